@@ -1,0 +1,272 @@
+//! What a record of the log holds for one command, and which headers Kafka gets for it.
+//!
+//! Layout: version (one byte, 1), then fields until the end: tag (one byte), length (four bytes,
+//! little-endian), bytes. An unknown tag below 128 is an error, one from 128 on may be skipped, so that later
+//! versions can say which of their additions an older reader must understand. Instants stand in the frame.
+
+use super::CommandId;
+use crate::units::Timestamp;
+use crate::wal::Lsn;
+
+const VERSION: u8 = 1;
+/// Tags from here on may be skipped by readers that do not know them.
+const MAY_SKIP: u8 = 128;
+
+const ID: u8 = 1;
+const KIND: u8 = 2;
+const TOPIC: u8 = 3;
+const KEY: u8 = 4;
+const CONTENT_TYPE: u8 = 5;
+const TRACEPARENT: u8 = 6;
+const IDEMPOTENCY_KEY: u8 = 7;
+const REPEAT: u8 = 8;
+const PRINCIPAL: u8 = 9;
+const REQUEUED_FROM: u8 = 10;
+const VALUE: u8 = 11;
+
+const DIGEST: usize = 16;
+
+/// One command with all that must survive a crash.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Envelope<'a> {
+    /// Its id.
+    pub id: CommandId,
+    /// Its kind, as configured when it was accepted.
+    pub kind: &'a str,
+    /// Where it goes. Kept here, because kinds may change before it is sent.
+    pub topic: &'a str,
+    /// Kafka key.
+    pub key: Option<&'a [u8]>,
+    /// Media type of the value.
+    pub content_type: &'a str,
+    /// W3C trace context of the request.
+    pub traceparent: Option<&'a str>,
+    /// The client's `Idempotency-Key`, on every record of its request.
+    pub idempotency_key: Option<&'a str>,
+    /// What recognises a repetition of the request; on its first record only.
+    pub repeat: Option<Repeat>,
+    /// Who sent it; none in open mode.
+    pub principal: Option<&'a str>,
+    /// The dead letter this record takes up again.
+    pub requeued_from: Option<Lsn>,
+    /// The value Kafka gets, byte for byte.
+    pub value: &'a [u8],
+}
+
+/// What recognises a repeated request: digests under the log's secret, because a bare hash of a body would be a
+/// fast hash of whatever secret stands in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Repeat {
+    /// Digest of principal, method, kind and `Idempotency-Key`.
+    pub scope: [u8; DIGEST],
+    /// Digest of the body.
+    pub body: [u8; DIGEST],
+    /// How many commands the request had; their LSNs follow one another.
+    pub count: u32,
+}
+
+/// Why the bytes of a record are not an envelope. The frame's checksum was right: another version wrote it.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EnvelopeError {
+    /// Unknown layout.
+    #[error("envelope version {0} is not known to this version of forebay")]
+    Version(u8),
+    /// A field that must be understood and is not known.
+    #[error("envelope field {0} is not known to this version of forebay")]
+    Field(u8),
+    /// A length or a text is wrong.
+    #[error("envelope is malformed at field {0}")]
+    Malformed(u8),
+}
+
+impl<'a> Envelope<'a> {
+    /// Appends the envelope's bytes to `out`.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        out.push(VERSION);
+        put(out, ID, self.id.as_bytes());
+        put(out, KIND, self.kind.as_bytes());
+        put(out, TOPIC, self.topic.as_bytes());
+        put(out, CONTENT_TYPE, self.content_type.as_bytes());
+        put_some(out, KEY, self.key);
+        put_some(out, TRACEPARENT, self.traceparent.map(str::as_bytes));
+        put_some(out, IDEMPOTENCY_KEY, self.idempotency_key.map(str::as_bytes));
+        put_some(out, REPEAT, self.repeat.map(|repeat| repeat.encode()).as_ref().map(<[u8; 36]>::as_slice));
+        put_some(out, PRINCIPAL, self.principal.map(str::as_bytes));
+        put_some(out, REQUEUED_FROM, self.requeued_from.map(|lsn| lsn.0.to_le_bytes()).as_ref().map(|b| &b[..]));
+        put(out, VALUE, self.value);
+    }
+
+    /// Reads the payload of a record.
+    pub fn decode(bytes: &'a [u8]) -> Result<Self, EnvelopeError> {
+        let (&version, mut rest) = bytes.split_first().ok_or(EnvelopeError::Version(0))?;
+        if version != VERSION {
+            return Err(EnvelopeError::Version(version));
+        }
+        let mut id = None;
+        let mut envelope = Envelope {
+            id: CommandId::from_bytes([0; 25]),
+            kind: "",
+            topic: "",
+            key: None,
+            content_type: "",
+            traceparent: None,
+            idempotency_key: None,
+            repeat: None,
+            principal: None,
+            requeued_from: None,
+            value: &[],
+        };
+        while let Some((tag, field, after)) = take(rest)? {
+            rest = after;
+            match tag {
+                ID => id = Some(CommandId::from_bytes(fixed(tag, field)?)),
+                KIND => envelope.kind = text(tag, field)?,
+                TOPIC => envelope.topic = text(tag, field)?,
+                KEY => envelope.key = Some(field),
+                CONTENT_TYPE => envelope.content_type = text(tag, field)?,
+                TRACEPARENT => envelope.traceparent = Some(text(tag, field)?),
+                IDEMPOTENCY_KEY => envelope.idempotency_key = Some(text(tag, field)?),
+                REPEAT => envelope.repeat = Some(Repeat::decode(fixed(tag, field)?)),
+                PRINCIPAL => envelope.principal = Some(text(tag, field)?),
+                REQUEUED_FROM => envelope.requeued_from = Some(Lsn(u64::from_le_bytes(fixed(tag, field)?))),
+                VALUE => envelope.value = field,
+                MAY_SKIP.. => {}
+                unknown => return Err(EnvelopeError::Field(unknown)),
+            }
+        }
+        envelope.id = id.ok_or(EnvelopeError::Malformed(ID))?;
+        Ok(envelope)
+    }
+
+    /// The key as a person reads it.
+    pub fn key_text(&self) -> Option<String> {
+        self.key.map(|key| String::from_utf8_lossy(key).into_owned())
+    }
+}
+
+impl Repeat {
+    fn encode(&self) -> [u8; 36] {
+        let mut bytes = [0; 36];
+        bytes[..16].copy_from_slice(&self.scope);
+        bytes[16..32].copy_from_slice(&self.body);
+        bytes[32..].copy_from_slice(&self.count.to_le_bytes());
+        bytes
+    }
+
+    fn decode(bytes: [u8; 36]) -> Self {
+        let mut repeat = Self { scope: [0; DIGEST], body: [0; DIGEST], count: 0 };
+        repeat.scope.copy_from_slice(&bytes[..16]);
+        repeat.body.copy_from_slice(&bytes[16..32]);
+        let mut count = [0; 4];
+        count.copy_from_slice(&bytes[32..]);
+        repeat.count = u32::from_le_bytes(count);
+        repeat
+    }
+}
+
+/// The headers Kafka gets with the record (contract, section 7).
+pub fn headers(envelope: &Envelope<'_>, accepted_at: Timestamp) -> Vec<(&'static str, String)> {
+    let mut headers = vec![
+        ("forebay-command-id", envelope.id.to_string()),
+        ("forebay-kind", envelope.kind.to_owned()),
+        ("forebay-accepted-at", accepted_at.to_string()),
+        ("content-type", envelope.content_type.to_owned()),
+    ];
+    headers.extend(envelope.traceparent.map(|trace| ("traceparent", trace.to_owned())));
+    headers.extend(envelope.idempotency_key.map(|key| ("forebay-idempotency-key", key.to_owned())));
+    headers
+}
+
+fn put(out: &mut Vec<u8>, tag: u8, field: &[u8]) {
+    out.push(tag);
+    // A frame's length is bounded by the segment's size, 1 GiB.
+    out.extend_from_slice(&(field.len() as u32).to_le_bytes());
+    out.extend_from_slice(field);
+}
+
+fn put_some(out: &mut Vec<u8>, tag: u8, field: Option<&[u8]>) {
+    if let Some(field) = field {
+        put(out, tag, field);
+    }
+}
+
+type Field<'a> = (u8, &'a [u8], &'a [u8]);
+
+fn take(bytes: &[u8]) -> Result<Option<Field<'_>>, EnvelopeError> {
+    let Some((&tag, rest)) = bytes.split_first() else { return Ok(None) };
+    let (length, rest) = rest.split_first_chunk::<4>().ok_or(EnvelopeError::Malformed(tag))?;
+    let length = u32::from_le_bytes(*length) as usize;
+    let (field, rest) = rest.split_at_checked(length).ok_or(EnvelopeError::Malformed(tag))?;
+    Ok(Some((tag, field, rest)))
+}
+
+fn fixed<const N: usize>(tag: u8, field: &[u8]) -> Result<[u8; N], EnvelopeError> {
+    field.try_into().map_err(|_| EnvelopeError::Malformed(tag))
+}
+
+fn text(tag: u8, field: &[u8]) -> Result<&str, EnvelopeError> {
+    str::from_utf8(field).map_err(|_| EnvelopeError::Malformed(tag))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn full() -> Envelope<'static> {
+        Envelope {
+            id: CommandId::from_bytes([5; 25]),
+            kind: "order.create",
+            topic: "orders.v1",
+            key: Some(b"o-1"),
+            content_type: "application/json",
+            traceparent: Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
+            idempotency_key: Some("abc"),
+            repeat: Some(Repeat { scope: [1; 16], body: [2; 16], count: 3 }),
+            principal: Some("ada"),
+            requeued_from: Some(Lsn(77)),
+            value: b"{\"id\":\"o-1\"}",
+        }
+    }
+
+    #[test]
+    fn an_envelope_reads_back_as_it_was_written() {
+        let mut bytes = Vec::new();
+        full().encode(&mut bytes);
+        assert_eq!(Envelope::decode(&bytes), Ok(full()));
+    }
+
+    #[test]
+    fn a_cut_envelope_is_an_error_or_a_shorter_one_never_a_panic() {
+        let mut bytes = Vec::new();
+        full().encode(&mut bytes);
+        for end in 0..bytes.len() {
+            assert_ne!(Envelope::decode(&bytes[..end]).ok(), Some(full()));
+        }
+    }
+
+    #[test]
+    fn unknown_fields_are_refused_unless_they_may_be_skipped() {
+        let mut bytes = Vec::new();
+        full().encode(&mut bytes);
+        put(&mut bytes, 200, b"later");
+        assert_eq!(Envelope::decode(&bytes), Ok(full()));
+        put(&mut bytes, 99, b"later");
+        assert_eq!(Envelope::decode(&bytes), Err(EnvelopeError::Field(99)));
+    }
+
+    #[test]
+    fn kafka_gets_the_headers_of_the_contract() {
+        let names: Vec<_> = headers(&full(), Timestamp(0)).into_iter().map(|(name, _)| name).collect();
+        assert_eq!(
+            names,
+            [
+                "forebay-command-id",
+                "forebay-kind",
+                "forebay-accepted-at",
+                "content-type",
+                "traceparent",
+                "forebay-idempotency-key"
+            ]
+        );
+    }
+}

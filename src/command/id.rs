@@ -1,0 +1,188 @@
+//! Command ids: opaque, unguessable, sorted by time, and leading back to their record without an index.
+//!
+//! 25 bytes, written as 40 characters of Crockford's base 32:
+//!
+//! | bytes | what |
+//! |---|---|
+//! | 0–5 | milliseconds since 1970, big-endian: ids sort by time |
+//! | 6–9 | tag of the log that accepted the command |
+//! | 10–15 | LSN of its record, masked by a keyed digest of the other bytes |
+//! | 16–24 | random |
+//!
+//! The mask keeps how many commands there were to ourselves; the 72 random bits, compared with the id inside the
+//! record, make an id impossible to guess. A requeued command keeps its id: the dead-letter store knows the
+//! record that followed.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::LazyLock;
+
+use data_encoding::Encoding;
+use data_encoding::Specification;
+use hmac::Hmac;
+use hmac::KeyInit;
+use hmac::Mac;
+use sha2::Sha256;
+
+use crate::units::Timestamp;
+use crate::wal::Lsn;
+
+const BYTES: usize = 25;
+const CHARACTERS: usize = 40;
+const LSN_AT: usize = 10;
+const RANDOM_AT: usize = 16;
+
+/// Crockford's base 32 (no I, L, O, U), read without regard to case; 25 bytes leave no rest, so no padding.
+static BASE32: LazyLock<Encoding> = LazyLock::new(|| {
+    let mut specification = Specification::new();
+    specification.symbols.push_str("0123456789ABCDEFGHJKMNPQRSTVWXYZ");
+    specification.translate.from.push_str("abcdefghjkmnpqrstvwxyz");
+    specification.translate.to.push_str("ABCDEFGHJKMNPQRSTVWXYZ");
+    #[expect(clippy::expect_used, reason = "the alphabet above is a constant with 32 distinct symbols")]
+    specification.encoding().expect("a valid alphabet")
+});
+
+/// The name of one accepted command.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CommandId([u8; BYTES]);
+
+impl CommandId {
+    /// The id as it stands in a record.
+    pub fn as_bytes(&self) -> &[u8; BYTES] {
+        &self.0
+    }
+
+    /// The id from a record.
+    pub fn from_bytes(bytes: [u8; BYTES]) -> Self {
+        Self(bytes)
+    }
+}
+
+impl fmt::Display for CommandId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&BASE32.encode(&self.0))
+    }
+}
+
+impl fmt::Debug for CommandId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl serde::Serialize for CommandId {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
+impl FromStr for CommandId {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        if text.len() != CHARACTERS {
+            return Err(IdError::Malformed);
+        }
+        let bytes = BASE32.decode(text.as_bytes()).map_err(|_| IdError::Malformed)?;
+        Ok(Self(bytes.try_into().map_err(|_| IdError::Malformed)?))
+    }
+}
+
+/// Why an id leads nowhere.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum IdError {
+    /// Not 40 characters of Crockford's base 32.
+    #[error("a command id is 40 characters of Crockford's base 32")]
+    Malformed,
+    /// The id of a command that another log accepted.
+    #[error("another log accepted this command: ask the daemon that answered 202")]
+    OtherLog,
+}
+
+/// Makes the ids of one log, and finds the record an id stands for.
+#[derive(Clone)]
+pub struct IdMint {
+    tag: [u8; 4],
+    mask: Hmac<Sha256>,
+}
+
+impl IdMint {
+    /// The mint of the log with this id and secret.
+    pub fn new(log_id: &[u8; 16], secret: &[u8; 32]) -> Self {
+        #[expect(clippy::expect_used, reason = "HMAC takes keys of every length")]
+        let mask = Hmac::new_from_slice(secret).expect("HMAC takes any key");
+        Self { tag: [log_id[0], log_id[1], log_id[2], log_id[3]], mask }
+    }
+
+    /// A new id for the record `lsn`, accepted `at`. `random` must come from the system's generator.
+    pub fn mint(&self, at: Timestamp, lsn: Lsn, random: [u8; 9]) -> CommandId {
+        let mut bytes = [0; BYTES];
+        bytes[..6].copy_from_slice(&at.0.to_be_bytes()[2..]);
+        bytes[6..LSN_AT].copy_from_slice(&self.tag);
+        bytes[RANDOM_AT..].copy_from_slice(&random);
+        let masked = lsn.0 ^ self.mask_of(&bytes);
+        bytes[LSN_AT..RANDOM_AT].copy_from_slice(&masked.to_be_bytes()[2..]);
+        CommandId(bytes)
+    }
+
+    /// The LSN under which the command was first accepted. The caller compares the id inside that record.
+    pub fn lsn(&self, id: &CommandId) -> Result<Lsn, IdError> {
+        if id.0[6..LSN_AT] != self.tag {
+            return Err(IdError::OtherLog);
+        }
+        let mut masked = [0; 8];
+        masked[2..].copy_from_slice(&id.0[LSN_AT..RANDOM_AT]);
+        Ok(Lsn(u64::from_be_bytes(masked) ^ self.mask_of(&id.0)))
+    }
+
+    /// 48 bits that depend on everything in the id but the LSN.
+    fn mask_of(&self, bytes: &[u8; BYTES]) -> u64 {
+        let mut mac = self.mask.clone();
+        mac.update(b"lsn");
+        mac.update(&bytes[..LSN_AT]);
+        mac.update(&bytes[RANDOM_AT..]);
+        let digest = mac.finalize().into_bytes();
+        let mut mask = [0; 8];
+        mask[2..].copy_from_slice(&digest[..6]);
+        u64::from_be_bytes(mask)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mint() -> IdMint {
+        IdMint::new(&[7; 16], &[9; 32])
+    }
+
+    #[test]
+    fn an_id_leads_back_to_its_record() {
+        let id = mint().mint(Timestamp(1_795_176_000_123), Lsn(42), [3; 9]);
+        let read: CommandId = id.to_string().to_lowercase().parse().unwrap();
+        assert_eq!(read, id);
+        assert_eq!(id.to_string().len(), CHARACTERS);
+        assert_eq!(mint().lsn(&read), Ok(Lsn(42)));
+    }
+
+    #[test]
+    fn an_id_of_another_log_is_told_apart() {
+        let id = IdMint::new(&[8; 16], &[9; 32]).mint(Timestamp(1), Lsn(42), [3; 9]);
+        assert_eq!(mint().lsn(&id), Err(IdError::OtherLog));
+    }
+
+    #[test]
+    fn ids_sort_by_time_and_do_not_show_the_lsn() {
+        let early = mint().mint(Timestamp(1_000), Lsn(9), [255; 9]);
+        let late = mint().mint(Timestamp(1_001), Lsn(1), [0; 9]);
+        assert!(early.to_string() < late.to_string());
+        assert_ne!(early.0[LSN_AT..RANDOM_AT], [0, 0, 0, 0, 0, 9]);
+    }
+
+    #[test]
+    fn what_is_not_an_id_is_refused() {
+        for text in ["", "01JD", &"U".repeat(CHARACTERS), &"é".repeat(20)] {
+            assert_eq!(text.parse::<CommandId>(), Err(IdError::Malformed), "{text}");
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! What became of a command, in the words of the HTTP interface.
+
+use serde::Serialize;
+
+use super::CommandId;
+use crate::units::Timestamp;
+
+/// How far a command has come. `Applied` and `Rejected` come from a consumer of ours; kinds without one end at
+/// `Sent`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// On stable storage here.
+    Accepted,
+    /// Confirmed by the broker.
+    Sent,
+    /// Applied to the database.
+    Applied,
+    /// Refused by the database.
+    Rejected,
+    /// In the dead-letter store.
+    Dead,
+}
+
+/// Where Kafka put a record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Placement {
+    /// Topic.
+    pub topic: String,
+    /// Partition; −1 where the broker was not asked to say (`acks = 0`).
+    pub partition: i32,
+    /// Offset; −1 where the broker was not asked to say.
+    pub offset: i64,
+}
+
+/// The status document of one command (contract, section 2).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Status {
+    /// The command.
+    pub id: CommandId,
+    /// Its kind.
+    pub kind: String,
+    /// Its key, if its kind declares one.
+    pub key: Option<String>,
+    /// How far it has come.
+    pub state: State,
+    /// When it was accepted.
+    pub accepted_at: Timestamp,
+    /// When the broker confirmed it.
+    pub sent_at: Option<Timestamp>,
+    /// Where it lies in Kafka.
+    pub kafka: Option<Placement>,
+    /// When it reached a final state.
+    pub finished_at: Option<Timestamp>,
+    /// Why it was rejected or is dead.
+    pub reason: Option<String>,
+}

@@ -1,0 +1,110 @@
+//! The words the log speaks.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::Serialize;
+
+use crate::units::Timestamp;
+
+/// Log sequence number: one for each record, increasing by one, never reused. The first record is 1.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct Lsn(pub u64);
+
+impl Lsn {
+    /// The number after this one.
+    pub fn next(self) -> Self {
+        self.plus(1)
+    }
+
+    /// The number `n` records later.
+    pub fn plus(self, n: u64) -> Self {
+        Self(self.0 + n)
+    }
+}
+
+impl fmt::Display for Lsn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for Lsn {
+    type Err = std::num::ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse().map(Self)
+    }
+}
+
+/// Who a log is: made at random with its directory, repeated in every segment header.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// Tells this log from every other one.
+    pub log_id: [u8; 16],
+    /// Key of the digests that stand in records and ids. Never shown.
+    pub secret: [u8; 32],
+    /// Tells this start from every other one.
+    pub incarnation: [u8; 16],
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Identity").field("log_id", &self.log_id).finish_non_exhaustive()
+    }
+}
+
+/// A record on its way in.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry<'a> {
+    /// The lane it is ordered in; the log only keeps it.
+    pub lane: u8,
+    /// What it is counted as in its segment's footer (the command's kind).
+    pub label: &'a str,
+    /// The record, opaque to the log.
+    pub payload: &'a [u8],
+}
+
+/// A record on its way out, borrowed from the reader.
+#[derive(Clone, Copy, Debug)]
+pub struct Frame<'a> {
+    /// Its number.
+    pub lsn: Lsn,
+    /// When it was accepted.
+    pub at: Timestamp,
+    /// Its lane.
+    pub lane: u8,
+    /// The record.
+    pub payload: &'a [u8],
+}
+
+/// A record read on its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Its number.
+    pub lsn: Lsn,
+    /// When it was accepted.
+    pub at: Timestamp,
+    /// Its lane.
+    pub lane: u8,
+    /// The record.
+    pub payload: Vec<u8>,
+}
+
+/// A record the broker will never take, on its way into the dead-letter store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Letter {
+    /// Its number in the log.
+    pub lsn: Lsn,
+    /// When it was accepted.
+    pub accepted_at: Timestamp,
+    /// When it was given up.
+    pub died_at: Timestamp,
+    /// Why.
+    pub reason: String,
+    /// How often it was sent.
+    pub attempts: u32,
+    /// The record, whole.
+    pub payload: Vec<u8>,
+}
