@@ -39,9 +39,8 @@ impl FromStr for Timestamp {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let at = humantime::parse_rfc3339_weak(text).map_err(|e| {
-            format!("`{text}` is not an instant such as 2026-11-20T12:00:00Z: {e}")
-        })?;
+        let at = humantime::parse_rfc3339_weak(text)
+            .map_err(|e| format!("`{text}` is not an instant such as 2026-11-20T12:00:00Z: {e}"))?;
         let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
         Ok(Self(since.as_millis().try_into().unwrap_or(u64::MAX)))
     }

@@ -92,7 +92,11 @@ impl<'a> Envelope<'a> {
         put_some(out, IDEMPOTENCY_KEY, self.idempotency_key.map(str::as_bytes));
         put_some(out, REPEAT, self.repeat.map(|repeat| repeat.encode()).as_ref().map(<[u8; 36]>::as_slice));
         put_some(out, PRINCIPAL, self.principal.map(str::as_bytes));
-        put_some(out, REQUEUED_FROM, self.requeued_from.map(|lsn| lsn.0.to_le_bytes()).as_ref().map(|b| &b[..]));
+        put_some(
+            out,
+            REQUEUED_FROM,
+            self.requeued_from.map(|lsn| lsn.0.to_le_bytes()).as_ref().map(|b| &b[..]),
+        );
         put(out, VALUE, self.value);
     }
 

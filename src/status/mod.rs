@@ -36,7 +36,12 @@ impl Statuses {
     }
 
     /// The same, off the runtime's threads.
-    pub async fn find(&self, id: CommandId, principal: Option<String>, admin: bool) -> Result<Status, StatusError> {
+    pub async fn find(
+        &self,
+        id: CommandId,
+        principal: Option<String>,
+        admin: bool,
+    ) -> Result<Status, StatusError> {
         todo!()
     }
 

@@ -1,0 +1,228 @@
+//! Every metric the daemon exposes, with its name, unit and labels in one place (contract, section 5).
+//!
+//! Gauges that describe the log are set by whoever renders a scrape, so that they are true at that moment.
+//! Labels come from configuration or from fixed sets, never from a request.
+
+use prometheus::Encoder;
+use prometheus::Histogram;
+use prometheus::HistogramOpts;
+use prometheus::HistogramVec;
+use prometheus::IntCounter;
+use prometheus::IntCounterVec;
+use prometheus::IntGauge;
+use prometheus::IntGaugeVec;
+use prometheus::Opts;
+use prometheus::Registry;
+use prometheus::TextEncoder;
+use prometheus::core::Collector;
+
+mod buckets;
+
+use buckets::BATCH_RECORDS;
+use buckets::DELIVERY_SECONDS;
+use buckets::FLUSH_SECONDS;
+use buckets::REQUEST_SECONDS;
+
+/// The metrics, registered.
+pub struct Metrics {
+    registry: Registry,
+    /// Records accepted and not yet confirmed.
+    pub backlog: IntGauge,
+    /// Age of the oldest of them, in-flight ones included.
+    pub oldest_age: prometheus::Gauge,
+    /// The same with records parked in back-off left out.
+    pub oldest_waiting_age: prometheus::Gauge,
+    /// Bytes of the backlog.
+    pub backlog_bytes: IntGauge,
+    /// Segments by state: `open`, `pending`, `acked`, `quarantined`.
+    pub segments: IntGaugeVec,
+    /// Records appended.
+    pub appended: IntCounter,
+    /// Their bytes, frames included.
+    pub appended_bytes: IntCounter,
+    /// Queue, write and flush of one request.
+    pub commit_seconds: Histogram,
+    /// One flush.
+    pub flush_seconds: Histogram,
+    /// Records that shared one flush.
+    pub commit_records: Histogram,
+    /// 1 once the log failed.
+    pub poisoned: IntGauge,
+    /// Free bytes of the log's file system.
+    pub free_bytes: IntGauge,
+    /// For how long a repetition is recognised.
+    pub idempotency_window: prometheus::Gauge,
+    /// Everything accepted before this instant is delivered or dead.
+    pub watermark_timestamp: prometheus::Gauge,
+    /// Dead letters in the store.
+    pub dead_letters: IntGauge,
+    /// Delivered segments given up before their time, because acceptance needed the room.
+    pub retention_yielded: IntCounter,
+    /// Records parked, by topic.
+    pub parked: IntGaugeVec,
+    /// Records confirmed by the broker, by topic.
+    pub sent: IntCounterVec,
+    /// Records sent again.
+    pub retried: IntCounter,
+    /// Dead letters written, by reason.
+    pub dead: IntCounterVec,
+    /// Accepted to confirmed.
+    pub drain_latency: Histogram,
+    /// Workers by state: `running`, `waiting`, `paused`, `rebuilding`.
+    pub workers: IntGaugeVec,
+    /// HTTP requests by method, route and status.
+    pub http_requests: IntCounterVec,
+    /// Their duration.
+    pub http_duration: HistogramVec,
+    /// Requests being answered.
+    pub http_in_flight: IntGauge,
+    /// How often a bound was hit, by bound (`commit_queue`, `backlog`, `disk`, `connections`, `body`, …).
+    pub bound_hit: IntCounterVec,
+}
+
+impl Metrics {
+    /// Registers everything. Fails only when two metrics share a name, which a test rules out.
+    pub fn new() -> Result<Self, prometheus::Error> {
+        let registry = Registry::new();
+        let r = &registry;
+        let metrics = Self {
+            backlog: gauge(r, "kafka_producer_wal_backlog", "Records accepted and not yet confirmed")?,
+            oldest_age: float(
+                r,
+                "kafka_producer_wal_oldest_age_seconds",
+                "Age of the oldest unconfirmed record",
+            )?,
+            oldest_waiting_age: float(
+                r,
+                "forebay_wal_oldest_waiting_age_seconds",
+                "Age of the oldest unconfirmed record that is not parked in back-off",
+            )?,
+            backlog_bytes: gauge(r, "forebay_wal_backlog_bytes", "Bytes not yet delivered")?,
+            segments: gauges(r, "forebay_wal_segments", "Segments by state", "state")?,
+            appended: counter(r, "forebay_wal_append_total", "Records appended")?,
+            appended_bytes: counter(r, "forebay_wal_append_bytes_total", "Bytes appended, frames included")?,
+            commit_seconds: histogram(
+                r,
+                "forebay_wal_commit_seconds",
+                "Queue, write and flush",
+                FLUSH_SECONDS,
+            )?,
+            flush_seconds: histogram(r, "forebay_wal_flush_seconds", "One flush", FLUSH_SECONDS)?,
+            commit_records: histogram(
+                r,
+                "forebay_wal_commit_records",
+                "Records that shared a flush",
+                BATCH_RECORDS,
+            )?,
+            poisoned: gauge(r, "forebay_wal_poisoned", "1 once the log failed")?,
+            free_bytes: gauge(r, "forebay_wal_free_bytes", "Free bytes of the log's file system")?,
+            idempotency_window: float(
+                r,
+                "forebay_idempotency_window_seconds",
+                "For how long a repeated Idempotency-Key is recognised",
+            )?,
+            watermark_timestamp: float(
+                r,
+                "forebay_wal_watermark_timestamp_seconds",
+                "Everything accepted before this instant is delivered or dead",
+            )?,
+            dead_letters: gauge(r, "forebay_dead_letters", "Dead letters in the store")?,
+            retention_yielded: counter(
+                r,
+                "forebay_wal_retention_yielded_total",
+                "Delivered segments given up early to make room",
+            )?,
+            parked: gauges(r, "forebay_drain_parked", "Records or partitions parked, by topic", "topic")?,
+            sent: counters(r, "forebay_drain_sent_total", "Records confirmed by the broker", &["topic"])?,
+            retried: counter(r, "forebay_drain_retried_total", "Records sent again")?,
+            dead: counters(r, "forebay_drain_dead_total", "Dead letters written", &["reason"])?,
+            drain_latency: histogram(
+                r,
+                "forebay_drain_latency_seconds",
+                "Accepted to confirmed",
+                DELIVERY_SECONDS,
+            )?,
+            workers: gauges(r, "forebay_drain_workers", "Workers by state", "state")?,
+            http_requests: counters(
+                r,
+                "http_requests_total",
+                "Requests answered",
+                &["method", "route", "status"],
+            )?,
+            http_duration: registered(
+                r,
+                HistogramVec::new(
+                    HistogramOpts::new("http_request_duration_seconds", "Time to answer")
+                        .buckets(REQUEST_SECONDS.to_vec()),
+                    &["method", "route"],
+                ),
+            )?,
+            http_in_flight: gauge(r, "http_in_flight", "Requests being answered")?,
+            bound_hit: counters(r, "forebay_bound_hit_total", "How often a bound was hit", &["bound"])?,
+            registry: registry.clone(),
+        };
+        let own = prometheus::process_collector::ProcessCollector::for_self();
+        registry.register(Box::new(own))?;
+        Ok(metrics)
+    }
+
+    /// The text exposition format, for `GET /metrics`.
+    pub fn render(&self) -> Result<Vec<u8>, prometheus::Error> {
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        Ok(text)
+    }
+}
+
+fn registered<C: Collector + Clone + 'static>(
+    registry: &Registry,
+    metric: Result<C, prometheus::Error>,
+) -> Result<C, prometheus::Error> {
+    let metric = metric?;
+    registry.register(Box::new(metric.clone()))?;
+    Ok(metric)
+}
+
+fn gauge(r: &Registry, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
+    registered(r, IntGauge::new(name, help))
+}
+
+fn float(r: &Registry, name: &str, help: &str) -> Result<prometheus::Gauge, prometheus::Error> {
+    registered(r, prometheus::Gauge::new(name, help))
+}
+
+fn gauges(r: &Registry, name: &str, help: &str, label: &str) -> Result<IntGaugeVec, prometheus::Error> {
+    registered(r, IntGaugeVec::new(Opts::new(name, help), &[label]))
+}
+
+fn counter(r: &Registry, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
+    registered(r, IntCounter::new(name, help))
+}
+
+fn counters(
+    r: &Registry,
+    name: &str,
+    help: &str,
+    labels: &[&str],
+) -> Result<IntCounterVec, prometheus::Error> {
+    registered(r, IntCounterVec::new(Opts::new(name, help), labels))
+}
+
+fn histogram(r: &Registry, name: &str, help: &str, buckets: &[f64]) -> Result<Histogram, prometheus::Error> {
+    registered(r, Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets.to_vec())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_two_gauges_that_alerts_are_built_on_keep_their_names() {
+        let metrics = Metrics::new().unwrap();
+        metrics.backlog.set(3);
+        let text = String::from_utf8(metrics.render().unwrap()).unwrap();
+        assert!(text.contains("\nkafka_producer_wal_backlog 3\n"), "{text}");
+        assert!(text.contains("\nkafka_producer_wal_oldest_age_seconds 0\n"), "{text}");
+        assert!(text.contains("process_resident_memory_bytes"), "{text}");
+    }
+}
