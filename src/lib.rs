@@ -9,8 +9,22 @@ pub mod units;
 pub mod wal;
 
 #[cfg(feature = "server")]
+pub mod alerts;
+#[cfg(feature = "server")]
+pub mod app;
+#[cfg(feature = "server")]
+pub mod config;
+#[cfg(feature = "server")]
 pub mod ingest;
 #[cfg(feature = "server")]
 pub mod metrics;
 #[cfg(feature = "server")]
+pub mod mistake;
+#[cfg(feature = "server")]
 pub mod status;
+#[cfg(feature = "server")]
+pub mod systemd;
+#[cfg(feature = "server")]
+pub mod task;
+#[cfg(feature = "server")]
+pub mod telemetry;

@@ -1,6 +1,8 @@
 //! From a parsed command to its receipt after the flush. (Bodies follow.)
 #![allow(unused_variables, clippy::todo, missing_docs)]
 
+mod config;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +10,8 @@ use bytes::Bytes;
 
 use crate::command::CommandId;
 use crate::units::Timestamp;
+
+pub use config::Config;
 
 /// A command that may enter: parsed, validated, its key found.
 #[derive(Clone, Debug)]

@@ -1,0 +1,116 @@
+//! Section `[wal]`: where the log lies, how large it may become, who may wait for it.
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+use serde::Serialize;
+
+use crate::mistake::Mistake;
+use crate::units::ByteSize;
+use crate::units::Span;
+
+const SECTION: &str = "wal";
+
+/// Smaller segments would spend more time on rotation than on records.
+const SMALLEST_SEGMENT: ByteSize = ByteSize::mib(1);
+
+/// A frame's length is bounded by this; recovery rewrites at most one segment.
+const LARGEST_SEGMENT: ByteSize = ByteSize::mib(1024);
+
+/// Configuration of the log and of the way into it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The log's directory.
+    pub dir: PathBuf,
+    /// Size of one segment file.
+    pub segment_size: ByteSize,
+    /// Undelivered bytes from which on commands are refused; none: what the disk has above the reserve.
+    pub max_backlog_size: Option<ByteSize>,
+    /// Bytes of the file system that acceptance leaves free.
+    pub reserve_space: ByteSize,
+    /// An open segment with records is sealed at this age.
+    pub segment_max_age: Span,
+    /// How long delivered segments are kept.
+    pub retain_acked_age: Span,
+    /// How many bytes of delivered segments are kept.
+    pub retain_acked_size: ByteSize,
+    /// Requests that may wait for a flush.
+    pub commit_queue_requests: u32,
+    /// Bytes of them.
+    pub commit_queue_bytes: ByteSize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            dir: "forebay-data/wal".into(),
+            segment_size: ByteSize::mib(64),
+            max_backlog_size: None,
+            reserve_space: ByteSize::mib(512),
+            segment_max_age: Span::secs(3600),
+            retain_acked_age: Span::secs(24 * 3600),
+            retain_acked_size: ByteSize::mib(1024),
+            commit_queue_requests: 65_536,
+            commit_queue_bytes: ByteSize::mib(64),
+        }
+    }
+}
+
+impl Config {
+    /// What is wrong with the section by itself.
+    pub fn validate(&self) -> Vec<Mistake> {
+        let mut mistakes = Vec::new();
+        let mut check = |right: bool, key: &str, found: String, allowed: &str| {
+            if !right {
+                mistakes.push(Mistake::new(SECTION, key, found, allowed));
+            }
+        };
+        let dir = self.dir.as_os_str();
+        check(!dir.is_empty(), "dir", "an empty path".to_owned(), "a directory");
+        let size = self.segment_size;
+        let fits = (SMALLEST_SEGMENT..=LARGEST_SEGMENT).contains(&size);
+        check(fits, "segment_size", size.to_string(), "1MiB to 1GiB");
+        if let Some(limit) = self.max_backlog_size {
+            check(limit >= size, "max_backlog_size", limit.to_string(), "at least `segment_size`");
+        }
+        let age = self.segment_max_age;
+        check(age >= Span::secs(1), "segment_max_age", age.to_string(), "at least 1s");
+        let requests = self.commit_queue_requests;
+        check(requests > 0, "commit_queue_requests", requests.to_string(), "at least 1");
+        let bytes = self.commit_queue_bytes;
+        check(bytes >= ByteSize::mib(1), "commit_queue_bytes", bytes.to_string(), "at least 1MiB");
+        mistakes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_is_valid_and_every_bound_is_named() {
+        assert_eq!(Config::default().validate(), []);
+        let wrong = Config {
+            dir: "".into(),
+            segment_size: ByteSize::kib(1023),
+            max_backlog_size: Some(ByteSize(1)),
+            segment_max_age: Span::millis(1),
+            commit_queue_requests: 0,
+            commit_queue_bytes: ByteSize(0),
+            ..Config::default()
+        };
+        let keys: Vec<_> = wrong.validate().into_iter().map(|mistake| mistake.key).collect();
+        assert_eq!(
+            keys,
+            [
+                "dir",
+                "segment_size",
+                "max_backlog_size",
+                "segment_max_age",
+                "commit_queue_requests",
+                "commit_queue_bytes"
+            ]
+        );
+    }
+}

@@ -1,0 +1,115 @@
+//! Whether the daemon does its work, decided from counters that its loops bump on every turn, idle ones too.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// A loop that bumps its counter at least once a second.
+#[derive(Clone)]
+pub struct Pulse {
+    /// Who it is.
+    pub name: String,
+    /// Turns so far.
+    pub beats: Arc<AtomicU64>,
+}
+
+/// Says whether the loops that matter still turn.
+pub struct Liveness {
+    /// How long a counter may stand still.
+    patience: Duration,
+    vital: Vec<Watched>,
+    pool: Vec<Watched>,
+}
+
+impl Liveness {
+    /// Each of `vital` must turn, and at least one of `pool`.
+    pub fn new(patience: Duration, vital: Vec<Pulse>, pool: Vec<Pulse>) -> Self {
+        let watch = |pulses: Vec<Pulse>| pulses.into_iter().map(Watched::new).collect();
+        Self { patience, vital: watch(vital), pool: watch(pool) }
+    }
+
+    /// Who hangs, so that the daemon as a whole does; empty while it is well. `now` is any monotonic clock.
+    pub fn hung(&mut self, now: Duration) -> Vec<&str> {
+        let patience = self.patience;
+        let mut hung = standing(&mut self.vital, now, patience);
+        let size = self.pool.len();
+        let pool = standing(&mut self.pool, now, patience);
+        if pool.len() == size {
+            hung.extend(pool);
+        }
+        hung
+    }
+}
+
+fn standing(watched: &mut [Watched], now: Duration, patience: Duration) -> Vec<&str> {
+    watched.iter_mut().filter_map(|one| one.stands(now, patience)).collect()
+}
+
+struct Watched {
+    pulse: Pulse,
+    /// The counter at the last look that saw it changed, and when that was; none before the first look.
+    seen: Option<(u64, Duration)>,
+}
+
+impl Watched {
+    fn new(pulse: Pulse) -> Self {
+        Self { pulse, seen: None }
+    }
+
+    /// The name, if the counter has stood still for longer than `patience`.
+    fn stands(&mut self, now: Duration, patience: Duration) -> Option<&str> {
+        let beats = self.pulse.beats.load(Ordering::Relaxed);
+        let since = match self.seen {
+            Some((before, since)) if before == beats => since,
+            _ => now,
+        };
+        self.seen = Some((beats, since));
+        (now.saturating_sub(since) > patience).then_some(&self.pulse.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(10);
+
+    fn pulse(name: &str) -> Pulse {
+        Pulse { name: name.to_owned(), beats: Arc::default() }
+    }
+
+    fn beat(pulse: &Pulse) {
+        pulse.beats.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn at(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn a_hung_commit_thread_is_the_daemons_end_and_its_return_the_daemons_return() {
+        let commit = pulse("commit");
+        let mut liveness = Liveness::new(PATIENCE, vec![commit.clone()], vec![]);
+        assert!(liveness.hung(at(100)).is_empty());
+        assert!(liveness.hung(at(110)).is_empty(), "patience is not over yet");
+        assert_eq!(liveness.hung(at(111)), ["commit"]);
+        beat(&commit);
+        assert!(liveness.hung(at(112)).is_empty());
+    }
+
+    #[test]
+    fn one_worker_alive_suffices() {
+        let workers = [pulse("drain-0"), pulse("drain-1")];
+        let mut liveness = Liveness::new(PATIENCE, vec![], workers.to_vec());
+        assert!(liveness.hung(at(0)).is_empty());
+        beat(&workers[1]);
+        assert!(liveness.hung(at(11)).is_empty());
+        assert_eq!(liveness.hung(at(22)), ["drain-0", "drain-1"]);
+    }
+
+    #[test]
+    fn without_workers_none_can_hang() {
+        assert!(Liveness::new(PATIENCE, vec![], vec![]).hung(at(99)).is_empty());
+    }
+}

@@ -1,0 +1,36 @@
+//! The service manager's side of life: ready, stopping, alive. Without systemd all of it does nothing.
+
+mod liveness;
+
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+
+pub use liveness::Liveness;
+pub use liveness::Pulse;
+
+/// The daemon accepts commands.
+pub fn ready(status: &str) {
+    tell(&[NotifyState::Ready, NotifyState::Status(status)]);
+}
+
+/// The daemon has begun to stop.
+pub fn stopping(status: &str) {
+    tell(&[NotifyState::Stopping, NotifyState::Status(status)]);
+}
+
+/// The daemon is alive.
+pub fn ping() {
+    tell(&[NotifyState::Watchdog]);
+}
+
+/// How long the service manager waits for a ping before it calls the daemon hung; none when it does not watch.
+pub fn watchdog() -> Option<Duration> {
+    sd_notify::watchdog_enabled().filter(|interval| !interval.is_zero())
+}
+
+fn tell(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::warn!(%error, "the service manager could not be told");
+    }
+}

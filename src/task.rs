@@ -1,0 +1,188 @@
+//! Threads with an owner: a name, a way to stop, a deadline to join by, and a word on what their failure means.
+
+use std::any::Any;
+use std::error::Error;
+use std::io;
+use std::panic::AssertUnwindSafe;
+use std::panic::catch_unwind;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+/// What a thread's body returns.
+pub type Outcome = Result<(), Box<dyn Error + Send + Sync>>;
+
+/// What the failure of a thread means for the process.
+#[derive(Clone)]
+pub enum OnFailure {
+    /// The process cannot do its work without it and must end.
+    Raise(Alarm),
+    /// The process can live without it.
+    Log,
+}
+
+/// Why the process must end.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{task} failed: {cause}")]
+pub struct Failure {
+    /// Which task.
+    pub task: String,
+    /// Why.
+    pub cause: String,
+}
+
+/// Tells whoever decides over the process that it must end. The first failure is kept; clones share it.
+#[derive(Clone)]
+pub struct Alarm(Arc<watch::Sender<Option<Failure>>>);
+
+impl Default for Alarm {
+    fn default() -> Self {
+        Self(Arc::new(watch::Sender::new(None)))
+    }
+}
+
+impl Alarm {
+    /// Says that the process must end.
+    pub fn raise(&self, task: &str, cause: impl ToString) {
+        let failure = Failure { task: task.to_owned(), cause: cause.to_string() };
+        self.0.send_if_modified(|first| {
+            let is_first = first.is_none();
+            first.get_or_insert(failure);
+            is_first
+        });
+    }
+
+    /// The first failure, as soon as there is one.
+    pub async fn raised(&self) -> Failure {
+        let mut failures = self.0.subscribe();
+        loop {
+            if let Some(failure) = &*failures.borrow_and_update() {
+                return failure.clone();
+            }
+            if failures.changed().await.is_err() {
+                // The sender is `self`: this cannot be, and if it were, nothing would ever be raised.
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+}
+
+/// A thread's ear for its owner's wish that it stop.
+pub struct Stop(mpsc::Receiver<()>);
+
+impl Stop {
+    /// Sleeps for `timeout` or until the owner wants the thread to stop; says whether it does.
+    pub fn within(&self, timeout: Duration) -> bool {
+        !matches!(self.0.recv_timeout(timeout), Err(mpsc::RecvTimeoutError::Timeout))
+    }
+}
+
+/// A running thread. Dropped, it is asked to stop and not waited for.
+pub struct Thread {
+    name: String,
+    asks: Option<mpsc::Sender<()>>,
+    ended: mpsc::Receiver<()>,
+}
+
+impl Thread {
+    /// Starts `body` under `name` (the system shows 15 characters of it).
+    pub fn spawn(
+        name: &str,
+        on_failure: OnFailure,
+        body: impl FnOnce(&Stop) -> Outcome + Send + 'static,
+    ) -> io::Result<Self> {
+        let (asks, stop) = mpsc::channel();
+        let (ends, ended) = mpsc::channel::<()>();
+        let task = name.to_owned();
+        std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+            let outcome = catch_unwind(AssertUnwindSafe(|| body(&Stop(stop))));
+            match outcome.unwrap_or_else(|panic| Err(said_by(&*panic).into())) {
+                Ok(()) => {}
+                Err(cause) => match on_failure {
+                    OnFailure::Raise(alarm) => alarm.raise(&task, cause),
+                    OnFailure::Log => tracing::error!(task, %cause, "task failed"),
+                },
+            }
+            drop(ends);
+        })?;
+        Ok(Self { name: name.to_owned(), asks: Some(asks), ended })
+    }
+
+    /// Asks the thread to stop and waits until it has, or until `deadline` is over. Blocks.
+    pub fn stop(mut self, deadline: Duration) -> Result<(), StillRunning> {
+        self.asks = None;
+        match self.ended.recv_timeout(deadline) {
+            Err(mpsc::RecvTimeoutError::Timeout) => Err(StillRunning { name: self.name, deadline }),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A thread did not stop in time.
+#[derive(Debug, thiserror::Error)]
+#[error("{name} is still running after {deadline:?}")]
+pub struct StillRunning {
+    name: String,
+    deadline: Duration,
+}
+
+fn said_by(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+    format!("panic: {}", text.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Longer than any test may take.
+    const LONG: Duration = Duration::from_secs(60);
+
+    fn runtime() -> tokio::runtime::Runtime {
+        tokio::runtime::Builder::new_current_thread().build().unwrap()
+    }
+
+    #[test]
+    fn a_sleeping_thread_stops_when_it_is_asked_to() {
+        let thread = Thread::spawn("sleeper", OnFailure::Log, |stop| {
+            assert!(stop.within(LONG));
+            Ok(())
+        });
+        thread.unwrap().stop(LONG).unwrap();
+    }
+
+    #[test]
+    fn a_thread_that_does_not_stop_is_named_when_the_deadline_is_over() {
+        let (release, held) = mpsc::channel::<()>();
+        let thread = Thread::spawn("stuck", OnFailure::Log, move |_| Ok(held.recv()?)).unwrap();
+        let late = thread.stop(Duration::from_millis(1)).unwrap_err();
+        assert!(late.to_string().starts_with("stuck is still running"), "{late}");
+        drop(release);
+    }
+
+    #[test]
+    fn errors_and_panics_of_a_vital_thread_reach_the_alarm_and_the_first_is_kept() {
+        let alarm = Alarm::default();
+        let raise = || OnFailure::Raise(alarm.clone());
+        let first = Thread::spawn("vital", raise(), |_| panic!("no disk")).unwrap();
+        first.stop(LONG).unwrap();
+        let second = Thread::spawn("other", raise(), |_| Err("too late".into())).unwrap();
+        second.stop(LONG).unwrap();
+        let failure = runtime().block_on(alarm.raised());
+        assert_eq!(failure.to_string(), "vital failed: panic: no disk");
+    }
+
+    #[test]
+    fn whoever_waits_for_the_alarm_is_woken() {
+        let alarm = Alarm::default();
+        let raising = alarm.clone();
+        let failure = runtime().block_on(async {
+            let wait = alarm.raised();
+            tokio::join!(wait, async move { raising.raise("wal", "poisoned") }).0
+        });
+        assert_eq!(failure.cause, "poisoned");
+    }
+}
