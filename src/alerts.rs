@@ -25,11 +25,7 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self {
-            interval: Span::secs(5),
-            backlog_threshold: 100_000,
-            oldest_age_threshold: Span::secs(60),
-        }
+        Self { interval: Span::secs(5), backlog_threshold: 100_000, oldest_age_threshold: Span::secs(60) }
     }
 }
 

@@ -30,10 +30,6 @@ impl Mistake {
 impl fmt::Display for Mistake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let space = if self.key.is_empty() { "" } else { " " };
-        write!(
-            f,
-            "[{}]{space}{}: found {}; allowed: {}",
-            self.section, self.key, self.found, self.allowed
-        )
+        write!(f, "[{}]{space}{}: found {}; allowed: {}", self.section, self.key, self.found, self.allowed)
     }
 }

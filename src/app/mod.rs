@@ -1,1 +1,161 @@
-//! x
+//! The one place that builds concrete things and ties them; the order of start and stop.
+//!
+//! Start: configuration → lock and recovery → listeners → READY → workers and the daemon's own threads. READY
+//! never waits for Kafka: accepting while it is away is the purpose. Stop: readiness off, requests end → ingest
+//! closes after a last flush → workers wait for what is in flight → last checkpoint → threads end. Each phase has
+//! a deadline; what is not delivered stays in the log.
+
+mod banner;
+mod deadlines;
+mod failure;
+mod gauges;
+mod parts;
+mod signals;
+mod threads;
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Runtime;
+
+use crate::config::Config;
+use crate::metrics::Metrics;
+use crate::systemd;
+use crate::task::Alarm;
+use crate::task::Thread;
+use crate::telemetry;
+use crate::telemetry::Step;
+
+pub use deadlines::longest_stop;
+pub use failure::EXIT_USAGE;
+pub use failure::Failure;
+pub use gauges::Backlog;
+pub use gauges::refresh;
+
+use banner::Banner;
+use deadlines::Deadlines;
+use parts::Parts;
+use signals::Signals;
+
+/// Prints the effective configuration, secrets masked.
+pub fn check(config: &Config) -> Result<(), Failure> {
+    let shown = config.shown().map_err(io::Error::other).map_err(Failure::system("configuration"))?;
+    print!("{shown}");
+    Ok(())
+}
+
+/// Runs the daemon until it is asked to stop or cannot go on.
+pub fn serve(config: &Config) -> Result<(), Failure> {
+    telemetry::init(&config.telemetry, config.embedded())
+        .map_err(io::Error::other)
+        .map_err(Failure::system("log lines"))?;
+    let metrics = Metrics::new().map_err(io::Error::other).map_err(Failure::system("metrics"))?;
+    let metrics = Arc::new(metrics);
+    let opened = {
+        let _step = Step::begin("recovery", config.telemetry.slow_step.0);
+        parts::open(config, &metrics)?
+    };
+    let runtime = Runtime::new().map_err(Failure::system("runtime"))?;
+    let outcome = runtime.block_on(async {
+        // Before READY, so that a signal right after it finds its listener.
+        let mut signals = Signals::listen().map_err(Failure::system("signals"))?;
+        let daemon = Daemon::start(opened, config, &metrics).await?;
+        daemon.run(&mut signals).await
+    });
+    // What is left is late already; the log has what it did not do.
+    runtime.shutdown_background();
+    outcome
+}
+
+/// The parts and the threads around them.
+struct Daemon {
+    parts: Parts,
+    threads: Vec<Thread>,
+    alarm: Alarm,
+    grace: Duration,
+}
+
+impl Daemon {
+    async fn start(opened: parts::Opened, config: &Config, metrics: &Arc<Metrics>) -> Result<Self, Failure> {
+        let alarm = Alarm::default();
+        let mut parts = Parts::listen(opened, config, metrics, &alarm).await?;
+        announce(&parts, config);
+        parts.drain()?;
+        let threads = start_threads(&parts, config, &alarm).map_err(Failure::system("threads"))?;
+        Ok(Self { parts, threads, alarm, grace: config.server.shutdown_grace.0 })
+    }
+
+    /// Waits for a reason to stop, and stops. A second signal ends the process at once.
+    async fn run(self, signals: &mut Signals) -> Result<(), Failure> {
+        let failure = tokio::select! {
+            signal = signals.next() => {
+                tracing::info!(signal, "stopping");
+                None
+            }
+            failure = self.alarm.raised() => {
+                tracing::error!(%failure, "stopping");
+                Some(failure)
+            }
+        };
+        systemd::stopping("finishing what is under way");
+        let log = Arc::clone(&self.parts.log);
+        let deadlines = match failure {
+            None => Deadlines::orderly(self.grace),
+            Some(_) => Deadlines::failed(),
+        };
+        tokio::select! {
+            () = self.stop(deadlines) => {}
+            signal = signals.next() => {
+                tracing::warn!(signal, "ending at once");
+                // 128 + signal: what a shell reports for a process that a signal ended.
+                std::process::exit(128 + signal);
+            }
+        }
+        match (log.poisoned(), failure) {
+            (Some(reason), _) => Err(Failure::Poisoned(reason)),
+            (None, Some(failure)) => Err(failure.into()),
+            (None, None) => Ok(()),
+        }
+    }
+
+    async fn stop(mut self, deadlines: Deadlines) {
+        self.parts.stop_accepting(deadlines.requests).await;
+        let blocking = tokio::task::spawn_blocking(move || {
+            self.parts.stop_ingest(deadlines.ingest);
+            self.parts.stop_drain(deadlines.drain);
+            for thread in self.threads {
+                if let Err(late) = thread.stop(deadlines.rest) {
+                    tracing::warn!(%late, "a thread is left behind");
+                }
+            }
+            parts::keep_house(&self.parts.log);
+            tracing::info!("stopped");
+        });
+        if let Err(panic) = blocking.await {
+            tracing::error!(%panic, "the stop failed");
+        }
+    }
+}
+
+/// Says that commands are accepted: to the service manager, to the log, and to a newcomer.
+fn announce(parts: &Parts, config: &Config) {
+    let (http, admin) = (parts.http, parts.admin);
+    systemd::ready(&format!("accepting commands on {http}"));
+    tracing::info!(%http, %admin, "accepting commands");
+    if let Some(bootstrap) = &parts.bootstrap {
+        print!("{}", Banner { http, admin, bootstrap, dir: &config.wal.dir });
+    }
+}
+
+fn start_threads(parts: &Parts, config: &Config, alarm: &Alarm) -> io::Result<Vec<Thread>> {
+    let log = || Arc::clone(&parts.log);
+    let interval = config.drain.checkpoint_interval.0;
+    let (vital, pool) = parts.pulses();
+    let mut threads = vec![
+        threads::watch(log(), &config.alerts)?,
+        threads::housekeeper(log(), interval, alarm.clone(), parts::keep_house)?,
+    ];
+    threads.extend(threads::watchdog(vital, pool)?);
+    Ok(threads)
+}

@@ -1,1 +1,132 @@
-//! x
+//! The configuration: where it comes from, what is wrong with it, what it is in effect.
+//!
+//! Later sources win: the compiled-in `config/forebay.toml`, the file given, the environment
+//! (`FOREBAY__SECTION__KEY`), flags. Each section's struct belongs to the module that it configures; here they
+//! are read, with every mistake collected, and checked against one another.
+
+mod across;
+mod auth;
+mod reader;
+mod sections;
+mod sources;
+mod words;
+
+use std::fmt;
+use std::path::Path;
+
+use serde::Serialize;
+use toml::Table;
+
+use crate::alerts;
+use crate::ingest;
+use crate::mistake::Mistake;
+use crate::telemetry;
+
+pub use across::LONGEST_GRACE;
+pub use auth::Mode as AuthMode;
+pub use sources::Override;
+pub use sources::environment;
+
+use reader::Reader;
+
+/// Every key with its unit, default and reason.
+pub const DEFAULTS: &str = include_str!("../../config/forebay.toml");
+
+/// The effective configuration, free of mistakes.
+#[derive(Clone, Debug, Serialize)]
+pub struct Config {
+    /// Listeners and their limits.
+    pub server: sections::http::Config,
+    /// Who may call.
+    pub auth: auth::Config,
+    /// The log.
+    pub wal: ingest::Config,
+    /// The workers.
+    pub drain: sections::drain::Config,
+    /// Their broker.
+    pub kafka: sections::kafka::Config,
+    /// What may be created.
+    pub kinds: Vec<sections::kinds::Config>,
+    /// Warnings.
+    pub alerts: alerts::Config,
+    /// Log lines.
+    pub telemetry: telemetry::Config,
+}
+
+impl Config {
+    /// Reads the file, if there is one, and applies `overrides`, later ones winning.
+    pub fn load(file: Option<&Path>, overrides: Vec<Override>) -> Result<Self, Mistakes> {
+        let mut mistakes = Vec::new();
+        let text = file.map(|path| sources::text(path, &mut mistakes)).unwrap_or_default();
+        Self::read(&text, overrides, mistakes)
+    }
+
+    fn read(text: &str, overrides: Vec<Override>, mut mistakes: Vec<Mistake>) -> Result<Self, Mistakes> {
+        let defaults = sources::table(DEFAULTS, &mut mistakes);
+        let given = sources::table(text, &mut mistakes);
+        let mut reader = Reader::new(sources::layered(defaults, given), overrides, mistakes);
+        let config = Self {
+            server: reader.section("server"),
+            auth: reader.section("auth"),
+            wal: reader.section("wal"),
+            drain: reader.section("drain"),
+            kafka: reader.section("kafka"),
+            kinds: reader.list("kinds"),
+            alerts: reader.section("alerts"),
+            telemetry: reader.section("telemetry"),
+        };
+        let mut mistakes = reader.finish();
+        // A key that could not be read has its default here, so that the others are checked all the same.
+        mistakes.extend(config.validate());
+        if mistakes.is_empty() { Ok(config) } else { Err(Mistakes(mistakes)) }
+    }
+
+    fn validate(&self) -> Vec<Mistake> {
+        let mut mistakes = self.server.validate();
+        mistakes.extend(self.auth.validate());
+        mistakes.extend(self.wal.validate());
+        mistakes.extend(self.drain.validate());
+        mistakes.extend(self.kafka.validate());
+        mistakes.extend(sections::kinds::validate(&self.kinds));
+        mistakes.extend(self.alerts.validate());
+        mistakes.extend(self.telemetry.validate());
+        mistakes.extend(across::validate(self));
+        mistakes
+    }
+
+    /// Whether everything runs in this process, broker included.
+    pub fn embedded(&self) -> bool {
+        self.kafka.embedded()
+    }
+
+    /// The effective configuration as TOML, with secrets masked.
+    pub fn shown(&self) -> Result<String, toml::ser::Error> {
+        let mut table = Table::try_from(self)?;
+        words::mask(&mut table);
+        toml::to_string(&table)
+    }
+}
+
+/// Everything that is wrong with a configuration.
+#[derive(Debug)]
+pub struct Mistakes(Vec<Mistake>);
+
+impl Mistakes {
+    /// One by one.
+    pub fn iter(&self) -> impl Iterator<Item = &Mistake> {
+        self.0.iter()
+    }
+}
+
+impl std::error::Error for Mistakes {}
+
+impl fmt::Display for Mistakes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plural = if self.0.len() == 1 { "" } else { "s" };
+        write!(f, "{} mistake{plural} in the configuration", self.0.len())?;
+        self.0.iter().try_for_each(|mistake| write!(f, "\n  {mistake}"))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -71,15 +71,14 @@ impl Config {
         let size = self.segment_size;
         let fits = (SMALLEST_SEGMENT..=LARGEST_SEGMENT).contains(&size);
         check(fits, "segment_size", size.to_string(), "1MiB to 1GiB");
-        if let Some(limit) = self.max_backlog_size {
-            check(limit >= size, "max_backlog_size", limit.to_string(), "at least `segment_size`");
-        }
+        let no_backlog = self.max_backlog_size == Some(ByteSize(0));
+        check(!no_backlog, "max_backlog_size", "0B".to_owned(), "at least 1B");
         let age = self.segment_max_age;
         check(age >= Span::secs(1), "segment_max_age", age.to_string(), "at least 1s");
         let requests = self.commit_queue_requests;
         check(requests > 0, "commit_queue_requests", requests.to_string(), "at least 1");
         let bytes = self.commit_queue_bytes;
-        check(bytes >= ByteSize::mib(1), "commit_queue_bytes", bytes.to_string(), "at least 1MiB");
+        check(bytes > ByteSize(0), "commit_queue_bytes", bytes.to_string(), "at least 1B");
         mistakes
     }
 }
@@ -94,7 +93,7 @@ mod tests {
         let wrong = Config {
             dir: "".into(),
             segment_size: ByteSize::kib(1023),
-            max_backlog_size: Some(ByteSize(1)),
+            max_backlog_size: Some(ByteSize(0)),
             segment_max_age: Span::millis(1),
             commit_queue_requests: 0,
             commit_queue_bytes: ByteSize(0),

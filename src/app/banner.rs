@@ -1,0 +1,68 @@
+//! What a person sees who started the daemon without a configuration.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::Path;
+
+/// Where everything is. Displayed as the banner of embedded mode.
+pub(super) struct Banner<'a> {
+    pub(super) http: SocketAddr,
+    pub(super) admin: SocketAddr,
+    pub(super) bootstrap: &'a str,
+    pub(super) dir: &'a Path,
+}
+
+impl fmt::Display for Banner<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { http, admin, bootstrap, dir } = self;
+        let dir = dir.display();
+        write!(
+            f,
+            r#"
+forebay runs in embedded mode: one process, loopback only, no configuration.
+
+  commands   http://{http}
+  admin      http://{admin}
+  Kafka      {bootstrap}
+  log        {dir}
+
+The topics live in this process and die with it; at every start, all commands the log still keeps are delivered
+to them again.
+
+Try it:
+  curl -i -d '{{"id":"o-1","amount":12}}' http://{http}/v1/commands/order.create
+  curl http://{http}/v1/commands/ID              (the Location of the answer)
+  kcat -b {bootstrap} -C -t orders.v1 -e -f '%k %s %h\n'
+  wal-tools --dir {dir} status
+
+To stop: Ctrl-C. To run it on a Kafka of yours: forebay serve --config FILE
+"#
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_banner_names_every_address_and_what_becomes_of_the_topics() {
+        let banner = Banner {
+            http: ([127, 0, 0, 1], 8088).into(),
+            admin: ([127, 0, 0, 1], 9088).into(),
+            bootstrap: "127.0.0.1:40999",
+            dir: Path::new("forebay-data/wal"),
+        };
+        let text = banner.to_string();
+        for part in [
+            "http://127.0.0.1:8088\n",
+            "http://127.0.0.1:9088\n",
+            "die with it",
+            "curl -i -d '{\"id\":\"o-1\",\"amount\":12}' http://127.0.0.1:8088/v1/commands/order.create\n",
+            "kcat -b 127.0.0.1:40999 -C -t orders.v1 -e",
+            "wal-tools --dir forebay-data/wal status",
+        ] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! Why the process ends before its time, and what it tells its parent.
+
+use std::io;
+
+use crate::config::Mistakes;
+use crate::task;
+
+/// Exit code of a wrong command line or configuration.
+pub const EXIT_USAGE: u8 = 64;
+
+/// Why the daemon could not start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The configuration has mistakes.
+    #[error(transparent)]
+    Configuration(#[from] Mistakes),
+    /// The data directory cannot be used, or another process has it.
+    #[error("the data directory cannot be used: {0}")]
+    Directory(String),
+    /// The log failed while it was written or flushed.
+    #[error("the log failed, and only a new start may decide what it holds: {0}")]
+    Poisoned(String),
+    /// Start-up may not repair this by itself.
+    #[error("the log cannot be opened: {0}")]
+    Damaged(String),
+    /// A listener's address cannot be had.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: std::net::SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// A thread the daemon cannot live without has failed.
+    #[error(transparent)]
+    Task(#[from] task::Failure),
+    /// The system refused something every process may have.
+    #[error("{what}: {source}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// Why it failed.
+        source: io::Error,
+    },
+}
+
+impl Failure {
+    /// The codes of `sysexits.h` where a service manager or script should tell cases apart; 1 where a new start
+    /// may mend it.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Configuration(_) => EXIT_USAGE,
+            Self::Directory(_) => 73,
+            Self::Poisoned(_) => 74,
+            Self::Damaged(_) => 78,
+            Self::Listen { .. } | Self::Task(_) | Self::System { .. } => 1,
+        }
+    }
+
+    /// For `map_err`: the system refused `what`.
+    pub(super) fn system(what: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::System { what, source }
+    }
+}

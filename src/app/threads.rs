@@ -1,0 +1,93 @@
+//! The daemon's own threads: the watch over the backlog, the housekeeper of the log, the watchdog's pinger.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+use std::time::Instant;
+
+use crate::alerts;
+use crate::alerts::Alert;
+use crate::alerts::Notice;
+use crate::systemd;
+use crate::systemd::Liveness;
+use crate::systemd::Pulse;
+use crate::task::Alarm;
+use crate::task::OnFailure;
+use crate::task::Thread;
+use crate::units::Timestamp;
+use crate::wal::Log;
+
+/// Pings are sent at half the time the service manager waits (its manual's advice); loops may stand still for as
+/// long, but no less than this: idle ones turn once a second.
+const LEAST_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Warns while backlog or age are above their thresholds.
+pub(super) fn watch(log: Arc<Log>, config: &alerts::Config) -> io::Result<Thread> {
+    let interval = config.interval.0;
+    let mut backlog = Alert::new(config.backlog_threshold);
+    let mut age = Alert::new(config.oldest_age_threshold.0);
+    Thread::spawn("watch", OnFailure::Log, move |stop| {
+        let began = Instant::now();
+        while !stop.within(interval) {
+            let figures = log.figures();
+            let oldest = figures.oldest.map_or(Duration::ZERO, |at| Timestamp::now().since(at));
+            say("backlog", backlog.look(figures.backlog, began.elapsed()), figures.backlog, oldest);
+            say("oldest_age", age.look(oldest, began.elapsed()), figures.backlog, oldest);
+        }
+        Ok(())
+    })
+}
+
+fn say(alert: &str, notice: Option<Notice>, backlog: u64, oldest: Duration) {
+    let age = oldest.as_secs();
+    match notice {
+        Some(Notice::Passed) => {
+            tracing::warn!(alert, wal.backlog = backlog, wal.oldest_age_s = age, "threshold passed");
+        }
+        Some(Notice::Over) => {
+            tracing::warn!(alert, wal.backlog = backlog, wal.oldest_age_s = age, "threshold past again");
+        }
+        None => {}
+    }
+}
+
+/// Runs `keep` every `interval`, and raises the alarm when the log has failed.
+pub(super) fn housekeeper(
+    log: Arc<Log>,
+    interval: Duration,
+    alarm: Alarm,
+    keep: impl Fn(&Log) + Send + 'static,
+) -> io::Result<Thread> {
+    Thread::spawn("housekeeper", OnFailure::Raise(alarm.clone()), move |stop| {
+        while !stop.within(interval) {
+            if let Some(reason) = log.poisoned() {
+                alarm.raise("log", reason);
+                return Ok(());
+            }
+            keep(&log);
+        }
+        Ok(())
+    })
+}
+
+/// Pings the service manager while the daemon is alive; no thread when nobody waits for pings.
+pub(super) fn watchdog(vital: Vec<Pulse>, pool: Vec<Pulse>) -> io::Result<Option<Thread>> {
+    let Some(waits) = systemd::watchdog() else { return Ok(None) };
+    let interval = waits / 2;
+    let mut liveness = Liveness::new(interval.max(LEAST_PATIENCE), vital, pool);
+    let thread = Thread::spawn("watchdog", OnFailure::Log, move |stop| {
+        let began = Instant::now();
+        loop {
+            let hung = liveness.hung(began.elapsed());
+            if hung.is_empty() {
+                systemd::ping();
+            } else {
+                tracing::error!(?hung, "no ping for the watchdog");
+            }
+            if stop.within(interval) {
+                return Ok(());
+            }
+        }
+    });
+    thread.map(Some)
+}

@@ -1,0 +1,224 @@
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+
+use toml::Value;
+
+use super::*;
+
+fn read(text: &str, variables: &[(&str, &str)]) -> Result<Config, Mistakes> {
+    let pairs = variables.iter().map(|&(name, value)| (name.into(), value.into()));
+    Config::read(text, environment(pairs), Vec::new())
+}
+
+/// What is wrong, a line each, without the list of what would be allowed.
+fn mistakes(text: &str, variables: &[(&str, &str)]) -> Vec<String> {
+    let mistakes = read(text, variables).unwrap_err();
+    mistakes.iter().map(|mistake| mistake.to_string().split("; allowed").next().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn five_mistakes_are_reported_as_five() {
+    let text = r#"
+        [server]
+        listen = 8088
+        [wal]
+        segment_size = "1KiB"
+        segment_max_age = "5 apples"
+        sgement_size = "64MiB"
+        [whale]
+        dir = "x"
+    "#;
+    assert_eq!(
+        mistakes(text, &[]),
+        [
+            "[server] listen: found 8088",
+            "[wal] segment_max_age: found \"5 apples\"",
+            "[wal] sgement_size: found an unknown key",
+            "[whale]: found an unknown section",
+            "[wal] segment_size: found 1KiB",
+        ]
+    );
+    let all = read(text, &[]).unwrap_err().to_string();
+    assert!(all.starts_with("5 mistakes in the configuration\n"), "{all}");
+    assert!(all.contains("allowed: a duration such as \"5s\""), "{all}");
+    assert!(all.contains("one of `dir`, `segment_size`"), "{all}");
+}
+
+#[test]
+fn the_environment_wins_over_the_file_and_the_last_override_over_all() {
+    let text = "[wal]\ndir = \"/file\"\nsegment_size = \"2MiB\"\nreserve_space = \"1MiB\"";
+    let variables = [
+        ("FOREBAY__WAL__DIR", "/environment"),
+        ("FOREBAY__WAL__RETAIN_ACKED_SIZE", "1048576"),
+        ("FOREBAY__SERVER__ALLOW_OPEN", "true"),
+        ("FOREBAY__SERVER__MAX_BATCH_BODY", "1MiB"),
+        ("FOREBAY__KAFKA__CLIENT_ID", "17"),
+        ("FOREBAY__KAFKA__PROPERTIES", "{\"socket.keepalive.enable\" = \"true\"}"),
+        ("FOREBAY_TEST_KAFKA", "another program's"),
+    ];
+    let config = read(text, &variables).unwrap();
+    assert_eq!(config.wal.dir, Path::new("/environment"));
+    assert_eq!(config.wal.segment_size.to_string(), "2MiB");
+    assert_eq!(config.wal.retain_acked_size.to_string(), "1MiB");
+    assert!(config.server.allow_open);
+    assert_eq!(config.kafka.client_id, "17", "typed by the schema, not by its looks");
+    assert_eq!(config.kafka.properties.len(), 1);
+
+    let mut overrides = environment([("FOREBAY__WAL__DIR".into(), "/environment".into())].into_iter());
+    overrides.push(Override {
+        section: "wal".to_owned(),
+        key: "dir".to_owned(),
+        text: "/flag".to_owned(),
+        origin: "--dir".to_owned(),
+    });
+    assert_eq!(Config::read(text, overrides, Vec::new()).unwrap().wal.dir, Path::new("/flag"));
+}
+
+#[test]
+fn variables_that_name_nothing_are_mistakes() {
+    let variables = [("FOREBAY__WAL__DRI", "/x"), ("FOREBAY__WHALE__DIR", "/x"), ("FOREBAY__WAL", "/x")];
+    assert_eq!(
+        mistakes("", &variables),
+        [
+            "[wal]: found an unknown key",
+            "[wal] dri: found an unknown key",
+            "[whale] dir: found FOREBAY__WHALE__DIR, which names no section with single keys",
+        ]
+    );
+}
+
+#[test]
+fn a_line_that_is_not_toml_does_not_hide_the_other_mistakes() {
+    let text = "[server]\nlisten = 127.0.0.1:80\nbody_timeout = 5\n[wal]\ndir = \"a\"\ndir = \"b\"";
+    assert_eq!(
+        mistakes(text, &[]),
+        ["[file] line 2: found `listen`", "[file] line 6: found `dir`", "[server] body_timeout: found 5",]
+    );
+}
+
+#[test]
+fn a_kind_without_its_topic_and_with_an_unknown_key_is_two_mistakes() {
+    let text = "[[kinds]]\nname = \"a\"\ntopic = \"a\"\n[[kinds]]\nname = \"b\"\ntpoic = \"b\"";
+    assert_eq!(
+        mistakes(text, &[]),
+        ["[kinds[1]] tpoic: found an unknown key", "[kinds[1]] topic: found nothing"]
+    );
+}
+
+#[test]
+fn secrets_are_shown_neither_in_mistakes_nor_in_the_result() {
+    let text = "[kafka.properties]\n\"sasl.password\" = \"hunter2\"\n\"ssl.ca.location\" = \"/ca\"";
+    let shown = read(text, &[]).unwrap().shown().unwrap();
+    assert!(!shown.contains("hunter2") && shown.contains("***") && shown.contains("/ca"), "{shown}");
+
+    let wrong = "[kafka]\nsasl_password = \"hunter2\"\n[kafka.properties]\n\"sasl.password\" = [\"hunter2\"]";
+    let all = read(wrong, &[]).unwrap_err().to_string();
+    assert!(!all.contains("hunter2"), "{all}");
+    let broken = read("[kafka]\nsasl_password = hunter2", &[]).unwrap_err().to_string();
+    assert!(!broken.contains("hunter2"), "{broken}");
+}
+
+#[test]
+fn an_open_listener_stays_on_loopback_unless_told_otherwise() {
+    let text = "[server]\nlisten = \"0.0.0.0:8088\"\nadmin_listen = \"[::]:9088\"";
+    assert_eq!(
+        mistakes(text, &[]),
+        ["[server] listen: found 0.0.0.0:8088", "[server] admin_listen: found [::]:9088"]
+    );
+    assert!(read(text, &[("FOREBAY__SERVER__ALLOW_OPEN", "true")]).is_ok());
+}
+
+#[test]
+fn a_stop_takes_no_longer_than_the_service_manager_waits() {
+    assert_eq!(mistakes("[server]\nshutdown_grace = \"61s\"", &[]), ["[server] shutdown_grace: found 1m 1s"]);
+}
+
+#[test]
+fn modes_of_later_versions_are_mistakes() {
+    let all = read("[auth]\nmode = \"jwt\"", &[]).unwrap_err().to_string();
+    assert!(
+        all.contains("[auth] mode: found \"jwt\"; allowed: \"open\": this version has no other"),
+        "{all}"
+    );
+}
+
+#[test]
+fn the_examples_of_the_production_file_are_valid() {
+    let text = include_str!("../../config/production.toml");
+    assert!(!read(text, &[]).unwrap().embedded());
+}
+
+/// Section and key → value, with `null` for what is not set, from a configuration; inner tables count as one.
+fn keys(config: &Config) -> BTreeMap<(String, String), serde_json::Value> {
+    let serde_json::Value::Object(sections) = serde_json::to_value(config).unwrap() else { unreachable!() };
+    let mut keys = BTreeMap::new();
+    for (section, content) in sections {
+        let table = if content.is_array() { content[0].clone() } else { content };
+        let serde_json::Value::Object(table) = table else { unreachable!() };
+        keys.extend(table.into_iter().map(|(key, value)| ((section.clone(), key), value)));
+    }
+    keys
+}
+
+/// The keys that stand in the file as comments, `# key = value`, with their sections.
+fn commented() -> Vec<(String, String, String)> {
+    let mut section = String::new();
+    let mut found = Vec::new();
+    for line in DEFAULTS.lines() {
+        if let Some(name) = line.strip_prefix('[') {
+            section = name.trim_matches(['[', ']']).to_owned();
+        }
+        let Some((key, value)) = line.strip_prefix("# ").and_then(|line| line.split_once(" = ")) else {
+            continue;
+        };
+        if key.chars().all(|c| c.is_ascii_lowercase() || c == '_') {
+            found.push((section.clone(), key.to_owned(), value.to_owned()));
+        }
+    }
+    found
+}
+
+#[test]
+fn the_default_file_names_every_key_with_its_true_default_and_no_other() {
+    let effective = read("", &[]).unwrap();
+    let mut by_code = effective.clone();
+    by_code.server = Default::default();
+    by_code.auth = Default::default();
+    by_code.wal = Default::default();
+    by_code.drain = Default::default();
+    by_code.kafka = Default::default();
+    by_code.alerts = Default::default();
+    by_code.telemetry = Default::default();
+    assert_eq!(keys(&effective), keys(&by_code), "the values of the file are the defaults of the code");
+
+    let written: toml::Table = DEFAULTS.parse().unwrap();
+    let mut named = BTreeSet::new();
+    for (section, content) in &written {
+        let table = content.as_table().or_else(|| content[0].as_table()).unwrap();
+        named.extend(table.keys().map(|key| (section.clone(), key.clone())));
+    }
+    for (section, key, value) in commented() {
+        assert!(named.insert((section.clone(), key.clone())), "{section}.{key} stands there twice");
+        let value = format!("value = {value}").parse::<toml::Table>().unwrap()["value"].clone();
+        let mut table = written[&section].clone();
+        match &mut table {
+            Value::Array(items) => items[0].as_table_mut().unwrap().insert(key, value),
+            other => other.as_table_mut().unwrap().insert(key, value),
+        };
+        let text = toml::to_string(&toml::Table::from_iter([(section, table)])).unwrap();
+        read(&text, &[]).unwrap();
+    }
+    assert_eq!(named, keys(&effective).into_keys().collect::<BTreeSet<_>>());
+}
+
+#[test]
+fn every_key_of_the_default_file_is_explained() {
+    let mut explained = false;
+    for line in DEFAULTS.lines() {
+        let starts_group = line.starts_with('[') || line.is_empty();
+        let is_key = !line.starts_with('#') && line.contains(" = ");
+        assert!(!is_key || explained, "no comment above: {line}");
+        // Two keys may share a comment, so a key does not end it.
+        explained = !starts_group && (explained || line.starts_with('#'));
+    }
+}

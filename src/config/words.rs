@@ -1,0 +1,64 @@
+//! From the deserialiser's words to ours, without showing what is secret.
+
+use toml::Table;
+use toml::Value;
+use toml::de::Error;
+
+use crate::mistake::Mistake;
+
+const MASK: &str = "***";
+
+/// Parts of the names of keys whose values are secret. Names of files with secrets are not.
+const SECRET: [&str; 8] =
+    ["password", "secret", "token", "passphrase", "credential", "jaas", ".pem", "oauthbearer.config"];
+
+fn is_secret(key: &str) -> bool {
+    let names_a_place = ["file", "files", "location", "ttl", "url"].iter().any(|end| key.ends_with(end));
+    !names_a_place && SECRET.iter().any(|part| key.contains(part))
+}
+
+/// The value as TOML, unless it is secret.
+pub(super) fn shown(key: &str, value: &Value) -> String {
+    let mut table = Table::from_iter([(key.to_owned(), value.clone())]);
+    mask(&mut table);
+    table.remove(key).map(|masked| masked.to_string()).unwrap_or_default()
+}
+
+/// Replaces every secret in the table, at any depth.
+pub(super) fn mask(table: &mut Table) {
+    for (key, value) in table.iter_mut() {
+        match value {
+            Value::Table(inner) => mask(inner),
+            Value::Array(items) => items.iter_mut().filter_map(Value::as_table_mut).for_each(mask),
+            _ => {}
+        }
+        if is_secret(key) {
+            *value = MASK.into();
+        }
+    }
+}
+
+pub(super) fn is_missing(error: &Error) -> bool {
+    error.message().starts_with("missing field")
+}
+
+/// What is wrong with one key.
+pub(super) fn mistake(place: &str, key: &str, value: &Value, error: &Error) -> Mistake {
+    let message = error.message();
+    let allowed = ["expected ", " is not "].iter().find_map(|mark| Some(message.split_once(mark)?.1));
+    let allowed = match value.as_str() {
+        Some(text) if is_secret(key) => allowed.unwrap_or(message).replace(text, MASK),
+        _ => allowed.unwrap_or(message).to_owned(),
+    };
+    let found = match message.starts_with("unknown field") && message.contains(&format!("`{key}`")) {
+        true => "an unknown key".to_owned(),
+        false => shown(key, value),
+    };
+    Mistake::new(place, key, found, allowed)
+}
+
+/// A table lacks a key that it must have.
+pub(super) fn incomplete(place: &str, error: &Error) -> Mistake {
+    let key = error.message().split('`').nth(1).unwrap_or_default();
+    Mistake::new(place, key, "nothing", "a value: the key is required")
+}
