@@ -13,7 +13,9 @@ mod parts;
 mod signals;
 mod threads;
 
+use std::fmt;
 use std::io;
+use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,7 +43,7 @@ use signals::Signals;
 /// Prints the effective configuration, secrets masked.
 pub fn check(config: &Config) -> Result<(), Failure> {
     let shown = config.shown().map_err(io::Error::other).map_err(Failure::system("configuration"))?;
-    print!("{shown}");
+    out(shown);
     Ok(())
 }
 
@@ -144,8 +146,13 @@ fn announce(parts: &Parts, config: &Config) {
     systemd::ready(&format!("accepting commands on {http}"));
     tracing::info!(%http, %admin, "accepting commands");
     if let Some(bootstrap) = &parts.bootstrap {
-        print!("{}", Banner { http, admin, bootstrap, dir: &config.wal.dir });
+        out(Banner { http, admin, bootstrap, dir: &config.wal.dir });
     }
+}
+
+/// Writes to standard output, where nobody may be reading any more.
+fn out(text: impl fmt::Display) {
+    let _ = write!(io::stdout(), "{text}").and_then(|()| io::stdout().flush());
 }
 
 fn start_threads(parts: &Parts, config: &Config, alarm: &Alarm) -> io::Result<Vec<Thread>> {

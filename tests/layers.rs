@@ -1,0 +1,109 @@
+//! The direction of dependencies: a module uses only what stands in its row, and `wal-tools` links no server.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+/// Leaves that every module may use, except `wal` and what lies below it.
+const LEAVES: [&str; 5] = ["metrics", "mistake", "telemetry", "units", "task"];
+
+/// Module, whether it may use the leaves, and what else it may use; from the bottom up.
+const TABLE: [(&str, bool, &[&str]); 20] = [
+    ("units", false, &[]),
+    ("mistake", false, &[]),
+    ("metrics", false, &[]),
+    ("systemd", false, &[]),
+    ("task", false, &[]),
+    ("backoff", false, &[]),
+    ("telemetry", false, &["mistake", "units"]),
+    ("alerts", false, &["mistake", "units"]),
+    ("wal", false, &["units"]),
+    ("command", false, &["units", "wal"]),
+    ("kinds", false, &["command", "mistake", "units"]),
+    ("kafka", true, &["backoff"]),
+    ("status", true, &["command", "wal"]),
+    ("ingest", true, &["command", "status", "wal"]),
+    ("drain", true, &["backoff", "command", "kafka", "status", "wal"]),
+    ("http", true, &["command", "ingest", "kafka", "kinds", "status", "wal"]),
+    ("config", true, &["alerts", "drain", "http", "ingest", "kafka", "kinds"]),
+    (
+        "app",
+        true,
+        &[
+            "alerts", "backoff", "command", "config", "drain", "http", "ingest", "kafka", "kinds", "status",
+            "systemd", "wal",
+        ],
+    ),
+    ("cli", false, &["config"]),
+    ("main", false, &["app", "config"]),
+];
+
+#[test]
+fn every_module_uses_only_what_stands_in_its_row() {
+    let mut violations = Vec::new();
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    for entry in fs::read_dir(src).unwrap() {
+        let path = entry.unwrap().path();
+        let module = path.file_stem().unwrap().to_str().unwrap().to_owned();
+        if module == "lib" {
+            continue;
+        }
+        let Some((_, leaves, others)) = TABLE.iter().find(|(name, ..)| *name == module) else {
+            violations.push(format!("{module} has no row in the table"));
+            continue;
+        };
+        let may = |used: &str| used == module || (*leaves && LEAVES.contains(&used)) || others.contains(&used);
+        for (file, text) in sources(&path) {
+            let wrong = used(&text).into_iter().filter(|used| !may(used));
+            violations.extend(wrong.map(|used| format!("{file} uses {used}")));
+        }
+    }
+    assert!(violations.is_empty(), "{violations:#?}");
+}
+
+#[test]
+fn wal_tools_links_no_server() {
+    let tree = Command::new(env!("CARGO"))
+        .args(["tree", "--package", "wal-tools", "--edges", "normal", "--prefix", "none", "--offline"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .unwrap();
+    let packages = String::from_utf8(tree.stdout).unwrap();
+    assert!(packages.contains("forebay v"), "{packages}{}", String::from_utf8_lossy(&tree.stderr));
+    for server in ["rdkafka", "tokio", "hyper", "sqlx", "redis"] {
+        let found = packages.lines().find(|package| package.starts_with(server));
+        assert_eq!(found, None, "wal-tools links a part of the server");
+    }
+}
+
+#[test]
+fn uses_are_found_wherever_they_stand() {
+    let text = "use crate::wal::Lsn;\n//! see [`crate::http`]\nfn f(x: &crate::units::Span) { forebay::app::serve() }";
+    assert_eq!(used(text), ["wal", "units", "app"]);
+    assert_eq!(used("use crate::{wal, http};"), ["{"], "a group hides what it names: one item a line");
+}
+
+/// Each file of a module with its text.
+fn sources(path: &Path) -> Vec<(String, String)> {
+    if path.is_dir() {
+        let entries = fs::read_dir(path).unwrap();
+        return entries.flat_map(|entry| sources(&entry.unwrap().path())).collect();
+    }
+    vec![(path.display().to_string(), fs::read_to_string(path).unwrap())]
+}
+
+/// The words after every `crate::` and `forebay::` outside comments.
+fn used(text: &str) -> Vec<&str> {
+    let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+    let mut found = Vec::new();
+    for line in code {
+        for root in ["crate::", "forebay::"] {
+            for (at, _) in line.match_indices(root) {
+                let rest = &line[at + root.len()..];
+                let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
+                found.push(&rest[..end.max(1)]);
+            }
+        }
+    }
+    found
+}
