@@ -126,7 +126,7 @@ impl Serialize for ByteSize {
 impl<'de> Deserialize<'de> for ByteSize {
     fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
-        #[serde(untagged)]
+        #[serde(untagged, expecting = "a size such as \"64MiB\" or \"500kB\", or a number of bytes")]
         enum Written {
             Number(u64),
             Text(String),
