@@ -52,7 +52,8 @@ fn every_module_uses_only_what_stands_in_its_row() {
             violations.push(format!("{module} has no row in the table"));
             continue;
         };
-        let may = |used: &str| used == module || (*leaves && LEAVES.contains(&used)) || others.contains(&used);
+        let may =
+            |used: &str| used == module || (*leaves && LEAVES.contains(&used)) || others.contains(&used);
         for (file, text) in sources(&path) {
             let wrong = used(&text).into_iter().filter(|used| !may(used));
             violations.extend(wrong.map(|used| format!("{file} uses {used}")));

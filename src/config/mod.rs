@@ -61,7 +61,14 @@ impl Config {
         Self::read(&text, overrides, mistakes)
     }
 
-    fn read(text: &str, overrides: Vec<Override>, mut mistakes: Vec<Mistake>) -> Result<Self, Mistakes> {
+    fn read(text: &str, overrides: Vec<Override>, mistakes: Vec<Mistake>) -> Result<Self, Mistakes> {
+        let (config, mut mistakes) = Self::parse(text, overrides, mistakes);
+        // A key that could not be read has its default here, so that the others are checked all the same.
+        mistakes.extend(config.validate());
+        if mistakes.is_empty() { Ok(config) } else { Err(Mistakes(mistakes)) }
+    }
+
+    fn parse(text: &str, overrides: Vec<Override>, mut mistakes: Vec<Mistake>) -> (Self, Vec<Mistake>) {
         let defaults = sources::table(DEFAULTS, &mut mistakes);
         let given = sources::table(text, &mut mistakes);
         let mut reader = Reader::new(sources::layered(defaults, given), overrides, mistakes);
@@ -75,14 +82,11 @@ impl Config {
             alerts: reader.section("alerts"),
             telemetry: reader.section("telemetry"),
         };
-        let mut mistakes = reader.finish();
-        // A key that could not be read has its default here, so that the others are checked all the same.
-        mistakes.extend(config.validate());
-        if mistakes.is_empty() { Ok(config) } else { Err(Mistakes(mistakes)) }
+        (config, reader.finish())
     }
 
     fn validate(&self) -> Vec<Mistake> {
-        let mut mistakes = self.server.validate();
+        let mut mistakes = self.server.mistakes(self.auth.mode != AuthMode::Open);
         mistakes.extend(self.auth.validate());
         mistakes.extend(self.wal.validate());
         mistakes.extend(self.drain.validate());

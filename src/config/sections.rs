@@ -28,6 +28,7 @@ pub mod http {
         pub body_timeout: Span,
         pub idle_timeout: Span,
         pub shutdown_grace: Span,
+        pub trusted_proxies: Vec<std::net::IpAddr>,
     }
 
     impl Default for Config {
@@ -44,13 +45,17 @@ pub mod http {
                 body_timeout: Span::secs(10),
                 idle_timeout: Span::secs(120),
                 shutdown_grace: Span::secs(30),
+                trusted_proxies: Vec::new(),
             }
         }
     }
 
     impl Config {
-        pub fn validate(&self) -> Vec<Mistake> {
-            Vec::new()
+        pub fn mistakes(&self, authenticated: bool) -> Vec<Mistake> {
+            let listeners = [("listen", self.listen), ("admin_listen", self.admin_listen)];
+            let open = !authenticated && !self.allow_open;
+            let exposed = listeners.into_iter().filter(|(_, at)| open && !at.ip().is_loopback());
+            exposed.map(|(key, at)| Mistake::new("server", key, at, "a loopback address")).collect()
         }
     }
 }
@@ -92,29 +97,61 @@ pub mod drain {
 pub mod kafka {
     use super::*;
 
+    #[derive(Clone, Debug, PartialEq, Serialize)]
+    pub struct Brokers(String);
+
+    impl<'de> Deserialize<'de> for Brokers {
+        fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+            #[derive(Deserialize)]
+            #[serde(untagged, expecting = "\"embedded\", host:port, or a list of those")]
+            enum Written {
+                One(String),
+                Many(Vec<String>),
+            }
+            Ok(match Written::deserialize(from)? {
+                Written::One(one) => Self(one),
+                Written::Many(many) => Self(many.join(",")),
+            })
+        }
+    }
+
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     #[serde(default, deny_unknown_fields)]
     pub struct Config {
-        pub brokers: toml::Value,
+        pub brokers: Brokers,
         pub client_id: String,
         pub acks: String,
         pub compression: String,
         pub linger: Span,
         pub batch_size: ByteSize,
         pub message_max: ByteSize,
+        pub security_protocol: String,
+        pub sasl_mechanism: Option<String>,
+        pub sasl_username: Option<String>,
+        pub sasl_password_file: Option<String>,
+        pub ssl_ca_file: Option<String>,
+        pub ssl_cert_file: Option<String>,
+        pub ssl_key_file: Option<String>,
         pub properties: BTreeMap<String, String>,
     }
 
     impl Default for Config {
         fn default() -> Self {
             Self {
-                brokers: "embedded".into(),
+                brokers: Brokers("embedded".to_owned()),
                 client_id: "forebay".to_owned(),
                 acks: "all".to_owned(),
                 compression: "lz4".to_owned(),
                 linger: Span::millis(1),
                 batch_size: ByteSize::mib(1),
                 message_max: ByteSize::mib(1),
+                security_protocol: "plaintext".to_owned(),
+                sasl_mechanism: None,
+                sasl_username: None,
+                sasl_password_file: None,
+                ssl_ca_file: None,
+                ssl_cert_file: None,
+                ssl_key_file: None,
                 properties: BTreeMap::new(),
             }
         }
@@ -126,7 +163,7 @@ pub mod kafka {
         }
 
         pub fn embedded(&self) -> bool {
-            self.brokers.as_str() == Some("embedded")
+            self.brokers.0 == "embedded"
         }
     }
 }

@@ -206,7 +206,8 @@ fn the_default_file_names_every_key_with_its_true_default_and_no_other() {
             other => other.as_table_mut().unwrap().insert(key, value),
         };
         let text = toml::to_string(&toml::Table::from_iter([(section, table)])).unwrap();
-        read(&text, &[]).unwrap();
+        let (_, mistakes) = Config::parse(&text, Vec::new(), Vec::new());
+        assert_eq!(mistakes, [], "the example can be read");
     }
     assert_eq!(named, keys(&effective).into_keys().collect::<BTreeSet<_>>());
 }
@@ -220,5 +221,18 @@ fn every_key_of_the_default_file_is_explained() {
         assert!(!is_key || explained, "no comment above: {line}");
         // Two keys may share a comment, so a key does not end it.
         explained = !starts_group && (explained || line.starts_with('#'));
+    }
+}
+
+#[test]
+fn a_value_of_a_wrong_type_is_one_mistake_that_says_what_is_allowed() {
+    for (section, key) in keys(&read("", &[]).unwrap()).into_keys().filter(|(section, _)| section != "kinds")
+    {
+        let text = format!("[{section}]\n{key} = [[1.5]]");
+        let (_, mistakes) = Config::parse(&text, Vec::new(), Vec::new());
+        let [mistake] = mistakes.as_slice() else { panic!("{section}.{key}: {mistakes:?}") };
+        assert_eq!((&mistake.section, &mistake.key), (&section, &key));
+        // What serde says of an untagged enum without `expecting`.
+        assert!(!mistake.allowed.contains("untagged"), "{mistake}");
     }
 }
