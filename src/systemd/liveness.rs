@@ -1,17 +1,18 @@
 //! Whether the daemon does its work, decided from counters that its loops bump on every turn, idle ones too.
 
-use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-/// A loop that bumps its counter at least once a second.
-#[derive(Clone)]
+/// A loop that counts its turns, at least one a second.
 pub struct Pulse {
-    /// Who it is.
-    pub name: String,
-    /// Turns so far.
-    pub beats: Arc<AtomicU64>,
+    name: String,
+    beats: Box<dyn Fn() -> u64 + Send>,
+}
+
+impl Pulse {
+    /// The loop `name`, whose turns so far `beats` tells.
+    pub fn new(name: impl Into<String>, beats: impl Fn() -> u64 + Send + 'static) -> Self {
+        Self { name: name.into(), beats: Box::new(beats) }
+    }
 }
 
 /// Says whether the loops that matter still turn.
@@ -59,7 +60,7 @@ impl Watched {
 
     /// The name, if the counter has stood still for longer than `patience`.
     fn stands(&mut self, now: Duration, patience: Duration) -> Option<&str> {
-        let beats = self.pulse.beats.load(Ordering::Relaxed);
+        let beats = (self.pulse.beats)();
         let since = match self.seen {
             Some((before, since)) if before == beats => since,
             _ => now,
@@ -71,16 +72,19 @@ impl Watched {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicU64;
+    use std::sync::atomic::Ordering;
+
     use super::*;
 
     const PATIENCE: Duration = Duration::from_secs(10);
 
-    fn pulse(name: &str) -> Pulse {
-        Pulse { name: name.to_owned(), beats: Arc::default() }
-    }
-
-    fn beat(pulse: &Pulse) {
-        pulse.beats.fetch_add(1, Ordering::Relaxed);
+    fn pulse(name: &str) -> (Pulse, impl Fn()) {
+        let beats = Arc::new(AtomicU64::new(0));
+        let read = Arc::clone(&beats);
+        let pulse = Pulse::new(name, move || read.load(Ordering::Relaxed));
+        (pulse, move || drop(beats.fetch_add(1, Ordering::Relaxed)))
     }
 
     fn at(seconds: u64) -> Duration {
@@ -89,21 +93,21 @@ mod tests {
 
     #[test]
     fn a_hung_commit_thread_is_the_daemons_end_and_its_return_the_daemons_return() {
-        let commit = pulse("commit");
-        let mut liveness = Liveness::new(PATIENCE, vec![commit.clone()], vec![]);
+        let (commit, beat) = pulse("commit");
+        let mut liveness = Liveness::new(PATIENCE, vec![commit], vec![]);
         assert!(liveness.hung(at(100)).is_empty());
         assert!(liveness.hung(at(110)).is_empty(), "patience is not over yet");
         assert_eq!(liveness.hung(at(111)), ["commit"]);
-        beat(&commit);
+        beat();
         assert!(liveness.hung(at(112)).is_empty());
     }
 
     #[test]
     fn one_worker_alive_suffices() {
-        let workers = [pulse("drain-0"), pulse("drain-1")];
-        let mut liveness = Liveness::new(PATIENCE, vec![], workers.to_vec());
+        let ((first, _), (second, beat)) = (pulse("drain-0"), pulse("drain-1"));
+        let mut liveness = Liveness::new(PATIENCE, vec![], vec![first, second]);
         assert!(liveness.hung(at(0)).is_empty());
-        beat(&workers[1]);
+        beat();
         assert!(liveness.hung(at(11)).is_empty());
         assert_eq!(liveness.hung(at(22)), ["drain-0", "drain-1"]);
     }
