@@ -9,7 +9,13 @@ pub mod units;
 pub mod wal;
 
 #[cfg(feature = "server")]
+pub mod backoff;
+#[cfg(feature = "server")]
+pub mod drain;
+#[cfg(feature = "server")]
 pub mod ingest;
+#[cfg(feature = "server")]
+pub mod kafka;
 #[cfg(feature = "server")]
 pub mod metrics;
 #[cfg(feature = "server")]
