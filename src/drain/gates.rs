@@ -26,6 +26,11 @@ impl Place {
     pub(super) fn whole(topic: usize) -> Self {
         Self { topic, partition: WHOLE }
     }
+
+    /// Whether it is one.
+    pub(super) fn is_whole(self) -> bool {
+        self.partition == WHOLE
+    }
 }
 
 /// Which cursor brings a record.
@@ -95,10 +100,9 @@ impl Gates {
         first
     }
 
-    /// Opens the gates of a topic and of all its partitions; says from where the catch-up side must begin.
-    pub(super) fn open_all(&mut self, topic: usize) -> Option<Lsn> {
-        let places: Vec<Place> = self.gates.keys().filter(|place| place.topic == topic).copied().collect();
-        places.into_iter().filter_map(|place| self.open(place)).min()
+    /// Those that are closed.
+    pub(super) fn closed(&self) -> Vec<Place> {
+        self.gates.iter().filter(|(_, gate)| !gate.open).map(|(place, _)| *place).collect()
     }
 
     /// The catch-up side took a record through its gates.
@@ -118,11 +122,6 @@ impl Gates {
     /// Whether nobody passes here now.
     pub(super) fn is_closed(&self, place: Place) -> bool {
         self.gates.get(&place).is_some_and(|gate| !gate.open)
-    }
-
-    /// The first record that an open gate still has to see pass.
-    pub(super) fn first_open(&self) -> Option<Lsn> {
-        self.gates.values().filter(|gate| gate.open).filter_map(|gate| gate.first).min()
     }
 
     /// Records held back, with the number of their topic. About right while they pass.

@@ -9,6 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
 
+use prometheus::IntCounter;
+use prometheus::IntCounterVec;
+
 use crate::backoff::Backoff;
 use crate::kafka::Answer;
 use crate::wal::Lsn;
@@ -53,6 +56,8 @@ pub(super) struct Topic {
     pub(super) name: Arc<str>,
     /// The largest batch it takes, as far as is known, in bytes.
     pub(super) cap: u64,
+    /// Its records that arrived.
+    pub(super) sent: IntCounter,
     standing: Standing,
     partitions: i32,
     ask_at: Instant,
@@ -61,9 +66,10 @@ pub(super) struct Topic {
 }
 
 impl Topic {
-    fn new(name: &str, backoff: Backoff, now: Instant) -> Self {
+    fn new(name: &str, backoff: Backoff, sent: IntCounter, now: Instant) -> Self {
         Self {
             name: name.into(),
+            sent,
             cap: u64::MAX,
             standing: Standing::Unknown { away: false },
             partitions: 0,
@@ -185,12 +191,13 @@ pub(super) struct Topics {
     topics: Vec<Topic>,
     numbers: HashMap<Arc<str>, usize>,
     backoff: Backoff,
+    sent: IntCounterVec,
 }
 
 impl Topics {
-    /// None yet. `backoff`: how often to ask about one at fault.
-    pub(super) fn new(backoff: Backoff) -> Self {
-        Self { topics: Vec::new(), numbers: HashMap::new(), backoff }
+    /// None yet. `backoff`: how often to ask about one at fault; `sent`: counts what arrives, by topic.
+    pub(super) fn new(backoff: Backoff, sent: IntCounterVec) -> Self {
+        Self { topics: Vec::new(), numbers: HashMap::new(), backoff, sent }
     }
 
     /// The number of a topic.
@@ -198,7 +205,7 @@ impl Topics {
         if let Some(number) = self.numbers.get(name) {
             return *number;
         }
-        let topic = Topic::new(name, self.backoff.clone(), now);
+        let topic = Topic::new(name, self.backoff.clone(), self.sent.with_label_values(&[name]), now);
         let number = self.topics.len();
         self.numbers.insert(Arc::clone(&topic.name), number);
         self.topics.push(topic);
@@ -224,11 +231,6 @@ impl Topics {
     pub(super) fn any_on_trial(&self) -> bool {
         self.topics.iter().any(|topic| matches!(topic.standing, Standing::Trial(_)))
     }
-
-    /// The names, by number.
-    pub(super) fn names(&self) -> impl Iterator<Item = &Arc<str>> {
-        self.topics.iter().map(|topic| &topic.name)
-    }
 }
 
 #[cfg(test)]
@@ -239,7 +241,8 @@ mod tests {
     const UNKNOWN: Answer = Answer::Refused("topic: unknown");
 
     fn topic(now: Instant) -> Topic {
-        Topic::new("t", Backoff::new(Duration::from_millis(100), Duration::from_secs(30)), now)
+        let backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(30));
+        Topic::new("t", backoff, IntCounter::new("sent", "sent").unwrap(), now)
     }
 
     #[test]

@@ -134,6 +134,11 @@ impl Window {
         self.parts.get(&place).is_some_and(|part| stalled(part, now))
     }
 
+    /// Whether this partition is parked.
+    pub(super) fn is_parked(&self, place: Place) -> bool {
+        self.parts.get(&place).is_some_and(|part| part.parked)
+    }
+
     /// Partitions that hang and are not parked yet.
     pub(super) fn stalled(&self, now: Instant) -> Vec<Place> {
         let hangs = |part: &Part| !part.parked && stalled(part, now);
@@ -163,19 +168,18 @@ impl Window {
         self.flights.insert(lsn, flight);
     }
 
-    /// A record came back. True with it: its partition was parked.
-    pub(super) fn remove(&mut self, lsn: Lsn) -> Option<(Flight, bool)> {
+    /// A record came back.
+    pub(super) fn remove(&mut self, lsn: Lsn) -> Option<Flight> {
         let flight = self.flights.remove(&lsn)?;
         let part = self.parts.get_mut(&flight.place)?;
-        let parked = part.parked;
         part.load.sub(flight.bytes);
         part.solo -= u64::from(flight.solo);
-        let counted = if parked { &mut self.parked } else { &mut self.used };
+        let counted = if part.parked { &mut self.parked } else { &mut self.used };
         counted.sub(flight.bytes);
         if part.load.records == 0 {
             self.parts.remove(&flight.place);
         }
-        Some((flight, parked))
+        Some(flight)
     }
 
     /// The partition confirmed something: it does not hang, and counts again.
@@ -202,6 +206,13 @@ impl Window {
     /// Those that went through the producer for single records, or those that did not.
     pub(super) fn of(&self, solo: bool) -> Vec<Lsn> {
         self.flights.iter().filter(|(_, flight)| flight.solo == solo).map(|(lsn, _)| *lsn).collect()
+    }
+
+    /// How many of them.
+    pub(super) fn len_of(&self, solo: bool) -> usize {
+        let singles: u64 = self.parts.values().map(|part| part.solo).sum();
+        let singles = singles as usize;
+        if solo { singles } else { self.flights.len() - singles }
     }
 
     /// The lowest one whose partition is not parked.
@@ -260,8 +271,7 @@ mod tests {
             window.park(place(partition));
         }
         assert!(!window.has_room(1), "twice the window is the end");
-        let (flight, parked) = window.remove(Lsn(1)).unwrap();
-        assert!(parked && flight.place == place(1));
+        assert_eq!(window.remove(Lsn(1)).unwrap().place, place(1));
         assert!(window.has_room(1));
     }
 

@@ -168,6 +168,10 @@ impl Producer {
     /// Asks the brokers about a topic, which also makes it where they allow that, and makes this producer believe
     /// the answer. Blocks for at most `timeout`.
     pub fn ask(&self, topic: &str, timeout: Duration) -> Answer {
+        // rdkafka panics on a name that librdkafka refuses outright.
+        if topic.is_empty() || topic.len() > LONGEST_TOPIC || topic.contains('\0') {
+            return Answer::Refused("topic: invalid name");
+        }
         let Ok(metadata) = self.inner.client().fetch_metadata(Some(topic), timeout) else {
             return Answer::Away;
         };
@@ -184,6 +188,9 @@ impl Producer {
         }
     }
 }
+
+/// Kafka's own limit, in bytes.
+const LONGEST_TOPIC: usize = 249;
 
 struct Context {
     results: Arc<Results>,
