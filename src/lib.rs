@@ -13,9 +13,15 @@ pub mod alerts;
 #[cfg(feature = "server")]
 pub mod app;
 #[cfg(feature = "server")]
+pub mod backoff;
+#[cfg(feature = "server")]
 pub mod config;
 #[cfg(feature = "server")]
+pub mod drain;
+#[cfg(feature = "server")]
 pub mod ingest;
+#[cfg(feature = "server")]
+pub mod kafka;
 #[cfg(feature = "server")]
 pub mod metrics;
 #[cfg(feature = "server")]

@@ -18,7 +18,9 @@ use serde::Serialize;
 use toml::Table;
 
 use crate::alerts;
+use crate::drain;
 use crate::ingest;
+use crate::kafka;
 use crate::mistake::Mistake;
 use crate::telemetry;
 
@@ -42,9 +44,9 @@ pub struct Config {
     /// The log.
     pub wal: ingest::Config,
     /// The workers.
-    pub drain: sections::drain::Config,
+    pub drain: drain::Config,
     /// Their broker.
-    pub kafka: sections::kafka::Config,
+    pub kafka: kafka::Config,
     /// What may be created.
     pub kinds: Vec<sections::kinds::Config>,
     /// Warnings.
@@ -89,8 +91,8 @@ impl Config {
         let mut mistakes = self.server.mistakes(self.auth.mode != AuthMode::Open);
         mistakes.extend(self.auth.validate());
         mistakes.extend(self.wal.validate());
-        mistakes.extend(self.drain.validate());
-        mistakes.extend(self.kafka.validate());
+        mistakes.extend(in_section("drain", self.drain.validate()));
+        mistakes.extend(in_section("kafka", self.kafka.validate()));
         mistakes.extend(sections::kinds::validate(&self.kinds));
         mistakes.extend(self.alerts.validate());
         mistakes.extend(self.telemetry.validate());
@@ -100,7 +102,7 @@ impl Config {
 
     /// Whether everything runs in this process, broker included.
     pub fn embedded(&self) -> bool {
-        self.kafka.embedded()
+        self.kafka.brokers == kafka::Brokers::Embedded
     }
 
     /// The effective configuration as TOML, with secrets masked.
@@ -109,6 +111,10 @@ impl Config {
         words::mask(&mut table);
         toml::to_string(&table)
     }
+}
+
+fn in_section(section: &str, mistakes: Vec<kafka::Mistake>) -> impl Iterator<Item = Mistake> {
+    mistakes.into_iter().map(move |m| Mistake::new(section, &m.key, m.found, m.allowed))
 }
 
 /// Everything that is wrong with a configuration.

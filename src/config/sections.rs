@@ -1,7 +1,6 @@
 //! Stand-ins for the sections whose modules are not merged yet. Each becomes one `use` line in `mod.rs`.
 #![allow(missing_docs)]
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use serde::Deserialize;
@@ -56,114 +55,6 @@ pub mod http {
             let open = !authenticated && !self.allow_open;
             let exposed = listeners.into_iter().filter(|(_, at)| open && !at.ip().is_loopback());
             exposed.map(|(key, at)| Mistake::new("server", key, at, "a loopback address")).collect()
-        }
-    }
-}
-
-pub mod drain {
-    use super::*;
-
-    #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-    #[serde(default, deny_unknown_fields)]
-    pub struct Config {
-        pub workers: String,
-        pub delivery: String,
-        pub retry_backoff_min: Span,
-        pub retry_backoff_max: Span,
-        pub checkpoint_interval: Span,
-        pub topic_fault_grace: Span,
-    }
-
-    impl Default for Config {
-        fn default() -> Self {
-            Self {
-                workers: "auto".to_owned(),
-                delivery: "at-least-once".to_owned(),
-                retry_backoff_min: Span::millis(100),
-                retry_backoff_max: Span::secs(30),
-                checkpoint_interval: Span::secs(1),
-                topic_fault_grace: Span::secs(60),
-            }
-        }
-    }
-
-    impl Config {
-        pub fn validate(&self) -> Vec<Mistake> {
-            Vec::new()
-        }
-    }
-}
-
-pub mod kafka {
-    use super::*;
-
-    #[derive(Clone, Debug, PartialEq, Serialize)]
-    pub struct Brokers(String);
-
-    impl<'de> Deserialize<'de> for Brokers {
-        fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-            #[derive(Deserialize)]
-            #[serde(untagged, expecting = "\"embedded\", host:port, or a list of those")]
-            enum Written {
-                One(String),
-                Many(Vec<String>),
-            }
-            Ok(match Written::deserialize(from)? {
-                Written::One(one) => Self(one),
-                Written::Many(many) => Self(many.join(",")),
-            })
-        }
-    }
-
-    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-    #[serde(default, deny_unknown_fields)]
-    pub struct Config {
-        pub brokers: Brokers,
-        pub client_id: String,
-        pub acks: String,
-        pub compression: String,
-        pub linger: Span,
-        pub batch_size: ByteSize,
-        pub message_max: ByteSize,
-        pub security_protocol: String,
-        pub sasl_mechanism: Option<String>,
-        pub sasl_username: Option<String>,
-        pub sasl_password_file: Option<String>,
-        pub ssl_ca_file: Option<String>,
-        pub ssl_cert_file: Option<String>,
-        pub ssl_key_file: Option<String>,
-        pub properties: BTreeMap<String, String>,
-    }
-
-    impl Default for Config {
-        fn default() -> Self {
-            Self {
-                brokers: Brokers("embedded".to_owned()),
-                client_id: "forebay".to_owned(),
-                acks: "all".to_owned(),
-                compression: "lz4".to_owned(),
-                linger: Span::millis(1),
-                batch_size: ByteSize::mib(1),
-                message_max: ByteSize::mib(1),
-                security_protocol: "plaintext".to_owned(),
-                sasl_mechanism: None,
-                sasl_username: None,
-                sasl_password_file: None,
-                ssl_ca_file: None,
-                ssl_cert_file: None,
-                ssl_key_file: None,
-                properties: BTreeMap::new(),
-            }
-        }
-    }
-
-    impl Config {
-        pub fn validate(&self) -> Vec<Mistake> {
-            Vec::new()
-        }
-
-        pub fn embedded(&self) -> bool {
-            self.brokers.0 == "embedded"
         }
     }
 }

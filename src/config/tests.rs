@@ -62,7 +62,7 @@ fn the_environment_wins_over_the_file_and_the_last_override_over_all() {
     assert_eq!(config.wal.retain_acked_size.to_string(), "1MiB");
     assert!(config.server.allow_open);
     assert_eq!(config.kafka.client_id, "17", "typed by the schema, not by its looks");
-    assert_eq!(config.kafka.properties.len(), 1);
+    assert_eq!(config.kafka.properties.iter().count(), 1);
 
     let mut overrides = environment([("FOREBAY__WAL__DIR".into(), "/environment".into())].into_iter());
     overrides.push(Override {
@@ -107,7 +107,7 @@ fn a_kind_without_its_topic_and_with_an_unknown_key_is_two_mistakes() {
 
 #[test]
 fn secrets_are_shown_neither_in_mistakes_nor_in_the_result() {
-    let text = "[kafka.properties]\n\"sasl.password\" = \"hunter2\"\n\"ssl.ca.location\" = \"/ca\"";
+    let text = "[kafka.properties]\n\"ssl.key.password\" = \"hunter2\"\n\"ssl.ca.location\" = \"/ca\"";
     let shown = read(text, &[]).unwrap().shown().unwrap();
     assert!(!shown.contains("hunter2") && shown.contains("***") && shown.contains("/ca"), "{shown}");
 

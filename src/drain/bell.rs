@@ -1,0 +1,44 @@
+//! What a worker waits on: one event for new records, results and commands alike.
+
+use std::sync::Condvar;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+/// Rung by many, heard by one. A ring while nobody waits is kept.
+#[derive(Default)]
+pub(super) struct Bell {
+    rung: Mutex<bool>,
+    heard: Condvar,
+}
+
+impl Bell {
+    /// Wakes the one who waits, or who waits next.
+    pub(super) fn ring(&self) {
+        let mut rung = self.rung.lock().unwrap_or_else(PoisonError::into_inner);
+        if !*rung {
+            *rung = true;
+            self.heard.notify_one();
+        }
+    }
+
+    /// Blocks until rung, for at most `timeout`.
+    pub(super) fn wait(&self, timeout: Duration) {
+        let rung = self.rung.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.heard.wait_timeout_while(rung, timeout, |rung| !*rung);
+        *waited.unwrap_or_else(PoisonError::into_inner).0 = false;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ring_before_the_wait_is_not_lost() {
+        let bell = Bell::default();
+        bell.ring();
+        // Hangs for an hour if it is.
+        bell.wait(Duration::from_secs(3600));
+    }
+}

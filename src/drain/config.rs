@@ -1,0 +1,153 @@
+//! The `[drain]` section.
+
+use std::num::NonZeroUsize;
+
+use serde::Deserialize;
+use serde::Serialize;
+use serde::de;
+
+use crate::kafka::Mistake;
+use crate::units::Span;
+
+/// How the log is passed on to Kafka.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// How many workers, each with a producer of its own.
+    pub workers: Workers,
+    /// What is promised about repeats.
+    pub delivery: Guarantee,
+    /// First delay of whatever is tried again.
+    pub retry_backoff_min: Span,
+    /// Largest delay.
+    pub retry_backoff_max: Span,
+    /// How often the positions are made durable.
+    pub checkpoint_interval: Span,
+    /// How long a topic may be refused before its records are dead letters; zero: for ever.
+    pub topic_fault_grace: Span,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            workers: Workers::Auto,
+            delivery: Guarantee::AtLeastOnce,
+            retry_backoff_min: Span::millis(100),
+            retry_backoff_max: Span::secs(30),
+            checkpoint_interval: Span::secs(1),
+            topic_fault_grace: Span::secs(60),
+        }
+    }
+}
+
+/// What is promised about repeats.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Guarantee {
+    /// A crash may repeat records.
+    AtLeastOnce,
+    /// Nothing is repeated.
+    ExactlyOnce,
+}
+
+impl Config {
+    /// Everything that is wrong, at once.
+    pub fn validate(&self) -> Vec<Mistake> {
+        let mut mistakes = Vec::new();
+        if let Workers::Count(count) = self.workers
+            && count.get() > MAX_WORKERS
+        {
+            mistakes.push(Mistake::new("workers", count, "\"auto\" or 1 to 128"));
+        }
+        if self.delivery == Guarantee::ExactlyOnce {
+            let allowed = "\"at-least-once\" (exactly-once is not in this version)";
+            mistakes.push(Mistake::new("delivery", "exactly-once", allowed));
+        }
+        let (min, max) = (self.retry_backoff_min, self.retry_backoff_max);
+        if min.0.is_zero() {
+            mistakes.push(Mistake::new("retry_backoff_min", min, "more than 0s"));
+        }
+        if max < min {
+            mistakes.push(Mistake::new("retry_backoff_max", max, "at least retry_backoff_min"));
+        }
+        if self.checkpoint_interval.0.is_zero() {
+            mistakes.push(Mistake::new("checkpoint_interval", self.checkpoint_interval, "more than 0s"));
+        }
+        mistakes
+    }
+}
+
+/// Half the lanes: with more, some would have a single lane and a producer's ten threads for it.
+const MAX_WORKERS: usize = 128;
+
+/// How many workers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Workers {
+    /// As many as there are cores, from 2 to 8: a producer moves 160,000 records a second and has ten threads.
+    Auto,
+    /// That many.
+    Count(NonZeroUsize),
+}
+
+impl Workers {
+    /// The number on this machine.
+    pub fn count(self) -> usize {
+        match self {
+            Self::Auto => std::thread::available_parallelism().map_or(2, NonZeroUsize::get).clamp(2, 8),
+            Self::Count(count) => count.get().min(MAX_WORKERS),
+        }
+    }
+}
+
+impl Serialize for Workers {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Auto => to.serialize_str("auto"),
+            Self::Count(count) => to.serialize_u64(count.get() as u64),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Workers {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Written {
+            Number(i64),
+            Text(String),
+        }
+        let text = match Written::deserialize(from)? {
+            Written::Number(number) => number.to_string(),
+            Written::Text(text) if text == "auto" => return Ok(Self::Auto),
+            Written::Text(text) => text,
+        };
+        let count =
+            text.parse().map_err(|_| de::Error::custom(format!("`{text}` is not \"auto\" or 1 to 128")));
+        count.map(Self::Count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_mistake_is_reported_with_its_key() {
+        let config: Config = toml::from_str(
+            "workers = 129\ndelivery = \"exactly-once\"\nretry_backoff_min = \"0s\"\n\
+             checkpoint_interval = \"0s\"",
+        )
+        .unwrap();
+        let keys: Vec<_> = config.validate().into_iter().map(|mistake| mistake.key).collect();
+        assert_eq!(keys, ["workers", "delivery", "retry_backoff_min", "checkpoint_interval"]);
+        assert!(toml::from_str::<Config>("workers = 0").is_err());
+    }
+
+    #[test]
+    fn the_default_is_right_and_reads_back() {
+        let text = toml::to_string(&Config::default()).unwrap();
+        assert_eq!(toml::from_str::<Config>(&text).unwrap(), Config::default());
+        assert_eq!(Config::default().validate(), []);
+        assert!((2..=8).contains(&Workers::Auto.count()));
+    }
+}

@@ -1,0 +1,143 @@
+//! What a worker decides with: everything it knows about topics, partitions and what is in flight.
+
+use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::time::Duration;
+use std::time::Instant;
+
+use crate::backoff::Backoff;
+use crate::drain::board::Parts;
+use crate::drain::gates::Gates;
+use crate::drain::gates::Place;
+use crate::drain::grave::Grave;
+use crate::drain::outlet::Outlet;
+use crate::drain::suspects::Suspects;
+use crate::drain::topics::Topics;
+use crate::drain::topics::Verdict;
+use crate::drain::window::Window;
+use crate::kafka::Answer;
+use crate::kafka::Delivery;
+use crate::wal::Lsn;
+
+/// How long the brokers have to answer about a topic. The worker does nothing else meanwhile, and owes a heartbeat
+/// every second.
+const ASK: Duration = Duration::from_millis(800);
+
+pub(super) struct Desk {
+    pub(super) parts: Parts,
+    pub(super) grace: Duration,
+    /// For the many.
+    pub(super) main: Outlet,
+    /// For records that go alone: suspects and trials. A refusal does not stop it, because nothing can overtake.
+    pub(super) solo: Outlet,
+    pub(super) gates: Gates,
+    pub(super) window: Window,
+    pub(super) suspects: Suspects,
+    pub(super) topics: Topics,
+    pub(super) grave: Grave,
+    /// How often records in need of another try were sent. As many as the window can hold.
+    pub(super) attempts: HashMap<Lsn, u32>,
+    /// When a broker last confirmed anything.
+    pub(super) arrived_at: Instant,
+    /// Whether the producer refused to take records because it failed.
+    pub(super) broken: bool,
+    pub(super) results: Vec<Delivery>,
+}
+
+impl Desk {
+    pub(super) fn new(
+        parts: Parts,
+        main: Outlet,
+        solo: Outlet,
+        window: Window,
+        backoff: Backoff,
+        grace: Duration,
+    ) -> Self {
+        let topics = Topics::new(backoff.clone(), parts.metrics.sent.clone());
+        Self {
+            parts,
+            grace,
+            main,
+            solo,
+            gates: Gates::default(),
+            window,
+            suspects: Suspects::default(),
+            topics,
+            grave: Grave::new(backoff),
+            attempts: HashMap::new(),
+            arrived_at: Instant::now(),
+            broken: false,
+            results: Vec::new(),
+        }
+    }
+
+    /// Whether a producer must be dealt with before anything else is sent.
+    pub(super) fn has_failed(&self) -> bool {
+        self.broken || self.main.producer().is_some_and(|producer| producer.has_failed())
+    }
+
+    /// Whether there is a producer to send with.
+    pub(super) fn is_connected(&self) -> bool {
+        self.main.producer().is_some()
+    }
+
+    /// Whether time alone can change nothing here.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.window.len() == 0 && self.gates.is_empty() && self.is_connected() && !self.grave.is_full()
+    }
+
+    /// Builds a producer, asks about topics, lets go of what is not needed: whatever is due.
+    pub(super) fn tend(&mut self, now: Instant) {
+        self.main.ready(now);
+        for topic in self.topics.due(now) {
+            if self.ask(topic, now) == Some(Answer::Away) {
+                break;
+            }
+        }
+        if self.suspects.is_empty() && !self.topics.any_on_trial() && self.window.len_of(true) == 0 {
+            self.solo.close();
+        }
+    }
+
+    /// Asks the brokers about a topic.
+    pub(super) fn ask(&mut self, topic: usize, now: Instant) -> Option<Answer> {
+        let producer = self.main.producer()?;
+        let answer = producer.ask(self.topics.name(topic), ASK);
+        if let Answer::Refused(reason) = answer {
+            let name = &**self.topics.name(topic);
+            tracing::warn!(kafka.topic = name, drain.reason = reason, "topic at fault; its records wait");
+        }
+        self.topics.get(topic).answered(answer, now, self.grace);
+        Some(answer)
+    }
+
+    /// Opens every gate whose reason is gone; says from where the catch-up side must begin.
+    pub(super) fn reopen(&mut self) -> Option<Lsn> {
+        let mut first = None;
+        for place in self.gates.closed() {
+            if self.may_open(place) {
+                first = first.into_iter().chain(self.gates.open(place)).min();
+            }
+        }
+        first
+    }
+
+    fn may_open(&mut self, place: Place) -> bool {
+        if !place.is_whole() {
+            return !self.window.is_parked(place);
+        }
+        match self.topics.get(place.topic).verdict() {
+            Verdict::Send { alone, .. } => !(alone && self.window.is_topic_busy(place.topic)),
+            Verdict::Bury(_) => true,
+            Verdict::Hold | Verdict::Wait => false,
+        }
+    }
+
+    /// Records held back, by topic; topics without any are there with zero, so that their gauge goes back.
+    pub(super) fn count_parked(&self, counts: &mut BTreeMap<String, u64>) {
+        counts.values_mut().for_each(|count| *count = 0);
+        for (topic, waiting) in self.gates.waiting() {
+            *counts.entry(self.topics.name(topic).to_string()).or_default() += waiting;
+        }
+    }
+}

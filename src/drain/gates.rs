@@ -1,0 +1,193 @@
+//! Which partitions and topics are held back, and from where their records go on.
+//!
+//! The log is the memory: a record held back is simply not done. A gate remembers the first LSN that did not pass.
+//! The *main* side is the worker's cursor at the head of its lanes; the *catch-up* side is its second cursor, which
+//! takes the records of open gates from where they were held until it meets the main one. A gate passes through
+//! three lives: closed (nobody passes), open (only the catch-up side passes, in order), gone.
+
+use std::collections::HashMap;
+
+use crate::wal::Lsn;
+
+/// A partition of a topic, or the whole topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Place {
+    /// Number of the topic within its worker.
+    pub(super) topic: usize,
+    /// The partition, or [`WHOLE`].
+    pub(super) partition: i32,
+}
+
+/// Stands for all partitions of a topic.
+const WHOLE: i32 = -1;
+
+impl Place {
+    /// The topic with all its partitions.
+    pub(super) fn whole(topic: usize) -> Self {
+        Self { topic, partition: WHOLE }
+    }
+
+    /// Whether it is one.
+    pub(super) fn is_whole(self) -> bool {
+        self.partition == WHOLE
+    }
+}
+
+/// Which cursor brings a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    Main,
+    CatchUp,
+}
+
+#[derive(Debug, Default)]
+struct Gate {
+    first: Option<Lsn>,
+    last: Lsn,
+    waiting: u64,
+    open: bool,
+}
+
+impl Gate {
+    fn note(&mut self, lsn: Lsn) {
+        if self.first.is_none_or(|first| lsn < first) || lsn > self.last {
+            self.waiting += 1;
+        }
+        self.first = Some(self.first.map_or(lsn, |first| first.min(lsn)));
+        self.last = self.last.max(lsn);
+    }
+}
+
+/// All gates of one worker.
+#[derive(Debug, Default)]
+pub(super) struct Gates {
+    gates: HashMap<Place, Gate>,
+}
+
+impl Gates {
+    /// Whether this record may not pass here now; if so, the gate remembers it.
+    pub(super) fn stop(&mut self, place: Place, side: Side, lsn: Lsn) -> bool {
+        match self.gates.get_mut(&place) {
+            None => false,
+            Some(gate) if gate.open && side == Side::CatchUp => false,
+            Some(gate) => {
+                gate.note(lsn);
+                true
+            }
+        }
+    }
+
+    /// Closes the gate, for this record first.
+    pub(super) fn hold(&mut self, place: Place, lsn: Lsn) {
+        let gate = self.gates.entry(place).or_default();
+        gate.open = false;
+        gate.note(lsn);
+    }
+
+    /// Closes the gate for whatever comes next.
+    pub(super) fn close(&mut self, place: Place) {
+        self.gates.entry(place).or_default().open = false;
+    }
+
+    /// Lets the catch-up side pass; says from where it must begin, if anything was held.
+    pub(super) fn open(&mut self, place: Place) -> Option<Lsn> {
+        let gate = self.gates.get_mut(&place)?;
+        gate.open = true;
+        let first = gate.first;
+        if first.is_none() {
+            self.gates.remove(&place);
+        }
+        first
+    }
+
+    /// Those that are closed.
+    pub(super) fn closed(&self) -> Vec<Place> {
+        self.gates.iter().filter(|(_, gate)| !gate.open).map(|(place, _)| *place).collect()
+    }
+
+    /// The catch-up side took a record through its gates.
+    pub(super) fn passed(&mut self, place: Place) {
+        for place in [place, Place::whole(place.topic)] {
+            if let Some(gate) = self.gates.get_mut(&place) {
+                gate.waiting = gate.waiting.saturating_sub(1);
+            }
+        }
+    }
+
+    /// The catch-up side met the main one: open gates are no longer needed.
+    pub(super) fn met(&mut self) {
+        self.gates.retain(|_, gate| !gate.open);
+    }
+
+    /// Whether nobody passes here now.
+    pub(super) fn is_closed(&self, place: Place) -> bool {
+        self.gates.get(&place).is_some_and(|gate| !gate.open)
+    }
+
+    /// Records held back, with the number of their topic. About right while they pass.
+    pub(super) fn waiting(&self) -> impl Iterator<Item = (usize, u64)> {
+        self.gates.iter().map(|(place, gate)| (place.topic, gate.waiting))
+    }
+
+    /// Whether nothing is held back.
+    pub(super) fn is_empty(&self) -> bool {
+        self.gates.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const P: Place = Place { topic: 0, partition: 3 };
+
+    #[test]
+    fn a_closed_gate_stops_both_sides_and_an_open_one_only_the_main_side() {
+        let mut gates = Gates::default();
+        assert!(!gates.stop(P, Side::Main, Lsn(5)));
+        gates.hold(P, Lsn(5));
+        assert!(gates.stop(P, Side::Main, Lsn(9)) && gates.stop(P, Side::CatchUp, Lsn(5)));
+        assert_eq!(gates.open(P), Some(Lsn(5)));
+        assert!(!gates.stop(P, Side::CatchUp, Lsn(5)));
+        assert!(gates.stop(P, Side::Main, Lsn(10)), "it would overtake 5 and 9");
+        gates.met();
+        assert!(!gates.stop(P, Side::Main, Lsn(11)));
+    }
+
+    #[test]
+    fn a_failure_below_what_was_held_moves_the_beginning_back() {
+        let mut gates = Gates::default();
+        gates.hold(P, Lsn(50));
+        gates.hold(P, Lsn(7));
+        assert_eq!(gates.open(P), Some(Lsn(7)));
+    }
+
+    #[test]
+    fn what_was_closed_again_survives_the_meeting() {
+        let mut gates = Gates::default();
+        gates.hold(P, Lsn(5));
+        gates.open(P);
+        gates.hold(P, Lsn(6));
+        gates.met();
+        assert!(gates.is_closed(P));
+        assert_eq!(gates.open(P), Some(Lsn(5)));
+    }
+
+    #[test]
+    fn a_gate_that_held_nothing_is_gone_when_it_opens() {
+        let mut gates = Gates::default();
+        gates.close(P);
+        assert_eq!(gates.open(P), None);
+        assert!(gates.is_empty());
+    }
+
+    #[test]
+    fn records_held_are_counted_once_however_often_they_come_by() {
+        let mut gates = Gates::default();
+        gates.hold(P, Lsn(5));
+        gates.stop(P, Side::CatchUp, Lsn(5));
+        gates.stop(P, Side::Main, Lsn(8));
+        gates.stop(P, Side::CatchUp, Lsn(8));
+        assert_eq!(gates.waiting().map(|(_, n)| n).sum::<u64>(), 2);
+    }
+}

@@ -1,0 +1,243 @@
+//! From the log to Kafka: lanes, workers, positions, dead letters.
+//!
+//! Worker *i* owns the lanes congruent to *i*, so a key has one worker and one producer at a time. A worker keeps
+//! many records in flight and confirms them as they come back. What cannot go now is held back by a gate, in order,
+//! and others pass; the log is the memory of what was held.
+//!
+//! - `worker` turns; `desk` knows; `sending` decides about one record; `outcome` judges results.
+//! - `gates`, `window`, `suspects`, `topics` are the states behind the decisions, without Kafka and without clocks.
+//! - `feed`, `outlet`, `grave` are the three ways in and out: log, producer, dead letters.
+
+mod bell;
+mod board;
+mod config;
+mod desk;
+mod feed;
+mod gates;
+mod grave;
+mod outcome;
+mod outlet;
+mod partition;
+mod sending;
+mod suspects;
+mod topics;
+mod window;
+mod worker;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+use std::time::Duration;
+use std::time::Instant;
+
+use crate::backoff::Backoff;
+use crate::drain::board::Control;
+use crate::drain::board::Parts;
+use crate::drain::board::Post;
+use crate::drain::board::STATES;
+use crate::drain::desk::Desk;
+use crate::drain::outlet::Link;
+use crate::drain::outlet::Outlet;
+use crate::drain::window::Window;
+use crate::drain::worker::Lanes;
+use crate::drain::worker::Worker;
+use crate::kafka;
+use crate::metrics::Metrics;
+use crate::status::Statuses;
+use crate::wal::Log;
+use crate::wal::Lsn;
+
+pub use board::WorkerState;
+pub use config::Config;
+pub use config::Guarantee;
+pub use config::Workers;
+
+/// What a drain is made of.
+pub struct DrainParts {
+    /// What to drain.
+    pub log: Arc<Log>,
+    /// Who waits for what becomes of it.
+    pub statuses: Statuses,
+    /// Where to count.
+    pub metrics: Arc<Metrics>,
+    /// `[drain]`.
+    pub config: Config,
+    /// `[kafka]`.
+    pub kafka: kafka::Config,
+    /// The brokers to ask first: those of `[kafka]`, or the embedded one.
+    pub bootstrap: String,
+}
+
+/// Why the drain did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum DrainError {
+    /// The Kafka client refuses its settings.
+    #[error(transparent)]
+    Client(#[from] kafka::ClientError),
+    /// No thread.
+    #[error("cannot start a thread: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+/// The running workers. Dropping it stops them at once; what is not delivered stays in the log.
+pub struct Drain {
+    handle: Handle,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// Looks at the workers and steers them.
+#[derive(Clone)]
+pub struct Handle {
+    log: Arc<Log>,
+    metrics: Arc<Metrics>,
+    control: Arc<Control>,
+    posts: Arc<[Post]>,
+}
+
+impl Drain {
+    /// Starts the workers. No broker need be there; settings the Kafka client refuses are an error.
+    pub fn start(parts: DrainParts) -> Result<Self, DrainError> {
+        let DrainParts { log, statuses, metrics, config, kafka, bootstrap } = parts;
+        let workers = config.workers.count();
+        let handle = Handle {
+            log: Arc::clone(&log),
+            metrics: Arc::clone(&metrics),
+            control: Arc::default(),
+            posts: (0..workers).map(Post::new).collect(),
+        };
+        let mut drain = Self { handle: handle.clone(), threads: Vec::with_capacity(workers + 1) };
+        let parts = Parts { log, statuses, metrics };
+        let link = Arc::new(Link { config: kafka, bootstrap });
+        for index in 0..workers {
+            let lanes = Lanes { index, workers };
+            let worker = worker(lanes, &handle, parts.clone(), &link, &config)?;
+            drain.spawn(format!("drain-{index}"), move || worker.run())?;
+        }
+        drain.spawn("drain-bell".to_owned(), move || handle.ring_on_append())?;
+        Ok(drain)
+    }
+
+    fn spawn(&mut self, name: String, run: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
+        self.threads.push(std::thread::Builder::new().name(name).spawn(run)?);
+        Ok(())
+    }
+
+    /// For whoever looks at the workers or steers them.
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Workers begin nothing new and wait for what is in flight, at most until `deadline`, and not on brokers that
+    /// confirm nothing. Blocks.
+    pub fn stop(mut self, deadline: Instant) {
+        self.halt(deadline);
+    }
+
+    fn halt(&mut self, deadline: Instant) {
+        self.handle.control.stop(deadline);
+        self.handle.ring();
+        self.handle.log.wake_readers();
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the drain had panicked");
+            }
+        }
+    }
+}
+
+impl Drop for Drain {
+    fn drop(&mut self) {
+        self.halt(Instant::now());
+    }
+}
+
+fn worker(
+    lanes: Lanes,
+    handle: &Handle,
+    parts: Parts,
+    link: &Arc<Link>,
+    config: &Config,
+) -> Result<Worker, DrainError> {
+    let post = Arc::clone(&handle.posts);
+    let bell = &post[lanes.index].bell;
+    let backoff = Backoff::new(config.retry_backoff_min.0, config.retry_backoff_max.0);
+    let outlet = |guarantee| Outlet::new(Arc::clone(link), guarantee, Arc::clone(bell), backoff.clone());
+    let mut main = outlet(kafka::Guarantee::Gapless);
+    let solo = outlet(kafka::Guarantee::Skipping);
+    // Here, so that wrong settings are found at start, and the producer has its id when the first record comes.
+    main.build()?;
+    let window = Window::share(lanes.workers as u64);
+    let desk = Desk::new(parts, main, solo, window, backoff.clone(), config.topic_fault_grace.0);
+    Ok(Worker::new(lanes, handle.clone(), desk, backoff))
+}
+
+impl Handle {
+    /// Workers begin nothing new until [`Self::resume`].
+    pub fn pause(&self) {
+        self.control.paused.store(true, Ordering::Relaxed);
+        self.ring();
+    }
+
+    /// Ends a pause.
+    pub fn resume(&self) {
+        self.control.paused.store(false, Ordering::Relaxed);
+        self.ring();
+    }
+
+    /// What each worker is doing.
+    pub fn workers(&self) -> Vec<WorkerState> {
+        self.posts.iter().map(|post| post.state().clone()).collect()
+    }
+
+    /// One number a worker, which grows at least once a second while the worker is alive.
+    pub fn heartbeats(&self) -> Vec<u64> {
+        self.posts.iter().map(|post| post.beats.load(Ordering::Relaxed)).collect()
+    }
+
+    /// Records held back, by topic; zero for topics that no longer hold any.
+    pub fn parked(&self) -> BTreeMap<String, u64> {
+        let mut sum = BTreeMap::new();
+        for post in self.posts.iter() {
+            for (topic, count) in &post.state().parked {
+                *sum.entry(topic.clone()).or_default() += count;
+            }
+        }
+        sum
+    }
+
+    /// The lowest record that is neither confirmed, nor dead, nor held back.
+    pub fn oldest_waiting(&self) -> Option<Lsn> {
+        self.posts.iter().filter_map(|post| post.state().oldest_waiting).min()
+    }
+
+    /// Sets the gauges that describe the workers; for whoever renders a scrape.
+    pub fn observe(&self) {
+        let workers = self.workers();
+        for state in STATES {
+            let count = workers.iter().filter(|worker| worker.state == state).count();
+            self.metrics.workers.with_label_values(&[state]).set(count as i64);
+        }
+        for (topic, count) in self.parked() {
+            self.metrics.parked.with_label_values(&[&topic]).set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+    }
+
+    fn ring(&self) {
+        self.posts.iter().for_each(|post| post.bell.ring());
+    }
+
+    /// Until stopped: rings when the log has more.
+    fn ring_on_append(&self) {
+        let mut seen = self.log.end();
+        while self.control.stop_by().is_none() {
+            if self.log.wait_for(seen, LISTEN) {
+                seen = self.log.end();
+                self.ring();
+            }
+        }
+    }
+}
+
+/// How long a stop may go unheard when it comes just before the wait begins.
+const LISTEN: Duration = Duration::from_millis(200);

@@ -1,0 +1,97 @@
+//! A worker's way to Kafka: a producer that is built anew when it failed.
+
+use std::sync::Arc;
+use std::time::Duration;
+use std::time::Instant;
+
+use crate::backoff::Backoff;
+use crate::drain::bell::Bell;
+use crate::kafka::ClientError;
+use crate::kafka::Config;
+use crate::kafka::Guarantee;
+use crate::kafka::Producer;
+
+/// What every producer of the drain is built from.
+pub(super) struct Link {
+    pub(super) config: Config,
+    pub(super) bootstrap: String,
+}
+
+/// One producer, or the time at which to build the next one.
+pub(super) struct Outlet {
+    link: Arc<Link>,
+    guarantee: Guarantee,
+    bell: Arc<Bell>,
+    producer: Option<Producer>,
+    build_at: Instant,
+    backoff: Backoff,
+}
+
+impl Outlet {
+    /// Without a producer yet.
+    pub(super) fn new(link: Arc<Link>, guarantee: Guarantee, bell: Arc<Bell>, backoff: Backoff) -> Self {
+        Self { link, guarantee, bell, producer: None, build_at: Instant::now(), backoff }
+    }
+
+    /// Builds a producer if there is none.
+    pub(super) fn build(&mut self) -> Result<(), ClientError> {
+        if self.producer.is_none() {
+            let bell = Arc::clone(&self.bell);
+            let Link { config, bootstrap } = &*self.link;
+            self.producer = Some(Producer::new(config, bootstrap, self.guarantee, move || bell.ring())?);
+        }
+        Ok(())
+    }
+
+    /// The producer, built if it is time.
+    pub(super) fn ready(&mut self, now: Instant) -> Option<&Producer> {
+        if self.producer.is_none()
+            && now >= self.build_at
+            && let Err(error) = self.build()
+        {
+            let delay = self.fell(now);
+            tracing::warn!(%error, drain.delay_ms = delay.as_millis() as u64, "no Kafka producer");
+        }
+        self.producer.as_ref()
+    }
+
+    /// The producer there is.
+    pub(super) fn producer(&self) -> Option<&Producer> {
+        self.producer.as_ref()
+    }
+
+    /// Takes the failed producer out; the next one is built after a delay.
+    pub(super) fn take(&mut self, now: Instant) -> Option<Producer> {
+        let delay = self.fell(now);
+        let producer = self.producer.take()?;
+        let (error, reason) = producer.fatal().map_or((None, None), |(code, text)| (Some(code), Some(text)));
+        tracing::warn!(
+            kafka.error = ?error,
+            kafka.reason = reason,
+            drain.delay_ms = delay.as_millis() as u64,
+            "producer failed; another one follows"
+        );
+        Some(producer)
+    }
+
+    fn fell(&mut self, now: Instant) -> Duration {
+        let delay = self.backoff.delay();
+        self.build_at = now + delay;
+        delay
+    }
+
+    /// Blocks until the producer has something to say, or something else happens, for at most `timeout`.
+    pub(super) fn wait(&self, timeout: Duration) {
+        self.bell.wait(timeout);
+    }
+
+    /// The producer is not needed for now.
+    pub(super) fn close(&mut self) {
+        self.producer = None;
+    }
+
+    /// A record arrived.
+    pub(super) fn works(&mut self) {
+        self.backoff.reset();
+    }
+}

@@ -1,0 +1,188 @@
+//! From a record of the log to the producer, or why not.
+
+use std::time::Instant;
+
+use crate::command::Envelope;
+use crate::command::headers;
+use crate::drain::desk::Desk;
+use crate::drain::feed::Step;
+use crate::drain::gates::Place;
+use crate::drain::gates::Side;
+use crate::drain::partition;
+use crate::drain::topics::Verdict;
+use crate::drain::window::Flight;
+use crate::kafka::ErrorCode;
+use crate::kafka::Fault;
+use crate::kafka::Message;
+use crate::kafka::classify;
+use crate::wal::Frame;
+use crate::wal::Lsn;
+
+/// What librdkafka and Kafka's format add to a record, roughly: bounds memory, not exact.
+const OVERHEAD: u64 = 256;
+
+impl Desk {
+    /// Does what can be done with one record.
+    pub(super) fn handle(&mut self, side: Side, frame: Frame<'_>) -> Step {
+        if self.window.contains(frame.lsn) {
+            return Step::Done;
+        }
+        if self.grave.is_full() || self.has_failed() || !self.is_connected() {
+            return Step::Wait;
+        }
+        let now = Instant::now();
+        let envelope = match Envelope::decode(frame.payload) {
+            Ok(envelope) => envelope,
+            Err(error) => {
+                self.grave.add(frame, "envelope", Some(error.to_string()), 0);
+                return Step::Done;
+            }
+        };
+        let topic = self.topics.number(envelope.topic, now);
+        let whole = Place::whole(topic);
+        if self.gates.stop(whole, side, frame.lsn) {
+            return Step::Done;
+        }
+        if self.topics.get(topic).is_due(now) {
+            self.ask(topic, now);
+        }
+        let (partitions, alone) = match self.topics.get(topic).verdict() {
+            Verdict::Send { partitions, alone } => (partitions, alone),
+            Verdict::Wait => return Step::Wait,
+            Verdict::Hold => return self.hold(whole, frame.lsn),
+            Verdict::Bury(reason) => {
+                let attempts = self.attempts.remove(&frame.lsn).unwrap_or(0);
+                self.grave.add(frame, reason, None, attempts);
+                self.gates.passed(whole);
+                return Step::Done;
+            }
+        };
+        if alone && self.window.is_topic_busy(topic) {
+            // An older record is on its way and will prove the same.
+            return self.hold(whole, frame.lsn);
+        }
+        let partition = match envelope.key {
+            Some(key) => partition::of_key(key, partitions),
+            None => partition::spread(frame.lsn, partitions, |partition| {
+                !self.gates.is_closed(Place { topic, partition })
+            }),
+        };
+        let place = Place { topic, partition };
+        if self.gates.stop(place, side, frame.lsn) {
+            return Step::Done;
+        }
+        self.admit(frame, &envelope, place, alone, now)
+    }
+
+    /// The window's part of the decision.
+    fn admit(
+        &mut self,
+        frame: Frame<'_>,
+        envelope: &Envelope<'_>,
+        place: Place,
+        alone: bool,
+        now: Instant,
+    ) -> Step {
+        let bytes = (frame.payload.len() as u64) + OVERHEAD;
+        let solo = alone || self.suspects.singly(place, frame.lsn);
+        let busy = if solo { self.window.is_busy(place) } else { self.window.is_solo(place) };
+        let cap = self.topics.get(place.topic).cap;
+        if busy || !self.window.has_room_at(place, bytes, cap) {
+            if !self.window.has_stalled(place, now) {
+                return Step::Wait;
+            }
+            self.window.park(place);
+            return self.hold(place, frame.lsn);
+        }
+        if !self.window.has_room(bytes) {
+            self.relieve(now);
+            if !self.window.has_room(bytes) {
+                self.parts.metrics.bound_hit.with_label_values(&["drain_window"]).inc();
+                return Step::Wait;
+            }
+        }
+        self.send(frame, envelope, place, bytes, solo, now)
+    }
+
+    /// Partitions that hang give their room to the others.
+    fn relieve(&mut self, now: Instant) {
+        for place in self.window.stalled(now) {
+            self.window.park(place);
+            self.gates.close(place);
+        }
+    }
+
+    fn send(
+        &mut self,
+        frame: Frame<'_>,
+        envelope: &Envelope<'_>,
+        place: Place,
+        bytes: u64,
+        solo: bool,
+        now: Instant,
+    ) -> Step {
+        let outlet = if solo { self.solo.ready(now) } else { self.main.producer() };
+        let Some(producer) = outlet else { return Step::Wait };
+        let sent = producer.send(&Message {
+            tag: frame.lsn.0,
+            topic: envelope.topic,
+            partition: place.partition,
+            key: envelope.key,
+            headers: &headers(envelope, frame.at),
+            value: envelope.value,
+        });
+        let attempts = self.attempts.get(&frame.lsn).copied().unwrap_or(0) + 1;
+        if let Err(code) = sent {
+            return self.not_taken(frame, place, code, attempts, now);
+        }
+        if attempts > 1 {
+            self.parts.metrics.retried.inc();
+        }
+        self.window.add(frame.lsn, Flight { place, bytes, at: frame.at, attempts, solo }, now);
+        if let Verdict::Send { alone: true, .. } = self.topics.get(place.topic).verdict() {
+            self.topics.get(place.topic).tried(frame.lsn);
+        }
+        self.gates.passed(place);
+        Step::Done
+    }
+
+    /// The producer did not take the record; nothing of it is in flight.
+    fn not_taken(
+        &mut self,
+        frame: Frame<'_>,
+        place: Place,
+        code: ErrorCode,
+        attempts: u32,
+        now: Instant,
+    ) -> Step {
+        let whole = Place::whole(place.topic);
+        match classify(code) {
+            Fault::Record(reason) => {
+                self.attempts.remove(&frame.lsn);
+                self.grave.add(frame, reason, None, attempts);
+                self.suspects.convict(place);
+                self.settle_suspect(place, frame.lsn);
+                self.gates.passed(place);
+                Step::Done
+            }
+            Fault::Topic(reason) => {
+                self.topics.get(place.topic).refused(reason, true, now, self.grace);
+                self.hold(whole, frame.lsn)
+            }
+            Fault::Stale => {
+                self.topics.get(place.topic).doubt(now);
+                self.hold(whole, frame.lsn)
+            }
+            Fault::Producer => {
+                self.broken = true;
+                Step::Wait
+            }
+            Fault::Passing => Step::Wait,
+        }
+    }
+
+    pub(super) fn hold(&mut self, place: Place, lsn: Lsn) -> Step {
+        self.gates.hold(place, lsn);
+        Step::Done
+    }
+}

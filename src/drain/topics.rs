@@ -1,0 +1,325 @@
+//! What is known about each topic, and whether its records may go.
+//!
+//! A topic the brokers refuse (unknown, not authorised) holds its records back. It is asked about again and again;
+//! only when a broker still refuses it a grace time after the first refusal are its records dead letters, and even
+//! then it is asked on. Brokers that do not answer say nothing about a topic: the clock starts anew.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+use std::time::Instant;
+
+use prometheus::IntCounter;
+use prometheus::IntCounterVec;
+
+use crate::backoff::Backoff;
+use crate::kafka::Answer;
+use crate::wal::Lsn;
+
+/// New partitions are noticed after this long at the latest.
+const REFRESH: Duration = Duration::from_secs(180);
+
+/// What to do with a record of a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Send it to one of so many partitions; `alone`: as the only one of its topic.
+    Send { partitions: i32, alone: bool },
+    /// Hold it back and let others pass.
+    Hold,
+    /// No broker answers: nothing can pass.
+    Wait,
+    /// The grace time is over: a dead letter, with this reason.
+    Bury(&'static str),
+}
+
+#[derive(Debug)]
+struct Fault {
+    reason: &'static str,
+    // The first refusal; none after brokers were away.
+    since: Option<Instant>,
+    condemned: bool,
+    // Whether sending was refused: then only a record that arrives proves the opposite.
+    by_send: bool,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Standing {
+    Unknown { away: bool },
+    Ready,
+    Refused,
+    Trial(Option<Lsn>),
+}
+
+/// One topic.
+#[derive(Debug)]
+pub(super) struct Topic {
+    pub(super) name: Arc<str>,
+    /// The largest batch it takes, as far as is known, in bytes.
+    pub(super) cap: u64,
+    /// Its records that arrived.
+    pub(super) sent: IntCounter,
+    standing: Standing,
+    partitions: i32,
+    ask_at: Instant,
+    backoff: Backoff,
+    fault: Option<Fault>,
+}
+
+impl Topic {
+    fn new(name: &str, backoff: Backoff, sent: IntCounter, now: Instant) -> Self {
+        Self {
+            name: name.into(),
+            sent,
+            cap: u64::MAX,
+            standing: Standing::Unknown { away: false },
+            partitions: 0,
+            ask_at: now,
+            backoff,
+            fault: None,
+        }
+    }
+
+    /// What to do with its next record.
+    pub(super) fn verdict(&self) -> Verdict {
+        let send = |alone| Verdict::Send { partitions: self.partitions, alone };
+        match self.standing {
+            Standing::Ready => send(false),
+            Standing::Trial(None) => send(true),
+            Standing::Unknown { away: true } => Verdict::Wait,
+            Standing::Unknown { away: false } | Standing::Trial(Some(_)) => Verdict::Hold,
+            Standing::Refused => match &self.fault {
+                Some(fault) if fault.condemned => Verdict::Bury(fault.reason),
+                _ => Verdict::Hold,
+            },
+        }
+    }
+
+    /// Whether the brokers are to be asked now.
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        now >= self.ask_at && !matches!(self.standing, Standing::Trial(_))
+    }
+
+    /// The brokers were asked.
+    pub(super) fn answered(&mut self, answer: Answer, now: Instant, grace: Duration) {
+        match answer {
+            Answer::Partitions(partitions) => {
+                self.partitions = partitions;
+                self.backoff.reset();
+                self.ask_at = now + REFRESH;
+                let proved = !self.fault.as_ref().is_some_and(|fault| fault.by_send);
+                self.standing = if proved { Standing::Ready } else { Standing::Trial(None) };
+                self.fault.take_if(|_| proved);
+            }
+            Answer::Refused(reason) => self.refused(reason, false, now, grace),
+            Answer::NotYet if self.standing == Standing::Ready => self.ask_at = now + self.backoff.delay(),
+            Answer::NotYet => {
+                self.standing = Standing::Unknown { away: false };
+                self.ask_at = now + self.backoff.delay();
+            }
+            Answer::Away => {
+                if let Some(fault) = &mut self.fault {
+                    fault.since = None;
+                    fault.condemned = false;
+                } else if self.standing != Standing::Ready {
+                    self.standing = Standing::Unknown { away: true };
+                }
+                self.ask_at = now + self.backoff.delay();
+            }
+        }
+    }
+
+    /// A broker that answers refused the topic. `by_send`: it refused a record, not only to speak about it.
+    pub(super) fn refused(&mut self, reason: &'static str, by_send: bool, now: Instant, grace: Duration) {
+        let new = Fault { reason, since: None, condemned: false, by_send };
+        let fault = self.fault.get_or_insert(new);
+        let since = *fault.since.get_or_insert(now);
+        fault.reason = reason;
+        fault.by_send |= by_send;
+        let left = (since + grace).saturating_duration_since(now);
+        fault.condemned = !grace.is_zero() && left.is_zero();
+        self.standing = Standing::Refused;
+        let delay = self.backoff.delay();
+        // The question that decides comes when the grace time ends, not a whole delay later.
+        self.ask_at = now + if left.is_zero() { delay } else { delay.min(left) };
+    }
+
+    /// What the client believed about the topic is out of date.
+    pub(super) fn doubt(&mut self, now: Instant) {
+        if matches!(self.standing, Standing::Ready | Standing::Trial(_)) {
+            self.standing = Standing::Unknown { away: false };
+            self.ask_at = now + self.backoff.delay();
+        }
+    }
+
+    /// This record went out to prove that the topic takes records.
+    pub(super) fn tried(&mut self, lsn: Lsn) {
+        self.standing = Standing::Trial(Some(lsn));
+    }
+
+    /// The trial was lost on the way and proves nothing; says whether this was it.
+    pub(super) fn trial_lost(&mut self, lsn: Lsn) -> bool {
+        let lost = self.standing == Standing::Trial(Some(lsn));
+        if lost {
+            self.standing = Standing::Trial(None);
+        }
+        lost
+    }
+
+    /// A record arrived: the topic is well. Says whether that was in doubt.
+    pub(super) fn arrived(&mut self) -> bool {
+        if self.fault.is_none() || self.partitions == 0 {
+            return false;
+        }
+        self.fault = None;
+        self.standing = Standing::Ready;
+        self.backoff.reset();
+        true
+    }
+
+    /// The whole batch was too large: smaller ones from now on.
+    pub(super) fn shrink(&mut self, cap: u64) {
+        self.cap = self.cap.min(cap.max(LEAST_CAP));
+    }
+}
+
+/// Smaller batches are not worth their requests; a record larger than this still goes alone.
+const LEAST_CAP: u64 = 1024;
+
+/// The topics one worker has met; as many as the configuration ever named.
+#[derive(Debug)]
+pub(super) struct Topics {
+    topics: Vec<Topic>,
+    numbers: HashMap<Arc<str>, usize>,
+    backoff: Backoff,
+    sent: IntCounterVec,
+}
+
+impl Topics {
+    /// None yet. `backoff`: how often to ask about one at fault; `sent`: counts what arrives, by topic.
+    pub(super) fn new(backoff: Backoff, sent: IntCounterVec) -> Self {
+        Self { topics: Vec::new(), numbers: HashMap::new(), backoff, sent }
+    }
+
+    /// The number of a topic.
+    pub(super) fn number(&mut self, name: &str, now: Instant) -> usize {
+        if let Some(number) = self.numbers.get(name) {
+            return *number;
+        }
+        let topic = Topic::new(name, self.backoff.clone(), self.sent.with_label_values(&[name]), now);
+        let number = self.topics.len();
+        self.numbers.insert(Arc::clone(&topic.name), number);
+        self.topics.push(topic);
+        number
+    }
+
+    /// The topic with this number.
+    pub(super) fn get(&mut self, number: usize) -> &mut Topic {
+        &mut self.topics[number]
+    }
+
+    /// The name of the topic with this number.
+    pub(super) fn name(&self, number: usize) -> &Arc<str> {
+        &self.topics[number].name
+    }
+
+    /// Those to ask about now.
+    pub(super) fn due(&self, now: Instant) -> Vec<usize> {
+        (0..self.topics.len()).filter(|number| self.topics[*number].is_due(now)).collect()
+    }
+
+    /// Whether a record goes, or may soon go, alone to prove its topic well.
+    pub(super) fn any_on_trial(&self) -> bool {
+        self.topics.iter().any(|topic| matches!(topic.standing, Standing::Trial(_)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GRACE: Duration = Duration::from_secs(60);
+    const UNKNOWN: Answer = Answer::Refused("topic: unknown");
+
+    fn topic(now: Instant) -> Topic {
+        let backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(30));
+        Topic::new("t", backoff, IntCounter::new("sent", "sent").unwrap(), now)
+    }
+
+    #[test]
+    fn a_refused_topic_holds_its_records_until_a_refusal_after_the_grace_time() {
+        let start = Instant::now();
+        let mut topic = topic(start);
+        topic.answered(UNKNOWN, start, GRACE);
+        assert_eq!(topic.verdict(), Verdict::Hold);
+        let mut now = start;
+        while now < start + GRACE {
+            assert_eq!(topic.verdict(), Verdict::Hold);
+            now = topic.ask_at;
+            assert!(now <= start + GRACE, "the question that decides comes in time");
+            topic.answered(UNKNOWN, now, GRACE);
+        }
+        assert_eq!(topic.verdict(), Verdict::Bury("topic: unknown"));
+        topic.answered(Answer::Partitions(3), now, GRACE);
+        assert_eq!(topic.verdict(), Verdict::Send { partitions: 3, alone: false });
+    }
+
+    #[test]
+    fn brokers_that_are_away_start_the_grace_time_anew() {
+        let start = Instant::now();
+        let mut topic = topic(start);
+        topic.answered(UNKNOWN, start, GRACE);
+        topic.answered(Answer::Away, start + GRACE * 2, GRACE);
+        assert_eq!(topic.verdict(), Verdict::Hold);
+        topic.answered(UNKNOWN, start + GRACE * 3, GRACE);
+        assert_eq!(topic.verdict(), Verdict::Hold);
+        topic.answered(UNKNOWN, start + GRACE * 4, GRACE);
+        assert_eq!(topic.verdict(), Verdict::Bury("topic: unknown"));
+    }
+
+    #[test]
+    fn a_grace_time_of_zero_never_ends() {
+        let start = Instant::now();
+        let mut topic = topic(start);
+        topic.answered(UNKNOWN, start, Duration::ZERO);
+        topic.answered(UNKNOWN, start + GRACE * 1000, Duration::ZERO);
+        assert_eq!(topic.verdict(), Verdict::Hold);
+    }
+
+    #[test]
+    fn after_a_refused_record_only_a_record_that_arrives_proves_the_topic_well() {
+        let start = Instant::now();
+        let mut topic = topic(start);
+        topic.answered(Answer::Partitions(2), start, GRACE);
+        topic.refused("topic: not authorised", true, start, GRACE);
+        topic.answered(Answer::Partitions(2), start, GRACE);
+        assert_eq!(topic.verdict(), Verdict::Send { partitions: 2, alone: true });
+        topic.tried(Lsn(7));
+        assert_eq!(topic.verdict(), Verdict::Hold, "one at a time");
+        topic.refused("topic: not authorised", true, start + GRACE, GRACE);
+        assert_eq!(topic.verdict(), Verdict::Bury("topic: not authorised"));
+        topic.answered(Answer::Partitions(2), start + GRACE, GRACE);
+        topic.tried(Lsn(8));
+        assert!(topic.arrived());
+        assert_eq!(topic.verdict(), Verdict::Send { partitions: 2, alone: false });
+    }
+
+    #[test]
+    fn nothing_passes_while_no_broker_answers_and_known_topics_go_on() {
+        let start = Instant::now();
+        let mut topic = topic(start);
+        topic.answered(Answer::Away, start, GRACE);
+        assert_eq!(topic.verdict(), Verdict::Wait);
+        topic.answered(Answer::Partitions(1), start, GRACE);
+        topic.answered(Answer::Away, start, GRACE);
+        assert_eq!(topic.verdict(), Verdict::Send { partitions: 1, alone: false });
+    }
+
+    #[test]
+    fn a_topic_that_is_being_made_holds_its_records_without_a_clock() {
+        let start = Instant::now();
+        let mut topic = topic(start);
+        topic.answered(Answer::NotYet, start, GRACE);
+        topic.answered(Answer::NotYet, start + GRACE * 2, GRACE);
+        assert_eq!(topic.verdict(), Verdict::Hold);
+    }
+}

@@ -1,0 +1,183 @@
+//! One worker: a thread with its own producer and its own lanes.
+//!
+//! Each turn takes in results, asks about topics, opens gates whose reason is gone, sends what the window has room
+//! for, and then waits for its bell.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use std::time::Instant;
+
+use crate::backoff::Backoff;
+use crate::drain::Handle;
+use crate::drain::board::Post;
+use crate::drain::desk::Desk;
+use crate::drain::feed::Feed;
+use crate::drain::feed::Step;
+use crate::drain::gates::Side;
+use crate::drain::window::STALL;
+use crate::wal::Lsn;
+use crate::wal::ReadError;
+
+/// Records between two looks at the results: a fraction of a millisecond.
+const TURN: usize = 256;
+/// Nothing is in flight and nothing held back: only the bell matters, and the heartbeat.
+const IDLE: Duration = Duration::from_millis(900);
+/// Something may hang, or may be tried again.
+const ALERT: Duration = Duration::from_millis(50);
+
+/// Which lanes are a worker's.
+#[derive(Clone, Copy)]
+pub(super) struct Lanes {
+    pub(super) index: usize,
+    pub(super) workers: usize,
+}
+
+impl Lanes {
+    fn has(self, lane: u8) -> bool {
+        usize::from(lane) % self.workers == self.index
+    }
+}
+
+pub(super) struct Worker {
+    lanes: Lanes,
+    handle: Handle,
+    desk: Desk,
+    head: Feed,
+    catch_up: Option<Feed>,
+    read_at: Instant,
+    read_backoff: Backoff,
+}
+
+impl Worker {
+    pub(super) fn new(lanes: Lanes, handle: Handle, desk: Desk, backoff: Backoff) -> Self {
+        let head = Feed::new(&desk.parts.log, desk.parts.log.watermark());
+        let read_at = Instant::now();
+        Self { lanes, handle, desk, head, catch_up: None, read_at, read_backoff: backoff }
+    }
+
+    /// Works until told to stop.
+    pub(super) fn run(mut self) {
+        let mut stopping = None;
+        loop {
+            self.post().beat();
+            let now = Instant::now();
+            self.desk.collect(now);
+            if let Some(deadline) = self.handle.control.stop_by() {
+                let since = *stopping.get_or_insert(now);
+                if self.has_ended(since, deadline, now) {
+                    return;
+                }
+            }
+            let paused = stopping.is_some() || self.handle.control.paused.load(Ordering::Relaxed);
+            let more = !paused && self.work(now);
+            self.publish(paused, more);
+            if !more {
+                let quiet = self.desk.is_quiet() && self.catch_up.is_none() && !self.head.is_waiting();
+                self.post().bell.wait(if quiet { IDLE } else { ALERT });
+            }
+        }
+    }
+
+    fn post(&self) -> &Post {
+        &self.handle.posts[self.lanes.index]
+    }
+
+    /// Nothing is in flight any more, or what is will not come back in time.
+    fn has_ended(&self, since: Instant, deadline: Instant, now: Instant) -> bool {
+        let quiet_since = since.max(self.desk.arrived_at);
+        self.desk.window.len() == 0 || now >= deadline || now.duration_since(quiet_since) >= STALL
+    }
+
+    /// One turn; says whether there is more to do at once.
+    fn work(&mut self, now: Instant) -> bool {
+        // Before anything is read again: a record in the grave must not be sent.
+        self.desk.grave.store(&self.desk.parts, now);
+        self.desk.tend(now);
+        if let Some(first) = self.desk.reopen() {
+            self.rewind(first);
+        }
+        let more = self.fill(now);
+        self.desk.grave.store(&self.desk.parts, now);
+        more
+    }
+
+    /// The catch-up side begins no later than at this record.
+    fn rewind(&mut self, first: Lsn) {
+        if self.catch_up.as_ref().is_none_or(|feed| first < feed.position()) {
+            self.catch_up = Some(Feed::new(&self.desk.parts.log, first));
+        }
+    }
+
+    fn fill(&mut self, now: Instant) -> bool {
+        if now < self.read_at {
+            return false;
+        }
+        for _ in 0..TURN {
+            // Both in turn: neither may starve the other.
+            let moved = self.step_catch_up().and_then(|moved| Ok(self.step_head()? || moved));
+            match moved {
+                Ok(true) if self.desk.has_failed() => return true,
+                Ok(true) => {}
+                Ok(false) => return false,
+                Err(error) => {
+                    self.unreadable(&error, now);
+                    return false;
+                }
+            }
+        }
+        self.read_backoff.reset();
+        true
+    }
+
+    fn step_head(&mut self) -> Result<bool, ReadError> {
+        let (lanes, desk) = (self.lanes, &mut self.desk);
+        let step = self.head.advance(|lane| lanes.has(lane), |frame| desk.handle(Side::Main, frame))?;
+        Ok(step == Some(Step::Done))
+    }
+
+    fn step_catch_up(&mut self) -> Result<bool, ReadError> {
+        let Some(feed) = &mut self.catch_up else { return Ok(false) };
+        let (lanes, desk, head) = (self.lanes, &mut self.desk, self.head.position());
+        let mut met = feed.position() >= head;
+        if !met {
+            let step = feed.advance(
+                |lane| lanes.has(lane),
+                |frame| {
+                    met = frame.lsn >= head;
+                    if met { Step::Done } else { desk.handle(Side::CatchUp, frame) }
+                },
+            )?;
+            met |= step.is_none();
+            if !met {
+                return Ok(step == Some(Step::Done));
+            }
+        }
+        self.desk.gates.met();
+        self.catch_up = None;
+        Ok(true)
+    }
+
+    fn unreadable(&mut self, error: &ReadError, now: Instant) {
+        let delay = self.read_backoff.delay();
+        self.read_at = now + delay;
+        let delay = delay.as_millis() as u64;
+        tracing::error!(%error, drain.worker = self.lanes.index, drain.delay_ms = delay, "cannot read the log");
+    }
+
+    fn publish(&self, paused: bool, more: bool) {
+        let log = &self.desk.parts.log;
+        let head = Some(self.head.position()).filter(|position| *position < log.end());
+        let behind = self.catch_up.as_ref().map(Feed::position);
+        let lowest = [self.desk.window.lowest_waiting(), behind, head];
+        let mut state = self.post().state();
+        state.state = match () {
+            () if paused => "paused",
+            () if !self.desk.is_connected() => "rebuilding",
+            () if more || self.desk.window.len() > 0 => "running",
+            () => "waiting",
+        };
+        state.in_flight = self.desk.window.len();
+        state.oldest_waiting = lowest.into_iter().flatten().min();
+        self.desk.count_parked(&mut state.parked);
+    }
+}

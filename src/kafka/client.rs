@@ -1,0 +1,90 @@
+//! From our settings to librdkafka's.
+
+use std::path::PathBuf;
+
+use rdkafka::ClientConfig;
+
+use crate::kafka::Acks;
+use crate::kafka::Config;
+use crate::kafka::Guarantee;
+
+/// Why there is no client.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// A secret could not be read.
+    #[error("cannot read {path}: {source}")]
+    Secret {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// librdkafka refuses the settings.
+    #[error("Kafka client: {0}")]
+    Refused(#[from] rdkafka::error::KafkaError),
+}
+
+/// The settings of every client. `bootstrap`: the brokers to ask first.
+pub(super) fn base(config: &Config, bootstrap: &str) -> Result<ClientConfig, ClientError> {
+    let mut client = ClientConfig::new();
+    for (name, value) in config.properties.iter() {
+        client.set(name, value);
+    }
+    client
+        .set("bootstrap.servers", bootstrap)
+        .set("client.id", &config.client_id)
+        .set("security.protocol", config.security_protocol.as_str());
+    if let Some(mechanism) = config.sasl_mechanism {
+        client.set("sasl.mechanism", mechanism.as_str());
+    }
+    if let Some(name) = &config.sasl_username {
+        client.set("sasl.username", name);
+    }
+    if let Some(path) = &config.sasl_password_file {
+        let password = std::fs::read_to_string(path)
+            .map_err(|source| ClientError::Secret { path: path.clone(), source })?;
+        client.set("sasl.password", password.trim_end_matches(['\r', '\n']));
+    }
+    let files = [
+        ("ssl.ca.location", &config.ssl_ca_file),
+        ("ssl.certificate.location", &config.ssl_cert_file),
+        ("ssl.key.location", &config.ssl_key_file),
+    ];
+    for (name, path) in files {
+        if let Some(path) = path {
+            client.set(name, path.to_string_lossy());
+        }
+    }
+    Ok(client)
+}
+
+/// The settings of a producer that keeps order, repeats nothing while it lives, and never gives up on a record by
+/// itself: a record given up would be overtaken by its successors.
+pub(super) fn producer(
+    config: &Config,
+    bootstrap: &str,
+    guarantee: Guarantee,
+) -> Result<ClientConfig, ClientError> {
+    let idempotent = config.acks == Acks::All;
+    // Five requests are what a broker remembers for an idempotent producer; without idempotence a second request
+    // could overtake the first one's repetition.
+    let in_flight = if idempotent { "5" } else { "1" };
+    // A permanent error must stop the producer before the failed records' successors pass.
+    let gapless = idempotent && guarantee == Guarantee::Gapless;
+    let mut client = base(config, bootstrap)?;
+    client
+        .set("acks", config.acks.as_str())
+        .set("enable.idempotence", idempotent.to_string())
+        .set("enable.gapless.guarantee", gapless.to_string())
+        .set("max.in.flight.requests.per.connection", in_flight)
+        .set("message.timeout.ms", "0")
+        .set("message.send.max.retries", i32::MAX.to_string())
+        .set("compression.type", config.compression.as_str())
+        .set("linger.ms", config.linger.0.as_millis().to_string())
+        .set("batch.size", config.batch_size.0.to_string())
+        .set("message.max.bytes", config.message_max.0.to_string())
+        // The drain's window is far below these.
+        .set("queue.buffering.max.messages", "10000000")
+        .set("queue.buffering.max.kbytes", "1048576");
+    Ok(client)
+}

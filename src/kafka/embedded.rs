@@ -1,0 +1,44 @@
+//! A broker in the process, for those who have none: librdkafka's mock cluster.
+//!
+//! Its topics live in memory (5 MiB a partition) and die with the process. It shows the flow and serves fast
+//! tests; it proves nothing about repeats.
+
+use rdkafka::ClientConfig;
+use rdkafka::error::KafkaError;
+use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::producer::DefaultProducerContext;
+use rdkafka::producer::Producer as _;
+use rdkafka::producer::ThreadedProducer;
+
+/// A running embedded broker; it stops when this is dropped.
+pub struct EmbeddedBroker {
+    // The client that owns the mock cluster and keeps it alive.
+    #[cfg_attr(not(test), expect(dead_code, reason = "held for its Drop"))]
+    owner: ThreadedProducer<DefaultProducerContext>,
+    bootstrap: String,
+}
+
+impl EmbeddedBroker {
+    /// Starts a broker on a free loopback port.
+    pub fn start() -> Result<Self, KafkaError> {
+        let owner: ThreadedProducer<_> =
+            ClientConfig::new().set("test.mock.num.brokers", "1").set("client.id", "embedded").create()?;
+        let bootstrap = owner
+            .client()
+            .mock_cluster()
+            .map(|cluster| cluster.bootstrap_servers())
+            .ok_or(KafkaError::MockCluster(RDKafkaErrorCode::Fail))?;
+        Ok(Self { owner, bootstrap })
+    }
+
+    /// `host:port`, for any Kafka client.
+    pub fn bootstrap(&self) -> &str {
+        &self.bootstrap
+    }
+
+    /// The cluster, to inject faults.
+    #[cfg(test)]
+    pub(crate) fn cluster(&self) -> rdkafka::mocking::MockCluster<'_, DefaultProducerContext> {
+        self.owner.client().mock_cluster().unwrap()
+    }
+}

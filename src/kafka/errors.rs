@@ -1,0 +1,144 @@
+//! What each error of a broker or of librdkafka says about the record it came with: one table.
+
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::Duration;
+use std::time::Instant;
+
+use rdkafka::error::KafkaError;
+use rdkafka::error::RDKafkaErrorCode as Code;
+
+/// Who is at fault when a record was not delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Fault {
+    /// Nobody for good: a broker away, a time-out, authentication, TLS, authorisation in the cluster. Tried again
+    /// for ever.
+    Passing,
+    /// What the client believes about the topic is out of date: ask again, the answer decides.
+    Stale,
+    /// The topic: its records wait, and are dead letters only after a grace time.
+    Topic(&'static str),
+    /// The record, or another one of its batch.
+    Record(&'static str),
+    /// The producer: build a new one.
+    Producer,
+}
+
+/// Logs an error that came without a record, at most once in a while for each cause: a broker that is away repeats
+/// it with every attempt to connect, in every producer.
+pub(super) fn report(error: &KafkaError, reason: &str) {
+    static LAST: Mutex<Vec<(Code, Instant)>> = Mutex::new(Vec::new());
+    let code = error.rdkafka_error_code().unwrap_or(Code::Fail);
+    let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+    last.retain(|(_, at)| at.elapsed() < REPORT_EVERY);
+    if last.iter().all(|(known, _)| *known != code) {
+        last.push((code, Instant::now()));
+        drop(last);
+        tracing::warn!(kafka.error = ?code, kafka.reason = reason, "Kafka client error");
+    }
+}
+
+/// Often enough to see that it goes on, seldom enough to read the rest.
+const REPORT_EVERY: Duration = Duration::from_secs(30);
+
+/// Reason of records larger than the topic, the broker or the client takes.
+pub const TOO_LARGE: &str = "record: too large";
+
+/// The rows that are not `Passing`, which is the default: an error nobody foresaw must not cost a record.
+const TABLE: [(Code, Fault); 26] = [
+    (Code::UnknownTopicOrPartition, Fault::Stale),
+    (Code::UnknownTopic, Fault::Stale),
+    (Code::UnknownPartition, Fault::Stale),
+    (Code::UnknownTopicId, Fault::Stale),
+    (Code::TopicAuthorizationFailed, Fault::Topic("topic: not authorised")),
+    (Code::InvalidTopic, Fault::Topic("topic: invalid name")),
+    (Code::MessageSizeTooLarge, Fault::Record(TOO_LARGE)),
+    (Code::MessageBatchTooLarge, Fault::Record(TOO_LARGE)),
+    (Code::InvalidMessageSize, Fault::Record(TOO_LARGE)),
+    (Code::InvalidRecord, Fault::Record("record: invalid")),
+    (Code::InvalidTimestamp, Fault::Record("record: invalid timestamp")),
+    (Code::PolicyViolation, Fault::Record("record: against the broker's policy")),
+    (Code::UnsupportedForMessageFormat, Fault::Record("record: format not supported by the topic")),
+    (Code::BadMessage, Fault::Record("record: invalid")),
+    (Code::OutOfOrderSequenceNumber, Fault::Producer),
+    (Code::DuplicateSequenceNumber, Fault::Producer),
+    (Code::UnknownProducerId, Fault::Producer),
+    (Code::InvalidProducerEpoch, Fault::Producer),
+    (Code::InvalidProducerIdMapping, Fault::Producer),
+    (Code::ProducerFenced, Fault::Producer),
+    (Code::Fenced, Fault::Producer),
+    (Code::Fatal, Fault::Producer),
+    (Code::Inconsistent, Fault::Producer),
+    (Code::GaplessGuarantee, Fault::Producer),
+    (Code::PurgeQueue, Fault::Producer),
+    (Code::PurgeInflight, Fault::Producer),
+];
+
+/// What this error says about the record it came with.
+pub fn classify(code: Code) -> Fault {
+    TABLE.iter().find(|(known, _)| *known == code).map_or(Fault::Passing, |(_, fault)| *fault)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What each row must lead to, written a second time and by kind, so that a slip in the table is seen.
+    #[test]
+    fn every_row_of_the_table_has_the_place_the_promise_gives_it() {
+        for (code, fault) in TABLE {
+            assert_eq!(classify(code), fault);
+            let name = format!("{code:?}");
+            match fault {
+                Fault::Topic(reason) => {
+                    assert!(name.contains("Topic") && reason.starts_with("topic: "), "{name}");
+                }
+                Fault::Record(reason) => assert!(reason.starts_with("record: "), "{name}"),
+                Fault::Stale => assert!(name.starts_with("Unknown"), "{name}"),
+                Fault::Producer => assert!(!name.contains("Topic") && !name.contains("Message"), "{name}"),
+                Fault::Passing => panic!("{name} is the default and needs no row"),
+            }
+        }
+    }
+
+    #[test]
+    fn what_may_pass_by_itself_never_costs_a_record() {
+        for code in [
+            Code::BrokerTransportFailure,
+            Code::AllBrokersDown,
+            Code::OperationTimedOut,
+            Code::MessageTimedOut,
+            Code::TimedOutQueue,
+            Code::RequestTimedOut,
+            Code::NetworkException,
+            Code::Resolve,
+            Code::SSL,
+            Code::Authentication,
+            Code::SaslAuthenticationFailed,
+            Code::UnsupportedSASLMechanism,
+            Code::IllegalSASLState,
+            Code::ClusterAuthorizationFailed,
+            Code::NotLeaderForPartition,
+            Code::LeaderNotAvailable,
+            Code::BrokerNotAvailable,
+            Code::ReplicaNotAvailable,
+            Code::FencedLeaderEpoch,
+            Code::UnknownLeaderEpoch,
+            Code::NotEnoughReplicas,
+            Code::NotEnoughReplicasAfterAppend,
+            Code::KafkaStorageError,
+            Code::InvalidMessage,
+            Code::ThrottlingQuotaExceeded,
+            Code::QueueFull,
+            Code::Retry,
+            Code::Unknown,
+            Code::UnsupportedVersion,
+            Code::UnsupportedCompressionType,
+            Code::InvalidRequiredAcks,
+            Code::InvalidConfig,
+            Code::InvalidRequest,
+        ] {
+            assert_eq!(classify(code), Fault::Passing, "{code:?}");
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! Kafka as the drain needs it: settings, one producer a worker, what each error means, and a broker for those
+//! who have none.
+
+mod client;
+mod config;
+mod embedded;
+mod errors;
+mod producer;
+mod properties;
+
+pub use client::ClientError;
+pub use config::Acks;
+pub use config::Brokers;
+pub use config::Compression;
+pub use config::Config;
+pub use config::Mistake;
+pub use config::SaslMechanism;
+pub use config::SecurityProtocol;
+pub use embedded::EmbeddedBroker;
+pub use errors::Fault;
+pub use errors::TOO_LARGE;
+pub use errors::classify;
+pub use producer::Answer;
+pub use producer::Delivery;
+pub use producer::Guarantee;
+pub use producer::Message;
+pub use producer::Producer;
+pub use properties::Properties;
+pub use rdkafka::error::RDKafkaErrorCode as ErrorCode;

@@ -1,0 +1,236 @@
+//! One producer of one worker.
+
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use rdkafka::ClientContext;
+use rdkafka::Message as _;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::KafkaError;
+use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::message::DeliveryResult;
+use rdkafka::message::Header;
+use rdkafka::message::OwnedHeaders;
+use rdkafka::producer::BaseRecord;
+use rdkafka::producer::Producer as _;
+use rdkafka::producer::ProducerContext;
+use rdkafka::producer::PurgeConfig;
+use rdkafka::producer::ThreadedProducer;
+
+use crate::kafka::ClientError;
+use crate::kafka::Config;
+use crate::kafka::client;
+
+/// What happens after an error that is permanent for one batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Guarantee {
+    /// The producer stops for good, before a successor in the same partition can pass.
+    Gapless,
+    /// It goes on. Keeps order only while at most one record of a partition is in flight.
+    Skipping,
+}
+
+/// A record to send.
+#[derive(Debug)]
+pub struct Message<'a> {
+    /// Comes back with the result.
+    pub tag: u64,
+    /// Where to.
+    pub topic: &'a str,
+    /// Which of the topic's partitions.
+    pub partition: i32,
+    /// Its key.
+    pub key: Option<&'a [u8]>,
+    /// Its headers.
+    pub headers: &'a [(&'static str, String)],
+    /// Its value.
+    pub value: &'a [u8],
+}
+
+/// What became of a record that was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    /// The message's tag.
+    pub tag: u64,
+    /// Where it is.
+    pub partition: i32,
+    /// Its offset; −1 where the broker was not asked to say.
+    pub offset: i64,
+    /// Why it is not there.
+    pub error: Option<RDKafkaErrorCode>,
+}
+
+/// What the brokers say about a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// It has this many partitions.
+    Partitions(i32),
+    /// Nothing yet: it is being made, or has no leader.
+    NotYet,
+    /// It does not exist, or we may not know.
+    Refused(&'static str),
+    /// No broker answered.
+    Away,
+}
+
+/// An idempotent producer with its own connections and threads. Results are gathered until they are taken; how
+/// many there can be is bounded by what the worker keeps in flight.
+pub struct Producer {
+    inner: ThreadedProducer<Context>,
+    results: Arc<Results>,
+}
+
+struct Results {
+    deliveries: Mutex<Vec<Delivery>>,
+    failed: AtomicBool,
+    ring: Box<dyn Fn() + Send + Sync>,
+}
+
+impl Results {
+    fn push(&self, delivery: Delivery) {
+        // The flag first: whoever looks at it between the two sees it too early rather than too late.
+        if delivery.error.is_some() {
+            self.failed.store(true, Ordering::Release);
+        }
+        self.deliveries.lock().unwrap_or_else(PoisonError::into_inner).push(delivery);
+        (self.ring)();
+    }
+}
+
+impl Producer {
+    /// A new producer; no broker is asked yet. `ring` is called, from another thread, whenever there is a result.
+    pub fn new(
+        config: &Config,
+        bootstrap: &str,
+        guarantee: Guarantee,
+        ring: impl Fn() + Send + Sync + 'static,
+    ) -> Result<Self, ClientError> {
+        let settings = client::producer(config, bootstrap, guarantee)?;
+        let results = Arc::new(Results {
+            deliveries: Mutex::default(),
+            failed: AtomicBool::new(false),
+            ring: Box::new(ring),
+        });
+        let inner = settings.create_with_context(Context { results: Arc::clone(&results) })?;
+        Ok(Self { inner, results })
+    }
+
+    /// Hands a record over; its result comes later. An error here means that it was not handed over.
+    pub fn send(&self, message: &Message<'_>) -> Result<(), RDKafkaErrorCode> {
+        let headers = message
+            .headers
+            .iter()
+            .fold(OwnedHeaders::new_with_capacity(message.headers.len()), |headers, (key, value)| {
+                headers.insert(Header { key, value: Some(value) })
+            });
+        // LSNs stay below 2^48 (a command id has six bytes for one).
+        let tag = usize::try_from(message.tag).map_err(|_| RDKafkaErrorCode::InvalidArgument)?;
+        let record = BaseRecord::<[u8], [u8], usize> {
+            topic: message.topic,
+            partition: Some(message.partition),
+            payload: Some(message.value),
+            key: message.key,
+            timestamp: None,
+            headers: Some(headers),
+            delivery_opaque: tag,
+        };
+        self.inner.send(record).map_err(|(error, _)| match error {
+            KafkaError::MessageProduction(code) => code,
+            KafkaError::Nul(_) => RDKafkaErrorCode::InvalidTopic,
+            other => other.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail),
+        })
+    }
+
+    /// The results so far, into `into`, in the order in which they came.
+    pub fn take_results(&self, into: &mut Vec<Delivery>) {
+        into.append(&mut self.results.deliveries.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Whether any record failed, or the producer itself did. Never false again once true.
+    pub fn has_failed(&self) -> bool {
+        self.results.failed.load(Ordering::Acquire)
+    }
+
+    /// Why the producer sends nothing more, if so.
+    pub fn fatal(&self) -> Option<(RDKafkaErrorCode, String)> {
+        self.inner.client().fatal_error()
+    }
+
+    /// Gives back, as failed, every record that is not on its way to a broker.
+    pub fn purge_queue(&self) {
+        self.inner.purge(PurgeConfig::default().queue());
+    }
+
+    /// Asks the brokers about a topic, which also makes it where they allow that, and makes this producer believe
+    /// the answer. Blocks for at most `timeout`.
+    pub fn ask(&self, topic: &str, timeout: Duration) -> Answer {
+        // rdkafka panics on a name that librdkafka refuses outright.
+        if topic.is_empty() || topic.len() > LONGEST_TOPIC || topic.contains('\0') {
+            return Answer::Refused("topic: invalid name");
+        }
+        let Ok(metadata) = self.inner.client().fetch_metadata(Some(topic), timeout) else {
+            return Answer::Away;
+        };
+        let Some(found) = metadata.topics().iter().find(|found| found.name() == topic) else {
+            return Answer::NotYet;
+        };
+        match found.error().map(RDKafkaErrorCode::from) {
+            None if found.partitions().is_empty() => Answer::NotYet,
+            None => Answer::Partitions(i32::try_from(found.partitions().len()).unwrap_or(i32::MAX)),
+            Some(RDKafkaErrorCode::UnknownTopicOrPartition) => Answer::Refused("topic: unknown"),
+            Some(RDKafkaErrorCode::TopicAuthorizationFailed) => Answer::Refused("topic: not authorised"),
+            Some(RDKafkaErrorCode::InvalidTopic) => Answer::Refused("topic: invalid name"),
+            Some(_) => Answer::NotYet,
+        }
+    }
+}
+
+/// Kafka's own limit, in bytes.
+const LONGEST_TOPIC: usize = 249;
+
+struct Context {
+    results: Arc<Results>,
+}
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        // What matters comes as an error or a result too; the rest repeats with every attempt to connect.
+        match level {
+            RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
+                tracing::error!(kafka.facility = facility, "{message}");
+            }
+            _ => tracing::debug!(kafka.facility = facility, "{message}"),
+        }
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal) {
+            self.results.failed.store(true, Ordering::Release);
+            (self.results.ring)();
+        }
+        super::errors::report(&error, reason);
+    }
+}
+
+impl ProducerContext for Context {
+    type DeliveryOpaque = usize;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, tag: usize) {
+        let (message, error) = match result {
+            Ok(message) => (message, None),
+            Err((error, message)) => {
+                (message, Some(error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail)))
+            }
+        };
+        self.results.push(Delivery {
+            tag: tag as u64,
+            partition: message.partition(),
+            offset: message.offset(),
+            error,
+        });
+    }
+}

@@ -1,0 +1,155 @@
+//! `[kafka] properties`: what librdkafka takes beyond our own keys, except what the promise rests on.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use rdkafka::ClientConfig;
+use serde::Deserialize;
+use serde::Serialize;
+
+use crate::kafka::Mistake;
+
+/// Settings handed to librdkafka as they are. Values that may be secrets are never shown.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Properties(BTreeMap<String, String>);
+
+/// Settings that would break a promise, or that have a key of their own, and what to do instead.
+const REFUSED: [(&str, &str); 33] = [
+    ("acks", "[kafka] acks"),
+    ("request.required.acks", "[kafka] acks"),
+    ("bootstrap.servers", "[kafka] brokers"),
+    ("metadata.broker.list", "[kafka] brokers"),
+    ("client.id", "[kafka] client_id"),
+    ("compression.codec", "[kafka] compression"),
+    ("compression.type", "[kafka] compression"),
+    ("linger.ms", "[kafka] linger"),
+    ("queue.buffering.max.ms", "[kafka] linger"),
+    ("batch.size", "[kafka] batch_size"),
+    ("message.max.bytes", "[kafka] message_max"),
+    ("security.protocol", "[kafka] security_protocol"),
+    ("sasl.mechanism", "[kafka] sasl_mechanism"),
+    ("sasl.mechanisms", "[kafka] sasl_mechanism"),
+    ("sasl.username", "[kafka] sasl_username"),
+    ("sasl.password", "[kafka] sasl_password_file"),
+    ("enable.idempotence", ORDER),
+    ("enable.gapless.guarantee", ORDER),
+    ("transactional.id", ORDER),
+    ("max.in.flight", ORDER),
+    ("max.in.flight.requests.per.connection", ORDER),
+    ("partitioner", ORDER),
+    ("allow.auto.create.topics", "nothing: the brokers decide with auto.create.topics.enable"),
+    ("retries", FOR_EVER),
+    ("message.send.max.retries", FOR_EVER),
+    ("message.timeout.ms", FOR_EVER),
+    ("delivery.timeout.ms", FOR_EVER),
+    ("queue.buffering.max.messages", WINDOW),
+    ("queue.buffering.max.kbytes", WINDOW),
+    ("delivery.report.only.error", "nothing: every confirmation is needed"),
+    ("dr_cb", "nothing: every confirmation is needed"),
+    ("test.mock.num.brokers", "brokers = \"embedded\""),
+    ("log.queue", "nothing: the daemon logs for librdkafka"),
+];
+const ORDER: &str = "nothing: the order of a key rests on it";
+const FOR_EVER: &str = "nothing: a record is retried for ever";
+const WINDOW: &str = "nothing: the daemon bounds what is in flight";
+
+impl Properties {
+    /// Name and value of each.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    /// Settings that may not stand here, that librdkafka does not know, or whose value it does not take.
+    pub fn validate(&self) -> Vec<Mistake> {
+        self.iter().filter_map(|(name, value)| mistake(name, value)).collect()
+    }
+
+    fn shown(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.iter().map(|(name, value)| (name, if is_secret(name) { "***" } else { value }))
+    }
+}
+
+fn mistake(name: &str, value: &str) -> Option<Mistake> {
+    let shown = if is_secret(name) { "***" } else { value };
+    let wrong = |allowed: String| Some(Mistake::new(format!("properties.{name}"), shown, allowed));
+    if let Some((_, instead)) = REFUSED.iter().find(|(refused, _)| *refused == name) {
+        return wrong((*instead).to_owned());
+    }
+    match ClientConfig::new().set(name, value).create_native_config() {
+        Ok(_) => None,
+        // The reason repeats the value.
+        Err(_) if is_secret(name) => wrong("a value librdkafka takes".to_owned()),
+        Err(rdkafka::error::KafkaError::ClientConfig(_, reason, _, _)) => wrong(reason),
+        Err(other) => wrong(other.to_string()),
+    }
+}
+
+fn is_secret(name: &str) -> bool {
+    ["password", "secret", ".pem", "token", "sasl.oauthbearer.config", "passphrase"]
+        .iter()
+        .any(|part| name.contains(part))
+}
+
+impl fmt::Debug for Properties {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.shown()).finish()
+    }
+}
+
+impl Serialize for Properties {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_map(self.shown())
+    }
+}
+
+impl<'de> Deserialize<'de> for Properties {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Written {
+            Bool(bool),
+            Number(i64),
+            Fraction(f64),
+            Text(String),
+        }
+        let written = BTreeMap::<String, Written>::deserialize(from)?;
+        let text = |value| match value {
+            Written::Bool(value) => value.to_string(),
+            Written::Number(value) => value.to_string(),
+            Written::Fraction(value) => value.to_string(),
+            Written::Text(value) => value,
+        };
+        Ok(Self(written.into_iter().map(|(name, value)| (name, text(value))).collect()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Properties {
+        toml::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn what_the_promise_rests_on_is_refused() {
+        for (name, _) in REFUSED {
+            assert_eq!(read(&format!("\"{name}\" = 1")).validate().len(), 1, "{name}");
+        }
+    }
+
+    #[test]
+    fn unknown_settings_and_wrong_values_are_mistakes_and_good_ones_pass() {
+        assert_eq!(read("\"socket.timeout.ms\" = 5000\n\"broker.address.family\" = \"v4\"").validate(), []);
+        assert_eq!(read("\"sokket.timeout.ms\" = 5000").validate().len(), 1);
+        assert_eq!(read("\"socket.timeout.ms\" = \"soon\"").validate().len(), 1);
+    }
+
+    #[test]
+    fn secrets_are_never_shown() {
+        let properties = read("\"ssl.key.password\" = \"hunter2\"\n\"sasl.password\" = \"hunter2\"");
+        let shown =
+            format!("{properties:?} {} {:?}", toml::to_string(&properties).unwrap(), properties.validate());
+        assert!(!shown.contains("hunter2"), "{shown}");
+    }
+}
