@@ -9,6 +9,8 @@ pub mod units;
 pub mod wal;
 
 #[cfg(feature = "server")]
+pub mod http;
+#[cfg(feature = "server")]
 pub mod ingest;
 #[cfg(feature = "server")]
 pub mod kinds;
