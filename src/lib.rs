@@ -19,9 +19,13 @@ pub mod config;
 #[cfg(feature = "server")]
 pub mod drain;
 #[cfg(feature = "server")]
+pub mod http;
+#[cfg(feature = "server")]
 pub mod ingest;
 #[cfg(feature = "server")]
 pub mod kafka;
+#[cfg(feature = "server")]
+pub mod kinds;
 #[cfg(feature = "server")]
 pub mod metrics;
 #[cfg(feature = "server")]

@@ -1,0 +1,117 @@
+//! The operator's listener. On loopback by default: whoever reaches it may do everything.
+
+use std::sync::Arc;
+
+use hyper::header;
+use hyper::header::HeaderValue;
+use serde_json::json;
+
+use super::Answer;
+use super::backend::AdminBackend;
+use super::problem;
+use super::problem::Problem;
+use super::readiness;
+use super::respond;
+use super::site::Call;
+use super::site::Route;
+use super::site::Site;
+use crate::metrics::Metrics;
+
+/// Self-contained: an operator's network may reach nothing else.
+const PAGE: &str = include_str!("page.html");
+/// Nothing but what stands in the page itself, and this listener's own answers.
+const PAGE_POLICY: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; \
+     frame-ancestors 'none'",
+);
+const PROMETHEUS_TEXT: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+
+/// Its routes, ready to serve.
+pub struct Admin {
+    backend: Arc<dyn AdminBackend>,
+    metrics: Arc<Metrics>,
+}
+
+impl Admin {
+    /// Over what it shows and steers.
+    pub fn new(backend: Arc<dyn AdminBackend>, metrics: Arc<Metrics>) -> Self {
+        Self { backend, metrics }
+    }
+
+    fn scrape(&self) -> Result<Answer, Problem> {
+        self.backend.refresh_gauges();
+        let text = self.metrics.render().map_err(|error| {
+            tracing::error!(%error, "metrics could not be rendered");
+            Problem::new(&problem::INTERNAL, "The metrics could not be rendered.")
+        })?;
+        Ok(respond::bytes(PROMETHEUS_TEXT, text))
+    }
+}
+
+/// The routes of the operator's listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Endpoint {
+    /// Prometheus.
+    Metrics,
+    /// Liveness.
+    Health,
+    /// Readiness.
+    Ready,
+    /// State of the backlog.
+    Backlog,
+    /// Hold the workers.
+    Pause,
+    /// Let them go on.
+    Resume,
+    /// Status page.
+    Page,
+}
+
+const fn route(
+    method: &'static str,
+    path: &'static str,
+    summary: &'static str,
+    endpoint: Endpoint,
+) -> Route<Endpoint> {
+    Route { method, path, summary, usual: 200, endpoint }
+}
+
+impl Site for Admin {
+    type Endpoint = Endpoint;
+
+    const ROUTES: &'static [Route<Endpoint>] = &[
+        route("GET", "/metrics", "Prometheus metrics", Endpoint::Metrics),
+        route("GET", "/healthz", "Whether the process answers", Endpoint::Health),
+        route("GET", "/readyz", "Whether commands are accepted", Endpoint::Ready),
+        route("GET", "/admin/backlog", "State of the backlog", Endpoint::Backlog),
+        route("POST", "/admin/drain/pause", "Workers begin nothing new", Endpoint::Pause),
+        route("POST", "/admin/drain/resume", "Workers go on", Endpoint::Resume),
+        route("GET", "/", "Status page", Endpoint::Page),
+    ];
+
+    fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    async fn answer(&self, endpoint: Endpoint, _: Call<'_>) -> Result<Answer, Problem> {
+        match endpoint {
+            Endpoint::Metrics => self.scrape(),
+            Endpoint::Health => Ok(readiness::health()),
+            Endpoint::Ready => Ok(readiness::ready(&*self.backend)),
+            Endpoint::Backlog => Ok(respond::json(&self.backend.backlog_json())),
+            Endpoint::Pause => {
+                self.backend.pause();
+                Ok(respond::json(&json!({"drain": "paused"})))
+            }
+            Endpoint::Resume => {
+                self.backend.resume();
+                Ok(respond::json(&json!({"drain": "running"})))
+            }
+            Endpoint::Page => {
+                let mut page = respond::bytes(HeaderValue::from_static("text/html; charset=utf-8"), PAGE);
+                page.headers_mut().insert(header::CONTENT_SECURITY_POLICY, PAGE_POLICY);
+                Ok(page)
+            }
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! What lies behind the doors, as far as the doors need to know.
+
+use std::future::Future;
+use std::time::Duration;
+use std::time::Instant;
+
+use serde::Serialize;
+
+use crate::command::CommandId;
+use crate::command::Status;
+use crate::ingest::Ingest;
+use crate::ingest::Receipt;
+use crate::ingest::Request;
+use crate::ingest::SubmitError;
+use crate::status::StatusError;
+use crate::status::Statuses;
+
+/// Takes commands in and says what became of them. [`Durable`] is the real one; a bench may answer without a log.
+pub trait Commands: Send + Sync + 'static {
+    /// Returns once the request is on stable storage. A dropped future means "maybe".
+    fn submit(&self, request: Request) -> impl Future<Output = Result<Receipt, SubmitError>> + Send;
+
+    /// For `Retry-After`.
+    fn retry_after(&self, error: &SubmitError) -> Duration;
+
+    /// Where a command is.
+    fn find(&self, id: CommandId) -> impl Future<Output = Result<Status, StatusError>> + Send;
+
+    /// Completes when the command is final or `deadline` has come. Registered at its first poll.
+    fn final_state(&self, id: CommandId, deadline: Instant) -> impl Future<Output = ()> + Send;
+}
+
+/// The log and the statuses read from it.
+pub struct Durable {
+    /// The way in.
+    pub ingest: Ingest,
+    /// The look-up.
+    pub statuses: Statuses,
+}
+
+impl Commands for Durable {
+    async fn submit(&self, request: Request) -> Result<Receipt, SubmitError> {
+        self.ingest.submit(request).await
+    }
+
+    fn retry_after(&self, error: &SubmitError) -> Duration {
+        self.ingest.retry_after(error)
+    }
+
+    /// Open mode: every caller counts as admin. The principal of a token comes in here.
+    async fn find(&self, id: CommandId) -> Result<Status, StatusError> {
+        self.statuses.find(id, None, true).await
+    }
+
+    async fn final_state(&self, id: CommandId, deadline: Instant) {
+        self.statuses.final_state(&id, deadline).await;
+    }
+}
+
+/// Whether creates are accepted now, and how each dependency does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Readiness {
+    /// False while every create would be refused.
+    pub ready: bool,
+    /// Why not: `recovering`, `backlog_full`, `disk_full`, `poisoned`, `stopping`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<&'static str>,
+    /// State of each dependency by name: `ok`, or what is degraded. None of them makes the daemon unready.
+    pub dependencies: std::collections::BTreeMap<&'static str, String>,
+}
+
+/// What the operator's listener shows and steers. Calls return at once.
+pub trait AdminBackend: Send + Sync + 'static {
+    /// What `wal-tools status --json` prints.
+    fn backlog_json(&self) -> serde_json::Value;
+
+    /// Whether creates are accepted now.
+    fn ready(&self) -> Readiness;
+
+    /// Workers begin nothing new.
+    fn pause(&self);
+
+    /// Workers go on.
+    fn resume(&self);
+
+    /// Sets the gauges that describe the log, right before a scrape is rendered.
+    fn refresh_gauges(&self);
+}

@@ -1,0 +1,85 @@
+//! A batch: one command a line, all of them or none.
+
+use bytes::Bytes;
+use serde_json::Value;
+use serde_json::json;
+
+use super::problem;
+use super::problem::Problem;
+
+/// The most commands in one request.
+pub(super) const MAX_LINES: usize = 10_000;
+/// An answer must not grow with what is wrong.
+const MAX_ERRORS: usize = 100;
+/// Lines are checked in runs of about this many bytes, with a pause for other requests in between: a full batch
+/// takes a tenth of a second.
+const RUN_BYTES: usize = 64 << 10;
+
+/// Checks each line with `admit`, and returns what that made of them, in order.
+pub(super) async fn lines<T>(
+    body: &Bytes,
+    mut admit: impl FnMut(Bytes) -> Result<T, Problem>,
+) -> Result<Vec<T>, Problem> {
+    if body.iter().all(u8::is_ascii_whitespace) {
+        return Err(Problem::new(&problem::EMPTY_BATCH, "Send one JSON object a line."));
+    }
+    // The last line end is an end, not a beginning.
+    let text = body.strip_suffix(b"\n").unwrap_or(body);
+    let count = text.iter().filter(|byte| **byte == b'\n').count() + 1;
+    if count > MAX_LINES {
+        let detail = format!("A batch may hold at most {MAX_LINES} commands.");
+        return Err(Problem::new(&problem::TOO_MANY_LINES, detail));
+    }
+    let mut admitted = Vec::with_capacity(count);
+    let mut refusals = Refusals::default();
+    let mut run = 0;
+    for (index, line) in text.split(|byte| *byte == b'\n').enumerate() {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        match admit(body.slice_ref(line)) {
+            Ok(command) => admitted.push(command),
+            Err(problem) => refusals.add(index + 1, &problem),
+        }
+        if refusals.errors.len() >= MAX_ERRORS {
+            break;
+        }
+        run += line.len();
+        if run >= RUN_BYTES {
+            run = 0;
+            tokio::task::yield_now().await;
+        }
+    }
+    refusals.or(admitted)
+}
+
+/// What is wrong, line by line.
+#[derive(Default)]
+struct Refusals {
+    errors: Vec<Value>,
+    /// The kind of problem that decides the answer's status: what cannot be read comes before what is not allowed.
+    worst: Option<&'static problem::Type>,
+}
+
+impl Refusals {
+    fn add(&mut self, line: usize, problem: &Problem) {
+        if self.worst.is_none_or(|worst| problem.kind.status < worst.status) {
+            self.worst = Some(problem.kind);
+        }
+        if problem.errors.is_empty() {
+            let pointer = problem.field.as_deref().unwrap_or_default();
+            self.errors.push(json!({"line": line, "pointer": pointer, "detail": problem.detail}));
+        }
+        for place in &problem.errors {
+            let mut place = place.clone();
+            place["line"] = json!(line);
+            self.errors.push(place);
+        }
+        self.errors.truncate(MAX_ERRORS);
+    }
+
+    fn or<T>(self, admitted: Vec<T>) -> Result<Vec<T>, Problem> {
+        let Some(kind) = self.worst else { return Ok(admitted) };
+        let mut problem = Problem::new(kind, "Nothing of the batch was accepted; see `errors`.");
+        problem.errors = self.errors;
+        Err(problem)
+    }
+}

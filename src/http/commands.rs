@@ -1,0 +1,136 @@
+//! `POST /v1/commands/{kind}`: from bytes on a socket to a receipt.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::Answer;
+use super::backend::Commands;
+use super::batch;
+use super::headers;
+use super::headers::Format;
+use super::headers::Prefer;
+use super::problem;
+use super::problem::Problem;
+use super::public::Public;
+use super::respond;
+use super::site::Call;
+use super::status;
+use crate::ingest::Idempotency;
+use crate::ingest::Request;
+use crate::ingest::Submission;
+use crate::kinds::Kind;
+
+/// Kafka counts a batch's header (61 bytes), a record's lengths and deltas (at most 27), and for each of at most six
+/// headers two lengths (at most 10).
+const RECORD_OVERHEAD: usize = 61 + 27 + 6 * 10;
+/// Names of all headers, and the values whose length never changes: command id (40), instant (24), content type.
+const FIXED_HEADERS: usize = "forebay-command-id".len()
+    + 40
+    + "forebay-kind".len()
+    + "forebay-accepted-at".len()
+    + 24
+    + "content-type".len()
+    + super::public::JSON.len()
+    + "traceparent".len()
+    + "forebay-idempotency-key".len();
+
+/// Accepts one command or a batch.
+pub(super) async fn post<C: Commands>(public: &Public<C>, call: Call<'_>) -> Result<Answer, Problem> {
+    let Some(kind) = public.kinds.get(call.parameter) else {
+        return Err(Problem::new(&problem::UNKNOWN_KIND, "No kind of this name is configured."));
+    };
+    let headers = &call.head.headers;
+    headers::check_host(headers)?;
+    let format = Format::of(headers)?;
+    let key = headers::idempotency_key(headers)?;
+    let prefer = Prefer::of(headers);
+    let traceparent = headers::traceparent(headers).map(str::to_owned);
+    let limit = match format {
+        Format::Single => public.max_body,
+        Format::Batch => public.max_batch_body,
+    };
+    let body = public.bodies.read(call.body, limit, call.link).await?;
+
+    // What the headers of each record of this request take, whatever the record.
+    let headers_len = traceparent.as_ref().map_or(0, String::len) + key.as_ref().map_or(0, String::len);
+    let admit = |value: Bytes| admit(public, kind, value, headers_len);
+    let commands = match format {
+        Format::Single => vec![admit(body.bytes.clone())?],
+        Format::Batch => batch::lines(&body.bytes, admit).await?,
+    };
+    let idempotency = key.map(|key| Idempotency { key, body: body.bytes.clone() });
+    // Open mode: nobody says who they are. The principal of a token comes in here.
+    let request = Request { commands, traceparent, idempotency, principal: None };
+    let receipt = public.commands.submit(request).await.map_err(|error| {
+        let retry_after = public.commands.retry_after(&error);
+        Problem::submit(&error, retry_after)
+    })?;
+    // A wait may be long, and the log holds the body now.
+    drop(body);
+    if let Some(wait) = prefer.wait
+        && let Some(statuses) = status::final_statuses(&public.commands, &receipt.ids, wait).await
+    {
+        return Ok(respond::waited(&statuses, format, &receipt, prefer));
+    }
+    Ok(respond::accepted(&receipt, format, prefer))
+}
+
+fn admit<C: Commands>(
+    public: &Public<C>,
+    kind: &Kind,
+    value: Bytes,
+    headers_len: usize,
+) -> Result<Submission, Problem> {
+    let key = kind.admit(&value)?.key;
+    let size = record_size(kind.name(), key.as_deref().unwrap_or_default(), &value, headers_len);
+    if size > public.message_max {
+        public.record_hit.inc();
+        let detail =
+            format!("As a Kafka record this takes {size} bytes; at most {} pass.", public.message_max);
+        return Err(Problem::new(&problem::RECORD_TOO_LARGE, detail));
+    }
+    Ok(Submission {
+        kind: Arc::clone(kind.name()),
+        topic: Arc::clone(kind.topic()),
+        key,
+        content_type: Arc::clone(&public.json),
+        value,
+    })
+}
+
+/// The most bytes Kafka may count for a record that is sent alone.
+fn record_size(kind: &str, key: &[u8], value: &[u8], headers_len: usize) -> usize {
+    RECORD_OVERHEAD + FIXED_HEADERS + kind.len() + key.len() + value.len() + headers_len
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::CommandId;
+    use crate::command::Envelope;
+    use crate::units::Timestamp;
+
+    #[test]
+    fn the_size_at_the_door_covers_every_header_kafka_gets() {
+        let (traceparent, key) = ("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "abc");
+        let envelope = Envelope {
+            id: CommandId::from_bytes([255; 25]),
+            kind: "order.create",
+            topic: "orders.v1",
+            key: Some(b"o-1"),
+            content_type: super::super::public::JSON,
+            traceparent: Some(traceparent),
+            idempotency_key: Some(key),
+            repeat: None,
+            principal: None,
+            requeued_from: None,
+            value: b"{}",
+        };
+        let headers = crate::command::headers(&envelope, Timestamp(u64::MAX));
+        let sent: usize = headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+        assert_eq!(headers.len(), 6);
+        let counted = record_size(envelope.kind, b"o-1", envelope.value, traceparent.len() + key.len());
+        assert_eq!(counted, RECORD_OVERHEAD + sent + 3 + 2);
+    }
+}

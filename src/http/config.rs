@@ -1,0 +1,159 @@
+//! `[server]` of the configuration.
+
+use std::net::SocketAddr;
+
+use serde::Deserialize;
+use serde::Serialize;
+
+use super::server::Limits;
+use crate::kinds::Mistake;
+use crate::units::ByteSize;
+use crate::units::Span;
+
+/// hyper reads a head into one buffer and wants at least this much of it.
+const MIN_HEADERS: ByteSize = ByteSize::kib(8);
+
+/// Both listeners. Defaults are the contract's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Public listener.
+    pub listen: SocketAddr,
+    /// Operator's listener.
+    pub admin_listen: SocketAddr,
+    /// Largest body of one command.
+    pub max_body: ByteSize,
+    /// Largest body of a batch.
+    pub max_batch_body: ByteSize,
+    /// Request line and headers together.
+    pub max_headers: ByteSize,
+    /// From the first byte of a head to its last; also how long a new connection may stay silent.
+    pub header_timeout: Span,
+    /// From the end of the head to the last byte of the body; also how long a client may leave an answer unread.
+    pub body_timeout: Span,
+    /// Between two requests.
+    pub idle_timeout: Span,
+    /// Public connections open at a time.
+    pub max_connections: usize,
+    /// How long open requests may take to finish after a stop.
+    pub shutdown_grace: Span,
+    /// Whether a listener without authentication may leave loopback.
+    pub allow_open: bool,
+    /// Proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<std::net::IpAddr>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8088)),
+            admin_listen: SocketAddr::from(([127, 0, 0, 1], 9088)),
+            max_body: ByteSize::kib(960),
+            max_batch_body: ByteSize::mib(16),
+            max_headers: ByteSize::kib(16),
+            header_timeout: Span::secs(5),
+            body_timeout: Span::secs(10),
+            idle_timeout: Span::secs(120),
+            max_connections: 10_000,
+            shutdown_grace: Span::secs(30),
+            allow_open: false,
+            trusted_proxies: Vec::new(),
+        }
+    }
+}
+
+impl Config {
+    /// Everything wrong in this section. `authenticated`: whether callers must say who they are.
+    pub fn mistakes(&self, authenticated: bool) -> Vec<Mistake> {
+        let mut mistakes = Vec::new();
+        let mut wrong = |key, found: String, allowed: &str| {
+            let found = format!("`{found}`");
+            mistakes.push(Mistake { section: "server".to_owned(), key, found, allowed: allowed.to_owned() });
+        };
+        let open = |address: &SocketAddr| !address.ip().is_loopback() && !self.allow_open;
+        if open(&self.listen) && !authenticated {
+            wrong(
+                "listen",
+                self.listen.to_string(),
+                "a loopback address, or allow_open = true, or another auth.mode",
+            );
+        }
+        if open(&self.admin_listen) {
+            wrong("admin_listen", self.admin_listen.to_string(), "a loopback address, or allow_open = true");
+        }
+        if self.listen == self.admin_listen && self.listen.port() != 0 {
+            wrong("admin_listen", self.admin_listen.to_string(), "another address than listen");
+        }
+        let sizes = [
+            ("max_body", self.max_body, ByteSize(1)),
+            ("max_batch_body", self.max_batch_body, ByteSize(1)),
+            ("max_headers", self.max_headers, MIN_HEADERS),
+        ];
+        for (key, size, least) in sizes {
+            if size < least || size > ByteSize::mib(1024) {
+                wrong(key, size.to_string(), &format!("{least} to 1GiB"));
+            }
+        }
+        let spans = [
+            ("header_timeout", self.header_timeout),
+            ("body_timeout", self.body_timeout),
+            ("idle_timeout", self.idle_timeout),
+        ];
+        for (key, span) in spans {
+            if span < Span::millis(1) || span > Span::secs(86_400) {
+                wrong(key, span.to_string(), "1ms to 1day");
+            }
+        }
+        if self.max_connections == 0 {
+            wrong("max_connections", "0".to_owned(), "1 or more");
+        }
+        mistakes
+    }
+
+    /// The limits of the public listener.
+    pub fn limits(&self) -> Limits {
+        Limits {
+            max_headers: self.max_headers.as_usize(),
+            header_timeout: self.header_timeout.0,
+            body_timeout: self.body_timeout.0,
+            idle_timeout: self.idle_timeout.0,
+            max_connections: self.max_connections,
+            shutdown_grace: self.shutdown_grace.0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_without_mistakes_and_an_open_listener_is_one() {
+        assert_eq!(Config::default().mistakes(false), []);
+        let open = Config { listen: "0.0.0.0:80".parse().unwrap(), ..Config::default() };
+        assert_eq!(open.mistakes(false)[0].key, "listen");
+        assert_eq!(open.mistakes(true), []);
+        assert_eq!(Config { allow_open: true, ..open }.mistakes(false), []);
+    }
+
+    #[test]
+    fn every_mistake_is_reported() {
+        let text = "listen = \"0.0.0.0:80\"\nadmin_listen = \"0.0.0.0:80\"\nmax_headers = \"1KiB\"\nmax_body = 0\n\
+                    header_timeout = \"0s\"\nmax_connections = 0";
+        let config: Config = toml::from_str(text).unwrap();
+        let keys: Vec<_> = config.mistakes(false).iter().map(|m| m.key).collect();
+        assert_eq!(
+            keys,
+            [
+                "listen",
+                "admin_listen",
+                "admin_listen",
+                "max_body",
+                "max_headers",
+                "header_timeout",
+                "max_connections"
+            ]
+        );
+        assert!(toml::from_str::<Config>("tls_cert_file = \"x\"").is_err(), "unknown keys are mistakes");
+    }
+}

@@ -1,0 +1,63 @@
+//! One connection from its first byte to its last.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+
+use super::problem;
+use super::problem::Problem;
+use super::server::Limits;
+use super::site::Door;
+use super::site::Site;
+use super::wire::Link;
+use super::wire::Wire;
+
+/// What one connection may hold of a request that is being read; bodies grow elsewhere, against a budget.
+const READ_BUFFER: usize = 64 << 10;
+
+/// Serves requests until either side is done with the other; after `stop`, only the one that is open.
+pub(super) async fn serve<S: Site>(
+    tcp: TcpStream,
+    door: Arc<Door<S>>,
+    limits: Limits,
+    mut stop: watch::Receiver<bool>,
+) {
+    let link = Arc::new(Link::new());
+    let wire = Wire::new(tcp, Arc::clone(&link), limits);
+    let service = service_fn(move |request| {
+        let (door, link) = (Arc::clone(&door), Arc::clone(&link));
+        async move { Ok::<_, Infallible>(door.handle(request, &link).await) }
+    });
+    let connection = http1::Builder::new()
+        .max_header_size(limits.max_headers)
+        .max_buf_size(READ_BUFFER.max(2 * limits.max_headers))
+        // `Wire` keeps the deadlines.
+        .header_read_timeout(None)
+        .serve_connection(TokioIo::new(wire), service);
+    tokio::pin!(connection);
+    let stopping = async move {
+        // A server that is gone has stopped, too.
+        let _ = stop.wait_for(|stopping| *stopping).await;
+    };
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stopping => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "connection ended");
+    }
+}
+
+/// Tells a client above the cap to come back, and closes.
+pub(super) async fn turn_away(tcp: TcpStream, limits: Limits) {
+    let full = Problem::new(&problem::OVERLOADED, "Too many connections are open.");
+    Wire::new(tcp, Arc::new(Link::new()), limits).close_with(&full).await;
+}

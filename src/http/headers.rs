@@ -1,0 +1,282 @@
+//! The request headers forebay understands, each read in one place.
+
+use std::time::Duration;
+
+use hyper::HeaderMap;
+use hyper::header;
+use hyper::header::HeaderName;
+use hyper::header::HeaderValue;
+
+use super::problem;
+use super::problem::Problem;
+
+pub(super) const PREFER: HeaderName = HeaderName::from_static("prefer");
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+const MAX_IDEMPOTENCY_KEY: usize = 255;
+/// Longest `X-Request-Id` that is repeated in answers and logs.
+const MAX_REQUEST_ID: usize = 128;
+/// The longest wait a client may ask for; more is taken as this.
+const MAX_WAIT: Duration = Duration::from_secs(60);
+
+/// How a body is to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Format {
+    /// One JSON object.
+    Single,
+    /// One JSON object a line.
+    Batch,
+}
+
+impl Format {
+    /// From `Content-Type` and `Content-Encoding`. No type, and the one curl sends unasked, mean JSON.
+    pub fn of(headers: &HeaderMap) -> Result<Self, Problem> {
+        if let Some(encoding) = single(headers, &header::CONTENT_ENCODING)?
+            && !encoding.as_bytes().eq_ignore_ascii_case(b"identity")
+        {
+            let refusal = "Send the body without a content encoding.";
+            return Err(Problem::new(&problem::UNSUPPORTED_MEDIA_TYPE, refusal).field("Content-Encoding"));
+        }
+        let Some(value) = single(headers, &header::CONTENT_TYPE)? else { return Ok(Self::Single) };
+        // The usual spelling first.
+        if value == "application/json" {
+            return Ok(Self::Single);
+        }
+        Self::parse(value).ok_or_else(|| {
+            let refusal = "Send application/json, or application/x-ndjson for a batch, in UTF-8.";
+            Problem::new(&problem::UNSUPPORTED_MEDIA_TYPE, refusal).field("Content-Type")
+        })
+    }
+
+    fn parse(value: &HeaderValue) -> Option<Self> {
+        let mut parts = value.to_str().ok()?.split(';').map(str::trim);
+        let media_type = parts.next()?.to_ascii_lowercase();
+        let format = match media_type.as_str() {
+            "application/json" | "application/x-www-form-urlencoded" => Self::Single,
+            "application/x-ndjson" => Self::Batch,
+            _ => return None,
+        };
+        let is_utf8 = |charset: &str| charset.trim().trim_matches('"').eq_ignore_ascii_case("utf-8");
+        let mut parameters = parts.filter(|parameter| !parameter.is_empty());
+        let understood = |parameter: &str| match parameter.split_once('=') {
+            Some((name, value)) => !name.trim().eq_ignore_ascii_case("charset") || is_utf8(value),
+            None => false,
+        };
+        parameters.all(understood).then_some(format)
+    }
+}
+
+/// `Prefer` (RFC 7240), as far as it is understood. What is malformed is ignored, as the RFC demands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Prefer {
+    /// `wait=N`, at most 60 seconds.
+    pub wait: Option<Duration>,
+    /// `respond-async`.
+    pub respond_async: bool,
+}
+
+impl Prefer {
+    pub fn of(headers: &HeaderMap) -> Self {
+        let mut prefer = Self::default();
+        let values = headers.get_all(PREFER).iter().filter_map(|value| value.to_str().ok());
+        for preference in values.flat_map(|value| value.split(',')) {
+            // What follows a semicolon are parameters of the preference; ours have none.
+            let preference = preference.split(';').next().unwrap_or_default();
+            let (name, value) = preference.split_once('=').unwrap_or((preference, ""));
+            let (name, value) = (name.trim(), value.trim().trim_matches('"'));
+            if name.eq_ignore_ascii_case("respond-async") {
+                prefer.respond_async = true;
+            } else if name.eq_ignore_ascii_case("wait") && prefer.wait.is_none() && is_number(value) {
+                // Too many digits are too many seconds.
+                let seconds = value.parse().unwrap_or(u64::MAX);
+                prefer.wait = Some(Duration::from_secs(seconds).min(MAX_WAIT));
+            }
+        }
+        prefer
+    }
+
+    /// `Preference-Applied`.
+    pub fn applied(self) -> Option<HeaderValue> {
+        let wait = self.wait.map(|wait| format!("wait={}", wait.as_secs()));
+        let text = match (self.respond_async, wait) {
+            (false, None) => return None,
+            (true, None) => return Some(HeaderValue::from_static("respond-async")),
+            (false, Some(wait)) => wait,
+            (true, Some(wait)) => format!("respond-async, {wait}"),
+        };
+        HeaderValue::try_from(text).ok()
+    }
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// The client's `Idempotency-Key`: 1 to 255 printable ASCII characters. The IETF draft writes it as a quoted string
+/// (`"abc"`), most clients without quotes (`abc`); both name the same key, `abc`.
+pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+    let Some(value) = single(headers, &IDEMPOTENCY_KEY)? else { return Ok(None) };
+    let refusal = |detail| Problem::new(&problem::BAD_HEADER, detail).field("Idempotency-Key");
+    let text = value.to_str().map_err(|_| refusal("The key must be printable ASCII."))?;
+    let key = if text.starts_with('"') {
+        unquoted(text).ok_or_else(|| refusal("The quoted key is not a structured-field string."))?
+    } else {
+        text.to_owned()
+    };
+    let printable = key.bytes().all(|byte| (0x20..0x7f).contains(&byte));
+    if !printable || !(1..=MAX_IDEMPOTENCY_KEY).contains(&key.len()) {
+        return Err(refusal("The key must be 1 to 255 printable ASCII characters."));
+    }
+    Ok(Some(key))
+}
+
+/// The content of an RFC 9651 string, in which only `\"` and `\\` are escapes.
+fn unquoted(text: &str) -> Option<String> {
+    let inner = text.strip_prefix('"')?.strip_suffix('"')?;
+    let mut key = String::with_capacity(inner.len());
+    let mut characters = inner.chars();
+    while let Some(character) = characters.next() {
+        key.push(match character {
+            '\\' => characters.next().filter(|escaped| matches!(escaped, '"' | '\\'))?,
+            '"' => return None,
+            plain => plain,
+        });
+    }
+    Some(key)
+}
+
+/// A valid W3C `traceparent`; anything else is as good as none.
+pub(super) fn traceparent(headers: &HeaderMap) -> Option<&str> {
+    let value = single(headers, &TRACEPARENT).ok()??.to_str().ok()?;
+    let lower_hex = |part: &str| part.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    let known = value.len() == 55;
+    // A later version may append fields.
+    let later = value.len() > 55 && value.as_bytes()[55] == b'-' && !value.starts_with("00");
+    let mut fields = value.split('-');
+    let (version, trace, span, flags) = (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
+    let shaped = (version.len(), trace.len(), span.len(), flags.len()) == (2, 32, 16, 2);
+    let hex = [version, trace, span, flags].into_iter().all(lower_hex);
+    let all_zero = |part: &str| part.bytes().all(|byte| byte == b'0');
+    let meaningful = version != "ff" && !all_zero(trace) && !all_zero(span);
+    ((known || later) && shaped && hex && meaningful).then_some(value)
+}
+
+/// The client's name for the request, if it is short and printable.
+pub(super) fn request_id(headers: &HeaderMap) -> Option<HeaderValue> {
+    let value = headers.get(REQUEST_ID)?;
+    let sane =
+        (1..=MAX_REQUEST_ID).contains(&value.len()) && value.as_bytes().iter().all(u8::is_ascii_graphic);
+    sane.then(|| value.clone())
+}
+
+/// A header that may stand only once.
+fn single<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h HeaderValue>, Problem> {
+    let mut values = headers.get_all(name).iter();
+    let first = values.next();
+    if values.next().is_some() {
+        let refusal = Problem::new(&problem::BAD_HEADER, "This header may stand only once.");
+        return Err(refusal.field(name.as_str().to_owned()));
+    }
+    Ok(first)
+}
+
+/// Refuses heads that say twice for whom they are.
+pub(super) fn check_host(headers: &HeaderMap) -> Result<(), Problem> {
+    single(headers, &header::HOST).map(|_| ())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(lines: &[(&str, &str)]) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        for (name, value) in lines {
+            map.append(
+                HeaderName::from_bytes(name.as_bytes()).unwrap(),
+                HeaderValue::from_bytes(value.as_bytes()).unwrap(),
+            );
+        }
+        map
+    }
+
+    #[test]
+    fn media_types_are_read_as_the_contract_says() {
+        let format = |value: &str| Format::of(&map(&[("content-type", value)])).ok();
+        for single in [
+            "application/json",
+            "Application/JSON; charset=UTF-8",
+            "application/json;charset=\"utf-8\";",
+            "application/x-www-form-urlencoded",
+        ] {
+            assert_eq!(format(single), Some(Format::Single), "{single}");
+        }
+        assert_eq!(format("application/x-ndjson"), Some(Format::Batch));
+        assert_eq!(Format::of(&map(&[])).ok(), Some(Format::Single));
+        for other in
+            ["text/plain", "application/json; charset=latin1", "application/jsonx", "", "application/json; x"]
+        {
+            assert_eq!(format(other), None, "{other}");
+        }
+        assert!(Format::of(&map(&[("content-encoding", "gzip")])).is_err());
+        assert!(Format::of(&map(&[("content-encoding", "identity")])).is_ok());
+    }
+
+    #[test]
+    fn preferences_are_clamped_and_malformed_ones_ignored() {
+        let wait = |value: &str| Prefer::of(&map(&[("prefer", value)])).wait.map(|wait| wait.as_secs());
+        assert_eq!(wait("wait=5"), Some(5));
+        assert_eq!(wait("respond-async, Wait = \"7\"; x=y"), Some(7));
+        assert_eq!(wait("wait=61"), Some(60));
+        assert_eq!(wait("wait=99999999999999999999999"), Some(60));
+        assert_eq!(wait("wait=1, wait=2"), Some(1));
+        for malformed in ["wait", "wait=", "wait=-1", "wait=1.5", "wait=x", "waiting=5", ",,;="] {
+            assert_eq!(wait(malformed), None, "{malformed}");
+        }
+        let both = Prefer::of(&map(&[("prefer", "respond-async"), ("prefer", "wait=3")]));
+        assert_eq!(both.applied().unwrap(), "respond-async, wait=3");
+    }
+
+    #[test]
+    fn an_idempotency_key_means_the_same_with_and_without_quotes() {
+        let key = |value: &str| idempotency_key(&map(&[("idempotency-key", value)])).ok().flatten();
+        assert_eq!(key("abc").as_deref(), Some("abc"));
+        assert_eq!(key("\"abc\"").as_deref(), Some("abc"));
+        assert_eq!(key(r#""a\"b\\c""#).as_deref(), Some(r#"a"b\c"#));
+        assert_eq!(key(&"k".repeat(255)).map(|key| key.len()), Some(255));
+        for refused in ["", "\"\"", "\"abc", "\"a\"b\"", r#""a\b""#, &"k".repeat(256), "schlüssel"] {
+            assert_eq!(key(refused), None, "{refused}");
+        }
+        assert!(idempotency_key(&map(&[("idempotency-key", "a"), ("idempotency-key", "a")])).is_err());
+    }
+
+    #[test]
+    fn only_a_valid_traceparent_is_taken() {
+        let valid = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let taken = |value: &str| traceparent(&map(&[("traceparent", value)])).is_some();
+        assert!(taken(valid));
+        assert!(taken("01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more"));
+        for ignored in [
+            "",
+            &valid.to_uppercase(),
+            &valid[..54],
+            &format!("{valid}-more"),
+            "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
+            "00_4bf92f3577b34da6a3ce929d0e0e4736_00f067aa0ba902b7_01",
+        ] {
+            assert!(!taken(ignored), "{ignored}");
+        }
+        assert!(traceparent(&map(&[("traceparent", valid), ("traceparent", valid)])).is_none());
+    }
+
+    #[test]
+    fn a_request_id_is_repeated_only_when_it_is_short_and_printable() {
+        let taken = |value: &str| request_id(&map(&[("x-request-id", value)])).is_some();
+        assert!(taken("req-1") && taken(&"x".repeat(128)));
+        assert!(!taken("") && !taken(&"x".repeat(129)) && !taken("a b") && !taken("é"));
+    }
+}

@@ -1,0 +1,53 @@
+//! The doors: HTTP/1.1 on hyper, the public listener and the operator's.
+//!
+//! ```text
+//! server   accepts, bounds, drains           ─┐
+//! conn     one connection's life              │ any Site
+//! wire     deadlines and last words on it    ─┘
+//! site     what a listener serves: routes, metrics, access log
+//!   public   POST and GET commands, health, openapi.json
+//!   admin    metrics, backlog, drain control, status page
+//! ```
+//!
+//! hyper decides what a message is; nothing here parses one a second time. What hyper leaves to its user is here:
+//! time-outs for each phase of a connection, caps, and a problem document where it would answer with an empty body
+//! or none.
+
+mod admin;
+mod backend;
+mod batch;
+mod body;
+mod commands;
+mod config;
+mod conn;
+mod framing;
+mod headers;
+mod openapi;
+mod problem;
+mod public;
+mod readiness;
+mod respond;
+mod server;
+mod site;
+mod status;
+mod wire;
+
+pub use admin::Admin;
+pub use backend::AdminBackend;
+pub use backend::Commands;
+pub use backend::Durable;
+pub use backend::Readiness;
+pub use config::Config;
+pub use public::Public;
+pub use public::PublicParts;
+pub use server::HttpServer;
+pub use server::Limits;
+
+use bytes::Bytes;
+use http_body_util::Full;
+
+/// Every answer is built whole before it is sent.
+type Answer = hyper::Response<Full<Bytes>>;
+
+#[cfg(test)]
+mod tests;

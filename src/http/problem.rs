@@ -1,0 +1,241 @@
+//! Every refusal as a problem document (RFC 9457). The one place that turns errors into HTTP.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::Response;
+use hyper::StatusCode;
+use hyper::header;
+use hyper::header::HeaderValue;
+use serde_json::Value;
+use serde_json::json;
+
+use super::Answer;
+use crate::ingest::SubmitError;
+use crate::kinds::Rejection;
+use crate::status::StatusError;
+
+pub(super) const MEDIA_TYPE: &str = "application/problem+json";
+/// For refusals whose end cannot be foreseen.
+const RETRY_SOON: Duration = Duration::from_secs(1);
+
+/// A stable kind of problem: clients switch on `code`, people read `title`.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Type {
+    pub code: &'static str,
+    pub status: u16,
+    pub title: &'static str,
+    /// Whether the same request may succeed later.
+    pub retryable: bool,
+}
+
+macro_rules! types {
+    ($($name:ident $code:literal $status:literal $retryable:literal $title:literal;)*) => {
+        $(pub(super) const $name: Type =
+            Type { code: $code, status: $status, title: $title, retryable: $retryable };)*
+        /// All of them, for the description of the interface.
+        pub(super) const ALL: &[&Type] = &[$(&$name),*];
+    };
+}
+
+types! {
+    MALFORMED_REQUEST "malformed_request" 400 false "The request is not valid HTTP/1.1";
+    AMBIGUOUS_LENGTH "ambiguous_length" 400 false "The request says more than once how long its body is";
+    TLS_ON_PLAIN_PORT "tls_on_plain_port" 400 false "This port speaks plain HTTP, not TLS";
+    TRUNCATED_BODY "truncated_body" 400 false "The body ended before its announced length";
+    MALFORMED_BODY "malformed_body" 400 false "The body is not what its media type says";
+    BAD_HEADER "bad_header" 400 false "A header is not as it must be";
+    EMPTY_BATCH "empty_batch" 400 false "The batch holds no command";
+    UNKNOWN_KIND "unknown_kind" 404 false "No such kind of command";
+    NOT_FOUND "not_found" 404 false "Not found";
+    OTHER_LOG "other_log" 404 false "Another daemon accepted this command";
+    METHOD_NOT_ALLOWED "method_not_allowed" 405 false "The resource does not have this method";
+    TIMEOUT "timeout" 408 true "The request took too long to arrive";
+    BODY_TOO_LARGE "body_too_large" 413 false "The body is too large";
+    RECORD_TOO_LARGE "record_too_large" 413 false "Kafka would not take a record this large";
+    TOO_MANY_LINES "too_many_lines" 413 false "The batch holds too many commands";
+    URI_TOO_LONG "uri_too_long" 414 false "The request target is too long";
+    UNSUPPORTED_MEDIA_TYPE "unsupported_media_type" 415 false "The body's media type or encoding is not supported";
+    INVALID_COMMAND "invalid_command" 422 false "The body does not satisfy its kind";
+    IDEMPOTENCY_CONFLICT "idempotency_conflict" 422 false "The idempotency key was used with another body";
+    HEADERS_TOO_LARGE "headers_too_large" 431 false "The headers are too large or too many";
+    INTERNAL "internal" 500 true "Something went wrong here";
+    OVERLOADED "overloaded" 503 true "Too much is going on";
+    BACKLOG_FULL "backlog_full" 503 true "The backlog is full";
+    POISONED "poisoned" 503 true "The log failed and takes nothing more";
+    STOPPING "stopping" 503 true "The daemon is stopping";
+    INDEX_REBUILDING "index_rebuilding" 503 true "The index is being rebuilt";
+    UNAVAILABLE "unavailable" 503 true "The log cannot be read at the moment";
+    DISK_FULL "disk_full" 507 true "The disk is full";
+}
+
+/// One refusal.
+#[derive(Debug)]
+pub struct Problem {
+    pub kind: &'static Type,
+    pub detail: Cow<'static, str>,
+    /// The header or member at fault.
+    pub field: Option<Cow<'static, str>>,
+    pub retry_after: Option<Duration>,
+    /// For `Allow`.
+    pub allow: Option<String>,
+    /// Each place at fault, where there may be several.
+    pub errors: Vec<Value>,
+}
+
+impl Problem {
+    pub fn new(kind: &'static Type, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self { kind, detail: detail.into(), field: None, retry_after: None, allow: None, errors: Vec::new() }
+    }
+
+    pub fn field(mut self, name: impl Into<Cow<'static, str>>) -> Self {
+        self.field = Some(name.into());
+        self
+    }
+
+    pub fn submit(error: &SubmitError, retry_after: Duration) -> Self {
+        let kind = match error {
+            SubmitError::QueueFull => &OVERLOADED,
+            SubmitError::BacklogFull { .. } => &BACKLOG_FULL,
+            SubmitError::DiskFull => &DISK_FULL,
+            SubmitError::Poisoned => &POISONED,
+            SubmitError::Closing => &STOPPING,
+            SubmitError::KeyConflict => &IDEMPOTENCY_CONFLICT,
+            SubmitError::IndexRebuilding => &INDEX_REBUILDING,
+            SubmitError::TooLarge { .. } => &BODY_TOO_LARGE,
+        };
+        let field = (*error == SubmitError::KeyConflict).then_some(Cow::Borrowed("Idempotency-Key"));
+        Self { field, retry_after: Some(retry_after), ..Self::new(kind, error.to_string()) }
+    }
+
+    /// RFC 9457's members and ours.
+    fn body(&self, trace_id: &str) -> Vec<u8> {
+        let mut document = json!({
+            "type": format!("urn:forebay:problem:{}", self.kind.code),
+            "title": self.kind.title,
+            "status": self.kind.status,
+            "detail": self.detail,
+            "code": self.kind.code,
+            "retryable": self.kind.retryable,
+            "trace_id": trace_id,
+        });
+        if let Some(field) = &self.field {
+            document["field"] = json!(field);
+        }
+        if !self.errors.is_empty() {
+            document["errors"] = json!(self.errors);
+        }
+        document.to_string().into_bytes()
+    }
+
+    /// Whole seconds, at least one, wherever the contract promises the header.
+    fn retry_after_seconds(&self) -> Option<u64> {
+        matches!(self.kind.status, 429 | 503 | 507).then(|| {
+            let wait = self.retry_after.unwrap_or(RETRY_SOON);
+            (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1)
+        })
+    }
+
+    pub fn answer(self, trace_id: &str) -> Answer {
+        let mut answer = Response::new(Full::new(Bytes::from(self.body(trace_id))));
+        *answer.status_mut() =
+            StatusCode::from_u16(self.kind.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let headers = answer.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some(seconds) = self.retry_after_seconds() {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if let Some(allow) = self.allow.as_deref().and_then(|allow| HeaderValue::from_str(allow).ok()) {
+            headers.insert(header::ALLOW, allow);
+        }
+        answer
+    }
+
+    /// The answer as it goes over the wire, for moments when there is no request hyper could answer.
+    pub fn last_words(&self) -> Vec<u8> {
+        let body = self.body(&random_trace_id());
+        let reason = StatusCode::from_u16(self.kind.status).ok().and_then(|code| code.canonical_reason());
+        let mut head = format!(
+            "HTTP/1.1 {} {}\r\ncontent-type: {MEDIA_TYPE}\r\ncontent-length: {}\r\nconnection: close\r\n",
+            self.kind.status,
+            reason.unwrap_or_default(),
+            body.len(),
+        );
+        if let Some(seconds) = self.retry_after_seconds() {
+            // Writing to a String cannot fail.
+            let _ = write!(head, "retry-after: {seconds}\r\n");
+        }
+        head.push_str("\r\n");
+        [head.into_bytes(), body].concat()
+    }
+}
+
+fn random_trace_id() -> String {
+    let mut bytes = [0; 16];
+    // Without randomness the id is all zeros, which only makes the refusal harder to find in a log.
+    let _ = getrandom::fill(&mut bytes);
+    format!("{:032x}", u128::from_be_bytes(bytes))
+}
+
+impl From<Rejection> for Problem {
+    fn from(rejection: Rejection) -> Self {
+        let kind = if rejection.is_malformed() { &MALFORMED_BODY } else { &INVALID_COMMAND };
+        let mut problem = Self::new(kind, rejection.to_string());
+        problem.field = rejection.pointer().map(|pointer| Cow::Owned(pointer.to_owned()));
+        match &rejection {
+            Rejection::Schema(violations) => {
+                let place = |v: &crate::kinds::Violation| json!({"pointer": v.pointer, "detail": v.detail});
+                problem.errors = violations.iter().map(place).collect();
+            }
+            Rejection::Duplicate { name } => problem.field = Some(Cow::Owned(name.clone())),
+            _ => {}
+        }
+        problem
+    }
+}
+
+impl From<StatusError> for Problem {
+    fn from(error: StatusError) -> Self {
+        match error {
+            StatusError::NotFound => Self::new(&NOT_FOUND, "No command has this id."),
+            StatusError::OtherLog => Self::new(&OTHER_LOG, "Ask the daemon that answered 202."),
+            // Its text may name files: it belongs into the log, not into an answer.
+            StatusError::Unavailable(reason) => {
+                tracing::warn!(error = reason, "a status could not be read");
+                Self::new(&UNAVAILABLE, "The log could not be read; try again.")
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_unique_and_their_statuses_are_errors() {
+        for (index, kind) in ALL.iter().enumerate() {
+            assert!((400..600).contains(&kind.status), "{kind:?}");
+            assert!(ALL[index + 1..].iter().all(|other| other.code != kind.code), "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn refusals_that_end_by_themselves_say_when_to_come_back() {
+        let problem = Problem::submit(&SubmitError::DiskFull, Duration::from_millis(2_100));
+        let answer = problem.answer("t");
+        assert_eq!(answer.status(), 507);
+        assert_eq!(answer.headers()["retry-after"], "3");
+        assert!(!Problem::new(&NOT_FOUND, "").answer("t").headers().contains_key("retry-after"));
+    }
+
+    #[test]
+    fn a_failed_look_up_shows_no_path() {
+        let problem = Problem::from(StatusError::Unavailable("cannot read /var/lib/x".to_owned()));
+        assert!(!String::from_utf8(problem.body("t")).unwrap().contains("/var"));
+    }
+}

@@ -1,0 +1,155 @@
+//! A listener: accepts connections up to a cap, and lets them finish when it is told to stop.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus::IntCounter;
+use tokio::net::TcpListener;
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::conn;
+use super::site::Door;
+use super::site::Site;
+use crate::metrics::Metrics;
+
+/// Waits after a failed accept: the process is short of something, most often file descriptors.
+const BACKOFF_MIN: Duration = Duration::from_millis(10);
+const BACKOFF_MAX: Duration = Duration::from_secs(1);
+/// Connections above the cap that are being told so at a time; the rest is closed without a word.
+const MAX_TURNED_AWAY: usize = 128;
+
+/// Bounds of one listener; the defaults stand in [`super::Config`].
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Bytes of request line and headers.
+    pub max_headers: usize,
+    /// From the first byte of a head to its last; also how long a new connection may stay silent.
+    pub header_timeout: Duration,
+    /// From the end of a head to the end of its body; also how long a client may leave an answer unread.
+    pub body_timeout: Duration,
+    /// Between two requests.
+    pub idle_timeout: Duration,
+    /// Connections open at a time.
+    pub max_connections: usize,
+    /// How long open requests may take to finish after a stop.
+    pub shutdown_grace: Duration,
+}
+
+/// A bound listener.
+pub struct HttpServer {
+    listener: TcpListener,
+    limits: Limits,
+    connections_hit: IntCounter,
+    accept_hit: IntCounter,
+}
+
+impl HttpServer {
+    /// Binds an address; port 0 takes a free one.
+    pub async fn bind(address: SocketAddr, limits: Limits, metrics: &Metrics) -> io::Result<Self> {
+        Ok(Self::new(TcpListener::bind(address).await?, limits, metrics))
+    }
+
+    /// Takes a listener that somebody else has bound (socket activation).
+    pub fn from_std(listener: std::net::TcpListener, limits: Limits, metrics: &Metrics) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        Ok(Self::new(TcpListener::from_std(listener)?, limits, metrics))
+    }
+
+    fn new(listener: TcpListener, limits: Limits, metrics: &Metrics) -> Self {
+        let hit = |bound| metrics.bound_hit.with_label_values(&[bound]);
+        Self { listener, limits, connections_hit: hit("connections"), accept_hit: hit("accept") }
+    }
+
+    /// Where it listens.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Serves until `shutdown` completes, then accepts nothing more and gives open requests `shutdown_grace` to
+    /// finish. Says how many connections had to be cut.
+    pub async fn serve<S: Site>(self, site: S, shutdown: impl Future<Output = ()>) -> usize {
+        let door = Arc::new(Door::new(site));
+        let (stop, stopped) = watch::channel(false);
+        let mut open = JoinSet::new();
+        let mut turned_away = JoinSet::new();
+        let mut backoff = BACKOFF_MIN;
+        tokio::pin!(shutdown);
+        loop {
+            tokio::select! {
+                () = &mut shutdown => break,
+                Some(ended) = open.join_next() => report(ended),
+                Some(ended) = turned_away.join_next() => report(ended),
+                accepted = self.listener.accept() => match accepted {
+                    Ok((tcp, _)) => {
+                        backoff = BACKOFF_MIN;
+                        self.admit(tcp, &door, &stopped, &mut open, &mut turned_away);
+                    }
+                    Err(error) if is_the_clients(&error) => {}
+                    Err(error) => {
+                        self.accept_hit.inc();
+                        tracing::warn!(%error, backoff_ms = backoff.as_millis() as u64, "cannot accept");
+                        tokio::select! {
+                            () = &mut shutdown => break,
+                            () = tokio::time::sleep(backoff) => {}
+                        }
+                        backoff = (backoff * 2).min(BACKOFF_MAX);
+                    }
+                },
+            }
+        }
+        // New connections are refused by the kernel from here on.
+        drop(self.listener);
+        stop.send_replace(true);
+        let _ = tokio::time::timeout(self.limits.shutdown_grace, finish(&mut open)).await;
+        let cut = open.len();
+        open.shutdown().await;
+        turned_away.shutdown().await;
+        cut
+    }
+
+    fn admit<S: Site>(
+        &self,
+        tcp: TcpStream,
+        door: &Arc<Door<S>>,
+        stopped: &watch::Receiver<bool>,
+        open: &mut JoinSet<()>,
+        turned_away: &mut JoinSet<()>,
+    ) {
+        // Answers are small and written whole: waiting for more would only delay them.
+        if let Err(error) = tcp.set_nodelay(true) {
+            tracing::debug!(%error, "TCP_NODELAY");
+        }
+        if open.len() < self.limits.max_connections {
+            open.spawn(conn::serve(tcp, Arc::clone(door), self.limits, stopped.clone()));
+            return;
+        }
+        self.connections_hit.inc();
+        if turned_away.len() < MAX_TURNED_AWAY {
+            turned_away.spawn(conn::turn_away(tcp, self.limits));
+        }
+    }
+}
+
+async fn finish(open: &mut JoinSet<()>) {
+    while let Some(ended) = open.join_next().await {
+        report(ended);
+    }
+}
+
+/// A panic in a handler ends its connection and nothing else.
+fn report(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!(%error, "a connection's task failed");
+    }
+}
+
+/// Errors that belong to the connection that was to be accepted: the next one may be fine.
+fn is_the_clients(error: &io::Error) -> bool {
+    use io::ErrorKind::*;
+    matches!(error.kind(), ConnectionAborted | ConnectionReset | ConnectionRefused | Interrupted)
+}

@@ -1,0 +1,73 @@
+//! `GET /v1/commands/{id}`, and waiting for commands to become final.
+
+use std::pin::pin;
+use std::time::Duration;
+use std::time::Instant;
+
+use super::Answer;
+use super::backend::Commands;
+use super::headers::Prefer;
+use super::problem::Problem;
+use super::public::Public;
+use super::respond;
+use super::site::Call;
+use crate::command::CommandId;
+use crate::command::State;
+use crate::command::Status;
+use crate::status::StatusError;
+
+/// Answers with the status document, at once or after `Prefer: wait=N`.
+pub(super) async fn get<C: Commands>(public: &Public<C>, call: Call<'_>) -> Result<Answer, Problem> {
+    let id: CommandId = call.parameter.parse().map_err(|_| StatusError::NotFound)?;
+    let prefer = Prefer::of(&call.head.headers);
+    let status = match prefer.wait {
+        Some(wait) => find_final(&public.commands, id, Instant::now() + wait).await?,
+        None => public.commands.find(id).await?,
+    };
+    Ok(respond::applied(respond::json(&status), prefer))
+}
+
+/// The statuses of all commands of a request once every one of them is final; `None` when `wait` was not enough, or
+/// a look-up failed: then the client gets its 202, which is true in any case.
+pub(super) async fn final_statuses<C: Commands>(
+    commands: &C,
+    ids: &[CommandId],
+    wait: Duration,
+) -> Option<Vec<Status>> {
+    let deadline = Instant::now() + wait;
+    let mut statuses = Vec::with_capacity(ids.len());
+    for id in ids {
+        let status = find_final(commands, *id, deadline).await.ok()?;
+        if !is_final(&status) {
+            return None;
+        }
+        statuses.push(status);
+    }
+    Some(statuses)
+}
+
+/// The status once it is final or `deadline` has come.
+async fn find_final<C: Commands>(
+    commands: &C,
+    id: CommandId,
+    deadline: Instant,
+) -> Result<Status, StatusError> {
+    let mut changed = pin!(commands.final_state(id, deadline));
+    // The first poll of `changed` registers the wait, and `biased` makes it come before the look-up: a command that
+    // becomes final in between is not missed.
+    let status = tokio::select! {
+        biased;
+        () = &mut changed => return commands.find(id).await,
+        status = commands.find(id) => status?,
+    };
+    if is_final(&status) || Instant::now() >= deadline {
+        return Ok(status);
+    }
+    changed.await;
+    commands.find(id).await
+}
+
+/// Kinds without a consumer of ours end at `sent`; for those with one, `sent` will have to be left out here.
+fn is_final(status: &Status) -> bool {
+    status.state != State::Accepted
+}

@@ -1,0 +1,81 @@
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
+
+use super::fixture::Backend;
+use super::fixture::Fake;
+use super::fixture::Server;
+use super::fixture::config;
+use super::fixture::serve;
+use super::fixture::start;
+use crate::http::Admin;
+use crate::http::Public;
+use crate::http::site::Site;
+use crate::metrics::Metrics;
+
+async fn serve_admin() -> Server {
+    let (backend, metrics) = (Arc::new(Backend::default()), Arc::new(Metrics::new().unwrap()));
+    let admin = Admin::new(Arc::<Backend>::clone(&backend), Arc::clone(&metrics));
+    start(admin, config().limits(), Fake::default(), backend, metrics).await
+}
+
+#[tokio::test]
+async fn readiness_says_why_not_and_a_degraded_broker_is_no_reason() {
+    for server in [serve().await, serve_admin().await] {
+        let mut client = server.connect().await;
+        assert_eq!(client.get("/healthz", "").await.status, 200);
+        let reply = client.get("/readyz", "").await;
+        assert_eq!((reply.status, &reply.json()["ready"]), (200, &true.into()));
+        assert_eq!(reply.json()["dependencies"]["kafka"], "degraded: no broker answers");
+        server.backend.unready.store(true, SeqCst);
+        let reply = client.get("/readyz", "").await;
+        assert_eq!((reply.status, &reply.json()["reason"]), (503, &"stopping".into()));
+        assert!(reply.header("retry-after").is_some());
+    }
+}
+
+#[tokio::test]
+async fn the_operator_sees_and_steers() {
+    let server = serve_admin().await;
+    let mut client = server.connect().await;
+    assert_eq!(client.get("/admin/backlog", "").await.json()["backlog"], 3);
+    assert_eq!(client.post("/admin/drain/pause", "", "").await.status, 200);
+    assert!(server.backend.paused.load(SeqCst));
+    client.get("/admin/drain/resume", "").await.is_problem(405, "method_not_allowed");
+    assert_eq!(client.post("/admin/drain/resume", "", "").await.status, 200);
+    assert!(!server.backend.paused.load(SeqCst));
+    let scrape = client.get("/metrics", "").await;
+    assert!(scrape.body.contains("kafka_producer_wal_backlog"));
+    assert!(server.backend.scraped.load(SeqCst), "gauges are computed at scrape");
+}
+
+#[tokio::test]
+async fn the_status_page_fetches_nothing_from_elsewhere() {
+    let server = serve_admin().await;
+    let page = server.connect().await.get("/", "").await;
+    assert_eq!(page.header("content-type"), Some("text/html; charset=utf-8"));
+    assert!(!page.body.contains("http://") && !page.body.contains("https://") && !page.body.contains("src="));
+    assert!(page.header("content-security-policy").is_some());
+}
+
+#[tokio::test]
+async fn every_route_is_described_and_nothing_else() {
+    let server = serve().await;
+    let described = server.connect().await.get("/openapi.json", "").await.json();
+    let methods = |(path, operations): (&String, &serde_json::Value)| {
+        let path = path.clone();
+        operations.as_object().unwrap().keys().map(|m| (m.clone(), path.clone())).collect::<Vec<_>>()
+    };
+    let described: BTreeSet<_> = described["paths"].as_object().unwrap().iter().flat_map(methods).collect();
+    let routes = <Public<Fake> as Site>::ROUTES.iter();
+    assert_eq!(described, routes.map(|r| (r.method.to_lowercase(), r.path.to_owned())).collect());
+}
+
+#[tokio::test]
+async fn head_is_get_without_the_body() {
+    let server = serve().await;
+    let mut client = server.connect().await;
+    client.send("HEAD /healthz HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n").await;
+    let head = client.rest().await;
+    assert!(head.starts_with("HTTP/1.1 200") && head.ends_with("\r\n\r\n"), "{head}");
+}

@@ -1,0 +1,101 @@
+use super::fixture::config;
+use super::fixture::serve;
+use super::fixture::serve_with;
+use crate::http::Config;
+use crate::units::ByteSize;
+use crate::units::Span;
+
+const ORDER: &str = r#"{"id":"o-1","amount":12}"#;
+
+#[tokio::test]
+async fn a_connection_that_sends_nothing_is_closed_without_a_word() {
+    let server = serve_with(Config { header_timeout: Span::millis(50), ..config() }, ByteSize::mib(1)).await;
+    server.connect().await.closed().await;
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_closed_after_its_own_time_and_not_after_the_heads() {
+    let limits = Config { header_timeout: Span::secs(60), idle_timeout: Span::millis(50), ..config() };
+    let server = serve_with(limits, ByteSize::mib(1)).await;
+    let mut client = server.connect().await;
+    assert_eq!(client.get("/healthz", "").await.status, 200);
+    client.closed().await;
+}
+
+#[tokio::test]
+async fn a_request_may_take_longer_than_a_head_a_body_or_idleness() {
+    let short = Span::millis(20);
+    let limits = Config { header_timeout: short, body_timeout: short, idle_timeout: short, ..config() };
+    let server = serve_with(limits, ByteSize::mib(1)).await;
+    let mut client = server.connect().await;
+    let reply = client.order("Prefer: wait=1\r\n", ORDER).await;
+    assert_eq!(reply.status, 202);
+    client.closed().await;
+}
+
+#[tokio::test]
+async fn a_connection_above_the_cap_is_told_so_and_one_below_it_is_served() {
+    let server = serve_with(Config { max_connections: 2, ..config() }, ByteSize::mib(1)).await;
+    let mut first = server.connect().await;
+    let mut second = server.connect().await;
+    assert_eq!(first.get("/healthz", "").await.status, 200);
+    assert_eq!(second.get("/healthz", "").await.status, 200);
+    let mut third = server.connect().await;
+    let reply = third.order("", ORDER).await;
+    reply.is_problem(503, "overloaded");
+    assert_eq!(reply.header("retry-after"), Some("1"));
+    third.closed().await;
+    assert_eq!(server.bound_hit("connections"), 1);
+    server.nothing_was_submitted();
+
+    drop(first);
+    while server.connect().await.get("/healthz", "").await.status != 200 {}
+}
+
+#[tokio::test]
+async fn a_stop_finishes_the_open_request_closes_idle_connections_and_accepts_no_more() {
+    let mut server = serve().await;
+    server.log.hold(true);
+    let mut idle = server.connect().await;
+    assert_eq!(idle.get("/healthz", "").await.status, 200);
+    let mut open = server.connect().await;
+    open.send(format!(
+        "POST /v1/commands/order.create HTTP/1.1\r\nHost: t\r\nContent-Length: 24\r\n\r\n{ORDER}"
+    ))
+    .await;
+    server.log.arrived(1).await;
+
+    let stopped = server.stop();
+    idle.closed().await;
+    assert!(tokio::net::TcpStream::connect(server.address).await.is_err());
+    server.log.hold(false);
+    let reply = open.reply().await;
+    assert_eq!((reply.status, reply.header("connection")), (202, Some("close")));
+    open.closed().await;
+    assert_eq!(stopped.await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn a_stop_cuts_what_does_not_finish_within_its_grace() {
+    let mut server =
+        serve_with(Config { shutdown_grace: Span::millis(50), ..config() }, ByteSize::mib(1)).await;
+    server.log.hold(true);
+    let mut open = server.connect().await;
+    open.send(format!(
+        "POST /v1/commands/order.create HTTP/1.1\r\nHost: t\r\nContent-Length: 24\r\n\r\n{ORDER}"
+    ))
+    .await;
+    server.log.arrived(1).await;
+    assert_eq!(server.stop().await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn pipelined_requests_are_answered_in_order() {
+    let server = serve().await;
+    let mut client = server.connect().await;
+    let post =
+        format!("POST /v1/commands/order.create HTTP/1.1\r\nHost: t\r\nContent-Length: 24\r\n\r\n{ORDER}");
+    client.send(format!("{post}GET /healthz HTTP/1.1\r\nHost: t\r\n\r\n{post}")).await;
+    let statuses = [client.reply().await.status, client.reply().await.status, client.reply().await.status];
+    assert_eq!(statuses, [202, 200, 202]);
+}

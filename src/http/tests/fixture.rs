@@ -1,0 +1,254 @@
+//! A server on a free port whose log is a list.
+
+use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::Duration;
+use std::time::Instant;
+
+use tokio::sync::oneshot;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::client::Client;
+use crate::command::CommandId;
+use crate::command::State;
+use crate::command::Status;
+use crate::http::AdminBackend;
+use crate::http::Commands;
+use crate::http::Config;
+use crate::http::HttpServer;
+use crate::http::Limits;
+use crate::http::Public;
+use crate::http::PublicParts;
+use crate::http::Readiness;
+use crate::http::site::Site;
+use crate::ingest::Receipt;
+use crate::ingest::Request;
+use crate::ingest::SubmitError;
+use crate::kinds::Kinds;
+use crate::kinds::defaults;
+use crate::metrics::Metrics;
+use crate::status::StatusError;
+use crate::units::ByteSize;
+use crate::units::Span;
+use crate::units::Timestamp;
+
+/// When the fake log accepts everything: 2026-11-20T12:00:00.123Z.
+pub const ACCEPTED_AT: Timestamp = Timestamp(1_795_176_000_123);
+
+/// The fake log. Everything it was given stands in `submitted`.
+#[derive(Clone, Default)]
+pub struct Fake(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    submitted: Mutex<Vec<Request>>,
+    refusal: Mutex<Option<SubmitError>>,
+    replayed: AtomicBool,
+    states: Mutex<HashMap<CommandId, State>>,
+    changed: watch::Sender<u64>,
+    /// Submissions wait while this is true.
+    held: watch::Sender<bool>,
+    arrived: watch::Sender<usize>,
+}
+
+impl Fake {
+    pub fn submitted(&self) -> Vec<Request> {
+        self.0.submitted.lock().unwrap().clone()
+    }
+
+    pub fn refuse(&self, error: SubmitError) {
+        *self.0.refusal.lock().unwrap() = Some(error);
+    }
+
+    pub fn replay(&self) {
+        self.0.replayed.store(true, SeqCst);
+    }
+
+    /// Puts a command into a state and wakes who waits for it.
+    pub fn set(&self, id: CommandId, state: State) {
+        self.0.states.lock().unwrap().insert(id, state);
+        self.0.changed.send_modify(|count| *count += 1);
+    }
+
+    pub fn hold(&self, held: bool) {
+        self.0.held.send_replace(held);
+    }
+
+    /// Until so many requests have reached the log.
+    pub async fn arrived(&self, count: usize) {
+        self.0.arrived.subscribe().wait_for(|arrived| *arrived >= count).await.unwrap();
+    }
+
+    /// The id of the n-th command, from 0.
+    pub fn id(n: usize) -> CommandId {
+        CommandId::from_bytes([u8::try_from(n).unwrap(); 25])
+    }
+
+    fn state(&self, id: CommandId) -> Option<State> {
+        self.0.states.lock().unwrap().get(&id).copied()
+    }
+}
+
+impl Commands for Fake {
+    async fn submit(&self, request: Request) -> Result<Receipt, SubmitError> {
+        self.0.arrived.send_modify(|count| *count += 1);
+        self.0.held.subscribe().wait_for(|held| !held).await.unwrap();
+        if let Some(refusal) = self.0.refusal.lock().unwrap().clone() {
+            return Err(refusal);
+        }
+        let mut submitted = self.0.submitted.lock().unwrap();
+        let before: usize = submitted.iter().map(|request| request.commands.len()).sum();
+        let ids: Vec<_> = (before..before + request.commands.len()).map(Self::id).collect();
+        submitted.push(request);
+        for id in &ids {
+            self.0.states.lock().unwrap().entry(*id).or_insert(State::Accepted);
+        }
+        Ok(Receipt { ids, accepted_at: ACCEPTED_AT, replayed: self.0.replayed.load(SeqCst) })
+    }
+
+    fn retry_after(&self, _: &SubmitError) -> Duration {
+        Duration::from_secs(7)
+    }
+
+    async fn find(&self, id: CommandId) -> Result<Status, StatusError> {
+        if id.as_bytes() == &[255; 25] {
+            return Err(StatusError::OtherLog);
+        }
+        let state = self.state(id).ok_or(StatusError::NotFound)?;
+        Ok(Status {
+            id,
+            kind: "order.create".to_owned(),
+            key: Some("o-1".to_owned()),
+            state,
+            accepted_at: ACCEPTED_AT,
+            sent_at: None,
+            kafka: None,
+            finished_at: None,
+            reason: None,
+        })
+    }
+
+    async fn final_state(&self, id: CommandId, deadline: Instant) {
+        let mut changed = self.0.changed.subscribe();
+        let reached = changed.wait_for(|_| self.state(id).is_some_and(|state| state != State::Accepted));
+        let _ = tokio::time::timeout_at(deadline.into(), reached).await;
+    }
+}
+
+/// What the operator's side of the tests shows.
+#[derive(Default)]
+pub struct Backend {
+    pub unready: AtomicBool,
+    pub paused: AtomicBool,
+    pub scraped: AtomicBool,
+}
+
+impl AdminBackend for Backend {
+    fn backlog_json(&self) -> serde_json::Value {
+        serde_json::json!({"backlog": 3})
+    }
+
+    fn ready(&self) -> Readiness {
+        let ready = !self.unready.load(SeqCst);
+        Readiness {
+            ready,
+            reason: (!ready).then_some("stopping"),
+            dependencies: BTreeMap::from([("kafka", "degraded: no broker answers".to_owned())]),
+        }
+    }
+
+    fn pause(&self) {
+        self.paused.store(true, SeqCst);
+    }
+
+    fn resume(&self) {
+        self.paused.store(false, SeqCst);
+    }
+
+    fn refresh_gauges(&self) {
+        self.scraped.store(true, SeqCst);
+    }
+}
+
+/// Generous time-outs, so that only a test that is about one meets one.
+pub fn config() -> Config {
+    Config {
+        max_body: ByteSize::kib(64),
+        max_batch_body: ByteSize::mib(1),
+        header_timeout: Span::secs(60),
+        body_timeout: Span::secs(60),
+        idle_timeout: Span::secs(60),
+        max_connections: 100,
+        shutdown_grace: Span::secs(60),
+        ..Config::default()
+    }
+}
+
+/// A running server.
+pub struct Server {
+    pub address: SocketAddr,
+    pub log: Fake,
+    pub backend: Arc<Backend>,
+    pub metrics: Arc<Metrics>,
+    stop: Option<oneshot::Sender<()>>,
+    task: Option<JoinHandle<usize>>,
+}
+
+pub async fn serve() -> Server {
+    serve_with(config(), ByteSize::mib(1)).await
+}
+
+pub async fn serve_with(config: Config, message_max: ByteSize) -> Server {
+    let (log, backend) = (Fake::default(), Arc::new(Backend::default()));
+    let metrics = Arc::new(Metrics::new().unwrap());
+    let parts = PublicParts {
+        commands: log.clone(),
+        kinds: Kinds::build(&defaults()).unwrap(),
+        backend: Arc::<Backend>::clone(&backend),
+        metrics: Arc::clone(&metrics),
+        message_max,
+    };
+    start(Public::new(&config, parts), config.limits(), log, backend, metrics).await
+}
+
+pub async fn start<S: Site>(
+    site: S,
+    limits: Limits,
+    log: Fake,
+    backend: Arc<Backend>,
+    metrics: Arc<Metrics>,
+) -> Server {
+    let server = HttpServer::bind("127.0.0.1:0".parse().unwrap(), limits, &metrics).await.unwrap();
+    let address = server.local_addr().unwrap();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let task = tokio::spawn(server.serve(site, async {
+        let _ = stopped.await;
+    }));
+    Server { address, log, backend, metrics, stop: Some(stop), task: Some(task) }
+}
+
+impl Server {
+    pub async fn connect(&self) -> Client {
+        Client::connect(self.address).await
+    }
+
+    /// Tells it to stop; the handle says how many connections were cut.
+    pub fn stop(&mut self) -> JoinHandle<usize> {
+        let _ = self.stop.take().unwrap().send(());
+        self.task.take().unwrap()
+    }
+
+    pub fn nothing_was_submitted(&self) {
+        assert!(self.log.submitted().is_empty(), "{:?}", self.log.submitted());
+    }
+
+    pub fn bound_hit(&self, bound: &str) -> u64 {
+        self.metrics.bound_hit.with_label_values(&[bound]).get()
+    }
+}

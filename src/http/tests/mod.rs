@@ -1,0 +1,9 @@
+//! Real sockets, a fake log that records what reaches it, and a client that can misbehave.
+
+mod accepting;
+mod admin;
+mod bad_input;
+mod client;
+mod connections;
+mod fixture;
+mod statuses;

@@ -1,0 +1,99 @@
+use super::fixture::Fake;
+use super::fixture::serve;
+use crate::command::State;
+
+const ORDER: &str = r#"{"id":"o-1","amount":12}"#;
+const NDJSON: &str = "Content-Type: application/x-ndjson\r\n";
+
+#[tokio::test]
+async fn a_status_is_found_by_its_id_in_any_case() {
+    let server = serve().await;
+    server.log.set(Fake::id(4), State::Sent);
+    let mut client = server.connect().await;
+    for id in [Fake::id(4).to_string(), Fake::id(4).to_string().to_lowercase()] {
+        let reply = client.get(&format!("/v1/commands/{id}"), "").await;
+        assert_eq!((reply.status, reply.json()["state"].as_str()), (200, Some("sent")));
+        assert_eq!(reply.json()["reason"], serde_json::Value::Null);
+    }
+}
+
+#[tokio::test]
+async fn what_leads_nowhere_is_404_and_another_logs_command_is_told_apart() {
+    let server = serve().await;
+    let mut client = server.connect().await;
+    client.get("/v1/commands/nonsense", "").await.is_problem(404, "not_found");
+    client.get(&format!("/v1/commands/{}", Fake::id(9)), "").await.is_problem(404, "not_found");
+    client.get(&format!("/v1/commands/{}", Fake::id(255)), "").await.is_problem(404, "other_log");
+}
+
+#[tokio::test]
+async fn a_wait_ends_with_the_final_state() {
+    let server = serve().await;
+    let mut client = server.connect().await;
+    client.send(format!("POST /v1/commands/order.create HTTP/1.1\r\nHost: t\r\nPrefer: wait=60\r\nContent-Length: 24\r\n\r\n{ORDER}")).await;
+    server.log.arrived(1).await;
+    server.log.set(Fake::id(0), State::Sent);
+    let reply = client.reply().await;
+    assert_eq!((reply.status, reply.json()["state"].as_str()), (200, Some("sent")));
+    assert_eq!(reply.header("preference-applied"), Some("wait=60"));
+}
+
+#[tokio::test]
+async fn a_wait_that_was_not_long_enough_ends_with_the_202() {
+    let server = serve().await;
+    let mut client = server.connect().await;
+    let reply = client.order("Prefer: wait=0\r\n", ORDER).await;
+    assert_eq!((reply.status, reply.json()["state"].as_str()), (202, Some("accepted")));
+    assert!(reply.header("location").is_some());
+    assert_eq!(
+        client.order("Prefer: respond-async\r\n", ORDER).await.header("preference-applied"),
+        Some("respond-async")
+    );
+    assert_eq!(client.order("", ORDER).await.header("preference-applied"), None);
+}
+
+#[tokio::test]
+async fn a_waited_batch_is_answered_when_its_last_command_is_final() {
+    let server = serve().await;
+    let mut client = server.connect().await;
+    let body = format!("{ORDER}\n{ORDER}\n");
+    let head = format!("POST /v1/commands/order.create HTTP/1.1\r\nHost: t\r\n{NDJSON}Prefer: wait=60\r\n");
+    client.send(format!("{head}Content-Length: {}\r\n\r\n{body}", body.len())).await;
+    server.log.arrived(1).await;
+    server.log.set(Fake::id(1), State::Dead);
+    server.log.set(Fake::id(0), State::Sent);
+    let reply = client.reply().await;
+    assert_eq!(reply.status, 200);
+    let states: Vec<_> =
+        reply.json()["commands"].as_array().unwrap().iter().map(|s| s["state"].clone()).collect();
+    assert_eq!(states, ["sent", "dead"]);
+
+    let reply = client.order(&format!("{NDJSON}Prefer: wait=0\r\n"), body).await;
+    assert_eq!(reply.status, 202);
+}
+
+#[tokio::test]
+async fn a_look_up_waits_too() {
+    let server = serve().await;
+    server.log.set(Fake::id(3), State::Accepted);
+    let mut client = server.connect().await;
+    let path = format!("/v1/commands/{}", Fake::id(3));
+    assert_eq!(client.get(&path, "Prefer: wait=0\r\n").await.json()["state"], "accepted");
+    client.send(format!("GET {path} HTTP/1.1\r\nHost: t\r\nPrefer: wait=60\r\n\r\n")).await;
+    server.log.set(Fake::id(3), State::Sent);
+    assert_eq!(client.reply().await.json()["state"], "sent");
+}
+
+#[tokio::test]
+async fn a_client_that_goes_away_while_it_waits_harms_nobody() {
+    let server = serve().await;
+    let mut client = server.connect().await;
+    client.send(format!("POST /v1/commands/order.create HTTP/1.1\r\nHost: t\r\nPrefer: wait=60\r\nContent-Length: 24\r\n\r\n{ORDER}")).await;
+    server.log.arrived(1).await;
+    assert_eq!(server.metrics.http_in_flight.get(), 1);
+    drop(client);
+    while server.metrics.http_in_flight.get() > 0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(server.connect().await.order("", ORDER).await.status, 202);
+}

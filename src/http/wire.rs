@@ -1,0 +1,280 @@
+//! The socket under hyper: deadlines for each phase of a connection, and last words where hyper has none.
+//!
+//! hyper knows one time-out, for heads, and answers what it cannot parse with an empty body. Here every wait for the
+//! peer has its own bound, and what hyper would say without a body becomes a problem document.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::Context;
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::io::AsyncRead;
+use tokio::io::AsyncWrite;
+use tokio::io::ReadBuf;
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+use tokio::time::Sleep;
+
+use super::framing::Framing;
+use super::problem;
+use super::problem::Problem;
+use super::server::Limits;
+
+/// First byte of a TLS record that carries a handshake.
+const TLS_HANDSHAKE: u8 = 0x16;
+/// How long what a client still sends is read and dropped after our last answer: closing a socket with unread bytes
+/// resets it, and the client would lose the answer.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// What a connection waits for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub(super) enum Phase {
+    /// The rest of a head, or the first head.
+    Head,
+    /// The next request.
+    Idle,
+    /// The rest of a body.
+    Body,
+    /// Us.
+    Busy,
+}
+
+/// What the socket and the requests on it tell each other. Both run in one task; atomics only satisfy `Send`.
+pub(super) struct Link {
+    /// The phase in the lowest two bits; above them a count, so that entering a phase again is noticed.
+    state: AtomicU32,
+    ambiguous: AtomicBool,
+}
+
+impl Link {
+    pub fn new() -> Self {
+        Self { state: AtomicU32::new(Phase::Head as u32), ambiguous: AtomicBool::new(false) }
+    }
+
+    pub fn enter(&self, phase: Phase) {
+        let count = (self.state.load(Relaxed) & !3).wrapping_add(4);
+        self.state.store(count | phase as u32, Relaxed);
+    }
+
+    pub fn phase(&self) -> Phase {
+        match self.state.load(Relaxed) & 3 {
+            0 => Phase::Head,
+            1 => Phase::Idle,
+            2 => Phase::Body,
+            _ => Phase::Busy,
+        }
+    }
+
+    /// Whether a head on this connection was ambiguous about its body's length.
+    pub fn is_ambiguous(&self) -> bool {
+        self.ambiguous.load(Relaxed)
+    }
+}
+
+pub(super) struct Wire {
+    tcp: TcpStream,
+    link: Arc<Link>,
+    limits: Limits,
+    framing: Framing,
+    /// The connection's first byte.
+    first: Option<u8>,
+    /// The `Link` state that `read_by` belongs to.
+    waiting_in: Option<u32>,
+    read_by: Option<Instant>,
+    write_by: Option<Instant>,
+    linger_by: Option<Instant>,
+    /// Set to the earliest of the deadlines or earlier: looked at when it fires, so that the usual request, which is
+    /// never waited for, costs no timer.
+    timer: Pin<Box<Sleep>>,
+}
+
+impl Wire {
+    pub fn new(tcp: TcpStream, link: Arc<Link>, limits: Limits) -> Self {
+        let timer = Box::pin(tokio::time::sleep(limits.header_timeout));
+        Self {
+            tcp,
+            link,
+            limits,
+            framing: Framing::default(),
+            first: None,
+            waiting_in: None,
+            read_by: None,
+            write_by: None,
+            linger_by: None,
+            timer,
+        }
+    }
+
+    /// Says only this, and closes. Whoever hangs up first loses nothing.
+    pub async fn close_with(mut self, problem: &Problem) {
+        let words = problem.last_words();
+        // They fit into the empty buffer of a new socket.
+        let _ = poll_fn(|cx| Pin::new(&mut self).poll_write(cx, &words)).await;
+        let _ = poll_fn(|cx| Pin::new(&mut self).poll_shutdown(cx)).await;
+    }
+
+    /// Whether `deadline` has come; else the task is woken when it has.
+    fn is_due(&mut self, deadline: Instant, cx: &mut Context<'_>) -> bool {
+        loop {
+            if self.timer.is_elapsed() || self.timer.deadline() > deadline {
+                self.timer.as_mut().reset(deadline);
+            }
+            if self.timer.as_mut().poll(cx).is_pending() {
+                return false;
+            }
+            if Instant::now() >= deadline {
+                return true;
+            }
+        }
+    }
+
+    /// Nothing came: whether the peer has had its time.
+    fn is_read_due(&mut self, cx: &mut Context<'_>) -> bool {
+        let state = self.link.state.load(Relaxed);
+        if self.waiting_in != Some(state) {
+            self.waiting_in = Some(state);
+            let limit = match self.link.phase() {
+                Phase::Head => Some(self.limits.header_timeout),
+                Phase::Idle => Some(self.limits.idle_timeout),
+                Phase::Body => Some(self.limits.body_timeout),
+                Phase::Busy => None,
+            };
+            self.read_by = limit.map(|limit| Instant::now() + limit);
+        }
+        self.read_by.is_some_and(|deadline| self.is_due(deadline, cx))
+    }
+
+    fn received(&mut self, bytes: &[u8]) {
+        let Some(first) = bytes.first() else { return };
+        self.first.get_or_insert(*first);
+        self.framing.feed(bytes);
+        if self.framing.is_ambiguous() {
+            self.link.ambiguous.store(true, Relaxed);
+        }
+        if self.link.phase() == Phase::Idle {
+            self.link.enter(Phase::Head);
+        }
+    }
+
+    /// An answer nobody waits for. What the socket does not take at once is lost with the connection.
+    fn say(&mut self, problem: &Problem) {
+        if self.write_by.is_none() {
+            let _ = self.tcp.try_write(&problem.last_words());
+        }
+    }
+
+    /// What hyper meant by an answer without a body.
+    fn explain(&self, status: &[u8]) -> Problem {
+        match status {
+            _ if self.first == Some(TLS_HANDSHAKE) => {
+                Problem::new(&problem::TLS_ON_PLAIN_PORT, "Use http://, or a proxy that terminates TLS.")
+            }
+            _ if self.framing.is_ambiguous() => Problem::new(
+                &problem::AMBIGUOUS_LENGTH,
+                "Send Content-Length once, or Transfer-Encoding: chunked.",
+            ),
+            b"414" => Problem::new(&problem::URI_TOO_LONG, "The request target is too long."),
+            b"431" => Problem::new(
+                &problem::HEADERS_TOO_LARGE,
+                format!("All headers together may have {} bytes, and be 100.", self.limits.max_headers),
+            ),
+            _ => Problem::new(&problem::MALFORMED_REQUEST, "The request line or a header is malformed."),
+        }
+    }
+}
+
+/// Where hyper's own refusal begins in its output, if it ends with one. Our own 4xx answers always have a body.
+fn own_refusal(output: &[u8]) -> Option<usize> {
+    if !output.ends_with(b"\r\n\r\n") {
+        return None;
+    }
+    let start = b"HTTP/1.1 4";
+    let at = output.windows(start.len()).rposition(|window| window == start)?;
+    let empty = b"\r\ncontent-length: 0\r\n";
+    output[at..].windows(empty.len()).any(|window| window == empty).then_some(at)
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let wire = self.get_mut();
+        let before = buf.filled().len();
+        if let Poll::Ready(done) = Pin::new(&mut wire.tcp).poll_read(cx, buf) {
+            wire.received(&buf.filled()[before..]);
+            return Poll::Ready(done);
+        }
+        if !wire.is_read_due(cx) {
+            return Poll::Pending;
+        }
+        match wire.link.phase() {
+            // The request that reads it answers.
+            Phase::Body => return Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+            Phase::Head if wire.first.is_some() => {
+                wire.say(&Problem::new(&problem::TIMEOUT, "The head of the request did not arrive in time."));
+            }
+            _ => {}
+        }
+        // The end of the stream is what makes hyper let go of it.
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, output: &[u8]) -> Poll<io::Result<usize>> {
+        let wire = self.get_mut();
+        let output = match own_refusal(output) {
+            Some(0) => {
+                // `HTTP/1.1 400 …`
+                let problem = wire.explain(output.get(9..12).unwrap_or_default());
+                wire.say(&problem);
+                return Poll::Ready(Ok(output.len()));
+            }
+            Some(at) => &output[..at],
+            None => output,
+        };
+        match Pin::new(&mut wire.tcp).poll_write(cx, output) {
+            Poll::Ready(done) => {
+                wire.write_by = None;
+                Poll::Ready(done)
+            }
+            Poll::Pending => {
+                let limit = wire.limits.body_timeout;
+                let deadline = *wire.write_by.get_or_insert_with(|| Instant::now() + limit);
+                if wire.is_due(deadline, cx) {
+                    return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+                }
+                Poll::Pending
+            }
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let wire = self.get_mut();
+        // After an answer hyper does not read before something wakes it: the wait for the next request begins here.
+        let _ = wire.is_read_due(cx);
+        Pin::new(&mut wire.tcp).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let wire = self.get_mut();
+        if wire.linger_by.is_none() {
+            std::task::ready!(Pin::new(&mut wire.tcp).poll_shutdown(cx))?;
+        }
+        let deadline = *wire.linger_by.get_or_insert_with(|| Instant::now() + LINGER);
+        let mut scratch = [0; 4096];
+        loop {
+            let mut unread = ReadBuf::new(&mut scratch);
+            match Pin::new(&mut wire.tcp).poll_read(cx, &mut unread) {
+                Poll::Ready(Ok(())) if !unread.filled().is_empty() && Instant::now() < deadline => {}
+                Poll::Pending if !wire.is_due(deadline, cx) => return Poll::Pending,
+                _ => return Poll::Ready(Ok(())),
+            }
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! Deciding whether a body may enter, and finding its key.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use serde::de::IgnoredAny;
+
+use super::Kind;
+use super::Rejection;
+use super::nesting;
+use super::pointer::Found;
+use super::pointer::Pointer;
+use super::rejection::shortened;
+use super::strict;
+
+/// The longest key that may enter.
+pub const MAX_KEY_BYTES: usize = 1024;
+
+/// A body that may enter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admitted {
+    /// The Kafka key: a string as it is, a number in the JSON text it was sent in. None when the kind has none.
+    pub key: Option<Bytes>,
+}
+
+impl Kind {
+    /// Checks one body: one JSON object, nested at most [`super::MAX_DEPTH`] levels, its key where the kind says,
+    /// no member twice on the way to the key (nor anywhere, where a schema is checked), the schema satisfied.
+    pub fn admit(&self, body: &Bytes) -> Result<Admitted, Rejection> {
+        let text = text_of(body)?;
+        if let Some(schema) = &self.schema {
+            schema.check(&strict::parse(text)?)?;
+        }
+        let key = match &self.key {
+            Some(pointer) => Some(key_of(pointer, body, text)?),
+            // The strict parser has read it already where there is a schema.
+            None if self.schema.is_some() => None,
+            None => serde_json::from_str::<IgnoredAny>(text).map(|_| None)?,
+        };
+        Ok(Admitted { key })
+    }
+}
+
+/// The body as text that is safe to parse.
+fn text_of(body: &Bytes) -> Result<&str, Rejection> {
+    let text = str::from_utf8(body).map_err(|_| Rejection::NotUtf8)?;
+    if body.contains(&0) {
+        return Err(Rejection::Nul);
+    }
+    let first = body.iter().find(|byte| !matches!(byte, b' ' | b'\t' | b'\r' | b'\n'));
+    if first != Some(&b'{') {
+        return Err(Rejection::NotAnObject);
+    }
+    if nesting::is_too_deep(body) {
+        return Err(Rejection::TooDeep);
+    }
+    Ok(text)
+}
+
+fn key_of(pointer: &Pointer, body: &Bytes, text: &str) -> Result<Bytes, Rejection> {
+    let at = || pointer.as_str().to_owned();
+    let raw = match pointer.find(text)? {
+        Found::Duplicate(name) => {
+            return Err(Rejection::Duplicate { name: shortened(name.to_owned(), MAX_KEY_BYTES) });
+        }
+        Found::Text(raw) => raw.ok_or_else(|| Rejection::NoKey { pointer: at() })?.get(),
+    };
+    let key = match raw.as_bytes().first() {
+        Some(b'"') => string_key(body, raw).ok_or_else(|| Rejection::BadKey { pointer: at() })?,
+        Some(b'-' | b'0'..=b'9') => body.slice_ref(raw.as_bytes()),
+        _ => return Err(Rejection::NoKey { pointer: at() }),
+    };
+    if key.len() > MAX_KEY_BYTES {
+        return Err(Rejection::LongKey { pointer: at() });
+    }
+    Ok(key)
+}
+
+/// The decoded string; a slice of the body where nothing is escaped.
+fn string_key(body: &Bytes, raw: &str) -> Option<Bytes> {
+    let inner = &raw[1..raw.len() - 1];
+    let key: Cow<'_, str> =
+        if inner.contains('\\') { Cow::Owned(serde_json::from_str(raw).ok()?) } else { Cow::Borrowed(inner) };
+    if key.contains('\0') {
+        return None;
+    }
+    Some(match key {
+        Cow::Borrowed(key) => body.slice_ref(key.as_bytes()),
+        Cow::Owned(key) => Bytes::from(key),
+    })
+}
+
+impl From<serde_json::Error> for Rejection {
+    /// Only the place: the parser's message may repeat a value.
+    fn from(error: serde_json::Error) -> Self {
+        Self::NotJson { line: error.line(), column: error.column() }
+    }
+}

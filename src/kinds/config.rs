@@ -1,0 +1,110 @@
+//! `[[kinds]]` of the configuration, and everything that can be wrong with it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde::Serialize;
+
+use super::Kind;
+use super::pointer::Pointer;
+use super::schema::Schema;
+
+/// Kinds that forebay itself sends; nobody else may.
+const RESERVED: [&str; 2] = ["user.", "forebay."];
+/// What Kafka allows for a topic's name; kinds follow the same rule, for they stand in paths and labels.
+const MAX_NAME: usize = 249;
+const NAME_RULE: &str = "1 to 249 of the characters a-z A-Z 0-9 . _ -, and neither `.` nor `..`";
+
+/// One entry of `[[kinds]]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The kind's name in `POST /v1/commands/{kind}`.
+    pub name: String,
+    /// The Kafka topic.
+    pub topic: String,
+    /// JSON pointer to the member that is the Kafka key; none: records without a key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// JSON Schema the body must satisfy; `builtin:NAME` is one compiled in. None: any JSON object passes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schema_file: Option<String>,
+}
+
+/// The kinds of a daemon that was told none: one example.
+pub fn defaults() -> Vec<Config> {
+    vec![Config {
+        name: "order.create".to_owned(),
+        topic: "orders.v1".to_owned(),
+        key: Some("/id".to_owned()),
+        schema_file: Some("builtin:order.create".to_owned()),
+    }]
+}
+
+/// One mistake in the configuration: where it stands, what was found, what is allowed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mistake {
+    /// Such as `kinds[0]`.
+    pub section: String,
+    /// The key inside the section.
+    pub key: &'static str,
+    /// What stands there.
+    pub found: String,
+    /// What may stand there.
+    pub allowed: String,
+}
+
+impl Mistake {
+    pub(super) fn new(index: usize, key: &'static str, found: &str, allowed: impl Into<String>) -> Self {
+        Self { section: format!("kinds[{index}]"), key, found: format!("`{found}`"), allowed: allowed.into() }
+    }
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "[{}] {}: found {}; allowed: {}", self.section, self.key, self.found, self.allowed)
+    }
+}
+
+impl Config {
+    /// The kind this entry declares, or `None` after adding everything that is wrong with it to `mistakes`.
+    pub(super) fn build(&self, index: usize, mistakes: &mut Vec<Mistake>) -> Option<Kind> {
+        let before = mistakes.len();
+        let mut wrong = |key, found: &str, allowed: String| {
+            mistakes.push(Mistake::new(index, key, found, allowed));
+        };
+        if !is_name(&self.name) {
+            wrong("name", &self.name, NAME_RULE.to_owned());
+        }
+        if let Some(prefix) = RESERVED.iter().find(|prefix| self.name.starts_with(*prefix)) {
+            wrong(
+                "name",
+                &self.name,
+                format!("a name that does not begin with `{prefix}`, which is reserved"),
+            );
+        }
+        if !is_name(&self.topic) {
+            wrong("topic", &self.topic, NAME_RULE.to_owned());
+        }
+        let key = self
+            .key
+            .as_deref()
+            .and_then(|text| Pointer::parse(text).map_err(|rule| wrong("key", text, rule.to_owned())).ok());
+        let schema = self
+            .schema_file
+            .as_deref()
+            .and_then(|file| Schema::load(file).map_err(|rule| wrong("schema_file", file, rule)).ok());
+        (mistakes.len() == before).then(|| Kind {
+            name: Arc::from(self.name.as_str()),
+            topic: Arc::from(self.topic.as_str()),
+            key,
+            schema,
+        })
+    }
+}
+
+fn is_name(name: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+    (1..=MAX_NAME).contains(&name.len()) && name.bytes().all(allowed) && name != "." && name != ".."
+}

@@ -1,0 +1,82 @@
+//! The kinds of commands that may enter: where they go, where their key stands, and what they must look like.
+//!
+//! A body is only looked at, never changed: what a client sent is what Kafka gets, byte for byte. A kind without
+//! a schema is checked in one pass that builds nothing.
+
+mod admit;
+mod config;
+mod nesting;
+mod pointer;
+mod rejection;
+mod schema;
+mod strict;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+pub use admit::Admitted;
+pub use admit::MAX_KEY_BYTES;
+pub use config::Config;
+pub use config::Mistake;
+pub use config::defaults;
+pub use nesting::MAX_DEPTH;
+pub use rejection::Rejection;
+pub use rejection::Violation;
+
+use pointer::Pointer;
+use schema::Schema;
+
+/// The configured kinds, by name.
+pub struct Kinds {
+    by_name: HashMap<Arc<str>, Kind>,
+}
+
+/// One kind of command.
+pub struct Kind {
+    name: Arc<str>,
+    topic: Arc<str>,
+    key: Option<Pointer>,
+    schema: Option<Schema>,
+}
+
+impl Kinds {
+    /// Checks the configured kinds and compiles their schemas. Reports every mistake, not only the first.
+    pub fn build(configs: &[Config]) -> Result<Self, Vec<Mistake>> {
+        let mut mistakes = Vec::new();
+        let mut by_name = HashMap::new();
+        for (index, config) in configs.iter().enumerate() {
+            let kind = config.build(index, &mut mistakes);
+            if by_name.contains_key(config.name.as_str()) {
+                mistakes.push(Mistake::new(index, "name", &config.name, "each name once"));
+            } else if let Some(kind) = kind {
+                by_name.insert(Arc::clone(&kind.name), kind);
+            }
+        }
+        if mistakes.is_empty() { Ok(Self { by_name }) } else { Err(mistakes) }
+    }
+
+    /// The kind with this name.
+    pub fn get(&self, name: &str) -> Option<&Kind> {
+        self.by_name.get(name)
+    }
+
+    /// All kinds, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = &Kind> {
+        self.by_name.values()
+    }
+}
+
+impl Kind {
+    /// Its name.
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// The Kafka topic its commands go to.
+    pub fn topic(&self) -> &Arc<str> {
+        &self.topic
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,176 @@
+//! Finding the key in a body without building the body: RFC 6901 pointers, walked by the parser.
+
+use std::cell::Cell;
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::DeserializeSeed;
+use serde::de::Deserializer;
+use serde::de::Error;
+use serde::de::IgnoredAny;
+use serde::de::MapAccess;
+use serde::de::SeqAccess;
+use serde::de::Visitor;
+use serde_json::value::RawValue;
+
+/// A JSON pointer to a member.
+pub(super) struct Pointer {
+    text: String,
+    tokens: Vec<String>,
+}
+
+/// What a pointer finds.
+pub(super) enum Found<'a> {
+    /// The member's JSON text, if it is there.
+    Text(Option<&'a RawValue>),
+    /// A member on the way stands twice.
+    Duplicate(&'a str),
+}
+
+impl Pointer {
+    /// Reads RFC 6901 text; the error is the rule it breaks.
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        let Some(path) = text.strip_prefix('/') else {
+            return Err("a JSON pointer to a member, such as `/id`");
+        };
+        let unescape = |token: &str| {
+            let rest = token.replace("~0", "").replace("~1", "");
+            (!rest.contains('~')).then(|| token.replace("~1", "/").replace("~0", "~"))
+        };
+        let tokens: Option<Vec<String>> = path.split('/').map(unescape).collect();
+        let tokens = tokens.ok_or("a JSON pointer, in which `~` stands only in `~0` and `~1`")?;
+        Ok(Self { text: text.to_owned(), tokens })
+    }
+
+    /// The pointer as configured.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Parses all of `json` and returns what stands at the pointer, as it was written.
+    pub fn find<'a>(&'a self, json: &'a str) -> Result<Found<'a>, serde_json::Error> {
+        let duplicate = Cell::new(None);
+        let mut parser = serde_json::Deserializer::from_str(json);
+        let found = Walk { tokens: &self.tokens, duplicate: &duplicate }.deserialize(&mut parser);
+        if let Some(name) = duplicate.take() {
+            return Ok(Found::Duplicate(name));
+        }
+        let found = found?;
+        parser.end()?;
+        Ok(Found::Text(found))
+    }
+}
+
+/// Follows `tokens` down from the value the parser stands at.
+struct Walk<'p, 'c> {
+    tokens: &'p [String],
+    duplicate: &'c Cell<Option<&'p str>>,
+}
+
+impl<'p> Walk<'p, '_> {
+    fn below(&self, tokens: &'p [String]) -> Self {
+        Self { tokens, duplicate: self.duplicate }
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Walk<'_, '_> {
+    type Value = Option<&'de RawValue>;
+
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Self::Value, D::Error> {
+        if self.tokens.is_empty() {
+            return <&RawValue>::deserialize(from).map(Some);
+        }
+        from.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Walk<'_, '_> {
+    type Value = Option<&'de RawValue>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let Some((wanted, rest)) = self.tokens.split_first() else { return Ok(None) };
+        let (mut seen, mut found) = (false, None);
+        while let Some(matches) = map.next_key_seed(IsName(wanted))? {
+            if !matches {
+                map.next_value::<IgnoredAny>()?;
+                continue;
+            }
+            if seen {
+                self.duplicate.set(Some(wanted));
+                return Err(A::Error::custom("duplicate member"));
+            }
+            seen = true;
+            found = map.next_value_seed(self.below(rest))?;
+        }
+        Ok(found)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+        let Some((wanted, rest)) = self.tokens.split_first() else { return Ok(None) };
+        let canonical = |index: &usize| index.to_string() == *wanted;
+        let wanted: Option<usize> = wanted.parse().ok().filter(canonical);
+        let mut found = None;
+        for index in 0.. {
+            if Some(index) == wanted {
+                match items.next_element_seed(self.below(rest))? {
+                    Some(at) => found = at,
+                    None => break,
+                }
+            } else if items.next_element::<IgnoredAny>()?.is_none() {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+}
+
+/// Compares a member's name without keeping it.
+struct IsName<'a>(&'a str);
+
+impl<'de> DeserializeSeed<'de> for IsName<'_> {
+    type Value = bool;
+
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<bool, D::Error> {
+        from.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for IsName<'_> {
+    type Value = bool;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a member name")
+    }
+
+    fn visit_str<E>(self, name: &str) -> Result<bool, E> {
+        Ok(name == self.0)
+    }
+}

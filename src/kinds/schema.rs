@@ -1,0 +1,53 @@
+//! JSON Schema of a kind: loaded at start, never from the network, with messages that name no values.
+
+use jsonschema::ValidationError;
+use jsonschema::Validator;
+use jsonschema::error::ValidationErrorKind;
+use serde_json::Value;
+
+use super::Rejection;
+use super::Violation;
+use super::rejection::shortened;
+
+/// Schemas compiled in, so that the first minute needs no files.
+const BUILTIN: [(&str, &str); 1] =
+    [("builtin:order.create", include_str!("../../config/schemas/order.create.json"))];
+/// Enough to mend a body by; an answer must not grow with what is wrong.
+const MAX_VIOLATIONS: usize = 20;
+/// Member names stand in pointers and messages and may be as long as a body.
+const MAX_TEXT_BYTES: usize = 300;
+
+pub(super) struct Schema(Validator);
+
+impl Schema {
+    /// Reads and compiles a schema; the error says what is wrong with the file.
+    pub fn load(file: &str) -> Result<Self, String> {
+        let text = match BUILTIN.iter().find(|(name, _)| *name == file) {
+            Some((_, text)) => (*text).to_owned(),
+            None => std::fs::read_to_string(file).map_err(|e| format!("a readable file ({e})"))?,
+        };
+        let schema: Value = serde_json::from_str(&text).map_err(|e| format!("a JSON file ({e})"))?;
+        let validator = jsonschema::options().offline().build(&schema);
+        validator.map(Self).map_err(|e| format!("a JSON Schema without remote references ({e})"))
+    }
+
+    /// Checks a body.
+    pub fn check(&self, body: &Value) -> Result<(), Rejection> {
+        if self.0.is_valid(body) {
+            return Ok(());
+        }
+        let violation = |error: ValidationError<'_>| Violation {
+            pointer: shortened(error.instance_path().to_string(), MAX_TEXT_BYTES),
+            detail: shortened(masked(&error), MAX_TEXT_BYTES),
+        };
+        Err(Rejection::Schema(self.0.iter_errors(body).take(MAX_VIOLATIONS).map(violation).collect()))
+    }
+}
+
+/// The message without the value. (The library's own masking forgets the inner error of `propertyNames`.)
+fn masked(error: &ValidationError<'_>) -> String {
+    match error.kind() {
+        ValidationErrorKind::PropertyNames { error } => error.masked_with("a member name").to_string(),
+        _ => error.masked().to_string(),
+    }
+}

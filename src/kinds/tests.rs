@@ -1,0 +1,217 @@
+use bytes::Bytes;
+
+use super::*;
+
+fn config(key: Option<&str>, schema: Option<&str>) -> Config {
+    Config {
+        name: "thing.create".to_owned(),
+        topic: "things".to_owned(),
+        key: key.map(str::to_owned),
+        schema_file: schema.map(str::to_owned),
+    }
+}
+
+fn admit(config: Config, body: impl Into<Bytes>) -> Result<Admitted, Rejection> {
+    let name = config.name.clone();
+    let kinds = Kinds::build(&[config]).unwrap();
+    kinds.get(&name).unwrap().admit(&body.into())
+}
+
+fn key(pointer: &str, body: impl Into<Bytes>) -> Result<Bytes, Rejection> {
+    admit(config(Some(pointer), None), body).map(|admitted| admitted.key.unwrap())
+}
+
+fn order(body: impl Into<Bytes>) -> Result<Admitted, Rejection> {
+    admit(defaults().remove(0), body)
+}
+
+#[test]
+fn every_mistake_is_reported_at_once() {
+    let entry = |name: &str, topic: &str, key: &str, schema: &str| Config {
+        name: name.to_owned(),
+        topic: topic.to_owned(),
+        key: Some(key.to_owned()),
+        schema_file: Some(schema.to_owned()),
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let not_json = file("not.json", "{");
+    let not_a_schema = file("bad.json", r#"{"type":"wrong"}"#);
+    let remote = file("remote.json", r#"{"$ref":"https://example.com/schema.json"}"#);
+    let fine = "builtin:order.create";
+    let mistakes = Kinds::build(&[
+        entry("user.create", "a b", "id", "/nowhere/schema.json"),
+        entry("forebay.x", ".", "/a~2", &not_json),
+        entry("", "t", "", &not_a_schema),
+        entry("twice", "t", "/a", fine),
+        entry("twice", "t", "/a", &remote),
+    ])
+    .err()
+    .unwrap();
+    let found: Vec<_> = mistakes.iter().map(|m| (m.section.as_str(), m.key)).collect();
+    assert_eq!(
+        found,
+        [
+            ("kinds[0]", "name"),
+            ("kinds[0]", "topic"),
+            ("kinds[0]", "key"),
+            ("kinds[0]", "schema_file"),
+            ("kinds[1]", "name"),
+            ("kinds[1]", "topic"),
+            ("kinds[1]", "key"),
+            ("kinds[1]", "schema_file"),
+            ("kinds[2]", "name"),
+            ("kinds[2]", "key"),
+            ("kinds[2]", "schema_file"),
+            ("kinds[4]", "schema_file"),
+            ("kinds[4]", "name"),
+        ]
+    );
+    assert!(mistakes.iter().all(|m| !m.allowed.is_empty() && m.found.starts_with('`')));
+}
+
+#[test]
+fn the_built_in_kind_takes_the_first_minutes_order() {
+    let admitted = order(r#"{"id":"o-1","amount":12,"more":[1]}"#).unwrap();
+    assert_eq!(admitted.key.unwrap(), "o-1");
+}
+
+#[test]
+fn a_string_key_is_decoded_and_a_number_key_stays_as_it_was_sent() {
+    assert_eq!(key("/id", r#"{"x":[1,{"id":5}],"id":"o-1"}"#).unwrap(), "o-1");
+    assert_eq!(key("/id", r#"{"id":"a\u00e9\"b"}"#).unwrap(), "aé\"b");
+    assert_eq!(key("/id", r#"{"id":""}"#).unwrap(), "");
+    for number in ["1.0", "-0", "1e5", "123456789012345678901234567890", "1E400"] {
+        assert_eq!(key("/id", format!("{{\"id\": {number} }}")).unwrap(), number);
+    }
+}
+
+#[test]
+fn a_number_key_stays_as_it_was_sent_where_a_schema_is_checked_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("schema.json");
+    std::fs::write(&path, r#"{"type":"object"}"#).unwrap();
+    let admitted = admit(config(Some("/id"), path.to_str()), r#"{"id":1.0}"#).unwrap();
+    assert_eq!(admitted.key.unwrap(), "1.0");
+}
+
+#[test]
+fn a_pointer_goes_through_objects_arrays_and_escapes() {
+    assert_eq!(key("/a/b/1/c", r#"{"a":{"b":[0,{"c":"deep"},2]}}"#).unwrap(), "deep");
+    assert_eq!(key("/a~1b/~0", r#"{"a/b":{"~":"x"}}"#).unwrap(), "x");
+    assert_eq!(key("/", r#"{"":"empty name"}"#).unwrap(), "empty name");
+    assert!(key("/a/01", r#"{"a":["x","y"]}"#).is_err(), "not an index in RFC 6901");
+}
+
+#[test]
+fn a_key_that_is_neither_string_nor_number_is_refused_by_name() {
+    for body in ["{}", r#"{"id":null}"#, r#"{"id":true}"#, r#"{"id":{}}"#, r#"{"id":[1]}"#] {
+        assert_eq!(key("/id", body), Err(Rejection::NoKey { pointer: "/id".to_owned() }), "{body}");
+    }
+    for body in
+        [r#"{"a":5}"#, r#"{"a":"x"}"#, r#"{"a":null}"#, r#"{"a":-1}"#, r#"{"a":1.5}"#, r#"{"a":true}"#]
+    {
+        assert!(matches!(key("/a/id", body), Err(Rejection::NoKey { .. })), "{body}");
+    }
+}
+
+#[test]
+fn a_key_over_1_kib_or_with_a_nul_is_refused() {
+    let body = |n: usize| format!("{{\"id\":\"{}\"}}", "k".repeat(n));
+    assert!(key("/id", body(1024)).is_ok());
+    assert!(matches!(key("/id", body(1025)), Err(Rejection::LongKey { .. })));
+    let digits = format!("{{\"id\":{}}}", "1".repeat(1025));
+    assert!(matches!(key("/id", digits), Err(Rejection::LongKey { .. })));
+    assert!(matches!(key("/id", r#"{"id":"a\u0000b"}"#), Err(Rejection::BadKey { .. })));
+    assert!(matches!(key("/id", r#"{"id":"\ud800"}"#), Err(Rejection::BadKey { .. })));
+}
+
+#[test]
+fn a_member_twice_on_the_way_to_the_key_is_refused() {
+    let twice = |name: &str| Err(Rejection::Duplicate { name: name.to_owned() });
+    assert_eq!(key("/id", r#"{"id":"a","id":"b"}"#), twice("id"));
+    assert_eq!(key("/id", r#"{"id":"a","\u0069d":"b"}"#), twice("id"));
+    assert_eq!(key("/a/id", r#"{"a":{"id":1},"a":{"id":2}}"#), twice("a"));
+    assert!(key("/id", r#"{"id":"a","x":1,"x":2}"#).is_ok(), "not on the way");
+}
+
+#[test]
+fn a_member_twice_is_refused_at_any_depth_where_a_schema_is_checked() {
+    let body = r#"{"id":"o","amount":1,"x":[{"y":1,"y":1}]}"#;
+    assert_eq!(order(body), Err(Rejection::Duplicate { name: "y".to_owned() }));
+}
+
+#[test]
+fn what_is_not_one_json_object_is_malformed() {
+    let plain = || config(None, None);
+    let bodies: &[&[u8]] = &[
+        b"",
+        b"   ",
+        b"null",
+        b"[1]",
+        b"\"x\"",
+        b"12",
+        b"{",
+        b"{} {}",
+        b"{}x",
+        b"{'a':1}",
+        b"{\"a\":01}",
+        b"{\"a\":1,}",
+        b"{\"a\":nul}",
+        b"{\"a\":\"\n\"}",
+        b"{\"a\":\"\\q\"}",
+        b"\xef\xbb\xbf{}",
+        b"{\"a\":\"\xff\"}",
+        b"{\"a\":\"\xed\xa0\x80\"}",
+        b"{\"a\":\"\0\"}",
+        b"{}\0",
+        b"{\"a\":NaN}",
+    ];
+    for body in bodies {
+        for config in [plain(), config(Some("/a"), None), defaults().remove(0)] {
+            let refused = admit(config, Bytes::from_static(body)).unwrap_err();
+            assert!(refused.is_malformed(), "{:?} gave {refused:?}", String::from_utf8_lossy(body));
+        }
+    }
+    assert!(admit(plain(), " {} \r\n").is_ok());
+}
+
+#[test]
+fn nesting_beyond_64_levels_never_reaches_a_parser() {
+    let nested = |levels: usize| format!("{{\"a\":{}{}}}", "[".repeat(levels), "]".repeat(levels));
+    assert!(admit(config(None, None), nested(63)).is_ok());
+    assert_eq!(admit(config(None, None), nested(64)), Err(Rejection::TooDeep));
+    assert_eq!(admit(config(None, None), nested(400_000)), Err(Rejection::TooDeep));
+}
+
+#[test]
+fn schema_violations_name_each_pointer_and_never_the_value() {
+    let Err(Rejection::Schema(violations)) = order(r#"{"id":"o","amount":"secret-5"}"#) else { panic!() };
+    assert_eq!(violations.len(), 1);
+    assert_eq!(violations[0].pointer, "/amount");
+    assert!(!violations[0].detail.contains("secret"), "{violations:?}");
+    let Err(Rejection::Schema(violations)) = order(r#"{"amount":-1}"#) else { panic!() };
+    let pointers: Vec<_> = violations.iter().map(|v| v.pointer.as_str()).collect();
+    assert_eq!(violations.len(), 2, "{violations:?}");
+    assert!(pointers.contains(&"/amount") && pointers.contains(&""), "{violations:?}");
+}
+
+#[test]
+fn what_is_said_about_a_body_is_bounded_and_masked() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("schema.json");
+    let schema = r#"{"additionalProperties":{"type":"string"},"propertyNames":{"maxLength":5}}"#;
+    std::fs::write(&path, schema).unwrap();
+    let members: Vec<_> = (0..100).map(|n| format!("\"private-{n}{}\":{n}", "x".repeat(1_000))).collect();
+    let body = format!("{{{}}}", members.join(","));
+    let Err(Rejection::Schema(violations)) = admit(config(None, path.to_str()), body) else { panic!() };
+    assert_eq!(violations.len(), 20);
+    for violation in violations {
+        assert!(violation.pointer.len() < 400 && violation.detail.len() < 400);
+        assert!(!violation.detail.contains("private"), "{violation:?}");
+    }
+}
