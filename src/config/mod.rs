@@ -7,7 +7,6 @@
 mod across;
 mod auth;
 mod reader;
-mod sections;
 mod sources;
 mod words;
 
@@ -19,8 +18,11 @@ use toml::Table;
 
 use crate::alerts;
 use crate::drain;
+use crate::http;
 use crate::ingest;
 use crate::kafka;
+use crate::kinds;
+use crate::kinds::Kinds;
 use crate::mistake::Mistake;
 use crate::telemetry;
 
@@ -38,7 +40,7 @@ pub const DEFAULTS: &str = include_str!("../../config/forebay.toml");
 #[derive(Clone, Debug, Serialize)]
 pub struct Config {
     /// Listeners and their limits.
-    pub server: sections::http::Config,
+    pub server: http::Config,
     /// Who may call.
     pub auth: auth::Config,
     /// The log.
@@ -48,7 +50,7 @@ pub struct Config {
     /// Their broker.
     pub kafka: kafka::Config,
     /// What may be created.
-    pub kinds: Vec<sections::kinds::Config>,
+    pub kinds: Vec<kinds::Config>,
     /// Warnings.
     pub alerts: alerts::Config,
     /// Log lines.
@@ -91,9 +93,9 @@ impl Config {
         let mut mistakes = self.server.mistakes(self.auth.mode != AuthMode::Open);
         mistakes.extend(self.auth.validate());
         mistakes.extend(self.wal.validate());
-        mistakes.extend(in_section("drain", self.drain.validate()));
-        mistakes.extend(in_section("kafka", self.kafka.validate()));
-        mistakes.extend(sections::kinds::validate(&self.kinds));
+        mistakes.extend(self.drain.validate());
+        mistakes.extend(self.kafka.validate());
+        mistakes.extend(Kinds::build(&self.kinds).err().unwrap_or_default());
         mistakes.extend(self.alerts.validate());
         mistakes.extend(self.telemetry.validate());
         mistakes.extend(across::validate(self));
@@ -111,10 +113,6 @@ impl Config {
         words::mask(&mut table);
         toml::to_string(&table)
     }
-}
-
-fn in_section(section: &str, mistakes: Vec<kafka::Mistake>) -> impl Iterator<Item = Mistake> {
-    mistakes.into_iter().map(move |m| Mistake::new(section, &m.key, m.found, m.allowed))
 }
 
 /// Everything that is wrong with a configuration.

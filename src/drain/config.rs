@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde::Serialize;
 use serde::de;
 
-use crate::kafka::Mistake;
+use crate::mistake::Mistake;
 use crate::units::Span;
 
 /// How the log is passed on to Kafka.
@@ -57,21 +57,26 @@ impl Config {
         if let Workers::Count(count) = self.workers
             && count.get() > MAX_WORKERS
         {
-            mistakes.push(Mistake::new("workers", count, "\"auto\" or 1 to 128"));
+            mistakes.push(Mistake::new("drain", "workers", count, "\"auto\" or 1 to 128"));
         }
         if self.delivery == Guarantee::ExactlyOnce {
             let allowed = "\"at-least-once\" (exactly-once is not in this version)";
-            mistakes.push(Mistake::new("delivery", "exactly-once", allowed));
+            mistakes.push(Mistake::new("drain", "delivery", "exactly-once", allowed));
         }
         let (min, max) = (self.retry_backoff_min, self.retry_backoff_max);
         if min.0.is_zero() {
-            mistakes.push(Mistake::new("retry_backoff_min", min, "more than 0s"));
+            mistakes.push(Mistake::new("drain", "retry_backoff_min", min, "more than 0s"));
         }
         if max < min {
-            mistakes.push(Mistake::new("retry_backoff_max", max, "at least retry_backoff_min"));
+            mistakes.push(Mistake::new("drain", "retry_backoff_max", max, "at least retry_backoff_min"));
         }
         if self.checkpoint_interval.0.is_zero() {
-            mistakes.push(Mistake::new("checkpoint_interval", self.checkpoint_interval, "more than 0s"));
+            mistakes.push(Mistake::new(
+                "drain",
+                "checkpoint_interval",
+                self.checkpoint_interval,
+                "more than 0s",
+            ));
         }
         mistakes
     }
@@ -111,7 +116,7 @@ impl Serialize for Workers {
 impl<'de> Deserialize<'de> for Workers {
     fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
-        #[serde(untagged)]
+        #[serde(untagged, expecting = "\"auto\" or 1 to 128")]
         enum Written {
             Number(i64),
             Text(String),

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use super::server::Limits;
-use crate::kinds::Mistake;
+use crate::mistake::Mistake;
 use crate::units::ByteSize;
 use crate::units::Span;
 
@@ -66,9 +66,8 @@ impl Config {
     /// Everything wrong in this section. `authenticated`: whether callers must say who they are.
     pub fn mistakes(&self, authenticated: bool) -> Vec<Mistake> {
         let mut mistakes = Vec::new();
-        let mut wrong = |key, found: String, allowed: &str| {
-            let found = format!("`{found}`");
-            mistakes.push(Mistake { section: "server".to_owned(), key, found, allowed: allowed.to_owned() });
+        let mut wrong = |key: &str, found: String, allowed: &str| {
+            mistakes.push(Mistake::new("server", key, found, allowed));
         };
         let open = |address: &SocketAddr| !address.ip().is_loopback() && !self.allow_open;
         if open(&self.listen) && !authenticated {
@@ -141,7 +140,7 @@ mod tests {
         let text = "listen = \"0.0.0.0:80\"\nadmin_listen = \"0.0.0.0:80\"\nmax_headers = \"1KiB\"\nmax_body = 0\n\
                     header_timeout = \"0s\"\nmax_connections = 0";
         let config: Config = toml::from_str(text).unwrap();
-        let keys: Vec<_> = config.mistakes(false).iter().map(|m| m.key).collect();
+        let keys: Vec<_> = config.mistakes(false).into_iter().map(|m| m.key).collect();
         assert_eq!(
             keys,
             [

@@ -1,6 +1,5 @@
 //! The `[kafka]` section.
 
-use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -9,6 +8,7 @@ use serde::Serialize;
 use serde::de;
 
 use crate::kafka::Properties;
+use crate::mistake::Mistake;
 use crate::units::ByteSize;
 use crate::units::Span;
 
@@ -70,31 +70,13 @@ impl Default for Config {
     }
 }
 
-/// One thing wrong with a section.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mistake {
-    /// The key, within its section.
-    pub key: String,
-    /// What stands there (never a secret).
-    pub found: String,
-    /// What may stand there.
-    pub allowed: String,
-}
-
-impl Mistake {
-    /// `key` holds `found`, and may hold `allowed`.
-    pub fn new(key: impl Into<String>, found: impl fmt::Display, allowed: impl Into<String>) -> Self {
-        Self { key: key.into(), found: found.to_string(), allowed: allowed.into() }
-    }
-}
-
 impl Config {
     /// Everything that is wrong, at once.
     pub fn validate(&self) -> Vec<Mistake> {
         let mut mistakes = self.properties.validate();
         let mut range = |key: &str, found: u64, shown: String, low: u64, high: u64, allowed: &str| {
             if !(low..=high).contains(&found) {
-                mistakes.push(Mistake::new(key, shown, allowed));
+                mistakes.push(Mistake::new("kafka", key, shown, allowed));
             }
         };
         // librdkafka's own bounds.
@@ -107,7 +89,12 @@ impl Config {
         if let Brokers::List(list) = &self.brokers
             && list.split(',').any(|broker| !is_address(broker.trim()))
         {
-            mistakes.push(Mistake::new("brokers", list, "\"embedded\" or host:port, separated by commas"));
+            mistakes.push(Mistake::new(
+                "kafka",
+                "brokers",
+                list,
+                "\"embedded\" or host:port, separated by commas",
+            ));
         }
         self.validate_security(&mut mistakes);
         mistakes
@@ -116,7 +103,7 @@ impl Config {
     fn validate_security(&self, mistakes: &mut Vec<Mistake>) {
         let mut needs = |missing: bool, key: &str, why: &str| {
             if missing {
-                mistakes.push(Mistake::new(key, "nothing", why));
+                mistakes.push(Mistake::new("kafka", key, "nothing", why));
             }
         };
         if self.security_protocol.has_sasl() {
@@ -139,7 +126,7 @@ impl Config {
         ];
         for (key, path) in files {
             if let Some(path) = path.as_ref().filter(|path| !path.is_file()) {
-                mistakes.push(Mistake::new(key, path.display(), "a file that exists"));
+                mistakes.push(Mistake::new("kafka", key, path.display(), "a file that exists"));
             }
         }
     }
@@ -172,7 +159,7 @@ impl Serialize for Brokers {
 impl<'de> Deserialize<'de> for Brokers {
     fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
-        #[serde(untagged)]
+        #[serde(untagged, expecting = "\"embedded\", host:port, or a list of these")]
         enum Written {
             One(String),
             Many(Vec<String>),
@@ -229,7 +216,7 @@ impl Serialize for Acks {
 impl<'de> Deserialize<'de> for Acks {
     fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
-        #[serde(untagged)]
+        #[serde(untagged, expecting = "\"all\", 1 or 0")]
         enum Written {
             Number(i64),
             Text(String),

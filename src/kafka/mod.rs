@@ -13,7 +13,6 @@ pub use config::Acks;
 pub use config::Brokers;
 pub use config::Compression;
 pub use config::Config;
-pub use config::Mistake;
 pub use config::SaslMechanism;
 pub use config::SecurityProtocol;
 pub use embedded::EmbeddedBroker;

@@ -7,7 +7,7 @@ use rdkafka::ClientConfig;
 use serde::Deserialize;
 use serde::Serialize;
 
-use crate::kafka::Mistake;
+use crate::mistake::Mistake;
 
 /// Settings handed to librdkafka as they are. Values that may be secrets are never shown.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -71,7 +71,7 @@ impl Properties {
 
 fn mistake(name: &str, value: &str) -> Option<Mistake> {
     let shown = if is_secret(name) { "***" } else { value };
-    let wrong = |allowed: String| Some(Mistake::new(format!("properties.{name}"), shown, allowed));
+    let wrong = |allowed: String| Some(Mistake::new("kafka", &format!("properties.{name}"), shown, allowed));
     if let Some((_, instead)) = REFUSED.iter().find(|(refused, _)| *refused == name) {
         return wrong((*instead).to_owned());
     }

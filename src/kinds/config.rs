@@ -1,6 +1,5 @@
 //! `[[kinds]]` of the configuration, and everything that can be wrong with it.
 
-use std::fmt;
 use std::sync::Arc;
 
 use serde::Deserialize;
@@ -9,6 +8,7 @@ use serde::Serialize;
 use super::Kind;
 use super::pointer::Pointer;
 use super::schema::Schema;
+use crate::mistake::Mistake;
 
 /// Kinds that forebay itself sends; nobody else may.
 const RESERVED: [&str; 2] = ["user.", "forebay."];
@@ -42,37 +42,12 @@ pub fn defaults() -> Vec<Config> {
     }]
 }
 
-/// One mistake in the configuration: where it stands, what was found, what is allowed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mistake {
-    /// Such as `kinds[0]`.
-    pub section: String,
-    /// The key inside the section.
-    pub key: &'static str,
-    /// What stands there.
-    pub found: String,
-    /// What may stand there.
-    pub allowed: String,
-}
-
-impl Mistake {
-    pub(super) fn new(index: usize, key: &'static str, found: &str, allowed: impl Into<String>) -> Self {
-        Self { section: format!("kinds[{index}]"), key, found: format!("`{found}`"), allowed: allowed.into() }
-    }
-}
-
-impl fmt::Display for Mistake {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "[{}] {}: found {}; allowed: {}", self.section, self.key, self.found, self.allowed)
-    }
-}
-
 impl Config {
     /// The kind this entry declares, or `None` after adding everything that is wrong with it to `mistakes`.
     pub(super) fn build(&self, index: usize, mistakes: &mut Vec<Mistake>) -> Option<Kind> {
         let before = mistakes.len();
         let mut wrong = |key, found: &str, allowed: String| {
-            mistakes.push(Mistake::new(index, key, found, allowed));
+            mistakes.push(mistake(index, key, found, &allowed));
         };
         if !is_name(&self.name) {
             wrong("name", &self.name, NAME_RULE.to_owned());
@@ -102,6 +77,11 @@ impl Config {
             schema,
         })
     }
+}
+
+/// A mistake in the entry `index`.
+pub(super) fn mistake(index: usize, key: &str, found: &str, allowed: &str) -> Mistake {
+    Mistake::new(&format!("kinds[{index}]"), key, format!("`{found}`"), allowed)
 }
 
 fn is_name(name: &str) -> bool {

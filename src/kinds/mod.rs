@@ -17,12 +17,12 @@ use std::sync::Arc;
 pub use admit::Admitted;
 pub use admit::MAX_KEY_BYTES;
 pub use config::Config;
-pub use config::Mistake;
 pub use config::defaults;
 pub use nesting::MAX_DEPTH;
 pub use rejection::Rejection;
 pub use rejection::Violation;
 
+use crate::mistake::Mistake;
 use pointer::Pointer;
 use schema::Schema;
 
@@ -47,7 +47,7 @@ impl Kinds {
         for (index, config) in configs.iter().enumerate() {
             let kind = config.build(index, &mut mistakes);
             if by_name.contains_key(config.name.as_str()) {
-                mistakes.push(Mistake::new(index, "name", &config.name, "each name once"));
+                mistakes.push(config::mistake(index, "name", &config.name, "each name once"));
             } else if let Some(kind) = kind {
                 by_name.insert(Arc::clone(&kind.name), kind);
             }

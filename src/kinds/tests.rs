@@ -52,7 +52,7 @@ fn every_mistake_is_reported_at_once() {
     ])
     .err()
     .unwrap();
-    let found: Vec<_> = mistakes.iter().map(|m| (m.section.as_str(), m.key)).collect();
+    let found: Vec<_> = mistakes.iter().map(|m| (m.section.as_str(), m.key.as_str())).collect();
     assert_eq!(
         found,
         [
