@@ -43,6 +43,8 @@ pub struct Header {
     pub created: Timestamp,
     /// How the predecessor was sealed.
     pub predecessor: Seal,
+    /// Bytes the file was filled with before it was used: a shorter one that is not sealed was cut.
+    pub capacity: u64,
     /// The data key the payloads are encrypted with; 0: not encrypted.
     pub key_id: u32,
 }
@@ -91,6 +93,7 @@ impl Header {
             self.predecessor.next.0,
             self.predecessor.length,
             u64::from(self.predecessor.chain),
+            self.capacity,
         ] {
             block.extend_from_slice(&number.to_le_bytes());
         }
@@ -134,6 +137,7 @@ impl Header {
                 length: number(4),
                 chain: number(5) as u32,
             },
+            capacity: number(6),
         })
     }
 }
@@ -168,6 +172,7 @@ mod tests {
             salt: [4; 16],
             created: Timestamp(5),
             predecessor: Seal { first: Lsn(1), next: Lsn(1001), length: 64 << 20, chain: 0xdead_beef },
+            capacity: 64 << 20,
             key_id: 0,
         }
     }

@@ -196,12 +196,13 @@ impl Ledger {
         self.segments.get(&first).is_some_and(Marks::is_complete)
     }
 
-    /// The segments that hold the watermark or lie above it, for the checkpoint.
+    /// The segments a checkpoint must know: the open one, and those that hold the watermark or lie above it.
     pub fn above_watermark(&self) -> impl Iterator<Item = (Lsn, &Marks)> {
+        let above = |first: Lsn, marks: &Marks| !marks.sealed || first.0 + marks.count > self.watermark.0;
         self.segments
             .iter()
-            .filter(|(first, marks)| first.0 + marks.count > self.watermark.0)
-            .map(|(f, m)| (*f, m))
+            .filter(move |(first, marks)| above(**first, marks))
+            .map(|(first, marks)| (*first, marks))
     }
 
     /// Moves the watermark over everything that is done.

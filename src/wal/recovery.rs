@@ -282,7 +282,7 @@ impl Start<'_> {
                         None => Seal { next: found.header.first, ..before },
                     }
                 }
-                false => found.seal(successor),
+                false => self.check_seal(found, successor),
             };
             if seal.first == found.header.first {
                 self.take_over(found, seal);
@@ -292,6 +292,26 @@ impl Start<'_> {
         }
         self.pass_headless(&survey.headless, &mut before)?;
         Ok(before)
+    }
+
+    /// The seal of a segment that was closed in an earlier life, and whether its neighbours agree on it.
+    fn check_seal(&mut self, found: &survey::Found, successor: Seal) -> Seal {
+        let seal = found.seal(successor);
+        let disagree = successor.first == seal.first && successor != seal;
+        let detail = match &found.footer {
+            None => "the segment's footer is damaged: its records are read as far as they go",
+            Some(_) if disagree => {
+                "the segment's footer and the next segment's header disagree on how it ended"
+            }
+            Some(_) => return seal,
+        };
+        self.findings.push(Finding {
+            segment: segment_name(seal.first),
+            offset: seal.length,
+            kind: FindingKind::Damaged,
+            detail: detail.to_owned(),
+        });
+        seal
     }
 
     /// A segment at the end whose header cannot be read held records nobody can count: no number it may have used

@@ -62,6 +62,8 @@ pub struct Tail {
     pub holes: Vec<Hole>,
     /// Where a torn tail lies, if there is one.
     torn: Option<(u64, u64)>,
+    /// Whether somebody cut the file: a crash of ours cannot.
+    cut: bool,
     /// Survivors above this offset may never have reached the disk.
     promised: u64,
     footer: Footer,
@@ -80,7 +82,7 @@ pub fn recover(
     let promise = if promise.segment == header.first { promise } else { Promise::default() };
     let mut walk = Walk {
         scanner,
-        file_len: file.size()?,
+        cut: file.size()? < header.capacity,
         promise,
         promised: promise.length,
         offset: HEADER_LEN,
@@ -93,7 +95,8 @@ pub fn recover(
     let written = walk.scanner.last_written(end)?;
     let torn = (written > end && !walk.ends_in_footer(end)?).then_some((end, written));
     let footer = walk.footer(header.first, next, label)?;
-    Ok(Tail { header: header.clone(), file, holes: walk.holes, torn, promised: promise.length, footer })
+    let cut = walk.cut && !walk.ends_in_footer(end)?;
+    Ok(Tail { header: header.clone(), file, holes: walk.holes, torn, cut, promised: promise.length, footer })
 }
 
 impl Tail {
@@ -113,7 +116,12 @@ impl Tail {
             );
             (start, FindingKind::TornTail, detail)
         });
-        let all: Vec<_> = damaged.chain(torn).collect();
+        let cut = self.cut.then(|| {
+            let detail =
+                "the file is shorter than it was made: what lay behind its end is unknown".to_owned();
+            (self.footer.length, FindingKind::Damaged, detail)
+        });
+        let all: Vec<_> = damaged.chain(torn).chain(cut).collect();
         all.into_iter().map(move |(offset, kind, detail)| Finding {
             segment: segment.clone(),
             offset,
@@ -167,7 +175,8 @@ impl Tail {
 /// Walks the frames and decides at each place that has none.
 struct Walk {
     scanner: Scanner,
-    file_len: u64,
+    /// Whether the file is shorter than it was made.
+    cut: bool,
     promise: Promise,
     /// The furthest offset anything valid promised so far.
     promised: u64,
@@ -196,9 +205,7 @@ impl Walk {
                 _ => {}
             }
             let bad = self.offset;
-            // Files are filled to their last byte before they are used: one that ends early was cut.
-            let cut = self.file_len < self.promise.length;
-            let rest_blank = cut || self.scanner.last_written(bad)? == bad;
+            let rest_blank = self.cut || self.scanner.last_written(bad)? == bad;
             let (later, promised) = self.look_further(bad)?;
             self.promised = self.promised.max(promised);
             let evidence =

@@ -96,6 +96,7 @@ impl Writer {
             salt: random()?,
             created: now,
             predecessor,
+            capacity,
             key_id: 0,
         };
         file.write_all_at(&header.encode(), 0)?;

@@ -4,3 +4,5 @@ mod sim;
 mod support;
 
 mod basics;
+mod damage;
+mod model;
