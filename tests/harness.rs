@@ -1,0 +1,154 @@
+//! The tests' own tools: processes that end with the test, ports, directories, the HTTP client.
+#![cfg(feature = "server")]
+// clippy.toml allows this in test functions; what they call is no different.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::env;
+use std::fs;
+use std::io::Read;
+use std::io::Write;
+use std::net::TcpListener;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Command;
+use std::process::Stdio;
+use std::thread;
+use std::time::Duration;
+
+use support::child::Child;
+use support::http::Client;
+use support::http::Connection;
+use support::ports::Port;
+use support::scratch;
+use support::wait;
+
+/// Above what a process needs to start or to end, on a busy machine too.
+const LONG: Duration = Duration::from_secs(30);
+
+/// Set in the process that [`nothing_survives_a_killed_test_process`] starts and kills.
+const VICTIM: &str = "FOREBAY_TEST_VICTIM";
+
+#[test]
+fn nothing_survives_a_killed_test_process() {
+    let dir = scratch::dir("killed");
+    let report = dir.path().join("report");
+    let mut victim = Command::new(env::current_exe().unwrap())
+        .args(["--exact", "a_test_process_to_be_killed", "--nocapture"])
+        .env(VICTIM, &report)
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let report = wait::until("the victim has started a child", LONG, || {
+        fs::read_to_string(&report).ok().filter(|report| report.ends_with('\n'))
+    });
+    let (process, directory) = report.trim_end().split_once(' ').unwrap();
+    let (process, directory) = (PathBuf::from(process), Path::new(directory));
+    assert!(process.exists() && directory.exists());
+
+    victim.kill().unwrap();
+    victim.wait().unwrap();
+    wait::until_true("the child is gone", LONG, || has_ended(&process));
+    wait::until_true("the directory is gone", LONG, || !directory.exists());
+}
+
+/// The process the test above kills. By itself it does nothing.
+#[test]
+fn a_test_process_to_be_killed() {
+    let Some(report) = env::var_os(VICTIM) else { return };
+    let dir = scratch::dir("victim");
+    let child = sleeper(dir.path());
+    let line = format!("/proc/{} {}\n", child.pid(), dir.path().display());
+    fs::write(report, line).unwrap();
+    thread::sleep(LONG);
+}
+
+#[test]
+fn a_child_outlives_the_thread_that_started_it_and_no_more() {
+    let dir = scratch::dir("thread");
+    let mut child = thread::scope(|scope| scope.spawn(|| sleeper(dir.path())).join().unwrap());
+    child.freeze();
+    child.thaw();
+    assert_eq!(child.ended(), None);
+    let process = PathBuf::from(format!("/proc/{}", child.pid()));
+    drop(child);
+    assert!(has_ended(&process));
+}
+
+#[test]
+fn a_child_ends_when_asked_and_leaves_its_words() {
+    let dir = scratch::dir("words");
+    let mut command = Command::new("sh");
+    command.args(["-c", r#"trap "echo bye; exit 7" TERM; echo hello; while :; do sleep 0.01; done"#]);
+    let mut child = Child::spawn("sh", &command, &dir.path().join("log"));
+    wait::until_true("it has begun", LONG, || child.log() == "hello\n");
+    assert_eq!(child.terminate(LONG).code(), Some(7));
+    assert_eq!(child.log(), "hello\nbye\n");
+}
+
+#[test]
+fn a_port_is_given_out_once() {
+    let first = Port::free();
+    let second = Port::free();
+    assert_ne!(first.number(), second.number());
+    TcpListener::bind(first.address()).unwrap();
+}
+
+#[test]
+fn the_http_client_understands_lengths_chunks_and_closing() {
+    let address = scripted_server(&[
+        "HTTP/1.1 202 Accepted\r\nContent-Length: 8\r\nX-Two:  b \r\n\r\n{\"a\": 1}",
+        "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2;x=y\r\nde\r\n0\r\nT: 1\r\n\r\n",
+        "HTTP/1.1 204 No Content\r\n\r\n",
+        "HTTP/1.1 500 Oh\r\nConnection: close\r\n\r\nuntil the end",
+    ]);
+    let mut client = Client::new(&address);
+    let response = client.post("/", "{}").unwrap();
+    assert_eq!((response.status, response.header("x-two")), (202, Some("b")));
+    assert_eq!(response.json()["a"], 1);
+    assert_eq!(client.get("/").unwrap().text(), "abcde");
+    assert_eq!(client.put("/", "{}").unwrap().status, 204);
+    assert_eq!(client.get("/").unwrap().text(), "until the end");
+    assert!(client.get("/").is_err(), "nobody accepts any more");
+}
+
+#[test]
+fn the_http_client_does_not_hang() {
+    // Accepts by the backlog alone, and never answers.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut connection = Connection::open(&silent.local_addr().unwrap().to_string()).unwrap();
+    connection.set_read_within(Duration::from_millis(20)).unwrap();
+    connection.send(b"GET / HTTP/1.1\r\n").unwrap();
+    connection.send_chunk(b"what no client sends").unwrap();
+    assert!(connection.receive("GET").is_err());
+}
+
+fn sleeper(dir: &Path) -> Child {
+    let mut command = Command::new("sleep");
+    command.arg("1000");
+    Child::spawn("sleep", &command, &dir.join("log"))
+}
+
+/// True when the process is gone, or only its number is left until somebody asks how it ended.
+fn has_ended(process: &Path) -> bool {
+    fs::read_to_string(process.join("stat")).map_or(true, |stat| stat.contains(") Z "))
+}
+
+/// Answers one connection's requests with these, one each, and goes.
+fn scripted_server(answers: &[&'static str]) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let answers = answers.to_vec();
+    thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        drop(listener);
+        for answer in answers {
+            // A request of the tests is short and comes in one piece.
+            let mut request = [0; 4096];
+            assert!(stream.read(&mut request).unwrap() > 0);
+            stream.write_all(answer.as_bytes()).unwrap();
+        }
+    });
+    address
+}

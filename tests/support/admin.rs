@@ -1,0 +1,147 @@
+//! Topics of a cluster: made, changed, deleted, and who leads them.
+//!
+//! By librdkafka, which takes milliseconds where Kafka's own tools take a second.
+
+use std::process;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use std::time::SystemTime;
+
+use rdkafka::ClientConfig;
+use rdkafka::admin::AdminClient;
+use rdkafka::admin::AdminOptions;
+use rdkafka::admin::AlterConfig;
+use rdkafka::admin::NewPartitions;
+use rdkafka::admin::NewTopic;
+use rdkafka::admin::ResourceSpecifier;
+use rdkafka::admin::TopicReplication;
+use rdkafka::client::DefaultClientContext;
+use rdkafka::error::KafkaResult;
+use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::metadata::MetadataTopic;
+use tokio::runtime;
+
+use super::wait;
+
+/// An answer takes milliseconds; an election after a lost broker takes some seconds.
+const WITHIN: Duration = Duration::from_secs(60);
+
+/// One question for metadata. Short, so that a broker that is away does not use up the whole of [`WITHIN`].
+const ASK: Duration = Duration::from_secs(5);
+
+/// Changes topics. Connects as needed; one per test is enough.
+pub struct Admin {
+    client: AdminClient<DefaultClientContext>,
+}
+
+impl Admin {
+    /// For the cluster at `bootstrap`.
+    pub fn new(bootstrap: &str) -> Admin {
+        let client = ClientConfig::new()
+            .set("bootstrap.servers", bootstrap)
+            // Brokers go away and come back in tests: ask again soon.
+            .set("reconnect.backoff.max.ms", "500")
+            .create()
+            .expect("an admin client");
+        Admin { client }
+    }
+
+    /// Makes a topic and returns when each of its partitions has a leader. `replication` −1 is the cluster's default.
+    pub fn create_topic(&self, name: &str, partitions: usize, replication: i32, config: &[(&str, &str)]) {
+        let count = i32::try_from(partitions).expect("a number of partitions");
+        let mut topic = NewTopic::new(name, count, TopicReplication::Fixed(replication));
+        for (key, value) in config {
+            topic = topic.set(key, value);
+        }
+        let made = self.run(self.client.create_topics([&topic], &options()));
+        check(&format!("creating {name}"), made);
+        self.await_leaders(name, partitions);
+    }
+
+    /// Replaces the topic's own settings by these: what is not named goes back to the cluster's default.
+    pub fn set_topic_config(&self, name: &str, config: &[(&str, &str)]) {
+        let mut change = AlterConfig::new(ResourceSpecifier::Topic(name));
+        for (key, value) in config {
+            change = change.set(key, value);
+        }
+        let results = self.run(self.client.alter_configs([&change], &options()));
+        for result in results {
+            result.unwrap_or_else(|(_, code)| panic!("changing {name}: {code}"));
+        }
+    }
+
+    /// Raises the number of partitions to `total`; returns when each has a leader.
+    pub fn set_partitions(&self, name: &str, total: usize) {
+        let change = NewPartitions::new(name, total);
+        let made = self.run(self.client.create_partitions([&change], &options()));
+        check(&format!("adding partitions to {name}"), made);
+        self.await_leaders(name, total);
+    }
+
+    /// Deletes a topic and returns when brokers do not know it any more.
+    pub fn delete_topic(&self, name: &str) {
+        let made = self.run(self.client.delete_topics(&[name], &options()));
+        check(&format!("deleting {name}"), made);
+        wait::until_true(&format!("{name} is gone"), WITHIN, || {
+            self.with_topic(name, |topic| topic.error().is_some() || topic.partitions().is_empty())
+                .unwrap_or(false)
+        });
+    }
+
+    /// The broker that leads a partition now, if there is one.
+    pub fn leader(&self, topic: &str, partition: i32) -> Option<i32> {
+        self.with_topic(topic, |topic| {
+            let found = topic.partitions().iter().find(|one| one.id() == partition)?;
+            (found.error().is_none() && found.leader() >= 0).then(|| found.leader())
+        })?
+    }
+
+    /// The leader of a partition once it is another one than `old`, for a test that has just taken that away.
+    pub fn await_leader_other_than(&self, old: i32, topic: &str, partition: i32) -> i32 {
+        wait::until(&format!("another leader than {old} for {topic}/{partition}"), WITHIN, || {
+            self.leader(topic, partition).filter(|leader| *leader != old)
+        })
+    }
+
+    fn await_leaders(&self, topic: &str, partitions: usize) {
+        wait::until_true(&format!("{topic} has {partitions} leaders"), WITHIN, || {
+            self.with_topic(topic, |topic| {
+                let led = topic.partitions().iter().filter(|one| one.error().is_none() && one.leader() >= 0);
+                led.count() == partitions
+            })
+            .unwrap_or(false)
+        });
+    }
+
+    /// Looks at a topic as brokers describe it; `None` when none answers.
+    fn with_topic<T>(&self, name: &str, look: impl FnOnce(&MetadataTopic) -> T) -> Option<T> {
+        let metadata = self.client.inner().fetch_metadata(Some(name), ASK).ok()?;
+        metadata.topics().first().map(look)
+    }
+
+    /// librdkafka answers from its own threads; this only waits.
+    fn run<T>(&self, request: impl Future<Output = KafkaResult<T>>) -> T {
+        let waiting = runtime::Builder::new_current_thread().build().expect("a runtime");
+        waiting.block_on(request).expect("a broker answers")
+    }
+}
+
+/// A topic name nobody else uses, on any broker: tests share brokers, and a broker may outlive them.
+pub fn unique_name(base: &str) -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("a clock after 1970");
+    format!("{base}.{}.{}.{count}", now.as_millis(), process::id())
+}
+
+fn options() -> AdminOptions {
+    // The answer comes when the change is done, not when it is noted.
+    AdminOptions::new().operation_timeout(Some(WITHIN)).request_timeout(Some(WITHIN))
+}
+
+fn check(what: &str, results: Vec<Result<String, (String, RDKafkaErrorCode)>>) {
+    for result in results {
+        result.unwrap_or_else(|(_, code)| panic!("{what}: {code}"));
+    }
+}

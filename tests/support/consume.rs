@@ -1,0 +1,159 @@
+//! What is in a topic: all its records, in order within each partition, committed ones only.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+use std::time::Instant;
+
+use rdkafka::ClientConfig;
+use rdkafka::Message;
+use rdkafka::Offset;
+use rdkafka::TopicPartitionList;
+use rdkafka::consumer::BaseConsumer;
+use rdkafka::consumer::Consumer;
+use rdkafka::error::KafkaError;
+use rdkafka::message::BorrowedMessage;
+use rdkafka::message::Headers;
+
+use super::wait;
+
+/// Reading what a test wrote takes milliseconds; a broker that just came back takes seconds to be found again.
+const WITHIN: Duration = Duration::from_secs(60);
+
+/// How long one look for a message blocks. `poll` uses all of it when nothing comes.
+const POLL: Duration = Duration::from_millis(50);
+
+/// A record as a consumer sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// The partition it is in.
+    pub partition: i32,
+    /// Its place there.
+    pub offset: i64,
+    /// Its key, if it has one.
+    pub key: Option<Vec<u8>>,
+    /// Its value; none in a tombstone.
+    pub value: Option<Vec<u8>>,
+    /// Names and values in the order they came; a header may lack a value.
+    pub headers: Vec<(String, Option<Vec<u8>>)>,
+}
+
+impl Record {
+    /// The value as text; empty when there is none.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(self.value.as_deref().unwrap_or_default()).into_owned()
+    }
+
+    /// The value of the first header of this name, as text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let (_, value) = self.headers.iter().find(|(own, _)| own == name)?;
+        std::str::from_utf8(value.as_deref()?).ok()
+    }
+}
+
+/// Reads a topic from its beginning to its present end.
+pub fn read_all(bootstrap: &str, topic: &str) -> Vec<Record> {
+    let mut reader = Reader::open(bootstrap, topic);
+    reader.read_to_end();
+    reader.records
+}
+
+/// Reads a topic from its beginning until what has come `suffices`; ends the test if that takes longer than `within`.
+pub fn read_until(
+    bootstrap: &str,
+    topic: &str,
+    within: Duration,
+    suffices: impl Fn(&[Record]) -> bool,
+) -> Vec<Record> {
+    let mut reader = Reader::open(bootstrap, topic);
+    let deadline = Instant::now() + within;
+    while !suffices(&reader.records) {
+        let count = reader.records.len();
+        assert!(
+            Instant::now() < deadline,
+            "{topic}: not what was awaited within {within:?}; {count} records"
+        );
+        reader.poll();
+    }
+    reader.records
+}
+
+/// A consumer with all partitions of a topic assigned: no group, so no rebalance and nothing committed.
+struct Reader {
+    consumer: BaseConsumer,
+    partitions: usize,
+    /// Partitions whose end was reached, and nothing came since.
+    ended: BTreeSet<i32>,
+    records: Vec<Record>,
+}
+
+impl Reader {
+    fn open(bootstrap: &str, topic: &str) -> Reader {
+        let consumer: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", bootstrap)
+            // Wanted by the library, used by nobody: partitions are assigned.
+            .set("group.id", "forebay-tests-reader")
+            .set("enable.auto.commit", "false")
+            .set("isolation.level", "read_committed")
+            // The end is told, also behind an aborted transaction, whose offsets hold no record.
+            .set("enable.partition.eof", "true")
+            .set("check.crcs", "true")
+            // Brokers go away and come back in tests: ask again soon.
+            .set("reconnect.backoff.max.ms", "500")
+            .create()
+            .expect("a consumer");
+        let ids = wait::until(&format!("{topic} is known"), WITHIN, || partitions_of(&consumer, topic));
+        let mut assignment = TopicPartitionList::new();
+        for id in &ids {
+            assignment.add_partition_offset(topic, *id, Offset::Beginning).expect("a partition of the topic");
+        }
+        consumer.assign(&assignment).expect("an assignment");
+        Reader { consumer, partitions: ids.len(), ended: BTreeSet::new(), records: Vec::new() }
+    }
+
+    fn read_to_end(&mut self) {
+        let deadline = Instant::now() + WITHIN;
+        while self.ended.len() < self.partitions {
+            assert!(Instant::now() < deadline, "the end was not reached within {WITHIN:?}");
+            self.poll();
+        }
+    }
+
+    /// Takes what has come, waiting for it a little.
+    fn poll(&mut self) {
+        match self.consumer.poll(POLL) {
+            None => {}
+            Some(Ok(message)) => {
+                self.ended.remove(&message.partition());
+                self.records.push(record(&message));
+            }
+            Some(Err(KafkaError::PartitionEOF(partition))) => {
+                self.ended.insert(partition);
+            }
+            // A broker that is away, a leader that moved: the library goes on by itself, and the deadline ends it.
+            Some(Err(error)) => eprintln!("while reading: {error}"),
+        }
+    }
+}
+
+fn partitions_of(consumer: &BaseConsumer, topic: &str) -> Option<Vec<i32>> {
+    let metadata = consumer.fetch_metadata(Some(topic), Duration::from_secs(5)).ok()?;
+    let topic = metadata.topics().first().filter(|topic| topic.error().is_none())?;
+    let ids: Vec<i32> = topic.partitions().iter().map(|partition| partition.id()).collect();
+    (!ids.is_empty()).then_some(ids)
+}
+
+fn record(message: &BorrowedMessage<'_>) -> Record {
+    let headers = message.headers().map(|headers| {
+        let owned = |header: rdkafka::message::Header<'_, &[u8]>| {
+            (header.key.to_owned(), header.value.map(<[u8]>::to_vec))
+        };
+        headers.iter().map(owned).collect()
+    });
+    Record {
+        partition: message.partition(),
+        offset: message.offset(),
+        key: message.key().map(<[u8]>::to_vec),
+        value: message.payload().map(<[u8]>::to_vec),
+        headers: headers.unwrap_or_default(),
+    }
+}

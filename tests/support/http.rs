@@ -1,0 +1,239 @@
+//! A small blocking HTTP/1.1 client for tests.
+//!
+//! It sends exactly what it is told, so that tests can send what no proper client would; it follows nothing, retries
+//! nothing, and no call outlasts its time-out.
+
+use std::io;
+use std::io::BufRead;
+use std::io::BufReader;
+use std::io::Read;
+use std::io::Write;
+use std::net::TcpStream;
+use std::time::Duration;
+
+/// Longer than the longest answer the daemon may take (`Prefer: wait=60`), so that only a hanging one runs into it.
+const READ_WITHIN: Duration = Duration::from_secs(75);
+
+/// Far above any body in the tests; a length beyond it is a mistake of the server's.
+const MAX_BODY_BYTES: usize = 256 * 1024 * 1024;
+
+/// A status line or header longer than this is a mistake of the server's.
+const MAX_LINE_BYTES: u64 = 64 * 1024;
+
+/// An answer.
+#[derive(Clone, Debug)]
+pub struct Response {
+    /// Its status.
+    pub status: u16,
+    /// Its headers in order, names in lower case.
+    pub headers: Vec<(String, String)>,
+    /// Its body, chunks joined.
+    pub body: Vec<u8>,
+}
+
+impl Response {
+    /// The first header of this name (in lower case).
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(own, _)| own == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The body as text.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// The body as JSON; ends the test when it is none.
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error} in {}", self.text()))
+    }
+}
+
+/// A client of one address, over one connection while the server keeps it open.
+pub struct Client {
+    address: String,
+    connection: Option<Connection>,
+}
+
+impl Client {
+    /// Connects when first used.
+    pub fn new(address: &str) -> Client {
+        Client { address: address.to_owned(), connection: None }
+    }
+
+    /// GET.
+    pub fn get(&mut self, path: &str) -> io::Result<Response> {
+        self.request("GET", path, &[], b"")
+    }
+
+    /// POST of JSON.
+    pub fn post(&mut self, path: &str, body: &str) -> io::Result<Response> {
+        self.request("POST", path, &[("Content-Type", "application/json")], body.as_bytes())
+    }
+
+    /// PUT of JSON.
+    pub fn put(&mut self, path: &str, body: &str) -> io::Result<Response> {
+        self.request("PUT", path, &[("Content-Type", "application/json")], body.as_bytes())
+    }
+
+    /// Any request. `Host` and `Content-Length` are added. After an error the next request connects anew.
+    pub fn request(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> io::Result<Response> {
+        let mut message = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\n", self.address);
+        for (name, value) in headers {
+            message.push_str(&format!("{name}: {value}\r\n"));
+        }
+        // A server may take the lack of both a length and chunks for an empty body; for GET that is what is meant.
+        if !body.is_empty() || !matches!(method, "GET" | "HEAD") {
+            message.push_str(&format!("Content-Length: {}\r\n", body.len()));
+        }
+        message.push_str("\r\n");
+        let mut message = message.into_bytes();
+        message.extend_from_slice(body);
+
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => Connection::open(&self.address)?,
+        };
+        // A server may answer and close before it has read all of a body it will not take: the answer counts.
+        let sent = connection.send(&message);
+        let received = connection.receive(method);
+        let response = if received.is_ok() { received? } else { sent.and(received)? };
+        if response.header("connection").is_none_or(|value| !value.eq_ignore_ascii_case("close")) {
+            self.connection = Some(connection);
+        }
+        Ok(response)
+    }
+}
+
+/// One connection, and whatever bytes a test wants on it.
+pub struct Connection {
+    stream: BufReader<TcpStream>,
+}
+
+impl Connection {
+    /// Connects.
+    pub fn open(address: &str) -> io::Result<Connection> {
+        let stream = TcpStream::connect(address)?;
+        // A request goes out whole, but tests also send in pieces, and each piece is to arrive.
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(READ_WITHIN))?;
+        stream.set_write_timeout(Some(READ_WITHIN))?;
+        Ok(Connection { stream: BufReader::new(stream) })
+    }
+
+    /// Waits at most this long for each piece of an answer, from now on.
+    pub fn set_read_within(&mut self, within: Duration) -> io::Result<()> {
+        self.stream.get_ref().set_read_timeout(Some(within))
+    }
+
+    /// Sends bytes as they are.
+    pub fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stream.get_mut().write_all(bytes)
+    }
+
+    /// Sends one chunk of a body with `Transfer-Encoding: chunked`; an empty one ends the body.
+    pub fn send_chunk(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let mut chunk = format!("{:x}\r\n", bytes.len()).into_bytes();
+        chunk.extend_from_slice(bytes);
+        chunk.extend_from_slice(b"\r\n");
+        self.send(&chunk)
+    }
+
+    /// Reads one answer to a request with this method, interim ones (1xx) left out.
+    pub fn receive(&mut self, method: &str) -> io::Result<Response> {
+        loop {
+            let response = self.receive_any(method)?;
+            if response.status >= 200 {
+                return Ok(response);
+            }
+        }
+    }
+
+    /// Reads one answer, an interim one too.
+    pub fn receive_any(&mut self, method: &str) -> io::Result<Response> {
+        let status_line = self.line()?;
+        let status = status_line
+            .strip_prefix("HTTP/1.1 ")
+            .and_then(|rest| rest.get(..3)?.parse().ok())
+            .ok_or_else(|| invalid(&format!("status line {status_line:?}")))?;
+        let headers = self.headers()?;
+        let mut response = Response { status, headers, body: Vec::new() };
+        response.body = self.body(method, &response)?;
+        Ok(response)
+    }
+
+    /// Returns when the server closes the connection, with what it sent before that.
+    pub fn read_to_close(&mut self) -> io::Result<Vec<u8>> {
+        let mut rest = Vec::new();
+        self.stream.read_to_end(&mut rest)?;
+        Ok(rest)
+    }
+
+    fn headers(&mut self) -> io::Result<Vec<(String, String)>> {
+        let mut headers = Vec::new();
+        loop {
+            let line = self.line()?;
+            if line.is_empty() {
+                return Ok(headers);
+            }
+            let (name, value) = line.split_once(':').ok_or_else(|| invalid(&format!("header {line:?}")))?;
+            headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
+        }
+    }
+
+    fn body(&mut self, method: &str, response: &Response) -> io::Result<Vec<u8>> {
+        if method == "HEAD" || response.status < 200 || matches!(response.status, 204 | 304) {
+            return Ok(Vec::new());
+        }
+        if response.header("transfer-encoding").is_some_and(|value| value.eq_ignore_ascii_case("chunked")) {
+            return self.chunked_body();
+        }
+        let Some(length) = response.header("content-length") else {
+            return self.read_to_close();
+        };
+        let length = length.parse().map_err(|_| invalid(&format!("content-length {length:?}")))?;
+        self.exactly(length)
+    }
+
+    fn chunked_body(&mut self) -> io::Result<Vec<u8>> {
+        let mut body = Vec::new();
+        loop {
+            let line = self.line()?;
+            let size = line.split(';').next().unwrap_or_default().trim();
+            let size =
+                usize::from_str_radix(size, 16).map_err(|_| invalid(&format!("chunk size {line:?}")))?;
+            if size == 0 {
+                self.headers()?; // the trailer
+                return Ok(body);
+            }
+            body.extend(self.exactly(size)?);
+            self.line()?; // the line end behind a chunk
+        }
+    }
+
+    fn exactly(&mut self, length: usize) -> io::Result<Vec<u8>> {
+        if length > MAX_BODY_BYTES {
+            return Err(invalid(&format!("a body of {length} bytes")));
+        }
+        let mut bytes = vec![0; length];
+        self.stream.read_exact(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// A line without its end.
+    fn line(&mut self) -> io::Result<String> {
+        let mut line = String::new();
+        (&mut self.stream).take(MAX_LINE_BYTES).read_line(&mut line)?;
+        let line = line.strip_suffix("\r\n").ok_or(io::ErrorKind::UnexpectedEof)?;
+        Ok(line.to_owned())
+    }
+}
+
+fn invalid(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("not HTTP: {what}"))
+}

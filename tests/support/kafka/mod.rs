@@ -1,0 +1,98 @@
+//! Apache Kafka for tests: a cluster of one or three brokers, each broker and controller at once (KRaft), on loopback
+//! ports, with its data in a temporary directory.
+//!
+//! ```ignore
+//! let Some(kafka) = services::kafka("name_of_the_test") else { return };
+//! let cluster = kafka.start(ClusterOptions::three().set("min.insync.replicas", "2"));
+//! cluster.broker(2).kill();
+//! ```
+
+mod acl;
+mod broker;
+mod jars;
+mod options;
+mod wire;
+
+use std::thread;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+pub use acl::Resource;
+pub use broker::Broker;
+pub use jars::Jars;
+pub use options::CLIENT_PASSWORD;
+pub use options::CLIENT_USER;
+pub use options::ClusterOptions;
+
+use super::scratch;
+use super::wait;
+
+/// A cluster answers after 1 s on an idle machine. This is for one whose two cores also compile.
+const READY_WITHIN: Duration = Duration::from_secs(120);
+
+/// A running cluster. Dropping it kills its brokers and removes their data.
+pub struct Kafka {
+    brokers: Vec<Broker>,
+    jars: Jars,
+    options: ClusterOptions,
+    // After the brokers: they are dropped in this order, and write until they are gone.
+    dir: TempDir,
+}
+
+impl Kafka {
+    /// Formats the storage, starts the brokers and returns when each of them sees all of them.
+    pub fn start(jars: &Jars, options: ClusterOptions) -> Kafka {
+        let dir = scratch::dir("kafka");
+        let brokers = Broker::lay_out(jars, &options, dir.path());
+        let cluster = Kafka { brokers, jars: jars.clone(), options, dir };
+        thread::scope(|scope| {
+            for broker in &cluster.brokers {
+                scope.spawn(|| broker.format());
+            }
+        });
+        for broker in &cluster.brokers {
+            broker.launch();
+        }
+        cluster.await_members();
+        if cluster.options.has_acls() {
+            cluster.allow_everything();
+        }
+        cluster
+    }
+
+    /// Where clients connect, without authentication: `host:port,host:port,…`.
+    pub fn bootstrap(&self) -> String {
+        addresses(&self.brokers, Broker::address)
+    }
+
+    /// Where clients connect by SASL/PLAIN over plain TCP, as [`CLIENT_USER`]; only in a cluster with ACLs.
+    pub fn sasl_bootstrap(&self) -> String {
+        assert!(self.options.has_acls(), "a cluster without ClusterOptions::acls has no SASL listener");
+        addresses(&self.brokers, Broker::sasl_address)
+    }
+
+    /// The broker with this node id, beginning with 1: the number partition leaders are named by.
+    pub fn broker(&self, id: i32) -> &Broker {
+        self.brokers.iter().find(|broker| broker.id() == id).unwrap_or_else(|| panic!("no broker {id}"))
+    }
+
+    /// All brokers, by rising id.
+    pub fn brokers(&self) -> &[Broker] {
+        &self.brokers
+    }
+
+    /// Returns when each broker sees all of them.
+    fn await_members(&self) {
+        for broker in &self.brokers {
+            wait::until_true(&format!("broker {} sees the cluster", broker.id()), READY_WITHIN, || {
+                broker.assert_running();
+                broker.members().is_some_and(|members| members.len() == self.brokers.len())
+            });
+        }
+    }
+}
+
+fn addresses(brokers: &[Broker], address: impl Fn(&Broker) -> String) -> String {
+    brokers.iter().map(address).collect::<Vec<_>>().join(",")
+}

@@ -1,0 +1,178 @@
+//! What a test asks of a cluster, and the properties of a broker that follow from it.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// May do everything; brokers are this user to each other.
+pub const ADMIN_USER: &str = "admin";
+/// Its password, and that of [`CLIENT_USER`] likewise: the listener is on loopback and gone in seconds.
+pub const ADMIN_PASSWORD: &str = "admin-secret";
+/// Who a client is that connects to `Kafka::sasl_bootstrap`.
+pub const CLIENT_USER: &str = "forebay";
+/// The password of [`CLIENT_USER`].
+pub const CLIENT_PASSWORD: &str = "forebay-secret";
+
+/// Numbers of brokers, and their properties. What a test does not set suits a small machine and a short life.
+#[derive(Clone, Debug)]
+pub struct ClusterOptions {
+    brokers: usize,
+    acls: bool,
+    properties: BTreeMap<String, String>,
+    broker_properties: Vec<(i32, String, String)>,
+}
+
+impl ClusterOptions {
+    /// One broker: no replication, the quickest to start.
+    pub fn single() -> ClusterOptions {
+        ClusterOptions::of(1)
+    }
+
+    /// Three brokers: topics have three replicas, two of which must confirm, unless set otherwise.
+    pub fn three() -> ClusterOptions {
+        ClusterOptions::of(3)
+    }
+
+    /// Sets a property of every broker.
+    pub fn set(mut self, key: &str, value: &str) -> ClusterOptions {
+        self.properties.insert(key.to_owned(), value.to_owned());
+        self
+    }
+
+    /// Sets a property of the broker with this id alone.
+    pub fn set_on(mut self, broker: i32, key: &str, value: &str) -> ClusterOptions {
+        self.broker_properties.push((broker, key.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Switches authorization on. Everybody may do everything until `Kafka::deny`, and there is a second listener that
+    /// wants SASL/PLAIN (`Kafka::sasl_bootstrap`).
+    pub fn acls(mut self) -> ClusterOptions {
+        self.acls = true;
+        self
+    }
+
+    pub(super) fn brokers(&self) -> usize {
+        self.brokers
+    }
+
+    pub(super) fn has_acls(&self) -> bool {
+        self.acls
+    }
+
+    /// The properties file of one broker.
+    pub(super) fn properties(&self, node: &Node) -> String {
+        let mut all = node.identity();
+        all.extend(self.defaults());
+        all.extend(if self.acls { node.secured() } else { node.open() });
+        all.extend(self.properties.clone());
+        let own = self.broker_properties.iter().filter(|(id, _, _)| *id == node.id);
+        all.extend(own.map(|(_, key, value)| (key.clone(), value.clone())));
+        all.iter().map(|(key, value)| format!("{key}={value}\n")).collect()
+    }
+
+    fn of(brokers: usize) -> ClusterOptions {
+        let (properties, broker_properties) = (BTreeMap::new(), Vec::new());
+        ClusterOptions { brokers, acls: false, properties, broker_properties }
+    }
+
+    fn defaults(&self) -> Properties {
+        let replicas = self.brokers.to_string();
+        // The usual production setting: one of three brokers may be away, none of one.
+        let in_sync = if self.brokers > 1 { "2" } else { "1" };
+        properties(&[
+            // A test says which topics there are; one about unknown topics could not otherwise exist.
+            ("auto.create.topics.enable", "false"),
+            ("default.replication.factor", &replicas),
+            ("min.insync.replicas", in_sync),
+            ("offsets.topic.replication.factor", &replicas),
+            ("transaction.state.log.replication.factor", &replicas),
+            ("transaction.state.log.min.isr", in_sync),
+            // 50 each by default: a second of creating files before the first commit.
+            ("offsets.topic.num.partitions", "4"),
+            ("transaction.state.log.num.partitions", "4"),
+            // Nobody else is about to join a test's consumer group.
+            ("group.initial.rebalance.delay.ms", "0"),
+            // A dead broker is noticed, and one that was killed may come back, after 3 s instead of 9. A broker that
+            // is only slow has missed six heartbeats by then.
+            ("broker.session.timeout.ms", "3000"),
+            ("broker.heartbeat.interval.ms", "500"),
+            // Few threads and small buffers: the cluster shares two cores with the daemon under test.
+            ("num.network.threads", "2"),
+            ("num.io.threads", "4"),
+            ("background.threads", "2"),
+            ("log.cleaner.dedupe.buffer.size", "16777216"),
+        ])
+    }
+}
+
+/// Where one broker is and whom it knows.
+pub(super) struct Node<'a> {
+    pub id: i32,
+    pub data: &'a Path,
+    pub client_port: u16,
+    pub sasl_port: u16,
+    pub controller_port: u16,
+    /// `id@host:port` of every controller.
+    pub voters: &'a str,
+}
+
+impl Node<'_> {
+    fn identity(&self) -> Properties {
+        let id = self.id.to_string();
+        let data = self.data.display().to_string();
+        properties(&[
+            ("process.roles", "broker,controller"),
+            ("node.id", &id),
+            ("controller.quorum.voters", self.voters),
+            ("controller.listener.names", "CONTROLLER"),
+            ("log.dirs", &data),
+        ])
+    }
+
+    /// Listeners without authentication.
+    fn open(&self) -> Properties {
+        let client = format!("CLIENT://127.0.0.1:{}", self.client_port);
+        let controller = format!("CONTROLLER://127.0.0.1:{}", self.controller_port);
+        properties(&[
+            ("listeners", &format!("{client},{controller}")),
+            ("advertised.listeners", &client),
+            ("inter.broker.listener.name", "CLIENT"),
+            ("listener.security.protocol.map", "CLIENT:PLAINTEXT,CONTROLLER:PLAINTEXT"),
+        ])
+    }
+
+    /// Listeners and authorization. Clients without authentication are `User:ANONYMOUS` and no super user, so brokers
+    /// must not be anonymous to each other: their listeners want a password.
+    fn secured(&self) -> Properties {
+        let client = format!("CLIENT://127.0.0.1:{}", self.client_port);
+        let sasl = format!("SASL://127.0.0.1:{}", self.sasl_port);
+        let controller = format!("CONTROLLER://127.0.0.1:{}", self.controller_port);
+        let users = format!(
+            "org.apache.kafka.common.security.plain.PlainLoginModule required \
+             username=\"{ADMIN_USER}\" password=\"{ADMIN_PASSWORD}\" \
+             user_{ADMIN_USER}=\"{ADMIN_PASSWORD}\" user_{CLIENT_USER}=\"{CLIENT_PASSWORD}\";"
+        );
+        properties(&[
+            ("listeners", &format!("{client},{sasl},{controller}")),
+            ("advertised.listeners", &format!("{client},{sasl}")),
+            ("inter.broker.listener.name", "SASL"),
+            (
+                "listener.security.protocol.map",
+                "CLIENT:PLAINTEXT,SASL:SASL_PLAINTEXT,CONTROLLER:SASL_PLAINTEXT",
+            ),
+            ("sasl.enabled.mechanisms", "PLAIN"),
+            ("sasl.mechanism.inter.broker.protocol", "PLAIN"),
+            ("sasl.mechanism.controller.protocol", "PLAIN"),
+            ("listener.name.sasl.plain.sasl.jaas.config", &users),
+            ("listener.name.controller.plain.sasl.jaas.config", &users),
+            ("authorizer.class.name", "org.apache.kafka.metadata.authorizer.StandardAuthorizer"),
+            ("super.users", &format!("User:{ADMIN_USER}")),
+        ])
+    }
+}
+
+type Properties = BTreeMap<String, String>;
+
+fn properties(pairs: &[(&str, &str)]) -> Properties {
+    pairs.iter().map(|(key, value)| (String::from(*key), String::from(*value))).collect()
+}

@@ -1,0 +1,27 @@
+//! What integration tests share: real services, the daemon as a process, and clients to look at both.
+//!
+//! A test file begins with `mod support;`. From the bottom up:
+//!
+//! - [`wait`]: a condition awaited with a deadline; [`scratch`]: directories that go when the test does;
+//!   [`ports`]: ports that stay ours while nobody listens on them;
+//! - [`child`]: any process a test starts, stops, kills and freezes;
+//! - [`kafka`]: one or three brokers; [`process`]: the daemon; [`services`]: what a test may ask for, and what
+//!   happens where it is missing;
+//! - [`admin`], [`produce`], [`consume`]: topics, and what is in them; [`http`]: requests, also such as no client would send.
+
+// Every test file is a program of its own and uses its part of this.
+#![allow(dead_code, unused_imports)]
+// A failed step of a test's own preparation has nobody to report to: it says what it was and ends the test.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+pub mod admin;
+pub mod child;
+pub mod consume;
+pub mod http;
+pub mod kafka;
+pub mod ports;
+pub mod process;
+pub mod produce;
+pub mod scratch;
+pub mod services;
+pub mod wait;

@@ -1,0 +1,58 @@
+//! Ports of the loopback address that stay ours, also while the process behind one is down.
+//!
+//! Tests restart a broker on its port. A port the kernel gave out (bind to 0) could meanwhile be taken by any outgoing
+//! connection, so ports come from below the range of those, and a file lock per port keeps other test processes on
+//! the machine away from it. The kernel releases the lock when this process ends, however it ends.
+
+use std::env;
+use std::fs;
+use std::fs::File;
+use std::net::TcpListener;
+use std::process;
+use std::sync::atomic::AtomicU16;
+use std::sync::atomic::Ordering;
+
+/// Above the ports services like to have, below 32,768, where Linux begins to number outgoing connections.
+const FIRST: u16 = 15_000;
+/// Ports to choose from: up to 31,999.
+const COUNT: u16 = 17_000;
+
+/// A port of 127.0.0.1, for as long as this lives.
+#[derive(Debug)]
+pub struct Port {
+    number: u16,
+    /// Locked. The operating system unlocks it when it is closed.
+    _lock: File,
+}
+
+impl Port {
+    /// A port nobody listens on.
+    pub fn free() -> Port {
+        static NEXT: AtomicU16 = AtomicU16::new(0);
+        // Processes begin far apart, so that they rarely have to step over each other's ports.
+        let start = u16::try_from(process::id() % u32::from(COUNT)).unwrap();
+        (0..COUNT)
+            .map(|_| NEXT.fetch_add(1, Ordering::Relaxed) % COUNT)
+            .find_map(|step| Port::take(FIRST + (start + step) % COUNT))
+            .expect("a free port")
+    }
+
+    /// Its number.
+    pub fn number(&self) -> u16 {
+        self.number
+    }
+
+    /// As `host:port`.
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.number)
+    }
+
+    fn take(number: u16) -> Option<Port> {
+        let locks = env::temp_dir().join("forebay-tests-ports");
+        fs::create_dir_all(&locks).expect("the directory of port locks");
+        let lock = File::create(locks.join(number.to_string())).ok()?;
+        lock.try_lock().ok()?;
+        TcpListener::bind(("127.0.0.1", number)).ok()?;
+        Some(Port { number, _lock: lock })
+    }
+}

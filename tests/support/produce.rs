@@ -1,0 +1,82 @@
+//! Records put into a topic by a test itself, and what the broker said to each.
+
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::ClientContext;
+use rdkafka::Message;
+use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::producer::BaseProducer;
+use rdkafka::producer::BaseRecord;
+use rdkafka::producer::DeliveryResult;
+use rdkafka::producer::Producer as _;
+use rdkafka::producer::ProducerContext;
+
+use super::wait;
+
+/// How long one look for outcomes blocks.
+const POLL: Duration = Duration::from_millis(20);
+
+/// Partition and offset, or why not.
+pub type Outcome = Result<(i32, i64), RDKafkaErrorCode>;
+
+/// Sends records, given as key and value, and returns the broker's word on each, in their order. A record that is not
+/// confirmed within `within` has failed with `MessageTimedOut`. `config` is librdkafka's, over an idempotent
+/// producer's.
+pub fn produce(
+    bootstrap: &str,
+    topic: &str,
+    records: &[(&str, &str)],
+    within: Duration,
+    config: &[(&str, &str)],
+) -> Vec<Outcome> {
+    let mut settings = ClientConfig::new();
+    settings.set("bootstrap.servers", bootstrap).set("enable.idempotence", "true");
+    settings.set("message.timeout.ms", within.as_millis().to_string());
+    // Brokers go away and come back in tests: ask again soon.
+    settings.set("reconnect.backoff.max.ms", "500");
+    for (key, value) in config {
+        settings.set(*key, *value);
+    }
+    let outcomes = Outcomes(Mutex::new(vec![None; records.len()]));
+    let producer: BaseProducer<Outcomes> = settings.create_with_context(outcomes).expect("a producer");
+    for (number, (key, value)) in records.iter().enumerate() {
+        let record = BaseRecord::with_opaque_to(topic, number).key(*key).payload(*value);
+        producer.send(record).map_err(|(error, _)| error).expect("room in the producer's queue");
+    }
+    // The library's own time-out makes an end of every record; ours only guards against a library that does not.
+    wait::until_true("every record has an outcome", within + Duration::from_secs(30), || {
+        producer.poll(POLL);
+        producer.in_flight_count() == 0
+    });
+    let outcomes = producer.context().0.lock().unwrap_or_else(PoisonError::into_inner);
+    outcomes.iter().map(|outcome| outcome.expect("every record has an outcome")).collect()
+}
+
+/// Produces and expects every record to be confirmed.
+pub fn produce_ok(bootstrap: &str, topic: &str, records: &[(&str, &str)]) {
+    /// An election after a lost broker takes some seconds.
+    const WITHIN: Duration = Duration::from_secs(60);
+    for (outcome, record) in produce(bootstrap, topic, records, WITHIN, &[]).iter().zip(records) {
+        assert!(outcome.is_ok(), "{record:?} to {topic}: {outcome:?}");
+    }
+}
+
+/// One place per record.
+struct Outcomes(Mutex<Vec<Option<Outcome>>>);
+
+impl ClientContext for Outcomes {}
+
+impl ProducerContext for Outcomes {
+    type DeliveryOpaque = usize;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, number: usize) {
+        let outcome = match result {
+            Ok(message) => Ok((message.partition(), message.offset())),
+            Err((error, _)) => Err(error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail)),
+        };
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)[number] = Some(outcome);
+    }
+}

@@ -1,0 +1,74 @@
+//! Temporary directories that go when the test does, however it ends.
+//!
+//! A `TempDir` removes itself when dropped. That is not enough here: statics are not dropped (the broker that tests
+//! share is one), and a test process may be killed. So all directories lie in one root per test process, and a shell
+//! at the other end of a pipe removes that root when the pipe closes, which the kernel does in every case.
+//!
+//! `FOREBAY_TEST_KEEP=1` keeps everything, for a look at what a failed test left behind.
+
+use std::env;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Child;
+use std::process::Command;
+use std::process::Stdio;
+use std::sync::OnceLock;
+
+use tempfile::Builder;
+use tempfile::TempDir;
+
+/// The directory of this test process, and the shell that removes it.
+struct Root {
+    path: PathBuf,
+    /// Holds our end of the pipe open.
+    _janitor: Option<Child>,
+}
+
+/// Reads until the pipe closes, then removes. It must outlive an interrupt from the terminal, which reaches all of
+/// the process group. Children of the test process die at the same moment; one that still wrote a file into a
+/// directory just being removed makes a second attempt necessary.
+const JANITOR: &str =
+    r#"trap "" INT TERM HUP; cat >/dev/null; rm -rf -- "$1" || { sleep 1; rm -rf -- "$1"; }"#;
+
+/// A new, empty directory, private to this user.
+pub fn dir(name: &str) -> TempDir {
+    static ROOT: OnceLock<Root> = OnceLock::new();
+    let root = ROOT.get_or_init(make_root);
+    Builder::new()
+        .prefix(&format!("{name}-"))
+        .disable_cleanup(keep())
+        .tempdir_in(&root.path)
+        .expect("a temporary directory")
+}
+
+fn keep() -> bool {
+    env::var_os("FOREBAY_TEST_KEEP").is_some()
+}
+
+fn make_root() -> Root {
+    let path = Builder::new()
+        .prefix("forebay-tests-")
+        .disable_cleanup(true)
+        .tempdir()
+        .expect("the temporary directory of this test process")
+        .keep();
+    if keep() {
+        eprintln!("kept: {}", path.display());
+        return Root { path, _janitor: None };
+    }
+    let janitor = start_janitor(&path);
+    Root { path, _janitor: Some(janitor) }
+}
+
+fn start_janitor(root: &Path) -> Child {
+    // Its output goes nowhere: an inherited pipe would keep whoever reads the tests' output waiting for it.
+    Command::new("sh")
+        .args(["-c", JANITOR, "sh"])
+        .arg(root)
+        .current_dir("/")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("sh starts")
+}

@@ -1,0 +1,103 @@
+//! What services a test may ask for, and what happens where they are missing.
+//!
+//! `cargo test` alone must work on a machine that has fetched nothing: a test whose service is missing leaves itself
+//! out, and says so on stdout. `tests/run` sets `FOREBAY_TEST_SERVICES=required`: there such a test fails, so that no
+//! test can be left out in the complete run.
+//!
+//! ```ignore
+//! let Some(kafka) = services::kafka("name_of_the_test") else { return };         // its own cluster
+//! let Some(bootstrap) = services::shared_kafka("name_of_the_test") else { return }; // a broker shared with others
+//! ```
+
+use std::env;
+use std::io;
+use std::io::Write;
+use std::ops::Deref;
+use std::sync::Condvar;
+use std::sync::Mutex;
+use std::sync::OnceLock;
+use std::sync::PoisonError;
+use std::thread;
+
+use super::kafka::ClusterOptions;
+use super::kafka::Jars;
+use super::kafka::Kafka;
+
+/// `required` makes a missing service an error.
+const SERVICES: &str = "FOREBAY_TEST_SERVICES";
+
+/// `host:port` of a broker that runs already, for tests that only use one.
+const EXTERNAL_KAFKA: &str = "FOREBAY_TEST_KAFKA";
+
+/// More clusters than this at once would measure the machine: three brokers hold a gigabyte.
+const MAX_CLUSTERS: usize = 4;
+
+/// Leave to run one cluster of one's own. Holds one of a few places until dropped, so bind it for the whole test and
+/// ask once per test: a test that asked twice could wait for itself.
+pub struct KafkaPlace {
+    jars: Jars,
+}
+
+impl Deref for KafkaPlace {
+    type Target = Jars;
+
+    fn deref(&self) -> &Jars {
+        &self.jars
+    }
+}
+
+impl Drop for KafkaPlace {
+    fn drop(&mut self) {
+        *PLACES_TAKEN.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        PLACE_LEFT.notify_one();
+    }
+}
+
+static PLACES_TAKEN: Mutex<usize> = Mutex::new(0);
+static PLACE_LEFT: Condvar = Condvar::new();
+
+/// For a test that controls its own brokers. `None`: leave the test out; that has been said.
+pub fn kafka(test: &str) -> Option<KafkaPlace> {
+    let jars = available(test, "Apache Kafka", jars())?;
+    // As many clusters at a time as there are cores: each keeps about one busy while it starts.
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let places = cores.min(MAX_CLUSTERS);
+    let taken = PLACES_TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut taken =
+        PLACE_LEFT.wait_while(taken, |taken| *taken >= places).unwrap_or_else(PoisonError::into_inner);
+    *taken += 1;
+    Some(KafkaPlace { jars })
+}
+
+/// For a test that needs a broker and no control over it: the address of one that other tests use too, so its topics
+/// need names of their own (`admin::unique_name`). Topics are not made by using them.
+pub fn shared_kafka(test: &str) -> Option<String> {
+    if let Ok(external) = env::var(EXTERNAL_KAFKA) {
+        return Some(external);
+    }
+    let jars = available(test, "Apache Kafka", jars())?;
+    // Never dropped. The kernel kills the broker when this process ends, and its files are removed then.
+    static SHARED: OnceLock<Kafka> = OnceLock::new();
+    let kafka = SHARED.get_or_init(|| jars.start(ClusterOptions::single()));
+    Some(kafka.bootstrap())
+}
+
+fn jars() -> Result<Jars, String> {
+    static FOUND: OnceLock<Result<Jars, String>> = OnceLock::new();
+    FOUND.get_or_init(Jars::find).clone()
+}
+
+/// What was found, or `None` after saying that `test` is left out, or a failed test where that is not allowed.
+pub fn available<T>(test: &str, service: &str, found: Result<T, String>) -> Option<T> {
+    let missing = match found {
+        Ok(found) => return Some(found),
+        Err(missing) => missing,
+    };
+    assert!(
+        env::var(SERVICES).as_deref() != Ok("required"),
+        "{test} needs {service}, and {SERVICES}=required: {missing}"
+    );
+    // Not println: what a test prints is shown only when it fails, and this one is about to pass.
+    writeln!(io::stdout(), "left out: {test}: {missing}").expect("stdout");
+    None
+}
