@@ -36,7 +36,7 @@ pub struct Config {
     /// How many bytes of delivered segments are kept.
     pub retain_acked_size: ByteSize,
     /// Requests that may wait for a flush.
-    pub commit_queue_requests: u32,
+    pub commit_queue_requests: usize,
     /// Bytes of them.
     pub commit_queue_bytes: ByteSize,
 }

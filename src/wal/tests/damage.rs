@@ -1,0 +1,156 @@
+//! Truncation at every byte and a flipped bit in every byte: never a wrong record, never a panic, always a report.
+
+use std::path::PathBuf;
+
+use super::super::Lsn;
+use super::super::OpenError;
+use super::sim::SimFs;
+use super::support::*;
+
+/// A log of several sealed segments and one that was open when the process died. With a checkpoint that promises
+/// everything, if asked for.
+fn log(checkpoint: bool) -> (SimFs, u64) {
+    let fs = SimFs::new();
+    let mut opened = reopen(&fs);
+    let mut n = 0;
+    while opened.log.segments().len() < 3 || n % 20 != 0 {
+        n += 1;
+        append(&mut opened.writer, &[payload(n)]);
+        opened.writer.commit().unwrap();
+    }
+    if checkpoint {
+        opened.log.checkpoint(crate::units::Timestamp(9)).unwrap();
+    }
+    (fs, n)
+}
+
+fn segments(fs: &SimFs) -> Vec<PathBuf> {
+    fs.paths().into_iter().filter(|path| path.extension().is_some_and(|e| e == "wal")).collect()
+}
+
+/// What a start makes of a damaged log: how many records are left, and whether anything was reported.
+fn examine(fs: &SimFs, what: &str) -> (usize, bool) {
+    let events = Events::default();
+    let options = options(&events);
+    let opened =
+        super::super::open(std::sync::Arc::new(fs.clone()), &dir(), &options, crate::units::Timestamp(1));
+    let opened = match opened {
+        Ok(opened) => opened,
+        Err(OpenError::Lost { .. } | OpenError::Version { .. }) => return (0, true),
+        Err(other) => panic!("{what}: {other}"),
+    };
+    let read = waiting(&opened.log);
+    let mut last = Lsn(0);
+    for (lsn, bytes) in &read {
+        assert!(*lsn > last, "{what}: order");
+        assert_eq!(*bytes, payload(lsn.0), "{what}: a wrong record");
+        last = *lsn;
+    }
+    assert!(opened.writer.next_lsn() > last);
+    let reported = opened.recovery.findings.iter().any(|f| f.kind != super::super::FindingKind::Checkpoint);
+    let events = events.lock().unwrap();
+    let damaged = events.iter().any(|event| matches!(event, super::super::Event::Damaged(_)));
+    assert_eq!(opened.log.figures().backlog as usize, read.len(), "{what}: the gauge tells the truth");
+    (read.len(), reported || damaged)
+}
+
+/// Damage that turns the last group into zeros is only tried with a checkpoint: without one it cannot be told from a
+/// group that was never written.
+fn check_all(
+    damage: impl Fn(&[u8], usize) -> Option<Vec<u8>>,
+    cases: impl Fn(usize) -> usize,
+    name: &str,
+    checkpoints: &[bool],
+) {
+    for &checkpoint in checkpoints {
+        let (fs, count) = log(checkpoint);
+        assert_eq!(examine(&fs.fork(), "undamaged"), (count as usize, false));
+        for path in segments(&fs) {
+            let good = fs.read(&path);
+            for case in 0..cases(good.len()) {
+                let Some(bad) = damage(&good, case) else { continue };
+                let fs = fs.fork();
+                fs.put(&path, bad);
+                let what = format!("{name} {case} of {} (checkpoint: {checkpoint})", path.display());
+                let (left, reported) = examine(&fs, &what);
+                assert!(reported || left as u64 == count, "{what}: {left} of {count} and no report");
+            }
+        }
+    }
+}
+
+#[test]
+fn truncation_at_every_byte() {
+    check_all(|good, len| Some(good[..len].to_vec()), |len| len, "cut at", &[false, true]);
+}
+
+#[test]
+fn a_flipped_bit_in_every_byte() {
+    let flip = |good: &[u8], at: usize| {
+        let mut bad = good.to_vec();
+        bad[at] ^= 1 << (at % 8);
+        Some(bad)
+    };
+    check_all(flip, |len| len, "flipped bit in byte", &[false, true]);
+}
+
+#[test]
+fn every_zeroed_sector_and_every_swapped_pair() {
+    const SECTOR: usize = 512;
+    let zero = |good: &[u8], sector: usize| {
+        let mut bad = good.to_vec();
+        let end = ((sector + 1) * SECTOR).min(bad.len());
+        bad[sector * SECTOR..end].fill(0);
+        (bad != good).then_some(bad)
+    };
+    check_all(zero, |len| len.div_ceil(SECTOR), "zeroed sector", &[true]);
+    let swap = |good: &[u8], case: usize| {
+        let sectors = good.len() / SECTOR;
+        let (a, b) = (case / sectors, case % sectors);
+        let mut bad = good.to_vec();
+        for i in 0..SECTOR {
+            bad.swap(a * SECTOR + i, b * SECTOR + i);
+        }
+        (a < b && bad != good).then_some(bad)
+    };
+    check_all(swap, |len| (len / SECTOR).pow(2), "swapped sectors, case", &[true]);
+}
+
+#[test]
+fn every_missing_segment_is_reported_and_the_others_are_delivered() {
+    let (fs, count) = log(true);
+    let paths = segments(&fs);
+    for gone in &paths[..paths.len() - 1] {
+        let fs = fs.fork();
+        super::super::fs::Fs::remove(&fs, gone).unwrap();
+        let (left, reported) = examine(&fs, "missing");
+        assert!(reported && left > 0 && (left as u64) < count);
+    }
+}
+
+/// Both directions of the claim: with the damage gone the log is whole, so the report was about the damage.
+#[test]
+fn damage_in_the_middle_costs_only_what_it_hit() {
+    let (fs, count) = log(true);
+    let path = &segments(&fs)[1];
+    let mut bad = fs.read(path);
+    bad[4096 + 100] ^= 1;
+    fs.put(path, bad);
+    let events = Events::default();
+    let mut opened = super::super::open(
+        std::sync::Arc::new(fs.clone()),
+        &dir(),
+        &options(&events),
+        crate::units::Timestamp(1),
+    )
+    .unwrap();
+    assert_eq!(waiting(&opened.log).len() as u64, count - 1);
+    assert_eq!(opened.log.figures().dead, 1, "the lost record is a dead letter");
+    append(&mut opened.writer, &[payload(count + 1)]);
+    opened.writer.commit().unwrap();
+    assert!(fs.paths().iter().any(|path| path.starts_with("/log/quarantine")));
+    // A second start, without the checkpoint even, reports the same range once and not again.
+    let opened = reopen(&fs);
+    assert_eq!(opened.log.figures().dead, 1);
+    assert_eq!(waiting(&opened.log).len() as u64, count);
+}

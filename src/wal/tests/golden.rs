@@ -1,0 +1,107 @@
+//! The log of every released format opens, to the byte. `tests/golden/format-1` was written once, by the second test
+//! with `FOREBAY_GOLDEN` naming the directory, and is never written again.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::super::fs::RealFs;
+use super::super::*;
+use super::support::*;
+use crate::units::Timestamp;
+
+const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/format-1");
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        match entry.file_type().unwrap().is_dir() {
+            true => copy(&entry.path(), &target),
+            false => drop(std::fs::copy(entry.path(), target).unwrap()),
+        }
+    }
+}
+
+fn options() -> Options {
+    let mut options = super::support::options(&Events::default());
+    options.segment_size = 1 << 20;
+    options
+}
+
+#[test]
+fn a_log_of_format_1_is_read_to_the_byte() {
+    let home = tempfile::tempdir().unwrap();
+    let log = home.path().join("log");
+    copy(Path::new(GOLDEN), &log);
+    check(&log);
+}
+
+#[test]
+fn the_present_format_is_read_like_the_golden_one() {
+    let home = tempfile::tempdir().unwrap();
+    let target = std::env::var_os("FOREBAY_GOLDEN").map_or_else(|| home.path().join("log"), Into::into);
+    write(&target);
+    let log = home.path().join("copy");
+    copy(&target, &log);
+    check(&log);
+}
+
+fn check(log: &Path) {
+    let opened = open(Arc::new(RealFs), log, &options(), Timestamp(9_000)).unwrap();
+    assert_eq!(opened.recovery.findings, []);
+    let expected: Vec<_> = (1..=40).filter(|n| n % 5 != 0 && *n != 7).map(|n| (Lsn(n), payload(n))).collect();
+    assert_eq!(waiting(&opened.log), expected);
+    assert_eq!(opened.writer.next_lsn(), Lsn(41));
+    assert_eq!(
+        opened.log.fate(Lsn(10)).unwrap(),
+        Fate::Sent(Some(Confirmation {
+            lsn: Lsn(10),
+            bytes: 0,
+            partition: 3,
+            offset: 100,
+            at: Timestamp(4_000)
+        }))
+    );
+    assert_eq!(
+        opened.log.fate(Lsn(7)).unwrap(),
+        Fate::Dead { reason: "too large".into(), at: Timestamp(5_000) }
+    );
+}
+
+fn write(log: &Path) {
+    std::fs::create_dir_all(log).unwrap();
+    let mut opened = open(Arc::new(RealFs), log, &options(), Timestamp(1_000)).unwrap();
+    for n in 1..=40 {
+        let payload = payload(n);
+        let entry =
+            Entry { lane: n as u8, label: if n % 2 == 0 { "even" } else { "odd" }, payload: &payload };
+        opened.writer.append(&[entry], Timestamp(2_000 + n)).unwrap();
+        opened.writer.commit().unwrap();
+        if n == 20 {
+            // One sealed segment and one that is open when the process ends.
+            opened.log.fill_spare(64 << 10, 0);
+            opened.writer.seal_if_older(std::time::Duration::ZERO, Timestamp(3_000)).unwrap();
+        }
+    }
+    let done: Vec<_> = (1..=8u64)
+        .map(|n| Confirmation {
+            lsn: Lsn(5 * n),
+            bytes: 0,
+            partition: 3,
+            offset: 50 * n as i64,
+            at: Timestamp(4_000),
+        })
+        .collect();
+    opened.log.confirm(&done);
+    let letter = Letter {
+        lsn: Lsn(7),
+        accepted_at: Timestamp(2_007),
+        died_at: Timestamp(5_000),
+        reason: "too large".into(),
+        attempts: 1,
+        payload: payload(7),
+    };
+    opened.log.bury(&[letter]).unwrap();
+    opened.log.checkpoint(Timestamp(6_000)).unwrap();
+}

@@ -1,0 +1,9 @@
+//! Tests of the log as a whole, on a simulated file system.
+
+mod sim;
+mod support;
+
+mod basics;
+mod damage;
+mod golden;
+mod model;

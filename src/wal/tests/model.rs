@@ -1,0 +1,197 @@
+//! The property model: random operations on the real log over the simulated disk, beside a model of what may be
+//! expected. `Reopen` and `Crash` are operations like any other.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::super::AppendError;
+use super::super::Confirmation;
+use super::super::Lsn;
+use super::super::Opened;
+use super::super::Retention;
+use super::sim::SimFs;
+use super::support::*;
+use crate::units::Timestamp;
+
+#[derive(Clone, Debug)]
+enum Op {
+    /// A batch of so many records.
+    Append(u8),
+    Commit,
+    /// Confirms the waiting records for which `lsn % n == 0`.
+    Complete(u8),
+    Rotate,
+    KeepHouse,
+    /// The process dies.
+    Reopen,
+    /// The power fails: what was not flushed survives by these choices.
+    Crash(Vec<u8>),
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        6 => (1u8..6).prop_map(Op::Append),
+        6 => Just(Op::Commit),
+        3 => (1u8..4).prop_map(Op::Complete),
+        2 => Just(Op::Rotate),
+        2 => Just(Op::KeepHouse),
+        1 => Just(Op::Reopen),
+        3 => vec(any::<u8>(), 1..40).prop_map(Op::Crash),
+    ]
+}
+
+/// What is known to be, and what may be.
+#[derive(Default)]
+struct Model {
+    /// Payload numbers of flushed records.
+    committed: BTreeMap<u64, u64>,
+    /// Batches appended and not flushed: first LSN and payload numbers.
+    pending: Vec<(u64, Vec<u64>)>,
+    done: BTreeSet<u64>,
+    /// Done by a durable checkpoint: must not come again.
+    settled: BTreeSet<u64>,
+    appended: u64,
+}
+
+struct Run {
+    fs: SimFs,
+    opened: Opened,
+    model: Model,
+}
+
+impl Run {
+    fn new() -> Self {
+        let fs = SimFs::new();
+        Self { opened: reopen(&fs), fs, model: Model::default() }
+    }
+
+    fn step(&mut self, op: &Op) {
+        match op {
+            Op::Append(size) => self.append(*size),
+            Op::Commit => self.commit(),
+            Op::Complete(n) => self.complete(u64::from(*n)),
+            Op::Rotate => {
+                spare(&self.opened.log);
+                // Rotating flushes what was appended.
+                match self.opened.writer.seal_if_older(std::time::Duration::ZERO, Timestamp(3_000)) {
+                    Ok(()) | Err(AppendError::NoRoom) => {}
+                    Err(error) => panic!("{error:?}"),
+                }
+                self.note_flushed();
+            }
+            Op::KeepHouse => {
+                let keep = Retention { age: std::time::Duration::from_secs(9), size: 20 << 10 };
+                self.opened.log.keep_house(keep, Timestamp(2_500)).unwrap();
+                self.model.settled = self.model.done.clone();
+            }
+            Op::Reopen => self.reopen(),
+            Op::Crash(choices) => {
+                let mut choices = choices.iter().cycle();
+                self.fs.crash(&mut |n| usize::from(*choices.next().unwrap()) % n);
+                self.reopen();
+            }
+        }
+    }
+
+    fn append(&mut self, size: u8) {
+        let numbers: Vec<_> = (0..u64::from(size)).map(|n| self.model.appended + n + 1).collect();
+        self.model.appended += u64::from(size);
+        let payloads: Vec<_> = numbers.iter().map(|&n| payload(n)).collect();
+        let first = append(&mut self.opened.writer, &payloads);
+        // Making room for it may have flushed what came before.
+        self.note_flushed();
+        self.model.pending.push((first.0, numbers));
+    }
+
+    fn commit(&mut self) {
+        self.opened.writer.commit().unwrap();
+        self.note_flushed();
+        assert!(self.model.pending.is_empty());
+    }
+
+    fn note_flushed(&mut self) {
+        let end = self.opened.log.end().0;
+        let (flushed, pending) = self.model.pending.drain(..).partition(|(first, _)| *first < end);
+        self.model.pending = pending;
+        let flushed: Vec<(u64, Vec<u64>)> = flushed;
+        for (first, numbers) in flushed {
+            self.model.committed.extend(numbers.iter().enumerate().map(|(i, &n)| (first + i as u64, n)));
+        }
+    }
+
+    fn complete(&mut self, n: u64) {
+        let these: Vec<_> = waiting(&self.opened.log)
+            .into_iter()
+            .filter(|(lsn, _)| lsn.0 % n == 0)
+            .map(|(lsn, bytes)| (lsn, bytes.len()))
+            .collect();
+        let confirmations: Vec<_> = these
+            .iter()
+            .map(|&(lsn, len)| Confirmation {
+                lsn,
+                bytes: ((32 + len) as u32).next_multiple_of(8),
+                partition: 0,
+                offset: lsn.0 as i64,
+                at: Timestamp(1),
+            })
+            .collect();
+        self.opened.log.confirm(&confirmations);
+        self.model.done.extend(these.iter().map(|(lsn, _)| lsn.0));
+        let figures = self.opened.log.figures();
+        assert_eq!(figures.backlog, (self.model.committed.len() - self.model.done.len()) as u64);
+    }
+
+    /// Opens the log again and holds it against the model.
+    fn reopen(&mut self) {
+        self.opened = reopen(&self.fs);
+        let read = waiting(&self.opened.log);
+        let seen: BTreeMap<u64, Vec<u8>> = read.iter().map(|(lsn, bytes)| (lsn.0, bytes.clone())).collect();
+        assert!(read.windows(2).all(|pair| pair[0].0 < pair[1].0), "order");
+        for (lsn, number) in &self.model.committed {
+            match seen.get(lsn) {
+                Some(bytes) => assert_eq!(*bytes, payload(*number), "record {lsn} is another one"),
+                None => assert!(self.model.done.contains(lsn), "acknowledged record {lsn} is lost"),
+            }
+            assert!(!(seen.contains_key(lsn) && self.model.settled.contains(lsn)), "{lsn} came again");
+        }
+        // What was not flushed may be there, as whole batches, in order, without a hole.
+        let mut gone = false;
+        for (first, numbers) in std::mem::take(&mut self.model.pending) {
+            let there: Vec<_> =
+                (0..numbers.len() as u64).filter(|i| seen.contains_key(&(first + i))).collect();
+            assert!(there.is_empty() || there.len() == numbers.len(), "half a batch at {first}");
+            assert!(!(gone && !there.is_empty()), "a batch behind a lost one");
+            gone |= there.is_empty();
+            for i in there {
+                assert_eq!(seen[&(first + i)], payload(numbers[i as usize]));
+                self.model.committed.insert(first + i, numbers[i as usize]);
+            }
+        }
+        assert!(seen.keys().all(|lsn| self.model.committed.contains_key(lsn)), "a record nobody appended");
+        assert!(
+            self.opened.writer.next_lsn()
+                > self.model.committed.keys().next_back().map_or(Lsn(0), |&lsn| Lsn(lsn))
+        );
+        // Confirmations since the last checkpoint are forgotten: a repeat, not a loss.
+        self.model.done.retain(|lsn| !seen.contains_key(lsn));
+        self.model.settled = self.model.done.clone();
+        assert_eq!(self.opened.log.figures().backlog, seen.len() as u64);
+    }
+}
+
+proptest! {
+    // A failing case prints its operations, shrunk, and the seed that repeats it.
+    #![proptest_config(ProptestConfig { cases: 1500, max_shrink_iters: 20_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_log_keeps_what_it_acknowledged_and_invents_nothing(ops in vec(op(), 1..60)) {
+        let mut run = Run::new();
+        for op in &ops {
+            run.step(op);
+        }
+        run.step(&Op::Crash(vec![1]));
+    }
+}
