@@ -10,11 +10,9 @@ use crate::config::LONGEST_GRACE;
 pub(super) struct Deadlines {
     /// Requests under way are answered.
     pub(super) requests: Duration,
-    /// What was taken in is flushed and answered.
-    pub(super) ingest: Duration,
     /// The broker confirms what is in flight.
     pub(super) drain: Duration,
-    /// The position is saved, threads end.
+    /// What waits is flushed, the position is saved, threads end.
     pub(super) rest: Duration,
 }
 
@@ -22,17 +20,17 @@ impl Deadlines {
     /// An orderly stop. A flush on a slow disk and a confirmation by all replicas take seconds at worst.
     pub(super) fn orderly(grace: Duration) -> Self {
         let seconds = Duration::from_secs;
-        Self { requests: grace, ingest: seconds(10), drain: seconds(10), rest: seconds(5) }
+        Self { requests: grace, drain: seconds(10), rest: seconds(15) }
     }
 
     /// After a failure that nothing here can mend: those who wait have been told, so only their answers leave.
     pub(super) fn failed() -> Self {
         let short = Duration::from_secs(1);
-        Self { requests: short, ingest: short, drain: short, rest: short }
+        Self { requests: short, drain: short, rest: short }
     }
 
     fn total(self) -> Duration {
-        self.requests + self.ingest + self.drain + self.rest
+        self.requests + self.drain + self.rest
     }
 }
 

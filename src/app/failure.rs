@@ -31,6 +31,9 @@ pub enum Failure {
         /// Why.
         source: io::Error,
     },
+    /// The Kafka client refuses its settings.
+    #[error("[kafka]: {0}")]
+    Kafka(String),
     /// A thread the daemon cannot live without has failed.
     #[error(transparent)]
     Task(#[from] task::Failure),
@@ -49,7 +52,7 @@ impl Failure {
     /// may mend it.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Configuration(_) => EXIT_USAGE,
+            Self::Configuration(_) | Self::Kafka(_) => EXIT_USAGE,
             Self::Directory(_) => 73,
             Self::Poisoned(_) => 74,
             Self::Damaged(_) => 78,

@@ -5,10 +5,11 @@
 //! closes after a last flush → workers wait for what is in flight → last checkpoint → threads end. Each phase has
 //! a deadline; what is not delivered stays in the log.
 
+mod backend;
 mod banner;
 mod deadlines;
 mod failure;
-mod gauges;
+mod open;
 mod parts;
 mod signals;
 mod threads;
@@ -28,12 +29,12 @@ use crate::task::Alarm;
 use crate::task::Thread;
 use crate::telemetry;
 use crate::telemetry::Step;
+use crate::wal::Lock;
+use crate::wal::Opened;
 
 pub use deadlines::longest_stop;
 pub use failure::EXIT_USAGE;
 pub use failure::Failure;
-pub use gauges::Backlog;
-pub use gauges::refresh;
 
 use banner::Banner;
 use deadlines::Deadlines;
@@ -54,15 +55,16 @@ pub fn serve(config: &Config) -> Result<(), Failure> {
         .map_err(Failure::system("log lines"))?;
     let metrics = Metrics::new().map_err(io::Error::other).map_err(Failure::system("metrics"))?;
     let metrics = Arc::new(metrics);
+    let alarm = Alarm::default();
     let opened = {
         let _step = Step::begin("recovery", config.telemetry.slow_step.0);
-        parts::open(config, &metrics)?
+        open::open(&config.wal, &metrics, &alarm)?
     };
     let runtime = Runtime::new().map_err(Failure::system("runtime"))?;
     let outcome = runtime.block_on(async {
         // Before READY, so that a signal right after it finds its listener.
         let mut signals = Signals::listen().map_err(Failure::system("signals"))?;
-        let daemon = Daemon::start(opened, config, &metrics).await?;
+        let daemon = Daemon::start(opened, config, &metrics, alarm).await?;
         daemon.run(&mut signals).await
     });
     // What is left is late already; the log has what it did not do.
@@ -79,12 +81,16 @@ struct Daemon {
 }
 
 impl Daemon {
-    async fn start(opened: parts::Opened, config: &Config, metrics: &Arc<Metrics>) -> Result<Self, Failure> {
-        let alarm = Alarm::default();
-        let mut parts = Parts::listen(opened, config, metrics, &alarm).await?;
+    async fn start(
+        opened: (Lock, Opened),
+        config: &Config,
+        metrics: &Arc<Metrics>,
+        alarm: Alarm,
+    ) -> Result<Self, Failure> {
+        let mut parts = Parts::listen(opened, config, metrics).await?;
         announce(&parts, config);
-        parts.drain()?;
-        let threads = start_threads(&parts, config, &alarm).map_err(Failure::system("threads"))?;
+        parts.start_drain(config)?;
+        let threads = start_threads(&parts, config).map_err(Failure::system("threads"))?;
         Ok(Self { parts, threads, alarm, grace: config.server.shutdown_grace.0 })
     }
 
@@ -115,7 +121,7 @@ impl Daemon {
             }
         }
         match (log.poisoned(), failure) {
-            (Some(reason), _) => Err(Failure::Poisoned(reason)),
+            (Some(reason), _) => Err(Failure::Poisoned(reason.to_owned())),
             (None, Some(failure)) => Err(failure.into()),
             (None, None) => Ok(()),
         }
@@ -123,19 +129,21 @@ impl Daemon {
 
     async fn stop(mut self, deadlines: Deadlines) {
         self.parts.stop_accepting(deadlines.requests).await;
+        let within = deadlines.drain + deadlines.rest;
         let blocking = tokio::task::spawn_blocking(move || {
-            self.parts.stop_ingest(deadlines.ingest);
+            self.parts.close_ingest();
             self.parts.stop_drain(deadlines.drain);
+            self.parts.end_ingest();
             for thread in self.threads {
                 if let Err(late) = thread.stop(deadlines.rest) {
                     tracing::warn!(%late, "a thread is left behind");
                 }
             }
-            parts::keep_house(&self.parts.log);
-            tracing::info!("stopped");
         });
-        if let Err(panic) = blocking.await {
-            tracing::error!(%panic, "the stop failed");
+        match tokio::time::timeout(within, blocking).await {
+            Ok(Ok(())) => tracing::info!("stopped"),
+            Ok(Err(panic)) => tracing::error!(%panic, "the stop failed"),
+            Err(_) => tracing::warn!("the stop took too long; what is not delivered is in the log"),
         }
     }
 }
@@ -145,7 +153,7 @@ fn announce(parts: &Parts, config: &Config) {
     let (http, admin) = (parts.http, parts.admin);
     systemd::ready(&format!("accepting commands on {http}"));
     tracing::info!(%http, %admin, "accepting commands");
-    if let Some(bootstrap) = &parts.bootstrap {
+    if let Some(bootstrap) = parts.bootstrap() {
         out(Banner { http, admin, bootstrap, dir: &config.wal.dir });
     }
 }
@@ -155,14 +163,9 @@ fn out(text: impl fmt::Display) {
     let _ = write!(io::stdout(), "{text}").and_then(|()| io::stdout().flush());
 }
 
-fn start_threads(parts: &Parts, config: &Config, alarm: &Alarm) -> io::Result<Vec<Thread>> {
-    let log = || Arc::clone(&parts.log);
-    let interval = config.drain.checkpoint_interval.0;
+fn start_threads(parts: &Parts, config: &Config) -> io::Result<Vec<Thread>> {
     let (vital, pool) = parts.pulses();
-    let mut threads = vec![
-        threads::watch(log(), &config.alerts)?,
-        threads::housekeeper(log(), interval, alarm.clone(), parts::keep_house)?,
-    ];
+    let mut threads = vec![threads::watch(Arc::clone(&parts.log), &config.alerts)?];
     threads.extend(threads::watchdog(vital, pool)?);
     Ok(threads)
 }

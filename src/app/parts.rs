@@ -1,74 +1,213 @@
-//! The concrete things, built and tied. (Bodies follow with the modules they build; until then nothing runs here.)
+//! The concrete things, built and tied, started and stopped one by one.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::OnceLock;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
+use std::time::Instant;
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use crate::config::Config;
+use crate::drain::Drain;
+use crate::drain::DrainError;
+use crate::drain::DrainParts;
+use crate::http::Admin;
+use crate::http::AdminBackend;
+use crate::http::Durable;
+use crate::http::HttpServer;
+use crate::http::Public;
+use crate::http::PublicParts;
+use crate::ingest;
+use crate::kafka::Brokers;
+use crate::kafka::EmbeddedBroker;
+use crate::kinds::Kinds;
 use crate::metrics::Metrics;
+use crate::status::Statuses;
 use crate::systemd::Pulse;
-use crate::task::Alarm;
+use crate::wal::Lock;
 use crate::wal::Log;
+use crate::wal::Opened;
 
 use super::Failure;
-
-/// The log, locked and recovered.
-pub(super) struct Opened {
-    pub(super) log: Arc<Log>,
-}
-
-/// Locks the directory and recovers the log.
-pub(super) fn open(_config: &Config, _metrics: &Arc<Metrics>) -> Result<Opened, Failure> {
-    // MERGE: wal::open(dir, options) → (Writer, Arc<Log>, Recovery); OpenError → Directory | Poisoned | Damaged.
-    Ok(Opened { log: Arc::new(Log {}) })
-}
+use super::backend::Backend;
 
 /// Everything that runs.
 pub(super) struct Parts {
     pub(super) log: Arc<Log>,
     pub(super) http: SocketAddr,
     pub(super) admin: SocketAddr,
-    /// Where Kafka clients find the embedded broker.
-    pub(super) bootstrap: Option<String>,
+    backend: Arc<Backend>,
+    statuses: Statuses,
+    doors: Vec<Door>,
+    embedded: Option<EmbeddedBroker>,
+    drain: Option<Drain>,
+    // Last: the directory is ours until everything else is gone.
+    _lock: Lock,
+}
+
+/// One listener that serves until it is told to stop.
+struct Door {
+    stop: watch::Sender<bool>,
+    serving: JoinHandle<usize>,
 }
 
 impl Parts {
     /// Starts ingest and listens; from here on commands are accepted.
     pub(super) async fn listen(
-        opened: Opened,
+        (lock, opened): (Lock, Opened),
         config: &Config,
-        _metrics: &Arc<Metrics>,
-        _alarm: &Alarm,
+        metrics: &Arc<Metrics>,
     ) -> Result<Self, Failure> {
-        // MERGE: Ingest::start(writer, log, &config.wal, metrics, alarm) · EmbeddedBroker (its addresses are in the
-        // banner) · HttpServer::bind(listen, admin_listen), Failure::Listen.
-        let Config { server, .. } = config;
-        Ok(Self { log: opened.log, http: server.listen, admin: server.admin_listen, bootstrap: None })
+        let Opened { writer, log, .. } = opened;
+        let public = bind(config.server.listen, config, metrics).await?;
+        let operators = bind(config.server.admin_listen, config, metrics).await?;
+        let embedded = match config.embedded() {
+            true => Some(EmbeddedBroker::start().map_err(|error| Failure::Kafka(error.to_string()))?),
+            false => None,
+        };
+        let checkpoint_interval = config.drain.checkpoint_interval.0;
+        let (wal, metrics) = (config.wal.clone(), Arc::clone(metrics));
+        let its_parts =
+            ingest::Parts { writer, config: wal, checkpoint_interval, metrics: Arc::clone(&metrics) };
+        let (ingest, threads) = ingest::start(its_parts).map_err(Failure::system("the commit thread"))?;
+        let statuses = Statuses::new(Arc::clone(&log));
+        let backend = Arc::new(Backend {
+            log: Arc::clone(&log),
+            ingest: ingest.clone(),
+            metrics: Arc::clone(&metrics),
+            ingest_threads: Mutex::new(Some(threads)),
+            drain: OnceLock::new(),
+            stopping: AtomicBool::new(false),
+        });
+        let shown: Arc<dyn AdminBackend> = backend.clone();
+        let kinds = Kinds::build(&config.kinds).map_err(crate::config::Mistakes::from)?;
+        let (http, admin) = (address(&public)?, address(&operators)?);
+        let commands = Durable { ingest, statuses: statuses.clone() };
+        let message_max = config.kafka.message_max;
+        let site = PublicParts {
+            commands,
+            kinds,
+            backend: Arc::clone(&shown),
+            metrics: Arc::clone(&metrics),
+            message_max,
+        };
+        let site = Public::new(&config.server, site);
+        let doors = vec![
+            Door::open(|stop| public.serve(site, stop)),
+            Door::open(|stop| operators.serve(Admin::new(shown, metrics), stop)),
+        ];
+        Ok(Self { log, http, admin, backend, statuses, doors, embedded, drain: None, _lock: lock })
+    }
+
+    /// Where Kafka clients find the embedded broker.
+    pub(super) fn bootstrap(&self) -> Option<&str> {
+        self.embedded.as_ref().map(EmbeddedBroker::bootstrap)
     }
 
     /// Starts the workers.
-    pub(super) fn drain(&mut self) -> Result<(), Failure> {
-        // MERGE: Drain::start(…)
+    pub(super) fn start_drain(&mut self, config: &Config) -> Result<(), Failure> {
+        let bootstrap = match (&config.kafka.brokers, self.bootstrap()) {
+            (Brokers::List(list), _) => list.clone(),
+            (Brokers::Embedded, own) => own.unwrap_or_default().to_owned(),
+        };
+        let drain = Drain::start(DrainParts {
+            log: Arc::clone(&self.log),
+            statuses: self.statuses.clone(),
+            metrics: Arc::clone(&self.backend.metrics),
+            config: config.drain.clone(),
+            kafka: config.kafka.clone(),
+            bootstrap,
+        });
+        let drain = drain.map_err(|error| match error {
+            DrainError::Client(refused) => Failure::Kafka(refused.to_string()),
+            DrainError::Thread(source) => Failure::System { what: "a worker", source },
+        })?;
+        self.backend.drain.get_or_init(|| drain.handle());
+        self.drain = Some(drain);
         Ok(())
     }
 
     /// The loops that must turn: the commit thread, and at least one of the workers.
     pub(super) fn pulses(&self) -> (Vec<Pulse>, Vec<Pulse>) {
-        (Vec::new(), Vec::new())
+        let commit = self.backend.ingest_threads().as_ref().map(|threads| {
+            let beats = threads.heartbeat();
+            Pulse::new("commit", move || beats.load(Ordering::Relaxed))
+        });
+        let workers = self.drain.as_ref().map(|drain| {
+            let handle = drain.handle();
+            let count = handle.heartbeats().len();
+            (0..count).map(move |index| {
+                let handle = handle.clone();
+                Pulse::new(format!("drain-{index}"), move || handle.heartbeats()[index])
+            })
+        });
+        (commit.into_iter().collect(), workers.into_iter().flatten().collect())
     }
 
-    /// Readiness off, no new requests; returns when those under way are answered.
-    pub(super) async fn stop_accepting(&mut self, _within: Duration) {}
+    /// Readiness off, no new requests; returns when those under way are answered, or `within` is over. Operators
+    /// are served until the end.
+    pub(super) async fn stop_accepting(&mut self, within: Duration) {
+        self.backend.stopping.store(true, Ordering::Relaxed);
+        self.doors.remove(0).close(within).await;
+    }
 
-    /// Closes ingest after a last flush. Blocks.
-    pub(super) fn stop_ingest(&mut self, _within: Duration) {}
+    /// Ingest takes nothing new, and flushes and answers what waits.
+    pub(super) fn close_ingest(&self) {
+        if let Some(threads) = &*self.backend.ingest_threads() {
+            threads.close();
+        }
+    }
 
     /// Workers begin nothing new and wait for what is in flight. Blocks.
-    pub(super) fn stop_drain(&mut self, _within: Duration) {}
+    pub(super) fn stop_drain(&mut self, within: Duration) {
+        if let Some(drain) = self.drain.take() {
+            drain.stop(Instant::now() + within);
+        }
+    }
+
+    /// Ends the log's threads, with a last checkpoint. Blocks.
+    pub(super) fn end_ingest(&self) {
+        let threads = self.backend.ingest_threads().take();
+        if let Some(threads) = threads {
+            threads.join();
+        }
+    }
 }
 
-/// Saves the position and lets go of delivered segments. What fails here is logged where it fails: a stale
-/// checkpoint costs repeats, never records.
-pub(super) fn keep_house(_log: &Log) {
-    // MERGE: log.checkpoint(), log.retire()
+impl Door {
+    fn open<F>(serve: impl FnOnce(std::pin::Pin<Box<dyn Future<Output = ()> + Send>>) -> F) -> Self
+    where
+        F: Future<Output = usize> + Send + 'static,
+    {
+        let (stop, mut asked) = watch::channel(false);
+        let stopped = async move {
+            // A sender that is gone asks for the same.
+            let _ = asked.wait_for(|asked| *asked).await;
+        };
+        Self { stop, serving: tokio::spawn(serve(Box::pin(stopped))) }
+    }
+
+    async fn close(mut self, within: Duration) {
+        self.stop.send_replace(true);
+        match tokio::time::timeout(within, &mut self.serving).await {
+            Ok(Ok(0)) => {}
+            Ok(Ok(cut)) => tracing::warn!(cut, "connections were cut"),
+            Ok(Err(panic)) => tracing::error!(%panic, "a listener failed"),
+            Err(_) => self.serving.abort(),
+        }
+    }
+}
+
+async fn bind(address: SocketAddr, config: &Config, metrics: &Metrics) -> Result<HttpServer, Failure> {
+    let bound = HttpServer::bind(address, config.server.limits(), metrics).await;
+    bound.map_err(|source| Failure::Listen { address, source })
+}
+
+fn address(server: &HttpServer) -> Result<SocketAddr, Failure> {
+    server.local_addr().map_err(Failure::system("a listener's address"))
 }

@@ -1,4 +1,4 @@
-//! The daemon's own threads: the watch over the backlog, the housekeeper of the log, the watchdog's pinger.
+//! The daemon's own threads: the watch over the backlog, and the watchdog's pinger.
 
 use std::io;
 use std::sync::Arc;
@@ -11,15 +11,15 @@ use crate::alerts::Notice;
 use crate::systemd;
 use crate::systemd::Liveness;
 use crate::systemd::Pulse;
-use crate::task::Alarm;
 use crate::task::OnFailure;
 use crate::task::Thread;
-use crate::units::Timestamp;
 use crate::wal::Log;
 
+use super::backend::oldest_age;
+
 /// Pings are sent at half the time the service manager waits (its manual's advice); loops may stand still for as
-/// long, but no less than this: idle ones turn once a second.
-const LEAST_PATIENCE: Duration = Duration::from_secs(2);
+/// long, but no less than this: idle ones turn once in two seconds at least.
+const LEAST_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Warns while backlog or age are above their thresholds.
 pub(super) fn watch(log: Arc<Log>, config: &alerts::Config) -> io::Result<Thread> {
@@ -30,7 +30,7 @@ pub(super) fn watch(log: Arc<Log>, config: &alerts::Config) -> io::Result<Thread
         let began = Instant::now();
         while !stop.within(interval) {
             let figures = log.figures();
-            let oldest = figures.oldest.map_or(Duration::ZERO, |at| Timestamp::now().since(at));
+            let oldest = oldest_age(&log, &figures);
             say("backlog", backlog.look(figures.backlog, began.elapsed()), figures.backlog, oldest);
             say("oldest_age", age.look(oldest, began.elapsed()), figures.backlog, oldest);
         }
@@ -49,25 +49,6 @@ fn say(alert: &str, notice: Option<Notice>, backlog: u64, oldest: Duration) {
         }
         None => {}
     }
-}
-
-/// Runs `keep` every `interval`, and raises the alarm when the log has failed.
-pub(super) fn housekeeper(
-    log: Arc<Log>,
-    interval: Duration,
-    alarm: Alarm,
-    keep: impl Fn(&Log) + Send + 'static,
-) -> io::Result<Thread> {
-    Thread::spawn("housekeeper", OnFailure::Raise(alarm.clone()), move |stop| {
-        while !stop.within(interval) {
-            if let Some(reason) = log.poisoned() {
-                alarm.raise("log", reason);
-                return Ok(());
-            }
-            keep(&log);
-        }
-        Ok(())
-    })
 }
 
 /// Pings the service manager while the daemon is alive; no thread when nobody waits for pings.

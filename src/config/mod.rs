@@ -126,6 +126,12 @@ impl Mistakes {
     }
 }
 
+impl From<Vec<Mistake>> for Mistakes {
+    fn from(mistakes: Vec<Mistake>) -> Self {
+        Self(mistakes)
+    }
+}
+
 impl std::error::Error for Mistakes {}
 
 impl fmt::Display for Mistakes {

@@ -12,8 +12,8 @@ use super::problem;
 use super::problem::Problem;
 use super::readiness;
 use super::respond;
+use super::route::Route;
 use super::site::Call;
-use super::site::Route;
 use super::site::Site;
 use crate::metrics::Metrics;
 

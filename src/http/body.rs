@@ -110,3 +110,21 @@ fn failed(error: &hyper::Error) -> Problem {
     }
     Problem::new(&problem::TRUNCATED_BODY, "The body ended before its announced length.")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_bodies_together_are_bounded_and_give_back_what_they_held() {
+        let metrics = Metrics::new().unwrap();
+        let bodies = Bodies::new(&metrics);
+        let hold = || Held { bodies: &bodies, counted: 0, bytes: Bytes::new() };
+        let mut first = hold();
+        first.count(BUDGET).unwrap();
+        assert_eq!(hold().count(1).unwrap_err().kind, &problem::OVERLOADED);
+        assert_eq!(metrics.bound_hit.with_label_values(&["bodies"]).get(), 1);
+        drop(first);
+        hold().count(BUDGET).unwrap();
+    }
+}

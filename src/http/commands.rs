@@ -41,7 +41,6 @@ pub(super) async fn post<C: Commands>(public: &Public<C>, call: Call<'_>) -> Res
         return Err(Problem::new(&problem::UNKNOWN_KIND, "No kind of this name is configured."));
     };
     let headers = &call.head.headers;
-    headers::check_host(headers)?;
     let format = Format::of(headers)?;
     let key = headers::idempotency_key(headers)?;
     let prefer = Prefer::of(headers);

@@ -13,7 +13,7 @@ use super::problem::Problem;
 pub(super) const PREFER: HeaderName = HeaderName::from_static("prefer");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 const MAX_IDEMPOTENCY_KEY: usize = 255;
 /// Longest `X-Request-Id` that is repeated in answers and logs.
@@ -172,7 +172,10 @@ pub(super) fn request_id(headers: &HeaderMap) -> Option<HeaderValue> {
 }
 
 /// A header that may stand only once.
-fn single<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h HeaderValue>, Problem> {
+pub(super) fn single<'h>(
+    headers: &'h HeaderMap,
+    name: &HeaderName,
+) -> Result<Option<&'h HeaderValue>, Problem> {
     let mut values = headers.get_all(name).iter();
     let first = values.next();
     if values.next().is_some() {
@@ -180,11 +183,6 @@ fn single<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h He
         return Err(refusal.field(name.as_str().to_owned()));
     }
     Ok(first)
-}
-
-/// Refuses heads that say twice for whom they are.
-pub(super) fn check_host(headers: &HeaderMap) -> Result<(), Problem> {
-    single(headers, &header::HOST).map(|_| ())
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! server   accepts, bounds, drains           ─┐
 //! conn     one connection's life              │ any Site
 //! wire     deadlines and last words on it    ─┘
-//! site     what a listener serves: routes, metrics, access log
+//! site     what a listener serves; with route and meter: matching, metrics, access log
 //!   public   POST and GET commands, health, openapi.json
 //!   admin    metrics, backlog, drain control, status page
 //! ```
@@ -22,11 +22,13 @@ mod config;
 mod conn;
 mod framing;
 mod headers;
+mod meter;
 mod openapi;
 mod problem;
 mod public;
 mod readiness;
 mod respond;
+mod route;
 mod server;
 mod site;
 mod status;

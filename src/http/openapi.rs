@@ -5,7 +5,7 @@ use serde_json::Value;
 use serde_json::json;
 
 use super::problem;
-use super::site::Route;
+use super::route::Route;
 use crate::kinds::Kinds;
 
 /// The description of a listener with these routes and kinds.

@@ -174,6 +174,11 @@ impl Problem {
     }
 }
 
+/// A head that gives two lengths for its body.
+pub(super) fn ambiguous_length() -> Problem {
+    Problem::new(&AMBIGUOUS_LENGTH, "Send Content-Length once, or Transfer-Encoding: chunked, not both.")
+}
+
 fn random_trace_id() -> String {
     let mut bytes = [0; 16];
     // Without randomness the id is all zeros, which only makes the refusal harder to find in a log.

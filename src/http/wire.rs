@@ -176,10 +176,7 @@ impl Wire {
             _ if self.first == Some(TLS_HANDSHAKE) => {
                 Problem::new(&problem::TLS_ON_PLAIN_PORT, "Use http://, or a proxy that terminates TLS.")
             }
-            _ if self.framing.is_ambiguous() => Problem::new(
-                &problem::AMBIGUOUS_LENGTH,
-                "Send Content-Length once, or Transfer-Encoding: chunked.",
-            ),
+            _ if self.framing.is_ambiguous() => problem::ambiguous_length(),
             b"414" => Problem::new(&problem::URI_TOO_LONG, "The request target is too long."),
             b"431" => Problem::new(
                 &problem::HEADERS_TOO_LARGE,

@@ -99,3 +99,14 @@ async fn pipelined_requests_are_answered_in_order() {
     let statuses = [client.reply().await.status, client.reply().await.status, client.reply().await.status];
     assert_eq!(statuses, [202, 200, 202]);
 }
+
+#[tokio::test]
+async fn a_client_that_does_not_read_its_answers_is_cut() {
+    let limits = Config { body_timeout: Span::millis(50), max_connections: 1, ..config() };
+    let server = serve_with(limits, ByteSize::mib(1)).await;
+    let mut deaf = server.connect().await;
+    // More than two socket buffers hold.
+    deaf.send("GET /openapi.json HTTP/1.1\r\nHost: t\r\n\r\n".repeat(3_000)).await;
+    while server.connect().await.get("/healthz", "").await.status != 200 {}
+    drop(deaf);
+}

@@ -1,0 +1,156 @@
+//! What the operator's listener shows and steers, and the gauges of a scrape: looked up when somebody asks, so that
+//! they are true at that moment.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::OnceLock;
+use std::sync::PoisonError;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::drain::Handle;
+use crate::http::AdminBackend;
+use crate::http::Readiness;
+use crate::ingest::Admission;
+use crate::ingest::Ingest;
+use crate::ingest::IngestThreads;
+use crate::ingest::SubmitError;
+use crate::metrics::Metrics;
+use crate::units::Timestamp;
+use crate::wal::Figures;
+use crate::wal::Log;
+use crate::wal::Lsn;
+use crate::wal::Place;
+
+/// The running parts, as far as an operator sees them.
+pub(super) struct Backend {
+    pub(super) log: Arc<Log>,
+    pub(super) ingest: Ingest,
+    pub(super) metrics: Arc<Metrics>,
+    /// None once the stop has taken them.
+    pub(super) ingest_threads: Mutex<Option<IngestThreads>>,
+    /// None until the workers run.
+    pub(super) drain: OnceLock<Handle>,
+    pub(super) stopping: AtomicBool,
+}
+
+impl Backend {
+    pub(super) fn ingest_threads(&self) -> MutexGuard<'_, Option<IngestThreads>> {
+        self.ingest_threads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn kafka(&self) -> String {
+        let Some(drain) = self.drain.get() else { return "starting".to_owned() };
+        let parked: u64 = drain.parked().values().sum();
+        if parked > 0 {
+            return format!("{parked} records are held back");
+        }
+        if drain.workers().iter().all(|worker| worker.state == "rebuilding") {
+            return "no worker has a producer".to_owned();
+        }
+        "ok".to_owned()
+    }
+}
+
+impl AdminBackend for Backend {
+    fn backlog_json(&self) -> serde_json::Value {
+        let figures = self.log.figures();
+        json!({
+            "backlog": figures.backlog,
+            "oldest_age_seconds": oldest_age(&self.log, &figures).as_secs_f64(),
+            "backlog_bytes": figures.backlog_bytes,
+            "dead": figures.dead,
+            "poisoned": self.log.poisoned().is_some(),
+            "watermark_lsn": figures.watermark,
+            "segments": self.log.segments().len(),
+        })
+    }
+
+    fn ready(&self) -> Readiness {
+        let reason = match self.ingest.admission() {
+            _ if self.stopping.load(Ordering::Relaxed) => Some("stopping"),
+            Admission::Open => None,
+            Admission::Closed(SubmitError::BacklogFull { .. }) => Some("backlog_full"),
+            Admission::Closed(SubmitError::DiskFull) => Some("disk_full"),
+            Admission::Closed(SubmitError::Poisoned) => Some("poisoned"),
+            Admission::Closed(_) => Some("stopping"),
+        };
+        let dependencies = BTreeMap::from([("kafka", self.kafka())]);
+        Readiness { ready: reason.is_none(), reason, dependencies }
+    }
+
+    fn pause(&self) {
+        self.drain.get().inspect(|drain| drain.pause());
+    }
+
+    fn resume(&self) {
+        self.drain.get().inspect(|drain| drain.resume());
+    }
+
+    fn refresh_gauges(&self) {
+        let (log, metrics) = (&self.log, &self.metrics);
+        let figures = log.figures();
+        let age = oldest_age(log, &figures);
+        metrics.backlog.set(signed(figures.backlog));
+        metrics.backlog_bytes.set(signed(figures.backlog_bytes));
+        metrics.dead_letters.set(signed(figures.dead));
+        metrics.oldest_age.set(age.as_secs_f64());
+        // Everything before the oldest that waits is over; when none waits, everything is.
+        let over = Timestamp::now().0 as f64 / 1e3 - age.as_secs_f64();
+        metrics.watermark_timestamp.set(over);
+        metrics.poisoned.set(log.poisoned().is_some().into());
+        match log.free_space() {
+            Ok(bytes) => metrics.free_bytes.set(signed(bytes)),
+            Err(error) => tracing::warn!(%error, "the free space of the log's file system is not known"),
+        }
+        segments(log, metrics);
+        if let Some(threads) = &*self.ingest_threads() {
+            metrics.idempotency_window.set(threads.idempotency_window().as_secs_f64());
+        }
+        if let Some(drain) = self.drain.get() {
+            drain.observe();
+            let waiting = drain.oldest_waiting().map_or(Duration::ZERO, |lsn| age_of(log, lsn));
+            metrics.oldest_waiting_age.set(waiting.as_secs_f64());
+        }
+    }
+}
+
+/// Age of the oldest record that is neither confirmed nor dead; zero when there is none.
+pub(super) fn oldest_age(log: &Arc<Log>, figures: &Figures) -> Duration {
+    if figures.backlog == 0 { Duration::ZERO } else { age_of(log, figures.watermark) }
+}
+
+fn age_of(log: &Arc<Log>, lsn: Lsn) -> Duration {
+    match log.accepted_at(lsn) {
+        Ok(at) => at.map_or(Duration::ZERO, |at| Timestamp::now().since(at)),
+        Err(error) => {
+            tracing::warn!(%error, "the age of the oldest record is not known");
+            Duration::ZERO
+        }
+    }
+}
+
+fn segments(log: &Log, metrics: &Metrics) {
+    let (mut open, mut pending, mut acked) = (0, 0, 0);
+    for segment in log.segments() {
+        let state = segment.state();
+        match (state.place, state.sealed) {
+            (Place::Acked, _) => acked += 1,
+            (Place::Pending, true) => pending += 1,
+            (Place::Pending, false) => open += 1,
+        }
+    }
+    for (state, count) in [("open", open), ("pending", pending), ("acked", acked)] {
+        metrics.segments.with_label_values(&[state]).set(count);
+    }
+}
+
+/// Gauges are signed; no quantity of ours comes near the limit.
+fn signed(n: u64) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,76 @@
+//! The log, locked and recovered, with everything it reports sent where it belongs.
+
+use std::sync::Arc;
+
+use crate::command::Envelope;
+use crate::ingest::Config;
+use crate::metrics::Metrics;
+use crate::task::Alarm;
+use crate::units::Timestamp;
+use crate::wal;
+use crate::wal::Event;
+use crate::wal::Lock;
+use crate::wal::OpenError;
+use crate::wal::Opened;
+use crate::wal::Options;
+
+use super::Failure;
+
+/// Locks the directory and recovers the log; says what was found.
+pub(super) fn open(
+    config: &Config,
+    metrics: &Arc<Metrics>,
+    alarm: &Alarm,
+) -> Result<(Lock, Opened), Failure> {
+    let (metrics, alarm) = (Arc::clone(metrics), alarm.clone());
+    let options = Options {
+        segment_size: config.segment_size.0,
+        reserve_space: config.reserve_space.0,
+        label: |payload| Envelope::decode(payload).ok().map(|envelope| envelope.kind.to_owned()),
+        observer: Arc::new(move |event| observe(event, &metrics, &alarm)),
+    };
+    let (lock, opened) = wal::open_locked(&config.dir, &options, Timestamp::now()).map_err(failure)?;
+    for finding in &opened.recovery.findings {
+        tracing::warn!(?finding, "found while recovering");
+    }
+    let (backlog, next) = (opened.recovery.backlog, opened.recovery.next.0);
+    tracing::info!(wal.backlog = backlog, wal.next = next, "log recovered");
+    Ok((lock, opened))
+}
+
+/// Version and loss need a person; a lock that is held and a disk that fails may pass.
+fn failure(error: OpenError) -> Failure {
+    match error {
+        OpenError::Lock(_) | OpenError::Directory { .. } => Failure::Directory(error.to_string()),
+        OpenError::Io { .. } => Failure::Poisoned(error.to_string()),
+        OpenError::Version { .. } | OpenError::Lost { .. } => Failure::Damaged(error.to_string()),
+    }
+}
+
+fn observe(event: &Event, metrics: &Metrics, alarm: &Alarm) {
+    match event {
+        Event::Flushed { records, bytes, flush } => {
+            metrics.appended.inc_by(*records);
+            metrics.appended_bytes.inc_by(*bytes);
+            metrics.commit_records.observe(*records as f64);
+            metrics.flush_seconds.observe(flush.as_secs_f64());
+        }
+        Event::Rotated { first, records } => {
+            tracing::debug!(wal.segment = first.0, wal.records = records, "segment sealed");
+        }
+        Event::NoRoom { reason } => {
+            metrics.bound_hit.with_label_values(&["disk"]).inc();
+            tracing::warn!(reason, "no room for another segment: commands are refused until there is");
+        }
+        Event::RetentionYielded { first } => {
+            metrics.retention_yielded.inc();
+            tracing::warn!(wal.segment = first.0, "a delivered segment went early to make room");
+        }
+        Event::Damaged(finding) => tracing::error!(?finding, "damage put into quarantine"),
+        Event::Poisoned { cause } => {
+            metrics.poisoned.set(1);
+            alarm.raise("log", cause);
+        }
+        Event::Trouble { what, error } => tracing::warn!(what, error, "tried again later"),
+    }
+}

@@ -1,0 +1,108 @@
+//! Metrics and access log of a listener. Never a path, a key or a body: they may hold people's data.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::StatusCode;
+use prometheus::Histogram;
+use prometheus::IntCounter;
+use prometheus::IntGauge;
+
+use super::route::Route;
+use crate::metrics::Metrics;
+
+/// An answer that took longer, though nobody asked for the wait, is worth a warning.
+const SLOW: Duration = Duration::from_millis(200);
+/// Method and route of what matched none: a request must not invent labels.
+const NO_ROUTE: (&str, &str) = ("other", "none");
+
+/// One meter a route, resolved once.
+pub(super) struct Meters {
+    metrics: Arc<Metrics>,
+    routes: Vec<Meter>,
+}
+
+struct Meter {
+    method: &'static str,
+    path: &'static str,
+    duration: Histogram,
+    usual: (u16, IntCounter),
+}
+
+/// What is worth knowing about an answered request.
+pub(super) struct Seen<'a> {
+    /// Its place in the table of routes.
+    pub route: Option<usize>,
+    pub status: StatusCode,
+    pub took: Duration,
+    /// Whether the client asked for a wait.
+    pub waits: bool,
+    pub request_id: &'a str,
+    pub trace_id: &'a str,
+}
+
+impl Meters {
+    pub fn new<E>(routes: &[Route<E>], metrics: Arc<Metrics>) -> Self {
+        let meter = |route: &Route<E>| Meter {
+            method: route.method,
+            path: route.path,
+            duration: metrics.http_duration.with_label_values(&[route.method, route.path]),
+            usual: (
+                route.usual,
+                metrics.http_requests.with_label_values(&[
+                    route.method,
+                    route.path,
+                    &route.usual.to_string(),
+                ]),
+            ),
+        };
+        Self { routes: routes.iter().map(meter).collect(), metrics }
+    }
+
+    /// Counts a request for as long as the guard lives, also when its client goes away.
+    pub fn enter(&self) -> InFlight<'_> {
+        self.metrics.http_in_flight.inc();
+        InFlight(&self.metrics.http_in_flight)
+    }
+
+    /// Counts and logs an answer.
+    pub fn note(&self, seen: &Seen<'_>) {
+        let meter = seen.route.map(|route| &self.routes[route]);
+        let (method, path) = meter.map_or(NO_ROUTE, |meter| (meter.method, meter.path));
+        if let Some(meter) = meter {
+            meter.duration.observe(seen.took.as_secs_f64());
+        }
+        match meter {
+            Some(Meter { usual: (usual, counter), .. }) if seen.status == *usual => counter.inc(),
+            _ => self.metrics.http_requests.with_label_values(&[method, path, seen.status.as_str()]).inc(),
+        }
+        // The level is a constant of the macro, hence twice the same fields.
+        macro_rules! log {
+            ($level:ident, $message:literal) => {
+                tracing::$level!(
+                    http.method = method,
+                    http.route = path,
+                    http.status = seen.status.as_u16(),
+                    http.duration_ms = seen.took.as_secs_f64() * 1e3,
+                    http.request_id = seen.request_id,
+                    trace_id = seen.trace_id,
+                    $message
+                )
+            };
+        }
+        if seen.took > SLOW && !seen.waits {
+            log!(warn, "slow request");
+        } else {
+            log!(debug, "request");
+        }
+    }
+}
+
+/// See [`Meters::enter`].
+pub(super) struct InFlight<'a>(&'a IntGauge);
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
