@@ -58,7 +58,7 @@ pub fn serve(config: &Config) -> Result<(), Failure> {
     let alarm = Alarm::default();
     let opened = {
         let _step = Step::begin("recovery", config.telemetry.slow_step.0);
-        open::open(&config.wal, &metrics, &alarm)?
+        open::open(&config.wal, config.embedded(), &metrics, &alarm)?
     };
     let runtime = Runtime::new().map_err(Failure::system("runtime"))?;
     let outcome = runtime.block_on(async {

@@ -16,9 +16,10 @@ use crate::wal::Options;
 
 use super::Failure;
 
-/// Locks the directory and recovers the log; says what was found.
+/// Locks the directory and recovers the log; says what was found. `redeliver`: see `wal::Options`.
 pub(super) fn open(
     config: &Config,
+    redeliver: bool,
     metrics: &Arc<Metrics>,
     alarm: &Alarm,
 ) -> Result<(Lock, Opened), Failure> {
@@ -26,6 +27,7 @@ pub(super) fn open(
     let options = Options {
         segment_size: config.segment_size.0,
         reserve_space: config.reserve_space.0,
+        redeliver,
         label: |payload| Envelope::decode(payload).ok().map(|envelope| envelope.kind.to_owned()),
         observer: Arc::new(move |event| observe(event, &metrics, &alarm)),
     };

@@ -41,6 +41,7 @@ impl House {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let options = wal::Options {
+            redeliver: false,
             segment_size: 16 << 20,
             reserve_space: 0,
             label: |_| None,

@@ -35,7 +35,7 @@ impl Log {
                 self.move_to_acked(&segment)?;
             }
         }
-        self.let_go(retention, now)
+        self.let_go(&complete, retention, now)
     }
 
     /// Makes the present marks durable. Returns the segments that are complete by them.
@@ -74,8 +74,10 @@ impl Log {
         self.fs.sync_dir(&self.dir.join(Place::Pending.dir()))
     }
 
-    fn let_go(&self, retention: Retention, now: Timestamp) -> io::Result<()> {
-        let acked: Vec<_> = self.segments().into_iter().filter(|s| s.state().place == Place::Acked).collect();
+    fn let_go(&self, complete: &[Lsn], retention: Retention, now: Timestamp) -> io::Result<()> {
+        let gone =
+            |segment: &Segment| complete.contains(&segment.first) && segment.state().place == Place::Acked;
+        let acked: Vec<_> = self.segments().into_iter().filter(|segment| gone(segment)).collect();
         let mut kept: u64 = acked.iter().map(|segment| segment.state().length).sum();
         for segment in acked {
             let state = segment.state();
@@ -131,7 +133,8 @@ impl Log {
     }
 
     fn yield_oldest_acked(&self) -> bool {
-        let Some(oldest) = self.segments().into_iter().find(|s| s.state().place == Place::Acked) else {
+        let delivered = |s: &Segment| s.state().place == Place::Acked && self.ledger().is_complete(s.first);
+        let Some(oldest) = self.segments().into_iter().find(|segment| delivered(segment)) else {
             return false;
         };
         match self.drop_acked(&oldest) {

@@ -47,6 +47,9 @@ use super::types::Lsn;
 use super::writer::Writer;
 use crate::units::Timestamp;
 
+/// Bytes of the first segment of a life: filled in some ten milliseconds, enough until the next one is.
+const FIRST_SEGMENT: u64 = 4 << 20;
+
 /// How to open a log.
 #[derive(Clone)]
 pub struct Options {
@@ -54,6 +57,9 @@ pub struct Options {
     pub segment_size: u64,
     /// Bytes of the file system that acceptance leaves free.
     pub reserve_space: u64,
+    /// Whether everything that is kept is to be delivered again, delivered or not: where the broker lives and dies
+    /// with the process. Dead letters stay dead.
+    pub redeliver: bool,
     /// What a record is counted as: the label its writer gave, read from the payload.
     pub label: fn(&[u8]) -> Option<String>,
     /// Who is told what happens.
@@ -158,7 +164,7 @@ pub fn open(fs: Arc<dyn Fs>, dir: &Path, options: &Options, now: Timestamp) -> R
         checkpoint: checkpoint.as_ref(),
         dead,
         segments: Segments::default(),
-        ledger: Ledger::new(first_watermark(checkpoint.as_ref(), &survey)),
+        ledger: Ledger::new(first_watermark(checkpoint.as_ref(), &survey, options.redeliver)),
         findings: &mut recovery.findings,
         now,
     };
@@ -206,18 +212,20 @@ fn load_checkpoint(
     Ok(None)
 }
 
-fn first_watermark(checkpoint: Option<&Checkpoint>, survey: &Survey) -> Lsn {
-    match (checkpoint, survey.segments.first()) {
+fn first_watermark(checkpoint: Option<&Checkpoint>, survey: &Survey, redeliver: bool) -> Lsn {
+    match (checkpoint.filter(|_| !redeliver), survey.segments.first()) {
         (Some(checkpoint), _) => checkpoint.watermark,
         (None, Some(oldest)) => oldest.header.first,
         (None, None) => Lsn(1),
     }
 }
 
-/// The file the first segment of this life is written to. Without room for a whole one the daemon starts all the
-/// same, so that it can drain: the segment then has room for nothing but its header.
+/// The file the first segment of this life is written to: a small one, because a start does not wait for a whole
+/// segment of zeros. Without room even for that the daemon starts all the same, so that it can drain: the segment then
+/// has room for nothing but its header.
 fn first_file(fs: &dyn Fs, dir: &Path, options: &Options) -> io::Result<Arc<dyn fs::File>> {
-    if let Ok(file) = spare::prepare(fs, dir, options.segment_size, options.reserve_space) {
+    let size = options.segment_size.min(FIRST_SEGMENT);
+    if let Ok(file) = spare::prepare(fs, dir, size, options.reserve_space) {
         return Ok(file);
     }
     let file = fs.open(&dir.join(spare::FILE), Mode::Create)?;
@@ -354,6 +362,9 @@ impl Start<'_> {
     /// What the checkpoint knows of a segment that is closed now.
     fn marks(&self, first: Lsn, seal: Seal, place: Place) -> Marks {
         let (count, bytes) = (seal.next.0 - first.0, seal.length - HEADER_LEN);
+        if self.options.redeliver {
+            return Marks { count, bytes, sealed: true, ..Marks::default() };
+        }
         let behind = self.checkpoint.is_some_and(|checkpoint| seal.next <= checkpoint.watermark);
         if place == Place::Acked || behind {
             return Marks { count, bytes, done: count, done_bytes: bytes, sealed: true, bits: Vec::new() };

@@ -274,3 +274,23 @@ fn a_read_error_is_not_an_end_of_file() {
         assert_eq!(seen, 100, "{after}");
     }
 }
+
+#[test]
+fn where_the_broker_dies_with_the_process_everything_kept_is_delivered_again() {
+    let fs = SimFs::new();
+    let mut opened = reopen(&fs);
+    for n in 1..=100 {
+        append(&mut opened.writer, &[payload(n)]);
+        opened.writer.commit().unwrap();
+    }
+    opened.log.confirm(&(1..=100).map(confirmation).collect::<Vec<_>>());
+    let keep = Retention { age: std::time::Duration::from_secs(9), size: u64::MAX };
+    opened.log.keep_house(keep, Timestamp(2_000)).unwrap();
+    fs.crash(&mut |_| 0);
+    let options = super::super::Options { redeliver: true, ..options(&Events::default()) };
+    let opened = super::super::open(std::sync::Arc::new(fs.clone()), &dir(), &options, Timestamp(1)).unwrap();
+    assert_eq!(waiting(&opened.log).len(), 100);
+    opened.log.keep_house(keep_nothing(), Timestamp(2_000)).unwrap();
+    assert_eq!(waiting(&opened.log).len(), 100, "nothing of it is let go of before it is delivered");
+    assert_eq!(opened.log.figures().backlog, 100);
+}

@@ -33,6 +33,7 @@ pub fn options(events: &Events) -> Options {
     Options {
         segment_size: SEGMENT,
         reserve_space: 0,
+        redeliver: false,
         label: |_| Some("test".into()),
         observer: Arc::new(move |event| events.lock().unwrap().push(event.clone())),
     }

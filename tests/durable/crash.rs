@@ -1,0 +1,37 @@
+//! `kill -9` under load, again and again.
+
+use crate::daemon::await_drained;
+use crate::daemon::forebay;
+use crate::load::Load;
+use crate::load::Plan;
+use crate::support::admin::Admin;
+use crate::support::consume::read_all;
+use crate::support::kafka::ClusterOptions;
+use crate::support::services;
+use crate::verdict::check;
+
+/// Enough to meet every phase of commit, rotation, checkpoint and recovery now and then; a minute in all.
+const KILLS: u64 = 30;
+
+#[test]
+fn every_202_is_in_kafka_after_thirty_kills_under_load() {
+    let Some(kafka) = services::kafka("every_202_is_in_kafka_after_thirty_kills_under_load") else { return };
+    let cluster = kafka.start(ClusterOptions::single());
+    Admin::new(&cluster.bootstrap()).create_topic("orders.v1", 6, 1, &[]);
+    let mut forebay = forebay(&cluster.bootstrap()).set("drain.checkpoint_interval", "50ms");
+    forebay.start();
+    let load = Load::start(&Plan::new(forebay.address()));
+    for kill in 0..KILLS {
+        // A different amount of work each time, so that no two kills meet the same phase.
+        load.await_accepted(50 + 97 * kill % 700);
+        forebay.kill9();
+        forebay.start();
+    }
+    load.await_accepted(100);
+    let sent = load.stop();
+    await_drained(&forebay);
+    let counts = check(&sent, &read_all(&cluster.bootstrap(), "orders.v1"));
+    assert!(counts.acknowledged as u64 > KILLS * 50, "{counts:?}");
+    println!("{KILLS} kills: {counts:?}");
+    assert!(forebay.term().success());
+}

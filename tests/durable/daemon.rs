@@ -1,0 +1,55 @@
+//! What these tests ask of the daemon, in one word each.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::support::process::Forebay;
+use crate::support::wait;
+
+/// Far above what a backlog of these tests takes on a busy machine.
+pub const LONG: Duration = Duration::from_secs(120);
+
+/// A daemon that drains to the brokers at `bootstrap`, with small segments, so that tests rotate.
+pub fn forebay(bootstrap: &str) -> Forebay {
+    Forebay::new(env!("CARGO_BIN_EXE_forebay"))
+        .set("kafka.brokers", bootstrap)
+        .set("wal.segment_size", "1MiB")
+        .set("wal.reserve_space", "1MiB")
+        .set("drain.checkpoint_interval", "200ms")
+}
+
+/// Declares a kind without a schema, whose key is the member `key`.
+pub fn kind(name: &str, topic: &str) -> String {
+    format!("[[kinds]]\nname = \"{name}\"\ntopic = \"{topic}\"\nkey = \"/key\"\n")
+}
+
+/// `GET /admin/backlog`.
+pub fn backlog(forebay: &Forebay) -> Value {
+    forebay.admin_http().get("/admin/backlog").expect("the admin listener").json()
+}
+
+/// One number of it.
+pub fn figure(forebay: &Forebay, name: &str) -> u64 {
+    let document = backlog(forebay);
+    document[name].as_u64().unwrap_or_else(|| panic!("no number {name} in {document}"))
+}
+
+/// A metric's value; labels as they stand in the exposition.
+pub fn metric(forebay: &Forebay, name: &str) -> f64 {
+    let text = forebay.admin_http().get("/metrics").expect("the admin listener").text();
+    let line = text.lines().find(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(' ')));
+    let value = line.and_then(|line| line.rsplit(' ').next()).and_then(|value| value.parse().ok());
+    value.unwrap_or_else(|| panic!("no metric {name} in:\n{text}"))
+}
+
+/// Waits until nothing is left to deliver.
+pub fn await_drained(forebay: &Forebay) {
+    let drained = wait::poll(LONG, || (figure(forebay, "backlog") == 0).then_some(()));
+    assert!(drained.is_some(), "not drained: {}\n{}", backlog(forebay), forebay.log());
+}
+
+/// Resident memory, in bytes.
+pub fn resident(forebay: &Forebay) -> u64 {
+    metric(forebay, "process_resident_memory_bytes") as u64
+}

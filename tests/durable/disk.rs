@@ -1,0 +1,115 @@
+//! A disk that fills up, and empties again.
+
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::daemon::LONG;
+use crate::daemon::await_drained;
+use crate::daemon::figure;
+use crate::daemon::forebay;
+use crate::load::Load;
+use crate::load::Plan;
+use crate::support::admin::Admin;
+use crate::support::consume::read_all;
+use crate::support::kafka::ClusterOptions;
+use crate::support::process::Forebay;
+use crate::support::scratch;
+use crate::support::services;
+use crate::support::wait;
+use crate::verdict::check;
+
+/// A file system of its own, in memory.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    fn mount(at: &Path, mebibytes: u32) -> Self {
+        let size = format!("size={mebibytes}m,mode=777");
+        run("mount", &["-t", "tmpfs", "-o", &size, "tmpfs", at.to_str().unwrap()]);
+        Self(at.to_owned())
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        run("umount", &["--lazy", self.0.to_str().unwrap()]);
+    }
+}
+
+/// As root, or by sudo.
+fn run(program: &str, arguments: &[&str]) {
+    let id = Command::new("id").arg("-u").output().unwrap().stdout;
+    let mut command = match id.starts_with(b"0\n") {
+        true => Command::new(program),
+        false => Command::new("sudo"),
+    };
+    if !id.starts_with(b"0\n") {
+        command.args(["-n", program]);
+    }
+    assert!(command.args(arguments).status().unwrap().success(), "{program} {arguments:?}");
+}
+
+fn segments(forebay_log: &Path, place: &str) -> usize {
+    std::fs::read_dir(forebay_log.join(place)).unwrap().count()
+}
+
+fn refused(forebay: &Forebay) -> bool {
+    let body = format!(r#"{{"id":"probe","key":"k0-0","amount":0,"filling":"{}"}}"#, "x".repeat(8_000));
+    let answer = forebay.http().post("/v1/commands/order.create", &body).unwrap();
+    if answer.status != 507 {
+        return false;
+    }
+    assert_eq!(answer.json()["code"], "disk_full", "{}", answer.text());
+    assert!(answer.header("retry-after").is_some());
+    true
+}
+
+#[test]
+fn a_full_disk_is_507_while_draining_goes_on_and_ends_by_itself() {
+    let Some(kafka) = services::kafka("a_full_disk_is_507_while_draining_goes_on_and_ends_by_itself") else {
+        return;
+    };
+    let cluster = kafka.start(ClusterOptions::single());
+    Admin::new(&cluster.bootstrap()).create_topic("orders.v1", 3, 1, &[]);
+    let home = scratch::dir("small-disk");
+    let _disk = SmallDisk::mount(home.path(), 24);
+    let log = home.path().join("wal");
+    let mut forebay = forebay(&cluster.bootstrap())
+        .set("wal.dir", log.display().to_string())
+        .set("wal.reserve_space", "4MiB")
+        .set("drain.workers", 2);
+    forebay.start();
+    let mut plan = Plan::new(forebay.address());
+    plan.filling = 4_000;
+    let load = Load::start(&plan);
+    // Some delivered segments, so that there is something to yield.
+    load.await_accepted(1_500);
+    let first = load.stop();
+    await_drained(&forebay);
+    wait::until_true("delivered segments are kept", LONG, || segments(&log, "acked") >= 4);
+    cluster.broker(1).stop();
+    let load = Load::start(&plan);
+    wait::until_true("the disk is full", LONG, || refused(&forebay));
+    assert_eq!(segments(&log, "acked"), 0, "what was kept for replay yielded to acceptance");
+    assert_eq!(forebay.http().get("/readyz").unwrap().status, 503);
+    let second = load.stop();
+    let waiting = figure(&forebay, "backlog");
+    assert!(waiting > 1_000, "{waiting}");
+    cluster.broker(1).start();
+    await_drained(&forebay);
+    wait::until_true("it accepts again", LONG, || !refused(&forebay));
+    assert_eq!(forebay.http().get("/readyz").unwrap().status, 200);
+    await_drained(&forebay);
+    let records: Vec<_> = read_all(&cluster.bootstrap(), "orders.v1")
+        .into_iter()
+        .filter(|record| !record.text().contains("\"probe\""))
+        .collect();
+    // Two loads number their keys from 0 each: told apart by where the second begins.
+    let split = first.values().flatten().flatten().count();
+    let (early, late): (Vec<_>, Vec<_>) = {
+        let ids: std::collections::HashSet<_> = first.values().flatten().flatten().cloned().collect();
+        records.into_iter().partition(|record| ids.contains(record.header("forebay-command-id").unwrap()))
+    };
+    println!("disk full: {split} before, {:?} then {:?}", check(&first, &early), check(&second, &late));
+    assert!(forebay.term().success());
+}

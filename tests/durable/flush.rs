@@ -1,0 +1,159 @@
+//! The flush itself, watched and broken from outside by `strace`.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::path::PathBuf;
+
+use tempfile::TempDir;
+
+use crate::daemon::LONG;
+use crate::daemon::await_drained;
+use crate::load::Load;
+use crate::load::Plan;
+use crate::support::admin::Admin;
+use crate::support::consume::read_all;
+use crate::support::http::Client;
+use crate::support::kafka::ClusterOptions;
+use crate::support::process::Forebay;
+use crate::support::scratch;
+use crate::support::services;
+use crate::verdict::check;
+
+/// The daemon behind a script that starts it under `strace` while a flag file is there.
+struct Watched {
+    home: TempDir,
+}
+
+impl Watched {
+    /// `strace -D` keeps the daemon the test's own child, to be signalled and waited for as such.
+    fn new(arguments: &str) -> Self {
+        let home = scratch::dir("strace");
+        let (trace, flag) = (home.path().join("trace"), home.path().join("flag"));
+        let script = format!(
+            "#!/bin/sh\nif [ -e {flag} ]; then exec strace -D -f -o {trace} {arguments} {binary} \"$@\"; fi\nexec \
+             {binary} \"$@\"\n",
+            flag = flag.display(),
+            trace = trace.display(),
+            binary = env!("CARGO_BIN_EXE_forebay"),
+        );
+        let path = home.path().join("forebay");
+        fs::write(&path, script).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        fs::write(flag, "").unwrap();
+        Self { home }
+    }
+
+    fn binary(&self) -> PathBuf {
+        self.home.path().join("forebay")
+    }
+
+    fn off(&self) {
+        fs::remove_file(self.home.path().join("flag")).unwrap();
+    }
+
+    fn trace(&self) -> String {
+        String::from_utf8_lossy(&fs::read(self.home.path().join("trace")).unwrap()).into_owned()
+    }
+}
+
+fn daemon(binary: &Path, bootstrap: &str) -> Forebay {
+    Forebay::new(binary)
+        .set("kafka.brokers", bootstrap)
+        .set("wal.segment_size", "16MiB")
+        .set("wal.reserve_space", "1MiB")
+}
+
+#[test]
+fn a_failed_fdatasync_is_final_and_costs_nothing_that_was_acknowledged() {
+    let Some(kafka) = services::kafka("a_failed_fdatasync_is_final_and_costs_nothing_that_was_acknowledged")
+    else {
+        return;
+    };
+    let cluster = kafka.start(ClusterOptions::single());
+    Admin::new(&cluster.bootstrap()).create_topic("orders.v1", 3, 1, &[]);
+    // Counted for each thread by itself: the thread that fills segments stays below it, the commit thread does not.
+    let watched = Watched::new("-e trace=fdatasync -e inject=fdatasync:error=EIO:when=120+");
+    let mut forebay = daemon(&watched.binary(), &cluster.bootstrap());
+    forebay.start();
+    let load = Load::start(&Plan::new(forebay.address()));
+    let status = forebay.wait(LONG);
+    assert_eq!(status.code(), Some(74), "{}", forebay.log());
+    let accepted = load.accepted();
+    assert!(forebay.log().contains("Input/output error"), "the log says what failed:\n{}", forebay.log());
+    watched.off();
+    forebay.start();
+    load.await_accepted(200);
+    let sent = load.stop();
+    await_drained(&forebay);
+    println!(
+        "{accepted} before the failure; {:?}",
+        check(&sent, &read_all(&cluster.bootstrap(), "orders.v1"))
+    );
+    // In the trace the first failure is the commit thread's last flush: there was no second try.
+    let trace = watched.trace();
+    let failed: Vec<_> = trace.lines().filter(|line| line.contains("EIO")).collect();
+    let thread = failed[0].split_whitespace().next().unwrap();
+    let of_thread = failed.iter().filter(|line| line.split_whitespace().next() == Some(thread)).count();
+    assert_eq!(of_thread, 1, "{failed:?}");
+    assert!(forebay.term().success());
+}
+
+/// Line numbers of a trace: where a record was written, where the flush after it came back, where its 202 left.
+struct Order {
+    written: usize,
+    flushed: usize,
+    answered: usize,
+}
+
+fn order(lines: &[&str], mark: &str, id: &str) -> Order {
+    let written = lines.iter().position(|line| line.contains("pwrite64(") && line.contains(mark)).unwrap();
+    let thread = lines[written].split_whitespace().next().unwrap();
+    let back = |line: &&str| {
+        let own = line.split_whitespace().next() == Some(thread);
+        own && line.contains("fdatasync") && line.trim_end().ends_with("= 0")
+    };
+    let flushed = written + lines[written..].iter().position(back).expect("a flush after the write");
+    let answer = |line: &&str| line.contains(id) && line.contains("HTTP/1.1 202");
+    let answered = lines.iter().position(|line| answer(line)).expect("the answer");
+    Order { written, flushed, answered }
+}
+
+#[test]
+fn every_202_leaves_after_the_flush_that_covers_its_record() {
+    let Some(kafka) = services::kafka("every_202_leaves_after_the_flush_that_covers_its_record") else {
+        return;
+    };
+    let cluster = kafka.start(ClusterOptions::single());
+    Admin::new(&cluster.bootstrap()).create_topic("orders.v1", 3, 1, &[]);
+    let watched = Watched::new("-s 200000 -e trace=pwrite64,fdatasync,write,writev,sendto,sendmsg");
+    let mut forebay = daemon(&watched.binary(), &cluster.bootstrap()).set("drain.workers", 1);
+    forebay.start();
+    let address = forebay.address();
+    let clients: Vec<_> = (0..8)
+        .map(|client| {
+            let mut http = Client::new(&address);
+            std::thread::spawn(move || -> Vec<(String, String)> {
+                let sent = (0..25).map(|n| {
+                    let mark = format!("mark-{client}-{n}-");
+                    let body = format!(r#"{{"id":"{mark}","amount":1}}"#);
+                    let answer = http.post("/v1/commands/order.create", &body).unwrap();
+                    assert_eq!(answer.status, 202, "{}", answer.text());
+                    (mark, answer.json()["id"].as_str().unwrap().to_owned())
+                });
+                sent.collect()
+            })
+        })
+        .collect();
+    let marks: Vec<_> = clients.into_iter().flat_map(|client| client.join().unwrap()).collect();
+    forebay.kill9();
+    let trace = watched.trace();
+    let lines: Vec<_> = trace.lines().collect();
+    for (mark, id) in &marks {
+        let Order { written, flushed, answered } = order(&lines, mark, id);
+        assert!(
+            written < flushed && flushed < answered,
+            "{mark}: written {written}, flushed {flushed}, 202 {answered}"
+        );
+    }
+}

@@ -1,0 +1,116 @@
+//! Clients that send one command after the other for keys of their own, and remember every answer.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+
+use crate::support::http::Client;
+
+/// Keys a client sends for, in turn.
+const KEYS: u64 = 5;
+
+/// What was sent: number within its key → the id of its 202, or nothing when the answer never came.
+pub type Sent = BTreeMap<String, Vec<Option<String>>>;
+
+/// Clients at work.
+pub struct Load {
+    stop: Arc<AtomicBool>,
+    accepted: Arc<AtomicU64>,
+    clients: Vec<JoinHandle<()>>,
+    sent: Arc<Mutex<Sent>>,
+}
+
+/// How to send.
+#[derive(Clone)]
+pub struct Plan {
+    pub address: String,
+    pub kind: &'static str,
+    pub clients: u64,
+    /// Bytes of filling in each body.
+    pub filling: usize,
+}
+
+impl Plan {
+    pub fn new(address: String) -> Self {
+        Self { address, kind: "order.create", clients: 8, filling: 100 }
+    }
+}
+
+impl Load {
+    pub fn start(plan: &Plan) -> Self {
+        let load = Self {
+            stop: Arc::default(),
+            accepted: Arc::default(),
+            clients: Vec::new(),
+            sent: Arc::default(),
+        };
+        load.with_clients(plan)
+    }
+
+    fn with_clients(mut self, plan: &Plan) -> Self {
+        for client in 0..plan.clients {
+            let (plan, stop) = (plan.clone(), Arc::clone(&self.stop));
+            let (accepted, sent) = (Arc::clone(&self.accepted), Arc::clone(&self.sent));
+            self.clients.push(std::thread::spawn(move || {
+                let mut http = Client::new(&plan.address);
+                let mut n = 0;
+                while !stop.load(Ordering::Relaxed) {
+                    let key = format!("k{client}-{}", n % KEYS);
+                    n += 1;
+                    send(&mut http, &plan, key, &accepted, &sent);
+                }
+            }));
+        }
+        self
+    }
+
+    /// Commands answered 202 so far.
+    pub fn accepted(&self) -> u64 {
+        self.accepted.load(Ordering::Relaxed)
+    }
+
+    /// Returns when `n` more were accepted; ends the test when that does not happen.
+    pub fn await_accepted(&self, n: u64) {
+        let goal = self.accepted() + n;
+        crate::support::wait::until_true("commands are accepted", super::daemon::LONG, || {
+            self.accepted() >= goal
+        });
+    }
+
+    pub fn stop(self) -> Sent {
+        self.stop.store(true, Ordering::Relaxed);
+        for client in self.clients {
+            client.join().unwrap();
+        }
+        std::mem::take(&mut *self.sent.lock().unwrap())
+    }
+}
+
+fn send(http: &mut Client, plan: &Plan, key: String, accepted: &AtomicU64, sent: &Mutex<Sent>) {
+    let number = {
+        let mut sent = sent.lock().unwrap();
+        let of_key = sent.entry(key.clone()).or_default();
+        // Before it is sent: what is on its way may arrive.
+        of_key.push(None);
+        of_key.len() - 1
+    };
+    let filling = "x".repeat(plan.filling);
+    let body = format!(r#"{{"id":"{key}","key":"{key}","amount":{number},"filling":"{filling}"}}"#);
+    match http.post(&format!("/v1/commands/{}", plan.kind), &body) {
+        Ok(answer) if answer.status == 202 => {
+            let id = answer.json()["id"].as_str().unwrap().to_owned();
+            sent.lock().unwrap().get_mut(&key).unwrap()[number] = Some(id);
+            accepted.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(answer) => {
+            assert!(matches!(answer.status, 503 | 507), "{}: {}", answer.status, answer.text());
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        // Killed, or not up again yet: as a real client would, not at once.
+        Err(_) => std::thread::sleep(std::time::Duration::from_millis(20)),
+    }
+}

@@ -1,0 +1,156 @@
+//! Records and topics that Kafka refuses: only the culprit dies, order holds, and what is mended arrives.
+
+use serde_json::Value;
+
+use crate::daemon::LONG;
+use crate::daemon::await_drained;
+use crate::daemon::figure;
+use crate::daemon::forebay;
+use crate::daemon::kind;
+use crate::load::Load;
+use crate::load::Plan;
+use crate::load::Sent;
+use crate::support::admin::Admin;
+use crate::support::consume::read_all;
+use crate::support::consume::read_until;
+use crate::support::http::Client;
+use crate::support::kafka::ClusterOptions;
+use crate::support::kafka::Resource;
+use crate::support::process::Forebay;
+use crate::support::services;
+use crate::support::wait;
+use crate::verdict::check;
+
+/// Sends numbered records for a few keys; `filling(n)` says how large.
+fn send(forebay: &Forebay, kind: &str, records: u64, filling: impl Fn(u64) -> usize) -> Sent {
+    let mut sent = Sent::new();
+    let mut http = forebay.http();
+    for n in 0..records {
+        let key = format!("k{}", n % 7);
+        let of_key = sent.entry(key.clone()).or_default();
+        let number = of_key.len();
+        let body =
+            format!(r#"{{"id":"{key}","key":"{key}","amount":{number},"filling":"{}"}}"#, "x".repeat(filling(n)));
+        let answer = http.post(&format!("/v1/commands/{kind}"), &body).unwrap();
+        assert_eq!(answer.status, 202, "{}", answer.text());
+        of_key.push(Some(answer.json()["id"].as_str().unwrap().to_owned()));
+    }
+    sent
+}
+
+fn status(http: &mut Client, id: &str) -> Value {
+    http.get(&format!("/v1/commands/{id}")).unwrap().json()
+}
+
+fn is_culprit(n: u64) -> bool {
+    n % 40 == 17
+}
+
+#[test]
+fn only_the_records_a_topic_refuses_become_dead_letters() {
+    let Some(kafka) = services::kafka("only_the_records_a_topic_refuses_become_dead_letters") else { return };
+    let cluster = kafka.start(ClusterOptions::single());
+    let admin = Admin::new(&cluster.bootstrap());
+    // Far below `batch_size`, and below what a few good records take together.
+    admin.create_topic("orders.v1", 2, 1, &[("max.message.bytes", "3000")]);
+    let mut forebay = forebay(&cluster.bootstrap()).set("drain.workers", 2).set("kafka.compression", "none");
+    // Paused first, so that good and bad ones wait together and make large batches.
+    forebay.start();
+    forebay.admin_http().post("/admin/drain/pause", "").unwrap();
+    let mut sent = send(&forebay, "order.create", 400, |n| if is_culprit(n) { 5_000 } else { 200 });
+    forebay.admin_http().post("/admin/drain/resume", "").unwrap();
+    await_drained(&forebay);
+    let culprits = (0..400).filter(|&n| is_culprit(n)).count() as u64;
+    assert_eq!(figure(&forebay, "dead"), culprits, "{}", forebay.log());
+    let mut dead = Vec::new();
+    let mut http = forebay.http();
+    for n in (0..400).filter(|&n| is_culprit(n)) {
+        let slot = &mut sent.get_mut(&format!("k{}", n % 7)).unwrap()[n as usize / 7];
+        let id = slot.take().unwrap();
+        let status = status(&mut http, &id);
+        assert_eq!(status["state"], "dead", "{status}");
+        assert!(status["reason"].as_str().unwrap().contains("too large"), "{status}");
+        dead.push(id);
+    }
+    println!("poison: {:?}", check(&sent, &read_all(&cluster.bootstrap(), "orders.v1")));
+    // Requeued after the cause is mended, they arrive under their own ids.
+    admin.set_topic_config("orders.v1", &[("max.message.bytes", "1000000")]);
+    requeue_all(&forebay);
+    await_drained(&forebay);
+    let records = read_all(&cluster.bootstrap(), "orders.v1");
+    for id in &dead {
+        assert!(records.iter().any(|record| record.header("forebay-command-id") == Some(id)), "{id}");
+        assert_eq!(status(&mut http, id)["state"], "sent");
+    }
+    assert_eq!(figure(&forebay, "dead"), 0);
+    assert!(forebay.term().success());
+}
+
+/// What `wal-tools dead requeue --all --apply` asks a running daemon.
+fn requeue_all(forebay: &Forebay) {
+    let answer = forebay::control::ask(&forebay.wal_dir(), &forebay::control::Request::RequeueAll).unwrap();
+    assert!(answer.is_ok(), "{answer:?}");
+}
+
+#[test]
+fn a_topic_that_may_not_be_created_holds_nobody_else_and_dies_after_its_grace() {
+    let Some(kafka) = services::kafka("a_topic_that_may_not_be_created_holds_nobody_else_and_dies_after_its_grace")
+    else {
+        return;
+    };
+    let cluster = kafka.start(ClusterOptions::single().set("auto.create.topics.enable", "false"));
+    let admin = Admin::new(&cluster.bootstrap());
+    admin.create_topic("orders.v1", 2, 1, &[]);
+    let mut forebay = forebay(&cluster.bootstrap())
+        .set("drain.topic_fault_grace", "4s")
+        .set("drain.workers", 1)
+        .toml(&kind("order.create", "orders.v1"))
+        .toml(&kind("lost.create", "missing.v1"));
+    forebay.start();
+    let lost = send(&forebay, "lost.create", 50, |_| 100);
+    let good = send(&forebay, "order.create", 50, |_| 100);
+    let first = read_until(&cluster.bootstrap(), "orders.v1", LONG, |records| records.len() >= 50);
+    check(&good, &first);
+    assert_eq!(figure(&forebay, "dead"), 0, "within the grace nothing is given up");
+    wait::until_true("the grace is over", LONG, || figure(&forebay, "dead") == 50);
+    admin.create_topic("missing.v1", 2, 1, &[]);
+    requeue_all(&forebay);
+    let records = read_until(&cluster.bootstrap(), "missing.v1", LONG, |records| records.len() >= 50);
+    check(&lost, &records);
+    assert!(forebay.term().success());
+}
+
+#[test]
+fn an_acl_given_back_within_the_grace_costs_nothing() {
+    let Some(kafka) = services::kafka("an_acl_given_back_within_the_grace_costs_nothing") else { return };
+    let cluster = kafka.start(ClusterOptions::single().acls());
+    let admin = Admin::new(&cluster.bootstrap());
+    admin.create_topic("orders.v1", 3, 1, &[]);
+    let mut forebay = forebay(&cluster.bootstrap()).set("drain.topic_fault_grace", "10m");
+    forebay.start();
+    let load = Load::start(&Plan::new(forebay.address()));
+    load.await_accepted(300);
+    cluster.deny("Write", Resource::Topic("orders.v1"));
+    wait::until_true("the topic's records are held back", LONG, || figure(&forebay, "backlog") > 500);
+    load.await_accepted(300);
+    cluster.undeny("Write", Resource::Topic("orders.v1"));
+    let sent = load.stop();
+    await_drained(&forebay);
+    assert_eq!(figure(&forebay, "dead"), 0);
+    println!("acl: {:?}", check(&sent, &read_all(&cluster.bootstrap(), "orders.v1")));
+    assert!(forebay.term().success());
+}
+
+#[test]
+fn a_topic_that_does_not_exist_is_created_where_the_broker_allows_it() {
+    let Some(kafka) = services::kafka("a_topic_that_does_not_exist_is_created_where_the_broker_allows_it") else {
+        return;
+    };
+    let cluster = kafka.start(ClusterOptions::single().set("auto.create.topics.enable", "true"));
+    let mut forebay = forebay(&cluster.bootstrap());
+    forebay.start();
+    let sent = send(&forebay, "order.create", 30, |_| 100);
+    await_drained(&forebay);
+    check(&sent, &read_all(&cluster.bootstrap(), "orders.v1"));
+    assert!(forebay.term().success());
+}

@@ -1,0 +1,57 @@
+//! Holds what is in Kafka against what was answered.
+
+use std::collections::HashMap;
+use std::collections::HashSet;
+
+use serde_json::Value;
+
+use crate::load::Sent;
+use crate::support::consume::Record;
+
+/// What a comparison found, for the test's own output.
+#[derive(Debug)]
+pub struct Counts {
+    pub acknowledged: usize,
+    pub records: usize,
+    pub repeated: usize,
+}
+
+/// Every 202 is there under its id; the first occurrences of each key are in order; nothing is there that was not
+/// sent, and repeats carry the same id.
+pub fn check(sent: &Sent, records: &[Record]) -> Counts {
+    let mut first: HashMap<String, Vec<u64>> = HashMap::new();
+    let mut ids: HashSet<String> = HashSet::new();
+    let mut id_of: HashMap<(String, u64), String> = HashMap::new();
+    let mut repeated = 0;
+    for record in records {
+        let key = String::from_utf8(record.key.clone().expect("a key")).unwrap();
+        let body: Value = serde_json::from_str(&record.text()).expect("the body that was sent");
+        let number = body["amount"].as_u64().unwrap();
+        let id = record.header("forebay-command-id").expect("an id").to_owned();
+        let of_key = sent.get(&key).unwrap_or_else(|| panic!("key {key} was never sent"));
+        assert!((number as usize) < of_key.len(), "{key} {number} was never sent");
+        assert_eq!(body["key"], key.as_str());
+        match id_of.insert((key.clone(), number), id.clone()) {
+            Some(before) => {
+                assert_eq!(before, id, "a repeat keeps its id");
+                repeated += 1;
+            }
+            None => first.entry(key).or_default().push(number),
+        }
+        ids.insert(id);
+    }
+    for (key, numbers) in &first {
+        if let Some(pair) = numbers.windows(2).find(|pair| pair[0] > pair[1]) {
+            panic!("{key}: {} came before {}", pair[0], pair[1]);
+        }
+    }
+    let acknowledged: Vec<_> = sent.values().flatten().flatten().collect();
+    let lost: Vec<_> = acknowledged.iter().filter(|id| !ids.contains(**id)).collect();
+    assert!(
+        lost.is_empty(),
+        "{} of {} acknowledged commands are missing: {lost:?}",
+        lost.len(),
+        acknowledged.len()
+    );
+    Counts { acknowledged: acknowledged.len(), records: records.len(), repeated }
+}
