@@ -1,22 +1,59 @@
-//! The log as everyone but its writer sees it. (Bodies follow.)
-#![allow(unused_variables, clippy::todo, missing_docs)]
+//! The log as everyone but its writer sees it: what is flushed, what is done, what lies where.
 
+use std::io;
+use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::Condvar;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::OnceLock;
+use std::sync::PoisonError;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
+use std::time::Instant;
 
-use super::types::*;
+use super::cursor::Cursor;
+use super::dead::Dead;
+use super::dead::DeadLetters;
+use super::dead::Removal;
+use super::event::Event;
+use super::event::Observer;
+use super::frame::frame_len;
+use super::fs::Fs;
+use super::ledger::Ledger;
+use super::segment::Segment;
+use super::segment::Segments;
+use super::sent::Sent;
+use super::spare::SpareSlot;
+use super::tail::Block;
+use super::tail::Tail;
+use super::types::Confirmation;
+use super::types::Identity;
+use super::types::Letter;
+use super::types::Lsn;
+use super::types::Record;
 use crate::units::Timestamp;
 
-/// One log, opened. Shared by readers, the drain and the status look-up; the `Writer` is not here.
-pub struct Log {}
-
-/// A broker's confirmation of one record.
-#[derive(Clone, Copy, Debug)]
-pub struct Confirmation {
-    pub lsn: Lsn,
-    pub partition: i32,
-    pub offset: i64,
-    pub at: Timestamp,
+/// One log, opened. Shared by readers, the drain and the status look-up; only the `Writer` adds to it.
+pub struct Log {
+    pub(super) fs: Arc<dyn Fs>,
+    pub(super) dir: PathBuf,
+    pub(super) identity: Identity,
+    pub(super) segments: Segments,
+    pub(super) tail: Tail,
+    pub(super) sent: Sent,
+    pub(super) dead: DeadLetters,
+    pub(super) spare: SpareSlot,
+    pub(super) observer: Observer,
+    ledger: Mutex<Ledger>,
+    /// Highest LSN ever marked done: above it nobody need ask the ledger.
+    highest_done: AtomicU64,
+    end: AtomicU64,
+    wakeups: Mutex<u64>,
+    wake: Condvar,
+    poison: OnceLock<String>,
 }
 
 /// What became of one record.
@@ -24,10 +61,17 @@ pub struct Confirmation {
 pub enum Fate {
     /// Flushed, not yet confirmed.
     Waiting,
-    /// Confirmed. The place is unknown (-1) when its note was lost.
-    Sent { partition: i32, offset: i64, at: Option<Timestamp> },
+    /// Confirmed by the broker.
+    Sent(Option<Confirmation>),
     /// In the dead-letter store.
-    Dead { reason: String, at: Timestamp },
+    Dead {
+        /// Why.
+        reason: String,
+        /// Since when.
+        at: Timestamp,
+    },
+    /// A dead letter an operator gave up.
+    Dropped,
     /// A dead letter taken up again under another number.
     Requeued(Lsn),
     /// Not flushed yet, or no longer kept.
@@ -35,16 +79,16 @@ pub enum Fate {
 }
 
 /// The state of the backlog, exact at the moment of the call.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Figures {
     /// Records accepted and neither confirmed nor dead.
     pub backlog: u64,
     /// Their bytes in the log.
     pub backlog_bytes: u64,
-    /// When the oldest of them was accepted.
-    pub oldest: Option<Timestamp>,
     /// Everything below is confirmed or dead.
     pub watermark: Lsn,
+    /// The first number not flushed yet.
+    pub end: Lsn,
     /// Dead letters in the store.
     pub dead: u64,
 }
@@ -52,95 +96,270 @@ pub struct Figures {
 /// Why a record could not be read. Damage is not here: a cursor quarantines it, reports it and goes on behind it.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// The disk did not answer. Never the end of the log; try again later.
+    /// The disk did not answer. Never the end of the log.
     #[error("cannot read {path}: {source}")]
-    Io { path: std::path::PathBuf, source: std::io::Error },
-    /// The log is poisoned.
-    #[error("the log is poisoned: {0}")]
-    Poisoned(String),
+    Io {
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Damage was found and could not be put into quarantine; until it can, nothing behind it is delivered.
+    #[error("cannot quarantine damage in {path}: {source}")]
+    Quarantine {
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// What recovery hands over.
+pub(super) struct Parts {
+    pub fs: Arc<dyn Fs>,
+    pub dir: PathBuf,
+    pub identity: Identity,
+    pub segments: Segments,
+    pub ledger: Ledger,
+    pub end: Lsn,
+    pub dead: DeadLetters,
+    pub observer: Observer,
 }
 
 impl Log {
+    pub(super) fn new(parts: Parts) -> Self {
+        let sent = Sent::new(Arc::clone(&parts.fs), &parts.dir);
+        Self {
+            fs: parts.fs,
+            dir: parts.dir,
+            identity: parts.identity,
+            segments: parts.segments,
+            tail: Tail::default(),
+            sent,
+            dead: parts.dead,
+            spare: SpareSlot::default(),
+            observer: parts.observer,
+            ledger: Mutex::new(parts.ledger),
+            // What was done in earlier lives lies below the end of then.
+            highest_done: AtomicU64::new(parts.end.0),
+            end: AtomicU64::new(parts.end.0),
+            wakeups: Mutex::new(0),
+            wake: Condvar::new(),
+            poison: OnceLock::new(),
+        }
+    }
+
     /// Who this log is.
     pub fn identity(&self) -> &Identity {
-        todo!()
+        &self.identity
+    }
+
+    /// Its directory.
+    pub fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// The first number not flushed yet: everything below is on stable storage.
     pub fn end(&self) -> Lsn {
-        todo!()
+        Lsn(self.end.load(Ordering::Acquire))
     }
 
     /// Blocks until `end() > lsn`, `wake_readers` is called or `timeout` is over; says whether `end() > lsn`.
     pub fn wait_for(&self, lsn: Lsn, timeout: Duration) -> bool {
-        todo!()
+        let deadline = Instant::now() + timeout;
+        let mut wakeups = self.wakeups.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = *wakeups;
+        while self.end() <= lsn && *wakeups == before {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            wakeups = self.wake.wait_timeout(wakeups, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        self.end() > lsn
     }
 
     /// Ends every `wait_for` now.
     pub fn wake_readers(&self) {
-        todo!()
+        *self.wakeups.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        self.wake.notify_all();
     }
 
     /// Everything below is confirmed or dead.
     pub fn watermark(&self) -> Lsn {
-        todo!()
+        self.ledger().watermark()
     }
 
     /// Whether this record is confirmed, dead or otherwise over.
     pub fn is_done(&self, lsn: Lsn) -> bool {
-        todo!()
+        lsn.0 <= self.highest_done.load(Ordering::Acquire) && self.ledger().is_done(lsn)
     }
 
     /// A reader of flushed records from `from` on (or from the oldest kept one).
     pub fn cursor(self: &Arc<Self>, from: Lsn) -> Cursor {
-        todo!()
+        Cursor::new(Arc::clone(self), from)
     }
 
-    /// One flushed record; `None` when it is not flushed yet or no longer kept.
-    pub fn read(&self, lsn: Lsn) -> Result<Option<Record>, ReadError> {
-        todo!()
+    /// One flushed record; `None` when it is not flushed yet, no longer kept, or damaged.
+    pub fn read(self: &Arc<Self>, lsn: Lsn) -> Result<Option<Record>, ReadError> {
+        if lsn >= self.end() || self.segments.holding(lsn).is_none() {
+            return Ok(None);
+        }
+        let mut cursor = self.cursor(lsn);
+        let found = cursor.next_kept()?.filter(|frame| frame.lsn == lsn);
+        Ok(found.map(|f| Record { lsn, at: f.at, lane: f.lane, payload: f.payload.to_vec() }))
     }
 
     /// Notes where the broker put these records and counts them as done. Not durable before the next checkpoint:
     /// a crash costs a repeat.
     pub fn confirm(&self, confirmations: &[Confirmation]) {
-        todo!()
+        let mut sorted = confirmations.to_vec();
+        sorted.sort_unstable_by_key(|confirmation| confirmation.lsn);
+        let mut rest = &sorted[..];
+        while let Some(first) = rest.first() {
+            let Some(segment) = self.segments.holding(first.lsn) else {
+                rest = &rest[1..];
+                continue;
+            };
+            let next = segment.flushed().0;
+            let (these, others) = rest.split_at(rest.partition_point(|c| c.lsn < next).max(1));
+            if let Err(e) = self.sent.note(segment.first, these) {
+                self.report(Event::Trouble { what: "note where records were put", error: e.to_string() });
+            }
+            rest = others;
+        }
+        let done = sorted.iter().map(|confirmation| (confirmation.lsn, u64::from(confirmation.bytes)));
+        self.mark_done(done);
     }
 
     /// Stores these records as dead letters, durably, and then counts them as done. On an error none of them is:
     /// they stay in the log and hold their lane.
-    pub fn bury(&self, letters: &[Letter]) -> Result<(), std::io::Error> {
-        todo!()
+    pub fn bury(&self, letters: &[Letter]) -> io::Result<()> {
+        self.dead.add(letters)?;
+        self.mark_done(letters.iter().map(|letter| (letter.lsn, frame_len(letter.payload.len()) as u64)));
+        Ok(())
     }
 
     /// What became of a record.
-    pub fn fate(&self, lsn: Lsn) -> Result<Fate, ReadError> {
-        todo!()
+    pub fn fate(&self, lsn: Lsn) -> io::Result<Fate> {
+        if lsn >= self.end() {
+            return Ok(Fate::Unknown);
+        }
+        match self.dead.get(lsn)? {
+            Some(Dead::Letter(letter)) => {
+                return Ok(Fate::Dead { reason: letter.reason, at: letter.died_at });
+            }
+            Some(Dead::Damage(damage)) => {
+                return Ok(Fate::Dead { reason: damage.reason, at: damage.found_at });
+            }
+            None => {}
+        }
+        match self.dead.removal(lsn) {
+            Some(Removal::Requeued(as_lsn)) => return Ok(Fate::Requeued(as_lsn)),
+            Some(Removal::Dropped) => return Ok(Fate::Dropped),
+            None => {}
+        }
+        let Some(segment) = self.segments.holding(lsn) else { return Ok(Fate::Unknown) };
+        if !self.is_done(lsn) {
+            return Ok(Fate::Waiting);
+        }
+        Ok(Fate::Sent(self.sent.get(segment.first, lsn)?))
+    }
+
+    /// The dead-letter store.
+    pub fn dead(&self) -> &DeadLetters {
+        &self.dead
+    }
+
+    /// All segments, oldest first.
+    pub fn segments(&self) -> Vec<Arc<Segment>> {
+        self.segments.all()
     }
 
     /// The state of the backlog.
     pub fn figures(&self) -> Figures {
-        todo!()
+        let ledger = self.ledger();
+        Figures {
+            backlog: ledger.backlog(),
+            backlog_bytes: ledger.backlog_bytes(),
+            watermark: ledger.watermark(),
+            end: self.end(),
+            dead: self.dead.len(),
+        }
+    }
+
+    /// When the record at or after `lsn` was accepted, for ages; `None` when there is none.
+    pub fn accepted_at(self: &Arc<Self>, lsn: Lsn) -> Result<Option<Timestamp>, ReadError> {
+        if lsn >= self.end() {
+            return Ok(None);
+        }
+        Ok(self.cursor(lsn).next_kept()?.map(|frame| frame.at))
+    }
+
+    /// Bytes free on the log's file system.
+    pub fn free_space(&self) -> io::Result<u64> {
+        self.fs.free_space(&self.dir)
+    }
+
+    /// The oldest record still kept, delivered or not; `end()` when there is none.
+    pub fn oldest_kept(&self) -> Lsn {
+        self.segments.from(Lsn(0)).map_or(self.end(), |segment| segment.first)
     }
 
     /// Why the log takes nothing more, if so.
-    pub fn poisoned(&self) -> Option<String> {
-        todo!()
-    }
-}
-
-/// Reads flushed records in order. Each worker has one of its own.
-pub struct Cursor {}
-
-impl Cursor {
-    /// The next record for which `wanted(lsn, lane)` holds; `None` when all flushed records were looked at.
-    /// Records that are done are passed over.
-    pub fn next(&mut self, wanted: impl Fn(Lsn, u8) -> bool) -> Result<Option<Frame<'_>>, ReadError> {
-        todo!()
+    pub fn poisoned(&self) -> Option<&str> {
+        self.poison.get().map(String::as_str)
     }
 
-    /// The number the next call looks at first.
-    pub fn position(&self) -> Lsn {
-        todo!()
+    pub(super) fn poison(&self, cause: String) -> &str {
+        let mut first = false;
+        let cause = self.poison.get_or_init(|| {
+            first = true;
+            cause
+        });
+        if first {
+            self.report(Event::Poisoned { cause: cause.clone() });
+        }
+        cause
+    }
+
+    pub(super) fn report(&self, event: Event) {
+        (self.observer)(&event);
+    }
+
+    pub(super) fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn mark_done(&self, records: impl Iterator<Item = (Lsn, u64)>) {
+        let mut ledger = self.ledger();
+        for (lsn, bytes) in records {
+            // Before the mark, so that whoever sees the mark's effects also asks the ledger.
+            self.highest_done.fetch_max(lsn.0, Ordering::AcqRel);
+            ledger.mark(lsn, bytes);
+        }
+    }
+
+    /// Makes a flushed group visible: readers see it from now on.
+    pub(super) fn publish(
+        &self,
+        segment: &Segment,
+        block: Block,
+        records: u64,
+        at: Timestamp,
+        index: &[u32],
+    ) {
+        let bytes = block.bytes.len() as u64;
+        self.ledger().extend(segment.first, records, bytes);
+        self.tail.push(block);
+        let end = segment.update(|state| {
+            state.next = state.next.plus(records);
+            state.length += bytes;
+            state.last_at = at;
+            state.index.extend_from_slice(index);
+            state.next
+        });
+        self.end.store(end.0, Ordering::Release);
+        self.wake_readers();
     }
 }

@@ -75,6 +75,8 @@ pub struct Frame<'a> {
     pub at: Timestamp,
     /// Its lane.
     pub lane: u8,
+    /// Bytes it takes in the log.
+    pub bytes: u32,
     /// The record.
     pub payload: &'a [u8],
 }
@@ -107,4 +109,19 @@ pub struct Letter {
     pub attempts: u32,
     /// The record, whole.
     pub payload: Vec<u8>,
+}
+
+/// A broker's confirmation of one record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Confirmation {
+    /// The record.
+    pub lsn: Lsn,
+    /// Bytes it takes in the log (`Frame::bytes`).
+    pub bytes: u32,
+    /// Where Kafka put it; −1 where the broker was not asked to say (`acks = 0`).
+    pub partition: i32,
+    /// See `partition`.
+    pub offset: i64,
+    /// When the confirmation came.
+    pub at: Timestamp,
 }

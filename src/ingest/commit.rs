@@ -1,0 +1,288 @@
+//! The commit thread: takes what waits, appends it, flushes once, answers.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use std::time::Instant;
+
+use tokio::sync::oneshot;
+
+use super::Shared;
+use super::index::Known;
+use super::queue::Work;
+use super::request::Receipt;
+use super::request::Request;
+use super::request::Submission;
+use super::request::SubmitError;
+use crate::command::Envelope;
+use crate::command::IdMint;
+use crate::command::Repeat;
+use crate::command::lane;
+use crate::units::Timestamp;
+use crate::wal::AppendError;
+use crate::wal::Entry;
+use crate::wal::Lsn;
+use crate::wal::Writer;
+
+/// Longest sleep: the watchdog wants a sign of life, and an old segment is to be sealed.
+const TURN: Duration = Duration::from_millis(500);
+/// A group larger than this is written and flushed before more is taken: it takes as long as a flush by itself,
+/// and everyone in it waits for all of it.
+const GROUP_BYTES: usize = 4 << 20;
+/// Random bytes are fetched from the system for many ids at once.
+const RANDOM_POOL: usize = 9 * 256;
+
+/// What a request was answered with.
+pub(super) enum Committed {
+    New(Receipt),
+    /// An earlier request had the same key and body; its records begin here.
+    Repeat {
+        first: Lsn,
+        count: u32,
+    },
+}
+
+type Reply = oneshot::Sender<Result<Committed, SubmitError>>;
+
+/// What is answered when the flush has returned.
+enum Answer {
+    Receipt(Reply, Receipt),
+    Repeat(Reply, Lsn, u32),
+    Requeued(oneshot::Sender<Result<Lsn, SubmitError>>, Lsn),
+}
+
+pub(super) struct Committer {
+    shared: Arc<Shared>,
+    writer: Writer,
+    mint: IdMint,
+    segment_max_age: Duration,
+    random: Vec<u8>,
+    /// Appended, not yet flushed.
+    answers: Vec<Answer>,
+    /// Keys of the group that is being written: they enter the index after the flush.
+    fresh: HashMap<[u8; 16], Known>,
+    payloads: Vec<u8>,
+}
+
+impl Committer {
+    pub fn new(shared: Arc<Shared>, writer: Writer, mint: IdMint, segment_max_age: Duration) -> Self {
+        Self {
+            shared,
+            writer,
+            mint,
+            segment_max_age,
+            random: Vec::new(),
+            answers: Vec::new(),
+            fresh: HashMap::new(),
+            payloads: Vec::new(),
+        }
+    }
+
+    /// Until the queue is closed and empty, or the log is poisoned.
+    pub fn run(mut self) {
+        let mut taken = Vec::new();
+        let mut last_look = Instant::now();
+        while self.shared.queue.take(&mut taken, TURN) {
+            self.shared.heartbeat.fetch_add(1, Ordering::Relaxed);
+            for work in taken.drain(..) {
+                self.append(work);
+                if self.writer.buffered_bytes() >= GROUP_BYTES {
+                    self.flush();
+                }
+            }
+            self.flush();
+            if last_look.elapsed() >= TURN {
+                last_look = Instant::now();
+                // Full or poisoned shows at the next append; an old segment can wait for it.
+                let _ = self.writer.seal_if_older(self.segment_max_age, Timestamp::now());
+            }
+            if self.shared.log.poisoned().is_some() {
+                self.shared.queue.close();
+            }
+        }
+    }
+
+    fn append(&mut self, work: Work) {
+        match work {
+            Work::Submit { request, repeat, reply } => {
+                match self.append_request(&request, repeat) {
+                    Ok(answer) => self.answers.push(answer.to(reply)),
+                    // Whoever stopped waiting needs no answer.
+                    Err(error) => drop(reply.send(Err(error))),
+                }
+            }
+            Work::Requeue { payload, from, reply } => match self.append_again(&payload, from) {
+                Ok(lsn) => self.answers.push(Answer::Requeued(reply, lsn)),
+                Err(error) => drop(reply.send(Err(error))),
+            },
+        }
+    }
+
+    fn append_request(&mut self, request: &Request, repeat: Option<Repeat>) -> Result<Ready, SubmitError> {
+        if let Some(repeat) = &repeat
+            && let Some(known) = self.known(repeat)?
+        {
+            return match known.body == repeat.body {
+                true => Ok(Ready::Repeat(known.first, known.count)),
+                false => Err(SubmitError::KeyConflict),
+            };
+        }
+        if self.shared.log.figures().backlog_bytes >= self.shared.max_backlog {
+            self.shared.metrics.bound_hit.with_label_values(&["backlog"]).inc();
+            return Err(SubmitError::BacklogFull { limit: self.shared.max_backlog });
+        }
+        let at = self.writer.instant(Timestamp::now());
+        let first = self.writer.next_lsn();
+        let mut ids = Vec::with_capacity(request.commands.len());
+        let mut ends = Vec::with_capacity(request.commands.len());
+        self.payloads.clear();
+        for (n, command) in request.commands.iter().enumerate() {
+            let random = self.nine_random_bytes()?;
+            let id = self.mint.mint(at, first.plus(n as u64), random);
+            let repeat = repeat.filter(|_| n == 0);
+            envelope(request, command, id, repeat).encode(&mut self.payloads);
+            ids.push(id);
+            ends.push(self.payloads.len());
+        }
+        let mut start = 0;
+        let entries: Vec<Entry<'_>> = request
+            .commands
+            .iter()
+            .zip(ends)
+            .enumerate()
+            .map(|(n, (command, end))| {
+                let payload = &self.payloads[std::mem::replace(&mut start, end)..end];
+                Entry {
+                    lane: lane(command.key.as_deref(), first.plus(n as u64)),
+                    label: &command.kind,
+                    payload,
+                }
+            })
+            .collect();
+        self.writer.append(&entries, at).map_err(|error| refusal(&self.shared, &error))?;
+        self.shared.refused_for_room.store(false, Ordering::Relaxed);
+        if let Some(repeat) = repeat {
+            self.fresh.insert(repeat.scope, Known { first, count: repeat.count, body: repeat.body });
+        }
+        Ok(Ready::Receipt(Receipt { ids, accepted_at: at, replayed: false }))
+    }
+
+    fn append_again(&mut self, payload: &[u8], from: Lsn) -> Result<Lsn, SubmitError> {
+        let lsn = self.writer.next_lsn();
+        let again =
+            Envelope::decode(payload).map(|old| Envelope { requeued_from: Some(from), repeat: None, ..old });
+        let (lane, label, bytes) = match &again {
+            Ok(envelope) => {
+                let mut bytes = Vec::new();
+                envelope.encode(&mut bytes);
+                (lane(envelope.key, lsn), envelope.kind, bytes)
+            }
+            // Unreadable for this version: as it is, so that a version that reads it can send it.
+            Err(_) => (lane(None, lsn), "unreadable", payload.to_vec()),
+        };
+        let entry = Entry { lane, label, payload: &bytes };
+        self.writer.append(&[entry], Timestamp::now()).map_err(|error| refusal(&self.shared, &error))?;
+        Ok(lsn)
+    }
+
+    /// An earlier request with the same key: of this group, or from the index.
+    fn known(&self, repeat: &Repeat) -> Result<Option<Known>, SubmitError> {
+        match self.fresh.get(&repeat.scope) {
+            Some(known) => Ok(Some(*known)),
+            None => self.shared.index.find(&repeat.scope).map_err(|_| SubmitError::IndexRebuilding),
+        }
+    }
+
+    /// Writes and flushes the group, then answers everyone in it; an error reaches all of them.
+    fn flush(&mut self) {
+        let committed = self.writer.commit();
+        if committed.is_ok() {
+            for (scope, known) in self.fresh.drain() {
+                self.shared.index.insert(&scope, known);
+            }
+            self.shared.index.covers(self.shared.log.end());
+        }
+        self.fresh.clear();
+        for answer in self.answers.drain(..) {
+            answer.send(committed.is_ok());
+        }
+    }
+
+    fn nine_random_bytes(&mut self) -> Result<[u8; 9], SubmitError> {
+        if self.random.len() < 9 {
+            self.random.resize(RANDOM_POOL, 0);
+            getrandom::fill(&mut self.random).map_err(|_| SubmitError::Closing)?;
+        }
+        let mut nine = [0; 9];
+        let rest = self.random.len() - 9;
+        nine.copy_from_slice(&self.random[rest..]);
+        self.random.truncate(rest);
+        Ok(nine)
+    }
+}
+
+/// What a request is answered with once it is flushed.
+enum Ready {
+    Receipt(Receipt),
+    Repeat(Lsn, u32),
+}
+
+impl Ready {
+    fn to(self, reply: Reply) -> Answer {
+        match self {
+            Self::Receipt(receipt) => Answer::Receipt(reply, receipt),
+            Self::Repeat(first, count) => Answer::Repeat(reply, first, count),
+        }
+    }
+}
+
+impl Answer {
+    fn send(self, flushed: bool) {
+        // Whoever stopped waiting needs no answer.
+        match (self, flushed) {
+            (Self::Receipt(reply, receipt), true) => drop(reply.send(Ok(Committed::New(receipt)))),
+            (Self::Repeat(reply, first, count), true) => {
+                drop(reply.send(Ok(Committed::Repeat { first, count })))
+            }
+            (Self::Requeued(reply, lsn), true) => drop(reply.send(Ok(lsn))),
+            (Self::Receipt(reply, _) | Self::Repeat(reply, ..), false) => {
+                drop(reply.send(Err(SubmitError::Poisoned)))
+            }
+            (Self::Requeued(reply, _), false) => drop(reply.send(Err(SubmitError::Poisoned))),
+        }
+    }
+}
+
+fn envelope<'a>(
+    request: &'a Request,
+    command: &'a Submission,
+    id: crate::command::CommandId,
+    repeat: Option<Repeat>,
+) -> Envelope<'a> {
+    Envelope {
+        id,
+        kind: &command.kind,
+        topic: &command.topic,
+        key: command.key.as_deref(),
+        content_type: &command.content_type,
+        traceparent: request.traceparent.as_deref(),
+        idempotency_key: request.idempotency.as_ref().map(|idempotency| &idempotency.key[..]),
+        repeat,
+        principal: request.principal.as_deref(),
+        requeued_from: None,
+        value: &command.value,
+    }
+}
+
+fn refusal(shared: &Shared, error: &AppendError) -> SubmitError {
+    match error {
+        AppendError::TooLarge { bytes, limit } => SubmitError::TooLarge { bytes: *bytes, limit: *limit },
+        AppendError::NoRoom => {
+            shared.refused_for_room.store(true, Ordering::Relaxed);
+            shared.metrics.bound_hit.with_label_values(&["disk"]).inc();
+            SubmitError::DiskFull
+        }
+        AppendError::Poisoned(_) => SubmitError::Poisoned,
+    }
+}

@@ -1,0 +1,155 @@
+//! What is handed in, what is handed out, and the digests that recognise a repetition.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hmac::Hmac;
+use hmac::KeyInit;
+use hmac::Mac;
+use sha2::Sha256;
+
+use crate::command::CommandId;
+use crate::command::Repeat;
+use crate::units::Timestamp;
+
+/// A command that may enter: parsed, validated, its key found.
+#[derive(Clone, Debug)]
+pub struct Submission {
+    /// Its kind.
+    pub kind: Arc<str>,
+    /// Where it goes.
+    pub topic: Arc<str>,
+    /// Its Kafka key.
+    pub key: Option<Bytes>,
+    /// Media type of the value.
+    pub content_type: Arc<str>,
+    /// What Kafka gets, byte for byte.
+    pub value: Bytes,
+}
+
+/// One request: one command or a batch, all or nothing.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// In the order of the answer.
+    pub commands: Vec<Submission>,
+    /// W3C trace context.
+    pub traceparent: Option<String>,
+    /// `Idempotency-Key`, and the body it is bound to.
+    pub idempotency: Option<Idempotency>,
+    /// Who sends it; none in open mode.
+    pub principal: Option<Arc<str>>,
+}
+
+/// A client's word that a repetition of this request is the same request.
+#[derive(Clone, Debug)]
+pub struct Idempotency {
+    /// The header's value.
+    pub key: String,
+    /// The request body as sent, byte for byte.
+    pub body: Bytes,
+}
+
+/// The acknowledgement: everything in it is on stable storage.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// The ids in the order of the commands.
+    pub ids: Vec<CommandId>,
+    /// When the request was accepted.
+    pub accepted_at: Timestamp,
+    /// Whether an earlier request with the same key is answered again.
+    pub replayed: bool,
+}
+
+/// Why a request was not accepted. Nothing of it is in the log, except after `Poisoned`: then it may be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SubmitError {
+    /// The waiting queue is at its bound.
+    #[error("too many requests wait for a flush")]
+    QueueFull,
+    /// `max_backlog_size` is reached.
+    #[error("the backlog has reached its limit of {limit} bytes")]
+    BacklogFull {
+        /// The limit.
+        limit: u64,
+    },
+    /// The next segment cannot be filled.
+    #[error("the disk has no room for another segment")]
+    DiskFull,
+    /// A write or flush failed. Final.
+    #[error("the log failed and takes nothing more")]
+    Poisoned,
+    /// Shutting down.
+    #[error("the daemon is stopping")]
+    Closing,
+    /// Same key, another body.
+    #[error("the idempotency key was used with another body")]
+    KeyConflict,
+    /// It cannot be told whether the key was used.
+    #[error("the index of idempotency keys is being rebuilt")]
+    IndexRebuilding,
+    /// One batch must fit into one segment.
+    #[error("{bytes} bytes do not fit into one segment; at most {limit} do")]
+    TooLarge {
+        /// What it takes.
+        bytes: u64,
+        /// What there is.
+        limit: u64,
+    },
+}
+
+/// Whether creates would be accepted now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// They would.
+    Open,
+    /// Each would get this answer.
+    Closed(SubmitError),
+}
+
+impl Request {
+    /// What it takes in memory, roughly: bounds the queue.
+    pub(super) fn bytes(&self) -> usize {
+        // Envelope, frame, queue entry and channel of one command.
+        const OVERHEAD: usize = 512;
+        self.commands.iter().map(|c| c.value.len() + c.key.as_ref().map_or(0, Bytes::len) + OVERHEAD).sum()
+    }
+}
+
+/// Digests under the log's secret.
+pub(super) struct Digests(Hmac<Sha256>);
+
+impl Digests {
+    pub fn new(secret: &[u8; 32]) -> Self {
+        #[expect(clippy::expect_used, reason = "HMAC takes keys of every length")]
+        Self(Hmac::new_from_slice(secret).expect("HMAC takes any key"))
+    }
+
+    /// The scope is principal, method and kind beside the key itself; every command of a request has one kind.
+    pub fn of(&self, request: &Request, idempotency: &Idempotency) -> Repeat {
+        let kind = request.commands.first().map_or("", |command| &command.kind);
+        let principal = request.principal.as_deref().unwrap_or("");
+        Repeat {
+            scope: self.digest(&[
+                b"scope",
+                principal.as_bytes(),
+                b"POST",
+                kind.as_bytes(),
+                idempotency.key.as_bytes(),
+            ]),
+            body: self.digest(&[b"body", &idempotency.body]),
+            count: request.commands.len() as u32,
+        }
+    }
+
+    fn digest(&self, parts: &[&[u8]]) -> [u8; 16] {
+        let mut mac = self.0.clone();
+        for part in parts {
+            // With its length before it, no part can be mistaken for its neighbour.
+            mac.update(&(part.len() as u64).to_le_bytes());
+            mac.update(part);
+        }
+        let mut digest = [0; 16];
+        digest.copy_from_slice(&mac.finalize().into_bytes()[..16]);
+        digest
+    }
+}

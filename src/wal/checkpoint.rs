@@ -1,0 +1,179 @@
+//! The checkpoint: which records are done, as of one moment. Losing it costs repeats, never records.
+
+use std::io;
+use std::path::Path;
+
+use super::fs;
+use super::fs::Fs;
+use super::header::array;
+use super::ledger::Marks;
+use super::types::Lsn;
+use crate::units::Timestamp;
+
+/// The file's name in the log's directory.
+pub const FILE: &str = "checkpoint";
+const MAGIC: [u8; 8] = *b"forebayc";
+const VERSION: u32 = 1;
+/// 10 M records in flight above the watermark are 1.25 MB; a hundred times that is not a checkpoint of ours.
+const LIMIT: u64 = 256 << 20;
+
+/// What was flushed when the checkpoint was taken: a log that holds less has lost something.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Promise {
+    /// First LSN of the segment that was open.
+    pub segment: Lsn,
+    /// Bytes of it that were flushed.
+    pub length: u64,
+    /// The first LSN that was not flushed.
+    pub next: Lsn,
+}
+
+/// Everything a start needs beside the segments themselves, and what an operator wants to know at a glance.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// The log it belongs to.
+    pub log_id: [u8; 16],
+    /// When it was taken.
+    pub written_at: Timestamp,
+    /// All LSNs below are done.
+    pub watermark: Lsn,
+    /// What was flushed.
+    pub promise: Promise,
+    /// The marks of the segments that hold the watermark or lie above it.
+    pub segments: Vec<(Lsn, Marks)>,
+}
+
+/// Why there is no checkpoint to start from.
+#[derive(Debug)]
+pub enum LoadError {
+    /// There is none.
+    Missing,
+    /// Its bytes are not what was written.
+    Damaged,
+    /// The disk did not answer.
+    Io(io::Error),
+}
+
+impl Checkpoint {
+    /// Replaces the checkpoint of the log in `dir`; durable when it returns.
+    pub fn save(&self, fs: &dyn Fs, dir: &Path) -> io::Result<()> {
+        fs::replace_file(fs, &dir.join(FILE), &self.encode())
+    }
+
+    /// The checkpoint of the log in `dir`.
+    pub fn load(fs: &dyn Fs, dir: &Path) -> Result<Self, LoadError> {
+        match fs::read_file(fs, &dir.join(FILE), LIMIT) {
+            Ok(Some(bytes)) => Self::decode(&bytes).ok_or(LoadError::Damaged),
+            Ok(None) => Err(LoadError::Missing),
+            Err(e) => Err(LoadError::Io(e)),
+        }
+    }
+
+    /// The saved marks of one segment.
+    pub fn marks(&self, first: Lsn) -> Option<&Marks> {
+        self.segments.iter().find(|(saved, _)| *saved == first).map(|(_, marks)| marks)
+    }
+
+    /// Whether a record was done when the checkpoint was taken.
+    pub fn was_done(&self, lsn: Lsn) -> bool {
+        let holder = self
+            .segments
+            .iter()
+            .rev()
+            .find(|(first, marks)| (first.0..first.0 + marks.count).contains(&lsn.0));
+        lsn < self.watermark || holder.is_some_and(|(first, marks)| marks.is_done(lsn.0 - first.0))
+    }
+
+    /// Magic, version, log id, seven numbers, then each segment's six numbers and words; CRC-32 over all at the end.
+    fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        out.extend_from_slice(&MAGIC);
+        out.extend_from_slice(&VERSION.to_le_bytes());
+        out.extend_from_slice(&self.log_id);
+        let Promise { segment, length, next } = self.promise;
+        let count = self.segments.len() as u64;
+        for number in [self.written_at.0, self.watermark.0, segment.0, length, next.0, count] {
+            out.extend_from_slice(&number.to_le_bytes());
+        }
+        for (first, marks) in &self.segments {
+            let words = marks.bits.len() as u64;
+            let sealed = u64::from(marks.sealed);
+            for number in [first.0, marks.count, marks.bytes, marks.done, marks.done_bytes, sealed, words] {
+                out.extend_from_slice(&number.to_le_bytes());
+            }
+            out.extend(marks.bits.iter().flat_map(|word| word.to_le_bytes()));
+        }
+        let crc = crc32fast::hash(&out);
+        out.extend_from_slice(&crc.to_le_bytes());
+        out
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let (body, crc) = bytes.split_last_chunk::<4>()?;
+        if crc32fast::hash(body) != u32::from_le_bytes(*crc) || body.len() < 28 || body[..8] != MAGIC {
+            return None;
+        }
+        if u32::from_le_bytes(array(body, 8)) != VERSION {
+            return None;
+        }
+        let mut numbers = body[28..].chunks_exact(8).map(|word| u64::from_le_bytes(array(word, 0)));
+        let mut number = || numbers.next();
+        let mut checkpoint = Self {
+            log_id: array(body, 12),
+            written_at: Timestamp(number()?),
+            watermark: Lsn(number()?),
+            promise: Promise { segment: Lsn(number()?), length: number()?, next: Lsn(number()?) },
+            segments: Vec::new(),
+        };
+        for _ in 0..number()? {
+            let first = Lsn(number()?);
+            let mut marks = Marks {
+                count: number()?,
+                bytes: number()?,
+                done: number()?,
+                done_bytes: number()?,
+                sealed: number()? != 0,
+                bits: Vec::new(),
+            };
+            for _ in 0..number()? {
+                marks.bits.push(number()?);
+            }
+            checkpoint.segments.push((first, marks));
+        }
+        Some(checkpoint)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> Checkpoint {
+        let marks = Marks { count: 70, bytes: 700, done: 2, done_bytes: 20, sealed: true, bits: vec![5, 1] };
+        Checkpoint {
+            log_id: [1; 16],
+            written_at: Timestamp(2),
+            watermark: Lsn(3),
+            promise: Promise { segment: Lsn(4), length: 4096, next: Lsn(5) },
+            segments: vec![(Lsn(1), marks), (Lsn(71), Marks::default())],
+        }
+    }
+
+    #[test]
+    fn a_checkpoint_reads_back_as_it_was_written() {
+        assert_eq!(Checkpoint::decode(&sample().encode()), Some(sample()));
+    }
+
+    #[test]
+    fn a_cut_or_flipped_checkpoint_is_refused() {
+        let good = sample().encode();
+        for end in 0..good.len() {
+            assert_eq!(Checkpoint::decode(&good[..end]), None);
+        }
+        for bit in 0..good.len() * 8 {
+            let mut bad = good.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(Checkpoint::decode(&bad), None, "bit {bit}");
+        }
+    }
+}

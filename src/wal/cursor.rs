@@ -1,0 +1,163 @@
+//! Reads flushed records in order: from memory while the reader keeps up, from files when it lags.
+
+use std::io;
+use std::sync::Arc;
+
+use super::frame;
+use super::frame::Decoded;
+use super::log::Log;
+use super::log::ReadError;
+use super::quarantine;
+use super::scan::Scanner;
+use super::segment::Segment;
+use super::tail::Block;
+use super::types::Frame;
+use super::types::Lsn;
+
+/// A reader. Each worker has one of its own; it holds at most one block and one file.
+pub struct Cursor {
+    log: Arc<Log>,
+    next: Lsn,
+    spot: Option<Spot>,
+}
+
+/// Where in which segment the reader stands.
+struct Spot {
+    segment: Arc<Segment>,
+    offset: u64,
+    /// The number of the record at `offset`; below `next` while the reader walks to it.
+    lsn: Lsn,
+    block: Option<Block>,
+    scanner: Option<Scanner>,
+}
+
+impl Cursor {
+    pub(super) fn new(log: Arc<Log>, from: Lsn) -> Self {
+        Self { log, next: from, spot: None }
+    }
+
+    /// The next record that is not done and for which `wanted(lsn, lane)` holds; `None` when all flushed records
+    /// were looked at.
+    pub fn next(&mut self, wanted: impl Fn(Lsn, u8) -> bool) -> Result<Option<Frame<'_>>, ReadError> {
+        while let Some(found) = self.advance()? {
+            if wanted(found.lsn, found.lane) && !self.log.is_done(found.lsn) {
+                return self.frame(found.offset);
+            }
+        }
+        Ok(None)
+    }
+
+    /// The next record that is kept, done or not.
+    pub fn next_kept(&mut self) -> Result<Option<Frame<'_>>, ReadError> {
+        match self.advance()? {
+            Some(found) => self.frame(found.offset),
+            None => Ok(None),
+        }
+    }
+
+    /// The number the next call looks at first.
+    pub fn position(&self) -> Lsn {
+        self.next
+    }
+
+    /// Moves behind the next record and says where it was.
+    fn advance(&mut self) -> Result<Option<Found>, ReadError> {
+        while self.next < self.log.end() {
+            self.locate()?;
+            let Some(spot) = &mut self.spot else { return Ok(None) };
+            let (next, length) = spot.segment.flushed();
+            if spot.offset >= length {
+                // The segment's end; a number that is missing behind it lies in no segment.
+                self.next = self.next.max(next);
+                self.spot = None;
+                continue;
+            }
+            let found = match spot.look(&self.log, length) {
+                Ok(found) => found,
+                Err(_) if self.log.segments.holding(spot.lsn).is_none() => {
+                    // Delivered and let go of while this reader stood in it.
+                    self.spot = None;
+                    continue;
+                }
+                Err(source) => return Err(ReadError::Io { path: spot.segment.path(&self.log.dir), source }),
+            };
+            let Some(found) = found else {
+                let damaged =
+                    quarantine::Damaged { segment: &spot.segment, offset: spot.offset, lsn: spot.lsn };
+                (spot.offset, spot.lsn) = quarantine::pass(&self.log, damaged)?;
+                self.next = self.next.max(spot.lsn);
+                continue;
+            };
+            spot.offset += found.len as u64;
+            spot.lsn = found.lsn.next();
+            if found.lsn >= self.next {
+                self.next = spot.lsn;
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Finds the spot of the next record anew when a segment was left.
+    fn locate(&mut self) -> Result<(), ReadError> {
+        if self.spot.is_some() {
+            return Ok(());
+        }
+        let holder = self.log.segments.holding(self.next).or_else(|| self.log.segments.from(self.next));
+        if let Some(segment) = holder {
+            self.next = self.next.max(segment.first);
+            let nearest = segment.nearest(&*self.log.fs, &self.log.dir, self.next);
+            let (offset, lsn) =
+                nearest.map_err(|source| ReadError::Io { path: segment.path(&self.log.dir), source })?;
+            self.spot = Some(Spot { segment, offset, lsn, block: None, scanner: None });
+        }
+        Ok(())
+    }
+
+    fn frame(&mut self, offset: u64) -> Result<Option<Frame<'_>>, ReadError> {
+        let Some(spot) = &mut self.spot else { return Ok(None) };
+        let path = spot.segment.path(&self.log.dir);
+        let decoded = spot.decode(offset).map_err(|source| ReadError::Io { path, source })?;
+        Ok(decoded.map(|found| found.frame()))
+    }
+}
+
+/// A record that was found at its place.
+struct Found {
+    offset: u64,
+    lsn: Lsn,
+    lane: u8,
+    len: usize,
+}
+
+impl Spot {
+    /// The record at the spot; `None` when what lies there is not the record that should.
+    fn look(&mut self, log: &Log, length: u64) -> io::Result<Option<Found>> {
+        let (first, offset, lsn) = (self.segment.first, self.offset, self.lsn);
+        if self.block.as_ref().and_then(|block| block.from(first, offset)).is_none() {
+            self.block = log.tail.get(first, offset);
+        }
+        if self.block.is_none() {
+            match &mut self.scanner {
+                Some(scanner) => scanner.set_limit(length),
+                none => *none = Some(self.segment.scanner(&*log.fs, &log.dir)?),
+            }
+        }
+        let found = self.decode(offset)?;
+        let right = found.filter(|found| found.meta.kind == frame::RECORD && found.meta.lsn == lsn);
+        Ok(right.map(|found| Found { offset, lsn, lane: found.meta.lane, len: found.len }))
+    }
+
+    fn decode(&mut self, offset: u64) -> io::Result<Option<Decoded<'_>>> {
+        if let Some(block) = &self.block
+            && let Some(bytes) = block.from(self.segment.first, offset)
+        {
+            // Straight from the writer's own memory: its length and its checksum are right.
+            return Ok(frame::trusted(bytes));
+        }
+        match &mut self.scanner {
+            Some(scanner) => Ok(scanner.at(offset)?.ok()),
+            None => Ok(None),
+        }
+    }
+}

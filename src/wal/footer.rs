@@ -1,0 +1,225 @@
+//! The footer of a sealed segment: a frame of its own kind whose last eight bytes let it be found from the end.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use super::frame;
+use super::frame::Meta;
+use super::frame::Seed;
+use super::fs::File;
+use super::fs::read_full;
+use super::header::array;
+use super::types::Lsn;
+use crate::units::Timestamp;
+
+/// Every so many records the footer notes an offset: a look-up by LSN walks half as many frames on average.
+pub const INDEX_STRIDE: u64 = 256;
+/// Labels counted apart in one segment; the rest is counted as `other`, so that a footer stays small.
+const MAX_LABELS: usize = 64;
+const TRAILER: usize = 8;
+const TRAILER_MAGIC: [u8; 4] = *b"seal";
+/// Fixed part of the payload: six numbers of eight bytes.
+const FIXED: usize = 48;
+
+/// What a sealed segment says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Footer {
+    /// The number after its last record.
+    pub next: Lsn,
+    /// Records in it.
+    pub records: u64,
+    /// Bytes of header and records: the footer lies behind them.
+    pub length: u64,
+    /// CRC over the CRCs of its frames, in order.
+    pub chain: u32,
+    /// When its first and its last record were accepted.
+    pub first_at: Timestamp,
+    /// See `first_at`.
+    pub last_at: Timestamp,
+    /// Records per label.
+    pub labels: BTreeMap<String, u64>,
+    /// Offset of every `INDEX_STRIDE`th record.
+    pub index: Vec<u32>,
+}
+
+impl Footer {
+    /// Takes one more record into account, which lies at `offset`.
+    pub fn add(&mut self, label: &str, at: Timestamp, offset: u64, crc: u32) {
+        if self.records == 0 {
+            self.first_at = at;
+        }
+        if self.records.is_multiple_of(INDEX_STRIDE) {
+            self.index.push(offset as u32);
+        }
+        self.records += 1;
+        self.next = self.next.next();
+        self.last_at = at;
+        self.chain = frame::chain(self.chain, crc);
+        if let Some(count) = self.labels.get_mut(label) {
+            *count += 1;
+            return;
+        }
+        let label = if self.labels.len() < MAX_LABELS { label } else { "other" };
+        *self.labels.entry(label.to_owned()).or_default() += 1;
+    }
+
+    /// Takes records into account that were lost to damage at `offset`.
+    pub fn skip(&mut self, records: u64, offset: u64) {
+        for _ in 0..records {
+            if self.records.is_multiple_of(INDEX_STRIDE) {
+                self.index.push(offset as u32);
+            }
+            self.records += 1;
+            self.next = self.next.next();
+        }
+    }
+
+    /// Bytes its frame will take, should `more` records of new labels of `label` bytes be added before.
+    pub fn frame_len_with(&self, more: u64, label: usize) -> u64 {
+        let labels: usize = self.labels.keys().map(|known| known.len() + 9).sum();
+        let index = 4 * (self.index.len() as u64 + more / INDEX_STRIDE + 1);
+        let payload = FIXED + TRAILER + 6 + labels + (label + 9) * more.min(MAX_LABELS as u64) as usize;
+        (frame::frame_len(payload) + 2 * frame::ALIGN) as u64 + index
+    }
+
+    /// The frame, to be written at `self.length`. `flushed` as in every frame.
+    pub fn encode(&self, seed: &Seed, flushed: u32) -> Vec<u8> {
+        let mut payload = Vec::new();
+        let numbers =
+            [self.records, self.length, u64::from(self.chain), self.first_at.0, self.last_at.0, INDEX_STRIDE];
+        for number in numbers {
+            payload.extend_from_slice(&number.to_le_bytes());
+        }
+        payload.extend_from_slice(&(self.labels.len() as u16).to_le_bytes());
+        for (label, count) in &self.labels {
+            let label = &label.as_bytes()[..label.len().min(255)];
+            payload.push(label.len() as u8);
+            payload.extend_from_slice(label);
+            payload.extend_from_slice(&count.to_le_bytes());
+        }
+        payload.extend_from_slice(&(self.index.len() as u32).to_le_bytes());
+        for offset in &self.index {
+            payload.extend_from_slice(&offset.to_le_bytes());
+        }
+        // The trailer must be the last bytes of the file, so the payload leaves no padding behind itself.
+        payload.resize((payload.len() + TRAILER).next_multiple_of(frame::ALIGN) - TRAILER, 0);
+        payload.extend_from_slice(&(self.length as u32).to_le_bytes());
+        payload.extend_from_slice(&TRAILER_MAGIC);
+        let meta = Meta {
+            kind: frame::FOOTER,
+            lsn: self.next,
+            at: self.last_at,
+            lane: 0,
+            ends_batch: true,
+            flushed,
+        };
+        let mut bytes = Vec::new();
+        frame::encode(&mut bytes, seed, self.length, meta, &payload);
+        bytes
+    }
+
+    /// Reads the payload of a footer's frame.
+    pub fn decode(next: Lsn, payload: &[u8]) -> Option<Self> {
+        let mut rest = payload;
+        let mut numbers = [0; 6];
+        for number in &mut numbers {
+            *number = u64::from_le_bytes(take(&mut rest)?);
+        }
+        let [records, length, chain, first_at, last_at, _stride] = numbers;
+        let mut labels = BTreeMap::new();
+        for _ in 0..u16::from_le_bytes(take(&mut rest)?) {
+            let [len] = take(&mut rest)?;
+            let (label, after) = rest.split_at_checked(len.into())?;
+            rest = after;
+            labels.insert(String::from_utf8_lossy(label).into_owned(), u64::from_le_bytes(take(&mut rest)?));
+        }
+        let count = u32::from_le_bytes(take(&mut rest)?) as usize;
+        let (index, _trailer) = rest.split_at_checked(count.checked_mul(4)?)?;
+        let index = index.chunks_exact(4).map(|offset| u32::from_le_bytes(array(offset, 0))).collect();
+        Some(Self {
+            next,
+            records,
+            length,
+            chain: chain as u32,
+            first_at: Timestamp(first_at),
+            last_at: Timestamp(last_at),
+            labels,
+            index,
+        })
+    }
+
+    /// Finds the footer from the end of a sealed file; `None` when there is no whole one.
+    pub fn find(file: &dyn File, seed: &Seed) -> io::Result<Option<Self>> {
+        let end = file.size()?;
+        let mut trailer = [0; TRAILER];
+        let Some(at) = end.checked_sub(TRAILER as u64) else { return Ok(None) };
+        if read_full(file, &mut trailer, at)? < TRAILER || trailer[4..] != TRAILER_MAGIC {
+            return Ok(None);
+        }
+        let offset = u64::from(u32::from_le_bytes(array(&trailer, 0)));
+        // A footer holds 4 bytes for each 256 records and at most 64 labels: far below a mebibyte per segment.
+        let len = match end.checked_sub(offset) {
+            Some(len) if len <= 64 << 20 => len as usize,
+            _ => return Ok(None),
+        };
+        let mut bytes = vec![0; len];
+        let read = read_full(file, &mut bytes, offset)?;
+        Ok(match frame::decode(&bytes[..read], seed, offset, len as u64) {
+            Ok(found) if found.meta.kind == frame::FOOTER => Self::decode(found.meta.lsn, found.payload),
+            _ => None,
+        })
+    }
+}
+
+fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
+    let (head, rest) = bytes.split_first_chunk::<N>()?;
+    *bytes = rest;
+    Some(*head)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filled(records: u64) -> Footer {
+        let mut footer = Footer { next: Lsn(5), length: 4096, ..Footer::default() };
+        for n in 0..records {
+            footer.add(&format!("kind-{}", n % 70), Timestamp(100 + n), 4096 + 8 * n, n as u32);
+        }
+        footer
+    }
+
+    #[test]
+    fn a_footer_reads_back_as_it_was_written() {
+        for records in [0, 1, 255, 256, 257, 5000] {
+            let footer = filled(records);
+            let seed = Seed::new(&[1; 16]);
+            let bytes = footer.encode(&seed, 4096);
+            let found = frame::decode(&bytes, &seed, footer.length, bytes.len() as u64).unwrap();
+            assert_eq!(found.len, bytes.len(), "the trailer is the end of the file");
+            assert_eq!(Footer::decode(found.meta.lsn, found.payload), Some(footer));
+        }
+    }
+
+    #[test]
+    fn the_room_kept_for_a_footer_suffices() {
+        for records in [0, 1, 255, 256, 5000] {
+            let promised = filled(records).frame_len_with(300, 7);
+            let mut later = filled(records);
+            for n in 0..300 {
+                later.add(&format!("new-{:03}", n), Timestamp(1), 4096, 1);
+            }
+            assert!(later.encode(&Seed::new(&[1; 16]), 0).len() as u64 <= promised, "{records}");
+        }
+    }
+
+    #[test]
+    fn a_cut_footer_is_none_never_a_panic() {
+        let footer = filled(300);
+        let bytes = footer.encode(&Seed::new(&[1; 16]), 4096);
+        let payload = &bytes[frame::FRAME_HEADER..];
+        for end in 0..footer.index.len() {
+            assert_eq!(Footer::decode(footer.next, &payload[..end]), None);
+        }
+    }
+}

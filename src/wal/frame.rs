@@ -1,0 +1,254 @@
+//! Frames: how one record lies in a segment. Pure: bytes in, bytes out.
+
+use super::header::array;
+use super::types::Frame;
+use super::types::Lsn;
+use crate::units::Timestamp;
+
+/// Bytes before the payload.
+pub const FRAME_HEADER: usize = 32;
+/// Frames start on multiples of this, so that a length is never torn by a sector's edge.
+pub const ALIGN: usize = 8;
+
+/// A record.
+pub const RECORD: u8 = 1;
+/// The footer of a sealed segment.
+pub const FOOTER: u8 = 2;
+
+/// The last record of a batch: recovery drops a batch that lacks it.
+const ENDS_BATCH: u8 = 1;
+
+/// Bytes of a frame with a payload of `payload` bytes.
+pub const fn frame_len(payload: usize) -> usize {
+    (FRAME_HEADER + payload).next_multiple_of(ALIGN)
+}
+
+/// What binds a frame to its place: the segment's salt, as the beginning of every checksum.
+#[derive(Clone)]
+pub struct Seed(crc32fast::Hasher);
+
+impl Seed {
+    /// The seed of the segment with this salt.
+    pub fn new(salt: &[u8; 16]) -> Self {
+        let mut hasher = crc32fast::Hasher::new();
+        hasher.update(salt);
+        Self(hasher)
+    }
+
+    /// CRC-32 (IEEE) over salt, offset and everything of the frame but the CRC itself.
+    fn crc(&self, offset: u64, frame: &[u8]) -> u32 {
+        let mut hasher = self.0.clone();
+        hasher.update(&offset.to_le_bytes());
+        hasher.update(&frame[4..]);
+        hasher.finalize()
+    }
+}
+
+/// What a frame says of itself, beside its payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Meta {
+    /// `RECORD` or `FOOTER`.
+    pub kind: u8,
+    /// The record's number; for a footer, the number after the last record.
+    pub lsn: Lsn,
+    /// When it was accepted.
+    pub at: Timestamp,
+    /// The lane it is ordered in.
+    pub lane: u8,
+    /// Whether its batch ends here.
+    pub ends_batch: bool,
+    /// The promise: everything in this segment below this offset was flushed before this frame was written.
+    pub flushed: u32,
+}
+
+impl Meta {
+    /// The description in a frame's header, which the caller has checked to be whole.
+    fn read(frame: &[u8]) -> Self {
+        let [kind, flags, lane, _zero] = array(frame, 24);
+        Self {
+            kind,
+            lsn: Lsn(u64::from_le_bytes(array(frame, 8))),
+            at: Timestamp(u64::from_le_bytes(array(frame, 16))),
+            lane,
+            ends_batch: flags & ENDS_BATCH != 0,
+            flushed: u32::from_le_bytes(array(frame, 28)),
+        }
+    }
+}
+
+/// A frame found whole at its place.
+#[derive(Clone, Copy, Debug)]
+pub struct Decoded<'a> {
+    /// Its description.
+    pub meta: Meta,
+    /// Its payload.
+    pub payload: &'a [u8],
+    /// Bytes it takes, padding included.
+    pub len: usize,
+    /// Its checksum, for the chain.
+    pub crc: u32,
+}
+
+impl<'a> Decoded<'a> {
+    /// The record in it.
+    pub fn frame(&self) -> Frame<'a> {
+        Frame {
+            lsn: self.meta.lsn,
+            at: self.meta.at,
+            lane: self.meta.lane,
+            bytes: self.len as u32,
+            payload: self.payload,
+        }
+    }
+}
+
+/// Why there is no frame at a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoFrame {
+    /// The header has only zeros: nothing was written here.
+    Blank,
+    /// The frame says it has this many bytes, and fewer were given.
+    Needs(usize),
+    /// What lies here was not written here, or not whole, or has changed since.
+    Invalid,
+}
+
+/// Appends a frame to `out`, to be written at `offset`. Returns its checksum.
+pub fn encode(out: &mut Vec<u8>, seed: &Seed, offset: u64, meta: Meta, payload: &[u8]) -> u32 {
+    let start = out.len();
+    out.extend_from_slice(&[0; 4]);
+    out.extend_from_slice(&(payload.len() as u32).to_le_bytes());
+    out.extend_from_slice(&meta.lsn.0.to_le_bytes());
+    out.extend_from_slice(&meta.at.0.to_le_bytes());
+    let flags = if meta.ends_batch { ENDS_BATCH } else { 0 };
+    out.extend_from_slice(&[meta.kind, flags, meta.lane, 0]);
+    out.extend_from_slice(&meta.flushed.to_le_bytes());
+    out.extend_from_slice(payload);
+    out.resize(start + frame_len(payload.len()), 0);
+    let crc = seed.crc(offset, &out[start..]);
+    out[start..start + 4].copy_from_slice(&crc.to_le_bytes());
+    crc
+}
+
+/// A frame found whole, without its bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Checked {
+    meta: Meta,
+    payload: usize,
+    crc: u32,
+}
+
+impl Checked {
+    /// The frame with its payload, from the bytes that were checked.
+    pub fn with(self, bytes: &[u8]) -> Decoded<'_> {
+        let payload = &bytes[FRAME_HEADER..FRAME_HEADER + self.payload];
+        Decoded { meta: self.meta, payload, len: frame_len(self.payload), crc: self.crc }
+    }
+}
+
+/// Looks for a frame at the beginning of `bytes`, which lie at `offset`. `room` is how many bytes the segment has
+/// from there on: no length beyond it is believed.
+pub fn check(bytes: &[u8], seed: &Seed, offset: u64, room: u64) -> Result<Checked, NoFrame> {
+    if bytes.len() < FRAME_HEADER {
+        return Err(if room < FRAME_HEADER as u64 { NoFrame::Blank } else { NoFrame::Needs(FRAME_HEADER) });
+    }
+    if bytes[..FRAME_HEADER].iter().all(|&byte| byte == 0) {
+        return Err(NoFrame::Blank);
+    }
+    let payload = u32::from_le_bytes(array(bytes, 4)) as usize;
+    let len = frame_len(payload);
+    let [kind, flags, _lane, zero] = array(bytes, 24);
+    let known = matches!(kind, RECORD | FOOTER) && flags & !ENDS_BATCH == 0 && zero == 0;
+    if !known || len as u64 > room {
+        return Err(NoFrame::Invalid);
+    }
+    let frame = bytes.get(..len).ok_or(NoFrame::Needs(len))?;
+    let crc = u32::from_le_bytes(array(frame, 0));
+    if seed.crc(offset, frame) != crc {
+        return Err(NoFrame::Invalid);
+    }
+    Ok(Checked { meta: Meta::read(frame), payload, crc })
+}
+
+/// `check`, with the payload.
+pub fn decode<'a>(bytes: &'a [u8], seed: &Seed, offset: u64, room: u64) -> Result<Decoded<'a>, NoFrame> {
+    Ok(check(bytes, seed, offset, room)?.with(bytes))
+}
+
+/// The frame at the beginning of bytes that never left the writer's memory: looked at, not checked again.
+pub fn trusted(bytes: &[u8]) -> Option<Decoded<'_>> {
+    let head = bytes.first_chunk::<FRAME_HEADER>()?;
+    let payload = u32::from_le_bytes(array(head, 4)) as usize;
+    bytes.get(..frame_len(payload))?;
+    Some(Checked { meta: Meta::read(head), payload, crc: u32::from_le_bytes(array(head, 0)) }.with(bytes))
+}
+
+/// Continues the chain over the frames of a segment.
+pub fn chain(before: u32, crc: u32) -> u32 {
+    let mut hasher = crc32fast::Hasher::new_with_initial(before);
+    hasher.update(&crc.to_le_bytes());
+    hasher.finalize()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const META: Meta =
+        Meta { kind: RECORD, lsn: Lsn(7), at: Timestamp(8), lane: 9, ends_batch: true, flushed: 4096 };
+
+    fn seed(n: u8) -> Seed {
+        Seed::new(&[n; 16])
+    }
+
+    fn sample() -> Vec<u8> {
+        let mut bytes = Vec::new();
+        encode(&mut bytes, &seed(1), 4096, META, b"thirteen byte");
+        bytes
+    }
+
+    #[test]
+    fn a_frame_reads_back_as_it_was_written() {
+        let bytes = sample();
+        let read = decode(&bytes, &seed(1), 4096, 1 << 20).unwrap();
+        assert_eq!((read.meta, read.payload, read.len), (META, &b"thirteen byte"[..], 48));
+    }
+
+    #[test]
+    fn every_flipped_bit_of_a_frame_is_noticed() {
+        let good = sample();
+        for bit in 0..good.len() * 8 {
+            let mut bad = good.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            assert!(decode(&bad, &seed(1), 4096, 48).is_err(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn a_frame_of_another_place_or_another_life_never_passes() {
+        let bytes = sample();
+        assert_eq!(decode(&bytes, &seed(1), 4104, 1 << 20).unwrap_err(), NoFrame::Invalid);
+        assert_eq!(decode(&bytes, &seed(2), 4096, 1 << 20).unwrap_err(), NoFrame::Invalid);
+    }
+
+    #[test]
+    fn no_length_is_believed_beyond_the_segments_end() {
+        let mut bytes = sample();
+        bytes[4..8].copy_from_slice(&u32::MAX.to_le_bytes());
+        assert_eq!(decode(&bytes, &seed(1), 4096, 1 << 20).unwrap_err(), NoFrame::Invalid);
+        assert_eq!(decode(&sample()[..40], &seed(1), 4096, 1 << 20).unwrap_err(), NoFrame::Needs(48));
+    }
+
+    #[test]
+    fn zeros_are_never_a_record() {
+        assert_eq!(decode(&[0; 64], &seed(1), 4096, 64).unwrap_err(), NoFrame::Blank);
+    }
+
+    /// Pins the polynomial, the order of bytes and the layout: a second reader can be checked against it.
+    #[test]
+    fn the_bytes_of_a_frame_are_the_ones_of_format_1() {
+        let hex: String = sample().iter().map(|byte| format!("{byte:02x}")).collect();
+        let head = "e93c40250d000000070000000000000008000000000000000101090000100000";
+        assert_eq!(hex, format!("{head}746869727465656e2062797465000000"));
+    }
+}

@@ -1,0 +1,208 @@
+//! Segment headers, and the names of segment files: built and parsed here and nowhere else.
+
+use std::fmt;
+
+use super::types::Identity;
+use super::types::Lsn;
+use crate::units::Timestamp;
+
+/// The format this code writes.
+pub const FORMAT: u16 = 1;
+/// The oldest reader that understands what this code writes.
+pub const MIN_READER: u16 = 1;
+/// Size of a header: one block, so that it is never torn together with a record.
+pub const HEADER_LEN: u64 = 4096;
+
+const MAGIC: [u8; 8] = *b"forebay\n";
+const CRC_AT: usize = HEADER_LEN as usize - 4;
+
+/// How a segment ended, as its footer says and the next header repeats. A log cut exactly between two records
+/// is noticed by it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Seal {
+    /// First LSN of the segment; 0 when there is no predecessor.
+    pub first: Lsn,
+    /// The LSN after its last record.
+    pub next: Lsn,
+    /// Bytes of header and records; the footer follows there.
+    pub length: u64,
+    /// CRC over the CRCs of all its frames, in order.
+    pub chain: u32,
+}
+
+/// What the first block of a segment says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// Which log, under which start.
+    pub identity: Identity,
+    /// LSN of the first record.
+    pub first: Lsn,
+    /// Random, part of every frame's checksum: bytes of another file or life never pass.
+    pub salt: [u8; 16],
+    /// When the segment began.
+    pub created: Timestamp,
+    /// How the predecessor was sealed.
+    pub predecessor: Seal,
+    /// The data key the payloads are encrypted with; 0: not encrypted.
+    pub key_id: u32,
+}
+
+/// Why a block is not a header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeaderError {
+    /// Only zeros: the segment was never begun.
+    Blank,
+    /// Shorter than a header, a wrong magic or a wrong checksum.
+    Damaged,
+    /// A format this version cannot read; `.0` wrote it, `.1` is the oldest version that reads it.
+    Version(u16, u16),
+}
+
+impl fmt::Display for HeaderError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Blank => f.write_str("the segment's header is blank"),
+            Self::Damaged => f.write_str("the segment's header is damaged"),
+            Self::Version(wrote, needs) => write!(
+                f,
+                "the segment has format {wrote}, to be read by versions that know format {needs}; this one knows \
+                 {FORMAT}. Use the version of forebay that wrote it, or a newer one"
+            ),
+        }
+    }
+}
+
+impl Header {
+    /// The block.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut block = Vec::with_capacity(HEADER_LEN as usize);
+        block.extend_from_slice(&MAGIC);
+        block.extend_from_slice(&FORMAT.to_le_bytes());
+        block.extend_from_slice(&MIN_READER.to_le_bytes());
+        block.extend_from_slice(&self.key_id.to_le_bytes());
+        block.extend_from_slice(&self.identity.log_id);
+        block.extend_from_slice(&self.identity.incarnation);
+        block.extend_from_slice(&self.identity.secret);
+        block.extend_from_slice(&self.salt);
+        for number in [
+            self.first.0,
+            self.created.0,
+            self.predecessor.first.0,
+            self.predecessor.next.0,
+            self.predecessor.length,
+            u64::from(self.predecessor.chain),
+        ] {
+            block.extend_from_slice(&number.to_le_bytes());
+        }
+        block.resize(CRC_AT, 0);
+        let crc = crc32fast::hash(&block);
+        block.extend_from_slice(&crc.to_le_bytes());
+        block
+    }
+
+    /// Reads the first block of a segment.
+    pub fn decode(block: &[u8]) -> Result<Self, HeaderError> {
+        if block.iter().all(|&byte| byte == 0) {
+            return Err(HeaderError::Blank);
+        }
+        if block.len() < HEADER_LEN as usize || block[..8] != MAGIC {
+            return Err(HeaderError::Damaged);
+        }
+        let stored = u32::from_le_bytes(array(block, CRC_AT));
+        if crc32fast::hash(&block[..CRC_AT]) != stored {
+            return Err(HeaderError::Damaged);
+        }
+        let wrote = u16::from_le_bytes(array(block, 8));
+        let needs = u16::from_le_bytes(array(block, 10));
+        if needs > FORMAT {
+            return Err(HeaderError::Version(wrote, needs));
+        }
+        let number = |index: usize| u64::from_le_bytes(array(block, 96 + 8 * index));
+        Ok(Self {
+            key_id: u32::from_le_bytes(array(block, 12)),
+            identity: Identity {
+                log_id: array(block, 16),
+                incarnation: array(block, 32),
+                secret: array(block, 48),
+            },
+            salt: array(block, 80),
+            first: Lsn(number(0)),
+            created: Timestamp(number(1)),
+            predecessor: Seal {
+                first: Lsn(number(2)),
+                next: Lsn(number(3)),
+                length: number(4),
+                chain: number(5) as u32,
+            },
+        })
+    }
+}
+
+/// `N` bytes at `at`, which the caller has checked to be there.
+pub(super) fn array<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
+    let mut array = [0; N];
+    array.copy_from_slice(&bytes[at..at + N]);
+    array
+}
+
+/// The name of the segment whose first record is `first`: 20 digits, so that names sort as numbers do.
+pub fn segment_name(first: Lsn) -> String {
+    format!("{:020}.wal", first.0)
+}
+
+/// The first LSN in a segment's name; `None` for every other name.
+pub fn parse_segment_name(name: &str) -> Option<Lsn> {
+    let digits = name.strip_suffix(".wal")?;
+    let plain = digits.len() == 20 && digits.bytes().all(|b| b.is_ascii_digit());
+    plain.then(|| digits.parse().ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header() -> Header {
+        Header {
+            identity: Identity { log_id: [1; 16], secret: [2; 32], incarnation: [3; 16] },
+            first: Lsn(1001),
+            salt: [4; 16],
+            created: Timestamp(5),
+            predecessor: Seal { first: Lsn(1), next: Lsn(1001), length: 64 << 20, chain: 0xdead_beef },
+            key_id: 0,
+        }
+    }
+
+    #[test]
+    fn a_header_reads_back_as_it_was_written() {
+        assert_eq!(Header::decode(&header().encode()), Ok(header()));
+        assert_eq!(header().encode().len() as u64, HEADER_LEN);
+    }
+
+    #[test]
+    fn every_flipped_bit_of_a_header_is_noticed() {
+        let good = header().encode();
+        for bit in 0..good.len() * 8 {
+            let mut bad = good.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(Header::decode(&bad), Err(HeaderError::Damaged), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn a_newer_format_is_refused_by_name() {
+        let mut block = header().encode();
+        block[8..12].copy_from_slice(&[9, 0, 8, 0]);
+        let crc = crc32fast::hash(&block[..CRC_AT]);
+        block[CRC_AT..].copy_from_slice(&crc.to_le_bytes());
+        assert_eq!(Header::decode(&block), Err(HeaderError::Version(9, 8)));
+    }
+
+    #[test]
+    fn only_names_of_our_own_are_taken_for_segments() {
+        assert_eq!(parse_segment_name(&segment_name(Lsn(42))), Some(Lsn(42)));
+        for name in ["42.wal", "00000000000000000042.wal.tmp", "+0000000000000000042.wal", "spare"] {
+            assert_eq!(parse_segment_name(name), None, "{name}");
+        }
+        assert_eq!(parse_segment_name(&segment_name(Lsn(u64::MAX))), Some(Lsn(u64::MAX)));
+    }
+}

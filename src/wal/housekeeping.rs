@@ -1,0 +1,158 @@
+//! What keeps a log going beside the commit path: the checkpoint, the way of delivered segments from `pending/` to
+//! `acked/` and out, and the next segment's file.
+
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use super::checkpoint::Checkpoint;
+use super::checkpoint::Promise;
+use super::event::Event;
+use super::log::Log;
+use super::segment::Place;
+use super::segment::Segment;
+use super::segment::segment_path;
+use super::spare;
+use super::types::Lsn;
+use crate::units::Timestamp;
+
+/// How long delivered segments are kept, so that a range can be replayed. Whichever limit is reached first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// Since their last record.
+    pub age: Duration,
+    /// Bytes of all of them.
+    pub size: u64,
+}
+
+impl Log {
+    /// Saves a checkpoint, then moves what it calls delivered to `acked/` and lets go of what was kept long
+    /// enough. An error costs repeats and room, no record; call it again.
+    pub fn keep_house(&self, retention: Retention, now: Timestamp) -> io::Result<()> {
+        let complete = self.checkpoint(now)?;
+        for segment in self.segments() {
+            if complete.contains(&segment.first) && segment.state().place == Place::Pending {
+                self.move_to_acked(&segment)?;
+            }
+        }
+        self.let_go(retention, now)
+    }
+
+    /// Makes the present marks durable. Returns the segments that are complete by them.
+    pub fn checkpoint(&self, now: Timestamp) -> io::Result<Vec<Lsn>> {
+        let mut open = None;
+        let mut complete = Vec::new();
+        let segments = self.segments();
+        let checkpoint = {
+            let ledger = self.ledger();
+            for segment in &segments {
+                if ledger.is_complete(segment.first) {
+                    complete.push(segment.first);
+                }
+                open = Some(segment);
+            }
+            Checkpoint {
+                log_id: self.identity.log_id,
+                written_at: now,
+                watermark: ledger.watermark(),
+                promise: open.map_or_else(Promise::default, |segment| promise_of(segment)),
+                segments: ledger.above_watermark().map(|(first, marks)| (first, marks.clone())).collect(),
+            }
+        };
+        // A record that the checkpoint calls done must be able to say where it went.
+        self.sent.sync()?;
+        checkpoint.save(&*self.fs, &self.dir)?;
+        Ok(complete)
+    }
+
+    fn move_to_acked(&self, segment: &Segment) -> io::Result<()> {
+        let from = segment_path(&self.dir, Place::Pending, segment.first);
+        let to = segment_path(&self.dir, Place::Acked, segment.first);
+        self.fs.rename(&from, &to)?;
+        segment.update(|state| state.place = Place::Acked);
+        self.fs.sync_dir(&self.dir.join(Place::Acked.dir()))?;
+        self.fs.sync_dir(&self.dir.join(Place::Pending.dir()))
+    }
+
+    fn let_go(&self, retention: Retention, now: Timestamp) -> io::Result<()> {
+        let acked: Vec<_> = self.segments().into_iter().filter(|s| s.state().place == Place::Acked).collect();
+        let mut kept: u64 = acked.iter().map(|segment| segment.state().length).sum();
+        for segment in acked {
+            let state = segment.state();
+            if kept <= retention.size && now.since(state.last_at) < retention.age {
+                break;
+            }
+            kept -= state.length;
+            self.drop_acked(&segment)?;
+        }
+        self.ledger().forget_below_watermark();
+        Ok(())
+    }
+
+    /// Removes a delivered segment. Only called for segments that a durable checkpoint calls complete.
+    fn drop_acked(&self, segment: &Segment) -> io::Result<()> {
+        self.segments.remove(segment.first);
+        self.fs.remove(&segment_path(&self.dir, Place::Acked, segment.first))?;
+        self.sent.remove(segment.first)?;
+        self.fs.sync_dir(&self.dir.join(Place::Acked.dir()))
+    }
+
+    /// Fills the next segment's file if one is wanted. Where there is no room, delivered segments go first, oldest
+    /// first, whatever their age: retention yields to acceptance. Says whether a file is ready.
+    pub fn fill_spare(&self, segment_size: u64, reserve: u64) -> bool {
+        loop {
+            match spare::prepare(&*self.fs, &self.dir, segment_size, reserve) {
+                Ok(file) => {
+                    self.spare.put(file);
+                    return true;
+                }
+                Err(error) => {
+                    if self.yield_oldest_acked() {
+                        continue;
+                    }
+                    if !self.spare.is_full() {
+                        self.report(Event::NoRoom { reason: error.to_string() });
+                    }
+                    self.spare.no_room();
+                    return false;
+                }
+            }
+        }
+    }
+
+    /// Blocks until a spare file is wanted or `timeout` is over. Says whether one is.
+    pub fn spare_wanted(&self, timeout: Duration) -> bool {
+        self.spare.wait_wanted(timeout)
+    }
+
+    /// Whether the next segment cannot be filled.
+    pub fn has_no_room(&self) -> bool {
+        self.spare.is_full()
+    }
+
+    fn yield_oldest_acked(&self) -> bool {
+        let Some(oldest) = self.segments().into_iter().find(|s| s.state().place == Place::Acked) else {
+            return false;
+        };
+        match self.drop_acked(&oldest) {
+            Ok(()) => {
+                self.report(Event::RetentionYielded { first: oldest.first });
+                true
+            }
+            Err(e) => {
+                self.report(Event::Trouble { what: "remove a delivered segment", error: e.to_string() });
+                false
+            }
+        }
+    }
+
+    /// Where the log lies.
+    pub fn directory(&self) -> &Path {
+        &self.dir
+    }
+}
+
+fn promise_of(segment: &Segment) -> Promise {
+    let (next, length) = segment.flushed();
+    Promise { segment: segment.first, length, next }
+}

@@ -1,0 +1,298 @@
+//! Which records are done: one bit each, for the segments that are neither untouched nor finished.
+//!
+//! A segment without a done record, and one without an undone one, need no bits: however large the backlog, and
+//! however long one stuck record holds it, memory follows the segments in between. Numbers that lie in no
+//! segment (a quarantined or missing one) count as done.
+
+use std::collections::BTreeMap;
+
+use super::types::Lsn;
+
+/// The marks of one segment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Marks {
+    /// Flushed records.
+    pub count: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Done records.
+    pub done: u64,
+    /// Their bytes.
+    pub done_bytes: u64,
+    /// Whether nothing will be added.
+    pub sealed: bool,
+    /// A bit a record; empty while none is done and when all are.
+    pub bits: Vec<u64>,
+}
+
+impl Marks {
+    pub(super) fn is_done(&self, index: u64) -> bool {
+        if index >= self.count {
+            return self.sealed;
+        }
+        match self.bits.get((index / 64) as usize) {
+            Some(word) => word & (1 << (index % 64)) != 0,
+            // Without bits all are alike; with bits, those behind the last word are untouched.
+            None => self.bits.is_empty() && self.done == self.count,
+        }
+    }
+
+    fn mark(&mut self, index: u64, bytes: u64) -> bool {
+        if index >= self.count || self.is_done(index) {
+            return false;
+        }
+        let word = (index / 64) as usize;
+        if self.bits.len() <= word {
+            self.bits.resize(word + 1, 0);
+        }
+        self.bits[word] |= 1 << (index % 64);
+        self.done += 1;
+        self.done_bytes += bytes;
+        if self.is_complete() {
+            self.bits = Vec::new();
+            self.done_bytes = self.bytes;
+        }
+        true
+    }
+
+    fn extend(&mut self, records: u64, bytes: u64) {
+        // All were done before: write that down before it stops being true.
+        if self.bits.is_empty() && self.done > 0 {
+            self.bits = all_set(self.done);
+        }
+        self.count += records;
+        self.bytes += bytes;
+    }
+
+    /// Brings saved marks of a segment that is closed now up to what it holds.
+    pub(super) fn extend_to(&mut self, count: u64, bytes: u64) {
+        self.extend(count - self.count, bytes - self.bytes);
+        self.sealed = true;
+        if self.is_complete() {
+            self.bits = Vec::new();
+            self.done_bytes = self.bytes;
+        }
+    }
+
+    fn is_complete(&self) -> bool {
+        self.sealed && self.done == self.count
+    }
+
+    /// The first record from `index` on that is not done.
+    fn first_undone(&self, mut index: u64) -> u64 {
+        while index < self.count && self.is_done(index) {
+            let word = self.bits.get((index / 64) as usize);
+            let whole = index.is_multiple_of(64) && word == Some(&u64::MAX);
+            index += match self.bits.is_empty() {
+                true => self.count - index,
+                false if whole => 64,
+                false => 1,
+            };
+        }
+        index.min(self.count)
+    }
+}
+
+fn all_set(records: u64) -> Vec<u64> {
+    let mut bits = vec![u64::MAX; (records / 64) as usize];
+    if !records.is_multiple_of(64) {
+        bits.push((1 << (records % 64)) - 1);
+    }
+    bits
+}
+
+/// The marks of all segments.
+#[derive(Clone, Debug, Default)]
+pub struct Ledger {
+    segments: BTreeMap<Lsn, Marks>,
+    watermark: Lsn,
+    backlog: u64,
+    backlog_bytes: u64,
+}
+
+impl Ledger {
+    /// An empty ledger whose first record will be `watermark`.
+    pub fn new(watermark: Lsn) -> Self {
+        Self { watermark, ..Self::default() }
+    }
+
+    /// Adds a segment with the marks it has.
+    pub fn insert(&mut self, first: Lsn, marks: Marks) {
+        self.backlog += marks.count - marks.done;
+        self.backlog_bytes += marks.bytes.saturating_sub(marks.done_bytes);
+        self.segments.insert(first, marks);
+    }
+
+    /// More records of the segment `first` were flushed.
+    pub fn extend(&mut self, first: Lsn, records: u64, bytes: u64) {
+        if let Some(marks) = self.segments.get_mut(&first) {
+            marks.extend(records, bytes);
+            self.backlog += records;
+            self.backlog_bytes += bytes;
+        }
+    }
+
+    /// Nothing will be added to the segment `first`.
+    pub fn seal(&mut self, first: Lsn) {
+        if let Some(marks) = self.segments.get_mut(&first) {
+            marks.sealed = true;
+            if marks.is_complete() {
+                marks.bits = Vec::new();
+            }
+        }
+        self.advance();
+    }
+
+    /// Forgets the segments that are complete and below the watermark. Complete ones above it are remembered even
+    /// when their files are gone: that tells retired from missing.
+    pub fn forget_below_watermark(&mut self) {
+        let watermark = self.watermark.0;
+        self.segments.retain(|first, marks| first.0 + marks.count > watermark || !marks.is_complete());
+    }
+
+    /// Counts one record, which takes `bytes` in the log, as done. False when it was before.
+    pub fn mark(&mut self, lsn: Lsn, bytes: u64) -> bool {
+        let Some((first, marks)) = self.segments.range_mut(..=lsn).next_back() else { return false };
+        let before = marks.done_bytes;
+        if !marks.mark(lsn.0 - first.0, bytes) {
+            return false;
+        }
+        self.backlog -= 1;
+        self.backlog_bytes -= (marks.done_bytes - before).min(self.backlog_bytes);
+        if lsn == self.watermark {
+            self.advance();
+        }
+        true
+    }
+
+    /// Whether a record is done. What lies below the watermark is, and so is what lies in no segment.
+    pub fn is_done(&self, lsn: Lsn) -> bool {
+        if lsn < self.watermark {
+            return true;
+        }
+        match self.segments.range(..=lsn).next_back() {
+            Some((first, marks)) => marks.is_done(lsn.0 - first.0),
+            None => true,
+        }
+    }
+
+    /// Everything below is done.
+    pub fn watermark(&self) -> Lsn {
+        self.watermark
+    }
+
+    /// Records that are not done.
+    pub fn backlog(&self) -> u64 {
+        self.backlog
+    }
+
+    /// Their bytes in the log.
+    pub fn backlog_bytes(&self) -> u64 {
+        self.backlog_bytes
+    }
+
+    /// Whether the segment is sealed and all its records are done.
+    pub fn is_complete(&self, first: Lsn) -> bool {
+        self.segments.get(&first).is_some_and(Marks::is_complete)
+    }
+
+    /// The segments that hold the watermark or lie above it, for the checkpoint.
+    pub fn above_watermark(&self) -> impl Iterator<Item = (Lsn, &Marks)> {
+        self.segments
+            .iter()
+            .filter(|(first, marks)| first.0 + marks.count > self.watermark.0)
+            .map(|(f, m)| (*f, m))
+    }
+
+    /// Moves the watermark over everything that is done.
+    pub fn advance(&mut self) {
+        loop {
+            let holder = self.segments.range(..=self.watermark).next_back();
+            let Some((first, marks)) =
+                holder.filter(|(first, marks)| self.watermark.0 - first.0 < marks.count)
+            else {
+                // In a gap, or behind a segment's last record: the next segment decides, if there is one.
+                match self.segments.range(self.watermark..).next() {
+                    Some((&next, _)) if next > self.watermark => self.watermark = next,
+                    _ => return,
+                }
+                continue;
+            };
+            let undone = marks.first_undone(self.watermark.0 - first.0);
+            self.watermark = first.plus(undone);
+            if undone < marks.count || !marks.sealed {
+                return;
+            }
+            if self.segments.range(self.watermark..).next().is_none() {
+                return;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ledger() -> Ledger {
+        let mut ledger = Ledger::new(Lsn(1));
+        ledger.insert(Lsn(1), Marks::default());
+        ledger.extend(Lsn(1), 100, 1000);
+        ledger
+    }
+
+    #[test]
+    fn the_watermark_advances_over_the_contiguous_part_only() {
+        let mut ledger = ledger();
+        for lsn in [3, 2, 5] {
+            assert!(ledger.mark(Lsn(lsn), 10));
+        }
+        assert_eq!((ledger.watermark(), ledger.backlog(), ledger.backlog_bytes()), (Lsn(1), 97, 970));
+        assert!(ledger.mark(Lsn(1), 10));
+        assert_eq!(ledger.watermark(), Lsn(4));
+        assert!(!ledger.mark(Lsn(1), 10), "done once");
+        assert_eq!(ledger.backlog(), 96);
+    }
+
+    #[test]
+    fn records_flushed_after_all_before_were_done_are_not_done() {
+        let mut ledger = ledger();
+        (1..=100).for_each(|lsn| assert!(ledger.mark(Lsn(lsn), 10)));
+        assert_eq!(ledger.watermark(), Lsn(101));
+        ledger.extend(Lsn(1), 1, 10);
+        assert!(!ledger.is_done(Lsn(101)) && ledger.is_done(Lsn(100)));
+        assert!(ledger.mark(Lsn(101), 10));
+        assert_eq!((ledger.watermark(), ledger.backlog()), (Lsn(102), 0));
+    }
+
+    #[test]
+    fn a_stuck_record_pins_the_watermark_and_no_memory() {
+        let mut ledger = ledger();
+        ledger.seal(Lsn(1));
+        (2..=100).for_each(|lsn| assert!(ledger.mark(Lsn(lsn), 10)));
+        for n in 1..50 {
+            let first = Lsn(100 * n + 1);
+            ledger.insert(first, Marks::default());
+            ledger.extend(first, 100, 1000);
+            (0..100).for_each(|i| assert!(ledger.mark(first.plus(i), 10)));
+            ledger.seal(first);
+        }
+        assert_eq!((ledger.watermark(), ledger.backlog()), (Lsn(1), 1));
+        let bits: usize = ledger.above_watermark().map(|(_, marks)| marks.bits.len()).sum();
+        assert_eq!(bits, 2, "only the segment of the stuck record has bits");
+        assert!(ledger.mark(Lsn(1), 10));
+        assert_eq!(ledger.watermark(), Lsn(5001));
+    }
+
+    #[test]
+    fn numbers_that_lie_in_no_segment_count_as_done() {
+        let mut ledger = Ledger::new(Lsn(1));
+        ledger.insert(Lsn(1), Marks { count: 10, sealed: true, ..Marks::default() });
+        ledger.insert(Lsn(50), Marks { count: 5, ..Marks::default() });
+        assert!(ledger.is_done(Lsn(30)));
+        (1..=10).for_each(|lsn| assert!(ledger.mark(Lsn(lsn), 0)));
+        assert_eq!(ledger.watermark(), Lsn(50));
+        assert!(!ledger.is_done(Lsn(50)));
+        assert_eq!(ledger.backlog(), 5);
+    }
+}

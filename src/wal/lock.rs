@@ -1,0 +1,86 @@
+//! One process a log: a lock on the `LOCK` file, held for life and released by the kernel, also after `kill -9`.
+
+use std::fs::File;
+use std::fs::OpenOptions;
+use std::fs::TryLockError;
+use std::io;
+use std::io::Read;
+use std::io::Seek;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+/// The file's name in the log's directory.
+pub const FILE: &str = "LOCK";
+
+/// The right to write to a log. Dropping it gives the right back.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+/// Why there is no lock.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Another process has it.
+    #[error("{dir} is in use by {holder}: one process at a time may write to a log")]
+    Held {
+        /// The log's directory.
+        dir: String,
+        /// Process and host, as the holder wrote them.
+        holder: String,
+    },
+    /// The file could not be opened or locked.
+    #[error("cannot lock {dir}: {source}")]
+    Io {
+        /// The log's directory.
+        dir: String,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl Lock {
+    /// Takes the lock of the log in `dir`, which must exist.
+    pub fn take(dir: &Path) -> Result<Self, LockError> {
+        let name = || dir.display().to_string();
+        let failed = |source| LockError::Io { dir: name(), source };
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let mut file = options.open(dir.join(FILE)).map_err(failed)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut holder = String::new();
+                // The name is a courtesy: without it the message is still right.
+                let _ = file.read_to_string(&mut holder);
+                let holder =
+                    if holder.is_empty() { "another process".to_owned() } else { holder.trim().to_owned() };
+                return Err(LockError::Held { dir: name(), holder });
+            }
+            Err(TryLockError::Error(source)) => return Err(failed(source)),
+        }
+        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        let holder = format!("process {} on {}\n", std::process::id(), host.trim());
+        file.set_len(0)
+            .and_then(|()| file.rewind())
+            .and_then(|()| file.write_all(holder.as_bytes()))
+            .map_err(failed)?;
+        Ok(Self { _file: file })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_holder_is_told_who_has_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = Lock::take(dir.path()).unwrap();
+        let told = Lock::take(dir.path()).unwrap_err().to_string();
+        assert!(told.contains(&format!("process {}", std::process::id())), "{told}");
+        drop(first);
+        Lock::take(dir.path()).unwrap();
+    }
+}

@@ -1,0 +1,398 @@
+//! Opens a log: what a start finds, what it makes of it, and what it leaves behind. Reads one segment at most.
+//!
+//! Crashing anywhere in here and starting over has the same result: every step either changes nothing that the
+//! next start looks at, or replaces it whole.
+
+use std::io;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::checkpoint::Checkpoint;
+use super::checkpoint::LoadError;
+use super::dead::Damage;
+use super::dead::Dead;
+use super::dead::DeadLetters;
+use super::event::Finding;
+use super::event::FindingKind;
+use super::event::Observer;
+use super::frame;
+use super::fs;
+use super::fs::Fs;
+use super::fs::Mode;
+use super::header::HEADER_LEN;
+use super::header::Seal;
+use super::header::segment_name;
+use super::ledger::Ledger;
+use super::ledger::Marks;
+use super::lock::Lock;
+use super::lock::LockError;
+use super::log::Log;
+use super::log::Parts;
+use super::quarantine;
+use super::random;
+use super::segment::Place;
+use super::segment::Segment;
+use super::segment::Segments;
+use super::segment::State;
+use super::segment::segment_path;
+use super::sent;
+use super::spare;
+use super::survey;
+use super::survey::Survey;
+use super::tail_recovery;
+use super::tail_recovery::Tail;
+use super::types::Identity;
+use super::types::Lsn;
+use super::writer::Writer;
+use crate::units::Timestamp;
+
+/// How to open a log.
+#[derive(Clone)]
+pub struct Options {
+    /// Bytes of a segment's file.
+    pub segment_size: u64,
+    /// Bytes of the file system that acceptance leaves free.
+    pub reserve_space: u64,
+    /// What a record is counted as: the label its writer gave, read from the payload.
+    pub label: fn(&[u8]) -> Option<String>,
+    /// Who is told what happens.
+    pub observer: Observer,
+}
+
+/// What a start found.
+#[derive(Clone, Debug, Default)]
+pub struct Recovery {
+    /// What was wrong.
+    pub findings: Vec<Finding>,
+    /// The first LSN that will be given.
+    pub next: Lsn,
+    /// Records waiting for delivery.
+    pub backlog: u64,
+}
+
+/// A log, ready to take records.
+pub struct Opened {
+    /// Adds to it.
+    pub writer: Writer,
+    /// Reads it.
+    pub log: Arc<Log>,
+    /// What the start found.
+    pub recovery: Recovery,
+}
+
+/// Why a log could not be opened. Nothing was changed that a later start could miss.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process has it, or the lock cannot be taken.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The directory cannot be used.
+    #[error("the log directory {path} cannot be used: {source}")]
+    Directory {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The disk failed while the log was read or mended.
+    #[error("cannot recover {path}: {source}")]
+    Io {
+        /// Which file or directory.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A segment of a newer format.
+    #[error("{path}: {detail}")]
+    Version {
+        /// Which.
+        path: PathBuf,
+        /// Which version is needed.
+        detail: String,
+    },
+    /// The log is an older state than its checkpoint has seen.
+    #[error(
+        "the checkpoint promises records up to {promised}, the log ends at {found}: this is an older copy, or \
+         flushed data was lost. Put the missing segments back, or remove {path} to go on with what is there; \
+         every record in pending/ is then delivered again"
+    )]
+    Lost {
+        /// The last record that was flushed when the checkpoint was taken.
+        promised: Lsn,
+        /// The last record there is.
+        found: Lsn,
+        /// The checkpoint.
+        path: PathBuf,
+    },
+}
+
+/// Takes the lock of the log in `dir`, which is made if missing, and opens it.
+pub fn open_locked(dir: &Path, options: &Options, now: Timestamp) -> Result<(Lock, Opened), OpenError> {
+    let fs: Arc<dyn Fs> = Arc::new(fs::RealFs);
+    let unusable = |source| OpenError::Directory { path: dir.to_owned(), source };
+    fs.create_dir_all(dir).map_err(unusable)?;
+    fs.sync_dir(fs::parent(dir)).map_err(unusable)?;
+    let lock = Lock::take(dir)?;
+    Ok((lock, open(fs, dir, options, now)?))
+}
+
+/// Opens the log in `dir`. The caller has its lock.
+pub fn open(fs: Arc<dyn Fs>, dir: &Path, options: &Options, now: Timestamp) -> Result<Opened, OpenError> {
+    make_directories(&*fs, dir).map_err(|source| OpenError::Directory { path: dir.to_owned(), source })?;
+    let failed = |source| OpenError::Io { path: dir.to_owned(), source };
+    let mut recovery = Recovery::default();
+    let survey = survey::survey(&*fs, dir, &mut recovery.findings)?;
+    let checkpoint = load_checkpoint(&*fs, dir, &survey, &mut recovery.findings)?;
+    let (dead, trouble) = DeadLetters::open(Arc::clone(&fs), dir).map_err(failed)?;
+    recovery.findings.extend(trouble.map(|detail| Finding {
+        segment: "dead/letters".into(),
+        offset: 0,
+        kind: FindingKind::Damaged,
+        detail,
+    }));
+    let mut start = Start {
+        fs,
+        dir,
+        options,
+        checkpoint: checkpoint.as_ref(),
+        dead,
+        segments: Segments::default(),
+        ledger: Ledger::new(first_watermark(checkpoint.as_ref(), &survey)),
+        findings: &mut recovery.findings,
+        now,
+    };
+    let identity = start.identity(&survey).map_err(failed)?;
+    let end = start.adopt(survey)?;
+    start.check_promise(end.next)?;
+    start.mark_the_dead().map_err(failed)?;
+    start.ledger.advance();
+    let Start { fs, dead, segments, ledger, .. } = start;
+    recovery.next = end.next;
+    recovery.backlog = ledger.backlog();
+    let observer = Arc::clone(&options.observer);
+    let parts = Parts { fs, dir: dir.to_owned(), identity, segments, ledger, end: end.next, dead, observer };
+    let log = Arc::new(Log::new(parts));
+    let file = first_file(&*log.fs, dir, options).map_err(failed)?;
+    let writer =
+        Writer::begin(Arc::clone(&log), options.segment_size, file, end.next, end, now).map_err(failed)?;
+    Ok(Opened { writer, log, recovery })
+}
+
+fn make_directories(fs: &dyn Fs, dir: &Path) -> io::Result<()> {
+    for name in [Place::Pending.dir(), Place::Acked.dir(), quarantine::DIR, sent::DIR, super::dead::DIR] {
+        fs.create_dir_all(&dir.join(name))?;
+    }
+    fs.sync_dir(dir)
+}
+
+fn load_checkpoint(
+    fs: &dyn Fs,
+    dir: &Path,
+    survey: &Survey,
+    findings: &mut Vec<Finding>,
+) -> Result<Option<Checkpoint>, OpenError> {
+    let detail = match Checkpoint::load(fs, dir) {
+        Ok(checkpoint) => return Ok(Some(checkpoint)),
+        Err(LoadError::Io(source)) => {
+            return Err(OpenError::Io { path: dir.join(super::checkpoint::FILE), source });
+        }
+        Err(LoadError::Missing) if survey.segments.is_empty() => return Ok(None),
+        Err(LoadError::Missing) => "missing: everything in pending/ is delivered again",
+        Err(LoadError::Damaged) => "damaged: everything in pending/ is delivered again",
+    };
+    let segment = super::checkpoint::FILE.to_owned();
+    findings.push(Finding { segment, offset: 0, kind: FindingKind::Checkpoint, detail: detail.to_owned() });
+    Ok(None)
+}
+
+fn first_watermark(checkpoint: Option<&Checkpoint>, survey: &Survey) -> Lsn {
+    match (checkpoint, survey.segments.first()) {
+        (Some(checkpoint), _) => checkpoint.watermark,
+        (None, Some(oldest)) => oldest.header.first,
+        (None, None) => Lsn(1),
+    }
+}
+
+/// The file the first segment of this life is written to. Without room for a whole one the daemon starts all the
+/// same, so that it can drain: the segment then has room for nothing but its header.
+fn first_file(fs: &dyn Fs, dir: &Path, options: &Options) -> io::Result<Arc<dyn fs::File>> {
+    if let Ok(file) = spare::prepare(fs, dir, options.segment_size, options.reserve_space) {
+        return Ok(file);
+    }
+    let file = fs.open(&dir.join(spare::FILE), Mode::Create)?;
+    file.write_all_at(&[0; HEADER_LEN as usize], 0)?;
+    file.sync_all()?;
+    Ok(file)
+}
+
+/// A start on its way.
+struct Start<'a> {
+    fs: Arc<dyn Fs>,
+    dir: &'a Path,
+    options: &'a Options,
+    checkpoint: Option<&'a Checkpoint>,
+    dead: DeadLetters,
+    segments: Segments,
+    ledger: Ledger,
+    findings: &'a mut Vec<Finding>,
+    now: Timestamp,
+}
+
+impl Start<'_> {
+    /// The log's identity with a new incarnation; a new identity when there is no log yet.
+    fn identity(&self, survey: &Survey) -> io::Result<Identity> {
+        let incarnation = random()?;
+        Ok(match survey.segments.last() {
+            Some(newest) => Identity { incarnation, ..newest.header.identity.clone() },
+            None => Identity { log_id: random()?, secret: random()?, incarnation },
+        })
+    }
+
+    /// Takes all segments over, the last one after mending its end. Returns the seal the next header repeats.
+    fn adopt(&mut self, survey: Survey) -> Result<Seal, OpenError> {
+        let mut expected = self.checkpoint.map(|checkpoint| checkpoint.watermark);
+        let mut before = Seal { next: expected.unwrap_or(Lsn(1)), ..Seal::default() };
+        let count = survey.segments.len();
+        let mut successors =
+            survey.segments.iter().skip(1).map(|next| next.header.predecessor).collect::<Vec<_>>();
+        successors.push(Seal::default());
+        for (index, (found, successor)) in survey.segments.iter().zip(successors).enumerate() {
+            self.note_gap(expected, found.header.first)?;
+            let path = segment_path(self.dir, found.place, found.header.first);
+            let failed = |source| OpenError::Io { path: path.clone(), source };
+            let is_open = index + 1 == count && found.footer.is_none() && found.place == Place::Pending;
+            let seal = match is_open {
+                true => {
+                    let promise = self.checkpoint.map(|checkpoint| checkpoint.promise).unwrap_or_default();
+                    let tail = tail_recovery::recover(
+                        &*self.fs,
+                        self.dir,
+                        &found.header,
+                        promise,
+                        self.options.label,
+                    )
+                    .map_err(failed)?;
+                    if survey.headless.is_empty() {
+                        self.check_promise(tail.next())?;
+                    }
+                    match self.close(&tail).map_err(failed)? {
+                        Some(seal) => seal,
+                        // It holds no record: the new segment takes its place, and its name.
+                        None => Seal { next: found.header.first, ..before },
+                    }
+                }
+                false => found.seal(successor),
+            };
+            if seal.first == found.header.first {
+                self.take_over(found, seal);
+            }
+            expected = Some(seal.next);
+            before = seal;
+        }
+        self.pass_headless(&survey.headless, &mut before)?;
+        Ok(before)
+    }
+
+    /// A segment at the end whose header cannot be read held records nobody can count: no number it may have used
+    /// is given again.
+    fn pass_headless(&mut self, headless: &[(Lsn, u64)], end: &mut Seal) -> Result<(), OpenError> {
+        for &(first, bytes) in headless {
+            if first < end.next {
+                continue;
+            }
+            let promised = self.checkpoint.map_or(Lsn(0), |checkpoint| checkpoint.promise.next);
+            let next = promised.max(first.plus(bytes / frame::FRAME_HEADER as u64)).max(first.next());
+            let name = segment_name(first);
+            self.add_damage(first, Lsn(next.0 - 1), &name, "the segment's header is damaged".to_owned())
+                .map_err(|source| OpenError::Io { path: self.dir.to_owned(), source })?;
+            end.next = next;
+        }
+        Ok(())
+    }
+
+    /// Puts the damage of the last segment into quarantine and seals what survived.
+    fn close(&mut self, tail: &Tail) -> io::Result<Option<Seal>> {
+        self.findings.extend(tail.findings());
+        for hole in &tail.holes {
+            tail.keep_hole(&*self.fs, self.dir, hole)?;
+            self.add_damage(hole.from, hole.to, &segment_name(tail.header.first), hole.detail())?;
+        }
+        tail.seal(&*self.fs, self.dir)
+    }
+
+    fn take_over(&mut self, found: &survey::Found, seal: Seal) {
+        let header = &found.header;
+        let place = found.place;
+        let last_at = found.footer.as_ref().map_or(header.created, |footer| footer.last_at);
+        let state =
+            State { place, next: seal.next, length: seal.length, sealed: true, last_at, index: Vec::new() };
+        self.segments.insert(Arc::new(Segment::new(header, state)));
+        self.ledger.insert(header.first, self.marks(header.first, seal, place));
+    }
+
+    /// What the checkpoint knows of a segment that is closed now.
+    fn marks(&self, first: Lsn, seal: Seal, place: Place) -> Marks {
+        let (count, bytes) = (seal.next.0 - first.0, seal.length - HEADER_LEN);
+        let behind = self.checkpoint.is_some_and(|checkpoint| seal.next <= checkpoint.watermark);
+        if place == Place::Acked || behind {
+            return Marks { count, bytes, done: count, done_bytes: bytes, sealed: true, bits: Vec::new() };
+        }
+        let saved = self.checkpoint.and_then(|checkpoint| checkpoint.marks(first)).cloned();
+        let mut marks =
+            saved.filter(|marks| marks.count <= count && marks.bytes <= bytes).unwrap_or_default();
+        marks.extend_to(count, bytes);
+        marks
+    }
+
+    /// Records between two segments that no file holds: delivered and let go of, or missing.
+    fn note_gap(&mut self, expected: Option<Lsn>, first: Lsn) -> Result<(), OpenError> {
+        let Some(expected) = expected.filter(|&expected| expected < first) else { return Ok(()) };
+        let retired = |lsn: u64| self.checkpoint.is_some_and(|checkpoint| checkpoint.was_done(Lsn(lsn)));
+        let Some(from) = (expected.0..first.0).find(|&lsn| !retired(lsn)) else { return Ok(()) };
+        let to = (from..first.0).rev().find(|&lsn| !retired(lsn)).unwrap_or(from);
+        let detail = format!("records {from} to {to} are in no segment");
+        let segment = segment_name(Lsn(from));
+        let kind = FindingKind::Missing;
+        self.findings.push(Finding { segment: segment.clone(), offset: 0, kind, detail: detail.clone() });
+        self.add_damage(Lsn(from), Lsn(to), &segment, detail)
+            .map_err(|source| OpenError::Io { path: self.dir.to_owned(), source })
+    }
+
+    fn add_damage(&self, from: Lsn, to: Lsn, segment: &str, reason: String) -> io::Result<()> {
+        if self.dead.contains(from) || self.dead.removal(from).is_some() {
+            return Ok(());
+        }
+        let segment = segment.to_owned();
+        self.dead.add_damage(Damage { lsn_from: from.0, lsn_to: to.0, segment, reason, found_at: self.now })
+    }
+
+    /// A log that ends before what its checkpoint saw flushed must not go on as if nothing had happened.
+    fn check_promise(&self, next: Lsn) -> Result<(), OpenError> {
+        match self.checkpoint {
+            Some(checkpoint) if checkpoint.promise.next > next => Err(OpenError::Lost {
+                promised: Lsn(checkpoint.promise.next.0 - 1),
+                found: Lsn(next.0.saturating_sub(1)),
+                path: self.dir.join(super::checkpoint::FILE),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// A record in the dead-letter store is never sent, whatever the checkpoint says.
+    fn mark_the_dead(&mut self) -> io::Result<()> {
+        for lsn in self.dead.lsns() {
+            let to = match self.dead.get(lsn)? {
+                Some(Dead::Damage(damage)) => Lsn(damage.lsn_to),
+                _ => lsn,
+            };
+            (lsn.0..=to.0).for_each(|lsn| {
+                self.ledger.mark(Lsn(lsn), 0);
+            });
+        }
+        for lsn in self.dead.removed() {
+            self.ledger.mark(lsn, 0);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,113 @@
+//! Walks the frames of one segment's file through a bounded buffer.
+
+use std::io;
+use std::sync::Arc;
+
+use super::frame;
+use super::frame::ALIGN;
+use super::frame::Decoded;
+use super::frame::FRAME_HEADER;
+use super::frame::NoFrame;
+use super::frame::Seed;
+use super::fs::File;
+use super::fs::read_full;
+use super::types::Lsn;
+
+/// Large enough that a read costs little per record, small enough to hold one for each of 128 workers.
+const CHUNK: usize = 256 << 10;
+
+/// Reads frames at given offsets.
+pub struct Scanner {
+    file: Arc<dyn File>,
+    seed: Seed,
+    /// No frame reaches beyond it.
+    limit: u64,
+    buffer: Vec<u8>,
+    buffer_at: u64,
+}
+
+impl Scanner {
+    /// A scanner of the frames below `limit`.
+    pub fn new(file: Arc<dyn File>, seed: Seed, limit: u64) -> Self {
+        Self { file, seed, limit, buffer: Vec::new(), buffer_at: 0 }
+    }
+
+    /// Lets frames up to a new limit be seen.
+    pub fn set_limit(&mut self, limit: u64) {
+        self.limit = limit;
+    }
+
+    /// The frame at `offset`. An error is the disk's, never the end of the log.
+    pub fn at(&mut self, offset: u64) -> io::Result<Result<Decoded<'_>, NoFrame>> {
+        let room = self.limit.saturating_sub(offset);
+        let mut needed = FRAME_HEADER;
+        let found = loop {
+            self.hold(offset, needed)?;
+            match frame::check(self.held(offset), &self.seed, offset, room) {
+                Err(NoFrame::Needs(more)) if more > needed => needed = more,
+                Err(NoFrame::Needs(_)) => return Ok(Err(NoFrame::Invalid)),
+                other => break other,
+            }
+        };
+        Ok(found.map(|found| found.with(self.held(offset))))
+    }
+
+    /// The first valid frame from `offset` on whose number is at least `least`, where damage was found before.
+    pub fn resync(&mut self, offset: u64, least: Lsn) -> io::Result<Option<(u64, frame::Meta)>> {
+        let mut offset = offset.next_multiple_of(ALIGN as u64);
+        while offset + FRAME_HEADER as u64 <= self.limit {
+            // A segment of n bytes cannot hold more than n/32 records, so a larger number is not one of its own.
+            let most = least.0.saturating_add(self.limit / FRAME_HEADER as u64);
+            if let Ok(found) = self.at(offset)?
+                && (least.0..=most).contains(&found.meta.lsn.0)
+            {
+                return Ok(Some((offset, found.meta)));
+            }
+            offset += ALIGN as u64;
+        }
+        Ok(None)
+    }
+
+    /// The last offset below the limit, plus one, that does not hold a zero; `from` if all are zero.
+    pub fn last_written(&mut self, from: u64) -> io::Result<u64> {
+        let mut last = from;
+        let mut at = from;
+        let mut chunk = vec![0; CHUNK];
+        while at < self.limit {
+            let want = CHUNK.min((self.limit - at) as usize);
+            let got = read_full(&*self.file, &mut chunk[..want], at)?;
+            if let Some(index) = chunk[..got].iter().rposition(|&byte| byte != 0) {
+                last = at + index as u64 + 1;
+            }
+            if got < want {
+                break;
+            }
+            at += got as u64;
+        }
+        Ok(last)
+    }
+
+    fn held(&self, offset: u64) -> &[u8] {
+        let from = offset.checked_sub(self.buffer_at).map_or(self.buffer.len(), |n| n as usize);
+        &self.buffer[from.min(self.buffer.len())..]
+    }
+
+    fn hold(&mut self, offset: u64, needed: usize) -> io::Result<()> {
+        let room = self.limit.saturating_sub(offset) as usize;
+        let needed = needed.min(room);
+        if offset >= self.buffer_at && self.held(offset).len() >= needed {
+            return Ok(());
+        }
+        self.buffer.resize(needed.max(CHUNK.min(room)), 0);
+        let got = read_full(&*self.file, &mut self.buffer, offset);
+        self.buffer_at = offset;
+        match got {
+            Ok(got) => self.buffer.truncate(got),
+            Err(e) => {
+                self.buffer.clear();
+                return Err(e);
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,171 @@
+//! The segments of an open log: which there are, where they lie, how far each is flushed.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::PoisonError;
+use std::sync::RwLock;
+
+use super::footer::Footer;
+use super::footer::INDEX_STRIDE;
+use super::frame::Seed;
+use super::fs::File;
+use super::fs::Fs;
+use super::fs::Mode;
+use super::header;
+use super::header::HEADER_LEN;
+use super::header::Header;
+use super::scan::Scanner;
+use super::types::Lsn;
+use crate::units::Timestamp;
+
+/// Which directory a segment lies in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Not yet fully delivered.
+    Pending,
+    /// Delivered, kept for replay.
+    Acked,
+}
+
+impl Place {
+    /// The directory's name.
+    pub fn dir(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Acked => "acked",
+        }
+    }
+}
+
+/// How far a segment has come.
+#[derive(Clone, Debug)]
+pub struct State {
+    /// Where it lies.
+    pub place: Place,
+    /// The number after its last flushed record.
+    pub next: Lsn,
+    /// Bytes of header and flushed records.
+    pub length: u64,
+    /// Whether it has its footer: nothing will be added.
+    pub sealed: bool,
+    /// When its last record was accepted.
+    pub last_at: Timestamp,
+    /// Offsets of every `INDEX_STRIDE`th record while it is open; the footer has them afterwards.
+    pub index: Vec<u32>,
+}
+
+/// One segment.
+pub struct Segment {
+    /// Its first LSN.
+    pub first: Lsn,
+    /// When it began.
+    pub created: Timestamp,
+    /// What its checksums begin with.
+    pub seed: Seed,
+    state: RwLock<State>,
+}
+
+impl Segment {
+    /// A segment as recovery or rotation found or made it.
+    pub fn new(header: &Header, state: State) -> Self {
+        Self {
+            first: header.first,
+            created: header.created,
+            seed: Seed::new(&header.salt),
+            state: RwLock::new(state),
+        }
+    }
+
+    /// A copy of its state.
+    pub fn state(&self) -> State {
+        self.state.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The number after its last flushed record, and the bytes flushed.
+    pub fn flushed(&self) -> (Lsn, u64) {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        (state.next, state.length)
+    }
+
+    /// Changes its state.
+    pub fn update<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        change(&mut self.state.write().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Where its file lies now.
+    pub fn path(&self, dir: &Path) -> PathBuf {
+        segment_path(dir, self.state().place, self.first)
+    }
+
+    /// Opens its file, wherever it lies; it may be moved to `acked/` at any moment.
+    pub fn open(&self, fs: &dyn Fs, dir: &Path) -> io::Result<Arc<dyn File>> {
+        match fs.open(&self.path(dir), Mode::Read) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => fs.open(&self.path(dir), Mode::Read),
+            opened => opened,
+        }
+    }
+
+    /// A scanner of its flushed frames.
+    pub fn scanner(&self, fs: &dyn Fs, dir: &Path) -> io::Result<Scanner> {
+        Ok(Scanner::new(self.open(fs, dir)?, self.seed.clone(), self.flushed().1))
+    }
+
+    /// An offset at or before the record `lsn`, with the number of the record there.
+    pub fn nearest(&self, fs: &dyn Fs, dir: &Path, lsn: Lsn) -> io::Result<(u64, Lsn)> {
+        let state = self.state();
+        let index = match state.sealed {
+            true => Footer::find(&*self.open(fs, dir)?, &self.seed)?
+                .map(|footer| footer.index)
+                .unwrap_or_default(),
+            false => state.index,
+        };
+        let slot = (lsn.0.saturating_sub(self.first.0) / INDEX_STRIDE) as usize;
+        Ok(match index.get(slot) {
+            Some(&offset) => (offset.into(), self.first.plus(slot as u64 * INDEX_STRIDE)),
+            None => (HEADER_LEN, self.first),
+        })
+    }
+}
+
+/// Where the file of a segment lies.
+pub fn segment_path(dir: &Path, place: Place, first: Lsn) -> PathBuf {
+    dir.join(place.dir()).join(header::segment_name(first))
+}
+
+/// All segments, by first LSN.
+#[derive(Default)]
+pub struct Segments(RwLock<BTreeMap<Lsn, Arc<Segment>>>);
+
+impl Segments {
+    /// Adds one.
+    pub fn insert(&self, segment: Arc<Segment>) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(segment.first, segment);
+    }
+
+    /// Forgets one.
+    pub fn remove(&self, first: Lsn) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).remove(&first);
+    }
+
+    /// The one that holds `lsn`, or that will when it is flushed; `None` when it is no longer kept.
+    pub fn holding(&self, lsn: Lsn) -> Option<Arc<Segment>> {
+        let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let (_, segment) = all.range(..=lsn).next_back()?;
+        let state = segment.state();
+        (!state.sealed || lsn < state.next).then(|| Arc::clone(segment))
+    }
+
+    /// The first one that begins at or after `lsn`.
+    pub fn from(&self, lsn: Lsn) -> Option<Arc<Segment>> {
+        let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        all.range(lsn..).next().map(|(_, segment)| Arc::clone(segment))
+    }
+
+    /// All of them, oldest first.
+    pub fn all(&self) -> Vec<Arc<Segment>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+}

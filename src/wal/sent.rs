@@ -1,0 +1,160 @@
+//! Where Kafka put each record: beside every segment a file of slots, one a record, written as confirmations come.
+//!
+//! `sent/<name of the segment>`: 24 bytes a record, in order: partition (4), offset (8), milliseconds since 1970
+//! (8), CRC-32 over these and the LSN (4). A slot is believed only if its record is done and its checksum is
+//! right. They are flushed before the checkpoint that calls their records done; one that is lost costs the answer
+//! to "where?", no record.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+
+use super::fs::File;
+use super::fs::Fs;
+use super::fs::Mode;
+use super::fs::read_full;
+use super::header::array;
+use super::header::segment_name;
+use super::types::Confirmation;
+use super::types::Lsn;
+use crate::units::Timestamp;
+
+/// The directory in the log's.
+pub const DIR: &str = "sent";
+const SLOT: usize = 24;
+/// Files kept open: confirmations of a few segments come at a time, also when one partition lags.
+const OPEN: usize = 8;
+
+/// The notes of one log.
+pub struct Sent {
+    fs: Arc<dyn Fs>,
+    dir: PathBuf,
+    open: Mutex<BTreeMap<Lsn, Arc<dyn File>>>,
+}
+
+impl Sent {
+    /// The notes of the log in `dir`; its `sent` directory exists.
+    pub fn new(fs: Arc<dyn Fs>, dir: &Path) -> Self {
+        Self { fs, dir: dir.join(DIR), open: Mutex::default() }
+    }
+
+    /// Notes confirmations of records of one segment, sorted by LSN.
+    pub fn note(&self, segment: Lsn, confirmations: &[Confirmation]) -> io::Result<()> {
+        let file = self.file(segment)?;
+        for run in confirmations.chunk_by(|a, b| a.lsn.next() == b.lsn) {
+            let bytes: Vec<u8> = run.iter().flat_map(encode).collect();
+            file.write_all_at(&bytes, (run[0].lsn.0 - segment.0) * SLOT as u64)?;
+        }
+        Ok(())
+    }
+
+    /// The note of one record; `None` when there is none or it was lost.
+    pub fn get(&self, segment: Lsn, lsn: Lsn) -> io::Result<Option<Confirmation>> {
+        let path = self.dir.join(segment_name(segment));
+        let file = match self.fs.open(&path, Mode::Read) {
+            Ok(file) => file,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(e),
+        };
+        let mut slot = [0; SLOT];
+        let read = read_full(&*file, &mut slot, (lsn.0 - segment.0) * SLOT as u64)?;
+        Ok((read == SLOT).then(|| decode(lsn, &slot)).flatten())
+    }
+
+    /// Makes what was noted durable.
+    pub fn sync(&self) -> io::Result<()> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        for file in open.values() {
+            file.sync_data()?;
+        }
+        // The newest stays open: the next confirmations are most likely its own.
+        while open.len() > 1 {
+            open.pop_first();
+        }
+        drop(open);
+        self.fs.sync_dir(&self.dir)
+    }
+
+    /// Removes the notes of a segment that is gone.
+    pub fn remove(&self, segment: Lsn) -> io::Result<()> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&segment);
+        match self.fs.remove(&self.dir.join(segment_name(segment))) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+            _ => Ok(()),
+        }
+    }
+
+    fn file(&self, segment: Lsn) -> io::Result<Arc<dyn File>> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(file) = open.get(&segment) {
+            return Ok(Arc::clone(file));
+        }
+        if open.len() >= OPEN
+            && let Some((_, file)) = open.pop_first()
+        {
+            file.sync_data()?;
+        }
+        let path = self.dir.join(segment_name(segment));
+        let file = match self.fs.open(&path, Mode::Write) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => self.fs.open(&path, Mode::Create)?,
+            opened => opened?,
+        };
+        open.insert(segment, Arc::clone(&file));
+        Ok(file)
+    }
+}
+
+fn encode(confirmation: &Confirmation) -> [u8; SLOT] {
+    let mut slot = [0; SLOT];
+    slot[..4].copy_from_slice(&confirmation.partition.to_le_bytes());
+    slot[4..12].copy_from_slice(&confirmation.offset.to_le_bytes());
+    slot[12..20].copy_from_slice(&confirmation.at.0.to_le_bytes());
+    let crc = checksum(confirmation.lsn, &slot);
+    slot[20..].copy_from_slice(&crc.to_le_bytes());
+    slot
+}
+
+fn decode(lsn: Lsn, slot: &[u8; SLOT]) -> Option<Confirmation> {
+    (checksum(lsn, slot) == u32::from_le_bytes(array(slot, 20))).then(|| Confirmation {
+        lsn,
+        bytes: 0,
+        partition: i32::from_le_bytes(array(slot, 0)),
+        offset: i64::from_le_bytes(array(slot, 4)),
+        at: Timestamp(u64::from_le_bytes(array(slot, 12))),
+    })
+}
+
+fn checksum(lsn: Lsn, slot: &[u8; SLOT]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&lsn.0.to_le_bytes());
+    hasher.update(&slot[..20]);
+    hasher.finalize()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fs::RealFs;
+    use super::*;
+
+    #[test]
+    fn a_note_is_found_again_and_a_spoilt_one_is_not_believed() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join(DIR)).unwrap();
+        let sent = Sent::new(Arc::new(RealFs), dir.path());
+        let note =
+            |lsn, offset| Confirmation { lsn: Lsn(lsn), bytes: 0, partition: 3, offset, at: Timestamp(9) };
+        sent.note(Lsn(100), &[note(101, 7), note(102, 8), note(110, 9)]).unwrap();
+        assert_eq!(sent.get(Lsn(100), Lsn(102)).unwrap().unwrap().offset, 8);
+        assert!(sent.get(Lsn(100), Lsn(105)).unwrap().is_none(), "a hole");
+        assert!(sent.get(Lsn(100), Lsn(500)).unwrap().is_none(), "behind the end");
+        let path = dir.path().join(DIR).join(segment_name(Lsn(100)));
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[SLOT + 5] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+        assert!(sent.get(Lsn(100), Lsn(101)).unwrap().is_none());
+    }
+}

@@ -1,0 +1,146 @@
+//! The next segment's file, zero-filled and flushed ahead of need, off the commit path.
+//!
+//! A flush into it then carries data and no metadata, and a full disk is noticed before anything is accepted.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::Condvar;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::Duration;
+use std::time::Instant;
+
+use super::fs::File;
+use super::fs::Fs;
+use super::fs::Mode;
+
+/// The file's name in the log's directory: not in `pending/`, where an operator looks for what waits.
+pub const FILE: &str = "spare";
+/// Written and flushed in pieces, so that a commit's flush never waits behind a whole segment of zeros.
+const PIECE: usize = 1 << 20;
+
+/// Why there is no spare file.
+#[derive(Debug)]
+pub enum SpareError {
+    /// Filling it would leave less than the reserve.
+    NoRoom {
+        /// Bytes free.
+        free: u64,
+        /// Bytes needed, reserve included.
+        needed: u64,
+    },
+    /// The disk did not take it.
+    Io(io::Error),
+}
+
+impl std::fmt::Display for SpareError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::NoRoom { free, needed } => {
+                write!(f, "{free} bytes are free; the next segment and the reserve need {needed}")
+            }
+            Self::Io(e) => write!(f, "the next segment cannot be filled: {e}"),
+        }
+    }
+}
+
+/// Makes the spare file: zero-filled, flushed, under a name of its own.
+pub fn prepare(fs: &dyn Fs, dir: &Path, size: u64, reserve: u64) -> Result<Arc<dyn File>, SpareError> {
+    let free = fs.free_space(dir).map_err(SpareError::Io)?;
+    let needed = size.saturating_add(reserve);
+    if free < needed {
+        return Err(SpareError::NoRoom { free, needed });
+    }
+    let path = dir.join(FILE);
+    fill(fs, &path, size).map_err(|e| {
+        // Whatever was filled would keep the disk full. It holds nothing; if this fails too, the next start does it.
+        let _ = fs.remove(&path);
+        SpareError::Io(e)
+    })
+}
+
+fn fill(fs: &dyn Fs, path: &Path, size: u64) -> io::Result<Arc<dyn File>> {
+    let file = fs.open(path, Mode::Create)?;
+    let zeros = vec![0; PIECE];
+    let mut at = 0;
+    while at < size {
+        let piece = (size - at).min(PIECE as u64) as usize;
+        file.write_all_at(&zeros[..piece], at)?;
+        file.sync_data()?;
+        at += piece as u64;
+    }
+    file.sync_all()?;
+    Ok(file)
+}
+
+/// Hands the spare file from the thread that fills it to the writer.
+#[derive(Default)]
+pub struct SpareSlot {
+    state: Mutex<Slot>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+enum Slot {
+    /// The writer took the last one.
+    #[default]
+    Wanted,
+    Ready(Arc<dyn File>),
+    /// The last attempt failed.
+    NoRoom,
+}
+
+impl SpareSlot {
+    /// Takes the file, waiting up to `patience` for one that is being filled. `None`: there is no room.
+    pub fn take(&self, patience: Duration) -> Option<Arc<dyn File>> {
+        let deadline = Instant::now() + patience;
+        let mut slot = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            match &*slot {
+                Slot::Ready(file) => {
+                    let file = Arc::clone(file);
+                    *slot = Slot::Wanted;
+                    self.changed.notify_all();
+                    return Some(file);
+                }
+                Slot::NoRoom => return None,
+                Slot::Wanted => {}
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return None;
+            }
+            slot = self.changed.wait_timeout(slot, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Gives back a file that was taken and not used.
+    pub fn put(&self, file: Arc<dyn File>) {
+        self.set(Slot::Ready(file));
+    }
+
+    /// Says that there is no room.
+    pub fn no_room(&self) {
+        self.set(Slot::NoRoom);
+    }
+
+    /// Whether the last attempt found no room.
+    pub fn is_full(&self) -> bool {
+        matches!(*self.state.lock().unwrap_or_else(PoisonError::into_inner), Slot::NoRoom)
+    }
+
+    /// Blocks until a file is wanted, or `timeout` is over. Says whether one is.
+    pub fn wait_wanted(&self, timeout: Duration) -> bool {
+        let mut slot = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if matches!(*slot, Slot::Ready(_)) {
+            slot = self.changed.wait_timeout(slot, timeout).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        !matches!(*slot, Slot::Ready(_))
+    }
+
+    fn set(&self, to: Slot) {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = to;
+        self.changed.notify_all();
+    }
+}

@@ -1,0 +1,260 @@
+//! The end of the last segment after a crash: what survived, what was torn, what is damaged, and how it is closed
+//! for good. Nobody appends behind a tail of another life.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::checkpoint::Promise;
+use super::event::Finding;
+use super::event::FindingKind;
+use super::footer::Footer;
+use super::frame;
+use super::frame::ALIGN;
+use super::frame::Seed;
+use super::fs;
+use super::fs::File;
+use super::fs::Fs;
+use super::fs::Mode;
+use super::header::HEADER_LEN;
+use super::header::Header;
+use super::header::Seal;
+use super::header::segment_name;
+use super::quarantine;
+use super::scan::Scanner;
+use super::segment::Place;
+use super::segment::segment_path;
+use super::types::Lsn;
+use super::verdict;
+use super::verdict::Evidence;
+use super::verdict::Verdict;
+
+/// Survivors are rewritten in pieces of this size.
+const PIECE: usize = 1 << 20;
+
+/// Flushed records that cannot be read any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hole {
+    /// First and last record.
+    pub from: Lsn,
+    /// See `from`.
+    pub to: Lsn,
+    /// First byte, and the one behind the last.
+    pub start: u64,
+    /// See `start`.
+    pub end: u64,
+}
+
+impl Hole {
+    /// In words.
+    pub fn detail(&self) -> String {
+        let Self { from, to, start, end } = self;
+        format!("bytes {start} to {end}: records {from} to {to} were flushed and cannot be read")
+    }
+}
+
+/// What was found.
+pub struct Tail {
+    /// The segment's header.
+    pub header: Header,
+    file: Arc<dyn File>,
+    /// Damaged ranges, in order.
+    pub holes: Vec<Hole>,
+    /// Where a torn tail lies, if there is one.
+    torn: Option<(u64, u64)>,
+    /// Survivors above this offset may never have reached the disk.
+    promised: u64,
+    footer: Footer,
+}
+
+/// Reads the open segment of an earlier life. `label` as in `Options`.
+pub fn recover(
+    fs: &dyn Fs,
+    dir: &Path,
+    header: &Header,
+    promise: Promise,
+    label: fn(&[u8]) -> Option<String>,
+) -> io::Result<Tail> {
+    let file = fs.open(&segment_path(dir, Place::Pending, header.first), Mode::Write)?;
+    let scanner = Scanner::new(Arc::clone(&file), Seed::new(&header.salt), file.size()?);
+    let promise = if promise.segment == header.first { promise } else { Promise::default() };
+    let mut walk = Walk {
+        scanner,
+        file_len: file.size()?,
+        promise,
+        promised: promise.length,
+        offset: HEADER_LEN,
+        lsn: header.first,
+        committed: (HEADER_LEN, header.first),
+        holes: Vec::new(),
+    };
+    walk.run()?;
+    let (end, next) = walk.committed;
+    let written = walk.scanner.last_written(end)?;
+    let torn = (written > end && !walk.ends_in_footer(end)?).then_some((end, written));
+    let footer = walk.footer(header.first, next, label)?;
+    Ok(Tail { header: header.clone(), file, holes: walk.holes, torn, promised: promise.length, footer })
+}
+
+impl Tail {
+    /// The number after the last record that survived, or was flushed and damaged.
+    pub fn next(&self) -> Lsn {
+        self.footer.next
+    }
+
+    /// What an operator is told.
+    pub fn findings(&self) -> impl Iterator<Item = Finding> {
+        let segment = segment_name(self.header.first);
+        let damaged = self.holes.iter().map(|hole| (hole.start, FindingKind::Damaged, hole.detail()));
+        let torn = self.torn.map(|(start, end)| {
+            let detail = format!(
+                "{} bytes of a write that a crash interrupted were cut; none was acknowledged",
+                end - start
+            );
+            (start, FindingKind::TornTail, detail)
+        });
+        let all: Vec<_> = damaged.chain(torn).collect();
+        all.into_iter().map(move |(offset, kind, detail)| Finding {
+            segment: segment.clone(),
+            offset,
+            kind,
+            detail,
+        })
+    }
+
+    /// Copies a damaged range aside, durably.
+    pub fn keep_hole(&self, fs: &dyn Fs, dir: &Path, hole: &Hole) -> io::Result<()> {
+        quarantine::copy_range(fs, dir, &*self.file, self.header.first, hole.start..hole.end, "damaged")
+    }
+
+    /// Keeps the torn tail aside, makes the survivors durable, cuts, and writes the footer. `None` when no record
+    /// survived: there is nothing to keep the segment for.
+    ///
+    /// The survivors are *rewritten*, because after a failed flush Linux calls pages clean that never reached the
+    /// disk: flushing what was only read would prove nothing.
+    pub fn seal(&self, fs: &dyn Fs, dir: &Path) -> io::Result<Option<Seal>> {
+        if let Some((start, end)) = self.torn {
+            quarantine::copy_range(fs, dir, &*self.file, self.header.first, start..end, "torn")?;
+        }
+        if self.footer.records == 0 {
+            return Ok(None);
+        }
+        let end = self.footer.length;
+        let mut at = self.promised.clamp(HEADER_LEN, end);
+        let mut piece = vec![0; PIECE];
+        while at < end {
+            let want = PIECE.min((end - at) as usize);
+            let got = fs::read_full(&*self.file, &mut piece[..want], at)?;
+            if got < want {
+                return Err(io::Error::new(
+                    io::ErrorKind::UnexpectedEof,
+                    "the segment became shorter while it was read",
+                ));
+            }
+            self.file.write_all_at(&piece[..got], at)?;
+            at += got as u64;
+        }
+        let footer = self.footer.encode(&Seed::new(&self.header.salt), end as u32);
+        // Cut before the footer is written: what a crash leaves in between still has no footer at its end.
+        self.file.set_len(end)?;
+        self.file.write_all_at(&footer, end)?;
+        self.file.sync_all()?;
+        let Footer { next, length, chain, .. } = self.footer;
+        Ok(Some(Seal { first: self.header.first, next, length, chain }))
+    }
+}
+
+/// Walks the frames and decides at each place that has none.
+struct Walk {
+    scanner: Scanner,
+    file_len: u64,
+    promise: Promise,
+    /// The furthest offset anything valid promised so far.
+    promised: u64,
+    offset: u64,
+    lsn: Lsn,
+    /// Behind the last whole batch, or the last hole.
+    committed: (u64, Lsn),
+    holes: Vec<Hole>,
+}
+
+impl Walk {
+    fn run(&mut self) -> io::Result<()> {
+        loop {
+            match self.scanner.at(self.offset)? {
+                Ok(found) if found.meta.kind == frame::RECORD && found.meta.lsn == self.lsn => {
+                    self.offset += found.len as u64;
+                    self.lsn = self.lsn.next();
+                    self.promised = self.promised.max(found.meta.flushed.into());
+                    if found.meta.ends_batch {
+                        self.committed = (self.offset, self.lsn);
+                    }
+                    continue;
+                }
+                // Sealed, and the crash came before the file was cut behind the footer.
+                Ok(found) if found.meta.kind == frame::FOOTER && found.meta.lsn == self.lsn => return Ok(()),
+                _ => {}
+            }
+            let bad = self.offset;
+            // Files are filled to their last byte before they are used: one that ends early was cut.
+            let cut = self.file_len < self.promise.length;
+            let rest_blank = cut || self.scanner.last_written(bad)? == bad;
+            let (later, promised) = self.look_further(bad)?;
+            self.promised = self.promised.max(promised);
+            let evidence =
+                Evidence { rest_blank, promised: self.promised > bad, later_valid: later.is_some() };
+            let (end, next) = match (verdict::judge(evidence), later) {
+                (Verdict::DamageThenMore, Some(later)) => later,
+                (Verdict::DamageToEnd, _) => (self.promise.length, self.promise.next),
+                // `Lost` is told by the number the log ends with, where the whole log is known.
+                _ => return Ok(()),
+            };
+            self.holes.push(Hole { from: self.lsn, to: Lsn(next.0 - 1), start: bad, end });
+            (self.offset, self.lsn) = (end, next);
+            self.committed = (end, next);
+        }
+    }
+
+    /// The next valid frame behind `bad`, and the furthest promise of all valid frames there.
+    fn look_further(&mut self, bad: u64) -> io::Result<(Option<(u64, Lsn)>, u64)> {
+        let mut first = None;
+        let mut promised = 0;
+        let mut from = bad + ALIGN as u64;
+        let mut least = self.lsn.next();
+        while let Some((at, meta)) = self.scanner.resync(from, least)? {
+            promised = promised.max(u64::from(meta.flushed));
+            first.get_or_insert((at, meta.lsn));
+            from = at + self.scanner.at(at)?.map_or(ALIGN, |found| found.len) as u64;
+            least = meta.lsn.next();
+        }
+        Ok((first, promised))
+    }
+
+    fn ends_in_footer(&mut self, end: u64) -> io::Result<bool> {
+        Ok(self.scanner.at(end)?.is_ok_and(|found| found.meta.kind == frame::FOOTER))
+    }
+
+    /// The footer of what survived, from a second walk over it.
+    fn footer(&mut self, first: Lsn, next: Lsn, label: fn(&[u8]) -> Option<String>) -> io::Result<Footer> {
+        let mut footer = Footer { next: first, length: HEADER_LEN, ..Footer::default() };
+        let mut holes = self.holes.iter();
+        let mut hole = holes.next();
+        let mut offset = HEADER_LEN;
+        while footer.next < next {
+            if let Some(here) = hole.filter(|hole| hole.start == offset) {
+                footer.skip(here.to.0 + 1 - here.from.0, here.start);
+                offset = here.end;
+                hole = holes.next();
+                continue;
+            }
+            let found = self.scanner.at(offset)?;
+            let found = found.map_err(|_| io::Error::other("the segment changed while it was recovered"))?;
+            let label = label(found.payload).unwrap_or_else(|| "unreadable".to_owned());
+            let (at, crc, len) = (found.meta.at, found.crc, found.len as u64);
+            footer.add(&label, at, offset, crc);
+            offset += len;
+        }
+        footer.length = offset;
+        Ok(footer)
+    }
+}

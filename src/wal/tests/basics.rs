@@ -1,0 +1,276 @@
+//! What a user of the log relies on, one promise a test.
+
+use super::super::AppendError;
+use super::super::Confirmation;
+use super::super::Entry;
+use super::super::Fate;
+use super::super::FindingKind;
+use super::super::Letter;
+use super::super::Lsn;
+use super::super::OpenError;
+use super::super::Place;
+use super::super::Retention;
+use super::sim::Fault;
+use super::sim::SimFs;
+use super::support::*;
+use crate::units::Timestamp;
+
+fn confirmation(lsn: u64) -> Confirmation {
+    Confirmation { lsn: Lsn(lsn), bytes: 40, partition: 2, offset: lsn as i64 * 10, at: Timestamp(5) }
+}
+
+fn keep_nothing() -> Retention {
+    Retention { age: std::time::Duration::ZERO, size: 0 }
+}
+
+#[test]
+fn what_was_committed_is_read_and_what_was_not_is_not() {
+    let fs = SimFs::new();
+    let mut opened = reopen(&fs);
+    append(&mut opened.writer, &[payload(1), payload(2)]);
+    assert_eq!(waiting(&opened.log), []);
+    opened.writer.commit().unwrap();
+    append(&mut opened.writer, &[payload(3)]);
+    assert_eq!(waiting(&opened.log), [(Lsn(1), payload(1)), (Lsn(2), payload(2))]);
+    assert_eq!(opened.log.end(), Lsn(3));
+}
+
+#[test]
+fn records_survive_a_restart_and_numbers_go_on() {
+    let fs = SimFs::new();
+    let mut opened = reopen(&fs);
+    for n in 1..=200 {
+        append(&mut opened.writer, &[payload(n)]);
+        opened.writer.commit().unwrap();
+    }
+    assert!(opened.log.segments().len() > 3, "the test should rotate");
+    fs.crash(&mut |_| 0);
+    let opened = reopen(&fs);
+    assert!(opened.recovery.findings.iter().all(|finding| finding.kind == FindingKind::Checkpoint));
+    assert_eq!(opened.writer.next_lsn(), Lsn(201));
+    let expected: Vec<_> = (1..=200).map(|n| (Lsn(n), payload(n))).collect();
+    assert_eq!(waiting(&opened.log), expected);
+    for n in [1, 57, 200] {
+        assert_eq!(opened.log.read(Lsn(n)).unwrap().unwrap().payload, payload(n));
+    }
+    assert_eq!(opened.log.read(Lsn(201)).unwrap(), None);
+}
+
+#[test]
+fn done_records_are_not_read_again_after_a_checkpoint() {
+    let fs = SimFs::new();
+    let mut opened = reopen(&fs);
+    for n in 1..=100 {
+        append(&mut opened.writer, &[payload(n)]);
+    }
+    opened.writer.commit().unwrap();
+    let done: Vec<_> = (1..=100).filter(|n| n % 7 != 0).collect();
+    opened.log.confirm(&done.iter().map(|&n| confirmation(n)).collect::<Vec<_>>());
+    opened.log.checkpoint(Timestamp(9)).unwrap();
+    fs.crash(&mut |choices| choices - 1);
+    let opened = reopen(&fs);
+    let left: Vec<_> = waiting(&opened.log).into_iter().map(|(lsn, _)| lsn.0).collect();
+    assert_eq!(left, (1..=100).filter(|n| n % 7 == 0).collect::<Vec<_>>());
+    assert_eq!(opened.log.figures().backlog, left.len() as u64);
+    assert_eq!(
+        opened.log.fate(Lsn(8)).unwrap(),
+        Fate::Sent(Some(Confirmation { bytes: 0, ..confirmation(8) }))
+    );
+    assert_eq!(opened.log.fate(Lsn(7)).unwrap(), Fate::Waiting);
+}
+
+#[test]
+fn delivered_segments_move_to_acked_and_then_go() {
+    let fs = SimFs::new();
+    let mut opened = reopen(&fs);
+    for n in 1..=200 {
+        append(&mut opened.writer, &[payload(n)]);
+        opened.writer.commit().unwrap();
+    }
+    let all = opened.log.segments().len();
+    opened.log.confirm(&(2..=200).map(confirmation).collect::<Vec<_>>());
+    let keep = Retention { age: std::time::Duration::from_secs(9), size: u64::MAX };
+    opened.log.keep_house(keep, Timestamp(2_000)).unwrap();
+    let acked = |log: &super::super::Log| {
+        log.segments().iter().filter(|segment| segment.state().place == Place::Acked).count()
+    };
+    assert_eq!(acked(&opened.log), all - 2, "all but the one of record 1 and the open one");
+    opened.log.keep_house(keep_nothing(), Timestamp(2_000)).unwrap();
+    assert_eq!(opened.log.segments().len(), 2);
+    fs.crash(&mut |_| 0);
+    let opened = reopen(&fs);
+    assert_eq!(opened.recovery.findings, [], "retired is not missing");
+    assert_eq!(waiting(&opened.log), [(Lsn(1), payload(1))]);
+}
+
+#[test]
+fn a_failed_write_or_flush_is_final() {
+    for fault in [Fault::Write, Fault::Flush] {
+        let fs = SimFs::new();
+        let mut opened = reopen(&fs);
+        append(&mut opened.writer, &[payload(1)]);
+        fs.fail(fault, 0);
+        assert!(opened.writer.commit().is_err());
+        assert!(opened.writer.commit().is_err(), "no second try");
+        let entry = Entry { lane: 0, label: "test", payload: b"x" };
+        assert!(matches!(opened.writer.append(&[entry], Timestamp(1)), Err(AppendError::Poisoned(_))));
+        assert_eq!(waiting(&opened.log), [], "nothing of it is visible");
+        assert!(opened.log.poisoned().is_some());
+    }
+}
+
+#[test]
+fn every_failure_at_rotation_is_final_and_loses_nothing() {
+    for fault in [Fault::Write, Fault::Flush, Fault::Rename, Fault::SyncDir] {
+        for after in 0..200 {
+            let fs = SimFs::new();
+            let mut opened = reopen(&fs);
+            fs.fail(fault, after);
+            let mut committed = 0;
+            for n in 1..=60 {
+                spare(&opened.log);
+                let entry = Entry { lane: 0, label: "test", payload: &payload(n) };
+                if opened.writer.append(&[entry], Timestamp(1)).is_err() || opened.writer.commit().is_err() {
+                    break;
+                }
+                committed = n;
+            }
+            fs.crash(&mut |choices| choices - 1);
+            let opened = reopen(&fs);
+            let read = waiting(&opened.log);
+            assert!(read.len() as u64 >= committed, "{fault:?} {after}: {} of {committed}", read.len());
+            assert!(read.iter().all(|(lsn, bytes)| *bytes == payload(lsn.0)));
+        }
+    }
+}
+
+#[test]
+fn a_full_disk_refuses_before_anything_is_accepted_and_goes_on_by_itself() {
+    let fs = SimFs::new();
+    let mut opened = reopen(&fs);
+    fs.set_free(SEGMENT - 1);
+    assert!(!opened.log.fill_spare(SEGMENT, 0));
+    let mut accepted = 0;
+    let refused = loop {
+        let payload = payload(accepted + 1);
+        let entry = Entry { lane: 0, label: "test", payload: &payload };
+        match opened.writer.append(&[entry], Timestamp(1)) {
+            Ok(_) => opened.writer.commit().unwrap(),
+            Err(error) => break error,
+        }
+        accepted += 1;
+    };
+    assert_eq!(refused, AppendError::NoRoom);
+    assert_eq!(waiting(&opened.log).len() as u64, accepted);
+    fs.set_free(u64::MAX);
+    assert!(opened.log.fill_spare(SEGMENT, 0));
+    append(&mut opened.writer, &[payload(accepted + 1)]);
+    opened.writer.commit().unwrap();
+    assert_eq!(waiting(&opened.log).len() as u64, accepted + 1);
+}
+
+#[test]
+fn delivered_segments_yield_to_acceptance() {
+    let fs = SimFs::new();
+    let mut opened = reopen(&fs);
+    for n in 1..=60 {
+        append(&mut opened.writer, &[payload(n)]);
+        opened.writer.commit().unwrap();
+    }
+    opened.log.confirm(&(1..=60).map(confirmation).collect::<Vec<_>>());
+    let keep = Retention { age: std::time::Duration::from_secs(9), size: u64::MAX };
+    opened.log.keep_house(keep, Timestamp(2_000)).unwrap();
+    let before = opened.log.segments().len();
+    assert!(before > 1);
+    fs.set_free(0);
+    assert!(!opened.log.fill_spare(SEGMENT, 0), "the simulated disk does not grow");
+    assert_eq!(opened.log.segments().len(), 1, "all delivered ones were given up");
+}
+
+#[test]
+fn a_disk_that_is_full_at_start_still_lets_the_backlog_drain() {
+    let fs = SimFs::new();
+    let mut opened = reopen(&fs);
+    append(&mut opened.writer, &[payload(1)]);
+    opened.writer.commit().unwrap();
+    fs.set_free(0);
+    let mut opened = reopen(&fs);
+    assert_eq!(waiting(&opened.log), [(Lsn(1), payload(1))]);
+    opened.log.fill_spare(SEGMENT, 0);
+    let entry = Entry { lane: 0, label: "test", payload: b"x" };
+    assert_eq!(opened.writer.append(&[entry], Timestamp(1)), Err(AppendError::NoRoom));
+    fs.set_free(u64::MAX);
+    append(&mut opened.writer, &[payload(2)]);
+    opened.writer.commit().unwrap();
+    fs.crash(&mut |_| 0);
+    assert_eq!(waiting(&reopen(&fs).log).len(), 2);
+}
+
+#[test]
+fn a_dead_letter_is_never_sent_again_whatever_the_checkpoint_says() {
+    let fs = SimFs::new();
+    let mut opened = reopen(&fs);
+    append(&mut opened.writer, &[payload(1), payload(2)]);
+    opened.writer.commit().unwrap();
+    let letter = Letter {
+        lsn: Lsn(1),
+        accepted_at: Timestamp(1),
+        died_at: Timestamp(2),
+        reason: "too large".into(),
+        attempts: 1,
+        payload: payload(1),
+    };
+    opened.log.bury(&[letter]).unwrap();
+    assert_eq!(opened.log.figures().dead, 1);
+    fs.crash(&mut |choices| choices - 1);
+    let opened = reopen(&fs);
+    assert_eq!(waiting(&opened.log), [(Lsn(2), payload(2))]);
+    assert!(matches!(opened.log.fate(Lsn(1)).unwrap(), Fate::Dead { .. }));
+}
+
+#[test]
+fn a_log_older_than_its_checkpoint_is_refused() {
+    let fs = SimFs::new();
+    let mut opened = reopen(&fs);
+    append(&mut opened.writer, &[payload(1)]);
+    opened.writer.commit().unwrap();
+    let older = fs.read(&last_segment(&fs));
+    append(&mut opened.writer, &[payload(2)]);
+    opened.writer.commit().unwrap();
+    opened.log.checkpoint(Timestamp(9)).unwrap();
+    fs.put(&last_segment(&fs), older);
+    let before = fs.fork();
+    assert!(matches!(try_open(&fs), Err(OpenError::Lost { promised: Lsn(2), found: Lsn(1), .. })));
+    assert_eq!(fs.read(&last_segment(&fs)), before.read(&last_segment(&fs)), "and left as it is");
+}
+
+#[test]
+fn a_read_error_is_not_an_end_of_file() {
+    let fs = SimFs::new();
+    let mut opened = reopen(&fs);
+    for n in 1..=100 {
+        append(&mut opened.writer, &[payload(n)]);
+        opened.writer.commit().unwrap();
+    }
+    fs.kill();
+    for after in 0..40 {
+        let fs = fs.fork();
+        fs.fail(Fault::Read, after);
+        let read = match try_open(&fs) {
+            Err(OpenError::Io { .. }) => continue,
+            Err(other) => panic!("{other}"),
+            Ok(opened) => opened,
+        };
+        let mut cursor = read.log.cursor(Lsn(1));
+        let mut seen = 0;
+        loop {
+            match cursor.next(|_, _| true) {
+                Ok(Some(_)) => seen += 1,
+                Ok(None) => break,
+                // The reader tries again, and misses nothing.
+                Err(_) => assert!(fs.fired()),
+            }
+        }
+        assert_eq!(seen, 100, "{after}");
+    }
+}

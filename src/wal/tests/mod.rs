@@ -1,0 +1,6 @@
+//! Tests of the log as a whole, on a simulated file system.
+
+mod sim;
+mod support;
+
+mod basics;

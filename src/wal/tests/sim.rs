@@ -1,0 +1,312 @@
+//! A file system in memory that forgets what was not flushed.
+//!
+//! Model: a write is pending until its file is flushed; at a crash each pending 512-byte piece survives or not, one
+//! by one, in any order. A directory change (create, rename, remove) is pending until that directory is flushed;
+//! changes survive a crash as a prefix of their order, as on a journalled file system. A new size is data. A flush
+//! that fails forgets the file's pending writes and calls them clean, as Linux does.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::Mutex;
+
+use super::super::fs::File;
+use super::super::fs::Fs;
+use super::super::fs::Mode;
+
+const SECTOR: usize = 512;
+
+/// Which call fails, how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    Write,
+    Flush,
+    Rename,
+    SyncDir,
+    Read,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Change {
+    Link { path: PathBuf, inode: usize },
+    Unlink { path: PathBuf },
+}
+
+impl Change {
+    fn dir(&self) -> &Path {
+        match self {
+            Self::Link { path, .. } | Self::Unlink { path } => path.parent().unwrap(),
+        }
+    }
+}
+
+#[derive(Clone, Default)]
+struct Inode {
+    /// What a reader sees.
+    data: Vec<u8>,
+    /// What a crash cannot take.
+    durable: Vec<u8>,
+    /// Written since the last flush: offset and bytes; `None` is a change of size.
+    pending: Vec<(usize, Option<Vec<u8>>)>,
+}
+
+#[derive(Default)]
+struct Disk {
+    inodes: Vec<Inode>,
+    names: BTreeMap<PathBuf, usize>,
+    durable_names: BTreeMap<PathBuf, usize>,
+    pending_names: Vec<Change>,
+    free: u64,
+    calls: u64,
+    fault: Option<(u64, Fault)>,
+    fired: bool,
+}
+
+/// The file system. Clones share the disk.
+#[derive(Clone)]
+pub struct SimFs(Arc<Mutex<Disk>>);
+
+struct SimFile(Arc<Mutex<Disk>>, usize);
+
+/// Decides what survives a crash: called with a number of choices, answers one.
+pub type Choose<'a> = &'a mut dyn FnMut(usize) -> usize;
+
+impl SimFs {
+    pub fn new() -> Self {
+        Self(Arc::new(Mutex::new(Disk { free: u64::MAX, ..Disk::default() })))
+    }
+
+    /// The power fails and comes back.
+    pub fn crash(&self, choose: Choose<'_>) {
+        let mut disk = self.0.lock().unwrap();
+        let kept = choose(disk.pending_names.len() + 1);
+        let changes: Vec<_> = disk.pending_names.drain(..).take(kept).collect();
+        changes.iter().for_each(|change| apply(&mut disk.durable_names, change));
+        disk.names = disk.durable_names.clone();
+        for inode in &mut disk.inodes {
+            for (offset, bytes) in std::mem::take(&mut inode.pending) {
+                match bytes {
+                    None if choose(2) == 0 => inode.durable.resize(offset, 0),
+                    None => {}
+                    Some(bytes) => survive(&mut inode.durable, offset, &bytes, choose),
+                }
+            }
+            inode.data = inode.durable.clone();
+        }
+        disk.fault = None;
+    }
+
+    /// The process dies, the machine goes on: nothing is lost.
+    pub fn kill(&self) {
+        self.0.lock().unwrap().fault = None;
+    }
+
+    /// The `after`th call from now on of this kind fails.
+    pub fn fail(&self, fault: Fault, after: u64) {
+        let mut disk = self.0.lock().unwrap();
+        disk.calls = 0;
+        disk.fired = false;
+        disk.fault = Some((after, fault));
+    }
+
+    /// Whether the fault came.
+    pub fn fired(&self) -> bool {
+        self.0.lock().unwrap().fired
+    }
+
+    pub fn set_free(&self, free: u64) {
+        self.0.lock().unwrap().free = free;
+    }
+
+    /// A file's content, as a reader sees it.
+    pub fn read(&self, path: &Path) -> Vec<u8> {
+        let disk = self.0.lock().unwrap();
+        disk.inodes[disk.names[path]].data.clone()
+    }
+
+    /// Replaces a file's content, durably, behind everyone's back.
+    pub fn put(&self, path: &Path, bytes: Vec<u8>) {
+        let mut disk = self.0.lock().unwrap();
+        let inode = disk.names[path];
+        disk.inodes[inode] = Inode { data: bytes.clone(), durable: bytes, pending: Vec::new() };
+    }
+
+    /// A copy that shares nothing.
+    pub fn fork(&self) -> Self {
+        let disk = self.0.lock().unwrap();
+        Self(Arc::new(Mutex::new(Disk {
+            inodes: disk.inodes.clone(),
+            names: disk.names.clone(),
+            durable_names: disk.durable_names.clone(),
+            pending_names: disk.pending_names.clone(),
+            free: disk.free,
+            ..Disk::default()
+        })))
+    }
+
+    pub fn paths(&self) -> Vec<PathBuf> {
+        self.0.lock().unwrap().names.keys().cloned().collect()
+    }
+}
+
+fn survive(durable: &mut Vec<u8>, offset: usize, bytes: &[u8], choose: Choose<'_>) {
+    let mut at = 0;
+    // All, nothing, or each sector by itself: the first two are by far the most likely on a real disk.
+    let fate = choose(3);
+    while at < bytes.len() {
+        let len = (SECTOR - (offset + at) % SECTOR).min(bytes.len() - at);
+        if fate == 0 || (fate == 2 && choose(2) == 0) {
+            let end = offset + at + len;
+            if durable.len() < end {
+                durable.resize(end, 0);
+            }
+            durable[offset + at..end].copy_from_slice(&bytes[at..at + len]);
+        }
+        at += len;
+    }
+}
+
+fn apply(names: &mut BTreeMap<PathBuf, usize>, change: &Change) {
+    match change {
+        Change::Link { path, inode } => drop(names.insert(path.clone(), *inode)),
+        Change::Unlink { path } => drop(names.remove(path)),
+    }
+}
+
+impl Disk {
+    fn call(&mut self, kind: Fault) -> io::Result<()> {
+        let Some((after, fault)) = self.fault else { return Ok(()) };
+        if fault != kind {
+            return Ok(());
+        }
+        self.calls += 1;
+        if self.calls > after {
+            self.fault = None;
+            self.fired = true;
+            return Err(io::Error::from_raw_os_error(5));
+        }
+        Ok(())
+    }
+
+    fn change(&mut self, change: Change) {
+        apply(&mut self.names, &change);
+        self.pending_names.push(change);
+    }
+}
+
+impl Fs for SimFs {
+    fn create_dir_all(&self, _dir: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        let disk = self.0.lock().unwrap();
+        let inside = disk.names.keys().filter(|path| path.parent() == Some(dir));
+        Ok(inside.map(|path| path.file_name().unwrap().to_string_lossy().into_owned()).collect())
+    }
+
+    fn open(&self, path: &Path, mode: Mode) -> io::Result<Arc<dyn File>> {
+        let mut disk = self.0.lock().unwrap();
+        let inode = match (disk.names.get(path).copied(), mode) {
+            (Some(inode), Mode::Create) => {
+                let file = &mut disk.inodes[inode];
+                file.data.clear();
+                file.pending.push((0, None));
+                inode
+            }
+            (Some(inode), _) => inode,
+            (None, Mode::Create) => {
+                let inode = disk.inodes.len();
+                disk.inodes.push(Inode::default());
+                disk.change(Change::Link { path: path.to_owned(), inode });
+                inode
+            }
+            (None, _) => return Err(io::ErrorKind::NotFound.into()),
+        };
+        Ok(Arc::new(SimFile(Arc::clone(&self.0), inode)))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut disk = self.0.lock().unwrap();
+        disk.call(Fault::Rename)?;
+        let inode = *disk.names.get(from).ok_or(io::ErrorKind::NotFound)?;
+        disk.change(Change::Link { path: to.to_owned(), inode });
+        disk.change(Change::Unlink { path: from.to_owned() });
+        Ok(())
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        let mut disk = self.0.lock().unwrap();
+        disk.names.get(path).ok_or(io::ErrorKind::NotFound)?;
+        disk.change(Change::Unlink { path: path.to_owned() });
+        Ok(())
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        let mut disk = self.0.lock().unwrap();
+        disk.call(Fault::SyncDir)?;
+        // A journal commits in order: everything up to the last change of this directory.
+        let upto =
+            disk.pending_names.iter().rposition(|change| change.dir() == dir).map_or(0, |last| last + 1);
+        let changes: Vec<_> = disk.pending_names.drain(..upto).collect();
+        changes.iter().for_each(|change| apply(&mut disk.durable_names, change));
+        Ok(())
+    }
+
+    fn free_space(&self, _dir: &Path) -> io::Result<u64> {
+        Ok(self.0.lock().unwrap().free)
+    }
+}
+
+impl File for SimFile {
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        let mut disk = self.0.lock().unwrap();
+        disk.call(Fault::Read)?;
+        let data = &disk.inodes[self.1].data;
+        let from = (offset as usize).min(data.len());
+        let n = buf.len().min(data.len() - from);
+        buf[..n].copy_from_slice(&data[from..from + n]);
+        Ok(n)
+    }
+
+    fn write_all_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
+        let mut disk = self.0.lock().unwrap();
+        disk.call(Fault::Write)?;
+        let (inode, offset) = (&mut disk.inodes[self.1], offset as usize);
+        let end = offset + buf.len();
+        if inode.data.len() < end {
+            inode.data.resize(end, 0);
+        }
+        inode.data[offset..end].copy_from_slice(buf);
+        inode.pending.push((offset, Some(buf.to_vec())));
+        Ok(())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        let mut disk = self.0.lock().unwrap();
+        let flushed = disk.call(Fault::Flush);
+        let inode = &mut disk.inodes[self.1];
+        inode.pending.clear();
+        flushed?;
+        inode.durable = inode.data.clone();
+        Ok(())
+    }
+
+    fn sync_all(&self) -> io::Result<()> {
+        self.sync_data()
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        let mut disk = self.0.lock().unwrap();
+        let inode = &mut disk.inodes[self.1];
+        inode.data.resize(len as usize, 0);
+        inode.pending.push((len as usize, None));
+        Ok(())
+    }
+
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.0.lock().unwrap().inodes[self.1].data.len() as u64)
+    }
+}

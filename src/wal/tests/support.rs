@@ -1,0 +1,86 @@
+//! What the tests of the log share.
+
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::Mutex;
+
+use super::super::Entry;
+use super::super::Event;
+use super::super::Frame;
+use super::super::Log;
+use super::super::Lsn;
+use super::super::OpenError;
+use super::super::Opened;
+use super::super::Options;
+use super::super::Writer;
+use super::super::open;
+use super::sim::SimFs;
+use crate::units::Timestamp;
+
+/// Small, so that a few dozen records rotate.
+pub const SEGMENT: u64 = 8 << 10;
+
+pub fn dir() -> PathBuf {
+    PathBuf::from("/log")
+}
+
+/// Events that were reported.
+pub type Events = Arc<Mutex<Vec<Event>>>;
+
+pub fn options(events: &Events) -> Options {
+    let events = Arc::clone(events);
+    Options {
+        segment_size: SEGMENT,
+        reserve_space: 0,
+        label: |_| Some("test".into()),
+        observer: Arc::new(move |event| events.lock().unwrap().push(event.clone())),
+    }
+}
+
+pub fn try_open(fs: &SimFs) -> Result<Opened, OpenError> {
+    open(Arc::new(fs.clone()), &dir(), &options(&Events::default()), Timestamp(1_000))
+}
+
+pub fn reopen(fs: &SimFs) -> Opened {
+    try_open(fs).unwrap()
+}
+
+/// Appends a batch, with a spare file ready in case it rotates.
+pub fn append(writer: &mut Writer, payloads: &[Vec<u8>]) -> Lsn {
+    spare(writer.log());
+    let entries: Vec<_> = payloads
+        .iter()
+        .map(|payload| Entry { lane: payload.first().copied().unwrap_or(0), label: "test", payload })
+        .collect();
+    writer.append(&entries, Timestamp(2_000)).unwrap().start
+}
+
+pub fn spare(log: &Log) {
+    if log.spare_wanted(std::time::Duration::ZERO) {
+        log.fill_spare(SEGMENT, 0);
+    }
+}
+
+/// All flushed records that are not done, in order.
+pub fn waiting(log: &Arc<Log>) -> Vec<(Lsn, Vec<u8>)> {
+    let mut cursor = log.cursor(Lsn(0));
+    let mut all = Vec::new();
+    while let Some(Frame { lsn, payload, .. }) = cursor.next(|_, _| true).unwrap() {
+        all.push((lsn, payload.to_vec()));
+    }
+    all
+}
+
+/// The payload of record `n`: different in content and in length.
+pub fn payload(n: u64) -> Vec<u8> {
+    let mut bytes = n.to_le_bytes().to_vec();
+    bytes.resize(8 + (n * 37 % 300) as usize, n as u8);
+    bytes
+}
+
+/// The path of the only, or the last, segment in `pending/`.
+pub fn last_segment(fs: &SimFs) -> PathBuf {
+    let pending = dir().join("pending");
+    fs.paths().into_iter().rfind(|path| path.parent() == Some(Path::new(&pending))).unwrap()
+}
