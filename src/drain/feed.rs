@@ -23,7 +23,7 @@ pub(super) struct Feed {
     log: Arc<Log>,
     cursor: Cursor,
     // Read, and not yet done with. At most one record.
-    held: Option<Record>,
+    held: Option<(Record, u32)>,
 }
 
 impl Feed {
@@ -34,7 +34,7 @@ impl Feed {
 
     /// Everything below was offered.
     pub(super) fn position(&self) -> Lsn {
-        self.held.as_ref().map_or_else(|| self.cursor.position(), |record| record.lsn)
+        self.held.as_ref().map_or_else(|| self.cursor.position(), |(record, _)| record.lsn)
     }
 
     /// Whether a record was read and could not go.
@@ -48,9 +48,11 @@ impl Feed {
         wanted: impl Fn(u8) -> bool,
         mut handle: impl FnMut(Frame<'_>) -> Step,
     ) -> Result<Option<Step>, ReadError> {
-        if let Some(record) = &self.held {
+        if let Some((record, bytes)) = &self.held {
+            let Record { lsn, at, lane, payload } = record;
+            let frame = Frame { lsn: *lsn, at: *at, lane: *lane, bytes: *bytes, payload };
             // An operator may have dropped it meanwhile.
-            let step = if self.log.is_done(record.lsn) { Step::Done } else { handle(frame(record)) };
+            let step = if self.log.is_done(*lsn) { Step::Done } else { handle(frame) };
             if step == Step::Done {
                 self.held = None;
             }
@@ -59,15 +61,14 @@ impl Feed {
         let Some(frame) = self.cursor.next(|_, lane| wanted(lane))? else { return Ok(None) };
         let step = handle(frame);
         if step == Step::Wait {
-            let Frame { lsn, at, lane, payload } = frame;
-            self.held = Some(Record { lsn, at, lane, payload: payload.to_vec() });
+            self.held = Some((owned(frame), frame.bytes));
         }
         Ok(Some(step))
     }
 }
 
-/// A record read on its own, as if it came from a cursor.
-pub(super) fn frame(record: &Record) -> Frame<'_> {
-    let Record { lsn, at, lane, payload } = record;
-    Frame { lsn: *lsn, at: *at, lane: *lane, payload }
+/// The record itself.
+pub(super) fn owned(frame: Frame<'_>) -> Record {
+    let Frame { lsn, at, lane, payload, .. } = frame;
+    Record { lsn, at, lane, payload: payload.to_vec() }
 }

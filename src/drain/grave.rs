@@ -5,8 +5,8 @@ use std::time::Instant;
 use crate::backoff::Backoff;
 use crate::drain::board::Parts;
 use crate::units::Timestamp;
-use crate::wal::Frame;
 use crate::wal::Letter;
+use crate::wal::Record;
 
 /// A letter costs a flush; a topic that was given up may have a million of them.
 const BATCH: usize = 64;
@@ -27,23 +27,17 @@ impl Grave {
     }
 
     /// Adds a letter. `code`: the reason from a fixed set; `detail`: more for a person, without personal data.
-    pub(super) fn add(
-        &mut self,
-        frame: Frame<'_>,
-        code: &'static str,
-        detail: Option<String>,
-        attempts: u32,
-    ) {
+    pub(super) fn add(&mut self, record: Record, code: &'static str, detail: Option<String>, attempts: u32) {
         let reason = detail.map_or_else(|| code.to_owned(), |detail| format!("{code}: {detail}"));
-        tracing::warn!(wal.lsn = frame.lsn.0, drain.reason = reason, "record becomes a dead letter");
+        tracing::warn!(wal.lsn = record.lsn.0, drain.reason = reason, "record becomes a dead letter");
         self.codes.push(code);
         self.letters.push(Letter {
-            lsn: frame.lsn,
-            accepted_at: frame.at,
+            lsn: record.lsn,
+            accepted_at: record.at,
             died_at: Timestamp::now(),
             reason,
             attempts,
-            payload: frame.payload.to_vec(),
+            payload: record.payload,
         });
     }
 

@@ -20,6 +20,8 @@ mod outlet;
 mod partition;
 mod sending;
 mod suspects;
+#[cfg(test)]
+mod tests;
 mod topics;
 mod window;
 mod worker;

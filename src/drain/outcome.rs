@@ -6,7 +6,6 @@ use std::time::Duration;
 use std::time::Instant;
 
 use crate::drain::desk::Desk;
-use crate::drain::feed::frame;
 use crate::drain::gates::Place;
 use crate::drain::window::Flight;
 use crate::kafka::Delivery;
@@ -53,15 +52,13 @@ impl Desk {
     fn confirm(&mut self, results: &[Delivery], now: Instant) {
         let at = Timestamp::now();
         let arrived = results.iter().filter(|result| result.error.is_none());
-        let confirmations: Vec<Confirmation> = arrived
-            .map(|result| Confirmation {
-                lsn: Lsn(result.tag),
-                partition: result.partition,
-                // librdkafka has several negative numbers for "not known".
-                offset: result.offset.max(-1),
-                at,
-            })
-            .collect();
+        let confirmation = |result: &Delivery| {
+            let lsn = Lsn(result.tag);
+            let bytes = self.window.get(lsn)?.log_bytes;
+            // librdkafka has several negative numbers for "not known".
+            Some(Confirmation { lsn, bytes, partition: result.partition, offset: result.offset.max(-1), at })
+        };
+        let confirmations: Vec<_> = arrived.filter_map(confirmation).collect();
         if confirmations.is_empty() {
             return;
         }
@@ -218,7 +215,7 @@ impl Desk {
             }
         };
         let attempts = self.attempts.remove(&lsn).unwrap_or(1);
-        self.grave.add(frame(&record), reason, None, attempts);
+        self.grave.add(record, reason, None, attempts);
         if reason == TOO_LARGE {
             self.topics.get(place.topic).shrink(bytes);
         }

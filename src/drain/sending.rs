@@ -6,6 +6,7 @@ use crate::command::Envelope;
 use crate::command::headers;
 use crate::drain::desk::Desk;
 use crate::drain::feed::Step;
+use crate::drain::feed::owned;
 use crate::drain::gates::Place;
 use crate::drain::gates::Side;
 use crate::drain::partition;
@@ -34,7 +35,7 @@ impl Desk {
         let envelope = match Envelope::decode(frame.payload) {
             Ok(envelope) => envelope,
             Err(error) => {
-                self.grave.add(frame, "envelope", Some(error.to_string()), 0);
+                self.grave.add(owned(frame), "envelope", Some(error.to_string()), 0);
                 return Step::Done;
             }
         };
@@ -52,7 +53,7 @@ impl Desk {
             Verdict::Hold => return self.hold(whole, frame.lsn),
             Verdict::Bury(reason) => {
                 let attempts = self.attempts.remove(&frame.lsn).unwrap_or(0);
-                self.grave.add(frame, reason, None, attempts);
+                self.grave.add(owned(frame), reason, None, attempts);
                 self.gates.passed(whole);
                 return Step::Done;
             }
@@ -138,7 +139,8 @@ impl Desk {
         if attempts > 1 {
             self.parts.metrics.retried.inc();
         }
-        self.window.add(frame.lsn, Flight { place, bytes, at: frame.at, attempts, solo }, now);
+        let flight = Flight { place, bytes, log_bytes: frame.bytes, at: frame.at, attempts, solo };
+        self.window.add(frame.lsn, flight, now);
         if let Verdict::Send { alone: true, .. } = self.topics.get(place.topic).verdict() {
             self.topics.get(place.topic).tried(frame.lsn);
         }
@@ -159,7 +161,7 @@ impl Desk {
         match classify(code) {
             Fault::Record(reason) => {
                 self.attempts.remove(&frame.lsn);
-                self.grave.add(frame, reason, None, attempts);
+                self.grave.add(owned(frame), reason, None, attempts);
                 self.suspects.convict(place);
                 self.settle_suspect(place, frame.lsn);
                 self.gates.passed(place);

@@ -59,6 +59,8 @@ impl Load {
 pub(super) struct Flight {
     pub(super) place: Place,
     pub(super) bytes: u64,
+    /// Bytes it takes in the log.
+    pub(super) log_bytes: u32,
     /// When it was accepted.
     pub(super) at: Timestamp,
     /// How often it was sent, this time included.
@@ -193,6 +195,11 @@ impl Window {
         }
     }
 
+    /// This record, if it is in flight.
+    pub(super) fn get(&self, lsn: Lsn) -> Option<&Flight> {
+        self.flights.get(&lsn)
+    }
+
     /// Whether this record is in flight.
     pub(super) fn contains(&self, lsn: Lsn) -> bool {
         self.flights.contains_key(&lsn)
@@ -235,7 +242,14 @@ mod tests {
     }
 
     fn send(window: &mut Window, lsn: u64, partition: i32, bytes: u64, now: Instant) {
-        let flight = Flight { place: place(partition), bytes, at: Timestamp(0), attempts: 1, solo: false };
+        let flight = Flight {
+            place: place(partition),
+            bytes,
+            log_bytes: 0,
+            at: Timestamp(0),
+            attempts: 1,
+            solo: false,
+        };
         window.add(Lsn(lsn), flight, now);
     }
 

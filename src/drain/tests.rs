@@ -1,0 +1,367 @@
+//! The drain on a real log and the embedded broker, with faults injected there.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+use std::time::Instant;
+
+use rdkafka::ClientConfig;
+use rdkafka::Message as _;
+use rdkafka::TopicPartitionList;
+use rdkafka::consumer::BaseConsumer;
+use rdkafka::consumer::Consumer as _;
+use rdkafka::types::RDKafkaApiKey;
+use rdkafka::types::RDKafkaRespErr;
+
+use super::*;
+use crate::command::CommandId;
+use crate::command::Envelope;
+use crate::command::lane;
+use crate::kafka::EmbeddedBroker;
+use crate::units::Span;
+use crate::units::Timestamp;
+use crate::wal;
+use crate::wal::Entry;
+
+const TOPIC: &str = "orders.v1";
+/// Far more than any test needs; a test that hangs fails.
+const LIMIT: Duration = Duration::from_secs(60);
+
+struct House {
+    broker: EmbeddedBroker,
+    writer: wal::Writer,
+    log: Arc<Log>,
+    metrics: Arc<Metrics>,
+    config: Config,
+    kafka: kafka::Config,
+    _dir: tempfile::TempDir,
+}
+
+impl House {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let options = wal::Options {
+            segment_size: 16 << 20,
+            reserve_space: 0,
+            label: |_| None,
+            observer: Arc::new(|_| {}),
+        };
+        let opened = wal::open(Arc::new(wal::fs::RealFs), dir.path(), &options, Timestamp::now()).unwrap();
+        Self {
+            broker: EmbeddedBroker::start().unwrap(),
+            writer: opened.writer,
+            log: opened.log,
+            metrics: Arc::new(Metrics::new().unwrap()),
+            config: Config {
+                workers: Workers::Count(2.try_into().unwrap()),
+                retry_backoff_min: Span::millis(20),
+                retry_backoff_max: Span::millis(200),
+                ..Config::default()
+            },
+            kafka: kafka::Config::default(),
+            _dir: dir,
+        }
+    }
+
+    /// `numbers` as values, key = number mod `keys`.
+    fn append(&mut self, topic: &str, numbers: std::ops::Range<u64>, keys: u64) {
+        let next = self.writer.next_lsn().0;
+        let payloads: Vec<(u8, Vec<u8>)> = numbers
+            .enumerate()
+            .map(|(at, n)| record(topic, n % keys, n.to_string().as_bytes(), Lsn(next + at as u64)))
+            .collect();
+        self.commit(&payloads);
+    }
+
+    fn commit(&mut self, payloads: &[(u8, Vec<u8>)]) {
+        let entries: Vec<_> =
+            payloads.iter().map(|(lane, payload)| Entry { lane: *lane, label: "test", payload }).collect();
+        self.writer.append(&entries, Timestamp::now()).unwrap();
+        self.writer.commit().unwrap();
+    }
+
+    fn drain(&self) -> Drain {
+        Drain::start(DrainParts {
+            log: Arc::clone(&self.log),
+            statuses: Statuses::new(Arc::clone(&self.log)),
+            metrics: Arc::clone(&self.metrics),
+            config: self.config.clone(),
+            kafka: self.kafka.clone(),
+            bootstrap: self.broker.bootstrap().to_owned(),
+        })
+        .unwrap()
+    }
+
+    /// Waits for it, looking often.
+    fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
+        let start = Instant::now();
+        while !holds(self) {
+            assert!(start.elapsed() < LIMIT, "{what}: {:?}", self.log.figures());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn until_drained(&self) {
+        self.until("drained", |house| house.log.figures().backlog == 0);
+    }
+
+    fn refuse(&self, errors: &[RDKafkaRespErr]) {
+        self.broker.cluster().request_errors(RDKafkaApiKey::Produce, errors);
+    }
+
+    /// The numbers that arrived, by key, first occurrences only, in the order of their partition.
+    fn arrived(&self, topic: &str) -> HashMap<String, Vec<u64>> {
+        let consumer: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", self.broker.bootstrap())
+            .set("group.id", "test")
+            .set("enable.partition.eof", "true")
+            .create()
+            .unwrap();
+        let mut list = TopicPartitionList::new();
+        let metadata = consumer.fetch_metadata(Some(topic), LIMIT).unwrap();
+        let partitions = metadata.topics()[0].partitions().len();
+        for partition in 0..partitions {
+            let partition = i32::try_from(partition).unwrap();
+            list.add_partition_offset(topic, partition, rdkafka::Offset::Beginning).unwrap();
+        }
+        consumer.assign(&list).unwrap();
+        let (mut ends, mut found) = (0, HashMap::<String, Vec<u64>>::new());
+        while ends < partitions {
+            match consumer.poll(LIMIT).unwrap() {
+                Ok(message) => {
+                    let key = String::from_utf8(message.key().unwrap().to_vec()).unwrap();
+                    let number = std::str::from_utf8(message.payload().unwrap()).unwrap();
+                    let numbers = found.entry(key).or_default();
+                    let number = number.split(' ').next().unwrap().parse().unwrap();
+                    if !numbers.contains(&number) {
+                        numbers.push(number);
+                    }
+                }
+                Err(rdkafka::error::KafkaError::PartitionEOF(_)) => ends += 1,
+                Err(error) => panic!("{error}"),
+            }
+        }
+        found
+    }
+
+    /// Every number of the range arrived, but for those missing on purpose, each key in order.
+    fn assert_in_order(&self, topic: &str, numbers: std::ops::Range<u64>, keys: u64, missing: &[u64]) {
+        let arrived = self.arrived(topic);
+        for key in 0..keys {
+            let wanted: Vec<u64> =
+                numbers.clone().filter(|n| n % keys == key && !missing.contains(n)).collect();
+            assert_eq!(arrived.get(&key.to_string()).cloned().unwrap_or_default(), wanted, "key {key}");
+        }
+    }
+}
+
+fn record(topic: &str, key: u64, value: &[u8], lsn: Lsn) -> (u8, Vec<u8>) {
+    let key = key.to_string();
+    let mut payload = Vec::new();
+    let envelope = Envelope {
+        id: CommandId::from_bytes([1; 25]),
+        kind: "order.create",
+        topic,
+        key: Some(key.as_bytes()),
+        content_type: "application/json",
+        traceparent: None,
+        idempotency_key: None,
+        repeat: None,
+        principal: None,
+        requeued_from: None,
+        value,
+    };
+    envelope.encode(&mut payload);
+    (lane(Some(key.as_bytes()), lsn), payload)
+}
+
+const TOO_LARGE: RDKafkaRespErr = RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE;
+const UNKNOWN: RDKafkaRespErr = RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
+const FORBIDDEN: RDKafkaRespErr = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
+const NO_ERROR: RDKafkaRespErr = RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR;
+
+#[test]
+fn everything_arrives_and_every_key_in_order() {
+    let mut house = House::new();
+    house.append(TOPIC, 0..3000, 40);
+    let drain = house.drain();
+    house.append(TOPIC, 3000..6000, 40);
+    house.until_drained();
+    drain.stop(Instant::now() + LIMIT);
+    house.assert_in_order(TOPIC, 0..6000, 40, &[]);
+    assert_eq!(house.metrics.sent.with_label_values(&[TOPIC]).get(), 6000);
+    assert!(matches!(house.log.fate(Lsn(1)).unwrap(), wal::Fate::Sent(_)));
+}
+
+#[test]
+fn a_batch_refused_as_a_whole_condemns_none_of_its_records() {
+    let mut house = House::new();
+    house.broker.cluster().create_topic(TOPIC, 1, 1).unwrap();
+    house.append(TOPIC, 0..400, 10);
+    house.refuse(&[TOO_LARGE]);
+    let drain = house.drain();
+    house.until_drained();
+    drain.stop(Instant::now() + LIMIT);
+    assert_eq!(house.log.figures().dead, 0);
+    house.assert_in_order(TOPIC, 0..400, 10, &[]);
+}
+
+#[test]
+fn a_record_refused_alone_is_a_dead_letter_and_its_successors_keep_their_order() {
+    let mut house = House::new();
+    house.broker.cluster().create_topic(TOPIC, 1, 1).unwrap();
+    house.config.workers = Workers::Count(1.try_into().unwrap());
+    // All in one batch, so that the second refusal meets the first suspect.
+    house.kafka.linger = Span::millis(200);
+    house.append(TOPIC, 0..20, 2);
+    house.refuse(&[TOO_LARGE, TOO_LARGE]);
+    let drain = house.drain();
+    house.until_drained();
+    drain.stop(Instant::now() + LIMIT);
+    assert_eq!(house.log.figures().dead, 1);
+    house.assert_in_order(TOPIC, 0..20, 2, &[0]);
+    let wal::Fate::Dead { reason, .. } = house.log.fate(Lsn(1)).unwrap() else { panic!("not dead") };
+    assert_eq!(reason, kafka::TOO_LARGE);
+}
+
+#[test]
+fn a_record_too_large_for_the_client_dies_alone() {
+    let mut house = House::new();
+    house.append(TOPIC, 0..10, 2);
+    let large = [b"10 ".to_vec(), vec![b'x'; 2 << 20]].concat();
+    house.commit(&[record(TOPIC, 0, &large, Lsn(11))]);
+    house.append(TOPIC, 11..20, 2);
+    let drain = house.drain();
+    house.until_drained();
+    drain.stop(Instant::now() + LIMIT);
+    assert_eq!(house.log.figures().dead, 1);
+    house.assert_in_order(TOPIC, 0..20, 2, &[10]);
+}
+
+#[test]
+fn what_is_no_envelope_is_a_dead_letter() {
+    let mut house = House::new();
+    house.commit(&[(0, b"from the future".to_vec())]);
+    house.append(TOPIC, 0..10, 2);
+    let drain = house.drain();
+    house.until_drained();
+    drain.stop(Instant::now() + LIMIT);
+    assert_eq!(house.log.figures().dead, 1);
+    house.assert_in_order(TOPIC, 0..10, 2, &[]);
+}
+
+#[test]
+fn an_unknown_topic_holds_its_records_and_others_pass() {
+    let mut house = House::new();
+    house.broker.cluster().topic_error("lost", UNKNOWN).unwrap();
+    house.append("lost", 0..500, 10);
+    house.append(TOPIC, 0..500, 10);
+    let drain = house.drain();
+    house.until("others passed", |house| house.log.figures().backlog == 500);
+    let handle = drain.handle();
+    house.until("held", |_| handle.parked().get("lost") == Some(&500));
+    house.until("none waits", |_| handle.oldest_waiting().is_none());
+    house.broker.cluster().topic_error("lost", NO_ERROR).unwrap();
+    house.append("lost", 500..600, 10);
+    house.until_drained();
+    house.until("gauge back", |_| handle.parked().get("lost") == Some(&0));
+    drain.stop(Instant::now() + LIMIT);
+    assert_eq!(house.log.figures().dead, 0);
+    house.assert_in_order("lost", 0..600, 10, &[]);
+    house.assert_in_order(TOPIC, 0..500, 10, &[]);
+}
+
+#[test]
+fn after_the_grace_time_an_unknown_topics_records_are_dead_letters_until_it_is_mended() {
+    let mut house = House::new();
+    house.config.topic_fault_grace = Span::millis(300);
+    house.broker.cluster().topic_error("lost", UNKNOWN).unwrap();
+    house.append("lost", 0..200, 10);
+    let drain = house.drain();
+    house.until_drained();
+    assert_eq!(house.log.figures().dead, 200);
+    house.append("lost", 200..210, 10);
+    house.until_drained();
+    assert_eq!(house.log.figures().dead, 210);
+    house.broker.cluster().topic_error("lost", NO_ERROR).unwrap();
+    // Asked again within 200 ms: the largest delay.
+    let sent = house.metrics.sent.with_label_values(&["lost"]);
+    let mut next = 210;
+    while sent.get() == 0 {
+        house.append("lost", next..next + 1, 10);
+        next += 1;
+        house.until_drained();
+    }
+    drain.stop(Instant::now() + LIMIT);
+}
+
+#[test]
+fn a_topic_forbidden_for_a_while_loses_nothing_and_keeps_order() {
+    let mut house = House::new();
+    house.broker.cluster().create_topic(TOPIC, 2, 1).unwrap();
+    house.refuse(&[FORBIDDEN; 6]);
+    house.append(TOPIC, 0..1000, 20);
+    let drain = house.drain();
+    house.until_drained();
+    drain.stop(Instant::now() + LIMIT);
+    assert_eq!(house.log.figures().dead, 0);
+    house.assert_in_order(TOPIC, 0..1000, 20, &[]);
+}
+
+#[test]
+fn a_partition_without_a_leader_holds_its_records_and_others_pass() {
+    let mut house = House::new();
+    let mock = house.broker.cluster();
+    mock.create_topic(TOPIC, 4, 1).unwrap();
+    mock.partition_leader(TOPIC, 1, None).unwrap();
+    let keys = 40;
+    let stuck = (0..keys).filter(|key| partition::of_key(key.to_string().as_bytes(), 4) == 1).count() as u64;
+    drop(mock);
+    // More than the partition's part of the window.
+    for from in (0..40_000).step_by(8000) {
+        house.append(TOPIC, from..from + 8000, keys);
+    }
+    let drain = house.drain();
+    house.until("others passed", |house| house.log.figures().backlog == stuck * (40_000 / keys));
+    house.broker.cluster().partition_leader(TOPIC, 1, Some(1)).unwrap();
+    house.until_drained();
+    drain.stop(Instant::now() + LIMIT);
+    house.assert_in_order(TOPIC, 0..40_000, keys, &[]);
+}
+
+#[test]
+fn brokers_that_are_away_hold_everything_and_a_stop_does_not_wait_for_them() {
+    let mut house = House::new();
+    house.append(TOPIC, 0..100, 10);
+    let drain = house.drain();
+    house.until_drained();
+    house.broker.cluster().broker_down(-1).unwrap();
+    house.append(TOPIC, 100..300, 10);
+    house.until("in flight", |_| drain.handle().workers().iter().any(|worker| worker.in_flight > 0));
+    let start = Instant::now();
+    drain.stop(start + LIMIT);
+    assert!(start.elapsed() < LIMIT / 2, "it waited for a broker that is away");
+    assert_eq!(house.log.figures().backlog, 200);
+    house.broker.cluster().broker_up(-1).unwrap();
+    let drain = house.drain();
+    house.until_drained();
+    drain.stop(Instant::now() + LIMIT);
+    house.assert_in_order(TOPIC, 0..300, 10, &[]);
+}
+
+#[test]
+fn a_pause_begins_nothing_new_and_hearts_go_on_beating() {
+    let mut house = House::new();
+    let drain = house.drain();
+    let handle = drain.handle();
+    handle.pause();
+    house.until("paused", |_| handle.workers().iter().all(|worker| worker.state == "paused"));
+    house.append(TOPIC, 0..10, 2);
+    let before = handle.heartbeats();
+    house.until("beating", |_| handle.heartbeats().iter().zip(&before).all(|(now, then)| now > then));
+    assert_eq!(house.log.figures().backlog, 10);
+    handle.resume();
+    house.until_drained();
+    handle.observe();
+    drain.stop(Instant::now() + LIMIT);
+}
