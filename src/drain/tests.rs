@@ -194,6 +194,20 @@ fn everything_arrives_and_every_key_in_order() {
 }
 
 #[test]
+fn weaker_confirmations_deliver_everything_too() {
+    for acks in [kafka::Acks::Leader, kafka::Acks::None] {
+        let mut house = House::new();
+        house.kafka.acks = acks;
+        house.append(TOPIC, 0..2000, 40);
+        let drain = house.drain();
+        house.until_drained();
+        drain.stop(Instant::now() + LIMIT);
+        house.until("arrived", |house| house.arrived(TOPIC).values().map(Vec::len).sum::<usize>() == 2000);
+        house.assert_in_order(TOPIC, 0..2000, 40, &[]);
+    }
+}
+
+#[test]
 fn a_batch_refused_as_a_whole_condemns_none_of_its_records() {
     let mut house = House::new();
     house.broker.cluster().create_topic(TOPIC, 1, 1).unwrap();
