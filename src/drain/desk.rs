@@ -90,7 +90,8 @@ impl Desk {
     pub(super) fn tend(&mut self, now: Instant) {
         self.main.ready(now);
         for topic in self.topics.due(now) {
-            if self.ask(topic, now) == Some(Answer::Away) {
+            // The rest in the next turn, after a heartbeat.
+            if self.ask(topic, now) == Some(Answer::Away) || now.elapsed() > ASK / 8 {
                 break;
             }
         }

@@ -8,8 +8,8 @@ use crate::units::Timestamp;
 use crate::wal::Letter;
 use crate::wal::Record;
 
-/// A letter costs a flush; a topic that was given up may have a million of them.
-const BATCH: usize = 64;
+/// Letters share a flush: a topic that was given up may have a million of them.
+const BATCH: usize = 256;
 /// Bounds the letters that wait for that flush.
 const BATCH_BYTES: usize = 4 << 20;
 
@@ -17,20 +17,21 @@ const BATCH_BYTES: usize = 4 << 20;
 pub(super) struct Grave {
     letters: Vec<Letter>,
     codes: Vec<&'static str>,
+    bytes: usize,
     retry_at: Option<Instant>,
     backoff: Backoff,
 }
 
 impl Grave {
     pub(super) fn new(backoff: Backoff) -> Self {
-        Self { letters: Vec::new(), codes: Vec::new(), retry_at: None, backoff }
+        Self { letters: Vec::new(), codes: Vec::new(), bytes: 0, retry_at: None, backoff }
     }
 
     /// Adds a letter. `code`: the reason from a fixed set; `detail`: more for a person, without personal data.
     pub(super) fn add(&mut self, record: Record, code: &'static str, detail: Option<String>, attempts: u32) {
         let reason = detail.map_or_else(|| code.to_owned(), |detail| format!("{code}: {detail}"));
-        tracing::warn!(wal.lsn = record.lsn.0, drain.reason = reason, "record becomes a dead letter");
         self.codes.push(code);
+        self.bytes += record.payload.len();
         self.letters.push(Letter {
             lsn: record.lsn,
             accepted_at: record.at,
@@ -43,8 +44,7 @@ impl Grave {
 
     /// Whether another letter must wait until these are stored.
     pub(super) fn is_full(&self) -> bool {
-        let bytes: usize = self.letters.iter().map(|letter| letter.payload.len()).sum();
-        self.retry_at.is_some() || self.letters.len() >= BATCH || bytes >= BATCH_BYTES
+        self.retry_at.is_some() || self.letters.len() >= BATCH || self.bytes >= BATCH_BYTES
     }
 
     /// Stores what there is. After an error it is tried again later.
@@ -59,6 +59,16 @@ impl Grave {
             tracing::error!(%error, drain.delay_ms = delay, "dead letters cannot be stored");
             return;
         }
+        if let [first, ..] = &self.letters[..] {
+            let (lsn, reason, count) = (first.lsn.0, &*first.reason, self.letters.len());
+            tracing::warn!(
+                wal.lsn = lsn,
+                drain.reason = reason,
+                drain.letters = count,
+                "dead letters stored"
+            );
+        }
+        self.bytes = 0;
         self.retry_at = None;
         self.backoff.reset();
         let lsns: Vec<_> = self.letters.drain(..).map(|letter| letter.lsn).collect();

@@ -18,8 +18,8 @@ use crate::wal::Confirmation;
 use crate::wal::Lsn;
 
 /// How long a failed producer may still bring in what brokers have already written: each such result saves a
-/// repeat. Below the heartbeat's second.
-const SETTLE: Duration = Duration::from_millis(800);
+/// repeat. With the half second a producer may need to end, below the heartbeat's second.
+const SETTLE: Duration = Duration::from_millis(300);
 
 type Failures = Vec<(Lsn, ErrorCode)>;
 

@@ -62,6 +62,7 @@ impl Worker {
             self.post().beat();
             let now = Instant::now();
             self.desk.collect(now);
+            self.post().beat();
             if let Some(deadline) = self.handle.control.stop_by() {
                 let since = *stopping.get_or_insert(now);
                 if self.has_ended(since, deadline, now) {

@@ -1,13 +1,16 @@
 //! The `[kafka]` section.
 
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use serde::Deserialize;
 use serde::Serialize;
-use serde::de;
 
+use crate::kafka::Acks;
+use crate::kafka::Brokers;
+use crate::kafka::Compression;
 use crate::kafka::Properties;
+use crate::kafka::SaslMechanism;
+use crate::kafka::SecurityProtocol;
 use crate::mistake::Mistake;
 use crate::units::ByteSize;
 use crate::units::Span;
@@ -101,6 +104,11 @@ impl Config {
     }
 
     fn validate_security(&self, mistakes: &mut Vec<Mistake>) {
+        if self.sasl_mechanism.is_some() && !self.security_protocol.has_sasl() {
+            let found = self.security_protocol.as_str();
+            let allowed = "sasl_plaintext or sasl_ssl, because sasl_mechanism is set";
+            mistakes.push(Mistake::new("kafka", "security_protocol", found, allowed));
+        }
         let mut needs = |missing: bool, key: &str, why: &str| {
             if missing {
                 mistakes.push(Mistake::new("kafka", key, "nothing", why));
@@ -136,173 +144,6 @@ fn is_address(text: &str) -> bool {
     let named = text.rsplit_once("://").map_or(text, |(_, rest)| rest);
     let port = |port: &str| port.parse::<u16>().is_ok_and(|port| port > 0);
     named.rsplit_once(':').is_some_and(|(host, number)| !host.is_empty() && port(number))
-}
-
-/// The brokers to ask first, or the one in the process.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Brokers {
-    /// The broker in the process.
-    Embedded,
-    /// `host:port`, separated by commas.
-    List(String),
-}
-
-impl Serialize for Brokers {
-    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::Embedded => to.serialize_str("embedded"),
-            Self::List(list) => to.serialize_str(list),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Brokers {
-    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged, expecting = "\"embedded\", host:port, or a list of these")]
-        enum Written {
-            One(String),
-            Many(Vec<String>),
-        }
-        let list = match Written::deserialize(from)? {
-            Written::One(list) => list,
-            Written::Many(list) => list.join(","),
-        };
-        Ok(if list == "embedded" { Self::Embedded } else { Self::List(list) })
-    }
-}
-
-/// Which confirmation counts as delivered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Acks {
-    /// Every in-sync replica has it.
-    All,
-    /// The partition's leader has it; it is lost if the leader is.
-    Leader,
-    /// It was handed to the network.
-    None,
-}
-
-impl Acks {
-    /// As it is written in configuration files and for librdkafka.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::All => "all",
-            Self::Leader => "1",
-            Self::None => "0",
-        }
-    }
-}
-
-impl FromStr for Acks {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "all" | "-1" => Ok(Self::All),
-            "1" => Ok(Self::Leader),
-            "0" => Ok(Self::None),
-            other => Err(format!("`{other}` is not \"all\", 1 or 0")),
-        }
-    }
-}
-
-impl Serialize for Acks {
-    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_str(self.as_str())
-    }
-}
-
-impl<'de> Deserialize<'de> for Acks {
-    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged, expecting = "\"all\", 1 or 0")]
-        enum Written {
-            Number(i64),
-            Text(String),
-        }
-        let text = match Written::deserialize(from)? {
-            Written::Number(number) => number.to_string(),
-            Written::Text(text) => text,
-        };
-        text.parse().map_err(de::Error::custom)
-    }
-}
-
-/// Compression of batches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[expect(missing_docs, reason = "the names of the algorithms")]
-pub enum Compression {
-    None,
-    Gzip,
-    Snappy,
-    Lz4,
-    Zstd,
-}
-
-impl Compression {
-    /// As librdkafka writes it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::Gzip => "gzip",
-            Self::Snappy => "snappy",
-            Self::Lz4 => "lz4",
-            Self::Zstd => "zstd",
-        }
-    }
-}
-
-/// Transport, and whether a client has to name itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[expect(missing_docs, reason = "the names Kafka gives them")]
-pub enum SecurityProtocol {
-    Plaintext,
-    Ssl,
-    SaslPlaintext,
-    SaslSsl,
-}
-
-impl SecurityProtocol {
-    /// As librdkafka writes it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Plaintext => "plaintext",
-            Self::Ssl => "ssl",
-            Self::SaslPlaintext => "sasl_plaintext",
-            Self::SaslSsl => "sasl_ssl",
-        }
-    }
-
-    /// Whether a client has to name itself.
-    pub fn has_sasl(self) -> bool {
-        matches!(self, Self::SaslPlaintext | Self::SaslSsl)
-    }
-}
-
-/// How a client names itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "the names Kafka gives them")]
-pub enum SaslMechanism {
-    #[serde(rename = "PLAIN")]
-    Plain,
-    #[serde(rename = "SCRAM-SHA-256")]
-    ScramSha256,
-    #[serde(rename = "SCRAM-SHA-512")]
-    ScramSha512,
-}
-
-impl SaslMechanism {
-    /// As librdkafka writes it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Plain => "PLAIN",
-            Self::ScramSha256 => "SCRAM-SHA-256",
-            Self::ScramSha512 => "SCRAM-SHA-512",
-        }
-    }
 }
 
 #[cfg(test)]

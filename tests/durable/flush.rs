@@ -115,7 +115,7 @@ fn order(lines: &[&str], mark: &str, id: &str) -> Order {
     };
     let flushed = written + lines[written..].iter().position(back).expect("a flush after the write");
     let answer = |line: &&str| line.contains(id) && line.contains("HTTP/1.1 202");
-    let answered = lines.iter().position(|line| answer(line)).expect("the answer");
+    let answered = lines.iter().position(answer).expect("the answer");
     Order { written, flushed, answered }
 }
 

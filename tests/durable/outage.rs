@@ -56,7 +56,7 @@ fn outage(
     assert_eq!(metric(&forebay, "kafka_producer_wal_oldest_age_seconds"), 0.0);
     let records = read_all(&cluster.bootstrap(), "orders.v1");
     let counts = check(&sent, &records);
-    println!("{test}: backlog {backlog}, memory {early} → {late} bytes, {counts:?}");
+    println!("{test}: backlog {backlog}, memory {early} → {late} bytes, {counts}");
     assert!(forebay.term().success());
 }
 

@@ -54,6 +54,6 @@ fn a_partition_without_a_leader_holds_back_its_own_records_only() {
     cluster.broker(gone).start();
     await_drained(&forebay);
     let counts = check(&sent, &read_all(&cluster.bootstrap(), "orders.v1"));
-    println!("partition: {left} held back, memory {early} → {late} bytes, {counts:?}");
+    println!("partition: {left} held back, memory {early} → {late} bytes, {counts}");
     assert!(forebay.term().success());
 }

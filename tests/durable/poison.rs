@@ -72,7 +72,7 @@ fn only_the_records_a_topic_refuses_become_dead_letters() {
         assert!(status["reason"].as_str().unwrap().contains("too large"), "{status}");
         dead.push(id);
     }
-    println!("poison: {:?}", check(&sent, &read_all(&cluster.bootstrap(), "orders.v1")));
+    println!("poison: {}", check(&sent, &read_all(&cluster.bootstrap(), "orders.v1")));
     // Requeued after the cause is mended, they arrive under their own ids.
     admin.set_topic_config("orders.v1", &[("max.message.bytes", "1000000")]);
     requeue_all(&forebay);
@@ -137,7 +137,7 @@ fn an_acl_given_back_within_the_grace_costs_nothing() {
     let sent = load.stop();
     await_drained(&forebay);
     assert_eq!(figure(&forebay, "dead"), 0);
-    println!("acl: {:?}", check(&sent, &read_all(&cluster.bootstrap(), "orders.v1")));
+    println!("acl: {}", check(&sent, &read_all(&cluster.bootstrap(), "orders.v1")));
     assert!(forebay.term().success());
 }
 

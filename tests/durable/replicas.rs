@@ -30,6 +30,6 @@ fn a_leader_killed_under_load_loses_and_reorders_nothing() {
     load.await_accepted(1_000);
     let sent = load.stop();
     await_drained(&forebay);
-    println!("leader killed: {:?}", check(&sent, &read_all(&cluster.bootstrap(), "orders.v1")));
+    println!("leader killed: {}", check(&sent, &read_all(&cluster.bootstrap(), "orders.v1")));
     assert!(forebay.term().success());
 }

@@ -2,18 +2,25 @@
 
 use std::collections::HashMap;
 use std::collections::HashSet;
+use std::fmt;
 
 use serde_json::Value;
 
 use crate::load::Sent;
 use crate::support::consume::Record;
 
-/// What a comparison found, for the test's own output.
-#[derive(Debug)]
+/// What a comparison found.
 pub struct Counts {
     pub acknowledged: usize,
     pub records: usize,
     pub repeated: usize,
+}
+
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { acknowledged, records, repeated } = self;
+        write!(f, "{acknowledged} acknowledged, all in Kafka: {records} records, {repeated} of them repeats")
+    }
 }
 
 /// Every 202 is there under its id; the first occurrences of each key are in order; nothing is there that was not

@@ -29,6 +29,6 @@ fn changing_the_number_of_workers_keeps_order_and_loses_nothing() {
     load.await_accepted(300);
     let sent = load.stop();
     await_drained(&forebay);
-    println!("workers changed: {:?}", check(&sent, &read_all(&cluster.bootstrap(), "orders.v1")));
+    println!("workers changed: {}", check(&sent, &read_all(&cluster.bootstrap(), "orders.v1")));
     assert!(forebay.term().success());
 }
