@@ -191,9 +191,9 @@ impl Ledger {
         self.backlog_bytes
     }
 
-    /// Whether the segment is sealed and all its records are done.
+    /// Whether the segment is sealed and all its records are done. One that was forgotten was both.
     pub fn is_complete(&self, first: Lsn) -> bool {
-        self.segments.get(&first).is_some_and(Marks::is_complete)
+        self.segments.get(&first).is_none_or(Marks::is_complete)
     }
 
     /// The segments a checkpoint must know: the open one, and those that hold the watermark or lie above it.

@@ -83,10 +83,12 @@ pub struct SpareSlot {
 
 #[derive(Default)]
 enum Slot {
-    /// The writer took the last one.
+    /// There is none, and the name is free.
     #[default]
     Wanted,
     Ready(Arc<dyn File>),
+    /// The writer has it and has not renamed it yet: whoever filled another one now would empty this one.
+    Taken,
     /// The last attempt failed.
     NoRoom,
 }
@@ -100,12 +102,11 @@ impl SpareSlot {
             match &*slot {
                 Slot::Ready(file) => {
                     let file = Arc::clone(file);
-                    *slot = Slot::Wanted;
-                    self.changed.notify_all();
+                    *slot = Slot::Taken;
                     return Some(file);
                 }
                 Slot::NoRoom => return None,
-                Slot::Wanted => {}
+                Slot::Wanted | Slot::Taken => {}
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -115,7 +116,12 @@ impl SpareSlot {
         }
     }
 
-    /// Gives back a file that was taken and not used.
+    /// The file that was taken has its own name now: another one may be filled.
+    pub fn renamed(&self) {
+        self.set(Slot::Wanted);
+    }
+
+    /// Hands a file over.
     pub fn put(&self, file: Arc<dyn File>) {
         self.set(Slot::Ready(file));
     }
@@ -132,15 +138,35 @@ impl SpareSlot {
 
     /// Blocks until a file is wanted, or `timeout` is over. Says whether one is.
     pub fn wait_wanted(&self, timeout: Duration) -> bool {
-        let mut slot = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if matches!(*slot, Slot::Ready(_)) {
-            slot = self.changed.wait_timeout(slot, timeout).unwrap_or_else(PoisonError::into_inner).0;
-        }
-        !matches!(*slot, Slot::Ready(_))
+        let wanted = |slot: &Slot| matches!(slot, Slot::Wanted | Slot::NoRoom);
+        let slot = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.changed.wait_timeout_while(slot, timeout, |slot| !wanted(slot));
+        wanted(&waited.unwrap_or_else(PoisonError::into_inner).0)
     }
 
     fn set(&self, to: Slot) {
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = to;
         self.changed.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fs::RealFs;
+    use super::*;
+
+    /// Without it, a busy disk made the filler empty the file that the writer was about to rename.
+    #[test]
+    fn a_taken_file_is_not_filled_anew_before_it_has_its_own_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let slot = SpareSlot::default();
+        assert!(slot.wait_wanted(Duration::ZERO));
+        slot.put(prepare(&RealFs, dir.path(), 4096, 0).unwrap());
+        assert!(!slot.wait_wanted(Duration::ZERO), "one is ready");
+        slot.take(Duration::ZERO).unwrap();
+        assert!(!slot.wait_wanted(Duration::ZERO), "it still has the name");
+        assert!(slot.take(Duration::ZERO).is_none());
+        slot.renamed();
+        assert!(slot.wait_wanted(Duration::ZERO));
     }
 }

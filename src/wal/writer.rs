@@ -103,6 +103,7 @@ impl Writer {
         file.sync_data()?;
         let path = segment_path(&log.dir, Place::Pending, first);
         log.fs.rename(&log.dir.join(spare::FILE), &path)?;
+        log.spare.renamed();
         log.fs.sync_dir(super::fs::parent(&path))?;
         let state = State {
             place: Place::Pending,

@@ -110,6 +110,6 @@ fn a_full_disk_is_507_while_draining_goes_on_and_ends_by_itself() {
         let ids: std::collections::HashSet<_> = first.values().flatten().flatten().cloned().collect();
         records.into_iter().partition(|record| ids.contains(record.header("forebay-command-id").unwrap()))
     };
-    println!("disk full: {split} before, {:?} then {}", check(&first, &early), check(&second, &late));
+    println!("disk full: {split} before, {} then {}", check(&first, &early), check(&second, &late));
     assert!(forebay.term().success());
 }

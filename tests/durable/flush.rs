@@ -86,10 +86,7 @@ fn a_failed_fdatasync_is_final_and_costs_nothing_that_was_acknowledged() {
     load.await_accepted(200);
     let sent = load.stop();
     await_drained(&forebay);
-    println!(
-        "{accepted} before the failure; {:?}",
-        check(&sent, &read_all(&cluster.bootstrap(), "orders.v1"))
-    );
+    println!("{accepted} before the failure; {}", check(&sent, &read_all(&cluster.bootstrap(), "orders.v1")));
     // In the trace the first failure is the commit thread's last flush: there was no second try.
     let trace = watched.trace();
     let failed: Vec<_> = trace.lines().filter(|line| line.contains("EIO")).collect();
