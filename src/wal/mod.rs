@@ -9,6 +9,7 @@ mod frame;
 pub mod fs;
 mod header;
 mod housekeeping;
+pub mod inspect;
 mod ledger;
 mod lock;
 mod log;

@@ -37,6 +37,11 @@ impl Scanner {
         self.limit = limit;
     }
 
+    /// Forgets what was read ahead: beside a live writer it may be older than what lies there now.
+    pub fn refresh(&mut self) {
+        self.buffer.clear();
+    }
+
     /// The frame at `offset`. An error is the disk's, never the end of the log.
     pub fn at(&mut self, offset: u64) -> io::Result<Result<Decoded<'_>, NoFrame>> {
         let room = self.limit.saturating_sub(offset);
