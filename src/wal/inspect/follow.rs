@@ -56,7 +56,7 @@ impl View {
 
 impl Follower {
     /// The next record; `None` when there is none yet.
-    pub fn next(&mut self) -> io::Result<Option<Stored>> {
+    pub fn poll(&mut self) -> io::Result<Option<Stored>> {
         loop {
             if let Some(stored) = self.ready.pop_front() {
                 return Ok(Some(stored));

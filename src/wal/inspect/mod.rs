@@ -110,7 +110,11 @@ impl Directory {
     pub fn quarantined(&self) -> io::Result<Vec<Quarantined>> {
         let dir = self.path.join(quarantine::DIR);
         let mut found = Vec::new();
-        for first in self.fs.list(&dir)?.iter().filter_map(|name| parse_segment_name(name)) {
+        let names = match self.fs.list(&dir) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
+            listed => listed?,
+        };
+        for first in names.iter().filter_map(|name| parse_segment_name(name)) {
             let size = self.fs.open(&dir.join(segment_name(first)), fs::Mode::Read)?.size()?;
             found.push(Quarantined { first, size });
         }
@@ -121,7 +125,8 @@ impl Directory {
     /// The checkpoint is read before the segments: what it promises is there when they are looked at.
     fn look_once(&self, label: Label) -> Result<View, OpenError> {
         let failed = |source| OpenError::Io { path: self.path.clone(), source };
-        let live = lock::is_held(&self.path).map_err(failed)?;
+        // Where it cannot be told, no end of a log is called torn that may be its writer's work.
+        let live = lock::is_held(&self.path).unwrap_or(true);
         let mut view = View {
             fs: Arc::clone(&self.fs),
             path: self.path.clone(),
