@@ -5,6 +5,7 @@
 //! acknowledgements. Without the `server` feature this library is the log and the command format alone.
 
 pub mod command;
+pub mod control;
 pub mod units;
 pub mod wal;
 

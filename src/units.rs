@@ -58,6 +58,37 @@ impl<'de> Deserialize<'de> for Timestamp {
     }
 }
 
+/// Log sequence number: one for each record, increasing by one, never reused. The first record is 1.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Lsn(pub u64);
+
+impl Lsn {
+    /// The number after this one.
+    pub fn next(self) -> Self {
+        self.plus(1)
+    }
+
+    /// The number `n` records later.
+    pub fn plus(self, n: u64) -> Self {
+        Self(self.0 + n)
+    }
+}
+
+impl fmt::Display for Lsn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for Lsn {
+    type Err = std::num::ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse().map(Self)
+    }
+}
+
 /// A number of bytes, written `"64MiB"`, `"1GB"` or a bare number. 1 KiB is 1,024 bytes, 1 kB is 1,000.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ByteSize(pub u64);

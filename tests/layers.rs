@@ -10,7 +10,7 @@ use std::process::Command;
 const LEAVES: [&str; 5] = ["metrics", "mistake", "telemetry", "units", "task"];
 
 /// Module, whether it may use the leaves, and what else it may use; from the bottom up.
-const TABLE: [(&str, bool, &[&str]); 20] = [
+const TABLE: [(&str, bool, &[&str]); 21] = [
     ("units", false, &[]),
     ("mistake", false, &[]),
     ("metrics", false, &[]),
@@ -20,7 +20,8 @@ const TABLE: [(&str, bool, &[&str]); 20] = [
     ("telemetry", false, &["mistake", "units"]),
     ("alerts", false, &["mistake", "units"]),
     ("wal", false, &["units"]),
-    ("command", false, &["units", "wal"]),
+    ("command", false, &["units"]),
+    ("control", false, &["command", "units", "wal"]),
     ("kinds", false, &["command", "mistake", "units"]),
     ("kafka", true, &["backoff"]),
     ("status", true, &["command", "wal"]),
@@ -32,8 +33,8 @@ const TABLE: [(&str, bool, &[&str]); 20] = [
         "app",
         true,
         &[
-            "alerts", "backoff", "command", "config", "drain", "http", "ingest", "kafka", "kinds", "status",
-            "systemd", "wal",
+            "alerts", "backoff", "command", "config", "control", "drain", "http", "ingest", "kafka", "kinds",
+            "status", "systemd", "wal",
         ],
     ),
     ("cli", false, &["config"]),

@@ -10,6 +10,7 @@ mod banner;
 mod deadlines;
 mod failure;
 mod open;
+mod operator;
 mod parts;
 mod signals;
 mod threads;

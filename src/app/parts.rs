@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::config::Config;
+use crate::control;
 use crate::drain::Drain;
 use crate::drain::DrainError;
 use crate::drain::DrainParts;
@@ -46,6 +47,7 @@ pub(super) struct Parts {
     doors: Vec<Door>,
     embedded: Option<EmbeddedBroker>,
     drain: Option<Drain>,
+    control: Option<control::Server>,
     // Last: the directory is ours until everything else is gone.
     _lock: Lock,
 }
@@ -101,7 +103,11 @@ impl Parts {
             Door::open(|stop| public.serve(site, stop)),
             Door::open(|stop| operators.serve(Admin::new(shown, metrics), stop)),
         ];
-        Ok(Self { log, http, admin, backend, statuses, doors, embedded, drain: None, _lock: lock })
+        let operator = Arc::clone(&backend);
+        let control =
+            control::Server::start(log.dir(), operator).map_err(Failure::system("the control socket"))?;
+        let control = Some(control);
+        Ok(Self { log, http, admin, backend, statuses, doors, embedded, drain: None, control, _lock: lock })
     }
 
     /// Where Kafka clients find the embedded broker.
@@ -156,8 +162,11 @@ impl Parts {
         self.doors.remove(0).close(within).await;
     }
 
-    /// Ingest takes nothing new, and flushes and answers what waits.
-    pub(super) fn close_ingest(&self) {
+    /// Operators' changes end, then ingest takes nothing new, and flushes and answers what waits. Blocks.
+    pub(super) fn close_ingest(&mut self) {
+        if let Some(control) = self.control.take() {
+            control.stop();
+        }
         if let Some(threads) = &*self.backend.ingest_threads() {
             threads.close();
         }

@@ -5,8 +5,8 @@
 //! versions can say which of their additions an older reader must understand. Instants stand in the frame.
 
 use super::CommandId;
+use crate::units::Lsn;
 use crate::units::Timestamp;
-use crate::wal::Lsn;
 
 const VERSION: u8 = 1;
 /// Tags from here on may be skipped by readers that do not know them.

@@ -24,8 +24,8 @@ use hmac::KeyInit;
 use hmac::Mac;
 use sha2::Sha256;
 
+use crate::units::Lsn;
 use crate::units::Timestamp;
-use crate::wal::Lsn;
 
 const BYTES: usize = 25;
 const CHARACTERS: usize = 40;

@@ -1,7 +1,7 @@
 //! Which lane a record belongs to. **A constant of the format**: lanes stand in every frame and in every
 //! position sent to Kafka, so neither their number nor the hash may ever change.
 
-use crate::wal::Lsn;
+use crate::units::Lsn;
 
 /// How many lanes there are. A worker owns the lanes congruent to its number, so that a change of the number of
 /// workers changes no position.

@@ -4,6 +4,7 @@ mod envelope;
 mod id;
 mod lane;
 mod outcome;
+mod requeue;
 
 pub use envelope::Envelope;
 pub use envelope::EnvelopeError;
@@ -17,3 +18,6 @@ pub use lane::lane;
 pub use outcome::Placement;
 pub use outcome::State;
 pub use outcome::Status;
+pub use requeue::Requeued;
+pub use requeue::kind_of;
+pub use requeue::requeued;

@@ -19,6 +19,7 @@ use crate::command::Envelope;
 use crate::command::IdMint;
 use crate::command::Repeat;
 use crate::command::lane;
+use crate::command::requeued;
 use crate::units::Timestamp;
 use crate::wal::AppendError;
 use crate::wal::Entry;
@@ -170,18 +171,8 @@ impl Committer {
 
     fn append_again(&mut self, payload: &[u8], from: Lsn) -> Result<Lsn, SubmitError> {
         let lsn = self.writer.next_lsn();
-        let again =
-            Envelope::decode(payload).map(|old| Envelope { requeued_from: Some(from), repeat: None, ..old });
-        let (lane, label, bytes) = match &again {
-            Ok(envelope) => {
-                let mut bytes = Vec::new();
-                envelope.encode(&mut bytes);
-                (lane(envelope.key, lsn), envelope.kind, bytes)
-            }
-            // Unreadable for this version: as it is, so that a version that reads it can send it.
-            Err(_) => (lane(None, lsn), "unreadable", payload.to_vec()),
-        };
-        let entry = Entry { lane, label, payload: &bytes };
+        let again = requeued(payload, from, lsn);
+        let entry = Entry { lane: again.lane, label: &again.label, payload: &again.payload };
         self.writer.append(&[entry], Timestamp::now()).map_err(|error| refusal(&self.shared, &error))?;
         Ok(lsn)
     }

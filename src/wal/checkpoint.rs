@@ -1,5 +1,6 @@
 //! The checkpoint: which records are done, as of one moment. Losing it costs repeats, never records.
 
+use std::fmt;
 use std::io;
 use std::path::Path;
 
@@ -7,7 +8,8 @@ use super::fs;
 use super::fs::Fs;
 use super::header::array;
 use super::ledger::Marks;
-use super::types::Lsn;
+use super::segment::Place;
+use crate::units::Lsn;
 use crate::units::Timestamp;
 
 /// The file's name in the log's directory.
@@ -54,6 +56,16 @@ pub enum LoadError {
     Io(io::Error),
 }
 
+impl fmt::Display for LoadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing => f.write_str("missing"),
+            Self::Damaged => f.write_str("damaged"),
+            Self::Io(e) => e.fmt(f),
+        }
+    }
+}
+
 impl Checkpoint {
     /// Replaces the checkpoint of the log in `dir`; durable when it returns.
     pub fn save(&self, fs: &dyn Fs, dir: &Path) -> io::Result<()> {
@@ -72,6 +84,20 @@ impl Checkpoint {
     /// The saved marks of one segment.
     pub fn marks(&self, first: Lsn) -> Option<&Marks> {
         self.segments.iter().find(|(saved, _)| *saved == first).map(|(_, marks)| marks)
+    }
+
+    /// What is known of a segment that now holds `count` records in `bytes` bytes; with no checkpoint, only that what
+    /// lies in `acked/` is done.
+    pub fn marks_now(known: Option<&Self>, first: Lsn, place: Place, count: u64, bytes: u64) -> Marks {
+        let behind = known.is_some_and(|checkpoint| first.plus(count) <= checkpoint.watermark);
+        if place == Place::Acked || behind {
+            return Marks { count, bytes, done: count, done_bytes: bytes, sealed: false, bits: Vec::new() };
+        }
+        let saved = known.and_then(|checkpoint| checkpoint.marks(first)).cloned();
+        let mut marks =
+            saved.filter(|marks| marks.count <= count && marks.bytes <= bytes).unwrap_or_default();
+        marks.extend(count - marks.count, bytes - marks.bytes);
+        marks
     }
 
     /// Whether a record was done when the checkpoint was taken.

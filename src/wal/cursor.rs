@@ -12,7 +12,7 @@ use super::scan::Scanner;
 use super::segment::Segment;
 use super::tail::Block;
 use super::types::Frame;
-use super::types::Lsn;
+use crate::units::Lsn;
 
 /// A reader. Each worker has one of its own; it holds at most one block and one file.
 pub struct Cursor {

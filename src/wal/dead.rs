@@ -24,10 +24,11 @@ use super::fs::File;
 use super::fs::Fs;
 use super::fs::Mode;
 use super::header::array;
+use super::ledger::Ledger;
 use super::random;
 use super::scan::Scanner;
 use super::types::Letter;
-use super::types::Lsn;
+use crate::units::Lsn;
 use crate::units::Timestamp;
 
 /// The directory in the log's.
@@ -187,6 +188,23 @@ impl DeadLetters {
     /// The LSNs of records that were here and left.
     pub fn removed(&self) -> Vec<Lsn> {
         self.lock().removed.keys().copied().collect()
+    }
+
+    /// Marks every record that is or was here as done: it is never sent, whatever the checkpoint says.
+    pub(super) fn mark_in(&self, ledger: &mut Ledger) -> io::Result<()> {
+        for lsn in self.lsns() {
+            let to = match self.get(lsn)? {
+                Some(Dead::Damage(damage)) => Lsn(damage.lsn_to),
+                _ => lsn,
+            };
+            (lsn.0..=to.0).for_each(|lsn| {
+                ledger.mark(Lsn(lsn), 0);
+            });
+        }
+        for lsn in self.removed() {
+            ledger.mark(lsn, 0);
+        }
+        Ok(())
     }
 
     /// How many entries there are.

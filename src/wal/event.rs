@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::types::Lsn;
+use crate::units::Lsn;
 
 /// Something worth knowing happened.
 #[derive(Clone, Debug)]

@@ -9,7 +9,7 @@ use super::frame::Seed;
 use super::fs::File;
 use super::fs::read_full;
 use super::header::array;
-use super::types::Lsn;
+use crate::units::Lsn;
 use crate::units::Timestamp;
 
 /// Every so many records the footer notes an offset: a look-up by LSN walks half as many frames on average.

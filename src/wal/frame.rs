@@ -2,7 +2,7 @@
 
 use super::header::array;
 use super::types::Frame;
-use super::types::Lsn;
+use crate::units::Lsn;
 use crate::units::Timestamp;
 
 /// Bytes before the payload.

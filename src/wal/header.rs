@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::types::Identity;
-use super::types::Lsn;
+use crate::units::Lsn;
 use crate::units::Timestamp;
 
 /// The format this code writes.

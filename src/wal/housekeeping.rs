@@ -13,7 +13,7 @@ use super::segment::Place;
 use super::segment::Segment;
 use super::segment::segment_path;
 use super::spare;
-use super::types::Lsn;
+use crate::units::Lsn;
 use crate::units::Timestamp;
 
 /// How long delivered segments are kept, so that a range can be replayed. Whichever limit is reached first.

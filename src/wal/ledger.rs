@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use super::types::Lsn;
+use crate::units::Lsn;
 
 /// The marks of one segment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -55,7 +55,8 @@ impl Marks {
         true
     }
 
-    fn extend(&mut self, records: u64, bytes: u64) {
+    /// Adds records that are not done.
+    pub(super) fn extend(&mut self, records: u64, bytes: u64) {
         // All were done before: write that down before it stops being true.
         if self.bits.is_empty() && self.done > 0 {
             self.bits = all_set(self.done);
@@ -64,9 +65,8 @@ impl Marks {
         self.bytes += bytes;
     }
 
-    /// Brings saved marks of a segment that is closed now up to what it holds.
-    pub(super) fn extend_to(&mut self, count: u64, bytes: u64) {
-        self.extend(count - self.count, bytes - self.bytes);
+    /// Says that nothing will be added.
+    pub(super) fn close(&mut self) {
         self.sealed = true;
         if self.is_complete() {
             self.bits = Vec::new();
@@ -174,6 +174,11 @@ impl Ledger {
             Some((first, marks)) => marks.is_done(lsn.0 - first.0),
             None => true,
         }
+    }
+
+    /// The marks of the segment `first`.
+    pub fn marks(&self, first: Lsn) -> Option<&Marks> {
+        self.segments.get(&first)
     }
 
     /// Everything below is done.

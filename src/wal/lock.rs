@@ -7,6 +7,7 @@ use std::io;
 use std::io::Read;
 use std::io::Seek;
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -70,6 +71,30 @@ impl Lock {
     }
 }
 
+/// Whether a process has the lock of the log in `dir`. Looks without touching it: trying the lock, even for an
+/// instant, could turn away a daemon that starts in that instant.
+pub fn is_held(dir: &Path) -> io::Result<bool> {
+    let path = dir.join(FILE);
+    let file = match std::fs::metadata(&path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(e) => return Err(e),
+    };
+    let place =
+        format!("{:02x}:{:02x}:{}", rustix::fs::major(file.dev()), rustix::fs::minor(file.dev()), file.ino());
+    // Some file systems show another device there than in `stat`: then the process named in the file decides.
+    let inode = format!(":{}", file.ino());
+    let holder = std::fs::read_to_string(&path).unwrap_or_default();
+    let holder = holder.split(' ').nth(1).unwrap_or_default();
+    let locks = std::fs::read_to_string("/proc/locks")?;
+    Ok(locks.lines().any(|line| {
+        // `1: FLOCK  ADVISORY  WRITE 1762 fe:00:10109510 0 EOF`
+        let words: Vec<_> = line.split_whitespace().collect();
+        let [_, "FLOCK", _, "WRITE", process, at, ..] = words[..] else { return false };
+        at == place || (process == holder && at.ends_with(&inode))
+    }))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -80,7 +105,9 @@ mod tests {
         let first = Lock::take(dir.path()).unwrap();
         let told = Lock::take(dir.path()).unwrap_err().to_string();
         assert!(told.contains(&format!("process {}", std::process::id())), "{told}");
+        assert!(is_held(dir.path()).unwrap());
         drop(first);
+        assert!(!is_held(dir.path()).unwrap());
         Lock::take(dir.path()).unwrap();
     }
 }

@@ -32,8 +32,8 @@ use super::tail::Tail;
 use super::types::Confirmation;
 use super::types::Identity;
 use super::types::Letter;
-use super::types::Lsn;
 use super::types::Record;
+use crate::units::Lsn;
 use crate::units::Timestamp;
 
 /// One log, opened. Shared by readers, the drain and the status look-up; only the `Writer` adds to it.

@@ -129,6 +129,7 @@ mod frame;
 pub mod fs;
 mod header;
 mod housekeeping;
+pub mod inspect;
 mod ledger;
 mod lock;
 mod log;
@@ -148,6 +149,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+pub use crate::units::Lsn;
 pub use cursor::Cursor;
 pub use event::Event;
 pub use event::Finding;
@@ -173,7 +175,6 @@ pub use types::Entry;
 pub use types::Frame;
 pub use types::Identity;
 pub use types::Letter;
-pub use types::Lsn;
 pub use types::Record;
 pub use writer::AppendError;
 pub use writer::Poisoned;

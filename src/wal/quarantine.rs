@@ -16,7 +16,7 @@ use super::header::segment_name;
 use super::log::Log;
 use super::log::ReadError;
 use super::segment::Segment;
-use super::types::Lsn;
+use crate::units::Lsn;
 use crate::units::Timestamp;
 
 /// The directory in the log's.

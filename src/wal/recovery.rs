@@ -11,7 +11,6 @@ use std::sync::Arc;
 use super::checkpoint::Checkpoint;
 use super::checkpoint::LoadError;
 use super::dead::Damage;
-use super::dead::Dead;
 use super::dead::DeadLetters;
 use super::event::Finding;
 use super::event::FindingKind;
@@ -39,12 +38,13 @@ use super::segment::segment_path;
 use super::sent;
 use super::spare;
 use super::survey;
+use super::survey::Found;
 use super::survey::Survey;
 use super::tail_recovery;
 use super::tail_recovery::Tail;
 use super::types::Identity;
-use super::types::Lsn;
 use super::writer::Writer;
+use crate::units::Lsn;
 use crate::units::Timestamp;
 
 /// Bytes of the first segment of a life: filled in some ten milliseconds, enough until the next one is.
@@ -164,14 +164,17 @@ pub fn open(fs: Arc<dyn Fs>, dir: &Path, options: &Options, now: Timestamp) -> R
         checkpoint: checkpoint.as_ref(),
         dead,
         segments: Segments::default(),
-        ledger: Ledger::new(first_watermark(checkpoint.as_ref(), &survey, options.redeliver)),
+        ledger: Ledger::new(first_watermark(
+            checkpoint.as_ref().filter(|_| !options.redeliver),
+            survey.segments.first().map(|found| found.header.first),
+        )),
         findings: &mut recovery.findings,
         now,
     };
     let identity = start.identity(&survey).map_err(failed)?;
     let end = start.adopt(survey)?;
     start.check_promise(end.next)?;
-    start.mark_the_dead().map_err(failed)?;
+    start.dead.mark_in(&mut start.ledger).map_err(failed)?;
     start.ledger.advance();
     let Start { fs, dead, segments, ledger, .. } = start;
     recovery.next = end.next;
@@ -204,18 +207,18 @@ fn load_checkpoint(
             return Err(OpenError::Io { path: dir.join(super::checkpoint::FILE), source });
         }
         Err(LoadError::Missing) if survey.segments.is_empty() => return Ok(None),
-        Err(LoadError::Missing) => "missing: everything in pending/ is delivered again",
-        Err(LoadError::Damaged) => "damaged: everything in pending/ is delivered again",
+        Err(error) => format!("{error}: everything in pending/ is delivered again"),
     };
     let segment = super::checkpoint::FILE.to_owned();
-    findings.push(Finding { segment, offset: 0, kind: FindingKind::Checkpoint, detail: detail.to_owned() });
+    findings.push(Finding { segment, offset: 0, kind: FindingKind::Checkpoint, detail });
     Ok(None)
 }
 
-fn first_watermark(checkpoint: Option<&Checkpoint>, survey: &Survey, redeliver: bool) -> Lsn {
-    match (checkpoint.filter(|_| !redeliver), survey.segments.first()) {
+/// The first number that may not be done: where the ledger begins.
+pub(super) fn first_watermark(checkpoint: Option<&Checkpoint>, oldest: Option<Lsn>) -> Lsn {
+    match (checkpoint, oldest) {
         (Some(checkpoint), _) => checkpoint.watermark,
-        (None, Some(oldest)) => oldest.header.first,
+        (None, Some(oldest)) => oldest,
         (None, None) => Lsn(1),
     }
 }
@@ -303,16 +306,9 @@ impl Start<'_> {
     }
 
     /// The seal of a segment that was closed in an earlier life, and whether its neighbours agree on it.
-    fn check_seal(&mut self, found: &survey::Found, successor: Seal) -> Seal {
+    fn check_seal(&mut self, found: &Found, successor: Seal) -> Seal {
         let seal = found.seal(successor);
-        let disagree = successor.first == seal.first && successor != seal;
-        let detail = match &found.footer {
-            None => "the segment's footer is damaged: its records are read as far as they go",
-            Some(_) if disagree => {
-                "the segment's footer and the next segment's header disagree on how it ended"
-            }
-            Some(_) => return seal,
-        };
+        let Some(detail) = found.seal_trouble(successor) else { return seal };
         self.findings.push(Finding {
             segment: segment_name(seal.first),
             offset: seal.length,
@@ -341,7 +337,7 @@ impl Start<'_> {
 
     /// Puts the damage of the last segment into quarantine and seals what survived.
     fn close(&mut self, tail: &Tail) -> io::Result<Option<Seal>> {
-        self.findings.extend(tail.findings());
+        self.findings.extend(tail.findings(false));
         for hole in &tail.holes {
             tail.keep_hole(&*self.fs, self.dir, hole)?;
             self.add_damage(hole.from, hole.to, &segment_name(tail.header.first), hole.detail())?;
@@ -349,7 +345,7 @@ impl Start<'_> {
         tail.seal(&*self.fs, self.dir)
     }
 
-    fn take_over(&mut self, found: &survey::Found, seal: Seal) {
+    fn take_over(&mut self, found: &Found, seal: Seal) {
         let header = &found.header;
         let place = found.place;
         let last_at = found.footer.as_ref().map_or(header.created, |footer| footer.last_at);
@@ -365,28 +361,20 @@ impl Start<'_> {
         if self.options.redeliver {
             return Marks { count, bytes, sealed: true, ..Marks::default() };
         }
-        let behind = self.checkpoint.is_some_and(|checkpoint| seal.next <= checkpoint.watermark);
-        if place == Place::Acked || behind {
-            return Marks { count, bytes, done: count, done_bytes: bytes, sealed: true, bits: Vec::new() };
-        }
-        let saved = self.checkpoint.and_then(|checkpoint| checkpoint.marks(first)).cloned();
-        let mut marks =
-            saved.filter(|marks| marks.count <= count && marks.bytes <= bytes).unwrap_or_default();
-        marks.extend_to(count, bytes);
+        let mut marks = Checkpoint::marks_now(self.checkpoint, first, place, count, bytes);
+        marks.close();
         marks
     }
 
     /// Records between two segments that no file holds: delivered and let go of, or missing.
     fn note_gap(&mut self, expected: Option<Lsn>, first: Lsn) -> Result<(), OpenError> {
-        let Some(expected) = expected.filter(|&expected| expected < first) else { return Ok(()) };
-        let retired = |lsn: u64| self.checkpoint.is_some_and(|checkpoint| checkpoint.was_done(Lsn(lsn)));
-        let Some(from) = (expected.0..first.0).find(|&lsn| !retired(lsn)) else { return Ok(()) };
-        let to = (from..first.0).rev().find(|&lsn| !retired(lsn)).unwrap_or(from);
+        let Some(expected) = expected else { return Ok(()) };
+        let Some((from, to)) = survey::missing(self.checkpoint, expected, first) else { return Ok(()) };
         let detail = format!("records {from} to {to} are in no segment");
-        let segment = segment_name(Lsn(from));
+        let segment = segment_name(from);
         let kind = FindingKind::Missing;
         self.findings.push(Finding { segment: segment.clone(), offset: 0, kind, detail: detail.clone() });
-        self.add_damage(Lsn(from), Lsn(to), &segment, detail)
+        self.add_damage(from, to, &segment, detail)
             .map_err(|source| OpenError::Io { path: self.dir.to_owned(), source })
     }
 
@@ -408,22 +396,5 @@ impl Start<'_> {
             }),
             _ => Ok(()),
         }
-    }
-
-    /// A record in the dead-letter store is never sent, whatever the checkpoint says.
-    fn mark_the_dead(&mut self) -> io::Result<()> {
-        for lsn in self.dead.lsns() {
-            let to = match self.dead.get(lsn)? {
-                Some(Dead::Damage(damage)) => Lsn(damage.lsn_to),
-                _ => lsn,
-            };
-            (lsn.0..=to.0).for_each(|lsn| {
-                self.ledger.mark(Lsn(lsn), 0);
-            });
-        }
-        for lsn in self.dead.removed() {
-            self.ledger.mark(lsn, 0);
-        }
-        Ok(())
     }
 }

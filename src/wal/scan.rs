@@ -11,7 +11,7 @@ use super::frame::NoFrame;
 use super::frame::Seed;
 use super::fs::File;
 use super::fs::read_full;
-use super::types::Lsn;
+use crate::units::Lsn;
 
 /// Large enough that a read costs little per record, small enough to hold one for each of 128 workers.
 const CHUNK: usize = 256 << 10;
@@ -35,6 +35,11 @@ impl Scanner {
     /// Lets frames up to a new limit be seen.
     pub fn set_limit(&mut self, limit: u64) {
         self.limit = limit;
+    }
+
+    /// Forgets what was read ahead: beside a live writer it may be older than what lies there now.
+    pub fn refresh(&mut self) {
+        self.buffer.clear();
     }
 
     /// The frame at `offset`. An error is the disk's, never the end of the log.

@@ -18,7 +18,7 @@ use super::header;
 use super::header::HEADER_LEN;
 use super::header::Header;
 use super::scan::Scanner;
-use super::types::Lsn;
+use crate::units::Lsn;
 use crate::units::Timestamp;
 
 /// Which directory a segment lies in.

@@ -20,7 +20,7 @@ use super::fs::read_full;
 use super::header::array;
 use super::header::segment_name;
 use super::types::Confirmation;
-use super::types::Lsn;
+use crate::units::Lsn;
 use crate::units::Timestamp;
 
 /// The directory in the log's.
@@ -54,15 +54,19 @@ impl Sent {
 
     /// The note of one record; `None` when there is none or it was lost.
     pub fn get(&self, segment: Lsn, lsn: Lsn) -> io::Result<Option<Confirmation>> {
-        let path = self.dir.join(segment_name(segment));
-        let file = match self.fs.open(&path, Mode::Read) {
-            Ok(file) => file,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(e) => return Err(e),
-        };
-        let mut slot = [0; SLOT];
-        let read = read_full(&*file, &mut slot, (lsn.0 - segment.0) * SLOT as u64)?;
-        Ok((read == SLOT).then(|| decode(lsn, &slot)).flatten())
+        match self.of(segment)? {
+            Some(notes) => notes.get(lsn),
+            None => Ok(None),
+        }
+    }
+
+    /// The notes of one segment, to read; `None` when there are none.
+    pub fn of(&self, segment: Lsn) -> io::Result<Option<Notes>> {
+        match self.fs.open(&self.dir.join(segment_name(segment)), Mode::Read) {
+            Ok(file) => Ok(Some(Notes { segment, file })),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(e),
+        }
     }
 
     /// Makes what was noted durable.
@@ -105,6 +109,22 @@ impl Sent {
         };
         open.insert(segment, Arc::clone(&file));
         Ok(file)
+    }
+}
+
+/// The notes of one segment, opened to read.
+pub struct Notes {
+    /// Its first LSN.
+    pub segment: Lsn,
+    file: Arc<dyn File>,
+}
+
+impl Notes {
+    /// The note of one record; `None` when there is none or it was lost.
+    pub fn get(&self, lsn: Lsn) -> io::Result<Option<Confirmation>> {
+        let mut slot = [0; SLOT];
+        let read = read_full(&*self.file, &mut slot, (lsn.0 - self.segment.0) * SLOT as u64)?;
+        Ok((read == SLOT).then(|| decode(lsn, &slot)).flatten())
     }
 }
 

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::Path;
 
+use super::checkpoint::Checkpoint;
 use super::event::Finding;
 use super::event::FindingKind;
 use super::footer::Footer;
@@ -21,7 +22,7 @@ use super::recovery::OpenError;
 use super::segment::Place;
 use super::segment::segment_path;
 use super::spare;
-use super::types::Lsn;
+use crate::units::Lsn;
 
 /// A segment that was found.
 pub struct Found {
@@ -45,6 +46,26 @@ impl Found {
             None => Seal { first, next: first, length: self.file_len.max(HEADER_LEN), chain: 0 },
         }
     }
+
+    /// What is wrong with how it was sealed, by its own word and its successor's.
+    pub fn seal_trouble(&self, successor: Seal) -> Option<&'static str> {
+        let seal = self.seal(successor);
+        match &self.footer {
+            None => Some("the segment's footer is damaged: its records are read as far as they go"),
+            Some(_) if successor.first == seal.first && successor != seal => {
+                Some("the segment's footer and the next segment's header disagree on how it ended")
+            }
+            Some(_) => None,
+        }
+    }
+}
+
+/// First and last record between `expected` and `first` that lie in no segment and were not delivered before.
+pub fn missing(checkpoint: Option<&Checkpoint>, expected: Lsn, first: Lsn) -> Option<(Lsn, Lsn)> {
+    let retired = |lsn: u64| checkpoint.is_some_and(|checkpoint| checkpoint.was_done(Lsn(lsn)));
+    let from = (expected.0..first.0).find(|&lsn| !retired(lsn))?;
+    let to = (from..first.0).rev().find(|&lsn| !retired(lsn)).unwrap_or(from);
+    Some((Lsn(from), Lsn(to)))
 }
 
 /// All of them, oldest first.
@@ -55,14 +76,58 @@ pub struct Survey {
     pub headless: Vec<(Lsn, u64)>,
 }
 
+/// What lies in `pending/` and `acked/`. Nothing was changed.
+pub struct Sighted {
+    /// The segments of this log, oldest first.
+    pub segments: Vec<Found>,
+    /// The ones that cannot be used, oldest first.
+    pub unusable: Vec<Unusable>,
+}
+
+/// A segment that cannot be used.
+pub struct Unusable {
+    /// Where it lies.
+    pub place: Place,
+    /// The first LSN its name gives.
+    pub first: Lsn,
+    /// Bytes of its file.
+    pub bytes: u64,
+    /// What is wrong with it.
+    pub kind: FindingKind,
+    /// In words.
+    pub detail: String,
+}
+
+impl Unusable {
+    /// What an operator is told.
+    pub fn finding(&self) -> Finding {
+        let (segment, detail) = (segment_name(self.first), self.detail.clone());
+        Finding { segment, offset: 0, kind: self.kind, detail }
+    }
+}
+
 /// Looks at `pending/` and `acked/`, removes what an interrupted start or rotation left over, and moves what
 /// cannot be used into quarantine.
 pub fn survey(fs: &dyn Fs, dir: &Path, findings: &mut Vec<Finding>) -> Result<Survey, OpenError> {
     let failed = |source| OpenError::Io { path: dir.to_owned(), source };
     remove_if_there(fs, &dir.join(spare::FILE)).map_err(failed)?;
-    let mut segments = Vec::new();
-    let mut unusable = Vec::new();
+    let Sighted { segments, unusable } = sight(fs, dir, findings)?;
     let mut headless = Vec::new();
+    for unusable in unusable {
+        findings.push(unusable.finding());
+        move_away(fs, dir, unusable.place, unusable.first).map_err(failed)?;
+        if unusable.kind == FindingKind::Damaged {
+            headless.push((unusable.first, unusable.bytes));
+        }
+    }
+    Ok(Survey { segments, headless })
+}
+
+/// Looks at `pending/` and `acked/` and changes nothing. Beside a live daemon a segment may move to `acked/`, and go
+/// from there, while this looks: `pending/` comes first, so that none is missed.
+pub fn sight(fs: &dyn Fs, dir: &Path, findings: &mut Vec<Finding>) -> Result<Sighted, OpenError> {
+    let failed = |source| OpenError::Io { path: dir.to_owned(), source };
+    let mut seen = Sighted { segments: Vec::new(), unusable: Vec::new() };
     for place in [Place::Pending, Place::Acked] {
         for name in fs.list(&dir.join(place.dir())).map_err(failed)? {
             let Some(first) = parse_segment_name(&name) else {
@@ -71,61 +136,64 @@ pub fn survey(fs: &dyn Fs, dir: &Path, findings: &mut Vec<Finding>) -> Result<Su
                 continue;
             };
             match look(fs, dir, place, first)? {
-                Ok(found) => segments.push(found),
-                Err(error) => {
-                    let path = segment_path(dir, place, first);
-                    headless.push((
-                        first,
-                        fs.open(&path, Mode::Read).and_then(|file| file.size()).map_err(failed)?,
-                    ));
-                    unusable.push((place, first, FindingKind::Damaged, error));
-                }
+                Some(Ok(found)) => seen.segments.push(found),
+                Some(Err(unusable)) => seen.unusable.push(unusable),
+                None => {}
             }
         }
     }
-    segments.sort_by_key(|found| found.header.first);
-    headless.sort_unstable();
-    set_aside_foreign(&mut segments, &mut unusable);
-    for (place, first, kind, detail) in unusable {
-        findings.push(Finding { segment: segment_name(first), offset: 0, kind, detail });
-        move_away(fs, dir, place, first).map_err(failed)?;
-    }
-    Ok(Survey { segments, headless })
+    // One that moved in between was seen twice: it lies in `acked/` now.
+    seen.segments.sort_by_key(|found| (found.header.first, found.place == Place::Pending));
+    seen.segments.dedup_by_key(|found| found.header.first);
+    set_aside_foreign(&mut seen);
+    seen.unusable.sort_by_key(|unusable| unusable.first);
+    Ok(seen)
 }
 
 /// The newest segment says which log this is.
-fn set_aside_foreign(segments: &mut Vec<Found>, unusable: &mut Vec<(Place, Lsn, FindingKind, String)>) {
-    let Some(log_id) = segments.last().map(|newest| newest.header.identity.log_id) else { return };
-    segments.retain(|found| {
-        let ours = found.header.identity.log_id == log_id;
-        if !ours {
-            let detail = "a segment of another log".to_owned();
-            unusable.push((found.place, found.header.first, FindingKind::Foreign, detail));
-        }
-        ours
-    });
+fn set_aside_foreign(seen: &mut Sighted) {
+    let Some(log_id) = seen.segments.last().map(|newest| newest.header.identity.log_id) else { return };
+    let (segments, foreign): (Vec<_>, Vec<_>) = std::mem::take(&mut seen.segments)
+        .into_iter()
+        .partition(|found| found.header.identity.log_id == log_id);
+    seen.segments = segments;
+    seen.unusable.extend(foreign.into_iter().map(|found| Unusable {
+        place: found.place,
+        first: found.header.first,
+        bytes: found.file_len,
+        kind: FindingKind::Foreign,
+        detail: "a segment of another log".to_owned(),
+    }));
 }
 
-type Looked = Result<Found, String>;
-
-/// Reads header and footer of one segment.
-pub fn look(fs: &dyn Fs, dir: &Path, place: Place, first: Lsn) -> Result<Looked, OpenError> {
+/// Reads header and footer of one segment; `None` when it is gone.
+fn look(
+    fs: &dyn Fs,
+    dir: &Path,
+    place: Place,
+    first: Lsn,
+) -> Result<Option<Result<Found, Unusable>>, OpenError> {
     let path = segment_path(dir, place, first);
     let failed = |source| OpenError::Io { path: path.clone(), source };
-    let file = fs.open(&path, Mode::Read).map_err(failed)?;
-    let file_len = file.size().map_err(failed)?;
+    let file = match fs.open(&path, Mode::Read) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        opened => opened.map_err(failed)?,
+    };
+    let bytes = file.size().map_err(failed)?;
     let mut block = vec![0; HEADER_LEN as usize];
     let read = fs::read_full(&*file, &mut block, 0).map_err(failed)?;
-    let header = match Header::decode(&block[..read]) {
-        Ok(header) if header.first == first => header,
-        Ok(header) => return Ok(Err(format!("its header says it begins at {}", header.first))),
+    let detail = match Header::decode(&block[..read]) {
+        Ok(header) if header.first == first => {
+            let footer = Footer::find(&*file, &Seed::new(&header.salt)).map_err(failed)?;
+            return Ok(Some(Ok(Found { place, header, footer, file_len: bytes })));
+        }
+        Ok(header) => format!("its header says it begins at {}", header.first),
         Err(error @ HeaderError::Version(..)) => {
             return Err(OpenError::Version { path, detail: error.to_string() });
         }
-        Err(error) => return Ok(Err(error.to_string())),
+        Err(error) => error.to_string(),
     };
-    let footer = Footer::find(&*file, &Seed::new(&header.salt)).map_err(failed)?;
-    Ok(Ok(Found { place, header, footer, file_len }))
+    Ok(Some(Err(Unusable { place, first, bytes, kind: FindingKind::Damaged, detail })))
 }
 
 fn move_away(fs: &dyn Fs, dir: &Path, place: Place, first: Lsn) -> io::Result<()> {

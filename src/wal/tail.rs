@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
-use super::types::Lsn;
+use crate::units::Lsn;
 
 /// A quarter of a second at 50,000 records a second of 300 bytes, and little beside the workers' own memory.
 const LIMIT: usize = 8 << 20;

@@ -24,10 +24,10 @@ use super::quarantine;
 use super::scan::Scanner;
 use super::segment::Place;
 use super::segment::segment_path;
-use super::types::Lsn;
 use super::verdict;
 use super::verdict::Evidence;
 use super::verdict::Verdict;
+use crate::units::Lsn;
 
 /// Survivors are rewritten in pieces of this size.
 const PIECE: usize = 1 << 20;
@@ -69,7 +69,7 @@ pub struct Tail {
     footer: Footer,
 }
 
-/// Reads the open segment of an earlier life. `label` as in `Options`.
+/// Reads the open segment of an earlier life, to close it. `label` as in `Options`.
 pub fn recover(
     fs: &dyn Fs,
     dir: &Path,
@@ -78,6 +78,16 @@ pub fn recover(
     label: fn(&[u8]) -> Option<String>,
 ) -> io::Result<Tail> {
     let file = fs.open(&segment_path(dir, Place::Pending, header.first), Mode::Write)?;
+    examine(file, header, promise, label)
+}
+
+/// Reads an open segment and changes nothing; its writer may be at work.
+pub fn examine(
+    file: Arc<dyn File>,
+    header: &Header,
+    promise: Promise,
+    label: fn(&[u8]) -> Option<String>,
+) -> io::Result<Tail> {
     let scanner = Scanner::new(Arc::clone(&file), Seed::new(&header.salt), file.size()?);
     let promise = if promise.segment == header.first { promise } else { Promise::default() };
     let mut walk = Walk {
@@ -105,15 +115,18 @@ impl Tail {
         self.footer.next
     }
 
-    /// What an operator is told.
-    pub fn findings(&self) -> impl Iterator<Item = Finding> {
+    /// What the footer of the segment would say if it were sealed now.
+    pub fn footer(&self) -> &Footer {
+        &self.footer
+    }
+
+    /// What an operator is told. `live`: its writer is at work, and whatever its end looks like is in order.
+    pub fn findings(&self, live: bool) -> impl Iterator<Item = Finding> {
         let segment = segment_name(self.header.first);
         let damaged = self.holes.iter().map(|hole| (hole.start, FindingKind::Damaged, hole.detail()));
         let torn = self.torn.map(|(start, end)| {
-            let detail = format!(
-                "{} bytes of a write that a crash interrupted were cut; none was acknowledged",
-                end - start
-            );
+            let detail =
+                format!("{} bytes of a write that a crash interrupted; none was acknowledged", end - start);
             (start, FindingKind::TornTail, detail)
         });
         let cut = self.cut.then(|| {
@@ -121,7 +134,8 @@ impl Tail {
                 "the file is shorter than it was made: what lay behind its end is unknown".to_owned();
             (self.footer.length, FindingKind::Damaged, detail)
         });
-        let all: Vec<_> = damaged.chain(torn).chain(cut).collect();
+        let end = torn.into_iter().chain(cut).filter(|_| !live);
+        let all: Vec<_> = damaged.chain(end).collect();
         all.into_iter().map(move |(offset, kind, detail)| Finding {
             segment: segment.clone(),
             offset,
@@ -205,8 +219,9 @@ impl Walk {
                 _ => {}
             }
             let bad = self.offset;
-            let rest_blank = self.cut || self.scanner.last_written(bad)? == bad;
-            let (later, promised) = self.look_further(bad)?;
+            let blank = self.scanner.last_written(bad)? == bad;
+            let rest_blank = self.cut || blank;
+            let (later, promised) = if blank { (None, 0) } else { self.look_further(bad)? };
             self.promised = self.promised.max(promised);
             let evidence =
                 Evidence { rest_blank, promised: self.promised > bad, later_valid: later.is_some() };
@@ -216,10 +231,21 @@ impl Walk {
                 // `Lost` is told by the number the log ends with, where the whole log is known.
                 _ => return Ok(()),
             };
+            // Beside a live writer the place may have been read just before it was written.
+            self.scanner.refresh();
+            if self.is_record(bad)? {
+                continue;
+            }
             self.holes.push(Hole { from: self.lsn, to: Lsn(next.0 - 1), start: bad, end });
             (self.offset, self.lsn) = (end, next);
             self.committed = (end, next);
         }
+    }
+
+    fn is_record(&mut self, at: u64) -> io::Result<bool> {
+        let lsn = self.lsn;
+        let found = self.scanner.at(at)?;
+        Ok(found.is_ok_and(|found| found.meta.kind == frame::RECORD && found.meta.lsn == lsn))
     }
 
     /// The next valid frame behind `bad`, and the furthest promise of all valid frames there.

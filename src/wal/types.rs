@@ -1,42 +1,9 @@
 //! The words the log speaks.
 
 use std::fmt;
-use std::str::FromStr;
 
-use serde::Serialize;
-
+use crate::units::Lsn;
 use crate::units::Timestamp;
-
-/// Log sequence number: one for each record, increasing by one, never reused. The first record is 1.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(transparent)]
-pub struct Lsn(pub u64);
-
-impl Lsn {
-    /// The number after this one.
-    pub fn next(self) -> Self {
-        self.plus(1)
-    }
-
-    /// The number `n` records later.
-    pub fn plus(self, n: u64) -> Self {
-        Self(self.0 + n)
-    }
-}
-
-impl fmt::Display for Lsn {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl FromStr for Lsn {
-    type Err = std::num::ParseIntError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        text.parse().map(Self)
-    }
-}
 
 /// Who a log is: made at random with its directory, repeated in every segment header.
 #[derive(Clone, PartialEq, Eq)]

@@ -26,7 +26,7 @@ use super::segment::segment_path;
 use super::spare;
 use super::tail::Block;
 use super::types::Entry;
-use super::types::Lsn;
+use crate::units::Lsn;
 use crate::units::Timestamp;
 
 /// How long a rotation waits for a spare file that is being filled: zero-filling 64 MiB takes 0.2 s on the disks

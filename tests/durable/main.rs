@@ -17,6 +17,6 @@ mod flush;
 mod newcomer;
 mod outage;
 mod partition;
-// mod poison;
+mod poison;
 mod replicas;
 mod workers;

@@ -1,5 +1,8 @@
 //! Records and topics that Kafka refuses: only the culprit dies, order holds, and what is mended arrives.
 
+use std::sync::Arc;
+
+use forebay::control;
 use serde_json::Value;
 
 use crate::daemon::LONG;
@@ -29,8 +32,10 @@ fn send(forebay: &Forebay, kind: &str, records: u64, filling: impl Fn(u64) -> us
         let key = format!("k{}", n % 7);
         let of_key = sent.entry(key.clone()).or_default();
         let number = of_key.len();
-        let body =
-            format!(r#"{{"id":"{key}","key":"{key}","amount":{number},"filling":"{}"}}"#, "x".repeat(filling(n)));
+        let body = format!(
+            r#"{{"id":"{key}","key":"{key}","amount":{number},"filling":"{}"}}"#,
+            "x".repeat(filling(n))
+        );
         let answer = http.post(&format!("/v1/commands/{kind}"), &body).unwrap();
         assert_eq!(answer.status, 202, "{}", answer.text());
         of_key.push(Some(answer.json()["id"].as_str().unwrap().to_owned()));
@@ -86,15 +91,26 @@ fn only_the_records_a_topic_refuses_become_dead_letters() {
     assert!(forebay.term().success());
 }
 
-/// What `wal-tools dead requeue --all --apply` asks a running daemon.
+/// What `wal-tools dead requeue --all --apply` asks of a running daemon.
 fn requeue_all(forebay: &Forebay) {
-    let answer = forebay::control::ask(&forebay.wal_dir(), &forebay::control::Request::RequeueAll).unwrap();
-    assert!(answer.is_ok(), "{answer:?}");
+    let dead =
+        forebay::wal::dead::DeadLetters::open_to_read(Arc::new(forebay::wal::fs::RealFs), &forebay.wal_dir());
+    let (dead, _) = dead.unwrap().expect("a dead-letter store");
+    for lsns in dead.lsns().chunks(control::MAX_LSNS) {
+        let request = control::Request::Requeue { lsns: lsns.to_vec() };
+        match control::ask(&forebay.wal_dir(), &request).unwrap() {
+            control::Answer::Done(done) => {
+                assert!(done.iter().all(|one| one.requeued_as.is_some()), "{done:?}")
+            }
+            other => panic!("{other:?}"),
+        }
+    }
 }
 
 #[test]
 fn a_topic_that_may_not_be_created_holds_nobody_else_and_dies_after_its_grace() {
-    let Some(kafka) = services::kafka("a_topic_that_may_not_be_created_holds_nobody_else_and_dies_after_its_grace")
+    let Some(kafka) =
+        services::kafka("a_topic_that_may_not_be_created_holds_nobody_else_and_dies_after_its_grace")
     else {
         return;
     };
@@ -143,7 +159,8 @@ fn an_acl_given_back_within_the_grace_costs_nothing() {
 
 #[test]
 fn a_topic_that_does_not_exist_is_created_where_the_broker_allows_it() {
-    let Some(kafka) = services::kafka("a_topic_that_does_not_exist_is_created_where_the_broker_allows_it") else {
+    let Some(kafka) = services::kafka("a_topic_that_does_not_exist_is_created_where_the_broker_allows_it")
+    else {
         return;
     };
     let cluster = kafka.start(ClusterOptions::single().set("auto.create.topics.enable", "true"));

@@ -1,1 +1,72 @@
-fn main() {}
+//! wal-tools: see and repair forebay's log from a shell.
+//!
+//! Data goes to stdout, everything else to stderr. Exit codes: 0 fine, 1 findings, 2 failure.
+
+mod cli;
+mod dead;
+mod list;
+mod open;
+mod record;
+mod segments;
+mod show;
+mod status;
+mod table;
+mod tail;
+mod verify;
+
+use std::io;
+use std::process::ExitCode;
+
+use clap::CommandFactory;
+use clap::Parser;
+
+use cli::Cli;
+use cli::Command;
+use open::Log;
+
+/// What a command found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Nothing to worry about.
+    Fine,
+    /// Something an operator should look at.
+    Findings,
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse()) {
+        Ok(Outcome::Fine) => ExitCode::SUCCESS,
+        Ok(Outcome::Findings) => ExitCode::from(1),
+        // Whoever reads our output has seen enough.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("wal-tools: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<Outcome> {
+    let log = || Log::find(cli.dir.as_deref(), cli.json);
+    match cli.command {
+        Command::Status(args) => status::run(&log()?, &args),
+        Command::Segments => segments::run(&log()?),
+        Command::List(args) => list::run(&log()?, &args),
+        Command::Show(args) => show::run(&log()?, &args),
+        Command::Tail(args) => tail::run(&log()?, &args),
+        Command::Verify(args) => verify::run(&log()?, &args),
+        Command::Dead(command) => dead::run(&log()?, &command),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "wal-tools", &mut io::stdout());
+            Ok(Outcome::Fine)
+        }
+        Command::Man => {
+            clap_mangen::Man::new(Cli::command()).render(&mut io::stdout())?;
+            Ok(Outcome::Fine)
+        }
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
+}

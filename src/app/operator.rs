@@ -1,0 +1,34 @@
+//! What an operator's tool may ask over the control socket.
+
+use crate::control::Operator;
+use crate::http::AdminBackend;
+use crate::wal::Lsn;
+use crate::wal::dead::Dead;
+use crate::wal::dead::Removal;
+
+use super::backend::Backend;
+
+impl Operator for Backend {
+    fn status(&self) -> serde_json::Value {
+        self.backlog_json()
+    }
+
+    fn requeue(&self, lsn: Lsn) -> Result<Lsn, String> {
+        match self.log.dead().get(lsn) {
+            Ok(Some(Dead::Letter(letter))) => self.ingest.requeue(&letter),
+            Ok(Some(Dead::Damage(_))) => {
+                Err("the record was lost to damage: there is nothing to send".to_owned())
+            }
+            Ok(None) => Err(format!("no dead letter {lsn}")),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    fn drop_letter(&self, lsn: Lsn) -> Result<(), String> {
+        match self.log.dead().remove(lsn, Removal::Dropped) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(format!("no dead letter {lsn}")),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+}

@@ -1,0 +1,288 @@
+//! The control socket: how an operator's tool asks a running daemon, which alone may write to its log.
+//!
+//! `DIR/control.sock` is a Unix socket for the service user alone. One JSON request a line, one JSON answer a line:
+//!
+//! ```text
+//! {"cmd":"status"}                   {"status":{"backlog":3,…}}
+//! {"cmd":"requeue","lsns":[7,9]}     {"done":[{"lsn":7,"requeued_as":20},{"lsn":9,"error":"no such dead letter"}]}
+//! {"cmd":"drop","lsns":[8]}          {"done":[{"lsn":8}]}
+//! anything else                      {"error":"…"}
+//! ```
+
+use std::io;
+use std::io::BufRead;
+use std::io::BufReader;
+use std::io::Read;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde::Serialize;
+
+use crate::wal::Lsn;
+
+/// The socket's name in the log's directory.
+pub const FILE: &str = "control.sock";
+/// Longest line: a request of `MAX_LSNS` numbers has at most 2 KiB, a status document of many segments some 100 KiB.
+const MAX_LINE: u64 = 1 << 20;
+/// Dead letters in one request: each costs two flushes, and others wait for the socket.
+pub const MAX_LSNS: usize = 100;
+/// A request is written at once; who takes longer than this is not our tool.
+const SERVER_PATIENCE: Duration = Duration::from_secs(2);
+/// A hundred letters on a slow disk: two flushes of 100 ms each, and a margin.
+const CLIENT_PATIENCE: Duration = Duration::from_secs(60);
+/// How often the server looks for a caller. A person does not notice, and ten looks a second cost nothing.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// What a tool may ask.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "cmd", rename_all = "lowercase")]
+pub enum Request {
+    /// The exact figures of the moment.
+    Status,
+    /// Puts dead letters into the log again.
+    Requeue {
+        /// Which.
+        lsns: Vec<Lsn>,
+    },
+    /// Gives dead letters up.
+    Drop {
+        /// Which.
+        lsns: Vec<Lsn>,
+    },
+}
+
+/// What it is answered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Answer {
+    /// The status document (contract, section 6).
+    Status(serde_json::Value),
+    /// What became of each dead letter, in the order of the request.
+    Done(Vec<Outcome>),
+    /// The request was not understood.
+    Error(String),
+}
+
+/// What became of one dead letter.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// Which.
+    pub lsn: Lsn,
+    /// Its record's new number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requeued_as: Option<Lsn>,
+    /// Why nothing was done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// What a daemon can be asked to do. Called from the server's thread, one call at a time.
+pub trait Operator: Send + Sync {
+    /// The status document.
+    fn status(&self) -> serde_json::Value;
+    /// Puts a dead letter into the log again, durably, and takes it out of the store. Its record's new number.
+    fn requeue(&self, lsn: Lsn) -> Result<Lsn, String>;
+    /// Removes a dead letter from the store, durably.
+    fn drop_letter(&self, lsn: Lsn) -> Result<(), String>;
+}
+
+/// Answers on the socket until it is stopped.
+pub struct Server {
+    path: PathBuf,
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+}
+
+impl Server {
+    /// Opens the socket in `dir`, whose lock the caller has: a socket found there is a dead daemon's.
+    pub fn start(dir: &Path, operator: Arc<dyn Operator>) -> io::Result<Self> {
+        let path = dir.join(FILE);
+        match std::fs::remove_file(&path) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+            _ => {}
+        }
+        let listener = UnixListener::bind(&path)?;
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+        listener.set_nonblocking(true)?;
+        let stop = Arc::<AtomicBool>::default();
+        let stopping = Arc::clone(&stop);
+        let thread = std::thread::Builder::new()
+            .name("control".into())
+            .spawn(move || serve(&listener, &stopping, &*operator))?;
+        Ok(Self { path, stop, thread })
+    }
+
+    /// Finishes the request at hand, and removes the socket.
+    pub fn stop(self) {
+        self.stop.store(true, Ordering::Release);
+        self.thread.thread().unpark();
+        // A panic was reported where it happened; nothing of the log depends on this thread.
+        let _ = self.thread.join();
+        // One that is left over is removed by the next start.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+fn serve(listener: &UnixListener, stop: &AtomicBool, operator: &dyn Operator) {
+    while !stop.load(Ordering::Acquire) {
+        match listener.accept() {
+            // A caller that goes away, or says nothing in time, is its own misfortune.
+            Ok((stream, _)) => drop(converse(stream, operator)),
+            // Nobody there, or out of descriptors for the moment: look again.
+            Err(_) => std::thread::park_timeout(LOOK),
+        }
+    }
+}
+
+/// One request, one answer: a caller with more to ask calls again, and another may come between.
+fn converse(stream: UnixStream, operator: &dyn Operator) -> io::Result<()> {
+    stream.set_nonblocking(false)?;
+    stream.set_read_timeout(Some(SERVER_PATIENCE))?;
+    stream.set_write_timeout(Some(SERVER_PATIENCE))?;
+    let answer = match read_line(&stream)? {
+        Some(line) => match serde_json::from_str(&line) {
+            Ok(request) => answer(request, operator),
+            Err(e) => Answer::Error(format!("not a request: {e}")),
+        },
+        None => Answer::Error("a request is one line, and not that long".to_owned()),
+    };
+    write_line(&stream, &answer)
+}
+
+fn answer(request: Request, operator: &dyn Operator) -> Answer {
+    let each = |lsns: Vec<Lsn>, act: &dyn Fn(Lsn) -> Result<Option<Lsn>, String>| {
+        if lsns.len() > MAX_LSNS {
+            return Answer::Error(format!("at most {MAX_LSNS} dead letters a request"));
+        }
+        let outcomes = lsns.into_iter().map(|lsn| match act(lsn) {
+            Ok(requeued_as) => Outcome { lsn, requeued_as, error: None },
+            Err(error) => Outcome { lsn, requeued_as: None, error: Some(error) },
+        });
+        Answer::Done(outcomes.collect())
+    };
+    match request {
+        Request::Status => Answer::Status(operator.status()),
+        Request::Requeue { lsns } => each(lsns, &|lsn| operator.requeue(lsn).map(Some)),
+        Request::Drop { lsns } => each(lsns, &|lsn| operator.drop_letter(lsn).map(|()| None)),
+    }
+}
+
+/// Why a daemon gave no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    /// There is none, or it has no socket.
+    #[error("no daemon listens on {0}")]
+    Nobody(PathBuf),
+    /// It did not answer, or not in words we know.
+    #[error("the daemon behind {0} did not answer: {1}")]
+    Failed(PathBuf, String),
+}
+
+/// Asks the daemon of the log in `dir`.
+pub fn ask(dir: &Path, request: &Request) -> Result<Answer, AskError> {
+    let path = dir.join(FILE);
+    let Ok(stream) = UnixStream::connect(&path) else { return Err(AskError::Nobody(path)) };
+    converse_as_client(&stream, request).map_err(|e| AskError::Failed(path, e.to_string()))
+}
+
+fn converse_as_client(stream: &UnixStream, request: &Request) -> io::Result<Answer> {
+    stream.set_read_timeout(Some(CLIENT_PATIENCE))?;
+    stream.set_write_timeout(Some(CLIENT_PATIENCE))?;
+    write_line(stream, request)?;
+    let line = read_line(stream)?;
+    Ok(serde_json::from_str(&line.ok_or_else(|| io::Error::other("the answer is too long, or cut"))?)?)
+}
+
+/// A whole line; `None` when it does not end within the limit.
+fn read_line(stream: &UnixStream) -> io::Result<Option<String>> {
+    let mut line = String::new();
+    BufReader::new(stream.take(MAX_LINE)).read_line(&mut line)?;
+    Ok(line.ends_with('\n').then_some(line))
+}
+
+fn write_line(mut stream: &UnixStream, document: &impl Serialize) -> io::Result<()> {
+    let mut line = serde_json::to_vec(document)?;
+    line.push(b'\n');
+    stream.write_all(&line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Letters;
+
+    impl Operator for Letters {
+        fn status(&self) -> serde_json::Value {
+            serde_json::json!({ "backlog": 3 })
+        }
+
+        fn requeue(&self, lsn: Lsn) -> Result<Lsn, String> {
+            if lsn.0 == 7 { Ok(Lsn(20)) } else { Err("no such dead letter".to_owned()) }
+        }
+
+        fn drop_letter(&self, _: Lsn) -> Result<(), String> {
+            Ok(())
+        }
+    }
+
+    fn raw(dir: &Path, line: &[u8]) -> String {
+        let mut stream = UnixStream::connect(dir.join(FILE)).unwrap();
+        stream.write_all(line).unwrap();
+        let _ = stream.shutdown(std::net::Shutdown::Write);
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
+    #[test]
+    fn each_request_gets_its_answer() {
+        let dir = tempfile::tempdir().unwrap();
+        let server = Server::start(dir.path(), Arc::new(Letters)).unwrap();
+        let status = ask(dir.path(), &Request::Status).unwrap();
+        assert_eq!(status, Answer::Status(serde_json::json!({ "backlog": 3 })));
+        let done = ask(dir.path(), &Request::Requeue { lsns: vec![Lsn(7), Lsn(9)] }).unwrap();
+        let nine = Outcome { lsn: Lsn(9), requeued_as: None, error: Some("no such dead letter".into()) };
+        assert_eq!(
+            done,
+            Answer::Done(vec![Outcome { lsn: Lsn(7), requeued_as: Some(Lsn(20)), error: None }, nine])
+        );
+        assert_eq!(raw(dir.path(), b"{\"cmd\":\"drop\",\"lsns\":[8]}\n"), "{\"done\":[{\"lsn\":8}]}\n");
+        server.stop();
+        assert!(matches!(ask(dir.path(), &Request::Status), Err(AskError::Nobody(_))));
+    }
+
+    #[test]
+    fn what_is_not_a_request_is_refused_and_the_next_one_is_served() {
+        let dir = tempfile::tempdir().unwrap();
+        let server = Server::start(dir.path(), Arc::new(Letters)).unwrap();
+        for bad in [&b"{\"cmd\":\"format\"}\n"[..], b"nonsense\n", b"{\"cmd\":\"status\"}"] {
+            assert!(raw(dir.path(), bad).starts_with("{\"error\":"));
+        }
+        let many = Request::Drop { lsns: vec![Lsn(1); MAX_LSNS + 1] };
+        assert!(matches!(ask(dir.path(), &many).unwrap(), Answer::Error(_)));
+        assert!(matches!(ask(dir.path(), &Request::Status).unwrap(), Answer::Status(_)));
+        server.stop();
+    }
+
+    #[test]
+    fn the_socket_is_private_and_a_dead_daemons_one_is_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(UnixListener::bind(dir.path().join(FILE)).unwrap());
+        let server = Server::start(dir.path(), Arc::new(Letters)).unwrap();
+        let mode = std::fs::metadata(dir.path().join(FILE)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        server.stop();
+        assert!(!dir.path().join(FILE).exists());
+    }
+}

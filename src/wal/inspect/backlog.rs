@@ -1,0 +1,110 @@
+//! What waits for delivery, as of the last checkpoint.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use super::super::checkpoint::Checkpoint;
+use super::super::ledger::Ledger;
+use super::super::recovery;
+use super::View;
+use super::frames::Frames;
+use super::frames::Step;
+use super::segment;
+use super::segment::Segment;
+use crate::units::Lsn;
+use crate::units::Timestamp;
+
+/// What waits for delivery.
+#[derive(Clone, Debug, Default)]
+pub struct Backlog {
+    /// Records.
+    pub records: u64,
+    /// Their bytes in the log.
+    pub bytes: u64,
+    /// Everything below is delivered or dead.
+    pub watermark: Lsn,
+    /// When the oldest of them was accepted.
+    pub oldest: Option<Timestamp>,
+    /// How many there are of each label.
+    pub labels: BTreeMap<String, u64>,
+    /// How many there are in each segment that has some.
+    pub segments: Vec<(Lsn, u64)>,
+}
+
+impl View {
+    /// Counts what waits. Of a segment that is wholly delivered or wholly waiting only the footer is read.
+    pub fn backlog(&self) -> io::Result<Backlog> {
+        let ledger = self.ledger()?;
+        let mut backlog = Backlog {
+            records: ledger.backlog(),
+            bytes: ledger.backlog_bytes(),
+            watermark: ledger.watermark(),
+            ..Backlog::default()
+        };
+        for segment in &self.segments {
+            let Some(marks) = ledger.marks(segment.first()) else { continue };
+            if marks.done == marks.count {
+                continue;
+            }
+            backlog.segments.push((segment.first(), marks.count - marks.done));
+            match marks.done {
+                0 if !segment.labels().is_empty() => {
+                    for (label, count) in segment.labels() {
+                        *backlog.labels.entry(label.clone()).or_default() += count;
+                    }
+                }
+                _ => self.count_labels(segment, &ledger, &mut backlog.labels)?,
+            }
+        }
+        if backlog.records > 0 {
+            backlog.oldest = self.accepted_at(backlog.watermark)?;
+        }
+        Ok(backlog)
+    }
+
+    /// The marks a start would begin with.
+    fn ledger(&self) -> io::Result<Ledger> {
+        let checkpoint = self.checkpoint.as_ref();
+        let oldest = self.segments.first().map(|segment| segment.header.first);
+        let mut ledger = Ledger::new(recovery::first_watermark(checkpoint, oldest));
+        for segment in &self.segments {
+            let (first, count) = (segment.first(), segment.next().0 - segment.first().0);
+            let mut marks = Checkpoint::marks_now(checkpoint, first, segment.place, count, segment.bytes());
+            if segment.sealed {
+                marks.close();
+            }
+            ledger.insert(first, marks);
+        }
+        if let Some(dead) = &self.dead {
+            dead.mark_in(&mut ledger)?;
+        }
+        ledger.advance();
+        Ok(ledger)
+    }
+
+    fn count_labels(
+        &self,
+        segment: &Segment,
+        ledger: &Ledger,
+        labels: &mut BTreeMap<String, u64>,
+    ) -> io::Result<()> {
+        let Some(file) = segment::open(&*self.fs, &self.path, segment.first())? else { return Ok(()) };
+        let mut frames = Frames::new(file, segment, segment.first());
+        loop {
+            match frames.step()? {
+                Step::Record(_, found) if !ledger.is_done(found.meta.lsn) => {
+                    let label = (self.label)(found.payload).unwrap_or_else(|| "unreadable".to_owned());
+                    *labels.entry(label).or_default() += 1;
+                }
+                Step::Record(..) | Step::Hole(_) => {}
+                Step::End => return Ok(()),
+            }
+        }
+    }
+
+    /// When the record at or after `lsn` was accepted.
+    fn accepted_at(&self, lsn: Lsn) -> io::Result<Option<Timestamp>> {
+        let first = self.records(lsn..self.next()).next().transpose()?;
+        Ok(first.map(|stored| stored.record.at))
+    }
+}

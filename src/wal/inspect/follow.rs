@@ -1,0 +1,133 @@
+//! Follows the end of a log while its daemon writes it.
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::super::frame;
+use super::super::frame::Seed;
+use super::super::fs;
+use super::super::fs::Fs;
+use super::super::header::HEADER_LEN;
+use super::super::header::Header;
+use super::super::header::parse_segment_name;
+use super::super::log::Fate;
+use super::super::scan::Scanner;
+use super::super::segment::Place;
+use super::super::types::Record;
+use super::View;
+use super::records::Stored;
+use super::segment;
+use crate::units::Lsn;
+
+/// Reads records as they come.
+pub struct Follower {
+    fs: Arc<dyn Fs>,
+    dir: PathBuf,
+    next: Lsn,
+    spot: Option<Spot>,
+    /// Records of whole batches that were read and not handed out.
+    ready: VecDeque<Stored>,
+}
+
+/// Where it stands.
+struct Spot {
+    first: Lsn,
+    scanner: Scanner,
+    file: Arc<dyn fs::File>,
+    offset: u64,
+}
+
+impl View {
+    /// Follows the log from the end of this view on.
+    pub fn follow(&self) -> Follower {
+        let (fs, dir) = (Arc::clone(&self.fs), self.path.clone());
+        let mut follower = Follower { fs, dir, next: self.next(), spot: None, ready: VecDeque::new() };
+        if let Some(last) = self.segments.last().filter(|last| !last.sealed)
+            && let Ok(Some(file)) = segment::open(&*self.fs, &self.path, last.first())
+        {
+            let scanner = Scanner::new(Arc::clone(&file), last.seed(), 0);
+            follower.spot = Some(Spot { first: last.first(), scanner, file, offset: last.footer.length });
+        }
+        follower
+    }
+}
+
+impl Follower {
+    /// The next record; `None` when there is none yet.
+    pub fn poll(&mut self) -> io::Result<Option<Stored>> {
+        loop {
+            if let Some(stored) = self.ready.pop_front() {
+                return Ok(Some(stored));
+            }
+            if self.spot.is_none() && !self.enter_next()? {
+                return Ok(None);
+            }
+            let Some(spot) = &mut self.spot else { return Ok(None) };
+            spot.scanner.set_limit(spot.file.size()?);
+            spot.scanner.refresh();
+            if let Some((batch, end)) = spot.batch(self.next)? {
+                spot.offset = end;
+                self.next = self.next.plus(batch.len() as u64);
+                self.ready.extend(batch);
+                continue;
+            }
+            // Nothing whole lies here: the end so far, or of this segment if there is a later one.
+            let here = spot.first;
+            match self.later_than(here)? {
+                Some(_) => self.spot = None,
+                None => return Ok(None),
+            }
+        }
+    }
+
+    /// Stands at the beginning of the first segment that holds, or will hold, the next record.
+    fn enter_next(&mut self) -> io::Result<bool> {
+        let Some(first) = self.later_than(Lsn(self.next.0 - 1))? else { return Ok(false) };
+        let Some(file) = segment::open(&*self.fs, &self.dir, first)? else { return Ok(false) };
+        let mut block = vec![0; HEADER_LEN as usize];
+        let read = fs::read_full(&*file, &mut block, 0)?;
+        let header = Header::decode(&block[..read]).map_err(|e| io::Error::other(e.to_string()))?;
+        let scanner = Scanner::new(Arc::clone(&file), Seed::new(&header.salt), 0);
+        self.next = first;
+        self.spot = Some(Spot { first, scanner, file, offset: HEADER_LEN });
+        Ok(true)
+    }
+
+    fn later_than(&self, first: Lsn) -> io::Result<Option<Lsn>> {
+        let mut later: Vec<Lsn> = Vec::new();
+        for place in [Place::Pending, Place::Acked] {
+            let names = self.fs.list(&self.dir.join(place.dir()))?;
+            later.extend(names.iter().filter_map(|name| parse_segment_name(name)));
+        }
+        Ok(later.into_iter().filter(|&other| other > first).min())
+    }
+}
+
+impl Spot {
+    /// The batch that begins here with the record `first`, and where it ends; `None` while it is not whole.
+    fn batch(&mut self, first: Lsn) -> io::Result<Option<(Vec<Stored>, u64)>> {
+        let mut batch = Vec::new();
+        let mut offset = self.offset;
+        loop {
+            let lsn = first.plus(batch.len() as u64);
+            let found = match self.scanner.at(offset)? {
+                Ok(found) if found.meta.kind == frame::RECORD && found.meta.lsn == lsn => found,
+                _ => return Ok(None),
+            };
+            let frame = found.frame();
+            batch.push(Stored {
+                record: Record { lsn, at: frame.at, lane: frame.lane, payload: frame.payload.to_vec() },
+                bytes: frame.bytes.into(),
+                segment: self.first,
+                offset,
+                fate: Fate::Waiting,
+            });
+            offset += found.len as u64;
+            if found.meta.ends_batch {
+                return Ok(Some((batch, offset)));
+            }
+        }
+    }
+}

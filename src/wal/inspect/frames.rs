@@ -1,0 +1,77 @@
+//! The frames of one segment in order, with the holes that damage left between them.
+
+use std::io;
+use std::sync::Arc;
+
+use super::super::frame;
+use super::super::frame::ALIGN;
+use super::super::frame::Decoded;
+use super::super::fs::File;
+use super::super::scan::Scanner;
+use super::super::tail_recovery::Hole;
+use super::segment::Segment;
+use crate::units::Lsn;
+
+/// A walk over the frames of a segment.
+pub struct Frames {
+    scanner: Scanner,
+    offset: u64,
+    lsn: Lsn,
+    length: u64,
+    next: Lsn,
+}
+
+/// What lies next.
+pub enum Step<'a> {
+    /// A record, at this offset.
+    Record(u64, Decoded<'a>),
+    /// Records that cannot be read.
+    Hole(Hole),
+    /// Nothing more.
+    End,
+}
+
+impl Frames {
+    /// The frames of `segment` from the one that holds `from` on, or a little before it.
+    pub fn new(file: Arc<dyn File>, segment: &Segment, from: Lsn) -> Self {
+        let length = segment.footer.length;
+        let (offset, lsn) = segment.nearest(from);
+        let scanner = Scanner::new(file, segment.seed(), length);
+        Self { scanner, offset, lsn, length, next: segment.next() }
+    }
+
+    /// Where the walk stands.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// The next frame or hole. An error is the disk's.
+    pub fn step(&mut self) -> io::Result<Step<'_>> {
+        let (here, lsn) = (self.offset, self.lsn);
+        if here >= self.length {
+            return Ok(Step::End);
+        }
+        let found = self.scanner.at(here)?;
+        let right = found.ok().filter(|found| found.meta.kind == frame::RECORD && found.meta.lsn == lsn);
+        let Some(len) = right.map(|found| found.len as u64) else {
+            return Ok(Step::Hole(self.pass()?));
+        };
+        self.offset += len;
+        self.lsn = lsn.next();
+        let found = self.scanner.at(here)?;
+        found
+            .map(|found| Step::Record(here, found))
+            .map_err(|_| io::Error::other(format!("the segment changed at byte {here} while it was read")))
+    }
+
+    /// Goes on behind what cannot be read.
+    fn pass(&mut self) -> io::Result<Hole> {
+        let (start, from) = (self.offset, self.lsn);
+        let behind = self.scanner.resync(start + ALIGN as u64, from.next())?;
+        (self.offset, self.lsn) = match behind {
+            Some((at, meta)) if meta.kind == frame::RECORD => (at, meta.lsn),
+            _ => (self.length, self.next.max(from.next())),
+        };
+        Ok(Hole { from, to: Lsn(self.lsn.0 - 1), start, end: self.offset })
+    }
+}

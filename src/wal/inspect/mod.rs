@@ -1,0 +1,266 @@
+//! Looks at a log from outside, also beside the daemon that writes it, and changes nothing: no lock is taken, no
+//! file made, every file opened to read. What is seen is one moment's truth: the checkpoint's marks are up to one
+//! `checkpoint_interval` old, and records the writer has written and not flushed yet may be among the last.
+
+mod backlog;
+mod follow;
+mod frames;
+mod records;
+mod segment;
+mod verify;
+
+use std::io;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::checkpoint;
+use super::checkpoint::Checkpoint;
+use super::checkpoint::LoadError;
+use super::dead::DeadLetters;
+use super::event::Finding;
+use super::event::FindingKind;
+use super::fs;
+use super::fs::Fs;
+use super::header::Seal;
+use super::header::parse_segment_name;
+use super::header::segment_name;
+use super::lock;
+use super::quarantine;
+use super::recovery::OpenError;
+use super::segment::Place;
+use super::survey;
+use super::survey::Sighted;
+use super::types::Identity;
+use crate::units::Lsn;
+
+pub use backlog::Backlog;
+pub use follow::Follower;
+pub use records::Records;
+pub use records::Stored;
+pub use segment::Segment;
+pub use verify::Check;
+pub use verify::Report;
+
+/// What a record is counted as, read from its payload (as `Options::label`).
+pub type Label = fn(&[u8]) -> Option<String>;
+
+/// Beside a live daemon a segment may be delivered and let go of between two looks; the third is believed.
+const LOOKS: usize = 3;
+
+/// A log's directory.
+pub struct Directory {
+    fs: Arc<dyn Fs>,
+    path: PathBuf,
+}
+
+/// What a look at the directory found.
+pub struct View {
+    fs: Arc<dyn Fs>,
+    path: PathBuf,
+    label: Label,
+    /// Whether a daemon, or another writer, has the log.
+    pub live: bool,
+    /// The last checkpoint, if there is one that can be read.
+    pub checkpoint: Option<Checkpoint>,
+    /// The segments of the log, oldest first.
+    pub segments: Vec<Segment>,
+    /// The dead-letter store, if there is one.
+    pub dead: Option<DeadLetters>,
+    /// What is wrong, as far as names, headers, footers and the end of the log show it.
+    pub findings: Vec<Finding>,
+}
+
+/// A segment that lies in quarantine, whole.
+pub struct Quarantined {
+    /// The first LSN its name gives.
+    pub first: Lsn,
+    /// Bytes of its file.
+    pub size: u64,
+}
+
+impl Directory {
+    /// The log in `path`.
+    pub fn open(path: &Path) -> Result<Self, OpenError> {
+        let directory = Self { fs: Arc::new(fs::RealFs), path: path.to_owned() };
+        let there = directory.fs.list(&path.join(Place::Pending.dir()));
+        there.map_err(|source| OpenError::Directory { path: path.to_owned(), source })?;
+        Ok(directory)
+    }
+
+    /// Where it lies.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What it holds now.
+    pub fn look(&self, label: Label) -> Result<View, OpenError> {
+        let mut view = self.look_once(label)?;
+        for _ in 1..LOOKS {
+            let gap = view.findings.iter().any(|finding| finding.kind == FindingKind::Missing);
+            if !(view.live && gap) {
+                break;
+            }
+            view = self.look_once(label)?;
+        }
+        Ok(view)
+    }
+
+    /// The segments that were put aside because their header cannot be read, or is another log's.
+    pub fn quarantined(&self) -> io::Result<Vec<Quarantined>> {
+        let dir = self.path.join(quarantine::DIR);
+        let mut found = Vec::new();
+        let names = match self.fs.list(&dir) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
+            listed => listed?,
+        };
+        for first in names.iter().filter_map(|name| parse_segment_name(name)) {
+            let size = self.fs.open(&dir.join(segment_name(first)), fs::Mode::Read)?.size()?;
+            found.push(Quarantined { first, size });
+        }
+        found.sort_by_key(|quarantined| quarantined.first);
+        Ok(found)
+    }
+
+    /// The checkpoint is read before the segments: what it promises is there when they are looked at.
+    fn look_once(&self, label: Label) -> Result<View, OpenError> {
+        let failed = |source| OpenError::Io { path: self.path.clone(), source };
+        // Where it cannot be told, no end of a log is called torn that may be its writer's work.
+        let live = lock::is_held(&self.path).unwrap_or(true);
+        let mut view = View {
+            fs: Arc::clone(&self.fs),
+            path: self.path.clone(),
+            label,
+            live,
+            checkpoint: None,
+            segments: Vec::new(),
+            dead: None,
+            findings: Vec::new(),
+        };
+        let loaded = Checkpoint::load(&*self.fs, &self.path);
+        let seen = survey::sight(&*self.fs, &self.path, &mut view.findings)?;
+        view.take_checkpoint(loaded, &seen)?;
+        view.take_segments(seen)?;
+        view.take_dead().map_err(failed)?;
+        Ok(view)
+    }
+}
+
+impl View {
+    /// Who this log is; `None` while it has no segment.
+    pub fn identity(&self) -> Option<&Identity> {
+        self.segments.last().map(|newest| &newest.header.identity)
+    }
+
+    /// The number the next record gets, as far as can be seen.
+    pub fn next(&self) -> Lsn {
+        let promised = self.checkpoint.as_ref().map_or(Lsn(1), |checkpoint| checkpoint.promise.next);
+        self.segments.last().map_or(promised, Segment::next)
+    }
+
+    /// The segment that holds `lsn`.
+    pub fn holding(&self, lsn: Lsn) -> Option<&Segment> {
+        let after = self.segments.partition_point(|segment| segment.first() <= lsn);
+        self.segments.get(after.checked_sub(1)?).filter(|segment| lsn < segment.next())
+    }
+
+    fn take_checkpoint(
+        &mut self,
+        loaded: Result<Checkpoint, LoadError>,
+        seen: &Sighted,
+    ) -> Result<(), OpenError> {
+        let log_id = seen.segments.last().map(|newest| newest.header.identity.log_id);
+        let detail = match loaded {
+            Ok(checkpoint) if log_id.is_none_or(|log_id| log_id == checkpoint.log_id) => {
+                self.checkpoint = Some(checkpoint);
+                return Ok(());
+            }
+            Ok(_) => "it belongs to another log".to_owned(),
+            Err(LoadError::Io(source)) => {
+                return Err(OpenError::Io { path: self.path.join(checkpoint::FILE), source });
+            }
+            Err(LoadError::Missing) if seen.segments.is_empty() => return Ok(()),
+            Err(error) => format!("{error}: the next start delivers everything in pending/ again"),
+        };
+        self.find(checkpoint::FILE.to_owned(), 0, FindingKind::Checkpoint, detail);
+        Ok(())
+    }
+
+    fn take_segments(&mut self, seen: Sighted) -> Result<(), OpenError> {
+        let mut successors: Vec<_> =
+            seen.segments.iter().skip(1).map(|next| next.header.predecessor).collect();
+        successors.push(Seal::default());
+        let count = seen.segments.len();
+        let mut expected = self.checkpoint.as_ref().map(|checkpoint| checkpoint.watermark);
+        for (index, (found, successor)) in seen.segments.into_iter().zip(successors).enumerate() {
+            let first = found.header.first;
+            let gap = expected.and_then(|next| survey::missing(self.checkpoint.as_ref(), next, first));
+            if let Some((from, to)) = gap {
+                let detail = format!("records {from} to {to} are in no segment");
+                self.find(segment_name(from), 0, FindingKind::Missing, detail);
+            }
+            let is_open = index + 1 == count && found.footer.is_none() && found.place == Place::Pending;
+            let segment = match is_open {
+                true => self.open_segment(found)?,
+                false => {
+                    if let Some(detail) = found.seal_trouble(successor) {
+                        let offset = found.seal(successor).length;
+                        self.find(segment_name(first), offset, FindingKind::Damaged, detail.to_owned());
+                    }
+                    Some(Segment::closed(found, successor))
+                }
+            };
+            let Some(segment) = segment else { continue };
+            expected = Some(segment.next());
+            self.segments.push(segment);
+        }
+        let headless = seen.unusable.iter().any(|unusable| unusable.kind == FindingKind::Damaged);
+        self.findings.extend(seen.unusable.iter().map(survey::Unusable::finding));
+        if !headless {
+            self.check_promise();
+        }
+        Ok(())
+    }
+
+    /// Reads the open segment to its end so far; `None` when it is gone by now.
+    fn open_segment(&mut self, found: survey::Found) -> Result<Option<Segment>, OpenError> {
+        let promise = self.checkpoint.as_ref().map(|checkpoint| checkpoint.promise).unwrap_or_default();
+        let path = self.path.join(found.place.dir()).join(segment_name(found.header.first));
+        let failed = |source| OpenError::Io { path: path.clone(), source };
+        let opened = segment::open(&*self.fs, &self.path, found.header.first).map_err(failed)?;
+        let Some(file) = opened else { return Ok(None) };
+        let tail = super::tail_recovery::examine(file, &found.header, promise, self.label).map_err(failed)?;
+        self.findings.extend(tail.findings(self.live));
+        Ok(Some(Segment::open(found, tail.footer().clone())))
+    }
+
+    /// A log that ends before what its checkpoint saw flushed has lost something.
+    fn check_promise(&mut self) {
+        let Some(promise) = self.checkpoint.as_ref().map(|checkpoint| checkpoint.promise) else { return };
+        let end = self.segments.last().map_or(Lsn(1), Segment::next);
+        if promise.next > end {
+            let detail = format!(
+                "the checkpoint promises records up to {}, the log ends at {}: this is an older copy, or flushed \
+                 data was lost",
+                promise.next.0 - 1,
+                end.0 - 1
+            );
+            self.find(segment_name(promise.segment), promise.length, FindingKind::Missing, detail);
+        }
+    }
+
+    fn take_dead(&mut self) -> io::Result<()> {
+        let Some((store, trouble)) = DeadLetters::open_to_read(Arc::clone(&self.fs), &self.path)? else {
+            return Ok(());
+        };
+        self.dead = Some(store);
+        if let Some(detail) = trouble {
+            self.find("dead/letters".to_owned(), 0, FindingKind::Damaged, detail);
+        }
+        Ok(())
+    }
+
+    fn find(&mut self, segment: String, offset: u64, kind: FindingKind, detail: String) {
+        self.findings.push(Finding { segment, offset, kind, detail });
+    }
+}

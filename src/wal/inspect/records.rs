@@ -1,0 +1,152 @@
+//! The records of a log with what became of each.
+
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::super::checkpoint::Checkpoint;
+use super::super::dead::Dead;
+use super::super::dead::Removal;
+use super::super::log::Fate;
+use super::super::segment::Place;
+use super::super::sent::Notes;
+use super::super::sent::Sent;
+use super::super::types::Record;
+use super::View;
+use super::frames::Frames;
+use super::frames::Step;
+use super::segment;
+use super::segment::Segment;
+use crate::units::Lsn;
+
+/// A record where it lies.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    /// The record.
+    pub record: Record,
+    /// Bytes it takes in the log.
+    pub bytes: u64,
+    /// First LSN of its segment.
+    pub segment: Lsn,
+    /// Where it lies in it.
+    pub offset: u64,
+    /// What became of it.
+    pub fate: Fate,
+}
+
+/// The readable records of a range, oldest first. What damage took is left out: `View::verify` names it.
+pub struct Records<'a> {
+    view: &'a View,
+    sent: Sent,
+    /// The number the next record has at least.
+    next: Lsn,
+    end: Lsn,
+    spot: Option<(&'a Segment, Frames)>,
+    notes: Option<Notes>,
+}
+
+impl View {
+    /// The records from `range.start` up to, not including, `range.end`.
+    pub fn records(&self, range: Range<Lsn>) -> Records<'_> {
+        let sent = Sent::new(Arc::clone(&self.fs), &self.path);
+        Records { view: self, sent, next: range.start, end: range.end, spot: None, notes: None }
+    }
+
+    /// One record; `None` when it is not kept, not written yet, or damaged.
+    pub fn record(&self, lsn: Lsn) -> io::Result<Option<Stored>> {
+        self.records(lsn..lsn.next()).next().transpose()
+    }
+
+    /// Whether the checkpoint, or the record's place, says that it is delivered or dead.
+    pub(super) fn was_done(&self, segment: &Segment, lsn: Lsn) -> bool {
+        segment.place == Place::Acked
+            || self.checkpoint.as_ref().is_some_and(|checkpoint: &Checkpoint| checkpoint.was_done(lsn))
+    }
+}
+
+impl Records<'_> {
+    fn advance(&mut self) -> io::Result<Option<Stored>> {
+        while self.next < self.end {
+            if self.spot.is_none() && !self.locate()? {
+                return Ok(None);
+            }
+            let Some((segment, frames)) = &mut self.spot else { return Ok(None) };
+            let segment = *segment;
+            match frames.step()? {
+                Step::Record(offset, found) if found.meta.lsn >= self.next => {
+                    if found.meta.lsn >= self.end {
+                        return Ok(None);
+                    }
+                    let frame = found.frame();
+                    let record = Record {
+                        lsn: frame.lsn,
+                        at: frame.at,
+                        lane: frame.lane,
+                        payload: frame.payload.to_vec(),
+                    };
+                    let bytes = frame.bytes.into();
+                    self.next = record.lsn.next();
+                    let fate = self.fate(segment, record.lsn)?;
+                    return Ok(Some(Stored { record, bytes, segment: segment.first(), offset, fate }));
+                }
+                Step::Record(..) => {}
+                Step::Hole(hole) => self.next = self.next.max(hole.to.next()),
+                Step::End => {
+                    self.next = self.next.max(segment.next()).max(segment.first().next());
+                    self.spot = None;
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Opens the segment that holds the next record; false when there is none.
+    fn locate(&mut self) -> io::Result<bool> {
+        let view = self.view;
+        let from = view.segments.partition_point(|segment| segment.next() <= self.next);
+        for segment in &view.segments[from..] {
+            if let Some(file) = segment::open(&*view.fs, &view.path, segment.first())? {
+                self.spot = Some((segment, Frames::new(file, segment, self.next)));
+                self.notes = self.sent.of(segment.first())?;
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn fate(&self, segment: &Segment, lsn: Lsn) -> io::Result<Fate> {
+        if let Some(dead) = &self.view.dead {
+            match dead.get(lsn)? {
+                Some(Dead::Letter(letter)) => {
+                    return Ok(Fate::Dead { reason: letter.reason, at: letter.died_at });
+                }
+                Some(Dead::Damage(damage)) => {
+                    return Ok(Fate::Dead { reason: damage.reason, at: damage.found_at });
+                }
+                None => {}
+            }
+            match dead.removal(lsn) {
+                Some(Removal::Requeued(as_lsn)) => return Ok(Fate::Requeued(as_lsn)),
+                Some(Removal::Dropped) => return Ok(Fate::Dropped),
+                None => {}
+            }
+        }
+        if !self.view.was_done(segment, lsn) {
+            return Ok(Fate::Waiting);
+        }
+        Ok(Fate::Sent(self.notes.as_ref().map(|notes| notes.get(lsn)).transpose()?.flatten()))
+    }
+}
+
+impl Iterator for Records<'_> {
+    type Item = io::Result<Stored>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let found = self.advance().transpose();
+        if matches!(found, Some(Err(_))) {
+            // What the disk refused once is not asked for again in the same walk.
+            self.end = self.next;
+        }
+        found
+    }
+}

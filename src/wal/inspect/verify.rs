@@ -1,0 +1,95 @@
+//! Reads every record and checks it.
+
+use std::io;
+
+use super::super::event::Finding;
+use super::super::event::FindingKind;
+use super::super::frame;
+use super::super::types::Frame;
+use super::View;
+use super::frames::Frames;
+use super::frames::Step;
+use super::segment;
+use super::segment::Segment;
+
+/// What was read, and what is wrong.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// Records that are as they were written.
+    pub records: u64,
+    /// Their bytes in the log.
+    pub bytes: u64,
+    /// What is wrong.
+    pub findings: Vec<Finding>,
+}
+
+/// A further check of each record, by someone who understands its payload: what is wrong with it, if anything.
+pub type Check<'a> = &'a mut dyn FnMut(&Frame<'_>) -> Option<String>;
+
+impl View {
+    /// Bytes `verify` will read.
+    pub fn bytes(&self) -> u64 {
+        self.segments.iter().map(Segment::bytes).sum()
+    }
+
+    /// Reads and checks all records; `progress` is told how many bytes were read since it was last called.
+    pub fn verify(&self, check: Check<'_>, progress: &mut dyn FnMut(u64)) -> io::Result<Report> {
+        let mut report = Report { findings: self.findings.clone(), ..Report::default() };
+        for segment in &self.segments {
+            let one = self.verify_segment(segment, check, progress)?;
+            report.records += one.records;
+            report.bytes += one.bytes;
+            report.findings.extend(one.findings);
+        }
+        report.findings.sort_by(|a, b| (&a.segment, a.offset).cmp(&(&b.segment, b.offset)));
+        // The end of the log was judged when it was looked at; the same hole is met again here.
+        report.findings.dedup_by(|a, b| (&a.segment, a.offset, a.kind) == (&b.segment, b.offset, b.kind));
+        Ok(report)
+    }
+
+    /// The same for one segment, without what was found before.
+    pub fn verify_segment(
+        &self,
+        segment: &Segment,
+        check: Check<'_>,
+        progress: &mut dyn FnMut(u64),
+    ) -> io::Result<Report> {
+        let mut report = Report::default();
+        let find =
+            |offset, detail| Finding { segment: segment.name(), offset, kind: FindingKind::Damaged, detail };
+        // Delivered and let go of in the meantime: nothing is owed any more.
+        let Some(file) = segment::open(&*self.fs, &self.path, segment.first())? else { return Ok(report) };
+        let mut frames = Frames::new(file, segment, segment.first());
+        let (mut chain, mut holes, mut next) = (0, 0, segment.first());
+        loop {
+            let before = frames.offset();
+            match frames.step()? {
+                Step::Record(offset, found) => {
+                    chain = frame::chain(chain, found.crc);
+                    next = found.meta.lsn.next();
+                    report.records += 1;
+                    report.bytes += found.len as u64;
+                    if let Some(detail) = check(&found.frame()) {
+                        report.findings.push(find(offset, detail));
+                    }
+                }
+                Step::Hole(hole) => {
+                    holes += 1;
+                    next = hole.to.next();
+                    report.findings.push(find(hole.start, hole.detail()));
+                }
+                Step::End => break,
+            }
+            progress(frames.offset() - before);
+        }
+        let footer = &segment.footer;
+        if segment.sealed && holes == 0 && (chain, next) != (footer.chain, footer.next) {
+            let detail = format!(
+                "the footer speaks of records up to {} and another order of checksums than is there",
+                footer.next.0 - 1
+            );
+            report.findings.push(find(footer.length, detail));
+        }
+        Ok(report)
+    }
+}

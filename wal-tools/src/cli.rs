@@ -1,0 +1,171 @@
+//! What can be typed.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::Args;
+use clap::Parser;
+use clap::Subcommand;
+use clap::ValueEnum;
+use forebay::units::Span;
+use forebay::units::Timestamp;
+use serde::Serialize;
+
+/// See and repair forebay's log.
+///
+/// Reading works beside a running daemon and never changes a byte. Data goes to stdout, everything else to stderr.
+/// Exit codes: 0 fine, 1 findings, 2 failure.
+#[derive(Parser)]
+#[command(name = "wal-tools", version)]
+pub struct Cli {
+    /// The log's directory [default: ./forebay-data/wal or /var/lib/forebay/wal, whichever exists first]
+    #[arg(long, global = true, env = "FOREBAY__WAL__DIR", value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+    /// JSON instead of tables: one document for status, show and verify, one object a line for the rest
+    #[arg(long, global = true)]
+    pub json: bool,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// What waits for delivery: backlog, oldest age, size, per kind and per segment
+    ///
+    /// Exact when a daemon answers; else as of the last checkpoint, whose age is shown.
+    Status(Status),
+    /// One line a segment; reads every record for the checksum verdict
+    Segments,
+    /// Records, newest last, without their payload
+    List(List),
+    /// One record, whole
+    Show(Show),
+    /// The last records, and with -f those to come
+    Tail(Tail),
+    /// Read and check every record; exit 1 with findings
+    Verify(Verify),
+    /// Records the broker would not take, and ranges that could not be read
+    #[command(subcommand)]
+    Dead(Dead),
+    /// Print completions for a shell
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page
+    Man,
+}
+
+#[derive(Args)]
+pub struct Status {
+    /// Again every two seconds, until interrupted
+    #[arg(long)]
+    pub watch: bool,
+}
+
+#[derive(Args)]
+pub struct List {
+    /// Only this kind of command
+    #[arg(long)]
+    pub kind: Option<String>,
+    /// Only this key
+    #[arg(long)]
+    pub key: Option<String>,
+    /// Accepted at or after this instant, or this long ago
+    #[arg(long, value_name = "INSTANT|AGO")]
+    pub since: Option<Instant>,
+    /// Accepted before this instant, or this long ago
+    #[arg(long, value_name = "INSTANT|AGO")]
+    pub until: Option<Instant>,
+    /// Only records in this state
+    #[arg(long)]
+    pub state: Option<State>,
+    /// At most so many: the newest
+    #[arg(long, value_name = "N")]
+    pub limit: Option<usize>,
+}
+
+#[derive(Args)]
+pub struct Show {
+    /// Command id, or LSN
+    #[arg(value_name = "ID|LSN")]
+    pub what: String,
+    /// With the value Kafka gets
+    #[arg(long)]
+    pub payload: bool,
+}
+
+#[derive(Args)]
+pub struct Tail {
+    /// Go on as records come, until interrupted
+    #[arg(short, long)]
+    pub follow: bool,
+    /// How many to begin with
+    #[arg(short = 'n', long, default_value_t = 10, value_name = "N")]
+    pub lines: usize,
+}
+
+#[derive(Args)]
+pub struct Verify {
+    /// Also check what the records say: id, lane, envelope
+    #[arg(long)]
+    pub deep: bool,
+}
+
+#[derive(Subcommand)]
+pub enum Dead {
+    /// All dead letters; exit 1 when there are some
+    List,
+    /// One dead letter, whole
+    Show(Show),
+    /// Put them into the log again, under the same command id; they come after their keys' later records
+    Requeue(Letters),
+    /// Give them up
+    Drop(Letters),
+}
+
+#[derive(Args)]
+pub struct Letters {
+    /// Command id, or LSN
+    #[arg(value_name = "ID|LSN", required_unless_present = "all", conflicts_with = "all")]
+    pub which: Option<String>,
+    /// All of them
+    #[arg(long)]
+    pub all: bool,
+    /// Do it; without this, only say what would be done
+    #[arg(long)]
+    pub apply: bool,
+}
+
+/// Where a record has come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// On disk, not yet confirmed by Kafka
+    Accepted,
+    /// Confirmed by Kafka
+    Sent,
+    /// In the dead-letter store, or dropped from it
+    Dead,
+    /// A dead letter that lies in the log again
+    Requeued,
+}
+
+/// An instant, or how long ago it was.
+#[derive(Clone, Copy, Debug)]
+pub struct Instant(pub Timestamp);
+
+impl FromStr for Instant {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Ok(at) = text.parse() {
+            return Ok(Self(at));
+        }
+        let ago: Span = text.parse().map_err(|_| {
+            "neither an instant such as 2026-11-20T12:00:00Z nor a time ago such as 2h".to_owned()
+        })?;
+        let millis = u64::try_from(ago.0.as_millis()).unwrap_or(u64::MAX);
+        Ok(Self(Timestamp(Timestamp::now().0.saturating_sub(millis))))
+    }
+}

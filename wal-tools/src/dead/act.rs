@@ -1,0 +1,171 @@
+//! `dead requeue` and `dead drop`: first the plan, and with `--apply` the deed: by the daemon if one runs, else here.
+
+use anyhow::bail;
+use forebay::control;
+use forebay::control::Answer;
+use forebay::control::AskError;
+use forebay::control::MAX_LSNS;
+use forebay::control::Request;
+use forebay::wal::Lsn;
+use forebay::wal::dead::Dead;
+use forebay::wal::inspect::View;
+use serde::Serialize;
+
+use super::get;
+use super::lsns;
+use super::offline;
+use super::resolve;
+use crate::Outcome;
+use crate::cli::Letters;
+use crate::open::Log;
+use crate::table;
+
+/// What is to be done with dead letters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Action {
+    /// Into the log again.
+    Requeue,
+    /// Given up.
+    Drop,
+}
+
+/// What is, or was, done with one.
+#[derive(Serialize)]
+struct Row {
+    lsn: Lsn,
+    action: Action,
+    applied: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    requeued_as: Option<Lsn>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+pub fn run(log: &Log, args: &Letters, action: Action) -> anyhow::Result<Outcome> {
+    let view = log.look()?;
+    let chosen = choose(&view, args, action)?;
+    if action == Action::Requeue && !chosen.is_empty() {
+        eprintln!("a requeued record comes after its key's later ones");
+    }
+    let rows = match args.apply {
+        true => apply(log, &view, &chosen, action)?,
+        false => chosen.iter().map(|&lsn| Row::planned(lsn, action)).collect(),
+    };
+    print(log, &rows)?;
+    if !args.apply && !rows.is_empty() {
+        eprintln!("nothing was changed: --apply does it");
+    }
+    match rows.iter().filter(|row| row.error.is_some()).count() {
+        0 => Ok(Outcome::Fine),
+        failed => bail!("{failed} of {} dead letters stay as they are", rows.len()),
+    }
+}
+
+fn choose(view: &View, args: &Letters, action: Action) -> anyhow::Result<Vec<Lsn>> {
+    let mut chosen = match &args.which {
+        Some(which) => vec![resolve(view, which)?],
+        None => lsns(view),
+    };
+    if action == Action::Drop {
+        return Ok(chosen);
+    }
+    let all = chosen.len();
+    let mut failed = None;
+    chosen.retain(|&lsn| match get(view, lsn) {
+        Ok(dead) => !matches!(dead, Some(Dead::Damage(_))),
+        Err(error) => {
+            failed = Some(error);
+            false
+        }
+    });
+    if let Some(error) = failed {
+        return Err(error);
+    }
+    match (all - chosen.len(), args.all) {
+        (0, _) => {}
+        (_, false) => bail!("a damaged range holds no record to requeue; it can be dropped"),
+        (left, true) => eprintln!("{left} damaged ranges hold no record to requeue; they stay"),
+    }
+    Ok(chosen)
+}
+
+fn apply(log: &Log, view: &View, chosen: &[Lsn], action: Action) -> anyhow::Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    for lsns in chosen.chunks(MAX_LSNS) {
+        let lsns = lsns.to_vec();
+        let request = match action {
+            Action::Requeue => Request::Requeue { lsns },
+            Action::Drop => Request::Drop { lsns },
+        };
+        match control::ask(&log.dir, &request) {
+            Ok(Answer::Done(outcomes)) => rows.extend(outcomes.into_iter().map(|outcome| Row {
+                lsn: outcome.lsn,
+                action,
+                applied: outcome.error.is_none(),
+                requeued_as: outcome.requeued_as,
+                error: outcome.error,
+            })),
+            Ok(Answer::Error(error)) => bail!("the daemon refused: {error}"),
+            Ok(Answer::Status(_)) => bail!("the daemon answered another question"),
+            // No daemon from the beginning; one that went away in between is an error.
+            Err(AskError::Nobody(_)) if rows.is_empty() => return here(log, view, chosen, action),
+            Err(error) => bail!("{error}"),
+        }
+    }
+    Ok(rows)
+}
+
+/// Without a daemon: under its lock.
+fn here(log: &Log, view: &View, chosen: &[Lsn], action: Action) -> anyhow::Result<Vec<Row>> {
+    let mut store = offline::Store::open(&log.dir, view)?;
+    let mut rows = Vec::new();
+    for &lsn in chosen {
+        let done = match action {
+            Action::Requeue => store.requeue(lsn).map(Some),
+            Action::Drop => store.drop_letter(lsn).map(|()| None),
+        };
+        let mut row = Row::planned(lsn, action);
+        match done {
+            Ok(requeued_as) => (row.applied, row.requeued_as) = (true, requeued_as),
+            Err(error) => row.error = Some(format!("{error:#}")),
+        }
+        rows.push(row);
+    }
+    store.close()?;
+    if action == Action::Requeue && !rows.is_empty() {
+        eprintln!("the next start delivers them");
+    }
+    Ok(rows)
+}
+
+impl Row {
+    fn planned(lsn: Lsn, action: Action) -> Self {
+        Self { lsn, action, applied: false, requeued_as: None, error: None }
+    }
+}
+
+fn print(log: &Log, rows: &[Row]) -> anyhow::Result<()> {
+    if log.json {
+        for row in rows {
+            table::print_json(row)?;
+        }
+        return Ok(());
+    }
+    if rows.is_empty() {
+        eprintln!("no dead letters");
+        return Ok(());
+    }
+    let mut shown = table::table(&["#LSN", "ACTION", "RESULT"]);
+    for row in rows {
+        let result = match (&row.error, row.requeued_as) {
+            (Some(error), _) => format!("failed: {}", table::plain(error)),
+            (None, Some(lsn)) => format!("now record {lsn}"),
+            (None, None) if row.applied => "done".to_owned(),
+            (None, None) => "planned".to_owned(),
+        };
+        let action = if row.action == Action::Requeue { "requeue" } else { "drop" };
+        shown.add_row([row.lsn.to_string(), action.to_owned(), result]);
+    }
+    Ok(table::print(&shown)?)
+}

@@ -1,0 +1,175 @@
+//! `dead`: records the broker would not take, and ranges that could not be read.
+
+mod act;
+mod offline;
+
+use anyhow::Context;
+use anyhow::bail;
+use forebay::command::CommandId;
+use forebay::command::Envelope;
+use forebay::units::Timestamp;
+use forebay::wal::Lsn;
+use forebay::wal::dead::Damage;
+use forebay::wal::dead::Dead;
+use forebay::wal::inspect::View;
+use serde::Serialize;
+
+use crate::Outcome;
+use crate::cli;
+use crate::cli::Show;
+use crate::open::Log;
+use crate::show;
+use crate::show::Details;
+use crate::table;
+
+/// One entry of the store.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Row {
+    Letter {
+        lsn: Lsn,
+        id: Option<CommandId>,
+        kind: String,
+        key: Option<String>,
+        reason: String,
+        died_at: Timestamp,
+        attempts: u32,
+        accepted_at: Timestamp,
+        #[serde(flatten)]
+        details: Option<Details>,
+    },
+    Damaged {
+        kind: &'static str,
+        lsn_from: u64,
+        lsn_to: u64,
+        segment: String,
+        reason: String,
+        found_at: Timestamp,
+    },
+}
+
+pub fn run(log: &Log, command: &cli::Dead) -> anyhow::Result<Outcome> {
+    match command {
+        cli::Dead::List => list(log),
+        cli::Dead::Show(args) => show_one(log, args),
+        cli::Dead::Requeue(args) => act::run(log, args, act::Action::Requeue),
+        cli::Dead::Drop(args) => act::run(log, args, act::Action::Drop),
+    }
+}
+
+/// Exit 1 when there are some: somebody has to decide about them.
+fn list(log: &Log) -> anyhow::Result<Outcome> {
+    let view = log.look()?;
+    let all = lsns(&view);
+    let mut shown = table::table(&["#LSN", "DIED", "#ATTEMPTS", "KIND", "KEY", "REASON", "ID"]);
+    for &lsn in &all {
+        let Some(dead) = get(&view, lsn)? else { continue };
+        let row = Row::of(&dead);
+        match log.json {
+            true => table::print_json(&row)?,
+            false => drop(shown.add_row(row.cells())),
+        }
+    }
+    if !log.json && !all.is_empty() {
+        table::print(&shown)?;
+    }
+    if all.is_empty() {
+        eprintln!("no dead letters");
+        return Ok(Outcome::Fine);
+    }
+    Ok(Outcome::Findings)
+}
+
+fn show_one(log: &Log, args: &Show) -> anyhow::Result<Outcome> {
+    let view = log.look()?;
+    let lsn = resolve(&view, &args.what)?;
+    let dead = get(&view, lsn)?.context("it was removed just now")?;
+    let mut row = Row::of(&dead);
+    if let (Row::Letter { details, .. }, Dead::Letter(letter)) = (&mut row, &dead) {
+        *details = Details::of(&letter.payload, args.payload);
+    }
+    show::print(log.json, &row)?;
+    Ok(Outcome::Fine)
+}
+
+impl Row {
+    fn of(dead: &Dead) -> Self {
+        match dead {
+            Dead::Letter(letter) => {
+                let envelope = Envelope::decode(&letter.payload).ok();
+                Self::Letter {
+                    lsn: letter.lsn,
+                    id: envelope.as_ref().map(|envelope| envelope.id),
+                    kind: envelope.as_ref().map_or("unreadable", |envelope| envelope.kind).to_owned(),
+                    key: envelope.as_ref().and_then(Envelope::key_text),
+                    reason: letter.reason.clone(),
+                    died_at: letter.died_at,
+                    attempts: letter.attempts,
+                    accepted_at: letter.accepted_at,
+                    details: None,
+                }
+            }
+            Dead::Damage(Damage { lsn_from, lsn_to, segment, reason, found_at }) => Self::Damaged {
+                kind: "damaged",
+                lsn_from: *lsn_from,
+                lsn_to: *lsn_to,
+                segment: segment.clone(),
+                reason: reason.clone(),
+                found_at: *found_at,
+            },
+        }
+    }
+
+    fn cells(&self) -> [String; 7] {
+        let dash = || "-".to_owned();
+        match self {
+            Self::Letter { lsn, id, kind, key, reason, died_at, attempts, .. } => [
+                lsn.to_string(),
+                table::ago(*died_at),
+                attempts.to_string(),
+                table::plain(kind),
+                key.as_deref().map_or_else(dash, table::plain),
+                table::plain(reason),
+                id.map_or_else(dash, |id| id.to_string()),
+            ],
+            Self::Damaged { lsn_from, lsn_to, segment, reason, found_at, .. } => [
+                format!("{lsn_from}-{lsn_to}"),
+                table::ago(*found_at),
+                dash(),
+                "damaged".to_owned(),
+                segment.clone(),
+                table::plain(reason),
+                dash(),
+            ],
+        }
+    }
+}
+
+fn lsns(view: &View) -> Vec<Lsn> {
+    view.dead.as_ref().map(|store| store.lsns()).unwrap_or_default()
+}
+
+fn get(view: &View, lsn: Lsn) -> anyhow::Result<Option<Dead>> {
+    match &view.dead {
+        Some(store) => Ok(store.get(lsn)?),
+        None => Ok(None),
+    }
+}
+
+/// The entry with this number, or of the command with this id.
+fn resolve(view: &View, what: &str) -> anyhow::Result<Lsn> {
+    if let Ok(lsn) = what.parse::<Lsn>() {
+        let there = lsns(view).contains(&lsn);
+        return if there { Ok(lsn) } else { bail!("record {lsn} is not among the dead letters") };
+    }
+    let id: CommandId =
+        what.parse().with_context(|| format!("`{what}` is neither an LSN nor a command id"))?;
+    for lsn in lsns(view) {
+        if let Some(Dead::Letter(letter)) = get(view, lsn)?
+            && Envelope::decode(&letter.payload).is_ok_and(|envelope| envelope.id == id)
+        {
+            return Ok(lsn);
+        }
+    }
+    bail!("command {id} is not among the dead letters")
+}

@@ -1,0 +1,101 @@
+//! `list`: records, newest last, payload hidden.
+
+use std::collections::VecDeque;
+
+use forebay::wal::Lsn;
+use forebay::wal::inspect::View;
+
+use crate::Outcome;
+use crate::cli::List;
+use crate::open::Log;
+use crate::record::Row;
+use crate::table;
+
+/// Rows of one table: its columns fit what is in it, and memory does not follow the backlog.
+const PAGE: usize = 1_000;
+
+pub fn run(log: &Log, args: &List) -> anyhow::Result<Outcome> {
+    let view = log.look()?;
+    let mut printer = Printer::new(log.json);
+    match args.limit {
+        Some(limit) => {
+            for row in newest(&view, limit, |row| wanted(row, args))? {
+                printer.add(row)?;
+            }
+        }
+        None => {
+            for stored in view.records(Lsn(0)..view.next()) {
+                let row = Row::of(&stored?);
+                if wanted(&row, args) {
+                    printer.add(row)?;
+                }
+            }
+        }
+    }
+    printer.flush()?;
+    Ok(Outcome::Fine)
+}
+
+/// The newest `limit` rows that are wanted, oldest first. Reads no more segments than it takes.
+pub fn newest(view: &View, limit: usize, wanted: impl Fn(&Row) -> bool) -> anyhow::Result<VecDeque<Row>> {
+    let mut newest: VecDeque<Row> = VecDeque::new();
+    for segment in view.segments.iter().rev() {
+        let room = limit - newest.len();
+        let mut here = VecDeque::new();
+        for stored in view.records(segment.first()..segment.next()) {
+            let row = Row::of(&stored?);
+            if room > 0 && wanted(&row) {
+                here.push_back(row);
+                if here.len() > room {
+                    here.pop_front();
+                }
+            }
+        }
+        here.append(&mut newest);
+        newest = here;
+        if newest.len() >= limit {
+            break;
+        }
+    }
+    Ok(newest)
+}
+
+fn wanted(row: &Row, args: &List) -> bool {
+    args.kind.as_ref().is_none_or(|kind| row.kind == *kind)
+        && args.key.as_ref().is_none_or(|key| row.key.as_ref() == Some(key))
+        && args.since.is_none_or(|since| row.accepted_at >= since.0)
+        && args.until.is_none_or(|until| row.accepted_at < until.0)
+        && args.state.is_none_or(|state| row.state == state)
+}
+
+/// Prints rows page by page.
+pub struct Printer {
+    json: bool,
+    page: Vec<Row>,
+}
+
+impl Printer {
+    /// A printer of tables, or of one JSON object a line.
+    pub fn new(json: bool) -> Self {
+        Self { json, page: Vec::new() }
+    }
+
+    /// Adds one row.
+    pub fn add(&mut self, row: Row) -> anyhow::Result<()> {
+        if self.json {
+            return Ok(table::print_json(&row)?);
+        }
+        self.page.push(row);
+        if self.page.len() >= PAGE { self.flush() } else { Ok(()) }
+    }
+
+    /// Prints what was added since the last page.
+    pub fn flush(&mut self) -> anyhow::Result<()> {
+        if self.page.is_empty() {
+            return Ok(());
+        }
+        let mut shown = table::table(&Row::HEADINGS);
+        shown.add_rows(self.page.drain(..).map(|row| row.cells()));
+        Ok(table::print(&shown)?)
+    }
+}

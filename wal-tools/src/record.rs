@@ -1,0 +1,114 @@
+//! One record as it is shown, by every command that shows records.
+
+use forebay::command::CommandId;
+use forebay::command::Envelope;
+use forebay::command::Placement;
+use forebay::units::Timestamp;
+use forebay::wal::Fate;
+use forebay::wal::Lsn;
+use forebay::wal::inspect::Stored;
+use serde::Serialize;
+
+use crate::cli::State;
+use crate::table;
+
+/// A record without its payload.
+#[derive(Serialize)]
+pub struct Row {
+    pub lsn: Lsn,
+    /// None when the envelope cannot be read: a newer version wrote it.
+    pub id: Option<CommandId>,
+    pub kind: String,
+    pub key: Option<String>,
+    pub accepted_at: Timestamp,
+    pub state: State,
+    /// Bytes in the log.
+    pub bytes: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sent_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kafka: Option<Placement>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requeued_as: Option<Lsn>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requeued_from: Option<Lsn>,
+}
+
+/// The name of a state, as the contract and `--state` spell it.
+pub fn name(state: State) -> &'static str {
+    match state {
+        State::Accepted => "accepted",
+        State::Sent => "sent",
+        State::Dead => "dead",
+        State::Requeued => "requeued",
+    }
+}
+
+impl Row {
+    /// The record as it is shown.
+    pub fn of(stored: &Stored) -> Self {
+        let envelope = Envelope::decode(&stored.record.payload).ok();
+        let topic = envelope.as_ref().map_or("", |envelope| envelope.topic);
+        let mut row = Self {
+            lsn: stored.record.lsn,
+            id: envelope.as_ref().map(|envelope| envelope.id),
+            kind: envelope.as_ref().map_or("unreadable", |envelope| envelope.kind).to_owned(),
+            key: envelope.as_ref().and_then(Envelope::key_text),
+            accepted_at: stored.record.at,
+            state: State::Accepted,
+            bytes: stored.bytes,
+            sent_at: None,
+            kafka: None,
+            reason: None,
+            requeued_as: None,
+            requeued_from: envelope.as_ref().and_then(|envelope| envelope.requeued_from),
+        };
+        row.settle(&stored.fate, topic);
+        row
+    }
+
+    fn settle(&mut self, fate: &Fate, topic: &str) {
+        match fate {
+            Fate::Waiting | Fate::Unknown => {}
+            Fate::Sent(confirmation) => {
+                self.state = State::Sent;
+                self.sent_at = confirmation.map(|c| c.at);
+                self.kafka = confirmation.map(|c| Placement {
+                    topic: topic.to_owned(),
+                    partition: c.partition,
+                    offset: c.offset,
+                });
+            }
+            Fate::Dead { reason, .. } => {
+                self.state = State::Dead;
+                self.reason = Some(reason.clone());
+            }
+            Fate::Dropped => {
+                self.state = State::Dead;
+                self.reason = Some("dropped by an operator".to_owned());
+            }
+            Fate::Requeued(as_lsn) => {
+                self.state = State::Requeued;
+                self.requeued_as = Some(*as_lsn);
+            }
+        }
+    }
+
+    /// The headings of `cells`.
+    pub const HEADINGS: [&str; 7] = ["#LSN", "ACCEPTED", "STATE", "#SIZE", "KIND", "KEY", "ID"];
+
+    /// The record as a line of a table.
+    pub fn cells(&self) -> [String; 7] {
+        [
+            self.lsn.to_string(),
+            self.accepted_at.to_string(),
+            name(self.state).to_owned(),
+            table::size(self.bytes),
+            table::plain(&self.kind),
+            table::plain(self.key.as_deref().unwrap_or("-")),
+            self.id.map_or_else(|| "-".to_owned(), |id| id.to_string()),
+        ]
+    }
+}

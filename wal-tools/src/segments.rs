@@ -1,0 +1,120 @@
+//! `segments`: one line a segment.
+
+use forebay::units::Timestamp;
+use forebay::wal::Lsn;
+use forebay::wal::Place;
+use forebay::wal::inspect::Quarantined;
+use forebay::wal::inspect::Segment;
+use serde::Serialize;
+
+use crate::Outcome;
+use crate::open::Log;
+use crate::table;
+
+/// One segment.
+#[derive(Serialize)]
+struct Row {
+    segment: String,
+    state: &'static str,
+    /// First and last record; none while it is empty, or when its header cannot be read.
+    first_lsn: Option<Lsn>,
+    last_lsn: Option<Lsn>,
+    records: u64,
+    /// Bytes of the file.
+    size: u64,
+    sealed: bool,
+    checksum: &'static str,
+    first_accepted_at: Option<Timestamp>,
+    last_accepted_at: Option<Timestamp>,
+}
+
+/// Where a segment has come to.
+pub fn state(segment: &Segment) -> &'static str {
+    match (segment.place, segment.sealed) {
+        (Place::Acked, _) => "acked",
+        (Place::Pending, true) => "pending",
+        (Place::Pending, false) => "open",
+    }
+}
+
+pub fn run(log: &Log) -> anyhow::Result<Outcome> {
+    let view = log.look()?;
+    let bar = table::progress(view.bytes());
+    let mut rows: Vec<_> = log.directory().quarantined()?.into_iter().map(quarantined).collect();
+    let mut outcome = if rows.is_empty() { Outcome::Fine } else { Outcome::Findings };
+    for segment in &view.segments {
+        let report = view.verify_segment(segment, &mut |_| None, &mut |bytes| bar.inc(bytes))?;
+        let name = segment.name();
+        let damaged = !report.findings.is_empty() || view.findings.iter().any(|f| f.segment == name);
+        if damaged {
+            outcome = Outcome::Findings;
+        }
+        rows.push(row(segment, damaged));
+    }
+    bar.finish_and_clear();
+    rows.sort_by(|a, b| a.segment.cmp(&b.segment));
+    print(log, &rows)?;
+    if outcome == Outcome::Findings {
+        eprintln!(
+            "some segments are damaged or in quarantine: `wal-tools verify` says what is wrong and where"
+        );
+    }
+    Ok(outcome)
+}
+
+fn row(segment: &Segment, damaged: bool) -> Row {
+    let accepted = segment.accepted();
+    let last = accepted.map(|_| Lsn(segment.next().0 - 1));
+    Row {
+        segment: segment.name(),
+        state: state(segment),
+        first_lsn: accepted.map(|_| segment.first()),
+        last_lsn: last,
+        records: segment.records(),
+        size: segment.size,
+        sealed: segment.sealed,
+        checksum: if damaged { "damaged" } else { "ok" },
+        first_accepted_at: accepted.map(|(first, _)| first),
+        last_accepted_at: accepted.map(|(_, last)| last),
+    }
+}
+
+fn quarantined(segment: Quarantined) -> Row {
+    Row {
+        segment: format!("{:020}.wal", segment.first.0),
+        state: "quarantined",
+        first_lsn: Some(segment.first),
+        last_lsn: None,
+        records: 0,
+        size: segment.size,
+        sealed: false,
+        checksum: "damaged",
+        first_accepted_at: None,
+        last_accepted_at: None,
+    }
+}
+
+fn print(log: &Log, rows: &[Row]) -> anyhow::Result<()> {
+    if log.json {
+        for row in rows {
+            table::print_json(row)?;
+        }
+        return Ok(());
+    }
+    let mut shown =
+        table::table(&["SEGMENT", "STATE", "#FIRST", "#LAST", "#RECORDS", "#SIZE", "SEALED", "CHECKSUM"]);
+    let number = |lsn: Option<Lsn>| lsn.map_or_else(|| "-".to_owned(), |lsn| lsn.to_string());
+    for row in rows {
+        shown.add_row([
+            row.segment.clone(),
+            row.state.to_owned(),
+            number(row.first_lsn),
+            number(row.last_lsn),
+            row.records.to_string(),
+            table::size(row.size),
+            if row.sealed { "yes" } else { "no" }.to_owned(),
+            row.checksum.to_owned(),
+        ]);
+    }
+    Ok(table::print(&shown)?)
+}

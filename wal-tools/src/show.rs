@@ -1,0 +1,124 @@
+//! `show`: one record, whole.
+
+use std::io;
+use std::io::Write;
+
+use anyhow::Context;
+use anyhow::bail;
+use forebay::command::CommandId;
+use forebay::command::Envelope;
+use forebay::command::IdMint;
+use forebay::wal::Lsn;
+use forebay::wal::dead::Removal;
+use forebay::wal::inspect::Stored;
+use forebay::wal::inspect::View;
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::Outcome;
+use crate::cli::Show;
+use crate::open::Log;
+use crate::record::Row;
+use crate::table;
+
+/// A record with everything that is known of it.
+#[derive(Serialize)]
+struct Whole {
+    #[serde(flatten)]
+    row: Row,
+    segment: Lsn,
+    offset: u64,
+    lane: u8,
+    #[serde(flatten)]
+    details: Option<Details>,
+}
+
+/// What stands in a record beside what lists show.
+#[derive(Serialize)]
+pub struct Details {
+    topic: String,
+    content_type: String,
+    traceparent: Option<String>,
+    idempotency_key: Option<String>,
+    principal: Option<String>,
+    value_bytes: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payload: Option<String>,
+}
+
+impl Details {
+    /// Read from a record's bytes; `None` when a newer version wrote them.
+    pub fn of(record: &[u8], payload: bool) -> Option<Self> {
+        let envelope = Envelope::decode(record).ok()?;
+        Some(Self {
+            topic: envelope.topic.to_owned(),
+            content_type: envelope.content_type.to_owned(),
+            traceparent: envelope.traceparent.map(str::to_owned),
+            idempotency_key: envelope.idempotency_key.map(str::to_owned),
+            principal: envelope.principal.map(str::to_owned),
+            value_bytes: envelope.value.len(),
+            payload: payload.then(|| String::from_utf8_lossy(envelope.value).into_owned()),
+        })
+    }
+}
+
+pub fn run(log: &Log, args: &Show) -> anyhow::Result<Outcome> {
+    let view = log.look()?;
+    let stored = find(&view, &args.what)?;
+    let whole = Whole {
+        row: Row::of(&stored),
+        segment: stored.segment,
+        offset: stored.offset,
+        lane: stored.record.lane,
+        details: Details::of(&stored.record.payload, args.payload),
+    };
+    print(log.json, &whole)?;
+    Ok(Outcome::Fine)
+}
+
+/// Prints a document: as it is, or a line a member.
+pub fn print(json: bool, document: &impl Serialize) -> anyhow::Result<()> {
+    if json {
+        return Ok(table::print_json(document)?);
+    }
+    let mut members = match serde_json::to_value(document)? {
+        Value::Object(members) => members,
+        other => bail!("not a document: {other}"),
+    };
+    // By itself and last: it may be long.
+    let payload = members.remove("payload");
+    let mut shown = table::table(&["", ""]);
+    for (name, value) in &members {
+        let value = match value {
+            Value::Null => continue,
+            Value::String(text) => table::plain(text),
+            other => other.to_string(),
+        };
+        shown.add_row([name.clone(), value]);
+    }
+    table::print(&shown)?;
+    if let Some(Value::String(payload)) = payload {
+        writeln!(io::stdout(), "\n{}", table::plain(&payload))?;
+    }
+    Ok(())
+}
+
+/// The record with this number, or the newest one of the command with this id.
+fn find(view: &View, what: &str) -> anyhow::Result<Stored> {
+    if let Ok(lsn) = what.parse::<Lsn>() {
+        let end = view.next();
+        let missing = || format!("record {lsn} is not kept, damaged, or not written yet (the next is {end})");
+        return view.record(lsn)?.with_context(missing);
+    }
+    let id: CommandId =
+        what.parse().with_context(|| format!("`{what}` is neither an LSN nor a command id"))?;
+    let identity = view.identity().context("the log is empty")?;
+    let mut lsn = IdMint::new(&identity.log_id, &identity.secret).lsn(&id)?;
+    // A dead letter that was requeued goes on under another number; each is larger than the one before.
+    while let Some(Removal::Requeued(next)) = view.dead.as_ref().and_then(|dead| dead.removal(lsn)) {
+        lsn = next;
+    }
+    let stored = view.record(lsn)?.context("no such command, or its record is no longer kept")?;
+    let same = Envelope::decode(&stored.record.payload).is_ok_and(|envelope| envelope.id == id);
+    if same { Ok(stored) } else { bail!("no such command") }
+}

@@ -1,0 +1,78 @@
+//! What a person reads: tables, sizes, ages; and JSON lines for programs.
+
+use std::io;
+use std::io::IsTerminal;
+use std::io::Write;
+use std::time::Duration;
+
+use comfy_table::CellAlignment;
+use comfy_table::Table;
+use comfy_table::presets;
+use forebay::units::Span;
+use forebay::units::Timestamp;
+use indicatif::HumanBytes;
+use indicatif::ProgressBar;
+use indicatif::ProgressStyle;
+use serde::Serialize;
+
+/// An empty table with these headings. Columns whose heading begins with `#` hold numbers.
+pub fn table(headings: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_header(headings.iter().map(|heading| heading.trim_start_matches('#')));
+    for (index, heading) in headings.iter().enumerate() {
+        if let Some(column) = table.column_mut(index).filter(|_| heading.starts_with('#')) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table
+}
+
+/// Prints a table to stdout.
+pub fn print(table: &Table) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    for line in table.lines() {
+        writeln!(out, "{}", line.trim_end())?;
+    }
+    Ok(())
+}
+
+/// Prints one line of JSON to stdout.
+pub fn print_json(document: &impl Serialize) -> io::Result<()> {
+    let mut line = serde_json::to_vec(document)?;
+    line.push(b'\n');
+    io::stdout().lock().write_all(&line)
+}
+
+/// A number of bytes as a person says it.
+pub fn size(bytes: u64) -> String {
+    HumanBytes(bytes).to_string()
+}
+
+/// A length of time, to the second; below ten seconds to the millisecond.
+pub fn age(age: Duration) -> String {
+    let whole = match age.as_secs() {
+        0..10 => Duration::from_millis(age.as_millis() as u64),
+        secs => Duration::from_secs(secs),
+    };
+    Span(whole).to_string()
+}
+
+/// How long ago an instant was.
+pub fn ago(at: Timestamp) -> String {
+    format!("{} ago", age(Timestamp::now().since(at)))
+}
+
+/// Text that came from outside, without what could steer a terminal.
+pub fn plain(text: &str) -> String {
+    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
+}
+
+/// A bar on stderr for a scan of so many bytes; nothing when nobody watches.
+pub fn progress(bytes: u64) -> ProgressBar {
+    if !io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template("{wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}");
+    ProgressBar::new(bytes).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}

@@ -1,0 +1,47 @@
+//! `tail`: the last records, and those to come.
+
+use std::io;
+use std::io::Write;
+use std::time::Duration;
+
+use crate::Outcome;
+use crate::cli::Tail;
+use crate::list::newest;
+use crate::open::Log;
+use crate::record::Row;
+use crate::table;
+
+/// How often new records are looked for: soon enough for a person.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// Widths of the columns, because what comes is not known yet.
+const HEAD: &str = "       LSN  ACCEPTED                  STATE         SIZE  KIND                  KEY  ID";
+
+pub fn run(log: &Log, args: &Tail) -> anyhow::Result<Outcome> {
+    let view = log.look()?;
+    if !log.json {
+        writeln!(io::stdout(), "{HEAD}")?;
+    }
+    for row in newest(&view, args.lines, |_| true)? {
+        print(&row, log.json)?;
+    }
+    if !args.follow {
+        return Ok(Outcome::Fine);
+    }
+    let mut follower = view.follow();
+    loop {
+        while let Some(stored) = follower.poll()? {
+            print(&Row::of(&stored), log.json)?;
+        }
+        std::thread::sleep(LOOK);
+    }
+}
+
+fn print(row: &Row, json: bool) -> anyhow::Result<()> {
+    if json {
+        return Ok(table::print_json(row)?);
+    }
+    let [lsn, at, state, size, kind, key, id] = row.cells();
+    writeln!(io::stdout(), "{lsn:>10}  {at:<24}  {state:<8}  {size:>8}  {kind:<20}  {key}  {id}")?;
+    Ok(())
+}

@@ -1,0 +1,84 @@
+//! `verify`: reads and checks every record.
+
+use std::io;
+use std::io::Write;
+
+use forebay::command::Envelope;
+use forebay::command::IdMint;
+use forebay::command::lane;
+use forebay::wal::Finding;
+use forebay::wal::Frame;
+use forebay::wal::inspect::View;
+use serde::Serialize;
+
+use crate::Outcome;
+use crate::cli::Verify;
+use crate::open::Log;
+use crate::table;
+
+/// What was read, and what is wrong.
+#[derive(Serialize)]
+struct Document<'a> {
+    records: u64,
+    bytes: u64,
+    findings: &'a [Finding],
+}
+
+pub fn run(log: &Log, args: &Verify) -> anyhow::Result<Outcome> {
+    let view = log.look()?;
+    let bar = table::progress(view.bytes());
+    let mut deep = deep(&view);
+    let mut check = |frame: &Frame<'_>| if args.deep { deep(frame) } else { None };
+    let report = view.verify(&mut check, &mut |bytes| bar.inc(bytes))?;
+    bar.finish_and_clear();
+    let document = Document { records: report.records, bytes: report.bytes, findings: &report.findings };
+    match log.json {
+        true => table::print_json(&document)?,
+        false => print(&document)?,
+    }
+    Ok(if report.findings.is_empty() { Outcome::Fine } else { Outcome::Findings })
+}
+
+/// Checks what a record says of itself against where it lies.
+fn deep(view: &View) -> impl FnMut(&Frame<'_>) -> Option<String> {
+    let mint = view.identity().map(|identity| IdMint::new(&identity.log_id, &identity.secret));
+    move |frame| {
+        let lsn = frame.lsn;
+        let envelope = match Envelope::decode(frame.payload) {
+            Ok(envelope) => envelope,
+            Err(error) => return Some(format!("record {lsn}: {error}")),
+        };
+        if frame.lane != lane(envelope.key, lsn) {
+            return Some(format!("record {lsn} lies in lane {}, which is not its key's", frame.lane));
+        }
+        // A requeued command keeps the id of its first record.
+        let known = mint.as_ref().filter(|_| envelope.requeued_from.is_none());
+        match known.map(|mint| mint.lsn(&envelope.id)) {
+            Some(Ok(named)) if named != lsn => Some(format!("record {lsn} has the id of record {named}")),
+            Some(Err(error)) => Some(format!("record {lsn}: {error}")),
+            _ => None,
+        }
+    }
+}
+
+fn print(document: &Document<'_>) -> anyhow::Result<()> {
+    if !document.findings.is_empty() {
+        let mut shown = table::table(&["SEGMENT", "#OFFSET", "KIND", "DETAIL"]);
+        for finding in document.findings {
+            let kind = serde_json::to_value(finding.kind)?;
+            shown.add_row([
+                table::plain(&finding.segment),
+                finding.offset.to_string(),
+                kind.as_str().unwrap_or_default().to_owned(),
+                finding.detail.clone(),
+            ]);
+        }
+        table::print(&shown)?;
+    }
+    let (records, bytes) = (document.records, table::size(document.bytes));
+    match document.findings.len() {
+        0 => writeln!(io::stdout(), "{records} records, {bytes}: all as they were written")?,
+        n => writeln!(io::stdout(), "{records} records, {bytes} readable; findings: {n}")?,
+    }
+    Ok(())
+}

@@ -1,0 +1,182 @@
+//! dead list, show, requeue, drop: planned, by a daemon, and without one.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::Mutex;
+
+use forebay::command::CommandId;
+use forebay::command::Envelope;
+use forebay::control::Operator;
+use forebay::control::Server;
+use forebay::units::Timestamp;
+use forebay::wal::Fate;
+use forebay::wal::Lsn;
+use forebay::wal::dead::Damage;
+use serde_json::Value;
+use serde_json::json;
+use support::*;
+
+/// Ten orders: 3 and 4 are dead, the others sent. And records 100 to 200 cannot be read.
+fn log(dir: &Path) -> (Daemon, Vec<CommandId>) {
+    let mut daemon = Daemon::start(dir);
+    let ids = daemon.accept_many(10);
+    daemon.bury(Lsn(3), "too large");
+    daemon.bury(Lsn(4), "topic is unknown");
+    daemon.confirm((1..=10).filter(|lsn| ![3, 4].contains(lsn)));
+    daemon.checkpoint();
+    (daemon, ids)
+}
+
+fn damage(daemon: &Daemon) {
+    let found_at = Timestamp::now();
+    let (segment, reason) = ("00000000000000000100.wal".to_owned(), "bad sector".to_owned());
+    daemon.log.dead().add_damage(Damage { lsn_from: 100, lsn_to: 200, segment, reason, found_at }).unwrap();
+}
+
+#[test]
+fn without_dead_letters_the_list_is_empty_and_fine() {
+    let dir = tempfile::tempdir().unwrap();
+    Daemon::start(dir.path()).accept_many(1);
+    assert_eq!(run(dir.path(), &["--json", "dead", "list"]).exits(0).out, "");
+    run(dir.path(), &["dead", "requeue", "--all", "--apply"]).exits(0);
+}
+
+#[test]
+fn dead_letters_are_listed_and_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    let (daemon, ids) = log(dir.path());
+    damage(&daemon);
+    let rows = run(dir.path(), &["--json", "dead", "list"]).exits(1).lines();
+    assert_eq!(rows.len(), 3);
+    for (name, value) in [
+        ("lsn", json!(3)),
+        ("id", json!(ids[2].to_string())),
+        ("kind", json!("order.create")),
+        ("key", json!("o-3")),
+        ("reason", json!("too large")),
+        ("attempts", json!(2)),
+    ] {
+        assert_eq!(rows[0][name], value);
+    }
+    assert!(rows[0]["died_at"].is_string());
+    let damaged = &rows[2];
+    assert_eq!((&damaged["kind"], &damaged["lsn_from"]), (&json!("damaged"), &json!(100)));
+    assert_eq!((&damaged["lsn_to"], &damaged["reason"]), (&json!(200), &json!("bad sector")));
+    let human = run(dir.path(), &["dead", "list"]).exits(1).out;
+    assert!(human.contains("topic is unknown") && human.contains("100-200"), "{human}");
+    let shown = run(dir.path(), &["dead", "show", &ids[3].to_string()]).exits(0).out;
+    assert!(shown.contains("topic is unknown") && !shown.contains("hunter2"), "{shown}");
+    assert!(run(dir.path(), &["dead", "show", "4", "--payload"]).exits(0).out.contains("hunter2"));
+    run(dir.path(), &["dead", "show", "5"]).exits(2);
+}
+
+#[test]
+fn without_apply_there_is_only_a_plan() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(log(dir.path()));
+    let before = fingerprint(dir.path());
+    let plan = run(dir.path(), &["--json", "dead", "requeue", "--all"]).exits(0);
+    let expected = [3, 4].map(|lsn| json!({ "lsn": lsn, "action": "requeue", "applied": false }));
+    assert_eq!(plan.lines(), expected);
+    assert!(plan.err.contains("after its key's later ones") && plan.err.contains("--apply"), "{plan:?}");
+    assert!(before == fingerprint(dir.path()));
+    run(dir.path(), &["dead", "drop"]).exits(2);
+}
+
+#[test]
+fn without_a_daemon_a_letter_is_requeued_under_its_own_id_and_the_next_start_delivers_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (daemon, ids) = log(dir.path());
+    drop(daemon);
+    let id = ids[2].to_string();
+    let done = run(dir.path(), &["--json", "dead", "requeue", &id, "--apply"]).exits(0).lines();
+    assert_eq!(done, [json!({ "lsn": 3, "action": "requeue", "applied": true, "requeued_as": 11 })]);
+    let shown = run(dir.path(), &["--json", "show", &id]).exits(0).json();
+    assert_eq!((&shown["lsn"], &shown["state"]), (&json!(11), &json!("accepted")));
+    assert_eq!(shown["requeued_from"], 3);
+    assert_eq!(run(dir.path(), &["--json", "show", "3"]).exits(0).json()["requeued_as"], 11);
+    run(dir.path(), &["verify", "--deep"]).exits(0);
+    let daemon = Daemon::start(dir.path());
+    let mut cursor = daemon.log.cursor(Lsn(0));
+    let frame = cursor.next(|_, _| true).unwrap().unwrap();
+    let envelope = Envelope::decode(frame.payload).unwrap();
+    assert_eq!((frame.lsn, envelope.id, envelope.requeued_from), (Lsn(11), ids[2], Some(Lsn(3))));
+    assert!(cursor.next(|_, _| true).unwrap().is_none(), "nothing else waits");
+    assert_eq!(daemon.log.fate(Lsn(3)).unwrap(), Fate::Requeued(Lsn(11)));
+}
+
+#[test]
+fn without_a_daemon_letters_are_dropped_for_good() {
+    let dir = tempfile::tempdir().unwrap();
+    let (daemon, _) = log(dir.path());
+    damage(&daemon);
+    drop(daemon);
+    let done = run(dir.path(), &["--json", "dead", "drop", "--all", "--apply"]).exits(0).lines();
+    assert!(done.len() == 3 && done.iter().all(|row| row["applied"] == true), "{done:?}");
+    run(dir.path(), &["dead", "list"]).exits(0);
+    let shown = run(dir.path(), &["--json", "show", "4"]).exits(0).json();
+    assert_eq!((&shown["state"], &shown["reason"]), (&json!("dead"), &json!("dropped by an operator")));
+    assert_eq!(Daemon::start(dir.path()).log.figures().backlog, 0);
+}
+
+#[test]
+fn a_damaged_range_cannot_be_requeued_and_does_not_keep_others_from_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (daemon, _) = log(dir.path());
+    damage(&daemon);
+    drop(daemon);
+    let refused = run(dir.path(), &["dead", "requeue", "100", "--apply"]).exits(2);
+    assert!(refused.err.contains("no record"), "{refused:?}");
+    let all = run(dir.path(), &["--json", "dead", "requeue", "--all", "--apply"]).exits(0);
+    assert_eq!(all.lines().len(), 2);
+    assert!(all.err.contains("1 damaged"), "{all:?}");
+}
+
+#[test]
+fn a_log_that_is_in_use_by_a_daemon_without_a_socket_is_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let _daemon = log(dir.path());
+    let refused = run(dir.path(), &["dead", "drop", "3", "--apply"]).exits(2);
+    assert!(refused.err.contains("in use by process"), "{refused:?}");
+    assert_eq!(run(dir.path(), &["--json", "dead", "list"]).exits(1).lines().len(), 2);
+}
+
+/// Notes what it is asked, and cannot requeue 4.
+#[derive(Default)]
+struct Asked(Mutex<Vec<String>>);
+
+impl Operator for Asked {
+    fn status(&self) -> Value {
+        json!({})
+    }
+
+    fn requeue(&self, lsn: Lsn) -> Result<Lsn, String> {
+        self.0.lock().unwrap().push(format!("requeue {lsn}"));
+        if lsn == Lsn(4) { Err("the disk is full".to_owned()) } else { Ok(Lsn(77)) }
+    }
+
+    fn drop_letter(&self, lsn: Lsn) -> Result<(), String> {
+        self.0.lock().unwrap().push(format!("drop {lsn}"));
+        Ok(())
+    }
+}
+
+#[test]
+fn a_running_daemon_is_asked_and_its_refusal_is_a_failure() {
+    let dir = tempfile::tempdir().unwrap();
+    let _daemon = log(dir.path());
+    let asked = Arc::new(Asked::default());
+    let server = Server::start(dir.path(), Arc::<Asked>::clone(&asked)).unwrap();
+    let done = run(dir.path(), &["--json", "dead", "requeue", "--all", "--apply"]).exits(2);
+    let rows = done.lines();
+    assert_eq!((&rows[0]["requeued_as"], &rows[1]["error"]), (&json!(77), &json!("the disk is full")));
+    assert!(done.err.contains("1 of 2"), "{done:?}");
+    run(dir.path(), &["dead", "drop", "3"]).exits(0);
+    run(dir.path(), &["dead", "drop", "3", "--apply"]).exits(0);
+    server.stop();
+    assert_eq!(*asked.0.lock().unwrap(), ["requeue 3", "requeue 4", "drop 3"]);
+}

@@ -1,0 +1,251 @@
+//! status, segments, list, show, tail: what they print, and that they change nothing.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::io::BufRead;
+use std::io::BufReader;
+use std::process::Stdio;
+use std::sync::Arc;
+
+use forebay::control::Operator;
+use forebay::control::Server;
+use forebay::wal::Lsn;
+use serde_json::Value;
+use serde_json::json;
+use support::*;
+
+/// 60 orders in several segments: all but 5, 59 and 60 confirmed, 7 dead, and three users.
+fn busy(dir: &std::path::Path) -> Daemon {
+    let mut daemon = Daemon::start(dir);
+    daemon.accept_many(60);
+    daemon.confirm((1..=58).filter(|&lsn| lsn != 5 && lsn != 7));
+    daemon.bury(Lsn(7), "too large");
+    daemon.checkpoint();
+    for name in ["ada", "bob", "eve"] {
+        daemon.accept("user.create", name);
+    }
+    daemon
+}
+
+#[test]
+fn status_counts_what_waits_by_kind_and_segment() {
+    let dir = tempfile::tempdir().unwrap();
+    let daemon = busy(dir.path());
+    let status = run(dir.path(), &["status", "--json"]).exits(0).json();
+    for (name, value) in [
+        ("backlog", json!(6)),
+        ("dead", json!(1)),
+        ("poisoned", json!(false)),
+        ("watermark_lsn", json!(5)),
+        ("segments", json!(daemon.log.segments().len())),
+        ("running", json!(true)),
+        ("source", json!("checkpoint")),
+        ("kinds", json!({ "order.create": 3, "user.create": 3 })),
+    ] {
+        assert_eq!(status[name], value, "{name}");
+    }
+    assert!(status["backlog_bytes"].as_u64().unwrap() >= 6 * 100);
+    assert!(status["oldest_age_seconds"].as_f64().unwrap() >= 0.0);
+    assert!(status["checkpoint_age_seconds"].is_f64());
+    let waiting = status["waiting_segments"].as_array().unwrap();
+    assert_eq!(waiting.iter().map(|segment| segment["backlog"].as_u64().unwrap()).sum::<u64>(), 6);
+    assert_eq!(waiting[0]["first_lsn"], 1);
+    let human = run(dir.path(), &["status"]).exits(0).out;
+    for words in ["6 records", "user.create", "everything below record 5 is done", "running"] {
+        assert!(human.contains(words), "{words}: {human}");
+    }
+}
+
+#[test]
+fn status_agrees_with_what_a_start_counts() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(busy(dir.path()));
+    let status = run(dir.path(), &["status", "--json"]).exits(0).json();
+    assert_eq!(status["running"], false);
+    let figures = Daemon::start(dir.path()).log.figures();
+    assert_eq!(status["backlog"], figures.backlog);
+    assert_eq!(status["backlog_bytes"], figures.backlog_bytes);
+    assert_eq!(status["watermark_lsn"], figures.watermark.0);
+}
+
+struct Exact;
+
+impl Operator for Exact {
+    fn status(&self) -> Value {
+        json!({ "backlog": 41, "poisoned": true, "last_error": "broker away" })
+    }
+
+    fn requeue(&self, _: Lsn) -> Result<Lsn, String> {
+        Err("not asked here".to_owned())
+    }
+
+    fn drop_letter(&self, _: Lsn) -> Result<(), String> {
+        Err("not asked here".to_owned())
+    }
+}
+
+#[test]
+fn status_prefers_the_daemons_own_figures_and_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let _daemon = busy(dir.path());
+    let server = Server::start(dir.path(), Arc::new(Exact)).unwrap();
+    let status = run(dir.path(), &["status", "--json"]).exits(0).json();
+    assert_eq!((&status["backlog"], &status["source"]), (&json!(41), &json!("daemon")));
+    assert_eq!((&status["poisoned"], &status["watermark_lsn"]), (&json!(true), &json!(5)));
+    let human = run(dir.path(), &["status"]).exits(0).out;
+    assert!(human.contains("broker away") && human.contains("exact") && human.contains("YES"), "{human}");
+    server.stop();
+}
+
+#[test]
+fn segments_says_where_each_lies_and_that_its_checksums_are_right() {
+    let dir = tempfile::tempdir().unwrap();
+    let daemon = busy(dir.path());
+    let keep = forebay::wal::Retention { age: std::time::Duration::from_secs(3600), size: u64::MAX };
+    daemon.log.keep_house(keep, forebay::units::Timestamp::now()).unwrap();
+    let rows = run(dir.path(), &["--json", "segments"]).exits(0).lines();
+    assert_eq!(rows.len(), daemon.log.segments().len());
+    assert_eq!(rows[0]["state"], "pending", "record 5 holds it");
+    assert_eq!(rows[1]["state"], "acked");
+    assert_eq!(rows.last().unwrap()["state"], "open");
+    let mut next = 1;
+    for row in &rows {
+        assert_eq!((&row["checksum"], &row["first_lsn"]), (&json!("ok"), &json!(next)));
+        next = row["last_lsn"].as_u64().unwrap() + 1;
+        assert_eq!(row["sealed"], row["state"] != "open");
+    }
+    assert_eq!(next, 64);
+    let human = run(dir.path(), &["segments"]).exits(0).out;
+    assert!(human.lines().next().unwrap().contains("CHECKSUM"), "{human}");
+    assert_eq!(human.lines().count(), rows.len() + 1);
+}
+
+#[test]
+fn list_shows_every_record_with_its_fate_newest_last_and_no_payload() {
+    let dir = tempfile::tempdir().unwrap();
+    let _daemon = busy(dir.path());
+    let run_all = run(dir.path(), &["list", "--json"]).exits(0);
+    assert!(!run_all.out.contains("hunter2"));
+    let rows = run_all.lines();
+    let lsns: Vec<_> = rows.iter().map(|row| row["lsn"].as_u64().unwrap()).collect();
+    assert_eq!(lsns, (1..=63).collect::<Vec<_>>());
+    assert_eq!((&rows[0]["state"], &rows[0]["kafka"]["offset"]), (&json!("sent"), &json!(1001)));
+    assert_eq!((&rows[4]["state"], &rows[4]["key"]), (&json!("accepted"), &json!("o-5")));
+    assert_eq!((&rows[6]["state"], &rows[6]["reason"]), (&json!("dead"), &json!("too large")));
+    assert_eq!(rows[62]["kind"], "user.create");
+    for name in ["lsn", "id", "kind", "key", "accepted_at", "state", "bytes"] {
+        assert!(!rows[0][name].is_null(), "{name}");
+    }
+    let human = run(dir.path(), &["list"]).exits(0).out;
+    assert!(!human.contains("hunter2") && human.contains("o-60"));
+    assert_eq!(human.lines().count(), 64);
+}
+
+#[test]
+fn list_filters() {
+    let dir = tempfile::tempdir().unwrap();
+    let _daemon = busy(dir.path());
+    let lsns = |args: &[&str]| -> Vec<u64> {
+        let rows = run(dir.path(), &[&["--json", "list"], args].concat()).exits(0).lines();
+        rows.iter().map(|row| row["lsn"].as_u64().unwrap()).collect()
+    };
+    assert_eq!(lsns(&["--kind", "user.create"]), [61, 62, 63]);
+    assert_eq!(lsns(&["--key", "o-9"]), [9]);
+    assert_eq!(lsns(&["--state", "accepted"]), [5, 59, 60, 61, 62, 63]);
+    assert_eq!(lsns(&["--state", "dead"]), [7]);
+    assert_eq!(lsns(&["--limit", "2"]), [62, 63]);
+    assert_eq!(lsns(&["--limit", "2", "--kind", "order.create"]), [59, 60]);
+    assert!(lsns(&["--limit", "0"]).is_empty());
+    assert_eq!(lsns(&["--since", "1h"]).len(), 63);
+    assert!(lsns(&["--until", "1h"]).is_empty());
+    let fifth = run(dir.path(), &["--json", "show", "5"]).json()["accepted_at"].as_str().unwrap().to_owned();
+    assert!(lsns(&["--since", &fifth]).contains(&5) && !lsns(&["--until", &fifth]).contains(&5));
+    run(dir.path(), &["list", "--since", "yesterday"]).exits(2);
+}
+
+#[test]
+fn show_finds_a_record_by_number_and_by_id_and_hides_the_payload() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut daemon = busy(dir.path());
+    let (lsn, id) = daemon.accept("order.create", "last");
+    for what in [lsn.to_string(), id.to_string(), id.to_string().to_lowercase()] {
+        let shown = run(dir.path(), &["--json", "show", &what]).exits(0);
+        assert!(!shown.out.contains("hunter2"));
+        assert_eq!(shown.json()["lsn"], lsn.0);
+        assert_eq!(shown.json()["topic"], "orders.v1");
+    }
+    let human = run(dir.path(), &["show", &id.to_string(), "--payload"]).exits(0).out;
+    assert!(human.contains("hunter2") && human.contains("orders.v1"), "{human}");
+    let json = run(dir.path(), &["show", "3", "--payload", "--json"]).exits(0).json();
+    assert_eq!(json["payload"], "{\"id\":\"o-3\",\"secret\":\"hunter2\"}");
+}
+
+#[test]
+fn show_says_why_there_is_no_such_record() {
+    let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let _daemon = busy(dir.path());
+    let foreign = Daemon::start(other.path()).accept("order.create", "x").1;
+    for (what, why) in [
+        ("64", "the next is 64"),
+        (&foreign.to_string()[..], "another log"),
+        ("nonsense", "neither an LSN nor a command id"),
+    ] {
+        let shown = run(dir.path(), &["show", what]).exits(2);
+        assert!(shown.err.contains(why) && shown.out.is_empty(), "{shown:?}");
+    }
+}
+
+#[test]
+fn tail_shows_the_last_records_and_follows_over_rotations() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut daemon = busy(dir.path());
+    let last = run(dir.path(), &["--json", "tail", "-n", "3"]).exits(0).lines();
+    assert_eq!(last.iter().map(|row| row["lsn"].as_u64().unwrap()).collect::<Vec<_>>(), [61, 62, 63]);
+    let mut child =
+        command(dir.path(), &["--json", "tail", "-f", "-n", "1"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut lsn = || {
+        let row: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+        row["lsn"].as_u64().unwrap()
+    };
+    assert_eq!(lsn(), 63);
+    let before = daemon.log.segments().len();
+    for group in 0..12 {
+        daemon.accept_many(20);
+        (0..20).for_each(|n| assert_eq!(lsn(), 64 + group * 20 + n));
+    }
+    assert!(daemon.log.segments().len() > before + 2);
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn reading_changes_not_a_byte_of_a_live_log_nor_of_a_dead_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let daemon = busy(dir.path());
+    let read_all = || {
+        let before = fingerprint(dir.path());
+        for args in [
+            &["status"][..],
+            &["segments"],
+            &["list"],
+            &["show", "5", "--payload"],
+            &["tail"],
+            &["verify"],
+            &["verify", "--deep"],
+            &["dead", "list"],
+            &["dead", "show", "7"],
+            &["dead", "requeue", "--all"],
+            &["dead", "drop", "7"],
+        ] {
+            let run = run(dir.path(), args);
+            assert_ne!(run.code, Some(2), "{run:?}");
+            assert!(before == fingerprint(dir.path()), "{args:?} changed something");
+        }
+    };
+    read_all();
+    drop(daemon);
+    read_all();
+}

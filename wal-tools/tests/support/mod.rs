@@ -1,0 +1,198 @@
+//! A log made with the library, and the tool run on it as an operator would.
+
+#![allow(dead_code, reason = "each test file uses its part")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Command;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use forebay::command::CommandId;
+use forebay::command::Envelope;
+use forebay::command::IdMint;
+use forebay::command::kind_of;
+use forebay::command::lane;
+use forebay::units::Timestamp;
+use forebay::wal;
+use forebay::wal::Confirmation;
+use forebay::wal::Entry;
+use forebay::wal::Letter;
+use forebay::wal::Lock;
+use forebay::wal::Log;
+use forebay::wal::Lsn;
+use forebay::wal::Options;
+use forebay::wal::Writer;
+use serde_json::Value;
+
+/// Small, so that a few dozen records rotate.
+pub const SEGMENT: u64 = 8 << 10;
+
+/// A log with its writer, as a daemon has it.
+pub struct Daemon {
+    pub log: Arc<Log>,
+    pub writer: Writer,
+    _lock: Lock,
+}
+
+impl Daemon {
+    pub fn start(dir: &Path) -> Self {
+        let options = Options {
+            segment_size: SEGMENT,
+            reserve_space: 0,
+            redeliver: false,
+            label: kind_of,
+            observer: Arc::new(|_| {}),
+        };
+        let (lock, opened) = wal::open_locked(dir, &options, Timestamp::now()).unwrap();
+        Self { log: opened.log, writer: opened.writer, _lock: lock }
+    }
+
+    /// Accepts one command.
+    pub fn accept(&mut self, kind: &str, key: &str) -> (Lsn, CommandId) {
+        if self.log.spare_wanted(Duration::ZERO) {
+            self.log.fill_spare(SEGMENT, 0);
+        }
+        let (lsn, at) = (self.writer.next_lsn(), self.writer.instant(Timestamp::now()));
+        let identity = self.log.identity();
+        let id = IdMint::new(&identity.log_id, &identity.secret).mint(at, lsn, [7; 9]);
+        let value = format!("{{\"id\":\"{key}\",\"secret\":\"hunter2\"}}");
+        let envelope = Envelope {
+            id,
+            kind,
+            topic: "orders.v1",
+            key: Some(key.as_bytes()),
+            content_type: "application/json",
+            traceparent: None,
+            idempotency_key: None,
+            repeat: None,
+            principal: None,
+            requeued_from: None,
+            value: value.as_bytes(),
+        };
+        let mut payload = Vec::new();
+        envelope.encode(&mut payload);
+        let entry = Entry { lane: lane(Some(key.as_bytes()), lsn), label: kind, payload: &payload };
+        self.writer.append(&[entry], at).unwrap();
+        self.writer.commit().unwrap();
+        (lsn, id)
+    }
+
+    /// Accepts `count` orders with the keys `o-1`, `o-2`, ….
+    pub fn accept_many(&mut self, count: u64) -> Vec<CommandId> {
+        (1..=count).map(|n| self.accept("order.create", &format!("o-{n}")).1).collect()
+    }
+
+    /// What the drain does when Kafka has confirmed.
+    pub fn confirm(&self, lsns: impl IntoIterator<Item = u64>) {
+        let confirmations: Vec<_> = lsns
+            .into_iter()
+            .map(|lsn| Confirmation {
+                lsn: Lsn(lsn),
+                bytes: 0,
+                partition: 3,
+                offset: 1_000 + lsn as i64,
+                at: Timestamp::now(),
+            })
+            .collect();
+        self.log.confirm(&confirmations);
+    }
+
+    /// What the drain does with a record the broker will never take.
+    pub fn bury(&self, lsn: Lsn, reason: &str) {
+        let record = self.log.read(lsn).unwrap().unwrap();
+        let letter = Letter {
+            lsn,
+            accepted_at: record.at,
+            died_at: Timestamp::now(),
+            reason: reason.to_owned(),
+            attempts: 2,
+            payload: record.payload,
+        };
+        self.log.bury(&[letter]).unwrap();
+    }
+
+    pub fn checkpoint(&self) {
+        self.log.checkpoint(Timestamp::now()).unwrap();
+    }
+}
+
+/// What a run of the tool left.
+#[derive(Debug)]
+pub struct Run {
+    pub code: Option<i32>,
+    pub out: String,
+    pub err: String,
+}
+
+impl Run {
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.out).unwrap_or_else(|e| panic!("{e}: {self:?}"))
+    }
+
+    pub fn lines(&self) -> Vec<Value> {
+        self.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    #[track_caller]
+    pub fn exits(self, code: i32) -> Self {
+        assert_eq!(self.code, Some(code), "{self:?}");
+        self
+    }
+}
+
+pub fn command(dir: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_wal-tools"));
+    command.arg("--dir").arg(dir).args(args).env_remove("FOREBAY__WAL__DIR").stdin(Stdio::null());
+    command
+}
+
+pub fn run(dir: &Path, args: &[&str]) -> Run {
+    let output = command(dir, args).output().unwrap();
+    Run {
+        code: output.status.code(),
+        out: String::from_utf8(output.stdout).unwrap(),
+        err: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+/// Every file with its content, time of change and rights; every directory with its own.
+pub fn fingerprint(dir: &Path) -> BTreeMap<PathBuf, String> {
+    let mut all = BTreeMap::new();
+    let mut open = vec![dir.to_owned()];
+    while let Some(path) = open.pop() {
+        let metadata = std::fs::metadata(&path).unwrap();
+        let mut print = format!("{:?} {:?}", metadata.modified().unwrap(), metadata.permissions());
+        if metadata.is_dir() {
+            open.extend(std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+        } else if metadata.is_file() {
+            print += &format!(" {:?}", std::fs::read(&path).unwrap());
+        }
+        all.insert(path, print);
+    }
+    all
+}
+
+/// Where a record lies, as the tool says.
+pub fn place(dir: &Path, lsn: u64) -> (PathBuf, u64, u64) {
+    let shown = run(dir, &["--json", "show", &lsn.to_string()]).exits(0).json();
+    let name = format!("{:020}.wal", shown["segment"].as_u64().unwrap());
+    let paths = ["pending", "acked"].map(|place| dir.join(place).join(&name));
+    let path = paths.into_iter().find(|path| path.exists()).unwrap();
+    (path, shown["offset"].as_u64().unwrap(), shown["bytes"].as_u64().unwrap())
+}
+
+/// Overwrites bytes of a file.
+pub fn scribble(path: &Path, offset: u64, bytes: &[u8]) {
+    use std::os::unix::fs::FileExt;
+    let file = std::fs::OpenOptions::new().write(true).open(path).unwrap();
+    file.write_all_at(bytes, offset).unwrap();
+}
+
+/// The segment's file name, as findings give it.
+pub fn name(path: &Path) -> &str {
+    path.file_name().unwrap().to_str().unwrap()
+}

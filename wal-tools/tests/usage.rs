@@ -1,0 +1,65 @@
+//! What holds for every command: exit codes, where output goes, completions and the manual.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::process::Command;
+use std::process::Stdio;
+
+use support::*;
+
+#[test]
+fn mistakes_and_unusable_directories_exit_2_and_print_nothing_to_stdout() {
+    let dir = tempfile::tempdir().unwrap();
+    for args in [&["status"][..], &["list"], &["frobnicate"], &["show"], &["list", "--state", "lost"]] {
+        let run = run(dir.path(), args).exits(2);
+        assert!(run.out.is_empty() && !run.err.is_empty(), "{run:?}");
+    }
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "nothing was made");
+}
+
+#[test]
+fn the_directory_is_found_as_the_contract_says() {
+    let home = tempfile::tempdir().unwrap();
+    Daemon::start(&home.path().join("forebay-data/wal")).accept_many(2);
+    Daemon::start(&home.path().join("elsewhere")).accept_many(5);
+    let records = |dir: Option<&str>| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_wal-tools"));
+        command.current_dir(home.path()).args(["list", "--json"]).env_remove("FOREBAY__WAL__DIR");
+        command.envs(dir.map(|dir| ("FOREBAY__WAL__DIR", dir)));
+        command.output().unwrap().stdout.split(|&byte| byte == b'\n').count() - 1
+    };
+    assert_eq!((records(None), records(Some("elsewhere"))), (2, 5));
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_ends_it_quietly() {
+    let dir = tempfile::tempdir().unwrap();
+    Daemon::start(dir.path()).accept_many(2_000);
+    let mut child = command(dir.path(), &["--json", "list"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), output.stderr), (Some(0), Vec::new()));
+}
+
+#[test]
+fn completions_and_the_manual_are_printed() {
+    let dir = tempfile::tempdir().unwrap();
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(run(dir.path(), &["completions", shell]).exits(0).out.contains("requeue"));
+    }
+    assert!(run(dir.path(), &["man"]).exits(0).out.contains(".TH wal"));
+}
+
+#[test]
+fn a_key_cannot_steer_the_terminal() {
+    let dir = tempfile::tempdir().unwrap();
+    Daemon::start(dir.path()).accept("order.create", "\u{1b}[2Jgone\nnext");
+    let listed = run(dir.path(), &["list"]).exits(0).out;
+    assert!(!listed.contains('\u{1b}') && listed.lines().count() == 2, "{listed}");
+}

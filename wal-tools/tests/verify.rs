@@ -1,0 +1,194 @@
+//! verify: what is wrong, where, and what is not wrong beside a live writer.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use forebay::units::Timestamp;
+use forebay::wal::Retention;
+use serde_json::Value;
+use serde_json::json;
+use support::*;
+
+fn log(dir: &Path, records: u64) -> Daemon {
+    let mut daemon = Daemon::start(dir);
+    daemon.accept_many(records);
+    daemon.checkpoint();
+    daemon
+}
+
+/// The findings of a log that has some.
+fn findings(dir: &Path) -> Vec<Value> {
+    run(dir, &["--json", "verify"]).exits(1).json()["findings"].as_array().unwrap().clone()
+}
+
+#[test]
+fn a_sound_log_has_no_findings() {
+    let dir = tempfile::tempdir().unwrap();
+    let daemon = log(dir.path(), 100);
+    for args in [&["--json", "verify"][..], &["--json", "verify", "--deep"]] {
+        let report = run(dir.path(), args).exits(0).json();
+        assert_eq!((&report["records"], &report["findings"]), (&json!(100), &json!([])));
+        assert_eq!(report["bytes"], daemon.log.figures().backlog_bytes);
+    }
+    drop(daemon);
+    let human = run(dir.path(), &["verify", "--deep"]).exits(0);
+    assert!(
+        human.out.contains("100 records") && human.err.is_empty(),
+        "no bar without a terminal: {human:?}"
+    );
+}
+
+#[test]
+fn a_flipped_bit_is_found_by_segment_and_offset_wherever_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(log(dir.path(), 100));
+    for lsn in [1, 30, 99] {
+        let (path, offset, bytes) = place(dir.path(), lsn);
+        let good = std::fs::read(&path).unwrap();
+        scribble(&path, offset + bytes / 2, b"\xff");
+        let found = findings(dir.path());
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert_eq!(found[0]["segment"], name(&path));
+        assert_eq!((&found[0]["offset"], &found[0]["kind"]), (&json!(offset), &json!("damaged")));
+        let rows = run(dir.path(), &["--json", "segments"]).exits(1).lines();
+        let damaged: Vec<_> = rows.iter().filter(|row| row["checksum"] == "damaged").collect();
+        assert_eq!((damaged.len(), &damaged[0]["segment"]), (1, &json!(name(&path))));
+        let listed = run(dir.path(), &["--json", "list"]).exits(0).lines();
+        assert_eq!(listed.len(), 99, "the others are still listed");
+        std::fs::write(&path, good).unwrap();
+    }
+    run(dir.path(), &["verify"]).exits(0);
+}
+
+#[test]
+fn a_torn_tail_is_a_finding_when_the_daemon_is_dead_and_none_while_it_writes() {
+    let dir = tempfile::tempdir().unwrap();
+    let daemon = log(dir.path(), 20);
+    let (path, offset, bytes) = place(dir.path(), 20);
+    scribble(&path, offset + bytes, b"half of a fra");
+    run(dir.path(), &["verify"]).exits(0);
+    drop(daemon);
+    let found = findings(dir.path());
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!((&found[0]["kind"], &found[0]["offset"]), (&json!("torn-tail"), &json!(offset + bytes)));
+    assert_eq!(found[0]["segment"], name(&path));
+    let human = run(dir.path(), &["verify"]).exits(1).out;
+    assert!(human.contains("torn-tail") && human.contains(name(&path)), "{human}");
+}
+
+#[test]
+fn promised_bytes_that_changed_are_damage_beside_a_live_daemon_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let _daemon = log(dir.path(), 20);
+    let (path, offset, _) = place(dir.path(), 20);
+    scribble(&path, offset + 40, b"\xff\xff");
+    let found = findings(dir.path());
+    assert_eq!((&found[0]["kind"], &found[0]["offset"]), (&json!("damaged"), &json!(offset)));
+}
+
+#[test]
+fn a_missing_or_spoilt_checkpoint_is_a_finding() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(log(dir.path(), 20));
+    let path = dir.path().join("checkpoint");
+    scribble(&path, 20, b"\xff\xfe");
+    assert_eq!(findings(dir.path())[0]["kind"], "checkpoint");
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(findings(dir.path())[0]["kind"], "checkpoint");
+    let status = run(dir.path(), &["--json", "status"]).exits(0);
+    assert!(status.json()["checkpoint_age_seconds"].is_null() && status.err.contains("checkpoint"));
+}
+
+#[test]
+fn what_lies_where_it_should_not_and_what_is_gone_is_named() {
+    let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    drop(log(dir.path(), 200));
+    drop(log(other.path(), 1));
+    let path = |lsn| place(dir.path(), lsn).0;
+    let (second, third, fourth) = (path(80), path(120), path(160));
+    assert!(second < third && third < fourth);
+    std::fs::remove_file(&second).unwrap();
+    scribble(&third, 100, b"no header");
+    scribble(&fourth, std::fs::metadata(&fourth).unwrap().len() - 3, b"no");
+    let first = format!("{:020}.wal", 1);
+    std::fs::remove_file(dir.path().join("pending").join(&first)).unwrap();
+    std::fs::copy(other.path().join("pending").join(&first), dir.path().join("pending").join(&first))
+        .unwrap();
+    std::fs::write(dir.path().join("pending/notes.txt"), "hello").unwrap();
+    let found = findings(dir.path());
+    let has = |kind: &str, segment: &str| found.iter().any(|f| f["kind"] == kind && f["segment"] == segment);
+    assert!(has("missing", &first) && has("foreign", &first), "{found:?}");
+    assert!(has("damaged", name(&third)) && has("damaged", name(&fourth)), "{found:?}");
+    assert!(has("unknown", "notes.txt"), "{found:?}");
+}
+
+#[test]
+fn a_log_that_ends_before_its_checkpoint_is_a_finding() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut daemon = log(dir.path(), 20);
+    let path = place(dir.path(), 20).0;
+    let older = std::fs::read(&path).unwrap();
+    daemon.accept_many(1);
+    daemon.checkpoint();
+    drop(daemon);
+    std::fs::write(&path, older).unwrap();
+    let found = findings(dir.path());
+    assert_eq!((&found[0]["kind"], found.len()), (&json!("missing"), 1));
+    assert!(found[0]["detail"].as_str().unwrap().contains("promises records up to 21"));
+}
+
+#[test]
+fn deep_checks_that_a_record_is_where_its_id_says() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut daemon = log(dir.path(), 3);
+    let at = Timestamp::now();
+    let entry = forebay::wal::Entry { lane: 0, label: "x", payload: b"not an envelope" };
+    daemon.writer.append(&[entry], at).unwrap();
+    daemon.writer.commit().unwrap();
+    run(dir.path(), &["verify"]).exits(0);
+    let deep = run(dir.path(), &["--json", "verify", "--deep"]).exits(1).json();
+    assert_eq!(deep["findings"].as_array().unwrap().len(), 1);
+    assert!(deep["findings"][0]["detail"].as_str().unwrap().contains("record 4"));
+}
+
+/// The writer appends, rotates, takes checkpoints, and lets delivered segments go while every command reads.
+#[test]
+fn beside_a_live_writer_nothing_is_ever_called_wrong() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut daemon = log(dir.path(), 10);
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let writing = scope.spawn(|| {
+            let keep = Retention { age: Duration::ZERO, size: 0 };
+            let mut accepted = 10;
+            while !stop.load(Ordering::Relaxed) {
+                daemon.accept_many(40);
+                accepted += 40;
+                daemon.confirm(accepted - 49..=accepted - 20);
+                daemon.log.keep_house(keep, Timestamp::now()).unwrap();
+            }
+            accepted
+        });
+        for _ in 0..30 {
+            let verified = run(dir.path(), &["--json", "verify", "--deep"]);
+            let listed = run(dir.path(), &["--json", "list"]);
+            let others =
+                [&["segments"][..], &["--json", "status"], &["tail"]].map(|args| run(dir.path(), args));
+            if verified.code != Some(0) || others.iter().any(|run| run.code != Some(0)) {
+                stop.store(true, Ordering::Relaxed);
+                panic!("{verified:?} {others:?}");
+            }
+            let lsns: Vec<_> =
+                listed.exits(0).lines().iter().map(|row| row["lsn"].as_u64().unwrap()).collect();
+            assert!(lsns.windows(2).all(|pair| pair[0] < pair[1]));
+        }
+        stop.store(true, Ordering::Relaxed);
+        assert!(writing.join().unwrap() > 400, "the writer was at work");
+    });
+}
