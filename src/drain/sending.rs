@@ -44,10 +44,11 @@ impl Desk {
         if self.gates.stop(whole, side, frame.lsn) {
             return Step::Done;
         }
-        if self.topics.get(topic).is_due(now) {
+        let known = self.topics.get(topic);
+        if known.is_due(now) || known.is_judged_before(frame.at, now) {
             self.ask(topic, now);
         }
-        let (partitions, alone) = match self.topics.get(topic).verdict() {
+        let (partitions, alone) = match self.topics.get(topic).verdict_on(frame.at) {
             Verdict::Send { partitions, alone } => (partitions, alone),
             Verdict::Wait => return Step::Wait,
             Verdict::Hold => return self.hold(whole, frame.lsn),

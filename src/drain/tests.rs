@@ -37,12 +37,15 @@ struct House {
     _dir: tempfile::TempDir,
 }
 
+/// Holds what one test appends at once.
+const SEGMENT: u64 = 16 << 20;
+
 impl House {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let options = wal::Options {
             redeliver: false,
-            segment_size: 16 << 20,
+            segment_size: SEGMENT,
             reserve_space: 0,
             label: |_| None,
             observer: Arc::new(|_| {}),
@@ -77,6 +80,9 @@ impl House {
     fn commit(&mut self, payloads: &[(u8, Vec<u8>)]) {
         let entries: Vec<_> =
             payloads.iter().map(|(lane, payload)| Entry { lane: *lane, label: "test", payload }).collect();
+        if self.log.spare_wanted(Duration::ZERO) {
+            self.log.fill_spare(SEGMENT, 0);
+        }
         self.writer.append(&entries, Timestamp::now()).unwrap();
         self.writer.commit().unwrap();
     }

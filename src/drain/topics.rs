@@ -14,10 +14,14 @@ use prometheus::IntCounterVec;
 
 use crate::backoff::Backoff;
 use crate::kafka::Answer;
+use crate::units::Timestamp;
 use crate::wal::Lsn;
 
 /// New partitions are noticed after this long at the latest.
 const REFRESH: Duration = Duration::from_secs(180);
+
+/// A condemned topic is asked about again for the sake of a new record, but no more often than this.
+const ASK_AGAIN: Duration = Duration::from_millis(250);
 
 /// What to do with a record of a topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +65,8 @@ pub(super) struct Topic {
     standing: Standing,
     partitions: i32,
     ask_at: Instant,
+    /// When the brokers answered last, by both clocks.
+    answered_at: (Instant, Timestamp),
     backoff: Backoff,
     fault: Option<Fault>,
 }
@@ -74,12 +80,27 @@ impl Topic {
             standing: Standing::Unknown { away: false },
             partitions: 0,
             ask_at: now,
+            answered_at: (now, Timestamp::default()),
             backoff,
             fault: None,
         }
     }
 
-    /// What to do with its next record.
+    /// What to do with its next record, which was accepted `at`.
+    pub(super) fn verdict_on(&self, at: Timestamp) -> Verdict {
+        match self.verdict() {
+            Verdict::Bury(_) if at >= self.answered_at.1 => Verdict::Hold,
+            verdict => verdict,
+        }
+    }
+
+    /// Whether the topic was condemned before this record came: somebody may have mended it meanwhile, and requeued.
+    pub(super) fn is_judged_before(&self, at: Timestamp, now: Instant) -> bool {
+        let condemned = matches!(self.verdict(), Verdict::Bury(_));
+        condemned && at >= self.answered_at.1 && now >= self.answered_at.0 + ASK_AGAIN
+    }
+
+    /// What to do with its records.
     pub(super) fn verdict(&self) -> Verdict {
         let send = |alone| Verdict::Send { partitions: self.partitions, alone };
         match self.standing {
@@ -101,6 +122,7 @@ impl Topic {
 
     /// The brokers were asked.
     pub(super) fn answered(&mut self, answer: Answer, now: Instant, grace: Duration) {
+        self.answered_at = (now, Timestamp::now());
         match answer {
             Answer::Partitions(partitions) => {
                 self.partitions = partitions;
@@ -243,6 +265,21 @@ mod tests {
     fn topic(now: Instant) -> Topic {
         let backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(30));
         Topic::new("t", backoff, IntCounter::new("sent", "sent").unwrap(), now)
+    }
+
+    /// A requeued record came minutes after the verdict, and after the topic was made: it died of an old answer.
+    #[test]
+    fn a_condemned_topic_is_asked_about_again_for_a_record_that_came_later() {
+        let start = Instant::now();
+        let mut topic = topic(start);
+        topic.answered(UNKNOWN, start, Duration::from_millis(1));
+        topic.answered(UNKNOWN, start + GRACE, Duration::from_millis(1));
+        let (before, after) = (Timestamp(1), Timestamp(u64::MAX));
+        assert_eq!(topic.verdict_on(before), Verdict::Bury("topic: unknown"));
+        assert_eq!(topic.verdict_on(after), Verdict::Hold);
+        let later = start + GRACE + ASK_AGAIN;
+        assert!(topic.is_judged_before(after, later) && !topic.is_judged_before(before, later));
+        assert!(!topic.is_judged_before(after, start + GRACE), "not for each record");
     }
 
     #[test]
