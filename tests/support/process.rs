@@ -34,6 +34,8 @@ const STOP_WITHIN: Duration = Duration::from_secs(60);
 
 /// The daemon, running or not.
 pub struct Forebay {
+    // First, so that it is gone before its ports are anybody's again and its directory is removed.
+    child: Option<Child>,
     binary: PathBuf,
     arguments: Vec<String>,
     settings: BTreeMap<String, Value>,
@@ -41,8 +43,6 @@ pub struct Forebay {
     environment: BTreeMap<String, String>,
     public: Port,
     admin: Port,
-    child: Option<Child>,
-    // After the child, which writes into it until it is gone.
     dir: TempDir,
 }
 
@@ -51,6 +51,7 @@ impl Forebay {
     /// embedded broker, ports that stay the same over restarts.
     pub fn new(binary: impl AsRef<Path>) -> Forebay {
         let forebay = Forebay {
+            child: None,
             binary: binary.as_ref().to_owned(),
             arguments: vec!["serve".to_owned()],
             settings: BTreeMap::new(),
@@ -58,7 +59,6 @@ impl Forebay {
             environment: BTreeMap::new(),
             public: Port::free(),
             admin: Port::free(),
-            child: None,
             dir: scratch::dir("forebay"),
         };
         let (listen, admin_listen) = (forebay.public.address(), forebay.admin.address());

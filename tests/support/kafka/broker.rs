@@ -28,6 +28,8 @@ const HEAP: &str = "-Xmx256m";
 
 /// A broker, running or not. Methods take `&self`, so that a test can stop it while other threads produce.
 pub struct Broker {
+    // First, so that it is gone before its ports are anybody's again.
+    child: Mutex<Option<Child>>,
     id: i32,
     dir: PathBuf,
     jars: Jars,
@@ -35,7 +37,6 @@ pub struct Broker {
     client: Port,
     sasl: Port,
     controller: Port,
-    child: Mutex<Option<Child>>,
 }
 
 impl Broker {
@@ -48,6 +49,7 @@ impl Broker {
         let cluster_id = new_cluster_id();
         let broker = |(controller, id): (Port, i32)| {
             let broker = Broker {
+                child: Mutex::new(None),
                 id,
                 dir: dir.join(format!("broker-{id}")),
                 jars: jars.clone(),
@@ -55,7 +57,6 @@ impl Broker {
                 client: Port::free(),
                 sasl: Port::free(),
                 controller,
-                child: Mutex::new(None),
             };
             broker.write_properties(options, &voters);
             broker
