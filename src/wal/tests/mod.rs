@@ -5,4 +5,5 @@ mod support;
 
 mod basics;
 mod damage;
+mod live;
 mod model;
