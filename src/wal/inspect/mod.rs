@@ -45,8 +45,9 @@ pub use verify::Report;
 /// What a record is counted as, read from its payload (as `Options::label`).
 pub type Label = fn(&[u8]) -> Option<String>;
 
-/// Beside a live daemon a segment may be delivered and let go of between two looks; the third is believed.
-const LOOKS: usize = 3;
+/// Beside a live daemon a segment may be delivered and let go of between listing and opening it. That takes a moment
+/// of a millisecond each time: a gap that so many looks see is one.
+const LOOKS: usize = 10;
 
 /// A log's directory.
 pub struct Directory {

@@ -6,4 +6,5 @@ mod support;
 mod basics;
 mod damage;
 mod golden;
+mod live;
 mod model;

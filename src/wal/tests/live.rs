@@ -1,0 +1,76 @@
+//! Reading a segment beside its writer.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+
+use super::super::Entry;
+use super::super::Options;
+use super::super::checkpoint::Promise;
+use super::super::fs::File;
+use super::super::header::Header;
+use super::super::open;
+use super::super::tail_recovery;
+use super::sim::SimFs;
+use super::support::*;
+use crate::units::Timestamp;
+
+/// A file that its writer changes after the first record was read from it.
+struct Changing {
+    before: Vec<u8>,
+    after: Vec<u8>,
+    read: AtomicBool,
+}
+
+impl File for Changing {
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        let now = if self.read.swap(true, Ordering::Relaxed) { &self.after } else { &self.before };
+        let from = &now[(offset as usize).min(now.len())..];
+        let len = buf.len().min(from.len());
+        buf[..len].copy_from_slice(&from[..len]);
+        Ok(len)
+    }
+
+    fn write_all_at(&self, _: &[u8], _: u64) -> io::Result<()> {
+        unreachable!("a look writes nothing")
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        unreachable!("a look writes nothing")
+    }
+
+    fn sync_all(&self) -> io::Result<()> {
+        unreachable!("a look writes nothing")
+    }
+
+    fn set_len(&self, _: u64) -> io::Result<()> {
+        unreachable!("a look writes nothing")
+    }
+
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.after.len() as u64)
+    }
+}
+
+#[test]
+fn what_was_read_just_before_it_was_written_is_not_damage() {
+    let fs = SimFs::new();
+    let options = Options { segment_size: 2 << 20, ..options(&Events::default()) };
+    let mut opened = open(Arc::new(fs.clone()), &dir(), &options, Timestamp(1)).unwrap();
+    let mut commit = |payload: Vec<u8>| {
+        opened.writer.append(&[Entry { lane: 0, label: "test", payload: &payload }], Timestamp(2)).unwrap();
+        opened.writer.commit().unwrap();
+        fs.read(&last_segment(&fs))
+    };
+    let before = commit(payload(1));
+    // Larger than what is read ahead: what lies behind it is read later, and promises it.
+    commit(vec![7; 300 << 10]);
+    let after = commit(payload(3));
+    let after = fs.read(&last_segment(&fs));
+    let header = Header::decode(&after[..4096]).unwrap();
+    let file = Arc::new(Changing { before, after, read: AtomicBool::new(false) });
+    let tail = tail_recovery::examine(file, &header, Promise::default(), |_| None).unwrap();
+    assert_eq!(tail.holes, []);
+    assert_eq!(tail.next(), opened.writer.next_lsn());
+}
