@@ -30,6 +30,7 @@ use crate::kinds::Kinds;
 use crate::metrics::Metrics;
 use crate::status::Statuses;
 use crate::systemd::Pulse;
+use crate::task::Alarm;
 use crate::wal::Lock;
 use crate::wal::Log;
 use crate::wal::Opened;
@@ -64,6 +65,7 @@ impl Parts {
         (lock, opened): (Lock, Opened),
         config: &Config,
         metrics: &Arc<Metrics>,
+        alarm: &Alarm,
     ) -> Result<Self, Failure> {
         let Opened { writer, log, .. } = opened;
         let public = bind(config.server.listen, config, metrics).await?;
@@ -74,8 +76,13 @@ impl Parts {
         };
         let checkpoint_interval = config.drain.checkpoint_interval.0;
         let (wal, metrics) = (config.wal.clone(), Arc::clone(metrics));
-        let its_parts =
-            ingest::Parts { writer, config: wal, checkpoint_interval, metrics: Arc::clone(&metrics) };
+        let its_parts = ingest::Parts {
+            writer,
+            config: wal,
+            checkpoint_interval,
+            metrics: Arc::clone(&metrics),
+            alarm: alarm.clone(),
+        };
         let (ingest, threads) = ingest::start(its_parts).map_err(Failure::system("the commit thread"))?;
         let statuses = Statuses::new(Arc::clone(&log));
         let backend = Arc::new(Backend {
@@ -116,7 +123,7 @@ impl Parts {
     }
 
     /// Starts the workers.
-    pub(super) fn start_drain(&mut self, config: &Config) -> Result<(), Failure> {
+    pub(super) fn start_drain(&mut self, config: &Config, alarm: &Alarm) -> Result<(), Failure> {
         let bootstrap = match (&config.kafka.brokers, self.bootstrap()) {
             (Brokers::List(list), _) => list.clone(),
             (Brokers::Embedded, own) => own.unwrap_or_default().to_owned(),
@@ -127,6 +134,7 @@ impl Parts {
             metrics: Arc::clone(&self.backend.metrics),
             config: config.drain.clone(),
             kafka: config.kafka.clone(),
+            alarm: alarm.clone(),
             bootstrap,
         });
         let drain = drain.map_err(|error| match error {
@@ -180,10 +188,10 @@ impl Parts {
     }
 
     /// Ends the log's threads, with a last checkpoint. Blocks.
-    pub(super) fn end_ingest(&self) {
+    pub(super) fn end_ingest(&self, within: Duration) {
         let threads = self.backend.ingest_threads().take();
         if let Some(threads) = threads {
-            threads.join();
+            threads.join(within);
         }
     }
 }
