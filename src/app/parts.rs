@@ -111,9 +111,12 @@ impl Parts {
             Door::open(|stop| operators.serve(Admin::new(shown, metrics), stop)),
         ];
         let operator = Arc::clone(&backend);
-        let control =
-            control::Server::start(log.dir(), operator).map_err(Failure::system("the control socket"))?;
-        let control = Some(control);
+        // Without it operators change a log only when the daemon is stopped, which is no reason not to accept.
+        let control = control::Server::start(log.dir(), operator)
+            .inspect_err(
+                |error| tracing::warn!(%error, "no control socket: dead letters wait for a stopped daemon"),
+            )
+            .ok();
         Ok(Self { log, http, admin, backend, statuses, doors, embedded, drain: None, control, _lock: lock })
     }
 
