@@ -5,5 +5,6 @@ mod support;
 
 mod basics;
 mod damage;
+mod every_call;
 mod golden;
 mod model;
