@@ -81,6 +81,7 @@ impl Committer {
 
     /// Until the queue is closed and empty, or the log is poisoned.
     pub fn run(mut self) {
+        let _abandon = Abandon(Arc::clone(&self.shared));
         let mut taken = Vec::new();
         let mut last_look = Instant::now();
         while self.shared.queue.take(&mut taken, TURN) {
@@ -128,7 +129,7 @@ impl Committer {
                 false => Err(SubmitError::KeyConflict),
             };
         }
-        if self.shared.log.figures().backlog_bytes >= self.shared.max_backlog {
+        if self.shared.log.backlog_bytes() >= self.shared.max_backlog {
             self.shared.metrics.bound_hit.with_label_values(&["backlog"]).inc();
             return Err(SubmitError::BacklogFull { limit: self.shared.max_backlog });
         }
@@ -219,6 +220,15 @@ impl Committer {
         nine.copy_from_slice(&self.random[rest..]);
         self.random.truncate(rest);
         Ok(nine)
+    }
+}
+
+/// However the thread ends, also by a panic: nobody waits for an answer that cannot come.
+struct Abandon(Arc<Shared>);
+
+impl Drop for Abandon {
+    fn drop(&mut self) {
+        self.0.queue.abandon();
     }
 }
 
