@@ -193,7 +193,9 @@ impl Ledger {
             self.segments.range(starts..=to).map(|(first, marks)| (first.0, marks.count)).collect();
         for (first, count) in held {
             let end = (first + count).min(to.0.saturating_add(1));
-            (first.max(from.0)..end).for_each(|lsn| drop(self.mark(Lsn(lsn), 0)));
+            for lsn in first.max(from.0)..end {
+                self.mark(Lsn(lsn), 0);
+            }
         }
     }
 

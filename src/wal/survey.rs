@@ -57,7 +57,14 @@ pub struct Survey {
 
 /// Looks at `pending/` and `acked/`, removes what an interrupted start or rotation left over, and moves what
 /// cannot be used into quarantine.
-pub fn survey(fs: &dyn Fs, dir: &Path, findings: &mut Vec<Finding>) -> Result<Survey, OpenError> {
+///
+/// `known` is the log the checkpoint belongs to: it says which segments are ours, if any of them is its own.
+pub fn survey(
+    fs: &dyn Fs,
+    dir: &Path,
+    known: Option<[u8; 16]>,
+    findings: &mut Vec<Finding>,
+) -> Result<Survey, OpenError> {
     let failed = |source| OpenError::Io { path: dir.to_owned(), source };
     remove_if_there(fs, &dir.join(spare::FILE)).map_err(failed)?;
     let mut segments = Vec::new();
@@ -85,7 +92,7 @@ pub fn survey(fs: &dyn Fs, dir: &Path, findings: &mut Vec<Finding>) -> Result<Su
     }
     segments.sort_by_key(|found| found.header.first);
     headless.sort_unstable();
-    set_aside_foreign(&mut segments, &mut unusable);
+    set_aside_foreign(known, &mut segments, &mut unusable);
     for (place, first, kind, detail) in unusable {
         findings.push(Finding { segment: segment_name(first), offset: 0, kind, detail });
         move_away(fs, dir, place, first).map_err(failed)?;
@@ -93,9 +100,15 @@ pub fn survey(fs: &dyn Fs, dir: &Path, findings: &mut Vec<Finding>) -> Result<Su
     Ok(Survey { segments, headless })
 }
 
-/// The newest segment says which log this is.
-fn set_aside_foreign(segments: &mut Vec<Found>, unusable: &mut Vec<(Place, Lsn, FindingKind, String)>) {
-    let Some(log_id) = segments.last().map(|newest| newest.header.identity.log_id) else { return };
+/// The checkpoint says which log this is, else the newest segment.
+fn set_aside_foreign(
+    known: Option<[u8; 16]>,
+    segments: &mut Vec<Found>,
+    unusable: &mut Vec<(Place, Lsn, FindingKind, String)>,
+) {
+    let of = |found: &Found| found.header.identity.log_id;
+    let known = known.filter(|known| segments.iter().any(|found| of(found) == *known));
+    let Some(log_id) = known.or_else(|| segments.last().map(of)) else { return };
     segments.retain(|found| {
         let ours = found.header.identity.log_id == log_id;
         if !ours {
