@@ -11,6 +11,7 @@ use forebay::ingest;
 use forebay::kafka;
 use forebay::metrics::Metrics;
 use forebay::status::Statuses;
+use forebay::task::Alarm;
 use forebay::wal::Opened;
 
 use crate::measure::Limit;
@@ -70,6 +71,7 @@ fn drained(wal: &std::path::Path, bootstrap: &str) -> Duration {
         config: ingest::Config { dir: wal.to_owned(), ..ingest::Config::default() },
         checkpoint_interval: config.checkpoint_interval.0,
         metrics: Arc::clone(&metrics),
+        alarm: Alarm::default(),
     })
     .expect("threads");
     // What a start does besides is not what is measured here.
@@ -83,6 +85,7 @@ fn drained(wal: &std::path::Path, bootstrap: &str) -> Duration {
         metrics,
         config,
         kafka: kafka::Config::default(),
+        alarm: Alarm::default(),
         bootstrap: bootstrap.to_owned(),
     })
     .expect("workers");
@@ -91,6 +94,6 @@ fn drained(wal: &std::path::Path, bootstrap: &str) -> Duration {
     }
     let took = started.elapsed();
     drain.stop(Instant::now());
-    threads.join();
+    threads.join(Duration::from_secs(10));
     took
 }

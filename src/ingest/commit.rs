@@ -46,15 +46,6 @@ pub(super) enum Committed {
 
 type Reply = oneshot::Sender<Result<Committed, SubmitError>>;
 
-/// However the commit thread ends, nobody waits for it afterwards.
-struct Abandon(Arc<Shared>);
-
-impl Drop for Abandon {
-    fn drop(&mut self) {
-        self.0.queue.abandon();
-    }
-}
-
 /// What is answered when the flush has returned.
 enum Answer {
     Receipt(Reply, Receipt),
@@ -139,7 +130,7 @@ impl Committer {
                 false => Err(SubmitError::KeyConflict),
             };
         }
-        if self.shared.log.figures().backlog_bytes >= self.shared.max_backlog {
+        if self.shared.log.backlog_bytes() >= self.shared.max_backlog {
             self.shared.metrics.bound_hit.with_label_values(&["backlog"]).inc();
             return Err(SubmitError::BacklogFull { limit: self.shared.max_backlog });
         }
@@ -220,6 +211,15 @@ impl Committer {
         nine.copy_from_slice(&self.random[rest..]);
         self.random.truncate(rest);
         Ok(nine)
+    }
+}
+
+/// However the thread ends, also by a panic: nobody waits for an answer that cannot come.
+struct Abandon(Arc<Shared>);
+
+impl Drop for Abandon {
+    fn drop(&mut self) {
+        self.0.queue.abandon();
     }
 }
 

@@ -84,13 +84,12 @@ impl Housekeeper {
 
 fn keep_a_spare(log: &Log, stop: &Stop, segment_size: u64, reserve: u64) {
     loop {
-        if log.spare_wanted(LOOK_FOR_ROOM) && log.poisoned().is_none() {
-            let ready = log.fill_spare(segment_size, reserve);
-            if !ready && stop.sleep(LOOK_FOR_ROOM) {
-                return;
-            }
-        }
-        if stop.sleep(Duration::ZERO) {
+        // A poisoned log wants a file for ever and gets none: nothing would ever wait.
+        let poisoned = log.poisoned().is_some();
+        let wanted = !poisoned && log.spare_wanted(LOOK_FOR_ROOM);
+        let failed = wanted && !log.fill_spare(segment_size, reserve);
+        let pause = if poisoned || failed { LOOK_FOR_ROOM } else { Duration::ZERO };
+        if stop.sleep(pause) {
             return;
         }
     }

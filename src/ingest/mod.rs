@@ -157,7 +157,7 @@ impl Ingest {
         if shared.refused_for_room.load(Ordering::Relaxed) && shared.log.has_no_room() {
             return Admission::Closed(SubmitError::DiskFull);
         }
-        if shared.log.figures().backlog_bytes >= shared.max_backlog {
+        if shared.log.backlog_bytes() >= shared.max_backlog {
             return Admission::Closed(SubmitError::BacklogFull { limit: shared.max_backlog });
         }
         Admission::Open

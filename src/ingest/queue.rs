@@ -97,3 +97,20 @@ impl Queue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).closed
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_waits_for_a_thread_that_is_gone_is_told() {
+        let queue = Queue::new(10, 1000);
+        let (reply, mut answer) = oneshot::channel();
+        queue.push(Work::Requeue { payload: Vec::new(), from: Lsn(1), reply }, 1).unwrap();
+        queue.abandon();
+        assert!(matches!(answer.try_recv(), Err(oneshot::error::TryRecvError::Closed)));
+        let (reply, _answer) = oneshot::channel();
+        let refused = queue.push(Work::Requeue { payload: Vec::new(), from: Lsn(2), reply }, 1);
+        assert_eq!(refused, Err(SubmitError::Closing));
+    }
+}

@@ -159,11 +159,10 @@ impl Checkpoint {
 
     /// Whether arithmetic on it cannot go wrong, whoever wrote it: segments in order, no more done than there is.
     fn is_sound(&self) -> bool {
-        let ends: Option<Vec<u64>> =
-            self.segments.iter().map(|(first, marks)| first.0.checked_add(marks.count)).collect();
-        let in_order = ends.is_some_and(|ends| {
-            ends.iter().zip(self.segments.get(1..).unwrap_or_default()).all(|(end, (next, _))| *end <= next.0)
-        });
+        let end = |(first, marks): &(Lsn, Marks)| first.0.checked_add(marks.count);
+        let in_order =
+            self.segments.windows(2).all(|pair| end(&pair[0]).is_some_and(|end| end <= pair[1].0.0))
+                && self.segments.last().is_none_or(|last| end(last).is_some());
         in_order && self.segments.iter().all(|(_, marks)| marks.is_sound())
     }
 

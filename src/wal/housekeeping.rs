@@ -109,7 +109,7 @@ impl Log {
                     return true;
                 }
                 Err(error) => {
-                    if self.yield_oldest_acked() {
+                    if error.is_room() && self.yield_oldest_acked() {
                         continue;
                     }
                     if !self.spare.is_full() {

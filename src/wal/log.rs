@@ -278,14 +278,26 @@ impl Log {
 
     /// The state of the backlog.
     pub fn figures(&self) -> Figures {
+        // First: a dead letter that is being flushed must not hold the ledger, and everyone with it.
+        let dead = self.dead.len();
         let ledger = self.ledger();
         Figures {
             backlog: ledger.backlog(),
             backlog_bytes: ledger.backlog_bytes(),
             watermark: ledger.watermark(),
             end: self.end(),
-            dead: self.dead.len(),
+            dead,
         }
+    }
+
+    /// Bytes of the records that are not done.
+    pub fn backlog_bytes(&self) -> u64 {
+        self.ledger().backlog_bytes()
+    }
+
+    /// Whether the record is still kept, delivered or not.
+    pub fn keeps(&self, lsn: Lsn) -> bool {
+        lsn < self.end() && self.segments.holding(lsn).is_some()
     }
 
     /// When the record at or after `lsn` was accepted, for ages; `None` when there is none.

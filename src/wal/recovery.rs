@@ -137,8 +137,15 @@ pub enum OpenError {
 pub fn open_locked(dir: &Path, options: &Options, now: Timestamp) -> Result<(Lock, Opened), OpenError> {
     let fs: Arc<dyn Fs> = Arc::new(fs::RealFs);
     let unusable = |source| OpenError::Directory { path: dir.to_owned(), source };
+    let made: Vec<_> = dir
+        .ancestors()
+        .skip(1)
+        .take_while(|above| !above.as_os_str().is_empty() && !above.exists())
+        .collect();
     fs.create_dir_all(dir).map_err(unusable)?;
-    fs.sync_dir(fs::parent(dir)).map_err(unusable)?;
+    for entry in std::iter::once(dir).chain(made) {
+        fs.sync_dir(fs::parent(entry)).map_err(unusable)?;
+    }
     let lock = Lock::take(dir)?;
     Ok((lock, open(fs, dir, options, now)?))
 }
@@ -148,8 +155,10 @@ pub fn open(fs: Arc<dyn Fs>, dir: &Path, options: &Options, now: Timestamp) -> R
     make_directories(&*fs, dir).map_err(|source| OpenError::Directory { path: dir.to_owned(), source })?;
     let failed = |source| OpenError::Io { path: dir.to_owned(), source };
     let mut recovery = Recovery::default();
-    let survey = survey::survey(&*fs, dir, &mut recovery.findings)?;
-    let checkpoint = load_checkpoint(&*fs, dir, &survey, &mut recovery.findings)?;
+    let loaded = Checkpoint::load(&*fs, dir);
+    let known = loaded.as_ref().ok().map(|checkpoint| checkpoint.log_id);
+    let survey = survey::survey(&*fs, dir, known, &mut recovery.findings)?;
+    let checkpoint = use_checkpoint(loaded, dir, &survey, &mut recovery.findings)?;
     let (dead, trouble) = DeadLetters::open(Arc::clone(&fs), dir).map_err(failed)?;
     recovery.findings.extend(trouble.map(|detail| Finding {
         segment: "dead/letters".into(),
@@ -195,13 +204,19 @@ fn make_directories(fs: &dyn Fs, dir: &Path) -> io::Result<()> {
     fs.sync_dir(dir)
 }
 
-fn load_checkpoint(
-    fs: &dyn Fs,
+fn use_checkpoint(
+    loaded: Result<Checkpoint, LoadError>,
     dir: &Path,
     survey: &Survey,
     findings: &mut Vec<Finding>,
 ) -> Result<Option<Checkpoint>, OpenError> {
-    let detail = match Checkpoint::load(fs, dir) {
+    let foreign = |checkpoint: &Checkpoint| {
+        survey.segments.last().is_some_and(|newest| newest.header.identity.log_id != checkpoint.log_id)
+    };
+    let detail = match loaded {
+        Ok(checkpoint) if foreign(&checkpoint) => {
+            "of another log: everything in pending/ is delivered again".to_owned()
+        }
         Ok(checkpoint) => return Ok(Some(checkpoint)),
         Err(LoadError::Io(source)) => {
             return Err(OpenError::Io { path: dir.join(super::checkpoint::FILE), source });
@@ -277,7 +292,11 @@ impl Start<'_> {
             self.note_gap(expected, found.header.first)?;
             let path = segment_path(self.dir, found.place, found.header.first);
             let failed = |source| OpenError::Io { path: path.clone(), source };
-            let is_open = index + 1 == count && found.footer.is_none() && found.place == Place::Pending;
+            let last = index + 1 == count;
+            // One in the middle lost its footer, and its successor is missing: what it holds is read all the same.
+            let is_open = found.footer.is_none()
+                && found.place == Place::Pending
+                && successor.first != found.header.first;
             let seal = match is_open {
                 true => {
                     let promise = self.checkpoint.map(|checkpoint| checkpoint.promise).unwrap_or_default();
@@ -289,7 +308,7 @@ impl Start<'_> {
                         self.options.label,
                     )
                     .map_err(failed)?;
-                    if survey.headless.is_empty() {
+                    if last && survey.headless.is_empty() {
                         self.check_promise(tail.next())?;
                     }
                     match self.close(&tail).map_err(failed)? {
@@ -303,7 +322,7 @@ impl Start<'_> {
                 }
                 false => self.check_seal(found, successor),
             };
-            if index + 1 == count {
+            if last {
                 // A start that failed may have left a size that is not durable yet.
                 sync(&*self.fs, &path).map_err(failed)?;
             }

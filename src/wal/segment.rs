@@ -102,8 +102,10 @@ impl Segment {
 
     /// Opens its file, wherever it lies; it may be moved to `acked/` at any moment.
     pub fn open(&self, fs: &dyn Fs, dir: &Path) -> io::Result<Arc<dyn File>> {
-        match fs.open(&self.path(dir), Mode::Read) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => fs.open(&self.path(dir), Mode::Read),
+        match fs.open(&segment_path(dir, Place::Pending, self.first), Mode::Read) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                fs.open(&segment_path(dir, Place::Acked, self.first), Mode::Read)
+            }
             opened => opened,
         }
     }

@@ -34,6 +34,16 @@ pub enum SpareError {
     Io(io::Error),
 }
 
+impl SpareError {
+    /// Whether giving up files would help.
+    pub fn is_room(&self) -> bool {
+        match self {
+            Self::NoRoom { .. } => true,
+            Self::Io(e) => matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded),
+        }
+    }
+}
+
 impl std::fmt::Display for SpareError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

@@ -108,10 +108,17 @@ impl Unusable {
 
 /// Looks at `pending/` and `acked/`, removes what an interrupted start or rotation left over, and moves what
 /// cannot be used into quarantine.
-pub fn survey(fs: &dyn Fs, dir: &Path, findings: &mut Vec<Finding>) -> Result<Survey, OpenError> {
+///
+/// `known` is the log the checkpoint belongs to: it says which segments are ours, if any of them is its own.
+pub fn survey(
+    fs: &dyn Fs,
+    dir: &Path,
+    known: Option<[u8; 16]>,
+    findings: &mut Vec<Finding>,
+) -> Result<Survey, OpenError> {
     let failed = |source| OpenError::Io { path: dir.to_owned(), source };
     remove_if_there(fs, &dir.join(spare::FILE)).map_err(failed)?;
-    let Sighted { segments, unusable } = sight(fs, dir, findings)?;
+    let Sighted { segments, unusable } = sight(fs, dir, known, findings)?;
     let mut headless = Vec::new();
     for unusable in unusable {
         findings.push(unusable.finding());
@@ -125,7 +132,12 @@ pub fn survey(fs: &dyn Fs, dir: &Path, findings: &mut Vec<Finding>) -> Result<Su
 
 /// Looks at `pending/` and `acked/` and changes nothing. Beside a live daemon a segment may move to `acked/`, and go
 /// from there, while this looks: `pending/` comes first, so that none is missed.
-pub fn sight(fs: &dyn Fs, dir: &Path, findings: &mut Vec<Finding>) -> Result<Sighted, OpenError> {
+pub fn sight(
+    fs: &dyn Fs,
+    dir: &Path,
+    known: Option<[u8; 16]>,
+    findings: &mut Vec<Finding>,
+) -> Result<Sighted, OpenError> {
     let failed = |source| OpenError::Io { path: dir.to_owned(), source };
     let mut seen = Sighted { segments: Vec::new(), unusable: Vec::new() };
     for place in [Place::Pending, Place::Acked] {
@@ -145,14 +157,16 @@ pub fn sight(fs: &dyn Fs, dir: &Path, findings: &mut Vec<Finding>) -> Result<Sig
     // One that moved in between was seen twice: it lies in `acked/` now.
     seen.segments.sort_by_key(|found| (found.header.first, found.place == Place::Pending));
     seen.segments.dedup_by_key(|found| found.header.first);
-    set_aside_foreign(&mut seen);
+    set_aside_foreign(known, &mut seen);
     seen.unusable.sort_by_key(|unusable| unusable.first);
     Ok(seen)
 }
 
-/// The newest segment says which log this is.
-fn set_aside_foreign(seen: &mut Sighted) {
-    let Some(log_id) = seen.segments.last().map(|newest| newest.header.identity.log_id) else { return };
+/// The checkpoint says which log this is, else the newest segment.
+fn set_aside_foreign(known: Option<[u8; 16]>, seen: &mut Sighted) {
+    let of = |found: &Found| found.header.identity.log_id;
+    let known = known.filter(|known| seen.segments.iter().any(|found| of(found) == *known));
+    let Some(log_id) = known.or_else(|| seen.segments.last().map(of)) else { return };
     let (segments, foreign): (Vec<_>, Vec<_>) = std::mem::take(&mut seen.segments)
         .into_iter()
         .partition(|found| found.header.identity.log_id == log_id);

@@ -221,7 +221,8 @@ impl Writer {
         let bytes: u64 = entries.iter().map(|entry| frame_len(entry.payload.len()) as u64).sum();
         let count = entries.len() as u64;
         let label = entries.iter().map(|entry| entry.label.len()).max().unwrap_or(0);
-        let limit = self.segment_size - HEADER_LEN - Footer::default().frame_len_with(count, label);
+        let overhead = HEADER_LEN + Footer::default().frame_len_with(count, label);
+        let limit = self.segment_size.saturating_sub(overhead);
         if bytes > limit {
             return Err(AppendError::TooLarge { bytes, limit });
         }

@@ -137,7 +137,8 @@ impl Directory {
             findings: Vec::new(),
         };
         let loaded = Checkpoint::load(&*self.fs, &self.path);
-        let seen = survey::sight(&*self.fs, &self.path, &mut view.findings)?;
+        let known = loaded.as_ref().ok().map(|checkpoint| checkpoint.log_id);
+        let seen = survey::sight(&*self.fs, &self.path, known, &mut view.findings)?;
         view.take_checkpoint(loaded, &seen)?;
         view.take_segments(seen)?;
         view.take_dead().map_err(failed)?;

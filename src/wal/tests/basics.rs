@@ -182,6 +182,9 @@ fn delivered_segments_yield_to_acceptance() {
     opened.log.keep_house(keep, Timestamp(2_000)).unwrap();
     let before = opened.log.segments().len();
     assert!(before > 1);
+    fs.fail(Fault::Write, 0);
+    assert!(!opened.log.fill_spare(SEGMENT, 0));
+    assert_eq!(opened.log.segments().len(), before, "a disk that fails has no more room afterwards");
     fs.set_free(0);
     assert!(!opened.log.fill_spare(SEGMENT, 0), "the simulated disk does not grow");
     assert_eq!(opened.log.segments().len(), 1, "all delivered ones were given up");
@@ -313,4 +316,46 @@ fn what_was_let_go_of_behind_a_stuck_record_is_not_missing_at_any_later_start() 
         assert_eq!(waiting(&opened.log).len(), 1);
         opened.log.keep_house(keep_nothing(), Timestamp(9_000)).unwrap();
     }
+}
+
+/// Between the rename and the note of it a reader found the file in neither place.
+#[test]
+fn a_segment_that_is_just_being_moved_is_read() {
+    let fs = SimFs::new();
+    let mut opened = reopen(&fs);
+    append(&mut opened.writer, &[payload(1)]);
+    opened.writer.commit().unwrap();
+    let segment = &opened.log.segments()[0];
+    let acked = dir().join("acked").join(last_segment(&fs).file_name().unwrap());
+    super::super::fs::Fs::rename(&fs, &last_segment(&fs), &acked).unwrap();
+    assert_eq!(segment.state().place, Place::Pending);
+    segment.open(&fs, &dir()).unwrap();
+}
+
+/// A checkpoint or a segment of another log says nothing about this one, however large its numbers.
+#[test]
+fn another_logs_checkpoint_and_segments_change_nothing() {
+    let (ours, other) = (SimFs::new(), SimFs::new());
+    let mut theirs = reopen(&other);
+    for n in 1..=150 {
+        append(&mut theirs.writer, &[payload(n)]);
+        theirs.writer.commit().unwrap();
+    }
+    theirs.log.confirm(&(1..=150).map(confirmation).collect::<Vec<_>>());
+    theirs.log.checkpoint(Timestamp(1)).unwrap();
+    let mut opened = reopen(&ours);
+    append(&mut opened.writer, &[payload(1), payload(2)]);
+    opened.writer.commit().unwrap();
+    opened.log.checkpoint(Timestamp(1)).unwrap();
+    let foreign = last_segment(&other);
+    let before = ours.fork();
+    super::super::fs::replace_file(&ours, &foreign, &other.read(&foreign)).unwrap();
+    let opened = reopen(&ours);
+    assert_eq!(waiting(&opened.log), [(Lsn(1), payload(1)), (Lsn(2), payload(2))]);
+    assert!(opened.recovery.findings.iter().any(|finding| finding.kind == FindingKind::Foreign));
+    let checkpoint = dir().join("checkpoint");
+    before.put(&checkpoint, other.read(&checkpoint));
+    let opened = reopen(&before);
+    assert_eq!(waiting(&opened.log), [(Lsn(1), payload(1)), (Lsn(2), payload(2))]);
+    assert!(opened.recovery.findings.iter().any(|finding| finding.kind == FindingKind::Checkpoint));
 }

@@ -154,3 +154,19 @@ fn damage_in_the_middle_costs_only_what_it_hit() {
     assert_eq!(opened.log.figures().dead, 1);
     assert_eq!(waiting(&opened.log).len() as u64, count);
 }
+
+#[test]
+fn a_segment_without_footer_or_successor_is_read_all_the_same() {
+    let (fs, count) = log(true);
+    let paths = segments(&fs);
+    let mut bad = fs.read(&paths[0]);
+    let end = bad.len();
+    bad[end - 1] ^= 1;
+    fs.put(&paths[0], bad);
+    let kept = reopen(&fs.fork()).log.segments()[1].first.0 - 1;
+    super::super::fs::Fs::remove(&fs, &paths[1]).unwrap();
+    let (left, reported) = examine(&fs, "no footer, no successor");
+    let missing = reopen(&fs.fork()).log.segments()[1].first.0 - 1 - kept;
+    assert!(reported);
+    assert_eq!(left as u64, count - missing);
+}
