@@ -170,3 +170,48 @@ fn a_segment_without_footer_or_successor_is_read_all_the_same() {
     assert!(reported);
     assert_eq!(left as u64, count - missing);
 }
+
+/// Without a checkpoint, what later frames say was flushed tells damage from a torn tail.
+#[test]
+fn the_promise_of_later_frames_tells_damage_from_a_torn_tail() {
+    let fs = SimFs::new();
+    let mut opened = reopen(&fs);
+    for n in 1..=10 {
+        append(&mut opened.writer, &[payload(n)]);
+        opened.writer.commit().unwrap();
+    }
+    let path = last_segment(&fs);
+    let mut bad = fs.read(&path);
+    bad[4096 + 100] ^= 1;
+    fs.put(&path, bad);
+    let opened = reopen(&fs);
+    assert_eq!(waiting(&opened.log).len(), 9);
+    assert_eq!((opened.log.figures().dead, opened.writer.next_lsn()), (1, Lsn(11)));
+}
+
+#[test]
+fn numbers_of_a_segment_whose_header_is_gone_are_not_given_again() {
+    let (fs, count) = log(false);
+    let path = last_segment(&fs);
+    let mut bad = fs.read(&path);
+    bad[20] ^= 1;
+    fs.put(&path, bad);
+    assert!(reopen(&fs).writer.next_lsn() > Lsn(count));
+}
+
+/// The first record of a batch lies in a sector that reached the disk, the others do not.
+#[test]
+fn half_a_batch_is_nothing() {
+    for kept in 0..3 {
+        let fs = SimFs::new();
+        let mut opened = reopen(&fs);
+        let batch: Vec<_> = (0..3).map(|n| vec![n; 600]).collect();
+        append(&mut opened.writer, &batch);
+        opened.writer.commit().unwrap();
+        let path = last_segment(&fs);
+        let mut torn = fs.read(&path);
+        torn[4096 + 632 * kept..].fill(0);
+        fs.put(&path, torn);
+        assert_eq!(waiting(&reopen(&fs).log), [], "{kept} of 3");
+    }
+}

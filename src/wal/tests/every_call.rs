@@ -266,8 +266,11 @@ fn every_call_fails_once_and_nothing_acknowledged_is_lost() {
             let opened = try_open(&fs).unwrap_or_else(|error| panic!("{what}: {error}"));
             known.check(&opened, &format!("{what}, process killed"));
             opened.log.keep_house(KEEP, Timestamp(20_000)).unwrap();
+            let shown = waiting(&opened.log);
             fs.lose_unflushed();
-            known.check(&reopen(&fs), &format!("{what}, process killed, power failed"));
+            let opened = reopen(&fs);
+            known.check(&opened, &format!("{what}, process killed, power failed"));
+            assert_eq!(waiting(&opened.log), shown, "{what}: what a start showed stays");
         }
     }
 }

@@ -352,9 +352,15 @@ impl File for SimFile {
         let mut disk = self.0.lock().unwrap();
         let flushed = disk.call(Fault::Flush);
         let inode = &mut disk.inodes[self.1];
-        inode.pending.retain(|(_, bytes)| flushed.is_err() && bytes.is_none());
+        inode.pending.retain(|(_, bytes)| flushed.is_ok() || bytes.is_none());
         flushed?;
-        inode.durable = inode.data.clone();
+        // Only what is pending: what a failed flush forgot is shown, and never reaches the disk by itself.
+        for (offset, bytes) in std::mem::take(&mut inode.pending) {
+            match bytes {
+                None => inode.durable.resize(offset, 0),
+                Some(bytes) => survive(&mut inode.durable, offset, &bytes, &mut |_| 0),
+            }
+        }
         Ok(())
     }
 
