@@ -35,10 +35,24 @@ pub struct Config {
     pub retain_acked_age: Span,
     /// How many bytes of delivered segments are kept.
     pub retain_acked_size: ByteSize,
-    /// Requests that may wait for a flush.
-    pub commit_queue_requests: usize,
-    /// Bytes of them.
-    pub commit_queue_bytes: ByteSize,
+    /// What may wait for a flush.
+    pub commit_queue: CommitQueue,
+}
+
+/// Bounds of the queue before the commit thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CommitQueue {
+    /// Requests.
+    pub requests: usize,
+    /// Their bytes.
+    pub bytes: ByteSize,
+}
+
+impl Default for CommitQueue {
+    fn default() -> Self {
+        Self { requests: 65_536, bytes: ByteSize::mib(64) }
+    }
 }
 
 impl Default for Config {
@@ -51,8 +65,7 @@ impl Default for Config {
             segment_max_age: Span::secs(3600),
             retain_acked_age: Span::secs(24 * 3600),
             retain_acked_size: ByteSize::mib(1024),
-            commit_queue_requests: 65_536,
-            commit_queue_bytes: ByteSize::mib(64),
+            commit_queue: CommitQueue::default(),
         }
     }
 }
@@ -75,10 +88,9 @@ impl Config {
         check(!no_backlog, "max_backlog_size", "0B".to_owned(), "at least 1B");
         let age = self.segment_max_age;
         check(age >= Span::secs(1), "segment_max_age", age.to_string(), "at least 1s");
-        let requests = self.commit_queue_requests;
-        check(requests > 0, "commit_queue_requests", requests.to_string(), "at least 1");
-        let bytes = self.commit_queue_bytes;
-        check(bytes > ByteSize(0), "commit_queue_bytes", bytes.to_string(), "at least 1B");
+        let CommitQueue { requests, bytes } = self.commit_queue;
+        check(requests > 0, "commit_queue.requests", requests.to_string(), "at least 1");
+        check(bytes > ByteSize(0), "commit_queue.bytes", bytes.to_string(), "at least 1B");
         mistakes
     }
 }
@@ -95,8 +107,7 @@ mod tests {
             segment_size: ByteSize::kib(1023),
             max_backlog_size: Some(ByteSize(0)),
             segment_max_age: Span::millis(1),
-            commit_queue_requests: 0,
-            commit_queue_bytes: ByteSize(0),
+            commit_queue: CommitQueue { requests: 0, bytes: ByteSize(0) },
             ..Config::default()
         };
         let keys: Vec<_> = wrong.validate().into_iter().map(|mistake| mistake.key).collect();
@@ -107,8 +118,8 @@ mod tests {
                 "segment_size",
                 "max_backlog_size",
                 "segment_max_age",
-                "commit_queue_requests",
-                "commit_queue_bytes"
+                "commit_queue.requests",
+                "commit_queue.bytes"
             ]
         );
     }

@@ -30,6 +30,7 @@ use crate::wal::Log;
 use crate::wal::Lsn;
 use crate::wal::Writer;
 
+pub use config::CommitQueue;
 pub use config::Config;
 pub use index::IndexError;
 pub use request::Admission;
@@ -100,7 +101,7 @@ pub fn start(parts: Parts) -> std::io::Result<(Ingest, IngestThreads)> {
     let log = Arc::clone(writer.log());
     let index = Index::open(Arc::clone(&log))?;
     let shared = Arc::new(Shared {
-        queue: Queue::new(config.commit_queue_requests, config.commit_queue_bytes.as_usize()),
+        queue: Queue::new(config.commit_queue.requests, config.commit_queue.bytes.as_usize()),
         index,
         digests: Digests::new(&log.identity().secret),
         metrics,
