@@ -88,9 +88,9 @@ impl Daemon {
         metrics: &Arc<Metrics>,
         alarm: Alarm,
     ) -> Result<Self, Failure> {
-        let mut parts = Parts::listen(opened, config, metrics).await?;
+        let mut parts = Parts::listen(opened, config, metrics, &alarm).await?;
         announce(&parts, config);
-        parts.start_drain(config)?;
+        parts.start_drain(config, &alarm)?;
         let threads = start_threads(&parts, config).map_err(Failure::system("threads"))?;
         Ok(Self { parts, threads, alarm, grace: config.server.shutdown_grace.0 })
     }
@@ -134,7 +134,7 @@ impl Daemon {
         let blocking = tokio::task::spawn_blocking(move || {
             self.parts.close_ingest();
             self.parts.stop_drain(deadlines.drain);
-            self.parts.end_ingest();
+            self.parts.end_ingest(deadlines.rest);
             for thread in self.threads {
                 if let Err(late) = thread.stop(deadlines.rest) {
                     tracing::warn!(%late, "a thread is left behind");

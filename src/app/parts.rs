@@ -30,6 +30,7 @@ use crate::kinds::Kinds;
 use crate::metrics::Metrics;
 use crate::status::Statuses;
 use crate::systemd::Pulse;
+use crate::task::Alarm;
 use crate::wal::Lock;
 use crate::wal::Log;
 use crate::wal::Opened;
@@ -64,6 +65,7 @@ impl Parts {
         (lock, opened): (Lock, Opened),
         config: &Config,
         metrics: &Arc<Metrics>,
+        alarm: &Alarm,
     ) -> Result<Self, Failure> {
         let Opened { writer, log, .. } = opened;
         let public = bind(config.server.listen, config, metrics).await?;
@@ -74,8 +76,13 @@ impl Parts {
         };
         let checkpoint_interval = config.drain.checkpoint_interval.0;
         let (wal, metrics) = (config.wal.clone(), Arc::clone(metrics));
-        let its_parts =
-            ingest::Parts { writer, config: wal, checkpoint_interval, metrics: Arc::clone(&metrics) };
+        let its_parts = ingest::Parts {
+            writer,
+            config: wal,
+            checkpoint_interval,
+            metrics: Arc::clone(&metrics),
+            alarm: alarm.clone(),
+        };
         let (ingest, threads) = ingest::start(its_parts).map_err(Failure::system("the commit thread"))?;
         let statuses = Statuses::new(Arc::clone(&log));
         let backend = Arc::new(Backend {
@@ -104,9 +111,12 @@ impl Parts {
             Door::open(|stop| operators.serve(Admin::new(shown, metrics), stop)),
         ];
         let operator = Arc::clone(&backend);
-        let control =
-            control::Server::start(log.dir(), operator).map_err(Failure::system("the control socket"))?;
-        let control = Some(control);
+        // Without it operators change a log only when the daemon is stopped, which is no reason not to accept.
+        let control = control::Server::start(log.dir(), operator)
+            .inspect_err(
+                |error| tracing::warn!(%error, "no control socket: dead letters wait for a stopped daemon"),
+            )
+            .ok();
         Ok(Self { log, http, admin, backend, statuses, doors, embedded, drain: None, control, _lock: lock })
     }
 
@@ -116,7 +126,7 @@ impl Parts {
     }
 
     /// Starts the workers.
-    pub(super) fn start_drain(&mut self, config: &Config) -> Result<(), Failure> {
+    pub(super) fn start_drain(&mut self, config: &Config, alarm: &Alarm) -> Result<(), Failure> {
         let bootstrap = match (&config.kafka.brokers, self.bootstrap()) {
             (Brokers::List(list), _) => list.clone(),
             (Brokers::Embedded, own) => own.unwrap_or_default().to_owned(),
@@ -127,6 +137,7 @@ impl Parts {
             metrics: Arc::clone(&self.backend.metrics),
             config: config.drain.clone(),
             kafka: config.kafka.clone(),
+            alarm: alarm.clone(),
             bootstrap,
         });
         let drain = drain.map_err(|error| match error {
@@ -180,10 +191,10 @@ impl Parts {
     }
 
     /// Ends the log's threads, with a last checkpoint. Blocks.
-    pub(super) fn end_ingest(&self) {
+    pub(super) fn end_ingest(&self, within: Duration) {
         let threads = self.backend.ingest_threads().take();
         if let Some(threads) = threads {
-            threads.join();
+            threads.join(within);
         }
     }
 }

@@ -29,7 +29,6 @@ mod worker;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::thread::JoinHandle;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -47,6 +46,10 @@ use crate::drain::worker::Worker;
 use crate::kafka;
 use crate::metrics::Metrics;
 use crate::status::Statuses;
+use crate::task::Alarm;
+use crate::task::OnFailure;
+use crate::task::Stop;
+use crate::task::Thread;
 use crate::wal::Log;
 use crate::wal::Lsn;
 
@@ -67,6 +70,8 @@ pub struct DrainParts {
     pub config: Config,
     /// `[kafka]`.
     pub kafka: kafka::Config,
+    /// Who is told when a worker fails: its lanes would stand still.
+    pub alarm: Alarm,
     /// The brokers to ask first: those of `[kafka]`, or the embedded one.
     pub bootstrap: String,
 }
@@ -85,7 +90,8 @@ pub enum DrainError {
 /// The running workers. Dropping it stops them at once; what is not delivered stays in the log.
 pub struct Drain {
     handle: Handle,
-    threads: Vec<JoinHandle<()>>,
+    threads: Vec<Thread>,
+    alarm: Alarm,
 }
 
 /// Looks at the workers and steers them.
@@ -100,7 +106,7 @@ pub struct Handle {
 impl Drain {
     /// Starts the workers. No broker need be there; settings the Kafka client refuses are an error.
     pub fn start(parts: DrainParts) -> Result<Self, DrainError> {
-        let DrainParts { log, statuses, metrics, config, kafka, bootstrap } = parts;
+        let DrainParts { log, statuses, metrics, config, kafka, alarm, bootstrap } = parts;
         let workers = config.workers.count();
         let handle = Handle {
             log: Arc::clone(&log),
@@ -108,20 +114,24 @@ impl Drain {
             control: Arc::default(),
             posts: (0..workers).map(Post::new).collect(),
         };
-        let mut drain = Self { handle: handle.clone(), threads: Vec::with_capacity(workers + 1) };
+        let mut drain = Self { handle: handle.clone(), threads: Vec::with_capacity(workers + 1), alarm };
         let parts = Parts { log, statuses, metrics };
         let link = Arc::new(Link { config: kafka, bootstrap });
         for index in 0..workers {
             let lanes = Lanes { index, workers };
             let worker = worker(lanes, &handle, parts.clone(), &link, &config)?;
-            drain.spawn(format!("drain-{index}"), move || worker.run())?;
+            drain.spawn(&format!("drain-{index}"), move || worker.run())?;
         }
-        drain.spawn("drain-bell".to_owned(), move || handle.ring_on_append())?;
+        drain.spawn("drain-bell", move || handle.ring_on_append())?;
         Ok(drain)
     }
 
-    fn spawn(&mut self, name: String, run: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
-        self.threads.push(std::thread::Builder::new().name(name).spawn(run)?);
+    fn spawn(&mut self, name: &str, run: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
+        let body = move |_: &Stop| {
+            run();
+            Ok(())
+        };
+        self.threads.push(Thread::spawn(name, OnFailure::Raise(self.alarm.clone()), body)?);
         Ok(())
     }
 
@@ -141,8 +151,9 @@ impl Drain {
         self.handle.ring();
         self.handle.log.wake_readers();
         for thread in self.threads.drain(..) {
-            if thread.join().is_err() {
-                tracing::error!("a thread of the drain had panicked");
+            let left = deadline.saturating_duration_since(Instant::now());
+            if let Err(late) = thread.stop(left + END) {
+                tracing::warn!(%late, "a worker is left behind");
             }
         }
     }
@@ -240,6 +251,9 @@ impl Handle {
         }
     }
 }
+
+/// What a worker may take behind the deadline: its last turn, and the end of its producers.
+const END: Duration = Duration::from_secs(5);
 
 /// How long a stop may go unheard when it comes just before the wait begins.
 const LISTEN: Duration = Duration::from_millis(200);

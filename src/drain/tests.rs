@@ -94,6 +94,7 @@ impl House {
             metrics: Arc::clone(&self.metrics),
             config: self.config.clone(),
             kafka: self.kafka.clone(),
+            alarm: Alarm::default(),
             bootstrap: self.broker.bootstrap().to_owned(),
         })
         .unwrap()

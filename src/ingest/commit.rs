@@ -46,6 +46,15 @@ pub(super) enum Committed {
 
 type Reply = oneshot::Sender<Result<Committed, SubmitError>>;
 
+/// However the commit thread ends, nobody waits for it afterwards.
+struct Abandon(Arc<Shared>);
+
+impl Drop for Abandon {
+    fn drop(&mut self) {
+        self.0.queue.abandon();
+    }
+}
+
 /// What is answered when the flush has returned.
 enum Answer {
     Receipt(Reply, Receipt),
@@ -82,6 +91,7 @@ impl Committer {
 
     /// Until the queue is closed and empty, or the log is poisoned.
     pub fn run(mut self) {
+        let _abandon = Abandon(Arc::clone(&self.shared));
         let mut taken = Vec::new();
         let mut last_look = Instant::now();
         while self.shared.queue.take(&mut taken, TURN) {

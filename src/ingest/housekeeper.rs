@@ -96,9 +96,10 @@ fn keep_a_spare(log: &Log, stop: &Stop, segment_size: u64, reserve: u64) {
     }
 }
 
+/// The first time at once: until there is a checkpoint of this life, whoever looks takes the log for an older one.
 fn keep_house(shared: &Shared, stop: &Stop, retention: Retention, every: Duration) {
+    let mut stopping = false;
     loop {
-        let stopping = stop.sleep(every);
         let kept = shared.log.keep_house(retention, Timestamp::now()).and_then(|()| shared.index.keep());
         if let Err(error) = kept {
             tracing::warn!(%error, "checkpoint.failed: nothing is lost; a start would repeat what came since the last one");
@@ -107,5 +108,6 @@ fn keep_house(shared: &Shared, stop: &Stop, retention: Retention, every: Duratio
             shared.index.stop();
             return;
         }
+        stopping = stop.sleep(every);
     }
 }

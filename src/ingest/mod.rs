@@ -22,6 +22,9 @@ use std::time::Instant;
 use crate::command::Envelope;
 use crate::command::IdMint;
 use crate::metrics::Metrics;
+use crate::task::Alarm;
+use crate::task::OnFailure;
+use crate::task::Thread;
 use crate::wal::Letter;
 use crate::wal::Log;
 use crate::wal::Lsn;
@@ -73,7 +76,7 @@ pub struct Ingest {
 /// The threads behind it; whoever holds this stops them.
 pub struct IngestThreads {
     shared: Arc<Shared>,
-    committer: std::thread::JoinHandle<()>,
+    committer: Thread,
     housekeeper: Housekeeper,
 }
 
@@ -87,11 +90,13 @@ pub struct Parts {
     pub checkpoint_interval: Duration,
     /// Where figures go.
     pub metrics: Arc<Metrics>,
+    /// Who is told when the commit thread fails.
+    pub alarm: Alarm,
 }
 
 /// Starts the commit thread and the housekeeper.
 pub fn start(parts: Parts) -> std::io::Result<(Ingest, IngestThreads)> {
-    let Parts { writer, config, checkpoint_interval, metrics } = parts;
+    let Parts { writer, config, checkpoint_interval, metrics, alarm } = parts;
     let log = Arc::clone(writer.log());
     let index = Index::open(Arc::clone(&log))?;
     let shared = Arc::new(Shared {
@@ -107,7 +112,10 @@ pub fn start(parts: Parts) -> std::io::Result<(Ingest, IngestThreads)> {
     let identity = shared.log.identity();
     let mint = IdMint::new(&identity.log_id, &identity.secret);
     let committer = Committer::new(Arc::clone(&shared), writer, mint, config.segment_max_age.0);
-    let committer = std::thread::Builder::new().name("commit".into()).spawn(move || committer.run())?;
+    let committer = Thread::spawn("commit", OnFailure::Raise(alarm), move |_| {
+        committer.run();
+        Ok(())
+    })?;
     let housekeeper = Housekeeper::start(Arc::clone(&shared), &config, checkpoint_interval)?;
     Ok((Ingest { shared: Arc::clone(&shared) }, IngestThreads { shared, committer, housekeeper }))
 }
@@ -225,11 +233,12 @@ impl IngestThreads {
         self.shared.queue.close();
     }
 
-    /// Ends the threads after `close`, with a last checkpoint.
-    pub fn join(self) {
+    /// Ends the threads after `close`, with a last checkpoint. Waits for the commit thread at most this long. Blocks.
+    pub fn join(self, within: Duration) {
         self.shared.queue.close();
-        // A panic of the commit thread was reported where it happened; the log recovers at the next start.
-        let _ = self.committer.join();
+        if let Err(late) = self.committer.stop(within) {
+            tracing::warn!(%late, "the last flush is not back");
+        }
         self.housekeeper.stop();
     }
 }

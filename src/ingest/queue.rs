@@ -83,6 +83,16 @@ impl Queue {
         self.ready.notify_one();
     }
 
+    /// Nobody will take what waits: whoever waits for an answer is told by the end of its channel.
+    pub fn abandon(&self) {
+        let waiting = {
+            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            state.closed = true;
+            std::mem::take(&mut state.waiting)
+        };
+        drop(waiting);
+    }
+
     pub fn is_closed(&self) -> bool {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).closed
     }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 
 use super::fs;
@@ -102,12 +103,34 @@ impl Checkpoint {
 
     /// Whether a record was done when the checkpoint was taken.
     pub fn was_done(&self, lsn: Lsn) -> bool {
-        let holder = self
-            .segments
-            .iter()
-            .rev()
-            .find(|(first, marks)| (first.0..first.0 + marks.count).contains(&lsn.0));
-        lsn < self.watermark || holder.is_some_and(|(first, marks)| marks.is_done(lsn.0 - first.0))
+        lsn < self.watermark || self.run(lsn).0
+    }
+
+    /// The first and the last record of a range that were not done when the checkpoint was taken; `None` if all
+    /// were. Steps over whole segments: behind a stuck record there may be a day of delivered ones.
+    pub fn undone(&self, range: Range<Lsn>) -> Option<(Lsn, Lsn)> {
+        let mut found: Option<(Lsn, Lsn)> = None;
+        let mut at = range.start.max(self.watermark);
+        while at < range.end {
+            let (done, until) = self.run(at);
+            let until = until.min(range.end);
+            if !done {
+                found = Some((found.map_or(at, |(from, _)| from), Lsn(until.0 - 1)));
+            }
+            at = until;
+        }
+        found
+    }
+
+    /// Whether a record was done, and up to where that is known to be so for its successors too.
+    fn run(&self, at: Lsn) -> (bool, Lsn) {
+        let behind = self.segments.partition_point(|(first, _)| *first <= at);
+        let holder = behind.checked_sub(1).map(|index| &self.segments[index]);
+        match holder.filter(|(first, marks)| at.0 - first.0 < marks.count) {
+            Some((first, marks)) if marks.done == marks.count => (true, first.plus(marks.count)),
+            Some((first, marks)) => (marks.is_done(at.0 - first.0), at.next()),
+            None => (false, self.segments.get(behind).map_or(Lsn(u64::MAX), |(next, _)| *next)),
+        }
     }
 
     /// Magic, version, log id, seven numbers, then each segment's six numbers and words; CRC-32 over all at the end.
@@ -132,6 +155,16 @@ impl Checkpoint {
         let crc = crc32fast::hash(&out);
         out.extend_from_slice(&crc.to_le_bytes());
         out
+    }
+
+    /// Whether arithmetic on it cannot go wrong, whoever wrote it: segments in order, no more done than there is.
+    fn is_sound(&self) -> bool {
+        let ends: Option<Vec<u64>> =
+            self.segments.iter().map(|(first, marks)| first.0.checked_add(marks.count)).collect();
+        let in_order = ends.is_some_and(|ends| {
+            ends.iter().zip(self.segments.get(1..).unwrap_or_default()).all(|(end, (next, _))| *end <= next.0)
+        });
+        in_order && self.segments.iter().all(|(_, marks)| marks.is_sound())
     }
 
     fn decode(bytes: &[u8]) -> Option<Self> {
@@ -166,7 +199,7 @@ impl Checkpoint {
             }
             checkpoint.segments.push((first, marks));
         }
-        Some(checkpoint)
+        checkpoint.is_sound().then_some(checkpoint)
     }
 }
 
@@ -175,7 +208,7 @@ mod tests {
     use super::*;
 
     fn sample() -> Checkpoint {
-        let marks = Marks { count: 70, bytes: 700, done: 2, done_bytes: 20, sealed: true, bits: vec![5, 1] };
+        let marks = Marks { count: 70, bytes: 700, done: 3, done_bytes: 30, sealed: true, bits: vec![5, 1] };
         Checkpoint {
             log_id: [1; 16],
             written_at: Timestamp(2),
@@ -188,6 +221,38 @@ mod tests {
     #[test]
     fn a_checkpoint_reads_back_as_it_was_written() {
         assert_eq!(Checkpoint::decode(&sample().encode()), Some(sample()));
+    }
+
+    #[test]
+    fn what_was_not_done_is_found_without_looking_at_every_record() {
+        let day = 5_000_000_000;
+        let mut checkpoint = sample();
+        let retired = Marks { count: day, done: day, sealed: true, ..Marks::default() };
+        checkpoint.segments = vec![checkpoint.segments[0].clone(), (Lsn(71), retired)];
+        assert_eq!(checkpoint.undone(Lsn(71)..Lsn(71 + day)), None);
+        assert_eq!(
+            checkpoint.undone(Lsn(1)..Lsn(71 + day)),
+            Some((Lsn(4), Lsn(70))),
+            "65 is done in between"
+        );
+        assert_eq!(checkpoint.undone(Lsn(71)..Lsn(80 + day)), Some((Lsn(71 + day), Lsn(79 + day))));
+        checkpoint.watermark = Lsn(100 + day);
+        assert_eq!(checkpoint.undone(Lsn(1)..Lsn(80 + day)), None);
+    }
+
+    #[test]
+    fn marks_that_cannot_be_are_refused() {
+        let spoil: [fn(&mut Checkpoint); 4] = [
+            |c| c.segments[0].1.done = 71,
+            |c| c.segments[0].1.done = 2,
+            |c| c.segments[0].1.count = u64::MAX,
+            |c| c.segments[1].0 = Lsn(70),
+        ];
+        for (case, spoil) in spoil.into_iter().enumerate() {
+            let mut checkpoint = sample();
+            spoil(&mut checkpoint);
+            assert_eq!(Checkpoint::decode(&checkpoint.encode()), None, "{case}");
+        }
     }
 
     #[test]

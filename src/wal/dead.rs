@@ -3,6 +3,7 @@
 //! `dead/letters`: 32 bytes of head (magic `forebayd`, version, zero, salt), then frames as in a segment. A
 //! frame's LSN is the letter's; its payload is the length of a JSON head (four bytes), the head, and for a letter
 //! the record, whole. A removal is an entry too. When removed entries are most of the file it is rewritten.
+//! A start rewrites what no later entry's promise covers, and cuts what is no entry off, a copy aside.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -39,6 +40,8 @@ const VERSION: u32 = 1;
 const HEAD: u64 = 32;
 /// Below this a rewrite saves nothing worth the flushes.
 const REWRITE_FROM: u64 = 1 << 20;
+/// What was read at the start is rewritten in pieces of this size.
+const PIECE: usize = 1 << 20;
 
 /// A range of records that could not be read: a dead letter without its record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,6 +92,8 @@ struct Inner {
     entries: BTreeMap<Lsn, (u64, usize)>,
     removed: BTreeMap<Lsn, Removal>,
     live_bytes: u64,
+    /// Everything below was flushed, by the word of the last entry that could be read.
+    promised: u64,
     /// A failed flush is final here too: what it left in the page cache cannot be trusted.
     broken: bool,
 }
@@ -112,6 +117,7 @@ impl DeadLetters {
             opened => opened?,
         };
         let (inner, trouble) = load(file)?;
+        inner.make_durable(&*fs, dir)?;
         Ok((Self { fs, path, inner: Mutex::new(inner) }, trouble))
     }
 
@@ -197,9 +203,7 @@ impl DeadLetters {
                 Some(Dead::Damage(damage)) => Lsn(damage.lsn_to),
                 _ => lsn,
             };
-            (lsn.0..=to.0).for_each(|lsn| {
-                ledger.mark(Lsn(lsn), 0);
-            });
+            ledger.mark_all(lsn, to);
         }
         for lsn in self.removed() {
             ledger.mark(lsn, 0);
@@ -233,7 +237,7 @@ impl DeadLetters {
         let mut added = Vec::new();
         for (lsn, head, record) in entries {
             let offset = inner.end + bytes.len() as u64;
-            let len = encode(&mut bytes, &inner.seed, offset, lsn, &head, record)?;
+            let len = encode(&mut bytes, &inner.seed, offset, inner.end, lsn, &head, record)?;
             added.push((lsn, head, (offset, len)));
         }
         inner.file.write_all_at(&bytes, inner.end)?;
@@ -268,7 +272,7 @@ impl DeadLetters {
                 None => return Ok(()),
             };
             let offset = bytes.len() as u64;
-            encode(&mut bytes, &seed, offset, lsn, &head, &record)?;
+            encode(&mut bytes, &seed, offset, 0, lsn, &head, &record)?;
         }
         for (&lsn, removal) in &inner.removed {
             let requeued_as = match removal {
@@ -276,7 +280,7 @@ impl DeadLetters {
                 Removal::Requeued(as_lsn) => Some(as_lsn.0),
             };
             let offset = bytes.len() as u64;
-            encode(&mut bytes, &seed, offset, lsn, &Head::Removed { requeued_as }, &[])?;
+            encode(&mut bytes, &seed, offset, 0, lsn, &Head::Removed { requeued_as }, &[])?;
         }
         fs::replace_file(&*self.fs, &self.path, &bytes)?;
         let (fresh, _) = load(self.fs.open(&self.path, Mode::Write)?)?;
@@ -286,6 +290,28 @@ impl DeadLetters {
 }
 
 impl Inner {
+    /// Rewrites what was read and never promised, because after a failed flush the next life reads what never
+    /// reached the disk; keeps what lies behind the last entry aside, and cuts it off.
+    fn make_durable(&self, fs: &dyn Fs, dir: &Path) -> io::Result<()> {
+        let size = self.file.size()?;
+        let mut piece = vec![0; PIECE];
+        if size > self.end {
+            let mut torn = vec![0; (size - self.end) as usize];
+            fs::read_full(&*self.file, &mut torn, self.end)?;
+            let name = format!("{FILE}-{}.torn", self.end);
+            fs::replace_file(fs, &dir.join(super::quarantine::DIR).join(name), &torn)?;
+        }
+        let mut at = self.promised.min(self.end);
+        while at < self.end {
+            let want = PIECE.min((self.end - at) as usize);
+            let got = fs::read_full(&*self.file, &mut piece[..want], at)?;
+            self.file.write_all_at(&piece[..got], at)?;
+            at += want as u64;
+        }
+        self.file.set_len(self.end)?;
+        self.file.sync_all()
+    }
+
     fn apply(&mut self, lsn: Lsn, head: &Head, place: (u64, usize)) {
         let gone = match head {
             Head::Letter { .. } | Head::Damage(_) => {
@@ -323,7 +349,8 @@ fn load(file: Arc<dyn File>) -> io::Result<(Inner, Option<String>)> {
     let seed = Seed::new(&array(&start, 16));
     let mut scanner = Scanner::new(Arc::clone(&file), seed.clone(), len);
     let (entries, removed) = (BTreeMap::new(), BTreeMap::new());
-    let mut inner = Inner { file, seed, end: HEAD, entries, removed, live_bytes: 0, broken: false };
+    let mut inner =
+        Inner { file, seed, end: HEAD, entries, removed, live_bytes: 0, promised: HEAD, broken: false };
     let mut trouble = None;
     while inner.end < len {
         let offset = inner.end;
@@ -333,10 +360,11 @@ fn load(file: Arc<dyn File>) -> io::Result<(Inner, Option<String>)> {
                 inner.apply(found.meta.lsn, &head, (offset, len));
             }
             inner.end += len as u64;
+            inner.promised = inner.promised.max(found.meta.flushed.into());
             continue;
         }
         // A write that a crash interrupted ends the file; anything valid behind it means damage.
-        let Some((next, _)) = scanner.resync(offset + frame::ALIGN as u64, Lsn(0))? else { break };
+        let Some((next, _)) = scanner.resync(offset + frame::ALIGN as u64, 0..=u64::MAX)? else { break };
         trouble = Some(format!("bytes {offset} to {next} of dead/letters are damaged; the rest was read"));
         inner.end = next;
     }
@@ -347,15 +375,18 @@ fn encode(
     out: &mut Vec<u8>,
     seed: &Seed,
     offset: u64,
+    flushed: u64,
     lsn: Lsn,
     head: &Head,
     record: &[u8],
 ) -> io::Result<usize> {
+    // A promise that does not fit is a weaker one: more is rewritten at the next start.
+    let flushed = u32::try_from(flushed).unwrap_or(u32::MAX);
     let json = serde_json::to_vec(head)?;
     let mut payload = (json.len() as u32).to_le_bytes().to_vec();
     payload.extend_from_slice(&json);
     payload.extend_from_slice(record);
-    let meta = Meta { kind: frame::RECORD, lsn, at: Timestamp(0), lane: 0, ends_batch: true, flushed: 0 };
+    let meta = Meta { kind: frame::RECORD, lsn, at: Timestamp(0), lane: 0, ends_batch: true, flushed };
     frame::encode(out, seed, offset, meta, &payload);
     Ok(frame::frame_len(payload.len()))
 }
@@ -404,6 +435,7 @@ mod tests {
 
     fn open(dir: &Path) -> (DeadLetters, Option<String>) {
         std::fs::create_dir_all(dir.join(DIR)).unwrap();
+        std::fs::create_dir_all(dir.join(super::super::quarantine::DIR)).unwrap();
         DeadLetters::open(Arc::new(RealFs), dir).unwrap()
     }
 
@@ -432,6 +464,21 @@ mod tests {
         let (store, _) = open(dir.path());
         assert_eq!(store.get(Lsn(49)).unwrap(), Some(Dead::Letter(letter(49))));
         assert_eq!(store.removed().len(), 49);
+    }
+
+    #[test]
+    fn letters_behind_damage_are_found_however_large_their_numbers() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(DIR).join(FILE);
+        let (store, _) = open(dir.path());
+        store.add(&[letter(5_000_000_000)]).unwrap();
+        store.add(&[letter(5_000_000_007)]).unwrap();
+        let mut bad = std::fs::read(&path).unwrap();
+        bad[5000] ^= 1;
+        std::fs::write(&path, bad).unwrap();
+        let (store, trouble) = open(dir.path());
+        assert!(trouble.unwrap().contains("damaged"));
+        assert_eq!(store.lsns(), [Lsn(5_000_000_007)]);
     }
 
     #[test]

@@ -171,6 +171,15 @@ impl Footer {
     }
 }
 
+/// Writes the footer behind the records and cuts the file there. The footer is durable before the file is cut: a
+/// shorter file without one was cut by somebody else, which recovery reports.
+pub fn close(file: &dyn File, at: u64, footer: &[u8]) -> io::Result<()> {
+    file.write_all_at(footer, at)?;
+    file.sync_data()?;
+    file.set_len(at + footer.len() as u64)?;
+    file.sync_all()
+}
+
 fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
     let (head, rest) = bytes.split_first_chunk::<N>()?;
     *bytes = rest;

@@ -170,6 +170,11 @@ pub fn check(bytes: &[u8], seed: &Seed, offset: u64, room: u64) -> Result<Checke
     Ok(Checked { meta: Meta::read(frame), payload, crc })
 }
 
+/// The number a frame at the beginning of `bytes` would have, without looking whether there is one.
+pub fn number(bytes: &[u8]) -> Option<u64> {
+    bytes.first_chunk::<FRAME_HEADER>().map(|head| u64::from_le_bytes(array(head, 8)))
+}
+
 /// `check`, with the payload.
 pub fn decode<'a>(bytes: &'a [u8], seed: &Seed, offset: u64, room: u64) -> Result<Decoded<'a>, NoFrame> {
     Ok(check(bytes, seed, offset, room)?.with(bytes))

@@ -37,6 +37,19 @@ impl Marks {
         }
     }
 
+    /// Whether the numbers agree with each other.
+    pub(super) fn is_sound(&self) -> bool {
+        let set: u64 = self.bits.iter().map(|word| u64::from(word.count_ones())).sum();
+        match self.bits.is_empty() {
+            true => self.done == 0 || self.done == self.count,
+            false => {
+                self.done == set
+                    && self.done <= self.count
+                    && self.bits.len() as u64 <= self.count.div_ceil(64)
+            }
+        }
+    }
+
     fn mark(&mut self, index: u64, bytes: u64) -> bool {
         if index >= self.count || self.is_done(index) {
             return false;
@@ -48,10 +61,7 @@ impl Marks {
         self.bits[word] |= 1 << (index % 64);
         self.done += 1;
         self.done_bytes += bytes;
-        if self.is_complete() {
-            self.bits = Vec::new();
-            self.done_bytes = self.bytes;
-        }
+        self.settle();
         true
     }
 
@@ -68,6 +78,11 @@ impl Marks {
     /// Says that nothing will be added.
     pub(super) fn close(&mut self) {
         self.sealed = true;
+        self.settle();
+    }
+
+    /// What is complete needs no bits, and all its bytes are done, also those of records that could not be read.
+    fn settle(&mut self) {
         if self.is_complete() {
             self.bits = Vec::new();
             self.done_bytes = self.bytes;
@@ -123,6 +138,12 @@ impl Ledger {
         self.segments.insert(first, marks);
     }
 
+    /// Remembers numbers that no file holds as done, so that later starts do not take them for missing.
+    pub fn insert_gap(&mut self, from: Lsn, to: Lsn) {
+        let count = to.0 - from.0;
+        self.insert(from, Marks { count, done: count, sealed: true, ..Marks::default() });
+    }
+
     /// More records of the segment `first` were flushed.
     pub fn extend(&mut self, first: Lsn, records: u64, bytes: u64) {
         if let Some(marks) = self.segments.get_mut(&first) {
@@ -135,10 +156,10 @@ impl Ledger {
     /// Nothing will be added to the segment `first`.
     pub fn seal(&mut self, first: Lsn) {
         if let Some(marks) = self.segments.get_mut(&first) {
+            let before = marks.done_bytes;
             marks.sealed = true;
-            if marks.is_complete() {
-                marks.bits = Vec::new();
-            }
+            marks.settle();
+            self.backlog_bytes = self.backlog_bytes.saturating_sub(marks.done_bytes.saturating_sub(before));
         }
         self.advance();
     }
@@ -158,11 +179,24 @@ impl Ledger {
             return false;
         }
         self.backlog -= 1;
-        self.backlog_bytes -= (marks.done_bytes - before).min(self.backlog_bytes);
+        self.backlog_bytes = self.backlog_bytes.saturating_sub(marks.done_bytes.saturating_sub(before));
         if lsn == self.watermark {
             self.advance();
         }
         true
+    }
+
+    /// Counts all records from `from` to `to` as done, as far as there are any.
+    pub fn mark_all(&mut self, from: Lsn, to: Lsn) {
+        let starts = self.segments.range(..=from).next_back().map_or(from, |(first, _)| *first);
+        let held: Vec<_> =
+            self.segments.range(starts..=to).map(|(first, marks)| (first.0, marks.count)).collect();
+        for (first, count) in held {
+            let end = (first + count).min(to.0.saturating_add(1));
+            for lsn in first.max(from.0)..end {
+                self.mark(Lsn(lsn), 0);
+            }
+        }
     }
 
     /// Whether a record is done. What lies below the watermark is, and so is what lies in no segment.
@@ -288,6 +322,26 @@ mod tests {
         assert_eq!(bits, 2, "only the segment of the stuck record has bits");
         assert!(ledger.mark(Lsn(1), 10));
         assert_eq!(ledger.watermark(), Lsn(5001));
+    }
+
+    #[test]
+    fn a_damaged_range_of_any_length_is_marked_where_there_are_records() {
+        let mut ledger = ledger();
+        ledger.seal(Lsn(1));
+        ledger.insert(Lsn(200), Marks { count: 10, ..Marks::default() });
+        ledger.mark_all(Lsn(91), Lsn(u64::MAX));
+        assert_eq!((ledger.backlog(), ledger.is_done(Lsn(90)), ledger.is_done(Lsn(209))), (90, false, true));
+        ledger.mark_all(Lsn(1), Lsn(90));
+        assert_eq!((ledger.backlog(), ledger.backlog_bytes()), (0, 0));
+    }
+
+    #[test]
+    fn sealing_a_segment_settles_the_bytes_of_records_that_could_not_be_read() {
+        let mut ledger = ledger();
+        ledger.mark_all(Lsn(1), Lsn(100));
+        assert_eq!(ledger.backlog_bytes(), 1000);
+        ledger.seal(Lsn(1));
+        assert_eq!(ledger.backlog_bytes(), 0);
     }
 
     #[test]

@@ -95,8 +95,8 @@
 //! *Commit*: one `pwrite`, one `fdatasync`; then the end moves and readers see the batch. The bytes a flush covers are
 //! fixed before it begins; there is one writing thread, so nothing else can be among them.
 //!
-//! *Rotation*: footer, cut, flush of the old segment → header into the spare file → flush → rename into `pending/` →
-//! flush of the directory → publish.
+//! *Rotation*: footer, flush, cut, flush of the old segment → header into the spare file → flush → rename into
+//! `pending/` → flush of the directory → publish.
 //!
 //! *Checkpoint*: `checkpoint.tmp` → flush → rename → flush of the directory. It holds a watermark (everything below is
 //! done), what was flushed, and a bit a record for the segments above the watermark that are neither untouched nor

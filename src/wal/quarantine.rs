@@ -40,7 +40,7 @@ pub fn pass(log: &Log, damaged: Damaged<'_>) -> Result<(u64, Lsn), ReadError> {
     let (end_lsn, length) = segment.flushed();
     let io = |source| ReadError::Io { path: path.clone(), source };
     let mut scanner = segment.scanner(&*log.fs, &log.dir).map_err(io)?;
-    let behind = scanner.resync(offset + ALIGN as u64, lsn.next()).map_err(io)?;
+    let behind = scanner.resync(offset + ALIGN as u64, scanner.from(lsn.next())).map_err(io)?;
     let (next_offset, next) = behind.map_or((length, end_lsn), |(at, meta)| (at, meta.lsn));
     let lost = (lsn.0..next.0).filter(|&lost| !log.is_done(Lsn(lost))).count();
     if lost > 0 {

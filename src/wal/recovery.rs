@@ -172,19 +172,19 @@ pub fn open(fs: Arc<dyn Fs>, dir: &Path, options: &Options, now: Timestamp) -> R
         now,
     };
     let identity = start.identity(&survey).map_err(failed)?;
-    let end = start.adopt(survey)?;
-    start.check_promise(end.next)?;
+    let (end, predecessor) = start.adopt(survey)?;
+    start.check_promise(end)?;
     start.dead.mark_in(&mut start.ledger).map_err(failed)?;
     start.ledger.advance();
     let Start { fs, dead, segments, ledger, .. } = start;
-    recovery.next = end.next;
+    recovery.next = end;
     recovery.backlog = ledger.backlog();
     let observer = Arc::clone(&options.observer);
-    let parts = Parts { fs, dir: dir.to_owned(), identity, segments, ledger, end: end.next, dead, observer };
+    let parts = Parts { fs, dir: dir.to_owned(), identity, segments, ledger, end, dead, observer };
     let log = Arc::new(Log::new(parts));
     let file = first_file(&*log.fs, dir, options).map_err(failed)?;
     let writer =
-        Writer::begin(Arc::clone(&log), options.segment_size, file, end.next, end, now).map_err(failed)?;
+        Writer::begin(Arc::clone(&log), options.segment_size, file, end, predecessor, now).map_err(failed)?;
     Ok(Opened { writer, log, recovery })
 }
 
@@ -237,6 +237,10 @@ fn first_file(fs: &dyn Fs, dir: &Path, options: &Options) -> io::Result<Arc<dyn 
     Ok(file)
 }
 
+fn sync(fs: &dyn Fs, path: &Path) -> io::Result<()> {
+    fs.open(path, Mode::Write)?.sync_all()
+}
+
 /// A start on its way.
 struct Start<'a> {
     fs: Arc<dyn Fs>,
@@ -260,10 +264,11 @@ impl Start<'_> {
         })
     }
 
-    /// Takes all segments over, the last one after mending its end. Returns the seal the next header repeats.
-    fn adopt(&mut self, survey: Survey) -> Result<Seal, OpenError> {
+    /// Takes all segments over, the last one after mending its end. Returns the number the next record
+    /// gets and the seal the next header repeats.
+    fn adopt(&mut self, survey: Survey) -> Result<(Lsn, Seal), OpenError> {
         let mut expected = self.checkpoint.map(|checkpoint| checkpoint.watermark);
-        let mut before = Seal { next: expected.unwrap_or(Lsn(1)), ..Seal::default() };
+        let mut before = Seal::default();
         let count = survey.segments.len();
         let mut successors =
             survey.segments.iter().skip(1).map(|next| next.header.predecessor).collect::<Vec<_>>();
@@ -290,19 +295,25 @@ impl Start<'_> {
                     match self.close(&tail).map_err(failed)? {
                         Some(seal) => seal,
                         // It holds no record: the new segment takes its place, and its name.
-                        None => Seal { next: found.header.first, ..before },
+                        None => {
+                            expected = Some(found.header.first);
+                            continue;
+                        }
                     }
                 }
                 false => self.check_seal(found, successor),
             };
-            if seal.first == found.header.first {
-                self.take_over(found, seal);
+            if index + 1 == count {
+                // A start that failed may have left a size that is not durable yet.
+                sync(&*self.fs, &path).map_err(failed)?;
             }
+            self.take_over(found, seal);
             expected = Some(seal.next);
             before = seal;
         }
-        self.pass_headless(&survey.headless, &mut before)?;
-        Ok(before)
+        let mut end = expected.unwrap_or(Lsn(1));
+        self.pass_headless(&survey.headless, &mut end)?;
+        Ok((end, before))
     }
 
     /// The seal of a segment that was closed in an earlier life, and whether its neighbours agree on it.
@@ -320,9 +331,9 @@ impl Start<'_> {
 
     /// A segment at the end whose header cannot be read held records nobody can count: no number it may have used
     /// is given again.
-    fn pass_headless(&mut self, headless: &[(Lsn, u64)], end: &mut Seal) -> Result<(), OpenError> {
+    fn pass_headless(&mut self, headless: &[(Lsn, u64)], end: &mut Lsn) -> Result<(), OpenError> {
         for &(first, bytes) in headless {
-            if first < end.next {
+            if first < *end {
                 continue;
             }
             let promised = self.checkpoint.map_or(Lsn(0), |checkpoint| checkpoint.promise.next);
@@ -330,7 +341,7 @@ impl Start<'_> {
             let name = segment_name(first);
             self.add_damage(first, Lsn(next.0 - 1), &name, "the segment's header is damaged".to_owned())
                 .map_err(|source| OpenError::Io { path: self.dir.to_owned(), source })?;
-            end.next = next;
+            *end = next;
         }
         Ok(())
     }
@@ -357,7 +368,7 @@ impl Start<'_> {
 
     /// What the checkpoint knows of a segment that is closed now.
     fn marks(&self, first: Lsn, seal: Seal, place: Place) -> Marks {
-        let (count, bytes) = (seal.next.0 - first.0, seal.length - HEADER_LEN);
+        let (count, bytes) = (seal.next.0.saturating_sub(first.0), seal.length.saturating_sub(HEADER_LEN));
         if self.options.redeliver {
             return Marks { count, bytes, sealed: true, ..Marks::default() };
         }
@@ -368,7 +379,8 @@ impl Start<'_> {
 
     /// Records between two segments that no file holds: delivered and let go of, or missing.
     fn note_gap(&mut self, expected: Option<Lsn>, first: Lsn) -> Result<(), OpenError> {
-        let Some(expected) = expected else { return Ok(()) };
+        let Some(expected) = expected.filter(|&expected| expected < first) else { return Ok(()) };
+        self.ledger.insert_gap(expected, first);
         let Some((from, to)) = survey::missing(self.checkpoint, expected, first) else { return Ok(()) };
         let detail = format!("records {from} to {to} are in no segment");
         let segment = segment_name(from);

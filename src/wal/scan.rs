@@ -1,6 +1,7 @@
 //! Walks the frames of one segment's file through a bounded buffer.
 
 use std::io;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use super::frame;
@@ -57,20 +58,31 @@ impl Scanner {
         Ok(found.map(|found| found.with(self.held(offset))))
     }
 
-    /// The first valid frame from `offset` on whose number is at least `least`, where damage was found before.
-    pub fn resync(&mut self, offset: u64, least: Lsn) -> io::Result<Option<(u64, frame::Meta)>> {
+    /// The first valid frame from `offset` on whose number is one of `numbers`, where damage was found before.
+    ///
+    /// The number is looked at before the checksum: a payload full of what looks like long frames would cost a
+    /// checksum over all of the file every eight bytes.
+    pub fn resync(
+        &mut self,
+        offset: u64,
+        numbers: RangeInclusive<u64>,
+    ) -> io::Result<Option<(u64, frame::Meta)>> {
         let mut offset = offset.next_multiple_of(ALIGN as u64);
         while offset + FRAME_HEADER as u64 <= self.limit {
-            // A segment of n bytes cannot hold more than n/32 records, so a larger number is not one of its own.
-            let most = least.0.saturating_add(self.limit / FRAME_HEADER as u64);
-            if let Ok(found) = self.at(offset)?
-                && (least.0..=most).contains(&found.meta.lsn.0)
-            {
+            self.hold(offset, FRAME_HEADER)?;
+            let likely = frame::number(self.held(offset)).is_some_and(|number| numbers.contains(&number));
+            if likely && let Ok(found) = self.at(offset)? {
                 return Ok(Some((offset, found.meta)));
             }
             offset += ALIGN as u64;
         }
         Ok(None)
+    }
+
+    /// The numbers a frame of this segment may have behind the record before `least`: one of n bytes cannot hold
+    /// more than n/32 records.
+    pub fn from(&self, least: Lsn) -> RangeInclusive<u64> {
+        least.0..=least.0.saturating_add(self.limit / FRAME_HEADER as u64)
     }
 
     /// The last offset below the limit, plus one, that does not hold a zero; `from` if all are zero.

@@ -62,10 +62,10 @@ impl Found {
 
 /// First and last record between `expected` and `first` that lie in no segment and were not delivered before.
 pub fn missing(checkpoint: Option<&Checkpoint>, expected: Lsn, first: Lsn) -> Option<(Lsn, Lsn)> {
-    let retired = |lsn: u64| checkpoint.is_some_and(|checkpoint| checkpoint.was_done(Lsn(lsn)));
-    let from = (expected.0..first.0).find(|&lsn| !retired(lsn))?;
-    let to = (from..first.0).rev().find(|&lsn| !retired(lsn)).unwrap_or(from);
-    Some((Lsn(from), Lsn(to)))
+    match checkpoint {
+        Some(checkpoint) => checkpoint.undone(expected..first),
+        None => (expected < first).then(|| (expected, Lsn(first.0 - 1))),
+    }
 }
 
 /// All of them, oldest first.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::checkpoint::Promise;
 use super::event::Finding;
 use super::event::FindingKind;
+use super::footer;
 use super::footer::Footer;
 use super::frame;
 use super::frame::ALIGN;
@@ -177,10 +178,7 @@ impl Tail {
             at += got as u64;
         }
         let footer = self.footer.encode(&Seed::new(&self.header.salt), end as u32);
-        // Cut before the footer is written: what a crash leaves in between still has no footer at its end.
-        self.file.set_len(end)?;
-        self.file.write_all_at(&footer, end)?;
-        self.file.sync_all()?;
+        footer::close(&*self.file, end, &footer)?;
         let Footer { next, length, chain, .. } = self.footer;
         Ok(Some(Seal { first: self.header.first, next, length, chain }))
     }
@@ -231,6 +229,10 @@ impl Walk {
                 // `Lost` is told by the number the log ends with, where the whole log is known.
                 _ => return Ok(()),
             };
+            if next <= self.lsn {
+                // A checkpoint of ours never promises bytes without records.
+                return Ok(());
+            }
             // Beside a live writer the place may have been read just before it was written.
             self.scanner.refresh();
             if self.is_record(bad)? {
@@ -254,7 +256,7 @@ impl Walk {
         let mut promised = 0;
         let mut from = bad + ALIGN as u64;
         let mut least = self.lsn.next();
-        while let Some((at, meta)) = self.scanner.resync(from, least)? {
+        while let Some((at, meta)) = self.scanner.resync(from, self.scanner.from(least))? {
             promised = promised.max(u64::from(meta.flushed));
             first.get_or_insert((at, meta.lsn));
             from = at + self.scanner.at(at)?.map_or(ALIGN, |found| found.len) as u64;

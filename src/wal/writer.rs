@@ -8,6 +8,7 @@ use std::time::Duration;
 use std::time::Instant;
 
 use super::event::Event;
+use super::footer;
 use super::footer::Footer;
 use super::frame;
 use super::frame::Meta;
@@ -250,9 +251,7 @@ impl Writer {
 
     fn seal(&mut self) -> io::Result<Seal> {
         let bytes = self.footer.encode(&self.segment.seed, self.flushed as u32);
-        self.file.write_all_at(&bytes, self.flushed)?;
-        self.file.set_len(self.flushed + bytes.len() as u64)?;
-        self.file.sync_all()?;
+        footer::close(&*self.file, self.flushed, &bytes)?;
         self.segment.update(|state| {
             state.sealed = true;
             state.index = Vec::new();

@@ -61,10 +61,21 @@ fn run(cli: Cli) -> anyhow::Result<Outcome> {
             Ok(Outcome::Fine)
         }
         Command::Man => {
-            clap_mangen::Man::new(Cli::command()).render(&mut io::stdout())?;
+            print_manual()?;
             Ok(Outcome::Fine)
         }
     }
+}
+
+/// The page of the tool, then one of each command.
+fn print_manual() -> io::Result<()> {
+    let mut command = Cli::command();
+    command.build();
+    clap_mangen::Man::new(command.clone()).render(&mut io::stdout())?;
+    for command in command.get_subcommands().filter(|command| command.get_name() != "help") {
+        clap_mangen::Man::new(command.clone()).render(&mut io::stdout())?;
+    }
+    Ok(())
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

@@ -81,7 +81,7 @@ fn row(segment: &Segment, damaged: bool) -> Row {
 
 fn quarantined(segment: Quarantined) -> Row {
     Row {
-        segment: format!("{:020}.wal", segment.first.0),
+        segment: segment.name,
         state: "quarantined",
         first_lsn: Some(segment.first),
         last_lsn: None,

@@ -10,6 +10,7 @@ use forebay::command::Envelope;
 use forebay::command::IdMint;
 use forebay::wal::Lsn;
 use forebay::wal::dead::Removal;
+use forebay::wal::inspect::Segment;
 use forebay::wal::inspect::Stored;
 use forebay::wal::inspect::View;
 use serde::Serialize;
@@ -26,7 +27,7 @@ use crate::table;
 struct Whole {
     #[serde(flatten)]
     row: Row,
-    segment: Lsn,
+    segment: Option<String>,
     offset: u64,
     lane: u8,
     #[serde(flatten)]
@@ -67,7 +68,7 @@ pub fn run(log: &Log, args: &Show) -> anyhow::Result<Outcome> {
     let stored = find(&view, &args.what)?;
     let whole = Whole {
         row: Row::of(&stored),
-        segment: stored.segment,
+        segment: view.holding(stored.record.lsn).map(Segment::name),
         offset: stored.offset,
         lane: stored.record.lane,
         details: Details::of(&stored.record.payload, args.payload),
@@ -87,7 +88,7 @@ pub fn print(json: bool, document: &impl Serialize) -> anyhow::Result<()> {
     };
     // By itself and last: it may be long.
     let payload = members.remove("payload");
-    let mut shown = table::table(&["", ""]);
+    let mut shown = table::members();
     for (name, value) in &members {
         let value = match value {
             Value::Null => continue,

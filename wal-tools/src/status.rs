@@ -134,7 +134,7 @@ fn print(document: &Value) -> anyhow::Result<()> {
         |name: &str| document[name].as_f64().map(|secs| table::age(Duration::from_secs_f64(secs.max(0.0))));
     let checkpoint = age("checkpoint_age_seconds").map_or("none".to_owned(), |age| format!("{age} old"));
     let exact = document["source"] == "daemon";
-    let mut shown = table::table(&["", ""]);
+    let mut shown = table::members();
     shown.add_row(["backlog", &format!("{} records", number("backlog"))]);
     shown.add_row([
         "oldest",

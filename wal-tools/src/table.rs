@@ -15,10 +15,16 @@ use indicatif::ProgressBar;
 use indicatif::ProgressStyle;
 use serde::Serialize;
 
-/// An empty table with these headings. Columns whose heading begins with `#` hold numbers.
-pub fn table(headings: &[&str]) -> Table {
+/// An empty table of names and values.
+pub fn members() -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
+    table
+}
+
+/// An empty table with these headings. Columns whose heading begins with `#` hold numbers.
+pub fn table(headings: &[&str]) -> Table {
+    let mut table = members();
     table.set_header(headings.iter().map(|heading| heading.trim_start_matches('#')));
     for (index, heading) in headings.iter().enumerate() {
         if let Some(column) = table.column_mut(index).filter(|_| heading.starts_with('#')) {

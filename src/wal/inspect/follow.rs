@@ -120,7 +120,6 @@ impl Spot {
             batch.push(Stored {
                 record: Record { lsn, at: frame.at, lane: frame.lane, payload: frame.payload.to_vec() },
                 bytes: frame.bytes.into(),
-                segment: self.first,
                 offset,
                 fate: Fate::Waiting,
             });

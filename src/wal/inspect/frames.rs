@@ -67,7 +67,7 @@ impl Frames {
     /// Goes on behind what cannot be read.
     fn pass(&mut self) -> io::Result<Hole> {
         let (start, from) = (self.offset, self.lsn);
-        let behind = self.scanner.resync(start + ALIGN as u64, from.next())?;
+        let behind = self.scanner.resync(start + ALIGN as u64, self.scanner.from(from.next()))?;
         (self.offset, self.lsn) = match behind {
             Some((at, meta)) if meta.kind == frame::RECORD => (at, meta.lsn),
             _ => (self.length, self.next.max(from.next())),

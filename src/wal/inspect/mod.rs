@@ -74,7 +74,9 @@ pub struct View {
 
 /// A segment that lies in quarantine, whole.
 pub struct Quarantined {
-    /// The first LSN its name gives.
+    /// Its file's name.
+    pub name: String,
+    /// Its first record, by its name.
     pub first: Lsn,
     /// Bytes of its file.
     pub size: u64,
@@ -87,11 +89,6 @@ impl Directory {
         let there = directory.fs.list(&path.join(Place::Pending.dir()));
         there.map_err(|source| OpenError::Directory { path: path.to_owned(), source })?;
         Ok(directory)
-    }
-
-    /// Where it lies.
-    pub fn path(&self) -> &Path {
-        &self.path
     }
 
     /// What it holds now.
@@ -116,8 +113,9 @@ impl Directory {
             listed => listed?,
         };
         for first in names.iter().filter_map(|name| parse_segment_name(name)) {
-            let size = self.fs.open(&dir.join(segment_name(first)), fs::Mode::Read)?.size()?;
-            found.push(Quarantined { first, size });
+            let name = segment_name(first);
+            let size = self.fs.open(&dir.join(&name), fs::Mode::Read)?.size()?;
+            found.push(Quarantined { name, first, size });
         }
         found.sort_by_key(|quarantined| quarantined.first);
         Ok(found)

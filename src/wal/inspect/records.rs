@@ -26,9 +26,7 @@ pub struct Stored {
     pub record: Record,
     /// Bytes it takes in the log.
     pub bytes: u64,
-    /// First LSN of its segment.
-    pub segment: Lsn,
-    /// Where it lies in it.
+    /// Where it lies in its segment.
     pub offset: u64,
     /// What became of it.
     pub fate: Fate,
@@ -87,7 +85,7 @@ impl Records<'_> {
                     let bytes = frame.bytes.into();
                     self.next = record.lsn.next();
                     let fate = self.fate(segment, record.lsn)?;
-                    return Ok(Some(Stored { record, bytes, segment: segment.first(), offset, fate }));
+                    return Ok(Some(Stored { record, bytes, offset, fate }));
                 }
                 Step::Record(..) => {}
                 Step::Hole(hole) => self.next = self.next.max(hole.to.next()),

@@ -294,3 +294,23 @@ fn where_the_broker_dies_with_the_process_everything_kept_is_delivered_again() {
     assert_eq!(waiting(&opened.log).len(), 100, "nothing of it is let go of before it is delivered");
     assert_eq!(opened.log.figures().backlog, 100);
 }
+
+/// A pinned record holds the watermark for days, while what came after it is delivered and let go of.
+#[test]
+fn what_was_let_go_of_behind_a_stuck_record_is_not_missing_at_any_later_start() {
+    let fs = SimFs::new();
+    let mut opened = reopen(&fs);
+    for n in 1..=200 {
+        append(&mut opened.writer, &[payload(n)]);
+        opened.writer.commit().unwrap();
+    }
+    opened.log.confirm(&(2..=200).map(confirmation).collect::<Vec<_>>());
+    opened.log.keep_house(keep_nothing(), Timestamp(9_000)).unwrap();
+    assert_eq!(opened.log.segments().len(), 2, "the stuck record's and the open one");
+    for _ in 0..3 {
+        let opened = reopen(&fs);
+        assert_eq!(opened.recovery.findings, []);
+        assert_eq!(waiting(&opened.log).len(), 1);
+        opened.log.keep_house(keep_nothing(), Timestamp(9_000)).unwrap();
+    }
+}

@@ -5,6 +5,7 @@ mod support;
 
 mod basics;
 mod damage;
+mod every_call;
 mod golden;
 mod live;
 mod model;

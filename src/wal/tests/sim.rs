@@ -2,8 +2,8 @@
 //!
 //! Model: a write is pending until its file is flushed; at a crash each pending 512-byte piece survives or not, one
 //! by one, in any order. A directory change (create, rename, remove) is pending until that directory is flushed;
-//! changes survive a crash as a prefix of their order, as on a journalled file system. A new size is data. A flush
-//! that fails forgets the file's pending writes and calls them clean, as Linux does.
+//! changes survive a crash as a prefix of their order, as on a journalled file system. A flush that fails forgets the
+//! file's pending writes and calls them clean, as Linux does; a new size stays pending.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -26,6 +26,22 @@ pub enum Fault {
     Rename,
     SyncDir,
     Read,
+    Create,
+    Remove,
+    SetLen,
+}
+
+impl Fault {
+    pub const ALL: [Self; 8] = [
+        Self::Write,
+        Self::Flush,
+        Self::Rename,
+        Self::SyncDir,
+        Self::Read,
+        Self::Create,
+        Self::Remove,
+        Self::SetLen,
+    ];
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +78,8 @@ struct Disk {
     calls: u64,
     fault: Option<(u64, Fault)>,
     fired: bool,
+    /// Changing calls that still work before the process dies in the middle of its work.
+    left: Option<u64>,
 }
 
 /// The file system. Clones share the disk.
@@ -96,11 +114,49 @@ impl SimFs {
             inode.data = inode.durable.clone();
         }
         disk.fault = None;
+        disk.left = None;
+    }
+
+    /// The power fails, and nothing survives that was not flushed.
+    pub fn lose_unflushed(&self) {
+        {
+            let mut disk = self.0.lock().unwrap();
+            disk.pending_names.clear();
+            disk.inodes.iter_mut().for_each(|inode| inode.pending.clear());
+        }
+        self.crash(&mut |_| 0);
+    }
+
+    /// The power fails, and by chance everything had reached the disk.
+    pub fn keep_unflushed(&self) {
+        {
+            let mut disk = self.0.lock().unwrap();
+            disk.durable_names = disk.names.clone();
+            disk.pending_names.clear();
+            for inode in disk.inodes.iter_mut().filter(|inode| !inode.pending.is_empty()) {
+                inode.durable = inode.data.clone();
+                inode.pending.clear();
+            }
+        }
+        self.crash(&mut |_| 0);
+    }
+
+    /// From the `calls`th changing call from now on every one fails: as if the process died there. What it does
+    /// afterwards changes nothing. Ends with the next crash.
+    pub fn die_after(&self, calls: u64) {
+        self.0.lock().unwrap().left = Some(calls);
+    }
+
+    /// Whether it died.
+    pub fn died(&self) -> bool {
+        self.0.lock().unwrap().left == Some(0)
     }
 
     /// The process dies, the machine goes on: nothing is lost.
     pub fn kill(&self) {
-        self.0.lock().unwrap().fault = None;
+        let mut disk = self.0.lock().unwrap();
+        disk.fault = None;
+        disk.left = None;
     }
 
     /// The `after`th call from now on of this kind fails.
@@ -177,6 +233,11 @@ fn apply(names: &mut BTreeMap<PathBuf, usize>, change: &Change) {
 
 impl Disk {
     fn call(&mut self, kind: Fault) -> io::Result<()> {
+        match &mut self.left {
+            Some(0) if kind != Fault::Read => return Err(io::Error::other("the process is dead")),
+            Some(left) if kind != Fault::Read => *left -= 1,
+            _ => {}
+        }
         let Some((after, fault)) = self.fault else { return Ok(()) };
         if fault != kind {
             return Ok(());
@@ -211,6 +272,7 @@ impl Fs for SimFs {
         let mut disk = self.0.lock().unwrap();
         let inode = match (disk.names.get(path).copied(), mode) {
             (Some(inode), Mode::Create) => {
+                disk.call(Fault::Create)?;
                 let file = &mut disk.inodes[inode];
                 file.data.clear();
                 file.pending.push((0, None));
@@ -218,6 +280,7 @@ impl Fs for SimFs {
             }
             (Some(inode), _) => inode,
             (None, Mode::Create) => {
+                disk.call(Fault::Create)?;
                 let inode = disk.inodes.len();
                 disk.inodes.push(Inode::default());
                 disk.change(Change::Link { path: path.to_owned(), inode });
@@ -240,6 +303,7 @@ impl Fs for SimFs {
     fn remove(&self, path: &Path) -> io::Result<()> {
         let mut disk = self.0.lock().unwrap();
         disk.names.get(path).ok_or(io::ErrorKind::NotFound)?;
+        disk.call(Fault::Remove)?;
         disk.change(Change::Unlink { path: path.to_owned() });
         Ok(())
     }
@@ -288,7 +352,7 @@ impl File for SimFile {
         let mut disk = self.0.lock().unwrap();
         let flushed = disk.call(Fault::Flush);
         let inode = &mut disk.inodes[self.1];
-        inode.pending.clear();
+        inode.pending.retain(|(_, bytes)| flushed.is_err() && bytes.is_none());
         flushed?;
         inode.durable = inode.data.clone();
         Ok(())
@@ -300,6 +364,7 @@ impl File for SimFile {
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         let mut disk = self.0.lock().unwrap();
+        disk.call(Fault::SetLen)?;
         let inode = &mut disk.inodes[self.1];
         inode.data.resize(len as usize, 0);
         inode.pending.push((len as usize, None));

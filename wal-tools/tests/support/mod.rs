@@ -179,8 +179,8 @@ pub fn fingerprint(dir: &Path) -> BTreeMap<PathBuf, String> {
 /// Where a record lies, as the tool says.
 pub fn place(dir: &Path, lsn: u64) -> (PathBuf, u64, u64) {
     let shown = run(dir, &["--json", "show", &lsn.to_string()]).exits(0).json();
-    let name = format!("{:020}.wal", shown["segment"].as_u64().unwrap());
-    let paths = ["pending", "acked"].map(|place| dir.join(place).join(&name));
+    let name = shown["segment"].as_str().unwrap();
+    let paths = ["pending", "acked"].map(|place| dir.join(place).join(name));
     let path = paths.into_iter().find(|path| path.exists()).unwrap();
     (path, shown["offset"].as_u64().unwrap(), shown["bytes"].as_u64().unwrap())
 }

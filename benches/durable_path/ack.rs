@@ -1,0 +1,71 @@
+//! Many connections: acknowledged requests a second, with the log and without.
+
+use std::time::Duration;
+
+use crate::client;
+use crate::measure::Limit;
+use crate::measure::Outcome;
+use crate::measure::median;
+use crate::records::KIND;
+use crate::server;
+use crate::server::WithoutLog;
+use crate::support::admin::Admin;
+use crate::support::admin::unique_name;
+use crate::support::process::Forebay;
+use crate::support::services;
+use crate::support::wait;
+
+const WHAT: &str = "ack: requests/s, 256 connections, log / no log";
+const WHILE_DRAINING: &str = "ack: the same while Kafka runs on the same cores";
+const CONNECTIONS: usize = 256;
+const PAIRS: usize = 9;
+/// A turn's records take a second.
+const DRAINED_WITHIN: Duration = Duration::from_secs(60);
+/// Hundreds of flushes.
+const TURN: Duration = Duration::from_millis(1500);
+
+/// At least half while Kafka is away, when the cores belong to acceptance; for information, while it drains to a
+/// broker on the same cores.
+pub fn measure() -> Vec<Outcome> {
+    let away = server::daemon(server::KAFKA_IS_AWAY);
+    let mut outcomes = vec![compare(WHAT, Limit::AtLeast(0.5), away, |_| {})];
+    if let Some(bootstrap) = services::shared_kafka("durable_path ack") {
+        let topic = unique_name("bench");
+        Admin::new(&bootstrap).create_topic(&topic, 8, -1, &[]);
+        let kind = format!(
+            "[[kinds]]\nname = \"{KIND}\"\ntopic = \"{topic}\"\nkey = \"/id\"\nschema_file = \"builtin:{KIND}\""
+        );
+        let draining = server::daemon(&bootstrap).toml(&kind);
+        outcomes.push(compare(WHILE_DRAINING, Limit::None, draining, drained));
+    }
+    outcomes
+}
+
+/// `settle` returns when the daemon leaves the cores to the server it is compared with.
+fn compare(what: &'static str, limit: Limit, mut daemon: Forebay, settle: fn(&Forebay)) -> Outcome {
+    daemon.start();
+    let without = WithoutLog::start();
+    let durable = || {
+        let rate = client::load(server::address(&daemon), CONNECTIONS, TURN);
+        settle(&daemon);
+        rate
+    };
+    let forgetful = || client::load(without.address(), CONNECTIONS, TURN);
+    // The first turn grows buffers, segments and threads.
+    durable();
+    forgetful();
+    let turns: Vec<(f64, f64)> = (0..PAIRS).map(|_| (durable(), forgetful())).collect();
+    let (with, without): (Vec<f64>, Vec<f64>) = turns.iter().copied().unzip();
+    Outcome {
+        what,
+        pairs: turns.iter().map(|(with, without)| with / without).collect(),
+        limit,
+        figures: format!("{:.0}/s, {:.0}/s", median(&with), median(&without)),
+    }
+}
+
+fn drained(daemon: &Forebay) {
+    wait::until_true("the backlog is empty", DRAINED_WITHIN, || {
+        daemon.admin_http().get("/admin/backlog").is_ok_and(|answer| answer.json()["backlog"] == 0)
+    });
+}

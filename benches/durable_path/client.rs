@@ -1,0 +1,117 @@
+//! HTTP/1.1 clients that cost little: one connection that waits, and many on one thread.
+
+use std::io::Read;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+use std::time::Instant;
+
+use tokio::runtime;
+use tokio::task::JoinSet;
+
+use crate::records;
+
+/// An answer is some 400 bytes.
+const ANSWER: usize = 2048;
+/// A server that says nothing for so long is not slow, it hangs.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// One connection, one request at a time.
+pub struct Lone {
+    stream: TcpStream,
+    request: Vec<u8>,
+}
+
+impl Lone {
+    /// Connects.
+    pub fn connect(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).expect("the server listens");
+        stream.set_nodelay(true).expect("TCP_NODELAY");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
+        Self { stream, request: request(0) }
+    }
+
+    /// From the first byte of a request to the last of its 202.
+    pub fn call(&mut self) -> Duration {
+        let (mut answer, mut read) = ([0; ANSWER], 0);
+        let started = Instant::now();
+        self.stream.write_all(&self.request).expect("a request leaves");
+        while !is_whole(&answer[..read]) {
+            let more = self.stream.read(&mut answer[read..]).expect("an answer comes");
+            assert!(more > 0, "the server closed the connection");
+            read += more;
+        }
+        started.elapsed()
+    }
+}
+
+/// Acknowledged requests a second over so many connections, each sending its next request when it has its answer.
+pub fn load(address: SocketAddr, connections: usize, time: Duration) -> f64 {
+    let runtime = runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let mut open = Vec::with_capacity(connections);
+        for _ in 0..connections {
+            let stream = tokio::net::TcpStream::connect(address).await.expect("the server listens");
+            stream.set_nodelay(true).expect("TCP_NODELAY");
+            open.push(stream);
+        }
+        let over = Arc::new(AtomicBool::new(false));
+        let mut clients = JoinSet::new();
+        let started = Instant::now();
+        for (n, stream) in open.into_iter().enumerate() {
+            clients.spawn(requests(stream, request(n), Arc::clone(&over)));
+        }
+        tokio::time::sleep(time).await;
+        over.store(true, Relaxed);
+        let mut answered = 0;
+        while let Some(count) = clients.join_next().await {
+            answered += count.expect("a client's count");
+        }
+        f64::from(answered) / started.elapsed().as_secs_f64()
+    })
+}
+
+async fn requests(stream: tokio::net::TcpStream, request: Vec<u8>, over: Arc<AtomicBool>) -> u32 {
+    let (mut answer, mut answered) = ([0; ANSWER], 0);
+    while !over.load(Relaxed) {
+        // One request fits into an empty socket buffer.
+        let sent = stream.try_write(&request).expect("a request leaves");
+        assert_eq!(sent, request.len(), "a request leaves whole");
+        let mut read = 0;
+        while !is_whole(&answer[..read]) {
+            stream.readable().await.expect("a connection");
+            match stream.try_read(&mut answer[read..]) {
+                Ok(0) => panic!("the server closed the connection"),
+                Ok(more) => read += more,
+                Err(early) if early.kind() == std::io::ErrorKind::WouldBlock => {}
+                Err(error) => panic!("{error}"),
+            }
+        }
+        answered += 1;
+    }
+    answered
+}
+
+fn request(n: usize) -> Vec<u8> {
+    let body = records::body(n as u64);
+    format!(
+        "POST /v1/commands/{kind} HTTP/1.1\r\nhost: forebay\r\ncontent-type: {json}\r\ncontent-length: {length}\r\n\r\n{body}",
+        kind = records::KIND,
+        json = records::JSON,
+        length = body.len(),
+    )
+    .into_bytes()
+}
+
+/// Whether this is a whole 202; anything else but the beginning of one ends the program.
+fn is_whole(answer: &[u8]) -> bool {
+    let Some(head) = answer.windows(4).position(|four| four == b"\r\n\r\n") else { return false };
+    let head = std::str::from_utf8(&answer[..head]).expect("a head is text");
+    assert!(head.starts_with("HTTP/1.1 202 "), "{head}");
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).expect("a length");
+    answer.len() >= head.len() + 4 + length.parse::<usize>().expect("a length")
+}

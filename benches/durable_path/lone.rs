@@ -1,0 +1,92 @@
+//! One connection alone: its median latency, against the same without a log and a bare flush.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::time::Duration;
+use std::time::Instant;
+
+use forebay::command::CommandId;
+
+use crate::client::Lone;
+use crate::measure::Limit;
+use crate::measure::Outcome;
+use crate::measure::median;
+use crate::measure::median_us;
+use crate::records;
+use crate::server;
+use crate::server::WithoutLog;
+
+const PAIRS: usize = 11;
+const REQUESTS: usize = 400;
+/// Before a record's payload stand 32 bytes; frames are multiples of 8.
+const FRAME_HEADER: usize = 32;
+
+/// At most one and a half times as long.
+pub fn measure() -> Vec<Outcome> {
+    let mut daemon = server::daemon(server::KAFKA_IS_AWAY);
+    daemon.start();
+    let without = WithoutLog::start();
+    let mut turn = Turn {
+        durable: Lone::connect(server::address(&daemon)),
+        forgetful: Lone::connect(without.address()),
+        raw: Raw::create(&daemon.dir().join("raw")),
+    };
+    turn.take();
+    let turns: Vec<[f64; 3]> = (0..PAIRS).map(|_| turn.take()).collect();
+    let figure = |n: usize| median(&turns.iter().map(|medians| medians[n]).collect::<Vec<_>>());
+    vec![Outcome {
+        what: "lone: median latency, log / (no log + raw flush)",
+        pairs: turns.iter().map(|[log, no_log, raw]| log / (no_log + raw)).collect(),
+        limit: Limit::AtMost(1.5),
+        figures: format!("{:.0} us, {:.0} us + {:.0} us", figure(0), figure(1), figure(2)),
+    }]
+}
+
+struct Turn {
+    durable: Lone,
+    forgetful: Lone,
+    raw: Raw,
+}
+
+impl Turn {
+    /// The three medians in microseconds. One of each in turn: a disk's mood lasts longer than three requests.
+    fn take(&mut self) -> [f64; 3] {
+        let mut times: [Vec<Duration>; 3] = Default::default();
+        for _ in 0..REQUESTS {
+            times[0].push(self.durable.call());
+            times[1].push(self.forgetful.call());
+            times[2].push(self.raw.flush());
+        }
+        times.map(|times| median_us(&times))
+    }
+}
+
+/// A zero-filled file that takes a record's bytes one after the other.
+struct Raw {
+    file: File,
+    record: Vec<u8>,
+    offset: u64,
+}
+
+impl Raw {
+    fn create(path: &Path) -> Self {
+        let mut payload = Vec::new();
+        let id = CommandId::from_bytes([7; 25]);
+        records::envelope(0, id, "orders.v1", |envelope| envelope.encode(&mut payload));
+        let record = vec![7; (FRAME_HEADER + payload.len()).next_multiple_of(8)];
+        let file = File::create(path).expect("a file beside the log");
+        let zeros = vec![0; record.len() * REQUESTS * (PAIRS + 1)];
+        file.write_all_at(&zeros, 0).and_then(|()| file.sync_all()).expect("a file of zeros");
+        Self { file, record, offset: 0 }
+    }
+
+    fn flush(&mut self) -> Duration {
+        let started = Instant::now();
+        self.file.write_all_at(&self.record, self.offset).expect("a write");
+        self.file.sync_data().expect("a flush");
+        let took = started.elapsed();
+        self.offset += self.record.len() as u64;
+        took
+    }
+}

@@ -1,0 +1,78 @@
+//! Pairs, medians, and the table.
+
+use std::time::Duration;
+
+/// One comparison, measured in pairs.
+pub struct Outcome {
+    /// What was compared.
+    pub what: &'static str,
+    /// One figure a pair.
+    pub pairs: Vec<f64>,
+    /// What their median must be.
+    pub limit: Limit,
+    /// What both sides were by themselves: true for this machine at this hour only.
+    pub figures: String,
+}
+
+/// What a median is held against.
+#[derive(Clone, Copy)]
+pub enum Limit {
+    AtLeast(f64),
+    AtMost(f64),
+    /// Measured for information.
+    None,
+}
+
+impl Outcome {
+    /// Whether the median keeps within the limit.
+    pub fn is_met(&self) -> bool {
+        let median = median(&self.pairs);
+        match self.limit {
+            Limit::AtLeast(least) => median >= least,
+            Limit::AtMost(most) => median <= most,
+            Limit::None => true,
+        }
+    }
+}
+
+/// The middle one, or the mean of the two in the middle.
+pub fn median(values: &[f64]) -> f64 {
+    let sorted = sorted(values);
+    (sorted[(sorted.len() - 1) / 2] + sorted[sorted.len() / 2]) / 2.0
+}
+
+/// The median of some times, in microseconds.
+pub fn median_us(times: &[Duration]) -> f64 {
+    let times: Vec<f64> = times.iter().map(|time| time.as_secs_f64() * 1e6).collect();
+    median(&times)
+}
+
+/// The table, on standard output.
+pub fn print(outcomes: &[Outcome]) {
+    println!(
+        "{:<56} {:>7} {:>7} {:>7}  {:<8} {:<6} figures of this run",
+        "", "median", "min", "max", "limit", ""
+    );
+    for outcome in outcomes {
+        let sorted = sorted(&outcome.pairs);
+        let limit = match outcome.limit {
+            Limit::AtLeast(least) => format!(">= {least}"),
+            Limit::AtMost(most) => format!("<= {most}"),
+            Limit::None => String::new(),
+        };
+        let verdict = match outcome.limit {
+            Limit::None => "",
+            _ if outcome.is_met() => "met",
+            _ => "MISSED",
+        };
+        let (what, middle, figures) = (outcome.what, median(&sorted), &outcome.figures);
+        let (min, max) = (sorted[0], sorted[sorted.len() - 1]);
+        println!("{what:<56} {middle:>7.3} {min:>7.3} {max:>7.3}  {limit:<8} {verdict:<6} {figures}");
+    }
+}
+
+fn sorted(values: &[f64]) -> Vec<f64> {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted
+}

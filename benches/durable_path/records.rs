@@ -1,0 +1,89 @@
+//! The records all measurements use, and logs full of them.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use forebay::command::CommandId;
+use forebay::command::Envelope;
+use forebay::command::IdMint;
+use forebay::command::lane;
+use forebay::ingest;
+use forebay::units::Timestamp;
+use forebay::wal;
+use forebay::wal::Entry;
+use forebay::wal::Lock;
+use forebay::wal::Opened;
+use forebay::wal::Options;
+
+/// The kind that a daemon knows without being told.
+pub const KIND: &str = "order.create";
+pub const JSON: &str = "application/json";
+/// Bytes of a body.
+pub const BODY: usize = 300;
+/// Different keys, and so different records.
+pub const KEYS: u64 = 10_000;
+/// Records written and flushed together while a log is filled.
+const GROUP: u64 = 1000;
+
+/// The key of the n-th record.
+pub fn key(n: u64) -> String {
+    format!("o-{}", n % KEYS)
+}
+
+/// The body of the n-th record.
+pub fn body(n: u64) -> String {
+    let body = format!(r#"{{"id":"{}","amount":12,"note":""}}"#, key(n));
+    let note = "x".repeat(BODY - body.len());
+    format!(r#"{}{note}"}}"#, &body[..body.len() - 2])
+}
+
+/// What the log keeps of the n-th record.
+pub fn envelope<T>(n: u64, id: CommandId, topic: &str, then: impl FnOnce(&Envelope<'_>) -> T) -> T {
+    let (key, body) = (key(n), body(n));
+    then(&Envelope {
+        id,
+        kind: KIND,
+        topic,
+        key: Some(key.as_bytes()),
+        content_type: JSON,
+        traceparent: None,
+        idempotency_key: None,
+        repeat: None,
+        principal: None,
+        requeued_from: None,
+        value: body.as_bytes(),
+    })
+}
+
+/// Opens a log as the daemon does by default. `redeliver`: see `wal::Options`.
+pub fn open(dir: &Path, redeliver: bool) -> (Lock, Opened) {
+    let config = ingest::Config::default();
+    let options = Options {
+        segment_size: config.segment_size.0,
+        reserve_space: config.reserve_space.0,
+        redeliver,
+        label: |_| Some(KIND.to_owned()),
+        observer: Arc::new(|_| {}),
+    };
+    wal::open_locked(dir, &options, Timestamp::now()).expect("the log opens")
+}
+
+/// Puts `count` records for `topic` into the log in `dir`.
+pub fn fill(dir: &Path, topic: &str, count: u64) {
+    let config = ingest::Config::default();
+    let (_lock, Opened { mut writer, log, .. }) = open(dir, false);
+    let mint = IdMint::new(&log.identity().log_id, &log.identity().secret);
+    for group in 0..count / GROUP {
+        if log.spare_wanted(std::time::Duration::ZERO) {
+            assert!(log.fill_spare(config.segment_size.0, config.reserve_space.0), "the disk has room");
+        }
+        for n in group * GROUP..(group + 1) * GROUP {
+            let (at, lsn) = (Timestamp::now(), writer.next_lsn());
+            let mut payload = Vec::new();
+            envelope(n, mint.mint(at, lsn, [0; 9]), topic, |envelope| envelope.encode(&mut payload));
+            let entry = Entry { lane: lane(Some(key(n).as_bytes()), lsn), label: KIND, payload: &payload };
+            writer.append(&[entry], at).expect("the log takes it");
+        }
+        writer.commit().expect("the disk takes it");
+    }
+}

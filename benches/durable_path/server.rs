@@ -1,0 +1,55 @@
+//! The servers under load, as processes.
+
+use std::net::SocketAddr;
+use std::process::Command;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use crate::support::child::Child;
+use crate::support::http::Client;
+use crate::support::ports::Port;
+use crate::support::process::Forebay;
+use crate::support::scratch;
+use crate::support::wait;
+use crate::without_log;
+
+/// Nobody listens there: records wait, and the machine's cores belong to acceptance.
+pub const KAFKA_IS_AWAY: &str = "127.0.0.1:1";
+
+const READY_WITHIN: Duration = Duration::from_secs(60);
+
+/// The real binary with its defaults, not started.
+pub fn daemon(brokers: &str) -> Forebay {
+    Forebay::new(env!("CARGO_BIN_EXE_forebay")).set("kafka.brokers", brokers)
+}
+
+/// Where a started daemon accepts.
+pub fn address(daemon: &Forebay) -> SocketAddr {
+    daemon.address().parse().expect("host:port")
+}
+
+/// This program as [`without_log`].
+pub struct WithoutLog {
+    port: Port,
+    _child: Child,
+    _dir: TempDir,
+}
+
+impl WithoutLog {
+    /// Starts it and returns when it answers.
+    pub fn start() -> Self {
+        let (port, dir) = (Port::free(), scratch::dir("without-log"));
+        let mut command = Command::new(std::env::current_exe().expect("this program's path"));
+        command.args([without_log::COMMAND, &port.address()]);
+        let child = Child::spawn("without-log", &command, &dir.path().join("log"));
+        let mut client = Client::new(&port.address());
+        wait::until_true("the server without a log answers", READY_WITHIN, || client.get("/readyz").is_ok());
+        Self { port, _child: child, _dir: dir }
+    }
+
+    /// Where it accepts.
+    pub fn address(&self) -> SocketAddr {
+        self.port.address().parse().expect("host:port")
+    }
+}

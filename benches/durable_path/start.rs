@@ -1,0 +1,54 @@
+//! From the start of the process to readiness, with a million records waiting and with none.
+
+use std::time::Duration;
+use std::time::Instant;
+
+use crate::measure::Limit;
+use crate::measure::Outcome;
+use crate::measure::median;
+use crate::records;
+use crate::server;
+use crate::support::http::Client;
+use crate::support::process::Forebay;
+
+/// Nobody sends them.
+const TOPIC: &str = "orders.v1";
+const WAITING: u64 = 1_000_000;
+/// So many more before each start: three quarters of a segment that nobody sealed, as a crash leaves it.
+const TAIL: u64 = 100_000;
+const PAIRS: usize = 5;
+/// Far below what is measured.
+const LOOK: Duration = Duration::from_millis(1);
+
+/// At most a second longer.
+pub fn measure() -> Vec<Outcome> {
+    let mut empty = server::daemon(server::KAFKA_IS_AWAY);
+    let mut full = server::daemon(server::KAFKA_IS_AWAY);
+    // The first start of a log makes its directories.
+    seconds_to_ready(&mut empty);
+    records::fill(&full.wal_dir(), TOPIC, WAITING - TAIL);
+    let turns: Vec<(f64, f64)> = (0..PAIRS)
+        .map(|_| {
+            records::fill(&full.wal_dir(), TOPIC, TAIL);
+            (seconds_to_ready(&mut full), seconds_to_ready(&mut empty))
+        })
+        .collect();
+    let (with, without): (Vec<f64>, Vec<f64>) = turns.iter().copied().unzip();
+    vec![Outcome {
+        what: "start: seconds longer with 1 M records waiting",
+        pairs: turns.iter().map(|(with, without)| with - without).collect(),
+        limit: Limit::AtMost(1.0),
+        figures: format!("{:.3} s, {:.3} s", median(&with), median(&without)),
+    }]
+}
+
+fn seconds_to_ready(daemon: &mut Forebay) -> f64 {
+    let started = Instant::now();
+    daemon.launch();
+    while !Client::new(&daemon.address()).get("/readyz").is_ok_and(|answer| answer.status == 200) {
+        std::thread::sleep(LOOK);
+    }
+    let took = started.elapsed();
+    daemon.kill9();
+    took.as_secs_f64()
+}

@@ -1,0 +1,88 @@
+//! The daemon's own HTTP stack, which answers 202 and keeps nothing.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use std::time::Instant;
+
+use forebay::command::CommandId;
+use forebay::command::Status;
+use forebay::http::AdminBackend;
+use forebay::http::Commands;
+use forebay::http::Config;
+use forebay::http::HttpServer;
+use forebay::http::Public;
+use forebay::http::PublicParts;
+use forebay::http::Readiness;
+use forebay::ingest::Receipt;
+use forebay::ingest::Request;
+use forebay::ingest::SubmitError;
+use forebay::kafka;
+use forebay::kinds;
+use forebay::kinds::Kinds;
+use forebay::metrics::Metrics;
+use forebay::status::StatusError;
+use forebay::telemetry;
+use forebay::units::Timestamp;
+
+/// The word this program is started with to be this server; an address follows.
+pub const COMMAND: &str = "without-log";
+
+/// Serves until the process is killed. Everything else is as in the daemon.
+pub fn serve(address: SocketAddr) {
+    telemetry::init(&telemetry::Config::default(), false).expect("the first subscriber");
+    let metrics = Arc::new(Metrics::new().expect("metrics"));
+    let config = Config::default();
+    let parts = PublicParts {
+        commands: Forgetful,
+        kinds: Kinds::build(&kinds::defaults()).unwrap_or_else(|mistakes| panic!("{mistakes:?}")),
+        backend: Arc::new(Forgetful),
+        metrics: Arc::clone(&metrics),
+        message_max: kafka::Config::default().message_max,
+    };
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(async {
+        let server = HttpServer::bind(address, config.limits(), &metrics).await.expect("the address is free");
+        // On a thread of the runtime, as in the daemon.
+        tokio::spawn(server.serve(Public::new(&config, parts), std::future::pending()))
+            .await
+            .expect("a server")
+    });
+}
+
+/// Knows nothing and says yes.
+struct Forgetful;
+
+impl Commands for Forgetful {
+    async fn submit(&self, request: Request) -> Result<Receipt, SubmitError> {
+        let ids = request.commands.iter().map(|_| CommandId::from_bytes([7; 25])).collect();
+        Ok(Receipt { ids, accepted_at: Timestamp::now(), replayed: false })
+    }
+
+    fn retry_after(&self, _: &SubmitError) -> Duration {
+        Duration::ZERO
+    }
+
+    async fn find(&self, _: CommandId) -> Result<Status, StatusError> {
+        Err(StatusError::NotFound)
+    }
+
+    async fn final_state(&self, _: CommandId, _: Instant) {}
+}
+
+impl AdminBackend for Forgetful {
+    fn backlog_json(&self) -> serde_json::Value {
+        serde_json::Value::Null
+    }
+
+    fn ready(&self) -> Readiness {
+        Readiness { ready: true, reason: None, dependencies: BTreeMap::new() }
+    }
+
+    fn pause(&self) {}
+
+    fn resume(&self) {}
+
+    fn refresh_gauges(&self) {}
+}

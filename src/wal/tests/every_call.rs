@@ -1,0 +1,273 @@
+//! A scripted life of a log, in which the process dies at every call to the file system, or every call fails, and
+//! what a start makes of it: nothing acknowledged is lost, nothing is invented, nothing is called damaged that is not.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::super::Confirmation;
+use super::super::Entry;
+use super::super::FindingKind;
+use super::super::Letter;
+use super::super::Lsn;
+use super::super::Opened;
+use super::super::Retention;
+use super::super::dead::Dead;
+use super::sim::Fault;
+use super::sim::SimFs;
+use super::support::*;
+use crate::units::Timestamp;
+
+const KEEP: Retention = Retention { age: Duration::from_secs(9), size: 12 << 10 };
+
+/// What was promised to whom.
+#[derive(Clone, Default)]
+struct Known {
+    /// Acknowledged records and their payloads' numbers.
+    acknowledged: BTreeMap<u64, u64>,
+    /// Batches that were appended; not all of them were acknowledged.
+    appended: Vec<(u64, Vec<u64>)>,
+    confirmed: BTreeSet<u64>,
+    /// Confirmed before the last checkpoint that was saved.
+    settled: BTreeSet<u64>,
+    /// Given up, and whether that was acknowledged.
+    buried: BTreeMap<u64, bool>,
+}
+
+impl Known {
+    /// Batches of one to three records, with everything a log does in between.
+    fn live(&mut self, opened: &mut Opened) {
+        for step in 0..24u64 {
+            self.write(opened, step);
+            if step % 5 == 1 {
+                self.confirm(opened, step);
+            }
+            if step % 7 == 3 {
+                self.bury(opened);
+            }
+            if step % 6 == 5 && opened.log.keep_house(KEEP, Timestamp(20_000)).is_ok() {
+                self.settled = self.confirmed.clone();
+            }
+            if step % 11 == 8 {
+                spare(&opened.log);
+                // Whatever comes of it shows in what is acknowledged next.
+                let _ = opened.writer.seal_if_older(Duration::ZERO, Timestamp(20_000));
+            }
+        }
+    }
+
+    fn write(&mut self, opened: &mut Opened, step: u64) {
+        let numbers: Vec<_> = (0..=step % 3).map(|n| 10 * step + n).collect();
+        let payloads: Vec<_> = numbers.iter().map(|&n| payload(n)).collect();
+        let entries: Vec<_> =
+            payloads.iter().map(|payload| Entry { lane: 0, label: "test", payload }).collect();
+        spare(&opened.log);
+        let poisoned = opened.log.poisoned().is_some();
+        let appended = opened.writer.append(&entries, Timestamp(2_000));
+        assert!(!poisoned || appended.is_err(), "a poisoned log takes nothing");
+        if let Ok(lsns) = &appended {
+            self.appended.push((lsns.start.0, numbers));
+        }
+        let poisoned = opened.log.poisoned().is_some();
+        let committed = opened.writer.commit();
+        assert!(!poisoned || committed.is_err(), "a poisoned log acknowledges nothing");
+        assert!(committed.is_ok() || opened.writer.commit().is_err(), "a failure is final");
+        assert_eq!(committed.is_err(), opened.log.poisoned().is_some());
+        if committed.is_ok() && appended.is_ok() {
+            let (first, numbers) = self.appended.last().unwrap();
+            let all = numbers.iter().enumerate().map(|(i, &n)| (first + i as u64, n));
+            self.acknowledged.extend(all);
+        }
+    }
+
+    fn confirm(&mut self, opened: &Opened, step: u64) {
+        let open = self.acknowledged.keys().filter(|lsn| !self.buried.contains_key(lsn));
+        let these: Vec<_> = open.copied().filter(|lsn| lsn % 4 != step % 4).collect();
+        let confirmation =
+            |&lsn: &u64| Confirmation { lsn: Lsn(lsn), bytes: 40, partition: 1, offset: 1, at: Timestamp(1) };
+        opened.log.confirm(&these.iter().map(confirmation).collect::<Vec<_>>());
+        self.confirmed.extend(these);
+    }
+
+    /// Two at once: an entry of several frames may be torn between them.
+    fn bury(&mut self, opened: &Opened) {
+        let open = self
+            .acknowledged
+            .iter()
+            .filter(|(lsn, _)| !self.confirmed.contains(lsn) && !self.buried.contains_key(lsn));
+        let these: Vec<_> = open.map(|(&lsn, &n)| (lsn, n)).take(2).collect();
+        let stored = opened.log.bury(&these.iter().map(|&(lsn, n)| letter(lsn, n)).collect::<Vec<_>>());
+        self.buried.extend(these.iter().map(|&(lsn, _)| (lsn, stored.is_ok())));
+    }
+
+    /// Holds an opened log against what is known.
+    fn check(&self, opened: &Opened, what: &str) {
+        for finding in &opened.recovery.findings {
+            let harmless = matches!(finding.kind, FindingKind::TornTail | FindingKind::Checkpoint);
+            assert!(harmless, "{what}: no crash is damage: {finding:?}");
+        }
+        let read = waiting(&opened.log);
+        assert!(read.windows(2).all(|pair| pair[0].0 < pair[1].0), "{what}: order");
+        let seen: BTreeMap<u64, Vec<u8>> = read.into_iter().map(|(lsn, bytes)| (lsn.0, bytes)).collect();
+        for (&lsn, &number) in &self.acknowledged {
+            let dead = opened.log.dead().get(Lsn(lsn)).unwrap();
+            match (seen.get(&lsn), dead) {
+                (Some(_), Some(_)) => panic!("{what}: dead letter {lsn} would be sent"),
+                (Some(bytes), None) => {
+                    assert_eq!(*bytes, payload(number), "{what}: record {lsn} is another one");
+                    assert!(!self.settled.contains(&lsn), "{what}: record {lsn} came again");
+                    assert_ne!(self.buried.get(&lsn), Some(&true), "{what}: dead letter {lsn} is lost");
+                }
+                (None, Some(Dead::Letter(found))) => assert_eq!(found, letter(lsn, number), "{what}"),
+                (None, _) => {
+                    assert!(self.confirmed.contains(&lsn), "{what}: acknowledged record {lsn} is lost")
+                }
+            }
+        }
+        for (first, numbers) in &self.appended {
+            let there = |i: usize| seen.contains_key(&(first + i as u64));
+            let acknowledged = self.acknowledged.get(first) == numbers.first();
+            let half = (0..numbers.len()).any(there) && !(0..numbers.len()).all(there);
+            assert!(acknowledged || !half, "{what}: half of the batch at {first}");
+        }
+        let appended: BTreeMap<u64, BTreeSet<u64>> = self.appended.iter().fold(
+            BTreeMap::new(),
+            |mut all: BTreeMap<_, BTreeSet<_>>, (first, numbers)| {
+                for (i, &n) in numbers.iter().enumerate() {
+                    all.entry(first + i as u64).or_default().insert(n);
+                }
+                all
+            },
+        );
+        for (lsn, bytes) in &seen {
+            let known = appended.get(lsn).is_some_and(|ns| ns.iter().any(|&n| payload(n) == *bytes));
+            assert!(known, "{what}: record {lsn} was never appended");
+        }
+        let last = self.acknowledged.keys().next_back().copied().unwrap_or(0);
+        assert!(opened.writer.next_lsn() > Lsn(last), "{what}: a number would be given twice");
+        assert_eq!(opened.log.figures().backlog, seen.len() as u64, "{what}: the gauge tells the truth");
+    }
+}
+
+fn letter(lsn: u64, number: u64) -> Letter {
+    Letter {
+        lsn: Lsn(lsn),
+        accepted_at: Timestamp(1),
+        died_at: Timestamp(2),
+        reason: "too large".into(),
+        attempts: 1,
+        payload: payload(number),
+    }
+}
+
+/// What survives a power failure.
+#[derive(Clone, Copy, Debug)]
+enum Survives {
+    Nothing,
+    Everything,
+    Some(u64),
+}
+
+const SURVIVES: [Survives; 5] =
+    [Survives::Nothing, Survives::Everything, Survives::Some(1), Survives::Some(2), Survives::Some(3)];
+
+impl Survives {
+    fn crash(self, fs: &SimFs, salt: u64) {
+        match self {
+            Self::Nothing => fs.lose_unflushed(),
+            Self::Everything => fs.keep_unflushed(),
+            Self::Some(seed) => {
+                let mut state = (seed << 32 | salt) ^ 0x9e37_79b9_7f4a_7c15;
+                fs.crash(&mut |n| {
+                    // xorshift64: small, and the same on every machine.
+                    state ^= state << 13;
+                    state ^= state >> 7;
+                    state ^= state << 17;
+                    (state >> 33) as usize % n
+                });
+            }
+        }
+    }
+}
+
+/// A log that has lived before, so that every call of the second life finds something to work on.
+fn second_life() -> (SimFs, Known) {
+    let (fs, mut known) = (SimFs::new(), Known::default());
+    let mut opened = reopen(&fs);
+    known.live(&mut opened);
+    fs.kill();
+    (fs, known)
+}
+
+#[test]
+fn the_process_dies_at_every_call_and_then_at_every_call_of_the_start() {
+    let (first, before) = second_life();
+    for calls in 0.. {
+        let (fs, mut known) = (first.fork(), before.clone());
+        fs.die_after(calls);
+        if let Ok(mut opened) = try_open(&fs) {
+            known.live(&mut opened);
+        }
+        let died = fs.died();
+        for survives in SURVIVES {
+            let fs = fs.fork();
+            survives.crash(&fs, calls);
+            die_while_starting(&fs, &known, survives, calls);
+        }
+        if !died {
+            assert!(calls > 100, "the script should do something");
+            return;
+        }
+    }
+}
+
+fn die_while_starting(fs: &SimFs, known: &Known, survives: Survives, calls: u64) {
+    for again in 0.. {
+        let fs = fs.fork();
+        let what = format!("died at call {calls}, {survives:?} survived, died at call {again} of the start");
+        fs.die_after(again);
+        let opened = try_open(&fs).is_ok();
+        let died = fs.died();
+        survives.crash(&fs, again);
+        // The second start dies too, somewhere else each time.
+        fs.die_after((again * 7 + calls) % 17);
+        drop(try_open(&fs));
+        survives.crash(&fs, again + 1);
+        let third = try_open(&fs).unwrap_or_else(|error| panic!("{what}: {error}"));
+        known.check(&third, &what);
+        if opened && !died {
+            return;
+        }
+    }
+}
+
+#[test]
+fn every_call_fails_once_and_nothing_acknowledged_is_lost() {
+    let (first, before) = second_life();
+    for fault in Fault::ALL {
+        for after in 0.. {
+            let (fs, mut known) = (first.fork(), before.clone());
+            let what = format!("{fault:?} {after} failed");
+            fs.fail(fault, after);
+            if let Ok(mut opened) = try_open(&fs) {
+                known.live(&mut opened);
+            }
+            if !fs.fired() {
+                break;
+            }
+            for survives in SURVIVES {
+                let fs = fs.fork();
+                survives.crash(&fs, after);
+                let opened = try_open(&fs).unwrap_or_else(|error| panic!("{what}: {error}"));
+                known.check(&opened, &format!("{what}, {survives:?} survived"));
+            }
+            // The process starts anew on what the kernel still shows, believes it, and then the power fails.
+            fs.kill();
+            let opened = try_open(&fs).unwrap_or_else(|error| panic!("{what}: {error}"));
+            known.check(&opened, &format!("{what}, process killed"));
+            opened.log.keep_house(KEEP, Timestamp(20_000)).unwrap();
+            fs.lose_unflushed();
+            known.check(&reopen(&fs), &format!("{what}, process killed, power failed"));
+        }
+    }
+}
