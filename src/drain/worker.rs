@@ -178,6 +178,7 @@ impl Worker {
             () => "waiting",
         };
         state.in_flight = self.desk.window.len();
+        state.hangs = self.desk.window.hangs(Instant::now());
         state.oldest_waiting = lowest.into_iter().flatten().min();
         self.desk.count_parked(&mut state.parked);
     }

@@ -32,6 +32,11 @@ pub fn order(id: &str) -> String {
     format!(r#"{{"id":"{id}","key":"{id}","amount":1}}"#)
 }
 
+/// The same with so many bytes more.
+pub fn filled(order: &str, bytes: usize) -> String {
+    order.replace("1}", &format!("1,\"x\":\"{}\"}}", "y".repeat(bytes)))
+}
+
 /// One command with an `Idempotency-Key`.
 pub fn keyed(http: &mut Client, kind: &str, key: &str, body: &str) -> Response {
     let path = format!("/v1/commands/{kind}");

@@ -15,6 +15,7 @@ use crate::ask::await_sent;
 use crate::ask::batch;
 use crate::ask::daemon;
 use crate::ask::daemon_on;
+use crate::ask::filled;
 use crate::ask::id;
 use crate::ask::ids;
 use crate::ask::order;
@@ -56,7 +57,7 @@ fn a_batch_with_anything_wrong_leaves_nothing_in_the_log() {
     }
     let small = |count: usize| "{\"id\":\"a\",\"amount\":1}\n".repeat(count);
     assert_eq!(refusal(&batch(http, &[], &small(10_001))), (413, "too_many_lines".to_owned()));
-    let large: Vec<_> = lines(100).iter().map(|line| line.replace("1}", &format!("1{}}}", "0".repeat(20_000)))).collect();
+    let large: Vec<_> = lines(100).iter().map(|line| filled(line, 20_000)).collect();
     let answer = batch(http, &[], &large.join("\n"));
     assert_eq!(refusal(&answer).0, 413);
     let detail = answer.json()["detail"].as_str().unwrap().to_owned();
@@ -185,7 +186,12 @@ fn every_batch_is_whole_or_absent_after_kills_in_the_middle_of_large_ones() {
         of_batch.insert(value["line"].as_u64().unwrap());
     }
     let torn: Vec<_> = found.iter().filter(|(_, lines)| lines.len() as u64 != LINES).collect();
-    assert!(torn.is_empty(), "{} batches are torn: {:?}", torn.len(), torn.iter().map(|(n, _)| n).collect::<Vec<_>>());
+    assert!(
+        torn.is_empty(),
+        "{} batches are torn: {:?}",
+        torn.len(),
+        torn.iter().map(|(n, _)| n).collect::<Vec<_>>()
+    );
     let lost: Vec<_> = accepted.iter().filter(|number| !found.contains_key(number)).collect();
     assert!(lost.is_empty(), "acknowledged and lost: {lost:?}");
     assert!(accepted.len() as u64 > KILLS);

@@ -34,8 +34,7 @@ fn await_replay(http: &mut Client, key: &str) -> String {
 fn without_its_index_a_daemon_accepts_at_once_and_asks_only_keyed_requests_to_wait() {
     // More than a start reads before it accepts, and enough to be still reading when the first request comes.
     const BATCHES: usize = 60;
-    let mut forebay =
-        daemon().set("kafka.brokers", NO_KAFKA).toml(&kind("order.create", "orders.v1"));
+    let mut forebay = daemon().set("kafka.brokers", NO_KAFKA).toml(&kind("order.create", "orders.v1"));
     forebay.start();
     let http = &mut forebay.http();
     let first = id(&keyed(http, "order.create", "first", &order("first")));
@@ -95,13 +94,11 @@ fn damage(forebay: &Forebay, how: Damage) {
 #[test]
 fn a_damaged_index_is_rebuilt_from_the_log() {
     const KEYS: usize = 500;
-    let mut forebay =
-        daemon().set("kafka.brokers", NO_KAFKA).toml(&kind("order.create", "orders.v1"));
+    let mut forebay = daemon().set("kafka.brokers", NO_KAFKA).toml(&kind("order.create", "orders.v1"));
     forebay.start();
     let http = &mut forebay.http();
     let keys: Vec<_> = (0..KEYS).map(|n| format!("key-{n}-{}", "x".repeat(n % 200))).collect();
-    let first: Vec<_> =
-        keys.iter().map(|key| id(&keyed(http, "order.create", key, &order(key)))).collect();
+    let first: Vec<_> = keys.iter().map(|key| id(&keyed(http, "order.create", key, &order(key)))).collect();
     let ways: [(&str, Damage); 3] = [("garbage", garbage), ("cut", cut), ("rot", rot)];
     for (way, how) in ways {
         // Orderly, so that the index covers the whole log: what is lost must not be believed to be there.

@@ -170,8 +170,13 @@ fn a_key_that_is_too_long_or_not_printable_is_refused() {
     let twice = [("Idempotency-Key", "a"), ("Idempotency-Key", "b")];
     assert_eq!(http.request("POST", ORDERS, &twice, order("a").as_bytes()).unwrap().status, 400);
     let mut raw = Connection::open(&forebay.address()).unwrap();
-    raw.send(format!("POST {ORDERS} HTTP/1.1\r\nHost: x\r\nIdempotency-Key: a\0b\r\nContent-Length: 2\r\n\r\n{{}}").as_bytes())
-        .unwrap();
+    raw.send(
+        format!(
+            "POST {ORDERS} HTTP/1.1\r\nHost: x\r\nIdempotency-Key: a\0b\r\nContent-Length: 2\r\n\r\n{{}}"
+        )
+        .as_bytes(),
+    )
+    .unwrap();
     assert_eq!(raw.receive("POST").unwrap().status, 400);
     await_drained(&forebay);
     let records = read_until(&embedded_broker(&forebay), "orders.v1", LONG, |records| !records.is_empty());

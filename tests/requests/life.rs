@@ -59,8 +59,14 @@ fn a_stop_under_load_answers_or_ends_cleanly_and_loses_nothing() {
     }
     await_drained(&forebay);
     let records = read_all(&embedded_broker(&forebay), "orders.v1");
-    let there: HashSet<_> = records.iter().map(|record| record.header("forebay-command-id").unwrap()).collect();
-    assert!(ids.iter().all(|id| there.contains(&id[..])), "{} acknowledged, {} there", ids.len(), there.len());
+    let there: HashSet<_> =
+        records.iter().map(|record| record.header("forebay-command-id").unwrap()).collect();
+    assert!(
+        ids.iter().all(|id| there.contains(&id[..])),
+        "{} acknowledged, {} there",
+        ids.len(),
+        there.len()
+    );
     assert!(forebay.term().success());
 }
 
@@ -94,7 +100,9 @@ fn five_mistakes_are_reported_at_once_each_with_its_place() {
     forebay.launch();
     assert_eq!(forebay.wait(LONG).code(), Some(64));
     let said = forebay.log();
-    for place in ["[wal] segment_size", "[wal] segmnt", "[drain] workers", "[kafka] acks", "[telemetry] log_level"] {
+    for place in
+        ["[wal] segment_size", "[wal] segmnt", "[drain] workers", "[kafka] acks", "[telemetry] log_level"]
+    {
         assert_eq!(said.matches(place).count(), 1, "{place} in:\n{said}");
     }
     for found in ["1KiB", "1000", "some", "loud"] {

@@ -7,6 +7,7 @@ use std::sync::Barrier;
 use crate::ask::ORDERS;
 use crate::ask::daemon;
 use crate::ask::daemon_on;
+use crate::ask::filled;
 use crate::ask::id;
 use crate::ask::order;
 use crate::ask::refusal;
@@ -24,7 +25,8 @@ use crate::support::wait;
 
 /// `/readyz` of both listeners, which say the same.
 fn ready(forebay: &Forebay) -> Response {
-    let (public, admin) = (forebay.http().get("/readyz").unwrap(), forebay.admin_http().get("/readyz").unwrap());
+    let (public, admin) =
+        (forebay.http().get("/readyz").unwrap(), forebay.admin_http().get("/readyz").unwrap());
     assert_eq!((public.status, public.json()), (admin.status, admin.json()));
     public
 }
@@ -44,9 +46,11 @@ fn a_full_backlog_refuses_while_kafka_is_away_and_ends_by_itself() {
     wait::until_true("Kafka is well", LONG, || ready(&forebay).json()["dependencies"]["kafka"] == "ok");
     cluster.broker(1).kill();
     id(&http.post(ORDERS, &order("away")).unwrap());
-    wait::until_true("Kafka's absence shows", LONG, || ready(&forebay).json()["dependencies"]["kafka"] != "ok");
+    wait::until_true("Kafka's absence shows", LONG, || {
+        ready(&forebay).json()["dependencies"]["kafka"] != "ok"
+    });
     assert_eq!(ready(&forebay).status, 200, "accepting without Kafka is the purpose");
-    let filling = order("a").replace("1}", &format!("1,\"x\":\"{}\"}}", "y".repeat(50_000)));
+    let filling = filled(&order("a"), 50_000);
     let mut accepted = 0;
     let refused = wait::until("the backlog is full", LONG, || {
         let answer = http.post(ORDERS, &filling).unwrap();
@@ -68,7 +72,14 @@ fn a_full_backlog_refuses_while_kafka_is_away_and_ends_by_itself() {
 fn slow_flushes(forebay: &mut Forebay) -> Child {
     let thread = forebay.thread("commit");
     let mut command = Command::new("strace");
-    command.args(["-p", &thread.to_string(), "-e", "trace=fdatasync", "-e", "inject=fdatasync:delay_enter=1000000"]);
+    command.args([
+        "-p",
+        &thread.to_string(),
+        "-e",
+        "trace=fdatasync",
+        "-e",
+        "inject=fdatasync:delay_enter=1000000",
+    ]);
     let child = Child::spawn("strace", &command, &forebay.dir().join("strace"));
     wait::until_true("strace is attached", LONG, || child.log().contains("attached"));
     child
@@ -91,7 +102,7 @@ fn a_full_queue_refuses_what_a_slow_disk_cannot_take_and_memory_stays_bounded() 
     let clients: Vec<_> = (0..CLIENTS)
         .map(|client| {
             let (mut http, barrier) = (forebay.http(), Arc::clone(&barrier));
-            let body = order(&client.to_string()).replace("1}", &format!("1,\"x\":\"{}\"}}", "y".repeat(500_000)));
+            let body = filled(&order(&client.to_string()), 500_000);
             std::thread::spawn(move || -> Vec<Response> {
                 barrier.wait();
                 (0..4).map(|_| http.post(ORDERS, &body).unwrap()).collect()

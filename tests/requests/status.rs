@@ -8,6 +8,7 @@ use crate::ask::await_sent;
 use crate::ask::batch;
 use crate::ask::daemon;
 use crate::ask::daemon_on;
+use crate::ask::filled;
 use crate::ask::id;
 use crate::ask::ids;
 use crate::ask::order;
@@ -69,7 +70,8 @@ fn sent_is_said_with_the_place_where_kafka_has_the_record_and_never_before() {
     assert_eq!(records.len(), places.len());
     for record in &records {
         let place = &places[record.header("forebay-command-id").unwrap()];
-        let found = serde_json::json!({"topic": topic, "partition": record.partition, "offset": record.offset});
+        let found =
+            serde_json::json!({"topic": topic, "partition": record.partition, "offset": record.offset});
         assert_eq!(*place, found);
     }
     // The same after a kill, from what the checkpoint kept; what it did not know yet is sent again.
@@ -123,13 +125,15 @@ fn without_kafka_a_command_stays_accepted_over_a_restart_and_a_wait_ends_with_20
 
 #[test]
 fn a_record_kafka_refuses_is_dead_with_its_reason() {
-    let Some(kafka) = services::shared_kafka("a_record_kafka_refuses_is_dead_with_its_reason") else { return };
+    let Some(kafka) = services::shared_kafka("a_record_kafka_refuses_is_dead_with_its_reason") else {
+        return;
+    };
     let topic = unique_name("orders");
     Admin::new(&kafka).create_topic(&topic, 1, 1, &[("max.message.bytes", "2000")]);
     let mut forebay = daemon_on(&kafka, &topic).set("kafka.compression", "none");
     forebay.start();
     let http = &mut forebay.http();
-    let large = order("a").replace("1}", &format!("1,\"x\":\"{}\"}}", "y".repeat(5_000)));
+    let large = filled(&order("a"), 5_000);
     let answer = http.request("POST", ORDERS, &[("Prefer", "wait=60")], large.as_bytes()).unwrap();
     let seen = answer.json();
     assert_eq!((answer.status, &seen["state"]), (200, &"dead".into()), "{seen}");
@@ -138,7 +142,8 @@ fn a_record_kafka_refuses_is_dead_with_its_reason() {
     forebay.kill9();
     forebay.start();
     let again = wait::until("it is known again", LONG, || {
-        Some(status(&mut forebay.http(), seen["id"].as_str().unwrap()).json()).filter(|now| now["state"] == "dead")
+        Some(status(&mut forebay.http(), seen["id"].as_str().unwrap()).json())
+            .filter(|now| now["state"] == "dead")
     });
     assert_eq!(again, seen);
 }

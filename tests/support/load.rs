@@ -76,9 +76,7 @@ impl Load {
     /// Returns when `n` more were accepted; ends the test when that does not happen.
     pub fn await_accepted(&self, n: u64) {
         let goal = self.accepted() + n;
-        super::wait::until_true("commands are accepted", super::daemon::LONG, || {
-            self.accepted() >= goal
-        });
+        super::wait::until_true("commands are accepted", super::daemon::LONG, || self.accepted() >= goal);
     }
 
     pub fn stop(self) -> Sent {

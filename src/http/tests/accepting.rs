@@ -132,7 +132,7 @@ async fn each_refusal_of_the_log_has_its_status_and_code() {
     let server = serve().await;
     let mut client = server.connect().await;
     for (error, status, code, retryable) in [
-        (SubmitError::QueueFull, 503, "overloaded", true),
+        (SubmitError::QueueFull, 503, "queue_full", true),
         (SubmitError::BacklogFull { limit: 5 }, 503, "backlog_full", true),
         (SubmitError::DiskFull, 507, "disk_full", true),
         (SubmitError::Poisoned, 503, "poisoned", true),
