@@ -54,8 +54,8 @@ impl Backend {
         if workers.iter().all(|worker| worker.state == "rebuilding") {
             return "no worker has a producer".to_owned();
         }
-        if workers.iter().any(|worker| worker.hangs) {
-            return "records are sent and not confirmed".to_owned();
+        if workers.iter().any(|worker| worker.stalled) {
+            return "nothing is confirmed".to_owned();
         }
         "ok".to_owned()
     }

@@ -195,11 +195,6 @@ impl Window {
         }
     }
 
-    /// Whether a partition confirms nothing of what it was sent.
-    pub(super) fn hangs(&self, now: Instant) -> bool {
-        self.parts.values().any(|part| part.parked || stalled(part, now))
-    }
-
     /// This record, if it is in flight.
     pub(super) fn get(&self, lsn: Lsn) -> Option<&Flight> {
         self.flights.get(&lsn)

@@ -107,7 +107,7 @@ async fn a_batch_of_10_000_lines_passes_and_one_more_does_not() {
     client.order(NDJSON, line.repeat(10_001)).await.is_problem(413, "too_many_lines");
     server.nothing_was_submitted();
     server.log.refuse(SubmitError::QueueFull);
-    client.order(NDJSON, line.repeat(10_000)).await.is_problem(503, "overloaded");
+    client.order(NDJSON, line.repeat(10_000)).await.is_problem(503, "queue_full");
 }
 
 #[tokio::test]
