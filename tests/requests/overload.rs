@@ -93,7 +93,7 @@ fn a_full_queue_refuses_what_a_slow_disk_cannot_take_and_memory_stays_bounded() 
     if services::available(test, "strace", found).is_none() {
         return;
     }
-    let mut forebay = daemon().set("wal.commit_queue_requests", 4);
+    let mut forebay = daemon().set("wal.commit_queue.requests", 4);
     forebay.start();
     id(&forebay.http().post(ORDERS, &order("before")).unwrap());
     let before = resident(&forebay);
