@@ -2,6 +2,7 @@
 
 use crate::control::Operator;
 use crate::http::AdminBackend;
+use crate::units::Timestamp;
 use crate::wal::Lsn;
 use crate::wal::dead::Dead;
 use crate::wal::dead::Removal;
@@ -9,7 +10,11 @@ use crate::wal::dead::Removal;
 use super::backend::Backend;
 
 impl Operator for Backend {
+    /// With a checkpoint taken before, so that what the tool reads beside it is as new.
     fn status(&self) -> serde_json::Value {
+        if let Err(error) = self.log.checkpoint(Timestamp::now()) {
+            tracing::warn!(%error, "checkpoint.failed: what a tool reads from the files is older");
+        }
         self.backlog_json()
     }
 

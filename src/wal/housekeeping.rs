@@ -3,6 +3,7 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use super::checkpoint::Checkpoint;
@@ -40,6 +41,7 @@ impl Log {
 
     /// Makes the present marks durable. Returns the segments that are complete by them.
     pub fn checkpoint(&self, now: Timestamp) -> io::Result<Vec<Lsn>> {
+        let _one = self.checkpointing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut open = None;
         let mut complete = Vec::new();
         let segments = self.segments();

@@ -48,6 +48,8 @@ pub struct Log {
     pub(super) spare: SpareSlot,
     pub(super) observer: Observer,
     ledger: Mutex<Ledger>,
+    /// One checkpoint at a time, marks and file together: an older one must never replace a newer one.
+    pub(super) checkpointing: Mutex<()>,
     /// Highest LSN ever marked done: above it nobody need ask the ledger.
     highest_done: AtomicU64,
     end: AtomicU64,
@@ -140,6 +142,7 @@ impl Log {
             spare: SpareSlot::default(),
             observer: parts.observer,
             ledger: Mutex::new(parts.ledger),
+            checkpointing: Mutex::default(),
             // What was done in earlier lives lies below the end of then.
             highest_done: AtomicU64::new(parts.end.0),
             end: AtomicU64::new(parts.end.0),

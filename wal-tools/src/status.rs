@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use forebay::control;
 use forebay::control::Answer;
+use forebay::control::AskError;
 use forebay::control::Request;
 use forebay::units::Timestamp;
 use forebay::wal::Lsn;
@@ -60,8 +61,10 @@ struct Waiting {
 
 pub fn run(log: &Log, args: &cli::Status) -> anyhow::Result<Outcome> {
     loop {
+        // Asked first: a daemon takes a checkpoint before it answers, and what is read afterwards agrees with it.
+        let asked = control::ask(&log.dir, &Request::Status);
         let view = log.look()?;
-        let document = complete(log, &view)?;
+        let document = complete(asked, &view)?;
         if args.watch && !log.json && io::stdout().is_terminal() {
             write!(io::stdout(), "\x1b[H\x1b[2J")?;
         }
@@ -80,9 +83,9 @@ pub fn run(log: &Log, args: &cli::Status) -> anyhow::Result<Outcome> {
 }
 
 /// What the files say, with the daemon's own figures where one answers.
-fn complete(log: &Log, view: &View) -> anyhow::Result<Value> {
+fn complete(asked: Result<Answer, AskError>, view: &View) -> anyhow::Result<Value> {
     let mut document = serde_json::to_value(document(view)?)?;
-    match control::ask(&log.dir, &Request::Status) {
+    match asked {
         Ok(Answer::Status(Value::Object(exact))) => {
             if let Some(members) = document.as_object_mut() {
                 members.extend(exact);

@@ -359,3 +359,23 @@ fn another_logs_checkpoint_and_segments_change_nothing() {
     assert_eq!(waiting(&opened.log), [(Lsn(1), payload(1)), (Lsn(2), payload(2))]);
     assert!(opened.recovery.findings.iter().any(|finding| finding.kind == FindingKind::Checkpoint));
 }
+
+/// An operator's question takes a checkpoint beside the housekeeper's.
+#[test]
+fn checkpoints_taken_side_by_side_do_not_spoil_or_overtake_one_another() {
+    let fs = SimFs::new();
+    let mut opened = reopen(&fs);
+    for n in 1..=300 {
+        append(&mut opened.writer, &[payload(n)]);
+        opened.writer.commit().unwrap();
+    }
+    let log = &opened.log;
+    std::thread::scope(|scope| {
+        scope.spawn(|| (1..=300).for_each(|n| log.confirm(&[confirmation(n)])));
+        scope.spawn(|| (0..300).for_each(|_| log.keep_house(keep_nothing(), Timestamp(2_000)).unwrap()));
+        scope.spawn(|| (0..300).for_each(|_| drop(log.checkpoint(Timestamp(2_000)).unwrap())));
+    });
+    fs.crash(&mut |_| 0);
+    let opened = reopen(&fs);
+    assert_eq!(opened.recovery.findings, [], "nothing is missing, and the checkpoint is whole");
+}
