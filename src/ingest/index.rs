@@ -109,7 +109,7 @@ impl Index {
         let trees = self.trees.read().unwrap_or_else(PoisonError::into_inner);
         let found = trees.keys.get(scope).map_err(|_| IndexError)?;
         let known = found.and_then(|bytes| Known::decode(&bytes));
-        Ok(known.filter(|known| known.first >= self.log.oldest_kept()))
+        Ok(known.filter(|known| self.log.keeps(known.first)))
     }
 
     /// Adds a key whose records were just flushed.

@@ -204,12 +204,14 @@ impl Ingest {
         let log = Arc::clone(&self.shared.log);
         let read = tokio::task::spawn_blocking(move || {
             let mut receipt = Receipt { ids: Vec::new(), accepted_at: Default::default(), replayed: true };
+            let mut cursor = log.cursor(first);
             for n in 0..u64::from(count) {
+                let frame = cursor.next_kept().ok().flatten().filter(|frame| frame.lsn == first.plus(n));
                 // Retention may take the segment between the look-up and here: then the key has had its time.
-                let record = log.read(first.plus(n)).ok().flatten().ok_or(SubmitError::IndexRebuilding)?;
-                let envelope = Envelope::decode(&record.payload).map_err(|_| SubmitError::IndexRebuilding)?;
+                let frame = frame.ok_or(SubmitError::IndexRebuilding)?;
+                let envelope = Envelope::decode(frame.payload).map_err(|_| SubmitError::IndexRebuilding)?;
                 receipt.ids.push(envelope.id);
-                receipt.accepted_at = record.at;
+                receipt.accepted_at = frame.at;
             }
             Ok(receipt)
         });
