@@ -64,6 +64,7 @@ types! {
     HEADERS_TOO_LARGE "headers_too_large" 431 false "The headers are too large or too many";
     INTERNAL "internal" 500 true "Something went wrong here";
     OVERLOADED "overloaded" 503 true "Too much is going on";
+    QUEUE_FULL "queue_full" 503 true "Too many requests wait for a flush";
     BACKLOG_FULL "backlog_full" 503 true "The backlog is full";
     POISONED "poisoned" 503 true "The log failed and takes nothing more";
     STOPPING "stopping" 503 true "The daemon is stopping";
@@ -98,7 +99,7 @@ impl Problem {
 
     pub fn submit(error: &SubmitError, retry_after: Duration) -> Self {
         let kind = match error {
-            SubmitError::QueueFull => &OVERLOADED,
+            SubmitError::QueueFull => &QUEUE_FULL,
             SubmitError::BacklogFull { .. } => &BACKLOG_FULL,
             SubmitError::DiskFull => &DISK_FULL,
             SubmitError::Poisoned => &POISONED,

@@ -107,7 +107,7 @@ async fn a_batch_of_10_000_lines_passes_and_one_more_does_not() {
     client.order(NDJSON, line.repeat(10_001)).await.is_problem(413, "too_many_lines");
     server.nothing_was_submitted();
     server.log.refuse(SubmitError::QueueFull);
-    client.order(NDJSON, line.repeat(10_000)).await.is_problem(503, "overloaded");
+    client.order(NDJSON, line.repeat(10_000)).await.is_problem(503, "queue_full");
 }
 
 #[tokio::test]
@@ -132,7 +132,7 @@ async fn each_refusal_of_the_log_has_its_status_and_code() {
     let server = serve().await;
     let mut client = server.connect().await;
     for (error, status, code, retryable) in [
-        (SubmitError::QueueFull, 503, "overloaded", true),
+        (SubmitError::QueueFull, 503, "queue_full", true),
         (SubmitError::BacklogFull { limit: 5 }, 503, "backlog_full", true),
         (SubmitError::DiskFull, 507, "disk_full", true),
         (SubmitError::Poisoned, 503, "poisoned", true),
