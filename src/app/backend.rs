@@ -50,8 +50,12 @@ impl Backend {
         if parked > 0 {
             return format!("{parked} records are held back");
         }
-        if drain.workers().iter().all(|worker| worker.state == "rebuilding") {
+        let workers = drain.workers();
+        if workers.iter().all(|worker| worker.state == "rebuilding") {
             return "no worker has a producer".to_owned();
+        }
+        if workers.iter().any(|worker| worker.stalled) {
+            return "nothing is confirmed".to_owned();
         }
         "ok".to_owned()
     }

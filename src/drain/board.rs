@@ -35,6 +35,8 @@ pub struct WorkerState {
     pub state: &'static str,
     /// Records handed to its producer and not confirmed.
     pub in_flight: usize,
+    /// Whether there is something to deliver and no broker confirms anything.
+    pub stalled: bool,
     /// Records held back, by topic.
     pub parked: BTreeMap<String, u64>,
     /// The lowest record that is neither confirmed nor held back.
@@ -58,6 +60,7 @@ impl Post {
             index,
             state: "waiting",
             in_flight: 0,
+            stalled: false,
             parked: BTreeMap::new(),
             oldest_waiting: None,
         };

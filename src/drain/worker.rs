@@ -44,6 +44,8 @@ pub(super) struct Worker {
     desk: Desk,
     head: Feed,
     catch_up: Option<Feed>,
+    /// When there was last nothing to deliver.
+    idle_at: Instant,
     read_at: Instant,
     read_backoff: Backoff,
 }
@@ -51,8 +53,8 @@ pub(super) struct Worker {
 impl Worker {
     pub(super) fn new(lanes: Lanes, handle: Handle, desk: Desk, backoff: Backoff) -> Self {
         let head = Feed::new(&desk.parts.log, desk.parts.log.watermark());
-        let read_at = Instant::now();
-        Self { lanes, handle, desk, head, catch_up: None, read_at, read_backoff: backoff }
+        let now = Instant::now();
+        Self { lanes, handle, desk, head, catch_up: None, idle_at: now, read_at: now, read_backoff: backoff }
     }
 
     /// Works until told to stop.
@@ -71,7 +73,7 @@ impl Worker {
             }
             let paused = stopping.is_some() || self.handle.control.paused.load(Ordering::Relaxed);
             let more = !paused && self.work(now);
-            self.publish(paused, more);
+            self.publish(paused, more, now);
             if !more {
                 let quiet = self.desk.is_quiet() && self.catch_up.is_none() && !self.head.is_waiting();
                 self.post().bell.wait(if quiet { IDLE } else { ALERT });
@@ -165,12 +167,12 @@ impl Worker {
         tracing::error!(%error, drain.worker = self.lanes.index, drain.delay_ms = delay, "cannot read the log");
     }
 
-    fn publish(&self, paused: bool, more: bool) {
+    fn publish(&mut self, paused: bool, more: bool, now: Instant) {
         let log = &self.desk.parts.log;
         let head = Some(self.head.position()).filter(|position| *position < log.end());
         let behind = self.catch_up.as_ref().map(Feed::position);
         let lowest = [self.desk.window.lowest_waiting(), behind, head];
-        let mut state = self.post().state();
+        let mut state = self.handle.posts[self.lanes.index].state();
         state.state = match () {
             () if paused => "paused",
             () if !self.desk.is_connected() => "rebuilding",
@@ -179,6 +181,10 @@ impl Worker {
         };
         state.in_flight = self.desk.window.len();
         state.oldest_waiting = lowest.into_iter().flatten().min();
+        if paused || state.oldest_waiting.is_none() {
+            self.idle_at = now;
+        }
+        state.stalled = now.duration_since(self.idle_at.max(self.desk.arrived_at)) >= STALL;
         self.desk.count_parked(&mut state.parked);
     }
 }
