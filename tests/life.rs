@@ -8,10 +8,8 @@
 
 mod support;
 
-use std::fs;
 use std::net::TcpListener;
 use std::os::unix::net::UnixDatagram;
-use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -51,7 +49,7 @@ fn pings_stop_when_the_commit_thread_hangs() {
     let mut forebay = manager.daemon();
     forebay.launch();
     manager.await_word("WATCHDOG=1");
-    let _hung = strace.hang(thread(&mut forebay, "commit"));
+    let _hung = strace.hang(forebay.thread("commit"));
     manager.await_silence();
 }
 
@@ -62,12 +60,12 @@ fn pings_stop_when_all_workers_hang_and_not_before() {
     let mut forebay = manager.daemon().set("drain.workers", 2);
     forebay.launch();
     manager.await_word("WATCHDOG=1");
-    let _first = strace.hang(thread(&mut forebay, "drain-0"));
+    let _first = strace.hang(forebay.thread("drain-0"));
     // Well past the time after which a hung loop counts as hung.
     for _ in 0..8 {
         manager.await_word("WATCHDOG=1");
     }
-    let _second = strace.hang(thread(&mut forebay, "drain-1"));
+    let _second = strace.hang(forebay.thread("drain-1"));
     manager.await_silence();
 }
 
@@ -162,16 +160,6 @@ impl Manager {
     fn await_silence(&self) {
         wait::until_true("the pings stop", LONG, || self.message(WATCHDOG).is_none());
     }
-}
-
-/// The daemon's thread of this name.
-fn thread(forebay: &mut Forebay, name: &str) -> u32 {
-    let tasks = fs::read_dir(format!("/proc/{}/task", forebay.pid())).unwrap();
-    let named =
-        |path: &PathBuf| fs::read_to_string(path.join("comm")).is_ok_and(|comm| comm.trim_end() == name);
-    let path =
-        tasks.map(|task| task.unwrap().path()).find(named).unwrap_or_else(|| panic!("no thread {name}"));
-    path.file_name().unwrap().to_str().unwrap().parse().unwrap()
 }
 
 /// `strace`, which hangs single threads.

@@ -7,8 +7,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
-mod daemon;
-mod load;
+use support::daemon;
+use support::load;
+
 mod verdict;
 
 mod crash;

@@ -2,6 +2,7 @@
 
 use crate::daemon::LONG;
 use crate::daemon::await_drained;
+use crate::daemon::embedded_broker;
 use crate::daemon::forebay;
 use crate::support::admin::Admin;
 use crate::support::consume::read_all;
@@ -38,13 +39,6 @@ fn await_sent(forebay: &Forebay, location: &str) -> serde_json::Value {
     })
 }
 
-fn printed_broker(forebay: &Forebay) -> String {
-    let log = forebay.log();
-    let line =
-        log.lines().rfind(|line| line.contains("kcat -b ")).expect("the banner says what to try").to_owned();
-    line.split_whitespace().skip_while(|word| *word != "-b").nth(1).unwrap().to_owned()
-}
-
 #[test]
 fn embedded_mode_accepts_delivers_and_delivers_again_after_kill_9() {
     let mut forebay = Forebay::new(env!("CARGO_BIN_EXE_forebay"));
@@ -53,7 +47,7 @@ fn embedded_mode_accepts_delivers_and_delivers_again_after_kill_9() {
     let status = await_sent(&forebay, &location);
     assert_eq!(status["kafka"]["topic"], "orders.v1");
     assert_eq!((&status["kind"], &status["key"]), (&"order.create".into(), &"o-1".into()));
-    let records = read_until(&printed_broker(&forebay), "orders.v1", LONG, |records| !records.is_empty());
+    let records = read_until(&embedded_broker(&forebay), "orders.v1", LONG, |records| !records.is_empty());
     assert_eq!(records[0].text(), r#"{"id":"o-1","amount":12}"#);
     assert_eq!(records[0].key.as_deref(), Some(&b"o-1"[..]));
     assert_eq!(records[0].header("forebay-kind"), Some("order.create"));
@@ -62,7 +56,7 @@ fn embedded_mode_accepts_delivers_and_delivers_again_after_kill_9() {
     forebay.kill9();
     forebay.start();
     order(&forebay, "o-2");
-    let records = read_until(&printed_broker(&forebay), "orders.v1", LONG, |records| records.len() >= 2);
+    let records = read_until(&embedded_broker(&forebay), "orders.v1", LONG, |records| records.len() >= 2);
     let ids: Vec<_> = records.iter().map(|record| record.key.clone().unwrap()).collect();
     assert!(ids.contains(&b"o-1".to_vec()), "the topic died with the process and was filled again");
     await_sent(&forebay, &location);

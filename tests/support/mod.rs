@@ -7,7 +7,8 @@
 //! - [`child`]: any process a test starts, stops, kills and freezes;
 //! - [`kafka`]: one or three brokers; [`process`]: the daemon; [`services`]: what a test may ask for, and what
 //!   happens where it is missing;
-//! - [`admin`], [`produce`], [`consume`]: topics, and what is in them; [`http`]: requests, also such as no client would send.
+//! - [`admin`], [`produce`], [`consume`]: topics, and what is in them; [`http`]: requests, also such as no client would send;
+//! - [`daemon`]: what tests ask of the daemon, in one word each; [`load`]: clients that remember every answer.
 
 // Every test file is a program of its own and uses its part of this.
 #![allow(dead_code, unused_imports)]
@@ -17,8 +18,10 @@
 pub mod admin;
 pub mod child;
 pub mod consume;
+pub mod daemon;
 pub mod http;
 pub mod kafka;
+pub mod load;
 pub mod ports;
 pub mod process;
 pub mod produce;

@@ -10,6 +10,7 @@
 
 use std::collections::BTreeMap;
 use std::env;
+use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
@@ -176,6 +177,16 @@ impl Forebay {
     /// Its process id; ends the test when it does not run.
     pub fn pid(&mut self) -> u32 {
         self.running().pid()
+    }
+
+    /// The number of its thread of this name.
+    pub fn thread(&mut self, name: &str) -> u32 {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.pid())).expect("the daemon's threads");
+        let named =
+            |path: &PathBuf| fs::read_to_string(path.join("comm")).is_ok_and(|comm| comm.trim_end() == name);
+        let path = tasks.flatten().map(|task| task.path()).find(named);
+        let number = path.as_deref().and_then(Path::file_name).and_then(OsStr::to_str);
+        number.and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("no thread {name}"))
     }
 
     /// A client of the public listener.

@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 
-use crate::support::http::Client;
+use super::http::Client;
 
 /// Keys a client sends for, in turn.
 const KEYS: u64 = 5;
@@ -76,9 +76,7 @@ impl Load {
     /// Returns when `n` more were accepted; ends the test when that does not happen.
     pub fn await_accepted(&self, n: u64) {
         let goal = self.accepted() + n;
-        crate::support::wait::until_true("commands are accepted", super::daemon::LONG, || {
-            self.accepted() >= goal
-        });
+        super::wait::until_true("commands are accepted", super::daemon::LONG, || self.accepted() >= goal);
     }
 
     pub fn stop(self) -> Sent {

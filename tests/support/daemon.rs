@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::support::process::Forebay;
-use crate::support::wait;
+use super::process::Forebay;
+use super::wait;
 
 /// Far above what a backlog of these tests takes on a busy machine.
 pub const LONG: Duration = Duration::from_secs(120);
@@ -52,4 +52,11 @@ pub fn await_drained(forebay: &Forebay) {
 /// Resident memory, in bytes.
 pub fn resident(forebay: &Forebay) -> u64 {
     metric(forebay, "process_resident_memory_bytes") as u64
+}
+
+/// Where Kafka clients find the embedded broker of this life: the banner says it.
+pub fn embedded_broker(forebay: &Forebay) -> String {
+    let log = forebay.log();
+    let line = log.lines().rfind(|line| line.contains("kcat -b ")).expect("the banner says what to try");
+    line.split_whitespace().skip_while(|word| *word != "-b").nth(1).expect("an address").to_owned()
 }
