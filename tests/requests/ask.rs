@@ -1,11 +1,15 @@
 //! Requests and daemons as these tests use them.
 
+use std::process::Command;
+
 use serde_json::Value;
 
 use crate::daemon::LONG;
+use crate::support::child::Child;
 use crate::support::http::Client;
 use crate::support::http::Response;
 use crate::support::process::Forebay;
+use crate::support::services;
 use crate::support::wait;
 
 /// Where nobody listens: Kafka is away for as long as a daemon has this for its brokers.
@@ -88,4 +92,27 @@ pub fn await_sent(http: &mut Client, id: &str) -> Value {
         assert_eq!(answer.status, 200, "{}", answer.text());
         Some(answer.json()).filter(|status| status["state"] == "sent")
     })
+}
+
+/// Whether flushes can be slowed down here; if not, the test leaves itself out.
+pub fn has_strace(test: &str) -> bool {
+    let found = Command::new("strace").arg("--version").output().map_err(|error| error.to_string());
+    services::available(test, "strace", found).is_some()
+}
+
+/// Holds every flush of the commit thread back by a second, until the answer is dropped.
+pub fn slow_flushes(forebay: &mut Forebay) -> Child {
+    let thread = forebay.thread("commit");
+    let mut command = Command::new("strace");
+    command.args([
+        "-p",
+        &thread.to_string(),
+        "-e",
+        "trace=fdatasync",
+        "-e",
+        "inject=fdatasync:delay_enter=1000000",
+    ]);
+    let child = Child::spawn("strace", &command, &forebay.dir().join("strace"));
+    wait::until_true("strace is attached", LONG, || child.log().contains("attached"));
+    child
 }

@@ -8,12 +8,15 @@ use std::sync::atomic::Ordering;
 
 use crate::ask::ORDERS;
 use crate::ask::daemon;
+use crate::ask::has_strace;
 use crate::ask::id;
 use crate::ask::order;
+use crate::ask::slow_flushes;
 use crate::ask::status;
 use crate::daemon::LONG;
 use crate::daemon::await_drained;
 use crate::daemon::embedded_broker;
+use crate::daemon::metric;
 use crate::support::consume::read_all;
 use crate::support::wait;
 
@@ -68,6 +71,30 @@ fn a_stop_under_load_answers_or_ends_cleanly_and_loses_nothing() {
         there.len()
     );
     assert!(forebay.term().success());
+}
+
+#[test]
+fn a_stop_answers_every_request_that_waits_for_its_flush() {
+    const CLIENTS: usize = 8;
+    if !has_strace("a_stop_answers_every_request_that_waits_for_its_flush") {
+        return;
+    }
+    let mut forebay = daemon();
+    forebay.start();
+    let _slow = slow_flushes(&mut forebay);
+    let clients: Vec<_> = (0..CLIENTS)
+        .map(|client| {
+            let mut http = forebay.http();
+            std::thread::spawn(move || http.post(ORDERS, &order(&client.to_string())))
+        })
+        .collect();
+    // The scrape is a request, too.
+    let waiting = || metric(&forebay, "http_in_flight") > CLIENTS as f64;
+    wait::until_true("all of them wait", LONG, waiting);
+    assert!(forebay.term().success());
+    for client in clients {
+        id(&client.join().unwrap().expect("an answer"));
+    }
 }
 
 #[test]

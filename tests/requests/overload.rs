@@ -1,6 +1,5 @@
 //! Too much: each bound refuses with its own code, says when to come back, and ends by itself.
 
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::Barrier;
 
@@ -8,15 +7,16 @@ use crate::ask::ORDERS;
 use crate::ask::daemon;
 use crate::ask::daemon_on;
 use crate::ask::filled;
+use crate::ask::has_strace;
 use crate::ask::id;
 use crate::ask::order;
 use crate::ask::refusal;
+use crate::ask::slow_flushes;
 use crate::daemon::LONG;
 use crate::daemon::await_drained;
 use crate::daemon::figure;
 use crate::daemon::resident;
 use crate::support::admin::Admin;
-use crate::support::child::Child;
 use crate::support::http::Response;
 use crate::support::kafka::ClusterOptions;
 use crate::support::process::Forebay;
@@ -68,29 +68,11 @@ fn a_full_backlog_refuses_while_kafka_is_away_and_ends_by_itself() {
     assert_eq!(ready(&forebay).status, 200);
 }
 
-/// Holds every flush of the commit thread back by a second, until the answer is dropped.
-fn slow_flushes(forebay: &mut Forebay) -> Child {
-    let thread = forebay.thread("commit");
-    let mut command = Command::new("strace");
-    command.args([
-        "-p",
-        &thread.to_string(),
-        "-e",
-        "trace=fdatasync",
-        "-e",
-        "inject=fdatasync:delay_enter=1000000",
-    ]);
-    let child = Child::spawn("strace", &command, &forebay.dir().join("strace"));
-    wait::until_true("strace is attached", LONG, || child.log().contains("attached"));
-    child
-}
-
 #[test]
 fn a_full_queue_refuses_what_a_slow_disk_cannot_take_and_memory_stays_bounded() {
     const CLIENTS: usize = 48;
-    let found = Command::new("strace").arg("--version").output().map_err(|error| error.to_string());
     let test = "a_full_queue_refuses_what_a_slow_disk_cannot_take_and_memory_stays_bounded";
-    if services::available(test, "strace", found).is_none() {
+    if !has_strace(test) {
         return;
     }
     let mut forebay = daemon().set("wal.commit_queue.requests", 4);
