@@ -27,7 +27,7 @@ pub fn sent(count: u64, topic: &str, bootstrap: &str) -> Duration {
     let its_headers = records::envelope(0, id, topic, |envelope| {
         headers(envelope, Timestamp::now())
             .iter()
-            .fold(OwnedHeaders::new(), |all, (key, value)| all.insert(Header { key, value: Some(value) }))
+            .fold(OwnedHeaders::new(), |all, (key, value)| all.insert(Header { key, value: Some(&**value) }))
     });
     // Made before the clock runs: nothing but sending is measured.
     let records: Vec<(String, String)> =

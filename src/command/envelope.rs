@@ -4,6 +4,8 @@
 //! little-endian), bytes. An unknown tag below 128 is an error, one from 128 on may be skipped, so that later
 //! versions can say which of their additions an older reader must understand. Instants stand in the frame.
 
+use std::borrow::Cow;
+
 use super::CommandId;
 use crate::units::Lsn;
 use crate::units::Timestamp;
@@ -169,15 +171,14 @@ impl Repeat {
 }
 
 /// The headers Kafka gets with the record (contract, section 7).
-pub fn headers(envelope: &Envelope<'_>, accepted_at: Timestamp) -> Vec<(&'static str, String)> {
-    let mut headers = vec![
-        ("forebay-command-id", envelope.id.to_string()),
-        ("forebay-kind", envelope.kind.to_owned()),
-        ("forebay-accepted-at", accepted_at.to_string()),
-        ("content-type", envelope.content_type.to_owned()),
-    ];
-    headers.extend(envelope.traceparent.map(|trace| ("traceparent", trace.to_owned())));
-    headers.extend(envelope.idempotency_key.map(|key| ("forebay-idempotency-key", key.to_owned())));
+pub fn headers<'a>(envelope: &Envelope<'a>, accepted_at: Timestamp) -> Vec<(&'static str, Cow<'a, str>)> {
+    let mut headers = Vec::with_capacity(6);
+    headers.push(("forebay-command-id", envelope.id.to_string().into()));
+    headers.push(("forebay-kind", envelope.kind.into()));
+    headers.push(("forebay-accepted-at", accepted_at.to_string().into()));
+    headers.push(("content-type", envelope.content_type.into()));
+    headers.extend(envelope.traceparent.map(|trace| ("traceparent", trace.into())));
+    headers.extend(envelope.idempotency_key.map(|key| ("forebay-idempotency-key", key.into())));
     headers
 }
 

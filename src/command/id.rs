@@ -60,7 +60,9 @@ impl CommandId {
 
 impl fmt::Display for CommandId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&BASE32.encode(&self.0))
+        let mut text = [0; CHARACTERS];
+        BASE32.encode_mut(&self.0, &mut text);
+        f.write_str(str::from_utf8(&text).map_err(|_| fmt::Error)?)
     }
 }
 

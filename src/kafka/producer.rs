@@ -1,5 +1,6 @@
 //! One producer of one worker.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -46,7 +47,7 @@ pub struct Message<'a> {
     /// Its key.
     pub key: Option<&'a [u8]>,
     /// Its headers.
-    pub headers: &'a [(&'static str, String)],
+    pub headers: &'a [(&'static str, Cow<'a, str>)],
     /// Its value.
     pub value: &'a [u8],
 }
@@ -125,7 +126,7 @@ impl Producer {
             .headers
             .iter()
             .fold(OwnedHeaders::new_with_capacity(message.headers.len()), |headers, (key, value)| {
-                headers.insert(Header { key, value: Some(value) })
+                headers.insert(Header { key, value: Some(&**value) })
             });
         // LSNs stay below 2^48 (a command id has six bytes for one).
         let tag = usize::try_from(message.tag).map_err(|_| RDKafkaErrorCode::InvalidArgument)?;

@@ -113,9 +113,11 @@ impl Statuses {
     pub async fn final_state(&self, id: &CommandId, deadline: Instant) {
         let Ok(lsn) = self.mint.lsn(id) else { return };
         let waiter = self.waiters.register(lsn);
-        // Registered first: what is done in between wakes the waiter.
+        let mut woken = std::pin::pin!(waiter.woken());
+        woken.as_mut().enable();
+        // Listening first: what is done in between wakes the waiter.
         if !self.log.is_done(lsn) {
-            let _ = tokio::time::timeout_at(deadline.into(), waiter.woken()).await;
+            let _ = tokio::time::timeout_at(deadline.into(), woken).await;
         }
     }
 

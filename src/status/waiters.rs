@@ -8,6 +8,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 
 use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 
 use crate::wal::Lsn;
 
@@ -43,8 +44,6 @@ impl Waiters {
         for lsn in lsns {
             if let Some(notify) = waiting.remove(lsn) {
                 notify.notify_waiters();
-                // For one who registered and does not wait yet.
-                notify.notify_one();
             }
         }
         self.count.store(waiting.len(), Ordering::SeqCst);
@@ -52,8 +51,9 @@ impl Waiters {
 }
 
 impl Waiter {
-    pub async fn woken(&self) {
-        self.notify.notified().await;
+    /// Hears every `wake` from the moment it is enabled on.
+    pub fn woken(&self) -> Notified<'_> {
+        self.notify.notified()
     }
 }
 
@@ -68,5 +68,27 @@ impl Drop for Waiter {
             waiting.remove(&self.lsn);
             self.waiters.count.store(waiting.len(), Ordering::SeqCst);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One stored permit used to wake one of them; the other waited out its deadline.
+    #[tokio::test]
+    async fn all_who_wait_for_a_record_are_woken_also_before_they_sleep() {
+        let waiters = Arc::<Waiters>::default();
+        let (one, other) = (waiters.register(Lsn(7)), waiters.register(Lsn(7)));
+        {
+            let mut first = std::pin::pin!(one.woken());
+            let mut second = std::pin::pin!(other.woken());
+            assert!(!first.as_mut().enable() && !second.as_mut().enable());
+            waiters.wake(&[Lsn(6), Lsn(7)]);
+            first.await;
+            second.await;
+        }
+        drop((one, other));
+        assert_eq!(waiters.count.load(Ordering::SeqCst), 0);
     }
 }

@@ -115,10 +115,7 @@ impl Cursor {
     }
 
     fn frame(&mut self, offset: u64) -> Result<Option<Frame<'_>>, ReadError> {
-        let Some(spot) = &mut self.spot else { return Ok(None) };
-        let path = spot.segment.path(&self.log.dir);
-        let decoded = spot.decode(offset).map_err(|source| ReadError::Io { path, source })?;
-        Ok(decoded.map(|found| found.frame()))
+        Ok(self.spot.as_ref().and_then(|spot| spot.again(offset)).map(|found| found.frame()))
     }
 }
 
@@ -158,6 +155,14 @@ impl Spot {
         match &mut self.scanner {
             Some(scanner) => Ok(scanner.at(offset)?.ok()),
             None => Ok(None),
+        }
+    }
+
+    /// The frame that was just found at `offset`, not checked a second time.
+    fn again(&self, offset: u64) -> Option<Decoded<'_>> {
+        match self.block.as_ref().and_then(|block| block.from(self.segment.first, offset)) {
+            Some(bytes) => frame::trusted(bytes),
+            None => self.scanner.as_ref()?.again(offset),
         }
     }
 }

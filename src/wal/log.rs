@@ -321,11 +321,6 @@ impl Log {
         self.segments.from(Lsn(0)).map_or(self.end(), |segment| segment.first)
     }
 
-    /// Whether the segment of this record is still there: a delivered one may go before an older one that waits.
-    pub fn keeps(&self, lsn: Lsn) -> bool {
-        self.segments.holding(lsn).is_some()
-    }
-
     /// Why the log takes nothing more, if so.
     pub fn poisoned(&self) -> Option<&str> {
         self.poison.get().map(String::as_str)

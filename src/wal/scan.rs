@@ -58,6 +58,11 @@ impl Scanner {
         Ok(found.map(|found| found.with(self.held(offset))))
     }
 
+    /// The frame that `at` has just found at this offset, without checking it again.
+    pub fn again(&self, offset: u64) -> Option<Decoded<'_>> {
+        frame::trusted(self.held(offset))
+    }
+
     /// The first valid frame from `offset` on whose number is one of `numbers`, where damage was found before.
     ///
     /// The number is looked at before the checksum: a payload full of what looks like long frames would cost a

@@ -90,6 +90,11 @@ impl Segment {
         (state.next, state.length)
     }
 
+    /// Looks at its state without a copy.
+    fn look<T>(&self, at: impl FnOnce(&State) -> T) -> T {
+        at(&self.state.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// Changes its state.
     pub fn update<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         change(&mut self.state.write().unwrap_or_else(PoisonError::into_inner))
@@ -97,7 +102,7 @@ impl Segment {
 
     /// Where its file lies now.
     pub fn path(&self, dir: &Path) -> PathBuf {
-        segment_path(dir, self.state().place, self.first)
+        segment_path(dir, self.look(|state| state.place), self.first)
     }
 
     /// Opens its file, wherever it lies; it may be moved to `acked/` at any moment.
@@ -156,8 +161,7 @@ impl Segments {
     pub fn holding(&self, lsn: Lsn) -> Option<Arc<Segment>> {
         let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let (_, segment) = all.range(..=lsn).next_back()?;
-        let state = segment.state();
-        (!state.sealed || lsn < state.next).then(|| Arc::clone(segment))
+        segment.look(|state| !state.sealed || lsn < state.next).then(|| Arc::clone(segment))
     }
 
     /// The first one that begins at or after `lsn`.

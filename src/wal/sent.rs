@@ -1,8 +1,9 @@
-//! Where Kafka put each record: beside every segment a file of slots, one a record, written as confirmations come.
+//! Where Kafka put each record: beside every segment a file of slots, one a record.
 //!
 //! `sent/<name of the segment>`: 24 bytes a record, in order: partition (4), offset (8), milliseconds since 1970
 //! (8), CRC-32 over these and the LSN (4). A slot is believed only if its record is done and its checksum is
-//! right. They are flushed before the checkpoint that calls their records done; one that is lost costs the answer
+//! right. Notes gather in memory, because workers confirm records that lie between one another: written as they come,
+//! nearly each would be a write of its own. They are written and flushed before the checkpoint that calls their records done; one that is lost costs the answer
 //! to "where?", no record.
 
 use std::collections::BTreeMap;
@@ -11,6 +12,7 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::MutexGuard;
 use std::sync::PoisonError;
 
 use super::fs::File;
@@ -28,32 +30,48 @@ pub const DIR: &str = "sent";
 const SLOT: usize = 24;
 /// Files kept open: confirmations of a few segments come at a time, also when one partition lags.
 const OPEN: usize = 8;
+/// Notes kept in memory: about half of what may be in flight, so that most of them are neighbours. 1 MiB.
+const FRESH: usize = 16_384;
 
 /// The notes of one log.
 pub struct Sent {
     fs: Arc<dyn Fs>,
     dir: PathBuf,
+    /// Not written yet, in the order they came.
+    fresh: Mutex<Vec<(Lsn, Confirmation)>>,
     open: Mutex<BTreeMap<Lsn, Arc<dyn File>>>,
 }
 
 impl Sent {
     /// The notes of the log in `dir`; its `sent` directory exists.
     pub fn new(fs: Arc<dyn Fs>, dir: &Path) -> Self {
-        Self { fs, dir: dir.join(DIR), open: Mutex::default() }
+        Self { fs, dir: dir.join(DIR), fresh: Mutex::default(), open: Mutex::default() }
     }
 
-    /// Notes confirmations of records of one segment, sorted by LSN.
+    /// Notes confirmations of records of one segment.
     pub fn note(&self, segment: Lsn, confirmations: &[Confirmation]) -> io::Result<()> {
-        let file = self.file(segment)?;
-        for run in confirmations.chunk_by(|a, b| a.lsn.next() == b.lsn) {
-            let bytes: Vec<u8> = run.iter().flat_map(encode).collect();
-            file.write_all_at(&bytes, (run[0].lsn.0 - segment.0) * SLOT as u64)?;
+        let mut fresh = self.fresh();
+        fresh.extend(confirmations.iter().map(|confirmation| (segment, *confirmation)));
+        if fresh.len() < FRESH { Ok(()) } else { self.write(&mut fresh) }
+    }
+
+    /// Under the lock of what is written: a note is in memory or in its file, never in between.
+    fn write(&self, fresh: &mut Vec<(Lsn, Confirmation)>) -> io::Result<()> {
+        let mut notes = std::mem::take(fresh);
+        notes.sort_unstable_by_key(|(_, note)| note.lsn);
+        for run in notes.chunk_by(|(of, a), (also_of, b)| of == also_of && a.lsn.next() == b.lsn) {
+            let (segment, first) = run[0];
+            let bytes: Vec<u8> = run.iter().flat_map(|(_, note)| encode(note)).collect();
+            self.file(segment)?.write_all_at(&bytes, (first.lsn.0 - segment.0) * SLOT as u64)?;
         }
         Ok(())
     }
 
     /// The note of one record; `None` when there is none or it was lost.
     pub fn get(&self, segment: Lsn, lsn: Lsn) -> io::Result<Option<Confirmation>> {
+        if let Some((_, note)) = self.fresh().iter().rev().find(|(_, note)| note.lsn == lsn) {
+            return Ok(Some(*note));
+        }
         match self.of(segment)? {
             Some(notes) => notes.get(lsn),
             None => Ok(None),
@@ -71,6 +89,7 @@ impl Sent {
 
     /// Makes what was noted durable.
     pub fn sync(&self) -> io::Result<()> {
+        self.write(&mut self.fresh())?;
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         for file in open.values() {
             file.sync_data()?;
@@ -85,11 +104,16 @@ impl Sent {
 
     /// Removes the notes of a segment that is gone.
     pub fn remove(&self, segment: Lsn) -> io::Result<()> {
+        self.fresh().retain(|(of, _)| *of != segment);
         self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&segment);
         match self.fs.remove(&self.dir.join(segment_name(segment))) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
             _ => Ok(()),
         }
+    }
+
+    fn fresh(&self) -> MutexGuard<'_, Vec<(Lsn, Confirmation)>> {
+        self.fresh.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn file(&self, segment: Lsn) -> io::Result<Arc<dyn File>> {
@@ -167,7 +191,9 @@ mod tests {
         let sent = Sent::new(Arc::new(RealFs), dir.path());
         let note =
             |lsn, offset| Confirmation { lsn: Lsn(lsn), bytes: 0, partition: 3, offset, at: Timestamp(9) };
-        sent.note(Lsn(100), &[note(101, 7), note(102, 8), note(110, 9)]).unwrap();
+        sent.note(Lsn(100), &[note(101, 7), note(110, 9), note(102, 8)]).unwrap();
+        assert_eq!(sent.get(Lsn(100), Lsn(102)).unwrap().unwrap().offset, 8, "not written yet");
+        sent.sync().unwrap();
         assert_eq!(sent.get(Lsn(100), Lsn(102)).unwrap().unwrap().offset, 8);
         assert!(sent.get(Lsn(100), Lsn(105)).unwrap().is_none(), "a hole");
         assert!(sent.get(Lsn(100), Lsn(500)).unwrap().is_none(), "behind the end");
@@ -176,5 +202,30 @@ mod tests {
         bytes[SLOT + 5] ^= 1;
         std::fs::write(&path, bytes).unwrap();
         assert!(sent.get(Lsn(100), Lsn(101)).unwrap().is_none());
+    }
+
+    #[test]
+    fn notes_in_memory_are_bounded_and_none_is_lost_on_the_way_out() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join(DIR)).unwrap();
+        let sent = Sent::new(Arc::new(RealFs), dir.path());
+        let count = FRESH as u64 * 5 / 4;
+        // As two workers confirm them: those between one another's.
+        for odd in [0, 1] {
+            for lsn in (1..=count).filter(|lsn| lsn % 2 == odd) {
+                let note = Confirmation {
+                    lsn: Lsn(lsn),
+                    bytes: 0,
+                    partition: 0,
+                    offset: lsn as i64,
+                    at: Timestamp(9),
+                };
+                sent.note(Lsn(1), &[note]).unwrap();
+            }
+        }
+        assert!(sent.fresh().len() < FRESH);
+        let lost =
+            (1..=count).find(|lsn| sent.get(Lsn(1), Lsn(*lsn)).unwrap().unwrap().offset != *lsn as i64);
+        assert_eq!(lost, None);
     }
 }
