@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::command::Envelope;
+use crate::command::kind_of;
 use crate::ingest::Config;
 use crate::metrics::Metrics;
 use crate::task::Alarm;
@@ -28,7 +28,7 @@ pub(super) fn open(
         segment_size: config.segment_size.0,
         reserve_space: config.reserve_space.0,
         redeliver,
-        label: |payload| Envelope::decode(payload).ok().map(|envelope| envelope.kind.to_owned()),
+        label: kind_of,
         observer: Arc::new(move |event| observe(event, &metrics, &alarm)),
     };
     let (lock, opened) = wal::open_locked(&config.dir, &options, Timestamp::now()).map_err(failure)?;

@@ -3,14 +3,13 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::Condvar;
-use std::sync::Mutex;
-use std::sync::PoisonError;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::Shared;
 use super::config::Config;
+use crate::task::OnFailure;
+use crate::task::Stop;
+use crate::task::Thread;
 use crate::units::Timestamp;
 use crate::wal::Log;
 use crate::wal::Retention;
@@ -21,45 +20,25 @@ const LOOK_FOR_ROOM: Duration = Duration::from_millis(500);
 pub(super) struct Housekeeper {
     log: Arc<Log>,
     retention: Retention,
-    stop: Arc<Stop>,
-    threads: Vec<JoinHandle<()>>,
-}
-
-#[derive(Default)]
-struct Stop {
-    asked: Mutex<bool>,
-    changed: Condvar,
-}
-
-impl Stop {
-    /// Sleeps for `time` unless asked to stop; says whether it was.
-    fn sleep(&self, time: Duration) -> bool {
-        let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = self.changed.wait_timeout_while(asked, time, |asked| !*asked);
-        *waited.unwrap_or_else(PoisonError::into_inner).0
-    }
-
-    fn ask(&self) {
-        *self.asked.lock().unwrap_or_else(PoisonError::into_inner) = true;
-        self.changed.notify_all();
-    }
+    threads: [Thread; 2],
 }
 
 impl Housekeeper {
     pub fn start(shared: Arc<Shared>, config: &Config, checkpoint_interval: Duration) -> io::Result<Self> {
         let retention = Retention { age: config.retain_acked_age.0, size: config.retain_acked_size.0 };
-        let stop = Arc::<Stop>::default();
         let (segment_size, reserve) = (config.segment_size.0, config.reserve_space.0);
         let log = Arc::clone(&shared.log);
-        let (its_log, its_stop) = (Arc::clone(&log), Arc::clone(&stop));
-        let filler = std::thread::Builder::new()
-            .name("segment".into())
-            .spawn(move || keep_a_spare(&its_log, &its_stop, segment_size, reserve))?;
-        let its_stop = Arc::clone(&stop);
-        let keeper = std::thread::Builder::new()
-            .name("checkpoint".into())
-            .spawn(move || keep_house(&shared, &its_stop, retention, checkpoint_interval))?;
-        Ok(Self { log, retention, stop, threads: vec![filler, keeper] })
+        let its_log = Arc::clone(&log);
+        // The log needs neither thread to be whole: without one it fills up, or repeats more after a crash.
+        let filler = Thread::spawn("segment", OnFailure::Log, move |stop| {
+            keep_a_spare(&its_log, stop, segment_size, reserve);
+            Ok(())
+        })?;
+        let keeper = Thread::spawn("checkpoint", OnFailure::Log, move |stop| {
+            keep_house(&shared, stop, retention, checkpoint_interval);
+            Ok(())
+        })?;
+        Ok(Self { log, retention, threads: [keeper, filler] })
     }
 
     /// Until a segment was let go of early, the time it is kept; from then on, the age of the oldest kept record.
@@ -72,12 +51,12 @@ impl Housekeeper {
         accepted.map_or(Duration::ZERO, |at| Timestamp::now().since(at)).min(self.retention.age)
     }
 
-    /// Ends both threads; the second one takes a last checkpoint.
-    pub fn stop(self) {
-        self.stop.ask();
+    /// Ends both threads, the first one with a last checkpoint; waits for each at most this long. Blocks.
+    pub fn stop(self, within: Duration) {
         for thread in self.threads {
-            // A panic was reported where it happened; the log needs neither thread to be whole.
-            let _ = thread.join();
+            if let Err(late) = thread.stop(within) {
+                tracing::warn!(%late, "the log's housekeeping is left behind");
+            }
         }
     }
 }
@@ -89,7 +68,7 @@ fn keep_a_spare(log: &Log, stop: &Stop, segment_size: u64, reserve: u64) {
         let wanted = !poisoned && log.spare_wanted(LOOK_FOR_ROOM);
         let failed = wanted && !log.fill_spare(segment_size, reserve);
         let pause = if poisoned || failed { LOOK_FOR_ROOM } else { Duration::ZERO };
-        if stop.sleep(pause) {
+        if stop.within(pause) {
             return;
         }
     }
@@ -107,6 +86,6 @@ fn keep_house(shared: &Shared, stop: &Stop, retention: Retention, every: Duratio
             shared.index.stop();
             return;
         }
-        stopping = stop.sleep(every);
+        stopping = stop.within(every);
     }
 }

@@ -61,12 +61,12 @@ struct Trees {
 impl Index {
     /// Opens the index of the log and brings it up to the log's end, at once or in the background.
     pub fn open(log: Arc<Log>) -> io::Result<Self> {
-        let trees = match open_trees(log.directory()) {
+        let trees = match open_trees(log.dir()) {
             Ok(trees) => trees,
             Err(error) => {
                 tracing::warn!(error, "index.broken: moved aside and rebuilt from the log");
-                move_aside(log.directory())?;
-                open_trees(log.directory()).map_err(io::Error::other)?
+                move_aside(log.dir())?;
+                open_trees(log.dir()).map_err(io::Error::other)?
             }
         };
         let position = trees.position().max(log.oldest_kept()).min(log.end());

@@ -236,12 +236,12 @@ impl IngestThreads {
         self.shared.queue.close();
     }
 
-    /// Ends the threads after `close`, with a last checkpoint. Waits for the commit thread at most this long. Blocks.
+    /// Ends the threads after `close`, with a last checkpoint. Waits for each at most this long. Blocks.
     pub fn join(self, within: Duration) {
         self.shared.queue.close();
         if let Err(late) = self.committer.stop(within) {
             tracing::warn!(%late, "the last flush is not back");
         }
-        self.housekeeper.stop();
+        self.housekeeper.stop(within);
     }
 }

@@ -2,7 +2,6 @@
 //! `acked/` and out, and the next segment's file.
 
 use std::io;
-use std::path::Path;
 use std::sync::PoisonError;
 use std::time::Duration;
 
@@ -149,11 +148,6 @@ impl Log {
                 false
             }
         }
-    }
-
-    /// Where the log lies.
-    pub fn directory(&self) -> &Path {
-        &self.dir
     }
 }
 

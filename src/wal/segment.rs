@@ -86,8 +86,7 @@ impl Segment {
 
     /// The number after its last flushed record, and the bytes flushed.
     pub fn flushed(&self) -> (Lsn, u64) {
-        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
-        (state.next, state.length)
+        self.look(|state| (state.next, state.length))
     }
 
     /// Looks at its state without a copy.
