@@ -6,6 +6,7 @@
 
 pub mod command;
 pub mod control;
+pub mod planted;
 pub mod units;
 pub mod wal;
 

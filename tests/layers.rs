@@ -7,19 +7,20 @@ use std::path::Path;
 use std::process::Command;
 
 /// Leaves that every module may use, except `wal` and what lies below it.
-const LEAVES: [&str; 5] = ["metrics", "mistake", "telemetry", "units", "task"];
+const LEAVES: [&str; 6] = ["metrics", "mistake", "planted", "telemetry", "units", "task"];
 
 /// Module, whether it may use the leaves, and what else it may use; from the bottom up.
-const TABLE: [(&str, bool, &[&str]); 21] = [
+const TABLE: [(&str, bool, &[&str]); 22] = [
     ("units", false, &[]),
     ("mistake", false, &[]),
+    ("planted", false, &[]),
     ("metrics", false, &[]),
     ("systemd", false, &[]),
     ("task", false, &[]),
     ("backoff", false, &[]),
     ("telemetry", false, &["mistake", "units"]),
     ("alerts", false, &["mistake", "units"]),
-    ("wal", false, &["units"]),
+    ("wal", false, &["planted", "units"]),
     ("command", false, &["units"]),
     ("control", false, &["command", "units", "wal"]),
     ("kinds", false, &["command", "mistake", "units"]),

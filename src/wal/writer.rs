@@ -27,6 +27,8 @@ use super::segment::segment_path;
 use super::spare;
 use super::tail::Block;
 use super::types::Entry;
+use crate::planted::Fault;
+use crate::planted::planted;
 use crate::units::Lsn;
 use crate::units::Timestamp;
 
@@ -192,7 +194,9 @@ impl Writer {
         }
         self.file.write_all_at(&self.buffer, self.flushed).map_err(|e| self.poison("write to", &e))?;
         let started = Instant::now();
-        self.file.sync_data().map_err(|e| self.poison("flush", &e))?;
+        if !planted(Fault::SkipFlush) {
+            self.file.sync_data().map_err(|e| self.poison("flush", &e))?;
+        }
         let flush = started.elapsed();
         let bytes = std::mem::take(&mut self.buffer);
         // The next group is most likely as large as this one.
