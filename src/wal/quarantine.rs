@@ -42,21 +42,22 @@ pub fn pass(log: &Log, damaged: Damaged<'_>) -> Result<(u64, Lsn), ReadError> {
     let mut scanner = segment.scanner(&*log.fs, &log.dir).map_err(io)?;
     let behind = scanner.resync(offset + ALIGN as u64, scanner.from(lsn.next())).map_err(io)?;
     let (next_offset, next) = behind.map_or((length, end_lsn), |(at, meta)| (at, meta.lsn));
-    let lost = (lsn.0..next.0).filter(|&lost| !log.is_done(Lsn(lost))).count();
-    if lost > 0 {
+    let mut lost = (lsn.0..next.0).filter(|&lost| !log.is_done(Lsn(lost)));
+    // From the first that is lost: the ones before may be dead letters, which keep their entries.
+    if let Some(first) = lost.next() {
         let finding = Finding {
             segment: segment_name(segment.first),
             offset,
             kind: FindingKind::Damaged,
             detail: format!(
-                "bytes {offset} to {next_offset}: records {lsn} to {} cannot be read",
+                "bytes {offset} to {next_offset}: records {first} to {} cannot be read",
                 next.0 - 1
             ),
         };
         let kept = keep_aside(&*log.fs, &log.dir, segment, offset..next_offset, "damaged");
         let stored = kept.and_then(|()| {
             log.dead.add_damage(Damage {
-                lsn_from: lsn.0,
+                lsn_from: first,
                 lsn_to: next.0 - 1,
                 segment: finding.segment.clone(),
                 reason: finding.detail.clone(),

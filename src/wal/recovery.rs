@@ -11,6 +11,7 @@ use std::sync::Arc;
 use super::checkpoint::Checkpoint;
 use super::checkpoint::LoadError;
 use super::dead::Damage;
+use super::dead::Dead;
 use super::dead::DeadLetters;
 use super::event::Finding;
 use super::event::FindingKind;
@@ -185,6 +186,7 @@ pub fn open(fs: Arc<dyn Fs>, dir: &Path, options: &Options, now: Timestamp) -> R
     let headless = survey.headless.clone();
     let (end, predecessor) = start.adopt(survey)?;
     start.check_promise(end)?;
+    let end = start.pass_letters(end)?;
     start.dead.mark_in(&mut start.ledger).map_err(failed)?;
     start.ledger.advance();
     let Start { fs, dead, segments, ledger, .. } = start;
@@ -415,12 +417,30 @@ impl Start<'_> {
             .map_err(|source| OpenError::Io { path: self.dir.to_owned(), source })
     }
 
+    /// Lists records as damaged, durably, but for those at the beginning of the range that are dead letters already:
+    /// the number of its first record is what an entry is found by.
     fn add_damage(&self, from: Lsn, to: Lsn, segment: &str, reason: String) -> io::Result<()> {
-        if self.dead.contains(from) || self.dead.removal(from).is_some() {
+        let mut first = from;
+        while first <= to {
+            first = match self.dead.get(first)? {
+                Some(Dead::Damage(listed)) => Lsn(listed.lsn_to).next(),
+                None if self.dead.removal(first).is_none() => break,
+                _ => first.next(),
+            };
+        }
+        if first > to {
             return Ok(());
         }
-        let segment = segment.to_owned();
-        self.dead.add_damage(Damage { lsn_from: from.0, lsn_to: to.0, segment, reason, found_at: self.now })
+        let (lsn_from, lsn_to, segment) = (first.0, to.0, segment.to_owned());
+        self.dead.add_damage(Damage { lsn_from, lsn_to, segment, reason, found_at: self.now })
+    }
+
+    /// A dead letter was flushed before it became one: whatever the end of the log looks like, its number was given.
+    fn pass_letters(&mut self, end: Lsn) -> Result<Lsn, OpenError> {
+        let (letter, gone) = (self.dead.lsns().pop(), self.dead.removed().pop());
+        let Some(last) = letter.max(gone).filter(|&last| last >= end) else { return Ok(end) };
+        self.note_gap(Some(end), last.next())?;
+        Ok(last.next())
     }
 
     /// A log that ends before what its checkpoint saw flushed must not go on as if nothing had happened.
