@@ -176,6 +176,17 @@ impl DeadLetters {
         read_entry(&self.lock(), lsn)
     }
 
+    /// The damaged range a record lies in, also where it is not the first of it.
+    pub fn damage_over(&self, lsn: Lsn) -> io::Result<Option<Damage>> {
+        let inner = self.lock();
+        for (&from, _) in inner.entries.range(..=lsn).rev() {
+            if let Some(Dead::Damage(damage)) = read_entry(&inner, from)? {
+                return Ok((lsn.0 <= damage.lsn_to).then_some(damage));
+            }
+        }
+        Ok(None)
+    }
+
     /// Whether the entry is here.
     pub fn contains(&self, lsn: Lsn) -> bool {
         self.lock().entries.contains_key(&lsn)

@@ -291,6 +291,21 @@ fn a_dead_letter_hides_no_damage_and_damage_hides_no_dead_letter() {
     assert!(!is_damage(&opened, 1) && is_damage(&opened, 2), "met by a reader");
 }
 
+#[test]
+fn each_record_of_a_damaged_range_is_dead() {
+    let fs = with_letters(0);
+    let path = last_segment(&fs);
+    let opened = reopen(&fs);
+    let mut bad = fs.read(&path);
+    bad[4096..4096 + 250].fill(0xff);
+    fs.put(&path, bad);
+    assert_eq!(waiting(&opened.log), [(Lsn(4), payload(4))]);
+    for lsn in 1..=3 {
+        let fate = opened.log.fate(Lsn(lsn)).unwrap();
+        assert!(matches!(fate, super::super::Fate::Dead { .. }), "{lsn}: {fate:?}");
+    }
+}
+
 /// The only group is spoilt and looks torn, but the dead-letter store knows better.
 #[test]
 fn the_number_of_a_dead_letter_is_not_given_again() {
