@@ -3,17 +3,150 @@
 //! Each is one line at the place it spoils: `if planted(Fault::SkipFlush) { … }`. Without the feature `planted-faults`
 //! [`planted`] is `false`, a constant, and nothing of this is in the program. No release has the feature.
 
+use std::io;
+
 /// What can be spoiled. The variant says what the code then does; `TESTING.md` lists who finds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fault {
     /// A commit returns without `fdatasync`.
     SkipFlush,
+    /// A commit returns as if its flush had not failed: it answered before the flush was over.
+    FlushErrorIgnored,
+    /// A flush that failed is tried again, and believed.
+    FlushRetried,
+    /// Readers see a group before it is flushed.
+    PublishedBeforeFlush,
+    /// A failed write or flush does not poison the log.
+    FailureNotFinal,
+    /// A segment's header is not flushed before its first record.
+    HeaderNotFlushed,
+    /// The directory is not flushed after a segment got its name.
+    SegmentDirNotFlushed,
+    /// The next segment begins before the footer of the last one is flushed.
+    SealNotFlushed,
+    /// A sealed segment is cut before its footer is durable.
+    CutBeforeFooter,
+    /// The new size of a sealed segment is not flushed.
+    CutNotFlushed,
+    /// A start does not flush the size of the last segment, which an earlier one may have left.
+    SizeNotFlushed,
+    /// Frames promise more than was flushed before them.
+    PromiseTooFar,
+    /// Frames promise nothing.
+    PromiseNotAdvanced,
+    /// The promises of frames behind damage are ignored.
+    PromiseBehindIgnored,
+    /// What the checkpoint saw flushed is not asked for.
+    PromiseNotChecked,
+    /// The end of a batch is not asked for.
+    HalfBatchAccepted,
+    /// What a start read is sealed without being written again.
+    SurvivorsNotRewritten,
+    /// Type, batch end and lane are not covered by the checksum.
+    CrcOmitsType,
+    /// The segment's salt is not covered by the checksum.
+    CrcOmitsSalt,
+    /// The place is not covered by the checksum.
+    CrcOmitsOffset,
+    /// A length is believed beyond the segment's end.
+    LengthNotBounded,
+    /// A read error is taken for the end of the file.
+    ReadErrorIsEnd,
+    /// The rest of a short write is not written.
+    ShortWriteAccepted,
+    /// An interrupted write is not tried again.
+    InterruptedWriteFails,
+    /// A file that replaces another is not flushed before it gets its name.
+    ReplacedNotFlushed,
+    /// The directory is not flushed after a file was replaced.
+    ReplacedDirNotFlushed,
+    /// A checkpoint does not wait for the notes of where records were put.
+    NotesNotFlushed,
+    /// The directory of the notes is not flushed.
+    NotesDirNotFlushed,
+    /// A checkpoint is saved before the notes are written.
+    CheckpointBeforeNotes,
+    /// Segments are retired by a checkpoint that was never saved.
+    RetiredBeforeCheckpoint,
+    /// Segments are retired before all their records are done.
+    IncompleteRetired,
+    /// The watermark passes the first record that is not done.
+    WatermarkTooFar,
+    /// Confirming a record marks those before it.
+    BelowMarkedToo,
+    /// Numbers of segments that are gone are not remembered as done.
+    GapForgotten,
+    /// Numbers of a segment whose header is damaged are given again.
+    HeadlessNumbersGiven,
+    /// Such a segment is moved away before its records are listed.
+    HeadlessMovedFirst,
+    /// Numbers of dead letters are given again when the log ends below them.
+    LetterNumbersGiven,
+    /// A start does not count dead letters as done.
+    LettersNotMarked,
+    /// A record counts as a dead letter before it is stored as one.
+    LettersNotStored,
+    /// A reader passes damage without listing it.
+    DamageSkipped,
+    /// The next segment's file is filled again while the writer renames it.
+    SpareFilledAnew,
+    /// A second process gets the lock.
+    NoLock,
 }
 
 impl Fault {
     /// All there are.
-    pub const ALL: &[Self] = &[Self::SkipFlush];
+    pub const ALL: &[Self] = &[
+        Self::SkipFlush,
+        Self::FlushErrorIgnored,
+        Self::FlushRetried,
+        Self::PublishedBeforeFlush,
+        Self::FailureNotFinal,
+        Self::HeaderNotFlushed,
+        Self::SegmentDirNotFlushed,
+        Self::SealNotFlushed,
+        Self::CutBeforeFooter,
+        Self::CutNotFlushed,
+        Self::SizeNotFlushed,
+        Self::PromiseTooFar,
+        Self::PromiseNotAdvanced,
+        Self::PromiseBehindIgnored,
+        Self::PromiseNotChecked,
+        Self::HalfBatchAccepted,
+        Self::SurvivorsNotRewritten,
+        Self::CrcOmitsType,
+        Self::CrcOmitsSalt,
+        Self::CrcOmitsOffset,
+        Self::LengthNotBounded,
+        Self::ReadErrorIsEnd,
+        Self::ShortWriteAccepted,
+        Self::InterruptedWriteFails,
+        Self::ReplacedNotFlushed,
+        Self::ReplacedDirNotFlushed,
+        Self::NotesNotFlushed,
+        Self::NotesDirNotFlushed,
+        Self::CheckpointBeforeNotes,
+        Self::RetiredBeforeCheckpoint,
+        Self::IncompleteRetired,
+        Self::WatermarkTooFar,
+        Self::BelowMarkedToo,
+        Self::GapForgotten,
+        Self::HeadlessNumbersGiven,
+        Self::HeadlessMovedFirst,
+        Self::LetterNumbersGiven,
+        Self::LettersNotMarked,
+        Self::LettersNotStored,
+        Self::DamageSkipped,
+        Self::SpareFilledAnew,
+        Self::NoLock,
+    ];
+}
+
+/// Does something, unless the fault is planted that leaves it out.
+#[inline]
+pub fn unless(fault: Fault, act: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+    if planted(fault) { Ok(()) } else { act() }
 }
 
 /// Whether this fault is planted now.

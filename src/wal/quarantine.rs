@@ -16,6 +16,8 @@ use super::header::segment_name;
 use super::log::Log;
 use super::log::ReadError;
 use super::segment::Segment;
+use crate::planted::Fault;
+use crate::planted::planted;
 use crate::units::Lsn;
 use crate::units::Timestamp;
 
@@ -44,7 +46,7 @@ pub fn pass(log: &Log, damaged: Damaged<'_>) -> Result<(u64, Lsn), ReadError> {
     let (next_offset, next) = behind.map_or((length, end_lsn), |(at, meta)| (at, meta.lsn));
     let mut lost = (lsn.0..next.0).filter(|&lost| !log.is_done(Lsn(lost)));
     // From the first that is lost: the ones before may be dead letters, which keep their entries.
-    if let Some(first) = lost.next() {
+    if let Some(first) = lost.next().filter(|_| !planted(Fault::DamageSkipped)) {
         let finding = Finding {
             segment: segment_name(segment.first),
             offset,

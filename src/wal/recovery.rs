@@ -46,6 +46,9 @@ use super::tail_recovery;
 use super::tail_recovery::Tail;
 use super::types::Identity;
 use super::writer::Writer;
+use crate::planted::Fault;
+use crate::planted::planted;
+use crate::planted::unless;
 use crate::units::Lsn;
 use crate::units::Timestamp;
 
@@ -187,7 +190,7 @@ pub fn open(fs: Arc<dyn Fs>, dir: &Path, options: &Options, now: Timestamp) -> R
     let (end, predecessor) = start.adopt(survey)?;
     start.check_promise(end)?;
     let end = start.pass_letters(end)?;
-    start.dead.mark_in(&mut start.ledger).map_err(failed)?;
+    unless(Fault::LettersNotMarked, || start.dead.mark_in(&mut start.ledger)).map_err(failed)?;
     start.ledger.advance();
     let Start { fs, dead, segments, ledger, .. } = start;
     recovery.next = end;
@@ -332,7 +335,7 @@ impl Start<'_> {
             };
             if last {
                 // A start that failed may have left a size that is not durable yet.
-                sync(&*self.fs, &path).map_err(failed)?;
+                unless(Fault::SizeNotFlushed, || sync(&*self.fs, &path)).map_err(failed)?;
             }
             self.take_over(found, seal);
             expected = Some(seal.next);
@@ -360,7 +363,7 @@ impl Start<'_> {
     /// is given again.
     fn pass_headless(&mut self, headless: &[Unusable], end: &mut Lsn) -> Result<(), OpenError> {
         for &Unusable { first, bytes, .. } in headless {
-            if first < *end {
+            if first < *end || planted(Fault::HeadlessNumbersGiven) {
                 continue;
             }
             let promised = self.checkpoint.map_or(Lsn(0), |checkpoint| checkpoint.promise.next);
@@ -407,7 +410,9 @@ impl Start<'_> {
     /// Records between two segments that no file holds: delivered and let go of, or missing.
     fn note_gap(&mut self, expected: Option<Lsn>, first: Lsn) -> Result<(), OpenError> {
         let Some(expected) = expected.filter(|&expected| expected < first) else { return Ok(()) };
-        self.ledger.insert_gap(expected, first);
+        if !planted(Fault::GapForgotten) {
+            self.ledger.insert_gap(expected, first);
+        }
         let Some((from, to)) = survey::missing(self.checkpoint, expected, first) else { return Ok(()) };
         let detail = format!("records {from} to {to} are in no segment");
         let segment = segment_name(from);
@@ -438,7 +443,8 @@ impl Start<'_> {
     /// A dead letter was flushed before it became one: whatever the end of the log looks like, its number was given.
     fn pass_letters(&mut self, end: Lsn) -> Result<Lsn, OpenError> {
         let (letter, gone) = (self.dead.lsns().pop(), self.dead.removed().pop());
-        let Some(last) = letter.max(gone).filter(|&last| last >= end) else { return Ok(end) };
+        let is_behind = |last: &Lsn| *last >= end && !planted(Fault::LetterNumbersGiven);
+        let Some(last) = letter.max(gone).filter(is_behind) else { return Ok(end) };
         self.note_gap(Some(end), last.next())?;
         Ok(last.next())
     }
@@ -446,11 +452,13 @@ impl Start<'_> {
     /// A log that ends before what its checkpoint saw flushed must not go on as if nothing had happened.
     fn check_promise(&self, next: Lsn) -> Result<(), OpenError> {
         match self.checkpoint {
-            Some(checkpoint) if checkpoint.promise.next > next => Err(OpenError::Lost {
-                promised: Lsn(checkpoint.promise.next.0 - 1),
-                found: Lsn(next.0.saturating_sub(1)),
-                path: self.dir.join(super::checkpoint::FILE),
-            }),
+            Some(checkpoint) if checkpoint.promise.next > next && !planted(Fault::PromiseNotChecked) => {
+                Err(OpenError::Lost {
+                    promised: Lsn(checkpoint.promise.next.0 - 1),
+                    found: Lsn(next.0.saturating_sub(1)),
+                    path: self.dir.join(super::checkpoint::FILE),
+                })
+            }
             _ => Ok(()),
         }
     }

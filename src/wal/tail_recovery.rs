@@ -28,6 +28,8 @@ use super::segment::segment_path;
 use super::verdict;
 use super::verdict::Evidence;
 use super::verdict::Verdict;
+use crate::planted::Fault;
+use crate::planted::planted;
 use crate::units::Lsn;
 
 /// Survivors are rewritten in pieces of this size.
@@ -165,7 +167,7 @@ impl Tail {
         let end = self.footer.length;
         let mut at = self.promised.clamp(HEADER_LEN, end);
         let mut piece = vec![0; PIECE];
-        while at < end {
+        while at < end && !planted(Fault::SurvivorsNotRewritten) {
             let want = PIECE.min((end - at) as usize);
             let got = fs::read_full(&*self.file, &mut piece[..want], at)?;
             if got < want {
@@ -207,7 +209,7 @@ impl Walk {
                     self.offset += found.len as u64;
                     self.lsn = self.lsn.next();
                     self.promised = self.promised.max(found.meta.flushed.into());
-                    if found.meta.ends_batch {
+                    if found.meta.ends_batch || planted(Fault::HalfBatchAccepted) {
                         self.committed = (self.offset, self.lsn);
                     }
                     continue;
@@ -257,7 +259,9 @@ impl Walk {
         let mut from = bad + ALIGN as u64;
         let mut least = self.lsn.next();
         while let Some((at, meta)) = self.scanner.resync(from, self.scanner.from(least))? {
-            promised = promised.max(u64::from(meta.flushed));
+            if !planted(Fault::PromiseBehindIgnored) {
+                promised = promised.max(u64::from(meta.flushed));
+            }
             first.get_or_insert((at, meta.lsn));
             from = at + self.scanner.at(at)?.map_or(ALIGN, |found| found.len) as u64;
             least = meta.lsn.next();

@@ -9,3 +9,6 @@ mod every_call;
 mod golden;
 mod live;
 mod model;
+mod simulator;
+
+pub(super) use simulator::dice::simulated_random;

@@ -1,0 +1,81 @@
+//! Every fault is planted by itself, and something finds it: a simulator that finds nothing proves nothing.
+
+use std::panic::catch_unwind;
+use std::sync::Mutex;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+
+use super::super::super::frame;
+use super::super::super::lock;
+use super::super::super::spare;
+use super::BASE;
+use super::Story;
+use super::live;
+use crate::planted::Fault;
+use crate::planted::plant;
+
+/// Lives a fault may need before it counts as not found.
+const PATIENCE: u64 = 20_000;
+
+/// The test that finds a fault the simulator cannot meet, and why it cannot.
+fn by_test(fault: Fault) -> Option<(&'static str, fn())> {
+    Some(match fault {
+        // One process, one thread: nobody else takes the lock or fills the file.
+        Fault::NoLock => {
+            ("lock::a_second_holder_is_told_who_has_it", lock::tests::a_second_holder_is_told_who_has_it)
+        }
+        Fault::SpareFilledAnew => (
+            "spare::a_taken_file_is_not_filled_anew_before_it_has_its_own_name",
+            spare::tests::a_taken_file_is_not_filled_anew_before_it_has_its_own_name,
+        ),
+        // The number of a record is looked at as well: bytes of another place must be of the same record to pass.
+        Fault::CrcOmitsSalt | Fault::CrcOmitsOffset => (
+            "frame::a_frame_of_another_place_or_another_life_never_passes",
+            frame::tests::a_frame_of_another_place_or_another_life_never_passes,
+        ),
+        // Seldom more than a wrong length that fits no file.
+        Fault::LengthNotBounded => (
+            "frame::no_length_is_believed_beyond_the_segments_end",
+            frame::tests::no_length_is_believed_beyond_the_segments_end,
+        ),
+        _ => return None,
+    })
+}
+
+/// Who found it, after how many lives, and what was seen.
+fn find(fault: Fault) -> Result<String, String> {
+    plant(Some(fault));
+    let found = match by_test(fault) {
+        Some((name, test)) => catch_unwind(test).err().map(|_| format!("`{name}`")),
+        None => (BASE..BASE + PATIENCE).find_map(|seed| match live(&Story::new(seed)) {
+            // A panic is a failure, and no proof that anybody would have noticed without it.
+            Err(failure) if !failure.panicked => Some(format!("{} lives: {}", seed - BASE + 1, failure.what)),
+            _ => None,
+        }),
+    };
+    plant(None);
+    found.ok_or_else(|| format!("{fault:?}"))
+}
+
+#[test]
+fn each_planted_fault_is_found() {
+    let next = AtomicUsize::new(0);
+    let results = Mutex::new(Vec::new());
+    let search = || {
+        while let Some(&fault) = Fault::ALL.get(next.fetch_add(1, Ordering::Relaxed)) {
+            results.lock().unwrap().push((fault, find(fault)));
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(search);
+        }
+    });
+    let mut results = results.into_inner().unwrap();
+    results.sort_by_key(|(fault, _)| Fault::ALL.iter().position(|one| one == fault));
+    for (fault, found) in &results {
+        println!("| {fault:?} | {} |", found.as_deref().unwrap_or("NOT FOUND"));
+    }
+    let missed: Vec<_> = results.into_iter().filter_map(|(_, found)| found.err()).collect();
+    assert!(missed.is_empty(), "not found: {missed:?}");
+}
