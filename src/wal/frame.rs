@@ -40,7 +40,7 @@ impl Seed {
     }
 
     /// CRC-32 (IEEE) over salt, offset and everything of the frame but the CRC itself.
-    fn crc(&self, offset: u64, frame: &[u8]) -> u32 {
+    pub(super) fn crc(&self, offset: u64, frame: &[u8]) -> u32 {
         let mut hasher = self.0.clone();
         hasher.update(&offset.to_le_bytes());
         hasher.update(&frame[4..]);

@@ -26,6 +26,8 @@ use super::master::KeyId;
 use super::master::Keys;
 use super::master::MasterKey;
 use super::random;
+use crate::planted::Fault;
+use crate::planted::planted;
 
 /// Where the slots lie.
 pub const AT: [usize; 2] = [1024, 2048];
@@ -47,7 +49,10 @@ pub struct Wrapped {
 impl Wrapped {
     /// A new data key, beside the log's secret.
     pub fn new(secret: &[u8; 32]) -> io::Result<Self> {
-        let key: Zeroizing<[u8; 32]> = Zeroizing::new(random()?);
+        let mut key: Zeroizing<[u8; 32]> = Zeroizing::new(random()?);
+        if planted(Fault::ReuseDataKey) {
+            *key = [7; 32];
+        }
         let mut bytes = Zeroizing::new([0; 64]);
         bytes[..32].copy_from_slice(&*key);
         bytes[32..].copy_from_slice(secret);
