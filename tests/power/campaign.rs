@@ -32,6 +32,9 @@ const CUT_AT_START: usize = 4;
 /// Most writes and flushes a start is given before such a cut.
 const START_EVENTS: usize = 60;
 
+/// Commands a machine is asked for after its boot: it answers 400 a second. On the host all are looked for.
+const ASKED_IN_MACHINE: usize = 400;
+
 /// Machines whose power is cut.
 pub struct Campaign {
     kit: Kit,
@@ -111,7 +114,7 @@ impl Campaign {
             return Ok((tape, marks, console));
         }
         machine.await_ready()?;
-        self.counts.checked += recovered::ask(&machine.address(), &self.sent)?;
+        self.counts.checked += recovered::ask(&machine.address(), &self.sent, ASKED_IN_MACHINE)?;
         let mut plan = Plan::new(machine.address());
         (plan.prefix, plan.filling) = (format!("life{}-", self.lives), FILLING);
         let load = Load::start(&plan);

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use forebay::command::Envelope;
+use forebay::wal::Finding;
+use forebay::wal::FindingKind;
 use forebay::wal::Lsn;
 use forebay::wal::inspect::Directory;
 use forebay::wal::inspect::View;
@@ -15,8 +17,8 @@ use crate::support::load::Sent;
 use crate::support::process::Forebay;
 use crate::support::scratch;
 
-/// Bytes of filling in each body that is sent: a record is smaller than a sector, and many straddle two.
-pub const FILLING: usize = 300;
+/// Bytes of filling in each body that is sent: most records straddle three sectors, a life's fill a segment.
+pub const FILLING: usize = 1_000;
 
 /// What is known at an instant.
 #[derive(Clone, Copy)]
@@ -27,7 +29,7 @@ pub struct Known<'a> {
     pub sent: &'a Sent,
 }
 
-/// Starts the daemon on the log in `image`, asks it for every command that was acknowledged, stops it, and reads the
+/// Starts the daemon on the log in `image`, asks it for every command that was acknowledged, kills it, and reads the
 /// log it leaves: every acknowledged record with its content, none that was not sent, numbers without a gap, the
 /// records of each key in order, nothing to find for `verify`. The number of acknowledged records, or what is wrong.
 pub fn check(binary: &Path, image: &[u8], known: Known<'_>) -> Result<usize, String> {
@@ -41,21 +43,20 @@ pub fn check(binary: &Path, image: &[u8], known: Known<'_>) -> Result<usize, Str
         .set("wal.reserve_space", "1MiB");
     forebay.launch();
     forebay.ready_or_ended()?;
-    let acknowledged = ask(&forebay.address(), known.owed)?;
-    let status = forebay.term();
-    if !status.success() {
-        return Err(format!("the daemon ended with {status}:\n{}", forebay.log()));
-    }
+    let acknowledged = ask(&forebay.address(), known.owed, usize::MAX)?;
+    // An orderly stop takes a second with a broker that is away, and would hide what the start left open.
+    forebay.kill9();
     read(&log, known).map_err(|wrong| format!("{wrong}\n{}", forebay.log()))?;
     Ok(acknowledged)
 }
 
-/// Asks the daemon at `address` for every acknowledged command. Their number.
-pub fn ask(address: &str, owed: &Sent) -> Result<usize, String> {
+/// Asks the daemon at `address` for acknowledged commands, `limit` at most, evenly chosen. Their number.
+pub fn ask(address: &str, owed: &Sent, limit: usize) -> Result<usize, String> {
     let mut http = Client::new(address);
     let mut asked = 0;
     let mut lost = Vec::new();
-    for (key, number, id) in acknowledged(owed) {
+    let stride = acknowledged(owed).count() / limit + 1;
+    for (key, number, id) in acknowledged(owed).step_by(stride) {
         let answer = http.get(&format!("/v1/commands/{id}")).map_err(|e| format!("asking for {id}: {e}"))?;
         asked += 1;
         match answer.status {
@@ -83,8 +84,10 @@ fn read(log: &Path, known: Known<'_>) -> Result<(), String> {
     let view = Directory::open(log).and_then(|directory| directory.look(label));
     let view = view.map_err(|error| error.to_string())?;
     let report = view.verify(&mut |_| None, &mut |_| {}).map_err(|error| error.to_string())?;
-    if !report.findings.is_empty() {
-        return Err(format!("verify finds {:?}", report.findings));
+    // A log without records that was killed at its first start has no checkpoint yet, and needs none.
+    let is_new = |finding: &&Finding| finding.kind == FindingKind::Checkpoint && view.next() == Lsn(1);
+    if let Some(finding) = report.findings.iter().find(|finding| !is_new(finding)) {
+        return Err(format!("verify finds {finding:?}"));
     }
     let ids = ids(&view, known.sent)?;
     let of = |key: &String, number: usize| ids.get(&(key.clone(), number));
