@@ -1,8 +1,7 @@
-//! Life after life of a machine on one disk, each ended by a power cut, and what is held against the oracle: this
-//! side of the machine's network, where every answer is written down when it arrives.
+//! The lives of a machine on one disk, each ended by a power cut, and what is held against the oracle: this side of
+//! the machine's network, where every answer is written down when it arrives.
 
 use std::fmt;
-use std::path::PathBuf;
 
 use tempfile::TempDir;
 
@@ -20,8 +19,8 @@ use crate::support::load::Plan;
 use crate::support::load::Sent;
 use crate::support::scratch;
 
-/// Lives of one disk. The next begins with an empty one: the log and the time to check it grow with each.
-const LIVES: usize = 8;
+/// Lives of one disk. Then another begins with an empty one: the log and the time to check it grow with each.
+pub const LIVES: usize = 8;
 
 /// Instants of each life at which power is cut again, on the disk's tape.
 const INSTANTS: usize = 12;
@@ -32,19 +31,21 @@ const CUT_AT_START: usize = 4;
 /// Most writes and flushes a start is given before such a cut.
 const START_EVENTS: usize = 60;
 
+/// Its file's name.
+const INITRAMFS: &str = "initramfs";
+
 /// Commands a machine is asked for after its boot: it answers 400 a second. On the host all are looked for.
 const ASKED_IN_MACHINE: usize = 400;
 
-/// Machines whose power is cut.
-pub struct Campaign {
-    kit: Kit,
-    guest: Guest,
-    random: Random,
+/// A machine whose power is cut again and again.
+pub struct Campaign<'a> {
+    kit: &'a Kit,
+    guest: &'a Guest,
+    random: &'a mut Random,
+    counts: &'a mut Counts,
     dir: TempDir,
     disk: Vec<u8>,
-    lives: usize,
     sent: Sent,
-    pub counts: Counts,
 }
 
 /// What was done and seen.
@@ -79,33 +80,37 @@ struct Mark {
     owed: Sent,
 }
 
-impl Campaign {
-    /// Nothing runs yet.
-    pub fn new(kit: Kit, guest: Guest, seed: u64) -> Self {
+impl<'a> Campaign<'a> {
+    /// A machine with an empty disk; nothing runs yet.
+    pub fn new(kit: &'a Kit, guest: &'a Guest, random: &'a mut Random, counts: &'a mut Counts) -> Self {
         let dir = scratch::dir("power");
         let disk = image::blank(dir.path());
-        let (random, sent, counts) = (Random::new(seed), Sent::new(), Counts::default());
-        Self { kit, guest, random, dir, disk, lives: 0, sent, counts }
+        kit.write_initramfs(&dir.path().join(INITRAMFS), guest);
+        Self { kit, guest, random, counts, dir, disk, sent: Sent::new() }
     }
 
     /// One life, ended by a power cut. What is wrong afterwards, if anything.
     pub fn live(&mut self) -> Result<(), String> {
-        if self.lives == LIVES {
-            self.disk = image::blank(self.dir.path());
-            self.sent.clear();
-            self.lives = 0;
-        }
-        self.lives += 1;
         self.counts.cuts += 1;
         let (tape, marks, console) = self.until_cut()?;
         self.check(&tape, &marks).map_err(|wrong| format!("{wrong}\n--- the machine's console:\n{console}"))
     }
 
+    /// Gives power once more, to be left on.
+    pub fn boot(&mut self) -> Machine {
+        let disk = std::mem::take(&mut self.disk);
+        let initramfs = self.dir.path().join(INITRAMFS);
+        Machine::boot(&self.kit.kernel(), &initramfs, disk, self.dir.path())
+    }
+
+    /// All that was sent in these lives.
+    pub fn sent(&self) -> &Sent {
+        &self.sent
+    }
+
     /// Boots, works, cuts.
     fn until_cut(&mut self) -> Result<(Tape, Vec<Mark>, String), String> {
-        let initramfs = self.initramfs();
-        let disk = std::mem::take(&mut self.disk);
-        let mut machine = Machine::boot(&self.kit.kernel(), &initramfs, disk, self.dir.path());
+        let mut machine = self.boot();
         let mut marks = vec![Mark { instant: 0, owed: self.sent.clone() }];
         if self.random.below(CUT_AT_START) == 0 {
             machine.await_instant(1 + self.random.below(START_EVENTS))?;
@@ -116,7 +121,7 @@ impl Campaign {
         machine.await_ready()?;
         self.counts.checked += recovered::ask(&machine.address(), &self.sent, ASKED_IN_MACHINE)?;
         let mut plan = Plan::new(machine.address());
-        (plan.prefix, plan.filling) = (format!("life{}-", self.lives), FILLING);
+        (plan.prefix, plan.filling) = (format!("cut{}-", self.counts.cuts), FILLING);
         let load = Load::start(&plan);
         let goal = 100 + self.random.below(900) as u64;
         while load.accepted() < goal {
@@ -149,18 +154,10 @@ impl Campaign {
     }
 
     fn check_at(&mut self, tape: &Tape, instant: usize, owed: &Sent) -> Result<Vec<u8>, String> {
-        let (disk, how) = tape.cut_at(instant, &mut self.random);
+        let (disk, how) = tape.cut_at(instant, self.random);
         let known = Known { owed, sent: &self.sent };
         let found = recovered::check(&self.guest.binary, &disk, known);
         self.counts.checked += found.map_err(|wrong| format!("{how}: {wrong}"))?;
         Ok(disk)
-    }
-
-    fn initramfs(&self) -> PathBuf {
-        let path = self.dir.path().join("initramfs");
-        if !path.exists() {
-            self.kit.write_initramfs(&path, &self.guest);
-        }
-        path
     }
 }

@@ -13,6 +13,10 @@ use crate::random::Random;
 /// The unit that a disk writes whole or not at all.
 const SECTOR: usize = 512;
 
+/// Where ext4 has its superblock. It is the one thing here that is never torn: its checksum lies in another sector than
+/// its beginning, and ext4 does not mount with half of it.
+const SUPERBLOCK: usize = 4096;
+
 /// A disk that has power.
 pub struct Disk(Mutex<State>);
 
@@ -159,5 +163,9 @@ impl Event {
 }
 
 fn sectors(at: usize, data: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
-    data.chunks(SECTOR).enumerate().map(move |(number, sector)| (at + number * SECTOR, sector))
+    let whole = SUPERBLOCK.saturating_sub(at).min(data.len());
+    let (whole, torn) = data.split_at(whole);
+    let torn = torn.chunks(SECTOR).enumerate();
+    let torn = torn.map(move |(number, sector)| (at + whole.len() + number * SECTOR, sector));
+    std::iter::once((at, whole)).filter(|(_, whole)| !whole.is_empty()).chain(torn)
 }

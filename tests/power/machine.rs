@@ -29,6 +29,7 @@ pub struct Machine {
     _export: Export,
     disk: Arc<Disk>,
     public: Port,
+    admin: Port,
     /// What the console showed when it was given power: its file holds all its lives.
     before: usize,
 }
@@ -39,7 +40,7 @@ impl Machine {
         let disk = Arc::new(Disk::new(content));
         let socket = dir.join("disk.socket");
         let export = Export::start(&socket, Arc::clone(&disk));
-        let public = Port::free();
+        let (public, admin) = (Port::free(), Port::free());
         let mut command = Command::new("qemu-system-x86_64");
         command.args(["-accel", "tcg", "-cpu", "qemu64,+rdrand", "-m", "256", "-no-reboot"]);
         command.args(["-nodefaults", "-display", "none", "-serial", "stdio"]);
@@ -51,12 +52,13 @@ impl Machine {
             socket.display()
         );
         command.args(["-blockdev", &drive, "-device", "virtio-blk-pci,drive=disk,write-cache=on"]);
-        let net = format!("user,id=net,hostfwd=tcp:{}-10.0.2.15:8088", public.address());
+        let forward = |port: &Port, inside| format!("hostfwd=tcp:{}-10.0.2.15:{inside}", port.address());
+        let net = format!("user,id=net,{},{}", forward(&public, 8088), forward(&admin, 9088));
         command.args(["-netdev", &net, "-device", "virtio-net-pci,netdev=net,romfile="]);
         let console = dir.join("console.log");
         let before = std::fs::metadata(&console).map_or(0, |metadata| metadata.len() as usize);
         let qemu = Child::spawn("the machine", &command, &console);
-        Self { qemu, _export: export, disk, public, before }
+        Self { qemu, _export: export, disk, public, admin, before }
     }
 
     /// Its disk.
@@ -67,6 +69,11 @@ impl Machine {
     /// Where the daemon listens, seen from here.
     pub fn address(&self) -> String {
         self.public.address()
+    }
+
+    /// The same for its administrators.
+    pub fn admin_address(&self) -> String {
+        self.admin.address()
     }
 
     /// Returns when the daemon in it accepts commands; what the console says when it never will.
