@@ -93,6 +93,8 @@ pub enum Fault {
     SpareFilledAnew,
     /// A second process gets the lock.
     NoLock,
+    /// Every segment of every start has the same data key.
+    ReuseDataKey,
 }
 
 impl Fault {
@@ -140,6 +142,7 @@ impl Fault {
         Self::DamageSkipped,
         Self::SpareFilledAnew,
         Self::NoLock,
+        Self::ReuseDataKey,
     ];
 }
 

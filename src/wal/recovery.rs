@@ -10,6 +10,9 @@ use std::sync::Arc;
 
 use super::checkpoint::Checkpoint;
 use super::checkpoint::LoadError;
+use super::crypt::Access;
+use super::crypt::KeyId;
+use super::crypt::Keys;
 use super::dead::Damage;
 use super::dead::Dead;
 use super::dead::DeadLetters;
@@ -45,6 +48,7 @@ use super::survey::Unusable;
 use super::tail_recovery;
 use super::tail_recovery::Tail;
 use super::types::Identity;
+use super::unlock;
 use super::writer::Writer;
 use crate::planted::Fault;
 use crate::planted::planted;
@@ -65,6 +69,8 @@ pub struct Options {
     /// Whether everything that is kept is to be delivered again, delivered or not: where the broker lives and dies
     /// with the process. Dead letters stay dead.
     pub redeliver: bool,
+    /// The master keys. With none nothing is encrypted, and nothing encrypted is opened.
+    pub keys: Keys,
     /// What a record is counted as: the label its writer gave, read from the payload.
     pub label: fn(&[u8]) -> Option<String>,
     /// Who is told what happens.
@@ -80,6 +86,8 @@ pub struct Recovery {
     pub next: Lsn,
     /// Records waiting for delivery.
     pub backlog: u64,
+    /// Segments of earlier starts whose payloads are not encrypted.
+    pub plain_segments: u64,
 }
 
 /// A log, ready to take records.
@@ -122,6 +130,19 @@ pub enum OpenError {
         /// Which version is needed.
         detail: String,
     },
+    /// What is there is encrypted, and none of the keys given opens it.
+    #[error(
+        "{path} is encrypted, and {given}. It opens with the master key {needs}: name that key's file in [wal] \
+         encryption_key_file, or in encryption_old_key_files. Nothing was changed"
+    )]
+    Key {
+        /// Which file.
+        path: PathBuf,
+        /// The keys of which one opens it.
+        needs: String,
+        /// What was given.
+        given: String,
+    },
     /// The log is an older state than its checkpoint has seen.
     #[error(
         "the checkpoint promises records up to {promised}, the log ends at {found}: this is an older copy, or \
@@ -138,10 +159,24 @@ pub enum OpenError {
     },
 }
 
+impl OpenError {
+    /// The error of a file that is locked for these keys.
+    pub(super) fn key(path: PathBuf, needs: &[KeyId], given: &Keys) -> Self {
+        let list = |ids: &[KeyId]| ids.iter().map(KeyId::to_string).collect::<Vec<_>>().join(" or ");
+        let given = match &given.ids()[..] {
+            [] => "no key is given".to_owned(),
+            ids => format!("the key given is another one ({})", list(ids)),
+        };
+        Self::Key { path, needs: list(needs), given }
+    }
+}
+
 /// Takes the lock of the log in `dir`, which is made if missing, and opens it.
 pub fn open_locked(dir: &Path, options: &Options, now: Timestamp) -> Result<(Lock, Opened), OpenError> {
     let fs: Arc<dyn Fs> = Arc::new(fs::RealFs);
     let unusable = |source| OpenError::Directory { path: dir.to_owned(), source };
+    // Before anything is made or written, the lock's holder included.
+    unlock::check(&*fs, dir, &options.keys)?;
     let made: Vec<_> = dir
         .ancestors()
         .skip(1)
@@ -157,14 +192,17 @@ pub fn open_locked(dir: &Path, options: &Options, now: Timestamp) -> Result<(Loc
 
 /// Opens the log in `dir`. The caller has its lock.
 pub fn open(fs: Arc<dyn Fs>, dir: &Path, options: &Options, now: Timestamp) -> Result<Opened, OpenError> {
+    unlock::check(&*fs, dir, &options.keys)?;
     make_directories(&*fs, dir).map_err(|source| OpenError::Directory { path: dir.to_owned(), source })?;
     let failed = |source| OpenError::Io { path: dir.to_owned(), source };
     let mut recovery = Recovery::default();
     let loaded = Checkpoint::load(&*fs, dir);
     let known = loaded.as_ref().ok().map(|checkpoint| checkpoint.log_id);
-    let survey = survey::survey(&*fs, dir, known, &mut recovery.findings)?;
+    let survey = survey::survey(&*fs, dir, known, &options.keys, &mut recovery.findings)?;
+    let plain = survey.segments.iter().filter(|found| matches!(found.access, Access::Plain));
+    recovery.plain_segments = plain.count() as u64;
     let checkpoint = use_checkpoint(loaded, dir, &survey, &mut recovery.findings)?;
-    let (dead, trouble) = DeadLetters::open(Arc::clone(&fs), dir).map_err(failed)?;
+    let (dead, trouble) = DeadLetters::open(Arc::clone(&fs), dir, &options.keys).map_err(failed)?;
     recovery.findings.extend(trouble.map(|detail| Finding {
         segment: "dead/letters".into(),
         offset: 0,
@@ -190,13 +228,15 @@ pub fn open(fs: Arc<dyn Fs>, dir: &Path, options: &Options, now: Timestamp) -> R
     let (end, predecessor) = start.adopt(survey)?;
     start.check_promise(end)?;
     let end = start.pass_letters(end)?;
-    unless(Fault::LettersNotMarked, || start.dead.mark_in(&mut start.ledger)).map_err(failed)?;
+    if !planted(Fault::LettersNotMarked) {
+        start.dead.mark_in(&mut start.ledger);
+    }
     start.ledger.advance();
     let Start { fs, dead, segments, ledger, .. } = start;
     recovery.next = end;
     recovery.backlog = ledger.backlog();
-    let observer = Arc::clone(&options.observer);
-    let parts = Parts { fs, dir: dir.to_owned(), identity, segments, ledger, end, dead, observer };
+    let (observer, keys) = (Arc::clone(&options.observer), options.keys.clone());
+    let parts = Parts { fs, dir: dir.to_owned(), identity, keys, segments, ledger, end, dead, observer };
     let log = Arc::new(Log::new(parts));
     let file = first_file(&*log.fs, dir, options).map_err(failed)?;
     let writer =
@@ -315,6 +355,7 @@ impl Start<'_> {
                         &*self.fs,
                         self.dir,
                         &found.header,
+                        &found.access,
                         promise,
                         self.options.label,
                     )
@@ -392,7 +433,7 @@ impl Start<'_> {
         let last_at = found.footer.as_ref().map_or(header.created, |footer| footer.last_at);
         let state =
             State { place, next: seal.next, length: seal.length, sealed: true, last_at, index: Vec::new() };
-        self.segments.insert(Arc::new(Segment::new(header, state)));
+        self.segments.insert(Arc::new(Segment::new(header, found.access.clone(), state)));
         self.ledger.insert(header.first, self.marks(header.first, seal, place));
     }
 

@@ -80,12 +80,12 @@ fn check_all(
 }
 
 #[test]
-fn truncation_at_every_byte() {
+pub fn truncation_at_every_byte() {
     check_all(|good, len| Some(good[..len].to_vec()), |len| len, "cut at", &[false, true]);
 }
 
 #[test]
-fn a_flipped_bit_in_every_byte() {
+pub fn a_flipped_bit_in_every_byte() {
     let flip = |good: &[u8], at: usize| {
         let mut bad = good.to_vec();
         bad[at] ^= 1 << (at % 8);
@@ -95,7 +95,7 @@ fn a_flipped_bit_in_every_byte() {
 }
 
 #[test]
-fn every_zeroed_sector_and_every_swapped_pair() {
+pub fn every_zeroed_sector_and_every_swapped_pair() {
     const SECTOR: usize = 512;
     let zero = |good: &[u8], sector: usize| {
         let mut bad = good.to_vec();
@@ -117,7 +117,7 @@ fn every_zeroed_sector_and_every_swapped_pair() {
 }
 
 #[test]
-fn every_missing_segment_is_reported_and_the_others_are_delivered() {
+pub fn every_missing_segment_is_reported_and_the_others_are_delivered() {
     let (fs, count) = log(true);
     let paths = segments(&fs);
     for gone in &paths[..paths.len() - 1] {
@@ -130,7 +130,7 @@ fn every_missing_segment_is_reported_and_the_others_are_delivered() {
 
 /// Both directions of the claim: with the damage gone the log is whole, so the report was about the damage.
 #[test]
-fn damage_in_the_middle_costs_only_what_it_hit() {
+pub fn damage_in_the_middle_costs_only_what_it_hit() {
     let (fs, count) = log(true);
     let path = &segments(&fs)[1];
     let mut bad = fs.read(path);
@@ -156,7 +156,7 @@ fn damage_in_the_middle_costs_only_what_it_hit() {
 }
 
 #[test]
-fn a_segment_without_footer_or_successor_is_read_all_the_same() {
+pub fn a_segment_without_footer_or_successor_is_read_all_the_same() {
     let (fs, count) = log(true);
     let paths = segments(&fs);
     let mut bad = fs.read(&paths[0]);
@@ -173,7 +173,7 @@ fn a_segment_without_footer_or_successor_is_read_all_the_same() {
 
 /// Without a checkpoint, what later frames say was flushed tells damage from a torn tail.
 #[test]
-fn the_promise_of_later_frames_tells_damage_from_a_torn_tail() {
+pub fn the_promise_of_later_frames_tells_damage_from_a_torn_tail() {
     let fs = SimFs::new();
     let mut opened = reopen(&fs);
     for n in 1..=10 {
@@ -190,7 +190,7 @@ fn the_promise_of_later_frames_tells_damage_from_a_torn_tail() {
 }
 
 #[test]
-fn numbers_of_a_segment_whose_header_is_gone_are_not_given_again() {
+pub fn numbers_of_a_segment_whose_header_is_gone_are_not_given_again() {
     let (fs, count) = log(false);
     let path = last_segment(&fs);
     let mut bad = fs.read(&path);
@@ -320,7 +320,7 @@ fn the_number_of_a_dead_letter_is_not_given_again() {
 
 /// The first record of a batch lies in a sector that reached the disk, the others do not.
 #[test]
-fn half_a_batch_is_nothing() {
+pub fn half_a_batch_is_nothing() {
     for kept in 0..3 {
         let fs = SimFs::new();
         let mut opened = reopen(&fs);

@@ -5,10 +5,13 @@ mod support;
 
 mod basics;
 mod damage;
+mod encrypted;
 mod every_call;
 mod golden;
 mod live;
 mod model;
+mod nonces;
+mod rekey;
 mod simulator;
 
 pub(super) use simulator::dice::simulated_random;

@@ -461,6 +461,7 @@ impl Life {
             segment_size: self.world.segment_size,
             reserve_space: self.world.reserve,
             redeliver: false,
+            keys: self.world.keys(),
             label: |_| Some("test".into()),
             observer: Arc::new(|_| ()),
         };

@@ -6,7 +6,9 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::super::super::Keys;
 use super::super::super::Retention;
+use super::super::support::master;
 use super::dice::Dice;
 use super::disk::Call;
 use super::disk::Names;
@@ -70,7 +72,18 @@ pub struct World {
     pub pieces: bool,
     pub segment_size: u64,
     pub workers: usize,
+    pub encrypted: bool,
     pub keep: Retention,
+}
+
+impl World {
+    /// The keys of its log.
+    pub fn keys(&self) -> Keys {
+        match self.encrypted {
+            true => Keys::new(Some(master(7)), Vec::new()),
+            false => Keys::default(),
+        }
+    }
 }
 
 /// A life.
@@ -106,6 +119,7 @@ impl Story {
             pieces: luck == Luck::Faults || dice.once_in(2),
             segment_size: *dice.pick(&[6 << 10, 8 << 10, 16 << 10]),
             workers: 1 + dice.below(3),
+            encrypted: dice.once_in(4),
             keep: Retention {
                 age: Duration::from_secs(*dice.pick(&[0, 30, 1000])),
                 size: *dice.pick(&[0, 10 << 10, 40 << 10]),
