@@ -43,6 +43,8 @@ pub enum Fault {
     HalfBatchAccepted,
     /// What a start read is sealed without being written again.
     SurvivorsNotRewritten,
+    /// The footer a start writes promises what it wrote again and did not flush.
+    FooterPromisesSurvivors,
     /// Type, batch end and lane are not covered by the checksum.
     CrcOmitsType,
     /// The segment's salt is not covered by the checksum.
@@ -87,6 +89,14 @@ pub enum Fault {
     LettersNotMarked,
     /// A record counts as a dead letter before it is stored as one.
     LettersNotStored,
+    /// A dead letter is not flushed.
+    LettersNotFlushed,
+    /// A dead letter that a start read is not written again.
+    LettersNotRewritten,
+    /// What lies behind the last dead letter is not cut off.
+    LettersNotCut,
+    /// After a failed flush more dead letters are taken.
+    LetterFailureForgotten,
     /// A reader passes damage without listing it.
     DamageSkipped,
     /// The next segment's file is filled again while the writer renames it.
@@ -117,6 +127,7 @@ impl Fault {
         Self::PromiseNotChecked,
         Self::HalfBatchAccepted,
         Self::SurvivorsNotRewritten,
+        Self::FooterPromisesSurvivors,
         Self::CrcOmitsType,
         Self::CrcOmitsSalt,
         Self::CrcOmitsOffset,
@@ -139,6 +150,10 @@ impl Fault {
         Self::LetterNumbersGiven,
         Self::LettersNotMarked,
         Self::LettersNotStored,
+        Self::LettersNotFlushed,
+        Self::LettersNotRewritten,
+        Self::LettersNotCut,
+        Self::LetterFailureForgotten,
         Self::DamageSkipped,
         Self::SpareFilledAnew,
         Self::NoLock,

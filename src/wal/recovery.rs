@@ -203,10 +203,13 @@ pub fn open(fs: Arc<dyn Fs>, dir: &Path, options: &Options, now: Timestamp) -> R
     recovery.plain_segments = plain.count() as u64;
     let checkpoint = use_checkpoint(loaded, dir, &survey, &mut recovery.findings)?;
     let (dead, trouble) = DeadLetters::open(Arc::clone(&fs), dir, &options.keys).map_err(failed)?;
-    recovery.findings.extend(trouble.map(|detail| Finding {
-        segment: "dead/letters".into(),
+    let trouble = trouble.map(|detail| (FindingKind::Damaged, detail));
+    let cut = dead.cut().map(|detail| (FindingKind::TornTail, detail));
+    let segment = "dead/letters".to_owned();
+    recovery.findings.extend(trouble.into_iter().chain(cut).map(|(kind, detail)| Finding {
+        segment: segment.clone(),
         offset: 0,
-        kind: FindingKind::Damaged,
+        kind,
         detail,
     }));
     let mut start = Start {

@@ -190,7 +190,9 @@ impl Tail {
             self.file.write_all_at(&piece[..got], at)?;
             at += got as u64;
         }
-        let footer = self.footer.encode(&Seed::new(&self.header.salt), end as u32);
+        // Its own flush covers the survivors too: the footer must not promise them, it may reach the disk first.
+        let promised = if planted(Fault::FooterPromisesSurvivors) { end } else { self.promised.min(end) };
+        let footer = self.footer.encode(&Seed::new(&self.header.salt), promised as u32);
         footer::close(&*self.file, end, &footer)?;
         let Footer { next, length, chain, .. } = self.footer;
         Ok(Some(Seal { first: self.header.first, next, length, chain }))

@@ -15,9 +15,6 @@ use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
 
-use super::super::super::fs::File;
-use super::super::super::fs::Fs;
-use super::super::super::fs::Mode;
 use super::dice::Dice;
 
 pub const SECTOR: usize = 512;
@@ -60,8 +57,9 @@ pub enum Names {
     Any,
 }
 
+/// A change of a name that is pending.
 #[derive(Clone, Debug)]
-enum Change {
+pub enum Change {
     Link(PathBuf, usize),
     Unlink(PathBuf),
     Move(PathBuf, PathBuf, usize),
@@ -69,12 +67,12 @@ enum Change {
 
 impl Change {
     /// The directory whose flush makes it durable.
-    fn dir(&self) -> &Path {
+    pub fn dir(&self) -> &Path {
         let (Self::Link(path, _) | Self::Unlink(path) | Self::Move(_, path, _)) = self;
         path.parent().unwrap()
     }
 
-    fn apply(&self, names: &mut BTreeMap<PathBuf, usize>) {
+    pub fn apply(&self, names: &mut BTreeMap<PathBuf, usize>) {
         match self {
             Self::Link(path, inode) => drop(names.insert(path.clone(), *inode)),
             Self::Unlink(path) => drop(names.remove(path)),
@@ -86,14 +84,15 @@ impl Change {
     }
 }
 
+/// A write that is pending.
 #[derive(Clone)]
-enum Write {
+pub enum Write {
     Data(usize, Vec<u8>),
     Size(usize),
 }
 
 impl Write {
-    fn apply(&self, to: &mut Vec<u8>) {
+    pub fn apply(&self, to: &mut Vec<u8>) {
         match self {
             Self::Data(at, bytes) => put(to, *at, bytes),
             Self::Size(len) => to.resize(*len, 0),
@@ -101,43 +100,43 @@ impl Write {
     }
 }
 
+/// A file.
 #[derive(Clone, Default)]
-struct Inode {
+pub struct Inode {
     /// What a reader sees.
-    view: Vec<u8>,
+    pub view: Vec<u8>,
     /// What a crash cannot take.
-    durable: Vec<u8>,
+    pub durable: Vec<u8>,
     /// Since the last flush.
-    pending: Vec<Write>,
+    pub pending: Vec<Write>,
     /// Sectors that cannot be read until they are written.
-    unreadable: BTreeSet<usize>,
+    pub unreadable: BTreeSet<usize>,
 }
 
+/// All of it.
 #[derive(Clone)]
-struct State {
-    inodes: Vec<Inode>,
-    names: BTreeMap<PathBuf, usize>,
-    durable_names: BTreeMap<PathBuf, usize>,
-    pending_names: Vec<Change>,
-    rules: Names,
+pub struct State {
+    pub inodes: Vec<Inode>,
+    pub names: BTreeMap<PathBuf, usize>,
+    pub durable_names: BTreeMap<PathBuf, usize>,
+    pub pending_names: Vec<Change>,
+    pub rules: Names,
     /// Bytes of all named files.
-    capacity: u64,
+    pub capacity: u64,
     /// Whether writes and reads come in pieces now and then, or are interrupted.
-    pieces: bool,
-    dice: Dice,
-    trouble: Option<Trouble>,
-    fired: Option<Call>,
-    was_full: bool,
+    pub pieces: bool,
+    pub dice: Dice,
+    pub trouble: Option<Trouble>,
+    pub fired: Option<Call>,
+    pub was_full: bool,
     /// Changing calls that still work before the process dies in the middle of its work.
-    left: Option<u64>,
-    calls: u64,
+    pub left: Option<u64>,
+    pub calls: u64,
 }
 
 /// The disk. Clones share it.
 #[derive(Clone)]
 pub struct Disk(Arc<Mutex<State>>);
-
-struct OpenFile(Disk, usize);
 
 impl Disk {
     pub fn new(rules: Names, capacity: u64, pieces: bool) -> Self {
@@ -158,7 +157,7 @@ impl Disk {
         })))
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -289,11 +288,8 @@ impl Disk {
     pub fn rot(&self, rot: Rot) -> Option<(PathBuf, usize)> {
         let mut state = self.state();
         let files: Vec<_> = state.durable_names.iter().map(|(path, inode)| (path.clone(), *inode)).collect();
-        let in_use = |path: &Path| {
-            path.extension().is_none_or(|kind| kind == "wal")
-                && !path.ends_with("spare")
-                && !path.ends_with("letters")
-        };
+        let in_use =
+            |path: &Path| path.extension().is_none_or(|kind| kind == "wal") && !path.ends_with("spare");
         let files: Vec<_> = files
             .into_iter()
             .filter(|(path, inode)| in_use(path) && !state.inodes[*inode].durable.is_empty())
@@ -374,7 +370,7 @@ impl State {
     }
 
     /// Fates of a file's pending writes: all survive, none, each sector by itself, each sector whole or torn.
-    fn survive(&mut self, inode: usize, write: Write, fate: usize) {
+    pub fn survive(&mut self, inode: usize, write: Write, fate: usize) {
         let (at, bytes) = match (write, fate) {
             (_, 1) => return,
             (write, 0) => return write.apply(&mut self.inodes[inode].durable),
@@ -399,7 +395,7 @@ impl State {
         }
     }
 
-    fn call(&mut self, call: Call) -> io::Result<()> {
+    pub fn call(&mut self, call: Call) -> io::Result<()> {
         self.calls += 1;
         assert!(self.calls < MOST_CALLS, "no end to the calls");
         match &mut self.left {
@@ -424,7 +420,7 @@ impl State {
         Err(io::Error::from_raw_os_error(if full { ENOSPC } else { EIO }))
     }
 
-    fn used(&self) -> u64 {
+    pub fn used(&self) -> u64 {
         let inodes: BTreeSet<_> = self.names.values().collect();
         inodes.into_iter().map(|&inode| self.inodes[inode].view.len() as u64).sum()
     }
@@ -443,7 +439,7 @@ impl State {
     }
 
     /// Now and then a read or a write is interrupted, or does less than it was asked to.
-    fn piece(&mut self, len: usize) -> io::Result<usize> {
+    pub fn piece(&mut self, len: usize) -> io::Result<usize> {
         match self.pieces {
             true if self.dice.once_in(40) => Err(io::ErrorKind::Interrupted.into()),
             true if len > 1 && self.dice.once_in(40) => Ok(1 + self.dice.below(len - 1)),
@@ -451,182 +447,17 @@ impl State {
         }
     }
 
-    fn change(&mut self, change: Change) {
+    pub fn change(&mut self, change: Change) {
         change.apply(&mut self.names);
         self.pending_names.push(change);
     }
 }
 
-fn put(to: &mut Vec<u8>, at: usize, bytes: &[u8]) {
+/// Writes into bytes, which grow if need be.
+pub fn put(to: &mut Vec<u8>, at: usize, bytes: &[u8]) {
     let end = at + bytes.len();
     if to.len() < end && !bytes.is_empty() {
         to.resize(end, 0);
     }
     to.get_mut(at..end).unwrap_or_default().copy_from_slice(bytes);
-}
-
-impl Fs for Disk {
-    fn create_dir_all(&self, _dir: &Path) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
-        let mut state = self.state();
-        state.call(Call::Read)?;
-        let inside = state.names.keys().filter(|path| path.parent() == Some(dir));
-        Ok(inside.map(|path| path.file_name().unwrap().to_string_lossy().into_owned()).collect())
-    }
-
-    fn open(&self, path: &Path, mode: Mode) -> io::Result<Arc<dyn File>> {
-        let mut state = self.state();
-        let inode = match (state.names.get(path).copied(), mode) {
-            (Some(inode), Mode::Create) => {
-                state.call(Call::Create)?;
-                let file = &mut state.inodes[inode];
-                file.view.clear();
-                file.pending.push(Write::Size(0));
-                inode
-            }
-            (Some(inode), _) => {
-                state.call(Call::Read)?;
-                inode
-            }
-            (None, Mode::Create) => {
-                state.call(Call::Create)?;
-                let inode = state.inodes.len();
-                state.inodes.push(Inode::default());
-                state.change(Change::Link(path.to_owned(), inode));
-                inode
-            }
-            (None, _) => return Err(io::ErrorKind::NotFound.into()),
-        };
-        Ok(Arc::new(OpenFile(self.clone(), inode)))
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        let mut state = self.state();
-        state.call(Call::Rename)?;
-        let inode = *state.names.get(from).ok_or(io::ErrorKind::NotFound)?;
-        state.change(Change::Move(from.to_owned(), to.to_owned(), inode));
-        Ok(())
-    }
-
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        let mut state = self.state();
-        state.names.get(path).ok_or(io::ErrorKind::NotFound)?;
-        state.call(Call::Remove)?;
-        state.change(Change::Unlink(path.to_owned()));
-        Ok(())
-    }
-
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        let mut state = self.state();
-        state.call(Call::FlushDir)?;
-        let last = state.pending_names.iter().rposition(|change| change.dir() == dir);
-        let (now, later): (Vec<_>, Vec<_>) = std::mem::take(&mut state.pending_names)
-            .into_iter()
-            .enumerate()
-            .partition(|(index, change)| match state.rules {
-                Names::Journal => last.is_some_and(|last| *index <= last),
-                Names::EachDirectory | Names::Any => change.dir() == dir,
-            });
-        for (_, change) in &now {
-            change.apply(&mut state.durable_names);
-        }
-        // A name that was given and taken away again before it was durable has nothing left to be made durable.
-        let moved = |path: &Path| {
-            now.iter().any(|(_, change)| matches!(change, Change::Move(from, ..) if from == path))
-        };
-        state.pending_names = later
-            .into_iter()
-            .map(|(_, change)| change)
-            .filter(|change| !matches!(change, Change::Link(path, _) if moved(path)))
-            .collect();
-        Ok(())
-    }
-
-    fn free_space(&self, _dir: &Path) -> io::Result<u64> {
-        let state = self.state();
-        Ok(state.capacity.saturating_sub(state.used()))
-    }
-}
-
-impl File for OpenFile {
-    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        let mut state = self.0.state();
-        state.call(Call::Read)?;
-        let len = state.piece(buf.len())?;
-        let file = &state.inodes[self.1];
-        let from = (offset as usize).min(file.view.len());
-        let n = len.min(file.view.len() - from);
-        if n > 0 && file.unreadable.range(from / SECTOR..=(from + n - 1) / SECTOR).next().is_some() {
-            return Err(io::Error::from_raw_os_error(5));
-        }
-        buf[..n].copy_from_slice(&file.view[from..from + n]);
-        Ok(n)
-    }
-
-    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
-        let mut state = self.0.state();
-        let failed = state.call(Call::Write);
-        let at = offset as usize;
-        let mut len = match &failed {
-            Ok(()) => state.piece(buf.len())?,
-            // What was written before the fault stays written.
-            Err(_) => state.dice.below(buf.len()),
-        };
-        let grows = (at + len).saturating_sub(state.inodes[self.1].view.len()) as u64;
-        let free = state.capacity.saturating_sub(state.used());
-        if grows > free {
-            state.was_full = true;
-            len = len.saturating_sub((grows - free) as usize);
-            if len == 0 {
-                return Err(io::Error::from_raw_os_error(28));
-            }
-        }
-        let dead = state.left == Some(0) && failed.is_err();
-        if len > 0 && !dead {
-            let file = &mut state.inodes[self.1];
-            put(&mut file.view, at, &buf[..len]);
-            file.pending.push(Write::Data(at, buf[..len].to_vec()));
-            let first = at.div_ceil(SECTOR);
-            file.unreadable.retain(|sector| !(first..(at + len) / SECTOR).contains(sector));
-        }
-        failed.map(|()| len)
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        let mut state = self.0.state();
-        let flushed = state.call(Call::Flush);
-        if flushed.is_err() && state.left == Some(0) {
-            return flushed;
-        }
-        let writes = std::mem::take(&mut state.inodes[self.1].pending);
-        // All of it; of a flush that failed, nothing or any of it, and a new size, which is not data, as ever.
-        let fate = if flushed.is_ok() { 0 } else { 1 + state.dice.below(2) };
-        for write in writes {
-            match write {
-                Write::Size(_) if flushed.is_err() => state.inodes[self.1].pending.push(write),
-                write => state.survive(self.1, write, fate),
-            }
-        }
-        flushed
-    }
-
-    fn sync_all(&self) -> io::Result<()> {
-        self.sync_data()
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        let mut state = self.0.state();
-        state.call(Call::SetLen)?;
-        let file = &mut state.inodes[self.1];
-        file.view.resize(len as usize, 0);
-        file.pending.push(Write::Size(len as usize));
-        Ok(())
-    }
-
-    fn size(&self) -> io::Result<u64> {
-        Ok(self.0.state().inodes[self.1].view.len() as u64)
-    }
 }

@@ -33,6 +33,11 @@ fn by_test(fault: Fault) -> Option<(&'static str, fn())> {
             "frame::a_frame_of_another_place_or_another_life_never_passes",
             frame::tests::a_frame_of_another_place_or_another_life_never_passes,
         ),
+        // Nobody can see it but who counts keys and nonces.
+        Fault::ReuseDataKey => (
+            "nonces::every_record_that_is_written_is_looked_at",
+            super::super::nonces::every_record_that_is_written_is_looked_at,
+        ),
         // Seldom more than a wrong length that fits no file.
         Fault::LengthNotBounded => (
             "frame::no_length_is_believed_beyond_the_segments_end",
@@ -42,16 +47,24 @@ fn by_test(fault: Fault) -> Option<(&'static str, fn())> {
     })
 }
 
+/// Whether a life ends badly with the fault and well without it. A panic is a failure, and no proof that anybody
+/// would have noticed without it.
+fn betrays(fault: Fault, seed: u64) -> Option<String> {
+    let story = Story::new(seed);
+    let failure = live(&story).err().filter(|failure| !failure.panicked)?;
+    plant(None);
+    let sound = live(&story).is_ok();
+    plant(Some(fault));
+    sound.then_some(failure.what)
+}
+
 /// Who found it, after how many lives, and what was seen.
 fn find(fault: Fault) -> Result<String, String> {
     plant(Some(fault));
     let found = match by_test(fault) {
         Some((name, test)) => catch_unwind(test).err().map(|_| format!("`{name}`")),
-        None => (BASE..BASE + PATIENCE).find_map(|seed| match live(&Story::new(seed)) {
-            // A panic is a failure, and no proof that anybody would have noticed without it.
-            Err(failure) if !failure.panicked => Some(format!("{} lives: {}", seed - BASE + 1, failure.what)),
-            _ => None,
-        }),
+        None => (BASE..BASE + PATIENCE)
+            .find_map(|seed| betrays(fault, seed).map(|what| format!("{} lives: {what}", seed - BASE + 1))),
     };
     plant(None);
     found.ok_or_else(|| format!("{fault:?}"))

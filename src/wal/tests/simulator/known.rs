@@ -103,7 +103,7 @@ struct Shown {
 }
 
 impl Known {
-    fn spoilt_in(&self, dir: &str) -> bool {
+    pub fn spoilt_in(&self, dir: &str) -> bool {
         let holds = |spoilt: &Spoilt| spoilt.path.iter().any(|part| part == dir);
         self.spoilt.as_ref().is_some_and(holds)
     }
@@ -164,8 +164,11 @@ impl Known {
     }
 
     /// Holds a log that was just opened against what is known; what was possible is certain afterwards.
-    pub fn opened(&mut self, opened: &Opened, torn: Vec<u64>) -> Verdict {
+    ///
+    /// `torn` and `letters_aside`: what lies in quarantine.
+    pub fn opened(&mut self, opened: &Opened, torn: Vec<u64>, letters_aside: bool) -> Verdict {
         self.check_findings(opened)?;
+        self.letters_reported |= letters_aside;
         let shown = self.look(opened, torn)?;
         for batch in std::mem::take(&mut self.possible) {
             self.settle_batch(batch, &shown)?;
@@ -298,6 +301,9 @@ impl Known {
             }
         } else if listed {
             ensure!(may_be_damaged, "record {lsn} is called damaged, and nothing was spoilt there");
+            let fate = log.fate(Lsn(lsn));
+            let gone = !log.keeps(Lsn(lsn));
+            ensure!(gone || matches!(fate, Ok(Fate::Dead { .. })), "damaged record {lsn}: {fate:?}");
             record.damaged = true;
         } else if record.dead != Truth::No {
             ensure!(letters_spoilt && reported, "dead letter {lsn} is lost");

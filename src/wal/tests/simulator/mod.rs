@@ -3,12 +3,15 @@
 //! `FOREBAY_SIM_SEED=n` lives that life alone and prints it; `FOREBAY_SIM_SEEDS=n` lives so many; `FOREBAY_SIM_BASE=n`
 //! begins somewhere else than CI does.
 
+mod calls;
 pub mod dice;
 mod disk;
+mod drain;
 #[cfg(feature = "planted-faults")]
 mod faults;
 mod known;
 mod life;
+mod starts;
 mod story;
 
 use std::collections::BTreeMap;
@@ -30,6 +33,7 @@ const SHORTEN: usize = 3_000;
 struct Failure {
     what: String,
     /// The log panicked; nothing was held against it yet.
+    #[cfg_attr(not(feature = "planted-faults"), expect(dead_code, reason = "only they ask"))]
     panicked: bool,
     trace: Vec<String>,
 }
