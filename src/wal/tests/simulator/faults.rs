@@ -76,7 +76,9 @@ fn each_planted_fault_is_found() {
     let results = Mutex::new(Vec::new());
     let search = || {
         while let Some(&fault) = Fault::ALL.get(next.fetch_add(1, Ordering::Relaxed)) {
-            results.lock().unwrap().push((fault, find(fault)));
+            let found = find(fault);
+            println!("| `{fault:?}` | {} |", found.as_deref().unwrap_or("NOT FOUND"));
+            results.lock().unwrap().push(found);
         }
     };
     std::thread::scope(|scope| {
@@ -84,11 +86,6 @@ fn each_planted_fault_is_found() {
             scope.spawn(search);
         }
     });
-    let mut results = results.into_inner().unwrap();
-    results.sort_by_key(|(fault, _)| Fault::ALL.iter().position(|one| one == fault));
-    for (fault, found) in &results {
-        println!("| {fault:?} | {} |", found.as_deref().unwrap_or("NOT FOUND"));
-    }
-    let missed: Vec<_> = results.into_iter().filter_map(|(_, found)| found.err()).collect();
+    let missed: Vec<_> = results.into_inner().unwrap().into_iter().filter_map(Result::err).collect();
     assert!(missed.is_empty(), "not found: {missed:?}");
 }
