@@ -9,11 +9,13 @@
 pub enum Fault {
     /// A commit returns without `fdatasync`.
     SkipFlush,
+    /// A segment begins without a flush of its directory.
+    SkipDirectoryFlush,
 }
 
 impl Fault {
     /// All there are.
-    pub const ALL: &[Self] = &[Self::SkipFlush];
+    pub const ALL: &[Self] = &[Self::SkipFlush, Self::SkipDirectoryFlush];
 }
 
 /// Whether this fault is planted now.
