@@ -63,8 +63,8 @@ impl Machine {
     }
 
     /// Its disk.
-    pub fn disk(&self) -> &Disk {
-        &self.disk
+    pub fn disk(&self) -> Arc<Disk> {
+        Arc::clone(&self.disk)
     }
 
     /// Where the daemon listens, seen from here.

@@ -119,9 +119,9 @@ fn cut_power(
         let mut campaign = Campaign::new(kit, guest, &mut random, counts);
         for _ in 0..lives {
             campaign.live()?;
+            println!("seed {seed}: {}", campaign.counts());
         }
         after(&mut campaign);
-        println!("seed {seed}: {counts}");
     }
     Ok(())
 }
