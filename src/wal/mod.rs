@@ -121,7 +121,7 @@
 //! proves nothing. Nobody ever appends behind the tail of another life.
 
 pub mod checkpoint;
-pub mod crypt;
+mod crypt;
 mod cursor;
 pub mod dead;
 pub mod event;
@@ -153,7 +153,10 @@ mod writer;
 mod tests;
 
 pub use crate::units::Lsn;
+pub use crypt::KeyFileError;
+pub use crypt::KeyId;
 pub use crypt::Keys;
+pub use crypt::MasterKey;
 pub use cursor::Cursor;
 pub use event::Event;
 pub use event::Finding;

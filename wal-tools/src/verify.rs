@@ -21,6 +21,8 @@ use crate::table;
 struct Document<'a> {
     records: u64,
     bytes: u64,
+    /// Records whose checksum is right and whose content could not be authenticated, for want of the key.
+    not_authenticated: u64,
     findings: &'a [Finding],
 }
 
@@ -31,7 +33,12 @@ pub fn run(log: &Log, args: &Verify) -> anyhow::Result<Outcome> {
     let mut check = |frame: &Frame<'_>| if args.deep { deep(frame) } else { None };
     let report = view.verify(&mut check, &mut |bytes| bar.inc(bytes))?;
     bar.finish_and_clear();
-    let document = Document { records: report.records, bytes: report.bytes, findings: &report.findings };
+    let document = Document {
+        records: report.records,
+        bytes: report.bytes,
+        not_authenticated: report.locked,
+        findings: &report.findings,
+    };
     match log.json {
         true => table::print_json(&document)?,
         false => print(&document)?,
@@ -76,6 +83,10 @@ fn print(document: &Document<'_>) -> anyhow::Result<()> {
         table::print(&shown)?;
     }
     let (records, bytes) = (document.records, table::size(document.bytes));
+    if document.not_authenticated > 0 {
+        let count = document.not_authenticated;
+        eprintln!("of {count} encrypted records only the checksums were looked at: --key-file authenticates them");
+    }
     match document.findings.len() {
         0 => writeln!(io::stdout(), "{records} records, {bytes}: all as they were written")?,
         n => writeln!(io::stdout(), "{records} records, {bytes} readable; findings: {n}")?,
