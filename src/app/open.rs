@@ -60,7 +60,9 @@ fn failure(error: OpenError) -> Failure {
     match error {
         OpenError::Lock(_) | OpenError::Directory { .. } => Failure::Directory(error.to_string()),
         OpenError::Io { .. } => Failure::Poisoned(error.to_string()),
-        OpenError::Version { .. } | OpenError::Lost { .. } | OpenError::Key { .. } => Failure::Damaged(error.to_string()),
+        OpenError::Version { .. } | OpenError::Lost { .. } | OpenError::Key { .. } => {
+            Failure::Damaged(error.to_string())
+        }
     }
 }
 

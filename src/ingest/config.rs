@@ -91,7 +91,12 @@ impl Config {
         let old = self.encryption_old_key_files.iter().map(|path| ("encryption_old_key_files", path));
         let wrong = current.chain(old).filter_map(|(key, path)| {
             let error = MasterKey::from_file(path).err()?;
-            Some(Mistake::new(SECTION, key, error, "a file with 64 hexadecimal digits that not everyone may read"))
+            Some(Mistake::new(
+                SECTION,
+                key,
+                error,
+                "a file with 64 hexadecimal digits that not everyone may read",
+            ))
         });
         wrong.collect()
     }

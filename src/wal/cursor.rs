@@ -117,7 +117,8 @@ impl Cursor {
             return Ok(true);
         }
         let frame = spot.again(found.offset);
-        let opened = frame.map(|frame| spot.segment.access.read(frame, found.offset, &mut self.plain).is_ok());
+        let opened =
+            frame.map(|frame| spot.segment.access.read(frame, found.offset, &mut self.plain).is_ok());
         if opened == Some(true) {
             return Ok(true);
         }

@@ -165,7 +165,8 @@ pub struct Checked {
 impl Checked {
     /// The frame with its payload, from the bytes that were checked.
     pub fn with(self, bytes: &[u8]) -> Decoded<'_> {
-        let (described, payload) = (&bytes[4..FRAME_HEADER], &bytes[FRAME_HEADER..FRAME_HEADER + self.payload]);
+        let (described, payload) =
+            (&bytes[4..FRAME_HEADER], &bytes[FRAME_HEADER..FRAME_HEADER + self.payload]);
         Decoded { meta: self.meta, described, payload, len: frame_len(self.payload), crc: self.crc }
     }
 }

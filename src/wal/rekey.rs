@@ -85,8 +85,7 @@ fn order(block: &[u8], keys: &Keys, master: &MasterKey) -> Vec<usize> {
 }
 
 fn wrapping(block: &[u8], keys: &Keys) -> Wrapping {
-    let encrypted =
-        dead::is_encrypted(block) || Header::decode(block).is_ok_and(|header| header.encrypted);
+    let encrypted = dead::is_encrypted(block) || Header::decode(block).is_ok_and(|header| header.encrypted);
     if !encrypted {
         return Wrapping::Plain;
     }

@@ -151,7 +151,14 @@ impl Tail {
 
     /// Copies a damaged range aside, durably.
     pub fn keep_hole(&self, fs: &dyn Fs, dir: &Path, hole: &Hole) -> io::Result<()> {
-        quarantine::copy_range(fs, dir, &*self.file, self.header.first, hole.start..hole.end, quarantine::DAMAGED)
+        quarantine::copy_range(
+            fs,
+            dir,
+            &*self.file,
+            self.header.first,
+            hole.start..hole.end,
+            quarantine::DAMAGED,
+        )
     }
 
     /// Keeps the torn tail aside, makes the survivors durable, cuts, and writes the footer. `None` when no record

@@ -49,6 +49,8 @@ pub enum Command {
     /// The last records, and with -f those to come
     Tail(Tail),
     /// Read and check every record; exit 1 with findings
+    ///
+    /// Of an encrypted log the checksums are held against the bytes; with the key every record is authenticated too.
     Verify(Verify),
     /// Records the broker would not take, and ranges that could not be read
     #[command(subcommand)]

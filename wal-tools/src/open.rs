@@ -35,7 +35,7 @@ impl Log {
             }
         };
         let keys = Keys::read(cli.key_file.as_deref(), &cli.old_key_file)?;
-        let directory = Directory::open(&dir, keys.clone())?;
+        let directory = Directory::open(&dir)?.with_keys(keys.clone());
         Ok(Self { dir, json: cli.json, keys, directory })
     }
 
@@ -63,6 +63,9 @@ impl Log {
 pub fn missing(view: &View) -> Option<String> {
     let needs: Vec<_> = view.needs().iter().map(ToString::to_string).collect();
     (!needs.is_empty()).then(|| {
-        format!("kinds, keys, ids and payloads show only with the master key {} (--key-file)", needs.join(", "))
+        format!(
+            "kinds, keys, ids and payloads show only with the master key {} (--key-file)",
+            needs.join(", ")
+        )
     })
 }

@@ -43,12 +43,14 @@ pub fn run(log: &Log, args: &Rekey) -> anyhow::Result<Outcome> {
         rows.push(row);
     }
     print(log, &rows)?;
-    failed.context("the rest was left as it is; both keys open the log, and rekey goes on where it stopped")?;
+    failed
+        .context("the rest was left as it is; both keys open the log, and rekey goes on where it stopped")?;
     let due = items.iter().any(|item| item.wrapping == Wrapping::Due);
     if due && !args.apply {
         eprintln!("nothing was changed: --apply does it, with the daemon stopped");
     }
-    let elsewhere = items.iter().filter(|item| matches!(item.wrapping, Wrapping::Locked(_) | Wrapping::Damaged));
+    let elsewhere =
+        items.iter().filter(|item| matches!(item.wrapping, Wrapping::Locked(_) | Wrapping::Damaged));
     match elsewhere.count() {
         0 if args.apply => {
             eprintln!("everything encrypted is under the key {}: no other is needed any more", master.id());
@@ -87,7 +89,10 @@ fn print(log: &Log, rows: &[Row]) -> anyhow::Result<()> {
     }
     let mut shown = table::table(&["FILE", "KEY", "ACTION"]);
     for row in rows {
-        let key = row.detail.as_ref().map_or(row.wrapping.to_owned(), |detail| format!("{}: {detail}", row.wrapping));
+        let key = row
+            .detail
+            .as_ref()
+            .map_or(row.wrapping.to_owned(), |detail| format!("{}: {detail}", row.wrapping));
         shown.add_row([table::plain(&row.file), key, row.action.to_owned()]);
     }
     table::print(&shown)?;

@@ -43,6 +43,12 @@ pub fn run(log: &Log, args: &Verify) -> anyhow::Result<Outcome> {
         true => table::print_json(&document)?,
         false => print(&document)?,
     }
+    if report.locked > 0 {
+        let count = report.locked;
+        eprintln!(
+            "of {count} encrypted records only the checksums were looked at: --key-file authenticates them"
+        );
+    }
     Ok(if report.findings.is_empty() { Outcome::Fine } else { Outcome::Findings })
 }
 
@@ -83,10 +89,6 @@ fn print(document: &Document<'_>) -> anyhow::Result<()> {
         table::print(&shown)?;
     }
     let (records, bytes) = (document.records, table::size(document.bytes));
-    if document.not_authenticated > 0 {
-        let count = document.not_authenticated;
-        eprintln!("of {count} encrypted records only the checksums were looked at: --key-file authenticates them");
-    }
     match document.findings.len() {
         0 => writeln!(io::stdout(), "{records} records, {bytes}: all as they were written")?,
         n => writeln!(io::stdout(), "{records} records, {bytes} readable; findings: {n}")?,

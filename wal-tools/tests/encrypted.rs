@@ -76,8 +76,14 @@ fn without_the_key_numbers_times_and_sizes_show_and_one_line_says_what_does_not(
     }
     let rows = home.run(&["--json", "list"]).lines();
     assert_eq!(rows.len(), 60);
-    assert!(rows.iter().all(|row| row["kind"] == "encrypted" && row["bytes"].as_u64() > Some(100)), "{rows:?}");
-    assert_eq!((&rows[4]["lsn"], &rows[4]["state"], &rows[5]["state"]), (&json!(5), &json!("accepted"), &json!("sent")));
+    assert!(
+        rows.iter().all(|row| row["kind"] == "encrypted" && row["bytes"].as_u64() > Some(100)),
+        "{rows:?}"
+    );
+    assert_eq!(
+        (&rows[4]["lsn"], &rows[4]["state"], &rows[5]["state"]),
+        (&json!(5), &json!("accepted"), &json!("sent"))
+    );
     let dead = home.run(&["--json", "dead", "list"]).exits(1).lines();
     assert_eq!((&dead[0]["lsn"], &dead[0]["reason"]), (&json!(7), &json!("encrypted")));
     let verified = home.run(&["--json", "verify"]).exits(0);
@@ -148,7 +154,10 @@ fn rekey_plans_then_wraps_and_the_old_key_opens_nothing_any_more() {
     assert!(rows.lines().iter().all(|row| row["action"] == "wrapped anew"), "{rows:?}");
     assert!(rows.lines().iter().any(|row| row["file"] == "dead/letters"));
     assert!(home.run_with(&home.two, &["show", "5", "--payload"]).exits(0).out.contains("hunter2"));
-    assert_eq!(home.run_with(&home.two, &["--json", "dead", "show", "7"]).json()["reason"], "a broker's words");
+    assert_eq!(
+        home.run_with(&home.two, &["--json", "dead", "show", "7"]).json()["reason"],
+        "a broker's words"
+    );
     assert_eq!(home.run_with(&home.one, &["--json", "show", "5"]).exits(0).json()["kind"], "encrypted");
     let again = home.rekey(&["--apply", "--json"]).exits(0);
     assert!(again.lines().iter().all(|row| row["action"] == "none"), "nothing is left to do: {again:?}");

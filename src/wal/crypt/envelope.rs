@@ -74,6 +74,10 @@ mod tests {
             bad[bit / 8] ^= 1 << (bit % 8);
             assert!(open(&[1; 32], "a purpose", b"place", &bad).is_none(), "bit {bit}");
         }
-        assert_ne!(seal(&[1; 32], "a purpose", b"place", b"hello").unwrap(), sealed, "never twice the same key");
+        assert_ne!(
+            seal(&[1; 32], "a purpose", b"place", b"hello").unwrap(),
+            sealed,
+            "never twice the same key"
+        );
     }
 }

@@ -66,7 +66,9 @@ pub enum KeyFileError {
         path: PathBuf,
     },
     /// A key that everyone may read protects nothing.
-    #[error("the key file {path} may be read by everyone (mode {mode:04o}): chmod o-r it, and consider a new key")]
+    #[error(
+        "the key file {path} may be read by everyone (mode {mode:04o}): chmod o-r it, and consider a new key"
+    )]
     Exposed {
         /// Which.
         path: PathBuf,

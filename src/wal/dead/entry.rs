@@ -125,5 +125,8 @@ pub struct Forged;
 
 /// What shows of a sealed letter is bound to what does not.
 fn bound_to(lsn: Lsn, accepted_at: Timestamp, died_at: Timestamp, attempts: u32) -> Vec<u8> {
-    [lsn.0, accepted_at.0, died_at.0, attempts.into()].iter().flat_map(|number| number.to_le_bytes()).collect()
+    [lsn.0, accepted_at.0, died_at.0, attempts.into()]
+        .iter()
+        .flat_map(|number| number.to_le_bytes())
+        .collect()
 }

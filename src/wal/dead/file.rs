@@ -59,7 +59,8 @@ impl Store {
         let mut scanner = Scanner::new(Arc::clone(&file), seed.clone(), len);
         let (end, promised) = (head.len, head.len);
         let (entries, removed) = (BTreeMap::new(), BTreeMap::new());
-        let mut store = Self { file, head, seed, end, entries, removed, live_bytes: 0, promised, broken: false };
+        let mut store =
+            Self { file, head, seed, end, entries, removed, live_bytes: 0, promised, broken: false };
         let mut trouble = None;
         while store.end < len {
             let offset = store.end;
@@ -81,7 +82,8 @@ impl Store {
             // A write that a crash interrupted ends the file; anything valid behind it means damage.
             let behind = scanner.resync(offset + frame::ALIGN as u64, 0..=u64::MAX)?;
             let Some((next, _)) = behind else { break };
-            trouble = Some(format!("bytes {offset} to {next} of dead/letters are damaged; the rest was read"));
+            trouble =
+                Some(format!("bytes {offset} to {next} of dead/letters are damaged; the rest was read"));
             store.end = next;
         }
         Ok((store, trouble))

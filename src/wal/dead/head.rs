@@ -74,9 +74,8 @@ pub fn read(file: &dyn File, keys: &Keys) -> io::Result<Head> {
     let mut block = vec![0; ENCRYPTED_LEN];
     let read = fs::read_full(file, &mut block, 0)?;
     block.truncate(read);
-    let plain = block.len() >= PLAIN_LEN
-        && block[..8] == MAGIC
-        && u32::from_le_bytes(array(&block, 8)) == PLAIN;
+    let plain =
+        block.len() >= PLAIN_LEN && block[..8] == MAGIC && u32::from_le_bytes(array(&block, 8)) == PLAIN;
     if !plain && !is_encrypted(&block) {
         return Err(io::Error::other(
             "dead/letters is not a dead-letter store of a version this forebay knows",

@@ -89,12 +89,17 @@ pub struct Quarantined {
 }
 
 impl Directory {
-    /// The log in `path`. What none of these keys opens shows only what is not encrypted of it.
-    pub fn open(path: &Path, keys: Keys) -> Result<Self, OpenError> {
-        let directory = Self { fs: Arc::new(fs::RealFs), path: path.to_owned(), keys };
+    /// The log in `path`.
+    pub fn open(path: &Path) -> Result<Self, OpenError> {
+        let directory = Self { fs: Arc::new(fs::RealFs), path: path.to_owned(), keys: Keys::default() };
         let there = directory.fs.list(&path.join(Place::Pending.dir()));
         there.map_err(|source| OpenError::Directory { path: path.to_owned(), source })?;
         Ok(directory)
+    }
+
+    /// The same, seen with these keys. Of what none of them opens only what is not encrypted shows.
+    pub fn with_keys(self, keys: Keys) -> Self {
+        Self { keys, ..self }
     }
 
     /// What it holds now.
@@ -247,7 +252,8 @@ impl View {
         let failed = |source| OpenError::Io { path: path.clone(), source };
         let opened = segment::open(&*self.fs, &self.path, found.header.first).map_err(failed)?;
         let Some(file) = opened else { return Ok(None) };
-        let tail = super::tail_recovery::examine(file, &found.header, &found.access, promise, self.label).map_err(failed)?;
+        let tail = super::tail_recovery::examine(file, &found.header, &found.access, promise, self.label)
+            .map_err(failed)?;
         self.findings.extend(tail.findings(self.live));
         Ok(Some(Segment::open(found, tail.footer().clone())))
     }

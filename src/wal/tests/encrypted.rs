@@ -150,7 +150,9 @@ fn encryption_can_be_turned_on_and_off_again() {
     opened.writer.commit().unwrap();
     assert!(!holding(&fs, PLANTED).iter().any(|path| path.ends_with("dead/letters")), "sealed at the start");
     assert_eq!(waiting(&opened.log).len(), 80);
-    assert!(matches!(opened.log.fate(Lsn(7)).unwrap(), Fate::Dead { reason, .. } if reason.contains("refused")));
+    assert!(
+        matches!(opened.log.fate(Lsn(7)).unwrap(), Fate::Dead { reason, .. } if reason.contains("refused"))
+    );
     use_keys(Keys::default());
     assert!(matches!(try_open(&fs).err().unwrap(), OpenError::Key { .. }));
     use_keys(Keys::new(None, vec![master(1)]));
@@ -258,7 +260,9 @@ fn a_segment_is_shredded_before_it_goes_and_not_before_a_checkpoint_says_it_is_d
         let fs = made.fork();
         let opened = reopen(&fs);
         let (all, kept) = (waiting(&opened.log), opened.log.segments().len());
-        opened.log.confirm(&all.iter().map(|(lsn, _)| super::basics::confirmation(lsn.0)).collect::<Vec<_>>());
+        opened
+            .log
+            .confirm(&all.iter().map(|(lsn, _)| super::basics::confirmation(lsn.0)).collect::<Vec<_>>());
         fs.die_after(calls);
         let keep = Retention { age: std::time::Duration::ZERO, size: 0 };
         let done = opened.log.keep_house(keep, Timestamp(9_000)).is_ok();
@@ -275,9 +279,11 @@ fn a_segment_is_shredded_before_it_goes_and_not_before_a_checkpoint_says_it_is_d
     }
     let fs = made;
     let opened = reopen(&fs);
-    let inodes = |fs: &SimFs| fs.journal().into_iter().filter(|(.., bytes)| *bytes == slots::shredded()).count();
+    let inodes =
+        |fs: &SimFs| fs.journal().into_iter().filter(|(.., bytes)| *bytes == slots::shredded()).count();
     assert_eq!(inodes(&fs), 0);
-    let acked = opened.log.segments().iter().filter(|s| s.state().place == super::super::Place::Acked).count();
+    let acked =
+        opened.log.segments().iter().filter(|s| s.state().place == super::super::Place::Acked).count();
     let keep = Retention { age: std::time::Duration::ZERO, size: 0 };
     opened.log.keep_house(keep, Timestamp(9_000)).unwrap();
     assert_eq!(inodes(&fs), 2 * acked, "both copies of each");

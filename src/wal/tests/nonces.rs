@@ -54,7 +54,8 @@ fn check(fs: &SimFs) -> usize {
         let Some(key) = keys.get(&file).filter(|_| offset >= HEADER_LEN as usize) else { continue };
         let mut at = 0;
         // The first bytes of a frame are zero nowhere else than behind the end.
-        while let Some(found) = bytes.get(at..).and_then(frame::trusted).filter(|found| found.meta.kind == 1) {
+        while let Some(found) = bytes.get(at..).and_then(frame::trusted).filter(|found| found.meta.kind == 1)
+        {
             let message = [found.described, found.payload].concat();
             let nonce = (offset + at) as u64;
             if let Some(before) = sealed.insert((*key, nonce), message.clone()) {
