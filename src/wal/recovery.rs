@@ -43,6 +43,7 @@ use super::spare;
 use super::survey;
 use super::survey::Found;
 use super::survey::Survey;
+use super::survey::Unusable;
 use super::tail_recovery;
 use super::tail_recovery::Tail;
 use super::types::Identity;
@@ -219,6 +220,7 @@ pub fn open(fs: Arc<dyn Fs>, dir: &Path, options: &Options, now: Timestamp) -> R
         now,
     };
     let identity = start.identity(&survey).map_err(failed)?;
+    let headless = survey.headless.clone();
     let (end, predecessor) = start.adopt(survey)?;
     start.check_promise(end)?;
     start.dead.mark_in(&mut start.ledger);
@@ -232,6 +234,9 @@ pub fn open(fs: Arc<dyn Fs>, dir: &Path, options: &Options, now: Timestamp) -> R
     let file = first_file(&*log.fs, dir, options).map_err(failed)?;
     let writer =
         Writer::begin(Arc::clone(&log), options.segment_size, file, end, predecessor, now).map_err(failed)?;
+    for segment in &headless {
+        survey::move_away(&*log.fs, dir, segment).map_err(failed)?;
+    }
     Ok(Opened { writer, log, recovery })
 }
 
@@ -320,7 +325,8 @@ impl Start<'_> {
     /// Takes all segments over, the last one after mending its end. Returns the number the next record
     /// gets and the seal the next header repeats.
     fn adopt(&mut self, survey: Survey) -> Result<(Lsn, Seal), OpenError> {
-        let mut expected = self.checkpoint.map(|checkpoint| checkpoint.watermark);
+        let mut expected =
+            self.checkpoint.map(|checkpoint| checkpoint.watermark).or_else(|| survey.oldest_headless());
         let mut before = Seal::default();
         let count = survey.segments.len();
         let mut successors =
@@ -389,8 +395,8 @@ impl Start<'_> {
 
     /// A segment at the end whose header cannot be read held records nobody can count: no number it may have used
     /// is given again.
-    fn pass_headless(&mut self, headless: &[(Lsn, u64)], end: &mut Lsn) -> Result<(), OpenError> {
-        for &(first, bytes) in headless {
+    fn pass_headless(&mut self, headless: &[Unusable], end: &mut Lsn) -> Result<(), OpenError> {
+        for &Unusable { first, bytes, .. } in headless {
             if first < *end {
                 continue;
             }

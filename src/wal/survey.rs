@@ -79,8 +79,21 @@ pub fn missing(checkpoint: Option<&Checkpoint>, expected: Lsn, first: Lsn) -> Op
 pub struct Survey {
     /// The segments of this log.
     pub segments: Vec<Found>,
-    /// First LSN and size of the ones whose header cannot be read; they lie in quarantine.
-    pub headless: Vec<(Lsn, u64)>,
+    /// The ones whose header cannot be read, oldest first.
+    pub headless: Vec<Unusable>,
+}
+
+impl Survey {
+    /// Where the log begins if no checkpoint says so and its oldest segment cannot be read.
+    pub fn oldest_headless(&self) -> Option<Lsn> {
+        oldest_headless(&self.headless)
+    }
+}
+
+/// See [`Survey::oldest_headless`]. What lies in `acked/` was delivered.
+pub fn oldest_headless(unusable: &[Unusable]) -> Option<Lsn> {
+    let undelivered = |one: &&Unusable| one.kind == FindingKind::Damaged && one.place == Place::Pending;
+    unusable.iter().find(undelivered).map(|one| one.first)
 }
 
 /// What lies in `pending/` and `acked/`. Nothing was changed.
@@ -103,6 +116,7 @@ enum Look {
 }
 
 /// A segment that cannot be used.
+#[derive(Clone)]
 pub struct Unusable {
     /// Where it lies.
     pub place: Place,
@@ -124,8 +138,9 @@ impl Unusable {
     }
 }
 
-/// Looks at `pending/` and `acked/`, removes what an interrupted start or rotation left over, and moves what
-/// cannot be used into quarantine.
+/// Looks at `pending/` and `acked/`, removes what an interrupted start or rotation left over, and moves segments of
+/// other logs into quarantine. Those whose header cannot be read stay where they are until what they held is listed
+/// and their numbers are passed for good: a start that dies before would leave none that knows of them.
 ///
 /// `known` is the log the checkpoint belongs to: it says which segments are ours, if any of them is its own.
 pub fn survey(
@@ -145,9 +160,9 @@ pub fn survey(
     let mut headless = Vec::new();
     for unusable in unusable {
         findings.push(unusable.finding());
-        move_away(fs, dir, unusable.place, unusable.first).map_err(failed)?;
-        if unusable.kind == FindingKind::Damaged {
-            headless.push((unusable.first, unusable.bytes));
+        match unusable.kind {
+            FindingKind::Damaged => headless.push(unusable),
+            _ => move_away(fs, dir, &unusable).map_err(failed)?,
         }
     }
     Ok(Survey { segments, headless })
@@ -258,7 +273,9 @@ pub fn access(block: &[u8], header: &mut Header, keys: &Keys) -> Result<Access, 
     }
 }
 
-fn move_away(fs: &dyn Fs, dir: &Path, place: Place, first: Lsn) -> io::Result<()> {
+/// Moves a segment into quarantine, durably.
+pub fn move_away(fs: &dyn Fs, dir: &Path, unusable: &Unusable) -> io::Result<()> {
+    let &Unusable { place, first, .. } = unusable;
     let to = dir.join(quarantine::DIR).join(segment_name(first));
     fs.rename(&segment_path(dir, place, first), &to)?;
     fs.sync_dir(&dir.join(quarantine::DIR))?;

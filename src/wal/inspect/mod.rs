@@ -214,7 +214,8 @@ impl View {
             seen.segments.iter().skip(1).map(|next| next.header.predecessor).collect();
         successors.push(Seal::default());
         let count = seen.segments.len();
-        let mut expected = self.checkpoint.as_ref().map(|checkpoint| checkpoint.watermark);
+        let watermark = self.checkpoint.as_ref().map(|checkpoint| checkpoint.watermark);
+        let mut expected = watermark.or_else(|| survey::oldest_headless(&seen.unusable));
         for (index, (found, successor)) in seen.segments.into_iter().zip(successors).enumerate() {
             let first = found.header.first;
             let gap = expected.and_then(|next| survey::missing(self.checkpoint.as_ref(), next, first));

@@ -199,6 +199,48 @@ pub fn numbers_of_a_segment_whose_header_is_gone_are_not_given_again() {
     assert!(reopen(&fs).writer.next_lsn() > Lsn(count));
 }
 
+/// The start that finds the damage dies at every call; the next one knows of the segment all the same.
+#[test]
+fn numbers_of_a_segment_whose_header_is_gone_are_not_given_again_after_a_start_that_died() {
+    let (first, count) = log(false);
+    let path = last_segment(&first);
+    let mut bad = first.read(&path);
+    bad[20] ^= 1;
+    first.put(&path, bad);
+    for calls in 0.. {
+        let fs = first.fork();
+        fs.die_after(calls);
+        drop(try_open(&fs));
+        let died = fs.died();
+        fs.keep_unflushed();
+        let opened = reopen(&fs);
+        assert!(opened.writer.next_lsn() > Lsn(count), "died at call {calls}");
+        assert_eq!(opened.log.figures().dead, 1, "died at call {calls}");
+        if !died {
+            return;
+        }
+    }
+}
+
+/// There is neither a checkpoint nor an older segment to say that records are missing.
+#[test]
+fn records_of_an_oldest_segment_whose_header_is_gone_are_dead_letters() {
+    let (fs, count) = log(false);
+    let path = &segments(&fs)[0];
+    let mut bad = fs.read(path);
+    bad[20] ^= 1;
+    fs.put(path, bad);
+    let opened = reopen(&fs);
+    let left = waiting(&opened.log);
+    assert!(left.len() < count as usize);
+    let damage = opened.log.dead().get(Lsn(1)).unwrap();
+    let listed = match damage {
+        Some(super::super::dead::Dead::Damage(damage)) => (damage.lsn_from, damage.lsn_to),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(listed, (1, left[0].0.0 - 1));
+}
+
 /// The first record of a batch lies in a sector that reached the disk, the others do not.
 #[test]
 pub fn half_a_batch_is_nothing() {
