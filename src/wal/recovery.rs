@@ -42,6 +42,7 @@ use super::survey::Found;
 use super::survey::Survey;
 use super::tail_recovery;
 use super::tail_recovery::Tail;
+use super::transactions::Transactions;
 use super::types::Identity;
 use super::writer::Writer;
 use crate::units::Lsn;
@@ -181,7 +182,14 @@ pub fn open(fs: Arc<dyn Fs>, dir: &Path, options: &Options, now: Timestamp) -> R
         now,
     };
     let identity = start.identity(&survey).map_err(failed)?;
+    let mut transactions = match start.checkpoint {
+        Some(checkpoint) => checkpoint.transactions.clone(),
+        None => Transactions::from_headers(&survey.segments),
+    };
+    let lived = |found: &Found| (found.header.first, found.header.identity.incarnation);
+    let lived: Vec<_> = survey.segments.iter().map(lived).collect();
     let (end, predecessor) = start.adopt(survey)?;
+    transactions.close(&lived, end);
     start.check_promise(end)?;
     start.dead.mark_in(&mut start.ledger).map_err(failed)?;
     start.ledger.advance();
@@ -189,7 +197,8 @@ pub fn open(fs: Arc<dyn Fs>, dir: &Path, options: &Options, now: Timestamp) -> R
     recovery.next = end;
     recovery.backlog = ledger.backlog();
     let observer = Arc::clone(&options.observer);
-    let parts = Parts { fs, dir: dir.to_owned(), identity, segments, ledger, end, dead, observer };
+    let parts =
+        Parts { fs, dir: dir.to_owned(), identity, segments, ledger, end, dead, observer, transactions };
     let log = Arc::new(Log::new(parts));
     let file = first_file(&*log.fs, dir, options).map_err(failed)?;
     let writer =
