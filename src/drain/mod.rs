@@ -41,6 +41,7 @@ use crate::drain::board::STATES;
 use crate::drain::desk::Desk;
 use crate::drain::exactly::Claim;
 use crate::drain::exactly::ClaimParts;
+use crate::drain::exactly::Purpose;
 use crate::drain::exactly::Standing;
 use crate::drain::outlet::Link;
 use crate::drain::outlet::Outlet;
@@ -107,7 +108,6 @@ pub struct Handle {
     control: Arc<Control>,
     posts: Arc<[Post]>,
     standing: Arc<Standing>,
-    delivery: Guarantee,
 }
 
 impl Drain {
@@ -121,7 +121,6 @@ impl Drain {
             control: Arc::default(),
             posts: (0..workers).map(Post::new).collect(),
             standing: Arc::default(),
-            delivery: config.delivery,
         };
         let mut drain = Self { handle: handle.clone(), threads: Vec::with_capacity(workers + 1), alarm };
         let parts = Parts { log, statuses, metrics };
@@ -138,12 +137,17 @@ impl Drain {
                 drain.spawn(&name, move || worker.run())?;
             }
         }
-        if config.delivery == Guarantee::ExactlyOnce {
+        let once = config.delivery == Guarantee::ExactlyOnce;
+        // After transactions, at-least-once too begins behind what they delivered, and ends what they left open.
+        if once || parts.log.transactions().ids.is_some_and(|ids| ids > 0) {
             let handle = handle.clone();
             let backoff = Backoff::new(config.retry_backoff_min.0, config.retry_backoff_max.0);
-            let on_restored_log = config.on_restored_log;
-            let claim = Claim::new(ClaimParts { parts, handle, link, workers, on_restored_log, backoff })?;
+            let purpose =
+                if once { Purpose::ExactlyOnce(config.on_restored_log) } else { Purpose::AtLeastOnce };
+            let claim = Claim::new(ClaimParts { parts, handle, link, workers, purpose, backoff })?;
             drain.spawn("drain-claim", move || claim.run())?;
+        } else {
+            handle.standing.grant();
         }
         drain.spawn("drain-bell", move || handle.ring_on_append())?;
         Ok(drain)
@@ -223,7 +227,7 @@ impl Handle {
 
     /// Why nothing is sent although Kafka may be well, for people.
     pub fn notice(&self) -> Option<String> {
-        if self.delivery == Guarantee::ExactlyOnce { self.standing.notice() } else { None }
+        self.standing.notice()
     }
 
     /// Whether nothing will be sent any more in this life.

@@ -72,6 +72,7 @@ impl Worker {
                 }
             }
             let paused = stopping.is_some() || self.handle.control.paused.load(Ordering::Relaxed);
+            let paused = paused || !self.handle.standing.is_granted();
             let more = !paused && self.work(now);
             self.publish(paused, more, now);
             if !more {

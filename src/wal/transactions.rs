@@ -99,12 +99,9 @@ impl super::log::Log {
         self.lock_transactions().clone()
     }
 
-    /// Ids below `ids` are going to be used. Durable when it returns.
+    /// From now on ids below `ids` may be in use, and no others. Durable when it returns.
     pub fn note_ids(&self, ids: u64) -> io::Result<()> {
-        {
-            let mut noted = self.lock_transactions();
-            noted.ids = Some(noted.ids.unwrap_or(0).max(ids));
-        }
+        self.lock_transactions().ids = Some(ids);
         self.checkpoint(crate::units::Timestamp::now()).map(drop)
     }
 

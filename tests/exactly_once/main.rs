@@ -17,7 +17,13 @@ use crate::load::Sent;
 use crate::support::consume::read_all;
 use crate::support::process::Forebay;
 
+mod brokers;
+mod copies;
 mod crash;
+mod modes;
+mod poison;
+mod saved;
+mod workers;
 
 /// A daemon that delivers exactly once.
 fn forebay(bootstrap: &str) -> Forebay {

@@ -24,7 +24,9 @@ use crate::drain::board::Parts;
 use crate::drain::config::MAX_WORKERS;
 use crate::drain::outlet::Link;
 use crate::kafka::ClientError;
+use crate::kafka::CompactedError;
 use crate::kafka::Delivery;
+use crate::kafka::ErrorCode;
 use crate::kafka::Producer;
 use crate::kafka::TransactionError;
 use crate::units::Lsn;
@@ -56,13 +58,44 @@ enum ClaimError {
     Refused(String),
 }
 
+impl ClaimError {
+    /// Whether brokers answered and will not do it.
+    fn is_refusal(&self) -> bool {
+        let code = match self {
+            Self::Table(TableError::Message { .. }) => return true,
+            Self::Table(TableError::Topic(CompactedError::Kafka { source, .. })) => {
+                source.rdkafka_error_code()
+            }
+            Self::Transaction(error) => Some(error.code),
+            _ => None,
+        };
+        matches!(
+            code,
+            Some(
+                ErrorCode::TopicAuthorizationFailed
+                    | ErrorCode::ClusterAuthorizationFailed
+                    | ErrorCode::TransactionalIdAuthorizationFailed
+            )
+        )
+    }
+}
+
+/// What the positions are taken over for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::drain) enum Purpose {
+    /// To go on with transactions.
+    ExactlyOnce(OnRestoredLog),
+    /// To go on without: what transactions delivered is not repeated. Nothing is written, and Kafka may refuse.
+    AtLeastOnce,
+}
+
 /// What a claim is made with.
 pub(in crate::drain) struct ClaimParts {
     pub(in crate::drain) parts: Parts,
     pub(in crate::drain) handle: Handle,
     pub(in crate::drain) link: Arc<Link>,
     pub(in crate::drain) workers: usize,
-    pub(in crate::drain) on_restored_log: OnRestoredLog,
+    pub(in crate::drain) purpose: Purpose,
     pub(in crate::drain) backoff: Backoff,
 }
 
@@ -90,6 +123,12 @@ impl Claim {
                     self.its.handle.ring();
                     return;
                 }
+                Err(error) if self.its.purpose == Purpose::AtLeastOnce && error.is_refusal() => {
+                    tracing::warn!(%error, "what transactions delivered is not known, and may be repeated");
+                    standing.grant();
+                    self.its.handle.ring();
+                    return;
+                }
                 Err(error) => {
                     let delay = self.its.backoff.delay();
                     let delay_ms = delay.as_millis() as u64;
@@ -114,8 +153,14 @@ impl Claim {
     }
 
     fn attempt(&self, standing: &Standing) -> Result<(), ClaimError> {
-        let ClaimParts { parts, workers, on_restored_log, .. } = &self.its;
-        self.table.ensure()?;
+        let ClaimParts { parts, workers, purpose, .. } = &self.its;
+        let setting = match purpose {
+            Purpose::ExactlyOnce(setting) => {
+                self.table.ensure()?;
+                *setting
+            }
+            Purpose::AtLeastOnce => OnRestoredLog::ContinueAfterKafka,
+        };
         let known = parts.log.transactions();
         let ids = known.ids.map_or(MAX_WORKERS, |ids| usize::try_from(ids).unwrap_or(MAX_WORKERS));
         let ids = ids.max(*workers);
@@ -125,7 +170,7 @@ impl Claim {
         let messages: Vec<Message> = found.values().cloned().collect();
         let incarnation = parts.log.identity().incarnation;
         let own = Own { known: &known, incarnation, end: parts.log.end() };
-        let start = match own.judge(&messages, *on_restored_log) {
+        let start = match own.judge(&messages, setting) {
             Verdict::Go(start) => start,
             Verdict::Stop(reason) => {
                 standing.halt(format!(
@@ -135,10 +180,12 @@ impl Claim {
                 return Ok(());
             }
         };
-        parts.log.note_life()?;
-        self.hello(&first, &found, &start)?;
-        // What is fenced and rewritten needs no fencing at the next start.
-        parts.log.note_ids(*workers as u64)?;
+        if *purpose != Purpose::AtLeastOnce {
+            parts.log.note_life()?;
+            self.hello(&first, &found, &start)?;
+            // What is fenced and rewritten needs no fencing at the next start.
+            parts.log.note_ids(*workers as u64)?;
+        }
         mark_done(parts, &start, &mut || !self.is_stopping())?;
         standing.grant();
         Ok(())

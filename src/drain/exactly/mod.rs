@@ -34,6 +34,7 @@ use crate::kafka::TransactionError;
 
 pub(super) use claim::Claim;
 pub(super) use claim::ClaimParts;
+pub(super) use claim::Purpose;
 pub(super) use worker::Worker;
 pub(super) use worker::WorkerParts;
 
@@ -74,7 +75,8 @@ impl Standing {
         }
     }
 
-    fn grant(&self) {
+    /// Workers may send.
+    pub(super) fn grant(&self) {
         *self.state() = State::Granted;
     }
 
@@ -86,9 +88,9 @@ impl Standing {
     pub(super) fn notice(&self) -> Option<String> {
         match &*self.state() {
             State::Granted => None,
-            State::Claiming => Some("exactly-once: taking over the positions".to_owned()),
-            State::Troubled(reason) => Some(format!("exactly-once: {reason}; tried again")),
-            State::Halted(reason) => Some(format!("exactly-once: {reason}; nothing is sent")),
+            State::Claiming => Some("taking over the positions".to_owned()),
+            State::Troubled(reason) => Some(format!("{reason}; tried again")),
+            State::Halted(reason) => Some(format!("{reason}; nothing is sent")),
         }
     }
 

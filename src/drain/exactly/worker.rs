@@ -161,11 +161,14 @@ impl Worker {
 
     /// Whether there is a producer; makes one if it is time.
     fn is_ready(&mut self, now: Instant) -> bool {
+        if !self.handle.standing.is_granted() {
+            if self.core.sender.producer().is_some() {
+                self.core.sender.close(now);
+            }
+            return false;
+        }
         if self.core.sender.producer().is_some() {
             return true;
-        }
-        if !self.handle.standing.is_granted() {
-            return false;
         }
         self.publish(false, false, now);
         let (handle, index) = (self.handle.clone(), self.lanes.index);
