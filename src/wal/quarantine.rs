@@ -12,6 +12,8 @@ use super::frame::ALIGN;
 use super::fs;
 use super::fs::File;
 use super::fs::Fs;
+use super::header::HEADER_LEN;
+use super::header::Header;
 use super::header::segment_name;
 use super::log::Log;
 use super::log::ReadError;
@@ -21,6 +23,10 @@ use crate::units::Timestamp;
 
 /// The directory in the log's.
 pub const DIR: &str = "quarantine";
+/// What the name of a copy of damaged bytes ends in.
+pub const DAMAGED: &str = "damaged";
+/// What the name of a copy of a segment's first block ends in.
+pub const HEADER: &str = "header";
 
 /// Where a reader met damage.
 pub struct Damaged<'a> {
@@ -53,7 +59,7 @@ pub fn pass(log: &Log, damaged: Damaged<'_>) -> Result<(u64, Lsn), ReadError> {
                 next.0 - 1
             ),
         };
-        let kept = keep_aside(&*log.fs, &log.dir, segment, offset..next_offset, "damaged");
+        let kept = keep_aside(&*log.fs, &log.dir, segment, offset..next_offset, DAMAGED);
         let stored = kept.and_then(|()| {
             log.dead.add_damage(Damage {
                 lsn_from: lsn.0,
@@ -81,7 +87,8 @@ fn keep_aside(
     copy_range(fs, dir, &*segment.open(fs, dir)?, segment.first, range, why)
 }
 
-/// Copies a range of a segment's file into `quarantine/<first>-<offset>.<why>`, durably.
+/// Copies a range of a segment's file into `quarantine/<first>-<offset>.<why>`, durably. Of an encrypted segment
+/// what was damaged could not be read any more once the segment is let go of: `<first>.header` keeps its key with it.
 pub fn copy_range(
     fs: &dyn Fs,
     dir: &Path,
@@ -92,7 +99,19 @@ pub fn copy_range(
 ) -> io::Result<()> {
     let name = format!("{:020}-{}.{why}", first.0, range.start);
     let path = dir.join(DIR).join(name);
+    if why == DAMAGED {
+        keep_key(fs, dir, file, first)?;
+    }
     let mut bytes = vec![0; (range.end - range.start) as usize];
     let read = fs::read_full(file, &mut bytes, range.start)?;
     fs::replace_file(fs, &path, &bytes[..read])
+}
+
+fn keep_key(fs: &dyn Fs, dir: &Path, file: &dyn File, first: Lsn) -> io::Result<()> {
+    let mut block = vec![0; HEADER_LEN as usize];
+    let read = fs::read_full(file, &mut block, 0)?;
+    if !Header::decode(&block[..read]).is_ok_and(|header| header.encrypted) {
+        return Ok(());
+    }
+    fs::replace_file(fs, &dir.join(DIR).join(format!("{:020}.{HEADER}", first.0)), &block)
 }

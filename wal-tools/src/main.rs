@@ -7,6 +7,7 @@ mod dead;
 mod list;
 mod open;
 mod record;
+mod rekey;
 mod segments;
 mod show;
 mod status;
@@ -47,17 +48,18 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> anyhow::Result<Outcome> {
-    let log = || Log::find(cli.dir.as_deref(), cli.json);
-    match cli.command {
-        Command::Status(args) => status::run(&log()?, &args),
+    let log = || Log::find(&cli);
+    match &cli.command {
+        Command::Status(args) => status::run(&log()?, args),
         Command::Segments => segments::run(&log()?),
-        Command::List(args) => list::run(&log()?, &args),
-        Command::Show(args) => show::run(&log()?, &args),
-        Command::Tail(args) => tail::run(&log()?, &args),
-        Command::Verify(args) => verify::run(&log()?, &args),
-        Command::Dead(command) => dead::run(&log()?, &command),
+        Command::List(args) => list::run(&log()?, args),
+        Command::Show(args) => show::run(&log()?, args),
+        Command::Tail(args) => tail::run(&log()?, args),
+        Command::Verify(args) => verify::run(&log()?, args),
+        Command::Dead(command) => dead::run(&log()?, command),
+        Command::Rekey(args) => rekey::run(&log()?, args),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "wal-tools", &mut io::stdout());
+            clap_complete::generate(*shell, &mut Cli::command(), "wal-tools", &mut io::stdout());
             Ok(Outcome::Fine)
         }
         Command::Man => {

@@ -23,6 +23,7 @@ struct Row {
     /// Bytes of the file.
     size: u64,
     sealed: bool,
+    encrypted: bool,
     checksum: &'static str,
     first_accepted_at: Option<Timestamp>,
     last_accepted_at: Option<Timestamp>,
@@ -73,6 +74,7 @@ fn row(segment: &Segment, damaged: bool) -> Row {
         records: segment.records(),
         size: segment.size,
         sealed: segment.sealed,
+        encrypted: segment.encrypted(),
         checksum: if damaged { "damaged" } else { "ok" },
         first_accepted_at: accepted.map(|(first, _)| first),
         last_accepted_at: accepted.map(|(_, last)| last),
@@ -88,6 +90,7 @@ fn quarantined(segment: Quarantined) -> Row {
         records: 0,
         size: segment.size,
         sealed: false,
+        encrypted: false,
         checksum: "damaged",
         first_accepted_at: None,
         last_accepted_at: None,

@@ -21,6 +21,8 @@ use crate::table;
 struct Document<'a> {
     records: u64,
     bytes: u64,
+    /// Records whose checksum is right and whose content could not be authenticated, for want of the key.
+    not_authenticated: u64,
     findings: &'a [Finding],
 }
 
@@ -31,10 +33,21 @@ pub fn run(log: &Log, args: &Verify) -> anyhow::Result<Outcome> {
     let mut check = |frame: &Frame<'_>| if args.deep { deep(frame) } else { None };
     let report = view.verify(&mut check, &mut |bytes| bar.inc(bytes))?;
     bar.finish_and_clear();
-    let document = Document { records: report.records, bytes: report.bytes, findings: &report.findings };
+    let document = Document {
+        records: report.records,
+        bytes: report.bytes,
+        not_authenticated: report.locked,
+        findings: &report.findings,
+    };
     match log.json {
         true => table::print_json(&document)?,
         false => print(&document)?,
+    }
+    if report.locked > 0 {
+        let count = report.locked;
+        eprintln!(
+            "of {count} encrypted records only the checksums were looked at: --key-file authenticates them"
+        );
     }
     Ok(if report.findings.is_empty() { Outcome::Fine } else { Outcome::Findings })
 }

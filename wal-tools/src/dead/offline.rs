@@ -1,6 +1,5 @@
 //! Requeues and drops without a daemon: the log is opened under its lock, as a start would open it.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +19,8 @@ use forebay::wal::dead::Dead;
 use forebay::wal::dead::Removal;
 use forebay::wal::inspect::View;
 
+use crate::open::Log;
+
 /// The smallest segment the configuration allows; a log whose disk was full at its last start may show less.
 const MIN_SEGMENT: u64 = 1 << 20;
 
@@ -32,16 +33,17 @@ pub struct Store {
 
 impl Store {
     /// Takes the lock and opens the log, with segments as large as the largest there is.
-    pub fn open(dir: &Path, view: &View) -> anyhow::Result<Self> {
+    pub fn open(log: &Log, view: &View) -> anyhow::Result<Self> {
         let segment_size = view.segments.iter().map(|segment| segment.capacity()).fold(MIN_SEGMENT, u64::max);
         let options = Options {
             segment_size,
             reserve_space: 0,
             redeliver: false,
+            keys: log.keys.clone(),
             label: kind_of,
             observer: Arc::new(tell),
         };
-        let (lock, opened) = wal::open_locked(dir, &options, Timestamp::now())?;
+        let (lock, opened) = wal::open_locked(&log.dir, &options, Timestamp::now())?;
         for finding in &opened.recovery.findings {
             eprintln!("{}: {}", finding.segment, finding.detail);
         }
@@ -54,6 +56,7 @@ impl Store {
         let (log, writer) = (&self.opened.log, &mut self.opened.writer);
         let letter = match log.dead().get(lsn)?.context("it is not among the dead letters any more")? {
             Dead::Letter(letter) => letter,
+            Dead::Sealed(_) => bail!("it is encrypted under a key that is not given"),
             Dead::Damage(_) => bail!("a damaged range holds no record"),
         };
         if log.spare_wanted(Duration::ZERO) {
