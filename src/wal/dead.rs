@@ -35,6 +35,8 @@ use crate::units::Timestamp;
 /// The directory in the log's.
 pub const DIR: &str = "dead";
 const FILE: &str = "letters";
+/// The store's file in the log's directory, as findings name it.
+pub const NAME: &str = "dead/letters";
 const MAGIC: [u8; 8] = *b"forebayd";
 const VERSION: u32 = 1;
 const HEAD: u64 = 32;
@@ -250,6 +252,11 @@ impl DeadLetters {
             inner.apply(lsn, &head, place);
         }
         Ok(())
+    }
+
+    /// Writes the store anew, without what cannot be read and without what was removed.
+    pub(super) fn compact(&self) -> io::Result<()> {
+        self.rewrite(&mut self.lock())
     }
 
     fn rewrite(&self, inner: &mut Inner) -> io::Result<()> {

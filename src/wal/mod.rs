@@ -135,6 +135,7 @@ mod lock;
 mod log;
 mod quarantine;
 mod recovery;
+pub mod repair;
 mod scan;
 mod segment;
 mod sent;

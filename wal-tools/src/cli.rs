@@ -44,6 +44,16 @@ pub enum Command {
     Tail(Tail),
     /// Read and check every record; exit 1 with findings
     Verify(Verify),
+    /// Mend the log of a stopped daemon: first the plan, with --apply the work
+    ///
+    /// Cuts a torn tail, sets damaged ranges aside, writes lost footers and the checkpoint again, moves foreign
+    /// segments and leftovers away. What was owed and cannot be read becomes a dead letter of kind `damaged`. A copy of
+    /// whatever is changed is kept in quarantine/; files that are not the log's are named and left alone. When it is
+    /// interrupted, run it again. A start of the daemon does the same, but reads only the last segment.
+    ///
+    /// Exit codes: 0 nothing to do, or all repaired; 1 there is something to do (without --apply), or something cannot
+    /// be repaired; 2 failure, for example because a daemon has the log.
+    Repair(Repair),
     /// Records the broker would not take, and ranges that could not be read
     #[command(subcommand)]
     Dead(Dead),
@@ -110,6 +120,13 @@ pub struct Verify {
     /// Also check what the records say: id, lane, envelope
     #[arg(long)]
     pub deep: bool,
+}
+
+#[derive(Args)]
+pub struct Repair {
+    /// Do it; without this, only say what would be done
+    #[arg(long)]
+    pub apply: bool,
 }
 
 #[derive(Subcommand)]

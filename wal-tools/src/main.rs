@@ -7,6 +7,7 @@ mod dead;
 mod list;
 mod open;
 mod record;
+mod repair;
 mod segments;
 mod show;
 mod status;
@@ -55,6 +56,7 @@ fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Show(args) => show::run(&log()?, &args),
         Command::Tail(args) => tail::run(&log()?, &args),
         Command::Verify(args) => verify::run(&log()?, &args),
+        Command::Repair(args) => repair::run(&log()?, &args),
         Command::Dead(command) => dead::run(&log()?, &command),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "wal-tools", &mut io::stdout());

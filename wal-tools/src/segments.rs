@@ -23,6 +23,7 @@ struct Row {
     /// Bytes of the file.
     size: u64,
     sealed: bool,
+    /// `ok`, `damaged`, or `set-aside`: damaged, and a copy lies in quarantine.
     checksum: &'static str,
     first_accepted_at: Option<Timestamp>,
     last_accepted_at: Option<Timestamp>,
@@ -49,7 +50,16 @@ pub fn run(log: &Log) -> anyhow::Result<Outcome> {
         if damaged {
             outcome = Outcome::Findings;
         }
-        rows.push(row(segment, damaged));
+        rows.push(row(
+            segment,
+            if damaged {
+                "damaged"
+            } else if report.set_aside > 0 {
+                "set-aside"
+            } else {
+                "ok"
+            },
+        ));
     }
     bar.finish_and_clear();
     rows.sort_by(|a, b| a.segment.cmp(&b.segment));
@@ -62,7 +72,7 @@ pub fn run(log: &Log) -> anyhow::Result<Outcome> {
     Ok(outcome)
 }
 
-fn row(segment: &Segment, damaged: bool) -> Row {
+fn row(segment: &Segment, checksum: &'static str) -> Row {
     let accepted = segment.accepted();
     let last = accepted.map(|_| Lsn(segment.next().0 - 1));
     Row {
@@ -73,7 +83,7 @@ fn row(segment: &Segment, damaged: bool) -> Row {
         records: segment.records(),
         size: segment.size,
         sealed: segment.sealed,
-        checksum: if damaged { "damaged" } else { "ok" },
+        checksum,
         first_accepted_at: accepted.map(|(first, _)| first),
         last_accepted_at: accepted.map(|(_, last)| last),
     }

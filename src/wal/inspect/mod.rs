@@ -17,6 +17,7 @@ use std::sync::Arc;
 use super::checkpoint;
 use super::checkpoint::Checkpoint;
 use super::checkpoint::LoadError;
+use super::dead;
 use super::dead::DeadLetters;
 use super::event::Finding;
 use super::event::FindingKind;
@@ -89,6 +90,12 @@ impl Directory {
         let there = directory.fs.list(&path.join(Place::Pending.dir()));
         there.map_err(|source| OpenError::Directory { path: path.to_owned(), source })?;
         Ok(directory)
+    }
+
+    /// The same on another file system.
+    #[cfg(test)]
+    pub(super) fn on(fs: Arc<dyn Fs>, path: &Path) -> Self {
+        Self { fs, path: path.to_owned() }
     }
 
     /// What it holds now.
@@ -255,7 +262,7 @@ impl View {
         };
         self.dead = Some(store);
         if let Some(detail) = trouble {
-            self.find("dead/letters".to_owned(), 0, FindingKind::Damaged, detail);
+            self.find(dead::NAME.to_owned(), 0, FindingKind::Damaged, detail);
         }
         Ok(())
     }

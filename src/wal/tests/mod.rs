@@ -9,3 +9,4 @@ mod every_call;
 mod golden;
 mod live;
 mod model;
+mod repair;

@@ -1,27 +1,21 @@
 //! Requeues and drops without a daemon: the log is opened under its lock, as a start would open it.
 
-use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use anyhow::bail;
-use forebay::command::kind_of;
 use forebay::command::requeued;
 use forebay::units::Timestamp;
 use forebay::wal;
 use forebay::wal::Entry;
-use forebay::wal::Event;
 use forebay::wal::Lock;
 use forebay::wal::Lsn;
 use forebay::wal::Opened;
-use forebay::wal::Options;
 use forebay::wal::dead::Dead;
 use forebay::wal::dead::Removal;
 use forebay::wal::inspect::View;
 
-/// The smallest segment the configuration allows; a log whose disk was full at its last start may show less.
-const MIN_SEGMENT: u64 = 1 << 20;
+use crate::open::Log;
 
 /// A log that is open to change.
 pub struct Store {
@@ -31,21 +25,15 @@ pub struct Store {
 }
 
 impl Store {
-    /// Takes the lock and opens the log, with segments as large as the largest there is.
-    pub fn open(dir: &Path, view: &View) -> anyhow::Result<Self> {
-        let segment_size = view.segments.iter().map(|segment| segment.capacity()).fold(MIN_SEGMENT, u64::max);
-        let options = Options {
-            segment_size,
-            reserve_space: 0,
-            redeliver: false,
-            label: kind_of,
-            observer: Arc::new(tell),
-        };
-        let (lock, opened) = wal::open_locked(dir, &options, Timestamp::now())?;
+    /// Takes the lock and opens the log.
+    pub fn open(log: &Log, view: &View) -> anyhow::Result<Self> {
+        let options = log.options(view);
+        log.check_owner()?;
+        let (lock, opened) = wal::open_locked(&log.dir, &options, Timestamp::now())?;
         for finding in &opened.recovery.findings {
             eprintln!("{}: {}", finding.segment, finding.detail);
         }
-        Ok(Self { opened, segment_size, _lock: lock })
+        Ok(Self { opened, segment_size: options.segment_size, _lock: lock })
     }
 
     /// Appends the letter's record under the same command id, durably, then takes the letter out of the store. A
@@ -80,16 +68,5 @@ impl Store {
     pub fn close(self) -> anyhow::Result<()> {
         self.opened.log.checkpoint(Timestamp::now()).context("the checkpoint could not be saved")?;
         Ok(())
-    }
-}
-
-fn tell(event: &Event) {
-    match event {
-        Event::Flushed { .. } | Event::Rotated { .. } => {}
-        Event::NoRoom { reason } => eprintln!("{reason}"),
-        Event::RetentionYielded { first } => eprintln!("delivered segment {first} made room"),
-        Event::Damaged(finding) => eprintln!("{}: {}", finding.segment, finding.detail),
-        Event::Poisoned { cause } => eprintln!("{cause}"),
-        Event::Trouble { what, error } => eprintln!("could not {what}: {error}"),
     }
 }
