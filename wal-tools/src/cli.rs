@@ -11,6 +11,8 @@ use forebay::units::Span;
 use forebay::units::Timestamp;
 use serde::Serialize;
 
+use crate::range::Bound;
+
 /// See and repair forebay's log.
 ///
 /// Reading works beside a running daemon and never changes a byte. Data goes to stdout, everything else to stderr.
@@ -57,6 +59,26 @@ pub enum Command {
     /// Records the broker would not take, and ranges that could not be read
     #[command(subcommand)]
     Dead(Dead),
+    /// Deliver a range of delivered records again, under the same command ids
+    ///
+    /// Records go into the log once more, in their order and behind all others, so consumers see each after its key's
+    /// later ones and know it by its id. What is not delivered yet is going anyway, and is counted. A command that
+    /// was sent stays sent; its idempotency key goes on naming its first record.
+    ///
+    /// A running daemon is asked over its control socket and admits the records as it would new ones; without one the
+    /// tool takes the log's lock and the next start delivers. When it is interrupted it says where to go on; doing
+    /// all of it again only costs repeats. Exit code 1: some records of the range cannot be read.
+    Replay(Replay),
+    /// Records with their payload, one JSON object a line, oldest first
+    ///
+    /// Bodies that are JSON stand in `payload`, others in `payload_base64`. Where records cannot be read, a line with
+    /// `"damaged":true` stands in their place, another is written to stderr, and the exit code is 1.
+    Export(Export),
+    /// What flush latency and commit rate a directory can do, and what that means for acknowledgements
+    ///
+    /// Writes and flushes as the log does, in a file of zeros of its own in the directory (at most 64 MiB and a tenth
+    /// of what is free), which is removed afterwards. A running daemon feels it.
+    BenchDisk(BenchDisk),
     /// Print completions for a shell
     Completions {
         /// Which shell
@@ -127,6 +149,49 @@ pub struct Repair {
     /// Do it; without this, only say what would be done
     #[arg(long)]
     pub apply: bool,
+}
+
+#[derive(Args)]
+pub struct Replay {
+    /// The first record: its number, its command id, or the instant from which records were accepted (or how long ago)
+    #[arg(long, value_name = "LSN|ID|INSTANT")]
+    pub from: Bound,
+    /// The last record: its number, its command id, or the instant before which records were accepted [default: the
+    /// newest]
+    #[arg(long, value_name = "LSN|ID|INSTANT")]
+    pub to: Option<Bound>,
+    /// Do it; without this, only say what would be done
+    #[arg(long)]
+    pub apply: bool,
+}
+
+#[derive(Args)]
+pub struct Export {
+    /// How records are written
+    #[arg(long, value_enum, default_value_t = Format::Ndjson)]
+    pub format: Format,
+    /// From this record on: its number, its command id, or an instant
+    #[arg(long, value_name = "LSN|ID|INSTANT")]
+    pub from: Option<Bound>,
+    /// Up to this record, or up to records accepted before this instant
+    #[arg(long, value_name = "LSN|ID|INSTANT")]
+    pub to: Option<Bound>,
+    #[command(flatten)]
+    pub filter: List,
+}
+
+/// How records are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// One JSON object a line
+    Ndjson,
+}
+
+#[derive(Args)]
+pub struct BenchDisk {
+    /// About how long it may take
+    #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=600))]
+    pub seconds: u16,
 }
 
 #[derive(Subcommand)]

@@ -32,13 +32,7 @@ pub struct Log {
 impl Log {
     /// The log in `dir`, else in the first usual place that exists.
     pub fn find(dir: Option<&Path>, json: bool) -> anyhow::Result<Self> {
-        let dir = match dir {
-            Some(dir) => dir.to_owned(),
-            None => {
-                let there = PLACES.iter().map(PathBuf::from).find(|place| place.exists());
-                there.with_context(|| format!("no log in {}: say where with --dir", PLACES.join(" or ")))?
-            }
-        };
+        let dir = directory(dir)?;
         let directory = Directory::open(&dir)?;
         Ok(Self { dir, json, directory })
     }
@@ -71,6 +65,13 @@ impl Log {
     pub fn look(&self) -> anyhow::Result<View> {
         Ok(self.directory.look(kind_of)?)
     }
+}
+
+/// The directory that was named, else the first usual place that exists.
+pub fn directory(named: Option<&Path>) -> anyhow::Result<PathBuf> {
+    let there = || PLACES.iter().map(PathBuf::from).find(|place| place.exists());
+    let found = named.map(Path::to_owned).or_else(there);
+    found.with_context(|| format!("no log in {}: say where with --dir", PLACES.join(" or ")))
 }
 
 /// What the log reports while a command changes it.

@@ -35,6 +35,7 @@ use super::survey::Sighted;
 use super::types::Identity;
 use crate::units::Lsn;
 
+pub use super::tail_recovery::Hole;
 pub use backlog::Backlog;
 pub use follow::Follower;
 pub use records::Records;

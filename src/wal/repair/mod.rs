@@ -41,9 +41,10 @@ pub struct Report {
 }
 
 impl Report {
-    /// Whether there is something to do. A file that is not ours is named and left alone.
+    /// Whether there is something to do. A file that is not ours is named and left alone; so is what stays wrong.
     pub fn has_work(&self) -> bool {
-        self.findings.iter().any(|finding| finding.kind != FindingKind::Unknown)
+        let ours = |finding: &&Finding| finding.kind != FindingKind::Unknown && !self.left.contains(finding);
+        self.findings.iter().any(|finding| ours(&finding))
     }
 }
 
