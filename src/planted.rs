@@ -9,11 +9,13 @@
 pub enum Fault {
     /// A commit returns without `fdatasync`.
     SkipFlush,
+    /// Every segment of every start has the same data key.
+    ReuseDataKey,
 }
 
 impl Fault {
     /// All there are.
-    pub const ALL: &[Self] = &[Self::SkipFlush];
+    pub const ALL: &[Self] = &[Self::SkipFlush, Self::ReuseDataKey];
 }
 
 /// Whether this fault is planted now.

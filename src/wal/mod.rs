@@ -121,6 +121,7 @@
 //! proves nothing. Nobody ever appends behind the tail of another life.
 
 pub mod checkpoint;
+pub mod crypt;
 mod cursor;
 pub mod dead;
 pub mod event;
@@ -135,6 +136,7 @@ mod lock;
 mod log;
 mod quarantine;
 mod recovery;
+pub mod rekey;
 pub mod repair;
 mod scan;
 mod segment;
@@ -144,6 +146,7 @@ mod survey;
 mod tail;
 mod tail_recovery;
 mod types;
+mod unlock;
 pub mod verdict;
 mod writer;
 
@@ -151,6 +154,7 @@ mod writer;
 mod tests;
 
 pub use crate::units::Lsn;
+pub use crypt::Keys;
 pub use cursor::Cursor;
 pub use event::Event;
 pub use event::Finding;

@@ -15,6 +15,8 @@ use super::fs;
 use super::fs::File;
 use super::fs::Fs;
 use super::fs::Mode;
+use super::header::HEADER_LEN;
+use super::header::Header;
 use super::header::segment_name;
 use super::log::Log;
 use super::log::ReadError;
@@ -24,9 +26,10 @@ use crate::units::Timestamp;
 
 /// The directory in the log's.
 pub const DIR: &str = "quarantine";
-
-/// What a copy of a damaged range is called after its place.
-const DAMAGED: &str = "damaged";
+/// What the name of a copy of damaged bytes ends in.
+pub const DAMAGED: &str = "damaged";
+/// What the name of a copy of a segment's first block ends in.
+pub const HEADER: &str = "header";
 
 /// Where a reader met damage.
 #[derive(Clone, Copy)]
@@ -129,7 +132,8 @@ pub fn is_aside(fs: &dyn Fs, dir: &Path, first: Lsn, range: Range<u64>) -> io::R
     }
 }
 
-/// Copies a range of a segment's file into `quarantine/<first>-<offset>.<why>`, durably.
+/// Copies a range of a segment's file into `quarantine/<first>-<offset>.<why>`, durably. Of an encrypted segment
+/// what was damaged could not be read any more once the segment is let go of: `<first>.header` keeps its key with it.
 pub fn copy_range(
     fs: &dyn Fs,
     dir: &Path,
@@ -138,6 +142,9 @@ pub fn copy_range(
     range: Range<u64>,
     why: &str,
 ) -> io::Result<()> {
+    if why == DAMAGED {
+        keep_key(fs, dir, file, first)?;
+    }
     let mut bytes = vec![0; (range.end - range.start) as usize];
     let read = fs::read_full(file, &mut bytes, range.start)?;
     // What the file ends before belongs to the range too, as nothing.
@@ -170,4 +177,13 @@ fn free_path(fs: &dyn Fs, dir: &Path, name: &str) -> io::Result<PathBuf> {
     let stem = name.replace('/', "-");
     let free = (1..).map(|n: u64| format!("{stem}.{n}")).find(|name| !taken.contains(name));
     Ok(dir.join(DIR).join(free.unwrap_or(stem)))
+}
+
+fn keep_key(fs: &dyn Fs, dir: &Path, file: &dyn File, first: Lsn) -> io::Result<()> {
+    let mut block = vec![0; HEADER_LEN as usize];
+    let read = fs::read_full(file, &mut block, 0)?;
+    if !Header::decode(&block[..read]).is_ok_and(|header| header.encrypted) {
+        return Ok(());
+    }
+    fs::replace_file(fs, &dir.join(DIR).join(format!("{:020}.{HEADER}", first.0)), &block)
 }

@@ -123,12 +123,17 @@ impl Forebay {
 
     /// Returns when `GET /readyz` on the admin listener, which every role opens, answers 200.
     pub fn await_ready(&mut self) {
-        wait::until_true("forebay is ready", READY_WITHIN, || {
+        self.ready_or_ended().unwrap_or_else(|ended| panic!("{ended}"));
+    }
+
+    /// The same; an error when it ended before that.
+    pub fn ready_or_ended(&mut self) -> Result<(), String> {
+        wait::until("forebay is ready", READY_WITHIN, || {
             if let Some(status) = self.running().ended() {
-                panic!("forebay ended ({status}):\n{}", self.running().log_tail());
+                return Some(Err(format!("forebay ended ({status}):\n{}", self.running().log_tail())));
             }
-            self.admin_http().get("/readyz").is_ok_and(|response| response.status == 200)
-        });
+            self.admin_http().get("/readyz").is_ok_and(|response| response.status == 200).then_some(Ok(()))
+        })
     }
 
     /// Kills it (SIGKILL).

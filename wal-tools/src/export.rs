@@ -33,7 +33,7 @@ struct Line {
     /// The value Kafka gets, if it is JSON.
     #[serde(skip_serializing_if = "Option::is_none")]
     payload: Option<Box<RawValue>>,
-    /// The same, if it is not; of a record that a newer version wrote, all of it.
+    /// The same, if it is not; of a record that a newer version wrote, all of it. Neither where the key is not given.
     #[serde(skip_serializing_if = "Option::is_none")]
     payload_base64: Option<String>,
 }
@@ -60,6 +60,7 @@ pub fn run(log: &Log, args: &Export) -> anyhow::Result<Outcome> {
         range.start = first.unwrap_or(range.end);
     }
     let mut out = BufWriter::new(io::stdout().lock());
+    let mut locked = 0;
     let mut damaged = lost_segments(&view, &mut out)?;
     let bar = table::progress(view.bytes());
     let mut records = view.records(range.clone());
@@ -67,6 +68,7 @@ pub fn run(log: &Log, args: &Export) -> anyhow::Result<Outcome> {
         let stored = stored?;
         damaged |= tell(&view, records.take_damage(), &mut out)?;
         let row = Row::of(&stored);
+        locked += u64::from(stored.locked);
         if list::wanted(&row, &args.filter) {
             write(&mut out, &Line::of(&stored, row))?;
         }
@@ -75,7 +77,10 @@ pub fn run(log: &Log, args: &Export) -> anyhow::Result<Outcome> {
     damaged |= tell(&view, records.take_damage(), &mut out)?;
     out.flush()?;
     bar.finish_and_clear();
-    Ok(if damaged { Outcome::Findings } else { Outcome::Fine })
+    if locked > 0 {
+        eprintln!("{locked} records are encrypted, and the key is not given: their payload is not exported");
+    }
+    Ok(if damaged || locked > 0 { Outcome::Findings } else { Outcome::Fine })
 }
 
 /// Segments of which nothing can be read.
@@ -121,7 +126,7 @@ impl Line {
         let envelope = Envelope::decode(record).ok();
         let value = envelope.as_ref().map_or(record, |envelope| envelope.value);
         let payload = envelope.as_ref().and_then(|_| on_one_line(value));
-        let payload_base64 = payload.is_none().then(|| BASE64.encode(value));
+        let payload_base64 = (payload.is_none() && !stored.locked).then(|| BASE64.encode(value));
         Self { row, details: Details::of(record, false), payload, payload_base64 }
     }
 }

@@ -9,6 +9,7 @@ use anyhow::Context;
 use anyhow::bail;
 use forebay::command::kind_of;
 use forebay::wal::Event;
+use forebay::wal::Keys;
 use forebay::wal::Options;
 use forebay::wal::inspect::Directory;
 use forebay::wal::inspect::Segment;
@@ -26,6 +27,8 @@ pub struct Log {
     pub dir: PathBuf,
     /// Whether answers are JSON.
     pub json: bool,
+    /// The master keys it is read and changed with.
+    keys: Keys,
     directory: Directory,
 }
 
@@ -33,8 +36,9 @@ impl Log {
     /// The log in `dir`, else in the first usual place that exists.
     pub fn find(dir: Option<&Path>, json: bool) -> anyhow::Result<Self> {
         let dir = directory(dir)?;
-        let directory = Directory::open(&dir)?;
-        Ok(Self { dir, json, directory })
+        let keys = Keys::default();
+        let directory = Directory::open(&dir, keys.clone())?;
+        Ok(Self { dir, json, keys, directory })
     }
 
     /// The directory itself.
@@ -45,7 +49,14 @@ impl Log {
     /// How it is opened to be changed: with segments as large as the largest there is, and without a reserve.
     pub fn options(&self, view: &View) -> Options {
         let segment_size = view.segments.iter().map(Segment::capacity).fold(MIN_SEGMENT, u64::max);
-        Options { segment_size, reserve_space: 0, redeliver: false, label: kind_of, observer: Arc::new(tell) }
+        Options {
+            segment_size,
+            reserve_space: 0,
+            redeliver: false,
+            keys: self.keys.clone(),
+            label: kind_of,
+            observer: Arc::new(tell),
+        }
     }
 
     /// Refuses to write files that the daemon, which runs as the directory's owner, could not open.

@@ -47,6 +47,7 @@ impl Store {
         let letter =
             match self.opened.log.dead().get(lsn)?.context("it is not among the dead letters any more")? {
                 Dead::Letter(letter) => letter,
+                Dead::Sealed(_) => bail!("it is encrypted, and the key is not given"),
                 Dead::Damage(_) => bail!("a damaged range holds no record"),
             };
         let appended = self.append(&letter.payload, lsn)?;

@@ -16,6 +16,7 @@ use super::super::types::Record;
 use super::View;
 use super::frames::Frames;
 use super::frames::Step;
+use super::frames::Whole;
 use super::segment;
 use super::segment::Segment;
 use crate::units::Lsn;
@@ -31,6 +32,8 @@ pub struct Stored {
     pub offset: u64,
     /// What became of it.
     pub fate: Fate,
+    /// Whether its payload is encrypted and the key not given: then it is empty here.
+    pub locked: bool,
 }
 
 /// The readable records of a range, oldest first. What damage took between them is told by `take_damage`.
@@ -86,11 +89,12 @@ impl Records<'_> {
             let Some((segment, frames)) = &mut self.spot else { return Ok(None) };
             let segment = *segment;
             match frames.step()? {
-                Step::Record(offset, found) if found.meta.lsn >= self.next => {
+                Step::Record(Whole { offset, found, payload }) if found.meta.lsn >= self.next => {
                     if found.meta.lsn >= self.end {
                         return Ok(None);
                     }
-                    let frame = found.frame();
+                    let locked = payload.is_none();
+                    let frame = found.frame(payload.unwrap_or_default());
                     let record = Record {
                         lsn: frame.lsn,
                         at: frame.at,
@@ -100,7 +104,7 @@ impl Records<'_> {
                     let bytes = frame.bytes.into();
                     self.next = record.lsn.next();
                     let fate = self.fate(segment, record.lsn)?;
-                    return Ok(Some(Stored { record, bytes, offset, fate }));
+                    return Ok(Some(Stored { record, bytes, offset, fate, locked }));
                 }
                 Step::Record(..) => {}
                 Step::Hole(hole) => {
@@ -140,6 +144,7 @@ impl Records<'_> {
                 Some(Dead::Damage(damage)) => {
                     return Ok(Fate::Dead { reason: damage.reason, at: damage.found_at });
                 }
+                Some(Dead::Sealed(letter)) => return Ok(letter.fate()),
                 None => {}
             }
             match dead.removal(lsn) {

@@ -21,9 +21,11 @@ use super::super::header::Seal;
 use super::super::header::segment_name;
 use super::super::quarantine;
 use super::super::recovery::OpenError;
+use super::super::recovery::Options;
 use super::super::scan::Scanner;
 use super::super::segment::segment_path;
 use super::super::survey;
+use super::super::survey::Found;
 
 type Label = fn(&[u8]) -> Option<String>;
 
@@ -31,12 +33,12 @@ type Label = fn(&[u8]) -> Option<String>;
 pub fn write_again(
     fs: &dyn Fs,
     dir: &Path,
-    label: Label,
+    options: &Options,
     findings: &mut Vec<Finding>,
 ) -> Result<(), OpenError> {
     let known = Checkpoint::load(fs, dir).ok().map(|checkpoint| checkpoint.log_id);
     // What else is wrong is found again by the start.
-    let seen = survey::sight(fs, dir, known, &mut Vec::new())?;
+    let seen = survey::sight(fs, dir, known, &options.keys, &mut Vec::new())?;
     for pair in seen.segments.windows(2) {
         let (found, seal) = (&pair[0], pair[1].header.predecessor);
         if found.footer.is_some() || seal.first != found.header.first {
@@ -45,7 +47,7 @@ pub fn write_again(
         let path = segment_path(dir, found.place, found.header.first);
         let failed = |source| OpenError::Io { path: path.clone(), source };
         let file = fs.open(&path, Mode::Write).map_err(failed)?;
-        if let Some(footer) = rebuild(&file, &found.header, seal, label).map_err(failed)? {
+        if let Some(footer) = rebuild(&file, found, seal, options.label).map_err(failed)? {
             write(fs, dir, &*file, &found.header, &footer).map_err(failed)?;
             findings.push(Finding {
                 segment: segment_name(found.header.first),
@@ -59,7 +61,9 @@ pub fn write_again(
 }
 
 /// The footer as the records make it; `None` when the next header speaks of others.
-fn rebuild(file: &Arc<dyn File>, header: &Header, seal: Seal, label: Label) -> io::Result<Option<Footer>> {
+fn rebuild(file: &Arc<dyn File>, of: &Found, seal: Seal, label: Label) -> io::Result<Option<Footer>> {
+    let Found { header, access, .. } = of;
+    let mut plain = Vec::new();
     let mut scanner = Scanner::new(Arc::clone(file), Seed::new(&header.salt), seal.length);
     let mut footer = Footer { next: header.first, length: HEADER_LEN, ..Footer::default() };
     let (mut offset, mut holes) = (HEADER_LEN, 0);
@@ -67,7 +71,8 @@ fn rebuild(file: &Arc<dyn File>, header: &Header, seal: Seal, label: Label) -> i
         if let Ok(found) = scanner.at(offset)?
             && (found.meta.kind, found.meta.lsn) == (frame::RECORD, footer.next)
         {
-            let label = label(found.payload).unwrap_or_else(|| "unreadable".to_owned());
+            let payload = access.read(found, offset, &mut plain).ok();
+            let label = payload.and_then(label).unwrap_or_else(|| "unreadable".to_owned());
             let (at, crc, len) = (found.meta.at, found.crc, found.len as u64);
             footer.add(&label, at, offset, crc);
             offset += len;

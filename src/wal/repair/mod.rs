@@ -112,7 +112,7 @@ fn mend(
     let before = set_aside(&**fs, dir).map_err(failed)?;
     let mut findings = Vec::new();
     leftovers::move_temporary(&**fs, dir, &mut findings).map_err(failed)?;
-    footers::write_again(&**fs, dir, options.label, &mut findings)?;
+    footers::write_again(&**fs, dir, options, &mut findings)?;
     quarantine::copy_file(&**fs, dir, checkpoint::FILE).map_err(failed)?;
     let opened = open(Arc::clone(fs), dir, options, now)?;
     findings.extend(opened.recovery.findings);

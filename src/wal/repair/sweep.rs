@@ -1,5 +1,6 @@
 //! Reads every record that is kept, and sets aside what cannot be read.
 
+use super::super::crypt::Unreadable;
 use super::super::event::Finding;
 use super::super::frame;
 use super::super::header::HEADER_LEN;
@@ -33,11 +34,15 @@ fn sweep_one(
     let io = |source| ReadError::Io { path: segment.path(&log.dir), source };
     let length = segment.flushed().1;
     let mut scanner = segment.scanner(&*log.fs, &log.dir).map_err(io)?;
+    let mut plain = Vec::new();
     let (mut offset, mut lsn) = (HEADER_LEN, segment.first);
     while offset < length {
         let here = offset;
         let found = scanner.at(offset).map_err(io)?;
-        match found.ok().filter(|found| (found.meta.kind, found.meta.lsn) == (frame::RECORD, lsn)) {
+        let found = found.ok().filter(|found| (found.meta.kind, found.meta.lsn) == (frame::RECORD, lsn));
+        match found
+            .filter(|found| segment.access.read(*found, here, &mut plain).err() != Some(Unreadable::Forged))
+        {
             Some(found) => (offset, lsn) = (offset + found.len as u64, lsn.next()),
             None => {
                 let (behind, found) = quarantine::set_aside(log, Damaged { segment, offset, lsn })?;

@@ -17,6 +17,7 @@ pub const CLIENT_PASSWORD: &str = "forebay-secret";
 pub struct ClusterOptions {
     brokers: usize,
     acls: bool,
+    host: &'static str,
     properties: BTreeMap<String, String>,
     broker_properties: Vec<(i32, String, String)>,
 }
@@ -44,6 +45,13 @@ impl ClusterOptions {
         self
     }
 
+    /// The name under which brokers tell clients to find them, instead of 127.0.0.1: for clients that are elsewhere.
+    /// For brokers without [`ClusterOptions::acls`].
+    pub fn host(mut self, host: &'static str) -> ClusterOptions {
+        self.host = host;
+        self
+    }
+
     /// Switches authorization on. Everybody may do everything until `Kafka::deny`, and there is a second listener that
     /// wants SASL/PLAIN (`Kafka::sasl_bootstrap`).
     pub fn acls(mut self) -> ClusterOptions {
@@ -63,7 +71,7 @@ impl ClusterOptions {
     pub(super) fn properties(&self, node: &Node) -> String {
         let mut all = node.identity();
         all.extend(self.defaults());
-        all.extend(if self.acls { node.secured() } else { node.open() });
+        all.extend(if self.acls { node.secured() } else { node.open(self.host) });
         all.extend(self.properties.clone());
         let own = self.broker_properties.iter().filter(|(id, _, _)| *id == node.id);
         all.extend(own.map(|(_, key, value)| (key.clone(), value.clone())));
@@ -72,7 +80,7 @@ impl ClusterOptions {
 
     fn of(brokers: usize) -> ClusterOptions {
         let (properties, broker_properties) = (BTreeMap::new(), Vec::new());
-        ClusterOptions { brokers, acls: false, properties, broker_properties }
+        ClusterOptions { brokers, acls: false, host: "127.0.0.1", properties, broker_properties }
     }
 
     fn defaults(&self) -> Properties {
@@ -130,12 +138,13 @@ impl Node<'_> {
     }
 
     /// Listeners without authentication.
-    fn open(&self) -> Properties {
+    fn open(&self, host: &str) -> Properties {
         let client = format!("CLIENT://127.0.0.1:{}", self.client_port);
+        let advertised = format!("CLIENT://{host}:{}", self.client_port);
         let controller = format!("CONTROLLER://127.0.0.1:{}", self.controller_port);
         properties(&[
             ("listeners", &format!("{client},{controller}")),
-            ("advertised.listeners", &client),
+            ("advertised.listeners", &advertised),
             ("inter.broker.listener.name", "CLIENT"),
             ("listener.security.protocol.map", "CLIENT:PLAINTEXT,CONTROLLER:PLAINTEXT"),
         ])

@@ -108,6 +108,17 @@ impl Row {
                     details: None,
                 }
             }
+            Dead::Sealed(sealed) => Self::Letter {
+                lsn: sealed.lsn,
+                id: None,
+                kind: "encrypted".to_owned(),
+                key: None,
+                reason: "encrypted".to_owned(),
+                died_at: sealed.died_at,
+                attempts: sealed.attempts,
+                accepted_at: sealed.accepted_at,
+                details: None,
+            },
             Dead::Damage(Damage { lsn_from, lsn_to, segment, reason, found_at }) => Self::Damaged {
                 kind: "damaged",
                 lsn_from: *lsn_from,

@@ -44,6 +44,7 @@ impl Daemon {
             segment_size: SEGMENT,
             reserve_space: 0,
             redeliver: false,
+            keys: wal::Keys::default(),
             label: kind_of,
             observer: Arc::new(|_| {}),
         };
