@@ -11,11 +11,13 @@ pub enum Fault {
     SkipFlush,
     /// Every segment of every start has the same data key.
     ReuseDataKey,
+    /// A segment begins without a flush of its directory.
+    SkipDirectoryFlush,
 }
 
 impl Fault {
     /// All there are.
-    pub const ALL: &[Self] = &[Self::SkipFlush, Self::ReuseDataKey];
+    pub const ALL: &[Self] = &[Self::SkipFlush, Self::ReuseDataKey, Self::SkipDirectoryFlush];
 }
 
 /// Whether this fault is planted now.

@@ -23,6 +23,9 @@ impl Operator for Backend {
     fn requeue(&self, lsn: Lsn) -> Result<Lsn, String> {
         match self.log.dead().get(lsn) {
             Ok(Some(Dead::Letter(letter))) => self.ingest.requeue(&letter),
+            Ok(Some(Dead::Sealed(_))) => {
+                Err("the letter is encrypted under a key that is not given".to_owned())
+            }
             Ok(Some(Dead::Damage(_))) => {
                 Err("the record was lost to damage: there is nothing to send".to_owned())
             }

@@ -23,6 +23,12 @@ pub struct Cli {
     /// The log's directory [default: ./forebay-data/wal or /var/lib/forebay/wal, whichever exists first]
     #[arg(long, global = true, env = "FOREBAY__WAL__DIR", value_name = "DIR")]
     pub dir: Option<PathBuf>,
+    /// File of the master key, where the log is encrypted
+    #[arg(long, global = true, env = "FOREBAY__WAL__ENCRYPTION_KEY_FILE", value_name = "FILE")]
+    pub key_file: Option<PathBuf>,
+    /// File of a master key of before, which still opens what it encrypted; may be given more than once
+    #[arg(long, global = true, value_name = "FILE")]
+    pub old_key_file: Vec<PathBuf>,
     /// JSON instead of tables: one document for status, show and verify, one object a line for the rest
     #[arg(long, global = true)]
     pub json: bool,
@@ -45,6 +51,8 @@ pub enum Command {
     /// The last records, and with -f those to come
     Tail(Tail),
     /// Read and check every record; exit 1 with findings
+    ///
+    /// Of an encrypted log the checksums are held against the bytes; with the key every record is authenticated too.
     Verify(Verify),
     /// Mend the log of a stopped daemon: first the plan, with --apply the work
     ///
@@ -79,6 +87,11 @@ pub enum Command {
     /// Writes and flushes as the log does, in a file of zeros of its own in the directory (at most 64 MiB and a tenth
     /// of what is free), which is removed afterwards. A running daemon feels it.
     BenchDisk(BenchDisk),
+    /// Wrap the segments' keys with a new master key; needs the daemon stopped
+    ///
+    /// The new key is given with --key-file, the one of before with --old-key-file. No payload is written anew, and
+    /// interrupted at any moment it is simply done again. Exit 1 when something stays under another key.
+    Rekey(Rekey),
     /// Print completions for a shell
     Completions {
         /// Which shell
@@ -142,6 +155,13 @@ pub struct Verify {
     /// Also check what the records say: id, lane, envelope
     #[arg(long)]
     pub deep: bool,
+}
+
+#[derive(Args)]
+pub struct Rekey {
+    /// Do it; without this, only say what would be done
+    #[arg(long)]
+    pub apply: bool,
 }
 
 #[derive(Args)]

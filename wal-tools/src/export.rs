@@ -52,7 +52,7 @@ struct Damage {
 }
 
 pub fn run(log: &Log, args: &Export) -> anyhow::Result<Outcome> {
-    let view = log.look()?;
+    let view = log.look_inside()?;
     let mut range = range::resolve(&view, args.from, args.to)?;
     let wanted = |row: &Row| range.contains(&row.lsn) && list::wanted(row, &args.filter);
     if let Some(limit) = args.filter.limit {

@@ -15,7 +15,7 @@ use crate::table;
 const PAGE: usize = 1_000;
 
 pub fn run(log: &Log, args: &List) -> anyhow::Result<Outcome> {
-    let view = log.look()?;
+    let view = log.look_inside()?;
     let mut printer = Printer::new(log.json);
     match args.limit {
         Some(limit) => {

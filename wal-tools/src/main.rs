@@ -11,6 +11,7 @@ mod list;
 mod open;
 mod range;
 mod record;
+mod rekey;
 mod repair;
 mod replay;
 mod segments;
@@ -54,21 +55,22 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> anyhow::Result<Outcome> {
-    let log = || Log::find(cli.dir.as_deref(), cli.json);
-    match cli.command {
-        Command::Status(args) => status::run(&log()?, &args),
+    let log = || Log::find(&cli);
+    match &cli.command {
+        Command::Status(args) => status::run(&log()?, args),
         Command::Segments => segments::run(&log()?),
-        Command::List(args) => list::run(&log()?, &args),
-        Command::Show(args) => show::run(&log()?, &args),
-        Command::Tail(args) => tail::run(&log()?, &args),
-        Command::Verify(args) => verify::run(&log()?, &args),
-        Command::Repair(args) => repair::run(&log()?, &args),
-        Command::Replay(args) => replay::run(&log()?, &args),
-        Command::Dead(command) => dead::run(&log()?, &command),
-        Command::Export(args) => export::run(&log()?, &args),
-        Command::BenchDisk(args) => bench_disk::run(cli.dir.as_deref(), cli.json, &args),
+        Command::List(args) => list::run(&log()?, args),
+        Command::Show(args) => show::run(&log()?, args),
+        Command::Tail(args) => tail::run(&log()?, args),
+        Command::Verify(args) => verify::run(&log()?, args),
+        Command::Repair(args) => repair::run(&log()?, args),
+        Command::Dead(command) => dead::run(&log()?, command),
+        Command::Replay(args) => replay::run(&log()?, args),
+        Command::Export(args) => export::run(&log()?, args),
+        Command::BenchDisk(args) => bench_disk::run(cli.dir.as_deref(), cli.json, args),
+        Command::Rekey(args) => rekey::run(&log()?, args),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "wal-tools", &mut io::stdout());
+            clap_complete::generate(*shell, &mut Cli::command(), "wal-tools", &mut io::stdout());
             Ok(Outcome::Fine)
         }
         Command::Man => {

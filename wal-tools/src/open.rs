@@ -15,6 +15,8 @@ use forebay::wal::inspect::Directory;
 use forebay::wal::inspect::Segment;
 use forebay::wal::inspect::View;
 
+use crate::cli::Cli;
+
 /// Where the log lies when nobody says it: embedded mode's place, then the packaged daemon's.
 const PLACES: [&str; 2] = ["./forebay-data/wal", "/var/lib/forebay/wal"];
 
@@ -27,18 +29,18 @@ pub struct Log {
     pub dir: PathBuf,
     /// Whether answers are JSON.
     pub json: bool,
-    /// The master keys it is read and changed with.
-    keys: Keys,
+    /// The master keys that were given.
+    pub keys: Keys,
     directory: Directory,
 }
 
 impl Log {
-    /// The log in `dir`, else in the first usual place that exists.
-    pub fn find(dir: Option<&Path>, json: bool) -> anyhow::Result<Self> {
-        let dir = directory(dir)?;
-        let keys = Keys::default();
-        let directory = Directory::open(&dir, keys.clone())?;
-        Ok(Self { dir, json, keys, directory })
+    /// The log in the directory that was named, else in the first usual place that exists.
+    pub fn find(cli: &Cli) -> anyhow::Result<Self> {
+        let dir = directory(cli.dir.as_deref())?;
+        let keys = Keys::read(cli.key_file.as_deref(), &cli.old_key_file)?;
+        let directory = Directory::open(&dir)?.with_keys(keys.clone());
+        Ok(Self { dir, json: cli.json, keys, directory })
     }
 
     /// The directory itself.
@@ -76,6 +78,26 @@ impl Log {
     pub fn look(&self) -> anyhow::Result<View> {
         Ok(self.directory.look(kind_of)?)
     }
+
+    /// What it holds now, to be shown; says if part of it cannot be, for want of the key.
+    pub fn look_inside(&self) -> anyhow::Result<View> {
+        let view = self.look()?;
+        if let Some(hint) = missing(&view) {
+            eprintln!("encrypted: {hint}");
+        }
+        Ok(view)
+    }
+}
+
+/// Which key would show what this view cannot; `None` when it shows everything.
+pub fn missing(view: &View) -> Option<String> {
+    let needs: Vec<_> = view.needs().iter().map(ToString::to_string).collect();
+    (!needs.is_empty()).then(|| {
+        format!(
+            "kinds, keys, ids and payloads show only with the master key {} (--key-file)",
+            needs.join(", ")
+        )
+    })
 }
 
 /// The directory that was named, else the first usual place that exists.

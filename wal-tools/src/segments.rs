@@ -23,6 +23,7 @@ struct Row {
     /// Bytes of the file.
     size: u64,
     sealed: bool,
+    encrypted: bool,
     /// `ok`, `damaged`, or `set-aside`: damaged, and a copy lies in quarantine.
     checksum: &'static str,
     first_accepted_at: Option<Timestamp>,
@@ -83,6 +84,7 @@ fn row(segment: &Segment, checksum: &'static str) -> Row {
         records: segment.records(),
         size: segment.size,
         sealed: segment.sealed,
+        encrypted: segment.encrypted(),
         checksum,
         first_accepted_at: accepted.map(|(first, _)| first),
         last_accepted_at: accepted.map(|(_, last)| last),
@@ -98,6 +100,7 @@ fn quarantined(segment: Quarantined) -> Row {
         records: 0,
         size: segment.size,
         sealed: false,
+        encrypted: false,
         checksum: "damaged",
         first_accepted_at: None,
         last_accepted_at: None,

@@ -21,6 +21,8 @@ use crate::table;
 struct Document<'a> {
     records: u64,
     bytes: u64,
+    /// Records whose checksum is right and whose content could not be authenticated, for want of the key.
+    not_authenticated: u64,
     findings: &'a [Finding],
     /// Damaged ranges found before, with a copy in `quarantine/`.
     set_aside: u64,
@@ -36,6 +38,7 @@ pub fn run(log: &Log, args: &Verify) -> anyhow::Result<Outcome> {
     let document = Document {
         records: report.records,
         bytes: report.bytes,
+        not_authenticated: report.locked,
         findings: &report.findings,
         set_aside: report.set_aside,
     };
@@ -45,6 +48,12 @@ pub fn run(log: &Log, args: &Verify) -> anyhow::Result<Outcome> {
     match log.json {
         true => table::print_json(&document)?,
         false => print(&document)?,
+    }
+    if report.locked > 0 {
+        let count = report.locked;
+        eprintln!(
+            "of {count} encrypted records only the checksums were looked at: --key-file authenticates them"
+        );
     }
     Ok(if report.findings.is_empty() { Outcome::Fine } else { Outcome::Findings })
 }

@@ -205,8 +205,7 @@ fn no_command_calls_anything_wrong_beside_a_live_writer() {
 fn no_look_of_many_finds_anything_beside_a_live_writer() {
     let dir = tempfile::tempdir().unwrap();
     beside_a_writer(dir.path(), || {
-        let directory =
-            Directory::open(dir.path(), forebay::wal::Keys::default()).map_err(|e| e.to_string())?;
+        let directory = Directory::open(dir.path()).map_err(|e| e.to_string())?;
         let view = directory.look(kind_of).map_err(|e| e.to_string())?;
         let report = view.verify(&mut |_| None, &mut |_| {}).map_err(|e| e.to_string())?;
         if report.findings.is_empty() { Ok(()) } else { Err(format!("{:?}", report.findings)) }

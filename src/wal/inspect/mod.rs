@@ -90,9 +90,9 @@ pub struct Quarantined {
 }
 
 impl Directory {
-    /// The log in `path`. What none of these keys opens shows only what is not encrypted of it.
-    pub fn open(path: &Path, keys: Keys) -> Result<Self, OpenError> {
-        let directory = Self { fs: Arc::new(fs::RealFs), path: path.to_owned(), keys };
+    /// The log in `path`.
+    pub fn open(path: &Path) -> Result<Self, OpenError> {
+        let directory = Self { fs: Arc::new(fs::RealFs), path: path.to_owned(), keys: Keys::default() };
         let there = directory.fs.list(&path.join(Place::Pending.dir()));
         there.map_err(|source| OpenError::Directory { path: path.to_owned(), source })?;
         Ok(directory)
@@ -102,6 +102,11 @@ impl Directory {
     #[cfg(test)]
     pub(super) fn on(fs: Arc<dyn Fs>, path: &Path, keys: Keys) -> Self {
         Self { fs, path: path.to_owned(), keys }
+    }
+
+    /// The same, seen with these keys. Of what none of them opens only what is not encrypted shows.
+    pub fn with_keys(self, keys: Keys) -> Self {
+        Self { keys, ..self }
     }
 
     /// What it holds now.

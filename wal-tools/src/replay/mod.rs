@@ -39,7 +39,7 @@ struct Document<'a> {
 pub fn run(log: &Log, args: &cli::Replay) -> anyhow::Result<Outcome> {
     // A daemon takes a checkpoint before it answers: what is read afterwards knows what is delivered by now.
     let _ = control::ask(&log.dir, &Request::Status);
-    let view = log.look()?;
+    let view = log.look_inside()?;
     let range = range::resolve(&view, Some(args.from), args.to)?;
     let bar = table::progress(bytes(&view, &range));
     let plan = Plan::of(&view, &range, &mut |bytes| bar.inc(bytes))?;

@@ -20,6 +20,7 @@ use forebay::units::Timestamp;
 use forebay::wal;
 use forebay::wal::Confirmation;
 use forebay::wal::Entry;
+use forebay::wal::Keys;
 use forebay::wal::Letter;
 use forebay::wal::Lock;
 use forebay::wal::Log;
@@ -40,11 +41,15 @@ pub struct Daemon {
 
 impl Daemon {
     pub fn start(dir: &Path) -> Self {
+        Self::start_with(dir, Keys::default())
+    }
+
+    pub fn start_with(dir: &Path, keys: Keys) -> Self {
         let options = Options {
             segment_size: SEGMENT,
             reserve_space: 0,
             redeliver: false,
-            keys: wal::Keys::default(),
+            keys,
             label: kind_of,
             observer: Arc::new(|_| {}),
         };
@@ -152,7 +157,8 @@ impl Run {
 
 pub fn command(dir: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_wal-tools"));
-    command.arg("--dir").arg(dir).args(args).env_remove("FOREBAY__WAL__DIR").stdin(Stdio::null());
+    command.env_remove("FOREBAY__WAL__DIR").env_remove("FOREBAY__WAL__ENCRYPTION_KEY_FILE");
+    command.arg("--dir").arg(dir).args(args).stdin(Stdio::null());
     command
 }
 
