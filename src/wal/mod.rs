@@ -164,6 +164,7 @@ mod log;
 mod quarantine;
 mod recovery;
 pub mod rekey;
+pub mod repair;
 mod scan;
 mod segment;
 mod sent;

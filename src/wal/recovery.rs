@@ -201,7 +201,7 @@ pub fn open(fs: Arc<dyn Fs>, dir: &Path, options: &Options, now: Timestamp) -> R
     let checkpoint = use_checkpoint(loaded, dir, &survey, &mut recovery.findings)?;
     let (dead, trouble) = DeadLetters::open(Arc::clone(&fs), dir, &options.keys).map_err(failed)?;
     recovery.findings.extend(trouble.map(|detail| Finding {
-        segment: "dead/letters".into(),
+        segment: super::dead::NAME.to_owned(),
         offset: 0,
         kind: FindingKind::Damaged,
         detail,

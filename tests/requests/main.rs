@@ -19,4 +19,5 @@ mod index;
 mod keys;
 mod life;
 mod overload;
+mod replay;
 mod status;
