@@ -11,11 +11,15 @@ pub enum Fault {
     SkipFlush,
     /// Every segment of every start has the same data key.
     ReuseDataKey,
+    /// What is decrypted is believed, authentic or not.
+    IgnoreTag,
+    /// Delivered segments are unlinked with their keys in them.
+    SkipShred,
 }
 
 impl Fault {
     /// All there are.
-    pub const ALL: &[Self] = &[Self::SkipFlush, Self::ReuseDataKey];
+    pub const ALL: &[Self] = &[Self::SkipFlush, Self::ReuseDataKey, Self::IgnoreTag, Self::SkipShred];
 }
 
 /// Whether this fault is planted now.
