@@ -15,6 +15,7 @@ use support::daemon;
 mod ask;
 
 mod batches;
+mod encrypted;
 mod index;
 mod keys;
 mod life;
