@@ -21,8 +21,6 @@ pub enum Fault {
     FailureNotFinal,
     /// A segment's header is not flushed before its first record.
     HeaderNotFlushed,
-    /// The directory is not flushed after a segment got its name.
-    SegmentDirNotFlushed,
     /// The next segment begins before the footer of the last one is flushed.
     SealNotFlushed,
     /// A sealed segment is cut before its footer is durable.
@@ -105,6 +103,12 @@ pub enum Fault {
     NoLock,
     /// Every segment of every start has the same data key.
     ReuseDataKey,
+    /// A segment begins without a flush of its directory.
+    SkipDirectoryFlush,
+    /// What is decrypted is believed, authentic or not.
+    IgnoreTag,
+    /// Delivered segments are unlinked with their keys in them.
+    SkipShred,
 }
 
 impl Fault {
@@ -116,7 +120,6 @@ impl Fault {
         Self::PublishedBeforeFlush,
         Self::FailureNotFinal,
         Self::HeaderNotFlushed,
-        Self::SegmentDirNotFlushed,
         Self::SealNotFlushed,
         Self::CutBeforeFooter,
         Self::CutNotFlushed,
@@ -158,6 +161,9 @@ impl Fault {
         Self::SpareFilledAnew,
         Self::NoLock,
         Self::ReuseDataKey,
+        Self::SkipDirectoryFlush,
+        Self::IgnoreTag,
+        Self::SkipShred,
     ];
 }
 

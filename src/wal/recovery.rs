@@ -5,13 +5,11 @@
 
 use std::io;
 use std::path::Path;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::checkpoint::Checkpoint;
 use super::checkpoint::LoadError;
 use super::crypt::Access;
-use super::crypt::KeyId;
 use super::crypt::Keys;
 use super::dead::Damage;
 use super::dead::Dead;
@@ -29,9 +27,9 @@ use super::header::segment_name;
 use super::ledger::Ledger;
 use super::ledger::Marks;
 use super::lock::Lock;
-use super::lock::LockError;
 use super::log::Log;
 use super::log::Parts;
+use super::open_error::OpenError;
 use super::quarantine;
 use super::random;
 use super::segment::Place;
@@ -47,6 +45,7 @@ use super::survey::Survey;
 use super::survey::Unusable;
 use super::tail_recovery;
 use super::tail_recovery::Tail;
+use super::transactions::Transactions;
 use super::types::Identity;
 use super::unlock;
 use super::writer::Writer;
@@ -100,77 +99,6 @@ pub struct Opened {
     pub recovery: Recovery,
 }
 
-/// Why a log could not be opened. Nothing was changed that a later start could miss.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// Another process has it, or the lock cannot be taken.
-    #[error(transparent)]
-    Lock(#[from] LockError),
-    /// The directory cannot be used.
-    #[error("the log directory {path} cannot be used: {source}")]
-    Directory {
-        /// Which.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// The disk failed while the log was read or mended.
-    #[error("cannot recover {path}: {source}")]
-    Io {
-        /// Which file or directory.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// A segment of a newer format.
-    #[error("{path}: {detail}")]
-    Version {
-        /// Which.
-        path: PathBuf,
-        /// Which version is needed.
-        detail: String,
-    },
-    /// What is there is encrypted, and none of the keys given opens it.
-    #[error(
-        "{path} is encrypted, and {given}. It opens with the master key {needs}: name that key's file in [wal] \
-         encryption_key_file, or in encryption_old_key_files. Nothing was changed"
-    )]
-    Key {
-        /// Which file.
-        path: PathBuf,
-        /// The keys of which one opens it.
-        needs: String,
-        /// What was given.
-        given: String,
-    },
-    /// The log is an older state than its checkpoint has seen.
-    #[error(
-        "the checkpoint promises records up to {promised}, the log ends at {found}: this is an older copy, or \
-         flushed data was lost. Put the missing segments back, or remove {path} to go on with what is there; \
-         every record in pending/ is then delivered again"
-    )]
-    Lost {
-        /// The last record that was flushed when the checkpoint was taken.
-        promised: Lsn,
-        /// The last record there is.
-        found: Lsn,
-        /// The checkpoint.
-        path: PathBuf,
-    },
-}
-
-impl OpenError {
-    /// The error of a file that is locked for these keys.
-    pub(super) fn key(path: PathBuf, needs: &[KeyId], given: &Keys) -> Self {
-        let list = |ids: &[KeyId]| ids.iter().map(KeyId::to_string).collect::<Vec<_>>().join(" or ");
-        let given = match &given.ids()[..] {
-            [] => "no key is given".to_owned(),
-            ids => format!("the key given is another one ({})", list(ids)),
-        };
-        Self::Key { path, needs: list(needs), given }
-    }
-}
-
 /// Takes the lock of the log in `dir`, which is made if missing, and opens it.
 pub fn open_locked(dir: &Path, options: &Options, now: Timestamp) -> Result<(Lock, Opened), OpenError> {
     let fs: Arc<dyn Fs> = Arc::new(fs::RealFs);
@@ -205,7 +133,7 @@ pub fn open(fs: Arc<dyn Fs>, dir: &Path, options: &Options, now: Timestamp) -> R
     let (dead, trouble) = DeadLetters::open(Arc::clone(&fs), dir, &options.keys).map_err(failed)?;
     let trouble = trouble.map(|detail| (FindingKind::Damaged, detail));
     let cut = dead.cut().map(|detail| (FindingKind::TornTail, detail));
-    let segment = "dead/letters".to_owned();
+    let segment = super::dead::NAME.to_owned();
     recovery.findings.extend(trouble.into_iter().chain(cut).map(|(kind, detail)| Finding {
         segment: segment.clone(),
         offset: 0,
@@ -228,9 +156,16 @@ pub fn open(fs: Arc<dyn Fs>, dir: &Path, options: &Options, now: Timestamp) -> R
     };
     let identity = start.identity(&survey).map_err(failed)?;
     let headless = survey.headless.clone();
+    let mut transactions = match start.checkpoint {
+        Some(checkpoint) => checkpoint.transactions.clone(),
+        None => Transactions::from_headers(&survey.segments),
+    };
+    let lived = |found: &Found| (found.header.first, found.header.identity.incarnation);
+    let lived: Vec<_> = survey.segments.iter().map(lived).collect();
     let (end, predecessor) = start.adopt(survey)?;
     start.check_promise(end)?;
     let end = start.pass_letters(end)?;
+    transactions.close(&lived, end);
     if !planted(Fault::LettersNotMarked) {
         start.dead.mark_in(&mut start.ledger);
     }
@@ -239,7 +174,8 @@ pub fn open(fs: Arc<dyn Fs>, dir: &Path, options: &Options, now: Timestamp) -> R
     recovery.next = end;
     recovery.backlog = ledger.backlog();
     let (observer, keys) = (Arc::clone(&options.observer), options.keys.clone());
-    let parts = Parts { fs, dir: dir.to_owned(), identity, keys, segments, ledger, end, dead, observer };
+    let owned = dir.to_owned();
+    let parts = Parts { fs, dir: owned, identity, keys, segments, ledger, end, dead, observer, transactions };
     let log = Arc::new(Log::new(parts));
     let file = first_file(&*log.fs, dir, options).map_err(failed)?;
     let writer =

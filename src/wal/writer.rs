@@ -109,7 +109,7 @@ impl Writer {
         let path = segment_path(&log.dir, Place::Pending, first);
         log.fs.rename(&log.dir.join(spare::FILE), &path)?;
         log.spare.renamed();
-        unless(Fault::SegmentDirNotFlushed, || log.fs.sync_dir(super::fs::parent(&path)))?;
+        unless(Fault::SkipDirectoryFlush, || log.fs.sync_dir(super::fs::parent(&path)))?;
         let state = State {
             place: Place::Pending,
             next: first,

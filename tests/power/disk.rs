@@ -17,6 +17,13 @@ const SECTOR: usize = 512;
 /// its beginning, and ext4 does not mount with half of it.
 const SUPERBLOCK: usize = 4096;
 
+/// The unit the file system gives to files, and how a segment of the log begins.
+const BLOCK: usize = 4096;
+const SEGMENT: &[u8] = b"forebay\n";
+
+/// By so many writes and flushes the first records of a segment are acknowledged and the next spare is filled.
+const AFTER_SEGMENT: usize = 30;
+
 /// A disk that has power.
 pub struct Disk(Mutex<State>);
 
@@ -88,9 +95,10 @@ impl Disk {
         Some(())
     }
 
-    /// How many writes and flushes there were: an instant on the tape.
+    /// How many writes and flushes there were: an instant on the tape. Without power, one beyond any tape.
     pub fn instant(&self) -> usize {
-        self.state().tape.events.len()
+        let state = self.state();
+        if state.power { state.tape.events.len() } else { usize::MAX }
     }
 
     /// Cuts the power: from now on it answers nothing.
@@ -112,10 +120,21 @@ impl Tape {
         self.events.len()
     }
 
-    /// The instant before the first flush that is not before `instant`: the cache has never held more.
-    pub fn before_flush(&self, instant: usize) -> usize {
-        let flush = self.events[instant..].iter().position(|event| matches!(event, Event::Flush));
-        flush.map_or(self.end(), |distance| instant + distance)
+    /// An instant before this tape's end, of one of the kinds at which a log has something to lose.
+    pub fn choose(&self, answered: &[usize], random: &mut Random) -> usize {
+        let any = random.below(self.end() + 1);
+        match random.below(4) {
+            0 => any,
+            // The cache has never held more.
+            1 => self.events[any..].iter().position(Event::is_flush).map_or(self.end(), |more| any + more),
+            // Something has only just become owed.
+            2 if !answered.is_empty() => answered[random.below(answered.len())],
+            _ => {
+                let begun: Vec<_> = (0..self.end()).filter(|at| self.events[*at].begins_segment()).collect();
+                let begun = if begun.is_empty() { any } else { begun[random.below(begun.len())] };
+                self.end().min(begun + 1 + random.below(AFTER_SEGMENT))
+            }
+        }
     }
 
     /// What the disk holds when power was cut at `instant`, and a word about how.
@@ -154,6 +173,15 @@ impl Tape {
 }
 
 impl Event {
+    fn is_flush(&self) -> bool {
+        matches!(self, Event::Flush)
+    }
+
+    /// Whether it brings the header of a segment.
+    fn begins_segment(&self) -> bool {
+        self.write().is_some_and(|(_, data)| data.chunks(BLOCK).any(|block| block.starts_with(SEGMENT)))
+    }
+
     fn write(&self) -> Option<(usize, &[u8])> {
         match self {
             Event::Write { at, data } => Some((*at, data)),
@@ -168,4 +196,39 @@ fn sectors(at: usize, data: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
     let torn = torn.chunks(SECTOR).enumerate();
     let torn = torn.map(move |(number, sector)| (at + whole.len() + number * SECTOR, sector));
     std::iter::once((at, whole)).filter(|(_, whole)| !whole.is_empty()).chain(torn)
+}
+
+#[test]
+fn what_was_flushed_survives_every_cut_and_nothing_else_has_to() {
+    const SECTORS: usize = 64;
+    let mut random = Random::new(1);
+    let disk = Disk::new(vec![0; SECTORS * SECTOR]);
+    // What each sector held after each event, and what of that was flushed.
+    let (mut now, mut flushed) = (vec![0_u8; SECTORS], vec![0_u8; SECTORS]);
+    let mut history = vec![(now.clone(), flushed.clone())];
+    for value in 1..=200 {
+        if random.below(5) == 0 {
+            disk.flush().unwrap();
+            flushed.clone_from(&now);
+        } else {
+            let (first, count) = (random.below(SECTORS - 4), 1 + random.below(4));
+            disk.write(first * SECTOR, vec![value; count * SECTOR]).unwrap();
+            now[first..first + count].fill(value);
+        }
+        history.push((now.clone(), flushed.clone()));
+    }
+    let tape = disk.cut();
+    assert!(disk.write(0, vec![1]).is_none() && disk.flush().is_none(), "no power, no answer");
+    let mut lost = 0;
+    for (instant, (now, flushed)) in history.iter().enumerate() {
+        let (platter, how) = tape.cut_at(instant, &mut random);
+        for (number, sector) in platter.chunks(SECTOR).enumerate() {
+            let value = sector[0];
+            assert!(sector.iter().all(|byte| *byte == value), "{how}: sector {number} is torn");
+            // Older than the last flush it cannot be, nor of the future.
+            assert!((flushed[number]..=now[number]).contains(&value), "{how}: sector {number} holds {value}");
+            lost += usize::from(value != now[number]);
+        }
+    }
+    assert!(lost > 0, "a cut costs something");
 }

@@ -97,6 +97,11 @@ impl Forebay {
         self.settings.insert(key.to_owned(), value.into());
     }
 
+    /// Takes a setting away again.
+    pub fn forget(&mut self, key: &str) {
+        self.settings.remove(key);
+    }
+
     /// Starts it and returns when it is ready; ends the test, showing what it said, when it does not become ready.
     pub fn start(&mut self) {
         self.launch();
@@ -155,6 +160,13 @@ impl Forebay {
         let status = status.unwrap_or_else(|| panic!("forebay still runs after {within:?}"));
         self.child = None;
         status
+    }
+
+    /// How it ended, if it was started and has ended by itself.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        let status = self.child.as_mut()?.ended()?;
+        self.child = None;
+        Some(status)
     }
 
     /// Stops it where it is (SIGSTOP).

@@ -38,6 +38,14 @@ fn by_test(fault: Fault) -> Option<(&'static str, fn())> {
             "nonces::every_record_that_is_written_is_looked_at",
             super::super::nonces::every_record_that_is_written_is_looked_at,
         ),
+        Fault::IgnoreTag => (
+            "encrypted::a_changed_record_with_a_right_checksum_is_damage",
+            super::super::encrypted::a_changed_record_with_a_right_checksum_is_damage,
+        ),
+        Fault::SkipShred => (
+            "encrypted::a_segment_is_shredded_before_it_goes_and_not_before_a_checkpoint_says_it_is_done",
+            super::super::encrypted::a_segment_is_shredded_before_it_goes_and_not_before_a_checkpoint_says_it_is_done,
+        ),
         // Seldom more than a wrong length that fits no file.
         Fault::LengthNotBounded => (
             "frame::no_length_is_believed_beyond_the_segments_end",
