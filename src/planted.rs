@@ -91,10 +91,6 @@ pub enum Fault {
     LettersNotFlushed,
     /// A dead letter that a start read is not written again.
     LettersNotRewritten,
-    /// What lies behind the last dead letter is not cut off.
-    LettersNotCut,
-    /// After a failed flush more dead letters are taken.
-    LetterFailureForgotten,
     /// A reader passes damage without listing it.
     DamageSkipped,
     /// The next segment's file is filled again while the writer renames it.
@@ -155,8 +151,6 @@ impl Fault {
         Self::LettersNotStored,
         Self::LettersNotFlushed,
         Self::LettersNotRewritten,
-        Self::LettersNotCut,
-        Self::LetterFailureForgotten,
         Self::DamageSkipped,
         Self::SpareFilledAnew,
         Self::NoLock,

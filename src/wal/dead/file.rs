@@ -133,7 +133,7 @@ impl Store {
             self.file.write_all_at(&piece[..got], at)?;
             at += want as u64;
         }
-        unless(Fault::LettersNotCut, || self.file.set_len(self.end))?;
+        self.file.set_len(self.end)?;
         self.file.sync_all()
     }
 
@@ -155,7 +155,7 @@ impl Store {
         }
         self.file.write_all_at(&bytes, self.end)?;
         if let Err(e) = unless(Fault::LettersNotFlushed, || self.file.sync_data()) {
-            self.broken = !planted(Fault::LetterFailureForgotten);
+            self.broken = true;
             return Err(e);
         }
         self.end += bytes.len() as u64;

@@ -308,7 +308,7 @@ fn each_record_of_a_damaged_range_is_dead() {
 
 /// The only group is spoilt and looks torn, but the dead-letter store knows better.
 #[test]
-fn the_number_of_a_dead_letter_is_not_given_again() {
+pub fn the_number_of_a_dead_letter_is_not_given_again() {
     let fs = with_letters(2);
     spoil(&fs, &last_segment(&fs), 4096 + 40);
     let opened = reopen(&fs);

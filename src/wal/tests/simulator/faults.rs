@@ -46,6 +46,11 @@ fn by_test(fault: Fault) -> Option<(&'static str, fn())> {
             "encrypted::a_segment_is_shredded_before_it_goes_and_not_before_a_checkpoint_says_it_is_done",
             super::super::encrypted::a_segment_is_shredded_before_it_goes_and_not_before_a_checkpoint_says_it_is_done,
         ),
+        // Needs a dead letter in the last group, and that group spoilt: one life in some five thousand.
+        Fault::LetterNumbersGiven => (
+            "damage::the_number_of_a_dead_letter_is_not_given_again",
+            super::super::damage::the_number_of_a_dead_letter_is_not_given_again,
+        ),
         // Seldom more than a wrong length that fits no file.
         Fault::LengthNotBounded => (
             "frame::no_length_is_believed_beyond_the_segments_end",
