@@ -19,6 +19,9 @@ use crate::units::Timestamp;
 use crate::wal::Confirmation;
 use crate::wal::Lsn;
 
+/// Transactions of one topic each, after one of several was refused because of some topic. If none of these is, the
+/// cause is gone.
+const HUNT: u32 = 64;
 /// How long an abort may take before the producer goes instead: the next one aborts too.
 const ABORT: Duration = Duration::from_secs(5);
 
@@ -73,6 +76,7 @@ impl Core {
         run.is_committing = true;
         match persist(tick, |slice| producer.commit_transaction(slice)) {
             Ok(()) => {
+                self.hunt = self.hunt.saturating_sub(1);
                 self.sender.works();
                 self.committed();
             }
@@ -131,10 +135,28 @@ impl Core {
         if !aborted {
             self.sender.close(now);
         }
+        self.blame_topic(now);
         let failures = std::mem::take(&mut self.failures);
         self.judge(&failures, aborted, now);
         if self.run.as_ref().is_some_and(|run| !run.is_committing) {
             self.discard();
+        }
+    }
+
+    /// The transaction was refused as a whole because of some topic: that of a transaction that proves one, else each
+    /// is proved in turn.
+    fn blame_topic(&mut self, now: Instant) {
+        let Some(code) = self.refused.take() else { return };
+        let fault = classify(code);
+        let Some(run) = self.run.as_ref().filter(|_| matches!(fault, Fault::Topic(_) | Fault::Stale)) else {
+            return;
+        };
+        match run.only {
+            Some(topic) if !run.is_closed => {
+                self.hunt = 0;
+                self.blame(topic, fault, now);
+            }
+            _ => self.hunt = HUNT,
         }
     }
 
