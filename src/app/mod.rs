@@ -45,8 +45,12 @@ use deadlines::Deadlines;
 use parts::Parts;
 use signals::Signals;
 
-/// Prints the effective configuration, secrets masked.
+/// Prints the effective configuration, secrets masked. Reads the key files, as `serve` would.
 pub fn check(config: &Config) -> Result<(), Failure> {
+    let mistakes = config.wal.key_mistakes();
+    if !mistakes.is_empty() {
+        return Err(Failure::Configuration(mistakes.into()));
+    }
     let shown = config.shown().map_err(io::Error::other).map_err(Failure::system("configuration"))?;
     out(shown);
     Ok(())

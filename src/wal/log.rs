@@ -14,13 +14,13 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
 
+use super::crypt::Keys;
 use super::cursor::Cursor;
 use super::dead::Dead;
 use super::dead::DeadLetters;
 use super::dead::Removal;
 use super::event::Event;
 use super::event::Observer;
-use super::frame::frame_len;
 use super::fs::Fs;
 use super::ledger::Ledger;
 use super::segment::Segment;
@@ -42,6 +42,7 @@ pub struct Log {
     pub(super) fs: Arc<dyn Fs>,
     pub(super) dir: PathBuf,
     pub(super) identity: Identity,
+    pub(super) keys: Keys,
     pub(super) segments: Segments,
     pub(super) tail: Tail,
     pub(super) sent: Sent,
@@ -125,6 +126,7 @@ pub(super) struct Parts {
     pub fs: Arc<dyn Fs>,
     pub dir: PathBuf,
     pub identity: Identity,
+    pub keys: Keys,
     pub segments: Segments,
     pub ledger: Ledger,
     pub end: Lsn,
@@ -140,6 +142,7 @@ impl Log {
             fs: parts.fs,
             dir: parts.dir,
             identity: parts.identity,
+            keys: parts.keys,
             segments: parts.segments,
             tail: Tail::default(),
             sent,
@@ -246,8 +249,13 @@ impl Log {
     /// they stay in the log and hold their lane.
     pub fn bury(&self, letters: &[Letter]) -> io::Result<()> {
         self.dead.add(letters)?;
-        self.mark_done(letters.iter().map(|letter| (letter.lsn, frame_len(letter.payload.len()) as u64)));
+        self.mark_done(letters.iter().map(|letter| (letter.lsn, self.bytes_of(letter))));
         Ok(())
+    }
+
+    /// Bytes the letter's record takes in the log; 0 when it is no longer kept.
+    fn bytes_of(&self, letter: &Letter) -> u64 {
+        self.segments.holding(letter.lsn).map_or(0, |segment| segment.frame_len(letter.payload.len()))
     }
 
     /// What became of a record.
@@ -262,6 +270,7 @@ impl Log {
             Some(Dead::Damage(damage)) => {
                 return Ok(Fate::Dead { reason: damage.reason, at: damage.found_at });
             }
+            Some(Dead::Sealed(letter)) => return Ok(letter.fate()),
             None => {}
         }
         match self.dead.removal(lsn) {
