@@ -15,11 +15,14 @@ pub enum Fault {
     IgnoreTag,
     /// Delivered segments are unlinked with their keys in them.
     SkipShred,
+    /// A segment begins without a flush of its directory.
+    SkipDirectoryFlush,
 }
 
 impl Fault {
     /// All there are.
-    pub const ALL: &[Self] = &[Self::SkipFlush, Self::ReuseDataKey, Self::IgnoreTag, Self::SkipShred];
+    pub const ALL: &[Self] =
+        &[Self::SkipFlush, Self::ReuseDataKey, Self::IgnoreTag, Self::SkipShred, Self::SkipDirectoryFlush];
 }
 
 /// Whether this fault is planted now.

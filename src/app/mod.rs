@@ -8,6 +8,7 @@
 mod backend;
 mod banner;
 mod deadlines;
+mod empty;
 mod failure;
 mod open;
 mod operator;
@@ -34,6 +35,8 @@ use crate::wal::Lock;
 use crate::wal::Opened;
 
 pub use deadlines::longest_stop;
+pub use empty::drain;
+pub use empty::show;
 pub use failure::EXIT_USAGE;
 pub use failure::Failure;
 

@@ -63,6 +63,7 @@ impl Log {
                 watermark: ledger.watermark(),
                 promise: open.map_or_else(Promise::default, |segment| promise_of(segment)),
                 segments: ledger.above_watermark().map(|(first, marks)| (first, marks.clone())).collect(),
+                transactions: self.transactions(),
             }
         };
         // A record that the checkpoint calls done must be able to say where it went.

@@ -29,6 +29,7 @@ use super::sent::Sent;
 use super::spare::SpareSlot;
 use super::tail::Block;
 use super::tail::Tail;
+use super::transactions::Transactions;
 use super::types::Confirmation;
 use super::types::Identity;
 use super::types::Letter;
@@ -48,6 +49,9 @@ pub struct Log {
     pub(super) dead: DeadLetters,
     pub(super) spare: SpareSlot,
     pub(super) observer: Observer,
+    /// The first number of this life.
+    pub(super) began: Lsn,
+    transactions: Mutex<Transactions>,
     ledger: Mutex<Ledger>,
     /// One checkpoint at a time, marks and file together: an older one must never replace a newer one.
     pub(super) checkpointing: Mutex<()>,
@@ -128,6 +132,7 @@ pub(super) struct Parts {
     pub end: Lsn,
     pub dead: DeadLetters,
     pub observer: Observer,
+    pub transactions: Transactions,
 }
 
 impl Log {
@@ -144,6 +149,8 @@ impl Log {
             dead: parts.dead,
             spare: SpareSlot::default(),
             observer: parts.observer,
+            began: parts.end,
+            transactions: Mutex::new(parts.transactions),
             ledger: Mutex::new(parts.ledger),
             checkpointing: Mutex::default(),
             // What was done in earlier lives lies below the end of then.
@@ -353,6 +360,10 @@ impl Log {
 
     pub(super) fn ledger(&self) -> MutexGuard<'_, Ledger> {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn lock_transactions(&self) -> MutexGuard<'_, Transactions> {
+        self.transactions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn mark_done(&self, records: impl Iterator<Item = (Lsn, u64)>) {

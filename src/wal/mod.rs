@@ -126,7 +126,7 @@
 //!
 //! *Checkpoint*: `checkpoint.tmp` → flush → rename → flush of the directory. It holds a watermark (everything below is
 //! done), what was flushed, and a bit a record for the segments above the watermark that are neither untouched nor
-//! finished. Losing it costs repeats, never records.
+//! finished, and what is remembered of transactions (`transactions.rs`). Losing it costs repeats, never records.
 //!
 //! *Retirement*: a sealed segment that a durable checkpoint calls done moves to `acked/`, and leaves it, oldest first,
 //! when it is old enough, there are too many, or acceptance needs the room; its key goes first, where it has one.
@@ -172,6 +172,7 @@ mod spare;
 mod survey;
 mod tail;
 mod tail_recovery;
+mod transactions;
 mod types;
 mod unlock;
 pub mod verdict;
@@ -205,6 +206,8 @@ pub use recovery::open;
 pub use recovery::open_locked;
 pub use segment::Place;
 pub use segment::Segment;
+pub use transactions::Life;
+pub use transactions::Transactions;
 pub use types::Confirmation;
 pub use types::Entry;
 pub use types::Frame;

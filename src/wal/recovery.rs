@@ -44,6 +44,7 @@ use super::survey::Survey;
 use super::survey::Unusable;
 use super::tail_recovery;
 use super::tail_recovery::Tail;
+use super::transactions::Transactions;
 use super::types::Identity;
 use super::unlock;
 use super::writer::Writer;
@@ -148,7 +149,14 @@ pub fn open(fs: Arc<dyn Fs>, dir: &Path, options: &Options, now: Timestamp) -> R
     };
     let identity = start.identity(&survey).map_err(failed)?;
     let headless = survey.headless.clone();
+    let mut transactions = match start.checkpoint {
+        Some(checkpoint) => checkpoint.transactions.clone(),
+        None => Transactions::from_headers(&survey.segments),
+    };
+    let lived = |found: &Found| (found.header.first, found.header.identity.incarnation);
+    let lived: Vec<_> = survey.segments.iter().map(lived).collect();
     let (end, predecessor) = start.adopt(survey)?;
+    transactions.close(&lived, end);
     start.check_promise(end)?;
     start.dead.mark_in(&mut start.ledger);
     start.ledger.advance();
@@ -156,7 +164,8 @@ pub fn open(fs: Arc<dyn Fs>, dir: &Path, options: &Options, now: Timestamp) -> R
     recovery.next = end;
     recovery.backlog = ledger.backlog();
     let (observer, keys) = (Arc::clone(&options.observer), options.keys.clone());
-    let parts = Parts { fs, dir: dir.to_owned(), identity, keys, segments, ledger, end, dead, observer };
+    let owned = dir.to_owned();
+    let parts = Parts { fs, dir: owned, identity, keys, segments, ledger, end, dead, observer, transactions };
     let log = Arc::new(Log::new(parts));
     let file = first_file(&*log.fs, dir, options).map_err(failed)?;
     let writer =

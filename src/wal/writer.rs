@@ -108,7 +108,9 @@ impl Writer {
         let path = segment_path(&log.dir, Place::Pending, first);
         log.fs.rename(&log.dir.join(spare::FILE), &path)?;
         log.spare.renamed();
-        log.fs.sync_dir(super::fs::parent(&path))?;
+        if !planted(Fault::SkipDirectoryFlush) {
+            log.fs.sync_dir(super::fs::parent(&path))?;
+        }
         let state = State {
             place: Place::Pending,
             next: first,

@@ -1,8 +1,6 @@
 //! A disk that fills up, and empties again.
 
 use std::path::Path;
-use std::path::PathBuf;
-use std::process::Command;
 
 use crate::daemon::LONG;
 use crate::daemon::await_drained;
@@ -12,42 +10,13 @@ use crate::load::Load;
 use crate::load::Plan;
 use crate::support::admin::Admin;
 use crate::support::consume::read_all;
+use crate::support::disk::SmallDisk;
 use crate::support::kafka::ClusterOptions;
 use crate::support::process::Forebay;
 use crate::support::scratch;
 use crate::support::services;
 use crate::support::wait;
 use crate::verdict::check;
-
-/// A file system of its own, in memory.
-struct SmallDisk(PathBuf);
-
-impl SmallDisk {
-    fn mount(at: &Path, mebibytes: u32) -> Self {
-        let size = format!("size={mebibytes}m,mode=777");
-        run("mount", &["-t", "tmpfs", "-o", &size, "tmpfs", at.to_str().unwrap()]);
-        Self(at.to_owned())
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        run("umount", &["--lazy", self.0.to_str().unwrap()]);
-    }
-}
-
-/// As root, or by sudo.
-fn run(program: &str, arguments: &[&str]) {
-    let id = Command::new("id").arg("-u").output().unwrap().stdout;
-    let mut command = match id.starts_with(b"0\n") {
-        true => Command::new(program),
-        false => Command::new("sudo"),
-    };
-    if !id.starts_with(b"0\n") {
-        command.args(["-n", program]);
-    }
-    assert!(command.args(arguments).status().unwrap().success(), "{program} {arguments:?}");
-}
 
 fn segments(forebay_log: &Path, place: &str) -> usize {
     std::fs::read_dir(forebay_log.join(place)).unwrap().count()

@@ -12,6 +12,7 @@ use support::load;
 
 mod verdict;
 
+mod clock;
 mod crash;
 mod disk;
 mod flush;

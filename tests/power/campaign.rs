@@ -2,6 +2,8 @@
 //! the machine's network, where every answer is written down when it arrives.
 
 use std::fmt;
+use std::sync::Arc;
+use std::sync::Mutex;
 
 use tempfile::TempDir;
 
@@ -74,10 +76,12 @@ impl fmt::Display for Counts {
     }
 }
 
-/// An instant of a life, and what was known before it.
-struct Mark {
-    instant: usize,
-    owed: Sent,
+/// A life that has ended.
+struct Life {
+    tape: Tape,
+    /// Its 202s, each with the instant by which it had arrived.
+    heard: Vec<(usize, String, usize)>,
+    console: String,
 }
 
 impl<'a> Campaign<'a> {
@@ -92,8 +96,8 @@ impl<'a> Campaign<'a> {
     /// One life, ended by a power cut. What is wrong afterwards, if anything.
     pub fn live(&mut self) -> Result<(), String> {
         self.counts.cuts += 1;
-        let (tape, marks, console) = self.until_cut()?;
-        self.check(&tape, &marks).map_err(|wrong| format!("{wrong}\n--- the machine's console:\n{console}"))
+        let life = self.until_cut()?;
+        self.check(&life).map_err(|wrong| format!("{wrong}\n--- the machine's console:\n{}", life.console))
     }
 
     /// Gives power once more, to be left on.
@@ -103,53 +107,59 @@ impl<'a> Campaign<'a> {
         Machine::boot(&self.kit.kernel(), &initramfs, disk, self.dir.path())
     }
 
+    /// What was done and seen so far.
+    pub fn counts(&self) -> &Counts {
+        self.counts
+    }
+
     /// All that was sent in these lives.
     pub fn sent(&self) -> &Sent {
         &self.sent
     }
 
     /// Boots, works, cuts.
-    fn until_cut(&mut self) -> Result<(Tape, Vec<Mark>, String), String> {
+    fn until_cut(&mut self) -> Result<Life, String> {
         let mut machine = self.boot();
-        let mut marks = vec![Mark { instant: 0, owed: self.sent.clone() }];
         if self.random.below(CUT_AT_START) == 0 {
             machine.await_instant(1 + self.random.below(START_EVENTS))?;
             self.counts.at_start += 1;
             let (tape, console) = machine.cut();
-            return Ok((tape, marks, console));
+            return Ok(Life { tape, heard: Vec::new(), console });
         }
         machine.await_ready()?;
         self.counts.checked += recovered::ask(&machine.address(), &self.sent, ASKED_IN_MACHINE)?;
+        let heard = Arc::new(Mutex::new(Vec::new()));
         let mut plan = Plan::new(machine.address());
         (plan.prefix, plan.filling) = (format!("cut{}-", self.counts.cuts), FILLING);
+        let (disk, to) = (machine.disk(), Arc::clone(&heard));
+        // The answer is older than the instant.
+        plan.heard = Some(Arc::new(move |key, number| {
+            to.lock().unwrap().push((disk.instant(), key.to_owned(), number));
+        }));
         let load = Load::start(&plan);
-        let goal = 100 + self.random.below(900) as u64;
-        while load.accepted() < goal {
-            load.await_accepted(1);
-            // In this order: what was answered is older than the instant.
-            let mut owed = self.sent.clone();
-            owed.append(&mut load.so_far());
-            marks.push(Mark { instant: machine.disk().instant(), owed });
-        }
+        load.await_accepted(100 + self.random.below(900) as u64);
         let (tape, console) = machine.cut();
         let mut sent = load.stop();
-        self.counts.acknowledged += sent.values().flatten().flatten().count();
+        let heard = std::mem::take(&mut *heard.lock().unwrap());
+        self.counts.acknowledged += heard.len();
         self.sent.append(&mut sent);
-        Ok((tape, marks, console))
+        Ok(Life { tape, heard, console })
     }
 
     /// Cuts the tape at its end, which is where the next life goes on, and at other instants.
-    fn check(&mut self, tape: &Tape, marks: &[Mark]) -> Result<(), String> {
-        let mut instants: Vec<_> = (0..INSTANTS).map(|_| self.random.below(tape.end() + 1)).collect();
-        for instant in instants.iter_mut().step_by(2) {
-            *instant = tape.before_flush(*instant);
-        }
-        for instant in instants {
-            let last = marks.iter().rfind(|mark| mark.instant <= instant).expect("a mark at the beginning");
-            self.check_at(tape, instant, &last.owed)?;
+    fn check(&mut self, life: &Life) -> Result<(), String> {
+        let answered = life.heard.iter().map(|(instant, ..)| *instant);
+        let answered: Vec<_> = answered.filter(|instant| *instant <= life.tape.end()).collect();
+        for _ in 0..INSTANTS {
+            let instant = life.tape.choose(&answered, self.random);
+            let mut owed = self.sent.clone();
+            for (_, key, number) in life.heard.iter().filter(|(heard, ..)| *heard > instant) {
+                owed.get_mut(key).expect("it was sent")[*number] = None;
+            }
+            self.check_at(&life.tape, instant, &owed)?;
             self.counts.instants += 1;
         }
-        self.disk = self.check_at(tape, tape.end(), &self.sent.clone())?;
+        self.disk = self.check_at(&life.tape, life.tape.end(), &self.sent.clone())?;
         Ok(())
     }
 

@@ -17,6 +17,13 @@ const SECTOR: usize = 512;
 /// its beginning, and ext4 does not mount with half of it.
 const SUPERBLOCK: usize = 4096;
 
+/// The unit the file system gives to files, and how a segment of the log begins.
+const BLOCK: usize = 4096;
+const SEGMENT: &[u8] = b"forebay\n";
+
+/// By so many writes and flushes the first records of a segment are acknowledged and the next spare is filled.
+const AFTER_SEGMENT: usize = 30;
+
 /// A disk that has power.
 pub struct Disk(Mutex<State>);
 
@@ -88,9 +95,10 @@ impl Disk {
         Some(())
     }
 
-    /// How many writes and flushes there were: an instant on the tape.
+    /// How many writes and flushes there were: an instant on the tape. Without power, one beyond any tape.
     pub fn instant(&self) -> usize {
-        self.state().tape.events.len()
+        let state = self.state();
+        if state.power { state.tape.events.len() } else { usize::MAX }
     }
 
     /// Cuts the power: from now on it answers nothing.
@@ -112,10 +120,21 @@ impl Tape {
         self.events.len()
     }
 
-    /// The instant before the first flush that is not before `instant`: the cache has never held more.
-    pub fn before_flush(&self, instant: usize) -> usize {
-        let flush = self.events[instant..].iter().position(|event| matches!(event, Event::Flush));
-        flush.map_or(self.end(), |distance| instant + distance)
+    /// An instant before this tape's end, of one of the kinds at which a log has something to lose.
+    pub fn choose(&self, answered: &[usize], random: &mut Random) -> usize {
+        let any = random.below(self.end() + 1);
+        match random.below(4) {
+            0 => any,
+            // The cache has never held more.
+            1 => self.events[any..].iter().position(Event::is_flush).map_or(self.end(), |more| any + more),
+            // Something has only just become owed.
+            2 if !answered.is_empty() => answered[random.below(answered.len())],
+            _ => {
+                let begun: Vec<_> = (0..self.end()).filter(|at| self.events[*at].begins_segment()).collect();
+                let begun = if begun.is_empty() { any } else { begun[random.below(begun.len())] };
+                self.end().min(begun + 1 + random.below(AFTER_SEGMENT))
+            }
+        }
     }
 
     /// What the disk holds when power was cut at `instant`, and a word about how.
@@ -154,6 +173,15 @@ impl Tape {
 }
 
 impl Event {
+    fn is_flush(&self) -> bool {
+        matches!(self, Event::Flush)
+    }
+
+    /// Whether it brings the header of a segment.
+    fn begins_segment(&self) -> bool {
+        self.write().is_some_and(|(_, data)| data.chunks(BLOCK).any(|block| block.starts_with(SEGMENT)))
+    }
+
     fn write(&self) -> Option<(usize, &[u8])> {
         match self {
             Event::Write { at, data } => Some((*at, data)),

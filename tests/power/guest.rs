@@ -112,7 +112,7 @@ mount -t devtmpfs dev /dev
 for module in /modules/*; do insmod $module; done
 ifconfig lo 127.0.0.1 up
 ifconfig eth0 10.0.2.15 netmask 255.255.255.0 up
-mount -t ext4 /dev/vda /disk || echo no disk
+mount -t ext4 /dev/vda /disk || poweroff -f
 cd /disk
 {exports}forebay serve --config /etc/forebay.toml
 echo {ENDED} $?

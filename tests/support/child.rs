@@ -36,12 +36,19 @@ pub struct Child {
 impl Child {
     /// Starts `command` without input, its output appended to the file `log`.
     pub fn spawn(name: &str, command: &Command, log: &Path) -> Child {
-        let output =
-            File::options().create(true).append(true).open(log).expect("the log file of a child opens");
+        Child::spawn_with(name, command, log, open_log(log).into())
+    }
+
+    /// Like [`Child::spawn`], but its standard output comes here.
+    pub fn spawn_piped(name: &str, command: &Command, log: &Path) -> (Child, process::ChildStdout) {
+        let mut child = Child::spawn_with(name, command, log, Stdio::piped());
+        let output = child.process.stdout.take().expect("a pipe was asked for");
+        (child, output)
+    }
+
+    fn spawn_with(name: &str, command: &Command, log: &Path, output: Stdio) -> Child {
         let mut tied = tied_to_this_process(command);
-        tied.stdin(Stdio::null());
-        tied.stdout(output.try_clone().expect("a second handle of the log file"));
-        tied.stderr(output);
+        tied.stdin(Stdio::null()).stdout(output).stderr(open_log(log));
         let process = spawn_from_lasting_thread(tied)
             .unwrap_or_else(|error| panic!("{name} does not start ({command:?}): {error}"));
         Child { name: name.to_owned(), process, log: log.to_owned() }
@@ -123,6 +130,11 @@ impl Drop for Child {
             eprintln!("--- {} ({status}), its last lines:\n{}\n---", self.name, self.log_tail());
         }
     }
+}
+
+fn open_log(log: &Path) -> File {
+    // Each handle appends, so that two of them do not overwrite each other.
+    File::options().create(true).append(true).open(log).expect("the log file of a child opens")
 }
 
 /// True when every thread under a `/proc/PID/task` is stopped.

@@ -51,13 +51,35 @@ impl Response {
 /// A client of one address, over one connection while the server keeps it open.
 pub struct Client {
     address: String,
+    within: Duration,
     connection: Option<Connection>,
 }
 
 impl Client {
     /// Connects when first used.
     pub fn new(address: &str) -> Client {
-        Client { address: address.to_owned(), connection: None }
+        Client { address: address.to_owned(), within: READ_WITHIN, connection: None }
+    }
+
+    /// Waits at most this long for each piece of an answer.
+    pub fn with_read_within(mut self, within: Duration) -> Client {
+        self.within = within;
+        self
+    }
+
+    /// Gives up the connection there is: the next request opens another.
+    pub fn hang_up(&mut self) {
+        self.connection = None;
+    }
+
+    /// Whether it is connected, connecting if it is not. An error here means that nothing was sent.
+    pub fn connect(&mut self) -> io::Result<()> {
+        if self.connection.is_none() {
+            let mut connection = Connection::open(&self.address)?;
+            connection.set_read_within(self.within)?;
+            self.connection = Some(connection);
+        }
+        Ok(())
     }
 
     /// GET.
@@ -97,7 +119,10 @@ impl Client {
 
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
-            None => Connection::open(&self.address)?,
+            None => {
+                self.connect()?;
+                self.connection.take().ok_or(io::ErrorKind::NotConnected)?
+            }
         };
         // A server may answer and close before it has read all of a body it will not take: the answer counts.
         let sent = connection.send(&message);

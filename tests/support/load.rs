@@ -34,11 +34,16 @@ pub struct Plan {
     pub filling: usize,
     /// What its keys begin with: two loads that are to be told apart have two of them.
     pub prefix: String,
+    /// Told of every 202, by key and number, as soon as it has arrived.
+    pub heard: Option<Arc<Heard>>,
 }
+
+/// See [`Plan::heard`].
+pub type Heard = dyn Fn(&str, usize) + Send + Sync;
 
 impl Plan {
     pub fn new(address: String) -> Self {
-        Self { address, kind: "order.create", clients: 8, filling: 100, prefix: "k".to_owned() }
+        Self { address, kind: "order.create", clients: 8, filling: 100, prefix: "k".to_owned(), heard: None }
     }
 }
 
@@ -75,11 +80,6 @@ impl Load {
         self.accepted.load(Ordering::Relaxed)
     }
 
-    /// What was sent and answered so far.
-    pub fn so_far(&self) -> Sent {
-        self.sent.lock().unwrap().clone()
-    }
-
     /// Returns when `n` more were accepted; ends the test when that does not happen.
     pub fn await_accepted(&self, n: u64) {
         let goal = self.accepted() + n;
@@ -107,6 +107,9 @@ fn send(http: &mut Client, plan: &Plan, key: String, accepted: &AtomicU64, sent:
         Ok(answer) if answer.status == 202 => {
             let id = answer.json()["id"].as_str().unwrap().to_owned();
             sent.lock().unwrap().get_mut(&key).unwrap()[number] = Some(id);
+            if let Some(heard) = &plan.heard {
+                heard(&key, number);
+            }
             accepted.fetch_add(1, Ordering::Relaxed);
         }
         Ok(answer) => {

@@ -8,6 +8,8 @@
 //! - [`kafka`]: one or three brokers; [`process`]: the daemon; [`services`]: what a test may ask for, and what
 //!   happens where it is missing;
 //! - [`admin`], [`produce`], [`consume`]: topics, and what is in them; [`http`]: requests, also such as no client would send;
+//! - [`proxy`]: a connection that a test can break; [`disk`]: a small file system of its own;
+//!   [`clock`]: a wall clock of the daemon's own;
 //! - [`daemon`]: what tests ask of the daemon, in one word each; [`load`]: clients that remember every answer.
 
 // Every test file is a program of its own and uses its part of this.
@@ -17,14 +19,17 @@
 
 pub mod admin;
 pub mod child;
+pub mod clock;
 pub mod consume;
 pub mod daemon;
+pub mod disk;
 pub mod http;
 pub mod kafka;
 pub mod load;
 pub mod ports;
 pub mod process;
 pub mod produce;
+pub mod proxy;
 pub mod scratch;
 pub mod services;
 pub mod wait;

@@ -162,6 +162,13 @@ impl Forebay {
         status
     }
 
+    /// How it ended, if it was started and has ended by itself.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        let status = self.child.as_mut()?.ended()?;
+        self.child = None;
+        Some(status)
+    }
+
     /// Stops it where it is (SIGSTOP).
     pub fn freeze(&mut self) {
         self.running().freeze();

@@ -23,9 +23,6 @@ use crate::support::wait;
 /// An orderly stop takes under a second; a broker whose controllers are gone waits for them in vain.
 const STOP_WITHIN: Duration = Duration::from_secs(60);
 
-/// Heap of one broker. It works in half of that; the tests' records and indexes get the rest.
-const HEAP: &str = "-Xmx256m";
-
 /// A broker, running or not. Methods take `&self`, so that a test can stop it while other threads produce.
 pub struct Broker {
     // First, so that it is gone before its ports are anybody's again.
@@ -34,8 +31,10 @@ pub struct Broker {
     dir: PathBuf,
     jars: Jars,
     cluster_id: String,
+    heap: &'static str,
     client: Port,
-    sasl: Port,
+    /// Of a listener that only some clusters have: for clients with a password, or for brokers among each other.
+    second: Port,
     controller: Port,
 }
 
@@ -54,8 +53,9 @@ impl Broker {
                 dir: dir.join(format!("broker-{id}")),
                 jars: jars.clone(),
                 cluster_id: cluster_id.clone(),
+                heap: options.heap_option(),
                 client: Port::free(),
-                sasl: Port::free(),
+                second: Port::free(),
                 controller,
             };
             broker.write_properties(options, &voters);
@@ -84,7 +84,7 @@ impl Broker {
     pub fn launch(&self) {
         let mut child = self.child();
         assert!(child.is_none(), "broker {} is already started", self.id);
-        let mut java = self.jars.java(&[HEAP, "-Dorg.apache.logging.log4j.level=WARN"]);
+        let mut java = self.jars.java(&[self.heap, "-Dorg.apache.logging.log4j.level=WARN"]);
         java.arg("kafka.Kafka").arg(self.properties_file());
         *child = Some(Child::spawn(&format!("broker {}", self.id), &java, &self.dir.join("broker.log")));
     }
@@ -124,8 +124,8 @@ impl Broker {
         fs::read_to_string(self.dir.join("broker.log")).unwrap_or_default()
     }
 
-    pub(super) fn sasl_address(&self) -> String {
-        self.sasl.address()
+    pub(super) fn second_address(&self) -> String {
+        self.second.address()
     }
 
     /// Prepares its empty data directory.
@@ -155,7 +155,7 @@ impl Broker {
             id: self.id,
             data: &self.dir.join("data"),
             client_port: self.client.number(),
-            sasl_port: self.sasl.number(),
+            second_port: self.second.number(),
             controller_port: self.controller.number(),
             voters,
         };

@@ -45,7 +45,7 @@ impl Jars {
     }
 
     /// A Java with everything on its class path; the class to run is still to be named.
-    pub(super) fn java(&self, flags: &[&str]) -> Command {
+    pub fn java(&self, flags: &[&str]) -> Command {
         let mut java = Command::new("java");
         // What suits a short life on few cores. `fetch` made the class archive with the same flags; without the file,
         // or if it does not fit this Java, the start just takes longer.

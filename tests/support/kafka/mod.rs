@@ -69,7 +69,22 @@ impl Kafka {
     /// Where clients connect by SASL/PLAIN over plain TCP, as [`CLIENT_USER`]; only in a cluster with ACLs.
     pub fn sasl_bootstrap(&self) -> String {
         assert!(self.options.has_acls(), "a cluster without ClusterOptions::acls has no SASL listener");
-        addresses(&self.brokers, Broker::sasl_address)
+        addresses(&self.brokers, Broker::second_address)
+    }
+
+    /// Where brokers connect to each other, past whatever stands in front of them; only in a cluster that advertises
+    /// other addresses.
+    pub fn inner_bootstrap(&self) -> String {
+        assert!(
+            self.options.has_inner(),
+            "a cluster without ClusterOptions::advertise has no inner listener"
+        );
+        addresses(&self.brokers, Broker::second_address)
+    }
+
+    /// Where its jars are, for another of Kafka's programs.
+    pub fn jars(&self) -> &Jars {
+        &self.jars
     }
 
     /// The broker with this node id, beginning with 1: the number partition leaders are named by.

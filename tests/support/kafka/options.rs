@@ -18,9 +18,14 @@ pub struct ClusterOptions {
     brokers: usize,
     acls: bool,
     host: &'static str,
+    heap: &'static str,
+    advertised: Vec<String>,
     properties: BTreeMap<String, String>,
     broker_properties: Vec<(i32, String, String)>,
 }
+
+/// Heap of one broker. It works in half of that; the tests' records and indexes get the rest.
+const HEAP: &str = "-Xmx256m";
 
 impl ClusterOptions {
     /// One broker: no replication, the quickest to start.
@@ -59,6 +64,29 @@ impl ClusterOptions {
         self
     }
 
+    /// Names these addresses, one a broker, to clients instead of the brokers' own, so that they go through something
+    /// that stands in front. Brokers talk to each other directly, and so does who connects to
+    /// `Kafka::inner_bootstrap`. Not together with ACLs.
+    pub fn advertise(mut self, addresses: Vec<String>) -> ClusterOptions {
+        assert!(addresses.len() == self.brokers && !self.acls, "one address a broker, and no ACLs");
+        self.advertised = addresses;
+        self
+    }
+
+    /// Gives each broker this much heap, as an option of Java's (`-Xmx384m`).
+    pub fn heap(mut self, option: &'static str) -> ClusterOptions {
+        self.heap = option;
+        self
+    }
+
+    pub(super) fn heap_option(&self) -> &'static str {
+        self.heap
+    }
+
+    pub(super) fn has_inner(&self) -> bool {
+        !self.advertised.is_empty()
+    }
+
     pub(super) fn brokers(&self) -> usize {
         self.brokers
     }
@@ -71,7 +99,11 @@ impl ClusterOptions {
     pub(super) fn properties(&self, node: &Node) -> String {
         let mut all = node.identity();
         all.extend(self.defaults());
-        all.extend(if self.acls { node.secured() } else { node.open(self.host) });
+        all.extend(match self.advertised.get(usize::try_from(node.id - 1).unwrap_or(0)) {
+            Some(advertised) => node.behind(advertised),
+            None if self.acls => node.secured(),
+            None => node.open(self.host),
+        });
         all.extend(self.properties.clone());
         let own = self.broker_properties.iter().filter(|(id, _, _)| *id == node.id);
         all.extend(own.map(|(_, key, value)| (key.clone(), value.clone())));
@@ -80,7 +112,8 @@ impl ClusterOptions {
 
     fn of(brokers: usize) -> ClusterOptions {
         let (properties, broker_properties) = (BTreeMap::new(), Vec::new());
-        ClusterOptions { brokers, acls: false, host: "127.0.0.1", properties, broker_properties }
+        let (host, heap, advertised) = ("127.0.0.1", HEAP, Vec::new());
+        ClusterOptions { brokers, acls: false, host, heap, advertised, properties, broker_properties }
     }
 
     fn defaults(&self) -> Properties {
@@ -118,7 +151,7 @@ pub(super) struct Node<'a> {
     pub id: i32,
     pub data: &'a Path,
     pub client_port: u16,
-    pub sasl_port: u16,
+    pub second_port: u16,
     pub controller_port: u16,
     /// `id@host:port` of every controller.
     pub voters: &'a str,
@@ -150,11 +183,24 @@ impl Node<'_> {
         ])
     }
 
+    /// Listeners without authentication: one for clients, who are told another address for it, and one for brokers.
+    fn behind(&self, advertised: &str) -> Properties {
+        let client = format!("CLIENT://127.0.0.1:{}", self.client_port);
+        let inner = format!("INNER://127.0.0.1:{}", self.second_port);
+        let controller = format!("CONTROLLER://127.0.0.1:{}", self.controller_port);
+        properties(&[
+            ("listeners", &format!("{client},{inner},{controller}")),
+            ("advertised.listeners", &format!("CLIENT://{advertised},{inner}")),
+            ("inter.broker.listener.name", "INNER"),
+            ("listener.security.protocol.map", "CLIENT:PLAINTEXT,INNER:PLAINTEXT,CONTROLLER:PLAINTEXT"),
+        ])
+    }
+
     /// Listeners and authorization. Clients without authentication are `User:ANONYMOUS` and no super user, so brokers
     /// must not be anonymous to each other: their listeners want a password.
     fn secured(&self) -> Properties {
         let client = format!("CLIENT://127.0.0.1:{}", self.client_port);
-        let sasl = format!("SASL://127.0.0.1:{}", self.sasl_port);
+        let sasl = format!("SASL://127.0.0.1:{}", self.second_port);
         let controller = format!("CONTROLLER://127.0.0.1:{}", self.controller_port);
         let users = format!(
             "org.apache.kafka.common.security.plain.PlainLoginModule required \

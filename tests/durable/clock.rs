@@ -1,0 +1,60 @@
+//! A wall clock that is wrong for a while.
+
+use crate::daemon::LONG;
+use crate::daemon::await_drained;
+use crate::daemon::figure;
+use crate::daemon::forebay;
+use crate::load::Load;
+use crate::load::Plan;
+use crate::support::admin::Admin;
+use crate::support::clock::Clock;
+use crate::support::consume::read_all;
+use crate::support::kafka::ClusterOptions;
+use crate::support::process::Forebay;
+use crate::support::scratch;
+use crate::support::services;
+use crate::support::wait;
+use crate::verdict::check;
+
+/// Further ahead than a broker lets a record's time be (`message.timestamp.after.max.ms`, an hour by default).
+const AHEAD_S: i64 = 3 * 3_600;
+
+/// What the daemon thinks the time is: ids and instants of new commands come from it.
+fn accepted_at(forebay: &Forebay) -> String {
+    let answer = forebay.http().post("/v1/commands/order.create", r#"{"id":"probe","amount":1}"#).unwrap();
+    answer.json()["accepted_at"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_clock_hours_ahead_for_a_while_costs_no_record() {
+    let Some(kafka) = services::kafka("a_clock_hours_ahead_for_a_while_costs_no_record") else { return };
+    let home = scratch::dir("clock");
+    let cluster = kafka.start(ClusterOptions::single());
+    Admin::new(&cluster.bootstrap()).create_topic("orders.v1", 3, 1, &[]);
+    let (mut forebay, clock) = Clock::give(forebay(&cluster.bootstrap()), home.path());
+    forebay.start();
+    let load = Load::start(&Plan::new(forebay.address()));
+    load.await_accepted(200);
+    let before = accepted_at(&forebay);
+    clock.set(AHEAD_S);
+    wait::until_true("the daemon's clock is ahead", LONG, || accepted_at(&forebay)[..13] > before[..13]);
+    load.await_accepted(1_000);
+    // Refused by the broker, not dead: the clock is at fault, and may be set right.
+    wait::until_true("records wait", LONG, || {
+        figure(&forebay, "backlog") > 500 || figure(&forebay, "dead") > 0
+    });
+    assert_eq!(figure(&forebay, "dead"), 0, "{}", forebay.log());
+    // Set right by a restart. (Set back under a running daemon, it makes librdkafka's timed waits as much longer.)
+    let sent = load.stop();
+    forebay.kill9();
+    clock.set(0);
+    forebay.start();
+    await_drained(&forebay);
+    assert_eq!(figure(&forebay, "dead"), 0, "{}", forebay.log());
+    let records: Vec<_> = read_all(&cluster.bootstrap(), "orders.v1")
+        .into_iter()
+        .filter(|record| record.key.as_deref() != Some(b"probe"))
+        .collect();
+    println!("clock: {}", check(&sent, &records));
+    assert!(forebay.term().success());
+}

@@ -1,0 +1,281 @@
+//! Holds what is in Kafka against what was answered. Pure: it gets records and statuses, and says what is wrong.
+
+use std::collections::HashMap;
+use std::collections::HashSet;
+
+use crate::command::Command;
+use crate::command::Key;
+use crate::command::Kind;
+use crate::findings::Findings;
+use crate::findings::Violation;
+use crate::journal::Entry;
+use crate::journal::Journal;
+use crate::journal::Outcome;
+use crate::sightings::Sighting;
+use crate::sightings::State;
+
+/// What is promised about repeats.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    AtLeastOnce,
+    ExactlyOnce,
+}
+
+/// A record as Kafka's own consumer printed it.
+#[derive(Clone, Copy, Debug)]
+pub struct Record<'a> {
+    pub kind: Kind,
+    pub partition: i32,
+    pub offset: i64,
+    pub key: Option<&'a str>,
+    /// `name:value,name:value`
+    pub headers: &'a str,
+    pub value: &'a str,
+}
+
+/// Where a record lies: partition and offset.
+pub type Place = (i32, i64);
+
+/// What was counted on the way.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counts {
+    pub acknowledged: u64,
+    pub refused: u64,
+    pub unknown: u64,
+    /// Of the unknown ones, those that are there.
+    pub unknown_found: u64,
+    pub dead_expected: u64,
+    pub records: u64,
+    pub repeats: u64,
+    /// There under several ids, because their key's time was over.
+    pub beyond_window: u64,
+    pub keys: u64,
+    pub statuses: u64,
+    pub statuses_gone: u64,
+}
+
+/// Takes records in the order of each partition.
+pub struct Checker<'a> {
+    seed: u64,
+    delivery: Delivery,
+    journals: &'a [Journal],
+    findings: &'a Findings,
+    counts: Counts,
+    /// The first place of each command, by client and serial.
+    first: Vec<Vec<Option<Place>>>,
+    /// The other places of those that have any.
+    more: HashMap<(u32, u32), Vec<Place>>,
+    /// The ids of commands without an answer, and further ids of those whose key's time was over.
+    ids: HashMap<(u32, u32), HashSet<Box<str>>>,
+    /// The partition of a key in its topic, and its last command so far.
+    keys: HashMap<(Kind, Key), (i32, u32)>,
+}
+
+impl<'a> Checker<'a> {
+    pub fn new(seed: u64, delivery: Delivery, journals: &'a [Journal], findings: &'a Findings) -> Self {
+        let first = journals.iter().map(|journal| vec![None; journal.entries().len()]).collect();
+        let (more, ids, keys) = (HashMap::new(), HashMap::new(), HashMap::new());
+        Self { seed, delivery, journals, findings, counts: Counts::default(), first, more, ids, keys }
+    }
+
+    /// Judges one record.
+    pub fn record(&mut self, record: &Record<'_>) {
+        self.counts.records += 1;
+        let at = format!("{} {}/{}", record.kind.topic(), record.partition, record.offset);
+        let named = Command::identify(record.value);
+        let Some(entry) = named.and_then(|(client, serial)| self.entry(client, serial)) else {
+            let start: String = record.value.chars().take(100).collect();
+            return self.findings.add(Violation::Invented, format!("{at}: nobody sent {start}"));
+        };
+        let entry = entry.clone();
+        let command = entry.command;
+        let at = format!("{at}, {command}");
+        self.compare(record, &entry, &at);
+        if entry.outcome == Outcome::Refused {
+            self.findings.add(Violation::Invented, format!("{at}: every answer refused it"));
+        }
+        if command.is_poison() {
+            self.findings.add(Violation::Invented, format!("{at}: too large for its topic, and there"));
+        }
+        let Some(id) = header(record.headers, "forebay-command-id") else {
+            return self.findings.add(Violation::Altered, format!("{at}: no command id"));
+        };
+        let new_id = self.identify(id, &entry, &at);
+        self.place(record, &command, new_id, &at);
+    }
+
+    /// Bytes, key and headers are those that were sent.
+    fn compare(&self, record: &Record<'_>, entry: &Entry, at: &str) {
+        let command = &entry.command;
+        let altered = |what: &str| self.findings.add(Violation::Altered, format!("{at}: another {what}"));
+        if record.kind != command.kind || header(record.headers, "forebay-kind") != Some(command.kind.name())
+        {
+            altered("kind");
+        }
+        if record.value != command.body(self.seed) {
+            altered("body");
+        }
+        if record.key != command.key.map(|key| key.to_string()).as_deref() {
+            altered("key");
+        }
+        let idempotency_key = entry.keyed.then(|| idempotency_key(self.seed, command.client, entry.batch));
+        if header(record.headers, "forebay-idempotency-key") != idempotency_key.as_deref() {
+            altered("idempotency key");
+        }
+    }
+
+    /// One command has one id. True for an id not seen with it before, except the first.
+    fn identify(&mut self, id: &str, entry: &Entry, at: &str) -> bool {
+        let command = &entry.command;
+        if let Outcome::Acknowledged(told) = &entry.outcome {
+            if **told == *id {
+                return false;
+            }
+            if !entry.beyond_window {
+                self.findings.add(Violation::TwoIds, format!("{at}: id {id}, acknowledged as {told}"));
+            }
+        }
+        let ids = self.ids.entry((command.client, command.serial)).or_default();
+        let is_new = ids.insert(id.into());
+        let is_another = is_new && (ids.len() > 1 || matches!(entry.outcome, Outcome::Acknowledged(_)));
+        if is_another && entry.beyond_window {
+            self.counts.beyond_window += 1;
+        } else if is_another && entry.outcome == Outcome::Unknown {
+            self.findings.add(Violation::TwoIds, format!("{at}: ids {ids:?}"));
+        }
+        is_another
+    }
+
+    /// Order and repeats.
+    fn place(&mut self, record: &Record<'_>, command: &Command, another_id: bool, at: &str) {
+        let place = (record.partition, record.offset);
+        let first = &mut self.first[command.client as usize][command.serial as usize];
+        if let Some(first) = *first {
+            self.more.entry((command.client, command.serial)).or_default().push(place);
+            if another_id {
+                return;
+            }
+            self.counts.repeats += 1;
+            if self.delivery == Delivery::ExactlyOnce {
+                self.findings.add(Violation::Repeated, format!("{at}: also at {first:?}"));
+            }
+            return;
+        }
+        *first = Some(place);
+        let Some(key) = command.key else { return };
+        let (partition, last) =
+            self.keys.entry((command.kind, key)).or_insert((record.partition, command.serial));
+        if *partition != record.partition {
+            let what = format!("{at}: the key's other records are in partition {partition}");
+            self.findings.add(Violation::OutOfOrder, what);
+        } else if *last > command.serial {
+            self.findings.add(Violation::OutOfOrder, format!("{at}: after serial {last} of the same key"));
+        }
+        *last = (*last).max(command.serial);
+    }
+
+    /// Judges one answer about a command, given the whole topic.
+    fn status(&mut self, sighting: &Sighting) {
+        self.counts.statuses += 1;
+        let Some(entry) = self.entry(sighting.client, sighting.serial) else {
+            return self.findings.add(Violation::Storm, format!("a status of nobody: {sighting:?}"));
+        };
+        let entry = entry.clone();
+        let found = self.places(sighting.client, sighting.serial);
+        let wrong = |what: &str| {
+            let told = format!("{}: {what}; in the topic at {found:?}: {sighting:?}", entry.command);
+            self.findings.add(Violation::Status, told);
+        };
+        match (sighting.state, sighting.place) {
+            (State::Sent, Some(place)) if !found.contains(&place) => wrong("it is not where the status says"),
+            (State::Sent, None) if found.is_empty() => wrong("sent, and not in the topic"),
+            (State::Dead, _) if !entry.command.is_poison() => wrong("a dead letter without a reason"),
+            (State::Accepted, _) if sighting.is_final => wrong("waiting, with nothing left to deliver"),
+            (State::Gone, _) => self.counts.statuses_gone += 1,
+            _ => {}
+        }
+    }
+
+    /// The end of the topics is reached: what is missing, and which statuses were wrong.
+    pub fn finish(mut self, sightings: &[Sighting]) -> Counts {
+        let mut ids = HashSet::new();
+        let mut known = 0;
+        for journal in self.journals {
+            for entry in journal.entries() {
+                self.judge(entry);
+                if let Outcome::Acknowledged(id) = &entry.outcome {
+                    known += 1;
+                    ids.insert(&**id);
+                }
+            }
+            self.judge_batches(journal);
+        }
+        if ids.len() != known {
+            let what = format!("{} ids were given more than once", known - ids.len());
+            self.findings.add(Violation::TwoIds, what);
+        }
+        for sighting in sightings {
+            self.status(sighting);
+        }
+        self.counts.keys = self.keys.len() as u64;
+        self.counts
+    }
+
+    fn judge(&mut self, entry: &Entry) {
+        let command = &entry.command;
+        let found = self.first[command.client as usize][command.serial as usize].is_some();
+        match &entry.outcome {
+            Outcome::Refused => self.counts.refused += 1,
+            Outcome::Unknown => {
+                self.counts.unknown += 1;
+                self.counts.unknown_found += u64::from(found);
+            }
+            Outcome::Acknowledged(_) if command.is_poison() => {
+                self.counts.acknowledged += 1;
+                self.counts.dead_expected += 1;
+            }
+            Outcome::Acknowledged(id) => {
+                self.counts.acknowledged += 1;
+                if !found {
+                    self.findings.add(Violation::Lost, format!("{command}, acknowledged as {id}"));
+                }
+            }
+        }
+    }
+
+    /// All of a batch without an answer, or nothing. (Of an acknowledged one all, which `judge` sees.)
+    fn judge_batches(&self, journal: &Journal) {
+        let deliverable = |entry: &&Entry| !entry.command.is_poison() && entry.outcome == Outcome::Unknown;
+        for batch in journal.entries().chunk_by(|one, next| one.batch == next.batch) {
+            let parts: Vec<&Entry> = batch.iter().filter(deliverable).collect();
+            let found = parts.iter().filter(|part| {
+                let command = &part.command;
+                self.first[command.client as usize][command.serial as usize].is_some()
+            });
+            let found = found.count();
+            if found != 0 && found != parts.len() {
+                let what = format!("{} and what follows: {found} of {}", parts[0].command, parts.len());
+                self.findings.add(Violation::HalfBatch, what);
+            }
+        }
+    }
+
+    fn entry(&self, client: u32, serial: u32) -> Option<&'a Entry> {
+        self.journals.get(client as usize)?.entries().get(serial as usize)
+    }
+
+    fn places(&self, client: u32, serial: u32) -> Vec<Place> {
+        let first = self.first[client as usize][serial as usize];
+        let more = self.more.get(&(client, serial)).into_iter().flatten().copied();
+        first.into_iter().chain(more).collect()
+    }
+}
+
+/// The `Idempotency-Key` of a request: its client's, and its first command's.
+pub fn idempotency_key(seed: u64, client: u32, batch: u32) -> String {
+    format!("storm-{seed}-{client}-{batch}")
+}
+
+fn header<'a>(headers: &'a str, name: &str) -> Option<&'a str> {
+    headers.split(',').find_map(|header| header.strip_prefix(name)?.strip_prefix(':'))
+}

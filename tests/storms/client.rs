@@ -1,0 +1,256 @@
+//! A client: sends one request after the other, and writes down what became of each.
+
+use std::collections::VecDeque;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::Duration;
+use std::time::Instant;
+
+use serde_json::Value;
+
+use crate::answer::Answer;
+use crate::checker::idempotency_key;
+use crate::command::Command;
+use crate::command::Key;
+use crate::command::Kind;
+use crate::findings::Violation;
+use crate::journal::Journal;
+use crate::journal::Outcome;
+use crate::rng::Rng;
+use crate::shared::Known;
+use crate::shared::Shared;
+use crate::sightings::Sighting;
+use crate::support::http;
+
+/// Shorter than the longest freeze: some requests are answered too late.
+const ANSWER_WITHIN: Duration = Duration::from_secs(4);
+/// Longer than any fault, shorter than the time in which the daemon keeps what it delivered.
+const RETRY_FOR: Duration = Duration::from_secs(60);
+/// How often a request without a key is sent again after a refusal.
+const RETRIES: usize = 3;
+/// Keys of each client at a time.
+const SLOTS: u64 = 5;
+/// Accepted requests that may be sent once more.
+const REMEMBERED: usize = 32;
+
+/// Who sends.
+pub struct Client {
+    number: u32,
+    shared: Arc<Shared>,
+    rng: Rng,
+    http: http::Client,
+    journal: Journal,
+    epoch: u32,
+    accepted: VecDeque<Accepted>,
+}
+
+/// A request as it is sent, perhaps more than once.
+#[derive(Clone)]
+struct Request {
+    kind: Kind,
+    batch: u32,
+    commands: Vec<Command>,
+    keyed: bool,
+    wait: bool,
+    body: String,
+}
+
+/// A request with a key that was accepted.
+struct Accepted {
+    request: Request,
+    ids: Vec<Box<str>>,
+    at: Instant,
+    evictions: u64,
+}
+
+impl Client {
+    pub fn new(number: u32, shared: &Arc<Shared>, journal: &Path) -> Self {
+        Self {
+            number,
+            shared: Arc::clone(shared),
+            rng: Rng::new(shared.seed, 1_000 + u64::from(number)),
+            http: http::Client::new(&shared.address).with_read_within(ANSWER_WITHIN),
+            journal: Journal::new(Some(journal)),
+            epoch: 0,
+            accepted: VecDeque::new(),
+        }
+    }
+
+    /// Sends until told to stop; `pause` follows each command.
+    pub fn run(mut self, pause: Duration) -> Journal {
+        let mut next = Instant::now();
+        while !self.shared.stop.load(Ordering::Relaxed) {
+            let request = self.compose();
+            let commands = request.commands.len();
+            self.send(request);
+            if self.rng.chance(10) {
+                self.send_again();
+            }
+            // What an outage kept from being sent is not made up for all at once.
+            next = (next + pause * commands as u32).max(Instant::now() - Duration::from_secs(1));
+            thread::sleep(next.saturating_duration_since(Instant::now()));
+        }
+        self.journal
+    }
+
+    fn compose(&mut self) -> Request {
+        let rng = &mut self.rng;
+        let kind = match rng.below(100) {
+            0..60 => Kind::Order,
+            60..75 => Kind::Small,
+            _ => Kind::Note,
+        };
+        let count = if rng.chance(10) { 2 + rng.below(29) } else { 1 };
+        let keyed = rng.chance(40);
+        let batch = self.journal.next_serial();
+        let mut commands = Vec::new();
+        for _ in 0..count {
+            let filling = match rng.below(200) {
+                0 if kind == Kind::Small => Kind::TOO_LARGE,
+                0..4 => 2_000,
+                _ => 20 + rng.below(300) as u32,
+            };
+            let slot = rng.below(SLOTS) as u32;
+            let key = kind.has_key().then_some(Key { client: self.number, slot, epoch: self.epoch });
+            let serial = self.journal.next_serial();
+            let command = Command { client: self.number, serial, kind, key, filling };
+            self.journal.begin(command, batch, keyed);
+            commands.push(command);
+        }
+        let wait = rng.chance(3);
+        let body: Vec<String> = commands.iter().map(|command| command.body(self.shared.seed)).collect();
+        Request { kind, batch, commands, keyed, wait, body: body.join("\n") }
+    }
+
+    /// Sends until it is known what became of it, as far as the client can know.
+    fn send(&mut self, request: Request) {
+        let deadline = Instant::now() + RETRY_FOR;
+        let evictions = self.shared.evictions();
+        let mut maybe = false;
+        let mut attempts = 0;
+        let mut notes = Vec::new();
+        let (outcome, ids) = loop {
+            attempts += 1;
+            let given_up = self.rng.chance(1);
+            match self.attempt(&request, given_up) {
+                Answer::Accepted { ids, documents } => {
+                    self.known(&request, &ids, &documents, evictions);
+                    break (Outcome::Unknown, ids);
+                }
+                Answer::Refused(code) => notes.push(code),
+                Answer::Lost => {
+                    maybe = true;
+                    notes.push("lost".to_owned());
+                }
+                Answer::Late => {
+                    maybe = true;
+                    notes.push("late".to_owned());
+                    // It may still come, in any order with what follows.
+                    self.epoch += 1;
+                }
+                Answer::Wrong(what) => {
+                    self.shared.findings.add(Violation::Answer, &what);
+                    maybe = true;
+                    notes.push(what);
+                }
+            }
+            let spent = if request.keyed { Instant::now() >= deadline } else { maybe || attempts > RETRIES };
+            if spent {
+                break (if maybe { Outcome::Unknown } else { Outcome::Refused }, Vec::new());
+            }
+            thread::sleep(self.rng.millis(20, 200));
+        };
+        let beyond_window = request.keyed && attempts > 1 && self.shared.may_have_evicted(evictions);
+        self.journal.end(request.batch, &outcome, &ids, beyond_window, &notes.join(", "));
+        if request.keyed && !ids.is_empty() {
+            self.accepted.truncate(REMEMBERED - 1);
+            self.accepted.push_front(Accepted { request, ids, at: Instant::now(), evictions });
+        }
+    }
+
+    /// Once. `given_up`: the client hangs up before the answer can be there.
+    fn attempt(&mut self, request: &Request, given_up: bool) -> Answer {
+        self.shared.requests.fetch_add(1, Ordering::Relaxed);
+        let key = idempotency_key(self.shared.seed, self.number, request.batch);
+        let is_batch = request.commands.len() > 1;
+        let media_type = if is_batch { "application/x-ndjson" } else { "application/json" };
+        let mut headers = vec![("Content-Type", media_type)];
+        if request.keyed {
+            headers.push(("Idempotency-Key", &key));
+        }
+        if request.wait {
+            headers.push(("Prefer", "wait=1"));
+        }
+        let path = format!("/v1/commands/{}", request.kind.name());
+        let body = request.body.as_bytes();
+        if given_up {
+            let hasty = http::Client::new(&self.shared.address);
+            let mut hasty = hasty.with_read_within(Duration::from_millis(1));
+            if hasty.connect().is_err() {
+                return Answer::Refused("not sent".to_owned());
+            }
+            return Answer::of(hasty.request("POST", &path, &headers, body), request.commands.len());
+        }
+        if self.http.connect().is_err() {
+            return Answer::Refused("not sent".to_owned());
+        }
+        Answer::of(self.http.request("POST", &path, &headers, body), request.commands.len())
+    }
+
+    fn known(&self, request: &Request, ids: &[Box<str>], documents: &[Value], evictions: u64) {
+        let known = request.commands.iter().zip(ids).map(|(command, id)| Known {
+            client: command.client,
+            serial: command.serial,
+            kind: command.kind,
+            id: id.clone(),
+            at: Instant::now(),
+            evictions,
+        });
+        self.shared.acknowledged(known);
+        if !request.wait {
+            return;
+        }
+        // After `Prefer: wait` they may be status documents.
+        for (command, document) in request.commands.iter().zip(documents) {
+            if document["kind"].is_null() {
+                continue;
+            }
+            match Sighting::read(command.client, command.serial, command.kind, document) {
+                Ok(sighting) => self.shared.saw(sighting),
+                Err(what) => self.shared.findings.add(Violation::Status, what),
+            }
+        }
+    }
+
+    /// A request that was accepted, with the same key: the same ids.
+    fn send_again(&mut self) {
+        if self.accepted.is_empty() {
+            return;
+        }
+        let choice = self.rng.below(self.accepted.len() as u64) as usize;
+        let Some(earlier) = self.accepted.remove(choice).filter(|one| one.at.elapsed() < RETRY_FOR) else {
+            return;
+        };
+        self.journal.note(&format!("batch {} once more", earlier.request.batch));
+        let answer = self.attempt(&earlier.request, false);
+        self.shared.replays.fetch_add(1, Ordering::Relaxed);
+        if let Answer::Late = answer {
+            self.epoch += 1;
+        }
+        if self.shared.may_have_evicted(earlier.evictions) {
+            // Its key may be forgotten by now, and then it was accepted anew.
+            self.journal.went_beyond_window(earlier.request.batch, earlier.request.commands.len());
+            return;
+        }
+        match answer {
+            Answer::Accepted { ids, .. } if ids != earlier.ids => {
+                let told = format!("{}: {ids:?} after {:?}", earlier.request.commands[0], earlier.ids);
+                self.shared.findings.add(Violation::Key, told);
+            }
+            Answer::Wrong(what) => self.shared.findings.add(Violation::Answer, what),
+            _ => self.accepted.push_back(earlier),
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! The daemon under storm: started, ended in every way, and started again as systemd would.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU8;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::Duration;
+use std::time::Instant;
+
+use crate::findings::Violation;
+use crate::shared::Shared;
+use crate::support::process::Forebay;
+
+/// Recovery of small segments takes milliseconds; this is for a machine that has no time.
+const UP_WITHIN: Duration = Duration::from_secs(60);
+/// How often one looks whether it is still there.
+const LOOK: Duration = Duration::from_millis(20);
+/// systemd's `RestartSec`, in small.
+const RESTART: Duration = Duration::from_millis(200);
+/// The data directory is of no use (EX_CANTCREAT), and an error on the log (EX_IOERR).
+const DISK_CODES: [i32; 2] = [73, 74];
+
+/// How much room the disk has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Room {
+    /// Enough.
+    Fine,
+    /// Less than the reserve, and some: the daemon has to live with that.
+    Scarce,
+    /// None at all, and lately so: it may end with an error on the log, and has to come back.
+    None,
+}
+
+/// The daemon.
+pub struct Daemon {
+    pub forebay: Forebay,
+    shared: Arc<Shared>,
+    room: AtomicU8,
+}
+
+impl Daemon {
+    pub fn new(forebay: Forebay, shared: &Arc<Shared>) -> Self {
+        Self { forebay, shared: Arc::clone(shared), room: AtomicU8::new(Room::Fine as u8) }
+    }
+
+    pub fn set_room(&self, room: Room) {
+        self.room.store(room as u8, Ordering::SeqCst);
+    }
+
+    /// Starts it and returns when it answers.
+    pub fn start(&mut self) {
+        self.launch();
+        self.await_up();
+    }
+
+    /// Starts it and does not wait.
+    pub fn launch(&mut self) {
+        self.shared.count("starts of the daemon");
+        self.forebay.launch();
+    }
+
+    /// Returns when it answers; starts it again when it ended instead.
+    pub fn await_up(&mut self) {
+        let deadline = Instant::now() + UP_WITHIN;
+        loop {
+            self.tend();
+            let up =
+                self.forebay.admin_http().with_read_within(Duration::from_secs(1)).get("/healthz").is_ok();
+            if up {
+                return;
+            }
+            if Instant::now() >= deadline {
+                let what = format!("not up within {UP_WITHIN:?}:\n{}", tail(&self.forebay.log()));
+                return self.shared.findings.add(Violation::Daemon, what);
+            }
+            thread::sleep(LOOK);
+        }
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) {
+        self.tend();
+        self.shared.crashes.fetch_add(1, Ordering::SeqCst);
+        self.forebay.kill9();
+        self.shared.crashes.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// SIGTERM, which has to end well.
+    pub fn stop(&mut self) {
+        self.tend();
+        let status = self.forebay.term();
+        if !status.success() {
+            self.ended(status.code());
+        }
+    }
+
+    /// Waits, and looks that it lives.
+    pub fn tend_for(&mut self, time: Duration) {
+        let until = Instant::now() + time;
+        while Instant::now() < until {
+            self.tend();
+            thread::sleep(LOOK.min(until.saturating_duration_since(Instant::now())));
+        }
+    }
+
+    /// Starts it again if it has ended by itself.
+    pub fn tend(&mut self) {
+        let Some(status) = self.forebay.ended() else { return };
+        self.shared.crashes.fetch_add(2, Ordering::SeqCst);
+        self.ended(status.code());
+        thread::sleep(RESTART);
+        self.launch();
+    }
+
+    fn ended(&self, code: Option<i32>) {
+        let full = self.room.load(Ordering::SeqCst) == Room::None as u8;
+        if full && code.is_some_and(|code| DISK_CODES.contains(&code)) {
+            return self.shared.count(&format!("ended by itself with {} on a full disk", code.unwrap_or(0)));
+        }
+        let what = format!("it ended with code {code:?}:\n{}", tail(&self.forebay.log()));
+        self.shared.findings.add(Violation::Daemon, what);
+    }
+}
+
+fn tail(log: &str) -> String {
+    let lines: Vec<&str> = log.lines().collect();
+    lines[lines.len().saturating_sub(20)..].join("\n")
+}

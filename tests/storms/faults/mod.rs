@@ -1,0 +1,51 @@
+//! The faults, and when: two schedules that a seed repeats, one for the daemon and one for Kafka, so that faults of
+//! one meet faults of the other.
+
+mod daemon;
+mod kafka;
+
+use std::time::Duration;
+use std::time::Instant;
+
+use crate::rng::Rng;
+
+pub use daemon::DaemonFaults;
+pub use kafka::KafkaFaults;
+
+/// Every fault comes once before any comes again, each time in another order.
+struct Bag<T: 'static> {
+    all: &'static [T],
+    left: Vec<T>,
+}
+
+impl<T: Copy> Bag<T> {
+    fn new(all: &'static [T]) -> Self {
+        Self { all, left: Vec::new() }
+    }
+
+    fn draw(&mut self, rng: &mut Rng) -> T {
+        if self.left.is_empty() {
+            self.left = self.all.to_vec();
+            rng.shuffle(&mut self.left);
+        }
+        self.left.pop().expect("a bag that was just filled")
+    }
+}
+
+/// A schedule: what comes next, and how long the calm before it is.
+struct Schedule<T: 'static> {
+    rng: Rng,
+    bag: Bag<T>,
+    until: Instant,
+}
+
+impl<T: Copy> Schedule<T> {
+    fn new(seed: u64, of: u64, all: &'static [T], length: Duration) -> Self {
+        Self { rng: Rng::new(seed, of), bag: Bag::new(all), until: Instant::now() + length }
+    }
+
+    fn next(&mut self) -> Option<(Duration, T)> {
+        let calm = self.rng.millis(300, 4_000);
+        (Instant::now() < self.until).then(|| (calm, self.bag.draw(&mut self.rng)))
+    }
+}

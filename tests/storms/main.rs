@@ -1,0 +1,54 @@
+//! Storms of faults on real parts: the daemon, three brokers, the way between them, the disk, the clock. What is in
+//! the topics in the end is told by Kafka's own consumer and held against what clients were answered.
+//!
+//! A short storm is a test like any other. `tests/storm --minutes N` runs a long one and writes a report.
+#![cfg(feature = "server")]
+// A failed step of a test's own preparation has nobody to report to: it says what it was and ends the test.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod answer;
+mod asker;
+mod checker;
+#[cfg(test)]
+mod checker_tests;
+mod client;
+mod command;
+mod daemon;
+mod faults;
+mod findings;
+mod journal;
+mod options;
+mod reader;
+mod report;
+mod rng;
+mod shared;
+mod sightings;
+mod storm;
+
+use std::sync::Mutex;
+
+use checker::Delivery;
+use options::Options;
+use shared::lock;
+use support::services;
+
+/// Two storms at once would measure the machine.
+static ALONE: Mutex<()> = Mutex::new(());
+
+fn storm(test: &str, delivery: Delivery) {
+    let Some(kafka) = services::kafka(test) else { return };
+    let _alone = lock(&ALONE);
+    let options = Options::new(delivery);
+    let verdict = storm::run(&kafka, &options, |forebay| forebay);
+    report::write(&options, &verdict);
+    assert!(verdict.shared.findings.is_empty(), "seed {}:\n{}", options.seed, verdict.shared.findings);
+    assert!(verdict.counts.acknowledged > 1_000, "hardly any load: {:?}", verdict.counts);
+}
+
+#[test]
+fn storm_at_least_once() {
+    storm("storm_at_least_once", Delivery::AtLeastOnce);
+}

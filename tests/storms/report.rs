@@ -1,0 +1,108 @@
+//! The report: what was done, what was counted, what was found.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::process::Command;
+use std::sync::atomic::Ordering;
+
+use crate::findings::Violation;
+use crate::options::Options;
+use crate::shared::lock;
+use crate::storm::Verdict;
+
+/// Promises, in the words of a report.
+const PROMISES: [(&str, &[Violation]); 8] = [
+    ("acknowledged and not in the topic", &[Violation::Lost]),
+    ("in the topic twice where that must not be", &[Violation::Repeated, Violation::TwoIds]),
+    ("out of the order of their key", &[Violation::OutOfOrder]),
+    ("in the topic and never sent, or refused, or changed", &[Violation::Invented, Violation::Altered]),
+    ("batches of which only a part arrived", &[Violation::HalfBatch]),
+    ("statuses contradicted", &[Violation::Status]),
+    ("repeated keys with another answer", &[Violation::Key]),
+    ("other failures", &[Violation::Answer, Violation::Daemon, Violation::Stuck, Violation::Storm]),
+];
+
+/// Writes it to stdout, and to a file where one is wanted.
+pub fn write(options: &Options, verdict: &Verdict) {
+    let text = text(options, verdict);
+    println!("{text}");
+    if let Some(path) = &options.report {
+        fs::write(path, &text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    }
+}
+
+fn text(options: &Options, verdict: &Verdict) -> String {
+    let (shared, counts) = (&verdict.shared, &verdict.counts);
+    let mut text = String::new();
+    let minutes = options.length.as_secs_f64() / 60.0;
+    let passed = if shared.findings.is_empty() { "nothing found" } else { "VIOLATIONS" };
+    let _ = writeln!(text, "# Storm of {minutes:.1} minutes, {}: {passed}\n", options.delivery.name());
+    let mode = options.delivery.name();
+    let _ = writeln!(
+        text,
+        "`tests/storm --minutes {minutes:.1} --delivery {mode} --seed {} --rate {}`\n",
+        options.seed, options.rate
+    );
+    let rows = [
+        ("requests", shared.requests.load(Ordering::Relaxed)),
+        ("of them with a key used before", shared.replays.load(Ordering::Relaxed)),
+        ("commands acknowledged", counts.acknowledged),
+        ("commands refused", counts.refused),
+        ("commands without an answer", counts.unknown),
+        ("of them in the topic", counts.unknown_found),
+        ("records in the topics", counts.records),
+        ("of them repeats of the same id", counts.repeats),
+        ("of them accepted anew after the time of their key", counts.beyond_window),
+        ("keys with an order", counts.keys),
+        ("dead letters", verdict.dead),
+        ("of them expected because acknowledged", counts.dead_expected),
+        ("statuses checked", counts.statuses),
+        ("of them no longer kept", counts.statuses_gone),
+        ("statuses that said less after a crash", shared.forgotten.load(Ordering::Relaxed)),
+        ("largest backlog", shared.largest_backlog.load(Ordering::Relaxed)),
+        ("longest time without an acknowledgement, ms", shared.longest_quiet().as_millis() as u64),
+        ("drained after the last fault in, ms", verdict.drained_in.as_millis() as u64),
+        ("in all, s", verdict.took.as_secs()),
+    ];
+    text.push_str("| counted | |\n|---|---:|\n");
+    for (what, count) in rows {
+        let _ = writeln!(text, "| {what} | {count} |");
+    }
+    text.push_str("\n| promise | violations |\n|---|---:|\n");
+    for (what, violations) in PROMISES {
+        let count: u64 = violations.iter().map(|violation| shared.findings.count(*violation)).sum();
+        let _ = writeln!(text, "| {what} | {count} |");
+    }
+    text.push_str("\n| fault or event | times |\n|---|---:|\n");
+    for (what, count) in shared.tally() {
+        let _ = writeln!(text, "| {what} | {count} |");
+    }
+    let _ = writeln!(text, "\n{}", versions());
+    if !shared.findings.is_empty() {
+        let sightings = lock(&shared.sightings).len();
+        let _ = writeln!(
+            text,
+            "\nKept in {} ({sightings} sightings).\n\n{}",
+            verdict.dir.display(),
+            shared.findings
+        );
+    }
+    text
+}
+
+fn versions() -> String {
+    let first_line = |program: &str, arguments: &[&str]| {
+        let output = Command::new(program).args(arguments).output().ok()?;
+        let said = [output.stdout, output.stderr].concat();
+        Some(String::from_utf8_lossy(&said).lines().next()?.trim().to_owned())
+    };
+    let unknown = || "unknown".to_owned();
+    let forebay = first_line(env!("CARGO_BIN_EXE_forebay"), &["--version"]).unwrap_or_else(unknown);
+    let commit = first_line("git", &["-C", env!("CARGO_MANIFEST_DIR"), "describe", "--always", "--dirty"]);
+    let java = first_line("java", &["-version"]).unwrap_or_else(unknown);
+    let kernel = first_line("uname", &["-sr"]).unwrap_or_else(unknown);
+    let pom = include_str!("../services/pom.xml");
+    let kafka =
+        pom.split("<kafka.version>").nth(1).and_then(|rest| rest.split('<').next()).unwrap_or("unknown");
+    format!("{forebay} ({}), Apache Kafka {kafka}, {java}, {kernel}", commit.unwrap_or_else(unknown))
+}

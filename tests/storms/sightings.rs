@@ -1,0 +1,52 @@
+//! What `GET /v1/commands/{id}` said about a command, and when.
+
+use serde_json::Value;
+
+use crate::checker::Place;
+use crate::command::Kind;
+
+/// The state that was told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    Accepted,
+    Sent,
+    Dead,
+    /// 404: its segment is no longer kept.
+    Gone,
+}
+
+/// One answer.
+#[derive(Clone, Copy, Debug)]
+pub struct Sighting {
+    pub client: u32,
+    pub serial: u32,
+    pub state: State,
+    /// Where it is in its topic, when that is known.
+    pub place: Option<Place>,
+    /// Told after everything was delivered.
+    pub is_final: bool,
+}
+
+impl Sighting {
+    /// Reads a status document, or says what is wrong with it.
+    pub fn read(client: u32, serial: u32, kind: Kind, document: &Value) -> Result<Self, String> {
+        let state = match document["state"].as_str() {
+            Some("accepted") => State::Accepted,
+            Some("sent") => State::Sent,
+            Some("dead") => State::Dead,
+            _ => return Err(format!("no such state: {document}")),
+        };
+        let kafka = &document["kafka"];
+        let place = match (kafka["partition"].as_i64(), kafka["offset"].as_i64()) {
+            // Confirmed without an offset: a broker that already had it does not say where.
+            (Some(partition), Some(offset)) if offset >= 0 => {
+                Some((i32::try_from(partition).map_err(|error| error.to_string())?, offset))
+            }
+            _ => None,
+        };
+        if document["kind"] != kind.name() || (!kafka.is_null() && kafka["topic"] != kind.topic()) {
+            return Err(format!("of another kind: {document}"));
+        }
+        Ok(Self { client, serial, state, place, is_final: false })
+    }
+}
