@@ -13,11 +13,16 @@ pub enum Fault {
     ReuseDataKey,
     /// A segment begins without a flush of its directory.
     SkipDirectoryFlush,
+    /// What is decrypted is believed, authentic or not.
+    IgnoreTag,
+    /// Delivered segments are unlinked with their keys in them.
+    SkipShred,
 }
 
 impl Fault {
     /// All there are.
-    pub const ALL: &[Self] = &[Self::SkipFlush, Self::ReuseDataKey, Self::SkipDirectoryFlush];
+    pub const ALL: &[Self] =
+        &[Self::SkipFlush, Self::ReuseDataKey, Self::SkipDirectoryFlush, Self::IgnoreTag, Self::SkipShred];
 }
 
 /// Whether this fault is planted now.

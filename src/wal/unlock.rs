@@ -8,7 +8,7 @@ use super::crypt::Access;
 use super::crypt::Keys;
 use super::dead;
 use super::fs::Fs;
-use super::recovery::OpenError;
+use super::open_error::OpenError;
 use super::segment::Place;
 use super::segment::segment_path;
 use super::survey;

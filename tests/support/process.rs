@@ -97,6 +97,11 @@ impl Forebay {
         self.settings.insert(key.to_owned(), value.into());
     }
 
+    /// Takes a setting away again.
+    pub fn forget(&mut self, key: &str) {
+        self.settings.remove(key);
+    }
+
     /// Starts it and returns when it is ready; ends the test, showing what it said, when it does not become ready.
     pub fn start(&mut self) {
         self.launch();

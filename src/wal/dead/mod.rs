@@ -45,6 +45,8 @@ pub use head::is_encrypted;
 pub const DIR: &str = "dead";
 /// The file in it.
 pub const FILE: &str = "letters";
+/// The file as findings name it: its path in the log's directory.
+pub const NAME: &str = "dead/letters";
 /// Below this a rewrite saves nothing worth the flushes.
 const REWRITE_FROM: u64 = 1 << 20;
 
@@ -230,6 +232,11 @@ impl DeadLetters {
 
     fn lock(&self) -> MutexGuard<'_, Store> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes the store anew, without what cannot be read and without what was removed.
+    pub(super) fn compact(&self) -> io::Result<()> {
+        self.rewrite(&mut self.lock())
     }
 
     /// Writes the file anew, with what is in it now, encrypted if there is a master key.

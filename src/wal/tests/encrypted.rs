@@ -36,6 +36,10 @@ macro_rules! also_encrypted {
 }
 
 also_encrypted! {
+    repair:
+        everything_that_is_changed_has_a_copy_in_quarantine,
+        a_repair_loses_nothing_that_can_be_read,
+        a_repair_that_dies_anywhere_is_finished_by_the_next_one;
     basics:
         what_was_committed_is_read_and_what_was_not_is_not,
         records_survive_a_restart_and_numbers_go_on,

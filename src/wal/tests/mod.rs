@@ -12,3 +12,4 @@ mod live;
 mod model;
 mod nonces;
 mod rekey;
+mod repair;
