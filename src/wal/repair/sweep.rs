@@ -6,9 +6,9 @@ use super::super::frame;
 use super::super::header::HEADER_LEN;
 use super::super::log::Log;
 use super::super::log::ReadError;
+use super::super::open_error::OpenError;
 use super::super::quarantine;
 use super::super::quarantine::Damaged;
-use super::super::recovery::OpenError;
 use super::super::segment::Segment;
 use super::Progress;
 
