@@ -23,7 +23,6 @@ impl Fault {
     /// All there are.
     pub const ALL: &[Self] =
         &[Self::SkipFlush, Self::ReuseDataKey, Self::SkipDirectoryFlush, Self::IgnoreTag, Self::SkipShred];
-        &[Self::SkipFlush, Self::ReuseDataKey, Self::IgnoreTag, Self::SkipShred, Self::SkipDirectoryFlush];
 }
 
 /// Whether this fault is planted now.
