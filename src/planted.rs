@@ -9,11 +9,13 @@
 pub enum Fault {
     /// A commit returns without `fdatasync`.
     SkipFlush,
+    /// A record counts as confirmed when the producer has taken it.
+    ConfirmUnsent,
 }
 
 impl Fault {
     /// All there are.
-    pub const ALL: &[Self] = &[Self::SkipFlush];
+    pub const ALL: &[Self] = &[Self::SkipFlush, Self::ConfirmUnsent];
 }
 
 /// Whether this fault is planted now.
