@@ -25,6 +25,12 @@ pub struct Cli {
 pub enum Command {
     /// Accept commands over HTTP, log them, drain them to Kafka
     Serve,
+    /// Deliver what a log directory still holds, then exit; nothing is accepted meanwhile
+    Drain {
+        /// Only say what there is
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Name every mistake in the configuration, or print the effective result with secrets masked
     CheckConfig,
 }

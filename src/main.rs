@@ -37,6 +37,8 @@ fn run(cli: &Cli) -> Result<(), Failure> {
     let config = Config::load(cli.config.as_deref(), overrides)?;
     match cli.command {
         Command::Serve => app::serve(&config),
+        Command::Drain { dry_run: true } => app::show(&config),
+        Command::Drain { dry_run: false } => app::drain(&config),
         Command::CheckConfig => app::check(&config),
     }
 }

@@ -11,11 +11,26 @@ pub enum Fault {
     SkipFlush,
     /// A record counts as confirmed when the producer has taken it.
     ConfirmUnsent,
+    /// Every segment of every start has the same data key.
+    ReuseDataKey,
+    /// A segment begins without a flush of its directory.
+    SkipDirectoryFlush,
+    /// What is decrypted is believed, authentic or not.
+    IgnoreTag,
+    /// Delivered segments are unlinked with their keys in them.
+    SkipShred,
 }
 
 impl Fault {
     /// All there are.
-    pub const ALL: &[Self] = &[Self::SkipFlush, Self::ConfirmUnsent];
+    pub const ALL: &[Self] = &[
+        Self::SkipFlush,
+        Self::ConfirmUnsent,
+        Self::ReuseDataKey,
+        Self::SkipDirectoryFlush,
+        Self::IgnoreTag,
+        Self::SkipShred,
+    ];
 }
 
 /// Whether this fault is planted now.

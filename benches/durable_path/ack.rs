@@ -1,4 +1,4 @@
-//! Many connections: acknowledged requests a second, with the log and without.
+//! Many connections: acknowledged requests a second, with the log and without, encrypted and plain.
 
 use std::time::Duration;
 
@@ -23,6 +23,37 @@ const PAIRS: usize = 9;
 const DRAINED_WITHIN: Duration = Duration::from_secs(60);
 /// Hundreds of flushes.
 const TURN: Duration = Duration::from_millis(1500);
+
+const ENCRYPTED: &str = "ack: requests/s, 256 connections, encrypted / plain";
+
+/// What encryption at rest costs: a tenth at most. Two daemons take turns; the other one is idle meanwhile.
+pub fn encrypted() -> Vec<Outcome> {
+    let mut plain = server::daemon(server::KAFKA_IS_AWAY);
+    let mut sealing = server::daemon(server::KAFKA_IS_AWAY);
+    let key = server::key_file(sealing.dir());
+    sealing.configure("wal.encryption_key_file", key);
+    plain.start();
+    sealing.start();
+    let load = |daemon: &Forebay| client::load(server::address(daemon), CONNECTIONS, TURN);
+    load(&sealing);
+    load(&plain);
+    let turns: Vec<(f64, f64)> = (0..PAIRS)
+        .map(|n| {
+            // Whoever comes first in a pair is not always the same one.
+            let first = if n % 2 == 0 { &sealing } else { &plain };
+            let second = if n % 2 == 0 { &plain } else { &sealing };
+            let (a, b) = (load(first), load(second));
+            if n % 2 == 0 { (a, b) } else { (b, a) }
+        })
+        .collect();
+    let (with, without): (Vec<f64>, Vec<f64>) = turns.iter().copied().unzip();
+    vec![Outcome {
+        what: ENCRYPTED,
+        pairs: turns.iter().map(|(with, without)| with / without).collect(),
+        limit: Limit::AtLeast(0.9),
+        figures: format!("{:.0}/s, {:.0}/s", median(&with), median(&without)),
+    }]
+}
 
 /// At least half while Kafka is away, when the cores belong to acceptance; for information, while it drains to a
 /// broker on the same cores.

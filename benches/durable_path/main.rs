@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! cargo bench --bench durable_path                  all of it
-//! cargo bench --bench durable_path -- ack lone      parts: ack lone drain start
+//! cargo bench --bench durable_path -- ack lone      parts: ack encrypted lone drain start
 //! ```
 //!
 //! Daemon and comparison are processes of their own, loaded from this one: the real binary, and this program started
@@ -34,8 +34,13 @@ use measure::Outcome;
 
 type Part = (&'static str, fn() -> Vec<Outcome>);
 
-const PARTS: [Part; 4] =
-    [("ack", ack::measure), ("lone", lone::measure), ("drain", drain::measure), ("start", start::measure)];
+const PARTS: [Part; 5] = [
+    ("ack", ack::measure),
+    ("encrypted", ack::encrypted),
+    ("lone", lone::measure),
+    ("drain", drain::measure),
+    ("start", start::measure),
+];
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
@@ -48,7 +53,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     if let Some(word) = words.iter().find(|word| PARTS.iter().all(|(name, _)| name != word)) {
-        eprintln!("there is no part {word}; there are ack, lone, drain, start");
+        eprintln!("there is no part {word}; there are ack, encrypted, lone, drain, start");
         return ExitCode::from(64);
     }
     let chosen = |name: &str| words.is_empty() || words.iter().any(|word| word == name);

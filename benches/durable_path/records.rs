@@ -62,6 +62,7 @@ pub fn open(dir: &Path, redeliver: bool) -> (Lock, Opened) {
         segment_size: config.segment_size.0,
         reserve_space: config.reserve_space.0,
         redeliver,
+        keys: wal::Keys::default(),
         label: |_| Some(KIND.to_owned()),
         observer: Arc::new(|_| {}),
     };

@@ -1,6 +1,9 @@
 //! The servers under load, as processes.
 
+use std::fs::Permissions;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -22,6 +25,14 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 /// The real binary with its defaults, not started.
 pub fn daemon(brokers: &str) -> Forebay {
     Forebay::new(env!("CARGO_BIN_EXE_forebay")).set("kafka.brokers", brokers)
+}
+
+/// A file with a master key, in a daemon's own directory.
+pub fn key_file(dir: &Path) -> String {
+    let path = dir.join("wal.key");
+    std::fs::write(&path, "5a".repeat(32)).expect("a key file");
+    std::fs::set_permissions(&path, Permissions::from_mode(0o600)).expect("a private key file");
+    path.display().to_string()
 }
 
 /// Where a started daemon accepts.

@@ -46,6 +46,9 @@ impl Backend {
 
     fn kafka(&self) -> String {
         let Some(drain) = self.drain.get() else { return "starting".to_owned() };
+        if let Some(notice) = drain.notice() {
+            return notice;
+        }
         let parked: u64 = drain.parked().values().sum();
         if parked > 0 {
             return format!("{parked} records are held back");

@@ -34,6 +34,9 @@ pub enum Failure {
     /// The Kafka client refuses its settings.
     #[error("[kafka]: {0}")]
     Kafka(String),
+    /// The log was not emptied.
+    #[error("not everything was delivered: {0}")]
+    Undelivered(String),
     /// A thread the daemon cannot live without has failed.
     #[error(transparent)]
     Task(#[from] task::Failure),
@@ -56,7 +59,7 @@ impl Failure {
             Self::Directory(_) => 73,
             Self::Poisoned(_) => 74,
             Self::Damaged(_) => 78,
-            Self::Listen { .. } | Self::Task(_) | Self::System { .. } => 1,
+            Self::Listen { .. } | Self::Undelivered(_) | Self::Task(_) | Self::System { .. } => 1,
         }
     }
 

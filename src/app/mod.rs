@@ -8,6 +8,7 @@
 mod backend;
 mod banner;
 mod deadlines;
+mod empty;
 mod failure;
 mod open;
 mod operator;
@@ -34,6 +35,8 @@ use crate::wal::Lock;
 use crate::wal::Opened;
 
 pub use deadlines::longest_stop;
+pub use empty::drain;
+pub use empty::show;
 pub use failure::EXIT_USAGE;
 pub use failure::Failure;
 
@@ -42,8 +45,12 @@ use deadlines::Deadlines;
 use parts::Parts;
 use signals::Signals;
 
-/// Prints the effective configuration, secrets masked.
+/// Prints the effective configuration, secrets masked. Reads the key files, as `serve` would.
 pub fn check(config: &Config) -> Result<(), Failure> {
+    let mistakes = config.wal.key_mistakes();
+    if !mistakes.is_empty() {
+        return Err(Failure::Configuration(mistakes.into()));
+    }
     let shown = config.shown().map_err(io::Error::other).map_err(Failure::system("configuration"))?;
     out(shown);
     Ok(())

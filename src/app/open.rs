@@ -10,6 +10,7 @@ use crate::units::Timestamp;
 use crate::wal;
 use crate::wal::Event;
 use crate::wal::Lock;
+use crate::wal::MasterKey;
 use crate::wal::OpenError;
 use crate::wal::Opened;
 use crate::wal::Options;
@@ -23,11 +24,15 @@ pub(super) fn open(
     metrics: &Arc<Metrics>,
     alarm: &Alarm,
 ) -> Result<(Lock, Opened), Failure> {
+    // Before the directory is touched: without the key nothing is.
+    let keys = config.keys().map_err(|e| Failure::Damaged(format!("{e}. Nothing was changed")))?;
+    let encrypted = keys.current().map(MasterKey::id);
     let (metrics, alarm) = (Arc::clone(metrics), alarm.clone());
     let options = Options {
         segment_size: config.segment_size.0,
         reserve_space: config.reserve_space.0,
         redeliver,
+        keys,
         label: kind_of,
         observer: Arc::new(move |event| observe(event, &metrics, &alarm)),
     };
@@ -37,6 +42,16 @@ pub(super) fn open(
     }
     let (backlog, next) = (opened.recovery.backlog, opened.recovery.next.0);
     tracing::info!(wal.backlog = backlog, wal.next = next, "log recovered");
+    if let Some(key) = encrypted {
+        let plain = opened.recovery.plain_segments;
+        tracing::info!(wal.key = %key, wal.plain_segments = plain, "new segments are encrypted");
+        if plain > 0 {
+            tracing::warn!(
+                wal.plain_segments = plain,
+                "segments of before encryption was turned on stay readable until they are delivered and let go of"
+            );
+        }
+    }
     Ok((lock, opened))
 }
 
@@ -45,7 +60,9 @@ fn failure(error: OpenError) -> Failure {
     match error {
         OpenError::Lock(_) | OpenError::Directory { .. } => Failure::Directory(error.to_string()),
         OpenError::Io { .. } => Failure::Poisoned(error.to_string()),
-        OpenError::Version { .. } | OpenError::Lost { .. } => Failure::Damaged(error.to_string()),
+        OpenError::Version { .. } | OpenError::Lost { .. } | OpenError::Key { .. } => {
+            Failure::Damaged(error.to_string())
+        }
     }
 }
 

@@ -1,7 +1,9 @@
 //! What an operator's tool may ask over the control socket.
 
 use crate::control::Operator;
+use crate::control::Outcome;
 use crate::http::AdminBackend;
+use crate::ingest::Again;
 use crate::units::Timestamp;
 use crate::wal::Lsn;
 use crate::wal::dead::Dead;
@@ -21,12 +23,21 @@ impl Operator for Backend {
     fn requeue(&self, lsn: Lsn) -> Result<Lsn, String> {
         match self.log.dead().get(lsn) {
             Ok(Some(Dead::Letter(letter))) => self.ingest.requeue(&letter),
+            Ok(Some(Dead::Sealed(_))) => {
+                Err("the letter is encrypted under a key that is not given".to_owned())
+            }
             Ok(Some(Dead::Damage(_))) => {
                 Err("the record was lost to damage: there is nothing to send".to_owned())
             }
             Ok(None) => Err(format!("no dead letter {lsn}")),
             Err(error) => Err(error.to_string()),
         }
+    }
+
+    fn replay(&self, lsns: &[Lsn]) -> Vec<Outcome> {
+        let outcome =
+            |(lsn, now): Again| Outcome { lsn, requeued_as: now.as_ref().ok().copied(), error: now.err() };
+        self.ingest.replay(lsns).into_iter().map(outcome).collect()
     }
 
     fn drop_letter(&self, lsn: Lsn) -> Result<(), String> {

@@ -140,10 +140,7 @@ impl Parts {
             alarm: alarm.clone(),
             bootstrap,
         });
-        let drain = drain.map_err(|error| match error {
-            DrainError::Client(refused) => Failure::Kafka(refused.to_string()),
-            DrainError::Thread(source) => Failure::System { what: "a worker", source },
-        })?;
+        let drain = drain.map_err(drain_failure)?;
         self.backend.drain.get_or_init(|| drain.handle());
         self.drain = Some(drain);
         Ok(())
@@ -196,6 +193,14 @@ impl Parts {
         if let Some(threads) = threads {
             threads.join(within);
         }
+    }
+}
+
+/// What it means for the process that the workers did not start.
+pub(super) fn drain_failure(error: DrainError) -> Failure {
+    match error {
+        DrainError::Client(refused) => Failure::Kafka(refused.to_string()),
+        DrainError::Thread(source) => Failure::System { what: "a worker", source },
     }
 }
 

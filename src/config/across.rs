@@ -1,5 +1,7 @@
 //! What must hold between sections, and between the configuration and the unit file.
 
+use crate::drain::Guarantee;
+use crate::kafka::Acks;
 use crate::mistake::Mistake;
 use crate::units::Span;
 
@@ -9,9 +11,19 @@ use super::Config;
 pub const LONGEST_GRACE: Span = Span::secs(60);
 
 pub(super) fn validate(config: &Config) -> Vec<Mistake> {
+    let mut mistakes = Vec::new();
     let grace = config.server.shutdown_grace;
-    if grace <= LONGEST_GRACE {
-        return Vec::new();
+    if grace > LONGEST_GRACE {
+        mistakes.push(Mistake::new("server", "shutdown_grace", grace, "at most 60s"));
     }
-    vec![Mistake::new("server", "shutdown_grace", grace, "at most 60s")]
+    if config.drain.delivery == Guarantee::ExactlyOnce {
+        let mut refuse = |allowed| mistakes.push(Mistake::new("drain", "delivery", "exactly-once", allowed));
+        if config.embedded() {
+            refuse("\"at-least-once\" with brokers = \"embedded\": its topics die with the process");
+        }
+        if config.kafka.acks != Acks::All {
+            refuse("\"at-least-once\" with this [kafka] acks: transactions need \"all\"");
+        }
+    }
+    mistakes
 }

@@ -17,6 +17,10 @@ pub struct Config {
     pub workers: Workers,
     /// What is promised about repeats.
     pub delivery: Guarantee,
+    /// How long a transaction gathers records, at most.
+    pub transaction_interval: Span,
+    /// What to do when Kafka has seen more of this log than it holds.
+    pub on_restored_log: OnRestoredLog,
     /// First delay of whatever is tried again.
     pub retry_backoff_min: Span,
     /// Largest delay.
@@ -32,6 +36,8 @@ impl Default for Config {
         Self {
             workers: Workers::Auto,
             delivery: Guarantee::AtLeastOnce,
+            transaction_interval: Span::millis(50),
+            on_restored_log: OnRestoredLog::Stop,
             retry_backoff_min: Span::millis(100),
             retry_backoff_max: Span::secs(30),
             checkpoint_interval: Span::secs(1),
@@ -50,6 +56,18 @@ pub enum Guarantee {
     ExactlyOnce,
 }
 
+/// What to do when Kafka has seen more of this log than it holds: it is an older copy, or another copy is alive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnRestoredLog {
+    /// Send nothing. Accepting goes on.
+    Stop,
+    /// What both copies share and Kafka has is done; all else is sent.
+    ContinueAfterKafka,
+    /// Whatever this copy's own checkpoint does not call done is sent, though Kafka may have it.
+    Resend,
+}
+
 impl Config {
     /// Everything that is wrong, at once.
     pub fn validate(&self) -> Vec<Mistake> {
@@ -59,9 +77,9 @@ impl Config {
         {
             mistakes.push(Mistake::new("drain", "workers", count, "\"auto\" or 1 to 128"));
         }
-        if self.delivery == Guarantee::ExactlyOnce {
-            let allowed = "\"at-least-once\" (exactly-once is not in this version)";
-            mistakes.push(Mistake::new("drain", "delivery", "exactly-once", allowed));
+        if self.transaction_interval.0.is_zero() || self.transaction_interval > LONGEST_TRANSACTION {
+            let found = self.transaction_interval;
+            mistakes.push(Mistake::new("drain", "transaction_interval", found, "more than 0s, at most 1s"));
         }
         let (min, max) = (self.retry_backoff_min, self.retry_backoff_max);
         if min.0.is_zero() {
@@ -82,8 +100,11 @@ impl Config {
     }
 }
 
+/// Far below the time after which a broker aborts a transaction.
+const LONGEST_TRANSACTION: Span = Span::secs(1);
+
 /// Half the lanes: with more, some would have a single lane and a producer's ten threads for it.
-const MAX_WORKERS: usize = 128;
+pub(super) const MAX_WORKERS: usize = 128;
 
 /// How many workers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,12 +160,12 @@ mod tests {
     #[test]
     fn every_mistake_is_reported_with_its_key() {
         let config: Config = toml::from_str(
-            "workers = 129\ndelivery = \"exactly-once\"\nretry_backoff_min = \"0s\"\n\
+            "workers = 129\ntransaction_interval = \"2s\"\nretry_backoff_min = \"0s\"\n\
              checkpoint_interval = \"0s\"",
         )
         .unwrap();
         let keys: Vec<_> = config.validate().into_iter().map(|mistake| mistake.key).collect();
-        assert_eq!(keys, ["workers", "delivery", "retry_backoff_min", "checkpoint_interval"]);
+        assert_eq!(keys, ["workers", "transaction_interval", "retry_backoff_min", "checkpoint_interval"]);
         assert!(toml::from_str::<Config>("workers = 0").is_err());
     }
 

@@ -21,7 +21,7 @@ use crate::wal::Lsn;
 
 /// How long the brokers have to answer about a topic. The worker does nothing else meanwhile, and owes a heartbeat
 /// every second.
-const ASK: Duration = Duration::from_millis(800);
+pub(super) const ASK: Duration = Duration::from_millis(800);
 
 pub(super) struct Desk {
     pub(super) parts: Parts,

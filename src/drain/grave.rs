@@ -47,6 +47,11 @@ impl Grave {
         self.retry_at.is_some() || self.letters.len() >= BATCH || self.bytes >= BATCH_BYTES
     }
 
+    /// Whether all are stored.
+    pub(super) fn is_empty(&self) -> bool {
+        self.letters.is_empty()
+    }
+
     /// Stores what there is. After an error it is tried again later.
     pub(super) fn store(&mut self, parts: &Parts, now: Instant) {
         if self.letters.is_empty() || self.retry_at.is_some_and(|at| now < at) {

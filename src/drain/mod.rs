@@ -12,6 +12,7 @@ mod bell;
 mod board;
 mod config;
 mod desk;
+mod exactly;
 mod feed;
 mod gates;
 mod grave;
@@ -38,6 +39,10 @@ use crate::drain::board::Parts;
 use crate::drain::board::Post;
 use crate::drain::board::STATES;
 use crate::drain::desk::Desk;
+use crate::drain::exactly::Claim;
+use crate::drain::exactly::ClaimParts;
+use crate::drain::exactly::Purpose;
+use crate::drain::exactly::Standing;
 use crate::drain::outlet::Link;
 use crate::drain::outlet::Outlet;
 use crate::drain::window::Window;
@@ -56,6 +61,7 @@ use crate::wal::Lsn;
 pub use board::WorkerState;
 pub use config::Config;
 pub use config::Guarantee;
+pub use config::OnRestoredLog;
 pub use config::Workers;
 
 /// What a drain is made of.
@@ -101,6 +107,7 @@ pub struct Handle {
     metrics: Arc<Metrics>,
     control: Arc<Control>,
     posts: Arc<[Post]>,
+    standing: Arc<Standing>,
 }
 
 impl Drain {
@@ -113,14 +120,34 @@ impl Drain {
             metrics: Arc::clone(&metrics),
             control: Arc::default(),
             posts: (0..workers).map(Post::new).collect(),
+            standing: Arc::default(),
         };
         let mut drain = Self { handle: handle.clone(), threads: Vec::with_capacity(workers + 1), alarm };
         let parts = Parts { log, statuses, metrics };
         let link = Arc::new(Link { config: kafka, bootstrap });
         for index in 0..workers {
-            let lanes = Lanes { index, workers };
-            let worker = worker(lanes, &handle, parts.clone(), &link, &config)?;
-            drain.spawn(&format!("drain-{index}"), move || worker.run())?;
+            let (lanes, name) = (Lanes { index, workers }, format!("drain-{index}"));
+            let (handle, parts) = (handle.clone(), parts.clone());
+            if config.delivery == Guarantee::ExactlyOnce {
+                let its = exactly::WorkerParts { lanes, handle, parts, link: &link, config: &config };
+                let worker = exactly::Worker::new(its)?;
+                drain.spawn(&name, move || worker.run())?;
+            } else {
+                let worker = worker(lanes, &handle, parts, &link, &config)?;
+                drain.spawn(&name, move || worker.run())?;
+            }
+        }
+        let once = config.delivery == Guarantee::ExactlyOnce;
+        // After transactions, at-least-once too begins behind what they delivered, and ends what they left open.
+        if once || parts.log.transactions().ids.is_some_and(|ids| ids > 0) {
+            let handle = handle.clone();
+            let backoff = Backoff::new(config.retry_backoff_min.0, config.retry_backoff_max.0);
+            let purpose =
+                if once { Purpose::ExactlyOnce(config.on_restored_log) } else { Purpose::AtLeastOnce };
+            let claim = Claim::new(ClaimParts { parts, handle, link, workers, purpose, backoff })?;
+            drain.spawn("drain-claim", move || claim.run())?;
+        } else {
+            handle.standing.grant();
         }
         drain.spawn("drain-bell", move || handle.ring_on_append())?;
         Ok(drain)
@@ -196,6 +223,16 @@ impl Handle {
     pub fn resume(&self) {
         self.control.paused.store(false, Ordering::Relaxed);
         self.ring();
+    }
+
+    /// Why nothing is sent although Kafka may be well, for people.
+    pub fn notice(&self) -> Option<String> {
+        self.standing.notice()
+    }
+
+    /// Whether nothing will be sent any more in this life.
+    pub fn is_halted(&self) -> bool {
+        self.standing.is_halted()
     }
 
     /// What each worker is doing.

@@ -23,7 +23,7 @@ use crate::wal::Frame;
 use crate::wal::Lsn;
 
 /// What librdkafka and Kafka's format add to a record, roughly: bounds memory, not exact.
-const OVERHEAD: u64 = 256;
+pub(super) const OVERHEAD: u64 = 256;
 
 impl Desk {
     /// Does what can be done with one record.

@@ -45,6 +45,7 @@ impl House {
         let dir = tempfile::tempdir().unwrap();
         let options = wal::Options {
             redeliver: false,
+            keys: wal::Keys::default(),
             segment_size: SEGMENT,
             reserve_space: 0,
             label: |_| None,

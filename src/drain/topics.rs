@@ -244,6 +244,11 @@ impl Topics {
         &self.topics[number].name
     }
 
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.topics.len()
+    }
+
     /// Those to ask about now.
     pub(super) fn due(&self, now: Instant) -> Vec<usize> {
         (0..self.topics.len()).filter(|number| self.topics[*number].is_due(now)).collect()

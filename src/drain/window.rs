@@ -49,7 +49,7 @@ impl Load {
     }
 
     /// Whether one more fits. The first always does: a record may be larger than its limit.
-    fn takes(self, bytes: u64, limit: Self) -> bool {
+    pub(super) fn takes(self, bytes: u64, limit: Self) -> bool {
         self.records == 0 || (self.records < limit.records && self.bytes + bytes <= limit.bytes)
     }
 }
@@ -104,6 +104,11 @@ impl Window {
         }
     }
 
+    /// What the worker may have in flight.
+    pub(super) fn limit(&self) -> Load {
+        self.limit
+    }
+
     /// Whether the worker may have one more record in flight.
     pub(super) fn has_room(&self, bytes: u64) -> bool {
         let twice = self.limit.plus(self.limit);
@@ -144,6 +149,12 @@ impl Window {
     /// Partitions that hang and are not parked yet.
     pub(super) fn stalled(&self, now: Instant) -> Vec<Place> {
         let hangs = |part: &Part| !part.parked && stalled(part, now);
+        self.parts.iter().filter(|(_, part)| hangs(part)).map(|(place, _)| *place).collect()
+    }
+
+    /// Partitions with records in flight that confirmed none for this long.
+    pub(super) fn stalled_for(&self, long: Duration, now: Instant) -> Vec<Place> {
+        let hangs = |part: &Part| now.saturating_duration_since(part.progress) >= long;
         self.parts.iter().filter(|(_, part)| hangs(part)).map(|(place, _)| *place).collect()
     }
 

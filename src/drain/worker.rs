@@ -19,11 +19,11 @@ use crate::wal::Lsn;
 use crate::wal::ReadError;
 
 /// Records between two looks at the results: a fraction of a millisecond.
-const TURN: usize = 256;
+pub(super) const TURN: usize = 256;
 /// Nothing is in flight and nothing held back: only the bell matters, and the heartbeat.
-const IDLE: Duration = Duration::from_millis(900);
+pub(super) const IDLE: Duration = Duration::from_millis(900);
 /// Something may hang, or may be tried again.
-const ALERT: Duration = Duration::from_millis(50);
+pub(super) const ALERT: Duration = Duration::from_millis(50);
 
 /// Which lanes are a worker's.
 #[derive(Clone, Copy)]
@@ -33,7 +33,7 @@ pub(super) struct Lanes {
 }
 
 impl Lanes {
-    fn has(self, lane: u8) -> bool {
+    pub(super) fn has(self, lane: u8) -> bool {
         usize::from(lane) % self.workers == self.index
     }
 }
@@ -72,6 +72,7 @@ impl Worker {
                 }
             }
             let paused = stopping.is_some() || self.handle.control.paused.load(Ordering::Relaxed);
+            let paused = paused || !self.handle.standing.is_granted();
             let more = !paused && self.work(now);
             self.publish(paused, more, now);
             if !more {

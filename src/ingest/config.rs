@@ -8,6 +8,9 @@ use serde::Serialize;
 use crate::mistake::Mistake;
 use crate::units::ByteSize;
 use crate::units::Span;
+use crate::wal::KeyFileError;
+use crate::wal::Keys;
+use crate::wal::MasterKey;
 
 const SECTION: &str = "wal";
 
@@ -35,6 +38,10 @@ pub struct Config {
     pub retain_acked_age: Span,
     /// How many bytes of delivered segments are kept.
     pub retain_acked_size: ByteSize,
+    /// File of the master key; none: nothing is encrypted.
+    pub encryption_key_file: Option<PathBuf>,
+    /// Files of master keys of before, which only open what they encrypted.
+    pub encryption_old_key_files: Vec<PathBuf>,
     /// What may wait for a flush.
     pub commit_queue: CommitQueue,
 }
@@ -65,12 +72,35 @@ impl Default for Config {
             segment_max_age: Span::secs(3600),
             retain_acked_age: Span::secs(24 * 3600),
             retain_acked_size: ByteSize::mib(1024),
+            encryption_key_file: None,
+            encryption_old_key_files: Vec::new(),
             commit_queue: CommitQueue::default(),
         }
     }
 }
 
 impl Config {
+    /// The master keys, read from their files.
+    pub fn keys(&self) -> Result<Keys, KeyFileError> {
+        Keys::read(self.encryption_key_file.as_deref(), &self.encryption_old_key_files)
+    }
+
+    /// What is wrong with the key files. Reads them, so it is asked for by name.
+    pub fn key_mistakes(&self) -> Vec<Mistake> {
+        let current = self.encryption_key_file.iter().map(|path| ("encryption_key_file", path));
+        let old = self.encryption_old_key_files.iter().map(|path| ("encryption_old_key_files", path));
+        let wrong = current.chain(old).filter_map(|(key, path)| {
+            let error = MasterKey::from_file(path).err()?;
+            Some(Mistake::new(
+                SECTION,
+                key,
+                error,
+                "a file with 64 hexadecimal digits that not everyone may read",
+            ))
+        });
+        wrong.collect()
+    }
+
     /// What is wrong with the section by itself.
     pub fn validate(&self) -> Vec<Mistake> {
         let mut mistakes = Vec::new();

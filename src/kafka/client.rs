@@ -66,18 +66,42 @@ pub(super) fn producer(
     guarantee: Guarantee,
 ) -> Result<ClientConfig, ClientError> {
     let idempotent = config.acks == Acks::All;
-    // Five requests are what a broker remembers for an idempotent producer; without idempotence a second request
-    // could overtake the first one's repetition.
-    let in_flight = if idempotent { "5" } else { "1" };
     // A permanent error must stop the producer before the failed records' successors pass.
     let gapless = idempotent && guarantee == Guarantee::Gapless;
     let mut client = base(config, bootstrap)?;
+    client.set("message.timeout.ms", "0").set("enable.gapless.guarantee", gapless.to_string());
+    sending(&mut client, config, idempotent);
+    Ok(client)
+}
+
+/// The settings of a producer of transactions. A record not confirmed within the transaction's time fails, and with it
+/// the transaction: all of it is sent again, in its order.
+pub(super) fn transactional(config: &Config, bootstrap: &str, id: &str) -> Result<ClientConfig, ClientError> {
+    let mut client = base(config, bootstrap)?;
+    client.set("transactional.id", id);
+    if client.get(TRANSACTION_TIMEOUT).is_none() {
+        client.set(TRANSACTION_TIMEOUT, DEFAULT_TRANSACTION_TIMEOUT);
+    }
+    sending(&mut client, config, true);
+    Ok(client)
+}
+
+/// The one setting of transactions that `[kafka.properties]` may have: it moves when a frozen transaction is aborted,
+/// not what is promised.
+const TRANSACTION_TIMEOUT: &str = "transaction.timeout.ms";
+/// Transactions last milliseconds. For a broker that is away for a moment, long; for consumers that wait behind the
+/// transaction of a daemon that will not come back, bearable.
+const DEFAULT_TRANSACTION_TIMEOUT: &str = "30000";
+
+/// What is the same for all producers.
+fn sending(client: &mut ClientConfig, config: &Config, idempotent: bool) {
+    // Five requests are what a broker remembers for an idempotent producer; without idempotence a second request
+    // could overtake the first one's repetition.
+    let in_flight = if idempotent { "5" } else { "1" };
     client
         .set("acks", config.acks.as_str())
         .set("enable.idempotence", idempotent.to_string())
-        .set("enable.gapless.guarantee", gapless.to_string())
         .set("max.in.flight.requests.per.connection", in_flight)
-        .set("message.timeout.ms", "0")
         .set("message.send.max.retries", i32::MAX.to_string())
         .set("compression.type", config.compression.as_str())
         .set("linger.ms", config.linger.0.as_millis().to_string())
@@ -86,5 +110,4 @@ pub(super) fn producer(
         // The drain's window is far below these.
         .set("queue.buffering.max.messages", "10000000")
         .set("queue.buffering.max.kbytes", "1048576");
-    Ok(client)
 }

@@ -8,6 +8,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use rdkafka::ClientConfig;
 use rdkafka::ClientContext;
 use rdkafka::Message as _;
 use rdkafka::config::RDKafkaLogLevel;
@@ -81,7 +82,7 @@ pub enum Answer {
 /// An idempotent producer with its own connections and threads. Results are gathered until they are taken; how
 /// many there can be is bounded by what the worker keeps in flight.
 pub struct Producer {
-    inner: ThreadedProducer<Context>,
+    pub(super) inner: ThreadedProducer<Context>,
     results: Arc<Results>,
 }
 
@@ -110,7 +111,20 @@ impl Producer {
         guarantee: Guarantee,
         ring: impl Fn() + Send + Sync + 'static,
     ) -> Result<Self, ClientError> {
-        let settings = client::producer(config, bootstrap, guarantee)?;
+        Self::build(&client::producer(config, bootstrap, guarantee)?, ring)
+    }
+
+    /// A producer of transactions under this id. It sends nothing before [`Self::init_transactions`].
+    pub fn transactional(
+        config: &Config,
+        bootstrap: &str,
+        id: &str,
+        ring: impl Fn() + Send + Sync + 'static,
+    ) -> Result<Self, ClientError> {
+        Self::build(&client::transactional(config, bootstrap, id)?, ring)
+    }
+
+    fn build(settings: &ClientConfig, ring: impl Fn() + Send + Sync + 'static) -> Result<Self, ClientError> {
         let results = Arc::new(Results {
             deliveries: Mutex::default(),
             failed: AtomicBool::new(false),
@@ -139,6 +153,24 @@ impl Producer {
             headers: Some(headers),
             delivery_opaque: tag,
         };
+        self.hand_over(record)
+    }
+
+    /// Hands over an entry of a table (no value: the entry goes). Its result comes later, with tag [`ENTRY`].
+    pub fn send_entry(&self, topic: &str, key: &[u8], value: Option<&[u8]>) -> Result<(), RDKafkaErrorCode> {
+        let record = BaseRecord::<[u8], [u8], usize> {
+            topic,
+            partition: Some(0),
+            payload: value,
+            key: Some(key),
+            timestamp: None,
+            headers: None,
+            delivery_opaque: ENTRY as usize,
+        };
+        self.hand_over(record)
+    }
+
+    fn hand_over(&self, record: BaseRecord<'_, [u8], [u8], usize>) -> Result<(), RDKafkaErrorCode> {
         self.inner.send(record).map_err(|(error, _)| match error {
             KafkaError::MessageProduction(code) => code,
             KafkaError::Nul(_) => RDKafkaErrorCode::InvalidTopic,
@@ -154,6 +186,13 @@ impl Producer {
     /// Whether any record failed, or the producer itself did. Never false again once true.
     pub fn has_failed(&self) -> bool {
         self.results.failed.load(Ordering::Acquire)
+    }
+
+    /// After an abort: what failed is over, unless the producer itself did.
+    pub(super) fn forget_failures(&self) {
+        if self.fatal().is_none() {
+            self.results.failed.store(false, Ordering::Release);
+        }
     }
 
     /// Why the producer sends nothing more, if so.
@@ -190,10 +229,13 @@ impl Producer {
     }
 }
 
+/// Tag of a table's entry. Records have LSNs, which begin at 1.
+pub const ENTRY: u64 = 0;
+
 /// Kafka's own limit, in bytes.
 const LONGEST_TOPIC: usize = 249;
 
-struct Context {
+pub(super) struct Context {
     results: Arc<Results>,
 }
 

@@ -10,13 +10,18 @@ use super::fs::Fs;
 use super::header::array;
 use super::ledger::Marks;
 use super::segment::Place;
+use super::transactions::Life;
+use super::transactions::Transactions;
 use crate::units::Lsn;
 use crate::units::Timestamp;
 
 /// The file's name in the log's directory.
 pub const FILE: &str = "checkpoint";
 const MAGIC: [u8; 8] = *b"forebayc";
-const VERSION: u32 = 1;
+/// Without transactions.
+const PLAIN: u32 = 1;
+/// With what is remembered of them: written only where there were any, so that older versions read the others.
+const WITH_TRANSACTIONS: u32 = 2;
 /// 10 M records in flight above the watermark are 1.25 MB; a hundred times that is not a checkpoint of ours.
 const LIMIT: u64 = 256 << 20;
 
@@ -44,6 +49,8 @@ pub struct Checkpoint {
     pub promise: Promise,
     /// The marks of the segments that hold the watermark or lie above it.
     pub segments: Vec<(Lsn, Marks)>,
+    /// What is remembered of transactions.
+    pub transactions: Transactions,
 }
 
 /// Why there is no checkpoint to start from.
@@ -133,11 +140,14 @@ impl Checkpoint {
         }
     }
 
-    /// Magic, version, log id, seven numbers, then each segment's six numbers and words; CRC-32 over all at the end.
+    /// Magic, version, log id, six numbers, then each segment's seven numbers and words; in version 2 the number of
+    /// transactional ids (all ones: not known), the number of lives, and each one's incarnation, first number and end;
+    /// CRC-32 over all at the end.
     fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
         out.extend_from_slice(&MAGIC);
-        out.extend_from_slice(&VERSION.to_le_bytes());
+        let version = if self.transactions.any() { WITH_TRANSACTIONS } else { PLAIN };
+        out.extend_from_slice(&version.to_le_bytes());
         out.extend_from_slice(&self.log_id);
         let Promise { segment, length, next } = self.promise;
         let count = self.segments.len() as u64;
@@ -151,6 +161,16 @@ impl Checkpoint {
                 out.extend_from_slice(&number.to_le_bytes());
             }
             out.extend(marks.bits.iter().flat_map(|word| word.to_le_bytes()));
+        }
+        if version == WITH_TRANSACTIONS {
+            let Transactions { ids, lives } = &self.transactions;
+            out.extend_from_slice(&ids.unwrap_or(u64::MAX).to_le_bytes());
+            out.extend_from_slice(&(lives.len() as u64).to_le_bytes());
+            for life in lives {
+                out.extend_from_slice(&life.incarnation);
+                out.extend_from_slice(&life.from.0.to_le_bytes());
+                out.extend_from_slice(&life.to.0.to_le_bytes());
+            }
         }
         let crc = crc32fast::hash(&out);
         out.extend_from_slice(&crc.to_le_bytes());
@@ -171,7 +191,8 @@ impl Checkpoint {
         if crc32fast::hash(body) != u32::from_le_bytes(*crc) || body.len() < 28 || body[..8] != MAGIC {
             return None;
         }
-        if u32::from_le_bytes(array(body, 8)) != VERSION {
+        let version = u32::from_le_bytes(array(body, 8));
+        if version != PLAIN && version != WITH_TRANSACTIONS {
             return None;
         }
         let mut numbers = body[28..].chunks_exact(8).map(|word| u64::from_le_bytes(array(word, 0)));
@@ -182,6 +203,7 @@ impl Checkpoint {
             watermark: Lsn(number()?),
             promise: Promise { segment: Lsn(number()?), length: number()?, next: Lsn(number()?) },
             segments: Vec::new(),
+            transactions: Transactions::none(),
         };
         for _ in 0..number()? {
             let first = Lsn(number()?);
@@ -197,6 +219,18 @@ impl Checkpoint {
                 marks.bits.push(number()?);
             }
             checkpoint.segments.push((first, marks));
+        }
+        if version == WITH_TRANSACTIONS {
+            let ids = number()?;
+            checkpoint.transactions.ids = (ids != u64::MAX).then_some(ids);
+            for _ in 0..number()? {
+                let (high, low) = (number()?.to_le_bytes(), number()?.to_le_bytes());
+                let mut incarnation = [0; 16];
+                incarnation[..8].copy_from_slice(&high);
+                incarnation[8..].copy_from_slice(&low);
+                let life = Life { incarnation, from: Lsn(number()?), to: Lsn(number()?) };
+                checkpoint.transactions.lives.push(life);
+            }
         }
         checkpoint.is_sound().then_some(checkpoint)
     }
@@ -214,12 +248,37 @@ mod tests {
             watermark: Lsn(3),
             promise: Promise { segment: Lsn(4), length: 4096, next: Lsn(5) },
             segments: vec![(Lsn(1), marks), (Lsn(71), Marks::default())],
+            transactions: Transactions::none(),
         }
+    }
+
+    fn with_transactions() -> Checkpoint {
+        let life = |n, from, to| Life { incarnation: [n; 16], from: Lsn(from), to: Lsn(to) };
+        let lives = vec![life(7, 1, 40), life(8, 40, u64::MAX)];
+        Checkpoint { transactions: Transactions { ids: Some(3), lives }, ..sample() }
     }
 
     #[test]
     fn a_checkpoint_reads_back_as_it_was_written() {
         assert_eq!(Checkpoint::decode(&sample().encode()), Some(sample()));
+        let mut other = with_transactions();
+        assert_eq!(Checkpoint::decode(&other.encode()), Some(other.clone()));
+        other.transactions.ids = None;
+        assert_eq!(Checkpoint::decode(&other.encode()), Some(other));
+    }
+
+    /// The bytes of version 2, pinned: what later versions must read.
+    #[test]
+    fn a_checkpoint_with_transactions_is_one_without_and_more_behind_it() {
+        let (plain, more) = (sample().encode(), with_transactions().encode());
+        assert_eq!((plain[8], more[8]), (1, 2), "older versions read what never saw a transaction");
+        assert_eq!(plain[12..plain.len() - 4], more[12..plain.len() - 4]);
+        let words: Vec<u8> = [3, 2].iter().flat_map(|n: &u64| n.to_le_bytes()).collect();
+        let lives = [(7, 1, 40), (8, 40, u64::MAX)].iter().flat_map(|&(n, from, to): &(u8, u64, u64)| {
+            [[n; 16].to_vec(), from.to_le_bytes().to_vec(), to.to_le_bytes().to_vec()].concat()
+        });
+        let expected: Vec<u8> = words.into_iter().chain(lives).collect();
+        assert_eq!(more[plain.len() - 4..more.len() - 4], expected);
     }
 
     #[test]
@@ -256,12 +315,17 @@ mod tests {
 
     #[test]
     fn a_cut_or_flipped_checkpoint_is_refused() {
-        let good = sample().encode();
+        for good in [sample().encode(), with_transactions().encode()] {
+            refuses_spoilt(&good);
+        }
+    }
+
+    fn refuses_spoilt(good: &[u8]) {
         for end in 0..good.len() {
             assert_eq!(Checkpoint::decode(&good[..end]), None);
         }
         for bit in 0..good.len() * 8 {
-            let mut bad = good.clone();
+            let mut bad = good.to_vec();
             bad[bit / 8] ^= 1 << (bit % 8);
             assert_eq!(Checkpoint::decode(&bad), None, "bit {bit}");
         }

@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
+use super::crypt::Access;
 use super::frame;
 use super::frame::Decoded;
 use super::log::Log;
@@ -19,6 +20,8 @@ pub struct Cursor {
     log: Arc<Log>,
     next: Lsn,
     spot: Option<Spot>,
+    /// The payload of the record handed out, where it is encrypted in the log.
+    plain: Vec<u8>,
 }
 
 /// Where in which segment the reader stands.
@@ -33,14 +36,14 @@ struct Spot {
 
 impl Cursor {
     pub(super) fn new(log: Arc<Log>, from: Lsn) -> Self {
-        Self { log, next: from, spot: None }
+        Self { log, next: from, spot: None, plain: Vec::new() }
     }
 
     /// The next record that is not done and for which `wanted(lsn, lane)` holds; `None` when all flushed records
     /// were looked at.
     pub fn next(&mut self, wanted: impl Fn(Lsn, u8) -> bool) -> Result<Option<Frame<'_>>, ReadError> {
         while let Some(found) = self.advance()? {
-            if wanted(found.lsn, found.lane) && !self.log.is_done(found.lsn) {
+            if wanted(found.lsn, found.lane) && !self.log.is_done(found.lsn) && self.open(&found)? {
                 return self.frame(found.offset);
             }
         }
@@ -49,10 +52,12 @@ impl Cursor {
 
     /// The next record that is kept, done or not.
     pub fn next_kept(&mut self) -> Result<Option<Frame<'_>>, ReadError> {
-        match self.advance()? {
-            Some(found) => self.frame(found.offset),
-            None => Ok(None),
+        while let Some(found) = self.advance()? {
+            if self.open(&found)? {
+                return self.frame(found.offset);
+            }
         }
+        Ok(None)
     }
 
     /// The number the next call looks at first.
@@ -82,10 +87,7 @@ impl Cursor {
                 Err(source) => return Err(ReadError::Io { path: spot.segment.path(&self.log.dir), source }),
             };
             let Some(found) = found else {
-                let damaged =
-                    quarantine::Damaged { segment: &spot.segment, offset: spot.offset, lsn: spot.lsn };
-                (spot.offset, spot.lsn) = quarantine::pass(&self.log, damaged)?;
-                self.next = self.next.max(spot.lsn);
+                self.pass()?;
                 continue;
             };
             spot.offset += found.len as u64;
@@ -96,6 +98,34 @@ impl Cursor {
             }
         }
         Ok(None)
+    }
+
+    /// Goes on behind the damage at the spot. On an error the spot stays before it.
+    fn pass(&mut self) -> Result<(), ReadError> {
+        let Some(spot) = &mut self.spot else { return Ok(()) };
+        let damaged = quarantine::Damaged { segment: &spot.segment, offset: spot.offset, lsn: spot.lsn };
+        (spot.offset, spot.lsn) = quarantine::pass(&self.log, damaged)?;
+        self.next = self.next.max(spot.lsn);
+        Ok(())
+    }
+
+    /// Decrypts the record that was just found, where it is encrypted. False: it is not what was written, whatever
+    /// its checksum says, and was passed as damage.
+    fn open(&mut self, found: &Found) -> Result<bool, ReadError> {
+        let Some(spot) = &mut self.spot else { return Ok(false) };
+        if matches!(spot.segment.access, Access::Plain) {
+            return Ok(true);
+        }
+        let frame = spot.again(found.offset);
+        let opened =
+            frame.map(|frame| spot.segment.access.read(frame, found.offset, &mut self.plain).is_ok());
+        if opened == Some(true) {
+            return Ok(true);
+        }
+        (spot.offset, spot.lsn) = (found.offset, found.lsn);
+        self.next = found.lsn;
+        self.pass()?;
+        Ok(false)
     }
 
     /// Finds the spot of the next record anew when a segment was left.
@@ -115,7 +145,11 @@ impl Cursor {
     }
 
     fn frame(&mut self, offset: u64) -> Result<Option<Frame<'_>>, ReadError> {
-        Ok(self.spot.as_ref().and_then(|spot| spot.again(offset)).map(|found| found.frame()))
+        Ok(self.spot.as_ref().and_then(|spot| {
+            let found = spot.again(offset)?;
+            let encrypted = spot.segment.access.cipher().is_some();
+            Some(found.frame(if encrypted { &self.plain } else { found.payload }))
+        }))
     }
 }
 

@@ -1,5 +1,7 @@
 //! Frames: how one record lies in a segment. Pure: bytes in, bytes out.
 
+use super::crypt::Cipher;
+use super::crypt::TAG;
 use super::header::array;
 use super::types::Frame;
 use crate::units::Lsn;
@@ -7,6 +9,8 @@ use crate::units::Timestamp;
 
 /// Bytes before the payload.
 pub const FRAME_HEADER: usize = 32;
+/// Bytes of the header behind the checksum.
+const DESCRIBED: usize = FRAME_HEADER - 4;
 /// Frames start on multiples of this, so that a length is never torn by a sector's edge.
 pub const ALIGN: usize = 8;
 
@@ -36,7 +40,7 @@ impl Seed {
     }
 
     /// CRC-32 (IEEE) over salt, offset and everything of the frame but the CRC itself.
-    fn crc(&self, offset: u64, frame: &[u8]) -> u32 {
+    pub(super) fn crc(&self, offset: u64, frame: &[u8]) -> u32 {
         let mut hasher = self.0.clone();
         hasher.update(&offset.to_le_bytes());
         hasher.update(&frame[4..]);
@@ -81,7 +85,9 @@ impl Meta {
 pub struct Decoded<'a> {
     /// Its description.
     pub meta: Meta,
-    /// Its payload.
+    /// The bytes of it that describe it.
+    pub described: &'a [u8],
+    /// Its payload as it is stored: where the segment is encrypted, ciphertext and tag.
     pub payload: &'a [u8],
     /// Bytes it takes, padding included.
     pub len: usize,
@@ -90,14 +96,14 @@ pub struct Decoded<'a> {
 }
 
 impl<'a> Decoded<'a> {
-    /// The record in it.
-    pub fn frame(&self) -> Frame<'a> {
+    /// The record in it, whose payload is `plain`.
+    pub fn frame(&self, plain: &'a [u8]) -> Frame<'a> {
         Frame {
             lsn: self.meta.lsn,
             at: self.meta.at,
             lane: self.meta.lane,
             bytes: self.len as u32,
-            payload: self.payload,
+            payload: plain,
         }
     }
 }
@@ -115,16 +121,34 @@ pub enum NoFrame {
 
 /// Appends a frame to `out`, to be written at `offset`. Returns its checksum.
 pub fn encode(out: &mut Vec<u8>, seed: &Seed, offset: u64, meta: Meta, payload: &[u8]) -> u32 {
+    encode_with(out, seed, None, offset, meta, payload)
+}
+
+/// `encode`, with the payload encrypted if there is a cipher. It has no other frame at this offset.
+pub fn encode_with(
+    out: &mut Vec<u8>,
+    seed: &Seed,
+    cipher: Option<&Cipher>,
+    offset: u64,
+    meta: Meta,
+    payload: &[u8],
+) -> u32 {
     let start = out.len();
+    let stored = payload.len() + cipher.map_or(0, |_| TAG);
     out.extend_from_slice(&[0; 4]);
-    out.extend_from_slice(&(payload.len() as u32).to_le_bytes());
+    out.extend_from_slice(&(stored as u32).to_le_bytes());
     out.extend_from_slice(&meta.lsn.0.to_le_bytes());
     out.extend_from_slice(&meta.at.0.to_le_bytes());
     let flags = if meta.ends_batch { ENDS_BATCH } else { 0 };
     out.extend_from_slice(&[meta.kind, flags, meta.lane, 0]);
     out.extend_from_slice(&meta.flushed.to_le_bytes());
     out.extend_from_slice(payload);
-    out.resize(start + frame_len(payload.len()), 0);
+    if let Some(cipher) = cipher {
+        let described: [u8; DESCRIBED] = array(&out[start..], 4);
+        let tag = cipher.seal(offset, &described, &mut out[start + FRAME_HEADER..]);
+        out.extend_from_slice(&tag);
+    }
+    out.resize(start + frame_len(stored), 0);
     let crc = seed.crc(offset, &out[start..]);
     out[start..start + 4].copy_from_slice(&crc.to_le_bytes());
     crc
@@ -141,8 +165,9 @@ pub struct Checked {
 impl Checked {
     /// The frame with its payload, from the bytes that were checked.
     pub fn with(self, bytes: &[u8]) -> Decoded<'_> {
-        let payload = &bytes[FRAME_HEADER..FRAME_HEADER + self.payload];
-        Decoded { meta: self.meta, payload, len: frame_len(self.payload), crc: self.crc }
+        let (described, payload) =
+            (&bytes[4..FRAME_HEADER], &bytes[FRAME_HEADER..FRAME_HEADER + self.payload]);
+        Decoded { meta: self.meta, described, payload, len: frame_len(self.payload), crc: self.crc }
     }
 }
 

@@ -2,14 +2,19 @@
 
 use std::fmt;
 
+use super::crypt::slots;
 use super::types::Identity;
 use crate::units::Lsn;
 use crate::units::Timestamp;
 
-/// The format this code writes.
-pub const FORMAT: u16 = 1;
-/// The oldest reader that understands what this code writes.
-pub const MIN_READER: u16 = 1;
+/// The newest format this code knows.
+pub const FORMAT: u16 = 2;
+/// What it writes where payloads are not encrypted, for readers of format 1 too.
+const PLAIN: u16 = 1;
+/// What it writes where they are: a reader of format 1 must refuse it, and not take ciphertext for records.
+const ENCRYPTED: u16 = 2;
+/// The cipher of encrypted payloads: AES-256-GCM-SIV.
+const CIPHER: u32 = 1;
 /// Size of a header: one block, so that it is never torn together with a record.
 pub const HEADER_LEN: u64 = 4096;
 
@@ -45,8 +50,8 @@ pub struct Header {
     pub predecessor: Seal,
     /// Bytes the file was filled with before it was used: a shorter one that is not sealed was cut.
     pub capacity: u64,
-    /// The data key the payloads are encrypted with; 0: not encrypted.
-    pub key_id: u32,
+    /// Whether payloads are encrypted. Then the log's secret lies in the key slots, and not in the header.
+    pub encrypted: bool,
 }
 
 /// Why a block is not a header.
@@ -75,16 +80,17 @@ impl fmt::Display for HeaderError {
 }
 
 impl Header {
-    /// The block.
+    /// The block. Of an encrypted segment its key slots are left free.
     pub fn encode(&self) -> Vec<u8> {
         let mut block = Vec::with_capacity(HEADER_LEN as usize);
         block.extend_from_slice(&MAGIC);
-        block.extend_from_slice(&FORMAT.to_le_bytes());
-        block.extend_from_slice(&MIN_READER.to_le_bytes());
-        block.extend_from_slice(&self.key_id.to_le_bytes());
+        let (format, cipher) = if self.encrypted { (ENCRYPTED, CIPHER) } else { (PLAIN, 0) };
+        block.extend_from_slice(&format.to_le_bytes());
+        block.extend_from_slice(&format.to_le_bytes());
+        block.extend_from_slice(&cipher.to_le_bytes());
         block.extend_from_slice(&self.identity.log_id);
         block.extend_from_slice(&self.identity.incarnation);
-        block.extend_from_slice(&self.identity.secret);
+        block.extend_from_slice(if self.encrypted { &[0; 32] } else { &self.identity.secret });
         block.extend_from_slice(&self.salt);
         for number in [
             self.first.0,
@@ -111,8 +117,9 @@ impl Header {
         if block.len() < HEADER_LEN as usize || block[..8] != MAGIC {
             return Err(HeaderError::Damaged);
         }
+        let cipher = u32::from_le_bytes(array(block, 12));
         let stored = u32::from_le_bytes(array(block, CRC_AT));
-        if crc32fast::hash(&block[..CRC_AT]) != stored {
+        if checksum(block, cipher != 0) != stored {
             return Err(HeaderError::Damaged);
         }
         let wrote = u16::from_le_bytes(array(block, 8));
@@ -120,9 +127,12 @@ impl Header {
         if needs > FORMAT {
             return Err(HeaderError::Version(wrote, needs));
         }
+        if cipher > CIPHER {
+            return Err(HeaderError::Damaged);
+        }
         let number = |index: usize| u64::from_le_bytes(array(block, 96 + 8 * index));
         Ok(Self {
-            key_id: u32::from_le_bytes(array(block, 12)),
+            encrypted: cipher == CIPHER,
             identity: Identity {
                 log_id: array(block, 16),
                 incarnation: array(block, 32),
@@ -140,6 +150,16 @@ impl Header {
             capacity: number(6),
         })
     }
+}
+
+/// The slots have checks of their own: they change when the master key does.
+fn checksum(block: &[u8], encrypted: bool) -> u32 {
+    if !encrypted {
+        return crc32fast::hash(&block[..CRC_AT]);
+    }
+    let mut bare = block[..CRC_AT].to_vec();
+    slots::without(&mut bare);
+    crc32fast::hash(&bare)
 }
 
 /// `N` bytes at `at`, which the caller has checked to be there.
@@ -175,7 +195,7 @@ mod tests {
             created: Timestamp(5),
             predecessor: Seal { first: Lsn(1), next: Lsn(1001), length: 64 << 20, chain: 0xdead_beef },
             capacity: 64 << 20,
-            key_id: 0,
+            encrypted: false,
         }
     }
 
@@ -193,6 +213,22 @@ mod tests {
             bad[bit / 8] ^= 1 << (bit % 8);
             assert_eq!(Header::decode(&bad), Err(HeaderError::Damaged), "bit {bit}");
         }
+    }
+
+    #[test]
+    fn an_encrypted_header_shows_no_secret_and_notices_every_flipped_bit_outside_its_slots() {
+        let header = Header { encrypted: true, ..header() };
+        let good = header.encode();
+        assert!(!good.windows(32).any(|window| window == header.identity.secret));
+        let found = Header::decode(&good).unwrap();
+        assert!(found.encrypted && found.identity.secret == [0; 32]);
+        for bit in 0..good.len() * 8 {
+            let mut bad = good.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            let slot = slots::AT.iter().any(|&at| (at..at + slots::LEN).contains(&(bit / 8)));
+            assert_eq!(Header::decode(&bad).is_ok(), slot, "bit {bit}");
+        }
+        assert_eq!(good[8..12], [2, 0, 2, 0], "a reader of format 1 refuses it");
     }
 
     #[test]

@@ -7,12 +7,17 @@ use std::time::Duration;
 
 use super::checkpoint::Checkpoint;
 use super::checkpoint::Promise;
+use super::crypt::Access;
+use super::crypt::slots;
 use super::event::Event;
+use super::fs::Mode;
 use super::log::Log;
 use super::segment::Place;
 use super::segment::Segment;
 use super::segment::segment_path;
 use super::spare;
+use crate::planted::Fault;
+use crate::planted::planted;
 use crate::units::Lsn;
 use crate::units::Timestamp;
 
@@ -58,6 +63,7 @@ impl Log {
                 watermark: ledger.watermark(),
                 promise: open.map_or_else(Promise::default, |segment| promise_of(segment)),
                 segments: ledger.above_watermark().map(|(first, marks)| (first, marks.clone())).collect(),
+                transactions: self.transactions(),
             }
         };
         // A record that the checkpoint calls done must be able to say where it went.
@@ -94,10 +100,24 @@ impl Log {
 
     /// Removes a delivered segment. Only called for segments that a durable checkpoint calls complete.
     fn drop_acked(&self, segment: &Segment) -> io::Result<()> {
+        self.shred(segment)?;
         self.segments.remove(segment.first);
         self.fs.remove(&segment_path(&self.dir, Place::Acked, segment.first))?;
         self.sent.remove(segment.first)?;
         self.fs.sync_dir(&self.dir.join(Place::Acked.dir()))
+    }
+
+    /// Destroys the key of an encrypted segment, durably, before its file is unlinked: whatever of its blocks stays on
+    /// the disk can no longer be read. A start that finds it so removes it.
+    fn shred(&self, segment: &Segment) -> io::Result<()> {
+        if matches!(segment.access, Access::Plain) || planted(Fault::SkipShred) {
+            return Ok(());
+        }
+        let file = self.fs.open(&segment_path(&self.dir, Place::Acked, segment.first), Mode::Write)?;
+        for at in slots::AT {
+            file.write_all_at(&slots::shredded(), at as u64)?;
+        }
+        file.sync_data()
     }
 
     /// Fills the next segment's file if one is wanted. Where there is no room, delivered segments go first, oldest

@@ -53,11 +53,8 @@ impl Lock {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let mut holder = String::new();
-                // The name is a courtesy: without it the message is still right.
                 let _ = file.read_to_string(&mut holder);
-                let holder =
-                    if holder.is_empty() { "another process".to_owned() } else { holder.trim().to_owned() };
-                return Err(LockError::Held { dir: name(), holder });
+                return Err(LockError::Held { dir: name(), holder: named(&holder) });
             }
             Err(TryLockError::Error(source)) => return Err(failed(source)),
         }
@@ -93,6 +90,20 @@ pub fn is_held(dir: &Path) -> io::Result<bool> {
         let [_, "FLOCK", _, "WRITE", process, at, ..] = words[..] else { return false };
         at == place || (process == holder && at.ends_with(&inode))
     }))
+}
+
+/// Who has the lock of the log in `dir`, in the words of a refusal; `None` if nobody. Looks without touching it.
+pub fn held(dir: &Path) -> io::Result<Option<LockError>> {
+    if !is_held(dir)? {
+        return Ok(None);
+    }
+    let holder = std::fs::read_to_string(dir.join(FILE)).unwrap_or_default();
+    Ok(Some(LockError::Held { dir: dir.display().to_string(), holder: named(&holder) }))
+}
+
+/// The name is a courtesy: without it the message is still right.
+fn named(holder: &str) -> String {
+    if holder.is_empty() { "another process".to_owned() } else { holder.trim().to_owned() }
 }
 
 #[cfg(test)]

@@ -14,13 +14,13 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
 
+use super::crypt::Keys;
 use super::cursor::Cursor;
 use super::dead::Dead;
 use super::dead::DeadLetters;
 use super::dead::Removal;
 use super::event::Event;
 use super::event::Observer;
-use super::frame::frame_len;
 use super::fs::Fs;
 use super::ledger::Ledger;
 use super::segment::Segment;
@@ -29,6 +29,7 @@ use super::sent::Sent;
 use super::spare::SpareSlot;
 use super::tail::Block;
 use super::tail::Tail;
+use super::transactions::Transactions;
 use super::types::Confirmation;
 use super::types::Identity;
 use super::types::Letter;
@@ -41,12 +42,16 @@ pub struct Log {
     pub(super) fs: Arc<dyn Fs>,
     pub(super) dir: PathBuf,
     pub(super) identity: Identity,
+    pub(super) keys: Keys,
     pub(super) segments: Segments,
     pub(super) tail: Tail,
     pub(super) sent: Sent,
     pub(super) dead: DeadLetters,
     pub(super) spare: SpareSlot,
     pub(super) observer: Observer,
+    /// The first number of this life.
+    pub(super) began: Lsn,
+    transactions: Mutex<Transactions>,
     ledger: Mutex<Ledger>,
     /// One checkpoint at a time, marks and file together: an older one must never replace a newer one.
     pub(super) checkpointing: Mutex<()>,
@@ -121,11 +126,13 @@ pub(super) struct Parts {
     pub fs: Arc<dyn Fs>,
     pub dir: PathBuf,
     pub identity: Identity,
+    pub keys: Keys,
     pub segments: Segments,
     pub ledger: Ledger,
     pub end: Lsn,
     pub dead: DeadLetters,
     pub observer: Observer,
+    pub transactions: Transactions,
 }
 
 impl Log {
@@ -135,12 +142,15 @@ impl Log {
             fs: parts.fs,
             dir: parts.dir,
             identity: parts.identity,
+            keys: parts.keys,
             segments: parts.segments,
             tail: Tail::default(),
             sent,
             dead: parts.dead,
             spare: SpareSlot::default(),
             observer: parts.observer,
+            began: parts.end,
+            transactions: Mutex::new(parts.transactions),
             ledger: Mutex::new(parts.ledger),
             checkpointing: Mutex::default(),
             // What was done in earlier lives lies below the end of then.
@@ -239,8 +249,13 @@ impl Log {
     /// they stay in the log and hold their lane.
     pub fn bury(&self, letters: &[Letter]) -> io::Result<()> {
         self.dead.add(letters)?;
-        self.mark_done(letters.iter().map(|letter| (letter.lsn, frame_len(letter.payload.len()) as u64)));
+        self.mark_done(letters.iter().map(|letter| (letter.lsn, self.bytes_of(letter))));
         Ok(())
+    }
+
+    /// Bytes the letter's record takes in the log; 0 when it is no longer kept.
+    fn bytes_of(&self, letter: &Letter) -> u64 {
+        self.segments.holding(letter.lsn).map_or(0, |segment| segment.frame_len(letter.payload.len()))
     }
 
     /// What became of a record.
@@ -255,6 +270,7 @@ impl Log {
             Some(Dead::Damage(damage)) => {
                 return Ok(Fate::Dead { reason: damage.reason, at: damage.found_at });
             }
+            Some(Dead::Sealed(letter)) => return Ok(letter.fate()),
             None => {}
         }
         match self.dead.removal(lsn) {
@@ -344,6 +360,10 @@ impl Log {
 
     pub(super) fn ledger(&self) -> MutexGuard<'_, Ledger> {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn lock_transactions(&self) -> MutexGuard<'_, Transactions> {
+        self.transactions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn mark_done(&self, records: impl Iterator<Item = (Lsn, u64)>) {

@@ -22,8 +22,9 @@
 //! | `acked/<first LSN, 20 digits>.wal` | delivered segments, kept for replay and repeated requests |
 //! | `checkpoint` | which records are done |
 //! | `sent/<segment>` | where Kafka put each record of a segment (`sent.rs`) |
-//! | `dead/letters` | dead letters (`dead.rs`) |
+//! | `dead/letters` | dead letters (`dead/`) |
 //! | `quarantine/<segment>-<offset>.torn`, `.damaged` | copies of bytes that were cut or could not be read |
+//! | `quarantine/<segment>.header` | the first block of an encrypted segment with damage: its key |
 //! | `spare` | the next segment, zero-filled ahead of need |
 //! | `index/` | idempotency keys (of `ingest`), rebuildable from the log |
 //!
@@ -42,12 +43,12 @@
 //! | offset | size | what |
 //! |---|---|---|
 //! | 0 | 8 | magic `forebay\n` |
-//! | 8 | 2 | format that wrote it: 1 |
-//! | 10 | 2 | oldest reader that understands it: 1 |
-//! | 12 | 4 | key id; 0: payloads are not encrypted |
+//! | 8 | 2 | format that wrote it: 1, encrypted 2 |
+//! | 10 | 2 | oldest reader that understands it: 1, encrypted 2 |
+//! | 12 | 4 | cipher of the payloads; 0: not encrypted, 1: AES-256-GCM-SIV |
 //! | 16 | 16 | log id: random, made with the directory |
 //! | 32 | 16 | incarnation: random, made at every start |
-//! | 48 | 32 | secret of the log: key of the digests in ids and records |
+//! | 48 | 32 | secret of the log: key of the digests in ids and records; encrypted: zero, it lies in the slots |
 //! | 80 | 16 | salt: random, part of every checksum in this segment |
 //! | 96 | 8 | LSN of the first record |
 //! | 104 | 8 | when the segment began, milliseconds since 1970 |
@@ -56,8 +57,8 @@
 //! | 128 | 8 | predecessor: bytes of header and records |
 //! | 136 | 8 | predecessor: chain (below), 32 bits |
 //! | 144 | 8 | bytes the file was filled with |
-//! | 152 | 3940 | zero |
-//! | 4092 | 4 | CRC of bytes 0–4091 |
+//! | 152 | 3940 | zero; encrypted: a key slot of 128 bytes at 1024 and at 2048 (`crypt/slots.rs`) |
+//! | 4092 | 4 | CRC of bytes 0–4091, with the key slots as zeros |
 //!
 //! It is durable, and so is its directory entry, before the first record in it is acknowledged. What it repeats of
 //! its predecessor shows a log that was cut exactly between two records.
@@ -75,7 +76,7 @@
 //! | 26 | 1 | lane (`command::lane`) |
 //! | 27 | 1 | zero |
 //! | 28 | 4 | promise: all of this segment below this offset was flushed before this frame was written |
-//! | 32 | n | payload |
+//! | 32 | n | payload; of a record in an encrypted segment ciphertext, and 16 bytes of tag |
 //! | … | 0–7 | zero, covered by the CRC |
 //!
 //! Salt and offset bind a frame to its place: bytes of another file, another place or another life of the file never
@@ -90,6 +91,31 @@
 //! and the offset (4 each) of every 256th record; zeros; then the last 8 bytes of the file: the footer's own offset
 //! (4) and `seal`. *Chain*: CRC-32 over the CRCs of all frames in order. Labels are the kinds of commands.
 //!
+//! # Encryption at rest
+//!
+//! With a master key every new segment has a random data key, wrapped by the master key in two slots of its header,
+//! each bound to bytes 0–511 of it. The payload of a record is sealed under the data key: nonce is the frame's offset (8 bytes, then
+//! 4 of zero), associated data bytes 4–31 of the frame, whose length already counts the tag. Checksums are over the
+//! ciphertext: torn and damaged bytes are told apart without the key. A frame with a right checksum that does not
+//! authenticate is damage like any other: set aside, listed, never delivered. Why no nonce comes twice: `crypt/mod.rs`.
+//!
+//! *What shows without the key*: numbers, instants and lengths of records, their lanes (one of 256, from the key's
+//! hash), how many of which kind lie in a sealed segment (footers), which are done, where Kafka put them (`sent/`), and
+//! of dead letters number, instants and attempts. The index holds digests under the log's secret, which is wrapped
+//! with the data keys. Nothing else of a record is in any file.
+//!
+//! *A start* opens everything or touches nothing: without a key that opens every segment of the log and the dead letters
+//! it fails before the lock is taken. Segments of before encryption was turned on stay as they are until they go; their headers, and so
+//! what they leave on the disk, hold the log's secret in the clear. The dead letters are rewritten at the first start
+//! with a key, and at the first one without.
+//!
+//! *Letting go*: both slots of a delivered segment are overwritten and flushed before it is unlinked, and never
+//! before a durable checkpoint calls it done. A start that finds a slot so overwritten removes the segment. What
+//! copies of the header elsewhere hold (a flash disk's spare blocks, a copy-on-write file system, a backup) is not
+//! destroyed by that; it opens with the master key only.
+//!
+//! *A new master key* (`rekey.rs`): one slot after the other is rewritten and flushed.
+//!
 //! # What happens when
 //!
 //! *Commit*: one `pwrite`, one `fdatasync`; then the end moves and readers see the batch. The bytes a flush covers are
@@ -100,16 +126,17 @@
 //!
 //! *Checkpoint*: `checkpoint.tmp` → flush → rename → flush of the directory. It holds a watermark (everything below is
 //! done), what was flushed, and a bit a record for the segments above the watermark that are neither untouched nor
-//! finished. Losing it costs repeats, never records.
+//! finished, and what is remembered of transactions (`transactions.rs`). Losing it costs repeats, never records.
 //!
 //! *Retirement*: a sealed segment that a durable checkpoint calls done moves to `acked/`, and leaves it, oldest first,
-//! when it is old enough, there are too many, or acceptance needs the room.
+//! when it is old enough, there are too many, or acceptance needs the room; its key goes first, where it has one.
 //!
 //! # What a crash can leave
 //!
 //! | found at start | made of it |
 //! |---|---|
 //! | `spare`, `*.tmp` | removed, or overwritten |
+//! | a segment with a destroyed key | removed: it was being let go of |
 //! | the last segment without a footer | read to its end and sealed; a new one begins |
 //! | frames behind the last whole batch, or bytes that are no frame, below no promise | torn tail: copied to `quarantine/`, cut |
 //! | bytes that are no frame below a promise | damage: copied, dead letter, and on behind it |
@@ -121,6 +148,7 @@
 //! proves nothing. Nobody ever appends behind the tail of another life.
 
 pub mod checkpoint;
+mod crypt;
 mod cursor;
 pub mod dead;
 pub mod event;
@@ -133,8 +161,11 @@ pub mod inspect;
 mod ledger;
 mod lock;
 mod log;
+mod open_error;
 mod quarantine;
 mod recovery;
+pub mod rekey;
+pub mod repair;
 mod scan;
 mod segment;
 mod sent;
@@ -142,7 +173,9 @@ mod spare;
 mod survey;
 mod tail;
 mod tail_recovery;
+mod transactions;
 mod types;
+mod unlock;
 pub mod verdict;
 mod writer;
 
@@ -150,6 +183,10 @@ mod writer;
 mod tests;
 
 pub use crate::units::Lsn;
+pub use crypt::KeyFileError;
+pub use crypt::KeyId;
+pub use crypt::Keys;
+pub use crypt::MasterKey;
 pub use cursor::Cursor;
 pub use event::Event;
 pub use event::Finding;
@@ -162,7 +199,7 @@ pub use log::Fate;
 pub use log::Figures;
 pub use log::Log;
 pub use log::ReadError;
-pub use recovery::OpenError;
+pub use open_error::OpenError;
 pub use recovery::Opened;
 pub use recovery::Options;
 pub use recovery::Recovery;
@@ -170,6 +207,8 @@ pub use recovery::open;
 pub use recovery::open_locked;
 pub use segment::Place;
 pub use segment::Segment;
+pub use transactions::Life;
+pub use transactions::Transactions;
 pub use types::Confirmation;
 pub use types::Entry;
 pub use types::Frame;

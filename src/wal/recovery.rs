@@ -5,11 +5,12 @@
 
 use std::io;
 use std::path::Path;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::checkpoint::Checkpoint;
 use super::checkpoint::LoadError;
+use super::crypt::Access;
+use super::crypt::Keys;
 use super::dead::Damage;
 use super::dead::DeadLetters;
 use super::event::Finding;
@@ -25,9 +26,9 @@ use super::header::segment_name;
 use super::ledger::Ledger;
 use super::ledger::Marks;
 use super::lock::Lock;
-use super::lock::LockError;
 use super::log::Log;
 use super::log::Parts;
+use super::open_error::OpenError;
 use super::quarantine;
 use super::random;
 use super::segment::Place;
@@ -40,9 +41,12 @@ use super::spare;
 use super::survey;
 use super::survey::Found;
 use super::survey::Survey;
+use super::survey::Unusable;
 use super::tail_recovery;
 use super::tail_recovery::Tail;
+use super::transactions::Transactions;
 use super::types::Identity;
+use super::unlock;
 use super::writer::Writer;
 use crate::units::Lsn;
 use crate::units::Timestamp;
@@ -60,6 +64,8 @@ pub struct Options {
     /// Whether everything that is kept is to be delivered again, delivered or not: where the broker lives and dies
     /// with the process. Dead letters stay dead.
     pub redeliver: bool,
+    /// The master keys. With none nothing is encrypted, and nothing encrypted is opened.
+    pub keys: Keys,
     /// What a record is counted as: the label its writer gave, read from the payload.
     pub label: fn(&[u8]) -> Option<String>,
     /// Who is told what happens.
@@ -75,6 +81,8 @@ pub struct Recovery {
     pub next: Lsn,
     /// Records waiting for delivery.
     pub backlog: u64,
+    /// Segments of earlier starts whose payloads are not encrypted.
+    pub plain_segments: u64,
 }
 
 /// A log, ready to take records.
@@ -87,56 +95,12 @@ pub struct Opened {
     pub recovery: Recovery,
 }
 
-/// Why a log could not be opened. Nothing was changed that a later start could miss.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// Another process has it, or the lock cannot be taken.
-    #[error(transparent)]
-    Lock(#[from] LockError),
-    /// The directory cannot be used.
-    #[error("the log directory {path} cannot be used: {source}")]
-    Directory {
-        /// Which.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// The disk failed while the log was read or mended.
-    #[error("cannot recover {path}: {source}")]
-    Io {
-        /// Which file or directory.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// A segment of a newer format.
-    #[error("{path}: {detail}")]
-    Version {
-        /// Which.
-        path: PathBuf,
-        /// Which version is needed.
-        detail: String,
-    },
-    /// The log is an older state than its checkpoint has seen.
-    #[error(
-        "the checkpoint promises records up to {promised}, the log ends at {found}: this is an older copy, or \
-         flushed data was lost. Put the missing segments back, or remove {path} to go on with what is there; \
-         every record in pending/ is then delivered again"
-    )]
-    Lost {
-        /// The last record that was flushed when the checkpoint was taken.
-        promised: Lsn,
-        /// The last record there is.
-        found: Lsn,
-        /// The checkpoint.
-        path: PathBuf,
-    },
-}
-
 /// Takes the lock of the log in `dir`, which is made if missing, and opens it.
 pub fn open_locked(dir: &Path, options: &Options, now: Timestamp) -> Result<(Lock, Opened), OpenError> {
     let fs: Arc<dyn Fs> = Arc::new(fs::RealFs);
     let unusable = |source| OpenError::Directory { path: dir.to_owned(), source };
+    // Before anything is made or written, the lock's holder included.
+    unlock::check(&*fs, dir, &options.keys)?;
     let made: Vec<_> = dir
         .ancestors()
         .skip(1)
@@ -152,16 +116,19 @@ pub fn open_locked(dir: &Path, options: &Options, now: Timestamp) -> Result<(Loc
 
 /// Opens the log in `dir`. The caller has its lock.
 pub fn open(fs: Arc<dyn Fs>, dir: &Path, options: &Options, now: Timestamp) -> Result<Opened, OpenError> {
+    unlock::check(&*fs, dir, &options.keys)?;
     make_directories(&*fs, dir).map_err(|source| OpenError::Directory { path: dir.to_owned(), source })?;
     let failed = |source| OpenError::Io { path: dir.to_owned(), source };
     let mut recovery = Recovery::default();
     let loaded = Checkpoint::load(&*fs, dir);
     let known = loaded.as_ref().ok().map(|checkpoint| checkpoint.log_id);
-    let survey = survey::survey(&*fs, dir, known, &mut recovery.findings)?;
+    let survey = survey::survey(&*fs, dir, known, &options.keys, &mut recovery.findings)?;
+    let plain = survey.segments.iter().filter(|found| matches!(found.access, Access::Plain));
+    recovery.plain_segments = plain.count() as u64;
     let checkpoint = use_checkpoint(loaded, dir, &survey, &mut recovery.findings)?;
-    let (dead, trouble) = DeadLetters::open(Arc::clone(&fs), dir).map_err(failed)?;
+    let (dead, trouble) = DeadLetters::open(Arc::clone(&fs), dir, &options.keys).map_err(failed)?;
     recovery.findings.extend(trouble.map(|detail| Finding {
-        segment: "dead/letters".into(),
+        segment: super::dead::NAME.to_owned(),
         offset: 0,
         kind: FindingKind::Damaged,
         detail,
@@ -181,19 +148,31 @@ pub fn open(fs: Arc<dyn Fs>, dir: &Path, options: &Options, now: Timestamp) -> R
         now,
     };
     let identity = start.identity(&survey).map_err(failed)?;
+    let headless = survey.headless.clone();
+    let mut transactions = match start.checkpoint {
+        Some(checkpoint) => checkpoint.transactions.clone(),
+        None => Transactions::from_headers(&survey.segments),
+    };
+    let lived = |found: &Found| (found.header.first, found.header.identity.incarnation);
+    let lived: Vec<_> = survey.segments.iter().map(lived).collect();
     let (end, predecessor) = start.adopt(survey)?;
+    transactions.close(&lived, end);
     start.check_promise(end)?;
-    start.dead.mark_in(&mut start.ledger).map_err(failed)?;
+    start.dead.mark_in(&mut start.ledger);
     start.ledger.advance();
     let Start { fs, dead, segments, ledger, .. } = start;
     recovery.next = end;
     recovery.backlog = ledger.backlog();
-    let observer = Arc::clone(&options.observer);
-    let parts = Parts { fs, dir: dir.to_owned(), identity, segments, ledger, end, dead, observer };
+    let (observer, keys) = (Arc::clone(&options.observer), options.keys.clone());
+    let owned = dir.to_owned();
+    let parts = Parts { fs, dir: owned, identity, keys, segments, ledger, end, dead, observer, transactions };
     let log = Arc::new(Log::new(parts));
     let file = first_file(&*log.fs, dir, options).map_err(failed)?;
     let writer =
         Writer::begin(Arc::clone(&log), options.segment_size, file, end, predecessor, now).map_err(failed)?;
+    for segment in &headless {
+        survey::move_away(&*log.fs, dir, segment).map_err(failed)?;
+    }
     Ok(Opened { writer, log, recovery })
 }
 
@@ -282,7 +261,8 @@ impl Start<'_> {
     /// Takes all segments over, the last one after mending its end. Returns the number the next record
     /// gets and the seal the next header repeats.
     fn adopt(&mut self, survey: Survey) -> Result<(Lsn, Seal), OpenError> {
-        let mut expected = self.checkpoint.map(|checkpoint| checkpoint.watermark);
+        let mut expected =
+            self.checkpoint.map(|checkpoint| checkpoint.watermark).or_else(|| survey.oldest_headless());
         let mut before = Seal::default();
         let count = survey.segments.len();
         let mut successors =
@@ -304,6 +284,7 @@ impl Start<'_> {
                         &*self.fs,
                         self.dir,
                         &found.header,
+                        &found.access,
                         promise,
                         self.options.label,
                     )
@@ -350,8 +331,8 @@ impl Start<'_> {
 
     /// A segment at the end whose header cannot be read held records nobody can count: no number it may have used
     /// is given again.
-    fn pass_headless(&mut self, headless: &[(Lsn, u64)], end: &mut Lsn) -> Result<(), OpenError> {
-        for &(first, bytes) in headless {
+    fn pass_headless(&mut self, headless: &[Unusable], end: &mut Lsn) -> Result<(), OpenError> {
+        for &Unusable { first, bytes, .. } in headless {
             if first < *end {
                 continue;
             }
@@ -381,7 +362,7 @@ impl Start<'_> {
         let last_at = found.footer.as_ref().map_or(header.created, |footer| footer.last_at);
         let state =
             State { place, next: seal.next, length: seal.length, sealed: true, last_at, index: Vec::new() };
-        self.segments.insert(Arc::new(Segment::new(header, state)));
+        self.segments.insert(Arc::new(Segment::new(header, found.access.clone(), state)));
         self.ledger.insert(header.first, self.marks(header.first, seal, place));
     }
 

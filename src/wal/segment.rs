@@ -8,8 +8,10 @@ use std::sync::Arc;
 use std::sync::PoisonError;
 use std::sync::RwLock;
 
+use super::crypt::Access;
 use super::footer::Footer;
 use super::footer::INDEX_STRIDE;
+use super::frame;
 use super::frame::Seed;
 use super::fs::File;
 use super::fs::Fs;
@@ -65,16 +67,19 @@ pub struct Segment {
     pub created: Timestamp,
     /// What its checksums begin with.
     pub seed: Seed,
+    /// How its payloads are read.
+    pub access: Access,
     state: RwLock<State>,
 }
 
 impl Segment {
     /// A segment as recovery or rotation found or made it.
-    pub fn new(header: &Header, state: State) -> Self {
+    pub fn new(header: &Header, access: Access, state: State) -> Self {
         Self {
             first: header.first,
             created: header.created,
             seed: Seed::new(&header.salt),
+            access,
             state: RwLock::new(state),
         }
     }
@@ -112,6 +117,11 @@ impl Segment {
             }
             opened => opened,
         }
+    }
+
+    /// Bytes a record of `payload` bytes takes in it.
+    pub fn frame_len(&self, payload: usize) -> u64 {
+        frame::frame_len(payload + self.access.overhead()) as u64
     }
 
     /// A scanner of its flushed frames.

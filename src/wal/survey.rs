@@ -4,6 +4,10 @@ use std::io;
 use std::path::Path;
 
 use super::checkpoint::Checkpoint;
+use super::crypt::Access;
+use super::crypt::Keys;
+use super::crypt::Locked;
+use super::crypt::slots;
 use super::event::Finding;
 use super::event::FindingKind;
 use super::footer::Footer;
@@ -17,10 +21,11 @@ use super::header::HeaderError;
 use super::header::Seal;
 use super::header::parse_segment_name;
 use super::header::segment_name;
+use super::open_error::OpenError;
 use super::quarantine;
-use super::recovery::OpenError;
 use super::segment::Place;
 use super::segment::segment_path;
+use super::sent;
 use super::spare;
 use crate::units::Lsn;
 
@@ -30,6 +35,8 @@ pub struct Found {
     pub place: Place,
     /// Its header.
     pub header: Header,
+    /// How its payloads are read.
+    pub access: Access,
     /// Its footer; none when it was open, or lost it.
     pub footer: Option<Footer>,
     /// Bytes of the file.
@@ -72,8 +79,21 @@ pub fn missing(checkpoint: Option<&Checkpoint>, expected: Lsn, first: Lsn) -> Op
 pub struct Survey {
     /// The segments of this log.
     pub segments: Vec<Found>,
-    /// First LSN and size of the ones whose header cannot be read; they lie in quarantine.
-    pub headless: Vec<(Lsn, u64)>,
+    /// The ones whose header cannot be read, oldest first.
+    pub headless: Vec<Unusable>,
+}
+
+impl Survey {
+    /// Where the log begins if no checkpoint says so and its oldest segment cannot be read.
+    pub fn oldest_headless(&self) -> Option<Lsn> {
+        oldest_headless(&self.headless)
+    }
+}
+
+/// See [`Survey::oldest_headless`]. What lies in `acked/` was delivered.
+pub fn oldest_headless(unusable: &[Unusable]) -> Option<Lsn> {
+    let undelivered = |one: &&Unusable| one.kind == FindingKind::Damaged && one.place == Place::Pending;
+    unusable.iter().find(undelivered).map(|one| one.first)
 }
 
 /// What lies in `pending/` and `acked/`. Nothing was changed.
@@ -82,9 +102,21 @@ pub struct Sighted {
     pub segments: Vec<Found>,
     /// The ones that cannot be used, oldest first.
     pub unusable: Vec<Unusable>,
+    /// The ones whose key was destroyed: they were being given up when the process ended.
+    pub shredded: Vec<(Place, Lsn)>,
+}
+
+/// What lies where a segment should.
+enum Look {
+    Segment(Box<Found>),
+    Unusable(Unusable),
+    Shredded,
+    /// It is gone, or was moved.
+    Nothing,
 }
 
 /// A segment that cannot be used.
+#[derive(Clone)]
 pub struct Unusable {
     /// Where it lies.
     pub place: Place,
@@ -106,25 +138,31 @@ impl Unusable {
     }
 }
 
-/// Looks at `pending/` and `acked/`, removes what an interrupted start or rotation left over, and moves what
-/// cannot be used into quarantine.
+/// Looks at `pending/` and `acked/`, removes what an interrupted start or rotation left over, and moves segments of
+/// other logs into quarantine. Those whose header cannot be read stay where they are until what they held is listed
+/// and their numbers are passed for good: a start that dies before would leave none that knows of them.
 ///
 /// `known` is the log the checkpoint belongs to: it says which segments are ours, if any of them is its own.
 pub fn survey(
     fs: &dyn Fs,
     dir: &Path,
     known: Option<[u8; 16]>,
+    keys: &Keys,
     findings: &mut Vec<Finding>,
 ) -> Result<Survey, OpenError> {
     let failed = |source| OpenError::Io { path: dir.to_owned(), source };
+    let Sighted { segments, unusable, shredded } = sight(fs, dir, known, keys, findings)?;
     remove_if_there(fs, &dir.join(spare::FILE)).map_err(failed)?;
-    let Sighted { segments, unusable } = sight(fs, dir, known, findings)?;
+    for (place, first) in shredded {
+        remove_if_there(fs, &segment_path(dir, place, first)).map_err(failed)?;
+        remove_if_there(fs, &dir.join(sent::DIR).join(segment_name(first))).map_err(failed)?;
+    }
     let mut headless = Vec::new();
     for unusable in unusable {
         findings.push(unusable.finding());
-        move_away(fs, dir, unusable.place, unusable.first).map_err(failed)?;
-        if unusable.kind == FindingKind::Damaged {
-            headless.push((unusable.first, unusable.bytes));
+        match unusable.kind {
+            FindingKind::Damaged => headless.push(unusable),
+            _ => move_away(fs, dir, &unusable).map_err(failed)?,
         }
     }
     Ok(Survey { segments, headless })
@@ -136,10 +174,11 @@ pub fn sight(
     fs: &dyn Fs,
     dir: &Path,
     known: Option<[u8; 16]>,
+    keys: &Keys,
     findings: &mut Vec<Finding>,
 ) -> Result<Sighted, OpenError> {
     let failed = |source| OpenError::Io { path: dir.to_owned(), source };
-    let mut seen = Sighted { segments: Vec::new(), unusable: Vec::new() };
+    let mut seen = Sighted { segments: Vec::new(), unusable: Vec::new(), shredded: Vec::new() };
     for place in [Place::Pending, Place::Acked] {
         for name in fs.list(&dir.join(place.dir())).map_err(failed)? {
             let Some(first) = parse_segment_name(&name) else {
@@ -147,10 +186,11 @@ pub fn sight(
                 findings.push(Finding { segment: name, offset: 0, kind: FindingKind::Unknown, detail });
                 continue;
             };
-            match look(fs, dir, place, first)? {
-                Some(Ok(found)) => seen.segments.push(found),
-                Some(Err(unusable)) => seen.unusable.push(unusable),
-                None => {}
+            match look(fs, dir, place, first, keys)? {
+                Look::Segment(found) => seen.segments.push(*found),
+                Look::Unusable(unusable) => seen.unusable.push(unusable),
+                Look::Shredded => seen.shredded.push((place, first)),
+                Look::Nothing => {}
             }
         }
     }
@@ -180,37 +220,62 @@ fn set_aside_foreign(known: Option<[u8; 16]>, seen: &mut Sighted) {
     }));
 }
 
-/// Reads header and footer of one segment; `None` when it is gone.
-fn look(
-    fs: &dyn Fs,
-    dir: &Path,
-    place: Place,
-    first: Lsn,
-) -> Result<Option<Result<Found, Unusable>>, OpenError> {
+/// Reads header and footer of one segment.
+fn look(fs: &dyn Fs, dir: &Path, place: Place, first: Lsn, keys: &Keys) -> Result<Look, OpenError> {
     let path = segment_path(dir, place, first);
     let failed = |source| OpenError::Io { path: path.clone(), source };
     let file = match fs.open(&path, Mode::Read) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Look::Nothing),
         opened => opened.map_err(failed)?,
     };
     let bytes = file.size().map_err(failed)?;
     let mut block = vec![0; HEADER_LEN as usize];
     let read = fs::read_full(&*file, &mut block, 0).map_err(failed)?;
     let detail = match Header::decode(&block[..read]) {
-        Ok(header) if header.first == first => {
-            let footer = Footer::find(&*file, &Seed::new(&header.salt)).map_err(failed)?;
-            return Ok(Some(Ok(Found { place, header, footer, file_len: bytes })));
-        }
+        Ok(mut header) if header.first == first => match access(&block, &mut header, keys) {
+            Ok(access) => {
+                let footer = Footer::find(&*file, &Seed::new(&header.salt)).map_err(failed)?;
+                return Ok(Look::Segment(Box::new(Found { place, header, access, footer, file_len: bytes })));
+            }
+            Err(Lost::Shredded) => return Ok(Look::Shredded),
+            Err(Lost::Damaged) => "both copies of the segment's key are damaged".to_owned(),
+        },
         Ok(header) => format!("its header says it begins at {}", header.first),
         Err(error @ HeaderError::Version(..)) => {
             return Err(OpenError::Version { path, detail: error.to_string() });
         }
         Err(error) => error.to_string(),
     };
-    Ok(Some(Err(Unusable { place, first, bytes, kind: FindingKind::Damaged, detail })))
+    Ok(Look::Unusable(Unusable { place, first, bytes, kind: FindingKind::Damaged, detail }))
 }
 
-fn move_away(fs: &dyn Fs, dir: &Path, place: Place, first: Lsn) -> io::Result<()> {
+/// Why the payloads of a segment can be read with no key at all.
+pub enum Lost {
+    /// Its key was destroyed.
+    Shredded,
+    /// Its key was damaged.
+    Damaged,
+}
+
+/// How the payloads of the segment with this first block are read. With its key the header's secret is there too.
+pub fn access(block: &[u8], header: &mut Header, keys: &Keys) -> Result<Access, Lost> {
+    if !header.encrypted {
+        return Ok(Access::Plain);
+    }
+    match slots::open(block, keys) {
+        Ok(wrapped) => {
+            header.identity.secret = wrapped.secret();
+            Ok(Access::by(&wrapped))
+        }
+        Err(Locked::Needs(ids)) => Ok(Access::Locked(ids)),
+        Err(Locked::Shredded) => Err(Lost::Shredded),
+        Err(Locked::Damaged) => Err(Lost::Damaged),
+    }
+}
+
+/// Moves a segment into quarantine, durably.
+pub fn move_away(fs: &dyn Fs, dir: &Path, unusable: &Unusable) -> io::Result<()> {
+    let &Unusable { place, first, .. } = unusable;
     let to = dir.join(quarantine::DIR).join(segment_name(first));
     fs.rename(&segment_path(dir, place, first), &to)?;
     fs.sync_dir(&dir.join(quarantine::DIR))?;

@@ -6,6 +6,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::checkpoint::Promise;
+use super::crypt::Access;
+use super::crypt::Unreadable;
 use super::event::Finding;
 use super::event::FindingKind;
 use super::footer;
@@ -75,17 +77,19 @@ pub fn recover(
     fs: &dyn Fs,
     dir: &Path,
     header: &Header,
+    access: &Access,
     promise: Promise,
     label: fn(&[u8]) -> Option<String>,
 ) -> io::Result<Tail> {
     let file = fs.open(&segment_path(dir, Place::Pending, header.first), Mode::Write)?;
-    examine(file, header, promise, label)
+    examine(file, header, access, promise, label)
 }
 
 /// Reads an open segment and changes nothing; its writer may be at work.
 pub fn examine(
     file: Arc<dyn File>,
     header: &Header,
+    access: &Access,
     promise: Promise,
     label: fn(&[u8]) -> Option<String>,
 ) -> io::Result<Tail> {
@@ -105,7 +109,7 @@ pub fn examine(
     let (end, next) = walk.committed;
     let written = walk.scanner.last_written(end)?;
     let torn = (written > end && !walk.ends_in_footer(end)?).then_some((end, written));
-    let footer = walk.footer(header.first, next, label)?;
+    let footer = walk.footer(header.first, next, access, label)?;
     let cut = walk.cut && !walk.ends_in_footer(end)?;
     Ok(Tail { header: header.clone(), file, holes: walk.holes, torn, cut, promised: promise.length, footer })
 }
@@ -147,7 +151,14 @@ impl Tail {
 
     /// Copies a damaged range aside, durably.
     pub fn keep_hole(&self, fs: &dyn Fs, dir: &Path, hole: &Hole) -> io::Result<()> {
-        quarantine::copy_range(fs, dir, &*self.file, self.header.first, hole.start..hole.end, "damaged")
+        quarantine::copy_range(
+            fs,
+            dir,
+            &*self.file,
+            self.header.first,
+            hole.start..hole.end,
+            quarantine::DAMAGED,
+        )
     }
 
     /// Keeps the torn tail aside, makes the survivors durable, cuts, and writes the footer. `None` when no record
@@ -270,7 +281,14 @@ impl Walk {
     }
 
     /// The footer of what survived, from a second walk over it.
-    fn footer(&mut self, first: Lsn, next: Lsn, label: fn(&[u8]) -> Option<String>) -> io::Result<Footer> {
+    fn footer(
+        &mut self,
+        first: Lsn,
+        next: Lsn,
+        access: &Access,
+        label: fn(&[u8]) -> Option<String>,
+    ) -> io::Result<Footer> {
+        let mut plain = Vec::new();
         let mut footer = Footer { next: first, length: HEADER_LEN, ..Footer::default() };
         let mut holes = self.holes.iter();
         let mut hole = holes.next();
@@ -284,7 +302,13 @@ impl Walk {
             }
             let found = self.scanner.at(offset)?;
             let found = found.map_err(|_| io::Error::other("the segment changed while it was recovered"))?;
-            let label = label(found.payload).unwrap_or_else(|| "unreadable".to_owned());
+            let label = match access.read(found, offset, &mut plain) {
+                Ok(payload) => label(payload),
+                Err(Unreadable::Locked) => Some("encrypted".to_owned()),
+                // Whoever comes to it finds that it is damaged.
+                Err(Unreadable::Forged) => None,
+            };
+            let label = label.unwrap_or_else(|| "unreadable".to_owned());
             let (at, crc, len) = (found.meta.at, found.crc, found.len as u64);
             footer.add(&label, at, offset, crc);
             offset += len;

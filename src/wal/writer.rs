@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
 
+use super::crypt;
 use super::event::Event;
 use super::footer;
 use super::footer::Footer;
 use super::frame;
 use super::frame::Meta;
-use super::frame::frame_len;
 use super::fs::File;
 use super::header::HEADER_LEN;
 use super::header::Header;
@@ -100,14 +100,17 @@ impl Writer {
             created: now,
             predecessor,
             capacity,
-            key_id: 0,
+            encrypted: log.keys.current().is_some(),
         };
-        file.write_all_at(&header.encode(), 0)?;
+        let (block, access) = crypt::begin(&header, &log.keys)?;
+        file.write_all_at(&block, 0)?;
         file.sync_data()?;
         let path = segment_path(&log.dir, Place::Pending, first);
         log.fs.rename(&log.dir.join(spare::FILE), &path)?;
         log.spare.renamed();
-        log.fs.sync_dir(super::fs::parent(&path))?;
+        if !planted(Fault::SkipDirectoryFlush) {
+            log.fs.sync_dir(super::fs::parent(&path))?;
+        }
         let state = State {
             place: Place::Pending,
             next: first,
@@ -116,7 +119,7 @@ impl Writer {
             last_at: now,
             index: Vec::new(),
         };
-        let segment = Arc::new(Segment::new(&header, state));
+        let segment = Arc::new(Segment::new(&header, access, state));
         log.ledger().insert(first, Marks::default());
         log.segments.insert(Arc::clone(&segment));
         Ok(Self {
@@ -176,7 +179,9 @@ impl Writer {
                 ends_batch: index + 1 == entries.len(),
                 flushed: self.flushed as u32,
             };
-            let crc = frame::encode(&mut self.buffer, &self.segment.seed, offset, meta, entry.payload);
+            let Segment { seed, access, .. } = &*self.segment;
+            let crc =
+                frame::encode_with(&mut self.buffer, seed, access.cipher(), offset, meta, entry.payload);
             self.footer.add(entry.label, at, offset, crc);
         }
         self.buffered += entries.len() as u64;
@@ -222,7 +227,8 @@ impl Writer {
 
     /// Makes sure that the batch and, behind it, a footer fit into the open segment.
     fn make_room(&mut self, entries: &[Entry<'_>]) -> Result<(), AppendError> {
-        let bytes: u64 = entries.iter().map(|entry| frame_len(entry.payload.len()) as u64).sum();
+        // The next segment is encrypted if this one is: the keys are those of the start.
+        let bytes: u64 = entries.iter().map(|entry| self.segment.frame_len(entry.payload.len())).sum();
         let count = entries.len() as u64;
         let label = entries.iter().map(|entry| entry.label.len()).max().unwrap_or(0);
         let overhead = HEADER_LEN + Footer::default().frame_len_with(count, label);

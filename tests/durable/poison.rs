@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use forebay::control;
+use forebay::wal::Keys;
+use forebay::wal::dead::DeadLetters;
 use serde_json::Value;
 
 use crate::daemon::LONG;
@@ -93,8 +95,8 @@ fn only_the_records_a_topic_refuses_become_dead_letters() {
 
 /// What `wal-tools dead requeue --all --apply` asks of a running daemon.
 fn requeue_all(forebay: &Forebay) {
-    let dead =
-        forebay::wal::dead::DeadLetters::open_to_read(Arc::new(forebay::wal::fs::RealFs), &forebay.wal_dir());
+    let fs = Arc::new(forebay::wal::fs::RealFs);
+    let dead = DeadLetters::open_to_read(fs, &forebay.wal_dir(), &Keys::default());
     let (dead, _) = dead.unwrap().expect("a dead-letter store");
     for lsns in dead.lsns().chunks(control::MAX_LSNS) {
         let request = control::Request::Requeue { lsns: lsns.to_vec() };

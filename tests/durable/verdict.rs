@@ -6,8 +6,8 @@ use std::fmt;
 
 use serde_json::Value;
 
-use crate::load::Sent;
 use crate::support::consume::Record;
+use crate::support::load::Sent;
 
 /// What a comparison found.
 pub struct Counts {

@@ -15,8 +15,10 @@ use support::daemon;
 mod ask;
 
 mod batches;
+mod encrypted;
 mod index;
 mod keys;
 mod life;
 mod overload;
+mod replay;
 mod status;

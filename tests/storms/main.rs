@@ -58,3 +58,8 @@ fn storm(test: &str, delivery: Delivery) {
 fn storm_at_least_once() {
     storm("storm_at_least_once", Delivery::AtLeastOnce);
 }
+
+#[test]
+fn storm_exactly_once() {
+    storm("storm_exactly_once", Delivery::ExactlyOnce);
+}

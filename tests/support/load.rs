@@ -32,11 +32,18 @@ pub struct Plan {
     pub clients: u64,
     /// Bytes of filling in each body.
     pub filling: usize,
+    /// What its keys begin with: two loads that are to be told apart have two of them.
+    pub prefix: String,
+    /// Told of every 202, by key and number, as soon as it has arrived.
+    pub heard: Option<Arc<Heard>>,
 }
+
+/// See [`Plan::heard`].
+pub type Heard = dyn Fn(&str, usize) + Send + Sync;
 
 impl Plan {
     pub fn new(address: String) -> Self {
-        Self { address, kind: "order.create", clients: 8, filling: 100 }
+        Self { address, kind: "order.create", clients: 8, filling: 100, prefix: "k".to_owned(), heard: None }
     }
 }
 
@@ -59,7 +66,7 @@ impl Load {
                 let mut http = Client::new(&plan.address);
                 let mut n = 0;
                 while !stop.load(Ordering::Relaxed) {
-                    let key = format!("k{client}-{}", n % KEYS);
+                    let key = format!("{}{client}-{}", plan.prefix, n % KEYS);
                     n += 1;
                     send(&mut http, &plan, key, &accepted, &sent);
                 }
@@ -96,12 +103,13 @@ fn send(http: &mut Client, plan: &Plan, key: String, accepted: &AtomicU64, sent:
         of_key.push(None);
         of_key.len() - 1
     };
-    let filling = "x".repeat(plan.filling);
-    let body = format!(r#"{{"id":"{key}","key":"{key}","amount":{number},"filling":"{filling}"}}"#);
-    match http.post(&format!("/v1/commands/{}", plan.kind), &body) {
+    match http.post(&format!("/v1/commands/{}", plan.kind), &body(&key, number, plan.filling)) {
         Ok(answer) if answer.status == 202 => {
             let id = answer.json()["id"].as_str().unwrap().to_owned();
             sent.lock().unwrap().get_mut(&key).unwrap()[number] = Some(id);
+            if let Some(heard) = &plan.heard {
+                heard(&key, number);
+            }
             accepted.fetch_add(1, Ordering::Relaxed);
         }
         Ok(answer) => {
@@ -111,4 +119,10 @@ fn send(http: &mut Client, plan: &Plan, key: String, accepted: &AtomicU64, sent:
         // Killed, or not up again yet: as a real client would, not at once.
         Err(_) => std::thread::sleep(std::time::Duration::from_millis(20)),
     }
+}
+
+/// The body of the command with this number within its key.
+pub fn body(key: &str, number: usize, filling: usize) -> String {
+    let filling = "x".repeat(filling);
+    format!(r#"{{"id":"{key}","key":"{key}","amount":{number},"filling":"{filling}"}}"#)
 }

@@ -97,6 +97,11 @@ impl Forebay {
         self.settings.insert(key.to_owned(), value.into());
     }
 
+    /// Takes a setting away again.
+    pub fn forget(&mut self, key: &str) {
+        self.settings.remove(key);
+    }
+
     /// Starts it and returns when it is ready; ends the test, showing what it said, when it does not become ready.
     pub fn start(&mut self) {
         self.launch();
@@ -123,12 +128,17 @@ impl Forebay {
 
     /// Returns when `GET /readyz` on the admin listener, which every role opens, answers 200.
     pub fn await_ready(&mut self) {
-        wait::until_true("forebay is ready", READY_WITHIN, || {
+        self.ready_or_ended().unwrap_or_else(|ended| panic!("{ended}"));
+    }
+
+    /// The same; an error when it ended before that.
+    pub fn ready_or_ended(&mut self) -> Result<(), String> {
+        wait::until("forebay is ready", READY_WITHIN, || {
             if let Some(status) = self.running().ended() {
-                panic!("forebay ended ({status}):\n{}", self.running().log_tail());
+                return Some(Err(format!("forebay ended ({status}):\n{}", self.running().log_tail())));
             }
-            self.admin_http().get("/readyz").is_ok_and(|response| response.status == 200)
-        });
+            self.admin_http().get("/readyz").is_ok_and(|response| response.status == 200).then_some(Ok(()))
+        })
     }
 
     /// Kills it (SIGKILL).

@@ -15,7 +15,7 @@ use crate::table;
 const PAGE: usize = 1_000;
 
 pub fn run(log: &Log, args: &List) -> anyhow::Result<Outcome> {
-    let view = log.look()?;
+    let view = log.look_inside()?;
     let mut printer = Printer::new(log.json);
     match args.limit {
         Some(limit) => {
@@ -60,7 +60,8 @@ pub fn newest(view: &View, limit: usize, wanted: impl Fn(&Row) -> bool) -> anyho
     Ok(newest)
 }
 
-fn wanted(row: &Row, args: &List) -> bool {
+/// Whether a record is one of those asked for.
+pub fn wanted(row: &Row, args: &List) -> bool {
     args.kind.as_ref().is_none_or(|kind| row.kind == *kind)
         && args.key.as_ref().is_none_or(|key| row.key.as_ref() == Some(key))
         && args.since.is_none_or(|since| row.accepted_at >= since.0)

@@ -50,11 +50,12 @@ impl Row {
     /// The record as it is shown.
     pub fn of(stored: &Stored) -> Self {
         let envelope = Envelope::decode(&stored.record.payload).ok();
+        let unreadable = if stored.locked { "encrypted" } else { "unreadable" };
         let topic = envelope.as_ref().map_or("", |envelope| envelope.topic);
         let mut row = Self {
             lsn: stored.record.lsn,
             id: envelope.as_ref().map(|envelope| envelope.id),
-            kind: envelope.as_ref().map_or("unreadable", |envelope| envelope.kind).to_owned(),
+            kind: envelope.as_ref().map_or(unreadable, |envelope| envelope.kind).to_owned(),
             key: envelope.as_ref().and_then(Envelope::key_text),
             accepted_at: stored.record.at,
             state: State::Accepted,

@@ -23,6 +23,8 @@ struct Row {
     /// Bytes of the file.
     size: u64,
     sealed: bool,
+    encrypted: bool,
+    /// `ok`, `damaged`, or `set-aside`: damaged, and a copy lies in quarantine.
     checksum: &'static str,
     first_accepted_at: Option<Timestamp>,
     last_accepted_at: Option<Timestamp>,
@@ -49,7 +51,16 @@ pub fn run(log: &Log) -> anyhow::Result<Outcome> {
         if damaged {
             outcome = Outcome::Findings;
         }
-        rows.push(row(segment, damaged));
+        rows.push(row(
+            segment,
+            if damaged {
+                "damaged"
+            } else if report.set_aside > 0 {
+                "set-aside"
+            } else {
+                "ok"
+            },
+        ));
     }
     bar.finish_and_clear();
     rows.sort_by(|a, b| a.segment.cmp(&b.segment));
@@ -62,7 +73,7 @@ pub fn run(log: &Log) -> anyhow::Result<Outcome> {
     Ok(outcome)
 }
 
-fn row(segment: &Segment, damaged: bool) -> Row {
+fn row(segment: &Segment, checksum: &'static str) -> Row {
     let accepted = segment.accepted();
     let last = accepted.map(|_| Lsn(segment.next().0 - 1));
     Row {
@@ -73,7 +84,8 @@ fn row(segment: &Segment, damaged: bool) -> Row {
         records: segment.records(),
         size: segment.size,
         sealed: segment.sealed,
-        checksum: if damaged { "damaged" } else { "ok" },
+        encrypted: segment.encrypted(),
+        checksum,
         first_accepted_at: accepted.map(|(first, _)| first),
         last_accepted_at: accepted.map(|(_, last)| last),
     }
@@ -88,6 +100,7 @@ fn quarantined(segment: Quarantined) -> Row {
         records: 0,
         size: segment.size,
         sealed: false,
+        encrypted: false,
         checksum: "damaged",
         first_accepted_at: None,
         last_accepted_at: None,

@@ -64,7 +64,7 @@ impl Details {
 }
 
 pub fn run(log: &Log, args: &Show) -> anyhow::Result<Outcome> {
-    let view = log.look()?;
+    let view = log.look_inside()?;
     let stored = find(&view, &args.what)?;
     let whole = Whole {
         row: Row::of(&stored),
@@ -113,7 +113,10 @@ fn find(view: &View, what: &str) -> anyhow::Result<Stored> {
     }
     let id: CommandId =
         what.parse().with_context(|| format!("`{what}` is neither an LSN nor a command id"))?;
-    let identity = view.identity().context("the log is empty")?;
+    let identity = view.identity().context(match view.needs().is_empty() {
+        true => "the log is empty",
+        false => "an id can be looked up only with the log's key; an LSN without",
+    })?;
     let mut lsn = IdMint::new(&identity.log_id, &identity.secret).lsn(&id)?;
     // A dead letter that was requeued goes on under another number; each is larger than the one before.
     while let Some(Removal::Requeued(next)) = view.dead.as_ref().and_then(|dead| dead.removal(lsn)) {

@@ -44,6 +44,8 @@ struct Document {
     /// Where the figures come from: `daemon` (exact) or `checkpoint`.
     source: &'static str,
     checkpoint_age_seconds: Option<f64>,
+    /// Segments whose payloads are encrypted; the others among `segments` are not.
+    encrypted_segments: u64,
     kinds: BTreeMap<String, u64>,
     waiting_segments: Vec<Waiting>,
 }
@@ -126,6 +128,7 @@ fn document(view: &View) -> io::Result<Document> {
         running: view.live,
         source: "checkpoint",
         checkpoint_age_seconds: view.checkpoint.as_ref().map(|checkpoint| seconds(checkpoint.written_at)),
+        encrypted_segments: view.segments.iter().filter(|segment| segment.encrypted()).count() as u64,
         kinds: backlog.labels,
         waiting_segments: waiting.collect(),
     })
@@ -146,7 +149,7 @@ fn print(document: &Value) -> anyhow::Result<()> {
     shown.add_row(["size", &table::size(number("backlog_bytes"))]);
     shown.add_row(["dead letters", &number("dead").to_string()]);
     shown.add_row(["watermark", &format!("everything below record {} is done", number("watermark_lsn"))]);
-    shown.add_row(["segments", &number("segments").to_string()]);
+    shown.add_row(["segments", &segments(number("segments"), number("encrypted_segments"))]);
     shown.add_row([
         "poisoned",
         if document["poisoned"] == true { "YES: the log takes nothing more" } else { "no" },
@@ -160,6 +163,14 @@ fn print(document: &Value) -> anyhow::Result<()> {
     table::print(&shown)?;
     print_kinds(document)?;
     print_segments(document)
+}
+
+fn segments(all: u64, encrypted: u64) -> String {
+    match encrypted {
+        0 => format!("{all}"),
+        _ if encrypted == all => format!("{all}, encrypted"),
+        _ => format!("{all}, {encrypted} of them encrypted, the others from before"),
+    }
 }
 
 fn print_kinds(document: &Value) -> anyhow::Result<()> {

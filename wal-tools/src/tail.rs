@@ -18,7 +18,7 @@ const LOOK: Duration = Duration::from_millis(200);
 const HEAD: &str = "       LSN  ACCEPTED                  STATE         SIZE  KIND                  KEY  ID";
 
 pub fn run(log: &Log, args: &Tail) -> anyhow::Result<Outcome> {
-    let view = log.look()?;
+    let view = log.look_inside()?;
     if !log.json {
         writeln!(io::stdout(), "{HEAD}")?;
     }

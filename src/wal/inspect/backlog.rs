@@ -76,7 +76,7 @@ impl View {
             ledger.insert(first, marks);
         }
         if let Some(dead) = &self.dead {
-            dead.mark_in(&mut ledger)?;
+            dead.mark_in(&mut ledger);
         }
         ledger.advance();
         Ok(ledger)
@@ -92,8 +92,11 @@ impl View {
         let mut frames = Frames::new(file, segment, segment.first());
         loop {
             match frames.step()? {
-                Step::Record(_, found) if !ledger.is_done(found.meta.lsn) => {
-                    let label = (self.label)(found.payload).unwrap_or_else(|| "unreadable".to_owned());
+                Step::Record(whole) if !ledger.is_done(whole.found.meta.lsn) => {
+                    let label = match whole.payload {
+                        Some(payload) => (self.label)(payload).unwrap_or_else(|| "unreadable".to_owned()),
+                        None => "encrypted".to_owned(),
+                    };
                     *labels.entry(label).or_default() += 1;
                 }
                 Step::Record(..) | Step::Hole(_) => {}

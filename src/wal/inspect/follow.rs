@@ -5,6 +5,9 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::super::crypt::Access;
+use super::super::crypt::Keys;
+use super::super::crypt::Unreadable;
 use super::super::frame;
 use super::super::frame::Seed;
 use super::super::fs;
@@ -15,6 +18,7 @@ use super::super::header::parse_segment_name;
 use super::super::log::Fate;
 use super::super::scan::Scanner;
 use super::super::segment::Place;
+use super::super::survey;
 use super::super::types::Record;
 use super::View;
 use super::records::Stored;
@@ -25,6 +29,7 @@ use crate::units::Lsn;
 pub struct Follower {
     fs: Arc<dyn Fs>,
     dir: PathBuf,
+    keys: Keys,
     next: Lsn,
     spot: Option<Spot>,
     /// Records of whole batches that were read and not handed out.
@@ -34,6 +39,7 @@ pub struct Follower {
 /// Where it stands.
 struct Spot {
     first: Lsn,
+    access: Access,
     scanner: Scanner,
     file: Arc<dyn fs::File>,
     offset: u64,
@@ -43,12 +49,14 @@ impl View {
     /// Follows the log from the end of this view on.
     pub fn follow(&self) -> Follower {
         let (fs, dir) = (Arc::clone(&self.fs), self.path.clone());
-        let mut follower = Follower { fs, dir, next: self.next(), spot: None, ready: VecDeque::new() };
+        let keys = self.keys.clone();
+        let mut follower = Follower { fs, dir, keys, next: self.next(), spot: None, ready: VecDeque::new() };
         if let Some(last) = self.segments.last().filter(|last| !last.sealed)
             && let Ok(Some(file)) = segment::open(&*self.fs, &self.path, last.first())
         {
             let scanner = Scanner::new(Arc::clone(&file), last.seed(), 0);
-            follower.spot = Some(Spot { first: last.first(), scanner, file, offset: last.footer.length });
+            let (first, offset) = (last.first(), last.footer.length);
+            follower.spot = Some(Spot { first, access: last.access.clone(), scanner, file, offset });
         }
         follower
     }
@@ -88,10 +96,12 @@ impl Follower {
         let Some(file) = segment::open(&*self.fs, &self.dir, first)? else { return Ok(false) };
         let mut block = vec![0; HEADER_LEN as usize];
         let read = fs::read_full(&*file, &mut block, 0)?;
-        let header = Header::decode(&block[..read]).map_err(|e| io::Error::other(e.to_string()))?;
+        let mut header = Header::decode(&block[..read]).map_err(|e| io::Error::other(e.to_string()))?;
+        // Without the key of a segment that is delivered and being given up there is nothing to follow in it.
+        let access = survey::access(&block, &mut header, &self.keys).unwrap_or(Access::Locked(Vec::new()));
         let scanner = Scanner::new(Arc::clone(&file), Seed::new(&header.salt), 0);
         self.next = first;
-        self.spot = Some(Spot { first, scanner, file, offset: HEADER_LEN });
+        self.spot = Some(Spot { first, access, scanner, file, offset: HEADER_LEN });
         Ok(true)
     }
 
@@ -108,7 +118,7 @@ impl Follower {
 impl Spot {
     /// The batch that begins here with the record `first`, and where it ends; `None` while it is not whole.
     fn batch(&mut self, first: Lsn) -> io::Result<Option<(Vec<Stored>, u64)>> {
-        let mut batch = Vec::new();
+        let (mut batch, mut plain) = (Vec::new(), Vec::new());
         let mut offset = self.offset;
         loop {
             let lsn = first.plus(batch.len() as u64);
@@ -116,12 +126,17 @@ impl Spot {
                 Ok(found) if found.meta.kind == frame::RECORD && found.meta.lsn == lsn => found,
                 _ => return Ok(None),
             };
-            let frame = found.frame();
+            let payload = match self.access.read(found, offset, &mut plain) {
+                Err(Unreadable::Forged) => return Ok(None),
+                read => read.ok(),
+            };
+            let frame = found.frame(payload.unwrap_or_default());
             batch.push(Stored {
                 record: Record { lsn, at: frame.at, lane: frame.lane, payload: frame.payload.to_vec() },
                 bytes: frame.bytes.into(),
                 offset,
                 fate: Fate::Waiting,
+                locked: payload.is_none(),
             });
             offset += found.len as u64;
             if found.meta.ends_batch {

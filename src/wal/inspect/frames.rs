@@ -3,6 +3,8 @@
 use std::io;
 use std::sync::Arc;
 
+use super::super::crypt::Access;
+use super::super::crypt::Unreadable;
 use super::super::frame;
 use super::super::frame::ALIGN;
 use super::super::frame::Decoded;
@@ -14,6 +16,9 @@ use crate::units::Lsn;
 
 /// A walk over the frames of a segment.
 pub struct Frames {
+    access: Access,
+    /// The payload last handed out, where it is encrypted.
+    plain: Vec<u8>,
     scanner: Scanner,
     offset: u64,
     lsn: Lsn,
@@ -23,12 +28,22 @@ pub struct Frames {
 
 /// What lies next.
 pub enum Step<'a> {
-    /// A record, at this offset.
-    Record(u64, Decoded<'a>),
+    /// A record.
+    Record(Whole<'a>),
     /// Records that cannot be read.
     Hole(Hole),
     /// Nothing more.
     End,
+}
+
+/// A record that was found whole.
+pub struct Whole<'a> {
+    /// Where.
+    pub offset: u64,
+    /// Its frame.
+    pub found: Decoded<'a>,
+    /// Its payload; none where it is encrypted and the key is not given.
+    pub payload: Option<&'a [u8]>,
 }
 
 impl Frames {
@@ -37,7 +52,8 @@ impl Frames {
         let length = segment.footer.length;
         let (offset, lsn) = segment.nearest(from);
         let scanner = Scanner::new(file, segment.seed(), length);
-        Self { scanner, offset, lsn, length, next: segment.next() }
+        let access = segment.access.clone();
+        Self { access, plain: Vec::new(), scanner, offset, lsn, length, next: segment.next() }
     }
 
     /// Where the walk stands.
@@ -56,12 +72,24 @@ impl Frames {
         let Some(len) = right.map(|found| found.len as u64) else {
             return Ok(Step::Hole(self.pass()?));
         };
+        let forged = {
+            let found = self.scanner.again(here);
+            let read = found.map(|found| self.access.read(found, here, &mut self.plain).err());
+            read.flatten() == Some(Unreadable::Forged)
+        };
+        if forged {
+            return Ok(Step::Hole(self.pass()?));
+        }
         self.offset += len;
         self.lsn = lsn.next();
-        let found = self.scanner.at(here)?;
-        found
-            .map(|found| Step::Record(here, found))
-            .map_err(|_| io::Error::other(format!("the segment changed at byte {here} while it was read")))
+        let changed = || io::Error::other(format!("the segment changed at byte {here} while it was read"));
+        let found = self.scanner.again(here).ok_or_else(changed)?;
+        let payload = match self.access {
+            Access::Plain => Some(found.payload),
+            Access::Key(_) => Some(&self.plain[..]),
+            Access::Locked(_) => None,
+        };
+        Ok(Step::Record(Whole { offset: here, found, payload }))
     }
 
     /// Goes on behind what cannot be read.

@@ -17,6 +17,9 @@ use std::sync::Arc;
 use super::checkpoint;
 use super::checkpoint::Checkpoint;
 use super::checkpoint::LoadError;
+use super::crypt::KeyId;
+use super::crypt::Keys;
+use super::dead;
 use super::dead::DeadLetters;
 use super::event::Finding;
 use super::event::FindingKind;
@@ -26,14 +29,15 @@ use super::header::Seal;
 use super::header::parse_segment_name;
 use super::header::segment_name;
 use super::lock;
+use super::open_error::OpenError;
 use super::quarantine;
-use super::recovery::OpenError;
 use super::segment::Place;
 use super::survey;
 use super::survey::Sighted;
 use super::types::Identity;
 use crate::units::Lsn;
 
+pub use super::tail_recovery::Hole;
 pub use backlog::Backlog;
 pub use follow::Follower;
 pub use records::Records;
@@ -53,12 +57,14 @@ const LOOKS: usize = 10;
 pub struct Directory {
     fs: Arc<dyn Fs>,
     path: PathBuf,
+    keys: Keys,
 }
 
 /// What a look at the directory found.
 pub struct View {
     fs: Arc<dyn Fs>,
     path: PathBuf,
+    keys: Keys,
     label: Label,
     /// Whether a daemon, or another writer, has the log.
     pub live: bool,
@@ -68,6 +74,7 @@ pub struct View {
     pub segments: Vec<Segment>,
     /// The dead-letter store, if there is one.
     pub dead: Option<DeadLetters>,
+    dead_needs: Vec<KeyId>,
     /// What is wrong, as far as names, headers, footers and the end of the log show it.
     pub findings: Vec<Finding>,
 }
@@ -85,10 +92,21 @@ pub struct Quarantined {
 impl Directory {
     /// The log in `path`.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
-        let directory = Self { fs: Arc::new(fs::RealFs), path: path.to_owned() };
+        let directory = Self { fs: Arc::new(fs::RealFs), path: path.to_owned(), keys: Keys::default() };
         let there = directory.fs.list(&path.join(Place::Pending.dir()));
         there.map_err(|source| OpenError::Directory { path: path.to_owned(), source })?;
         Ok(directory)
+    }
+
+    /// The same on another file system.
+    #[cfg(test)]
+    pub(super) fn on(fs: Arc<dyn Fs>, path: &Path, keys: Keys) -> Self {
+        Self { fs, path: path.to_owned(), keys }
+    }
+
+    /// The same, seen with these keys. Of what none of them opens only what is not encrypted shows.
+    pub fn with_keys(self, keys: Keys) -> Self {
+        Self { keys, ..self }
     }
 
     /// What it holds now.
@@ -129,16 +147,18 @@ impl Directory {
         let mut view = View {
             fs: Arc::clone(&self.fs),
             path: self.path.clone(),
+            keys: self.keys.clone(),
             label,
             live,
             checkpoint: None,
             segments: Vec::new(),
             dead: None,
+            dead_needs: Vec::new(),
             findings: Vec::new(),
         };
         let loaded = Checkpoint::load(&*self.fs, &self.path);
         let known = loaded.as_ref().ok().map(|checkpoint| checkpoint.log_id);
-        let seen = survey::sight(&*self.fs, &self.path, known, &mut view.findings)?;
+        let seen = survey::sight(&*self.fs, &self.path, known, &self.keys, &mut view.findings)?;
         view.take_checkpoint(loaded, &seen)?;
         view.take_segments(seen)?;
         view.take_dead().map_err(failed)?;
@@ -147,9 +167,19 @@ impl Directory {
 }
 
 impl View {
-    /// Who this log is; `None` while it has no segment.
+    /// Who this log is; `None` while it has no segment, or its secret cannot be read for want of the key.
     pub fn identity(&self) -> Option<&Identity> {
-        self.segments.last().map(|newest| &newest.header.identity)
+        let newest = self.segments.iter().rev().find(|segment| segment.locked().is_empty());
+        newest.map(|segment| &segment.header.identity)
+    }
+
+    /// The master keys of which some are needed to read what this view cannot.
+    pub fn needs(&self) -> Vec<KeyId> {
+        let mut needs: Vec<_> = self.segments.iter().flat_map(|segment| segment.locked()).copied().collect();
+        needs.extend(&self.dead_needs);
+        needs.sort();
+        needs.dedup();
+        needs
     }
 
     /// The number the next record gets, as far as can be seen.
@@ -191,7 +221,8 @@ impl View {
             seen.segments.iter().skip(1).map(|next| next.header.predecessor).collect();
         successors.push(Seal::default());
         let count = seen.segments.len();
-        let mut expected = self.checkpoint.as_ref().map(|checkpoint| checkpoint.watermark);
+        let watermark = self.checkpoint.as_ref().map(|checkpoint| checkpoint.watermark);
+        let mut expected = watermark.or_else(|| survey::oldest_headless(&seen.unusable));
         for (index, (found, successor)) in seen.segments.into_iter().zip(successors).enumerate() {
             let first = found.header.first;
             let gap = expected.and_then(|next| survey::missing(self.checkpoint.as_ref(), next, first));
@@ -229,7 +260,8 @@ impl View {
         let failed = |source| OpenError::Io { path: path.clone(), source };
         let opened = segment::open(&*self.fs, &self.path, found.header.first).map_err(failed)?;
         let Some(file) = opened else { return Ok(None) };
-        let tail = super::tail_recovery::examine(file, &found.header, promise, self.label).map_err(failed)?;
+        let tail = super::tail_recovery::examine(file, &found.header, &found.access, promise, self.label)
+            .map_err(failed)?;
         self.findings.extend(tail.findings(self.live));
         Ok(Some(Segment::open(found, tail.footer().clone())))
     }
@@ -250,12 +282,12 @@ impl View {
     }
 
     fn take_dead(&mut self) -> io::Result<()> {
-        let Some((store, trouble)) = DeadLetters::open_to_read(Arc::clone(&self.fs), &self.path)? else {
-            return Ok(());
-        };
+        let opened = DeadLetters::open_to_read(Arc::clone(&self.fs), &self.path, &self.keys)?;
+        let Some((store, trouble)) = opened else { return Ok(()) };
+        self.dead_needs = dead::locked(&*self.fs, &self.path, &self.keys)?.unwrap_or_default();
         self.dead = Some(store);
         if let Some(detail) = trouble {
-            self.find("dead/letters".to_owned(), 0, FindingKind::Damaged, detail);
+            self.find(dead::NAME.to_owned(), 0, FindingKind::Damaged, detail);
         }
         Ok(())
     }

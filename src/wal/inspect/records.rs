@@ -11,10 +11,12 @@ use super::super::log::Fate;
 use super::super::segment::Place;
 use super::super::sent::Notes;
 use super::super::sent::Sent;
+use super::super::tail_recovery::Hole;
 use super::super::types::Record;
 use super::View;
 use super::frames::Frames;
 use super::frames::Step;
+use super::frames::Whole;
 use super::segment;
 use super::segment::Segment;
 use crate::units::Lsn;
@@ -30,9 +32,11 @@ pub struct Stored {
     pub offset: u64,
     /// What became of it.
     pub fate: Fate,
+    /// Whether its payload is encrypted and the key not given: then it is empty here.
+    pub locked: bool,
 }
 
-/// The readable records of a range, oldest first. What damage took is left out: `View::verify` names it.
+/// The readable records of a range, oldest first. What damage took between them is told by `take_damage`.
 pub struct Records<'a> {
     view: &'a View,
     sent: Sent,
@@ -41,13 +45,22 @@ pub struct Records<'a> {
     end: Lsn,
     spot: Option<(&'a Segment, Frames)>,
     notes: Option<Notes>,
+    damage: Vec<Hole>,
 }
 
 impl View {
     /// The records from `range.start` up to, not including, `range.end`.
     pub fn records(&self, range: Range<Lsn>) -> Records<'_> {
         let sent = Sent::new(Arc::clone(&self.fs), &self.path);
-        Records { view: self, sent, next: range.start, end: range.end, spot: None, notes: None }
+        Records {
+            view: self,
+            sent,
+            next: range.start,
+            end: range.end,
+            spot: None,
+            notes: None,
+            damage: Vec::new(),
+        }
     }
 
     /// One record; `None` when it is not kept, not written yet, or damaged.
@@ -63,6 +76,11 @@ impl View {
 }
 
 impl Records<'_> {
+    /// The damage that was passed since this was last called.
+    pub fn take_damage(&mut self) -> Vec<Hole> {
+        std::mem::take(&mut self.damage)
+    }
+
     fn advance(&mut self) -> io::Result<Option<Stored>> {
         while self.next < self.end {
             if self.spot.is_none() && !self.locate()? {
@@ -71,11 +89,12 @@ impl Records<'_> {
             let Some((segment, frames)) = &mut self.spot else { return Ok(None) };
             let segment = *segment;
             match frames.step()? {
-                Step::Record(offset, found) if found.meta.lsn >= self.next => {
+                Step::Record(Whole { offset, found, payload }) if found.meta.lsn >= self.next => {
                     if found.meta.lsn >= self.end {
                         return Ok(None);
                     }
-                    let frame = found.frame();
+                    let locked = payload.is_none();
+                    let frame = found.frame(payload.unwrap_or_default());
                     let record = Record {
                         lsn: frame.lsn,
                         at: frame.at,
@@ -85,10 +104,14 @@ impl Records<'_> {
                     let bytes = frame.bytes.into();
                     self.next = record.lsn.next();
                     let fate = self.fate(segment, record.lsn)?;
-                    return Ok(Some(Stored { record, bytes, offset, fate }));
+                    return Ok(Some(Stored { record, bytes, offset, fate, locked }));
                 }
                 Step::Record(..) => {}
-                Step::Hole(hole) => self.next = self.next.max(hole.to.next()),
+                Step::Hole(hole) => {
+                    let hit = hole.to >= self.next && hole.from < self.end;
+                    self.next = self.next.max(hole.to.next());
+                    self.damage.extend(hit.then_some(hole));
+                }
                 Step::End => {
                     self.next = self.next.max(segment.next()).max(segment.first().next());
                     self.spot = None;
@@ -121,6 +144,7 @@ impl Records<'_> {
                 Some(Dead::Damage(damage)) => {
                     return Ok(Fate::Dead { reason: damage.reason, at: damage.found_at });
                 }
+                Some(Dead::Sealed(letter)) => return Ok(letter.fate()),
                 None => {}
             }
             match dead.removal(lsn) {

@@ -5,6 +5,8 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::super::crypt::Access;
+use super::super::crypt::KeyId;
 use super::super::footer::Footer;
 use super::super::footer::INDEX_STRIDE;
 use super::super::frame::Seed;
@@ -29,6 +31,7 @@ pub struct Segment {
     pub size: u64,
     /// Whether it has its footer: nothing will be added.
     pub sealed: bool,
+    pub(super) access: Access,
     pub(super) header: Header,
     /// Its own, or what it would be if it were sealed now.
     pub(super) footer: Footer,
@@ -46,11 +49,26 @@ impl Segment {
             last_at: found.header.created,
             ..Footer::default()
         });
-        Self { place: found.place, size: found.file_len, sealed, header: found.header, footer }
+        let Found { place, header, access, file_len: size, .. } = found;
+        Self { place, size, sealed, access, header, footer }
     }
 
     pub(super) fn open(found: Found, footer: Footer) -> Self {
-        Self { place: found.place, size: found.file_len, sealed: false, header: found.header, footer }
+        let Found { place, header, access, file_len: size, .. } = found;
+        Self { place, size, sealed: false, access, header, footer }
+    }
+
+    /// Whether its payloads are encrypted.
+    pub fn encrypted(&self) -> bool {
+        self.header.encrypted
+    }
+
+    /// The master keys of which one would open it; empty when it is open.
+    pub fn locked(&self) -> &[KeyId] {
+        match &self.access {
+            Access::Locked(needs) => needs,
+            Access::Plain | Access::Key(_) => &[],
+        }
     }
 
     /// Its file's name.

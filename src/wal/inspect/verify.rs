@@ -5,10 +5,12 @@ use std::io;
 use super::super::event::Finding;
 use super::super::event::FindingKind;
 use super::super::frame;
+use super::super::quarantine;
 use super::super::types::Frame;
 use super::View;
 use super::frames::Frames;
 use super::frames::Step;
+use super::frames::Whole;
 use super::segment;
 use super::segment::Segment;
 
@@ -19,8 +21,12 @@ pub struct Report {
     pub records: u64,
     /// Their bytes in the log.
     pub bytes: u64,
+    /// How many of them are encrypted, without the key: only their checksums were looked at.
+    pub locked: u64,
     /// What is wrong.
     pub findings: Vec<Finding>,
+    /// Damaged ranges that were found before: copies lie in quarantine, and what was owed is a dead letter.
+    pub set_aside: u64,
 }
 
 /// A further check of each record, by someone who understands its payload: what is wrong with it, if anything.
@@ -39,6 +45,8 @@ impl View {
             let one = self.verify_segment(segment, check, progress)?;
             report.records += one.records;
             report.bytes += one.bytes;
+            report.set_aside += one.set_aside;
+            report.locked += one.locked;
             report.findings.extend(one.findings);
         }
         report.findings.sort_by(|a, b| (&a.segment, a.offset).cmp(&(&b.segment, b.offset)));
@@ -64,19 +72,23 @@ impl View {
         loop {
             let before = frames.offset();
             match frames.step()? {
-                Step::Record(offset, found) => {
+                Step::Record(Whole { offset, found, payload }) => {
                     chain = frame::chain(chain, found.crc);
                     next = found.meta.lsn.next();
                     report.records += 1;
                     report.bytes += found.len as u64;
-                    if let Some(detail) = check(&found.frame()) {
-                        report.findings.push(find(offset, detail));
-                    }
+                    let wrong = payload.and_then(|payload| check(&found.frame(payload)));
+                    report.locked += u64::from(payload.is_none());
+                    report.findings.extend(wrong.map(|detail| find(offset, detail)));
                 }
                 Step::Hole(hole) => {
                     holes += 1;
                     next = hole.to.next();
-                    report.findings.push(find(hole.start, hole.detail()));
+                    match quarantine::is_aside(&*self.fs, &self.path, segment.first(), hole.start..hole.end)?
+                    {
+                        true => report.set_aside += 1,
+                        false => report.findings.push(find(hole.start, hole.detail())),
+                    }
                 }
                 Step::End => break,
             }

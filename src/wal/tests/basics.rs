@@ -15,7 +15,7 @@ use super::sim::SimFs;
 use super::support::*;
 use crate::units::Timestamp;
 
-fn confirmation(lsn: u64) -> Confirmation {
+pub fn confirmation(lsn: u64) -> Confirmation {
     Confirmation { lsn: Lsn(lsn), bytes: 40, partition: 2, offset: lsn as i64 * 10, at: Timestamp(5) }
 }
 
@@ -24,7 +24,7 @@ fn keep_nothing() -> Retention {
 }
 
 #[test]
-fn what_was_committed_is_read_and_what_was_not_is_not() {
+pub fn what_was_committed_is_read_and_what_was_not_is_not() {
     let fs = SimFs::new();
     let mut opened = reopen(&fs);
     append(&mut opened.writer, &[payload(1), payload(2)]);
@@ -36,7 +36,7 @@ fn what_was_committed_is_read_and_what_was_not_is_not() {
 }
 
 #[test]
-fn records_survive_a_restart_and_numbers_go_on() {
+pub fn records_survive_a_restart_and_numbers_go_on() {
     let fs = SimFs::new();
     let mut opened = reopen(&fs);
     for n in 1..=200 {
@@ -57,7 +57,7 @@ fn records_survive_a_restart_and_numbers_go_on() {
 }
 
 #[test]
-fn done_records_are_not_read_again_after_a_checkpoint() {
+pub fn done_records_are_not_read_again_after_a_checkpoint() {
     let fs = SimFs::new();
     let mut opened = reopen(&fs);
     for n in 1..=100 {
@@ -80,7 +80,7 @@ fn done_records_are_not_read_again_after_a_checkpoint() {
 }
 
 #[test]
-fn delivered_segments_move_to_acked_and_then_go() {
+pub fn delivered_segments_move_to_acked_and_then_go() {
     let fs = SimFs::new();
     let mut opened = reopen(&fs);
     for n in 1..=200 {
@@ -104,7 +104,7 @@ fn delivered_segments_move_to_acked_and_then_go() {
 }
 
 #[test]
-fn a_failed_write_or_flush_is_final() {
+pub fn a_failed_write_or_flush_is_final() {
     for fault in [Fault::Write, Fault::Flush] {
         let fs = SimFs::new();
         let mut opened = reopen(&fs);
@@ -120,7 +120,7 @@ fn a_failed_write_or_flush_is_final() {
 }
 
 #[test]
-fn every_failure_at_rotation_is_final_and_loses_nothing() {
+pub fn every_failure_at_rotation_is_final_and_loses_nothing() {
     for fault in [Fault::Write, Fault::Flush, Fault::Rename, Fault::SyncDir] {
         for after in 0..200 {
             let fs = SimFs::new();
@@ -145,7 +145,7 @@ fn every_failure_at_rotation_is_final_and_loses_nothing() {
 }
 
 #[test]
-fn a_full_disk_refuses_before_anything_is_accepted_and_goes_on_by_itself() {
+pub fn a_full_disk_refuses_before_anything_is_accepted_and_goes_on_by_itself() {
     let fs = SimFs::new();
     let mut opened = reopen(&fs);
     fs.set_free(SEGMENT - 1);
@@ -170,7 +170,7 @@ fn a_full_disk_refuses_before_anything_is_accepted_and_goes_on_by_itself() {
 }
 
 #[test]
-fn delivered_segments_yield_to_acceptance() {
+pub fn delivered_segments_yield_to_acceptance() {
     let fs = SimFs::new();
     let mut opened = reopen(&fs);
     for n in 1..=60 {
@@ -191,7 +191,7 @@ fn delivered_segments_yield_to_acceptance() {
 }
 
 #[test]
-fn a_disk_that_is_full_at_start_still_lets_the_backlog_drain() {
+pub fn a_disk_that_is_full_at_start_still_lets_the_backlog_drain() {
     let fs = SimFs::new();
     let mut opened = reopen(&fs);
     append(&mut opened.writer, &[payload(1)]);
@@ -210,7 +210,7 @@ fn a_disk_that_is_full_at_start_still_lets_the_backlog_drain() {
 }
 
 #[test]
-fn a_dead_letter_is_never_sent_again_whatever_the_checkpoint_says() {
+pub fn a_dead_letter_is_never_sent_again_whatever_the_checkpoint_says() {
     let fs = SimFs::new();
     let mut opened = reopen(&fs);
     append(&mut opened.writer, &[payload(1), payload(2)]);
@@ -232,7 +232,7 @@ fn a_dead_letter_is_never_sent_again_whatever_the_checkpoint_says() {
 }
 
 #[test]
-fn a_log_older_than_its_checkpoint_is_refused() {
+pub fn a_log_older_than_its_checkpoint_is_refused() {
     let fs = SimFs::new();
     let mut opened = reopen(&fs);
     append(&mut opened.writer, &[payload(1)]);
@@ -248,7 +248,7 @@ fn a_log_older_than_its_checkpoint_is_refused() {
 }
 
 #[test]
-fn a_read_error_is_not_an_end_of_file() {
+pub fn a_read_error_is_not_an_end_of_file() {
     let fs = SimFs::new();
     let mut opened = reopen(&fs);
     for n in 1..=100 {
@@ -279,7 +279,7 @@ fn a_read_error_is_not_an_end_of_file() {
 }
 
 #[test]
-fn where_the_broker_dies_with_the_process_everything_kept_is_delivered_again() {
+pub fn where_the_broker_dies_with_the_process_everything_kept_is_delivered_again() {
     let fs = SimFs::new();
     let mut opened = reopen(&fs);
     for n in 1..=100 {
@@ -300,7 +300,7 @@ fn where_the_broker_dies_with_the_process_everything_kept_is_delivered_again() {
 
 /// A pinned record holds the watermark for days, while what came after it is delivered and let go of.
 #[test]
-fn what_was_let_go_of_behind_a_stuck_record_is_not_missing_at_any_later_start() {
+pub fn what_was_let_go_of_behind_a_stuck_record_is_not_missing_at_any_later_start() {
     let fs = SimFs::new();
     let mut opened = reopen(&fs);
     for n in 1..=200 {
@@ -320,7 +320,7 @@ fn what_was_let_go_of_behind_a_stuck_record_is_not_missing_at_any_later_start() 
 
 /// Between the rename and the note of it a reader found the file in neither place.
 #[test]
-fn a_segment_that_is_just_being_moved_is_read() {
+pub fn a_segment_that_is_just_being_moved_is_read() {
     let fs = SimFs::new();
     let mut opened = reopen(&fs);
     append(&mut opened.writer, &[payload(1)]);
@@ -334,7 +334,7 @@ fn a_segment_that_is_just_being_moved_is_read() {
 
 /// A checkpoint or a segment of another log says nothing about this one, however large its numbers.
 #[test]
-fn another_logs_checkpoint_and_segments_change_nothing() {
+pub fn another_logs_checkpoint_and_segments_change_nothing() {
     let (ours, other) = (SimFs::new(), SimFs::new());
     let mut theirs = reopen(&other);
     for n in 1..=150 {
@@ -362,7 +362,7 @@ fn another_logs_checkpoint_and_segments_change_nothing() {
 
 /// An operator's question takes a checkpoint beside the housekeeper's.
 #[test]
-fn checkpoints_taken_side_by_side_do_not_spoil_or_overtake_one_another() {
+pub fn checkpoints_taken_side_by_side_do_not_spoil_or_overtake_one_another() {
     let fs = SimFs::new();
     let mut opened = reopen(&fs);
     for n in 1..=300 {

@@ -80,12 +80,12 @@ fn check_all(
 }
 
 #[test]
-fn truncation_at_every_byte() {
+pub fn truncation_at_every_byte() {
     check_all(|good, len| Some(good[..len].to_vec()), |len| len, "cut at", &[false, true]);
 }
 
 #[test]
-fn a_flipped_bit_in_every_byte() {
+pub fn a_flipped_bit_in_every_byte() {
     let flip = |good: &[u8], at: usize| {
         let mut bad = good.to_vec();
         bad[at] ^= 1 << (at % 8);
@@ -95,7 +95,7 @@ fn a_flipped_bit_in_every_byte() {
 }
 
 #[test]
-fn every_zeroed_sector_and_every_swapped_pair() {
+pub fn every_zeroed_sector_and_every_swapped_pair() {
     const SECTOR: usize = 512;
     let zero = |good: &[u8], sector: usize| {
         let mut bad = good.to_vec();
@@ -117,7 +117,7 @@ fn every_zeroed_sector_and_every_swapped_pair() {
 }
 
 #[test]
-fn every_missing_segment_is_reported_and_the_others_are_delivered() {
+pub fn every_missing_segment_is_reported_and_the_others_are_delivered() {
     let (fs, count) = log(true);
     let paths = segments(&fs);
     for gone in &paths[..paths.len() - 1] {
@@ -130,7 +130,7 @@ fn every_missing_segment_is_reported_and_the_others_are_delivered() {
 
 /// Both directions of the claim: with the damage gone the log is whole, so the report was about the damage.
 #[test]
-fn damage_in_the_middle_costs_only_what_it_hit() {
+pub fn damage_in_the_middle_costs_only_what_it_hit() {
     let (fs, count) = log(true);
     let path = &segments(&fs)[1];
     let mut bad = fs.read(path);
@@ -156,7 +156,7 @@ fn damage_in_the_middle_costs_only_what_it_hit() {
 }
 
 #[test]
-fn a_segment_without_footer_or_successor_is_read_all_the_same() {
+pub fn a_segment_without_footer_or_successor_is_read_all_the_same() {
     let (fs, count) = log(true);
     let paths = segments(&fs);
     let mut bad = fs.read(&paths[0]);
@@ -173,7 +173,7 @@ fn a_segment_without_footer_or_successor_is_read_all_the_same() {
 
 /// Without a checkpoint, what later frames say was flushed tells damage from a torn tail.
 #[test]
-fn the_promise_of_later_frames_tells_damage_from_a_torn_tail() {
+pub fn the_promise_of_later_frames_tells_damage_from_a_torn_tail() {
     let fs = SimFs::new();
     let mut opened = reopen(&fs);
     for n in 1..=10 {
@@ -190,7 +190,7 @@ fn the_promise_of_later_frames_tells_damage_from_a_torn_tail() {
 }
 
 #[test]
-fn numbers_of_a_segment_whose_header_is_gone_are_not_given_again() {
+pub fn numbers_of_a_segment_whose_header_is_gone_are_not_given_again() {
     let (fs, count) = log(false);
     let path = last_segment(&fs);
     let mut bad = fs.read(&path);
@@ -199,9 +199,51 @@ fn numbers_of_a_segment_whose_header_is_gone_are_not_given_again() {
     assert!(reopen(&fs).writer.next_lsn() > Lsn(count));
 }
 
+/// The start that finds the damage dies at every call; the next one knows of the segment all the same.
+#[test]
+fn numbers_of_a_segment_whose_header_is_gone_are_not_given_again_after_a_start_that_died() {
+    let (first, count) = log(false);
+    let path = last_segment(&first);
+    let mut bad = first.read(&path);
+    bad[20] ^= 1;
+    first.put(&path, bad);
+    for calls in 0.. {
+        let fs = first.fork();
+        fs.die_after(calls);
+        drop(try_open(&fs));
+        let died = fs.died();
+        fs.keep_unflushed();
+        let opened = reopen(&fs);
+        assert!(opened.writer.next_lsn() > Lsn(count), "died at call {calls}");
+        assert_eq!(opened.log.figures().dead, 1, "died at call {calls}");
+        if !died {
+            return;
+        }
+    }
+}
+
+/// There is neither a checkpoint nor an older segment to say that records are missing.
+#[test]
+fn records_of_an_oldest_segment_whose_header_is_gone_are_dead_letters() {
+    let (fs, count) = log(false);
+    let path = &segments(&fs)[0];
+    let mut bad = fs.read(path);
+    bad[20] ^= 1;
+    fs.put(path, bad);
+    let opened = reopen(&fs);
+    let left = waiting(&opened.log);
+    assert!(left.len() < count as usize);
+    let damage = opened.log.dead().get(Lsn(1)).unwrap();
+    let listed = match damage {
+        Some(super::super::dead::Dead::Damage(damage)) => (damage.lsn_from, damage.lsn_to),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(listed, (1, left[0].0.0 - 1));
+}
+
 /// The first record of a batch lies in a sector that reached the disk, the others do not.
 #[test]
-fn half_a_batch_is_nothing() {
+pub fn half_a_batch_is_nothing() {
     for kept in 0..3 {
         let fs = SimFs::new();
         let mut opened = reopen(&fs);

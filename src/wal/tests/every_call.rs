@@ -200,7 +200,7 @@ fn second_life() -> (SimFs, Known) {
 }
 
 #[test]
-fn the_process_dies_at_every_call_and_then_at_every_call_of_the_start() {
+pub fn the_process_dies_at_every_call_and_then_at_every_call_of_the_start() {
     let (first, before) = second_life();
     for calls in 0.. {
         let (fs, mut known) = (first.fork(), before.clone());
@@ -242,7 +242,7 @@ fn die_while_starting(fs: &SimFs, known: &Known, survives: Survives, calls: u64)
 }
 
 #[test]
-fn every_call_fails_once_and_nothing_acknowledged_is_lost() {
+pub fn every_call_fails_once_and_nothing_acknowledged_is_lost() {
     let (first, before) = second_life();
     for fault in Fault::ALL {
         for after in 0.. {

@@ -1,7 +1,9 @@
-//! The log of every released format opens, to the byte. `tests/golden/format-1` was written once, by the second test
-//! with `FOREBAY_GOLDEN` naming the directory, and is never written again.
+//! The log of every released format opens, to the byte. `tests/golden/format-1` and `format-2`, which is encrypted, were
+//! written once, by the tests of the present formats with `FOREBAY_GOLDEN` naming the directory above both, and are
+//! never written again.
 
 use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::super::fs::RealFs;
@@ -9,7 +11,9 @@ use super::super::*;
 use super::support::*;
 use crate::units::Timestamp;
 
-const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/format-1");
+const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden");
+const PLAIN: &str = "format-1";
+const ENCRYPTED: &str = "format-2";
 
 fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
@@ -33,14 +37,34 @@ fn options() -> Options {
 fn a_log_of_format_1_is_read_to_the_byte() {
     let home = tempfile::tempdir().unwrap();
     let log = home.path().join("log");
-    copy(Path::new(GOLDEN), &log);
+    copy(&Path::new(GOLDEN).join(PLAIN), &log);
+    check(&log);
+}
+
+#[test]
+fn an_encrypted_log_of_format_2_is_read_to_the_byte() {
+    encrypt();
+    let home = tempfile::tempdir().unwrap();
+    let log = home.path().join("log");
+    copy(&Path::new(GOLDEN).join(ENCRYPTED), &log);
     check(&log);
 }
 
 #[test]
 fn the_present_format_is_read_like_the_golden_one() {
+    write_and_read(PLAIN);
+}
+
+#[test]
+fn the_present_encrypted_format_is_read_like_the_golden_one() {
+    encrypt();
+    write_and_read(ENCRYPTED);
+}
+
+fn write_and_read(format: &str) {
     let home = tempfile::tempdir().unwrap();
-    let target = std::env::var_os("FOREBAY_GOLDEN").map_or_else(|| home.path().join("log"), Into::into);
+    let above = std::env::var_os("FOREBAY_GOLDEN").map_or_else(|| home.path().to_owned(), PathBuf::from);
+    let target = above.join(format);
     write(&target);
     let log = home.path().join("copy");
     copy(&target, &log);

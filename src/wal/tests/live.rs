@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use super::super::Entry;
 use super::super::Options;
 use super::super::checkpoint::Promise;
+use super::super::crypt::Access;
 use super::super::fs::File;
 use super::super::header::Header;
 use super::super::open;
@@ -69,7 +70,7 @@ fn what_was_read_just_before_it_was_written_is_not_damage() {
     let after = commit(payload(3));
     let header = Header::decode(&after[..4096]).unwrap();
     let file = Arc::new(Changing { before, after, read: AtomicBool::new(false) });
-    let tail = tail_recovery::examine(file, &header, Promise::default(), |_| None).unwrap();
+    let tail = tail_recovery::examine(file, &header, &Access::Plain, Promise::default(), |_| None).unwrap();
     assert_eq!(tail.holes, []);
     assert_eq!(tail.next(), opened.writer.next_lsn());
 }

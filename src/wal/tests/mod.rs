@@ -5,7 +5,11 @@ mod support;
 
 mod basics;
 mod damage;
+mod encrypted;
 mod every_call;
 mod golden;
 mod live;
 mod model;
+mod nonces;
+mod rekey;
+mod repair;

@@ -188,10 +188,20 @@ proptest! {
 
     #[test]
     fn the_log_keeps_what_it_acknowledged_and_invents_nothing(ops in vec(op(), 1..60)) {
-        let mut run = Run::new();
-        for op in &ops {
-            run.step(op);
-        }
-        run.step(&Op::Crash(vec![1]));
+        live(&ops);
     }
+
+    #[test]
+    fn an_encrypted_log_keeps_what_it_acknowledged_and_invents_nothing(ops in vec(op(), 1..60)) {
+        encrypt();
+        live(&ops);
+    }
+}
+
+fn live(ops: &[Op]) {
+    let mut run = Run::new();
+    for op in ops {
+        run.step(op);
+    }
+    run.step(&Op::Crash(vec![1]));
 }

@@ -78,6 +78,8 @@ struct Disk {
     calls: u64,
     fault: Option<(u64, Fault)>,
     fired: bool,
+    /// Every write there ever was, by file: also what no disk kept.
+    journal: Vec<(usize, usize, Vec<u8>)>,
     /// Changing calls that still work before the process dies in the middle of its work.
     left: Option<u64>,
 }
@@ -198,8 +200,14 @@ impl SimFs {
             durable_names: disk.durable_names.clone(),
             pending_names: disk.pending_names.clone(),
             free: disk.free,
+            journal: disk.journal.clone(),
             ..Disk::default()
         })))
+    }
+
+    /// Every write there ever was, in order: file, offset, bytes.
+    pub fn journal(&self) -> Vec<(usize, usize, Vec<u8>)> {
+        self.0.lock().unwrap().journal.clone()
     }
 
     pub fn paths(&self) -> Vec<PathBuf> {
@@ -345,6 +353,7 @@ impl File for SimFile {
         }
         inode.data[offset..end].copy_from_slice(buf);
         inode.pending.push((offset, Some(buf.to_vec())));
+        disk.journal.push((self.1, offset, buf.to_vec()));
         Ok(())
     }
 

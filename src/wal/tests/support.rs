@@ -1,5 +1,6 @@
 //! What the tests of the log share.
 
+use std::cell::RefCell;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,12 +9,14 @@ use std::sync::Mutex;
 use super::super::Entry;
 use super::super::Event;
 use super::super::Frame;
+use super::super::Keys;
 use super::super::Log;
 use super::super::Lsn;
 use super::super::OpenError;
 use super::super::Opened;
 use super::super::Options;
 use super::super::Writer;
+use super::super::crypt::MasterKey;
 use super::super::open;
 use super::sim::SimFs;
 use crate::units::Timestamp;
@@ -34,9 +37,35 @@ pub fn options(events: &Events) -> Options {
         segment_size: SEGMENT,
         reserve_space: 0,
         redeliver: false,
+        keys: keys(),
         label: |_| Some("test".into()),
         observer: Arc::new(move |event| events.lock().unwrap().push(event.clone())),
     }
+}
+
+thread_local! {
+    /// The master keys of the test that runs in this thread.
+    static KEYS: RefCell<Keys> = RefCell::default();
+}
+
+/// A master key of these bytes.
+pub fn master(n: u8) -> MasterKey {
+    MasterKey::new(zeroize::Zeroizing::new([n; 32]))
+}
+
+/// The keys logs are opened with in this thread; none at first.
+pub fn keys() -> Keys {
+    KEYS.with_borrow(Keys::clone)
+}
+
+/// From now on logs are opened with these keys in this thread.
+pub fn use_keys(keys: Keys) {
+    KEYS.set(keys);
+}
+
+/// From now on logs are encrypted in this thread.
+pub fn encrypt() {
+    use_keys(Keys::new(Some(master(1)), Vec::new()));
 }
 
 pub fn try_open(fs: &SimFs) -> Result<Opened, OpenError> {

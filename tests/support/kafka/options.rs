@@ -17,6 +17,7 @@ pub const CLIENT_PASSWORD: &str = "forebay-secret";
 pub struct ClusterOptions {
     brokers: usize,
     acls: bool,
+    host: &'static str,
     heap: &'static str,
     advertised: Vec<String>,
     properties: BTreeMap<String, String>,
@@ -46,6 +47,13 @@ impl ClusterOptions {
     /// Sets a property of the broker with this id alone.
     pub fn set_on(mut self, broker: i32, key: &str, value: &str) -> ClusterOptions {
         self.broker_properties.push((broker, key.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// The name under which brokers tell clients to find them, instead of 127.0.0.1: for clients that are elsewhere.
+    /// For brokers without [`ClusterOptions::acls`].
+    pub fn host(mut self, host: &'static str) -> ClusterOptions {
+        self.host = host;
         self
     }
 
@@ -94,7 +102,7 @@ impl ClusterOptions {
         all.extend(match self.advertised.get(usize::try_from(node.id - 1).unwrap_or(0)) {
             Some(advertised) => node.behind(advertised),
             None if self.acls => node.secured(),
-            None => node.open(),
+            None => node.open(self.host),
         });
         all.extend(self.properties.clone());
         let own = self.broker_properties.iter().filter(|(id, _, _)| *id == node.id);
@@ -104,8 +112,8 @@ impl ClusterOptions {
 
     fn of(brokers: usize) -> ClusterOptions {
         let (properties, broker_properties) = (BTreeMap::new(), Vec::new());
-        let advertised = Vec::new();
-        ClusterOptions { brokers, acls: false, heap: HEAP, advertised, properties, broker_properties }
+        let (host, heap, advertised) = ("127.0.0.1", HEAP, Vec::new());
+        ClusterOptions { brokers, acls: false, host, heap, advertised, properties, broker_properties }
     }
 
     fn defaults(&self) -> Properties {
@@ -163,12 +171,13 @@ impl Node<'_> {
     }
 
     /// Listeners without authentication.
-    fn open(&self) -> Properties {
+    fn open(&self, host: &str) -> Properties {
         let client = format!("CLIENT://127.0.0.1:{}", self.client_port);
+        let advertised = format!("CLIENT://{host}:{}", self.client_port);
         let controller = format!("CONTROLLER://127.0.0.1:{}", self.controller_port);
         properties(&[
             ("listeners", &format!("{client},{controller}")),
-            ("advertised.listeners", &client),
+            ("advertised.listeners", &advertised),
             ("inter.broker.listener.name", "CLIENT"),
             ("listener.security.protocol.map", "CLIENT:PLAINTEXT,CONTROLLER:PLAINTEXT"),
         ])

@@ -1,7 +1,6 @@
 //! `dead`: records the broker would not take, and ranges that could not be read.
 
 mod act;
-mod offline;
 
 use anyhow::Context;
 use anyhow::bail;
@@ -11,6 +10,7 @@ use forebay::units::Timestamp;
 use forebay::wal::Lsn;
 use forebay::wal::dead::Damage;
 use forebay::wal::dead::Dead;
+use forebay::wal::dead::Sealed;
 use forebay::wal::inspect::View;
 use serde::Serialize;
 
@@ -59,7 +59,7 @@ pub fn run(log: &Log, command: &cli::Dead) -> anyhow::Result<Outcome> {
 
 /// Exit 1 when there are some: somebody has to decide about them.
 fn list(log: &Log) -> anyhow::Result<Outcome> {
-    let view = log.look()?;
+    let view = log.look_inside()?;
     let all = lsns(&view);
     let mut shown = table::table(&["#LSN", "DIED", "#ATTEMPTS", "KIND", "KEY", "REASON", "ID"]);
     for &lsn in &all {
@@ -81,7 +81,7 @@ fn list(log: &Log) -> anyhow::Result<Outcome> {
 }
 
 fn show_one(log: &Log, args: &Show) -> anyhow::Result<Outcome> {
-    let view = log.look()?;
+    let view = log.look_inside()?;
     let lsn = resolve(&view, &args.what)?;
     let dead = get(&view, lsn)?.context("it was removed just now")?;
     let mut row = Row::of(&dead);
@@ -109,6 +109,17 @@ impl Row {
                     details: None,
                 }
             }
+            Dead::Sealed(Sealed { lsn, accepted_at, died_at, attempts }) => Self::Letter {
+                lsn: *lsn,
+                id: None,
+                kind: "encrypted".to_owned(),
+                key: None,
+                reason: "encrypted".to_owned(),
+                died_at: *died_at,
+                attempts: *attempts,
+                accepted_at: *accepted_at,
+                details: None,
+            },
             Dead::Damage(Damage { lsn_from, lsn_to, segment, reason, found_at }) => Self::Damaged {
                 kind: "damaged",
                 lsn_from: *lsn_from,

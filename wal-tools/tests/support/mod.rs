@@ -20,6 +20,7 @@ use forebay::units::Timestamp;
 use forebay::wal;
 use forebay::wal::Confirmation;
 use forebay::wal::Entry;
+use forebay::wal::Keys;
 use forebay::wal::Letter;
 use forebay::wal::Lock;
 use forebay::wal::Log;
@@ -40,10 +41,15 @@ pub struct Daemon {
 
 impl Daemon {
     pub fn start(dir: &Path) -> Self {
+        Self::start_with(dir, Keys::default())
+    }
+
+    pub fn start_with(dir: &Path, keys: Keys) -> Self {
         let options = Options {
             segment_size: SEGMENT,
             reserve_space: 0,
             redeliver: false,
+            keys,
             label: kind_of,
             observer: Arc::new(|_| {}),
         };
@@ -53,13 +59,18 @@ impl Daemon {
 
     /// Accepts one command.
     pub fn accept(&mut self, kind: &str, key: &str) -> (Lsn, CommandId) {
+        let value = format!("{{\"id\":\"{key}\",\"secret\":\"hunter2\"}}");
+        self.accept_value(kind, key, value.as_bytes())
+    }
+
+    /// Accepts one command with this body.
+    pub fn accept_value(&mut self, kind: &str, key: &str, value: &[u8]) -> (Lsn, CommandId) {
         if self.log.spare_wanted(Duration::ZERO) {
             self.log.fill_spare(SEGMENT, 0);
         }
         let (lsn, at) = (self.writer.next_lsn(), self.writer.instant(Timestamp::now()));
         let identity = self.log.identity();
         let id = IdMint::new(&identity.log_id, &identity.secret).mint(at, lsn, [7; 9]);
-        let value = format!("{{\"id\":\"{key}\",\"secret\":\"hunter2\"}}");
         let envelope = Envelope {
             id,
             kind,
@@ -71,7 +82,7 @@ impl Daemon {
             repeat: None,
             principal: None,
             requeued_from: None,
-            value: value.as_bytes(),
+            value,
         };
         let mut payload = Vec::new();
         envelope.encode(&mut payload);
@@ -146,7 +157,8 @@ impl Run {
 
 pub fn command(dir: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_wal-tools"));
-    command.arg("--dir").arg(dir).args(args).env_remove("FOREBAY__WAL__DIR").stdin(Stdio::null());
+    command.env_remove("FOREBAY__WAL__DIR").env_remove("FOREBAY__WAL__ENCRYPTION_KEY_FILE");
+    command.arg("--dir").arg(dir).args(args).stdin(Stdio::null());
     command
 }
 

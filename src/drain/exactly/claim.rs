@@ -1,0 +1,286 @@
+//! Before anything is sent: former ids fenced, positions read, this life made known.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::Duration;
+use std::time::Instant;
+
+use super::Standing;
+use super::message::Message;
+use super::message::TOPIC;
+use super::message::transactional_id;
+use super::persist;
+use super::positions::Positions;
+use super::table::Table;
+use super::table::TableError;
+use super::verdict::Own;
+use super::verdict::Verdict;
+use crate::backoff::Backoff;
+use crate::drain::Handle;
+use crate::drain::OnRestoredLog;
+use crate::drain::board::Parts;
+use crate::drain::config::MAX_WORKERS;
+use crate::drain::outlet::Link;
+use crate::kafka::ClientError;
+use crate::kafka::CompactedError;
+use crate::kafka::Delivery;
+use crate::kafka::ErrorCode;
+use crate::kafka::Producer;
+use crate::kafka::TransactionError;
+use crate::units::Lsn;
+use crate::wal::ReadError;
+
+/// Producers that fence at a time: each has some ten threads for a moment.
+const AT_A_TIME: usize = 8;
+/// One attempt at fencing or reading. Others' open transactions may hide ours until brokers abort them.
+const PATIENCE: Duration = Duration::from_secs(90);
+/// Records counted as done between two looks at the stop.
+const BATCH: usize = 1024;
+/// How often a stop is looked for while waiting.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Why an attempt failed. Another follows.
+#[derive(Debug, thiserror::Error)]
+enum ClaimError {
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error(transparent)]
+    Table(#[from] TableError),
+    #[error("{0}")]
+    Transaction(#[from] TransactionError),
+    #[error("the checkpoint cannot be saved: {0}")]
+    Checkpoint(#[from] std::io::Error),
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error("{TOPIC} takes nothing: {0}")]
+    Refused(String),
+}
+
+impl ClaimError {
+    /// Whether brokers answered and will not do it.
+    fn is_refusal(&self) -> bool {
+        let code = match self {
+            Self::Table(TableError::Message { .. }) => return true,
+            Self::Table(TableError::Topic(CompactedError::Kafka { source, .. })) => {
+                source.rdkafka_error_code()
+            }
+            Self::Transaction(error) => Some(error.code),
+            _ => None,
+        };
+        matches!(
+            code,
+            Some(
+                ErrorCode::TopicAuthorizationFailed
+                    | ErrorCode::ClusterAuthorizationFailed
+                    | ErrorCode::TransactionalIdAuthorizationFailed
+            )
+        )
+    }
+}
+
+/// What the positions are taken over for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::drain) enum Purpose {
+    /// To go on with transactions.
+    ExactlyOnce(OnRestoredLog),
+    /// To go on without: what transactions delivered is not repeated. Nothing is written, and Kafka may refuse.
+    AtLeastOnce,
+}
+
+/// What a claim is made with.
+pub(in crate::drain) struct ClaimParts {
+    pub(in crate::drain) parts: Parts,
+    pub(in crate::drain) handle: Handle,
+    pub(in crate::drain) link: Arc<Link>,
+    pub(in crate::drain) workers: usize,
+    pub(in crate::drain) purpose: Purpose,
+    pub(in crate::drain) backoff: Backoff,
+}
+
+/// One daemon's claim.
+pub(in crate::drain) struct Claim {
+    its: ClaimParts,
+    table: Table,
+}
+
+impl Claim {
+    pub(in crate::drain) fn new(its: ClaimParts) -> Result<Self, ClientError> {
+        let table = Table::new(&its.link, its.parts.log.identity().log_id)?;
+        Ok(Self { its, table })
+    }
+
+    /// Until the claim stands, or this log turns out to be a copy, or the daemon stops.
+    pub(in crate::drain) fn run(mut self) {
+        let standing = Arc::clone(&self.its.handle.standing);
+        while !self.is_stopping() && !standing.is_halted() {
+            let began = Instant::now();
+            match self.attempt(&standing) {
+                Ok(()) => {
+                    let took = began.elapsed().as_millis() as u64;
+                    tracing::info!(drain.claim_ms = took, "exactly-once: positions taken over");
+                    self.its.handle.ring();
+                    return;
+                }
+                Err(error) if self.its.purpose == Purpose::AtLeastOnce && error.is_refusal() => {
+                    tracing::warn!(%error, "what transactions delivered is not known, and may be repeated");
+                    standing.grant();
+                    self.its.handle.ring();
+                    return;
+                }
+                Err(error) => {
+                    let delay = self.its.backoff.delay();
+                    let delay_ms = delay.as_millis() as u64;
+                    tracing::warn!(%error, drain.delay_ms = delay_ms, "exactly-once: nothing is sent yet");
+                    standing.trouble(error.to_string());
+                    let end = Instant::now() + delay;
+                    while Instant::now() < end && !self.is_stopping() {
+                        std::thread::sleep(LOOK);
+                    }
+                }
+            }
+        }
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.its.handle.control.stop_by().is_some()
+    }
+
+    fn patience(&self) -> impl FnMut() -> bool {
+        let end = Instant::now() + PATIENCE;
+        move || Instant::now() < end && !self.is_stopping()
+    }
+
+    fn attempt(&self, standing: &Standing) -> Result<(), ClaimError> {
+        let ClaimParts { parts, workers, purpose, .. } = &self.its;
+        let setting = match purpose {
+            Purpose::ExactlyOnce(setting) => {
+                self.table.ensure()?;
+                *setting
+            }
+            Purpose::AtLeastOnce => OnRestoredLog::ContinueAfterKafka,
+        };
+        let known = parts.log.transactions();
+        let ids = known.ids.map_or(MAX_WORKERS, |ids| usize::try_from(ids).unwrap_or(MAX_WORKERS));
+        let ids = ids.max(*workers);
+        parts.log.note_ids(ids as u64)?;
+        let first = self.fence(ids)?;
+        let found = self.table.read(&mut self.patience())?;
+        let messages: Vec<Message> = found.values().cloned().collect();
+        let incarnation = parts.log.identity().incarnation;
+        let own = Own { known: &known, incarnation, end: parts.log.end() };
+        let start = match own.judge(&messages, setting) {
+            Verdict::Go(start) => start,
+            Verdict::Stop(reason) => {
+                standing.halt(format!(
+                    "{reason}: it was restored from an older copy, or another copy took over; \
+                     [drain] on_restored_log says what to do"
+                ));
+                return Ok(());
+            }
+        };
+        if *purpose != Purpose::AtLeastOnce {
+            parts.log.note_life()?;
+            self.hello(&first, &found, &start)?;
+            // What is fenced and rewritten needs no fencing at the next start.
+            parts.log.note_ids(*workers as u64)?;
+        }
+        mark_done(parts, &start, &mut || !self.is_stopping())?;
+        standing.grant();
+        Ok(())
+    }
+
+    /// Makes all ids below `ids` ours. Returns the producer of the first.
+    fn fence(&self, ids: usize) -> Result<Producer, ClaimError> {
+        let first = self.take(0)?;
+        let next = Mutex::new(1..ids);
+        let failed = Mutex::new(None);
+        std::thread::scope(|scope| {
+            for _ in 1..ids.min(AT_A_TIME + 1) {
+                scope.spawn(|| {
+                    loop {
+                        let id = next.lock().unwrap_or_else(PoisonError::into_inner).next();
+                        let Some(id) = id else { return };
+                        if let Err(error) = self.take(id) {
+                            failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+                            return;
+                        }
+                    }
+                });
+            }
+        });
+        match failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            Some(error) => Err(error),
+            None => Ok(first),
+        }
+    }
+
+    fn take(&self, id: usize) -> Result<Producer, ClaimError> {
+        let Link { config, bootstrap } = &*self.its.link;
+        let id = transactional_id(&self.its.parts.log.identity().log_id, id);
+        let producer = Producer::transactional(config, bootstrap, &id, || {})?;
+        persist(&mut self.patience(), |slice| producer.init_transactions(slice))?;
+        Ok(producer)
+    }
+
+    /// One transaction that rewrites all messages of this log: ours in the name of this life, others away.
+    fn hello(
+        &self,
+        producer: &Producer,
+        found: &BTreeMap<String, Message>,
+        start: &Positions,
+    ) -> Result<(), ClaimError> {
+        let identity = self.its.parts.log.identity();
+        let ours: Vec<_> = (0..self.its.workers).map(|id| transactional_id(&identity.log_id, id)).collect();
+        let value = Message { incarnation: identity.incarnation, positions: start.clone() }.encode();
+        producer.begin_transaction()?;
+        let others = found.keys().filter(|key| !ours.contains(key)).map(|key| (key, None));
+        let all: Vec<_> = ours.iter().map(|key| (key, Some(&value[..]))).chain(others).collect();
+        for (key, value) in &all {
+            let sent = producer.send_entry(TOPIC, key.as_bytes(), *value);
+            sent.map_err(|code| ClaimError::Refused(code.to_string()))?;
+        }
+        let mut results: Vec<Delivery> = Vec::new();
+        let mut tick = self.patience();
+        while results.len() < all.len() && tick() {
+            std::thread::sleep(Duration::from_millis(2));
+            producer.take_results(&mut results);
+            if let Some(code) = results.iter().find_map(|result| result.error) {
+                return Err(ClaimError::Refused(code.to_string()));
+            }
+        }
+        Ok(persist(&mut tick, |slice| producer.commit_transaction(slice))?)
+    }
+}
+
+/// Counts as done what Kafka has and the log's checkpoint did not know yet.
+pub(super) fn mark_done(
+    parts: &Parts,
+    positions: &Positions,
+    tick: &mut dyn FnMut() -> bool,
+) -> Result<(), ReadError> {
+    let highest = positions.highest();
+    let mut cursor = parts.log.cursor(parts.log.watermark());
+    let mut batch: Vec<(Lsn, u64)> = Vec::with_capacity(BATCH);
+    let mut count = 0;
+    loop {
+        let found = cursor.next(|lsn, lane| lsn >= highest || lsn < positions.of(lane))?;
+        let found =
+            found.filter(|frame| frame.lsn < highest).map(|frame| (frame.lsn, u64::from(frame.bytes)));
+        batch.extend(found);
+        if batch.len() == BATCH || found.is_none() {
+            count += batch.len();
+            let lsns: Vec<Lsn> = batch.iter().map(|(lsn, _)| *lsn).collect();
+            parts.log.note_delivered(batch.drain(..));
+            parts.statuses.finished(&lsns);
+        }
+        if found.is_none() || !tick() {
+            break;
+        }
+    }
+    if count > 0 {
+        tracing::info!(drain.records = count, "Kafka had records that the checkpoint did not know of");
+    }
+    Ok(())
+}

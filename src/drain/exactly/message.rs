@@ -1,0 +1,133 @@
+//! What stands in the topic [`TOPIC`]: one message a transactional id, in JSON, so that any Kafka tool shows it.
+//!
+//! Key: `<log id, 32 hexadecimal digits>-<worker>`, which is the transactional id. Value:
+//! `{"version":1,"incarnation":"<32 hexadecimal digits>","positions":[256 numbers]}`: the life of the log that wrote it,
+//! and for each lane the number below which all its records are in Kafka or are dead letters.
+
+use serde::Deserialize;
+use serde::Serialize;
+
+use super::positions::Positions;
+
+/// The topic, for all logs of a cluster.
+pub(in crate::drain) const TOPIC: &str = "forebay.checkpoints";
+
+const VERSION: u32 = 1;
+
+/// One message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Message {
+    /// Which life of the log wrote it.
+    pub(super) incarnation: [u8; 16],
+    /// How far it had come.
+    pub(super) positions: Positions,
+}
+
+/// Why a value is no message.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum MessageError {
+    /// A version this one does not know.
+    #[error("it has version {0}; this forebay knows {VERSION}: a newer one wrote it")]
+    Version(u32),
+    /// Not what any version writes.
+    #[error("it is no message of forebay: {0}")]
+    Malformed(String),
+}
+
+#[derive(Serialize, Deserialize)]
+struct Written {
+    version: u32,
+    incarnation: String,
+    positions: Vec<u64>,
+}
+
+impl Message {
+    /// The value.
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let written = Written {
+            version: VERSION,
+            incarnation: hex(&self.incarnation),
+            positions: self.positions.list(),
+        };
+        // Numbers and digits: there is nothing in it that JSON could not say.
+        serde_json::to_vec(&written).unwrap_or_default()
+    }
+
+    /// From a value.
+    pub(super) fn decode(value: &[u8]) -> Result<Self, MessageError> {
+        #[derive(Deserialize)]
+        struct Head {
+            version: u32,
+        }
+        let malformed = |what: &str| MessageError::Malformed(what.to_owned());
+        let head: Head = serde_json::from_slice(value).map_err(|error| malformed(&error.to_string()))?;
+        if head.version != VERSION {
+            return Err(MessageError::Version(head.version));
+        }
+        let written: Written =
+            serde_json::from_slice(value).map_err(|error| malformed(&error.to_string()))?;
+        let incarnation = u128::from_str_radix(&written.incarnation, 16);
+        let incarnation = incarnation.map_err(|_| malformed("its incarnation is no number"))?.to_be_bytes();
+        let positions = Positions::from_list(&written.positions);
+        Ok(Self { incarnation, positions: positions.ok_or_else(|| malformed("it has not 256 positions"))? })
+    }
+}
+
+/// As it is shown everywhere.
+pub(super) fn hex(id: &[u8; 16]) -> String {
+    format!("{:032x}", u128::from_be_bytes(*id))
+}
+
+/// The transactional id of one worker of this log: also the key of its message.
+pub(super) fn transactional_id(log_id: &[u8; 16], worker: usize) -> String {
+    format!("{}-{worker}", hex(log_id))
+}
+
+/// Whether a key belongs to a worker of this log.
+pub(super) fn is_of(log_id: &[u8; 16], key: &[u8]) -> bool {
+    let own = hex(log_id);
+    key.strip_prefix(own.as_bytes()).is_some_and(|rest| rest.first() == Some(&b'-'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::units::Lsn;
+
+    fn sample() -> Message {
+        let mut positions = Positions::default();
+        positions.pass(0, Lsn(6));
+        positions.pass(255, Lsn(0xffff_ffff_fffe));
+        Message { incarnation: [0xa5; 16], positions }
+    }
+
+    /// What every later version must read.
+    #[test]
+    fn the_bytes_of_version_1() {
+        let zeros = "0,".repeat(254);
+        let expected = format!(
+            "{{\"version\":1,\"incarnation\":\"{}\",\"positions\":[7,{zeros}281474976710655]}}",
+            "a5".repeat(16)
+        );
+        assert_eq!(String::from_utf8(sample().encode()).unwrap(), expected);
+        assert_eq!(Message::decode(expected.as_bytes()), Ok(sample()));
+    }
+
+    #[test]
+    fn what_no_version_wrote_and_what_a_later_one_wrote_are_told_apart() {
+        assert_eq!(Message::decode(b"{\"version\":2,\"more\":true}"), Err(MessageError::Version(2)));
+        let good = String::from_utf8(sample().encode()).unwrap();
+        for bad in [good.replacen("0,", "", 1), good.replacen("a5", "zz", 1), "[]".to_owned(), String::new()]
+        {
+            assert!(matches!(Message::decode(bad.as_bytes()), Err(MessageError::Malformed(_))), "{bad}");
+        }
+    }
+
+    #[test]
+    fn keys_of_other_logs_are_not_ours() {
+        let id = transactional_id(&[1; 16], 7);
+        assert_eq!(id, format!("{}-7", "01".repeat(16)));
+        assert!(is_of(&[1; 16], id.as_bytes()));
+        assert!(!is_of(&[2; 16], id.as_bytes()) && !is_of(&[1; 16], b"01") && !is_of(&[1; 16], b""));
+    }
+}

@@ -1,0 +1,241 @@
+//! What came back, and what follows from it.
+
+use std::collections::HashMap;
+use std::time::Duration;
+use std::time::Instant;
+
+use super::persist;
+use super::positions::Positions;
+use super::run::Run;
+use super::worker::Core;
+use crate::drain::gates::Place;
+use crate::drain::window::Flight;
+use crate::kafka::ENTRY;
+use crate::kafka::ErrorCode;
+use crate::kafka::Fault;
+use crate::kafka::TOO_LARGE;
+use crate::kafka::classify;
+use crate::units::Timestamp;
+use crate::wal::Confirmation;
+use crate::wal::Lsn;
+
+/// How long an abort may take before the producer goes instead: the next one aborts too.
+const ABORT: Duration = Duration::from_secs(5);
+
+impl Core {
+    /// Takes in all results so far.
+    pub(super) fn collect(&mut self, now: Instant) {
+        let Some(producer) = self.sender.producer() else { return };
+        producer.take_results(&mut self.results);
+        self.has_failed |= producer.has_failed();
+        let results = std::mem::take(&mut self.results);
+        let at = Timestamp::now();
+        for result in &results {
+            let Some(run) = &mut self.run else { continue };
+            let lsn = Lsn(result.tag);
+            match (result.error, result.tag) {
+                (None, ENTRY) => run.is_noted = true,
+                (None, _) => {
+                    let Some(flight) = self.window.remove(lsn) else { continue };
+                    self.window.progress(flight.place, now);
+                    let (bytes, partition) = (flight.log_bytes, result.partition);
+                    let offset = result.offset.max(-1);
+                    run.arrived.push((flight, Confirmation { lsn, bytes, partition, offset, at }));
+                    self.arrived(flight.place, lsn);
+                }
+                (Some(code), ENTRY) => {
+                    tracing::warn!(kafka.error = ?code, "the positions were refused");
+                    self.has_failed = true;
+                }
+                (Some(code), _) => self.failures.push((lsn, code)),
+            }
+        }
+        if !results.is_empty() {
+            self.arrived_at = now;
+        }
+        self.results = results;
+        self.results.clear();
+    }
+
+    /// Kafka took a record; whether it stays, the commit decides, but its topic and partition are well.
+    fn arrived(&mut self, place: Place, lsn: Lsn) {
+        self.held.arrived(place);
+        let topic = self.topics.get(place.topic);
+        if topic.arrived() {
+            tracing::info!(kafka.topic = &*topic.name, "topic is well again");
+        }
+        self.attempts.remove(&lsn);
+    }
+
+    /// Commits what has arrived whole. Blocks, calling `tick`.
+    pub(super) fn commit(&mut self, now: Instant, tick: &mut dyn FnMut() -> bool) {
+        let (Some(run), Some(producer)) = (&mut self.run, self.sender.producer()) else { return };
+        run.is_committing = true;
+        match persist(tick, |slice| producer.commit_transaction(slice)) {
+            Ok(()) => {
+                self.sender.works();
+                self.committed();
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the outcome of a commit is not known; Kafka is asked");
+                self.sender.close(now);
+            }
+        }
+    }
+
+    /// The open transaction is committed: its records are sent.
+    fn committed(&mut self) {
+        let Some(run) = self.run.take() else { return };
+        self.committed = run.positions;
+        let confirmations: Vec<Confirmation> = run.arrived.iter().map(|(_, note)| *note).collect();
+        self.parts.log.confirm(&confirmations);
+        let lsns: Vec<Lsn> = confirmations.iter().map(|note| note.lsn).collect();
+        self.parts.statuses.finished(&lsns);
+        for (Flight { place, at, .. }, note) in &run.arrived {
+            self.topics.get(place.topic).sent.inc();
+            self.parts.metrics.drain_latency.observe(note.at.since(*at).as_secs_f64());
+            self.settle_suspect(*place, note.lsn);
+        }
+    }
+
+    /// A new producer found these positions: was the transaction of the old one committed?
+    pub(super) fn resolve(&mut self, found: &Positions) {
+        let Some(run) = &self.run else { return };
+        if run.is_committing && run.positions == *found {
+            tracing::info!("the commit had succeeded");
+            self.committed();
+        } else {
+            self.discard();
+        }
+    }
+
+    /// Ends a transaction that cannot be committed, and finds out who is to blame. Blocks, calling `tick`.
+    pub(super) fn fail(&mut self, now: Instant, tick: &mut dyn FnMut() -> bool) {
+        self.has_failed = false;
+        let end = now + ABORT;
+        let is_open = self.run.as_ref().is_some_and(|run| !run.is_committing);
+        let aborted = match self.sender.producer() {
+            Some(producer) if is_open => {
+                let aborted = persist(&mut || tick() && Instant::now() < end, |slice| {
+                    producer.abort_transaction(slice)
+                });
+                // What else was in it has come back by now: with the reason, or as purged.
+                let mut rest = Vec::new();
+                producer.take_results(&mut rest);
+                let failed = rest.iter().filter(|result| result.tag != ENTRY);
+                self.failures.extend(failed.filter_map(|result| Some((Lsn(result.tag), result.error?))));
+                aborted.inspect_err(|error| tracing::warn!(%error, "a transaction was not aborted")).is_ok()
+            }
+            _ => false,
+        };
+        if !aborted {
+            self.sender.close(now);
+        }
+        let failures = std::mem::take(&mut self.failures);
+        self.judge(&failures, aborted, now);
+        if self.run.as_ref().is_some_and(|run| !run.is_committing) {
+            self.discard();
+        }
+    }
+
+    /// Nothing of the transaction is in Kafka: all of it is sent again.
+    fn discard(&mut self) {
+        if let Some(Run { from, arrived, .. }) = self.run.take() {
+            for (flight, note) in arrived {
+                self.attempts.insert(note.lsn, flight.attempts);
+            }
+            self.reread = Some(self.reread.map_or(from, |first| first.min(from)));
+        }
+        for lsn in self.window.of(false).into_iter().chain(self.window.of(true)) {
+            if let Some(flight) = self.window.remove(lsn) {
+                self.attempts.insert(lsn, flight.attempts);
+                self.topics.get(flight.place.topic).trial_lost(lsn);
+            }
+        }
+    }
+
+    /// `whole`: whether all results are in. Batches are refused whole, so a record refused by itself was alone.
+    fn judge(&mut self, failures: &[(Lsn, ErrorCode)], whole: bool, now: Instant) {
+        let mut refused: HashMap<Place, Vec<(Lsn, u64, Fault)>> = HashMap::new();
+        let mut alone = HashMap::new();
+        for (lsn, code) in failures {
+            let Some(flight) = self.window.remove(*lsn) else { continue };
+            self.attempts.insert(*lsn, flight.attempts);
+            self.topics.get(flight.place.topic).trial_lost(*lsn);
+            alone.insert(*lsn, flight.solo || whole);
+            match classify(*code) {
+                fault @ Fault::Record(_) => {
+                    refused.entry(flight.place).or_default().push((*lsn, flight.bytes, fault));
+                }
+                fault => self.blame(flight.place.topic, fault, now),
+            }
+        }
+        for (place, records) in refused {
+            let [(lsn, bytes, fault), ..] = records[..] else { continue };
+            if let ([_], Fault::Record(reason), Some(true)) = (&records[..], fault, alone.get(&lsn)) {
+                self.condemn(place, lsn, bytes, reason);
+                continue;
+            }
+            let last = records.iter().map(|(lsn, ..)| *lsn).max().unwrap_or(lsn);
+            let bytes = records.iter().map(|(_, bytes, _)| bytes).sum();
+            self.suspects.accuse(place, last, bytes, fault);
+            let topic = &**self.topics.name(place.topic);
+            let (partition, count) = (place.partition, records.len());
+            tracing::warn!(
+                kafka.topic = topic,
+                kafka.partition = partition,
+                drain.records = count,
+                "batch refused; its records go one at a time"
+            );
+        }
+    }
+
+    fn blame(&mut self, topic: usize, fault: Fault, now: Instant) {
+        let topic = self.topics.get(topic);
+        match fault {
+            Fault::Topic(reason) => {
+                tracing::warn!(
+                    kafka.topic = &*topic.name,
+                    drain.reason = reason,
+                    "topic at fault; its records wait"
+                );
+                topic.refused(reason, true, now, self.grace);
+            }
+            Fault::Stale => topic.doubt(now),
+            Fault::Record(_) | Fault::Producer | Fault::Passing => {}
+        }
+    }
+
+    /// A record was refused alone.
+    fn condemn(&mut self, place: Place, lsn: Lsn, bytes: u64, reason: &'static str) {
+        let record = match self.parts.log.read(lsn) {
+            Ok(Some(record)) => record,
+            // It will be sent, and refused, again.
+            Ok(None) => return,
+            Err(error) => {
+                tracing::error!(%error, wal.lsn = lsn.0, "cannot read a refused record");
+                return;
+            }
+        };
+        let attempts = self.attempts.remove(&lsn).unwrap_or(1);
+        self.grave.add(record, reason, None, attempts);
+        if reason == TOO_LARGE {
+            self.topics.get(place.topic).shrink(bytes);
+        }
+        self.suspects.convict(place);
+        self.settle_suspect(place, lsn);
+    }
+
+    /// A record of this partition is committed or dead.
+    pub(super) fn settle_suspect(&mut self, place: Place, lsn: Lsn) {
+        if let Some(cap) = self.suspects.settled(place, lsn) {
+            let topic = self.topics.get(place.topic);
+            topic.shrink(cap);
+            tracing::warn!(
+                kafka.topic = &*topic.name,
+                drain.batch_bytes = topic.cap,
+                "topic takes only small batches"
+            );
+        }
+    }
+}

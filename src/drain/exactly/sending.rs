@@ -1,0 +1,188 @@
+//! From a record of the log into the open transaction, or why not.
+
+use std::time::Instant;
+
+use super::message::Message as Note;
+use super::message::TOPIC;
+use super::run::Run;
+use super::worker::Core;
+use crate::command::Envelope;
+use crate::command::headers;
+use crate::drain::feed::Step;
+use crate::drain::feed::owned;
+use crate::drain::gates::Place;
+use crate::drain::partition;
+use crate::drain::sending::OVERHEAD;
+use crate::drain::topics::Verdict;
+use crate::drain::window::Flight;
+use crate::kafka::ErrorCode;
+use crate::kafka::Fault;
+use crate::kafka::Message;
+use crate::kafka::classify;
+use crate::wal::Frame;
+use crate::wal::Lsn;
+
+impl Core {
+    /// Does what can be done with one record. `from`: where the worker would read again.
+    pub(super) fn handle(&mut self, from: Lsn, frame: Frame<'_>) -> Step {
+        if self.held.stops(frame.lane, frame.lsn) {
+            return Step::Done;
+        }
+        if self.grave.is_full() || self.has_failed {
+            return Step::Wait;
+        }
+        let now = Instant::now();
+        let envelope = match Envelope::decode(frame.payload) {
+            Ok(envelope) => envelope,
+            Err(error) => {
+                self.grave.add(owned(frame), "envelope", Some(error.to_string()), 0);
+                return Step::Done;
+            }
+        };
+        let topic = self.topics.number(envelope.topic, now);
+        let whole = Place::whole(topic);
+        let known = self.topics.get(topic);
+        if known.is_due(now) || known.is_judged_before(frame.at, now) {
+            self.ask(topic, now);
+        }
+        let (partitions, alone) = match self.topics.get(topic).verdict_on(frame.at) {
+            Verdict::Send { partitions, alone } => (partitions, alone),
+            Verdict::Wait => return Step::Wait,
+            Verdict::Hold => return self.hold(frame, whole),
+            Verdict::Bury(reason) => {
+                let attempts = self.attempts.remove(&frame.lsn).unwrap_or(0);
+                self.grave.add(owned(frame), reason, None, attempts);
+                return Step::Done;
+            }
+        };
+        if alone && self.window.is_topic_busy(topic) {
+            return Step::Wait;
+        }
+        let partition = match envelope.key {
+            Some(key) => partition::of_key(key, partitions),
+            None => partition::spread(frame.lsn, partitions, |partition| {
+                !self.held.is_jammed(Place { topic, partition })
+            }),
+        };
+        let place = Place { topic, partition };
+        if self.held.is_jammed(place) {
+            return self.hold(frame, place);
+        }
+        self.admit(from, frame, &envelope, place, alone, now)
+    }
+
+    fn hold(&mut self, frame: Frame<'_>, place: Place) -> Step {
+        self.held.hold(frame.lane, frame.lsn, place);
+        Step::Done
+    }
+
+    fn admit(
+        &mut self,
+        from: Lsn,
+        frame: Frame<'_>,
+        envelope: &Envelope<'_>,
+        place: Place,
+        alone: bool,
+        now: Instant,
+    ) -> Step {
+        let bytes = (frame.payload.len() as u64) + OVERHEAD;
+        let solo = alone || self.held.is_on_trial(place) || self.suspects.singly(place, frame.lsn);
+        let busy = if solo { self.window.is_busy(place) } else { self.window.is_solo(place) };
+        let cap = self.topics.get(place.topic).cap;
+        let has_room = self.window.has_room(bytes) && self.window.has_room_at(place, bytes, cap);
+        let in_run = self.run.as_ref().is_none_or(|run| run.has_room(bytes, self.limit));
+        if busy || !has_room || !in_run {
+            self.is_full |= !in_run;
+            return Step::Wait;
+        }
+        if self.run.is_none() && !self.begin(from, now) {
+            return Step::Wait;
+        }
+        let Some(producer) = self.sender.producer() else { return Step::Wait };
+        let sent = producer.send(&Message {
+            tag: frame.lsn.0,
+            topic: envelope.topic,
+            partition: place.partition,
+            key: envelope.key,
+            headers: &headers(envelope, frame.at),
+            value: envelope.value,
+        });
+        let attempts = self.attempts.get(&frame.lsn).copied().unwrap_or(0) + 1;
+        if let Err(code) = sent {
+            return self.not_taken(frame, place, code, attempts, now);
+        }
+        if attempts > 1 {
+            self.parts.metrics.retried.inc();
+        }
+        let flight = Flight { place, bytes, log_bytes: frame.bytes, at: frame.at, attempts, solo };
+        self.window.add(frame.lsn, flight, now);
+        if let Some(run) = &mut self.run {
+            run.add(frame.lane, frame.lsn, bytes);
+        }
+        if alone {
+            self.topics.get(place.topic).tried(frame.lsn);
+        }
+        Step::Done
+    }
+
+    /// Opens a transaction.
+    fn begin(&mut self, from: Lsn, now: Instant) -> bool {
+        let Some(producer) = self.sender.producer() else { return false };
+        if let Err(error) = producer.begin_transaction() {
+            tracing::warn!(%error, "no transaction can be opened");
+            self.has_failed = true;
+            return false;
+        }
+        self.run = Some(Run::new(from, self.committed.clone(), now));
+        true
+    }
+
+    /// The producer did not take the record.
+    fn not_taken(
+        &mut self,
+        frame: Frame<'_>,
+        place: Place,
+        code: ErrorCode,
+        attempts: u32,
+        now: Instant,
+    ) -> Step {
+        match classify(code) {
+            Fault::Record(reason) => {
+                self.attempts.remove(&frame.lsn);
+                self.grave.add(owned(frame), reason, None, attempts);
+                self.suspects.convict(place);
+                self.settle_suspect(place, frame.lsn);
+                Step::Done
+            }
+            Fault::Topic(reason) => {
+                self.topics.get(place.topic).refused(reason, true, now, self.grace);
+                self.hold(frame, Place::whole(place.topic))
+            }
+            Fault::Stale => {
+                self.topics.get(place.topic).doubt(now);
+                self.hold(frame, Place::whole(place.topic))
+            }
+            Fault::Producer => {
+                self.has_failed = true;
+                Step::Wait
+            }
+            Fault::Passing => {
+                self.has_failed |= code != ErrorCode::QueueFull;
+                Step::Wait
+            }
+        }
+    }
+
+    /// Sends the positions: no record follows in this transaction.
+    pub(super) fn close(&mut self) {
+        let (Some(run), Some(producer)) = (&mut self.run, self.sender.producer()) else { return };
+        let note = Note { incarnation: self.incarnation, positions: run.positions.clone() };
+        match producer.send_entry(TOPIC, self.sender.id.as_bytes(), Some(&note.encode())) {
+            Ok(()) => run.is_closed = true,
+            Err(error) => {
+                tracing::warn!(%error, "the positions were not taken");
+                self.has_failed = true;
+            }
+        }
+    }
+}

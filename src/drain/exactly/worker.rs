@@ -1,0 +1,403 @@
+//! One worker of the exactly-once drain: a thread with its own lanes and its own transactional id.
+
+use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use std::time::Instant;
+
+use super::claim::mark_done;
+use super::held::Held;
+use super::positions::Positions;
+use super::run::Run;
+use super::sender::Found;
+use super::sender::Sender;
+use crate::backoff::Backoff;
+use crate::drain::Config;
+use crate::drain::Handle;
+use crate::drain::board::Parts;
+use crate::drain::desk::ASK;
+use crate::drain::feed::Feed;
+use crate::drain::feed::Step;
+use crate::drain::grave::Grave;
+use crate::drain::outlet::Link;
+use crate::drain::suspects::Suspects;
+use crate::drain::topics::Topics;
+use crate::drain::topics::Verdict;
+use crate::drain::window::Load;
+use crate::drain::window::STALL;
+use crate::drain::window::Window;
+use crate::drain::worker::ALERT;
+use crate::drain::worker::IDLE;
+use crate::drain::worker::Lanes;
+use crate::drain::worker::TURN;
+use crate::kafka::Answer;
+use crate::kafka::ClientError;
+use crate::kafka::Delivery;
+use crate::kafka::ErrorCode;
+use crate::wal::Lsn;
+
+/// A partition that confirms nothing for this long, while brokers answer, is taken out of the transaction. Above
+/// [`STALL`]: here it costs everybody's repetition.
+const JAM: Duration = Duration::from_secs(3);
+
+/// What a worker is made of.
+pub(in crate::drain) struct WorkerParts<'a> {
+    pub(in crate::drain) lanes: Lanes,
+    pub(in crate::drain) handle: Handle,
+    pub(in crate::drain) parts: Parts,
+    pub(in crate::drain) link: &'a Arc<Link>,
+    pub(in crate::drain) config: &'a Config,
+}
+
+/// Everything but the way through the log.
+pub(super) struct Core {
+    pub(super) parts: Parts,
+    pub(super) incarnation: [u8; 16],
+    pub(super) grace: Duration,
+    pub(super) sender: Sender,
+    pub(super) topics: Topics,
+    pub(super) suspects: Suspects,
+    pub(super) grave: Grave,
+    pub(super) held: Held,
+    /// What is sent and has not arrived.
+    pub(super) window: Window,
+    pub(super) run: Option<Run>,
+    /// Records and bytes of one transaction.
+    pub(super) limit: Load,
+    /// Where Kafka's positions are.
+    pub(super) committed: Positions,
+    pub(super) attempts: HashMap<Lsn, u32>,
+    pub(super) results: Vec<Delivery>,
+    pub(super) failures: Vec<(Lsn, ErrorCode)>,
+    /// The transaction, or the producer, is of no more use.
+    pub(super) has_failed: bool,
+    /// The transaction took no more.
+    pub(super) is_full: bool,
+    /// From where the log is to be read again.
+    pub(super) reread: Option<Lsn>,
+    pub(super) arrived_at: Instant,
+}
+
+pub(in crate::drain) struct Worker {
+    lanes: Lanes,
+    handle: Handle,
+    interval: Duration,
+    core: Core,
+    feed: Feed,
+    idle_at: Instant,
+    /// After a failure: nothing is begun before.
+    pause_until: Instant,
+    backoff: Backoff,
+}
+
+/// What became of an attempt to fill the transaction.
+#[derive(PartialEq, Eq)]
+enum Filled {
+    /// There is more.
+    More,
+    /// Something must happen first.
+    Waits,
+    /// Everything was offered.
+    Dry,
+}
+
+impl Worker {
+    pub(in crate::drain) fn new(its: WorkerParts<'_>) -> Result<Self, ClientError> {
+        let WorkerParts { lanes, handle, parts, link, config } = its;
+        let backoff = Backoff::new(config.retry_backoff_min.0, config.retry_backoff_max.0);
+        let identity = parts.log.identity();
+        let bell = Arc::clone(&handle.posts[lanes.index].bell);
+        let sender = Sender::new(Arc::clone(link), bell, identity, lanes.index, backoff.clone())?;
+        let window = Window::share(lanes.workers as u64);
+        let now = Instant::now();
+        let core = Core {
+            incarnation: identity.incarnation,
+            grace: config.topic_fault_grace.0,
+            sender,
+            topics: Topics::new(backoff.clone(), parts.metrics.sent.clone()),
+            suspects: Suspects::default(),
+            grave: Grave::new(backoff.clone()),
+            held: Held::new(backoff.clone()),
+            limit: window.limit(),
+            window,
+            run: None,
+            committed: Positions::default(),
+            attempts: HashMap::new(),
+            results: Vec::new(),
+            failures: Vec::new(),
+            has_failed: false,
+            is_full: false,
+            reread: None,
+            arrived_at: now,
+            parts,
+        };
+        let feed = Feed::new(&core.parts.log, core.parts.log.watermark());
+        let interval = config.transaction_interval.0;
+        Ok(Self { lanes, handle, interval, core, feed, idle_at: now, pause_until: now, backoff })
+    }
+
+    /// Works until told to stop.
+    pub(in crate::drain) fn run(mut self) {
+        loop {
+            self.handle.posts[self.lanes.index].beat();
+            let now = Instant::now();
+            if let Some(deadline) = self.handle.control.stop_by() {
+                self.finish(deadline);
+                return;
+            }
+            let paused = self.handle.control.paused.load(Ordering::Relaxed);
+            let more = self.is_ready(now) && self.turn(paused, now);
+            self.publish(paused, more, now);
+            if !more {
+                let core = &self.core;
+                let quiet = core.run.is_none() && core.held.is_empty() && !core.grave.is_full();
+                let quiet = quiet && core.sender.producer().is_some() && !self.feed.is_waiting();
+                core.sender.wait(if quiet { IDLE } else { ALERT });
+            }
+        }
+    }
+
+    /// Whether there is a producer; makes one if it is time.
+    fn is_ready(&mut self, now: Instant) -> bool {
+        if !self.handle.standing.is_granted() {
+            if self.core.sender.producer().is_some() {
+                self.core.sender.close(now);
+            }
+            return false;
+        }
+        if self.core.sender.producer().is_some() {
+            return true;
+        }
+        self.publish(false, false, now);
+        let (handle, index) = (self.handle.clone(), self.lanes.index);
+        let mut tick = tick(&handle, index);
+        let Some(found) = self.core.sender.open(now, &mut tick) else { return false };
+        match found {
+            Found::Theirs(incarnation) => {
+                handle.standing.halt(format!("incarnation {incarnation} of this log took over"));
+                self.core.sender.close(now);
+                return false;
+            }
+            Found::Ours(positions) => {
+                self.core.resolve(&positions);
+                self.core.committed = positions;
+            }
+            Found::Nothing => {
+                tracing::error!("the positions in Kafka are gone; going on from those that are remembered");
+                self.core.resolve(&Positions::default());
+            }
+        }
+        // What this log's own checkpoint does not know of yet.
+        if let Err(error) = mark_done(&self.core.parts, &self.core.committed, &mut tick) {
+            tracing::error!(%error, "cannot read the log");
+        }
+        self.core.reread = Some(self.core.parts.log.watermark());
+        true
+    }
+
+    /// One turn; says whether there is more to do at once.
+    fn turn(&mut self, paused: bool, now: Instant) -> bool {
+        let (handle, index) = (self.handle.clone(), self.lanes.index);
+        let mut tick = tick(&handle, index);
+        self.core.collect(now);
+        self.core.look_for_jams(now);
+        if self.core.has_failed || self.core.sender.producer().is_some_and(|producer| producer.has_failed()) {
+            self.core.fail(now, &mut tick);
+            let is_refusal = self.core.grave.is_empty() && self.core.suspects.is_empty();
+            self.pause_until = if is_refusal { now + self.backoff.delay() } else { now };
+        }
+        self.core.grave.store(&self.core.parts, now);
+        self.core.tend(now);
+        let may_fill = !paused && now >= self.pause_until;
+        let filled = if may_fill { self.fill(now) } else { Filled::Waits };
+        self.core.grave.store(&self.core.parts, now);
+        let Some(run) = &self.core.run else { return filled == Filled::More };
+        let is_due = filled == Filled::Dry || paused || self.core.is_full || run.is_due(self.interval, now);
+        if !run.is_closed && is_due {
+            self.core.close();
+        }
+        if self.core.is_whole() {
+            self.core.commit(now, &mut tick);
+            self.core.is_full = false;
+            self.backoff.reset();
+            return true;
+        }
+        filled == Filled::More
+    }
+
+    fn fill(&mut self, now: Instant) -> Filled {
+        if self.core.run.is_none() {
+            self.rewind(now);
+        }
+        for _ in 0..TURN {
+            if self.core.has_failed || self.core.run.as_ref().is_some_and(|run| run.is_closed) {
+                return Filled::Waits;
+            }
+            let (lanes, core, from) = (self.lanes, &mut self.core, self.feed.position());
+            match self.feed.advance(|lane| lanes.has(lane), |frame| core.handle(from, frame)) {
+                Ok(Some(Step::Done)) => {}
+                Ok(Some(Step::Wait)) => return Filled::Waits,
+                Ok(None) => return Filled::Dry,
+                Err(error) => {
+                    let delay = self.backoff.delay();
+                    self.pause_until = now + delay;
+                    let (worker, delay) = (self.lanes.index, delay.as_millis() as u64);
+                    tracing::error!(%error, drain.worker = worker, drain.delay_ms = delay, "cannot read the log");
+                    return Filled::Waits;
+                }
+            }
+        }
+        Filled::More
+    }
+
+    /// Between two transactions: back to what was aborted, or held for a reason that is gone.
+    fn rewind(&mut self, now: Instant) {
+        let first = self.core.release(now).into_iter().chain(self.core.reread.take()).min();
+        if let Some(first) = first.filter(|first| *first < self.feed.position()) {
+            self.feed = Feed::new(&self.core.parts.log, first);
+        }
+    }
+
+    /// The stop: commits what is open if that goes soon, else leaves it to brokers and the next start to abort.
+    fn finish(&mut self, deadline: Instant) {
+        let since = Instant::now();
+        let (handle, index) = (self.handle.clone(), self.lanes.index);
+        let mut tick = || {
+            handle.posts[index].beat();
+            Instant::now() < deadline
+        };
+        loop {
+            let now = Instant::now();
+            self.core.collect(now);
+            let Some(run) = &self.core.run else { return };
+            let is_quiet = now.duration_since(since.max(self.core.arrived_at)) >= STALL;
+            if self.core.has_failed || is_quiet || !tick() {
+                self.core.fail(now, &mut || tick() && since.elapsed() < STALL * 2);
+                return;
+            }
+            if !run.is_closed {
+                self.core.close();
+            }
+            self.core.grave.store(&self.core.parts, now);
+            if self.core.is_whole() {
+                self.core.commit(now, &mut tick);
+                return;
+            }
+            self.core.sender.wait(ALERT);
+        }
+    }
+
+    fn publish(&mut self, paused: bool, more: bool, now: Instant) {
+        let core = &self.core;
+        let head = Some(self.feed.position()).filter(|position| *position < core.parts.log.end());
+        let lowest = [core.run.as_ref().map(|run| run.from), head];
+        let mut state = self.handle.posts[self.lanes.index].state();
+        state.state = match () {
+            () if paused => "paused",
+            () if core.sender.producer().is_none() => "rebuilding",
+            () if more || core.run.is_some() => "running",
+            () => "waiting",
+        };
+        state.in_flight = core.window.len();
+        state.oldest_waiting = lowest.into_iter().flatten().min();
+        if paused || state.oldest_waiting.is_none() {
+            self.idle_at = now;
+        }
+        state.stalled = now.duration_since(self.idle_at.max(core.arrived_at)) >= STALL;
+        core.count_parked(&mut state.parked);
+    }
+}
+
+impl Core {
+    /// Asks the brokers about a topic.
+    pub(super) fn ask(&mut self, topic: usize, now: Instant) -> Option<Answer> {
+        let answer = self.sender.producer()?.ask(self.topics.name(topic), ASK);
+        if let Answer::Refused(reason) = answer {
+            let name = &**self.topics.name(topic);
+            tracing::warn!(kafka.topic = name, drain.reason = reason, "topic at fault; its records wait");
+        }
+        self.topics.get(topic).answered(answer, now, self.grace);
+        Some(answer)
+    }
+
+    fn tend(&mut self, now: Instant) {
+        for topic in self.topics.due(now) {
+            // The rest in the next turn, after a heartbeat.
+            if self.ask(topic, now) == Some(Answer::Away) || now.elapsed() > ASK / 8 {
+                break;
+            }
+        }
+    }
+
+    /// Whether all that the open transaction holds has arrived, its dead letters are stored, and it is closed.
+    fn is_whole(&self) -> bool {
+        let closed = self.run.as_ref().is_some_and(|run| run.is_closed && run.is_noted);
+        closed && !self.has_failed && self.window.len() == 0 && self.grave.is_empty()
+    }
+
+    /// A transaction that waits too long: it may be beyond help without a word, or a partition takes nothing while
+    /// brokers answer. When no broker answers, waiting is right.
+    fn look_for_jams(&mut self, now: Instant) {
+        let waits = now.saturating_duration_since(self.arrived_at) >= STALL;
+        let stalled = self.window.stalled_for(JAM, now);
+        let open = self.run.as_ref().is_some_and(|run| !run.is_committing);
+        if !open || !(waits || !stalled.is_empty()) {
+            return;
+        }
+        if self.sender.producer().is_some_and(|producer| producer.must_abort()) {
+            self.has_failed = true;
+            return;
+        }
+        let Some(first) = stalled.first() else { return };
+        if let Some(Answer::Partitions(_)) = self.ask(first.topic, now) {
+            for place in stalled {
+                let delay = self.held.jam(place, now).as_millis() as u64;
+                let topic = &**self.topics.name(place.topic);
+                let partition = place.partition;
+                tracing::warn!(
+                    kafka.topic = topic,
+                    kafka.partition = partition,
+                    drain.delay_ms = delay,
+                    "a partition takes nothing; its lanes wait"
+                );
+            }
+            self.has_failed = true;
+        }
+    }
+
+    /// Lets lanes go whose reason is gone; the first record among them.
+    fn release(&mut self, now: Instant) -> Option<Lsn> {
+        if self.held.is_empty() {
+            return None;
+        }
+        self.held.retry(now);
+        let free: HashMap<usize, bool> = (0..self.topics.len())
+            .map(|topic| {
+                let verdict = self.topics.get(topic).verdict();
+                (topic, matches!(verdict, Verdict::Send { .. } | Verdict::Bury(_)))
+            })
+            .collect();
+        let jammed: Vec<_> = self.held.jammed();
+        self.held.release(|place| match place.is_whole() {
+            true => free.get(&place.topic).copied().unwrap_or(true),
+            false => !jammed.contains(&place),
+        })
+    }
+
+    fn count_parked(&self, counts: &mut BTreeMap<String, u64>) {
+        counts.values_mut().for_each(|count| *count = 0);
+        for (topic, waiting) in self.held.waiting() {
+            *counts.entry(self.topics.name(topic).to_string()).or_default() += waiting;
+        }
+    }
+}
+
+/// A heartbeat for calls that block; ends them when the daemon stops.
+fn tick(handle: &Handle, index: usize) -> impl FnMut() -> bool + use<'_> {
+    move || {
+        handle.posts[index].beat();
+        handle.control.stop_by().is_none()
+    }
+}

@@ -1,0 +1,197 @@
+//! Master keys, and the files they come from.
+
+use std::fmt;
+use std::io;
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use data_encoding::HEXLOWER;
+use data_encoding::HEXLOWER_PERMISSIVE;
+use zeroize::Zeroizing;
+
+use super::envelope;
+
+/// 64 digits and a line end.
+const DIGITS: usize = 64;
+/// Others may read the file.
+const READABLE_BY_OTHERS: u32 = 0o004;
+
+/// Tells master keys apart and says nothing about them: eight bytes of an HMAC under the key.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct KeyId(pub(super) [u8; 8]);
+
+impl fmt::Display for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&HEXLOWER.encode(&self.0))
+    }
+}
+
+impl fmt::Debug for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KeyId({self})")
+    }
+}
+
+/// A master key. Wiped from memory with its last owner, and never shown.
+#[derive(Clone)]
+pub struct MasterKey {
+    id: KeyId,
+    bytes: Arc<Zeroizing<[u8; 32]>>,
+}
+
+impl fmt::Debug for MasterKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("MasterKey").field(&self.id).finish()
+    }
+}
+
+/// Why a file gives no master key. Never holds anything of its content.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyFileError {
+    /// It cannot be read.
+    #[error("the key file {path} cannot be read: {source}")]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// It holds something else.
+    #[error("the key file {path} does not hold 64 hexadecimal digits (32 bytes) and at most one line end")]
+    Malformed {
+        /// Which.
+        path: PathBuf,
+    },
+    /// A key that everyone may read protects nothing.
+    #[error(
+        "the key file {path} may be read by everyone (mode {mode:04o}): chmod o-r it, and consider a new key"
+    )]
+    Exposed {
+        /// Which.
+        path: PathBuf,
+        /// Its rights.
+        mode: u32,
+    },
+}
+
+impl MasterKey {
+    /// The key of these bytes.
+    pub fn new(bytes: Zeroizing<[u8; 32]>) -> Self {
+        let mut id = [0; 8];
+        id.copy_from_slice(&envelope::digest(&bytes, &[b"forebay key id"])[..8]);
+        Self { id: KeyId(id), bytes: Arc::new(bytes) }
+    }
+
+    /// Reads a key file: 64 hexadecimal digits, a final line end allowed. Who belongs to the file's group may read
+    /// it, as other files with secrets; nobody else.
+    pub fn from_file(path: &Path) -> Result<Self, KeyFileError> {
+        let failed = |source| KeyFileError::Io { path: path.to_owned(), source };
+        let malformed = || KeyFileError::Malformed { path: path.to_owned() };
+        let file = std::fs::File::open(path).map_err(failed)?;
+        let mode = file.metadata().map_err(failed)?.mode() & 0o7777;
+        if mode & READABLE_BY_OTHERS != 0 {
+            return Err(KeyFileError::Exposed { path: path.to_owned(), mode });
+        }
+        // Room enough from the beginning: a buffer that grows leaves copies behind.
+        let mut text = Zeroizing::new(Vec::with_capacity(2 * DIGITS));
+        file.take(DIGITS as u64 + 3).read_to_end(&mut text).map_err(failed)?;
+        let digits = text.strip_suffix(b"\n").unwrap_or(&text);
+        let digits = digits.strip_suffix(b"\r").unwrap_or(digits);
+        let mut bytes = Zeroizing::new([0; 32]);
+        if digits.len() != DIGITS || HEXLOWER_PERMISSIVE.decode_mut(digits, &mut *bytes).is_err() {
+            return Err(malformed());
+        }
+        Ok(Self::new(bytes))
+    }
+
+    /// Its id.
+    pub fn id(&self) -> KeyId {
+        self.id
+    }
+
+    pub(super) fn bytes(&self) -> &[u8; 32] {
+        &self.bytes
+    }
+}
+
+/// The master keys a log is opened with.
+#[derive(Clone, Debug, Default)]
+pub struct Keys {
+    current: Option<MasterKey>,
+    old: Vec<MasterKey>,
+}
+
+impl Keys {
+    /// `current` wraps what is made from now on (none: nothing is encrypted any more); `old` ones only open.
+    pub fn new(current: Option<MasterKey>, old: Vec<MasterKey>) -> Self {
+        Self { current, old }
+    }
+
+    /// The keys in these files.
+    pub fn read(current: Option<&Path>, old: &[PathBuf]) -> Result<Self, KeyFileError> {
+        let current = current.map(MasterKey::from_file).transpose()?;
+        let old = old.iter().map(|path| MasterKey::from_file(path)).collect::<Result<_, _>>()?;
+        Ok(Self { current, old })
+    }
+
+    /// The one that wraps what is made from now on.
+    pub fn current(&self) -> Option<&MasterKey> {
+        self.current.as_ref()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.current.is_none() && self.old.is_empty()
+    }
+
+    /// The ids of all of them.
+    pub fn ids(&self) -> Vec<KeyId> {
+        self.all().map(MasterKey::id).collect()
+    }
+
+    pub(super) fn find(&self, id: KeyId) -> Option<&MasterKey> {
+        self.all().find(|key| key.id == id)
+    }
+
+    fn all(&self) -> impl Iterator<Item = &MasterKey> {
+        self.current.iter().chain(&self.old)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn file(text: &str, mode: u32) -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(mode)).unwrap();
+        file
+    }
+
+    #[test]
+    fn a_key_file_holds_64_digits_and_at_most_a_line_end() {
+        let digits = "0123456789abcdefABCDEF0123456789".repeat(2);
+        for good in [digits.clone(), format!("{digits}\n"), format!("{digits}\r\n")] {
+            let key = MasterKey::from_file(file(&good, 0o640).path()).unwrap();
+            assert_eq!(key.bytes()[..4], [0x01, 0x23, 0x45, 0x67]);
+            assert!(!format!("{key:?}").contains("123456789"), "a key is never shown");
+        }
+        let bad = ["", &digits[1..], &format!("{digits}0"), &format!("{digits}\n\n"), &format!(" {digits}")];
+        for bad in bad.map(str::to_owned).into_iter().chain([digits.replace('a', "g")]) {
+            let error = MasterKey::from_file(file(&bad, 0o600).path()).unwrap_err();
+            assert!(matches!(error, KeyFileError::Malformed { .. }), "{bad:?}: {error}");
+            assert!(!error.to_string().contains("0123456789abcdef"), "no part of it is shown");
+        }
+    }
+
+    #[test]
+    fn a_key_that_everyone_may_read_is_refused() {
+        let error = MasterKey::from_file(file(&"00".repeat(32), 0o644).path()).unwrap_err();
+        assert!(matches!(error, KeyFileError::Exposed { mode: 0o644, .. }), "{error}");
+    }
+}

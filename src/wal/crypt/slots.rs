@@ -1,0 +1,241 @@
+//! The wrapped data key of a file, twice, in its first block of 4096 bytes.
+//!
+//! Two copies in two sectors, each with a check of its own and outside the block's: one may be spoilt, and a change
+//! of the master key rewrites one after the other with a flush in between, so that at every moment of it one of them
+//! opens with the old or the new key. (Assumed of the disk: writing a sector leaves its neighbours alone, and a
+//! sector is written or not.)
+//!
+//! | offset in the block | what |
+//! |---|---|
+//! | 1024, 2048 | a slot of 128 bytes each |
+//!
+//! | offset in a slot | size | what |
+//! |---|---|---|
+//! | 0 | 8 | id of the master key; `shredded`: the data key was destroyed |
+//! | 8 | 112 | data key (32) and the log's secret (32, zeros in `dead/letters`), sealed as in `envelope.rs`, purpose `forebay wrapped key`; associated data: bytes 0–511 of the block |
+//! | 120 | 4 | zero |
+//! | 124 | 4 | CRC of bytes 0–123 |
+
+use std::io;
+
+use zeroize::Zeroizing;
+
+use super::super::header::array;
+use super::envelope;
+use super::master::KeyId;
+use super::master::Keys;
+use super::master::MasterKey;
+use super::random;
+use crate::planted::Fault;
+use crate::planted::planted;
+
+/// Where the slots lie.
+pub const AT: [usize; 2] = [1024, 2048];
+/// Bytes of a slot: within a sector.
+pub const LEN: usize = 128;
+
+const PURPOSE: &str = "forebay wrapped key";
+/// The file's identity, which the wrapped key is bound to.
+const BOUND: usize = 512;
+const SHREDDED: KeyId = KeyId(*b"shredded");
+const SEALED: std::ops::Range<usize> = 8..120;
+const CRC_AT: usize = 124;
+
+/// What the slots hold.
+pub struct Wrapped {
+    bytes: Zeroizing<[u8; 64]>,
+}
+
+impl Wrapped {
+    /// A new data key, beside the log's secret.
+    pub fn new(secret: &[u8; 32]) -> io::Result<Self> {
+        let mut key: Zeroizing<[u8; 32]> = Zeroizing::new(random()?);
+        if planted(Fault::ReuseDataKey) {
+            *key = [7; 32];
+        }
+        let mut bytes = Zeroizing::new([0; 64]);
+        bytes[..32].copy_from_slice(&*key);
+        bytes[32..].copy_from_slice(secret);
+        Ok(Self { bytes })
+    }
+
+    /// The data key.
+    pub fn data_key(&self) -> &[u8; 32] {
+        #[expect(clippy::expect_used, reason = "64 bytes have a first half")]
+        self.bytes.first_chunk().expect("the first half")
+    }
+
+    /// The log's secret.
+    pub fn secret(&self) -> [u8; 32] {
+        array(&*self.bytes, 32)
+    }
+}
+
+/// Why the slots do not open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Locked {
+    /// One of these keys opens them, and none of them is given.
+    Needs(Vec<KeyId>),
+    /// The data key was destroyed when the file was given up.
+    Shredded,
+    /// No slot is what was written.
+    Damaged,
+}
+
+/// One slot, by its own word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Slot {
+    /// Not what was written.
+    Spoilt,
+    /// The data key was destroyed.
+    Shredded,
+    /// Wrapped under this key.
+    Under(KeyId),
+}
+
+/// What each slot says.
+pub fn look(block: &[u8]) -> [Slot; 2] {
+    AT.map(|at| {
+        let slot: [u8; LEN] = array(block, at);
+        if u32::from_le_bytes(array(&slot, CRC_AT)) != crc32fast::hash(&slot[..CRC_AT]) {
+            return Slot::Spoilt;
+        }
+        match KeyId(array(&slot, 0)) {
+            SHREDDED => Slot::Shredded,
+            id => Slot::Under(id),
+        }
+    })
+}
+
+/// A slot for the block whose first sector is whole.
+pub fn wrap(block: &[u8], master: &MasterKey, wrapped: &Wrapped) -> io::Result<[u8; LEN]> {
+    let sealed = envelope::seal(master.bytes(), PURPOSE, &block[..BOUND], &*wrapped.bytes)?;
+    Ok(slot(master.id(), &sealed))
+}
+
+/// Fills both slots of a block.
+pub fn fill(block: &mut [u8], master: &MasterKey, wrapped: &Wrapped) -> io::Result<()> {
+    for at in AT {
+        let slot = wrap(block, master, wrapped)?;
+        block[at..at + LEN].copy_from_slice(&slot);
+    }
+    Ok(())
+}
+
+/// What a slot is overwritten with to destroy the data key.
+pub fn shredded() -> [u8; LEN] {
+    slot(SHREDDED, &[])
+}
+
+/// Takes the slots out of a block, as the block's own checksum sees it.
+pub fn without(block: &mut [u8]) {
+    AT.iter().for_each(|&at| block[at..at + LEN].fill(0));
+}
+
+/// Opens the slots of a block of at least 4096 bytes.
+pub fn open(block: &[u8], keys: &Keys) -> Result<Wrapped, Locked> {
+    let slots = look(block);
+    if slots.contains(&Slot::Shredded) {
+        // Begun is as good as done: nobody destroys a key before its records are durably done with.
+        return Err(Locked::Shredded);
+    }
+    let mut needs = Vec::new();
+    for (index, slot) in slots.into_iter().enumerate() {
+        let Slot::Under(id) = slot else { continue };
+        match keys.find(id) {
+            Some(master) => {
+                if let Some(wrapped) = open_one(block, index, master) {
+                    return Ok(wrapped);
+                }
+            }
+            None if needs.contains(&id) => {}
+            None => needs.push(id),
+        }
+    }
+    Err(if needs.is_empty() { Locked::Damaged } else { Locked::Needs(needs) })
+}
+
+/// What slot `index` holds, if it is whole and this is its key.
+pub fn open_one(block: &[u8], index: usize, master: &MasterKey) -> Option<Wrapped> {
+    if look(block)[index] != Slot::Under(master.id()) {
+        return None;
+    }
+    let slot: [u8; LEN] = array(block, AT[index]);
+    let opened = envelope::open(master.bytes(), PURPOSE, &block[..BOUND], &slot[SEALED])?;
+    let mut bytes = Zeroizing::new([0; 64]);
+    bytes.copy_from_slice(opened.get(..64)?);
+    Some(Wrapped { bytes })
+}
+
+/// Whether slot `index` opens with one of these keys.
+pub fn opens(block: &[u8], index: usize, keys: &Keys) -> bool {
+    match look(block)[index] {
+        Slot::Under(id) => keys.find(id).is_some_and(|master| open_one(block, index, master).is_some()),
+        Slot::Spoilt | Slot::Shredded => false,
+    }
+}
+
+fn slot(id: KeyId, sealed: &[u8]) -> [u8; LEN] {
+    let mut slot = [0; LEN];
+    slot[..8].copy_from_slice(&id.0);
+    slot[SEALED.start..SEALED.start + sealed.len()].copy_from_slice(sealed);
+    let crc = crc32fast::hash(&slot[..CRC_AT]);
+    slot[CRC_AT..].copy_from_slice(&crc.to_le_bytes());
+    slot
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn master(n: u8) -> MasterKey {
+        MasterKey::new(Zeroizing::new([n; 32]))
+    }
+
+    fn keys(current: u8, old: &[u8]) -> Keys {
+        Keys::new(Some(master(current)), old.iter().map(|&n| master(n)).collect())
+    }
+
+    fn block() -> (Vec<u8>, Wrapped) {
+        let mut block = vec![3; 4096];
+        let wrapped = Wrapped::new(&[9; 32]).unwrap();
+        fill(&mut block, &master(1), &wrapped).unwrap();
+        (block, wrapped)
+    }
+
+    #[test]
+    fn slots_open_with_their_key_only() {
+        let (block, wrapped) = block();
+        let opened = open(&block, &keys(1, &[])).ok().unwrap();
+        assert_eq!((opened.data_key(), opened.secret()), (wrapped.data_key(), [9; 32]));
+        assert!(open(&block, &keys(2, &[1])).is_ok(), "old keys open too");
+        assert_eq!(open(&block, &keys(2, &[])).err(), Some(Locked::Needs(vec![master(1).id()])));
+        assert_eq!(open(&block, &Keys::default()).err(), Some(Locked::Needs(vec![master(1).id()])));
+    }
+
+    #[test]
+    fn one_slot_may_be_spoilt_two_may_not() {
+        let (good, _) = block();
+        for at in AT {
+            for byte in 0..LEN {
+                let mut bad = good.clone();
+                bad[at + byte] ^= 1 << (byte % 8);
+                assert!(open(&bad, &keys(1, &[])).is_ok(), "the other one opens");
+            }
+        }
+        let mut bad = good.clone();
+        AT.iter().for_each(|&at| bad[at + 50] ^= 1);
+        assert_eq!(open(&bad, &keys(1, &[])).err(), Some(Locked::Damaged));
+    }
+
+    #[test]
+    fn a_key_is_bound_to_its_file_and_gone_when_it_is_shredded() {
+        let (good, _) = block();
+        let mut other = good.clone();
+        other[100] ^= 1;
+        assert_eq!(open(&other, &keys(1, &[])).err(), Some(Locked::Damaged), "the slots of another header");
+        let mut gone = good;
+        gone[AT[1]..AT[1] + LEN].copy_from_slice(&shredded());
+        assert_eq!(open(&gone, &keys(1, &[])).err(), Some(Locked::Shredded));
+    }
+}

@@ -1,0 +1,132 @@
+//! One entry: how it lies in its frame, and what of it is sealed.
+
+use std::io;
+
+use serde::Deserialize;
+use serde::Serialize;
+
+use super::super::crypt;
+use super::super::frame;
+use super::super::frame::Meta;
+use super::super::frame::Seed;
+use super::super::types::Letter;
+use super::Damage;
+use super::Dead;
+use super::Removal;
+use super::Sealed;
+use super::head::DataKey;
+use crate::units::Lsn;
+use crate::units::Timestamp;
+
+const PURPOSE: &str = "forebay dead letter";
+
+/// What stands before the record.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "entry", rename_all = "lowercase")]
+pub enum Head {
+    /// A letter; the record follows.
+    Letter { accepted_at: Timestamp, died_at: Timestamp, reason: String, attempts: u32 },
+    /// A letter; what follows is sealed: the length of the reason (4), the reason, the record.
+    Sealed { accepted_at: Timestamp, died_at: Timestamp, attempts: u32 },
+    /// Records that could not be read.
+    Damage(Damage),
+    /// An earlier entry of this number is gone.
+    Removed { requeued_as: Option<u64> },
+}
+
+/// An entry on its way into the file.
+pub struct Entry {
+    /// The record's number.
+    pub lsn: Lsn,
+    /// What it is.
+    pub head: Head,
+    body: Vec<u8>,
+}
+
+impl Entry {
+    /// A letter, sealed if there is a key.
+    pub fn letter(letter: &Letter, key: Option<&DataKey>) -> io::Result<Self> {
+        let Letter { lsn, accepted_at, died_at, ref reason, attempts, ref payload } = *letter;
+        let Some(key) = key else {
+            let head = Head::Letter { accepted_at, died_at, reason: reason.clone(), attempts };
+            return Ok(Self { lsn, head, body: payload.clone() });
+        };
+        let head = Head::Sealed { accepted_at, died_at, attempts };
+        let mut plain = (reason.len() as u32).to_le_bytes().to_vec();
+        plain.extend_from_slice(reason.as_bytes());
+        plain.extend_from_slice(payload);
+        let bound = bound_to(lsn, accepted_at, died_at, attempts);
+        let body = crypt::seal_envelope(key, PURPOSE, &bound, &plain)?;
+        Ok(Self { lsn, head, body })
+    }
+
+    /// A damaged range.
+    pub fn damage(damage: Damage) -> Self {
+        Self { lsn: Lsn(damage.lsn_from), head: Head::Damage(damage), body: Vec::new() }
+    }
+
+    /// A removal.
+    pub fn removed(lsn: Lsn, removal: Removal) -> Self {
+        let requeued_as = match removal {
+            Removal::Dropped => None,
+            Removal::Requeued(lsn) => Some(lsn.0),
+        };
+        Self { lsn, head: Head::Removed { requeued_as }, body: Vec::new() }
+    }
+
+    /// Appends it to `out`, to be written at `offset`. Returns its length.
+    pub fn encode(&self, out: &mut Vec<u8>, seed: &Seed, offset: u64, flushed: u64) -> io::Result<usize> {
+        // A promise that does not fit is a weaker one: more is rewritten at the next start.
+        let flushed = u32::try_from(flushed).unwrap_or(u32::MAX);
+        let json = serde_json::to_vec(&self.head)?;
+        let mut payload = (json.len() as u32).to_le_bytes().to_vec();
+        payload.extend_from_slice(&json);
+        payload.extend_from_slice(&self.body);
+        let meta =
+            Meta { kind: frame::RECORD, lsn: self.lsn, at: Timestamp(0), lane: 0, ends_batch: true, flushed };
+        frame::encode(out, seed, offset, meta, &payload);
+        Ok(frame::frame_len(payload.len()))
+    }
+}
+
+/// Takes a frame's payload apart.
+pub fn split(payload: &[u8]) -> Option<(Head, &[u8])> {
+    let (len, rest) = payload.split_first_chunk::<4>()?;
+    let (json, body) = rest.split_at_checked(u32::from_le_bytes(*len) as usize)?;
+    Some((serde_json::from_slice(json).ok()?, body))
+}
+
+/// What an operator sees of an entry; `None` for a removal. An error: it was changed by somebody.
+pub fn read(lsn: Lsn, head: Head, body: &[u8], key: Option<&DataKey>) -> Result<Option<Dead>, Forged> {
+    Ok(Some(match head {
+        Head::Letter { accepted_at, died_at, reason, attempts } => {
+            let payload = body.to_vec();
+            Dead::Letter(Letter { lsn, accepted_at, died_at, reason, attempts, payload })
+        }
+        Head::Sealed { accepted_at, died_at, attempts } => {
+            let Some(key) = key else {
+                return Ok(Some(Dead::Sealed(Sealed { lsn, accepted_at, died_at, attempts })));
+            };
+            let bound = bound_to(lsn, accepted_at, died_at, attempts);
+            let plain = crypt::open_envelope(key, PURPOSE, &bound, body).ok_or(Forged)?;
+            let (len, rest) = plain.split_first_chunk::<4>().ok_or(Forged)?;
+            let (reason, record) = rest.split_at_checked(u32::from_le_bytes(*len) as usize).ok_or(Forged)?;
+            let reason = String::from_utf8_lossy(reason).into_owned();
+            Dead::Letter(Letter { lsn, accepted_at, died_at, reason, attempts, payload: record.to_vec() })
+        }
+        Head::Damage(damage) => Dead::Damage(damage),
+        Head::Removed { .. } => return Ok(None),
+    }))
+}
+
+/// A sealed letter that does not open with the store's key.
+#[derive(Debug)]
+pub struct Forged;
+
+/// What shows of a sealed letter is bound to what does not.
+fn bound_to(lsn: Lsn, accepted_at: Timestamp, died_at: Timestamp, attempts: u32) -> Vec<u8> {
+    [lsn.0, accepted_at.0, died_at.0, attempts.into()]
+        .iter()
+        .flat_map(|number| number.to_le_bytes())
+        .collect()
+}

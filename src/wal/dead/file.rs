@@ -1,0 +1,228 @@
+//! The store's file: what lies in it where, and how it grows.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::super::crypt::Keys;
+use super::super::frame;
+use super::super::frame::Seed;
+use super::super::fs;
+use super::super::fs::File;
+use super::super::fs::Fs;
+use super::super::quarantine;
+use super::super::scan::Scanner;
+use super::super::types::Letter;
+use super::Dead;
+use super::FILE;
+use super::Removal;
+use super::entry;
+use super::entry::Entry;
+use super::head;
+use crate::units::Lsn;
+
+/// What was read at the start is rewritten in pieces of this size.
+const PIECE: usize = 1 << 20;
+
+/// Where an entry lies.
+#[derive(Clone, Copy)]
+struct Place {
+    offset: u64,
+    len: usize,
+    /// The last record it speaks of.
+    to: Lsn,
+}
+
+/// The file with what is known of it.
+pub struct Store {
+    file: Arc<dyn File>,
+    head: head::Head,
+    seed: Seed,
+    end: u64,
+    /// The entries that are not removed.
+    entries: BTreeMap<Lsn, Place>,
+    removed: BTreeMap<Lsn, Removal>,
+    live_bytes: u64,
+    /// Everything below was flushed, by the word of the last entry that could be read.
+    promised: u64,
+    /// A failed flush is final here too: what it left in the page cache cannot be trusted.
+    broken: bool,
+}
+
+impl Store {
+    /// Reads the file. Says what of it could not be read.
+    pub fn load(file: Arc<dyn File>, keys: &Keys) -> io::Result<(Self, Option<String>)> {
+        let head = head::read(&*file, keys)?;
+        let len = file.size()?;
+        let seed = Seed::new(&head.salt);
+        let mut scanner = Scanner::new(Arc::clone(&file), seed.clone(), len);
+        let (end, promised) = (head.len, head.len);
+        let (entries, removed) = (BTreeMap::new(), BTreeMap::new());
+        let mut store =
+            Self { file, head, seed, end, entries, removed, live_bytes: 0, promised, broken: false };
+        let mut trouble = None;
+        while store.end < len {
+            let offset = store.end;
+            if let Ok(found) = scanner.at(offset)? {
+                if let Some((head, body)) = entry::split(found.payload) {
+                    let lsn = found.meta.lsn;
+                    // Nothing of a letter that somebody changed is believed, not even that it is one.
+                    match entry::read(lsn, head.clone(), body, store.head.key.as_ref()) {
+                        Ok(_) => store.apply(lsn, &head, offset, found.len),
+                        Err(entry::Forged) => {
+                            trouble = Some(format!("the letter of record {lsn} in dead/letters was changed"));
+                        }
+                    }
+                }
+                store.end += found.len as u64;
+                store.promised = store.promised.max(found.meta.flushed.into());
+                continue;
+            }
+            // A write that a crash interrupted ends the file; anything valid behind it means damage.
+            let behind = scanner.resync(offset + frame::ALIGN as u64, 0..=u64::MAX)?;
+            let Some((next, _)) = behind else { break };
+            trouble =
+                Some(format!("bytes {offset} to {next} of dead/letters are damaged; the rest was read"));
+            store.end = next;
+        }
+        Ok((store, trouble))
+    }
+
+    /// Rewrites what was read and never promised, because after a failed flush the next life reads what never
+    /// reached the disk; keeps what lies behind the last entry aside, and cuts it off.
+    pub fn make_durable(&self, fs: &dyn Fs, dir: &Path) -> io::Result<()> {
+        let size = self.file.size()?;
+        let mut piece = vec![0; PIECE];
+        if size > self.end {
+            let mut torn = vec![0; (size - self.end) as usize];
+            fs::read_full(&*self.file, &mut torn, self.end)?;
+            let name = format!("{FILE}-{}.torn", self.end);
+            fs::replace_file(fs, &dir.join(quarantine::DIR).join(name), &torn)?;
+        }
+        let mut at = self.promised.min(self.end);
+        while at < self.end {
+            let want = PIECE.min((self.end - at) as usize);
+            let got = fs::read_full(&*self.file, &mut piece[..want], at)?;
+            self.file.write_all_at(&piece[..got], at)?;
+            at += want as u64;
+        }
+        self.file.set_len(self.end)?;
+        self.file.sync_all()
+    }
+
+    /// A letter as this file keeps it.
+    pub fn letter(&self, letter: &Letter) -> io::Result<Entry> {
+        Entry::letter(letter, self.head.key.as_ref())
+    }
+
+    /// Adds entries, durably; on an error none of them counts.
+    pub fn append(&mut self, entries: &[Entry]) -> io::Result<()> {
+        if self.broken {
+            return Err(io::Error::other("an earlier flush of the dead-letter store failed"));
+        }
+        let mut bytes = Vec::new();
+        let mut places = Vec::new();
+        for entry in entries {
+            let offset = self.end + bytes.len() as u64;
+            places.push((offset, entry.encode(&mut bytes, &self.seed, offset, self.end)?));
+        }
+        self.file.write_all_at(&bytes, self.end)?;
+        if let Err(e) = self.file.sync_data() {
+            self.broken = true;
+            return Err(e);
+        }
+        self.end += bytes.len() as u64;
+        for (entry, (offset, len)) in entries.iter().zip(places) {
+            self.apply(entry.lsn, &entry.head, offset, len);
+        }
+        Ok(())
+    }
+
+    /// The bytes of a new file with what is in this one; `None` when some of it cannot be read.
+    pub fn anew(&self, keys: &Keys) -> io::Result<Option<Vec<u8>>> {
+        let (mut bytes, head) = head::make(keys)?;
+        let seed = Seed::new(&head.salt);
+        let mut add = |entry: Entry| {
+            let offset = bytes.len() as u64;
+            entry.encode(&mut bytes, &seed, offset, 0)
+        };
+        for &lsn in self.entries.keys() {
+            let entry = match self.read(lsn)? {
+                Some(Dead::Letter(letter)) => Entry::letter(&letter, head.key.as_ref())?,
+                Some(Dead::Damage(damage)) => Entry::damage(damage),
+                // Unreadable: keep the file as it is, nothing is lost by its size.
+                Some(Dead::Sealed(_)) | None => return Ok(None),
+            };
+            add(entry)?;
+        }
+        for (&lsn, &removal) in &self.removed {
+            add(Entry::removed(lsn, removal))?;
+        }
+        Ok(Some(bytes))
+    }
+
+    /// One entry; `None` when it is not here.
+    pub fn read(&self, lsn: Lsn) -> io::Result<Option<Dead>> {
+        let Some(&Place { offset, len, .. }) = self.entries.get(&lsn) else { return Ok(None) };
+        let mut bytes = vec![0; len];
+        fs::read_full(&*self.file, &mut bytes, offset)?;
+        let damaged = || io::Error::other(format!("the dead letter of record {lsn} is damaged"));
+        let found = frame::decode(&bytes, &self.seed, offset, len as u64).map_err(|_| damaged())?;
+        let Some((head, body)) = entry::split(found.payload) else { return Ok(None) };
+        entry::read(lsn, head, body, self.head.key.as_ref()).map_err(|entry::Forged| damaged())
+    }
+
+    /// Whether letters are sealed.
+    pub fn is_encrypted(&self) -> bool {
+        self.head.is_encrypted()
+    }
+
+    /// Whether the entry is here.
+    pub fn contains(&self, lsn: Lsn) -> bool {
+        self.entries.contains_key(&lsn)
+    }
+
+    /// First and last record of each entry, oldest first.
+    pub fn ranges(&self) -> impl Iterator<Item = (Lsn, Lsn)> {
+        self.entries.iter().map(|(&lsn, place)| (lsn, place.to))
+    }
+
+    /// The records that were here and left.
+    pub fn removed(&self) -> impl Iterator<Item = (Lsn, Removal)> {
+        self.removed.iter().map(|(&lsn, &removal)| (lsn, removal))
+    }
+
+    /// How the entry left, if it was here.
+    pub fn removal(&self, lsn: Lsn) -> Option<Removal> {
+        self.removed.get(&lsn).copied()
+    }
+
+    /// Bytes of the file.
+    pub fn end(&self) -> u64 {
+        self.end
+    }
+
+    /// Bytes of the entries that are not removed.
+    pub fn live_bytes(&self) -> u64 {
+        self.live_bytes
+    }
+
+    fn apply(&mut self, lsn: Lsn, head: &entry::Head, offset: u64, len: usize) {
+        let to = match head {
+            entry::Head::Damage(damage) => Lsn(damage.lsn_to),
+            entry::Head::Letter { .. } | entry::Head::Sealed { .. } => lsn,
+            entry::Head::Removed { requeued_as } => {
+                let removal = requeued_as.map_or(Removal::Dropped, |as_lsn| Removal::Requeued(Lsn(as_lsn)));
+                self.removed.insert(lsn, removal);
+                let gone = self.entries.remove(&lsn);
+                self.live_bytes -= gone.map_or(0, |place| place.len as u64).min(self.live_bytes);
+                return;
+            }
+        };
+        self.live_bytes += len as u64;
+        self.removed.remove(&lsn);
+        let gone = self.entries.insert(lsn, Place { offset, len, to });
+        self.live_bytes -= gone.map_or(0, |place| place.len as u64).min(self.live_bytes);
+    }
+}

@@ -1,0 +1,100 @@
+//! The first bytes of `dead/letters`.
+//!
+//! Version 1, nothing encrypted: 32 bytes: magic `forebayd`, version (4), zero (4), salt of the checksums (16).
+//! Version 2, letters sealed: 4096 bytes: the same, zeros, and the wrapped data key in two slots (`crypt/slots.rs`).
+
+use std::io;
+
+use zeroize::Zeroizing;
+
+use super::super::crypt::KeyId;
+use super::super::crypt::Keys;
+use super::super::crypt::Locked;
+use super::super::crypt::Wrapped;
+use super::super::crypt::slots;
+use super::super::fs;
+use super::super::fs::File;
+use super::super::header::array;
+use super::super::random;
+
+const MAGIC: [u8; 8] = *b"forebayd";
+const PLAIN: u32 = 1;
+const ENCRYPTED: u32 = 2;
+const PLAIN_LEN: usize = 32;
+const ENCRYPTED_LEN: usize = 4096;
+
+/// The data key of a store.
+pub type DataKey = Zeroizing<[u8; 32]>;
+
+/// What a head says.
+pub struct Head {
+    /// What the checksums begin with.
+    pub salt: [u8; 16],
+    /// Where the entries begin.
+    pub len: u64,
+    /// The key letters are sealed under, where the store is encrypted and the master key given.
+    pub key: Option<DataKey>,
+    /// Where it is encrypted and no key opens it: the ids of those that would.
+    pub locked: Option<Vec<KeyId>>,
+}
+
+impl Head {
+    /// Whether letters are sealed.
+    pub fn is_encrypted(&self) -> bool {
+        self.len == ENCRYPTED_LEN as u64
+    }
+}
+
+/// The block of a new file, encrypted if there is a master key, with its salt and key.
+pub fn make(keys: &Keys) -> io::Result<(Vec<u8>, Head)> {
+    let salt: [u8; 16] = random()?;
+    let encrypted = keys.current().is_some();
+    let (version, len) = if encrypted { (ENCRYPTED, ENCRYPTED_LEN) } else { (PLAIN, PLAIN_LEN) };
+    let mut block = MAGIC.to_vec();
+    block.extend_from_slice(&version.to_le_bytes());
+    block.extend_from_slice(&[0; 4]);
+    block.extend_from_slice(&salt);
+    block.resize(len, 0);
+    let mut key = None;
+    if let Some(master) = keys.current() {
+        let wrapped = Wrapped::new(&[0; 32])?;
+        slots::fill(&mut block, master, &wrapped)?;
+        key = Some(Zeroizing::new(*wrapped.data_key()));
+    }
+    Ok((block, Head { salt, len: len as u64, key, locked: None }))
+}
+
+/// Whether a block is the head of a store whose letters are sealed.
+pub fn is_encrypted(block: &[u8]) -> bool {
+    block.len() >= ENCRYPTED_LEN && block[..8] == MAGIC && u32::from_le_bytes(array(block, 8)) == ENCRYPTED
+}
+
+/// Reads the head of a store.
+pub fn read(file: &dyn File, keys: &Keys) -> io::Result<Head> {
+    let mut block = vec![0; ENCRYPTED_LEN];
+    let read = fs::read_full(file, &mut block, 0)?;
+    block.truncate(read);
+    let plain =
+        block.len() >= PLAIN_LEN && block[..8] == MAGIC && u32::from_le_bytes(array(&block, 8)) == PLAIN;
+    if !plain && !is_encrypted(&block) {
+        return Err(io::Error::other(
+            "dead/letters is not a dead-letter store of a version this forebay knows",
+        ));
+    }
+    let mut head = Head { salt: array(&block, 16), len: PLAIN_LEN as u64, key: None, locked: None };
+    if plain {
+        return Ok(head);
+    }
+    head.len = ENCRYPTED_LEN as u64;
+    match slots::open(&block, keys) {
+        Ok(wrapped) => head.key = Some(Zeroizing::new(*wrapped.data_key())),
+        Err(Locked::Needs(ids)) => head.locked = Some(ids),
+        Err(Locked::Shredded | Locked::Damaged) => {
+            return Err(io::Error::other(
+                "both copies of the key of dead/letters are damaged: put the file back from a backup, or move it \
+                 away to go on without its letters",
+            ));
+        }
+    }
+    Ok(head)
+}

@@ -1,0 +1,250 @@
+//! The dead-letter store: one append-only file of entries, durable before any position passes their records.
+//!
+//! `dead/letters`: a head (`head.rs`), then frames as in a segment, never encrypted as a whole. A frame's LSN is the
+//! letter's; its payload is the length of a JSON head (four bytes), the head, and for a letter the record, whole. In
+//! an encrypted store reason and record of a letter are sealed (`entry.rs`); its number, instants and attempts show,
+//! as do damaged ranges and removals, which hold nobody's data. A removal is an entry too. When removed entries are
+//! most of the file it is rewritten, and also when encryption was turned on or off since it was made.
+//! A start rewrites what no later entry's promise covers, and cuts what is no entry off, a copy aside.
+
+mod entry;
+mod file;
+mod head;
+
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+
+use serde::Deserialize;
+use serde::Serialize;
+
+use super::crypt::KeyId;
+use super::crypt::Keys;
+use super::fs;
+use super::fs::Fs;
+use super::fs::Mode;
+use super::ledger::Ledger;
+use super::log::Fate;
+use super::types::Letter;
+use crate::units::Lsn;
+use crate::units::Timestamp;
+
+use entry::Entry;
+use file::Store;
+
+pub use head::is_encrypted;
+
+/// The directory in the log's.
+pub const DIR: &str = "dead";
+/// The file in it.
+pub const FILE: &str = "letters";
+/// The file as findings name it: its path in the log's directory.
+pub const NAME: &str = "dead/letters";
+/// Below this a rewrite saves nothing worth the flushes.
+const REWRITE_FROM: u64 = 1 << 20;
+
+/// A range of records that could not be read: a dead letter without its record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Damage {
+    /// First record of the range.
+    pub lsn_from: u64,
+    /// Last record of the range.
+    pub lsn_to: u64,
+    /// File name of the segment.
+    pub segment: String,
+    /// What was found.
+    pub reason: String,
+    /// When.
+    pub found_at: Timestamp,
+}
+
+/// What shows of a letter in an encrypted store whose key is not given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sealed {
+    /// The record's number in the log.
+    pub lsn: Lsn,
+    /// When it was accepted.
+    pub accepted_at: Timestamp,
+    /// When it was given up.
+    pub died_at: Timestamp,
+    /// How often it was sent.
+    pub attempts: u32,
+}
+
+impl Sealed {
+    pub(super) fn fate(&self) -> Fate {
+        Fate::Dead { reason: "encrypted".to_owned(), at: self.died_at }
+    }
+}
+
+/// An entry of the store as an operator sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Dead {
+    /// A record the broker would not take.
+    Letter(Letter),
+    /// The same, of which no more can be seen: only to who looks without the key.
+    Sealed(Sealed),
+    /// Records that could not be read.
+    Damage(Damage),
+}
+
+/// How a letter left the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Removal {
+    /// An operator gave it up.
+    Dropped,
+    /// It lies in the log again under this number.
+    Requeued(Lsn),
+}
+
+/// The store.
+pub struct DeadLetters {
+    fs: Arc<dyn Fs>,
+    path: PathBuf,
+    keys: Keys,
+    inner: Mutex<Store>,
+}
+
+/// The ids of the master keys of which one opens the store of the log in `dir`, if none of them is given.
+pub fn locked(fs: &dyn Fs, dir: &Path, keys: &Keys) -> io::Result<Option<Vec<KeyId>>> {
+    match fs.open(&dir.join(DIR).join(FILE), Mode::Read) {
+        Ok(file) => Ok(head::read(&*file, keys)?.locked),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+impl DeadLetters {
+    /// Opens the store of the log in `dir`, making it if missing. Says what of it could not be read.
+    pub fn open(fs: Arc<dyn Fs>, dir: &Path, keys: &Keys) -> io::Result<(Self, Option<String>)> {
+        let path = dir.join(DIR).join(FILE);
+        let file = match fs.open(&path, Mode::Write) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                fs::replace_file(&*fs, &path, &head::make(keys)?.0)?;
+                fs.open(&path, Mode::Write)?
+            }
+            opened => opened?,
+        };
+        let (inner, trouble) = Store::load(file, keys)?;
+        inner.make_durable(&*fs, dir)?;
+        let store = Self { fs, path, keys: keys.clone(), inner: Mutex::new(inner) };
+        // No plaintext stays behind once encryption is on, and no key is needed any more once it is off.
+        let mut inner = store.lock();
+        if inner.is_encrypted() != keys.current().is_some() {
+            store.rewrite(&mut inner)?;
+        }
+        drop(inner);
+        Ok((store, trouble))
+    }
+
+    /// The same without the right to write; `None` when there is no store.
+    pub fn open_to_read(
+        fs: Arc<dyn Fs>,
+        dir: &Path,
+        keys: &Keys,
+    ) -> io::Result<Option<(Self, Option<String>)>> {
+        let path = dir.join(DIR).join(FILE);
+        match fs.open(&path, Mode::Read) {
+            Ok(file) => {
+                let (inner, trouble) = Store::load(file, keys)?;
+                Ok(Some((Self { fs, path, keys: keys.clone(), inner: Mutex::new(inner) }, trouble)))
+            }
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Stores letters, durably. On an error none of them counts as stored.
+    pub fn add(&self, letters: &[Letter]) -> io::Result<()> {
+        let mut inner = self.lock();
+        let entries: io::Result<Vec<_>> = letters.iter().map(|letter| inner.letter(letter)).collect();
+        inner.append(&entries?)
+    }
+
+    /// Stores a damaged range, durably.
+    pub fn add_damage(&self, damage: Damage) -> io::Result<()> {
+        self.lock().append(&[Entry::damage(damage)])
+    }
+
+    /// Removes an entry, durably. Says whether it was there.
+    pub fn remove(&self, lsn: Lsn, removal: Removal) -> io::Result<bool> {
+        let mut inner = self.lock();
+        if !inner.contains(lsn) {
+            return Ok(false);
+        }
+        inner.append(&[Entry::removed(lsn, removal)])?;
+        if inner.end() > REWRITE_FROM && inner.live_bytes() < inner.end() / 2 {
+            self.rewrite(&mut inner)?;
+        }
+        Ok(true)
+    }
+
+    /// One entry; `None` when it is not here.
+    pub fn get(&self, lsn: Lsn) -> io::Result<Option<Dead>> {
+        self.lock().read(lsn)
+    }
+
+    /// Whether the entry is here.
+    pub fn contains(&self, lsn: Lsn) -> bool {
+        self.lock().contains(lsn)
+    }
+
+    /// How the entry left the store, if it was here.
+    pub fn removal(&self, lsn: Lsn) -> Option<Removal> {
+        self.lock().removal(lsn)
+    }
+
+    /// The LSNs of all entries, oldest record first.
+    pub fn lsns(&self) -> Vec<Lsn> {
+        self.lock().ranges().map(|(lsn, _)| lsn).collect()
+    }
+
+    /// The LSNs of records that were here and left.
+    pub fn removed(&self) -> Vec<Lsn> {
+        self.lock().removed().map(|(lsn, _)| lsn).collect()
+    }
+
+    /// Marks every record that is or was here as done: it is never sent, whatever the checkpoint says.
+    pub(super) fn mark_in(&self, ledger: &mut Ledger) {
+        let inner = self.lock();
+        inner.ranges().for_each(|(from, to)| ledger.mark_all(from, to));
+        inner.removed().for_each(|(lsn, _)| {
+            ledger.mark(lsn, 0);
+        });
+    }
+
+    /// How many entries there are.
+    pub fn len(&self) -> u64 {
+        self.lock().ranges().count() as u64
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Store> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes the store anew, without what cannot be read and without what was removed.
+    pub(super) fn compact(&self) -> io::Result<()> {
+        self.rewrite(&mut self.lock())
+    }
+
+    /// Writes the file anew, with what is in it now, encrypted if there is a master key.
+    fn rewrite(&self, inner: &mut Store) -> io::Result<()> {
+        let Some(bytes) = inner.anew(&self.keys)? else { return Ok(()) };
+        fs::replace_file(&*self.fs, &self.path, &bytes)?;
+        let (fresh, _) = Store::load(self.fs.open(&self.path, Mode::Write)?, &self.keys)?;
+        *inner = fresh;
+        Ok(())
+    }
+}

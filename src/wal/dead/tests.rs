@@ -1,0 +1,141 @@
+//! What an operator relies on.
+
+use super::super::crypt::MasterKey;
+use super::super::frame;
+use super::super::frame::Seed;
+use super::super::fs::RealFs;
+use super::super::header::array;
+use super::*;
+
+fn letter(lsn: u64) -> Letter {
+    Letter {
+        lsn: Lsn(lsn),
+        accepted_at: Timestamp(1),
+        died_at: Timestamp(2),
+        reason: "too large".into(),
+        attempts: 1,
+        payload: vec![lsn as u8; 50_000],
+    }
+}
+
+fn open(dir: &Path) -> (DeadLetters, Option<String>) {
+    open_with(dir, &Keys::default())
+}
+
+fn open_with(dir: &Path, keys: &Keys) -> (DeadLetters, Option<String>) {
+    std::fs::create_dir_all(dir.join(DIR)).unwrap();
+    std::fs::create_dir_all(dir.join(super::super::quarantine::DIR)).unwrap();
+    DeadLetters::open(Arc::new(RealFs), dir, keys).unwrap()
+}
+
+#[test]
+fn letters_survive_a_restart_and_removed_ones_stay_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _) = open(dir.path());
+    store.add(&[letter(3), letter(9)]).unwrap();
+    assert!(store.remove(Lsn(3), Removal::Requeued(Lsn(20))).unwrap());
+    assert!(!store.remove(Lsn(3), Removal::Dropped).unwrap(), "it left before");
+    let (store, trouble) = open(dir.path());
+    assert_eq!(trouble, None);
+    assert_eq!(store.get(Lsn(9)).unwrap(), Some(Dead::Letter(letter(9))));
+    assert_eq!((store.lsns(), store.removal(Lsn(3))), (vec![Lsn(9)], Some(Removal::Requeued(Lsn(20)))));
+}
+
+#[test]
+fn removing_most_letters_gives_their_room_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _) = open(dir.path());
+    store.add(&(0..50).map(letter).collect::<Vec<_>>()).unwrap();
+    let size = || std::fs::metadata(dir.path().join(DIR).join(FILE)).unwrap().len();
+    let before = size();
+    (0..49).for_each(|lsn| assert!(store.remove(Lsn(lsn), Removal::Dropped).unwrap()));
+    assert!(size() < before / 2);
+    let (store, _) = open(dir.path());
+    assert_eq!(store.get(Lsn(49)).unwrap(), Some(Dead::Letter(letter(49))));
+    assert_eq!(store.removed().len(), 49);
+}
+
+#[test]
+fn letters_behind_damage_are_found_however_large_their_numbers() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join(DIR).join(FILE);
+    let (store, _) = open(dir.path());
+    store.add(&[letter(5_000_000_000)]).unwrap();
+    store.add(&[letter(5_000_000_007)]).unwrap();
+    let mut bad = std::fs::read(&path).unwrap();
+    bad[5000] ^= 1;
+    std::fs::write(&path, bad).unwrap();
+    let (store, trouble) = open(dir.path());
+    assert!(trouble.unwrap().contains("damaged"));
+    assert_eq!(store.lsns(), [Lsn(5_000_000_007)]);
+}
+
+#[test]
+fn a_torn_entry_is_cut_and_a_damaged_one_is_reported() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join(DIR).join(FILE);
+    let (store, _) = open(dir.path());
+    store.add(&[letter(1)]).unwrap();
+    let whole = std::fs::read(&path).unwrap();
+    store.add(&[letter(2)]).unwrap();
+    let both = std::fs::read(&path).unwrap();
+    std::fs::write(&path, &both[..both.len() - 100]).unwrap();
+    let (store, trouble) = open(dir.path());
+    assert_eq!((store.lsns(), trouble), (vec![Lsn(1)], None));
+    let mut bad = both.clone();
+    bad[whole.len() - 5000] ^= 1;
+    std::fs::write(&path, bad).unwrap();
+    let (store, trouble) = open(dir.path());
+    assert_eq!(store.lsns(), [Lsn(2)]);
+    assert!(trouble.unwrap().contains("damaged"));
+}
+
+fn keys() -> Keys {
+    Keys::new(Some(MasterKey::new(zeroize::Zeroizing::new([1; 32]))), Vec::new())
+}
+
+#[test]
+fn letters_of_before_are_sealed_at_the_first_start_with_a_key_and_opened_at_the_first_without() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join(DIR).join(FILE);
+    let shows = || {
+        let bytes = std::fs::read(&path).unwrap();
+        let holds = |what: &[u8]| bytes.windows(what.len()).any(|window| window == what);
+        (holds(b"too large"), holds(&[3; 100]))
+    };
+    let (store, _) = open(dir.path());
+    store.add(&[letter(3), letter(9)]).unwrap();
+    store.remove(Lsn(9), Removal::Dropped).unwrap();
+    assert_eq!(shows(), (true, true));
+    for round in 0..2 {
+        let (store, trouble) = open_with(dir.path(), &keys());
+        assert_eq!((shows(), trouble), ((false, false), None), "{round}");
+        assert_eq!(store.get(Lsn(3)).unwrap(), Some(Dead::Letter(letter(3))));
+        assert_eq!((store.lsns(), store.removed()), (vec![Lsn(3)], vec![Lsn(9)]));
+    }
+    let seen = DeadLetters::open_to_read(Arc::new(RealFs), dir.path(), &Keys::default()).unwrap().unwrap().0;
+    let Some(Dead::Sealed(sealed)) = seen.get(Lsn(3)).unwrap() else { panic!("it shows") };
+    assert_eq!((sealed.died_at, sealed.attempts), (Timestamp(2), 1));
+    let off = Keys::new(None, vec![keys().current().unwrap().clone()]);
+    assert_eq!(open_with(dir.path(), &off).0.get(Lsn(3)).unwrap(), Some(Dead::Letter(letter(3))));
+    assert_eq!(open(dir.path()).0.get(Lsn(3)).unwrap(), Some(Dead::Letter(letter(3))), "no key is needed");
+}
+
+/// Whoever writes to the disk can make a checksum right. Not a tag.
+#[test]
+fn a_changed_letter_with_a_right_checksum_is_not_believed() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join(DIR).join(FILE);
+    let (store, _) = open_with(dir.path(), &keys());
+    store.add(&[letter(3), letter(9)]).unwrap();
+    let mut bytes = std::fs::read(&path).unwrap();
+    let seed = Seed::new(&array(&bytes, 16));
+    let len = frame::trusted(&bytes[4096..]).unwrap().len;
+    bytes[4096 + 40_000] ^= 1;
+    let crc = seed.crc(4096, &bytes[4096..4096 + len]);
+    bytes[4096..4100].copy_from_slice(&crc.to_le_bytes());
+    std::fs::write(&path, bytes).unwrap();
+    let (store, trouble) = open_with(dir.path(), &keys());
+    assert!(trouble.unwrap().contains("record 3"));
+    assert_eq!(store.lsns(), [Lsn(9)]);
+}

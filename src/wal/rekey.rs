@@ -1,0 +1,133 @@
+//! A new master key: the data keys are wrapped anew, no payload is touched.
+//!
+//! Of each file one slot is rewritten and flushed, then the other: at every moment one of them opens, with the old
+//! key or the new one. Interrupted, it is done again. Needs the daemon stopped and both keys.
+
+use std::io;
+use std::path::Path;
+use std::path::PathBuf;
+
+use super::crypt::KeyId;
+use super::crypt::Keys;
+use super::crypt::Locked;
+use super::crypt::MasterKey;
+use super::crypt::slots;
+use super::crypt::slots::Slot;
+use super::dead;
+use super::fs;
+use super::fs::Fs;
+use super::fs::Mode;
+use super::header::HEADER_LEN;
+use super::header::Header;
+use super::quarantine;
+use super::segment::Place;
+
+/// How the data key of a file is wrapped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wrapping {
+    /// Nothing in the file is encrypted.
+    Plain,
+    /// Both copies are under the current key.
+    Current,
+    /// At least one copy is under another key or spoilt, and the key can be had.
+    Due,
+    /// None of the keys given opens it; one of these does.
+    Locked(Vec<KeyId>),
+    /// Its key was destroyed, because it is delivered and being given up.
+    Shredded,
+    /// Both copies are damaged.
+    Damaged,
+}
+
+/// One file with a place for a wrapped key.
+#[derive(Clone, Debug)]
+pub struct Item {
+    /// Its path in the log's directory.
+    pub path: PathBuf,
+    /// How its key is wrapped.
+    pub wrapping: Wrapping,
+}
+
+/// What there is to do. Changes nothing; works beside a daemon too.
+pub fn plan(fs: &dyn Fs, dir: &Path, keys: &Keys) -> io::Result<Vec<Item>> {
+    let mut items = Vec::new();
+    for path in candidates(fs, dir)? {
+        let Some(block) = first_block(fs, &dir.join(&path))? else { continue };
+        items.push(Item { wrapping: wrapping(&block, keys), path });
+    }
+    Ok(items)
+}
+
+/// Wraps the key of one file with the current master key, in both copies, durably. The caller has the log's lock.
+pub fn apply(fs: &dyn Fs, dir: &Path, item: &Item, keys: &Keys) -> io::Result<()> {
+    let master = keys.current().ok_or_else(|| io::Error::other("there is no master key to wrap with"))?;
+    let path = dir.join(&item.path);
+    let gone = || io::Error::from(io::ErrorKind::NotFound);
+    let block = first_block(fs, &path)?.ok_or_else(gone)?;
+    let wrapped = slots::open(&block, keys).map_err(|_| io::Error::other("its key does not open"))?;
+    let file = fs.open(&path, Mode::Write)?;
+    for index in order(&block, keys, master) {
+        file.write_all_at(&slots::wrap(&block, master, &wrapped)?, slots::AT[index] as u64)?;
+        file.sync_data()?;
+    }
+    match first_block(fs, &path)? {
+        Some(block) if wrapping(&block, keys) == Wrapping::Current => Ok(()),
+        _ => Err(io::Error::other("what was written reads back otherwise")),
+    }
+}
+
+/// The slots to write: one that does not open before one that does, which is all there is until then.
+fn order(block: &[u8], keys: &Keys, master: &MasterKey) -> Vec<usize> {
+    let mut due: Vec<_> =
+        (0..slots::AT.len()).filter(|&index| slots::open_one(block, index, master).is_none()).collect();
+    due.sort_by_key(|&index| slots::opens(block, index, keys));
+    due
+}
+
+fn wrapping(block: &[u8], keys: &Keys) -> Wrapping {
+    let encrypted = dead::is_encrypted(block) || Header::decode(block).is_ok_and(|header| header.encrypted);
+    if !encrypted {
+        return Wrapping::Plain;
+    }
+    match slots::open(block, keys) {
+        Ok(_) => {
+            let current = keys.current().map(MasterKey::id);
+            let all = slots::look(block).iter().all(|slot| current.map(Slot::Under) == Some(*slot));
+            if all { Wrapping::Current } else { Wrapping::Due }
+        }
+        Err(Locked::Needs(ids)) => Wrapping::Locked(ids),
+        Err(Locked::Shredded) => Wrapping::Shredded,
+        Err(Locked::Damaged) => Wrapping::Damaged,
+    }
+}
+
+/// Every file that may hold a wrapped key.
+fn candidates(fs: &dyn Fs, dir: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut all = Vec::new();
+    for (below, endings) in [
+        (Place::Pending.dir(), &["wal"][..]),
+        (Place::Acked.dir(), &["wal"]),
+        (quarantine::DIR, &["wal", quarantine::HEADER]),
+    ] {
+        let names = match fs.list(&dir.join(below)) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+            listed => listed?,
+        };
+        let paths = names.into_iter().map(|name| Path::new(below).join(name));
+        all.extend(paths.filter(|path| path.extension().is_some_and(|is| endings.iter().any(|e| is == *e))));
+    }
+    all.push(Path::new(dead::DIR).join(dead::FILE));
+    all.sort();
+    Ok(all)
+}
+
+/// The first block of a file; `None` when the file is not there or shorter.
+fn first_block(fs: &dyn Fs, path: &Path) -> io::Result<Option<Vec<u8>>> {
+    let file = match fs.open(path, Mode::Read) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        opened => opened?,
+    };
+    let mut block = vec![0; HEADER_LEN as usize];
+    let read = fs::read_full(&*file, &mut block, 0)?;
+    Ok((read == block.len()).then_some(block))
+}

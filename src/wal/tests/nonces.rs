@@ -1,0 +1,133 @@
+//! No data key ever meets a nonce twice: judged from outside, by every byte that was ever written to the disk.
+
+use std::collections::BTreeMap;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::super::crypt::slots;
+use super::super::frame;
+use super::super::header::HEADER_LEN;
+use super::super::header::Header;
+use super::sim::Fault;
+use super::sim::SimFs;
+use super::support::*;
+use crate::units::Timestamp;
+
+#[derive(Clone, Debug)]
+enum Op {
+    Append(u8),
+    Commit,
+    Rotate,
+    /// The next write, flush, rename … fails.
+    Fail(usize, u8),
+    Crash(Vec<u8>),
+    Reopen,
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        6 => (1u8..5).prop_map(Op::Append),
+        6 => Just(Op::Commit),
+        2 => Just(Op::Rotate),
+        1 => (0..Fault::ALL.len(), 0u8..4).prop_map(|(fault, after)| Op::Fail(fault, after)),
+        3 => vec(any::<u8>(), 1..20).prop_map(Op::Crash),
+        1 => Just(Op::Reopen),
+    ]
+}
+
+/// What was sealed under each key and nonce. Panics on a second, different message.
+fn check(fs: &SimFs) -> usize {
+    let mut keys: BTreeMap<usize, [u8; 32]> = BTreeMap::new();
+    let mut sealed: BTreeMap<([u8; 32], u64), Vec<u8>> = BTreeMap::new();
+    let mut wraps: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
+    for (file, offset, bytes) in fs.journal() {
+        let header = bytes.len() == HEADER_LEN as usize && offset == 0;
+        if header && Header::decode(&bytes).is_ok_and(|header| header.encrypted) {
+            keys.insert(file, *slots::open(&bytes, &self::keys()).ok().unwrap().data_key());
+            for at in slots::AT {
+                // The random bytes a wrapping key is derived from.
+                let again = wraps.insert(bytes[at + 8..at + 40].to_vec(), bytes[at + 40..].to_vec());
+                assert_eq!(again, None, "a wrapping key was used twice");
+            }
+        }
+        let Some(key) = keys.get(&file).filter(|_| offset >= HEADER_LEN as usize) else { continue };
+        let mut at = 0;
+        // The first bytes of a frame are zero nowhere else than behind the end.
+        while let Some(found) = bytes.get(at..).and_then(frame::trusted).filter(|found| found.meta.kind == 1)
+        {
+            let message = [found.described, found.payload].concat();
+            let nonce = (offset + at) as u64;
+            if let Some(before) = sealed.insert((*key, nonce), message.clone()) {
+                assert_eq!(before, message, "another message under the key and nonce of offset {nonce}");
+            }
+            at += found.len;
+        }
+    }
+    sealed.len()
+}
+
+fn live(ops: &[Op]) -> SimFs {
+    encrypt();
+    let fs = SimFs::new();
+    let mut opened = reopen(&fs);
+    let mut n = 0;
+    for op in ops {
+        match op {
+            Op::Append(size) => {
+                spare(&opened.log);
+                let payloads: Vec<_> = (0..*size).map(|i| payload(n + u64::from(i))).collect();
+                n += u64::from(*size);
+                let entries: Vec<_> = payloads
+                    .iter()
+                    .map(|payload| super::super::Entry { lane: 0, label: "test", payload })
+                    .collect();
+                // Refused by a log that failed before: nothing is sealed then.
+                let _ = opened.writer.append(&entries, Timestamp(2_000));
+            }
+            Op::Commit => drop(opened.writer.commit()),
+            Op::Rotate => {
+                spare(&opened.log);
+                let _ = opened.writer.seal_if_older(std::time::Duration::ZERO, Timestamp(3_000));
+            }
+            Op::Fail(fault, after) => fs.fail(Fault::ALL[*fault], (*after).into()),
+            Op::Crash(choices) => {
+                let mut choices = choices.iter().cycle();
+                fs.crash(&mut |n| usize::from(*choices.next().unwrap()) % n);
+                opened = reopen(&fs);
+            }
+            Op::Reopen => {
+                fs.kill();
+                opened = reopen(&fs);
+            }
+        }
+    }
+    fs
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_key_and_nonce_seal_two_messages_over_crashes_and_failures(ops in vec(op(), 1..60)) {
+        check(&live(&ops));
+    }
+}
+
+/// That the test above can fail: the fault of a key that outlives its process is found by the plainest of lives.
+#[test]
+#[cfg(feature = "planted-faults")]
+fn a_data_key_that_is_used_in_two_lives_is_found() {
+    use crate::planted::Fault as Planted;
+    crate::planted::plant(Some(Planted::ReuseDataKey));
+    let ops = [Op::Append(2), Op::Commit, Op::Crash(vec![0]), Op::Append(3), Op::Commit];
+    let found = std::panic::catch_unwind(|| check(&live(&ops)));
+    crate::planted::plant(None);
+    assert!(found.is_err());
+}
+
+#[test]
+fn every_record_that_is_written_is_looked_at() {
+    let ops = [Op::Append(2), Op::Commit, Op::Crash(vec![0]), Op::Append(3), Op::Commit];
+    assert_eq!(check(&live(&ops)), 5);
+}

@@ -1,0 +1,136 @@
+//! A new master key over a log that may die at any moment of it.
+
+use super::super::Keys;
+use super::super::Letter;
+use super::super::Lsn;
+use super::super::OpenError;
+use super::super::crypt::slots;
+use super::super::rekey;
+use super::super::rekey::Wrapping;
+use super::sim::Fault;
+use super::sim::SimFs;
+use super::support::*;
+use crate::units::Timestamp;
+
+const COUNT: u64 = 100;
+
+fn log() -> SimFs {
+    let fs = SimFs::new();
+    let mut opened = reopen(&fs);
+    for n in 1..=COUNT {
+        append(&mut opened.writer, &[payload(n)]);
+        opened.writer.commit().unwrap();
+    }
+    let letter = Letter {
+        lsn: Lsn(5),
+        accepted_at: Timestamp(1),
+        died_at: Timestamp(2),
+        reason: "too large".into(),
+        attempts: 1,
+        payload: payload(5),
+    };
+    opened.log.bury(&[letter]).unwrap();
+    opened.log.checkpoint(Timestamp(9)).unwrap();
+    fs.keep_unflushed();
+    fs
+}
+
+fn both() -> Keys {
+    Keys::new(Some(master(2)), vec![master(1)])
+}
+
+/// Wraps everything anew; says whether all went well.
+fn apply(fs: &SimFs) -> bool {
+    let Ok(items) = rekey::plan(fs, &dir(), &both()) else { return false };
+    let due = items.iter().filter(|item| item.wrapping == Wrapping::Due);
+    due.fold(true, |well, item| rekey::apply(fs, &dir(), item, &both()).is_ok() && well)
+}
+
+/// Every file opens with the old key alone or with the new key alone, and the log with both.
+fn check(fs: &SimFs, what: &str) {
+    for item in rekey::plan(fs, &dir(), &both()).unwrap() {
+        let block = fs.read(&dir().join(&item.path))[..4096].to_vec();
+        let opens = |n| slots::open(&block, &Keys::new(Some(master(n)), Vec::new())).is_ok();
+        assert!(opens(1) || opens(2), "{what}: {} opens with neither key", item.path.display());
+    }
+    use_keys(both());
+    let opened = reopen(fs);
+    assert_eq!(opened.recovery.findings, [], "{what}");
+    assert_eq!(waiting(&opened.log).len() as u64, COUNT - 1, "{what}");
+}
+
+#[test]
+fn afterwards_only_the_new_key_opens_and_no_payload_was_touched() {
+    encrypt();
+    let fs = log();
+    let before: Vec<_> = fs.paths().into_iter().map(|path| (path.clone(), fs.read(&path))).collect();
+    assert!(apply(&fs));
+    for (path, mut old) in before {
+        let mut new = fs.read(&path);
+        if new.len() >= 4096 && new != old {
+            [&mut old, &mut new].into_iter().for_each(|bytes| slots::without(bytes));
+        }
+        assert!(old == new, "{}: only the slots change", path.display());
+    }
+    use_keys(Keys::new(Some(master(1)), Vec::new()));
+    assert!(matches!(try_open(&fs).err(), Some(OpenError::Key { .. })));
+    let new = Keys::new(Some(master(2)), Vec::new());
+    let items = rekey::plan(&fs, &dir(), &new).unwrap();
+    assert!(items.len() > 3 && items.iter().all(|item| item.wrapping == Wrapping::Current), "{items:?}");
+    use_keys(new);
+    assert_eq!(waiting(&reopen(&fs).log).len() as u64, COUNT - 1);
+}
+
+#[test]
+fn it_may_die_or_fail_at_every_call_and_is_then_done_again() {
+    encrypt();
+    let made = log();
+    for calls in 0.. {
+        let fs = made.fork();
+        fs.die_after(calls);
+        let well = apply(&fs);
+        for crash in [SimFs::lose_unflushed, SimFs::keep_unflushed] {
+            let fs = fs.fork();
+            crash(&fs);
+            check(&fs.fork(), &format!("died at call {calls}"));
+            assert!(apply(&fs), "again after call {calls}");
+            use_keys(Keys::new(Some(master(2)), Vec::new()));
+            assert_eq!(waiting(&reopen(&fs).log).len() as u64, COUNT - 1);
+        }
+        if well {
+            assert!(calls > 10);
+            break;
+        }
+    }
+    for fault in [Fault::Read, Fault::Write, Fault::Flush] {
+        for after in 0.. {
+            let fs = made.fork();
+            fs.fail(fault, after);
+            let well = apply(&fs);
+            if !fs.fired() {
+                break;
+            }
+            assert!(!well, "{fault:?} {after}: a failure is told");
+            fs.kill();
+            check(&fs, &format!("{fault:?} {after} failed"));
+        }
+    }
+}
+
+#[test]
+fn a_spoilt_copy_is_written_before_the_only_good_one() {
+    encrypt();
+    let fs = log();
+    let path = last_segment(&fs);
+    let mut bad = fs.read(&path);
+    bad[slots::AT[1] + 9] ^= 1;
+    fs.put(&path, bad);
+    fs.die_after(1);
+    let items = rekey::plan(&fs, &dir(), &both()).unwrap();
+    let item = items.iter().find(|item| path.ends_with(&item.path)).unwrap();
+    assert!(rekey::apply(&fs, &dir(), item, &both()).is_err());
+    fs.keep_unflushed();
+    check(&fs, "the good copy was not touched");
+    let block = fs.read(&path)[..4096].to_vec();
+    assert!(slots::open_one(&block, 0, &master(1)).is_some());
+}

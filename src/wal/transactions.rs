@@ -1,0 +1,156 @@
+//! What a log remembers of its transactions with Kafka: under how many ids it may have opened one, and in which of its
+//! lives. Kafka's positions are believed only for lives this log has lived: they tell a log from an older copy of it.
+
+use std::fmt;
+use std::io;
+
+use super::survey::Found;
+use crate::units::Lsn;
+
+/// Lives that are remembered. Kafka holds the newest that reached it; the others are starts that died in between.
+const LIVES: usize = 64;
+
+/// One start of the log that may have opened a transaction, and the records it accepted.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Life {
+    /// Its incarnation.
+    pub incarnation: [u8; 16],
+    /// The first number it could give.
+    pub from: Lsn,
+    /// The number after its last one; [`Life::OPEN`] while it lives.
+    pub to: Lsn,
+}
+
+impl Life {
+    /// The end of a life that is not over.
+    pub const OPEN: Lsn = Lsn(u64::MAX);
+}
+
+impl fmt::Debug for Life {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}: {} to {}", u128::from_be_bytes(self.incarnation), self.from, self.to)
+    }
+}
+
+/// All of it. Part of the checkpoint.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Transactions {
+    /// Transactional ids below this number may have been used; `None` when that is not known any more.
+    pub ids: Option<u64>,
+    /// Oldest first.
+    pub lives: Vec<Life>,
+}
+
+impl Transactions {
+    /// Of a log that never opened one.
+    pub(super) fn none() -> Self {
+        Self { ids: Some(0), lives: Vec::new() }
+    }
+
+    /// Of a log whose checkpoint is lost: its segments' headers tell some of its lives, as `lived`.
+    pub(super) fn from_headers(segments: &[Found]) -> Self {
+        let mut found = Self { ids: if segments.is_empty() { Some(0) } else { None }, lives: Vec::new() };
+        for segment in segments {
+            let incarnation = segment.header.identity.incarnation;
+            if found.lives.last().is_none_or(|life| life.incarnation != incarnation) {
+                found.end_last(segment.header.first);
+                found.add(Life { incarnation, from: segment.header.first, to: Life::OPEN });
+            }
+        }
+        found
+    }
+
+    /// The last life is over: it ended where the next one's first segment begins, or at the end of the log. Looked up in
+    /// the headers, because that next life may have left no checkpoint.
+    pub(super) fn close(&mut self, segments: &[(Lsn, [u8; 16])], end: Lsn) {
+        let Some(last) = self.lives.last().copied() else { return };
+        let later = |(first, of): &&(Lsn, [u8; 16])| *first >= last.from && *of != last.incarnation;
+        self.end_last(segments.iter().find(later).map_or(end, |(first, _)| *first));
+    }
+
+    fn end_last(&mut self, end: Lsn) {
+        if let Some(last) = self.lives.last_mut() {
+            last.to = last.to.min(end);
+        }
+    }
+
+    pub(super) fn add(&mut self, life: Life) {
+        if self.lives.iter().all(|known| known.incarnation != life.incarnation) {
+            self.lives.push(life);
+            let surplus = self.lives.len().saturating_sub(LIVES);
+            self.lives.drain(..surplus);
+        }
+    }
+
+    /// The life with this incarnation.
+    pub fn life(&self, incarnation: &[u8; 16]) -> Option<&Life> {
+        self.lives.iter().find(|life| life.incarnation == *incarnation)
+    }
+
+    /// Whether a transaction may ever have been opened.
+    pub fn any(&self) -> bool {
+        self.ids != Some(0)
+    }
+}
+
+impl super::log::Log {
+    /// What is remembered of transactions.
+    pub fn transactions(&self) -> Transactions {
+        self.lock_transactions().clone()
+    }
+
+    /// From now on ids below `ids` may be in use, and no others. Durable when it returns.
+    pub fn note_ids(&self, ids: u64) -> io::Result<()> {
+        self.lock_transactions().ids = Some(ids);
+        self.checkpoint(crate::units::Timestamp::now()).map(drop)
+    }
+
+    /// This life is going to open transactions. Durable when it returns.
+    pub fn note_life(&self) -> io::Result<()> {
+        let life = Life { incarnation: self.identity.incarnation, from: self.began, to: Life::OPEN };
+        self.lock_transactions().add(life);
+        self.checkpoint(crate::units::Timestamp::now()).map(drop)
+    }
+
+    /// Counts records as done that an earlier life delivered, as Kafka says. Where it put them is not known.
+    pub fn note_delivered(&self, records: impl Iterator<Item = (Lsn, u64)>) {
+        self.mark_done(records);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn life(n: u8, from: u64) -> Life {
+        Life { incarnation: [n; 16], from: Lsn(from), to: Life::OPEN }
+    }
+
+    #[test]
+    fn a_life_ends_where_the_next_ones_segments_begin_even_if_that_left_no_checkpoint() {
+        let mut known = Transactions { ids: Some(2), lives: vec![life(1, 100)] };
+        let headers = [(Lsn(50), [9; 16]), (Lsn(100), [1; 16]), (Lsn(180), [1; 16]), (Lsn(200), [2; 16])];
+        known.close(&headers, Lsn(300));
+        assert_eq!(known.lives[0].to, Lsn(200));
+        known.close(&[], Lsn(400));
+        assert_eq!(known.lives[0].to, Lsn(200), "an end stays where it was found");
+    }
+
+    #[test]
+    fn a_life_without_successors_ends_with_the_log() {
+        let mut known = Transactions { ids: Some(2), lives: vec![life(1, 100)] };
+        known.close(&[(Lsn(50), [9; 16]), (Lsn(100), [1; 16])], Lsn(300));
+        assert_eq!(known.lives[0].to, Lsn(300));
+    }
+
+    #[test]
+    fn lives_are_bounded_and_the_newest_stay() {
+        let mut known = Transactions::none();
+        for n in 0..=200 {
+            known.add(life(n, 1));
+            known.add(life(n, 1));
+        }
+        assert_eq!(known.lives.len(), LIVES);
+        assert!(known.life(&[200; 16]).is_some() && known.life(&[0; 16]).is_none());
+    }
+}

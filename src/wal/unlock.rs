@@ -1,0 +1,39 @@
+//! Whether the keys given open what is there, before anything is touched.
+
+use std::io;
+use std::path::Path;
+
+use super::checkpoint::Checkpoint;
+use super::crypt::Access;
+use super::crypt::Keys;
+use super::dead;
+use super::fs::Fs;
+use super::open_error::OpenError;
+use super::segment::Place;
+use super::segment::segment_path;
+use super::survey;
+
+/// Fails if a segment of this log, or its dead letters, are encrypted and no key opens them. Reads only.
+pub fn check(fs: &dyn Fs, dir: &Path, keys: &Keys) -> Result<(), OpenError> {
+    for place in [Place::Pending, Place::Acked] {
+        match fs.list(&dir.join(place.dir())) {
+            // A log that is still to be made.
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+            // Told by whoever needs it, in its own words.
+            Err(_) => return Ok(()),
+            Ok(_) => {}
+        }
+    }
+    let known = Checkpoint::load(fs, dir).ok().map(|checkpoint| checkpoint.log_id);
+    for found in survey::sight(fs, dir, known, keys, &mut Vec::new())?.segments {
+        if let Access::Locked(needs) = &found.access {
+            let path = segment_path(dir, found.place, found.header.first);
+            return Err(OpenError::key(path, needs, keys));
+        }
+    }
+    let failed = |source| OpenError::Io { path: dir.to_owned(), source };
+    match dead::locked(fs, dir, keys).map_err(failed)? {
+        Some(needs) => Err(OpenError::key(dir.join(dead::DIR).join(dead::FILE), &needs, keys)),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,102 @@
+//! Brokers that freeze for longer than a transaction may last, coordinators that move, partitions without a leader.
+
+use std::time::Duration;
+
+use crate::assert_once;
+use crate::crash::await_sent;
+use crate::daemon::LONG;
+use crate::daemon::figure;
+use crate::daemon::metric;
+use crate::forebay;
+use crate::load::Load;
+use crate::load::Plan;
+use crate::support::admin::Admin;
+use crate::support::kafka::ClusterOptions;
+use crate::support::services;
+use crate::support::wait;
+
+#[test]
+fn a_broker_frozen_for_longer_than_a_transaction_may_last() {
+    let Some(kafka) = services::kafka("a_broker_frozen_for_longer_than_a_transaction_may_last") else {
+        return;
+    };
+    // Brokers look for transactions that are too old every ten seconds.
+    let options =
+        ClusterOptions::single().set("transaction.abort.timed.out.transaction.cleanup.interval.ms", "500");
+    let cluster = kafka.start(options);
+    Admin::new(&cluster.bootstrap()).create_topic("orders.v1", 6, 1, &[]);
+    let mut forebay = forebay(&cluster.bootstrap()).toml(
+        "[kafka.properties]\n\"transaction.timeout.ms\" = \"2000\"\n\"socket.timeout.ms\" = \"1500\"\n",
+    );
+    forebay.start();
+    let load = Load::start(&Plan::new(forebay.address()));
+    await_sent(&forebay);
+    for _ in 0..3 {
+        load.await_accepted(300);
+        cluster.broker(1).freeze();
+        // Longer than the time-out, and than the broker needs to notice.
+        std::thread::sleep(Duration::from_secs(5));
+        cluster.broker(1).thaw();
+        let before = figure(&forebay, "watermark_lsn");
+        wait::until_true("it goes on", LONG, || figure(&forebay, "watermark_lsn") > before);
+    }
+    let sent = load.stop();
+    assert_once("frozen broker", &forebay, &cluster.bootstrap(), &sent);
+    assert!(forebay.term().success());
+}
+
+#[test]
+fn transaction_coordinators_that_are_killed() {
+    let Some(kafka) = services::kafka("transaction_coordinators_that_are_killed") else { return };
+    let cluster = kafka.start(ClusterOptions::three());
+    let admin = Admin::new(&cluster.bootstrap());
+    admin.create_topic("orders.v1", 6, 3, &[]);
+    let mut forebay = forebay(&cluster.bootstrap());
+    forebay.start();
+    let load = Load::start(&Plan::new(forebay.address()));
+    await_sent(&forebay);
+    // Every broker in turn leads some partition of the transactions' state, and some of the topic and the positions.
+    for partition in 0..3 {
+        load.await_accepted(500);
+        let leader = admin.leader("__transaction_state", partition).unwrap();
+        cluster.broker(leader).kill();
+        load.await_accepted(500);
+        let before = figure(&forebay, "watermark_lsn");
+        wait::until_true("it goes on", LONG, || figure(&forebay, "watermark_lsn") > before);
+        cluster.broker(leader).start();
+    }
+    let sent = load.stop();
+    assert_once("coordinators killed", &forebay, &cluster.bootstrap(), &sent);
+    assert!(forebay.term().success());
+}
+
+#[test]
+fn a_partition_without_a_leader_holds_its_lanes_and_others_pass() {
+    let Some(kafka) = services::kafka("a_partition_without_a_leader_holds_its_lanes_and_others_pass") else {
+        return;
+    };
+    let cluster = kafka.start(ClusterOptions::three());
+    let admin = Admin::new(&cluster.bootstrap());
+    // One replica each: with its broker gone, a partition has no leader.
+    admin.create_topic("orders.v1", 3, 1, &[("min.insync.replicas", "1")]);
+    let mut forebay = forebay(&cluster.bootstrap()).set("drain.workers", 2);
+    forebay.start();
+    let load = Load::start(&Plan::new(forebay.address()));
+    await_sent(&forebay);
+    let gone = admin.leader("orders.v1", 1).unwrap();
+    cluster.broker(gone).kill();
+    load.await_accepted(3_000);
+    let parked = || metric(&forebay, "forebay_drain_parked{topic=\"orders.v1\"}") as u64;
+    wait::until_true("its lanes are held", LONG, || parked() > 100);
+    // Keys of other lanes and partitions go on: with forty keys, many lanes have none of the partition's.
+    let sent_before = metric(&forebay, "forebay_drain_sent_total{topic=\"orders.v1\"}");
+    load.await_accepted(2_000);
+    wait::until_true("others pass", LONG, || {
+        metric(&forebay, "forebay_drain_sent_total{topic=\"orders.v1\"}") > sent_before + 500.0
+    });
+    let sent = load.stop();
+    cluster.broker(gone).start();
+    assert_once("partition without a leader", &forebay, &cluster.bootstrap(), &sent);
+    assert_eq!(parked(), 0);
+    assert!(forebay.term().success());
+}

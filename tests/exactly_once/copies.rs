@@ -1,0 +1,168 @@
+//! Two copies of one log: both alive, or one restored from an older state.
+
+use std::fs;
+use std::path::Path;
+
+use crate::crash::await_sent;
+use crate::daemon::LONG;
+use crate::daemon::await_drained;
+use crate::daemon::figure;
+use crate::forebay;
+use crate::load::Load;
+use crate::load::Plan;
+use crate::load::Sent;
+use crate::support::admin::Admin;
+use crate::support::consume::read_all;
+use crate::support::kafka::ClusterOptions;
+use crate::support::process::Forebay;
+use crate::support::services;
+use crate::support::wait;
+use crate::verdict::check;
+
+/// Copies a log's directory, but not its lock and its sockets.
+pub fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let (path, target) = (entry.path(), to.join(entry.file_name()));
+        let kind = entry.file_type().unwrap();
+        if kind.is_dir() {
+            copy(&path, &target);
+        } else if kind.is_file() && entry.file_name() != "LOCK" {
+            match fs::copy(&path, &target) {
+                // A live log replaces its checkpoint now and then.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                copied => drop(copied.unwrap()),
+            }
+        }
+    }
+}
+
+fn kafka_says(forebay: &Forebay) -> String {
+    let ready = forebay.admin_http().get("/readyz").unwrap().json();
+    ready["dependencies"]["kafka"].as_str().unwrap_or_else(|| panic!("{ready}")).to_owned()
+}
+
+/// Sends `n` records for one key, numbered from `first`.
+fn post(forebay: &Forebay, key: &str, numbers: std::ops::Range<usize>, sent: &mut Sent) {
+    let mut http = forebay.http();
+    let of_key = sent.entry(key.to_owned()).or_default();
+    for number in numbers {
+        let body = format!(r#"{{"id":"{key}","key":"{key}","amount":{number}}}"#);
+        let answer = http.post("/v1/commands/order.create", &body).unwrap();
+        assert_eq!(answer.status, 202, "{}", answer.text());
+        assert_eq!(of_key.len(), number);
+        of_key.push(Some(answer.json()["id"].as_str().unwrap().to_owned()));
+    }
+}
+
+#[test]
+fn of_two_live_copies_exactly_one_goes_on_and_the_other_says_which() {
+    let test = "of_two_live_copies_exactly_one_goes_on_and_the_other_says_which";
+    let Some(kafka) = services::kafka(test) else { return };
+    let cluster = kafka.start(ClusterOptions::single());
+    Admin::new(&cluster.bootstrap()).create_topic("orders.v1", 6, 1, &[]);
+    let mut first = forebay(&cluster.bootstrap());
+    first.start();
+    let mut sent = Sent::new();
+    post(&first, "a", 0..50, &mut sent);
+    await_drained(&first);
+    assert!(first.term().success());
+    let mut second = forebay(&cluster.bootstrap());
+    copy(&first.wal_dir(), &second.wal_dir());
+    // The first one goes on; the copy, started beside it, was never what Kafka has seen since.
+    first.start();
+    let load = Load::start(&Plan::new(first.address()));
+    await_sent(&first);
+    second.start();
+    wait::until_true("the copy has noticed", LONG, || kafka_says(&second).contains("nothing is sent"));
+    let says = kafka_says(&second);
+    assert!(says.contains("which this log never was") && says.contains("took over"), "{says}");
+    post(&second, "b", 0..20, &mut Sent::new());
+    load.await_accepted(500);
+    sent.extend(load.stop());
+    await_drained(&first);
+    let counts = check(&sent, &read_all(&cluster.bootstrap(), "orders.v1"));
+    assert_eq!(counts.repeated, 0, "{counts}\n{}", first.log());
+    assert_eq!(figure(&second, "backlog"), 20, "accepted, and kept");
+    assert_eq!(kafka_says(&first), "ok");
+    // Told to go on all the same, the copy takes over, and the first one says so.
+    assert!(second.term().success());
+    second.configure("drain.on_restored_log", "continue-after-kafka");
+    second.start();
+    await_drained(&second);
+    post(&first, "a", 50..60, &mut sent);
+    wait::until_true("the first one has noticed", LONG, || kafka_says(&first).contains("took over"));
+    assert!(figure(&first, "backlog") > 0, "accepted, and kept");
+    assert_eq!(kafka_says(&second), "ok");
+    assert!(first.term().success() && second.term().success());
+}
+
+/// A copy of a log after 30 records of which Kafka has all, restored when Kafka has 60; then 20 new ones.
+fn restored(setting: Option<&str>, then: impl Fn(&mut Forebay, &str, &mut Sent)) {
+    let Some(kafka) = services::kafka("a restored log") else { return };
+    let cluster = kafka.start(ClusterOptions::single());
+    Admin::new(&cluster.bootstrap()).create_topic("orders.v1", 6, 1, &[]);
+    let mut original = forebay(&cluster.bootstrap());
+    original.start();
+    let mut sent = Sent::new();
+    post(&original, "a", 0..30, &mut sent);
+    await_drained(&original);
+    let mut copied = forebay(&cluster.bootstrap());
+    // While it lives: an older checkpoint than what Kafka has is what a backup finds.
+    copy(&original.wal_dir(), &copied.wal_dir());
+    post(&original, "a", 30..60, &mut sent);
+    await_drained(&original);
+    original.kill9();
+    copied = match setting {
+        Some(setting) => copied.set("drain.on_restored_log", setting),
+        None => copied,
+    };
+    copied.start();
+    post(&copied, "a", 60..80, &mut sent);
+    then(&mut copied, &cluster.bootstrap(), &mut sent);
+    assert!(copied.term().success());
+}
+
+#[test]
+fn a_restored_log_accepts_and_sends_nothing_until_told() {
+    restored(None, |copied, bootstrap, sent| {
+        wait::until_true("it has noticed", LONG, || kafka_says(copied).contains("nothing is sent"));
+        assert!(figure(copied, "backlog") >= 20);
+        assert_eq!(read_all(bootstrap, "orders.v1").len(), 60);
+        // Told, at a later start, it sends what came meanwhile, though its numbers are in Kafka already.
+        assert!(copied.term().success());
+        copied.configure("drain.on_restored_log", "continue-after-kafka");
+        copied.start();
+        await_drained(copied);
+        let counts = check(sent, &read_all(bootstrap, "orders.v1"));
+        assert_eq!((counts.repeated, counts.records), (0, 80), "{counts}");
+    });
+}
+
+#[test]
+fn a_restored_log_continues_after_kafka() {
+    restored(Some("continue-after-kafka"), |copied, bootstrap, sent| {
+        await_drained(copied);
+        let counts = check(sent, &read_all(bootstrap, "orders.v1"));
+        assert_eq!((counts.repeated, counts.records), (0, 80), "{counts}");
+    });
+}
+
+#[test]
+fn a_restored_log_sends_again_what_its_own_checkpoint_does_not_know() {
+    restored(Some("resend"), |copied, bootstrap, sent| {
+        await_drained(copied);
+        let counts = check(sent, &read_all(bootstrap, "orders.v1"));
+        assert!(counts.records >= 80, "{counts}");
+        // From now on it is the log that Kafka knows.
+        post(copied, "a", 80..90, sent);
+        await_drained(copied);
+        assert!(copied.term().success());
+        copied.configure("drain.on_restored_log", "stop");
+        copied.start();
+        post(copied, "a", 90..100, sent);
+        await_drained(copied);
+        let after = check(sent, &read_all(bootstrap, "orders.v1"));
+        assert_eq!(after.repeated, counts.repeated, "{after}");
+    });
+}

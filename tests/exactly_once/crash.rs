@@ -1,0 +1,48 @@
+//! `kill -9` under load, again and again, with the number of workers changed in between.
+
+use crate::assert_once;
+use crate::daemon::LONG;
+use crate::forebay;
+use crate::load::Load;
+use crate::load::Plan;
+use crate::support::admin::Admin;
+use crate::support::kafka::ClusterOptions;
+use crate::support::process::Forebay;
+use crate::support::services;
+use crate::support::wait;
+
+/// Enough to meet every phase of a transaction now and then.
+const KILLS: u64 = 20;
+
+/// Returns when this life has delivered something.
+pub fn await_sent(forebay: &Forebay) {
+    let metrics = || forebay.admin_http().get("/metrics").unwrap().text();
+    let sent = |line: &str| line.starts_with("forebay_drain_sent_total{") && !line.ends_with(" 0");
+    wait::until_true("something is sent", LONG, || metrics().lines().any(sent));
+}
+
+#[test]
+fn every_202_is_in_kafka_once_after_twenty_kills_under_load() {
+    let Some(kafka) = services::kafka("every_202_is_in_kafka_once_after_twenty_kills_under_load") else {
+        return;
+    };
+    let cluster = kafka.start(ClusterOptions::single());
+    Admin::new(&cluster.bootstrap()).create_topic("orders.v1", 6, 1, &[]);
+    // Rarely, so that Kafka knows more than the checkpoint after every kill.
+    let mut forebay = forebay(&cluster.bootstrap()).set("drain.checkpoint_interval", "1h");
+    forebay.start();
+    let load = Load::start(&Plan::new(forebay.address()));
+    for kill in 0..KILLS {
+        load.await_accepted(50 + 97 * kill % 700);
+        // One in four dies before it has sent anything.
+        if kill % 4 != 0 {
+            await_sent(&forebay);
+        }
+        forebay.kill9();
+        forebay.start();
+    }
+    load.await_accepted(100);
+    let sent = load.stop();
+    assert_once("20 kills", &forebay, &cluster.bootstrap(), &sent);
+    assert!(forebay.term().success());
+}

@@ -1,0 +1,39 @@
+//! Exactly once, tested on the real binary and a real Apache Kafka: what was answered 202 is there once, in the order of
+//! its key, for a consumer that reads committed.
+#![cfg(feature = "server")]
+// A failed step of a test's own preparation has nobody to report to: it says what it was and ends the test.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+#[path = "../support/mod.rs"]
+mod support;
+#[path = "../durable/verdict.rs"]
+mod verdict;
+
+use support::daemon;
+use support::load;
+
+use crate::daemon::await_drained;
+use crate::load::Sent;
+use crate::support::consume::read_all;
+use crate::support::process::Forebay;
+
+mod brokers;
+mod copies;
+mod crash;
+mod modes;
+mod poison;
+mod saved;
+mod workers;
+
+/// A daemon that delivers exactly once.
+fn forebay(bootstrap: &str) -> Forebay {
+    daemon::forebay(bootstrap).set("drain.delivery", "exactly-once")
+}
+
+/// Waits until all is delivered, and holds what a consumer sees against what was answered.
+fn assert_once(what: &str, forebay: &Forebay, bootstrap: &str, sent: &Sent) {
+    await_drained(forebay);
+    let counts = verdict::check(sent, &read_all(bootstrap, "orders.v1"));
+    assert_eq!(counts.repeated, 0, "{what}: {counts}\n{}", forebay.log());
+    println!("{what}: {counts}");
+}

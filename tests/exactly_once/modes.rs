@@ -1,0 +1,58 @@
+//! From one mode of delivery to the other and back.
+
+use crate::crash::await_sent;
+use crate::daemon::await_drained;
+use crate::forebay;
+use crate::load::Load;
+use crate::load::Plan;
+use crate::support::admin::Admin;
+use crate::support::consume::read_all;
+use crate::support::kafka::ClusterOptions;
+use crate::support::services;
+use crate::verdict::check;
+
+#[test]
+fn after_orderly_stops_nothing_is_repeated_whatever_the_mode() {
+    let Some(kafka) = services::kafka("after_orderly_stops_nothing_is_repeated_whatever_the_mode") else {
+        return;
+    };
+    let cluster = kafka.start(ClusterOptions::single());
+    Admin::new(&cluster.bootstrap()).create_topic("orders.v1", 6, 1, &[]);
+    let mut forebay = forebay(&cluster.bootstrap());
+    forebay.start();
+    let load = Load::start(&Plan::new(forebay.address()));
+    for delivery in ["at-least-once", "exactly-once", "at-least-once", "exactly-once"] {
+        load.await_accepted(300);
+        await_sent(&forebay);
+        assert!(forebay.term().success());
+        forebay.configure("drain.delivery", delivery);
+        forebay.start();
+    }
+    load.await_accepted(300);
+    let sent = load.stop();
+    crate::assert_once("modes changed", &forebay, &cluster.bootstrap(), &sent);
+    assert!(forebay.term().success());
+}
+
+#[test]
+fn what_was_committed_is_not_repeated_by_the_other_mode_even_after_a_crash() {
+    let test = "what_was_committed_is_not_repeated_by_the_other_mode_even_after_a_crash";
+    let Some(kafka) = services::kafka(test) else { return };
+    let cluster = kafka.start(ClusterOptions::single());
+    Admin::new(&cluster.bootstrap()).create_topic("orders.v1", 6, 1, &[]);
+    // No checkpoint: only Kafka knows how far it was.
+    let mut forebay = forebay(&cluster.bootstrap()).set("drain.checkpoint_interval", "1h");
+    forebay.start();
+    let load = Load::start(&Plan::new(forebay.address()));
+    load.await_accepted(500);
+    await_sent(&forebay);
+    let sent = load.stop();
+    await_drained(&forebay);
+    forebay.kill9();
+    forebay.configure("drain.delivery", "at-least-once");
+    forebay.start();
+    await_drained(&forebay);
+    let counts = check(&sent, &read_all(&cluster.bootstrap(), "orders.v1"));
+    assert_eq!(counts.repeated, 0, "{counts}\n{}", forebay.log());
+    assert!(forebay.term().success());
+}

@@ -1,0 +1,96 @@
+//! Records that Kafka refuses, inside transactions.
+
+use crate::assert_once;
+use crate::daemon::LONG;
+use crate::daemon::figure;
+use crate::daemon::kind;
+use crate::forebay;
+use crate::load::Sent;
+use crate::support::admin::Admin;
+use crate::support::kafka::ClusterOptions;
+use crate::support::kafka::Resource;
+use crate::support::process::Forebay;
+use crate::support::services;
+use crate::support::wait;
+
+/// Sends numbered records for a few keys; `filling(n)` says how large.
+fn send(forebay: &Forebay, kind: &str, records: u64, filling: impl Fn(u64) -> usize) -> Sent {
+    let mut sent = Sent::new();
+    let mut http = forebay.http();
+    for n in 0..records {
+        let key = format!("k{}", n % 7);
+        let of_key = sent.entry(key.clone()).or_default();
+        let (number, filling) = (of_key.len(), "x".repeat(filling(n)));
+        let body = format!(r#"{{"id":"{key}","key":"{key}","amount":{number},"filling":"{filling}"}}"#);
+        let answer = http.post(&format!("/v1/commands/{kind}"), &body).unwrap();
+        assert_eq!(answer.status, 202, "{}", answer.text());
+        of_key.push(Some(answer.json()["id"].as_str().unwrap().to_owned()));
+    }
+    sent
+}
+
+#[test]
+fn only_the_records_that_are_refused_die_and_none_of_the_others_is_repeated() {
+    let test = "only_the_records_that_are_refused_die_and_none_of_the_others_is_repeated";
+    let Some(kafka) = services::kafka(test) else { return };
+    let cluster = kafka.start(ClusterOptions::single());
+    // Far below `batch_size`, and below what a few good records take together.
+    Admin::new(&cluster.bootstrap()).create_topic("orders.v1", 2, 1, &[("max.message.bytes", "3000")]);
+    let mut forebay = forebay(&cluster.bootstrap()).set("drain.workers", 2).set("kafka.compression", "none");
+    forebay.start();
+    // Paused, so that good and bad ones wait together and make large batches.
+    forebay.admin_http().post("/admin/drain/pause", "").unwrap();
+    let is_culprit = |n: u64| n % 40 == 17;
+    let mut sent = send(&forebay, "order.create", 400, |n| if is_culprit(n) { 5_000 } else { 200 });
+    forebay.admin_http().post("/admin/drain/resume", "").unwrap();
+    let mut http = forebay.http();
+    let mut dead = Vec::new();
+    for n in (0..400).filter(|&n| is_culprit(n)) {
+        dead.push(sent.get_mut(&format!("k{}", n % 7)).unwrap()[n as usize / 7].take().unwrap());
+    }
+    assert_once("poison", &forebay, &cluster.bootstrap(), &sent);
+    assert_eq!(figure(&forebay, "dead"), dead.len() as u64);
+    for id in dead {
+        let status = http.get(&format!("/v1/commands/{id}")).unwrap().json();
+        assert_eq!(status["state"], "dead", "{status}");
+        assert!(status["reason"].as_str().unwrap().contains("too large"), "{status}");
+    }
+    // What is sent says where: as the reports of the committed transaction had it.
+    let id = sent["k0"].iter().flatten().next().unwrap();
+    let status = http.get(&format!("/v1/commands/{id}")).unwrap().json();
+    let found = crate::support::consume::read_all(&cluster.bootstrap(), "orders.v1");
+    let record = found.iter().find(|record| record.header("forebay-command-id") == Some(id)).unwrap();
+    assert_eq!(status["kafka"]["partition"], record.partition, "{status}");
+    assert_eq!(status["kafka"]["offset"], record.offset, "{status}");
+    assert!(forebay.term().success());
+}
+
+#[test]
+fn a_forbidden_topic_holds_its_lanes_and_another_topic_passes() {
+    let Some(kafka) = services::kafka("a_forbidden_topic_holds_its_lanes_and_another_topic_passes") else {
+        return;
+    };
+    let cluster = kafka.start(ClusterOptions::single().acls());
+    let admin = Admin::new(&cluster.bootstrap());
+    admin.create_topic("orders.v1", 3, 1, &[]);
+    admin.create_topic("closed.v1", 3, 1, &[]);
+    cluster.deny("Write", Resource::Topic("closed.v1"));
+    let mut forebay = forebay(&cluster.bootstrap())
+        .set("drain.topic_fault_grace", "10m")
+        .toml(&kind("order.create", "orders.v1"))
+        .toml(&kind("closed.create", "closed.v1"));
+    forebay.start();
+    let one = |kind: &str, key: &str| {
+        let body = format!(r#"{{"id":"{key}","key":"{key}","amount":0}}"#);
+        assert_eq!(forebay.http().post(&format!("/v1/commands/{kind}"), &body).unwrap().status, 202);
+    };
+    one("closed.create", "k0");
+    let good = send(&forebay, "order.create", 70, |_| 100);
+    // The keys are the same: those of k0's lane wait behind the record of the closed topic.
+    wait::until_true("other lanes pass", LONG, || figure(&forebay, "backlog") == 11);
+    assert_eq!(figure(&forebay, "dead"), 0);
+    cluster.undeny("Write", Resource::Topic("closed.v1"));
+    assert_once("forbidden topic", &forebay, &cluster.bootstrap(), &good);
+    assert_eq!(crate::support::consume::read_all(&cluster.bootstrap(), "closed.v1").len(), 1);
+    assert!(forebay.term().success());
+}

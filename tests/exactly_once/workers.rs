@@ -1,0 +1,61 @@
+//! The number of workers changes between starts, and the daemon dies in the middle of that change.
+
+use std::time::Duration;
+
+use crate::assert_once;
+use crate::crash::await_sent;
+use crate::forebay;
+use crate::load::Load;
+use crate::load::Plan;
+use crate::support::admin::Admin;
+use crate::support::kafka::ClusterOptions;
+use crate::support::services;
+
+#[test]
+fn changing_the_number_of_workers_and_dying_meanwhile_repeats_nothing() {
+    let test = "changing_the_number_of_workers_and_dying_meanwhile_repeats_nothing";
+    let Some(kafka) = services::kafka(test) else { return };
+    let cluster = kafka.start(ClusterOptions::single());
+    Admin::new(&cluster.bootstrap()).create_topic("orders.v1", 6, 1, &[]);
+    let mut forebay =
+        forebay(&cluster.bootstrap()).set("drain.workers", 2).set("drain.checkpoint_interval", "1h");
+    forebay.start();
+    let load = Load::start(&Plan::new(forebay.address()));
+    // A start takes half a second to fence and read: each death comes at another moment of it, or behind it.
+    for (workers, dies_after) in
+        [(7, None), (3, Some(50)), (12, Some(300)), (1, Some(600)), (5, Some(1000)), (2, None)]
+    {
+        load.await_accepted(300);
+        forebay.kill9();
+        forebay.configure("drain.workers", workers);
+        forebay.start();
+        match dies_after {
+            Some(millis) => std::thread::sleep(Duration::from_millis(millis)),
+            None => await_sent(&forebay),
+        }
+    }
+    load.await_accepted(300);
+    let sent = load.stop();
+    assert_once("workers changed", &forebay, &cluster.bootstrap(), &sent);
+    assert!(forebay.term().success());
+}
+
+#[test]
+fn a_lost_checkpoint_costs_fencing_and_no_repeat() {
+    let Some(kafka) = services::kafka("a_lost_checkpoint_costs_fencing_and_no_repeat") else { return };
+    let cluster = kafka.start(ClusterOptions::single());
+    Admin::new(&cluster.bootstrap()).create_topic("orders.v1", 6, 1, &[]);
+    let mut forebay = forebay(&cluster.bootstrap()).set("drain.workers", 5);
+    forebay.start();
+    let load = Load::start(&Plan::new(forebay.address()));
+    load.await_accepted(500);
+    await_sent(&forebay);
+    forebay.kill9();
+    std::fs::remove_file(forebay.wal_dir().join("checkpoint")).unwrap();
+    forebay.configure("drain.workers", 2);
+    forebay.start();
+    load.await_accepted(500);
+    let sent = load.stop();
+    assert_once("checkpoint lost", &forebay, &cluster.bootstrap(), &sent);
+    assert!(forebay.term().success());
+}

@@ -1,0 +1,173 @@
+//! The lives of a machine on one disk, each ended by a power cut, and what is held against the oracle: this side of
+//! the machine's network, where every answer is written down when it arrives.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::Mutex;
+
+use tempfile::TempDir;
+
+use crate::disk::Tape;
+use crate::guest::Guest;
+use crate::guest::Kit;
+use crate::image;
+use crate::machine::Machine;
+use crate::random::Random;
+use crate::recovered;
+use crate::recovered::FILLING;
+use crate::recovered::Known;
+use crate::support::load::Load;
+use crate::support::load::Plan;
+use crate::support::load::Sent;
+use crate::support::scratch;
+
+/// Lives of one disk. Then another begins with an empty one: the log and the time to check it grow with each.
+pub const LIVES: usize = 8;
+
+/// Instants of each life at which power is cut again, on the disk's tape.
+const INSTANTS: usize = 12;
+
+/// One life of so many is cut before the daemon is ready.
+const CUT_AT_START: usize = 4;
+
+/// Most writes and flushes a start is given before such a cut.
+const START_EVENTS: usize = 60;
+
+/// Its file's name.
+const INITRAMFS: &str = "initramfs";
+
+/// Commands a machine is asked for after its boot: it answers 400 a second. On the host all are looked for.
+const ASKED_IN_MACHINE: usize = 400;
+
+/// A machine whose power is cut again and again.
+pub struct Campaign<'a> {
+    kit: &'a Kit,
+    guest: &'a Guest,
+    random: &'a mut Random,
+    counts: &'a mut Counts,
+    dir: TempDir,
+    disk: Vec<u8>,
+    sent: Sent,
+}
+
+/// What was done and seen.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counts {
+    /// Machines killed.
+    pub cuts: usize,
+    /// Of those, before the daemon was ready.
+    pub at_start: usize,
+    /// Further instants of their lives, each checked on an image of its own.
+    pub instants: usize,
+    /// 202s.
+    pub acknowledged: usize,
+    /// How often one of those was looked for after a cut, and found with its content.
+    pub checked: usize,
+}
+
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { cuts, at_start, instants, acknowledged, checked } = self;
+        write!(
+            f,
+            "{cuts} power cuts ({at_start} during a start) and {instants} further instants: {acknowledged} \
+             acknowledged records, looked for {checked} times, lost 0"
+        )
+    }
+}
+
+/// A life that has ended.
+struct Life {
+    tape: Tape,
+    /// Its 202s, each with the instant by which it had arrived.
+    heard: Vec<(usize, String, usize)>,
+    console: String,
+}
+
+impl<'a> Campaign<'a> {
+    /// A machine with an empty disk; nothing runs yet.
+    pub fn new(kit: &'a Kit, guest: &'a Guest, random: &'a mut Random, counts: &'a mut Counts) -> Self {
+        let dir = scratch::dir("power");
+        let disk = image::blank(dir.path());
+        kit.write_initramfs(&dir.path().join(INITRAMFS), guest);
+        Self { kit, guest, random, counts, dir, disk, sent: Sent::new() }
+    }
+
+    /// One life, ended by a power cut. What is wrong afterwards, if anything.
+    pub fn live(&mut self) -> Result<(), String> {
+        self.counts.cuts += 1;
+        let life = self.until_cut()?;
+        self.check(&life).map_err(|wrong| format!("{wrong}\n--- the machine's console:\n{}", life.console))
+    }
+
+    /// Gives power once more, to be left on.
+    pub fn boot(&mut self) -> Machine {
+        let disk = std::mem::take(&mut self.disk);
+        let initramfs = self.dir.path().join(INITRAMFS);
+        Machine::boot(&self.kit.kernel(), &initramfs, disk, self.dir.path())
+    }
+
+    /// What was done and seen so far.
+    pub fn counts(&self) -> &Counts {
+        self.counts
+    }
+
+    /// All that was sent in these lives.
+    pub fn sent(&self) -> &Sent {
+        &self.sent
+    }
+
+    /// Boots, works, cuts.
+    fn until_cut(&mut self) -> Result<Life, String> {
+        let mut machine = self.boot();
+        if self.random.below(CUT_AT_START) == 0 {
+            machine.await_instant(1 + self.random.below(START_EVENTS))?;
+            self.counts.at_start += 1;
+            let (tape, console) = machine.cut();
+            return Ok(Life { tape, heard: Vec::new(), console });
+        }
+        machine.await_ready()?;
+        self.counts.checked += recovered::ask(&machine.address(), &self.sent, ASKED_IN_MACHINE)?;
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let mut plan = Plan::new(machine.address());
+        (plan.prefix, plan.filling) = (format!("cut{}-", self.counts.cuts), FILLING);
+        let (disk, to) = (machine.disk(), Arc::clone(&heard));
+        // The answer is older than the instant.
+        plan.heard = Some(Arc::new(move |key, number| {
+            to.lock().unwrap().push((disk.instant(), key.to_owned(), number));
+        }));
+        let load = Load::start(&plan);
+        load.await_accepted(100 + self.random.below(900) as u64);
+        let (tape, console) = machine.cut();
+        let mut sent = load.stop();
+        let heard = std::mem::take(&mut *heard.lock().unwrap());
+        self.counts.acknowledged += heard.len();
+        self.sent.append(&mut sent);
+        Ok(Life { tape, heard, console })
+    }
+
+    /// Cuts the tape at its end, which is where the next life goes on, and at other instants.
+    fn check(&mut self, life: &Life) -> Result<(), String> {
+        let answered = life.heard.iter().map(|(instant, ..)| *instant);
+        let answered: Vec<_> = answered.filter(|instant| *instant <= life.tape.end()).collect();
+        for _ in 0..INSTANTS {
+            let instant = life.tape.choose(&answered, self.random);
+            let mut owed = self.sent.clone();
+            for (_, key, number) in life.heard.iter().filter(|(heard, ..)| *heard > instant) {
+                owed.get_mut(key).expect("it was sent")[*number] = None;
+            }
+            self.check_at(&life.tape, instant, &owed)?;
+            self.counts.instants += 1;
+        }
+        self.disk = self.check_at(&life.tape, life.tape.end(), &self.sent.clone())?;
+        Ok(())
+    }
+
+    fn check_at(&mut self, tape: &Tape, instant: usize, owed: &Sent) -> Result<Vec<u8>, String> {
+        let (disk, how) = tape.cut_at(instant, self.random);
+        let known = Known { owed, sent: &self.sent };
+        let found = recovered::check(&self.guest.binary, &disk, known);
+        self.counts.checked += found.map_err(|wrong| format!("{how}: {wrong}"))?;
+        Ok(disk)
+    }
+}

@@ -1,0 +1,154 @@
+//! What runs inside the machine: a Debian kernel, busybox, and the daemon with the libraries it is linked to. The first
+//! process mounts the disk, starts the daemon, and does nothing else.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Command;
+use std::process::Stdio;
+
+use crate::image;
+use crate::initramfs::Initramfs;
+
+/// What the daemon's configuration needs in there. Small segments, so that rotations and checkpoints are met often;
+/// short waits, so that what is delivered is let go of.
+const CONFIG: &str = r#"
+[server]
+listen = "0.0.0.0:8088"
+admin_listen = "0.0.0.0:9088"
+allow_open = true
+[wal]
+dir = "/disk/wal"
+segment_size = "1MiB"
+reserve_space = "1MiB"
+[drain]
+checkpoint_interval = "100ms"
+workers = 2
+[telemetry]
+log_format = "text"
+"#;
+
+/// What the first process says last when something ended that must not.
+pub const ENDED: &str = "the daemon ended with";
+
+/// What a boot takes, fetched and found.
+#[derive(Clone, Debug)]
+pub struct Kit {
+    dir: PathBuf,
+}
+
+impl Kit {
+    /// Finds what is needed, or says what is missing.
+    pub fn find() -> Result<Self, String> {
+        for (program, package) in
+            [("qemu-system-x86_64", "qemu-system-x86"), ("mkfs.ext4", "e2fsprogs"), ("debugfs", "e2fsprogs")]
+        {
+            let found = image::command(program).arg("-V").stdin(Stdio::null()).output();
+            if found.is_err() {
+                return Err(format!("there is no {program} (Debian: {package})"));
+            }
+        }
+        let fetch = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/power/fetch");
+        let found = Command::new("bash").args([fetch, "--where"]).stdin(Stdio::null()).output();
+        let found = found.map_err(|error| format!("bash: {error}"))?;
+        if !found.status.success() {
+            return Err(String::from_utf8_lossy(&found.stderr).trim_end().to_owned());
+        }
+        let dir = String::from_utf8(found.stdout).map_err(|error| error.to_string())?;
+        Ok(Self { dir: PathBuf::from(dir.trim_end()) })
+    }
+
+    /// The kernel.
+    pub fn kernel(&self) -> PathBuf {
+        self.dir.join("vmlinuz")
+    }
+
+    /// Writes the first file system to `to`: `binary` as the daemon, with these brokers and this environment.
+    pub fn write_initramfs(&self, to: &Path, guest: &Guest) {
+        let mut files = BTreeMap::from([
+            ("init".to_owned(), init(&guest.environment).into_bytes()),
+            ("bin/busybox".to_owned(), read(&self.dir.join("busybox"))),
+            ("bin/forebay".to_owned(), stripped(&guest.binary, to)),
+            ("etc/forebay.toml".to_owned(), format!("{CONFIG}{}", guest.config).into_bytes()),
+            // The machine's own loopback is not asked for by name; the host's is. A broker of the host that calls
+            // itself `localhost` is found from both sides.
+            ("etc/hosts".to_owned(), b"10.0.2.2 localhost\n".to_vec()),
+        ]);
+        for library in libraries(&guest.binary) {
+            files.insert(library.trim_start_matches('/').to_owned(), read(Path::new(&library)));
+        }
+        for module in fs::read_dir(self.dir.join("modules")).expect("the modules").flatten() {
+            let name = module.file_name().into_string().expect("a plain name");
+            files.insert(format!("modules/{name}"), read(&module.path()));
+        }
+        let mut archive = Initramfs::default();
+        for directory in directories(files.keys()) {
+            archive.directory(&directory);
+        }
+        for (path, content) in &files {
+            archive.file(path, content);
+        }
+        fs::write(to, archive.finish()).expect("the initramfs");
+    }
+}
+
+/// A daemon in a machine.
+#[derive(Clone, Debug)]
+pub struct Guest {
+    pub binary: PathBuf,
+    /// Sections of its configuration beside [`CONFIG`].
+    pub config: String,
+    pub environment: Vec<(String, String)>,
+}
+
+fn init(environment: &[(String, String)]) -> String {
+    let exports: String = environment.iter().map(|(key, value)| format!("export {key}={value}\n")).collect();
+    format!(
+        "#!/bin/busybox sh
+/bin/busybox --install -s /bin
+mount -t proc proc /proc
+mount -t devtmpfs dev /dev
+for module in /modules/*; do insmod $module; done
+ifconfig lo 127.0.0.1 up
+ifconfig eth0 10.0.2.15 netmask 255.255.255.0 up
+mount -t ext4 /dev/vda /disk || poweroff -f
+cd /disk
+{exports}forebay serve --config /etc/forebay.toml
+echo {ENDED} $?
+poweroff -f
+"
+    )
+}
+
+/// The paths of the libraries a program is linked to, its loader among them.
+fn libraries(program: &Path) -> Vec<String> {
+    let output = Command::new("ldd").arg(program).output().expect("ldd runs");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    text.split_whitespace().filter(|word| word.starts_with('/')).map(str::to_owned).collect()
+}
+
+/// All directories of these files, parents first, and those the first process mounts something on.
+fn directories<'a>(files: impl Iterator<Item = &'a String>) -> Vec<String> {
+    let mut found: Vec<String> = ["proc", "dev", "disk", "tmp"].map(str::to_owned).into();
+    for file in files {
+        let parents = Path::new(file).ancestors().skip(1).filter(|path| !path.as_os_str().is_empty());
+        found.extend(parents.map(|path| path.display().to_string()));
+    }
+    found.sort();
+    found.dedup();
+    found
+}
+
+/// A program without what only a debugger reads, which is most of its file: the initramfs lies in the machine's memory.
+/// `strip` is there wherever the program was linked.
+fn stripped(program: &Path, beside: &Path) -> Vec<u8> {
+    let to = beside.with_extension("stripped");
+    let status = Command::new("strip").arg("--strip-debug").arg("-o").arg(&to).arg(program).status();
+    assert!(status.is_ok_and(|status| status.success()), "strip {}", program.display());
+    read(&to)
+}
+
+fn read(path: &Path) -> Vec<u8> {
+    fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}

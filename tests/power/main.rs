@@ -1,0 +1,146 @@
+//! Power cuts on a real kernel: the real binary on ext4 in a virtual machine whose power is cut under load, on a disk
+//! that forgets what was not flushed. What was answered 202 is there after the next boot.
+//!
+//! `tests/powercut` runs as many cuts as one likes, and shows that a build which skips the flush is found.
+#![cfg(all(feature = "server", target_arch = "x86_64"))]
+// A failed step of a test's own preparation has nobody to report to: it says what it was and ends the test.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+#[path = "../durable/verdict.rs"]
+mod verdict;
+
+mod campaign;
+mod disk;
+mod guest;
+mod image;
+mod initramfs;
+mod machine;
+mod nbd;
+mod random;
+mod recovered;
+
+use std::env;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::SystemTime;
+use std::time::UNIX_EPOCH;
+
+use campaign::Campaign;
+use campaign::Counts;
+use campaign::LIVES;
+use guest::Guest;
+use guest::Kit;
+use random::Random;
+use support::admin::Admin;
+use support::consume::read_all;
+use support::daemon::LONG;
+use support::http::Client;
+use support::kafka::ClusterOptions;
+use support::load::Sent;
+use support::services;
+use support::wait;
+
+/// How many machines lose their power; as many as fit in two minutes on two cores.
+const CUTS: &str = "FOREBAY_POWER_CUTS";
+const DEFAULT_CUTS: usize = 8;
+
+/// The same for machines that drain to Kafka.
+const DEFAULT_CUTS_WITH_KAFKA: usize = 4;
+
+/// What repeats the choices of a run. The machine's own timing is not among them.
+const SEED: &str = "FOREBAY_POWER_SEED";
+
+/// Another build of the daemon, and the fault to be planted in it: then the loss must be found.
+const BINARY: &str = "FOREBAY_POWER_BINARY";
+const PLANTED: &str = "FOREBAY_POWER_PLANTED";
+
+#[test]
+fn every_202_survives_power_cuts_on_a_real_kernel() {
+    let name = "every_202_survives_power_cuts_on_a_real_kernel";
+    let Some(kit) = services::available(name, "a virtual machine", Kit::find()) else { return };
+    let planted = env::var(PLANTED).ok();
+    // Nobody listens there: what is accepted stays in the log, and a cut has much to lose.
+    let mut guest = guest("127.0.0.1:1");
+    guest.environment.extend(planted.iter().map(|fault| ("FOREBAY_PLANTED_FAULT".to_owned(), fault.clone())));
+    let (seed, mut counts) = (seed(), Counts::default());
+    let cuts = setting(CUTS).unwrap_or(DEFAULT_CUTS);
+    let wrong = cut_power(&kit, &guest, seed, cuts, &mut counts, &mut |_| {});
+    match (planted, wrong) {
+        (None, Ok(())) => {}
+        (None, Err(wrong)) => panic!("{SEED}={seed}, power cut {}: {wrong}", counts.cuts),
+        (Some(fault), Err(wrong)) => println!("{fault} found by power cut {}: {wrong}", counts.cuts),
+        (Some(fault), Ok(())) => panic!("{fault} was planted, and {cuts} power cuts did not find it"),
+    }
+}
+
+/// Confirmations, checkpoints and delivered segments under the same cuts.
+#[test]
+fn every_202_is_in_kafka_after_power_cuts() {
+    let name = "every_202_is_in_kafka_after_power_cuts";
+    let Some(kit) = services::available(name, "a virtual machine", Kit::find()) else { return };
+    let Some(kafka) = services::kafka(name) else { return };
+    // To the machine that name is another address than to this host, and from both the broker is found.
+    let cluster = kafka.start(ClusterOptions::single().host("localhost"));
+    let bootstrap = cluster.bootstrap();
+    Admin::new(&bootstrap).create_topic("orders.v1", 6, 1, &[]);
+    let guest = guest(&bootstrap.replace("127.0.0.1", "localhost"));
+    let (seed, mut counts, mut sent) = (seed(), Counts::default(), Sent::new());
+    let cuts = setting(CUTS).unwrap_or(DEFAULT_CUTS_WITH_KAFKA);
+    let drained = &mut |campaign: &mut Campaign<'_>| {
+        let mut machine = campaign.boot();
+        machine.await_ready().unwrap();
+        let mut admin = Client::new(&machine.admin_address());
+        wait::until_true("the backlog is delivered", LONG, || {
+            admin.get("/admin/backlog").is_ok_and(|answer| answer.json()["backlog"] == 0)
+        });
+        sent.append(&mut campaign.sent().clone());
+        println!("{}", verdict::check(&sent, &read_all(&bootstrap, "orders.v1")));
+    };
+    cut_power(&kit, &guest, seed, cuts, &mut counts, drained)
+        .unwrap_or_else(|wrong| panic!("{SEED}={seed}, power cut {}: {wrong}", counts.cuts));
+}
+
+/// Cuts power so many times, and calls `after` with every machine whose disk is to be replaced. What was wrong first,
+/// if anything.
+fn cut_power(
+    kit: &Kit,
+    guest: &Guest,
+    seed: u64,
+    cuts: usize,
+    counts: &mut Counts,
+    after: &mut dyn FnMut(&mut Campaign<'_>),
+) -> Result<(), String> {
+    let mut random = Random::new(seed);
+    while counts.cuts < cuts {
+        let lives = LIVES.min(cuts - counts.cuts);
+        let mut campaign = Campaign::new(kit, guest, &mut random, counts);
+        for _ in 0..lives {
+            campaign.live()?;
+            println!("seed {seed}: {}", campaign.counts());
+        }
+        after(&mut campaign);
+    }
+    Ok(())
+}
+
+fn guest(brokers: &str) -> Guest {
+    Guest {
+        binary: setting(BINARY).unwrap_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_forebay"))),
+        config: format!("[kafka]\nbrokers = \"{brokers}\"\n"),
+        environment: Vec::new(),
+    }
+}
+
+fn seed() -> u64 {
+    setting(SEED).unwrap_or_else(|| {
+        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64)
+    })
+}
+
+fn setting<T: FromStr>(variable: &str) -> Option<T> {
+    let text = env::var(variable).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{variable}={text}: not understood")))
+}

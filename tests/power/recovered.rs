@@ -1,0 +1,132 @@
+//! Holds what a start made of a disk after a power cut against what was sent and answered.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use forebay::command::Envelope;
+use forebay::wal::Finding;
+use forebay::wal::FindingKind;
+use forebay::wal::Lsn;
+use forebay::wal::inspect::Directory;
+use forebay::wal::inspect::View;
+
+use crate::image;
+use crate::support::http::Client;
+use crate::support::load;
+use crate::support::load::Sent;
+use crate::support::process::Forebay;
+use crate::support::scratch;
+
+/// Bytes of filling in each body that is sent: most records straddle three sectors, a life's fill a segment.
+pub const FILLING: usize = 1_000;
+
+/// What is known at an instant.
+#[derive(Clone, Copy)]
+pub struct Known<'a> {
+    /// What had been answered before it, and so must be there.
+    pub owed: &'a Sent,
+    /// What had been sent before it or later, and so may be there.
+    pub sent: &'a Sent,
+}
+
+/// Starts the daemon on the log in `image`, asks it for every command that was acknowledged, kills it, and reads the
+/// log it leaves: every acknowledged record with its content, none that was not sent, numbers without a gap, the
+/// records of each key in order, nothing to find for `verify`. The number of acknowledged records, or what is wrong.
+pub fn check(binary: &Path, image: &[u8], known: Known<'_>) -> Result<usize, String> {
+    let dir = scratch::dir("cut");
+    let log = image::extract_log(image, dir.path())?;
+    let mut forebay = Forebay::new(binary)
+        .set("wal.dir", log.display().to_string())
+        // Nobody listens there: what is waiting stays.
+        .set("kafka.brokers", "127.0.0.1:1")
+        .set("wal.segment_size", "1MiB")
+        .set("wal.reserve_space", "1MiB");
+    forebay.launch();
+    forebay.ready_or_ended()?;
+    let acknowledged = ask(&forebay.address(), known.owed, usize::MAX)?;
+    // An orderly stop takes a second with a broker that is away, and would hide what the start left open.
+    forebay.kill9();
+    read(&log, known).map_err(|wrong| format!("{wrong}\n{}", forebay.log()))?;
+    Ok(acknowledged)
+}
+
+/// Asks the daemon at `address` for acknowledged commands, `limit` at most, evenly chosen. Their number.
+pub fn ask(address: &str, owed: &Sent, limit: usize) -> Result<usize, String> {
+    let mut http = Client::new(address);
+    let mut asked = 0;
+    let mut lost = Vec::new();
+    let stride = acknowledged(owed).count() / limit + 1;
+    for (key, number, id) in acknowledged(owed).step_by(stride) {
+        let answer = http.get(&format!("/v1/commands/{id}")).map_err(|e| format!("asking for {id}: {e}"))?;
+        asked += 1;
+        match answer.status {
+            200 if matches!(answer.json()["state"].as_str(), Some("accepted" | "sent")) => {}
+            _ => lost.push(format!("{key} {number} ({id}): {} {}", answer.status, answer.text())),
+        }
+    }
+    match lost.first() {
+        None => Ok(asked),
+        Some(first) => {
+            Err(format!("{} of {asked} acknowledged commands are lost, first {first}", lost.len()))
+        }
+    }
+}
+
+fn acknowledged(sent: &Sent) -> impl Iterator<Item = (&String, usize, &String)> {
+    sent.iter().flat_map(|(key, answers)| {
+        let numbered = answers.iter().enumerate();
+        numbered.filter_map(move |(number, id)| Some((key, number, id.as_ref()?)))
+    })
+}
+
+fn read(log: &Path, known: Known<'_>) -> Result<(), String> {
+    let label = |payload: &[u8]| forebay::command::kind_of(payload);
+    let view = Directory::open(log).and_then(|directory| directory.look(label));
+    let view = view.map_err(|error| error.to_string())?;
+    let report = view.verify(&mut |_| None, &mut |_| {}).map_err(|error| error.to_string())?;
+    // A log without records that was killed at its first start has no checkpoint yet, and needs none.
+    let is_new = |finding: &&Finding| finding.kind == FindingKind::Checkpoint && view.next() == Lsn(1);
+    if let Some(finding) = report.findings.iter().find(|finding| !is_new(finding)) {
+        return Err(format!("verify finds {finding:?}"));
+    }
+    let ids = ids(&view, known.sent)?;
+    let of = |key: &String, number: usize| ids.get(&(key.clone(), number));
+    let wrong = acknowledged(known.owed).find(|(key, number, id)| of(key, *number) != Some(*id));
+    match wrong {
+        None => Ok(()),
+        Some((key, number, id)) => {
+            Err(format!("{key} {number} was acknowledged as {id}; the log has {:?}", of(key, number)))
+        }
+    }
+}
+
+/// The id of each record in the log by key and number, after a look at each.
+fn ids(view: &View, sent: &Sent) -> Result<BTreeMap<(String, usize), String>, String> {
+    let mut ids = BTreeMap::new();
+    let mut last: BTreeMap<String, usize> = BTreeMap::new();
+    let mut expected = Lsn(1);
+    for stored in view.records(Lsn(1)..view.next()) {
+        let record = stored.map_err(|error| error.to_string())?.record;
+        if record.lsn != expected {
+            return Err(format!("record {} follows where {expected} should", record.lsn));
+        }
+        expected = record.lsn.next();
+        let envelope = Envelope::decode(&record.payload).map_err(|error| error.to_string())?;
+        let key = envelope.key_text().unwrap_or_default();
+        let body: serde_json::Value = serde_json::from_slice(envelope.value).map_err(|e| e.to_string())?;
+        let number = body["amount"].as_u64().unwrap_or(u64::MAX) as usize;
+        let value = String::from_utf8_lossy(envelope.value);
+        let was_sent = sent.get(&key).is_some_and(|answers| number < answers.len());
+        if !was_sent || value != load::body(&key, number, FILLING) {
+            return Err(format!("record {} was never sent: {value}", record.lsn));
+        }
+        if last.insert(key.clone(), number).is_some_and(|last| last >= number) {
+            return Err(format!("record {} ({key} {number}) is out of order", record.lsn));
+        }
+        ids.insert((key, number), envelope.id.to_string());
+    }
+    match expected == view.next() {
+        true => Ok(ids),
+        false => Err(format!("the log ends at {expected}, not at {}", view.next())),
+    }
+}
