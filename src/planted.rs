@@ -9,6 +9,8 @@
 pub enum Fault {
     /// A commit returns without `fdatasync`.
     SkipFlush,
+    /// A record counts as confirmed when the producer has taken it.
+    ConfirmUnsent,
     /// Every segment of every start has the same data key.
     ReuseDataKey,
     /// A segment begins without a flush of its directory.
@@ -21,8 +23,14 @@ pub enum Fault {
 
 impl Fault {
     /// All there are.
-    pub const ALL: &[Self] =
-        &[Self::SkipFlush, Self::ReuseDataKey, Self::SkipDirectoryFlush, Self::IgnoreTag, Self::SkipShred];
+    pub const ALL: &[Self] = &[
+        Self::SkipFlush,
+        Self::ConfirmUnsent,
+        Self::ReuseDataKey,
+        Self::SkipDirectoryFlush,
+        Self::IgnoreTag,
+        Self::SkipShred,
+    ];
 }
 
 /// Whether this fault is planted now.
