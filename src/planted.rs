@@ -17,12 +17,26 @@ pub enum Fault {
     IgnoreTag,
     /// Delivered segments are unlinked with their keys in them.
     SkipShred,
+    /// A record is sent when it arrived in a transaction, whatever becomes of that.
+    SentBeforeCommit,
+    /// The answers of commits are lost now and then. No fault of ours: nobody may notice.
+    LoseCommitAnswer,
+    /// The answers of commits are lost now and then, and taken for failures.
+    GuessCommit,
 }
 
 impl Fault {
     /// All there are.
-    pub const ALL: &[Self] =
-        &[Self::SkipFlush, Self::ReuseDataKey, Self::SkipDirectoryFlush, Self::IgnoreTag, Self::SkipShred];
+    pub const ALL: &[Self] = &[
+        Self::SkipFlush,
+        Self::ReuseDataKey,
+        Self::SkipDirectoryFlush,
+        Self::IgnoreTag,
+        Self::SkipShred,
+        Self::SentBeforeCommit,
+        Self::LoseCommitAnswer,
+        Self::GuessCommit,
+    ];
 }
 
 /// Whether this fault is planted now.
