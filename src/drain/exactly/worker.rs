@@ -191,16 +191,20 @@ impl Worker {
             }
             Found::Ours(positions) => {
                 self.core.resolve(&positions);
-                self.core.committed = positions;
+                if positions != self.core.committed {
+                    self.core.committed = positions;
+                    // What this log's own checkpoint does not know of yet.
+                    if let Err(error) = mark_done(&self.core.parts, &self.core.committed, &mut tick) {
+                        tracing::error!(%error, "cannot read the log");
+                        self.core.sender.close(now);
+                        return false;
+                    }
+                }
             }
             Found::Nothing => {
                 tracing::error!("the positions in Kafka are gone; going on from those that are remembered");
                 self.core.resolve(&Positions::default());
             }
-        }
-        // What this log's own checkpoint does not know of yet.
-        if let Err(error) = mark_done(&self.core.parts, &self.core.committed, &mut tick) {
-            tracing::error!(%error, "cannot read the log");
         }
         self.core.reread = Some(self.core.parts.log.watermark());
         true
@@ -355,9 +359,7 @@ impl Core {
         if !open || !(waits || !stalled.is_empty()) {
             return;
         }
-        if let Some(error) = self.sender.producer().and_then(|producer| producer.must_abort()) {
-            tracing::warn!(%error, "a transaction can only be aborted");
-            self.refused = Some(error.code);
+        if self.must_abort() {
             self.has_failed = true;
             return;
         }
