@@ -225,8 +225,8 @@ pub enum Dead {
     Requeue(Letters),
     /// Give them up; a copy is kept in quarantine/
     ///
-    /// The copy is a dead-letter store of its own: put as dead/letters into a directory with an empty pending/, it is
-    /// listed and shown. Remove it where what it holds must not be kept.
+    /// The copy is a dead-letter store of its own: put as dead/letters into a directory with empty pending/ and acked/, it
+    /// is listed and shown. Remove it where what it holds must not be kept.
     Drop(Letters),
 }
 

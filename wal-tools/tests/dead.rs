@@ -132,7 +132,7 @@ fn what_was_dropped_can_be_looked_at_in_its_copy() {
     run(dir.path(), &["dead", "drop", "4"]).exits(0);
     assert!(!dir.path().join("quarantine/dead-letters.1").exists(), "a plan copies nothing");
     run(dir.path(), &["dead", "drop", "4", "--apply"]).exits(0);
-    for name in ["pending", "dead"] {
+    for name in ["pending", "acked", "dead"] {
         std::fs::create_dir(copy.path().join(name)).unwrap();
     }
     std::fs::copy(dir.path().join("quarantine/dead-letters.1"), copy.path().join("dead/letters")).unwrap();
