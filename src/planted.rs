@@ -5,12 +5,28 @@
 
 use std::io;
 
-/// What can be spoiled. The variant says what the code then does; `TESTING.md` lists who finds it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Fault {
+/// Makes the enum and the list of its variants from one.
+macro_rules! faults {
+    ($($(#[$doc:meta])+ $name:ident,)+) => {
+        /// What can be spoiled. The variant says what the code then does; `TESTING.md` lists who finds it.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub enum Fault {
+            $($(#[$doc])+ $name,)+
+        }
+
+        impl Fault {
+            /// All there are.
+            pub const ALL: &[Self] = &[$(Self::$name,)+];
+        }
+    };
+}
+
+faults! {
     /// A commit returns without `fdatasync`.
     SkipFlush,
+    /// A record counts as confirmed when the producer has taken it.
+    ConfirmUnsent,
     /// A commit returns as if its flush had not failed: it answered before the flush was over.
     FlushErrorIgnored,
     /// A flush that failed is tried again, and believed.
@@ -105,60 +121,12 @@ pub enum Fault {
     IgnoreTag,
     /// Delivered segments are unlinked with their keys in them.
     SkipShred,
-}
-
-impl Fault {
-    /// All there are.
-    pub const ALL: &[Self] = &[
-        Self::SkipFlush,
-        Self::FlushErrorIgnored,
-        Self::FlushRetried,
-        Self::PublishedBeforeFlush,
-        Self::FailureNotFinal,
-        Self::HeaderNotFlushed,
-        Self::SealNotFlushed,
-        Self::CutBeforeFooter,
-        Self::CutNotFlushed,
-        Self::SizeNotFlushed,
-        Self::PromiseTooFar,
-        Self::PromiseNotAdvanced,
-        Self::PromiseBehindIgnored,
-        Self::PromiseNotChecked,
-        Self::HalfBatchAccepted,
-        Self::SurvivorsNotRewritten,
-        Self::FooterPromisesSurvivors,
-        Self::CrcOmitsType,
-        Self::CrcOmitsSalt,
-        Self::CrcOmitsOffset,
-        Self::LengthNotBounded,
-        Self::ReadErrorIsEnd,
-        Self::ShortWriteAccepted,
-        Self::InterruptedWriteFails,
-        Self::ReplacedNotFlushed,
-        Self::ReplacedDirNotFlushed,
-        Self::NotesNotFlushed,
-        Self::NotesDirNotFlushed,
-        Self::CheckpointBeforeNotes,
-        Self::RetiredBeforeCheckpoint,
-        Self::IncompleteRetired,
-        Self::WatermarkTooFar,
-        Self::BelowMarkedToo,
-        Self::GapForgotten,
-        Self::HeadlessNumbersGiven,
-        Self::HeadlessMovedFirst,
-        Self::LetterNumbersGiven,
-        Self::LettersNotMarked,
-        Self::LettersNotStored,
-        Self::LettersNotFlushed,
-        Self::LettersNotRewritten,
-        Self::DamageSkipped,
-        Self::SpareFilledAnew,
-        Self::NoLock,
-        Self::ReuseDataKey,
-        Self::SkipDirectoryFlush,
-        Self::IgnoreTag,
-        Self::SkipShred,
-    ];
+    /// A record is sent when it arrived in a transaction, whatever becomes of that.
+    SentBeforeCommit,
+    /// The answers of commits are lost now and then. No fault of ours: nobody may notice.
+    LoseCommitAnswer,
+    /// The answers of commits are lost now and then, and taken for failures.
+    GuessCommit,
 }
 
 /// Does something, unless the fault is planted that leaves it out.

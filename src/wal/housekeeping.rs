@@ -96,6 +96,7 @@ impl Log {
             self.drop_acked(&segment)?;
         }
         self.ledger().forget_below_watermark();
+        self.dead.forget_below(self.oldest_kept());
         Ok(())
     }
 

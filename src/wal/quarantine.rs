@@ -161,9 +161,18 @@ fn range_path(dir: &Path, first: Lsn, start: u64, why: &str) -> PathBuf {
 
 /// Copies a file of the log aside, durably, if it is there.
 pub fn copy_file(fs: &dyn Fs, dir: &Path, name: &str) -> io::Result<()> {
-    let Some(bytes) = fs::read_file(fs, &dir.join(name), u64::MAX)? else { return Ok(()) };
+    match fs::read_file(fs, &dir.join(name), u64::MAX)? {
+        Some(bytes) => keep(fs, dir, name, &bytes).map(drop),
+        None => Ok(()),
+    }
+}
+
+/// Keeps bytes of a file of the log, durably. Says under which name.
+pub fn keep(fs: &dyn Fs, dir: &Path, name: &str, bytes: &[u8]) -> io::Result<String> {
     fs.create_dir_all(&dir.join(DIR))?;
-    fs::replace_file(fs, &free_path(fs, dir, name)?, &bytes)
+    let path = free_path(fs, dir, name)?;
+    fs::replace_file(fs, &path, bytes)?;
+    Ok(path.file_name().unwrap_or_default().to_string_lossy().into_owned())
 }
 
 /// Moves a file of the log aside, durably.

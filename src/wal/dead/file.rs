@@ -46,6 +46,16 @@ pub fn keep_aside(fs: &dyn Fs, dir: &Path, file: &dyn File, from: u64, why: &str
     Ok(format!("{}/{name}", quarantine::DIR))
 }
 
+/// How an entry left.
+#[derive(Clone, Copy)]
+struct Gone {
+    removal: Removal,
+    /// The last record it spoke of.
+    to: Lsn,
+    /// Bytes of the entry that says so.
+    len: usize,
+}
+
 /// The file with what is known of it.
 pub struct Store {
     file: Arc<dyn File>,
@@ -54,7 +64,8 @@ pub struct Store {
     end: u64,
     /// The entries that are not removed.
     entries: BTreeMap<Lsn, Place>,
-    removed: BTreeMap<Lsn, Removal>,
+    removed: BTreeMap<Lsn, Gone>,
+    /// Bytes of both: what a file written anew would have.
     live_bytes: u64,
     /// Everything below was flushed, by the word of the last entry that could be read.
     promised: u64,
@@ -167,13 +178,28 @@ impl Store {
 
     /// The bytes of a new file with what is in this one; `None` when some of it cannot be read.
     pub fn anew(&self, keys: &Keys) -> io::Result<Option<Vec<u8>>> {
+        let removed = self.removed.iter().map(|(&lsn, gone)| Entry::removed(lsn, gone.to, gone.removal));
+        self.with(self.entries.keys().copied(), removed, keys)
+    }
+
+    /// The bytes of a new file with these entries of this one; `None` when one of them cannot be read.
+    pub fn excerpt(&self, lsns: &[Lsn], keys: &Keys) -> io::Result<Option<Vec<u8>>> {
+        self.with(lsns.iter().copied(), std::iter::empty(), keys)
+    }
+
+    fn with(
+        &self,
+        lsns: impl Iterator<Item = Lsn>,
+        removed: impl Iterator<Item = Entry>,
+        keys: &Keys,
+    ) -> io::Result<Option<Vec<u8>>> {
         let (mut bytes, head) = head::make(keys)?;
         let seed = Seed::new(&head.salt);
         let mut add = |entry: Entry| {
             let offset = bytes.len() as u64;
             entry.encode(&mut bytes, &seed, offset, 0)
         };
-        for &lsn in self.entries.keys() {
+        for lsn in lsns {
             let entry = match self.read(lsn)? {
                 Some(Dead::Letter(letter)) => Entry::letter(&letter, head.key.as_ref())?,
                 Some(Dead::Damage(damage)) => Entry::damage(damage),
@@ -182,8 +208,8 @@ impl Store {
             };
             add(entry)?;
         }
-        for (&lsn, &removal) in &self.removed {
-            add(Entry::removed(lsn, removal))?;
+        for entry in removed {
+            add(entry)?;
         }
         Ok(Some(bytes))
     }
@@ -214,14 +240,30 @@ impl Store {
         self.entries.iter().map(|(&lsn, place)| (lsn, place.to))
     }
 
-    /// The records that were here and left.
-    pub fn removed(&self) -> impl Iterator<Item = (Lsn, Removal)> {
-        self.removed.iter().map(|(&lsn, &removal)| (lsn, removal))
+    /// First and last record of each entry that was here and left.
+    pub fn removed(&self) -> impl Iterator<Item = (Lsn, Lsn)> {
+        self.removed.iter().map(|(&lsn, gone)| (lsn, gone.to))
+    }
+
+    /// Forgets entries that left and whose records, all below `oldest`, nobody can ask for any more.
+    pub fn forget_below(&mut self, oldest: Lsn) {
+        let mut freed = 0;
+        self.removed.retain(|_, gone| {
+            let keep = gone.to >= oldest;
+            freed += if keep { 0 } else { gone.len as u64 };
+            keep
+        });
+        self.live_bytes = self.live_bytes.saturating_sub(freed);
+    }
+
+    /// The last record the entry speaks of.
+    pub fn to(&self, lsn: Lsn) -> Option<Lsn> {
+        self.entries.get(&lsn).map(|place| place.to)
     }
 
     /// How the entry left, if it was here.
     pub fn removal(&self, lsn: Lsn) -> Option<Removal> {
-        self.removed.get(&lsn).copied()
+        self.removed.get(&lsn).map(|gone| gone.removal)
     }
 
     /// Bytes of the file.
@@ -229,26 +271,25 @@ impl Store {
         self.end
     }
 
-    /// Bytes of the entries that are not removed.
+    /// Bytes a file written anew would have, but for its head.
     pub fn live_bytes(&self) -> u64 {
         self.live_bytes
     }
 
     fn apply(&mut self, lsn: Lsn, head: &entry::Head, offset: u64, len: usize) {
+        let before = (self.entries.remove(&lsn), self.removed.remove(&lsn));
+        let dead = before.0.map_or(0, |place| place.len) + before.1.map_or(0, |gone| gone.len);
+        self.live_bytes = (self.live_bytes + len as u64).saturating_sub(dead as u64);
         let to = match head {
             entry::Head::Damage(damage) => Lsn(damage.lsn_to),
             entry::Head::Letter { .. } | entry::Head::Sealed { .. } => lsn,
-            entry::Head::Removed { requeued_as } => {
+            entry::Head::Removed { requeued_as, lsn_to } => {
                 let removal = requeued_as.map_or(Removal::Dropped, |as_lsn| Removal::Requeued(Lsn(as_lsn)));
-                self.removed.insert(lsn, removal);
-                let gone = self.entries.remove(&lsn);
-                self.live_bytes -= gone.map_or(0, |place| place.len as u64).min(self.live_bytes);
+                let to = lsn_to.map_or(lsn, Lsn);
+                self.removed.insert(lsn, Gone { removal, to, len });
                 return;
             }
         };
-        self.live_bytes += len as u64;
-        self.removed.remove(&lsn);
-        let gone = self.entries.insert(lsn, Place { offset, len, to });
-        self.live_bytes -= gone.map_or(0, |place| place.len as u64).min(self.live_bytes);
+        self.entries.insert(lsn, Place { offset, len, to });
     }
 }

@@ -141,13 +141,18 @@ impl DeadLetters {
         };
         let lost = lost.map(|copy| format!("the head of dead/letters is damaged, its letters are in {copy}"));
         let (inner, trouble) = Store::load(file, keys)?;
-        let trouble = lost.or(trouble);
+        let mut trouble = lost.or(trouble);
         inner.make_durable(&*fs, dir)?;
         let store = Self { fs, path, keys: keys.clone(), inner: Mutex::new(inner) };
         // No plaintext stays behind once encryption is on, and no key is needed any more once it is off.
         let mut inner = store.lock();
         if inner.is_encrypted() != keys.current().is_some() {
             store.rewrite(&mut inner)?;
+        }
+        if inner.is_encrypted() != keys.current().is_some() {
+            let detail =
+                "some letters in dead/letters cannot be read: the file stays as it was, encrypted or not";
+            trouble.get_or_insert_with(|| detail.to_owned());
         }
         drop(inner);
         Ok((store, trouble))
@@ -195,10 +200,8 @@ impl DeadLetters {
     /// Removes an entry, durably. Says whether it was there.
     pub fn remove(&self, lsn: Lsn, removal: Removal) -> io::Result<bool> {
         let mut inner = self.lock();
-        if !inner.contains(lsn) {
-            return Ok(false);
-        }
-        inner.append(&[Entry::removed(lsn, removal)])?;
+        let Some(to) = inner.to(lsn) else { return Ok(false) };
+        inner.append(&[Entry::removed(lsn, to, removal)])?;
         if inner.end() > REWRITE_FROM && inner.live_bytes() < inner.end() / 2 {
             self.rewrite(&mut inner)?;
         }
@@ -244,9 +247,24 @@ impl DeadLetters {
     pub(super) fn mark_in(&self, ledger: &mut Ledger) {
         let inner = self.lock();
         inner.ranges().for_each(|(from, to)| ledger.mark_all(from, to));
-        inner.removed().for_each(|(lsn, _)| {
-            ledger.mark(lsn, 0);
-        });
+        inner.removed().for_each(|(from, to)| ledger.mark_all(from, to));
+    }
+
+    /// Forgets entries that left and whose records, all below `oldest`, are no longer kept.
+    pub(super) fn forget_below(&self, oldest: Lsn) {
+        self.lock().forget_below(oldest);
+    }
+
+    /// Copies these entries into a store of their own in `quarantine/`, durably; where that takes a key that is not
+    /// given, the whole file. Says what the copy is called.
+    pub fn keep_aside(&self, lsns: &[Lsn]) -> io::Result<String> {
+        let log = self.path.parent().and_then(Path::parent).unwrap_or(Path::new("."));
+        let excerpt = self.lock().excerpt(lsns, &self.keys)?;
+        let bytes = match excerpt {
+            Some(bytes) => Some(bytes),
+            None => fs::read_file(&*self.fs, &self.path, u64::MAX)?,
+        };
+        quarantine::keep(&*self.fs, log, NAME, &bytes.unwrap_or_default())
     }
 
     /// How many entries there are.

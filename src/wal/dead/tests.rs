@@ -176,3 +176,46 @@ fn a_changed_letter_with_a_right_checksum_is_not_believed() {
     assert!(trouble.unwrap().contains("record 3"));
     assert_eq!(store.lsns(), [Lsn(9)]);
 }
+
+/// Each removal wrote the whole store anew once removals were most of it.
+#[test]
+fn a_store_of_many_removals_is_not_written_anew_at_each() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join(DIR).join(FILE);
+    let (store, _) = open(dir.path());
+    let small = |lsn| Letter { payload: vec![1; 20], ..letter(lsn) };
+    store.add(&(0..20_000).map(small).collect::<Vec<_>>()).unwrap();
+    let inode = || std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(&path).unwrap());
+    let mut rewritten = 0;
+    let mut inner = store.lock();
+    let all: Vec<_> = (0..19_900).map(|lsn| Entry::removed(Lsn(lsn), Lsn(lsn), Removal::Dropped)).collect();
+    inner.append(&all).unwrap();
+    drop(inner);
+    for lsn in 19_900..20_000 {
+        let before = inode();
+        assert!(store.remove(Lsn(lsn), Removal::Dropped).unwrap());
+        rewritten += u32::from(inode() != before);
+    }
+    assert!(rewritten <= 1, "{rewritten}");
+    // Those whose records are gone take no room any more.
+    store.forget_below(Lsn(19_990));
+    assert_eq!(store.removed().len(), 10);
+    store.add(&[small(30_000)]).unwrap();
+    store.remove(Lsn(30_000), Removal::Dropped).unwrap();
+    assert!(std::fs::metadata(&path).unwrap().len() < 10_000);
+}
+
+#[test]
+fn a_range_that_was_dropped_stays_dropped_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _) = open(dir.path());
+    let (segment, reason) = ("x".to_owned(), "bad sector".to_owned());
+    store.add_damage(Damage { lsn_from: 5, lsn_to: 9, segment, reason, found_at: Timestamp(1) }).unwrap();
+    store.remove(Lsn(5), Removal::Dropped).unwrap();
+    let (store, _) = open(dir.path());
+    let mut ledger = Ledger::new(Lsn(1));
+    ledger.insert(Lsn(1), Default::default());
+    ledger.extend(Lsn(1), 20, 20);
+    store.mark_in(&mut ledger);
+    assert_eq!((1..=20).filter(|&lsn| ledger.is_done(Lsn(lsn))).collect::<Vec<_>>(), [5, 6, 7, 8, 9]);
+}

@@ -17,6 +17,9 @@ use crate::planted::plant;
 /// Lives a fault may need before it counts as not found.
 const PATIENCE: u64 = 20_000;
 
+/// Faults that are not the log's: the tests of exactly-once delivery plant and find them, on the real program.
+const OUTSIDE: [Fault; 3] = [Fault::SentBeforeCommit, Fault::LoseCommitAnswer, Fault::GuessCommit];
+
 /// The test that finds a fault the simulator cannot meet, and why it cannot.
 fn by_test(fault: Fault) -> Option<(&'static str, fn())> {
     Some(match fault {
@@ -89,6 +92,9 @@ fn each_planted_fault_is_found() {
     let results = Mutex::new(Vec::new());
     let search = || {
         while let Some(&fault) = Fault::ALL.get(next.fetch_add(1, Ordering::Relaxed)) {
+            if OUTSIDE.contains(&fault) {
+                continue;
+            }
             let found = find(fault);
             println!("| `{fault:?}` | {} |", found.as_deref().unwrap_or("NOT FOUND"));
             results.lock().unwrap().push(found);
