@@ -1,10 +1,8 @@
 //! One storm, from the first broker to the verdict.
 
 use std::any::Any;
-use std::fs;
 use std::panic;
 use std::panic::AssertUnwindSafe;
-use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -17,39 +15,29 @@ use crate::asker::ask;
 use crate::checker::Checker;
 use crate::checker::Counts;
 use crate::client::Client;
-use crate::command::Kind;
-use crate::daemon::Daemon;
 use crate::faults::DaemonFaults;
 use crate::faults::KafkaFaults;
 use crate::findings::Violation;
 use crate::journal::Journal;
 use crate::journal::Outcome;
 use crate::options::Options;
+use crate::parts::Parts;
+use crate::parts::RESERVE_MIB;
+use crate::parts::build;
+use crate::parts::keep_or_remove;
 use crate::reader;
 use crate::shared::Known;
 use crate::shared::Shared;
 use crate::shared::lock;
-use crate::support::admin::Admin;
-use crate::support::clock::Clock;
 use crate::support::daemon::backlog;
-use crate::support::disk::SmallDisk;
-use crate::support::kafka::ClusterOptions;
 use crate::support::kafka::Jars;
-use crate::support::kafka::Kafka;
-use crate::support::process::Forebay;
-use crate::support::proxy::Proxy;
-use crate::support::scratch;
 use crate::support::wait;
 
-const BROKERS: usize = 3;
 const CLIENTS: u32 = 16;
-/// The daemon's disk, and what of it the daemon leaves free.
-const DISK_MIB: u32 = 256;
-const RESERVE_MIB: u64 = 8;
-/// Delivered segments are kept up to this: minutes at the rate of a storm.
-const KEPT_MIB: u64 = 96;
 /// The load goes on for so long after the last fault.
 const CALM: Duration = Duration::from_secs(3);
+/// Several times the longest fault of the daemon.
+const QUIET_AT_MOST: Duration = Duration::from_secs(60);
 /// For a backlog to drain: a fixed part, and a part for each thousand records.
 const DRAIN_WITHIN: Duration = Duration::from_secs(120);
 const DRAIN_A_THOUSAND: Duration = Duration::from_secs(1);
@@ -76,18 +64,6 @@ struct Lived {
     drained_in: Duration,
 }
 
-/// The parts of a storm; the daemon goes before its disk, and everything before the directory.
-struct Parts {
-    shared: Arc<Shared>,
-    daemon: Daemon,
-    clock: Clock,
-    proxies: Vec<Proxy>,
-    cluster: Kafka,
-    disk: SmallDisk,
-    dir: PathBuf,
-    home: tempfile::TempDir,
-}
-
 /// Runs it. A part that fails is a finding like any other: what there is by then is judged and kept.
 pub fn run(jars: &Jars, options: &Options) -> Verdict {
     let began = Instant::now();
@@ -112,65 +88,8 @@ fn live(parts: &mut Parts, options: &Options) -> Lived {
     parts.daemon.stop();
     let counts = check(parts, options, &journals);
     judge_dead(&parts.shared, &journals, dead);
+    judge_quiet(&parts.shared);
     Lived { counts, dead, drained_in }
-}
-
-fn build(jars: &Jars, options: &Options) -> Parts {
-    let proxies: Vec<Proxy> = (0..BROKERS).map(|_| Proxy::start()).collect();
-    let advertised = proxies.iter().map(|proxy| proxy.address().to_owned()).collect();
-    let cluster = jars.start(
-        ClusterOptions::three()
-            .advertise(advertised)
-            .heap("-Xmx384m")
-            // Leaders move back to where they belong by themselves, and partitions change hands once more.
-            .set("leader.imbalance.check.interval.seconds", "10")
-            .set("leader.imbalance.per.broker.percentage", "1")
-            // Small files: a broker that was killed reads through those it had not flushed.
-            .set("log.segment.bytes", "33554432")
-            // Records of a clock that was wrong must not go with their age.
-            .set("log.retention.ms", "-1"),
-    );
-    for (proxy, broker) in proxies.iter().zip(cluster.brokers()) {
-        proxy.forward_to(&broker.address());
-    }
-    let admin = Admin::new(&cluster.inner_bootstrap());
-    for kind in Kind::ALL {
-        let max = Kind::SMALL_MAX.to_string();
-        let config: &[(&str, &str)] = if kind == Kind::Small { &[("max.message.bytes", &max)] } else { &[] };
-        admin.create_topic(kind.topic(), kind.partitions(), BROKERS as i32, config);
-    }
-    let home = scratch::dir("storm");
-    let disk = SmallDisk::mount(&make(home.path().join("disk")), DISK_MIB);
-    let dir = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let dir = dir.join(format!("storm-{}-{}", options.delivery.name(), options.seed));
-    let _ = fs::remove_dir_all(&dir);
-    let dir = make(dir);
-    let brokers: Vec<&str> = proxies.iter().map(Proxy::address).collect();
-    let forebay = settings(options, &brokers.join(","), &home.path().join("disk/wal"));
-    let (forebay, clock) = Clock::give(forebay, home.path());
-    let shared = Arc::new(Shared::new(options.seed, forebay.address()));
-    let daemon = Daemon::new(forebay, &shared);
-    Parts { shared, daemon, clock, proxies, cluster, disk, dir, home }
-}
-
-fn settings(options: &Options, brokers: &str, wal: &Path) -> Forebay {
-    let mut forebay = Forebay::new(&options.binary)
-        .set("kafka.brokers", brokers)
-        .set("wal.dir", wal.display().to_string())
-        // Small, so that segments are sealed, delivered and retired all the time.
-        .set("wal.segment_size", "1MiB")
-        .set("wal.reserve_space", format!("{RESERVE_MIB}MiB"))
-        .set("wal.retain_acked_size", format!("{KEPT_MIB}MiB"))
-        .set("drain.checkpoint_interval", "200ms")
-        .set("drain.retry_backoff_max", "2s")
-        .set("drain.delivery", options.delivery.name());
-    for kind in Kind::ALL {
-        forebay = forebay.toml(&kind.toml());
-    }
-    match &options.planted {
-        Some(fault) => forebay.env("FOREBAY_PLANTED_FAULT", fault),
-        None => forebay,
-    }
 }
 
 /// Load and faults at once, until the time is over. Everything is well again afterwards.
@@ -265,6 +184,14 @@ fn check(parts: &Parts, options: &Options, journals: &[Journal]) -> Counts {
     checker.finish(&lock(&parts.shared.sightings))
 }
 
+/// Accepting does not wait for Kafka, and the other faults last seconds.
+fn judge_quiet(shared: &Shared) {
+    let longest = shared.longest_quiet();
+    if longest > QUIET_AT_MOST {
+        shared.findings.add(Violation::Stuck, format!("nothing was acknowledged for {longest:?}"));
+    }
+}
+
 /// Exactly the records that cannot be delivered are dead letters.
 fn judge_dead(shared: &Shared, journals: &[Journal], dead: u64) {
     let poison = journals.iter().flat_map(Journal::entries).filter(|entry| entry.command.is_poison());
@@ -278,34 +205,4 @@ fn judge_dead(shared: &Shared, journals: &[Journal], dead: u64) {
         let what = format!("{dead} dead letters, where {certain} to {} must be", certain + possible);
         shared.findings.add(Violation::Status, what);
     }
-}
-
-/// Journals and logs stay for whoever looks into what was found.
-fn keep_or_remove(parts: &Parts) {
-    let dir = &parts.dir;
-    if parts.shared.findings.is_empty() {
-        let _ = fs::remove_dir_all(dir);
-        return;
-    }
-    let keep = |name: &str, text: String| {
-        if let Err(error) = fs::write(dir.join(name), text) {
-            eprintln!("storm: {name} is not kept: {error}");
-        }
-    };
-    keep("findings.txt", parts.shared.findings.to_string());
-    keep("forebay.log", parts.daemon.forebay.log());
-    for broker in parts.cluster.brokers() {
-        keep(&format!("broker-{}.log", broker.id()), broker.log());
-    }
-    let mut copy = std::process::Command::new("cp");
-    copy.arg("-r").arg(parts.home.path().join("disk/wal")).arg(dir);
-    if !copy.status().is_ok_and(|status| status.success()) {
-        eprintln!("storm: the log's directory is not kept");
-    }
-    eprintln!("storm: kept in {}", dir.display());
-}
-
-fn make(dir: PathBuf) -> PathBuf {
-    fs::create_dir_all(&dir).expect("a directory of the storm");
-    dir
 }
