@@ -19,6 +19,12 @@ pub enum Fault {
     IgnoreTag,
     /// Delivered segments are unlinked with their keys in them.
     SkipShred,
+    /// A record is sent when it arrived in a transaction, whatever becomes of that.
+    SentBeforeCommit,
+    /// The answers of commits are lost now and then. No fault of ours: nobody may notice.
+    LoseCommitAnswer,
+    /// The answers of commits are lost now and then, and taken for failures.
+    GuessCommit,
 }
 
 impl Fault {
@@ -30,6 +36,9 @@ impl Fault {
         Self::SkipDirectoryFlush,
         Self::IgnoreTag,
         Self::SkipShred,
+        Self::SentBeforeCommit,
+        Self::LoseCommitAnswer,
+        Self::GuessCommit,
     ];
 }
 

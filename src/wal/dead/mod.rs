@@ -132,13 +132,18 @@ impl DeadLetters {
             }
             opened => opened?,
         };
-        let (inner, trouble) = Store::load(file, keys)?;
+        let (inner, mut trouble) = Store::load(file, keys)?;
         inner.make_durable(&*fs, dir)?;
         let store = Self { fs, path, keys: keys.clone(), inner: Mutex::new(inner) };
         // No plaintext stays behind once encryption is on, and no key is needed any more once it is off.
         let mut inner = store.lock();
         if inner.is_encrypted() != keys.current().is_some() {
             store.rewrite(&mut inner)?;
+        }
+        if inner.is_encrypted() != keys.current().is_some() {
+            let detail =
+                "some letters in dead/letters cannot be read: the file stays as it was, encrypted or not";
+            trouble.get_or_insert_with(|| detail.to_owned());
         }
         drop(inner);
         Ok((store, trouble))

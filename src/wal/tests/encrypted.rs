@@ -121,10 +121,10 @@ fn no_file_holds_a_payload_a_reason_or_the_logs_secret() {
     assert!(everywhere.iter().any(|path| path.ends_with("dead/letters")), "the search finds what is there");
     encrypt();
     let fs = full();
-    assert_eq!(holding(&fs, PLANTED), [PathBuf::new(); 0]);
+    assert_eq!(holding(&fs, PLANTED), Vec::<PathBuf>::new());
     let secret = reopen(&fs).log.identity().secret;
-    assert_eq!(holding(&fs, &secret), [PathBuf::new(); 0]);
-    assert_eq!(holding(&fs, &[1; 32]), [PathBuf::new(); 0], "the master key");
+    assert_eq!(holding(&fs, &secret), Vec::<PathBuf>::new());
+    assert_eq!(holding(&fs, &[1; 32]), Vec::<PathBuf>::new(), "the master key");
 }
 
 #[test]
