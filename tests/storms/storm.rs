@@ -16,7 +16,9 @@ use crate::checker::Checker;
 use crate::checker::Counts;
 use crate::client::Client;
 use crate::faults::DaemonFaults;
+use crate::faults::DaemonSchedule;
 use crate::faults::KafkaFaults;
+use crate::faults::KafkaSchedule;
 use crate::findings::Violation;
 use crate::journal::Journal;
 use crate::journal::Outcome;
@@ -31,16 +33,20 @@ use crate::shared::Shared;
 use crate::shared::lock;
 use crate::support::daemon::backlog;
 use crate::support::kafka::Jars;
-use crate::support::wait;
 
 const CLIENTS: u32 = 16;
 /// The load goes on for so long after the last fault.
 const CALM: Duration = Duration::from_secs(3);
 /// Several times the longest fault of the daemon.
 const QUIET_AT_MOST: Duration = Duration::from_secs(60);
-/// For a backlog to drain: a fixed part, and a part for each thousand records.
-const DRAIN_WITHIN: Duration = Duration::from_secs(120);
-const DRAIN_A_THOUSAND: Duration = Duration::from_secs(1);
+/// Faults for so long, then a calm in which the backlog drains.
+const ROUND: Duration = Duration::from_secs(90);
+/// Seconds of the load in a calm: it never stops.
+const FEW: u64 = 200;
+/// A backlog that has not been smaller for this long, with everything well, does not drain.
+const HALT: Duration = Duration::from_secs(120);
+const LOOK: Duration = Duration::from_millis(100);
+const LOOK_WITHIN: Duration = Duration::from_secs(5);
 /// Statuses asked for in the end: the newest of each client, and some of all.
 const NEWEST: usize = 500;
 const OTHERS: usize = 5_000;
@@ -51,7 +57,7 @@ pub struct Verdict {
     pub counts: Counts,
     pub dead: u64,
     pub took: Duration,
-    pub drained_in: Duration,
+    pub drains: Vec<Duration>,
     /// What is kept when something was found.
     pub dir: PathBuf,
 }
@@ -61,7 +67,7 @@ pub struct Verdict {
 struct Lived {
     counts: Counts,
     dead: u64,
-    drained_in: Duration,
+    drains: Vec<Duration>,
 }
 
 /// Runs it. A part that fails is a finding like any other: what there is by then is judged and kept.
@@ -70,30 +76,32 @@ pub fn run(jars: &Jars, options: &Options) -> Verdict {
     println!("storm: seed {}, {:?}, {}", options.seed, options.length, options.delivery.name());
     let mut parts = build(jars, options);
     let lived = panic::catch_unwind(AssertUnwindSafe(|| live(&mut parts, options)));
-    let Lived { counts, dead, drained_in } = noted(&parts.shared, lived).unwrap_or_default();
+    let Lived { counts, dead, drains } = noted(&parts.shared, lived).unwrap_or_default();
     keep_or_remove(&parts);
     let Parts { shared, dir, .. } = parts;
-    Verdict { shared, counts, dead, took: began.elapsed(), drained_in, dir }
+    Verdict { shared, counts, dead, took: began.elapsed(), drains, dir }
 }
 
 fn live(parts: &mut Parts, options: &Options) -> Lived {
     parts.daemon.start();
-    let journals = rage(parts, options);
-    let drained_in = await_drained(parts);
+    let (journals, drains) = rage(parts, options);
+    let is_drained = await_drained(parts, 0).is_some();
     let dead = backlog(&parts.daemon.forebay)["dead"].as_u64().unwrap_or(0);
     // What it says must be true after a start, too.
     parts.daemon.stop();
     parts.daemon.start();
     ask_in_the_end(parts, &journals);
     parts.daemon.stop();
-    let counts = check(parts, options, &journals);
-    judge_dead(&parts.shared, &journals, dead);
+    let counts = check(parts, options, &journals, is_drained);
+    if is_drained {
+        judge_dead(&parts.shared, &journals, dead);
+    }
     judge_quiet(&parts.shared);
-    Lived { counts, dead, drained_in }
+    Lived { counts, dead, drains }
 }
 
 /// Load and faults at once, until the time is over. Everything is well again afterwards.
-fn rage(parts: &mut Parts, options: &Options) -> Vec<Journal> {
+fn rage(parts: &mut Parts, options: &Options) -> (Vec<Journal>, Vec<Duration>) {
     let (shared, dir) = (&parts.shared, &parts.dir);
     let pause = Duration::from_secs(1) * CLIENTS / options.rate.max(1);
     let clients: Vec<_> = (0..CLIENTS)
@@ -104,23 +112,50 @@ fn rage(parts: &mut Parts, options: &Options) -> Vec<Journal> {
         .collect();
     let asker = Asker::new(shared, &parts.daemon.forebay.admin_address());
     let asker = thread::spawn(move || asker.run());
-    let reserve = RESERVE_MIB << 20;
-    let on_daemon =
-        DaemonFaults { shared, daemon: &mut parts.daemon, disk: &parts.disk, clock: &parts.clock, reserve };
+    let drains = rounds(parts, options);
+    let shared = &parts.shared;
+    shared.stop.store(true, Ordering::Relaxed);
+    noted(shared, asker.join());
+    let journals = clients.into_iter().map(|client| noted(shared, client.join()));
+    let journals = journals.map(|journal| journal.unwrap_or_else(|| Journal::new(None))).collect();
+    (journals, drains)
+}
+
+/// Rounds of faults until the time is over. After each everything is well, and the backlog has to drain; how long
+/// that took.
+fn rounds(parts: &mut Parts, options: &Options) -> Vec<Duration> {
+    let end = Instant::now() + options.length;
+    let (mut of_daemon, mut of_kafka) = (DaemonSchedule::of(options.seed), KafkaSchedule::of(options.seed));
+    let mut drains = Vec::new();
+    loop {
+        // Not a last round of a few seconds.
+        let left = end.saturating_duration_since(Instant::now());
+        let length = if left < ROUND * 3 / 2 { left } else { ROUND };
+        round(parts, &mut of_daemon, &mut of_kafka, length);
+        parts.shared.is_calm.store(true, Ordering::Relaxed);
+        let drain = await_drained(parts, FEW);
+        parts.shared.is_calm.store(false, Ordering::Relaxed);
+        drains.extend(drain);
+        if drain.is_none() || Instant::now() >= end || parts.shared.findings.count(Violation::Storm) > 0 {
+            return drains;
+        }
+    }
+}
+
+/// Faults of both kinds at once.
+fn round(parts: &mut Parts, of_daemon: &mut DaemonSchedule, of_kafka: &mut KafkaSchedule, length: Duration) {
+    let (shared, reserve) = (&parts.shared, RESERVE_MIB << 20);
+    let (disk, clock) = (&parts.disk, &parts.clock);
+    let on_daemon = DaemonFaults { shared, daemon: &mut parts.daemon, disk, clock, reserve };
     let on_kafka = KafkaFaults { shared, cluster: &parts.cluster, proxies: &parts.proxies };
-    let length = options.length;
     thread::scope(|scope| {
-        let on_daemon = scope.spawn(move || on_daemon.run(length));
-        let on_kafka = scope.spawn(move || on_kafka.run(length));
+        let on_daemon = scope.spawn(move || on_daemon.run(of_daemon, length));
+        let on_kafka = scope.spawn(move || on_kafka.run(of_kafka, length));
         for lane in [on_daemon, on_kafka] {
             noted(shared, lane.join());
         }
     });
     parts.daemon.tend_for(CALM);
-    shared.stop.store(true, Ordering::Relaxed);
-    noted(shared, asker.join());
-    let journals = clients.into_iter().map(|client| noted(shared, client.join()));
-    journals.map(|journal| journal.unwrap_or_else(|| Journal::new(None))).collect()
 }
 
 /// What a thread left, or a finding.
@@ -134,21 +169,25 @@ fn noted<T>(shared: &Shared, ended: Result<T, Box<dyn Any + Send>>) -> Option<T>
         .ok()
 }
 
-/// Waits until nothing is left to deliver.
-fn await_drained(parts: &mut Parts) -> Duration {
+/// Waits until no more than `few` records are left to deliver. How long that took; nothing when it came to a halt.
+fn await_drained(parts: &mut Parts, few: u64) -> Option<Duration> {
     let began = Instant::now();
-    let waiting = backlog(&parts.daemon.forebay)["backlog"].as_u64().unwrap_or(0);
-    let within = DRAIN_WITHIN + DRAIN_A_THOUSAND * u32::try_from(waiting / 1_000).unwrap_or(u32::MAX);
-    let drained = wait::poll(within, || {
+    let (mut least, mut moved) = (u64::MAX, Instant::now());
+    while moved.elapsed() < HALT {
         parts.daemon.tend();
-        let figures = parts.daemon.forebay.admin_http().get("/admin/backlog").ok()?;
-        (figures.json()["backlog"] == 0).then_some(())
-    });
-    if drained.is_none() {
-        let what = format!("not drained within {within:?}: {}", backlog(&parts.daemon.forebay));
-        parts.shared.findings.add(Violation::Stuck, what);
+        let answer = parts.daemon.forebay.admin_http().with_read_within(LOOK_WITHIN).get("/admin/backlog");
+        let waiting = answer.ok().and_then(|answer| answer.json()["backlog"].as_u64()).unwrap_or(u64::MAX);
+        if waiting <= few {
+            return Some(began.elapsed());
+        }
+        if waiting < least {
+            (least, moved) = (waiting, Instant::now());
+        }
+        thread::sleep(LOOK);
     }
-    began.elapsed()
+    let what = format!("the drain came to a halt: {least} records waited at least, for {HALT:?}");
+    parts.shared.findings.add(Violation::Stuck, what);
+    None
 }
 
 /// Statuses when everything is delivered: none may say that it waits.
@@ -175,9 +214,12 @@ fn ask_in_the_end(parts: &Parts, journals: &[Journal]) {
     }
 }
 
-fn check(parts: &Parts, options: &Options, journals: &[Journal]) -> Counts {
+fn check(parts: &Parts, options: &Options, journals: &[Journal], is_drained: bool) -> Counts {
     let findings = &parts.shared.findings;
     let mut checker = Checker::new(options.seed, options.delivery, journals, findings);
+    if !is_drained {
+        checker.not_drained();
+    }
     if let Err(what) = reader::read_all(&parts.cluster, parts.home.path(), |record| checker.record(record)) {
         findings.add(Violation::Stuck, what);
     }
