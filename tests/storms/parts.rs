@@ -104,10 +104,10 @@ fn settings(options: &Options, brokers: &str, wal: &Path) -> Forebay {
     }
 }
 
-/// Journals and logs stay for whoever looks into what was found.
-pub fn keep_or_remove(parts: &Parts) {
+/// Journals and logs stay for whoever looks into what was found, unless it was planted.
+pub fn keep_or_remove(parts: &Parts, options: &Options) {
     let dir = &parts.dir;
-    if parts.shared.findings.is_empty() {
+    if parts.shared.findings.is_empty() || options.planted.is_some() {
         let _ = fs::remove_dir_all(dir);
         return;
     }

@@ -7,7 +7,6 @@ use std::sync::atomic::Ordering;
 
 use crate::findings::Violation;
 use crate::options::Options;
-use crate::shared::lock;
 use crate::storm::Verdict;
 
 /// Promises, in the words of a report.
@@ -82,13 +81,11 @@ fn text(options: &Options, verdict: &Verdict) -> String {
     }
     let _ = writeln!(text, "\n{}", versions(options));
     if !shared.findings.is_empty() {
-        let sightings = lock(&shared.sightings).len();
-        let _ = writeln!(
-            text,
-            "\nKept in {} ({sightings} sightings).\n\n{}",
-            verdict.dir.display(),
-            shared.findings
-        );
+        let why = match &options.planted {
+            Some(fault) => format!("{fault} was planted."),
+            None => format!("Journals, logs and data are kept in {}.", verdict.dir.display()),
+        };
+        let _ = writeln!(text, "\n{why}\n\n{}", shared.findings);
     }
     text
 }

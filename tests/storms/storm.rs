@@ -77,7 +77,7 @@ pub fn run(jars: &Jars, options: &Options) -> Verdict {
     let mut parts = build(jars, options);
     let lived = panic::catch_unwind(AssertUnwindSafe(|| live(&mut parts, options)));
     let Lived { counts, dead, drains } = noted(&parts.shared, lived).unwrap_or_default();
-    keep_or_remove(&parts);
+    keep_or_remove(&parts, options);
     let Parts { shared, dir, .. } = parts;
     Verdict { shared, counts, dead, took: began.elapsed(), drains, dir }
 }
