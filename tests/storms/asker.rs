@@ -53,11 +53,11 @@ impl Asker {
         while !self.shared.stop.load(Ordering::Relaxed) {
             thread::sleep(PAUSE);
             let choice = self.rng.next();
-            if choice % 50 == 0 {
+            if choice.is_multiple_of(50) {
                 self.look_at_backlog();
             }
             self.watched.retain(|watched| watched.last.state != State::Gone);
-            if choice % 2 == 0 && self.watched.len() == WATCHED {
+            if choice.is_multiple_of(2) && self.watched.len() == WATCHED {
                 self.look_again(choice as usize / 2 % WATCHED);
             } else {
                 self.look_at_one_more(choice / 2);

@@ -28,6 +28,8 @@ use crate::support::http;
 const ANSWER_WITHIN: Duration = Duration::from_secs(4);
 /// Longer than any fault, shorter than the time in which the daemon keeps what it delivered.
 const RETRY_FOR: Duration = Duration::from_secs(60);
+/// Between two rounds of faults there is this much less load.
+const CALM: u32 = 10;
 /// How often a request without a key is sent again after a refusal.
 const RETRIES: usize = 3;
 /// Keys of each client at a time.
@@ -89,6 +91,7 @@ impl Client {
                 self.send_again();
             }
             // What an outage kept from being sent is not made up for all at once.
+            let pause = if self.shared.is_calm.load(Ordering::Relaxed) { pause * CALM } else { pause };
             next = (next + pause * commands as u32).max(Instant::now() - Duration::from_secs(1));
             thread::sleep(next.saturating_duration_since(Instant::now()));
         }

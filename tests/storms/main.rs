@@ -21,6 +21,7 @@ mod faults;
 mod findings;
 mod journal;
 mod options;
+mod parts;
 mod reader;
 mod report;
 mod rng;

@@ -7,7 +7,6 @@ use std::sync::atomic::Ordering;
 
 use crate::findings::Violation;
 use crate::options::Options;
-use crate::shared::lock;
 use crate::storm::Verdict;
 
 /// Promises, in the words of a report.
@@ -43,10 +42,12 @@ fn text(options: &Options, verdict: &Verdict) -> String {
         "`tests/storm --minutes {minutes:.1} --delivery {mode} --seed {} --rate {}`\n",
         options.seed, options.rate
     );
+    let longest = verdict.drains.iter().max().copied().unwrap_or_default();
     let rows = [
         ("requests", shared.requests.load(Ordering::Relaxed)),
         ("of them with a key used before", shared.replays.load(Ordering::Relaxed)),
         ("commands acknowledged", counts.acknowledged),
+        ("of them not delivered in the end", counts.waiting),
         ("commands refused", counts.refused),
         ("commands without an answer", counts.unknown),
         ("of them in the topic", counts.unknown_found),
@@ -61,7 +62,8 @@ fn text(options: &Options, verdict: &Verdict) -> String {
         ("statuses that said less after a crash", shared.forgotten.load(Ordering::Relaxed)),
         ("largest backlog", shared.largest_backlog.load(Ordering::Relaxed)),
         ("longest time without an acknowledgement, ms", shared.longest_quiet().as_millis() as u64),
-        ("drained after the last fault in, ms", verdict.drained_in.as_millis() as u64),
+        ("rounds of faults, the backlog drained after each", verdict.drains.len() as u64),
+        ("longest of these drains, ms", longest.as_millis() as u64),
         ("in all, s", verdict.took.as_secs()),
     ];
     text.push_str("| counted | |\n|---|---:|\n");
@@ -79,13 +81,11 @@ fn text(options: &Options, verdict: &Verdict) -> String {
     }
     let _ = writeln!(text, "\n{}", versions(options));
     if !shared.findings.is_empty() {
-        let sightings = lock(&shared.sightings).len();
-        let _ = writeln!(
-            text,
-            "\nKept in {} ({sightings} sightings).\n\n{}",
-            verdict.dir.display(),
-            shared.findings
-        );
+        let why = match &options.planted {
+            Some(fault) => format!("{fault} was planted."),
+            None => format!("Journals, logs and data are kept in {}.", verdict.dir.display()),
+        };
+        let _ = writeln!(text, "\n{why}\n\n{}", shared.findings);
     }
     text
 }

@@ -34,6 +34,8 @@ pub struct Shared {
     pub address: String,
     pub findings: Findings,
     pub stop: AtomicBool,
+    /// Between two rounds of faults: little load, so that the backlog can drain.
+    pub is_calm: AtomicBool,
     pub requests: AtomicU64,
     pub accepted: AtomicU64,
     pub replays: AtomicU64,
@@ -65,6 +67,7 @@ impl Shared {
             address,
             findings: Findings::default(),
             stop: AtomicBool::new(false),
+            is_calm: AtomicBool::new(false),
             requests: AtomicU64::new(0),
             accepted: AtomicU64::new(0),
             replays: AtomicU64::new(0),

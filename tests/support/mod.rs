@@ -7,7 +7,8 @@
 //! - [`child`]: any process a test starts, stops, kills and freezes;
 //! - [`kafka`]: one or three brokers; [`process`]: the daemon; [`services`]: what a test may ask for, and what
 //!   happens where it is missing;
-//! - [`admin`], [`produce`], [`consume`]: topics, and what is in them; [`http`]: requests, also such as no client would send;
+//! - [`admin`], [`produce`], [`consume`]: topics, and what is in them; [`http`]: requests, also such as no client
+//!   would send;
 //! - [`proxy`]: a connection that a test can break; [`disk`]: a small file system of its own;
 //!   [`clock`]: a wall clock of the daemon's own;
 //! - [`daemon`]: what tests ask of the daemon, in one word each; [`load`]: clients that remember every answer.

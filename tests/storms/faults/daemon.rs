@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+use std::time::Instant;
 
 use super::Schedule;
 use crate::daemon::Daemon;
@@ -12,7 +13,7 @@ use crate::support::clock::Clock;
 use crate::support::disk::SmallDisk;
 
 #[derive(Clone, Copy, Debug)]
-enum Fault {
+pub enum Fault {
     Kill,
     KillAndWait,
     KillInRecovery,
@@ -57,6 +58,16 @@ const STEP_S: u64 = 5;
 /// From one worker to more than there are partitions.
 const WORKERS: [u64; 6] = [1, 2, 3, 5, 8, 16];
 
+/// What comes when.
+pub type DaemonSchedule = Schedule<Fault>;
+
+impl DaemonSchedule {
+    /// The one of this seed.
+    pub fn of(seed: u64) -> Self {
+        Self::new(seed, 1, &FAULTS)
+    }
+}
+
 /// Who does it.
 pub struct DaemonFaults<'a> {
     pub shared: &'a Arc<Shared>,
@@ -69,9 +80,9 @@ pub struct DaemonFaults<'a> {
 
 impl DaemonFaults<'_> {
     /// One after the other until the time is over; everything is well again then.
-    pub fn run(mut self, length: Duration) {
-        let mut schedule = Schedule::new(self.shared.seed, 1, &FAULTS, length);
-        while let Some((calm, fault)) = schedule.next() {
+    pub fn run(mut self, schedule: &mut DaemonSchedule, length: Duration) {
+        let until = Instant::now() + length;
+        while let Some((calm, fault)) = schedule.next(until) {
             self.daemon.tend_for(calm);
             eprintln!("storm: daemon: {fault:?}");
             self.shared.count(&format!("daemon: {fault:?}"));

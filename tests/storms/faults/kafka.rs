@@ -15,7 +15,7 @@ use crate::support::proxy::Link;
 use crate::support::proxy::Proxy;
 
 #[derive(Clone, Copy, Debug)]
-enum Fault {
+pub enum Fault {
     KillBroker,
     KillAllBrokers,
     /// In an orderly way: its partitions get other leaders first.
@@ -53,6 +53,16 @@ const FAULTS: [Fault; 15] = [
     Fault::HalfCloseOften,
 ];
 
+/// What comes when.
+pub type KafkaSchedule = Schedule<Fault>;
+
+impl KafkaSchedule {
+    /// The one of this seed.
+    pub fn of(seed: u64) -> Self {
+        Self::new(seed, 2, &FAULTS)
+    }
+}
+
 /// Who does it.
 pub struct KafkaFaults<'a> {
     pub shared: &'a Arc<Shared>,
@@ -62,9 +72,9 @@ pub struct KafkaFaults<'a> {
 
 impl KafkaFaults<'_> {
     /// One after the other until the time is over; everything is well again then.
-    pub fn run(self, length: Duration) {
-        let mut schedule = Schedule::new(self.shared.seed, 2, &FAULTS, length);
-        while let Some((calm, fault)) = schedule.next() {
+    pub fn run(self, schedule: &mut KafkaSchedule, length: Duration) {
+        let until = Instant::now() + length;
+        while let Some((calm, fault)) = schedule.next(until) {
             thread::sleep(calm);
             eprintln!("storm: Kafka: {fault:?}");
             self.shared.count(&format!("Kafka: {fault:?}"));

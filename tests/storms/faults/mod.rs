@@ -10,7 +10,9 @@ use std::time::Instant;
 use crate::rng::Rng;
 
 pub use daemon::DaemonFaults;
+pub use daemon::DaemonSchedule;
 pub use kafka::KafkaFaults;
+pub use kafka::KafkaSchedule;
 
 /// Every fault comes once before any comes again, each time in another order.
 struct Bag<T: 'static> {
@@ -33,19 +35,18 @@ impl<T: Copy> Bag<T> {
 }
 
 /// A schedule: what comes next, and how long the calm before it is.
-struct Schedule<T: 'static> {
+pub struct Schedule<T: 'static> {
     rng: Rng,
     bag: Bag<T>,
-    until: Instant,
 }
 
 impl<T: Copy> Schedule<T> {
-    fn new(seed: u64, of: u64, all: &'static [T], length: Duration) -> Self {
-        Self { rng: Rng::new(seed, of), bag: Bag::new(all), until: Instant::now() + length }
+    fn new(seed: u64, of: u64, all: &'static [T]) -> Self {
+        Self { rng: Rng::new(seed, of), bag: Bag::new(all) }
     }
 
-    fn next(&mut self) -> Option<(Duration, T)> {
+    fn next(&mut self, until: Instant) -> Option<(Duration, T)> {
         let calm = self.rng.millis(300, 4_000);
-        (Instant::now() < self.until).then(|| (calm, self.bag.draw(&mut self.rng)))
+        (Instant::now() < until).then(|| (calm, self.bag.draw(&mut self.rng)))
     }
 }

@@ -1,0 +1,135 @@
+//! The parts of a storm: made, and kept or removed afterwards.
+
+use std::fs;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Arc;
+
+use crate::command::Kind;
+use crate::daemon::Daemon;
+use crate::options::Options;
+use crate::shared::Shared;
+use crate::support::admin::Admin;
+use crate::support::clock::Clock;
+use crate::support::disk::SmallDisk;
+use crate::support::kafka::ClusterOptions;
+use crate::support::kafka::Jars;
+use crate::support::kafka::Kafka;
+use crate::support::process::Forebay;
+use crate::support::proxy::Proxy;
+use crate::support::scratch;
+
+const BROKERS: usize = 3;
+/// The daemon's disk, and what of it the daemon leaves free.
+const DISK_MIB: u32 = 256;
+pub const RESERVE_MIB: u64 = 8;
+/// Delivered segments are kept up to this: minutes at the rate of a storm.
+const KEPT_MIB: u64 = 96;
+
+/// The parts of a storm; the daemon goes before its disk, and everything before the directory.
+pub struct Parts {
+    pub shared: Arc<Shared>,
+    pub daemon: Daemon,
+    pub clock: Clock,
+    pub proxies: Vec<Proxy>,
+    pub cluster: Kafka,
+    pub disk: SmallDisk,
+    pub dir: PathBuf,
+    pub home: tempfile::TempDir,
+}
+
+/// Starts everything but the daemon.
+pub fn build(jars: &Jars, options: &Options) -> Parts {
+    let proxies: Vec<Proxy> = (0..BROKERS).map(|_| Proxy::start()).collect();
+    let cluster = cluster(jars, &proxies);
+    let home = scratch::dir("storm");
+    let disk = SmallDisk::mount(&make(home.path().join("disk")), DISK_MIB);
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let dir = dir.join(format!("storm-{}-{}", options.delivery.name(), options.seed));
+    let _ = fs::remove_dir_all(&dir);
+    let dir = make(dir);
+    let brokers: Vec<&str> = proxies.iter().map(Proxy::address).collect();
+    let forebay = settings(options, &brokers.join(","), &home.path().join("disk/wal"));
+    let (forebay, clock) = Clock::give(forebay, home.path());
+    let shared = Arc::new(Shared::new(options.seed, forebay.address()));
+    let daemon = Daemon::new(forebay, &shared);
+    Parts { shared, daemon, clock, proxies, cluster, disk, dir, home }
+}
+
+/// Three brokers behind the proxies, with the topics.
+fn cluster(jars: &Jars, proxies: &[Proxy]) -> Kafka {
+    let advertised = proxies.iter().map(|proxy| proxy.address().to_owned()).collect();
+    let cluster = jars.start(
+        ClusterOptions::three()
+            .advertise(advertised)
+            .heap("-Xmx384m")
+            // Leaders move back to where they belong by themselves, and partitions change hands once more.
+            .set("leader.imbalance.check.interval.seconds", "10")
+            .set("leader.imbalance.per.broker.percentage", "1")
+            // Small files: a broker that was killed reads through those it had not flushed.
+            .set("log.segment.bytes", "33554432")
+            // Records of a clock that was wrong must not go with their age.
+            .set("log.retention.ms", "-1"),
+    );
+    for (proxy, broker) in proxies.iter().zip(cluster.brokers()) {
+        proxy.forward_to(&broker.address());
+    }
+    let admin = Admin::new(&cluster.inner_bootstrap());
+    for kind in Kind::ALL {
+        let max = Kind::SMALL_MAX.to_string();
+        let config: &[(&str, &str)] = if kind == Kind::Small { &[("max.message.bytes", &max)] } else { &[] };
+        admin.create_topic(kind.topic(), kind.partitions(), BROKERS as i32, config);
+    }
+    cluster
+}
+
+fn settings(options: &Options, brokers: &str, wal: &Path) -> Forebay {
+    let mut forebay = Forebay::new(&options.binary)
+        .set("kafka.brokers", brokers)
+        .set("wal.dir", wal.display().to_string())
+        // Small, so that segments are sealed, delivered and retired all the time.
+        .set("wal.segment_size", "1MiB")
+        .set("wal.reserve_space", format!("{RESERVE_MIB}MiB"))
+        .set("wal.retain_acked_size", format!("{KEPT_MIB}MiB"))
+        .set("drain.checkpoint_interval", "200ms")
+        .set("drain.retry_backoff_max", "2s")
+        .set("drain.delivery", options.delivery.name());
+    for kind in Kind::ALL {
+        forebay = forebay.toml(&kind.toml());
+    }
+    match &options.planted {
+        Some(fault) => forebay.env("FOREBAY_PLANTED_FAULT", fault),
+        None => forebay,
+    }
+}
+
+/// Journals and logs stay for whoever looks into what was found, unless it was planted.
+pub fn keep_or_remove(parts: &Parts, options: &Options) {
+    let dir = &parts.dir;
+    if parts.shared.findings.is_empty() || options.planted.is_some() {
+        let _ = fs::remove_dir_all(dir);
+        return;
+    }
+    let keep = |name: &str, text: String| {
+        if let Err(error) = fs::write(dir.join(name), text) {
+            eprintln!("storm: {name} is not kept: {error}");
+        }
+    };
+    keep("findings.txt", parts.shared.findings.to_string());
+    keep("forebay.log", parts.daemon.forebay.log());
+    for broker in parts.cluster.brokers() {
+        keep(&format!("broker-{}.log", broker.id()), broker.log());
+    }
+    let mut copy = Command::new("cp");
+    copy.arg("-r").arg(parts.home.path().join("disk/wal")).arg(dir);
+    if !copy.status().is_ok_and(|status| status.success()) {
+        eprintln!("storm: the log's directory is not kept");
+    }
+    eprintln!("storm: kept in {}", dir.display());
+}
+
+fn make(dir: PathBuf) -> PathBuf {
+    fs::create_dir_all(&dir).expect("a directory of the storm");
+    dir
+}
