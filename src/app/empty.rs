@@ -47,7 +47,8 @@ const SAY: Duration = Duration::from_secs(5);
 pub fn show(config: &Config) -> Result<(), Failure> {
     let dir = there(&config.wal.dir)?;
     let unusable = |error: &dyn std::fmt::Display| Failure::Directory(error.to_string());
-    let view = Directory::open(dir).and_then(|directory| directory.look(kind_of));
+    let keys = open::keys(&config.wal)?;
+    let view = Directory::open(dir).and_then(|directory| directory.with_keys(keys).look(kind_of));
     let view = view.map_err(|error| unusable(&error))?;
     let backlog = view.backlog().map_err(|error| unusable(&error))?;
     let oldest = backlog.oldest.map(|at| format!(", the oldest from {at}")).unwrap_or_default();

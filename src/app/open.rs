@@ -9,6 +9,7 @@ use crate::task::Alarm;
 use crate::units::Timestamp;
 use crate::wal;
 use crate::wal::Event;
+use crate::wal::Keys;
 use crate::wal::Lock;
 use crate::wal::MasterKey;
 use crate::wal::OpenError;
@@ -25,7 +26,7 @@ pub(super) fn open(
     alarm: &Alarm,
 ) -> Result<(Lock, Opened), Failure> {
     // Before the directory is touched: without the key nothing is.
-    let keys = config.keys().map_err(|e| Failure::Damaged(format!("{e}. Nothing was changed")))?;
+    let keys = keys(config)?;
     let encrypted = keys.current().map(MasterKey::id);
     let (metrics, alarm) = (Arc::clone(metrics), alarm.clone());
     let options = Options {
@@ -53,6 +54,11 @@ pub(super) fn open(
         }
     }
     Ok((lock, opened))
+}
+
+/// The master keys of the configuration.
+pub(super) fn keys(config: &Config) -> Result<Keys, Failure> {
+    config.keys().map_err(|error| Failure::Damaged(format!("{error}. Nothing was changed")))
 }
 
 /// Version and loss need a person; a lock that is held and a disk that fails may pass.

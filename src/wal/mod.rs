@@ -24,6 +24,7 @@
 //! | `sent/<segment>` | where Kafka put each record of a segment (`sent.rs`) |
 //! | `dead/letters` | dead letters (`dead/`) |
 //! | `quarantine/<segment>-<offset>.torn`, `.damaged` | copies of bytes that were cut or could not be read |
+//! | `quarantine/<segment>-<offset>.footer`, `<file>.<n>` | what a repair wrote anew or moved away, and dropped dead letters |
 //! | `quarantine/<segment>.header` | the first block of an encrypted segment with damage: its key |
 //! | `spare` | the next segment, zero-filled ahead of need |
 //! | `index/` | idempotency keys (of `ingest`), rebuildable from the log |
@@ -222,6 +223,10 @@ pub use writer::Writer;
 /// `N` bytes from the system's generator.
 fn random<const N: usize>() -> std::io::Result<[u8; N]> {
     let mut bytes = [0; N];
+    #[cfg(test)]
+    if tests::simulated_random(&mut bytes) {
+        return Ok(bytes);
+    }
     getrandom::fill(&mut bytes).map_err(|e| std::io::Error::other(format!("no random numbers: {e}")))?;
     Ok(bytes)
 }

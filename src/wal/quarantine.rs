@@ -21,6 +21,8 @@ use super::header::segment_name;
 use super::log::Log;
 use super::log::ReadError;
 use super::segment::Segment;
+use crate::planted::Fault;
+use crate::planted::planted;
 use crate::units::Lsn;
 use crate::units::Timestamp;
 
@@ -46,8 +48,8 @@ pub struct Damaged<'a> {
 /// that are not done, they are quarantined first.
 pub fn pass(log: &Log, damaged: Damaged<'_>) -> Result<(u64, Lsn), ReadError> {
     let hole = Hole::at(log, damaged)?;
-    if hole.lost(log) > 0 {
-        hole.store(log)?;
+    if let Some(first) = hole.first_lost(log).filter(|_| !planted(Fault::DamageSkipped)) {
+        hole.store(log, first)?;
         log.report(Event::Damaged(hole.finding()));
     }
     Ok(hole.behind)
@@ -58,8 +60,8 @@ pub fn pass(log: &Log, damaged: Damaged<'_>) -> Result<(u64, Lsn), ReadError> {
 pub fn set_aside(log: &Log, damaged: Damaged<'_>) -> Result<((u64, Lsn), Option<Finding>), ReadError> {
     let hole = Hole::at(log, damaged)?;
     let range = hole.from.offset..hole.behind.0;
-    if hole.lost(log) > 0 {
-        hole.store(log)?;
+    if let Some(first) = hole.first_lost(log) {
+        hole.store(log, first)?;
     } else if is_aside(&*log.fs, &log.dir, hole.from.segment.first, range).map_err(|e| hole.failed(e))? {
         return Ok((hole.behind, None));
     } else {
@@ -87,9 +89,10 @@ impl<'a> Hole<'a> {
         Ok(Self { from, behind, path })
     }
 
-    /// How many records are lost that are owed to somebody.
-    fn lost(&self, log: &Log) -> usize {
-        (self.from.lsn.0..self.behind.1.0).filter(|&lost| !log.is_done(Lsn(lost))).count()
+    /// The first record that is lost and owed to somebody. The ones before may be dead letters, which keep their
+    /// entries: one is found by its first number.
+    fn first_lost(&self, log: &Log) -> Option<Lsn> {
+        (self.from.lsn.0..self.behind.1.0).map(Lsn).find(|&lost| !log.is_done(lost))
     }
 
     fn finding(&self) -> Finding {
@@ -100,12 +103,12 @@ impl<'a> Hole<'a> {
     }
 
     /// Makes it a dead letter, with a copy aside.
-    fn store(&self, log: &Log) -> Result<(), ReadError> {
+    fn store(&self, log: &Log, first: Lsn) -> Result<(), ReadError> {
         let Damaged { lsn, .. } = self.from;
         let next = self.behind.1;
         let Finding { segment, detail: reason, .. } = self.finding();
         let stored = self.copy(log).and_then(|()| {
-            let (lsn_from, lsn_to) = (lsn.0, next.0 - 1);
+            let (lsn_from, lsn_to) = (first.0, next.0 - 1);
             log.dead.add_damage(Damage { lsn_from, lsn_to, segment, reason, found_at: Timestamp::now() })
         });
         stored.map_err(|source| self.failed(source))?;
@@ -158,9 +161,18 @@ fn range_path(dir: &Path, first: Lsn, start: u64, why: &str) -> PathBuf {
 
 /// Copies a file of the log aside, durably, if it is there.
 pub fn copy_file(fs: &dyn Fs, dir: &Path, name: &str) -> io::Result<()> {
-    let Some(bytes) = fs::read_file(fs, &dir.join(name), u64::MAX)? else { return Ok(()) };
+    match fs::read_file(fs, &dir.join(name), u64::MAX)? {
+        Some(bytes) => keep(fs, dir, name, &bytes).map(drop),
+        None => Ok(()),
+    }
+}
+
+/// Keeps bytes of a file of the log, durably. Says under which name.
+pub fn keep(fs: &dyn Fs, dir: &Path, name: &str, bytes: &[u8]) -> io::Result<String> {
     fs.create_dir_all(&dir.join(DIR))?;
-    fs::replace_file(fs, &free_path(fs, dir, name)?, &bytes)
+    let path = free_path(fs, dir, name)?;
+    fs::replace_file(fs, &path, bytes)?;
+    Ok(path.file_name().unwrap_or_default().to_string_lossy().into_owned())
 }
 
 /// Moves a file of the log aside, durably.

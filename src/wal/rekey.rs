@@ -19,6 +19,7 @@ use super::fs::Fs;
 use super::fs::Mode;
 use super::header::HEADER_LEN;
 use super::header::Header;
+use super::header::HeaderError;
 use super::quarantine;
 use super::segment::Place;
 
@@ -35,7 +36,7 @@ pub enum Wrapping {
     Locked(Vec<KeyId>),
     /// Its key was destroyed, because it is delivered and being given up.
     Shredded,
-    /// Both copies are damaged.
+    /// Both copies are damaged, or the header that tells of them.
     Damaged,
 }
 
@@ -53,7 +54,7 @@ pub fn plan(fs: &dyn Fs, dir: &Path, keys: &Keys) -> io::Result<Vec<Item>> {
     let mut items = Vec::new();
     for path in candidates(fs, dir)? {
         let Some(block) = first_block(fs, &dir.join(&path))? else { continue };
-        items.push(Item { wrapping: wrapping(&block, keys), path });
+        items.push(Item { wrapping: wrapping(&path, &block, keys), path });
     }
     Ok(items)
 }
@@ -71,7 +72,7 @@ pub fn apply(fs: &dyn Fs, dir: &Path, item: &Item, keys: &Keys) -> io::Result<()
         file.sync_data()?;
     }
     match first_block(fs, &path)? {
-        Some(block) if wrapping(&block, keys) == Wrapping::Current => Ok(()),
+        Some(block) if wrapping(&item.path, &block, keys) == Wrapping::Current => Ok(()),
         _ => Err(io::Error::other("what was written reads back otherwise")),
     }
 }
@@ -84,10 +85,16 @@ fn order(block: &[u8], keys: &Keys, master: &MasterKey) -> Vec<usize> {
     due
 }
 
-fn wrapping(block: &[u8], keys: &Keys) -> Wrapping {
-    let encrypted = dead::is_encrypted(block) || Header::decode(block).is_ok_and(|header| header.encrypted);
-    if !encrypted {
-        return Wrapping::Plain;
+fn wrapping(path: &Path, block: &[u8], keys: &Keys) -> Wrapping {
+    let encrypted = match path.starts_with(dead::DIR) {
+        true => Ok(dead::is_encrypted(block)),
+        false => Header::decode(block).map(|header| header.encrypted),
+    };
+    match encrypted {
+        Ok(true) => {}
+        Ok(false) | Err(HeaderError::Blank) => return Wrapping::Plain,
+        // In quarantine, with a key nobody can tell of.
+        Err(_) => return Wrapping::Damaged,
     }
     match slots::open(block, keys) {
         Ok(_) => {

@@ -22,7 +22,7 @@ const BLOCK: usize = 4096;
 const SEGMENT: &[u8] = b"forebay\n";
 
 /// By so many writes and flushes the first records of a segment are acknowledged and the next spare is filled.
-const AFTER_SEGMENT: usize = 30;
+const AFTER_SEGMENT: usize = 20;
 
 /// A disk that has power.
 pub struct Disk(Mutex<State>);

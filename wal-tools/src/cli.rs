@@ -15,8 +15,8 @@ use crate::range::Bound;
 
 /// See and repair forebay's log.
 ///
-/// Reading works beside a running daemon and never changes a byte. Data goes to stdout, everything else to stderr.
-/// Exit codes: 0 fine, 1 findings, 2 failure.
+/// Reading works beside a running daemon and never changes a byte. What changes something only says what it would do,
+/// until --apply. Data goes to stdout, everything else to stderr. Exit codes: 0 fine, 1 findings, 2 failure.
 #[derive(Parser)]
 #[command(name = "wal-tools", version)]
 pub struct Cli {
@@ -29,7 +29,8 @@ pub struct Cli {
     /// File of a master key of before, which still opens what it encrypted; may be given more than once
     #[arg(long, global = true, value_name = "FILE")]
     pub old_key_file: Vec<PathBuf>,
-    /// JSON instead of tables: one document for status, show and verify, one object a line for the rest
+    /// JSON instead of tables: one document for status, show, verify, repair, replay and bench-disk, one object a line
+    /// for the rest
     #[arg(long, global = true)]
     pub json: bool,
     #[command(subcommand)]
@@ -222,7 +223,10 @@ pub enum Dead {
     Show(Show),
     /// Put them into the log again, under the same command id; they come after their keys' later records
     Requeue(Letters),
-    /// Give them up
+    /// Give them up; a copy is kept in quarantine/
+    ///
+    /// The copy is a dead-letter store of its own: put as dead/letters into a directory with empty pending/ and acked/, it
+    /// is listed and shown. Remove it where what it holds must not be kept.
     Drop(Letters),
 }
 

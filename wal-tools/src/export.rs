@@ -60,7 +60,7 @@ pub fn run(log: &Log, args: &Export) -> anyhow::Result<Outcome> {
         range.start = first.unwrap_or(range.end);
     }
     let mut out = BufWriter::new(io::stdout().lock());
-    let mut locked = 0;
+    let mut locked = false;
     let mut damaged = lost_segments(&view, &mut out)?;
     let bar = table::progress(view.bytes());
     let mut records = view.records(range.clone());
@@ -68,7 +68,7 @@ pub fn run(log: &Log, args: &Export) -> anyhow::Result<Outcome> {
         let stored = stored?;
         damaged |= tell(&view, records.take_damage(), &mut out)?;
         let row = Row::of(&stored);
-        locked += u64::from(stored.locked);
+        locked |= stored.locked;
         if list::wanted(&row, &args.filter) {
             write(&mut out, &Line::of(&stored, row))?;
         }
@@ -77,10 +77,7 @@ pub fn run(log: &Log, args: &Export) -> anyhow::Result<Outcome> {
     damaged |= tell(&view, records.take_damage(), &mut out)?;
     out.flush()?;
     bar.finish_and_clear();
-    if locked > 0 {
-        eprintln!("{locked} records are encrypted, and the key is not given: their payload is not exported");
-    }
-    Ok(if damaged || locked > 0 { Outcome::Findings } else { Outcome::Fine })
+    Ok(if damaged || locked { Outcome::Findings } else { Outcome::Fine })
 }
 
 /// Segments of which nothing can be read.

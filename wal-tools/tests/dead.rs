@@ -115,12 +115,30 @@ fn without_a_daemon_letters_are_dropped_for_good() {
     let (daemon, _) = log(dir.path());
     damage(&daemon);
     drop(daemon);
-    let done = run(dir.path(), &["--json", "dead", "drop", "--all", "--apply"]).exits(0).lines();
+    let dropped = run(dir.path(), &["--json", "dead", "drop", "--all", "--apply"]).exits(0);
+    assert!(dropped.err.contains("kept in quarantine/dead-letters.1"), "{dropped:?}");
+    let done = dropped.lines();
     assert!(done.len() == 3 && done.iter().all(|row| row["applied"] == true), "{done:?}");
     run(dir.path(), &["dead", "list"]).exits(0);
     let shown = run(dir.path(), &["--json", "show", "4"]).exits(0).json();
     assert_eq!((&shown["state"], &shown["reason"]), (&json!("dead"), &json!("dropped by an operator")));
     assert_eq!(Daemon::start(dir.path()).log.figures().backlog, 0);
+}
+
+#[test]
+fn what_was_dropped_can_be_looked_at_in_its_copy() {
+    let (dir, copy) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    drop(log(dir.path()));
+    run(dir.path(), &["dead", "drop", "4"]).exits(0);
+    assert!(!dir.path().join("quarantine/dead-letters.1").exists(), "a plan copies nothing");
+    run(dir.path(), &["dead", "drop", "4", "--apply"]).exits(0);
+    for name in ["pending", "acked", "dead"] {
+        std::fs::create_dir(copy.path().join(name)).unwrap();
+    }
+    std::fs::copy(dir.path().join("quarantine/dead-letters.1"), copy.path().join("dead/letters")).unwrap();
+    let rows = run(copy.path(), &["--json", "dead", "list"]).exits(1).lines();
+    assert_eq!((rows.len(), &rows[0]["lsn"]), (1, &json!(4)));
+    assert!(run(copy.path(), &["dead", "show", "4", "--payload"]).exits(0).out.contains("hunter2"));
 }
 
 #[test]

@@ -173,3 +173,57 @@ fn rekey_needs_the_daemon_stopped_and_says_what_it_cannot_open() {
     assert!(run.out.contains("opens with") && run.err.contains("stay under another key"), "{run:?}");
     assert!(home.run(&["rekey"]).exits(2).err.contains("--key-file"));
 }
+
+#[test]
+fn an_export_shows_payloads_with_the_key_only_and_says_what_is_missing_by_its_exit_code() {
+    let home = stopped();
+    let without = home.run(&["export"]).exits(1);
+    assert_eq!(without.lines().len(), 60);
+    assert!(SECRETS.iter().all(|secret| !without.out.contains(secret)), "{without:?}");
+    let with = home.run_with(&home.one, &["export"]).exits(0);
+    assert_eq!(with.lines()[4]["payload"]["secret"], "hunter2");
+}
+
+#[test]
+fn a_replay_and_a_drop_write_nothing_readable() {
+    let home = stopped();
+    home.run(&["replay", "--from", "1", "--apply"]).exits(2);
+    let done = home.run_with(&home.one, &["--json", "replay", "--from", "1", "--apply"]).exits(0).json();
+    assert_eq!(done["replayed"], 58);
+    home.run_with(&home.one, &["dead", "drop", "--all", "--apply"]).exits(0);
+    home.run_with(&home.one, &["verify", "--deep"]).exits(0);
+    for (path, content) in files(&home.log) {
+        let shows = |secret: &&&str| content.windows(secret.len()).any(|part| part == secret.as_bytes());
+        assert_eq!(SECRETS[..2].iter().find(shows), None, "{}", path.display());
+    }
+    assert!(home.log.join("quarantine/dead-letters.1").exists());
+}
+
+#[test]
+fn a_repair_needs_the_key_and_changes_nothing_without_it() {
+    let home = stopped();
+    let (path, offset, _) = place(&home.log, 40);
+    scribble(&path, offset + 40, b"\xff\xff");
+    let before = fingerprint(&home.log);
+    for args in [&["repair"][..], &["repair", "--apply"]] {
+        assert!(home.run(args).exits(2).err.contains("is encrypted"));
+    }
+    home.run_with(&home.one, &["repair"]).exits(1);
+    let mut after = fingerprint(&home.log);
+    after.insert(home.log.join("LOCK"), before[&home.log.join("LOCK")].clone());
+    assert!(after == before);
+    home.run_with(&home.one, &["repair", "--apply"]).exits(0);
+    home.run_with(&home.one, &["verify", "--deep"]).exits(0);
+}
+
+/// Every file with what lies in it.
+fn files(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let (mut all, mut open) = (Vec::new(), vec![dir.to_owned()]);
+    while let Some(path) = open.pop() {
+        match path.is_dir() {
+            true => open.extend(std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path())),
+            false => all.push((path.clone(), std::fs::read(&path).unwrap())),
+        }
+    }
+    all
+}

@@ -31,7 +31,6 @@ use crate::drain::worker::TURN;
 use crate::kafka::ClientError;
 use crate::planted::Fault;
 use crate::planted::planted;
-use crate::wal::Lsn;
 
 /// What a worker is made of.
 pub(in crate::drain) struct WorkerParts<'a> {

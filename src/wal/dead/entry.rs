@@ -30,8 +30,12 @@ pub enum Head {
     Sealed { accepted_at: Timestamp, died_at: Timestamp, attempts: u32 },
     /// Records that could not be read.
     Damage(Damage),
-    /// An earlier entry of this number is gone.
-    Removed { requeued_as: Option<u64> },
+    /// An earlier entry of this number is gone; of a range, all of it.
+    Removed {
+        requeued_as: Option<u64>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        lsn_to: Option<u64>,
+    },
 }
 
 /// An entry on its way into the file.
@@ -65,13 +69,14 @@ impl Entry {
         Self { lsn: Lsn(damage.lsn_from), head: Head::Damage(damage), body: Vec::new() }
     }
 
-    /// A removal.
-    pub fn removed(lsn: Lsn, removal: Removal) -> Self {
+    /// The removal of an entry that spoke of the records up to `to`.
+    pub fn removed(lsn: Lsn, to: Lsn, removal: Removal) -> Self {
         let requeued_as = match removal {
             Removal::Dropped => None,
             Removal::Requeued(lsn) => Some(lsn.0),
         };
-        Self { lsn, head: Head::Removed { requeued_as }, body: Vec::new() }
+        let lsn_to = (to > lsn).then_some(to.0);
+        Self { lsn, head: Head::Removed { requeued_as, lsn_to }, body: Vec::new() }
     }
 
     /// Appends it to `out`, to be written at `offset`. Returns its length.

@@ -20,6 +20,9 @@ use super::Removal;
 use super::entry;
 use super::entry::Entry;
 use super::head;
+use crate::planted::Fault;
+use crate::planted::planted;
+use crate::planted::unless;
 use crate::units::Lsn;
 
 /// What was read at the start is rewritten in pieces of this size.
@@ -34,6 +37,25 @@ struct Place {
     to: Lsn,
 }
 
+/// Copies the file from `from` on into quarantine, durably, and says where.
+pub fn keep_aside(fs: &dyn Fs, dir: &Path, file: &dyn File, from: u64, why: &str) -> io::Result<String> {
+    let mut bytes = vec![0; file.size()?.saturating_sub(from) as usize];
+    fs::read_full(file, &mut bytes, from)?;
+    let name = format!("{FILE}-{from}.{why}");
+    fs::replace_file(fs, &dir.join(quarantine::DIR).join(&name), &bytes)?;
+    Ok(format!("{}/{name}", quarantine::DIR))
+}
+
+/// How an entry left.
+#[derive(Clone, Copy)]
+struct Gone {
+    removal: Removal,
+    /// The last record it spoke of.
+    to: Lsn,
+    /// Bytes of the entry that says so.
+    len: usize,
+}
+
 /// The file with what is known of it.
 pub struct Store {
     file: Arc<dyn File>,
@@ -42,10 +64,13 @@ pub struct Store {
     end: u64,
     /// The entries that are not removed.
     entries: BTreeMap<Lsn, Place>,
-    removed: BTreeMap<Lsn, Removal>,
+    removed: BTreeMap<Lsn, Gone>,
+    /// Bytes of both: what a file written anew would have.
     live_bytes: u64,
     /// Everything below was flushed, by the word of the last entry that could be read.
     promised: u64,
+    /// Where bytes lay behind the last entry when it was opened.
+    torn: Option<(u64, u64)>,
     /// A failed flush is final here too: what it left in the page cache cannot be trusted.
     broken: bool,
 }
@@ -59,8 +84,18 @@ impl Store {
         let mut scanner = Scanner::new(Arc::clone(&file), seed.clone(), len);
         let (end, promised) = (head.len, head.len);
         let (entries, removed) = (BTreeMap::new(), BTreeMap::new());
-        let mut store =
-            Self { file, head, seed, end, entries, removed, live_bytes: 0, promised, broken: false };
+        let mut store = Self {
+            file,
+            head,
+            seed,
+            end,
+            entries,
+            removed,
+            live_bytes: 0,
+            promised,
+            torn: None,
+            broken: false,
+        };
         let mut trouble = None;
         while store.end < len {
             let offset = store.end;
@@ -86,28 +121,30 @@ impl Store {
                 Some(format!("bytes {offset} to {next} of dead/letters are damaged; the rest was read"));
             store.end = next;
         }
+        store.torn = (store.end < len).then_some((store.end, len));
         Ok((store, trouble))
+    }
+
+    /// Where bytes lay behind the last entry when it was opened.
+    pub fn torn(&self) -> Option<(u64, u64)> {
+        self.torn
     }
 
     /// Rewrites what was read and never promised, because after a failed flush the next life reads what never
     /// reached the disk; keeps what lies behind the last entry aside, and cuts it off.
     pub fn make_durable(&self, fs: &dyn Fs, dir: &Path) -> io::Result<()> {
-        let size = self.file.size()?;
         let mut piece = vec![0; PIECE];
-        if size > self.end {
-            let mut torn = vec![0; (size - self.end) as usize];
-            fs::read_full(&*self.file, &mut torn, self.end)?;
-            let name = format!("{FILE}-{}.torn", self.end);
-            fs::replace_file(fs, &dir.join(quarantine::DIR).join(name), &torn)?;
+        if self.torn.is_some() {
+            keep_aside(fs, dir, &*self.file, self.end, "torn")?;
         }
         let mut at = self.promised.min(self.end);
-        while at < self.end {
+        while at < self.end && !planted(Fault::LettersNotRewritten) {
             let want = PIECE.min((self.end - at) as usize);
             let got = fs::read_full(&*self.file, &mut piece[..want], at)?;
             self.file.write_all_at(&piece[..got], at)?;
             at += want as u64;
         }
-        self.file.set_len(self.end)?;
+        unless(Fault::LettersNotCut, || self.file.set_len(self.end))?;
         self.file.sync_all()
     }
 
@@ -128,8 +165,8 @@ impl Store {
             places.push((offset, entry.encode(&mut bytes, &self.seed, offset, self.end)?));
         }
         self.file.write_all_at(&bytes, self.end)?;
-        if let Err(e) = self.file.sync_data() {
-            self.broken = true;
+        if let Err(e) = unless(Fault::LettersNotFlushed, || self.file.sync_data()) {
+            self.broken = !planted(Fault::LetterFailureForgotten);
             return Err(e);
         }
         self.end += bytes.len() as u64;
@@ -141,13 +178,28 @@ impl Store {
 
     /// The bytes of a new file with what is in this one; `None` when some of it cannot be read.
     pub fn anew(&self, keys: &Keys) -> io::Result<Option<Vec<u8>>> {
+        let removed = self.removed.iter().map(|(&lsn, gone)| Entry::removed(lsn, gone.to, gone.removal));
+        self.with(self.entries.keys().copied(), removed, keys)
+    }
+
+    /// The bytes of a new file with these entries of this one; `None` when one of them cannot be read.
+    pub fn excerpt(&self, lsns: &[Lsn], keys: &Keys) -> io::Result<Option<Vec<u8>>> {
+        self.with(lsns.iter().copied(), std::iter::empty(), keys)
+    }
+
+    fn with(
+        &self,
+        lsns: impl Iterator<Item = Lsn>,
+        removed: impl Iterator<Item = Entry>,
+        keys: &Keys,
+    ) -> io::Result<Option<Vec<u8>>> {
         let (mut bytes, head) = head::make(keys)?;
         let seed = Seed::new(&head.salt);
         let mut add = |entry: Entry| {
             let offset = bytes.len() as u64;
             entry.encode(&mut bytes, &seed, offset, 0)
         };
-        for &lsn in self.entries.keys() {
+        for lsn in lsns {
             let entry = match self.read(lsn)? {
                 Some(Dead::Letter(letter)) => Entry::letter(&letter, head.key.as_ref())?,
                 Some(Dead::Damage(damage)) => Entry::damage(damage),
@@ -156,8 +208,8 @@ impl Store {
             };
             add(entry)?;
         }
-        for (&lsn, &removal) in &self.removed {
-            add(Entry::removed(lsn, removal))?;
+        for entry in removed {
+            add(entry)?;
         }
         Ok(Some(bytes))
     }
@@ -188,14 +240,30 @@ impl Store {
         self.entries.iter().map(|(&lsn, place)| (lsn, place.to))
     }
 
-    /// The records that were here and left.
-    pub fn removed(&self) -> impl Iterator<Item = (Lsn, Removal)> {
-        self.removed.iter().map(|(&lsn, &removal)| (lsn, removal))
+    /// First and last record of each entry that was here and left.
+    pub fn removed(&self) -> impl Iterator<Item = (Lsn, Lsn)> {
+        self.removed.iter().map(|(&lsn, gone)| (lsn, gone.to))
+    }
+
+    /// Forgets entries that left and whose records, all below `oldest`, nobody can ask for any more.
+    pub fn forget_below(&mut self, oldest: Lsn) {
+        let mut freed = 0;
+        self.removed.retain(|_, gone| {
+            let keep = gone.to >= oldest;
+            freed += if keep { 0 } else { gone.len as u64 };
+            keep
+        });
+        self.live_bytes = self.live_bytes.saturating_sub(freed);
+    }
+
+    /// The last record the entry speaks of.
+    pub fn to(&self, lsn: Lsn) -> Option<Lsn> {
+        self.entries.get(&lsn).map(|place| place.to)
     }
 
     /// How the entry left, if it was here.
     pub fn removal(&self, lsn: Lsn) -> Option<Removal> {
-        self.removed.get(&lsn).copied()
+        self.removed.get(&lsn).map(|gone| gone.removal)
     }
 
     /// Bytes of the file.
@@ -203,26 +271,25 @@ impl Store {
         self.end
     }
 
-    /// Bytes of the entries that are not removed.
+    /// Bytes a file written anew would have, but for its head.
     pub fn live_bytes(&self) -> u64 {
         self.live_bytes
     }
 
     fn apply(&mut self, lsn: Lsn, head: &entry::Head, offset: u64, len: usize) {
+        let before = (self.entries.remove(&lsn), self.removed.remove(&lsn));
+        let dead = before.0.map_or(0, |place| place.len) + before.1.map_or(0, |gone| gone.len);
+        self.live_bytes = (self.live_bytes + len as u64).saturating_sub(dead as u64);
         let to = match head {
             entry::Head::Damage(damage) => Lsn(damage.lsn_to),
             entry::Head::Letter { .. } | entry::Head::Sealed { .. } => lsn,
-            entry::Head::Removed { requeued_as } => {
+            entry::Head::Removed { requeued_as, lsn_to } => {
                 let removal = requeued_as.map_or(Removal::Dropped, |as_lsn| Removal::Requeued(Lsn(as_lsn)));
-                self.removed.insert(lsn, removal);
-                let gone = self.entries.remove(&lsn);
-                self.live_bytes -= gone.map_or(0, |place| place.len as u64).min(self.live_bytes);
+                let to = lsn_to.map_or(lsn, Lsn);
+                self.removed.insert(lsn, Gone { removal, to, len });
                 return;
             }
         };
-        self.live_bytes += len as u64;
-        self.removed.remove(&lsn);
-        let gone = self.entries.insert(lsn, Place { offset, len, to });
-        self.live_bytes -= gone.map_or(0, |place| place.len as u64).min(self.live_bytes);
+        self.entries.insert(lsn, Place { offset, len, to });
     }
 }

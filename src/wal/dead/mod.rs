@@ -32,6 +32,7 @@ use super::fs::Fs;
 use super::fs::Mode;
 use super::ledger::Ledger;
 use super::log::Fate;
+use super::quarantine;
 use super::types::Letter;
 use crate::units::Lsn;
 use crate::units::Timestamp;
@@ -115,6 +116,7 @@ pub struct DeadLetters {
 /// The ids of the master keys of which one opens the store of the log in `dir`, if none of them is given.
 pub fn locked(fs: &dyn Fs, dir: &Path, keys: &Keys) -> io::Result<Option<Vec<KeyId>>> {
     match fs.open(&dir.join(DIR).join(FILE), Mode::Read) {
+        Ok(file) if head::is_damaged(&*file, keys)? => Ok(None),
         Ok(file) => Ok(head::read(&*file, keys)?.locked),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(e),
@@ -125,20 +127,32 @@ impl DeadLetters {
     /// Opens the store of the log in `dir`, making it if missing. Says what of it could not be read.
     pub fn open(fs: Arc<dyn Fs>, dir: &Path, keys: &Keys) -> io::Result<(Self, Option<String>)> {
         let path = dir.join(DIR).join(FILE);
+        let mut lost = None;
         let file = match fs.open(&path, Mode::Write) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            Ok(file) if !head::is_damaged(&*file, keys)? => file,
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+            spoilt => {
+                if let Ok(file) = spoilt {
+                    lost = Some(file::keep_aside(&*fs, dir, &*file, 0, "damaged")?);
+                }
                 fs::replace_file(&*fs, &path, &head::make(keys)?.0)?;
                 fs.open(&path, Mode::Write)?
             }
-            opened => opened?,
         };
+        let lost = lost.map(|copy| format!("the head of dead/letters is damaged, its letters are in {copy}"));
         let (inner, trouble) = Store::load(file, keys)?;
+        let mut trouble = lost.or(trouble);
         inner.make_durable(&*fs, dir)?;
         let store = Self { fs, path, keys: keys.clone(), inner: Mutex::new(inner) };
         // No plaintext stays behind once encryption is on, and no key is needed any more once it is off.
         let mut inner = store.lock();
         if inner.is_encrypted() != keys.current().is_some() {
             store.rewrite(&mut inner)?;
+        }
+        if inner.is_encrypted() != keys.current().is_some() {
+            let detail =
+                "some letters in dead/letters cannot be read: the file stays as it was, encrypted or not";
+            trouble.get_or_insert_with(|| detail.to_owned());
         }
         drop(inner);
         Ok((store, trouble))
@@ -161,6 +175,16 @@ impl DeadLetters {
         }
     }
 
+    /// What of its end a start cut off, a copy aside: a write that a crash interrupted, or the last entry, spoilt.
+    pub fn cut(&self) -> Option<String> {
+        self.lock().torn().map(|(from, to)| {
+            format!(
+                "bytes {from} to {to} of dead/letters are no entry; cut, a copy lies in {}",
+                quarantine::DIR
+            )
+        })
+    }
+
     /// Stores letters, durably. On an error none of them counts as stored.
     pub fn add(&self, letters: &[Letter]) -> io::Result<()> {
         let mut inner = self.lock();
@@ -176,10 +200,8 @@ impl DeadLetters {
     /// Removes an entry, durably. Says whether it was there.
     pub fn remove(&self, lsn: Lsn, removal: Removal) -> io::Result<bool> {
         let mut inner = self.lock();
-        if !inner.contains(lsn) {
-            return Ok(false);
-        }
-        inner.append(&[Entry::removed(lsn, removal)])?;
+        let Some(to) = inner.to(lsn) else { return Ok(false) };
+        inner.append(&[Entry::removed(lsn, to, removal)])?;
         if inner.end() > REWRITE_FROM && inner.live_bytes() < inner.end() / 2 {
             self.rewrite(&mut inner)?;
         }
@@ -189,6 +211,16 @@ impl DeadLetters {
     /// One entry; `None` when it is not here.
     pub fn get(&self, lsn: Lsn) -> io::Result<Option<Dead>> {
         self.lock().read(lsn)
+    }
+
+    /// The damaged range a record lies in, also where it is not the first of it.
+    pub fn damage_over(&self, lsn: Lsn) -> io::Result<Option<Damage>> {
+        let inner = self.lock();
+        let over = inner.ranges().find(|&(from, to)| from < to && from <= lsn && lsn <= to);
+        match over.map(|(from, _)| inner.read(from)).transpose()?.flatten() {
+            Some(Dead::Damage(damage)) => Ok(Some(damage)),
+            _ => Ok(None),
+        }
     }
 
     /// Whether the entry is here.
@@ -215,9 +247,24 @@ impl DeadLetters {
     pub(super) fn mark_in(&self, ledger: &mut Ledger) {
         let inner = self.lock();
         inner.ranges().for_each(|(from, to)| ledger.mark_all(from, to));
-        inner.removed().for_each(|(lsn, _)| {
-            ledger.mark(lsn, 0);
-        });
+        inner.removed().for_each(|(from, to)| ledger.mark_all(from, to));
+    }
+
+    /// Forgets entries that left and whose records, all below `oldest`, are no longer kept.
+    pub(super) fn forget_below(&self, oldest: Lsn) {
+        self.lock().forget_below(oldest);
+    }
+
+    /// Copies these entries into a store of their own in `quarantine/`, durably; where that takes a key that is not
+    /// given, the whole file. Says what the copy is called.
+    pub fn keep_aside(&self, lsns: &[Lsn]) -> io::Result<String> {
+        let log = self.path.parent().and_then(Path::parent).unwrap_or(Path::new("."));
+        let excerpt = self.lock().excerpt(lsns, &self.keys)?;
+        let bytes = match excerpt {
+            Some(bytes) => Some(bytes),
+            None => fs::read_file(&*self.fs, &self.path, u64::MAX)?,
+        };
+        quarantine::keep(&*self.fs, log, NAME, &bytes.unwrap_or_default())
     }
 
     /// How many entries there are.

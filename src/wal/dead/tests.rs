@@ -29,6 +29,43 @@ fn open_with(dir: &Path, keys: &Keys) -> (DeadLetters, Option<String>) {
 }
 
 #[test]
+fn a_store_whose_head_is_spoilt_is_set_aside_and_the_log_starts() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join(DIR).join(FILE);
+    let master = super::super::crypt::MasterKey::new(zeroize::Zeroizing::new([1; 32]));
+    for keys in [Keys::default(), Keys::new(Some(master), Vec::new())] {
+        let (store, _) = open_with(dir.path(), &keys);
+        store.add(&[letter(3)]).unwrap();
+        let good = std::fs::read(&path).unwrap();
+        let mut bad = good.clone();
+        bad[if good.len() < 52_000 { 3 } else { 100 }] ^= 1;
+        std::fs::write(&path, &bad).unwrap();
+        assert_eq!(locked(&RealFs, dir.path(), &keys).unwrap(), None, "no key would help");
+        let (store, trouble) = open_with(dir.path(), &keys);
+        assert!(trouble.unwrap().contains("quarantine/letters-0.damaged"));
+        assert_eq!(std::fs::read(dir.path().join("quarantine/letters-0.damaged")).unwrap(), bad);
+        store.add(&[letter(4)]).unwrap();
+        assert_eq!(open_with(dir.path(), &keys).0.lsns(), [Lsn(4)]);
+        std::fs::remove_file(&path).unwrap();
+    }
+}
+
+#[test]
+fn what_is_cut_off_the_end_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join(DIR).join(FILE);
+    let (store, _) = open(dir.path());
+    store.add(&[letter(1)]).unwrap();
+    assert_eq!(open(dir.path()).0.cut(), None);
+    let mut bad = std::fs::read(&path).unwrap();
+    let last = bad.len() - 9;
+    bad[last] ^= 1;
+    std::fs::write(&path, bad).unwrap();
+    let (store, _) = open(dir.path());
+    assert!(store.is_empty() && store.cut().unwrap().contains("quarantine"));
+}
+
+#[test]
 fn letters_survive_a_restart_and_removed_ones_stay_removed() {
     let dir = tempfile::tempdir().unwrap();
     let (store, _) = open(dir.path());
@@ -138,4 +175,47 @@ fn a_changed_letter_with_a_right_checksum_is_not_believed() {
     let (store, trouble) = open_with(dir.path(), &keys());
     assert!(trouble.unwrap().contains("record 3"));
     assert_eq!(store.lsns(), [Lsn(9)]);
+}
+
+/// Each removal wrote the whole store anew once removals were most of it.
+#[test]
+fn a_store_of_many_removals_is_not_written_anew_at_each() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join(DIR).join(FILE);
+    let (store, _) = open(dir.path());
+    let small = |lsn| Letter { payload: vec![1; 20], ..letter(lsn) };
+    store.add(&(0..20_000).map(small).collect::<Vec<_>>()).unwrap();
+    let inode = || std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(&path).unwrap());
+    let mut rewritten = 0;
+    let mut inner = store.lock();
+    let all: Vec<_> = (0..19_900).map(|lsn| Entry::removed(Lsn(lsn), Lsn(lsn), Removal::Dropped)).collect();
+    inner.append(&all).unwrap();
+    drop(inner);
+    for lsn in 19_900..20_000 {
+        let before = inode();
+        assert!(store.remove(Lsn(lsn), Removal::Dropped).unwrap());
+        rewritten += u32::from(inode() != before);
+    }
+    assert!(rewritten <= 1, "{rewritten}");
+    // Those whose records are gone take no room any more.
+    store.forget_below(Lsn(19_990));
+    assert_eq!(store.removed().len(), 10);
+    store.add(&[small(30_000)]).unwrap();
+    store.remove(Lsn(30_000), Removal::Dropped).unwrap();
+    assert!(std::fs::metadata(&path).unwrap().len() < 10_000);
+}
+
+#[test]
+fn a_range_that_was_dropped_stays_dropped_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _) = open(dir.path());
+    let (segment, reason) = ("x".to_owned(), "bad sector".to_owned());
+    store.add_damage(Damage { lsn_from: 5, lsn_to: 9, segment, reason, found_at: Timestamp(1) }).unwrap();
+    store.remove(Lsn(5), Removal::Dropped).unwrap();
+    let (store, _) = open(dir.path());
+    let mut ledger = Ledger::new(Lsn(1));
+    ledger.insert(Lsn(1), Default::default());
+    ledger.extend(Lsn(1), 20, 20);
+    store.mark_in(&mut ledger);
+    assert_eq!((1..=20).filter(|&lsn| ledger.is_done(Lsn(lsn))).collect::<Vec<_>>(), [5, 6, 7, 8, 9]);
 }

@@ -155,7 +155,7 @@ impl File for DryFile {
         Ok(n)
     }
 
-    fn write_all_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
+    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
         let mut state = self.state();
         let end = offset + buf.len() as u64;
         let size = PAGE as u64;
@@ -174,7 +174,7 @@ impl File for DryFile {
             }
         }
         state.len = state.len.max(end);
-        Ok(())
+        Ok(buf.len())
     }
 
     fn sync_data(&self) -> io::Result<()> {

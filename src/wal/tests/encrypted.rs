@@ -121,10 +121,10 @@ fn no_file_holds_a_payload_a_reason_or_the_logs_secret() {
     assert!(everywhere.iter().any(|path| path.ends_with("dead/letters")), "the search finds what is there");
     encrypt();
     let fs = full();
-    assert_eq!(holding(&fs, PLANTED), [PathBuf::new(); 0]);
+    assert_eq!(holding(&fs, PLANTED), Vec::<PathBuf>::new());
     let secret = reopen(&fs).log.identity().secret;
-    assert_eq!(holding(&fs, &secret), [PathBuf::new(); 0]);
-    assert_eq!(holding(&fs, &[1; 32]), [PathBuf::new(); 0], "the master key");
+    assert_eq!(holding(&fs, &secret), Vec::<PathBuf>::new());
+    assert_eq!(holding(&fs, &[1; 32]), Vec::<PathBuf>::new(), "the master key");
 }
 
 #[test]
@@ -178,7 +178,7 @@ fn encryption_can_be_turned_on_and_off_again() {
 
 /// Whoever can write to the disk can make a checksum right. Not a tag.
 #[test]
-fn a_changed_record_with_a_right_checksum_is_damage() {
+pub fn a_changed_record_with_a_right_checksum_is_damage() {
     encrypt();
     for target in ["payload", "lane", "time"] {
         let fs = SimFs::new();
@@ -257,7 +257,7 @@ fn a_changed_record_is_not_passed_before_it_is_in_quarantine() {
 }
 
 #[test]
-fn a_segment_is_shredded_before_it_goes_and_not_before_a_checkpoint_says_it_is_done() {
+pub fn a_segment_is_shredded_before_it_goes_and_not_before_a_checkpoint_says_it_is_done() {
     encrypt();
     let made = full();
     for calls in 0.. {

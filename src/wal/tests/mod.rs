@@ -13,3 +13,6 @@ mod model;
 mod nonces;
 mod rekey;
 mod repair;
+mod simulator;
+
+pub(super) use simulator::dice::simulated_random;

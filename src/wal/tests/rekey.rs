@@ -42,8 +42,8 @@ fn both() -> Keys {
 /// Wraps everything anew; says whether all went well.
 fn apply(fs: &SimFs) -> bool {
     let Ok(items) = rekey::plan(fs, &dir(), &both()) else { return false };
-    let due = items.iter().filter(|item| item.wrapping == Wrapping::Due);
-    due.fold(true, |well, item| rekey::apply(fs, &dir(), item, &both()).is_ok() && well)
+    let mut due = items.iter().filter(|item| item.wrapping == Wrapping::Due);
+    due.all(|item| rekey::apply(fs, &dir(), item, &both()).is_ok())
 }
 
 /// Every file opens with the old key alone or with the new key alone, and the log with both.

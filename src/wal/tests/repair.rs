@@ -121,8 +121,8 @@ enum Damage {
 fn damage() -> impl Strategy<Value = Damage> {
     let (file, at) = (0..100usize, any::<usize>());
     prop_oneof![
-        4 => (file.clone(), at.clone()).prop_map(|(file, at)| Damage::Flip(file, at)),
-        2 => (file.clone(), at.clone()).prop_map(|(file, at)| Damage::Zero(file, at)),
+        4 => (file.clone(), at).prop_map(|(file, at)| Damage::Flip(file, at)),
+        2 => (file.clone(), at).prop_map(|(file, at)| Damage::Zero(file, at)),
         1 => (file.clone(), at).prop_map(|(file, at)| Damage::Cut(file, at)),
         1 => (file.clone(), 1..900usize).prop_map(|(file, bytes)| Damage::Grow(file, bytes)),
         1 => file.prop_map(Damage::Remove),

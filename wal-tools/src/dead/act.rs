@@ -92,6 +92,13 @@ fn choose(view: &View, args: &Letters, action: Action) -> anyhow::Result<Vec<Lsn
 
 fn apply(log: &Log, view: &View, chosen: &[Lsn], action: Action) -> anyhow::Result<Vec<Row>> {
     let mut rows = Vec::new();
+    if action == Action::Drop
+        && !chosen.is_empty()
+        && let Some(store) = &view.dead
+    {
+        log.check_owner()?;
+        eprintln!("a copy was kept in quarantine/{}", store.keep_aside(chosen)?);
+    }
     for lsns in chosen.chunks(MAX_LSNS) {
         let lsns = lsns.to_vec();
         let request = match action {
