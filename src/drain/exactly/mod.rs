@@ -13,6 +13,7 @@
 //! `positions`, `message`, `verdict` are without Kafka: what a position is, how it is written, whom it is believed.
 
 mod claim;
+mod core;
 mod held;
 mod message;
 mod outcome;

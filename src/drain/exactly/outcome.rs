@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::time::Duration;
 use std::time::Instant;
 
+use super::core::Core;
 use super::persist;
 use super::positions::Positions;
 use super::run::Run;
-use super::worker::Core;
 use crate::drain::gates::Place;
 use crate::drain::window::Flight;
 use crate::kafka::ENTRY;
@@ -114,7 +114,7 @@ impl Core {
     /// A new producer found these positions: was the transaction of the old one committed?
     pub(super) fn resolve(&mut self, found: &Positions) {
         let Some(run) = &self.run else { return };
-        if run.is_committing && run.positions == *found && !planted(Planted::GuessCommit) {
+        if run.is_committing && run.positions == *found {
             tracing::info!("the commit had succeeded");
             self.committed();
         } else {
@@ -122,8 +122,9 @@ impl Core {
         }
     }
 
-    /// Ends a transaction that cannot be committed, and finds out who is to blame. Blocks, calling `tick`.
-    pub(super) fn fail(&mut self, now: Instant, tick: &mut dyn FnMut() -> bool) {
+    /// Ends a transaction that cannot be committed, and finds out who is to blame; says whether somebody is, so that
+    /// the others need not wait. Blocks, calling `tick`.
+    pub(super) fn fail(&mut self, now: Instant, tick: &mut dyn FnMut() -> bool) -> bool {
         self.has_failed = false;
         let end = now + ABORT;
         let is_open = self.run.as_ref().is_some_and(|run| !run.is_committing);
@@ -147,12 +148,18 @@ impl Core {
         if !aborted {
             self.sender.close(now);
         }
-        self.blame_topic(now);
+        let mut is_known = self.blame_topic(now);
+        if is_known {
+            // The topic has its own delays; the producer did nothing wrong.
+            self.sender.hurry(now);
+        }
         let failures = std::mem::take(&mut self.failures);
         self.judge(&failures, aborted, now);
         if self.run.as_ref().is_some_and(|run| !run.is_committing) {
             self.discard();
         }
+        is_known |= !self.grave.is_empty() || !self.suspects.is_empty();
+        is_known
     }
 
     /// Whether the open transaction can only be aborted; remembers why.
@@ -166,12 +173,12 @@ impl Core {
     }
 
     /// The transaction was refused as a whole because of some topic: that of a transaction that proves one, else each
-    /// is proved in turn.
-    fn blame_topic(&mut self, now: Instant) {
-        let Some(code) = self.refused.take() else { return };
+    /// is proved in turn. Says whether it was a topic.
+    fn blame_topic(&mut self, now: Instant) -> bool {
+        let Some(code) = self.refused.take() else { return false };
         let fault = classify(code);
         let Some(run) = self.run.as_ref().filter(|_| matches!(fault, Fault::Topic(_) | Fault::Stale)) else {
-            return;
+            return false;
         };
         match run.only {
             Some(topic) if !run.is_closed => {
@@ -180,6 +187,7 @@ impl Core {
             }
             _ => self.hunt = HUNT,
         }
+        true
     }
 
     /// Nothing of the transaction is in Kafka: all of it is sent again.

@@ -130,6 +130,12 @@ impl Sender {
         delay
     }
 
+    /// The next producer is made at once: the last one failed for a reason that is dealt with.
+    pub(super) fn hurry(&mut self, now: Instant) {
+        self.backoff.reset();
+        self.open_at = now;
+    }
+
     /// A commit succeeded.
     pub(super) fn works(&mut self) {
         self.backoff.reset();

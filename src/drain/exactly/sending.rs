@@ -2,10 +2,10 @@
 
 use std::time::Instant;
 
+use super::core::Core;
 use super::message::Message as Note;
 use super::message::TOPIC;
 use super::run::Run;
-use super::worker::Core;
 use crate::command::Envelope;
 use crate::command::headers;
 use crate::drain::feed::Step;
