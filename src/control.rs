@@ -6,6 +6,7 @@
 //! {"cmd":"status"}                   {"status":{"backlog":3,…}}
 //! {"cmd":"requeue","lsns":[7,9]}     {"done":[{"lsn":7,"requeued_as":20},{"lsn":9,"error":"no such dead letter"}]}
 //! {"cmd":"drop","lsns":[8]}          {"done":[{"lsn":8}]}
+//! {"cmd":"replay","lsns":[1,2]}      {"done":[{"lsn":1,"requeued_as":21},{"lsn":2,"requeued_as":22}]}
 //! anything else                      {"error":"…"}
 //! ```
 
@@ -32,10 +33,12 @@ use crate::wal::Lsn;
 
 /// The socket's name in the log's directory.
 pub const FILE: &str = "control.sock";
-/// Longest line: a request of `MAX_LSNS` numbers has at most 2 KiB, a status document of many segments some 100 KiB.
+/// Longest line: an answer about `MAX_REPLAY` records has at most 64 KiB, a status document of many segments some 100.
 const MAX_LINE: u64 = 1 << 20;
 /// Dead letters in one request: each costs two flushes, and others wait for the socket.
 pub const MAX_LSNS: usize = 100;
+/// Delivered records in one request: they share flushes, and 1,000 of 1 MiB take some seconds.
+pub const MAX_REPLAY: usize = 1_000;
 /// A request is written at once; who takes longer than this is not our tool.
 const SERVER_PATIENCE: Duration = Duration::from_secs(2);
 /// A hundred letters on a slow disk: two flushes of 100 ms each, and a margin.
@@ -54,6 +57,11 @@ pub enum Request {
         /// Which.
         lsns: Vec<Lsn>,
     },
+    /// Delivers delivered records again.
+    Replay {
+        /// Which, in order.
+        lsns: Vec<Lsn>,
+    },
     /// Gives dead letters up.
     Drop {
         /// Which.
@@ -67,13 +75,13 @@ pub enum Request {
 pub enum Answer {
     /// The status document (contract, section 6).
     Status(serde_json::Value),
-    /// What became of each dead letter, in the order of the request.
+    /// What became of each record, in the order of the request. A replay ends at the first that fails.
     Done(Vec<Outcome>),
     /// The request was not understood.
     Error(String),
 }
 
-/// What became of one dead letter.
+/// What became of one dead letter, or delivered record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outcome {
     /// Which.
@@ -92,6 +100,8 @@ pub trait Operator: Send + Sync {
     fn status(&self) -> serde_json::Value;
     /// Puts a dead letter into the log again, durably, and takes it out of the store. Its record's new number.
     fn requeue(&self, lsn: Lsn) -> Result<Lsn, String>;
+    /// Puts delivered records into the log again, durably and in order. Ends at the first that fails.
+    fn replay(&self, lsns: &[Lsn]) -> Vec<Outcome>;
     /// Removes a dead letter from the store, durably.
     fn drop_letter(&self, lsn: Lsn) -> Result<(), String>;
 }
@@ -173,6 +183,10 @@ fn answer(request: Request, operator: &dyn Operator) -> Answer {
     match request {
         Request::Status => Answer::Status(operator.status()),
         Request::Requeue { lsns } => each(lsns, &|lsn| operator.requeue(lsn).map(Some)),
+        Request::Replay { lsns } if lsns.len() > MAX_REPLAY => {
+            Answer::Error(format!("at most {MAX_REPLAY} records a request"))
+        }
+        Request::Replay { lsns } => Answer::Done(operator.replay(&lsns)),
         Request::Drop { lsns } => each(lsns, &|lsn| operator.drop_letter(lsn).map(|()| None)),
     }
 }
@@ -231,6 +245,11 @@ mod tests {
             if lsn.0 == 7 { Ok(Lsn(20)) } else { Err("no such dead letter".to_owned()) }
         }
 
+        fn replay(&self, lsns: &[Lsn]) -> Vec<Outcome> {
+            let again = |&lsn: &Lsn| Outcome { lsn, requeued_as: Some(lsn.plus(20)), error: None };
+            lsns.iter().map(again).collect()
+        }
+
         fn drop_letter(&self, _: Lsn) -> Result<(), String> {
             Ok(())
         }
@@ -257,6 +276,10 @@ mod tests {
             done,
             Answer::Done(vec![Outcome { lsn: Lsn(7), requeued_as: Some(Lsn(20)), error: None }, nine])
         );
+        assert_eq!(
+            raw(dir.path(), b"{\"cmd\":\"replay\",\"lsns\":[1]}\n"),
+            "{\"done\":[{\"lsn\":1,\"requeued_as\":21}]}\n"
+        );
         assert_eq!(raw(dir.path(), b"{\"cmd\":\"drop\",\"lsns\":[8]}\n"), "{\"done\":[{\"lsn\":8}]}\n");
         server.stop();
         assert!(matches!(ask(dir.path(), &Request::Status), Err(AskError::Nobody(_))));
@@ -270,6 +293,8 @@ mod tests {
             assert!(raw(dir.path(), bad).starts_with("{\"error\":"));
         }
         let many = Request::Drop { lsns: vec![Lsn(1); MAX_LSNS + 1] };
+        assert!(matches!(ask(dir.path(), &many).unwrap(), Answer::Error(_)));
+        let many = Request::Replay { lsns: vec![Lsn(1); MAX_REPLAY + 1] };
         assert!(matches!(ask(dir.path(), &many).unwrap(), Answer::Error(_)));
         assert!(matches!(ask(dir.path(), &Request::Status).unwrap(), Answer::Status(_)));
         server.stop();

@@ -3,26 +3,140 @@
 //! Each is one line at the place it spoils: `if planted(Fault::SkipFlush) { … }`. Without the feature `planted-faults`
 //! [`planted`] is `false`, a constant, and nothing of this is in the program. No release has the feature.
 
-/// What can be spoiled. The variant says what the code then does; `TESTING.md` lists who finds it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Fault {
+use std::io;
+
+/// Makes the enum and the list of its variants from one.
+macro_rules! faults {
+    ($($(#[$doc:meta])+ $name:ident,)+) => {
+        /// What can be spoiled. The variant says what the code then does; `TESTING.md` lists who finds it.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub enum Fault {
+            $($(#[$doc])+ $name,)+
+        }
+
+        impl Fault {
+            /// All there are.
+            pub const ALL: &[Self] = &[$(Self::$name,)+];
+        }
+    };
+}
+
+faults! {
     /// A commit returns without `fdatasync`.
     SkipFlush,
+    /// A record counts as confirmed when the producer has taken it.
+    ConfirmUnsent,
+    /// A commit returns as if its flush had not failed: it answered before the flush was over.
+    FlushErrorIgnored,
+    /// A flush that failed is tried again, and believed.
+    FlushRetried,
+    /// Readers see a group before it is flushed.
+    PublishedBeforeFlush,
+    /// A failed write or flush does not poison the log.
+    FailureNotFinal,
+    /// A segment's header is not flushed before its first record.
+    HeaderNotFlushed,
+    /// The next segment begins before the footer of the last one is flushed.
+    SealNotFlushed,
+    /// A sealed segment is cut before its footer is durable.
+    CutBeforeFooter,
+    /// The new size of a sealed segment is not flushed.
+    CutNotFlushed,
+    /// A start does not flush the size of the last segment, which an earlier one may have left.
+    SizeNotFlushed,
+    /// Frames promise more than was flushed before them.
+    PromiseTooFar,
+    /// Frames promise nothing.
+    PromiseNotAdvanced,
+    /// The promises of frames behind damage are ignored.
+    PromiseBehindIgnored,
+    /// What the checkpoint saw flushed is not asked for.
+    PromiseNotChecked,
+    /// The end of a batch is not asked for.
+    HalfBatchAccepted,
+    /// What a start read is sealed without being written again.
+    SurvivorsNotRewritten,
+    /// The footer a start writes promises what it wrote again and did not flush.
+    FooterPromisesSurvivors,
+    /// Type, batch end and lane are not covered by the checksum.
+    CrcOmitsType,
+    /// The segment's salt is not covered by the checksum.
+    CrcOmitsSalt,
+    /// The place is not covered by the checksum.
+    CrcOmitsOffset,
+    /// A length is believed beyond the segment's end.
+    LengthNotBounded,
+    /// A read error is taken for the end of the file.
+    ReadErrorIsEnd,
+    /// The rest of a short write is not written.
+    ShortWriteAccepted,
+    /// An interrupted write is not tried again.
+    InterruptedWriteFails,
+    /// A file that replaces another is not flushed before it gets its name.
+    ReplacedNotFlushed,
+    /// The directory is not flushed after a file was replaced.
+    ReplacedDirNotFlushed,
+    /// A checkpoint does not wait for the notes of where records were put.
+    NotesNotFlushed,
+    /// The directory of the notes is not flushed.
+    NotesDirNotFlushed,
+    /// A checkpoint is saved before the notes are written.
+    CheckpointBeforeNotes,
+    /// Segments are retired by a checkpoint that was never saved.
+    RetiredBeforeCheckpoint,
+    /// Segments are retired before all their records are done.
+    IncompleteRetired,
+    /// The watermark passes the first record that is not done.
+    WatermarkTooFar,
+    /// Confirming a record marks those before it.
+    BelowMarkedToo,
+    /// Numbers of segments that are gone are not remembered as done.
+    GapForgotten,
+    /// Numbers of a segment whose header is damaged are given again.
+    HeadlessNumbersGiven,
+    /// Such a segment is moved away before its records are listed.
+    HeadlessMovedFirst,
+    /// Numbers of dead letters are given again when the log ends below them.
+    LetterNumbersGiven,
+    /// A start does not count dead letters as done.
+    LettersNotMarked,
+    /// A record counts as a dead letter before it is stored as one.
+    LettersNotStored,
+    /// A dead letter is not flushed.
+    LettersNotFlushed,
+    /// A dead letter that a start read is not written again.
+    LettersNotRewritten,
+    /// What lies behind the last dead letter is not cut off.
+    LettersNotCut,
+    /// After a failed flush more dead letters are taken.
+    LetterFailureForgotten,
+    /// A reader passes damage without listing it.
+    DamageSkipped,
+    /// The next segment's file is filled again while the writer renames it.
+    SpareFilledAnew,
+    /// A second process gets the lock.
+    NoLock,
     /// Every segment of every start has the same data key.
     ReuseDataKey,
+    /// A segment begins without a flush of its directory.
+    SkipDirectoryFlush,
     /// What is decrypted is believed, authentic or not.
     IgnoreTag,
     /// Delivered segments are unlinked with their keys in them.
     SkipShred,
-    /// A segment begins without a flush of its directory.
-    SkipDirectoryFlush,
+    /// A record is sent when it arrived in a transaction, whatever becomes of that.
+    SentBeforeCommit,
+    /// The answers of commits are lost now and then. No fault of ours: nobody may notice.
+    LoseCommitAnswer,
+    /// The answers of commits are lost now and then, and taken for failures.
+    GuessCommit,
 }
 
-impl Fault {
-    /// All there are.
-    pub const ALL: &[Self] =
-        &[Self::SkipFlush, Self::ReuseDataKey, Self::IgnoreTag, Self::SkipShred, Self::SkipDirectoryFlush];
+/// Does something, unless the fault is planted that leaves it out.
+#[inline]
+pub fn unless(fault: Fault, act: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+    if planted(fault) { Ok(()) } else { act() }
 }
 
 /// Whether this fault is planted now.

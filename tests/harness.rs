@@ -7,25 +7,35 @@ mod support;
 
 use std::env;
 use std::fs;
+use std::io::ErrorKind;
 use std::io::Read;
 use std::io::Write;
 use std::net::TcpListener;
+use std::net::TcpStream;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
 use std::process::Stdio;
 use std::thread;
 use std::time::Duration;
+use std::time::Instant;
 
 use support::child::Child;
+use support::disk::SmallDisk;
 use support::http::Client;
 use support::http::Connection;
 use support::ports::Port;
+use support::proxy::Flow;
+use support::proxy::Link;
+use support::proxy::Proxy;
 use support::scratch;
 use support::wait;
 
 /// Above what a process needs to start or to end, on a busy machine too.
 const LONG: Duration = Duration::from_secs(30);
+
+/// What a read waits for that is to get nothing.
+const NOTHING: Duration = Duration::from_millis(150);
 
 /// Set in the process that [`nothing_survives_a_killed_test_process`] starts and kills.
 const VICTIM: &str = "FOREBAY_TEST_VICTIM";
@@ -151,4 +161,130 @@ fn scripted_server(answers: &[&'static str]) -> String {
         }
     });
     address
+}
+
+/// A connection through a proxy: the proxy, the client's end, the server's end.
+fn connected() -> (Proxy, TcpListener, TcpStream, TcpStream) {
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let proxy = Proxy::start();
+    proxy.forward_to(&server.local_addr().unwrap().to_string());
+    let client = TcpStream::connect(proxy.address()).unwrap();
+    let (accepted, _) = server.accept().unwrap();
+    for stream in [&client, &accepted] {
+        stream.set_read_timeout(Some(LONG)).unwrap();
+    }
+    wait::until_true("the connection is known", LONG, || proxy.connections() == 1);
+    (proxy, server, client, accepted)
+}
+
+fn passes(mut from: &TcpStream, mut to: &TcpStream, what: &[u8]) {
+    from.write_all(what).unwrap();
+    arrives(&mut to, what);
+}
+
+fn arrives(to: &mut &TcpStream, what: &[u8]) {
+    let mut got = vec![0; what.len()];
+    to.read_exact(&mut got).unwrap();
+    assert_eq!(got, what);
+}
+
+fn gets_nothing(mut to: &TcpStream) {
+    to.set_read_timeout(Some(NOTHING)).unwrap();
+    let error = to.read(&mut [0]).unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut), "{error}");
+    to.set_read_timeout(Some(LONG)).unwrap();
+}
+
+#[test]
+fn a_proxy_holds_what_a_cut_holds_and_passes_it_on_afterwards() {
+    let (proxy, server, client, accepted) = connected();
+    passes(&client, &accepted, b"there");
+    passes(&accepted, &client, b"and back");
+    proxy.set(Link::CUT);
+    (&client).write_all(b"held").unwrap();
+    (&accepted).write_all(b"kept").unwrap();
+    gets_nothing(&accepted);
+    gets_nothing(&client);
+    // Taken by the kernel, answered by nobody.
+    let second = TcpStream::connect(proxy.address()).unwrap();
+    server.set_nonblocking(true).unwrap();
+    gets_nothing(&second);
+    assert!(server.accept().is_err());
+    proxy.heal();
+    arrives(&mut &accepted, b"held");
+    arrives(&mut &client, b"kept");
+    server.set_nonblocking(false).unwrap();
+    let (second_accepted, _) = server.accept().unwrap();
+    passes(&second, &second_accepted, b"later");
+}
+
+#[test]
+fn a_deaf_link_delivers_requests_and_keeps_answers() {
+    let (proxy, _server, client, accepted) = connected();
+    proxy.set(Link::DEAF);
+    passes(&client, &accepted, b"request");
+    (&accepted).write_all(b"answer").unwrap();
+    gets_nothing(&client);
+    proxy.heal();
+    arrives(&mut &client, b"answer");
+}
+
+#[test]
+fn a_slow_link_takes_its_time() {
+    let (proxy, _server, client, accepted) = connected();
+    let delay = Duration::from_millis(100);
+    let slow = Flow::Slow { delay, bytes_per_second: 1 << 20 };
+    proxy.set(Link { to_server: slow, to_client: Flow::Open });
+    let begun = Instant::now();
+    passes(&client, &accepted, &[7; 100_000]);
+    // A tenth of a second for 100,000 bytes, and the delay of the first chunk at least.
+    assert!(begun.elapsed() >= delay + Duration::from_millis(90), "{:?}", begun.elapsed());
+    passes(&accepted, &client, b"quick");
+}
+
+#[test]
+fn a_proxy_refuses_resets_and_closes_half_of_a_connection() {
+    let (proxy, server, client, accepted) = connected();
+    proxy.half_close();
+    assert_eq!((&client).read(&mut [0]).unwrap(), 0, "nothing more will come");
+    passes(&client, &accepted, b"but goes");
+    proxy.reset();
+    let error = (&accepted).read(&mut [0]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+
+    let client = TcpStream::connect(proxy.address()).unwrap();
+    let (accepted, _) = server.accept().unwrap();
+    client.set_read_timeout(Some(LONG)).unwrap();
+    passes(&client, &accepted, b"again");
+    proxy.refuse();
+    assert_eq!((&client).read(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionReset);
+    let refused = || {
+        TcpStream::connect(proxy.address()).is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
+    };
+    wait::until_true("connections are refused", LONG, refused);
+    proxy.heal();
+    wait::until_true("connections are taken", LONG, || TcpStream::connect(proxy.address()).is_ok());
+}
+
+#[test]
+fn a_proxy_that_goes_ends_its_connections() {
+    let (proxy, _server, client, accepted) = connected();
+    proxy.set(Link::CUT);
+    drop(proxy);
+    for mut end in [&client, &accepted] {
+        assert!(!matches!(end.read(&mut [0]), Ok(1..)), "an end");
+    }
+}
+
+#[test]
+fn a_small_disk_is_full_and_has_room_again() {
+    let dir = scratch::dir("disk");
+    let disk = SmallDisk::mount(dir.path(), 2);
+    disk.fill_but(100_000).unwrap();
+    let file = dir.path().join("file");
+    assert_eq!(fs::write(&file, vec![1; 200_000]).unwrap_err().kind(), ErrorKind::StorageFull);
+    disk.clear().unwrap();
+    fs::write(&file, vec![1; 200_000]).unwrap();
+    drop(disk);
+    assert!(!file.exists(), "it is gone with all that was on it");
 }

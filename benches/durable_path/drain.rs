@@ -1,4 +1,5 @@
-//! From the log to Kafka, against a bare producer that sends the same records with the same settings.
+//! From the log to Kafka, against a bare producer that sends the same records with the same settings, and exactly once
+//! against at least once.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,6 +8,7 @@ use std::time::Instant;
 use forebay::drain;
 use forebay::drain::Drain;
 use forebay::drain::DrainParts;
+use forebay::drain::Guarantee;
 use forebay::ingest;
 use forebay::kafka;
 use forebay::metrics::Metrics;
@@ -35,7 +37,34 @@ pub fn measure() -> Vec<Outcome> {
     vec![
         compare("drain: records/s, 8 partitions, drain / bare producer", 8, &bootstrap),
         compare("drain: records/s, 1 partition, drain / bare producer", 1, &bootstrap),
+        compare_modes("drain: records/s, 8 partitions, exactly / at least once", 8, &bootstrap),
     ]
+}
+
+/// How long producers get to have their ids, before the clock runs: half a second each is usual.
+const SETTLE: Duration = Duration::from_secs(2);
+
+/// At least 80 %. Each turn has a log of its own, because Kafka remembers how far each was.
+fn compare_modes(what: &'static str, partitions: usize, bootstrap: &str) -> Outcome {
+    let topic = unique_name("bench");
+    Admin::new(bootstrap).create_topic(&topic, partitions, -1, &[]);
+    let rate = |delivery| {
+        let dir = scratch::dir("drain-modes");
+        let wal = dir.path().join("wal");
+        records::fill(&wal, &topic, RECORDS);
+        let config = drain::Config { delivery, ..drain::Config::default() };
+        RECORDS as f64 / emptied(&wal, bootstrap, config).as_secs_f64()
+    };
+    let (once, least) = (|| rate(Guarantee::ExactlyOnce), || rate(Guarantee::AtLeastOnce));
+    once();
+    let turns: Vec<(f64, f64)> = (0..PAIRS).map(|_| (once(), least())).collect();
+    let (ours, theirs): (Vec<f64>, Vec<f64>) = turns.iter().copied().unzip();
+    Outcome {
+        what,
+        pairs: turns.iter().map(|(ours, theirs)| ours / theirs).collect(),
+        limit: Limit::AtLeast(0.8),
+        figures: format!("{:.0}/s, {:.0}/s", median(&ours), median(&theirs)),
+    }
 }
 
 fn compare(what: &'static str, partitions: usize, bootstrap: &str) -> Outcome {
@@ -61,10 +90,18 @@ fn compare(what: &'static str, partitions: usize, bootstrap: &str) -> Outcome {
 
 /// From the start of the workers to an empty backlog. Whatever an earlier turn has delivered is delivered again.
 fn drained(wal: &std::path::Path, bootstrap: &str) -> Duration {
+    run(wal, bootstrap, drain::Config::default(), false)
+}
+
+/// From workers that are ready to an empty backlog: what a start costs is not what the modes are compared by.
+fn emptied(wal: &std::path::Path, bootstrap: &str, config: drain::Config) -> Duration {
+    run(wal, bootstrap, config, true)
+}
+
+fn run(wal: &std::path::Path, bootstrap: &str, config: drain::Config, ready: bool) -> Duration {
     let (_lock, Opened { writer, log, recovery }) = records::open(wal, true);
     assert_eq!(recovery.backlog, RECORDS, "all of it waits");
     let metrics = Arc::new(Metrics::new().expect("metrics"));
-    let config = drain::Config::default();
     // With its checkpoints and its housekeeping, as in the daemon.
     let (_ingest, threads) = ingest::start(ingest::Parts {
         writer,
@@ -78,7 +115,7 @@ fn drained(wal: &std::path::Path, bootstrap: &str) -> Duration {
     while log.spare_wanted(Duration::ZERO) {
         std::thread::sleep(LOOK);
     }
-    let started = Instant::now();
+    let mut started = Instant::now();
     let drain = Drain::start(DrainParts {
         statuses: Statuses::new(Arc::clone(&log)),
         log: Arc::clone(&log),
@@ -89,6 +126,15 @@ fn drained(wal: &std::path::Path, bootstrap: &str) -> Duration {
         bootstrap: bootstrap.to_owned(),
     })
     .expect("workers");
+    if ready {
+        drain.handle().pause();
+        while drain.handle().notice().is_some() {
+            std::thread::sleep(LOOK);
+        }
+        std::thread::sleep(SETTLE);
+        started = Instant::now();
+        drain.handle().resume();
+    }
     while log.figures().backlog > 0 {
         std::thread::sleep(LOOK);
     }

@@ -1,7 +1,9 @@
 //! What an operator's tool may ask over the control socket.
 
 use crate::control::Operator;
+use crate::control::Outcome;
 use crate::http::AdminBackend;
+use crate::ingest::Again;
 use crate::units::Timestamp;
 use crate::wal::Lsn;
 use crate::wal::dead::Dead;
@@ -30,6 +32,12 @@ impl Operator for Backend {
             Ok(None) => Err(format!("no dead letter {lsn}")),
             Err(error) => Err(error.to_string()),
         }
+    }
+
+    fn replay(&self, lsns: &[Lsn]) -> Vec<Outcome> {
+        let outcome =
+            |(lsn, now): Again| Outcome { lsn, requeued_as: now.as_ref().ok().copied(), error: now.err() };
+        self.ingest.replay(lsns).into_iter().map(outcome).collect()
     }
 
     fn drop_letter(&self, lsn: Lsn) -> Result<(), String> {

@@ -134,6 +134,14 @@ fn a_stop_takes_no_longer_than_the_service_manager_waits() {
 }
 
 #[test]
+fn exactly_once_needs_real_brokers_and_all_replicas() {
+    let once = "[drain]\ndelivery = \"exactly-once\"\n[kafka]\nbrokers = ";
+    assert_eq!(mistakes(&format!("{once}\"embedded\""), &[]), ["[drain] delivery: found exactly-once"]);
+    assert_eq!(mistakes(&format!("{once}\"a:1\"\nacks = 1"), &[]), ["[drain] delivery: found exactly-once"]);
+    assert!(read(&format!("{once}\"a:1\""), &[]).is_ok());
+}
+
+#[test]
 fn modes_of_later_versions_are_mistakes() {
     let all = read("[auth]\nmode = \"jwt\"", &[]).unwrap_err().to_string();
     assert!(

@@ -12,10 +12,13 @@ use crate::drain::gates::Side;
 use crate::drain::partition;
 use crate::drain::topics::Verdict;
 use crate::drain::window::Flight;
+use crate::kafka::Delivery;
 use crate::kafka::ErrorCode;
 use crate::kafka::Fault;
 use crate::kafka::Message;
 use crate::kafka::classify;
+use crate::planted;
+use crate::planted::planted;
 use crate::wal::Frame;
 use crate::wal::Lsn;
 
@@ -146,6 +149,10 @@ impl Desk {
             self.topics.get(place.topic).tried(frame.lsn);
         }
         self.gates.passed(place);
+        if planted(planted::Fault::ConfirmUnsent) {
+            let (tag, partition) = (frame.lsn.0, place.partition);
+            self.results.push(Delivery { tag, partition, offset: -1, error: None });
+        }
         Step::Done
     }
 

@@ -10,6 +10,7 @@ mod config;
 mod housekeeper;
 mod index;
 mod queue;
+mod replay;
 mod request;
 
 use std::sync::Arc;
@@ -33,6 +34,7 @@ use crate::wal::Writer;
 pub use config::CommitQueue;
 pub use config::Config;
 pub use index::IndexError;
+pub use replay::Again;
 pub use request::Admission;
 pub use request::Idempotency;
 pub use request::Receipt;

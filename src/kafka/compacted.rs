@@ -22,8 +22,8 @@ use crate::kafka::ClientError;
 use crate::kafka::Config;
 use crate::kafka::client;
 
-/// One request to a broker. Shorter than a heartbeat, longer than an answer on a busy machine.
-const ASK: Duration = Duration::from_millis(800);
+/// One request to a broker by a client just made: connection, handshake and answer. Below the watchdog's patience.
+const ASK: Duration = Duration::from_secs(3);
 /// Making a topic takes a broker longer than answering about one.
 const MAKE: Duration = Duration::from_secs(10);
 /// One look for records.
@@ -139,12 +139,15 @@ impl Compacted {
             None | Some(Some(RDKafkaErrorCode::UnknownTopicOrPartition)) => return Ok(None),
             Some(Some(code)) => return Err(self.failed(KafkaError::MetadataFetch(code))),
         }
+        self.go_on(tick)?;
         let (_, end) = all.fetch_watermarks(&self.topic, 0, ASK).map_err(|error| self.failed(error))?;
         drop(all);
         settings.set("isolation.level", "read_committed").set("enable.partition.eof", "true");
         let committed: BaseConsumer = self.client(&settings)?;
+        self.go_on(tick)?;
         while committed.fetch_watermarks(&self.topic, 0, ASK).map_err(|error| self.failed(error))?.1 < end {
-            self.wait(tick)?;
+            self.go_on(tick)?;
+            std::thread::sleep(POLL);
         }
         let mut assignment = TopicPartitionList::new();
         assignment
@@ -162,9 +165,7 @@ impl Compacted {
     ) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, CompactedError> {
         let mut table = BTreeMap::new();
         loop {
-            if !tick() {
-                return Err(CompactedError::Interrupted);
-            }
+            self.go_on(tick)?;
             match consumer.poll(POLL) {
                 None => {}
                 Some(Ok(message)) => {
@@ -181,12 +182,8 @@ impl Compacted {
         }
     }
 
-    fn wait(&self, tick: Tick<'_>) -> Result<(), CompactedError> {
-        if !tick() {
-            return Err(CompactedError::Interrupted);
-        }
-        std::thread::sleep(POLL);
-        Ok(())
+    fn go_on(&self, tick: Tick<'_>) -> Result<(), CompactedError> {
+        if tick() { Ok(()) } else { Err(CompactedError::Interrupted) }
     }
 
     fn client<T: rdkafka::config::FromClientConfig>(

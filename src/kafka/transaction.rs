@@ -70,10 +70,10 @@ impl Producer {
         Ok(())
     }
 
-    /// Whether the open transaction can only be aborted. Not every such error comes with a record's result; beginning
+    /// Why the open transaction can only be aborted, if so. Not every such error comes with a record's result; beginning
     /// within a transaction changes nothing, and is refused with the reason.
-    pub fn must_abort(&self) -> bool {
-        let refused = self.inner.begin_transaction().map_err(TransactionError::from);
-        refused.is_err_and(|error| error.next == Next::Abort || self.fatal().is_some())
+    pub fn must_abort(&self) -> Option<TransactionError> {
+        let refused = self.inner.begin_transaction().map_err(TransactionError::from).err()?;
+        (refused.next == Next::Abort || self.fatal().is_some()).then_some(refused)
     }
 }

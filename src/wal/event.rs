@@ -70,6 +70,8 @@ pub enum FindingKind {
     Foreign,
     /// A file that is not ours; left alone.
     Unknown,
+    /// A file of ours that belongs to nothing any more.
+    Leftover,
 }
 
 /// One thing that is wrong, and where.

@@ -9,6 +9,9 @@ use super::frame::Seed;
 use super::fs::File;
 use super::fs::read_full;
 use super::header::array;
+use crate::planted::Fault;
+use crate::planted::planted;
+use crate::planted::unless;
 use crate::units::Lsn;
 use crate::units::Timestamp;
 
@@ -174,10 +177,14 @@ impl Footer {
 /// Writes the footer behind the records and cuts the file there. The footer is durable before the file is cut: a
 /// shorter file without one was cut by somebody else, which recovery reports.
 pub fn close(file: &dyn File, at: u64, footer: &[u8]) -> io::Result<()> {
+    if planted(Fault::CutBeforeFooter) {
+        file.set_len(at)?;
+        file.sync_all()?;
+    }
     file.write_all_at(footer, at)?;
-    file.sync_data()?;
+    unless(Fault::SealNotFlushed, || file.sync_data())?;
     file.set_len(at + footer.len() as u64)?;
-    file.sync_all()
+    unless(Fault::CutNotFlushed, || file.sync_all())
 }
 
 fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {

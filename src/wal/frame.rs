@@ -4,6 +4,8 @@ use super::crypt::Cipher;
 use super::crypt::TAG;
 use super::header::array;
 use super::types::Frame;
+use crate::planted::Fault;
+use crate::planted::planted;
 use crate::units::Lsn;
 use crate::units::Timestamp;
 
@@ -42,7 +44,16 @@ impl Seed {
     /// CRC-32 (IEEE) over salt, offset and everything of the frame but the CRC itself.
     pub(super) fn crc(&self, offset: u64, frame: &[u8]) -> u32 {
         let mut hasher = self.0.clone();
-        hasher.update(&offset.to_le_bytes());
+        if planted(Fault::CrcOmitsSalt) {
+            hasher.reset();
+        }
+        if !planted(Fault::CrcOmitsOffset) {
+            hasher.update(&offset.to_le_bytes());
+        }
+        if planted(Fault::CrcOmitsType) {
+            hasher.update(&frame[28..]);
+            return hasher.finalize();
+        }
         hasher.update(&frame[4..]);
         hasher.finalize()
     }
@@ -184,7 +195,8 @@ pub fn check(bytes: &[u8], seed: &Seed, offset: u64, room: u64) -> Result<Checke
     let len = frame_len(payload);
     let [kind, flags, _lane, zero] = array(bytes, 24);
     let known = matches!(kind, RECORD | FOOTER) && flags & !ENDS_BATCH == 0 && zero == 0;
-    if !known || len as u64 > room {
+    let bounded = len as u64 <= room || planted(Fault::LengthNotBounded);
+    if !known || !bounded {
         return Err(NoFrame::Invalid);
     }
     let frame = bytes.get(..len).ok_or(NoFrame::Needs(len))?;
@@ -221,7 +233,7 @@ pub fn chain(before: u32, crc: u32) -> u32 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     const META: Meta =
@@ -245,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn every_flipped_bit_of_a_frame_is_noticed() {
+    pub fn every_flipped_bit_of_a_frame_is_noticed() {
         let good = sample();
         for bit in 0..good.len() * 8 {
             let mut bad = good.clone();
@@ -255,14 +267,14 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_of_another_place_or_another_life_never_passes() {
+    pub fn a_frame_of_another_place_or_another_life_never_passes() {
         let bytes = sample();
         assert_eq!(decode(&bytes, &seed(1), 4104, 1 << 20).unwrap_err(), NoFrame::Invalid);
         assert_eq!(decode(&bytes, &seed(2), 4096, 1 << 20).unwrap_err(), NoFrame::Invalid);
     }
 
     #[test]
-    fn no_length_is_believed_beyond_the_segments_end() {
+    pub fn no_length_is_believed_beyond_the_segments_end() {
         let mut bytes = sample();
         bytes[4..8].copy_from_slice(&u32::MAX.to_le_bytes());
         assert_eq!(decode(&bytes, &seed(1), 4096, 1 << 20).unwrap_err(), NoFrame::Invalid);

@@ -11,6 +11,10 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::planted::Fault;
+use crate::planted::planted;
+use crate::planted::unless;
+
 /// Files and directories are the service user's alone: what waits here is people's data.
 const FILE_MODE: u32 = 0o600;
 const DIR_MODE: u32 = 0o700;
@@ -30,8 +34,8 @@ pub enum Mode {
 pub trait File: Send + Sync {
     /// Reads up to `buf.len()` bytes; 0 is the end of the file, an error never is.
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
-    /// Writes all of `buf`; short writes are continued, interruptions retried.
-    fn write_all_at(&self, buf: &[u8], offset: u64) -> io::Result<()>;
+    /// Writes the beginning of `buf`, at least a byte of it, and says how much.
+    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize>;
     /// `fdatasync`: data, and the size if it changed.
     fn sync_data(&self) -> io::Result<()>;
     /// `fsync`.
@@ -40,6 +44,22 @@ pub trait File: Send + Sync {
     fn set_len(&self, len: u64) -> io::Result<()>;
     /// Size in bytes.
     fn size(&self) -> io::Result<u64>;
+
+    /// Writes all of `buf`; short writes are continued, interruptions retried.
+    fn write_all_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
+        let mut done = 0;
+        while done < buf.len() {
+            match self.write_at(&buf[done..], offset + done as u64) {
+                Ok(_) if planted(Fault::ShortWriteAccepted) => return Ok(()),
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(n) => done += n,
+                Err(e) if planted(Fault::InterruptedWriteFails) => return Err(e),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(())
+    }
 }
 
 /// A file system.
@@ -67,6 +87,7 @@ pub fn read_full(file: &dyn File, buf: &mut [u8], offset: u64) -> io::Result<usi
         match file.read_at(&mut buf[done..], offset + done as u64) {
             Ok(0) => break,
             Ok(n) => done += n,
+            Err(_) if planted(Fault::ReadErrorIsEnd) => break,
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(e) => return Err(e),
         }
@@ -100,9 +121,9 @@ pub fn replace_file(fs: &dyn Fs, path: &Path, bytes: &[u8]) -> io::Result<()> {
     let temporary = path.with_extension("tmp");
     let file = fs.open(&temporary, Mode::Create)?;
     file.write_all_at(bytes, 0)?;
-    file.sync_all()?;
+    unless(Fault::ReplacedNotFlushed, || file.sync_all())?;
     fs.rename(&temporary, path)?;
-    fs.sync_dir(parent(path))
+    unless(Fault::ReplacedDirNotFlushed, || fs.sync_dir(parent(path)))
 }
 
 /// The directory a path lies in.
@@ -168,8 +189,8 @@ impl File for fs::File {
         FileExt::read_at(self, buf, offset)
     }
 
-    fn write_all_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
-        FileExt::write_all_at(self, buf, offset)
+    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
+        FileExt::write_at(self, buf, offset)
     }
 
     fn sync_data(&self) -> io::Result<()> {

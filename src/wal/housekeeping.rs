@@ -18,6 +18,7 @@ use super::segment::segment_path;
 use super::spare;
 use crate::planted::Fault;
 use crate::planted::planted;
+use crate::planted::unless;
 use crate::units::Lsn;
 use crate::units::Timestamp;
 
@@ -52,7 +53,7 @@ impl Log {
         let checkpoint = {
             let ledger = self.ledger();
             for segment in &segments {
-                if ledger.is_complete(segment.first) {
+                if ledger.is_complete(segment.first) || planted(Fault::IncompleteRetired) {
                     complete.push(segment.first);
                 }
                 open = Some(segment);
@@ -67,8 +68,8 @@ impl Log {
             }
         };
         // A record that the checkpoint calls done must be able to say where it went.
-        self.sent.sync()?;
-        checkpoint.save(&*self.fs, &self.dir)?;
+        unless(Fault::CheckpointBeforeNotes, || self.sent.sync())?;
+        unless(Fault::RetiredBeforeCheckpoint, || checkpoint.save(&*self.fs, &self.dir))?;
         Ok(complete)
     }
 

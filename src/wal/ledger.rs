@@ -6,6 +6,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::planted::Fault;
+use crate::planted::planted;
 use crate::units::Lsn;
 
 /// The marks of one segment.
@@ -59,6 +61,9 @@ impl Marks {
             self.bits.resize(word + 1, 0);
         }
         self.bits[word] |= 1 << (index % 64);
+        if planted(Fault::BelowMarkedToo) {
+            self.bits[word] |= (1 << (index % 64)) - 1;
+        }
         self.done += 1;
         self.done_bytes += bytes;
         self.settle();
@@ -259,7 +264,7 @@ impl Ledger {
                 continue;
             };
             let undone = marks.first_undone(self.watermark.0 - first.0);
-            self.watermark = first.plus(undone);
+            self.watermark = first.plus(undone + u64::from(planted(Fault::WatermarkTooFar)));
             if undone < marks.count || !marks.sealed {
                 return;
             }

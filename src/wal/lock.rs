@@ -11,6 +11,9 @@ use std::os::unix::fs::MetadataExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use crate::planted::Fault;
+use crate::planted::planted;
+
 /// The file's name in the log's directory.
 pub const FILE: &str = "LOCK";
 
@@ -50,14 +53,12 @@ impl Lock {
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
         let mut file = options.open(dir.join(FILE)).map_err(failed)?;
         match file.try_lock() {
+            _ if planted(Fault::NoLock) => {}
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let mut holder = String::new();
-                // The name is a courtesy: without it the message is still right.
                 let _ = file.read_to_string(&mut holder);
-                let holder =
-                    if holder.is_empty() { "another process".to_owned() } else { holder.trim().to_owned() };
-                return Err(LockError::Held { dir: name(), holder });
+                return Err(LockError::Held { dir: name(), holder: named(&holder) });
             }
             Err(TryLockError::Error(source)) => return Err(failed(source)),
         }
@@ -95,12 +96,26 @@ pub fn is_held(dir: &Path) -> io::Result<bool> {
     }))
 }
 
+/// Who has the lock of the log in `dir`, in the words of a refusal; `None` if nobody. Looks without touching it.
+pub fn held(dir: &Path) -> io::Result<Option<LockError>> {
+    if !is_held(dir)? {
+        return Ok(None);
+    }
+    let holder = std::fs::read_to_string(dir.join(FILE)).unwrap_or_default();
+    Ok(Some(LockError::Held { dir: dir.display().to_string(), holder: named(&holder) }))
+}
+
+/// The name is a courtesy: without it the message is still right.
+fn named(holder: &str) -> String {
+    if holder.is_empty() { "another process".to_owned() } else { holder.trim().to_owned() }
+}
+
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     #[test]
-    fn a_second_holder_is_told_who_has_it() {
+    pub fn a_second_holder_is_told_who_has_it() {
         let dir = tempfile::tempdir().unwrap();
         let first = Lock::take(dir.path()).unwrap();
         let told = Lock::take(dir.path()).unwrap_err().to_string();

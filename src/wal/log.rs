@@ -34,6 +34,8 @@ use super::types::Confirmation;
 use super::types::Identity;
 use super::types::Letter;
 use super::types::Record;
+use crate::planted::Fault;
+use crate::planted::unless;
 use crate::units::Lsn;
 use crate::units::Timestamp;
 
@@ -248,7 +250,7 @@ impl Log {
     /// Stores these records as dead letters, durably, and then counts them as done. On an error none of them is:
     /// they stay in the log and hold their lane.
     pub fn bury(&self, letters: &[Letter]) -> io::Result<()> {
-        self.dead.add(letters)?;
+        unless(Fault::LettersNotStored, || self.dead.add(letters))?;
         self.mark_done(letters.iter().map(|letter| (letter.lsn, self.bytes_of(letter))));
         Ok(())
     }
@@ -282,7 +284,12 @@ impl Log {
         if !self.is_done(lsn) {
             return Ok(Fate::Waiting);
         }
-        Ok(Fate::Sent(self.sent.get(segment.first, lsn)?))
+        let note = self.sent.get(segment.first, lsn)?;
+        // Done, and nobody noted where to: it may be one of many that were lost together.
+        match if note.is_none() { self.dead.damage_over(lsn)? } else { None } {
+            Some(damage) => Ok(Fate::Dead { reason: damage.reason, at: damage.found_at }),
+            None => Ok(Fate::Sent(note)),
+        }
     }
 
     /// The dead-letter store.

@@ -165,6 +165,7 @@ mod open_error;
 mod quarantine;
 mod recovery;
 pub mod rekey;
+pub mod repair;
 mod scan;
 mod segment;
 mod sent;
@@ -221,6 +222,10 @@ pub use writer::Writer;
 /// `N` bytes from the system's generator.
 fn random<const N: usize>() -> std::io::Result<[u8; N]> {
     let mut bytes = [0; N];
+    #[cfg(test)]
+    if tests::simulated_random(&mut bytes) {
+        return Ok(bytes);
+    }
     getrandom::fill(&mut bytes).map_err(|e| std::io::Error::other(format!("no random numbers: {e}")))?;
     Ok(bytes)
 }

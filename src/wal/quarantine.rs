@@ -2,7 +2,9 @@
 //! and the way on behind them. Never in silence, and nothing passes them before both are durable.
 
 use std::io;
+use std::ops::Range;
 use std::path::Path;
+use std::path::PathBuf;
 
 use super::dead::Damage;
 use super::event::Event;
@@ -12,12 +14,15 @@ use super::frame::ALIGN;
 use super::fs;
 use super::fs::File;
 use super::fs::Fs;
+use super::fs::Mode;
 use super::header::HEADER_LEN;
 use super::header::Header;
 use super::header::segment_name;
 use super::log::Log;
 use super::log::ReadError;
 use super::segment::Segment;
+use crate::planted::Fault;
+use crate::planted::planted;
 use crate::units::Lsn;
 use crate::units::Timestamp;
 
@@ -29,6 +34,7 @@ pub const DAMAGED: &str = "damaged";
 pub const HEADER: &str = "header";
 
 /// Where a reader met damage.
+#[derive(Clone, Copy)]
 pub struct Damaged<'a> {
     /// In which segment.
     pub segment: &'a Segment,
@@ -41,50 +47,92 @@ pub struct Damaged<'a> {
 /// Finds the way on behind damage: the next readable record of the segment, or its end. If records were lost
 /// that are not done, they are quarantined first.
 pub fn pass(log: &Log, damaged: Damaged<'_>) -> Result<(u64, Lsn), ReadError> {
-    let Damaged { segment, offset, lsn } = damaged;
-    let path = segment.path(&log.dir);
-    let (end_lsn, length) = segment.flushed();
-    let io = |source| ReadError::Io { path: path.clone(), source };
-    let mut scanner = segment.scanner(&*log.fs, &log.dir).map_err(io)?;
-    let behind = scanner.resync(offset + ALIGN as u64, scanner.from(lsn.next())).map_err(io)?;
-    let (next_offset, next) = behind.map_or((length, end_lsn), |(at, meta)| (at, meta.lsn));
-    let lost = (lsn.0..next.0).filter(|&lost| !log.is_done(Lsn(lost))).count();
-    if lost > 0 {
-        let finding = Finding {
-            segment: segment_name(segment.first),
-            offset,
-            kind: FindingKind::Damaged,
-            detail: format!(
-                "bytes {offset} to {next_offset}: records {lsn} to {} cannot be read",
-                next.0 - 1
-            ),
-        };
-        let kept = keep_aside(&*log.fs, &log.dir, segment, offset..next_offset, DAMAGED);
-        let stored = kept.and_then(|()| {
-            log.dead.add_damage(Damage {
-                lsn_from: lsn.0,
-                lsn_to: next.0 - 1,
-                segment: finding.segment.clone(),
-                reason: finding.detail.clone(),
-                found_at: Timestamp::now(),
-            })
-        });
-        stored.map_err(|source| ReadError::Quarantine { path: path.clone(), source })?;
-        log.mark_done((lsn.0..next.0).map(|lost| (Lsn(lost), 0)));
-        log.report(Event::Damaged(finding));
+    let hole = Hole::at(log, damaged)?;
+    if let Some(first) = hole.first_lost(log).filter(|_| !planted(Fault::DamageSkipped)) {
+        hole.store(log, first)?;
+        log.report(Event::Damaged(hole.finding()));
     }
-    Ok((next_offset, next))
+    Ok(hole.behind)
 }
 
-/// Copies a range of a segment into quarantine, durably.
-fn keep_aside(
-    fs: &dyn Fs,
-    dir: &Path,
-    segment: &Segment,
-    range: std::ops::Range<u64>,
-    why: &str,
-) -> io::Result<()> {
-    copy_range(fs, dir, &*segment.open(fs, dir)?, segment.first, range, why)
+/// The same for an operator who wants to know of all damage: where only delivered records were lost, the bytes are
+/// kept aside all the same, once. Says what was found and was not set aside before.
+pub fn set_aside(log: &Log, damaged: Damaged<'_>) -> Result<((u64, Lsn), Option<Finding>), ReadError> {
+    let hole = Hole::at(log, damaged)?;
+    let range = hole.from.offset..hole.behind.0;
+    if let Some(first) = hole.first_lost(log) {
+        hole.store(log, first)?;
+    } else if is_aside(&*log.fs, &log.dir, hole.from.segment.first, range).map_err(|e| hole.failed(e))? {
+        return Ok((hole.behind, None));
+    } else {
+        hole.copy(log).map_err(|e| hole.failed(e))?;
+    }
+    Ok((hole.behind, Some(hole.finding())))
+}
+
+/// A stretch that cannot be read.
+struct Hole<'a> {
+    from: Damaged<'a>,
+    behind: (u64, Lsn),
+    path: PathBuf,
+}
+
+impl<'a> Hole<'a> {
+    fn at(log: &Log, from: Damaged<'a>) -> Result<Self, ReadError> {
+        let Damaged { segment, offset, lsn } = from;
+        let path = segment.path(&log.dir);
+        let (end_lsn, length) = segment.flushed();
+        let io = |source| ReadError::Io { path: path.clone(), source };
+        let mut scanner = segment.scanner(&*log.fs, &log.dir).map_err(io)?;
+        let behind = scanner.resync(offset + ALIGN as u64, scanner.from(lsn.next())).map_err(io)?;
+        let behind = behind.map_or((length, end_lsn), |(at, meta)| (at, meta.lsn));
+        Ok(Self { from, behind, path })
+    }
+
+    /// The first record that is lost and owed to somebody. The ones before may be dead letters, which keep their
+    /// entries: one is found by its first number.
+    fn first_lost(&self, log: &Log) -> Option<Lsn> {
+        (self.from.lsn.0..self.behind.1.0).map(Lsn).find(|&lost| !log.is_done(lost))
+    }
+
+    fn finding(&self) -> Finding {
+        let Damaged { segment, offset, lsn } = self.from;
+        let (end, next) = self.behind;
+        let detail = format!("bytes {offset} to {end}: records {lsn} to {} cannot be read", next.0 - 1);
+        Finding { segment: segment_name(segment.first), offset, kind: FindingKind::Damaged, detail }
+    }
+
+    /// Makes it a dead letter, with a copy aside.
+    fn store(&self, log: &Log, first: Lsn) -> Result<(), ReadError> {
+        let Damaged { lsn, .. } = self.from;
+        let next = self.behind.1;
+        let Finding { segment, detail: reason, .. } = self.finding();
+        let stored = self.copy(log).and_then(|()| {
+            let (lsn_from, lsn_to) = (first.0, next.0 - 1);
+            log.dead.add_damage(Damage { lsn_from, lsn_to, segment, reason, found_at: Timestamp::now() })
+        });
+        stored.map_err(|source| self.failed(source))?;
+        log.mark_done((lsn.0..next.0).map(|lost| (Lsn(lost), 0)));
+        Ok(())
+    }
+
+    fn copy(&self, log: &Log) -> io::Result<()> {
+        let Damaged { segment, offset, .. } = self.from;
+        let file = segment.open(&*log.fs, &log.dir)?;
+        copy_range(&*log.fs, &log.dir, &*file, segment.first, offset..self.behind.0, DAMAGED)
+    }
+
+    fn failed(&self, source: io::Error) -> ReadError {
+        ReadError::Quarantine { path: self.path.clone(), source }
+    }
+}
+
+/// Whether a damaged range lies in quarantine already: whoever put it there has told of it.
+pub fn is_aside(fs: &dyn Fs, dir: &Path, first: Lsn, range: Range<u64>) -> io::Result<bool> {
+    match fs.open(&range_path(dir, first, range.start, DAMAGED), Mode::Read) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+        opened => Ok(opened?.size()? >= range.end - range.start),
+    }
 }
 
 /// Copies a range of a segment's file into `quarantine/<first>-<offset>.<why>`, durably. Of an encrypted segment
@@ -94,17 +142,44 @@ pub fn copy_range(
     dir: &Path,
     file: &dyn File,
     first: Lsn,
-    range: std::ops::Range<u64>,
+    range: Range<u64>,
     why: &str,
 ) -> io::Result<()> {
-    let name = format!("{:020}-{}.{why}", first.0, range.start);
-    let path = dir.join(DIR).join(name);
     if why == DAMAGED {
         keep_key(fs, dir, file, first)?;
     }
     let mut bytes = vec![0; (range.end - range.start) as usize];
     let read = fs::read_full(file, &mut bytes, range.start)?;
-    fs::replace_file(fs, &path, &bytes[..read])
+    // What the file ends before belongs to the range too, as nothing.
+    bytes[read..].fill(0);
+    fs::replace_file(fs, &range_path(dir, first, range.start, why), &bytes)
+}
+
+fn range_path(dir: &Path, first: Lsn, start: u64, why: &str) -> PathBuf {
+    dir.join(DIR).join(format!("{:020}-{start}.{why}", first.0))
+}
+
+/// Copies a file of the log aside, durably, if it is there.
+pub fn copy_file(fs: &dyn Fs, dir: &Path, name: &str) -> io::Result<()> {
+    let Some(bytes) = fs::read_file(fs, &dir.join(name), u64::MAX)? else { return Ok(()) };
+    fs.create_dir_all(&dir.join(DIR))?;
+    fs::replace_file(fs, &free_path(fs, dir, name)?, &bytes)
+}
+
+/// Moves a file of the log aside, durably.
+pub fn move_file(fs: &dyn Fs, dir: &Path, name: &str) -> io::Result<()> {
+    let from = dir.join(name);
+    fs.rename(&from, &free_path(fs, dir, name)?)?;
+    fs.sync_dir(&dir.join(DIR))?;
+    fs.sync_dir(fs::parent(&from))
+}
+
+/// A name in quarantine for another file of the log: `dead/letters` becomes `dead-letters.1`, the next one `.2`.
+fn free_path(fs: &dyn Fs, dir: &Path, name: &str) -> io::Result<PathBuf> {
+    let taken = fs.list(&dir.join(DIR))?;
+    let stem = name.replace('/', "-");
+    let free = (1..).map(|n: u64| format!("{stem}.{n}")).find(|name| !taken.contains(name));
+    Ok(dir.join(DIR).join(free.unwrap_or(stem)))
 }
 
 fn keep_key(fs: &dyn Fs, dir: &Path, file: &dyn File, first: Lsn) -> io::Result<()> {

@@ -12,6 +12,7 @@ use super::checkpoint::LoadError;
 use super::crypt::Access;
 use super::crypt::Keys;
 use super::dead::Damage;
+use super::dead::Dead;
 use super::dead::DeadLetters;
 use super::event::Finding;
 use super::event::FindingKind;
@@ -48,6 +49,9 @@ use super::transactions::Transactions;
 use super::types::Identity;
 use super::unlock;
 use super::writer::Writer;
+use crate::planted::Fault;
+use crate::planted::planted;
+use crate::planted::unless;
 use crate::units::Lsn;
 use crate::units::Timestamp;
 
@@ -127,10 +131,13 @@ pub fn open(fs: Arc<dyn Fs>, dir: &Path, options: &Options, now: Timestamp) -> R
     recovery.plain_segments = plain.count() as u64;
     let checkpoint = use_checkpoint(loaded, dir, &survey, &mut recovery.findings)?;
     let (dead, trouble) = DeadLetters::open(Arc::clone(&fs), dir, &options.keys).map_err(failed)?;
-    recovery.findings.extend(trouble.map(|detail| Finding {
-        segment: "dead/letters".into(),
+    let trouble = trouble.map(|detail| (FindingKind::Damaged, detail));
+    let cut = dead.cut().map(|detail| (FindingKind::TornTail, detail));
+    let segment = super::dead::NAME.to_owned();
+    recovery.findings.extend(trouble.into_iter().chain(cut).map(|(kind, detail)| Finding {
+        segment: segment.clone(),
         offset: 0,
-        kind: FindingKind::Damaged,
+        kind,
         detail,
     }));
     let mut start = Start {
@@ -156,9 +163,12 @@ pub fn open(fs: Arc<dyn Fs>, dir: &Path, options: &Options, now: Timestamp) -> R
     let lived = |found: &Found| (found.header.first, found.header.identity.incarnation);
     let lived: Vec<_> = survey.segments.iter().map(lived).collect();
     let (end, predecessor) = start.adopt(survey)?;
-    transactions.close(&lived, end);
     start.check_promise(end)?;
-    start.dead.mark_in(&mut start.ledger);
+    let end = start.pass_letters(end)?;
+    transactions.close(&lived, end);
+    if !planted(Fault::LettersNotMarked) {
+        start.dead.mark_in(&mut start.ledger);
+    }
     start.ledger.advance();
     let Start { fs, dead, segments, ledger, .. } = start;
     recovery.next = end;
@@ -305,7 +315,7 @@ impl Start<'_> {
             };
             if last {
                 // A start that failed may have left a size that is not durable yet.
-                sync(&*self.fs, &path).map_err(failed)?;
+                unless(Fault::SizeNotFlushed, || sync(&*self.fs, &path)).map_err(failed)?;
             }
             self.take_over(found, seal);
             expected = Some(seal.next);
@@ -333,7 +343,7 @@ impl Start<'_> {
     /// is given again.
     fn pass_headless(&mut self, headless: &[Unusable], end: &mut Lsn) -> Result<(), OpenError> {
         for &Unusable { first, bytes, .. } in headless {
-            if first < *end {
+            if first < *end || planted(Fault::HeadlessNumbersGiven) {
                 continue;
             }
             let promised = self.checkpoint.map_or(Lsn(0), |checkpoint| checkpoint.promise.next);
@@ -380,7 +390,9 @@ impl Start<'_> {
     /// Records between two segments that no file holds: delivered and let go of, or missing.
     fn note_gap(&mut self, expected: Option<Lsn>, first: Lsn) -> Result<(), OpenError> {
         let Some(expected) = expected.filter(|&expected| expected < first) else { return Ok(()) };
-        self.ledger.insert_gap(expected, first);
+        if !planted(Fault::GapForgotten) {
+            self.ledger.insert_gap(expected, first);
+        }
         let Some((from, to)) = survey::missing(self.checkpoint, expected, first) else { return Ok(()) };
         let detail = format!("records {from} to {to} are in no segment");
         let segment = segment_name(from);
@@ -390,22 +402,43 @@ impl Start<'_> {
             .map_err(|source| OpenError::Io { path: self.dir.to_owned(), source })
     }
 
+    /// Lists records as damaged, durably, but for those at the beginning of the range that are dead letters already:
+    /// the number of its first record is what an entry is found by.
     fn add_damage(&self, from: Lsn, to: Lsn, segment: &str, reason: String) -> io::Result<()> {
-        if self.dead.contains(from) || self.dead.removal(from).is_some() {
+        let mut first = from;
+        while first <= to {
+            first = match self.dead.get(first)? {
+                Some(Dead::Damage(listed)) => Lsn(listed.lsn_to).next(),
+                None if self.dead.removal(first).is_none() => break,
+                _ => first.next(),
+            };
+        }
+        if first > to {
             return Ok(());
         }
-        let segment = segment.to_owned();
-        self.dead.add_damage(Damage { lsn_from: from.0, lsn_to: to.0, segment, reason, found_at: self.now })
+        let (lsn_from, lsn_to, segment) = (first.0, to.0, segment.to_owned());
+        self.dead.add_damage(Damage { lsn_from, lsn_to, segment, reason, found_at: self.now })
+    }
+
+    /// A dead letter was flushed before it became one: whatever the end of the log looks like, its number was given.
+    fn pass_letters(&mut self, end: Lsn) -> Result<Lsn, OpenError> {
+        let (letter, gone) = (self.dead.lsns().pop(), self.dead.removed().pop());
+        let is_behind = |last: &Lsn| *last >= end && !planted(Fault::LetterNumbersGiven);
+        let Some(last) = letter.max(gone).filter(is_behind) else { return Ok(end) };
+        self.note_gap(Some(end), last.next())?;
+        Ok(last.next())
     }
 
     /// A log that ends before what its checkpoint saw flushed must not go on as if nothing had happened.
     fn check_promise(&self, next: Lsn) -> Result<(), OpenError> {
         match self.checkpoint {
-            Some(checkpoint) if checkpoint.promise.next > next => Err(OpenError::Lost {
-                promised: Lsn(checkpoint.promise.next.0 - 1),
-                found: Lsn(next.0.saturating_sub(1)),
-                path: self.dir.join(super::checkpoint::FILE),
-            }),
+            Some(checkpoint) if checkpoint.promise.next > next && !planted(Fault::PromiseNotChecked) => {
+                Err(OpenError::Lost {
+                    promised: Lsn(checkpoint.promise.next.0 - 1),
+                    found: Lsn(next.0.saturating_sub(1)),
+                    path: self.dir.join(super::checkpoint::FILE),
+                })
+            }
             _ => Ok(()),
         }
     }

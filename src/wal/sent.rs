@@ -22,6 +22,8 @@ use super::fs::read_full;
 use super::header::array;
 use super::header::segment_name;
 use super::types::Confirmation;
+use crate::planted::Fault;
+use crate::planted::unless;
 use crate::units::Lsn;
 use crate::units::Timestamp;
 
@@ -92,14 +94,14 @@ impl Sent {
         self.write(&mut self.fresh())?;
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         for file in open.values() {
-            file.sync_data()?;
+            unless(Fault::NotesNotFlushed, || file.sync_data())?;
         }
         // The newest stays open: the next confirmations are most likely its own.
         while open.len() > 1 {
             open.pop_first();
         }
         drop(open);
-        self.fs.sync_dir(&self.dir)
+        unless(Fault::NotesDirNotFlushed, || self.fs.sync_dir(&self.dir))
     }
 
     /// Removes the notes of a segment that is gone.

@@ -14,6 +14,8 @@ use std::time::Instant;
 use super::fs::File;
 use super::fs::Fs;
 use super::fs::Mode;
+use crate::planted::Fault;
+use crate::planted::planted;
 
 /// The file's name in the log's directory: not in `pending/`, where an operator looks for what waits.
 pub const FILE: &str = "spare";
@@ -112,7 +114,7 @@ impl SpareSlot {
             match &*slot {
                 Slot::Ready(file) => {
                     let file = Arc::clone(file);
-                    *slot = Slot::Taken;
+                    *slot = if planted(Fault::SpareFilledAnew) { Slot::Wanted } else { Slot::Taken };
                     return Some(file);
                 }
                 Slot::NoRoom => return None,
@@ -161,13 +163,13 @@ impl SpareSlot {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::super::fs::RealFs;
     use super::*;
 
     /// Without it, a busy disk made the filler empty the file that the writer was about to rename.
     #[test]
-    fn a_taken_file_is_not_filled_anew_before_it_has_its_own_name() {
+    pub fn a_taken_file_is_not_filled_anew_before_it_has_its_own_name() {
         let dir = tempfile::tempdir().unwrap();
         let slot = SpareSlot::default();
         assert!(slot.wait_wanted(Duration::ZERO));

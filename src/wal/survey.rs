@@ -27,6 +27,8 @@ use super::segment::Place;
 use super::segment::segment_path;
 use super::sent;
 use super::spare;
+use crate::planted::Fault;
+use crate::planted::planted;
 use crate::units::Lsn;
 
 /// A segment that was found.
@@ -161,7 +163,7 @@ pub fn survey(
     for unusable in unusable {
         findings.push(unusable.finding());
         match unusable.kind {
-            FindingKind::Damaged => headless.push(unusable),
+            FindingKind::Damaged if !planted(Fault::HeadlessMovedFirst) => headless.push(unusable),
             _ => move_away(fs, dir, &unusable).map_err(failed)?,
         }
     }

@@ -30,6 +30,8 @@ use super::segment::segment_path;
 use super::verdict;
 use super::verdict::Evidence;
 use super::verdict::Verdict;
+use crate::planted::Fault;
+use crate::planted::planted;
 use crate::units::Lsn;
 
 /// Survivors are rewritten in pieces of this size.
@@ -176,7 +178,7 @@ impl Tail {
         let end = self.footer.length;
         let mut at = self.promised.clamp(HEADER_LEN, end);
         let mut piece = vec![0; PIECE];
-        while at < end {
+        while at < end && !planted(Fault::SurvivorsNotRewritten) {
             let want = PIECE.min((end - at) as usize);
             let got = fs::read_full(&*self.file, &mut piece[..want], at)?;
             if got < want {
@@ -188,7 +190,9 @@ impl Tail {
             self.file.write_all_at(&piece[..got], at)?;
             at += got as u64;
         }
-        let footer = self.footer.encode(&Seed::new(&self.header.salt), end as u32);
+        // Its own flush covers the survivors too: the footer must not promise them, it may reach the disk first.
+        let promised = if planted(Fault::FooterPromisesSurvivors) { end } else { self.promised.min(end) };
+        let footer = self.footer.encode(&Seed::new(&self.header.salt), promised as u32);
         footer::close(&*self.file, end, &footer)?;
         let Footer { next, length, chain, .. } = self.footer;
         Ok(Some(Seal { first: self.header.first, next, length, chain }))
@@ -218,7 +222,7 @@ impl Walk {
                     self.offset += found.len as u64;
                     self.lsn = self.lsn.next();
                     self.promised = self.promised.max(found.meta.flushed.into());
-                    if found.meta.ends_batch {
+                    if found.meta.ends_batch || planted(Fault::HalfBatchAccepted) {
                         self.committed = (self.offset, self.lsn);
                     }
                     continue;
@@ -268,7 +272,9 @@ impl Walk {
         let mut from = bad + ALIGN as u64;
         let mut least = self.lsn.next();
         while let Some((at, meta)) = self.scanner.resync(from, self.scanner.from(least))? {
-            promised = promised.max(u64::from(meta.flushed));
+            if !planted(Fault::PromiseBehindIgnored) {
+                promised = promised.max(u64::from(meta.flushed));
+            }
             first.get_or_insert((at, meta.lsn));
             from = at + self.scanner.at(at)?.map_or(ALIGN, |found| found.len) as u64;
             least = meta.lsn.next();

@@ -29,6 +29,7 @@ use super::tail::Block;
 use super::types::Entry;
 use crate::planted::Fault;
 use crate::planted::planted;
+use crate::planted::unless;
 use crate::units::Lsn;
 use crate::units::Timestamp;
 
@@ -104,13 +105,11 @@ impl Writer {
         };
         let (block, access) = crypt::begin(&header, &log.keys)?;
         file.write_all_at(&block, 0)?;
-        file.sync_data()?;
+        unless(Fault::HeaderNotFlushed, || file.sync_data())?;
         let path = segment_path(&log.dir, Place::Pending, first);
         log.fs.rename(&log.dir.join(spare::FILE), &path)?;
         log.spare.renamed();
-        if !planted(Fault::SkipDirectoryFlush) {
-            log.fs.sync_dir(super::fs::parent(&path))?;
-        }
+        unless(Fault::SkipDirectoryFlush, || log.fs.sync_dir(super::fs::parent(&path)))?;
         let state = State {
             place: Place::Pending,
             next: first,
@@ -177,7 +176,7 @@ impl Writer {
                 at,
                 lane: entry.lane,
                 ends_batch: index + 1 == entries.len(),
-                flushed: self.flushed as u32,
+                flushed: self.promise(),
             };
             let Segment { seed, access, .. } = &*self.segment;
             let crc =
@@ -199,10 +198,27 @@ impl Writer {
         }
         self.file.write_all_at(&self.buffer, self.flushed).map_err(|e| self.poison("write to", &e))?;
         let started = Instant::now();
-        if !planted(Fault::SkipFlush) {
-            self.file.sync_data().map_err(|e| self.poison("flush", &e))?;
+        if planted(Fault::PublishedBeforeFlush) {
+            self.publish(started.elapsed());
         }
-        let flush = started.elapsed();
+        self.flush().map_err(|e| self.poison("flush", &e))?;
+        self.publish(started.elapsed());
+        Ok(())
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        if planted(Fault::SkipFlush) {
+            return Ok(());
+        }
+        let flushed = self.file.sync_data();
+        if planted(Fault::FlushErrorIgnored) {
+            return Ok(());
+        }
+        if planted(Fault::FlushRetried) { flushed.or_else(|_| self.file.sync_data()) } else { flushed }
+    }
+
+    /// Shows readers what was just flushed.
+    fn publish(&mut self, flush: Duration) {
         let bytes = std::mem::take(&mut self.buffer);
         // The next group is most likely as large as this one.
         self.buffer.reserve(bytes.len().min(1 << 20));
@@ -213,7 +229,15 @@ impl Writer {
         self.log.publish(&self.segment, block, records, self.last_at, &self.footer.index[self.indexed..]);
         self.indexed = self.footer.index.len();
         self.log.report(Event::Flushed { records, bytes: len, flush });
-        Ok(())
+    }
+
+    /// What a frame written now can say was flushed before.
+    fn promise(&self) -> u32 {
+        match () {
+            () if planted(Fault::PromiseTooFar) => self.capacity as u32,
+            () if planted(Fault::PromiseNotAdvanced) => HEADER_LEN as u32,
+            () => self.flushed as u32,
+        }
     }
 
     /// Seals the open segment if it has records and is older than `age`, so that a quiet system lets go of what
@@ -278,6 +302,9 @@ impl Writer {
 
     /// The first failure latches; nothing is tried again.
     fn poison(&self, did: &str, error: &io::Error) -> Poisoned {
+        if planted(Fault::FailureNotFinal) {
+            return Poisoned(error.to_string());
+        }
         let path = self.segment.path(&self.log.dir);
         Poisoned(self.log.poison(format!("could not {did} {}: {error}", path.display())).to_owned())
     }

@@ -6,7 +6,6 @@ use crate::assert_once;
 use crate::crash::await_sent;
 use crate::daemon::LONG;
 use crate::daemon::figure;
-use crate::daemon::metric;
 use crate::forebay;
 use crate::load::Load;
 use crate::load::Plan;
@@ -70,11 +69,12 @@ fn transaction_coordinators_that_are_killed() {
     assert!(forebay.term().success());
 }
 
+/// Kafka cannot end a transaction that a partition without a leader is part of, so the workers that had one wait; nothing
+/// of theirs is lost, repeated or overtaken, and accepting goes on.
 #[test]
-fn a_partition_without_a_leader_holds_its_lanes_and_others_pass() {
-    let Some(kafka) = services::kafka("a_partition_without_a_leader_holds_its_lanes_and_others_pass") else {
-        return;
-    };
+fn a_partition_that_loses_its_leader_in_a_transaction_and_gets_it_back() {
+    let test = "a_partition_that_loses_its_leader_in_a_transaction_and_gets_it_back";
+    let Some(kafka) = services::kafka(test) else { return };
     let cluster = kafka.start(ClusterOptions::three());
     let admin = Admin::new(&cluster.bootstrap());
     // One replica each: with its broker gone, a partition has no leader.
@@ -85,18 +85,12 @@ fn a_partition_without_a_leader_holds_its_lanes_and_others_pass() {
     await_sent(&forebay);
     let gone = admin.leader("orders.v1", 1).unwrap();
     cluster.broker(gone).kill();
-    load.await_accepted(3_000);
-    let parked = || metric(&forebay, "forebay_drain_parked{topic=\"orders.v1\"}") as u64;
-    wait::until_true("its lanes are held", LONG, || parked() > 100);
-    // Keys of other lanes and partitions go on: with forty keys, many lanes have none of the partition's.
-    let sent_before = metric(&forebay, "forebay_drain_sent_total{topic=\"orders.v1\"}");
-    load.await_accepted(2_000);
-    wait::until_true("others pass", LONG, || {
-        metric(&forebay, "forebay_drain_sent_total{topic=\"orders.v1\"}") > sent_before + 500.0
+    let before = forebay.log().len();
+    wait::until_true("it says what it waits for", LONG, || {
+        forebay.log()[before..].contains("has not ended this worker's former transaction")
     });
     let sent = load.stop();
     cluster.broker(gone).start();
     assert_once("partition without a leader", &forebay, &cluster.bootstrap(), &sent);
-    assert_eq!(parked(), 0);
     assert!(forebay.term().success());
 }

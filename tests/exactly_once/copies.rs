@@ -61,14 +61,16 @@ fn of_two_live_copies_exactly_one_goes_on_and_the_other_says_which() {
     let Some(kafka) = services::kafka(test) else { return };
     let cluster = kafka.start(ClusterOptions::single());
     Admin::new(&cluster.bootstrap()).create_topic("orders.v1", 6, 1, &[]);
-    let mut first = forebay(&cluster.bootstrap());
+    let mut first = forebay(&cluster.bootstrap()).set("drain.workers", 2);
     first.start();
     let mut sent = Sent::new();
     post(&first, "a", 0..50, &mut sent);
     await_drained(&first);
     assert!(first.term().success());
-    let mut second = forebay(&cluster.bootstrap());
+    let mut second = forebay(&cluster.bootstrap()).set("drain.workers", 2);
     copy(&first.wal_dir(), &second.wal_dir());
+    // With more ids than the copy can know of.
+    first.configure("drain.workers", 5);
     // The first one goes on; the copy, started beside it, was never what Kafka has seen since.
     first.start();
     let load = Load::start(&Plan::new(first.address()));
@@ -90,9 +92,12 @@ fn of_two_live_copies_exactly_one_goes_on_and_the_other_says_which() {
     second.configure("drain.on_restored_log", "continue-after-kafka");
     second.start();
     await_drained(&second);
-    post(&first, "a", 50..60, &mut sent);
+    let before = read_all(&cluster.bootstrap(), "orders.v1").len();
+    // Keys of all its workers.
+    (0..30).for_each(|n| post(&first, &format!("c{n}"), 0..1, &mut Sent::new()));
     wait::until_true("the first one has noticed", LONG, || kafka_says(&first).contains("took over"));
-    assert!(figure(&first, "backlog") > 0, "accepted, and kept");
+    assert_eq!(figure(&first, "backlog"), 30, "accepted, and kept");
+    assert_eq!(read_all(&cluster.bootstrap(), "orders.v1").len(), before);
     assert_eq!(kafka_says(&second), "ok");
     assert!(first.term().success() && second.term().success());
 }

@@ -23,6 +23,7 @@ mod crash;
 mod modes;
 mod poison;
 mod saved;
+mod topic;
 mod workers;
 
 /// A daemon that delivers exactly once.

@@ -33,7 +33,10 @@ const CUT_AT_START: usize = 4;
 /// Most writes and flushes a start is given before such a cut.
 const START_EVENTS: usize = 60;
 
-/// Its file's name.
+/// How often a machine that stands still before it has mounted its disk is given power again.
+const BOOTS: usize = 3;
+
+/// The file's name.
 const INITRAMFS: &str = "initramfs";
 
 /// Commands a machine is asked for after its boot: it answers 400 a second. On the host all are looked for.
@@ -100,11 +103,18 @@ impl<'a> Campaign<'a> {
         self.check(&life).map_err(|wrong| format!("{wrong}\n--- the machine's console:\n{}", life.console))
     }
 
-    /// Gives power once more, to be left on.
+    /// Gives power. A kernel that stands still before it has touched the disk says nothing about the daemon: once more.
     pub fn boot(&mut self) -> Machine {
         let disk = std::mem::take(&mut self.disk);
         let initramfs = self.dir.path().join(INITRAMFS);
-        Machine::boot(&self.kit.kernel(), &initramfs, disk, self.dir.path())
+        for _ in 0..BOOTS {
+            let machine = Machine::boot(&self.kit.kernel(), &initramfs, disk.clone(), self.dir.path());
+            if machine.mounts() {
+                return machine;
+            }
+            println!("a machine stood still before it mounted its disk:\n{}", machine.cut().1);
+        }
+        panic!("no machine mounts the disk, {BOOTS} times");
     }
 
     /// What was done and seen so far.

@@ -19,6 +19,10 @@ use crate::support::wait;
 /// A boot takes three seconds on an idle machine; this is for one that also compiles.
 const READY_WITHIN: Duration = Duration::from_secs(180);
 
+/// A busy host can starve a machine so long that its kernel loses its timer and stands still. It mounts the disk after
+/// two seconds, or never.
+const MOUNTS_WITHIN: Duration = Duration::from_secs(90);
+
 /// What the daemon says when it is ready.
 const ACCEPTING: &str = "accepting commands";
 
@@ -75,6 +79,11 @@ impl Machine {
     /// The same for its administrators.
     pub fn admin_address(&self) -> String {
         self.admin.address()
+    }
+
+    /// Waits until its kernel has mounted the disk, which writes to it. False when it stands still before that.
+    pub fn mounts(&self) -> bool {
+        wait::poll(MOUNTS_WITHIN, || (self.disk.instant() > 0).then_some(())).is_some()
     }
 
     /// Returns when the daemon in it accepts commands; what the console says when it never will.

@@ -17,8 +17,8 @@ use crate::support::load::Sent;
 use crate::support::process::Forebay;
 use crate::support::scratch;
 
-/// Bytes of filling in each body that is sent: most records straddle three sectors, a life's fill a segment.
-pub const FILLING: usize = 1_000;
+/// Bytes of filling in each body that is sent: every record straddles sectors, and a life fills a segment or two.
+pub const FILLING: usize = 2_500;
 
 /// What is known at an instant.
 #[derive(Clone, Copy)]

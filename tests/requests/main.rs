@@ -20,4 +20,5 @@ mod index;
 mod keys;
 mod life;
 mod overload;
+mod replay;
 mod status;

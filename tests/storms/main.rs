@@ -42,13 +42,24 @@ fn storm(test: &str, delivery: Delivery) {
     let Some(kafka) = services::kafka(test) else { return };
     let _alone = lock(&ALONE);
     let options = Options::new(delivery);
-    let verdict = storm::run(&kafka, &options, |forebay| forebay);
+    let verdict = storm::run(&kafka, &options);
     report::write(&options, &verdict);
-    assert!(verdict.shared.findings.is_empty(), "seed {}:\n{}", options.seed, verdict.shared.findings);
+    let findings = &verdict.shared.findings;
+    match &options.planted {
+        Some(fault) => {
+            assert!(!findings.is_empty(), "seed {}: {fault} was planted and not found", options.seed)
+        }
+        None => assert!(findings.is_empty(), "seed {}:\n{findings}", options.seed),
+    }
     assert!(verdict.counts.acknowledged > 1_000, "hardly any load: {:?}", verdict.counts);
 }
 
 #[test]
 fn storm_at_least_once() {
     storm("storm_at_least_once", Delivery::AtLeastOnce);
+}
+
+#[test]
+fn storm_exactly_once() {
+    storm("storm_exactly_once", Delivery::ExactlyOnce);
 }

@@ -77,7 +77,7 @@ fn text(options: &Options, verdict: &Verdict) -> String {
     for (what, count) in shared.tally() {
         let _ = writeln!(text, "| {what} | {count} |");
     }
-    let _ = writeln!(text, "\n{}", versions());
+    let _ = writeln!(text, "\n{}", versions(options));
     if !shared.findings.is_empty() {
         let sightings = lock(&shared.sightings).len();
         let _ = writeln!(
@@ -90,14 +90,14 @@ fn text(options: &Options, verdict: &Verdict) -> String {
     text
 }
 
-fn versions() -> String {
+fn versions(options: &Options) -> String {
     let first_line = |program: &str, arguments: &[&str]| {
         let output = Command::new(program).args(arguments).output().ok()?;
         let said = [output.stdout, output.stderr].concat();
         Some(String::from_utf8_lossy(&said).lines().next()?.trim().to_owned())
     };
     let unknown = || "unknown".to_owned();
-    let forebay = first_line(env!("CARGO_BIN_EXE_forebay"), &["--version"]).unwrap_or_else(unknown);
+    let forebay = first_line(&options.binary.display().to_string(), &["--version"]).unwrap_or_else(unknown);
     let commit = first_line("git", &["-C", env!("CARGO_MANIFEST_DIR"), "describe", "--always", "--dirty"]);
     let java = first_line("java", &["-version"]).unwrap_or_else(unknown);
     let kernel = first_line("uname", &["-sr"]).unwrap_or_else(unknown);

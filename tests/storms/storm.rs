@@ -2,6 +2,8 @@
 
 use std::any::Any;
 use std::fs;
+use std::panic;
+use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -66,6 +68,14 @@ pub struct Verdict {
     pub dir: PathBuf,
 }
 
+/// What a life that came to its end tells.
+#[derive(Default)]
+struct Lived {
+    counts: Counts,
+    dead: u64,
+    drained_in: Duration,
+}
+
 /// The parts of a storm; the daemon goes before its disk, and everything before the directory.
 struct Parts {
     shared: Arc<Shared>,
@@ -78,28 +88,34 @@ struct Parts {
     home: tempfile::TempDir,
 }
 
-/// Runs it. `prepare` may change the daemon's settings.
-pub fn run(jars: &Jars, options: &Options, prepare: impl FnOnce(Forebay) -> Forebay) -> Verdict {
+/// Runs it. A part that fails is a finding like any other: what there is by then is judged and kept.
+pub fn run(jars: &Jars, options: &Options) -> Verdict {
     let began = Instant::now();
     println!("storm: seed {}, {:?}, {}", options.seed, options.length, options.delivery.name());
-    let mut parts = build(jars, options, prepare);
-    parts.daemon.start();
-    let journals = rage(&mut parts, options);
-    let drained_in = await_drained(&mut parts);
-    let dead = backlog(&parts.daemon.forebay)["dead"].as_u64().unwrap_or(0);
-    // What it says must be true after a start, too.
-    parts.daemon.stop();
-    parts.daemon.start();
-    ask_in_the_end(&parts, &journals);
-    parts.daemon.stop();
-    let counts = check(&parts, options, &journals);
-    judge_dead(&parts.shared, &journals, dead);
+    let mut parts = build(jars, options);
+    let lived = panic::catch_unwind(AssertUnwindSafe(|| live(&mut parts, options)));
+    let Lived { counts, dead, drained_in } = noted(&parts.shared, lived).unwrap_or_default();
     keep_or_remove(&parts);
     let Parts { shared, dir, .. } = parts;
     Verdict { shared, counts, dead, took: began.elapsed(), drained_in, dir }
 }
 
-fn build(jars: &Jars, options: &Options, prepare: impl FnOnce(Forebay) -> Forebay) -> Parts {
+fn live(parts: &mut Parts, options: &Options) -> Lived {
+    parts.daemon.start();
+    let journals = rage(parts, options);
+    let drained_in = await_drained(parts);
+    let dead = backlog(&parts.daemon.forebay)["dead"].as_u64().unwrap_or(0);
+    // What it says must be true after a start, too.
+    parts.daemon.stop();
+    parts.daemon.start();
+    ask_in_the_end(parts, &journals);
+    parts.daemon.stop();
+    let counts = check(parts, options, &journals);
+    judge_dead(&parts.shared, &journals, dead);
+    Lived { counts, dead, drained_in }
+}
+
+fn build(jars: &Jars, options: &Options) -> Parts {
     let proxies: Vec<Proxy> = (0..BROKERS).map(|_| Proxy::start()).collect();
     let advertised = proxies.iter().map(|proxy| proxy.address().to_owned()).collect();
     let cluster = jars.start(
@@ -130,7 +146,7 @@ fn build(jars: &Jars, options: &Options, prepare: impl FnOnce(Forebay) -> Foreba
     let _ = fs::remove_dir_all(&dir);
     let dir = make(dir);
     let brokers: Vec<&str> = proxies.iter().map(Proxy::address).collect();
-    let forebay = prepare(settings(options, &brokers.join(","), &home.path().join("disk/wal")));
+    let forebay = settings(options, &brokers.join(","), &home.path().join("disk/wal"));
     let (forebay, clock) = Clock::give(forebay, home.path());
     let shared = Arc::new(Shared::new(options.seed, forebay.address()));
     let daemon = Daemon::new(forebay, &shared);
@@ -138,7 +154,7 @@ fn build(jars: &Jars, options: &Options, prepare: impl FnOnce(Forebay) -> Foreba
 }
 
 fn settings(options: &Options, brokers: &str, wal: &Path) -> Forebay {
-    let mut forebay = Forebay::new(env!("CARGO_BIN_EXE_forebay"))
+    let mut forebay = Forebay::new(&options.binary)
         .set("kafka.brokers", brokers)
         .set("wal.dir", wal.display().to_string())
         // Small, so that segments are sealed, delivered and retired all the time.
@@ -151,7 +167,10 @@ fn settings(options: &Options, brokers: &str, wal: &Path) -> Forebay {
     for kind in Kind::ALL {
         forebay = forebay.toml(&kind.toml());
     }
-    forebay
+    match &options.planted {
+        Some(fault) => forebay.env("FOREBAY_PLANTED_FAULT", fault),
+        None => forebay,
+    }
 }
 
 /// Load and faults at once, until the time is over. Everything is well again afterwards.

@@ -284,7 +284,9 @@ impl Shared {
         to: &mut &TcpStream,
         side: &impl Fn(&Link) -> Flow,
     ) -> bool {
-        if let Flow::Slow { delay, bytes_per_second } = side(&self.lock().link) {
+        // Before the branch, which would hold the lock to its end.
+        let flow = side(&self.lock().link);
+        if let Flow::Slow { delay, bytes_per_second } = flow {
             let paced = Duration::from_secs_f64(chunk.len() as f64 / bytes_per_second.max(1) as f64);
             self.sleep(delay + paced, pair);
         }

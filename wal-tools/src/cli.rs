@@ -11,6 +11,8 @@ use forebay::units::Span;
 use forebay::units::Timestamp;
 use serde::Serialize;
 
+use crate::range::Bound;
+
 /// See and repair forebay's log.
 ///
 /// Reading works beside a running daemon and never changes a byte. Data goes to stdout, everything else to stderr.
@@ -52,9 +54,39 @@ pub enum Command {
     ///
     /// Of an encrypted log the checksums are held against the bytes; with the key every record is authenticated too.
     Verify(Verify),
+    /// Mend the log of a stopped daemon: first the plan, with --apply the work
+    ///
+    /// Cuts a torn tail, sets damaged ranges aside, writes lost footers and the checkpoint again, moves foreign
+    /// segments and leftovers away. What was owed and cannot be read becomes a dead letter of kind `damaged`. A copy of
+    /// whatever is changed is kept in quarantine/; files that are not the log's are named and left alone. When it is
+    /// interrupted, run it again. A start of the daemon does the same, but reads only the last segment.
+    ///
+    /// Exit codes: 0 nothing to do, or all repaired; 1 there is something to do (without --apply), or something cannot
+    /// be repaired; 2 failure, for example because a daemon has the log.
+    Repair(Repair),
     /// Records the broker would not take, and ranges that could not be read
     #[command(subcommand)]
     Dead(Dead),
+    /// Deliver a range of delivered records again, under the same command ids
+    ///
+    /// Records go into the log once more, in their order and behind all others, so consumers see each after its key's
+    /// later ones and know it by its id. What is not delivered yet is going anyway, and is counted. A command that
+    /// was sent stays sent; its idempotency key goes on naming its first record.
+    ///
+    /// A running daemon is asked over its control socket and admits the records as it would new ones; without one the
+    /// tool takes the log's lock and the next start delivers. When it is interrupted it says where to go on; doing
+    /// all of it again only costs repeats. Exit code 1: some records of the range cannot be read.
+    Replay(Replay),
+    /// Records with their payload, one JSON object a line, oldest first
+    ///
+    /// Bodies that are JSON stand in `payload`, others in `payload_base64`. Where records cannot be read, a line with
+    /// `"damaged":true` stands in their place, another is written to stderr, and the exit code is 1.
+    Export(Export),
+    /// What flush latency and commit rate a directory can do, and what that means for acknowledgements
+    ///
+    /// Writes and flushes as the log does, in a file of zeros of its own in the directory (at most 64 MiB and a tenth
+    /// of what is free), which is removed afterwards. A running daemon feels it.
+    BenchDisk(BenchDisk),
     /// Wrap the segments' keys with a new master key; needs the daemon stopped
     ///
     /// The new key is given with --key-file, the one of before with --old-key-file. No payload is written anew, and
@@ -130,6 +162,56 @@ pub struct Rekey {
     /// Do it; without this, only say what would be done
     #[arg(long)]
     pub apply: bool,
+}
+
+#[derive(Args)]
+pub struct Repair {
+    /// Do it; without this, only say what would be done
+    #[arg(long)]
+    pub apply: bool,
+}
+
+#[derive(Args)]
+pub struct Replay {
+    /// The first record: its number, its command id, or the instant from which records were accepted (or how long ago)
+    #[arg(long, value_name = "LSN|ID|INSTANT")]
+    pub from: Bound,
+    /// The last record: its number, its command id, or the instant before which records were accepted [default: the
+    /// newest]
+    #[arg(long, value_name = "LSN|ID|INSTANT")]
+    pub to: Option<Bound>,
+    /// Do it; without this, only say what would be done
+    #[arg(long)]
+    pub apply: bool,
+}
+
+#[derive(Args)]
+pub struct Export {
+    /// How records are written
+    #[arg(long, value_enum, default_value_t = Format::Ndjson)]
+    pub format: Format,
+    /// From this record on: its number, its command id, or an instant
+    #[arg(long, value_name = "LSN|ID|INSTANT")]
+    pub from: Option<Bound>,
+    /// Up to this record, or up to records accepted before this instant
+    #[arg(long, value_name = "LSN|ID|INSTANT")]
+    pub to: Option<Bound>,
+    #[command(flatten)]
+    pub filter: List,
+}
+
+/// How records are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// One JSON object a line
+    Ndjson,
+}
+
+#[derive(Args)]
+pub struct BenchDisk {
+    /// About how long it may take
+    #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=600))]
+    pub seconds: u16,
 }
 
 #[derive(Subcommand)]

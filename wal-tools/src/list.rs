@@ -60,7 +60,8 @@ pub fn newest(view: &View, limit: usize, wanted: impl Fn(&Row) -> bool) -> anyho
     Ok(newest)
 }
 
-fn wanted(row: &Row, args: &List) -> bool {
+/// Whether a record is one of those asked for.
+pub fn wanted(row: &Row, args: &List) -> bool {
     args.kind.as_ref().is_none_or(|kind| row.kind == *kind)
         && args.key.as_ref().is_none_or(|key| row.key.as_ref() == Some(key))
         && args.since.is_none_or(|since| row.accepted_at >= since.0)

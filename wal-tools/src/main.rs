@@ -2,15 +2,22 @@
 //!
 //! Data goes to stdout, everything else to stderr. Exit codes: 0 fine, 1 findings, 2 failure.
 
+mod bench_disk;
 mod cli;
 mod dead;
+mod export;
+mod interrupt;
 mod list;
 mod open;
+mod range;
 mod record;
 mod rekey;
+mod repair;
+mod replay;
 mod segments;
 mod show;
 mod status;
+mod store;
 mod table;
 mod tail;
 mod verify;
@@ -56,7 +63,11 @@ fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Show(args) => show::run(&log()?, args),
         Command::Tail(args) => tail::run(&log()?, args),
         Command::Verify(args) => verify::run(&log()?, args),
+        Command::Repair(args) => repair::run(&log()?, args),
         Command::Dead(command) => dead::run(&log()?, command),
+        Command::Replay(args) => replay::run(&log()?, args),
+        Command::Export(args) => export::run(&log()?, args),
+        Command::BenchDisk(args) => bench_disk::run(cli.dir.as_deref(), cli.json, args),
         Command::Rekey(args) => rekey::run(&log()?, args),
         Command::Completions { shell } => {
             clap_complete::generate(*shell, &mut Cli::command(), "wal-tools", &mut io::stdout());

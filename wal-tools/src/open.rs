@@ -1,17 +1,27 @@
 //! Which log, and how it is looked at.
 
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::Context;
+use anyhow::bail;
 use forebay::command::kind_of;
+use forebay::wal::Event;
 use forebay::wal::Keys;
+use forebay::wal::Options;
 use forebay::wal::inspect::Directory;
+use forebay::wal::inspect::Segment;
 use forebay::wal::inspect::View;
 
 use crate::cli::Cli;
 
 /// Where the log lies when nobody says it: embedded mode's place, then the packaged daemon's.
 const PLACES: [&str; 2] = ["./forebay-data/wal", "/var/lib/forebay/wal"];
+
+/// The smallest segment the configuration allows; a log whose disk was full at its last start may show less.
+const MIN_SEGMENT: u64 = 1 << 20;
 
 /// The log a command is about.
 pub struct Log {
@@ -27,13 +37,7 @@ pub struct Log {
 impl Log {
     /// The log in the directory that was named, else in the first usual place that exists.
     pub fn find(cli: &Cli) -> anyhow::Result<Self> {
-        let dir = match &cli.dir {
-            Some(dir) => dir.clone(),
-            None => {
-                let there = PLACES.iter().map(PathBuf::from).find(|place| place.exists());
-                there.with_context(|| format!("no log in {}: say where with --dir", PLACES.join(" or ")))?
-            }
-        };
+        let dir = directory(cli.dir.as_deref())?;
         let keys = Keys::read(cli.key_file.as_deref(), &cli.old_key_file)?;
         let directory = Directory::open(&dir)?.with_keys(keys.clone());
         Ok(Self { dir, json: cli.json, keys, directory })
@@ -42,6 +46,32 @@ impl Log {
     /// The directory itself.
     pub fn directory(&self) -> &Directory {
         &self.directory
+    }
+
+    /// How it is opened to be changed: with segments as large as the largest there is, and without a reserve.
+    pub fn options(&self, view: &View) -> Options {
+        let segment_size = view.segments.iter().map(Segment::capacity).fold(MIN_SEGMENT, u64::max);
+        Options {
+            segment_size,
+            reserve_space: 0,
+            redeliver: false,
+            keys: self.keys.clone(),
+            label: kind_of,
+            observer: Arc::new(tell),
+        }
+    }
+
+    /// Refuses to write files that the daemon, which runs as the directory's owner, could not open.
+    pub fn check_owner(&self) -> anyhow::Result<()> {
+        let (owner, we) = (self.dir.metadata()?.uid(), Path::new("/proc/self").metadata()?.uid());
+        if owner != we {
+            bail!(
+                "{} belongs to user {owner} and this is user {we}: run it as that user, or the daemon could not open \
+                 what is written",
+                self.dir.display()
+            );
+        }
+        Ok(())
     }
 
     /// What it holds now.
@@ -68,4 +98,23 @@ pub fn missing(view: &View) -> Option<String> {
             needs.join(", ")
         )
     })
+}
+
+/// The directory that was named, else the first usual place that exists.
+pub fn directory(named: Option<&Path>) -> anyhow::Result<PathBuf> {
+    let there = || PLACES.iter().map(PathBuf::from).find(|place| place.exists());
+    let found = named.map(Path::to_owned).or_else(there);
+    found.with_context(|| format!("no log in {}: say where with --dir", PLACES.join(" or ")))
+}
+
+/// What the log reports while a command changes it.
+fn tell(event: &Event) {
+    match event {
+        Event::Flushed { .. } | Event::Rotated { .. } => {}
+        Event::NoRoom { reason } => eprintln!("{reason}"),
+        Event::RetentionYielded { first } => eprintln!("delivered segment {first} made room"),
+        Event::Damaged(finding) => eprintln!("{}: {}", finding.segment, finding.detail),
+        Event::Poisoned { cause } => eprintln!("{cause}"),
+        Event::Trouble { what, error } => eprintln!("could not {what}: {error}"),
+    }
 }

@@ -24,6 +24,7 @@ struct Row {
     size: u64,
     sealed: bool,
     encrypted: bool,
+    /// `ok`, `damaged`, or `set-aside`: damaged, and a copy lies in quarantine.
     checksum: &'static str,
     first_accepted_at: Option<Timestamp>,
     last_accepted_at: Option<Timestamp>,
@@ -50,7 +51,16 @@ pub fn run(log: &Log) -> anyhow::Result<Outcome> {
         if damaged {
             outcome = Outcome::Findings;
         }
-        rows.push(row(segment, damaged));
+        rows.push(row(
+            segment,
+            if damaged {
+                "damaged"
+            } else if report.set_aside > 0 {
+                "set-aside"
+            } else {
+                "ok"
+            },
+        ));
     }
     bar.finish_and_clear();
     rows.sort_by(|a, b| a.segment.cmp(&b.segment));
@@ -63,7 +73,7 @@ pub fn run(log: &Log) -> anyhow::Result<Outcome> {
     Ok(outcome)
 }
 
-fn row(segment: &Segment, damaged: bool) -> Row {
+fn row(segment: &Segment, checksum: &'static str) -> Row {
     let accepted = segment.accepted();
     let last = accepted.map(|_| Lsn(segment.next().0 - 1));
     Row {
@@ -75,7 +85,7 @@ fn row(segment: &Segment, damaged: bool) -> Row {
         size: segment.size,
         sealed: segment.sealed,
         encrypted: segment.encrypted(),
-        checksum: if damaged { "damaged" } else { "ok" },
+        checksum,
         first_accepted_at: accepted.map(|(first, _)| first),
         last_accepted_at: accepted.map(|(_, last)| last),
     }

@@ -50,6 +50,14 @@ pub fn print_json(document: &impl Serialize) -> io::Result<()> {
     io::stdout().lock().write_all(&line)
 }
 
+/// A word of a fixed set, as JSON spells it.
+pub fn word(word: impl Serialize) -> String {
+    match serde_json::to_value(word) {
+        Ok(serde_json::Value::String(word)) => word,
+        _ => String::new(),
+    }
+}
+
 /// A number of bytes as a person says it.
 pub fn size(bytes: u64) -> String {
     HumanBytes(bytes).to_string()

@@ -24,6 +24,8 @@ struct Document<'a> {
     /// Records whose checksum is right and whose content could not be authenticated, for want of the key.
     not_authenticated: u64,
     findings: &'a [Finding],
+    /// Damaged ranges found before, with a copy in `quarantine/`.
+    set_aside: u64,
 }
 
 pub fn run(log: &Log, args: &Verify) -> anyhow::Result<Outcome> {
@@ -38,7 +40,11 @@ pub fn run(log: &Log, args: &Verify) -> anyhow::Result<Outcome> {
         bytes: report.bytes,
         not_authenticated: report.locked,
         findings: &report.findings,
+        set_aside: report.set_aside,
     };
+    if report.set_aside > 0 {
+        eprintln!("damaged ranges found before, copies in quarantine/: {}", report.set_aside);
+    }
     match log.json {
         true => table::print_json(&document)?,
         false => print(&document)?,
@@ -78,12 +84,11 @@ fn print(document: &Document<'_>) -> anyhow::Result<()> {
     if !document.findings.is_empty() {
         let mut shown = table::table(&["SEGMENT", "#OFFSET", "KIND", "DETAIL"]);
         for finding in document.findings {
-            let kind = serde_json::to_value(finding.kind)?;
             shown.add_row([
                 table::plain(&finding.segment),
                 finding.offset.to_string(),
-                kind.as_str().unwrap_or_default().to_owned(),
-                finding.detail.clone(),
+                table::word(finding.kind),
+                table::plain(&finding.detail),
             ]);
         }
         table::print(&shown)?;

@@ -159,6 +159,10 @@ impl Operator for Asked {
         if lsn == Lsn(4) { Err("the disk is full".to_owned()) } else { Ok(Lsn(77)) }
     }
 
+    fn replay(&self, _: &[Lsn]) -> Vec<forebay::control::Outcome> {
+        Vec::new()
+    }
+
     fn drop_letter(&self, lsn: Lsn) -> Result<(), String> {
         self.0.lock().unwrap().push(format!("drop {lsn}"));
         Ok(())

@@ -81,6 +81,10 @@ impl Operator for Exact {
         Err("not asked here".to_owned())
     }
 
+    fn replay(&self, _: &[Lsn]) -> Vec<forebay::control::Outcome> {
+        Vec::new()
+    }
+
     fn drop_letter(&self, _: Lsn) -> Result<(), String> {
         Err("not asked here".to_owned())
     }

@@ -11,6 +11,7 @@ use super::Standing;
 use super::message::Message;
 use super::message::TOPIC;
 use super::message::transactional_id;
+use super::message::worker_of;
 use super::persist;
 use super::positions::Positions;
 use super::table::Table;
@@ -164,9 +165,7 @@ impl Claim {
         let known = parts.log.transactions();
         let ids = known.ids.map_or(MAX_WORKERS, |ids| usize::try_from(ids).unwrap_or(MAX_WORKERS));
         let ids = ids.max(*workers);
-        parts.log.note_ids(ids as u64)?;
-        let first = self.fence(ids)?;
-        let found = self.table.read(&mut self.patience())?;
+        let (first, found) = self.take_over(ids)?;
         let messages: Vec<Message> = found.values().cloned().collect();
         let incarnation = parts.log.identity().incarnation;
         let own = Own { known: &known, incarnation, end: parts.log.end() };
@@ -189,6 +188,22 @@ impl Claim {
         mark_done(parts, &start, &mut || !self.is_stopping())?;
         standing.grant();
         Ok(())
+    }
+
+    /// Fences all ids below `ids`, then reads the messages. Another copy may have used more ids than this log knows of:
+    /// then those are fenced too, and the messages are read again.
+    fn take_over(&self, ids: usize) -> Result<(Producer, BTreeMap<String, Message>), ClaimError> {
+        let mut ids = ids;
+        loop {
+            self.its.parts.log.note_ids(ids as u64)?;
+            let first = self.fence(ids)?;
+            let found = self.table.read(&mut self.patience())?;
+            let used = found.keys().filter_map(|id| worker_of(id)).max().map_or(0, |highest| highest + 1);
+            if used.min(MAX_WORKERS) <= ids {
+                return Ok((first, found));
+            }
+            ids = used.min(MAX_WORKERS);
+        }
     }
 
     /// Makes all ids below `ids` ours. Returns the producer of the first.

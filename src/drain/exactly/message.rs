@@ -83,6 +83,11 @@ pub(super) fn transactional_id(log_id: &[u8; 16], worker: usize) -> String {
     format!("{}-{worker}", hex(log_id))
 }
 
+/// The worker's number in such an id.
+pub(super) fn worker_of(id: &str) -> Option<usize> {
+    id.rsplit_once('-')?.1.parse().ok()
+}
+
 /// Whether a key belongs to a worker of this log.
 pub(super) fn is_of(log_id: &[u8; 16], key: &[u8]) -> bool {
     let own = hex(log_id);
@@ -127,6 +132,7 @@ mod tests {
     fn keys_of_other_logs_are_not_ours() {
         let id = transactional_id(&[1; 16], 7);
         assert_eq!(id, format!("{}-7", "01".repeat(16)));
+        assert_eq!((worker_of(&id), worker_of("x")), (Some(7), None));
         assert!(is_of(&[1; 16], id.as_bytes()));
         assert!(!is_of(&[2; 16], id.as_bytes()) && !is_of(&[1; 16], b"01") && !is_of(&[1; 16], b""));
     }

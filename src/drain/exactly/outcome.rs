@@ -15,10 +15,15 @@ use crate::kafka::ErrorCode;
 use crate::kafka::Fault;
 use crate::kafka::TOO_LARGE;
 use crate::kafka::classify;
+use crate::planted::Fault as Planted;
+use crate::planted::planted;
 use crate::units::Timestamp;
 use crate::wal::Confirmation;
 use crate::wal::Lsn;
 
+/// Transactions of one topic each, after one of several was refused because of some topic. If none of these is, the
+/// cause is gone.
+const HUNT: u32 = 64;
 /// How long an abort may take before the producer goes instead: the next one aborts too.
 const ABORT: Duration = Duration::from_secs(5);
 
@@ -40,7 +45,11 @@ impl Core {
                     self.window.progress(flight.place, now);
                     let (bytes, partition) = (flight.log_bytes, result.partition);
                     let offset = result.offset.max(-1);
-                    run.arrived.push((flight, Confirmation { lsn, bytes, partition, offset, at }));
+                    let confirmation = Confirmation { lsn, bytes, partition, offset, at };
+                    if planted(Planted::SentBeforeCommit) {
+                        self.parts.log.confirm(&[confirmation]);
+                    }
+                    run.arrived.push((flight, confirmation));
                     self.arrived(flight.place, lsn);
                 }
                 (Some(code), ENTRY) => {
@@ -71,8 +80,12 @@ impl Core {
     pub(super) fn commit(&mut self, now: Instant, tick: &mut dyn FnMut() -> bool) {
         let (Some(run), Some(producer)) = (&mut self.run, self.sender.producer()) else { return };
         run.is_committing = true;
-        match persist(tick, |slice| producer.commit_transaction(slice)) {
+        let outcome = persist(tick, |slice| producer.commit_transaction(slice));
+        let loses = planted(Planted::LoseCommitAnswer) || planted(Planted::GuessCommit);
+        match outcome {
+            Ok(()) if loses && run.arrived.len() % 5 == 1 => self.sender.close(now),
             Ok(()) => {
+                self.hunt = self.hunt.saturating_sub(1);
                 self.sender.works();
                 self.committed();
             }
@@ -101,7 +114,7 @@ impl Core {
     /// A new producer found these positions: was the transaction of the old one committed?
     pub(super) fn resolve(&mut self, found: &Positions) {
         let Some(run) = &self.run else { return };
-        if run.is_committing && run.positions == *found {
+        if run.is_committing && run.positions == *found && !planted(Planted::GuessCommit) {
             tracing::info!("the commit had succeeded");
             self.committed();
         } else {
@@ -114,6 +127,9 @@ impl Core {
         self.has_failed = false;
         let end = now + ABORT;
         let is_open = self.run.as_ref().is_some_and(|run| !run.is_committing);
+        if is_open && self.refused.is_none() {
+            self.must_abort();
+        }
         let aborted = match self.sender.producer() {
             Some(producer) if is_open => {
                 let aborted = persist(&mut || tick() && Instant::now() < end, |slice| {
@@ -131,10 +147,38 @@ impl Core {
         if !aborted {
             self.sender.close(now);
         }
+        self.blame_topic(now);
         let failures = std::mem::take(&mut self.failures);
         self.judge(&failures, aborted, now);
         if self.run.as_ref().is_some_and(|run| !run.is_committing) {
             self.discard();
+        }
+    }
+
+    /// Whether the open transaction can only be aborted; remembers why.
+    pub(super) fn must_abort(&mut self) -> bool {
+        let Some(error) = self.sender.producer().and_then(|producer| producer.must_abort()) else {
+            return false;
+        };
+        tracing::warn!(%error, "a transaction can only be aborted");
+        self.refused = Some(error.code);
+        true
+    }
+
+    /// The transaction was refused as a whole because of some topic: that of a transaction that proves one, else each
+    /// is proved in turn.
+    fn blame_topic(&mut self, now: Instant) {
+        let Some(code) = self.refused.take() else { return };
+        let fault = classify(code);
+        let Some(run) = self.run.as_ref().filter(|_| matches!(fault, Fault::Topic(_) | Fault::Stale)) else {
+            return;
+        };
+        match run.only {
+            Some(topic) if !run.is_closed => {
+                self.hunt = 0;
+                self.blame(topic, fault, now);
+            }
+            _ => self.hunt = HUNT,
         }
     }
 

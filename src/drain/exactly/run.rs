@@ -13,6 +13,8 @@ use crate::wal::Lsn;
 pub(super) struct Run {
     /// Where the worker reads again if it comes to nothing.
     pub(super) from: Lsn,
+    /// The only topic it takes, when it is to show whether that topic is well.
+    pub(super) only: Option<usize>,
     /// What its commit leads to.
     pub(super) positions: Positions,
     /// Its records that arrived, each with where.
@@ -28,9 +30,10 @@ pub(super) struct Run {
 }
 
 impl Run {
-    pub(super) fn new(from: Lsn, positions: Positions, now: Instant) -> Self {
+    pub(super) fn new(from: Lsn, only: Option<usize>, positions: Positions, now: Instant) -> Self {
         Self {
             from,
+            only,
             positions,
             arrived: Vec::new(),
             is_closed: false,
@@ -51,6 +54,11 @@ impl Run {
     /// Whether one more record may be in it.
     pub(super) fn has_room(&self, bytes: u64, limit: Load) -> bool {
         !self.is_closed && self.load.takes(bytes, limit)
+    }
+
+    /// Whether it takes records of this topic; `proving`: only when it takes no other's.
+    pub(super) fn takes(&self, topic: usize, proving: bool) -> bool {
+        self.only == Some(topic) || (self.only.is_none() && !proving)
     }
 
     /// Whether it has gathered long enough.

@@ -19,6 +19,9 @@ use crate::kafka::Producer;
 use crate::kafka::TransactionError;
 use crate::wal::Identity;
 
+/// A coordinator that is there answers within two seconds.
+const LONG: Duration = Duration::from_secs(5);
+
 /// What was found in Kafka after the producer was made.
 pub(super) enum Found {
     /// Its own message: how far it had come.
@@ -91,7 +94,20 @@ impl Sender {
         let bell = Arc::clone(&self.bell);
         let Link { config, bootstrap } = &*self.link;
         let producer = Producer::transactional(config, bootstrap, &self.id, move || bell.ring())?;
-        persist(tick, |slice| producer.init_transactions(slice))?;
+        let began = Instant::now();
+        let mut said = false;
+        let mut patient = || {
+            if !said && began.elapsed() >= LONG {
+                said = true;
+                tracing::warn!(
+                    kafka.transactional_id = self.id,
+                    "Kafka has not ended this worker's former transaction yet: its coordinator, or the leader of a \
+                     partition in it, is away"
+                );
+            }
+            tick()
+        };
+        persist(&mut patient, |slice| producer.init_transactions(slice))?;
         let mut table = self.table.read(tick)?;
         let theirs = table.values().find(|message| message.incarnation != self.incarnation).cloned();
         let found = match (theirs, table.remove(&self.id)) {

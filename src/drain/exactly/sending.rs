@@ -90,12 +90,14 @@ impl Core {
         let busy = if solo { self.window.is_busy(place) } else { self.window.is_solo(place) };
         let cap = self.topics.get(place.topic).cap;
         let has_room = self.window.has_room(bytes) && self.window.has_room_at(place, bytes, cap);
-        let in_run = self.run.as_ref().is_none_or(|run| run.has_room(bytes, self.limit));
+        let proving = alone || self.hunt > 0;
+        let fits = |run: &Run| run.has_room(bytes, self.limit) && run.takes(place.topic, proving);
+        let in_run = self.run.as_ref().is_none_or(fits);
         if busy || !has_room || !in_run {
             self.is_full |= !in_run;
             return Step::Wait;
         }
-        if self.run.is_none() && !self.begin(from, now) {
+        if self.run.is_none() && !self.begin(from, proving.then_some(place.topic), now) {
             return Step::Wait;
         }
         let Some(producer) = self.sender.producer() else { return Step::Wait };
@@ -126,14 +128,14 @@ impl Core {
     }
 
     /// Opens a transaction.
-    fn begin(&mut self, from: Lsn, now: Instant) -> bool {
+    fn begin(&mut self, from: Lsn, only: Option<usize>, now: Instant) -> bool {
         let Some(producer) = self.sender.producer() else { return false };
         if let Err(error) = producer.begin_transaction() {
             tracing::warn!(%error, "no transaction can be opened");
             self.has_failed = true;
             return false;
         }
-        self.run = Some(Run::new(from, self.committed.clone(), now));
+        self.run = Some(Run::new(from, only, self.committed.clone(), now));
         true
     }
 
@@ -173,9 +175,13 @@ impl Core {
         }
     }
 
-    /// Sends the positions: no record follows in this transaction.
+    /// Sends the positions: no record follows in this transaction. One that proves a topic sends them last, so that
+    /// what goes wrong before is that topic's fault.
     pub(super) fn close(&mut self) {
         let (Some(run), Some(producer)) = (&mut self.run, self.sender.producer()) else { return };
+        if run.only.is_some() && self.window.len() > 0 {
+            return;
+        }
         let note = Note { incarnation: self.incarnation, positions: run.positions.clone() };
         match producer.send_entry(TOPIC, self.sender.id.as_bytes(), Some(&note.encode())) {
             Ok(()) => run.is_closed = true,

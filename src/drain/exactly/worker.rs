@@ -42,6 +42,9 @@ use crate::wal::Lsn;
 /// [`STALL`]: here it costs everybody's repetition.
 const JAM: Duration = Duration::from_secs(3);
 
+/// No result for this long: time to ask whether the transaction can still be committed.
+const SILENCE: Duration = Duration::from_millis(100);
+
 /// What a worker is made of.
 pub(in crate::drain) struct WorkerParts<'a> {
     pub(in crate::drain) lanes: Lanes,
@@ -73,6 +76,10 @@ pub(super) struct Core {
     pub(super) failures: Vec<(Lsn, ErrorCode)>,
     /// The transaction, or the producer, is of no more use.
     pub(super) has_failed: bool,
+    /// Why the transaction was refused as a whole.
+    pub(super) refused: Option<ErrorCode>,
+    /// Transactions to come that take one topic each, to find one at fault.
+    pub(super) hunt: u32,
     /// The transaction took no more.
     pub(super) is_full: bool,
     /// From where the log is to be read again.
@@ -128,6 +135,8 @@ impl Worker {
             results: Vec::new(),
             failures: Vec::new(),
             has_failed: false,
+            refused: None,
+            hunt: 0,
             is_full: false,
             reread: None,
             arrived_at: now,
@@ -182,16 +191,20 @@ impl Worker {
             }
             Found::Ours(positions) => {
                 self.core.resolve(&positions);
-                self.core.committed = positions;
+                if positions != self.core.committed {
+                    self.core.committed = positions;
+                    // What this log's own checkpoint does not know of yet.
+                    if let Err(error) = mark_done(&self.core.parts, &self.core.committed, &mut tick) {
+                        tracing::error!(%error, "cannot read the log");
+                        self.core.sender.close(now);
+                        return false;
+                    }
+                }
             }
             Found::Nothing => {
                 tracing::error!("the positions in Kafka are gone; going on from those that are remembered");
                 self.core.resolve(&Positions::default());
             }
-        }
-        // What this log's own checkpoint does not know of yet.
-        if let Err(error) = mark_done(&self.core.parts, &self.core.committed, &mut tick) {
-            tracing::error!(%error, "cannot read the log");
         }
         self.core.reread = Some(self.core.parts.log.watermark());
         true
@@ -340,13 +353,13 @@ impl Core {
     /// A transaction that waits too long: it may be beyond help without a word, or a partition takes nothing while
     /// brokers answer. When no broker answers, waiting is right.
     fn look_for_jams(&mut self, now: Instant) {
-        let waits = now.saturating_duration_since(self.arrived_at) >= STALL;
+        let waits = now.saturating_duration_since(self.arrived_at) >= SILENCE;
         let stalled = self.window.stalled_for(JAM, now);
         let open = self.run.as_ref().is_some_and(|run| !run.is_committing);
         if !open || !(waits || !stalled.is_empty()) {
             return;
         }
-        if self.sender.producer().is_some_and(|producer| producer.must_abort()) {
+        if self.must_abort() {
             self.has_failed = true;
             return;
         }

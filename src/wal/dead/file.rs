@@ -20,6 +20,9 @@ use super::Removal;
 use super::entry;
 use super::entry::Entry;
 use super::head;
+use crate::planted::Fault;
+use crate::planted::planted;
+use crate::planted::unless;
 use crate::units::Lsn;
 
 /// What was read at the start is rewritten in pieces of this size.
@@ -34,6 +37,15 @@ struct Place {
     to: Lsn,
 }
 
+/// Copies the file from `from` on into quarantine, durably, and says where.
+pub fn keep_aside(fs: &dyn Fs, dir: &Path, file: &dyn File, from: u64, why: &str) -> io::Result<String> {
+    let mut bytes = vec![0; file.size()?.saturating_sub(from) as usize];
+    fs::read_full(file, &mut bytes, from)?;
+    let name = format!("{FILE}-{from}.{why}");
+    fs::replace_file(fs, &dir.join(quarantine::DIR).join(&name), &bytes)?;
+    Ok(format!("{}/{name}", quarantine::DIR))
+}
+
 /// The file with what is known of it.
 pub struct Store {
     file: Arc<dyn File>,
@@ -46,6 +58,8 @@ pub struct Store {
     live_bytes: u64,
     /// Everything below was flushed, by the word of the last entry that could be read.
     promised: u64,
+    /// Where bytes lay behind the last entry when it was opened.
+    torn: Option<(u64, u64)>,
     /// A failed flush is final here too: what it left in the page cache cannot be trusted.
     broken: bool,
 }
@@ -59,8 +73,18 @@ impl Store {
         let mut scanner = Scanner::new(Arc::clone(&file), seed.clone(), len);
         let (end, promised) = (head.len, head.len);
         let (entries, removed) = (BTreeMap::new(), BTreeMap::new());
-        let mut store =
-            Self { file, head, seed, end, entries, removed, live_bytes: 0, promised, broken: false };
+        let mut store = Self {
+            file,
+            head,
+            seed,
+            end,
+            entries,
+            removed,
+            live_bytes: 0,
+            promised,
+            torn: None,
+            broken: false,
+        };
         let mut trouble = None;
         while store.end < len {
             let offset = store.end;
@@ -86,28 +110,30 @@ impl Store {
                 Some(format!("bytes {offset} to {next} of dead/letters are damaged; the rest was read"));
             store.end = next;
         }
+        store.torn = (store.end < len).then_some((store.end, len));
         Ok((store, trouble))
+    }
+
+    /// Where bytes lay behind the last entry when it was opened.
+    pub fn torn(&self) -> Option<(u64, u64)> {
+        self.torn
     }
 
     /// Rewrites what was read and never promised, because after a failed flush the next life reads what never
     /// reached the disk; keeps what lies behind the last entry aside, and cuts it off.
     pub fn make_durable(&self, fs: &dyn Fs, dir: &Path) -> io::Result<()> {
-        let size = self.file.size()?;
         let mut piece = vec![0; PIECE];
-        if size > self.end {
-            let mut torn = vec![0; (size - self.end) as usize];
-            fs::read_full(&*self.file, &mut torn, self.end)?;
-            let name = format!("{FILE}-{}.torn", self.end);
-            fs::replace_file(fs, &dir.join(quarantine::DIR).join(name), &torn)?;
+        if self.torn.is_some() {
+            keep_aside(fs, dir, &*self.file, self.end, "torn")?;
         }
         let mut at = self.promised.min(self.end);
-        while at < self.end {
+        while at < self.end && !planted(Fault::LettersNotRewritten) {
             let want = PIECE.min((self.end - at) as usize);
             let got = fs::read_full(&*self.file, &mut piece[..want], at)?;
             self.file.write_all_at(&piece[..got], at)?;
             at += want as u64;
         }
-        self.file.set_len(self.end)?;
+        unless(Fault::LettersNotCut, || self.file.set_len(self.end))?;
         self.file.sync_all()
     }
 
@@ -128,8 +154,8 @@ impl Store {
             places.push((offset, entry.encode(&mut bytes, &self.seed, offset, self.end)?));
         }
         self.file.write_all_at(&bytes, self.end)?;
-        if let Err(e) = self.file.sync_data() {
-            self.broken = true;
+        if let Err(e) = unless(Fault::LettersNotFlushed, || self.file.sync_data()) {
+            self.broken = !planted(Fault::LetterFailureForgotten);
             return Err(e);
         }
         self.end += bytes.len() as u64;

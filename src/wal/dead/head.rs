@@ -69,6 +69,16 @@ pub fn is_encrypted(block: &[u8]) -> bool {
     block.len() >= ENCRYPTED_LEN && block[..8] == MAGIC && u32::from_le_bytes(array(block, 8)) == ENCRYPTED
 }
 
+/// Whether the head of a store is spoilt, so that nothing behind it can be read by anyone. A version that is not known
+/// is not: another forebay may know it.
+pub fn is_damaged(file: &dyn File, keys: &Keys) -> io::Result<bool> {
+    let mut block = vec![0; ENCRYPTED_LEN];
+    let read = fs::read_full(file, &mut block, 0)?;
+    block.truncate(read);
+    let unlockable = || !matches!(slots::open(&block, keys), Err(Locked::Damaged));
+    Ok(read < PLAIN_LEN || block[..8] != MAGIC || (is_encrypted(&block) && !unlockable()))
+}
+
 /// Reads the head of a store.
 pub fn read(file: &dyn File, keys: &Keys) -> io::Result<Head> {
     let mut block = vec![0; ENCRYPTED_LEN];

@@ -32,6 +32,7 @@ use super::fs::Fs;
 use super::fs::Mode;
 use super::ledger::Ledger;
 use super::log::Fate;
+use super::quarantine;
 use super::types::Letter;
 use crate::units::Lsn;
 use crate::units::Timestamp;
@@ -45,6 +46,8 @@ pub use head::is_encrypted;
 pub const DIR: &str = "dead";
 /// The file in it.
 pub const FILE: &str = "letters";
+/// The file as findings name it: its path in the log's directory.
+pub const NAME: &str = "dead/letters";
 /// Below this a rewrite saves nothing worth the flushes.
 const REWRITE_FROM: u64 = 1 << 20;
 
@@ -113,6 +116,7 @@ pub struct DeadLetters {
 /// The ids of the master keys of which one opens the store of the log in `dir`, if none of them is given.
 pub fn locked(fs: &dyn Fs, dir: &Path, keys: &Keys) -> io::Result<Option<Vec<KeyId>>> {
     match fs.open(&dir.join(DIR).join(FILE), Mode::Read) {
+        Ok(file) if head::is_damaged(&*file, keys)? => Ok(None),
         Ok(file) => Ok(head::read(&*file, keys)?.locked),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(e),
@@ -123,14 +127,21 @@ impl DeadLetters {
     /// Opens the store of the log in `dir`, making it if missing. Says what of it could not be read.
     pub fn open(fs: Arc<dyn Fs>, dir: &Path, keys: &Keys) -> io::Result<(Self, Option<String>)> {
         let path = dir.join(DIR).join(FILE);
+        let mut lost = None;
         let file = match fs.open(&path, Mode::Write) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            Ok(file) if !head::is_damaged(&*file, keys)? => file,
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+            spoilt => {
+                if let Ok(file) = spoilt {
+                    lost = Some(file::keep_aside(&*fs, dir, &*file, 0, "damaged")?);
+                }
                 fs::replace_file(&*fs, &path, &head::make(keys)?.0)?;
                 fs.open(&path, Mode::Write)?
             }
-            opened => opened?,
         };
-        let (inner, mut trouble) = Store::load(file, keys)?;
+        let lost = lost.map(|copy| format!("the head of dead/letters is damaged, its letters are in {copy}"));
+        let (inner, trouble) = Store::load(file, keys)?;
+        let mut trouble = lost.or(trouble);
         inner.make_durable(&*fs, dir)?;
         let store = Self { fs, path, keys: keys.clone(), inner: Mutex::new(inner) };
         // No plaintext stays behind once encryption is on, and no key is needed any more once it is off.
@@ -164,6 +175,16 @@ impl DeadLetters {
         }
     }
 
+    /// What of its end a start cut off, a copy aside: a write that a crash interrupted, or the last entry, spoilt.
+    pub fn cut(&self) -> Option<String> {
+        self.lock().torn().map(|(from, to)| {
+            format!(
+                "bytes {from} to {to} of dead/letters are no entry; cut, a copy lies in {}",
+                quarantine::DIR
+            )
+        })
+    }
+
     /// Stores letters, durably. On an error none of them counts as stored.
     pub fn add(&self, letters: &[Letter]) -> io::Result<()> {
         let mut inner = self.lock();
@@ -192,6 +213,16 @@ impl DeadLetters {
     /// One entry; `None` when it is not here.
     pub fn get(&self, lsn: Lsn) -> io::Result<Option<Dead>> {
         self.lock().read(lsn)
+    }
+
+    /// The damaged range a record lies in, also where it is not the first of it.
+    pub fn damage_over(&self, lsn: Lsn) -> io::Result<Option<Damage>> {
+        let inner = self.lock();
+        let over = inner.ranges().find(|&(from, to)| from < to && from <= lsn && lsn <= to);
+        match over.map(|(from, _)| inner.read(from)).transpose()?.flatten() {
+            Some(Dead::Damage(damage)) => Ok(Some(damage)),
+            _ => Ok(None),
+        }
     }
 
     /// Whether the entry is here.
@@ -235,6 +266,11 @@ impl DeadLetters {
 
     fn lock(&self) -> MutexGuard<'_, Store> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes the store anew, without what cannot be read and without what was removed.
+    pub(super) fn compact(&self) -> io::Result<()> {
+        self.rewrite(&mut self.lock())
     }
 
     /// Writes the file anew, with what is in it now, encrypted if there is a master key.

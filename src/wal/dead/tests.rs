@@ -29,6 +29,43 @@ fn open_with(dir: &Path, keys: &Keys) -> (DeadLetters, Option<String>) {
 }
 
 #[test]
+fn a_store_whose_head_is_spoilt_is_set_aside_and_the_log_starts() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join(DIR).join(FILE);
+    let master = super::super::crypt::MasterKey::new(zeroize::Zeroizing::new([1; 32]));
+    for keys in [Keys::default(), Keys::new(Some(master), Vec::new())] {
+        let (store, _) = open_with(dir.path(), &keys);
+        store.add(&[letter(3)]).unwrap();
+        let good = std::fs::read(&path).unwrap();
+        let mut bad = good.clone();
+        bad[if good.len() < 52_000 { 3 } else { 100 }] ^= 1;
+        std::fs::write(&path, &bad).unwrap();
+        assert_eq!(locked(&RealFs, dir.path(), &keys).unwrap(), None, "no key would help");
+        let (store, trouble) = open_with(dir.path(), &keys);
+        assert!(trouble.unwrap().contains("quarantine/letters-0.damaged"));
+        assert_eq!(std::fs::read(dir.path().join("quarantine/letters-0.damaged")).unwrap(), bad);
+        store.add(&[letter(4)]).unwrap();
+        assert_eq!(open_with(dir.path(), &keys).0.lsns(), [Lsn(4)]);
+        std::fs::remove_file(&path).unwrap();
+    }
+}
+
+#[test]
+fn what_is_cut_off_the_end_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join(DIR).join(FILE);
+    let (store, _) = open(dir.path());
+    store.add(&[letter(1)]).unwrap();
+    assert_eq!(open(dir.path()).0.cut(), None);
+    let mut bad = std::fs::read(&path).unwrap();
+    let last = bad.len() - 9;
+    bad[last] ^= 1;
+    std::fs::write(&path, bad).unwrap();
+    let (store, _) = open(dir.path());
+    assert!(store.is_empty() && store.cut().unwrap().contains("quarantine"));
+}
+
+#[test]
 fn letters_survive_a_restart_and_removed_ones_stay_removed() {
     let dir = tempfile::tempdir().unwrap();
     let (store, _) = open(dir.path());

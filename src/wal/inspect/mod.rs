@@ -37,6 +37,7 @@ use super::survey::Sighted;
 use super::types::Identity;
 use crate::units::Lsn;
 
+pub use super::tail_recovery::Hole;
 pub use backlog::Backlog;
 pub use follow::Follower;
 pub use records::Records;
@@ -95,6 +96,12 @@ impl Directory {
         let there = directory.fs.list(&path.join(Place::Pending.dir()));
         there.map_err(|source| OpenError::Directory { path: path.to_owned(), source })?;
         Ok(directory)
+    }
+
+    /// The same on another file system.
+    #[cfg(test)]
+    pub(super) fn on(fs: Arc<dyn Fs>, path: &Path, keys: Keys) -> Self {
+        Self { fs, path: path.to_owned(), keys }
     }
 
     /// The same, seen with these keys. Of what none of them opens only what is not encrypted shows.
@@ -280,7 +287,7 @@ impl View {
         self.dead_needs = dead::locked(&*self.fs, &self.path, &self.keys)?.unwrap_or_default();
         self.dead = Some(store);
         if let Some(detail) = trouble {
-            self.find("dead/letters".to_owned(), 0, FindingKind::Damaged, detail);
+            self.find(dead::NAME.to_owned(), 0, FindingKind::Damaged, detail);
         }
         Ok(())
     }

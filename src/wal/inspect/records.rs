@@ -11,6 +11,7 @@ use super::super::log::Fate;
 use super::super::segment::Place;
 use super::super::sent::Notes;
 use super::super::sent::Sent;
+use super::super::tail_recovery::Hole;
 use super::super::types::Record;
 use super::View;
 use super::frames::Frames;
@@ -35,7 +36,7 @@ pub struct Stored {
     pub locked: bool,
 }
 
-/// The readable records of a range, oldest first. What damage took is left out: `View::verify` names it.
+/// The readable records of a range, oldest first. What damage took between them is told by `take_damage`.
 pub struct Records<'a> {
     view: &'a View,
     sent: Sent,
@@ -44,13 +45,22 @@ pub struct Records<'a> {
     end: Lsn,
     spot: Option<(&'a Segment, Frames)>,
     notes: Option<Notes>,
+    damage: Vec<Hole>,
 }
 
 impl View {
     /// The records from `range.start` up to, not including, `range.end`.
     pub fn records(&self, range: Range<Lsn>) -> Records<'_> {
         let sent = Sent::new(Arc::clone(&self.fs), &self.path);
-        Records { view: self, sent, next: range.start, end: range.end, spot: None, notes: None }
+        Records {
+            view: self,
+            sent,
+            next: range.start,
+            end: range.end,
+            spot: None,
+            notes: None,
+            damage: Vec::new(),
+        }
     }
 
     /// One record; `None` when it is not kept, not written yet, or damaged.
@@ -66,6 +76,11 @@ impl View {
 }
 
 impl Records<'_> {
+    /// The damage that was passed since this was last called.
+    pub fn take_damage(&mut self) -> Vec<Hole> {
+        std::mem::take(&mut self.damage)
+    }
+
     fn advance(&mut self) -> io::Result<Option<Stored>> {
         while self.next < self.end {
             if self.spot.is_none() && !self.locate()? {
@@ -92,7 +107,11 @@ impl Records<'_> {
                     return Ok(Some(Stored { record, bytes, offset, fate, locked }));
                 }
                 Step::Record(..) => {}
-                Step::Hole(hole) => self.next = self.next.max(hole.to.next()),
+                Step::Hole(hole) => {
+                    let hit = hole.to >= self.next && hole.from < self.end;
+                    self.next = self.next.max(hole.to.next());
+                    self.damage.extend(hit.then_some(hole));
+                }
                 Step::End => {
                     self.next = self.next.max(segment.next()).max(segment.first().next());
                     self.spot = None;

@@ -5,6 +5,7 @@ use std::io;
 use super::super::event::Finding;
 use super::super::event::FindingKind;
 use super::super::frame;
+use super::super::quarantine;
 use super::super::types::Frame;
 use super::View;
 use super::frames::Frames;
@@ -24,6 +25,8 @@ pub struct Report {
     pub locked: u64,
     /// What is wrong.
     pub findings: Vec<Finding>,
+    /// Damaged ranges that were found before: copies lie in quarantine, and what was owed is a dead letter.
+    pub set_aside: u64,
 }
 
 /// A further check of each record, by someone who understands its payload: what is wrong with it, if anything.
@@ -42,6 +45,7 @@ impl View {
             let one = self.verify_segment(segment, check, progress)?;
             report.records += one.records;
             report.bytes += one.bytes;
+            report.set_aside += one.set_aside;
             report.locked += one.locked;
             report.findings.extend(one.findings);
         }
@@ -80,7 +84,11 @@ impl View {
                 Step::Hole(hole) => {
                     holes += 1;
                     next = hole.to.next();
-                    report.findings.push(find(hole.start, hole.detail()));
+                    match quarantine::is_aside(&*self.fs, &self.path, segment.first(), hole.start..hole.end)?
+                    {
+                        true => report.set_aside += 1,
+                        false => report.findings.push(find(hole.start, hole.detail())),
+                    }
                 }
                 Step::End => break,
             }

@@ -241,6 +241,83 @@ fn records_of_an_oldest_segment_whose_header_is_gone_are_dead_letters() {
     assert_eq!(listed, (1, left[0].0.0 - 1));
 }
 
+/// A log of one group: records 1 to 4, of which the first `buried` are dead letters.
+fn with_letters(buried: u64) -> SimFs {
+    let fs = SimFs::new();
+    let mut opened = reopen(&fs);
+    append(&mut opened.writer, &[payload(1), payload(2), payload(3), payload(4)]);
+    opened.writer.commit().unwrap();
+    let letter = |n| super::super::Letter {
+        lsn: Lsn(n),
+        accepted_at: crate::units::Timestamp(1),
+        died_at: crate::units::Timestamp(2),
+        reason: "too large".into(),
+        attempts: 1,
+        payload: payload(n),
+    };
+    opened.log.bury(&(1..=buried).map(letter).collect::<Vec<_>>()).unwrap();
+    fs
+}
+
+fn spoil(fs: &SimFs, path: &std::path::Path, at: usize) {
+    let mut bad = fs.read(path);
+    bad[at] ^= 1;
+    fs.put(path, bad);
+}
+
+fn is_damage(opened: &super::super::Opened, lsn: u64) -> bool {
+    matches!(opened.log.dead().get(Lsn(lsn)).unwrap(), Some(super::super::dead::Dead::Damage(_)))
+}
+
+/// The entry of a damaged range is found by its first number, as that of a letter is.
+#[test]
+fn a_dead_letter_hides_no_damage_and_damage_hides_no_dead_letter() {
+    let fs = with_letters(2);
+    let path = last_segment(&fs);
+    drop(reopen(&fs));
+    spoil(&fs, &path, 20);
+    let opened = reopen(&fs);
+    assert!(!is_damage(&opened, 1) && !is_damage(&opened, 2), "letters stay");
+    assert!(is_damage(&opened, 3), "a segment without header: the records that are no letters are listed");
+    assert_eq!(opened.log.figures().dead, 3);
+
+    let fs = with_letters(1);
+    let path = last_segment(&fs);
+    let opened = reopen(&fs);
+    let mut bad = fs.read(&path);
+    bad[4096..4096 + 100].fill(0xff);
+    fs.put(&path, bad);
+    assert_eq!(waiting(&opened.log), [(Lsn(3), payload(3)), (Lsn(4), payload(4))]);
+    assert!(!is_damage(&opened, 1) && is_damage(&opened, 2), "met by a reader");
+}
+
+#[test]
+fn each_record_of_a_damaged_range_is_dead() {
+    let fs = with_letters(0);
+    let path = last_segment(&fs);
+    let opened = reopen(&fs);
+    let mut bad = fs.read(&path);
+    bad[4096..4096 + 250].fill(0xff);
+    fs.put(&path, bad);
+    assert_eq!(waiting(&opened.log), [(Lsn(4), payload(4))]);
+    for lsn in 1..=3 {
+        let fate = opened.log.fate(Lsn(lsn)).unwrap();
+        assert!(matches!(fate, super::super::Fate::Dead { .. }), "{lsn}: {fate:?}");
+    }
+}
+
+/// The only group is spoilt and looks torn, but the dead-letter store knows better.
+#[test]
+fn the_number_of_a_dead_letter_is_not_given_again() {
+    let fs = with_letters(2);
+    spoil(&fs, &last_segment(&fs), 4096 + 40);
+    let opened = reopen(&fs);
+    assert_eq!(opened.writer.next_lsn(), Lsn(3));
+    let fs = with_letters(2);
+    spoil(&fs, &last_segment(&fs), 20);
+    assert!(reopen(&fs).writer.next_lsn() > Lsn(4));
+}
+
 /// The first record of a batch lies in a sector that reached the disk, the others do not.
 #[test]
 pub fn half_a_batch_is_nothing() {

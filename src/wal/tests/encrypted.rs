@@ -36,6 +36,10 @@ macro_rules! also_encrypted {
 }
 
 also_encrypted! {
+    repair:
+        everything_that_is_changed_has_a_copy_in_quarantine,
+        a_repair_loses_nothing_that_can_be_read,
+        a_repair_that_dies_anywhere_is_finished_by_the_next_one;
     basics:
         what_was_committed_is_read_and_what_was_not_is_not,
         records_survive_a_restart_and_numbers_go_on,
@@ -174,7 +178,7 @@ fn encryption_can_be_turned_on_and_off_again() {
 
 /// Whoever can write to the disk can make a checksum right. Not a tag.
 #[test]
-fn a_changed_record_with_a_right_checksum_is_damage() {
+pub fn a_changed_record_with_a_right_checksum_is_damage() {
     encrypt();
     for target in ["payload", "lane", "time"] {
         let fs = SimFs::new();
@@ -253,7 +257,7 @@ fn a_changed_record_is_not_passed_before_it_is_in_quarantine() {
 }
 
 #[test]
-fn a_segment_is_shredded_before_it_goes_and_not_before_a_checkpoint_says_it_is_done() {
+pub fn a_segment_is_shredded_before_it_goes_and_not_before_a_checkpoint_says_it_is_done() {
     encrypt();
     let made = full();
     for calls in 0.. {

@@ -274,3 +274,33 @@ pub fn every_call_fails_once_and_nothing_acknowledged_is_lost() {
         }
     }
 }
+
+/// What a start wrote again is flushed with the footer behind it: if the power fails in between and only the footer
+/// reaches the disk, nobody may read in it that the records had been flushed.
+#[test]
+fn a_footer_promises_no_record_that_was_not_flushed_before_it() {
+    let fs = SimFs::new();
+    let mut opened = reopen(&fs);
+    append(&mut opened.writer, &[payload(1)]);
+    opened.writer.commit().unwrap();
+    append(&mut opened.writer, &(2..6).map(payload).collect::<Vec<_>>());
+    fs.die_after(1);
+    assert!(opened.writer.commit().is_err(), "written, not flushed");
+    fs.kill();
+    for calls in 0.. {
+        let fs = fs.fork();
+        fs.die_after(calls);
+        drop(try_open(&fs));
+        let died = fs.died();
+        for seed in 0..20 {
+            let fs = fs.fork();
+            Survives::Some(seed).crash(&fs, calls);
+            let findings = reopen(&fs).recovery.findings;
+            let damage = findings.into_iter().find(|finding| finding.kind == FindingKind::Damaged);
+            assert_eq!(damage, None, "died at call {calls} of the start, seed {seed}");
+        }
+        if !died {
+            return;
+        }
+    }
+}

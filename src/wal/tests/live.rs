@@ -33,7 +33,7 @@ impl File for Changing {
         Ok(len)
     }
 
-    fn write_all_at(&self, _: &[u8], _: u64) -> io::Result<()> {
+    fn write_at(&self, _: &[u8], _: u64) -> io::Result<usize> {
         unreachable!("a look writes nothing")
     }
 

@@ -12,3 +12,7 @@ mod live;
 mod model;
 mod nonces;
 mod rekey;
+mod repair;
+mod simulator;
+
+pub(super) use simulator::dice::simulated_random;

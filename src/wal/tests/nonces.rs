@@ -127,7 +127,7 @@ fn a_data_key_that_is_used_in_two_lives_is_found() {
 }
 
 #[test]
-fn every_record_that_is_written_is_looked_at() {
+pub fn every_record_that_is_written_is_looked_at() {
     let ops = [Op::Append(2), Op::Commit, Op::Crash(vec![0]), Op::Append(3), Op::Commit];
     assert_eq!(check(&live(&ops)), 5);
 }

@@ -343,7 +343,7 @@ impl File for SimFile {
         Ok(n)
     }
 
-    fn write_all_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
+    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
         let mut disk = self.0.lock().unwrap();
         disk.call(Fault::Write)?;
         let (inode, offset) = (&mut disk.inodes[self.1], offset as usize);
@@ -354,7 +354,7 @@ impl File for SimFile {
         inode.data[offset..end].copy_from_slice(buf);
         inode.pending.push((offset, Some(buf.to_vec())));
         disk.journal.push((self.1, offset, buf.to_vec()));
-        Ok(())
+        Ok(buf.len())
     }
 
     fn sync_data(&self) -> io::Result<()> {

@@ -13,11 +13,11 @@ use serde::Serialize;
 
 use super::get;
 use super::lsns;
-use super::offline;
 use super::resolve;
 use crate::Outcome;
 use crate::cli::Letters;
 use crate::open::Log;
+use crate::store::Store;
 use crate::table;
 
 /// What is to be done with dead letters.
@@ -118,7 +118,7 @@ fn apply(log: &Log, view: &View, chosen: &[Lsn], action: Action) -> anyhow::Resu
 
 /// Without a daemon: under its lock.
 fn here(log: &Log, view: &View, chosen: &[Lsn], action: Action) -> anyhow::Result<Vec<Row>> {
-    let mut store = offline::Store::open(log, view)?;
+    let mut store = Store::open(log, view)?;
     let mut rows = Vec::new();
     for &lsn in chosen {
         let done = match action {

@@ -1,7 +1,6 @@
 //! `dead`: records the broker would not take, and ranges that could not be read.
 
 mod act;
-mod offline;
 
 use anyhow::Context;
 use anyhow::bail;

@@ -59,13 +59,18 @@ impl Daemon {
 
     /// Accepts one command.
     pub fn accept(&mut self, kind: &str, key: &str) -> (Lsn, CommandId) {
+        let value = format!("{{\"id\":\"{key}\",\"secret\":\"hunter2\"}}");
+        self.accept_value(kind, key, value.as_bytes())
+    }
+
+    /// Accepts one command with this body.
+    pub fn accept_value(&mut self, kind: &str, key: &str, value: &[u8]) -> (Lsn, CommandId) {
         if self.log.spare_wanted(Duration::ZERO) {
             self.log.fill_spare(SEGMENT, 0);
         }
         let (lsn, at) = (self.writer.next_lsn(), self.writer.instant(Timestamp::now()));
         let identity = self.log.identity();
         let id = IdMint::new(&identity.log_id, &identity.secret).mint(at, lsn, [7; 9]);
-        let value = format!("{{\"id\":\"{key}\",\"secret\":\"hunter2\"}}");
         let envelope = Envelope {
             id,
             kind,
@@ -77,7 +82,7 @@ impl Daemon {
             repeat: None,
             principal: None,
             requeued_from: None,
-            value: value.as_bytes(),
+            value,
         };
         let mut payload = Vec::new();
         envelope.encode(&mut payload);

@@ -1,0 +1,112 @@
+//! Delivered records on their way into the log once more.
+
+use std::collections::VecDeque;
+
+use tokio::sync::oneshot;
+
+use super::Admission;
+use super::Ingest;
+use super::queue::Work;
+use super::request::SubmitError;
+use crate::wal::Cursor;
+use crate::wal::Log;
+use crate::wal::Lsn;
+
+/// A record, and the number it has now or why it has none.
+pub type Again = (Lsn, Result<Lsn, String>);
+
+/// Records under way at once: others want the commit thread too.
+const UNDER_WAY: usize = 256;
+/// Their bytes, as a group of the commit thread has at most.
+const UNDER_WAY_BYTES: usize = 4 << 20;
+
+type Answer = oneshot::Receiver<Result<Lsn, SubmitError>>;
+
+impl Ingest {
+    /// Puts delivered records into the log again, each under its own command id and a new number, in this order. They
+    /// are admitted as new ones are, recognise no repetitions, and change no status: what was sent stays sent. Ends
+    /// at the first that fails; those before it are durable. Blocks: for a thread that may.
+    pub fn replay(&self, lsns: &[Lsn]) -> Vec<Again> {
+        let mut done = Vec::new();
+        let mut under_way = UnderWay::default();
+        let log = &self.shared.log;
+        let mut cursor = log.cursor(lsns.first().copied().unwrap_or_default());
+        for &lsn in lsns {
+            let pushed = next(&mut cursor, log, lsn).and_then(|payload| self.push_again(lsn, payload));
+            match pushed {
+                Ok((answer, bytes)) => under_way.add(lsn, answer, bytes),
+                Err(error) => {
+                    if under_way.finish(0, &mut done) {
+                        done.push((lsn, Err(error)));
+                    }
+                    return done;
+                }
+            }
+            if !under_way.finish(UNDER_WAY, &mut done) {
+                return done;
+            }
+        }
+        under_way.finish(0, &mut done);
+        done
+    }
+
+    fn push_again(&self, lsn: Lsn, payload: Vec<u8>) -> Result<(Answer, usize), String> {
+        if let Admission::Closed(error) = self.admission() {
+            return Err(error.to_string());
+        }
+        let (reply, answer) = oneshot::channel();
+        let bytes = payload.len();
+        let work = Work::Requeue { payload, from: lsn, reply };
+        self.shared.queue.push(work, bytes).map_err(|error| error.to_string())?;
+        Ok((answer, bytes))
+    }
+}
+
+/// The record `lsn`, if it was delivered; the cursor stands at it or before it.
+fn next(cursor: &mut Cursor, log: &Log, lsn: Lsn) -> Result<Vec<u8>, String> {
+    if !log.is_done(lsn) {
+        return Err("it is not delivered yet".to_owned());
+    }
+    if log.dead().contains(lsn) || log.dead().removal(lsn).is_some() {
+        return Err("it is, or was, a dead letter".to_owned());
+    }
+    loop {
+        match cursor.next_kept() {
+            Ok(Some(frame)) if frame.lsn < lsn => {}
+            Ok(Some(frame)) if frame.lsn == lsn => return Ok(frame.payload.to_vec()),
+            Ok(_) => return Err("it is damaged, or no longer kept".to_owned()),
+            Err(error) => return Err(error.to_string()),
+        }
+    }
+}
+
+/// Records that the commit thread has, oldest first.
+#[derive(Default)]
+struct UnderWay {
+    waiting: VecDeque<(Lsn, Answer, usize)>,
+    bytes: usize,
+}
+
+impl UnderWay {
+    fn add(&mut self, lsn: Lsn, answer: Answer, bytes: usize) {
+        self.bytes += bytes;
+        self.waiting.push_back((lsn, answer, bytes));
+    }
+
+    /// Waits until at most so many are left; false at the first that failed. Those behind it fail as it did, or are
+    /// repeats of which nobody is told.
+    fn finish(&mut self, left: usize, done: &mut Vec<Again>) -> bool {
+        while self.waiting.len() > left || (left > 0 && self.bytes > UNDER_WAY_BYTES) {
+            let Some((lsn, answer, bytes)) = self.waiting.pop_front() else { break };
+            self.bytes -= bytes;
+            match answer.blocking_recv().unwrap_or(Err(SubmitError::Poisoned)) {
+                Ok(now) => done.push((lsn, Ok(now))),
+                Err(error) => {
+                    done.push((lsn, Err(error.to_string())));
+                    return false;
+                }
+            }
+        }
+        true
+    }
+}

@@ -1,0 +1,278 @@
+//! A file system on which changes are only tried: what is written is seen by whoever reads it afterwards, and never
+//! reaches the one below. So a plan is made by the code that does the work, and agrees with it.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+
+use super::super::fs;
+use super::super::fs::File;
+use super::super::fs::Fs;
+use super::super::fs::Mode;
+use super::super::quarantine;
+
+/// Changes are kept by pages: what is written anew as it was (most of a segment, the zeros of a spare) takes none.
+const PAGE: usize = 4096;
+
+/// The changes, over a file system that is only read.
+pub struct DryFs {
+    below: Arc<dyn Fs>,
+    /// Files that were opened to be written, made, renamed or removed (`None`).
+    names: Mutex<BTreeMap<PathBuf, Option<Arc<DryFile>>>>,
+}
+
+/// A file with its changes.
+struct DryFile {
+    below: Option<Arc<dyn File>>,
+    /// Whether what is written will be read: copies in quarantine, which may be large, are not.
+    kept: bool,
+    state: Mutex<State>,
+}
+
+struct State {
+    len: u64,
+    /// How much of the file below still shows.
+    shown: u64,
+    pages: BTreeMap<u64, Vec<u8>>,
+}
+
+impl DryFs {
+    /// No change so far.
+    pub fn over(below: Arc<dyn Fs>) -> Self {
+        Self { below, names: Mutex::default() }
+    }
+
+    fn names(&self) -> MutexGuard<'_, BTreeMap<PathBuf, Option<Arc<DryFile>>>> {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The file as it is now.
+    fn find(&self, path: &Path) -> io::Result<Arc<DryFile>> {
+        match self.names().get(path) {
+            Some(Some(file)) => return Ok(Arc::clone(file)),
+            Some(None) => return Err(io::ErrorKind::NotFound.into()),
+            None => {}
+        }
+        let below = self.below.open(path, Mode::Read)?;
+        let len = below.size()?;
+        Ok(Arc::new(DryFile::new(Some(below), len, true)))
+    }
+}
+
+impl Fs for DryFs {
+    fn create_dir_all(&self, _dir: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        let mut names = match self.below.list(dir) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
+            listed => listed?,
+        };
+        for (path, file) in &*self.names() {
+            let Some(name) = path.file_name().filter(|_| path.parent() == Some(dir)) else { continue };
+            let name = name.to_string_lossy().into_owned();
+            names.retain(|other| *other != name);
+            names.extend(file.as_ref().map(|_| name));
+        }
+        Ok(names)
+    }
+
+    fn open(&self, path: &Path, mode: Mode) -> io::Result<Arc<dyn File>> {
+        let file = match mode {
+            Mode::Read => return Ok(self.find(path)?),
+            Mode::Write => self.find(path)?,
+            Mode::Create => {
+                let aside = path.parent().is_some_and(|dir| dir.ends_with(quarantine::DIR));
+                Arc::new(DryFile::new(None, 0, !aside))
+            }
+        };
+        self.names().insert(path.to_owned(), Some(Arc::clone(&file)));
+        Ok(file)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let file = self.find(from)?;
+        let mut names = self.names();
+        names.insert(to.to_owned(), Some(file));
+        names.insert(from.to_owned(), None);
+        Ok(())
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.find(path)?;
+        self.names().insert(path.to_owned(), None);
+        Ok(())
+    }
+
+    fn sync_dir(&self, _dir: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn free_space(&self, dir: &Path) -> io::Result<u64> {
+        self.below.free_space(dir)
+    }
+}
+
+impl DryFile {
+    fn new(below: Option<Arc<dyn File>>, len: u64, kept: bool) -> Self {
+        Self { below, kept, state: Mutex::new(State { len, shown: len, pages: BTreeMap::new() }) }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Fills `buf` with what lies at `offset`; zeros behind the end.
+    fn fill(&self, state: &State, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        buf.fill(0);
+        if let Some(below) = &self.below {
+            let shown = (buf.len() as u64).min(state.shown.saturating_sub(offset)) as usize;
+            fs::read_full(&**below, &mut buf[..shown], offset)?;
+        }
+        let size = PAGE as u64;
+        let end = offset + buf.len() as u64;
+        for (&page, bytes) in state.pages.range(offset / size..end.div_ceil(size)) {
+            let from = offset.max(page * size);
+            let to = end.min((page + 1) * size);
+            let here = &bytes[(from - page * size) as usize..(to - page * size) as usize];
+            buf[(from - offset) as usize..(to - offset) as usize].copy_from_slice(here);
+        }
+        Ok(())
+    }
+}
+
+impl File for DryFile {
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        let state = self.state();
+        let n = (buf.len() as u64).min(state.len.saturating_sub(offset)) as usize;
+        self.fill(&state, &mut buf[..n], offset)?;
+        Ok(n)
+    }
+
+    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
+        let mut state = self.state();
+        let end = offset + buf.len() as u64;
+        let size = PAGE as u64;
+        for page in offset / size..end.div_ceil(size) {
+            if !self.kept {
+                break;
+            }
+            let mut bytes = vec![0; PAGE];
+            self.fill(&state, &mut bytes, page * size)?;
+            let (from, to) = (offset.max(page * size), end.min((page + 1) * size));
+            let new = &buf[(from - offset) as usize..(to - offset) as usize];
+            let old = &mut bytes[(from - page * size) as usize..(to - page * size) as usize];
+            if old != new {
+                old.copy_from_slice(new);
+                state.pages.insert(page, bytes);
+            }
+        }
+        state.len = state.len.max(end);
+        Ok(buf.len())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn sync_all(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        let mut state = self.state();
+        state.len = len;
+        state.shown = state.shown.min(len);
+        state.pages.split_off(&len.div_ceil(PAGE as u64));
+        if let Some(last) = state.pages.get_mut(&(len / PAGE as u64)) {
+            last[(len % PAGE as u64) as usize..].fill(0);
+        }
+        Ok(())
+    }
+
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.state().len)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::fs::RealFs;
+    use super::*;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    #[derive(Clone, Debug)]
+    enum Op {
+        Write(u64, Vec<u8>),
+        SetLen(u64),
+    }
+
+    fn op() -> impl Strategy<Value = Op> {
+        let bytes = prop_oneof![vec(any::<u8>(), 1..6_000), (1..9_000usize).prop_map(|n| vec![0; n])];
+        prop_oneof![
+            3 => (0..20_000u64, bytes).prop_map(|(at, bytes)| Op::Write(at, bytes)),
+            1 => (0..24_000u64).prop_map(Op::SetLen),
+        ]
+    }
+
+    fn content(file: &dyn File) -> Vec<u8> {
+        let mut bytes = vec![7; file.size().unwrap() as usize + 3];
+        let read = fs::read_full(file, &mut bytes, 0).unwrap();
+        bytes.truncate(read);
+        bytes
+    }
+
+    proptest! {
+        /// As on a file, and nothing of it reaches the file.
+        #[test]
+        fn what_was_tried_is_read_and_never_written(ops in vec(op(), 1..30)) {
+            let dir = tempfile::tempdir().unwrap();
+            let (path, twin) = (dir.path().join("a"), dir.path().join("b"));
+            let good: Vec<u8> = (0..10_000u32).map(|n| n as u8).collect();
+            std::fs::write(&path, &good).unwrap();
+            std::fs::write(&twin, &good).unwrap();
+            let dry = DryFs::over(Arc::new(RealFs));
+            let (tried, done) = (dry.open(&path, Mode::Write).unwrap(), RealFs.open(&twin, Mode::Write).unwrap());
+            for op in ops {
+                for file in [&tried, &done] {
+                    match &op {
+                        Op::Write(at, bytes) => file.write_all_at(bytes, *at).unwrap(),
+                        Op::SetLen(len) => file.set_len(*len).unwrap(),
+                    }
+                }
+                prop_assert_eq!(content(&*tried), content(&*done));
+            }
+            prop_assert_eq!(content(&*dry.open(&path, Mode::Read).unwrap()), content(&*done));
+            prop_assert_eq!(std::fs::read(&path).unwrap(), good);
+        }
+    }
+
+    #[test]
+    fn names_change_for_who_looks_through_it_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        std::fs::write(path("a"), "one").unwrap();
+        std::fs::write(path("b"), "two").unwrap();
+        let dry = DryFs::over(Arc::new(RealFs));
+        dry.rename(&path("a"), &path("c")).unwrap();
+        dry.remove(&path("b")).unwrap();
+        dry.open(&path("d"), Mode::Create).unwrap();
+        let mut names = dry.list(dir.path()).unwrap();
+        names.sort();
+        assert_eq!(names, ["c", "d"]);
+        assert_eq!(content(&*dry.open(&path("c"), Mode::Read).unwrap()), b"one");
+        for gone in ["a", "b"] {
+            assert_eq!(dry.open(&path(gone), Mode::Read).err().unwrap().kind(), io::ErrorKind::NotFound);
+        }
+        let mut real = RealFs.list(dir.path()).unwrap();
+        real.sort();
+        assert_eq!(real, ["a", "b"]);
+    }
+}

@@ -1,0 +1,101 @@
+//! Footers that cannot be read, written again from the records and from what the next header says of them.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::super::checkpoint::Checkpoint;
+use super::super::event::Finding;
+use super::super::event::FindingKind;
+use super::super::footer;
+use super::super::footer::Footer;
+use super::super::frame;
+use super::super::frame::ALIGN;
+use super::super::frame::Seed;
+use super::super::fs::File;
+use super::super::fs::Fs;
+use super::super::fs::Mode;
+use super::super::header::HEADER_LEN;
+use super::super::header::Header;
+use super::super::header::Seal;
+use super::super::header::segment_name;
+use super::super::open_error::OpenError;
+use super::super::quarantine;
+use super::super::recovery::Options;
+use super::super::scan::Scanner;
+use super::super::segment::segment_path;
+use super::super::survey;
+use super::super::survey::Found;
+
+type Label = fn(&[u8]) -> Option<String>;
+
+/// Writes the footers that are lost and whose segments' ends are known.
+pub fn write_again(
+    fs: &dyn Fs,
+    dir: &Path,
+    options: &Options,
+    findings: &mut Vec<Finding>,
+) -> Result<(), OpenError> {
+    let known = Checkpoint::load(fs, dir).ok().map(|checkpoint| checkpoint.log_id);
+    // What else is wrong is found again by the start.
+    let seen = survey::sight(fs, dir, known, &options.keys, &mut Vec::new())?;
+    for pair in seen.segments.windows(2) {
+        let (found, seal) = (&pair[0], pair[1].header.predecessor);
+        if found.footer.is_some() || seal.first != found.header.first {
+            continue;
+        }
+        let path = segment_path(dir, found.place, found.header.first);
+        let failed = |source| OpenError::Io { path: path.clone(), source };
+        let file = fs.open(&path, Mode::Write).map_err(failed)?;
+        if let Some(footer) = rebuild(&file, found, seal, options.label).map_err(failed)? {
+            write(fs, dir, &*file, &found.header, &footer).map_err(failed)?;
+            findings.push(Finding {
+                segment: segment_name(found.header.first),
+                offset: seal.length,
+                kind: FindingKind::Damaged,
+                detail: "the segment's footer is damaged".to_owned(),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// The footer as the records make it; `None` when the next header speaks of others.
+fn rebuild(file: &Arc<dyn File>, of: &Found, seal: Seal, label: Label) -> io::Result<Option<Footer>> {
+    let Found { header, access, .. } = of;
+    let mut plain = Vec::new();
+    let mut scanner = Scanner::new(Arc::clone(file), Seed::new(&header.salt), seal.length);
+    let mut footer = Footer { next: header.first, length: HEADER_LEN, ..Footer::default() };
+    let (mut offset, mut holes) = (HEADER_LEN, 0);
+    while offset < seal.length && footer.next < seal.next {
+        if let Ok(found) = scanner.at(offset)?
+            && (found.meta.kind, found.meta.lsn) == (frame::RECORD, footer.next)
+        {
+            let payload = access.read(found, offset, &mut plain).ok();
+            let label = payload.and_then(label).unwrap_or_else(|| "unreadable".to_owned());
+            let (at, crc, len) = (found.meta.at, found.crc, found.len as u64);
+            footer.add(&label, at, offset, crc);
+            offset += len;
+            continue;
+        }
+        holes += 1;
+        let behind = scanner.resync(offset + ALIGN as u64, scanner.from(footer.next.next()))?;
+        let behind = behind.filter(|(_, meta)| meta.kind == frame::RECORD && meta.lsn < seal.next);
+        let (end, next) = behind.map_or((seal.length, seal.next), |(at, meta)| (at, meta.lsn));
+        footer.skip(next.0 - footer.next.0, offset);
+        offset = end;
+    }
+    footer.length = offset;
+    if holes > 0 {
+        // Over records that cannot be read nobody can compute it.
+        footer.chain = seal.chain;
+    }
+    let made = Seal { first: header.first, next: footer.next, length: footer.length, chain: footer.chain };
+    Ok((made == seal).then_some(footer))
+}
+
+fn write(fs: &dyn Fs, dir: &Path, file: &dyn File, header: &Header, footer: &Footer) -> io::Result<()> {
+    let end = footer.length;
+    quarantine::copy_range(fs, dir, file, header.first, end..file.size()?.max(end), "footer")?;
+    footer::close(file, end, &footer.encode(&Seed::new(&header.salt), end as u32))
+}

@@ -1,0 +1,63 @@
+//! Files that belong to nothing any more: temporary ones of an interrupted change, and notes on segments that are gone.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::Path;
+
+use super::super::dead;
+use super::super::event::Finding;
+use super::super::event::FindingKind;
+use super::super::fs::Fs;
+use super::super::header::parse_segment_name;
+use super::super::quarantine;
+use super::super::segment::Place;
+use super::super::sent;
+
+/// Moves temporary files into quarantine, before another change takes their names.
+pub fn move_temporary(fs: &dyn Fs, dir: &Path, findings: &mut Vec<Finding>) -> io::Result<()> {
+    for within in ["", dead::DIR] {
+        let names = list(fs, &dir.join(within))?;
+        for name in names.into_iter().filter(|name| name.ends_with(".tmp")) {
+            move_away(
+                fs,
+                dir,
+                &Path::new(within).join(name),
+                "an interrupted change left it over",
+                findings,
+            )?;
+        }
+    }
+    Ok(())
+}
+
+/// Moves notes into quarantine whose segment is gone, or was moved there.
+pub fn move_notes(fs: &dyn Fs, dir: &Path, findings: &mut Vec<Finding>) -> io::Result<()> {
+    let mut segments = BTreeSet::new();
+    for place in [Place::Pending, Place::Acked] {
+        segments.extend(list(fs, &dir.join(place.dir()))?);
+    }
+    for name in list(fs, &dir.join(sent::DIR))? {
+        if parse_segment_name(&name).is_some() && !segments.contains(&name) {
+            move_away(fs, dir, &Path::new(sent::DIR).join(name), "its segment is gone", findings)?;
+        }
+    }
+    Ok(())
+}
+
+fn move_away(fs: &dyn Fs, dir: &Path, path: &Path, why: &str, findings: &mut Vec<Finding>) -> io::Result<()> {
+    fs.create_dir_all(&dir.join(quarantine::DIR))?;
+    let path = path.to_string_lossy().into_owned();
+    quarantine::move_file(fs, dir, &path)?;
+    findings.push(Finding { segment: path, offset: 0, kind: FindingKind::Leftover, detail: why.to_owned() });
+    Ok(())
+}
+
+fn list(fs: &dyn Fs, dir: &Path) -> io::Result<Vec<String>> {
+    match fs.list(dir) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        listed => listed.map(|mut names| {
+            names.sort();
+            names
+        }),
+    }
+}

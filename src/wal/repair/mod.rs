@@ -1,0 +1,147 @@
+//! Repairs a log whose daemon is stopped: a plan first, then the work, a copy of whatever is changed in `quarantine/`.
+//!
+//! What a start would do about a log decides here too, because it is a start that does it: the plan is one on a file
+//! system that keeps its changes to itself ([`dry`]). Beyond a start, a repair reads every record, writes lost footers
+//! again, cleans the dead-letter store, and moves leftovers away. When it was interrupted, it is begun again.
+
+mod dry;
+mod footers;
+mod leftovers;
+mod sweep;
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::checkpoint;
+use super::event::Finding;
+use super::event::FindingKind;
+use super::fs;
+use super::fs::Fs;
+use super::lock;
+use super::lock::Lock;
+use super::open_error::OpenError;
+use super::quarantine;
+use super::recovery::Options;
+use super::recovery::open;
+use crate::units::Timestamp;
+
+use dry::DryFs;
+
+/// What is wrong with a log, and what is, or was, done about it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// What was found.
+    pub findings: Vec<Finding>,
+    /// Files that are, or were, added to `quarantine/`.
+    pub backups: Vec<String>,
+    /// What a start would still find afterwards.
+    pub left: Vec<Finding>,
+}
+
+impl Report {
+    /// Whether there is something to do. A file that is not ours is named and left alone; so is what stays wrong.
+    pub fn has_work(&self) -> bool {
+        let ours = |finding: &&Finding| finding.kind != FindingKind::Unknown && !self.left.contains(finding);
+        self.findings.iter().any(|finding| ours(&finding))
+    }
+}
+
+/// Told how many bytes were read since it was last called.
+pub type Progress<'a> = &'a mut dyn FnMut(u64);
+
+/// What `apply` would find and do. Changes not a byte.
+pub fn plan(
+    dir: &Path,
+    options: &Options,
+    now: Timestamp,
+    progress: Progress<'_>,
+) -> Result<Report, OpenError> {
+    // Where that cannot be told, a plan does no harm; `apply` takes the lock.
+    if let Ok(Some(held)) = lock::held(dir) {
+        return Err(held.into());
+    }
+    plan_on(Arc::new(fs::RealFs), dir, options, now, progress)
+}
+
+/// Does it. Nothing is touched when there is nothing to do.
+pub fn apply(
+    dir: &Path,
+    options: &Options,
+    now: Timestamp,
+    progress: Progress<'_>,
+) -> Result<Report, OpenError> {
+    let _lock = Lock::take(dir)?;
+    apply_on(&(Arc::new(fs::RealFs) as Arc<dyn Fs>), dir, options, now, progress)
+}
+
+pub(super) fn plan_on(
+    fs: Arc<dyn Fs>,
+    dir: &Path,
+    options: &Options,
+    now: Timestamp,
+    progress: Progress<'_>,
+) -> Result<Report, OpenError> {
+    mend(&(Arc::new(DryFs::over(fs)) as Arc<dyn Fs>), dir, options, now, progress)
+}
+
+pub(super) fn apply_on(
+    fs: &Arc<dyn Fs>,
+    dir: &Path,
+    options: &Options,
+    now: Timestamp,
+    progress: Progress<'_>,
+) -> Result<Report, OpenError> {
+    let planned = plan_on(Arc::clone(fs), dir, options, now, progress)?;
+    match planned.has_work() {
+        true => mend(fs, dir, options, now, &mut |_| {}),
+        false => Ok(planned),
+    }
+}
+
+/// The work itself, on a file system that may be a dry one.
+fn mend(
+    fs: &Arc<dyn Fs>,
+    dir: &Path,
+    options: &Options,
+    now: Timestamp,
+    progress: Progress<'_>,
+) -> Result<Report, OpenError> {
+    let failed = |source| OpenError::Io { path: dir.to_owned(), source };
+    let before = set_aside(&**fs, dir).map_err(failed)?;
+    let mut findings = Vec::new();
+    leftovers::move_temporary(&**fs, dir, &mut findings).map_err(failed)?;
+    footers::write_again(&**fs, dir, options, &mut findings)?;
+    quarantine::copy_file(&**fs, dir, checkpoint::FILE).map_err(failed)?;
+    let opened = open(Arc::clone(fs), dir, options, now)?;
+    findings.extend(opened.recovery.findings);
+    if findings.iter().any(|finding| finding.segment == super::dead::NAME) {
+        quarantine::copy_file(&**fs, dir, super::dead::NAME).map_err(failed)?;
+        opened.log.dead().compact().map_err(failed)?;
+    }
+    findings.extend(sweep::sweep(&opened.log, progress)?);
+    opened.log.checkpoint(now).map_err(failed)?;
+    leftovers::move_notes(&**fs, dir, &mut findings).map_err(failed)?;
+    drop(opened.writer);
+    let after = set_aside(&**fs, dir).map_err(failed)?;
+    let backups = after.difference(&before).cloned().collect();
+    let report = Report { findings, backups, left: left(fs, dir, options, now)? };
+    // With nothing to do this was a dry run, and nothing will be copied.
+    Ok(if report.has_work() { report } else { Report { backups: Vec::new(), ..report } })
+}
+
+/// What the next start would find.
+fn left(fs: &Arc<dyn Fs>, dir: &Path, options: &Options, now: Timestamp) -> Result<Vec<Finding>, OpenError> {
+    let opened = open(Arc::new(DryFs::over(Arc::clone(fs))), dir, options, now)?;
+    let findings = opened.recovery.findings.into_iter();
+    Ok(findings.filter(|finding| finding.kind != FindingKind::Unknown).collect())
+}
+
+/// The files in `quarantine/`.
+fn set_aside(fs: &dyn Fs, dir: &Path) -> io::Result<BTreeSet<String>> {
+    match fs.list(&dir.join(quarantine::DIR)) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(BTreeSet::new()),
+        listed => Ok(listed?.into_iter().filter(|name| !name.ends_with(".tmp")).collect()),
+    }
+}

@@ -1,0 +1,56 @@
+//! Reads every record that is kept, and sets aside what cannot be read.
+
+use super::super::crypt::Unreadable;
+use super::super::event::Finding;
+use super::super::frame;
+use super::super::header::HEADER_LEN;
+use super::super::log::Log;
+use super::super::log::ReadError;
+use super::super::open_error::OpenError;
+use super::super::quarantine;
+use super::super::quarantine::Damaged;
+use super::super::segment::Segment;
+use super::Progress;
+
+/// Reads all segments. Returns the damage nobody had set aside before.
+pub fn sweep(log: &Log, progress: Progress<'_>) -> Result<Vec<Finding>, OpenError> {
+    let mut findings = Vec::new();
+    for segment in log.segments() {
+        sweep_one(log, &segment, &mut findings, progress).map_err(|error| match error {
+            ReadError::Io { path, source } | ReadError::Quarantine { path, source } => {
+                OpenError::Io { path, source }
+            }
+        })?;
+    }
+    Ok(findings)
+}
+
+fn sweep_one(
+    log: &Log,
+    segment: &Segment,
+    findings: &mut Vec<Finding>,
+    progress: Progress<'_>,
+) -> Result<(), ReadError> {
+    let io = |source| ReadError::Io { path: segment.path(&log.dir), source };
+    let length = segment.flushed().1;
+    let mut scanner = segment.scanner(&*log.fs, &log.dir).map_err(io)?;
+    let mut plain = Vec::new();
+    let (mut offset, mut lsn) = (HEADER_LEN, segment.first);
+    while offset < length {
+        let here = offset;
+        let found = scanner.at(offset).map_err(io)?;
+        let found = found.ok().filter(|found| (found.meta.kind, found.meta.lsn) == (frame::RECORD, lsn));
+        match found
+            .filter(|found| segment.access.read(*found, here, &mut plain).err() != Some(Unreadable::Forged))
+        {
+            Some(found) => (offset, lsn) = (offset + found.len as u64, lsn.next()),
+            None => {
+                let (behind, found) = quarantine::set_aside(log, Damaged { segment, offset, lsn })?;
+                findings.extend(found);
+                (offset, lsn) = behind;
+            }
+        }
+        progress(offset - here);
+    }
+    Ok(())
+}

@@ -1,0 +1,99 @@
+//! Every fault is planted by itself, and something finds it: a simulator that finds nothing proves nothing.
+
+use std::panic::catch_unwind;
+use std::sync::Mutex;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+
+use super::super::super::frame;
+use super::super::super::lock;
+use super::super::super::spare;
+use super::BASE;
+use super::Story;
+use super::live;
+use crate::planted::Fault;
+use crate::planted::plant;
+
+/// Lives a fault may need before it counts as not found.
+const PATIENCE: u64 = 20_000;
+
+/// The test that finds a fault the simulator cannot meet, and why it cannot.
+fn by_test(fault: Fault) -> Option<(&'static str, fn())> {
+    Some(match fault {
+        // One process, one thread: nobody else takes the lock or fills the file.
+        Fault::NoLock => {
+            ("lock::a_second_holder_is_told_who_has_it", lock::tests::a_second_holder_is_told_who_has_it)
+        }
+        Fault::SpareFilledAnew => (
+            "spare::a_taken_file_is_not_filled_anew_before_it_has_its_own_name",
+            spare::tests::a_taken_file_is_not_filled_anew_before_it_has_its_own_name,
+        ),
+        // The number of a record is looked at as well: bytes of another place must be of the same record to pass.
+        Fault::CrcOmitsSalt | Fault::CrcOmitsOffset => (
+            "frame::a_frame_of_another_place_or_another_life_never_passes",
+            frame::tests::a_frame_of_another_place_or_another_life_never_passes,
+        ),
+        // Nobody can see it but who counts keys and nonces.
+        Fault::ReuseDataKey => (
+            "nonces::every_record_that_is_written_is_looked_at",
+            super::super::nonces::every_record_that_is_written_is_looked_at,
+        ),
+        Fault::IgnoreTag => (
+            "encrypted::a_changed_record_with_a_right_checksum_is_damage",
+            super::super::encrypted::a_changed_record_with_a_right_checksum_is_damage,
+        ),
+        Fault::SkipShred => (
+            "encrypted::a_segment_is_shredded_before_it_goes_and_not_before_a_checkpoint_says_it_is_done",
+            super::super::encrypted::a_segment_is_shredded_before_it_goes_and_not_before_a_checkpoint_says_it_is_done,
+        ),
+        // Seldom more than a wrong length that fits no file.
+        Fault::LengthNotBounded => (
+            "frame::no_length_is_believed_beyond_the_segments_end",
+            frame::tests::no_length_is_believed_beyond_the_segments_end,
+        ),
+        _ => return None,
+    })
+}
+
+/// Whether a life ends badly with the fault and well without it. A panic is a failure, and no proof that anybody
+/// would have noticed without it.
+fn betrays(fault: Fault, seed: u64) -> Option<String> {
+    let story = Story::new(seed);
+    let failure = live(&story).err().filter(|failure| !failure.panicked)?;
+    plant(None);
+    let sound = live(&story).is_ok();
+    plant(Some(fault));
+    sound.then_some(failure.what)
+}
+
+/// Who found it, after how many lives, and what was seen.
+fn find(fault: Fault) -> Result<String, String> {
+    plant(Some(fault));
+    let found = match by_test(fault) {
+        Some((name, test)) => catch_unwind(test).err().map(|_| format!("`{name}`")),
+        None => (BASE..BASE + PATIENCE)
+            .find_map(|seed| betrays(fault, seed).map(|what| format!("{} lives: {what}", seed - BASE + 1))),
+    };
+    plant(None);
+    found.ok_or_else(|| format!("{fault:?}"))
+}
+
+#[test]
+fn each_planted_fault_is_found() {
+    let next = AtomicUsize::new(0);
+    let results = Mutex::new(Vec::new());
+    let search = || {
+        while let Some(&fault) = Fault::ALL.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let found = find(fault);
+            println!("| `{fault:?}` | {} |", found.as_deref().unwrap_or("NOT FOUND"));
+            results.lock().unwrap().push(found);
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(search);
+        }
+    });
+    let missed: Vec<_> = results.into_inner().unwrap().into_iter().filter_map(Result::err).collect();
+    assert!(missed.is_empty(), "not found: {missed:?}");
+}

@@ -1,0 +1,332 @@
+//! What is owed to whom: every record acknowledged, possible or never, and what a start may make of it.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use super::super::super::Confirmation;
+use super::super::super::Fate;
+use super::super::super::FindingKind;
+use super::super::super::Log;
+use super::super::super::Lsn;
+use super::super::super::Opened;
+use super::super::super::dead::Dead;
+use super::super::super::dead::Removal;
+use super::super::super::header::parse_segment_name;
+use super::disk::Rot;
+
+/// Says what was promised and not kept.
+pub type Verdict = Result<(), String>;
+
+macro_rules! ensure {
+    ($holds:expr, $($what:tt)+) => {
+        if !$holds {
+            return Err(format!($($what)+));
+        }
+    };
+}
+pub(super) use ensure;
+
+/// Whether something is so on the disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Truth {
+    #[default]
+    No,
+    /// The call failed: either way.
+    Maybe,
+    Yes,
+}
+
+/// An acknowledged record.
+#[derive(Clone, Debug, Default)]
+pub struct Record {
+    pub lane: u8,
+    pub payload: Vec<u8>,
+    /// Where the broker said it was put, each time.
+    pub confirmed: Vec<Confirmation>,
+    /// Confirmed in this life, or found done by a start.
+    pub done: bool,
+    /// Confirmed before a checkpoint that was saved: must not come again.
+    pub settled: bool,
+    pub dead: Truth,
+    pub removal: Option<Removal>,
+    pub removed: Truth,
+    /// Listed as a dead letter of kind `damaged`.
+    pub damaged: bool,
+}
+
+impl Record {
+    /// Whether the log counts it as done, as far as this life knows.
+    pub fn over(&self) -> bool {
+        self.done || self.damaged || self.dead == Truth::Yes || self.removed == Truth::Yes
+    }
+}
+
+/// A batch that was appended and not acknowledged.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    pub first: u64,
+    /// Lane and payload.
+    pub records: Vec<(u8, Vec<u8>)>,
+}
+
+/// Bytes that were spoilt.
+#[derive(Clone, Debug)]
+pub struct Spoilt {
+    pub rot: Rot,
+    pub path: PathBuf,
+}
+
+#[derive(Default)]
+pub struct Known {
+    pub acknowledged: BTreeMap<u64, Record>,
+    pub possible: Vec<Batch>,
+    /// The first record of the last group that was flushed into each segment.
+    pub last_group: BTreeMap<u64, u64>,
+    /// A checkpoint that was saved says that everything below was flushed.
+    pub promised: u64,
+    pub checkpointed: bool,
+    pub spoilt: Option<Spoilt>,
+    /// A call failed in this life of the disk: notes of where records were put may be missing.
+    pub troubled: bool,
+    /// A start said that dead letters cannot be read.
+    pub letters_reported: bool,
+}
+
+/// What an opened log shows.
+struct Shown {
+    kept: BTreeMap<u64, (u8, Vec<u8>)>,
+    waiting: BTreeSet<u64>,
+    damaged: Vec<(u64, u64)>,
+    /// First LSN of segments with a torn tail in quarantine.
+    torn: Vec<u64>,
+}
+
+impl Known {
+    pub fn spoilt_in(&self, dir: &str) -> bool {
+        let holds = |spoilt: &Spoilt| spoilt.path.iter().any(|part| part == dir);
+        self.spoilt.as_ref().is_some_and(holds)
+    }
+
+    /// The first LSN of the segment that was spoilt.
+    fn spoilt_segment(&self) -> Option<u64> {
+        let spoilt = self.spoilt.as_ref().filter(|_| self.spoilt_in("pending") || self.spoilt_in("acked"))?;
+        parse_segment_name(spoilt.path.file_name()?.to_str()?).map(|first| first.0)
+    }
+
+    /// Everything appended before `end` is flushed now.
+    pub fn flushed(&mut self, log: &Log) {
+        let end = log.end().0;
+        let (flushed, possible) = self.possible.drain(..).partition(|batch| batch.first < end);
+        self.possible = possible;
+        let flushed: Vec<Batch> = flushed;
+        let Some(first) = flushed.first().map(|batch| batch.first) else { return };
+        if let Some(segment) = log.segments().iter().rfind(|segment| segment.first.0 <= first) {
+            self.last_group.insert(segment.first.0, first);
+        }
+        flushed.into_iter().for_each(|batch| self.acknowledge(batch));
+    }
+
+    fn acknowledge(&mut self, batch: Batch) {
+        for (lsn, (lane, payload)) in (batch.first..).zip(batch.records) {
+            self.acknowledged.insert(lsn, Record { lane, payload, ..Record::default() });
+        }
+    }
+
+    /// A checkpoint was saved that saw everything below `end` flushed.
+    pub fn saved(&mut self, end: Lsn) {
+        self.checkpointed = true;
+        self.promised = end.0;
+        self.acknowledged.values_mut().filter(|record| record.done).for_each(|record| record.settled = true);
+    }
+
+    /// A record that a reader was given.
+    pub fn shown(&self, lsn: u64, lane: u8, payload: &[u8]) -> Verdict {
+        let Some(record) = self.acknowledged.get(&lsn) else {
+            return Err(format!("record {lsn} is shown, and was never acknowledged"));
+        };
+        ensure!(record.payload == payload, "record {lsn} is another one");
+        ensure!(record.lane == lane, "record {lsn} is in lane {lane} instead of {}", record.lane);
+        Ok(())
+    }
+
+    /// Holds the figures of a log at work against what is known.
+    pub fn check_figures(&self, log: &Log) -> Verdict {
+        let figures = log.figures();
+        let open = self.acknowledged.iter().filter(|(_, record)| !record.over());
+        let (count, first) = (open.clone().count() as u64, open.map(|(lsn, _)| *lsn).next());
+        if self.spoilt.is_none() {
+            ensure!(figures.backlog == count, "the backlog is {count}, not {}", figures.backlog);
+            let passed = first.filter(|first| *first < figures.watermark.0);
+            ensure!(passed.is_none(), "the watermark {} passes record {passed:?}", figures.watermark);
+        }
+        Ok(())
+    }
+
+    /// Holds a log that was just opened against what is known; what was possible is certain afterwards.
+    ///
+    /// `torn` and `letters_aside`: what lies in quarantine.
+    pub fn opened(&mut self, opened: &Opened, torn: Vec<u64>, letters_aside: bool) -> Verdict {
+        self.check_findings(opened)?;
+        self.letters_reported |= letters_aside;
+        let shown = self.look(opened, torn)?;
+        for batch in std::mem::take(&mut self.possible) {
+            self.settle_batch(batch, &shown)?;
+        }
+        for lsn in shown.kept.keys() {
+            ensure!(self.acknowledged.contains_key(lsn), "record {lsn} was never appended");
+        }
+        let mut lost = Vec::new();
+        for lsn in self.acknowledged.keys().copied().collect::<Vec<_>>() {
+            if !self.judge(lsn, opened, &shown)? {
+                lost.push(lsn);
+            }
+        }
+        lost.iter().for_each(|lsn| drop(self.acknowledged.remove(lsn)));
+        let last = self.acknowledged.keys().next_back().copied().unwrap_or(0);
+        let next = opened.writer.next_lsn();
+        ensure!(next.0 > last, "number {next} would be given twice");
+        self.check_figures(&opened.log)?;
+        let backlog = opened.log.figures().backlog;
+        ensure!(backlog == shown.waiting.len() as u64, "{backlog} waiting, {} shown", shown.waiting.len());
+        Ok(())
+    }
+
+    fn check_findings(&mut self, opened: &Opened) -> Verdict {
+        for finding in &opened.recovery.findings {
+            self.letters_reported |= finding.segment == "dead/letters";
+            let harmless = match finding.kind {
+                FindingKind::TornTail => true,
+                FindingKind::Checkpoint => !self.checkpointed,
+                _ => false,
+            };
+            ensure!(harmless || self.spoilt.is_some(), "no crash is damage: {finding:?}");
+            if finding.kind == FindingKind::Checkpoint && self.spoilt.is_some() {
+                // Everything in pending/ is delivered again, and nothing is known to be promised.
+                self.acknowledged.values_mut().for_each(|record| record.settled = false);
+                self.promised = 0;
+            }
+        }
+        Ok(())
+    }
+
+    fn look(&self, opened: &Opened, torn: Vec<u64>) -> Result<Shown, String> {
+        let log = &opened.log;
+        let cannot = |error| format!("cannot read what was opened: {error}");
+        let mut kept = BTreeMap::new();
+        let mut last = 0;
+        let mut cursor = log.cursor(Lsn(0));
+        while let Some(frame) = cursor.next_kept().map_err(cannot)? {
+            ensure!(frame.lsn.0 > last, "record {} behind {last}", frame.lsn);
+            last = frame.lsn.0;
+            kept.insert(last, (frame.lane, frame.payload.to_vec()));
+        }
+        let mut waiting = BTreeSet::new();
+        let mut cursor = log.cursor(Lsn(0));
+        while let Some(frame) = cursor.next(|_, _| true).map_err(cannot)? {
+            waiting.insert(frame.lsn.0);
+        }
+        let mut damaged = Vec::new();
+        for lsn in log.dead().lsns() {
+            match log.dead().get(lsn) {
+                Ok(Some(Dead::Damage(damage))) => damaged.push((damage.lsn_from, damage.lsn_to)),
+                Ok(_) => {}
+                Err(_) if self.spoilt_in("dead") => {}
+                Err(error) => return Err(format!("dead letter {lsn}: {error}")),
+            }
+        }
+        Ok(Shown { kept, waiting, damaged, torn })
+    }
+
+    /// A batch that was not acknowledged is there whole or not at all, and behind a lost one there is none.
+    fn settle_batch(&mut self, batch: Batch, shown: &Shown) -> Verdict {
+        let numbers = batch.first..batch.first + batch.records.len() as u64;
+        let there = numbers.clone().filter(|lsn| shown.kept.contains_key(lsn)).count();
+        let whole = there == batch.records.len();
+        let spoilt = self.spoilt_segment().is_some_and(|first| first <= batch.first);
+        ensure!(there == 0 || whole || spoilt, "half of the batch at {}", batch.first);
+        if there > 0 {
+            self.acknowledge(batch);
+        }
+        Ok(())
+    }
+
+    /// What became of one acknowledged record. False: it is gone, and that it may be was reported.
+    fn judge(&mut self, lsn: u64, opened: &Opened, shown: &Shown) -> Result<bool, String> {
+        let log = &opened.log;
+        let dead = match log.dead().get(Lsn(lsn)) {
+            Ok(Some(Dead::Letter(letter))) => Some(letter),
+            _ => None,
+        };
+        let removal = log.dead().removal(Lsn(lsn));
+        let in_store = log.dead().contains(Lsn(lsn));
+        let letters_spoilt = self.spoilt_in("dead");
+        let cut = self.may_be_cut(lsn, shown);
+        let listed = shown.damaged.iter().any(|(from, to)| (*from..=*to).contains(&lsn));
+        let may_be_damaged = self.spoilt_segment().is_some_and(|first| first <= lsn)
+            || self.spoilt.as_ref().is_some_and(|spoilt| spoilt.path.ends_with("checkpoint"));
+        let notes_spoilt = self.troubled || self.spoilt_in("sent");
+        let reported = self.letters_reported;
+        let Some(record) = self.acknowledged.get_mut(&lsn) else { return Ok(true) };
+        if let Some((lane, payload)) = shown.kept.get(&lsn) {
+            ensure!(*payload == record.payload, "record {lsn} is another one");
+            ensure!(*lane == record.lane, "record {lsn} is in lane {lane} instead of {}", record.lane);
+        }
+        if cut && Lsn(lsn) >= opened.writer.next_lsn() {
+            // Its number may be given again; if it was confirmed, that is not known any more.
+            return Ok(false);
+        }
+        if shown.waiting.contains(&lsn) {
+            ensure!(!in_store && removal.is_none(), "dead letter {lsn} would be sent");
+            ensure!(!record.settled, "record {lsn} came again");
+            let died = record.dead == Truth::Yes || record.removed == Truth::Yes;
+            ensure!(!died || (letters_spoilt && reported), "dead letter {lsn} is lost, and sent");
+            (record.done, record.dead, record.removed, record.removal) = (false, Truth::No, Truth::No, None);
+        } else if let Some(letter) = dead {
+            ensure!(record.dead != Truth::No, "record {lsn} is a dead letter, and was never refused");
+            ensure!(record.removed != Truth::Yes || letters_spoilt, "dead letter {lsn} is back");
+            ensure!(letter.payload == record.payload, "dead letter {lsn} is another one");
+            (record.dead, record.removed, record.removal) = (Truth::Yes, Truth::No, None);
+        } else if let Some(removal) = removal {
+            ensure!(record.removal == Some(removal), "dead letter {lsn} left as {removal:?}");
+            record.removed = Truth::Yes;
+        } else if record.done {
+            record.dead = Truth::No;
+            record.removed = Truth::No;
+            if let Ok(Fate::Sent(note)) = log.fate(Lsn(lsn)) {
+                let told = |note: Confirmation| record.confirmed.iter().any(|c| same_place(c, &note));
+                ensure!(note.is_none_or(told), "record {lsn} was not put at {note:?}");
+                let owed = record.settled && !notes_spoilt && !listed;
+                ensure!(note.is_some() || !owed, "where record {lsn} was put is forgotten");
+            }
+        } else if listed {
+            ensure!(may_be_damaged, "record {lsn} is called damaged, and nothing was spoilt there");
+            let fate = log.fate(Lsn(lsn));
+            let gone = !log.keeps(Lsn(lsn));
+            ensure!(gone || matches!(fate, Ok(Fate::Dead { .. })), "damaged record {lsn}: {fate:?}");
+            record.damaged = true;
+        } else if record.dead != Truth::No {
+            ensure!(letters_spoilt && reported, "dead letter {lsn} is lost");
+        } else if !record.damaged {
+            ensure!(cut, "acknowledged record {lsn} is lost");
+            return Ok(false);
+        }
+        Ok(true)
+    }
+
+    /// Whether a record that is not there may have been cut as a torn tail: the segment was spoilt, nothing behind
+    /// the place said that it had been flushed, a copy lies in quarantine. Zeros leave nothing to copy.
+    fn may_be_cut(&self, lsn: u64, shown: &Shown) -> bool {
+        let Some(first) = self.spoilt_segment() else { return false };
+        let flip = self.spoilt.as_ref().is_some_and(|spoilt| spoilt.rot == Rot::Flip);
+        let last_group = self.last_group.get(&first).is_some_and(|group| *group <= lsn);
+        (shown.torn.contains(&first) || !flip)
+            && first <= lsn
+            && lsn >= self.promised
+            && (last_group || !flip)
+    }
+}
+
+fn same_place(a: &Confirmation, b: &Confirmation) -> bool {
+    (a.partition, a.offset, a.at) == (b.partition, b.offset, b.at)
+}

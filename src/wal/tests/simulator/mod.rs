@@ -1,0 +1,136 @@
+//! A crash simulator: the real log on a simulated disk, one seed a life. The same seed is the same life, to the call.
+//!
+//! `FOREBAY_SIM_SEED=n` lives that life alone and prints it; `FOREBAY_SIM_SEEDS=n` lives so many; `FOREBAY_SIM_BASE=n`
+//! begins somewhere else than CI does.
+
+mod calls;
+pub mod dice;
+mod disk;
+mod drain;
+#[cfg(feature = "planted-faults")]
+mod faults;
+mod known;
+mod life;
+mod starts;
+mod story;
+
+use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
+use std::panic::catch_unwind;
+
+use life::Life;
+use story::Story;
+
+/// Lives a commit is held against: a minute on two cores.
+const SEEDS: u64 = 10_000;
+/// The first of them.
+const BASE: u64 = 1;
+/// Lives spent on shortening one that failed.
+const SHORTEN: usize = 3_000;
+
+/// A life that did not end well.
+#[derive(Debug)]
+struct Failure {
+    what: String,
+    /// The log panicked; nothing was held against it yet.
+    #[cfg_attr(not(feature = "planted-faults"), expect(dead_code, reason = "only they ask"))]
+    panicked: bool,
+    trace: Vec<String>,
+}
+
+fn live(story: &Story) -> Result<Vec<String>, Failure> {
+    let mut life = Life::new(&story.world);
+    let lived = catch_unwind(AssertUnwindSafe(|| life.live(story)));
+    let trace = std::mem::take(&mut life.trace);
+    match lived {
+        Ok(Ok(())) => Ok(trace),
+        Ok(Err(what)) => Err(Failure { what, panicked: false, trace }),
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().cloned();
+            let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+            Err(Failure { what: format!("panicked: {}", text.unwrap_or_default()), panicked: true, trace })
+        }
+    }
+}
+
+/// Leaves steps out as long as it still fails.
+fn shorten(mut story: Story, mut failure: Failure) -> (Story, Failure) {
+    let mut lives = 0;
+    let mut piece = story.steps.len().div_ceil(2);
+    while piece > 0 && lives < SHORTEN {
+        let mut at = 0;
+        while at < story.steps.len() {
+            let mut shorter = story.clone();
+            shorter.steps.drain(at..(at + piece).min(story.steps.len()));
+            lives += 1;
+            match live(&shorter) {
+                Err(still) => (story, failure) = (shorter, still),
+                Ok(_) => at += piece,
+            }
+        }
+        piece /= 2;
+    }
+    (story, failure)
+}
+
+fn report(seed: u64, failure: Failure) -> String {
+    let whole = Story::new(seed);
+    let steps = whole.steps.len();
+    let (story, failure) = shorten(whole, failure);
+    format!(
+        "seed {seed}: {}\n{} of {steps} steps, {:?}\n{}\nagain: FOREBAY_SIM_SEED={seed} cargo test --release -p forebay \
+         --no-default-features --lib wal::tests::simulator::lives -- --nocapture",
+        failure.what,
+        story.steps.len(),
+        story.world,
+        failure.trace.join("\n"),
+    )
+}
+
+fn setting(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
+}
+
+/// Every second seed from `first` on: all that fail.
+fn failures(first: u64, end: u64) -> Vec<(u64, Failure)> {
+    let failed = |seed| live(&Story::new(seed)).err().map(|failure| (seed, failure));
+    (first..end).step_by(2).filter_map(failed).collect()
+}
+
+#[test]
+fn lives() {
+    if let Some(seed) = setting("FOREBAY_SIM_SEED") {
+        match live(&Story::new(seed)) {
+            Ok(trace) => println!("{}\nseed {seed} ends well", trace.join("\n")),
+            Err(failure) => panic!("{}", report(seed, failure)),
+        }
+        return;
+    }
+    let base = setting("FOREBAY_SIM_BASE").unwrap_or(BASE);
+    let seeds = setting("FOREBAY_SIM_SEEDS").unwrap_or(SEEDS);
+    println!("seeds {base} to {}", base + seeds - 1);
+    let mut failed = std::thread::scope(|scope| {
+        let halves = [0, 1].map(|odd| scope.spawn(move || failures(base + odd, base + seeds)));
+        halves.into_iter().flat_map(|half| half.join().unwrap()).collect::<Vec<_>>()
+    });
+    failed.sort_by_key(|(seed, _)| *seed);
+    let mut kinds = BTreeMap::<String, (usize, u64)>::new();
+    for (seed, failure) in &failed {
+        let kind = failure.what.replace(|c: char| c.is_ascii_digit(), "");
+        kinds.entry(kind).or_insert((0, *seed)).0 += 1;
+    }
+    kinds.iter().for_each(|(kind, (count, seed))| println!("{count} times, as seed {seed}: {kind}"));
+    let count = failed.len();
+    if let Some((seed, failure)) = failed.into_iter().next() {
+        panic!("{count} of {seeds} lives end badly; the first:\n{}", report(seed, failure));
+    }
+}
+
+#[test]
+fn the_same_seed_is_the_same_life() {
+    for seed in 1..200 {
+        let trace = |story: &Story| live(story).unwrap_or_else(|failure| failure.trace);
+        let story = Story::new(seed);
+        assert_eq!(trace(&story), trace(&Story::new(seed)), "seed {seed}");
+    }
+}

@@ -1,0 +1,183 @@
+//! How a life of the log ends and the next one starts, until the last.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::super::super::OpenError;
+use super::super::super::Opened;
+use super::super::super::Options;
+use super::super::super::header::parse_segment_name;
+use super::super::super::open;
+use super::super::support::dir;
+use super::disk::Disk;
+use super::drain::Worker;
+use super::known::Truth;
+use super::known::Verdict;
+use super::known::ensure;
+use super::life::Life;
+
+/// Starts that die on their way, at most, before one gets through.
+const DEAD_STARTS: usize = 3;
+
+impl Life {
+    /// The log as it was some time ago, under a checkpoint that has seen more: a start must refuse it.
+    pub fn put_back(&mut self) -> Verdict {
+        let Some((copy, end)) = self.old_copy.take() else { return Ok(()) };
+        self.disk.kill();
+        self.restart(|_| ())?;
+        self.checkpoint()?;
+        if self.known.promised <= end {
+            return Ok(());
+        }
+        self.forget();
+        self.disk.kill();
+        self.disk.put_back(&copy, &[&dir().join("pending"), &dir().join("acked")]);
+        match self.open() {
+            Err(OpenError::Lost { .. }) => {
+                self.refused = true;
+                Ok(())
+            }
+            Err(error) => Err(format!("an older copy is refused for the wrong reason: {error}")),
+            Ok(_) => Err(format!("an older copy, which ends at {end}, is taken for the log")),
+        }
+    }
+
+    pub fn forget(&mut self) {
+        self.workers.clear();
+        self.opened = None;
+    }
+
+    pub fn restart(&mut self, end: impl Fn(&Disk)) -> Verdict {
+        self.forget();
+        end(&self.disk);
+        self.start()
+    }
+
+    pub fn open(&self) -> Result<Opened, OpenError> {
+        let options = Options {
+            segment_size: self.world.segment_size,
+            reserve_space: self.world.reserve,
+            redeliver: false,
+            keys: self.world.keys(),
+            label: |_| Some("test".into()),
+            observer: Arc::new(|_| ()),
+        };
+        open(Arc::new(self.disk.clone()), &dir(), &options, self.now())
+    }
+
+    /// Starts until a start gets through; some die on their way.
+    pub fn start(&mut self) -> Verdict {
+        for attempt in 0..DEAD_STARTS + 4 {
+            if attempt < DEAD_STARTS && self.dice.once_in(3) {
+                self.disk.die_after(self.dice.below(40) as u64);
+            }
+            match self.open() {
+                Ok(opened) => return self.started(opened),
+                Err(error) => self.excuse(&error)?,
+            }
+            if self.refused {
+                return Ok(());
+            }
+            self.trace.push("   a start fails".into());
+            if self.dice.once_in(2) {
+                self.disk.kill()
+            } else {
+                self.disk.crash()
+            }
+            self.disk.begin(self.dice.number());
+        }
+        Err("no start gets through".into())
+    }
+
+    /// Whether a start may fail so.
+    pub fn excuse(&mut self, error: &OpenError) -> Verdict {
+        if self.disk.died() || self.disk.fired().is_some() {
+            self.known.troubled = true;
+            return Ok(());
+        }
+        match error {
+            // Somebody makes room.
+            OpenError::Io { .. } if self.disk.was_full() => self.disk.set_capacity(u64::MAX),
+            // Somebody replaces the bad sector.
+            OpenError::Io { .. } if self.disk.heal() => {}
+            // The version of the dead-letter store was spoilt: a newer one could have written it.
+            OpenError::Io { source, .. }
+                if self.known.spoilt_in("dead") && source.to_string().contains("of a version") =>
+            {
+                self.refused = true;
+            }
+            OpenError::Lost { .. } if self.known.spoilt.is_some() => self.refused = true,
+            error => return Err(format!("no start: {error}")),
+        }
+        Ok(())
+    }
+
+    pub fn started(&mut self, opened: Opened) -> Verdict {
+        let aside = self
+            .disk
+            .paths()
+            .iter()
+            .any(|path| path.starts_with(dir().join("quarantine")) && is_letters(path));
+        let torn = self.disk.paths().into_iter().filter_map(|path| torn_segment(&path)).collect();
+        let disk = self.disk.clone();
+        let known = &mut self.known;
+        let watched = disk.undisturbed(|| known.opened(&opened, torn, aside));
+        // A sector that cannot be read is not this start's fault, and no end of the log either.
+        match watched {
+            Err(_) if disk.heal() => disk.undisturbed(|| self.known.opened(&opened, Vec::new(), aside))?,
+            watched => watched?,
+        }
+        self.broker.forget_lost(&self.known);
+        let from = opened.log.watermark();
+        let worker = |_| Worker {
+            cursor: opened.log.cursor(from),
+            from: from.0,
+            read: BTreeSet::new(),
+            in_flight: BTreeMap::new(),
+        };
+        self.workers = (0..self.world.workers).map(worker).collect();
+        self.opened = Some(opened);
+        Ok(())
+    }
+
+    /// All faults are over: everything acknowledged arrives, and nothing is left.
+    pub fn finish(&mut self) -> Verdict {
+        self.disk.heal();
+        self.disk.set_capacity(u64::MAX);
+        let end = if self.dice.once_in(2) { Disk::kill } else { Disk::crash };
+        self.restart(end)?;
+        if self.refused {
+            return Ok(());
+        }
+        self.disk.die_after(u64::MAX);
+        for worker in 0..self.world.workers {
+            self.deliver(worker, usize::MAX)?;
+            self.confirm(worker, true)?;
+        }
+        self.keep_house()?;
+        let left = self.log().figures().backlog;
+        ensure!(left == 0, "{left} records are never delivered");
+        for (lsn, record) in &self.known.acknowledged {
+            let elsewhere = record.damaged || record.dead == Truth::Yes || record.removed == Truth::Yes;
+            let arrived = self.broker.records.get(lsn) == Some(&record.payload);
+            let letter_lost = record.dead != Truth::No && self.known.letters_reported;
+            ensure!(arrived || elsewhere || letter_lost, "record {lsn} never arrived");
+        }
+        self.restart(Disk::crash)?;
+        let again = self.opened.as_ref().map_or(0, |opened| opened.log.figures().backlog);
+        ensure!(again == 0, "{again} records come again");
+        Ok(())
+    }
+}
+
+fn is_letters(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("letters"))
+}
+
+fn torn_segment(path: &Path) -> Option<u64> {
+    let name = path.file_name()?.to_str()?.strip_suffix(".torn")?;
+    let (first, _) = name.split_once('-')?;
+    parse_segment_name(&format!("{first}.wal")).map(|first| first.0)
+}

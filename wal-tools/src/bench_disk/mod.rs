@@ -1,0 +1,121 @@
+//! `bench-disk`: what flush latency and commit rate a directory can do, and what that means for acknowledgements.
+
+mod measure;
+mod place;
+
+use std::io;
+use std::io::Write;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::bail;
+use serde::Serialize;
+
+use crate::Outcome;
+use crate::cli;
+use crate::interrupt::Interrupt;
+use crate::open;
+use crate::table;
+
+use measure::Measured;
+use place::Place;
+
+/// Records that share a flush, one measurement each: alone, and as many waiting clients.
+const GROUPS: [usize; 4] = [1, 16, 64, 256];
+/// Faster than this no disk makes anything durable: the bus alone takes as long.
+const PLAUSIBLE_MICROS: f64 = 20.0;
+
+#[derive(Serialize)]
+struct Document<'a> {
+    directory: &'a Path,
+    file_system: &'a str,
+    file_bytes: u64,
+    record_bytes: usize,
+    groups: &'a [Measured],
+    sequential_bytes_per_second: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    warning: Option<&'a str>,
+}
+
+pub fn run(dir: Option<&Path>, json: bool, args: &cli::BenchDisk) -> anyhow::Result<Outcome> {
+    let dir = open::directory(dir)?;
+    let interrupt = Interrupt::listen()?;
+    let place = Place::make(&dir, &interrupt)?;
+    let part = Duration::from_secs(args.seconds.into()) / (GROUPS.len() as u32 + 1);
+    let mut groups = Vec::new();
+    for group in GROUPS {
+        groups.push(measure::flushes(&place, group, part, &interrupt)?);
+    }
+    let sequential = measure::sequential(&place, part, &interrupt)?;
+    let (file_system, file_bytes) = (place::file_system(&dir)?, place.size());
+    drop(place);
+    if interrupt.came() {
+        bail!("interrupted");
+    }
+    let warning = warning(&groups, &file_system);
+    let document = Document {
+        directory: &dir,
+        file_system: &file_system,
+        file_bytes,
+        record_bytes: measure::RECORD,
+        groups: &groups,
+        sequential_bytes_per_second: sequential,
+        warning: warning.as_deref(),
+    };
+    match json {
+        true => table::print_json(&document)?,
+        false => print(&document)?,
+    }
+    if let Some(warning) = &warning {
+        eprintln!("warning: {warning}");
+    }
+    Ok(Outcome::Fine)
+}
+
+/// What is too good to be true.
+fn warning(groups: &[Measured], file_system: &str) -> Option<String> {
+    let alone = groups.first()?.p50_micros;
+    (alone < PLAUSIBLE_MICROS).then(|| {
+        format!(
+            "a flush takes {alone:.1} µs: no disk makes anything durable that fast. This is {file_system}: memory \
+             (tmpfs), a layer that does not flush (overlay), or a cache that loses power. An acknowledgement from here \
+             survives a crash of the process, not a power cut"
+        )
+    })
+}
+
+fn print(document: &Document<'_>) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    let Document { directory, file_system, file_bytes, record_bytes, groups, .. } = document;
+    writeln!(out, "{} ({file_system}), {} of zeros", directory.display(), table::size(*file_bytes))?;
+    drop(out);
+    let mut shown =
+        table::table(&["#RECORDS A FLUSH", "#FLUSHES", "#P50 µs", "#P99 µs", "#MAX µs", "#RECORDS/s"]);
+    for group in *groups {
+        shown.add_row([
+            group.records.to_string(),
+            group.flushes.to_string(),
+            format!("{:.0}", group.p50_micros),
+            format!("{:.0}", group.p99_micros),
+            format!("{:.0}", group.max_micros),
+            format!("{:.0}", group.records_per_second),
+        ]);
+    }
+    table::print(&shown)?;
+    let mut out = io::stdout().lock();
+    let sequential = table::size(document.sequential_bytes_per_second as u64);
+    writeln!(out, "one flush a mebibyte: {sequential}/s")?;
+    writeln!(
+        out,
+        "\nwhat that means for acknowledgements of records of {record_bytes} bytes, HTTP and Kafka aside:"
+    )?;
+    for group in *groups {
+        let who = match group.records {
+            1 => "one client alone".to_owned(),
+            clients => format!("{clients} waiting clients"),
+        };
+        let (rate, p99) = (group.records_per_second, group.p99_micros / 1000.0);
+        writeln!(out, "  {who}: about {rate:.0} acks/s, 99 % within {p99:.2} ms")?;
+    }
+    Ok(())
+}

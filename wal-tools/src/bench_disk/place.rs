@@ -1,0 +1,100 @@
+//! A file of zeros in the directory that is measured, filled ahead as the log's segments are, and removed afterwards.
+
+use std::fs;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use anyhow::bail;
+use forebay::wal::fs::Fs;
+use forebay::wal::fs::RealFs;
+
+use crate::interrupt::Interrupt;
+
+/// As a segment by default.
+const SIZE: u64 = 64 << 20;
+/// Less than this measures nothing.
+const LEAST: u64 = 2 << 20;
+/// At most this part of what is free: a daemon may live here.
+const PART_OF_FREE: u64 = 10;
+const PIECE: usize = 1 << 20;
+
+/// The file; it goes when this is dropped.
+pub struct Place {
+    path: PathBuf,
+    file: File,
+    size: u64,
+}
+
+impl Place {
+    /// Makes it and fills it with zeros.
+    pub fn make(dir: &Path, interrupt: &Interrupt) -> anyhow::Result<Self> {
+        let free = RealFs.free_space(dir).with_context(|| format!("cannot use {}", dir.display()))?;
+        let size = SIZE.min(free / PART_OF_FREE) / PIECE as u64 * PIECE as u64;
+        if size < LEAST {
+            bail!("{free} bytes are free in {}: too little to measure with a tenth of it", dir.display());
+        }
+        // Where it stays behind after all, `repair` takes it for a leftover.
+        let path = dir.join(format!("bench-disk-{}.tmp", std::process::id()));
+        let mut options = fs::OpenOptions::new();
+        let opened = options.read(true).write(true).create_new(true).mode(0o600).open(&path);
+        let file = opened.with_context(|| format!("cannot make {}", path.display()))?;
+        let place = Self { path, file, size };
+        place.fill(interrupt)?;
+        Ok(place)
+    }
+
+    fn fill(&self, interrupt: &Interrupt) -> anyhow::Result<()> {
+        let zeros = vec![0; PIECE];
+        for at in (0..self.size).step_by(PIECE) {
+            if interrupt.came() {
+                bail!("interrupted");
+            }
+            self.write_and_flush(&zeros, at)?;
+        }
+        Ok(self.file.sync_all()?)
+    }
+
+    /// One write, one `fdatasync`: what a commit is.
+    pub fn write_and_flush(&self, bytes: &[u8], at: u64) -> io::Result<()> {
+        self.file.write_all_at(bytes, at)?;
+        self.file.sync_data()
+    }
+
+    /// `at`, or the beginning where so many bytes do not fit there.
+    pub fn room(&self, at: u64, bytes: u64) -> u64 {
+        if at + bytes <= self.size { at } else { 0 }
+    }
+
+    /// Bytes of it.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_file(&self.path) {
+            eprintln!("{} is left behind: {error}", self.path.display());
+        }
+    }
+}
+
+/// The type of the file system a directory lies on: of the last mount at its longest mount point.
+pub fn file_system(dir: &Path) -> io::Result<String> {
+    let dir = dir.canonicalize()?;
+    let mounts = fs::read_to_string("/proc/self/mountinfo")?;
+    // `36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw`: proc(5)
+    let of = |line: &str| {
+        let (left, right) = line.split_once(" - ")?;
+        let point = left.split(' ').nth(4)?.replace("\\040", " ");
+        let kind = right.split(' ').next()?.to_owned();
+        dir.starts_with(&point).then_some((point.len(), kind))
+    };
+    let found = mounts.lines().filter_map(of).max_by_key(|(length, _)| *length);
+    Ok(found.map_or_else(|| "an unknown file system".to_owned(), |(_, kind)| kind))
+}

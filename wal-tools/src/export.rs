@@ -1,0 +1,138 @@
+//! `export`: records with their payload, one JSON object a line.
+
+use std::io;
+use std::io::BufWriter;
+use std::io::Write;
+
+use data_encoding::BASE64;
+use forebay::command::Envelope;
+use forebay::wal::FindingKind;
+use forebay::wal::Lsn;
+use forebay::wal::inspect::Hole;
+use forebay::wal::inspect::Stored;
+use forebay::wal::inspect::View;
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use crate::Outcome;
+use crate::cli::Export;
+use crate::list;
+use crate::open::Log;
+use crate::range;
+use crate::record::Row;
+use crate::show::Details;
+use crate::table;
+
+/// A record, whole.
+#[derive(Serialize)]
+struct Line {
+    #[serde(flatten)]
+    row: Row,
+    #[serde(flatten)]
+    details: Option<Details>,
+    /// The value Kafka gets, if it is JSON.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payload: Option<Box<RawValue>>,
+    /// The same, if it is not; of a record that a newer version wrote, all of it. Neither where the key is not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payload_base64: Option<String>,
+}
+
+/// What stands in the place of records that cannot be read.
+#[derive(Serialize)]
+struct Damage {
+    damaged: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lsn_from: Option<Lsn>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lsn_to: Option<Lsn>,
+    segment: Option<String>,
+    offset: u64,
+    detail: String,
+}
+
+pub fn run(log: &Log, args: &Export) -> anyhow::Result<Outcome> {
+    let view = log.look_inside()?;
+    let mut range = range::resolve(&view, args.from, args.to)?;
+    let wanted = |row: &Row| range.contains(&row.lsn) && list::wanted(row, &args.filter);
+    if let Some(limit) = args.filter.limit {
+        let first = list::newest(&view, limit, wanted)?.front().map(|row| row.lsn);
+        range.start = first.unwrap_or(range.end);
+    }
+    let mut out = BufWriter::new(io::stdout().lock());
+    let mut locked = 0;
+    let mut damaged = lost_segments(&view, &mut out)?;
+    let bar = table::progress(view.bytes());
+    let mut records = view.records(range.clone());
+    while let Some(stored) = records.next() {
+        let stored = stored?;
+        damaged |= tell(&view, records.take_damage(), &mut out)?;
+        let row = Row::of(&stored);
+        locked += u64::from(stored.locked);
+        if list::wanted(&row, &args.filter) {
+            write(&mut out, &Line::of(&stored, row))?;
+        }
+        bar.inc(stored.bytes);
+    }
+    damaged |= tell(&view, records.take_damage(), &mut out)?;
+    out.flush()?;
+    bar.finish_and_clear();
+    if locked > 0 {
+        eprintln!("{locked} records are encrypted, and the key is not given: their payload is not exported");
+    }
+    Ok(if damaged || locked > 0 { Outcome::Findings } else { Outcome::Fine })
+}
+
+/// Segments of which nothing can be read.
+fn lost_segments(view: &View, out: &mut impl Write) -> anyhow::Result<bool> {
+    let mut any = false;
+    for finding in &view.findings {
+        eprintln!("{}: {}", finding.segment, finding.detail);
+        let whole = finding.kind == FindingKind::Damaged && finding.offset == 0;
+        if !whole && finding.kind != FindingKind::Missing {
+            continue;
+        }
+        any = true;
+        let (segment, detail) = (Some(finding.segment.clone()), finding.detail.clone());
+        let (damaged, offset) = (true, finding.offset);
+        write(out, &Damage { damaged, lsn_from: None, lsn_to: None, segment, offset, detail })?;
+    }
+    Ok(any)
+}
+
+/// Damage between records: a line on stderr, and one where the records would stand.
+fn tell(view: &View, holes: Vec<Hole>, out: &mut impl Write) -> anyhow::Result<bool> {
+    let any = !holes.is_empty();
+    for hole in holes {
+        let segment = view.holding(hole.from).map(|segment| segment.name());
+        let detail = hole.detail();
+        eprintln!("{}: {detail}", segment.as_deref().unwrap_or("?"));
+        let (lsn_from, lsn_to) = (Some(hole.from), Some(hole.to));
+        write(out, &Damage { damaged: true, lsn_from, lsn_to, segment, offset: hole.start, detail })?;
+    }
+    Ok(any)
+}
+
+fn write(out: &mut impl Write, document: &impl Serialize) -> anyhow::Result<()> {
+    // By way of a buffer: a broken pipe stays an error of the pipe.
+    let mut line = serde_json::to_vec(document)?;
+    line.push(b'\n');
+    Ok(out.write_all(&line)?)
+}
+
+impl Line {
+    fn of(stored: &Stored, row: Row) -> Self {
+        let record = &stored.record.payload[..];
+        let envelope = Envelope::decode(record).ok();
+        let value = envelope.as_ref().map_or(record, |envelope| envelope.value);
+        let payload = envelope.as_ref().and_then(|_| on_one_line(value));
+        let payload_base64 = (payload.is_none() && !stored.locked).then(|| BASE64.encode(value));
+        Self { row, details: Details::of(record, false), payload, payload_base64 }
+    }
+}
+
+/// JSON as it was sent, but for its line ends: between values they mean nothing, and within strings there are none.
+fn on_one_line(value: &[u8]) -> Option<Box<RawValue>> {
+    let text = str::from_utf8(value).ok()?.replace(['\n', '\r'], " ");
+    RawValue::from_string(text).ok()
+}

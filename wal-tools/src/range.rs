@@ -1,0 +1,78 @@
+//! A range of records, as a person names it: by numbers, command ids or instants.
+
+use std::ops::Range;
+use std::str::FromStr;
+
+use anyhow::Context;
+use forebay::command::CommandId;
+use forebay::command::IdMint;
+use forebay::units::Timestamp;
+use forebay::wal::Lsn;
+use forebay::wal::inspect::View;
+
+use crate::cli::Instant;
+
+/// One end of a range.
+#[derive(Clone, Copy, Debug)]
+pub enum Bound {
+    /// A record's number.
+    Lsn(Lsn),
+    /// A command.
+    Id(CommandId),
+    /// When it was accepted.
+    At(Timestamp),
+}
+
+impl FromStr for Bound {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Ok(lsn) = text.parse() {
+            return Ok(Self::Lsn(lsn));
+        }
+        if let Ok(id) = text.parse() {
+            return Ok(Self::Id(id));
+        }
+        let instant = text.parse::<Instant>();
+        instant.map(|at| Self::At(at.0)).map_err(|e| format!("neither an LSN nor a command id, and {e}"))
+    }
+}
+
+/// The records from `from` to `to`; numbers and ids belong to the range, the instant `to` does not. Without an end:
+/// all there are.
+pub fn resolve(view: &View, from: Option<Bound>, to: Option<Bound>) -> anyhow::Result<Range<Lsn>> {
+    let start = match from {
+        None => Lsn(0),
+        Some(Bound::At(at)) => first_at(view, at)?,
+        Some(Bound::Lsn(lsn)) => lsn,
+        Some(Bound::Id(id)) => of_id(view, id)?,
+    };
+    let end = match to {
+        None => view.next(),
+        Some(Bound::At(at)) => first_at(view, at)?,
+        Some(Bound::Lsn(lsn)) => Lsn(lsn.0.saturating_add(1)),
+        Some(Bound::Id(id)) => of_id(view, id)?.next(),
+    };
+    let end = end.min(view.next());
+    Ok(start.min(end)..end)
+}
+
+fn of_id(view: &View, id: CommandId) -> anyhow::Result<Lsn> {
+    let identity = view.identity().context("the log is empty")?;
+    Ok(IdMint::new(&identity.log_id, &identity.secret).lsn(&id)?)
+}
+
+/// The first record accepted at or after `at`. Later records have later instants.
+fn first_at(view: &View, at: Timestamp) -> anyhow::Result<Lsn> {
+    let later = |accepted: Option<(Timestamp, Timestamp)>| accepted.is_some_and(|(_, last)| last >= at);
+    let Some(segment) = view.segments.iter().find(|segment| later(segment.accepted())) else {
+        return Ok(view.next());
+    };
+    for stored in view.records(segment.first()..segment.next()) {
+        let stored = stored?;
+        if stored.record.at >= at {
+            return Ok(stored.record.lsn);
+        }
+    }
+    Ok(segment.next())
+}

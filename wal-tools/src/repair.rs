@@ -1,0 +1,106 @@
+//! `repair`: what is wrong with a stopped daemon's log, and with `--apply` the remedy.
+
+use std::io;
+use std::io::Write;
+
+use forebay::units::Timestamp;
+use forebay::wal::Finding;
+use forebay::wal::FindingKind;
+use forebay::wal::OpenError;
+use forebay::wal::repair;
+use forebay::wal::repair::Report;
+use serde::Serialize;
+
+use crate::Outcome;
+use crate::cli::Repair;
+use crate::open::Log;
+use crate::table;
+
+#[derive(Serialize)]
+struct Document<'a> {
+    applied: bool,
+    findings: Vec<Row<'a>>,
+    /// Files in `quarantine/`.
+    backups: &'a [String],
+    /// What the next start would still find.
+    left: &'a [Finding],
+}
+
+#[derive(Serialize)]
+struct Row<'a> {
+    #[serde(flatten)]
+    finding: &'a Finding,
+    remedy: &'static str,
+}
+
+pub fn run(log: &Log, args: &Repair) -> anyhow::Result<Outcome> {
+    let view = log.look()?;
+    let (options, bar) = (log.options(&view), table::progress(view.bytes()));
+    let mut progress = |bytes| bar.inc(bytes);
+    let now = Timestamp::now();
+    let report = match args.apply {
+        true => {
+            log.check_owner()?;
+            repair::apply(&log.dir, &options, now, &mut progress)
+        }
+        false => repair::plan(&log.dir, &options, now, &mut progress),
+    };
+    bar.finish_and_clear();
+    let report = match report {
+        // Only a person knows whether there is a newer copy.
+        Err(error @ OpenError::Lost { .. }) => {
+            eprintln!("wal-tools: cannot be repaired: {error}");
+            return Ok(Outcome::Findings);
+        }
+        report => report?,
+    };
+    let applied = args.apply && report.has_work();
+    print(log.json, &report, applied)?;
+    for finding in &report.left {
+        eprintln!("cannot be repaired: {}: {}", finding.segment, finding.detail);
+    }
+    if report.has_work() && !args.apply {
+        eprintln!("nothing was changed: --apply does it");
+        return Ok(Outcome::Findings);
+    }
+    Ok(if report.left.is_empty() { Outcome::Fine } else { Outcome::Findings })
+}
+
+fn remedy(kind: FindingKind) -> &'static str {
+    match kind {
+        FindingKind::TornTail => "cut off",
+        FindingKind::Damaged => "set aside; what was owed becomes a dead letter",
+        FindingKind::Missing => "becomes a dead letter",
+        FindingKind::Checkpoint => "made anew: everything in pending/ is delivered again",
+        FindingKind::Foreign | FindingKind::Leftover => "moved to quarantine/",
+        FindingKind::Unknown => "none",
+    }
+}
+
+fn print(json: bool, report: &Report, applied: bool) -> anyhow::Result<()> {
+    let rows = report.findings.iter().map(|finding| Row { finding, remedy: remedy(finding.kind) });
+    if json {
+        let (backups, left) = (&report.backups[..], &report.left[..]);
+        return Ok(table::print_json(&Document { applied, findings: rows.collect(), backups, left })?);
+    }
+    if report.findings.is_empty() {
+        writeln!(io::stdout(), "nothing to repair")?;
+        return Ok(());
+    }
+    let mut shown = table::table(&["SEGMENT", "#OFFSET", "KIND", "DETAIL", "REMEDY"]);
+    for Row { finding, remedy } in rows {
+        shown.add_row([
+            table::plain(&finding.segment),
+            finding.offset.to_string(),
+            table::word(finding.kind),
+            table::plain(&finding.detail),
+            remedy.to_owned(),
+        ]);
+    }
+    table::print(&shown)?;
+    let verb = if applied { "was kept" } else { "will be kept" };
+    for name in &report.backups {
+        writeln!(io::stdout(), "a copy {verb} in quarantine/{}", table::plain(name))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,95 @@
+//! Which records of a range are delivered again, and why the others are not.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use forebay::command::Envelope;
+use forebay::wal::Fate;
+use forebay::wal::Lsn;
+use forebay::wal::dead::Removal;
+use forebay::wal::inspect::Hole;
+use forebay::wal::inspect::Stored;
+use forebay::wal::inspect::View;
+use serde::Serialize;
+
+/// What a replay of a range comes to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Plan {
+    /// First and last record of the range that is looked at.
+    pub from: Lsn,
+    pub to: Lsn,
+    /// The oldest record still available.
+    pub oldest_kept: Lsn,
+    /// Records to deliver again, their bytes, and how many there are of each kind.
+    pub records: u64,
+    pub bytes: u64,
+    pub kinds: BTreeMap<String, u64>,
+    /// Not delivered yet: they are going anyway.
+    pub waiting: u64,
+    /// Dead letters, or dropped ones.
+    pub dead: u64,
+    /// Records that lie in the log again, or are such copies of records of this range.
+    pub copies: u64,
+    /// Records that cannot be read.
+    pub damaged: u64,
+}
+
+/// What is done with one record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Choice {
+    Replay,
+    Waiting,
+    Dead,
+    Copy,
+}
+
+/// Of the same command only one record is delivered again: a copy that an earlier replay made only where its source
+/// is not in the range; a dead letter that was requeued where it was requeued to.
+pub fn choose(view: &View, range: &Range<Lsn>, stored: &Stored) -> Choice {
+    match stored.fate {
+        Fate::Waiting | Fate::Unknown => return Choice::Waiting,
+        Fate::Dead { .. } | Fate::Dropped => return Choice::Dead,
+        Fate::Requeued(_) => return Choice::Copy,
+        Fate::Sent(_) => {}
+    }
+    let source = Envelope::decode(&stored.record.payload).ok().and_then(|envelope| envelope.requeued_from);
+    let Some(source) = source.filter(|source| range.contains(source)) else { return Choice::Replay };
+    let removal = view.dead.as_ref().and_then(|dead| dead.removal(source));
+    if removal == Some(Removal::Requeued(stored.record.lsn)) { Choice::Replay } else { Choice::Copy }
+}
+
+impl Plan {
+    /// Reads the whole range once.
+    pub fn of(view: &View, range: &Range<Lsn>, progress: &mut dyn FnMut(u64)) -> anyhow::Result<Self> {
+        let oldest_kept = view.segments.first().map_or(view.next(), |segment| segment.first());
+        let to = Lsn(range.end.0.saturating_sub(1));
+        let mut plan = Self { from: range.start, to, oldest_kept, ..Self::default() };
+        let mut records = view.records(range.clone());
+        while let Some(stored) = records.next() {
+            let stored = stored?;
+            plan.add(choose(view, range, &stored), &stored);
+            plan.damaged += records.take_damage().iter().map(lost).sum::<u64>();
+            progress(stored.bytes);
+        }
+        plan.damaged += records.take_damage().iter().map(lost).sum::<u64>();
+        Ok(plan)
+    }
+
+    fn add(&mut self, choice: Choice, stored: &Stored) {
+        match choice {
+            Choice::Waiting => self.waiting += 1,
+            Choice::Dead => self.dead += 1,
+            Choice::Copy => self.copies += 1,
+            Choice::Replay => {
+                self.records += 1;
+                self.bytes += stored.bytes;
+                let kind = forebay::command::kind_of(&stored.record.payload);
+                *self.kinds.entry(kind.unwrap_or_else(|| "unreadable".to_owned())).or_default() += 1;
+            }
+        }
+    }
+}
+
+fn lost(hole: &Hole) -> u64 {
+    hole.to.0 + 1 - hole.from.0
+}

@@ -1,0 +1,105 @@
+//! Puts the chosen records into the log again, chunk by chunk: through the daemon if one runs, else here.
+
+use anyhow::bail;
+use forebay::control;
+use forebay::control::Answer;
+use forebay::control::AskError;
+use forebay::control::MAX_REPLAY;
+use forebay::control::Outcome;
+use forebay::control::Request;
+use forebay::units::ByteSize;
+use forebay::wal::Lsn;
+use forebay::wal::inspect::View;
+use serde::Serialize;
+
+use super::choice::Plan;
+use crate::open::Log;
+use crate::store::Store;
+
+/// What a replay without a daemon leaves free on the disk: the default of `[wal] reserve_space`, which it cannot know.
+const RESERVE: ByteSize = ByteSize::mib(512);
+
+/// How far it came.
+#[derive(Debug, Default, Serialize)]
+pub struct Done {
+    /// Records that lie in the log again.
+    pub replayed: u64,
+    /// The last of them.
+    pub last_done: Option<Lsn>,
+    /// The number it has now.
+    pub last_as: Option<Lsn>,
+    /// Why it ended before the end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// Who does it.
+pub enum Deed<'a> {
+    Daemon(&'a Log),
+    Here(Box<Store>),
+}
+
+impl<'a> Deed<'a> {
+    /// A daemon if one answers, else ourselves, under its lock.
+    pub fn begin(log: &'a Log, view: &View, plan: &Plan) -> anyhow::Result<Self> {
+        match control::ask(&log.dir, &Request::Status) {
+            Ok(_) => return Ok(Self::Daemon(log)),
+            Err(AskError::Nobody(_)) => {}
+            Err(error) => bail!("{error}"),
+        }
+        let store = Store::open(log, view)?;
+        let (free, needed) = (store.free_space()?, plan.bytes.saturating_add(RESERVE.0));
+        if free < needed {
+            bail!("{free} bytes are free; the records and a reserve of {RESERVE} need {needed}");
+        }
+        Ok(Self::Here(Box::new(store)))
+    }
+
+    /// Does one chunk; false when that is the end.
+    pub fn chunk(&mut self, lsns: &[Lsn], done: &mut Done) -> bool {
+        let outcomes = match self {
+            Self::Daemon(log) => ask(log, lsns),
+            Self::Here(store) => Ok(store.replay(lsns)),
+        };
+        match outcomes {
+            Ok(outcomes) => outcomes.into_iter().for_each(|outcome| done.add(outcome)),
+            Err(error) => done.error = Some(error),
+        }
+        done.error.is_none()
+    }
+
+    /// Saves what is done.
+    pub fn end(self) -> anyhow::Result<()> {
+        match self {
+            Self::Daemon(_) => Ok(()),
+            Self::Here(store) => {
+                eprintln!("the next start delivers them");
+                store.close()
+            }
+        }
+    }
+}
+
+fn ask(log: &Log, lsns: &[Lsn]) -> Result<Vec<Outcome>, String> {
+    match control::ask(&log.dir, &Request::Replay { lsns: lsns.to_vec() }) {
+        Ok(Answer::Done(outcomes)) => Ok(outcomes),
+        Ok(Answer::Error(error)) => Err(format!("the daemon refused: {error}")),
+        Ok(Answer::Status(_)) => Err("the daemon answered another question".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+impl Done {
+    fn add(&mut self, outcome: Outcome) {
+        match outcome.error {
+            None => {
+                self.replayed += 1;
+                (self.last_done, self.last_as) = (Some(outcome.lsn), outcome.requeued_as);
+            }
+            Some(error) => self.error = Some(format!("record {}: {error}", outcome.lsn)),
+        }
+    }
+}
+
+/// How many records go together.
+pub const CHUNK: usize = MAX_REPLAY;

@@ -1,0 +1,148 @@
+//! `replay`: delivers a range of delivered records again, under the same ids.
+
+mod choice;
+mod deed;
+
+use std::io;
+use std::io::Write;
+use std::ops::Range;
+
+use anyhow::bail;
+use forebay::control;
+use forebay::control::Request;
+use forebay::wal::Lsn;
+use forebay::wal::inspect::View;
+use serde::Serialize;
+
+use crate::Outcome;
+use crate::cli;
+use crate::interrupt::Interrupt;
+use crate::open::Log;
+use crate::range;
+use crate::table;
+
+use choice::Choice;
+use choice::Plan;
+use deed::CHUNK;
+use deed::Deed;
+use deed::Done;
+
+#[derive(Serialize)]
+struct Document<'a> {
+    applied: bool,
+    #[serde(flatten)]
+    plan: &'a Plan,
+    #[serde(flatten)]
+    done: Option<&'a Done>,
+}
+
+pub fn run(log: &Log, args: &cli::Replay) -> anyhow::Result<Outcome> {
+    // A daemon takes a checkpoint before it answers: what is read afterwards knows what is delivered by now.
+    let _ = control::ask(&log.dir, &Request::Status);
+    let view = log.look_inside()?;
+    let range = range::resolve(&view, Some(args.from), args.to)?;
+    let bar = table::progress(bytes(&view, &range));
+    let plan = Plan::of(&view, &range, &mut |bytes| bar.inc(bytes))?;
+    bar.finish_and_clear();
+    explain(&plan, &range);
+    let done = match args.apply && plan.records > 0 {
+        true => Some(apply(log, &view, &range, &plan)?),
+        false => None,
+    };
+    print(log.json, &plan, done.as_ref())?;
+    if !args.apply && plan.records > 0 {
+        eprintln!("nothing was changed: --apply does it");
+    }
+    if let Some(Done { replayed, last_done, error: Some(error), .. }) = &done {
+        let next = last_done.map_or(range.start, Lsn::next);
+        bail!(
+            "{replayed} of {} records lie in the log again; go on with --from {next}: {error}",
+            plan.records
+        );
+    }
+    Ok(if plan.damaged > 0 { Outcome::Findings } else { Outcome::Fine })
+}
+
+fn apply(log: &Log, view: &View, range: &Range<Lsn>, plan: &Plan) -> anyhow::Result<Done> {
+    let interrupt = Interrupt::listen()?;
+    let mut deed = Deed::begin(log, view, plan)?;
+    let mut done = Done::default();
+    let bar = table::progress(plan.bytes);
+    let mut chunk = Vec::new();
+    for stored in view.records(range.clone()) {
+        let stored = stored?;
+        if choice::choose(view, range, &stored) != Choice::Replay {
+            continue;
+        }
+        chunk.push(stored.record.lsn);
+        bar.inc(stored.bytes);
+        if chunk.len() < CHUNK {
+            continue;
+        }
+        if !deed.chunk(&chunk, &mut done) {
+            break;
+        }
+        chunk.clear();
+        if interrupt.came() {
+            done.error = Some("interrupted".to_owned());
+            break;
+        }
+    }
+    if done.error.is_none() {
+        deed.chunk(&chunk, &mut done);
+    }
+    bar.finish_and_clear();
+    deed.end()?;
+    if done.error.is_none() && done.replayed < plan.records {
+        done.error = Some("the others were let go of in the meantime".to_owned());
+    }
+    Ok(done)
+}
+
+/// Bytes of the segments that will be read.
+fn bytes(view: &View, range: &Range<Lsn>) -> u64 {
+    let hit =
+        view.segments.iter().filter(|segment| segment.first() < range.end && range.start < segment.next());
+    hit.map(|segment| segment.bytes()).sum()
+}
+
+/// What a person should know before it is done.
+fn explain(plan: &Plan, range: &Range<Lsn>) {
+    if range.start < plan.oldest_kept && !range.is_empty() {
+        eprintln!("the oldest record still available is {}: those before it are gone", plan.oldest_kept);
+    }
+    if plan.records > 0 {
+        eprintln!("a record delivered again comes after its key's later ones; consumers know it by its id");
+    }
+    for (count, what) in [
+        (plan.waiting, "are not delivered yet, and are going anyway"),
+        (plan.dead, "are dead letters: see `wal-tools dead`"),
+        (plan.copies, "are in the range twice, and go once"),
+        (plan.damaged, "cannot be read: see `wal-tools verify`"),
+    ] {
+        if count > 0 {
+            eprintln!("{count} records {what}");
+        }
+    }
+}
+
+fn print(json: bool, plan: &Plan, done: Option<&Done>) -> anyhow::Result<()> {
+    if json {
+        return Ok(table::print_json(&Document { applied: done.is_some(), plan, done })?);
+    }
+    let Plan { from, to, records, bytes, .. } = plan;
+    let mut out = io::stdout().lock();
+    match done {
+        None => {
+            writeln!(out, "to deliver again: {records} records of {from} to {to}, {}", table::size(*bytes))?
+        }
+        Some(Done { replayed, last_as, .. }) => {
+            let last = last_as.map_or_else(String::new, |lsn| format!(", the last one as record {lsn}"));
+            writeln!(out, "in the log again: {replayed} of {records} records{last}")?;
+        }
+    }
+    for (kind, count) in &plan.kinds {
+        writeln!(out, "  {count:>10}  {}", table::plain(kind))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,136 @@
+//! Requeues, drops and replays without a daemon: the log is opened under its lock, as a start would open it.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use anyhow::bail;
+use forebay::command::requeued;
+use forebay::control::Outcome;
+use forebay::units::Timestamp;
+use forebay::wal;
+use forebay::wal::Cursor;
+use forebay::wal::Entry;
+use forebay::wal::Lock;
+use forebay::wal::Lsn;
+use forebay::wal::Opened;
+use forebay::wal::dead::Dead;
+use forebay::wal::dead::Removal;
+use forebay::wal::inspect::View;
+
+use crate::open::Log;
+
+/// As much is written and flushed together when records are replayed.
+const GROUP_BYTES: usize = 4 << 20;
+
+/// A log that is open to change.
+pub struct Store {
+    opened: Opened,
+    segment_size: u64,
+    _lock: Lock,
+}
+
+impl Store {
+    /// Takes the lock and opens the log.
+    pub fn open(log: &Log, view: &View) -> anyhow::Result<Self> {
+        let options = log.options(view);
+        log.check_owner()?;
+        let (lock, opened) = wal::open_locked(&log.dir, &options, Timestamp::now())?;
+        for finding in &opened.recovery.findings {
+            eprintln!("{}: {}", finding.segment, finding.detail);
+        }
+        Ok(Self { opened, segment_size: options.segment_size, _lock: lock })
+    }
+
+    /// Appends the letter's record under the same command id, durably, then takes the letter out of the store. A
+    /// crash in between costs a repeat.
+    pub fn requeue(&mut self, lsn: Lsn) -> anyhow::Result<Lsn> {
+        let letter =
+            match self.opened.log.dead().get(lsn)?.context("it is not among the dead letters any more")? {
+                Dead::Letter(letter) => letter,
+                Dead::Sealed(_) => bail!("it is encrypted, and the key is not given"),
+                Dead::Damage(_) => bail!("a damaged range holds no record"),
+            };
+        let appended = self.append(&letter.payload, lsn)?;
+        let (log, writer) = (&self.opened.log, &mut self.opened.writer);
+        writer.commit().map_err(|poisoned| anyhow::anyhow!("{poisoned}"))?;
+        log.dead().remove(lsn, Removal::Requeued(appended))?;
+        Ok(appended)
+    }
+
+    /// Appends delivered records again under their own command ids, in this order, durably. Ends at the first that
+    /// fails.
+    pub fn replay(&mut self, lsns: &[Lsn]) -> Vec<Outcome> {
+        let mut cursor = self.opened.log.cursor(lsns.first().copied().unwrap_or_default());
+        let (mut done, mut buffered) = (Vec::new(), Vec::new());
+        let mut failure = None;
+        for &lsn in lsns {
+            let again = take(&mut cursor, lsn).and_then(|payload| self.append(&payload, lsn));
+            match again {
+                Ok(now) => buffered.push(Outcome { lsn, requeued_as: Some(now), error: None }),
+                Err(error) => failure = Some((lsn, error)),
+            }
+            if failure.is_some() || self.opened.writer.buffered_bytes() >= GROUP_BYTES {
+                failure = failure.or(self.commit(&mut buffered, &mut done).err().map(|error| (lsn, error)));
+            }
+            if failure.is_some() {
+                break;
+            }
+        }
+        if let Err(error) = self.commit(&mut buffered, &mut done) {
+            failure.get_or_insert((lsns.last().copied().unwrap_or_default(), error));
+        }
+        let failed = failure.map(|(lsn, error)| (lsn, format!("{error:#}")));
+        done.extend(failed.map(|(lsn, error)| Outcome { lsn, requeued_as: None, error: Some(error) }));
+        done
+    }
+
+    /// What was appended becomes durable, and counts as done.
+    fn commit(&mut self, buffered: &mut Vec<Outcome>, done: &mut Vec<Outcome>) -> anyhow::Result<()> {
+        self.opened.writer.commit().map_err(|poisoned| anyhow::anyhow!("{poisoned}"))?;
+        done.append(buffered);
+        Ok(())
+    }
+
+    fn append(&mut self, payload: &[u8], from: Lsn) -> anyhow::Result<Lsn> {
+        let (log, writer) = (&self.opened.log, &mut self.opened.writer);
+        if log.spare_wanted(Duration::ZERO) {
+            log.fill_spare(self.segment_size, 0);
+        }
+        let again = requeued(payload, from, writer.next_lsn());
+        let entry = Entry { lane: again.lane, label: &again.label, payload: &again.payload };
+        match writer.append(&[entry], Timestamp::now()) {
+            Ok(lsns) => Ok(lsns.start),
+            Err(error) => bail!("the log does not take it: {error:?}"),
+        }
+    }
+
+    /// Bytes free on its file system.
+    pub fn free_space(&self) -> anyhow::Result<u64> {
+        Ok(self.opened.log.free_space()?)
+    }
+
+    /// Removes a letter from the store, durably.
+    pub fn drop_letter(&mut self, lsn: Lsn) -> anyhow::Result<()> {
+        let there = self.opened.log.dead().remove(lsn, Removal::Dropped)?;
+        if there { Ok(()) } else { bail!("it is not among the dead letters any more") }
+    }
+
+    /// Saves what is done.
+    pub fn close(self) -> anyhow::Result<()> {
+        self.opened.log.checkpoint(Timestamp::now()).context("the checkpoint could not be saved")?;
+        Ok(())
+    }
+}
+
+/// The record `lsn`; the cursor stands at it or before it.
+fn take(cursor: &mut Cursor, lsn: Lsn) -> anyhow::Result<Vec<u8>> {
+    while let Some(frame) = cursor.next_kept()? {
+        if frame.lsn == lsn {
+            return Ok(frame.payload.to_vec());
+        }
+        if frame.lsn > lsn {
+            break;
+        }
+    }
+    bail!("it is damaged, or no longer kept")
+}

@@ -1,0 +1,64 @@
+//! bench-disk: what it says, and what it leaves: nothing.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use support::*;
+
+fn is_empty(dir: &Path) -> bool {
+    dir.read_dir().unwrap().next().is_none()
+}
+
+#[test]
+fn it_measures_each_group_and_removes_its_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let measured = run(dir.path(), &["--json", "bench-disk", "--seconds", "1"]).exits(0).json();
+    let groups = measured["groups"].as_array().unwrap();
+    assert!(groups.iter().map(|group| group["records"].as_u64().unwrap()).eq([1, 16, 64, 256]));
+    for group in groups {
+        let of = |name: &str| group[name].as_f64().unwrap();
+        assert!(0.0 < of("p50_micros") && of("p50_micros") <= of("p99_micros"), "{group}");
+        assert!(of("p99_micros") <= of("max_micros") && of("records_per_second") > 0.0, "{group}");
+    }
+    assert!(measured["sequential_bytes_per_second"].as_f64().unwrap() > 0.0);
+    assert!(is_empty(dir.path()));
+    let human = run(dir.path(), &["bench-disk", "--seconds", "1"]).exits(0).out;
+    assert!(human.contains("one client alone: about") && human.contains("64 waiting clients"), "{human}");
+}
+
+/// Memory is too good to be true; /dev/shm is a tmpfs wherever there is one.
+#[test]
+fn what_is_too_fast_to_be_durable_is_warned_of() {
+    let Ok(dir) = tempfile::tempdir_in("/dev/shm") else { return };
+    let measured = run(dir.path(), &["--json", "bench-disk", "--seconds", "1"]).exits(0);
+    assert_eq!(measured.json()["file_system"], "tmpfs");
+    assert!(measured.err.contains("warning:") && measured.err.contains("tmpfs"), "{measured:?}");
+}
+
+#[test]
+fn an_interruption_removes_the_file_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = command(dir.path(), &["bench-disk", "--seconds", "600"]);
+    let bench = bench.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    while is_empty(dir.path()) {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let interrupt = std::process::Command::new("kill").args(["-INT", &bench.id().to_string()]).status();
+    assert!(interrupt.unwrap().success());
+    let output = bench.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("interrupted"));
+    assert!(is_empty(dir.path()));
+}
+
+#[test]
+fn a_directory_that_cannot_be_used_is_a_failure() {
+    let dir = tempfile::tempdir().unwrap();
+    run(&dir.path().join("none"), &["bench-disk"]).exits(2);
+    run(dir.path(), &["bench-disk", "--seconds", "0"]).exits(2);
+}

@@ -1,0 +1,91 @@
+//! export: every record that can be read, with its payload, and a line for each that cannot.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use serde_json::json;
+use support::*;
+
+#[test]
+fn every_record_is_exported_with_its_body_as_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut daemon = Daemon::start(dir.path());
+    let precise = "{\"amount\":123456789012345678901234567890.10,\r\n \"text\":\"two\\nlines\"}";
+    daemon.accept_value("order.create", "a", precise.as_bytes());
+    daemon.accept_value("order.create", "b", b"\xff\xfe not JSON");
+    daemon.accept("order.create", "c");
+    daemon.confirm([1]);
+    daemon.checkpoint();
+    let exported = run(dir.path(), &["export", "--format", "ndjson"]).exits(0);
+    assert!(exported.err.is_empty(), "{exported:?}");
+    let lines = exported.lines();
+    assert_eq!(lines.iter().map(|line| &line["lsn"]).collect::<Vec<_>>(), [1, 2, 3]);
+    assert!(exported.out.contains("123456789012345678901234567890.10"), "digits are kept: {exported:?}");
+    assert_eq!(lines[0]["payload"]["text"], "two\nlines");
+    assert_eq!((&lines[1]["payload_base64"], lines[1].get("payload")), (&json!("//4gbm90IEpTT04="), None));
+    assert_eq!((&lines[0]["state"], &lines[0]["kafka"]["offset"]), (&json!("sent"), &json!(1_001)));
+    assert_eq!(
+        (&lines[2]["topic"], &lines[2]["payload"]["secret"]),
+        (&json!("orders.v1"), &json!("hunter2"))
+    );
+}
+
+#[test]
+fn filters_are_those_of_list_and_a_range() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut daemon = Daemon::start(dir.path());
+    daemon.accept_many(150);
+    daemon.accept("other.create", "x");
+    daemon.confirm(1..=100);
+    daemon.checkpoint();
+    drop(daemon);
+    let lsns = |args: &[&str]| {
+        let args: Vec<_> = ["export"].iter().chain(args).copied().collect();
+        let lines = run(dir.path(), &args).exits(0).lines();
+        lines.iter().map(|line| line["lsn"].as_u64().unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!(lsns(&["--kind", "other.create"]), [151]);
+    assert_eq!(lsns(&["--key", "o-7"]), [7]);
+    assert!(lsns(&["--state", "accepted"]).into_iter().eq(101..=151));
+    assert!(lsns(&["--from", "10", "--to", "120"]).into_iter().eq(10..=120));
+    assert_eq!(lsns(&["--from", "10", "--to", "120", "--limit", "2"]), [119, 120]);
+    assert_eq!(lsns(&["--limit", "2", "--state", "sent"]), [99, 100]);
+    assert!(lsns(&["--until", "1h"]).is_empty());
+    assert_eq!(lsns(&["--since", "1h"]).len(), 151);
+}
+
+#[test]
+fn damage_is_an_entry_a_line_on_stderr_and_the_exit_code() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut daemon = Daemon::start(dir.path());
+    daemon.accept_many(100);
+    daemon.checkpoint();
+    drop(daemon);
+    let (path, offset, _) = place(dir.path(), 30);
+    scribble(&path, offset + 40, b"\xff\xff");
+    let exported = run(dir.path(), &["export"]).exits(1);
+    assert!(exported.err.contains("records 30 to 30"), "{exported:?}");
+    let lines = exported.lines();
+    assert_eq!(lines.len(), 100);
+    let damaged = &lines[29];
+    assert_eq!(
+        (&damaged["damaged"], &damaged["lsn_from"], &damaged["lsn_to"]),
+        (&json!(true), &json!(30), &json!(30))
+    );
+    assert_eq!((&damaged["segment"], &damaged["offset"]), (&json!(name(&path)), &json!(offset)));
+    assert_eq!(run(dir.path(), &["export", "--from", "31"]).exits(0).lines().len(), 70);
+    std::fs::remove_file(&path).unwrap();
+    let exported = run(dir.path(), &["export"]).exits(1);
+    assert!(exported.lines().iter().any(|line| line["damaged"] == true), "a missing segment: {exported:?}");
+}
+
+#[test]
+fn a_live_log_is_exported_and_nothing_is_changed() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut daemon = Daemon::start(dir.path());
+    daemon.accept_many(60);
+    let before = fingerprint(dir.path());
+    assert_eq!(run(dir.path(), &["export", "--state", "accepted"]).lines().len(), 60);
+    assert!(fingerprint(dir.path()) == before);
+}

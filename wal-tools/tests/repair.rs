@@ -1,0 +1,138 @@
+//! repair: the plan, the work, what is refused, and what the exit code says.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::path::Path;
+
+use serde_json::json;
+use support::*;
+
+fn log(dir: &Path, records: u64) -> Daemon {
+    let mut daemon = Daemon::start(dir);
+    daemon.accept_many(records);
+    daemon.checkpoint();
+    daemon
+}
+
+/// A stopped log with a damaged record in the middle, a spoilt checkpoint and a torn tail. Which record is damaged.
+fn damaged(dir: &Path) -> u64 {
+    drop(log(dir, 100));
+    let (path, offset, bytes) = place(dir, 100);
+    scribble(&path, offset + bytes, b"half of a fra");
+    let (path, offset, _) = place(dir, 30);
+    scribble(&path, offset + 40, b"\xff\xff");
+    scribble(&dir.join("checkpoint"), 20, b"\xff\xfe");
+    30
+}
+
+#[test]
+fn a_sound_log_is_left_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(log(dir.path(), 100));
+    std::fs::write(dir.path().join("pending/notes.txt"), "hello").unwrap();
+    let mut before = fingerprint(dir.path());
+    for args in [&["repair"][..], &["repair", "--apply"]] {
+        let run = run(dir.path(), args).exits(0);
+        assert!(run.out.contains("notes.txt"), "named, and left alone: {run:?}");
+        let mut after = fingerprint(dir.path());
+        // Taking the lock writes one's name into it.
+        for files in [&mut before, &mut after] {
+            files.remove(&dir.path().join("LOCK"));
+        }
+        assert!(after == before, "{args:?}");
+    }
+    std::fs::remove_file(dir.path().join("pending/notes.txt")).unwrap();
+    assert_eq!(run(dir.path(), &["repair"]).exits(0).out, "nothing to repair\n");
+}
+
+#[test]
+fn the_plan_changes_not_a_byte_and_is_what_is_then_done() {
+    let dir = tempfile::tempdir().unwrap();
+    let lost = damaged(dir.path());
+    let before = fingerprint(dir.path());
+    let planned = run(dir.path(), &["--json", "repair"]).exits(1);
+    assert!(planned.err.contains("--apply"), "{planned:?}");
+    run(dir.path(), &["repair"]).exits(1);
+    assert!(fingerprint(dir.path()) == before);
+    let mut planned = planned.json();
+    let kinds: Vec<_> = planned["findings"].as_array().unwrap().iter().map(|found| &found["kind"]).collect();
+    assert_eq!(kinds, ["checkpoint", "torn-tail", "damaged"]);
+    let done = run(dir.path(), &["--json", "repair", "--apply"]).exits(0).json();
+    assert_eq!(planned["applied"].take(), json!(false));
+    planned["applied"] = json!(true);
+    assert_eq!(planned, done);
+    for name in done["backups"].as_array().unwrap() {
+        let copy = std::fs::read(dir.path().join("quarantine").join(name.as_str().unwrap())).unwrap();
+        let part = |file: &String| file.contains(format!("{copy:?}").trim_matches(['[', ']']));
+        assert!(before.values().any(part), "{name} is a copy of what was there");
+    }
+    assert_eq!(done["backups"].as_array().unwrap().len(), 3);
+    run(dir.path(), &["verify", "--deep"]).exits(0);
+    run(dir.path(), &["segments"]).exits(0);
+    assert_eq!(run(dir.path(), &["repair"]).exits(0).out, "nothing to repair\n");
+    let dead = run(dir.path(), &["--json", "dead", "list"]).exits(1).lines();
+    assert_eq!((dead.len(), &dead[0]["kind"], &dead[0]["lsn_from"]), (1, &json!("damaged"), &json!(lost)));
+    let daemon = Daemon::start(dir.path());
+    assert_eq!(daemon.log.figures().backlog, 99, "everything else is delivered");
+}
+
+#[test]
+fn a_person_reads_what_was_found_and_where_the_copies_are() {
+    let dir = tempfile::tempdir().unwrap();
+    damaged(dir.path());
+    let planned = run(dir.path(), &["repair"]).exits(1).out;
+    assert!(planned.contains("torn-tail") && planned.contains("cut off"), "{planned}");
+    assert!(planned.contains("will be kept in quarantine/checkpoint.1"), "{planned}");
+    let done = run(dir.path(), &["repair", "--apply"]).exits(0);
+    assert!(done.out.contains("was kept in quarantine/checkpoint.1"), "{done:?}");
+}
+
+#[test]
+fn a_log_in_use_is_refused_by_naming_the_process_that_has_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let _daemon = log(dir.path(), 10);
+    let before = fingerprint(dir.path());
+    for args in [&["repair"][..], &["repair", "--apply"]] {
+        let refused = run(dir.path(), args).exits(2);
+        assert!(refused.err.contains(&format!("in use by process {}", std::process::id())), "{refused:?}");
+        assert!(refused.out.is_empty());
+    }
+    assert!(fingerprint(dir.path()) == before);
+}
+
+#[test]
+fn an_older_copy_than_its_checkpoint_is_a_persons_decision() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut daemon = log(dir.path(), 20);
+    let path = place(dir.path(), 20).0;
+    let older = std::fs::read(&path).unwrap();
+    daemon.accept_many(1);
+    daemon.checkpoint();
+    drop(daemon);
+    std::fs::write(&path, older).unwrap();
+    let before = fingerprint(&dir.path().join("pending"));
+    for args in [&["repair"][..], &["repair", "--apply"]] {
+        let left = run(dir.path(), args).exits(1);
+        assert!(left.err.contains("promises records up to 21"), "{left:?}");
+    }
+    assert!(fingerprint(&dir.path().join("pending")) == before);
+}
+
+#[test]
+fn what_nothing_can_mend_is_said_and_is_no_success() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(log(dir.path(), 200));
+    // Its second segment as another life would have written it: sound by itself, and not the one the third knows.
+    let other = tempfile::tempdir().unwrap();
+    let (first, second) = (place(dir.path(), 1).0, place(dir.path(), 80).0);
+    std::fs::create_dir(other.path().join("pending")).unwrap();
+    std::fs::copy(&first, other.path().join("pending").join(name(&first))).unwrap();
+    Daemon::start(other.path()).accept_many(100);
+    std::fs::copy(other.path().join("pending").join(name(&second)), &second).unwrap();
+    let planned = run(dir.path(), &["--json", "repair"]).exits(1);
+    let done = run(dir.path(), &["--json", "repair", "--apply"]).exits(1);
+    assert!(done.err.contains("cannot be repaired"), "{done:?}");
+    assert_eq!(planned.json()["left"], done.json()["left"]);
+}

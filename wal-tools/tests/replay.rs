@@ -1,0 +1,236 @@
+//! replay: which records of a range go again, through a daemon and without one.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use forebay::command::CommandId;
+use forebay::command::Envelope;
+use forebay::control::MAX_REPLAY;
+use forebay::control::Operator;
+use forebay::control::Outcome;
+use forebay::control::Server;
+use forebay::units::Timestamp;
+use forebay::wal::Fate;
+use forebay::wal::Lsn;
+use forebay::wal::Retention;
+use serde_json::Value;
+use serde_json::json;
+use support::*;
+
+/// A hundred orders in `acked/` and in `pending/`: 95 to 100 wait, 3 and 4 are dead, the others were sent.
+fn log(dir: &Path) -> (Daemon, Vec<CommandId>) {
+    let mut daemon = Daemon::start(dir);
+    let ids = daemon.accept_many(100);
+    daemon.bury(Lsn(3), "too large");
+    daemon.bury(Lsn(4), "topic is unknown");
+    daemon.confirm((1..=94).filter(|lsn| ![3, 4].contains(lsn)));
+    let keep = Retention { age: Duration::from_secs(9_999), size: u64::MAX };
+    daemon.log.keep_house(keep, Timestamp::now()).unwrap();
+    assert!(dir.join("acked").read_dir().unwrap().count() > 0);
+    (daemon, ids)
+}
+
+/// What waits: number, id, and which record it repeats.
+fn waiting(daemon: &Daemon) -> Vec<(u64, CommandId, Option<u64>)> {
+    let mut cursor = daemon.log.cursor(Lsn(0));
+    let mut all = Vec::new();
+    while let Some(frame) = cursor.next(|_, _| true).unwrap() {
+        let envelope = Envelope::decode(frame.payload).unwrap();
+        all.push((frame.lsn.0, envelope.id, envelope.requeued_from.map(|lsn| lsn.0)));
+    }
+    all
+}
+
+#[test]
+fn the_plan_counts_and_changes_not_a_byte() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(log(dir.path()));
+    let before = fingerprint(dir.path());
+    let planned = run(dir.path(), &["--json", "replay", "--from", "1", "--to", "97"]).exits(0);
+    let plan = planned.json();
+    for (name, value) in [
+        ("applied", json!(false)),
+        ("from", json!(1)),
+        ("to", json!(97)),
+        ("records", json!(92)),
+        ("kinds", json!({ "order.create": 92 })),
+        ("waiting", json!(3)),
+        ("dead", json!(2)),
+        ("damaged", json!(0)),
+        ("oldest_kept", json!(1)),
+    ] {
+        assert_eq!(plan[name], value, "{name}");
+    }
+    assert!(planned.err.contains("3 records are not delivered yet"), "{planned:?}");
+    assert!(planned.err.contains("after its key's later ones") && planned.err.contains("--apply"));
+    let human = run(dir.path(), &["replay", "--from", "1"]).exits(0).out;
+    assert!(human.contains("to deliver again: 92 records of 1 to 100"), "{human}");
+    assert!(fingerprint(dir.path()) == before);
+    run(dir.path(), &["replay"]).exits(2);
+    run(dir.path(), &["replay", "--from", "yesterday"]).exits(2);
+}
+
+#[test]
+fn a_range_is_named_by_numbers_ids_or_instants() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut daemon = Daemon::start(dir.path());
+    daemon.accept_many(5);
+    std::thread::sleep(Duration::from_millis(5));
+    let middle = Timestamp::now().to_string();
+    let later = daemon.accept_many(5);
+    daemon.confirm(1..=10);
+    daemon.checkpoint();
+    drop(daemon);
+    let id = later[1].to_string();
+    let records = |from: &str, to: &str| {
+        let plan = run(dir.path(), &["--json", "replay", "--from", from, "--to", to]).exits(0).json();
+        [&plan["from"], &plan["to"], &plan["records"]].map(|n| n.as_u64().unwrap())
+    };
+    assert_eq!(records("3", "3"), [3, 3, 1]);
+    assert_eq!(records(&id, &id), [7, 7, 1]);
+    assert_eq!(records(&middle, "999999"), [6, 10, 5]);
+    assert_eq!(records("1h", &middle), [1, 5, 5]);
+    assert_eq!(records("8", "2")[2], 0);
+    let other = tempfile::tempdir().unwrap();
+    let foreign = Daemon::start(other.path()).accept_many(1)[0].to_string();
+    let refused = run(dir.path(), &["replay", "--from", &foreign]).exits(2);
+    assert!(refused.err.contains("another log"), "{refused:?}");
+}
+
+#[test]
+fn without_a_daemon_the_next_start_delivers_the_range_again_in_its_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let (daemon, ids) = log(dir.path());
+    drop(daemon);
+    let done = run(dir.path(), &["--json", "replay", "--from", "2", "--to", "60", "--apply"]).exits(0).json();
+    assert_eq!((&done["applied"], &done["replayed"]), (&json!(true), &json!(57)));
+    assert_eq!((&done["last_done"], &done["last_as"]), (&json!(60), &json!(157)));
+    run(dir.path(), &["verify", "--deep"]).exits(0);
+    let shown = run(dir.path(), &["--json", "show", &ids[1].to_string()]).exits(0).json();
+    assert_eq!((&shown["lsn"], &shown["state"]), (&json!(2), &json!("sent")), "what was sent stays sent");
+    let daemon = Daemon::start(dir.path());
+    let mut expected: Vec<_> = (95..=100).map(|lsn| (lsn, ids[lsn as usize - 1], None)).collect();
+    let again = (2..=60).filter(|lsn| ![3, 4].contains(lsn));
+    expected.extend((101..).zip(again).map(|(now, lsn)| (now, ids[lsn as usize - 1], Some(lsn))));
+    assert_eq!(waiting(&daemon), expected);
+    assert!(matches!(daemon.log.fate(Lsn(2)).unwrap(), Fate::Sent(Some(_))));
+}
+
+#[test]
+fn doing_all_of_it_again_repeats_each_command_once() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(log(dir.path()));
+    run(dir.path(), &["replay", "--from", "90", "--apply"]).exits(0);
+    let daemon = Daemon::start(dir.path());
+    daemon.confirm(95..=105);
+    daemon.checkpoint();
+    drop(daemon);
+    let plan = run(dir.path(), &["--json", "replay", "--from", "90"]).exits(0).json();
+    assert_eq!((&plan["records"], &plan["copies"]), (&json!(11), &json!(5)));
+    let plan = run(dir.path(), &["--json", "replay", "--from", "101"]).exits(0).json();
+    assert_eq!((&plan["records"], &plan["copies"]), (&json!(5), &json!(0)), "their sources are elsewhere");
+}
+
+#[test]
+fn a_requeued_letter_goes_again_where_it_was_sent_from() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(log(dir.path()));
+    run(dir.path(), &["dead", "requeue", "3", "--apply"]).exits(0);
+    let daemon = Daemon::start(dir.path());
+    daemon.confirm(95..=101);
+    daemon.checkpoint();
+    drop(daemon);
+    let plan = run(dir.path(), &["--json", "replay", "--from", "1"]).exits(0).json();
+    assert_eq!((&plan["records"], &plan["copies"], &plan["dead"]), (&json!(99), &json!(1), &json!(1)));
+}
+
+#[test]
+fn what_is_gone_or_damaged_is_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut daemon, _) = log(dir.path());
+    daemon.accept_many(1);
+    let keep = Retention { age: Duration::from_secs(9_999), size: SEGMENT };
+    daemon.log.keep_house(keep, Timestamp::now()).unwrap();
+    let oldest = daemon.log.oldest_kept();
+    assert!(Lsn(4) < oldest && oldest < Lsn(90), "{oldest}");
+    drop(daemon);
+    let (path, offset, _) = place(dir.path(), 90);
+    scribble(&path, offset + 40, b"\xff\xff");
+    let planned = run(dir.path(), &["--json", "replay", "--from", "1", "--to", "94"]).exits(1);
+    assert!(planned.err.contains(&format!("oldest record still available is {oldest}")), "{planned:?}");
+    let plan = planned.json();
+    assert_eq!((&plan["damaged"], &plan["records"]), (&json!(1), &json!(94 - oldest.0)));
+    let done = run(dir.path(), &["--json", "replay", "--from", "1", "--to", "94", "--apply"]).exits(1).json();
+    assert_eq!(done["replayed"], plan["records"], "the others go");
+}
+
+/// Takes records until it has had enough.
+struct Asked {
+    room: usize,
+    taken: Mutex<Vec<Vec<u64>>>,
+}
+
+impl Operator for Asked {
+    fn status(&self) -> Value {
+        json!({})
+    }
+
+    fn requeue(&self, _: Lsn) -> Result<Lsn, String> {
+        unreachable!("a replay asks for no requeue")
+    }
+
+    fn drop_letter(&self, _: Lsn) -> Result<(), String> {
+        unreachable!("a replay drops nothing")
+    }
+
+    fn replay(&self, lsns: &[Lsn]) -> Vec<Outcome> {
+        let mut taken = self.taken.lock().unwrap();
+        let before: usize = taken.iter().map(Vec::len).sum();
+        let room = self.room - before;
+        taken.push(lsns.iter().take(room).map(|lsn| lsn.0).collect());
+        let again = |&lsn: &Lsn| Outcome { lsn, requeued_as: Some(lsn.plus(5_000)), error: None };
+        let full =
+            |&lsn: &Lsn| Outcome { lsn, requeued_as: None, error: Some("the disk is full".to_owned()) };
+        let done = lsns.iter().take(room).map(again);
+        done.chain(lsns.get(room).map(full)).collect()
+    }
+}
+
+#[test]
+fn a_running_daemon_is_asked_in_bounded_pieces_and_where_it_ends_is_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut daemon = Daemon::start(dir.path());
+    let count = 2 * MAX_REPLAY as u64 + 10;
+    daemon.accept_many(count);
+    daemon.confirm(1..=count);
+    daemon.checkpoint();
+    let asked = Arc::new(Asked { room: MAX_REPLAY + 500, taken: Mutex::default() });
+    let server = Server::start(dir.path(), Arc::<Asked>::clone(&asked)).unwrap();
+    run(dir.path(), &["replay", "--from", "1"]).exits(0);
+    let done = run(dir.path(), &["--json", "replay", "--from", "1", "--apply"]).exits(2);
+    server.stop();
+    assert!(
+        done.err.contains("1500 of 2010 records") && done.err.contains("go on with --from 1501"),
+        "{done:?}"
+    );
+    assert!(done.err.contains("the disk is full"), "{done:?}");
+    let done = done.json();
+    assert_eq!((&done["replayed"], &done["last_done"]), (&json!(1500), &json!(1500)));
+    let taken = asked.taken.lock().unwrap();
+    assert_eq!(taken.iter().map(Vec::len).collect::<Vec<_>>(), [MAX_REPLAY, 500]);
+    assert!(taken.concat().iter().copied().eq(1..=1500), "in order");
+}
+
+#[test]
+fn a_log_in_use_by_a_daemon_without_a_socket_is_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let _daemon = log(dir.path());
+    let refused = run(dir.path(), &["replay", "--from", "1", "--apply"]).exits(2);
+    assert!(refused.err.contains("in use by process"), "{refused:?}");
+}
