@@ -86,9 +86,9 @@ fn order(block: &[u8], keys: &Keys, master: &MasterKey) -> Vec<usize> {
 }
 
 fn wrapping(path: &Path, block: &[u8], keys: &Keys) -> Wrapping {
-    let encrypted = match path.starts_with(dead::DIR) {
-        true => Ok(dead::is_encrypted(block)),
-        false => Header::decode(block).map(|header| header.encrypted),
+    let encrypted = match is_segment(path) {
+        true => Header::decode(block).map(|header| header.encrypted),
+        false => Ok(dead::is_encrypted(block)),
     };
     match encrypted {
         Ok(true) => {}
@@ -108,22 +108,26 @@ fn wrapping(path: &Path, block: &[u8], keys: &Keys) -> Wrapping {
     }
 }
 
-/// Every file that may hold a wrapped key.
+/// Segments and their headers; the other candidates are dead letters.
+fn is_segment(path: &Path) -> bool {
+    path.extension().is_some_and(|is| is == "wal" || is == quarantine::HEADER)
+}
+
+/// Every file that may hold a wrapped key: segments, the dead letters, and what of both lies in quarantine.
 fn candidates(fs: &dyn Fs, dir: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut all = Vec::new();
-    for (below, endings) in [
-        (Place::Pending.dir(), &["wal"][..]),
-        (Place::Acked.dir(), &["wal"]),
-        (quarantine::DIR, &["wal", quarantine::HEADER]),
-    ] {
+    let mut all = vec![PathBuf::from(dead::NAME)];
+    for below in [Place::Pending.dir(), Place::Acked.dir(), quarantine::DIR] {
         let names = match fs.list(&dir.join(below)) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
             listed => listed?,
         };
+        let copies = dead::NAME.replace('/', "-");
         let paths = names.into_iter().map(|name| Path::new(below).join(name));
-        all.extend(paths.filter(|path| path.extension().is_some_and(|is| endings.iter().any(|e| is == *e))));
+        all.extend(paths.filter(|path| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            is_segment(path) || (below == quarantine::DIR && name.starts_with(&copies))
+        }));
     }
-    all.push(Path::new(dead::DIR).join(dead::FILE));
     all.sort();
     Ok(all)
 }

@@ -134,3 +134,20 @@ fn a_spoilt_copy_is_written_before_the_only_good_one() {
     let block = fs.read(&path)[..4096].to_vec();
     assert!(slots::open_one(&block, 0, &master(1)).is_some());
 }
+
+/// What a repair or a reader put aside holds wrapped keys too, and would hold the old master key's.
+#[test]
+fn copies_in_quarantine_are_wrapped_anew_too() {
+    encrypt();
+    let fs = log();
+    let letters = fs.read(&dir().join("dead/letters"));
+    let header = fs.read(&last_segment(&fs))[..4096].to_vec();
+    for (name, bytes) in [("dead-letters.1", letters), ("00000000000000000001.header", header)] {
+        super::super::fs::replace_file(&fs, &dir().join("quarantine").join(name), &bytes).unwrap();
+    }
+    assert!(apply(&fs));
+    let new = Keys::new(Some(master(2)), Vec::new());
+    let items = rekey::plan(&fs, &dir(), &new).unwrap();
+    let aside = items.iter().filter(|item| item.path.starts_with("quarantine"));
+    assert_eq!(aside.filter(|item| item.wrapping == Wrapping::Current).count(), 2, "{items:?}");
+}
