@@ -20,7 +20,7 @@ pub const FILE: &str = "LOCK";
 /// The right to write to a log. Dropping it gives the right back.
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    file: File,
 }
 
 /// Why there is no lock.
@@ -68,7 +68,16 @@ impl Lock {
             .and_then(|()| file.rewind())
             .and_then(|()| file.write_all(holder.as_bytes()))
             .map_err(failed)?;
-        Ok(Self { _file: file })
+        Ok(Self { file })
+    }
+}
+
+impl Drop for Lock {
+    /// By word, not by closing the file: a child that another thread is just starting has the file too until it runs
+    /// its own program, and with it the lock.
+    fn drop(&mut self) {
+        // What cannot be unlocked is unlocked with the last descriptor.
+        let _ = self.file.unlock();
     }
 }
 
@@ -121,8 +130,10 @@ pub(super) mod tests {
         let told = Lock::take(dir.path()).unwrap_err().to_string();
         assert!(told.contains(&format!("process {}", std::process::id())), "{told}");
         assert!(is_held(dir.path()).unwrap());
+        let inherited = first.file.try_clone().unwrap();
         drop(first);
-        assert!(!is_held(dir.path()).unwrap());
+        assert!(!is_held(dir.path()).unwrap(), "a child that is just starting holds nothing");
+        drop(inherited);
         Lock::take(dir.path()).unwrap();
     }
 }
