@@ -1,4 +1,5 @@
 //! Fuzzed: the payload of a record, and a command id as a client writes it.
+#![allow(clippy::expect_used, reason = "a broken promise ends the program: that is what fuzzing looks for")]
 
 use super::CommandId;
 use super::Envelope;

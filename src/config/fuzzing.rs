@@ -1,4 +1,5 @@
 //! Fuzzed: TOML text and environment variables.
+#![allow(clippy::expect_used, reason = "a broken promise ends the program: that is what fuzzing looks for")]
 
 use super::Config;
 use super::environment;

@@ -3,6 +3,7 @@
 //!
 //! A schedule that fails is printed; `FOREBAY_SHUTTLE_REPLAY=<schedule>` runs the test of that name with it alone.
 //! `FOREBAY_SHUTTLE_SEED` repeats all schedules of a run.
+#![allow(clippy::unwrap_used, reason = "a model may end where it finds something it did not expect")]
 
 #[cfg(feature = "planted-faults")]
 mod planted;
