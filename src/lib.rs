@@ -6,7 +6,10 @@
 
 pub mod command;
 pub mod control;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod planted;
+mod sync;
 pub mod units;
 pub mod wal;
 

@@ -25,6 +25,24 @@ macro_rules! faults {
 faults! {
     /// A commit returns without `fdatasync`.
     SkipFlush,
+    /// Waiters are answered before the flush.
+    AnswerBeforeFlush,
+    /// What came during the flush is answered by it too.
+    CoverAfterFlush,
+    /// A failed flush is remembered only after the waiters were told.
+    FailureLate,
+    /// Of a group whose flush failed, only the first waiter is told.
+    FollowersNotTold,
+    /// The commit thread ends at a failure and leaves what waits in the queue.
+    QueueLeftBehind,
+    /// The commit thread is woken before there is something in the queue, not after.
+    WakeBeforeEnqueue,
+    /// What a waiter that went away held in the queue is not given back.
+    CancelledKeepsRoom,
+    /// Readers are woken without the lock under which they look.
+    WakeWithoutLock,
+    /// The writer is not told that a spare file is ready.
+    SpareNotTold,
     /// A record counts as confirmed when the producer has taken it.
     ConfirmUnsent,
     /// A commit returns as if its flush had not failed: it answered before the flush was over.

@@ -1,6 +1,8 @@
 //! A command as the log and Kafka see it: its id, its envelope, its lane, and what became of it.
 
 mod envelope;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod id;
 mod lane;
 mod outcome;

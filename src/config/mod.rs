@@ -6,6 +6,8 @@
 
 mod across;
 mod auth;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod reader;
 mod sources;
 mod words;

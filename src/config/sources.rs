@@ -57,10 +57,13 @@ pub(super) fn text(path: &Path, mistakes: &mut Vec<Mistake>) -> String {
     })
 }
 
+/// Lines that are no TOML, until a file is taken for something else: each is found by parsing all of it again.
+const MAX_BAD_LINES: usize = 20;
+
 /// Parses TOML. A line that is none is a mistake and left out, so that the rest is checked all the same.
 pub(super) fn table(text: &str, mistakes: &mut Vec<Mistake>) -> Table {
     let mut lines: Vec<&str> = text.lines().collect();
-    loop {
+    for _ in 0..MAX_BAD_LINES {
         let source = lines.join("\n");
         let error = match source.parse::<Table>() {
             Ok(table) => return table,
@@ -76,6 +79,9 @@ pub(super) fn table(text: &str, mistakes: &mut Vec<Mistake>) -> Table {
         mistakes.push(Mistake::new("file", &format!("line {}", at + 1), format!("`{key}`"), error.message()));
         *line = "";
     }
+    let found = format!("more than {MAX_BAD_LINES} lines that are not TOML");
+    mistakes.push(Mistake::new("file", "", found, "a TOML file"));
+    Table::new()
 }
 
 /// `given` laid over `defaults`, key by key; an array of tables is replaced as a whole.

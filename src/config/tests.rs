@@ -244,3 +244,13 @@ fn a_value_of_a_wrong_type_is_one_mistake_that_says_what_is_allowed() {
         assert!(!mistake.allowed.contains("untagged"), "{mistake}");
     }
 }
+
+/// Found while its fuzz target was written: each bad line had all of the file parsed again, and a log file given by
+/// mistake kept a start busy for hours.
+#[test]
+fn a_file_that_is_something_else_is_given_up_after_a_few_lines() {
+    let text = "what is this\n".repeat(100_000);
+    let mistakes = mistakes(&text, &[]);
+    assert_eq!(mistakes.len(), 21);
+    assert_eq!(mistakes.last().unwrap(), "[file]: found more than 20 lines that are not TOML");
+}

@@ -15,6 +15,7 @@ use super::server::Limits;
 use super::site::Door;
 use super::site::Site;
 use super::wire::Link;
+use super::wire::Socket;
 use super::wire::Wire;
 
 /// What one connection may hold of a request that is being read; bodies grow elsewhere, against a budget.
@@ -22,7 +23,7 @@ const READ_BUFFER: usize = 64 << 10;
 
 /// Serves requests until either side is done with the other; after `stop`, only the one that is open.
 pub(super) async fn serve<S: Site>(
-    tcp: TcpStream,
+    tcp: impl Socket,
     door: Arc<Door<S>>,
     limits: Limits,
     mut stop: watch::Receiver<bool>,

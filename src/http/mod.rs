@@ -21,6 +21,8 @@ mod commands;
 mod config;
 mod conn;
 mod framing;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod headers;
 mod meter;
 mod openapi;

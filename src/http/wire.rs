@@ -78,8 +78,20 @@ impl Link {
     }
 }
 
-pub(super) struct Wire {
-    tcp: TcpStream,
+/// What a connection runs on: TCP, or bytes in memory where it is fuzzed.
+pub(super) trait Socket: AsyncRead + AsyncWrite + Unpin {
+    /// Writes what goes out at once.
+    fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize>;
+}
+
+impl Socket for TcpStream {
+    fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        TcpStream::try_write(self, bytes)
+    }
+}
+
+pub(super) struct Wire<T> {
+    tcp: T,
     link: Arc<Link>,
     limits: Limits,
     framing: Framing,
@@ -95,8 +107,8 @@ pub(super) struct Wire {
     timer: Pin<Box<Sleep>>,
 }
 
-impl Wire {
-    pub fn new(tcp: TcpStream, link: Arc<Link>, limits: Limits) -> Self {
+impl<T: Socket> Wire<T> {
+    pub fn new(tcp: T, link: Arc<Link>, limits: Limits) -> Self {
         let timer = Box::pin(tokio::time::sleep(limits.header_timeout));
         Self {
             tcp,
@@ -198,7 +210,7 @@ fn own_refusal(output: &[u8]) -> Option<usize> {
     output[at..].windows(empty.len()).any(|window| window == empty).then_some(at)
 }
 
-impl AsyncRead for Wire {
+impl<T: Socket> AsyncRead for Wire<T> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let wire = self.get_mut();
         let before = buf.filled().len();
@@ -222,7 +234,7 @@ impl AsyncRead for Wire {
     }
 }
 
-impl AsyncWrite for Wire {
+impl<T: Socket> AsyncWrite for Wire<T> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, output: &[u8]) -> Poll<io::Result<usize>> {
         let wire = self.get_mut();
         let output = match own_refusal(output) {

@@ -20,6 +20,8 @@ use crate::command::IdMint;
 use crate::command::Repeat;
 use crate::command::lane;
 use crate::command::requeued;
+use crate::planted::Fault;
+use crate::planted::planted;
 use crate::units::Timestamp;
 use crate::wal::AppendError;
 use crate::wal::Entry;
@@ -67,7 +69,9 @@ pub(super) struct Committer {
 }
 
 impl Committer {
-    pub fn new(shared: Arc<Shared>, writer: Writer, mint: IdMint, segment_max_age: Duration) -> Self {
+    pub fn new(shared: Arc<Shared>, writer: Writer, segment_max_age: Duration) -> Self {
+        let identity = shared.log.identity();
+        let mint = IdMint::new(&identity.log_id, &identity.secret);
         Self {
             shared,
             writer,
@@ -100,6 +104,9 @@ impl Committer {
                 let _ = self.writer.seal_if_older(self.segment_max_age, Timestamp::now());
             }
             if self.shared.log.poisoned().is_some() {
+                if planted(Fault::QueueLeftBehind) {
+                    return;
+                }
                 self.shared.queue.close();
             }
         }
@@ -188,7 +195,15 @@ impl Committer {
 
     /// Writes and flushes the group, then answers everyone in it; an error reaches all of them.
     fn flush(&mut self) {
+        if planted(Fault::AnswerBeforeFlush) {
+            self.answers.drain(..).for_each(|answer| answer.send(true));
+        }
         let committed = self.writer.commit();
+        if planted(Fault::CoverAfterFlush) {
+            let mut late = Vec::new();
+            self.shared.queue.take_now(&mut late);
+            late.into_iter().for_each(|work| self.append(work));
+        }
         if committed.is_ok() {
             for (scope, known) in self.fresh.drain() {
                 self.shared.index.insert(&scope, known);
@@ -196,8 +211,16 @@ impl Committer {
             self.shared.index.covers(self.shared.log.end());
         }
         self.fresh.clear();
+        if planted(Fault::FollowersNotTold) && committed.is_err() {
+            self.answers.drain(1.min(self.answers.len())..).for_each(std::mem::forget);
+        }
         for answer in self.answers.drain(..) {
             answer.send(committed.is_ok());
+        }
+        if planted(Fault::FailureLate)
+            && let Err(cause) = committed
+        {
+            self.shared.log.poison(cause.0);
         }
     }
 
@@ -219,7 +242,9 @@ struct Abandon(Arc<Shared>);
 
 impl Drop for Abandon {
     fn drop(&mut self) {
-        self.0.queue.abandon();
+        if !planted(Fault::QueueLeftBehind) {
+            self.0.queue.abandon();
+        }
     }
 }
 

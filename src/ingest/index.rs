@@ -41,6 +41,20 @@ pub(super) struct Known {
 #[error("the index of idempotency keys is being rebuilt")]
 pub struct IndexError;
 
+/// What the commit thread asks of an index.
+pub(super) trait Keys: Send + Sync {
+    /// What is known of a key; nothing if its records are no longer kept.
+    fn find(&self, scope: &[u8; 16]) -> Result<Option<Known>, IndexError>;
+    /// Adds a key whose records were just flushed.
+    fn insert(&self, scope: &[u8; 16], known: Known);
+    /// Says that everything below `end` was inserted.
+    fn covers(&self, end: Lsn);
+    /// Makes it durable, and forgets keys whose records are gone. Blocks for the disk.
+    fn keep(&self) -> io::Result<()>;
+    /// Ends what it does in the background; the next start takes it up again.
+    fn stop(&self);
+}
+
 pub(super) struct Index {
     log: Arc<Log>,
     trees: Arc<RwLock<Trees>>,
@@ -100,9 +114,10 @@ impl Index {
         *index.rebuild.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
         Ok(index)
     }
+}
 
-    /// What is known of a key; nothing if its records are no longer kept.
-    pub fn find(&self, scope: &[u8; 16]) -> Result<Option<Known>, IndexError> {
+impl Keys for Index {
+    fn find(&self, scope: &[u8; 16]) -> Result<Option<Known>, IndexError> {
         if !self.ready.load(Ordering::Acquire) {
             return Err(IndexError);
         }
@@ -112,8 +127,7 @@ impl Index {
         Ok(known.filter(|known| self.log.keeps(known.first)))
     }
 
-    /// Adds a key whose records were just flushed.
-    pub fn insert(&self, scope: &[u8; 16], known: Known) {
+    fn insert(&self, scope: &[u8; 16], known: Known) {
         let trees = self.trees.read().unwrap_or_else(PoisonError::into_inner);
         if trees.insert(scope, known).is_err() {
             // From now on it cannot be trusted; the next start rebuilds it from the last position.
@@ -121,15 +135,13 @@ impl Index {
         }
     }
 
-    /// Says that everything below `end` was inserted.
-    pub fn covers(&self, end: Lsn) {
+    fn covers(&self, end: Lsn) {
         if self.ready.load(Ordering::Acquire) {
             self.covered.fetch_max(end.0, Ordering::AcqRel);
         }
     }
 
-    /// Makes it durable, and forgets keys whose records are gone. Blocks for the disk.
-    pub fn keep(&self) -> io::Result<()> {
+    fn keep(&self) -> io::Result<()> {
         if !self.ready.load(Ordering::Acquire) {
             return Ok(());
         }
@@ -141,8 +153,7 @@ impl Index {
         Ok(())
     }
 
-    /// Ends a rebuild that is still going on; the next start takes it up again.
-    pub fn stop(&self) {
+    fn stop(&self) {
         self.stop.store(true, Ordering::Release);
         let thread = self.rebuild.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread {

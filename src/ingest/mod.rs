@@ -9,20 +9,21 @@ mod commit;
 mod config;
 mod housekeeper;
 mod index;
+#[cfg(all(test, feature = "shuttle"))]
+mod model;
 mod queue;
 mod replay;
 mod request;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
 
 use crate::command::Envelope;
-use crate::command::IdMint;
 use crate::metrics::Metrics;
+use crate::sync::atomic::AtomicBool;
+use crate::sync::atomic::Ordering;
 use crate::task::Alarm;
 use crate::task::OnFailure;
 use crate::task::Thread;
@@ -46,6 +47,7 @@ use commit::Committed;
 use commit::Committer;
 use housekeeper::Housekeeper;
 use index::Index;
+use index::Keys;
 use queue::Queue;
 use queue::Work;
 use request::Digests;
@@ -60,7 +62,7 @@ const DIGEST_ON_RUNTIME: usize = 64 << 10;
 struct Shared {
     log: Arc<Log>,
     queue: Queue,
-    index: Index,
+    index: Box<dyn Keys>,
     digests: Digests,
     metrics: Arc<Metrics>,
     /// Backlog bytes above which nothing more is accepted.
@@ -100,27 +102,31 @@ pub struct Parts {
 /// Starts the commit thread and the housekeeper.
 pub fn start(parts: Parts) -> std::io::Result<(Ingest, IngestThreads)> {
     let Parts { writer, config, checkpoint_interval, metrics, alarm } = parts;
-    let log = Arc::clone(writer.log());
-    let index = Index::open(Arc::clone(&log))?;
-    let shared = Arc::new(Shared {
-        queue: Queue::new(config.commit_queue.requests, config.commit_queue.bytes.as_usize()),
-        index,
-        digests: Digests::new(&log.identity().secret),
-        metrics,
-        max_backlog: config.max_backlog_size.map_or(u64::MAX, |size| size.0),
-        refused_for_room: AtomicBool::new(false),
-        heartbeat: Arc::default(),
-        log,
-    });
-    let identity = shared.log.identity();
-    let mint = IdMint::new(&identity.log_id, &identity.secret);
-    let committer = Committer::new(Arc::clone(&shared), writer, mint, config.segment_max_age.0);
+    let index = Index::open(Arc::clone(writer.log()))?;
+    let shared = Arc::new(Shared::new(&writer, &config, Box::new(index), metrics));
+    let committer = Committer::new(Arc::clone(&shared), writer, config.segment_max_age.0);
     let committer = Thread::spawn("commit", OnFailure::Raise(alarm), move |_| {
         committer.run();
         Ok(())
     })?;
     let housekeeper = Housekeeper::start(Arc::clone(&shared), &config, checkpoint_interval)?;
     Ok((Ingest { shared: Arc::clone(&shared) }, IngestThreads { shared, committer, housekeeper }))
+}
+
+impl Shared {
+    fn new(writer: &Writer, config: &Config, index: Box<dyn Keys>, metrics: Arc<Metrics>) -> Self {
+        let log = Arc::clone(writer.log());
+        Self {
+            queue: Queue::new(config.commit_queue.requests, config.commit_queue.bytes.as_usize()),
+            index,
+            digests: Digests::new(&log.identity().secret),
+            metrics,
+            max_backlog: config.max_backlog_size.map_or(u64::MAX, |size| size.0),
+            refused_for_room: AtomicBool::new(false),
+            heartbeat: Arc::default(),
+            log,
+        }
+    }
 }
 
 impl Ingest {

@@ -1,7 +1,5 @@
 //! What waits for the commit thread: bounded in count and bytes, handed over whole.
 
-use std::sync::Condvar;
-use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::time::Duration;
 
@@ -11,6 +9,10 @@ use super::commit::Committed;
 use super::request::Request;
 use super::request::SubmitError;
 use crate::command::Repeat;
+use crate::planted::Fault;
+use crate::planted::planted;
+use crate::sync::Condvar;
+use crate::sync::Mutex;
 use crate::wal::Lsn;
 
 /// One thing to commit, and whom to tell.
@@ -22,6 +24,16 @@ pub(super) enum Work {
     },
     /// A dead letter's payload goes into the log again.
     Requeue { payload: Vec<u8>, from: Lsn, reply: oneshot::Sender<Result<Lsn, SubmitError>> },
+}
+
+impl Work {
+    /// Whether nobody waits for the answer any more.
+    fn is_cancelled(&self) -> bool {
+        match self {
+            Self::Submit { reply, .. } => reply.is_closed(),
+            Self::Requeue { reply, .. } => reply.is_closed(),
+        }
+    }
 }
 
 pub(super) struct Queue {
@@ -40,6 +52,15 @@ struct State {
     asleep: bool,
 }
 
+impl State {
+    fn hand_over(&mut self, taken: &mut Vec<Work>) {
+        if !(planted(Fault::CancelledKeepsRoom) && self.waiting.iter().any(Work::is_cancelled)) {
+            self.bytes = 0;
+        }
+        std::mem::swap(&mut self.waiting, taken);
+    }
+}
+
 impl Queue {
     pub fn new(max_count: usize, max_bytes: usize) -> Self {
         Self { max_count, max_bytes, state: Mutex::default(), ready: Condvar::new() }
@@ -47,6 +68,9 @@ impl Queue {
 
     /// Adds work that holds `bytes`. One piece larger than the whole queue is let in when it is alone.
     pub fn push(&self, work: Work, bytes: usize) -> Result<(), SubmitError> {
+        if planted(Fault::WakeBeforeEnqueue) {
+            self.ready.notify_one();
+        }
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.closed {
             return Err(SubmitError::Closing);
@@ -57,7 +81,7 @@ impl Queue {
         }
         state.bytes += bytes;
         state.waiting.push(work);
-        if state.asleep {
+        if state.asleep && !planted(Fault::WakeBeforeEnqueue) {
             state.asleep = false;
             drop(state);
             self.ready.notify_one();
@@ -73,9 +97,13 @@ impl Queue {
             state = self.ready.wait_timeout(state, patience).unwrap_or_else(PoisonError::into_inner).0;
             state.asleep = false;
         }
-        state.bytes = 0;
-        std::mem::swap(&mut state.waiting, taken);
+        state.hand_over(taken);
         !(state.closed && taken.is_empty())
+    }
+
+    /// `take` without waiting: what only a planted fault does.
+    pub fn take_now(&self, taken: &mut Vec<Work>) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).hand_over(taken);
     }
 
     pub fn close(&self) {
@@ -91,6 +119,13 @@ impl Queue {
             std::mem::take(&mut state.waiting)
         };
         drop(waiting);
+    }
+
+    /// How many wait, and their bytes.
+    #[cfg(all(test, feature = "shuttle"))]
+    pub fn held(&self) -> (usize, usize) {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        (state.waiting.len(), state.bytes)
     }
 
     pub fn is_closed(&self) -> bool {

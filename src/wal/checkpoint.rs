@@ -143,7 +143,7 @@ impl Checkpoint {
     /// Magic, version, log id, six numbers, then each segment's seven numbers and words; in version 2 the number of
     /// transactional ids (all ones: not known), the number of lives, and each one's incarnation, first number and end;
     /// CRC-32 over all at the end.
-    fn encode(&self) -> Vec<u8> {
+    pub(super) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
         out.extend_from_slice(&MAGIC);
         let version = if self.transactions.any() { WITH_TRANSACTIONS } else { PLAIN };
@@ -186,7 +186,7 @@ impl Checkpoint {
         in_order && self.segments.iter().all(|(_, marks)| marks.is_sound())
     }
 
-    fn decode(bytes: &[u8]) -> Option<Self> {
+    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
         let (body, crc) = bytes.split_last_chunk::<4>()?;
         if crc32fast::hash(body) != u32::from_le_bytes(*crc) || body.len() < 28 || body[..8] != MAGIC {
             return None;
@@ -212,7 +212,11 @@ impl Checkpoint {
                 bytes: number()?,
                 done: number()?,
                 done_bytes: number()?,
-                sealed: number()? != 0,
+                sealed: match number()? {
+                    0 => false,
+                    1 => true,
+                    _ => return None,
+                },
                 bits: Vec::new(),
             };
             for _ in 0..number()? {
@@ -232,7 +236,10 @@ impl Checkpoint {
                 checkpoint.transactions.lives.push(life);
             }
         }
-        checkpoint.is_sound().then_some(checkpoint)
+        // One state has one spelling: nothing is left over, and version 2 has what only it can say.
+        let is_all = number().is_none() && body[28..].len().is_multiple_of(8);
+        let is_plain = !checkpoint.transactions.any();
+        (is_all && is_plain == (version == PLAIN) && checkpoint.is_sound()).then_some(checkpoint)
     }
 }
 
@@ -249,6 +256,18 @@ mod tests {
             promise: Promise { segment: Lsn(4), length: 4096, next: Lsn(5) },
             segments: vec![(Lsn(1), marks), (Lsn(71), Marks::default())],
             transactions: Transactions::none(),
+        }
+    }
+
+    /// One state has one spelling: bytes nobody wrote are not passed over.
+    #[test]
+    fn a_checkpoint_with_more_than_it_says_is_damaged() {
+        for more in [1, 8] {
+            let good = sample().encode();
+            let mut bad = good[..good.len() - 4].to_vec();
+            bad.extend(vec![0; more]);
+            bad.extend(crc32fast::hash(&bad).to_le_bytes());
+            assert_eq!(Checkpoint::decode(&bad), None, "{more}");
         }
     }
 

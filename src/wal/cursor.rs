@@ -72,8 +72,9 @@ impl Cursor {
             let Some(spot) = &mut self.spot else { return Ok(None) };
             let (next, length) = spot.segment.flushed();
             if spot.offset >= length {
-                // The segment's end; a number that is missing behind it lies in no segment.
-                self.next = self.next.max(next);
+                // The segment's end; a number that is missing behind it lies in no segment. One that lost its footer and
+                // its successor may hold none at all: the way on is behind its first.
+                self.next = self.next.max(next).max(spot.segment.first.next());
                 self.spot = None;
                 continue;
             }

@@ -95,9 +95,9 @@ impl Footer {
         }
         payload.extend_from_slice(&(self.labels.len() as u16).to_le_bytes());
         for (label, count) in &self.labels {
-            let label = &label.as_bytes()[..label.len().min(255)];
+            let label = &label[..label.floor_char_boundary(255)];
             payload.push(label.len() as u8);
-            payload.extend_from_slice(label);
+            payload.extend_from_slice(label.as_bytes());
             payload.extend_from_slice(&count.to_le_bytes());
         }
         payload.extend_from_slice(&(self.index.len() as u32).to_le_bytes());
@@ -134,7 +134,7 @@ impl Footer {
             let [len] = take(&mut rest)?;
             let (label, after) = rest.split_at_checked(len.into())?;
             rest = after;
-            labels.insert(String::from_utf8_lossy(label).into_owned(), u64::from_le_bytes(take(&mut rest)?));
+            labels.insert(str::from_utf8(label).ok()?.to_owned(), u64::from_le_bytes(take(&mut rest)?));
         }
         let count = u32::from_le_bytes(take(&mut rest)?) as usize;
         let (index, _trailer) = rest.split_at_checked(count.checked_mul(4)?)?;
@@ -149,6 +149,14 @@ impl Footer {
             labels,
             index,
         })
+    }
+
+    /// Whether it can be the footer of the segment that begins with `first`. Its checksum is right, so it is; but
+    /// loops over records must not depend on that.
+    pub fn is_sound(&self, first: Lsn) -> bool {
+        let frames = frame::FRAME_HEADER as u64;
+        let fits = self.records.checked_mul(frames).is_some_and(|bytes| bytes <= self.length);
+        fits && first.0.checked_add(self.records) == Some(self.next.0)
     }
 
     /// Finds the footer from the end of a sealed file; `None` when there is no whole one.
@@ -227,6 +235,28 @@ mod tests {
             }
             assert!(later.encode(&Seed::new(&[1; 16]), 0).len() as u64 <= promised, "{records}");
         }
+    }
+
+    /// Found by fuzzing: a long label was cut within a character, and read back as another, longer one.
+    #[test]
+    fn a_long_label_is_cut_between_characters() {
+        let mut footer = Footer { length: 4096, ..Footer::default() };
+        footer.add(&"é".repeat(200), Timestamp(1), 4096, 1);
+        let seed = Seed::new(&[1; 16]);
+        let bytes = footer.encode(&seed, 0);
+        let found = frame::decode(&bytes, &seed, 4096, bytes.len() as u64).unwrap();
+        let read = Footer::decode(footer.next, found.payload).unwrap();
+        assert_eq!(read.labels.keys().collect::<Vec<_>>(), [&"é".repeat(127)]);
+    }
+
+    /// Found by fuzzing: a start looped over the records of a footer that claims more than its segment can hold.
+    #[test]
+    fn a_footer_that_claims_more_than_its_segment_holds_is_none() {
+        let good = filled(300);
+        assert!(!Footer { length: 4096 + 32 * 300, ..good.clone() }.is_sound(Lsn(4)));
+        assert!(Footer { length: 4096 + 32 * 300, ..good.clone() }.is_sound(Lsn(5)));
+        assert!(!Footer { records: 1 << 60, ..good.clone() }.is_sound(Lsn(5)));
+        assert!(!Footer { records: 1 << 40, next: Lsn(5 + (1 << 40)), ..good }.is_sound(Lsn(5)));
     }
 
     #[test]

@@ -201,7 +201,8 @@ pub fn check(bytes: &[u8], seed: &Seed, offset: u64, room: u64) -> Result<Checke
     }
     let frame = bytes.get(..len).ok_or(NoFrame::Needs(len))?;
     let crc = u32::from_le_bytes(array(frame, 0));
-    if seed.crc(offset, frame) != crc {
+    let padding_blank = frame[FRAME_HEADER + payload..].iter().all(|&byte| byte == 0);
+    if seed.crc(offset, frame) != crc || !padding_blank {
         return Err(NoFrame::Invalid);
     }
     Ok(Checked { meta: Meta::read(frame), payload, crc })
@@ -223,6 +224,16 @@ pub fn trusted(bytes: &[u8]) -> Option<Decoded<'_>> {
     let payload = u32::from_le_bytes(array(head, 4)) as usize;
     bytes.get(..frame_len(payload))?;
     Some(Checked { meta: Meta::read(head), payload, crc: u32::from_le_bytes(array(head, 0)) }.with(bytes))
+}
+
+/// Gives the frame at the beginning of `bytes`, if its length lets there be one, the checksum it should have.
+#[cfg(any(test, feature = "fuzzing"))]
+pub fn forge(bytes: &mut [u8], seed: &Seed, offset: u64) -> Option<usize> {
+    let len = frame_len(u32::from_le_bytes(*bytes.get(4..)?.first_chunk()?) as usize);
+    let frame = bytes.get_mut(..len)?;
+    let crc = seed.crc(offset, frame);
+    frame[..4].copy_from_slice(&crc.to_le_bytes());
+    Some(len)
 }
 
 /// Continues the chain over the frames of a segment.
@@ -279,6 +290,15 @@ pub(super) mod tests {
         bytes[4..8].copy_from_slice(&u32::MAX.to_le_bytes());
         assert_eq!(decode(&bytes, &seed(1), 4096, 1 << 20).unwrap_err(), NoFrame::Invalid);
         assert_eq!(decode(&sample()[..40], &seed(1), 4096, 1 << 20).unwrap_err(), NoFrame::Needs(48));
+    }
+
+    /// Found by fuzzing: two frames that say the same were both accepted.
+    #[test]
+    fn a_frame_whose_padding_is_not_blank_is_none_of_ours() {
+        let mut bytes = sample();
+        *bytes.last_mut().unwrap() = 1;
+        assert_eq!(forge(&mut bytes, &seed(1), 4096), Some(48));
+        assert_eq!(decode(&bytes, &seed(1), 4096, 48).unwrap_err(), NoFrame::Invalid);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::crypt::slots;
+use super::frame::FRAME_HEADER;
 use super::types::Identity;
 use crate::units::Lsn;
 use crate::units::Timestamp;
@@ -33,6 +34,16 @@ pub struct Seal {
     pub length: u64,
     /// CRC over the CRCs of all its frames, in order.
     pub chain: u32,
+}
+
+impl Seal {
+    /// Whether there can be such a segment: its records take at least their frames' headers. A checksum says that it
+    /// was written; loops over records must not depend on that.
+    fn is_sound(&self) -> bool {
+        let records = self.next.0.checked_sub(self.first.0);
+        let bytes = records.and_then(|records| records.checked_mul(FRAME_HEADER as u64));
+        self.first == Lsn(0) || bytes.is_some_and(|bytes| bytes <= self.length)
+    }
 }
 
 /// What the first block of a segment says.
@@ -131,7 +142,7 @@ impl Header {
             return Err(HeaderError::Damaged);
         }
         let number = |index: usize| u64::from_le_bytes(array(block, 96 + 8 * index));
-        Ok(Self {
+        let header = Self {
             encrypted: cipher == CIPHER,
             identity: Identity {
                 log_id: array(block, 16),
@@ -148,12 +159,13 @@ impl Header {
                 chain: number(5) as u32,
             },
             capacity: number(6),
-        })
+        };
+        if header.predecessor.is_sound() { Ok(header) } else { Err(HeaderError::Damaged) }
     }
 }
 
 /// The slots have checks of their own: they change when the master key does.
-fn checksum(block: &[u8], encrypted: bool) -> u32 {
+pub(super) fn checksum(block: &[u8], encrypted: bool) -> u32 {
     if !encrypted {
         return crc32fast::hash(&block[..CRC_AT]);
     }
@@ -229,6 +241,16 @@ mod tests {
             assert_eq!(Header::decode(&bad).is_ok(), slot, "bit {bit}");
         }
         assert_eq!(good[8..12], [2, 0, 2, 0], "a reader of format 1 refuses it");
+    }
+
+    /// Found by fuzzing: a start looped over the records of a predecessor that cannot have been.
+    #[test]
+    fn a_header_whose_predecessor_cannot_have_been_is_damaged() {
+        for (next, length) in [(0, 4096), (1 << 40, 64 << 20)] {
+            let predecessor = Seal { first: Lsn(1), next: Lsn(next), length, chain: 0 };
+            let bad = Header { predecessor, ..header() }.encode();
+            assert_eq!(Header::decode(&bad), Err(HeaderError::Damaged), "{next}");
+        }
     }
 
     #[test]

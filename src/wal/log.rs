@@ -4,13 +4,7 @@ use std::io;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::Condvar;
-use std::sync::Mutex;
-use std::sync::MutexGuard;
-use std::sync::OnceLock;
 use std::sync::PoisonError;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -35,7 +29,14 @@ use super::types::Identity;
 use super::types::Letter;
 use super::types::Record;
 use crate::planted::Fault;
+use crate::planted::planted;
 use crate::planted::unless;
+use crate::sync::Condvar;
+use crate::sync::Mutex;
+use crate::sync::MutexGuard;
+use crate::sync::OnceLock;
+use crate::sync::atomic::AtomicU64;
+use crate::sync::atomic::Ordering;
 use crate::units::Lsn;
 use crate::units::Timestamp;
 
@@ -196,6 +197,9 @@ impl Log {
 
     /// Ends every `wait_for` now.
     pub fn wake_readers(&self) {
+        if planted(Fault::WakeWithoutLock) {
+            return self.wake.notify_all();
+        }
         *self.wakeups.lock().unwrap_or_else(PoisonError::into_inner) += 1;
         self.wake.notify_all();
     }
@@ -349,7 +353,7 @@ impl Log {
         self.poison.get().map(String::as_str)
     }
 
-    pub(super) fn poison(&self, cause: String) -> &str {
+    pub(crate) fn poison(&self, cause: String) -> &str {
         let mut first = false;
         let cause = self.poison.get_or_init(|| {
             first = true;

@@ -156,12 +156,16 @@ pub mod event;
 mod footer;
 mod frame;
 pub mod fs;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod header;
 mod housekeeping;
 pub mod inspect;
 mod ledger;
 mod lock;
 mod log;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod memory;
 mod open_error;
 mod quarantine;
 mod recovery;

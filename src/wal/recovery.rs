@@ -346,6 +346,7 @@ impl Start<'_> {
             if first < *end || planted(Fault::HeadlessNumbersGiven) {
                 continue;
             }
+            self.note_gap(Some(*end), first)?;
             let promised = self.checkpoint.map_or(Lsn(0), |checkpoint| checkpoint.promise.next);
             let next = promised.max(first.plus(bytes / frame::FRAME_HEADER as u64)).max(first.next());
             let name = segment_name(first);

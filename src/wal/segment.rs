@@ -6,7 +6,6 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::PoisonError;
-use std::sync::RwLock;
 
 use super::crypt::Access;
 use super::footer::Footer;
@@ -20,6 +19,7 @@ use super::header;
 use super::header::HEADER_LEN;
 use super::header::Header;
 use super::scan::Scanner;
+use crate::sync::RwLock;
 use crate::units::Lsn;
 use crate::units::Timestamp;
 

@@ -11,8 +11,6 @@ use std::io;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::MutexGuard;
 use std::sync::PoisonError;
 
 use super::fs::File;
@@ -24,6 +22,8 @@ use super::header::segment_name;
 use super::types::Confirmation;
 use crate::planted::Fault;
 use crate::planted::unless;
+use crate::sync::Mutex;
+use crate::sync::MutexGuard;
 use crate::units::Lsn;
 use crate::units::Timestamp;
 
@@ -154,7 +154,7 @@ impl Notes {
     }
 }
 
-fn encode(confirmation: &Confirmation) -> [u8; SLOT] {
+pub(super) fn encode(confirmation: &Confirmation) -> [u8; SLOT] {
     let mut slot = [0; SLOT];
     slot[..4].copy_from_slice(&confirmation.partition.to_le_bytes());
     slot[4..12].copy_from_slice(&confirmation.offset.to_le_bytes());
@@ -164,7 +164,7 @@ fn encode(confirmation: &Confirmation) -> [u8; SLOT] {
     slot
 }
 
-fn decode(lsn: Lsn, slot: &[u8; SLOT]) -> Option<Confirmation> {
+pub(super) fn decode(lsn: Lsn, slot: &[u8; SLOT]) -> Option<Confirmation> {
     (checksum(lsn, slot) == u32::from_le_bytes(array(slot, 20))).then(|| Confirmation {
         lsn,
         bytes: 0,
@@ -174,7 +174,7 @@ fn decode(lsn: Lsn, slot: &[u8; SLOT]) -> Option<Confirmation> {
     })
 }
 
-fn checksum(lsn: Lsn, slot: &[u8; SLOT]) -> u32 {
+pub(super) fn checksum(lsn: Lsn, slot: &[u8; SLOT]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(&lsn.0.to_le_bytes());
     hasher.update(&slot[..20]);

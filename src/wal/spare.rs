@@ -5,8 +5,6 @@
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::Condvar;
-use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::time::Duration;
 use std::time::Instant;
@@ -16,6 +14,8 @@ use super::fs::Fs;
 use super::fs::Mode;
 use crate::planted::Fault;
 use crate::planted::planted;
+use crate::sync::Condvar;
+use crate::sync::Mutex;
 
 /// The file's name in the log's directory: not in `pending/`, where an operator looks for what waits.
 pub const FILE: &str = "spare";
@@ -157,8 +157,11 @@ impl SpareSlot {
     }
 
     fn set(&self, to: Slot) {
+        let told = !(planted(Fault::SpareNotTold) && matches!(to, Slot::Ready(_)));
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = to;
-        self.changed.notify_all();
+        if told {
+            self.changed.notify_all();
+        }
     }
 }
 

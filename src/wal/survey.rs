@@ -237,6 +237,7 @@ fn look(fs: &dyn Fs, dir: &Path, place: Place, first: Lsn, keys: &Keys) -> Resul
         Ok(mut header) if header.first == first => match access(&block, &mut header, keys) {
             Ok(access) => {
                 let footer = Footer::find(&*file, &Seed::new(&header.salt)).map_err(failed)?;
+                let footer = footer.filter(|footer| footer.is_sound(first) && footer.length <= bytes);
                 return Ok(Look::Segment(Box::new(Found { place, header, access, footer, file_len: bytes })));
             }
             Err(Lost::Shredded) => return Ok(Look::Shredded),

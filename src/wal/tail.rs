@@ -2,9 +2,9 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::Mutex;
 use std::sync::PoisonError;
 
+use crate::sync::Mutex;
 use crate::units::Lsn;
 
 /// A quarter of a second at 50,000 records a second of 300 bytes, and little beside the workers' own memory.

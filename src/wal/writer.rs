@@ -302,7 +302,7 @@ impl Writer {
 
     /// The first failure latches; nothing is tried again.
     fn poison(&self, did: &str, error: &io::Error) -> Poisoned {
-        if planted(Fault::FailureNotFinal) {
+        if planted(Fault::FailureNotFinal) || planted(Fault::FailureLate) {
             return Poisoned(error.to_string());
         }
         let path = self.segment.path(&self.log.dir);

@@ -18,8 +18,6 @@ use std::io;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::MutexGuard;
 use std::sync::PoisonError;
 
 use serde::Deserialize;
@@ -34,6 +32,8 @@ use super::ledger::Ledger;
 use super::log::Fate;
 use super::quarantine;
 use super::types::Letter;
+use crate::sync::Mutex;
+use crate::sync::MutexGuard;
 use crate::units::Lsn;
 use crate::units::Timestamp;
 

@@ -99,8 +99,8 @@ impl Directory {
     }
 
     /// The same on another file system.
-    #[cfg(test)]
-    pub(super) fn on(fs: Arc<dyn Fs>, path: &Path, keys: Keys) -> Self {
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(in crate::wal) fn on(fs: Arc<dyn Fs>, path: &Path, keys: Keys) -> Self {
         Self { fs, path: path.to_owned(), keys }
     }
 

@@ -6,8 +6,6 @@ use std::io;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::MutexGuard;
 use std::sync::PoisonError;
 
 use super::super::fs;
@@ -15,6 +13,8 @@ use super::super::fs::File;
 use super::super::fs::Fs;
 use super::super::fs::Mode;
 use super::super::quarantine;
+use crate::sync::Mutex;
+use crate::sync::MutexGuard;
 
 /// Changes are kept by pages: what is written anew as it was (most of a segment, the zeros of a spare) takes none.
 const PAGE: usize = 4096;

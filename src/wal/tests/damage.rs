@@ -199,6 +199,48 @@ pub fn numbers_of_a_segment_whose_header_is_gone_are_not_given_again() {
     assert!(reopen(&fs).writer.next_lsn() > Lsn(count));
 }
 
+/// Found by fuzzing: without a checkpoint, the records between the last readable segment and one whose header is gone
+/// were forgotten without a word.
+#[test]
+fn a_segment_missing_before_one_whose_header_is_gone_is_reported() {
+    let (fs, _) = log(false);
+    let paths = segments(&fs);
+    let (missing, next) = (log_first(&fs, 1), log_first(&fs, 2));
+    super::super::fs::Fs::remove(&fs, &paths[1]).unwrap();
+    let mut bad = fs.read(&paths[2]);
+    bad[20] ^= 1;
+    fs.put(&paths[2], bad);
+    let opened = reopen(&fs);
+    let dead = opened.log.dead().get(missing).unwrap();
+    let Some(super::super::dead::Dead::Damage(damage)) = dead else { panic!("{dead:?}") };
+    assert_eq!((damage.lsn_from, damage.lsn_to), (missing.0, next.0 - 1));
+}
+
+/// Found by fuzzing: a delivered segment that has lost its footer, and behind it one whose header is gone, held every
+/// reader for ever.
+#[test]
+fn readers_get_past_a_segment_that_nothing_tells_the_records_of() {
+    let (fs, count) = log(false);
+    let paths = segments(&fs);
+    let acked = dir().join("acked").join(paths[1].file_name().unwrap());
+    super::super::fs::Fs::rename(&fs, &paths[1], &acked).unwrap();
+    for (path, at) in [(&acked, fs.read(&acked).len() - 1), (&paths[2], 20)] {
+        let mut bad = fs.read(path);
+        bad[at] ^= 1;
+        fs.put(path, bad);
+    }
+    let mut opened = reopen(&fs);
+    let new = append(&mut opened.writer, &[payload(count + 1)]);
+    opened.writer.commit().unwrap();
+    assert_eq!(waiting(&opened.log).last(), Some(&(new, payload(count + 1))));
+}
+
+/// The first record of the segment with this index.
+fn log_first(fs: &SimFs, index: usize) -> Lsn {
+    let name = segments(fs)[index].file_stem().unwrap().to_string_lossy().into_owned();
+    Lsn(name.parse().unwrap())
+}
+
 /// The start that finds the damage dies at every call; the next one knows of the segment all the same.
 #[test]
 fn numbers_of_a_segment_whose_header_is_gone_are_not_given_again_after_a_start_that_died() {

@@ -1,0 +1,50 @@
+//! The splitter of batches, beside the plainest one there can be.
+
+use bytes::Bytes;
+
+use super::super::batch::MAX_LINES;
+use super::super::batch::lines;
+use super::super::problem;
+use super::super::problem::Problem;
+use super::block_on;
+
+/// A line with this byte is refused here.
+const BAD: u8 = b'!';
+const MAX_ERRORS: usize = 100;
+
+/// Every line comes out as it is, in its order, or each that is refused is named, up to a bound.
+pub fn batch(data: &[u8]) {
+    let body = Bytes::copy_from_slice(data);
+    let mut asked = 0;
+    let result = block_on(lines(&body, |line| {
+        asked += 1;
+        match line.contains(&BAD) {
+            true => Err(Problem::new(&problem::MALFORMED_BODY, "bad")),
+            false => Ok(line),
+        }
+    }));
+    if data.iter().all(u8::is_ascii_whitespace) {
+        assert_eq!(result.expect_err("nothing in it").kind.status, problem::EMPTY_BATCH.status);
+        return;
+    }
+    let text = data.strip_suffix(b"\n").unwrap_or(data);
+    let plain: Vec<_> =
+        text.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line)).collect();
+    if plain.len() > MAX_LINES {
+        assert_eq!((result.err().map(|refusal| refusal.kind.status), asked), (Some(413), 0));
+        return;
+    }
+    let bad: Vec<_> =
+        (1..).zip(&plain).filter(|(_, line)| line.contains(&BAD)).map(|(number, _)| number).collect();
+    match result {
+        Ok(admitted) => {
+            assert_eq!(admitted, plain);
+            assert_eq!(bad, [0; 0]);
+        }
+        Err(refusal) => {
+            let named: Vec<_> = refusal.errors.iter().filter_map(|error| error["line"].as_u64()).collect();
+            assert_eq!(named, bad[..bad.len().min(MAX_ERRORS)]);
+            assert!(!named.is_empty());
+        }
+    }
+}

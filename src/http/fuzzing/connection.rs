@@ -1,0 +1,95 @@
+//! A connection from its first byte to its last, without a socket: hyper, the wire around it, routes and bodies.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::LazyLock;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+
+use tokio::sync::watch;
+
+use super::super::Config;
+use super::super::Public;
+use super::super::PublicParts;
+use super::super::conn;
+use super::super::site::Door;
+use super::block_on;
+use super::fake::Nothing;
+use super::fake::Pipe;
+use super::fake::Taken;
+use crate::kinds::Kinds;
+use crate::kinds::defaults;
+use crate::metrics::Metrics;
+use crate::units::ByteSize;
+
+const MAX_BODY: usize = 1 << 10;
+const MAX_BATCH_BODY: usize = 2 << 10;
+
+type Fake = (Taken, Arc<Door<Public<Taken>>>, Config);
+
+static SITE: LazyLock<Fake> = LazyLock::new(site);
+
+fn site() -> Fake {
+    let config = Config {
+        max_body: ByteSize(MAX_BODY as u64),
+        max_batch_body: ByteSize(MAX_BATCH_BODY as u64),
+        ..Config::default()
+    };
+    let taken = Taken::default();
+    let parts = PublicParts {
+        commands: taken.clone(),
+        kinds: Kinds::build(&defaults()).expect("the kinds we ship"),
+        backend: Arc::new(Nothing),
+        metrics: Arc::new(Metrics::new().expect("metrics of our own")),
+        message_max: ByteSize::kib(1),
+    };
+    let door = Arc::new(Door::new(Public::new(&config, parts)));
+    (taken, door, config)
+}
+
+/// Any bytes over a connection: the first says in which pieces they come. Everything that is answered has the shape
+/// of an answer, everything submitted is JSON objects within the bounds, and each submission has a 2xx of its own.
+pub fn http(data: &[u8]) {
+    let Some((&piece, wire)) = data.split_first() else { return };
+    let (taken, door, config) = &*SITE;
+    let input: VecDeque<_> = wire.chunks(usize::from(piece) + 1).map(<[u8]>::to_vec).collect();
+    let output = Arc::new(Mutex::new(Vec::new()));
+    let pipe = Pipe { input, output: Arc::clone(&output) };
+    let (_stop, stopped) = watch::channel(false);
+    block_on(conn::serve(pipe, Arc::clone(door), config.limits(), stopped));
+    let said = std::mem::take(&mut *output.lock().unwrap_or_else(PoisonError::into_inner));
+    let submitted = taken.take();
+    let posts = wire.windows(5).filter(|window| window == b"POST ").count();
+    assert!(submitted.len() <= posts, "a submission nobody sent");
+    for request in &submitted {
+        assert!(!request.commands.is_empty());
+        let bytes: usize = request.commands.iter().map(|command| command.value.len()).sum();
+        assert!(bytes <= MAX_BATCH_BODY);
+        for command in &request.commands {
+            let value: serde_json::Value = serde_json::from_slice(&command.value).expect("JSON");
+            assert!(value.is_object());
+        }
+    }
+    // An answer to HEAD has a length and no body: where its end is, only who asked can tell.
+    if !wire.windows(5).any(|window| window == b"HEAD ") {
+        let accepted = statuses(&said).into_iter().filter(|status| (200..300).contains(status)).count();
+        assert!(accepted >= submitted.len(), "{} submissions, {accepted} acceptances", submitted.len());
+    }
+}
+
+/// The statuses of the answers, which are whole and one behind the other.
+fn statuses(mut said: &[u8]) -> Vec<u16> {
+    let mut statuses = Vec::new();
+    while !said.is_empty() {
+        let end = said.windows(4).position(|window| window == b"\r\n\r\n").expect("a whole head");
+        let head = str::from_utf8(&said[..end]).expect("heads are text");
+        let status = head.strip_prefix("HTTP/1.").and_then(|rest| rest.get(2..5)).expect("a status line");
+        let length = head.lines().find_map(|line| {
+            let (name, value) = line.split_once(':')?;
+            name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<usize>().ok())?
+        });
+        statuses.push(status.parse().expect("three digits"));
+        said = said[end + 4..].split_at_checked(length.unwrap_or(0)).expect("a whole body").1;
+    }
+    statuses
+}

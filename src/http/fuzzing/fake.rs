@@ -1,0 +1,118 @@
+//! A log that takes everything and remembers it, and a socket that is bytes in memory.
+
+use std::collections::VecDeque;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::task::Context;
+use std::task::Poll;
+use std::time::Duration;
+use std::time::Instant;
+
+use tokio::io::AsyncRead;
+use tokio::io::AsyncWrite;
+use tokio::io::ReadBuf;
+
+use super::super::AdminBackend;
+use super::super::Commands;
+use super::super::Readiness;
+use super::super::wire::Socket;
+use crate::command::CommandId;
+use crate::command::Status;
+use crate::ingest::Receipt;
+use crate::ingest::Request;
+use crate::ingest::SubmitError;
+use crate::status::StatusError;
+use crate::units::Timestamp;
+
+/// What was submitted.
+#[derive(Clone, Default)]
+pub struct Taken(Arc<Mutex<Vec<Request>>>);
+
+impl Taken {
+    pub fn take(&self) -> Vec<Request> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Commands for Taken {
+    async fn submit(&self, request: Request) -> Result<Receipt, SubmitError> {
+        let ids = vec![CommandId::from_bytes([7; 25]); request.commands.len()];
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(request);
+        Ok(Receipt { ids, accepted_at: Timestamp(1), replayed: false })
+    }
+
+    fn retry_after(&self, _: &SubmitError) -> Duration {
+        Duration::from_secs(1)
+    }
+
+    async fn find(&self, _: CommandId) -> Result<Status, StatusError> {
+        Err(StatusError::NotFound)
+    }
+
+    async fn final_state(&self, _: CommandId, _: Instant) {}
+}
+
+/// Nothing lies behind.
+pub struct Nothing;
+
+impl AdminBackend for Nothing {
+    fn backlog_json(&self) -> serde_json::Value {
+        serde_json::Value::Null
+    }
+
+    fn ready(&self) -> Readiness {
+        Readiness { ready: true, reason: None, dependencies: Default::default() }
+    }
+
+    fn pause(&self) {}
+
+    fn resume(&self) {}
+
+    fn refresh_gauges(&self) {}
+}
+
+/// Gives its pieces one by one, then the end; keeps what is written.
+pub struct Pipe {
+    pub input: VecDeque<Vec<u8>>,
+    pub output: Arc<Mutex<Vec<u8>>>,
+}
+
+impl Socket for Pipe {
+    fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.output.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+}
+
+impl AsyncRead for Pipe {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let Some(mut piece) = self.input.pop_front() else { return Poll::Ready(Ok(())) };
+        let rest = piece.split_off(piece.len().min(buf.remaining()));
+        buf.put_slice(&piece);
+        if !rest.is_empty() {
+            self.input.push_front(rest);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Pipe {
+    fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Poll::Ready(self.try_write(bytes))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}

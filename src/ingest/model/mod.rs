@@ -1,0 +1,57 @@
+//! The commit path under shuttle: the real queue, commit loop, writer and log, on files in memory, under schedules
+//! chosen at random. A lost wake-up is a deadlock here, because no wait times out.
+//!
+//! A schedule that fails is printed; `FOREBAY_SHUTTLE_REPLAY=<schedule>` runs the test of that name with it alone.
+//! `FOREBAY_SHUTTLE_SEED` repeats all schedules of a run.
+#![allow(clippy::unwrap_used, reason = "a model may end where it finds something it did not expect")]
+
+#[cfg(feature = "planted-faults")]
+mod planted;
+mod schedules;
+mod stories;
+mod world;
+
+use schedules::explore;
+
+/// Schedules of each kind and story. All of them take about half a minute on two cores.
+const SCHEDULES: usize = 1500;
+
+#[test]
+fn no_acknowledgement_comes_before_the_flush_that_covers_it() {
+    explore(SCHEDULES, stories::all_are_acknowledged_after_their_flush);
+}
+
+#[test]
+fn readers_see_what_is_flushed_and_every_one_of_them_is_woken() {
+    explore(SCHEDULES, stories::readers_see_what_is_flushed);
+}
+
+#[test]
+fn an_error_reaches_all_waiters_and_all_later_callers() {
+    explore(SCHEDULES, stories::a_failed_flush_reaches_everyone);
+}
+
+#[test]
+fn a_cancelled_waiter_harms_nobody_and_gives_its_room_back() {
+    explore(SCHEDULES, stories::a_cancelled_waiter_harms_nobody);
+}
+
+#[test]
+fn the_bounds_of_the_queue_hold_and_are_released() {
+    explore(SCHEDULES, stories::the_queue_is_bounded);
+}
+
+#[test]
+fn a_stop_answers_or_refuses_everyone() {
+    explore(SCHEDULES, stories::a_stop_answers_or_refuses_everyone);
+}
+
+#[test]
+fn segments_are_handed_over_and_none_is_filled_twice() {
+    explore(SCHEDULES, stories::segments_are_handed_over);
+}
+
+#[test]
+fn a_repeat_is_answered_with_the_flush_of_what_it_repeats() {
+    explore(SCHEDULES, stories::a_repeat_waits_for_what_it_repeats);
+}

@@ -1,0 +1,59 @@
+//! Each planted fault is found by the story it spoils, within the schedules of one run.
+
+use std::panic::AssertUnwindSafe;
+use std::panic::catch_unwind;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+
+use super::SCHEDULES;
+use super::schedules;
+use super::stories;
+use crate::planted::Fault;
+use crate::planted::plant;
+
+/// Which story has to find which fault.
+const FOUND_BY: [(Fault, fn()); 13] = [
+    (Fault::SkipFlush, stories::all_are_acknowledged_after_their_flush),
+    (Fault::AnswerBeforeFlush, stories::all_are_acknowledged_after_their_flush),
+    (Fault::CoverAfterFlush, stories::all_are_acknowledged_after_their_flush),
+    (Fault::WakeBeforeEnqueue, stories::all_are_acknowledged_after_their_flush),
+    (Fault::PublishedBeforeFlush, stories::readers_see_what_is_flushed),
+    (Fault::WakeWithoutLock, stories::readers_see_what_is_flushed),
+    (Fault::FailureNotFinal, stories::a_failed_flush_reaches_everyone),
+    (Fault::FailureLate, stories::a_failed_flush_reaches_everyone),
+    (Fault::FollowersNotTold, stories::a_failed_flush_reaches_everyone),
+    (Fault::QueueLeftBehind, stories::a_failed_flush_reaches_everyone),
+    (Fault::CancelledKeepsRoom, stories::a_cancelled_waiter_harms_nobody),
+    (Fault::SpareFilledAnew, stories::segments_are_handed_over),
+    (Fault::SpareNotTold, stories::segments_are_handed_over),
+];
+
+#[test]
+fn every_planted_fault_is_found() {
+    let seed = schedules::seed();
+    println!("{}={seed}", schedules::SEED);
+    let mut missed = Vec::new();
+    for (fault, story) in FOUND_BY {
+        let found = schedules::KINDS.map(|kind| schedules_until(fault, story, kind, seed));
+        println!("{fault:?}: found in schedule {found:?} (random, PCT)");
+        if found.iter().all(Option::is_none) {
+            missed.push(fault);
+        }
+    }
+    assert_eq!(missed, []);
+}
+
+/// How many schedules it takes until the story fails; `None` if it never does.
+fn schedules_until(fault: Fault, story: fn(), kind: schedules::Kind, seed: u64) -> Option<usize> {
+    let begun = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&begun);
+    let spoilt = move || {
+        counted.fetch_add(1, Ordering::Relaxed);
+        story();
+    };
+    plant(Some(fault));
+    let ended = catch_unwind(AssertUnwindSafe(|| schedules::run(kind, seed, SCHEDULES, spoilt)));
+    plant(None);
+    ended.err().map(|_| begun.load(Ordering::Relaxed))
+}

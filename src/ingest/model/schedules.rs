@@ -1,0 +1,57 @@
+//! Runs a story under many schedules.
+
+use shuttle::Config;
+use shuttle::Runner;
+use shuttle::scheduler::PctScheduler;
+use shuttle::scheduler::RandomScheduler;
+
+/// Replays one schedule, as it was printed.
+const REPLAY: &str = "FOREBAY_SHUTTLE_REPLAY";
+/// Repeats the schedules of a run.
+pub const SEED: &str = "FOREBAY_SHUTTLE_SEED";
+/// Bugs that need this many steps in a certain order are found with a known probability (Burckhardt et al., "A
+/// randomized scheduler with probabilistic guarantees of finding bugs"); most of what is known in practice needs fewer.
+const DEPTH: usize = 3;
+/// Deep calls of the log and of HMAC, in words.
+const STACK: usize = 0x8000;
+
+/// How schedules are chosen.
+#[derive(Clone, Copy)]
+pub enum Kind {
+    /// Each step evenly among the threads that can go on.
+    Random,
+    /// By random priorities that change a few times.
+    Pct,
+}
+
+/// All there are.
+pub const KINDS: [Kind; 2] = [Kind::Random, Kind::Pct];
+
+/// Runs the story under this many schedules of each kind; panics with the schedule that fails.
+pub fn explore(schedules: usize, story: fn()) {
+    if let Ok(schedule) = std::env::var(REPLAY) {
+        return shuttle::replay(story, &schedule);
+    }
+    let seed = seed();
+    println!("{SEED}={seed}");
+    KINDS.into_iter().for_each(|kind| run(kind, seed, schedules, story));
+}
+
+/// The same for one kind.
+pub fn run(kind: Kind, seed: u64, schedules: usize, story: impl Fn() + Send + Sync + 'static) {
+    match kind {
+        Kind::Random => Runner::new(RandomScheduler::new_from_seed(seed, schedules), config()).run(story),
+        Kind::Pct => Runner::new(PctScheduler::new_from_seed(seed, DEPTH, schedules), config()).run(story),
+    };
+}
+
+pub fn seed() -> u64 {
+    let given = std::env::var(SEED).ok().and_then(|seed| seed.parse().ok());
+    given.unwrap_or_else(|| getrandom::u64().unwrap())
+}
+
+fn config() -> Config {
+    let mut config = Config::new();
+    config.stack_size = STACK * size_of::<usize>();
+    config
+}

@@ -1,0 +1,171 @@
+//! A log in memory with its commit thread, under shuttle.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::LazyLock;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use bytes::Bytes;
+use shuttle::future::block_on;
+use shuttle::thread;
+use shuttle::thread::JoinHandle;
+
+use super::super::CommitQueue;
+use super::super::Config;
+use super::super::Ingest;
+use super::super::Receipt;
+use super::super::Request;
+use super::super::Shared;
+use super::super::Submission;
+use super::super::SubmitError;
+use super::super::commit::Committer;
+use super::super::index::IndexError;
+use super::super::index::Keys;
+use super::super::index::Known;
+use crate::command::Envelope;
+use crate::metrics::Metrics;
+use crate::sync::Mutex;
+use crate::units::ByteSize;
+use crate::units::Timestamp;
+use crate::wal::Log;
+use crate::wal::Lsn;
+use crate::wal::Opened;
+use crate::wal::Options;
+use crate::wal::memory::MemoryFs;
+use crate::wal::open;
+
+/// Longer than any model's real time: a wait that ended by its time would hide that nobody woke it.
+pub const FOREVER: Duration = Duration::from_secs(24 * 3600);
+/// Room for the header and one or two commands.
+pub const SEGMENT: u64 = 5 << 10;
+
+static METRICS: LazyLock<Arc<Metrics>> = LazyLock::new(|| Arc::new(Metrics::new().unwrap()));
+
+/// How a world is made.
+#[derive(Clone, Copy)]
+pub struct Shape {
+    pub segment: u64,
+    pub requests: usize,
+    pub bytes: u64,
+}
+
+impl Default for Shape {
+    fn default() -> Self {
+        Self { segment: 64 << 10, requests: 16, bytes: 1 << 20 }
+    }
+}
+
+#[derive(Clone)]
+pub struct World {
+    pub fs: MemoryFs,
+    pub ingest: Ingest,
+    pub log: Arc<Log>,
+    pub shape: Shape,
+}
+
+/// The committer's thread.
+pub struct Commits(JoinHandle<()>);
+
+impl World {
+    pub fn start(shape: Shape) -> (Self, Commits) {
+        let fs = MemoryFs::default();
+        let Opened { writer, log, .. } = reopen(&fs, shape.segment);
+        let commit_queue = CommitQueue { requests: shape.requests, bytes: ByteSize(shape.bytes) };
+        let config = Config { commit_queue, ..Config::default() };
+        let shared =
+            Arc::new(Shared::new(&writer, &config, Box::<MapOfKeys>::default(), Arc::clone(&METRICS)));
+        let committer = Committer::new(Arc::clone(&shared), writer, FOREVER);
+        let commits = thread::spawn(move || committer.run());
+        (Self { fs, ingest: Ingest { shared }, log, shape }, Commits(commits))
+    }
+
+    /// Submits, waits, and holds an acknowledgement against what is flushed in that moment.
+    pub fn submit(&self, request: Request) -> Result<Receipt, SubmitError> {
+        let answer = block_on(self.ingest.submit(request));
+        if let Ok(receipt) = &answer {
+            self.assert_flushed(receipt);
+        }
+        answer
+    }
+
+    pub fn assert_flushed(&self, receipt: &Receipt) {
+        assert!(!receipt.ids.is_empty());
+        let flushed = self.fs.flushed();
+        let pending: Vec<_> = flushed.iter().filter(|(path, _)| path.starts_with("/log/pending")).collect();
+        for id in &receipt.ids {
+            let id = id.as_bytes();
+            let there = pending.iter().any(|(_, bytes)| bytes.windows(id.len()).any(|window| window == id));
+            assert!(there, "acknowledged before the flush that covers it");
+        }
+    }
+
+    pub fn close(&self) {
+        self.ingest.shared.queue.close();
+    }
+
+    /// Stops the commit thread; then everything that was acknowledged is there after a power failure.
+    pub fn end(self, commits: Commits, acknowledged: &[Receipt]) {
+        self.close();
+        commits.0.join().unwrap();
+        let after = MemoryFs::default();
+        self.fs.flushed().iter().for_each(|(path, bytes)| after.put(path, bytes));
+        let log = reopen(&after, self.shape.segment).log;
+        let mut cursor = log.cursor(Lsn(0));
+        let mut kept = Vec::new();
+        while let Some(frame) = cursor.next_kept().unwrap() {
+            kept.push(Envelope::decode(frame.payload).unwrap().id);
+        }
+        for id in acknowledged.iter().flat_map(|receipt| &receipt.ids) {
+            assert!(kept.contains(id), "an acknowledged command is gone after a power failure");
+        }
+    }
+}
+
+pub fn reopen(fs: &MemoryFs, segment_size: u64) -> Opened {
+    let options = Options {
+        segment_size,
+        reserve_space: 0,
+        redeliver: false,
+        keys: crate::wal::Keys::default(),
+        label: |_| Some("test".to_owned()),
+        observer: Arc::new(|_| {}),
+    };
+    open(Arc::new(fs.clone()), Path::new("/log"), &options, Timestamp(1)).unwrap()
+}
+
+/// A request with `commands` commands of `bytes` bytes each.
+pub fn request(commands: usize, bytes: usize) -> Request {
+    let command = Submission {
+        kind: "test".into(),
+        topic: "test".into(),
+        key: None,
+        content_type: "application/json".into(),
+        value: Bytes::from(vec![b'x'; bytes]),
+    };
+    Request { commands: vec![command; commands], traceparent: None, idempotency: None, principal: None }
+}
+
+/// The index without its store.
+#[derive(Default)]
+struct MapOfKeys(Mutex<HashMap<[u8; 16], Known>>);
+
+impl Keys for MapOfKeys {
+    fn find(&self, scope: &[u8; 16]) -> Result<Option<Known>, IndexError> {
+        Ok(self.0.lock().unwrap_or_else(PoisonError::into_inner).get(scope).copied())
+    }
+
+    fn insert(&self, scope: &[u8; 16], known: Known) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(*scope, known);
+    }
+
+    fn covers(&self, _: Lsn) {}
+
+    fn keep(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn stop(&self) {}
+}

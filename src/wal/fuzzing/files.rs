@@ -1,0 +1,143 @@
+//! The small files: checkpoint, header, sent notes, dead letters.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::super::checkpoint::Checkpoint;
+use super::super::crypt::Keys;
+use super::super::dead;
+use super::super::dead::Damage;
+use super::super::dead::DeadLetters;
+use super::super::dead::Removal;
+use super::super::frame;
+use super::super::frame::Seed;
+use super::super::fs::Fs;
+use super::super::header;
+use super::super::header::HEADER_LEN;
+use super::super::header::Header;
+use super::super::header::parse_segment_name;
+use super::super::header::segment_name;
+use super::super::memory::MemoryFs;
+use super::super::segment::Place;
+use super::super::sent;
+use super::super::types::Letter;
+use super::FORGED;
+use crate::units::Lsn;
+use crate::units::Timestamp;
+
+/// Which file the second half of the first byte says.
+const FILES: [fn(&[u8], bool); 5] = [checkpoint, header, slot, letters, name];
+
+/// Any bytes as one of the files. What is accepted encodes to the same bytes; nothing asked of it panics.
+pub fn files(data: &[u8]) {
+    let Some((&flags, rest)) = data.split_first() else { return };
+    FILES[usize::from(flags >> 4) % FILES.len()](rest, flags & FORGED != 0);
+}
+
+fn checkpoint(data: &[u8], forged: bool) {
+    let mut bytes = data.to_vec();
+    if forged {
+        let crc = crc32fast::hash(&bytes);
+        bytes.extend_from_slice(&crc.to_le_bytes());
+    }
+    let Some(read) = Checkpoint::decode(&bytes) else { return };
+    assert_eq!(read.encode(), bytes);
+    for (first, marks) in &read.segments {
+        for lsn in [*first, Lsn(first.0 + marks.count / 2), Lsn(first.0 + marks.count)] {
+            read.was_done(lsn);
+            Checkpoint::marks_now(Some(&read), *first, Place::Pending, lsn.0 - first.0, marks.bytes);
+        }
+        let range = *first..Lsn(first.0 + marks.count.min(100_000));
+        if let Some((from, to)) = read.undone(range.clone()) {
+            assert!(range.contains(&from) && range.contains(&to));
+            assert!(!read.was_done(from) && !read.was_done(to));
+        }
+    }
+}
+
+fn header(data: &[u8], forged: bool) {
+    let mut block = data.to_vec();
+    if forged {
+        let end = HEADER_LEN as usize - 4;
+        block.resize(end, 0);
+        block.extend_from_slice(&[0; 4]);
+        let crc = header::checksum(&block, block[12..16] != [0; 4]);
+        block[end..].copy_from_slice(&crc.to_le_bytes());
+    }
+    let Ok(read) = Header::decode(&block) else { return };
+    if !read.encrypted {
+        assert_eq!(Header::decode(&read.encode()), Ok(read));
+    }
+}
+
+fn slot(data: &[u8], forged: bool) {
+    let Some((slot, _)) = data.split_first_chunk::<20>() else { return };
+    let lsn = Lsn(data.len() as u64);
+    let mut bytes = [0; 24];
+    bytes[..20].copy_from_slice(slot);
+    if forged {
+        let crc = sent::checksum(lsn, &bytes);
+        bytes[20..].copy_from_slice(&crc.to_le_bytes());
+    }
+    let read = sent::decode(lsn, &bytes);
+    assert!(!forged || read.is_some());
+    if let Some(note) = read {
+        assert_eq!(sent::encode(&note), bytes);
+    }
+}
+
+/// A dead-letter store made of the bytes opens or is refused; opened, it takes a letter and gives it back after the
+/// next start, and every letter it had is the same then.
+fn letters(data: &[u8], forged: bool) {
+    let dir = Path::new("/log");
+    let path = dir.join(dead::DIR).join("letters");
+    let salt = [7; 16];
+    let mut bytes = b"forebayd\x01\0\0\0\0\0\0\0".to_vec();
+    bytes.extend_from_slice(&salt);
+    let mut at = bytes.len();
+    bytes.extend_from_slice(data);
+    while forged && at < bytes.len() {
+        match frame::forge(&mut bytes[at..], &Seed::new(&salt), at as u64) {
+            Some(len) => at += len,
+            None => break,
+        }
+    }
+    let fs = MemoryFs::default();
+    fs.put(&path, &bytes);
+    let disk: Arc<dyn Fs> = Arc::new(fs);
+    let Ok((store, _)) = DeadLetters::open(Arc::clone(&disk), dir, &Keys::default()) else { return };
+    let before: Vec<_> = store.lsns().into_iter().map(|lsn| (lsn, store.get(lsn).ok().flatten())).collect();
+    let lsn = Lsn(u64::MAX);
+    let letter = Letter {
+        lsn,
+        accepted_at: Timestamp(1),
+        died_at: Timestamp(2),
+        reason: "refused".to_owned(),
+        attempts: 1,
+        payload: data.to_vec(),
+    };
+    store.add(std::slice::from_ref(&letter)).expect("memory takes it");
+    let damage = Damage {
+        lsn_from: lsn.0 - 1,
+        lsn_to: lsn.0 - 1,
+        segment: segment_name(lsn),
+        reason: "lost".to_owned(),
+        found_at: Timestamp(3),
+    };
+    store.add_damage(damage).expect("memory takes it");
+    assert!(store.remove(Lsn(lsn.0 - 1), Removal::Requeued(Lsn(1))).expect("memory takes it"));
+    drop(store);
+    let (again, trouble) = DeadLetters::open(disk, dir, &Keys::default()).expect("it was opened before");
+    assert_eq!(again.get(lsn).expect("memory answers"), Some(dead::Dead::Letter(letter)));
+    assert_eq!(again.removal(Lsn(lsn.0 - 1)), Some(Removal::Requeued(Lsn(1))));
+    for (lsn, entry) in before.into_iter().filter(|(before, _)| before.0 < lsn.0 - 1) {
+        assert_eq!(again.get(lsn).ok().flatten(), entry, "{trouble:?}");
+    }
+}
+
+fn name(data: &[u8], _: bool) {
+    let name = String::from_utf8_lossy(data);
+    if let Some(first) = parse_segment_name(&name) {
+        assert_eq!(segment_name(first), name);
+    }
+}

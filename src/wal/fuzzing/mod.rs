@@ -1,0 +1,61 @@
+//! Fuzzed: what the log reads from disk. A checksum stops nearly everything a fuzzer makes up, so each function can
+//! be told by its input to *forge* the checksums: then it is as if another version, or a bug of ours, had written it.
+#![allow(clippy::expect_used, reason = "a broken promise ends the program: that is what fuzzing looks for")]
+
+mod files;
+mod segment;
+
+pub use files::files;
+pub use segment::segment;
+
+use super::footer::Footer;
+use super::frame;
+use super::frame::ALIGN;
+use super::frame::FRAME_HEADER;
+use super::frame::NoFrame;
+use super::frame::Seed;
+
+/// Bit of an input's first byte: checksums are made right.
+const FORGED: u8 = 1;
+/// Bit of a frame's first byte: the segment has room for more than is given.
+const ROOM: u8 = 2;
+
+/// One frame at any place. What is accepted fits, encodes to the same bytes, and is accepted nowhere else.
+pub fn frame(data: &[u8]) {
+    let Some((&[flags, salt, place], rest)) = data.split_first_chunk() else { return };
+    let seed = Seed::new(&[salt; 16]);
+    let offset = 4096 + ALIGN as u64 * u64::from(place);
+    let mut bytes = rest.to_vec();
+    if flags & FORGED != 0 {
+        frame::forge(&mut bytes, &seed, offset);
+    }
+    let room = if flags & ROOM != 0 { u64::from(u32::MAX) } else { bytes.len() as u64 };
+    match frame::decode(&bytes, &seed, offset, room) {
+        Ok(found) => {
+            assert!(found.len <= bytes.len() && found.len as u64 <= room);
+            let mut again = Vec::new();
+            let crc = frame::encode(&mut again, &seed, offset, found.meta, found.payload);
+            assert_eq!((crc, &again[..]), (found.crc, &bytes[..found.len]));
+            let trusted = frame::trusted(&bytes).expect("what was checked can be trusted");
+            assert_eq!((trusted.meta, trusted.payload), (found.meta, found.payload));
+            let elsewhere = frame::decode(&bytes, &seed, offset + ALIGN as u64, room);
+            assert_eq!(elsewhere.map(|found| found.meta), Err(NoFrame::Invalid));
+            footer(&found);
+        }
+        Err(NoFrame::Needs(len)) => assert!(len > bytes.len() && len as u64 <= room),
+        Err(NoFrame::Blank) => {
+            assert!(room < FRAME_HEADER as u64 || bytes[..FRAME_HEADER].iter().all(|byte| *byte == 0));
+        }
+        Err(NoFrame::Invalid) => {}
+    }
+}
+
+/// What is read as a footer is what was written, and no larger than what it was read from.
+fn footer(found: &frame::Decoded<'_>) {
+    let Some(footer) = Footer::decode(found.meta.lsn, found.payload) else { return };
+    assert!(footer.index.len() * 4 + footer.labels.len() * 9 <= found.payload.len());
+    let seed = Seed::new(&[0; 16]);
+    let bytes = footer.encode(&seed, 0);
+    let again = frame::decode(&bytes, &seed, footer.length, bytes.len() as u64).expect("just written");
+    assert_eq!(Footer::decode(again.meta.lsn, again.payload), Some(footer));
+}

@@ -1,0 +1,263 @@
+//! A whole log, spoilt: two sealed segments, an open one and a checkpoint, edited as the input says, then looked at
+//! and opened as a start would.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::LazyLock;
+
+use super::super::checkpoint;
+use super::super::checkpoint::Checkpoint;
+use super::super::checkpoint::Promise;
+use super::super::crypt::Keys;
+use super::super::dead::Dead;
+use super::super::footer::Footer;
+use super::super::frame;
+use super::super::frame::Meta;
+use super::super::frame::Seed;
+use super::super::header::HEADER_LEN;
+use super::super::header::Header;
+use super::super::header::Seal;
+use super::super::inspect::Directory;
+use super::super::ledger::Marks;
+use super::super::log::Log;
+use super::super::memory::MemoryFs;
+use super::super::open_error::OpenError;
+use super::super::recovery::Opened;
+use super::super::recovery::Options;
+use super::super::recovery::open;
+use super::super::segment::Place;
+use super::super::segment::segment_path;
+use super::super::types::Identity;
+use super::FORGED;
+use crate::units::Lsn;
+use crate::units::Timestamp;
+
+/// Bits of the first byte: there is no checkpoint.
+const NO_CHECKPOINT: u8 = 2;
+/// Records in each of the segments.
+const RECORDS: u64 = 12;
+/// Bytes the open segment was filled with.
+const CAPACITY: u64 = 8192;
+const FIRSTS: [u64; 3] = [1, 1 + RECORDS, 1 + 2 * RECORDS];
+/// Bytes of one edit: what, which file, where (two), with what.
+const EDIT: usize = 5;
+
+/// The log before it is spoilt.
+static WHOLE: LazyLock<BTreeMap<PathBuf, Vec<u8>>> = LazyLock::new(whole);
+
+/// Looks at, opens, reads and opens again what the edits made of the log. Every record that comes out is as it went
+/// in; one that does not come out is a dead letter, or there is nothing behind it.
+pub fn segment(data: &[u8]) {
+    let Some((&flags, edits)) = data.split_first() else { return };
+    let mut files = WHOLE.clone();
+    if flags & NO_CHECKPOINT != 0 {
+        files.remove(&dir().join(checkpoint::FILE));
+    }
+    for edit in edits.chunks_exact(EDIT).take(64) {
+        apply(&mut files, edit);
+    }
+    let forged = flags & FORGED != 0;
+    if forged {
+        files.values_mut().for_each(|bytes| forge(bytes));
+    }
+    let fs = MemoryFs::default();
+    files.iter().for_each(|(path, bytes)| fs.put(path, bytes));
+    look(&fs);
+    let Ok(opened) = start(&fs) else { return };
+    let first = outcome(&opened);
+    let end = opened.recovery.next;
+    drop(opened);
+    if !forged {
+        judge(&files, &first, end);
+    }
+    // A start that follows sees the same, whatever the first made of it.
+    let again = start(&fs).unwrap_or_else(|error| panic!("a log that was opened can be opened: {error}"));
+    assert_eq!(again.recovery.next, end);
+    assert_eq!(outcome(&again), first);
+}
+
+/// What became of the records: those that can be read, and ranges of those that cannot.
+#[derive(Debug, PartialEq, Eq)]
+struct Outcome {
+    read: BTreeMap<Lsn, Vec<u8>>,
+    damaged: Vec<(Lsn, Lsn)>,
+}
+
+fn dir() -> &'static Path {
+    Path::new("/nowhere/log")
+}
+
+fn payload(lsn: u64) -> Vec<u8> {
+    vec![lsn as u8; 5 + (lsn as usize * 7) % 40]
+}
+
+fn start(fs: &MemoryFs) -> Result<Opened, OpenError> {
+    let options = Options {
+        segment_size: CAPACITY,
+        reserve_space: 0,
+        redeliver: false,
+        keys: Keys::default(),
+        label: |_| Some("test".to_owned()),
+        observer: Arc::new(|_| {}),
+    };
+    open(Arc::new(fs.clone()), dir(), &options, Timestamp(9))
+}
+
+fn outcome(opened: &Opened) -> Outcome {
+    let log: &Arc<Log> = &opened.log;
+    let mut cursor = log.cursor(Lsn(0));
+    let mut read = BTreeMap::new();
+    while let Some(frame) = cursor.next_kept().expect("memory answers") {
+        read.insert(frame.lsn, frame.payload.to_vec());
+    }
+    let dead = log.dead().lsns().into_iter().filter_map(|lsn| log.dead().get(lsn).ok().flatten());
+    let damaged = dead.filter_map(|dead| match dead {
+        Dead::Damage(damage) => Some((Lsn(damage.lsn_from), Lsn(damage.lsn_to))),
+        Dead::Letter(_) | Dead::Sealed(_) => None,
+    });
+    Outcome { damaged: damaged.collect(), read }
+}
+
+/// Damage or a prefix: nothing is invented, and what is missing without a word has nothing behind it.
+fn judge(files: &BTreeMap<PathBuf, Vec<u8>>, outcome: &Outcome, end: Lsn) {
+    for (lsn, found) in &outcome.read {
+        assert_eq!(*found, payload(lsn.0), "record {lsn} is not what was written");
+    }
+    // What was delivered is owed to nobody: damage to it costs a replay.
+    let acked = FIRSTS.map(|first| files.contains_key(&segment_path(dir(), Place::Acked, Lsn(first))));
+    let delivered = |lsn: Lsn| acked[((lsn.0 - 1) / RECORDS) as usize];
+    let damaged = |lsn: Lsn| outcome.damaged.iter().any(|(from, to)| (*from..=*to).contains(&lsn));
+    let told = |lsn: Lsn| damaged(lsn) || delivered(lsn);
+    // Without a checkpoint, what lies before the oldest segment may have been delivered and let go of.
+    let checkpoint = files.get(&dir().join(checkpoint::FILE)).and_then(|bytes| Checkpoint::decode(bytes));
+    let oldest = outcome.read.keys().next().copied().unwrap_or(end);
+    let from = if checkpoint.is_some() { Lsn(1) } else { oldest };
+    let all = (from.0..FIRSTS[2] + RECORDS).map(Lsn);
+    let Some(lost) = all.into_iter().find(|lsn| !outcome.read.contains_key(lsn) && !told(*lsn)) else {
+        return;
+    };
+    assert!(lost >= end, "record {lost} is gone without a word");
+    assert!(outcome.read.keys().all(|lsn| *lsn < lost));
+    if let Some(checkpoint) = checkpoint {
+        assert!(lost >= checkpoint.promise.next, "record {lost} was promised");
+    }
+}
+
+/// The operator's view changes nothing and may be asked anything.
+fn look(fs: &MemoryFs) {
+    let directory = Directory::on(Arc::new(fs.clone()), dir(), Keys::default());
+    let Ok(view) = directory.look(|_| Some("test".to_owned())) else { return };
+    let _ = view.verify(&mut |_| None, &mut |_| {});
+    let _ = view.backlog();
+    let read = view.records(Lsn(0)..Lsn(u64::MAX)).take(1000).filter(Result::is_ok).count();
+    assert!(read as u64 <= 3 * (CAPACITY / frame::FRAME_HEADER as u64));
+    let _ = view.record(Lsn(FIRSTS[1] + 3));
+}
+
+fn apply(files: &mut BTreeMap<PathBuf, Vec<u8>>, edit: &[u8]) {
+    let [what, which, high, low, with] = *edit else { return };
+    let Some(path) = files.keys().nth(usize::from(which) % files.len().max(1)).cloned() else { return };
+    let Some(bytes) = files.get_mut(&path) else { return };
+    let at = usize::from(u16::from_be_bytes([high, low])) % bytes.len().max(1);
+    match what % 8 {
+        0 => bytes[at..].iter_mut().take(1).for_each(|byte| *byte = with),
+        1 => bytes[at..].iter_mut().take(1).for_each(|byte| *byte ^= with.max(1)),
+        2 => bytes[at..].iter_mut().take(8 * usize::from(with)).for_each(|byte| *byte = 0),
+        3 => bytes.truncate(at),
+        4 => {
+            let from = bytes[at..].iter().copied().take(64).collect::<Vec<_>>();
+            let to = (usize::from(with) * 64).min(bytes.len().saturating_sub(from.len()));
+            bytes[to..to + from.len()].copy_from_slice(&from);
+        }
+        5 => drop(files.remove(&path)),
+        6 => {
+            if let (Some(name), Some(bytes)) = (path.file_name(), files.get(&path)) {
+                let moved = dir().join(Place::Acked.dir()).join(name);
+                let bytes = bytes.clone();
+                files.remove(&path);
+                files.insert(moved, bytes);
+            }
+        }
+        _ => bytes.resize((bytes.len() + 8 * usize::from(with)).min(2 * CAPACITY as usize), with),
+    }
+}
+
+/// Makes the checksums of a segment right, as far as its frames go.
+fn forge(bytes: &mut [u8]) {
+    let header = HEADER_LEN as usize;
+    if bytes.len() < header {
+        return;
+    }
+    let crc = crc32fast::hash(&bytes[..header - 4]);
+    bytes[header - 4..header].copy_from_slice(&crc.to_le_bytes());
+    let Some(salt) = bytes[80..].first_chunk() else { return };
+    let seed = Seed::new(salt);
+    let mut at = header;
+    while let Some(len) = frame::forge(&mut bytes[at.min(header.max(at))..], &seed, at as u64) {
+        at += len;
+        if at >= bytes.len() || bytes[at..].iter().take(frame::FRAME_HEADER).all(|byte| *byte == 0) {
+            break;
+        }
+    }
+}
+
+fn whole() -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    let mut predecessor = Seal::default();
+    let mut promise = Promise::default();
+    for (index, first) in FIRSTS.into_iter().enumerate() {
+        let header = Header {
+            identity: Identity { log_id: [1; 16], secret: [2; 32], incarnation: [3; 16] },
+            first: Lsn(first),
+            salt: [4 + index as u8; 16],
+            created: Timestamp(5),
+            predecessor,
+            capacity: CAPACITY,
+            encrypted: false,
+        };
+        let seed = Seed::new(&header.salt);
+        let mut bytes = header.encode();
+        let mut footer = Footer { next: Lsn(first), length: HEADER_LEN, ..Footer::default() };
+        let mut flushed = HEADER_LEN;
+        for lsn in first..first + RECORDS {
+            let offset = bytes.len() as u64;
+            // Batches of one, of two and of three; a flush after each third of the records.
+            let ends_batch = lsn % 6 != 1 && lsn % 6 != 3 && lsn % 6 != 4;
+            let meta = Meta {
+                kind: frame::RECORD,
+                lsn: Lsn(lsn),
+                at: Timestamp(6),
+                lane: lsn as u8,
+                ends_batch,
+                flushed: flushed as u32,
+            };
+            let crc = frame::encode(&mut bytes, &seed, offset, meta, &payload(lsn));
+            footer.add("test", Timestamp(6), offset, crc);
+            if (lsn - first + 1).is_multiple_of(RECORDS / 3) && ends_batch {
+                flushed = bytes.len() as u64;
+                promise = Promise { segment: Lsn(first), length: flushed, next: Lsn(lsn + 1) };
+            }
+        }
+        footer.length = bytes.len() as u64;
+        predecessor =
+            Seal { first: Lsn(first), next: footer.next, length: footer.length, chain: footer.chain };
+        match index < 2 {
+            true => bytes.extend(footer.encode(&seed, footer.length as u32)),
+            false => bytes.resize(CAPACITY as usize, 0),
+        }
+        files.insert(segment_path(dir(), Place::Pending, Lsn(first)), bytes);
+    }
+    let marks = Marks { count: RECORDS, bytes: predecessor.length - HEADER_LEN, ..Marks::default() };
+    let checkpoint = Checkpoint {
+        log_id: [1; 16],
+        written_at: Timestamp(7),
+        watermark: Lsn(1),
+        promise,
+        transactions: Default::default(),
+        segments: vec![(Lsn(FIRSTS[0]), Marks { sealed: true, ..marks })],
+    };
+    files.insert(dir().join(checkpoint::FILE), checkpoint.encode());
+    files
+}

@@ -1,0 +1,167 @@
+//! A file system in memory for fuzzing and for models of threads: it knows what was flushed, can fail a flush, and
+//! has no other fault. (The one that loses and tears what was not flushed is `tests/sim.rs`.)
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::PoisonError;
+
+use super::fs::File;
+use super::fs::Fs;
+use super::fs::Mode;
+use crate::sync::Mutex;
+use crate::sync::MutexGuard;
+
+/// Files by path. Clones share them.
+#[derive(Clone, Default)]
+pub struct MemoryFs(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    files: BTreeMap<PathBuf, Arc<Mutex<Bytes>>>,
+    /// How many more calls of `sync_data` succeed; none: all of them.
+    flushes: Option<u64>,
+    free: Option<u64>,
+}
+
+#[derive(Default)]
+struct Bytes {
+    written: Vec<u8>,
+    flushed: Vec<u8>,
+}
+
+struct Open {
+    bytes: Arc<Mutex<Bytes>>,
+    fs: MemoryFs,
+}
+
+impl MemoryFs {
+    /// Puts a file there, flushed.
+    pub fn put(&self, path: &Path, bytes: &[u8]) {
+        let bytes = Bytes { written: bytes.to_vec(), flushed: bytes.to_vec() };
+        self.state().files.insert(path.to_owned(), Arc::new(Mutex::new(bytes)));
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        lock(&self.0)
+    }
+}
+
+/// What models ask for.
+#[cfg(all(test, feature = "shuttle"))]
+impl MemoryFs {
+    /// Every file with what the disk has of it.
+    pub fn flushed(&self) -> Vec<(PathBuf, Vec<u8>)> {
+        let files = self.state().files.clone();
+        files.into_iter().map(|(path, bytes)| (path, lock(&bytes).flushed.clone())).collect()
+    }
+
+    /// Lets `n` more flushes succeed; the next one fails, and all after it.
+    pub fn fail_flush_after(&self, n: u64) {
+        self.state().flushes = Some(n);
+    }
+
+    /// Says how much room there is from now on.
+    pub fn set_free(&self, bytes: u64) {
+        self.state().free = Some(bytes);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn missing() -> io::Error {
+    io::ErrorKind::NotFound.into()
+}
+
+impl Fs for MemoryFs {
+    fn create_dir_all(&self, _: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        let state = self.state();
+        let inside = state.files.keys().filter(|path| path.parent() == Some(dir));
+        Ok(inside.filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned())).collect())
+    }
+
+    fn open(&self, path: &Path, mode: Mode) -> io::Result<Arc<dyn File>> {
+        let mut state = self.state();
+        let bytes = match mode {
+            Mode::Read | Mode::Write => state.files.get(path).cloned().ok_or_else(missing)?,
+            Mode::Create => Arc::clone(state.files.entry(path.to_owned()).or_default()),
+        };
+        drop(state);
+        if mode == Mode::Create {
+            lock(&bytes).written.clear();
+        }
+        Ok(Arc::new(Open { bytes, fs: self.clone() }))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut state = self.state();
+        let bytes = state.files.remove(from).ok_or_else(missing)?;
+        state.files.insert(to.to_owned(), bytes);
+        Ok(())
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.state().files.remove(path).map(|_| ()).ok_or_else(missing)
+    }
+
+    fn sync_dir(&self, _: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn free_space(&self, _: &Path) -> io::Result<u64> {
+        Ok(self.state().free.unwrap_or(u64::MAX))
+    }
+}
+
+impl File for Open {
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        let bytes = lock(&self.bytes);
+        let from = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.written.len());
+        let count = buf.len().min(bytes.written.len() - from);
+        buf[..count].copy_from_slice(&bytes.written[from..from + count]);
+        Ok(count)
+    }
+
+    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
+        let mut bytes = lock(&self.bytes);
+        let (from, end) = (offset as usize, offset as usize + buf.len());
+        if bytes.written.len() < end {
+            bytes.written.resize(end, 0);
+        }
+        bytes.written[from..end].copy_from_slice(buf);
+        Ok(buf.len())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        let mut state = self.fs.state();
+        if state.flushes == Some(0) {
+            return Err(io::Error::other("the flush failed"));
+        }
+        state.flushes = state.flushes.map(|left| left - 1);
+        drop(state);
+        let mut bytes = lock(&self.bytes);
+        bytes.flushed = bytes.written.clone();
+        Ok(())
+    }
+
+    fn sync_all(&self) -> io::Result<()> {
+        self.sync_data()
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        lock(&self.bytes).written.resize(len as usize, 0);
+        Ok(())
+    }
+
+    fn size(&self) -> io::Result<u64> {
+        Ok(lock(&self.bytes).written.len() as u64)
+    }
+}
