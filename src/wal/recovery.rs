@@ -12,7 +12,6 @@ use super::checkpoint::LoadError;
 use super::crypt::Access;
 use super::crypt::Keys;
 use super::dead::Damage;
-use super::dead::Dead;
 use super::dead::DeadLetters;
 use super::event::Finding;
 use super::event::FindingKind;
@@ -407,12 +406,8 @@ impl Start<'_> {
     /// the number of its first record is what an entry is found by.
     fn add_damage(&self, from: Lsn, to: Lsn, segment: &str, reason: String) -> io::Result<()> {
         let mut first = from;
-        while first <= to {
-            first = match self.dead.get(first)? {
-                Some(Dead::Damage(listed)) => Lsn(listed.lsn_to).next(),
-                None if self.dead.removal(first).is_none() => break,
-                _ => first.next(),
-            };
+        while let Some(last) = self.dead.last_with(first).filter(|_| first <= to) {
+            first = last.next();
         }
         if first > to {
             return Ok(());
@@ -423,9 +418,8 @@ impl Start<'_> {
 
     /// A dead letter was flushed before it became one: whatever the end of the log looks like, its number was given.
     fn pass_letters(&mut self, end: Lsn) -> Result<Lsn, OpenError> {
-        let (letter, gone) = (self.dead.lsns().pop(), self.dead.removed().pop());
         let is_behind = |last: &Lsn| *last >= end && !planted(Fault::LetterNumbersGiven);
-        let Some(last) = letter.max(gone).filter(is_behind) else { return Ok(end) };
+        let Some(last) = self.dead.last().filter(is_behind) else { return Ok(end) };
         self.note_gap(Some(end), last.next())?;
         Ok(last.next())
     }

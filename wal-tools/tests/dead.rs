@@ -20,7 +20,7 @@ use serde_json::Value;
 use serde_json::json;
 use support::*;
 
-/// Ten orders: 3 and 4 are dead, the others sent. And records 100 to 200 cannot be read.
+/// Ten orders: 3 and 4 are dead, the others sent. And records 11 to 20 cannot be read.
 fn log(dir: &Path) -> (Daemon, Vec<CommandId>) {
     let mut daemon = Daemon::start(dir);
     let ids = daemon.accept_many(10);
@@ -33,8 +33,8 @@ fn log(dir: &Path) -> (Daemon, Vec<CommandId>) {
 
 fn damage(daemon: &Daemon) {
     let found_at = Timestamp::now();
-    let (segment, reason) = ("00000000000000000100.wal".to_owned(), "bad sector".to_owned());
-    daemon.log.dead().add_damage(Damage { lsn_from: 100, lsn_to: 200, segment, reason, found_at }).unwrap();
+    let (segment, reason) = ("00000000000000000011.wal".to_owned(), "bad sector".to_owned());
+    daemon.log.dead().add_damage(Damage { lsn_from: 11, lsn_to: 20, segment, reason, found_at }).unwrap();
 }
 
 #[test]
@@ -64,10 +64,10 @@ fn dead_letters_are_listed_and_shown() {
     }
     assert!(rows[0]["died_at"].is_string());
     let damaged = &rows[2];
-    assert_eq!((&damaged["kind"], &damaged["lsn_from"]), (&json!("damaged"), &json!(100)));
-    assert_eq!((&damaged["lsn_to"], &damaged["reason"]), (&json!(200), &json!("bad sector")));
+    assert_eq!((&damaged["kind"], &damaged["lsn_from"]), (&json!("damaged"), &json!(11)));
+    assert_eq!((&damaged["lsn_to"], &damaged["reason"]), (&json!(20), &json!("bad sector")));
     let human = run(dir.path(), &["dead", "list"]).exits(1).out;
-    assert!(human.contains("topic is unknown") && human.contains("100-200"), "{human}");
+    assert!(human.contains("topic is unknown") && human.contains("11-20"), "{human}");
     let shown = run(dir.path(), &["dead", "show", &ids[3].to_string()]).exits(0).out;
     assert!(shown.contains("topic is unknown") && !shown.contains("hunter2"), "{shown}");
     assert!(run(dir.path(), &["dead", "show", "4", "--payload"]).exits(0).out.contains("hunter2"));
@@ -147,7 +147,7 @@ fn a_damaged_range_cannot_be_requeued_and_does_not_keep_others_from_it() {
     let (daemon, _) = log(dir.path());
     damage(&daemon);
     drop(daemon);
-    let refused = run(dir.path(), &["dead", "requeue", "100", "--apply"]).exits(2);
+    let refused = run(dir.path(), &["dead", "requeue", "11", "--apply"]).exits(2);
     assert!(refused.err.contains("no record"), "{refused:?}");
     let all = run(dir.path(), &["--json", "dead", "requeue", "--all", "--apply"]).exits(0);
     assert_eq!(all.lines().len(), 2);

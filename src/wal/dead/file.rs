@@ -245,6 +245,13 @@ impl Store {
         self.removed.iter().map(|(&lsn, gone)| (lsn, gone.to))
     }
 
+    /// The last record of the entry that speaks of this one, whether it is here or left.
+    pub fn last_with(&self, lsn: Lsn) -> Option<Lsn> {
+        let here = self.entries.range(..=lsn).next_back().map(|(_, place)| place.to);
+        let gone = self.removed.range(..=lsn).next_back().map(|(_, gone)| gone.to);
+        here.max(gone).filter(|&to| to >= lsn)
+    }
+
     /// Forgets entries that left and whose records, all below `oldest`, nobody can ask for any more.
     pub fn forget_below(&mut self, oldest: Lsn) {
         let mut freed = 0;

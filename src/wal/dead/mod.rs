@@ -243,6 +243,17 @@ impl DeadLetters {
         self.lock().removed().map(|(lsn, _)| lsn).collect()
     }
 
+    /// The last record of the entry that speaks of this one, whether it is here or left.
+    pub(super) fn last_with(&self, lsn: Lsn) -> Option<Lsn> {
+        self.lock().last_with(lsn)
+    }
+
+    /// The last record that any entry speaks of, whether it is here or left.
+    pub(super) fn last(&self) -> Option<Lsn> {
+        let inner = self.lock();
+        inner.ranges().chain(inner.removed()).map(|(_, to)| to).max()
+    }
+
     /// Marks every record that is or was here as done: it is never sent, whatever the checkpoint says.
     pub(super) fn mark_in(&self, ledger: &mut Ledger) {
         let inner = self.lock();

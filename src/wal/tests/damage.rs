@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use super::super::Lsn;
 use super::super::OpenError;
+use super::super::dead::Damage;
+use super::super::dead::Removal;
 use super::sim::SimFs;
 use super::support::*;
 
@@ -358,6 +360,27 @@ pub fn the_number_of_a_dead_letter_is_not_given_again() {
     let fs = with_letters(2);
     spoil(&fs, &last_segment(&fs), 20);
     assert!(reopen(&fs).writer.next_lsn() > Lsn(4));
+}
+
+/// The range that was listed ends the log: what it speaks of is passed whole, and not listed again once it was dropped.
+#[test]
+fn the_numbers_of_a_damaged_range_are_not_given_again_whether_it_is_listed_or_dropped() {
+    for dropped in [false, true] {
+        let fs = with_letters(0);
+        let (segment, reason) = ("x".to_owned(), "bad sector".to_owned());
+        let found_at = crate::units::Timestamp(1);
+        let listed = Damage { lsn_from: 5, lsn_to: 9, segment, reason, found_at };
+        let opened = reopen(&fs);
+        opened.log.dead().add_damage(listed).unwrap();
+        if dropped {
+            opened.log.dead().remove(Lsn(5), Removal::Dropped).unwrap();
+        }
+        drop(opened);
+        let opened = reopen(&fs);
+        assert_eq!(opened.writer.next_lsn(), Lsn(10));
+        assert_eq!(opened.log.figures().dead, u64::from(!dropped));
+        assert_eq!(opened.log.figures().backlog, 4);
+    }
 }
 
 /// The first record of a batch lies in a sector that reached the disk, the others do not.
