@@ -66,6 +66,9 @@ pub enum CompactedError {
 /// Whether to go on waiting; called often.
 pub type Tick<'a> = &'a mut dyn FnMut() -> bool;
 
+/// Keys and their values.
+pub type Entries = BTreeMap<Vec<u8>, Vec<u8>>;
+
 /// The table.
 pub struct Compacted {
     settings: ClientConfig,
@@ -128,7 +131,7 @@ impl Compacted {
         &self,
         wanted: impl Fn(&[u8]) -> bool,
         tick: Tick<'_>,
-    ) -> Result<Option<BTreeMap<Vec<u8>, Vec<u8>>>, CompactedError> {
+    ) -> Result<Option<Entries>, CompactedError> {
         let mut settings = self.settings.clone();
         settings.set("isolation.level", "read_uncommitted");
         let all: BaseConsumer = self.client(&settings)?;
@@ -162,7 +165,7 @@ impl Compacted {
         consumer: &BaseConsumer,
         wanted: impl Fn(&[u8]) -> bool,
         tick: Tick<'_>,
-    ) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, CompactedError> {
+    ) -> Result<Entries, CompactedError> {
         let mut table = BTreeMap::new();
         loop {
             self.go_on(tick)?;

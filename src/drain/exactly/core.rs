@@ -94,7 +94,7 @@ impl Core {
         let waits = now.saturating_duration_since(self.arrived_at) >= SILENCE;
         let stalled = self.window.stalled_for(JAM, now);
         let open = self.run.as_ref().is_some_and(|run| !run.is_committing);
-        if !open || !(waits || !stalled.is_empty()) {
+        if !open || (!waits && stalled.is_empty()) {
             return;
         }
         if self.must_abort() {

@@ -116,6 +116,7 @@ impl Core {
         let Some(run) = &self.run else { return };
         if run.is_committing && run.positions == *found {
             tracing::info!("the commit had succeeded");
+            self.sender.works();
             self.committed();
         } else {
             self.discard();
