@@ -84,7 +84,7 @@ impl Compacted {
         Ok(Self { settings, topic: topic.to_owned() })
     }
 
-    /// Makes the topic if it is missing, and looks at how it was made. Blocks for up to [`MAKE`].
+    /// Makes the topic if it is missing, and looks at how it was made. Blocks for up to `MAKE`.
     pub fn ensure(&self) -> Result<(), CompactedError> {
         let admin: AdminClient<DefaultClientContext> = self.client(&self.settings)?;
         let waiting = tokio::runtime::Builder::new_current_thread().build();

@@ -59,10 +59,9 @@ pub fn pass(log: &Log, damaged: Damaged<'_>) -> Result<(u64, Lsn), ReadError> {
 /// kept aside all the same, once. Says what was found and was not set aside before.
 pub fn set_aside(log: &Log, damaged: Damaged<'_>) -> Result<((u64, Lsn), Option<Finding>), ReadError> {
     let hole = Hole::at(log, damaged)?;
-    let range = hole.from.offset..hole.behind.0;
     if let Some(first) = hole.first_lost(log) {
         hole.store(log, first)?;
-    } else if is_aside(&*log.fs, &log.dir, hole.from.segment.first, range).map_err(|e| hole.failed(e))? {
+    } else if hole.is_aside(log).map_err(|e| hole.failed(e))? {
         return Ok((hole.behind, None));
     } else {
         hole.copy(log).map_err(|e| hole.failed(e))?;
@@ -116,6 +115,12 @@ impl<'a> Hole<'a> {
         Ok(())
     }
 
+    fn is_aside(&self, log: &Log) -> io::Result<bool> {
+        let Damaged { segment, offset, .. } = self.from;
+        let file = segment.open(&*log.fs, &log.dir)?;
+        is_aside(&*log.fs, &log.dir, &*file, segment.first, offset..self.behind.0)
+    }
+
     fn copy(&self, log: &Log) -> io::Result<()> {
         let Damaged { segment, offset, .. } = self.from;
         let file = segment.open(&*log.fs, &log.dir)?;
@@ -127,12 +132,17 @@ impl<'a> Hole<'a> {
     }
 }
 
-/// Whether a damaged range lies in quarantine already: whoever put it there has told of it.
-pub fn is_aside(fs: &dyn Fs, dir: &Path, first: Lsn, range: Range<u64>) -> io::Result<bool> {
+/// Whether a damaged range of a segment's file lies in quarantine already: whoever put it there has told of it.
+pub fn is_aside(fs: &dyn Fs, dir: &Path, file: &dyn File, first: Lsn, range: Range<u64>) -> io::Result<bool> {
     match fs.open(&range_path(dir, first, range.start, DAMAGED), Mode::Read) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
-        opened => Ok(opened?.size()? >= range.end - range.start),
+        copy => Ok(copy?.size()? >= there(file, &range)?),
     }
+}
+
+/// How many bytes of the range the file has. What it should have, others say: that is not to be believed.
+fn there(file: &dyn File, range: &Range<u64>) -> io::Result<u64> {
+    Ok(range.end.min(file.size()?).saturating_sub(range.start))
 }
 
 /// Copies a range of a segment's file into `quarantine/<first>-<offset>.<why>`, durably. Of an encrypted segment
@@ -148,10 +158,9 @@ pub fn copy_range(
     if why == DAMAGED {
         keep_key(fs, dir, file, first)?;
     }
-    let mut bytes = vec![0; (range.end - range.start) as usize];
+    let mut bytes = vec![0; there(file, &range)? as usize];
     let read = fs::read_full(file, &mut bytes, range.start)?;
-    // What the file ends before belongs to the range too, as nothing.
-    bytes[read..].fill(0);
+    bytes.truncate(read);
     fs::replace_file(fs, &range_path(dir, first, range.start, why), &bytes)
 }
 

@@ -1,6 +1,7 @@
 //! Reads every record and checks it.
 
 use std::io;
+use std::sync::Arc;
 
 use super::super::event::Finding;
 use super::super::event::FindingKind;
@@ -67,7 +68,7 @@ impl View {
             |offset, detail| Finding { segment: segment.name(), offset, kind: FindingKind::Damaged, detail };
         // Delivered and let go of in the meantime: nothing is owed any more.
         let Some(file) = segment::open(&*self.fs, &self.path, segment.first())? else { return Ok(report) };
-        let mut frames = Frames::new(file, segment, segment.first());
+        let mut frames = Frames::new(Arc::clone(&file), segment, segment.first());
         let (mut chain, mut holes, mut next) = (0, 0, segment.first());
         loop {
             let before = frames.offset();
@@ -84,8 +85,8 @@ impl View {
                 Step::Hole(hole) => {
                     holes += 1;
                     next = hole.to.next();
-                    match quarantine::is_aside(&*self.fs, &self.path, segment.first(), hole.start..hole.end)?
-                    {
+                    let range = hole.start..hole.end;
+                    match quarantine::is_aside(&*self.fs, &self.path, &*file, segment.first(), range)? {
                         true => report.set_aside += 1,
                         false => report.findings.push(find(hole.start, hole.detail())),
                     }

@@ -1,7 +1,7 @@
 //! Repairs a log whose daemon is stopped: a plan first, then the work, a copy of whatever is changed in `quarantine/`.
 //!
 //! What a start would do about a log decides here too, because it is a start that does it: the plan is one on a file
-//! system that keeps its changes to itself ([`dry`]). Beyond a start, a repair reads every record, writes lost footers
+//! system that keeps its changes to itself (`dry`). Beyond a start, a repair reads every record, writes lost footers
 //! again, cleans the dead-letter store, and moves leftovers away. When it was interrupted, it is begun again.
 
 mod dry;
