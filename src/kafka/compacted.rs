@@ -132,6 +132,23 @@ impl Compacted {
         wanted: impl Fn(&[u8]) -> bool,
         tick: Tick<'_>,
     ) -> Result<Option<Entries>, CompactedError> {
+        let Some(end) = self.end(tick)? else { return Ok(None) };
+        let committed = self.committed()?;
+        self.go_on(tick)?;
+        while committed.fetch_watermarks(&self.topic, 0, ASK).map_err(|error| self.failed(error))?.1 < end {
+            self.go_on(tick)?;
+            std::thread::sleep(POLL);
+        }
+        self.gather(&committed, wanted, tick).map(Some)
+    }
+
+    /// The same of a topic that is there, without waiting for anybody: what is behind an open transaction is not seen.
+    pub fn peek(&self, wanted: impl Fn(&[u8]) -> bool, tick: Tick<'_>) -> Result<Entries, CompactedError> {
+        self.gather(&self.committed()?, wanted, tick)
+    }
+
+    /// Behind the last record, committed or not; `None` when there is no such topic.
+    fn end(&self, tick: Tick<'_>) -> Result<Option<i64>, CompactedError> {
         let mut settings = self.settings.clone();
         settings.set("isolation.level", "read_uncommitted");
         let all: BaseConsumer = self.client(&settings)?;
@@ -144,28 +161,28 @@ impl Compacted {
         }
         self.go_on(tick)?;
         let (_, end) = all.fetch_watermarks(&self.topic, 0, ASK).map_err(|error| self.failed(error))?;
-        drop(all);
-        settings.set("isolation.level", "read_committed").set("enable.partition.eof", "true");
-        let committed: BaseConsumer = self.client(&settings)?;
-        self.go_on(tick)?;
-        while committed.fetch_watermarks(&self.topic, 0, ASK).map_err(|error| self.failed(error))?.1 < end {
-            self.go_on(tick)?;
-            std::thread::sleep(POLL);
-        }
-        let mut assignment = TopicPartitionList::new();
-        assignment
-            .add_partition_offset(&self.topic, 0, Offset::Beginning)
-            .and_then(|()| committed.assign(&assignment))
-            .map_err(|error| self.failed(error))?;
-        self.gather(&committed, wanted, tick).map(Some)
+        Ok(Some(end))
     }
 
+    /// A client that sees what is committed.
+    fn committed(&self) -> Result<BaseConsumer, CompactedError> {
+        let mut settings = self.settings.clone();
+        settings.set("isolation.level", "read_committed").set("enable.partition.eof", "true");
+        self.client(&settings)
+    }
+
+    /// Reads from the beginning to the end of what the client sees.
     fn gather(
         &self,
         consumer: &BaseConsumer,
         wanted: impl Fn(&[u8]) -> bool,
         tick: Tick<'_>,
     ) -> Result<Entries, CompactedError> {
+        let mut assignment = TopicPartitionList::new();
+        assignment
+            .add_partition_offset(&self.topic, 0, Offset::Beginning)
+            .and_then(|()| consumer.assign(&assignment))
+            .map_err(|error| self.failed(error))?;
         let mut table = BTreeMap::new();
         loop {
             self.go_on(tick)?;

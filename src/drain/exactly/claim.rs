@@ -155,9 +155,21 @@ impl Claim {
 
     fn attempt(&self, standing: &Standing) -> Result<(), ClaimError> {
         let ClaimParts { parts, workers, purpose, .. } = &self.its;
+        let incarnation = parts.log.identity().incarnation;
+        let judge = |found: &BTreeMap<String, Message>, setting| {
+            let known = parts.log.transactions();
+            let own = Own { known: &known, incarnation, end: parts.log.end() };
+            own.judge(&found.values().cloned().collect::<Vec<_>>(), setting)
+        };
         let setting = match purpose {
             Purpose::ExactlyOnce(setting) => {
                 self.table.ensure()?;
+                // Fencing would disturb the copy that is at work. What shows without it that this one must not go on
+                // will not change: positions only grow.
+                if let Verdict::Stop(reason) = judge(&self.table.peek(&mut self.patience())?, *setting) {
+                    halt(standing, &reason);
+                    return Ok(());
+                }
                 *setting
             }
             Purpose::AtLeastOnce => OnRestoredLog::ContinueAfterKafka,
@@ -166,16 +178,10 @@ impl Claim {
         let ids = known.ids.map_or(MAX_WORKERS, |ids| usize::try_from(ids).unwrap_or(MAX_WORKERS));
         let ids = ids.max(*workers);
         let (first, found) = self.take_over(ids)?;
-        let messages: Vec<Message> = found.values().cloned().collect();
-        let incarnation = parts.log.identity().incarnation;
-        let own = Own { known: &known, incarnation, end: parts.log.end() };
-        let start = match own.judge(&messages, setting) {
+        let start = match judge(&found, setting) {
             Verdict::Go(start) => start,
             Verdict::Stop(reason) => {
-                standing.halt(format!(
-                    "{reason}: it was restored from an older copy, or another copy took over; \
-                     [drain] on_restored_log says what to do"
-                ));
+                halt(standing, &reason);
                 return Ok(());
             }
         };
@@ -267,6 +273,13 @@ impl Claim {
         }
         Ok(persist(&mut tick, |slice| producer.commit_transaction(slice))?)
     }
+}
+
+fn halt(standing: &Standing, reason: &str) {
+    standing.halt(format!(
+        "{reason}: it was restored from an older copy, or another copy took over; \
+         [drain] on_restored_log says what to do"
+    ));
 }
 
 /// Counts as done what Kafka has and the log's checkpoint did not know yet.

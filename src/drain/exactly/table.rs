@@ -47,7 +47,18 @@ impl Table {
         &self,
         tick: &mut dyn FnMut() -> bool,
     ) -> Result<BTreeMap<String, Message>, TableError> {
-        let found = self.topic.read(|key| message::is_of(&self.log_id, key), tick)?.unwrap_or_default();
+        Self::decode(self.topic.read(|key| message::is_of(&self.log_id, key), tick)?.unwrap_or_default())
+    }
+
+    /// What is committed now, of a topic that is there; disturbs nobody and waits for nobody.
+    pub(super) fn peek(
+        &self,
+        tick: &mut dyn FnMut() -> bool,
+    ) -> Result<BTreeMap<String, Message>, TableError> {
+        Self::decode(self.topic.peek(|key| message::is_of(&self.log_id, key), tick)?)
+    }
+
+    fn decode(found: BTreeMap<Vec<u8>, Vec<u8>>) -> Result<BTreeMap<String, Message>, TableError> {
         let decode = |(key, value): (Vec<u8>, Vec<u8>)| {
             let key = String::from_utf8_lossy(&key).into_owned();
             match Message::decode(&value) {
