@@ -139,12 +139,14 @@ impl Compacted {
             self.go_on(tick)?;
             std::thread::sleep(POLL);
         }
-        self.gather(&committed, wanted, tick).map(Some)
+        self.gather(&committed, end, wanted, tick).map(Some)
     }
 
     /// The same of a topic that is there, without waiting for anybody: what is behind an open transaction is not seen.
     pub fn peek(&self, wanted: impl Fn(&[u8]) -> bool, tick: Tick<'_>) -> Result<Entries, CompactedError> {
-        self.gather(&self.committed()?, wanted, tick)
+        let committed = self.committed()?;
+        let (_, end) = committed.fetch_watermarks(&self.topic, 0, ASK).map_err(|error| self.failed(error))?;
+        self.gather(&committed, end, wanted, tick)
     }
 
     /// Behind the last record, committed or not; `None` when there is no such topic.
@@ -171,10 +173,12 @@ impl Compacted {
         self.client(&settings)
     }
 
-    /// Reads from the beginning to the end of what the client sees.
+    /// Reads from the beginning to `end`. Others write all the time: whoever waits for the end of the topic may never
+    /// see it. But the offsets before `end` may be markers of transactions, which are not shown.
     fn gather(
         &self,
         consumer: &BaseConsumer,
+        end: i64,
         wanted: impl Fn(&[u8]) -> bool,
         tick: Tick<'_>,
     ) -> Result<Entries, CompactedError> {
@@ -189,10 +193,13 @@ impl Compacted {
             match consumer.poll(POLL) {
                 None => {}
                 Some(Ok(message)) => {
-                    let Some(key) = message.key().filter(|key| wanted(key)) else { continue };
-                    match message.payload() {
-                        Some(value) => drop(table.insert(key.to_owned(), value.to_owned())),
-                        None => drop(table.remove(key)),
+                    match (message.key().filter(|key| wanted(key)), message.payload()) {
+                        (None, _) => {}
+                        (Some(key), Some(value)) => drop(table.insert(key.to_owned(), value.to_owned())),
+                        (Some(key), None) => drop(table.remove(key)),
+                    }
+                    if message.offset() + 1 >= end {
+                        return Ok(table);
                     }
                 }
                 Some(Err(KafkaError::PartitionEOF(_))) => return Ok(table),
