@@ -9,6 +9,7 @@
 //! - `feed`, `outlet`, `grave` are the three ways in and out: log, producer, dead letters.
 
 mod bell;
+mod blame;
 mod board;
 mod config;
 mod desk;

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 use std::time::Instant;
 
+use crate::drain::blame;
 use crate::drain::desk::Desk;
 use crate::drain::gates::Place;
 use crate::drain::window::Flight;
@@ -88,15 +89,7 @@ impl Desk {
 
     /// A record of this partition is confirmed or dead.
     pub(super) fn settle_suspect(&mut self, place: Place, lsn: Lsn) {
-        if let Some(cap) = self.suspects.settled(place, lsn) {
-            let topic = self.topics.get(place.topic);
-            topic.shrink(cap);
-            tracing::warn!(
-                kafka.topic = &*topic.name,
-                drain.batch_bytes = topic.cap,
-                "topic takes only small batches"
-            );
-        }
+        blame::settle(&mut self.suspects, &mut self.topics, place, lsn);
     }
 
     /// The main producer failed, or a record did: nothing more may leave through it, because successors of a failed
@@ -146,16 +139,7 @@ impl Desk {
                 self.condemn(place, lsn, bytes, reason);
                 continue;
             }
-            let last = records.iter().map(|(lsn, ..)| *lsn).max().unwrap_or(lsn);
-            let bytes = records.iter().map(|(_, bytes, _)| bytes).sum();
-            self.suspects.accuse(place, last, bytes, fault);
-            let topic = &**self.topics.name(place.topic);
-            tracing::warn!(
-                kafka.topic = topic,
-                kafka.partition = place.partition,
-                drain.records = records.len(),
-                "batch refused; its records go one at a time"
-            );
+            blame::accuse(&mut self.suspects, &self.topics, place, &records);
         }
     }
 
@@ -168,19 +152,7 @@ impl Desk {
     }
 
     fn blame(&mut self, topic: usize, fault: Fault, now: Instant) {
-        let topic = self.topics.get(topic);
-        match fault {
-            Fault::Topic(reason) => {
-                tracing::warn!(
-                    kafka.topic = &*topic.name,
-                    drain.reason = reason,
-                    "topic at fault; its records wait"
-                );
-                topic.refused(reason, true, now, self.grace);
-            }
-            Fault::Stale => topic.doubt(now),
-            Fault::Record(_) | Fault::Producer | Fault::Passing => {}
-        }
+        blame::blame(self.topics.get(topic), fault, now, self.grace);
     }
 
     fn collect_solo(&mut self, now: Instant) {

@@ -8,6 +8,7 @@ use super::core::Core;
 use super::persist;
 use super::positions::Positions;
 use super::run::Run;
+use crate::drain::blame;
 use crate::drain::gates::Place;
 use crate::drain::window::Flight;
 use crate::kafka::ENTRY;
@@ -229,34 +230,12 @@ impl Core {
                 self.condemn(place, lsn, bytes, reason);
                 continue;
             }
-            let last = records.iter().map(|(lsn, ..)| *lsn).max().unwrap_or(lsn);
-            let bytes = records.iter().map(|(_, bytes, _)| bytes).sum();
-            self.suspects.accuse(place, last, bytes, fault);
-            let topic = &**self.topics.name(place.topic);
-            let (partition, count) = (place.partition, records.len());
-            tracing::warn!(
-                kafka.topic = topic,
-                kafka.partition = partition,
-                drain.records = count,
-                "batch refused; its records go one at a time"
-            );
+            blame::accuse(&mut self.suspects, &self.topics, place, &records);
         }
     }
 
     fn blame(&mut self, topic: usize, fault: Fault, now: Instant) {
-        let topic = self.topics.get(topic);
-        match fault {
-            Fault::Topic(reason) => {
-                tracing::warn!(
-                    kafka.topic = &*topic.name,
-                    drain.reason = reason,
-                    "topic at fault; its records wait"
-                );
-                topic.refused(reason, true, now, self.grace);
-            }
-            Fault::Stale => topic.doubt(now),
-            Fault::Record(_) | Fault::Producer | Fault::Passing => {}
-        }
+        blame::blame(self.topics.get(topic), fault, now, self.grace);
     }
 
     /// A record was refused alone.
@@ -281,14 +260,6 @@ impl Core {
 
     /// A record of this partition is committed or dead.
     pub(super) fn settle_suspect(&mut self, place: Place, lsn: Lsn) {
-        if let Some(cap) = self.suspects.settled(place, lsn) {
-            let topic = self.topics.get(place.topic);
-            topic.shrink(cap);
-            tracing::warn!(
-                kafka.topic = &*topic.name,
-                drain.batch_bytes = topic.cap,
-                "topic takes only small batches"
-            );
-        }
+        blame::settle(&mut self.suspects, &mut self.topics, place, lsn);
     }
 }
