@@ -37,12 +37,13 @@ pub struct Seal {
 }
 
 impl Seal {
-    /// Whether there can be such a segment: its records take at least their frames' headers. A checksum says that it
-    /// was written; loops over records must not depend on that.
+    /// Whether there can be such a segment: its records take at least their frames' headers, and their offsets have
+    /// four bytes. A checksum says that it was written; loops and sums over records must not depend on that.
     fn is_sound(&self) -> bool {
         let records = self.next.0.checked_sub(self.first.0);
         let bytes = records.and_then(|records| records.checked_mul(FRAME_HEADER as u64));
-        self.first == Lsn(0) || bytes.is_some_and(|bytes| bytes <= self.length)
+        let fits = self.length <= u32::MAX.into() && bytes.is_some_and(|bytes| bytes <= self.length);
+        self.first == Lsn(0) || fits
     }
 }
 

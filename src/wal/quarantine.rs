@@ -83,7 +83,9 @@ impl<'a> Hole<'a> {
         let (end_lsn, length) = segment.flushed();
         let io = |source| ReadError::Io { path: path.clone(), source };
         let mut scanner = segment.scanner(&*log.fs, &log.dir).map_err(io)?;
-        let behind = scanner.resync(offset + ALIGN as u64, scanner.from(lsn.next())).map_err(io)?;
+        // A number beyond the segment's end belongs to another one, whatever the checksum beside it says.
+        let numbers = lsn.0 + 1..=end_lsn.0.saturating_sub(1);
+        let behind = scanner.resync(offset + ALIGN as u64, numbers).map_err(io)?;
         let behind = behind.map_or((length, end_lsn), |(at, meta)| (at, meta.lsn));
         Ok(Self { from, behind, path })
     }

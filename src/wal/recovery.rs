@@ -278,6 +278,7 @@ impl Start<'_> {
             survey.segments.iter().skip(1).map(|next| next.header.predecessor).collect::<Vec<_>>();
         successors.push(Seal::default());
         for (index, (found, successor)) in survey.segments.iter().zip(successors).enumerate() {
+            let behind = survey.segments.get(index + 1).map(|next| next.header.first);
             self.note_gap(expected, found.header.first)?;
             let path = segment_path(self.dir, found.place, found.header.first);
             let failed = |source| OpenError::Io { path: path.clone(), source };
@@ -316,6 +317,8 @@ impl Start<'_> {
                 // A start that failed may have left a size that is not durable yet.
                 unless(Fault::SizeNotFlushed, || sync(&*self.fs, &path)).map_err(failed)?;
             }
+            // The numbers from the next segment's first on are that one's.
+            let seal = Seal { next: behind.map_or(seal.next, |behind| seal.next.min(behind)), ..seal };
             self.take_over(found, seal);
             expected = Some(seal.next);
             before = seal;
