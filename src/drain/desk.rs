@@ -1,18 +1,15 @@
 //! What a worker decides with: everything it knows about topics, partitions and what is in flight.
 
 use std::collections::BTreeMap;
-use std::collections::HashMap;
 use std::time::Duration;
 use std::time::Instant;
 
 use crate::backoff::Backoff;
 use crate::drain::board::Parts;
+use crate::drain::court::Court;
 use crate::drain::gates::Gates;
 use crate::drain::gates::Place;
-use crate::drain::grave::Grave;
 use crate::drain::outlet::Outlet;
-use crate::drain::suspects::Suspects;
-use crate::drain::topics::Topics;
 use crate::drain::topics::Verdict;
 use crate::drain::window::Window;
 use crate::kafka::Answer;
@@ -25,18 +22,13 @@ pub(super) const ASK: Duration = Duration::from_millis(800);
 
 pub(super) struct Desk {
     pub(super) parts: Parts,
-    pub(super) grace: Duration,
     /// For the many.
     pub(super) main: Outlet,
     /// For records that go alone: suspects and trials. A refusal does not stop it, because nothing can overtake.
     pub(super) solo: Outlet,
     pub(super) gates: Gates,
     pub(super) window: Window,
-    pub(super) suspects: Suspects,
-    pub(super) topics: Topics,
-    pub(super) grave: Grave,
-    /// How often records in need of another try were sent. As many as the window can hold.
-    pub(super) attempts: HashMap<Lsn, u32>,
+    pub(super) court: Court,
     /// When a broker last confirmed anything.
     pub(super) arrived_at: Instant,
     /// Whether the producer refused to take records because it failed.
@@ -53,18 +45,14 @@ impl Desk {
         backoff: Backoff,
         grace: Duration,
     ) -> Self {
-        let topics = Topics::new(backoff.clone(), parts.metrics.sent.clone());
+        let court = Court::new(&parts, &backoff, grace);
         Self {
             parts,
-            grace,
             main,
             solo,
             gates: Gates::default(),
             window,
-            suspects: Suspects::default(),
-            topics,
-            grave: Grave::new(backoff),
-            attempts: HashMap::new(),
+            court,
             arrived_at: Instant::now(),
             broken: false,
             results: Vec::new(),
@@ -83,32 +71,30 @@ impl Desk {
 
     /// Whether time alone can change nothing here.
     pub(super) fn is_quiet(&self) -> bool {
-        self.window.len() == 0 && self.gates.is_empty() && self.is_connected() && !self.grave.is_full()
+        self.window.len() == 0 && self.gates.is_empty() && self.is_connected() && !self.court.grave.is_full()
     }
 
     /// Builds a producer, asks about topics, lets go of what is not needed: whatever is due.
     pub(super) fn tend(&mut self, now: Instant) {
         self.main.ready(now);
-        for topic in self.topics.due(now) {
+        for topic in self.court.topics.due(now) {
             // The rest in the next turn, after a heartbeat.
             if self.ask(topic, now) == Some(Answer::Away) || now.elapsed() > ASK / 8 {
                 break;
             }
         }
-        if self.suspects.is_empty() && !self.topics.any_on_trial() && self.window.len_of(true) == 0 {
+        if self.court.suspects.is_empty()
+            && !self.court.topics.any_on_trial()
+            && self.window.len_of(true) == 0
+        {
             self.solo.close();
         }
     }
 
     /// Asks the brokers about a topic.
     pub(super) fn ask(&mut self, topic: usize, now: Instant) -> Option<Answer> {
-        let producer = self.main.producer()?;
-        let answer = producer.ask(self.topics.name(topic), ASK);
-        if let Answer::Refused(reason) = answer {
-            let name = &**self.topics.name(topic);
-            tracing::warn!(kafka.topic = name, drain.reason = reason, "topic at fault; its records wait");
-        }
-        self.topics.get(topic).answered(answer, now, self.grace);
+        let answer = self.main.producer()?.ask(self.court.topics.name(topic), ASK);
+        self.court.answered(topic, answer, now);
         Some(answer)
     }
 
@@ -127,7 +113,7 @@ impl Desk {
         if !place.is_whole() {
             return !self.window.is_parked(place);
         }
-        match self.topics.get(place.topic).verdict() {
+        match self.court.topics.get(place.topic).verdict() {
             Verdict::Send { alone, .. } => !(alone && self.window.is_topic_busy(place.topic)),
             Verdict::Bury(_) => true,
             Verdict::Hold | Verdict::Wait => false,
@@ -138,7 +124,7 @@ impl Desk {
     pub(super) fn count_parked(&self, counts: &mut BTreeMap<String, u64>) {
         counts.values_mut().for_each(|count| *count = 0);
         for (topic, waiting) in self.gates.waiting() {
-            *counts.entry(self.topics.name(topic).to_string()).or_default() += waiting;
+            *counts.entry(self.court.topics.name(topic).to_string()).or_default() += waiting;
         }
     }
 }

@@ -9,9 +9,9 @@
 //! - `feed`, `outlet`, `grave` are the three ways in and out: log, producer, dead letters.
 
 mod bell;
-mod blame;
 mod board;
 mod config;
+mod court;
 mod desk;
 mod exactly;
 mod feed;

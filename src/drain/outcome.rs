@@ -1,18 +1,14 @@
 //! What came back from the producers, and what follows from it.
 
-use std::collections::HashMap;
 use std::collections::HashSet;
 use std::time::Duration;
 use std::time::Instant;
 
-use crate::drain::blame;
+use crate::drain::court::Returned;
 use crate::drain::desk::Desk;
-use crate::drain::gates::Place;
 use crate::drain::window::Flight;
 use crate::kafka::Delivery;
 use crate::kafka::ErrorCode;
-use crate::kafka::Fault;
-use crate::kafka::TOO_LARGE;
 use crate::kafka::classify;
 use crate::units::Timestamp;
 use crate::wal::Confirmation;
@@ -75,21 +71,12 @@ impl Desk {
     fn arrived(&mut self, lsn: Lsn, at: Timestamp, now: Instant) {
         let Some(flight) = self.window.remove(lsn) else { return };
         self.window.progress(flight.place, now);
-        self.attempts.remove(&lsn);
         let outlet = if flight.solo { &mut self.solo } else { &mut self.main };
         outlet.works();
-        let topic = self.topics.get(flight.place.topic);
-        if topic.arrived() {
-            tracing::info!(kafka.topic = &*topic.name, "topic is well again");
-        }
-        topic.sent.inc();
+        self.court.arrived(flight.place, lsn);
+        self.court.topics.get(flight.place.topic).sent.inc();
         self.parts.metrics.drain_latency.observe(at.since(flight.at).as_secs_f64());
-        self.settle_suspect(flight.place, lsn);
-    }
-
-    /// A record of this partition is confirmed or dead.
-    pub(super) fn settle_suspect(&mut self, place: Place, lsn: Lsn) {
-        blame::settle(&mut self.suspects, &mut self.topics, place, lsn);
+        self.court.settle(flight.place, lsn);
     }
 
     /// The main producer failed, or a record did: nothing more may leave through it, because successors of a failed
@@ -120,39 +107,18 @@ impl Desk {
         failures.extend(silent.map(|lsn| (lsn, ErrorCode::PurgeInflight)));
     }
 
-    /// All failures of a producer that is gone: their records go on from the first one of each partition.
+    /// Failures of a producer: their records go on from the first one of each partition. Of the main one these are
+    /// all, because it is gone; batches are refused whole, so a record refused by itself was alone in its.
     fn judge(&mut self, failures: &Failures, now: Instant) {
-        let mut refused: HashMap<Place, Vec<(Lsn, u64, Fault)>> = HashMap::new();
-        for (lsn, code) in failures {
-            let Some(flight) = self.come_back(*lsn) else { continue };
-            match classify(*code) {
-                fault @ Fault::Record(_) => {
-                    refused.entry(flight.place).or_default().push((*lsn, flight.bytes, fault));
-                }
-                fault => self.blame(flight.place.topic, fault, now),
-            }
-        }
-        for (place, records) in refused {
-            let [(lsn, bytes, fault), ..] = records[..] else { continue };
-            if let ([_], Fault::Record(reason)) = (&records[..], fault) {
-                // Batches are refused whole: it was alone in its.
-                self.condemn(place, lsn, bytes, reason);
-                continue;
-            }
-            blame::accuse(&mut self.suspects, &self.topics, place, &records);
-        }
-    }
-
-    /// A record is no longer in flight and not delivered: its partition goes on from here.
-    fn come_back(&mut self, lsn: Lsn) -> Option<Flight> {
-        let flight = self.window.remove(lsn)?;
-        self.attempts.insert(lsn, flight.attempts);
-        self.gates.hold(flight.place, lsn);
-        Some(flight)
-    }
-
-    fn blame(&mut self, topic: usize, fault: Fault, now: Instant) {
-        blame::blame(self.topics.get(topic), fault, now, self.grace);
+        let come_back = |(lsn, code): &(Lsn, ErrorCode)| {
+            let flight = self.window.remove(*lsn)?;
+            self.gates.hold(flight.place, *lsn);
+            self.court.came_back(*lsn, &flight);
+            let Flight { place, bytes, .. } = flight;
+            Some(Returned { lsn: *lsn, place, bytes, fault: classify(*code), alone: true })
+        };
+        let returned: Vec<Returned> = failures.iter().filter_map(come_back).collect();
+        self.court.judge(&returned, now);
     }
 
     fn collect_solo(&mut self, now: Instant) {
@@ -164,34 +130,6 @@ impl Desk {
             self.solo.take(now);
             self.add_silent(&mut failures, true);
         }
-        for (lsn, code) in failures {
-            let Some(flight) = self.come_back(lsn) else { continue };
-            let place = flight.place;
-            match classify(code) {
-                Fault::Record(reason) => self.condemn(place, lsn, flight.bytes, reason),
-                fault => self.blame(place.topic, fault, now),
-            }
-            self.topics.get(place.topic).trial_lost(lsn);
-        }
-    }
-
-    /// A record was refused alone.
-    fn condemn(&mut self, place: Place, lsn: Lsn, bytes: u64, reason: &'static str) {
-        let record = match self.parts.log.read(lsn) {
-            Ok(Some(record)) => record,
-            // Its gate is closed from here: it will be sent, and refused, again.
-            Ok(None) => return,
-            Err(error) => {
-                tracing::error!(%error, wal.lsn = lsn.0, "cannot read a refused record");
-                return;
-            }
-        };
-        let attempts = self.attempts.remove(&lsn).unwrap_or(1);
-        self.grave.add(record, reason, None, attempts);
-        if reason == TOO_LARGE {
-            self.topics.get(place.topic).shrink(bytes);
-        }
-        self.suspects.convict(place);
-        self.settle_suspect(place, lsn);
+        self.judge(&failures, now);
     }
 }

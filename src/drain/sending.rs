@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use crate::command::Envelope;
 use crate::command::headers;
+use crate::drain::court::NotTaken;
 use crate::drain::desk::Desk;
 use crate::drain::feed::Step;
 use crate::drain::feed::owned;
@@ -14,9 +15,7 @@ use crate::drain::topics::Verdict;
 use crate::drain::window::Flight;
 use crate::kafka::Delivery;
 use crate::kafka::ErrorCode;
-use crate::kafka::Fault;
 use crate::kafka::Message;
-use crate::kafka::classify;
 use crate::planted;
 use crate::planted::planted;
 use crate::wal::Frame;
@@ -31,33 +30,32 @@ impl Desk {
         if self.window.contains(frame.lsn) {
             return Step::Done;
         }
-        if self.grave.is_full() || self.has_failed() || !self.is_connected() {
+        if self.court.grave.is_full() || self.has_failed() || !self.is_connected() {
             return Step::Wait;
         }
         let now = Instant::now();
         let envelope = match Envelope::decode(frame.payload) {
             Ok(envelope) => envelope,
             Err(error) => {
-                self.grave.add(owned(frame), "envelope", Some(error.to_string()), 0);
+                self.court.grave.add(owned(frame), "envelope", Some(error.to_string()), 0);
                 return Step::Done;
             }
         };
-        let topic = self.topics.number(envelope.topic, now);
+        let topic = self.court.topics.number(envelope.topic, now);
         let whole = Place::whole(topic);
         if self.gates.stop(whole, side, frame.lsn) {
             return Step::Done;
         }
-        let known = self.topics.get(topic);
+        let known = self.court.topics.get(topic);
         if known.is_due(now) || known.is_judged_before(frame.at, now) {
             self.ask(topic, now);
         }
-        let (partitions, alone) = match self.topics.get(topic).verdict_on(frame.at) {
+        let (partitions, alone) = match self.court.topics.get(topic).verdict_on(frame.at) {
             Verdict::Send { partitions, alone } => (partitions, alone),
             Verdict::Wait => return Step::Wait,
             Verdict::Hold => return self.hold(whole, frame.lsn),
             Verdict::Bury(reason) => {
-                let attempts = self.attempts.remove(&frame.lsn).unwrap_or(0);
-                self.grave.add(owned(frame), reason, None, attempts);
+                self.court.bury(frame, reason);
                 self.gates.passed(whole);
                 return Step::Done;
             }
@@ -89,9 +87,9 @@ impl Desk {
         now: Instant,
     ) -> Step {
         let bytes = (frame.payload.len() as u64) + OVERHEAD;
-        let solo = alone || self.suspects.singly(place, frame.lsn);
+        let solo = alone || self.court.suspects.singly(place, frame.lsn);
         let busy = if solo { self.window.is_busy(place) } else { self.window.is_solo(place) };
-        let cap = self.topics.get(place.topic).cap;
+        let cap = self.court.topics.get(place.topic).cap;
         if busy || !self.window.has_room_at(place, bytes, cap) {
             if !self.window.has_stalled(place, now) {
                 return Step::Wait;
@@ -136,7 +134,7 @@ impl Desk {
             headers: &headers(envelope, frame.at),
             value: envelope.value,
         });
-        let attempts = self.attempts.get(&frame.lsn).copied().unwrap_or(0) + 1;
+        let attempts = self.court.attempts.get(&frame.lsn).copied().unwrap_or(0) + 1;
         if let Err(code) = sent {
             return self.not_taken(frame, place, code, attempts, now);
         }
@@ -145,8 +143,8 @@ impl Desk {
         }
         let flight = Flight { place, bytes, log_bytes: frame.bytes, at: frame.at, attempts, solo };
         self.window.add(frame.lsn, flight, now);
-        if let Verdict::Send { alone: true, .. } = self.topics.get(place.topic).verdict() {
-            self.topics.get(place.topic).tried(frame.lsn);
+        if let Verdict::Send { alone: true, .. } = self.court.topics.get(place.topic).verdict() {
+            self.court.topics.get(place.topic).tried(frame.lsn);
         }
         self.gates.passed(place);
         if planted(planted::Fault::ConfirmUnsent) {
@@ -165,29 +163,17 @@ impl Desk {
         attempts: u32,
         now: Instant,
     ) -> Step {
-        let whole = Place::whole(place.topic);
-        match classify(code) {
-            Fault::Record(reason) => {
-                self.attempts.remove(&frame.lsn);
-                self.grave.add(owned(frame), reason, None, attempts);
-                self.suspects.convict(place);
-                self.settle_suspect(place, frame.lsn);
+        match self.court.not_taken(frame, place, code, attempts, now) {
+            NotTaken::Buried => {
                 self.gates.passed(place);
                 Step::Done
             }
-            Fault::Topic(reason) => {
-                self.topics.get(place.topic).refused(reason, true, now, self.grace);
-                self.hold(whole, frame.lsn)
-            }
-            Fault::Stale => {
-                self.topics.get(place.topic).doubt(now);
-                self.hold(whole, frame.lsn)
-            }
-            Fault::Producer => {
+            NotTaken::Hold => self.hold(Place::whole(place.topic), frame.lsn),
+            NotTaken::Failed => {
                 self.broken = true;
                 Step::Wait
             }
-            Fault::Passing => Step::Wait,
+            NotTaken::Passing => Step::Wait,
         }
     }
 

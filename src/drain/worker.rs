@@ -95,13 +95,13 @@ impl Worker {
     /// One turn; says whether there is more to do at once.
     fn work(&mut self, now: Instant) -> bool {
         // Before anything is read again: a record in the grave must not be sent.
-        self.desk.grave.store(&self.desk.parts, now);
+        self.desk.court.grave.store(&self.desk.parts, now);
         self.desk.tend(now);
         if let Some(first) = self.desk.reopen() {
             self.rewind(first);
         }
         let more = self.fill(now);
-        self.desk.grave.store(&self.desk.parts, now);
+        self.desk.court.grave.store(&self.desk.parts, now);
         more
     }
 

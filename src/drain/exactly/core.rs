@@ -10,10 +10,8 @@ use super::positions::Positions;
 use super::run::Run;
 use super::sender::Sender;
 use crate::drain::board::Parts;
+use crate::drain::court::Court;
 use crate::drain::desk::ASK;
-use crate::drain::grave::Grave;
-use crate::drain::suspects::Suspects;
-use crate::drain::topics::Topics;
 use crate::drain::topics::Verdict;
 use crate::drain::window::Load;
 use crate::drain::window::Window;
@@ -32,11 +30,8 @@ const SILENCE: Duration = Duration::from_millis(100);
 pub(super) struct Core {
     pub(super) parts: Parts,
     pub(super) incarnation: [u8; 16],
-    pub(super) grace: Duration,
     pub(super) sender: Sender,
-    pub(super) topics: Topics,
-    pub(super) suspects: Suspects,
-    pub(super) grave: Grave,
+    pub(super) court: Court,
     pub(super) held: Held,
     /// What is sent and has not arrived.
     pub(super) window: Window,
@@ -45,7 +40,6 @@ pub(super) struct Core {
     pub(super) limit: Load,
     /// Where Kafka's positions are.
     pub(super) committed: Positions,
-    pub(super) attempts: HashMap<Lsn, u32>,
     pub(super) results: Vec<Delivery>,
     pub(super) failures: Vec<(Lsn, ErrorCode)>,
     /// The transaction, or the producer, is of no more use.
@@ -64,17 +58,13 @@ pub(super) struct Core {
 impl Core {
     /// Asks the brokers about a topic.
     pub(super) fn ask(&mut self, topic: usize, now: Instant) -> Option<Answer> {
-        let answer = self.sender.producer()?.ask(self.topics.name(topic), ASK);
-        if let Answer::Refused(reason) = answer {
-            let name = &**self.topics.name(topic);
-            tracing::warn!(kafka.topic = name, drain.reason = reason, "topic at fault; its records wait");
-        }
-        self.topics.get(topic).answered(answer, now, self.grace);
+        let answer = self.sender.producer()?.ask(self.court.topics.name(topic), ASK);
+        self.court.answered(topic, answer, now);
         Some(answer)
     }
 
     pub(super) fn tend(&mut self, now: Instant) {
-        for topic in self.topics.due(now) {
+        for topic in self.court.topics.due(now) {
             // The rest in the next turn, after a heartbeat.
             if self.ask(topic, now) == Some(Answer::Away) || now.elapsed() > ASK / 8 {
                 break;
@@ -85,7 +75,7 @@ impl Core {
     /// Whether all that the open transaction holds has arrived, its dead letters are stored, and it is closed.
     pub(super) fn is_whole(&self) -> bool {
         let closed = self.run.as_ref().is_some_and(|run| run.is_closed && run.is_noted);
-        closed && !self.has_failed && self.window.len() == 0 && self.grave.is_empty()
+        closed && !self.has_failed && self.window.len() == 0 && self.court.grave.is_empty()
     }
 
     /// A transaction that waits too long: it may be beyond help without a word, or a partition takes nothing while
@@ -105,7 +95,7 @@ impl Core {
         if let Some(Answer::Partitions(_)) = self.ask(first.topic, now) {
             for place in stalled {
                 let delay = self.held.jam(place, now).as_millis() as u64;
-                let topic = &**self.topics.name(place.topic);
+                let topic = &**self.court.topics.name(place.topic);
                 let partition = place.partition;
                 tracing::warn!(
                     kafka.topic = topic,
@@ -124,9 +114,9 @@ impl Core {
             return None;
         }
         self.held.retry(now);
-        let free: HashMap<usize, bool> = (0..self.topics.len())
+        let free: HashMap<usize, bool> = (0..self.court.topics.len())
             .map(|topic| {
-                let verdict = self.topics.get(topic).verdict();
+                let verdict = self.court.topics.get(topic).verdict();
                 (topic, matches!(verdict, Verdict::Send { .. } | Verdict::Bury(_)))
             })
             .collect();
@@ -140,7 +130,7 @@ impl Core {
     pub(super) fn count_parked(&self, counts: &mut BTreeMap<String, u64>) {
         counts.values_mut().for_each(|count| *count = 0);
         for (topic, waiting) in self.held.waiting() {
-            *counts.entry(self.topics.name(topic).to_string()).or_default() += waiting;
+            *counts.entry(self.court.topics.name(topic).to_string()).or_default() += waiting;
         }
     }
 }

@@ -1,6 +1,5 @@
 //! What came back, and what follows from it.
 
-use std::collections::HashMap;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -8,13 +7,12 @@ use super::core::Core;
 use super::persist;
 use super::positions::Positions;
 use super::run::Run;
-use crate::drain::blame;
+use crate::drain::court::Returned;
 use crate::drain::gates::Place;
 use crate::drain::window::Flight;
 use crate::kafka::ENTRY;
 use crate::kafka::ErrorCode;
 use crate::kafka::Fault;
-use crate::kafka::TOO_LARGE;
 use crate::kafka::classify;
 use crate::planted::Fault as Planted;
 use crate::planted::planted;
@@ -70,11 +68,7 @@ impl Core {
     /// Kafka took a record; whether it stays, the commit decides, but its topic and partition are well.
     fn arrived(&mut self, place: Place, lsn: Lsn) {
         self.held.arrived(place);
-        let topic = self.topics.get(place.topic);
-        if topic.arrived() {
-            tracing::info!(kafka.topic = &*topic.name, "topic is well again");
-        }
-        self.attempts.remove(&lsn);
+        self.court.arrived(place, lsn);
     }
 
     /// Commits what has arrived whole. Blocks, calling `tick`.
@@ -106,9 +100,9 @@ impl Core {
         let lsns: Vec<Lsn> = confirmations.iter().map(|note| note.lsn).collect();
         self.parts.statuses.finished(&lsns);
         for (Flight { place, at, .. }, note) in &run.arrived {
-            self.topics.get(place.topic).sent.inc();
+            self.court.topics.get(place.topic).sent.inc();
             self.parts.metrics.drain_latency.observe(note.at.since(*at).as_secs_f64());
-            self.settle_suspect(*place, note.lsn);
+            self.court.settle(*place, note.lsn);
         }
     }
 
@@ -160,7 +154,7 @@ impl Core {
         if self.run.as_ref().is_some_and(|run| !run.is_committing) {
             self.discard();
         }
-        is_known |= !self.grave.is_empty() || !self.suspects.is_empty();
+        is_known |= !self.court.grave.is_empty() || !self.court.suspects.is_empty();
         is_known
     }
 
@@ -185,7 +179,7 @@ impl Core {
         match run.only {
             Some(topic) if !run.is_closed => {
                 self.hunt = 0;
-                self.blame(topic, fault, now);
+                self.court.blame(topic, fault, now);
             }
             _ => self.hunt = HUNT,
         }
@@ -196,70 +190,26 @@ impl Core {
     fn discard(&mut self) {
         if let Some(Run { from, arrived, .. }) = self.run.take() {
             for (flight, note) in arrived {
-                self.attempts.insert(note.lsn, flight.attempts);
+                self.court.attempts.insert(note.lsn, flight.attempts);
             }
             self.reread = Some(self.reread.map_or(from, |first| first.min(from)));
         }
         for lsn in self.window.of(false).into_iter().chain(self.window.of(true)) {
             if let Some(flight) = self.window.remove(lsn) {
-                self.attempts.insert(lsn, flight.attempts);
-                self.topics.get(flight.place.topic).trial_lost(lsn);
+                self.court.came_back(lsn, &flight);
             }
         }
     }
 
     /// `whole`: whether all results are in. Batches are refused whole, so a record refused by itself was alone.
     fn judge(&mut self, failures: &[(Lsn, ErrorCode)], whole: bool, now: Instant) {
-        let mut refused: HashMap<Place, Vec<(Lsn, u64, Fault)>> = HashMap::new();
-        let mut alone = HashMap::new();
-        for (lsn, code) in failures {
-            let Some(flight) = self.window.remove(*lsn) else { continue };
-            self.attempts.insert(*lsn, flight.attempts);
-            self.topics.get(flight.place.topic).trial_lost(*lsn);
-            alone.insert(*lsn, flight.solo || whole);
-            match classify(*code) {
-                fault @ Fault::Record(_) => {
-                    refused.entry(flight.place).or_default().push((*lsn, flight.bytes, fault));
-                }
-                fault => self.blame(flight.place.topic, fault, now),
-            }
-        }
-        for (place, records) in refused {
-            let [(lsn, bytes, fault), ..] = records[..] else { continue };
-            if let ([_], Fault::Record(reason), Some(true)) = (&records[..], fault, alone.get(&lsn)) {
-                self.condemn(place, lsn, bytes, reason);
-                continue;
-            }
-            blame::accuse(&mut self.suspects, &self.topics, place, &records);
-        }
-    }
-
-    fn blame(&mut self, topic: usize, fault: Fault, now: Instant) {
-        blame::blame(self.topics.get(topic), fault, now, self.grace);
-    }
-
-    /// A record was refused alone.
-    fn condemn(&mut self, place: Place, lsn: Lsn, bytes: u64, reason: &'static str) {
-        let record = match self.parts.log.read(lsn) {
-            Ok(Some(record)) => record,
-            // It will be sent, and refused, again.
-            Ok(None) => return,
-            Err(error) => {
-                tracing::error!(%error, wal.lsn = lsn.0, "cannot read a refused record");
-                return;
-            }
+        let come_back = |(lsn, code): &(Lsn, ErrorCode)| {
+            let flight = self.window.remove(*lsn)?;
+            self.court.came_back(*lsn, &flight);
+            let Flight { place, bytes, solo, .. } = flight;
+            Some(Returned { lsn: *lsn, place, bytes, fault: classify(*code), alone: solo || whole })
         };
-        let attempts = self.attempts.remove(&lsn).unwrap_or(1);
-        self.grave.add(record, reason, None, attempts);
-        if reason == TOO_LARGE {
-            self.topics.get(place.topic).shrink(bytes);
-        }
-        self.suspects.convict(place);
-        self.settle_suspect(place, lsn);
-    }
-
-    /// A record of this partition is committed or dead.
-    pub(super) fn settle_suspect(&mut self, place: Place, lsn: Lsn) {
-        blame::settle(&mut self.suspects, &mut self.topics, place, lsn);
+        let returned: Vec<Returned> = failures.iter().filter_map(come_back).collect();
+        self.court.judge(&returned, now);
     }
 }

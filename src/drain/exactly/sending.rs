@@ -8,6 +8,7 @@ use super::message::TOPIC;
 use super::run::Run;
 use crate::command::Envelope;
 use crate::command::headers;
+use crate::drain::court::NotTaken;
 use crate::drain::feed::Step;
 use crate::drain::feed::owned;
 use crate::drain::gates::Place;
@@ -16,9 +17,7 @@ use crate::drain::sending::OVERHEAD;
 use crate::drain::topics::Verdict;
 use crate::drain::window::Flight;
 use crate::kafka::ErrorCode;
-use crate::kafka::Fault;
 use crate::kafka::Message;
-use crate::kafka::classify;
 use crate::wal::Frame;
 use crate::wal::Lsn;
 
@@ -28,30 +27,29 @@ impl Core {
         if self.held.stops(frame.lane, frame.lsn) {
             return Step::Done;
         }
-        if self.grave.is_full() || self.has_failed {
+        if self.court.grave.is_full() || self.has_failed {
             return Step::Wait;
         }
         let now = Instant::now();
         let envelope = match Envelope::decode(frame.payload) {
             Ok(envelope) => envelope,
             Err(error) => {
-                self.grave.add(owned(frame), "envelope", Some(error.to_string()), 0);
+                self.court.grave.add(owned(frame), "envelope", Some(error.to_string()), 0);
                 return Step::Done;
             }
         };
-        let topic = self.topics.number(envelope.topic, now);
+        let topic = self.court.topics.number(envelope.topic, now);
         let whole = Place::whole(topic);
-        let known = self.topics.get(topic);
+        let known = self.court.topics.get(topic);
         if known.is_due(now) || known.is_judged_before(frame.at, now) {
             self.ask(topic, now);
         }
-        let (partitions, alone) = match self.topics.get(topic).verdict_on(frame.at) {
+        let (partitions, alone) = match self.court.topics.get(topic).verdict_on(frame.at) {
             Verdict::Send { partitions, alone } => (partitions, alone),
             Verdict::Wait => return Step::Wait,
             Verdict::Hold => return self.hold(frame, whole),
             Verdict::Bury(reason) => {
-                let attempts = self.attempts.remove(&frame.lsn).unwrap_or(0);
-                self.grave.add(owned(frame), reason, None, attempts);
+                self.court.bury(frame, reason);
                 return Step::Done;
             }
         };
@@ -86,9 +84,9 @@ impl Core {
         now: Instant,
     ) -> Step {
         let bytes = (frame.payload.len() as u64) + OVERHEAD;
-        let solo = alone || self.held.is_on_trial(place) || self.suspects.singly(place, frame.lsn);
+        let solo = alone || self.held.is_on_trial(place) || self.court.suspects.singly(place, frame.lsn);
         let busy = if solo { self.window.is_busy(place) } else { self.window.is_solo(place) };
-        let cap = self.topics.get(place.topic).cap;
+        let cap = self.court.topics.get(place.topic).cap;
         let has_room = self.window.has_room(bytes) && self.window.has_room_at(place, bytes, cap);
         let proving = alone || self.hunt > 0;
         let fits = |run: &Run| run.has_room(bytes, self.limit) && run.takes(place.topic, proving);
@@ -109,7 +107,7 @@ impl Core {
             headers: &headers(envelope, frame.at),
             value: envelope.value,
         });
-        let attempts = self.attempts.get(&frame.lsn).copied().unwrap_or(0) + 1;
+        let attempts = self.court.attempts.get(&frame.lsn).copied().unwrap_or(0) + 1;
         if let Err(code) = sent {
             return self.not_taken(frame, place, code, attempts, now);
         }
@@ -122,7 +120,7 @@ impl Core {
             run.add(frame.lane, frame.lsn, bytes);
         }
         if alone {
-            self.topics.get(place.topic).tried(frame.lsn);
+            self.court.topics.get(place.topic).tried(frame.lsn);
         }
         Step::Done
     }
@@ -148,27 +146,14 @@ impl Core {
         attempts: u32,
         now: Instant,
     ) -> Step {
-        match classify(code) {
-            Fault::Record(reason) => {
-                self.attempts.remove(&frame.lsn);
-                self.grave.add(owned(frame), reason, None, attempts);
-                self.suspects.convict(place);
-                self.settle_suspect(place, frame.lsn);
-                Step::Done
-            }
-            Fault::Topic(reason) => {
-                self.topics.get(place.topic).refused(reason, true, now, self.grace);
-                self.hold(frame, Place::whole(place.topic))
-            }
-            Fault::Stale => {
-                self.topics.get(place.topic).doubt(now);
-                self.hold(frame, Place::whole(place.topic))
-            }
-            Fault::Producer => {
+        match self.court.not_taken(frame, place, code, attempts, now) {
+            NotTaken::Buried => Step::Done,
+            NotTaken::Hold => self.hold(frame, Place::whole(place.topic)),
+            NotTaken::Failed => {
                 self.has_failed = true;
                 Step::Wait
             }
-            Fault::Passing => {
+            NotTaken::Passing => {
                 self.has_failed |= code != ErrorCode::QueueFull;
                 Step::Wait
             }

@@ -1,6 +1,5 @@
 //! One worker of the exactly-once drain: a thread with its own lanes and its own transactional id.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -16,12 +15,10 @@ use crate::backoff::Backoff;
 use crate::drain::Config;
 use crate::drain::Handle;
 use crate::drain::board::Parts;
+use crate::drain::court::Court;
 use crate::drain::feed::Feed;
 use crate::drain::feed::Step;
-use crate::drain::grave::Grave;
 use crate::drain::outlet::Link;
-use crate::drain::suspects::Suspects;
-use crate::drain::topics::Topics;
 use crate::drain::window::STALL;
 use crate::drain::window::Window;
 use crate::drain::worker::ALERT;
@@ -75,17 +72,13 @@ impl Worker {
         let now = Instant::now();
         let core = Core {
             incarnation: identity.incarnation,
-            grace: config.topic_fault_grace.0,
             sender,
-            topics: Topics::new(backoff.clone(), parts.metrics.sent.clone()),
-            suspects: Suspects::default(),
-            grave: Grave::new(backoff.clone()),
+            court: Court::new(&parts, &backoff, config.topic_fault_grace.0),
             held: Held::new(backoff.clone()),
             limit: window.limit(),
             window,
             run: None,
             committed: Positions::default(),
-            attempts: HashMap::new(),
             results: Vec::new(),
             failures: Vec::new(),
             has_failed: false,
@@ -115,7 +108,7 @@ impl Worker {
             self.publish(paused, more, now);
             if !more {
                 let core = &self.core;
-                let quiet = core.run.is_none() && core.held.is_empty() && !core.grave.is_full();
+                let quiet = core.run.is_none() && core.held.is_empty() && !core.court.grave.is_full();
                 let quiet = quiet && core.sender.producer().is_some() && !self.feed.is_waiting();
                 core.sender.wait(if quiet { IDLE } else { ALERT });
             }
@@ -175,11 +168,11 @@ impl Worker {
             let is_known = self.core.fail(now, &mut tick);
             self.pause_until = if is_known { now } else { now + self.backoff.delay() };
         }
-        self.core.grave.store(&self.core.parts, now);
+        self.core.court.grave.store(&self.core.parts, now);
         self.core.tend(now);
         let may_fill = !paused && now >= self.pause_until;
         let filled = if may_fill { self.fill(now) } else { Filled::Waits };
-        self.core.grave.store(&self.core.parts, now);
+        self.core.court.grave.store(&self.core.parts, now);
         let Some(run) = &self.core.run else { return filled == Filled::More };
         let is_due = filled == Filled::Dry || paused || self.core.is_full || run.is_due(self.interval, now);
         if !run.is_closed && is_due {
@@ -247,7 +240,7 @@ impl Worker {
             if !run.is_closed {
                 self.core.close();
             }
-            self.core.grave.store(&self.core.parts, now);
+            self.core.court.grave.store(&self.core.parts, now);
             if self.core.is_whole() {
                 self.core.commit(now, &mut tick);
                 return;

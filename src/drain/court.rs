@@ -1,0 +1,209 @@
+//! What a worker knows of topics and of refused records, and what follows from a refusal: the same with and without
+//! transactions.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+use std::time::Instant;
+
+use crate::backoff::Backoff;
+use crate::drain::board::Parts;
+use crate::drain::feed::owned;
+use crate::drain::gates::Place;
+use crate::drain::grave::Grave;
+use crate::drain::suspects::Suspects;
+use crate::drain::topics::Topics;
+use crate::drain::window::Flight;
+use crate::kafka::Answer;
+use crate::kafka::ErrorCode;
+use crate::kafka::Fault;
+use crate::kafka::TOO_LARGE;
+use crate::kafka::classify;
+use crate::wal::Frame;
+use crate::wal::Log;
+use crate::wal::Lsn;
+
+pub(super) struct Court {
+    log: Arc<Log>,
+    grace: Duration,
+    pub(super) topics: Topics,
+    pub(super) suspects: Suspects,
+    pub(super) grave: Grave,
+    /// How often records in need of another try were sent. As many as the window can hold.
+    pub(super) attempts: HashMap<Lsn, u32>,
+}
+
+/// A record that came back from a producer.
+#[derive(Clone, Copy)]
+pub(super) struct Returned {
+    pub(super) lsn: Lsn,
+    pub(super) place: Place,
+    pub(super) bytes: u64,
+    pub(super) fault: Fault,
+    /// Whether no other record was in its batch: Kafka refuses batches whole.
+    pub(super) alone: bool,
+}
+
+/// What to do about a record that a producer did not take.
+pub(super) enum NotTaken {
+    /// Nothing: it is a dead letter.
+    Buried,
+    /// Its topic waits.
+    Hold,
+    /// The producer is of no more use.
+    Failed,
+    /// Try again.
+    Passing,
+}
+
+impl Court {
+    /// `grace`: how long a topic may be at fault before its records are dead letters.
+    pub(super) fn new(parts: &Parts, backoff: &Backoff, grace: Duration) -> Self {
+        Self {
+            log: Arc::clone(&parts.log),
+            grace,
+            topics: Topics::new(backoff.clone(), parts.metrics.sent.clone()),
+            suspects: Suspects::default(),
+            grave: Grave::new(backoff.clone()),
+            attempts: HashMap::new(),
+        }
+    }
+
+    /// What the brokers answered about a topic.
+    pub(super) fn answered(&mut self, topic: usize, answer: Answer, now: Instant) {
+        if let Answer::Refused(reason) = answer {
+            let name = &**self.topics.name(topic);
+            tracing::warn!(kafka.topic = name, drain.reason = reason, "topic at fault; its records wait");
+        }
+        self.topics.get(topic).answered(answer, now, self.grace);
+    }
+
+    /// Kafka took a record: its topic is well.
+    pub(super) fn arrived(&mut self, place: Place, lsn: Lsn) {
+        let topic = self.topics.get(place.topic);
+        if topic.arrived() {
+            tracing::info!(kafka.topic = &*topic.name, "topic is well again");
+        }
+        self.attempts.remove(&lsn);
+    }
+
+    /// A record is no longer in flight and not delivered.
+    pub(super) fn came_back(&mut self, lsn: Lsn, flight: &Flight) {
+        self.attempts.insert(lsn, flight.attempts);
+        self.topics.get(flight.place.topic).trial_lost(lsn);
+    }
+
+    /// A record of this partition is delivered or dead.
+    pub(super) fn settle(&mut self, place: Place, lsn: Lsn) {
+        let Some(cap) = self.suspects.settled(place, lsn) else { return };
+        let topic = self.topics.get(place.topic);
+        topic.shrink(cap);
+        tracing::warn!(
+            kafka.topic = &*topic.name,
+            drain.batch_bytes = topic.cap,
+            "topic takes only small batches"
+        );
+    }
+
+    /// All that came back at once: topics at fault wait, culprits become dead letters, the others of a refused batch
+    /// are suspects.
+    pub(super) fn judge(&mut self, returned: &[Returned], now: Instant) {
+        let mut refused: HashMap<Place, Vec<Returned>> = HashMap::new();
+        for record in returned {
+            match record.fault {
+                Fault::Record(_) => refused.entry(record.place).or_default().push(*record),
+                fault => self.blame(record.place.topic, fault, now),
+            }
+        }
+        for (place, records) in refused {
+            match records[..] {
+                [record] if record.alone => self.condemn(record),
+                _ => self.accuse(place, &records),
+            }
+        }
+    }
+
+    /// A topic is at fault, or what is known of it is old. For other faults it cannot help.
+    pub(super) fn blame(&mut self, topic: usize, fault: Fault, now: Instant) {
+        let topic = self.topics.get(topic);
+        match fault {
+            Fault::Topic(reason) => {
+                tracing::warn!(
+                    kafka.topic = &*topic.name,
+                    drain.reason = reason,
+                    "topic at fault; its records wait"
+                );
+                topic.refused(reason, true, now, self.grace);
+            }
+            Fault::Stale => topic.doubt(now),
+            Fault::Record(_) | Fault::Producer | Fault::Passing => {}
+        }
+    }
+
+    /// A batch was refused with these records in it: any of them may be the reason.
+    fn accuse(&mut self, place: Place, records: &[Returned]) {
+        let Some(&Returned { lsn, fault, .. }) = records.first() else { return };
+        let last = records.iter().map(|record| record.lsn).max().unwrap_or(lsn);
+        let bytes = records.iter().map(|record| record.bytes).sum();
+        self.suspects.accuse(place, last, bytes, fault);
+        tracing::warn!(
+            kafka.topic = &**self.topics.name(place.topic),
+            kafka.partition = place.partition,
+            drain.records = records.len(),
+            "batch refused; its records go one at a time"
+        );
+    }
+
+    /// A record was refused alone.
+    fn condemn(&mut self, culprit: Returned) {
+        let Returned { lsn, place, bytes, fault: Fault::Record(reason), .. } = culprit else { return };
+        let record = match self.log.read(lsn) {
+            Ok(Some(record)) => record,
+            // It waits, and will be sent, and refused, again.
+            Ok(None) => return,
+            Err(error) => {
+                tracing::error!(%error, wal.lsn = lsn.0, "cannot read a refused record");
+                return;
+            }
+        };
+        let attempts = self.attempts.remove(&lsn).unwrap_or(1);
+        self.grave.add(record, reason, None, attempts);
+        if reason == TOO_LARGE {
+            self.topics.get(place.topic).shrink(bytes);
+        }
+        self.suspects.convict(place);
+        self.settle(place, lsn);
+    }
+
+    /// A record of a topic that was given up.
+    pub(super) fn bury(&mut self, frame: Frame<'_>, reason: &'static str) {
+        let attempts = self.attempts.remove(&frame.lsn).unwrap_or(0);
+        self.grave.add(owned(frame), reason, None, attempts);
+    }
+
+    /// A producer did not take a record, at this attempt; nothing of it is in flight.
+    pub(super) fn not_taken(
+        &mut self,
+        frame: Frame<'_>,
+        place: Place,
+        code: ErrorCode,
+        attempts: u32,
+        now: Instant,
+    ) -> NotTaken {
+        match classify(code) {
+            Fault::Record(reason) => {
+                self.attempts.remove(&frame.lsn);
+                self.suspects.convict(place);
+                self.settle(place, frame.lsn);
+                self.grave.add(owned(frame), reason, None, attempts);
+                NotTaken::Buried
+            }
+            fault @ (Fault::Topic(_) | Fault::Stale) => {
+                self.blame(place.topic, fault, now);
+                NotTaken::Hold
+            }
+            Fault::Producer => NotTaken::Failed,
+            Fault::Passing => NotTaken::Passing,
+        }
+    }
+}
