@@ -99,6 +99,8 @@ faults! {
     NotesNotFlushed,
     /// The directory of the notes is not flushed.
     NotesDirNotFlushed,
+    /// Notes that could not be written are forgotten.
+    NotesForgotten,
     /// A checkpoint is saved before the notes are written.
     CheckpointBeforeNotes,
     /// Segments are retired by a checkpoint that was never saved.

@@ -96,6 +96,9 @@ fn observe(event: &Event, metrics: &Metrics, alarm: &Alarm) {
             metrics.poisoned.set(1);
             alarm.raise("log", cause);
         }
+        Event::NotesForgotten { notes } => {
+            metrics.bound_hit.with_label_values(&["sent_notes"]).inc_by(*notes as u64);
+        }
         Event::Trouble { what, error } => tracing::warn!(what, error, "tried again later"),
     }
 }

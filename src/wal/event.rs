@@ -42,6 +42,11 @@ pub enum Event {
         /// What failed.
         cause: String,
     },
+    /// The disk takes no notes of where records were put, and more wait in memory than may: the oldest are gone.
+    NotesForgotten {
+        /// How many.
+        notes: usize,
+    },
     /// Something failed that costs no record (a note, a retired file); it is tried again.
     Trouble {
         /// What was tried.

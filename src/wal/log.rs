@@ -247,6 +247,10 @@ impl Log {
             }
             rest = others;
         }
+        match self.sent.trim() {
+            0 => {}
+            notes => self.report(Event::NotesForgotten { notes }),
+        }
         let done = sorted.iter().map(|confirmation| (confirmation.lsn, u64::from(confirmation.bytes)));
         self.mark_done(done);
     }

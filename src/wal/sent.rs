@@ -3,8 +3,8 @@
 //! `sent/<name of the segment>`: 24 bytes a record, in order: partition (4), offset (8), milliseconds since 1970
 //! (8), CRC-32 over these and the LSN (4). A slot is believed only if its record is done and its checksum is
 //! right. Notes gather in memory, because workers confirm records that lie between one another: written as they come,
-//! nearly each would be a write of its own. They are written and flushed before the checkpoint that calls their records done; one that is lost costs the answer
-//! to "where?", no record.
+//! nearly each would be a write of its own. They are written and flushed before the checkpoint that calls their records
+//! done; while the disk takes none they stay in memory. One that is lost costs the answer to "where?", no record.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -21,6 +21,7 @@ use super::header::array;
 use super::header::segment_name;
 use super::types::Confirmation;
 use crate::planted::Fault;
+use crate::planted::planted;
 use crate::planted::unless;
 use crate::sync::Mutex;
 use crate::sync::MutexGuard;
@@ -34,6 +35,8 @@ const SLOT: usize = 24;
 const OPEN: usize = 8;
 /// Notes kept in memory: about half of what may be in flight, so that most of them are neighbours. 1 MiB.
 const FRESH: usize = 16_384;
+/// Notes kept in memory while the disk takes none, for minutes of a full disk. 8 MiB.
+const MOST: usize = 8 * FRESH;
 
 /// The notes of one log.
 pub struct Sent {
@@ -50,23 +53,39 @@ impl Sent {
         Self { fs, dir: dir.join(DIR), fresh: Mutex::default(), open: Mutex::default() }
     }
 
-    /// Notes confirmations of records of one segment.
+    /// Notes confirmations of records of one segment. After an error they are kept, and written later.
     pub fn note(&self, segment: Lsn, confirmations: &[Confirmation]) -> io::Result<()> {
         let mut fresh = self.fresh();
         fresh.extend(confirmations.iter().map(|confirmation| (segment, *confirmation)));
         if fresh.len() < FRESH { Ok(()) } else { self.write(&mut fresh) }
     }
 
-    /// Under the lock of what is written: a note is in memory or in its file, never in between.
+    /// Forgets the oldest of more notes than may wait for a disk that takes none; says how many.
+    pub fn trim(&self) -> usize {
+        let mut fresh = self.fresh();
+        let over = fresh.len().saturating_sub(MOST);
+        fresh.drain(..over);
+        over
+    }
+
+    /// Under the lock of what is written: a note is in memory or in its file, never in between. What could not be
+    /// written stays in memory.
     fn write(&self, fresh: &mut Vec<(Lsn, Confirmation)>) -> io::Result<()> {
-        let mut notes = std::mem::take(fresh);
-        notes.sort_unstable_by_key(|(_, note)| note.lsn);
-        for run in notes.chunk_by(|(of, a), (also_of, b)| of == also_of && a.lsn.next() == b.lsn) {
-            let (segment, first) = run[0];
-            let bytes: Vec<u8> = run.iter().flat_map(|(_, note)| encode(note)).collect();
-            self.file(segment)?.write_all_at(&bytes, (first.lsn.0 - segment.0) * SLOT as u64)?;
-        }
-        Ok(())
+        // Stable: of two notes of one record the later stays the later.
+        fresh.sort_by_key(|(_, note)| note.lsn);
+        let mut written = 0;
+        let outcome = fresh
+            .chunk_by(|(of, a), (also_of, b)| of == also_of && a.lsn.next() == b.lsn)
+            .try_for_each(|run| self.write_run(run).inspect(|()| written += run.len()));
+        fresh.drain(..if planted(Fault::NotesForgotten) { fresh.len() } else { written });
+        outcome
+    }
+
+    /// Writes notes of records that follow one another in one segment.
+    fn write_run(&self, run: &[(Lsn, Confirmation)]) -> io::Result<()> {
+        let Some((segment, first)) = run.first() else { return Ok(()) };
+        let bytes: Vec<u8> = run.iter().flat_map(|(_, note)| encode(note)).collect();
+        self.file(*segment)?.write_all_at(&bytes, (first.lsn.0 - segment.0) * SLOT as u64)
     }
 
     /// The note of one record; `None` when there is none or it was lost.
@@ -206,6 +225,10 @@ mod tests {
         assert!(sent.get(Lsn(100), Lsn(101)).unwrap().is_none());
     }
 
+    fn at_offset_of_its_number(lsn: u64) -> Confirmation {
+        Confirmation { lsn: Lsn(lsn), bytes: 0, partition: 0, offset: lsn as i64, at: Timestamp(9) }
+    }
+
     #[test]
     fn notes_in_memory_are_bounded_and_none_is_lost_on_the_way_out() {
         let dir = tempfile::tempdir().unwrap();
@@ -215,19 +238,30 @@ mod tests {
         // As two workers confirm them: those between one another's.
         for odd in [0, 1] {
             for lsn in (1..=count).filter(|lsn| lsn % 2 == odd) {
-                let note = Confirmation {
-                    lsn: Lsn(lsn),
-                    bytes: 0,
-                    partition: 0,
-                    offset: lsn as i64,
-                    at: Timestamp(9),
-                };
-                sent.note(Lsn(1), &[note]).unwrap();
+                sent.note(Lsn(1), &[at_offset_of_its_number(lsn)]).unwrap();
             }
         }
         assert!(sent.fresh().len() < FRESH);
         let lost =
             (1..=count).find(|lsn| sent.get(Lsn(1), Lsn(*lsn)).unwrap().unwrap().offset != *lsn as i64);
         assert_eq!(lost, None);
+    }
+
+    /// Found by a storm: while the disk was full, a status that had said where forgot it.
+    #[test]
+    fn notes_that_cannot_be_written_wait_in_memory_up_to_a_bound() {
+        let dir = tempfile::tempdir().unwrap();
+        let sent = Sent::new(Arc::new(RealFs), dir.path());
+        sent.note(Lsn(1), &[at_offset_of_its_number(1)]).unwrap();
+        sent.sync().unwrap_err();
+        assert_eq!(sent.get(Lsn(1), Lsn(1)).unwrap().unwrap().offset, 1);
+        let more: Vec<_> = (2..=MOST as u64 + 3).map(at_offset_of_its_number).collect();
+        sent.note(Lsn(1), &more).unwrap_err();
+        assert_eq!(sent.trim(), 3);
+        assert!(sent.get(Lsn(1), Lsn(3)).unwrap().is_none(), "the oldest");
+        std::fs::create_dir(dir.path().join(DIR)).unwrap();
+        sent.sync().unwrap();
+        assert!(sent.fresh().is_empty());
+        assert_eq!(sent.get(Lsn(1), Lsn(4)).unwrap().unwrap().offset, 4);
     }
 }

@@ -13,6 +13,7 @@ use super::super::super::Opened;
 use super::super::super::dead::Dead;
 use super::super::super::dead::Removal;
 use super::super::super::header::parse_segment_name;
+use super::disk::Call;
 use super::disk::Rot;
 
 /// Says what was promised and not kept.
@@ -87,8 +88,10 @@ pub struct Known {
     pub promised: u64,
     pub checkpointed: bool,
     pub spoilt: Option<Spoilt>,
-    /// A call failed in this life of the disk: notes of where records were put may be missing.
+    /// A call failed in this life of the disk.
     pub troubled: bool,
+    /// A flush did: notes of where records were put may be missing.
+    pub flush_failed: bool,
     /// A start said that dead letters cannot be read.
     pub letters_reported: bool,
 }
@@ -103,6 +106,12 @@ struct Shown {
 }
 
 impl Known {
+    /// A call failed, or none did.
+    pub fn trouble(&mut self, call: Option<Call>) {
+        self.troubled |= call.is_some();
+        self.flush_failed |= matches!(call, Some(Call::Flush | Call::FlushDir));
+    }
+
     pub fn spoilt_in(&self, dir: &str) -> bool {
         let holds = |spoilt: &Spoilt| spoilt.path.iter().any(|part| part == dir);
         self.spoilt.as_ref().is_some_and(holds)
@@ -265,7 +274,7 @@ impl Known {
         let listed = shown.damaged.iter().any(|(from, to)| (*from..=*to).contains(&lsn));
         let may_be_damaged = self.spoilt_segment().is_some_and(|first| first <= lsn)
             || self.spoilt.as_ref().is_some_and(|spoilt| spoilt.path.ends_with("checkpoint"));
-        let notes_spoilt = self.troubled || self.spoilt_in("sent");
+        let notes_spoilt = self.flush_failed || self.spoilt_in("sent");
         let reported = self.letters_reported;
         let Some(record) = self.acknowledged.get_mut(&lsn) else { return Ok(true) };
         if let Some((lane, payload)) = shown.kept.get(&lsn) {

@@ -127,7 +127,7 @@ impl Life {
             }
             Act::PutBack => return self.put_back(),
         }
-        self.known.troubled |= self.disk.fired().is_some();
+        self.known.trouble(self.disk.fired());
         let poisoned = self.opened.as_ref().is_some_and(|opened| opened.log.poisoned().is_some());
         if !self.refused && (self.disk.died() || (poisoned && self.dice.once_in(2))) {
             let end = if self.dice.once_in(2) { Disk::kill } else { Disk::crash };

@@ -95,6 +95,7 @@ impl Life {
     pub fn excuse(&mut self, error: &OpenError) -> Verdict {
         if self.disk.died() || self.disk.fired().is_some() {
             self.known.troubled = true;
+            self.known.trouble(self.disk.fired());
             return Ok(());
         }
         match error {
