@@ -23,7 +23,6 @@ mod random;
 mod recovered;
 
 use std::env;
-use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::SystemTime;
 use std::time::UNIX_EPOCH;
@@ -36,6 +35,7 @@ use guest::Kit;
 use random::Random;
 use support::admin::Admin;
 use support::consume::read_all;
+use support::daemon;
 use support::daemon::LONG;
 use support::http::Client;
 use support::kafka::ClusterOptions;
@@ -53,18 +53,14 @@ const DEFAULT_CUTS_WITH_KAFKA: usize = 4;
 /// What repeats the choices of a run. The machine's own timing is not among them.
 const SEED: &str = "FOREBAY_POWER_SEED";
 
-/// Another build of the daemon, and the fault to be planted in it: then the loss must be found.
-const BINARY: &str = "FOREBAY_POWER_BINARY";
-const PLANTED: &str = "FOREBAY_POWER_PLANTED";
-
 #[test]
 fn every_202_survives_power_cuts_on_a_real_kernel() {
     let name = "every_202_survives_power_cuts_on_a_real_kernel";
     let Some(kit) = services::available(name, "a virtual machine", Kit::find()) else { return };
-    let planted = env::var(PLANTED).ok();
+    let planted = daemon::planted();
     // Nobody listens there: what is accepted stays in the log, and a cut has much to lose.
     let mut guest = guest("127.0.0.1:1");
-    guest.environment.extend(planted.iter().map(|fault| ("FOREBAY_PLANTED_FAULT".to_owned(), fault.clone())));
+    guest.environment.extend(planted.iter().map(|fault| (daemon::PLANT.to_owned(), fault.clone())));
     let (seed, mut counts) = (seed(), Counts::default());
     let cuts = setting(CUTS).unwrap_or(DEFAULT_CUTS);
     let wrong = cut_power(&kit, &guest, seed, cuts, &mut counts, &mut |_| {});
@@ -128,7 +124,7 @@ fn cut_power(
 
 fn guest(brokers: &str) -> Guest {
     Guest {
-        binary: setting(BINARY).unwrap_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_forebay"))),
+        binary: daemon::binary(),
         config: format!("[kafka]\nbrokers = \"{brokers}\"\n"),
         environment: Vec::new(),
     }

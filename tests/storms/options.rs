@@ -7,6 +7,7 @@ use std::time::Duration;
 use std::time::SystemTime;
 
 use crate::checker::Delivery;
+use crate::support::daemon;
 
 /// What one storm is to be.
 #[derive(Clone, Debug)]
@@ -16,8 +17,7 @@ pub struct Options {
     pub seed: u64,
     /// Commands a second.
     pub rate: u32,
-    /// Another build of the daemon, and the fault to plant in it: then something has to be found.
-    pub binary: PathBuf,
+    /// The fault that is planted, which has to be found.
     pub planted: Option<String>,
     /// Where the report goes, beside stdout.
     pub report: Option<PathBuf>,
@@ -37,8 +37,7 @@ impl Options {
             // Small enough to be typed again.
             seed: variable("SEED").unwrap_or(now.as_micros() as u64 % 1_000_000_000),
             rate: variable("RATE").unwrap_or(500),
-            binary: variable("BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_forebay").into()),
-            planted: variable("PLANTED"),
+            planted: daemon::planted(),
             report: variable("REPORT"),
         }
     }

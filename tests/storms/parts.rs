@@ -12,6 +12,7 @@ use crate::options::Options;
 use crate::shared::Shared;
 use crate::support::admin::Admin;
 use crate::support::clock::Clock;
+use crate::support::daemon;
 use crate::support::disk::SmallDisk;
 use crate::support::kafka::ClusterOptions;
 use crate::support::kafka::Jars;
@@ -85,7 +86,7 @@ fn cluster(jars: &Jars, proxies: &[Proxy]) -> Kafka {
 }
 
 fn settings(options: &Options, brokers: &str, wal: &Path) -> Forebay {
-    let mut forebay = Forebay::new(&options.binary)
+    let mut forebay = daemon::under_test()
         .set("kafka.brokers", brokers)
         .set("wal.dir", wal.display().to_string())
         // Small, so that segments are sealed, delivered and retired all the time.
@@ -98,10 +99,7 @@ fn settings(options: &Options, brokers: &str, wal: &Path) -> Forebay {
     for kind in Kind::ALL {
         forebay = forebay.toml(&kind.toml());
     }
-    match &options.planted {
-        Some(fault) => forebay.env("FOREBAY_PLANTED_FAULT", fault),
-        None => forebay,
-    }
+    forebay
 }
 
 /// Journals and logs stay for whoever looks into what was found, unless it was planted.

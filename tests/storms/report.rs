@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use crate::findings::Violation;
 use crate::options::Options;
 use crate::storm::Verdict;
+use crate::support::daemon;
 
 /// Promises, in the words of a report.
 const PROMISES: [(&str, &[Violation]); 8] = [
@@ -79,7 +80,7 @@ fn text(options: &Options, verdict: &Verdict) -> String {
     for (what, count) in shared.tally() {
         let _ = writeln!(text, "| {what} | {count} |");
     }
-    let _ = writeln!(text, "\n{}", versions(options));
+    let _ = writeln!(text, "\n{}", versions());
     if !shared.findings.is_empty() {
         let why = match &options.planted {
             Some(fault) => format!("{fault} was planted."),
@@ -90,14 +91,14 @@ fn text(options: &Options, verdict: &Verdict) -> String {
     text
 }
 
-fn versions(options: &Options) -> String {
+fn versions() -> String {
     let first_line = |program: &str, arguments: &[&str]| {
         let output = Command::new(program).args(arguments).output().ok()?;
         let said = [output.stdout, output.stderr].concat();
         Some(String::from_utf8_lossy(&said).lines().next()?.trim().to_owned())
     };
     let unknown = || "unknown".to_owned();
-    let forebay = first_line(&options.binary.display().to_string(), &["--version"]).unwrap_or_else(unknown);
+    let forebay = first_line(&daemon::binary().display().to_string(), &["--version"]).unwrap_or_else(unknown);
     let commit = first_line("git", &["-C", env!("CARGO_MANIFEST_DIR"), "describe", "--always", "--dirty"]);
     let java = first_line("java", &["-version"]).unwrap_or_else(unknown);
     let kernel = first_line("uname", &["-sr"]).unwrap_or_else(unknown);

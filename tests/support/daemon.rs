@@ -1,5 +1,7 @@
 //! What these tests ask of the daemon, in one word each.
 
+use std::env;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -10,9 +12,31 @@ use super::wait;
 /// Far above what a backlog of these tests takes on a busy machine.
 pub const LONG: Duration = Duration::from_secs(120);
 
+/// The daemon under test: this build, or another one with a fault in it (`tests/planted`).
+pub fn binary() -> PathBuf {
+    env::var_os("FOREBAY_TEST_BINARY").map_or_else(|| env!("CARGO_BIN_EXE_forebay").into(), PathBuf::from)
+}
+
+/// The fault to be planted in that other build: then something has to be found.
+pub fn planted() -> Option<String> {
+    env::var("FOREBAY_TEST_PLANTED").ok()
+}
+
+/// What plants it, in the daemon's environment.
+pub const PLANT: &str = "FOREBAY_PLANTED_FAULT";
+
+/// The daemon under test, as it comes.
+pub fn under_test() -> Forebay {
+    let forebay = Forebay::new(binary());
+    match planted() {
+        Some(fault) => forebay.env(PLANT, &fault),
+        None => forebay,
+    }
+}
+
 /// A daemon that drains to the brokers at `bootstrap`, with small segments, so that tests rotate.
 pub fn forebay(bootstrap: &str) -> Forebay {
-    Forebay::new(env!("CARGO_BIN_EXE_forebay"))
+    under_test()
         .set("kafka.brokers", bootstrap)
         .set("wal.segment_size", "1MiB")
         .set("wal.reserve_space", "1MiB")
