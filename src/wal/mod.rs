@@ -175,6 +175,7 @@ mod scan;
 mod segment;
 mod sent;
 mod spare;
+mod start;
 mod survey;
 mod tail;
 mod tail_recovery;
