@@ -7,6 +7,7 @@
 
 mod backend;
 mod banner;
+mod clock;
 mod deadlines;
 mod empty;
 mod failure;
@@ -98,7 +99,7 @@ impl Daemon {
         let mut parts = Parts::listen(opened, config, metrics, &alarm).await?;
         announce(&parts, config);
         parts.start_drain(config, &alarm)?;
-        let threads = start_threads(&parts, config).map_err(Failure::system("threads"))?;
+        let threads = start_threads(&parts, config, &alarm).map_err(Failure::system("threads"))?;
         Ok(Self { parts, threads, alarm, grace: config.server.shutdown_grace.0 })
     }
 
@@ -171,9 +172,10 @@ fn out(text: impl fmt::Display) {
     let _ = write!(io::stdout(), "{text}").and_then(|()| io::stdout().flush());
 }
 
-fn start_threads(parts: &Parts, config: &Config) -> io::Result<Vec<Thread>> {
+fn start_threads(parts: &Parts, config: &Config, alarm: &Alarm) -> io::Result<Vec<Thread>> {
     let (vital, pool) = parts.pulses();
-    let mut threads = vec![threads::watch(Arc::clone(&parts.log), &config.alerts)?];
+    let mut threads =
+        vec![threads::watch(Arc::clone(&parts.log), &config.alerts)?, clock::watch(alarm.clone())?];
     threads.extend(threads::watchdog(vital, pool)?);
     Ok(threads)
 }

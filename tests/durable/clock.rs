@@ -19,6 +19,9 @@ use crate::verdict::check;
 /// Further ahead than a broker lets a record's time be (`message.timestamp.after.max.ms`, an hour by default).
 const AHEAD_S: i64 = 3 * 3_600;
 
+/// Longer than any test waits.
+const BEHIND_S: i64 = 3 * 3_600;
+
 /// What the daemon thinks the time is: ids and instants of new commands come from it.
 fn accepted_at(forebay: &Forebay) -> String {
     let answer = forebay.http().post("/v1/commands/order.create", r#"{"id":"probe","amount":1}"#).unwrap();
@@ -44,7 +47,7 @@ fn a_clock_hours_ahead_for_a_while_costs_no_record() {
         figure(&forebay, "backlog") > 500 || figure(&forebay, "dead") > 0
     });
     assert_eq!(figure(&forebay, "dead"), 0, "{}", forebay.log());
-    // Set right by a restart. (Set back under a running daemon, it makes librdkafka's timed waits as much longer.)
+    // Set right by a restart.
     let sent = load.stop();
     forebay.kill9();
     clock.set(0);
@@ -56,5 +59,34 @@ fn a_clock_hours_ahead_for_a_while_costs_no_record() {
         .filter(|record| record.key.as_deref() != Some(b"probe"))
         .collect();
     println!("clock: {}", check(&sent, &records));
+    assert!(forebay.term().success());
+}
+
+/// librdkafka waits until a time of day (its issue 2145): set back by hours, such a wait lasts as much longer.
+#[test]
+fn a_clock_set_back_by_hours_ends_the_daemon_and_the_next_start_goes_on() {
+    let test = "a_clock_set_back_by_hours_ends_the_daemon_and_the_next_start_goes_on";
+    let Some(kafka) = services::kafka(test) else { return };
+    let home = scratch::dir("clock");
+    let cluster = kafka.start(ClusterOptions::single());
+    Admin::new(&cluster.bootstrap()).create_topic("orders.v1", 3, 1, &[]);
+    let (mut forebay, clock) = Clock::give(forebay(&cluster.bootstrap()), home.path());
+    forebay.start();
+    let load = Load::start(&Plan::new(forebay.address()));
+    load.await_accepted(200);
+    // Without a broker there are waits to be made longer: for the next attempt to connect.
+    cluster.broker(1).kill();
+    load.await_accepted(500);
+    clock.set(-BEHIND_S);
+    let code = forebay.wait(LONG).code();
+    assert_eq!(code, Some(1), "a code after which a service manager starts it again: {}", forebay.log());
+    let said = forebay.log();
+    assert!(said.contains("the system's clock was set back by 10"), "{said}");
+    cluster.broker(1).start();
+    forebay.start();
+    load.await_accepted(1_000);
+    let sent = load.stop();
+    await_drained(&forebay);
+    println!("clock: {}", check(&sent, &read_all(&cluster.bootstrap(), "orders.v1")));
     assert!(forebay.term().success());
 }

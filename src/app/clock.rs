@@ -1,0 +1,76 @@
+//! Ends the process when the wall clock is set back by more than it can live with.
+//!
+//! librdkafka waits until a time of day (<https://github.com/confluentinc/librdkafka/issues/2145>): after the clock was
+//! set back, a wait that had begun lasts as much longer, for a connection, a commit, or its own end. Nothing in the
+//! process can wake it; a new start waits for nobody. (A clock that runs ahead at boot, until it is synchronised, is
+//! how this happens.)
+
+use std::io;
+use std::time::Duration;
+use std::time::Instant;
+use std::time::SystemTime;
+
+use crate::task::Alarm;
+use crate::task::OnFailure;
+use crate::task::Thread;
+
+/// Longer waits than the drain's own when Kafka is away would be noticed.
+const TOLERABLE: Duration = Duration::from_secs(10);
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// Watches the clock.
+pub(super) fn watch(alarm: Alarm) -> io::Result<Thread> {
+    Thread::spawn("clock", OnFailure::Raise(alarm), |stop| {
+        let mut last = Reading::now();
+        while !stop.within(INTERVAL) {
+            let now = Reading::now();
+            let back = now.behind(last);
+            if back > TOLERABLE {
+                let back = back.as_secs();
+                return Err(format!(
+                    "the system's clock was set back by {back} s, and what waits for Kafka would wait as much \
+                     longer; nothing is lost, start again"
+                )
+                .into());
+            }
+            last = now;
+        }
+        Ok(())
+    })
+}
+
+/// Both clocks at one moment.
+#[derive(Clone, Copy)]
+struct Reading {
+    wall: SystemTime,
+    monotonic: Instant,
+}
+
+impl Reading {
+    fn now() -> Self {
+        Self { wall: SystemTime::now(), monotonic: Instant::now() }
+    }
+
+    /// By how much the wall clock was set back since an earlier reading.
+    fn behind(self, earlier: Self) -> Duration {
+        let passed = self.monotonic.saturating_duration_since(earlier.monotonic);
+        (earlier.wall + passed).duration_since(self.wall).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_clock_that_was_set_back_is_behind() {
+        let first = Reading::now();
+        let at = |wall, monotonic| Reading {
+            wall: first.wall + Duration::from_secs(1_000) - Duration::from_secs(wall),
+            monotonic: first.monotonic + Duration::from_secs(monotonic),
+        };
+        assert_eq!(at(999, 1).behind(first), Duration::ZERO);
+        assert_eq!(at(0, 1).behind(first), Duration::ZERO, "set forward, or the machine slept");
+        assert_eq!(at(1_099, 1).behind(first), Duration::from_secs(100));
+    }
+}

@@ -1,0 +1,233 @@
+//! What a start makes of the segments of earlier lives: each is taken over, the open one closed for good; what is
+//! missing or damaged is listed, durably, and no number that may have been given is given again.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::checkpoint::Checkpoint;
+use super::dead::Damage;
+use super::dead::DeadLetters;
+use super::event::Finding;
+use super::event::FindingKind;
+use super::frame;
+use super::fs::Fs;
+use super::fs::Mode;
+use super::header::HEADER_LEN;
+use super::header::Seal;
+use super::header::segment_name;
+use super::ledger::Ledger;
+use super::ledger::Marks;
+use super::open_error::OpenError;
+use super::random;
+use super::recovery::Options;
+use super::segment::Place;
+use super::segment::Segment;
+use super::segment::Segments;
+use super::segment::State;
+use super::segment::segment_path;
+use super::survey;
+use super::survey::Found;
+use super::survey::Survey;
+use super::survey::Unusable;
+use super::tail_recovery;
+use super::tail_recovery::Tail;
+use super::types::Identity;
+use crate::planted::Fault;
+use crate::planted::planted;
+use crate::planted::unless;
+use crate::units::Lsn;
+use crate::units::Timestamp;
+
+/// A start on its way from what lies on the disk to a log that goes on.
+pub(super) struct Start<'a> {
+    pub(super) fs: Arc<dyn Fs>,
+    pub(super) dir: &'a Path,
+    pub(super) options: &'a Options,
+    pub(super) checkpoint: Option<&'a Checkpoint>,
+    pub(super) dead: DeadLetters,
+    pub(super) segments: Segments,
+    pub(super) ledger: Ledger,
+    pub(super) findings: &'a mut Vec<Finding>,
+    pub(super) now: Timestamp,
+}
+
+impl Start<'_> {
+    /// The log's identity with a new incarnation; a new identity when there is no log yet.
+    pub(super) fn identity(&self, survey: &Survey) -> io::Result<Identity> {
+        let incarnation = random()?;
+        Ok(match survey.segments.last() {
+            Some(newest) => Identity { incarnation, ..newest.header.identity.clone() },
+            None => Identity { log_id: random()?, secret: random()?, incarnation },
+        })
+    }
+
+    /// Takes all segments over, the last one after mending its end. Returns the number the next record
+    /// gets and the seal the next header repeats.
+    pub(super) fn adopt(&mut self, survey: Survey) -> Result<(Lsn, Seal), OpenError> {
+        let mut expected =
+            self.checkpoint.map(|checkpoint| checkpoint.watermark).or_else(|| survey.oldest_headless());
+        let mut before = Seal::default();
+        let mut segments = survey.segments.iter().peekable();
+        while let Some(found) = segments.next() {
+            let first = found.header.first;
+            self.note_gap(expected, first)?;
+            let path = segment_path(self.dir, found.place, first);
+            let failed = |source| OpenError::Io { path: path.clone(), source };
+            let behind = segments.peek().map(|next| &next.header);
+            let successor = behind.map(|next| next.predecessor).unwrap_or_default();
+            // One in the middle lost its footer, and its successor is missing: what it holds is read all the same.
+            let is_open = found.footer.is_none() && found.place == Place::Pending && successor.first != first;
+            let seal = match is_open {
+                true => {
+                    let tail = self.read_tail(found).map_err(failed)?;
+                    if behind.is_none() && survey.headless.is_empty() {
+                        self.check_promise(tail.next())?;
+                    }
+                    self.close(&tail).map_err(failed)?
+                }
+                false => Some(self.check_seal(found, successor)),
+            };
+            let Some(mut seal) = seal else {
+                // It holds no record: the new segment takes its place, and its name.
+                expected = Some(first);
+                continue;
+            };
+            match behind {
+                // The numbers from the next segment's first on are that one's.
+                Some(next) => seal.next = seal.next.min(next.first),
+                // A start that failed may have left a size that is not durable yet.
+                None => unless(Fault::SizeNotFlushed, || sync(&*self.fs, &path)).map_err(failed)?,
+            }
+            self.take_over(found, seal);
+            expected = Some(seal.next);
+            before = seal;
+        }
+        let mut end = expected.unwrap_or(Lsn(1));
+        self.pass_headless(&survey.headless, &mut end)?;
+        Ok((end, before))
+    }
+
+    fn read_tail(&self, found: &Found) -> io::Result<Tail> {
+        let promise = self.checkpoint.map(|checkpoint| checkpoint.promise).unwrap_or_default();
+        let (header, access, label) = (&found.header, &found.access, self.options.label);
+        tail_recovery::recover(&*self.fs, self.dir, header, access, promise, label)
+    }
+
+    /// The seal of a segment that was closed in an earlier life, and whether its neighbours agree on it.
+    fn check_seal(&mut self, found: &Found, successor: Seal) -> Seal {
+        let seal = found.seal(successor);
+        let Some(detail) = found.seal_trouble(successor) else { return seal };
+        self.findings.push(Finding {
+            segment: segment_name(seal.first),
+            offset: seal.length,
+            kind: FindingKind::Damaged,
+            detail: detail.to_owned(),
+        });
+        seal
+    }
+
+    /// A segment at the end whose header cannot be read held records nobody can count: no number it may have used
+    /// is given again.
+    fn pass_headless(&mut self, headless: &[Unusable], end: &mut Lsn) -> Result<(), OpenError> {
+        for &Unusable { first, bytes, .. } in headless {
+            if first < *end || planted(Fault::HeadlessNumbersGiven) {
+                continue;
+            }
+            self.note_gap(Some(*end), first)?;
+            let promised = self.checkpoint.map_or(Lsn(0), |checkpoint| checkpoint.promise.next);
+            let next = promised.max(first.plus(bytes / frame::FRAME_HEADER as u64)).max(first.next());
+            let name = segment_name(first);
+            self.add_damage(first, Lsn(next.0 - 1), &name, "the segment's header is damaged".to_owned())
+                .map_err(|source| OpenError::Io { path: self.dir.to_owned(), source })?;
+            *end = next;
+        }
+        Ok(())
+    }
+
+    /// Puts the damage of the last segment into quarantine and seals what survived.
+    fn close(&mut self, tail: &Tail) -> io::Result<Option<Seal>> {
+        self.findings.extend(tail.findings(false));
+        for hole in &tail.holes {
+            tail.keep_hole(&*self.fs, self.dir, hole)?;
+            self.add_damage(hole.from, hole.to, &segment_name(tail.header.first), hole.detail())?;
+        }
+        tail.seal(&*self.fs, self.dir)
+    }
+
+    fn take_over(&mut self, found: &Found, seal: Seal) {
+        let header = &found.header;
+        let place = found.place;
+        let last_at = found.footer.as_ref().map_or(header.created, |footer| footer.last_at);
+        let state =
+            State { place, next: seal.next, length: seal.length, sealed: true, last_at, index: Vec::new() };
+        self.segments.insert(Arc::new(Segment::new(header, found.access.clone(), state)));
+        self.ledger.insert(header.first, self.marks(header.first, seal, place));
+    }
+
+    /// What the checkpoint knows of a segment that is closed now.
+    fn marks(&self, first: Lsn, seal: Seal, place: Place) -> Marks {
+        let (count, bytes) = (seal.next.0.saturating_sub(first.0), seal.length.saturating_sub(HEADER_LEN));
+        if self.options.redeliver {
+            return Marks { count, bytes, sealed: true, ..Marks::default() };
+        }
+        let mut marks = Checkpoint::marks_now(self.checkpoint, first, place, count, bytes);
+        marks.close();
+        marks
+    }
+
+    /// Records between two segments that no file holds: delivered and let go of, or missing.
+    fn note_gap(&mut self, expected: Option<Lsn>, first: Lsn) -> Result<(), OpenError> {
+        let Some(expected) = expected.filter(|&expected| expected < first) else { return Ok(()) };
+        if !planted(Fault::GapForgotten) {
+            self.ledger.insert_gap(expected, first);
+        }
+        let Some((from, to)) = survey::missing(self.checkpoint, expected, first) else { return Ok(()) };
+        let detail = format!("records {from} to {to} are in no segment");
+        let segment = segment_name(from);
+        let kind = FindingKind::Missing;
+        self.findings.push(Finding { segment: segment.clone(), offset: 0, kind, detail: detail.clone() });
+        self.add_damage(from, to, &segment, detail)
+            .map_err(|source| OpenError::Io { path: self.dir.to_owned(), source })
+    }
+
+    /// Lists records as damaged, durably, but for those at the beginning of the range that are dead letters already:
+    /// the number of its first record is what an entry is found by.
+    fn add_damage(&self, from: Lsn, to: Lsn, segment: &str, reason: String) -> io::Result<()> {
+        let mut first = from;
+        while let Some(last) = self.dead.last_with(first).filter(|_| first <= to) {
+            first = last.next();
+        }
+        if first > to {
+            return Ok(());
+        }
+        let (lsn_from, lsn_to, segment) = (first.0, to.0, segment.to_owned());
+        self.dead.add_damage(Damage { lsn_from, lsn_to, segment, reason, found_at: self.now })
+    }
+
+    /// A dead letter was flushed before it became one: whatever the end of the log looks like, its number was given.
+    pub(super) fn pass_letters(&mut self, end: Lsn) -> Result<Lsn, OpenError> {
+        let is_behind = |last: &Lsn| *last >= end && !planted(Fault::LetterNumbersGiven);
+        let Some(last) = self.dead.last().filter(is_behind) else { return Ok(end) };
+        self.note_gap(Some(end), last.next())?;
+        Ok(last.next())
+    }
+
+    /// A log that ends before what its checkpoint saw flushed must not go on as if nothing had happened.
+    pub(super) fn check_promise(&self, next: Lsn) -> Result<(), OpenError> {
+        match self.checkpoint {
+            Some(checkpoint) if checkpoint.promise.next > next && !planted(Fault::PromiseNotChecked) => {
+                Err(OpenError::Lost {
+                    promised: Lsn(checkpoint.promise.next.0 - 1),
+                    found: Lsn(next.0.saturating_sub(1)),
+                    path: self.dir.join(super::checkpoint::FILE),
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn sync(fs: &dyn Fs, path: &Path) -> io::Result<()> {
+    fs.open(path, Mode::Write)?.sync_all()
+}
