@@ -40,9 +40,10 @@ impl Held {
         Self { lanes: HashMap::new(), stuck: HashMap::new(), backoff }
     }
 
-    /// Whether this record's lane is held; if so, the record is counted.
+    /// Whether this record's lane is held before it; if so, the record is counted. One that comes again after its
+    /// transaction was aborted may lie before the record that holds the lane: it goes first.
     pub(super) fn stops(&mut self, lane: u8, lsn: Lsn) -> bool {
-        let Some(held) = self.lanes.get_mut(&lane) else { return false };
+        let Some(held) = self.lanes.get_mut(&lane).filter(|held| held.first <= lsn) else { return false };
         if lsn > held.last {
             held.waiting += 1;
             held.last = lsn;
@@ -50,9 +51,14 @@ impl Held {
         true
     }
 
-    /// Holds a lane from this record on, because of a partition or, with [`Place::whole`], a topic.
+    /// Holds a lane from this record on, because of a partition or, with [`Place::whole`], a topic. A lane that is
+    /// held further on is held from here, for this reason: what comes later is looked at again afterwards.
     pub(super) fn hold(&mut self, lane: u8, lsn: Lsn, place: Place) {
-        self.lanes.entry(lane).or_insert(Lane { place, first: lsn, last: lsn, waiting: 1 });
+        let held = self.lanes.entry(lane).or_insert(Lane { place, first: lsn, last: lsn, waiting: 1 });
+        if lsn < held.first {
+            (held.first, held.place) = (lsn, place);
+            held.waiting += 1;
+        }
     }
 
     /// Lets go of the lanes that `is_free` says; the first record among them.
@@ -136,6 +142,18 @@ mod tests {
         assert_eq!(held.release(|_| false), None);
         assert_eq!(held.release(|place| place == P), Some(Lsn(3)));
         assert!(held.is_empty() && !held.stops(7, Lsn(9)));
+    }
+
+    /// After a transaction was aborted, records before the one that holds their lane come again.
+    #[test]
+    fn what_comes_again_before_the_record_that_holds_its_lane_is_not_passed_over() {
+        let mut held = held();
+        held.hold(7, Lsn(5), P);
+        assert!(!held.stops(7, Lsn(3)) && held.stops(7, Lsn(5)));
+        held.hold(7, Lsn(4), Place { topic: 1, partition: 0 });
+        assert!(!held.stops(7, Lsn(3)) && held.stops(7, Lsn(4)));
+        assert_eq!(held.release(|place| place == P), None, "the first of them says what it waits for");
+        assert_eq!(held.release(|place| place.topic == 1), Some(Lsn(4)));
     }
 
     #[test]
