@@ -110,7 +110,8 @@ pub fn directory(named: Option<&Path>) -> anyhow::Result<PathBuf> {
 /// What the log reports while a command changes it.
 fn tell(event: &Event) {
     match event {
-        Event::Flushed { .. } | Event::Rotated { .. } => {}
+        // What comes of requests and deliveries: the tools have neither.
+        Event::Flushed { .. } | Event::Rotated { .. } | Event::NotesForgotten { .. } => {}
         Event::NoRoom { reason } => eprintln!("{reason}"),
         Event::RetentionYielded { first } => eprintln!("delivered segment {first} made room"),
         Event::Damaged(finding) => eprintln!("{}: {}", finding.segment, finding.detail),

@@ -14,12 +14,17 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
 
 use super::dice::Dice;
 
 pub const SECTOR: usize = 512;
 /// No step of a life needs as many: a log that goes round in circles is stopped here.
 const MOST_CALLS: u64 = 200_000;
+
+/// Kills and power failures of all disks so far: what a run of many lives was worth.
+pub static ENDS: AtomicU64 = AtomicU64::new(0);
 
 /// What can fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -227,6 +232,7 @@ impl Disk {
     /// The process dies, the machine goes on. What a failed flush left in the page cache may be gone by the time
     /// somebody looks.
     pub fn kill(&self) {
+        ENDS.fetch_add(1, Ordering::Relaxed);
         let mut state = self.state();
         state.calm();
         for index in 0..state.inodes.len() {
@@ -241,6 +247,7 @@ impl Disk {
 
     /// The power fails and comes back.
     pub fn crash(&self) {
+        ENDS.fetch_add(1, Ordering::Relaxed);
         let mut state = self.state();
         state.calm();
         let changes = std::mem::take(&mut state.pending_names);

@@ -17,7 +17,9 @@ mod story;
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::panic::catch_unwind;
+use std::sync::atomic::Ordering;
 
+use disk::ENDS;
 use life::Life;
 use story::Story;
 
@@ -114,6 +116,7 @@ fn lives() {
         halves.into_iter().flat_map(|half| half.join().unwrap()).collect::<Vec<_>>()
     });
     failed.sort_by_key(|(seed, _)| *seed);
+    println!("{} kills and power failures", ENDS.load(Ordering::Relaxed));
     let mut kinds = BTreeMap::<String, (usize, u64)>::new();
     for (seed, failure) in &failed {
         let kind = failure.what.replace(|c: char| c.is_ascii_digit(), "");
