@@ -9,6 +9,7 @@ use crate::drain::board::Parts;
 use crate::drain::court::Court;
 use crate::drain::gates::Gates;
 use crate::drain::gates::Place;
+use crate::drain::introductions::Introductions;
 use crate::drain::outlet::Outlet;
 use crate::drain::topics::Verdict;
 use crate::drain::window::Window;
@@ -29,6 +30,8 @@ pub(super) struct Desk {
     pub(super) gates: Gates,
     pub(super) window: Window,
     pub(super) court: Court,
+    /// To the main producer; records of the other go alone anyway.
+    pub(super) introductions: Introductions,
     /// When a broker last confirmed anything.
     pub(super) arrived_at: Instant,
     /// Whether the producer refused to take records because it failed.
@@ -53,6 +56,7 @@ impl Desk {
             gates: Gates::default(),
             window,
             court,
+            introductions: Introductions::default(),
             arrived_at: Instant::now(),
             broken: false,
             results: Vec::new(),

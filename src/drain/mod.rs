@@ -17,6 +17,7 @@ mod exactly;
 mod feed;
 mod gates;
 mod grave;
+mod introductions;
 mod outcome;
 mod outlet;
 mod partition;

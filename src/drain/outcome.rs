@@ -73,6 +73,9 @@ impl Desk {
         self.window.progress(flight.place, now);
         let outlet = if flight.solo { &mut self.solo } else { &mut self.main };
         outlet.works();
+        if !flight.solo {
+            self.introductions.confirmed(flight.place, now);
+        }
         self.court.arrived(flight.place, lsn);
         self.court.topics.get(flight.place.topic).sent.inc();
         self.parts.metrics.drain_latency.observe(at.since(flight.at).as_secs_f64());
@@ -84,6 +87,7 @@ impl Desk {
     fn replace(&mut self, failures: &mut Failures, now: Instant) {
         self.broken = false;
         let Some(producer) = self.main.take(now) else { return };
+        self.introductions.forget();
         producer.purge_queue();
         let deadline = now + SETTLE;
         loop {

@@ -88,7 +88,8 @@ impl Desk {
     ) -> Step {
         let bytes = (frame.payload.len() as u64) + OVERHEAD;
         let solo = alone || self.court.suspects.singly(place, frame.lsn);
-        let busy = if solo { self.window.is_busy(place) } else { self.window.is_solo(place) };
+        let goes_alone = solo || !self.introductions.has(place, now);
+        let busy = if goes_alone { self.window.is_busy(place) } else { self.window.is_solo(place) };
         let cap = self.court.topics.get(place.topic).cap;
         if busy || !self.window.has_room_at(place, bytes, cap) {
             if !self.window.has_stalled(place, now) {
@@ -149,7 +150,7 @@ impl Desk {
         self.gates.passed(place);
         if planted(planted::Fault::ConfirmUnsent) {
             let (tag, partition) = (frame.lsn.0, place.partition);
-            self.results.push(Delivery { tag, partition, offset: -1, error: None });
+            self.results.push(Delivery { tag, partition, offset: 0, error: None });
         }
         Step::Done
     }

@@ -23,6 +23,7 @@ use rdkafka::producer::ProducerContext;
 use rdkafka::producer::PurgeConfig;
 use rdkafka::producer::ThreadedProducer;
 
+use crate::kafka::Acks;
 use crate::kafka::ClientError;
 use crate::kafka::Config;
 use crate::kafka::client;
@@ -111,7 +112,8 @@ impl Producer {
         guarantee: Guarantee,
         ring: impl Fn() + Send + Sync + 'static,
     ) -> Result<Self, ClientError> {
-        Self::build(&client::producer(config, bootstrap, guarantee)?, ring)
+        let idempotent = config.acks == Acks::All;
+        Self::build(&client::producer(config, bootstrap, guarantee)?, idempotent, ring)
     }
 
     /// A producer of transactions under this id. It sends nothing before [`Self::init_transactions`].
@@ -121,16 +123,20 @@ impl Producer {
         id: &str,
         ring: impl Fn() + Send + Sync + 'static,
     ) -> Result<Self, ClientError> {
-        Self::build(&client::transactional(config, bootstrap, id)?, ring)
+        Self::build(&client::transactional(config, bootstrap, id)?, true, ring)
     }
 
-    fn build(settings: &ClientConfig, ring: impl Fn() + Send + Sync + 'static) -> Result<Self, ClientError> {
+    fn build(
+        settings: &ClientConfig,
+        idempotent: bool,
+        ring: impl Fn() + Send + Sync + 'static,
+    ) -> Result<Self, ClientError> {
         let results = Arc::new(Results {
             deliveries: Mutex::default(),
             failed: AtomicBool::new(false),
             ring: Box::new(ring),
         });
-        let inner = settings.create_with_context(Context { results: Arc::clone(&results) })?;
+        let inner = settings.create_with_context(Context { idempotent, results: Arc::clone(&results) })?;
         Ok(Self { inner, results })
     }
 
@@ -236,6 +242,7 @@ pub const ENTRY: u64 = 0;
 const LONGEST_TOPIC: usize = 249;
 
 pub(super) struct Context {
+    idempotent: bool,
     results: Arc<Results>,
 }
 
@@ -264,6 +271,11 @@ impl ProducerContext for Context {
 
     fn delivery(&self, result: &DeliveryResult<'_>, tag: usize) {
         let (message, error) = match result {
+            // No broker confirmed it: librdkafka concluded so from the confirmation of a later batch. Where the
+            // partition did not know the producer that is wrong (see `drain::introductions`), and nobody else can tell.
+            Ok(message) if self.idempotent && message.offset() < 0 => {
+                (message, Some(RDKafkaErrorCode::PurgeInflight))
+            }
             Ok(message) => (message, None),
             Err((error, message)) => {
                 (message, Some(error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail)))
