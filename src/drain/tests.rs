@@ -71,12 +71,32 @@ impl House {
 
     /// `numbers` as values, key = number mod `keys`.
     fn append(&mut self, topic: &str, numbers: std::ops::Range<u64>, keys: u64) {
+        self.append_filled(topic, numbers, keys, 0);
+    }
+
+    /// The same with so many bytes behind each number.
+    fn append_filled(&mut self, topic: &str, numbers: std::ops::Range<u64>, keys: u64, filling: usize) {
         let next = self.writer.next_lsn().0;
+        let filling = "x".repeat(filling);
         let payloads: Vec<(u8, Vec<u8>)> = numbers
             .enumerate()
-            .map(|(at, n)| record(topic, n % keys, n.to_string().as_bytes(), Lsn(next + at as u64)))
+            .map(|(at, n)| {
+                record(topic, n % keys, format!("{n} {filling}").as_bytes(), Lsn(next + at as u64))
+            })
             .collect();
         self.commit(&payloads);
+    }
+
+    /// A worker and a partition, with requests of one record and answers that come late: several are on their way at
+    /// once. (While five records are, librdkafka sends no further request.)
+    fn pipelined() -> Self {
+        let mut house = Self::new();
+        house.broker.cluster().create_topic(TOPIC, 1, 1).unwrap();
+        house.config.workers = Workers::Count(1.try_into().unwrap());
+        house.kafka.batch_size = ByteSize::kib(1);
+        house.answer_after(Duration::from_millis(50));
+        house.append_filled(TOPIC, 0..60, 2, 800);
+        house
     }
 
     fn commit(&mut self, payloads: &[(u8, Vec<u8>)]) {
@@ -189,6 +209,7 @@ fn record(topic: &str, key: u64, value: &[u8], lsn: Lsn) -> (u8, Vec<u8>) {
     (lane(Some(key.as_bytes()), lsn), payload)
 }
 
+const DUPLICATE: RDKafkaRespErr = RDKafkaRespErr::RD_KAFKA_RESP_ERR_DUPLICATE_SEQUENCE_NUMBER;
 const FEW_REPLICAS: RDKafkaRespErr = RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS;
 const TOO_LARGE: RDKafkaRespErr = RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE;
 const UNKNOWN: RDKafkaRespErr = RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
@@ -222,43 +243,32 @@ fn weaker_confirmations_deliver_everything_too() {
     }
 }
 
-/// Found by a storm of an hour, as 255 records of 1.5 million: a partition short of replicas refused the first request
-/// of a producer it did not know, and took the second; librdkafka then reported both as delivered.
+/// Found by a storm of an hour, as three records of 1.5 million: a partition short of replicas refused the first request
+/// of a producer it did not know, and took the second.
 #[test]
 fn a_first_request_that_is_refused_is_not_taken_for_delivered_because_the_second_is_not() {
-    let mut house = House::new();
-    house.broker.cluster().create_topic(TOPIC, 1, 1).unwrap();
-    house.config.workers = Workers::Count(1.try_into().unwrap());
-    // Small batches, and answers that come late: several requests are on their way at once.
-    house.kafka.batch_size = ByteSize::kib(1);
-    house.answer_after(Duration::from_millis(100));
-    house.append(TOPIC, 0..200, 2);
+    let house = House::pipelined();
     house.refuse(&[FEW_REPLICAS]);
     let drain = house.drain();
     house.until_drained();
     drain.stop(Instant::now() + LIMIT);
     house.answer_after(Duration::ZERO);
-    house.assert_in_order(TOPIC, 0..200, 2, &[]);
+    house.assert_in_order(TOPIC, 0..60, 2, &[]);
 }
 
-/// The embedded broker knows no producer, ever: order is not kept here, as it would be by Kafka.
+/// Found by a storm of an hour, as 255 records of 1.5 million that librdkafka concluded to be there and that were not.
 #[test]
-fn what_is_only_said_to_be_delivered_because_something_later_is_goes_again() {
-    let mut house = House::new();
-    house.broker.cluster().create_topic(TOPIC, 1, 1).unwrap();
-    house.config.workers = Workers::Count(1.try_into().unwrap());
-    house.kafka.batch_size = ByteSize::kib(1);
-    house.answer_after(Duration::from_millis(100));
-    house.append(TOPIC, 0..200, 2);
-    // The first one goes alone; then come those that are on their way together.
-    house.refuse(&[NO_ERROR, FEW_REPLICAS]);
+fn what_is_said_to_be_there_without_an_offset_goes_again() {
+    let house = House::pipelined();
+    // The embedded broker stores nothing of what it answers so; to librdkafka it is a success.
+    house.refuse(&[NO_ERROR, DUPLICATE]);
     let drain = house.drain();
     house.until_drained();
     drain.stop(Instant::now() + LIMIT);
     house.answer_after(Duration::ZERO);
     let mut arrived: Vec<u64> = house.arrived(TOPIC).into_values().flatten().collect();
     arrived.sort_unstable();
-    assert_eq!(arrived, (0..200).collect::<Vec<_>>());
+    assert_eq!(arrived, (0..60).collect::<Vec<_>>());
 }
 
 #[test]
