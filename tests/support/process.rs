@@ -196,14 +196,15 @@ impl Forebay {
         self.running().pid()
     }
 
-    /// The number of its thread of this name.
+    /// The number of its thread of this name, as soon as there is one: workers begin after READY.
     pub fn thread(&mut self, name: &str) -> u32 {
-        let tasks = fs::read_dir(format!("/proc/{}/task", self.pid())).expect("the daemon's threads");
+        let tasks = format!("/proc/{}/task", self.pid());
         let named =
             |path: &PathBuf| fs::read_to_string(path.join("comm")).is_ok_and(|comm| comm.trim_end() == name);
-        let path = tasks.flatten().map(|task| task.path()).find(named);
-        let number = path.as_deref().and_then(Path::file_name).and_then(OsStr::to_str);
-        number.and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("no thread {name}"))
+        wait::until(&format!("thread {name}"), READY_WITHIN, || {
+            let path = fs::read_dir(&tasks).ok()?.flatten().map(|task| task.path()).find(named)?;
+            path.file_name()?.to_str()?.parse().ok()
+        })
     }
 
     /// A client of the public listener.
