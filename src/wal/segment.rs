@@ -94,6 +94,11 @@ impl Segment {
         self.look(|state| (state.next, state.length))
     }
 
+    /// Whether it is closed: nothing will be added.
+    pub fn is_sealed(&self) -> bool {
+        self.look(|state| state.sealed)
+    }
+
     /// Looks at its state without a copy.
     fn look<T>(&self, at: impl FnOnce(&State) -> T) -> T {
         at(&self.state.read().unwrap_or_else(PoisonError::into_inner))

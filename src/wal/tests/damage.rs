@@ -266,6 +266,24 @@ fn numbers_of_a_segment_whose_header_is_gone_are_not_given_again_after_a_start_t
     }
 }
 
+/// Found by the simulator, as life 18428: a reader that came over lost numbers to the open segment, which had no record
+/// yet, passed its first one.
+#[test]
+fn a_reader_behind_lost_numbers_waits_for_the_first_record_of_the_open_segment() {
+    let fs = SimFs::new();
+    drop(reopen(&fs));
+    let path = last_segment(&fs);
+    let mut bad = fs.read(&path);
+    bad[20] ^= 1;
+    fs.put(&path, bad);
+    let mut opened = reopen(&fs);
+    let mut cursor = opened.log.cursor(Lsn(0));
+    assert!(cursor.next(|_, _| true).unwrap().is_none());
+    let first = append(&mut opened.writer, &[payload(1), payload(2)]);
+    opened.writer.commit().unwrap();
+    assert_eq!(cursor.next(|_, _| true).unwrap().map(|frame| frame.lsn), Some(first));
+}
+
 /// There is neither a checkpoint nor an older segment to say that records are missing.
 #[test]
 fn records_of_an_oldest_segment_whose_header_is_gone_are_dead_letters() {

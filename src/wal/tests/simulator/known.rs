@@ -312,7 +312,14 @@ impl Known {
             ensure!(may_be_damaged, "record {lsn} is called damaged, and nothing was spoilt there");
             let fate = log.fate(Lsn(lsn));
             let gone = !log.keeps(Lsn(lsn));
-            ensure!(gone || matches!(fate, Ok(Fate::Dead { .. })), "damaged record {lsn}: {fate:?}");
+            // It was confirmed before the last crash, and its note survived: it is there, and damaged here.
+            let told = |note: &Confirmation| record.confirmed.iter().any(|c| same_place(c, note));
+            let right = match &fate {
+                Ok(Fate::Dead { .. }) => true,
+                Ok(Fate::Sent(Some(note))) => told(note),
+                _ => false,
+            };
+            ensure!(gone || right, "damaged record {lsn}: {fate:?}");
             record.damaged = true;
         } else if record.dead != Truth::No {
             ensure!(letters_spoilt && reported, "dead letter {lsn} is lost");
