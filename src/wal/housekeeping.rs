@@ -105,8 +105,9 @@ impl Log {
         self.shred(segment)?;
         self.segments.remove(segment.first);
         self.fs.remove(&segment_path(&self.dir, Place::Acked, segment.first))?;
-        self.sent.remove(segment.first)?;
-        self.fs.sync_dir(&self.dir.join(Place::Acked.dir()))
+        // Before its notes go: after a power failure it must not be back without them.
+        self.fs.sync_dir(&self.dir.join(Place::Acked.dir()))?;
+        self.sent.remove(segment.first)
     }
 
     /// Destroys the key of an encrypted segment, durably, before its file is unlinked: whatever of its blocks stays on
