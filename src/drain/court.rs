@@ -23,6 +23,7 @@ use crate::wal::Frame;
 use crate::wal::Log;
 use crate::wal::Lsn;
 
+/// Who is at fault, as far as one worker knows.
 pub(super) struct Court {
     log: Arc<Log>,
     grace: Duration,

@@ -178,13 +178,11 @@ impl Topic {
         self.standing = Standing::Trial(Some(lsn));
     }
 
-    /// The trial was lost on the way and proves nothing; says whether this was it.
-    pub(super) fn trial_lost(&mut self, lsn: Lsn) -> bool {
-        let lost = self.standing == Standing::Trial(Some(lsn));
-        if lost {
+    /// The trial, if this was it, was lost on the way and proves nothing.
+    pub(super) fn trial_lost(&mut self, lsn: Lsn) {
+        if self.standing == Standing::Trial(Some(lsn)) {
             self.standing = Standing::Trial(None);
         }
-        lost
     }
 
     /// A record arrived: the topic is well. Says whether that was in doubt.

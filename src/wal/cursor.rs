@@ -70,15 +70,10 @@ impl Cursor {
         while self.next < self.log.end() {
             self.locate()?;
             let Some(spot) = &mut self.spot else { return Ok(None) };
-            // In this order: one that is sealed in between is looked at again.
-            let sealed = spot.segment.is_sealed();
-            let (next, length) = spot.segment.flushed();
+            let (behind, length) = spot.segment.extent();
             if spot.offset >= length {
-                // The segment's end; a number that is missing behind it lies in no segment. A closed one that lost its
-                // footer and its successor may hold none at all: the way on is behind its first. The first of the open
-                // one is still to come.
-                let first = if sealed { spot.segment.first.next() } else { next };
-                self.next = self.next.max(next).max(first);
+                // The segment's end; a number that is missing behind it lies in no segment.
+                self.next = self.next.max(behind);
                 self.spot = None;
                 continue;
             }

@@ -94,9 +94,12 @@ impl Segment {
         self.look(|state| (state.next, state.length))
     }
 
-    /// Whether it is closed: nothing will be added.
-    pub fn is_sealed(&self) -> bool {
-        self.look(|state| state.sealed)
+    /// The number at which a reader goes on behind it, and the bytes flushed. A closed one that lost its footer and its
+    /// successor may hold no record at all: the way on is behind its first number all the same. The first of the open
+    /// one is still to come.
+    pub fn extent(&self) -> (Lsn, u64) {
+        let least = |sealed: bool| if sealed { self.first.next() } else { self.first };
+        self.look(|state| (state.next.max(least(state.sealed)), state.length))
     }
 
     /// Looks at its state without a copy.

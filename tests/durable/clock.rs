@@ -1,5 +1,7 @@
 //! A wall clock that is wrong for a while.
 
+use std::path::Path;
+
 use crate::daemon::LONG;
 use crate::daemon::await_drained;
 use crate::daemon::figure;
@@ -10,6 +12,8 @@ use crate::support::admin::Admin;
 use crate::support::clock::Clock;
 use crate::support::consume::read_all;
 use crate::support::kafka::ClusterOptions;
+use crate::support::kafka::Jars;
+use crate::support::kafka::Kafka;
 use crate::support::process::Forebay;
 use crate::support::scratch;
 use crate::support::services;
@@ -28,16 +32,22 @@ fn accepted_at(forebay: &Forebay) -> String {
     answer.json()["accepted_at"].as_str().unwrap().to_owned()
 }
 
+/// A broker, a daemon with a clock of its own, and load on it.
+fn begin(kafka: &Jars, home: &Path) -> (Kafka, Forebay, Clock, Load) {
+    let cluster = kafka.start(ClusterOptions::single());
+    Admin::new(&cluster.bootstrap()).create_topic("orders.v1", 3, 1, &[]);
+    let (mut forebay, clock) = Clock::give(forebay(&cluster.bootstrap()), home);
+    forebay.start();
+    let load = Load::start(&Plan::new(forebay.address()));
+    load.await_accepted(200);
+    (cluster, forebay, clock, load)
+}
+
 #[test]
 fn a_clock_hours_ahead_for_a_while_costs_no_record() {
     let Some(kafka) = services::kafka("a_clock_hours_ahead_for_a_while_costs_no_record") else { return };
     let home = scratch::dir("clock");
-    let cluster = kafka.start(ClusterOptions::single());
-    Admin::new(&cluster.bootstrap()).create_topic("orders.v1", 3, 1, &[]);
-    let (mut forebay, clock) = Clock::give(forebay(&cluster.bootstrap()), home.path());
-    forebay.start();
-    let load = Load::start(&Plan::new(forebay.address()));
-    load.await_accepted(200);
+    let (cluster, mut forebay, clock, load) = begin(&kafka, home.path());
     let before = accepted_at(&forebay);
     clock.set(AHEAD_S);
     wait::until_true("the daemon's clock is ahead", LONG, || accepted_at(&forebay)[..13] > before[..13]);
@@ -68,12 +78,7 @@ fn a_clock_set_back_by_hours_ends_the_daemon_and_the_next_start_goes_on() {
     let test = "a_clock_set_back_by_hours_ends_the_daemon_and_the_next_start_goes_on";
     let Some(kafka) = services::kafka(test) else { return };
     let home = scratch::dir("clock");
-    let cluster = kafka.start(ClusterOptions::single());
-    Admin::new(&cluster.bootstrap()).create_topic("orders.v1", 3, 1, &[]);
-    let (mut forebay, clock) = Clock::give(forebay(&cluster.bootstrap()), home.path());
-    forebay.start();
-    let load = Load::start(&Plan::new(forebay.address()));
-    load.await_accepted(200);
+    let (cluster, mut forebay, clock, load) = begin(&kafka, home.path());
     // Without a broker there are waits to be made longer: for the next attempt to connect.
     cluster.broker(1).kill();
     load.await_accepted(500);
