@@ -162,8 +162,15 @@ pub const fn planted(_: Fault) -> bool {
     false
 }
 
+/// Whether this fault is planted and strikes this time: every fifth time that it could in this thread.
+#[cfg(not(feature = "planted-faults"))]
+#[inline(always)]
+pub const fn strikes(_: Fault) -> bool {
+    false
+}
+
 #[cfg(feature = "planted-faults")]
-pub use switch::{plant, planted};
+pub use switch::{plant, planted, strikes};
 
 #[cfg(feature = "planted-faults")]
 mod switch {
@@ -176,6 +183,7 @@ mod switch {
 
     thread_local! {
         static HERE: Cell<Option<Fault>> = const { Cell::new(None) };
+        static CHANCES: Cell<u32> = const { Cell::new(0) };
     }
 
     /// Plants a fault in this thread, or takes it away: simulations run in one thread each, side by side.
@@ -191,5 +199,11 @@ mod switch {
             Fault::ALL.iter().copied().find(|fault| format!("{fault:?}") == name)
         });
         HERE.get().or(*everywhere) == Some(fault)
+    }
+
+    /// Whether this fault is planted and strikes this time: every fifth time that it could in this thread. Not by what
+    /// is at hand, which may be the same each time it is tried again.
+    pub fn strikes(fault: Fault) -> bool {
+        planted(fault) && CHANCES.replace(CHANCES.get() + 1) % 5 == 0
     }
 }

@@ -16,6 +16,7 @@ use crate::kafka::Fault;
 use crate::kafka::classify;
 use crate::planted::Fault as Planted;
 use crate::planted::planted;
+use crate::planted::strikes;
 use crate::units::Timestamp;
 use crate::wal::Confirmation;
 use crate::wal::Lsn;
@@ -76,9 +77,9 @@ impl Core {
         let (Some(run), Some(producer)) = (&mut self.run, self.sender.producer()) else { return };
         run.is_committing = true;
         let outcome = persist(tick, |slice| producer.commit_transaction(slice));
-        let loses = planted(Planted::LoseCommitAnswer) || planted(Planted::GuessCommit);
+        let loses = strikes(Planted::LoseCommitAnswer) || strikes(Planted::GuessCommit);
         match outcome {
-            Ok(()) if loses && run.arrived.len() % 5 == 1 => self.sender.close(now),
+            Ok(()) if loses => self.sender.close(now),
             Ok(()) => {
                 self.hunt = self.hunt.saturating_sub(1);
                 self.sender.works();
