@@ -69,8 +69,10 @@ pub struct Store {
     live_bytes: u64,
     /// Everything below was flushed, by the word of the last entry that could be read.
     promised: u64,
-    /// Where bytes lay behind the last entry when it was opened.
+    /// Where bytes were no entry when it was opened, and no promise covers them.
     torn: Option<(u64, u64)>,
+    /// Whether there are entries behind those bytes.
+    has_hole: bool,
     /// A failed flush is final here too: what it left in the page cache cannot be trusted.
     broken: bool,
 }
@@ -94,9 +96,11 @@ impl Store {
             live_bytes: 0,
             promised,
             torn: None,
+            has_hole: false,
             broken: false,
         };
         let mut trouble = None;
+        let mut holes = Vec::new();
         while store.end < len {
             let offset = store.end;
             if let Ok(found) = scanner.at(offset)? {
@@ -114,28 +118,41 @@ impl Store {
                 store.promised = store.promised.max(found.meta.flushed.into());
                 continue;
             }
-            // A write that a crash interrupted ends the file; anything valid behind it means damage.
             let behind = scanner.resync(offset + frame::ALIGN as u64, 0..=u64::MAX)?;
             let Some((next, _)) = behind else { break };
-            trouble =
-                Some(format!("bytes {offset} to {next} of dead/letters are damaged; the rest was read"));
+            holes.push((offset, next));
             store.end = next;
         }
-        store.torn = (store.end < len).then_some((store.end, len));
+        // A crash may leave any part of the last write, also a later one without an earlier one. What an entry
+        // promises was there once.
+        if let Some((from, to)) = holes.iter().rfind(|(from, _)| *from < store.promised) {
+            trouble = Some(format!("bytes {from} to {to} of dead/letters are damaged; the rest was read"));
+        } else if let Some(&(from, to)) = holes.first() {
+            (store.torn, store.has_hole) = (Some((from, to)), true);
+        }
+        if store.end < len {
+            store.torn = Some((store.torn.map_or(store.end, |(from, _)| from), len));
+        }
         Ok((store, trouble))
     }
 
-    /// Where bytes lay behind the last entry when it was opened.
+    /// Where bytes were no entry when it was opened, and no promise covers them.
     pub fn torn(&self) -> Option<(u64, u64)> {
         self.torn
     }
 
+    /// Whether there are entries behind those bytes: the file wants to be written anew, because the next entry's
+    /// promise will cover them.
+    pub fn has_hole(&self) -> bool {
+        self.has_hole
+    }
+
     /// Rewrites what was read and never promised, because after a failed flush the next life reads what never
-    /// reached the disk; keeps what lies behind the last entry aside, and cuts it off.
+    /// reached the disk; keeps what a crash tore aside, and cuts off what lies behind the last entry.
     pub fn make_durable(&self, fs: &dyn Fs, dir: &Path) -> io::Result<()> {
         let mut piece = vec![0; PIECE];
-        if self.torn.is_some() {
-            keep_aside(fs, dir, &*self.file, self.end, "torn")?;
+        if let Some((from, _)) = self.torn {
+            keep_aside(fs, dir, &*self.file, from, "torn")?;
         }
         let mut at = self.promised.min(self.end);
         while at < self.end && !planted(Fault::LettersNotRewritten) {
@@ -197,7 +214,8 @@ impl Store {
         let seed = Seed::new(&head.salt);
         let mut add = |entry: Entry| {
             let offset = bytes.len() as u64;
-            entry.encode(&mut bytes, &seed, offset, 0)
+            // The file gets its name when all of it is flushed.
+            entry.encode(&mut bytes, &seed, offset, offset)
         };
         for lsn in lsns {
             let entry = match self.read(lsn)? {

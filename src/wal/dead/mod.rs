@@ -5,7 +5,7 @@
 //! an encrypted store reason and record of a letter are sealed (`entry.rs`); its number, instants and attempts show,
 //! as do damaged ranges and removals, which hold nobody's data. A removal is an entry too. When removed entries are
 //! most of the file it is rewritten, and also when encryption was turned on or off since it was made.
-//! A start rewrites what no later entry's promise covers, and cuts what is no entry off, a copy aside.
+//! A start rewrites what no later entry's promise covers, and takes out what is no entry there, a copy aside.
 
 mod entry;
 mod file;
@@ -111,6 +111,8 @@ pub struct DeadLetters {
     path: PathBuf,
     keys: Keys,
     inner: Mutex<Store>,
+    /// What a start found torn.
+    torn: Option<(u64, u64)>,
 }
 
 /// The ids of the master keys of which one opens the store of the log in `dir`, if none of them is given.
@@ -143,10 +145,11 @@ impl DeadLetters {
         let (inner, trouble) = Store::load(file, keys)?;
         let mut trouble = lost.or(trouble);
         inner.make_durable(&*fs, dir)?;
-        let store = Self { fs, path, keys: keys.clone(), inner: Mutex::new(inner) };
+        let torn = inner.torn();
+        let store = Self { fs, path, keys: keys.clone(), inner: Mutex::new(inner), torn };
         // No plaintext stays behind once encryption is on, and no key is needed any more once it is off.
         let mut inner = store.lock();
-        if inner.is_encrypted() != keys.current().is_some() {
+        if inner.has_hole() || inner.is_encrypted() != keys.current().is_some() {
             store.rewrite(&mut inner)?;
         }
         if inner.is_encrypted() != keys.current().is_some() {
@@ -168,16 +171,17 @@ impl DeadLetters {
         match fs.open(&path, Mode::Read) {
             Ok(file) => {
                 let (inner, trouble) = Store::load(file, keys)?;
-                Ok(Some((Self { fs, path, keys: keys.clone(), inner: Mutex::new(inner) }, trouble)))
+                let torn = inner.torn();
+                Ok(Some((Self { fs, path, keys: keys.clone(), inner: Mutex::new(inner), torn }, trouble)))
             }
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(e) => Err(e),
         }
     }
 
-    /// What of its end a start cut off, a copy aside: a write that a crash interrupted, or the last entry, spoilt.
+    /// What a start took out, a copy aside: what a crash left of a write, or spoilt entries that no later one promises.
     pub fn cut(&self) -> Option<String> {
-        self.lock().torn().map(|(from, to)| {
+        self.torn.map(|(from, to)| {
             format!(
                 "bytes {from} to {to} of dead/letters are no entry; cut, a copy lies in {}",
                 quarantine::DIR

@@ -127,6 +127,42 @@ fn a_torn_entry_is_cut_and_a_damaged_one_is_reported() {
     assert!(trouble.unwrap().contains("damaged"));
 }
 
+/// A crash may keep the second letter of a write and not the first.
+#[test]
+fn a_torn_write_of_several_letters_is_cut_and_not_called_damage() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join(DIR).join(FILE);
+    let (store, _) = open(dir.path());
+    store.add(&[letter(1)]).unwrap();
+    let kept = std::fs::metadata(&path).unwrap().len() as usize;
+    store.add(&[letter(2), letter(3)]).unwrap();
+    let mut torn = std::fs::read(&path).unwrap();
+    torn[kept..kept + 512].fill(0);
+    std::fs::write(&path, torn).unwrap();
+    let (store, trouble) = open(dir.path());
+    assert_eq!((store.lsns(), trouble), (vec![Lsn(1), Lsn(3)], None));
+    assert!(store.cut().unwrap().contains(&format!("bytes {kept} to ")));
+    // What comes next does not promise the hole.
+    store.add(&[letter(4)]).unwrap();
+    let (store, trouble) = open(dir.path());
+    assert_eq!((store.lsns(), store.cut(), trouble), (vec![Lsn(1), Lsn(3), Lsn(4)], None, None));
+}
+
+#[test]
+fn a_file_written_anew_was_flushed_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join(DIR).join(FILE);
+    let (store, _) = open(dir.path());
+    store.add(&[letter(1), letter(2)]).unwrap();
+    store.compact().unwrap();
+    let mut bad = std::fs::read(&path).unwrap();
+    bad[5000] ^= 1;
+    std::fs::write(&path, bad).unwrap();
+    let (store, trouble) = open(dir.path());
+    assert_eq!(store.lsns(), [Lsn(2)]);
+    assert!(trouble.unwrap().contains("damaged"));
+}
+
 fn keys() -> Keys {
     Keys::new(Some(MasterKey::new(zeroize::Zeroizing::new([1; 32]))), Vec::new())
 }
