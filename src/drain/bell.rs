@@ -5,6 +5,9 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::time::Duration;
 
+/// Far below the time that records wait for others of their batch (`kafka.linger`).
+const GATHER: Duration = Duration::from_millis(1);
+
 /// Rung by many, heard by one. A ring while nobody waits is kept.
 #[derive(Default)]
 pub(super) struct Bell {
@@ -27,6 +30,13 @@ impl Bell {
         let rung = self.rung.lock().unwrap_or_else(PoisonError::into_inner);
         let waited = self.heard.wait_timeout_while(rung, timeout, |rung| !*rung);
         *waited.unwrap_or_else(PoisonError::into_inner).0 = false;
+    }
+
+    /// As [`Self::wait`], and a little longer: the results of a batch come one by one, and who waits for the last of
+    /// many would wake for each.
+    pub(super) fn wait_and_gather(&self, timeout: Duration) {
+        self.wait(timeout);
+        std::thread::sleep(GATHER);
     }
 }
 

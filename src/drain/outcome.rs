@@ -48,28 +48,32 @@ impl Desk {
 
     fn confirm(&mut self, results: &[Delivery], now: Instant) {
         let at = Timestamp::now();
-        let arrived = results.iter().filter(|result| result.error.is_none());
-        let confirmation = |result: &Delivery| {
+        let mut flights = Vec::with_capacity(results.len());
+        let mut confirmations = Vec::with_capacity(results.len());
+        for result in results.iter().filter(|result| result.error.is_none()) {
             let lsn = Lsn(result.tag);
-            let bytes = self.window.get(lsn)?.log_bytes;
+            let Some(flight) = self.window.remove(lsn) else { continue };
             // librdkafka has several negative numbers for "not known".
-            Some(Confirmation { lsn, bytes, partition: result.partition, offset: result.offset.max(-1), at })
-        };
-        let confirmations: Vec<_> = arrived.filter_map(confirmation).collect();
+            let (partition, offset) = (result.partition, result.offset.max(-1));
+            confirmations.push(Confirmation { lsn, bytes: flight.log_bytes, partition, offset, at });
+            flights.push((lsn, flight));
+        }
         if confirmations.is_empty() {
             return;
         }
         self.parts.log.confirm(&confirmations);
-        let lsns: Vec<Lsn> = confirmations.iter().map(|confirmation| confirmation.lsn).collect();
+        let lsns: Vec<Lsn> = flights.iter().map(|(lsn, _)| *lsn).collect();
         self.parts.statuses.finished(&lsns);
-        for lsn in lsns {
-            self.arrived(lsn, at, now);
+        // Summed up here and added once, when it is dropped: thousands may be confirmed at a time.
+        let latency = self.parts.metrics.drain_latency.local();
+        for (lsn, flight) in &flights {
+            latency.observe(at.since(flight.at).as_secs_f64());
+            self.arrived(*lsn, flight, now);
         }
         self.arrived_at = now;
     }
 
-    fn arrived(&mut self, lsn: Lsn, at: Timestamp, now: Instant) {
-        let Some(flight) = self.window.remove(lsn) else { return };
+    fn arrived(&mut self, lsn: Lsn, flight: &Flight, now: Instant) {
         self.window.progress(flight.place, now);
         let outlet = if flight.solo { &mut self.solo } else { &mut self.main };
         outlet.works();
@@ -78,7 +82,6 @@ impl Desk {
         }
         self.court.arrived(flight.place, lsn);
         self.court.topics.get(flight.place.topic).sent.inc();
-        self.parts.metrics.drain_latency.observe(at.since(flight.at).as_secs_f64());
         self.court.settle(flight.place, lsn);
     }
 

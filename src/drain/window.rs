@@ -206,11 +206,6 @@ impl Window {
         }
     }
 
-    /// This record, if it is in flight.
-    pub(super) fn get(&self, lsn: Lsn) -> Option<&Flight> {
-        self.flights.get(&lsn)
-    }
-
     /// Whether this record is in flight.
     pub(super) fn contains(&self, lsn: Lsn) -> bool {
         self.flights.contains_key(&lsn)

@@ -100,9 +100,10 @@ impl Core {
         self.parts.log.confirm(&confirmations);
         let lsns: Vec<Lsn> = confirmations.iter().map(|note| note.lsn).collect();
         self.parts.statuses.finished(&lsns);
+        let latency = self.parts.metrics.drain_latency.local();
         for (Flight { place, at, .. }, note) in &run.arrived {
             self.court.topics.get(place.topic).sent.inc();
-            self.parts.metrics.drain_latency.observe(note.at.since(*at).as_secs_f64());
+            latency.observe(note.at.since(*at).as_secs_f64());
             self.court.settle(*place, note.lsn);
         }
     }

@@ -145,4 +145,9 @@ impl Sender {
     pub(super) fn wait(&self, timeout: Duration) {
         self.bell.wait(timeout.min(SLICE));
     }
+
+    /// The same, and a little longer, so that more results come together.
+    pub(super) fn wait_and_gather(&self, timeout: Duration) {
+        self.bell.wait_and_gather(timeout.min(SLICE));
+    }
 }

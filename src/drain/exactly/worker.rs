@@ -110,7 +110,7 @@ impl Worker {
                 let core = &self.core;
                 let quiet = core.run.is_none() && core.held.is_empty() && !core.court.grave.is_full();
                 let quiet = quiet && core.sender.producer().is_some() && !self.feed.is_waiting();
-                core.sender.wait(if quiet { IDLE } else { ALERT });
+                if quiet { core.sender.wait(IDLE) } else { core.sender.wait_and_gather(ALERT) }
             }
         }
     }
