@@ -204,6 +204,6 @@ mod switch {
     /// Whether this fault is planted and strikes this time: every fifth time that it could in this thread. Not by what
     /// is at hand, which may be the same each time it is tried again.
     pub fn strikes(fault: Fault) -> bool {
-        planted(fault) && CHANCES.replace(CHANCES.get() + 1) % 5 == 0
+        planted(fault) && CHANCES.replace(CHANCES.get() + 1).is_multiple_of(5)
     }
 }
