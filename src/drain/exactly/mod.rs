@@ -16,6 +16,8 @@ mod claim;
 mod core;
 mod held;
 mod message;
+#[cfg(test)]
+mod model;
 mod outcome;
 mod positions;
 mod run;
