@@ -64,7 +64,9 @@ pub(super) fn keys(config: &Config) -> Result<Keys, Failure> {
 /// Version and loss need a person; a lock that is held and a disk that fails may pass.
 fn failure(error: OpenError) -> Failure {
     match error {
-        OpenError::Lock(_) | OpenError::Directory { .. } => Failure::Directory(error.to_string()),
+        OpenError::Lock(_) | OpenError::Directory { .. } | OpenError::Absent { .. } => {
+            Failure::Directory(error.to_string())
+        }
         OpenError::Io { .. } => Failure::Poisoned(error.to_string()),
         OpenError::Version { .. } | OpenError::Lost { .. } | OpenError::Key { .. } => {
             Failure::Damaged(error.to_string())

@@ -22,6 +22,12 @@ pub enum OpenError {
         /// What the system said.
         source: io::Error,
     },
+    /// There is no log in the directory.
+    #[error("{path} holds no log: a log's directory has a folder pending/ in it")]
+    Absent {
+        /// Which.
+        path: PathBuf,
+    },
     /// The disk failed while the log was read or mended.
     #[error("cannot recover {path}: {source}")]
     Io {

@@ -48,7 +48,7 @@ fn main() -> ExitCode {
         // Whoever reads our output has seen enough.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("wal-tools: {error:#}");
+            eprintln!("wal-tools: {}", told(&error));
             ExitCode::from(2)
         }
     }
@@ -89,6 +89,13 @@ fn print_manual() -> io::Result<()> {
         clap_mangen::Man::new(command.clone()).render(&mut io::stdout())?;
     }
     Ok(())
+}
+
+/// The error and its causes, each once: the log's own errors say their cause themselves.
+fn told(error: &anyhow::Error) -> String {
+    let mut causes = error.chain().map(ToString::to_string);
+    let first = causes.next().unwrap_or_default();
+    causes.fold(first, |text, cause| if text.ends_with(&cause) { text } else { format!("{text}: {cause}") })
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

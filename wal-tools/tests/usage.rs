@@ -19,6 +19,17 @@ fn mistakes_and_unusable_directories_exit_2_and_print_nothing_to_stdout() {
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "nothing was made");
 }
 
+/// The directory beside the log's, say.
+#[test]
+fn a_directory_without_a_log_is_called_that_and_a_cause_is_said_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = |name: &str| run(&dir.path().join(name), &["status"]).exits(2).err;
+    assert!(run("").contains("holds no log: a log's directory has a folder pending/ in it"));
+    std::fs::write(dir.path().join("file"), "").unwrap();
+    let said = run("file");
+    assert_eq!(said.matches("Not a directory").count(), 1, "{said}");
+}
+
 #[test]
 fn the_directory_is_found_as_the_contract_says() {
     let home = tempfile::tempdir().unwrap();

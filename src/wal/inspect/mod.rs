@@ -94,8 +94,11 @@ impl Directory {
     pub fn open(path: &Path) -> Result<Self, OpenError> {
         let directory = Self { fs: Arc::new(fs::RealFs), path: path.to_owned(), keys: Keys::default() };
         let there = directory.fs.list(&path.join(Place::Pending.dir()));
-        there.map_err(|source| OpenError::Directory { path: path.to_owned(), source })?;
-        Ok(directory)
+        match there {
+            Ok(_) => Ok(directory),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Err(OpenError::Absent { path: path.to_owned() }),
+            Err(source) => Err(OpenError::Directory { path: path.to_owned(), source }),
+        }
     }
 
     /// The same on another file system.
