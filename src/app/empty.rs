@@ -45,17 +45,16 @@ const SAY: Duration = Duration::from_secs(5);
 
 /// Says what a log holds and changes nothing.
 pub fn show(config: &Config) -> Result<(), Failure> {
-    let dir = there(&config.wal.dir)?;
+    let directory = there(&config.wal.dir)?;
     let unusable = |error: &dyn std::fmt::Display| Failure::Directory(error.to_string());
     let keys = open::keys(&config.wal)?;
-    let view = Directory::open(dir).and_then(|directory| directory.with_keys(keys).look(kind_of));
-    let view = view.map_err(|error| unusable(&error))?;
+    let view = directory.with_keys(keys).look(kind_of).map_err(|error| unusable(&error))?;
     let backlog = view.backlog().map_err(|error| unusable(&error))?;
     let oldest = backlog.oldest.map(|at| format!(", the oldest from {at}")).unwrap_or_default();
     let dead = view.dead.as_ref().map_or(0, |dead| dead.len());
     out(format_args!(
         "{}: {} records wait for delivery ({} bytes{oldest}), {dead} dead letters\n",
-        dir.display(),
+        config.wal.dir.display(),
         backlog.records,
         backlog.bytes,
     ));
@@ -80,11 +79,8 @@ fn transactions(view: &View) -> &'static str {
     }
 }
 
-fn there(dir: &Path) -> Result<&Path, Failure> {
-    match dir.join(crate::wal::Place::Pending.dir()).is_dir() {
-        true => Ok(dir),
-        false => Err(Failure::Directory(format!("{} holds no log", dir.display()))),
-    }
+fn there(dir: &Path) -> Result<Directory, Failure> {
+    Directory::open(dir).map_err(|error| Failure::Directory(error.to_string()))
 }
 
 /// Delivers what the log holds; returns when nothing waits any more.
