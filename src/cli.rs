@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 
+use clap::Args;
 use clap::Parser;
 use clap::Subcommand;
 use forebay::config::Override;
+use forebay::units::Timestamp;
 
 /// Durable on local disk before it acknowledges, then drained to Kafka.
 #[derive(Debug, Parser)]
@@ -21,7 +23,7 @@ pub struct Cli {
 }
 
 /// What to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub enum Command {
     /// Accept commands over HTTP, log them, drain them to Kafka
     Serve,
@@ -31,8 +33,45 @@ pub enum Command {
         #[arg(long)]
         dry_run: bool,
     },
+    /// Bring the database up to date
+    Migrate {
+        /// Make an administrator of this name; the password is read from --password-file or standard input
+        #[arg(long, value_name = "NAME")]
+        create_admin: Option<String>,
+        /// File with the administrator's password
+        #[arg(long, value_name = "FILE", requires = "create_admin")]
+        password_file: Option<PathBuf>,
+    },
+    /// Apply users' commands from Kafka to the database: the consumer alone, to scale it out
+    Consume {
+        /// Apply a range again and exit; harmless, because what has an outcome is left alone
+        #[arg(long)]
+        replay: bool,
+        #[command(flatten)]
+        range: Range,
+    },
     /// Name every mistake in the configuration, or print the effective result with secrets masked
     CheckConfig,
+}
+
+/// Which commands to apply again; without bounds all that Kafka still has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Args)]
+pub struct Range {
+    /// From the first record of this time on, such as 2026-11-20T12:00:00Z
+    #[arg(long, requires = "replay", value_name = "TIME")]
+    pub from: Option<Timestamp>,
+    /// Before the first record of this time
+    #[arg(long, requires = "replay", value_name = "TIME")]
+    pub to: Option<Timestamp>,
+    /// Only this partition
+    #[arg(long, requires = "replay", value_name = "NUMBER")]
+    pub partition: Option<i32>,
+    /// From this offset on
+    #[arg(long, requires = "partition", conflicts_with = "from", value_name = "OFFSET")]
+    pub from_offset: Option<i64>,
+    /// Before this offset
+    #[arg(long, requires = "partition", conflicts_with = "to", value_name = "OFFSET")]
+    pub to_offset: Option<i64>,
 }
 
 impl Cli {

@@ -9,6 +9,7 @@ pub mod control;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 pub mod planted;
+pub mod secret_file;
 mod sync;
 pub mod units;
 pub mod wal;
@@ -18,9 +19,15 @@ pub mod alerts;
 #[cfg(feature = "server")]
 pub mod app;
 #[cfg(feature = "server")]
+pub mod auth;
+#[cfg(feature = "server")]
 pub mod backoff;
 #[cfg(feature = "server")]
 pub mod config;
+#[cfg(feature = "server")]
+pub mod consumer;
+#[cfg(feature = "server")]
+pub mod db;
 #[cfg(feature = "server")]
 pub mod drain;
 #[cfg(feature = "server")]
@@ -32,9 +39,15 @@ pub mod kafka;
 #[cfg(feature = "server")]
 pub mod kinds;
 #[cfg(feature = "server")]
+pub mod kv;
+#[cfg(feature = "server")]
+pub mod login;
+#[cfg(feature = "server")]
 pub mod metrics;
 #[cfg(feature = "server")]
 pub mod mistake;
+#[cfg(feature = "server")]
+pub mod ratelimit;
 #[cfg(feature = "server")]
 pub mod status;
 #[cfg(feature = "server")]
@@ -43,3 +56,5 @@ pub mod systemd;
 pub mod task;
 #[cfg(feature = "server")]
 pub mod telemetry;
+#[cfg(feature = "server")]
+pub mod users;

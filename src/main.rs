@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use forebay::app;
 use forebay::app::Failure;
+use forebay::app::ReplaySpan;
 use forebay::config;
 use forebay::config::Config;
 
@@ -35,10 +36,24 @@ fn run(cli: &Cli) -> Result<(), Failure> {
     let mut overrides = config::environment(std::env::vars_os());
     overrides.extend(cli.overrides());
     let config = Config::load(cli.config.as_deref(), overrides)?;
-    match cli.command {
+    match &cli.command {
         Command::Serve => app::serve(&config),
         Command::Drain { dry_run: true } => app::show(&config),
         Command::Drain { dry_run: false } => app::drain(&config),
+        Command::Migrate { create_admin, password_file } => {
+            app::migrate(&config, create_admin.as_deref(), password_file.as_deref())
+        }
+        Command::Consume { replay: false, .. } => app::consume(&config),
+        Command::Consume { replay: true, range } => app::replay(
+            &config,
+            ReplaySpan {
+                partition: range.partition,
+                from_offset: range.from_offset,
+                to_offset: range.to_offset,
+                from: range.from,
+                to: range.to,
+            },
+        ),
         Command::CheckConfig => app::check(&config),
     }
 }

@@ -1,15 +1,23 @@
-//! Threads with an owner: a name, a way to stop, a deadline to join by, and a word on what their failure means.
+//! Threads and tasks with an owner and a way to stop; for threads also a name, a deadline to join by, and a word on what
+//! their failure means.
 
 use std::any::Any;
 use std::error::Error;
 use std::io;
 use std::panic::AssertUnwindSafe;
 use std::panic::catch_unwind;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
 use std::sync::mpsc;
+use std::task::Context;
+use std::task::Poll;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 /// What a thread's body returns.
 pub type Outcome = Result<(), Box<dyn Error + Send + Sync>>;
@@ -120,6 +128,58 @@ impl Thread {
     }
 }
 
+/// A loop on the runtime that waits for events and ends with its owner: dropped, it is stopped at its next wait.
+pub struct Task(tokio::task::JoinHandle<()>);
+
+impl Task {
+    /// Starts `body`, which is expected to run until it is dropped; a panic in it is logged under `name`.
+    pub fn spawn(name: &'static str, body: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self(tokio::spawn(async move {
+            if let Err(panic) = Guarded(Box::pin(body)).await {
+                tracing::error!(task = name, cause = said_by(&*panic), "task failed");
+            }
+        }))
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Short tasks that whoever began them may leave, but not their owner: dropped, it ends those that still run. Each is to
+/// end by itself within a time-out of its own, which bounds how many there are.
+#[derive(Default)]
+pub struct TaskSet(Mutex<JoinSet<()>>);
+
+impl TaskSet {
+    /// Starts `body` on the runtime. Of its end only a panic is heard, in the log.
+    pub fn spawn(&self, runtime: &Handle, body: impl Future<Output = ()> + Send + 'static) {
+        let mut tasks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        while let Some(ended) = tasks.try_join_next() {
+            if let Err(error) = ended {
+                tracing::error!(%error, "a task failed");
+            }
+        }
+        tasks.spawn_on(body, runtime);
+    }
+}
+
+/// A future whose panic is its error.
+struct Guarded(Pin<Box<dyn Future<Output = ()> + Send>>);
+
+impl Future for Guarded {
+    type Output = Result<(), Box<dyn Any + Send>>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match catch_unwind(AssertUnwindSafe(|| self.0.as_mut().poll(context))) {
+            Ok(polled) => polled.map(Ok),
+            Err(panic) => Poll::Ready(Err(panic)),
+        }
+    }
+}
+
 /// A thread did not stop in time.
 #[derive(Debug, thiserror::Error)]
 #[error("{name} is still running after {deadline:?}")]
@@ -173,6 +233,24 @@ mod tests {
         second.stop(LONG).unwrap();
         let failure = runtime().block_on(alarm.raised());
         assert_eq!(failure.to_string(), "vital failed: panic: no disk");
+    }
+
+    #[test]
+    fn tasks_of_a_set_outlive_whoever_began_them_and_end_with_their_owner() {
+        runtime().block_on(async {
+            let set = TaskSet::default();
+            let (done, outcome) = tokio::sync::oneshot::channel();
+            set.spawn(&Handle::current(), async { assert!(done.send(()).is_ok()) });
+            outcome.await.expect("it came to its end");
+            let (endless, ended) = tokio::sync::oneshot::channel::<()>();
+            set.spawn(&Handle::current(), async {
+                let _held = endless;
+                std::future::pending::<()>().await;
+            });
+            assert_eq!(set.0.lock().unwrap().len(), 1, "those that ended are forgotten");
+            drop(set);
+            ended.await.expect_err("it was dropped");
+        });
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::io::IsTerminal;
 use std::time::Duration;
 use std::time::Instant;
 
+use prometheus::Histogram;
 use serde::Deserialize;
 use serde::Serialize;
 use tracing_subscriber::EnvFilter;
@@ -96,18 +97,26 @@ pub struct Step {
     name: &'static str,
     slow: Duration,
     began: Instant,
+    timed: Option<Histogram>,
 }
 
 impl Step {
     /// Begins a step that should take less than `slow`.
     pub fn begin(name: &'static str, slow: Duration) -> Self {
-        Self { name, slow, began: Instant::now() }
+        Self { name, slow, began: Instant::now(), timed: None }
+    }
+
+    /// Whether slow or not, its duration is counted there.
+    pub fn timed(mut self, histogram: Histogram) -> Self {
+        self.timed = Some(histogram);
+        self
     }
 }
 
 impl Drop for Step {
     fn drop(&mut self) {
         let took = self.began.elapsed();
+        self.timed.iter().for_each(|histogram| histogram.observe(took.as_secs_f64()));
         if took > self.slow {
             let millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
             tracing::warn!(step = self.name, step.duration_ms = millis, "slow step");

@@ -1,6 +1,7 @@
 //! Quantities with their unit in the type, as they stand in configuration files and JSON documents.
 
 use std::fmt;
+use std::num::NonZeroUsize;
 use std::str::FromStr;
 use std::time::Duration;
 use std::time::SystemTime;
@@ -210,6 +211,66 @@ impl Serialize for Span {
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         String::deserialize(from)?.parse().map_err(de::Error::custom)
+    }
+}
+
+/// A number of threads: as many as suit the machine, or so many. Written as `"auto"` or a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ThreadCount {
+    /// As many as suit the machine.
+    Auto,
+    /// So many.
+    Count(NonZeroUsize),
+}
+
+impl ThreadCount {
+    /// More than any machine of today has use for.
+    pub const MOST: usize = 128;
+    /// What may be written.
+    pub const ALLOWED: &str = "\"auto\" or 1 to 128";
+
+    /// The number, where `suited` makes of the number of cores what suits the machine.
+    pub fn on_this_machine(self, suited: impl FnOnce(usize) -> usize) -> usize {
+        let count = match self {
+            Self::Auto => suited(std::thread::available_parallelism().map_or(1, NonZeroUsize::get)),
+            Self::Count(count) => count.get(),
+        };
+        count.min(Self::MOST)
+    }
+
+    /// The number, if it is too large.
+    pub fn excess(self) -> Option<NonZeroUsize> {
+        match self {
+            Self::Count(count) if count.get() > Self::MOST => Some(count),
+            _ => None,
+        }
+    }
+}
+
+impl Serialize for ThreadCount {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Auto => to.serialize_str("auto"),
+            Self::Count(count) => count.serialize(to),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for ThreadCount {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged, expecting = "\"auto\" or 1 to 128")]
+        enum Written {
+            Number(i64),
+            Text(String),
+        }
+        let text = match Written::deserialize(from)? {
+            Written::Number(number) => number.to_string(),
+            Written::Text(text) if text == "auto" => return Ok(Self::Auto),
+            Written::Text(text) => text,
+        };
+        let not_allowed = |_| de::Error::custom(format!("`{text}` is not {}", Self::ALLOWED));
+        text.parse().map(Self::Count).map_err(not_allowed)
     }
 }
 

@@ -6,6 +6,7 @@ use crate::client;
 use crate::measure::Limit;
 use crate::measure::Outcome;
 use crate::measure::median;
+use crate::records;
 use crate::records::KIND;
 use crate::server;
 use crate::server::WithoutLog;
@@ -38,7 +39,7 @@ pub fn encrypted() -> Vec<Outcome> {
     plain.start();
     sealing.start();
     let pids = [sealing.pid(), plain.pid()];
-    let load = |daemon: &Forebay| client::load(server::address(daemon), CONNECTIONS, TURN);
+    let load = |daemon: &Forebay| client::load(server::address(daemon), records::requests(CONNECTIONS), TURN);
     load(&sealing);
     load(&plain);
     let turns: Vec<(f64, f64)> = (0..PAIRS)
@@ -96,11 +97,11 @@ fn compare(what: &'static str, limit: Limit, mut daemon: Forebay, settle: fn(&Fo
     daemon.start();
     let without = WithoutLog::start();
     let durable = || {
-        let rate = client::load(server::address(&daemon), CONNECTIONS, TURN);
+        let rate = client::load(server::address(&daemon), records::requests(CONNECTIONS), TURN);
         settle(&daemon);
         rate
     };
-    let forgetful = || client::load(without.address(), CONNECTIONS, TURN);
+    let forgetful = || client::load(without.address(), records::requests(CONNECTIONS), TURN);
     // The first turn grows buffers, segments and threads.
     durable();
     forgetful();

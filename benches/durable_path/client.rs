@@ -13,8 +13,6 @@ use std::time::Instant;
 use tokio::runtime;
 use tokio::task::JoinSet;
 
-use crate::records;
-
 /// An answer is some 400 bytes.
 const ANSWER: usize = 2048;
 /// A server that says nothing for so long is not slow, it hangs.
@@ -27,15 +25,15 @@ pub struct Lone {
 }
 
 impl Lone {
-    /// Connects.
-    pub fn connect(address: SocketAddr) -> Self {
+    /// Connects, to send this request again and again.
+    pub fn connect(address: SocketAddr, request: Vec<u8>) -> Self {
         let stream = TcpStream::connect(address).expect("the server listens");
         stream.set_nodelay(true).expect("TCP_NODELAY");
         stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
-        Self { stream, request: request(0) }
+        Self { stream, request }
     }
 
-    /// From the first byte of a request to the last of its 202.
+    /// From the first byte of a request to the last of its answer.
     pub fn call(&mut self) -> Duration {
         let (mut answer, mut read) = ([0; ANSWER], 0);
         let started = Instant::now();
@@ -49,21 +47,21 @@ impl Lone {
     }
 }
 
-/// Acknowledged requests a second over so many connections, each sending its next request when it has its answer.
-pub fn load(address: SocketAddr, connections: usize, time: Duration) -> f64 {
+/// Answered requests a second over a connection for each of these, which sends it again when it has its answer.
+pub fn load(address: SocketAddr, sent: Vec<Vec<u8>>, time: Duration) -> f64 {
     let runtime = runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
-        let mut open = Vec::with_capacity(connections);
-        for _ in 0..connections {
+        let mut open = Vec::with_capacity(sent.len());
+        for request in sent {
             let stream = tokio::net::TcpStream::connect(address).await.expect("the server listens");
             stream.set_nodelay(true).expect("TCP_NODELAY");
-            open.push(stream);
+            open.push((stream, request));
         }
         let over = Arc::new(AtomicBool::new(false));
         let mut clients = JoinSet::new();
         let started = Instant::now();
-        for (n, stream) in open.into_iter().enumerate() {
-            clients.spawn(requests(stream, request(n), Arc::clone(&over)));
+        for (stream, request) in open {
+            clients.spawn(requests(stream, request, Arc::clone(&over)));
         }
         tokio::time::sleep(time).await;
         over.store(true, Relaxed);
@@ -96,22 +94,20 @@ async fn requests(stream: tokio::net::TcpStream, request: Vec<u8>, over: Arc<Ato
     answered
 }
 
-fn request(n: usize) -> Vec<u8> {
-    let body = records::body(n as u64);
+/// A request with a JSON body, or without one.
+pub fn request(method: &str, path: &str, body: &str) -> Vec<u8> {
+    let length = body.len();
     format!(
-        "POST /v1/commands/{kind} HTTP/1.1\r\nhost: forebay\r\ncontent-type: {json}\r\ncontent-length: {length}\r\n\r\n{body}",
-        kind = records::KIND,
-        json = records::JSON,
-        length = body.len(),
+        "{method} {path} HTTP/1.1\r\nhost: forebay\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
     )
     .into_bytes()
 }
 
-/// Whether this is a whole 202; anything else but the beginning of one ends the program.
+/// Whether this is a whole 200 or 202; anything else but the beginning of one ends the program.
 fn is_whole(answer: &[u8]) -> bool {
     let Some(head) = answer.windows(4).position(|four| four == b"\r\n\r\n") else { return false };
     let head = std::str::from_utf8(&answer[..head]).expect("a head is text");
-    assert!(head.starts_with("HTTP/1.1 202 "), "{head}");
+    assert!(head.starts_with("HTTP/1.1 20"), "{head}");
     let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).expect("a length");
     answer.len() >= head.len() + 4 + length.parse::<usize>().expect("a length")
 }

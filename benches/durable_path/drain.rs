@@ -9,6 +9,7 @@ use forebay::drain;
 use forebay::drain::Drain;
 use forebay::drain::DrainParts;
 use forebay::drain::Guarantee;
+use forebay::drain::NothingSealed;
 use forebay::ingest;
 use forebay::kafka;
 use forebay::metrics::Metrics;
@@ -112,6 +113,8 @@ fn drained(wal: &std::path::Path, bootstrap: &str, config: drain::Config) -> Dur
         kafka: kafka::Config::default(),
         alarm: Alarm::default(),
         bootstrap: bootstrap.to_owned(),
+        lead: None,
+        prepare: Arc::new(NothingSealed),
     })
     .expect("workers");
     drain.handle().pause();

@@ -28,8 +28,8 @@ pub fn measure() -> Vec<Outcome> {
     daemon.start();
     let without = WithoutLog::start();
     let mut turn = Turn {
-        durable: Lone::connect(server::address(&daemon)),
-        forgetful: Lone::connect(without.address()),
+        durable: Lone::connect(server::address(&daemon), records::request(0)),
+        forgetful: Lone::connect(without.address(), records::request(0)),
         raw: Raw::create(&daemon.dir().join("raw")),
     };
     turn.take();

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! cargo bench --bench durable_path                  all of it
-//! cargo bench --bench durable_path -- ack lone      parts: ack encrypted lone drain start
+//! cargo bench --bench durable_path -- ack lone      parts: ack encrypted limits lone drain start
 //! ```
 //!
 //! Daemon and comparison are processes of their own, loaded from this one: the real binary, and this program started
@@ -17,6 +17,7 @@
 mod ack;
 mod client;
 mod drain;
+mod limits;
 mod lone;
 mod measure;
 mod producer;
@@ -30,40 +31,24 @@ mod support;
 
 use std::process::ExitCode;
 
-use measure::Outcome;
+use measure::Part;
 
-type Part = (&'static str, fn() -> Vec<Outcome>);
-
-const PARTS: [Part; 5] = [
+const PARTS: [Part; 6] = [
     ("ack", ack::measure),
     ("encrypted", ack::encrypted),
+    ("limits", limits::measure),
     ("lone", lone::measure),
     ("drain", drain::measure),
     ("start", start::measure),
 ];
 
 fn main() -> ExitCode {
-    let mut arguments = std::env::args().skip(1);
-    // Cargo adds `--bench`.
-    let words: Vec<String> = arguments.by_ref().filter(|word| word != "--bench").collect();
+    let words = measure::words();
     if let [first, address] = &words[..]
         && first == without_log::COMMAND
     {
         without_log::serve(address.parse().expect("host:port"));
         return ExitCode::SUCCESS;
     }
-    if let Some(word) = words.iter().find(|word| PARTS.iter().all(|(name, _)| name != word)) {
-        eprintln!("there is no part {word}; there are ack, encrypted, lone, drain, start");
-        return ExitCode::from(64);
-    }
-    let chosen = |name: &str| words.is_empty() || words.iter().any(|word| word == name);
-    let mut outcomes = Vec::new();
-    for (name, measure) in PARTS {
-        if chosen(name) {
-            eprintln!("measuring {name} …");
-            outcomes.extend(measure());
-        }
-    }
-    measure::print(&outcomes);
-    if outcomes.iter().all(Outcome::is_met) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    measure::run(&PARTS, &words)
 }

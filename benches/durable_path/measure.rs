@@ -1,6 +1,10 @@
 //! Pairs, medians, and the table.
 
+use std::process::ExitCode;
 use std::time::Duration;
+
+/// A part of a program, by its name.
+pub type Part = (&'static str, fn() -> Vec<Outcome>);
 
 /// One comparison, measured in pairs.
 pub struct Outcome {
@@ -48,7 +52,7 @@ pub fn median_us(times: &[Duration]) -> f64 {
 }
 
 /// The table, on standard output.
-pub fn print(outcomes: &[Outcome]) {
+fn print(outcomes: &[Outcome]) {
     println!(
         "{:<56} {:>7} {:>7} {:>7}  {:<8} {:<6} figures of this run",
         "", "median", "min", "max", "limit", ""
@@ -69,6 +73,29 @@ pub fn print(outcomes: &[Outcome]) {
         let (min, max) = (sorted[0], sorted[sorted.len() - 1]);
         println!("{what:<56} {middle:>7.3} {min:>7.3} {max:>7.3}  {limit:<8} {verdict:<6} {figures}");
     }
+}
+
+/// What was typed; cargo adds `--bench`.
+pub fn words() -> Vec<String> {
+    std::env::args().skip(1).filter(|word| word != "--bench").collect()
+}
+
+/// Measures the parts that are named, or all, and prints the table. Fails when a median misses its limit.
+pub fn run(parts: &[Part], words: &[String]) -> ExitCode {
+    if let Some(word) = words.iter().find(|word| parts.iter().all(|(name, _)| name != word)) {
+        let names: Vec<&str> = parts.iter().map(|(name, _)| *name).collect();
+        eprintln!("there is no part {word}; there are {}", names.join(", "));
+        return ExitCode::from(64);
+    }
+    let mut outcomes = Vec::new();
+    for (name, measure) in parts {
+        if words.is_empty() || words.iter().any(|word| word == name) {
+            eprintln!("measuring {name} …");
+            outcomes.extend(measure());
+        }
+    }
+    print(&outcomes);
+    if outcomes.iter().all(Outcome::is_met) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn sorted(values: &[f64]) -> Vec<f64> {

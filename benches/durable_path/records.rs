@@ -15,6 +15,8 @@ use forebay::wal::Lock;
 use forebay::wal::Opened;
 use forebay::wal::Options;
 
+use crate::client;
+
 /// The kind that a daemon knows without being told.
 pub const KIND: &str = "order.create";
 pub const JSON: &str = "application/json";
@@ -37,6 +39,16 @@ pub fn body(n: u64) -> String {
     format!(r#"{}{note}"}}"#, &body[..body.len() - 2])
 }
 
+/// The request that sends the n-th record.
+pub fn request(n: u64) -> Vec<u8> {
+    client::request("POST", &format!("/v1/commands/{KIND}"), &body(n))
+}
+
+/// The requests of so many connections.
+pub fn requests(connections: usize) -> Vec<Vec<u8>> {
+    (0..connections as u64).map(request).collect()
+}
+
 /// What the log keeps of the n-th record.
 pub fn envelope<T>(n: u64, id: CommandId, topic: &str, then: impl FnOnce(&Envelope<'_>) -> T) -> T {
     let (key, body) = (key(n), body(n));
@@ -51,6 +63,9 @@ pub fn envelope<T>(n: u64, id: CommandId, topic: &str, then: impl FnOnce(&Envelo
         repeat: None,
         principal: None,
         requeued_from: None,
+        claim: None,
+        fingerprint: None,
+        sealed: false,
         value: body.as_bytes(),
     })
 }

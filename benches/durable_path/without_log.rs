@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
 
+use forebay::auth::Authenticator;
+use forebay::auth::Caller;
 use forebay::command::CommandId;
 use forebay::command::Status;
 use forebay::http::AdminBackend;
@@ -36,6 +38,10 @@ pub fn serve(address: SocketAddr) {
     let config = Config::default();
     let parts = PublicParts {
         commands: Forgetful,
+        users: None,
+        authenticator: Authenticator::open(Arc::clone(&metrics)),
+        login: None,
+        limits: None,
         kinds: Kinds::build(&kinds::defaults()).unwrap_or_else(|mistakes| panic!("{mistakes:?}")),
         backend: Arc::new(Forgetful),
         metrics: Arc::clone(&metrics),
@@ -64,11 +70,11 @@ impl Commands for Forgetful {
         Duration::ZERO
     }
 
-    async fn find(&self, _: CommandId) -> Result<Status, StatusError> {
+    async fn find(&self, _: CommandId, _: &Caller) -> Result<Status, StatusError> {
         Err(StatusError::NotFound)
     }
 
-    async fn final_state(&self, _: CommandId, _: Instant) {}
+    async fn final_state(&self, _: CommandId, _: bool, _: Instant) {}
 }
 
 impl AdminBackend for Forgetful {

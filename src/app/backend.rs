@@ -1,7 +1,6 @@
 //! What the operator's listener shows and steers, and the gauges of a scrape: looked up when somebody asks, so that
 //! they are true at that moment.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
@@ -13,6 +12,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use crate::consumer;
 use crate::drain::Handle;
 use crate::http::AdminBackend;
 use crate::http::Readiness;
@@ -27,6 +27,9 @@ use crate::wal::Log;
 use crate::wal::Lsn;
 use crate::wal::Place;
 
+use super::dependencies::Dependencies;
+use super::service::Stores;
+
 /// The running parts, as far as an operator sees them.
 pub(super) struct Backend {
     pub(super) log: Arc<Log>,
@@ -36,6 +39,11 @@ pub(super) struct Backend {
     pub(super) ingest_threads: Mutex<Option<IngestThreads>>,
     /// None until the workers run.
     pub(super) drain: OnceLock<Handle>,
+    /// None when what is embedded could not be opened.
+    pub(super) stores: Option<Stores>,
+    pub(super) dependencies: Arc<Dependencies>,
+    /// None until it runs, or where another process applies users' commands.
+    pub(super) consumer: OnceLock<consumer::Handle>,
     pub(super) stopping: AtomicBool,
 }
 
@@ -87,7 +95,14 @@ impl AdminBackend for Backend {
             Admission::Closed(SubmitError::Poisoned) => Some("poisoned"),
             Admission::Closed(_) => Some("stopping"),
         };
-        let dependencies = BTreeMap::from([("kafka", self.kafka())]);
+        let mut dependencies = self.dependencies.states();
+        dependencies.insert("kafka", self.kafka());
+        if self.stores.is_none() {
+            dependencies.insert("users", "not served: see the log".to_owned());
+        }
+        if let Some(consumer) = self.consumer.get() {
+            dependencies.insert("consumer", consumer.trouble().unwrap_or_else(|| "ok".to_owned()));
+        }
         Readiness { ready: reason.is_none(), reason, dependencies }
     }
 
@@ -118,6 +133,12 @@ impl AdminBackend for Backend {
         segments(log, metrics);
         if let Some(threads) = &*self.ingest_threads() {
             metrics.idempotency_window.set(threads.idempotency_window().as_secs_f64());
+        }
+        if let Some(stores) = &self.stores {
+            stores.db.observe();
+        }
+        if let Some(consumer) = self.consumer.get() {
+            consumer.observe(metrics);
         }
         if let Some(drain) = self.drain.get() {
             drain.observe();

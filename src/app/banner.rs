@@ -7,6 +7,8 @@ use std::path::Path;
 /// Where everything is. Displayed as the banner of embedded mode.
 pub(super) struct Banner<'a> {
     pub(super) http: SocketAddr,
+    /// Whether commands are accepted over TLS.
+    pub(super) tls: bool,
     pub(super) admin: SocketAddr,
     pub(super) bootstrap: &'a str,
     pub(super) dir: &'a Path,
@@ -14,14 +16,15 @@ pub(super) struct Banner<'a> {
 
 impl fmt::Display for Banner<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { http, admin, bootstrap, dir } = self;
+        let Self { http, tls, admin, bootstrap, dir } = self;
+        let scheme = if *tls { "https" } else { "http" };
         let dir = dir.display();
         write!(
             f,
             r#"
 forebay runs in embedded mode: one process, loopback only, no configuration.
 
-  commands   http://{http}
+  commands   {scheme}://{http}
   admin      http://{admin}
   Kafka      {bootstrap}
   log        {dir}
@@ -30,10 +33,13 @@ The topics live in this process and die with it; at every start, all commands th
 to them again.
 
 Try it:
-  curl -i -d '{{"id":"o-1","amount":12}}' http://{http}/v1/commands/order.create
-  curl http://{http}/v1/commands/ID              (the Location of the answer)
+  curl -i -d '{{"id":"o-1","amount":12}}' {scheme}://{http}/v1/commands/order.create
+  curl {scheme}://{http}/v1/commands/ID              (the Location of the answer)
   kcat -b {bootstrap} -C -t orders.v1 -e -f '%k %s %h\n'
   wal-tools --dir {dir} status
+  curl -i -H 'Prefer: wait=5' {scheme}://{http}/v1/users -d \
+    '{{"name":"ada","email":"ada@example.org","phone":"+49 170 1234567","password":"correct horse"}}'
+  curl {scheme}://{http}/v1/users/ada
 
 To stop: Ctrl-C. To run it on a Kafka of yours: forebay serve --config FILE
 "#
@@ -49,6 +55,7 @@ mod tests {
     fn the_banner_names_every_address_and_what_becomes_of_the_topics() {
         let banner = Banner {
             http: ([127, 0, 0, 1], 8088).into(),
+            tls: false,
             admin: ([127, 0, 0, 1], 9088).into(),
             bootstrap: "127.0.0.1:40999",
             dir: Path::new("forebay-data/wal"),
@@ -61,8 +68,11 @@ mod tests {
             "curl -i -d '{\"id\":\"o-1\",\"amount\":12}' http://127.0.0.1:8088/v1/commands/order.create\n",
             "kcat -b 127.0.0.1:40999 -C -t orders.v1 -e",
             "wal-tools --dir forebay-data/wal status",
+            "http://127.0.0.1:8088/v1/users -d \\\n    '{\"name\":\"ada\"",
         ] {
             assert!(text.contains(part), "{part} in {text}");
         }
+        let text = Banner { tls: true, ..banner }.to_string();
+        assert!(text.contains("https://127.0.0.1:8088/v1/users/ada\n"), "{text}");
     }
 }

@@ -26,6 +26,9 @@ use crate::status::Statuses;
 use crate::task::Alarm;
 use crate::telemetry;
 use crate::units::Timestamp;
+use crate::users::Unsealer;
+use crate::users::hash::HashPool;
+use crate::users::hash::HashWorkers;
 use crate::wal::Lock;
 use crate::wal::Log;
 use crate::wal::inspect::Directory;
@@ -37,6 +40,7 @@ use super::open;
 use super::out;
 use super::parts::drain_failure;
 use super::signals::Signals;
+use super::unseal::Unseal;
 
 /// How often the backlog is looked at.
 const LOOK: Duration = Duration::from_millis(50);
@@ -131,6 +135,7 @@ pub fn drain(config: &Config) -> Result<(), Failure> {
 struct Emptying {
     drain: Drain,
     threads: IngestThreads,
+    hash_workers: HashWorkers,
     log: Arc<Log>,
     // Last: the directory is ours until everything else is gone.
     _lock: Lock,
@@ -154,6 +159,9 @@ impl Emptying {
             alarm: alarm.clone(),
         })
         .map_err(Failure::system("the log's threads"))?;
+        let (pool, hash_workers) = HashPool::start(&config.users, Arc::clone(&metrics), alarm)
+            .map_err(Failure::system("threads that hash"))?;
+        let unsealer = Unsealer::new(pool, &log.identity().secret);
         let drain = Drain::start(DrainParts {
             log: Arc::clone(&log),
             statuses: Statuses::new(Arc::clone(&log)),
@@ -162,11 +170,13 @@ impl Emptying {
             kafka: config.kafka.clone(),
             alarm: alarm.clone(),
             bootstrap: bootstrap.to_owned(),
+            lead: None,
+            prepare: Arc::new(Unseal(unsealer)),
         });
         let drain = drain.map_err(drain_failure)?;
         let once = config.drain.delivery == Guarantee::ExactlyOnce;
         tracing::info!(wal.backlog = log.figures().backlog, drain.exactly_once = once, "emptying the log");
-        Ok(Self { drain, threads, log, _lock: lock })
+        Ok(Self { drain, threads, hash_workers, log, _lock: lock })
     }
 
     /// Completes when nothing waits, or nothing will be sent any more.
@@ -191,6 +201,7 @@ impl Emptying {
         let deadlines = Deadlines::orderly(config.server.shutdown_grace.0);
         self.threads.close();
         self.drain.stop(Instant::now() + deadlines.drain);
+        self.hash_workers.stop(deadlines.rest);
         self.threads.join(deadlines.rest);
         if let Err(error) = self.log.checkpoint(Timestamp::now()) {
             tracing::warn!(%error, "checkpoint.failed: the next start repeats what came since the last one");

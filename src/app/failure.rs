@@ -3,6 +3,7 @@
 use std::io;
 
 use crate::config::Mistakes;
+use crate::db::DbError;
 use crate::task;
 
 /// Exit code of a wrong command line or configuration.
@@ -31,9 +32,21 @@ pub enum Failure {
         /// Why.
         source: io::Error,
     },
+    /// What was given on the command line cannot be done.
+    #[error("{0}")]
+    Usage(String),
+    /// The database cannot be used.
+    #[error("[database]: {0}")]
+    Database(#[from] DbError),
     /// The Kafka client refuses its settings.
     #[error("[kafka]: {0}")]
     Kafka(String),
+    /// The database's or the store's client refuses its settings.
+    #[error("{0}")]
+    Client(String),
+    /// A range was not applied as a whole.
+    #[error("not everything was applied: {0}")]
+    Unapplied(String),
     /// The log was not emptied.
     #[error("not everything was delivered: {0}")]
     Undelivered(String),
@@ -55,11 +68,16 @@ impl Failure {
     /// may mend it.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Configuration(_) | Self::Kafka(_) => EXIT_USAGE,
+            Self::Configuration(_) | Self::Kafka(_) | Self::Client(_) | Self::Usage(_) => EXIT_USAGE,
             Self::Directory(_) => 73,
             Self::Poisoned(_) => 74,
             Self::Damaged(_) => 78,
-            Self::Listen { .. } | Self::Undelivered(_) | Self::Task(_) | Self::System { .. } => 1,
+            Self::Database(_)
+            | Self::Listen { .. }
+            | Self::Undelivered(_)
+            | Self::Unapplied(_)
+            | Self::Task(_)
+            | Self::System { .. } => 1,
         }
     }
 

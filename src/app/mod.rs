@@ -5,17 +5,25 @@
 //! closes after a last flush → workers wait for what is in flight → last checkpoint → threads end. Each phase has
 //! a deadline; what is not delivered stays in the log.
 
+mod access;
+mod applied;
 mod backend;
 mod banner;
 mod clock;
+mod consume;
+mod cores;
 mod deadlines;
+mod dependencies;
 mod empty;
 mod failure;
+mod migrate;
 mod open;
 mod operator;
 mod parts;
+mod service;
 mod signals;
 mod threads;
+mod unseal;
 
 use std::fmt;
 use std::io;
@@ -26,6 +34,8 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 
 use crate::config::Config;
+use crate::config::Mistakes;
+use crate::http::Tls;
 use crate::metrics::Metrics;
 use crate::systemd;
 use crate::task::Alarm;
@@ -35,20 +45,25 @@ use crate::telemetry::Step;
 use crate::wal::Lock;
 use crate::wal::Opened;
 
+pub use crate::kafka::OffsetSpan as ReplaySpan;
+pub use consume::consume;
+pub use consume::replay;
 pub use deadlines::longest_stop;
 pub use empty::drain;
 pub use empty::show;
 pub use failure::EXIT_USAGE;
 pub use failure::Failure;
+pub use migrate::migrate;
 
 use banner::Banner;
 use deadlines::Deadlines;
 use parts::Parts;
 use signals::Signals;
 
-/// Prints the effective configuration, secrets masked. Reads the key files, as `serve` would.
+/// Prints the effective configuration, secrets masked. Reads the files of keys and certificates, as `serve` would.
 pub fn check(config: &Config) -> Result<(), Failure> {
-    let mistakes = config.wal.key_mistakes();
+    let mut mistakes = config.wal.key_mistakes();
+    mistakes.extend(config.server.tls_mistakes());
     if !mistakes.is_empty() {
         return Err(Failure::Configuration(mistakes.into()));
     }
@@ -62,9 +77,12 @@ pub fn serve(config: &Config) -> Result<(), Failure> {
     telemetry::init(&config.telemetry, config.embedded())
         .map_err(io::Error::other)
         .map_err(Failure::system("log lines"))?;
+    cores::forbid();
     let metrics = Metrics::new().map_err(io::Error::other).map_err(Failure::system("metrics"))?;
     let metrics = Arc::new(metrics);
     let alarm = Alarm::default();
+    // Before the log is touched: a mistake leaves everything as it is.
+    let tls = Tls::load(&config.server, &metrics).map_err(Mistakes::from)?;
     let opened = {
         let _step = Step::begin("recovery", config.telemetry.slow_step.0);
         open::open(&config.wal, config.embedded(), &metrics, &alarm)?
@@ -73,7 +91,7 @@ pub fn serve(config: &Config) -> Result<(), Failure> {
     let outcome = runtime.block_on(async {
         // Before READY, so that a signal right after it finds its listener.
         let mut signals = Signals::listen().map_err(Failure::system("signals"))?;
-        let daemon = Daemon::start(opened, config, &metrics, alarm).await?;
+        let daemon = Daemon::start(opened, tls, config, &metrics, alarm).await?;
         daemon.run(&mut signals).await
     });
     // What is left is late already; the log has what it did not do.
@@ -92,13 +110,15 @@ struct Daemon {
 impl Daemon {
     async fn start(
         opened: (Lock, Opened),
+        tls: Option<Tls>,
         config: &Config,
         metrics: &Arc<Metrics>,
         alarm: Alarm,
     ) -> Result<Self, Failure> {
-        let mut parts = Parts::listen(opened, config, metrics, &alarm).await?;
+        let mut parts = Parts::listen(opened, tls, config, metrics, &alarm).await?;
         announce(&parts, config);
         parts.start_drain(config, &alarm)?;
+        parts.start_consumer(config, &alarm)?;
         let threads = start_threads(&parts, config, &alarm).map_err(Failure::system("threads"))?;
         Ok(Self { parts, threads, alarm, grace: config.server.shutdown_grace.0 })
     }
@@ -138,10 +158,14 @@ impl Daemon {
 
     async fn stop(mut self, deadlines: Deadlines) {
         self.parts.stop_accepting(deadlines.requests).await;
+        self.parts.flush_logins(deadlines.rest).await;
         let within = deadlines.drain + deadlines.rest;
         let blocking = tokio::task::spawn_blocking(move || {
             self.parts.close_ingest();
             self.parts.stop_drain(deadlines.drain);
+            self.parts.stop_consumer(deadlines.rest);
+            self.parts.stop_service();
+            self.parts.stop_hashing(deadlines.rest);
             self.parts.end_ingest(deadlines.rest);
             for thread in self.threads {
                 if let Err(late) = thread.stop(deadlines.rest) {
@@ -160,10 +184,11 @@ impl Daemon {
 /// Says that commands are accepted: to the service manager, to the log, and to a newcomer.
 fn announce(parts: &Parts, config: &Config) {
     let (http, admin) = (parts.http, parts.admin);
+    let tls = config.server.tls_cert_file.is_some();
     systemd::ready(&format!("accepting commands on {http}"));
-    tracing::info!(%http, %admin, "accepting commands");
+    tracing::info!(%http, %admin, tls, "accepting commands");
     if let Some(bootstrap) = parts.bootstrap() {
-        out(Banner { http, admin, bootstrap, dir: &config.wal.dir });
+        out(Banner { http, tls, admin, bootstrap, dir: &config.wal.dir });
     }
 }
 

@@ -1,20 +1,27 @@
 //! The log, locked and recovered, with everything it reports sent where it belongs.
 
+use std::path::Path;
 use std::sync::Arc;
 
+use crate::command::Envelope;
 use crate::command::kind_of;
+use crate::config::Mistakes;
 use crate::ingest::Config;
 use crate::metrics::Metrics;
+use crate::mistake::Mistake;
 use crate::task::Alarm;
 use crate::units::Timestamp;
 use crate::wal;
 use crate::wal::Event;
 use crate::wal::Keys;
 use crate::wal::Lock;
+use crate::wal::Lsn;
 use crate::wal::MasterKey;
 use crate::wal::OpenError;
 use crate::wal::Opened;
 use crate::wal::Options;
+use crate::wal::dead::Dead;
+use crate::wal::inspect::Directory;
 
 use super::Failure;
 
@@ -28,6 +35,9 @@ pub(super) fn open(
     // Before the directory is touched: without the key nothing is.
     let keys = keys(config)?;
     let encrypted = keys.current().map(MasterKey::id);
+    if encrypted.is_none() && !keys.is_empty() {
+        no_password_shows(&config.dir, &keys)?;
+    }
     let (metrics, alarm) = (Arc::clone(metrics), alarm.clone());
     let options = Options {
         segment_size: config.segment_size.0,
@@ -59,6 +69,26 @@ pub(super) fn open(
 /// The master keys of the configuration.
 pub(super) fn keys(config: &Config) -> Result<Keys, Failure> {
     config.keys().map_err(|error| Failure::Damaged(format!("{error}. Nothing was changed")))
+}
+
+/// Encryption is being turned off, and with it the dead letters are written anew as they are: no password may be in
+/// them. (In segments nothing is written anew.)
+fn no_password_shows(dir: &Path, keys: &Keys) -> Result<(), Failure> {
+    // What cannot be looked at, opening says better.
+    let Ok(directory) = Directory::open(dir) else { return Ok(()) };
+    let Ok(view) = directory.with_keys(keys.clone()).look(kind_of) else { return Ok(()) };
+    let Some(store) = &view.dead else { return Ok(()) };
+    let holds_password = |lsn: &Lsn| match store.get(*lsn) {
+        Ok(Some(Dead::Letter(letter))) => Envelope::decode(&letter.payload).is_ok_and(|it| it.sealed),
+        _ => false,
+    };
+    let Some(lsn) = store.lsns().into_iter().find(holds_password) else { return Ok(()) };
+    let allowed = format!(
+        "the key of before, until `wal-tools dead` has requeued or dropped dead letter {lsn} and others in which a \
+         password waits to be hashed"
+    );
+    let mistake = Mistake::new("wal", "encryption_key_file", "none", allowed);
+    Err(Mistakes::from(vec![mistake]).into())
 }
 
 /// Version and loss need a person; a lock that is held and a disk that fails may pass.

@@ -13,16 +13,21 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::config::Config;
+use crate::consumer;
+use crate::consumer::Consumer;
+use crate::consumer::ConsumerParts;
 use crate::control;
 use crate::drain::Drain;
 use crate::drain::DrainError;
 use crate::drain::DrainParts;
+use crate::drain::Lead;
 use crate::http::Admin;
 use crate::http::AdminBackend;
 use crate::http::Durable;
 use crate::http::HttpServer;
 use crate::http::Public;
 use crate::http::PublicParts;
+use crate::http::Tls;
 use crate::ingest;
 use crate::kafka::Brokers;
 use crate::kafka::EmbeddedBroker;
@@ -31,12 +36,22 @@ use crate::metrics::Metrics;
 use crate::status::Statuses;
 use crate::systemd::Pulse;
 use crate::task::Alarm;
+use crate::task::Task;
+use crate::users::Unsealer;
+use crate::users::hash::HashPool;
+use crate::users::hash::HashWorkers;
 use crate::wal::Lock;
 use crate::wal::Log;
 use crate::wal::Opened;
 
 use super::Failure;
+use super::access::Access;
+use super::applied::Applied;
 use super::backend::Backend;
+use super::dependencies::Dependencies;
+use super::service::Service;
+use super::service::Stores;
+use super::unseal::Unseal;
 
 /// Everything that runs.
 pub(super) struct Parts {
@@ -47,69 +62,121 @@ pub(super) struct Parts {
     statuses: Statuses,
     doors: Vec<Door>,
     embedded: Option<EmbeddedBroker>,
+    stores: Option<Stores>,
+    service: Option<Service>,
+    access: Option<Access>,
     drain: Option<Drain>,
+    consumer: Option<Consumer>,
+    hash_pool: HashPool,
+    hash_workers: Option<HashWorkers>,
     control: Option<control::Server>,
+    _certificates: Option<Task>,
     // Last: the directory is ours until everything else is gone.
     _lock: Lock,
 }
 
 /// One listener that serves until it is told to stop.
-struct Door {
+pub(super) struct Door {
     stop: watch::Sender<bool>,
     serving: JoinHandle<usize>,
+}
+
+/// Both listeners, bound, so that whoever connects waits, and nobody is served yet.
+struct Listeners {
+    public: HttpServer,
+    operators: HttpServer,
+    /// Looks for new ones.
+    certificates: Option<Task>,
+}
+
+impl Listeners {
+    async fn bind(tls: Option<Tls>, config: &Config, metrics: &Metrics) -> Result<Self, Failure> {
+        let certificates = tls.as_ref().map(Tls::watch);
+        let public = bind(config.server.listen, config, metrics).await?.with_tls(tls);
+        let operators = bind(config.server.admin_listen, config, metrics).await?;
+        Ok(Self { public, operators, certificates })
+    }
+
+    fn open(self, public: Public<Durable>, operators: Admin) -> (Vec<Door>, Option<Task>) {
+        let doors = vec![
+            Door::open(|stop| self.public.serve(public, stop)),
+            Door::open(|stop| self.operators.serve(operators, stop)),
+        ];
+        (doors, self.certificates)
+    }
 }
 
 impl Parts {
     /// Starts ingest and listens; from here on commands are accepted.
     pub(super) async fn listen(
         (lock, opened): (Lock, Opened),
+        tls: Option<Tls>,
         config: &Config,
         metrics: &Arc<Metrics>,
         alarm: &Alarm,
     ) -> Result<Self, Failure> {
         let Opened { writer, log, .. } = opened;
-        let public = bind(config.server.listen, config, metrics).await?;
-        let operators = bind(config.server.admin_listen, config, metrics).await?;
+        let listeners = Listeners::bind(tls, config, metrics).await?;
         let embedded = match config.embedded() {
             true => Some(EmbeddedBroker::start().map_err(|error| Failure::Kafka(error.to_string()))?),
             false => None,
         };
-        let checkpoint_interval = config.drain.checkpoint_interval.0;
-        let (wal, metrics) = (config.wal.clone(), Arc::clone(metrics));
-        let its_parts = ingest::Parts {
+        let metrics = Arc::clone(metrics);
+        let ingest = ingest::start(ingest::Parts {
             writer,
-            config: wal,
-            checkpoint_interval,
+            config: config.wal.clone(),
+            checkpoint_interval: config.drain.checkpoint_interval.0,
             metrics: Arc::clone(&metrics),
             alarm: alarm.clone(),
-        };
-        let (ingest, threads) = ingest::start(its_parts).map_err(Failure::system("the commit thread"))?;
-        let statuses = Statuses::new(Arc::clone(&log));
+        });
+        let (ingest, threads) = ingest.map_err(Failure::system("the commit thread"))?;
+        let (hash_pool, hash_workers) = HashPool::start(&config.users, Arc::clone(&metrics), alarm)
+            .map_err(Failure::system("threads that hash"))?;
+        let stores = Stores::open(config, &metrics).await;
+        let mut statuses = Statuses::new(Arc::clone(&log));
+        if let Some(stores) = &stores {
+            statuses = statuses.with_outcomes(stores.db.clone());
+        }
+        let access = Access::open(config, stores.as_ref(), hash_pool.clone(), &metrics)?;
+        let dependencies = Arc::<Dependencies>::default();
+        let service = stores.as_ref().map(|stores| {
+            Service::start(
+                stores,
+                config,
+                ingest.clone(),
+                &statuses,
+                hash_pool.clone(),
+                &dependencies,
+                &metrics,
+            )
+        });
         let backend = Arc::new(Backend {
             log: Arc::clone(&log),
             ingest: ingest.clone(),
             metrics: Arc::clone(&metrics),
             ingest_threads: Mutex::new(Some(threads)),
             drain: OnceLock::new(),
+            stores: stores.clone(),
+            dependencies: Arc::clone(&dependencies),
+            consumer: OnceLock::new(),
             stopping: AtomicBool::new(false),
         });
         let shown: Arc<dyn AdminBackend> = backend.clone();
         let kinds = Kinds::build(&config.kinds).map_err(crate::config::Mistakes::from)?;
-        let (http, admin) = (address(&public)?, address(&operators)?);
-        let commands = Durable { ingest, statuses: statuses.clone() };
-        let message_max = config.kafka.message_max;
+        let (http, admin) = (address(&listeners.public)?, address(&listeners.operators)?);
         let site = PublicParts {
-            commands,
+            commands: Durable { ingest, statuses: statuses.clone() },
             kinds,
+            users: service.as_ref().map(|service| service.users.clone()),
+            authenticator: access.authenticator.clone(),
+            login: access.login.clone(),
+            limits: Some(access.limits.clone()),
             backend: Arc::clone(&shown),
             metrics: Arc::clone(&metrics),
-            message_max,
+            message_max: config.kafka.message_max,
         };
-        let site = Public::new(&config.server, site);
-        let doors = vec![
-            Door::open(|stop| public.serve(site, stop)),
-            Door::open(|stop| operators.serve(Admin::new(shown, metrics), stop)),
-        ];
+        let operators = Admin::new(shown, metrics).with_limits(access.limits.clone());
+        let (doors, certificates) = listeners.open(Public::new(&config.server, site), operators);
         let operator = Arc::clone(&backend);
         // Without it operators change a log only when the daemon is stopped, which is no reason not to accept.
         let control = control::Server::start(log.dir(), operator)
@@ -117,7 +184,25 @@ impl Parts {
                 |error| tracing::warn!(%error, "no control socket: dead letters wait for a stopped daemon"),
             )
             .ok();
-        Ok(Self { log, http, admin, backend, statuses, doors, embedded, drain: None, control, _lock: lock })
+        Ok(Self {
+            log,
+            http,
+            admin,
+            backend,
+            statuses,
+            doors,
+            embedded,
+            stores,
+            service,
+            access: Some(access),
+            drain: None,
+            consumer: None,
+            hash_pool,
+            hash_workers: Some(hash_workers),
+            control,
+            _certificates: certificates,
+            _lock: lock,
+        })
     }
 
     /// Where Kafka clients find the embedded broker.
@@ -125,12 +210,38 @@ impl Parts {
         self.embedded.as_ref().map(EmbeddedBroker::bootstrap)
     }
 
-    /// Starts the workers.
-    pub(super) fn start_drain(&mut self, config: &Config, alarm: &Alarm) -> Result<(), Failure> {
-        let bootstrap = match (&config.kafka.brokers, self.bootstrap()) {
+    /// The brokers to ask first.
+    fn brokers(&self, config: &Config) -> String {
+        match (&config.kafka.brokers, self.bootstrap()) {
             (Brokers::List(list), _) => list.clone(),
             (Brokers::Embedded, own) => own.unwrap_or_default().to_owned(),
+        }
+    }
+
+    /// Starts to apply users' commands, where this process does that.
+    pub(super) fn start_consumer(&mut self, config: &Config, alarm: &Alarm) -> Result<(), Failure> {
+        let Some(stores) = self.stores.clone().filter(|_| config.consumes()) else { return Ok(()) };
+        let parts = ConsumerParts {
+            after: Arc::new(Applied { profiles: stores.profiles, statuses: Some(self.statuses.clone()) }),
+            db: stores.db,
+            kv: Some(stores.kv),
+            config: config.consumer.clone(),
+            kafka: config.kafka.clone(),
+            bootstrap: self.brokers(config),
+            metrics: Arc::clone(&self.backend.metrics),
+            runtime: tokio::runtime::Handle::current(),
+            slow_step: config.telemetry.slow_step.0,
         };
+        let consumer = Consumer::start(parts, alarm.clone()).map_err(Failure::system("the consumer"))?;
+        self.backend.consumer.get_or_init(|| consumer.handle());
+        self.consumer = Some(consumer);
+        Ok(())
+    }
+
+    /// Starts the workers.
+    pub(super) fn start_drain(&mut self, config: &Config, alarm: &Alarm) -> Result<(), Failure> {
+        let bootstrap = self.brokers(config);
+        let unsealer = Unsealer::new(self.hash_pool.clone(), &self.log.identity().secret);
         let drain = Drain::start(DrainParts {
             log: Arc::clone(&self.log),
             statuses: self.statuses.clone(),
@@ -139,11 +250,25 @@ impl Parts {
             kafka: config.kafka.clone(),
             alarm: alarm.clone(),
             bootstrap,
+            lead: self.lead(config),
+            prepare: Arc::new(Unseal(unsealer)),
         });
         let drain = drain.map_err(drain_failure)?;
         self.backend.drain.get_or_init(|| drain.handle());
         self.drain = Some(drain);
         Ok(())
+    }
+
+    /// The embedded broker forgets what is not applied soon.
+    fn lead(&self, config: &Config) -> Option<Arc<Lead>> {
+        if !config.embedded() || !config.consumes() {
+            return None;
+        }
+        let backend = Arc::clone(&self.backend);
+        Some(Arc::new(Lead::new(move |partition| {
+            let settled = backend.consumer.get().map(consumer::Handle::settled);
+            settled.and_then(|settled| settled.get(&partition).copied()).unwrap_or(0)
+        })))
     }
 
     /// The loops that must turn: the commit thread, and at least one of the workers.
@@ -170,6 +295,13 @@ impl Parts {
         self.doors.remove(0).close(within).await;
     }
 
+    /// Writes the login times that wait.
+    pub(super) async fn flush_logins(&self, within: Duration) {
+        if let Some(access) = &self.access {
+            access.flush(within).await;
+        }
+    }
+
     /// Operators' changes end, then ingest takes nothing new, and flushes and answers what waits. Blocks.
     pub(super) fn close_ingest(&mut self) {
         if let Some(control) = self.control.take() {
@@ -184,6 +316,26 @@ impl Parts {
     pub(super) fn stop_drain(&mut self, within: Duration) {
         if let Some(drain) = self.drain.take() {
             drain.stop(Instant::now() + within);
+        }
+    }
+
+    /// Lets the consumer settle what it has begun. Blocks.
+    pub(super) fn stop_consumer(&mut self, within: Duration) {
+        if let Some(consumer) = self.consumer.take() {
+            consumer.stop(Instant::now() + within);
+        }
+    }
+
+    /// Ends what keeps markers, caches, keys and limits.
+    pub(super) fn stop_service(&mut self) {
+        self.service = None;
+        self.access = None;
+    }
+
+    /// Nothing is hashed any more; what waits for a hash stays in the log. Blocks.
+    pub(super) fn stop_hashing(&mut self, within: Duration) {
+        if let Some(workers) = self.hash_workers.take() {
+            workers.stop(within);
         }
     }
 
@@ -205,7 +357,7 @@ pub(super) fn drain_failure(error: DrainError) -> Failure {
 }
 
 impl Door {
-    fn open<F>(serve: impl FnOnce(std::pin::Pin<Box<dyn Future<Output = ()> + Send>>) -> F) -> Self
+    pub(super) fn open<F>(serve: impl FnOnce(std::pin::Pin<Box<dyn Future<Output = ()> + Send>>) -> F) -> Self
     where
         F: Future<Output = usize> + Send + 'static,
     {
@@ -217,7 +369,7 @@ impl Door {
         Self { stop, serving: tokio::spawn(serve(Box::pin(stopped))) }
     }
 
-    async fn close(mut self, within: Duration) {
+    pub(super) async fn close(mut self, within: Duration) {
         self.stop.send_replace(true);
         match tokio::time::timeout(within, &mut self.serving).await {
             Ok(Ok(0)) => {}
@@ -228,11 +380,15 @@ impl Door {
     }
 }
 
-async fn bind(address: SocketAddr, config: &Config, metrics: &Metrics) -> Result<HttpServer, Failure> {
+pub(super) async fn bind(
+    address: SocketAddr,
+    config: &Config,
+    metrics: &Metrics,
+) -> Result<HttpServer, Failure> {
     let bound = HttpServer::bind(address, config.server.limits(), metrics).await;
     bound.map_err(|source| Failure::Listen { address, source })
 }
 
-fn address(server: &HttpServer) -> Result<SocketAddr, Failure> {
+pub(super) fn address(server: &HttpServer) -> Result<SocketAddr, Failure> {
     server.local_addr().map_err(Failure::system("a listener's address"))
 }

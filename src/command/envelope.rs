@@ -25,8 +25,14 @@ const REPEAT: u8 = 8;
 const PRINCIPAL: u8 = 9;
 const REQUEUED_FROM: u8 = 10;
 const VALUE: u8 = 11;
+const SEALED: u8 = 12;
+/// A reader that does not know it only forgets which pending markers are this record's.
+const CLAIM: u8 = 128;
+/// A reader that does not know it only takes a repetition for another request once its markers were lost.
+const FINGERPRINT: u8 = 129;
 
 const DIGEST: usize = 16;
+const CLAIM_LEN: usize = 16;
 
 /// One command with all that must survive a crash.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,7 +57,13 @@ pub struct Envelope<'a> {
     pub principal: Option<&'a str>,
     /// The dead letter this record takes up again.
     pub requeued_from: Option<Lsn>,
-    /// The value Kafka gets, byte for byte.
+    /// What the pending markers of a user's command name as their owner; leads back to the record by the index.
+    pub claim: Option<[u8; CLAIM_LEN]>,
+    /// Keyed digest of the normalised body of a registration: its markers can be set again when they were lost.
+    pub fingerprint: Option<[u8; DIGEST]>,
+    /// Whether a password in the value waits to be hashed. Such a value never leaves the daemon as it is.
+    pub sealed: bool,
+    /// The value Kafka gets, byte for byte, unless it is sealed.
     pub value: &'a [u8],
 }
 
@@ -99,6 +111,9 @@ impl<'a> Envelope<'a> {
             REQUEUED_FROM,
             self.requeued_from.map(|lsn| lsn.0.to_le_bytes()).as_ref().map(|b| &b[..]),
         );
+        put_some(out, CLAIM, self.claim.as_ref().map(<[u8; CLAIM_LEN]>::as_slice));
+        put_some(out, FINGERPRINT, self.fingerprint.as_ref().map(<[u8; DIGEST]>::as_slice));
+        put_some(out, SEALED, self.sealed.then_some(&[]));
         put(out, VALUE, self.value);
     }
 
@@ -120,6 +135,9 @@ impl<'a> Envelope<'a> {
             repeat: None,
             principal: None,
             requeued_from: None,
+            claim: None,
+            fingerprint: None,
+            sealed: false,
             value: &[],
         };
         while let Some((tag, field, after)) = take(rest)? {
@@ -135,8 +153,11 @@ impl<'a> Envelope<'a> {
                 REPEAT => envelope.repeat = Some(Repeat::decode(fixed(tag, field)?)),
                 PRINCIPAL => envelope.principal = Some(text(tag, field)?),
                 REQUEUED_FROM => envelope.requeued_from = Some(Lsn(u64::from_le_bytes(fixed(tag, field)?))),
+                CLAIM => envelope.claim = Some(fixed(tag, field)?),
+                FINGERPRINT => envelope.fingerprint = Some(fixed(tag, field)?),
+                SEALED => envelope.sealed = true,
                 VALUE => envelope.value = field,
-                MAY_SKIP.. => {}
+                later if later >= MAY_SKIP => {}
                 unknown => return Err(EnvelopeError::Field(unknown)),
             }
         }
@@ -229,6 +250,9 @@ mod tests {
             repeat: Some(Repeat { scope: [1; 16], body: [2; 16], count: 3 }),
             principal: Some("ada"),
             requeued_from: Some(Lsn(77)),
+            claim: Some([9; 16]),
+            fingerprint: Some([8; 16]),
+            sealed: true,
             value: b"{\"id\":\"o-1\"}",
         }
     }

@@ -56,6 +56,18 @@ impl CommandId {
     pub fn from_bytes(bytes: [u8; BYTES]) -> Self {
         Self(bytes)
     }
+
+    /// When the command was first accepted; stays the same when it is requeued.
+    pub fn accepted_at(&self) -> Timestamp {
+        let mut millis = [0; 8];
+        millis[2..].copy_from_slice(&self.0[..6]);
+        Timestamp(u64::from_be_bytes(millis))
+    }
+
+    /// Whether the same log accepted both.
+    pub fn is_of_same_log(&self, other: &Self) -> bool {
+        self.0[6..LSN_AT] == other.0[6..LSN_AT]
+    }
 }
 
 impl fmt::Display for CommandId {
@@ -165,12 +177,14 @@ mod tests {
         assert_eq!(read, id);
         assert_eq!(id.to_string().len(), CHARACTERS);
         assert_eq!(mint().lsn(&read), Ok(Lsn(42)));
+        assert_eq!(read.accepted_at(), Timestamp(1_795_176_000_123));
     }
 
     #[test]
     fn an_id_of_another_log_is_told_apart() {
         let id = IdMint::new(&[8; 16], &[9; 32]).mint(Timestamp(1), Lsn(42), [3; 9]);
         assert_eq!(mint().lsn(&id), Err(IdError::OtherLog));
+        assert!(!id.is_of_same_log(&mint().mint(Timestamp(1), Lsn(42), [3; 9])));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! A command as the log and Kafka see it: its id, its envelope, its lane, and what became of it.
 
+mod digest;
 mod envelope;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
@@ -7,7 +8,10 @@ mod id;
 mod lane;
 mod outcome;
 mod requeue;
+mod user;
 
+pub use digest::KeyedDigest;
+pub use digest::same_bytes;
 pub use envelope::Envelope;
 pub use envelope::EnvelopeError;
 pub use envelope::Repeat;
@@ -23,3 +27,11 @@ pub use outcome::Status;
 pub use requeue::Requeued;
 pub use requeue::kind_of;
 pub use requeue::requeued;
+pub use user::Secret;
+pub use user::USER_DEAD_TOPIC;
+pub use user::USER_RETRY_TOPIC;
+pub use user::USER_TOPIC;
+pub use user::UnknownValue;
+pub use user::UserKind;
+pub use user::UserValue;
+pub use user::has_consumer;

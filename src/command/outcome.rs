@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::CommandId;
+use super::has_consumer;
 use crate::units::Timestamp;
 
 /// How far a command has come. `Applied` and `Rejected` come from a consumer of ours; kinds without one end at
@@ -54,4 +55,15 @@ pub struct Status {
     pub finished_at: Option<Timestamp>,
     /// Why it was rejected or is dead.
     pub reason: Option<String>,
+}
+
+impl Status {
+    /// Whether nothing more will become of it. Kinds without a consumer of ours end at `sent`.
+    pub fn is_final(&self) -> bool {
+        match self.state {
+            State::Accepted => false,
+            State::Sent => !has_consumer(&self.kind),
+            State::Applied | State::Rejected | State::Dead => true,
+        }
+    }
 }

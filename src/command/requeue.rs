@@ -15,6 +15,10 @@ pub struct Requeued {
     pub label: String,
     /// The record.
     pub payload: Vec<u8>,
+    /// What its pending markers name as their owner.
+    pub claim: Option<[u8; 16]>,
+    /// Whether a password in it waits to be hashed: it may only lie in an encrypted log.
+    pub sealed: bool,
 }
 
 /// The record that takes up the dead letter `from` again, to be appended as `lsn`.
@@ -26,10 +30,14 @@ pub fn requeued(payload: &[u8], from: Lsn, lsn: Lsn) -> Requeued {
             let again = Envelope { requeued_from: Some(from), repeat: None, ..old };
             let mut bytes = Vec::new();
             again.encode(&mut bytes);
-            Requeued { lane: lane(again.key, lsn), label: again.kind.to_owned(), payload: bytes }
+            let (lane, label) = (lane(again.key, lsn), again.kind.to_owned());
+            Requeued { lane, label, payload: bytes, claim: again.claim, sealed: again.sealed }
         }
         // Unreadable for this version: as it is, so that a version that reads it can send it.
-        Err(_) => Requeued { lane: lane(None, lsn), label: UNREADABLE.to_owned(), payload: payload.to_vec() },
+        Err(_) => {
+            let (lane, label) = (lane(None, lsn), UNREADABLE.to_owned());
+            Requeued { lane, label, payload: payload.to_vec(), claim: None, sealed: false }
+        }
     }
 }
 

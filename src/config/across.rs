@@ -4,6 +4,7 @@ use crate::drain::Guarantee;
 use crate::kafka::Acks;
 use crate::mistake::Mistake;
 use crate::units::Span;
+use crate::users::PasswordHashing;
 
 use super::Config;
 
@@ -24,6 +25,12 @@ pub(super) fn validate(config: &Config) -> Vec<Mistake> {
         if config.kafka.acks != Acks::All {
             refuse("\"at-least-once\" with this [kafka] acks: transactions need \"all\"");
         }
+    }
+    if config.users.password_hashing == PasswordHashing::Deferred && config.wal.encryption_key_file.is_none()
+    {
+        let allowed =
+            "\"before-ack\" without [wal] encryption_key_file: passwords would lie in the log as they are";
+        mistakes.push(Mistake::new("users", "password_hashing", "deferred", allowed));
     }
     mistakes
 }

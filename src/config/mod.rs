@@ -5,7 +5,6 @@
 //! are read, with every mistake collected, and checked against one another.
 
 mod across;
-mod auth;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
 mod reader;
@@ -19,17 +18,23 @@ use serde::Serialize;
 use toml::Table;
 
 use crate::alerts;
+use crate::auth;
+use crate::consumer;
+use crate::db;
 use crate::drain;
 use crate::http;
 use crate::ingest;
 use crate::kafka;
 use crate::kinds;
 use crate::kinds::Kinds;
+use crate::kv;
+use crate::login;
 use crate::mistake::Mistake;
+use crate::ratelimit;
 use crate::telemetry;
+use crate::users;
 
 pub use across::LONGEST_GRACE;
-pub use auth::Mode as AuthMode;
 pub use sources::Override;
 pub use sources::environment;
 
@@ -51,8 +56,20 @@ pub struct Config {
     pub drain: drain::Config,
     /// Their broker.
     pub kafka: kafka::Config,
+    /// The markers and the shared cache.
+    pub redis: kv::Config,
+    /// How much of what is too much.
+    pub rate_limit: ratelimit::Config,
+    /// The user service.
+    pub users: users::Config,
+    /// Names and passwords for tokens.
+    pub login: login::Config,
     /// What may be created.
     pub kinds: Vec<kinds::Config>,
+    /// Where the users are.
+    pub database: db::Config,
+    /// How users' commands are applied.
+    pub consumer: consumer::Config,
     /// Warnings.
     pub alerts: alerts::Config,
     /// Log lines.
@@ -84,7 +101,13 @@ impl Config {
             wal: reader.section("wal"),
             drain: reader.section("drain"),
             kafka: reader.section("kafka"),
+            redis: reader.section("redis"),
+            rate_limit: reader.section("rate_limit"),
+            users: reader.section("users"),
+            login: reader.section("login"),
             kinds: reader.list("kinds"),
+            database: reader.section("database"),
+            consumer: reader.section("consumer"),
             alerts: reader.section("alerts"),
             telemetry: reader.section("telemetry"),
         };
@@ -92,16 +115,37 @@ impl Config {
     }
 
     fn validate(&self) -> Vec<Mistake> {
-        let mut mistakes = self.server.mistakes(self.auth.mode != AuthMode::Open);
+        let mut mistakes = self.server.mistakes(self.auth.mode != auth::Mode::Open);
         mistakes.extend(self.auth.validate());
         mistakes.extend(self.wal.validate());
         mistakes.extend(self.drain.validate());
         mistakes.extend(self.kafka.validate());
+        mistakes.extend(self.redis.validate());
+        mistakes.extend(self.rate_limit.validate());
+        mistakes.extend(self.users.validate());
+        mistakes.extend(self.login.validate());
         mistakes.extend(Kinds::build(&self.kinds).err().unwrap_or_default());
+        mistakes.extend(self.database.validate());
+        mistakes.extend(self.consumer.validate());
         mistakes.extend(self.alerts.validate());
         mistakes.extend(self.telemetry.validate());
         mistakes.extend(across::validate(self));
         mistakes
+    }
+
+    /// `[database]`; without a URL of its own, an SQLite file beside the log.
+    pub fn database(&self) -> db::Config {
+        let mut config = self.database.clone();
+        if config.url == db::DatabaseUrl::embedded() {
+            let beside = self.wal.dir.parent().unwrap_or(Path::new(""));
+            config.url = db::DatabaseUrl::sqlite(&beside.join("forebay.sqlite"));
+        }
+        config
+    }
+
+    /// Whether this process applies users' commands.
+    pub fn consumes(&self) -> bool {
+        self.consumer.enabled.unwrap_or(self.embedded())
     }
 
     /// Whether everything runs in this process, broker included.

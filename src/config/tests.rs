@@ -119,6 +119,21 @@ fn secrets_are_shown_neither_in_mistakes_nor_in_the_result() {
 }
 
 #[test]
+fn the_password_in_a_url_is_shown_neither_in_mistakes_nor_in_the_result() {
+    let text = "[database]\nurl = \"mysql://forebay:hunter2@db/users\"";
+    let shown = read(text, &[]).unwrap().shown().unwrap();
+    assert!(!shown.contains("hunter2") && shown.contains("mysql://forebay:***@db/users"), "{shown}");
+
+    for url in ["mysqll://forebay:hunter2@db/users", "mysql://forebay:hunter2@db"] {
+        let mistakes = read("", &[("FOREBAY__DATABASE__URL", url)]).unwrap_err().to_string();
+        assert!(!mistakes.contains("hunter2") && mistakes.contains("[database] url"), "{mistakes}");
+    }
+    let typed =
+        read("[database]\nurl = [\"mysql://forebay:hunter2@db/users\"]", &[]).unwrap_err().to_string();
+    assert!(!typed.contains("hunter2"), "{typed}");
+}
+
+#[test]
 fn an_open_listener_stays_on_loopback_unless_told_otherwise() {
     let text = "[server]\nlisten = \"0.0.0.0:8088\"\nadmin_listen = \"[::]:9088\"";
     assert_eq!(
@@ -142,11 +157,16 @@ fn exactly_once_needs_real_brokers_and_all_replicas() {
 }
 
 #[test]
-fn modes_of_later_versions_are_mistakes() {
-    let all = read("[auth]\nmode = \"jwt\"", &[]).unwrap_err().to_string();
+fn passwords_wait_to_be_hashed_only_in_an_encrypted_log() {
+    let deferred = "[users]\npassword_hashing = \"deferred\"";
+    assert_eq!(mistakes(deferred, &[]), ["[users] password_hashing: found deferred"]);
+    let key = "[wal]\nencryption_key_file = \"/etc/forebay/wal.key\"";
+    let shown = read(&format!("{deferred}\n{key}"), &[]).unwrap().shown().unwrap();
     assert!(
-        all.contains("[auth] mode: found \"jwt\"; allowed: \"open\": this version has no other"),
-        "{all}"
+        shown.contains("password_hashing = \"deferred\"")
+            && shown.contains("password_cost = 10")
+            && shown.contains("credential_cache_size = 50000"),
+        "{shown}"
     );
 }
 
@@ -195,6 +215,10 @@ fn the_default_file_names_every_key_with_its_true_default_and_no_other() {
     by_code.wal = Default::default();
     by_code.drain = Default::default();
     by_code.kafka = Default::default();
+    by_code.redis = Default::default();
+    by_code.users = Default::default();
+    by_code.consumer = Default::default();
+    by_code.database = Default::default();
     by_code.alerts = Default::default();
     by_code.telemetry = Default::default();
     assert_eq!(keys(&effective), keys(&by_code), "the values of the file are the defaults of the code");

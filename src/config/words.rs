@@ -8,20 +8,23 @@ use crate::mistake::Mistake;
 
 const MASK: &str = "***";
 
-/// Parts of the names of keys whose values are secret. Names of files with secrets are not.
+/// Parts of the names of keys whose values are secret. Names of files with secrets are not, nor is how passwords are
+/// hashed.
 const SECRET: [&str; 8] =
     ["password", "secret", "token", "passphrase", "credential", "jaas", ".pem", "oauthbearer.config"];
 
 fn is_secret(key: &str) -> bool {
-    let names_a_place = ["file", "files", "location", "ttl", "url"].iter().any(|end| key.ends_with(end));
-    !names_a_place && SECRET.iter().any(|part| key.contains(part))
+    let shown = ["file", "files", "location", "ttl", "size", "url", "password_cost", "password_hashing"];
+    !shown.iter().any(|end| key.ends_with(end)) && SECRET.iter().any(|part| key.contains(part))
 }
 
 /// The value as TOML, unless it is secret.
 pub(super) fn shown(key: &str, value: &Value) -> String {
     let mut table = Table::from_iter([(key.to_owned(), value.clone())]);
     mask(&mut table);
-    table.remove(key).map(|masked| masked.to_string()).unwrap_or_default()
+    let shown = table.remove(key).map(|masked| masked.to_string()).unwrap_or_default();
+    // A URL in the place of something else; what is in its own place masks its password by itself.
+    if shown.contains("://") && shown.contains('@') { MASK.to_owned() } else { shown }
 }
 
 /// Replaces every secret in the table, at any depth.

@@ -13,6 +13,8 @@ use std::time::Instant;
 use serde::Serialize;
 
 use crate::drain::bell::Bell;
+use crate::drain::lead::Lead;
+use crate::drain::sealed::Prepare;
 use crate::metrics::Metrics;
 use crate::status::Statuses;
 use crate::wal::Log;
@@ -24,6 +26,8 @@ pub(super) struct Parts {
     pub(super) log: Arc<Log>,
     pub(super) statuses: Statuses,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) lead: Option<Arc<Lead>>,
+    pub(super) prepare: Arc<dyn Prepare>,
 }
 
 /// What one worker is doing.

@@ -1,20 +1,18 @@
 //! The `[drain]` section.
 
-use std::num::NonZeroUsize;
-
 use serde::Deserialize;
 use serde::Serialize;
-use serde::de;
 
 use crate::mistake::Mistake;
 use crate::units::Span;
+use crate::units::ThreadCount;
 
 /// How the log is passed on to Kafka.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// How many workers, each with a producer of its own.
-    pub workers: Workers,
+    pub workers: ThreadCount,
     /// What is promised about repeats.
     pub delivery: Guarantee,
     /// How long a transaction gathers records, at most.
@@ -34,7 +32,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            workers: Workers::Auto,
+            workers: ThreadCount::Auto,
             delivery: Guarantee::AtLeastOnce,
             transaction_interval: Span::millis(50),
             on_restored_log: OnRestoredLog::Stop,
@@ -69,13 +67,16 @@ pub enum OnRestoredLog {
 }
 
 impl Config {
+    /// How many workers there are on this machine. A producer moves 160,000 records a second and has ten threads.
+    pub fn worker_count(&self) -> usize {
+        self.workers.on_this_machine(|cores| cores.clamp(2, 8))
+    }
+
     /// Everything that is wrong, at once.
     pub fn validate(&self) -> Vec<Mistake> {
         let mut mistakes = Vec::new();
-        if let Workers::Count(count) = self.workers
-            && count.get() > MAX_WORKERS
-        {
-            mistakes.push(Mistake::new("drain", "workers", count, "\"auto\" or 1 to 128"));
+        if let Some(count) = self.workers.excess() {
+            mistakes.push(Mistake::new("drain", "workers", count, ThreadCount::ALLOWED));
         }
         if self.transaction_interval.0.is_zero() || self.transaction_interval > LONGEST_TRANSACTION {
             let found = self.transaction_interval;
@@ -104,54 +105,7 @@ impl Config {
 const LONGEST_TRANSACTION: Span = Span::secs(1);
 
 /// Half the lanes: with more, some would have a single lane and a producer's ten threads for it.
-pub(super) const MAX_WORKERS: usize = 128;
-
-/// How many workers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Workers {
-    /// As many as there are cores, from 2 to 8: a producer moves 160,000 records a second and has ten threads.
-    Auto,
-    /// That many.
-    Count(NonZeroUsize),
-}
-
-impl Workers {
-    /// The number on this machine.
-    pub fn count(self) -> usize {
-        match self {
-            Self::Auto => std::thread::available_parallelism().map_or(2, NonZeroUsize::get).clamp(2, 8),
-            Self::Count(count) => count.get().min(MAX_WORKERS),
-        }
-    }
-}
-
-impl Serialize for Workers {
-    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::Auto => to.serialize_str("auto"),
-            Self::Count(count) => to.serialize_u64(count.get() as u64),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Workers {
-    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged, expecting = "\"auto\" or 1 to 128")]
-        enum Written {
-            Number(i64),
-            Text(String),
-        }
-        let text = match Written::deserialize(from)? {
-            Written::Number(number) => number.to_string(),
-            Written::Text(text) if text == "auto" => return Ok(Self::Auto),
-            Written::Text(text) => text,
-        };
-        let count =
-            text.parse().map_err(|_| de::Error::custom(format!("`{text}` is not \"auto\" or 1 to 128")));
-        count.map(Self::Count)
-    }
-}
+pub(super) const MAX_WORKERS: usize = ThreadCount::MOST;
 
 #[cfg(test)]
 mod tests {
@@ -174,6 +128,6 @@ mod tests {
         let text = toml::to_string(&Config::default()).unwrap();
         assert_eq!(toml::from_str::<Config>(&text).unwrap(), Config::default());
         assert_eq!(Config::default().validate(), []);
-        assert!((2..=8).contains(&Workers::Auto.count()));
+        assert!((2..=8).contains(&Config::default().worker_count()));
     }
 }

@@ -65,7 +65,7 @@ impl Court {
             grace,
             topics: Topics::new(backoff.clone(), parts.metrics.sent.clone()),
             suspects: Suspects::default(),
-            grave: Grave::new(backoff.clone()),
+            grave: Grave::new(backoff.clone(), parts.log.encrypts()),
             attempts: HashMap::new(),
         }
     }

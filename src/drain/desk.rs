@@ -11,6 +11,9 @@ use crate::drain::gates::Gates;
 use crate::drain::gates::Place;
 use crate::drain::introductions::Introductions;
 use crate::drain::outlet::Outlet;
+use crate::drain::sealed::Pass;
+use crate::drain::sealed::Sealed;
+use crate::drain::slots::Slots;
 use crate::drain::topics::Verdict;
 use crate::drain::window::Window;
 use crate::kafka::Answer;
@@ -28,6 +31,10 @@ pub(super) struct Desk {
     /// For records that go alone: suspects and trials. A refusal does not stop it, because nothing can overtake.
     pub(super) solo: Outlet,
     pub(super) gates: Gates,
+    /// Keys that wait for a value of `sealed`.
+    pub(super) slots: Slots,
+    pub(super) sealed: Sealed,
+    pub(super) pass: Pass,
     pub(super) window: Window,
     pub(super) court: Court,
     /// To the main producer; records of the other go alone anyway.
@@ -36,6 +43,8 @@ pub(super) struct Desk {
     pub(super) arrived_at: Instant,
     /// Whether the producer refused to take records because it failed.
     pub(super) broken: bool,
+    /// Whether values came in that no slot was opened for yet.
+    has_news: bool,
     pub(super) results: Vec<Delivery>,
 }
 
@@ -45,6 +54,7 @@ impl Desk {
         main: Outlet,
         solo: Outlet,
         window: Window,
+        sealed: Sealed,
         backoff: Backoff,
         grace: Duration,
     ) -> Self {
@@ -54,11 +64,15 @@ impl Desk {
             main,
             solo,
             gates: Gates::default(),
+            slots: Slots::default(),
+            sealed,
+            pass: Pass::default(),
             window,
             court,
             introductions: Introductions::default(),
             arrived_at: Instant::now(),
             broken: false,
+            has_news: false,
             results: Vec::new(),
         }
     }
@@ -75,7 +89,8 @@ impl Desk {
 
     /// Whether time alone can change nothing here.
     pub(super) fn is_quiet(&self) -> bool {
-        self.window.len() == 0 && self.gates.is_empty() && self.is_connected() && !self.court.grave.is_full()
+        let nothing_waits = self.window.len() == 0 && self.gates.is_empty() && self.slots.is_empty();
+        nothing_waits && self.is_connected() && !self.court.grave.is_full()
     }
 
     /// Builds a producer, asks about topics, lets go of what is not needed: whatever is due.
@@ -113,9 +128,50 @@ impl Desk {
         first
     }
 
+    /// Opens slots whose value was made, or can be asked for now, where a catch-up side at `position` comes by or a new
+    /// one may begin; says from where it must.
+    pub(super) fn reopen_slots(&mut self, position: Option<Lsn>, now: Instant) -> Option<Lsn> {
+        let news = self.sealed.collect();
+        if self.slots.is_empty() {
+            return None;
+        }
+        self.has_news |= news;
+        let worth = match position {
+            // A side under way is helped with what is new alone.
+            Some(_) => news,
+            None => self.has_news || (self.slots.has_queue() && self.sealed.has_much_room()),
+        };
+        if !worth || (position.is_none() && !self.pass.may_begin(now)) {
+            return None;
+        }
+        let (sealed, room) = (&self.sealed, self.sealed.room());
+        let from = position.unwrap_or_default();
+        let first = self.slots.open(from, room, |lsn| sealed.is_made(lsn), |lsn| sealed.is_asked(lsn));
+        // What lies behind a side under way waits for the next one.
+        self.has_news = position.is_some();
+        if first.is_some() && position.is_none() {
+            self.pass.begin(now);
+        }
+        first
+    }
+
+    /// Whether the catch-up side, having come this far, has nothing more to do.
+    pub(super) fn is_caught_up(&mut self, position: Lsn) -> bool {
+        if self.slots.is_empty() {
+            return false;
+        }
+        self.slots.reached(position);
+        !self.slots.any_open() && !self.gates.any_open()
+    }
+
+    /// Whether records of this topic wait for whoever applies them.
+    pub(super) fn is_far_ahead(&self, topic: usize) -> bool {
+        self.parts.lead.as_ref().is_some_and(|lead| lead.is_far(self.court.topics.name(topic)))
+    }
+
     fn may_open(&mut self, place: Place) -> bool {
         if !place.is_whole() {
-            return !self.window.is_parked(place);
+            return !self.window.is_parked(place) && !self.is_far_ahead(place.topic);
         }
         match self.court.topics.get(place.topic).verdict() {
             Verdict::Send { alone, .. } => !(alone && self.window.is_topic_busy(place.topic)),
@@ -127,7 +183,7 @@ impl Desk {
     /// Records held back, by topic; topics without any are there with zero, so that their gauge goes back.
     pub(super) fn count_parked(&self, counts: &mut BTreeMap<String, u64>) {
         counts.values_mut().for_each(|count| *count = 0);
-        for (topic, waiting) in self.gates.waiting() {
+        for (topic, waiting) in self.gates.waiting().chain(self.slots.waiting()) {
             *counts.entry(self.court.topics.name(topic).to_string()).or_default() += waiting;
         }
     }

@@ -20,11 +20,23 @@ pub(super) struct Place {
 
 /// Stands for all partitions of a topic.
 const WHOLE: i32 = -1;
+/// Stands for no partition.
+const SEALED: i32 = -2;
 
 impl Place {
     /// The topic with all its partitions.
     pub(super) fn whole(topic: usize) -> Self {
         Self { topic, partition: WHOLE }
+    }
+
+    /// Stands for a value of this topic that is not made yet.
+    pub(super) fn sealed(topic: usize) -> Self {
+        Self { topic, partition: SEALED }
+    }
+
+    /// Whether it does.
+    pub(super) fn is_sealed(self) -> bool {
+        self.partition == SEALED
     }
 
     /// Whether it is one.
@@ -122,6 +134,11 @@ impl Gates {
     /// Whether nobody passes here now.
     pub(super) fn is_closed(&self, place: Place) -> bool {
         self.gates.get(&place).is_some_and(|gate| !gate.open)
+    }
+
+    /// Whether the catch-up side is needed.
+    pub(super) fn any_open(&self) -> bool {
+        self.gates.values().any(|gate| gate.open)
     }
 
     /// Records held back, with the number of their topic. About right while they pass.

@@ -3,6 +3,8 @@
 use std::time::Instant;
 
 use crate::backoff::Backoff;
+use crate::command::Envelope;
+use crate::command::UserValue;
 use crate::drain::board::Parts;
 use crate::units::Timestamp;
 use crate::wal::Letter;
@@ -18,27 +20,30 @@ pub(super) struct Grave {
     letters: Vec<Letter>,
     codes: Vec<&'static str>,
     bytes: usize,
+    /// Whether the store is encrypted: a password may lie in it.
+    encrypts: bool,
     retry_at: Option<Instant>,
     backoff: Backoff,
 }
 
 impl Grave {
-    pub(super) fn new(backoff: Backoff) -> Self {
-        Self { letters: Vec::new(), codes: Vec::new(), bytes: 0, retry_at: None, backoff }
+    pub(super) fn new(backoff: Backoff, encrypts: bool) -> Self {
+        Self { letters: Vec::new(), codes: Vec::new(), bytes: 0, encrypts, retry_at: None, backoff }
     }
 
     /// Adds a letter. `code`: the reason from a fixed set; `detail`: more for a person, without personal data.
     pub(super) fn add(&mut self, record: Record, code: &'static str, detail: Option<String>, attempts: u32) {
         let reason = detail.map_or_else(|| code.to_owned(), |detail| format!("{code}: {detail}"));
+        let payload = if self.encrypts { record.payload } else { without_password(record.payload) };
         self.codes.push(code);
-        self.bytes += record.payload.len();
+        self.bytes += payload.len();
         self.letters.push(Letter {
             lsn: record.lsn,
             accepted_at: record.at,
             died_at: Timestamp::now(),
             reason,
             attempts,
-            payload: record.payload,
+            payload,
         });
     }
 
@@ -82,4 +87,18 @@ impl Grave {
             parts.metrics.dead.with_label_values(&[code]).inc();
         }
     }
+}
+
+/// A record as it may lie in a store that is not encrypted: encryption was turned off while a password waited to be
+/// hashed. Requeued, it is a dead letter again, for want of it.
+fn without_password(payload: Vec<u8>) -> Vec<u8> {
+    let Ok(envelope) = Envelope::decode(&payload) else { return payload };
+    if !envelope.sealed {
+        return payload;
+    }
+    let value =
+        UserValue::parse(envelope.value).map(|value| UserValue { password: None, ..value }.to_bytes());
+    let (value, mut bytes) = (value.unwrap_or_default(), Vec::new());
+    Envelope { value: &value, ..envelope }.encode(&mut bytes);
+    bytes
 }

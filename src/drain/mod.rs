@@ -5,6 +5,7 @@
 //! and others pass; the log is the memory of what was held.
 //!
 //! - `worker` turns; `desk` knows; `sending` decides about one record; `outcome` judges results.
+//! - `sealed` and `slots` hold back what waits for a password to be hashed.
 //! - `gates`, `window`, `suspects`, `topics` are the states behind the decisions, without Kafka and without clocks.
 //! - `feed`, `outlet`, `grave` are the three ways in and out: log, producer, dead letters.
 
@@ -17,11 +18,15 @@ mod exactly;
 mod feed;
 mod gates;
 mod grave;
+mod handover;
 mod introductions;
+mod lead;
 mod outcome;
 mod outlet;
 mod partition;
+mod sealed;
 mod sending;
+mod slots;
 mod suspects;
 #[cfg(test)]
 mod tests;
@@ -47,6 +52,7 @@ use crate::drain::exactly::Purpose;
 use crate::drain::exactly::Standing;
 use crate::drain::outlet::Link;
 use crate::drain::outlet::Outlet;
+use crate::drain::sealed::Sealed;
 use crate::drain::window::Window;
 use crate::drain::worker::Lanes;
 use crate::drain::worker::Worker;
@@ -64,7 +70,10 @@ pub use board::WorkerState;
 pub use config::Config;
 pub use config::Guarantee;
 pub use config::OnRestoredLog;
-pub use config::Workers;
+pub use lead::Lead;
+pub use sealed::Answer;
+pub use sealed::NothingSealed;
+pub use sealed::Prepare;
 
 /// What a drain is made of.
 pub struct DrainParts {
@@ -80,8 +89,12 @@ pub struct DrainParts {
     pub kafka: kafka::Config,
     /// Who is told when a worker fails: its lanes would stand still.
     pub alarm: Alarm,
+    /// How far users' commands may be ahead of who applies them; none: as far as they will.
+    pub lead: Option<Arc<Lead>>,
     /// The brokers to ask first: those of `[kafka]`, or the embedded one.
     pub bootstrap: String,
+    /// Who makes the value of records whose password waits to be hashed.
+    pub prepare: Arc<dyn Prepare>,
 }
 
 /// Why the drain did not start.
@@ -115,8 +128,8 @@ pub struct Handle {
 impl Drain {
     /// Starts the workers. No broker need be there; settings the Kafka client refuses are an error.
     pub fn start(parts: DrainParts) -> Result<Self, DrainError> {
-        let DrainParts { log, statuses, metrics, config, kafka, alarm, bootstrap } = parts;
-        let workers = config.workers.count();
+        let DrainParts { log, statuses, metrics, config, kafka, alarm, lead, bootstrap, prepare } = parts;
+        let workers = config.worker_count();
         let handle = Handle {
             log: Arc::clone(&log),
             metrics: Arc::clone(&metrics),
@@ -125,7 +138,7 @@ impl Drain {
             standing: Arc::default(),
         };
         let mut drain = Self { handle: handle.clone(), threads: Vec::with_capacity(workers + 1), alarm };
-        let parts = Parts { log, statuses, metrics };
+        let parts = Parts { log, statuses, metrics, lead, prepare };
         let link = Arc::new(Link { config: kafka, bootstrap });
         for index in 0..workers {
             let (lanes, name) = (Lanes { index, workers }, format!("drain-{index}"));
@@ -210,7 +223,8 @@ fn worker(
     // Here, so that wrong settings are found at start, and the producer has its id when the first record comes.
     main.build()?;
     let window = Window::share(lanes.workers as u64);
-    let desk = Desk::new(parts, main, solo, window, backoff.clone(), config.topic_fault_grace.0);
+    let sealed = Sealed::new(&parts, bell);
+    let desk = Desk::new(parts, main, solo, window, sealed, backoff.clone(), config.topic_fault_grace.0);
     Ok(Worker::new(lanes, handle.clone(), desk, backoff))
 }
 

@@ -55,6 +55,9 @@ impl Desk {
             let Some(flight) = self.window.remove(lsn) else { continue };
             // librdkafka has several negative numbers for "not known".
             let (partition, offset) = (result.partition, result.offset.max(-1));
+            if let Some(lead) = &self.parts.lead {
+                lead.arrived(self.court.topics.name(flight.place.topic), flight.bytes, partition, offset);
+            }
             confirmations.push(Confirmation { lsn, bytes: flight.log_bytes, partition, offset, at });
             flights.push((lsn, flight));
         }
@@ -69,6 +72,7 @@ impl Desk {
         for (lsn, flight) in &flights {
             latency.observe(at.since(flight.at).as_secs_f64());
             self.arrived(*lsn, flight, now);
+            self.sealed.settled(*lsn);
         }
         self.arrived_at = now;
     }
@@ -120,6 +124,9 @@ impl Desk {
         let come_back = |(lsn, code): &(Lsn, ErrorCode)| {
             let flight = self.window.remove(*lsn)?;
             self.gates.hold(flight.place, *lsn);
+            if let Some(lead) = &self.parts.lead {
+                lead.came_back(self.court.topics.name(flight.place.topic), flight.bytes);
+            }
             self.court.came_back(*lsn, &flight);
             let Flight { place, bytes, .. } = flight;
             Some(Returned { lsn: *lsn, place, bytes, fault: classify(*code), alone: true })

@@ -3,19 +3,20 @@
 use std::time::Instant;
 
 use crate::command::Envelope;
-use crate::command::headers;
 use crate::drain::court::NotTaken;
 use crate::drain::desk::Desk;
 use crate::drain::feed::Step;
 use crate::drain::feed::owned;
 use crate::drain::gates::Place;
 use crate::drain::gates::Side;
+use crate::drain::handover::hand_over;
 use crate::drain::partition;
+use crate::drain::sealed::Look;
+use crate::drain::slots;
 use crate::drain::topics::Verdict;
 use crate::drain::window::Flight;
 use crate::kafka::Delivery;
 use crate::kafka::ErrorCode;
-use crate::kafka::Message;
 use crate::planted;
 use crate::planted::planted;
 use crate::wal::Frame;
@@ -74,7 +75,50 @@ impl Desk {
         if self.gates.stop(place, side, frame.lsn) {
             return Step::Done;
         }
+        if self.is_far_ahead(topic) {
+            return self.hold(place, frame.lsn);
+        }
+        if (envelope.sealed || !self.slots.is_empty())
+            && let Some(step) = self.unseal(side, frame, &envelope, topic)
+        {
+            return step;
+        }
         self.admit(frame, &envelope, place, alone, now)
+    }
+
+    /// What to do instead of sending, where this record's value, or one of its key before it, is not made yet.
+    fn unseal(
+        &mut self,
+        side: Side,
+        frame: Frame<'_>,
+        envelope: &Envelope<'_>,
+        topic: usize,
+    ) -> Option<Step> {
+        let slot = slots::of(topic, envelope.key, frame.lsn);
+        if self.slots.stops(slot, side, frame.lsn) {
+            return Some(Step::Done);
+        }
+        if !envelope.sealed {
+            return None;
+        }
+        if side == Side::Main && self.slots.has_queue() {
+            // Older ones wait for room.
+            self.slots.hold(slot, frame.lsn, false);
+            return Some(Step::Done);
+        }
+        match self.sealed.look(frame.lsn, envelope) {
+            Look::Ready => None,
+            Look::Later => {
+                let asked = self.sealed.is_asked(frame.lsn);
+                self.slots.hold(slot, frame.lsn, asked);
+                Some(Step::Done)
+            }
+            Look::Dead(reason) => {
+                self.court.bury(frame, reason);
+                self.slots.passed(slot);
+                Some(Step::Done)
+            }
+        }
     }
 
     /// The window's part of the decision.
@@ -127,14 +171,9 @@ impl Desk {
     ) -> Step {
         let outlet = if solo { self.solo.ready(now) } else { self.main.producer() };
         let Some(producer) = outlet else { return Step::Wait };
-        let sent = producer.send(&Message {
-            tag: frame.lsn.0,
-            topic: envelope.topic,
-            partition: place.partition,
-            key: envelope.key,
-            headers: &headers(envelope, frame.at),
-            value: envelope.value,
-        });
+        // Looked for right before: without one nothing leaves.
+        let Some(value) = self.sealed.value(frame.lsn, envelope) else { return Step::Wait };
+        let sent = hand_over(producer, frame, envelope, place, value);
         let attempts = self.court.attempts.get(&frame.lsn).copied().unwrap_or(0) + 1;
         if let Err(code) = sent {
             return self.not_taken(frame, place, code, attempts, now);
@@ -144,10 +183,16 @@ impl Desk {
         }
         let flight = Flight { place, bytes, log_bytes: frame.bytes, at: frame.at, attempts, solo };
         self.window.add(frame.lsn, flight, now);
+        if let Some(lead) = &self.parts.lead {
+            lead.sent(envelope.topic, bytes);
+        }
         if let Verdict::Send { alone: true, .. } = self.court.topics.get(place.topic).verdict() {
             self.court.topics.get(place.topic).tried(frame.lsn);
         }
         self.gates.passed(place);
+        if !self.slots.is_empty() {
+            self.slots.passed(slots::of(place.topic, envelope.key, frame.lsn));
+        }
         if planted(planted::Fault::ConfirmUnsent) {
             let (tag, partition) = (frame.lsn.0, place.partition);
             self.results.push(Delivery { tag, partition, offset: 0, error: None });

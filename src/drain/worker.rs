@@ -100,9 +100,25 @@ impl Worker {
         if let Some(first) = self.desk.reopen() {
             self.rewind(first);
         }
+        if let Some(first) = self.desk.reopen_slots(self.catch_up.as_ref().map(Feed::position), now) {
+            self.rewind(first);
+        }
         let more = self.fill(now);
+        self.look_back(now);
         self.desk.court.grave.store(&self.desk.parts, now);
         more
+    }
+
+    /// Ends the catch-up side where nothing before the head waits for it.
+    fn look_back(&mut self, now: Instant) {
+        if let Some(feed) = &self.catch_up
+            && self.desk.is_caught_up(feed.position())
+        {
+            self.catch_up = None;
+        }
+        if self.catch_up.is_none() {
+            self.desk.pass.end(now);
+        }
     }
 
     /// The catch-up side begins no later than at this record.
@@ -157,6 +173,7 @@ impl Worker {
             }
         }
         self.desk.gates.met();
+        self.desk.slots.reached(head);
         self.catch_up = None;
         Ok(true)
     }

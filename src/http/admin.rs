@@ -8,6 +8,8 @@ use serde_json::json;
 
 use super::Answer;
 use super::backend::AdminBackend;
+use super::body::Bodies;
+use super::limits;
 use super::problem;
 use super::problem::Problem;
 use super::readiness;
@@ -16,6 +18,7 @@ use super::route::Route;
 use super::site::Call;
 use super::site::Site;
 use crate::metrics::Metrics;
+use crate::ratelimit::Limits;
 
 /// Self-contained: an operator's network may reach nothing else.
 const PAGE: &str = include_str!("page.html");
@@ -29,13 +32,20 @@ const PROMETHEUS_TEXT: HeaderValue = HeaderValue::from_static("text/plain; versi
 /// Its routes, ready to serve.
 pub struct Admin {
     backend: Arc<dyn AdminBackend>,
+    limits: Option<Limits>,
+    bodies: Bodies,
     metrics: Arc<Metrics>,
 }
 
 impl Admin {
     /// Over what it shows and steers.
     pub fn new(backend: Arc<dyn AdminBackend>, metrics: Arc<Metrics>) -> Self {
-        Self { backend, metrics }
+        Self { backend, limits: None, bodies: Bodies::new(&metrics), metrics }
+    }
+
+    /// The same with limits that can be changed.
+    pub fn with_limits(self, limits: Limits) -> Self {
+        Self { limits: Some(limits), ..self }
     }
 
     fn scrape(&self) -> Result<Answer, Problem> {
@@ -63,6 +73,10 @@ pub enum Endpoint {
     Pause,
     /// Let them go on.
     Resume,
+    /// A rate limit as it holds.
+    Limit,
+    /// Change it.
+    ChangeLimit,
     /// Status page.
     Page,
 }
@@ -73,7 +87,7 @@ const fn route(
     summary: &'static str,
     endpoint: Endpoint,
 ) -> Route<Endpoint> {
-    Route { method, path, summary, usual: 200, endpoint }
+    Route { method, path, summary, usual: 200, body: None, answer: "object", endpoint }
 }
 
 impl Site for Admin {
@@ -86,6 +100,8 @@ impl Site for Admin {
         route("GET", "/admin/backlog", "State of the backlog", Endpoint::Backlog),
         route("POST", "/admin/drain/pause", "Workers begin nothing new", Endpoint::Pause),
         route("POST", "/admin/drain/resume", "Workers go on", Endpoint::Resume),
+        route("GET", "/admin/ratelimit/{limiter}", "A rate limit: `login` or `write`", Endpoint::Limit),
+        route("PUT", "/admin/ratelimit/{limiter}", "Change it, on all daemons", Endpoint::ChangeLimit),
         route("GET", "/", "Status page", Endpoint::Page),
     ];
 
@@ -93,7 +109,7 @@ impl Site for Admin {
         &self.metrics
     }
 
-    async fn answer(&self, endpoint: Endpoint, _: Call<'_>) -> Result<Answer, Problem> {
+    async fn answer(&self, endpoint: Endpoint, call: Call<'_>) -> Result<Answer, Problem> {
         match endpoint {
             Endpoint::Metrics => self.scrape(),
             Endpoint::Health => Ok(readiness::health()),
@@ -107,6 +123,8 @@ impl Site for Admin {
                 self.backend.resume();
                 Ok(respond::json(&json!({"drain": "running"})))
             }
+            Endpoint::Limit => limits::get(self.limits.as_ref(), call.parameter),
+            Endpoint::ChangeLimit => limits::put(self.limits.as_ref(), &self.bodies, call).await,
             Endpoint::Page => {
                 let mut page = respond::bytes(HeaderValue::from_static("text/html; charset=utf-8"), PAGE);
                 page.headers_mut().insert(header::CONTENT_SECURITY_POLICY, PAGE_POLICY);

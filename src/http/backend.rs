@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 
+use crate::auth::Caller;
 use crate::command::CommandId;
 use crate::command::Status;
 use crate::ingest::Ingest;
@@ -23,11 +24,21 @@ pub trait Commands: Send + Sync + 'static {
     /// For `Retry-After`.
     fn retry_after(&self, error: &SubmitError) -> Duration;
 
-    /// Where a command is.
-    fn find(&self, id: CommandId) -> impl Future<Output = Result<Status, StatusError>> + Send;
+    /// Where a command is, if the caller may know.
+    fn find(
+        &self,
+        id: CommandId,
+        caller: &Caller,
+    ) -> impl Future<Output = Result<Status, StatusError>> + Send;
 
-    /// Completes when the command is final or `deadline` has come. Registered at its first poll.
-    fn final_state(&self, id: CommandId, deadline: Instant) -> impl Future<Output = ()> + Send;
+    /// Completes when the command is final or `deadline` has come. Registered at its first poll. `consumed`: a
+    /// consumer of ours decides, so that `sent` is not the end.
+    fn final_state(
+        &self,
+        id: CommandId,
+        consumed: bool,
+        deadline: Instant,
+    ) -> impl Future<Output = ()> + Send;
 }
 
 /// The log and the statuses read from it.
@@ -47,13 +58,13 @@ impl Commands for Durable {
         self.ingest.retry_after(error)
     }
 
-    /// Open mode: every caller counts as admin. The principal of a token comes in here.
-    async fn find(&self, id: CommandId) -> Result<Status, StatusError> {
-        self.statuses.find(id, None, true).await
+    async fn find(&self, id: CommandId, caller: &Caller) -> Result<Status, StatusError> {
+        let principal = caller.name().map(|name| (*name).to_owned());
+        self.statuses.find(id, principal, caller.is_admin()).await
     }
 
-    async fn final_state(&self, id: CommandId, deadline: Instant) {
-        self.statuses.final_state(&id, deadline).await;
+    async fn final_state(&self, id: CommandId, consumed: bool, deadline: Instant) {
+        self.statuses.final_state(&id, consumed, deadline).await;
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::Answer;
+use super::access;
 use super::backend::Commands;
 use super::batch;
 use super::headers;
@@ -16,6 +17,7 @@ use super::public::Public;
 use super::respond;
 use super::site::Call;
 use super::status;
+use crate::auth::Caller;
 use crate::ingest::Idempotency;
 use crate::ingest::Request;
 use crate::ingest::Submission;
@@ -36,7 +38,12 @@ const FIXED_HEADERS: usize = "forebay-command-id".len()
     + "forebay-idempotency-key".len();
 
 /// Accepts one command or a batch.
-pub(super) async fn post<C: Commands>(public: &Public<C>, call: Call<'_>) -> Result<Answer, Problem> {
+pub(super) async fn post<C: Commands>(
+    public: &Public<C>,
+    call: Call<'_>,
+    caller: &Caller,
+) -> Result<Answer, Problem> {
+    access::known(caller)?;
     let Some(kind) = public.kinds.get(call.parameter) else {
         return Err(Problem::new(&problem::UNKNOWN_KIND, "No kind of this name is configured."));
     };
@@ -45,10 +52,13 @@ pub(super) async fn post<C: Commands>(public: &Public<C>, call: Call<'_>) -> Res
     let key = headers::idempotency_key(headers)?;
     let prefer = Prefer::of(headers);
     let traceparent = headers::traceparent(headers).map(str::to_owned);
+    let principal = caller.name();
+    public.limited(principal.as_deref(), call.client).await?;
     let limit = match format {
         Format::Single => public.max_body,
         Format::Batch => public.max_batch_body,
     };
+    let client = call.client;
     let body = public.bodies.read(call.body, limit, call.link).await?;
 
     // What the headers of each record of this request take, whatever the record.
@@ -58,9 +68,9 @@ pub(super) async fn post<C: Commands>(public: &Public<C>, call: Call<'_>) -> Res
         Format::Single => vec![admit(body.bytes.clone())?],
         Format::Batch => batch::lines(&body.bytes, admit).await?,
     };
-    let idempotency = key.map(|key| Idempotency { key, body: body.bytes.clone() });
-    // Open mode: nobody says who they are. The principal of a token comes in here.
-    let request = Request { commands, traceparent, idempotency, principal: None };
+    public.limited_rest(principal.as_deref(), client, commands.len()).await?;
+    let idempotency = key.map(|key| Idempotency { key, body: body.bytes.clone(), route: None });
+    let request = Request { commands, traceparent, idempotency, principal };
     let receipt = public.commands.submit(request).await.map_err(|error| {
         let retry_after = public.commands.retry_after(&error);
         Problem::submit(&error, retry_after)
@@ -68,7 +78,7 @@ pub(super) async fn post<C: Commands>(public: &Public<C>, call: Call<'_>) -> Res
     // A wait may be long, and the log holds the body now.
     drop(body);
     if let Some(wait) = prefer.wait
-        && let Some(statuses) = status::final_statuses(&public.commands, &receipt.ids, wait).await
+        && let Some(statuses) = status::final_statuses(&public.commands, &receipt.ids, false, wait).await
     {
         return Ok(respond::waited(&statuses, format, &receipt, prefer));
     }
@@ -94,6 +104,9 @@ fn admit<C: Commands>(
         topic: Arc::clone(kind.topic()),
         key,
         content_type: Arc::clone(&public.json),
+        claim: None,
+        fingerprint: None,
+        sealed: false,
         value,
     })
 }
@@ -124,6 +137,9 @@ mod tests {
             repeat: None,
             principal: None,
             requeued_from: None,
+            claim: None,
+            fingerprint: None,
+            sealed: false,
             value: b"{}",
         };
         let headers = crate::command::headers(&envelope, Timestamp(u64::MAX));

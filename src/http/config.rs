@@ -1,12 +1,14 @@
 //! `[server]` of the configuration.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use serde::Deserialize;
 use serde::Serialize;
 
 use super::server::Limits;
 use crate::mistake::Mistake;
+use crate::ratelimit::Proxies;
 use crate::units::ByteSize;
 use crate::units::Span;
 
@@ -40,7 +42,11 @@ pub struct Config {
     /// Whether a listener without authentication may leave loopback.
     pub allow_open: bool,
     /// Proxies whose `X-Forwarded-For` is believed.
-    pub trusted_proxies: Vec<std::net::IpAddr>,
+    pub trusted_proxies: Proxies,
+    /// Certificate chain of the public listener, in PEM format; with its key: TLS.
+    pub tls_cert_file: Option<PathBuf>,
+    /// The certificate's private key, in PEM format.
+    pub tls_key_file: Option<PathBuf>,
 }
 
 impl Default for Config {
@@ -57,7 +63,9 @@ impl Default for Config {
             max_connections: 10_000,
             shutdown_grace: Span::secs(30),
             allow_open: false,
-            trusted_proxies: Vec::new(),
+            trusted_proxies: Proxies::default(),
+            tls_cert_file: None,
+            tls_key_file: None,
         }
     }
 }
@@ -106,7 +114,20 @@ impl Config {
         if self.max_connections == 0 {
             wrong("max_connections", "0".to_owned(), "1 or more");
         }
+        let none = || "none".to_owned();
+        match (&self.tls_cert_file, &self.tls_key_file) {
+            (Some(_), None) => wrong("tls_key_file", none(), "the key of tls_cert_file, or neither of them"),
+            (None, Some(_)) => {
+                wrong("tls_cert_file", none(), "the chain of tls_key_file, or neither of them")
+            }
+            _ => {}
+        }
         mistakes
+    }
+
+    /// What is wrong with certificate and key. Reads their files, so it is asked for by name.
+    pub fn tls_mistakes(&self) -> Vec<Mistake> {
+        super::tls::mistakes(self)
     }
 
     /// The limits of the public listener.
@@ -153,6 +174,18 @@ mod tests {
                 "max_connections"
             ]
         );
-        assert!(toml::from_str::<Config>("tls_cert_file = \"x\"").is_err(), "unknown keys are mistakes");
+        assert!(toml::from_str::<Config>("tls_cert = \"x\"").is_err(), "unknown keys are mistakes");
+    }
+
+    #[test]
+    fn of_certificate_and_key_there_are_both_or_none_and_they_open_no_listener() {
+        let read = |text: &str| toml::from_str::<Config>(text).unwrap();
+        let (cert, key) = ("tls_cert_file = \"c\"", "tls_key_file = \"k\"");
+        assert_eq!(read(cert).mistakes(false)[0].key, "tls_key_file");
+        assert_eq!(read(key).mistakes(false)[0].key, "tls_cert_file");
+        let both = read(&format!("{cert}\n{key}"));
+        assert_eq!(both.mistakes(false), []);
+        let open = Config { listen: "0.0.0.0:443".parse().unwrap(), ..both };
+        assert_eq!(open.mistakes(false)[0].key, "listen", "who calls is as unknown as before");
     }
 }

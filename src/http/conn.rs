@@ -1,6 +1,7 @@
 //! One connection from its first byte to its last.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use hyper::server::conn::http1;
@@ -14,6 +15,7 @@ use super::problem::Problem;
 use super::server::Limits;
 use super::site::Door;
 use super::site::Site;
+use super::tls::Tls;
 use super::wire::Link;
 use super::wire::Socket;
 use super::wire::Wire;
@@ -21,9 +23,28 @@ use super::wire::Wire;
 /// What one connection may hold of a request that is being read; bodies grow elsewhere, against a budget.
 const READ_BUFFER: usize = 64 << 10;
 
+/// The handshake, and then the same as [`serve`]. A stop does not wait for who has not asked for anything yet.
+pub(super) async fn serve_tls<S: Site>(
+    tcp: TcpStream,
+    peer: IpAddr,
+    tls: Tls,
+    door: Arc<Door<S>>,
+    limits: Limits,
+    mut stop: watch::Receiver<bool>,
+) {
+    let greeted = tokio::select! {
+        greeted = tls.accept(tcp, limits.header_timeout) => greeted,
+        _ = stop.wait_for(|stopping| *stopping) => None,
+    };
+    if let Some(stream) = greeted {
+        serve(stream, peer, door, limits, stop).await;
+    }
+}
+
 /// Serves requests until either side is done with the other; after `stop`, only the one that is open.
 pub(super) async fn serve<S: Site>(
     tcp: impl Socket,
+    peer: IpAddr,
     door: Arc<Door<S>>,
     limits: Limits,
     mut stop: watch::Receiver<bool>,
@@ -32,7 +53,7 @@ pub(super) async fn serve<S: Site>(
     let wire = Wire::new(tcp, Arc::clone(&link), limits);
     let service = service_fn(move |request| {
         let (door, link) = (Arc::clone(&door), Arc::clone(&link));
-        async move { Ok::<_, Infallible>(door.handle(request, &link).await) }
+        async move { Ok::<_, Infallible>(door.handle(request, peer, &link).await) }
     });
     let connection = http1::Builder::new()
         .max_header_size(limits.max_headers)

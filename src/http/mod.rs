@@ -3,16 +3,18 @@
 //! ```text
 //! server   accepts, bounds, drains           ─┐
 //! conn     one connection's life              │ any Site
+//! tls      handshakes, certificates           │
 //! wire     deadlines and last words on it    ─┘
 //! site     what a listener serves; with route and meter: matching, metrics, access log
-//!   public   POST and GET commands, health, openapi.json
-//!   admin    metrics, backlog, drain control, status page
+//!   public   POST and GET commands, users, login, health, openapi.json; access: who may
+//!   admin    metrics, backlog, drain control, rate limits, status page
 //! ```
 //!
 //! hyper decides what a message is; nothing here parses one a second time. What hyper leaves to its user is here:
 //! time-outs for each phase of a connection, caps, and a problem document where it would answer with an empty body
 //! or none.
 
+mod access;
 mod admin;
 mod backend;
 mod batch;
@@ -24,6 +26,8 @@ mod framing;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
 mod headers;
+mod limits;
+mod login;
 mod meter;
 mod openapi;
 mod problem;
@@ -34,6 +38,8 @@ mod route;
 mod server;
 mod site;
 mod status;
+mod tls;
+mod users;
 mod wire;
 
 pub use admin::Admin;
@@ -46,6 +52,7 @@ pub use public::Public;
 pub use public::PublicParts;
 pub use server::HttpServer;
 pub use server::Limits;
+pub use tls::Tls;
 
 use bytes::Bytes;
 use http_body_util::Full;

@@ -8,6 +8,8 @@ use super::problem;
 use super::route::Route;
 use crate::kinds::Kinds;
 
+const JSON: &str = "application/json";
+
 /// The description of a listener with these routes and kinds.
 pub(super) fn describe<E>(routes: &[Route<E>], kinds: &Kinds) -> Value {
     let mut paths = Map::new();
@@ -23,40 +25,79 @@ pub(super) fn describe<E>(routes: &[Route<E>], kinds: &Kinds) -> Value {
             "description": "Create commands, durable on local disk before they are acknowledged.",
         },
         "paths": paths,
-        "components": {"schemas": schemas(), "responses": {"problem": problem_response()}},
+        "components": {
+            "schemas": schemas(),
+            "responses": {"problem": problem_response()},
+            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
+        },
     })
 }
 
 fn operation<E>(route: &Route<E>, kinds: &Kinds) -> Value {
+    let is_write = route.usual == 202;
     let mut responses = Map::new();
     responses.insert(route.usual.to_string(), usual_response(route));
     responses.insert("default".to_owned(), json!({"$ref": "#/components/responses/problem"}));
     let mut parameters: Vec<Value> = parameter(route, kinds).into_iter().collect();
     let mut operation = json!({"summary": route.summary});
-    if route.path.starts_with("/v1/commands/") {
+    if is_write || route.answer == "status" {
         parameters.push(header("Prefer", "`wait=N` waits up to N seconds (at most 60) for a final state."));
     }
-    if route.method == "POST" {
-        responses.insert("200".to_owned(), json!({
-            "description": "After `Prefer: wait=N`: the command's status, or `{\"commands\":[…]}` for a batch",
-            "content": content("application/json", "status"),
-        }));
-        parameters.push(header("Idempotency-Key", "1 to 255 printable ASCII characters, quoted or not."));
+    if is_write {
+        for (status, when) in waited(route) {
+            let content = if status < 300 { content(JSON, "waited") } else { problem_content() };
+            responses.insert(status.to_string(), json!({"description": when, "content": content}));
+        }
+        responses.insert("429".to_owned(), limited_response());
+        let mut key = header("Idempotency-Key", "1 to 255 printable ASCII characters, quoted or not.");
+        key["schema"]["pattern"] = json!("^[!#-~]([ -~]{0,253}[!-~])?$");
+        parameters.push(key);
         parameters.push(header("traceparent", "W3C trace context, kept with the record."));
-        operation["requestBody"] = json!({"required": true, "content": {
-            "application/json": {"schema": {"type": "object"}},
-            "application/x-ndjson": {"schema": {"type": "string", "description": "One object a line; all or nothing"}},
-        }});
+    }
+    if route.answer == "users" {
+        parameters.push(query(
+            "limit",
+            "How many; more than 1000 are 1000.",
+            json!({"type": "integer", "minimum": 1}),
+        ));
+        parameters.push(query("cursor", "`next_cursor` of the page before.", json!({"type": "string"})));
+    }
+    if route.path.starts_with("/v1/") {
+        // In open mode none is asked for.
+        operation["security"] = json!([{"bearer": []}, {}]);
+    }
+    if let Some(body) = route.body {
+        operation["requestBody"] = json!({"required": true, "content": request_content(body)});
     }
     operation["parameters"] = json!(parameters);
     operation["responses"] = json!(responses);
     operation
 }
 
-/// The `{name}` at the end of the path.
+/// Answers after `Prefer: wait=N`.
+fn waited<E>(route: &Route<E>) -> Vec<(u16, &'static str)> {
+    match route.body {
+        Some("new_user") => vec![
+            (201, "After `Prefer: wait=N`: registered; `Location` is the user"),
+            (409, "A name, e-mail or phone that somebody else has, now or when the registration was applied"),
+        ],
+        _ => vec![(200, "After `Prefer: wait=N`: the command's status, or `{\"commands\":[…]}` for a batch")],
+    }
+}
+
+fn request_content(body: &str) -> Value {
+    let mut one = content(JSON, body);
+    if body == "command" {
+        let lines = json!({"type": "string", "description": "One object a line; all or nothing"});
+        one["application/x-ndjson"] = json!({"schema": lines});
+    }
+    one
+}
+
+/// The `{name}` in the path.
 fn parameter<E>(route: &Route<E>, kinds: &Kinds) -> Option<Value> {
     let (_, name) = route.path.split_once('{')?;
-    let name = name.trim_end_matches('}');
+    let (name, _) = name.split_once('}')?;
     let mut schema = json!({"type": "string"});
     if name == "kind" {
         let mut names: Vec<&str> = kinds.iter().map(|kind| &**kind.name()).collect();
@@ -74,28 +115,43 @@ fn content(media_type: &str, schema: &str) -> Value {
     json!({media_type: {"schema": {"$ref": format!("#/components/schemas/{schema}")}}})
 }
 
+fn query(name: &str, description: &str, schema: Value) -> Value {
+    json!({"name": name, "in": "query", "description": description, "schema": schema})
+}
+
 fn usual_response<E>(route: &Route<E>) -> Value {
-    match (route.method, route.path) {
-        ("POST", _) => json!({
-            "description": "On stable storage",
-            "headers": {
-                "Location": {"description": "Where its status is", "schema": {"type": "string"}},
-                "Idempotency-Replayed": {"description": "`true` on a repeat", "schema": {"type": "string"}},
-            },
-            "content": content("application/json", "accepted"),
-        }),
-        (_, "/v1/commands/{id}") => {
-            json!({"description": "Its status", "content": content("application/json", "status")})
-        }
-        _ => json!({"description": "OK", "content": {"application/json": {"schema": {"type": "object"}}}}),
+    let content = content(JSON, route.answer);
+    if route.usual != 202 {
+        return json!({"description": "OK", "content": content});
     }
+    json!({
+        "description": "On stable storage",
+        "headers": {
+            "Location": {"description": "Where its status is", "schema": {"type": "string"}},
+            "Idempotency-Replayed": {"description": "`true` on a repeat", "schema": {"type": "string"}},
+        },
+        "content": content,
+    })
+}
+
+fn limited_response() -> Value {
+    let seconds = json!({"description": "Seconds", "schema": {"type": "integer", "minimum": 1}});
+    json!({
+        "description": "More commands than the rate limit of this client allows; each line of a batch is one",
+        "headers": {"Retry-After": seconds},
+        "content": problem_content(),
+    })
 }
 
 fn problem_response() -> Value {
     json!({
         "description": "A refusal (RFC 9457); 429, 503 and 507 carry Retry-After",
-        "content": content(problem::MEDIA_TYPE, "problem"),
+        "content": problem_content(),
     })
+}
+
+fn problem_content() -> Value {
+    content(problem::MEDIA_TYPE, "problem")
 }
 
 fn schemas() -> Value {
@@ -104,7 +160,66 @@ fn schemas() -> Value {
     let or_null = |kind: &str| json!({"type": [kind, "null"]});
     let id = json!({"type": "object", "required": ["id"], "properties": {"id": string()}});
     let codes: Vec<&str> = problem::ALL.iter().map(|kind| kind.code).collect();
+    let nickname = json!({"type": ["string", "null"], "minLength": 1, "maxLength": 64});
+    let password = json!({"type": "string", "minLength": 8, "maxLength": 72, "description": password_rule()});
     json!({
+        "object": {"type": "object"},
+        "command": {"type": "object", "description": "What the kind's schema allows"},
+        "new_user": {
+            "type": "object",
+            "required": ["name", "email", "phone", "password"],
+            "additionalProperties": false,
+            "properties": {
+                "name": name(),
+                "email": email(),
+                "phone": phone(),
+                "password": password,
+                "nickname": nickname,
+            },
+        },
+        "change": {
+            "type": "object",
+            "additionalProperties": false,
+            "minProperties": 1,
+            "properties": {
+                "name": {"type": "string", "description": "The one in the path"},
+                "email": email(),
+                "phone": phone(),
+                "nickname": nickname,
+            },
+        },
+        "password_change": {
+            "type": "object",
+            "required": ["password"],
+            "additionalProperties": false,
+            "properties": {"old_password": string(), "password": password},
+        },
+        "credentials": strings(&["name", "password"]),
+        "refresh": strings(&["refresh_token"]),
+        "logout": {
+            "type": "object",
+            "additionalProperties": false,
+            "properties": {"refresh_token": string()},
+            "description": "Nothing where the access token is shown in `Authorization`",
+        },
+        "tokens": {
+            "type": "object",
+            "required": ["access_token", "token_type", "expires_in", "refresh_token"],
+            "additionalProperties": false,
+            "properties": {
+                "access_token": string(),
+                "token_type": {"const": "Bearer"},
+                "expires_in": {"type": "integer", "description": "Seconds"},
+                "refresh_token": string(),
+            },
+        },
+        "user": user(),
+        "users": {
+            "type": "object",
+            "required": ["users", "next_cursor"],
+            "properties": {"users": {"type": "array", "items": user()}, "next_cursor": or_null("string")},
+        },
+        "waited": {"type": "object"},
         "accepted": {
             "type": "object",
             "description": "One command has `id` and `state`, a batch `commands` in the order of its lines.",
@@ -150,6 +265,55 @@ fn schemas() -> Value {
                     "line": {"type": "integer"}, "pointer": string(), "detail": string(),
                 }}},
             },
+        },
+    })
+}
+
+/// An object with these members, all of them text.
+fn strings(members: &[&str]) -> Value {
+    let properties: Map<String, Value> =
+        members.iter().map(|member| ((*member).to_owned(), json!({"type": "string"}))).collect();
+    json!({"type": "object", "required": members, "additionalProperties": false, "properties": properties})
+}
+
+/// Blanks around it are taken away.
+fn name() -> Value {
+    let pattern = "^ *[A-Za-z0-9][A-Za-z0-9._-]{0,63} *$";
+    json!({"type": "string", "pattern": pattern, "description": crate::users::NAME_RULE})
+}
+
+/// RFC 5322's dot-atom at a host name; blanks around it are taken away.
+fn email() -> Value {
+    let atom = "[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+";
+    let label = "[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?";
+    let pattern = format!(r"^ *{atom}(\.{atom})*@{label}(\.{label})+ *$");
+    json!({"type": "string", "pattern": pattern, "maxLength": 254})
+}
+
+/// 5 to 15 digits and what people write between them.
+fn phone() -> Value {
+    json!({"type": "string", "pattern": r"^ *\+?[ ./()-]*[0-9]([ ./()-]*[0-9]){4,14}[ ./()-]*$"})
+}
+
+fn password_rule() -> String {
+    format!("It has {}.", crate::users::PASSWORD_RULE)
+}
+
+fn user() -> Value {
+    let or_null = json!({"type": ["string", "null"]});
+    let instant = json!({"type": "string", "format": "date-time"});
+    json!({
+        "type": "object",
+        "required": ["name", "email", "phone", "nickname", "created_at", "updated_at", "last_login_at"],
+        "additionalProperties": false,
+        "properties": {
+            "name": {"type": "string"},
+            "email": or_null,
+            "phone": or_null,
+            "nickname": or_null,
+            "created_at": instant,
+            "updated_at": instant,
+            "last_login_at": {"type": ["string", "null"], "format": "date-time"},
         },
     })
 }

@@ -16,6 +16,7 @@ use serde_json::json;
 use super::Answer;
 use crate::ingest::SubmitError;
 use crate::kinds::Rejection;
+use crate::ratelimit::Limited;
 use crate::status::StatusError;
 
 pub(super) const MEDIA_TYPE: &str = "application/problem+json";
@@ -48,11 +49,18 @@ types! {
     TRUNCATED_BODY "truncated_body" 400 false "The body ended before its announced length";
     MALFORMED_BODY "malformed_body" 400 false "The body is not what its media type says";
     BAD_HEADER "bad_header" 400 false "A header is not as it must be";
+    BAD_PARAMETER "bad_parameter" 400 false "A parameter of the query is not as it must be";
     EMPTY_BATCH "empty_batch" 400 false "The batch holds no command";
+    WRONG_PASSWORD "wrong_password" 401 false "The old password is wrong";
+    WRONG_CREDENTIALS "wrong_credentials" 401 false "The name or the password is wrong";
+    UNAUTHENTICATED "unauthenticated" 401 false "The caller did not say who they are";
+    INVALID_TOKEN "invalid_token" 401 false "The token is not valid";
+    FORBIDDEN "forbidden" 403 false "This is not the caller's to do";
     UNKNOWN_KIND "unknown_kind" 404 false "No such kind of command";
     NOT_FOUND "not_found" 404 false "Not found";
     OTHER_LOG "other_log" 404 false "Another daemon accepted this command";
     METHOD_NOT_ALLOWED "method_not_allowed" 405 false "The resource does not have this method";
+    TAKEN "taken" 409 false "Somebody else has this";
     TIMEOUT "timeout" 408 true "The request took too long to arrive";
     BODY_TOO_LARGE "body_too_large" 413 false "The body is too large";
     RECORD_TOO_LARGE "record_too_large" 413 false "Kafka would not take a record this large";
@@ -60,7 +68,11 @@ types! {
     URI_TOO_LONG "uri_too_long" 414 false "The request target is too long";
     UNSUPPORTED_MEDIA_TYPE "unsupported_media_type" 415 false "The body's media type or encoding is not supported";
     INVALID_COMMAND "invalid_command" 422 false "The body does not satisfy its kind";
+    INVALID_LIMIT "invalid_limit" 422 false "Members are not as they must be";
+    INVALID_USER "invalid_user" 422 false "Members are not as they must be";
+    REJECTED "rejected" 422 false "The database refused the command";
     IDEMPOTENCY_CONFLICT "idempotency_conflict" 422 false "The idempotency key was used with another body";
+    RATE_LIMITED "rate_limited" 429 true "Too many requests";
     HEADERS_TOO_LARGE "headers_too_large" 431 false "The headers are too large or too many";
     INTERNAL "internal" 500 true "Something went wrong here";
     OVERLOADED "overloaded" 503 true "Too much is going on";
@@ -70,6 +82,12 @@ types! {
     STOPPING "stopping" 503 true "The daemon is stopping";
     INDEX_REBUILDING "index_rebuilding" 503 true "The index is being rebuilt";
     UNAVAILABLE "unavailable" 503 true "The log cannot be read at the moment";
+    UNDER_WAY "under_way" 503 true "A request for the same is not decided yet";
+    MARKERS_UNAVAILABLE "markers_unavailable" 503 true "The marker store does not answer";
+    DATABASE_UNAVAILABLE "database_unavailable" 503 true "The database does not answer";
+    BUSY "busy" 503 true "Too many logins are in progress";
+    HASHING_BUSY "hashing_busy" 503 true "Too many passwords wait to be hashed";
+    LIMITS_NOT_SHARED "limits_not_shared" 503 true "Other daemons do not know the change yet";
     DISK_FULL "disk_full" 507 true "The disk is full";
 }
 
@@ -107,6 +125,8 @@ impl Problem {
             SubmitError::KeyConflict => &IDEMPOTENCY_CONFLICT,
             SubmitError::IndexRebuilding => &INDEX_REBUILDING,
             SubmitError::TooLarge { .. } => &BODY_TOO_LARGE,
+            // A mistake of ours: the configuration rules it out.
+            SubmitError::Unencrypted => &UNAVAILABLE,
         };
         let field = (*error == SubmitError::KeyConflict).then_some(Cow::Borrowed("Idempotency-Key"));
         Self { field, retry_after: Some(retry_after), ..Self::new(kind, error.to_string()) }
@@ -140,6 +160,15 @@ impl Problem {
         })
     }
 
+    /// What a client is to show: every 401 says it (RFC 9110, section 15.5.2; RFC 6750, section 3).
+    fn challenge(&self) -> Option<&'static str> {
+        match *self.kind {
+            INVALID_TOKEN => Some(r#"Bearer realm="forebay", error="invalid_token""#),
+            Type { status: 401, .. } => Some(r#"Bearer realm="forebay""#),
+            _ => None,
+        }
+    }
+
     pub fn answer(self, trace_id: &str) -> Answer {
         let mut answer = Response::new(Full::new(Bytes::from(self.body(trace_id))));
         *answer.status_mut() =
@@ -149,6 +178,9 @@ impl Problem {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Some(seconds) = self.retry_after_seconds() {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if let Some(challenge) = self.challenge() {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         }
         if let Some(allow) = self.allow.as_deref().and_then(|allow| HeaderValue::from_str(allow).ok()) {
             headers.insert(header::ALLOW, allow);
@@ -204,6 +236,20 @@ impl From<Rejection> for Problem {
     }
 }
 
+impl From<Limited> for Problem {
+    fn from(limited: Limited) -> Self {
+        if limited.is_too_large {
+            // Coming again would not help.
+            return Self::new(
+                &TOO_MANY_LINES,
+                "A batch this long is more than the rate limit allows at once.",
+            );
+        }
+        let problem = Self::new(&RATE_LIMITED, "Come again when Retry-After is over.");
+        Self { retry_after: Some(limited.retry_after), ..problem }
+    }
+}
+
 impl From<StatusError> for Problem {
     fn from(error: StatusError) -> Self {
         match error {
@@ -227,6 +273,14 @@ mod tests {
         for (index, kind) in ALL.iter().enumerate() {
             assert!((400..600).contains(&kind.status), "{kind:?}");
             assert!(ALL[index + 1..].iter().all(|other| other.code != kind.code), "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn every_401_says_what_to_show() {
+        for kind in ALL {
+            let answer = Problem::new(kind, "").answer("t");
+            assert_eq!(answer.headers().contains_key("www-authenticate"), kind.status == 401, "{kind:?}");
         }
     }
 

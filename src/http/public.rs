@@ -1,17 +1,22 @@
 //! The public listener.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use hyper::HeaderMap;
 use hyper::header::HeaderValue;
 use prometheus::IntCounter;
 
 use super::Answer;
+use super::access;
 use super::backend::AdminBackend;
 use super::backend::Commands;
 use super::body::Bodies;
 use super::commands;
 use super::config::Config;
+use super::headers;
+use super::login;
 use super::openapi;
 use super::problem::Problem;
 use super::readiness;
@@ -20,9 +25,16 @@ use super::route::Route;
 use super::site::Call;
 use super::site::Site;
 use super::status;
+use super::users;
+use crate::auth::Authenticator;
+use crate::auth::Caller;
 use crate::kinds::Kinds;
+use crate::login::Login;
 use crate::metrics::Metrics;
+use crate::ratelimit::Limits;
+use crate::ratelimit::Proxies;
 use crate::units::ByteSize;
+use crate::users::Users;
 
 /// What records are: batch lines and curl's default type are JSON too.
 pub(super) const JSON: &str = "application/json";
@@ -33,6 +45,14 @@ pub struct PublicParts<C> {
     pub commands: C,
     /// Which kinds may enter.
     pub kinds: Kinds,
+    /// The user service; none: its paths are not there.
+    pub users: Option<Users>,
+    /// Says who calls.
+    pub authenticator: Authenticator,
+    /// Tokens for passwords; none: its paths are not there.
+    pub login: Option<Login>,
+    /// How much of what is too much; none: nothing is.
+    pub limits: Option<Limits>,
     /// For `/readyz`.
     pub backend: Arc<dyn AdminBackend>,
     /// Where requests are counted.
@@ -45,6 +65,11 @@ pub struct PublicParts<C> {
 pub struct Public<C> {
     pub(super) commands: C,
     pub(super) kinds: Kinds,
+    pub(super) users: Option<Users>,
+    pub(super) authenticator: Authenticator,
+    pub(super) login: Option<Login>,
+    pub(super) limits: Option<Limits>,
+    proxies: Proxies,
     pub(super) bodies: Bodies,
     pub(super) record_hit: IntCounter,
     pub(super) json: Arc<str>,
@@ -69,9 +94,33 @@ impl<C: Commands> Public<C> {
             description: Bytes::from(openapi::describe(Self::ROUTES, &parts.kinds).to_string()),
             commands: parts.commands,
             kinds: parts.kinds,
+            users: parts.users,
+            authenticator: parts.authenticator,
+            login: parts.login,
+            limits: parts.limits,
+            proxies: config.trusted_proxies.clone(),
             backend: parts.backend,
             metrics: parts.metrics,
         }
+    }
+}
+
+impl<C> Public<C> {
+    /// One command more of whoever calls. A principal counts alone, wherever it calls from.
+    pub(super) async fn limited(&self, principal: Option<&str>, client: IpAddr) -> Result<(), Problem> {
+        let Some(limits) = &self.limits else { return Ok(()) };
+        Ok(limits.write(principal, client).await?)
+    }
+
+    /// The other commands of a batch, the first one being counted: all or none.
+    pub(super) async fn limited_rest(
+        &self,
+        principal: Option<&str>,
+        client: IpAddr,
+        commands: usize,
+    ) -> Result<(), Problem> {
+        let Some(limits) = &self.limits else { return Ok(()) };
+        Ok(limits.write_rest(principal, client, commands as u64).await?)
     }
 }
 
@@ -82,6 +131,24 @@ pub enum Endpoint {
     Post,
     /// What became of a command.
     Status,
+    /// Register a user.
+    Register,
+    /// All users.
+    Users,
+    /// One user.
+    User,
+    /// Change a user.
+    Update,
+    /// Change a password.
+    Password,
+    /// Delete a user.
+    Delete,
+    /// Tokens for a name and a password.
+    Login,
+    /// The next tokens.
+    Refresh,
+    /// No more tokens.
+    Logout,
     /// The description of the interface.
     OpenApi,
     /// Liveness.
@@ -90,35 +157,103 @@ pub enum Endpoint {
     Ready,
 }
 
-const fn get(path: &'static str, summary: &'static str, endpoint: Endpoint) -> Route<Endpoint> {
-    Route { method: "GET", path, summary, usual: 200, endpoint }
+/// A command: on stable storage when it is answered.
+const fn write(
+    method: &'static str,
+    path: &'static str,
+    body: Option<&'static str>,
+    summary: &'static str,
+    endpoint: Endpoint,
+) -> Route<Endpoint> {
+    Route { method, path, summary, usual: 202, body, answer: "accepted", endpoint }
+}
+
+const fn get(
+    path: &'static str,
+    answer: &'static str,
+    summary: &'static str,
+    endpoint: Endpoint,
+) -> Route<Endpoint> {
+    Route { method: "GET", path, summary, usual: 200, body: None, answer, endpoint }
+}
+
+const fn login(
+    path: &'static str,
+    body: &'static str,
+    answer: &'static str,
+    summary: &'static str,
+    endpoint: Endpoint,
+) -> Route<Endpoint> {
+    Route { method: "POST", path, summary, usual: 200, body: Some(body), answer, endpoint }
 }
 
 impl<C: Commands> Site for Public<C> {
     type Endpoint = Endpoint;
 
     const ROUTES: &'static [Route<Endpoint>] = &[
-        Route {
-            method: "POST",
-            path: "/v1/commands/{kind}",
-            summary: "Accept one command, or a batch of one a line",
-            usual: 202,
-            endpoint: Endpoint::Post,
-        },
-        get("/v1/commands/{id}", "What became of a command", Endpoint::Status),
-        get("/openapi.json", "This description", Endpoint::OpenApi),
-        get("/healthz", "Whether the process answers", Endpoint::Health),
-        get("/readyz", "Whether commands are accepted", Endpoint::Ready),
+        write(
+            "POST",
+            "/v1/commands/{kind}",
+            Some("command"),
+            "Accept one command, or a batch of one a line",
+            Endpoint::Post,
+        ),
+        get("/v1/commands/{id}", "status", "What became of a command", Endpoint::Status),
+        write("POST", "/v1/users", Some("new_user"), "Register a user", Endpoint::Register),
+        get("/v1/users", "users", "The users, page by page", Endpoint::Users),
+        get("/v1/users/{name}", "user", "A user", Endpoint::User),
+        write(
+            "PUT",
+            "/v1/users/{name}",
+            Some("change"),
+            "Change a user's e-mail, phone or nickname",
+            Endpoint::Update,
+        ),
+        write(
+            "PUT",
+            "/v1/users/{name}/password",
+            Some("password_change"),
+            "Change a user's password",
+            Endpoint::Password,
+        ),
+        write("DELETE", "/v1/users/{name}", None, "Delete a user", Endpoint::Delete),
+        login("/login", "credentials", "tokens", "Log in", Endpoint::Login),
+        login("/refresh", "refresh", "tokens", "Prolong a login", Endpoint::Refresh),
+        login("/logout", "logout", "object", "End a login", Endpoint::Logout),
+        get("/openapi.json", "object", "This description", Endpoint::OpenApi),
+        get("/healthz", "object", "Whether the process answers", Endpoint::Health),
+        get("/readyz", "object", "Whether commands are accepted", Endpoint::Ready),
     ];
 
     fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
     }
 
+    fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+        let lines = headers.get_all(headers::FORWARDED_FOR).iter();
+        self.proxies.client(peer, lines.map(|line| line.to_str().ok()))
+    }
+
     async fn answer(&self, endpoint: Endpoint, call: Call<'_>) -> Result<Answer, Problem> {
+        let caller = match endpoint {
+            // Nobody need show a token for these.
+            Endpoint::Login | Endpoint::Refresh | Endpoint::Logout => Caller::Nobody,
+            Endpoint::OpenApi | Endpoint::Health | Endpoint::Ready => Caller::Nobody,
+            _ => access::caller(&self.authenticator, &call).await?,
+        };
+        // Boxed, but for the one that is most asked for: the largest would make every connection's future as large.
         match endpoint {
-            Endpoint::Post => commands::post(self, call).await,
-            Endpoint::Status => status::get(self, call).await,
+            Endpoint::Post => commands::post(self, call, &caller).await,
+            Endpoint::Status => Box::pin(status::get(self, call, &caller)).await,
+            Endpoint::Register => Box::pin(users::register(self, call, &caller)).await,
+            Endpoint::Users => Box::pin(users::list(self, call, &caller)).await,
+            Endpoint::User => Box::pin(users::get(self, call, &caller)).await,
+            Endpoint::Update => Box::pin(users::update(self, call, &caller)).await,
+            Endpoint::Password => Box::pin(users::set_password(self, call, &caller)).await,
+            Endpoint::Delete => Box::pin(users::delete(self, call, &caller)).await,
+            Endpoint::Login => Box::pin(login::login(self, call)).await,
+            Endpoint::Refresh => Box::pin(login::refresh(self, call)).await,
+            Endpoint::Logout => Box::pin(login::logout(self, call)).await,
             Endpoint::OpenApi => Ok(respond::bytes(HeaderValue::from_static(JSON), self.description.clone())),
             Endpoint::Health => Ok(readiness::health()),
             Endpoint::Ready => Ok(readiness::ready(&*self.backend)),

@@ -9,12 +9,16 @@ use super::problem::Problem;
 pub struct Route<E: 'static> {
     /// HTTP method; `GET` serves `HEAD` too.
     pub method: &'static str,
-    /// Path; its last segment may be `{name}`.
+    /// Path; one of its segments may be `{name}`.
     pub path: &'static str,
     /// What it does, in a few words.
     pub summary: &'static str,
     /// Status of its usual answer.
     pub usual: u16,
+    /// Schema of its body, for the description of the interface; none: it has none.
+    pub body: Option<&'static str>,
+    /// Schema of its usual answer.
+    pub answer: &'static str,
     /// What the site is told.
     pub endpoint: E,
 }
@@ -38,10 +42,10 @@ pub(super) fn find<'p, E>(
 }
 
 fn parameter<'p>(pattern: &str, path: &'p str) -> Option<&'p str> {
-    match pattern.split_once('{') {
-        Some((prefix, _)) => path.strip_prefix(prefix).filter(|rest| !rest.is_empty() && !rest.contains('/')),
-        None => (pattern == path).then_some(""),
-    }
+    let Some((before, rest)) = pattern.split_once('{') else { return (pattern == path).then_some("") };
+    let (_, after) = rest.split_once('}').unwrap_or((rest, ""));
+    let parameter = path.strip_prefix(before)?.strip_suffix(after)?;
+    (!parameter.is_empty() && !parameter.contains('/')).then_some(parameter)
 }
 
 fn refusal(allowed: &[&str]) -> Problem {
@@ -55,4 +59,24 @@ fn refusal(allowed: &[&str]) -> Problem {
     let mut refusal = Problem::new(&problem::METHOD_NOT_ALLOWED, format!("This path has {allow}."));
     refusal.allow = Some(allow);
     refusal
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_parameter_is_one_segment_wherever_it_stands() {
+        assert_eq!(parameter("/users", "/users"), Some(""));
+        assert_eq!(parameter("/users/{name}", "/users/ada"), Some("ada"));
+        assert_eq!(parameter("/users/{name}/password", "/users/ada/password"), Some("ada"));
+        for (pattern, path) in [
+            ("/users/{name}", "/users/"),
+            ("/users/{name}", "/users/ada/password"),
+            ("/users/{name}/password", "/users//password"),
+            ("/users/{name}/password", "/users/password"),
+        ] {
+            assert_eq!(parameter(pattern, path), None, "{path}");
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io;
+use std::net::IpAddr;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +16,7 @@ use tokio::task::JoinSet;
 use super::conn;
 use super::site::Door;
 use super::site::Site;
+use super::tls::Tls;
 use crate::metrics::Metrics;
 
 /// Waits after a failed accept: the process is short of something, most often file descriptors.
@@ -44,6 +46,7 @@ pub struct Limits {
 pub struct HttpServer {
     listener: TcpListener,
     limits: Limits,
+    tls: Option<Tls>,
     connections_hit: IntCounter,
     accept_hit: IntCounter,
 }
@@ -62,7 +65,13 @@ impl HttpServer {
 
     fn new(listener: TcpListener, limits: Limits, metrics: &Metrics) -> Self {
         let hit = |bound| metrics.bound_hit.with_label_values(&[bound]);
-        Self { listener, limits, connections_hit: hit("connections"), accept_hit: hit("accept") }
+        Self { listener, limits, tls: None, connections_hit: hit("connections"), accept_hit: hit("accept") }
+    }
+
+    /// Speaks TLS and nothing else, if there is a certificate.
+    pub fn with_tls(mut self, tls: Option<Tls>) -> Self {
+        self.tls = tls;
+        self
     }
 
     /// Where it listens.
@@ -85,9 +94,9 @@ impl HttpServer {
                 Some(ended) = open.join_next() => report(ended),
                 Some(ended) = turned_away.join_next() => report(ended),
                 accepted = self.listener.accept() => match accepted {
-                    Ok((tcp, _)) => {
+                    Ok((tcp, peer)) => {
                         backoff = BACKOFF_MIN;
-                        self.admit(tcp, &door, &stopped, &mut open, &mut turned_away);
+                        self.admit((tcp, peer.ip()), &door, &stopped, &mut open, &mut turned_away);
                     }
                     Err(error) if is_the_clients(&error) => {}
                     Err(error) => {
@@ -114,7 +123,7 @@ impl HttpServer {
 
     fn admit<S: Site>(
         &self,
-        tcp: TcpStream,
+        (tcp, peer): (TcpStream, IpAddr),
         door: &Arc<Door<S>>,
         stopped: &watch::Receiver<bool>,
         open: &mut JoinSet<()>,
@@ -125,11 +134,16 @@ impl HttpServer {
             tracing::debug!(%error, "TCP_NODELAY");
         }
         if open.len() < self.limits.max_connections {
-            open.spawn(conn::serve(tcp, Arc::clone(door), self.limits, stopped.clone()));
+            let (door, stopped) = (Arc::clone(door), stopped.clone());
+            match self.tls.clone() {
+                Some(tls) => open.spawn(conn::serve_tls(tcp, peer, tls, door, self.limits, stopped)),
+                None => open.spawn(conn::serve(tcp, peer, door, self.limits, stopped)),
+            };
             return;
         }
         self.connections_hit.inc();
-        if turned_away.len() < MAX_TURNED_AWAY {
+        // Over TLS a word costs a handshake, which is more than whoever is above the cap may cost.
+        if self.tls.is_none() && turned_away.len() < MAX_TURNED_AWAY {
             turned_away.spawn(conn::turn_away(tcp, self.limits));
         }
     }

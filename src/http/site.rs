@@ -1,11 +1,13 @@
 //! What every listener does around its routes: match, name the request, turn refusals into answers, measure.
 
 use std::future::Future;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
+use hyper::HeaderMap;
 use hyper::Request;
 use hyper::body::Body;
 use hyper::body::Incoming;
@@ -35,6 +37,11 @@ pub trait Site: Send + Sync + 'static {
     /// The metrics requests are counted in.
     fn metrics(&self) -> &Arc<Metrics>;
 
+    /// Who sent a request with these headers to us, over a connection from `peer`.
+    fn client(&self, peer: IpAddr, _: &HeaderMap) -> IpAddr {
+        peer
+    }
+
     /// Answers a request that matched.
     fn answer(
         &self,
@@ -51,6 +58,8 @@ pub struct Call<'a> {
     pub body: Incoming,
     /// The `{name}` in its path.
     pub parameter: &'a str,
+    /// The address it comes from, seen through proxies that are trusted.
+    pub client: IpAddr,
     pub(super) link: &'a Link,
 }
 
@@ -67,7 +76,7 @@ impl<S: Site> Door<S> {
     }
 
     /// Answers one request, whatever it is.
-    pub async fn handle(&self, request: Request<Incoming>, link: &Link) -> Answer {
+    pub async fn handle(&self, request: Request<Incoming>, peer: IpAddr, link: &Link) -> Answer {
         let started = Instant::now();
         let _in_flight = self.meters.enter();
         link.enter(if request.body().is_end_stream() { Phase::Busy } else { Phase::Body });
@@ -81,7 +90,8 @@ impl<S: Site> Door<S> {
         let found = check(&head, link).and_then(|()| route::find(S::ROUTES, &head.method, uri.path()));
         let (route, outcome) = match found {
             Ok((route, parameter)) => {
-                let call = Call { head, body, parameter, link };
+                let client = self.site.client(peer, &head.headers);
+                let call = Call { head, body, parameter, client, link };
                 (Some(route), self.site.answer(S::ROUTES[route].endpoint, call).await)
             }
             Err(refusal) => (None, Err(refusal)),

@@ -11,19 +11,25 @@ use super::problem::Problem;
 use super::public::Public;
 use super::respond;
 use super::site::Call;
+use crate::auth::Caller;
 use crate::command::CommandId;
-use crate::command::State;
 use crate::command::Status;
+use crate::command::has_consumer;
 use crate::status::StatusError;
 
 /// Answers with the status document, at once or after `Prefer: wait=N`.
-pub(super) async fn get<C: Commands>(public: &Public<C>, call: Call<'_>) -> Result<Answer, Problem> {
+pub(super) async fn get<C: Commands>(
+    public: &Public<C>,
+    call: Call<'_>,
+    caller: &Caller,
+) -> Result<Answer, Problem> {
     let id: CommandId = call.parameter.parse().map_err(|_| StatusError::NotFound)?;
     let prefer = Prefer::of(&call.head.headers);
-    let status = match prefer.wait {
-        Some(wait) => find_final(&public.commands, id, Instant::now() + wait).await?,
-        None => public.commands.find(id).await?,
-    };
+    let mut status = public.commands.find(id, caller).await?;
+    if let Some(wait) = prefer.wait.filter(|_| !status.is_final()) {
+        let consumed = has_consumer(&status.kind);
+        status = find_final(&public.commands, id, consumed, Instant::now() + wait).await?;
+    }
     Ok(respond::applied(respond::json(&status), prefer))
 }
 
@@ -32,13 +38,14 @@ pub(super) async fn get<C: Commands>(public: &Public<C>, call: Call<'_>) -> Resu
 pub(super) async fn final_statuses<C: Commands>(
     commands: &C,
     ids: &[CommandId],
+    consumed: bool,
     wait: Duration,
 ) -> Option<Vec<Status>> {
     let deadline = Instant::now() + wait;
     let mut statuses = Vec::with_capacity(ids.len());
     for id in ids {
-        let status = find_final(commands, *id, deadline).await.ok()?;
-        if !is_final(&status) {
+        let status = find_final(commands, *id, consumed, deadline).await.ok()?;
+        if !status.is_final() {
             return None;
         }
         statuses.push(status);
@@ -46,28 +53,24 @@ pub(super) async fn final_statuses<C: Commands>(
     Some(statuses)
 }
 
-/// The status once it is final or `deadline` has come.
+/// The status once it is final or `deadline` has come. For those who may know it.
 async fn find_final<C: Commands>(
     commands: &C,
     id: CommandId,
+    consumed: bool,
     deadline: Instant,
 ) -> Result<Status, StatusError> {
-    let mut changed = pin!(commands.final_state(id, deadline));
+    let mut changed = pin!(commands.final_state(id, consumed, deadline));
     // The first poll of `changed` registers the wait, and `biased` makes it come before the look-up: a command that
     // becomes final in between is not missed.
     let status = tokio::select! {
         biased;
-        () = &mut changed => return commands.find(id).await,
-        status = commands.find(id) => status?,
+        () = &mut changed => return commands.find(id, &Caller::Anyone).await,
+        status = commands.find(id, &Caller::Anyone) => status?,
     };
-    if is_final(&status) || Instant::now() >= deadline {
+    if status.is_final() || Instant::now() >= deadline {
         return Ok(status);
     }
     changed.await;
-    commands.find(id).await
-}
-
-/// Kinds without a consumer of ours end at `sent`; for those with one, `sent` will have to be left out here.
-fn is_final(status: &Status) -> bool {
-    status.state != State::Accepted
+    commands.find(id, &Caller::Anyone).await
 }

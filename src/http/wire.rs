@@ -102,6 +102,8 @@ pub(super) struct Wire<T> {
     read_by: Option<Instant>,
     write_by: Option<Instant>,
     linger_by: Option<Instant>,
+    /// Our side is closed.
+    shut: bool,
     /// Set to the earliest of the deadlines or earlier: looked at when it fires, so that the usual request, which is
     /// never waited for, costs no timer.
     timer: Pin<Box<Sleep>>,
@@ -120,6 +122,7 @@ impl<T: Socket> Wire<T> {
             read_by: None,
             write_by: None,
             linger_by: None,
+            shut: false,
             timer,
         }
     }
@@ -161,6 +164,16 @@ impl<T: Socket> Wire<T> {
             self.read_by = limit.map(|limit| Instant::now() + limit);
         }
         self.read_by.is_some_and(|deadline| self.is_due(deadline, cx))
+    }
+
+    /// The peer takes nothing: an error once it has had its time.
+    fn stuck<R>(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<R>> {
+        let limit = self.limits.body_timeout;
+        let deadline = *self.write_by.get_or_insert_with(|| Instant::now() + limit);
+        if self.is_due(deadline, cx) {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        Poll::Pending
     }
 
     fn received(&mut self, bytes: &[u8]) {
@@ -252,14 +265,7 @@ impl<T: Socket> AsyncWrite for Wire<T> {
                 wire.write_by = None;
                 Poll::Ready(done)
             }
-            Poll::Pending => {
-                let limit = wire.limits.body_timeout;
-                let deadline = *wire.write_by.get_or_insert_with(|| Instant::now() + limit);
-                if wire.is_due(deadline, cx) {
-                    return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
-                }
-                Poll::Pending
-            }
+            Poll::Pending => wire.stuck(cx),
         }
     }
 
@@ -267,15 +273,27 @@ impl<T: Socket> AsyncWrite for Wire<T> {
         let wire = self.get_mut();
         // After an answer hyper does not read before something wakes it: the wait for the next request begins here.
         let _ = wire.is_read_due(cx);
-        Pin::new(&mut wire.tcp).poll_flush(cx)
+        // TLS has a buffer of its own, and what is in it has not left.
+        match Pin::new(&mut wire.tcp).poll_flush(cx) {
+            Poll::Pending => wire.stuck(cx),
+            Poll::Ready(done) => {
+                wire.write_by = None;
+                Poll::Ready(done)
+            }
+        }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let wire = self.get_mut();
-        if wire.linger_by.is_none() {
-            std::task::ready!(Pin::new(&mut wire.tcp).poll_shutdown(cx))?;
-        }
         let deadline = *wire.linger_by.get_or_insert_with(|| Instant::now() + LINGER);
+        if !wire.shut {
+            // TLS says goodbye, which a peer that reads nothing does not take.
+            match Pin::new(&mut wire.tcp).poll_shutdown(cx) {
+                Poll::Pending if wire.is_due(deadline, cx) => return Poll::Ready(Ok(())),
+                done => std::task::ready!(done)?,
+            }
+            wire.shut = true;
+        }
         let mut scratch = [0; 4096];
         loop {
             let mut unread = ReadBuf::new(&mut scratch);

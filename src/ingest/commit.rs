@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 
 use super::Shared;
 use super::index::Known;
+use super::index::Mark;
 use super::queue::Work;
 use super::request::Receipt;
 use super::request::Request;
@@ -63,8 +64,10 @@ pub(super) struct Committer {
     random: Vec<u8>,
     /// Appended, not yet flushed.
     answers: Vec<Answer>,
-    /// Keys of the group that is being written: they enter the index after the flush.
+    /// Keys of the group that is being written.
     fresh: HashMap<[u8; 16], Known>,
+    /// Keys and claims of that group: they enter the index after the flush.
+    marks: Vec<(Mark, Lsn)>,
     payloads: Vec<u8>,
 }
 
@@ -80,6 +83,7 @@ impl Committer {
             random: Vec::new(),
             answers: Vec::new(),
             fresh: HashMap::new(),
+            marks: Vec::new(),
             payloads: Vec::new(),
         }
     }
@@ -137,6 +141,7 @@ impl Committer {
                 false => Err(SubmitError::KeyConflict),
             };
         }
+        self.may_hold(request.commands.iter().any(|command| command.sealed))?;
         if self.shared.log.backlog_bytes() >= self.shared.max_backlog {
             self.shared.metrics.bound_hit.with_label_values(&["backlog"]).inc();
             return Err(SubmitError::BacklogFull { limit: self.shared.max_backlog });
@@ -172,7 +177,12 @@ impl Committer {
         self.writer.append(&entries, at).map_err(|error| refusal(&self.shared, &error))?;
         self.shared.refused_for_room.store(false, Ordering::Relaxed);
         if let Some(repeat) = repeat {
-            self.fresh.insert(repeat.scope, Known { first, count: repeat.count, body: repeat.body });
+            let mark = Mark::of_key(&repeat);
+            self.fresh.insert(repeat.scope, mark.known(first));
+            self.marks.push((mark, first));
+        }
+        for (n, command) in request.commands.iter().enumerate() {
+            self.claim(command.claim, first.plus(n as u64));
         }
         Ok(Ready::Receipt(Receipt { ids, accepted_at: at, replayed: false }))
     }
@@ -180,9 +190,23 @@ impl Committer {
     fn append_again(&mut self, payload: &[u8], from: Lsn) -> Result<Lsn, SubmitError> {
         let lsn = self.writer.next_lsn();
         let again = requeued(payload, from, lsn);
+        self.may_hold(again.sealed)?;
         let entry = Entry { lane: again.lane, label: &again.label, payload: &again.payload };
         self.writer.append(&[entry], Timestamp::now()).map_err(|error| refusal(&self.shared, &error))?;
+        self.claim(again.claim, lsn);
         Ok(lsn)
+    }
+
+    /// A password lies in an encrypted log only.
+    fn may_hold(&self, sealed: bool) -> Result<(), SubmitError> {
+        if sealed && !self.shared.log.encrypts() { Err(SubmitError::Unencrypted) } else { Ok(()) }
+    }
+
+    /// The record's claim, if it has one, is to enter the index.
+    fn claim(&mut self, claim: Option<[u8; 16]>, lsn: Lsn) {
+        if let Some(claim) = claim {
+            self.marks.push((Mark::Claim { scope: self.shared.digests.of_claim(&claim) }, lsn));
+        }
     }
 
     /// An earlier request with the same key: of this group, or from the index.
@@ -205,12 +229,13 @@ impl Committer {
             late.into_iter().for_each(|work| self.append(work));
         }
         if committed.is_ok() {
-            for (scope, known) in self.fresh.drain() {
-                self.shared.index.insert(&scope, known);
+            for (mark, first) in &self.marks {
+                self.shared.index.insert(mark, *first);
             }
             self.shared.index.covers(self.shared.log.end());
         }
         self.fresh.clear();
+        self.marks.clear();
         if planted(Fault::FollowersNotTold) && committed.is_err() {
             self.answers.drain(1.min(self.answers.len())..).for_each(std::mem::forget);
         }
@@ -297,6 +322,9 @@ fn envelope<'a>(
         repeat,
         principal: request.principal.as_deref(),
         requeued_from: None,
+        claim: command.claim,
+        fingerprint: command.fingerprint,
+        sealed: command.sealed,
         value: &command.value,
     }
 }

@@ -1,8 +1,10 @@
-//! Which idempotency keys were used: a bounded view of the log in sled, never more true than the log.
+//! Which idempotency keys were used and which claims were accepted: a bounded view of the log in sled, never more true
+//! than the log.
 //!
-//! Tree `keys`: scope digest → first LSN, count, body digest. Tree `by_lsn`: LSN → scope digest, to forget keys
-//! with their segments. `position`: everything below is in the index; it is flushed with what it covers, so a
-//! start reads only what came after it. Lost or damaged, the index is moved aside and rebuilt in the background.
+//! Tree `keys`: scope digest → first LSN, count, body digest; a claim is a key of one record with an empty digest.
+//! Tree `by_lsn`: LSN (and a 1 for a claim) → scope digest, to forget keys with their segments. `position`: everything
+//! below is in the index; it is flushed with what it covers, so a start reads only what came after it. Lost or damaged,
+//! the index is moved aside and rebuilt in the background.
 
 use std::io;
 use std::panic::AssertUnwindSafe;
@@ -16,7 +18,9 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 
+use super::request::Digests;
 use crate::command::Envelope;
+use crate::command::Repeat;
 use crate::wal::Log;
 use crate::wal::Lsn;
 
@@ -36,6 +40,51 @@ pub(super) struct Known {
     pub body: [u8; 16],
 }
 
+/// What leads to a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mark {
+    /// The key of a request, on its first record.
+    Key { scope: [u8; 16], count: u32, body: [u8; 16] },
+    /// The claim of a record.
+    Claim { scope: [u8; 16] },
+}
+
+impl Mark {
+    pub fn of_key(repeat: &Repeat) -> Self {
+        Self::Key { scope: repeat.scope, count: repeat.count, body: repeat.body }
+    }
+
+    /// All that lead to a record with this envelope.
+    fn all(envelope: &Envelope<'_>, digests: &Digests) -> impl Iterator<Item = Self> {
+        let key = envelope.repeat.as_ref().map(Self::of_key);
+        let claim = envelope.claim.map(|claim| Self::Claim { scope: digests.of_claim(&claim) });
+        key.into_iter().chain(claim)
+    }
+
+    pub fn scope(&self) -> &[u8; 16] {
+        match self {
+            Self::Key { scope, .. } | Self::Claim { scope } => scope,
+        }
+    }
+
+    /// What is known once the record `first` is flushed.
+    pub fn known(&self, first: Lsn) -> Known {
+        match *self {
+            Self::Key { count, body, .. } => Known { first, count, body },
+            Self::Claim { .. } => Known { first, count: 1, body: [0; 16] },
+        }
+    }
+
+    /// Under which it is forgotten with its segment. A record may have a key and a claim.
+    fn place(&self, first: Lsn) -> Vec<u8> {
+        let mut place = first.0.to_be_bytes().to_vec();
+        if let Self::Claim { .. } = self {
+            place.push(1);
+        }
+        place
+    }
+}
+
 /// The index cannot say whether a key was used.
 #[derive(Debug, thiserror::Error)]
 #[error("the index of idempotency keys is being rebuilt")]
@@ -43,10 +92,10 @@ pub struct IndexError;
 
 /// What the commit thread asks of an index.
 pub(super) trait Keys: Send + Sync {
-    /// What is known of a key; nothing if its records are no longer kept.
+    /// What is known of a key or claim; nothing if its records are no longer kept.
     fn find(&self, scope: &[u8; 16]) -> Result<Option<Known>, IndexError>;
-    /// Adds a key whose records were just flushed.
-    fn insert(&self, scope: &[u8; 16], known: Known);
+    /// Adds a key or claim whose records, from `first` on, were just flushed.
+    fn insert(&self, mark: &Mark, first: Lsn);
     /// Says that everything below `end` was inserted.
     fn covers(&self, end: Lsn);
     /// Makes it durable, and forgets keys whose records are gone. Blocks for the disk.
@@ -94,6 +143,7 @@ impl Index {
         };
         let end = index.log.end();
         let read = Reading {
+            digests: Digests::new(&index.log.identity().secret),
             log: Arc::clone(&index.log),
             trees: Arc::clone(&index.trees),
             stop: Arc::clone(&index.stop),
@@ -127,9 +177,9 @@ impl Keys for Index {
         Ok(known.filter(|known| self.log.keeps(known.first)))
     }
 
-    fn insert(&self, scope: &[u8; 16], known: Known) {
+    fn insert(&self, mark: &Mark, first: Lsn) {
         let trees = self.trees.read().unwrap_or_else(PoisonError::into_inner);
-        if trees.insert(scope, known).is_err() {
+        if trees.insert(mark, first).is_err() {
             // From now on it cannot be trusted; the next start rebuilds it from the last position.
             self.ready.store(false, Ordering::Release);
         }
@@ -163,8 +213,9 @@ impl Keys for Index {
     }
 }
 
-/// Reads keys from records that were committed before this start.
+/// Reads keys and claims from records that were committed before this start.
 struct Reading {
+    digests: Digests,
     log: Arc<Log>,
     trees: Arc<RwLock<Trees>>,
     stop: Arc<AtomicBool>,
@@ -178,11 +229,12 @@ impl Reading {
             match cursor.next_kept() {
                 Ok(Some(frame)) if frame.lsn < end && !self.stop.load(Ordering::Acquire) => {
                     let Ok(envelope) = Envelope::decode(frame.payload) else { continue };
-                    let Some(repeat) = envelope.repeat else { continue };
-                    let known = Known { first: frame.lsn, count: repeat.count, body: repeat.body };
+                    let lsn = frame.lsn;
                     let trees = self.trees.read().unwrap_or_else(PoisonError::into_inner);
-                    if trees.insert(&repeat.scope, known).is_err() {
-                        return false;
+                    for mark in Mark::all(&envelope, &self.digests) {
+                        if trees.insert_past(&mark, lsn).is_err() {
+                            return false;
+                        }
                     }
                 }
                 Ok(_) => return !self.stop.load(Ordering::Acquire),
@@ -201,10 +253,20 @@ impl Trees {
         stored.and_then(|bytes| Some(Lsn(u64::from_be_bytes(bytes[..].try_into().ok()?)))).unwrap_or_default()
     }
 
-    fn insert(&self, scope: &[u8; 16], known: Known) -> sled::Result<()> {
-        self.keys.insert(scope, &known.encode())?;
-        self.by_lsn.insert(known.first.0.to_be_bytes(), scope)?;
+    fn insert(&self, mark: &Mark, first: Lsn) -> sled::Result<()> {
+        self.keys.insert(mark.scope(), &mark.known(first).encode())?;
+        self.by_lsn.insert(mark.place(first), mark.scope())?;
         Ok(())
+    }
+
+    /// The same for a record of before this start, unless a later one of this start is known: a requeued record has
+    /// the claim of its dead letter.
+    fn insert_past(&self, mark: &Mark, first: Lsn) -> sled::Result<()> {
+        let known = self.keys.get(mark.scope())?.and_then(|bytes| Known::decode(&bytes));
+        match known {
+            Some(known) if known.first > first => Ok(()),
+            _ => self.insert(mark, first),
+        }
     }
 
     fn forget_below(&self, oldest: Lsn) -> sled::Result<()> {

@@ -5,6 +5,7 @@
 //! thread is asleep on the queue and begins at once. (Flushing on the caller's own thread would save one hand-over,
 //! about 20 µs, and block a thread of the runtime for the flush.)
 
+mod claims;
 mod commit;
 mod config;
 mod housekeeper;
@@ -14,13 +15,17 @@ mod model;
 mod queue;
 mod replay;
 mod request;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 use std::time::Instant;
 
+use crate::command::CommandId;
 use crate::command::Envelope;
+use crate::command::Repeat;
 use crate::metrics::Metrics;
 use crate::sync::atomic::AtomicBool;
 use crate::sync::atomic::Ordering;
@@ -32,6 +37,7 @@ use crate::wal::Log;
 use crate::wal::Lsn;
 use crate::wal::Writer;
 
+pub use claims::Claimed;
 pub use config::CommitQueue;
 pub use config::Config;
 pub use index::IndexError;
@@ -48,6 +54,7 @@ use commit::Committer;
 use housekeeper::Housekeeper;
 use index::Index;
 use index::Keys;
+use index::Known;
 use queue::Queue;
 use queue::Work;
 use request::Digests;
@@ -127,6 +134,18 @@ impl Shared {
             log,
         }
     }
+
+    /// Blocks.
+    fn claimed(&self, claim: &[u8; 16]) -> Result<Option<CommandId>, SubmitError> {
+        let scope = self.digests.of_claim(claim);
+        let known = self.index.find(&scope).map_err(|_| SubmitError::IndexRebuilding)?;
+        let Some(known) = known else { return Ok(None) };
+        let record = self.log.read(known.first).map_err(|_| SubmitError::IndexRebuilding)?;
+        // Retention may take the segment between the look-up and here: then it is not kept.
+        let Some(record) = record else { return Ok(None) };
+        let envelope = Envelope::decode(&record.payload).map_err(|_| SubmitError::IndexRebuilding)?;
+        Ok(Some(envelope.id).filter(|_| envelope.claim == Some(*claim)))
+    }
 }
 
 impl Ingest {
@@ -152,6 +171,32 @@ impl Ingest {
             Committed::New(receipt) => Ok(receipt),
             Committed::Repeat { first, count } => self.receipt_of_repeat(first, count).await,
         }
+    }
+
+    /// What [`Self::submit`] would answer to a request whose key was used before, without submitting anything; none if
+    /// it was not, or if its first use is still on its way.
+    pub async fn recognise(&self, request: &Request) -> Result<Option<Receipt>, SubmitError> {
+        let Some(idempotency) = &request.idempotency else { return Ok(None) };
+        let repeat = self.digest(request, idempotency).await?;
+        match self.find(repeat.scope).await? {
+            None => Ok(None),
+            Some(known) if known.body != repeat.body => Err(SubmitError::KeyConflict),
+            Some(known) => self.receipt_of_repeat(known.first, known.count).await.map(Some),
+        }
+    }
+
+    /// The command that was accepted with this claim, if it is flushed and still kept.
+    pub async fn claimed(&self, claim: &[u8; 16]) -> Result<Option<CommandId>, SubmitError> {
+        let (shared, claim) = (Arc::clone(&self.shared), *claim);
+        let found = tokio::task::spawn_blocking(move || shared.claimed(&claim));
+        found.await.map_err(|_| SubmitError::Closing)?
+    }
+
+    /// What the index knows, asked on a thread that may block.
+    async fn find(&self, scope: [u8; 16]) -> Result<Option<Known>, SubmitError> {
+        let shared = Arc::clone(&self.shared);
+        let found = tokio::task::spawn_blocking(move || shared.index.find(&scope));
+        found.await.map_err(|_| SubmitError::Closing)?.map_err(|_| SubmitError::IndexRebuilding)
     }
 
     /// What a create would be answered now.
@@ -195,11 +240,7 @@ impl Ingest {
         Ok(lsn)
     }
 
-    async fn digest(
-        &self,
-        request: &Request,
-        idempotency: &Idempotency,
-    ) -> Result<crate::command::Repeat, SubmitError> {
+    async fn digest(&self, request: &Request, idempotency: &Idempotency) -> Result<Repeat, SubmitError> {
         if idempotency.body.len() <= DIGEST_ON_RUNTIME {
             return Ok(self.shared.digests.of(request, idempotency));
         }

@@ -3,12 +3,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use hmac::Hmac;
-use hmac::KeyInit;
-use hmac::Mac;
-use sha2::Sha256;
 
 use crate::command::CommandId;
+use crate::command::KeyedDigest;
 use crate::command::Repeat;
 use crate::units::Timestamp;
 
@@ -23,7 +20,13 @@ pub struct Submission {
     pub key: Option<Bytes>,
     /// Media type of the value.
     pub content_type: Arc<str>,
-    /// What Kafka gets, byte for byte.
+    /// What its pending markers name as their owner; none for commands without markers.
+    pub claim: Option<[u8; 16]>,
+    /// Keyed digest of the normalised body, by which a repetition is recognised once its markers were lost.
+    pub fingerprint: Option<[u8; 16]>,
+    /// Whether a password in the value waits to be hashed.
+    pub sealed: bool,
+    /// What Kafka gets, byte for byte, unless it is sealed.
     pub value: Bytes,
 }
 
@@ -47,6 +50,8 @@ pub struct Idempotency {
     pub key: String,
     /// The request body as sent, byte for byte.
     pub body: Bytes,
+    /// Method and path, where the key is bound to them; none: to POST and the commands' kind.
+    pub route: Option<String>,
 }
 
 /// The acknowledgement: everything in it is on stable storage.
@@ -87,6 +92,9 @@ pub enum SubmitError {
     /// It cannot be told whether the key was used.
     #[error("the index of idempotency keys is being rebuilt")]
     IndexRebuilding,
+    /// A password waits to be hashed in it, and it would lie in the log as it is.
+    #[error("it holds a password, and the log is not encrypted")]
+    Unencrypted,
     /// One batch must fit into one segment.
     #[error("{bytes} bytes do not fit into one segment; at most {limit} do")]
     TooLarge {
@@ -116,40 +124,31 @@ impl Request {
 }
 
 /// Digests under the log's secret.
-pub(super) struct Digests(Hmac<Sha256>);
+pub(super) struct Digests(KeyedDigest);
 
 impl Digests {
     pub fn new(secret: &[u8; 32]) -> Self {
-        #[expect(clippy::expect_used, reason = "HMAC takes keys of every length")]
-        Self(Hmac::new_from_slice(secret).expect("HMAC takes any key"))
+        Self(KeyedDigest::new(secret))
     }
 
-    /// The scope is principal, method and kind beside the key itself; every command of a request has one kind.
+    /// The scope is principal, and method and kind or route, beside the key itself; every command of a request has one
+    /// kind. What it is made of stands in every log so far: keys of before must be recognised.
     pub fn of(&self, request: &Request, idempotency: &Idempotency) -> Repeat {
-        let kind = request.commands.first().map_or("", |command| &command.kind);
-        let principal = request.principal.as_deref().unwrap_or("");
-        Repeat {
-            scope: self.digest(&[
-                b"scope",
-                principal.as_bytes(),
-                b"POST",
-                kind.as_bytes(),
-                idempotency.key.as_bytes(),
-            ]),
-            body: self.digest(&[b"body", &idempotency.body]),
-            count: request.commands.len() as u32,
-        }
+        let principal = request.principal.as_deref().unwrap_or("").as_bytes();
+        let key = idempotency.key.as_bytes();
+        let scope = match &idempotency.route {
+            Some(route) => self.0.of(&[b"route", principal, route.as_bytes(), key]),
+            None => {
+                let kind = request.commands.first().map_or("", |command| &command.kind);
+                self.0.of(&[b"scope", principal, b"POST", kind.as_bytes(), key])
+            }
+        };
+        let body = self.0.of(&[b"body", &idempotency.body]);
+        Repeat { scope, body, count: request.commands.len() as u32 }
     }
 
-    fn digest(&self, parts: &[&[u8]]) -> [u8; 16] {
-        let mut mac = self.0.clone();
-        for part in parts {
-            // With its length before it, no part can be mistaken for its neighbour.
-            mac.update(&(part.len() as u64).to_le_bytes());
-            mac.update(part);
-        }
-        let mut digest = [0; 16];
-        digest.copy_from_slice(&mac.finalize().into_bytes()[..16]);
-        digest
+    /// Where the index has a claim; no key's scope is made of the same parts.
+    pub fn of_claim(&self, claim: &[u8; 16]) -> [u8; 16] {
+        self.0.of(&[b"claim", claim])
     }
 }

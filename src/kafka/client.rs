@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use rdkafka::ClientConfig;
+use rdkafka::config::RDKafkaLogLevel;
 
 use crate::kafka::Acks;
 use crate::kafka::Config;
@@ -56,6 +57,41 @@ pub(super) fn base(config: &Config, bootstrap: &str) -> Result<ClientConfig, Cli
         }
     }
     Ok(client)
+}
+
+/// The settings of a consumer that sees only what is committed, and commits offsets only when told to.
+pub(super) fn consumer(config: &Config, bootstrap: &str, group: &str) -> Result<ClientConfig, ClientError> {
+    // A record of the largest size must fit into one answer, whatever else does.
+    let fetch = config.message_max.0.clamp(FETCH_BYTES, 1_000_000_000);
+    let mut client = base(config, bootstrap)?;
+    client
+        .set("group.id", group)
+        .set("isolation.level", "read_committed")
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("auto.offset.reset", "earliest")
+        .set("check.crcs", "true")
+        .set("message.max.bytes", config.message_max.0.to_string())
+        .set("max.partition.fetch.bytes", config.message_max.0.to_string())
+        .set("fetch.max.bytes", fetch.to_string())
+        .set("receive.message.max.bytes", (fetch + RESPONSE_HEAD).to_string());
+    Ok(client)
+}
+
+/// Records of one answer of a broker.
+const FETCH_BYTES: u64 = 8 << 20;
+/// What an answer has beside its records, generously.
+const RESPONSE_HEAD: u64 = 1 << 20;
+
+/// What librdkafka says for itself. What matters comes as an error or a result too; the rest repeats with every attempt
+/// to connect.
+pub(super) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
+    match level {
+        RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
+            tracing::error!(kafka.facility = facility, "{message}");
+        }
+        _ => tracing::debug!(kafka.facility = facility, "{message}"),
+    }
 }
 
 /// The settings of a producer that keeps order, repeats nothing while it lives, and never gives up on a record by

@@ -1,13 +1,18 @@
-//! Kafka as the drain needs it: settings, one producer a worker, what each error means, and a broker for those
-//! who have none.
+//! Kafka as drain and consumer need it: settings, one producer a worker, a member of a group, what each error means,
+//! and a broker for those who have none.
 
 mod client;
 mod compacted;
 mod config;
 mod embedded;
 mod errors;
+mod outbox;
 mod producer;
 mod properties;
+mod range;
+mod record;
+mod source;
+mod topics;
 mod transaction;
 mod values;
 
@@ -19,6 +24,9 @@ pub use embedded::EmbeddedBroker;
 pub use errors::Fault;
 pub use errors::TOO_LARGE;
 pub use errors::classify;
+pub use outbox::Interrupted;
+pub use outbox::Letter;
+pub use outbox::Outbox;
 pub use producer::Answer;
 pub use producer::Delivery;
 pub use producer::ENTRY;
@@ -26,7 +34,16 @@ pub use producer::Guarantee;
 pub use producer::Message;
 pub use producer::Producer;
 pub use properties::Properties;
+pub use range::Range;
+pub use range::RangeError;
+pub use range::Span as OffsetSpan;
 pub use rdkafka::error::RDKafkaErrorCode as ErrorCode;
+pub use record::Record;
+pub use source::Partition;
+pub use source::Polled;
+pub use source::Source;
+pub use topics::Topics;
+pub use topics::TopicsError;
 pub use transaction::Next;
 pub use transaction::TransactionError;
 pub use values::Acks;

@@ -49,7 +49,7 @@ pub struct Message<'a> {
     /// Its key.
     pub key: Option<&'a [u8]>,
     /// Its headers.
-    pub headers: &'a [(&'static str, Cow<'a, str>)],
+    pub headers: &'a [(&'a str, Cow<'a, str>)],
     /// Its value.
     pub value: &'a [u8],
 }
@@ -248,13 +248,7 @@ pub(super) struct Context {
 
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        // What matters comes as an error or a result too; the rest repeats with every attempt to connect.
-        match level {
-            RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
-                tracing::error!(kafka.facility = facility, "{message}");
-            }
-            _ => tracing::debug!(kafka.facility = facility, "{message}"),
-        }
+        client::log(level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {

@@ -4,6 +4,8 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use serde::de::IgnoredAny;
+use serde_json::Map;
+use serde_json::Value;
 
 use super::Kind;
 use super::Rejection;
@@ -38,6 +40,14 @@ impl Kind {
             None => serde_json::from_str::<IgnoredAny>(text).map(|_| None)?,
         };
         Ok(Admitted { key })
+    }
+}
+
+/// The members of a body that is one JSON object, nested at most [`super::MAX_DEPTH`] levels, no member twice.
+pub fn object(body: &Bytes) -> Result<Map<String, Value>, Rejection> {
+    match strict::parse(text_of(body)?)? {
+        Value::Object(members) => Ok(members),
+        _ => Err(Rejection::NotAnObject),
     }
 }
 

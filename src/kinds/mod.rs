@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 pub use admit::Admitted;
 pub use admit::MAX_KEY_BYTES;
+pub use admit::object;
 pub use config::Config;
 pub use config::defaults;
 pub use nesting::MAX_DEPTH;

@@ -16,3 +16,13 @@ pub(super) const DELIVERY_SECONDS: &[f64] =
 /// One record alone, up to a full batch.
 pub(super) const BATCH_RECORDS: &[f64] =
     &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 4096.0, 16_384.0];
+
+/// A step outside the process takes 50 µs on this machine, and no longer than a time-out.
+pub(super) const STEP_SECONDS: &[f64] = &[
+    0.000_05, 0.000_1, 0.000_2, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0,
+    10.0,
+];
+
+/// A statement spans from a look into a local file to the end of the daemon's patience.
+pub(super) const DATABASE_SECONDS: &[f64] =
+    &[0.000_1, 0.000_2, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0];

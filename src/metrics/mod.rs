@@ -19,9 +19,11 @@ use prometheus::core::Collector;
 mod buckets;
 
 use buckets::BATCH_RECORDS;
+use buckets::DATABASE_SECONDS;
 use buckets::DELIVERY_SECONDS;
 use buckets::FLUSH_SECONDS;
 use buckets::REQUEST_SECONDS;
+use buckets::STEP_SECONDS;
 
 /// The metrics, registered.
 pub struct Metrics {
@@ -70,14 +72,50 @@ pub struct Metrics {
     pub drain_latency: Histogram,
     /// Workers by state: `running`, `waiting`, `paused`, `rebuilding`.
     pub workers: IntGaugeVec,
+    /// Logins by result: `ok`, `wrong`, `busy`, `limited`, `failed`; and `reused` refresh tokens.
+    pub login: IntCounterVec,
+    /// Passwords that wait to be hashed.
+    pub hash_waiting: IntGauge,
+    /// Login times that wait to be written.
+    pub last_logins_waiting: IntGauge,
+    /// Users' commands by what became of them: `applied`, `rejected`, `repeat`, `retry`, `dead`.
+    pub consumer_applied: IntCounterVec,
+    /// Users' commands in Kafka that this process has still to apply.
+    pub consumer_lag: IntGauge,
+    /// Commands sent to the retry topic.
+    pub consumer_retry: IntCounter,
+    /// Commands sent to the dead-letter topic.
+    pub consumer_dead: IntCounter,
+    /// 1 while the database is away, and nothing is applied.
+    pub consumer_blocked: IntGauge,
+    /// Commands that shared one transaction.
+    pub consumer_batch: Histogram,
     /// HTTP requests by method, route and status.
     pub http_requests: IntCounterVec,
     /// Their duration.
     pub http_duration: HistogramVec,
     /// Requests being answered.
     pub http_in_flight: IntGauge,
+    /// Requests refused because there were too many, by limiter: `login`, `write`, `account`.
+    pub ratelimit_rejected: IntCounterVec,
+    /// 1 while daemons do not count together, and each for itself.
+    pub ratelimit_fallback: IntGauge,
+    /// TLS handshakes that failed, by reason: `timeout`, `refused` (not TLS as we speak it), `lost` (hung up).
+    pub tls_handshakes_failed: IntCounterVec,
+    /// Connections to the database by state: `used`, `idle`.
+    pub db_connections: IntGaugeVec,
+    /// One statement, by query.
+    pub db_query_seconds: HistogramVec,
     /// How often a bound was hit, by bound (`commit_queue`, `backlog`, `disk`, `connections`, `body`, …).
     pub bound_hit: IntCounterVec,
+    /// Duration of the steps that leave the process, by step (`kv.get`, …).
+    pub step_seconds: HistogramVec,
+    /// 1 while a dependency is not asked because it was away, by dependency.
+    pub breaker_open: IntGaugeVec,
+    /// Questions that a cache answered, by cache.
+    pub cache_hits: IntCounterVec,
+    /// Questions that it did not answer.
+    pub cache_misses: IntCounterVec,
 }
 
 impl Metrics {
@@ -143,6 +181,37 @@ impl Metrics {
                 DELIVERY_SECONDS,
             )?,
             workers: gauges(r, "forebay_drain_workers", "Workers by state", "state")?,
+            login: counters(r, "forebay_login_total", "Logins, by result", &["result"])?,
+            hash_waiting: gauge(r, "forebay_hash_waiting", "Passwords that wait to be hashed")?,
+            last_logins_waiting: gauge(
+                r,
+                "forebay_last_logins_waiting",
+                "Login times that wait to be written",
+            )?,
+            consumer_applied: counters(
+                r,
+                "forebay_consumer_applied_total",
+                "Users' commands by what became of them",
+                &["outcome"],
+            )?,
+            consumer_lag: gauge(r, "forebay_consumer_lag", "Users' commands in Kafka still to be applied")?,
+            consumer_retry: counter(r, "forebay_consumer_retry_total", "Commands sent to the retry topic")?,
+            consumer_dead: counter(
+                r,
+                "forebay_consumer_dead_total",
+                "Commands sent to the dead-letter topic",
+            )?,
+            consumer_blocked: gauge(
+                r,
+                "forebay_consumer_blocked",
+                "1 while the database is away and nothing is applied",
+            )?,
+            consumer_batch: histogram(
+                r,
+                "forebay_consumer_batch_records",
+                "Commands that shared a transaction",
+                BATCH_RECORDS,
+            )?,
             http_requests: counters(
                 r,
                 "http_requests_total",
@@ -158,7 +227,54 @@ impl Metrics {
                 ),
             )?,
             http_in_flight: gauge(r, "http_in_flight", "Requests being answered")?,
+            ratelimit_rejected: counters(
+                r,
+                "forebay_ratelimit_rejected_total",
+                "Requests refused because there were too many",
+                &["limiter"],
+            )?,
+            ratelimit_fallback: gauge(
+                r,
+                "forebay_ratelimit_fallback",
+                "1 while each daemon counts for itself",
+            )?,
+            tls_handshakes_failed: counters(
+                r,
+                "forebay_tls_handshakes_failed_total",
+                "TLS handshakes that failed, by reason",
+                &["reason"],
+            )?,
+            db_connections: gauges(r, "db_connections", "Connections to the database", "state")?,
+            db_query_seconds: registered(
+                r,
+                HistogramVec::new(
+                    HistogramOpts::new("db_query_seconds", "One statement to the database")
+                        .buckets(DATABASE_SECONDS.to_vec()),
+                    &["query"],
+                ),
+            )?,
             bound_hit: counters(r, "forebay_bound_hit_total", "How often a bound was hit", &["bound"])?,
+            step_seconds: registered(
+                r,
+                HistogramVec::new(
+                    HistogramOpts::new("forebay_step_seconds", "One step outside the process")
+                        .buckets(STEP_SECONDS.to_vec()),
+                    &["step"],
+                ),
+            )?,
+            breaker_open: gauges(
+                r,
+                "forebay_breaker_open",
+                "1 while a dependency is not asked because it was away",
+                "dependency",
+            )?,
+            cache_hits: counters(r, "forebay_cache_hits_total", "Questions a cache answered", &["cache"])?,
+            cache_misses: counters(
+                r,
+                "forebay_cache_misses_total",
+                "Questions a cache did not answer",
+                &["cache"],
+            )?,
             registry: registry.clone(),
         };
         let own = prometheus::process_collector::ProcessCollector::for_self();

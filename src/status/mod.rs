@@ -1,5 +1,6 @@
 //! Where a command is, and who may ask.
 
+mod outcomes;
 mod waiters;
 
 use std::sync::Arc;
@@ -12,10 +13,16 @@ use crate::command::IdMint;
 use crate::command::Placement;
 use crate::command::State;
 use crate::command::Status;
+use crate::command::USER_TOPIC;
+use crate::command::has_consumer;
+use crate::db::Database;
+use crate::db::OutcomeRow;
+use crate::task::Task;
 use crate::wal::Fate;
 use crate::wal::Log;
 use crate::wal::Lsn;
 
+use outcomes::Outcomes;
 use waiters::Waiters;
 
 /// A dead letter may be requeued, die again, and so on; a chain longer than this is not followed.
@@ -26,7 +33,9 @@ const REQUEUES: usize = 64;
 pub struct Statuses {
     log: Arc<Log>,
     mint: IdMint,
-    waiters: Arc<Waiters>,
+    waiters: Arc<Waiters<Lsn>>,
+    /// Of commands that a consumer of ours applies.
+    outcomes: Option<Arc<Outcomes>>,
 }
 
 /// Who asks.
@@ -34,8 +43,8 @@ pub struct Statuses {
 pub enum Asker<'a> {
     /// May see everything (`mode = "open"` counts every caller as this).
     Admin,
-    /// May see what it sent.
-    Principal(&'a str),
+    /// May see what it sent; one that has no name, what nobody by name has sent: who knows such an id was told it.
+    Principal(Option<&'a str>),
 }
 
 /// Why there is no answer.
@@ -57,7 +66,24 @@ impl Statuses {
     pub fn new(log: Arc<Log>) -> Self {
         let identity = log.identity();
         let mint = IdMint::new(&identity.log_id, &identity.secret);
-        Self { mint, waiters: Arc::default(), log }
+        Self { mint, waiters: Arc::default(), log, outcomes: None }
+    }
+
+    /// The same, with the final outcomes of the commands that our consumer applies.
+    pub fn with_outcomes(mut self, db: Database) -> Self {
+        self.outcomes = Some(Arc::new(Outcomes::new(db)));
+        self
+    }
+
+    /// Looks in the database for the outcomes somebody waits for, as long as the task is held.
+    pub fn watch_outcomes(&self) -> Option<Task> {
+        let outcomes = Arc::clone(self.outcomes.as_ref()?);
+        Some(Task::spawn("status-outcomes", async move { outcomes.watch().await }))
+    }
+
+    /// Which log this is.
+    pub fn log_id(&self) -> [u8; 16] {
+        self.log.identity().log_id
     }
 
     /// The status of a command. Reads files: for a thread that may block.
@@ -93,24 +119,61 @@ impl Statuses {
         Err(StatusError::Unavailable("requeued too often to follow".to_owned()))
     }
 
-    /// The same, off the runtime's threads.
+    /// The same, off the runtime's threads, and with the outcome where a consumer of ours decides.
     pub async fn find(
         &self,
         id: CommandId,
         principal: Option<String>,
         admin: bool,
     ) -> Result<Status, StatusError> {
+        let asker = principal.clone();
         let this = self.clone();
-        let looked = tokio::task::spawn_blocking(move || match (admin, &principal) {
-            (false, Some(principal)) => this.look_up(&id, Asker::Principal(principal)),
-            (false, None) => Err(StatusError::NotFound),
-            (true, _) => this.look_up(&id, Asker::Admin),
+        let looked = tokio::task::spawn_blocking(move || match admin {
+            true => this.look_up(&id, Asker::Admin),
+            false => this.look_up(&id, Asker::Principal(asker.as_deref())),
         });
-        looked.await.map_err(|_| StatusError::Unavailable("the look-up was interrupted".to_owned()))?
+        let looked =
+            looked.await.map_err(|_| StatusError::Unavailable("the look-up was interrupted".to_owned()))?;
+        let Some(outcomes) = &self.outcomes else { return looked };
+        match looked {
+            Ok(status) if !has_consumer(&status.kind) => Ok(status),
+            // A requeued command is dead no longer, and its outcome the last word.
+            Ok(mut status) => {
+                if let Some(outcome) = outcomes.find(&id).await {
+                    conclude(&mut status, outcome);
+                }
+                Ok(status)
+            }
+            // Any daemon on this database knows what became of a user's command.
+            Err(error @ (StatusError::OtherLog | StatusError::NotFound)) => {
+                let outcome = outcomes.find(&id).await.filter(|outcome| admin || outcome.actor == principal);
+                outcome.map(|outcome| status_of(id, outcome)).ok_or(error)
+            }
+            Err(error) => Err(error),
+        }
     }
 
-    /// Completes when the command has reached a final state, or `deadline` has come. At once when it had.
-    pub async fn final_state(&self, id: &CommandId, deadline: Instant) {
+    /// Whether the command is accepted here and has not come to its end.
+    pub async fn is_waiting(&self, id: CommandId) -> bool {
+        self.find(id, None, true).await.is_ok_and(|status| !status.is_final())
+    }
+
+    /// Completes when the command has reached a final state, or `deadline` has come. At once when it had. `consumed`:
+    /// a consumer of ours decides.
+    pub async fn final_state(&self, id: &CommandId, consumed: bool, deadline: Instant) {
+        match &self.outcomes {
+            Some(outcomes) if consumed => {
+                tokio::select! {
+                    () = outcomes.decided(id, deadline) => {}
+                    () = self.buried(id, deadline) => {}
+                }
+            }
+            _ => self.sent(id, deadline).await,
+        }
+    }
+
+    /// Completes when the log is done with the command, or `deadline` has come.
+    async fn sent(&self, id: &CommandId, deadline: Instant) {
         let Ok(lsn) = self.mint.lsn(id) else { return };
         let waiter = self.waiters.register(lsn);
         let mut woken = std::pin::pin!(waiter.woken());
@@ -118,6 +181,33 @@ impl Statuses {
         // Listening first: what is done in between wakes the waiter.
         if !self.log.is_done(lsn) {
             let _ = tokio::time::timeout_at(deadline.into(), woken).await;
+        }
+    }
+
+    /// Whether the log has the command and no dead letter is made of it. The database is not asked.
+    pub async fn is_alive(&self, id: CommandId) -> bool {
+        self.state(id).await.is_some_and(|state| state != State::Dead)
+    }
+
+    /// How far the log knows the command to have come.
+    async fn state(&self, id: CommandId) -> Option<State> {
+        let this = self.clone();
+        let looked = tokio::task::spawn_blocking(move || this.look_up(&id, Asker::Admin).ok());
+        looked.await.ok().flatten().map(|status| status.state)
+    }
+
+    /// Completes when the command has died before Kafka had it, or `deadline` has come.
+    async fn buried(&self, id: &CommandId, deadline: Instant) {
+        self.sent(id, deadline).await;
+        if self.state(*id).await != Some(State::Dead) {
+            tokio::time::sleep_until(deadline.into()).await;
+        }
+    }
+
+    /// Called by a consumer in this process after these commands were decided: wakes those who wait for them.
+    pub fn decided(&self, ids: &[CommandId]) {
+        if let Some(outcomes) = &self.outcomes {
+            outcomes.wake(ids);
         }
     }
 
@@ -145,8 +235,49 @@ impl Statuses {
 fn may_see(asker: Asker<'_>, envelope: &Envelope<'_>) -> bool {
     match asker {
         Asker::Admin => true,
-        Asker::Principal(name) => envelope.principal == Some(name),
+        Asker::Principal(name) => envelope.principal == name,
     }
+}
+
+/// The database's word over the log's.
+fn conclude(status: &mut Status, outcome: OutcomeRow) {
+    status.state = match outcome.state.as_str() {
+        "applied" => State::Applied,
+        "rejected" => State::Rejected,
+        _ => State::Dead,
+    };
+    status.finished_at = Some(outcome.finished_at);
+    status.reason = reason(&outcome);
+    if status.kafka.is_none() && outcome.partition >= 0 {
+        let (topic, partition, offset) = (USER_TOPIC.to_owned(), outcome.partition, outcome.offset);
+        status.kafka = Some(Placement { topic, partition, offset });
+    }
+}
+
+/// `taken: email`, for example.
+fn reason(outcome: &OutcomeRow) -> Option<String> {
+    let reason = outcome.reason.clone()?;
+    Some(match &outcome.field {
+        Some(field) => format!("{reason}: {field}"),
+        None => reason,
+    })
+}
+
+/// Of a command that another daemon has accepted, or that the log no longer keeps.
+fn status_of(id: CommandId, outcome: OutcomeRow) -> Status {
+    let mut status = Status {
+        id,
+        kind: outcome.kind.clone(),
+        key: Some(outcome.name.clone()),
+        state: State::Sent,
+        accepted_at: outcome.accepted_at,
+        sent_at: None,
+        kafka: None,
+        finished_at: None,
+        reason: None,
+    };
+    conclude(&mut status, outcome);
+    status
 }
 
 fn settle(status: &mut Status, fate: Fate, topic: &str) {
@@ -155,7 +286,8 @@ fn settle(status: &mut Status, fate: Fate, topic: &str) {
         Fate::Sent(confirmation) => {
             status.state = State::Sent;
             status.sent_at = confirmation.map(|c| c.at);
-            status.finished_at = status.sent_at;
+            // Where a consumer of ours decides, this is not the end.
+            status.finished_at = status.sent_at.filter(|_| !has_consumer(&status.kind));
             status.kafka = confirmation.map(|c| Placement {
                 topic: topic.to_owned(),
                 partition: c.partition,

@@ -1,6 +1,7 @@
-//! Who waits for which record to reach a final state. Bounded by the number of connections.
+//! Who waits for what: for a record to be delivered, or a command to be decided. Bounded by the number of connections.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -10,39 +11,46 @@ use std::sync::atomic::Ordering;
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
-use crate::wal::Lsn;
-
-type Waiting = HashMap<Lsn, Arc<Notify>>;
-
-#[derive(Default)]
-pub(super) struct Waiters {
-    waiting: Mutex<Waiting>,
+pub(super) struct Waiters<K> {
+    waiting: Mutex<HashMap<K, Arc<Notify>>>,
     /// Lets the drain pass without a lock while nobody waits.
     count: AtomicUsize,
 }
 
 /// One who waits. Dropping it ends the wait.
-pub(super) struct Waiter {
-    waiters: Arc<Waiters>,
-    lsn: Lsn,
+pub(super) struct Waiter<K: Copy + Eq + Hash> {
+    waiters: Arc<Waiters<K>>,
+    key: K,
     notify: Arc<Notify>,
 }
 
-impl Waiters {
-    pub fn register(self: &Arc<Self>, lsn: Lsn) -> Waiter {
+impl<K> Default for Waiters<K> {
+    fn default() -> Self {
+        Self { waiting: Mutex::default(), count: AtomicUsize::new(0) }
+    }
+}
+
+impl<K: Copy + Eq + Hash> Waiters<K> {
+    pub fn register(self: &Arc<Self>, key: K) -> Waiter<K> {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        let notify = Arc::clone(waiting.entry(lsn).or_default());
+        let notify = Arc::clone(waiting.entry(key).or_default());
         self.count.store(waiting.len(), Ordering::SeqCst);
-        Waiter { waiters: Arc::clone(self), lsn, notify }
+        Waiter { waiters: Arc::clone(self), key, notify }
     }
 
-    pub fn wake(&self, lsns: &[Lsn]) {
+    /// What is waited for.
+    pub fn keys(&self) -> Vec<K> {
+        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.keys().copied().collect()
+    }
+
+    pub fn wake(&self, keys: &[K]) {
         if self.count.load(Ordering::SeqCst) == 0 {
             return;
         }
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        for lsn in lsns {
-            if let Some(notify) = waiting.remove(lsn) {
+        for key in keys {
+            if let Some(notify) = waiting.remove(key) {
                 notify.notify_waiters();
             }
         }
@@ -50,22 +58,22 @@ impl Waiters {
     }
 }
 
-impl Waiter {
+impl<K: Copy + Eq + Hash> Waiter<K> {
     /// Hears every `wake` from the moment it is enabled on.
     pub fn woken(&self) -> Notified<'_> {
         self.notify.notified()
     }
 }
 
-impl Drop for Waiter {
+impl<K: Copy + Eq + Hash> Drop for Waiter<K> {
     fn drop(&mut self) {
         let mut waiting = self.waiters.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         // Two of the three owners are the map and this waiter: nobody else waits.
         if waiting
-            .get(&self.lsn)
+            .get(&self.key)
             .is_some_and(|held| Arc::ptr_eq(held, &self.notify) && Arc::strong_count(held) == 2)
         {
-            waiting.remove(&self.lsn);
+            waiting.remove(&self.key);
             self.waiters.count.store(waiting.len(), Ordering::SeqCst);
         }
     }
@@ -74,11 +82,12 @@ impl Drop for Waiter {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wal::Lsn;
 
     /// One stored permit used to wake one of them; the other waited out its deadline.
     #[tokio::test]
     async fn all_who_wait_for_a_record_are_woken_also_before_they_sleep() {
-        let waiters = Arc::<Waiters>::default();
+        let waiters = Arc::<Waiters<Lsn>>::default();
         let (one, other) = (waiters.register(Lsn(7)), waiters.register(Lsn(7)));
         {
             let mut first = std::pin::pin!(one.woken());

@@ -300,6 +300,11 @@ impl Log {
         }
     }
 
+    /// Whether what is written in this life is encrypted.
+    pub fn encrypts(&self) -> bool {
+        self.keys.current().is_some()
+    }
+
     /// The dead-letter store.
     pub fn dead(&self) -> &DeadLetters {
         &self.dead

@@ -21,4 +21,6 @@ mod keys;
 mod life;
 mod overload;
 mod replay;
+mod sealed;
 mod status;
+mod tls;

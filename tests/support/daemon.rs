@@ -78,9 +78,12 @@ pub fn resident(forebay: &Forebay) -> u64 {
     metric(forebay, "process_resident_memory_bytes") as u64
 }
 
-/// Where Kafka clients find the embedded broker of this life: the banner says it.
+/// Where Kafka clients find the embedded broker of this life: the banner says it, a moment after it is ready.
 pub fn embedded_broker(forebay: &Forebay) -> String {
-    let log = forebay.log();
-    let line = log.lines().rfind(|line| line.contains("kcat -b ")).expect("the banner says what to try");
-    line.split_whitespace().skip_while(|word| *word != "-b").nth(1).expect("an address").to_owned()
+    wait::until("the banner says what to try", LONG, || {
+        let log = forebay.log();
+        let (_, this_life) = log.rsplit_once("log recovered")?;
+        let (_, rest) = this_life.split_once("kcat -b ")?;
+        Some(rest.split_whitespace().next()?.to_owned())
+    })
 }

@@ -135,30 +135,40 @@ impl Client {
     }
 }
 
+/// What a connection runs on: TCP, or TLS over it.
+pub trait Stream: Read + Write + Send {}
+
+impl<T: Read + Write + Send> Stream for T {}
+
 /// One connection, and whatever bytes a test wants on it.
 pub struct Connection {
-    stream: BufReader<TcpStream>,
+    stream: BufReader<Box<dyn Stream>>,
+    /// Below it.
+    tcp: TcpStream,
 }
 
 impl Connection {
     /// Connects.
     pub fn open(address: &str) -> io::Result<Connection> {
-        let stream = TcpStream::connect(address)?;
-        // A request goes out whole, but tests also send in pieces, and each piece is to arrive.
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(READ_WITHIN))?;
-        stream.set_write_timeout(Some(READ_WITHIN))?;
-        Ok(Connection { stream: BufReader::new(stream) })
+        let tcp = tcp(address)?;
+        let stream = Box::new(tcp.try_clone()?);
+        Ok(Connection::over(tcp, stream))
+    }
+
+    /// A connection whose bytes go through `stream`, which runs on `tcp`.
+    pub fn over(tcp: TcpStream, stream: Box<dyn Stream>) -> Connection {
+        Connection { stream: BufReader::new(stream), tcp }
     }
 
     /// Waits at most this long for each piece of an answer, from now on.
     pub fn set_read_within(&mut self, within: Duration) -> io::Result<()> {
-        self.stream.get_ref().set_read_timeout(Some(within))
+        self.tcp.set_read_timeout(Some(within))
     }
 
     /// Sends bytes as they are.
     pub fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.stream.get_mut().write_all(bytes)
+        self.stream.get_mut().write_all(bytes)?;
+        self.stream.get_mut().flush()
     }
 
     /// Sends one chunk of a body with `Transfer-Encoding: chunked`; an empty one ends the body.
@@ -257,6 +267,16 @@ impl Connection {
         let line = line.strip_suffix("\r\n").ok_or(io::ErrorKind::UnexpectedEof)?;
         Ok(line.to_owned())
     }
+}
+
+/// A socket on which no wait is endless.
+pub fn tcp(address: &str) -> io::Result<TcpStream> {
+    let tcp = TcpStream::connect(address)?;
+    // A request goes out whole, but tests also send in pieces, and each piece is to arrive.
+    tcp.set_nodelay(true)?;
+    tcp.set_read_timeout(Some(READ_WITHIN))?;
+    tcp.set_write_timeout(Some(READ_WITHIN))?;
+    Ok(tcp)
 }
 
 fn invalid(what: &str) -> io::Error {

@@ -5,10 +5,11 @@
 //! - [`wait`]: a condition awaited with a deadline; [`scratch`]: directories that go when the test does;
 //!   [`ports`]: ports that stay ours while nobody listens on them;
 //! - [`child`]: any process a test starts, stops, kills and freezes;
-//! - [`kafka`]: one or three brokers; [`process`]: the daemon; [`services`]: what a test may ask for, and what
+//! - [`kafka`]: one or three brokers; [`mariadb`] and [`postgres`], which have [`sql`] in common; [`process`]: the daemon; [`services`]: what a test may ask for, and what
 //!   happens where it is missing;
+//! - [`redis`]: a server or a cluster;
 //! - [`admin`], [`produce`], [`consume`]: topics, and what is in them; [`http`]: requests, also such as no client
-//!   would send;
+//!   would send; [`tls`]: the same over TLS;
 //! - [`proxy`]: a connection that a test can break; [`disk`]: a small file system of its own;
 //!   [`clock`]: a wall clock of the daemon's own;
 //! - [`daemon`]: what tests ask of the daemon, in one word each; [`load`]: clients that remember every answer.
@@ -27,10 +28,15 @@ pub mod disk;
 pub mod http;
 pub mod kafka;
 pub mod load;
+pub mod mariadb;
 pub mod ports;
+pub mod postgres;
 pub mod process;
 pub mod produce;
 pub mod proxy;
+pub mod redis;
 pub mod scratch;
 pub mod services;
+pub mod sql;
+pub mod tls;
 pub mod wait;

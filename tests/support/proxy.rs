@@ -24,6 +24,7 @@ use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
 use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 use std::thread;
 use std::thread::JoinHandle;
@@ -82,6 +83,7 @@ pub struct Proxy {
 struct Shared {
     state: Mutex<State>,
     changed: Condvar,
+    asked: AtomicUsize,
 }
 
 struct State {
@@ -106,7 +108,11 @@ impl Proxy {
         let address = port.address();
         let state =
             State { target: None, link: Link::OPEN, refusing: false, stopped: false, open: Vec::new() };
-        let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() });
+        let shared = Arc::new(Shared {
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+            asked: AtomicUsize::new(0),
+        });
         let (ready, is_ready) = std::sync::mpsc::channel();
         let acceptor = {
             let shared = Arc::clone(&shared);
@@ -162,6 +168,11 @@ impl Proxy {
         self.shared.lock().open.len()
     }
 
+    /// How often clients have connected or said something: what they say at once counts once.
+    pub fn asked(&self) -> usize {
+        self.shared.asked.load(Ordering::Relaxed)
+    }
+
     fn change(&self, change: impl FnOnce(&mut State)) {
         change(&mut self.shared.lock());
         self.shared.changed.notify_all();
@@ -205,6 +216,7 @@ impl Shared {
             threads.retain(|thread| !thread.is_finished());
             match listener.as_ref().map(TcpListener::accept) {
                 Some(Ok((client, _))) if threads.len() < MAX_CONNECTIONS => {
+                    self.asked.fetch_add(1, Ordering::Relaxed);
                     let shared = Arc::clone(self);
                     threads.push(thread::spawn(move || shared.serve(client)));
                 }
@@ -264,6 +276,9 @@ impl Shared {
                     return;
                 }
                 Ok(len) => {
+                    if std::ptr::eq(from, &pair.client) {
+                        self.asked.fetch_add(1, Ordering::Relaxed);
+                    }
                     if !self.pass(pair, &chunk[..len], &mut to, &side) {
                         break;
                     }

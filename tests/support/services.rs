@@ -7,6 +7,9 @@
 //! ```ignore
 //! let Some(kafka) = services::kafka("name_of_the_test") else { return };         // its own cluster
 //! let Some(bootstrap) = services::shared_kafka("name_of_the_test") else { return }; // a broker shared with others
+//! let Some(redis) = services::redis("name_of_the_test") else { return };         // its own servers
+//! let Some(url) = services::postgres("name_of_the_test") else { return };        // a new database on a shared server
+//! let Some(server) = services::own_postgres("name_of_the_test") else { return }; // a server of its own
 //! ```
 
 use std::env;
@@ -22,6 +25,12 @@ use std::thread;
 use super::kafka::ClusterOptions;
 use super::kafka::Jars;
 use super::kafka::Kafka;
+use super::mariadb::MariaDb;
+use super::postgres::Postgres;
+use super::redis;
+use super::redis::Redis;
+use super::redis::RedisCluster;
+use super::sql::SqlServer;
 
 /// `required` makes a missing service an error.
 const SERVICES: &str = "FOREBAY_TEST_SERVICES";
@@ -80,6 +89,61 @@ pub fn shared_kafka(test: &str) -> Option<String> {
     static SHARED: OnceLock<Kafka> = OnceLock::new();
     let kafka = SHARED.get_or_init(|| jars.start(ClusterOptions::single()));
     Some(kafka.bootstrap())
+}
+
+/// For a test that controls its own Redis. `None`: leave the test out; that has been said.
+pub fn redis(test: &str) -> Option<RedisPlace> {
+    available(test, "redis-server", redis::find()).map(|()| RedisPlace)
+}
+
+/// Leave to start Redis servers. They are small: any number at a time.
+pub struct RedisPlace;
+
+impl RedisPlace {
+    /// One server.
+    pub fn start(&self) -> Redis {
+        Redis::start()
+    }
+
+    /// One server with further options.
+    pub fn start_with(&self, options: &[&str]) -> Redis {
+        Redis::start_with(options)
+    }
+
+    /// Three that are a cluster.
+    pub fn start_cluster(&self) -> RedisCluster {
+        RedisCluster::start()
+    }
+
+    /// The same with further options.
+    pub fn start_cluster_with(&self, options: &[&str]) -> RedisCluster {
+        RedisCluster::start_with(options)
+    }
+}
+
+/// For a test that needs a MariaDB and no control over it: the URL of a new database on one that other tests use too.
+pub fn mariadb(test: &str) -> Option<String> {
+    // Never dropped, like the shared broker.
+    static SHARED: OnceLock<Result<MariaDb, String>> = OnceLock::new();
+    let server = SHARED.get_or_init(MariaDb::new).as_ref().map_err(Clone::clone);
+    available(test, "MariaDB", server).map(SqlServer::fresh)
+}
+
+/// For a test that stops, kills or freezes its MariaDB, or fills it.
+pub fn own_mariadb(test: &str) -> Option<MariaDb> {
+    available(test, "MariaDB", MariaDb::new())
+}
+
+/// For a test that needs a PostgreSQL and no control over it: the URL of a new database on one that other tests use too.
+pub fn postgres(test: &str) -> Option<String> {
+    static SHARED: OnceLock<Result<Postgres, String>> = OnceLock::new();
+    let server = SHARED.get_or_init(Postgres::new).as_ref().map_err(Clone::clone);
+    available(test, "PostgreSQL", server).map(SqlServer::fresh)
+}
+
+/// For a test that stops, kills or freezes its PostgreSQL, or fills it.
+pub fn own_postgres(test: &str) -> Option<Postgres> {
+    available(test, "PostgreSQL", Postgres::new())
 }
 
 fn jars() -> Result<Jars, String> {

@@ -121,6 +121,9 @@ impl Line {
     fn of(stored: &Stored, row: Row) -> Self {
         let record = &stored.record.payload[..];
         let envelope = Envelope::decode(record).ok();
+        if envelope.as_ref().is_some_and(|envelope| envelope.sealed) {
+            return Self { row, details: Details::of(record, false), payload: None, payload_base64: None };
+        }
         let value = envelope.as_ref().map_or(record, |envelope| envelope.value);
         let payload = envelope.as_ref().and_then(|_| on_one_line(value));
         let payload_base64 = (payload.is_none() && !stored.locked).then(|| BASE64.encode(value));

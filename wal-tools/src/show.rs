@@ -43,8 +43,18 @@ pub struct Details {
     idempotency_key: Option<String>,
     principal: Option<String>,
     value_bytes: usize,
+    /// What stands in the value's place where a password waits to be hashed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<Hidden>,
     #[serde(skip_serializing_if = "Option::is_none")]
     payload: Option<String>,
+}
+
+/// Instead of a value with a password in it.
+#[derive(Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Hidden {
+    Sealed,
 }
 
 impl Details {
@@ -58,7 +68,11 @@ impl Details {
             idempotency_key: envelope.idempotency_key.map(str::to_owned),
             principal: envelope.principal.map(str::to_owned),
             value_bytes: envelope.value.len(),
-            payload: payload.then(|| String::from_utf8_lossy(envelope.value).into_owned()),
+            value: envelope.sealed.then_some(Hidden::Sealed),
+            payload: payload.then(|| match envelope.sealed {
+                true => "sealed".to_owned(),
+                false => String::from_utf8_lossy(envelope.value).into_owned(),
+            }),
         })
     }
 }

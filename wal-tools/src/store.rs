@@ -34,6 +34,13 @@ impl Store {
     pub fn open(log: &Log, view: &View) -> anyhow::Result<Self> {
         let options = log.options(view);
         log.check_owner()?;
+        // Whether to encrypt is the daemon's configuration to say: an opening without a key for what is written would
+        // also write the dead letters anew in plain.
+        if log.keys.current().is_none() && !log.keys.is_empty() {
+            bail!(
+                "with --old-key-file alone what is written would not be encrypted: give the log's key with --key-file"
+            );
+        }
         let (lock, opened) = wal::open_locked(&log.dir, &options, Timestamp::now())?;
         for finding in &opened.recovery.findings {
             eprintln!("{}: {}", finding.segment, finding.detail);
@@ -97,6 +104,9 @@ impl Store {
             log.fill_spare(self.segment_size, 0);
         }
         let again = requeued(payload, from, writer.next_lsn());
+        if again.sealed && !log.encrypts() {
+            bail!("it holds a password that waits to be hashed, and the log is not encrypted: give the key");
+        }
         let entry = Entry { lane: again.lane, label: &again.label, payload: &again.payload };
         match writer.append(&[entry], Timestamp::now()) {
             Ok(lsns) => Ok(lsns.start),

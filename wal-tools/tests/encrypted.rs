@@ -135,6 +135,9 @@ fn what_needs_the_key_is_refused_without_it_and_touches_nothing() {
         let run = key.map_or_else(|| home.run(&args), |key| home.run_with(key, &args)).exits(2);
         assert!(run.err.contains("is encrypted"), "{run:?}");
     }
+    // The right key as an old one only: it opens everything, and nothing that is written would be encrypted.
+    let old = ["--old-key-file", home.one.to_str().unwrap(), "dead", "requeue", "7", "--apply"];
+    assert!(home.run(&old).exits(2).err.contains("--key-file"));
     let bad = home.log.with_file_name("bad");
     std::fs::write(&bad, "not a key").unwrap();
     std::fs::set_permissions(&bad, std::fs::Permissions::from_mode(0o600)).unwrap();
@@ -226,4 +229,34 @@ fn files(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
         }
     }
     all
+}
+
+#[test]
+fn a_password_that_waits_to_be_hashed_shows_to_nobody() {
+    let home = tempfile::tempdir().unwrap();
+    let (log, one) = (home.path().join("log"), key(home.path(), "1"));
+    let mut daemon = Daemon::start_with(&log, Keys::read(Some(&one), &[]).unwrap());
+    let value = br#"{"name":"ada","password":"hunter2","actor":null}"#;
+    let (lsn, id) = daemon.accept_sealed("ada", value);
+    let (dead, _) = daemon.accept_sealed("bob", value);
+    daemon.bury(dead, "a broker's words");
+    daemon.checkpoint();
+    drop(daemon);
+    let (lsn, dead, id) = (lsn.to_string(), dead.to_string(), id.to_string());
+    let with_key = |args: &[&str]| run(&log, &[&["--key-file", one.to_str().unwrap()], args].concat());
+    for args in [
+        &["show", &lsn, "--payload"][..],
+        &["show", &id],
+        &["--json", "show", &id, "--payload"],
+        &["export"],
+        &["dead", "show", &dead, "--payload"],
+        &["--json", "dead", "show", &dead],
+    ] {
+        let run = with_key(args).exits(0);
+        assert!(run.out.contains("sealed") && !run.out.contains("hunter2"), "{args:?}: {run:?}");
+        assert!(!run.out.contains("payload_base64"), "{args:?}: {run:?}");
+    }
+    let shown = with_key(&["--json", "show", &id, "--payload"]).json();
+    assert_eq!((&shown["payload"], &shown["key"]), (&json!("sealed"), &json!("ada")));
+    assert!(with_key(&["export"]).lines().iter().all(|line| line["value"] == "sealed"));
 }

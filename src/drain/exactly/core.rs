@@ -12,6 +12,8 @@ use super::sender::Sender;
 use crate::drain::board::Parts;
 use crate::drain::court::Court;
 use crate::drain::desk::ASK;
+use crate::drain::sealed::Pass;
+use crate::drain::sealed::Sealed;
 use crate::drain::topics::Verdict;
 use crate::drain::window::Load;
 use crate::drain::window::Window;
@@ -33,6 +35,8 @@ pub(super) struct Core {
     pub(super) sender: Sender,
     pub(super) court: Court,
     pub(super) held: Held,
+    pub(super) sealed: Sealed,
+    pub(super) pass: Pass,
     /// What is sent and has not arrived.
     pub(super) window: Window,
     pub(super) run: Option<Run>,
@@ -121,10 +125,21 @@ impl Core {
             })
             .collect();
         let jammed: Vec<_> = self.held.jammed();
-        self.held.release(|place| match place.is_whole() {
-            true => free.get(&place.topic).copied().unwrap_or(true),
-            false => !jammed.contains(&place),
-        })
+        let (sealed, may_begin) = (&self.sealed, self.pass.may_begin(now));
+        let mut begins = false;
+        let first = self.held.release(|place, first| match place {
+            _ if place.is_whole() => free.get(&place.topic).copied().unwrap_or(true),
+            _ if place.is_sealed() => {
+                let goes = may_begin && sealed.is_worth_a_look(first);
+                begins |= goes;
+                goes
+            }
+            _ => !jammed.contains(&place),
+        });
+        if begins {
+            self.pass.begin(now);
+        }
+        first
     }
 
     pub(super) fn count_parked(&self, counts: &mut BTreeMap<String, u64>) {

@@ -61,11 +61,16 @@ impl Held {
         }
     }
 
-    /// Lets go of the lanes that `is_free` says; the first record among them.
-    pub(super) fn release(&mut self, mut is_free: impl FnMut(Place) -> bool) -> Option<Lsn> {
+    /// Whether a lane waits for a value that is not made yet.
+    pub(super) fn is_sealed(&self, lane: u8) -> bool {
+        self.lanes.get(&lane).is_some_and(|held| held.place.is_sealed())
+    }
+
+    /// Lets go of the lanes that `is_free` says, by what holds them and their first record; the first among these.
+    pub(super) fn release(&mut self, mut is_free: impl FnMut(Place, Lsn) -> bool) -> Option<Lsn> {
         let mut first: Option<Lsn> = None;
         self.lanes.retain(|_, held| {
-            let free = is_free(held.place);
+            let free = is_free(held.place, held.first);
             if free {
                 first = first.into_iter().chain([held.first]).min();
             }
@@ -139,8 +144,8 @@ mod tests {
         assert!(held.stops(7, Lsn(9)) && held.stops(7, Lsn(9)) && !held.stops(8, Lsn(9)));
         assert_eq!(held.waiting().collect::<Vec<_>>(), [(0, 2)], "each counted once");
         held.hold(9, Lsn(3), P);
-        assert_eq!(held.release(|_| false), None);
-        assert_eq!(held.release(|place| place == P), Some(Lsn(3)));
+        assert_eq!(held.release(|_, _| false), None);
+        assert_eq!(held.release(|place, _| place == P), Some(Lsn(3)));
         assert!(held.is_empty() && !held.stops(7, Lsn(9)));
     }
 
@@ -152,8 +157,8 @@ mod tests {
         assert!(!held.stops(7, Lsn(3)) && held.stops(7, Lsn(5)));
         held.hold(7, Lsn(4), Place { topic: 1, partition: 0 });
         assert!(!held.stops(7, Lsn(3)) && held.stops(7, Lsn(4)));
-        assert_eq!(held.release(|place| place == P), None, "the first of them says what it waits for");
-        assert_eq!(held.release(|place| place.topic == 1), Some(Lsn(4)));
+        assert_eq!(held.release(|place, _| place == P), None, "the first of them says what it waits for");
+        assert_eq!(held.release(|place, _| place.topic == 1), Some(Lsn(4)));
     }
 
     #[test]

@@ -100,6 +100,7 @@ impl Core {
         self.parts.log.confirm(&confirmations);
         let lsns: Vec<Lsn> = confirmations.iter().map(|note| note.lsn).collect();
         self.parts.statuses.finished(&lsns);
+        lsns.iter().for_each(|lsn| self.sealed.settled(*lsn));
         let latency = self.parts.metrics.drain_latency.local();
         for (Flight { place, at, .. }, note) in &run.arrived {
             self.court.topics.get(place.topic).sent.inc();

@@ -7,17 +7,17 @@ use super::message::Message as Note;
 use super::message::TOPIC;
 use super::run::Run;
 use crate::command::Envelope;
-use crate::command::headers;
 use crate::drain::court::NotTaken;
 use crate::drain::feed::Step;
 use crate::drain::feed::owned;
 use crate::drain::gates::Place;
+use crate::drain::handover::hand_over;
 use crate::drain::partition;
+use crate::drain::sealed::Look;
 use crate::drain::sending::OVERHEAD;
 use crate::drain::topics::Verdict;
 use crate::drain::window::Flight;
 use crate::kafka::ErrorCode;
-use crate::kafka::Message;
 use crate::wal::Frame;
 use crate::wal::Lsn;
 
@@ -25,6 +25,7 @@ impl Core {
     /// Does what can be done with one record. `from`: where the worker would read again.
     pub(super) fn handle(&mut self, from: Lsn, frame: Frame<'_>) -> Step {
         if self.held.stops(frame.lane, frame.lsn) {
+            self.look_ahead(frame);
             return Step::Done;
         }
         if self.court.grave.is_full() || self.has_failed {
@@ -66,7 +67,28 @@ impl Core {
         if self.held.is_jammed(place) {
             return self.hold(frame, place);
         }
+        if envelope.sealed {
+            match self.sealed.look(frame.lsn, &envelope) {
+                Look::Ready => {}
+                Look::Later => return self.hold(frame, Place::sealed(topic)),
+                Look::Dead(reason) => {
+                    self.court.bury(frame, reason);
+                    return Step::Done;
+                }
+            }
+        }
         self.admit(from, frame, &envelope, place, alone, now)
+    }
+
+    /// Asks for the value of a sealed record behind another one of its lane, so that both are made together.
+    fn look_ahead(&mut self, frame: Frame<'_>) {
+        if self.held.is_sealed(frame.lane)
+            && self.sealed.room() > 0
+            && let Ok(envelope) = Envelope::decode(frame.payload)
+            && envelope.sealed
+        {
+            self.sealed.look(frame.lsn, &envelope);
+        }
     }
 
     fn hold(&mut self, frame: Frame<'_>, place: Place) -> Step {
@@ -99,14 +121,9 @@ impl Core {
             return Step::Wait;
         }
         let Some(producer) = self.sender.producer() else { return Step::Wait };
-        let sent = producer.send(&Message {
-            tag: frame.lsn.0,
-            topic: envelope.topic,
-            partition: place.partition,
-            key: envelope.key,
-            headers: &headers(envelope, frame.at),
-            value: envelope.value,
-        });
+        // Looked for right before: without one nothing leaves.
+        let Some(value) = self.sealed.value(frame.lsn, envelope) else { return Step::Wait };
+        let sent = hand_over(producer, frame, envelope, place, value);
         let attempts = self.court.attempts.get(&frame.lsn).copied().unwrap_or(0) + 1;
         if let Err(code) = sent {
             return self.not_taken(frame, place, code, attempts, now);

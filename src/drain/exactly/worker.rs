@@ -19,6 +19,8 @@ use crate::drain::court::Court;
 use crate::drain::feed::Feed;
 use crate::drain::feed::Step;
 use crate::drain::outlet::Link;
+use crate::drain::sealed::Pass;
+use crate::drain::sealed::Sealed;
 use crate::drain::window::STALL;
 use crate::drain::window::Window;
 use crate::drain::worker::ALERT;
@@ -67,6 +69,7 @@ impl Worker {
         let backoff = Backoff::new(config.retry_backoff_min.0, config.retry_backoff_max.0);
         let identity = parts.log.identity();
         let bell = Arc::clone(&handle.posts[lanes.index].bell);
+        let sealed = Sealed::new(&parts, &bell);
         let sender = Sender::new(Arc::clone(link), bell, identity, lanes.index, backoff.clone())?;
         let window = Window::share(lanes.workers as u64);
         let now = Instant::now();
@@ -75,6 +78,8 @@ impl Worker {
             sender,
             court: Court::new(&parts, &backoff, config.topic_fault_grace.0),
             held: Held::new(backoff.clone()),
+            sealed,
+            pass: Pass::default(),
             limit: window.limit(),
             window,
             run: None,
@@ -163,6 +168,7 @@ impl Worker {
         let (handle, index) = (self.handle.clone(), self.lanes.index);
         let mut tick = tick(&handle, index);
         self.core.collect(now);
+        self.core.sealed.collect();
         self.core.look_for_jams(now);
         if self.core.has_failed || self.core.sender.producer().is_some_and(|producer| producer.has_failed()) {
             let is_known = self.core.fail(now, &mut tick);
@@ -199,7 +205,10 @@ impl Worker {
             match self.feed.advance(|lane| lanes.has(lane), |frame| core.handle(from, frame)) {
                 Ok(Some(Step::Done)) => {}
                 Ok(Some(Step::Wait)) => return Filled::Waits,
-                Ok(None) => return Filled::Dry,
+                Ok(None) => {
+                    self.core.pass.end(now);
+                    return Filled::Dry;
+                }
                 Err(error) => {
                     let delay = self.backoff.delay();
                     self.pause_until = now + delay;

@@ -1,6 +1,8 @@
 //! A connection from its first byte to its last, without a socket: hyper, the wire around it, routes and bodies.
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::LazyLock;
 use std::sync::Mutex;
@@ -17,6 +19,7 @@ use super::block_on;
 use super::fake::Nothing;
 use super::fake::Pipe;
 use super::fake::Taken;
+use crate::auth::Authenticator;
 use crate::kinds::Kinds;
 use crate::kinds::defaults;
 use crate::metrics::Metrics;
@@ -36,11 +39,16 @@ fn site() -> Fake {
         ..Config::default()
     };
     let taken = Taken::default();
+    let metrics = Arc::new(Metrics::new().expect("metrics of our own"));
     let parts = PublicParts {
         commands: taken.clone(),
+        users: None,
+        authenticator: Authenticator::open(Arc::clone(&metrics)),
+        login: None,
+        limits: None,
         kinds: Kinds::build(&defaults()).expect("the kinds we ship"),
         backend: Arc::new(Nothing),
-        metrics: Arc::new(Metrics::new().expect("metrics of our own")),
+        metrics,
         message_max: ByteSize::kib(1),
     };
     let door = Arc::new(Door::new(Public::new(&config, parts)));
@@ -56,7 +64,7 @@ pub fn http(data: &[u8]) {
     let output = Arc::new(Mutex::new(Vec::new()));
     let pipe = Pipe { input, output: Arc::clone(&output) };
     let (_stop, stopped) = watch::channel(false);
-    block_on(conn::serve(pipe, Arc::clone(door), config.limits(), stopped));
+    block_on(conn::serve(pipe, IpAddr::V4(Ipv4Addr::LOCALHOST), Arc::clone(door), config.limits(), stopped));
     let said = std::mem::take(&mut *output.lock().unwrap_or_else(PoisonError::into_inner));
     let submitted = taken.take();
     let posts = wire.windows(5).filter(|window| window == b"POST ").count();

@@ -19,6 +19,7 @@ use super::super::AdminBackend;
 use super::super::Commands;
 use super::super::Readiness;
 use super::super::wire::Socket;
+use crate::auth::Caller;
 use crate::command::CommandId;
 use crate::command::Status;
 use crate::ingest::Receipt;
@@ -48,11 +49,11 @@ impl Commands for Taken {
         Duration::from_secs(1)
     }
 
-    async fn find(&self, _: CommandId) -> Result<Status, StatusError> {
+    async fn find(&self, _: CommandId, _: &Caller) -> Result<Status, StatusError> {
         Err(StatusError::NotFound)
     }
 
-    async fn final_state(&self, _: CommandId, _: Instant) {}
+    async fn final_state(&self, _: CommandId, _: bool, _: Instant) {}
 }
 
 /// Nothing lies behind.

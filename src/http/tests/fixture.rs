@@ -15,6 +15,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::client::Client;
+use crate::auth::Authenticator;
+use crate::auth::Caller;
 use crate::command::CommandId;
 use crate::command::State;
 use crate::command::Status;
@@ -116,7 +118,7 @@ impl Commands for Fake {
         Duration::from_secs(7)
     }
 
-    async fn find(&self, id: CommandId) -> Result<Status, StatusError> {
+    async fn find(&self, id: CommandId, _: &Caller) -> Result<Status, StatusError> {
         if id.as_bytes() == &[255; 25] {
             return Err(StatusError::OtherLog);
         }
@@ -134,7 +136,7 @@ impl Commands for Fake {
         })
     }
 
-    async fn final_state(&self, id: CommandId, deadline: Instant) {
+    async fn final_state(&self, id: CommandId, _: bool, deadline: Instant) {
         let mut changed = self.0.changed.subscribe();
         let reached = changed.wait_for(|_| self.state(id).is_some_and(|state| state != State::Accepted));
         let _ = tokio::time::timeout_at(deadline.into(), reached).await;
@@ -209,6 +211,10 @@ pub async fn serve_with(config: Config, message_max: ByteSize) -> Server {
     let metrics = Arc::new(Metrics::new().unwrap());
     let parts = PublicParts {
         commands: log.clone(),
+        users: None,
+        authenticator: Authenticator::open(Arc::clone(&metrics)),
+        login: None,
+        limits: None,
         kinds: Kinds::build(&defaults()).unwrap(),
         backend: Arc::<Backend>::clone(&backend),
         metrics: Arc::clone(&metrics),

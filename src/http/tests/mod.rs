@@ -7,3 +7,4 @@ mod client;
 mod connections;
 mod fixture;
 mod statuses;
+mod wire;

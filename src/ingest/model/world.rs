@@ -25,6 +25,7 @@ use super::super::commit::Committer;
 use super::super::index::IndexError;
 use super::super::index::Keys;
 use super::super::index::Known;
+use super::super::index::Mark;
 use crate::command::Envelope;
 use crate::metrics::Metrics;
 use crate::sync::Mutex;
@@ -143,6 +144,9 @@ pub fn request(commands: usize, bytes: usize) -> Request {
         topic: "test".into(),
         key: None,
         content_type: "application/json".into(),
+        claim: None,
+        fingerprint: None,
+        sealed: false,
         value: Bytes::from(vec![b'x'; bytes]),
     };
     Request { commands: vec![command; commands], traceparent: None, idempotency: None, principal: None }
@@ -157,8 +161,8 @@ impl Keys for MapOfKeys {
         Ok(self.0.lock().unwrap_or_else(PoisonError::into_inner).get(scope).copied())
     }
 
-    fn insert(&self, scope: &[u8; 16], known: Known) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(*scope, known);
+    fn insert(&self, mark: &Mark, first: Lsn) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(*mark.scope(), mark.known(first));
     }
 
     fn covers(&self, _: Lsn) {}

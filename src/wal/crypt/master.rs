@@ -2,8 +2,6 @@
 
 use std::fmt;
 use std::io;
-use std::io::Read;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,11 +11,13 @@ use data_encoding::HEXLOWER_PERMISSIVE;
 use zeroize::Zeroizing;
 
 use super::envelope;
+use crate::secret_file;
+use crate::secret_file::SecretFileError;
 
-/// 64 digits and a line end.
+/// Of 32 bytes.
 const DIGITS: usize = 64;
-/// Others may read the file.
-const READABLE_BY_OTHERS: u32 = 0o004;
+/// The longest line end.
+const LINE_END: usize = 2;
 
 /// Tells master keys apart and says nothing about them: eight bytes of an HMAC under the key.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -85,19 +85,14 @@ impl MasterKey {
         Self { id: KeyId(id), bytes: Arc::new(bytes) }
     }
 
-    /// Reads a key file: 64 hexadecimal digits, a final line end allowed. Who belongs to the file's group may read
-    /// it, as other files with secrets; nobody else.
+    /// Reads a key file: 64 hexadecimal digits, a final line end allowed.
     pub fn from_file(path: &Path) -> Result<Self, KeyFileError> {
-        let failed = |source| KeyFileError::Io { path: path.to_owned(), source };
         let malformed = || KeyFileError::Malformed { path: path.to_owned() };
-        let file = std::fs::File::open(path).map_err(failed)?;
-        let mode = file.metadata().map_err(failed)?.mode() & 0o7777;
-        if mode & READABLE_BY_OTHERS != 0 {
-            return Err(KeyFileError::Exposed { path: path.to_owned(), mode });
-        }
-        // Room enough from the beginning: a buffer that grows leaves copies behind.
-        let mut text = Zeroizing::new(Vec::with_capacity(2 * DIGITS));
-        file.take(DIGITS as u64 + 3).read_to_end(&mut text).map_err(failed)?;
+        let text = secret_file::read(path, DIGITS + LINE_END).map_err(|error| match error {
+            SecretFileError::Io(source) => KeyFileError::Io { path: path.to_owned(), source },
+            SecretFileError::Exposed(mode) => KeyFileError::Exposed { path: path.to_owned(), mode },
+            SecretFileError::TooLong(_) => malformed(),
+        })?;
         let digits = text.strip_suffix(b"\n").unwrap_or(&text);
         let digits = digits.strip_suffix(b"\r").unwrap_or(digits);
         let mut bytes = Zeroizing::new([0; 32]);

@@ -84,7 +84,9 @@ impl Broker {
     pub fn launch(&self) {
         let mut child = self.child();
         assert!(child.is_none(), "broker {} is already started", self.id);
-        let mut java = self.jars.java(&[self.heap, "-Dorg.apache.logging.log4j.level=WARN"]);
+        // Libraries that it unpacks stay where they are when it is killed.
+        let temporary = format!("-Djava.io.tmpdir={}", self.dir.display());
+        let mut java = self.jars.java(&[self.heap, "-Dorg.apache.logging.log4j.level=WARN", &temporary]);
         java.arg("kafka.Kafka").arg(self.properties_file());
         *child = Some(Child::spawn(&format!("broker {}", self.id), &java, &self.dir.join("broker.log")));
     }

@@ -65,6 +65,15 @@ impl Daemon {
 
     /// Accepts one command with this body.
     pub fn accept_value(&mut self, kind: &str, key: &str, value: &[u8]) -> (Lsn, CommandId) {
+        self.accept_as(kind, key, value, false)
+    }
+
+    /// Accepts one command whose password waits to be hashed.
+    pub fn accept_sealed(&mut self, key: &str, value: &[u8]) -> (Lsn, CommandId) {
+        self.accept_as("user.create", key, value, true)
+    }
+
+    fn accept_as(&mut self, kind: &str, key: &str, value: &[u8], sealed: bool) -> (Lsn, CommandId) {
         if self.log.spare_wanted(Duration::ZERO) {
             self.log.fill_spare(SEGMENT, 0);
         }
@@ -82,6 +91,9 @@ impl Daemon {
             repeat: None,
             principal: None,
             requeued_from: None,
+            claim: None,
+            fingerprint: None,
+            sealed,
             value,
         };
         let mut payload = Vec::new();

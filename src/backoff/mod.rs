@@ -1,6 +1,14 @@
-//! How long to wait before the next try: doubling, bounded, with jitter.
+//! How long to wait before the next try: doubling, bounded, with jitter. And when not to try at all: the breaker.
+
+mod breaker;
+mod gate;
 
 use std::time::Duration;
+
+pub use breaker::Admission;
+pub use breaker::Breaker;
+pub use gate::CallError;
+pub use gate::Gate;
 
 /// The delays of one thing that is tried again and again.
 #[derive(Clone, Debug)]
@@ -21,15 +29,19 @@ impl Backoff {
     pub fn delay(&mut self) -> Duration {
         let whole = self.next;
         self.next = whole.saturating_mul(2).min(self.max);
-        // Without randomness the delays are still right, only not spread.
-        let spread = getrandom::u32().map_or(1.0, |random| f64::from(random) / f64::from(u32::MAX));
-        whole.mul_f64(0.5 + spread / 2.0)
+        whole.mul_f64(0.5 + spread() / 2.0)
     }
 
     /// It worked: the next delay is the shortest again.
     pub fn reset(&mut self) {
         self.next = self.min;
     }
+}
+
+/// A number from 0 to 1, so that what begins together does not end together. Without randomness it is 1: times are
+/// still right then, only not spread.
+pub fn spread() -> f64 {
+    getrandom::u32().map_or(1.0, |random| f64::from(random) / f64::from(u32::MAX))
 }
 
 #[cfg(test)]

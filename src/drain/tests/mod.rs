@@ -1,5 +1,7 @@
 //! The drain on a real log and the embedded broker, with faults injected there.
 
+mod sealed;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +22,7 @@ use crate::command::lane;
 use crate::kafka::EmbeddedBroker;
 use crate::units::ByteSize;
 use crate::units::Span;
+use crate::units::ThreadCount;
 use crate::units::Timestamp;
 use crate::wal;
 use crate::wal::Entry;
@@ -35,6 +38,7 @@ struct House {
     metrics: Arc<Metrics>,
     config: Config,
     kafka: kafka::Config,
+    prepare: Arc<dyn Prepare>,
     _dir: tempfile::TempDir,
 }
 
@@ -59,12 +63,13 @@ impl House {
             log: opened.log,
             metrics: Arc::new(Metrics::new().unwrap()),
             config: Config {
-                workers: Workers::Count(2.try_into().unwrap()),
+                workers: ThreadCount::Count(2.try_into().unwrap()),
                 retry_backoff_min: Span::millis(20),
                 retry_backoff_max: Span::millis(200),
                 ..Config::default()
             },
             kafka: kafka::Config::default(),
+            prepare: Arc::new(NothingSealed),
             _dir: dir,
         }
     }
@@ -92,7 +97,7 @@ impl House {
     fn pipelined() -> Self {
         let mut house = Self::new();
         house.broker.cluster().create_topic(TOPIC, 1, 1).unwrap();
-        house.config.workers = Workers::Count(1.try_into().unwrap());
+        house.config.workers = ThreadCount::Count(1.try_into().unwrap());
         house.kafka.batch_size = ByteSize::kib(1);
         house.answer_after(Duration::from_millis(50));
         house.append_filled(TOPIC, 0..60, 2, 800);
@@ -118,6 +123,8 @@ impl House {
             kafka: self.kafka.clone(),
             alarm: Alarm::default(),
             bootstrap: self.broker.bootstrap().to_owned(),
+            lead: None,
+            prepare: Arc::clone(&self.prepare),
         })
         .unwrap()
     }
@@ -190,6 +197,10 @@ impl House {
 }
 
 fn record(topic: &str, key: u64, value: &[u8], lsn: Lsn) -> (u8, Vec<u8>) {
+    record_as(topic, key, value, lsn, false)
+}
+
+fn record_as(topic: &str, key: u64, value: &[u8], lsn: Lsn, sealed: bool) -> (u8, Vec<u8>) {
     let key = key.to_string();
     let mut payload = Vec::new();
     let envelope = Envelope {
@@ -203,6 +214,9 @@ fn record(topic: &str, key: u64, value: &[u8], lsn: Lsn) -> (u8, Vec<u8>) {
         repeat: None,
         principal: None,
         requeued_from: None,
+        claim: None,
+        fingerprint: None,
+        sealed,
         value,
     };
     envelope.encode(&mut payload);
@@ -275,7 +289,7 @@ fn what_is_said_to_be_there_without_an_offset_goes_again() {
 fn a_batch_refused_as_a_whole_condemns_none_of_its_records() {
     let mut house = House::new();
     house.broker.cluster().create_topic(TOPIC, 1, 1).unwrap();
-    house.config.workers = Workers::Count(1.try_into().unwrap());
+    house.config.workers = ThreadCount::Count(1.try_into().unwrap());
     house.append(TOPIC, 0..400, 10);
     // The first record goes alone.
     house.refuse(&[NO_ERROR, TOO_LARGE]);
@@ -290,7 +304,7 @@ fn a_batch_refused_as_a_whole_condemns_none_of_its_records() {
 fn a_record_refused_alone_is_a_dead_letter_and_its_successors_keep_their_order() {
     let mut house = House::new();
     house.broker.cluster().create_topic(TOPIC, 1, 1).unwrap();
-    house.config.workers = Workers::Count(1.try_into().unwrap());
+    house.config.workers = ThreadCount::Count(1.try_into().unwrap());
     // All but the first in one batch, so that the second refusal meets the first suspect.
     house.kafka.linger = Span::millis(200);
     house.append(TOPIC, 0..20, 2);

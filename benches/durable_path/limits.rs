@@ -1,0 +1,60 @@
+//! What counting every request costs: a tenth at most, with Redis on the same machine.
+
+use std::time::Duration;
+
+use crate::client;
+use crate::measure::Limit;
+use crate::measure::Outcome;
+use crate::measure::median;
+use crate::records;
+use crate::server;
+use crate::support::daemon::metric;
+use crate::support::process::Forebay;
+use crate::support::services;
+
+const WHAT: &str = "limits: requests/s, 256 connections, on / off";
+const CONNECTIONS: usize = 256;
+const PAIRS: usize = 9;
+/// Hundreds of flushes.
+const TURN: Duration = Duration::from_millis(1500);
+
+/// Two daemons on one Redis take turns; the other one is idle meanwhile. The limit is high enough not to refuse: the
+/// load ends the program at the first answer that is no 202.
+pub fn measure() -> Vec<Outcome> {
+    let Some(redis) = services::redis("durable_path limits") else { return Vec::new() };
+    let redis = redis.start();
+    let daemon = |enabled: bool| {
+        let mut daemon = server::daemon(server::KAFKA_IS_AWAY)
+            .set("redis.url", redis.url())
+            .set("rate_limit.enabled", enabled)
+            .set("rate_limit.write_limit", 1_000_000_000);
+        daemon.start();
+        daemon
+    };
+    let (limited, free) = (daemon(true), daemon(false));
+    let load = |daemon: &Forebay| client::load(server::address(daemon), records::requests(CONNECTIONS), TURN);
+    load(&limited);
+    load(&free);
+    let turns: Vec<(f64, f64)> = (0..PAIRS)
+        .map(|n| {
+            // Whoever comes first in a pair is not always the same one.
+            let first = if n % 2 == 0 { &limited } else { &free };
+            let second = if n % 2 == 0 { &free } else { &limited };
+            let (a, b) = (load(first), load(second));
+            if n % 2 == 0 { (a, b) } else { (b, a) }
+        })
+        .collect();
+    let (with, without): (Vec<f64>, Vec<f64>) = turns.iter().copied().unzip();
+    let questions = metric(&limited, "forebay_step_seconds_count{step=\"kv.spend_all\"}");
+    let requests = metric(&limited, "forebay_wal_append_total");
+    vec![Outcome {
+        what: WHAT,
+        pairs: turns.iter().map(|(with, without)| with / without).collect(),
+        limit: Limit::AtLeast(0.9),
+        figures: format!(
+            "{:.0}/s, {:.0}/s; {questions} questions to Redis for {requests} requests",
+            median(&with),
+            median(&without)
+        ),
+    }]
+}

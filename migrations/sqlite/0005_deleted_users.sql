@@ -1,0 +1,7 @@
+-- Which deletion a name's row fell to: an older command that comes later is superseded.
+CREATE TABLE IF NOT EXISTS deleted_users (
+    name TEXT NOT NULL PRIMARY KEY,
+    applied_at INTEGER NOT NULL,
+    applied_id TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS deleted_users_applied_at ON deleted_users (applied_at);

@@ -1,0 +1,101 @@
+//! Who may call, and how often: keys and tokens, the logins that hand them out, the rate limits.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::auth::Authenticator;
+use crate::auth::AuthenticatorParts;
+use crate::auth::Keyring;
+use crate::auth::Marks;
+use crate::command::KeyedDigest;
+use crate::config::Config;
+use crate::login::Login;
+use crate::login::LoginParts;
+use crate::metrics::Metrics;
+use crate::ratelimit;
+use crate::ratelimit::Limits;
+use crate::task::Task;
+use crate::users::HashPool;
+
+use super::Failure;
+use super::service::Stores;
+
+/// Users of whom tokens or passwords are remembered; more than are active in the minute that either is kept.
+const REMEMBERED_USERS: u64 = 200_000;
+
+/// Hides addresses and names in the keys of rate limits from who looks at them by chance. The same on all daemons, or
+/// they would count apart; a secret would have to be there before the database is, and four bytes of an address are
+/// guessed under any digest that many machines can compute.
+const LIMITS_DOMAIN: &[u8; 32] = b"forebay rate limits, version 1  ";
+
+/// What says who calls, with the tasks around it.
+pub(super) struct Access {
+    pub(super) authenticator: Authenticator,
+    /// None where nobody logs in: without users, or without a key that signs.
+    pub(super) login: Option<Login>,
+    pub(super) limits: Limits,
+    // Dropped with it: each ends at its next wait.
+    _tasks: Vec<Task>,
+}
+
+impl Access {
+    /// Reads the files of `[auth]`; starts what keeps them, what is remembered of users, and the limits true.
+    pub(super) fn open(
+        config: &Config,
+        stores: Option<&Stores>,
+        hashing: HashPool,
+        metrics: &Arc<Metrics>,
+    ) -> Result<Self, Failure> {
+        let unreadable = Failure::system("keys and tokens");
+        let keyring = Arc::new(Keyring::open(&config.auth).map_err(io::Error::other).map_err(unreadable)?);
+        let limits = limits(config, stores, metrics);
+        let marks = Marks::new(REMEMBERED_USERS);
+        let authenticator = Authenticator::new(AuthenticatorParts {
+            config: config.auth.clone(),
+            keyring: Arc::clone(&keyring),
+            marks: marks.clone(),
+            db: stores.map(|stores| stores.db.clone()),
+            metrics: Arc::clone(metrics),
+        });
+        let mut tasks = limits.watch();
+        tasks.push(authenticator.watch_files());
+        let with_keys = stores.filter(|_| keyring.keys().is_some());
+        let login = with_keys.map(|stores| {
+            Login::new(LoginParts {
+                config: config.login.clone(),
+                auth: config.auth.clone(),
+                keyring,
+                marks,
+                db: stores.db.clone(),
+                kv: stores.kv.clone(),
+                limits: limits.clone(),
+                hashing,
+                password_cost: config.users.password_cost,
+                metrics: Arc::clone(metrics),
+                slow_step: config.telemetry.slow_step.0,
+            })
+        });
+        let login = login.transpose().map_err(io::Error::other).map_err(Failure::system("randomness"))?;
+        tasks.extend(login.iter().flat_map(|login| [login.listen(), login.write_behind()]));
+        Ok(Self { authenticator, login, limits, _tasks: tasks })
+    }
+
+    /// Writes the login times that wait.
+    pub(super) async fn flush(&self, within: Duration) {
+        if let Some(login) = &self.login {
+            login.flush(within).await;
+        }
+    }
+}
+
+/// The rate limits, counted where markers are; without such a store each daemon counts for itself.
+fn limits(config: &Config, stores: Option<&Stores>, metrics: &Metrics) -> Limits {
+    Limits::new(ratelimit::Parts {
+        config: &config.rate_limit,
+        kv: stores.map(|stores| stores.kv.clone()),
+        timeout: config.redis.timeout.0,
+        digest: KeyedDigest::new(LIMITS_DOMAIN),
+        metrics,
+    })
+}

@@ -1,0 +1,81 @@
+//! `forebay migrate`: the database's tables as this version needs them, and a first administrator.
+
+use std::io;
+use std::io::Read;
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::runtime::Runtime;
+
+use crate::command::Secret;
+use crate::config::Config;
+use crate::db::Database;
+use crate::db::DbError;
+use crate::metrics::Metrics;
+use crate::telemetry;
+use crate::units::Timestamp;
+use crate::users;
+
+use super::Failure;
+use super::out;
+
+/// A password is a line; more is another file.
+const MOST_READ: u64 = 4096;
+
+/// Brings the schema up to date and, where a name is given, makes that administrator. The password comes from a file, or
+/// from standard input: a command line is shown to everybody on the machine.
+pub fn migrate(config: &Config, admin: Option<&str>, password_file: Option<&Path>) -> Result<(), Failure> {
+    telemetry::init(&config.telemetry, config.embedded())
+        .map_err(io::Error::other)
+        .map_err(Failure::system("log lines"))?;
+    let metrics = Metrics::new().map_err(io::Error::other).map_err(Failure::system("metrics"))?;
+    // Everything that can be wrong with what was given is found before the database is touched.
+    let admin =
+        admin.map(|name| administrator(name, password_file, config.users.password_cost)).transpose()?;
+    let runtime = Runtime::new().map_err(Failure::system("runtime"))?;
+    runtime.block_on(async {
+        let db = Database::connect(&config.database(), Arc::new(metrics)).await?;
+        let applied = db.migrate().await?;
+        if applied.is_empty() {
+            out("the database is up to date\n");
+        }
+        for name in applied {
+            out(format_args!("applied {name}\n"));
+        }
+        if let Some((name, hash)) = admin {
+            match db.create_admin(&name, &hash, Timestamp::now()).await {
+                Err(DbError::Conflict) => {
+                    return Err(Failure::Usage(format!("there is a user {name} already")));
+                }
+                made => made?,
+            }
+            out(format_args!("made the administrator {name}\n"));
+        }
+        Ok(())
+    })
+}
+
+/// Name and password hash.
+fn administrator(name: &str, file: Option<&Path>, cost: u32) -> Result<(String, String), Failure> {
+    let refused = |error: users::FieldError| Failure::Usage(format!("{}: {}", error.field, error.detail));
+    let name = users::normal_name(name).map_err(refused)?;
+    let password = password(file)?;
+    users::check_password(password.expose(), &[&name]).map_err(refused)?;
+    let hash = users::hash_now(&password, cost).map_err(|error| Failure::Usage(error.to_string()))?;
+    Ok((name, hash))
+}
+
+/// Without its line end.
+fn password(file: Option<&Path>) -> Result<Secret, Failure> {
+    let mut text = String::new();
+    match file {
+        Some(path) => std::fs::File::open(path)
+            .and_then(|file| file.take(MOST_READ).read_to_string(&mut text))
+            .map_err(|error| Failure::Usage(format!("cannot read {}: {error}", path.display())))?,
+        None => io::stdin().take(MOST_READ).read_to_string(&mut text).map_err(|error| {
+            Failure::Usage(format!("cannot read a password from standard input: {error}"))
+        })?,
+    };
+    text.truncate(text.trim_end_matches(['\r', '\n']).len());
+    Ok(Secret::new(text))
+}

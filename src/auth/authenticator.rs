@@ -1,0 +1,184 @@
+//! From an `Authorization` header to who calls.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::error::Elapsed;
+use tokio::time::timeout;
+
+use crate::db::Database;
+use crate::db::DbError;
+use crate::metrics::Metrics;
+use crate::task::Task;
+
+use super::claims::Use;
+use super::config::Config;
+use super::config::Mode;
+use super::keyring::Keyring;
+use super::keys::TokenError;
+use super::marks::Marks;
+use super::principal::Caller;
+use super::principal::Principal;
+use super::standing;
+use super::tokens_file::fingerprint;
+use super::verified::Verified;
+
+/// Tokens remembered at a time.
+const REMEMBERED: u64 = 100_000;
+/// How long a request waits to hear whether its token's user is still the same. More than a database needs, and less
+/// than its time-outs: commands are to be accepted without it.
+const STANDING_WITHIN: Duration = Duration::from_secs(1);
+/// A key that was exchanged counts this soon.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// Why a request is from nobody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AuthError {
+    /// Not `Bearer TOKEN`.
+    #[error("send `Authorization: Bearer TOKEN`")]
+    Malformed,
+    /// The token is not good.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+}
+
+/// What the authenticator is made of.
+pub struct AuthenticatorParts {
+    /// `[auth]`.
+    pub config: Config,
+    /// Its files.
+    pub keyring: Arc<Keyring>,
+    /// Whose marks the tokens are remembered under.
+    pub marks: Marks,
+    /// Where users, passwords and ended logins are looked up; none: signatures alone count.
+    pub db: Option<Database>,
+    /// Hits and misses.
+    pub metrics: Arc<Metrics>,
+}
+
+/// Says who calls. Cheap to clone.
+#[derive(Clone)]
+pub struct Authenticator(Arc<Inner>);
+
+struct Inner {
+    config: Config,
+    keyring: Arc<Keyring>,
+    marks: Marks,
+    db: Option<Database>,
+    verified: Verified,
+}
+
+impl Authenticator {
+    /// Ties the parts together.
+    pub fn new(parts: AuthenticatorParts) -> Self {
+        let AuthenticatorParts { config, keyring, marks, db, metrics } = parts;
+        let verified = Verified::new(REMEMBERED, marks.clone(), &metrics);
+        Self(Arc::new(Inner { config, keyring, marks, db, verified }))
+    }
+
+    /// One that asks nobody: every caller counts as an administrator.
+    pub fn open(metrics: Arc<Metrics>) -> Self {
+        let (config, keyring, marks) = (Config::default(), Arc::default(), Marks::new(1));
+        Self::new(AuthenticatorParts { config, keyring, marks, db: None, metrics })
+    }
+
+    /// Whether callers have to say who they are.
+    pub fn asks(&self) -> bool {
+        self.0.config.mode != Mode::Open
+    }
+
+    /// Who shows this header. In open mode nobody is asked, and nothing shown is looked at.
+    pub async fn caller(&self, authorization: Option<&[u8]>) -> Result<Caller, AuthError> {
+        if !self.asks() {
+            return Ok(Caller::Anyone);
+        }
+        let Some(header) = authorization else { return Ok(Caller::Nobody) };
+        let token = bearer(header).ok_or(AuthError::Malformed)?;
+        Ok(Caller::Known(self.principal(token).await?))
+    }
+
+    /// Whose access token this is.
+    pub async fn principal(&self, token: &str) -> Result<Principal, TokenError> {
+        let inner = &*self.0;
+        let shown = fingerprint(token);
+        if let Some(service) = inner.keyring.tokens().find(&shown) {
+            return Ok(service.clone());
+        }
+        if let Some(known) = inner.verified.get(&shown) {
+            return Ok(known);
+        }
+        let keys = inner.keyring.keys().ok_or(TokenError::Invalid)?;
+        let claims = keys.verify(token, Use::Access)?;
+        let mark = inner.marks.take(&claims.sub);
+        let standing = match &inner.db {
+            Some(db) => timeout(STANDING_WITHIN, standing::of(db, &claims)).await.unwrap_or_else(late),
+            None => Ok(Some(standing::principal(&claims))),
+        };
+        match standing {
+            Ok(Some(principal)) => {
+                inner.verified.insert(shown, principal.clone(), claims.exp, mark);
+                Ok(principal)
+            }
+            Ok(None) => Err(TokenError::Invalid),
+            Err(error) => {
+                // A token lives for minutes; the database may be away for longer, and commands are to be accepted
+                // without it. Not remembered, so that it is asked as soon as it answers.
+                tracing::debug!(%error, "a token is believed on its signature");
+                Ok(standing::principal(&claims))
+            }
+        }
+    }
+
+    /// Looks whether the files of `[auth]` have changed, for as long as the task is held.
+    pub fn watch_files(&self) -> Task {
+        let this = self.clone();
+        Task::spawn("auth-files", async move {
+            loop {
+                tokio::time::sleep(LOOK_EVERY).await;
+                this.look_at_files().await;
+            }
+        })
+    }
+
+    async fn look_at_files(&self) {
+        let inner = Arc::clone(&self.0);
+        let looked = tokio::task::spawn_blocking(move || inner.keyring.reload(&inner.config)).await;
+        match looked {
+            Ok(Ok(false)) => {}
+            Ok(Ok(true)) => {
+                self.0.verified.clear();
+                tracing::info!("other keys or tokens of [auth] count now");
+            }
+            Ok(Err(why)) => tracing::warn!(why, "the keys and tokens of before still count"),
+            Err(error) => tracing::error!(%error, "the files of [auth] were not looked at"),
+        }
+    }
+}
+
+fn late<T>(_: Elapsed) -> Result<T, DbError> {
+    Err(DbError::Away("no answer while a request waited".to_owned()))
+}
+
+/// The token in `Bearer TOKEN` (RFC 6750, section 2.1).
+fn bearer(header: &[u8]) -> Option<&str> {
+    let text = str::from_utf8(header).ok()?;
+    let (scheme, token) = text.split_once(' ')?;
+    let token = token.trim_matches(' ');
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte);
+    let sane = !token.is_empty() && token.bytes().all(plain);
+    (scheme.eq_ignore_ascii_case("bearer") && sane).then_some(token)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_bearer_token_is_read() {
+        assert_eq!(bearer(b"Bearer abc.def-_~+/="), Some("abc.def-_~+/="));
+        assert_eq!(bearer(b"bearer  abc "), Some("abc"));
+        for other in [&b"Basic YTpi"[..], b"Bearer", b"Bearer ", b"Bearer a b", b"abc", b"", b"Bearer \xff"] {
+            assert_eq!(bearer(other), None, "{other:?}");
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! The keys that sign and verify tokens.
+//!
+//! A token names its key (`kid`), and a key has one algorithm: what else a header asks for is not looked at. So neither
+//! `alg: none`, nor a public key used as an HMAC's secret, nor a key that a header brings along gets anywhere (RFC 8725).
+
+use data_encoding::BASE64;
+use data_encoding::BASE64URL_NOPAD;
+use jsonwebtoken::Algorithm;
+use jsonwebtoken::DecodingKey;
+use jsonwebtoken::EncodingKey;
+use jsonwebtoken::Header;
+use jsonwebtoken::Validation;
+use jsonwebtoken::errors::ErrorKind;
+use jsonwebtoken::jwk::Jwk;
+use jsonwebtoken::jwk::ThumbprintHash;
+
+use super::claims::Claims;
+use super::claims::ISSUER;
+use super::claims::Use;
+
+/// What HMAC-SHA-256 is worth (RFC 7518, section 3.2).
+const LEAST_SECRET: usize = 32;
+/// Clocks of daemons differ, by no more than this if they are looked after.
+const LEEWAY_SECONDS: u64 = 5;
+/// Ours have less than 600 bytes; a longer one is not worth looking at.
+const LONGEST_TOKEN: usize = 4096;
+/// More are a mistake: each has its turn at every start, and nobody rotates that fast.
+const MOST_KEYS: usize = 16;
+
+/// The keys of a file; the first signs, all verify.
+pub struct Keys(Vec<Key>);
+
+struct Key {
+    id: String,
+    algorithm: Algorithm,
+    signing: Option<EncodingKey>,
+    verifying: DecodingKey,
+    validation: Validation,
+}
+
+/// What is wrong with a file of keys. Names no key material.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KeyError {
+    /// Neither of the two forms.
+    #[error(
+        "key {0}: a PEM block (Ed25519, RSA of 2048 bits or more, or P-256), or a line with 32 bytes or more in base64"
+    )]
+    Unreadable(usize),
+    /// Nothing could be signed.
+    #[error("a private key or a secret as the first key: it signs")]
+    NothingSigns,
+    /// More than a file may hold.
+    #[error("at most {MOST_KEYS} keys")]
+    TooMany,
+}
+
+/// Why a token is worth nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TokenError {
+    /// It was good once.
+    #[error("the token has expired")]
+    Expired,
+    /// Anything else; saying what would only help who tries.
+    #[error("the token is not valid")]
+    Invalid,
+}
+
+impl Keys {
+    /// Reads PEM blocks, and lines of base64 outside them; empty lines and those that begin with `#` are skipped.
+    pub fn parse(text: &str) -> Result<Self, KeyError> {
+        let mut keys: Vec<Key> = Vec::new();
+        for (index, written) in split(text).iter().enumerate() {
+            let key = Key::read(written).ok_or(KeyError::Unreadable(index + 1))?;
+            // A private key and its own public one.
+            if keys.iter().all(|other| other.id != key.id) {
+                keys.push(key);
+            }
+        }
+        match keys.first() {
+            _ if keys.len() > MOST_KEYS => Err(KeyError::TooMany),
+            Some(first) if first.signing.is_some() => Ok(Self(keys)),
+            _ => Err(KeyError::NothingSigns),
+        }
+    }
+
+    /// A key that nobody else has; what it signed is worth nothing after a restart.
+    pub fn ephemeral() -> Result<Self, getrandom::Error> {
+        let mut secret = [0; LEAST_SECRET];
+        getrandom::fill(&mut secret)?;
+        Ok(Self(Key::secret(&secret).into_iter().collect()))
+    }
+
+    /// A token with these claims. None only if the key cannot sign after all.
+    pub fn sign(&self, claims: &Claims, for_: Use) -> Option<String> {
+        let key = self.0.first()?;
+        let mut header = Header::new(key.algorithm);
+        header.typ = Some(for_.typ().to_owned());
+        header.kid = Some(key.id.clone());
+        jsonwebtoken::encode(&header, claims, key.signing.as_ref()?).ok()
+    }
+
+    /// The claims of a token that one of the keys has signed, for this use, and that is good now.
+    pub fn verify(&self, token: &str, for_: Use) -> Result<Claims, TokenError> {
+        if token.len() > LONGEST_TOKEN {
+            return Err(TokenError::Invalid);
+        }
+        let header = jsonwebtoken::decode_header(token).map_err(|_| TokenError::Invalid)?;
+        let named = |key: &&Key| header.kid.as_deref() == Some(&key.id);
+        let key = self.0.iter().find(named).ok_or(TokenError::Invalid)?;
+        if header.alg != key.algorithm || header.typ.as_deref() != Some(for_.typ()) {
+            return Err(TokenError::Invalid);
+        }
+        let decoded = jsonwebtoken::decode::<Claims>(token, &key.verifying, &key.validation);
+        decoded.map(|token| token.claims).map_err(|error| match error.kind() {
+            ErrorKind::ExpiredSignature => TokenError::Expired,
+            _ => TokenError::Invalid,
+        })
+    }
+}
+
+impl Key {
+    fn read(written: &str) -> Option<Self> {
+        match written.starts_with(BEGIN) {
+            true if written.contains("PRIVATE KEY-----") => Self::private(written.as_bytes()),
+            true => Self::public(written.as_bytes()),
+            false => {
+                let bytes = BASE64.decode(written.as_bytes()).ok();
+                let bytes = bytes.or_else(|| BASE64URL_NOPAD.decode(written.as_bytes()).ok())?;
+                Self::secret(&bytes)
+            }
+        }
+    }
+
+    fn secret(bytes: &[u8]) -> Option<Self> {
+        let key = EncodingKey::from_secret(bytes);
+        (bytes.len() >= LEAST_SECRET).then_some(key).and_then(|key| Self::signing(key, Algorithm::HS256))
+    }
+
+    fn private(pem: &[u8]) -> Option<Self> {
+        let ed = || Self::signing(EncodingKey::from_ed_pem(pem).ok()?, Algorithm::EdDSA);
+        let ec = || Self::signing(EncodingKey::from_ec_pem(pem).ok()?, Algorithm::ES256);
+        let rsa = || Self::signing(EncodingKey::from_rsa_pem(pem).ok()?, Algorithm::RS256);
+        ed().or_else(ec).or_else(rsa)
+    }
+
+    fn public(pem: &[u8]) -> Option<Self> {
+        let ed = || Self::verifying(DecodingKey::from_ed_pem(pem).ok()?, Algorithm::EdDSA);
+        let ec = || Self::verifying(DecodingKey::from_ec_pem(pem).ok()?, Algorithm::ES256);
+        let rsa = || Self::verifying(DecodingKey::from_rsa_pem(pem).ok()?, Algorithm::RS256);
+        ed().or_else(ec).or_else(rsa)
+    }
+
+    /// Only a key that verifies what it signs.
+    fn signing(key: EncodingKey, algorithm: Algorithm) -> Option<Self> {
+        let public = Jwk::from_encoding_key(&key, algorithm).ok()?;
+        let verifying = DecodingKey::from_jwk(&public).ok()?;
+        let made = Self { signing: Some(key), ..Self::of(&public, verifying, algorithm)? };
+        let keys = Keys(vec![made]);
+        let proof = Claims::new("", crate::units::Timestamp::now(), LEEWAY_SECONDS);
+        let token = keys.sign(&proof, Use::Access)?;
+        keys.verify(&token, Use::Access).ok()?;
+        keys.0.into_iter().next()
+    }
+
+    fn verifying(key: DecodingKey, algorithm: Algorithm) -> Option<Self> {
+        let public = Jwk::from_decoding_key(&key, Some(algorithm)).ok()?;
+        Self::of(&public, key, algorithm)
+    }
+
+    fn of(public: &Jwk, verifying: DecodingKey, algorithm: Algorithm) -> Option<Self> {
+        let mut validation = Validation::new(algorithm);
+        validation.leeway = LEEWAY_SECONDS;
+        validation.validate_nbf = true;
+        validation.set_issuer(&[ISSUER]);
+        validation.set_audience(&[ISSUER]);
+        validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
+        // RFC 7638: the same key has the same name everywhere, and nobody has to make one up.
+        let id = public.thumbprint(ThumbprintHash::SHA256).ok()?;
+        Some(Self { id, algorithm, signing: None, verifying, validation })
+    }
+}
+
+const BEGIN: &str = "-----BEGIN ";
+const END: &str = "-----END ";
+
+/// The keys as they are written: PEM blocks with their lines, or single lines.
+fn split(text: &str) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    let mut inside = false;
+    for line in text.lines().map(str::trim) {
+        match found.last_mut() {
+            Some(block) if inside => {
+                block.push_str(line);
+                block.push('\n');
+                inside = !line.starts_with(END);
+            }
+            _ if line.is_empty() || line.starts_with('#') => {}
+            _ => {
+                inside = line.starts_with(BEGIN);
+                found.push(if inside { format!("{line}\n") } else { line.to_owned() });
+            }
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,182 @@
+use std::process::Command;
+
+use hmac::Hmac;
+use hmac::KeyInit;
+use hmac::Mac;
+use serde_json::Value;
+use serde_json::json;
+use sha2::Sha256;
+
+use super::*;
+use crate::units::Timestamp;
+
+const SECRET: &str = "c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0";
+
+fn claims() -> Claims {
+    Claims { admin: true, sid: Some("s".into()), ..Claims::new("ada", Timestamp::now(), 60) }
+}
+
+/// Made by the program that operators make theirs with.
+fn openssl(arguments: &[&str], input: &str) -> String {
+    use std::io::Write;
+    let mut child = Command::new("openssl")
+        .args(arguments)
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap()
+}
+
+fn ed25519() -> String {
+    openssl(&["genpkey", "-algorithm", "ed25519"], "")
+}
+
+fn rsa() -> String {
+    openssl(&["genpkey", "-algorithm", "rsa", "-pkeyopt", "rsa_keygen_bits:2048"], "")
+}
+
+fn public(private: &str) -> String {
+    openssl(&["pkey", "-pubout"], private)
+}
+
+fn header(token: &str) -> Value {
+    let part = token.split('.').next().unwrap();
+    serde_json::from_slice(&BASE64URL_NOPAD.decode(part.as_bytes()).unwrap()).unwrap()
+}
+
+/// A token with any header, signed as HS256 with any secret.
+fn forged(header: &Value, claims: &Value, secret: &[u8]) -> String {
+    let part = |value: &Value| BASE64URL_NOPAD.encode(value.to_string().as_bytes());
+    let message = format!("{}.{}", part(header), part(claims));
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret).unwrap();
+    mac.update(message.as_bytes());
+    format!("{message}.{}", BASE64URL_NOPAD.encode(&mac.finalize().into_bytes()))
+}
+
+fn genuine() -> Value {
+    serde_json::to_value(claims()).unwrap()
+}
+
+#[test]
+fn every_kind_of_key_signs_and_verifies_and_its_public_half_only_verifies() {
+    let ec = openssl(&["genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"], "");
+    for (pem, algorithm) in [(ed25519(), "EdDSA"), (rsa(), "RS256"), (ec, "ES256")] {
+        let keys = Keys::parse(&pem).unwrap();
+        let token = keys.sign(&claims(), Use::Access).unwrap();
+        assert_eq!(header(&token)["alg"], algorithm);
+        assert_eq!(keys.verify(&token, Use::Access).unwrap().sub, "ada");
+        assert_eq!(Keys::parse(&public(&pem)).err(), Some(KeyError::NothingSigns));
+        let elsewhere = Keys::parse(&format!("{SECRET}\n{}", public(&pem))).unwrap();
+        assert_eq!(elsewhere.verify(&token, Use::Access).unwrap().sub, "ada", "{algorithm}");
+    }
+}
+
+#[test]
+fn what_is_no_key_is_named_by_its_place_and_not_shown() {
+    let short = "c2hvcnQ=";
+    for (text, error) in [
+        ("", KeyError::NothingSigns),
+        ("# nothing", KeyError::NothingSigns),
+        (short, KeyError::Unreadable(1)),
+        (&format!("{SECRET}\nhunter2"), KeyError::Unreadable(2)),
+        ("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----", KeyError::Unreadable(1)),
+        ("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----", KeyError::Unreadable(1)),
+    ] {
+        let found = Keys::parse(text).err().unwrap();
+        assert_eq!(found, error, "{text}");
+        assert!(!found.to_string().contains("hunter2"));
+    }
+}
+
+#[test]
+fn no_algorithm_but_the_keys_own_counts() {
+    let private = rsa();
+    let public = public(&private);
+    let keys = Keys::parse(&private).unwrap();
+    let real = keys.sign(&claims(), Use::Access).unwrap();
+    let kid = header(&real)["kid"].clone();
+    let payload = real.split('.').nth(1).unwrap();
+    // The classic: what everybody knows, the public key, as the secret of an HMAC.
+    let swapped = json!({"alg": "HS256", "typ": "at+jwt", "kid": kid});
+    assert_eq!(
+        keys.verify(&forged(&swapped, &genuine(), public.as_bytes()), Use::Access),
+        Err(TokenError::Invalid)
+    );
+    for none in ["none", "None", "NONE", "nOnE"] {
+        let head = json!({"alg": none, "typ": "at+jwt", "kid": kid}).to_string();
+        let head = BASE64URL_NOPAD.encode(head.as_bytes());
+        for token in [format!("{head}.{payload}."), format!("{head}.{payload}")] {
+            assert_eq!(keys.verify(&token, Use::Access), Err(TokenError::Invalid), "{none}");
+        }
+    }
+}
+
+#[test]
+fn the_other_way_round_a_signature_is_no_hmac_either() {
+    let private = rsa();
+    let mine = Keys::parse(SECRET).unwrap();
+    let kid = header(&mine.sign(&claims(), Use::Access).unwrap())["kid"].clone();
+    let mut head = Header::new(Algorithm::RS256);
+    head.typ = Some("at+jwt".into());
+    head.kid = kid.as_str().map(str::to_owned);
+    let theirs = EncodingKey::from_rsa_pem(private.as_bytes()).unwrap();
+    let token = jsonwebtoken::encode(&head, &claims(), &theirs).unwrap();
+    assert_eq!(mine.verify(&token, Use::Access), Err(TokenError::Invalid));
+}
+
+#[test]
+fn a_foreign_key_is_none_of_ours_wherever_its_name_points() {
+    let keys = Keys::parse(SECRET).unwrap();
+    let others = b"another secret of thirty-two byte";
+    let kid = header(&keys.sign(&claims(), Use::Access).unwrap())["kid"].clone();
+    for head in [
+        json!({"alg": "HS256", "typ": "at+jwt"}),
+        json!({"alg": "HS256", "typ": "at+jwt", "kid": kid}),
+        json!({"alg": "HS256", "typ": "at+jwt", "kid": "another"}),
+        json!({"alg": "HS256", "typ": "at+jwt", "kid": "../../../../dev/null"}),
+        json!({"alg": "HS256", "typ": "at+jwt", "kid": ""}),
+        json!({"alg": "HS256", "typ": "at+jwt", "kid": "x", "jku": "http://127.0.0.1/keys"}),
+        json!({"alg": "HS256", "typ": "at+jwt", "kid": "x", "jwk": {"kty": "oct", "k": "YQ"}}),
+    ] {
+        let token = forged(&head, &genuine(), others);
+        assert_eq!(keys.verify(&token, Use::Access), Err(TokenError::Invalid), "{head}");
+    }
+    let real = keys.sign(&claims(), Use::Access).unwrap();
+    for broken in
+        ["", ".", "..", "a.b.c", &real[1..], &real[..real.len() - 1], &"a".repeat(LONGEST_TOKEN + 1)]
+    {
+        assert_eq!(keys.verify(broken, Use::Access), Err(TokenError::Invalid), "{broken}");
+    }
+}
+
+#[test]
+fn a_token_is_good_in_its_time_for_its_use_and_for_us() {
+    let keys = Keys::parse(SECRET).unwrap();
+    let now = Timestamp::now();
+    let verify = |claims: &Claims, for_| keys.verify(&keys.sign(claims, Use::Access).unwrap(), for_);
+    assert!(verify(&claims(), Use::Access).is_ok());
+    assert_eq!(verify(&claims(), Use::Refresh), Err(TokenError::Invalid), "one kind for the other");
+    let past = Timestamp(now.0 - 3_600_000);
+    assert_eq!(verify(&Claims::new("ada", past, 60), Use::Access), Err(TokenError::Expired));
+    let future = Timestamp(now.0 + 3_600_000);
+    assert_eq!(verify(&Claims::new("ada", future, 60), Use::Access), Err(TokenError::Invalid));
+
+    let secret = BASE64.decode(SECRET.as_bytes()).unwrap();
+    let head = header(&keys.sign(&claims(), Use::Access).unwrap());
+    for (member, value) in [
+        ("iss", json!("another")),
+        ("aud", json!("another")),
+        ("exp", Value::Null),
+        ("exp", json!("never")),
+        ("sub", Value::Null),
+    ] {
+        let mut claims = genuine();
+        claims[member] = value;
+        let token = forged(&head, &claims, &secret);
+        assert_eq!(keys.verify(&token, Use::Access), Err(TokenError::Invalid), "{member}");
+    }
+    assert!(keys.verify(&forged(&head, &genuine(), &secret), Use::Access).is_ok(), "the forger can sign");
+}

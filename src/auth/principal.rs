@@ -1,0 +1,49 @@
+//! Who a request is from.
+
+use std::sync::Arc;
+
+/// Who a request is from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Caller {
+    /// Nobody was asked (`mode = "open"`): counts as an administrator.
+    Anyone,
+    /// Somebody who showed a token.
+    Known(Principal),
+    /// Somebody who showed none.
+    Nobody,
+}
+
+/// Somebody who showed a token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Principal {
+    /// A user's name, or `service:NAME`. A user's name holds no colon.
+    pub name: Arc<str>,
+    /// Whether everything is theirs to see and to change.
+    pub admin: bool,
+    /// The login that the token came from; none for a token that came from none.
+    pub session: Option<Arc<str>>,
+}
+
+impl Caller {
+    /// The name that is kept with what they ask for.
+    pub fn name(&self) -> Option<Arc<str>> {
+        match self {
+            Self::Known(principal) => Some(Arc::clone(&principal.name)),
+            Self::Anyone | Self::Nobody => None,
+        }
+    }
+
+    /// Whether everything is theirs to see and to change.
+    pub fn is_admin(&self) -> bool {
+        match self {
+            Self::Anyone => true,
+            Self::Known(principal) => principal.admin,
+            Self::Nobody => false,
+        }
+    }
+
+    /// Whether they are this user.
+    pub fn is(&self, user: &str) -> bool {
+        matches!(self, Self::Known(principal) if *principal.name == *user)
+    }
+}

@@ -1,0 +1,65 @@
+//! Tokens that were verified a moment ago, so that a signature is not verified with every request.
+
+use std::time::Duration;
+
+use moka::sync::Cache;
+use prometheus::IntCounter;
+
+use super::marks::Mark;
+use super::marks::Marks;
+use super::principal::Principal;
+use super::tokens_file::Fingerprint;
+use crate::metrics::Metrics;
+use crate::units::Timestamp;
+
+/// How long a change may go unnoticed when the word of it was lost.
+const TRUSTED_FOR: Duration = Duration::from_secs(60);
+
+/// The cache. It holds digests, no tokens.
+pub(super) struct Verified {
+    tokens: Cache<Fingerprint, Entry>,
+    marks: Marks,
+    hits: IntCounter,
+    misses: IntCounter,
+}
+
+#[derive(Clone)]
+struct Entry {
+    principal: Principal,
+    /// In seconds.
+    expires: u64,
+    mark: Mark,
+}
+
+impl Verified {
+    pub fn new(size: u64, marks: Marks, metrics: &Metrics) -> Self {
+        Self {
+            tokens: Cache::builder().max_capacity(size).time_to_live(TRUSTED_FOR).build(),
+            marks,
+            hits: metrics.cache_hits.with_label_values(&["tokens"]),
+            misses: metrics.cache_misses.with_label_values(&["tokens"]),
+        }
+    }
+
+    /// Who showed this token before, if it is still good and nothing has changed about them.
+    pub fn get(&self, token: &Fingerprint) -> Option<Principal> {
+        let found = self.tokens.get(token).filter(|entry| {
+            Timestamp::now().0 / 1000 < entry.expires && self.marks.holds(&entry.principal.name, entry.mark)
+        });
+        match &found {
+            Some(_) => self.hits.inc(),
+            None => self.misses.inc(),
+        }
+        found.map(|entry| entry.principal)
+    }
+
+    /// Remembers who showed a token. `mark`: taken before it was looked at.
+    pub fn insert(&self, token: Fingerprint, principal: Principal, expires: u64, mark: Mark) {
+        self.tokens.insert(token, Entry { principal, expires, mark });
+    }
+
+    /// Other keys count now.
+    pub fn clear(&self) {
+        self.tokens.invalidate_all();
+    }
+}

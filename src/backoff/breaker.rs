@@ -1,0 +1,179 @@
+//! A circuit breaker: what failed several times in a row is left alone for a while, so that nobody waits for it.
+//!
+//! Closed, every call may go. After enough failures in a row it is open: calls are refused at once. When its delay is
+//! over, one call goes as a probe; its success closes the breaker, its failure opens it for longer.
+
+use std::time::Instant;
+
+use super::Backoff;
+
+/// The breaker of one dependency. It has no clock: whoever asks says what time it is.
+#[derive(Debug)]
+pub struct Breaker {
+    threshold: u32,
+    delays: Backoff,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    Closed {
+        /// In a row.
+        failures: u32,
+    },
+    Open {
+        until: Instant,
+    },
+    /// One call is under way, all others are refused.
+    Probing,
+}
+
+/// What may be done now. Whoever got a call or a probe says how it ended: by [`Breaker::succeeded`],
+/// [`Breaker::failed`], or [`Breaker::abandoned`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// Call.
+    Call,
+    /// Call: whether the dependency is back depends on it.
+    Probe,
+    /// Do not.
+    Refused,
+}
+
+impl Breaker {
+    /// Opens after `threshold` failures in a row, for the delays of `delays`.
+    pub fn new(threshold: u32, delays: Backoff) -> Self {
+        Self { threshold: threshold.max(1), delays, state: State::Closed { failures: 0 } }
+    }
+
+    /// Whether a call may go.
+    pub fn admit(&mut self, now: Instant) -> Admission {
+        match self.state {
+            State::Closed { .. } => Admission::Call,
+            State::Open { until } if now >= until => {
+                self.state = State::Probing;
+                Admission::Probe
+            }
+            State::Open { .. } | State::Probing => Admission::Refused,
+        }
+    }
+
+    /// A call was answered: the dependency is well. Says whether the breaker was open until now.
+    pub fn succeeded(&mut self) -> bool {
+        let was_open = self.is_open();
+        self.delays.reset();
+        self.state = State::Closed { failures: 0 };
+        was_open
+    }
+
+    /// A call was not answered. Says whether that opened the breaker (again).
+    pub fn failed(&mut self, admission: Admission, now: Instant) -> bool {
+        let opens = match &mut self.state {
+            State::Closed { failures } => {
+                *failures += 1;
+                *failures >= self.threshold
+            }
+            State::Probing => admission == Admission::Probe,
+            // Begun before it opened: nothing new.
+            State::Open { .. } => false,
+        };
+        if opens {
+            self.state = State::Open { until: now + self.delays.delay() };
+        }
+        opens
+    }
+
+    /// A call ended without an answer and without a failure: whoever asked went away. The next probe waits as it does
+    /// after a failure: impatient callers must not follow one another to where nobody answers.
+    pub fn abandoned(&mut self, admission: Admission, now: Instant) {
+        if admission == Admission::Probe && matches!(self.state, State::Probing) {
+            self.state = State::Open { until: now + self.delays.delay() };
+        }
+    }
+
+    /// Whether calls are refused, but for a probe.
+    pub fn is_open(&self) -> bool {
+        !matches!(self.state, State::Closed { .. })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const MIN: Duration = Duration::from_millis(100);
+    const MAX: Duration = Duration::from_millis(400);
+
+    fn breaker() -> Breaker {
+        Breaker::new(3, Backoff::new(MIN, MAX))
+    }
+
+    fn open(breaker: &mut Breaker, now: Instant) {
+        let opened: Vec<_> = (0..3).map(|_| breaker.failed(Admission::Call, now)).collect();
+        assert_eq!(opened, [false, false, true]);
+    }
+
+    #[test]
+    fn only_failures_in_a_row_open_it() {
+        let (mut breaker, now) = (breaker(), Instant::now());
+        for _ in 0..10 {
+            assert!(!breaker.failed(Admission::Call, now));
+            assert!(!breaker.failed(Admission::Call, now));
+            assert!(!breaker.succeeded(), "it was closed all the time");
+        }
+        assert_eq!(breaker.admit(now), Admission::Call);
+        open(&mut breaker, now);
+        assert_eq!(breaker.admit(now), Admission::Refused);
+    }
+
+    #[test]
+    fn one_probe_goes_when_the_delay_is_over_and_its_success_closes_it() {
+        let (mut breaker, now) = (breaker(), Instant::now());
+        open(&mut breaker, now);
+        assert_eq!(breaker.admit(now + MIN / 4), Admission::Refused);
+        assert_eq!(breaker.admit(now + MIN), Admission::Probe);
+        assert_eq!(breaker.admit(now + MIN), Admission::Refused, "one at a time");
+        assert!(breaker.succeeded());
+        assert_eq!(breaker.admit(now + MIN), Admission::Call);
+        assert!(!breaker.is_open());
+    }
+
+    #[test]
+    fn a_failed_probe_opens_it_for_longer_up_to_the_bound() {
+        let (mut breaker, mut now) = (breaker(), Instant::now());
+        open(&mut breaker, now);
+        for whole in [200, 400, 400].map(Duration::from_millis) {
+            now += MAX;
+            assert_eq!(breaker.admit(now), Admission::Probe);
+            assert!(breaker.failed(Admission::Probe, now));
+            assert_eq!(breaker.admit(now + whole / 3), Admission::Refused);
+        }
+        assert_eq!(breaker.admit(now + MAX), Admission::Probe);
+    }
+
+    #[test]
+    fn calls_begun_before_it_opened_neither_prolong_nor_replace_the_probe() {
+        let (mut breaker, now) = (breaker(), Instant::now());
+        open(&mut breaker, now);
+        assert!(!breaker.failed(Admission::Call, now + MIN));
+        assert_eq!(breaker.admit(now + MIN), Admission::Probe);
+        assert!(!breaker.failed(Admission::Call, now + MIN), "it was not the probe");
+        assert_eq!(breaker.admit(now + MIN), Admission::Refused);
+        assert!(breaker.succeeded(), "an answer is an answer, whoever asked");
+    }
+
+    #[test]
+    fn a_probe_that_nobody_waits_for_any_more_makes_room_for_the_next_one_in_time() {
+        let (mut breaker, now) = (breaker(), Instant::now());
+        breaker.abandoned(Admission::Call, now);
+        open(&mut breaker, now);
+        assert_eq!(breaker.admit(now + MIN), Admission::Probe);
+        breaker.abandoned(Admission::Call, now + MIN);
+        assert_eq!(breaker.admit(now + MIN), Admission::Refused);
+        breaker.abandoned(Admission::Probe, now + MIN);
+        assert_eq!(breaker.admit(now + MIN), Admission::Refused);
+        assert_eq!(breaker.admit(now + MIN + MAX), Admission::Probe);
+    }
+}

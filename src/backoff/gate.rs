@@ -1,0 +1,200 @@
+//! The breaker that calls to a dependency pass, with its gauge and its lines in the log.
+
+use std::fmt::Display;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::Duration;
+use std::time::Instant;
+
+use prometheus::IntGauge;
+
+use super::Admission;
+use super::Backoff;
+use super::Breaker;
+
+/// Few, so that an outage costs few time-outs; more than the calls that one lost connection fails.
+const FAILURES: u32 = 5;
+/// The first probe comes soon, because most outages are a restart.
+const FIRST_PROBE: Duration = Duration::from_millis(100);
+/// How long the return of a dependency may go unnoticed.
+const LAST_PROBE: Duration = Duration::from_secs(2);
+
+/// The errors of a dependency, as far as a gate has to tell them apart.
+pub trait CallError: Display {
+    /// For a call that was not let through.
+    fn refused() -> Self;
+    /// Whether there was no answer, or none in time. An answer that makes no sense is an answer.
+    fn is_outage(&self) -> bool;
+}
+
+/// Where calls to one dependency pass. Each has an end of its own: the gate has no time-out.
+pub struct Gate {
+    dependency: &'static str,
+    breaker: Mutex<Breaker>,
+    /// 1 while it is open.
+    open: IntGauge,
+    when_open: Box<dyn Fn() + Send + Sync>,
+}
+
+impl Gate {
+    /// Closed. The name is for the log; the gauge is 1 while calls are refused. Whenever it opens, again too,
+    /// `when_open` is called: who does not answer may be at the other end of a cut cable, so that the next probe should
+    /// have a new connection.
+    pub fn new(
+        dependency: &'static str,
+        open: IntGauge,
+        when_open: impl Fn() + Send + Sync + 'static,
+    ) -> Self {
+        let breaker = Breaker::new(FAILURES, Backoff::new(FIRST_PROBE, LAST_PROBE));
+        Self { dependency, breaker: Mutex::new(breaker), open, when_open: Box::new(when_open) }
+    }
+
+    /// Does the work, if it may be tried at all.
+    pub async fn pass<T, E: CallError>(&self, work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+        let admission = self.with(|breaker| breaker.admit(Instant::now()));
+        if admission == Admission::Refused {
+            return Err(E::refused());
+        }
+        let pass = Pass { gate: self, admission: Some(admission) };
+        let result = work.await;
+        pass.ended(result.as_ref().err());
+        result
+    }
+
+    /// Somebody who did not pass here was answered: the dependency is well.
+    pub fn answered(&self) {
+        if self.with(Breaker::succeeded) {
+            tracing::info!(dependency = self.dependency, "dependency.back");
+        }
+    }
+
+    /// Whether calls are refused, but for a probe.
+    pub fn is_open(&self) -> bool {
+        self.with(|breaker| breaker.is_open())
+    }
+
+    fn failed(&self, admission: Admission, why: &dyn Display) {
+        if !self.with(|breaker| breaker.failed(admission, Instant::now())) {
+            return;
+        }
+        if admission == Admission::Call {
+            let dependency = self.dependency;
+            tracing::warn!(dependency, %why, "dependency.away: not asked again before a probe is answered");
+        }
+        (self.when_open)();
+    }
+
+    fn with<T>(&self, act: impl FnOnce(&mut Breaker) -> T) -> T {
+        let mut breaker = self.breaker.lock().unwrap_or_else(PoisonError::into_inner);
+        let done = act(&mut breaker);
+        self.open.set(breaker.is_open().into());
+        done
+    }
+}
+
+/// Leave for one call; without a word on how it ended, nobody waited for that.
+struct Pass<'a> {
+    gate: &'a Gate,
+    admission: Option<Admission>,
+}
+
+impl Pass<'_> {
+    fn ended(mut self, error: Option<&impl CallError>) {
+        let Some(admission) = self.admission.take() else { return };
+        match error.filter(|error| error.is_outage()) {
+            Some(outage) => self.gate.failed(admission, outage),
+            None => self.gate.answered(),
+        }
+    }
+}
+
+impl Drop for Pass<'_> {
+    fn drop(&mut self) {
+        if let Some(admission) = self.admission.take() {
+            self.gate.with(|breaker| breaker.abandoned(admission, Instant::now()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+    use std::future::ready;
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicU32;
+    use std::sync::atomic::Ordering;
+
+    use super::*;
+
+    #[derive(Debug, PartialEq, Eq, thiserror::Error)]
+    #[error("{self:?}")]
+    enum Error {
+        Away,
+        Answer,
+        Refused,
+    }
+
+    impl CallError for Error {
+        fn refused() -> Self {
+            Self::Refused
+        }
+
+        fn is_outage(&self) -> bool {
+            *self == Self::Away
+        }
+    }
+
+    /// A gate, and how often it opened.
+    fn gate() -> (Gate, Arc<AtomicU32>) {
+        let opened = Arc::new(AtomicU32::new(0));
+        let count = Arc::clone(&opened);
+        let gauge = IntGauge::new("open", "1 while it is open").unwrap();
+        let gate = Gate::new("test", gauge, move || {
+            count.fetch_add(1, Ordering::Relaxed);
+        });
+        (gate, opened)
+    }
+
+    /// Calls that are not answered, until it opens.
+    async fn open(gate: &Gate) {
+        for _ in 0..FAILURES {
+            assert!(!gate.is_open());
+            assert_eq!(gate.pass(ready(Err::<(), _>(Error::Away))).await, Err(Error::Away));
+        }
+        assert_eq!((gate.open.get(), gate.is_open()), (1, true));
+    }
+
+    #[tokio::test]
+    async fn outages_in_a_row_open_it_and_errors_that_are_answers_do_not() {
+        let (gate, opened) = gate();
+        for _ in 0..3 {
+            for _ in 1..FAILURES {
+                assert_eq!(gate.pass(ready(Err::<(), _>(Error::Away))).await, Err(Error::Away));
+            }
+            assert_eq!(gate.pass(ready(Err::<(), _>(Error::Answer))).await, Err(Error::Answer));
+        }
+        open(&gate).await;
+        assert_eq!(gate.pass(ready(Ok(()))).await, Err(Error::Refused), "the work is not begun");
+        assert_eq!(opened.load(Ordering::Relaxed), 1);
+    }
+
+    #[tokio::test]
+    async fn an_answer_to_somebody_else_closes_it() {
+        let (gate, _) = gate();
+        open(&gate).await;
+        gate.answered();
+        assert_eq!((gate.open.get(), gate.is_open()), (0, false));
+        assert_eq!(gate.pass(ready(Ok::<_, Error>(()))).await, Ok(()));
+    }
+
+    #[tokio::test]
+    async fn a_call_that_nobody_waits_for_any_more_counts_as_nothing() {
+        let (gate, opened) = gate();
+        for _ in 0..2 * FAILURES {
+            let never = gate.pass(pending::<Result<(), Error>>());
+            assert!(tokio::time::timeout(Duration::ZERO, never).await.is_err());
+        }
+        assert!(!gate.is_open());
+        assert_eq!(opened.load(Ordering::Relaxed), 0);
+    }
+}

@@ -1,0 +1,49 @@
+//! Digests under a secret: of what must not be guessed, or tried against a list of guesses.
+
+use hmac::Hmac;
+use hmac::KeyInit;
+use hmac::Mac;
+use sha2::Sha256;
+
+/// HMAC-SHA-256 under one secret, cut to 16 bytes.
+#[derive(Clone)]
+pub struct KeyedDigest(Hmac<Sha256>);
+
+impl KeyedDigest {
+    /// Under this secret.
+    pub fn new(secret: &[u8; 32]) -> Self {
+        #[expect(clippy::expect_used, reason = "HMAC takes keys of every length")]
+        Self(Hmac::new_from_slice(secret).expect("HMAC takes any key"))
+    }
+
+    /// The digest of these parts in this order.
+    pub fn of(&self, parts: &[&[u8]]) -> [u8; 16] {
+        let mut mac = self.0.clone();
+        for part in parts {
+            // With its length before it, no part can be mistaken for its neighbour.
+            mac.update(&(part.len() as u64).to_le_bytes());
+            mac.update(part);
+        }
+        let mut digest = [0; 16];
+        digest.copy_from_slice(&mac.finalize().into_bytes()[..16]);
+        digest
+    }
+}
+
+/// Whether both are the same. Every byte is looked at, wherever the first difference is: how long it takes says nothing.
+pub fn same_bytes(one: &[u8], other: &[u8]) -> bool {
+    one.len() == other.len() && one.iter().zip(other).fold(0, |seen, (a, b)| seen | (a ^ b)) == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_digest_depends_on_the_secret_and_on_where_parts_end() {
+        let digest = KeyedDigest::new(&[7; 32]).of(&[b"ab", b"c"]);
+        assert_eq!(KeyedDigest::new(&[7; 32]).of(&[b"ab", b"c"]), digest);
+        assert_ne!(KeyedDigest::new(&[8; 32]).of(&[b"ab", b"c"]), digest);
+        assert_ne!(KeyedDigest::new(&[7; 32]).of(&[b"a", b"bc"]), digest);
+    }
+}

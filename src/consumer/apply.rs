@@ -1,0 +1,194 @@
+//! One transaction a batch: read, judge, write, commit. Dropped before its commit it never was.
+
+use std::time::Duration;
+use std::time::Instant;
+
+use crate::command::CommandId;
+use crate::command::UserKind;
+use crate::db::AuditRow;
+use crate::db::Batch;
+use crate::db::Database;
+use crate::db::DbError;
+use crate::db::OutcomeRow;
+use crate::db::ParkedRow;
+use crate::telemetry::Step;
+use crate::units::Timestamp;
+
+use super::command::Command;
+use super::judge;
+use super::judge::Change;
+use super::judge::Facts;
+use super::judge::Fate;
+use super::judge::Questions;
+use super::judge::Writes;
+
+/// A transaction that takes longer is given up. Each of its statements has a time-out of its own.
+const LONGEST: Duration = Duration::from_secs(60);
+
+/// What came of a transaction.
+pub(super) enum Attempt {
+    /// It is committed.
+    Done(Done),
+    /// Nothing was written: first the dead letters of these commands must be in Kafka.
+    Bury(Vec<(usize, String)>),
+}
+
+/// What was decided of a batch, from its first command on.
+pub(super) struct Done {
+    /// What became of each.
+    pub(super) fates: Vec<Fate>,
+    /// Whose rows are other ones now.
+    pub(super) changes: Vec<Change>,
+    /// Parked commands that were given up, because their records are gone.
+    pub(super) lost: Vec<String>,
+    /// How long the transaction took.
+    pub(super) took: Duration,
+}
+
+/// Applies batches.
+pub(super) struct Applier {
+    pub(super) db: Database,
+    pub(super) retry_attempts: u32,
+    pub(super) slow_step: Duration,
+}
+
+impl Applier {
+    /// Tries to apply `commands`. `degraded`: only the core columns are written to `users`.
+    pub(super) async fn attempt(&self, commands: &[Command], degraded: bool) -> Result<Attempt, DbError> {
+        let _step = Step::begin("consumer.transaction", self.slow_step);
+        let bounded = tokio::time::timeout(LONGEST, self.transaction(commands, degraded)).await;
+        bounded.unwrap_or_else(|_| Err(DbError::Busy("the transaction took too long".to_owned())))
+    }
+
+    async fn transaction(&self, commands: &[Command], degraded: bool) -> Result<Attempt, DbError> {
+        let began = Instant::now();
+        let mut batch = self.db.begin().await?;
+        let facts = read(&mut batch, &Questions::about(commands)).await?;
+        let judgement = judge::judge(commands, facts, Timestamp::now(), self.retry_attempts);
+        let unburied: Vec<(usize, String)> = judgement
+            .fates
+            .iter()
+            .enumerate()
+            .filter_map(|(at, fate)| match fate {
+                Fate::Dead { reason } if !commands[at].buried => Some((at, reason.clone())),
+                _ => None,
+            })
+            .collect();
+        if !unburied.is_empty() {
+            return Ok(Attempt::Bury(unburied));
+        }
+        let (mut writes, fates) = (judgement.writes, judgement.fates);
+        let changes = writes.changes();
+        let lost = std::mem::take(&mut writes.lost);
+        if !writes.is_empty() {
+            write(&mut batch, writes, degraded).await?;
+            batch.commit().await?;
+        }
+        Ok(Attempt::Done(Done { fates, changes, lost, took: began.elapsed() }))
+    }
+
+    /// Whether the database takes anything at all: the same statements with harmless values, rolled back. An error here
+    /// is the database's, not a command's.
+    pub(super) async fn canary(&self) -> Result<(), DbError> {
+        let sung = tokio::time::timeout(LONGEST, async {
+            let mut batch = self.db.begin().await?;
+            let asked = |text: &str| vec![text.to_owned()];
+            let questions = Questions {
+                ids: asked(CANARY),
+                names: asked(CANARY),
+                emails: asked(CANARY),
+                phones: asked("0"),
+            };
+            read(&mut batch, &questions).await?;
+            match write(&mut batch, canary(), false).await {
+                // Another consumer's.
+                Err(DbError::Conflict) => Ok(()),
+                other => other,
+            }
+        });
+        sung.await.unwrap_or_else(|_| Err(DbError::Busy("the transaction took too long".to_owned())))
+    }
+}
+
+/// In an order that matters while others write: whoever is no longer parked has been applied, and is seen to be.
+async fn read(batch: &mut Batch, questions: &Questions) -> Result<Facts, DbError> {
+    Ok(Facts {
+        parked: batch.parked(&questions.names).await?,
+        outcomes: batch.known_outcomes(&questions.ids).await?,
+        users: batch.users_for_update(&questions.names).await?,
+        tombstones: batch.tombstones(&questions.names).await?,
+        holders: match questions.emails.is_empty() && questions.phones.is_empty() {
+            true => Vec::new(),
+            false => batch.holders_of(&questions.emails, &questions.phones).await?,
+        },
+    })
+}
+
+async fn write(batch: &mut Batch, mut writes: Writes, degraded: bool) -> Result<(), DbError> {
+    let extras = if degraded { writes.put_off() } else { Vec::new() };
+    // Empty lists cost nothing.
+    if !writes.deletes.is_empty() {
+        batch.delete_users(&writes.deletes).await?;
+    }
+    if !writes.updates.is_empty() {
+        batch.update_users(&writes.updates).await?;
+    }
+    if !writes.inserts.is_empty() {
+        batch.insert_users(&writes.inserts).await?;
+    }
+    if !writes.tombstones.is_empty() {
+        batch.put_tombstones(&writes.tombstones).await?;
+    }
+    if !extras.is_empty() {
+        batch.put_extras(&extras).await?;
+    }
+    if !writes.outcomes.is_empty() {
+        batch.insert_outcomes(&writes.outcomes).await?;
+    }
+    if !writes.audit.is_empty() {
+        batch.insert_audit(&writes.audit).await?;
+    }
+    if !writes.unpark.is_empty() {
+        batch.unpark(&writes.unpark).await?;
+    }
+    if !writes.park.is_empty() {
+        batch.park(&writes.park).await?;
+    }
+    Ok(())
+}
+
+const CANARY: &str = "canary";
+
+fn canary() -> Writes {
+    let now = Timestamp::now();
+    // Another one than any other consumer's at this moment.
+    let id = CommandId::from_bytes(std::array::from_fn(|_| getrandom::u32().unwrap_or_default() as u8));
+    let action = UserKind::Delete.as_str().to_owned();
+    let text = CANARY.to_owned();
+    Writes {
+        outcomes: vec![OutcomeRow {
+            id: id.to_string(),
+            kind: action.clone(),
+            name: text.clone(),
+            state: "applied".to_owned(),
+            field: None,
+            reason: None,
+            actor: None,
+            accepted_at: now,
+            finished_at: now,
+            partition: -1,
+            offset: -1,
+        }],
+        audit: vec![AuditRow {
+            id: id.to_string(),
+            actor: None,
+            action,
+            target: text.clone(),
+            outcome: "applied".to_owned(),
+            reason: None,
+            at: now,
+        }],
+        park: vec![ParkedRow { id: id.to_string(), name: text, seq: 1, attempts: 0 }],
+        ..Writes::default()
+    }
+}

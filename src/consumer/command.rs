@@ -1,0 +1,225 @@
+//! A record as the consumer judges it: whose command it is, and what it asks for.
+
+use crate::command::CommandId;
+use crate::command::USER_RETRY_TOPIC;
+use crate::command::UserKind;
+use crate::command::UserValue;
+use crate::kafka::Record;
+use crate::units::Timestamp;
+
+/// Headers that the daemon sends (contract, section 7), and those of the retry topic.
+pub(super) const ID: &str = "forebay-command-id";
+const KIND: &str = "forebay-kind";
+const ACCEPTED_AT: &str = "forebay-accepted-at";
+/// How often it was tried.
+pub(super) const ATTEMPTS: &str = "forebay-attempts";
+/// When it is due.
+pub(super) const NOT_BEFORE: &str = "forebay-not-before";
+/// Where it lies in `user.commands.v1`: `<partition>/<offset>`.
+pub(super) const ORIGIN: &str = "forebay-origin";
+/// Why it is dead.
+pub(super) const REASON: &str = "forebay-reason";
+/// The command it waited behind when it was last sent back, and how often: `<id>/<attempts>/<times>`.
+pub(super) const BEHIND: &str = "forebay-behind";
+
+/// What stands for a kind that the record does not say.
+const NO_KIND: &str = "unknown";
+/// A key longer than this is no user's name; the columns hold no more.
+const LONGEST_NAME: usize = 255;
+
+/// One record, understood as far as it can be.
+pub(super) struct Command {
+    /// The command's id; of a record without one, its place.
+    pub(super) id: String,
+    /// The same, when it is one.
+    pub(super) parsed: Option<CommandId>,
+    /// Its kind, as the record says.
+    pub(super) kind: String,
+    /// Whose; the record's key.
+    pub(super) name: String,
+    /// What it asks for, as far as that is understood.
+    pub(super) request: Option<(UserKind, UserValue)>,
+    /// Why it cannot be applied. Without it there is a request.
+    pub(super) fault: Option<String>,
+    /// When it was accepted.
+    pub(super) accepted_at: Timestamp,
+    /// Where it lies in `user.commands.v1`; −1 where that is not known.
+    pub(super) origin: (i32, i64),
+    /// Whether it comes from the retry topic.
+    pub(super) from_retry: bool,
+    /// Whether its dead letter is confirmed by the broker.
+    pub(super) buried: bool,
+    /// Whether it is to be given up at once.
+    pub(super) hopeless: bool,
+    /// The parked command of its name whose record is gone: whoever waits behind it would wait for ever.
+    pub(super) lost: Option<String>,
+}
+
+impl Command {
+    /// Reads a record. Whatever is wrong with it is in its body.
+    pub(super) fn read(record: &Record) -> Self {
+        let from_retry = *record.topic == *USER_RETRY_TOPIC;
+        let origin = match from_retry {
+            true => record.header(ORIGIN).and_then(place).unwrap_or((-1, -1)),
+            false => (record.partition, record.offset),
+        };
+        let parsed: Option<CommandId> = record.header(ID).and_then(|id| id.parse().ok());
+        // Forty characters at most, as an id has.
+        let place = || format!("record-{}-{}", record.partition, record.offset);
+        let id = match (parsed, record.header(ID)) {
+            (Some(id), _) => id.to_string(),
+            // It got its place as its id when it was sent here.
+            (None, Some(id)) if from_retry => id.to_owned(),
+            (None, _) => place(),
+        };
+        let kind = record.header(KIND).unwrap_or(NO_KIND);
+        let (name, request) = match name(record) {
+            Some(name) => (name.to_owned(), request(record, kind, name, parsed)),
+            // By itself, so that it holds nobody else.
+            None => (id.clone(), Err("the record's key is not a user's name".to_owned())),
+        };
+        let (request, fault) = match request {
+            Ok(request) => (Some(request), None),
+            Err(fault) => (None, Some(fault)),
+        };
+        let said = record.header(ACCEPTED_AT).and_then(|at| at.parse().ok());
+        Self {
+            accepted_at: parsed.map(|id| id.accepted_at()).or(said).unwrap_or_else(Timestamp::now),
+            kind: kind.chars().take(LONGEST_KIND).collect(),
+            id,
+            parsed,
+            name,
+            request,
+            fault,
+            origin,
+            from_retry,
+            buried: false,
+            hopeless: false,
+            lost: None,
+        }
+    }
+
+    /// Who asked for it.
+    pub(super) fn actor(&self) -> Option<String> {
+        self.value().and_then(|value| value.actor.clone())
+    }
+
+    /// What its record says.
+    pub(super) fn value(&self) -> Option<&UserValue> {
+        self.request.as_ref().map(|(_, value)| value)
+    }
+
+    /// Marks it as one that cannot be applied now.
+    pub(super) fn condemn(&mut self, reason: String) {
+        self.fault = Some(reason);
+    }
+
+    /// Marks it as one that never will be, and that need not be tried again.
+    pub(super) fn give_up(&mut self, reason: &str) {
+        self.condemn(reason.to_owned());
+        self.hopeless = true;
+    }
+
+    /// Whether it was found that it cannot be applied.
+    pub(super) fn is_unfit(&self) -> bool {
+        self.fault.is_some()
+    }
+}
+
+/// Longer than the kinds there are; the column holds no more.
+const LONGEST_KIND: usize = 32;
+
+fn name(record: &Record) -> Option<&str> {
+    let name = str::from_utf8(record.key.as_deref()?).ok()?;
+    let is_name = !name.is_empty() && name.len() <= LONGEST_NAME && !name.chars().any(char::is_control);
+    is_name.then_some(name)
+}
+
+fn request(
+    record: &Record,
+    kind: &str,
+    name: &str,
+    id: Option<CommandId>,
+) -> Result<(UserKind, UserValue), String> {
+    if id.is_none() {
+        return Err("the record has no command id".to_owned());
+    }
+    let kind = UserKind::parse(kind).ok_or("the record's kind is not known to this version of forebay")?;
+    let value = record.value.as_deref().unwrap_or_default();
+    let value = UserValue::parse(value).map_err(|error| error.to_string())?;
+    if value.name != name {
+        return Err("the record's key is not the name in its value".to_owned());
+    }
+    let complete = match kind {
+        UserKind::Create => value.email.is_some() && value.phone.is_some() && value.password_hash.is_some(),
+        UserKind::Password => value.password_hash.is_some(),
+        UserKind::Update | UserKind::Delete => true,
+    };
+    if !complete {
+        return Err("a member that its kind needs is missing".to_owned());
+    }
+    Ok((kind, value))
+}
+
+fn place(text: &str) -> Option<(i32, i64)> {
+    let (partition, offset) = text.split_once('/')?;
+    Some((partition.parse().ok()?, offset.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::USER_TOPIC;
+
+    fn record(key: &str, kind: &str, value: &str) -> Record {
+        let id = CommandId::from_bytes([7; 25]).to_string();
+        Record {
+            topic: USER_TOPIC.into(),
+            partition: 3,
+            offset: 9,
+            key: Some(key.into()),
+            value: Some(value.into()),
+            headers: vec![(ID.into(), id.into()), (KIND.into(), kind.into())],
+        }
+    }
+
+    fn unfit(record: &Record) -> String {
+        Command::read(record).fault.expect("it is not understood")
+    }
+
+    #[test]
+    fn a_command_is_understood_and_keeps_its_place() {
+        let command = Command::read(&record("ada", "user.delete", r#"{"name":"ada","actor":"root"}"#));
+        assert!(matches!(command.request, Some((UserKind::Delete, _))) && !command.is_unfit());
+        assert_eq!((command.name.as_str(), command.origin), ("ada", (3, 9)));
+        assert_eq!(command.actor().as_deref(), Some("root"));
+    }
+
+    #[test]
+    fn what_cannot_be_understood_says_why_and_repeats_nothing_of_it() {
+        let value = r#"{"name":"ada"}"#;
+        for (wrong, why) in [
+            (record("eve", "user.delete", value), "key is not the name"),
+            (record("ada", "user.rename", value), "kind is not known"),
+            (record("ada", "user.create", value), "is missing"),
+            (record("ada", "user.delete", "geheim"), "not a user command"),
+            (record("", "user.delete", value), "not a user's name"),
+            (record("a\0b", "user.delete", value), "not a user's name"),
+        ] {
+            let reason = unfit(&wrong);
+            assert!(reason.contains(why) && !reason.contains("geheim"), "{reason}");
+        }
+    }
+
+    #[test]
+    fn a_record_without_an_id_has_its_place_for_one_and_keeps_it() {
+        let mut record = record("ada", "user.delete", r#"{"name":"ada"}"#);
+        record.headers.remove(0);
+        let command = Command::read(&record);
+        assert_eq!(command.parsed, None);
+        record.headers.push((ID.into(), command.id.clone().into_bytes()));
+        record.topic = USER_RETRY_TOPIC.into();
+        record.offset = 1;
+        assert_eq!(Command::read(&record).id, command.id);
+    }
+}

@@ -1,0 +1,133 @@
+//! The `[consumer]` section.
+
+use std::fmt;
+
+use serde::Deserialize;
+use serde::Serialize;
+
+use crate::mistake::Mistake;
+use crate::units::Span;
+
+/// How users' commands are applied to the database.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Whether `forebay serve` applies them too; none: in embedded mode. `forebay consume` always does.
+    pub enabled: Option<bool>,
+    /// Kafka's name for all who share the work.
+    pub group: String,
+    /// Most commands in one transaction.
+    pub batch_size: u32,
+    /// How long a batch waits for company.
+    pub batch_wait: Span,
+    /// How often a command that the database refuses is tried again before it is a dead letter.
+    pub retry_attempts: u32,
+    /// First delay before such a try, and before the next look at a database that is away.
+    pub retry_backoff_min: Span,
+    /// Largest delay.
+    pub retry_backoff_max: Span,
+    /// Whether only the core columns are written for now.
+    pub degraded: Degraded,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            enabled: None,
+            group: "forebay".to_owned(),
+            batch_size: 500,
+            batch_wait: Span::millis(5),
+            retry_attempts: 8,
+            retry_backoff_min: Span::secs(1),
+            retry_backoff_max: Span::secs(60),
+            degraded: Degraded::Auto,
+        }
+    }
+}
+
+/// Whether the columns that can wait go into a side table, to be merged when the database is well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Degraded {
+    /// Never.
+    Off,
+    /// Always, until somebody changes it.
+    On,
+    /// While transactions take long.
+    Auto,
+}
+
+impl fmt::Display for Degraded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Off => "off",
+            Self::On => "on",
+            Self::Auto => "auto",
+        })
+    }
+}
+
+/// More hold their rows for long and gain nothing: a commit's cost is shared by enough already.
+const LARGEST_BATCH: u32 = 2_000;
+/// A transaction waits for nobody longer than this: its commands' clients do.
+const LONGEST_WAIT: Span = Span::secs(1);
+/// The broker takes a member that is silent this long for dead; retries of one partition wait in line.
+const LONGEST_BACKOFF: Span = Span::secs(3600);
+/// More tries than this are no end.
+const MOST_ATTEMPTS: u32 = 1_000;
+
+impl Config {
+    /// Everything that is wrong, at once.
+    pub fn validate(&self) -> Vec<Mistake> {
+        let mut mistakes = Vec::new();
+        let mut wrong = |key: &str, found: &dyn fmt::Display, allowed: &str| {
+            mistakes.push(Mistake::new("consumer", key, found, allowed));
+        };
+        if self.group.is_empty() {
+            wrong("group", &"\"\"", "a name");
+        }
+        if !(1..=LARGEST_BATCH).contains(&self.batch_size) {
+            wrong("batch_size", &self.batch_size, "1 to 2000");
+        }
+        if self.batch_wait > LONGEST_WAIT {
+            wrong("batch_wait", &self.batch_wait, "0s to 1s");
+        }
+        if self.retry_attempts > MOST_ATTEMPTS {
+            wrong("retry_attempts", &self.retry_attempts, "0 to 1000");
+        }
+        let (min, max) = (self.retry_backoff_min, self.retry_backoff_max);
+        if min.0.is_zero() {
+            wrong("retry_backoff_min", &min, "more than 0s");
+        }
+        if max < min || max > LONGEST_BACKOFF {
+            wrong("retry_backoff_max", &max, "retry_backoff_min to 1h");
+        }
+        mistakes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_mistake_is_reported_with_its_key() {
+        let config: Config = toml::from_str(
+            "group = \"\"\nbatch_size = 0\nbatch_wait = \"2s\"\nretry_attempts = 1001\n\
+             retry_backoff_min = \"0s\"\nretry_backoff_max = \"2h\"",
+        )
+        .unwrap();
+        let keys: Vec<_> = config.validate().into_iter().map(|mistake| mistake.key).collect();
+        let all =
+            ["group", "batch_size", "batch_wait", "retry_attempts", "retry_backoff_min", "retry_backoff_max"];
+        assert_eq!(keys, all);
+        assert!(toml::from_str::<Config>("degraded = \"maybe\"").is_err());
+    }
+
+    #[test]
+    fn the_default_is_right_and_reads_back() {
+        let text = toml::to_string(&Config::default()).unwrap();
+        assert_eq!(toml::from_str::<Config>(&text).unwrap(), Config::default());
+        assert_eq!(Config::default().validate(), []);
+    }
+}

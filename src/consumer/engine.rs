@@ -1,0 +1,278 @@
+//! One step: a transaction is tried for what is pending, and what came of it is dealt with.
+//!
+//! | what the database says | what follows |
+//! |---|---|
+//! | done | letters to the retry topic, markers, caches, whoever waits; then the offsets may be committed |
+//! | a unique index refused | read again; again and again: smaller batches, down to one command |
+//! | not now | wait and try the same again, for ever |
+//! | never | smaller batches, down to one command; that one is parked, if the database takes others |
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+use std::time::Instant;
+
+use tokio::runtime::Handle;
+
+use crate::db::DbError;
+use crate::kafka::Interrupted;
+use crate::kafka::Outbox;
+use crate::kafka::Record;
+use crate::metrics::Metrics;
+use crate::units::Timestamp;
+
+use super::Config;
+use super::after::After;
+use super::apply::Applier;
+use super::apply::Attempt;
+use super::apply::Done;
+use super::judge::Fate;
+use super::letters;
+use super::mode::Mode;
+use super::pending::Pending;
+use super::pulse::Pulse;
+
+/// So many refusals by a unique index, each after everything was read again, are no coincidence: fewer at once.
+const CONFLICTS: u32 = 3;
+/// So many for a single command: whatever it is, it will not be applied.
+const MOST_CONFLICTS: u32 = 12;
+
+/// What a step came to.
+pub(super) enum Outcome {
+    /// These records are settled: their offsets may be committed.
+    Settled(Vec<Record>),
+    /// Something changed; try again at once.
+    Again,
+    /// The database cannot do it now, and why.
+    Wait(String),
+}
+
+/// Everything that a step needs.
+pub(super) struct Engine {
+    pub(super) applier: Applier,
+    pub(super) outbox: Outbox,
+    pub(super) after: After,
+    pub(super) mode: Mode,
+    pub(super) config: Config,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) runtime: Handle,
+    /// How many commands are tried at once.
+    pub(super) window: usize,
+    /// Refusals by unique indexes in a row.
+    pub(super) conflicts: u32,
+    pub(super) counts: Counts,
+}
+
+/// What became of the records so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Applied now.
+    pub applied: u64,
+    /// Rejected now.
+    pub rejected: u64,
+    /// Had an outcome already.
+    pub repeats: u64,
+    /// Sent to the retry topic.
+    pub retried: u64,
+    /// Given up.
+    pub dead: u64,
+}
+
+impl Engine {
+    /// Tries the first of what is pending. `tick`: see [`Outbox::send`].
+    pub(super) fn step(
+        &mut self,
+        pending: &mut Pending,
+        pulse: &Pulse<'_>,
+        tick: &mut dyn FnMut() -> bool,
+    ) -> Result<Outcome, Interrupted> {
+        let size = self.window.clamp(1, pending.len().max(1)).min(pending.len());
+        let attempt = self.applier.attempt(&pending.commands[..size], self.mode.is_on());
+        match drive(&self.runtime, pulse, attempt)? {
+            Ok(Attempt::Done(done)) => {
+                self.conflicts = 0;
+                self.window = self.window.saturating_mul(2).min(self.config.batch_size as usize);
+                let settled = pending.take(done.fates.len());
+                self.settle(settled, done, pending, pulse, tick)
+            }
+            Ok(Attempt::Bury(letters)) => self.bury(pending, &letters, tick),
+            Err(DbError::Conflict) => {
+                self.conflict(pending, size);
+                Ok(Outcome::Again)
+            }
+            Err(DbError::Busy(why) | DbError::Away(why)) => Ok(Outcome::Wait(why)),
+            Err(open @ DbError::Open) => Ok(Outcome::Wait(open.to_string())),
+            Err(DbError::Refused(_)) if size > 1 => {
+                self.window = size / 2;
+                Ok(Outcome::Again)
+            }
+            Err(DbError::Refused(why)) => self.refused(pending, why, pulse, tick),
+        }
+    }
+
+    fn conflict(&mut self, pending: &mut Pending, size: usize) {
+        self.conflicts += 1;
+        if size > 1 && self.conflicts >= CONFLICTS {
+            self.window = size / 2;
+            self.conflicts = 0;
+        } else if size == 1 && self.conflicts >= MOST_CONFLICTS {
+            pending.commands[0]
+                .condemn("a unique index refuses it for no reason that can be found".to_owned());
+            self.conflicts = 0;
+        }
+    }
+
+    /// A command that is refused by itself.
+    fn refused(
+        &mut self,
+        pending: &mut Pending,
+        why: String,
+        pulse: &Pulse<'_>,
+        tick: &mut dyn FnMut() -> bool,
+    ) -> Result<Outcome, Interrupted> {
+        if let Err(error) = drive(&self.runtime, pulse, self.applier.canary())? {
+            return Ok(Outcome::Wait(format!("{error} (whatever it is given)")));
+        }
+        let command = &mut pending.commands[0];
+        if !command.is_unfit() {
+            tracing::warn!(command = %command.id, reason = why, "a command that the database refuses");
+            command.condemn(why);
+            return Ok(Outcome::Again);
+        }
+        // Not even that it is parked or dead can be written.
+        tracing::error!(command = %command.id, reason = why, "a dead letter without an outcome in the database");
+        self.bury(pending, &[(0, why)], tick)?;
+        self.metrics.consumer_dead.inc();
+        self.counts.dead += 1;
+        Ok(Outcome::Settled(pending.take(1).records))
+    }
+
+    /// Dead letters go to Kafka before the database says so.
+    fn bury(
+        &mut self,
+        pending: &mut Pending,
+        dead: &[(usize, String)],
+        tick: &mut dyn FnMut() -> bool,
+    ) -> Result<Outcome, Interrupted> {
+        let letter = |(at, reason): &(usize, String), whole| {
+            letters::dead(&pending.records[*at], &pending.commands[*at], reason, whole)
+        };
+        let whole: Vec<_> = dead.iter().map(|one| letter(one, true)).collect();
+        let verdicts = self.outbox.send(&whole, tick)?;
+        let refused = dead.iter().zip(&verdicts).filter(|(_, verdict)| verdict.is_some());
+        let bare: Vec<_> = refused.map(|(one, _)| letter(one, false)).collect();
+        if !bare.is_empty() {
+            tracing::error!(
+                count = bare.len(),
+                "the dead-letter topic does not take these values: without them"
+            );
+            self.outbox.send(&bare, tick)?;
+        }
+        for (at, reason) in dead {
+            let command = &mut pending.commands[*at];
+            tracing::error!(command = %command.id, kind = command.kind, reason, "dead letter");
+            command.buried = true;
+        }
+        Ok(Outcome::Again)
+    }
+
+    /// After a commit.
+    fn settle(
+        &mut self,
+        settled: Pending,
+        done: Done,
+        pending: &mut Pending,
+        pulse: &Pulse<'_>,
+        tick: &mut dyn FnMut() -> bool,
+    ) -> Result<Outcome, Interrupted> {
+        self.count(&done);
+        let finished: Vec<_> = settled
+            .commands
+            .iter()
+            .zip(&done.fates)
+            .filter(|(_, fate)| {
+                matches!(fate, Fate::Applied | Fate::Rejected | Fate::Repeat | Fate::Dead { .. })
+            })
+            .map(|(command, _)| command)
+            .collect();
+        drive(&self.runtime, pulse, self.after.committed(&done.changes, &finished))?;
+        let now = Timestamp::now();
+        let (mut places, mut letters) = (Vec::new(), Vec::new());
+        let sides = settled.records.iter().zip(&settled.commands).zip(&done.fates);
+        for (at, ((record, command), fate)) in sides.enumerate() {
+            if let Some(letter) = letters::retry(&self.config, record, command, fate, now) {
+                places.push(at);
+                letters.push(letter);
+            }
+        }
+        if letters.is_empty() {
+            return Ok(Outcome::Settled(settled.records));
+        }
+        let verdicts = self.outbox.send(&letters, tick)?;
+        self.metrics.consumer_retry.inc_by(letters.len() as u64);
+        let refused: Vec<usize> = places
+            .into_iter()
+            .zip(verdicts)
+            .filter(|(_, verdict)| verdict.is_some())
+            .map(|(at, _)| at)
+            .collect();
+        if refused.is_empty() {
+            return Ok(Outcome::Settled(settled.records));
+        }
+        // Their offsets wait for their end; with them those of the others, whose repetition changes nothing.
+        for (at, (record, mut command)) in settled.records.into_iter().zip(settled.commands).enumerate().rev()
+        {
+            if refused.contains(&at) {
+                command.give_up("the retry topic does not take it");
+                pending.put_back(record, command);
+            }
+        }
+        Ok(Outcome::Again)
+    }
+
+    fn count(&mut self, done: &Done) {
+        self.mode.took(done.took);
+        self.metrics.consumer_batch.observe(done.fates.len() as f64);
+        for fate in &done.fates {
+            self.metrics.consumer_applied.with_label_values(&[fate.label()]).inc();
+            match fate {
+                Fate::Applied => self.counts.applied += 1,
+                Fate::Rejected => self.counts.rejected += 1,
+                Fate::Repeat | Fate::Gone => self.counts.repeats += 1,
+                Fate::Dead { .. } => {
+                    self.metrics.consumer_dead.inc();
+                    self.counts.dead += 1;
+                }
+                _ => self.counts.retried += 1,
+            }
+        }
+        for id in &done.lost {
+            tracing::error!(command = id, "given up: its record is no longer in the retry topic");
+        }
+    }
+}
+
+/// How often the owner is asked whether to go on.
+const BEAT: Duration = Duration::from_millis(100);
+/// What a stop waits for that is under way.
+const LAST: Duration = Duration::from_secs(3);
+
+/// Runs `work` on this thread, which is none of the runtime's.
+pub(super) fn drive<T>(
+    runtime: &Handle,
+    pulse: &Pulse<'_>,
+    work: impl Future<Output = T>,
+) -> Result<T, Interrupted> {
+    runtime.block_on(async {
+        let mut work = std::pin::pin!(work);
+        let mut until: Option<Instant> = None;
+        loop {
+            if let Ok(result) = tokio::time::timeout(BEAT, &mut work).await {
+                return Ok(result);
+            }
+            if !pulse.beat() && Instant::now() >= *until.get_or_insert_with(|| Instant::now() + LAST) {
+                return Err(Interrupted);
+            }
+        }
+    })
+}

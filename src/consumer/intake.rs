@@ -1,0 +1,181 @@
+//! What comes from Kafka: a batch at a time, retries when they are due, nothing of what was taken away.
+
+use std::collections::BTreeMap;
+use std::collections::VecDeque;
+use std::time::Duration;
+use std::time::Instant;
+
+use crate::command::USER_RETRY_TOPIC;
+use crate::kafka::Partition;
+use crate::kafka::Polled;
+use crate::kafka::Record;
+use crate::kafka::Source;
+use crate::units::Timestamp;
+
+use super::letters;
+use super::pending::is_of;
+
+/// A look for records lasts no longer: there is other work.
+const IDLE: Duration = Duration::from_millis(250);
+/// Bytes of a batch.
+const MOST_BYTES: usize = 8 << 20;
+
+/// Reads what is due.
+pub(super) struct Intake {
+    source: Source,
+    /// Read while a batch was under way.
+    inbox: VecDeque<Record>,
+    /// Retries that are not due, and what was read behind them. Their partitions are paused.
+    held: BTreeMap<Partition, VecDeque<Record>>,
+    /// Taken away while a batch was under way.
+    revoked: Vec<Partition>,
+    paused: bool,
+    broken: Option<String>,
+}
+
+impl Intake {
+    pub(super) fn new(source: Source) -> Self {
+        Self {
+            source,
+            inbox: VecDeque::new(),
+            held: BTreeMap::new(),
+            revoked: Vec::new(),
+            paused: false,
+            broken: None,
+        }
+    }
+
+    /// Up to `most` records that are due. Waits for the first for a moment, for more until `wait` is over.
+    pub(super) fn gather(&mut self, most: usize, wait: Duration) -> Vec<Record> {
+        self.go_on();
+        let mut batch = Vec::new();
+        self.due(&mut batch);
+        for record in std::mem::take(&mut self.inbox) {
+            self.admit(record, &mut batch);
+        }
+        let idle_until = Instant::now() + self.until_due().min(IDLE);
+        let mut complete = (!batch.is_empty()).then(|| Instant::now() + wait);
+        let mut bytes: usize = batch.iter().map(Record::bytes).sum();
+        while batch.len() < most && bytes < MOST_BYTES && self.broken.is_none() {
+            let until = complete.unwrap_or(idle_until);
+            let left = until.saturating_duration_since(Instant::now());
+            match self.poll(left, &mut batch) {
+                Some(record) => {
+                    bytes += record.bytes();
+                    self.admit(record, &mut batch);
+                    if complete.is_none() && !batch.is_empty() {
+                        complete = Some(Instant::now() + wait);
+                    }
+                }
+                None if left.is_zero() => break,
+                None => {}
+            }
+        }
+        batch
+    }
+
+    /// Hears what the group decides, while a batch is under way. What comes meanwhile waits its turn.
+    pub(super) fn listen(&mut self, timeout: Duration) {
+        if let Some(record) = self.poll(timeout, &mut Vec::new()) {
+            self.inbox.push_back(record);
+            self.pause();
+        }
+    }
+
+    /// Nothing more comes until the next batch is gathered.
+    pub(super) fn pause(&mut self) {
+        self.source.pause_all();
+        self.paused = true;
+    }
+
+    /// What was taken away since this was asked last.
+    pub(super) fn take_revoked(&mut self) -> Vec<Partition> {
+        std::mem::take(&mut self.revoked)
+    }
+
+    /// These are settled.
+    pub(super) fn settled(&self, records: &[Record]) -> BTreeMap<Partition, i64> {
+        let mut offsets = BTreeMap::new();
+        for record in records {
+            let next = offsets.entry((record.topic.clone(), record.partition)).or_insert(0);
+            *next = record.offset.max(*next - 1) + 1;
+        }
+        self.source.commit(&offsets);
+        offsets
+    }
+
+    /// Why nothing will come any more, if so.
+    pub(super) fn broken(&self) -> Option<&str> {
+        self.broken.as_deref()
+    }
+
+    /// See [`Source::lag`].
+    pub(super) fn lag(&self) -> i64 {
+        self.source.lag()
+    }
+
+    fn go_on(&mut self) {
+        if std::mem::take(&mut self.paused) {
+            self.source.resume_except(self.held.keys());
+        }
+    }
+
+    /// One record; what was taken away meanwhile is forgotten first, here and in `batch`.
+    fn poll(&mut self, timeout: Duration, batch: &mut Vec<Record>) -> Option<Record> {
+        let polled = self.source.poll(timeout);
+        let revoked = self.source.take_revoked();
+        if !revoked.is_empty() {
+            tracing::info!(consumer.partitions = revoked.len(), "taken away");
+            batch.retain(|record| !is_of(record, &revoked));
+            self.inbox.retain(|record| !is_of(record, &revoked));
+            self.held.retain(|partition, _| !revoked.contains(partition));
+            self.revoked.extend(revoked);
+        }
+        match polled {
+            Polled::Nothing => None,
+            Polled::Record(record) => Some(record),
+            Polled::Broken(why) => {
+                self.broken = Some(why);
+                None
+            }
+        }
+    }
+
+    fn admit(&mut self, record: Record, batch: &mut Vec<Record>) {
+        if *record.topic == *USER_RETRY_TOPIC {
+            let partition = (record.topic.clone(), record.partition);
+            if let Some(held) = self.held.get_mut(&partition) {
+                return held.push_back(record);
+            }
+            if letters::due(&record) > Timestamp::now() {
+                self.source.pause(&partition);
+                self.held.insert(partition, VecDeque::from([record]));
+                return;
+            }
+        }
+        batch.push(record);
+    }
+
+    /// Moves what is due by now into the batch.
+    fn due(&mut self, batch: &mut Vec<Record>) {
+        let now = Timestamp::now();
+        for held in self.held.values_mut() {
+            while let Some(record) = held.pop_front_if(|record| letters::due(record) <= now) {
+                batch.push(record);
+            }
+        }
+        let source = &self.source;
+        self.held.retain(|partition, held| {
+            if held.is_empty() {
+                source.resume(partition);
+            }
+            !held.is_empty()
+        });
+    }
+
+    fn until_due(&self) -> Duration {
+        let now = Timestamp::now();
+        let heads = self.held.values().filter_map(VecDeque::front);
+        heads.map(|record| letters::due(record).since(now)).min().unwrap_or(Duration::MAX)
+    }
+}

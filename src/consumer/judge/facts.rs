@@ -1,0 +1,234 @@
+//! What a batch must know of the database, and what it knows while it is judged.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::collections::HashMap;
+use std::collections::HashSet;
+
+use crate::db::Holder;
+use crate::db::OutcomeRow;
+use crate::db::ParkedRow;
+use crate::db::UserRow;
+use crate::db::Version;
+
+use super::Queue;
+use super::Writes;
+use super::person::Person;
+use crate::consumer::command::Command;
+
+/// What to ask the database. Sorted: those who lock rows in one order do not wait for each other in a circle.
+#[derive(Default)]
+pub(crate) struct Questions {
+    pub(crate) ids: Vec<String>,
+    pub(crate) names: Vec<String>,
+    pub(crate) emails: Vec<String>,
+    pub(crate) phones: Vec<String>,
+}
+
+impl Questions {
+    pub(crate) fn about(commands: &[Command]) -> Self {
+        let (mut ids, mut names) = (BTreeSet::new(), BTreeSet::new());
+        let (mut emails, mut phones) = (BTreeSet::new(), BTreeSet::new());
+        for command in commands {
+            ids.insert(&command.id);
+            names.insert(&command.name);
+            if let Some(value) = command.value() {
+                emails.extend(&value.email);
+                phones.extend(&value.phone);
+            }
+        }
+        let list = |set: BTreeSet<&String>| set.into_iter().cloned().collect();
+        Self { ids: list(ids), names: list(names), emails: list(emails), phones: list(phones) }
+    }
+}
+
+/// What the database answers.
+#[derive(Default)]
+pub(crate) struct Facts {
+    pub(crate) outcomes: Vec<OutcomeRow>,
+    pub(crate) parked: Vec<ParkedRow>,
+    pub(crate) users: Vec<UserRow>,
+    pub(crate) holders: Vec<Holder>,
+    pub(crate) tombstones: Vec<(String, Version)>,
+}
+
+/// Who has a value: as the database says, and as it shall be.
+#[derive(Default)]
+pub(super) struct Holdings {
+    base: HashMap<String, String>,
+    now: HashMap<String, String>,
+}
+
+impl Holdings {
+    fn add(&mut self, value: Option<String>, name: &str) {
+        if let Some(value) = value {
+            self.now.insert(value.clone(), name.to_owned());
+            self.base.insert(value, name.to_owned());
+        }
+    }
+
+    /// Whether somebody else has it.
+    pub(super) fn is_taken(&self, value: &str, by_other_than: &str) -> bool {
+        self.now.get(value).is_some_and(|holder| holder != by_other_than)
+    }
+
+    /// Who has it in the database.
+    pub(super) fn in_database(&self, value: &str) -> Option<&str> {
+        self.base.get(value).map(String::as_str)
+    }
+
+    fn shift(&mut self, name: &str, from: Option<&str>, to: Option<&str>) {
+        if let Some(from) = from
+            && self.now.get(from).is_some_and(|holder| holder == name)
+        {
+            self.now.remove(from);
+        }
+        if let Some(to) = to {
+            self.now.insert(to.to_owned(), name.to_owned());
+        }
+    }
+}
+
+/// The tables, as far as the batch's commands touch them, in the state after the commands judged so far.
+pub(super) struct World {
+    people: BTreeMap<String, Person>,
+    pub(super) emails: Holdings,
+    pub(super) phones: Holdings,
+    tombstones: HashMap<String, Version>,
+    buried: BTreeSet<String>,
+    queues: HashMap<String, Queue>,
+    parked_before: HashSet<String>,
+    touched: BTreeSet<String>,
+}
+
+impl World {
+    pub(super) fn new(facts: Facts) -> Self {
+        let (mut emails, mut phones) = (Holdings::default(), Holdings::default());
+        for holder in facts.holders {
+            emails.add(holder.email, &holder.name);
+            phones.add(holder.phone, &holder.name);
+        }
+        for row in &facts.users {
+            emails.add(row.email.clone(), &row.name);
+            phones.add(row.phone.clone(), &row.name);
+        }
+        let mut queues: HashMap<String, Queue> = HashMap::new();
+        let mut parked_before = HashSet::new();
+        for row in facts.parked {
+            parked_before.insert(row.id.clone());
+            queues.entry(row.name.clone()).or_default().push(row);
+        }
+        Self {
+            people: facts.users.into_iter().map(|row| (row.name.clone(), Person::read(row))).collect(),
+            emails,
+            phones,
+            tombstones: facts.tombstones.into_iter().collect(),
+            buried: BTreeSet::new(),
+            queues,
+            parked_before,
+            touched: BTreeSet::new(),
+        }
+    }
+
+    /// The row of a name.
+    pub(super) fn row(&self, name: &str) -> Option<&UserRow> {
+        self.people.get(name)?.now.as_ref()
+    }
+
+    /// Whether the name's row in the database stays.
+    pub(super) fn stays(&self, name: &str) -> bool {
+        self.people.get(name).is_some_and(Person::stays)
+    }
+
+    /// Gives a name its row.
+    pub(super) fn set(&mut self, row: UserRow, named: bool) {
+        let person = self.people.entry(row.name.clone()).or_default();
+        let old = person.now.take();
+        let (email, phone) = old.map_or((None, None), |old| (old.email, old.phone));
+        self.emails.shift(&row.name, email.as_deref(), row.email.as_deref());
+        self.phones.shift(&row.name, phone.as_deref(), row.phone.as_deref());
+        person.named |= named;
+        person.set(row);
+    }
+
+    /// Takes a name's row away.
+    pub(super) fn clear(&mut self, name: &str) {
+        let Some(person) = self.people.get_mut(name) else { return };
+        if let Some(old) = person.now.take() {
+            self.emails.shift(name, old.email.as_deref(), None);
+            self.phones.shift(name, old.phone.as_deref(), None);
+            person.clear();
+        }
+    }
+
+    /// The command that deleted the name last.
+    pub(super) fn tombstone(&self, name: &str) -> Option<&Version> {
+        self.tombstones.get(name)
+    }
+
+    /// The command that deletes the name now.
+    pub(super) fn bury(&mut self, name: &str, version: Version) {
+        self.buried.insert(name.to_owned());
+        self.tombstones.insert(name.to_owned(), version);
+    }
+
+    /// The commands of a name that wait in the retry topic.
+    pub(super) fn queue(&self, name: &str) -> &[ParkedRow] {
+        self.queues.get(name).map_or(&[], Vec::as_slice)
+    }
+
+    /// It waits in the retry topic: at the end, or where it already does.
+    pub(super) fn park(&mut self, name: &str, id: &str, attempts: i32) {
+        let queue = self.queues.entry(name.to_owned()).or_default();
+        self.touched.insert(id.to_owned());
+        match queue.iter_mut().find(|row| row.id == id) {
+            Some(row) => row.attempts = attempts,
+            None => {
+                let seq = queue.last().map_or(1, |last| last.seq + 1);
+                queue.push(ParkedRow { id: id.to_owned(), name: name.to_owned(), seq, attempts });
+            }
+        }
+    }
+
+    /// It does no longer.
+    pub(super) fn unpark(&mut self, name: &str, id: &str) {
+        let Some(queue) = self.queues.get_mut(name) else { return };
+        let before = queue.len();
+        queue.retain(|row| row.id != id);
+        if queue.len() < before {
+            self.touched.insert(id.to_owned());
+        }
+    }
+
+    /// The net result.
+    pub(super) fn finish(self, writes: &mut Writes) {
+        for (name, person) in self.people.into_iter().filter(|(_, person)| person.touched) {
+            let stays = person.stays();
+            if person.base.is_some() && !stays {
+                writes.deletes.push(name.clone());
+            }
+            if person.named && stays {
+                let standing = person.base.as_ref().and_then(|row| row.nickname.clone());
+                writes.renicknamed.push((name, standing));
+            }
+            match person.now {
+                Some(row) if stays => writes.updates.push(row),
+                Some(row) => writes.inserts.push(row),
+                None => {}
+            }
+        }
+        let tombstones = &self.tombstones;
+        let buried =
+            self.buried.iter().filter_map(|name| Some((name.clone(), tombstones.get(name)?.clone())));
+        writes.tombstones.extend(buried);
+        let waiting: HashMap<&str, &ParkedRow> =
+            self.queues.values().flatten().map(|row| (row.id.as_str(), row)).collect();
+        for id in &self.touched {
+            match waiting.get(id.as_str()) {
+                Some(row) => writes.park.push((*row).clone()),
+                None if self.parked_before.contains(id) => writes.unpark.push(id.clone()),
+                None => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! What becomes of each command of a batch, decided in memory: no clock, no database, no Kafka in here.
+//!
+//! The batch's transaction reads what stands in the tables ([`Facts`]), the commands are judged one after another as
+//! if each had its own transaction, and what is to be written is the net result ([`Writes`]). Rules:
+//!
+//! - A command with an outcome is a repeat: nothing changes.
+//! - While a name has commands in the retry topic, later ones of that name follow them there; only the first of them
+//!   is tried.
+//! - Create: refused when the name, the e-mail address or the phone number is taken (`taken`), and when the name was
+//!   deleted by a newer command (`superseded`).
+//! - Update and password: refused without such a user (`not_found`), when the row holds a newer command's content
+//!   (`superseded`), or when another user has the address or number (`taken`).
+//! - Delete: done, also without such a user; refused when the user was registered after it (`superseded`).
+//!
+//! Newer is decided by the instant of acceptance, then by the id; within one log, which delivers in its order, equal
+//! instants are no doubt.
+
+mod facts;
+#[cfg(test)]
+mod model;
+mod person;
+mod rules;
+mod version;
+mod writes;
+
+use std::collections::HashSet;
+
+use crate::db::AuditRow;
+use crate::db::OutcomeRow;
+use crate::db::ParkedRow;
+use crate::units::Timestamp;
+
+use super::command::Command;
+
+pub(super) use facts::Facts;
+pub(super) use facts::Questions;
+pub use writes::Change;
+pub(super) use writes::Writes;
+
+use facts::World;
+use rules::Verdict;
+
+/// What became of one command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It changed something, or asked for what is so already.
+    Applied,
+    /// The database says no, for good.
+    Rejected,
+    /// Its outcome stands already.
+    Repeat,
+    /// It cannot be applied now: to the retry topic, to be tried again after this many tries.
+    Parked { attempts: i32 },
+    /// To the retry topic, behind an earlier command of its name.
+    Follows,
+    /// It is parked already, and its record in the retry topic may be lost: there again.
+    Again { attempts: i32 },
+    /// Not its turn: back to the end of the retry topic. Who is first, and how often that one was tried.
+    Behind { first: String, first_attempts: i32, attempts: i32 },
+    /// In the retry topic without being parked: it was settled and forgotten since.
+    Gone,
+    /// Tried often enough.
+    Dead { reason: String },
+}
+
+impl Fate {
+    /// The value of the metric's label.
+    pub(super) fn label(&self) -> &'static str {
+        match self {
+            Self::Applied => "applied",
+            Self::Rejected => "rejected",
+            Self::Repeat | Self::Gone => "repeat",
+            Self::Parked { .. } | Self::Follows | Self::Again { .. } | Self::Behind { .. } => "retry",
+            Self::Dead { .. } => "dead",
+        }
+    }
+}
+
+/// The fates of the commands from the first on, and what is to be written for them. There may be fewer fates than
+/// commands: what is left belongs into another transaction.
+pub(super) struct Judgement {
+    pub(super) fates: Vec<Fate>,
+    pub(super) writes: Writes,
+}
+
+/// Decides what becomes of `commands`. `most_attempts`: how often a command is tried again.
+pub(super) fn judge(commands: &[Command], facts: Facts, now: Timestamp, most_attempts: u32) -> Judgement {
+    let mut court = Court {
+        known: facts.outcomes.iter().map(|row| row.id.clone()).collect(),
+        world: World::new(facts),
+        writes: Writes::default(),
+        now,
+        most_attempts: i32::try_from(most_attempts).unwrap_or(i32::MAX),
+    };
+    let mut fates = Vec::with_capacity(commands.len());
+    for command in commands {
+        match court.decide(command) {
+            Some(fate) => fates.push(fate),
+            None => break,
+        }
+    }
+    let mut writes = court.writes;
+    court.world.finish(&mut writes);
+    Judgement { fates, writes }
+}
+
+struct Court {
+    /// Commands with an outcome.
+    known: HashSet<String>,
+    world: World,
+    writes: Writes,
+    now: Timestamp,
+    most_attempts: i32,
+}
+
+impl Court {
+    /// None: this command and what follows belong into another transaction.
+    fn decide(&mut self, command: &Command) -> Option<Fate> {
+        if self.known.contains(&command.id) {
+            self.world.unpark(&command.name, &command.id);
+            return Some(Fate::Repeat);
+        }
+        if let Some(lost) = &command.lost {
+            self.give_up(command, lost);
+        }
+        if command.hopeless {
+            return self.attempt(command, self.most_attempts);
+        }
+        let queue = self.world.queue(&command.name);
+        let place = queue.iter().position(|row| row.id == command.id);
+        match (command.from_retry, place) {
+            (true, Some(0)) => {
+                let attempts = queue[0].attempts;
+                self.attempt(command, attempts)
+            }
+            (true, Some(at)) => Some(Fate::Behind {
+                first: queue[0].id.clone(),
+                first_attempts: queue[0].attempts,
+                attempts: queue[at].attempts,
+            }),
+            (true, None) => Some(Fate::Gone),
+            (false, Some(at)) => Some(Fate::Again { attempts: queue[at].attempts }),
+            (false, None) if !queue.is_empty() => {
+                self.world.park(&command.name, &command.id, 0);
+                Some(Fate::Follows)
+            }
+            (false, None) => self.attempt(command, 0),
+        }
+    }
+
+    /// Its turn, after `attempts` tries.
+    fn attempt(&mut self, command: &Command, attempts: i32) -> Option<Fate> {
+        if let Some(fault) = &command.fault {
+            return Some(self.postpone(command, attempts, fault));
+        }
+        let (kind, value) = command.request.as_ref()?;
+        // Only what has an id is understood.
+        let id = command.parsed?;
+        let fate = match rules::apply(&mut self.world, *kind, value, &id) {
+            Verdict::NotHere => return None,
+            Verdict::Applied => {
+                self.conclude(command, "applied", None, None);
+                Fate::Applied
+            }
+            Verdict::Rejected { field, reason } => {
+                self.conclude(command, "rejected", field, Some(reason.to_owned()));
+                Fate::Rejected
+            }
+        };
+        Some(fate)
+    }
+
+    /// It cannot be applied: later, or never.
+    fn postpone(&mut self, command: &Command, attempts: i32, fault: &str) -> Fate {
+        if command.hopeless || attempts >= self.most_attempts {
+            self.conclude(command, "dead", None, Some(fault.to_owned()));
+            return Fate::Dead { reason: fault.to_owned() };
+        }
+        let attempts = attempts.saturating_add(1);
+        self.world.park(&command.name, &command.id, attempts);
+        Fate::Parked { attempts }
+    }
+
+    /// The outcome, for good.
+    fn conclude(&mut self, command: &Command, state: &str, field: Option<&str>, reason: Option<String>) {
+        self.known.insert(command.id.clone());
+        self.world.unpark(&command.name, &command.id);
+        let audited = match (field, &reason) {
+            (Some(field), Some(reason)) => Some(format!("{reason}: {field}")),
+            _ => reason.clone(),
+        };
+        self.writes.outcomes.push(OutcomeRow {
+            id: command.id.clone(),
+            kind: command.kind.clone(),
+            name: command.name.clone(),
+            state: state.to_owned(),
+            field: field.map(str::to_owned),
+            reason,
+            actor: command.actor(),
+            accepted_at: command.accepted_at,
+            finished_at: self.now,
+            partition: command.origin.0,
+            offset: command.origin.1,
+        });
+        self.writes.audit.push(AuditRow {
+            id: command.id.clone(),
+            actor: command.actor(),
+            action: command.kind.clone(),
+            target: command.name.clone(),
+            outcome: state.to_owned(),
+            reason: audited,
+            at: self.now,
+        });
+    }
+
+    /// Whoever is first and whose record is nowhere to be found is dead, so that the name is free again.
+    fn give_up(&mut self, waiting: &Command, lost: &str) {
+        if self.world.queue(&waiting.name).first().is_none_or(|row| row.id != lost) {
+            return;
+        }
+        let parsed: Option<crate::command::CommandId> = lost.parse().ok();
+        let dead = Command {
+            id: lost.to_owned(),
+            parsed,
+            kind: "unknown".to_owned(),
+            name: waiting.name.clone(),
+            request: None,
+            fault: Some(LOST.to_owned()),
+            accepted_at: parsed.map_or(self.now, |id| id.accepted_at()),
+            origin: (-1, -1),
+            from_retry: true,
+            buried: true,
+            hopeless: true,
+            lost: None,
+        };
+        self.conclude(&dead, "dead", None, Some(LOST.to_owned()));
+        self.writes.lost.push(lost.to_owned());
+    }
+}
+
+const LOST: &str = "its record is no longer in the retry topic";
+
+/// Commands of one name in the retry topic, in their order.
+type Queue = Vec<ParkedRow>;

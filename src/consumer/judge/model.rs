@@ -1,0 +1,342 @@
+//! Commands in every order and in every split give what one transaction a command gives, and that is what a plain
+//! model says.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::command::CommandId;
+use crate::command::IdMint;
+use crate::command::UserKind;
+use crate::command::UserValue;
+use crate::db::Holder;
+use crate::db::UserRow;
+use crate::db::Version;
+use crate::units::Lsn;
+
+const TRIES: u32 = 2;
+
+/// The tables, with their unique indexes.
+#[derive(Clone, Default, Debug, PartialEq)]
+struct Tables {
+    users: BTreeMap<String, UserRow>,
+    tombstones: BTreeMap<String, Version>,
+    outcomes: BTreeMap<String, OutcomeRow>,
+    parked: Vec<ParkedRow>,
+}
+
+impl Tables {
+    fn facts(&self, questions: &Questions) -> Facts {
+        let asked =
+            |list: &[String], value: &Option<String>| value.as_ref().is_some_and(|v| list.contains(v));
+        let holder = |row: &UserRow| Holder {
+            name: row.name.clone(),
+            email: row.email.clone(),
+            phone: row.phone.clone(),
+        };
+        Facts {
+            outcomes: questions.ids.iter().filter_map(|id| self.outcomes.get(id).cloned()).collect(),
+            parked: self.parked.iter().filter(|row| questions.names.contains(&row.name)).cloned().collect(),
+            users: questions.names.iter().filter_map(|name| self.users.get(name).cloned()).collect(),
+            holders: self
+                .users
+                .values()
+                .filter(|row| asked(&questions.emails, &row.email) || asked(&questions.phones, &row.phone))
+                .map(holder)
+                .collect(),
+            tombstones: questions
+                .names
+                .iter()
+                .filter_map(|name| Some((name.clone(), self.tombstones.get(name)?.clone())))
+                .collect(),
+        }
+    }
+
+    /// Row by row, with the unique indexes looked at after every row, as MySQL does.
+    fn write(&mut self, writes: Writes) {
+        for name in writes.deletes {
+            self.users.remove(&name).expect("a row to delete");
+        }
+        for row in writes.updates {
+            self.users.insert(row.name.clone(), row).expect("a row to update");
+            self.assert_unique();
+        }
+        for row in writes.inserts {
+            assert_eq!(self.users.insert(row.name.clone(), row), None, "the name is free");
+            self.assert_unique();
+        }
+        self.tombstones.extend(writes.tombstones);
+        for id in writes.unpark {
+            self.parked.retain(|row| row.id != id);
+        }
+        for row in writes.park {
+            self.parked.retain(|other| other.id != row.id);
+            self.parked.push(row);
+        }
+        self.parked.sort_by_key(|row| row.seq);
+        for row in writes.outcomes {
+            assert_eq!(self.outcomes.insert(row.id.clone(), row), None, "one outcome a command");
+        }
+        assert_eq!(writes.audit.iter().map(|row| &row.id).collect::<BTreeSet<_>>().len(), writes.audit.len());
+    }
+
+    fn assert_unique(&self) {
+        for value in [|row: &UserRow| row.email.clone(), |row: &UserRow| row.phone.clone()] {
+            let values: Vec<_> = self.users.values().filter_map(value).collect();
+            assert_eq!(values.iter().collect::<BTreeSet<_>>().len(), values.len(), "{values:?}");
+        }
+    }
+
+    /// Judges all of them, in transactions of these sizes.
+    fn run(&mut self, commands: &[Command], sizes: &[usize]) -> Vec<Fate> {
+        let (mut rest, mut fates) = (commands, Vec::new());
+        let mut sizes = sizes.iter().cycle();
+        while !rest.is_empty() {
+            let size = (*sizes.next().expect("a size")).clamp(1, rest.len());
+            let facts = self.facts(&Questions::about(&rest[..size]));
+            let judgement = judge(&rest[..size], facts, Timestamp(9), TRIES);
+            assert!(!judgement.fates.is_empty(), "a transaction of its own decides at least one command");
+            rest = &rest[judgement.fates.len()..];
+            fates.extend(judgement.fates);
+            self.write(judgement.writes);
+        }
+        fates
+    }
+}
+
+/// E-mail, phone, nickname, hash, version, created.
+type Columns = (String, String, Option<String>, String, CommandId, Timestamp);
+
+/// The rules once more, one command at a time, in few words.
+#[derive(Default)]
+struct Model {
+    /// By name.
+    users: BTreeMap<String, Columns>,
+    tombstones: BTreeMap<String, CommandId>,
+    states: BTreeMap<String, String>,
+}
+
+impl Model {
+    fn older(one: &CommandId, than: &CommandId) -> bool {
+        let (a, b) = (one.accepted_at(), than.accepted_at());
+        a < b || (a == b && !one.is_of_same_log(than) && one < than)
+    }
+
+    fn run(&mut self, command: &Command) {
+        let (kind, value) = command.request.as_ref().unwrap();
+        let id = command.parsed.unwrap();
+        if self.states.contains_key(&command.id) {
+            return;
+        }
+        let name = &value.name;
+        let others = || self.users.iter().filter(|(other, _)| *other != name).map(|(_, user)| user);
+        let email = others().any(|user| value.email.as_ref() == Some(&user.0));
+        let phone = others().any(|user| value.phone.as_ref() == Some(&user.1));
+        let state = match (kind, self.users.get_mut(name)) {
+            (UserKind::Create, Some(_)) => "taken name",
+            (UserKind::Create, None) if self.tombstones.get(name).is_some_and(|at| Self::older(&id, at)) => {
+                "superseded"
+            }
+            (UserKind::Update | UserKind::Password, None) => "not_found",
+            (UserKind::Update | UserKind::Password, Some(user)) if Self::older(&id, &user.4) => "superseded",
+            (UserKind::Create | UserKind::Update, _) if email => "taken email",
+            (UserKind::Create | UserKind::Update, _) if phone => "taken phone",
+            (UserKind::Create, None) => {
+                let (email, phone) = (value.email.clone().unwrap(), value.phone.clone().unwrap());
+                let nickname = value.nickname.clone().flatten();
+                let hash = value.password_hash.clone().unwrap();
+                let user = (email, phone, nickname, hash, id, id.accepted_at());
+                self.users.insert(name.clone(), user);
+                "applied"
+            }
+            (UserKind::Update, Some(user)) => {
+                user.0 = value.email.clone().unwrap_or_else(|| user.0.clone());
+                user.1 = value.phone.clone().unwrap_or_else(|| user.1.clone());
+                user.2 = value.nickname.clone().unwrap_or_else(|| user.2.clone());
+                user.4 = id;
+                "applied"
+            }
+            (UserKind::Password, Some(user)) => {
+                user.3 = value.password_hash.clone().unwrap();
+                user.4 = id;
+                "applied"
+            }
+            (UserKind::Delete, Some(user)) if id.accepted_at() < user.5 => "superseded",
+            (UserKind::Delete, _) => {
+                self.users.remove(name);
+                if self.tombstones.get(name).is_none_or(|at| !Self::older(&id, at)) {
+                    self.tombstones.insert(name.clone(), id);
+                }
+                "applied"
+            }
+        };
+        self.states.insert(command.id.clone(), state.to_owned());
+    }
+
+    fn assert_same(&self, tables: &Tables) {
+        let users = tables.users.values().map(|row| {
+            let version: CommandId = row.version.id.parse().unwrap();
+            assert_eq!((row.version.at, row.updated_at), (version.accepted_at(), version.accepted_at()));
+            let values = (
+                row.email.clone().unwrap(),
+                row.phone.clone().unwrap(),
+                row.nickname.clone(),
+                row.password_hash.clone(),
+                version,
+                row.created_at,
+            );
+            (row.name.clone(), values)
+        });
+        assert_eq!(users.collect::<BTreeMap<_, _>>(), self.users);
+        let states = tables.outcomes.values().map(|row| {
+            let words = [row.reason.as_deref(), row.field.as_deref()].into_iter().flatten();
+            let words = words.collect::<Vec<_>>().join(" ");
+            (row.id.clone(), if words.is_empty() { row.state.clone() } else { words })
+        });
+        assert_eq!(states.collect::<BTreeMap<_, _>>(), self.states);
+    }
+}
+
+/// What a command may look like: few names and few values, so that they meet.
+#[derive(Clone, Debug)]
+struct Sketch {
+    log: u8,
+    at: u64,
+    random: u8,
+    kind: UserKind,
+    name: u8,
+    email: Option<u8>,
+    phone: Option<u8>,
+    nickname: Option<Option<u8>>,
+    poison: bool,
+}
+
+fn sketch(poison: f64) -> impl Strategy<Value = Sketch> {
+    let kind = prop::sample::select(UserKind::ALL.to_vec());
+    let small = prop::option::weighted(0.6, 0..5u8);
+    let nickname = prop::option::of(prop::option::of(0..3u8));
+    let ids = (1..3u8, 0..12u64, Just(0));
+    (ids, kind, 0..4u8, small.clone(), small, nickname, prop::bool::weighted(poison)).prop_map(
+        |((log, at, random), kind, name, email, phone, nickname, poison)| Sketch {
+            log,
+            at,
+            random,
+            kind,
+            name,
+            email,
+            phone,
+            nickname,
+            poison,
+        },
+    )
+}
+
+fn command(sketch: &Sketch, from_retry: bool) -> Command {
+    let mint = IdMint::new(&[sketch.log; 16], &[9; 32]);
+    let id = mint.mint(Timestamp(sketch.at), Lsn(1), [sketch.random; 9]);
+    let is_create = sketch.kind == UserKind::Create;
+    let text = |prefix: &str, number: Option<u8>| {
+        let number = if is_create { Some(number.unwrap_or(0)) } else { number };
+        number.filter(|_| is_create || sketch.kind == UserKind::Update).map(|n| format!("{prefix}{n}"))
+    };
+    let has_hash = is_create || sketch.kind == UserKind::Password;
+    let name = format!("name{}", sketch.name);
+    let value = UserValue {
+        name: name.clone(),
+        email: text("e", sketch.email),
+        phone: text("p", sketch.phone),
+        nickname: sketch.nickname.map(|inner| inner.map(|n| format!("n{n}"))),
+        password_hash: has_hash.then(|| format!("h{}", sketch.random)),
+        ..UserValue::default()
+    };
+    Command {
+        id: id.to_string(),
+        parsed: Some(id),
+        kind: sketch.kind.as_str().to_owned(),
+        name,
+        request: Some((sketch.kind, value)),
+        fault: sketch.poison.then(|| "poison".to_owned()),
+        accepted_at: id.accepted_at(),
+        origin: (0, 0),
+        from_retry,
+        buried: false,
+        hopeless: false,
+        lost: None,
+    }
+}
+
+/// Every id is another one.
+fn numbered(mut sketches: Vec<Sketch>) -> Vec<Sketch> {
+    for (number, sketch) in (0..).zip(&mut sketches) {
+        sketch.random = number;
+    }
+    sketches
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_split_gives_what_the_model_says(
+        sketches in prop::collection::vec(sketch(0.0), 1..40),
+        sizes in prop::collection::vec(1..40usize, 1..6),
+    ) {
+        let sketches = numbered(sketches);
+        // Some come twice.
+        let again = sketches.iter().chain(sketches.iter().take(4));
+        let commands: Vec<Command> = again.map(|sketch| command(sketch, false)).collect();
+        let mut model = Model::default();
+        commands.iter().for_each(|command| model.run(command));
+        let (mut split, mut single) = (Tables::default(), Tables::default());
+        let fates = split.run(&commands, &sizes);
+        prop_assert_eq!(single.run(&commands, &[1]), fates);
+        model.assert_same(&split);
+        prop_assert_eq!(&split, &single);
+        // Delivered again, in whatever batches: nothing changes.
+        let fates = split.run(&commands, &[7]);
+        prop_assert!(fates.iter().all(|fate| *fate == Fate::Repeat));
+        prop_assert_eq!(&split, &single);
+    }
+
+    /// Poison and what follows it goes round in the retry topic until everything has an outcome; no key's order is
+    /// lost on the way, and how the batches were cut is not seen.
+    #[test]
+    fn parked_commands_end_and_keep_their_order(
+        sketches in prop::collection::vec(sketch(0.2), 1..25),
+        sizes in prop::collection::vec(1..10usize, 1..6),
+    ) {
+        let mut tables = Tables::default();
+        let sketches = numbered(sketches);
+        let commands: Vec<Command> = sketches.iter().map(|sketch| command(sketch, false)).collect();
+        let fates = tables.run(&commands, &sizes);
+        let waits = |fate: &Fate| matches!(
+            fate,
+            Fate::Parked { .. } | Fate::Follows | Fate::Behind { .. } | Fate::Again { .. }
+        );
+        let mut topic: Vec<Sketch> =
+            sketches.iter().zip(&fates).filter(|(_, fate)| waits(fate)).map(|(s, _)| s.clone()).collect();
+        let mut finished = Vec::new();
+        for _ in 0..sketches.len() * (TRIES as usize + 2) {
+            let round: Vec<Command> = topic.iter().map(|sketch| command(sketch, true)).collect();
+            let fates = tables.run(&round, &sizes);
+            finished.extend(
+                round.iter().zip(&fates).filter(|(_, fate)| !waits(fate)).map(|(c, _)| c.id.clone()),
+            );
+            topic = topic.into_iter().zip(&fates).filter(|(_, fate)| waits(fate)).map(|(s, _)| s).collect();
+        }
+        prop_assert_eq!(topic.len(), 0, "nothing goes round for ever");
+        prop_assert_eq!(&tables.parked, &vec![]);
+        for command in &commands {
+            prop_assert!(tables.outcomes.contains_key(&command.id));
+        }
+        // In the retry topic a name's commands end in the order in which they came.
+        let place = |id: &String| commands.iter().position(|command| command.id == *id).unwrap();
+        for name in 0..4u8 {
+            let name = format!("name{name}");
+            let own: Vec<usize> = finished.iter().map(place).filter(|at| commands[*at].name == name).collect();
+            prop_assert!(own.is_sorted(), "{own:?}");
+        }
+    }
+}

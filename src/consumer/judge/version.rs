@@ -1,0 +1,46 @@
+//! Which of two commands is newer.
+
+use std::cmp::Ordering;
+
+use crate::command::CommandId;
+use crate::db::Version;
+
+/// Whether the command comes before the one whose content stands there.
+pub(super) fn is_older(id: &CommandId, than: &Version) -> bool {
+    match id.accepted_at().cmp(&than.at) {
+        Ordering::Less => true,
+        Ordering::Greater => false,
+        // One log delivers a name's commands in their order. Across logs somebody must be last: the larger id.
+        Ordering::Equal => {
+            than.id.parse::<CommandId>().is_ok_and(|other| !id.is_of_same_log(&other) && *id < other)
+        }
+    }
+}
+
+/// The version of what the command writes.
+pub(super) fn of(id: &CommandId) -> Version {
+    Version { at: id.accepted_at(), id: id.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::IdMint;
+    use crate::units::Lsn;
+    use crate::units::Timestamp;
+
+    fn id(log: u8, at: u64, random: u8) -> CommandId {
+        IdMint::new(&[log; 16], &[9; 32]).mint(Timestamp(at), Lsn(1), [random; 9])
+    }
+
+    #[test]
+    fn the_instant_decides_then_the_order_of_delivery_or_the_id() {
+        assert!(is_older(&id(1, 5, 0), &of(&id(2, 6, 0))));
+        assert!(!is_older(&id(1, 6, 0), &of(&id(2, 5, 0))));
+        assert!(!is_older(&id(1, 5, 0), &of(&id(1, 5, 9))), "one log: what comes later is newer");
+        assert!(!is_older(&id(1, 5, 9), &of(&id(1, 5, 0))));
+        assert!(is_older(&id(1, 5, 9), &of(&id(2, 5, 0))), "two logs: one of them is newer");
+        assert!(!is_older(&id(2, 5, 0), &of(&id(1, 5, 9))));
+        assert!(!is_older(&id(1, 5, 0), &Version { at: Timestamp(5), id: String::new() }));
+    }
+}

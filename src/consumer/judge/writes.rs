@@ -1,0 +1,123 @@
+//! What is to be written for a batch. Deletes go first, then updates, then inserts, so that a value that one user
+//! gives up and another takes is never in two rows.
+
+use crate::db::AuditRow;
+use crate::db::OutcomeRow;
+use crate::db::ParkedRow;
+use crate::db::UserRow;
+use crate::db::Version;
+
+/// The net result of a batch.
+#[derive(Default)]
+pub(crate) struct Writes {
+    /// Names whose rows go.
+    pub(crate) deletes: Vec<String>,
+    /// Rows that change.
+    pub(crate) updates: Vec<UserRow>,
+    /// Rows that come.
+    pub(crate) inserts: Vec<UserRow>,
+    /// Which command deleted a name last.
+    pub(crate) tombstones: Vec<(String, Version)>,
+    /// The outcomes.
+    pub(crate) outcomes: Vec<OutcomeRow>,
+    /// The audit.
+    pub(crate) audit: Vec<AuditRow>,
+    /// Commands that wait in the retry topic.
+    pub(crate) park: Vec<ParkedRow>,
+    /// Those that do no longer.
+    pub(crate) unpark: Vec<String>,
+    /// Names whose nickname was set by an update of their row, with the one that stands there.
+    pub(crate) renicknamed: Vec<(String, Option<String>)>,
+    /// Parked commands that were given up, because their records are gone.
+    pub(crate) lost: Vec<String>,
+}
+
+impl Writes {
+    /// Whether nothing is to be written.
+    pub(crate) fn is_empty(&self) -> bool {
+        let rows = self.deletes.len() + self.updates.len() + self.inserts.len() + self.tombstones.len();
+        rows + self.outcomes.len() + self.park.len() + self.unpark.len() == 0
+    }
+
+    /// Puts off the columns that can wait: takes them out of the rows and gives them back as JSON, by name.
+    pub(crate) fn put_off(&mut self) -> Vec<(String, String)> {
+        let json = |nickname: &Option<String>| serde_json::json!({"nickname": nickname}).to_string();
+        let mut extras = Vec::new();
+        for row in &mut self.inserts {
+            if row.nickname.is_some() {
+                extras.push((row.name.clone(), json(&row.nickname)));
+                row.nickname = None;
+            }
+        }
+        for (name, standing) in &self.renicknamed {
+            if let Some(row) = self.updates.iter_mut().find(|row| row.name == *name) {
+                extras.push((name.clone(), json(&row.nickname)));
+                row.nickname.clone_from(standing);
+            }
+        }
+        extras
+    }
+
+    /// Every name whose row is another one now, and that row.
+    pub(crate) fn changes(&self) -> Vec<Change> {
+        let rows = self.updates.iter().chain(&self.inserts);
+        let mut changes: Vec<Change> =
+            rows.map(|row| Change { name: row.name.clone(), row: Some(row.clone()) }).collect();
+        let gone = self.deletes.iter().filter(|name| self.inserts.iter().all(|row| row.name != **name));
+        changes.extend(gone.map(|name| Change { name: name.clone(), row: None }));
+        changes
+    }
+}
+
+/// A name whose row is another one now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Whose.
+    pub name: String,
+    /// The row; none when it was deleted.
+    pub row: Option<UserRow>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::units::Timestamp;
+
+    fn row(name: &str, nickname: Option<&str>) -> UserRow {
+        let at = Timestamp(1);
+        UserRow {
+            name: name.to_owned(),
+            email: None,
+            phone: None,
+            password_hash: String::new(),
+            nickname: nickname.map(str::to_owned),
+            is_admin: false,
+            created_at: at,
+            updated_at: at,
+            last_login_at: None,
+            version: Version { at, id: String::new() },
+        }
+    }
+
+    #[test]
+    fn what_is_put_off_is_in_the_side_table_and_what_stands_in_the_row_stays() {
+        let mut writes = Writes {
+            inserts: vec![row("ada", Some("A")), row("bob", None)],
+            updates: vec![row("cid", None), row("dan", Some("old"))],
+            renicknamed: vec![("cid".to_owned(), Some("C".to_owned()))],
+            ..Writes::default()
+        };
+        let changes = writes.changes();
+        let extras = writes.put_off();
+        let json = |nickname: &str| format!("{{\"nickname\":{nickname}}}");
+        assert_eq!(extras, [("ada".to_owned(), json("\"A\"")), ("cid".to_owned(), json("null"))]);
+        assert_eq!(writes.inserts[0].nickname, None);
+        assert_eq!(writes.updates[0].nickname.as_deref(), Some("C"));
+        assert_eq!(writes.updates[1].nickname.as_deref(), Some("old"));
+        assert_eq!(
+            changes[2].row.as_ref().and_then(|row| row.nickname.as_deref()),
+            Some("A"),
+            "the cache has it all"
+        );
+    }
+}

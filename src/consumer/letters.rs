@@ -1,0 +1,185 @@
+//! What is sent to the retry topic and to the dead-letter topic, and when a retry is due.
+//!
+//! A command is parked in the database first, and sent to the retry topic then; only after that is its offset
+//! committed. A crash in between repeats the record, which finds itself parked and is sent again: no parked command
+//! lacks a record, and one record too many finds an outcome. A dead letter goes the other way round, Kafka first: a
+//! command whose outcome is `dead` is in the dead-letter topic, perhaps twice.
+
+use std::time::Duration;
+
+use crate::command::USER_DEAD_TOPIC;
+use crate::command::USER_RETRY_TOPIC;
+use crate::kafka::Letter;
+use crate::kafka::Record;
+use crate::units::Timestamp;
+
+use super::Config;
+use super::command;
+use super::command::Command;
+use super::judge::Fate;
+
+/// Headers that are ours to write; a record has each at most once.
+const OURS: [&str; 6] =
+    [command::ID, command::ATTEMPTS, command::NOT_BEFORE, command::ORIGIN, command::REASON, command::BEHIND];
+
+/// Sent back this often behind the same command that was not tried meanwhile: its record is gone. Records of a name
+/// share a partition, so it was passed as often; 20 rounds take about a quarter of an hour.
+const LOST_AFTER: u32 = 20;
+
+/// The delay before try number `attempts` + 1: doubling, bounded.
+pub(super) fn delay(config: &Config, attempts: i32) -> Duration {
+    let doubled = u32::try_from(attempts.clamp(1, 32) - 1).unwrap_or(0);
+    config.retry_backoff_min.0.saturating_mul(1 << doubled).min(config.retry_backoff_max.0)
+}
+
+/// When a record of the retry topic is due; at once where it does not say.
+pub(super) fn due(record: &Record) -> Timestamp {
+    record.header(command::NOT_BEFORE).and_then(|at| at.parse().ok()).unwrap_or_default()
+}
+
+/// The record for the retry topic that this fate asks for, if it does.
+pub(super) fn retry(
+    config: &Config,
+    record: &Record,
+    command: &Command,
+    fate: &Fate,
+    now: Timestamp,
+) -> Option<Letter> {
+    let after = |delay: Duration| Timestamp(now.0 + u64::try_from(delay.as_millis()).unwrap_or(0));
+    let (attempts, not_before, behind) = match fate {
+        Fate::Parked { attempts } => (*attempts, after(delay(config, *attempts)), None),
+        // Its turn comes when those before it are done, which are before it in the topic.
+        Fate::Follows => (0, now, None),
+        Fate::Again { attempts } => (*attempts, now, None),
+        Fate::Behind { first, first_attempts, attempts } => {
+            let times = times_behind(record, first, *first_attempts) + 1;
+            let delay = delay(config, i32::try_from(times).unwrap_or(i32::MAX));
+            (*attempts, after(delay), Some(format!("{first}/{first_attempts}/{times}")))
+        }
+        _ => return None,
+    };
+    let mut headers = headers(record, command);
+    headers.push((command::ATTEMPTS.to_owned(), attempts.to_string()));
+    headers.push((command::NOT_BEFORE.to_owned(), not_before.to_string()));
+    headers.extend(behind.map(|behind| (command::BEHIND.to_owned(), behind)));
+    Some(Letter { topic: USER_RETRY_TOPIC, key: record.key.clone(), headers, value: value(record) })
+}
+
+/// The command it waits behind, when that one's record is gone.
+pub(super) fn lost(record: &Record) -> Option<String> {
+    let (first, _, times) = behind(record)?;
+    (times >= LOST_AFTER).then(|| first.to_owned())
+}
+
+/// The dead letter. `whole`: with the value.
+pub(super) fn dead(record: &Record, command: &Command, reason: &str, whole: bool) -> Letter {
+    let mut headers = headers(record, command);
+    headers.extend(
+        record.header(command::ATTEMPTS).map(|attempts| (command::ATTEMPTS.to_owned(), attempts.to_owned())),
+    );
+    headers.push((command::REASON.to_owned(), reason.to_owned()));
+    let value = if whole { value(record) } else { Vec::new() };
+    Letter { topic: USER_DEAD_TOPIC, key: record.key.clone(), headers, value }
+}
+
+fn value(record: &Record) -> Vec<u8> {
+    record.value.clone().unwrap_or_default()
+}
+
+/// The record's own headers, its id and where it comes from.
+fn headers(record: &Record, command: &Command) -> Vec<(String, String)> {
+    let others = record.headers.iter().filter(|(name, _)| !OURS.contains(&&**name));
+    let mut headers: Vec<(String, String)> =
+        others.map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value).into_owned())).collect();
+    headers.push((command::ID.to_owned(), command.id.clone()));
+    let (partition, offset) = command.origin;
+    headers.push((command::ORIGIN.to_owned(), format!("{partition}/{offset}")));
+    headers
+}
+
+fn behind(record: &Record) -> Option<(&str, i32, u32)> {
+    let mut parts = record.header(command::BEHIND)?.splitn(3, '/');
+    Some((parts.next()?, parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+}
+
+fn times_behind(record: &Record, first: &str, attempts: i32) -> u32 {
+    match behind(record) {
+        Some((was, tried, times)) if was == first && tried == attempts => times,
+        _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::USER_TOPIC;
+    use crate::units::Span;
+
+    fn record() -> Record {
+        Record {
+            topic: USER_TOPIC.into(),
+            partition: 2,
+            offset: 17,
+            key: Some(b"ada".to_vec()),
+            value: Some(b"?".to_vec()),
+            headers: vec![("x".into(), b"y".to_vec()), (command::ATTEMPTS.into(), b"9".to_vec())],
+        }
+    }
+
+    /// The letter as it comes back.
+    fn delivered(letter: Letter) -> Record {
+        let headers =
+            letter.headers.into_iter().map(|(name, value)| (name.into(), value.into_bytes())).collect();
+        Record {
+            topic: letter.topic.into(),
+            partition: 0,
+            offset: 0,
+            key: letter.key,
+            value: Some(letter.value),
+            headers,
+        }
+    }
+
+    #[test]
+    fn delays_double_up_to_the_bound() {
+        let config = Config {
+            retry_backoff_min: Span::secs(1),
+            retry_backoff_max: Span::secs(5),
+            ..Config::default()
+        };
+        let delays = [1, 2, 3, 4, 1_000_000].map(|attempts| delay(&config, attempts).as_secs());
+        assert_eq!(delays, [1, 2, 4, 5, 5]);
+    }
+
+    #[test]
+    fn a_retry_keeps_what_the_record_had_and_says_where_it_comes_from_and_when_it_is_due() {
+        let (record, config) = (record(), Config::default());
+        let command = Command::read(&record);
+        let letter = retry(&config, &record, &command, &Fate::Parked { attempts: 1 }, Timestamp(1_000));
+        let back = delivered(letter.unwrap());
+        assert_eq!((back.header("x"), back.header(command::ATTEMPTS)), (Some("y"), Some("1")));
+        assert_eq!(back.header(command::ORIGIN), Some("2/17"));
+        assert_eq!(due(&back), Timestamp(2_000));
+        let again = Command::read(&back);
+        assert_eq!((again.id, again.origin), (command.id, (2, 17)));
+        assert!(retry(&config, &record, &Command::read(&record), &Fate::Applied, Timestamp(1)).is_none());
+    }
+
+    #[test]
+    fn whoever_waits_behind_a_record_that_is_gone_finds_out() {
+        let (mut record, config) = (record(), Config::default());
+        let mut rounds = 0;
+        while lost(&record).is_none() {
+            let command = Command::read(&record);
+            let fate = Fate::Behind { first: "first".to_owned(), first_attempts: 3, attempts: 0 };
+            record = delivered(retry(&config, &record, &command, &fate, Timestamp(1)).unwrap());
+            rounds += 1;
+        }
+        assert_eq!((rounds, lost(&record).as_deref()), (LOST_AFTER, Some("first")));
+        let command = Command::read(&record);
+        // It was tried in between: it is there.
+        let fate = Fate::Behind { first: "first".to_owned(), first_attempts: 4, attempts: 0 };
+        let record = delivered(retry(&config, &record, &command, &fate, Timestamp(1)).unwrap());
+        assert_eq!(lost(&record), None);
+    }
+}

@@ -1,0 +1,59 @@
+//! Records that were read and are not settled yet, in their order.
+
+use crate::kafka::Partition;
+use crate::kafka::Record;
+
+use super::command::Command;
+use super::letters;
+
+/// Records and what they mean, side by side.
+#[derive(Default)]
+pub(super) struct Pending {
+    pub(super) records: Vec<Record>,
+    pub(super) commands: Vec<Command>,
+}
+
+impl Pending {
+    /// Adds a record at the end.
+    pub(super) fn push(&mut self, record: Record) {
+        let mut command = Command::read(&record);
+        if command.from_retry {
+            command.lost = letters::lost(&record);
+        }
+        self.commands.push(command);
+        self.records.push(record);
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    /// Takes the first `count`.
+    pub(super) fn take(&mut self, count: usize) -> Self {
+        let records = self.records.drain(..count).collect();
+        Self { records, commands: self.commands.drain(..count).collect() }
+    }
+
+    /// Puts one back to the front.
+    pub(super) fn put_back(&mut self, record: Record, command: Command) {
+        self.records.insert(0, record);
+        self.commands.insert(0, command);
+    }
+
+    /// Forgets what comes from partitions that are somebody else's now.
+    pub(super) fn forget(&mut self, partitions: &[Partition]) {
+        let lost = |record: &Record| is_of(record, partitions);
+        let mut keep = self.records.iter().map(|record| !lost(record)).collect::<Vec<_>>().into_iter();
+        self.commands.retain(|_| keep.next().unwrap_or(true));
+        self.records.retain(|record| !lost(record));
+    }
+}
+
+/// Whether the record lies in one of them.
+pub(super) fn is_of(record: &Record, partitions: &[Partition]) -> bool {
+    partitions.iter().any(|(topic, partition)| (&**topic, *partition) == record.place())
+}

@@ -1,0 +1,74 @@
+//! A range of `user.commands.v1` applied again, by an operator. Harmless: what has an outcome is left alone.
+
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use crate::backoff::Backoff;
+use crate::command::USER_TOPIC;
+use crate::kafka::Interrupted;
+use crate::kafka::OffsetSpan;
+use crate::kafka::Range;
+use crate::kafka::RangeError;
+use crate::task::Stop;
+
+use super::ConsumerParts;
+use super::engine::Counts;
+use super::engine::Outcome;
+use super::pending::Pending;
+use super::pulse::Pulse;
+
+/// Why a range was not applied as a whole.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    /// It cannot be read.
+    #[error(transparent)]
+    Range(#[from] RangeError),
+    /// The owner wants it to stop.
+    #[error("interrupted: a part of the range was applied; doing it again is harmless")]
+    Interrupted(#[from] Interrupted),
+}
+
+/// What a replay did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Replayed {
+    /// Records read.
+    pub read: u64,
+    /// What became of them.
+    pub counts: Counts,
+}
+
+/// Reads the range and applies it. Blocks; for a thread that is none of the runtime's.
+pub fn replay(parts: &ConsumerParts, span: OffsetSpan, stop: &Stop) -> Result<Replayed, ReplayError> {
+    let beats = AtomicU64::new(0);
+    let pulse = Pulse::new(stop, &beats);
+    let mut engine = parts.engine();
+    let mut range = Range::open(&parts.kafka, &parts.bootstrap, USER_TOPIC, span)?;
+    let mut read = 0;
+    let mut pending = Pending::default();
+    while !range.is_over() || !pending.is_empty() {
+        while pending.len() < parts.config.batch_size as usize && !range.is_over() {
+            if let Some(record) = range.take()? {
+                read += 1;
+                pending.push(record);
+            }
+            go_on(&pulse)?;
+        }
+        let mut backoff = Backoff::new(parts.config.retry_backoff_min.0, parts.config.retry_backoff_max.0);
+        while !pending.is_empty() {
+            let outcome = engine.step(&mut pending, &pulse, &mut || pulse.beat())?;
+            if let Outcome::Wait(why) = outcome {
+                tracing::warn!(reason = why, "the database cannot be written: tried until it can");
+                rest(&pulse, backoff.delay())?;
+            }
+        }
+    }
+    Ok(Replayed { read, counts: engine.counts })
+}
+
+fn go_on(pulse: &Pulse<'_>) -> Result<(), Interrupted> {
+    if pulse.beat() { Ok(()) } else { Err(Interrupted) }
+}
+
+fn rest(pulse: &Pulse<'_>, time: Duration) -> Result<(), Interrupted> {
+    if pulse.rest(time) { Ok(()) } else { Err(Interrupted) }
+}

@@ -1,0 +1,235 @@
+//! The consumer's thread.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::AtomicI64;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use std::time::Instant;
+
+use crate::backoff::Backoff;
+use crate::command::USER_DEAD_TOPIC;
+use crate::command::USER_RETRY_TOPIC;
+use crate::command::USER_TOPIC;
+use crate::kafka::Interrupted;
+use crate::kafka::Source;
+use crate::kafka::Topics;
+use crate::kafka::TopicsError;
+use crate::task::Outcome as Ended;
+use crate::task::Stop;
+
+use super::ConsumerParts;
+use super::engine::Engine;
+use super::engine::Outcome;
+use super::engine::drive;
+use super::intake::Intake;
+use super::pending::Pending;
+use super::pulse::Pulse;
+
+/// Between two looks at the group while the database is away.
+const LISTEN: Duration = Duration::from_millis(50);
+/// Between two looks at what was put off.
+const TIDY: Duration = Duration::from_secs(5);
+/// Users completed at once.
+const MERGE: u32 = 500;
+/// Between two clients, when one broke.
+const REBUILD: Duration = Duration::from_secs(1);
+
+/// What others see of the thread.
+#[derive(Default)]
+pub(super) struct Shared {
+    pub(super) beats: AtomicU64,
+    pub(super) lag: AtomicI64,
+    /// Why nothing is applied now.
+    pub(super) trouble: Mutex<Option<String>>,
+    /// Where `user.commands.v1` is settled up to, by partition.
+    pub(super) settled: Mutex<BTreeMap<i32, i64>>,
+}
+
+impl Shared {
+    fn say(&self, trouble: Option<String>) {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+    }
+}
+
+pub(super) fn run(parts: &ConsumerParts, shared: &Shared, stop: &Stop) -> Ended {
+    let pulse = Pulse::new(stop, &shared.beats);
+    let mut engine = parts.engine();
+    // The owner's wish to stop is no failure.
+    let _ = prepare(parts, shared, &pulse);
+    while pulse.beat() {
+        let topics = [USER_TOPIC, USER_RETRY_TOPIC];
+        let source = Source::new(&parts.kafka, &parts.bootstrap, &parts.config.group, &topics)?;
+        let worker =
+            Worker { parts, shared, pulse: &pulse, intake: Intake::new(source), pending: Pending::default() };
+        if let Some(broken) = worker.work(&mut engine) {
+            tracing::error!(reason = broken, "the Kafka client broke: another one takes over");
+            pulse.rest(REBUILD);
+        }
+    }
+    Ok(())
+}
+
+/// Waits for the schema, and makes the topics.
+fn prepare(parts: &ConsumerParts, shared: &Shared, pulse: &Pulse<'_>) -> Result<(), Interrupted> {
+    let mut backoff = Backoff::new(parts.config.retry_backoff_min.0, parts.config.retry_backoff_max.0);
+    let mut last = String::new();
+    loop {
+        let trouble = match drive(&parts.runtime, pulse, parts.db.pending_migrations())? {
+            Ok(pending) if pending.is_empty() => break,
+            Ok(pending) => format!("{} migrations are missing: run forebay migrate", pending.len()),
+            Err(error) => error.to_string(),
+        };
+        if trouble != last {
+            tracing::warn!(reason = trouble, "the database is not ready");
+            last.clone_from(&trouble);
+        }
+        shared.say(Some(trouble));
+        if !pulse.rest(backoff.delay()) {
+            return Err(Interrupted);
+        }
+    }
+    shared.say(None);
+    make_topics(parts, pulse)
+}
+
+fn make_topics(parts: &ConsumerParts, pulse: &Pulse<'_>) -> Result<(), Interrupted> {
+    let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
+    let mut said = false;
+    while pulse.beat() {
+        let topics = Topics::new(&parts.kafka, &parts.bootstrap).map_err(TopicsError::from);
+        match topics.and_then(|topics| topics.ensure(&[USER_TOPIC, USER_RETRY_TOPIC, USER_DEAD_TOPIC])) {
+            Ok(()) => return Ok(()),
+            // Somebody else may make them; until then nothing comes, or nothing can be retried.
+            Err(error @ (TopicsError::Refused { .. } | TopicsError::Client(_))) => {
+                tracing::error!(%error, "a topic that is needed");
+                return Ok(());
+            }
+            Err(error @ TopicsError::Away(_)) if !said => {
+                tracing::warn!(%error, "the topics are made later");
+                said = true;
+            }
+            Err(TopicsError::Away(_)) => {}
+        }
+        pulse.rest(backoff.delay());
+    }
+    Err(Interrupted)
+}
+
+/// One membership of the group.
+struct Worker<'a> {
+    parts: &'a ConsumerParts,
+    shared: &'a Shared,
+    pulse: &'a Pulse<'a>,
+    intake: Intake,
+    pending: Pending,
+}
+
+impl Worker<'_> {
+    /// Works until it is asked to stop; or says why it cannot.
+    fn work(mut self, engine: &mut Engine) -> Option<String> {
+        let config = &self.parts.config;
+        let mut tidied = Instant::now();
+        while self.pulse.beat() {
+            self.shared.lag.store(self.intake.lag(), Ordering::Relaxed);
+            for record in self.intake.gather(config.batch_size as usize, config.batch_wait.0) {
+                self.pending.push(record);
+            }
+            if let Some(broken) = self.intake.broken() {
+                return Some(broken.to_owned());
+            }
+            // What was taken away before it was pending is not in there.
+            self.intake.take_revoked();
+            let outcome = self.apply(engine);
+            if outcome.is_err() || (tidied.elapsed() >= TIDY && self.tidy(engine).is_err()) {
+                // Asked to stop. What is not settled comes again.
+                break;
+            }
+            if tidied.elapsed() >= TIDY {
+                tidied = Instant::now();
+            }
+        }
+        None
+    }
+
+    /// Applies what is pending, whatever it takes.
+    fn apply(&mut self, engine: &mut Engine) -> Result<(), Interrupted> {
+        let config = &self.parts.config;
+        let mut backoff = Backoff::new(config.retry_backoff_min.0, config.retry_backoff_max.0);
+        let mut blocked = false;
+        while !self.pending.is_empty() {
+            let (intake, pulse) = (&mut self.intake, self.pulse);
+            let mut tick = || {
+                intake.listen(Duration::ZERO);
+                pulse.beat()
+            };
+            let outcome = engine.step(&mut self.pending, pulse, &mut tick)?;
+            let waits = matches!(outcome, Outcome::Wait(_));
+            match outcome {
+                Outcome::Settled(records) => self.settled(&records),
+                Outcome::Again => {}
+                Outcome::Wait(why) => self.wait_out(why, blocked, backoff.delay())?,
+            }
+            if blocked && !waits {
+                tracing::info!("the database answers again");
+                self.unblock();
+                backoff.reset();
+            }
+            blocked = waits;
+            self.pending.forget(&self.intake.take_revoked());
+            if self.pulse.beat() { Ok(()) } else { Err(Interrupted) }?;
+        }
+        if blocked {
+            self.unblock();
+        }
+        Ok(())
+    }
+
+    fn settled(&self, records: &[crate::kafka::Record]) {
+        let offsets = self.intake.settled(records);
+        let mut settled = self.shared.settled.lock().unwrap_or_else(PoisonError::into_inner);
+        for ((topic, partition), offset) in offsets {
+            if *topic == *USER_TOPIC {
+                settled.insert(partition, offset);
+            }
+        }
+    }
+
+    /// Stays a member of the group while the database is away.
+    fn wait_out(&mut self, why: String, blocked: bool, delay: Duration) -> Result<(), Interrupted> {
+        if !blocked {
+            tracing::warn!(reason = why, "the database cannot be written: tried until it can");
+            self.parts.metrics.consumer_blocked.set(1);
+        }
+        self.shared.say(Some(why));
+        self.intake.pause();
+        let until = Instant::now() + delay;
+        while Instant::now() < until {
+            self.intake.listen(LISTEN.min(until.saturating_duration_since(Instant::now())));
+            if !self.pulse.beat() {
+                return Err(Interrupted);
+            }
+        }
+        Ok(())
+    }
+
+    fn unblock(&self) {
+        self.parts.metrics.consumer_blocked.set(0);
+        self.shared.say(None);
+    }
+
+    /// What was left for later.
+    fn tidy(&mut self, engine: &mut Engine) -> Result<(), Interrupted> {
+        drive(&self.parts.runtime, self.pulse, engine.after.remove_markers())?;
+        if !engine.mode.is_on() {
+            match drive(&self.parts.runtime, self.pulse, self.parts.db.merge_extras(MERGE))? {
+                Ok(0) => {}
+                Ok(users) => tracing::info!(users, "users completed with what was put off"),
+                Err(error) => tracing::debug!(%error, "users are completed later"),
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,132 @@
+//! The consumer in embedded mode: the broker in the process, and SQLite.
+
+use std::sync::Arc;
+use std::time::Duration;
+use std::time::Instant;
+
+use tokio::runtime::Runtime;
+
+use super::*;
+use crate::command::CommandId;
+use crate::command::IdMint;
+use crate::command::USER_TOPIC;
+use crate::db;
+use crate::db::OutcomeRow;
+use crate::kafka::EmbeddedBroker;
+use crate::kafka::Letter;
+use crate::units::Lsn;
+use crate::units::Span;
+use crate::units::Timestamp;
+
+/// The embedded broker lets the first member of a group wait for three seconds.
+const LONG: Duration = Duration::from_secs(60);
+
+struct Place {
+    runtime: Runtime,
+    db: Database,
+    _dir: tempfile::TempDir,
+}
+
+impl Place {
+    fn new() -> Self {
+        let runtime = Runtime::new().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let url = format!("sqlite:{}", dir.path().join("users.sqlite").display());
+        let config = db::Config { url: url.as_str().into(), ..db::Config::default() };
+        let db = runtime.block_on(async {
+            let db = Database::connect(&config, Arc::new(Metrics::new().unwrap())).await.unwrap();
+            db.migrate().await.unwrap();
+            db
+        });
+        Self { runtime, db, _dir: dir }
+    }
+
+    fn consumer(&self, broker: &EmbeddedBroker, config: Config) -> Consumer {
+        let parts = ConsumerParts {
+            db: self.db.clone(),
+            kv: None,
+            after: Arc::new(Nobody),
+            config,
+            kafka: kafka::Config::default(),
+            bootstrap: broker.bootstrap().to_owned(),
+            metrics: Arc::new(Metrics::new().unwrap()),
+            runtime: self.runtime.handle().clone(),
+            slow_step: LONG,
+        };
+        Consumer::start(parts, Alarm::default()).unwrap()
+    }
+
+    fn until<T>(&self, what: &str, mut look: impl AsyncFnMut(&Database) -> Option<T>) -> T {
+        let deadline = Instant::now() + LONG;
+        loop {
+            if let Some(found) = self.runtime.block_on(look(&self.db)) {
+                return found;
+            }
+            assert!(Instant::now() < deadline, "{what}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    fn outcomes(&self, ids: &[CommandId]) -> Vec<OutcomeRow> {
+        let ids: Vec<String> = ids.iter().map(CommandId::to_string).collect();
+        self.until("every command has an outcome", async |db| {
+            let rows = db.outcomes(&ids).await.unwrap();
+            (rows.len() == ids.len()).then_some(rows)
+        })
+    }
+}
+
+fn letter(id: CommandId, kind: &str, name: &str, value: &str) -> Letter {
+    let headers =
+        vec![("forebay-command-id".to_owned(), id.to_string()), ("forebay-kind".to_owned(), kind.to_owned())];
+    Letter { topic: USER_TOPIC, key: Some(name.into()), headers, value: value.into() }
+}
+
+/// What an embedded broker held in the retry topic dies with it. Delivered again, a parked command is sent there again.
+#[test]
+fn what_was_parked_when_an_embedded_broker_died_comes_to_its_end_with_the_next() {
+    let place = Place::new();
+    let mint = IdMint::new(&[1; 16], &[2; 32]);
+    let ids: Vec<_> = (1..=3).map(|n| mint.mint(Timestamp(n), Lsn(n), [n as u8; 9])).collect();
+    let create = r#"{"name":"ada","email":"a@b","phone":"1","password_hash":"x"}"#;
+    let letters = [
+        letter(ids[0], "user.create", "ada", create),
+        letter(ids[1], "user.update", "ada", "?"),
+        letter(ids[2], "user.update", "ada", r#"{"name":"ada","nickname":"A"}"#),
+    ];
+    let broker = EmbeddedBroker::start().unwrap();
+    let config = kafka::Config::default();
+    Outbox::new(&config, broker.bootstrap()).send(&letters, &mut || true).unwrap();
+    let never = Config {
+        retry_backoff_min: Span::secs(3600),
+        retry_backoff_max: Span::secs(3600),
+        ..Config::default()
+    };
+    let consumer = place.consumer(&broker, never);
+    place.until("two commands are parked", async |db| {
+        let mut batch = db.begin().await.unwrap();
+        (batch.parked(&["ada".to_owned()]).await.unwrap().len() == 2).then_some(())
+    });
+    consumer.stop(Instant::now() + LONG);
+    drop(broker);
+
+    let broker = EmbeddedBroker::start().unwrap();
+    Outbox::new(&config, broker.bootstrap()).send(&letters, &mut || true).unwrap();
+    let soon = Config {
+        retry_attempts: 1,
+        retry_backoff_min: Span::millis(10),
+        retry_backoff_max: Span::millis(10),
+        ..Config::default()
+    };
+    let consumer = place.consumer(&broker, soon);
+    let handle = consumer.handle();
+    let states: Vec<_> = place.outcomes(&ids).into_iter().map(|row| (row.id, row.state)).collect();
+    for (id, state) in ids.iter().zip(["applied", "dead", "applied"]) {
+        assert!(states.contains(&(id.to_string(), state.to_owned())), "{id}: {states:?}");
+    }
+    let row = place.until("ada is there", async |db| db.user("ada").await.unwrap());
+    assert_eq!(row.nickname.as_deref(), Some("A"));
+    assert_eq!(handle.settled().into_values().sum::<i64>(), 3);
+    assert_eq!(handle.trouble(), None);
+    consumer.stop(Instant::now() + LONG);
+}

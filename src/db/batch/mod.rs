@@ -1,0 +1,70 @@
+//! One transaction: what the consumer reads and writes for a batch of commands.
+//!
+//! A batch in which a statement failed can only be dropped, whatever the database would allow: PostgreSQL has aborted
+//! such a transaction, and the others would commit a part of it.
+
+mod reads;
+mod writes;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use crate::backoff::Gate;
+
+use super::Database;
+use super::error::DbError;
+use super::lease::Lease;
+use super::meter::Query;
+use super::row::Row;
+use super::value::Value;
+
+/// An open transaction; dropped without [`Batch::commit`] it is rolled back.
+pub struct Batch {
+    lease: Lease,
+    gate: Arc<Gate>,
+    failed: bool,
+    /// Users read whose columns are partly in `user_extras`: writing all of their columns settles that.
+    put_off: HashSet<String>,
+}
+
+impl Database {
+    /// Begins a transaction.
+    pub async fn begin(&self) -> Result<Batch, DbError> {
+        let mut lease = self.lease().await?;
+        lease.begin().await?;
+        Ok(Batch { lease, gate: Arc::clone(&self.gate), failed: false, put_off: HashSet::new() })
+    }
+}
+
+impl Batch {
+    /// Makes all of it last. After an error nobody knows whether it did: the outcome rows tell.
+    pub async fn commit(mut self) -> Result<(), DbError> {
+        if self.failed {
+            return Err(DbError::Busy("a statement of the transaction failed".to_owned()));
+        }
+        self.lease.commit().await?;
+        self.gate.answered();
+        Ok(())
+    }
+
+    async fn fetch(&mut self, query: Query, sql: &str, values: &[Value<'_>]) -> Result<Vec<Row>, DbError> {
+        // Set beforehand: a call that is dropped half-way has failed too.
+        let failed = std::mem::replace(&mut self.failed, true);
+        let rows = self.lease.fetch(query, sql, values).await?;
+        self.failed = failed;
+        Ok(rows)
+    }
+
+    async fn execute(&mut self, query: Query, sql: &str, values: &[Value<'_>]) -> Result<u64, DbError> {
+        let failed = std::mem::replace(&mut self.failed, true);
+        let rows = self.lease.execute(query, sql, values).await?;
+        self.failed = failed;
+        Ok(rows)
+    }
+}
+
+impl std::fmt::Debug for Batch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Batch").field("failed", &self.failed).finish_non_exhaustive()
+    }
+}

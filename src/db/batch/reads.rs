@@ -1,0 +1,125 @@
+//! What a batch reads.
+
+use std::collections::HashMap;
+
+use super::Batch;
+use super::DbError;
+use super::Query;
+use super::Row;
+use crate::db::read::SELECT_OUTCOME;
+use crate::db::read::outcome;
+use crate::db::read::search;
+use crate::db::read::unique_holders;
+use crate::db::rows::Holder;
+use crate::db::rows::OutcomeRow;
+use crate::db::rows::ParkedRow;
+use crate::db::rows::UserRow;
+use crate::db::rows::Version;
+use crate::db::shape;
+use crate::db::users;
+use crate::db::value::Value;
+use crate::db::value::texts;
+
+impl Batch {
+    /// The outcomes that commands have already. In no order.
+    pub async fn known_outcomes(&mut self, ids: &[String]) -> Result<Vec<OutcomeRow>, DbError> {
+        let rows = self.search(Query::KnownOutcomes, SELECT_OUTCOME, "id", ids, "").await?;
+        rows.iter().map(outcome).collect()
+    }
+
+    /// The parked commands of these names, by their order.
+    pub async fn parked(&mut self, names: &[String]) -> Result<Vec<ParkedRow>, DbError> {
+        let select = "SELECT id, name, seq, attempts FROM parked_commands";
+        let rows = self.search(Query::Parked, select, "name", names, "").await?;
+        let mut parked = Vec::with_capacity(rows.len());
+        for row in &rows {
+            let (id, name) = (row.text(0)?, row.text(1)?);
+            parked.push(ParkedRow { id, name, seq: row.int(2)?, attempts: row.small(3)? });
+        }
+        parked.sort_by(|a, b| (a.seq, &a.id).cmp(&(b.seq, &b.id)));
+        Ok(parked)
+    }
+
+    /// The users of these names, locked until the end of the transaction where the database has row locks. In no order.
+    pub async fn users_for_update(&mut self, names: &[String]) -> Result<Vec<UserRow>, DbError> {
+        let lock = self.lease.dialect().for_update();
+        // All batches lock in one order.
+        let mut names = names.to_vec();
+        names.sort_unstable();
+        let tail = format!(" ORDER BY name{lock}");
+        let rows = self.search(Query::UsersForUpdate, users::SELECT, "name", &names, &tail).await?;
+        let mut found = Vec::with_capacity(rows.len());
+        for row in &rows {
+            let (user, put_off) = users::user(row)?;
+            if put_off {
+                self.put_off.insert(user.name.clone());
+            }
+            found.push(user);
+        }
+        Ok(found)
+    }
+
+    /// Who has these e-mail addresses and phone numbers.
+    pub async fn holders_of(&mut self, emails: &[String], phones: &[String]) -> Result<Vec<Holder>, DbError> {
+        let mut found = Vec::new();
+        let (mut emails, mut phones) = (shape::chunks(emails), shape::chunks(phones));
+        loop {
+            let (emails, phones) = (emails.next().unwrap_or_default(), phones.next().unwrap_or_default());
+            if emails.is_empty() && phones.is_empty() {
+                return unique_holders(found);
+            }
+            // One shape for both, so that there are four of these statements and not sixteen.
+            let shape = shape::padded(emails.len().max(phones.len()));
+            let mut values = texts(emails);
+            shape::pad(&mut values, shape, Value::MaybeText(None));
+            let mut others = texts(phones);
+            shape::pad(&mut others, shape, Value::MaybeText(None));
+            values.append(&mut others);
+            let (one, marks) = (users::SELECT_HOLDER, shape::marks(shape));
+            let sql = format!("{one} WHERE email IN ({marks}) UNION ALL {one} WHERE phone IN ({marks})");
+            found.append(&mut self.fetch(Query::HoldersOf, &sql, &values).await?);
+        }
+    }
+
+    /// Which of these names were deleted, and by which command.
+    pub async fn tombstones(&mut self, names: &[String]) -> Result<Vec<(String, Version)>, DbError> {
+        let select = "SELECT name, applied_at, applied_id FROM deleted_users";
+        let rows = self.search(Query::Tombstones, select, "name", names, "").await?;
+        rows.iter().map(|row| Ok((row.text(0)?, Version { at: row.instant(1)?, id: row.text(2)? }))).collect()
+    }
+
+    /// What was put off of these users, locked.
+    pub(in crate::db) async fn extras(
+        &mut self,
+        names: &[String],
+    ) -> Result<HashMap<String, String>, DbError> {
+        let lock = self.lease.dialect().for_update();
+        let select = "SELECT name, extras FROM user_extras";
+        let rows = self.search(Query::PutExtras, select, "name", names, lock).await?;
+        rows.iter().map(|row| Ok((row.text(0)?, row.text(1)?))).collect()
+    }
+
+    /// Some of the users of whom something was put off.
+    pub(in crate::db) async fn put_off(&mut self, limit: u32) -> Result<Vec<String>, DbError> {
+        let sql = "SELECT name FROM user_extras ORDER BY name LIMIT ?";
+        let rows = self.fetch(Query::MergeExtras, sql, &[i64::from(limit).into()]).await?;
+        rows.iter().map(|row| row.text(0)).collect()
+    }
+
+    /// Searches for a list of any length, piece by piece.
+    async fn search(
+        &mut self,
+        query: Query,
+        select: &str,
+        column: &str,
+        list: &[String],
+        tail: &str,
+    ) -> Result<Vec<Row>, DbError> {
+        let mut found = Vec::new();
+        for list in shape::chunks(list) {
+            let (sql, values) = search(select, column, list);
+            found.append(&mut self.fetch(query, &(sql + tail), &values).await?);
+        }
+        Ok(found)
+    }
+}

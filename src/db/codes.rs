@@ -1,0 +1,184 @@
+//! What the databases' error codes mean to a caller.
+//!
+//! `Refused` sends a command to the dead letters in the end, so it is only for errors that this statement with this
+//! data will have again; what the state of the server, of an account or of another transaction causes is `Busy`, and
+//! what the server itself gave up because it took too long is `Late`.
+
+/// What a code means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Class {
+    Conflict,
+    Busy,
+    Late,
+    Refused,
+}
+
+/// MySQL's and MariaDB's error numbers.
+pub(super) fn mysql(number: u16) -> Class {
+    match number {
+        // Duplicate entry, in its forms.
+        1022 | 1062 | 1169 | 1586 | 1859 => Class::Conflict,
+        // Over its time.
+        1969 | 3024 => Class::Late,
+        // Lock wait time-out, deadlock, changed since it was read, statement interrupted.
+        1205 | 1213 | 1020 | 1317 | 1028 => Class::Busy,
+        // Too many connections, of an account too, its limits; too many prepared statements.
+        1040 | 1203 | 1226 | 1461 => Class::Busy,
+        // Shutting down, connection killed or lost, host blocked, network and handshake errors.
+        1053 | 1077 | 1079 | 1080 | 1094 | 1129 | 1042 | 1043 | 1152 | 1158..=1161 | 1184 => Class::Busy,
+        1927 | 2002 | 2003 | 2006 | 2013 | 3169 | 4031 => Class::Busy,
+        // Read-only, in its forms; a cluster node that is not ready.
+        1290 | 1792 | 1836 | 3100 | 1047 => Class::Busy,
+        // Access denied, unknown database, no permission: an operator's to mend, not the record's fault.
+        1044 | 1045 | 1049 | 1142 | 1143 | 1227 | 1698 | 4151 => Class::Busy,
+        // Out of memory, files or disk; the storage engine fails; an index or a table is damaged.
+        1021 | 1023 | 1026 | 1030 | 1037 | 1038 | 1041 | 1114 | 1034 | 1035 | 1180 | 1181 => Class::Busy,
+        // The table's definition changed meanwhile; a prepared statement is gone.
+        1412 | 1243 | 1615 => Class::Busy,
+        _ => Class::Refused,
+    }
+}
+
+/// PostgreSQL's SQLSTATE.
+pub(super) fn postgres(state: &str) -> Class {
+    match state {
+        "23505" => Class::Conflict,
+        // Cancelled: over its time.
+        "57014" => Class::Late,
+        // Lock not available, object in use; read-only; in a failed or timed-out transaction.
+        "55P03" | "55006" | "25006" | "25P02" | "25P03" | "25P04" => Class::Busy,
+        // Unknown database, no permission; a prepared statement is gone or its plan's columns changed.
+        "3D000" | "42501" | "26000" | "0A000" => Class::Busy,
+        _ => match state.get(..2).unwrap_or_default() {
+            // Connection, authentication, rollback (deadlock, serialisation), resources, operator intervention (shutting
+            // down, cancelled), system and internal errors.
+            "08" | "28" | "40" | "53" | "57" | "58" | "F0" | "XX" => Class::Busy,
+            _ => Class::Refused,
+        },
+    }
+}
+
+/// SQLite's extended result codes.
+pub(super) fn sqlite(code: i32) -> Class {
+    match code {
+        // Primary key, unique, row id.
+        1555 | 2067 | 2579 => Class::Conflict,
+        _ => match code & 0xff {
+            // Internal, permission, abort, busy, locked, no memory, read-only, interrupted, input or output, damaged,
+            // full, cannot open, protocol, schema changed, authorisation, not a database.
+            2..=11 | 13..=15 | 17 | 23 | 26 => Class::Busy,
+            _ => Class::Refused,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Class::Busy;
+    use Class::Conflict;
+    use Class::Late;
+    use Class::Refused;
+
+    /// A row a code that somebody may meet; the rows above in order.
+    #[test]
+    fn mysql_by_number() {
+        let table = [
+            (1062, Conflict, "duplicate entry"),
+            (1586, Conflict, "duplicate entry with key name"),
+            (1205, Busy, "lock wait time-out"),
+            (1213, Busy, "deadlock"),
+            (1020, Busy, "record has changed since last read"),
+            (1317, Busy, "query execution was interrupted"),
+            (1969, Late, "max_statement_time exceeded"),
+            (3024, Late, "max_execution_time exceeded"),
+            (1040, Busy, "too many connections"),
+            (1203, Busy, "too many connections of a user"),
+            (1226, Busy, "resource limit of a user"),
+            (1461, Busy, "too many prepared statements"),
+            (1053, Busy, "server shutdown in progress"),
+            (1927, Busy, "connection was killed"),
+            (4031, Busy, "disconnected because of inactivity"),
+            (1129, Busy, "host is blocked"),
+            (1290, Busy, "running with --read-only"),
+            (1792, Busy, "read-only transaction"),
+            (1836, Busy, "read-only mode"),
+            (1047, Busy, "cluster node not ready"),
+            (1045, Busy, "access denied for a user"),
+            (1049, Busy, "unknown database"),
+            (1142, Busy, "no permission for a table"),
+            (1021, Busy, "disk full"),
+            (1114, Busy, "table is full"),
+            (1030, Busy, "error from storage engine"),
+            (1412, Busy, "table definition has changed"),
+            (1064, Refused, "syntax"),
+            (1146, Refused, "no such table"),
+            (1054, Refused, "no such column"),
+            (1366, Refused, "incorrect string value"),
+            (1406, Refused, "data too long"),
+            (1048, Refused, "column cannot be null"),
+            (1153, Refused, "packet too large"),
+        ];
+        for (number, class, what) in table {
+            assert_eq!(mysql(number), class, "{number}: {what}");
+        }
+    }
+
+    #[test]
+    fn postgres_by_state() {
+        let table = [
+            ("23505", Conflict, "unique violation"),
+            ("40001", Busy, "serialisation failure"),
+            ("40P01", Busy, "deadlock"),
+            ("55P03", Busy, "lock not available"),
+            ("57014", Late, "cancelled: statement time-out"),
+            ("57P01", Busy, "admin shutdown"),
+            ("57P03", Busy, "cannot connect now: starting up"),
+            ("53300", Busy, "too many connections"),
+            ("53100", Busy, "disk full"),
+            ("25006", Busy, "read-only transaction"),
+            ("25P02", Busy, "in failed transaction"),
+            ("25P03", Busy, "idle in transaction time-out"),
+            ("08006", Busy, "connection failure"),
+            ("28P01", Busy, "wrong password"),
+            ("3D000", Busy, "no such database"),
+            ("42501", Busy, "no permission"),
+            ("58030", Busy, "input or output error"),
+            ("XX001", Busy, "data corrupted"),
+            ("0A000", Busy, "cached plan must not change its result"),
+            ("42601", Refused, "syntax"),
+            ("42P01", Refused, "no such table"),
+            ("22021", Refused, "character not in repertoire"),
+            ("23502", Refused, "not null violation"),
+            ("54000", Refused, "too large for an index"),
+            ("", Refused, "no state at all"),
+        ];
+        for (state, class, what) in table {
+            assert_eq!(postgres(state), class, "{state}: {what}");
+        }
+    }
+
+    #[test]
+    fn sqlite_by_extended_code() {
+        let table = [
+            (2067, Conflict, "unique"),
+            (1555, Conflict, "primary key"),
+            (5, Busy, "busy"),
+            (517, Busy, "busy: snapshot"),
+            (6, Busy, "locked"),
+            (8, Busy, "read-only"),
+            (9, Busy, "interrupted"),
+            (266, Busy, "read error"),
+            (11, Busy, "damaged"),
+            (13, Busy, "full"),
+            (14, Busy, "cannot open"),
+            (1, Refused, "no such table, syntax"),
+            (18, Refused, "too big"),
+            (1299, Refused, "not null"),
+            (3091, Refused, "wrong type for a strict table"),
+        ];
+        for (code, class, what) in table {
+            assert_eq!(sqlite(code), class, "{code}: {what}");
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! The `[database]` section.
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+use serde::Serialize;
+
+use crate::mistake::Mistake;
+use crate::units::Span;
+
+use super::pool;
+use super::url::DatabaseUrl;
+
+/// Where the users are, and how long to wait for them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// `sqlite:PATH`, `mysql://…` or `postgres://…`.
+    pub url: DatabaseUrl,
+    /// The file that holds the password; a final newline is not part of it.
+    pub password_file: Option<PathBuf>,
+    /// Connections open at once.
+    pub max_connections: u32,
+    /// How long a call waits for a connection.
+    pub acquire_timeout: Span,
+    /// How long a statement may take.
+    pub statement_timeout: Span,
+    /// How long a connection is used.
+    pub max_lifetime: Span,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            url: DatabaseUrl::embedded(),
+            password_file: None,
+            max_connections: 16,
+            acquire_timeout: Span::secs(1),
+            statement_timeout: Span::secs(5),
+            max_lifetime: Span::secs(1800),
+        }
+    }
+}
+
+impl Config {
+    /// Everything that is wrong, at once.
+    pub fn validate(&self) -> Vec<Mistake> {
+        let mut mistakes = Vec::new();
+        let mut refuse = |key: &str, found: String, allowed: &str| {
+            mistakes.push(Mistake::new("database", key, found, allowed));
+        };
+        if pool::check(&self.url).is_err() {
+            let allowed = "sqlite:PATH, mysql://USER@HOST/NAME or postgres://USER@HOST/NAME, with what is special \
+                           in names and passwords as %XX";
+            refuse("url", self.url.to_string(), allowed);
+        }
+        if let Some(path) = &self.password_file {
+            if !path.is_file() {
+                refuse("password_file", path.display().to_string(), "a file that exists");
+            }
+            if self.url.has_password() {
+                refuse("password_file", path.display().to_string(), "nothing: the url has a password too");
+            }
+            if self.url.is_embedded() {
+                refuse("password_file", path.display().to_string(), "nothing: SQLite knows no passwords");
+            }
+        }
+        if !(1..=1000).contains(&self.max_connections) {
+            refuse("max_connections", self.max_connections.to_string(), "1 to 1000");
+        }
+        let spans = [
+            ("acquire_timeout", self.acquire_timeout, Span::millis(10)..=Span::secs(60), "10ms to 1m"),
+            ("statement_timeout", self.statement_timeout, Span::millis(100)..=Span::secs(300), "100ms to 5m"),
+            ("max_lifetime", self.max_lifetime, Span::secs(1)..=Span::secs(86_400), "1s to 1day"),
+        ];
+        for (key, span, range, allowed) in spans {
+            if !range.contains(&span) {
+                refuse(key, span.to_string(), allowed);
+            }
+        }
+        mistakes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_is_right_and_reads_back() {
+        let text = toml::to_string(&Config::default()).unwrap();
+        assert_eq!(toml::from_str::<Config>(&text).unwrap(), Config::default());
+        assert_eq!(Config::default().validate(), []);
+    }
+
+    #[test]
+    fn every_mistake_is_reported_with_its_key_and_no_password() {
+        let config: Config = toml::from_str(
+            "url = \"redis://u:hunter2@h\"\npassword_file = \"/does/not/exist\"\nmax_connections = 0\n\
+             acquire_timeout = \"0s\"\nstatement_timeout = \"1h\"\nmax_lifetime = \"0s\"",
+        )
+        .unwrap();
+        let mistakes = config.validate();
+        let keys: Vec<_> = mistakes.iter().map(|mistake| mistake.key.as_str()).collect();
+        let both = ["password_file", "password_file"];
+        let spans = ["acquire_timeout", "statement_timeout", "max_lifetime"];
+        assert_eq!(keys, [&["url"][..], &both, &["max_connections"], &spans].concat());
+        assert!(!format!("{mistakes:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn urls_that_cannot_work_are_mistakes() {
+        let mistaken = |url: &str| {
+            let config = Config { url: url.into(), ..Config::default() };
+            !config.validate().is_empty()
+        };
+        for url in
+            ["", "users.db", "sqlite:", "sqlite::memory:", "mysql:h/db", "postgres://h:port/db", "mysql://h"]
+        {
+            assert!(mistaken(url), "{url}");
+        }
+        for url in
+            ["sqlite:a.db", "sqlite:///a/b.db", "mysql://u:p@h:3306/db", "postgres://u@h/db?sslmode=disable"]
+        {
+            assert!(!mistaken(url), "{url}");
+        }
+    }
+}

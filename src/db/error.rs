@@ -1,0 +1,119 @@
+//! What can go wrong with a statement, as its caller needs to know it.
+
+use sqlx::mysql::MySqlDatabaseError;
+use sqlx::postgres::PgDatabaseError;
+
+use crate::backoff::CallError;
+
+use super::codes;
+use super::codes::Class;
+
+/// Why a call to the database failed. The text never shows values or SQL: databases repeat both in their messages.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DbError {
+    /// A unique index refused: somebody else was faster. Read again.
+    #[error("a unique index of the database refused a row")]
+    Conflict,
+    /// Not now: in the way of another transaction, full, starting. The same may succeed later.
+    #[error("the database cannot do it now: {0}")]
+    Busy(String),
+    /// No answer, or none in time: not to be reached, or too slow. The same may succeed later.
+    #[error("the database does not answer: {0}")]
+    Away(String),
+    /// It was away several times in a row and is not asked for the moment.
+    #[error("the database was away and is not asked for the moment")]
+    Open,
+    /// Never: the statement or its data is not accepted.
+    #[error("the database refuses: {0}")]
+    Refused(String),
+}
+
+impl DbError {
+    /// Whether trying again may help.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Busy(_) | Self::Away(_) | Self::Open)
+    }
+
+    /// Of a connection or a statement.
+    pub(super) fn from_sqlx(error: &sqlx::Error) -> Self {
+        match error {
+            sqlx::Error::Database(error) => {
+                let (what, class) = of_database(error.as_ref());
+                class.error(what)
+            }
+            sqlx::Error::Io(error) => Self::Away(format!("the connection failed: {}", error.kind())),
+            sqlx::Error::Tls(_) => Self::Away("TLS could not be agreed upon".to_owned()),
+            sqlx::Error::PoolTimedOut => Self::Away("no connection within acquire_timeout".to_owned()),
+            sqlx::Error::PoolClosed => Self::Busy("the pool is closed".to_owned()),
+            sqlx::Error::WorkerCrashed => Self::Away("the thread of the connection ended".to_owned()),
+            // What a server that dies in the middle of an answer looks like.
+            sqlx::Error::Protocol(_) => Self::Away("an answer that cannot be read".to_owned()),
+            sqlx::Error::BeginFailed => Self::Busy("no transaction was begun".to_owned()),
+            sqlx::Error::Configuration(_) => Self::Refused("the [database] url cannot be read".to_owned()),
+            _ => Self::Refused("the driver does not take this statement".to_owned()),
+        }
+    }
+}
+
+impl CallError for DbError {
+    fn refused() -> Self {
+        Self::Open
+    }
+
+    fn is_outage(&self) -> bool {
+        matches!(self, Self::Away(_))
+    }
+}
+
+/// Whether the connection may go on being used: it does not when its stream broke or may be out of step.
+pub(super) fn breaks_connection(error: &sqlx::Error) -> bool {
+    !matches!(error, sqlx::Error::Database(_) | sqlx::Error::RowNotFound)
+}
+
+fn of_database(error: &(dyn sqlx::error::DatabaseError + 'static)) -> (String, Class) {
+    if let Some(error) = error.try_downcast_ref::<MySqlDatabaseError>() {
+        return (format!("mysql error {}", error.number()), codes::mysql(error.number()));
+    }
+    if let Some(error) = error.try_downcast_ref::<PgDatabaseError>() {
+        return (format!("postgres error {}", error.code()), codes::postgres(error.code()));
+    }
+    let code = error.code().and_then(|code| code.parse().ok()).unwrap_or_default();
+    (format!("sqlite error {code}"), codes::sqlite(code))
+}
+
+impl Class {
+    fn error(self, what: String) -> DbError {
+        match self {
+            Self::Conflict => DbError::Conflict,
+            Self::Busy => DbError::Busy(what),
+            Self::Late => DbError::Away(what),
+            Self::Refused => DbError::Refused(what),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_of_the_database_is_transient_unless_it_is_our_mistake() {
+        let io = sqlx::Error::Io(std::io::ErrorKind::ConnectionReset.into());
+        let busy = [io, sqlx::Error::PoolTimedOut, sqlx::Error::PoolClosed, sqlx::Error::WorkerCrashed];
+        for error in busy {
+            assert!(DbError::from_sqlx(&error).is_transient(), "{error}");
+            assert!(breaks_connection(&error));
+        }
+        assert!(DbError::from_sqlx(&sqlx::Error::Protocol("x".into())).is_transient());
+        assert!(!DbError::from_sqlx(&sqlx::Error::ColumnNotFound("x".into())).is_transient());
+        assert!(!DbError::from_sqlx(&sqlx::Error::Configuration("secret".into())).is_transient());
+    }
+
+    #[test]
+    fn no_text_shows_what_the_driver_said() {
+        let error = DbError::from_sqlx(&sqlx::Error::Configuration("mysql://u:hunter2@h/".into()));
+        assert!(!format!("{error} {error:?}").contains("hunter2"));
+        let error = DbError::from_sqlx(&sqlx::Error::Protocol("ada@example.org".into()));
+        assert!(!format!("{error} {error:?}").contains("ada"));
+    }
+}

@@ -1,0 +1,78 @@
+//! Login times, many in one statement.
+
+use std::collections::BTreeMap;
+
+use crate::units::Timestamp;
+
+use super::Database;
+use super::dialect::Dialect;
+use super::error::DbError;
+use super::lease::Lease;
+use super::meter::Query;
+use super::shape;
+use super::value::Value;
+use super::value::millis;
+
+impl Database {
+    /// Writes when users logged in last, where that is later than what stands there, and says of how many. Names that
+    /// do not exist are passed over; nothing else of a row changes.
+    ///
+    /// Rows are locked in the order of names, as batches lock them.
+    pub async fn set_last_logins(&self, logins: &[(String, Timestamp)]) -> Result<u64, DbError> {
+        let mut newest: BTreeMap<&str, Timestamp> = BTreeMap::new();
+        for (name, at) in logins {
+            let standing = newest.entry(name).or_insert(*at);
+            *standing = (*standing).max(*at);
+        }
+        let newest: Vec<_> = newest.into_iter().collect();
+        self.guarded(async |mut lease| {
+            let mut changed = 0;
+            for logins in shape::chunks(&newest) {
+                changed += write(&mut lease, logins).await?;
+            }
+            Ok(changed)
+        })
+        .await
+    }
+}
+
+async fn write(lease: &mut Lease, logins: &[(&str, Timestamp)]) -> Result<u64, DbError> {
+    let shape = shape::padded(logins.len());
+    let mut values = Vec::with_capacity(2 * shape);
+    for (name, at) in logins {
+        values.extend([Value::MaybeText(Some(name)), Value::MaybeInt(Some(millis(*at)))]);
+    }
+    // Nobody is named NULL.
+    for _ in logins.len()..shape {
+        values.extend([Value::MaybeText(None), Value::MaybeInt(None)]);
+    }
+    lease.execute(Query::LastLogins, &update(lease.dialect(), shape), &values).await
+}
+
+/// The statement for so many rows, each a name and an instant.
+fn update(dialect: Dialect, rows: usize) -> String {
+    let later = "(users.last_login_at IS NULL OR users.last_login_at < seen.at)";
+    match dialect {
+        // MariaDB has no WITH before UPDATE. The rows are looked up one by one, as they stand in the list: the optimiser
+        // has no say in the order of locks.
+        Dialect::MySql => {
+            let row = "SELECT CAST(? AS CHAR(255)) AS name, CAST(? AS SIGNED) AS at";
+            let seen = vec![row; rows].join(" UNION ALL ");
+            format!(
+                "UPDATE ({seen}) AS seen STRAIGHT_JOIN users ON users.name = seen.name \
+                 SET users.last_login_at = seen.at WHERE {later}"
+            )
+        }
+        // A locking SELECT has an order, an UPDATE has none.
+        Dialect::Postgres | Dialect::Sqlite => {
+            let seen = vec!["(CAST(? AS TEXT), CAST(? AS BIGINT))"; rows].join(",");
+            let lock = dialect.for_update();
+            format!(
+                "WITH seen (name, at) AS (VALUES {seen}), \
+                 later (name, at) AS (SELECT users.name, seen.at FROM seen JOIN users ON users.name = seen.name \
+                 WHERE {later} ORDER BY users.name{lock}) \
+                 UPDATE users SET last_login_at = later.at FROM later WHERE users.name = later.name"
+            )
+        }
+    }
+}

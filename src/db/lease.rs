@@ -1,0 +1,234 @@
+//! A connection for the time of one call or one transaction, and what becomes of it afterwards.
+//!
+//! A driver's future that is dropped half-way (a time-out, a client that went away) leaves an answer on its way, which
+//! the next question on that connection would take for its own. So a connection is reused only when everything that was
+//! asked on it has been answered; else it is closed, and the server rolls back what was open on it.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+use std::time::Instant;
+
+use sqlx::AssertSqlSafe;
+use sqlx::Database as Driver;
+use sqlx::Executor;
+use sqlx::MySql;
+use sqlx::Postgres;
+use sqlx::Sqlite;
+use sqlx::pool::PoolConnection;
+use tokio::runtime::Handle;
+use tokio::time::timeout;
+
+use super::dialect::Dialect;
+use super::error::DbError;
+use super::error::breaks_connection;
+use super::meter::Meter;
+use super::meter::Query;
+use super::pool::Held;
+use super::row::Row;
+use super::value::Value;
+use crate::task::TaskSet;
+
+/// A connection, held.
+pub(super) struct Lease {
+    /// None only while this is dropped.
+    held: Option<Held>,
+    /// A question was asked and its answer has not been read to its end.
+    unanswered: bool,
+    /// A transaction was begun and not ended.
+    open: bool,
+    meter: Arc<Meter>,
+    /// Who brings it back.
+    returning: Arc<TaskSet>,
+    limit: Duration,
+}
+
+/// Binds the values to the statement, for one driver.
+macro_rules! bound {
+    ($driver:ty, $sql:expr, $values:expr) => {{
+        let mut query = sqlx::query::<$driver>(AssertSqlSafe($sql));
+        for value in $values {
+            query = match *value {
+                Value::Text(text) => query.bind(text),
+                Value::MaybeText(text) => query.bind(text),
+                Value::Int(number) => query.bind(number),
+                Value::MaybeInt(number) => query.bind(number),
+                Value::Bool(flag) => query.bind(flag),
+                Value::Bytes(bytes) => query.bind(bytes),
+            };
+        }
+        query
+    }};
+}
+
+/// Does the same with any of the three connections.
+macro_rules! on {
+    ($held:expr, $connection:ident: $driver:ident => $do:expr) => {
+        match $held {
+            Held::MySql($connection) => {
+                type $driver = MySql;
+                $do
+            }
+            Held::Postgres($connection) => {
+                type $driver = Postgres;
+                $do
+            }
+            Held::Sqlite($connection) => {
+                type $driver = Sqlite;
+                $do
+            }
+        }
+    };
+}
+
+impl Lease {
+    pub(super) fn new(held: Held, meter: Arc<Meter>, returning: Arc<TaskSet>, limit: Duration) -> Self {
+        Self { held: Some(held), unanswered: false, open: false, meter, returning, limit }
+    }
+
+    pub(super) fn dialect(&self) -> Dialect {
+        match self.held {
+            Some(Held::MySql(_)) => Dialect::MySql,
+            Some(Held::Postgres(_)) => Dialect::Postgres,
+            Some(Held::Sqlite(_)) | None => Dialect::Sqlite,
+        }
+    }
+
+    /// From now on statements may take so long. The caller closes the connection in the end.
+    pub(super) fn extend(&mut self, limit: Duration) {
+        self.limit = limit;
+    }
+
+    /// Closes the connection instead of giving it back.
+    pub(super) fn close(mut self) {
+        self.unanswered = true;
+    }
+
+    /// A statement that answers with rows.
+    pub(super) async fn fetch(
+        &mut self,
+        query: Query,
+        sql: &str,
+        values: &[Value<'_>],
+    ) -> Result<Vec<Row>, DbError> {
+        let sql = self.dialect().placed(sql);
+        self.ask(query, async |held| match held {
+            Held::MySql(c) => {
+                let rows = bound!(MySql, sql, values).fetch_all(&mut **c).await?;
+                Ok(rows.into_iter().map(Row::MySql).collect())
+            }
+            Held::Postgres(c) => {
+                let rows = bound!(Postgres, sql, values).fetch_all(&mut **c).await?;
+                Ok(rows.into_iter().map(Row::Postgres).collect())
+            }
+            Held::Sqlite(c) => {
+                let rows = bound!(Sqlite, sql, values).fetch_all(&mut **c).await?;
+                Ok(rows.into_iter().map(Row::Sqlite).collect())
+            }
+        })
+        .await
+    }
+
+    /// A statement that changes rows; answers how many.
+    pub(super) async fn execute(
+        &mut self,
+        query: Query,
+        sql: &str,
+        values: &[Value<'_>],
+    ) -> Result<u64, DbError> {
+        let sql = self.dialect().placed(sql);
+        self.ask(query, async |held| {
+            on!(held, c: Db => Ok(bound!(Db, sql, values).execute(&mut **c).await?.rows_affected()))
+        })
+        .await
+    }
+
+    /// A text of statements without values, as it stands.
+    pub(super) async fn run(&mut self, query: Query, sql: &'static str) -> Result<(), DbError> {
+        self.ask(query, async |held| {
+            on!(held, c: Db => sqlx::raw_sql(sql).execute(&mut **c).await.map(|_: <Db as Driver>::QueryResult| ()))
+        })
+        .await
+    }
+
+    /// Opens a transaction; dropping the lease before [`Lease::commit`] rolls it back.
+    pub(super) async fn begin(&mut self) -> Result<(), DbError> {
+        self.run(Query::Begin, self.dialect().begin()).await?;
+        self.open = true;
+        Ok(())
+    }
+
+    /// Ends the transaction. An error says nothing about whether it was committed.
+    pub(super) async fn commit(&mut self) -> Result<(), DbError> {
+        let committed = self.run(Query::Commit, "COMMIT").await;
+        self.open = committed.is_err();
+        committed.map_err(|error| DbError::Busy(format!("a commit was not confirmed: {error}")))
+    }
+
+    /// Asks, with the time limit. Until the answer is there in full the connection is not to be reused.
+    async fn ask<T>(
+        &mut self,
+        query: Query,
+        work: impl AsyncFnOnce(&mut Held) -> Result<T, sqlx::Error>,
+    ) -> Result<T, DbError> {
+        let Some(held) = self.held.as_mut().filter(|_| !self.unanswered) else {
+            return Err(DbError::Busy("an earlier statement of this connection failed".to_owned()));
+        };
+        self.unanswered = true;
+        let begun = Instant::now();
+        let answered = timeout(self.limit, work(held)).await;
+        self.meter.took(query, begun.elapsed());
+        match answered {
+            Ok(Ok(answer)) => {
+                self.unanswered = false;
+                Ok(answer)
+            }
+            Ok(Err(error)) => {
+                self.unanswered = breaks_connection(&error);
+                Err(DbError::from_sqlx(&error))
+            }
+            Err(_) => Err(DbError::Away(format!("no answer to `{}` in time", query.as_str()))),
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let Some(held) = self.held.take() else { return };
+        let reuse = Handle::try_current().ok().filter(|_| !self.unanswered);
+        on!(held, c: Db => match reuse {
+            // Over within twice the limit. The driver would do the same for itself, without a limit and so without end
+            // where a server is frozen.
+            Some(runtime) => self.returning.spawn(&runtime, give_back::<Db>(c, self.open, self.limit)),
+            // Out of the pool first: the pool would ask the server whether the connection is well.
+            None => drop(c.detach()),
+        });
+    }
+}
+
+/// Gives a connection back to its pool, rolled back where a transaction is open.
+async fn give_back<DB: Driver>(mut connection: PoolConnection<DB>, open: bool, limit: Duration)
+where
+    for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
+{
+    if open {
+        let rolled_back = timeout(limit, sqlx::raw_sql("ROLLBACK").execute(&mut *connection)).await;
+        if !matches!(rolled_back, Ok(Ok(_))) {
+            // Closed: the server rolls back.
+            drop(connection.detach());
+            return;
+        }
+    }
+    // Too late: closed.
+    let _ = timeout(limit, connection.return_to_pool()).await;
+}
+
+/// Waits for the future, or for the limit.
+pub(super) async fn within<T>(
+    limit: Duration,
+    what: &str,
+    work: impl Future<Output = Result<T, DbError>>,
+) -> Result<T, DbError> {
+    let late = || DbError::Busy(format!("{what} took longer than {limit:?}"));
+    timeout(limit, work).await.map_err(|_| late())?
+}

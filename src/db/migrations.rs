@@ -1,0 +1,104 @@
+//! The migrations, compiled in: `migrations/{mysql,postgres,sqlite}/NNNN_name.sql`.
+//!
+//! Each does nothing where its work is done already (`IF NOT EXISTS`): with MySQL changes to tables belong to no
+//! transaction, so that one may have been done and not recorded. For the same reason a file there is one statement. A
+//! file that was released is never changed: databases remember its checksum.
+
+use sha2::Digest;
+use sha2::Sha256;
+
+use super::dialect::Dialect;
+
+/// One file.
+pub(super) struct Migration {
+    pub(super) name: &'static str,
+    pub(super) sql: &'static str,
+}
+
+impl Migration {
+    /// SHA-256, in hexadecimal.
+    pub(super) fn checksum(&self) -> String {
+        data_encoding::HEXLOWER.encode(&Sha256::digest(self.sql))
+    }
+}
+
+macro_rules! migrations {
+    ($dialect:literal: $($name:literal,)*) => {
+        &[$(Migration {
+            name: $name,
+            sql: include_str!(concat!("../../migrations/", $dialect, "/", $name, ".sql")),
+        },)*]
+    };
+}
+
+const MYSQL: &[Migration] = migrations! { "mysql":
+    "0001_users",
+    "0002_command_outcomes",
+    "0003_audit",
+    "0004_parked_commands",
+    "0005_deleted_users",
+    "0006_user_extras",
+    "0007_shared_secret",
+    "0008_sessions",
+};
+
+const POSTGRES: &[Migration] = migrations! { "postgres":
+    "0001_users",
+    "0002_command_outcomes",
+    "0003_audit",
+    "0004_parked_commands",
+    "0005_deleted_users",
+    "0006_user_extras",
+    "0007_shared_secret",
+    "0008_sessions",
+};
+
+const SQLITE: &[Migration] = migrations! { "sqlite":
+    "0001_users",
+    "0002_command_outcomes",
+    "0003_audit",
+    "0004_parked_commands",
+    "0005_deleted_users",
+    "0006_user_extras",
+    "0007_shared_secret",
+    "0008_sessions",
+};
+
+/// All of a database's, in their order.
+pub(super) fn of(dialect: Dialect) -> &'static [Migration] {
+    match dialect {
+        Dialect::MySql => MYSQL,
+        Dialect::Postgres => POSTGRES,
+        Dialect::Sqlite => SQLITE,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn every_file_is_compiled_in_and_in_order() {
+        for (dialect, dir) in
+            [(Dialect::MySql, "mysql"), (Dialect::Postgres, "postgres"), (Dialect::Sqlite, "sqlite")]
+        {
+            let files = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations").join(dir);
+            let names =
+                fs::read_dir(files).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap());
+            let files: BTreeSet<String> = names.collect();
+            let compiled: Vec<String> = of(dialect).iter().map(|m| format!("{}.sql", m.name)).collect();
+            assert_eq!(compiled, files.into_iter().collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn a_file_for_mysql_is_one_statement() {
+        for migration in MYSQL {
+            assert!(!migration.sql.contains(';'), "{}", migration.name);
+        }
+    }
+}

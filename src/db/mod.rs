@@ -1,0 +1,134 @@
+//! The database of the user service: pools, migrations, queries in named columns, the table of outcomes.
+//!
+//! MySQL or MariaDB, PostgreSQL, or an embedded SQLite file, told apart by the URL's scheme. Queries are written once,
+//! with `?`; what differs stands in `dialect`. Every call ends: within `acquire_timeout` it has a connection, within
+//! `statement_timeout` each of its statements an answer. A connection whose answer nobody waits for any more is closed,
+//! not reused: what still comes on it belongs to another question.
+//!
+//! Single statements, which requests wait for, pass a gate: after some failures in a row they are refused at once until
+//! a probe is answered. Transactions and migrations do not: whoever makes them pauses by itself.
+//!
+//! Statements have few shapes (`shape`): each connection prepares them once and never closes one.
+
+mod batch;
+mod codes;
+mod config;
+mod dialect;
+mod error;
+mod housekeeping;
+mod last_logins;
+mod lease;
+mod meter;
+mod migrate;
+mod migrations;
+mod pool;
+mod read;
+mod row;
+mod rows;
+mod sessions;
+mod shape;
+mod url;
+mod users;
+mod value;
+
+use std::sync::Arc;
+
+use crate::backoff::Gate;
+use crate::metrics::Metrics;
+use crate::task::TaskSet;
+
+pub use batch::Batch;
+pub use config::Config;
+pub use error::DbError;
+pub use rows::AuditRow;
+pub use rows::Holder;
+pub use rows::OutcomeRow;
+pub use rows::ParkedRow;
+pub use rows::UserRow;
+pub use rows::Version;
+pub use sessions::Rotation;
+pub use url::DatabaseUrl;
+
+use lease::Lease;
+use meter::Meter;
+use meter::Query;
+use pool::Pool;
+
+/// The database. Cheap to clone: all clones share one pool.
+#[derive(Clone)]
+pub struct Database {
+    pool: Pool,
+    meter: Arc<Meter>,
+    gate: Arc<Gate>,
+    limits: Limits,
+    /// Connections on their way back to the pool.
+    returning: Arc<TaskSet>,
+}
+
+/// How long a caller waits.
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    /// For the answer to one statement.
+    statement: std::time::Duration,
+}
+
+impl Database {
+    /// The database of `config`. Nobody need be there yet: connections are opened when they are needed. Only a URL or a
+    /// password file that cannot be read is an error here, and an SQLite file that cannot be made.
+    pub async fn connect(config: &Config, metrics: Arc<Metrics>) -> Result<Self, DbError> {
+        let pool = Pool::open(config).await?;
+        let limits = Limits { statement: config.statement_timeout.0 };
+        let (open, idle) = (metrics.breaker_open.with_label_values(&["database"]), pool.clone());
+        let gate = Gate::new("database", open, move || idle.let_go());
+        let meter = Arc::new(Meter::new(metrics));
+        Ok(Self { pool, meter, gate: Arc::new(gate), limits, returning: Arc::default() })
+    }
+
+    /// Whether it answers.
+    pub async fn ping(&self) -> Result<(), DbError> {
+        self.fetch(Query::Ping, "SELECT 1", &[]).await.map(drop)
+    }
+
+    /// Whether calls are refused at the moment, but for one now and then that looks whether the database is back.
+    pub fn is_open(&self) -> bool {
+        self.gate.is_open()
+    }
+
+    /// Sets the gauges of the pool; for whoever renders a scrape.
+    pub fn observe(&self) {
+        self.meter.connections(self.pool.size(), self.pool.idle());
+    }
+
+    /// A connection for one call.
+    async fn lease(&self) -> Result<Lease, DbError> {
+        if self.pool.exhausted() {
+            self.meter.exhausted();
+        }
+        let connection = self.pool.acquire().await?;
+        let (meter, returning) = (Arc::clone(&self.meter), Arc::clone(&self.returning));
+        Ok(Lease::new(connection, meter, returning, self.limits.statement))
+    }
+
+    /// One statement on a connection of its own, as rows.
+    async fn fetch(
+        &self,
+        query: Query,
+        sql: &str,
+        values: &[value::Value<'_>],
+    ) -> Result<Vec<row::Row>, DbError> {
+        self.guarded(async |mut lease| lease.fetch(query, sql, values).await).await
+    }
+
+    /// What somebody waits for, on a connection of its own: refused at once while the database is away.
+    async fn guarded<T>(&self, work: impl AsyncFnOnce(Lease) -> Result<T, DbError>) -> Result<T, DbError> {
+        // Three drivers' futures are tens of KiB: on the heap, so that not every future that waits for this is as large.
+        let boxed = Box::pin(async { work(self.lease().await?).await });
+        self.gate.pass(boxed).await
+    }
+}
+
+impl std::fmt::Debug for Database {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Database").field("dialect", &self.pool.dialect()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,268 @@
+//! The pools of the three databases behind one type: how their connections are set up.
+
+use std::fs;
+use std::fs::OpenOptions;
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use sqlx::AssertSqlSafe;
+use sqlx::ConnectOptions;
+use sqlx::Connection;
+use sqlx::Database as Driver;
+use sqlx::MySql;
+use sqlx::MySqlConnection;
+use sqlx::Postgres;
+use sqlx::Sqlite;
+use sqlx::mysql::MySqlConnectOptions;
+use sqlx::pool::PoolConnection;
+use sqlx::pool::PoolOptions;
+use sqlx::postgres::PgConnectOptions;
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::sqlite::SqliteJournalMode;
+use sqlx::sqlite::SqliteSynchronous;
+
+use super::config::Config;
+use super::dialect::Dialect;
+use super::error::DbError;
+use super::url::DatabaseUrl;
+
+/// Above the number of our statements (40 queries, those over many rows in four shapes): none is ever closed.
+const STATEMENTS: usize = 256;
+
+/// An SQLite file has one writer at a time; each connection is a thread with a cache of 2 MiB.
+const SQLITE_CONNECTIONS: u32 = 4;
+
+/// A connection that was not used for so long is tried before it is handed out: the server may have restarted. One in
+/// use all the time is not worth a question each time.
+const TRUSTED_FOR: Duration = Duration::from_millis(500);
+
+/// A transaction whose owner is gone without a word (its machine lost power) holds its locks no longer than this.
+const ABANDONED_AFTER: Duration = Duration::from_secs(30);
+
+/// A pool of connections to one of the three.
+#[derive(Clone)]
+pub(super) enum Pool {
+    MySql(sqlx::Pool<MySql>),
+    Postgres(sqlx::Pool<Postgres>),
+    Sqlite(sqlx::Pool<Sqlite>),
+}
+
+/// A connection from it.
+pub(super) enum Held {
+    MySql(PoolConnection<MySql>),
+    Postgres(PoolConnection<Postgres>),
+    Sqlite(PoolConnection<Sqlite>),
+}
+
+macro_rules! each {
+    ($pool:expr, $inner:ident => $do:expr) => {
+        match $pool {
+            Pool::MySql($inner) => $do,
+            Pool::Postgres($inner) => $do,
+            Pool::Sqlite($inner) => $do,
+        }
+    };
+}
+
+impl Pool {
+    /// Reads the URL and the password file; connects to nobody.
+    pub(super) async fn open(config: &Config) -> Result<Self, DbError> {
+        let limit = server_side(config.statement_timeout.0);
+        let password = password(config).await?;
+        Ok(match parsed(&config.url)? {
+            Parsed::MySql(options) => {
+                let options = with_password(options, password, MySqlConnectOptions::password);
+                let options = options.statement_cache_capacity(STATEMENTS).disable_statement_logging();
+                let pool = pool::<MySql>(config, config.max_connections);
+                let pool =
+                    pool.after_connect(move |connection, _| Box::pin(prepare_mysql(connection, limit)));
+                Self::MySql(pool.connect_lazy_with(options))
+            }
+            Parsed::Postgres(options) => {
+                let options = with_password(options, password, PgConnectOptions::password);
+                let options = options.statement_cache_capacity(STATEMENTS).disable_statement_logging();
+                let options = options.application_name("forebay").options(postgres_settings(limit));
+                Self::Postgres(pool::<Postgres>(config, config.max_connections).connect_lazy_with(options))
+            }
+            Parsed::Sqlite(options) => {
+                make_private_file(options.get_filename().to_owned()).await?;
+                let options = options
+                    .create_if_missing(true)
+                    .journal_mode(SqliteJournalMode::Wal)
+                    // What a command became must survive a power cut, as the log does.
+                    .synchronous(SqliteSynchronous::Full)
+                    .foreign_keys(true)
+                    .busy_timeout(limit)
+                    .statement_cache_capacity(STATEMENTS)
+                    .disable_statement_logging();
+                let connections = config.max_connections.min(SQLITE_CONNECTIONS);
+                Self::Sqlite(pool::<Sqlite>(config, connections).connect_lazy_with(options))
+            }
+        })
+    }
+
+    pub(super) fn dialect(&self) -> Dialect {
+        match self {
+            Self::MySql(_) => Dialect::MySql,
+            Self::Postgres(_) => Dialect::Postgres,
+            Self::Sqlite(_) => Dialect::Sqlite,
+        }
+    }
+
+    /// A connection, within `acquire_timeout`.
+    pub(super) async fn acquire(&self) -> Result<Held, DbError> {
+        let acquired = match self {
+            Self::MySql(pool) => pool.acquire().await.map(Held::MySql),
+            Self::Postgres(pool) => pool.acquire().await.map(Held::Postgres),
+            Self::Sqlite(pool) => pool.acquire().await.map(Held::Sqlite),
+        };
+        acquired.map_err(|error| DbError::from_sqlx(&error))
+    }
+
+    /// Closes the connections that nobody uses.
+    pub(super) fn let_go(&self) {
+        each!(self, pool => {
+            for _ in 0..pool.size() {
+                let Some(connection) = pool.try_acquire() else { break };
+                drop(connection.detach());
+            }
+        });
+    }
+
+    pub(super) fn size(&self) -> u32 {
+        each!(self, pool => pool.size())
+    }
+
+    pub(super) fn idle(&self) -> usize {
+        each!(self, pool => pool.num_idle())
+    }
+
+    /// Whether all connections are in use.
+    pub(super) fn exhausted(&self) -> bool {
+        let most = each!(self, pool => pool.options().get_max_connections());
+        self.size() >= most && self.idle() == 0
+    }
+}
+
+/// Whether there is a database that could be meant.
+pub(super) fn check(url: &DatabaseUrl) -> Result<(), DbError> {
+    parsed(url).map(drop)
+}
+
+enum Parsed {
+    MySql(MySqlConnectOptions),
+    Postgres(PgConnectOptions),
+    Sqlite(SqliteConnectOptions),
+}
+
+fn parsed(url: &DatabaseUrl) -> Result<Parsed, DbError> {
+    let text = url.expose();
+    let unreadable = || DbError::Refused("the [database] url cannot be read".to_owned());
+    let dialect = url.dialect().ok_or_else(unreadable)?;
+    if dialect != Dialect::Sqlite && !text.contains("://") {
+        return Err(unreadable());
+    }
+    let parsed = match dialect {
+        Dialect::MySql => {
+            let options = MySqlConnectOptions::from_str(text).map_err(|_| unreadable())?;
+            // Without a name of a database nothing of ours would work.
+            options.get_database().ok_or_else(unreadable)?;
+            Parsed::MySql(options)
+        }
+        Dialect::Postgres => Parsed::Postgres(PgConnectOptions::from_str(text).map_err(|_| unreadable())?),
+        Dialect::Sqlite => {
+            url.file().ok_or_else(unreadable)?;
+            Parsed::Sqlite(SqliteConnectOptions::from_str(text).map_err(|_| unreadable())?)
+        }
+    };
+    Ok(parsed)
+}
+
+/// The server gives up a little before the caller does: the connection then stays of use.
+fn server_side(limit: Duration) -> Duration {
+    limit * 9 / 10
+}
+
+fn pool<DB: Driver>(config: &Config, connections: u32) -> PoolOptions<DB> {
+    PoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(config.acquire_timeout.0)
+        .max_lifetime(config.max_lifetime.0)
+        .test_before_acquire(false)
+        .before_acquire(|connection: &mut DB::Connection, meta| {
+            Box::pin(async move {
+                if meta.idle_for > TRUSTED_FOR {
+                    connection.ping().await?;
+                }
+                Ok(true)
+            })
+        })
+}
+
+/// What a session of MySQL or MariaDB starts with. The two name their limit differently.
+async fn prepare_mysql(connection: &mut MySqlConnection, limit: Duration) -> Result<(), sqlx::Error> {
+    let version: String = sqlx::query_scalar("SELECT VERSION()").fetch_one(&mut *connection).await?;
+    let limits = match version.contains("MariaDB") {
+        true => {
+            let abandoned = ABANDONED_AFTER.as_secs();
+            format!("max_statement_time = {}, idle_transaction_timeout = {abandoned}", limit.as_secs_f64())
+        }
+        false => format!("max_execution_time = {}", limit.as_millis()),
+    };
+    let lock_wait = limit.as_secs().max(1);
+    // Strict: a text that is too long is an error, not cut.
+    let session = format!(
+        "SET SESSION sql_mode = CONCAT(@@sql_mode, ',STRICT_ALL_TABLES'), innodb_lock_wait_timeout = {lock_wait}, {limits}"
+    );
+    sqlx::raw_sql(AssertSqlSafe(session)).execute(&mut *connection).await?;
+    let isolation = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED";
+    sqlx::raw_sql(isolation).execute(connection).await.map(drop)
+}
+
+fn postgres_settings(limit: Duration) -> [(&'static str, String); 4] {
+    let limit = limit.as_millis().to_string();
+    [
+        ("default_transaction_isolation", "read committed".to_owned()),
+        ("statement_timeout", limit.clone()),
+        ("lock_timeout", limit),
+        ("idle_in_transaction_session_timeout", ABANDONED_AFTER.as_millis().to_string()),
+    ]
+}
+
+fn with_password<T>(options: T, password: Option<String>, set: impl Fn(T, &str) -> T) -> T {
+    match password {
+        Some(password) => set(options, &password),
+        None => options,
+    }
+}
+
+/// What the password file holds, without its final newline.
+async fn password(config: &Config) -> Result<Option<String>, DbError> {
+    let Some(path) = config.password_file.clone() else { return Ok(None) };
+    let name = path.display().to_string();
+    let text = off_the_runtime(move || fs::read_to_string(path)).await;
+    let text = text.map_err(|error| DbError::Refused(format!("[database] password_file {name}: {error}")))?;
+    Ok(Some(text.trim_end_matches(['\r', '\n']).to_owned()))
+}
+
+/// Makes the database's file readable by its owner alone before SQLite makes it readable by everyone; SQLite gives the
+/// files beside it the same permissions.
+async fn make_private_file(path: PathBuf) -> Result<(), DbError> {
+    let name = path.display().to_string();
+    let made = off_the_runtime(move || {
+        if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            fs::create_dir_all(parent)?;
+        }
+        OpenOptions::new().create(true).append(true).mode(0o600).open(path).map(drop)
+    });
+    made.await.map_err(|error| DbError::Refused(format!("[database] url: {name} cannot be opened: {error}")))
+}
+
+async fn off_the_runtime<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
+}

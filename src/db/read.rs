@@ -1,0 +1,129 @@
+//! Reading, outside transactions.
+
+use std::collections::HashSet;
+
+use crate::units::Timestamp;
+
+use super::Database;
+use super::error::DbError;
+use super::meter::Query;
+use super::row::Row;
+use super::rows::Holder;
+use super::rows::OutcomeRow;
+use super::rows::UserRow;
+use super::rows::Version;
+use super::shape;
+use super::users;
+use super::value::Value;
+use super::value::texts;
+
+/// What is read of an outcome.
+pub(super) const SELECT_OUTCOME: &str = "SELECT id, kind, name, state, field, reason, actor, accepted_at, \
+     finished_at, topic_partition, topic_offset FROM command_outcomes";
+
+impl Database {
+    /// The user `name`.
+    pub async fn user(&self, name: &str) -> Result<Option<UserRow>, DbError> {
+        let sql = format!("{} WHERE name = ?", users::SELECT);
+        let rows = self.fetch(Query::User, &sql, &[name.into()]).await?;
+        rows.first().map(|row| Ok(users::user(row)?.0)).transpose()
+    }
+
+    /// Who has the name, the e-mail address or the phone number: one query, in which each has its own index.
+    pub async fn holders(
+        &self,
+        name: Option<&str>,
+        email: Option<&str>,
+        phone: Option<&str>,
+    ) -> Result<Vec<Holder>, DbError> {
+        let one = users::SELECT_HOLDER;
+        let sql =
+            format!("{one} WHERE name = ? UNION ALL {one} WHERE email = ? UNION ALL {one} WHERE phone = ?");
+        let values = [name, email, phone].map(Value::MaybeText);
+        unique_holders(self.fetch(Query::Holders, &sql, &values).await?)
+    }
+
+    /// Up to `limit` users whose names come after `after`, in the order of names.
+    pub async fn users_after(&self, after: Option<&str>, limit: u32) -> Result<Vec<UserRow>, DbError> {
+        // No name is empty.
+        let sql = format!("{} WHERE name > ? ORDER BY name LIMIT ?", users::SELECT);
+        let values = [after.unwrap_or_default().into(), i64::from(limit).into()];
+        let rows = self.fetch(Query::UsersAfter, &sql, &values).await?;
+        rows.iter().map(|row| Ok(users::user(row)?.0)).collect()
+    }
+
+    /// What became of the command `id`.
+    pub async fn outcome(&self, id: &str) -> Result<Option<OutcomeRow>, DbError> {
+        Ok(self.outcomes(&[id.to_owned()]).await?.pop())
+    }
+
+    /// What became of commands; those without an outcome are left out. In no order.
+    pub async fn outcomes(&self, ids: &[String]) -> Result<Vec<OutcomeRow>, DbError> {
+        let mut found = Vec::new();
+        for ids in shape::chunks(ids) {
+            let (sql, values) = search(SELECT_OUTCOME, "id", ids);
+            let rows = self.fetch(Query::Outcomes, &sql, &values).await?;
+            for row in &rows {
+                found.push(outcome(row)?);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Makes an administrator without e-mail and phone. A name that is taken is a [`DbError::Conflict`].
+    pub async fn create_admin(&self, name: &str, password_hash: &str, now: Timestamp) -> Result<(), DbError> {
+        let admin = UserRow {
+            name: name.to_owned(),
+            email: None,
+            phone: None,
+            password_hash: password_hash.to_owned(),
+            nickname: None,
+            is_admin: true,
+            created_at: now,
+            updated_at: now,
+            last_login_at: None,
+            // No command made it.
+            version: Version { at: now, id: String::new() },
+        };
+        let columns = users::COLUMNS.join(", ");
+        let sql = format!("INSERT INTO users ({columns}) VALUES {}", shape::tuples(1, users::COLUMNS.len()));
+        self.lease().await?.execute(Query::CreateAdmin, &sql, &users::values(&admin)).await.map(drop)
+    }
+}
+
+/// `select` with `column IN (…)` in one of the shapes, and its values. The list fits the largest shape.
+pub(super) fn search<'a>(select: &str, column: &str, list: &'a [String]) -> (String, Vec<Value<'a>>) {
+    let shape = shape::padded(list.len());
+    let mut values = texts(list);
+    shape::pad(&mut values, shape, Value::MaybeText(None));
+    (format!("{select} WHERE {column} IN ({})", shape::marks(shape)), values)
+}
+
+pub(super) fn outcome(row: &Row) -> Result<OutcomeRow, DbError> {
+    Ok(OutcomeRow {
+        id: row.text(0)?,
+        kind: row.text(1)?,
+        name: row.text(2)?,
+        state: row.text(3)?,
+        field: row.maybe_text(4)?,
+        reason: row.maybe_text(5)?,
+        actor: row.maybe_text(6)?,
+        accepted_at: row.instant(7)?,
+        finished_at: row.instant(8)?,
+        partition: row.small(9)?,
+        offset: row.int(10)?,
+    })
+}
+
+/// A row that was found in more than one way is one holder.
+pub(super) fn unique_holders(rows: Vec<Row>) -> Result<Vec<Holder>, DbError> {
+    let mut seen = HashSet::new();
+    let mut holders = Vec::new();
+    for row in &rows {
+        let holder = users::holder(row)?;
+        if seen.insert(holder.name.clone()) {
+            holders.push(holder);
+        }
+    }
+    Ok(holders)
+}

@@ -1,0 +1,164 @@
+//! Login sessions: which generation of a session's refresh token is the one to be used, and which sessions were ended.
+//!
+//! A login writes nothing: a session without a row is of generation 0 and alive. Each statement decides by itself who
+//! of several was first, so that no transaction is needed.
+
+use std::time::Duration;
+
+use crate::units::Timestamp;
+
+use super::Database;
+use super::error::DbError;
+use super::lease::Lease;
+use super::meter::Query;
+use super::read::search;
+use super::shape;
+use super::value::Value;
+
+const COLUMNS: &str = "id, generation, rotated_at, ended, expires_at";
+
+/// What a refresh found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rotation {
+    /// The session is of the next generation now.
+    Rotated,
+    /// The same generation was rotated a moment ago: a client that asked twice, or did not get the answer.
+    Repeated,
+    /// It was ended before, or nobody knows it although it is said to have been rotated.
+    Ended,
+    /// A generation that was rotated long ago: somebody has a copy of the token. This call has ended the session.
+    Reused,
+}
+
+impl Database {
+    /// Moves the session `id` from generation `from` to the next. One that was moved at most `grace` before `now`, by
+    /// whoever, is [`Rotation::Repeated`]. Until `expires_at` it is remembered.
+    pub async fn rotate_session(
+        &self,
+        id: &str,
+        from: u32,
+        now: Timestamp,
+        expires_at: Timestamp,
+        grace: Duration,
+    ) -> Result<Rotation, DbError> {
+        let session = Session { id, generation: i64::from(from) + 1, now, ended: false, expires_at };
+        self.guarded(async |mut lease| {
+            let rotated = match from {
+                0 => session.insert(&mut lease, Query::RotateSession).await?,
+                _ => session.advance(&mut lease).await?,
+            };
+            match rotated {
+                true => Ok(Rotation::Rotated),
+                false => session.not_rotated(&mut lease, grace).await,
+            }
+        })
+        .await
+    }
+
+    /// Ends the session `id` for good, whether it has a row or not, and says whether it was alive. One without a row is
+    /// remembered until `expires_at`.
+    pub async fn end_session(
+        &self,
+        id: &str,
+        now: Timestamp,
+        expires_at: Timestamp,
+    ) -> Result<bool, DbError> {
+        let session = Session { id, generation: 0, now, ended: true, expires_at };
+        self.guarded(async |mut lease| {
+            Ok(session.insert(&mut lease, Query::EndSession).await?
+                || end(&mut lease, Query::EndSession, id).await?)
+        })
+        .await
+    }
+
+    /// Whether the session `id` has been ended.
+    pub async fn session_ended(&self, id: &str) -> Result<bool, DbError> {
+        let sql = "SELECT ended FROM login_sessions WHERE id = ?";
+        let rows = self.fetch(Query::SessionEnded, sql, &[id.into()]).await?;
+        rows.first().map_or(Ok(false), |row| row.flag(0))
+    }
+
+    /// Forgets sessions that expired before `expired_before`, the oldest first, `limit` at most, and says how many.
+    pub async fn forget_sessions(&self, expired_before: Timestamp, limit: u32) -> Result<u64, DbError> {
+        let mut lease = self.lease().await?;
+        let sql = "SELECT id FROM login_sessions WHERE expires_at < ? ORDER BY expires_at LIMIT ?";
+        let values = [expired_before.into(), i64::from(limit).into()];
+        let rows = lease.fetch(Query::Forget, sql, &values).await?;
+        let ids = rows.iter().map(|row| row.text(0)).collect::<Result<Vec<_>, _>>()?;
+        let mut gone = 0;
+        for ids in shape::chunks(&ids) {
+            let (sql, mut values) = search("DELETE FROM login_sessions", "id", ids);
+            // It may have been rotated meanwhile.
+            values.push(expired_before.into());
+            gone += lease.execute(Query::Forget, &(sql + " AND expires_at < ?"), &values).await?;
+        }
+        Ok(gone)
+    }
+}
+
+/// A row as it is to be.
+struct Session<'a> {
+    id: &'a str,
+    generation: i64,
+    now: Timestamp,
+    ended: bool,
+    expires_at: Timestamp,
+}
+
+impl Session<'_> {
+    /// Says whether there was none.
+    async fn insert(&self, lease: &mut Lease, query: Query) -> Result<bool, DbError> {
+        let row = format!("login_sessions ({COLUMNS}) VALUES {}", shape::tuples(1, 5));
+        let sql = lease.dialect().insert_new(&row, "id");
+        let values = [
+            self.id.into(),
+            self.generation.into(),
+            self.now.into(),
+            Value::Bool(self.ended),
+            self.expires_at.into(),
+        ];
+        Ok(lease.execute(query, &sql, &values).await? > 0)
+    }
+
+    /// Says whether it was alive and of the generation before.
+    async fn advance(&self, lease: &mut Lease) -> Result<bool, DbError> {
+        let sql = "UPDATE login_sessions SET generation = ?, rotated_at = ?, expires_at = ? \
+             WHERE id = ? AND generation = ? AND ended = ?";
+        let values = [
+            self.generation.into(),
+            self.now.into(),
+            self.expires_at.into(),
+            self.id.into(),
+            (self.generation - 1).into(),
+            Value::Bool(false),
+        ];
+        Ok(lease.execute(Query::RotateSession, sql, &values).await? > 0)
+    }
+
+    /// Why it was not rotated; ends it where that means that a token was copied.
+    async fn not_rotated(&self, lease: &mut Lease, grace: Duration) -> Result<Rotation, DbError> {
+        let sql = "SELECT generation, rotated_at, ended FROM login_sessions WHERE id = ?";
+        let rows = lease.fetch(Query::RotateSession, sql, &[self.id.into()]).await?;
+        let Some(row) = rows.first() else { return Ok(Rotation::Ended) };
+        let (generation, rotated_at, ended) = (row.int(0)?, row.instant(1)?, row.flag(2)?);
+        // Of a generation that was never reached: the database was restored from a copy.
+        if ended || generation < self.generation {
+            return Ok(Rotation::Ended);
+        }
+        if generation == self.generation && self.now.since(rotated_at) <= grace {
+            return Ok(Rotation::Repeated);
+        }
+        // Generations only grow: what was old a moment ago still is.
+        Ok(match end(lease, Query::RotateSession, self.id).await? {
+            true => Rotation::Reused,
+            false => Rotation::Ended,
+        })
+    }
+}
+
+/// Says whether this call ended it.
+async fn end(lease: &mut Lease, query: Query, id: &str) -> Result<bool, DbError> {
+    let sql = "UPDATE login_sessions SET ended = ? WHERE id = ? AND ended = ?";
+    let values = [Value::Bool(true), id.into(), Value::Bool(false)];
+    Ok(lease.execute(query, sql, &values).await? > 0)
+}

@@ -1,0 +1,243 @@
+//! Records whose value is not final yet: a password in it waits to be hashed.
+//!
+//! The value is made elsewhere (`Prepare`) and comes in with a ring of the worker's bell. A worker asks for a bounded
+//! number ahead; what it was given it keeps until the record is delivered, so that a record that goes again costs no
+//! second hash. Nothing else of the drain can make a [`Final`] of a sealed record.
+
+use std::collections::HashMap;
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::Duration;
+use std::time::Instant;
+
+use prometheus::IntCounter;
+
+use crate::command::Envelope;
+use crate::drain::bell::Bell;
+use crate::drain::board::Parts;
+use crate::wal::Log;
+use crate::wal::Lsn;
+
+/// Values a worker asks for ahead: a second's work of many threads at the lowest cost anyone should use.
+const AHEAD: usize = 256;
+/// Values a worker keeps, in flight included: at most a few hundred bytes each.
+const KEPT: usize = 4096;
+/// Why a value is refused that is what it was before.
+const UNCHANGED: &str = "sealed: not hashed";
+
+/// Makes the final value of sealed records.
+pub trait Prepare: Send + Sync {
+    /// Begins to make the value of this record and returns at once; `answer` says when it is there. The same record may
+    /// be asked for again, after a restart too, and must get the same bytes.
+    fn prepare(&self, envelope: &Envelope<'_>, answer: Answer);
+}
+
+/// For a log that holds no sealed record: one that is there all the same becomes a dead letter.
+pub struct NothingSealed;
+
+impl Prepare for NothingSealed {
+    fn prepare(&self, _: &Envelope<'_>, answer: Answer) {
+        answer.dead("sealed: nobody hashes here");
+    }
+}
+
+/// Tells the worker what became of one record's value. Dropped without a word, the value is asked for again.
+pub struct Answer {
+    lsn: Lsn,
+    inbox: Arc<Inbox>,
+    made: Option<Made>,
+}
+
+impl Answer {
+    /// The value Kafka gets.
+    pub fn value(mut self, value: Vec<u8>) {
+        self.made = Some(Made::Value(value));
+    }
+
+    /// There will never be one. `reason`: from a fixed set.
+    pub fn dead(mut self, reason: &'static str) {
+        self.made = Some(Made::Dead(reason));
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        let made = (self.lsn, self.made.take());
+        self.inbox.made.lock().unwrap_or_else(PoisonError::into_inner).push(made);
+        self.inbox.bell.ring();
+    }
+}
+
+struct Inbox {
+    bell: Arc<Bell>,
+    made: Mutex<Vec<(Lsn, Option<Made>)>>,
+}
+
+enum Made {
+    Value(Vec<u8>),
+    Dead(&'static str),
+}
+
+/// What is known of a sealed record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Look {
+    /// Its value is here.
+    Ready,
+    /// Not yet: it is being made, or there is no room to ask for it.
+    Later,
+    /// It is a dead letter, with this reason.
+    Dead(&'static str),
+}
+
+/// A value that may go to Kafka.
+#[derive(Clone, Copy)]
+pub(super) struct Final<'a>(&'a [u8]);
+
+impl<'a> Final<'a> {
+    pub(super) fn bytes(self) -> &'a [u8] {
+        self.0
+    }
+}
+
+/// The sealed records of one worker.
+pub(super) struct Sealed {
+    prepare: Arc<dyn Prepare>,
+    inbox: Arc<Inbox>,
+    log: Arc<Log>,
+    full: IntCounter,
+    asked: HashSet<Lsn>,
+    made: HashMap<Lsn, Made>,
+}
+
+impl Sealed {
+    pub(super) fn new(parts: &Parts, bell: &Arc<Bell>) -> Self {
+        Self {
+            prepare: Arc::clone(&parts.prepare),
+            inbox: Arc::new(Inbox { bell: Arc::clone(bell), made: Mutex::default() }),
+            log: Arc::clone(&parts.log),
+            full: parts.metrics.bound_hit.with_label_values(&["hash_ahead"]),
+            asked: HashSet::new(),
+            made: HashMap::new(),
+        }
+    }
+
+    /// The value of a record that may go to Kafka, if there is one by now.
+    pub(super) fn value<'a>(&'a self, lsn: Lsn, envelope: &Envelope<'a>) -> Option<Final<'a>> {
+        if !envelope.sealed {
+            return Some(Final(envelope.value));
+        }
+        match self.made.get(&lsn) {
+            Some(Made::Value(value)) if value != envelope.value => Some(Final(value)),
+            _ => None,
+        }
+    }
+
+    /// Looks for the value of a sealed record, and asks for it where there is room.
+    pub(super) fn look(&mut self, lsn: Lsn, envelope: &Envelope<'_>) -> Look {
+        match self.made.get(&lsn) {
+            Some(Made::Value(value)) if value == envelope.value => Look::Dead(UNCHANGED),
+            Some(Made::Value(_)) => Look::Ready,
+            Some(Made::Dead(reason)) => Look::Dead(reason),
+            None => {
+                self.ask(lsn, envelope);
+                Look::Later
+            }
+        }
+    }
+
+    fn ask(&mut self, lsn: Lsn, envelope: &Envelope<'_>) {
+        if self.asked.contains(&lsn) {
+            return;
+        }
+        if self.room() == 0 {
+            self.full.inc();
+            return;
+        }
+        self.asked.insert(lsn);
+        let answer = Answer { lsn, inbox: Arc::clone(&self.inbox), made: None };
+        self.prepare.prepare(envelope, answer);
+    }
+
+    /// How many more may be asked for.
+    pub(super) fn room(&self) -> usize {
+        AHEAD.saturating_sub(self.asked.len()).min(KEPT.saturating_sub(self.made.len()))
+    }
+
+    /// Whether it is worth a pass to ask for more.
+    pub(super) fn has_much_room(&self) -> bool {
+        self.room() >= AHEAD / 2
+    }
+
+    /// Whether this record could go on now: there is news of it, or room to ask.
+    pub(super) fn is_worth_a_look(&self, lsn: Lsn) -> bool {
+        self.made.contains_key(&lsn) || (!self.asked.contains(&lsn) && self.room() > 0)
+    }
+
+    /// Whether there is news of this record.
+    pub(super) fn is_made(&self, lsn: Lsn) -> bool {
+        self.made.contains_key(&lsn)
+    }
+
+    /// Whether its value is being made.
+    pub(super) fn is_asked(&self, lsn: Lsn) -> bool {
+        self.asked.contains(&lsn)
+    }
+
+    /// Takes in what was made; says whether there was anything.
+    pub(super) fn collect(&mut self) -> bool {
+        if self.asked.is_empty() {
+            return false;
+        }
+        let news = std::mem::take(&mut *self.inbox.made.lock().unwrap_or_else(PoisonError::into_inner));
+        for (lsn, made) in &news {
+            self.asked.remove(lsn);
+            if made.is_none() {
+                tracing::debug!(wal.lsn = lsn.0, "a value was not made; it is asked for again");
+            }
+        }
+        let any = !news.is_empty();
+        self.made.extend(news.into_iter().filter_map(|(lsn, made)| Some((lsn, made?))));
+        if self.made.len() >= KEPT {
+            // Dead letters, and records that an operator dropped.
+            self.made.retain(|lsn, _| !self.log.is_done(*lsn));
+        }
+        any
+    }
+
+    /// The record is delivered.
+    pub(super) fn settled(&mut self, lsn: Lsn) {
+        if !self.made.is_empty() {
+            self.made.remove(&lsn);
+        }
+    }
+}
+
+/// When the log may be read again for the sake of values that came in: such a pass looks at everything since the first
+/// record held, so it takes at most a third of the time.
+#[derive(Debug, Default)]
+pub(super) struct Pass {
+    began: Option<Instant>,
+    not_before: Option<Instant>,
+}
+
+impl Pass {
+    /// However long a pass took.
+    const LONGEST_REST: Duration = Duration::from_secs(5);
+
+    pub(super) fn may_begin(&self, now: Instant) -> bool {
+        self.began.is_none() && self.not_before.is_none_or(|at| now >= at)
+    }
+
+    pub(super) fn begin(&mut self, now: Instant) {
+        self.began = Some(now);
+    }
+
+    /// Everything since the first record held was looked at.
+    pub(super) fn end(&mut self, now: Instant) {
+        if let Some(began) = self.began.take() {
+            self.not_before = Some(now + (now.saturating_duration_since(began) * 2).min(Self::LONGEST_REST));
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! Records whose value is made elsewhere: what waits for them, and what never leaves.
+
+use std::sync::Mutex;
+
+use super::*;
+
+/// What no record in Kafka may hold.
+const SECRET: &str = "hunter2";
+
+/// Keeps every answer until it is told to give it.
+#[derive(Default)]
+struct Slow(Mutex<Vec<(String, Answer)>>);
+
+impl Prepare for Slow {
+    fn prepare(&self, envelope: &Envelope<'_>, answer: Answer) {
+        let value = String::from_utf8(envelope.value.to_vec()).unwrap();
+        self.0.lock().unwrap().push((value, answer));
+    }
+}
+
+impl Slow {
+    fn waiting(&self) -> usize {
+        self.0.lock().unwrap().len()
+    }
+
+    /// Gives the answers that wait, the newest first.
+    fn answer(&self) -> usize {
+        let waiting = std::mem::take(&mut *self.0.lock().unwrap());
+        let count = waiting.len();
+        waiting.into_iter().rev().for_each(|(value, answer)| answer.value(hashed(&value)));
+        count
+    }
+}
+
+fn hashed(value: &str) -> Vec<u8> {
+    value.replace(SECRET, "hash").into_bytes()
+}
+
+impl House {
+    /// As `append`; those that `is_sealed` says have a secret and are sealed.
+    fn append_mixed(&mut self, numbers: std::ops::Range<u64>, keys: u64, is_sealed: impl Fn(u64) -> bool) {
+        let next = self.writer.next_lsn().0;
+        let payloads: Vec<_> = numbers
+            .enumerate()
+            .map(|(at, n)| {
+                let (sealed, lsn) = (is_sealed(n), Lsn(next + at as u64));
+                let value = if sealed { format!("{n} {SECRET}") } else { n.to_string() };
+                record_as(TOPIC, n % keys, value.as_bytes(), lsn, sealed)
+            })
+            .collect();
+        self.commit(&payloads);
+    }
+
+    /// Answers until nothing waits any more.
+    fn until_drained_with(&self, slow: &Slow) {
+        self.until("drained", |house| {
+            slow.answer();
+            house.log.figures().backlog == 0
+        });
+    }
+
+    /// Everything of the topic, as it lies there.
+    fn values(&self) -> Vec<String> {
+        let consumer: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", self.broker.bootstrap())
+            .set("group.id", "values")
+            .set("enable.partition.eof", "true")
+            .create()
+            .unwrap();
+        let metadata = consumer.fetch_metadata(Some(TOPIC), LIMIT).unwrap();
+        let partitions = metadata.topics()[0].partitions().len();
+        let mut list = TopicPartitionList::new();
+        for partition in 0..i32::try_from(partitions).unwrap() {
+            list.add_partition_offset(TOPIC, partition, rdkafka::Offset::Beginning).unwrap();
+        }
+        consumer.assign(&list).unwrap();
+        let (mut ends, mut values) = (0, Vec::new());
+        while ends < partitions {
+            match consumer.poll(LIMIT).unwrap() {
+                Ok(message) => {
+                    values.push(String::from_utf8(message.payload().unwrap().to_vec()).unwrap());
+                }
+                Err(rdkafka::error::KafkaError::PartitionEOF(_)) => ends += 1,
+                Err(error) => panic!("{error}"),
+            }
+        }
+        values
+    }
+
+    fn assert_no_secret(&self) {
+        let values = self.values();
+        assert!(values.iter().all(|value| !value.contains(SECRET)), "a sealed value left");
+    }
+}
+
+/// A house whose values are made when the test says so.
+fn slow_house() -> (House, Arc<Slow>) {
+    let (mut house, slow) = (House::new(), Arc::new(Slow::default()));
+    house.prepare = slow.clone();
+    (house, slow)
+}
+
+#[test]
+fn a_record_that_waits_for_its_value_holds_its_key_and_no_other() {
+    let (mut house, slow) = slow_house();
+    house.append_mixed(0..200, 10, |n| n == 0);
+    let drain = house.drain();
+    house.until("others passed", |house| house.log.figures().backlog == 20);
+    let handle = drain.handle();
+    house.until("held", |_| handle.parked().get(TOPIC) == Some(&20));
+    house.append_mixed(200..210, 10, |_| false);
+    house.until("others passed again", |house| house.log.figures().backlog == 21);
+    assert_eq!(slow.answer(), 1);
+    house.until_drained();
+    house.until("gauge back", |_| handle.parked().get(TOPIC) == Some(&0));
+    drain.stop(Instant::now() + LIMIT);
+    house.assert_in_order(TOPIC, 0..210, 10, &[]);
+    house.assert_no_secret();
+    assert_eq!(house.log.figures().dead, 0);
+}
+
+#[test]
+fn keys_keep_their_order_with_many_sealed_records_and_over_a_restart() {
+    let (mut house, slow) = slow_house();
+    // More than a worker asks for ahead, several of each key, and new ones while old ones wait.
+    let is_sealed = |n: u64| n.is_multiple_of(3) || n % 7 == 1;
+    house.append_mixed(0..3000, 150, is_sealed);
+    let drain = house.drain();
+    house.until("asked", |_| slow.waiting() > 100);
+    house.append_mixed(3000..3600, 150, is_sealed);
+    house.until("some are delivered", |house| {
+        slow.answer();
+        house.log.figures().backlog < 2000
+    });
+    // Answers of the former life come when nobody waits for them any more.
+    drain.stop(Instant::now());
+    house.append_mixed(3600..4000, 150, is_sealed);
+    let drain = house.drain();
+    house.until_drained_with(&slow);
+    drain.stop(Instant::now() + LIMIT);
+    assert_eq!(house.log.figures().dead, 0);
+    house.assert_in_order(TOPIC, 0..4000, 150, &[]);
+    house.assert_no_secret();
+}
+
+#[test]
+fn a_record_that_goes_again_needs_no_second_hash() {
+    let (mut house, slow) = slow_house();
+    house.broker.cluster().create_topic(TOPIC, 1, 1).unwrap();
+    house.refuse(&[FORBIDDEN; 3]);
+    house.append_mixed(0..20, 20, |n| n < 10);
+    let drain = house.drain();
+    house.until("asked", |_| slow.waiting() == 10);
+    assert_eq!(slow.answer(), 10);
+    house.until_drained();
+    drain.stop(Instant::now() + LIMIT);
+    assert_eq!(slow.waiting(), 0);
+    house.assert_in_order(TOPIC, 0..20, 20, &[]);
+    house.assert_no_secret();
+}
+
+#[test]
+fn an_answer_that_never_comes_is_asked_for_again() {
+    let (mut house, slow) = slow_house();
+    house.append_mixed(0..5, 5, |n| n == 2);
+    let drain = house.drain();
+    house.until("asked", |_| slow.waiting() == 1);
+    slow.0.lock().unwrap().clear();
+    house.until("asked again", |_| slow.waiting() == 1);
+    slow.answer();
+    house.until_drained();
+    drain.stop(Instant::now() + LIMIT);
+    house.assert_in_order(TOPIC, 0..5, 5, &[]);
+}
+
+/// Gives back what it got.
+struct Careless;
+
+impl Prepare for Careless {
+    fn prepare(&self, envelope: &Envelope<'_>, answer: Answer) {
+        answer.value(envelope.value.to_vec());
+    }
+}
+
+#[test]
+fn a_value_that_nobody_made_final_never_leaves() {
+    for (prepare, reason) in [
+        (Arc::new(Careless) as Arc<dyn Prepare>, "sealed: not hashed"),
+        (Arc::new(NothingSealed), "sealed: nobody hashes here"),
+    ] {
+        let mut house = House::new();
+        house.prepare = prepare;
+        house.append_mixed(0..10, 5, |n| n == 3);
+        let drain = house.drain();
+        house.until_drained();
+        drain.stop(Instant::now() + LIMIT);
+        let wal::Fate::Dead { reason: found, .. } = house.log.fate(Lsn(4)).unwrap() else {
+            panic!("not dead")
+        };
+        assert_eq!(found, reason);
+        house.assert_in_order(TOPIC, 0..10, 5, &[3]);
+        house.assert_no_secret();
+        // This log is not encrypted, and neither is its store.
+        let wal::dead::Dead::Letter(letter) = house.log.dead().get(Lsn(4)).unwrap().unwrap() else {
+            panic!("no letter")
+        };
+        assert!(!String::from_utf8_lossy(&letter.payload).contains(SECRET));
+    }
+}

@@ -1,0 +1,54 @@
+//! `/admin/ratelimit/{limiter}`: the limits as they hold, and how an operator changes them.
+
+use serde_json::json;
+
+use super::Answer;
+use super::body::Bodies;
+use super::problem;
+use super::problem::Problem;
+use super::respond;
+use super::site::Call;
+use crate::kinds;
+use crate::ratelimit::Fault;
+use crate::ratelimit::Limits;
+use crate::ratelimit::Setting;
+use crate::ratelimit::Which;
+
+/// Three members take less than a hundred.
+const MAX_BODY: usize = 4 << 10;
+
+/// What holds.
+pub(super) fn get(limits: Option<&Limits>, name: &str) -> Result<Answer, Problem> {
+    let (limits, which) = found(limits, name)?;
+    Ok(respond::json(&limits.setting(which)))
+}
+
+/// Holds on this daemon when it is answered, and on the others within a second.
+pub(super) async fn put(limits: Option<&Limits>, bodies: &Bodies, call: Call<'_>) -> Result<Answer, Problem> {
+    let (limits, which) = found(limits, call.parameter)?;
+    let body = bodies.read(call.body, MAX_BODY, call.link).await?;
+    let setting = Setting::read(&kinds::object(&body.bytes)?).map_err(|faults| invalid(&faults))?;
+    if setting.enabled && !limits.is_on() {
+        let detail =
+            "It must be false: [rate_limit] enabled = false in the configuration turns all limits off.";
+        return Err(invalid(&[Fault { member: "enabled".to_owned(), detail: detail.to_owned() }]));
+    }
+    limits.change(which, setting).await.map_err(|error| {
+        let detail = format!("{error}; it will be when the store that daemons share is back.");
+        Problem::new(&problem::LIMITS_NOT_SHARED, detail)
+    })?;
+    Ok(respond::json(&limits.setting(which)))
+}
+
+fn found<'a>(limits: Option<&'a Limits>, name: &str) -> Result<(&'a Limits, Which), Problem> {
+    let found = limits.zip(Which::named(name));
+    found.ok_or_else(|| Problem::new(&problem::NOT_FOUND, "There are `login` and `write`."))
+}
+
+fn invalid(faults: &[Fault]) -> Problem {
+    let mut problem = Problem::new(&problem::INVALID_LIMIT, "See `errors` for each member.");
+    problem.field = faults.first().map(|fault| fault.member.clone().into());
+    let place = |fault: &Fault| json!({"pointer": format!("/{}", fault.member), "detail": fault.detail});
+    problem.errors = faults.iter().map(place).collect();
+    problem
+}

@@ -1,0 +1,92 @@
+//! `POST /login`, `/refresh`, `/logout`.
+
+use hyper::header;
+use serde_json::Map;
+use serde_json::Value;
+use serde_json::json;
+
+use super::Answer;
+use super::access;
+use super::backend::Commands;
+use super::headers::Format;
+use super::problem;
+use super::problem::Problem;
+use super::public::Public;
+use super::respond;
+use super::site::Call;
+use crate::auth::Caller;
+use crate::kinds;
+use crate::login::Login;
+use crate::login::LoginError;
+use crate::users;
+use crate::users::UserError;
+
+/// A name, a password and room for JSON; a refresh token has less than a kilobyte.
+const MAX_BODY: usize = 16 << 10;
+
+/// `POST /login`.
+pub(super) async fn login<C: Commands>(public: &Public<C>, call: Call<'_>) -> Result<Answer, Problem> {
+    let login = service(public)?;
+    if let Some(limits) = &public.limits {
+        limits.login(call.client).await?;
+    }
+    let members = read(public, call).await?;
+    let users::Credentials { name, password } = users::credentials(members).map_err(UserError::Invalid)?;
+    Ok(respond::json(&login.login(&name, password).await?))
+}
+
+/// `POST /refresh`.
+pub(super) async fn refresh<C: Commands>(public: &Public<C>, call: Call<'_>) -> Result<Answer, Problem> {
+    let login = service(public)?;
+    let token = users::refresh_token(read(public, call).await?).map_err(UserError::Invalid)?;
+    Ok(respond::json(&login.refresh(token.expose()).await?))
+}
+
+/// `POST /logout`: by the access token in `Authorization`, or by a refresh token in the body.
+pub(super) async fn logout<C: Commands>(public: &Public<C>, call: Call<'_>) -> Result<Answer, Problem> {
+    let login = service(public)?;
+    if call.head.headers.contains_key(header::AUTHORIZATION)
+        && let Caller::Known(principal) = access::caller(&public.authenticator, &call).await?
+    {
+        login.logout(&principal).await?;
+    } else {
+        let token = users::refresh_token(read(public, call).await?).map_err(UserError::Invalid)?;
+        login.logout_by_refresh_token(token.expose()).await?;
+    }
+    Ok(respond::json(&json!({})))
+}
+
+fn service<C>(public: &Public<C>) -> Result<&Login, Problem> {
+    public.login.as_ref().ok_or_else(|| Problem::new(&problem::NOT_FOUND, "There is nothing at this path."))
+}
+
+async fn read<C: Commands>(public: &Public<C>, call: Call<'_>) -> Result<Map<String, Value>, Problem> {
+    if Format::of(&call.head.headers)? == Format::Batch {
+        let refusal = "Send one object as application/json, in UTF-8.";
+        return Err(Problem::new(&problem::UNSUPPORTED_MEDIA_TYPE, refusal).field("Content-Type"));
+    }
+    let body = public.bodies.read(call.body, public.max_body.min(MAX_BODY), call.link).await?;
+    Ok(kinds::object(&body.bytes)?)
+}
+
+impl From<LoginError> for Problem {
+    fn from(error: LoginError) -> Self {
+        match error {
+            LoginError::Wrong => Self::new(&problem::WRONG_CREDENTIALS, "The name or the password is wrong."),
+            LoginError::Token(error) => error.into(),
+            LoginError::Busy(message) => Self::new(&problem::BUSY, message),
+            LoginError::Hashing { retry_after } => {
+                let busy = Self::new(&problem::BUSY, "Too many passwords wait to be compared; try again.");
+                Self { retry_after: Some(retry_after), ..busy }
+            }
+            LoginError::Limited(limited) => limited.into(),
+            LoginError::Database => {
+                Self::new(&problem::DATABASE_UNAVAILABLE, "Nobody was logged in; try again.")
+            }
+            LoginError::Stopping => Self::new(&problem::STOPPING, "Nobody was logged in; try again."),
+            LoginError::NoKeys => {
+                Self::new(&problem::NOT_FOUND, "Nobody logs in here: there is no key that signs.")
+            }
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! TLS of the public listener: 1.2 and 1.3, one certificate, exchanged while the daemon runs.
+//!
+//! A handshake happens in its connection's own task and has the time-out of a head. Each connection keeps the
+//! certificate that it began with; files that change are taken over by [`Tls::watch`] for those that come later.
+
+mod files;
+mod reload;
+
+use std::io;
+use std::io::Write;
+use std::sync::Arc;
+use std::sync::PoisonError;
+use std::sync::RwLock;
+use std::time::Duration;
+
+use prometheus::IntCounterVec;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::server::TlsStream;
+
+use super::Config;
+use super::wire::Socket;
+use crate::metrics::Metrics;
+use crate::mistake::Mistake;
+use crate::task::Task;
+
+use files::Files;
+use files::Fingerprint;
+
+/// Why a handshake failed: not in time, not what we speak, or the other side hung up.
+const TIMEOUT: &str = "timeout";
+const REFUSED: &str = "refused";
+const LOST: &str = "lost";
+
+/// What new connections are greeted with. Clones share it.
+#[derive(Clone)]
+pub struct Tls {
+    files: Files,
+    /// Of what was in the files when this was made.
+    first: Fingerprint,
+    current: Arc<RwLock<Arc<ServerConfig>>>,
+    failed: IntCounterVec,
+}
+
+impl Tls {
+    /// Reads chain and key; none where the configuration names none. The error names every key of the configuration
+    /// whose file is not right. Blocks for the disk.
+    pub fn load(config: &Config, metrics: &Metrics) -> Result<Option<Self>, Vec<Mistake>> {
+        let Some(files) = Files::of(config) else { return Ok(None) };
+        let contents = files.read()?;
+        let current = Arc::new(RwLock::new(files.fit(&contents)?));
+        let failed = metrics.tls_handshakes_failed.clone();
+        for reason in [TIMEOUT, REFUSED, LOST] {
+            // There from the start, with 0: what is to alarm somebody must not begin with its first increase.
+            failed.with_label_values(&[reason]);
+        }
+        Ok(Some(Self { files, first: contents.fingerprint(), current, failed }))
+    }
+
+    /// Takes over what changes in the files, as long as the task is held.
+    pub fn watch(&self) -> Task {
+        Task::spawn("tls-files", reload::watch(self.clone()))
+    }
+
+    /// The handshake. None when it failed, which is counted and no more than a debug line: anybody can make it fail.
+    pub(super) async fn accept(&self, tcp: TcpStream, within: Duration) -> Option<TlsStream<TcpStream>> {
+        let reason = match timeout(within, TlsAcceptor::from(self.current()).accept(tcp)).await {
+            Ok(Ok(stream)) => return Some(stream),
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "tls.handshake_failed");
+                if error.kind() == io::ErrorKind::InvalidData { REFUSED } else { LOST }
+            }
+            Err(_) => {
+                tracing::debug!("tls.handshake_failed: not in time");
+                TIMEOUT
+            }
+        };
+        self.failed.with_label_values(&[reason]).inc();
+        None
+    }
+
+    fn current(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn exchange(&self, config: Arc<ServerConfig>) {
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = config;
+    }
+}
+
+/// What is wrong with the files. Blocks for the disk.
+pub(super) fn mistakes(config: &Config) -> Vec<Mistake> {
+    let Some(files) = Files::of(config) else { return Vec::new() };
+    files.read().and_then(|contents| files.fit(&contents)).err().unwrap_or_default()
+}
+
+impl Socket for TlsStream<TcpStream> {
+    fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let (tcp, session) = self.get_mut();
+        let taken = session.writer().write(bytes)?;
+        while session.wants_write() {
+            session.write_tls(&mut AtOnce(tcp))?;
+        }
+        Ok(taken)
+    }
+}
+
+/// Writes what goes out without waiting.
+struct AtOnce<'a>(&'a mut TcpStream);
+
+impl Write for AtOnce<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.try_write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,100 @@
+//! Takes a new certificate over while the daemon runs.
+//!
+//! A change counts once it stands still: files that are replaced one after the other, or written in place, are not
+//! looked at half-way. Until chain and key fit together again, the old ones stay in use.
+
+use std::time::Duration;
+
+use tokio::task::spawn_blocking;
+
+use super::Tls;
+use super::files::Contents;
+use super::files::Fingerprint;
+use crate::mistake::Mistake;
+
+/// Certificates change every few weeks; two small files are read so often.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// What a look found: the contents' fingerprint, or why there is none.
+type Found = Result<Fingerprint, Vec<Mistake>>;
+
+pub(super) async fn watch(tls: Tls) {
+    let mut changes = Changes::since(Ok(tls.first));
+    loop {
+        tokio::time::sleep(LOOK_EVERY).await;
+        let files = tls.files.clone();
+        // A look that failed altogether is followed by another.
+        let Ok(read) = spawn_blocking(move || files.read()).await else { continue };
+        if changes.settled(read.as_ref().map(Contents::fingerprint).map_err(Clone::clone)) {
+            take_over(&tls, read);
+        }
+    }
+}
+
+fn take_over(tls: &Tls, read: Result<Contents, Vec<Mistake>>) {
+    match read.and_then(|contents| tls.files.fit(&contents)) {
+        Ok(config) => {
+            tls.exchange(config);
+            tracing::info!("tls.reloaded: new connections get the certificate that is in the files now");
+        }
+        Err(mistakes) => {
+            let reason: Vec<_> = mistakes.iter().map(Mistake::to_string).collect();
+            let reason = reason.join("; ");
+            tracing::warn!(reason, "tls.not_reloaded: the certificate of before stays in use");
+        }
+    }
+}
+
+/// Tells a change that stands still from one under way.
+struct Changes {
+    /// What was acted upon.
+    known: Found,
+    /// What the last look found.
+    last: Found,
+}
+
+impl Changes {
+    fn since(known: Found) -> Self {
+        Self { last: known.clone(), known }
+    }
+
+    /// Whether this is new, and the same as at the last look; once for each change.
+    fn settled(&mut self, found: Found) -> bool {
+        let stands_still = found == self.last;
+        self.last = found;
+        if !stands_still || self.last == self.known {
+            return false;
+        }
+        self.known = self.last.clone();
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_is_acted_upon_once_and_only_when_it_stands_still() {
+        let gone = || Err(vec![Mistake::new("server", "tls_cert_file", "gone", "a file")]);
+        let mut changes = Changes::since(Ok([1; 32]));
+        let looks = [
+            (Ok([1; 32]), false, "nothing changed"),
+            (Ok([2; 32]), false, "one of two files is new"),
+            (Ok([3; 32]), false, "and the other"),
+            (Ok([3; 32]), true, "it stands still"),
+            (Ok([3; 32]), false, "known"),
+            (gone(), false, "being replaced"),
+            (Ok([3; 32]), false, "as before"),
+            (gone(), false, "gone"),
+            (gone(), true, "and not coming back"),
+            (gone(), false, "said"),
+            (gone(), false, "said, whatever the number of looks"),
+            (Ok([3; 32]), false, "back"),
+            (Ok([3; 32]), true, "to stay"),
+        ];
+        for (found, acted_upon, what) in looks {
+            assert_eq!(changes.settled(found), acted_upon, "{what}");
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! Commands that set pending markers, read from the log again.
+
+use std::sync::Arc;
+
+use super::Ingest;
+use super::request::SubmitError;
+use crate::command::CommandId;
+use crate::command::Envelope;
+use crate::wal::Lsn;
+
+/// Records read before an answer, however few claims are among them.
+const SCANNED: usize = 10_000;
+
+/// A command with a claim, as it stands in the log.
+pub struct Claimed {
+    /// Its id.
+    pub id: CommandId,
+    /// What its markers name as their owner.
+    pub claim: [u8; 16],
+    /// Keyed digest of its normalised body; of registrations.
+    pub fingerprint: Option<[u8; 16]>,
+    /// Its value.
+    pub value: zeroize::Zeroizing<Vec<u8>>,
+}
+
+impl Ingest {
+    /// At most `limit` commands with a claim from `from` on, in their order, and where to go on; the same place when
+    /// there is nothing more.
+    pub async fn claims(&self, from: Lsn, limit: usize) -> Result<(Vec<Claimed>, Lsn), SubmitError> {
+        let log = Arc::clone(&self.shared.log);
+        let read = tokio::task::spawn_blocking(move || {
+            let mut claims = Vec::new();
+            let (mut cursor, mut next) = (log.cursor(from), from);
+            for _ in 0..SCANNED {
+                if claims.len() >= limit {
+                    break;
+                }
+                let Some(frame) = cursor.next_kept().map_err(|_| SubmitError::IndexRebuilding)? else {
+                    break;
+                };
+                next = frame.lsn.next();
+                let Ok(envelope) = Envelope::decode(frame.payload) else { continue };
+                if let Some(claim) = envelope.claim {
+                    let value = zeroize::Zeroizing::new(envelope.value.to_vec());
+                    let (id, fingerprint) = (envelope.id, envelope.fingerprint);
+                    claims.push(Claimed { id, claim, fingerprint, value });
+                }
+            }
+            Ok((claims, next))
+        });
+        read.await.map_err(|_| SubmitError::Closing)?
+    }
+
+    /// The log's secret, for digests that must not be guessed.
+    pub fn secret(&self) -> &[u8; 32] {
+        &self.shared.log.identity().secret
+    }
+}

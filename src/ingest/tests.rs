@@ -1,0 +1,202 @@
+//! Keys and claims on a real log and its index.
+
+use std::path::Path;
+
+use bytes::Bytes;
+
+use super::*;
+use crate::units::Timestamp;
+use crate::wal;
+
+/// Far more than any test needs.
+const LONG: Duration = Duration::from_secs(60);
+
+struct House {
+    ingest: Ingest,
+    threads: IngestThreads,
+}
+
+impl House {
+    fn open(dir: &Path) -> Self {
+        let options = wal::Options {
+            segment_size: 1 << 20,
+            reserve_space: 0,
+            redeliver: false,
+            keys: wal::Keys::default(),
+            label: |_| None,
+            observer: Arc::new(|_| {}),
+        };
+        let opened = wal::open(Arc::new(wal::fs::RealFs), dir, &options, Timestamp::now()).unwrap();
+        let parts = Parts {
+            writer: opened.writer,
+            config: Config::default(),
+            checkpoint_interval: Duration::from_millis(20),
+            metrics: Arc::new(Metrics::new().unwrap()),
+            alarm: Alarm::default(),
+        };
+        let (ingest, threads) = start(parts).unwrap();
+        Self { ingest, threads }
+    }
+
+    fn close(self) {
+        self.threads.join(LONG);
+    }
+}
+
+fn command(kind: &str, claim: Option<[u8; 16]>) -> Submission {
+    Submission {
+        kind: kind.into(),
+        topic: "t".into(),
+        key: None,
+        content_type: "application/json".into(),
+        claim,
+        fingerprint: None,
+        sealed: false,
+        value: Bytes::from_static(b"{}"),
+    }
+}
+
+fn request(claims: &[Option<[u8; 16]>], idempotency: Option<Idempotency>) -> Request {
+    let commands = claims.iter().map(|claim| command("user.create", *claim)).collect();
+    Request { commands, traceparent: None, idempotency, principal: None }
+}
+
+fn keyed(key: &str, body: &'static str, route: Option<&str>) -> Option<Idempotency> {
+    let route = route.map(str::to_owned);
+    Some(Idempotency { key: key.to_owned(), body: Bytes::from_static(body.as_bytes()), route })
+}
+
+/// What a crash at this instant would leave.
+fn image(of: &Path) -> tempfile::TempDir {
+    fn copy(from: &Path, to: &Path) {
+        std::fs::create_dir_all(to).unwrap();
+        for entry in std::fs::read_dir(from).unwrap() {
+            let path = entry.unwrap().path();
+            let to = to.join(path.file_name().unwrap());
+            if path.is_dir() {
+                copy(&path, &to);
+            } else if let Err(error) = std::fs::copy(&path, &to) {
+                // A file on its way to its name.
+                assert_eq!(error.kind(), std::io::ErrorKind::NotFound, "{}", path.display());
+            }
+        }
+    }
+    let to = tempfile::tempdir().unwrap();
+    copy(of, to.path());
+    to
+}
+
+#[tokio::test]
+async fn a_claim_leads_to_its_command_and_an_unknown_one_nowhere() {
+    let dir = tempfile::tempdir().unwrap();
+    let house = House::open(dir.path());
+    // Its first record has a key and a claim: both lead to it.
+    let key = keyed("k", "b", None);
+    let receipt =
+        house.ingest.submit(request(&[Some([1; 16]), None, Some([3; 16])], key.clone())).await.unwrap();
+    assert_eq!(house.ingest.claimed(&[1; 16]).await, Ok(Some(receipt.ids[0])));
+    assert_eq!(house.ingest.claimed(&[3; 16]).await, Ok(Some(receipt.ids[2])));
+    assert_eq!(house.ingest.claimed(&[2; 16]).await, Ok(None));
+    let again = house.ingest.recognise(&request(&[None; 3], key)).await.unwrap().unwrap();
+    assert_eq!((again.ids, again.replayed), (receipt.ids, true));
+    house.close();
+}
+
+#[tokio::test]
+async fn claims_and_keys_are_found_after_a_crash_and_without_the_index() {
+    let dir = tempfile::tempdir().unwrap();
+    let house = House::open(dir.path());
+    let key = keyed("k", "b", Some("POST /v1/users"));
+    let receipt = house.ingest.submit(request(&[Some([1; 16])], key.clone())).await.unwrap();
+    let crashed = image(dir.path());
+    let bare = image(dir.path());
+    std::fs::remove_dir_all(bare.path().join("index")).unwrap();
+    for dir in [&crashed, &bare] {
+        let house = House::open(dir.path());
+        assert_eq!(house.ingest.claimed(&[1; 16]).await, Ok(Some(receipt.ids[0])));
+        let again = house.ingest.recognise(&request(&[None], key.clone())).await.unwrap();
+        assert_eq!(again.unwrap().ids, receipt.ids);
+        house.close();
+    }
+    house.close();
+}
+
+#[tokio::test]
+async fn a_claim_leads_to_its_command_when_it_was_requeued() {
+    let dir = tempfile::tempdir().unwrap();
+    let house = House::open(dir.path());
+    let receipt = house.ingest.submit(request(&[Some([1; 16])], None)).await.unwrap();
+    let log = Arc::clone(&house.ingest.shared.log);
+    let record = log.read(Lsn(1)).unwrap().unwrap();
+    let letter = Letter {
+        lsn: Lsn(1),
+        accepted_at: record.at,
+        died_at: Timestamp::now(),
+        reason: "test".to_owned(),
+        attempts: 1,
+        payload: record.payload,
+    };
+    log.bury(std::slice::from_ref(&letter)).unwrap();
+    let ingest = house.ingest.clone();
+    let requeued = tokio::task::spawn_blocking(move || ingest.requeue(&letter)).await.unwrap();
+    assert_eq!(requeued, Ok(Lsn(2)));
+    let known = |house: &House| {
+        house
+            .ingest
+            .shared
+            .index
+            .find(&house.ingest.shared.digests.of_claim(&[1; 16]))
+            .unwrap()
+            .unwrap()
+            .first
+    };
+    assert_eq!(known(&house), Lsn(2));
+    assert_eq!(house.ingest.claimed(&[1; 16]).await, Ok(Some(receipt.ids[0])));
+    house.close();
+    std::fs::remove_dir_all(dir.path().join("index")).unwrap();
+    let house = House::open(dir.path());
+    assert_eq!(known(&house), Lsn(2), "a rebuilt index says the same");
+    house.close();
+}
+
+#[tokio::test]
+async fn a_key_is_recognised_without_submitting_anything() {
+    let dir = tempfile::tempdir().unwrap();
+    let house = House::open(dir.path());
+    let of = |key| request(&[None], key);
+    assert_eq!(house.ingest.recognise(&of(None)).await, Ok(None));
+    assert_eq!(house.ingest.recognise(&of(keyed("k", "b", None))).await, Ok(None));
+    assert_eq!(house.ingest.shared.log.end(), Lsn(1), "nothing was written");
+    let receipt = house.ingest.submit(of(keyed("k", "b", None))).await.unwrap();
+    let again = house.ingest.recognise(&of(keyed("k", "b", None))).await.unwrap().unwrap();
+    assert_eq!(again, Receipt { replayed: true, ..receipt });
+    let other = house.ingest.recognise(&of(keyed("k", "c", None))).await;
+    assert_eq!(other, Err(SubmitError::KeyConflict));
+    house.close();
+}
+
+#[tokio::test]
+async fn a_key_bound_to_a_route_is_another_on_another_route() {
+    let dir = tempfile::tempdir().unwrap();
+    let house = House::open(dir.path());
+    let of = |route| request(&[None], keyed("k", "b", route));
+    house.ingest.submit(of(Some("PUT /v1/users/ada"))).await.unwrap();
+    for other in [Some("DELETE /v1/users/ada"), Some("PUT /v1/users/bob"), None] {
+        assert_eq!(house.ingest.recognise(&of(other)).await, Ok(None), "{other:?}");
+    }
+    // With a route the commands do not matter: it is asked before there are any.
+    let mut bare = of(Some("PUT /v1/users/ada"));
+    bare.commands.clear();
+    assert!(house.ingest.recognise(&bare).await.unwrap().is_some());
+    house.close();
+}
+
+/// Logs of before hold these digests.
+#[test]
+fn the_digest_of_a_key_without_a_route_never_changes() {
+    let digests = Digests::new(&[9; 32]);
+    let repeat = digests.of(&request(&[None], keyed("k", "b", None)), &keyed("k", "b", None).unwrap());
+    let hex = data_encoding::HEXLOWER;
+    assert_eq!(hex.encode(&repeat.scope), "3ee9cee145beb1c6750499438926db72");
+    assert_eq!(hex.encode(&repeat.body), "7ef97f85640d1b555153bec3deec3dab");
+}

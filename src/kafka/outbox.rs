@@ -1,0 +1,234 @@
+//! Records sent on by a consumer: confirmed by the brokers before it goes on.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use crate::backoff::Backoff;
+use crate::kafka::Answer;
+use crate::kafka::ClientError;
+use crate::kafka::Config;
+use crate::kafka::Delivery;
+use crate::kafka::ErrorCode;
+use crate::kafka::Fault;
+use crate::kafka::Guarantee;
+use crate::kafka::Message;
+use crate::kafka::Producer;
+use crate::kafka::classify;
+
+/// One question about a topic; below the watchdog's patience.
+const ASK: Duration = Duration::from_secs(3);
+/// How long one wait for confirmations lasts between two ticks.
+const TICK: Duration = Duration::from_millis(20);
+/// Between two tries while brokers are away or refuse the topic.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+/// A record to send.
+pub struct Letter {
+    /// Where to.
+    pub topic: &'static str,
+    /// Its key. Records with one key go to one partition.
+    pub key: Option<Vec<u8>>,
+    /// Its headers.
+    pub headers: Vec<(String, String)>,
+    /// Its value.
+    pub value: Vec<u8>,
+}
+
+/// The caller did not want to wait any longer. Some of the records may have been sent.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("interrupted before all records were confirmed")]
+pub struct Interrupted;
+
+/// Sends records and waits for the brokers' word on each.
+pub struct Outbox {
+    config: Config,
+    bootstrap: String,
+    sender: Option<Sender>,
+}
+
+struct Sender {
+    producer: Producer,
+    results: mpsc::Receiver<()>,
+    partitions: HashMap<&'static str, i32>,
+}
+
+impl Outbox {
+    /// For the brokers at `bootstrap`; none is asked yet.
+    pub fn new(config: &Config, bootstrap: &str) -> Self {
+        Self { config: config.clone(), bootstrap: bootstrap.to_owned(), sender: None }
+    }
+
+    /// Sends all and returns when each is confirmed, or refused for good for what it is (then with the reason). Goes on
+    /// for ever while brokers are away; `tick` is called all the time, and says whether to go on.
+    pub fn send(
+        &mut self,
+        letters: &[Letter],
+        tick: &mut dyn FnMut() -> bool,
+    ) -> Result<Vec<Option<ErrorCode>>, Interrupted> {
+        let mut verdicts: Vec<Option<Option<ErrorCode>>> = vec![None; letters.len()];
+        let mut backoff = Backoff::new(BACKOFF.0, BACKOFF.1);
+        let mut said = false;
+        while verdicts.iter().any(Option::is_none) {
+            match self.round(letters, &mut verdicts, tick)? {
+                Round::Complete => {}
+                Round::Again(reason) => {
+                    if !said {
+                        tracing::warn!(reason, "records cannot be sent on: tried until they are");
+                        said = true;
+                    }
+                    self.sender = None;
+                    wait(backoff.delay(), tick)?;
+                }
+            }
+        }
+        Ok(verdicts.into_iter().flatten().collect())
+    }
+
+    /// Sends what has no verdict, once.
+    fn round(
+        &mut self,
+        letters: &[Letter],
+        verdicts: &mut [Option<Option<ErrorCode>>],
+        tick: &mut dyn FnMut() -> bool,
+    ) -> Result<Round, Interrupted> {
+        let sender = match &mut self.sender {
+            Some(sender) if !sender.producer.has_failed() => sender,
+            other => match Sender::new(&self.config, &self.bootstrap) {
+                Ok(sender) => other.insert(sender),
+                Err(error) => return Ok(Round::Again(error.to_string())),
+            },
+        };
+        let mut open = 0;
+        let mut trouble = None;
+        let unsent: Vec<usize> = (0..letters.len()).filter(|number| verdicts[*number].is_none()).collect();
+        for number in unsent {
+            let letter = &letters[number];
+            match sender.hand_over(number, letter) {
+                Ok(()) => open += 1,
+                Err(Trouble::Letter(code)) => verdicts[number] = Some(Some(code)),
+                Err(Trouble::Topic(reason)) => {
+                    trouble = Some(format!("{}: {reason}", letter.topic));
+                    break;
+                }
+            }
+        }
+        let mut results: Vec<Delivery> = Vec::new();
+        while open > 0 {
+            // Sent or not sent: without a word on it, it is sent again, and whoever reads it twice knows its id.
+            if !tick() {
+                self.sender = None;
+                return Err(Interrupted);
+            }
+            let _ = sender.results.recv_timeout(TICK);
+            sender.producer.take_results(&mut results);
+            for result in results.drain(..) {
+                open -= 1;
+                let number = usize::try_from(result.tag - FIRST_TAG).unwrap_or(usize::MAX);
+                match result.error {
+                    None => verdicts[number] = Some(None),
+                    Some(code) if matches!(classify(code), Fault::Record(_)) => {
+                        verdicts[number] = Some(Some(code));
+                    }
+                    Some(code) => trouble = Some(code.to_string()),
+                }
+            }
+            if let Some((code, reason)) = sender.producer.fatal() {
+                return Ok(Round::Again(format!("{code}: {reason}")));
+            }
+        }
+        Ok(trouble.map_or(Round::Complete, Round::Again))
+    }
+}
+
+enum Round {
+    Complete,
+    Again(String),
+}
+
+enum Trouble {
+    Letter(ErrorCode),
+    Topic(String),
+}
+
+/// Tag 0 is an entry's of a table.
+const FIRST_TAG: u64 = 1;
+
+impl Sender {
+    fn new(config: &Config, bootstrap: &str) -> Result<Self, ClientError> {
+        let (ring, results) = mpsc::sync_channel(1);
+        let producer = Producer::new(config, bootstrap, Guarantee::Skipping, move || {
+            // Full: somebody was told already.
+            let _ = ring.try_send(());
+        })?;
+        Ok(Self { producer, results, partitions: HashMap::new() })
+    }
+
+    fn hand_over(&mut self, number: usize, letter: &Letter) -> Result<(), Trouble> {
+        let partitions = match self.partitions.get(letter.topic) {
+            Some(count) => *count,
+            None => match self.producer.ask(letter.topic, ASK) {
+                Answer::Partitions(count) => *self.partitions.entry(letter.topic).or_insert(count),
+                Answer::NotYet => return Err(Trouble::Topic("being made".to_owned())),
+                Answer::Refused(reason) => return Err(Trouble::Topic(reason.to_owned())),
+                Answer::Away => return Err(Trouble::Topic("no broker answers".to_owned())),
+            },
+        };
+        let key = letter.key.as_deref();
+        let spread = crc32fast::hash(key.unwrap_or_default()) % partitions.max(1).cast_unsigned();
+        let headers: Vec<(&str, Cow<'_, str>)> =
+            letter.headers.iter().map(|(name, value)| (name.as_str(), value.as_str().into())).collect();
+        let message = Message {
+            tag: number as u64 + FIRST_TAG,
+            topic: letter.topic,
+            partition: spread.cast_signed(),
+            key,
+            headers: &headers,
+            value: &letter.value,
+        };
+        self.producer.send(&message).map_err(|code| match classify(code) {
+            Fault::Record(_) => Trouble::Letter(code),
+            _ => Trouble::Topic(code.to_string()),
+        })
+    }
+}
+
+fn wait(delay: Duration, tick: &mut dyn FnMut() -> bool) -> Result<(), Interrupted> {
+    let until = std::time::Instant::now() + delay;
+    while std::time::Instant::now() < until {
+        if !tick() {
+            return Err(Interrupted);
+        }
+        std::thread::sleep(TICK.min(until.saturating_duration_since(std::time::Instant::now())));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kafka::Brokers;
+    use crate::kafka::EmbeddedBroker;
+
+    fn letter(key: &str) -> Letter {
+        Letter {
+            topic: "t",
+            key: Some(key.into()),
+            headers: vec![("a".to_owned(), "b".to_owned())],
+            value: b"{}".to_vec(),
+        }
+    }
+
+    #[test]
+    fn all_are_confirmed_and_the_wait_can_be_ended() {
+        let broker = EmbeddedBroker::start().unwrap();
+        let config = Config::default();
+        let mut outbox = Outbox::new(&config, broker.bootstrap());
+        let verdicts = outbox.send(&[letter("x"), letter("y"), letter("x")], &mut || true).unwrap();
+        assert_eq!(verdicts, [None, None, None]);
+        let config = Config { brokers: Brokers::List("127.0.0.1:1".into()), ..config };
+        let mut nobody = Outbox::new(&config, "127.0.0.1:1");
+        assert_eq!(nobody.send(&[letter("x")], &mut || false), Err(Interrupted));
+    }
+}

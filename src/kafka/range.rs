@@ -1,0 +1,159 @@
+//! A range of a topic, read once, by nobody's group: what an operator applies again.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use rdkafka::Offset;
+use rdkafka::TopicPartitionList;
+use rdkafka::consumer::BaseConsumer;
+use rdkafka::consumer::Consumer as _;
+use rdkafka::error::KafkaError;
+
+use crate::kafka::ClientError;
+use crate::kafka::Config;
+use crate::kafka::Record;
+use crate::kafka::client;
+use crate::kafka::source::owned;
+use crate::units::Timestamp;
+
+/// One request to a broker.
+const ASK: Duration = Duration::from_secs(10);
+/// One look for a record.
+const POLL: Duration = Duration::from_millis(100);
+/// Joined by nobody and committed to by nobody; brokers only see it in requests.
+const GROUP: &str = "forebay-replay";
+
+/// Which records. What is not said is not bounded, up to the end at the time of the call.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Span {
+    /// Only this partition.
+    pub partition: Option<i32>,
+    /// From this offset on.
+    pub from_offset: Option<i64>,
+    /// Before this offset.
+    pub to_offset: Option<i64>,
+    /// From the first record of this time or later.
+    pub from: Option<Timestamp>,
+    /// Before the first record of this time or later.
+    pub to: Option<Timestamp>,
+}
+
+/// Why a range cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum RangeError {
+    /// The client refuses its settings.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// No answer, or a refusal.
+    #[error("topic {topic}: {source}")]
+    Kafka {
+        /// Its name.
+        topic: String,
+        /// What was said.
+        source: KafkaError,
+    },
+    /// There is no such topic or partition.
+    #[error("topic {topic} has no partition {partition}")]
+    NoPartition {
+        /// Its name.
+        topic: String,
+        /// The partition.
+        partition: i32,
+    },
+}
+
+/// A range being read.
+pub struct Range {
+    consumer: BaseConsumer,
+    topic: String,
+    /// Where each partition that is not read yet ends.
+    ends: BTreeMap<i32, i64>,
+}
+
+impl Range {
+    /// Finds the range's bounds. Blocks.
+    pub fn open(config: &Config, bootstrap: &str, topic: &str, span: Span) -> Result<Self, RangeError> {
+        let mut settings = client::consumer(config, bootstrap, GROUP)?;
+        settings.set("enable.partition.eof", "true");
+        let consumer: BaseConsumer = settings.create().map_err(ClientError::from)?;
+        let mut range = Self { consumer, topic: topic.to_owned(), ends: BTreeMap::new() };
+        let mut assignment = TopicPartitionList::new();
+        for partition in range.partitions(span.partition)? {
+            let (low, high) = range.ask(range.consumer.fetch_watermarks(topic, partition, ASK))?;
+            let from = span.from_offset.or(range.at(partition, span.from)?).unwrap_or(low).max(low);
+            let to = span.to_offset.or(range.at(partition, span.to)?).unwrap_or(high).min(high);
+            if from < to {
+                range.ends.insert(partition, to);
+                range.ask(assignment.add_partition_offset(topic, partition, Offset::Offset(from)))?;
+            }
+        }
+        range.ask(range.consumer.assign(&assignment))?;
+        Ok(range)
+    }
+
+    /// The next record of the range; `Ok(None)` and `is_over` at its end. Waits for a moment at most.
+    pub fn take(&mut self) -> Result<Option<Record>, RangeError> {
+        if self.is_over() {
+            return Ok(None);
+        }
+        let found = match self.consumer.poll(POLL) {
+            None => None,
+            Some(Ok(message)) => Some(owned(&message)),
+            // Behind the last record, where only markers of transactions are left.
+            Some(Err(KafkaError::PartitionEOF(partition))) => {
+                self.ends.remove(&partition);
+                None
+            }
+            Some(Err(KafkaError::MessageConsumptionFatal(code))) => {
+                let source = KafkaError::MessageConsumptionFatal(code);
+                return Err(RangeError::Kafka { topic: self.topic.clone(), source });
+            }
+            Some(Err(error)) => {
+                super::errors::report(&error, "reading a range");
+                None
+            }
+        };
+        let Some(record) = found else { return Ok(None) };
+        let Some(end) = self.ends.get(&record.partition).copied() else { return Ok(None) };
+        if record.offset + 1 >= end {
+            self.ends.remove(&record.partition);
+        }
+        Ok((record.offset < end).then_some(record))
+    }
+
+    /// Whether everything was read.
+    pub fn is_over(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    fn partitions(&self, only: Option<i32>) -> Result<Vec<i32>, RangeError> {
+        let metadata = self.ask(self.consumer.fetch_metadata(Some(&self.topic), ASK))?;
+        let topic = metadata.topics().iter().find(|topic| topic.name() == self.topic);
+        let all: Vec<i32> =
+            topic.iter().flat_map(|topic| topic.partitions()).map(|partition| partition.id()).collect();
+        match only {
+            None => Ok(all),
+            Some(partition) if all.contains(&partition) => Ok(vec![partition]),
+            Some(partition) => Err(RangeError::NoPartition { topic: self.topic.clone(), partition }),
+        }
+    }
+
+    /// The offset of the first record of this time or later; none when there is none.
+    fn at(&self, partition: i32, time: Option<Timestamp>) -> Result<Option<i64>, RangeError> {
+        let Some(time) = time else { return Ok(None) };
+        let millis = i64::try_from(time.0).unwrap_or(i64::MAX);
+        let mut asked = TopicPartitionList::new();
+        self.ask(asked.add_partition_offset(&self.topic, partition, Offset::Offset(millis)))?;
+        let found = self.ask(self.consumer.offsets_for_times(asked, ASK))?;
+        let offset = found.elements().first().map(|element| element.offset());
+        Ok(match offset {
+            Some(Offset::Offset(offset)) => Some(offset),
+            // No record is that young.
+            _ => Some(i64::MAX),
+        })
+    }
+
+    fn ask<T>(&self, answer: Result<T, KafkaError>) -> Result<T, RangeError> {
+        answer.map_err(|source| RangeError::Kafka { topic: self.topic.clone(), source })
+    }
+}

@@ -1,0 +1,223 @@
+//! Where records come from: a member of a consumer group.
+//!
+//! Everything here is called from one thread, and what the group decides is heard only while that thread polls. So a
+//! batch that is being applied is never taken away in the middle; whoever gets its partitions meanwhile applies it
+//! too, and the table of outcomes decides. Offsets are committed by the caller, after the database has committed.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::AtomicI64;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use rdkafka::ClientContext;
+use rdkafka::Message as _;
+use rdkafka::Offset;
+use rdkafka::Statistics;
+use rdkafka::TopicPartitionList;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::BaseConsumer;
+use rdkafka::consumer::CommitMode;
+use rdkafka::consumer::Consumer as _;
+use rdkafka::consumer::ConsumerContext;
+use rdkafka::consumer::Rebalance;
+use rdkafka::error::KafkaError;
+use rdkafka::message::BorrowedMessage;
+use rdkafka::message::Headers as _;
+
+use crate::kafka::ClientError;
+use crate::kafka::Config;
+use crate::kafka::Record;
+use crate::kafka::client;
+
+/// A member that was killed is noticed after this long. Not below the brokers' own `group.min.session.timeout.ms`.
+const SESSION: Duration = Duration::from_secs(10);
+/// A third of the session, as Kafka advises.
+const HEARTBEAT: Duration = Duration::from_secs(3);
+/// A member that polls this seldom is out. Far above the longest transaction.
+const MAX_POLL: Duration = Duration::from_secs(300);
+/// A topic that is made later is noticed after this long.
+const METADATA: Duration = Duration::from_secs(10);
+/// How often the lag is computed.
+const STATISTICS: Duration = Duration::from_secs(5);
+/// Records fetched ahead, in KiB, over all partitions.
+const AHEAD_KIB: u64 = 16 * 1024;
+/// Records fetched ahead, a partition.
+const AHEAD_RECORDS: u32 = 10_000;
+
+/// A topic and one of its partitions.
+pub type Partition = (Box<str>, i32);
+
+/// What a poll brought.
+pub enum Polled {
+    /// Nothing within the time, or only news of the group.
+    Nothing,
+    /// A record.
+    Record(Record),
+    /// The client is of no more use: a new one is needed.
+    Broken(String),
+}
+
+/// A member of a group.
+pub struct Source {
+    consumer: BaseConsumer<Context>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    revoked: Mutex<Vec<Partition>>,
+    lag: AtomicI64,
+}
+
+impl Source {
+    /// Joins `group` for `topics`. No broker is waited for.
+    pub fn new(config: &Config, bootstrap: &str, group: &str, topics: &[&str]) -> Result<Self, ClientError> {
+        let mut settings = client::consumer(config, bootstrap, group)?;
+        let millis = |span: Duration| span.as_millis().to_string();
+        settings
+            .set("session.timeout.ms", millis(SESSION))
+            .set("heartbeat.interval.ms", millis(HEARTBEAT))
+            .set("max.poll.interval.ms", millis(MAX_POLL))
+            .set("topic.metadata.refresh.interval.ms", millis(METADATA))
+            .set("statistics.interval.ms", millis(STATISTICS))
+            .set("enable.partition.eof", "false")
+            // The cooperative one is not understood by the embedded broker.
+            .set("partition.assignment.strategy", "range")
+            .set("queued.min.messages", AHEAD_RECORDS.to_string())
+            .set("queued.max.messages.kbytes", AHEAD_KIB.to_string());
+        let shared = Arc::<Shared>::default();
+        let consumer: BaseConsumer<Context> =
+            settings.create_with_context(Context { shared: Arc::clone(&shared) })?;
+        consumer.subscribe(topics)?;
+        Ok(Self { consumer, shared })
+    }
+
+    /// The next record, waited for no longer than `timeout`. News of the group are taken in here, and only here.
+    pub fn poll(&self, timeout: Duration) -> Polled {
+        match self.consumer.poll(timeout) {
+            None => Polled::Nothing,
+            Some(Ok(message)) => Polled::Record(owned(&message)),
+            Some(Err(KafkaError::MessageConsumptionFatal(code))) => Polled::Broken(code.to_string()),
+            Some(Err(error)) => {
+                // librdkafka goes on by itself.
+                super::errors::report(&error, "consuming");
+                Polled::Nothing
+            }
+        }
+    }
+
+    /// The partitions that were taken away since this was asked last, in the order of events.
+    pub fn take_revoked(&self) -> Vec<Partition> {
+        std::mem::take(&mut *self.shared.revoked.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Says that everything before these offsets is done. Not waited for, but when this is dropped: what is lost of it
+    /// is repeated.
+    pub fn commit(&self, offsets: &BTreeMap<Partition, i64>) {
+        let mut list = TopicPartitionList::new();
+        for ((topic, partition), offset) in offsets {
+            // Refuses offsets that cannot be, which these are not.
+            let _ = list.add_partition_offset(topic, *partition, Offset::Offset(*offset));
+        }
+        if list.count() > 0
+            && let Err(error) = self.consumer.commit(&list, CommitMode::Async)
+        {
+            tracing::debug!(%error, "offsets are not committed: their records may come again");
+        }
+    }
+
+    /// Nothing more comes from the partitions assigned at this moment; polling keeps the membership alive.
+    pub fn pause_all(&self) {
+        if let Ok(assigned) = self.consumer.assignment() {
+            let _ = self.consumer.pause(&assigned);
+        }
+    }
+
+    /// Everything comes again, except from these.
+    pub fn resume_except<'a>(&self, held: impl Iterator<Item = &'a Partition> + Clone) {
+        let Ok(assigned) = self.consumer.assignment() else { return };
+        let mut list = TopicPartitionList::new();
+        for element in assigned.elements() {
+            let own =
+                |(topic, number): &Partition| **topic == *element.topic() && *number == element.partition();
+            if !held.clone().any(own) {
+                list.add_partition(element.topic(), element.partition());
+            }
+        }
+        let _ = self.consumer.resume(&list);
+    }
+
+    /// Nothing more comes from this partition.
+    pub fn pause(&self, partition: &Partition) {
+        let _ = self.consumer.pause(&one(partition));
+    }
+
+    /// Its records come again, from the first that was not returned.
+    pub fn resume(&self, partition: &Partition) {
+        let _ = self.consumer.resume(&one(partition));
+    }
+
+    /// Records of our partitions that are not committed yet, as of a few seconds ago.
+    pub fn lag(&self) -> i64 {
+        self.shared.lag.load(Ordering::Relaxed)
+    }
+}
+
+fn one((topic, partition): &Partition) -> TopicPartitionList {
+    let mut list = TopicPartitionList::new();
+    list.add_partition(topic, *partition);
+    list
+}
+
+/// The record on its own.
+pub(super) fn owned(message: &BorrowedMessage<'_>) -> Record {
+    let headers = message.headers().map(|headers| {
+        headers.iter().map(|one| (one.key.into(), one.value.unwrap_or_default().to_vec())).collect()
+    });
+    Record {
+        topic: message.topic().into(),
+        partition: message.partition(),
+        offset: message.offset(),
+        key: message.key().map(<[u8]>::to_vec),
+        value: message.payload().map(<[u8]>::to_vec),
+        headers: headers.unwrap_or_default(),
+    }
+}
+
+struct Context {
+    shared: Arc<Shared>,
+}
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        client::log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        super::errors::report(&error, reason);
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        let partitions = statistics.topics.values().flat_map(|topic| topic.partitions.values());
+        let lag = partitions.map(|partition| partition.consumer_lag.max(0)).sum();
+        self.shared.lag.store(lag, Ordering::Relaxed);
+    }
+}
+
+impl ConsumerContext for Context {
+    fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        match rebalance {
+            Rebalance::Revoke(list) => {
+                // librdkafka keeps the application's pauses for the next assignment, where nobody would end them.
+                let _ = consumer.resume(list);
+                let mut revoked = self.shared.revoked.lock().unwrap_or_else(PoisonError::into_inner);
+                revoked.extend(list.elements().iter().map(|one| (one.topic().into(), one.partition())));
+            }
+            Rebalance::Assign(list) => tracing::info!(consumer.partitions = list.count(), "assigned"),
+            Rebalance::Error(error) => tracing::warn!(%error, "the group could not be balanced"),
+        }
+    }
+}

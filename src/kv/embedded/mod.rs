@@ -1,0 +1,106 @@
+//! The store of a daemon that is alone: sled, in this process.
+//!
+//! sled blocks and may panic: it runs on threads that may block, a few calls at a time, and what it says or does not
+//! say is an error of the call, no more.
+
+mod trees;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus::IntCounter;
+use tokio::sync::Semaphore;
+use tokio::sync::broadcast;
+use tokio::time::timeout;
+
+use crate::units::Timestamp;
+
+use super::KvError;
+use super::call::Call;
+use super::call::Reply;
+use super::subscription::Event;
+
+use trees::Trees;
+
+/// A disk that takes longer is broken.
+const DISK_WITHIN: Duration = Duration::from_secs(5);
+/// Calls on threads at once: writers wait for each other, so more would only wait on more threads.
+const THREADS: usize = 8;
+/// Messages a subscriber may be behind before it misses some.
+const MESSAGES: usize = 1024;
+
+/// The store. Clones share it.
+#[derive(Clone)]
+pub(super) struct Embedded {
+    trees: Arc<Trees>,
+    threads: Arc<Semaphore>,
+    /// Channel and message.
+    messages: broadcast::Sender<(Arc<str>, Arc<str>)>,
+}
+
+impl Embedded {
+    pub fn open(dir: &Path) -> Result<Self, KvError> {
+        let trees = Trees::open(dir).map_err(KvError::Away)?;
+        let (messages, _) = broadcast::channel(MESSAGES);
+        Ok(Self { trees: Arc::new(trees), threads: Arc::new(Semaphore::new(THREADS)), messages })
+    }
+
+    /// Counts what is given up for want of room.
+    pub fn count_evictions(&self, counter: IntCounter) {
+        self.trees.count_evictions(counter);
+    }
+
+    pub async fn run(&self, calls: Vec<Call>) -> Result<Vec<Reply>, KvError> {
+        timeout(DISK_WITHIN, self.apply(calls)).await.unwrap_or(Err(KvError::Timeout))
+    }
+
+    async fn apply(&self, calls: Vec<Call>) -> Result<Vec<Reply>, KvError> {
+        let closed = |_| KvError::Away("the store is closed".to_owned());
+        let permit = Arc::clone(&self.threads).acquire_owned().await.map_err(closed)?;
+        let trees = Arc::clone(&self.trees);
+        let applied = tokio::task::spawn_blocking(move || {
+            // Held until the thread is done, also when nobody waits for it any more.
+            let _permit = permit;
+            trees.apply(&calls, Timestamp::now())
+        });
+        let applied = applied.await.map_err(|_| KvError::Away("the store panicked".to_owned()))?;
+        applied.map_err(|error| KvError::Away(error.to_string()))
+    }
+
+    pub fn publish(&self, channel: &str, message: &str) {
+        // Fails when nobody listens.
+        let _ = self.messages.send((channel.into(), message.into()));
+    }
+
+    pub fn subscribe(&self, channel: &str) -> Listener {
+        let messages = self.messages.subscribe();
+        Listener { channel: channel.to_owned(), messages, _sender: self.messages.clone() }
+    }
+}
+
+/// A subscriber in the same process.
+pub(super) struct Listener {
+    channel: String,
+    messages: broadcast::Receiver<(Arc<str>, Arc<str>)>,
+    /// While it lives the channel does not close.
+    _sender: broadcast::Sender<(Arc<str>, Arc<str>)>,
+}
+
+impl Listener {
+    pub async fn next(&mut self) -> Event {
+        loop {
+            match self.messages.recv().await {
+                Ok((channel, message)) if *channel == *self.channel => {
+                    return Event::Message(message.to_string());
+                }
+                Ok(_) => {}
+                Err(_) => {
+                    // What waits was published before: without it there is room for what comes.
+                    self.messages = self.messages.resubscribe();
+                    return Event::Lapsed;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,317 @@
+//! Keys with a time to live that daemons share: pending markers, heartbeats, the second level of the cache.
+//!
+//! Two stores answer the same calls: a Redis, single or a cluster, that all daemons share, and one of this process's
+//! own for a daemon that is alone. What stands in either is a hint and may be gone at any time; the log and the
+//! database are the truth.
+
+mod bucket;
+mod call;
+mod config;
+mod embedded;
+mod error;
+pub mod markers;
+mod remote;
+mod subscription;
+mod url;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use std::time::Instant;
+
+use crate::metrics::Metrics;
+
+pub use bucket::Bucket;
+pub use bucket::Rate;
+pub use bucket::Spend;
+pub use bucket::Spent;
+pub use call::Held;
+pub use call::Replacement;
+pub use config::Config;
+pub use error::KvError;
+pub use subscription::Event;
+pub use subscription::Subscription;
+pub use url::ServerUrl;
+
+use bucket::Want;
+use call::Call;
+use call::Op;
+use call::Reply;
+use embedded::Embedded;
+use remote::Remote;
+
+/// Keys that go to the store together. More are sent in parts, so that one caller does not keep the others waiting;
+/// each part has the time-out to itself.
+const PART: usize = 500;
+
+/// A key that nobody sets.
+const NOTHING: &str = "forebay:nothing";
+
+/// Key, value (or its owner) and time to live.
+pub type Entry = (String, Vec<u8>, Duration);
+
+/// The store. Clones share it.
+#[derive(Clone)]
+pub struct Kv {
+    store: Store,
+    metrics: Option<Arc<Metrics>>,
+}
+
+#[derive(Clone)]
+enum Store {
+    Remote(Arc<Remote>),
+    Embedded(Embedded),
+}
+
+impl Kv {
+    /// A Redis. Nobody need be there yet: it is connected to by the first call, and again whenever that is needed.
+    pub fn redis(config: &Config, metrics: Arc<Metrics>) -> Result<Self, KvError> {
+        let remote = Remote::new(config, &metrics)?;
+        Ok(Self { store: Store::Remote(Arc::new(remote)), metrics: Some(metrics) })
+    }
+
+    /// A store of this process's own in `dir`. What is damaged is moved aside, and the store begins empty. Blocks for
+    /// the disk.
+    pub fn embedded(dir: &Path) -> Result<Self, KvError> {
+        Ok(Self { store: Store::Embedded(Embedded::open(dir)?), metrics: None })
+    }
+
+    /// The same store with its calls measured.
+    pub fn with_metrics(mut self, metrics: Arc<Metrics>) -> Self {
+        if let Store::Embedded(embedded) = &self.store {
+            embedded.count_evictions(metrics.bound_hit.with_label_values(&["kv_entries"]));
+        }
+        self.metrics = Some(metrics);
+        self
+    }
+
+    /// Whether the store answers, and is of the kind that the configuration says; for whoever watches it.
+    pub async fn look(&self) -> Result<(), KvError> {
+        let nothing = Call::new(NOTHING, Op::Get);
+        let look = async {
+            match &self.store {
+                Store::Remote(remote) => remote.look(nothing).await,
+                Store::Embedded(embedded) => embedded.run(vec![nothing]).await.map(drop),
+            }
+        };
+        self.measured("kv.look", look).await
+    }
+
+    /// The value, if there is one.
+    pub async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, KvError> {
+        let reply = self.one("kv.get", Call::new(key, Op::Get)).await?;
+        value(reply)
+    }
+
+    /// The values, in the keys' order.
+    pub async fn get_all(&self, keys: &[String]) -> Result<Vec<Option<Vec<u8>>>, KvError> {
+        self.many("kv.get_all", keys, |key| Call::new(key, Op::Get), value).await
+    }
+
+    /// Sets a value, whatever stands there.
+    pub async fn set(&self, key: &str, value: &[u8], ttl: Duration) -> Result<(), KvError> {
+        let op = Op::Set { value: value.to_owned(), ttl };
+        self.one("kv.set", Call::new(key, op)).await.map(drop)
+    }
+
+    /// Sets many (key, value, time to live).
+    pub async fn set_all(&self, entries: &[Entry]) -> Result<(), KvError> {
+        let call = |(key, value, ttl): &Entry| Call::new(key, Op::Set { value: value.clone(), ttl: *ttl });
+        self.many("kv.set_all", entries, call, changed).await.map(drop)
+    }
+
+    /// Sets a value where nothing stands. After an error it may have been set all the same: asked again with the same
+    /// value the answer is [`Held::Ours`] then.
+    pub async fn set_if_absent(&self, key: &str, value: &[u8], ttl: Duration) -> Result<Held, KvError> {
+        let op = Op::SetIfAbsent { value: value.to_owned(), ttl };
+        held(self.one("kv.set_if_absent", Call::new(key, op)).await?)
+    }
+
+    /// The same for many, side by side: each key for itself, none depends on another.
+    pub async fn set_if_absent_all(&self, entries: &[Entry]) -> Result<Vec<Held>, KvError> {
+        let call =
+            |(key, value, ttl): &Entry| Call::new(key, Op::SetIfAbsent { value: value.clone(), ttl: *ttl });
+        self.many("kv.set_if_absent_all", entries, call, held).await
+    }
+
+    /// Replaces a value that begins with `owner`; says whether it did.
+    pub async fn replace(
+        &self,
+        key: &str,
+        owner: &[u8],
+        value: &[u8],
+        ttl: Duration,
+    ) -> Result<bool, KvError> {
+        let op = Op::Replace { owner: owner.to_owned(), value: value.to_owned(), ttl };
+        changed(self.one("kv.replace", Call::new(key, op)).await?)
+    }
+
+    /// The same for many.
+    pub async fn replace_all(&self, entries: &[Replacement]) -> Result<Vec<bool>, KvError> {
+        let call = |entry: &Replacement| {
+            let (owner, value) = (entry.owner.clone(), entry.value.clone());
+            Call::new(&entry.key, Op::Replace { owner, value, ttl: entry.ttl })
+        };
+        self.many("kv.replace_all", entries, call, changed).await
+    }
+
+    /// Lets a value that begins with `owner` live for `ttl` from now on; says whether it stands there.
+    pub async fn refresh(&self, key: &str, owner: &[u8], ttl: Duration) -> Result<bool, KvError> {
+        let op = Op::Refresh { owner: owner.to_owned(), ttl };
+        changed(self.one("kv.refresh", Call::new(key, op)).await?)
+    }
+
+    /// The same for many (key, owner, time to live).
+    pub async fn refresh_all(&self, entries: &[Entry]) -> Result<Vec<bool>, KvError> {
+        let call =
+            |(key, owner, ttl): &Entry| Call::new(key, Op::Refresh { owner: owner.clone(), ttl: *ttl });
+        self.many("kv.refresh_all", entries, call, changed).await
+    }
+
+    /// Removes a value that begins with `owner`. False: none stands there (any more).
+    pub async fn remove(&self, key: &str, owner: &[u8]) -> Result<bool, KvError> {
+        let op = Op::Remove { owner: owner.to_owned() };
+        changed(self.one("kv.remove", Call::new(key, op)).await?)
+    }
+
+    /// The same for many (key, owner).
+    pub async fn remove_all(&self, entries: &[(String, Vec<u8>)]) -> Result<Vec<bool>, KvError> {
+        let call = |(key, owner): &(String, Vec<u8>)| Call::new(key, Op::Remove { owner: owner.clone() });
+        self.many("kv.remove_all", entries, call, changed).await
+    }
+
+    /// Removes values, whosever they are.
+    pub async fn delete_all(&self, keys: &[String]) -> Result<(), KvError> {
+        self.many("kv.delete_all", keys, |key| Call::new(key, Op::Delete), changed).await.map(drop)
+    }
+
+    /// Takes permits out of a bucket: `need` or none, and up to `extra` beside them, but no more than a tenth of what
+    /// is left then. After an error they may have been taken, once or twice: they are lost then, and come back with time.
+    pub async fn spend(&self, key: &str, rate: Rate, need: u64, extra: u64) -> Result<Spent, KvError> {
+        let want = Want { need: i64::try_from(need).unwrap_or(i64::MAX), extra };
+        self.bucket(key, rate, want, None).await
+    }
+
+    /// The same for many, each for itself.
+    pub async fn spend_all(&self, questions: &[Spend]) -> Result<Vec<Spent>, KvError> {
+        let call = |it: &Spend| Call::new(&it.key, Op::Spend { rate: it.rate, want: it.want(), at: None });
+        self.many("kv.spend_all", questions, call, spent).await
+    }
+
+    /// The same at an instant of the caller's own (microseconds): for tests that compare decisions.
+    #[doc(hidden)]
+    pub async fn spend_at(
+        &self,
+        key: &str,
+        rate: Rate,
+        (need, extra): (i64, u64),
+        at: u64,
+    ) -> Result<Spent, KvError> {
+        self.bucket(key, rate, Want { need, extra }, Some(at)).await
+    }
+
+    /// Puts permits back.
+    pub async fn give_back(&self, key: &str, rate: Rate, count: u64) -> Result<(), KvError> {
+        let need = i64::try_from(count).map_or(i64::MIN, |count| -count);
+        self.bucket(key, rate, Want { need, extra: 0 }, None).await.map(drop)
+    }
+
+    async fn bucket(&self, key: &str, rate: Rate, want: Want, at: Option<u64>) -> Result<Spent, KvError> {
+        spent(self.one("kv.spend", Call::new(key, Op::Spend { rate, want, at })).await?)
+    }
+
+    /// Tells everybody who has subscribed to the channel now.
+    pub async fn publish(&self, channel: &str, message: &str) -> Result<(), KvError> {
+        let publish = async {
+            match &self.store {
+                Store::Remote(remote) => remote.publish(channel, message).await,
+                Store::Embedded(embedded) => {
+                    embedded.publish(channel, message);
+                    Ok(())
+                }
+            }
+        };
+        self.measured("kv.publish", publish).await
+    }
+
+    /// What is published on the channel from now on. It is not connected before the first [`Subscription::next`].
+    pub fn subscribe(&self, channel: &str) -> Subscription {
+        match &self.store {
+            Store::Remote(remote) => {
+                let lost = self.metrics.as_ref().map(|m| m.bound_hit.with_label_values(&["kv_messages"]));
+                Subscription::remote(remote.subscribe(channel, lost))
+            }
+            Store::Embedded(embedded) => Subscription::embedded(embedded.subscribe(channel)),
+        }
+    }
+
+    async fn one(&self, step: &str, call: Call) -> Result<Reply, KvError> {
+        let mut replies = self.measured(step, self.run(vec![call])).await?;
+        replies.pop().ok_or_else(|| KvError::Malformed("no answer to a call".to_owned()))
+    }
+
+    async fn many<E, T>(
+        &self,
+        step: &str,
+        entries: &[E],
+        call: impl Fn(&E) -> Call,
+        read: impl Fn(Reply) -> Result<T, KvError>,
+    ) -> Result<Vec<T>, KvError> {
+        let mut all = Vec::with_capacity(entries.len());
+        for part in entries.chunks(PART) {
+            let replies = self.measured(step, self.run(part.iter().map(&call).collect())).await?;
+            for reply in replies {
+                all.push(read(reply)?);
+            }
+        }
+        Ok(all)
+    }
+
+    async fn run(&self, calls: Vec<Call>) -> Result<Vec<Reply>, KvError> {
+        match &self.store {
+            Store::Remote(remote) => remote.run(calls).await,
+            Store::Embedded(embedded) => embedded.run(calls).await,
+        }
+    }
+
+    async fn measured<T>(&self, step: &str, work: impl Future<Output = T>) -> T {
+        let began = Instant::now();
+        let done = work.await;
+        if let Some(metrics) = &self.metrics {
+            metrics.step_seconds.with_label_values(&[step]).observe(began.elapsed().as_secs_f64());
+        }
+        done
+    }
+}
+
+fn value(reply: Reply) -> Result<Option<Vec<u8>>, KvError> {
+    match reply {
+        Reply::Value(value) => Ok(value),
+        _ => Err(another_answer()),
+    }
+}
+
+fn changed(reply: Reply) -> Result<bool, KvError> {
+    match reply {
+        Reply::Changed(changed) => Ok(changed),
+        _ => Err(another_answer()),
+    }
+}
+
+fn held(reply: Reply) -> Result<Held, KvError> {
+    match reply {
+        Reply::Held(held) => Ok(held),
+        _ => Err(another_answer()),
+    }
+}
+
+fn spent(reply: Reply) -> Result<Spent, KvError> {
+    match reply {
+        Reply::Spent(spent) => Ok(spent),
+        _ => Err(another_answer()),
+    }
+}
+
+fn another_answer() -> KvError {
+    KvError::Malformed("the answer to another question".to_owned())
+}

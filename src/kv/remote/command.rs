@@ -1,0 +1,126 @@
+//! What is sent for a call, and what the answer means.
+//!
+//! Each command and script is about one key, so that the same works in a cluster.
+
+use std::time::Duration;
+
+use redis::Cmd;
+use redis::RedisResult;
+use redis::Value;
+
+use super::super::KvError;
+use super::super::bucket::SCRIPT;
+use super::super::bucket::Spent;
+use super::super::call::Call;
+use super::super::call::Held;
+use super::super::call::Op;
+use super::super::call::Reply;
+use super::super::call::millis;
+use super::said;
+
+/// Each begins by looking whose value stands there. A value that begins with `ARGV[1]` is its owner's.
+///
+/// They are sent as a whole, not by their hash: a server that was restarted does not know the hash, and a call that is
+/// not waited for any more would then have no effect when the server comes to it.
+macro_rules! of_owner {
+    ($then:literal) => {
+        concat!(
+            "local v = redis.call('GET', KEYS[1]) ",
+            "if v and string.sub(v, 1, #ARGV[1]) == ARGV[1] then ",
+            $then,
+            " return 1 end return 0"
+        )
+    };
+}
+
+const REPLACE: &str = of_owner!("redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])");
+const REFRESH: &str = of_owner!("redis.call('PEXPIRE', KEYS[1], ARGV[2])");
+const REMOVE: &str = of_owner!("redis.call('DEL', KEYS[1])");
+
+/// What is to be asked about a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Question {
+    /// What the call wants.
+    Command,
+    /// What stands there instead.
+    WhatStandsThere,
+}
+
+/// What an answer leads to.
+pub(super) enum Next {
+    Reply(Reply),
+    Ask(Question),
+}
+
+impl Question {
+    pub fn command(self, call: &Call) -> Cmd {
+        let key = call.key.as_str();
+        let set = |value| {
+            let mut set = redis::cmd("SET");
+            set.arg(key).arg(value);
+            set
+        };
+        match &call.op {
+            _ if self == Self::WhatStandsThere => Cmd::get(key),
+            Op::Get => Cmd::get(key),
+            Op::Delete => Cmd::del(key),
+            Op::Set { value, ttl } => set(value).arg("PX").arg(millis(*ttl)).to_owned(),
+            Op::SetIfAbsent { value, ttl } => set(value).arg("NX").arg("PX").arg(millis(*ttl)).to_owned(),
+            Op::Replace { owner, value, ttl } => {
+                script(REPLACE, key, owner).arg(value).arg(millis(*ttl)).to_owned()
+            }
+            Op::Refresh { owner, ttl } => script(REFRESH, key, owner).arg(millis(*ttl)).to_owned(),
+            Op::Remove { owner } => script(REMOVE, key, owner),
+            Op::Spend { rate, want, at } => {
+                let mut spend = redis::cmd("EVAL");
+                spend.arg(SCRIPT).arg(1).arg(key).arg(rate.limit.max(1)).arg(rate.window_micros());
+                spend.arg(want.need).arg(want.extra).arg(*at);
+                spend
+            }
+        }
+    }
+
+    /// Reads the answer to this question.
+    pub fn heard(self, call: &Call, answer: RedisResult<Value>) -> Result<Next, KvError> {
+        let answer = answer.map_err(|error| said(&error))?;
+        let reply = match (&call.op, self, answer) {
+            (Op::SetIfAbsent { value, .. }, Self::WhatStandsThere, Value::BulkString(other)) => {
+                // Ours: set by this call before its answer was lost, or by one before it.
+                Reply::Held(if other == *value { Held::Ours } else { Held::Other(other) })
+            }
+            // It ended in between.
+            (Op::SetIfAbsent { .. }, Self::WhatStandsThere, Value::Nil) => {
+                return Ok(Next::Ask(Self::Command));
+            }
+            (Op::SetIfAbsent { .. }, _, Value::Nil) => return Ok(Next::Ask(Self::WhatStandsThere)),
+            (Op::SetIfAbsent { .. }, _, Value::Okay) => Reply::Held(Held::Ours),
+            (Op::Get, _, Value::BulkString(value)) => Reply::Value(Some(value)),
+            (Op::Get, _, Value::Nil) => Reply::Value(None),
+            (Op::Set { .. }, _, Value::Okay) => Reply::Changed(true),
+            (
+                Op::Replace { .. } | Op::Refresh { .. } | Op::Remove { .. } | Op::Delete,
+                _,
+                Value::Int(count),
+            ) => Reply::Changed(count > 0),
+            (Op::Spend { .. }, _, Value::Array(spent)) => Reply::Spent(read_spent(&spent)?),
+            _ => return Err(another_kind()),
+        };
+        Ok(Next::Reply(reply))
+    }
+}
+
+fn read_spent(answer: &[Value]) -> Result<Spent, KvError> {
+    let [Value::Int(granted), Value::Int(wait)] = answer else { return Err(another_kind()) };
+    let count = |number: &i64| u64::try_from(*number).map_err(|_| another_kind());
+    Ok(Spent { granted: count(granted)?, retry_after: Duration::from_micros(count(wait)?) })
+}
+
+fn another_kind() -> KvError {
+    KvError::Malformed("an answer of another kind than was asked for".to_owned())
+}
+
+fn script(code: &str, key: &str, owner: &[u8]) -> Cmd {
+    let mut command = redis::cmd("EVAL");
+    command.arg(code).arg(1).arg(key).arg(owner);
+    command
+}

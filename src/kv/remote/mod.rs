@@ -1,0 +1,245 @@
+//! A Redis that daemons share, alone or a cluster.
+//!
+//! Every call has one time-out, connecting included, and passes the [`Gate`]: after some failures in a row calls fail
+//! at once until a probe is answered. A key always goes over the same connection, so that what is done to it happens
+//! in the order it was asked for, also when an answer did not come in time.
+//!
+//! In a cluster a call that fails is no failure of the store while any node answers: its keys fail, others' do not.
+
+mod command;
+mod connection;
+mod fit;
+mod link;
+mod servers;
+mod subscriber;
+
+use std::hash::BuildHasher;
+use std::hash::BuildHasherDefault;
+use std::hash::DefaultHasher;
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus::IntCounter;
+use redis::Cmd;
+use redis::ErrorKind;
+use redis::RedisError;
+use redis::RedisResult;
+use redis::Value;
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio::time::timeout;
+use tokio::time::timeout_at;
+
+use crate::backoff::Gate;
+use crate::metrics::Metrics;
+use crate::task::TaskSet;
+
+use super::Config;
+use super::KvError;
+use super::call::Call;
+use super::call::Reply;
+
+use command::Next;
+use command::Question;
+use connection::Connector;
+use link::Link;
+
+pub(super) use servers::named as servers;
+pub(super) use subscriber::Subscriber;
+
+/// The longest conversation about one key: set, look, and that again when what stood there ended in between.
+const ROUNDS: usize = 6;
+
+/// Beyond the time-out, to see whether anybody else in the cluster answers.
+const GLANCE: Duration = Duration::from_millis(50);
+
+pub(super) struct Remote {
+    redis: Arc<Redis>,
+    /// Calls, also those that nobody waits for any more.
+    calls: TaskSet,
+}
+
+/// What a call needs.
+struct Redis {
+    timeout: Duration,
+    cluster: bool,
+    gate: Gate,
+    connector: Arc<Connector>,
+    links: Arc<[Arc<Link>]>,
+}
+
+impl Remote {
+    pub fn new(config: &Config, metrics: &Metrics) -> Result<Self, KvError> {
+        let connector = Arc::new(Connector::new(config)?);
+        let link = || Arc::new(Link::new(Arc::clone(&connector)));
+        let links: Arc<[_]> = (0..config.pool_size.max(1)).map(|_| link()).collect();
+        let all = Arc::clone(&links);
+        let gate = Gate::new("redis", metrics.breaker_open.with_label_values(&["redis"]), move || {
+            all.iter().for_each(|link| link.give_up());
+        });
+        let redis = Redis { timeout: config.timeout.0, cluster: config.cluster, gate, links, connector };
+        Ok(Self { redis: Arc::new(redis), calls: TaskSet::default() })
+    }
+
+    /// A call that is given up is let come to its end, within the time-out: whether the server answers is to be known
+    /// also where all who ask are more impatient than that. Nothing is asked any more for those who are gone.
+    pub async fn run(&self, calls: Vec<Call>) -> Result<Vec<Reply>, KvError> {
+        let redis = Arc::clone(&self.redis);
+        let (answer, answered) = oneshot::channel();
+        self.calls.spawn(&Handle::current(), async move {
+            let replies = redis.guarded(redis.converse(&calls, || !answer.is_closed())).await;
+            // Nobody may be there.
+            let _ = answer.send(replies);
+        });
+        answered.await.unwrap_or_else(|_| Err(KvError::Away("the call was interrupted".to_owned())))
+    }
+
+    pub async fn publish(&self, channel: &str, message: &str) -> Result<(), KvError> {
+        let mut publish = redis::cmd("PUBLISH");
+        publish.arg(channel).arg(message);
+        let redis = &self.redis;
+        let asked = async {
+            let link = &redis.links[redis.link_of(channel)];
+            let answers = link.ask(Arc::new(vec![publish])).await?;
+            answers.into_iter().try_for_each(|answer| answer.map(drop).map_err(|error| said(&error)))
+        };
+        redis.guarded(asked).await
+    }
+
+    pub fn subscribe(&self, channel: &str, lost: Option<IntCounter>) -> Subscriber {
+        Subscriber::new(Arc::clone(&self.redis.connector), channel, lost)
+    }
+}
+
+impl Redis {
+    async fn guarded<T>(&self, work: impl Future<Output = Result<T, KvError>>) -> Result<T, KvError> {
+        match self.cluster {
+            false => {
+                let bounded = async { timeout(self.timeout, work).await.unwrap_or(Err(KvError::Timeout)) };
+                self.gate.pass(bounded).await
+            }
+            true => self.gate.pass(self.in_cluster(work)).await,
+        }
+    }
+
+    /// Tells the failure of a node from that of the cluster.
+    async fn in_cluster<T>(&self, work: impl Future<Output = Result<T, KvError>>) -> Result<T, KvError> {
+        let by = Instant::now() + self.timeout;
+        let error = match timeout_at(by, work).await {
+            Ok(Ok(done)) => return Ok(done),
+            // Its nodes do not agree at the moment.
+            Ok(Err(KvError::Misfit(_))) => KvError::Away("the server answered MOVED".to_owned()),
+            Ok(Err(error)) => error,
+            Err(_) => KvError::Timeout,
+        };
+        if !matches!(error, KvError::Timeout | KvError::Away(_)) || !self.any_node_answers(by + GLANCE).await
+        {
+            return Err(error);
+        }
+        if error == KvError::Timeout {
+            // Who is silent for long may have been replaced, and only a new connection asks who is in its place.
+            self.links.iter().for_each(Link::renew);
+        }
+        Err(KvError::Node(Box::new(error)))
+    }
+
+    async fn any_node_answers(&self, by: Instant) -> bool {
+        let Some(connection) = self.links.iter().find_map(|link| link.current()) else { return false };
+        timeout_at(by, connection.any_node_answers()).await.unwrap_or(false)
+    }
+
+    /// Asks about every key, and asks on where an answer leads to another question and it is `wanted`.
+    async fn converse(&self, calls: &[Call], wanted: impl Fn() -> bool) -> Result<Vec<Reply>, KvError> {
+        let mut replies: Vec<Option<Reply>> = calls.iter().map(|_| None).collect();
+        let mut open: Vec<_> = (0..calls.len()).map(|number| (number, Question::Command)).collect();
+        for round in 0..ROUNDS {
+            if open.is_empty() {
+                break;
+            }
+            // It has answered: that is what there was to know.
+            if round > 0 && !wanted() {
+                return Err(KvError::Malformed("nobody waits for an answer any more".to_owned()));
+            }
+            let answers = self.ask(calls, &open).await?;
+            let mut further = Vec::new();
+            for ((number, question), answer) in open.into_iter().zip(answers) {
+                match question.heard(&calls[number], answer)? {
+                    Next::Reply(reply) => replies[number] = Some(reply),
+                    Next::Ask(question) => further.push((number, question)),
+                }
+            }
+            open = further;
+        }
+        let unanswered = || KvError::Away("what stands there changed too often to be seen".to_owned());
+        replies.into_iter().map(|reply| reply.ok_or_else(unanswered)).collect()
+    }
+
+    /// Sends each question over its key's connection, all connections at once; the answers in the questions' order.
+    async fn ask(
+        &self,
+        calls: &[Call],
+        questions: &[(usize, Question)],
+    ) -> Result<Vec<RedisResult<Value>>, KvError> {
+        let mut by_link: Vec<(Vec<usize>, Vec<Cmd>)> =
+            self.links.iter().map(|_| Default::default()).collect();
+        for (place, (number, question)) in questions.iter().enumerate() {
+            let call = &calls[*number];
+            let (places, commands) = &mut by_link[self.link_of(&call.key)];
+            places.push(place);
+            commands.push(question.command(call));
+        }
+        let mut asking = JoinSet::new();
+        for (link, (places, commands)) in self.links.iter().zip(by_link) {
+            if !places.is_empty() {
+                let link = Arc::clone(link);
+                asking.spawn(
+                    async move { link.ask(Arc::new(commands)).await.map(|answers| (places, answers)) },
+                );
+            }
+        }
+        let mut all: Vec<_> = questions.iter().map(|_| Err(no_answer())).collect();
+        while let Some(joined) = asking.join_next().await {
+            let (places, answers) =
+                joined.map_err(|_| KvError::Away("the call was interrupted".to_owned()))??;
+            for (place, answer) in places.into_iter().zip(answers) {
+                all[place] = answer;
+            }
+        }
+        Ok(all)
+    }
+
+    fn link_of(&self, key: &str) -> usize {
+        let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(key);
+        // Less than the number of links.
+        usize::try_from(hash % self.links.len() as u64).unwrap_or(0)
+    }
+}
+
+fn no_answer() -> RedisError {
+    RedisError::from((ErrorKind::Client, "no answer"))
+}
+
+/// Our word for theirs, which may hold keys.
+fn said(error: &RedisError) -> KvError {
+    if error.is_timeout() {
+        return KvError::Timeout;
+    }
+    let away = |text: &str| KvError::Away(text.to_owned());
+    match (error.kind(), error.code()) {
+        _ if error.is_connection_refusal() => away("connection refused"),
+        _ if error.is_connection_dropped() => away("connection lost"),
+        (ErrorKind::UnexpectedReturnType | ErrorKind::Parse, _) => {
+            KvError::Malformed(format!("an answer that is none ({})", error.category()))
+        }
+        (ErrorKind::InvalidClientConfig, _) => {
+            KvError::Malformed("[redis]: not to be connected to so".to_owned())
+        }
+        (_, Some("WRONGTYPE")) => KvError::Malformed("a key holds something else than a value".to_owned()),
+        // Only a node of a cluster says that another one has the key.
+        (_, Some("MOVED" | "ASK")) => KvError::Misfit(fit::A_NODE),
+        (_, Some(code)) => KvError::Away(format!("the server answered {code}")),
+        _ => away(error.category()),
+    }
+}

@@ -1,0 +1,92 @@
+//! Where the servers are, and what it takes to be let in: password and certificates.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use redis::Client;
+use redis::ConnectionInfo;
+use redis::IntoConnectionInfo;
+use redis::RedisResult;
+use redis::TlsCertificates;
+use redis::io::tcp::TcpSettings;
+
+use super::super::Config;
+use super::super::KvError;
+use super::super::url::ServerUrl;
+use super::no_answer;
+
+/// A connection whose other end has not even taken what was sent for so long is dead: of a cut cable nobody is told.
+/// A frozen server's kernel still takes it.
+const UNHEARD: Duration = Duration::from_secs(5);
+
+/// How a certificate begins.
+const PEM: &str = "-----BEGIN CERTIFICATE-----";
+
+/// The servers with all that is needed to connect to them.
+pub(super) struct Servers {
+    pub nodes: Vec<ConnectionInfo>,
+    pub certificates: Option<TlsCertificates>,
+}
+
+impl Servers {
+    /// Reads the files that the section names.
+    pub fn of(config: &Config) -> Result<Self, KvError> {
+        let mut nodes = named(&config.url).map_err(|_| wrong("url: names no server"))?;
+        if let Some(path) = &config.password_file {
+            let password = String::from_utf8(file("password_file", path)?)
+                .map_err(|_| wrong("password_file: holds something else than text"))?;
+            let password = password.trim_end_matches(['\r', '\n']);
+            nodes = nodes.into_iter().map(|node| with_password(node, password)).collect();
+        }
+        let mut certificates = None;
+        if let Some(path) = &config.ca_file {
+            let authorities = file("ca_file", path)?;
+            // Without one the library would trust nobody, and say so only when it connects.
+            if !String::from_utf8_lossy(&authorities).contains(PEM) {
+                return Err(wrong("ca_file: holds no certificate in PEM format"));
+            }
+            let given = TlsCertificates { client_tls: None, root_cert: Some(authorities) };
+            let known = nodes.into_iter().map(|node| with_certificates(node, &given));
+            nodes = known.collect::<RedisResult<_>>().map_err(|_| {
+                wrong("ca_file: holds a damaged certificate, or the url does not begin with rediss://")
+            })?;
+            certificates = Some(given);
+        }
+        Ok(Self { nodes, certificates })
+    }
+}
+
+/// The servers that a URL names.
+pub(in super::super) fn named(url: &ServerUrl) -> RedisResult<Vec<ConnectionInfo>> {
+    let node = |node: &str| node.into_connection_info().map(|node| node.set_tcp_settings(tcp()));
+    let nodes: Vec<_> = url.nodes().map(node).collect::<RedisResult<_>>()?;
+    if nodes.is_empty() { Err(no_answer()) } else { Ok(nodes) }
+}
+
+pub(super) fn tcp() -> TcpSettings {
+    let settings = TcpSettings::default();
+    // Only Linux knows it.
+    #[cfg(target_os = "linux")]
+    let settings = settings.set_user_timeout(UNHEARD);
+    settings
+}
+
+fn wrong(what: &str) -> KvError {
+    KvError::Malformed(format!("[redis] {what}"))
+}
+
+fn file(key: &str, path: &Path) -> Result<Vec<u8>, KvError> {
+    fs::read(path).map_err(|error: io::Error| wrong(&format!("{key} {}: {error}", path.display())))
+}
+
+fn with_password(node: ConnectionInfo, password: &str) -> ConnectionInfo {
+    let login = node.redis_settings().clone().set_password(password);
+    node.set_redis_settings(login)
+}
+
+fn with_certificates(node: ConnectionInfo, certificates: &TlsCertificates) -> RedisResult<ConnectionInfo> {
+    let client = Client::build_with_tls(node, certificates.clone())?;
+    Ok(client.get_connection_info().clone())
+}

@@ -1,0 +1,173 @@
+//! Messages from a Redis, over a connection of their own.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use prometheus::IntCounter;
+use redis::Client;
+use redis::ProtocolVersion;
+use redis::PushInfo;
+use redis::PushKind;
+use redis::RedisResult;
+use redis::Value;
+use redis::aio::MultiplexedConnection;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio::time::sleep_until;
+use tokio::time::timeout;
+
+use crate::backoff::Backoff;
+
+use super::super::subscription::Event;
+use super::connection::CONNECT_WITHIN;
+use super::connection::Connector;
+use super::connection::settings;
+use super::said;
+
+/// Messages that may wait to be taken; of more some are missed, and that is said.
+const MESSAGES: usize = 1024;
+/// A server that has said nothing for that long is asked whether it is there: of a cut cable nobody is told.
+const QUIET: Duration = Duration::from_secs(5);
+const RETRY_MIN: Duration = Duration::from_millis(100);
+const RETRY_MAX: Duration = Duration::from_secs(2);
+
+pub(in super::super) struct Subscriber {
+    connector: Arc<Connector>,
+    channel: String,
+    lost: Option<IntCounter>,
+    delays: Backoff,
+    /// When to connect, while there is no connection.
+    retry_at: Instant,
+    /// Attempts, each at the next node of a cluster.
+    turn: usize,
+    live: Option<Live>,
+}
+
+/// A connection that has subscribed.
+struct Live {
+    connection: MultiplexedConnection,
+    messages: mpsc::Receiver<String>,
+    /// One did not find room.
+    missed: Arc<AtomicBool>,
+    ask_at: Instant,
+}
+
+/// What a connection says next.
+enum Heard {
+    Message(String),
+    Missed,
+    Lost,
+}
+
+impl Subscriber {
+    pub(super) fn new(connector: Arc<Connector>, channel: &str, lost: Option<IntCounter>) -> Self {
+        Self {
+            connector,
+            channel: channel.to_owned(),
+            lost,
+            delays: Backoff::new(RETRY_MIN, RETRY_MAX),
+            retry_at: Instant::now(),
+            turn: 0,
+            live: None,
+        }
+    }
+
+    pub async fn next(&mut self) -> Event {
+        loop {
+            let Some(live) = &mut self.live else {
+                if self.connect().await {
+                    return Event::Lapsed;
+                }
+                continue;
+            };
+            match live.next().await {
+                Heard::Message(message) => return Event::Message(message),
+                Heard::Missed => {
+                    if let Some(lost) = &self.lost {
+                        lost.inc();
+                    }
+                    return Event::Lapsed;
+                }
+                Heard::Lost => {
+                    tracing::info!("kv.subscription: the connection is lost; connecting again");
+                    self.live = None;
+                    self.retry_at = Instant::now() + self.delays.delay();
+                }
+            }
+        }
+    }
+
+    /// Waits until it is time to, and tries once; says whether it worked.
+    async fn connect(&mut self) -> bool {
+        sleep_until(self.retry_at).await;
+        let attempt = Live::open(&self.connector, self.turn, &self.channel);
+        match timeout(CONNECT_WITHIN, attempt).await {
+            Ok(Ok(live)) => {
+                self.delays.reset();
+                self.live = Some(live);
+                return true;
+            }
+            Ok(Err(error)) => tracing::debug!(error = %said(&error), "kv.subscription: not connected"),
+            Err(_) => tracing::debug!("kv.subscription: not connected in time"),
+        }
+        self.turn = self.turn.wrapping_add(1);
+        self.retry_at = Instant::now() + self.delays.delay();
+        false
+    }
+}
+
+impl Live {
+    async fn open(connector: &Connector, turn: usize, channel: &str) -> RedisResult<Self> {
+        let node = connector.node(turn);
+        // Version 3 of the protocol brings messages beside answers.
+        let greeting = node.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
+        let client = Client::open(node.set_redis_settings(greeting))?;
+        let (sender, messages) = mpsc::channel(MESSAGES);
+        let missed = Arc::new(AtomicBool::new(false));
+        let full = Arc::clone(&missed);
+        let settings = settings().set_push_sender(move |push| {
+            if let Some(message) = message(push)
+                && sender.try_send(message).is_err()
+            {
+                full.store(true, Ordering::Release);
+            }
+            Ok::<(), redis::aio::SendError>(())
+        });
+        let mut connection = client.get_multiplexed_async_connection_with_config(&settings).await?;
+        connection.subscribe(channel).await?;
+        Ok(Self { connection, messages, missed, ask_at: Instant::now() + QUIET })
+    }
+
+    async fn next(&mut self) -> Heard {
+        loop {
+            if self.missed.swap(false, Ordering::AcqRel) {
+                // What waits was published before: in its place there is room for what comes.
+                while self.messages.try_recv().is_ok() {}
+                return Heard::Missed;
+            }
+            tokio::select! {
+                biased;
+                message = self.messages.recv() => {
+                    self.ask_at = Instant::now() + QUIET;
+                    return message.map_or(Heard::Lost, Heard::Message);
+                }
+                () = sleep_until(self.ask_at) => {}
+            }
+            let ping = redis::cmd("PING");
+            match timeout(CONNECT_WITHIN, self.connection.send_packed_command(&ping)).await {
+                Ok(Ok(_)) => self.ask_at = Instant::now() + QUIET,
+                _ => return Heard::Lost,
+            }
+        }
+    }
+}
+
+/// The text of a message; none when it is something else.
+fn message(push: PushInfo) -> Option<String> {
+    match (push.kind, push.data.into_iter().nth(1)) {
+        (PushKind::Message, Some(Value::BulkString(text))) => String::from_utf8(text).ok(),
+        _ => None,
+    }
+}

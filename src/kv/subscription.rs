@@ -1,0 +1,41 @@
+//! What others publish, as it comes.
+
+use super::embedded::Listener;
+use super::remote::Subscriber;
+
+/// What a subscriber learns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Somebody published this.
+    Message(String),
+    /// From here on messages come; whatever was published before may have been missed. Comes whenever a server is
+    /// connected to, the first time too, and when messages came faster than they were taken.
+    Lapsed,
+}
+
+/// One channel. It does its work, connecting again too, only while somebody waits for [`Subscription::next`], and
+/// ends when it is dropped.
+pub struct Subscription(Source);
+
+enum Source {
+    Remote(Box<Subscriber>),
+    Embedded(Listener),
+}
+
+impl Subscription {
+    pub(super) fn remote(subscriber: Subscriber) -> Self {
+        Self(Source::Remote(Box::new(subscriber)))
+    }
+
+    pub(super) fn embedded(listener: Listener) -> Self {
+        Self(Source::Embedded(listener))
+    }
+
+    /// What happens next; waits for it. Nothing is lost when the wait is given up and taken up again.
+    pub async fn next(&mut self) -> Event {
+        match &mut self.0 {
+            Source::Remote(subscriber) => subscriber.next().await,
+            Source::Embedded(listener) => listener.next().await,
+        }
+    }
+}

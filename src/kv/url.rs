@@ -1,0 +1,89 @@
+//! The address of a server, which may hold a password.
+
+use std::fmt;
+
+use serde::Deserialize;
+use serde::Serialize;
+use serde::Serializer;
+
+/// One URL, or several separated by commas. Shown and serialised without its passwords.
+#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct ServerUrl(String);
+
+impl ServerUrl {
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.trim().is_empty()
+    }
+
+    /// The URLs, as they were written.
+    pub(super) fn nodes(&self) -> impl Iterator<Item = &str> {
+        self.0.split(',').map(str::trim).filter(|node| !node.is_empty())
+    }
+
+    /// Whether all of them ask for TLS.
+    pub(super) fn is_encrypted(&self) -> bool {
+        self.nodes().all(|node| node.starts_with("rediss://") || node.starts_with("valkeys://"))
+    }
+
+    /// Whether one of them holds a password.
+    pub(super) fn has_password(&self) -> bool {
+        self.nodes().any(|node| password(node).is_some())
+    }
+}
+
+impl From<&str> for ServerUrl {
+    fn from(url: &str) -> Self {
+        Self(url.to_owned())
+    }
+}
+
+impl fmt::Display for ServerUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, node) in self.nodes().enumerate() {
+            let comma = if number == 0 { "" } else { "," };
+            match password(node) {
+                Some((before, after)) => write!(f, "{comma}{before}:***@{after}")?,
+                None => write!(f, "{comma}{node}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for ServerUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{self}\"")
+    }
+}
+
+impl Serialize for ServerUrl {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
+/// What stands before and behind the password of a URL. A password may hold anything, an `@` or `/` too where nobody
+/// minded to encode it: everything up to the last `@` counts.
+fn password(url: &str) -> Option<(&str, &str)> {
+    let (login, after) = url.rsplit_once('@')?;
+    let begins = login.find("://").map_or(0, |at| at + 3);
+    let colon = begins + login[begins..].find(':')?;
+    Some((&login[..colon], after))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_is_never_shown() {
+        let url = ServerUrl::from("redis://a:1, rediss://user:hun/t@er2@b:2/3,redis://:hunter2@c");
+        assert_eq!(url.to_string(), "redis://a:1,rediss://user:***@b:2/3,redis://:***@c");
+        assert_eq!(format!("{url:?}"), format!("\"{url}\""));
+        assert_eq!(serde_json::to_value(&url).unwrap(), url.to_string());
+        assert!(url.has_password());
+        assert!(!ServerUrl::from("redis://user@a:1").has_password());
+    }
+}

@@ -1,0 +1,144 @@
+use tempfile::TempDir;
+
+use super::*;
+use crate::db::Config;
+
+/// Longer than any test may take.
+const LONG: Duration = Duration::from_secs(60);
+
+/// Login times on an SQLite file.
+struct Fixture {
+    db: Database,
+    metrics: Metrics,
+    _dir: TempDir,
+}
+
+impl Fixture {
+    async fn without_tables() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let url = format!("sqlite:{}", dir.path().join("users.sqlite").display());
+        let config = Config { url: url.as_str().into(), ..Config::default() };
+        let metrics = Metrics::new().unwrap();
+        let db = Database::connect(&config, Arc::new(Metrics::new().unwrap())).await.unwrap();
+        Self { db, metrics, _dir: dir }
+    }
+
+    async fn new() -> Self {
+        let fixture = Self::without_tables().await;
+        fixture.migrate().await;
+        fixture
+    }
+
+    async fn migrate(&self) {
+        self.db.migrate().await.unwrap();
+        for name in ["ada", "bob", "cid", "dan"] {
+            self.db.create_admin(name, "$2b$10$hash", Timestamp(1)).await.unwrap();
+        }
+    }
+
+    fn logins(&self, buffer: usize, batch_size: usize, flush_interval: Duration) -> LastLogins {
+        let config = LastLoginConfig { buffer, batch_size, flush_interval, timeout: LONG };
+        LastLogins::new(config, self.db.clone(), &self.metrics)
+    }
+
+    async fn last_login(&self, name: &str) -> Option<u64> {
+        self.db.user(name).await.unwrap().unwrap().last_login_at.map(|at| at.0)
+    }
+
+    /// Returns when it is written.
+    async fn written(&self, name: &str, at: u64) {
+        let seen = async {
+            while self.last_login(name).await != Some(at) {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(LONG, seen).await.unwrap();
+    }
+
+    fn waiting(&self) -> i64 {
+        self.metrics.last_logins_waiting.get()
+    }
+
+    fn hit(&self, bound: &str) -> u64 {
+        self.metrics.bound_hit.with_label_values(&[bound]).get()
+    }
+}
+
+#[tokio::test]
+async fn a_whole_batch_is_written_at_once_with_the_newest_time_of_each() {
+    let fixture = Fixture::new().await;
+    let logins = fixture.logins(100, 3, LONG);
+    let _task = logins.run();
+    for (name, at) in [("ada", 5), ("ada", 9), ("ada", 7), ("bob", 1)] {
+        logins.note(name, Timestamp(at)).await;
+    }
+    assert_eq!(fixture.waiting(), 2);
+    assert_eq!(fixture.last_login("ada").await, None);
+    logins.note("cid", Timestamp(2)).await;
+    for (name, at) in [("ada", 9), ("bob", 1), ("cid", 2)] {
+        fixture.written(name, at).await;
+    }
+    assert_eq!(fixture.waiting(), 0);
+}
+
+#[tokio::test]
+async fn what_is_less_than_a_batch_is_written_at_the_interval() {
+    let fixture = Fixture::new().await;
+    let logins = fixture.logins(100, 100, Duration::from_millis(10));
+    let _task = logins.run();
+    for at in 1..4 {
+        logins.note("ada", Timestamp(at)).await;
+        fixture.written("ada", at).await;
+    }
+}
+
+#[tokio::test]
+async fn what_there_is_no_room_for_is_written_by_itself() {
+    let fixture = Fixture::new().await;
+    let logins = fixture.logins(2, 2, LONG);
+    for name in ["ada", "bob", "cid", "ada"] {
+        logins.note(name, Timestamp(5)).await;
+    }
+    assert_eq!(fixture.hit("last_logins"), 1);
+    assert_eq!(fixture.last_login("cid").await, Some(5));
+    assert_eq!(fixture.last_login("ada").await, None, "it waits");
+    assert_eq!(fixture.waiting(), 2);
+}
+
+#[tokio::test]
+async fn what_the_database_does_not_take_stays_and_is_written_when_it_does() {
+    let fixture = Fixture::without_tables().await;
+    let logins = fixture.logins(3, 3, LONG);
+    for name in ["ada", "bob", "cid"] {
+        logins.note(name, Timestamp(5)).await;
+    }
+    logins.flush(Duration::from_millis(1)).await;
+    assert_eq!(fixture.waiting(), 3);
+    logins.note("dan", Timestamp(5)).await;
+    assert_eq!((fixture.hit("last_logins"), fixture.hit("last_logins_lost")), (1, 1));
+    let _task = logins.run();
+    fixture.migrate().await;
+    for name in ["ada", "bob", "cid"] {
+        fixture.written(name, 5).await;
+    }
+    assert_eq!(fixture.last_login("dan").await, None);
+}
+
+#[tokio::test]
+async fn a_batch_that_nobody_waits_for_any_more_goes_back() {
+    let fixture = Fixture::new().await;
+    let logins = fixture.logins(3, 2, LONG);
+    for name in ["ada", "bob", "cid"] {
+        logins.note(name, Timestamp(5)).await;
+    }
+    // SQLite has one writer at a time.
+    let other = fixture.db.begin().await.unwrap();
+    logins.flush(Duration::from_millis(50)).await;
+    assert_eq!(fixture.waiting(), 3);
+    other.commit().await.unwrap();
+    logins.flush(LONG).await;
+    assert_eq!(fixture.waiting(), 0);
+    for name in ["ada", "bob", "cid"] {
+        assert_eq!(fixture.last_login(name).await, Some(5));
+    }
+}

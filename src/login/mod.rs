@@ -1,0 +1,24 @@
+//! Login: a name and a password for a pair of tokens, the pair for the next one, and the end of it.
+//!
+//! ```text
+//! POST /login ── limits ── busy ── credentials (seen a moment ago?) ── database ── bcrypt ── tokens
+//! ```
+//!
+//! A login writes nothing that it waits for: its refresh token is signed and names a session of which the database
+//! learns when it is prolonged or ended. That it happened is written behind (`last_login`).
+
+mod busy;
+mod config;
+mod credentials;
+mod error;
+mod last_login;
+mod service;
+mod session;
+
+pub use config::Config;
+pub use error::LoginError;
+pub use last_login::LastLoginConfig;
+pub use last_login::LastLogins;
+pub use service::Login;
+pub use service::LoginParts;
+pub use session::TokenPair;

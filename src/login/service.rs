@@ -1,0 +1,274 @@
+//! Login, refresh, logout.
+
+use std::sync::Arc;
+use std::time::Duration;
+use std::time::Instant;
+
+use super::Config;
+use super::LastLogins;
+use super::LoginError;
+use super::TokenPair;
+use super::busy::InProgress;
+use super::credentials::Account;
+use super::credentials::Credentials;
+use super::session::Session;
+use super::session::Sessions;
+use crate::auth;
+use crate::auth::Keyring;
+use crate::auth::Marks;
+use crate::auth::Principal;
+use crate::auth::TokenError;
+use crate::auth::password_version;
+use crate::command::Secret;
+use crate::db::Database;
+use crate::db::Rotation;
+use crate::db::UserRow;
+use crate::kv::Event;
+use crate::kv::Kv;
+use crate::metrics::Metrics;
+use crate::ratelimit::Limits;
+use crate::task::Task;
+use crate::telemetry::Step;
+use crate::units::Timestamp;
+use crate::users;
+use crate::users::HashPool;
+
+/// How long a login may wait for its password to be compared.
+const COMPARE_WITHIN: Duration = Duration::from_secs(5);
+/// Whoever did not get the answer to a refresh may ask once more. Later the same token is somebody else's.
+const REPEAT_WITHIN: Duration = Duration::from_secs(10);
+/// A hash of nobody's password: an unknown name costs what a wrong password costs. The cost stands between the halves.
+const NOBODY: [&str; 2] = ["$2b$", "$....................................................."];
+
+/// What the service is made of.
+pub struct LoginParts {
+    /// `[login]`.
+    pub config: Config,
+    /// `[auth]`: how long tokens live.
+    pub auth: auth::Config,
+    /// What signs them.
+    pub keyring: Arc<Keyring>,
+    /// Shared with whoever verifies them.
+    pub marks: Marks,
+    /// Where users and ended sessions are.
+    pub db: Database,
+    /// Over which daemons hear of changes.
+    pub kv: Kv,
+    /// How many wrong passwords are too many.
+    pub limits: Limits,
+    /// Compares passwords.
+    pub hashing: HashPool,
+    /// `[users] password_cost`.
+    pub password_cost: u32,
+    /// Where steps are timed.
+    pub metrics: Arc<Metrics>,
+    /// A step that takes longer is logged.
+    pub slow_step: Duration,
+}
+
+/// The service. Cheap to clone.
+#[derive(Clone)]
+pub struct Login(Arc<Inner>);
+
+struct Inner {
+    busy: InProgress,
+    busy_message: String,
+    credentials: Credentials,
+    sessions: Sessions,
+    last_logins: LastLogins,
+    marks: Marks,
+    db: Database,
+    kv: Kv,
+    limits: Limits,
+    hashing: HashPool,
+    nobody: String,
+    metrics: Arc<Metrics>,
+    slow_step: Duration,
+}
+
+impl Login {
+    /// Ties the parts together. Fails only without randomness.
+    pub fn new(parts: LoginParts) -> Result<Self, getrandom::Error> {
+        let LoginParts { config, auth, keyring, marks, db, kv, limits, hashing, .. } = parts;
+        let (metrics, slow_step) = (parts.metrics, parts.slow_step);
+        let (ttl, size) = (config.credential_cache_ttl.0, config.credential_cache_size);
+        let [before, after] = NOBODY;
+        Ok(Self(Arc::new(Inner {
+            busy: InProgress::new(config.fast_fail_threshold),
+            busy_message: config.fast_fail_message.clone(),
+            credentials: Credentials::new(ttl, size, marks.clone(), &metrics)?,
+            sessions: Sessions { keyring, access_ttl: auth.access_ttl.0, refresh_ttl: auth.refresh_ttl.0 },
+            last_logins: LastLogins::new(config.last_logins(), db.clone(), &metrics),
+            marks,
+            db,
+            kv,
+            limits,
+            hashing,
+            nobody: format!("{before}{:02}{after}", parts.password_cost),
+            metrics,
+            slow_step,
+        })))
+    }
+
+    /// Tokens for a name and its password.
+    pub async fn login(&self, name: &str, password: Secret) -> Result<TokenPair, LoginError> {
+        let result = self.try_login(name, password).await;
+        let label = match &result {
+            Ok(_) => "ok",
+            Err(LoginError::Wrong) => "wrong",
+            Err(LoginError::Busy(_) | LoginError::Hashing { .. }) => "busy",
+            Err(LoginError::Limited(_)) => "limited",
+            Err(_) => "failed",
+        };
+        self.0.metrics.login.with_label_values(&[label]).inc();
+        result
+    }
+
+    async fn try_login(&self, name: &str, password: Secret) -> Result<TokenPair, LoginError> {
+        let inner = &*self.0;
+        let Some(_seat) = inner.busy.enter() else {
+            inner.metrics.bound_hit.with_label_values(&["logins"]).inc();
+            return Err(LoginError::Busy(inner.busy_message.clone()));
+        };
+        let account = match inner.credentials.get(name, &password) {
+            Some(account) => account,
+            None => self.compare(name, password).await?,
+        };
+        let now = Timestamp::now();
+        let session = Session::begin(name, &account)?;
+        let tokens = inner.sessions.issue(&session, account.admin, now)?;
+        inner.last_logins.note(name, now).await;
+        Ok(tokens)
+    }
+
+    /// The account, if it exists and this is its password; after as much work as if it did.
+    async fn compare(&self, name: &str, password: Secret) -> Result<Account, LoginError> {
+        let inner = &*self.0;
+        // A password that is recognised is not guessed: who logs in all the time is not locked out by who guesses.
+        let tried = inner.limits.account_try(name).await?;
+        let mark = inner.marks.take(name);
+        let row = self.row(name).await?;
+        let hash = row.as_ref().map_or(&inner.nobody, |row| &row.password_hash);
+        let _step = self.step("login.compare");
+        let deadline = Instant::now() + COMPARE_WITHIN;
+        let right = inner.hashing.verify(password.clone(), hash, deadline).await?;
+        let Some(row) = row.filter(|_| right) else { return Err(LoginError::Wrong) };
+        tried.succeeded().await;
+        let account = account(&row);
+        inner.credentials.insert(name, &password, account.clone(), mark);
+        Ok(account)
+    }
+
+    async fn row(&self, name: &str) -> Result<Option<UserRow>, LoginError> {
+        let _step = self.step("login.database");
+        // What cannot be a name is nobody's; it costs the same all the same.
+        Ok(self.0.db.user(name).await?)
+    }
+
+    /// The next tokens of a session. Its refresh token is good once: shown again later, it was stolen from whoever shows
+    /// it or by them, and the session ends (RFC 9700, section 4.14.2).
+    pub async fn refresh(&self, token: &str) -> Result<TokenPair, LoginError> {
+        let inner = &*self.0;
+        let session = inner.sessions.read(token)?;
+        let row = self.row(&session.name).await?.ok_or(TokenError::Invalid)?;
+        let account = account(&row);
+        if account.password_version != session.password_version {
+            return Err(TokenError::Invalid.into());
+        }
+        let _step = self.step("login.rotate");
+        let now = Timestamp::now();
+        let ends = inner.sessions.end(now);
+        let rotation = inner.db.rotate_session(&session.id, session.generation, now, ends, REPEAT_WITHIN);
+        match rotation.await? {
+            Rotation::Rotated | Rotation::Repeated => {
+                let next = Session { generation: session.generation + 1, ..session };
+                inner.sessions.issue(&next, account.admin, now)
+            }
+            Rotation::Ended => Err(TokenError::Invalid.into()),
+            Rotation::Reused => {
+                tracing::warn!("a refresh token was shown twice: its session has ended");
+                inner.metrics.login.with_label_values(&["reused"]).inc();
+                self.tell(&session.name).await;
+                Err(TokenError::Invalid.into())
+            }
+        }
+    }
+
+    /// Ends the session of a refresh token.
+    pub async fn logout_by_refresh_token(&self, token: &str) -> Result<(), LoginError> {
+        let session = self.0.sessions.read(token)?;
+        self.end(&session.name, &session.id).await
+    }
+
+    /// Ends the session that an access token came from.
+    pub async fn logout(&self, principal: &Principal) -> Result<(), LoginError> {
+        let session = principal.session.as_ref().ok_or(TokenError::Invalid)?;
+        self.end(&principal.name, session).await
+    }
+
+    async fn end(&self, name: &str, session: &str) -> Result<(), LoginError> {
+        let _step = self.step("login.end");
+        let now = Timestamp::now();
+        self.0.db.end_session(session, now, self.0.sessions.end(now)).await?;
+        self.tell(name).await;
+        Ok(())
+    }
+
+    /// Lets every daemon look again at what it remembers of a user.
+    async fn tell(&self, name: &str) {
+        self.0.marks.remove(name);
+        if let Err(error) = self.0.kv.publish(users::CHANNEL, name).await {
+            tracing::debug!(%error, "other daemons hear of an ended login when what they remember ends");
+        }
+    }
+
+    /// Listens to what changes about users, for as long as the task is held.
+    pub fn listen(&self) -> Task {
+        let marks = self.0.marks.clone();
+        let mut changes = self.0.kv.subscribe(users::CHANNEL);
+        Task::spawn("login-changes", async move {
+            loop {
+                match changes.next().await {
+                    Event::Message(names) => names.split(' ').for_each(|name| marks.remove(name)),
+                    // What was said meanwhile was not heard.
+                    Event::Lapsed => marks.remove_all(),
+                }
+            }
+        })
+    }
+
+    /// Writes the times of logins, for as long as the task is held.
+    pub fn write_behind(&self) -> Task {
+        self.0.last_logins.run()
+    }
+
+    /// Writes what is still to be written; for the stop.
+    pub async fn flush(&self, within: Duration) {
+        self.0.last_logins.flush(within).await;
+    }
+
+    fn step(&self, name: &'static str) -> Step {
+        let inner = &*self.0;
+        Step::begin(name, inner.slow_step).timed(inner.metrics.step_seconds.with_label_values(&[name]))
+    }
+}
+
+fn account(row: &UserRow) -> Account {
+    Account { admin: row.is_admin, password_version: password_version(&row.password_hash) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobodys_hash_reads_as_one_of_every_cost() {
+        for cost in [4_u32, 10, 15] {
+            let [before, after] = NOBODY;
+            let hash = format!("{before}{cost:02}{after}");
+            let parts: bcrypt::HashParts = hash.parse().unwrap();
+            assert_eq!(parts.get_cost(), cost);
+            assert_eq!(hash.len(), 60);
+        }
+    }
+}

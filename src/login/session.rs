@@ -1,0 +1,89 @@
+//! The tokens of a login, and what stands in them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use data_encoding::HEXLOWER;
+use serde::Serialize;
+
+use super::LoginError;
+use super::credentials::Account;
+use crate::auth::Claims;
+use crate::auth::Keyring;
+use crate::auth::TokenError;
+use crate::auth::Use;
+use crate::units::Timestamp;
+
+/// The answer to `POST /login` and `POST /refresh`.
+#[derive(Serialize)]
+pub struct TokenPair {
+    access_token: String,
+    token_type: &'static str,
+    /// In seconds.
+    expires_in: u64,
+    refresh_token: String,
+}
+
+/// One login, at one of its prolongations.
+pub(super) struct Session {
+    pub name: String,
+    pub id: String,
+    /// How often it was prolonged.
+    pub generation: u32,
+    pub password_version: String,
+}
+
+/// Signs and reads the tokens of sessions.
+pub(super) struct Sessions {
+    pub keyring: Arc<Keyring>,
+    pub access_ttl: Duration,
+    pub refresh_ttl: Duration,
+}
+
+impl Session {
+    pub fn begin(name: &str, account: &Account) -> Result<Self, LoginError> {
+        let mut id = [0; 16];
+        getrandom::fill(&mut id).map_err(|_| LoginError::Stopping)?;
+        let password_version = account.password_version.clone();
+        Ok(Self { name: name.to_owned(), id: HEXLOWER.encode(&id), generation: 0, password_version })
+    }
+}
+
+impl Sessions {
+    /// Both tokens of a session at this moment.
+    pub fn issue(&self, session: &Session, admin: bool, now: Timestamp) -> Result<TokenPair, LoginError> {
+        let keys = self.keyring.keys().ok_or(LoginError::NoKeys)?;
+        let claims = |ttl: Duration| Claims {
+            admin,
+            sid: Some(session.id.clone()),
+            pwv: Some(session.password_version.clone()),
+            ..Claims::new(&session.name, now, ttl.as_secs())
+        };
+        let refresh =
+            Claims { generation: Some(session.generation), admin: false, ..claims(self.refresh_ttl) };
+        let sign = |claims: &Claims, for_| keys.sign(claims, for_).ok_or(LoginError::NoKeys);
+        Ok(TokenPair {
+            access_token: sign(&claims(self.access_ttl), Use::Access)?,
+            token_type: "Bearer",
+            expires_in: self.access_ttl.as_secs(),
+            refresh_token: sign(&refresh, Use::Refresh)?,
+        })
+    }
+
+    /// The session that a refresh token belongs to.
+    pub fn read(&self, token: &str) -> Result<Session, LoginError> {
+        let keys = self.keyring.keys().ok_or(LoginError::NoKeys)?;
+        let claims = keys.verify(token, Use::Refresh)?;
+        match (claims.sid, claims.pwv, claims.generation) {
+            (Some(id), Some(password_version), Some(generation)) => {
+                Ok(Session { name: claims.sub, id, generation, password_version })
+            }
+            _ => Err(TokenError::Invalid.into()),
+        }
+    }
+
+    /// When the last refresh token of a session that is prolonged now ends.
+    pub fn end(&self, now: Timestamp) -> Timestamp {
+        Timestamp(now.0 + u64::try_from(self.refresh_ttl.as_millis()).unwrap_or(u64::MAX))
+    }
+}

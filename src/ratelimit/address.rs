@@ -1,0 +1,178 @@
+//! Who is limited: the address of a client, seen through the proxies that are trusted.
+
+use std::net::IpAddr;
+use std::net::Ipv6Addr;
+use std::net::SocketAddr;
+use std::str::FromStr;
+
+use ipnet::IpNet;
+use serde::Deserialize;
+use serde::Serialize;
+use serde::de;
+
+/// The routed part of an IPv6 address: whoever has one has all addresses behind it.
+const NETWORK_BITS: u32 = 64;
+
+/// Proxies whose word on their clients is believed: addresses and networks, such as `10.0.0.1` and `10.0.0.0/8`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Proxies(Vec<Network>);
+
+impl Proxies {
+    /// Who the client is: the peer; or, if that is a trusted proxy, whom it names. `forwarded` are the values of
+    /// `X-Forwarded-For` in their order: each proxy has put at the end who spoke to it, so the last one that is no
+    /// trusted proxy is the client, and what stands before it is anybody's word.
+    pub fn client<'a>(
+        &self,
+        peer: IpAddr,
+        forwarded: impl DoubleEndedIterator<Item = Option<&'a str>>,
+    ) -> IpAddr {
+        let mut client = peer.to_canonical();
+        let values = forwarded.rev().flat_map(|value| value.unwrap_or_default().rsplit(','));
+        for entry in values {
+            if !self.trusts(client) {
+                break;
+            }
+            // Who writes what is no address knows no better: the last good one it is.
+            let Some(named) = address(entry.trim()) else { break };
+            client = named;
+        }
+        client
+    }
+
+    /// Whether nobody is trusted.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn trusts(&self, address: IpAddr) -> bool {
+        self.0.iter().any(|network| network.0.contains(&address))
+    }
+}
+
+/// One of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Network(IpNet);
+
+impl FromStr for Network {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("`{text}` is neither an address nor a network such as \"10.0.0.0/8\"");
+        match text.parse::<IpAddr>() {
+            Ok(address) => Ok(Self(address.to_canonical().into())),
+            Err(_) => text.parse().map(Self).map_err(|_| wrong()),
+        }
+    }
+}
+
+impl Serialize for Network {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let whole = self.0.prefix_len() == self.0.max_prefix_len();
+        if whole { to.collect_str(&self.0.addr()) } else { to.collect_str(&self.0) }
+    }
+}
+
+impl<'de> Deserialize<'de> for Network {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        String::deserialize(from)?.parse().map_err(de::Error::custom)
+    }
+}
+
+/// An entry as proxies write it: some with the port.
+fn address(entry: &str) -> Option<IpAddr> {
+    let bare = entry.strip_prefix('[').and_then(|entry| entry.strip_suffix(']')).unwrap_or(entry);
+    let address = bare.parse().ok().or_else(|| Some(entry.parse::<SocketAddr>().ok()?.ip()));
+    address.map(|address: IpAddr| address.to_canonical())
+}
+
+/// The part of an address that counts as one client.
+pub(super) fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from(u128::from(v6) >> NETWORK_BITS << NETWORK_BITS)),
+        v4 => v4,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    fn proxies(list: &[&str]) -> Proxies {
+        Proxies(list.iter().map(|entry| entry.parse().unwrap()).collect())
+    }
+
+    /// The client behind a peer that sent these header lines.
+    fn client(peer: &str, lines: &[&str]) -> IpAddr {
+        let trusted = proxies(&["10.0.0.0/8", "192.0.2.1", "fd00::/8"]);
+        trusted.client(ip(peer), lines.iter().map(|line| Some(*line)))
+    }
+
+    #[test]
+    fn nobody_is_believed_who_is_not_trusted() {
+        assert_eq!(client("203.0.113.9", &["198.51.100.7"]), ip("203.0.113.9"));
+        assert_eq!(client("192.0.2.2", &["198.51.100.7"]), ip("192.0.2.2"));
+        let nobody = Proxies::default();
+        assert_eq!(nobody.client(ip("127.0.0.1"), [Some("198.51.100.7")].into_iter()), ip("127.0.0.1"));
+    }
+
+    #[test]
+    fn the_last_one_that_is_no_trusted_proxy_is_the_client() {
+        assert_eq!(client("10.1.2.3", &["198.51.100.7"]), ip("198.51.100.7"));
+        assert_eq!(client("10.1.2.3", &["198.51.100.7, 192.0.2.1, 10.9.9.9"]), ip("198.51.100.7"));
+        assert_eq!(client("fd00::1", &["2001:db8::7"]), ip("2001:db8::7"));
+        assert_eq!(client("::ffff:10.1.2.3", &["::ffff:198.51.100.7"]), ip("198.51.100.7"));
+    }
+
+    #[test]
+    fn what_a_client_wrote_itself_stands_before_its_address_and_does_not_count() {
+        assert_eq!(client("10.1.2.3", &["127.0.0.1, 10.0.0.1, 198.51.100.7"]), ip("198.51.100.7"));
+        assert_eq!(client("10.1.2.3", &["1.1.1.1", "2.2.2.2, 198.51.100.7"]), ip("198.51.100.7"));
+        assert_eq!(
+            client("10.1.2.3", &["198.51.100.7", "10.0.0.1"]),
+            ip("198.51.100.7"),
+            "all lines are one"
+        );
+    }
+
+    #[test]
+    fn what_is_no_address_ends_the_search_at_the_last_good_one() {
+        for bad in
+            ["", "unknown", "198.51.100.7, ", "198.51.100.7, _hidden", "1.2.3", "198.51.100.7;10.0.0.2"]
+        {
+            assert_eq!(client("10.1.2.3", &[bad]), ip("10.1.2.3"), "{bad}");
+        }
+        assert_eq!(client("10.1.2.3", &["198.51.100.7, unknown, 10.0.0.1"]), ip("10.0.0.1"));
+        let trusted = proxies(&["10.0.0.0/8"]);
+        let not_text = [Some("198.51.100.7"), None].into_iter();
+        assert_eq!(trusted.client(ip("10.1.2.3"), not_text), ip("10.1.2.3"));
+        assert_eq!(client("10.1.2.3", &["10.0.0.5, 10.0.0.6"]), ip("10.0.0.5"), "all are trusted");
+    }
+
+    #[test]
+    fn some_proxies_write_the_port_too() {
+        assert_eq!(client("10.1.2.3", &["198.51.100.7:4711"]), ip("198.51.100.7"));
+        assert_eq!(client("10.1.2.3", &["[2001:db8::7]:4711"]), ip("2001:db8::7"));
+        assert_eq!(client("10.1.2.3", &["[2001:db8::7]"]), ip("2001:db8::7"));
+    }
+
+    #[test]
+    fn all_addresses_of_one_ipv6_network_are_one_client() {
+        assert_eq!(network(ip("2001:db8:1:2:3:4:5:6")), network(ip("2001:db8:1:2::1")));
+        assert_ne!(network(ip("2001:db8:1:2::1")), network(ip("2001:db8:1:3::1")));
+        assert_eq!(network(ip("::ffff:198.51.100.7")), ip("198.51.100.7"));
+        assert_ne!(network(ip("198.51.100.7")), network(ip("198.51.100.8")));
+    }
+
+    #[test]
+    fn addresses_and_networks_read_back_as_they_were_written() {
+        let text = r#"["10.0.0.1","10.0.0.0/8","fd00::/8"]"#;
+        let read: Proxies = serde_json::from_str(text).unwrap();
+        assert_eq!(serde_json::to_string(&read).unwrap(), text);
+        assert!(serde_json::from_str::<Proxies>(r#"["10.0.0.0/33"]"#).is_err());
+    }
+}

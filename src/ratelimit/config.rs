@@ -1,0 +1,92 @@
+//! The `[rate_limit]` section.
+
+use serde::Deserialize;
+use serde::Serialize;
+
+use crate::mistake::Mistake;
+use crate::units::Span;
+
+use super::settings::LIMIT_RULE;
+use super::settings::LIMITS;
+use super::settings::WINDOW_RULE;
+use super::settings::WINDOWS;
+
+/// What is limited, as long as nothing else is said at run time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The switch of all limits. Off, nothing turns one on.
+    pub enabled: bool,
+    /// Logins of one address in a window.
+    pub login_limit: u64,
+    /// That window.
+    pub login_window: Span,
+    /// Commands of one principal, or of one address, in a window.
+    pub write_limit: u64,
+    /// That window.
+    pub write_window: Span,
+    /// Failed logins of one account in a window.
+    pub account_failures: u64,
+    /// That window.
+    pub account_window: Span,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            login_limit: 500_000,
+            login_window: Span::secs(120),
+            write_limit: 10_000_000,
+            write_window: Span::secs(120),
+            account_failures: 20,
+            account_window: Span::secs(900),
+        }
+    }
+}
+
+impl Config {
+    /// Everything that is wrong, at once.
+    pub fn validate(&self) -> Vec<Mistake> {
+        let mut mistakes = Vec::new();
+        let limits = [
+            ("login_limit", self.login_limit, "login_window", self.login_window),
+            ("write_limit", self.write_limit, "write_window", self.write_window),
+            ("account_failures", self.account_failures, "account_window", self.account_window),
+        ];
+        for (limit_key, limit, window_key, window) in limits {
+            if !LIMITS.contains(&limit) {
+                mistakes.push(Mistake::new("rate_limit", limit_key, limit, LIMIT_RULE));
+            }
+            if !WINDOWS.contains(&window) {
+                mistakes.push(Mistake::new("rate_limit", window_key, window, WINDOW_RULE));
+            }
+        }
+        mistakes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_is_right_and_every_mistake_is_reported() {
+        assert_eq!(Config::default().validate(), []);
+        let text = "login_limit = 0\nlogin_window = \"1ms\"\nwrite_limit = 1000000001\nwrite_window = \"2days\"\n\
+                    account_failures = 0\naccount_window = \"0s\"";
+        let found = toml::from_str::<Config>(text).unwrap().validate();
+        let keys: Vec<_> = found.iter().map(|mistake| mistake.key.as_str()).collect();
+        assert_eq!(
+            keys,
+            [
+                "login_limit",
+                "login_window",
+                "write_limit",
+                "write_window",
+                "account_failures",
+                "account_window"
+            ]
+        );
+    }
+}

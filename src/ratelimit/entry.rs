@@ -1,0 +1,126 @@
+//! One client of one limiter in this process: its lease, and who waits for it to be filled again.
+
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use tokio::time::timeout_at;
+
+use crate::kv::Rate;
+use crate::kv::Spent;
+
+use super::Limited;
+use super::lease::Ask;
+use super::lease::Lease;
+use super::lease::Look;
+use super::refill::Question;
+use super::store::Store;
+
+/// Shared by the requests of one client.
+pub(super) struct Entry {
+    /// Of the shared bucket.
+    key: String,
+    state: Mutex<State>,
+    refilled: Notify,
+}
+
+struct State {
+    lease: Lease,
+    is_refilling: bool,
+}
+
+impl Entry {
+    pub fn new(key: String, rate: Rate) -> Self {
+        let state = State { lease: Lease::new(rate), is_refilling: false };
+        Self { key, state: Mutex::new(state), refilled: Notify::new() }
+    }
+
+    /// Of the shared bucket.
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// Takes permits out of the lease. Waits while it is filled, no longer than a call to the store may take; and not
+    /// at all while the store is away. `rate`: the limit that holds, if one does. It is asked again after every wait:
+    /// requests that went on under different limits would take each other's leases away without end.
+    pub async fn take(
+        self: &Arc<Self>,
+        store: &Arc<Store>,
+        rate: impl Fn() -> Option<Rate>,
+        count: u64,
+    ) -> Result<(), Limited> {
+        let mut deadline = None;
+        loop {
+            let Some(rate) = rate() else { return Ok(()) };
+            // Before the look, so that no refill is missed.
+            let refilled = self.refilled.notified();
+            if let Some(decided) = self.look(store, rate, count) {
+                return decided;
+            }
+            let deadline = *deadline.get_or_insert_with(|| Instant::now() + store.timeout());
+            if timeout_at(deadline, refilled).await.is_err() {
+                return self.state().lease.decide_alone(rate, count, store.now());
+            }
+        }
+    }
+
+    /// None: the lease is being filled.
+    fn look(self: &Arc<Self>, store: &Arc<Store>, rate: Rate, count: u64) -> Option<Result<(), Limited>> {
+        let now = store.now();
+        let mut state = self.state();
+        match state.lease.take(rate, count, now) {
+            Look::Granted => Some(Ok(())),
+            Look::Refused(limited) => Some(Err(limited)),
+            Look::Short if store.is_away() => Some(state.lease.decide_alone(rate, count, now)),
+            Look::Short if state.is_refilling => None,
+            Look::Short => {
+                state.is_refilling = true;
+                let question = Question { entry: Arc::clone(self), rate, ask: state.lease.ask(count, now) };
+                // Its end is noted in the state, too.
+                drop(state);
+                let is_asked = store.questions().put(question).is_ok();
+                (!is_asked).then(|| self.state().lease.decide_alone(rate, count, now))
+            }
+        }
+    }
+
+    /// The store's answer to a question.
+    pub fn answered(&self, rate: Rate, ask: Ask, spent: Spent, now: u64) {
+        self.state().lease.answered(rate, ask, spent, now);
+    }
+
+    /// However a refill ended: the next one may begin, and who waits looks again.
+    pub fn refill_ended(&self) {
+        self.state().is_refilling = false;
+        self.refilled.notify_waiters();
+    }
+
+    /// Takes one permit out of the shared bucket itself; says whether it was that one that granted it.
+    pub async fn take_exactly(&self, store: &Store, rate: Rate) -> Result<bool, Limited> {
+        if !store.is_away()
+            && let Some(spent) = store.spend_one(&self.key, rate).await
+        {
+            if spent.granted == 0 {
+                return Err(Limited::after(spent.retry_after));
+            }
+            self.state().lease.note(rate, 1, store.now());
+            return Ok(true);
+        }
+        self.state().lease.decide_alone(rate, 1, store.now()).map(|()| false)
+    }
+
+    /// Puts one permit back where it was taken.
+    pub async fn give_back(&self, store: &Store, rate: Rate, is_shared: bool) {
+        self.state().lease.give_back(rate, 1, store.now());
+        if is_shared {
+            store.give_back(&self.key, rate, 1).await;
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,175 @@
+//! One limiter: its setting, and the clients it knows of.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use data_encoding::HEXLOWER;
+use moka::future::Cache;
+use moka::notification::RemovalCause;
+use prometheus::IntCounter;
+use tokio::sync::watch;
+
+use crate::command::KeyedDigest;
+use crate::kv::Rate;
+use crate::metrics::Metrics;
+
+use super::Limited;
+use super::address;
+use super::entry::Entry;
+use super::settings::Dated;
+use super::settings::Setting;
+use super::store::Store;
+
+/// Clients that are known at a time, about 500 bytes each. One that is forgotten costs the store a question more.
+const MAX_CLIENTS: u64 = 50_000;
+/// A client that does not come for so long is forgotten here; the shared bucket remembers it.
+const IDLE: Duration = Duration::from_secs(600);
+
+/// Who is limited.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Client {
+    /// An address, or an IPv6 network.
+    Address(IpAddr),
+    /// A principal, or an account.
+    Name(Box<str>),
+}
+
+impl Client {
+    pub fn address(address: IpAddr) -> Self {
+        Self::Address(address::network(address))
+    }
+
+    /// Keys of the store hold nobody's address or name.
+    fn digest(&self, digest: &KeyedDigest) -> [u8; 16] {
+        match self {
+            Self::Address(IpAddr::V4(address)) => digest.of(&[b"address", &address.octets()]),
+            Self::Address(IpAddr::V6(address)) => digest.of(&[b"address", &address.octets()]),
+            Self::Name(name) => digest.of(&[b"name", name.as_bytes()]),
+        }
+    }
+}
+
+/// Counts requests of clients against one setting.
+pub(super) struct Limiter {
+    name: &'static str,
+    /// The switch of the configuration turns everything off, whatever was said on another day.
+    is_on: bool,
+    setting: watch::Sender<Dated>,
+    clients: Cache<Client, Arc<Entry>>,
+    digest: KeyedDigest,
+    store: Arc<Store>,
+    rejected: IntCounter,
+}
+
+impl Limiter {
+    pub fn new(
+        name: &'static str,
+        (is_on, setting): (bool, Setting),
+        digest: KeyedDigest,
+        store: Arc<Store>,
+        metrics: &Metrics,
+    ) -> Self {
+        let full = metrics.bound_hit.with_label_values(&["ratelimit_clients"]);
+        let clients = Cache::builder().max_capacity(MAX_CLIENTS).time_to_idle(IDLE).eviction_listener(
+            move |_, _, cause| {
+                if cause == RemovalCause::Size {
+                    full.inc();
+                }
+            },
+        );
+        Self {
+            name,
+            is_on,
+            setting: watch::Sender::new(Dated::configured(setting)),
+            clients: clients.build(),
+            digest,
+            store,
+            rejected: metrics.ratelimit_rejected.with_label_values(&[name]),
+        }
+    }
+
+    /// What was said last.
+    pub fn dated(&self) -> Dated {
+        *self.setting.borrow()
+    }
+
+    /// Takes over what was said, unless something later was said meanwhile.
+    pub fn adopt(&self, dated: Dated) {
+        self.setting.send_if_modified(|said| {
+            let is_later = dated.since >= said.since;
+            if is_later {
+                *said = dated;
+            }
+            is_later
+        });
+    }
+
+    /// What holds.
+    pub fn setting(&self) -> Setting {
+        let said = self.dated().setting;
+        Setting { enabled: said.enabled && self.is_on, ..said }
+    }
+
+    /// None: nobody is limited.
+    pub fn rate(&self) -> Option<Rate> {
+        let setting = self.setting();
+        setting.enabled.then(|| setting.rate())
+    }
+
+    /// Takes permits ahead of need.
+    pub async fn take(&self, client: Client, count: u64) -> Result<(), Limited> {
+        let Some(rate) = self.rate() else { return Ok(()) };
+        let entry = self.entry(client, rate).await;
+        self.counted(entry.take(&self.store, || self.rate(), count).await)
+    }
+
+    /// Takes one permit, and not one ahead.
+    pub async fn take_exactly(&self, client: Client, rate: Rate) -> Result<Taken, Limited> {
+        let entry = self.entry(client, rate).await;
+        let is_shared = self.counted(entry.take_exactly(&self.store, rate).await)?;
+        Ok(Taken { entry, store: Arc::clone(&self.store), rate, is_shared })
+    }
+
+    async fn entry(&self, client: Client, rate: Rate) -> Arc<Entry> {
+        if let Some(entry) = self.clients.get(&client).await {
+            return entry;
+        }
+        let key =
+            format!("forebay:ratelimit:{}:{}", self.name, HEXLOWER.encode(&client.digest(&self.digest)));
+        self.clients.get_with(client, async { Arc::new(Entry::new(key, rate)) }).await
+    }
+
+    fn counted<T>(&self, decided: Result<T, Limited>) -> Result<T, Limited> {
+        decided.inspect_err(|_| self.rejected.inc())
+    }
+}
+
+/// A permit that may be given back.
+pub(super) struct Taken {
+    entry: Arc<Entry>,
+    store: Arc<Store>,
+    rate: Rate,
+    is_shared: bool,
+}
+
+impl Taken {
+    pub async fn give_back(self) {
+        self.entry.give_back(&self.store, self.rate, self.is_shared).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_tell_clients_apart_and_name_nobody() {
+        let digest = KeyedDigest::new(&[7; 32]);
+        let of = |client: Client| client.digest(&digest);
+        let address = |text: &str| Client::address(text.parse().unwrap());
+        assert_eq!(of(address("2001:db8::1")), of(address("2001:db8::2")));
+        assert_ne!(of(address("192.0.2.1")), of(address("192.0.2.2")));
+        assert_ne!(of(address("97.100.97.33")), of(Client::Name("ada!".into())), "the same four bytes");
+    }
+}

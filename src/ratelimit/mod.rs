@@ -1,0 +1,205 @@
+//! Rate limits: logins by address, commands by principal or address, failed logins by account.
+//!
+//! ```text
+//! address    who the client is, seen through proxies
+//! settings   limits that change at run time; sharing: every daemon knows them
+//! limiter    one limiter and its clients
+//! entry        one client: who waits for permits
+//! lease          permits taken ahead of need, so that most requests ask nobody
+//! refill     the questions of many clients, gathered into one call
+//! store      the shared buckets (`kv`), and whether they answer; if not, each daemon counts for itself
+//! ```
+//!
+//! A limiter never fails a request: it grants or it says when to come again. What it waits for is a call to the store,
+//! no longer than that may take, and nothing while the store is known to be away.
+
+mod address;
+mod config;
+mod entry;
+mod lease;
+mod limiter;
+mod refill;
+mod settings;
+mod sharing;
+mod store;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use crate::command::KeyedDigest;
+use crate::kv::Kv;
+use crate::metrics::Metrics;
+use crate::task::Task;
+
+pub use address::Proxies;
+pub use config::Config;
+pub use settings::Fault;
+pub use settings::Setting;
+pub use sharing::NotShared;
+
+use limiter::Client;
+use limiter::Limiter;
+use limiter::Taken;
+use store::Store;
+
+/// A refusal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("too many requests; the next one in {retry_after:?}")]
+pub struct Limited {
+    /// When to come again.
+    pub retry_after: Duration,
+    /// More at once than the limit: such a request never passes.
+    pub is_too_large: bool,
+}
+
+impl Limited {
+    fn after(retry_after: Duration) -> Self {
+        Self { retry_after, is_too_large: false }
+    }
+}
+
+/// A limiter whose setting can be changed at run time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// Logins.
+    Login,
+    /// Commands.
+    Write,
+}
+
+impl Which {
+    const ALL: [Self; 2] = [Self::Login, Self::Write];
+
+    /// By its name in paths and metrics.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|which| which.name() == name)
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Login => "login",
+            Self::Write => "write",
+        }
+    }
+}
+
+/// What the limiters are made of.
+pub struct Parts<'a> {
+    /// The section.
+    pub config: &'a Config,
+    /// Where daemons count together; none: each counts for itself.
+    pub kv: Option<Kv>,
+    /// How long a call to that may take.
+    pub timeout: Duration,
+    /// Hides addresses and names in keys. The same on all daemons, or they count apart.
+    pub digest: KeyedDigest,
+    /// Where refusals are counted.
+    pub metrics: &'a Metrics,
+}
+
+/// All limiters. Clones share them.
+#[derive(Clone)]
+pub struct Limits(Arc<Inner>);
+
+struct Inner {
+    /// The switch of the configuration.
+    is_on: bool,
+    login: Limiter,
+    write: Limiter,
+    account: Limiter,
+    store: Arc<Store>,
+    /// A change could not be shared.
+    unshared: Notify,
+}
+
+impl Limits {
+    /// As the configuration says.
+    pub fn new(parts: Parts<'_>) -> Self {
+        let Parts { config, kv, timeout, digest, metrics } = parts;
+        let store = Arc::new(Store::new(kv, timeout, metrics));
+        let limiter = |name, limit, window| {
+            let setting = Setting { enabled: true, limit, window };
+            Limiter::new(name, (config.enabled, setting), digest.clone(), Arc::clone(&store), metrics)
+        };
+        Self(Arc::new(Inner {
+            is_on: config.enabled,
+            login: limiter(Which::Login.name(), config.login_limit, config.login_window),
+            write: limiter(Which::Write.name(), config.write_limit, config.write_window),
+            account: limiter("account", config.account_failures, config.account_window),
+            store: Arc::clone(&store),
+            unshared: Notify::new(),
+        }))
+    }
+
+    /// Asks the store and keeps up with other daemons, for as long as the tasks are held. Without them each daemon
+    /// counts for itself.
+    pub fn watch(&self) -> Vec<Task> {
+        let Some(kv) = self.0.store.kv().cloned() else { return Vec::new() };
+        let (asked, watched) = (Arc::clone(&self.0.store), Arc::clone(&self.0.store));
+        let ask = Task::spawn("ratelimit-refill", async move { asked.questions().ask(&asked).await });
+        let watch = Task::spawn("ratelimit-store", async move { watched.watch().await });
+        vec![ask, watch, self.listen(kv)]
+    }
+
+    /// Whether limits can be on at all: the configuration's switch.
+    pub fn is_on(&self) -> bool {
+        self.0.is_on
+    }
+
+    /// A login from this address, whatever comes of it.
+    pub async fn login(&self, client: IpAddr) -> Result<(), Limited> {
+        self.0.login.take(Client::address(client), 1).await
+    }
+
+    /// One command of this principal, or if there is none of this address.
+    pub async fn write(&self, principal: Option<&str>, client: IpAddr) -> Result<(), Limited> {
+        self.writes(principal, client, 1).await
+    }
+
+    /// What a batch of so many commands costs beside the first, which was counted already: all of it or nothing.
+    pub async fn write_rest(
+        &self,
+        principal: Option<&str>,
+        client: IpAddr,
+        commands: u64,
+    ) -> Result<(), Limited> {
+        let limit = self.0.write.setting().limit;
+        let taken = self.writes(principal, client, commands.saturating_sub(1)).await;
+        taken.map_err(|limited| Limited { is_too_large: commands > limit, ..limited })
+    }
+
+    async fn writes(&self, principal: Option<&str>, client: IpAddr, count: u64) -> Result<(), Limited> {
+        if count == 0 {
+            return Ok(());
+        }
+        let client = match principal {
+            Some(name) => Client::Name(name.into()),
+            None => Client::address(client),
+        };
+        self.0.write.take(client, count).await
+    }
+
+    /// Before the password of this account is looked at: counts as a failure unless it turns out right.
+    pub async fn account_try(&self, name: &str) -> Result<AccountTry, Limited> {
+        let account = &self.0.account;
+        let Some(rate) = account.rate() else { return Ok(AccountTry(None)) };
+        let taken = account.take_exactly(Client::Name(name.into()), rate).await?;
+        Ok(AccountTry(Some(taken)))
+    }
+}
+
+/// A login that is being tried. Dropped, it has failed.
+#[must_use = "a try that is dropped counts as a failed login"]
+pub struct AccountTry(Option<Taken>);
+
+impl AccountTry {
+    /// The password was right: this one does not count.
+    pub async fn succeeded(self) {
+        if let Some(taken) = self.0 {
+            taken.give_back().await;
+        }
+    }
+}

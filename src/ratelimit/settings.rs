@@ -1,0 +1,150 @@
+//! Limits as an operator sets them while the daemon runs. The last change wins, on every daemon and after a restart.
+
+use std::ops::RangeInclusive;
+
+use serde::Deserialize;
+use serde::Serialize;
+use serde_json::Map;
+use serde_json::Value;
+
+use crate::kv::Rate;
+use crate::units::Span;
+use crate::units::Timestamp;
+
+/// Above a thousand million nothing is a limit.
+pub(super) const LIMITS: RangeInclusive<u64> = 1..=1_000_000_000;
+pub(super) const LIMIT_RULE: &str = "1 to 1000000000";
+pub(super) const WINDOWS: RangeInclusive<Span> = Span::secs(1)..=Span::secs(86_400);
+pub(super) const WINDOW_RULE: &str = "1s to 1day";
+const MEMBERS: [&str; 3] = ["enabled", "limit", "window"];
+
+/// A limit that can be changed at run time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Setting {
+    /// Whether it limits at all.
+    pub enabled: bool,
+    /// So many …
+    pub limit: u64,
+    /// … in so much time.
+    pub window: Span,
+}
+
+/// What is wrong with a member of a document.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// Its name.
+    pub member: String,
+    /// What may stand there.
+    pub detail: String,
+}
+
+impl Setting {
+    /// Reads a document as it is sent; everything that is wrong, at once.
+    pub fn read(members: &Map<String, Value>) -> Result<Self, Vec<Fault>> {
+        let mut faults = Vec::new();
+        let mut wrong = |member: &str, detail: &str| {
+            faults.push(Fault { member: member.to_owned(), detail: detail.to_owned() });
+        };
+        let member = |name: &str| members.get(name).unwrap_or(&Value::Null);
+        let enabled = member("enabled").as_bool();
+        if enabled.is_none() {
+            wrong("enabled", "It must be true or false.");
+        }
+        let limit = member("limit").as_u64().filter(|limit| LIMITS.contains(limit));
+        if limit.is_none() {
+            wrong("limit", &format!("It must be a whole number, {LIMIT_RULE}."));
+        }
+        let window = member("window").as_str().and_then(|text| text.parse().ok());
+        let window = window.filter(|window| WINDOWS.contains(window));
+        if window.is_none() {
+            wrong("window", &format!("It must be a duration such as \"2m\", {WINDOW_RULE}."));
+        }
+        for unknown in members.keys().filter(|name| !MEMBERS.contains(&name.as_str())) {
+            wrong(unknown, "There is no such member.");
+        }
+        match (enabled, limit, window) {
+            (Some(enabled), Some(limit), Some(window)) if faults.is_empty() => {
+                Ok(Self { enabled, limit, window })
+            }
+            _ => Err(faults),
+        }
+    }
+
+    pub(super) fn rate(&self) -> Rate {
+        Rate { limit: self.limit, window: self.window.0 }
+    }
+}
+
+/// A setting, and since when it holds: what the configuration says has held since ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Dated {
+    #[serde(flatten)]
+    pub setting: Setting,
+    /// Milliseconds since 1970.
+    pub since: u64,
+}
+
+impl Dated {
+    pub fn configured(setting: Setting) -> Self {
+        Self { setting, since: 0 }
+    }
+
+    /// Changed now; later than what it replaces, whatever the clocks say.
+    pub fn changed(setting: Setting, before: &Self) -> Self {
+        Self { setting, since: Timestamp::now().0.max(before.since + 1) }
+    }
+
+    pub fn encode(&self) -> Vec<u8> {
+        // Serialising our own documents cannot fail: their keys are strings.
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+
+    /// None for what something else wrote, or what is no limit.
+    pub fn decode(value: &[u8]) -> Option<Self> {
+        let dated: Self = serde_json::from_slice(value).ok()?;
+        (LIMITS.contains(&dated.setting.limit) && WINDOWS.contains(&dated.setting.window)).then_some(dated)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn read(document: Value) -> Result<Setting, Vec<Fault>> {
+        Setting::read(document.as_object().unwrap())
+    }
+
+    #[test]
+    fn a_setting_reads_back_as_it_is_shown() {
+        let document = json!({"enabled": true, "limit": 500_000, "window": "2m"});
+        let setting = read(document.clone()).unwrap();
+        assert_eq!(serde_json::to_value(setting).unwrap(), document);
+        let dated = Dated { setting, since: 7 };
+        assert_eq!(Dated::decode(&dated.encode()), Some(dated));
+    }
+
+    #[test]
+    fn everything_that_is_wrong_is_named_at_once() {
+        let faults =
+            read(json!({"enabled": "yes", "limit": 0, "window": "2 apples", "burst": 7})).unwrap_err();
+        let members: Vec<_> = faults.iter().map(|fault| fault.member.as_str()).collect();
+        assert_eq!(members, ["enabled", "limit", "window", "burst"]);
+        assert_eq!(read(json!({})).unwrap_err().len(), 3);
+        for (limit, window) in
+            [(json!(1.5), "2m"), (json!(1_000_000_001), "2m"), (json!(1), "999ms"), (json!(1), "25h")]
+        {
+            let faults = read(json!({"enabled": true, "limit": limit, "window": window})).unwrap_err();
+            assert_eq!(faults.len(), 1, "{faults:?}");
+        }
+    }
+
+    #[test]
+    fn a_change_is_later_than_what_it_replaces_though_the_clock_was_set_back() {
+        let setting = Setting { enabled: true, limit: 1, window: Span::secs(1) };
+        let before = Dated { setting, since: u64::MAX / 2 };
+        assert!(Dated::changed(setting, &before).since > before.since);
+        assert_eq!(Dated::decode(b"{\"enabled\":true,\"limit\":0,\"window\":\"1s\",\"since\":1}"), None);
+    }
+}

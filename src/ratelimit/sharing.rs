@@ -1,0 +1,123 @@
+//! Changes made at run time, known to every daemon: they stand in the store, a message says that there is one, and of
+//! two the later one holds.
+
+use std::time::Duration;
+
+use crate::backoff::Backoff;
+use crate::kv::Kv;
+use crate::kv::KvError;
+use crate::task::Task;
+
+use super::Limits;
+use super::Which;
+use super::limiter::Limiter;
+use super::settings::Dated;
+use super::settings::Setting;
+
+/// Over which daemons tell one another that a limit was changed.
+const CHANNEL: &str = "forebay:ratelimit";
+/// The store takes no value without an end.
+const FOR_EVER: Duration = Duration::MAX;
+/// Between two tries while the store is away.
+const RETRY_MIN: Duration = Duration::from_millis(50);
+const RETRY_MAX: Duration = Duration::from_millis(500);
+
+/// A change holds here, and the other daemons do not know it yet: they will when the store is back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the change holds on this daemon and was not shared yet")]
+pub struct NotShared;
+
+impl Limits {
+    /// What holds now.
+    pub fn setting(&self, which: Which) -> Setting {
+        self.limiter(which).setting()
+    }
+
+    /// Changes a limit: here at once, on every daemon within a second.
+    pub async fn change(&self, which: Which, setting: Setting) -> Result<(), NotShared> {
+        let limiter = self.limiter(which);
+        let changed = Dated::changed(setting, &limiter.dated());
+        self.adopt(which, changed);
+        let shared = match self.0.store.kv() {
+            Some(kv) => share(kv, which, &changed).await,
+            None => return Err(NotShared),
+        };
+        shared.map_err(|error| {
+            tracing::warn!(%error, limiter = which.name(), "ratelimit.change: not shared yet");
+            self.0.unshared.notify_one();
+            NotShared
+        })
+    }
+
+    /// Keeps up with changes made elsewhere, for as long as the task is held.
+    pub(super) fn listen(&self, kv: Kv) -> Task {
+        let this = self.clone();
+        Task::spawn("ratelimit-settings", async move {
+            let mut messages = kv.subscribe(CHANNEL);
+            let mut delays = Backoff::new(RETRY_MIN, RETRY_MAX);
+            loop {
+                // Whatever was said, or missed: what stands in the store counts.
+                let retry = match this.reconcile(&kv).await {
+                    Ok(()) => {
+                        delays.reset();
+                        None
+                    }
+                    Err(error) => {
+                        tracing::debug!(%error, "ratelimit.settings: not known yet");
+                        Some(delays.delay())
+                    }
+                };
+                let retried = async {
+                    match retry {
+                        Some(delay) => tokio::time::sleep(delay).await,
+                        None => this.0.unshared.notified().await,
+                    }
+                };
+                tokio::select! {
+                    _ = messages.next() => {}
+                    () = retried => {}
+                }
+            }
+        })
+    }
+
+    /// Of what holds here and what stands in the store the later one holds in both.
+    async fn reconcile(&self, kv: &Kv) -> Result<(), KvError> {
+        for which in Which::ALL {
+            let ours = self.limiter(which).dated();
+            let stored = kv.get(&key(which)).await?.as_deref().and_then(Dated::decode);
+            match stored {
+                Some(stored) if stored.since >= ours.since => self.adopt(which, stored),
+                None if ours.since == 0 => {}
+                // A change that was not shared, or a store that has lost it.
+                _ => share(kv, which, &ours).await?,
+            }
+        }
+        Ok(())
+    }
+
+    fn adopt(&self, which: Which, dated: Dated) {
+        let limiter = self.limiter(which);
+        if limiter.dated().setting != dated.setting {
+            let Setting { enabled, limit, window } = dated.setting;
+            tracing::info!(limiter = which.name(), enabled, limit, %window, "ratelimit.changed");
+        }
+        limiter.adopt(dated);
+    }
+
+    fn limiter(&self, which: Which) -> &Limiter {
+        match which {
+            Which::Login => &self.0.login,
+            Which::Write => &self.0.write,
+        }
+    }
+}
+
+async fn share(kv: &Kv, which: Which, dated: &Dated) -> Result<(), KvError> {
+    kv.set(&key(which), &dated.encode(), FOR_EVER).await?;
+    kv.publish(CHANNEL, which.name()).await
+}
+
+fn key(which: Which) -> String {
+    format!("forebay:ratelimit:{}", which.name())
+}

@@ -1,0 +1,114 @@
+//! Where daemons count together, and what is known of whether it answers.
+
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use std::time::Instant;
+
+use prometheus::IntGauge;
+use tokio::sync::Notify;
+
+use crate::kv::Kv;
+use crate::kv::KvError;
+use crate::kv::Rate;
+use crate::kv::Spend;
+use crate::kv::Spent;
+use crate::metrics::Metrics;
+
+use super::refill::Questions;
+
+/// Between two looks at a store that is away. Most of them cost nothing: the store's own breaker refuses them.
+const LOOK: Duration = Duration::from_millis(50);
+/// A look is a question to a bucket, as what is asked then. It asks for nothing.
+const LOOK_KEY: &str = "forebay:ratelimit:look";
+const LOOK_RATE: Rate = Rate { limit: 1, window: Duration::from_millis(1) };
+
+/// The store, and whether it is away: then nobody asks it, and nobody waits for it, but one who looks.
+pub(super) struct Store {
+    kv: Option<Kv>,
+    timeout: Duration,
+    is_away: AtomicBool,
+    went_away: Notify,
+    /// Of leases that are to be filled.
+    questions: Questions,
+    /// 1 while every daemon counts for itself.
+    fallback: IntGauge,
+    begun: Instant,
+}
+
+impl Store {
+    /// `timeout`: nobody waits longer.
+    pub fn new(kv: Option<Kv>, timeout: Duration, metrics: &Metrics) -> Self {
+        let is_away = kv.is_none();
+        let fallback = metrics.ratelimit_fallback.clone();
+        fallback.set(is_away.into());
+        let questions = Questions::new(metrics.bound_hit.with_label_values(&["ratelimit_questions"]));
+        let (is_away, went_away) = (AtomicBool::new(is_away), Notify::new());
+        Self { kv, timeout, is_away, went_away, questions, fallback, begun: Instant::now() }
+    }
+
+    pub fn kv(&self) -> Option<&Kv> {
+        self.kv.as_ref()
+    }
+
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    pub fn questions(&self) -> &Questions {
+        &self.questions
+    }
+
+    pub fn is_away(&self) -> bool {
+        self.is_away.load(Ordering::Relaxed)
+    }
+
+    /// Microseconds of this process's own clock.
+    pub fn now(&self) -> u64 {
+        u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+
+    /// None: it is away.
+    pub async fn spend_one(&self, key: &str, rate: Rate) -> Option<Spent> {
+        let spent = self.kv.as_ref()?.spend(key, rate, 1, 0).await;
+        spent.map_err(|error| self.failed(&error)).ok()
+    }
+
+    /// The same for many; their answers in order.
+    pub async fn spend_all(&self, calls: &[Spend]) -> Option<Vec<Spent>> {
+        let spent = self.kv.as_ref()?.spend_all(calls).await;
+        spent.map_err(|error| self.failed(&error)).ok()
+    }
+
+    /// What is not given back comes back with time.
+    pub async fn give_back(&self, key: &str, rate: Rate, count: u64) {
+        let Some(kv) = self.kv.as_ref().filter(|_| !self.is_away()) else { return };
+        if let Err(error) = kv.give_back(key, rate, count).await {
+            self.failed(&error);
+        }
+    }
+
+    fn failed(&self, error: &KvError) {
+        if !self.is_away.swap(true, Ordering::Relaxed) {
+            tracing::warn!(%error, "ratelimit.fallback: each daemon counts for itself");
+        }
+        self.fallback.set(1);
+        self.went_away.notify_one();
+    }
+
+    /// Whenever it is away: looks until it is back.
+    pub async fn watch(&self) {
+        let Some(kv) = &self.kv else { return };
+        loop {
+            self.went_away.notified().await;
+            while self.is_away() {
+                tokio::time::sleep(LOOK).await;
+                if kv.spend(LOOK_KEY, LOOK_RATE, 0, 0).await.is_ok() {
+                    tracing::info!("ratelimit.shared: daemons count together again");
+                    self.is_away.store(false, Ordering::Relaxed);
+                    self.fallback.set(0);
+                }
+            }
+        }
+    }
+}

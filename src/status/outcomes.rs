@@ -1,0 +1,84 @@
+//! What the database says became of commands, and who waits for it.
+//!
+//! One question for all who wait, a few dozen times a second while somebody does. A consumer in the same process
+//! shortens the wait by saying what it has decided.
+
+use std::sync::Arc;
+use std::time::Duration;
+use std::time::Instant;
+
+use tokio::sync::Notify;
+
+use super::waiters::Waiters;
+use crate::command::CommandId;
+use crate::db::Database;
+use crate::db::OutcomeRow;
+
+/// Between two questions. Short beside a batch of the consumer's, long beside the question.
+const INTERVAL: Duration = Duration::from_millis(25);
+/// After a question that failed.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Commands in one question.
+const TOGETHER: usize = 512;
+
+pub(super) struct Outcomes {
+    db: Database,
+    waiters: Arc<Waiters<CommandId>>,
+    somebody_waits: Notify,
+}
+
+impl Outcomes {
+    pub fn new(db: Database) -> Self {
+        Self { db, waiters: Arc::default(), somebody_waits: Notify::new() }
+    }
+
+    /// None when there is none yet, or the database does not answer: the log's word is true all the same.
+    pub async fn find(&self, id: &CommandId) -> Option<OutcomeRow> {
+        match self.db.outcome(&id.to_string()).await {
+            Ok(outcome) => outcome,
+            Err(error) => {
+                tracing::debug!(%error, "an outcome is not known");
+                None
+            }
+        }
+    }
+
+    /// Completes when the command is decided, or `deadline` has come.
+    pub async fn decided(&self, id: &CommandId, deadline: Instant) {
+        let waiter = self.waiters.register(*id);
+        let mut woken = std::pin::pin!(waiter.woken());
+        woken.as_mut().enable();
+        self.somebody_waits.notify_one();
+        let _ = tokio::time::timeout_at(deadline.into(), woken).await;
+    }
+
+    pub fn wake(&self, ids: &[CommandId]) {
+        self.waiters.wake(ids);
+    }
+
+    /// Asks for those who wait.
+    pub async fn watch(&self) {
+        loop {
+            let waiting = self.waiters.keys();
+            if waiting.is_empty() {
+                self.somebody_waits.notified().await;
+                continue;
+            }
+            let mut pause = INTERVAL;
+            for some in waiting.chunks(TOGETHER) {
+                let ids: Vec<String> = some.iter().map(CommandId::to_string).collect();
+                match self.db.outcomes(&ids).await {
+                    Ok(found) => {
+                        let decided = found.iter().filter_map(|outcome| outcome.id.parse().ok());
+                        self.wake(&decided.collect::<Vec<CommandId>>());
+                    }
+                    Err(error) => {
+                        tracing::debug!(%error, "outcomes are not known");
+                        pause = PATIENCE;
+                    }
+                }
+            }
+            tokio::time::sleep(pause).await;
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! Whether a command may enter: who is under way here, who has the markers, what the database says.
+//!
+//! In this order: what was applied before the markers were set is in the database by the time it is asked.
+
+use std::sync::Arc;
+use std::time::Duration;
+use std::time::Instant;
+
+use tokio::runtime::Handle;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::oneshot;
+
+use super::UserError;
+use super::Users;
+use super::attempt::attempt;
+use super::flights::Flight;
+use super::hold::Hold;
+use super::pending::Claim;
+use super::pending::Wanted;
+use crate::db::Holder;
+use crate::ingest::Receipt;
+use crate::kv::markers;
+
+/// What all checks of one command may take together, hashing left out (requirement B3).
+const CHECKS_WITHIN: Duration = Duration::from_millis(50);
+/// A request that met its own repetition waits for one flush, and one hash.
+const REPEAT_WITHIN: Duration = Duration::from_secs(10);
+
+/// What came of the checks.
+pub(super) enum Admitted {
+    New(Hold),
+    /// An earlier request was the same.
+    Repeat(Receipt),
+}
+
+impl Users {
+    /// The markers of a command: of the name where it registers one, of the address and the number it brings.
+    pub(super) async fn wanted(
+        &self,
+        name: &str,
+        fingerprint: Option<[u8; 16]>,
+        email: Option<&str>,
+        phone: Option<&str>,
+    ) -> Vec<Wanted> {
+        let owner = self.digest(&[b"owner", name.as_bytes()]).await;
+        let marker = |field, key, digest| Wanted { field, key, digest };
+        let name = fingerprint.map(|digest| marker("name", markers::name_key(name), digest));
+        let email = email.map(|email| marker("email", markers::email_key(email), owner));
+        let phone = phone.map(|phone| marker("phone", markers::phone_key(phone), owner));
+        name.into_iter().chain(email).chain(phone).collect()
+    }
+
+    pub(super) async fn check(
+        &self,
+        wanted: Vec<Wanted>,
+        name: &str,
+        email: Option<&str>,
+        phone: Option<&str>,
+        new: bool,
+    ) -> Result<Admitted, UserError> {
+        let claim = self.pending.life.claim();
+        let seat = match self.pending.flights.enter(&wanted, claim) {
+            Ok(seat) => seat,
+            Err(collision) if collision.same => return self.after(&collision.with).await,
+            Err(collision) => return Err(self.behind(&collision.with, collision.field).await),
+        };
+        let deadline = Instant::now() + CHECKS_WITHIN;
+        let mut hold = Hold::new(wanted, claim, seat, Arc::clone(&self.pending), Arc::clone(&self.asking));
+        match self.set_markers(&mut hold, deadline).await? {
+            Claim::Ours => {}
+            Claim::UnderWay(flight) => return self.after(&flight).await,
+            Claim::Repeat(receipt, _) => return Ok(Admitted::Repeat(receipt)),
+            Claim::Behind(flight, field) => return Err(self.behind(&flight, field).await),
+            Claim::Taken(field) => return Err(UserError::Taken(field)),
+            Claim::Undecided => return Err(UserError::UnderWay),
+        }
+        match self.ask_database(name, email, phone, new, deadline).await {
+            Ok(()) => Ok(Admitted::New(hold)),
+            Err(refusal) => {
+                hold.give_back().await;
+                Err(refusal)
+            }
+        }
+    }
+
+    async fn set_markers(&self, hold: &mut Hold, deadline: Instant) -> Result<Claim, UserError> {
+        if hold.wanted.is_empty() {
+            return Ok(Claim::Ours);
+        }
+        let _step = self.step("users.markers");
+        let claim = hold.claim;
+        let (pending, wanted) = (Arc::clone(&self.pending), Arc::clone(&hold.wanted));
+        let set = async move { pending.claim(&wanted, claim).await };
+        let (pending, wanted) = (Arc::clone(&self.pending), Arc::clone(&hold.wanted));
+        let give_back = async move { pending.release(&wanted, claim).await };
+        match attempt(&self.asking, deadline, set, give_back).await {
+            Some(Ok(claim)) => {
+                if matches!(claim, Claim::Ours) {
+                    hold.has_markers();
+                }
+                Ok(claim)
+            }
+            _ if self.degrades_without_markers() => Ok(Claim::Ours),
+            _ => Err(UserError::Markers),
+        }
+    }
+
+    async fn ask_database(
+        &self,
+        name: &str,
+        email: Option<&str>,
+        phone: Option<&str>,
+        new: bool,
+        deadline: Instant,
+    ) -> Result<(), UserError> {
+        if email.is_none() && phone.is_none() && !new {
+            return Ok(());
+        }
+        let _step = self.step("users.database");
+        let asked = self.holders(new.then_some(name), email, phone);
+        match tokio::time::timeout_at(deadline.into(), asked).await {
+            Ok(Ok(holders)) => free(&holders, name, email, phone, new),
+            _ if self.accepts_without_database() => Ok(()),
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(UserError::Database),
+        }
+    }
+
+    /// Who has what is wanted. A question that is given up is let come to its answer: the connection it is on would be
+    /// closed otherwise, and a database that is slow already would be connected to again and again. They are few, and
+    /// each ends with the statement's time.
+    async fn holders(
+        &self,
+        name: Option<&str>,
+        email: Option<&str>,
+        phone: Option<&str>,
+    ) -> Result<Vec<Holder>, UserError> {
+        let permit = self.question().await?;
+        let [name, email, phone] = [name, email, phone].map(|text| text.map(str::to_owned));
+        let db = self.db.clone();
+        let (answer, answered) = oneshot::channel();
+        self.asking.spawn(&Handle::current(), async move {
+            let _permit = permit;
+            let holders = db.holders(name.as_deref(), email.as_deref(), phone.as_deref()).await;
+            // Nobody may be there.
+            let _ = answer.send(holders);
+        });
+        Ok(answered.await.map_err(|_| UserError::Database)??)
+    }
+
+    /// Leave for one question. While the database is away nobody waits for those that were asked before.
+    async fn question(&self) -> Result<OwnedSemaphorePermit, UserError> {
+        let questions = Arc::clone(&self.questions);
+        match Arc::clone(&questions).try_acquire_owned() {
+            Ok(permit) => Ok(permit),
+            Err(_) if self.db.is_open() => Err(UserError::Database),
+            Err(_) => questions.acquire_owned().await.map_err(|_| UserError::Database),
+        }
+    }
+
+    /// The answer of the request that was here first.
+    async fn after(&self, flight: &Flight) -> Result<Admitted, UserError> {
+        match tokio::time::timeout(REPEAT_WITHIN, flight.receipt()).await {
+            Ok(Some(receipt)) => Ok(Admitted::Repeat(Receipt { replayed: true, ..receipt })),
+            // It was refused, or its client went away: this one may try for itself, with the client's next request.
+            _ => Err(UserError::UnderWay),
+        }
+    }
+
+    /// Somebody else was here first, and has it if they are accepted: of two who ask, one gets it.
+    async fn behind(&self, flight: &Flight, field: &'static str) -> UserError {
+        match tokio::time::timeout(REPEAT_WITHIN, flight.receipt()).await {
+            Ok(Some(_)) => UserError::Taken(field),
+            _ => UserError::UnderWay,
+        }
+    }
+}
+
+/// Whether nobody else has what is wanted. The name is named first, then the address.
+fn free(
+    holders: &[Holder],
+    name: &str,
+    email: Option<&str>,
+    phone: Option<&str>,
+    new: bool,
+) -> Result<(), UserError> {
+    let others = || holders.iter().filter(|holder| new || holder.name != name);
+    if new && holders.iter().any(|holder| holder.name == name) {
+        return Err(UserError::Taken("name"));
+    }
+    if email.is_some() && others().any(|holder| holder.email.as_deref() == email) {
+        return Err(UserError::Taken("email"));
+    }
+    if phone.is_some() && others().any(|holder| holder.phone.as_deref() == phone) {
+        return Err(UserError::Taken("phone"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn holder(name: &str, email: &str, phone: &str) -> Holder {
+        Holder { name: name.to_owned(), email: Some(email.to_owned()), phone: Some(phone.to_owned()) }
+    }
+
+    fn refused(holders: &[Holder], name: &str, email: &str, phone: &str, new: bool) -> Option<&'static str> {
+        match free(holders, name, Some(email), Some(phone), new) {
+            Ok(()) => None,
+            Err(UserError::Taken(field)) => Some(field),
+            Err(other) => panic!("{other}"),
+        }
+    }
+
+    #[test]
+    fn a_new_user_takes_nothing_of_anybodys_and_an_old_one_may_keep_its_own() {
+        let there = [holder("ada", "a@x.org", "11111")];
+        assert_eq!(refused(&there, "ada", "a@x.org", "11111", true), Some("name"));
+        assert_eq!(refused(&there, "bob", "a@x.org", "11111", true), Some("email"));
+        assert_eq!(refused(&there, "bob", "b@x.org", "11111", true), Some("phone"));
+        assert_eq!(refused(&there, "ada", "a@x.org", "11111", false), None);
+        assert_eq!(refused(&there, "bob", "b@x.org", "11111", false), Some("phone"));
+        assert_eq!(refused(&[], "ada", "a@x.org", "11111", true), None);
+    }
+}

@@ -1,0 +1,154 @@
+//! The `[users]` section.
+
+use serde::Deserialize;
+use serde::Serialize;
+
+use crate::mistake::Mistake;
+use crate::units::Span;
+use crate::units::ThreadCount;
+
+const SECTION: &str = "users";
+
+/// Below it bcrypt does not go.
+const LEAST_COST: u32 = 4;
+/// About two seconds of a core: nobody waits longer for a registration.
+const MOST_COST: u32 = 15;
+/// A command waits in the log while Kafka or the database is away, and its name must not be given to another.
+const LEAST_PENDING: Span = Span::secs(600);
+const MOST_JITTER: Span = Span::secs(60);
+
+/// Configuration of the user service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// bcrypt's exponent.
+    pub password_cost: u32,
+    /// When passwords are hashed.
+    pub password_hashing: PasswordHashing,
+    /// By how many threads.
+    pub hash_threads: ThreadCount,
+    /// How long a pending marker lives.
+    pub pending_ttl: Span,
+    /// How much longer at random, at most.
+    pub pending_jitter: Span,
+    /// What to do without the store of the markers.
+    pub on_marker_failure: OnMarkerFailure,
+    /// What to do without the database.
+    pub on_database_failure: OnDatabaseFailure,
+    /// Whether the cache of names, e-mail addresses and phone numbers is filled at start.
+    pub contact_warmup: bool,
+    /// How long a user stays in the cache.
+    pub cache_ttl: Span,
+    /// How many do.
+    pub cache_size: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            password_cost: 10,
+            password_hashing: PasswordHashing::BeforeAck,
+            hash_threads: ThreadCount::Auto,
+            pending_ttl: LEAST_PENDING,
+            pending_jitter: Span::secs(5),
+            on_marker_failure: OnMarkerFailure::Reject,
+            on_database_failure: OnDatabaseFailure::Reject,
+            contact_warmup: false,
+            cache_ttl: Span::secs(60),
+            cache_size: 50_000,
+        }
+    }
+}
+
+/// When passwords are hashed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PasswordHashing {
+    /// Before the command is accepted.
+    BeforeAck,
+    /// After it; until then the password lies in the log, which must be encrypted.
+    Deferred,
+}
+
+/// What to do when the store of the pending markers is away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnMarkerFailure {
+    /// Refuse; nothing is logged.
+    Reject,
+    /// Ask the database alone.
+    Degrade,
+}
+
+/// What to do when the database is away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnDatabaseFailure {
+    /// Refuse; nothing is logged.
+    Reject,
+    /// Accept; the unique index decides.
+    Accept,
+}
+
+impl Config {
+    /// How many threads hash on this machine: one core is left to everything else.
+    pub fn hash_thread_count(&self) -> usize {
+        self.hash_threads.on_this_machine(|cores| (cores - 1).max(1))
+    }
+
+    /// Everything that is wrong, at once.
+    pub fn validate(&self) -> Vec<Mistake> {
+        let mut mistakes = Vec::new();
+        let mut wrong = |key, found: &dyn std::fmt::Display, allowed: &str| {
+            mistakes.push(Mistake::new(SECTION, key, found, allowed));
+        };
+        if !(LEAST_COST..=MOST_COST).contains(&self.password_cost) {
+            wrong("password_cost", &self.password_cost, "4 to 15");
+        }
+        if let Some(count) = self.hash_threads.excess() {
+            wrong("hash_threads", &count, ThreadCount::ALLOWED);
+        }
+        if self.pending_ttl < LEAST_PENDING {
+            wrong("pending_ttl", &self.pending_ttl, "at least 10m");
+        }
+        if self.pending_jitter > MOST_JITTER {
+            wrong("pending_jitter", &self.pending_jitter, "at most 1m");
+        }
+        if self.cache_ttl.0.is_zero() {
+            wrong("cache_ttl", &self.cache_ttl, "more than 0s");
+        }
+        if self.cache_size == 0 {
+            wrong("cache_size", &self.cache_size, "at least 1");
+        }
+        mistakes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_mistake_is_reported_with_its_key() {
+        let config: Config = toml::from_str(
+            "password_cost = 16\nhash_threads = 129\npending_ttl = \"599s\"\npending_jitter = \"61s\"\n\
+             cache_ttl = \"0s\"\ncache_size = 0",
+        )
+        .unwrap();
+        let keys: Vec<_> = config.validate().into_iter().map(|mistake| mistake.key).collect();
+        assert_eq!(
+            keys,
+            ["password_cost", "hash_threads", "pending_ttl", "pending_jitter", "cache_ttl", "cache_size"]
+        );
+        assert!(toml::from_str::<Config>("hash_threads = 0").is_err());
+        assert!(toml::from_str::<Config>("password_hashing = \"later\"").is_err());
+    }
+
+    #[test]
+    fn the_default_is_right_and_reads_back() {
+        let text = toml::to_string(&Config::default()).unwrap();
+        assert_eq!(toml::from_str::<Config>(&text).unwrap(), Config::default());
+        assert_eq!(Config::default().validate(), []);
+        assert!(Config::default().hash_thread_count() >= 1);
+    }
+}

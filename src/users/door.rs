@@ -1,0 +1,228 @@
+//! The four commands, from what was sent to what is logged.
+//!
+//! A repeated `Idempotency-Key` is answered first, then come the checks. The password is hashed last, when nothing else
+//! can refuse the command any more.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::FieldError;
+use super::UserError;
+use super::Users;
+use super::checks::Admitted;
+use super::form::Change;
+use super::form::NewUser;
+use super::form::PasswordChange;
+use super::hold::Hold;
+use crate::command::USER_TOPIC;
+use crate::command::UserKind;
+use crate::command::UserValue;
+use crate::db::UserRow;
+use crate::ingest::Idempotency;
+use crate::ingest::Receipt;
+use crate::ingest::Request;
+use crate::ingest::Submission;
+
+/// What belongs to every request.
+#[derive(Clone, Debug, Default)]
+pub struct Context {
+    /// W3C trace context.
+    pub traceparent: Option<String>,
+    /// The client's `Idempotency-Key` with the body it is bound to.
+    pub idempotency: Option<Idempotency>,
+    /// Who asks; none in open mode.
+    pub principal: Option<Arc<str>>,
+}
+
+impl Users {
+    /// Registers a user.
+    pub async fn register(&self, user: NewUser, context: Context) -> Result<Receipt, UserError> {
+        if let Some(receipt) = self.recognise(&context).await? {
+            return Ok(receipt);
+        }
+        let body = self.fingerprint(&user).await;
+        let wanted = self.wanted(&user.name, Some(body), Some(&user.email), Some(&user.phone)).await;
+        let checks = self.check(wanted, &user.name, Some(&user.email), Some(&user.phone), true);
+        let hold = match checks.await? {
+            Admitted::New(hold) => hold,
+            Admitted::Repeat(receipt) => return Ok(receipt),
+        };
+        let mut value = UserValue {
+            name: user.name,
+            email: Some(user.email),
+            phone: Some(user.phone),
+            nickname: user.nickname.map(Some),
+            password: Some(user.password),
+            ..UserValue::default()
+        };
+        let sealed = match self.seal(&mut value).await {
+            Ok(sealed) => sealed,
+            Err(refusal) => {
+                hold.give_back().await;
+                return Err(refusal);
+            }
+        };
+        self.log_held(UserKind::Create, value, sealed, context, hold).await
+    }
+
+    /// Changes e-mail address, phone number or nickname.
+    pub async fn update(&self, name: &str, change: Change, context: Context) -> Result<Receipt, UserError> {
+        if let Some(receipt) = self.recognise(&context).await? {
+            return Ok(receipt);
+        }
+        self.exists(name).await?;
+        let wanted = self.wanted(name, None, change.email.as_deref(), change.phone.as_deref()).await;
+        let checks = self.check(wanted, name, change.email.as_deref(), change.phone.as_deref(), false);
+        let hold = match checks.await? {
+            Admitted::New(hold) => hold,
+            Admitted::Repeat(receipt) => return Ok(receipt),
+        };
+        let value = UserValue {
+            name: name.to_owned(),
+            email: change.email,
+            phone: change.phone,
+            nickname: change.nickname,
+            ..UserValue::default()
+        };
+        self.log_held(UserKind::Update, value, false, context, hold).await
+    }
+
+    /// Sets a new password. `trusted`: the caller need not know the old one.
+    pub async fn set_password(
+        &self,
+        name: &str,
+        change: PasswordChange,
+        trusted: bool,
+        context: Context,
+    ) -> Result<Receipt, UserError> {
+        if let Some(receipt) = self.recognise(&context).await? {
+            return Ok(receipt);
+        }
+        let row = self.exists(name).await?;
+        match change.old {
+            Some(old) => self.verify(row, old).await?,
+            None if trusted => {}
+            None => {
+                let why = "required to change one's own password";
+                return Err(UserError::Invalid(vec![FieldError::new("old_password", why)]));
+            }
+        }
+        let mut value =
+            UserValue { name: name.to_owned(), password: Some(change.new), ..UserValue::default() };
+        let sealed = self.seal(&mut value).await?;
+        self.log(UserKind::Password, value, sealed, context, None).await
+    }
+
+    /// Deletes a user; what is gone may be deleted again.
+    pub async fn delete(&self, name: &str, context: Context) -> Result<Receipt, UserError> {
+        if let Some(receipt) = self.recognise(&context).await? {
+            return Ok(receipt);
+        }
+        let value = UserValue { name: name.to_owned(), ..UserValue::default() };
+        self.log(UserKind::Delete, value, false, context, None).await
+    }
+
+    /// The receipt of an earlier request with the same `Idempotency-Key`.
+    async fn recognise(&self, context: &Context) -> Result<Option<Receipt>, UserError> {
+        if context.idempotency.is_none() {
+            return Ok(None);
+        }
+        let Context { traceparent, idempotency, principal } = context.clone();
+        let request = Request { commands: Vec::new(), traceparent, idempotency, principal };
+        let _step = self.step("users.recognise");
+        Ok(self.ingest.recognise(&request).await?)
+    }
+
+    /// The user's row; none while only a registration is pending. Refuses users that are known to neither.
+    async fn exists(&self, name: &str) -> Result<Option<UserRow>, UserError> {
+        let _step = self.step("users.exists");
+        // The truth, not the cache: a user deleted a moment ago is not changed.
+        if let Some(row) = self.profiles.fetch(name).await? {
+            return Ok(Some(row));
+        }
+        match self.pending.is_pending(name).await {
+            Ok(true) => Ok(None),
+            Ok(false) => Err(UserError::NotFound),
+            Err(_) => Err(UserError::Markers),
+        }
+    }
+
+    async fn log_held(
+        &self,
+        kind: UserKind,
+        mut value: UserValue,
+        sealed: bool,
+        context: Context,
+        mut hold: Hold,
+    ) -> Result<Receipt, UserError> {
+        value.claim = Some(data_encoding::HEXLOWER.encode(&hold.claim));
+        let stored = hold.keep();
+        let submitted = self.log(kind, value, sealed, context, Some(&hold)).await;
+        if let Ok(receipt) = &submitted {
+            hold.seat.accepted(receipt);
+        }
+        let logged = match &submitted {
+            // Another request took this one's Idempotency-Key meanwhile: its markers stand for nothing.
+            Ok(receipt) if receipt.replayed => None,
+            Ok(receipt) => receipt.ids.first(),
+            Err(refusal) if refusal.is_certain() => None,
+            // The log may hold it, and knows its claim then.
+            Err(_) => return submitted,
+        };
+        match logged {
+            _ if !stored => {}
+            None => self.pending.release(&hold.wanted, hold.claim).await,
+            Some(id) => {
+                let _step = self.step("users.confirm");
+                self.pending.confirm(&hold.wanted, hold.claim, *id).await;
+            }
+        }
+        submitted
+    }
+
+    async fn log(
+        &self,
+        kind: UserKind,
+        mut value: UserValue,
+        sealed: bool,
+        context: Context,
+        hold: Option<&Hold>,
+    ) -> Result<Receipt, UserError> {
+        value.actor = context.principal.as_deref().map(str::to_owned);
+        let request = self.request(kind, &value, sealed, context, hold);
+        let _step = self.step("users.log");
+        Ok(self.ingest.submit(request).await?)
+    }
+
+    fn request(
+        &self,
+        kind: UserKind,
+        value: &UserValue,
+        sealed: bool,
+        context: Context,
+        hold: Option<&Hold>,
+    ) -> Request {
+        let name = hold.and_then(|hold| hold.wanted.iter().find(|one| one.is_name()));
+        let command = Submission {
+            kind: Arc::clone(&self.kinds[kind as usize]),
+            topic: Arc::from(USER_TOPIC),
+            key: Some(Bytes::from(value.name.clone())),
+            content_type: Arc::clone(&self.json),
+            claim: hold.map(|hold| hold.claim),
+            fingerprint: name.map(|one| one.digest),
+            sealed,
+            value: Bytes::copy_from_slice(&value.to_bytes()),
+        };
+        let Context { traceparent, idempotency, principal } = context;
+        Request { commands: vec![command], traceparent, idempotency, principal }
+    }
+
+    /// Tells a repetition of a registration from another request for the same name.
+    async fn fingerprint(&self, user: &NewUser) -> [u8; 16] {
+        let nickname = user.nickname.as_deref().unwrap_or_default();
+        let password = user.password.expose();
+        let parts = [&user.name, &user.email, &user.phone, nickname, password].map(str::as_bytes);
+        self.digest(&[&[b"body".as_slice()], &parts[..]].concat()).await
+    }
+}

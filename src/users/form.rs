@@ -1,0 +1,230 @@
+//! What a client sends, made into what may be logged: normalised, every mistake named at once, nothing unknown.
+
+use serde_json::Map;
+use serde_json::Value;
+
+use super::FieldError;
+use super::field;
+use super::password;
+use crate::command::Secret;
+
+/// Names of unknown members are repeated, but not at any length.
+const MAX_SHOWN: usize = 64;
+
+/// A registration that may enter.
+#[derive(Clone, Debug)]
+pub struct NewUser {
+    /// Trimmed.
+    pub name: String,
+    /// Lower case.
+    pub email: String,
+    /// Digits.
+    pub phone: String,
+    /// Free text.
+    pub nickname: Option<String>,
+    /// In plain.
+    pub password: Secret,
+}
+
+/// What a `PUT` changes; what is absent stays.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// The new address.
+    pub email: Option<String>,
+    /// The new number.
+    pub phone: Option<String>,
+    /// The new nickname, or none any more.
+    pub nickname: Option<Option<String>>,
+}
+
+/// A new password.
+#[derive(Clone, Debug)]
+pub struct PasswordChange {
+    /// The one of before, where the caller has to know it.
+    pub old: Option<Secret>,
+    /// The new one.
+    pub new: Secret,
+}
+
+/// `{"name","email","phone","password"}` and perhaps `"nickname"`.
+pub fn new_user(members: Map<String, Value>) -> Result<NewUser, Vec<FieldError>> {
+    let mut form = Form::new(members);
+    let name = form.required("name", field::name);
+    let email = form.required("email", field::email);
+    let phone = form.required("phone", field::phone);
+    let nickname = form.nullable("nickname", field::nickname).flatten();
+    let others = [name.as_deref(), email.as_deref(), phone.as_deref()];
+    let others: Vec<&str> = others.into_iter().flatten().collect();
+    let password = form.required("password", |text| new_password("password", text, &others));
+    form.finish()?;
+    match (name, email, phone, password) {
+        (Some(name), Some(email), Some(phone), Some(password)) => {
+            Ok(NewUser { name, email, phone, nickname, password })
+        }
+        // `finish` has refused what lacks one.
+        _ => Err(Vec::new()),
+    }
+}
+
+/// `"email"`, `"phone"` and `"nickname"`, at least one of them; a `"name"` must be the one in the path.
+pub fn change(members: Map<String, Value>, name: &str) -> Result<Change, Vec<FieldError>> {
+    let mut form = Form::new(members);
+    form.optional("name", |text| match text.trim() == name {
+        true => Ok(()),
+        false => Err(FieldError::new("name", "the name in the path; a name cannot be changed")),
+    });
+    let change = Change {
+        email: form.optional("email", field::email),
+        phone: form.optional("phone", field::phone),
+        nickname: form.nullable("nickname", field::nickname),
+    };
+    if form.errors.is_empty() && change == (Change { email: None, phone: None, nickname: None }) {
+        form.errors.push(FieldError::new("", "at least one of `email`, `phone` and `nickname`"));
+    }
+    form.finish()?;
+    Ok(change)
+}
+
+/// `{"old_password","password"}`.
+pub fn password_change(members: Map<String, Value>, name: &str) -> Result<PasswordChange, Vec<FieldError>> {
+    let mut form = Form::new(members);
+    let old = form.optional("old_password", |text| Ok(Secret::new(text.to_owned())));
+    let new = form.required("password", |text| new_password("password", text, &[name]));
+    form.finish()?;
+    new.map(|new| PasswordChange { old, new }).ok_or_else(Vec::new)
+}
+
+/// A name and its password, as somebody says them who logs in.
+pub struct Credentials {
+    /// Trimmed; empty when it cannot be anybody's.
+    pub name: String,
+    /// In plain.
+    pub password: Secret,
+}
+
+/// `{"name","password"}`. Which names and passwords there can be is not said.
+pub fn credentials(members: Map<String, Value>) -> Result<Credentials, Vec<FieldError>> {
+    let mut form = Form::new(members);
+    let name = form.required("name", |text| Ok(field::name(text).unwrap_or_default()));
+    let password = form.required("password", |text| Ok(Secret::new(text.to_owned())));
+    form.finish()?;
+    name.zip(password).map(|(name, password)| Credentials { name, password }).ok_or_else(Vec::new)
+}
+
+/// `{"refresh_token"}`.
+pub fn refresh_token(members: Map<String, Value>) -> Result<Secret, Vec<FieldError>> {
+    let mut form = Form::new(members);
+    let token = form.required("refresh_token", |text| Ok(Secret::new(text.to_owned())));
+    form.finish()?;
+    token.ok_or_else(Vec::new)
+}
+
+fn new_password(field: &str, text: &str, others: &[&str]) -> Result<Secret, FieldError> {
+    password::check(text, others).map_err(|error| FieldError { field: field.to_owned(), ..error })?;
+    Ok(Secret::new(text.to_owned()))
+}
+
+/// Members, taken out one by one; what is left is unknown.
+struct Form {
+    members: Map<String, Value>,
+    errors: Vec<FieldError>,
+}
+
+impl Form {
+    fn new(members: Map<String, Value>) -> Self {
+        Self { members, errors: Vec::new() }
+    }
+
+    fn required<T>(&mut self, name: &str, read: impl FnOnce(&str) -> Result<T, FieldError>) -> Option<T> {
+        if !self.members.contains_key(name) {
+            self.errors.push(FieldError::new(name, "required"));
+            return None;
+        }
+        self.optional(name, read)
+    }
+
+    fn optional<T>(&mut self, name: &str, read: impl FnOnce(&str) -> Result<T, FieldError>) -> Option<T> {
+        match self.members.remove(name)? {
+            Value::String(text) => self.keep(read(&text)),
+            _ => self.keep(Err(FieldError::new(name, "a string"))),
+        }
+    }
+
+    /// Null is a value of its own: none any more.
+    fn nullable<T>(
+        &mut self,
+        name: &str,
+        read: impl FnOnce(&str) -> Result<T, FieldError>,
+    ) -> Option<Option<T>> {
+        if self.members.get(name).is_some_and(Value::is_null) {
+            self.members.remove(name);
+            return Some(None);
+        }
+        self.optional(name, read).map(Some)
+    }
+
+    fn keep<T>(&mut self, read: Result<T, FieldError>) -> Option<T> {
+        read.map_err(|error| self.errors.push(error)).ok()
+    }
+
+    fn finish(&mut self) -> Result<(), Vec<FieldError>> {
+        for name in self.members.keys() {
+            let shown = &name[..name.floor_char_boundary(MAX_SHOWN)];
+            self.errors.push(FieldError::new(shown, "unknown here; leave it out"));
+        }
+        if self.errors.is_empty() { Ok(()) } else { Err(std::mem::take(&mut self.errors)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn members(value: Value) -> Map<String, Value> {
+        value.as_object().unwrap().clone()
+    }
+
+    fn fields(errors: Vec<FieldError>) -> Vec<String> {
+        errors.into_iter().map(|error| error.field).collect()
+    }
+
+    #[test]
+    fn a_registration_is_normalised() {
+        let sent = json!({"name": " ada ", "email": "Ada@Example.org", "phone": "+1 555 010-9999",
+                          "password": "correct horse", "nickname": null});
+        let user = new_user(members(sent)).unwrap();
+        assert_eq!((&*user.name, &*user.email, &*user.phone), ("ada", "ada@example.org", "15550109999"));
+        assert_eq!(user.nickname, None);
+        assert_eq!(user.password.expose(), "correct horse");
+    }
+
+    #[test]
+    fn every_mistake_is_named_at_once_and_no_value_is() {
+        let sent = json!({"name": "a/b", "email": 7, "password": "geheim", "isAdmin": true});
+        let errors = new_user(members(sent)).unwrap_err();
+        assert!(!format!("{errors:?}").contains("geheim"));
+        assert_eq!(fields(errors), ["name", "email", "phone", "password", "isAdmin"]);
+    }
+
+    #[test]
+    fn a_change_has_something_to_change_and_keeps_the_name() {
+        let change_of = |sent: Value| change(members(sent), "ada");
+        assert_eq!(change_of(json!({"name": "ada", "nickname": null})).unwrap().nickname, Some(None));
+        assert_eq!(fields(change_of(json!({})).unwrap_err()), [""]);
+        assert_eq!(fields(change_of(json!({"name": "bob", "email": "b@x.org"})).unwrap_err()), ["name"]);
+        assert_eq!(fields(change_of(json!({"email": null})).unwrap_err()), ["email"]);
+        assert_eq!(fields(change_of(json!({"phone": "12345", "password": "x"})).unwrap_err()), ["password"]);
+    }
+
+    #[test]
+    fn a_new_password_keeps_the_rules_of_a_first_one() {
+        let sent = json!({"old_password": "x", "password": "correct horse"});
+        let read = password_change(members(sent), "ada").unwrap();
+        assert_eq!(read.old.unwrap().expose(), "x");
+        assert_eq!(
+            fields(password_change(members(json!({"password": "short"})), "ada").unwrap_err()),
+            ["password"]
+        );
+    }
+}

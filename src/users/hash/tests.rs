@@ -1,0 +1,100 @@
+use std::num::NonZeroUsize;
+use std::sync::mpsc;
+
+use super::*;
+use crate::units::ThreadCount;
+
+/// Far more than any test needs.
+const LONG: Duration = Duration::from_secs(60);
+
+fn pool(cost: u32, threads: usize) -> (HashPool, HashWorkers, Arc<Metrics>) {
+    let metrics = Arc::new(Metrics::new().unwrap());
+    let hash_threads = ThreadCount::Count(NonZeroUsize::new(threads).unwrap());
+    let config = Config { password_cost: cost, hash_threads, ..Config::default() };
+    let (pool, workers) = HashPool::start(&config, Arc::clone(&metrics), &Alarm::default()).unwrap();
+    (pool, workers, metrics)
+}
+
+fn secret(text: &str) -> Secret {
+    Secret::new(text.to_owned())
+}
+
+fn later() -> Instant {
+    Instant::now() + LONG
+}
+
+/// The results of so many that are hashed ahead.
+fn ahead(pool: &HashPool, count: usize) -> mpsc::Receiver<Result<String, HashError>> {
+    let (give, get) = mpsc::channel();
+    for _ in 0..count {
+        let give = give.clone();
+        pool.ahead(secret("hunter2"), [1; 16], move |hashed| drop(give.send(hashed)));
+    }
+    get
+}
+
+#[tokio::test]
+async fn a_hash_is_verified_by_its_password_and_by_no_other() {
+    let (pool, workers, metrics) = pool(4, 2);
+    let hash = pool.hash(secret("hunter2"), random_salt().unwrap(), later()).await.unwrap();
+    assert!(hash.starts_with("$2b$04$"), "{hash}");
+    assert_eq!(
+        [bcrypt::verify("hunter2", &hash), bcrypt::verify("hunter3", &hash)].map(Result::unwrap),
+        [true, false]
+    );
+    assert_eq!(metrics.hash_waiting.get(), 0);
+    workers.stop(LONG);
+    assert_eq!(pool.hash(secret("hunter2"), [1; 16], later()).await, Err(HashError::Closing));
+}
+
+#[tokio::test]
+async fn seventy_two_bytes_are_hashed_whole_and_one_more_is_refused() {
+    let (pool, _workers, _) = pool(4, 1);
+    let (longest, other) = ("x".repeat(72), "x".repeat(71) + "y");
+    let hash = pool.hash(secret(&longest), [1; 16], later()).await.unwrap();
+    assert!(bcrypt::verify(&longest, &hash).unwrap() && !bcrypt::verify(&other, &hash).unwrap());
+    let refused = pool.hash(secret(&(longest.clone() + "z")), [1; 16], later()).await;
+    assert_eq!(refused, Err(HashError::TooLong));
+    let (give, get) = mpsc::channel();
+    pool.ahead(secret(&(longest + "z")), [1; 16], move |hashed| drop(give.send(hashed)));
+    assert_eq!(get.recv_timeout(LONG).unwrap(), Err(HashError::TooLong));
+}
+
+#[test]
+fn the_same_salt_makes_the_same_hash() {
+    let (pool, _workers, _) = pool(4, 2);
+    let hashes: Vec<_> = ahead(&pool, 4).into_iter().map(Result::unwrap).collect();
+    assert_eq!(hashes.len(), 4);
+    assert!(hashes.iter().all(|hash| *hash == hashes[0]));
+}
+
+#[tokio::test]
+async fn what_cannot_be_ready_in_time_is_refused_at_once_and_not_queued() {
+    // About 50 ms each on one thread: the second already would be late.
+    let (pool, _workers, metrics) = pool(10, 1);
+    let _busy = ahead(&pool, 20);
+    let waiting = pool.shared.queue.len();
+    let refused = pool.hash(secret("hunter2"), [1; 16], Instant::now() + Duration::from_millis(1)).await;
+    let Err(HashError::Busy { retry_after }) = refused else { panic!("{refused:?}") };
+    assert!(retry_after > Duration::from_millis(1));
+    assert!(pool.shared.queue.len() <= waiting);
+    assert_eq!(metrics.bound_hit.with_label_values(&["hash_queue"]).get(), 1);
+}
+
+#[tokio::test]
+async fn who_waits_is_served_between_those_that_are_hashed_ahead() {
+    let (pool, _workers, _) = pool(6, 1);
+    let results = ahead(&pool, 200);
+    pool.hash(secret("hunter2"), [1; 16], later()).await.unwrap();
+    assert!(results.try_iter().count() < 100, "it waited for those behind it");
+}
+
+#[test]
+fn a_stop_gives_back_what_waits() {
+    let (pool, workers, _) = pool(10, 1);
+    let results = ahead(&pool, 50);
+    workers.stop(LONG);
+    let results: Vec<_> = results.into_iter().collect();
+    assert_eq!(results.len(), 50, "each is told");
+    assert!(results.contains(&Err(HashError::Closing)));
+}

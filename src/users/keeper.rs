@@ -1,0 +1,167 @@
+//! The daemon's sign of life, the markers of its commands that still wait to be applied, and those left behind.
+//!
+//! Markers end by themselves; a backlog may last longer, and a store that was restarted has forgotten them. So the
+//! keeper goes through the log's claims again and again: what waits has its markers set or refreshed, what has come
+//! to its end has them removed. What lies below the first command that waits is not read again.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::UserError;
+use super::Users;
+use super::pending::Pending;
+use super::pending::SILENCE;
+use super::pending::Wanted;
+use crate::command::UserValue;
+use crate::ingest::Claimed;
+use crate::kv::Event;
+use crate::kv::Held;
+use crate::kv::KvError;
+use crate::kv::Replacement;
+use crate::kv::markers;
+use crate::kv::markers::Marker;
+use crate::task::Task;
+use crate::units::Lsn;
+
+/// Three of them to a daemon's silence.
+const BEAT: Duration = Duration::from_secs(5);
+/// After a pass that the store or the database did not answer.
+const AFTER_TROUBLE: Duration = Duration::from_secs(5);
+/// Claims looked at together: one question to the database, one to the store.
+const PAGE: usize = 500;
+/// Said over when the store's connection is lost: it may have forgotten everything.
+const CHANNEL: &str = "forebay:keeper";
+
+/// The keeper's loops; they end with it.
+pub struct Keeper {
+    _secret: Task,
+    _heart: Task,
+    _markers: Task,
+}
+
+impl Users {
+    /// Begins to keep this daemon's markers.
+    pub fn keep(&self) -> Keeper {
+        let (users, pending) = (self.clone(), Arc::clone(&self.pending));
+        let (secret, db) = (Arc::clone(&self.secret), self.db.clone());
+        Keeper {
+            _secret: Task::spawn("users-secret", async move { secret.fetch(&db).await }),
+            _heart: Task::spawn("users-heart", async move { beat(&pending).await }),
+            _markers: Task::spawn("users-keeper", async move { users.keep_markers().await }),
+        }
+    }
+
+    async fn keep_markers(&self) {
+        let mut subscription = self.pending.kv.subscribe(CHANNEL);
+        let mut settled = Lsn::default();
+        loop {
+            let pause = match self.pass(settled).await {
+                Ok(now) => {
+                    settled = now;
+                    self.pending.life.has_caught_up();
+                    self.config.pending_ttl.0 / 3
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "markers were not refreshed; tried again soon");
+                    AFTER_TROUBLE
+                }
+            };
+            let woken = async { while !matches!(subscription.next().await, Event::Lapsed) {} };
+            let _ = tokio::time::timeout(pause, woken).await;
+        }
+    }
+
+    /// Goes through all claims from `from` on; returns where the first one that waits stands.
+    async fn pass(&self, from: Lsn) -> Result<Lsn, UserError> {
+        let (mut settled, mut at, mut unbroken) = (from, from, true);
+        loop {
+            let (claims, next) = self.ingest.claims(at, PAGE).await?;
+            unbroken &= !self.keep_page(&claims).await?;
+            if unbroken {
+                settled = next;
+            }
+            if next == at {
+                return Ok(settled);
+            }
+            at = next;
+        }
+    }
+
+    /// Whether any of them waits.
+    async fn keep_page(&self, claims: &[Claimed]) -> Result<bool, UserError> {
+        let known = self.decided(claims.iter()).await?;
+        let (mut waiting, mut over) = (Vec::new(), Vec::new());
+        for claimed in claims {
+            let Ok(value) = UserValue::parse(&claimed.value) else { continue };
+            let (email, phone) = (value.email.as_deref(), value.phone.as_deref());
+            let wanted = self.wanted(&value.name, claimed.fingerprint, email, phone).await;
+            match !known.contains(&claimed.id.to_string()) && self.pending.statuses.is_alive(claimed.id).await
+            {
+                true => waiting.push((claimed, wanted)),
+                false => over.push((claimed, wanted)),
+            }
+        }
+        self.pending.let_go(&over).await?;
+        self.pending.keep(&waiting).await?;
+        // What was applied meanwhile had its markers removed before these were set.
+        let known = self.decided(waiting.iter().map(|(claimed, _)| *claimed)).await?;
+        let waited = waiting.len();
+        waiting.retain(|(claimed, _)| known.contains(&claimed.id.to_string()));
+        self.pending.let_go(&waiting).await?;
+        Ok(waited > waiting.len())
+    }
+
+    /// Those that have come to their end.
+    async fn decided(&self, claims: impl Iterator<Item = &Claimed>) -> Result<HashSet<String>, UserError> {
+        let ids: Vec<String> = claims.map(|claimed| claimed.id.to_string()).collect();
+        let outcomes = self.db.outcomes(&ids).await?;
+        Ok(outcomes.into_iter().map(|outcome| outcome.id).collect())
+    }
+}
+
+impl Pending {
+    /// Removes the markers of commands that have come to their end.
+    async fn let_go(&self, over: &[(&Claimed, Vec<Wanted>)]) -> Result<(), KvError> {
+        let owned = over.iter().flat_map(|(claimed, wanted)| self.owned(wanted, &claimed.claim));
+        let markers: Vec<_> = owned.collect();
+        self.kv.remove_all(&markers).await.map(drop)
+    }
+
+    /// Sets the markers of waiting commands where they are missing, and refreshes those that are there.
+    async fn keep(&self, waiting: &[(&Claimed, Vec<Wanted>)]) -> Result<(), KvError> {
+        let (mut markers, mut entries) = (Vec::new(), Vec::new());
+        for (claimed, wanted) in waiting {
+            let id = claimed.id.to_string();
+            for one in wanted {
+                let marker = self.marker(one, claimed.claim, Some(&id));
+                entries.push((one.key.clone(), marker.encode(), self.time_to_live()));
+                markers.push(marker);
+            }
+        }
+        let held = self.kv.set_if_absent_all(&entries).await?;
+        let mut refreshed = Vec::new();
+        for ((ours, (key, ..)), held) in markers.into_iter().zip(entries).zip(held) {
+            let Held::Other(value) = held else { continue };
+            let owner = ours.owner();
+            if let Some(there) = Marker::decode(&value).filter(|there| there.owner() == owner) {
+                let value = Marker { id: ours.id, ..there }.encode();
+                refreshed.push(Replacement { key, owner, value, ttl: self.time_to_live() });
+            }
+        }
+        self.kv.replace_all(&refreshed).await.map(drop)
+    }
+}
+
+async fn beat(pending: &Pending) {
+    let key = markers::heartbeat_key(&pending.log);
+    let mut beats = tokio::time::interval(BEAT);
+    beats.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        beats.tick().await;
+        if let Err(error) = pending.kv.set(&key, &pending.life.sign(), SILENCE).await {
+            tracing::debug!(%error, "no sign of life was given");
+        }
+        pending.remove_left_behind().await;
+    }
+}

@@ -1,0 +1,57 @@
+//! Markers that stand for nothing and could not be removed when their command was refused: removed when the store
+//! answers again. They would end by themselves, but hold a name or an address until then.
+
+use std::collections::VecDeque;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+
+use prometheus::IntCounter;
+
+/// A key, and the owner whose value may be removed there.
+pub(super) type Left = (String, Vec<u8>);
+
+/// More than a busy daemon refuses while its store is away for some seconds; about 2 MiB. The oldest go first.
+const MOST: usize = 10_000;
+
+/// The markers, in the order they were left.
+pub(super) struct LeftBehind {
+    markers: Mutex<VecDeque<Left>>,
+    bound_hit: IntCounter,
+}
+
+impl LeftBehind {
+    pub fn new(bound_hit: IntCounter) -> Self {
+        Self { markers: Mutex::default(), bound_hit }
+    }
+
+    pub fn add(&self, left: Vec<Left>) {
+        let mut markers = self.markers.lock().unwrap_or_else(PoisonError::into_inner);
+        markers.extend(left);
+        let excess = markers.len().saturating_sub(MOST);
+        markers.drain(..excess);
+        self.bound_hit.inc_by(excess as u64);
+    }
+
+    /// Takes up to `most` of them.
+    pub fn take(&self, most: usize) -> Vec<Left> {
+        let mut markers = self.markers.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = markers.len().min(most);
+        markers.drain(..count).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_oldest_are_forgotten_and_counted_when_there_are_too_many() {
+        let counter = IntCounter::new("hit", "hit").unwrap();
+        let left = LeftBehind::new(counter.clone());
+        left.add((0..MOST + 2).map(|number| (number.to_string(), Vec::new())).collect());
+        assert_eq!(counter.get(), 2);
+        let taken = left.take(MOST + 2);
+        assert_eq!((taken.len(), taken[0].0.as_str()), (MOST, "2"));
+        assert!(left.take(1).is_empty());
+    }
+}

@@ -1,0 +1,80 @@
+//! One run of a daemon, as the others tell it from the run before.
+//!
+//! Every claim begins with the run that made it. Once a run has gone through its log, the markers of what the log holds
+//! have their ids, and its sign of life says which run it is: a marker of an earlier one that still has no id stands for
+//! nothing, because whoever set it died before the log had the command.
+
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+use std::time::SystemTime;
+use std::time::UNIX_EPOCH;
+
+use data_encoding::HEXLOWER;
+
+/// Of 16 bytes of a claim, those that name the run.
+const RUN: usize = 8;
+
+/// This run.
+pub(super) struct Life {
+    run: [u8; RUN],
+    caught_up: AtomicBool,
+}
+
+impl Life {
+    pub fn new() -> Self {
+        Self { run: unique(), caught_up: AtomicBool::new(false) }
+    }
+
+    /// A claim of this run.
+    pub fn claim(&self) -> [u8; 16] {
+        let mut claim = [0; 16];
+        claim[..RUN].copy_from_slice(&self.run);
+        claim[RUN..].copy_from_slice(&unique());
+        claim
+    }
+
+    /// The markers of what the log holds have their ids.
+    pub fn has_caught_up(&self) {
+        self.caught_up.store(true, Ordering::Release);
+    }
+
+    /// What the sign of life says.
+    pub fn sign(&self) -> Vec<u8> {
+        match self.caught_up.load(Ordering::Acquire) {
+            true => HEXLOWER.encode(&self.run).into_bytes(),
+            false => b"-".to_vec(),
+        }
+    }
+
+    /// Whether the claim is of an earlier run than the one that gives this sign and has caught up.
+    pub fn is_over(sign: &[u8], claim: &[u8; 16]) -> bool {
+        HEXLOWER.decode(sign).is_ok_and(|run| run.len() == RUN && run != claim[..RUN])
+    }
+}
+
+/// Unique is enough: a claim is no secret.
+fn unique() -> [u8; RUN] {
+    let mut bytes = [0; RUN];
+    if getrandom::fill(&mut bytes).is_err() {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        bytes.copy_from_slice(&now.as_nanos().to_be_bytes()[RUN..]);
+    }
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn claims_of_an_earlier_run_are_over_when_the_next_one_has_caught_up() {
+        let (before, now) = (Life::new(), Life::new());
+        let (old, new) = (before.claim(), now.claim());
+        assert_ne!(now.claim(), new);
+        assert!(!Life::is_over(&now.sign(), &old), "it may still find the command in its log");
+        now.has_caught_up();
+        assert_eq!((Life::is_over(&now.sign(), &old), Life::is_over(&now.sign(), &new)), (true, false));
+        // Of a version that says nothing of runs.
+        assert!(!Life::is_over(b"1", &old));
+    }
+}

@@ -1,0 +1,246 @@
+//! The user service at the door: who may be registered, changed and deleted, and what others see of them.
+//!
+//! Writes become commands in the log; reads come from the database through a cache. What was accepted is decided for
+//! good by whoever applies it: the checks here spare people a late refusal, the database's unique indexes have the
+//! last word.
+//!
+//! - `field`, `password`, `form`: what is sent, made into what may be logged;
+//! - `flights`, `pending`: who asked first; `checks`: all of them in their order; `door`: the commands; `hash`: passwords;
+//! - `profile`, `cache`, `page`: reading;
+//! - `keeper`: the daemon's sign of life, and the markers of what still waits; `shared`: what daemons have in common.
+
+mod attempt;
+mod cache;
+mod checks;
+mod config;
+mod door;
+mod error;
+mod field;
+mod flights;
+mod form;
+pub mod hash;
+mod hold;
+mod keeper;
+mod left_behind;
+mod life;
+mod page;
+mod password;
+mod pending;
+mod profile;
+mod shared;
+mod unseal;
+
+use std::sync::Arc;
+use std::time::Duration;
+use std::time::Instant;
+
+use tokio::sync::Semaphore;
+
+use crate::command::KeyedDigest;
+use crate::command::Secret;
+use crate::command::UserKind;
+use crate::command::UserValue;
+use crate::db::Database;
+use crate::db::UserRow;
+use crate::ingest::Ingest;
+use crate::ingest::SubmitError;
+use crate::kv::Kv;
+use crate::metrics::Metrics;
+use crate::status::Statuses;
+use crate::task::TaskSet;
+use crate::telemetry::Step;
+
+pub use cache::CHANNEL;
+pub use cache::Profiles;
+pub use config::Config;
+pub use config::OnDatabaseFailure;
+pub use config::OnMarkerFailure;
+pub use config::PasswordHashing;
+pub use door::Context;
+pub use error::UserError;
+pub use field::FieldError;
+pub use field::NAME_RULE;
+pub use field::name as normal_name;
+pub use form::Change;
+pub use form::Credentials;
+pub use form::NewUser;
+pub use form::PasswordChange;
+pub use form::change;
+pub use form::credentials;
+pub use form::new_user;
+pub use form::password_change;
+pub use form::refresh_token;
+pub use hash::HashPool;
+pub use hash::HashWorkers;
+pub use hash::hash_now;
+pub use keeper::Keeper;
+pub use page::limit as page_limit;
+pub use password::RULE as PASSWORD_RULE;
+pub use password::check as check_password;
+pub use profile::Profile;
+pub use unseal::Unopened;
+pub use unseal::Unsealer;
+
+use pending::Pending;
+use shared::SharedSecret;
+
+/// How long a request may wait for its password to be hashed; longer ones are refused at once.
+const HASH_WITHIN: Duration = Duration::from_secs(5);
+
+/// Questions to the database at a time, before a command is accepted: as many as it has connections by default.
+const QUESTIONS: usize = 16;
+
+/// What the service is made of.
+pub struct Parts {
+    /// `[users]`.
+    pub config: Config,
+    /// Where users are.
+    pub db: Database,
+    /// Where markers are, and the shared level of the cache.
+    pub kv: Kv,
+    /// The way into the log.
+    pub ingest: Ingest,
+    /// What became of commands.
+    pub statuses: Statuses,
+    /// Hashes passwords.
+    pub hashing: HashPool,
+    /// Profiles.
+    pub profiles: Profiles,
+    /// Where steps are timed.
+    pub metrics: Arc<Metrics>,
+    /// A step that takes longer is logged.
+    pub slow_step: Duration,
+}
+
+/// The user service. Cheap to clone.
+#[derive(Clone)]
+pub struct Users {
+    config: Arc<Config>,
+    db: Database,
+    ingest: Ingest,
+    hashing: HashPool,
+    profiles: Profiles,
+    pending: Arc<Pending>,
+    metrics: Arc<Metrics>,
+    slow_step: Duration,
+    kinds: [Arc<str>; 4],
+    json: Arc<str>,
+    secret: Arc<SharedSecret>,
+    /// Questions under way to the database, answered in time or not.
+    questions: Arc<Semaphore>,
+    asking: Arc<TaskSet>,
+}
+
+/// A page of the list of users.
+#[derive(Debug)]
+pub struct Page {
+    /// In the order of their names.
+    pub users: Vec<Profile>,
+    /// Where the next page begins; none after the last one.
+    pub next: Option<String>,
+}
+
+impl Users {
+    /// Ties the parts together. Nobody need be there yet.
+    pub fn new(parts: Parts) -> Self {
+        let Parts { config, db, kv, ingest, statuses, hashing, profiles, metrics, slow_step } = parts;
+        let pending = Pending::new(&config, kv, db.clone(), ingest.clone(), statuses, &metrics);
+        Self {
+            config: Arc::new(config),
+            db,
+            ingest,
+            hashing,
+            profiles,
+            pending: Arc::new(pending),
+            metrics,
+            slow_step,
+            kinds: UserKind::ALL.map(|kind| Arc::from(kind.as_str())),
+            json: Arc::from("application/json"),
+            secret: Arc::default(),
+            questions: Arc::new(Semaphore::new(QUESTIONS)),
+            asking: Arc::default(),
+        }
+    }
+
+    /// What everybody sees of a user, as fresh as the cache's time to live.
+    pub async fn profile(&self, name: &str) -> Result<Arc<Profile>, UserError> {
+        let _step = self.step("users.read");
+        self.profiles.get(name).await?.ok_or(UserError::NotFound)
+    }
+
+    /// Takes what the database says now for the truth: who waited for a change sees it.
+    pub async fn refresh(&self, name: &str) {
+        if let Err(error) = self.profiles.fetch(name).await {
+            tracing::debug!(%error, "a cached user may be an old one");
+        }
+    }
+
+    /// A page of the list, from `cursor` on. `None`: the cursor is none of ours.
+    pub async fn page(&self, cursor: Option<&str>, limit: u32) -> Result<Option<Page>, UserError> {
+        let _step = self.step("users.list");
+        let secret = self.secret.get().await.ok_or(UserError::Database)?;
+        let after = match cursor.map(|cursor| page::position(&secret, cursor)) {
+            Some(None) => return Ok(None),
+            after => after.flatten(),
+        };
+        let rows = self.db.users_after(after.as_deref(), limit).await?;
+        let full = rows.len() >= limit as usize;
+        let next = rows.last().filter(|_| full).map(|last| page::cursor(&secret, &last.name));
+        Ok(Some(Page { users: rows.into_iter().map(Profile::from).collect(), next }))
+    }
+
+    /// Fills the cache in the background, as far as it reaches.
+    pub async fn warm_up(&self) {
+        let mut after: Option<String> = None;
+        let mut left = self.config.cache_size;
+        while left > 0 {
+            let limit = left.min(u64::from(page::MAX_PAGE)) as u32;
+            let Ok(rows) = self.db.users_after(after.as_deref(), limit).await else { return };
+            let Some(last) = rows.last() else { return };
+            after = Some(last.name.clone());
+            left -= u64::from(limit);
+            self.profiles.warm(rows).await;
+        }
+    }
+
+    /// Hashes the password in the value now, or leaves it there for later; says whether it waits.
+    async fn seal(&self, value: &mut UserValue) -> Result<bool, UserError> {
+        if self.config.password_hashing == PasswordHashing::Deferred {
+            return Ok(true);
+        }
+        let Some(password) = value.password.take() else { return Ok(false) };
+        let _step = self.step("users.hash");
+        let salt = hash::random_salt().map_err(|_| SubmitError::Closing)?;
+        value.password_hash = Some(self.hashing.hash(password, salt, Instant::now() + HASH_WITHIN).await?);
+        Ok(false)
+    }
+
+    /// Compares a password with the user's own.
+    async fn verify(&self, row: Option<UserRow>, password: Secret) -> Result<(), UserError> {
+        let row = row.ok_or(UserError::NotFound)?;
+        let _step = self.step("users.verify");
+        match self.hashing.verify(password, &row.password_hash, Instant::now() + HASH_WITHIN).await? {
+            true => Ok(()),
+            false => Err(UserError::WrongPassword),
+        }
+    }
+
+    /// A digest that tells two requests apart and nobody can try passwords against without the secret.
+    async fn digest(&self, parts: &[&[u8]]) -> [u8; 16] {
+        // Without the database only this daemon knows its own repetitions again.
+        let secret = self.secret.get().await.unwrap_or(*self.ingest.secret());
+        KeyedDigest::new(&secret).of(parts)
+    }
+
+    fn degrades_without_markers(&self) -> bool {
+        self.config.on_marker_failure == OnMarkerFailure::Degrade
+    }
+
+    fn accepts_without_database(&self) -> bool {
+        self.config.on_database_failure == OnDatabaseFailure::Accept
+    }
+
+    fn step(&self, name: &'static str) -> Step {
+        Step::begin(name, self.slow_step).timed(self.metrics.step_seconds.with_label_values(&[name]))
+    }
+}

@@ -1,0 +1,71 @@
+//! Pages of the list of users: how many, and from where.
+//!
+//! A cursor is the last name of the page before it, with a digest under the secret that the daemons on one database
+//! share: what we did not hand out is refused, and any daemon reads another's.
+
+use data_encoding::BASE64URL_NOPAD;
+
+use crate::command::KeyedDigest;
+
+/// The most users on a page; also how many there are when nobody says.
+pub const MAX_PAGE: u32 = 1000;
+const DIGEST: usize = 16;
+const DOMAIN: &[u8] = b"forebay users cursor 1";
+
+/// How many users a page shall have: a missing or larger limit is 1000; none for what is no positive number.
+pub fn limit(text: Option<&str>) -> Option<u32> {
+    let Some(text) = text else { return Some(MAX_PAGE) };
+    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    // Too many digits are too many users.
+    let limit = text.parse::<u32>().unwrap_or(u32::MAX).min(MAX_PAGE);
+    (limit > 0).then_some(limit)
+}
+
+/// The cursor of the page that begins after this name.
+pub fn cursor(secret: &[u8; 32], last: &str) -> String {
+    let mut bytes = digest(secret, last).to_vec();
+    bytes.extend_from_slice(last.as_bytes());
+    BASE64URL_NOPAD.encode(&bytes)
+}
+
+/// The name in a cursor of ours.
+pub fn position(secret: &[u8; 32], cursor: &str) -> Option<String> {
+    let bytes = BASE64URL_NOPAD.decode(cursor.as_bytes()).ok()?;
+    let (found, name) = bytes.split_at_checked(DIGEST)?;
+    let name = str::from_utf8(name).ok()?;
+    (found == digest(secret, name)).then(|| name.to_owned())
+}
+
+fn digest(secret: &[u8; 32], name: &str) -> [u8; DIGEST] {
+    KeyedDigest::new(secret).of(&[DOMAIN, name.as_bytes()])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_is_a_positive_number_and_at_most_a_thousand() {
+        assert_eq!(limit(None), Some(1000));
+        assert_eq!(limit(Some("7")), Some(7));
+        for large in ["1000", "1001", "1000000000", "99999999999999999999"] {
+            assert_eq!(limit(Some(large)), Some(1000));
+        }
+        for bad in ["", "0", "-1", "x", "1e3", "+1", "１"] {
+            assert_eq!(limit(Some(bad)), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn only_cursors_of_ours_are_read() {
+        let secret = [7; 32];
+        let cursor = cursor(&secret, "ada");
+        assert_eq!(position(&secret, &cursor).as_deref(), Some("ada"));
+        assert_eq!(position(&[8; 32], &cursor), None);
+        for forged in ["", "x", "YWRh", &BASE64URL_NOPAD.encode(b"0123456789abcdefada"), &cursor[1..]] {
+            assert_eq!(position(&secret, forged), None, "{forged}");
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! Which passwords may be set.
+//!
+//! Length and a list of the best known ones, no rule about kinds of characters: that is what NIST SP 800-63B
+//! (section 3.1.1.2) advises. The upper bound is bcrypt's: it sees 72 bytes, and a longer password is refused rather
+//! than cut.
+
+use super::FieldError;
+
+/// The rule, for people.
+pub const RULE: &str = "at least 8 characters, 5 of them different, and at most 72 bytes in UTF-8; \
+                        not one of the most common passwords, and neither your name nor your e-mail address";
+const LEAST_CHARACTERS: usize = 8;
+const LEAST_DIFFERENT: usize = 5;
+/// What bcrypt sees of a password.
+pub const MOST_BYTES: usize = 72;
+
+/// Compared without regard to case. From lists of leaked passwords; only those that the other rules would let pass.
+const COMMON: &[&str] = &[
+    "1234567890",
+    "12345678",
+    "123456789",
+    "password",
+    "password1",
+    "password12",
+    "password123",
+    "passw0rd",
+    "p@ssw0rd",
+    "p@ssword",
+    "qwertyuiop",
+    "qwerty123",
+    "qwerty12345",
+    "1q2w3e4r",
+    "1q2w3e4r5t",
+    "1qaz2wsx",
+    "q1w2e3r4",
+    "abcd1234",
+    "abc12345",
+    "letmein1",
+    "letmein123",
+    "welcome1",
+    "welcome123",
+    "iloveyou",
+    "iloveyou1",
+    "sunshine",
+    "princess",
+    "football",
+    "baseball",
+    "superman",
+    "trustno1",
+    "starwars",
+    "whatever",
+    "changeme",
+    "changeme1",
+    "computer",
+    "internet",
+    "dragon123",
+    "monkey123",
+    "master123",
+    "admin123",
+    "admin1234",
+    "administrator",
+    "michelle",
+    "jennifer",
+    "corvette",
+    "mercedes",
+    "zaq12wsx",
+    "asdfghjkl",
+    "asdf1234",
+    "qazwsxedc",
+    "87654321",
+    "987654321",
+    "0987654321",
+    "11223344",
+    "123123123",
+    "zxcvbnm1",
+    "zxcvbnm123",
+    "passwort",
+    "passwort1",
+    "geheim123",
+];
+
+/// Refuses what may not be set. `others`: what belongs to the same user and is known to everybody.
+pub fn check(password: &str, others: &[&str]) -> Result<(), FieldError> {
+    let refuse = |why: &str| Err(FieldError::new("password", format!("{why}; a password has {RULE}")));
+    if password.len() > MOST_BYTES {
+        return refuse("it is longer than 72 bytes, and would not be hashed whole");
+    }
+    if password.contains('\0') {
+        return refuse("it holds a NUL, where the hash would end");
+    }
+    if password.chars().count() < LEAST_CHARACTERS {
+        return refuse("it is too short");
+    }
+    let mut characters: Vec<char> = password.chars().collect();
+    characters.sort_unstable();
+    characters.dedup();
+    let lower = password.to_lowercase();
+    let known = others.iter().any(|other| other.to_lowercase() == lower);
+    if characters.len() < LEAST_DIFFERENT || COMMON.contains(&lower.as_str()) || known {
+        return refuse("it is too easy to guess");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_and_unusual_is_enough() {
+        for good in ["correct horse battery staple", "Пароль-ночью", "s3cret-Pa", &"abcdefgh".repeat(9)]
+        {
+            assert_eq!(check(good, &["ada"]), Ok(()), "{good}");
+        }
+    }
+
+    #[test]
+    fn what_is_guessed_first_is_refused() {
+        for bad in [
+            "",
+            "short12",
+            "aaaaaaaa",
+            "abababab",
+            "PassWord1",
+            "12345678",
+            "ada.lovelace",
+            "ADA@example.org",
+        ] {
+            let refused = check(bad, &["ada.lovelace", "ada@example.org"]).unwrap_err();
+            assert!(refused.detail.contains("at least 8 characters"), "{refused:?}");
+        }
+    }
+
+    #[test]
+    fn more_than_bcrypt_sees_is_refused_and_not_cut() {
+        let refused = check(&"abcdefghi".repeat(9), &[]).unwrap_err();
+        assert!(refused.detail.contains("72 bytes"), "{refused:?}");
+        assert!(check(&"ëabcdefgh".repeat(8), &[]).is_err(), "bytes count, not characters");
+        assert!(check("abcdefg\0hij", &[]).is_err());
+    }
+}

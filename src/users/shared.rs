@@ -1,0 +1,60 @@
+//! The secret that the daemons on one database share, so that each knows a repetition of what another has accepted, and
+//! reads another's cursors. It stands in the database: whoever reads that has the password hashes anyway.
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::db::Database;
+
+/// Between two questions to a database that is away.
+const AGAIN: Duration = Duration::from_secs(1);
+/// A request right after the start waits this long for the first answer, yes or no: without the secret it would take the
+/// repetition of what was accepted before the start for somebody else's wish.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// What is known of it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Known {
+    NotYet,
+    Away,
+    Secret([u8; 32]),
+}
+
+/// The secret, once the database has said it.
+pub(super) struct SharedSecret(watch::Sender<Known>);
+
+impl Default for SharedSecret {
+    fn default() -> Self {
+        Self(watch::Sender::new(Known::NotYet))
+    }
+}
+
+impl SharedSecret {
+    /// Asks until there is an answer.
+    pub async fn fetch(&self, db: &Database) {
+        loop {
+            match db.secret().await {
+                Ok(secret) => {
+                    self.0.send_replace(Known::Secret(secret));
+                    return;
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "the shared secret is not known yet");
+                    self.0.send_replace(Known::Away);
+                    tokio::time::sleep(AGAIN).await;
+                }
+            }
+        }
+    }
+
+    /// None while the database is away.
+    pub async fn get(&self) -> Option<[u8; 32]> {
+        let mut known = self.0.subscribe();
+        let answered = known.wait_for(|known| *known != Known::NotYet);
+        match tokio::time::timeout(PATIENCE, answered).await.ok()?.ok().as_deref() {
+            Some(Known::Secret(secret)) => Some(*secret),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! The final value of a command whose password lay in the log: the same command with the password's hash.
+
+use zeroize::Zeroizing;
+
+use super::hash::HashError;
+use super::hash::HashPool;
+use super::hash::derived_salt;
+use crate::command::Envelope;
+use crate::command::UserValue;
+
+/// Why there is no value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unopened {
+    /// There will never be one; a reason from a fixed set.
+    Never(&'static str),
+    /// Not now: the daemon is stopping.
+    NotNow,
+}
+
+/// Hashes what was sealed, ahead of the drain.
+#[derive(Clone)]
+pub struct Unsealer {
+    pool: HashPool,
+    secret: Zeroizing<[u8; 32]>,
+}
+
+impl Unsealer {
+    /// Of the log with this secret.
+    pub fn new(pool: HashPool, log_secret: &[u8; 32]) -> Self {
+        Self { pool, secret: Zeroizing::new(*log_secret) }
+    }
+
+    /// Begins to make the value and returns at once; `done` gets it, on a thread of the pool. The same record always has
+    /// the same value.
+    pub fn open(
+        &self,
+        envelope: &Envelope<'_>,
+        done: impl FnOnce(Result<Zeroizing<Vec<u8>>, Unopened>) + Send + 'static,
+    ) {
+        let Ok(mut value) = UserValue::parse(envelope.value) else {
+            return done(Err(Unopened::Never("sealed: no user command")));
+        };
+        let Some(password) = value.password.take() else {
+            return done(Err(Unopened::Never("sealed: no password")));
+        };
+        let salt = derived_salt(&self.secret, &envelope.id);
+        self.pool.ahead(password, salt, move |hashed| {
+            done(match hashed {
+                Ok(hash) => {
+                    value.password_hash = Some(hash);
+                    Ok(value.to_bytes())
+                }
+                Err(HashError::TooLong) => Err(Unopened::Never("sealed: password too long")),
+                Err(HashError::Busy { .. } | HashError::Closing) => Err(Unopened::NotNow),
+            });
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::command::CommandId;
+    use crate::metrics::Metrics;
+    use crate::task::Alarm;
+    use crate::users::Config;
+    use crate::users::hash::HashWorkers;
+
+    fn unsealer() -> (Unsealer, HashWorkers) {
+        let config = Config { password_cost: 4, ..Config::default() };
+        let metrics = Arc::new(Metrics::new().unwrap());
+        let (pool, workers) = HashPool::start(&config, metrics, &Alarm::default()).unwrap();
+        (Unsealer::new(pool, &[7; 32]), workers)
+    }
+
+    fn opened(unsealer: &Unsealer, id: u8, value: &str) -> Result<String, Unopened> {
+        let envelope = Envelope {
+            id: CommandId::from_bytes([id; 25]),
+            kind: "user.create",
+            topic: "user.commands.v1",
+            key: Some(b"ada"),
+            content_type: "application/json",
+            traceparent: None,
+            idempotency_key: None,
+            repeat: None,
+            principal: None,
+            requeued_from: None,
+            claim: None,
+            fingerprint: None,
+            sealed: true,
+            value: value.as_bytes(),
+        };
+        let (give, get) = mpsc::channel();
+        unsealer.open(&envelope, move |made| drop(give.send(made)));
+        let made = get.recv_timeout(Duration::from_secs(60)).unwrap();
+        made.map(|value| String::from_utf8(value.to_vec()).unwrap())
+    }
+
+    const SEALED: &str =
+        r#"{"name":"ada","email":"a@b.c","nickname":null,"password":"hunter2","actor":null}"#;
+
+    #[test]
+    fn the_hash_takes_the_passwords_place_and_nothing_else_changes() {
+        let (unsealer, _workers) = unsealer();
+        let made = opened(&unsealer, 1, SEALED).unwrap();
+        assert!(!made.contains("hunter2") && !made.contains("\"password\""), "{made}");
+        let (before, after) =
+            (UserValue::parse(SEALED.as_bytes()).unwrap(), UserValue::parse(made.as_bytes()).unwrap());
+        assert!(bcrypt::verify("hunter2", after.password_hash.as_deref().unwrap()).unwrap());
+        assert_eq!(UserValue { password: None, ..before }, UserValue { password_hash: None, ..after });
+    }
+
+    #[test]
+    fn a_record_that_goes_again_is_the_same_record_and_another_commands_is_another() {
+        let (first, _workers) = unsealer();
+        // Another life of the daemon.
+        let (again, _others) = unsealer();
+        let made = opened(&first, 1, SEALED);
+        assert_eq!(made, opened(&again, 1, SEALED));
+        assert_ne!(made, opened(&first, 2, SEALED));
+    }
+
+    #[test]
+    fn what_can_never_be_hashed_says_so_and_repeats_nothing_of_it() {
+        let (unsealer, workers) = unsealer();
+        let long = SEALED.replace("hunter2", &"x".repeat(73));
+        let none = r#"{"name":"ada","actor":null}"#;
+        for (value, reason) in [
+            ("{\"hunter2\":1}", "sealed: no user command"),
+            (none, "sealed: no password"),
+            (&long, "sealed: password too long"),
+        ] {
+            assert_eq!(opened(&unsealer, 1, value), Err(Unopened::Never(reason)));
+        }
+        workers.stop(Duration::from_secs(60));
+        assert_eq!(opened(&unsealer, 1, SEALED), Err(Unopened::NotNow));
+    }
+}

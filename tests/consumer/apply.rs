@@ -1,0 +1,177 @@
+//! Commands become rows, once, and whoever wants to know hears of it.
+
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use forebay::command::CommandId;
+use forebay::command::UserKind;
+use forebay::command::UserValue;
+use forebay::consumer::AfterApplied;
+use forebay::consumer::Change;
+use forebay::consumer::Config;
+use forebay::consumer::Degraded;
+use forebay::consumer::Work;
+use forebay::kv::Kv;
+use forebay::kv::markers;
+use forebay::kv::markers::Marker;
+
+use super::commands::Log;
+use super::commands::Sent;
+use super::commands::person;
+use super::commands::send;
+use super::stage::Stage;
+use super::stage::on_each;
+use super::support::daemon::LONG;
+use super::support::scratch;
+use super::support::wait;
+
+fn ids(sent: &[Sent]) -> Vec<CommandId> {
+    sent.iter().map(|one| one.id).collect()
+}
+
+#[test]
+fn what_is_delivered_again_changes_nothing_and_a_replay_says_so() {
+    on_each("what_is_delivered_again_changes_nothing_and_a_replay_says_so", |stage| {
+        let mut log = Log::new(1);
+        // In another partition a collision could come first and win: it is sent when the first has its outcome.
+        let (mut first, mut late) = (Vec::new(), Vec::new());
+        for number in 0..1_000_u64 {
+            let create = log.create(number, &format!("user{number}"));
+            // Every fifth comes twice, and every tenth meets somebody: the name, the address, the number.
+            first.extend((number % 5 == 0).then(|| create.clone()));
+            first.push(create);
+            if number % 10 == 0 {
+                let other = person(&format!("other{number}"));
+                let taken = person(&format!("user{number}"));
+                let value = match number % 30 {
+                    0 => taken,
+                    10 => UserValue { email: taken.email, ..other },
+                    _ => UserValue { phone: taken.phone, ..other },
+                };
+                late.push(log.command(number, UserKind::Create, value));
+            }
+        }
+        let sent = [first.clone(), late.clone()].concat();
+        let bootstrap = stage.kafka.bootstrap();
+        send(&bootstrap, &first);
+        let running = stage.start(Stage::config());
+        stage.await_outcomes(&ids(&first));
+        send(&bootstrap, &late);
+        let outcomes = stage.await_outcomes(&ids(&sent));
+        for one in &late {
+            let row = &outcomes[&one.id.to_string()];
+            let field = match one.id.accepted_at().0 % 30 {
+                0 => "name",
+                10 => "email",
+                _ => "phone",
+            };
+            let said = (row.state.as_str(), row.field.as_deref(), row.reason.as_deref());
+            assert_eq!(said, ("rejected", Some(field), Some("taken")), "{}", row.name);
+        }
+        let users = stage.users();
+        assert_eq!(users.len(), 1_000);
+        assert_eq!(outcomes.values().filter(|row| row.state == "applied").count(), 1_000);
+        drop(running);
+
+        // From the beginning, as a new group.
+        let running = stage.start(Config { group: "another".to_owned(), ..Stage::config() });
+        let repeats = running.metrics.consumer_applied.with_label_values(&["repeat"]);
+        wait::until_true("all came again", LONG, || repeats.get() as usize == sent.len());
+        assert_eq!((stage.users(), stage.await_outcomes(&ids(&sent))), (users.clone(), outcomes.clone()));
+        drop(running);
+
+        // And by hand.
+        let mut replay = stage.process().args(&["consume", "--replay", "--partition", "1"]);
+        replay.launch();
+        assert!(replay.wait(LONG).success(), "{}", replay.log());
+        assert!(replay.log().contains(" 0 applied, 0 rejected"), "{}", replay.log());
+        assert_eq!(stage.users(), users);
+    });
+}
+
+/// Hears everything.
+#[derive(Default)]
+struct Ear {
+    changes: Mutex<Vec<Change>>,
+    finished: Mutex<Vec<CommandId>>,
+}
+
+impl AfterApplied for Ear {
+    fn changed<'a>(&'a self, changes: &'a [Change]) -> Work<'a> {
+        self.changes.lock().unwrap().extend_from_slice(changes);
+        Box::pin(std::future::ready(()))
+    }
+
+    fn finished<'a>(&'a self, ids: &'a [CommandId]) -> Work<'a> {
+        self.finished.lock().unwrap().extend_from_slice(ids);
+        Box::pin(std::future::ready(()))
+    }
+}
+
+#[test]
+fn markers_go_with_their_own_claim_and_caches_and_waiters_hear_of_it() {
+    on_each("markers_go_with_their_own_claim_and_caches_and_waiters_hear_of_it", |stage| {
+        let dir = scratch::dir("store");
+        let kv = Kv::embedded(dir.path()).unwrap();
+        let mut log = Log::new(1);
+        let claimed = |name: &str, claim: u8| {
+            let text = data_encoding::HEXLOWER.encode(&[claim; 16]);
+            UserValue { claim: Some(text), ..person(name) }
+        };
+        let ada = claimed("ada", 1);
+        let eve = claimed("eve", 2);
+        let mark = |key: String, claim: u8| {
+            let marker = Marker { log: [1; 16], claim: [claim; 16], digest: [0; 16], id: None };
+            (key, marker.encode(), Duration::from_secs(600))
+        };
+        let keys = [
+            markers::name_key("ada"),
+            markers::email_key("ada@example.org"),
+            markers::phone_key(ada.phone.as_deref().unwrap()),
+            markers::name_key("eve"),
+        ];
+        // Somebody else has taken over eve's marker since.
+        let entries = [1, 1, 1, 7].into_iter().zip(keys.clone()).map(|(claim, key)| mark(key, claim));
+        stage.runtime.block_on(kv.set_all(&entries.collect::<Vec<_>>())).unwrap();
+        let sent = [
+            log.command(1, UserKind::Create, ada),
+            log.command(2, UserKind::Create, eve),
+            log.delete(3, "nobody"),
+        ];
+        let ear = Arc::new(Ear::default());
+        let _running = stage.start_with(kv.clone(), ear.clone());
+        send(&stage.kafka.bootstrap(), &sent);
+        wait::until_true("all are announced", LONG, || ear.finished.lock().unwrap().len() == sent.len());
+        let left = stage.runtime.block_on(kv.get_all(&keys)).unwrap();
+        assert_eq!(left.iter().map(Option::is_some).collect::<Vec<_>>(), [false, false, false, true]);
+        let mut changed: Vec<_> = ear
+            .changes
+            .lock()
+            .unwrap()
+            .iter()
+            .map(|change| (change.name.clone(), change.row.is_some()))
+            .collect();
+        changed.sort_unstable();
+        assert_eq!(changed, [("ada".to_owned(), true), ("eve".to_owned(), true)]);
+    });
+}
+
+#[test]
+fn what_a_struggling_database_puts_off_is_written_when_it_is_well() {
+    on_each("what_a_struggling_database_puts_off_is_written_when_it_is_well", |stage| {
+        let mut log = Log::new(1);
+        let nick = UserValue { nickname: Some(Some("Ada".to_owned())), ..person("ada") };
+        let sent =
+            [log.command(1, UserKind::Create, nick), log.create(2, "bob"), log.rename(3, "bob", "Bob")];
+        send(&stage.kafka.bootstrap(), &sent);
+        let running = stage.start(Config { degraded: Degraded::On, ..Stage::config() });
+        stage.await_outcomes(&ids(&sent));
+        drop(running);
+        let nicknames =
+            || stage.users().into_values().map(|row| row.nickname.unwrap_or_default()).collect::<Vec<_>>();
+        assert_eq!(nicknames(), ["Ada", "Bob"], "a reader sees them all the time");
+        let merged = stage.runtime.block_on(stage.db.merge_extras(10)).unwrap();
+        assert_eq!((merged, nicknames()), (2, vec!["Ada".to_owned(), "Bob".to_owned()]));
+    });
+}

@@ -1,0 +1,16 @@
+//! The consumer with real Kafka, MariaDB and PostgreSQL: what becomes of commands that a test puts into the topic.
+#![cfg(feature = "server")]
+// A failed step of a test's own preparation has nobody to report to: it says what it was and ends the test.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod apply;
+mod commands;
+mod crash;
+mod order;
+mod outage;
+mod retry;
+mod speed;
+mod stage;

@@ -1,0 +1,62 @@
+//! The database goes away and comes back.
+
+use super::commands::Log;
+use super::commands::send;
+use super::stage::Stage;
+use super::support::daemon::LONG;
+use super::support::services;
+use super::support::sql::SqlServer;
+use super::support::wait;
+
+/// With a database that is killed in the middle of batches: nothing is lost, nothing is dead, what is said to be applied
+/// is there, and the consumer stays a member of its group.
+fn survives(test: &str, server: &dyn SqlServer) {
+    let Some(stage) = Stage::new(test, &server.fresh()) else { return };
+    let mut log = Log::new(1);
+    let sent: Vec<_> = (0..6_000).map(|number| log.create(number, &format!("user{number}"))).collect();
+    let ids: Vec<_> = sent.iter().map(|one| one.id).collect();
+    send(&stage.kafka.bootstrap(), &sent);
+    let mut consumer = stage.process().set("consumer.batch_size", 100);
+    consumer.start();
+    for part in 1..=3 {
+        stage.await_some(&ids, part * ids.len() / 5);
+        server.kill();
+        let trouble =
+            || consumer.admin_http().get("/readyz").unwrap().json()["dependencies"]["database"].clone();
+        wait::until_true("it says what is wrong", LONG, || trouble() != "ok");
+        server.start();
+        wait::until_true("it is well again", LONG, || trouble() == "ok");
+        let outcomes = wait::until("the database answers", LONG, || stage.try_outcomes(&ids));
+        let users = stage.users();
+        for row in outcomes.values() {
+            assert_eq!(row.state, "applied");
+            assert!(users.contains_key(&row.name), "{} was rolled back and is called applied", row.name);
+        }
+    }
+    stage.await_outcomes(&ids);
+    assert_eq!(stage.users().len(), ids.len());
+    assert!(!consumer.log().contains("taken away"), "{}", consumer.log());
+    assert_eq!(
+        consumer.log().matches("cannot be written").count(),
+        3,
+        "said once each time: {}",
+        consumer.log()
+    );
+    assert!(consumer.term().success(), "{}", consumer.log());
+}
+
+#[test]
+fn a_killed_mariadb_costs_nothing_but_time() {
+    let test = "a_killed_mariadb_costs_nothing_but_time";
+    if let Some(server) = services::own_mariadb(test) {
+        survives(test, &server);
+    }
+}
+
+#[test]
+fn a_killed_postgres_costs_nothing_but_time() {
+    let test = "a_killed_postgres_costs_nothing_but_time";
+    if let Some(server) = services::own_postgres(test) {
+        survives(test, &server);
+    }
+}

@@ -1,0 +1,117 @@
+//! A command that cannot be applied holds its own user's later commands, and nobody else's, and only for a time.
+
+use forebay::command::USER_DEAD_TOPIC;
+use forebay::command::UserKind;
+use forebay::command::UserValue;
+
+use super::commands::Log;
+use super::commands::person;
+use super::commands::send;
+use super::stage::Stage;
+use super::stage::on_each;
+use super::support::consume;
+use super::support::daemon;
+use super::support::daemon::LONG;
+use super::support::services;
+use super::support::wait;
+
+#[test]
+fn poison_is_retried_then_dead_and_only_its_own_user_waits() {
+    on_each("poison_is_retried_then_dead_and_only_its_own_user_waits", |stage| {
+        let mut log = Log::new(1);
+        let mut sent = vec![log.create(1, "ada")];
+        sent.push(log.rename(2, "ada", "?").with_value("not what it should be"));
+        sent.push(log.rename(3, "ada", "after"));
+        sent.push(log.rename(4, "ada", "last"));
+        for number in 0..200 {
+            sent.push(log.create(5, &format!("other{number}")));
+        }
+        let running = stage.start(Stage::config());
+        send(&stage.kafka.bootstrap(), &sent);
+        let ids: Vec<_> = sent.iter().map(|one| one.id).collect();
+        let outcomes = stage.await_outcomes(&ids);
+        let row = |at: usize| &outcomes[&ids[at].to_string()];
+        assert_eq!(row(1).state, "dead");
+        assert!(row(1).reason.as_ref().unwrap().contains("not a user command"), "{:?}", row(1));
+        assert_eq!((row(2).state.as_str(), row(3).state.as_str()), ("applied", "applied"));
+        assert!(row(1).finished_at <= row(2).finished_at && row(2).finished_at <= row(3).finished_at);
+        for at in 4..ids.len() {
+            assert!(row(at).finished_at <= row(1).finished_at, "others do not wait");
+        }
+        assert_eq!(stage.users()["ada"].nickname.as_deref(), Some("last"));
+        assert_eq!(row(2).offset - row(1).offset, 1, "where they lie in the commands' topic");
+
+        let dead = consume::read_all(&stage.kafka.bootstrap(), USER_DEAD_TOPIC);
+        assert_eq!(dead.len(), 1);
+        assert_eq!(dead[0].text(), "not what it should be");
+        assert_eq!(dead[0].header("forebay-command-id"), Some(ids[1].to_string().as_str()));
+        assert!(dead[0].header("forebay-reason").is_some() && dead[0].header("content-type").is_some());
+        assert_eq!(running.metrics.consumer_dead.get(), 1);
+        // The poison three times at most (parked, and tried twice), the others at least once.
+        assert!(running.metrics.consumer_retry.get() >= 4, "{}", running.metrics.consumer_retry.get());
+        let parked = stage.runtime.block_on(async {
+            let mut batch = stage.db.begin().await.unwrap();
+            batch.parked(&["ada".to_owned()]).await.unwrap()
+        });
+        assert_eq!(parked, []);
+    });
+}
+
+#[test]
+fn what_the_database_refuses_is_found_in_the_middle_of_its_batch() {
+    on_each("what_the_database_refuses_is_found_in_the_middle_of_its_batch", |stage| {
+        let mut log = Log::new(1);
+        let mut sent = Vec::new();
+        for number in 0..300_u64 {
+            let name = format!("user{number}");
+            // Two of them have more than the column holds, or what no column holds.
+            let nickname = (number == 7 || number == 191).then(|| Some("\0".repeat(5_000)));
+            sent.push(log.command(number, UserKind::Create, UserValue { nickname, ..person(&name) }));
+        }
+        // Before the consumer: one batch has them all.
+        send(&stage.kafka.bootstrap(), &sent);
+        let _running = stage.start(Stage::config());
+        let ids: Vec<_> = sent.iter().map(|one| one.id).collect();
+        let outcomes = stage.await_outcomes(&ids);
+        let dead: Vec<_> = outcomes.values().filter(|row| row.state == "dead").map(|row| &row.name).collect();
+        assert_eq!(dead, ["user7", "user191"]);
+        assert_eq!(stage.users().len(), 298);
+        let names: Vec<_> = consume::read_all(&stage.kafka.bootstrap(), USER_DEAD_TOPIC)
+            .into_iter()
+            .map(|record| String::from_utf8(record.key.unwrap()).unwrap())
+            .collect();
+        assert_eq!(names.len(), 2);
+    });
+}
+
+/// librdkafka keeps a pause from one assignment of a partition to the next: whoever gets back a partition in which it
+/// held a retry would never hear of it again.
+#[test]
+fn a_retry_that_is_held_while_the_partitions_are_dealt_again_comes_when_it_is_due() {
+    let test = "a_retry_that_is_held_while_the_partitions_are_dealt_again_comes_when_it_is_due";
+    let Some(stage) = services::mariadb(test).and_then(|url| Stage::new(test, &url)) else { return };
+    let mut log = Log::new(1);
+    // Enough for each partition to have some.
+    let names: Vec<_> = (0..24).map(|number| format!("user{number}")).collect();
+    let sent: Vec<_> = names.iter().map(|name| log.create(1, name).with_value("?")).collect();
+    let ids: Vec<_> = sent.iter().map(|one| one.id).collect();
+    let consumer = || {
+        stage
+            .process()
+            .set("consumer.retry_attempts", 1)
+            // Longer than the members take to hear of each other.
+            .set("consumer.retry_backoff_min", "12s")
+            .set("consumer.retry_backoff_max", "12s")
+    };
+    let (mut one, mut other) = (consumer(), consumer());
+    one.start();
+    send(&stage.kafka.bootstrap(), &sent);
+    let retried = || daemon::metric(&one, "forebay_consumer_retry_total") >= ids.len() as f64;
+    wait::until_true("all are put off", LONG, retried);
+    other.start();
+    let shared = || [&one, &other].iter().all(|each| each.log().contains("\"consumer.partitions\":4"));
+    wait::until_true("they share", LONG, shared);
+    let outcomes = stage.await_outcomes(&ids);
+    assert!(outcomes.values().all(|row| row.state == "dead"));
+    assert!(one.term().success() && other.term().success());
+}

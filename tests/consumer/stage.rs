@@ -1,0 +1,196 @@
+//! Kafka and a database with its schema, and consumers on both.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use std::time::Instant;
+
+use forebay::command::CommandId;
+use forebay::command::USER_DEAD_TOPIC;
+use forebay::command::USER_RETRY_TOPIC;
+use forebay::command::USER_TOPIC;
+use forebay::consumer;
+use forebay::consumer::AfterApplied;
+use forebay::consumer::Consumer;
+use forebay::consumer::ConsumerParts;
+use forebay::consumer::Nobody;
+use forebay::db;
+use forebay::db::Database;
+use forebay::db::OutcomeRow;
+use forebay::db::UserRow;
+use forebay::kafka;
+use forebay::kafka::Brokers;
+use forebay::kv::Kv;
+use forebay::metrics::Metrics;
+use forebay::task::Alarm;
+use forebay::units::Span;
+use tokio::runtime::Runtime;
+
+use super::support::admin::Admin;
+use super::support::daemon;
+use super::support::daemon::LONG;
+use super::support::kafka::ClusterOptions;
+use super::support::kafka::Kafka;
+use super::support::process::Forebay;
+use super::support::services;
+use super::support::services::KafkaPlace;
+use super::support::wait;
+
+/// Partitions of the commands' topic, so that there is something to share.
+const PARTITIONS: usize = 4;
+
+/// A broker of the test's own, because the topics' names are given, and a database of its own.
+pub struct Stage {
+    pub runtime: Runtime,
+    pub db: Database,
+    pub url: String,
+    pub kafka: Kafka,
+    _place: KafkaPlace,
+}
+
+/// Runs a test once with each database server that there is.
+pub fn on_each(test: &str, run: impl Fn(&Stage)) {
+    for url in [services::mariadb(test), services::postgres(test)].into_iter().flatten() {
+        if let Some(stage) = Stage::new(test, &url) {
+            run(&stage);
+        }
+    }
+}
+
+impl Stage {
+    pub fn new(test: &str, url: &str) -> Option<Stage> {
+        let place = services::kafka(test)?;
+        let kafka = place.start(ClusterOptions::single());
+        let admin = Admin::new(&kafka.bootstrap());
+        for topic in [USER_TOPIC, USER_RETRY_TOPIC, USER_DEAD_TOPIC] {
+            admin.create_topic(topic, PARTITIONS, 1, &[]);
+        }
+        let runtime = Runtime::new().unwrap();
+        let db = runtime.block_on(async {
+            let mut config = db::Config { url: url.into(), ..db::Config::default() };
+            // The machine may be busy, and tests of outages wait for the database again.
+            config.acquire_timeout = Span::secs(5);
+            let db = Database::connect(&config, Arc::new(Metrics::new().unwrap())).await.unwrap();
+            db.migrate().await.unwrap();
+            db
+        });
+        Some(Stage { runtime, db, url: url.to_owned(), kafka, _place: place })
+    }
+
+    /// Settings for tests: retries come soon and end soon.
+    pub fn config() -> consumer::Config {
+        consumer::Config {
+            retry_attempts: 2,
+            retry_backoff_min: Span::millis(50),
+            retry_backoff_max: Span::millis(500),
+            ..consumer::Config::default()
+        }
+    }
+
+    pub fn parts(&self, config: consumer::Config) -> ConsumerParts {
+        ConsumerParts {
+            db: self.db.clone(),
+            kv: None,
+            after: Arc::new(Nobody),
+            config,
+            kafka: kafka::Config {
+                brokers: Brokers::List(self.kafka.bootstrap()),
+                ..kafka::Config::default()
+            },
+            bootstrap: self.kafka.bootstrap(),
+            metrics: Arc::new(Metrics::new().unwrap()),
+            runtime: self.runtime.handle().clone(),
+            slow_step: Duration::from_secs(5),
+        }
+    }
+
+    /// A consumer in this process.
+    pub fn start(&self, config: consumer::Config) -> Running {
+        Running::new(self.parts(config))
+    }
+
+    pub fn start_with(&self, kv: Kv, after: Arc<dyn AfterApplied>) -> Running {
+        Running::new(ConsumerParts { kv: Some(kv), after, ..self.parts(Stage::config()) })
+    }
+
+    /// `forebay consume`, not yet started.
+    pub fn process(&self) -> Forebay {
+        Forebay::new(daemon::binary())
+            .args(&["consume"])
+            .set("kafka.brokers", self.kafka.bootstrap())
+            .set("database.url", self.url.as_str())
+            .set("database.acquire_timeout", "5s")
+            .set("consumer.retry_attempts", 2)
+            .set("consumer.retry_backoff_min", "50ms")
+            .set("consumer.retry_backoff_max", "500ms")
+    }
+
+    /// Everybody, by name.
+    pub fn users(&self) -> BTreeMap<String, UserRow> {
+        self.runtime.block_on(async {
+            let mut all = BTreeMap::new();
+            let mut after: Option<String> = None;
+            loop {
+                let page = self.db.users_after(after.as_deref(), 1000).await.expect("the database answers");
+                let Some(last) = page.last() else { return all };
+                after = Some(last.name.clone());
+                all.extend(page.into_iter().map(|row| (row.name.clone(), row)));
+            }
+        })
+    }
+
+    /// The outcomes there are, by id. An error: the database is away.
+    pub fn try_outcomes(&self, ids: &[CommandId]) -> Option<BTreeMap<String, OutcomeRow>> {
+        let ids: Vec<String> = ids.iter().map(CommandId::to_string).collect();
+        self.runtime.block_on(async {
+            let mut all = BTreeMap::new();
+            for ids in ids.chunks(500) {
+                let rows = self.db.outcomes(ids).await.ok()?;
+                all.extend(rows.into_iter().map(|row| (row.id.clone(), row)));
+            }
+            Some(all)
+        })
+    }
+
+    /// Waits until each of them has an outcome.
+    pub fn await_outcomes(&self, ids: &[CommandId]) -> BTreeMap<String, OutcomeRow> {
+        let mut distinct = ids.to_vec();
+        distinct.sort_unstable();
+        distinct.dedup();
+        let mut last = 0;
+        let found = wait::poll(LONG, || {
+            let outcomes = self.try_outcomes(&distinct)?;
+            last = outcomes.len();
+            (last == distinct.len()).then_some(outcomes)
+        });
+        found.unwrap_or_else(|| panic!("{last} of {} outcomes", distinct.len()))
+    }
+
+    /// Waits until this many have one.
+    pub fn await_some(&self, ids: &[CommandId], count: usize) {
+        wait::until_true(&format!("{count} outcomes"), LONG, || {
+            self.try_outcomes(ids).is_some_and(|outcomes| outcomes.len() >= count)
+        });
+    }
+}
+
+/// A consumer in this process; stopped when dropped.
+pub struct Running {
+    consumer: Option<Consumer>,
+    pub metrics: Arc<Metrics>,
+}
+
+impl Running {
+    fn new(parts: ConsumerParts) -> Running {
+        let metrics = Arc::clone(&parts.metrics);
+        Running { consumer: Some(Consumer::start(parts, Alarm::default()).unwrap()), metrics }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(consumer) = self.consumer.take() {
+            consumer.stop(Instant::now() + LONG);
+        }
+    }
+}

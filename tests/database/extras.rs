@@ -1,0 +1,64 @@
+//! Columns that an overloaded database puts off.
+
+use forebay::db::Database;
+use forebay::db::DbError;
+use forebay::db::UserRow;
+
+use crate::Place;
+use crate::insert;
+use crate::strings;
+use crate::user;
+
+async fn put_off(database: &Database, name: &str, extras: &str) -> Result<(), DbError> {
+    let mut batch = database.begin().await?;
+    batch.put_extras(&[(name.to_owned(), extras.to_owned())]).await?;
+    batch.commit().await
+}
+
+async fn nickname(database: &Database, name: &str) -> Option<String> {
+    database.user(name).await.unwrap().unwrap().nickname
+}
+
+pub async fn what_is_put_off_shows_at_once_and_is_merged_later(place: &Place) {
+    let database = place.migrated().await;
+    let grace = UserRow { nickname: Some("Amazing".into()), ..user("grace") };
+    insert(&database, &[user("ada"), grace, user("linus")]).await;
+    put_off(&database, "ada", r#"{"nickname":"Countess","later":1}"#).await.unwrap();
+    put_off(&database, "grace", r#"{"nickname":null}"#).await.unwrap();
+    // Names nothing, so it keeps what was put off before.
+    put_off(&database, "ada", "{}").await.unwrap();
+    let refused = put_off(&database, "ada", "[]").await.unwrap_err();
+    assert!(matches!(refused, DbError::Refused(_)), "{refused}");
+    // Of somebody who is gone.
+    put_off(&database, "nobody", r#"{"nickname":"x"}"#).await.unwrap();
+    assert_eq!(nickname(&database, "ada").await.as_deref(), Some("Countess"));
+    assert_eq!(nickname(&database, "grace").await, None);
+
+    assert_eq!(database.merge_extras(2).await, Ok(2));
+    assert_eq!(database.merge_extras(2).await, Ok(1));
+    assert_eq!(database.merge_extras(2).await, Ok(0));
+    place.sql("DELETE FROM user_extras").await;
+    assert_eq!(nickname(&database, "ada").await.as_deref(), Some("Countess"));
+    assert_eq!(nickname(&database, "grace").await, None);
+    assert_eq!(nickname(&database, "linus").await, None);
+}
+
+pub async fn a_later_update_or_deletion_settles_what_was_put_off(place: &Place) {
+    let database = place.migrated().await;
+    insert(&database, &[user("ada"), user("grace")]).await;
+    for name in ["ada", "grace"] {
+        put_off(&database, name, r#"{"nickname":"old"}"#).await.unwrap();
+    }
+    let mut batch = database.begin().await.unwrap();
+    let mut ada = batch.users_for_update(&strings(&["ada"])).await.unwrap().remove(0);
+    assert_eq!(ada.nickname.as_deref(), Some("old"));
+    ada.nickname = Some("new".into());
+    batch.update_users(&[ada]).await.unwrap();
+    batch.delete_users(&strings(&["grace"])).await.unwrap();
+    batch.commit().await.unwrap();
+    insert(&database, &[user("grace")]).await;
+
+    assert_eq!(database.merge_extras(10).await, Ok(0));
+    assert_eq!(nickname(&database, "ada").await.as_deref(), Some("new"));
+    assert_eq!(nickname(&database, "grace").await, None, "another person of that name");
+}

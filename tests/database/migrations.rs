@@ -1,0 +1,62 @@
+//! Migrations and the shared secret.
+
+use forebay::db::DbError;
+
+use crate::Place;
+
+pub async fn four_that_migrate_at_once_apply_each_migration_once(place: &Place) {
+    let mut four = Vec::new();
+    for _ in 0..4 {
+        four.push(place.database().await);
+    }
+    let all = four[0].pending_migrations().await.unwrap();
+    assert!(!all.is_empty());
+    let tasks: Vec<_> =
+        four.iter().cloned().map(|one| tokio::spawn(async move { one.migrate().await.unwrap() })).collect();
+    let mut applied = Vec::new();
+    for task in tasks {
+        applied.extend(task.await.unwrap());
+    }
+    assert_eq!(applied, all, "each by one of the four, in order");
+    assert!(four[1].pending_migrations().await.unwrap().is_empty());
+    assert!(four[2].migrate().await.unwrap().is_empty());
+}
+
+pub async fn what_another_version_applied_or_changed_is_an_error(place: &Place) {
+    let database = place.migrated().await;
+    place.sql("INSERT INTO forebay_migrations VALUES ('9999_of_tomorrow', 'x', 0)").await;
+    for refused in [database.migrate().await, database.pending_migrations().await] {
+        let Err(DbError::Refused(why)) = refused else { panic!("{refused:?}") };
+        assert!(why.contains("9999_of_tomorrow"), "{why}");
+    }
+    place.sql("DELETE FROM forebay_migrations WHERE name = '9999_of_tomorrow'").await;
+    place.sql("UPDATE forebay_migrations SET checksum = 'x' WHERE name = '0003_audit'").await;
+    for refused in [database.migrate().await, database.pending_migrations().await] {
+        let Err(DbError::Refused(why)) = refused else { panic!("{refused:?}") };
+        assert!(why.contains("0003_audit"), "{why}");
+    }
+}
+
+pub async fn without_a_schema_statements_are_refused_and_nothing_else_breaks(place: &Place) {
+    let database = place.database().await;
+    database.ping().await.unwrap();
+    let refused = database.user("ada").await.unwrap_err();
+    assert!(matches!(refused, DbError::Refused(_)), "{refused}");
+    assert!(!refused.is_transient());
+    database.migrate().await.unwrap();
+    assert_eq!(database.user("ada").await, Ok(None));
+}
+
+pub async fn all_daemons_share_one_secret(place: &Place) {
+    place.migrated().await;
+    let mut tasks = Vec::new();
+    for _ in 0..4 {
+        let database = place.database().await;
+        tasks.push(tokio::spawn(async move { database.secret().await.unwrap() }));
+    }
+    let first = place.database().await.secret().await.unwrap();
+    assert_ne!(first, [0; 32]);
+    for task in tasks {
+        assert_eq!(task.await.unwrap(), first);
+    }
+}

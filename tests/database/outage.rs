@@ -1,0 +1,237 @@
+//! Servers that are killed, frozen and not there at all.
+
+use std::time::Duration;
+use std::time::Instant;
+
+use forebay::db::Database;
+use forebay::db::DbError;
+use forebay::units::Span;
+
+use crate::Place;
+use crate::insert;
+use crate::support::proxy::Link;
+use crate::support::proxy::Proxy;
+use crate::support::services;
+use crate::support::sql::SqlServer;
+use crate::user;
+
+/// Far above any answer, far below for ever.
+const LONG: Duration = Duration::from_secs(60);
+
+/// Short limits, for a server that does not answer.
+async fn impatient(place: &Place) -> Database {
+    place
+        .with(|config| {
+            config.acquire_timeout = Span::millis(500);
+            config.statement_timeout = Span::millis(500);
+        })
+        .await
+}
+
+/// Asks until there is an answer.
+async fn recovered(database: &Database) {
+    let begun = Instant::now();
+    while let Err(error) = database.ping().await {
+        assert!(error.is_transient(), "{error}");
+        assert!(begun.elapsed() < LONG, "does not recover: {error}");
+        tokio::task::yield_now().await;
+    }
+}
+
+async fn killed(server: &impl SqlServer) {
+    let place = Place::server(server.fresh());
+    place.migrated().await;
+    let database = impatient(&place).await;
+    insert(&database, &[user("ada")]).await;
+
+    let mut batch = database.begin().await.unwrap();
+    batch.insert_users(&[user("grace")]).await.unwrap();
+    server.kill();
+    let lost = batch.commit().await.unwrap_err();
+    assert!(lost.is_transient(), "{lost}");
+    for _ in 0..3 {
+        let away = database.user("ada").await.unwrap_err();
+        assert!(away.is_transient(), "{away}");
+    }
+    assert!(database.begin().await.unwrap_err().is_transient());
+
+    server.start();
+    recovered(&database).await;
+    assert!(database.user("ada").await.unwrap().is_some(), "what was committed is there");
+    assert_eq!(database.user("grace").await, Ok(None));
+
+    // An orderly stop says goodbye to idle connections; the next call finds out.
+    server.stop();
+    assert!(database.user("ada").await.unwrap_err().is_transient());
+    server.start();
+    recovered(&database).await;
+}
+
+async fn frozen(server: &impl SqlServer) {
+    let place = Place::server(server.fresh());
+    place.migrated().await;
+    let database = impatient(&place).await;
+    insert(&database, &[user("ada")]).await;
+    let mut batch = database.begin().await.unwrap();
+    batch.insert_users(&[user("grace")]).await.unwrap();
+
+    server.freeze();
+    // The bound is a second; the rest is for a busy machine.
+    let bound = Duration::from_secs(10);
+    let begun = Instant::now();
+    let late = batch.commit().await.unwrap_err();
+    assert!(late.is_transient() && begun.elapsed() < bound, "{late} after {:?}", begun.elapsed());
+    // More calls at once than there are connections: none is left without an answer.
+    let begun = Instant::now();
+    let calls: Vec<_> = (0..40)
+        .map(|_| {
+            let database = database.clone();
+            tokio::spawn(async move { database.user("ada").await })
+        })
+        .collect();
+    for call in calls {
+        let late = call.await.unwrap().unwrap_err();
+        assert!(late.is_transient(), "{late}");
+    }
+    assert!(begun.elapsed() < bound * 2, "{:?}", begun.elapsed());
+
+    server.thaw();
+    recovered(&database).await;
+    assert!(database.user("ada").await.unwrap().is_some());
+    // Whether the commit was still done is the server's to say; there is one answer.
+    let first = database.user("grace").await.unwrap();
+    assert_eq!(database.user("grace").await.unwrap(), first);
+    // No connection is missing from the pool.
+    let calls: Vec<_> = (0..16)
+        .map(|_| {
+            let database = database.clone();
+            tokio::spawn(async move { database.begin().await })
+        })
+        .collect();
+    let mut batches = Vec::new();
+    for call in calls {
+        batches.push(call.await.unwrap().unwrap());
+    }
+    assert_eq!(batches.len(), 16);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_mariadb_is_busy_and_recovers() {
+    let Some(server) = services::own_mariadb("a_killed_mariadb_is_busy_and_recovers") else { return };
+    killed(&server).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_postgres_is_busy_and_recovers() {
+    let Some(server) = services::own_postgres("a_killed_postgres_is_busy_and_recovers") else { return };
+    killed(&server).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_frozen_mariadb_costs_no_more_than_the_time_limits() {
+    let Some(server) = services::own_mariadb("a_frozen_mariadb_costs_no_more_than_the_time_limits") else {
+        return;
+    };
+    frozen(&server).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_frozen_postgres_costs_no_more_than_the_time_limits() {
+    let Some(server) = services::own_postgres("a_frozen_postgres_costs_no_more_than_the_time_limits") else {
+        return;
+    };
+    frozen(&server).await;
+}
+
+/// Calls that are not refused before the breaker opens: its threshold.
+const WAITS: usize = 5;
+
+/// An answer to something that the breaker does not refuse.
+async fn answered(database: &Database, by_commit: bool) -> Result<(), DbError> {
+    match by_commit {
+        true => database.begin().await?.commit().await,
+        false => database.pending_migrations().await.map(drop),
+    }
+}
+
+async fn silent(server: &impl SqlServer) {
+    let place = Place::server(server.fresh());
+    place.migrated().await;
+    let proxy = Proxy::start();
+    let (before, after) = place.url.split_once('@').unwrap();
+    let (address, name) = after.split_once('/').unwrap();
+    proxy.forward_to(address);
+    let behind = Place::server(format!("{before}@{}/{name}", proxy.address()));
+    let database = impatient(&behind).await;
+    insert(&database, &[user("ada")]).await;
+    assert!(!database.is_open());
+
+    proxy.set(Link::CUT);
+    for _ in 0..WAITS {
+        let away = database.user("ada").await.unwrap_err();
+        assert!(matches!(away, DbError::Away(_)), "{away}");
+    }
+    assert!(database.is_open());
+    assert_eq!(database.user("ada").await, Err(DbError::Open));
+    // A transaction is not refused: it has a probe's part.
+    let away = database.begin().await.map(drop).unwrap_err();
+    assert!(matches!(away, DbError::Away(_)), "{away}");
+    // However many ask, one at a time waits.
+    let calls: Vec<_> = (0..100)
+        .map(|_| {
+            let database = database.clone();
+            tokio::spawn(async move { database.holders(Some("ada"), None, None).await.unwrap_err() })
+        })
+        .collect();
+    let mut waited = 0;
+    for call in calls {
+        waited += usize::from(call.await.unwrap() != DbError::Open);
+    }
+    assert!(waited < WAITS, "{waited} waited");
+
+    proxy.heal();
+    recovered(&database).await;
+    assert!(!database.is_open());
+    assert!(database.user("ada").await.unwrap().is_some());
+
+    // What the consumer commits, and what a look at the schema finds, closes it too.
+    for by_commit in [true, false] {
+        proxy.set(Link::CUT);
+        while !database.is_open() {
+            database.user("ada").await.unwrap_err();
+        }
+        proxy.heal();
+        while answered(&database, by_commit).await.is_err() {}
+        assert!(!database.is_open());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_silent_mariadb_is_not_asked_before_a_probe_is_answered() {
+    let Some(server) = services::own_mariadb("a_silent_mariadb_is_not_asked_before_a_probe_is_answered")
+    else {
+        return;
+    };
+    silent(&server).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_silent_postgres_is_not_asked_before_a_probe_is_answered() {
+    let Some(server) = services::own_postgres("a_silent_postgres_is_not_asked_before_a_probe_is_answered")
+    else {
+        return;
+    };
+    silent(&server).await;
+}
+
+#[tokio::test]
+async fn nobody_need_be_there_to_begin_with() {
+    let port = crate::support::ports::Port::free();
+    for scheme in ["mysql", "postgres"] {
+        let place = Place::server(format!("{scheme}://forebay@{}/users", port.address()));
+        let database = impatient(&place).await;
+        let away = database.ping().await.unwrap_err();
+        assert!(away.is_transient(), "{away}");
+        assert!(database.migrate().await.unwrap_err().is_transient());
+    }
+}

@@ -1,0 +1,163 @@
+//! A MariaDB of the test's own: started, stopped, killed, frozen, and started again on its port and data.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use sqlx::AssertSqlSafe;
+use sqlx::Connection;
+use sqlx::MySqlConnection;
+use tempfile::TempDir;
+
+use super::child::Child;
+use super::ports::Port;
+use super::scratch;
+use super::sql;
+use super::sql::PASSWORD;
+use super::sql::SqlServer;
+use super::sql::USER;
+use super::sql::complete;
+use super::wait;
+
+/// It takes one to three seconds, and a repair after a kill some more.
+const READY_WITHIN: Duration = Duration::from_secs(60);
+const STOP_WITHIN: Duration = Duration::from_secs(60);
+
+/// Where temporary tables lie. Each server its own: one that starts removes what it takes for leftovers there, and
+/// another's statement fails.
+const TMPDIR: &str = "TMPDIR";
+
+/// The server, running or not.
+pub struct MariaDb {
+    // First, so that it is gone before its port and directory are.
+    child: Mutex<Option<Child>>,
+    port: Port,
+    dir: TempDir,
+}
+
+/// Where the server's programs are, or what is missing.
+pub fn programs() -> Result<PathBuf, String> {
+    // A user's path does not lead to sbin.
+    let found = ["/usr/sbin", "/usr/bin", "/usr/local/bin", "/usr/libexec"]
+        .map(|dir| PathBuf::from(dir).join("mariadbd"));
+    let found = found.into_iter().find(|program| program.is_file());
+    found.ok_or_else(|| "no mariadbd (package mariadb-server)".to_owned())
+}
+
+impl MariaDb {
+    /// A new server with empty data, running.
+    pub fn new() -> Result<MariaDb, String> {
+        programs()?;
+        let server = MariaDb { child: Mutex::new(None), port: Port::free(), dir: scratch::dir("mariadb") };
+        let made = Command::new("mariadb-install-db")
+            .args(["--no-defaults", "--skip-test-db", "--auth-root-authentication-method=normal"])
+            .arg(format!("--datadir={}", server.data().display()))
+            .args(as_this_user())
+            .env(TMPDIR, server.dir.path())
+            .output()
+            .map_err(|error| format!("mariadb-install-db: {error}"))?;
+        let said = || [&made.stdout[..], &made.stderr[..]].map(String::from_utf8_lossy).concat();
+        assert!(made.status.success(), "mariadb-install-db: {}", said());
+        let account = |host: &str| {
+            format!(
+                "CREATE USER IF NOT EXISTS {USER}@'{host}' IDENTIFIED BY '{PASSWORD}';\n\
+                 GRANT ALL ON *.* TO {USER}@'{host}' WITH GRANT OPTION;\n"
+            )
+        };
+        let accounts = ["127.0.0.1", "localhost"].map(account).concat();
+        fs::write(server.accounts(), accounts).expect("the file of accounts");
+        server.start();
+        Ok(server)
+    }
+
+    /// The URL of one of its databases by its socket file, which knows no delayed acknowledgements.
+    pub fn socket_url(&self, database: &str) -> String {
+        let socket = self.dir.path().join("socket");
+        format!("mysql://{USER}:{PASSWORD}@localhost/{database}?socket={}", socket.display())
+    }
+
+    fn data(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    fn accounts(&self) -> PathBuf {
+        self.dir.path().join("accounts.sql")
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(programs().expect("looked for when this was made"));
+        command
+            .arg("--no-defaults")
+            .arg(format!("--datadir={}", self.data().display()))
+            .arg(format!("--socket={}", self.dir.path().join("socket").display()))
+            .arg(format!("--pid-file={}", self.dir.path().join("pid").display()))
+            .arg(format!("--init-file={}", self.accounts().display()))
+            .arg(format!("--port={}", self.port.number()))
+            .args(["--bind-address=127.0.0.1", "--skip-name-resolve", "--innodb-flush-log-at-trx-commit=1"])
+            .args(["--innodb-buffer-pool-size=256M", "--innodb-log-file-size=256M", "--local-infile=1"])
+            .args(as_this_user())
+            .env(TMPDIR, self.dir.path());
+        command
+    }
+
+    fn child(&self) -> MutexGuard<'_, Option<Child>> {
+        self.child.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn running<T>(&self, act: impl FnOnce(&mut Child) -> T) -> T {
+        act(self.child().as_mut().expect("MariaDB is started"))
+    }
+}
+
+impl SqlServer for MariaDb {
+    fn url(&self, database: &str) -> String {
+        format!("mysql://{USER}:{PASSWORD}@{}/{database}", self.port.address())
+    }
+
+    fn sql(&self, database: &str, statements: &str) {
+        complete(async {
+            let mut connection = MySqlConnection::connect(&self.url(database)).await.expect("a connection");
+            sqlx::raw_sql(AssertSqlSafe(statements)).execute(&mut connection).await.expect(statements);
+        });
+    }
+
+    fn first_database(&self) -> &'static str {
+        "mysql"
+    }
+
+    fn start(&self) {
+        *self.child() = Some(Child::spawn("mariadb", &self.command(), &self.dir.path().join("log")));
+        wait::until_true("MariaDB answers", READY_WITHIN, || {
+            let ended = self.running(|child| child.ended().map(|status| (status, child.log_tail())));
+            assert!(ended.is_none(), "MariaDB ended: {ended:?}");
+            complete(async { MySqlConnection::connect(&self.url("mysql")).await.is_ok() })
+        });
+    }
+
+    fn stop(&self) {
+        self.running(|child| child.terminate(STOP_WITHIN));
+        *self.child() = None;
+    }
+
+    fn kill(&self) {
+        self.running(Child::kill);
+        *self.child() = None;
+    }
+
+    fn freeze(&self) {
+        self.running(Child::freeze);
+    }
+
+    fn thaw(&self) {
+        self.running(Child::thaw);
+    }
+}
+
+/// It does not start as root unless told that this is meant.
+fn as_this_user() -> Option<&'static str> {
+    sql::is_root().then_some("--user=root")
+}

@@ -1,0 +1,58 @@
+//! What a test does with a database server, whichever it is.
+//!
+//! Both servers are as durable as in production: a commit is answered after its flush.
+
+use std::fs;
+use std::future::Future;
+use std::os::unix::fs::MetadataExt;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering;
+use std::thread;
+
+use tokio::runtime::Builder;
+
+/// The account that tests use.
+pub const USER: &str = "forebay";
+/// Its password.
+pub const PASSWORD: &str = "geheim";
+
+/// A server of the test's own, or one that tests share.
+pub trait SqlServer: Send + Sync {
+    /// The URL of one of its databases.
+    fn url(&self, database: &str) -> String;
+    /// Runs statements in one of its databases, as an administrator; they must succeed.
+    fn sql(&self, database: &str, statements: &str);
+    /// The database that is there from the beginning.
+    fn first_database(&self) -> &'static str;
+    /// Starts it on its port and data, and returns when it answers.
+    fn start(&self);
+    /// Stops it in an orderly way, whoever is connected.
+    fn stop(&self);
+    /// Kills it, with all its processes.
+    fn kill(&self);
+    /// Stops it where it is: connections stay open and nobody answers.
+    fn freeze(&self);
+    /// Lets it go on after [`SqlServer::freeze`].
+    fn thaw(&self);
+
+    /// The URL of a new, empty database.
+    fn fresh(&self) -> String {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("test_{}", COUNT.fetch_add(1, Ordering::Relaxed));
+        self.sql(self.first_database(), &format!("CREATE DATABASE {name}"));
+        self.url(&name)
+    }
+}
+
+/// Completes a future on a thread and a runtime of its own, so that it can be called from within a runtime.
+pub fn complete<T: Send>(future: impl Future<Output = T> + Send) -> T {
+    thread::scope(|scope| {
+        let run = || Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(future);
+        scope.spawn(run).join().expect("the future completes")
+    })
+}
+
+/// Whether this test runs as root, which neither server likes to.
+pub fn is_root() -> bool {
+    fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0)
+}

@@ -1,0 +1,116 @@
+//! What must not enter, and the words it is refused with.
+
+use serde_json::Value;
+use serde_json::json;
+
+use super::people::embedded;
+use super::people::expect;
+use super::people::register;
+use super::people::somebody;
+
+fn with(member: &str, value: Value) -> Value {
+    let mut user = somebody(1);
+    user[member] = value;
+    user
+}
+
+#[test]
+fn a_member_that_breaks_its_rule_is_named_and_not_repeated() {
+    let mut forebay = embedded();
+    forebay.start();
+    let http = &mut forebay.http();
+    let cases = [
+        ("name", json!("../../etc/passwd")),
+        ("name", json!("'; DROP TABLE users; --")),
+        ("name", json!("a\u{0}b")),
+        ("name", json!("ada\u{202e}nimda")),
+        ("name", json!("")),
+        ("name", json!(7)),
+        ("email", json!("ada at example.org")),
+        ("email", json!(null)),
+        ("phone", json!("call me")),
+        ("password", json!("short")),
+        ("password", json!("password1")),
+        ("password", json!("aaaaaaaaaaaa")),
+        ("password", json!("abcdefghij".repeat(8))),
+        ("nickname", json!("a\u{200b}b")),
+        ("isAdmin", json!(true)),
+        ("password_hash", json!("$2b$04$abcdefghijklmnopqrstuv")),
+        ("claim", json!("00")),
+    ];
+    for (member, value) in cases {
+        let refusal = register(http, &with(member, value.clone()));
+        let document = expect(&refusal, 422, "invalid_user");
+        assert_eq!(document["field"], member, "{document}");
+        assert_eq!(document["errors"][0]["pointer"], format!("/{member}"));
+        if let Some(text) = value.as_str().filter(|text| text.len() > 8) {
+            assert!(!refusal.text().contains(text), "{}", refusal.text());
+        }
+    }
+    let long = register(http, &with("password", json!("abcdefghij".repeat(8)))).text();
+    assert!(long.contains("72 bytes"), "{long}");
+    assert_eq!(http.get("/v1/users").unwrap().json()["users"], json!([]), "nothing entered");
+}
+
+#[test]
+fn every_mistake_is_reported_at_once() {
+    let mut forebay = embedded();
+    forebay.start();
+    let answer = register(&mut forebay.http(), &json!({"name": "a b", "phone": "1", "x": 1}));
+    let document = expect(&answer, 422, "invalid_user");
+    let pointers: Vec<_> =
+        document["errors"].as_array().unwrap().iter().map(|error| error["pointer"].clone()).collect();
+    assert_eq!(pointers, ["/name", "/email", "/phone", "/password", "/x"]);
+}
+
+#[test]
+fn bodies_that_are_no_single_user_are_refused() {
+    let mut forebay = embedded();
+    forebay.start();
+    let http = &mut forebay.http();
+    let duplicate = r#"{"name":"ada","name":"bob"}"#;
+    for body in ["", "[]", "null", "{", duplicate, "{}{}"] {
+        expect(&http.post("/v1/users", body).unwrap(), 400, "malformed_body");
+    }
+    let lines = [("Content-Type", "application/x-ndjson")];
+    let refused = http.request("POST", "/v1/users", &lines, somebody(1).to_string().as_bytes()).unwrap();
+    expect(&refused, 415, "unsupported_media_type");
+    expect(&http.post("/v1/commands/user.create", &somebody(1).to_string()).unwrap(), 404, "unknown_kind");
+    expect(&http.put("/v1/users/ada", "{}").unwrap(), 422, "invalid_user");
+    expect(&http.put("/v1/users/ada", r#"{"name":"bob","nickname":"x"}"#).unwrap(), 422, "invalid_user");
+}
+
+#[test]
+fn the_list_takes_numbers_and_its_own_cursors() {
+    let mut forebay = embedded();
+    forebay.start();
+    let http = &mut forebay.http();
+    for query in ["", "?limit=1", "?limit=1000000000", "?limit=1000"] {
+        expect(&http.get(&format!("/v1/users{query}")).unwrap(), 200, "");
+    }
+    for query in [
+        "?limit=0",
+        "?limit=-1",
+        "?limit=x",
+        "?limit=",
+        "?limit=1&limit=2",
+        "?cursor=",
+        "?cursor=x",
+        "?cursor=YWRhYWRhYWRhYWRhYWRhYWRhYWRh",
+        "?page=2",
+    ] {
+        expect(&http.get(&format!("/v1/users{query}")).unwrap(), 400, "bad_parameter");
+    }
+}
+
+#[test]
+fn names_that_cannot_be_are_nobodys() {
+    let mut forebay = embedded();
+    forebay.start();
+    let http = &mut forebay.http();
+    for name in ["nobody", "%2e%2e", "a%2Fb", "%00", "%ff", "a%20b", "%E2%80%AE", &"n".repeat(65)] {
+        expect(&http.get(&format!("/v1/users/{name}")).unwrap(), 404, "not_found");
+        let update = http.put(&format!("/v1/users/{name}"), r#"{"nickname":"x"}"#).unwrap();
+        expect(&update, 404, "not_found");
+    }
+}

@@ -1,0 +1,237 @@
+//! A crowd that registers at once, some of them twice, some under what others have; and what must hold afterwards.
+
+use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::people::somebody;
+use crate::support::http::Client;
+use crate::support::http::Response;
+use crate::support::wait;
+
+/// Clients at a time.
+const CLIENTS: usize = 64;
+/// A repetition, or somebody with the same name, comes this many requests later: while the first is pending.
+const NEAR: usize = 37;
+/// Between two tries of a request that was refused for a moment.
+const PATIENCE: Duration = Duration::from_millis(100);
+/// For a crowd to be registered, with everything killed once in between.
+const LONG: Duration = Duration::from_secs(300);
+
+/// What one request was answered in the end.
+#[derive(Clone, Debug)]
+struct Answered {
+    body: Value,
+    status: u16,
+    /// Of a 202.
+    id: Option<String>,
+    replayed: bool,
+    /// Of a 409.
+    field: Option<String>,
+    /// Whether an earlier try of it had no answer: then that may have been accepted.
+    uncertain: bool,
+}
+
+/// A crowd on its way.
+pub struct Crowd {
+    clients: Vec<thread::JoinHandle<()>>,
+    done: Arc<AtomicUsize>,
+    answers: Arc<Mutex<Vec<Answered>>>,
+}
+
+impl Crowd {
+    /// `total` requests, spread over the daemons at these addresses: 20 % repetitions, 10 % with somebody else's name,
+    /// e-mail or phone.
+    pub fn start(total: usize, addresses: &[String]) -> Crowd {
+        let bodies = Arc::new((0..total).map(body).collect::<Vec<_>>());
+        let (next, done) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let answers = Arc::new(Mutex::new(Vec::new()));
+        let clients = (0..CLIENTS).map(|client| {
+            let address = addresses[client % addresses.len()].clone();
+            let (bodies, next, done) = (Arc::clone(&bodies), Arc::clone(&next), Arc::clone(&done));
+            let answers = Arc::clone(&answers);
+            thread::spawn(move || {
+                let mut http = Client::new(&address);
+                while let Some(body) = bodies.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let answered = ask(&mut http, body);
+                    answers.lock().unwrap().push(answered);
+                    done.fetch_add(1, Ordering::Relaxed);
+                }
+            })
+        });
+        Crowd { clients: clients.collect(), done, answers }
+    }
+
+    /// Returns when so many requests were answered.
+    pub fn await_answered(&self, count: usize) {
+        wait::until_true("the crowd is answered", LONG, || self.done.load(Ordering::Relaxed) >= count);
+    }
+
+    /// Returns when all are.
+    pub fn finish(self) -> Outcome {
+        for client in self.clients {
+            client.join().expect("a client");
+        }
+        Outcome { answers: std::mem::take(&mut self.answers.lock().unwrap()) }
+    }
+}
+
+/// The body of the n-th request.
+fn body(n: usize) -> Value {
+    let earlier = n.saturating_sub(NEAR);
+    match n % 10 {
+        0 | 5 => somebody(base(earlier)),
+        7 => {
+            let mut user = somebody(n);
+            let field = ["name", "email", "phone"][n / 10 % 3];
+            user[field] = somebody(base(earlier))[field].clone();
+            user
+        }
+        _ => somebody(n),
+    }
+}
+
+/// The nearest number whose request is somebody's own.
+fn base(n: usize) -> usize {
+    if matches!(n % 10, 0 | 5 | 7) { n + 1 } else { n }
+}
+
+/// Asks until the answer is final.
+fn ask(http: &mut Client, body: &Value) -> Answered {
+    let mut uncertain = false;
+    loop {
+        match http.post("/v1/users", &body.to_string()) {
+            Ok(answer) if answer.status == 202 => return Answered { uncertain, ..accepted(body, &answer) },
+            Ok(answer) if answer.status == 409 => {
+                let field = answer.json()["field"].as_str().map(str::to_owned);
+                return Answered {
+                    body: body.clone(),
+                    status: 409,
+                    id: None,
+                    replayed: false,
+                    field,
+                    uncertain,
+                };
+            }
+            Ok(answer) => {
+                assert_eq!(answer.status, 503, "{}", answer.text());
+                assert!(answer.header("retry-after").is_some());
+                thread::sleep(PATIENCE);
+            }
+            // The daemon is down: as a real client would, not at once.
+            Err(_) => {
+                uncertain = true;
+                thread::sleep(PATIENCE);
+            }
+        }
+    }
+}
+
+fn accepted(body: &Value, answer: &Response) -> Answered {
+    let id = answer.json()["id"].as_str().expect("an id").to_owned();
+    let replayed = answer.header("idempotency-replayed").is_some();
+    Answered { body: body.clone(), status: 202, id: Some(id), replayed, field: None, uncertain: false }
+}
+
+/// What a crowd was answered.
+pub struct Outcome {
+    answers: Vec<Answered>,
+}
+
+impl Outcome {
+    /// Waits until every command is final, and compares it all: exactly the right rows, each refusal with its reason.
+    pub fn check(&self, http: &mut Client) {
+        let commands = self.commands();
+        let states = self.final_states(http, &commands);
+        let rows = rows(http);
+        let mut applied = BTreeMap::new();
+        for (id, body) in &commands {
+            if states[id] == "applied" {
+                let twice = applied.insert(body["name"].as_str().unwrap().to_owned(), *body);
+                assert!(twice.is_none(), "two registrations of one name were applied: {body}");
+            }
+        }
+        for (name, row) in &rows {
+            let unheard = || {
+                self.answers
+                    .iter()
+                    .any(|a| a.uncertain && ["name", "email", "phone"].iter().all(|m| a.body[m] == row[m]))
+            };
+            assert!(applied.contains_key(name) || unheard(), "nobody was told of {row}");
+        }
+        for (name, body) in applied {
+            for field in ["email", "phone"] {
+                assert!(rows.contains_key(&name), "{name} was applied and is not there");
+                assert_eq!(rows[&name][field], body[field], "{name}: what was applied is there");
+            }
+        }
+        self.check_refusals(&commands);
+        let count = |status| self.answers.iter().filter(|answer| answer.status == status).count();
+        let replayed = self.answers.iter().filter(|answer| answer.replayed).count();
+        let rejected = states.values().filter(|state| *state == "rejected").count();
+        println!(
+            "{} requests: {} accepted ({replayed} of them repetitions), {} refused; {} rows, {rejected} rejected later",
+            self.answers.len(),
+            count(202),
+            count(409),
+            rows.len(),
+        );
+    }
+
+    /// Who was refused was refused for something that somebody else asked for.
+    fn check_refusals(&self, commands: &HashMap<String, &Value>) {
+        for answer in self.answers.iter().filter(|answer| answer.status == 409) {
+            let field = answer.field.as_deref().expect("the field at fault");
+            let held = commands.values().any(|body| body[field] == answer.body[field]);
+            let unheard = || {
+                self.answers.iter().any(|other| other.uncertain && other.body[field] == answer.body[field])
+            };
+            assert!(held || unheard(), "{field} is nobody's: {}", answer.body);
+        }
+    }
+
+    /// Each accepted command with its body. One id, one body.
+    fn commands(&self) -> HashMap<String, &Value> {
+        let mut commands = HashMap::new();
+        for answer in &self.answers {
+            let Some(id) = &answer.id else { continue };
+            let before = commands.insert(id.clone(), &answer.body);
+            assert!(before.is_none_or(|before| *before == answer.body), "{id} stands for two requests");
+        }
+        commands
+    }
+
+    fn final_states(&self, http: &mut Client, commands: &HashMap<String, &Value>) -> HashMap<String, String> {
+        let mut states = HashMap::new();
+        for (id, body) in commands {
+            let state = wait::until(&format!("{} is decided", body["name"]), LONG, || {
+                let path = format!("/v1/commands/{id}");
+                let status = http.request("GET", &path, &[("Prefer", "wait=30")], b"").ok()?;
+                let state = status.json()["state"].as_str()?.to_owned();
+                ["applied", "rejected"].contains(&state.as_str()).then_some(state)
+            });
+            states.insert(id.clone(), state);
+        }
+        states
+    }
+}
+
+/// All users by name.
+fn rows(http: &mut Client) -> BTreeMap<String, Value> {
+    let (mut rows, mut path) = (BTreeMap::new(), "/v1/users".to_owned());
+    loop {
+        let page = http.get(&path).expect("a page").json();
+        for user in page["users"].as_array().expect("users") {
+            rows.insert(user["name"].as_str().expect("a name").to_owned(), user.clone());
+        }
+        let Some(cursor) = page["next_cursor"].as_str() else { return rows };
+        path = format!("/v1/users?cursor={cursor}");
+    }
+}

@@ -1,0 +1,73 @@
+//! An overloaded database, and a cache that is warm from the start.
+
+use serde_json::json;
+use sqlx::ConnectOptions;
+use sqlx::Connection;
+
+use super::people::embedded;
+use super::people::expect;
+use super::people::register_and_wait;
+use super::people::somebody;
+use super::people::write;
+use crate::support::daemon::LONG;
+use crate::support::daemon::metric;
+use crate::support::process::Forebay;
+use crate::support::sql;
+use crate::support::wait;
+
+/// Users of whom something is put off.
+fn put_off(forebay: &Forebay) -> i64 {
+    let file = forebay.wal_dir().parent().unwrap().join("forebay.sqlite");
+    sql::complete(async move {
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(file).read_only(true);
+        let mut connection = options.connect().await.unwrap();
+        let count = sqlx::query_scalar("SELECT COUNT(*) FROM user_extras").fetch_one(&mut connection);
+        let count = count.await.unwrap();
+        connection.close().await.unwrap();
+        count
+    })
+}
+
+#[test]
+fn what_an_overloaded_database_is_spared_is_seen_by_everybody_and_merged_later() {
+    let mut forebay = embedded().set("consumer.degraded", "on").set("users.cache_ttl", "1ms");
+    forebay.start();
+    let http = &mut forebay.http();
+    let mut user = somebody(1);
+    user["nickname"] = json!("Zoë");
+    expect(&register_and_wait(http, &user), 201, "");
+    assert_eq!(put_off(&forebay), 1);
+    assert_eq!(expect(&http.get("/v1/users/user-1").unwrap(), 200, "")["nickname"], "Zoë");
+    expect(
+        &write(http, "PUT", "/v1/users/user-1", r#"{"nickname":"Ada","email":"new@example.org"}"#),
+        200,
+        "",
+    );
+    let changed = expect(&http.get("/v1/users/user-1").unwrap(), 200, "");
+    assert_eq!((&changed["nickname"], &changed["email"]), (&json!("Ada"), &json!("new@example.org")));
+
+    forebay.configure("consumer.degraded", "off");
+    forebay.restart();
+    wait::until_true("what was put off is merged", LONG, || put_off(&forebay) == 0);
+    let merged = expect(&forebay.http().get("/v1/users/user-1").unwrap(), 200, "");
+    assert_eq!((&merged["nickname"], &merged["email"]), (&json!("Ada"), &json!("new@example.org")));
+}
+
+#[test]
+fn a_warmed_up_cache_answers_without_the_database() {
+    let mut forebay = embedded();
+    forebay.start();
+    for number in 0..5 {
+        expect(&register_and_wait(&mut forebay.http(), &somebody(number)), 201, "");
+    }
+    forebay.configure("users.contact_warmup", true);
+    forebay.restart();
+    // The last page is an empty one.
+    let pages = "db_query_seconds_count{query=\"users_after\"}";
+    wait::until_true("all pages are read", LONG, || metric(&forebay, pages) >= 2.0);
+    for number in 0..5 {
+        expect(&forebay.http().get(&format!("/v1/users/user-{number}")).unwrap(), 200, "");
+    }
+    assert_eq!(metric(&forebay, "forebay_cache_hits_total{cache=\"users_local\"}"), 5.0);
+    assert_eq!(metric(&forebay, "forebay_cache_misses_total{cache=\"users_local\"}"), 0.0);
+}

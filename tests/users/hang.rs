@@ -1,0 +1,215 @@
+//! Servers that take connections and never answer: how many requests wait for them, and for how long.
+
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::Duration;
+use std::time::Instant;
+
+use super::people::expect;
+use super::people::register;
+use super::people::register_and_wait;
+use super::people::somebody;
+use super::stage::Sql;
+use super::stage::Stage;
+use crate::support::daemon;
+use crate::support::daemon::LONG;
+use crate::support::http::Client;
+use crate::support::http::Response;
+use crate::support::process::Forebay;
+use crate::support::proxy::Link;
+use crate::support::proxy::Proxy;
+use crate::support::wait;
+
+/// Of Redis and of the database. Large, so that who waited for it can be told from who did not, on a busy machine too.
+const TIMEOUT: Duration = Duration::from_secs(3);
+/// At a time.
+const CLIENTS: usize = 8;
+/// While a dependency is known to be away.
+const MANY: usize = 480;
+/// Far below the above, far above the probes and the background's own looks of that time.
+const FEW: usize = MANY / 8;
+/// Requests that were probes themselves: one at a time, each for its time-out.
+const PROBES: usize = 10;
+
+/// What requests are answered while a server hangs: registrations, and reads of users who do not exist.
+struct Expected {
+    written: (u16, &'static str),
+    read: (u16, &'static str),
+}
+
+/// While nothing hangs.
+const WELL: Expected = Expected { written: (202, ""), read: (404, "not_found") };
+
+/// One answer, and how long it took.
+struct Answer {
+    response: Response,
+    took: Duration,
+    written: bool,
+}
+
+/// A daemon and the clients that ask it.
+struct Counter {
+    forebay: Forebay,
+    next: AtomicUsize,
+}
+
+impl Counter {
+    fn new(forebay: Forebay, first: usize) -> Counter {
+        let timeout = format!("{}s", TIMEOUT.as_secs());
+        let keys = ["redis.timeout", "database.acquire_timeout", "database.statement_timeout"];
+        let mut forebay = keys.into_iter().fold(forebay, |forebay, key| forebay.set(key, timeout.as_str()));
+        forebay.start();
+        Counter { forebay, next: AtomicUsize::new(first) }
+    }
+
+    /// A registration, then a read, and so on: `count` requests of several clients.
+    fn ask(&self, count: usize) -> Vec<Answer> {
+        thread::scope(|scope| {
+            let clients: Vec<_> = (0..CLIENTS)
+                .map(|_| {
+                    scope.spawn(|| {
+                        // Above what a request may wait, so that the daemon ends it and not the client.
+                        let mut http = self.forebay.http().with_read_within(LONG);
+                        (0..count / CLIENTS)
+                            .map(|turn| self.one(&mut http, turn % 2 == 0))
+                            .collect::<Vec<_>>()
+                    })
+                })
+                .collect();
+            clients.into_iter().flat_map(|client| client.join().unwrap()).collect()
+        })
+    }
+
+    fn one(&self, http: &mut Client, written: bool) -> Answer {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let began = Instant::now();
+        let response = match written {
+            true => register(http, &somebody(number)),
+            false => http.get(&format!("/v1/users/nobody-{number}")).expect("an answer"),
+        };
+        Answer { response, took: began.elapsed(), written }
+    }
+
+    fn is_open(&self, dependency: &str) -> bool {
+        let gauge = format!("forebay_breaker_open{{dependency=\"{dependency}\"}}");
+        daemon::metric(&self.forebay, &gauge) > 0.0
+    }
+
+    /// The whole story: the server hangs, requests find out, most of them do not ask it, and it comes back.
+    fn hang(&self, dependency: &str, proxy: &Proxy, expected: &Expected) {
+        self.passes(dependency);
+        proxy.set(Link::DEAF);
+        let began = Instant::now();
+        while !self.is_open(dependency) {
+            assert!(began.elapsed() < LONG, "{dependency} is asked for ever:\n{}", self.forebay.log());
+            for answer in self.ask(2 * CLIENTS) {
+                // A connection and a statement, or a claim and giving it back; the rest is the machine's.
+                assert!(answer.took < TIMEOUT * 3, "{dependency} was waited for, for {:?}", answer.took);
+            }
+        }
+        self.refuses(dependency, proxy, expected);
+        proxy.heal();
+        self.passes(dependency);
+    }
+
+    /// Returns when nothing keeps requests from their answers.
+    fn passes(&self, dependency: &str) {
+        wait::until_true("requests pass", LONG, || {
+            let answers = self.ask(2 * CLIENTS);
+            !self.is_open(dependency) && answers.iter().all(|answer| answer.is(&WELL))
+        });
+    }
+
+    /// The breaker is open.
+    fn refuses(&self, dependency: &str, proxy: &Proxy, expected: &Expected) {
+        let before = proxy.asked();
+        let answers = self.ask(MANY);
+        let asked = proxy.asked() - before;
+        assert!(asked < FEW, "{dependency} was asked {asked} times for {MANY} requests");
+        let slow = answers.iter().filter(|answer| answer.took > TIMEOUT / 2).count();
+        assert!(slow <= PROBES, "{slow} of {MANY} requests waited for {dependency}");
+        // On a busy machine the 50 ms for all checks may pass without anybody's fault.
+        let others: Vec<_> = answers.iter().filter(|answer| !answer.is(expected)).collect();
+        let shown = || others.iter().map(|answer| answer.response.text()).collect::<Vec<_>>();
+        assert!(others.len() <= PROBES, "{} of {MANY}: {:#?}", others.len(), shown());
+        assert!(self.is_open(dependency));
+    }
+}
+
+impl Answer {
+    /// Whether it is as expected, and says when to come again where that helps.
+    fn is(&self, expected: &Expected) -> bool {
+        let (status, code) = if self.written { expected.written } else { expected.read };
+        let (response, retry_after) = (&self.response, self.response.header("retry-after").is_some());
+        response.status == status
+            && (status < 400 || response.json()["code"] == code)
+            && retry_after == (status == 503)
+    }
+}
+
+/// Numbers of one daemon's people are not another's.
+const OTHERS: usize = 100_000;
+
+#[test]
+fn a_redis_that_hangs_costs_few_requests_its_time_out() {
+    let Some(stage) = Stage::with_front("a_redis_that_hangs_costs_few_requests_its_time_out", Sql::MariaDb)
+    else {
+        return;
+    };
+    let strict = Counter::new(stage.daemon(), 0);
+    let rejected = Expected { written: (503, "markers_unavailable"), read: (404, "not_found") };
+    strict.hang("redis", &stage.front().redis, &rejected);
+    drop(strict);
+    let lenient = Counter::new(stage.daemon().set("users.on_marker_failure", "degrade"), OTHERS);
+    let degraded = Expected { written: (202, ""), read: (404, "not_found") };
+    lenient.hang("redis", &stage.front().redis, &degraded);
+}
+
+#[test]
+fn a_database_that_hangs_costs_few_requests_its_time_out() {
+    let Some(stage) =
+        Stage::with_front("a_database_that_hangs_costs_few_requests_its_time_out", Sql::MariaDb)
+    else {
+        return;
+    };
+    let strict = Counter::new(stage.daemon(), 0);
+    let unavailable = (503, "database_unavailable");
+    let rejected = Expected { written: unavailable, read: unavailable };
+    strict.hang("database", &stage.front().sql, &rejected);
+    drop(strict);
+    let lenient = Counter::new(stage.daemon().set("users.on_database_failure", "accept"), OTHERS);
+    let accepted = Expected { written: (202, ""), read: unavailable };
+    lenient.hang("database", &stage.front().sql, &accepted);
+}
+
+#[test]
+fn a_kafka_that_hangs_costs_no_request_anything() {
+    let Some(stage) = Stage::with_front("a_kafka_that_hangs_costs_no_request_anything", Sql::MariaDb) else {
+        return;
+    };
+    let counter = Counter::new(stage.whole(), 1);
+    counter.passes("database");
+    expect(&register_and_wait(&mut counter.forebay.http(), &somebody(0)), 201, "");
+    for link in [Link::DEAF, Link::CUT] {
+        stage.front().kafka.set(link);
+        let answers = counter.ask(MANY);
+        let others = answers.iter().filter(|answer| !answer.is(&WELL)).count();
+        assert!(others <= PROBES, "{others} of {MANY} had other answers");
+        let slow = answers.iter().filter(|answer| answer.took > TIMEOUT / 2).count();
+        assert_eq!(slow, 0, "of {MANY} requests waited");
+        let last = counter.next.fetch_add(1, Ordering::Relaxed);
+        let mut http = counter.forebay.http();
+        let asked = wait::until("somebody is registered", LONG, || {
+            let asked = register(&mut http, &somebody(last));
+            (asked.status == 202).then_some(asked)
+        });
+        let status = http.get(asked.header("location").unwrap()).unwrap();
+        assert_eq!(expect(&status, 200, "")["state"], "accepted");
+        stage.front().kafka.heal();
+        daemon::await_drained(&counter.forebay);
+        wait::until_true("what was accepted is applied", LONG, || {
+            http.get(&format!("/v1/users/user-{last}")).unwrap().status == 200
+        });
+    }
+}

@@ -1,0 +1,103 @@
+//! What is remembered of a password or a token, on two daemons that share a database and a Redis.
+
+use super::party;
+use super::party::Tokens;
+use super::party::call;
+use super::party::get;
+use super::party::login;
+use super::party::refresh;
+use super::party::registered;
+use crate::people::expect;
+use crate::stage::Sql;
+use crate::stage::Stage;
+use crate::support::daemon::LONG;
+use crate::support::daemon::metric;
+use crate::support::http::Client;
+use crate::support::process::Forebay;
+use crate::support::wait;
+
+const ME: &str = "/v1/users/user-1";
+const CHANGE: &str = r#"{"old_password":"correct horse 1","password":"another horse"}"#;
+
+fn hits(forebay: &Forebay, cache: &str) -> f64 {
+    metric(forebay, &format!("forebay_cache_hits_total{{cache=\"{cache}\"}}"))
+}
+
+fn guarded(forebay: Forebay) -> Forebay {
+    let file = party::write_file(&forebay, "jwt.keys", party::SECRET);
+    // Nothing here may be due to something remembered coming to its end.
+    forebay
+        .set("auth.mode", "jwt")
+        .set("auth.jwt_key_file", file.display().to_string())
+        .set("login.credential_cache_ttl", "1h")
+}
+
+#[test]
+fn a_change_at_one_daemon_ends_what_another_remembers() {
+    let Some(stage) = Stage::new("a_change_at_one_daemon_ends_what_another_remembers", Sql::Postgres) else {
+        return;
+    };
+    let (mut one, mut other) = (guarded(stage.whole()), guarded(stage.daemon()));
+    one.start();
+    other.start();
+    let (here, there) = (&mut one.http(), &mut other.http());
+    registered(here, 1);
+    let first = Tokens::of_user(there, 1);
+    // The word of the registration may still be on its way, and end what is remembered once more.
+    wait::until_true("a login does not pay for bcrypt", LONG, || {
+        Tokens::of_user(there, 1);
+        hits(&other, "credentials") >= 1.0
+    });
+    wait::until_true("a request does not pay for the signature", LONG, || {
+        assert_eq!(get(there, &first.access, ME), 200);
+        hits(&other, "tokens") >= 1.0
+    });
+    assert_eq!(get(here, &first.access, ME), 200, "a token of one daemon is good at the other");
+
+    // A logout at one is one at both, for this login alone.
+    let second = Tokens::of_user(there, 1);
+    assert_eq!(get(here, &second.access, ME), 200);
+    expect(&call(there, &second.access, "POST", "/logout", ""), 200, "");
+    wait::until_true("the logout is heard of", LONG, || get(here, &second.access, ME) == 401);
+    assert_eq!((get(here, &first.access, ME), get(there, &first.access, ME)), (200, 200));
+
+    expect(&call(here, &first.access, "PUT", "/v1/users/user-1/password", CHANGE), 200, "");
+    wait::until_true("the old password is forgotten", LONG, || {
+        login(there, "user-1", "correct horse 1").status == 401
+    });
+    wait::until_true("the old token, too", LONG, || get(there, &first.access, ME) == 401);
+    expect(&refresh(there, &first.refresh), 401, "invalid_token");
+    Tokens::of(&login(there, "user-1", "another horse"));
+}
+
+#[test]
+fn who_is_logged_in_works_on_without_redis_and_without_the_database() {
+    let Some(stage) =
+        Stage::new("who_is_logged_in_works_on_without_redis_and_without_the_database", Sql::MariaDb)
+    else {
+        return;
+    };
+    let mut forebay = guarded(stage.whole());
+    forebay.start();
+    let http = &mut forebay.http();
+    registered(http, 1);
+    let (tokens, unseen) = (Tokens::of_user(http, 1), Tokens::of_user(http, 1));
+    let order = r#"{"id":"o-1","amount":1}"#;
+    let accepted = |http: &mut Client, token: &str| {
+        let bearer = format!("Bearer {token}");
+        let headers = [("Authorization", bearer.as_str())];
+        http.request("POST", "/v1/commands/order.create", &headers, order.as_bytes()).unwrap().status
+    };
+    assert_eq!(accepted(http, &tokens.access), 202);
+    stage.redis.kill9();
+    stage.sql.kill();
+    assert_eq!(accepted(http, &tokens.access), 202);
+    assert_eq!(accepted(http, &unseen.access), 202, "believed on its signature");
+    Tokens::of_user(http, 1);
+    expect(&login(http, "user-1", "wrong horse"), 503, "database_unavailable");
+    expect(&refresh(http, &tokens.refresh), 503, "database_unavailable");
+    stage.redis.restart();
+    stage.sql.start();
+    wait::until_true("logins are back", LONG, || login(http, "user-1", "correct horse 1").status == 200);
+    Tokens::of(&refresh(http, &tokens.refresh));
+}

@@ -1,0 +1,11 @@
+//! Logging in, and who may do what, seen from outside.
+
+mod caches;
+mod keys;
+mod modes;
+mod party;
+mod rules;
+mod secrets;
+mod sessions;
+mod stuffing;
+mod timing;

@@ -1,0 +1,157 @@
+//! `open`, `token` and `jwt`.
+
+use std::process::Command;
+
+use serde_json::json;
+
+use super::party::SECRET;
+use super::party::Tokens;
+use super::party::await_status;
+use super::party::call;
+use super::party::get;
+use super::party::guarded;
+use super::party::login;
+use super::party::registered;
+use super::party::write_file;
+use crate::people::embedded;
+use crate::people::expect;
+use crate::support::daemon::LONG;
+use crate::support::process::Forebay;
+
+fn digest(token: &str) -> String {
+    use sha2::Digest;
+    data_encoding::HEXLOWER.encode(&sha2::Sha256::digest(token))
+}
+
+fn with_tokens(lines: &str) -> Forebay {
+    let forebay = embedded();
+    let file = write_file(&forebay, "tokens", lines);
+    forebay.set("auth.mode", "token").set("auth.tokens_file", file.display().to_string())
+}
+
+/// A start that is refused, and what it says.
+fn refused(mut forebay: Forebay) -> String {
+    forebay.launch();
+    let status = forebay.wait(LONG);
+    assert_eq!(status.code(), Some(64), "{}", forebay.log());
+    forebay.log()
+}
+
+#[test]
+fn in_open_mode_nobody_is_asked_and_logins_can_be_tried() {
+    let mut forebay = embedded();
+    forebay.start();
+    let http = &mut forebay.http();
+    registered(http, 1);
+    assert_eq!(http.get("/v1/users").unwrap().status, 200);
+    let tokens = Tokens::of_user(http, 1);
+    Tokens::of(&super::party::refresh(http, &tokens.refresh));
+    assert_eq!(get(http, "nonsense", "/v1/users"), 200, "nothing shown is looked at");
+    expect(&login(http, "user-1", "wrong horse"), 401, "wrong_credentials");
+}
+
+#[test]
+fn a_service_shows_the_token_whose_digest_stands_in_the_file() {
+    let lines = format!("billing {}\nops {} admin\n", digest("billing-token"), digest("ops-token"));
+    let mut forebay = with_tokens(&lines);
+    forebay.start();
+    let http = &mut forebay.http();
+    let order = r#"{"id":"o-1","amount":1}"#;
+    assert_eq!(call(http, "billing-token", "POST", "/v1/commands/order.create", order).status, 200);
+    expect(&call(http, "billing-token", "GET", "/v1/users", ""), 403, "forbidden");
+    assert_eq!(get(http, "ops-token", "/v1/users"), 200);
+    for bad in ["other", &digest("ops-token"), "a.b.c"] {
+        expect(&call(http, bad, "GET", "/v1/users", ""), 401, "invalid_token");
+    }
+    registered(http, 1);
+    expect(&login(http, "user-1", "correct horse 1"), 404, "not_found");
+
+    // A token that is taken away and one that is new count without a restart.
+    write_file(&forebay, "tokens", &format!("new {} admin", digest("new-token")));
+    await_status(http, "new-token", "/v1/users", 200);
+    assert_eq!(get(http, "ops-token", "/v1/users"), 401);
+}
+
+#[test]
+fn with_a_key_users_log_in_beside_services() {
+    let forebay = with_tokens(&format!("billing {}", digest("billing-token")));
+    let keys = write_file(&forebay, "keys", SECRET);
+    let mut forebay = forebay.set("auth.jwt_key_file", keys.display().to_string());
+    forebay.start();
+    let http = &mut forebay.http();
+    registered(http, 1);
+    let token = Tokens::of_user(http, 1).access;
+    assert_eq!(get(http, &token, "/v1/users/user-1"), 200);
+    assert_eq!(get(http, "billing-token", "/v1/users/user-1"), 403);
+}
+
+#[test]
+fn a_header_that_is_no_bearer_token_is_refused_wherever_one_is_read() {
+    let mut forebay = guarded();
+    forebay.start();
+    let http = &mut forebay.http();
+    for header in ["Basic cm9vdDpyb290", "Bearer", "Bearer a b", "root"] {
+        let headers = [("Authorization", header)];
+        let answer = http.request("GET", "/v1/users", &headers, b"").unwrap();
+        expect(&answer, 401, "unauthenticated");
+        assert!(answer.header("www-authenticate").is_some_and(|value| value.starts_with("Bearer")));
+    }
+    let twice = [("Authorization", "Bearer a"), ("Authorization", "Bearer b")];
+    expect(&http.request("GET", "/v1/users", &twice, b"").unwrap(), 400, "bad_header");
+}
+
+#[test]
+fn mistakes_of_the_section_are_all_named_and_no_secret_is() {
+    let forebay = embedded();
+    let tokens = write_file(&forebay, "tokens", "billing hunter2-is-no-digest");
+    let keys = write_file(&forebay, "keys", "hunter2");
+    let said = refused(
+        forebay
+            .set("auth.mode", "token")
+            .set("auth.tokens_file", tokens.display().to_string())
+            .set("auth.jwt_key_file", keys.display().to_string())
+            .set("auth.access_ttl", "0s"),
+    );
+    for key in ["[auth] tokens_file", "[auth] jwt_key_file", "[auth] access_ttl"] {
+        assert!(said.contains(key), "{key}: {said}");
+    }
+    assert!(!said.contains("hunter2"), "{said}");
+    assert!(refused(embedded().set("auth.mode", "jwt")).contains("[auth] jwt_key_file"));
+}
+
+#[test]
+fn an_open_listener_off_loopback_is_refused_unless_told() {
+    let said = refused(embedded().set("server.listen", "0.0.0.0:0"));
+    assert!(said.contains("[server] listen") && said.contains("allow_open"), "{said}");
+}
+
+#[test]
+fn a_token_that_openssl_signed_is_as_good_as_one_of_ours() {
+    // Whoever has the key may sign: a gateway, or an operator with a shell.
+    let forebay = guarded();
+    let key = forebay.dir().join("ed25519.pem");
+    let made = Command::new("openssl").args(["genpkey", "-algorithm", "ed25519", "-out"]).arg(&key).status();
+    assert!(made.unwrap().success());
+    let mut forebay = forebay.set("auth.jwt_key_file", key.display().to_string());
+    forebay.start();
+    let http = &mut forebay.http();
+    let kid = super::party::part(&Tokens::of_admin(http).access, 0)["kid"].clone();
+    let encode =
+        |value: serde_json::Value| data_encoding::BASE64URL_NOPAD.encode(value.to_string().as_bytes());
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let claims = json!({"iss": "forebay", "aud": "forebay", "sub": "gateway", "admin": true,
+                        "iat": now, "nbf": now, "exp": now + 600});
+    let header = json!({"alg": "EdDSA", "typ": "at+jwt", "kid": kid});
+    let message = format!("{}.{}", encode(header), encode(claims));
+    let file = write_file(&forebay, "message", &message);
+    let signed = Command::new("openssl")
+        .args(["pkeyutl", "-sign", "-rawin", "-inkey"])
+        .arg(&key)
+        .arg("-in")
+        .arg(&file)
+        .output()
+        .unwrap();
+    assert!(signed.status.success(), "{}", String::from_utf8_lossy(&signed.stderr));
+    let token = format!("{message}.{}", data_encoding::BASE64URL_NOPAD.encode(&signed.stdout));
+    assert_eq!(get(http, &token, "/v1/users"), 200);
+}

@@ -1,0 +1,116 @@
+//! A daemon whose callers say who they are, and callers who do.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+
+use serde_json::Value;
+use serde_json::json;
+
+use crate::people;
+use crate::people::expect;
+use crate::support::daemon;
+use crate::support::daemon::LONG;
+use crate::support::http::Client;
+use crate::support::http::Response;
+use crate::support::process::Forebay;
+use crate::support::wait;
+
+/// `openssl rand -base64 36` would do the same.
+pub const SECRET: &str = "c2lnbnMgZXZlcnkgdG9rZW4gb2YgdGhlIHRlc3RzIGhlcmU=";
+/// The administrator that `forebay migrate --create-admin` makes.
+pub const ADMIN: &str = "root";
+pub const ADMIN_PASSWORD: &str = "correct horse root";
+
+/// On embedded parts, in mode `jwt`, with an administrator.
+pub fn guarded() -> Forebay {
+    let forebay = people::embedded();
+    let file = write_file(&forebay, "jwt.keys", SECRET);
+    let mut forebay = forebay.set("auth.mode", "jwt").set("auth.jwt_key_file", file.display().to_string());
+    with_admin(&mut forebay);
+    forebay
+}
+
+/// A file beside the daemon's own.
+pub fn write_file(forebay: &Forebay, name: &str, text: &str) -> PathBuf {
+    let path = forebay.dir().join(name);
+    fs::write(&path, text).unwrap();
+    // Keys that everybody may read are refused.
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    path
+}
+
+fn with_admin(forebay: &mut Forebay) {
+    let database = forebay.dir().join("users.sqlite");
+    let url = format!("sqlite:{}", database.display());
+    let password = write_file(forebay, "admin.password", ADMIN_PASSWORD);
+    let mut migrate = Forebay::new(daemon::binary())
+        .args(&["migrate", "--create-admin", ADMIN, "--password-file", &password.display().to_string()])
+        .set("database.url", url.as_str())
+        .set("users.password_cost", 4);
+    migrate.launch();
+    assert!(migrate.wait(LONG).success(), "{}", migrate.log());
+    forebay.configure("database.url", url);
+}
+
+/// Registers `user-{number}` and waits until it is there.
+pub fn registered(http: &mut Client, number: usize) {
+    let registered = people::patiently(|| people::register_and_wait(http, &people::somebody(number)));
+    expect(&registered, 201, "");
+}
+
+pub fn login(http: &mut Client, name: &str, password: &str) -> Response {
+    http.post("/login", &json!({"name": name, "password": password}).to_string()).expect("an answer")
+}
+
+pub fn refresh(http: &mut Client, token: &str) -> Response {
+    http.post("/refresh", &json!({"refresh_token": token}).to_string()).expect("an answer")
+}
+
+/// Both tokens of a login that works.
+pub struct Tokens {
+    pub access: String,
+    pub refresh: String,
+}
+
+impl Tokens {
+    pub fn of(answer: &Response) -> Tokens {
+        let document = expect(answer, 200, "");
+        assert_eq!(document["token_type"], "Bearer");
+        let text = |member: &str| document[member].as_str().expect("a token").to_owned();
+        Tokens { access: text("access_token"), refresh: text("refresh_token") }
+    }
+
+    /// Of `user-{number}`.
+    pub fn of_user(http: &mut Client, number: usize) -> Tokens {
+        Tokens::of(&login(http, &format!("user-{number}"), &format!("correct horse {number}")))
+    }
+
+    pub fn of_admin(http: &mut Client) -> Tokens {
+        Tokens::of(&login(http, ADMIN, ADMIN_PASSWORD))
+    }
+}
+
+/// A request that shows a token, and waits for what becomes of it.
+pub fn call(http: &mut Client, token: &str, method: &str, path: &str, body: &str) -> Response {
+    let bearer = format!("Bearer {token}");
+    let headers = [("Content-Type", "application/json"), ("Prefer", "wait=30"), ("Authorization", &bearer)];
+    http.request(method, path, &headers, body.as_bytes()).expect("an answer")
+}
+
+/// The status of `GET path` with a token.
+pub fn get(http: &mut Client, token: &str, path: &str) -> u16 {
+    call(http, token, "GET", path, "").status
+}
+
+/// Waits until `GET path` with a token answers this.
+pub fn await_status(http: &mut Client, token: &str, path: &str, status: u16) {
+    wait::until_true("the answer changes", LONG, || get(http, token, path) == status);
+}
+
+/// A part of a token, decoded.
+pub fn part(token: &str, index: usize) -> Value {
+    let part = token.split('.').nth(index).expect("a part");
+    let bytes = data_encoding::BASE64URL_NOPAD.decode(part.as_bytes()).expect("base64");
+    serde_json::from_slice(&bytes).expect("JSON")
+}

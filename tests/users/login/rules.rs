@@ -1,0 +1,126 @@
+//! What is whose to see and to change.
+
+use serde_json::json;
+
+use super::party::ADMIN;
+use super::party::Tokens;
+use super::party::call;
+use super::party::guarded;
+use super::party::registered;
+use crate::people::expect;
+use crate::people::register;
+use crate::people::somebody;
+use crate::support::http::Client;
+
+fn without(http: &mut Client, method: &str, path: &str, body: &str) -> (u16, String) {
+    let answer = http.request(method, path, &[], body.as_bytes()).expect("an answer");
+    (answer.status, answer.json()["code"].as_str().unwrap_or_default().to_owned())
+}
+
+#[test]
+fn users_see_and_change_themselves_and_administrators_everybody() {
+    let mut forebay = guarded();
+    forebay.start();
+    let http = &mut forebay.http();
+    registered(http, 1);
+    registered(http, 2);
+    let (one, admin) = (Tokens::of_user(http, 1).access, Tokens::of_admin(http).access);
+    let nickname = r#"{"nickname":"Zoë"}"#;
+    let forced = r#"{"password":"another horse 2"}"#;
+    let other = "/v1/users/user-2";
+    let nobody = "/v1/users/nobody";
+    for (method, path, body, mine, admins) in [
+        ("GET", "/v1/users/user-1", "", 200, 200),
+        ("GET", other, "", 403, 200),
+        ("GET", nobody, "", 403, 404),
+        ("GET", "/v1/users", "", 403, 200),
+        ("PUT", "/v1/users/user-1", nickname, 200, 200),
+        ("PUT", other, nickname, 403, 200),
+        ("PUT", nobody, nickname, 403, 404),
+        ("PUT", "/v1/users/user-2/password", forced, 403, 200),
+        ("DELETE", other, "", 403, 200),
+        ("DELETE", "/v1/users/user-1", "", 403, 200),
+    ] {
+        let (status, code) = without(http, method, path, body);
+        assert_eq!((status, &*code), (401, "unauthenticated"), "{method} {path}");
+        let refused = call(http, &one, method, path, body);
+        assert_eq!(refused.status, mine, "{method} {path}: {}", refused.text());
+        let allowed = call(http, &admin, method, path, body);
+        assert_eq!(allowed.status, admins, "{method} {path}: {}", allowed.text());
+    }
+}
+
+#[test]
+fn ones_own_password_takes_the_old_one() {
+    let mut forebay = guarded();
+    forebay.start();
+    let http = &mut forebay.http();
+    registered(http, 1);
+    let token = Tokens::of_user(http, 1).access;
+    let path = "/v1/users/user-1/password";
+    let without_old = json!({"password": "another horse"}).to_string();
+    let refusal = expect(&call(http, &token, "PUT", path, &without_old), 422, "invalid_user");
+    assert_eq!(refusal["field"], "old_password");
+    let wrong = json!({"old_password": "wrong horse 1", "password": "another horse"}).to_string();
+    expect(&call(http, &token, "PUT", path, &wrong), 401, "wrong_password");
+}
+
+#[test]
+fn commands_take_a_token_and_are_shown_to_whom_sent_them() {
+    let mut forebay = guarded();
+    forebay.start();
+    let http = &mut forebay.http();
+    registered(http, 1);
+    registered(http, 2);
+    let (one, two) = (Tokens::of_user(http, 1).access, Tokens::of_user(http, 2).access);
+    let admin = Tokens::of_admin(http).access;
+    let order = r#"{"id":"o-1","amount":1}"#;
+    let path = "/v1/commands/order.create";
+    assert_eq!(without(http, "POST", path, order), (401, "unauthenticated".to_owned()));
+    let accepted = call(http, &one, "POST", path, order);
+    let status = accepted.json()["id"].as_str().map(|id| format!("/v1/commands/{id}")).expect("an id");
+    for (token, expected) in [(&one, 200), (&two, 404), (&admin, 200)] {
+        assert_eq!(call(http, token, "GET", &status, "").status, expected);
+    }
+    assert_eq!(without(http, "GET", &status, "").0, 404);
+    // The same key of two callers are two keys.
+    let with_key = |http: &mut Client, token: &str, order: &str| {
+        let bearer = format!("Bearer {token}");
+        let headers = [("Idempotency-Key", "k"), ("Authorization", &bearer)];
+        http.request("POST", path, &headers, order.as_bytes()).unwrap()
+    };
+    let mine = with_key(http, &one, order).json()["id"].clone();
+    assert_eq!(with_key(http, &one, order).json()["id"], mine);
+    assert_ne!(with_key(http, &two, order).json()["id"], mine);
+}
+
+#[test]
+fn anybody_may_register_and_follow_the_registration() {
+    let mut forebay = guarded();
+    forebay.start();
+    let http = &mut forebay.http();
+    let accepted = register(http, &somebody(1));
+    expect(&accepted, 202, "");
+    let location = accepted.header("location").unwrap().to_owned();
+    let headers = [("Prefer", "wait=30")];
+    let status = http.request("GET", &location, &headers, b"").unwrap();
+    assert_eq!(expect(&status, 200, "")["state"], "applied");
+    registered(http, 2);
+    let other = Tokens::of_user(http, 2).access;
+    assert_eq!(call(http, &other, "GET", &location, "").status, 404, "it is nobody's by name");
+}
+
+#[test]
+fn an_administrator_is_one_by_the_database_and_not_for_the_life_of_a_token() {
+    let mut forebay = guarded();
+    forebay.start();
+    let http = &mut forebay.http();
+    registered(http, 1);
+    let (admin, user) = (Tokens::of_admin(http).access, Tokens::of_user(http, 1).access);
+    assert_eq!(super::party::part(&admin, 1)["admin"], true);
+    assert_eq!(super::party::part(&user, 1)["admin"], false);
+    assert_eq!(super::party::part(&admin, 1)["sub"], ADMIN);
+    // A new administrator's change of itself does not make it less of one.
+    expect(&call(http, &admin, "PUT", "/v1/users/root", r#"{"nickname":"R"}"#), 200, "");
+    assert_eq!(call(http, &admin, "GET", "/v1/users", "").status, 200);
+}

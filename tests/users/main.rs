@@ -1,0 +1,21 @@
+//! The user service, seen from outside: the daemon as a process, on embedded parts and on real ones.
+
+#![cfg(feature = "server")]
+// clippy.toml allows this in test functions; what they call is no different.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod bad_input;
+mod burst;
+mod cluster;
+mod crowd;
+mod degraded;
+mod embedded;
+mod hang;
+mod login;
+mod markers;
+mod people;
+mod real;
+mod stage;

@@ -1,0 +1,308 @@
+//! Who asked first, when daemons share Redis and a database. Kafka is away in these tests: what is accepted stays
+//! pending.
+
+use std::io::Write;
+use std::net::TcpStream;
+
+use serde_json::Value;
+use serde_json::json;
+
+use super::people::expect;
+use super::people::patiently;
+use super::people::register;
+use super::people::somebody;
+use crate::support::daemon;
+use crate::support::daemon::LONG;
+use crate::support::http::Response;
+use crate::support::ports::Port;
+use crate::support::process::Forebay;
+use crate::support::redis::Redis;
+use crate::support::services;
+use crate::support::wait;
+
+/// bcrypt's exponent at which a machine of today takes two.
+const SECONDS_OF_HASHING: u32 = 15;
+
+/// What daemons share.
+struct House {
+    redis: Redis,
+    url: String,
+    nobody: Port,
+}
+
+impl House {
+    fn new(test: &str) -> Option<House> {
+        let redis = services::redis(test)?.start();
+        let url = services::postgres(test)?;
+        let house = House { redis, url, nobody: Port::free() };
+        let mut migrate = house.on_parts(Forebay::new(daemon::binary()).args(&["migrate"]));
+        migrate.launch();
+        assert!(migrate.wait(LONG).success(), "{}", migrate.log());
+        Some(house)
+    }
+
+    fn daemon(&self) -> Forebay {
+        let mut forebay =
+            self.on_parts(daemon::forebay(&self.nobody.address())).set("users.password_cost", 4);
+        forebay.start();
+        forebay
+    }
+
+    fn on_parts(&self, forebay: Forebay) -> Forebay {
+        forebay.set("redis.url", self.redis.url()).set("database.url", self.url.as_str())
+    }
+
+    /// The parts of the marker of a name: log, claim, digest, id.
+    fn marker(&self, name: &str) -> Option<Vec<String>> {
+        let answer = self.redis.ask(&["GET", &format!("user:pending:{name}")]).ok()?;
+        let value = answer.lines().nth(1)?;
+        Some(value.split(':').map(str::to_owned).collect())
+    }
+
+    fn set_marker(&self, key: &str, parts: &[&str]) {
+        let set = self.redis.ask(&["SET", &format!("user:pending:{key}"), &parts.join(":"), "PX", "600000"]);
+        assert_eq!(set.unwrap().trim(), "+OK");
+    }
+}
+
+fn id(document: &Value) -> String {
+    document["id"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_marker_that_no_command_stands_behind_is_taken_over_by_its_own_log() {
+    let Some(house) = House::new("a_marker_that_no_command_stands_behind_is_taken_over_by_its_own_log")
+    else {
+        return;
+    };
+    let mut forebay = house.daemon();
+    expect(&patiently(|| register(&mut forebay.http(), &somebody(1))), 202, "");
+    let log = house.marker("user-1").unwrap()[0].clone();
+    // As after a crash between the marker and the log.
+    let nothing = "0123456789abcdef0123456789abcdef";
+    for key in ["user-2", "email:user-2@example.org", "phone:491700000002"] {
+        house.set_marker(key, &[&log, nothing, nothing, "-"]);
+    }
+    forebay.kill9();
+    forebay.start();
+    let second = expect(&patiently(|| register(&mut forebay.http(), &somebody(2))), 202, "");
+    let marker = house.marker("user-2").unwrap();
+    assert_eq!((marker[0].as_str(), marker[3].clone()), (log.as_str(), id(&second)));
+    assert_ne!(marker[1], nothing);
+}
+
+#[test]
+fn a_command_that_was_accepted_keeps_its_marker_over_a_crash() {
+    let Some(house) = House::new("a_command_that_was_accepted_keeps_its_marker_over_a_crash") else { return };
+    let mut forebay = house.daemon();
+    let first = expect(&patiently(|| register(&mut forebay.http(), &somebody(1))), 202, "");
+    let parts = house.marker("user-1").unwrap();
+    // As after a crash before the id came into the marker: only the claim leads to the command.
+    house.set_marker("user-1", &[&parts[0], &parts[1], &parts[2], "-"]);
+    forebay.kill9();
+    forebay.start();
+    let again = patiently(|| register(&mut forebay.http(), &somebody(1)));
+    assert_eq!(id(&expect(&again, 202, "")), id(&first));
+    assert_eq!(again.header("idempotency-replayed"), Some("true"));
+    let mut other = somebody(1);
+    other["password"] = json!("another horse");
+    assert_eq!(expect(&register(&mut forebay.http(), &other), 409, "taken")["field"], "name");
+}
+
+#[test]
+fn another_daemons_marker_is_believed_while_that_daemon_lives() {
+    let Some(house) = House::new("another_daemons_marker_is_believed_while_that_daemon_lives") else {
+        return;
+    };
+    let (mut one, two) = (house.daemon(), house.daemon());
+    let first = expect(&patiently(|| register(&mut one.http(), &somebody(1))), 202, "");
+    let again = patiently(|| register(&mut two.http(), &somebody(1)));
+    assert_eq!(id(&expect(&again, 202, "")), id(&first), "the first one's id");
+    for field in ["name", "email", "phone"] {
+        let mut other = somebody(2);
+        other[field] = somebody(1)[field].clone();
+        assert_eq!(expect(&register(&mut two.http(), &other), 409, "taken")["field"], field);
+    }
+    one.kill9();
+    // Its sign of life ends, and the database knows no such user.
+    let taken_over = wait::until("the marker is taken over", LONG, || {
+        let answer = patiently(|| register(&mut two.http(), &somebody(1)));
+        let document = expect(&answer, 202, "");
+        (id(&document) != id(&first)).then_some(answer)
+    });
+    assert_eq!(taken_over.header("idempotency-replayed"), None);
+}
+
+#[test]
+fn what_is_only_being_asked_for_is_not_taken_yet() {
+    let Some(house) = House::new("what_is_only_being_asked_for_is_not_taken_yet") else { return };
+    let (one, two) = (house.daemon(), house.daemon());
+    expect(&patiently(|| register(&mut one.http(), &somebody(1))), 202, "");
+    let theirs =
+        wait::until("the marker has its id", LONG, || house.marker("user-1").filter(|parts| parts[3] != "-"));
+    // As another request of a living daemon leaves it between marker and flush: it may still be refused.
+    let claim = sibling(&theirs[1]);
+    house.set_marker("user-2", &[&theirs[0], &claim, &"cd".repeat(16), "-"]);
+    let refusal = wait::until("the door has the time", LONG, || {
+        let document = expect_status(&register(&mut two.http(), &somebody(2)), 503);
+        (document["code"] == "under_way").then_some(document)
+    });
+    assert_eq!(refusal["retryable"], true);
+    // It was accepted.
+    house.set_marker("user-2", &[&theirs[0], &claim, &"cd".repeat(16), &theirs[3]]);
+    expect_name_taken(&two, &somebody(2));
+}
+
+#[test]
+fn what_a_crash_left_behind_goes_with_the_refusal_of_who_comes_again() {
+    let Some(house) = House::new("what_a_crash_left_behind_goes_with_the_refusal_of_who_comes_again") else {
+        return;
+    };
+    let forebay = house.daemon();
+    expect(&patiently(|| register(&mut forebay.http(), &somebody(1))), 202, "");
+    let own = house.marker("user-1").unwrap();
+    // Somebody asked for the first one's name with a phone of their own; the daemon died between markers and log.
+    let phone = format!("phone:{}", somebody(2)["phone"].as_str().unwrap());
+    house.set_marker(&phone, &[&own[0], &"ab".repeat(16), &"cd".repeat(16), "-"]);
+    let other = namesake();
+    expect_name_taken(&forebay, &other);
+    assert_eq!(house.marker(&phone), None);
+}
+
+#[test]
+fn what_a_crash_left_behind_blocks_no_other_daemon_once_its_own_runs_again() {
+    let Some(house) = House::new("what_a_crash_left_behind_blocks_no_other_daemon_once_its_own_runs_again")
+    else {
+        return;
+    };
+    let (mut one, two) = (house.daemon(), house.daemon());
+    let first = expect(&patiently(|| register(&mut one.http(), &somebody(1))), 202, "");
+    let parts = house.marker("user-1").unwrap();
+    // Of the same run: one is in the log, its id not yet in the marker; the other never came so far.
+    house.set_marker("user-1", &[&parts[0], &parts[1], &parts[2], "-"]);
+    let claim = sibling(&parts[1]);
+    house.set_marker("user-2", &[&parts[0], &claim, &"cd".repeat(16), "-"]);
+    one.kill9();
+    one.start();
+    wait::until_true("the name is free again", LONG, || {
+        let answer = register(&mut two.http(), &somebody(2));
+        assert!([202, 503].contains(&answer.status), "{}", answer.text());
+        answer.status == 202
+    });
+    let again = patiently(|| register(&mut two.http(), &somebody(1)));
+    assert_eq!(id(&expect(&again, 202, "")), id(&first), "what is in the log keeps its marker");
+}
+
+#[test]
+fn whoever_hangs_up_before_the_log_has_the_command_leaves_no_marker() {
+    let Some(house) = House::new("whoever_hangs_up_before_the_log_has_the_command_leaves_no_marker") else {
+        return;
+    };
+    let mut slow = house
+        .on_parts(daemon::forebay(&house.nobody.address()))
+        .set("users.password_cost", SECONDS_OF_HASHING);
+    slow.start();
+    let body = somebody(1).to_string();
+    let head = format!(
+        "POST /v1/users HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    wait::until_true("its password is hashed", LONG, || {
+        let mut client = TcpStream::connect(slow.address()).unwrap();
+        client.write_all(format!("{head}{body}").as_bytes()).unwrap();
+        // A door that had no time refuses.
+        let answered = || client.set_nonblocking(true).is_ok() && client.peek(&mut [0]).is_ok();
+        let held = wait::poll(LONG, || (answered() || house.marker("user-1").is_some()).then(|| !answered()));
+        held == Some(true)
+    });
+    wait::until_true("the marker is gone", LONG, || house.marker("user-1").is_none());
+    let other = house.daemon();
+    assert_eq!(
+        expect(&patiently(|| register(&mut other.http(), &somebody(1))), 202, "")["state"],
+        "accepted"
+    );
+}
+
+#[test]
+fn what_could_not_be_given_back_with_a_refusal_is_given_back_later() {
+    let Some(house) = House::new("what_could_not_be_given_back_with_a_refusal_is_given_back_later") else {
+        return;
+    };
+    let forebay = house.daemon();
+    expect(&patiently(|| register(&mut forebay.http(), &somebody(1))), 202, "");
+    let allow = |rule: &str| {
+        let set = house.redis.ask(&["ACL", "SETUSER", "default", rule]);
+        assert_eq!(set.unwrap().trim(), "+OK");
+    };
+    // Markers can be set and read, and not be removed.
+    allow("-eval");
+    let other = namesake();
+    expect_name_taken(&forebay, &other);
+    let phone = format!("phone:{}", other["phone"].as_str().unwrap());
+    assert!(house.marker(&phone).is_some(), "it is still there");
+    allow("+eval");
+    wait::until_true("the marker is gone", LONG, || house.marker(&phone).is_none());
+}
+
+/// Somebody with the first one's name, and an address and a phone of their own.
+fn namesake() -> Value {
+    let mut other = somebody(2);
+    other["name"] = somebody(1)["name"].clone();
+    other
+}
+
+/// Another claim of the run that made this one.
+fn sibling(claim: &str) -> String {
+    format!("{}{}", &claim[..16], "ab".repeat(8))
+}
+
+fn expect_name_taken(forebay: &Forebay, user: &Value) {
+    let refused = patiently(|| register(&mut forebay.http(), user));
+    assert_eq!(expect(&refused, 409, "taken")["field"], "name");
+}
+
+/// The document of a refusal of any kind.
+fn expect_status(answer: &Response, status: u16) -> Value {
+    assert_eq!(answer.status, status, "{}", answer.text());
+    answer.json()
+}
+
+#[test]
+fn a_redis_that_forgot_everything_is_told_again() {
+    let Some(house) = House::new("a_redis_that_forgot_everything_is_told_again") else { return };
+    let (one, two) = (house.daemon(), house.daemon());
+    let first = expect(&patiently(|| register(&mut one.http(), &somebody(1))), 202, "");
+    house.redis.kill9();
+    expect(&register(&mut one.http(), &somebody(2)), 503, "markers_unavailable");
+    house.redis.restart();
+    wait::until_true("the marker is there again", LONG, || house.marker("user-1").is_some());
+    let again = patiently(|| register(&mut two.http(), &somebody(1)));
+    assert_eq!(id(&expect(&again, 202, "")), id(&first), "a repetition is recognised all the same");
+}
+
+#[test]
+fn without_markers_or_database_the_settings_decide() {
+    let Some(house) = House::new("without_markers_or_database_the_settings_decide") else { return };
+    let strict = house.daemon();
+    let lenient = |forebay: Forebay| {
+        let mut forebay = forebay
+            .set("users.on_marker_failure", "degrade")
+            .set("users.on_database_failure", "accept")
+            .set("users.password_cost", 4);
+        forebay.start();
+        forebay
+    };
+    let without_redis = lenient(house.on_parts(daemon::forebay(&house.nobody.address())));
+    house.redis.kill9();
+    let refused = register(&mut strict.http(), &somebody(1));
+    expect(&refused, 503, "markers_unavailable");
+    assert!(refused.header("retry-after").is_some());
+    assert_eq!(daemon::figure(&strict, "backlog"), 0, "nothing is logged");
+    expect(&register(&mut without_redis.http(), &somebody(1)), 202, "");
+    house.redis.restart();
+
+    let gone = format!("postgres://nobody@{}/nothing", house.nobody.address());
+    let without_database = house.on_parts(daemon::forebay(&house.nobody.address())).set("database.url", gone);
+    let without_database = lenient(without_database);
+    expect(&register(&mut without_database.http(), &somebody(3)), 202, "");
+}

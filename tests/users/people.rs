@@ -1,0 +1,81 @@
+//! People who register, and what they are answered.
+
+use std::sync::PoisonError;
+use std::sync::RwLock;
+use std::sync::RwLockReadGuard;
+use std::sync::RwLockWriteGuard;
+
+use serde_json::Value;
+use serde_json::json;
+
+use crate::support::daemon::LONG;
+use crate::support::http::Client;
+use crate::support::http::Response;
+use crate::support::process::Forebay;
+use crate::support::wait;
+
+/// Crowds share the machine; what is timed has it alone, as far as this program goes.
+static MACHINE: RwLock<()> = RwLock::new(());
+
+/// For a test with many clients.
+pub fn share_the_machine() -> RwLockReadGuard<'static, ()> {
+    MACHINE.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// For a test that compares times.
+pub fn have_the_machine() -> RwLockWriteGuard<'static, ()> {
+    MACHINE.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Somebody whose name, e-mail and phone are nobody else's.
+pub fn somebody(number: usize) -> Value {
+    json!({
+        "name": format!("user-{number}"),
+        "email": format!("user-{number}@example.org"),
+        "phone": format!("49170{number:07}"),
+        "password": format!("correct horse {number}"),
+    })
+}
+
+/// `POST /v1/users`.
+pub fn register(http: &mut Client, user: &Value) -> Response {
+    http.post("/v1/users", &user.to_string()).expect("an answer")
+}
+
+/// Asks again while the door says that its checks took longer than they may: on a machine that also builds, 50 ms may not
+/// be enough, and clients do the same. For what a test needs, not for what it shows.
+pub fn patiently(mut ask: impl FnMut() -> Response) -> Response {
+    wait::until("the door has the time", LONG, || {
+        let answer = ask();
+        let hurried = ["markers_unavailable", "database_unavailable"];
+        let again =
+            answer.status == 503 && hurried.contains(&answer.json()["code"].as_str().unwrap_or_default());
+        (!again).then_some(answer)
+    })
+}
+
+/// The same, waiting for what becomes of it.
+pub fn register_and_wait(http: &mut Client, user: &Value) -> Response {
+    write(http, "POST", "/v1/users", &user.to_string())
+}
+
+/// A write that waits for what becomes of it.
+pub fn write(http: &mut Client, method: &str, path: &str, body: &str) -> Response {
+    let headers = [("Content-Type", "application/json"), ("Prefer", "wait=30")];
+    http.request(method, path, &headers, body.as_bytes()).expect("an answer")
+}
+
+/// A daemon on embedded parts whose passwords cost little.
+pub fn embedded() -> Forebay {
+    crate::support::daemon::under_test().set("users.password_cost", 4)
+}
+
+/// Ends the test unless the answer has this status and, for a refusal, this code.
+pub fn expect(answer: &Response, status: u16, code: &str) -> Value {
+    assert_eq!(answer.status, status, "{}", answer.text());
+    let document = answer.json();
+    if status >= 400 {
+        assert_eq!(document["code"], code, "{document}");
+    }
+    document
+}

@@ -1,0 +1,137 @@
+//! Crowds on real parts, some of which are killed in the middle.
+
+use std::thread;
+
+use super::crowd::Crowd;
+use super::people::expect;
+use super::people::register_and_wait;
+use super::people::somebody;
+use super::people::write;
+use super::stage::Sql;
+use super::stage::Stage;
+use crate::support::daemon::LONG;
+use crate::support::http::Client;
+use crate::support::wait;
+
+/// Issue and requirement: ten thousand at once, 20 % repetitions, 10 % collisions.
+const MANY: usize = 10_000;
+/// With outages in between.
+const SOME: usize = 4_000;
+
+fn a_crowd_is_registered(test: &str, sql: Sql) {
+    let Some(stage) = Stage::new(test, sql) else { return };
+    let mut forebay = stage.whole();
+    forebay.start();
+    let outcome = Crowd::start(MANY, &[forebay.address()]).finish();
+    stage.check(&outcome, &forebay);
+}
+
+#[test]
+fn ten_thousand_at_once_become_exactly_the_right_rows_in_mariadb() {
+    a_crowd_is_registered("ten_thousand_at_once_become_exactly_the_right_rows_in_mariadb", Sql::MariaDb);
+}
+
+#[test]
+fn ten_thousand_at_once_become_exactly_the_right_rows_in_postgres() {
+    a_crowd_is_registered("ten_thousand_at_once_become_exactly_the_right_rows_in_postgres", Sql::Postgres);
+}
+
+/// Redis, then the database, then Kafka are killed and started again while the crowd registers.
+fn outages_cost_patience_and_nothing_else(test: &str, sql: Sql) {
+    let Some(stage) = Stage::new(test, sql) else { return };
+    let mut forebay = stage.whole();
+    forebay.start();
+    let crowd = Crowd::start(SOME, &[forebay.address()]);
+    crowd.await_answered(SOME / 8);
+    stage.redis.kill9();
+    stage.redis.restart();
+    crowd.await_answered(SOME / 4);
+    stage.sql.kill();
+    stage.sql.start();
+    crowd.await_answered(SOME / 2);
+    stage.kafka.broker(1).kill();
+    crowd.await_answered(SOME * 3 / 4);
+    stage.kafka.broker(1).start();
+    let outcome = crowd.finish();
+    stage.check(&outcome, &forebay);
+}
+
+#[test]
+fn killed_parts_cost_patience_and_nothing_else_with_mariadb() {
+    outages_cost_patience_and_nothing_else(
+        "killed_parts_cost_patience_and_nothing_else_with_mariadb",
+        Sql::MariaDb,
+    );
+}
+
+#[test]
+fn killed_parts_cost_patience_and_nothing_else_with_postgres() {
+    outages_cost_patience_and_nothing_else(
+        "killed_parts_cost_patience_and_nothing_else_with_postgres",
+        Sql::Postgres,
+    );
+}
+
+/// Two daemons and two consumers on one database; one of each is killed in the middle.
+fn daemons_and_consumers_share(test: &str, sql: Sql) {
+    let Some(stage) = Stage::new(test, sql) else { return };
+    let (mut one, mut other) = (stage.daemon(), stage.daemon());
+    let (mut first, mut second) = (stage.consumer(), stage.consumer());
+    thread::scope(|scope| {
+        for forebay in [&mut one, &mut other, &mut first, &mut second] {
+            scope.spawn(|| forebay.start());
+        }
+    });
+    let crowd = Crowd::start(SOME, &[one.address(), other.address()]);
+    crowd.await_answered(SOME / 4);
+    first.kill9();
+    crowd.await_answered(SOME / 2);
+    other.kill9();
+    other.start();
+    first.start();
+    let outcome = crowd.finish();
+    stage.check(&outcome, &one);
+}
+
+#[test]
+fn two_daemons_and_two_consumers_share_one_mariadb() {
+    daemons_and_consumers_share("two_daemons_and_two_consumers_share_one_mariadb", Sql::MariaDb);
+}
+
+#[test]
+fn two_daemons_and_two_consumers_share_one_postgres() {
+    daemons_and_consumers_share("two_daemons_and_two_consumers_share_one_postgres", Sql::Postgres);
+}
+
+#[test]
+fn a_change_at_one_daemon_leaves_the_cache_of_another() {
+    let Some(stage) = Stage::new("a_change_at_one_daemon_leaves_the_cache_of_another", Sql::Postgres) else {
+        return;
+    };
+    // Nothing ends by itself within this test.
+    let (mut one, mut other) =
+        (stage.whole().set("users.cache_ttl", "1h"), stage.daemon().set("users.cache_ttl", "1h"));
+    one.start();
+    other.start();
+    let (here, there) = (&mut one.http(), &mut other.http());
+    expect(&register_and_wait(here, &somebody(1)), 201, "");
+    let shows = |http: &mut Client, nickname: &str| {
+        let user = http.get("/v1/users/user-1").unwrap();
+        user.status == 200 && user.json()["nickname"] == nickname
+    };
+    for nickname in ["Ada", "Countess"] {
+        // In both caches.
+        assert_eq!(there.get("/v1/users/user-1").unwrap().status, 200);
+        assert_eq!(here.get("/v1/users/user-1").unwrap().status, 200);
+        let change = format!(r#"{{"nickname":"{nickname}"}}"#);
+        let changed = write(here, "PUT", "/v1/users/user-1", &change);
+        assert_eq!(expect(&changed, 200, "")["state"], "applied");
+        wait::until_true("who waited sees it", LONG, || shows(here, nickname));
+        wait::until_true("the other daemon shows it", LONG, || shows(there, nickname));
+        // A connection that was lost may have missed something: nothing is believed any more.
+        stage.redis.kill9();
+        stage.redis.restart();
+    }
+    expect(&write(here, "DELETE", "/v1/users/user-1", ""), 200, "");
+    wait::until_true("it is gone there too", LONG, || there.get("/v1/users/user-1").unwrap().status == 404);
+}

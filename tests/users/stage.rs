@@ -1,0 +1,174 @@
+//! The real parts: Apache Kafka, Redis, and a database server, with daemons and consumers on them.
+
+use std::sync::RwLockReadGuard;
+use std::time::Duration;
+
+use super::crowd::Outcome;
+use super::people::share_the_machine;
+use crate::support::admin::Admin;
+use crate::support::daemon;
+use crate::support::kafka::ClusterOptions;
+use crate::support::kafka::Kafka;
+use crate::support::process::Forebay;
+use crate::support::proxy::Proxy;
+use crate::support::redis::Redis;
+use crate::support::services;
+use crate::support::services::KafkaPlace;
+use crate::support::sql::SqlServer;
+use crate::support::wait;
+
+/// A consumer that is killed may leave markers of what it applied: the daemon's keeper comes by after a third of their
+/// ten minutes.
+const KEPT: Duration = Duration::from_secs(300);
+/// Partitions of the commands' topic.
+const PARTITIONS: usize = 4;
+const MIGRATED_WITHIN: Duration = Duration::from_secs(60);
+
+/// Everything but the daemon, each a server of the test's own.
+pub struct Stage {
+    pub sql: Box<dyn SqlServer>,
+    pub redis: Redis,
+    pub kafka: Kafka,
+    database: String,
+    front: Option<Front>,
+    _place: KafkaPlace,
+    _machine: RwLockReadGuard<'static, ()>,
+}
+
+/// What stands between daemons and the servers, and can be broken.
+pub struct Front {
+    pub sql: Proxy,
+    pub redis: Proxy,
+    pub kafka: Proxy,
+}
+
+/// Which database server.
+#[derive(Clone, Copy)]
+pub enum Sql {
+    MariaDb,
+    Postgres,
+}
+
+impl Stage {
+    /// None: the test is left out; that has been said.
+    pub fn new(test: &str, sql: Sql) -> Option<Stage> {
+        Self::with(test, sql, None)
+    }
+
+    /// The same with a proxy before each server.
+    pub fn with_front(test: &str, sql: Sql) -> Option<Stage> {
+        let front = Front { sql: Proxy::start(), redis: Proxy::start(), kafka: Proxy::start() };
+        Self::with(test, sql, Some(front))
+    }
+
+    fn with(test: &str, sql: Sql, front: Option<Front>) -> Option<Stage> {
+        let machine = share_the_machine();
+        let place = services::kafka(test)?;
+        let redis = services::redis(test)?.start();
+        let sql: Box<dyn SqlServer> = match sql {
+            Sql::MariaDb => Box::new(services::own_mariadb(test)?),
+            Sql::Postgres => Box::new(services::own_postgres(test)?),
+        };
+        let (kafka, direct) = match &front {
+            None => {
+                let kafka = place.start(ClusterOptions::single());
+                let direct = kafka.bootstrap();
+                (kafka, direct)
+            }
+            Some(front) => {
+                let advertised = vec![front.kafka.address().to_owned()];
+                let kafka = place.start(ClusterOptions::single().advertise(advertised));
+                let direct = kafka.inner_bootstrap();
+                (kafka, direct)
+            }
+        };
+        let admin = Admin::new(&direct);
+        for topic in ["user.commands.v1", "user.retry.v1", "user.dead.v1"] {
+            admin.create_topic(topic, PARTITIONS, 1, &[]);
+        }
+        let database = sql.fresh();
+        let stage = Stage { database, sql, redis, kafka, front, _place: place, _machine: machine };
+        stage.forward();
+        stage.migrate();
+        Some(stage)
+    }
+
+    /// `forebay serve` that leaves applying to others.
+    pub fn daemon(&self) -> Forebay {
+        self.on_parts(daemon::forebay(&self.bootstrap()))
+            .set("consumer.enabled", false)
+            .set("users.password_cost", 4)
+            .set("drain.workers", 2)
+    }
+
+    /// `forebay serve` that applies, too.
+    pub fn whole(&self) -> Forebay {
+        self.daemon().set("consumer.enabled", true)
+    }
+
+    /// `forebay consume`.
+    pub fn consumer(&self) -> Forebay {
+        let consumer = Forebay::new(daemon::binary()).args(&["consume"]);
+        self.on_parts(consumer.set("kafka.brokers", self.bootstrap()))
+    }
+
+    /// Compares everything, and waits until no marker is left.
+    pub fn check(&self, outcome: &Outcome, forebay: &Forebay) {
+        outcome.check(&mut forebay.http());
+        let mut left = String::new();
+        let gone = wait::poll(KEPT, || {
+            left = self.redis.ask(&["KEYS", "user:pending:*"]).ok()?;
+            (left.trim() == "*0").then_some(())
+        });
+        assert!(gone.is_some(), "markers are left: {left}\n{}", forebay.log());
+    }
+
+    /// What stands before the servers, where something does.
+    pub fn front(&self) -> &Front {
+        self.front.as_ref().expect("a stage with a front")
+    }
+
+    fn forward(&self) {
+        let Some(front) = &self.front else { return };
+        front.kafka.forward_to(&self.kafka.broker(1).address());
+        front.redis.forward_to(&self.redis.address());
+        front.sql.forward_to(self.database_parts().1);
+    }
+
+    /// The URL before its address, the address, and what comes after it.
+    fn database_parts(&self) -> (&str, &str, &str) {
+        let (before, after) = self.database.split_once('@').expect("a URL with an account");
+        let (address, name) = after.split_once('/').expect("a URL with a database");
+        (before, address, name)
+    }
+
+    fn bootstrap(&self) -> String {
+        self.front.as_ref().map_or_else(|| self.kafka.bootstrap(), |front| front.kafka.address().to_owned())
+    }
+
+    fn redis_url(&self) -> String {
+        let behind = |front: &Front| format!("redis://{}", front.redis.address());
+        self.front.as_ref().map_or_else(|| self.redis.url(), behind)
+    }
+
+    fn database_url(&self) -> String {
+        let (before, _, name) = self.database_parts();
+        let behind = |front: &Front| format!("{before}@{}/{name}", front.sql.address());
+        self.front.as_ref().map_or_else(|| self.database.clone(), behind)
+    }
+
+    fn on_parts(&self, forebay: Forebay) -> Forebay {
+        forebay
+            .set("redis.url", self.redis_url())
+            .set("database.url", self.database_url())
+            .set("consumer.retry_backoff_min", "50ms")
+            .set("consumer.retry_backoff_max", "500ms")
+    }
+
+    fn migrate(&self) {
+        let mut forebay = self.on_parts(Forebay::new(daemon::binary()).args(&["migrate"]));
+        forebay.launch();
+        let status = forebay.wait(MIGRATED_WITHIN);
+        assert!(status.success(), "{}", forebay.log());
+    }
+}
