@@ -62,7 +62,11 @@ impl Users {
         let seat = match self.pending.flights.enter(&wanted, claim) {
             Ok(seat) => seat,
             Err(collision) if collision.same => return self.after(&collision.with).await,
-            Err(collision) => return Err(self.behind(&collision.with, collision.field).await),
+            Err(collision) => {
+                let refusal = self.behind(&collision.with, collision.field);
+                // Refused without a look at the markers: what a crash has left of this request goes all the same.
+                return Err(tokio::join!(refusal, self.pending.sweep_all(&wanted)).0);
+            }
         };
         let deadline = Instant::now() + CHECKS_WITHIN;
         let mut hold = Hold::new(wanted, claim, seat, Arc::clone(&self.pending), Arc::clone(&self.asking));

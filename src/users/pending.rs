@@ -267,6 +267,23 @@ impl Pending {
         Ok(Claim::Undecided)
     }
 
+    /// Looks at the markers of a request that is refused for another reason: see [`Self::sweep`]. What the store does not
+    /// answer about stays, and ends with its time.
+    pub async fn sweep_all(&self, wanted: &[Wanted]) {
+        let keys: Vec<_> = wanted.iter().map(|one| one.key.clone()).collect();
+        let swept = async {
+            for (one, value) in wanted.iter().zip(self.kv.get_all(&keys).await?) {
+                if let Some(value) = value {
+                    self.sweep(one, &value).await?;
+                }
+            }
+            Ok::<_, KvError>(())
+        };
+        if let Err(error) = swept.await {
+            tracing::debug!(%error, "markers were not looked at");
+        }
+    }
+
     /// Removes a marker of our own log that no command stands behind.
     async fn sweep(&self, one: &Wanted, value: &[u8]) -> Result<(), KvError> {
         let Some(marker) = Marker::decode(value).filter(|marker| marker.log == self.log) else {

@@ -3,6 +3,7 @@
 
 use std::io::Write;
 use std::net::TcpStream;
+use std::thread;
 
 use serde_json::Value;
 use serde_json::json;
@@ -167,6 +168,44 @@ fn what_a_crash_left_behind_goes_with_the_refusal_of_who_comes_again() {
     let other = namesake();
     expect_name_taken(&forebay, &other);
     assert_eq!(house.marker(&phone), None);
+}
+
+#[test]
+fn what_a_crash_left_behind_goes_with_a_refusal_that_needed_no_look_at_the_markers() {
+    let test = "what_a_crash_left_behind_goes_with_a_refusal_that_needed_no_look_at_the_markers";
+    let Some(house) = House::new(test) else { return };
+    let mut slow = house
+        .on_parts(daemon::forebay(&house.nobody.address()))
+        .set("users.password_cost", SECONDS_OF_HASHING);
+    slow.start();
+    let mut numbers = (1..).step_by(2);
+    wait::until_true("somebody comes while the address is another's who is under way", LONG, || {
+        let first = numbers.next().expect("a number");
+        thread::scope(|scope| {
+            let request = scope.spawn(|| register(&mut slow.http(), &somebody(first)));
+            let marker = || house.marker(&format!("user-{first}"));
+            let own = wait::poll(LONG, || marker().map(Some).or(request.is_finished().then_some(None)));
+            own.flatten().is_some_and(|own| refused_behind(&house, &slow, first, &own[0]))
+        })
+    });
+}
+
+/// Registers somebody with the first one's address, of whom a run that died between markers and log has left some. False:
+/// it was not refused, or the door had no time.
+fn refused_behind(house: &House, forebay: &Forebay, first: usize, log: &str) -> bool {
+    let mut other = somebody(first + 1);
+    other["email"] = somebody(first)["email"].clone();
+    let name = other["name"].as_str().unwrap().to_owned();
+    let phone = format!("phone:{}", other["phone"].as_str().unwrap());
+    for key in [&name, &phone] {
+        house.set_marker(key, &[log, &"ab".repeat(16), &"cd".repeat(16), "-"]);
+    }
+    let refused = register(&mut forebay.http(), &other);
+    if refused.status == 409 {
+        assert_eq!(refused.json()["field"], "email");
+        assert_eq!((house.marker(&name), house.marker(&phone)), (None, None));
+    }
+    refused.status == 409
 }
 
 #[test]

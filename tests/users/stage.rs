@@ -22,6 +22,8 @@ use crate::support::wait;
 const KEPT: Duration = Duration::from_secs(300);
 /// Partitions of the commands' topic.
 const PARTITIONS: usize = 4;
+/// The keys of all markers.
+const MARKERS: &str = "user:pending:*";
 const MIGRATED_WITHIN: Duration = Duration::from_secs(60);
 
 /// Everything but the daemon, each a server of the test's own.
@@ -115,12 +117,20 @@ impl Stage {
     /// Compares everything, and waits until no marker is left.
     pub fn check(&self, outcome: &Outcome, forebay: &Forebay) {
         outcome.check(&mut forebay.http());
-        let mut left = String::new();
-        let gone = wait::poll(KEPT, || {
-            left = self.redis.ask(&["KEYS", "user:pending:*"]).ok()?;
-            (left.trim() == "*0").then_some(())
-        });
-        assert!(gone.is_some(), "markers are left: {left}\n{}", forebay.log());
+        let none = || self.redis.ask(&["KEYS", MARKERS]).is_ok_and(|keys| keys.trim() == "*0");
+        let gone = wait::poll(KEPT, || none().then_some(()));
+        assert!(gone.is_some(), "markers are left: {:#?}\n{}", self.markers(), forebay.log());
+    }
+
+    /// Each marker: its key, its value, and the milliseconds it has left.
+    fn markers(&self) -> Vec<String> {
+        let ask = |words: &[&str]| self.redis.ask(words).unwrap_or_else(|error| error.to_string());
+        let one = |key: &str| format!("{key}: {} {}", ask(&["GET", key]), ask(&["PTTL", key]));
+        let keys = ask(&["KEYS", MARKERS]);
+        keys.lines()
+            .filter(|line| line.starts_with("user:"))
+            .map(|key| one(key).replace("\r\n", " "))
+            .collect()
     }
 
     /// What stands before the servers, where something does.
