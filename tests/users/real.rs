@@ -72,7 +72,7 @@ fn killed_parts_cost_patience_and_nothing_else_with_postgres() {
     );
 }
 
-/// Two daemons and two consumers on one database; one of each is killed in the middle.
+/// Two daemons and two consumers on one database; one of each is killed in the middle, the daemon again and again.
 fn daemons_and_consumers_share(test: &str, sql: Sql) {
     let Some(stage) = Stage::new(test, sql) else { return };
     let (mut one, mut other) = (stage.daemon(), stage.daemon());
@@ -85,9 +85,11 @@ fn daemons_and_consumers_share(test: &str, sql: Sql) {
     let crowd = Crowd::start(SOME, &[one.address(), other.address()]);
     crowd.await_answered(SOME / 4);
     first.kill9();
-    crowd.await_answered(SOME / 2);
-    other.kill9();
-    other.start();
+    for eighth in 3..=6 {
+        crowd.await_answered(SOME * eighth / 8);
+        other.kill9();
+        other.start();
+    }
     first.start();
     let outcome = crowd.finish();
     stage.check(&outcome, &one);
