@@ -16,6 +16,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
+use tokio::sync::oneshot;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -164,6 +165,17 @@ impl TaskSet {
         }
         tasks.spawn_on(body, runtime);
     }
+
+    /// Starts `body` on the runtime of the caller. What comes of it is for whoever waits, and dropped when nobody does
+    /// any more; none comes after a panic.
+    pub fn begin<T: Send + 'static>(
+        &self,
+        body: impl Future<Output = T> + Send + 'static,
+    ) -> oneshot::Receiver<T> {
+        let (answer, answered) = oneshot::channel();
+        self.spawn(&Handle::current(), async move { drop(answer.send(body.await)) });
+        answered
+    }
 }
 
 /// A future whose panic is its error.
@@ -196,6 +208,8 @@ fn said_by(panic: &(dyn Any + Send)) -> String {
 
 #[cfg(test)]
 mod tests {
+    use tokio::sync::oneshot::error::TryRecvError;
+
     use super::*;
 
     /// Longer than any test may take.
@@ -239,10 +253,10 @@ mod tests {
     fn tasks_of_a_set_outlive_whoever_began_them_and_end_with_their_owner() {
         runtime().block_on(async {
             let set = TaskSet::default();
-            let (done, outcome) = tokio::sync::oneshot::channel();
+            let (done, outcome) = oneshot::channel();
             set.spawn(&Handle::current(), async { assert!(done.send(()).is_ok()) });
             outcome.await.expect("it came to its end");
-            let (endless, ended) = tokio::sync::oneshot::channel::<()>();
+            let (endless, ended) = oneshot::channel::<()>();
             set.spawn(&Handle::current(), async {
                 let _held = endless;
                 std::future::pending::<()>().await;
@@ -250,6 +264,24 @@ mod tests {
             assert_eq!(set.0.lock().unwrap().len(), 1, "those that ended are forgotten");
             drop(set);
             ended.await.expect_err("it was dropped");
+        });
+    }
+
+    #[test]
+    fn what_came_of_a_task_is_dropped_when_it_is_done_and_nobody_waits_any_more() {
+        runtime().block_on(async {
+            let (set, (go, gone)) = (TaskSet::default(), oneshot::channel::<()>());
+            let (guard, mut dropped) = oneshot::channel::<()>();
+            let given_up = set.begin(async move {
+                gone.await.expect("a word");
+                guard
+            });
+            drop(given_up);
+            tokio::task::yield_now().await;
+            assert_eq!(dropped.try_recv(), Err(TryRecvError::Empty), "it is not done");
+            assert!(go.send(()).is_ok());
+            dropped.await.expect_err("it was dropped");
+            assert_eq!(set.begin(async { 7 }).await, Ok(7));
         });
     }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use std::time::Instant;
 
 use prometheus::Histogram;
+use prometheus::HistogramVec;
 use serde::Deserialize;
 use serde::Serialize;
 use tracing_subscriber::EnvFilter;
@@ -105,11 +106,25 @@ impl Step {
     pub fn begin(name: &'static str, slow: Duration) -> Self {
         Self { name, slow, began: Instant::now(), timed: None }
     }
+}
 
-    /// Whether slow or not, its duration is counted there.
-    pub fn timed(mut self, histogram: Histogram) -> Self {
-        self.timed = Some(histogram);
-        self
+/// Begins steps of one kind of work. Whether slow or not, their durations are counted, by name.
+#[derive(Clone)]
+pub struct Steps {
+    seconds: HistogramVec,
+    slow: Duration,
+}
+
+impl Steps {
+    /// Of steps that should take less than `slow`; `seconds` has one label, the name.
+    pub fn new(seconds: &HistogramVec, slow: Duration) -> Self {
+        Self { seconds: seconds.clone(), slow }
+    }
+
+    /// Begins a step.
+    pub fn begin(&self, name: &'static str) -> Step {
+        let timed = Some(self.seconds.with_label_values(&[name]));
+        Step { name, slow: self.slow, began: Instant::now(), timed }
     }
 }
 

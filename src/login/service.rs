@@ -29,6 +29,7 @@ use crate::metrics::Metrics;
 use crate::ratelimit::Limits;
 use crate::task::Task;
 use crate::telemetry::Step;
+use crate::telemetry::Steps;
 use crate::units::Timestamp;
 use crate::users;
 use crate::users::HashPool;
@@ -83,7 +84,7 @@ struct Inner {
     hashing: HashPool,
     nobody: String,
     metrics: Arc<Metrics>,
-    slow_step: Duration,
+    steps: Steps,
 }
 
 impl Login {
@@ -105,8 +106,8 @@ impl Login {
             limits,
             hashing,
             nobody: format!("{before}{:02}{after}", parts.password_cost),
+            steps: Steps::new(&metrics.step_seconds, slow_step),
             metrics,
-            slow_step,
         })))
     }
 
@@ -248,8 +249,7 @@ impl Login {
     }
 
     fn step(&self, name: &'static str) -> Step {
-        let inner = &*self.0;
-        Step::begin(name, inner.slow_step).timed(inner.metrics.step_seconds.with_label_values(&[name]))
+        self.0.steps.begin(name)
     }
 }
 

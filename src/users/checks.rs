@@ -6,19 +6,19 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
 
-use tokio::runtime::Handle;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::sync::oneshot;
+use tokio::time::timeout_at;
 
 use super::UserError;
 use super::Users;
-use super::attempt::attempt;
 use super::flights::Flight;
 use super::hold::Hold;
+use super::hold::Stored;
 use super::pending::Claim;
 use super::pending::Wanted;
 use crate::db::Holder;
 use crate::ingest::Receipt;
+use crate::kv::KvError;
 use crate::kv::markers;
 
 /// What all checks of one command may take together, hashing left out (requirement B3).
@@ -69,7 +69,7 @@ impl Users {
             }
         };
         let deadline = Instant::now() + CHECKS_WITHIN;
-        let mut hold = Hold::new(wanted, claim, seat, Arc::clone(&self.pending), Arc::clone(&self.asking));
+        let mut hold = Hold { wanted: wanted.into(), claim, seat, stored: None };
         match self.set_markers(&mut hold, deadline).await? {
             Claim::Ours => {}
             Claim::UnderWay(flight) => return self.after(&flight).await,
@@ -92,17 +92,19 @@ impl Users {
             return Ok(Claim::Ours);
         }
         let _step = self.step("users.markers");
-        let claim = hold.claim;
-        let (pending, wanted) = (Arc::clone(&self.pending), Arc::clone(&hold.wanted));
-        let set = async move { pending.claim(&wanted, claim).await };
-        let (pending, wanted) = (Arc::clone(&self.pending), Arc::clone(&hold.wanted));
-        let give_back = async move { pending.release(&wanted, claim).await };
-        match attempt(&self.asking, deadline, set, give_back).await {
-            Some(Ok(claim)) => {
-                if matches!(claim, Claim::Ours) {
-                    hold.has_markers();
-                }
-                Ok(claim)
+        let (claim, wanted) = (hold.claim, Arc::clone(&hold.wanted));
+        let (pending, tasks) = (Arc::clone(&self.pending), Arc::downgrade(&self.tasks));
+        // What comes too late is given back when it has come, and not before: on a busy machine what was asked for first
+        // is not always what is done first.
+        let claiming = self.tasks.begin(async move {
+            let claimed = pending.claim(&wanted, claim).await?;
+            let ours = matches!(claimed, Claim::Ours);
+            Ok::<_, KvError>((claimed, ours.then(|| Stored::new(wanted, claim, pending, tasks))))
+        });
+        match timeout_at(deadline.into(), claiming).await {
+            Ok(Ok(Ok((claimed, stored)))) => {
+                hold.stored = stored;
+                Ok(claimed)
             }
             _ if self.degrades_without_markers() => Ok(Claim::Ours),
             _ => Err(UserError::Markers),
@@ -122,7 +124,7 @@ impl Users {
         }
         let _step = self.step("users.database");
         let asked = self.holders(new.then_some(name), email, phone);
-        match tokio::time::timeout_at(deadline.into(), asked).await {
+        match timeout_at(deadline.into(), asked).await {
             Ok(Ok(holders)) => free(&holders, name, email, phone, new),
             _ if self.accepts_without_database() => Ok(()),
             Ok(Err(error)) => Err(error),
@@ -142,12 +144,9 @@ impl Users {
         let permit = self.question().await?;
         let [name, email, phone] = [name, email, phone].map(|text| text.map(str::to_owned));
         let db = self.db.clone();
-        let (answer, answered) = oneshot::channel();
-        self.asking.spawn(&Handle::current(), async move {
+        let answered = self.tasks.begin(async move {
             let _permit = permit;
-            let holders = db.holders(name.as_deref(), email.as_deref(), phone.as_deref()).await;
-            // Nobody may be there.
-            let _ = answer.send(holders);
+            db.holders(name.as_deref(), email.as_deref(), phone.as_deref()).await
         });
         Ok(answered.await.map_err(|_| UserError::Database)??)
     }

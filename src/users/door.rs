@@ -23,6 +23,7 @@ use crate::ingest::Idempotency;
 use crate::ingest::Receipt;
 use crate::ingest::Request;
 use crate::ingest::Submission;
+use crate::ingest::SubmitError;
 
 /// What belongs to every request.
 #[derive(Clone, Debug, Default)]
@@ -111,7 +112,7 @@ impl Users {
         let mut value =
             UserValue { name: name.to_owned(), password: Some(change.new), ..UserValue::default() };
         let sealed = self.seal(&mut value).await?;
-        self.log(UserKind::Password, value, sealed, context, None).await
+        self.log(UserKind::Password, value, sealed, context).await
     }
 
     /// Deletes a user; what is gone may be deleted again.
@@ -120,7 +121,7 @@ impl Users {
             return Ok(receipt);
         }
         let value = UserValue { name: name.to_owned(), ..UserValue::default() };
-        self.log(UserKind::Delete, value, false, context, None).await
+        self.log(UserKind::Delete, value, false, context).await
     }
 
     /// The receipt of an earlier request with the same `Idempotency-Key`.
@@ -154,43 +155,24 @@ impl Users {
         mut value: UserValue,
         sealed: bool,
         context: Context,
-        mut hold: Hold,
+        hold: Hold,
     ) -> Result<Receipt, UserError> {
         value.claim = Some(data_encoding::HEXLOWER.encode(&hold.claim));
-        let stored = hold.keep();
-        let submitted = self.log(kind, value, sealed, context, Some(&hold)).await;
-        if let Ok(receipt) = &submitted {
-            hold.seat.accepted(receipt);
-        }
-        let logged = match &submitted {
-            // Another request took this one's Idempotency-Key meanwhile: its markers stand for nothing.
-            Ok(receipt) if receipt.replayed => None,
-            Ok(receipt) => receipt.ids.first(),
-            Err(refusal) if refusal.is_certain() => None,
-            // The log may hold it, and knows its claim then.
-            Err(_) => return submitted,
-        };
-        match logged {
-            _ if !stored => {}
-            None => self.pending.release(&hold.wanted, hold.claim).await,
-            Some(id) => {
-                let _step = self.step("users.confirm");
-                self.pending.confirm(&hold.wanted, hold.claim, *id).await;
-            }
-        }
-        submitted
+        let request = self.request(kind, value, sealed, context, Some(&hold));
+        // To its end, also when the client hangs up: what becomes of the markers depends on it.
+        let logged = self.tasks.begin(hold.log(self.ingest.clone(), request, self.steps.clone()));
+        // Only a panic leaves it without an answer.
+        Ok(logged.await.unwrap_or(Err(SubmitError::Poisoned))?)
     }
 
     async fn log(
         &self,
         kind: UserKind,
-        mut value: UserValue,
+        value: UserValue,
         sealed: bool,
         context: Context,
-        hold: Option<&Hold>,
     ) -> Result<Receipt, UserError> {
-        value.actor = context.principal.as_deref().map(str::to_owned);
-        let request = self.request(kind, &value, sealed, context, hold);
+        let request = self.request(kind, value, sealed, context, None);
         let _step = self.step("users.log");
         Ok(self.ingest.submit(request).await?)
     }
@@ -198,11 +180,12 @@ impl Users {
     fn request(
         &self,
         kind: UserKind,
-        value: &UserValue,
+        mut value: UserValue,
         sealed: bool,
         context: Context,
         hold: Option<&Hold>,
     ) -> Request {
+        value.actor = context.principal.as_deref().map(str::to_owned);
         let name = hold.and_then(|hold| hold.wanted.iter().find(|one| one.is_name()));
         let command = Submission {
             kind: Arc::clone(&self.kinds[kind as usize]),

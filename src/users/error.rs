@@ -43,13 +43,6 @@ pub enum UserError {
     Submit(#[from] SubmitError),
 }
 
-impl UserError {
-    /// Whether nothing of the command is in the log.
-    pub(super) fn is_certain(&self) -> bool {
-        !matches!(self, Self::Submit(SubmitError::Poisoned))
-    }
-}
-
 impl From<KvError> for UserError {
     fn from(error: KvError) -> Self {
         tracing::debug!(%error, "the marker store was asked in vain");

@@ -1,63 +1,107 @@
 //! Markers that a request holds on its way to the log.
 
 use std::sync::Arc;
+use std::sync::Weak;
 
 use tokio::runtime::Handle;
 
 use super::flights::Seat;
 use super::pending::Pending;
 use super::pending::Wanted;
+use crate::command::CommandId;
+use crate::ingest::Ingest;
+use crate::ingest::Receipt;
+use crate::ingest::Request;
+use crate::ingest::SubmitError;
 use crate::task::TaskSet;
+use crate::telemetry::Steps;
 
-/// The markers and the seat of a command that is under way. Dropped before the command was handed to the log, because
-/// its client hung up, it gives the markers back: another daemon would believe them until their time ends.
+/// The seat of a command that is under way, and its markers.
 pub(super) struct Hold {
     pub wanted: Arc<[Wanted]>,
     pub claim: [u8; 16],
     pub seat: Seat,
-    /// Whether the store has them, and for nothing else.
-    stored: bool,
+    /// None: the store has none, because the command needs none or the store is away.
+    pub stored: Option<Stored>,
+}
+
+/// Markers that the store has and no command stands behind yet. Dropped, because the client hung up or nobody waited for
+/// them any more, they are given back: another daemon would believe them until their time ends.
+pub(super) struct Stored {
+    wanted: Arc<[Wanted]>,
+    claim: [u8; 16],
     pending: Arc<Pending>,
-    tasks: Arc<TaskSet>,
+    /// Where they are given back. Weak: what drops them may be one of these tasks.
+    tasks: Weak<TaskSet>,
+    kept: bool,
 }
 
 impl Hold {
-    /// Of markers that are not set yet.
-    pub fn new(
-        wanted: Vec<Wanted>,
-        claim: [u8; 16],
-        seat: Seat,
-        pending: Arc<Pending>,
-        tasks: Arc<TaskSet>,
-    ) -> Self {
-        Self { wanted: wanted.into(), claim, seat, stored: false, pending, tasks }
-    }
-
-    /// The store has all of them.
-    pub fn has_markers(&mut self) {
-        self.stored = true;
-    }
-
     /// Gives the markers back, before the refusal is answered: who comes after it finds them gone.
-    pub async fn give_back(mut self) {
-        if self.keep() {
-            self.pending.release(&self.wanted, self.claim).await;
+    pub async fn give_back(self) {
+        if let Some(stored) = self.stored {
+            stored.give_back().await;
         }
     }
 
-    /// From here on the log may hold the command, and its markers stay when this is dropped. Says whether there are any.
-    pub fn keep(&mut self) -> bool {
-        std::mem::take(&mut self.stored)
+    /// Submits the command, and does with its markers what follows.
+    pub async fn log(self, ingest: Ingest, request: Request, steps: Steps) -> Result<Receipt, SubmitError> {
+        // From here on the log may hold the command.
+        let stored = self.stored.map(Stored::keep);
+        let submitted = {
+            let _step = steps.begin("users.log");
+            ingest.submit(request).await
+        };
+        if let Ok(receipt) = &submitted {
+            self.seat.accepted(receipt);
+        }
+        let Some(stored) = stored else { return submitted };
+        match &submitted {
+            // Another request took this one's Idempotency-Key meanwhile: its markers stand for nothing.
+            Ok(receipt) if receipt.replayed => stored.give_back().await,
+            Ok(receipt) => {
+                let _step = steps.begin("users.confirm");
+                stored.confirm(&receipt.ids).await;
+            }
+            // The log may hold it, and knows its claim then.
+            Err(SubmitError::Poisoned) => {}
+            Err(_) => stored.give_back().await,
+        }
+        submitted
     }
 }
 
-impl Drop for Hold {
+impl Stored {
+    /// The store has all that are wanted.
+    pub fn new(wanted: Arc<[Wanted]>, claim: [u8; 16], pending: Arc<Pending>, tasks: Weak<TaskSet>) -> Self {
+        Self { wanted, claim, pending, tasks, kept: false }
+    }
+
+    async fn give_back(mut self) {
+        self.pending.release(&self.wanted, self.claim).await;
+        self.kept = true;
+    }
+
+    /// They stay when they are dropped.
+    fn keep(mut self) -> Self {
+        self.kept = true;
+        self
+    }
+
+    async fn confirm(self, ids: &[CommandId]) {
+        if let Some(id) = ids.first() {
+            self.pending.confirm(&self.wanted, self.claim, *id).await;
+        }
+    }
+}
+
+impl Drop for Stored {
     fn drop(&mut self) {
-        if !self.keep() {
+        if self.kept {
             return;
         }
-        let Ok(runtime) = Handle::try_current() else { return };
+        let (Ok(runtime), Some(tasks)) = (Handle::try_current(), self.tasks.upgrade()) else { return };
         let (pending, wanted, claim) = (Arc::clone(&self.pending), Arc::clone(&self.wanted), self.claim);
-        self.tasks.spawn(&runtime, async move { pending.release(&wanted, claim).await });
+        tasks.spawn(&runtime, async move { pending.release(&wanted, claim).await });
     }
 }

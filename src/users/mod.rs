@@ -9,7 +9,6 @@
 //! - `profile`, `cache`, `page`: reading;
 //! - `keeper`: the daemon's sign of life, and the markers of what still waits; `shared`: what daemons have in common.
 
-mod attempt;
 mod cache;
 mod checks;
 mod config;
@@ -49,6 +48,7 @@ use crate::metrics::Metrics;
 use crate::status::Statuses;
 use crate::task::TaskSet;
 use crate::telemetry::Step;
+use crate::telemetry::Steps;
 
 pub use cache::CHANNEL;
 pub use cache::Profiles;
@@ -121,14 +121,14 @@ pub struct Users {
     hashing: HashPool,
     profiles: Profiles,
     pending: Arc<Pending>,
-    metrics: Arc<Metrics>,
-    slow_step: Duration,
+    steps: Steps,
     kinds: [Arc<str>; 4],
     json: Arc<str>,
     secret: Arc<SharedSecret>,
     /// Questions under way to the database, answered in time or not.
     questions: Arc<Semaphore>,
-    asking: Arc<TaskSet>,
+    /// What comes to its end whoever waits.
+    tasks: Arc<TaskSet>,
 }
 
 /// A page of the list of users.
@@ -152,13 +152,12 @@ impl Users {
             hashing,
             profiles,
             pending: Arc::new(pending),
-            metrics,
-            slow_step,
+            steps: Steps::new(&metrics.step_seconds, slow_step),
             kinds: UserKind::ALL.map(|kind| Arc::from(kind.as_str())),
             json: Arc::from("application/json"),
             secret: Arc::default(),
             questions: Arc::new(Semaphore::new(QUESTIONS)),
-            asking: Arc::default(),
+            tasks: Arc::default(),
         }
     }
 
@@ -241,6 +240,6 @@ impl Users {
     }
 
     fn step(&self, name: &'static str) -> Step {
-        Step::begin(name, self.slow_step).timed(self.metrics.step_seconds.with_label_values(&[name]))
+        self.steps.begin(name)
     }
 }

@@ -4,6 +4,8 @@
 use std::io::Write;
 use std::net::TcpStream;
 use std::thread;
+use std::time::Duration;
+use std::time::Instant;
 
 use serde_json::Value;
 use serde_json::json;
@@ -23,6 +25,9 @@ use crate::support::wait;
 
 /// bcrypt's exponent at which a machine of today takes two.
 const SECONDS_OF_HASHING: u32 = 15;
+
+/// Clients that hang up.
+const HASTY: usize = 200;
 
 /// What daemons share.
 struct House {
@@ -241,14 +246,9 @@ fn whoever_hangs_up_before_the_log_has_the_command_leaves_no_marker() {
         .on_parts(daemon::forebay(&house.nobody.address()))
         .set("users.password_cost", SECONDS_OF_HASHING);
     slow.start();
-    let body = somebody(1).to_string();
-    let head = format!(
-        "POST /v1/users HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
-        body.len()
-    );
     wait::until_true("its password is hashed", LONG, || {
         let mut client = TcpStream::connect(slow.address()).unwrap();
-        client.write_all(format!("{head}{body}").as_bytes()).unwrap();
+        client.write_all(&raw_registration(1)).unwrap();
         // A door that had no time refuses.
         let answered = || client.set_nonblocking(true).is_ok() && client.peek(&mut [0]).is_ok();
         let held = wait::poll(LONG, || (answered() || house.marker("user-1").is_some()).then(|| !answered()));
@@ -260,6 +260,29 @@ fn whoever_hangs_up_before_the_log_has_the_command_leaves_no_marker() {
         expect(&patiently(|| register(&mut other.http(), &somebody(1))), 202, "")["state"],
         "accepted"
     );
+}
+
+#[test]
+fn whoever_hangs_up_around_the_flush_leaves_markers_with_an_id_or_none() {
+    let Some(house) = House::new("whoever_hangs_up_around_the_flush_leaves_markers_with_an_id_or_none")
+    else {
+        return;
+    };
+    let forebay = house.daemon();
+    // Within this time a registration is answered, more or less: they hang up at all stages of it.
+    let began = Instant::now();
+    expect(&patiently(|| register(&mut forebay.http(), &somebody(0))), 202, "");
+    let answered_within = began.elapsed().min(Duration::from_millis(50));
+    for number in 1..=HASTY {
+        let mut client = TcpStream::connect(forebay.address()).unwrap();
+        client.write_all(&raw_registration(number)).unwrap();
+        thread::sleep(answered_within.mul_f64(number as f64 / HASTY as f64));
+    }
+    let undecided = || {
+        let markers = (1..=HASTY).filter_map(|number| house.marker(&format!("user-{number}")));
+        markers.filter(|parts| parts[3] == "-").count()
+    };
+    wait::until_true("every marker is gone or has its id", LONG, || undecided() == 0);
 }
 
 #[test]
@@ -288,6 +311,13 @@ fn namesake() -> Value {
     let mut other = somebody(2);
     other["name"] = somebody(1)["name"].clone();
     other
+}
+
+/// A registration for who writes it by hand.
+fn raw_registration(number: usize) -> Vec<u8> {
+    let body = somebody(number).to_string();
+    let head = "POST /v1/users HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length:";
+    format!("{head} {}\r\n\r\n{body}", body.len()).into_bytes()
 }
 
 /// Another claim of the run that made this one.
