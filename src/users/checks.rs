@@ -65,7 +65,8 @@ impl Users {
             Err(collision) => {
                 let refusal = self.behind(&collision.with, collision.field);
                 // Refused without a look at the markers: what a crash has left of this request goes all the same.
-                return Err(tokio::join!(refusal, self.pending.sweep_all(&wanted)).0);
+                let keys = wanted.iter().map(|one| one.key.clone()).collect();
+                return Err(tokio::join!(refusal, self.pending.sweep_all(keys)).0);
             }
         };
         let deadline = Instant::now() + CHECKS_WITHIN;

@@ -8,6 +8,9 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Interval;
+use tokio::time::MissedTickBehavior;
+
 use super::UserError;
 use super::Users;
 use super::pending::Pending;
@@ -26,6 +29,8 @@ use crate::units::Lsn;
 
 /// Three of them to a daemon's silence.
 const BEAT: Duration = Duration::from_secs(5);
+/// Between two looks at what was left behind.
+const CLEARED_UP: Duration = Duration::from_secs(5);
 /// After a pass that the store or the database did not answer.
 const AFTER_TROUBLE: Duration = Duration::from_secs(5);
 /// Claims looked at together: one question to the database, one to the store.
@@ -37,17 +42,20 @@ const CHANNEL: &str = "forebay:keeper";
 pub struct Keeper {
     _secret: Task,
     _heart: Task,
+    _broom: Task,
     _markers: Task,
 }
 
 impl Users {
     /// Begins to keep this daemon's markers.
     pub fn keep(&self) -> Keeper {
-        let (users, pending) = (self.clone(), Arc::clone(&self.pending));
+        let users = self.clone();
+        let (heart, broom) = (Arc::clone(&self.pending), Arc::clone(&self.pending));
         let (secret, db) = (Arc::clone(&self.secret), self.db.clone());
         Keeper {
             _secret: Task::spawn("users-secret", async move { secret.fetch(&db).await }),
-            _heart: Task::spawn("users-heart", async move { beat(&pending).await }),
+            _heart: Task::spawn("users-heart", async move { beat(&heart).await }),
+            _broom: Task::spawn("users-broom", async move { clear_up(&broom).await }),
             _markers: Task::spawn("users-keeper", async move { users.keep_markers().await }),
         }
     }
@@ -155,13 +163,26 @@ impl Pending {
 
 async fn beat(pending: &Pending) {
     let key = markers::heartbeat_key(&pending.log);
-    let mut beats = tokio::time::interval(BEAT);
-    beats.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut beats = every(BEAT);
     loop {
         beats.tick().await;
         if let Err(error) = pending.kv.set(&key, &pending.life.sign(), SILENCE).await {
             tracing::debug!(%error, "no sign of life was given");
         }
-        pending.remove_left_behind().await;
     }
+}
+
+/// Beside the sign of life, which waits for nothing.
+async fn clear_up(pending: &Pending) {
+    let mut rounds = every(CLEARED_UP);
+    loop {
+        rounds.tick().await;
+        pending.clear_up().await;
+    }
+}
+
+fn every(period: Duration) -> Interval {
+    let mut interval = tokio::time::interval(period);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval
 }

@@ -1,5 +1,5 @@
-//! Markers that stand for nothing and could not be removed when their command was refused: removed when the store
-//! answers again. They would end by themselves, but hold a name or an address until then.
+//! Markers that stand for nothing and could not be removed, or not be judged, when their command was refused: looked at
+//! again when the store and the log answer. They would end by themselves, but hold a name or an address until then.
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
@@ -7,24 +7,21 @@ use std::sync::PoisonError;
 
 use prometheus::IntCounter;
 
-/// A key, and the owner whose value may be removed there.
-pub(super) type Left = (String, Vec<u8>);
-
 /// More than a busy daemon refuses while its store is away for some seconds; about 2 MiB. The oldest go first.
 const MOST: usize = 10_000;
 
 /// The markers, in the order they were left.
-pub(super) struct LeftBehind {
-    markers: Mutex<VecDeque<Left>>,
+pub(super) struct LeftBehind<T> {
+    markers: Mutex<VecDeque<T>>,
     bound_hit: IntCounter,
 }
 
-impl LeftBehind {
+impl<T> LeftBehind<T> {
     pub fn new(bound_hit: IntCounter) -> Self {
         Self { markers: Mutex::default(), bound_hit }
     }
 
-    pub fn add(&self, left: Vec<Left>) {
+    pub fn add(&self, left: impl IntoIterator<Item = T>) {
         let mut markers = self.markers.lock().unwrap_or_else(PoisonError::into_inner);
         markers.extend(left);
         let excess = markers.len().saturating_sub(MOST);
@@ -33,7 +30,7 @@ impl LeftBehind {
     }
 
     /// Takes up to `most` of them.
-    pub fn take(&self, most: usize) -> Vec<Left> {
+    pub fn take(&self, most: usize) -> Vec<T> {
         let mut markers = self.markers.lock().unwrap_or_else(PoisonError::into_inner);
         let count = markers.len().min(most);
         markers.drain(..count).collect()
@@ -48,10 +45,10 @@ mod tests {
     fn the_oldest_are_forgotten_and_counted_when_there_are_too_many() {
         let counter = IntCounter::new("hit", "hit").unwrap();
         let left = LeftBehind::new(counter.clone());
-        left.add((0..MOST + 2).map(|number| (number.to_string(), Vec::new())).collect());
+        left.add(0..MOST + 2);
         assert_eq!(counter.get(), 2);
         let taken = left.take(MOST + 2);
-        assert_eq!((taken.len(), taken[0].0.as_str()), (MOST, "2"));
+        assert_eq!((taken.len(), taken[0]), (MOST, 2));
         assert!(left.take(1).is_empty());
     }
 }

@@ -15,7 +15,6 @@ use std::time::Instant;
 use super::Config;
 use super::flights::Flight;
 use super::flights::Flights;
-use super::left_behind::Left;
 use super::left_behind::LeftBehind;
 use super::life::Life;
 use crate::backoff;
@@ -42,7 +41,12 @@ const MOST_SILENT: usize = 1_000;
 const ID_WITHIN: Duration = Duration::from_millis(500);
 const ID_LOOK: Duration = Duration::from_millis(10);
 /// Markers left behind that are removed with one call.
-const AT_ONCE: usize = 1_000;
+const REMOVED_AT_ONCE: usize = 1_000;
+/// Markers left behind that are judged in a row, one by one.
+const JUDGED_AT_ONCE: usize = 100;
+
+/// A key, and the owner whose value may be removed there.
+type Owned = (String, Vec<u8>);
 
 /// A marker that a command needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,7 +111,9 @@ pub(super) struct Pending {
     pub life: Life,
     pub ttl: Duration,
     pub jitter: Duration,
-    left_behind: LeftBehind,
+    left_behind: LeftBehind<Owned>,
+    /// Keys of markers that a crash may have left.
+    unjudged: LeftBehind<String>,
     /// Daemons that gave no sign of life when they were looked for, and since when.
     silent: Mutex<HashMap<[u8; 16], Instant>>,
 }
@@ -124,7 +130,7 @@ impl Pending {
         let log = statuses.log_id();
         let flights = Arc::default();
         let (ttl, jitter) = (config.pending_ttl.0, config.pending_jitter.0);
-        let left_behind = LeftBehind::new(metrics.bound_hit.with_label_values(&["pending_markers"]));
+        let bound_hit = metrics.bound_hit.with_label_values(&["pending_markers"]);
         Self {
             kv,
             db,
@@ -135,7 +141,8 @@ impl Pending {
             life: Life::new(),
             ttl,
             jitter,
-            left_behind,
+            left_behind: LeftBehind::new(bound_hit.clone()),
+            unjudged: LeftBehind::new(bound_hit),
             silent: Mutex::default(),
         }
     }
@@ -163,7 +170,7 @@ impl Pending {
             match outcome {
                 Claim::Ours => outcome = self.contend(one, claim, value).await?,
                 // Refused already; what a crash has left behind is not left to its time.
-                _ => self.sweep(one, &value).await?,
+                _ => self.sweep(&one.key, &value).await?,
             }
         }
         match &outcome {
@@ -203,21 +210,25 @@ impl Pending {
     }
 
     /// The markers of a claim, for whoever removes them.
-    pub fn owned(&self, wanted: &[Wanted], claim: &[u8; 16]) -> Vec<Left> {
+    pub fn owned(&self, wanted: &[Wanted], claim: &[u8; 16]) -> Vec<Owned> {
         let owner = markers::owner(&self.log, claim).into_bytes();
         wanted.iter().map(|one| (one.key.clone(), owner.clone())).collect()
     }
 
-    /// Removes some of what could not be removed before.
-    pub async fn remove_left_behind(&self) {
-        let left = self.left_behind.take(AT_ONCE);
+    /// Removes some of what could not be removed before, and judges some of what could not be judged.
+    pub async fn clear_up(&self) {
+        let left = self.left_behind.take(REMOVED_AT_ONCE);
         if !left.is_empty() {
             self.remove(left).await;
+        }
+        let unjudged = self.unjudged.take(JUDGED_AT_ONCE);
+        if !unjudged.is_empty() {
+            self.sweep_all(unjudged).await;
         }
     }
 
     /// What stays behind is judged by its claim meanwhile, and ends with its time.
-    async fn remove(&self, entries: Vec<Left>) {
+    async fn remove(&self, entries: Vec<Owned>) {
         if let Err(error) = self.kv.remove_all(&entries).await {
             tracing::debug!(%error, "markers are left behind");
             self.left_behind.add(entries);
@@ -267,34 +278,38 @@ impl Pending {
         Ok(Claim::Undecided)
     }
 
-    /// Looks at the markers of a request that is refused for another reason: see [`Self::sweep`]. What the store does not
-    /// answer about stays, and ends with its time.
-    pub async fn sweep_all(&self, wanted: &[Wanted]) {
-        let keys: Vec<_> = wanted.iter().map(|one| one.key.clone()).collect();
+    /// Removes those of these markers that a crash has left. What the store does not answer about is looked at later.
+    pub async fn sweep_all(&self, keys: Vec<String>) {
         let swept = async {
-            for (one, value) in wanted.iter().zip(self.kv.get_all(&keys).await?) {
+            for (key, value) in keys.iter().zip(self.kv.get_all(&keys).await?) {
                 if let Some(value) = value {
-                    self.sweep(one, &value).await?;
+                    self.sweep(key, &value).await?;
                 }
             }
             Ok::<_, KvError>(())
         };
         if let Err(error) = swept.await {
-            tracing::debug!(%error, "markers were not looked at");
+            tracing::debug!(%error, "markers are judged later");
+            self.unjudged.add(keys);
         }
     }
 
-    /// Removes a marker of our own log that no command stands behind.
-    async fn sweep(&self, one: &Wanted, value: &[u8]) -> Result<(), KvError> {
+    /// Removes a marker of our own log that no command stands behind. Later, while the log does not know that yet.
+    async fn sweep(&self, key: &str, value: &[u8]) -> Result<(), KvError> {
         let Some(marker) = Marker::decode(value).filter(|marker| marker.log == self.log) else {
             return Ok(());
         };
-        if self.flights.find(&one.key, &marker.claim).is_none()
-            && matches!(self.standing(&marker).await, Standing::Over)
-        {
-            self.kv.remove(&one.key, &marker.owner()).await?;
+        if self.flights.find(key, &marker.claim).is_some() {
+            return Ok(());
         }
-        Ok(())
+        match self.standing(&marker).await {
+            Standing::Over => self.kv.remove(key, &marker.owner()).await.map(drop),
+            Standing::Undecided => {
+                self.unjudged.add([key.to_owned()]);
+                Ok(())
+            }
+            Standing::Waiting(_) => Ok(()),
+        }
     }
 
     async fn judge(&self, one: &Wanted, marker: Marker) -> Result<Verdict, KvError> {
