@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::people::expect;
 use super::people::have_the_machine;
-use super::people::register;
+use super::people::register_once;
 use super::people::somebody;
 use crate::support::daemon;
 use crate::support::http::Response;
@@ -41,7 +41,7 @@ fn burst(forebay: &Forebay, from: usize, count: usize, clients: usize) -> Vec<(D
                         return;
                     }
                     let began = Instant::now();
-                    let answer = register(&mut http, &somebody(number));
+                    let answer = register_once(&mut http, &somebody(number));
                     answers.lock().unwrap().push((began.elapsed(), answer));
                 }
             });
@@ -115,6 +115,6 @@ fn hashing_before_the_answer_refuses_what_it_cannot_do_in_time() {
     // What was refused left nothing behind: the last one may come again.
     let last = somebody(63);
     wait::until_true("the last one is accepted", daemon::LONG, || {
-        [202, 409].contains(&register(&mut forebay.http(), &last).status)
+        [202, 409].contains(&register_once(&mut forebay.http(), &last).status)
     });
 }

@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::people::embedded;
 use super::people::expect;
 use super::people::register;
+use super::people::register_once;
 use super::people::somebody;
 use crate::support::daemon::LONG;
 use crate::support::daemon::metric;
@@ -85,7 +86,7 @@ fn a_killed_node_refuses_those_whose_markers_it_had_and_nobody_else() {
     let http = &mut forebay.http();
     for (number, somebody) in concerned.iter().enumerate() {
         let began = Instant::now();
-        let refused = register(http, somebody);
+        let refused = register_once(http, somebody);
         expect(&refused, 503, "markers_unavailable");
         assert!(refused.header("retry-after").is_some());
         assert!(began.elapsed() < TIMEOUT, "{:?}", began.elapsed());
@@ -101,6 +102,6 @@ fn a_killed_node_refuses_those_whose_markers_it_had_and_nobody_else() {
     cluster.node(GONE).restart();
     cluster.await_ready();
     for somebody in &concerned {
-        wait::until_true("the node is found again", LONG, || register(http, somebody).status == 202);
+        wait::until_true("the node is found again", LONG, || register_once(http, somebody).status == 202);
     }
 }

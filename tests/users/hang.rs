@@ -7,8 +7,8 @@ use std::time::Duration;
 use std::time::Instant;
 
 use super::people::expect;
-use super::people::register;
 use super::people::register_and_wait;
+use super::people::register_once;
 use super::people::somebody;
 use super::stage::Sql;
 use super::stage::Stage;
@@ -85,7 +85,7 @@ impl Counter {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let began = Instant::now();
         let response = match written {
-            true => register(http, &somebody(number)),
+            true => register_once(http, &somebody(number)),
             false => http.get(&format!("/v1/users/nobody-{number}")).expect("an answer"),
         };
         Answer { response, took: began.elapsed(), written }
@@ -201,7 +201,7 @@ fn a_kafka_that_hangs_costs_no_request_anything() {
         let last = counter.next.fetch_add(1, Ordering::Relaxed);
         let mut http = counter.forebay.http();
         let asked = wait::until("somebody is registered", LONG, || {
-            let asked = register(&mut http, &somebody(last));
+            let asked = register_once(&mut http, &somebody(last));
             (asked.status == 202).then_some(asked)
         });
         let status = http.get(asked.header("location").unwrap()).unwrap();

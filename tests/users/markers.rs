@@ -11,8 +11,8 @@ use serde_json::Value;
 use serde_json::json;
 
 use super::people::expect;
-use super::people::patiently;
 use super::people::register;
+use super::people::register_once;
 use super::people::somebody;
 use crate::support::daemon;
 use crate::support::daemon::LONG;
@@ -89,7 +89,7 @@ fn a_marker_that_no_command_stands_behind_is_taken_over_by_its_own_log() {
         return;
     };
     let mut forebay = house.daemon();
-    expect(&patiently(|| register(&mut forebay.http(), &somebody(1))), 202, "");
+    expect(&register(&mut forebay.http(), &somebody(1)), 202, "");
     let log = house.marker("user-1").unwrap()[0].clone();
     // As after a crash between the marker and the log.
     let nothing = "0123456789abcdef0123456789abcdef";
@@ -98,7 +98,7 @@ fn a_marker_that_no_command_stands_behind_is_taken_over_by_its_own_log() {
     }
     forebay.kill9();
     forebay.start();
-    let second = expect(&patiently(|| register(&mut forebay.http(), &somebody(2))), 202, "");
+    let second = expect(&register(&mut forebay.http(), &somebody(2)), 202, "");
     let marker = house.marker("user-2").unwrap();
     assert_eq!((marker[0].as_str(), marker[3].clone()), (log.as_str(), id(&second)));
     assert_ne!(marker[1], nothing);
@@ -108,13 +108,13 @@ fn a_marker_that_no_command_stands_behind_is_taken_over_by_its_own_log() {
 fn a_command_that_was_accepted_keeps_its_marker_over_a_crash() {
     let Some(house) = House::new("a_command_that_was_accepted_keeps_its_marker_over_a_crash") else { return };
     let mut forebay = house.daemon();
-    let first = expect(&patiently(|| register(&mut forebay.http(), &somebody(1))), 202, "");
+    let first = expect(&register(&mut forebay.http(), &somebody(1)), 202, "");
     let parts = house.marker("user-1").unwrap();
     // As after a crash before the id came into the marker: only the claim leads to the command.
     house.set_marker("user-1", &[&parts[0], &parts[1], &parts[2], "-"]);
     forebay.kill9();
     forebay.start();
-    let again = patiently(|| register(&mut forebay.http(), &somebody(1)));
+    let again = register(&mut forebay.http(), &somebody(1));
     assert_eq!(id(&expect(&again, 202, "")), id(&first));
     assert_eq!(again.header("idempotency-replayed"), Some("true"));
     let mut other = somebody(1);
@@ -128,8 +128,8 @@ fn another_daemons_marker_is_believed_while_that_daemon_lives() {
         return;
     };
     let (mut one, two) = (house.daemon(), house.daemon());
-    let first = expect(&patiently(|| register(&mut one.http(), &somebody(1))), 202, "");
-    let again = patiently(|| register(&mut two.http(), &somebody(1)));
+    let first = expect(&register(&mut one.http(), &somebody(1)), 202, "");
+    let again = register(&mut two.http(), &somebody(1));
     assert_eq!(id(&expect(&again, 202, "")), id(&first), "the first one's id");
     for field in ["name", "email", "phone"] {
         let mut other = somebody(2);
@@ -139,7 +139,7 @@ fn another_daemons_marker_is_believed_while_that_daemon_lives() {
     one.kill9();
     // Its sign of life ends, and the database knows no such user.
     let taken_over = wait::until("the marker is taken over", LONG, || {
-        let answer = patiently(|| register(&mut two.http(), &somebody(1)));
+        let answer = register(&mut two.http(), &somebody(1));
         let document = expect(&answer, 202, "");
         (id(&document) != id(&first)).then_some(answer)
     });
@@ -150,14 +150,14 @@ fn another_daemons_marker_is_believed_while_that_daemon_lives() {
 fn what_is_only_being_asked_for_is_not_taken_yet() {
     let Some(house) = House::new("what_is_only_being_asked_for_is_not_taken_yet") else { return };
     let (one, two) = (house.daemon(), house.daemon());
-    expect(&patiently(|| register(&mut one.http(), &somebody(1))), 202, "");
+    expect(&register(&mut one.http(), &somebody(1)), 202, "");
     let theirs =
         wait::until("the marker has its id", LONG, || house.marker("user-1").filter(|parts| parts[3] != "-"));
     // As another request of a living daemon leaves it between marker and flush: it may still be refused.
     let claim = sibling(&theirs[1]);
     house.set_marker("user-2", &[&theirs[0], &claim, &"cd".repeat(16), "-"]);
     let refusal = wait::until("the door has the time", LONG, || {
-        let document = expect_status(&register(&mut two.http(), &somebody(2)), 503);
+        let document = expect_status(&register_once(&mut two.http(), &somebody(2)), 503);
         (document["code"] == "under_way").then_some(document)
     });
     assert_eq!(refusal["retryable"], true);
@@ -172,7 +172,7 @@ fn what_a_crash_left_behind_goes_with_the_refusal_of_who_comes_again() {
         return;
     };
     let forebay = house.daemon();
-    expect(&patiently(|| register(&mut forebay.http(), &somebody(1))), 202, "");
+    expect(&register(&mut forebay.http(), &somebody(1)), 202, "");
     let own = house.marker("user-1").unwrap();
     // Somebody asked for the first one's name with a phone of their own; the daemon died between markers and log.
     let phone = format!("phone:{}", somebody(2)["phone"].as_str().unwrap());
@@ -218,7 +218,7 @@ fn refuse_behind_another(house: &House, rule: &str, check: impl Fn(&[String; 2])
         other["email"] = somebody(first)["email"].clone();
         let left = [format!("user-{}", first + 1), format!("phone:{}", other["phone"].as_str().unwrap())];
         thread::scope(|scope| {
-            let request = scope.spawn(|| register(&mut slow.http(), &somebody(first)));
+            let request = scope.spawn(|| register_once(&mut slow.http(), &somebody(first)));
             let marker = || house.marker(&format!("user-{first}"));
             let own = wait::poll(LONG, || marker().map(Some).or(request.is_finished().then_some(None)));
             // Otherwise the door had no time.
@@ -227,7 +227,7 @@ fn refuse_behind_another(house: &House, rule: &str, check: impl Fn(&[String; 2])
                 house.set_marker(key, &[&own[0], &"ab".repeat(16), &"cd".repeat(16), "-"]);
             }
             house.allow(rule);
-            let refused = register(&mut slow.http(), &other);
+            let refused = register_once(&mut slow.http(), &other);
             if refused.status == 409 {
                 assert_eq!(refused.json()["field"], "email");
                 check(&left);
@@ -244,7 +244,7 @@ fn what_a_crash_left_behind_blocks_no_other_daemon_once_its_own_runs_again() {
         return;
     };
     let (mut one, two) = (house.daemon(), house.daemon());
-    let first = expect(&patiently(|| register(&mut one.http(), &somebody(1))), 202, "");
+    let first = expect(&register(&mut one.http(), &somebody(1)), 202, "");
     let parts = house.marker("user-1").unwrap();
     // Of the same run: one is in the log, its id not yet in the marker; the other never came so far.
     house.set_marker("user-1", &[&parts[0], &parts[1], &parts[2], "-"]);
@@ -253,11 +253,11 @@ fn what_a_crash_left_behind_blocks_no_other_daemon_once_its_own_runs_again() {
     one.kill9();
     one.start();
     wait::until_true("the name is free again", LONG, || {
-        let answer = register(&mut two.http(), &somebody(2));
+        let answer = register_once(&mut two.http(), &somebody(2));
         assert!([202, 503].contains(&answer.status), "{}", answer.text());
         answer.status == 202
     });
-    let again = patiently(|| register(&mut two.http(), &somebody(1)));
+    let again = register(&mut two.http(), &somebody(1));
     assert_eq!(id(&expect(&again, 202, "")), id(&first), "what is in the log keeps its marker");
 }
 
@@ -280,10 +280,7 @@ fn whoever_hangs_up_before_the_log_has_the_command_leaves_no_marker() {
     });
     wait::until_true("the marker is gone", LONG, || house.marker("user-1").is_none());
     let other = house.daemon();
-    assert_eq!(
-        expect(&patiently(|| register(&mut other.http(), &somebody(1))), 202, "")["state"],
-        "accepted"
-    );
+    assert_eq!(expect(&register(&mut other.http(), &somebody(1)), 202, "")["state"], "accepted");
 }
 
 #[test]
@@ -295,7 +292,7 @@ fn whoever_hangs_up_around_the_flush_leaves_markers_with_an_id_or_none() {
     let forebay = house.daemon();
     // Within this time a registration is answered, more or less: they hang up at all stages of it.
     let began = Instant::now();
-    expect(&patiently(|| register(&mut forebay.http(), &somebody(0))), 202, "");
+    expect(&register(&mut forebay.http(), &somebody(0)), 202, "");
     let answered_within = began.elapsed().min(Duration::from_millis(50));
     for number in 1..=HASTY {
         let mut client = TcpStream::connect(forebay.address()).unwrap();
@@ -315,7 +312,7 @@ fn what_could_not_be_given_back_with_a_refusal_is_given_back_later() {
         return;
     };
     let forebay = house.daemon();
-    expect(&patiently(|| register(&mut forebay.http(), &somebody(1))), 202, "");
+    expect(&register(&mut forebay.http(), &somebody(1)), 202, "");
     // Markers can be set and read, and not be removed.
     house.allow("-eval");
     let other = namesake();
@@ -346,7 +343,7 @@ fn sibling(claim: &str) -> String {
 }
 
 fn expect_name_taken(forebay: &Forebay, user: &Value) {
-    let refused = patiently(|| register(&mut forebay.http(), user));
+    let refused = register(&mut forebay.http(), user);
     assert_eq!(expect(&refused, 409, "taken")["field"], "name");
 }
 
@@ -360,12 +357,12 @@ fn expect_status(answer: &Response, status: u16) -> Value {
 fn a_redis_that_forgot_everything_is_told_again() {
     let Some(house) = House::new("a_redis_that_forgot_everything_is_told_again") else { return };
     let (one, two) = (house.daemon(), house.daemon());
-    let first = expect(&patiently(|| register(&mut one.http(), &somebody(1))), 202, "");
+    let first = expect(&register(&mut one.http(), &somebody(1)), 202, "");
     house.redis.kill9();
-    expect(&register(&mut one.http(), &somebody(2)), 503, "markers_unavailable");
+    expect(&register_once(&mut one.http(), &somebody(2)), 503, "markers_unavailable");
     house.redis.restart();
     wait::until_true("the marker is there again", LONG, || house.marker("user-1").is_some());
-    let again = patiently(|| register(&mut two.http(), &somebody(1)));
+    let again = register(&mut two.http(), &somebody(1));
     assert_eq!(id(&expect(&again, 202, "")), id(&first), "a repetition is recognised all the same");
 }
 
@@ -383,7 +380,7 @@ fn without_markers_or_database_the_settings_decide() {
     };
     let without_redis = lenient(house.on_parts(daemon::forebay(&house.nobody.address())));
     house.redis.kill9();
-    let refused = register(&mut strict.http(), &somebody(1));
+    let refused = register_once(&mut strict.http(), &somebody(1));
     expect(&refused, 503, "markers_unavailable");
     assert!(refused.header("retry-after").is_some());
     assert_eq!(daemon::figure(&strict, "backlog"), 0, "nothing is logged");

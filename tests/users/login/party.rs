@@ -55,7 +55,7 @@ fn with_admin(forebay: &mut Forebay) {
 
 /// Registers `user-{number}` and waits until it is there.
 pub fn registered(http: &mut Client, number: usize) {
-    let registered = people::patiently(|| people::register_and_wait(http, &people::somebody(number)));
+    let registered = people::register_and_wait(http, &people::somebody(number));
     expect(&registered, 201, "");
 }
 
