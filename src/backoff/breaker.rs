@@ -2,6 +2,10 @@
 //!
 //! Closed, every call may go. After enough failures in a row it is open: calls are refused at once. When its delay is
 //! over, one call goes as a probe; its success closes the breaker, its failure opens it for longer.
+//!
+//! Who was asked before the last answer and did not answer in time is slow, not away: such a failure says nothing that
+//! the answer has not refuted. Without this rule a crowd of calls that wait for a busy machine opens the breaker again and
+//! again between answers, and each time takes the connections of those that would be answered.
 
 use std::time::Instant;
 
@@ -13,6 +17,8 @@ pub struct Breaker {
     threshold: u32,
     delays: Backoff,
     state: State,
+    /// When the last answer came.
+    answered: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -43,7 +49,7 @@ pub enum Admission {
 impl Breaker {
     /// Opens after `threshold` failures in a row, for the delays of `delays`.
     pub fn new(threshold: u32, delays: Backoff) -> Self {
-        Self { threshold: threshold.max(1), delays, state: State::Closed { failures: 0 } }
+        Self { threshold: threshold.max(1), delays, state: State::Closed { failures: 0 }, answered: None }
     }
 
     /// Whether a call may go.
@@ -59,16 +65,19 @@ impl Breaker {
     }
 
     /// A call was answered: the dependency is well. Says whether the breaker was open until now.
-    pub fn succeeded(&mut self) -> bool {
+    pub fn succeeded(&mut self, now: Instant) -> bool {
         let was_open = self.is_open();
+        self.answered = Some(now);
         self.delays.reset();
         self.state = State::Closed { failures: 0 };
         was_open
     }
 
-    /// A call was not answered. Says whether that opened the breaker (again).
-    pub fn failed(&mut self, admission: Admission, now: Instant) -> bool {
+    /// A call that began then was not answered. Says whether that opened the breaker (again).
+    pub fn failed(&mut self, admission: Admission, began: Instant, now: Instant) -> bool {
+        let refuted = self.answered.is_some_and(|answered| began < answered);
         let opens = match &mut self.state {
+            State::Closed { .. } if refuted => false,
             State::Closed { failures } => {
                 *failures += 1;
                 *failures >= self.threshold
@@ -111,7 +120,7 @@ mod tests {
     }
 
     fn open(breaker: &mut Breaker, now: Instant) {
-        let opened: Vec<_> = (0..3).map(|_| breaker.failed(Admission::Call, now)).collect();
+        let opened: Vec<_> = (0..3).map(|_| breaker.failed(Admission::Call, now, now)).collect();
         assert_eq!(opened, [false, false, true]);
     }
 
@@ -119,9 +128,9 @@ mod tests {
     fn only_failures_in_a_row_open_it() {
         let (mut breaker, now) = (breaker(), Instant::now());
         for _ in 0..10 {
-            assert!(!breaker.failed(Admission::Call, now));
-            assert!(!breaker.failed(Admission::Call, now));
-            assert!(!breaker.succeeded(), "it was closed all the time");
+            assert!(!breaker.failed(Admission::Call, now, now));
+            assert!(!breaker.failed(Admission::Call, now, now));
+            assert!(!breaker.succeeded(now), "it was closed all the time");
         }
         assert_eq!(breaker.admit(now), Admission::Call);
         open(&mut breaker, now);
@@ -135,7 +144,7 @@ mod tests {
         assert_eq!(breaker.admit(now + MIN / 4), Admission::Refused);
         assert_eq!(breaker.admit(now + MIN), Admission::Probe);
         assert_eq!(breaker.admit(now + MIN), Admission::Refused, "one at a time");
-        assert!(breaker.succeeded());
+        assert!(breaker.succeeded(now + MIN));
         assert_eq!(breaker.admit(now + MIN), Admission::Call);
         assert!(!breaker.is_open());
     }
@@ -147,7 +156,7 @@ mod tests {
         for whole in [200, 400, 400].map(Duration::from_millis) {
             now += MAX;
             assert_eq!(breaker.admit(now), Admission::Probe);
-            assert!(breaker.failed(Admission::Probe, now));
+            assert!(breaker.failed(Admission::Probe, now, now));
             assert_eq!(breaker.admit(now + whole / 3), Admission::Refused);
         }
         assert_eq!(breaker.admit(now + MAX), Admission::Probe);
@@ -157,11 +166,23 @@ mod tests {
     fn calls_begun_before_it_opened_neither_prolong_nor_replace_the_probe() {
         let (mut breaker, now) = (breaker(), Instant::now());
         open(&mut breaker, now);
-        assert!(!breaker.failed(Admission::Call, now + MIN));
+        assert!(!breaker.failed(Admission::Call, now, now + MIN));
         assert_eq!(breaker.admit(now + MIN), Admission::Probe);
-        assert!(!breaker.failed(Admission::Call, now + MIN), "it was not the probe");
+        assert!(!breaker.failed(Admission::Call, now, now + MIN), "it was not the probe");
         assert_eq!(breaker.admit(now + MIN), Admission::Refused);
-        assert!(breaker.succeeded(), "an answer is an answer, whoever asked");
+        assert!(breaker.succeeded(now + MIN), "an answer is an answer, whoever asked");
+    }
+
+    #[test]
+    fn calls_begun_before_an_answer_open_nothing_when_they_fail_after_it() {
+        let (mut breaker, now) = (breaker(), Instant::now());
+        open(&mut breaker, now);
+        breaker.succeeded(now + MIN);
+        assert!((0..100).all(|_| !breaker.failed(Admission::Call, now, now + 2 * MIN)));
+        assert_eq!(breaker.admit(now + 2 * MIN), Admission::Call);
+        let since: Vec<_> =
+            (0..3).map(|_| breaker.failed(Admission::Call, now + 2 * MIN, now + 3 * MIN)).collect();
+        assert_eq!(since, [false, false, true], "nobody has answered since");
     }
 
     #[test]

@@ -51,11 +51,12 @@ impl Gate {
 
     /// Does the work, if it may be tried at all.
     pub async fn pass<T, E: CallError>(&self, work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
-        let admission = self.with(|breaker| breaker.admit(Instant::now()));
+        let began = Instant::now();
+        let admission = self.with(|breaker| breaker.admit(began));
         if admission == Admission::Refused {
             return Err(E::refused());
         }
-        let pass = Pass { gate: self, admission: Some(admission) };
+        let pass = Pass { gate: self, began, admission: Some(admission) };
         let result = work.await;
         pass.ended(result.as_ref().err());
         result
@@ -63,7 +64,7 @@ impl Gate {
 
     /// Somebody who did not pass here was answered: the dependency is well.
     pub fn answered(&self) {
-        if self.with(Breaker::succeeded) {
+        if self.with(|breaker| breaker.succeeded(Instant::now())) {
             tracing::info!(dependency = self.dependency, "dependency.back");
         }
     }
@@ -73,8 +74,8 @@ impl Gate {
         self.with(|breaker| breaker.is_open())
     }
 
-    fn failed(&self, admission: Admission, why: &dyn Display) {
-        if !self.with(|breaker| breaker.failed(admission, Instant::now())) {
+    fn failed(&self, admission: Admission, began: Instant, why: &dyn Display) {
+        if !self.with(|breaker| breaker.failed(admission, began, Instant::now())) {
             return;
         }
         if admission == Admission::Call {
@@ -95,6 +96,7 @@ impl Gate {
 /// Leave for one call; without a word on how it ended, nobody waited for that.
 struct Pass<'a> {
     gate: &'a Gate,
+    began: Instant,
     admission: Option<Admission>,
 }
 
@@ -102,7 +104,7 @@ impl Pass<'_> {
     fn ended(mut self, error: Option<&impl CallError>) {
         let Some(admission) = self.admission.take() else { return };
         match error.filter(|error| error.is_outage()) {
-            Some(outage) => self.gate.failed(admission, outage),
+            Some(outage) => self.gate.failed(admission, self.began, outage),
             None => self.gate.answered(),
         }
     }

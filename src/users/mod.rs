@@ -5,7 +5,8 @@
 //! last word.
 //!
 //! - `field`, `password`, `form`: what is sent, made into what may be logged;
-//! - `flights`, `pending`: who asked first; `checks`: all of them in their order; `door`: the commands; `hash`: passwords;
+//! - `flights`, `pending`, `life`: who asked first; `checks`: all of them in their order; `door`: the commands;
+//! - `hold`, `left_behind`: what becomes of a request's markers; `hash`: passwords;
 //! - `profile`, `cache`, `page`: reading;
 //! - `keeper`: the daemon's sign of life, and the markers of what still waits; `shared`: what daemons have in common.
 
