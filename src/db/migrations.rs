@@ -22,27 +22,25 @@ impl Migration {
     }
 }
 
-macro_rules! migrations {
-    ($dialect:literal: $($name:literal,)*) => {
-        &[$(Migration {
+macro_rules! migration {
+    ($dialect:literal, $name:literal) => {
+        Migration {
             name: $name,
             sql: include_str!(concat!("../../migrations/", $dialect, "/", $name, ".sql")),
-        },)*]
+        }
     };
 }
 
-const MYSQL: &[Migration] = migrations! { "mysql":
-    "0001_users",
-    "0002_command_outcomes",
-    "0003_audit",
-    "0004_parked_commands",
-    "0005_deleted_users",
-    "0006_user_extras",
-    "0007_shared_secret",
-    "0008_sessions",
-};
+/// Every dialect has every file.
+macro_rules! migrations {
+    ($($name:literal,)*) => {
+        const MYSQL: &[Migration] = &[$(migration!("mysql", $name),)*];
+        const POSTGRES: &[Migration] = &[$(migration!("postgres", $name),)*];
+        const SQLITE: &[Migration] = &[$(migration!("sqlite", $name),)*];
+    };
+}
 
-const POSTGRES: &[Migration] = migrations! { "postgres":
+migrations! {
     "0001_users",
     "0002_command_outcomes",
     "0003_audit",
@@ -51,18 +49,7 @@ const POSTGRES: &[Migration] = migrations! { "postgres":
     "0006_user_extras",
     "0007_shared_secret",
     "0008_sessions",
-};
-
-const SQLITE: &[Migration] = migrations! { "sqlite":
-    "0001_users",
-    "0002_command_outcomes",
-    "0003_audit",
-    "0004_parked_commands",
-    "0005_deleted_users",
-    "0006_user_extras",
-    "0007_shared_secret",
-    "0008_sessions",
-};
+}
 
 /// All of a database's, in their order.
 pub(super) fn of(dialect: Dialect) -> &'static [Migration] {
