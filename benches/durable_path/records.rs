@@ -52,22 +52,7 @@ pub fn requests(connections: usize) -> Vec<Vec<u8>> {
 /// What the log keeps of the n-th record.
 pub fn envelope<T>(n: u64, id: CommandId, topic: &str, then: impl FnOnce(&Envelope<'_>) -> T) -> T {
     let (key, body) = (key(n), body(n));
-    then(&Envelope {
-        id,
-        kind: KIND,
-        topic,
-        key: Some(key.as_bytes()),
-        content_type: JSON,
-        traceparent: None,
-        idempotency_key: None,
-        repeat: None,
-        principal: None,
-        requeued_from: None,
-        claim: None,
-        fingerprint: None,
-        sealed: false,
-        value: body.as_bytes(),
-    })
+    then(&Envelope { key: Some(key.as_bytes()), ..Envelope::new(id, KIND, topic, JSON, body.as_bytes()) })
 }
 
 /// Opens a log as the daemon does by default. `redeliver`: see `wal::Options`.

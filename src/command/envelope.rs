@@ -117,19 +117,20 @@ impl<'a> Envelope<'a> {
         put(out, VALUE, self.value);
     }
 
-    /// Reads the payload of a record.
-    pub fn decode(bytes: &'a [u8]) -> Result<Self, EnvelopeError> {
-        let (&version, mut rest) = bytes.split_first().ok_or(EnvelopeError::Version(0))?;
-        if version != VERSION {
-            return Err(EnvelopeError::Version(version));
-        }
-        let mut id = None;
-        let mut envelope = Envelope {
-            id: CommandId::from_bytes([0; 25]),
-            kind: "",
-            topic: "",
+    /// What every command has; all else is none.
+    pub const fn new(
+        id: CommandId,
+        kind: &'a str,
+        topic: &'a str,
+        content_type: &'a str,
+        value: &'a [u8],
+    ) -> Self {
+        Self {
+            id,
+            kind,
+            topic,
             key: None,
-            content_type: "",
+            content_type,
             traceparent: None,
             idempotency_key: None,
             repeat: None,
@@ -138,8 +139,18 @@ impl<'a> Envelope<'a> {
             claim: None,
             fingerprint: None,
             sealed: false,
-            value: &[],
-        };
+            value,
+        }
+    }
+
+    /// Reads the payload of a record.
+    pub fn decode(bytes: &'a [u8]) -> Result<Self, EnvelopeError> {
+        let (&version, mut rest) = bytes.split_first().ok_or(EnvelopeError::Version(0))?;
+        if version != VERSION {
+            return Err(EnvelopeError::Version(version));
+        }
+        let mut id = None;
+        let mut envelope = Envelope::new(CommandId::from_bytes([0; 25]), "", "", "", &[]);
         while let Some((tag, field, after)) = take(rest)? {
             rest = after;
             match tag {

@@ -126,21 +126,12 @@ mod tests {
     #[test]
     fn the_size_at_the_door_covers_every_header_kafka_gets() {
         let (traceparent, key) = ("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "abc");
+        let id = CommandId::from_bytes([255; 25]);
         let envelope = Envelope {
-            id: CommandId::from_bytes([255; 25]),
-            kind: "order.create",
-            topic: "orders.v1",
             key: Some(b"o-1"),
-            content_type: super::super::public::JSON,
             traceparent: Some(traceparent),
             idempotency_key: Some(key),
-            repeat: None,
-            principal: None,
-            requeued_from: None,
-            claim: None,
-            fingerprint: None,
-            sealed: false,
-            value: b"{}",
+            ..Envelope::new(id, "order.create", "orders.v1", super::super::public::JSON, b"{}")
         };
         let headers = crate::command::headers(&envelope, Timestamp(u64::MAX));
         let sent: usize = headers.iter().map(|(name, value)| name.len() + value.len()).sum();

@@ -79,20 +79,15 @@ mod tests {
 
     fn opened(unsealer: &Unsealer, id: u8, value: &str) -> Result<String, Unopened> {
         let envelope = Envelope {
-            id: CommandId::from_bytes([id; 25]),
-            kind: "user.create",
-            topic: "user.commands.v1",
             key: Some(b"ada"),
-            content_type: "application/json",
-            traceparent: None,
-            idempotency_key: None,
-            repeat: None,
-            principal: None,
-            requeued_from: None,
-            claim: None,
-            fingerprint: None,
             sealed: true,
-            value: value.as_bytes(),
+            ..Envelope::new(
+                CommandId::from_bytes([id; 25]),
+                "user.create",
+                "user.commands.v1",
+                "application/json",
+                value.as_bytes(),
+            )
         };
         let (give, get) = mpsc::channel();
         unsealer.open(&envelope, move |made| drop(give.send(made)));

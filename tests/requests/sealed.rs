@@ -75,20 +75,15 @@ fn fill(forebay: &Forebay, key: &Path, with_letter: bool) -> BTreeMap<String, Co
         let email = Some(format!("{name}@example.org"));
         let value = UserValue { name: name.clone(), email, password, ..UserValue::default() }.to_bytes();
         let envelope = Envelope {
-            id,
-            kind: if sealed { "user.create" } else { "user.update" },
-            topic: USER_TOPIC,
             key: Some(name.as_bytes()),
-            content_type: "application/json",
-            traceparent: None,
-            idempotency_key: None,
-            repeat: None,
-            principal: None,
-            requeued_from: None,
-            claim: None,
-            fingerprint: None,
             sealed,
-            value: &value,
+            ..Envelope::new(
+                id,
+                if sealed { "user.create" } else { "user.update" },
+                USER_TOPIC,
+                "application/json",
+                &value,
+            )
         };
         let mut payload = Vec::new();
         envelope.encode(&mut payload);

@@ -204,20 +204,9 @@ fn record_as(topic: &str, key: u64, value: &[u8], lsn: Lsn, sealed: bool) -> (u8
     let key = key.to_string();
     let mut payload = Vec::new();
     let envelope = Envelope {
-        id: CommandId::from_bytes([1; 25]),
-        kind: "order.create",
-        topic,
         key: Some(key.as_bytes()),
-        content_type: "application/json",
-        traceparent: None,
-        idempotency_key: None,
-        repeat: None,
-        principal: None,
-        requeued_from: None,
-        claim: None,
-        fingerprint: None,
         sealed,
-        value,
+        ..Envelope::new(CommandId::from_bytes([1; 25]), "order.create", topic, "application/json", value)
     };
     envelope.encode(&mut payload);
     (lane(Some(key.as_bytes()), lsn), payload)

@@ -81,20 +81,9 @@ impl Daemon {
         let identity = self.log.identity();
         let id = IdMint::new(&identity.log_id, &identity.secret).mint(at, lsn, [7; 9]);
         let envelope = Envelope {
-            id,
-            kind,
-            topic: "orders.v1",
             key: Some(key.as_bytes()),
-            content_type: "application/json",
-            traceparent: None,
-            idempotency_key: None,
-            repeat: None,
-            principal: None,
-            requeued_from: None,
-            claim: None,
-            fingerprint: None,
             sealed,
-            value,
+            ..Envelope::new(id, kind, "orders.v1", "application/json", value)
         };
         let mut payload = Vec::new();
         envelope.encode(&mut payload);
