@@ -155,13 +155,7 @@ impl Kv {
         self.many("kv.replace_all", entries, call, changed).await
     }
 
-    /// Lets a value that begins with `owner` live for `ttl` from now on; says whether it stands there.
-    pub async fn refresh(&self, key: &str, owner: &[u8], ttl: Duration) -> Result<bool, KvError> {
-        let op = Op::Refresh { owner: owner.to_owned(), ttl };
-        changed(self.one("kv.refresh", Call::new(key, op)).await?)
-    }
-
-    /// The same for many (key, owner, time to live).
+    /// Lets values that begin with their `owner` live for so long from now on; says for each whether it stands there.
     pub async fn refresh_all(&self, entries: &[Entry]) -> Result<Vec<bool>, KvError> {
         let call =
             |(key, owner, ttl): &Entry| Call::new(key, Op::Refresh { owner: owner.clone(), ttl: *ttl });

@@ -177,9 +177,9 @@ impl Pending {
             Claim::Ours => {}
             Claim::Repeat(_, owner) => {
                 self.release(wanted, claim).await;
-                for one in wanted {
-                    self.kv.refresh(&one.key, owner, self.time_to_live()).await?;
-                }
+                let theirs = |one: &Wanted| (one.key.clone(), owner.clone(), self.time_to_live());
+                let theirs: Vec<_> = wanted.iter().map(theirs).collect();
+                self.kv.refresh_all(&theirs).await?;
             }
             _ => self.release(wanted, claim).await,
         }

@@ -22,6 +22,11 @@ fn other(text: &str) -> Held {
     Held::Other(bytes(text))
 }
 
+/// Refreshes one value.
+async fn refreshed(kv: &Kv, key: &str, owner: &[u8], ttl: Duration) -> bool {
+    kv.refresh_all(&[(key.to_owned(), owner.to_owned(), ttl)]).await.unwrap() == [true]
+}
+
 #[tokio::test]
 async fn a_value_is_found_replaced_and_deleted() {
     for store in store::all("a_value_is_found_replaced_and_deleted") {
@@ -58,14 +63,14 @@ async fn only_its_owner_changes_a_value() {
         }
         kv.set("a", b"x:1", TTL).await.unwrap();
         assert!(!kv.replace("a", b"y:", b"y:2", TTL).await.unwrap());
-        assert!(!kv.refresh("a", b"y:", TTL).await.unwrap());
+        assert!(!refreshed(kv, "a", b"y:", TTL).await);
         assert!(!kv.remove("a", b"y:").await.unwrap());
         assert!(!kv.remove("a", b"x:11").await.unwrap(), "longer than the value");
         assert_eq!(kv.get("a").await.unwrap(), Some(bytes("x:1")));
 
         assert!(kv.replace("a", b"x:", b"x:2", TTL).await.unwrap());
         assert_eq!(kv.get("a").await.unwrap(), Some(bytes("x:2")));
-        assert!(kv.refresh("a", b"x:", TTL).await.unwrap());
+        assert!(refreshed(kv, "a", b"x:", TTL).await);
         assert!(kv.remove("a", b"x:").await.unwrap());
         assert!(!kv.remove("a", b"x:").await.unwrap(), "it is gone");
         assert_eq!(kv.get("a").await.unwrap(), None);
@@ -94,9 +99,9 @@ async fn a_value_ends_with_its_time_unless_it_is_refreshed() {
         kv.delete_all(&["absent".to_owned()]).await.unwrap();
         assert_eq!(kv.set_if_absent("absent", b"x", SHORT).await.unwrap(), Held::Ours);
         assert!(kv.replace("replaced", b"x", b"xy", SHORT).await.unwrap());
-        assert!(kv.refresh("refreshed", b"x", SHORT).await.unwrap());
+        assert!(refreshed(kv, "refreshed", b"x", SHORT).await);
         kv.set("brief", b"x", SHORT).await.unwrap();
-        let lives_on = kv.refresh("brief", b"x", TTL).await.unwrap();
+        let lives_on = refreshed(kv, "brief", b"x", TTL).await;
         for key in ["set", "absent", "replaced", "refreshed"] {
             until("its end", async || kv.get(key).await.unwrap().is_none()).await;
         }
