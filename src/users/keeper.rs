@@ -13,8 +13,8 @@ use tokio::time::MissedTickBehavior;
 
 use super::UserError;
 use super::Users;
+use super::judge::SILENCE;
 use super::pending::Pending;
-use super::pending::SILENCE;
 use super::pending::Wanted;
 use crate::command::UserValue;
 use crate::ingest::Claimed;

@@ -5,7 +5,7 @@
 //! last word.
 //!
 //! - `field`, `password`, `form`: what is sent, made into what may be logged;
-//! - `flights`, `pending`, `life`: who asked first; `checks`: all of them in their order; `door`: the commands;
+//! - `flights`, `pending`, `judge`, `life`: who asked first; `checks`: all of them in their order; `door`: the commands;
 //! - `hold`, `left_behind`: what becomes of a request's markers; `hash`: passwords;
 //! - `profile`, `cache`, `page`: reading;
 //! - `keeper`: the daemon's sign of life, and the markers of what still waits; `shared`: what daemons have in common.
@@ -20,6 +20,7 @@ mod flights;
 mod form;
 pub mod hash;
 mod hold;
+mod judge;
 mod keeper;
 mod left_behind;
 mod life;

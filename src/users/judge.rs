@@ -1,0 +1,185 @@
+//! Whether a pending marker that is there counts.
+//!
+//! A marker is a hint. Only the log that set one may judge it: a command it does not know, and is not just committing,
+//! was never accepted, and its marker is taken over; so is one whose command has come to its end. Another log's
+//! marker is believed until its time ends, unless that daemon gives no sign of life, or has died and runs again without
+//! having logged the command, and the database knows no such row.
+
+use std::sync::PoisonError;
+use std::time::Duration;
+use std::time::Instant;
+
+use super::life::Life;
+use super::pending::Claim;
+use super::pending::Pending;
+use super::pending::Wanted;
+use crate::command::CommandId;
+use crate::ingest::Receipt;
+use crate::kv::Held;
+use crate::kv::KvError;
+use crate::kv::markers;
+use crate::kv::markers::Marker;
+
+/// A marker that changes hands while it is judged is judged again, so many times.
+const JUDGEMENTS: usize = 3;
+/// A daemon that was not heard for three beats is taken for dead.
+pub(super) const SILENCE: Duration = Duration::from_secs(15);
+/// Logs of daemons, dead or alive; more begin anew.
+const MOST_SILENT: usize = 1_000;
+/// Another daemon writes the id into its marker right after its flush.
+const ID_WITHIN: Duration = Duration::from_millis(500);
+const ID_LOOK: Duration = Duration::from_millis(10);
+
+/// How the command behind a marker of our own log stands.
+pub(super) enum Standing {
+    Waiting(CommandId),
+    /// Never accepted, or at its end.
+    Over,
+    /// The index is rebuilding.
+    Undecided,
+}
+
+/// What is to be done about one marker that is not ours.
+enum Verdict {
+    TakeOver(Marker),
+    Final(Claim),
+    /// It is gone meanwhile.
+    Again,
+}
+
+impl Pending {
+    /// Whether a marker that somebody has set is ours to take.
+    pub(super) async fn contend(
+        &self,
+        one: &Wanted,
+        claim: [u8; 16],
+        mut value: Vec<u8>,
+    ) -> Result<Claim, KvError> {
+        for _ in 0..JUDGEMENTS {
+            // Another program's value is nothing of ours to judge.
+            let Some(marker) = Marker::decode(&value) else { return Ok(Claim::Taken(one.field)) };
+            match self.judge(one, marker).await? {
+                Verdict::Final(outcome) => return Ok(outcome),
+                Verdict::TakeOver(old) => {
+                    let ours = self.marker(one, claim, None).encode();
+                    if self.kv.replace(&one.key, &old.encode(), &ours, self.time_to_live()).await? {
+                        return Ok(Claim::Ours);
+                    }
+                }
+                Verdict::Again => {}
+            }
+            let ours = self.marker(one, claim, None).encode();
+            match self.kv.set_if_absent(&one.key, &ours, self.time_to_live()).await? {
+                Held::Ours => return Ok(Claim::Ours),
+                Held::Other(now) => value = now,
+            }
+        }
+        // It changes hands all the time: whoever keeps it is still to be seen.
+        Ok(Claim::Undecided)
+    }
+
+    async fn judge(&self, one: &Wanted, marker: Marker) -> Result<Verdict, KvError> {
+        let same = marker.digest == one.digest;
+        if same && !one.is_name() {
+            // The same user's other command, of whatever log: order decides, not the marker.
+            return Ok(Verdict::TakeOver(marker));
+        }
+        if marker.log == self.log {
+            return Ok(self.judge_own(one, marker, same).await);
+        }
+        if self.is_orphan(one, &marker).await? {
+            return Ok(Verdict::TakeOver(marker));
+        }
+        if !same {
+            let accepted = marker.id.is_some();
+            return Ok(Verdict::Final(if accepted { Claim::Taken(one.field) } else { Claim::Undecided }));
+        }
+        self.first_elsewhere(one, marker).await
+    }
+
+    async fn judge_own(&self, one: &Wanted, marker: Marker, same: bool) -> Verdict {
+        if let Some(flight) = self.flights.find(&one.key, &marker.claim) {
+            return Verdict::Final(match same {
+                true => Claim::UnderWay(flight),
+                false => Claim::Behind(flight, one.field),
+            });
+        }
+        match self.standing(&marker).await {
+            Standing::Over => Verdict::TakeOver(marker),
+            Standing::Waiting(id) if same => Verdict::Final(Claim::Repeat(repeat_of(id), marker.owner())),
+            Standing::Waiting(_) => Verdict::Final(Claim::Taken(one.field)),
+            Standing::Undecided => Verdict::Final(Claim::Undecided),
+        }
+    }
+
+    pub(super) async fn standing(&self, marker: &Marker) -> Standing {
+        let id = match marker.id.as_deref().map(str::parse) {
+            Some(Ok(id)) => Some(id),
+            _ => match self.ingest.claimed(&marker.claim).await {
+                Ok(found) => found,
+                Err(_) => return Standing::Undecided,
+            },
+        };
+        match id {
+            Some(id) if self.statuses.is_waiting(id).await => Standing::Waiting(id),
+            _ => Standing::Over,
+        }
+    }
+
+    /// Whether nobody stands behind another log's marker: its daemon is silent, or died and runs again and its log does
+    /// not hold the command; and the database knows no such row.
+    async fn is_orphan(&self, one: &Wanted, marker: &Marker) -> Result<bool, KvError> {
+        let sign = self.kv.get(&markers::heartbeat_key(&marker.log)).await?;
+        let never_logged =
+            marker.id.is_none() && sign.as_ref().is_some_and(|sign| Life::is_over(sign, &marker.claim));
+        if !self.is_silent(marker.log, sign.is_some(), Instant::now()) && !never_logged {
+            return Ok(false);
+        }
+        let (_, value) = one.key.rsplit_once(':').unwrap_or_default();
+        let holders = match one.field {
+            "email" => self.db.holders(None, Some(value), None).await,
+            "phone" => self.db.holders(None, None, Some(value)).await,
+            _ => self.db.holders(Some(value), None, None).await,
+        };
+        // Without the database's word the marker is believed.
+        Ok(holders.is_ok_and(|holders| holders.is_empty()))
+    }
+
+    /// Whether a daemon was not heard for as long as its sign of life lasts: a store that was restarted has forgotten
+    /// those of the living, too.
+    fn is_silent(&self, log: [u8; 16], alive: bool, now: Instant) -> bool {
+        let mut silent = self.silent.lock().unwrap_or_else(PoisonError::into_inner);
+        if alive {
+            silent.remove(&log);
+            return false;
+        }
+        if silent.len() >= MOST_SILENT {
+            silent.clear();
+        }
+        now.duration_since(*silent.entry(log).or_insert(now)) >= SILENCE
+    }
+
+    /// The same request at another daemon: its id, which comes into the marker right after the flush.
+    async fn first_elsewhere(&self, one: &Wanted, mut marker: Marker) -> Result<Verdict, KvError> {
+        let deadline = Instant::now() + ID_WITHIN;
+        loop {
+            if let Some(Ok(id)) = marker.id.as_deref().map(str::parse) {
+                return Ok(Verdict::Final(Claim::Repeat(repeat_of(id), marker.owner())));
+            }
+            if Instant::now() >= deadline {
+                return Ok(Verdict::Final(Claim::Undecided));
+            }
+            tokio::time::sleep(ID_LOOK).await;
+            let now = self.kv.get(&one.key).await?.and_then(|value| Marker::decode(&value));
+            match now {
+                Some(now) if now.claim == marker.claim => marker = now,
+                _ => return Ok(Verdict::Again),
+            }
+        }
+    }
+}
+
+/// What the first request was answered.
+fn repeat_of(id: CommandId) -> Receipt {
+    Receipt { ids: vec![id], accepted_at: id.accepted_at(), replayed: true }
+}
