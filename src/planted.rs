@@ -41,6 +41,8 @@ faults! {
     CancelledKeepsRoom,
     /// Readers are woken without the lock under which they look.
     WakeWithoutLock,
+    /// Readers are woken before the waiters are answered.
+    ReadersBeforeAnswers,
     /// The writer is not told that a spare file is ready.
     SpareNotTold,
     /// A record counts as confirmed when the producer has taken it.

@@ -67,7 +67,7 @@ pub fn encrypted() -> Vec<Outcome> {
 }
 
 /// Processor time a process has had, in microseconds.
-fn cpu_us(pid: u32) -> f64 {
+pub fn cpu_us(pid: u32) -> f64 {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("the daemon's figures");
     let (_, fields) = stat.rsplit_once(')').expect("a name");
     // utime and stime, fields 14 and 15 of proc(5), in ticks of a hundredth of a second.

@@ -51,12 +51,7 @@ impl Lone {
 pub fn load(address: SocketAddr, sent: Vec<Vec<u8>>, time: Duration) -> f64 {
     let runtime = runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
-        let mut open = Vec::with_capacity(sent.len());
-        for request in sent {
-            let stream = tokio::net::TcpStream::connect(address).await.expect("the server listens");
-            stream.set_nodelay(true).expect("TCP_NODELAY");
-            open.push((stream, request));
-        }
+        let open = connect(address, sent).await;
         let over = Arc::new(AtomicBool::new(false));
         let mut clients = JoinSet::new();
         let started = Instant::now();
@@ -73,25 +68,69 @@ pub fn load(address: SocketAddr, sent: Vec<Vec<u8>>, time: Duration) -> f64 {
     })
 }
 
-async fn requests(stream: tokio::net::TcpStream, request: Vec<u8>, over: Arc<AtomicBool>) -> u32 {
-    let (mut answer, mut answered) = ([0; ANSWER], 0);
-    while !over.load(Relaxed) {
-        // One request fits into an empty socket buffer.
-        let sent = stream.try_write(&request).expect("a request leaves");
-        assert_eq!(sent, request.len(), "a request leaves whole");
-        let mut read = 0;
-        while !is_whole(&answer[..read]) {
-            stream.readable().await.expect("a connection");
-            match stream.try_read(&mut answer[read..]) {
-                Ok(0) => panic!("the server closed the connection"),
-                Ok(more) => read += more,
-                Err(early) if early.kind() == std::io::ErrorKind::WouldBlock => {}
-                Err(error) => panic!("{error}"),
-            }
+/// What requests at this rate took, all connections together, each as long as `time`. A request that its connection
+/// sends late, because the answer before it was late, counts from when it was due.
+pub fn paced(address: SocketAddr, sent: Vec<Vec<u8>>, rate: f64, time: Duration) -> Vec<Duration> {
+    let runtime = runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let connections = sent.len() as f64;
+        let between = Duration::from_secs_f64(connections / rate);
+        let mut clients = JoinSet::new();
+        let started = Instant::now();
+        for (n, (stream, request)) in connect(address, sent).await.into_iter().enumerate() {
+            let first = started + between.mul_f64(n as f64 / connections);
+            clients.spawn(async move {
+                let (mut times, mut due) = (Vec::new(), first);
+                while due < started + time {
+                    let early = Instant::now() < due;
+                    tokio::time::sleep_until(due.into()).await;
+                    // A timer that is late is not the server's.
+                    let begun = if early { Instant::now() } else { due };
+                    request_once(&stream, &request).await;
+                    times.push(begun.elapsed());
+                    due += between;
+                }
+                times
+            });
         }
+        clients.join_all().await.into_iter().flatten().collect()
+    })
+}
+
+async fn connect(address: SocketAddr, sent: Vec<Vec<u8>>) -> Vec<(tokio::net::TcpStream, Vec<u8>)> {
+    let mut open = Vec::with_capacity(sent.len());
+    for request in sent {
+        let stream = tokio::net::TcpStream::connect(address).await.expect("the server listens");
+        stream.set_nodelay(true).expect("TCP_NODELAY");
+        open.push((stream, request));
+    }
+    open
+}
+
+async fn requests(stream: tokio::net::TcpStream, request: Vec<u8>, over: Arc<AtomicBool>) -> u32 {
+    let mut answered = 0;
+    while !over.load(Relaxed) {
+        request_once(&stream, &request).await;
         answered += 1;
     }
     answered
+}
+
+async fn request_once(stream: &tokio::net::TcpStream, request: &[u8]) {
+    let mut answer = [0; ANSWER];
+    // One request fits into an empty socket buffer.
+    let sent = stream.try_write(request).expect("a request leaves");
+    assert_eq!(sent, request.len(), "a request leaves whole");
+    let mut read = 0;
+    while !is_whole(&answer[..read]) {
+        stream.readable().await.expect("a connection");
+        match stream.try_read(&mut answer[read..]) {
+            Ok(0) => panic!("the server closed the connection"),
+            Ok(more) => read += more,
+            Err(early) if early.kind() == std::io::ErrorKind::WouldBlock => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
 }
 
 /// A request with a JSON body, or without one.

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! cargo bench --bench durable_path                  all of it
-//! cargo bench --bench durable_path -- ack lone      parts: ack encrypted limits lone drain start
+//! cargo bench --bench durable_path -- ack lone      parts: ack encrypted limits lone drain sustained start
 //! ```
 //!
 //! Daemon and comparison are processes of their own, loaded from this one: the real binary, and this program started
@@ -24,6 +24,8 @@ mod producer;
 mod records;
 mod server;
 mod start;
+mod sustained;
+mod waits;
 mod without_log;
 
 #[path = "../../tests/support/mod.rs"]
@@ -33,21 +35,22 @@ use std::process::ExitCode;
 
 use measure::Part;
 
-const PARTS: [Part; 6] = [
+const PARTS: [Part; 7] = [
     ("ack", ack::measure),
     ("encrypted", ack::encrypted),
     ("limits", limits::measure),
     ("lone", lone::measure),
     ("drain", drain::measure),
+    ("sustained", sustained::measure),
     ("start", start::measure),
 ];
 
 fn main() -> ExitCode {
     let words = measure::words();
-    if let [first, address] = &words[..]
+    if let [first, rest @ ..] = &words[..]
         && first == without_log::COMMAND
     {
-        without_log::serve(address.parse().expect("host:port"));
+        without_log::serve(rest);
         return ExitCode::SUCCESS;
     }
     measure::run(&PARTS, &words)

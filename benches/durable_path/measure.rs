@@ -54,7 +54,7 @@ pub fn median_us(times: &[Duration]) -> f64 {
 /// The table, on standard output.
 fn print(outcomes: &[Outcome]) {
     println!(
-        "{:<56} {:>7} {:>7} {:>7}  {:<8} {:<6} figures of this run",
+        "{:<62} {:>7} {:>7} {:>7}  {:<8} {:<6} figures of this run",
         "", "median", "min", "max", "limit", ""
     );
     for outcome in outcomes {
@@ -71,7 +71,7 @@ fn print(outcomes: &[Outcome]) {
         };
         let (what, middle, figures) = (outcome.what, median(&sorted), &outcome.figures);
         let (min, max) = (sorted[0], sorted[sorted.len() - 1]);
-        println!("{what:<56} {middle:>7.3} {min:>7.3} {max:>7.3}  {limit:<8} {verdict:<6} {figures}");
+        println!("{what:<62} {middle:>7.3} {min:>7.3} {max:>7.3}  {limit:<8} {verdict:<6} {figures}");
     }
 }
 

@@ -53,7 +53,7 @@ pub fn sent(count: u64, topic: &str, bootstrap: &str) -> Duration {
 }
 
 /// As the drain's (`kafka::client::producer`).
-fn settings(bootstrap: &str) -> ClientConfig {
+pub fn settings(bootstrap: &str) -> ClientConfig {
     let config = Config::default();
     let mut settings = ClientConfig::new();
     settings
@@ -66,7 +66,7 @@ fn settings(bootstrap: &str) -> ClientConfig {
         .set("message.timeout.ms", "0")
         .set("message.send.max.retries", i32::MAX.to_string())
         .set("compression.type", config.compression.as_str())
-        .set("linger.ms", config.linger.0.as_millis().to_string())
+        .set("linger.ms", config.linger.of_producer().0.as_millis().to_string())
         .set("batch.size", config.batch_size.0.to_string())
         .set("message.max.bytes", config.message_max.0.to_string())
         .set("queue.buffering.max.messages", "10000000")

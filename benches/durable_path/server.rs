@@ -43,20 +43,34 @@ pub fn address(daemon: &Forebay) -> SocketAddr {
 /// This program as [`without_log`].
 pub struct WithoutLog {
     port: Port,
-    _child: Child,
+    child: Child,
     _dir: TempDir,
 }
 
 impl WithoutLog {
     /// Starts it and returns when it answers.
     pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// The one that produces to this topic and waits.
+    pub fn producing(bootstrap: &str, topic: &str) -> Self {
+        Self::start_with(&[bootstrap, topic])
+    }
+
+    /// The process.
+    pub fn pid(&self) -> u32 {
+        self.child.pid()
+    }
+
+    fn start_with(kafka: &[&str]) -> Self {
         let (port, dir) = (Port::free(), scratch::dir("without-log"));
         let mut command = Command::new(std::env::current_exe().expect("this program's path"));
-        command.args([without_log::COMMAND, &port.address()]);
+        command.args([without_log::COMMAND, &port.address()]).args(kafka);
         let child = Child::spawn("without-log", &command, &dir.path().join("log"));
         let mut client = Client::new(&port.address());
         wait::until_true("the server without a log answers", READY_WITHIN, || client.get("/readyz").is_ok());
-        Self { port, _child: child, _dir: dir }
+        Self { port, child, _dir: dir }
     }
 
     /// Where it accepts.

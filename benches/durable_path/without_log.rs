@@ -1,4 +1,4 @@
-//! The daemon's own HTTP stack, which answers 202 and keeps nothing.
+//! The daemon's own HTTP stack without a log: answers 202 and keeps nothing, or waits for Kafka first.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -28,22 +28,32 @@ use forebay::status::StatusError;
 use forebay::telemetry;
 use forebay::units::Timestamp;
 
-/// The word this program is started with to be this server; an address follows.
+use crate::waits::Waits;
+
+/// The word this program is started with to be this server. An address follows, and, for a server that produces and
+/// waits, the brokers and a topic.
 pub const COMMAND: &str = "without-log";
 
 /// Serves until the process is killed. Everything else is as in the daemon.
-pub fn serve(address: SocketAddr) {
+pub fn serve(words: &[String]) {
+    let (address, waits) = match words {
+        [address] => (address, None),
+        [address, bootstrap, topic] => (address, Some(Waits::new(bootstrap, topic))),
+        _ => panic!("{COMMAND} ADDRESS [BROKERS TOPIC]"),
+    };
+    let address: SocketAddr = address.parse().expect("host:port");
+    let server = WithoutLog { waits };
     telemetry::init(&telemetry::Config::default(), false).expect("the first subscriber");
     let metrics = Arc::new(Metrics::new().expect("metrics"));
     let config = Config::default();
     let parts = PublicParts {
-        commands: Forgetful,
+        commands: server.clone(),
         users: None,
         authenticator: Authenticator::open(Arc::clone(&metrics)),
         login: None,
         limits: None,
         kinds: Kinds::build(&kinds::defaults()).unwrap_or_else(|mistakes| panic!("{mistakes:?}")),
-        backend: Arc::new(Forgetful),
+        backend: Arc::new(server),
         metrics: Arc::clone(&metrics),
         message_max: kafka::Config::default().message_max,
     };
@@ -57,12 +67,20 @@ pub fn serve(address: SocketAddr) {
     });
 }
 
-/// Knows nothing and says yes.
-struct Forgetful;
+/// Knows nothing and says yes, once Kafka has the records if it produces them.
+#[derive(Clone)]
+struct WithoutLog {
+    waits: Option<Waits>,
+}
 
-impl Commands for Forgetful {
+impl Commands for WithoutLog {
     async fn submit(&self, request: Request) -> Result<Receipt, SubmitError> {
-        let ids = request.commands.iter().map(|_| CommandId::from_bytes([7; 25])).collect();
+        let ids: Vec<CommandId> = request.commands.iter().map(|_| CommandId::from_bytes([7; 25])).collect();
+        if let Some(waits) = &self.waits {
+            for (command, id) in request.commands.iter().zip(&ids) {
+                waits.send(command, *id, request.traceparent.as_deref()).await;
+            }
+        }
         Ok(Receipt { ids, accepted_at: Timestamp::now(), replayed: false })
     }
 
@@ -77,7 +95,7 @@ impl Commands for Forgetful {
     async fn final_state(&self, _: CommandId, _: bool, _: Instant) {}
 }
 
-impl AdminBackend for Forgetful {
+impl AdminBackend for WithoutLog {
     fn backlog_json(&self) -> serde_json::Value {
         serde_json::Value::Null
     }

@@ -82,13 +82,32 @@ impl Post {
 }
 
 /// What all workers are told.
-#[derive(Default)]
 pub(super) struct Control {
     pub(super) paused: AtomicBool,
     stop_by: Mutex<Option<Instant>>,
+    released: AtomicU64,
 }
 
 impl Control {
+    /// Records below `released` may be delivered.
+    pub(super) fn new(released: Lsn) -> Self {
+        Self {
+            paused: AtomicBool::new(false),
+            stop_by: Mutex::default(),
+            released: AtomicU64::new(released.0),
+        }
+    }
+
+    /// Records at and above this number are still gathered: workers do not read them yet.
+    pub(super) fn released(&self) -> Lsn {
+        Lsn(self.released.load(Ordering::Acquire))
+    }
+
+    /// Workers may read everything below this number.
+    pub(super) fn release(&self, end: Lsn) {
+        self.released.store(end.0, Ordering::Release);
+    }
+
     /// Begin nothing new; end by then.
     pub(super) fn stop(&self, deadline: Instant) {
         *self.stop_by.lock().unwrap_or_else(PoisonError::into_inner) = Some(deadline);

@@ -8,6 +8,7 @@
 //! - `sealed` and `slots` hold back what waits for a password to be hashed.
 //! - `gates`, `window`, `suspects`, `topics` are the states behind the decisions, without Kafka and without clocks.
 //! - `feed`, `outlet`, `grave` are the three ways in and out: log, producer, dead letters.
+//! - `pacer` decides when new records are released to the workers, so that batches are not small.
 
 mod bell;
 mod board;
@@ -23,6 +24,7 @@ mod introductions;
 mod lead;
 mod outcome;
 mod outlet;
+mod pacer;
 mod partition;
 mod sealed;
 mod sending;
@@ -52,6 +54,8 @@ use crate::drain::exactly::Purpose;
 use crate::drain::exactly::Standing;
 use crate::drain::outlet::Link;
 use crate::drain::outlet::Outlet;
+use crate::drain::pacer::FULL;
+use crate::drain::pacer::Pacer;
 use crate::drain::sealed::Sealed;
 use crate::drain::window::Window;
 use crate::drain::worker::Lanes;
@@ -128,16 +132,23 @@ pub struct Handle {
 impl Drain {
     /// Starts the workers. No broker need be there; settings the Kafka client refuses are an error.
     pub fn start(parts: DrainParts) -> Result<Self, DrainError> {
+        let pacer = Pacer::of(parts.kafka.linger);
+        Self::start_with(parts, pacer)
+    }
+
+    fn start_with(parts: DrainParts, pacer: Pacer) -> Result<Self, DrainError> {
         let DrainParts { log, statuses, metrics, config, kafka, alarm, lead, bootstrap, prepare } = parts;
         let workers = config.worker_count();
         let handle = Handle {
             log: Arc::clone(&log),
             metrics: Arc::clone(&metrics),
-            control: Arc::default(),
+            // What waits from before is a backlog: nothing is gathered.
+            control: Arc::new(Control::new(log.end())),
             posts: (0..workers).map(Post::new).collect(),
             standing: Arc::default(),
         };
         let mut drain = Self { handle: handle.clone(), threads: Vec::with_capacity(workers + 1), alarm };
+        let awaited = statuses.clone();
         let parts = Parts { log, statuses, metrics, lead, prepare };
         let link = Arc::new(Link { config: kafka, bootstrap });
         for index in 0..workers {
@@ -164,7 +175,7 @@ impl Drain {
         } else {
             handle.standing.grant();
         }
-        drain.spawn("drain-bell", move || handle.ring_on_append())?;
+        drain.spawn("drain-bell", move || handle.release_on_append(pacer, &awaited))?;
         Ok(drain)
     }
 
@@ -293,14 +304,24 @@ impl Handle {
         self.posts.iter().for_each(|post| post.bell.ring());
     }
 
-    /// Until stopped: rings when the log has more.
-    fn ring_on_append(&self) {
-        let mut seen = self.log.end();
-        while self.control.stop_by().is_none() {
-            if self.log.wait_for(seen, LISTEN) {
-                seen = self.log.end();
-                self.ring();
+    /// Until stopped: releases what the log has more, when the pacer says so.
+    fn release_on_append(&self, mut pacer: Pacer, statuses: &Statuses) {
+        let is_stopping = || self.control.stop_by().is_some();
+        while !is_stopping() {
+            let (released, end) = (self.control.released(), self.log.end());
+            if end <= released {
+                self.log.wait_for_or(released, LISTEN, is_stopping);
+                continue;
             }
+            let is_awaited = || statuses.last_awaited() >= released;
+            let now = Instant::now();
+            if let Some(left) = pacer.gather(end.0 - released.0, is_awaited(), now) {
+                self.log.wait_for_or(released.plus(FULL - 1), left, || is_awaited() || is_stopping());
+                continue;
+            }
+            self.control.release(end);
+            pacer.released(now);
+            self.ring();
         }
     }
 }
@@ -308,5 +329,5 @@ impl Handle {
 /// What a worker may take behind the deadline: its last turn, and the end of its producers.
 const END: Duration = Duration::from_secs(5);
 
-/// How long a stop may go unheard when it comes just before the wait begins.
-const LISTEN: Duration = Duration::from_millis(200);
+/// New records and a stop end the wait for records; this is only its bound.
+const LISTEN: Duration = Duration::from_secs(60);

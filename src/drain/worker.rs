@@ -150,6 +150,9 @@ impl Worker {
     }
 
     fn step_head(&mut self) -> Result<bool, ReadError> {
+        if self.head.position() >= self.handle.control.released() {
+            return Ok(false);
+        }
         let (lanes, desk) = (self.lanes, &mut self.desk);
         let step = self.head.advance(|lane| lanes.has(lane), |frame| desk.handle(Side::Main, frame))?;
         Ok(step == Some(Step::Done))

@@ -9,6 +9,8 @@ use std::time::Instant;
 use tokio::sync::oneshot;
 
 use super::Shared;
+use super::gather::Gather;
+use super::gather::Rule;
 use super::index::Known;
 use super::index::Mark;
 use super::queue::Work;
@@ -61,6 +63,7 @@ pub(super) struct Committer {
     writer: Writer,
     mint: IdMint,
     segment_max_age: Duration,
+    gather: Gather,
     random: Vec<u8>,
     /// Appended, not yet flushed.
     answers: Vec<Answer>,
@@ -72,7 +75,7 @@ pub(super) struct Committer {
 }
 
 impl Committer {
-    pub fn new(shared: Arc<Shared>, writer: Writer, segment_max_age: Duration) -> Self {
+    pub fn new(shared: Arc<Shared>, writer: Writer, segment_max_age: Duration, rule: Rule) -> Self {
         let identity = shared.log.identity();
         let mint = IdMint::new(&identity.log_id, &identity.secret);
         Self {
@@ -80,6 +83,7 @@ impl Committer {
             writer,
             mint,
             segment_max_age,
+            gather: Gather::new(rule),
             random: Vec::new(),
             answers: Vec::new(),
             fresh: HashMap::new(),
@@ -93,8 +97,9 @@ impl Committer {
         let _abandon = Abandon(Arc::clone(&self.shared));
         let mut taken = Vec::new();
         let mut last_look = Instant::now();
-        while self.shared.queue.take(&mut taken, TURN) {
+        while self.shared.queue.take(&mut taken, TURN, &self.gather) {
             self.shared.heartbeat.fetch_add(1, Ordering::Relaxed);
+            let count = taken.len();
             for work in taken.drain(..) {
                 self.append(work);
                 if self.writer.buffered_bytes() >= GROUP_BYTES {
@@ -102,6 +107,7 @@ impl Committer {
                 }
             }
             self.flush();
+            self.gather.answered(count, Instant::now());
             if last_look.elapsed() >= TURN {
                 last_look = Instant::now();
                 // Full or poisoned shows at the next append; an old segment can wait for it.
@@ -236,12 +242,17 @@ impl Committer {
         }
         self.fresh.clear();
         self.marks.clear();
+        if planted(Fault::ReadersBeforeAnswers) {
+            self.shared.log.wake_satisfied_readers();
+        }
         if planted(Fault::FollowersNotTold) && committed.is_err() {
             self.answers.drain(1.min(self.answers.len())..).for_each(std::mem::forget);
         }
         for answer in self.answers.drain(..) {
             answer.send(committed.is_ok());
         }
+        // After the answers: a reader would take the processor from the threads that send them.
+        self.shared.log.wake_satisfied_readers();
         if planted(Fault::FailureLate)
             && let Err(cause) = committed
         {

@@ -1,13 +1,14 @@
 //! From a parsed command to its receipt after the flush.
 //!
 //! Requests wait in one bounded queue; one thread, the only writer of the log, takes all that wait, writes and
-//! flushes them together, and answers. The next group gathers meanwhile. No timer delays a lone request: the
-//! thread is asleep on the queue and begins at once. (Flushing on the caller's own thread would save one hand-over,
+//! flushes them together, and answers. The next group gathers meanwhile, and under load a little longer (`gather`). No
+//! timer delays a lone request: the thread is asleep on the queue and begins at once. (Flushing on the caller's own thread would save one hand-over,
 //! about 20 µs, and block a thread of the runtime for the flush.)
 
 mod claims;
 mod commit;
 mod config;
+mod gather;
 mod housekeeper;
 mod index;
 #[cfg(all(test, feature = "shuttle"))]
@@ -51,6 +52,7 @@ pub use request::SubmitError;
 
 use commit::Committed;
 use commit::Committer;
+use gather::Rule;
 use housekeeper::Housekeeper;
 use index::Index;
 use index::Keys;
@@ -111,7 +113,7 @@ pub fn start(parts: Parts) -> std::io::Result<(Ingest, IngestThreads)> {
     let Parts { writer, config, checkpoint_interval, metrics, alarm } = parts;
     let index = Index::open(Arc::clone(writer.log()))?;
     let shared = Arc::new(Shared::new(&writer, &config, Box::new(index), metrics));
-    let committer = Committer::new(Arc::clone(&shared), writer, config.segment_max_age.0);
+    let committer = Committer::new(Arc::clone(&shared), writer, config.segment_max_age.0, Rule::default());
     let committer = Thread::spawn("commit", OnFailure::Raise(alarm), move |_| {
         committer.run();
         Ok(())

@@ -2,10 +2,12 @@
 
 use std::sync::PoisonError;
 use std::time::Duration;
+use std::time::Instant;
 
 use tokio::sync::oneshot;
 
 use super::commit::Committed;
+use super::gather::Gather;
 use super::request::Request;
 use super::request::SubmitError;
 use crate::command::Repeat;
@@ -13,6 +15,7 @@ use crate::planted::Fault;
 use crate::planted::planted;
 use crate::sync::Condvar;
 use crate::sync::Mutex;
+use crate::sync::MutexGuard;
 use crate::wal::Lsn;
 
 /// One thing to commit, and whom to tell.
@@ -48,8 +51,8 @@ struct State {
     waiting: Vec<Work>,
     bytes: usize,
     closed: bool,
-    /// Whether the commit thread sleeps: nobody is woken who is awake.
-    asleep: bool,
+    /// How many must wait to wake the commit thread; `None` while it is awake.
+    wake_at: Option<usize>,
 }
 
 impl State {
@@ -81,24 +84,49 @@ impl Queue {
         }
         state.bytes += bytes;
         state.waiting.push(work);
-        if state.asleep && !planted(Fault::WakeBeforeEnqueue) {
-            state.asleep = false;
+        let is_enough = state.wake_at.is_some_and(|count| state.waiting.len() >= count);
+        if is_enough && !planted(Fault::WakeBeforeEnqueue) {
+            state.wake_at = None;
             drop(state);
             self.ready.notify_one();
         }
         Ok(())
     }
 
-    /// Everything that waits, put into `taken`; nothing after `patience`. False: closed and empty.
-    pub fn take(&self, taken: &mut Vec<Work>, patience: Duration) -> bool {
+    /// Everything that waits, put into `taken`, once `gather` has what it waits for; nothing after `patience`. False:
+    /// closed and empty.
+    pub fn take(&self, taken: &mut Vec<Work>, patience: Duration, gather: &Gather) -> bool {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.waiting.is_empty() && !state.closed {
-            state.asleep = true;
-            state = self.ready.wait_timeout(state, patience).unwrap_or_else(PoisonError::into_inner).0;
-            state.asleep = false;
+            state = self.sleep(state, 1, patience);
+        }
+        let count = state.waiting.len();
+        if count > 0
+            && let Some(wish) = gather.wish(count, Instant::now())
+        {
+            while !state.closed && state.waiting.len() < wish.count {
+                let left = wish.until.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    break;
+                }
+                state = self.sleep(state, wish.count, left);
+            }
         }
         state.hand_over(taken);
         !(state.closed && taken.is_empty())
+    }
+
+    /// Until `count` pieces wait, the queue is closed or `patience` is over.
+    fn sleep<'a>(
+        &self,
+        mut state: MutexGuard<'a, State>,
+        count: usize,
+        patience: Duration,
+    ) -> MutexGuard<'a, State> {
+        state.wake_at = Some(count);
+        state = self.ready.wait_timeout(state, patience).unwrap_or_else(PoisonError::into_inner).0;
+        state.wake_at = None;
+        state
     }
 
     /// `take` without waiting: what only a planted fault does.
@@ -135,7 +163,50 @@ impl Queue {
 
 #[cfg(test)]
 mod tests {
+    use super::super::gather::Rule;
     use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn push(queue: &Queue) {
+        let (reply, _) = oneshot::channel();
+        queue.push(Work::Requeue { payload: Vec::new(), from: Lsn(1), reply }, 1).unwrap();
+    }
+
+    /// Waits an hour for three requests; what ends the wait is `end`.
+    fn gathered(end: impl FnOnce(&Queue)) -> usize {
+        let queue = Queue::new(10, 1000);
+        let mut gather = Gather::new(Rule { above: 1, patience: HOUR, recent: HOUR });
+        gather.answered(3, Instant::now());
+        push(&queue);
+        std::thread::scope(|scope| {
+            let committer = scope.spawn(|| {
+                let mut taken = Vec::new();
+                queue.take(&mut taken, HOUR, &gather);
+                taken.len()
+            });
+            while queue.state.lock().unwrap().wake_at != Some(3) {
+                std::thread::yield_now();
+            }
+            end(&queue);
+            committer.join().unwrap()
+        })
+    }
+
+    #[test]
+    fn a_group_that_gathers_is_taken_when_as_many_have_come_and_not_before() {
+        let taken = gathered(|queue| {
+            push(queue);
+            assert_eq!(queue.state.lock().unwrap().wake_at, Some(3), "two do not wake it");
+            push(queue);
+        });
+        assert_eq!(taken, 3);
+    }
+
+    #[test]
+    fn a_group_that_gathers_is_taken_when_the_queue_is_closed() {
+        assert_eq!(gathered(Queue::close), 1);
+    }
 
     #[test]
     fn who_waits_for_a_thread_that_is_gone_is_told() {

@@ -140,7 +140,7 @@ fn sending(client: &mut ClientConfig, config: &Config, idempotent: bool) {
         .set("max.in.flight.requests.per.connection", in_flight)
         .set("message.send.max.retries", i32::MAX.to_string())
         .set("compression.type", config.compression.as_str())
-        .set("linger.ms", config.linger.0.as_millis().to_string())
+        .set("linger.ms", config.linger.of_producer().0.as_millis().to_string())
         .set("batch.size", config.batch_size.0.to_string())
         .set("message.max.bytes", config.message_max.0.to_string())
         // The drain's window is far below these.

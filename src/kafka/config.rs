@@ -8,12 +8,12 @@ use serde::Serialize;
 use crate::kafka::Acks;
 use crate::kafka::Brokers;
 use crate::kafka::Compression;
+use crate::kafka::Linger;
 use crate::kafka::Properties;
 use crate::kafka::SaslMechanism;
 use crate::kafka::SecurityProtocol;
 use crate::mistake::Mistake;
 use crate::units::ByteSize;
-use crate::units::Span;
 
 /// Where Kafka is and how to speak to it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -27,8 +27,8 @@ pub struct Config {
     pub acks: Acks,
     /// Compression of batches.
     pub compression: Compression,
-    /// How long a batch waits for company.
-    pub linger: Span,
+    /// How long a record waits for others of its batch.
+    pub linger: Linger,
     /// Largest batch.
     pub batch_size: ByteSize,
     /// Largest record: key, headers and value.
@@ -58,7 +58,7 @@ impl Default for Config {
             client_id: "forebay".to_owned(),
             acks: Acks::All,
             compression: Compression::Lz4,
-            linger: Span::millis(1),
+            linger: Linger::Auto,
             batch_size: ByteSize::mib(1),
             message_max: ByteSize::mib(1),
             security_protocol: SecurityProtocol::Plaintext,
@@ -83,8 +83,9 @@ impl Config {
             }
         };
         // librdkafka's own bounds.
-        let linger = u64::try_from(self.linger.0.as_millis()).unwrap_or(u64::MAX);
-        range("linger", linger, self.linger.to_string(), 0, 900_000, "0s to 15m");
+        let linger = self.linger.of_producer();
+        let millis = u64::try_from(linger.0.as_millis()).unwrap_or(u64::MAX);
+        range("linger", millis, linger.to_string(), 0, 900_000, Linger::ALLOWED);
         let size = self.message_max;
         range("message_max", size.0, size.to_string(), 1000, 1_000_000_000, "1kB to 1GB");
         let size = self.batch_size;
@@ -149,6 +150,7 @@ fn is_address(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::units::Span;
 
     fn read(text: &str) -> Config {
         toml::from_str(text).unwrap()
@@ -161,8 +163,21 @@ mod tests {
         assert_eq!(read("brokers = [\"a:1\", \"b:2\"]").brokers, Brokers::List("a:1,b:2".into()));
         assert_eq!(read("brokers = \"embedded\"").brokers, Brokers::Embedded);
         assert_eq!(read("security_protocol = \"sasl_ssl\"").security_protocol, SecurityProtocol::SaslSsl);
+        assert_eq!(Config::default().linger, Linger::Auto);
+        assert_eq!(read("linger = \"auto\"").linger, Linger::Auto);
+        assert_eq!(read("linger = \"5ms\"").linger, Linger::For(Span::millis(5)));
+        assert_eq!(read("linger = \"0s\"").linger, Linger::For(Span::millis(0)));
         assert!(toml::from_str::<Config>("acks = 2").is_err());
         assert!(toml::from_str::<Config>("brokerz = \"a:1\"").is_err());
+    }
+
+    #[test]
+    fn a_linger_that_is_neither_auto_nor_a_duration_is_refused_by_name() {
+        let error = toml::from_str::<Config>("linger = \"automatic\"").unwrap_err().to_string();
+        assert!(error.contains("`automatic` is neither \"auto\" nor a duration such as \"5ms\""), "{error}");
+        assert!(error.contains("linger"), "{error}");
+        let mistakes = read("linger = \"16m\"").validate();
+        assert!(mistakes[0].to_string().contains("\"auto\", or 0s to 15m"), "{mistakes:?}");
     }
 
     #[test]

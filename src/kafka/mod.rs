@@ -49,5 +49,6 @@ pub use transaction::TransactionError;
 pub use values::Acks;
 pub use values::Brokers;
 pub use values::Compression;
+pub use values::Linger;
 pub use values::SaslMechanism;
 pub use values::SecurityProtocol;

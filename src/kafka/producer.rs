@@ -99,13 +99,20 @@ impl Results {
         if delivery.error.is_some() {
             self.failed.store(true, Ordering::Release);
         }
-        self.deliveries.lock().unwrap_or_else(PoisonError::into_inner).push(delivery);
-        (self.ring)();
+        let mut deliveries = self.deliveries.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_first = deliveries.is_empty();
+        deliveries.push(delivery);
+        drop(deliveries);
+        // The ring of the first result that was not taken yet covers the others.
+        if is_first {
+            (self.ring)();
+        }
     }
 }
 
 impl Producer {
-    /// A new producer; no broker is asked yet. `ring` is called, from another thread, whenever there is a result.
+    /// A new producer; no broker is asked yet. `ring` is called, from another thread, whenever there are results again
+    /// after all were taken, and when the producer fails.
     pub fn new(
         config: &Config,
         bootstrap: &str,

@@ -6,6 +6,8 @@ use serde::Deserialize;
 use serde::Serialize;
 use serde::de;
 
+use crate::units::Span;
+
 /// The brokers to ask first, or the one in the process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Brokers {
@@ -94,6 +96,51 @@ impl<'de> Deserialize<'de> for Acks {
             Written::Text(text) => text,
         };
         text.parse().map_err(de::Error::custom)
+    }
+}
+
+/// How long a record waits for others of its batch. Written as `"auto"` or a duration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Linger {
+    /// The drain gathers records under load and sends at once otherwise.
+    Auto,
+    /// Always this long, in librdkafka; the drain gathers nothing.
+    For(Span),
+}
+
+impl Linger {
+    /// What may be written.
+    pub const ALLOWED: &str = "\"auto\", or 0s to 15m";
+
+    /// librdkafka's part of it.
+    pub fn of_producer(self) -> Span {
+        match self {
+            // Longer than it takes to hand over what was gathered, so that it makes one batch per partition; and all
+            // that a record waits after a quiet spell.
+            Self::Auto => Span::millis(1),
+            Self::For(span) => span,
+        }
+    }
+}
+
+impl Serialize for Linger {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Auto => to.serialize_str("auto"),
+            Self::For(span) => span.serialize(to),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Linger {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(from)?;
+        if text == "auto" {
+            return Ok(Self::Auto);
+        }
+        let not_allowed =
+            |_| de::Error::custom(format!("`{text}` is neither \"auto\" nor a duration such as \"5ms\""));
+        text.parse().map(Self::For).map_err(not_allowed)
     }
 }
 

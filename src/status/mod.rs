@@ -4,6 +4,8 @@ mod outcomes;
 mod waiters;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use crate::command::CommandId;
@@ -34,6 +36,8 @@ pub struct Statuses {
     log: Arc<Log>,
     mint: IdMint,
     waiters: Arc<Waiters<Lsn>>,
+    /// The highest record that a client has waited for.
+    last_awaited: Arc<AtomicU64>,
     /// Of commands that a consumer of ours applies.
     outcomes: Option<Arc<Outcomes>>,
 }
@@ -66,7 +70,7 @@ impl Statuses {
     pub fn new(log: Arc<Log>) -> Self {
         let identity = log.identity();
         let mint = IdMint::new(&identity.log_id, &identity.secret);
-        Self { mint, waiters: Arc::default(), log, outcomes: None }
+        Self { mint, waiters: Arc::default(), last_awaited: Arc::default(), log, outcomes: None }
     }
 
     /// The same, with the final outcomes of the commands that our consumer applies.
@@ -180,6 +184,9 @@ impl Statuses {
         woken.as_mut().enable();
         // Listening first: what is done in between wakes the waiter.
         if !self.log.is_done(lsn) {
+            self.last_awaited.fetch_max(lsn.0, Ordering::SeqCst);
+            // The drain may be gathering records, this one among them.
+            self.log.wake_readers();
             let _ = tokio::time::timeout_at(deadline.into(), woken).await;
         }
     }
@@ -214,6 +221,11 @@ impl Statuses {
     /// Called by the drain after these records were confirmed or buried: wakes those who wait for them.
     pub fn finished(&self, lsns: &[Lsn]) {
         self.waiters.wake(lsns);
+    }
+
+    /// The highest record for whose outcome a client has waited. The drain does not gather it with later ones.
+    pub fn last_awaited(&self) -> Lsn {
+        Lsn(self.last_awaited.load(Ordering::SeqCst))
     }
 
     fn lsn(&self, id: &CommandId) -> Result<Lsn, StatusError> {

@@ -61,9 +61,18 @@ pub struct Log {
     /// Highest LSN ever marked done: above it nobody need ask the ledger.
     highest_done: AtomicU64,
     end: AtomicU64,
-    wakeups: Mutex<u64>,
+    readers: Mutex<Readers>,
     wake: Condvar,
     poison: OnceLock<String>,
+}
+
+/// The readers that wait for new records.
+#[derive(Default)]
+struct Readers {
+    /// The lowest number that one of them waits for; `None` if none waits.
+    lowest: Option<Lsn>,
+    /// Calls of `Log::wake_readers`.
+    interrupts: u64,
 }
 
 /// What became of one record.
@@ -159,7 +168,7 @@ impl Log {
             // What was done in earlier lives lies below the end of then.
             highest_done: AtomicU64::new(parts.end.0),
             end: AtomicU64::new(parts.end.0),
-            wakeups: Mutex::new(0),
+            readers: Mutex::default(),
             wake: Condvar::new(),
             poison: OnceLock::new(),
         }
@@ -180,28 +189,60 @@ impl Log {
         Lsn(self.end.load(Ordering::Acquire))
     }
 
-    /// Blocks until `end() > lsn`, `wake_readers` is called or `timeout` is over; says whether `end() > lsn`.
+    /// Blocks until `end() > lsn`, `wake_readers` is called or `timeout` is over. Returns whether `end() > lsn`.
     pub fn wait_for(&self, lsn: Lsn, timeout: Duration) -> bool {
+        self.wait_for_or(lsn, timeout, || false)
+    }
+
+    /// As [`Self::wait_for`], and ends when `interrupted` holds. A thread that makes it hold calls `wake_readers`
+    /// afterwards; `interrupted` is called under that function's lock, so no such call is missed.
+    pub fn wait_for_or(&self, lsn: Lsn, timeout: Duration, interrupted: impl Fn() -> bool) -> bool {
         let deadline = Instant::now() + timeout;
-        let mut wakeups = self.wakeups.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = *wakeups;
-        while self.end() <= lsn && *wakeups == before {
+        let mut readers = self.readers();
+        let before = readers.interrupts;
+        while self.end() <= lsn && readers.interrupts == before && !interrupted() {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 break;
             }
-            wakeups = self.wake.wait_timeout(wakeups, left).unwrap_or_else(PoisonError::into_inner).0;
+            readers.lowest = Some(readers.lowest.map_or(lsn, |lowest| lowest.min(lsn)));
+            readers = self.wake.wait_timeout(readers, left).unwrap_or_else(PoisonError::into_inner).0;
         }
         self.end() > lsn
     }
 
-    /// Ends every `wait_for` now.
-    pub fn wake_readers(&self) {
+    /// Wakes the readers if one of them waits for a record that is flushed by now. `Writer::commit` leaves this to
+    /// its caller, which has more urgent work directly after the flush: the answers to the clients.
+    pub fn wake_satisfied_readers(&self) {
         if planted(Fault::WakeWithoutLock) {
             return self.wake.notify_all();
         }
-        *self.wakeups.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        let mut readers = self.readers();
+        if readers.lowest.is_some_and(|lowest| self.end() > lowest) {
+            // Readers that must go on waiting enter their number again.
+            readers.lowest = None;
+            drop(readers);
+            self.wake.notify_all();
+        }
+    }
+
+    /// Ends every `wait_for` now.
+    pub fn wake_readers(&self) {
+        let mut readers = self.readers();
+        readers.interrupts += 1;
+        readers.lowest = None;
+        drop(readers);
         self.wake.notify_all();
+    }
+
+    /// Whether a reader waits for this record.
+    #[cfg(test)]
+    pub fn is_awaited(&self, lsn: Lsn) -> bool {
+        self.readers().lowest == Some(lsn)
+    }
+
+    fn readers(&self) -> MutexGuard<'_, Readers> {
+        self.readers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Everything below is confirmed or dead.
@@ -395,7 +436,7 @@ impl Log {
         }
     }
 
-    /// Makes a flushed group visible: readers see it from now on.
+    /// Makes a flushed group visible: readers see it from now on. Wakes none of them.
     pub(super) fn publish(
         &self,
         segment: &Segment,
@@ -415,6 +456,5 @@ impl Log {
             state.next
         });
         self.end.store(end.0, Ordering::Release);
-        self.wake_readers();
     }
 }

@@ -188,7 +188,8 @@ impl Writer {
     }
 
     /// Writes and flushes everything appended since the last commit. When it returns, all of it is durable and
-    /// visible to readers; after an error nothing of it is known to be, and the log is poisoned.
+    /// visible to readers, none of which was woken (`Log::wake_satisfied_readers`); after an error nothing of it is
+    /// known to be, and the log is poisoned.
     pub fn commit(&mut self) -> Result<(), Poisoned> {
         if let Some(cause) = self.log.poisoned() {
             return Err(Poisoned(cause.to_owned()));

@@ -202,7 +202,11 @@ impl Worker {
                 return Filled::Waits;
             }
             let (lanes, core, from) = (self.lanes, &mut self.core, self.feed.position());
-            match self.feed.advance(|lane| lanes.has(lane), |frame| core.handle(from, frame)) {
+            let step = match from < self.handle.control.released() {
+                true => self.feed.advance(|lane| lanes.has(lane), |frame| core.handle(from, frame)),
+                false => Ok(None),
+            };
+            match step {
                 Ok(Some(Step::Done)) => {}
                 Ok(Some(Step::Wait)) => return Filled::Waits,
                 Ok(None) => {

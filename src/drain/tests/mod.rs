@@ -1,5 +1,6 @@
 //! The drain on a real log and the embedded broker, with faults injected there.
 
+mod gather;
 mod sealed;
 
 use std::collections::HashMap;
@@ -112,10 +113,15 @@ impl House {
         }
         self.writer.append(&entries, Timestamp::now()).unwrap();
         self.writer.commit().unwrap();
+        self.log.wake_satisfied_readers();
     }
 
     fn drain(&self) -> Drain {
-        Drain::start(DrainParts {
+        Drain::start(self.parts()).unwrap()
+    }
+
+    fn parts(&self) -> DrainParts {
+        DrainParts {
             log: Arc::clone(&self.log),
             statuses: Statuses::new(Arc::clone(&self.log)),
             metrics: Arc::clone(&self.metrics),
@@ -125,8 +131,7 @@ impl House {
             bootstrap: self.broker.bootstrap().to_owned(),
             lead: None,
             prepare: Arc::clone(&self.prepare),
-        })
-        .unwrap()
+        }
     }
 
     /// Waits for it, looking often.
@@ -295,7 +300,7 @@ fn a_record_refused_alone_is_a_dead_letter_and_its_successors_keep_their_order()
     house.broker.cluster().create_topic(TOPIC, 1, 1).unwrap();
     house.config.workers = ThreadCount::Count(1.try_into().unwrap());
     // All but the first in one batch, so that the second refusal meets the first suspect.
-    house.kafka.linger = Span::millis(200);
+    house.kafka.linger = kafka::Linger::For(Span::millis(200));
     house.append(TOPIC, 0..20, 2);
     house.refuse(&[NO_ERROR, TOO_LARGE, TOO_LARGE]);
     let drain = house.drain();

@@ -27,6 +27,16 @@ fn readers_see_what_is_flushed_and_every_one_of_them_is_woken() {
 }
 
 #[test]
+fn answers_leave_before_readers_are_woken() {
+    explore(SCHEDULES, stories::answers_leave_before_readers_are_woken);
+}
+
+#[test]
+fn a_group_that_gathers_is_complete_and_ends_with_a_stop() {
+    explore(SCHEDULES, stories::a_group_that_gathers_ends);
+}
+
+#[test]
 fn an_error_reaches_all_waiters_and_all_later_callers() {
     explore(SCHEDULES, stories::a_failed_flush_reaches_everyone);
 }

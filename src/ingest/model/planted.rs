@@ -13,13 +13,14 @@ use crate::planted::Fault;
 use crate::planted::plant;
 
 /// Which story has to find which fault.
-const FOUND_BY: [(Fault, fn()); 13] = [
+const FOUND_BY: [(Fault, fn()); 14] = [
     (Fault::SkipFlush, stories::all_are_acknowledged_after_their_flush),
     (Fault::AnswerBeforeFlush, stories::all_are_acknowledged_after_their_flush),
     (Fault::CoverAfterFlush, stories::all_are_acknowledged_after_their_flush),
     (Fault::WakeBeforeEnqueue, stories::all_are_acknowledged_after_their_flush),
     (Fault::PublishedBeforeFlush, stories::readers_see_what_is_flushed),
     (Fault::WakeWithoutLock, stories::readers_see_what_is_flushed),
+    (Fault::ReadersBeforeAnswers, stories::answers_leave_before_readers_are_woken),
     (Fault::FailureNotFinal, stories::a_failed_flush_reaches_everyone),
     (Fault::FailureLate, stories::a_failed_flush_reaches_everyone),
     (Fault::FollowersNotTold, stories::a_failed_flush_reaches_everyone),

@@ -68,6 +68,58 @@ pub fn readers_see_what_is_flushed() {
     world.end(commits, &receipts);
 }
 
+pub fn answers_leave_before_readers_are_woken() {
+    let (world, commits) = World::start(Shape::default());
+    let reader = {
+        let world = world.clone();
+        thread::spawn(move || {
+            let (reply, answer) = oneshot::channel();
+            let pusher = {
+                let world = world.clone();
+                thread::spawn(move || {
+                    // So that the reader is woken, and does not come to a log that has the record already.
+                    while !world.log.is_awaited(Lsn(1)) {
+                        thread::yield_now();
+                    }
+                    let work = Work::Submit { request: request(1, 10), repeat: None, reply };
+                    world.ingest.shared.queue.push(work, 1).unwrap();
+                })
+            };
+            assert!(world.log.wait_for(Lsn(1), FOREVER));
+            let mut answer = answer;
+            assert!(answer.try_recv().is_ok(), "a reader was woken before the answer was sent");
+            pusher.join().unwrap();
+        })
+    };
+    reader.join().unwrap();
+    world.end(commits, &[]);
+}
+
+pub fn a_group_that_gathers_ends() {
+    let (world, commits) = World::start(Shape { gathers: true, ..Shape::default() });
+    let client = |world: &World, _| {
+        [(); 2].map(|()| {
+            let (reply, answer) = oneshot::channel();
+            let work = Work::Submit { request: request(1, 10), repeat: None, reply };
+            world.ingest.shared.queue.push(work, 1).unwrap();
+            answer
+        })
+    };
+    let answers = clients(&world, client);
+    // The last group waits for company that does not come.
+    world.close();
+    let receipts: Vec<Receipt> = answers
+        .into_iter()
+        .flatten()
+        .map(|answer| match block_on(answer) {
+            Ok(Ok(Committed::New(receipt))) => receipt,
+            _ => panic!("not accepted"),
+        })
+        .collect();
+    receipts.iter().for_each(|receipt| world.assert_flushed(receipt));
+    world.end(commits, &receipts);
+}
+
 pub fn a_failed_flush_reaches_everyone() {
     let (world, commits) = World::start(Shape::default());
     world.fs.fail_flush_after(thread_rng().gen_range(0..2));

@@ -22,6 +22,7 @@ use super::super::Shared;
 use super::super::Submission;
 use super::super::SubmitError;
 use super::super::commit::Committer;
+use super::super::gather::Rule;
 use super::super::index::IndexError;
 use super::super::index::Keys;
 use super::super::index::Known;
@@ -51,11 +52,13 @@ pub struct Shape {
     pub segment: u64,
     pub requests: usize,
     pub bytes: u64,
+    /// Whether each group waits until as many requests have come as before.
+    pub gathers: bool,
 }
 
 impl Default for Shape {
     fn default() -> Self {
-        Self { segment: 64 << 10, requests: 16, bytes: 1 << 20 }
+        Self { segment: 64 << 10, requests: 16, bytes: 1 << 20, gathers: false }
     }
 }
 
@@ -78,7 +81,10 @@ impl World {
         let config = Config { commit_queue, ..Config::default() };
         let shared =
             Arc::new(Shared::new(&writer, &config, Box::<MapOfKeys>::default(), Arc::clone(&METRICS)));
-        let committer = Committer::new(Arc::clone(&shared), writer, FOREVER);
+        // By count alone: time does not pass in a model.
+        let always = Rule { above: 0, patience: FOREVER, recent: FOREVER };
+        let rule = if shape.gathers { always } else { Rule::default() };
+        let committer = Committer::new(Arc::clone(&shared), writer, FOREVER, rule);
         let commits = thread::spawn(move || committer.run());
         (Self { fs, ingest: Ingest { shared }, log, shape }, Commits(commits))
     }

@@ -18,7 +18,7 @@ use crate::planted::plant;
 const PATIENCE: u64 = 20_000;
 
 /// Faults above the log, or between its threads: `ingest::model`, the storms and the drain's tests find them.
-const ELSEWHERE: [Fault; 13] = [
+const ELSEWHERE: [Fault; 14] = [
     Fault::AnswerBeforeFlush,
     Fault::CoverAfterFlush,
     Fault::FailureLate,
@@ -27,6 +27,7 @@ const ELSEWHERE: [Fault; 13] = [
     Fault::WakeBeforeEnqueue,
     Fault::CancelledKeepsRoom,
     Fault::WakeWithoutLock,
+    Fault::ReadersBeforeAnswers,
     Fault::SpareNotTold,
     Fault::ConfirmUnsent,
     Fault::SentBeforeCommit,

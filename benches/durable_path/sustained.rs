@@ -1,0 +1,140 @@
+//! With Kafka up and its broker on the same machine: the daemon against a server that produces each record to Kafka and
+//! waits for the confirmation. They take turns in one run.
+//!
+//! The daemon's rate is what had reached Kafka when the turn ended, per second: records that still wait then do not
+//! count. `FOREBAY_BENCH_PAIRS` and `FOREBAY_BENCH_TURN_MS` change the number and the length of the turns.
+
+use std::time::Duration;
+use std::time::Instant;
+
+use crate::ack;
+use crate::client;
+use crate::measure::Limit;
+use crate::measure::Outcome;
+use crate::measure::median;
+use crate::records;
+use crate::records::KIND;
+use crate::server;
+use crate::server::WithoutLog;
+use crate::support::admin::Admin;
+use crate::support::admin::unique_name;
+use crate::support::daemon::await_drained;
+use crate::support::daemon::backlog;
+use crate::support::daemon::metric;
+use crate::support::process::Forebay;
+use crate::support::services;
+
+const WHAT: [(&str, usize); 2] = [
+    ("sustained: records/s, 64 connections, log / waits for Kafka", 64),
+    ("sustained: records/s, 256 connections, log / waits for Kafka", 256),
+];
+/// As Kafka's own default for a topic that is to be spread.
+const PARTITIONS: usize = 8;
+const APPENDED: &str = "forebay_wal_append_total";
+
+/// A turn of one of the two.
+struct Turn {
+    /// Records in Kafka, a second.
+    rate: f64,
+    /// Answers a second.
+    acks: f64,
+    /// Records that waited at the end.
+    backlog: f64,
+    /// Processor time of the server for each answer.
+    cpu_us: f64,
+}
+
+/// The daemon's sustained rate must be higher.
+pub fn measure() -> Vec<Outcome> {
+    let Some(bootstrap) = services::shared_kafka("durable_path sustained") else { return Vec::new() };
+    let topic = unique_name("bench");
+    Admin::new(&bootstrap).create_topic(&topic, PARTITIONS, -1, &[]);
+    let kind = format!(
+        "[[kinds]]\nname = \"{KIND}\"\ntopic = \"{topic}\"\nkey = \"/id\"\nschema_file = \"builtin:{KIND}\""
+    );
+    let mut daemon = server::daemon(&bootstrap).toml(&kind);
+    daemon.start();
+    let waits = WithoutLog::producing(&bootstrap, &topic);
+    WHAT.into_iter().flat_map(|(what, connections)| compare(what, connections, &mut daemon, &waits)).collect()
+}
+
+fn compare(what: &'static str, connections: usize, daemon: &mut Forebay, waits: &WithoutLog) -> Vec<Outcome> {
+    let (pairs, time) = (setting("PAIRS", 9), Duration::from_millis(setting("TURN_MS", 3000)));
+    // The first turn grows buffers, segments, threads and the broker's heap.
+    logged(daemon, connections, time);
+    waited(waits, connections, time);
+    let turns: Vec<(Turn, Turn)> =
+        (0..pairs).map(|_| (logged(daemon, connections, time), waited(waits, connections, time))).collect();
+    let of = |value: fn(&(Turn, Turn)) -> f64| median(&turns.iter().map(value).collect::<Vec<_>>());
+    let rates = (of(|turn| turn.0.rate), of(|turn| turn.1.rate));
+    let sustained = Outcome {
+        what,
+        pairs: turns.iter().map(|(log, waits)| log.rate / waits.rate).collect(),
+        limit: Limit::AtLeast(1.0),
+        figures: format!(
+            "{:.0}/s ({:.0} acks/s, backlog {:.0} at the end), {:.0}/s; {:.1} us, {:.1} us of CPU each",
+            rates.0,
+            of(|turn| turn.0.acks),
+            of(|turn| turn.0.backlog),
+            rates.1,
+            of(|turn| turn.0.cpu_us),
+            of(|turn| turn.1.cpu_us),
+        ),
+    };
+    vec![sustained, half_load(connections, rates, daemon, waits, time)]
+}
+
+/// Latency of both at half of what they sustain, for information.
+fn half_load(
+    connections: usize,
+    rates: (f64, f64),
+    daemon: &Forebay,
+    waits: &WithoutLog,
+    time: Duration,
+) -> Outcome {
+    let requests = || records::requests(connections);
+    let log = client::paced(server::address(daemon), requests(), rates.0 / 2.0, time);
+    await_drained(daemon);
+    let wait = client::paced(waits.address(), requests(), rates.1 / 2.0, time);
+    let shown = |times: &[Duration]| {
+        format!("p50 {:.2} ms, p99 {:.2} ms", percentile_ms(times, 0.5), percentile_ms(times, 0.99))
+    };
+    Outcome {
+        what: "sustained: p99 at half of that rate, log / waits for Kafka",
+        pairs: vec![percentile_ms(&log, 0.99) / percentile_ms(&wait, 0.99)],
+        limit: Limit::None,
+        figures: format!("{connections} connections: {}; {}", shown(&log), shown(&wait)),
+    }
+}
+
+fn logged(daemon: &mut Forebay, connections: usize, time: Duration) -> Turn {
+    let pid = daemon.pid();
+    let (appended, cpu) = (metric(daemon, APPENDED), ack::cpu_us(pid));
+    let started = Instant::now();
+    let acks = client::load(server::address(daemon), records::requests(connections), time);
+    let backlog = backlog(daemon)["backlog"].as_f64().expect("the backlog");
+    let (seconds, cpu) = (started.elapsed().as_secs_f64(), ack::cpu_us(pid) - cpu);
+    let accepted = metric(daemon, APPENDED) - appended;
+    await_drained(daemon);
+    Turn { rate: (accepted - backlog) / seconds, acks, backlog, cpu_us: cpu / accepted }
+}
+
+fn waited(waits: &WithoutLog, connections: usize, time: Duration) -> Turn {
+    let cpu = ack::cpu_us(waits.pid());
+    let started = Instant::now();
+    let acks = client::load(waits.address(), records::requests(connections), time);
+    let (seconds, cpu) = (started.elapsed().as_secs_f64(), ack::cpu_us(waits.pid()) - cpu);
+    Turn { rate: acks, acks, backlog: 0.0, cpu_us: cpu / (acks * seconds) }
+}
+
+/// What so much of these times does not exceed (0.99: all but a hundredth), in milliseconds.
+fn percentile_ms(times: &[Duration], part: f64) -> f64 {
+    let mut sorted = times.to_vec();
+    sorted.sort_unstable();
+    sorted[((sorted.len() - 1) as f64 * part) as usize].as_secs_f64() * 1e3
+}
+
+fn setting(name: &str, default: u64) -> u64 {
+    let set = std::env::var(format!("FOREBAY_BENCH_{name}")).ok();
+    set.map_or(default, |set| set.parse().expect("a number"))
+}

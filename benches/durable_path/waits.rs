@@ -1,0 +1,78 @@
+//! Produces each record to Kafka and waits for the broker's confirmation: what an application without a log does.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use forebay::command::CommandId;
+use forebay::command::Envelope;
+use forebay::command::headers;
+use forebay::ingest::Submission;
+use forebay::units::Timestamp;
+use rdkafka::ClientContext;
+use rdkafka::Message as _;
+use rdkafka::message::DeliveryResult;
+use rdkafka::message::Header;
+use rdkafka::message::OwnedHeaders;
+use rdkafka::producer::BaseRecord;
+use rdkafka::producer::ProducerContext;
+use rdkafka::producer::ThreadedProducer;
+use tokio::sync::oneshot;
+
+use crate::producer;
+
+/// One producer for all requests.
+#[derive(Clone)]
+pub struct Waits {
+    producer: Arc<ThreadedProducer<Context>>,
+    topic: Arc<str>,
+}
+
+struct Context;
+
+impl ClientContext for Context {}
+
+impl ProducerContext for Context {
+    type DeliveryOpaque = Box<oneshot::Sender<()>>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, confirmed: Self::DeliveryOpaque) {
+        match result {
+            Ok(message) => assert!(message.offset() >= 0, "the broker confirms each record"),
+            Err((error, _)) => panic!("{error}"),
+        }
+        // A client that is gone needs no answer.
+        let _ = confirmed.send(());
+    }
+}
+
+impl Waits {
+    /// With the drain's settings but for the linger, which would be added to each answer.
+    pub fn new(bootstrap: &str, topic: &str) -> Self {
+        let mut settings = producer::settings(bootstrap);
+        settings.set("linger.ms", "0");
+        let producer = settings.create_with_context(Context).expect("a producer");
+        Self { producer: Arc::new(producer), topic: topic.into() }
+    }
+
+    /// Returns when the broker has confirmed the record, which has the headers that the drain would give it.
+    pub async fn send(&self, command: &Submission, id: CommandId, traceparent: Option<&str>) {
+        let envelope = Envelope {
+            traceparent,
+            ..Envelope::new(id, &command.kind, &self.topic, &command.content_type, &command.value)
+        };
+        let headers: Vec<(&str, Cow<'_, str>)> = headers(&envelope, Timestamp::now());
+        let headers = headers
+            .iter()
+            .fold(OwnedHeaders::new(), |all, (key, value)| all.insert(Header { key, value: Some(&**value) }));
+        let (confirmed, answer) = oneshot::channel();
+        let mut record = BaseRecord::with_opaque_to(&self.topic, Box::new(confirmed))
+            .payload(&command.value[..])
+            .headers(headers);
+        if let Some(key) = &command.key {
+            record = record.key(&key[..]);
+        }
+        if let Err((error, _)) = self.producer.send(record) {
+            panic!("{error}");
+        }
+        answer.await.expect("a confirmation");
+    }
+}

@@ -1,0 +1,103 @@
+//! When flushed records are released to the workers.
+//!
+//! A small batch costs the broker and the daemon several times as much processor time per record as a large one, and
+//! librdkafka's own `linger` is one constant that also delays a single record. So the drain gathers before the
+//! producers: under load it releases what has come every [`GATHER`]; after a quiet spell, when a client waits for the
+//! outcome, or when full batches have come, it releases at once.
+
+use std::time::Duration;
+use std::time::Instant;
+
+use crate::kafka::Linger;
+
+/// Between two releases under load. At 10 ms batches are still small (25 records per partition and producer at 40,000
+/// records/s), above 20 ms they hardly get cheaper.
+const GATHER: Duration = Duration::from_millis(15);
+/// So many records fill the batches that a release makes, whatever their number: gathering longer wins nothing.
+pub(super) const FULL: u64 = 4096;
+
+/// Decides when to release records. Takes the time as an argument.
+pub(super) struct Pacer {
+    gather: Duration,
+    released_at: Option<Instant>,
+}
+
+impl Pacer {
+    /// Gathers for this long between two releases.
+    pub(super) fn new(gather: Duration) -> Self {
+        Self { gather, released_at: None }
+    }
+
+    /// A configured duration is librdkafka's business; then nothing is gathered here.
+    pub(super) fn of(linger: Linger) -> Self {
+        match linger {
+            Linger::Auto => Self::new(GATHER),
+            Linger::For(_) => Self::new(Duration::ZERO),
+        }
+    }
+
+    /// For how long `waiting` records are still to be gathered; `None`: release them now. `awaited`: a client waits for
+    /// the outcome of one of them.
+    pub(super) fn gather(&self, waiting: u64, awaited: bool, now: Instant) -> Option<Duration> {
+        if awaited || waiting >= FULL {
+            return None;
+        }
+        let left = (self.released_at? + self.gather).saturating_duration_since(now);
+        (!left.is_zero()).then_some(left)
+    }
+
+    /// Records were released.
+    pub(super) fn released(&mut self, now: Instant) {
+        self.released_at = Some(now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::units::Span;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn busy(linger: Linger) -> (Pacer, Instant) {
+        let (mut pacer, now) = (Pacer::of(linger), Instant::now());
+        pacer.released(now);
+        (pacer, now)
+    }
+
+    #[test]
+    fn the_first_record_and_the_first_after_a_quiet_spell_are_released_at_once() {
+        assert_eq!(Pacer::of(Linger::Auto).gather(1, false, Instant::now()), None);
+        let (pacer, now) = busy(Linger::Auto);
+        assert_eq!(pacer.gather(1, false, now + GATHER), None);
+    }
+
+    #[test]
+    fn records_that_follow_a_release_are_gathered_until_its_time_is_over() {
+        let (mut pacer, now) = busy(Linger::Auto);
+        assert_eq!(pacer.gather(1, false, now), Some(GATHER));
+        assert_eq!(pacer.gather(FULL - 1, false, now + 5 * MS), Some(GATHER - 5 * MS));
+        // From release to release, not from record to record: a steady stream is not delayed further.
+        pacer.released(now + GATHER);
+        assert_eq!(pacer.gather(1, false, now + GATHER + MS), Some(GATHER - MS));
+        assert!((10 * MS..=20 * MS).contains(&GATHER), "the contract's bounds");
+    }
+
+    #[test]
+    fn a_record_that_a_client_waits_for_is_released_at_once() {
+        let (pacer, now) = busy(Linger::Auto);
+        assert_eq!(pacer.gather(1, true, now), None);
+    }
+
+    #[test]
+    fn full_batches_are_released_at_once() {
+        let (pacer, now) = busy(Linger::Auto);
+        assert_eq!(pacer.gather(FULL, false, now), None);
+    }
+
+    #[test]
+    fn with_a_configured_linger_nothing_is_gathered() {
+        let (pacer, now) = busy(Linger::For(Span::millis(5)));
+        assert_eq!(pacer.gather(1, false, now), None);
+    }
+}

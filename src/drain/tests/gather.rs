@@ -1,0 +1,71 @@
+//! Records that the drain gathers: what ends the gathering, on a log, producers and a broker. The gathering itself would
+//! last an hour, so that no test depends on its time.
+
+use super::*;
+use crate::command::CommandId;
+use crate::command::IdMint;
+use crate::drain::pacer::FULL;
+use crate::drain::pacer::Pacer;
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+impl House {
+    /// Gathers since its first record was sent.
+    fn gathering(&mut self) -> (Drain, Statuses) {
+        let parts = self.parts();
+        let statuses = parts.statuses.clone();
+        let drain = Drain::start_with(parts, Pacer::new(HOUR)).unwrap();
+        self.append(TOPIC, 0..1, 1);
+        self.until_drained();
+        (drain, statuses)
+    }
+
+    fn id_of(&self, lsn: Lsn) -> CommandId {
+        let identity = self.log.identity();
+        IdMint::new(&identity.log_id, &identity.secret).mint(Timestamp::now(), lsn, [0; 9])
+    }
+}
+
+/// Returns when the command is final, or the test has lasted too long.
+fn wait_for_outcome(statuses: &Statuses, id: &CommandId) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(statuses.final_state(id, false, Instant::now() + LIMIT));
+}
+
+#[test]
+fn a_record_that_a_client_waits_for_is_not_gathered() {
+    let mut house = House::new();
+    let (drain, statuses) = house.gathering();
+    let lsn = house.writer.next_lsn();
+    house.append(TOPIC, 1..3, 1);
+    wait_for_outcome(&statuses, &house.id_of(lsn));
+    // It was sent, and the record behind it as well.
+    house.until_drained();
+    // No client waits for this one: it is gathered again, and stays in the log at the stop.
+    house.append(TOPIC, 3..4, 1);
+    drain.stop(Instant::now() + LIMIT);
+    house.assert_in_order(TOPIC, 0..3, 1, &[]);
+}
+
+#[test]
+fn full_batches_are_not_gathered() {
+    let mut house = House::new();
+    let (drain, _) = house.gathering();
+    house.append(TOPIC, 1..FULL, 1);
+    assert_eq!(house.log.figures().backlog, FULL - 1, "one fewer is gathered");
+    house.append(TOPIC, FULL..FULL + 1, 1);
+    house.until_drained();
+    drain.stop(Instant::now() + LIMIT);
+    house.assert_in_order(TOPIC, 0..FULL + 1, 1, &[]);
+}
+
+#[test]
+fn a_stop_does_not_wait_for_what_is_gathered() {
+    let mut house = House::new();
+    let (drain, _) = house.gathering();
+    house.append(TOPIC, 1..10, 1);
+    let begun = Instant::now();
+    drain.stop(Instant::now() + LIMIT);
+    assert!(begun.elapsed() < LIMIT, "the thread that gathers heard the stop");
+    assert_eq!(house.log.figures().backlog, 9, "the log keeps them");
+}
