@@ -244,6 +244,8 @@ impl Committer {
         self.marks.clear();
         if planted(Fault::ReadersBeforeAnswers) {
             self.shared.log.wake_satisfied_readers();
+            // A lock, so that the model's scheduler may let a reader go on here.
+            let _ = self.shared.queue.is_closed();
         }
         if planted(Fault::FollowersNotTold) && committed.is_err() {
             self.answers.drain(1.min(self.answers.len())..).for_each(std::mem::forget);

@@ -140,7 +140,8 @@ pub fn reopen(fs: &MemoryFs, segment_size: u64) -> Opened {
         label: |_| Some("test".to_owned()),
         observer: Arc::new(|_| {}),
     };
-    open(Arc::new(fs.clone()), Path::new("/log"), &options, Timestamp(1)).unwrap()
+    // Now: the commit thread would seal an older segment, at a moment that depends on the machine's speed.
+    open(Arc::new(fs.clone()), Path::new("/log"), &options, Timestamp::now()).unwrap()
 }
 
 /// A request with `commands` commands of `bytes` bytes each.
