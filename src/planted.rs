@@ -89,6 +89,8 @@ faults! {
     LengthNotBounded,
     /// A read error is taken for the end of the file.
     ReadErrorIsEnd,
+    /// Bytes that cannot be read are taken for zeros.
+    UnreadableIsBlank,
     /// The rest of a short write is not written.
     ShortWriteAccepted,
     /// An interrupted write is not tried again.

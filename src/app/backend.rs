@@ -156,9 +156,10 @@ pub(super) fn oldest_age(log: &Arc<Log>, figures: &Figures) -> Duration {
 fn age_of(log: &Arc<Log>, lsn: Lsn) -> Duration {
     match log.accepted_at(lsn) {
         Ok(at) => at.map_or(Duration::ZERO, |at| Timestamp::now().since(at)),
+        // Too large rather than unknown: an alert on it must fire.
         Err(error) => {
-            tracing::warn!(%error, "the age of the oldest record is not known");
-            Duration::ZERO
+            tracing::warn!(event = "wal.oldest_age_unknown", %error, "oldest record unreadable; its segment's age is shown");
+            log.began_at(lsn).map_or(Duration::ZERO, |at| Timestamp::now().since(at))
         }
     }
 }

@@ -9,6 +9,7 @@ use super::fs;
 use super::fs::Fs;
 use super::header::array;
 use super::ledger::Marks;
+use super::salvage;
 use super::segment::Place;
 use super::transactions::Life;
 use super::transactions::Transactions;
@@ -60,6 +61,8 @@ pub enum LoadError {
     Missing,
     /// Its bytes are not what was written.
     Damaged,
+    /// The disk cannot read a part of it.
+    Unreadable(String),
     /// The disk did not answer.
     Io(io::Error),
 }
@@ -69,6 +72,7 @@ impl fmt::Display for LoadError {
         match self {
             Self::Missing => f.write_str("missing"),
             Self::Damaged => f.write_str("damaged"),
+            Self::Unreadable(detail) => f.write_str(detail),
             Self::Io(e) => e.fmt(f),
         }
     }
@@ -82,8 +86,11 @@ impl Checkpoint {
 
     /// The checkpoint of the log in `dir`.
     pub fn load(fs: &dyn Fs, dir: &Path) -> Result<Self, LoadError> {
-        match fs::read_file(fs, &dir.join(FILE), LIMIT) {
-            Ok(Some(bytes)) => Self::decode(&bytes).ok_or(LoadError::Damaged),
+        match salvage::read_file(fs, dir, &dir.join(FILE), LIMIT) {
+            Ok(Some((bytes, unreadable))) => match unreadable.detail(FILE) {
+                Some(detail) => Err(LoadError::Unreadable(detail)),
+                None => Self::decode(&bytes).ok_or(LoadError::Damaged),
+            },
             Ok(None) => Err(LoadError::Missing),
             Err(e) => Err(LoadError::Io(e)),
         }

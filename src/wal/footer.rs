@@ -7,8 +7,8 @@ use super::frame;
 use super::frame::Meta;
 use super::frame::Seed;
 use super::fs::File;
-use super::fs::read_full;
 use super::header::array;
+use super::salvage;
 use crate::planted::Fault;
 use crate::planted::planted;
 use crate::planted::unless;
@@ -159,12 +159,12 @@ impl Footer {
         fits && first.0.checked_add(self.records) == Some(self.next.0)
     }
 
-    /// Finds the footer from the end of a sealed file; `None` when there is no whole one.
+    /// Finds the footer from the end of a sealed file; `None` when there is no whole one, or it cannot be read.
     pub fn find(file: &dyn File, seed: &Seed) -> io::Result<Option<Self>> {
         let end = file.size()?;
         let mut trailer = [0; TRAILER];
         let Some(at) = end.checked_sub(TRAILER as u64) else { return Ok(None) };
-        if read_full(file, &mut trailer, at)? < TRAILER || trailer[4..] != TRAILER_MAGIC {
+        if salvage::read(file, &mut trailer, at)?.len < TRAILER || trailer[4..] != TRAILER_MAGIC {
             return Ok(None);
         }
         let offset = u64::from(u32::from_le_bytes(array(&trailer, 0)));
@@ -174,7 +174,7 @@ impl Footer {
             _ => return Ok(None),
         };
         let mut bytes = vec![0; len];
-        let read = read_full(file, &mut bytes, offset)?;
+        let read = salvage::read(file, &mut bytes, offset)?.len;
         Ok(match frame::decode(&bytes[..read], seed, offset, len as u64) {
             Ok(found) if found.meta.kind == frame::FOOTER => Self::decode(found.meta.lsn, found.payload),
             _ => None,

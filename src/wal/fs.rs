@@ -10,10 +10,14 @@ use std::os::unix::fs::FileExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::planted::Fault;
 use crate::planted::planted;
 use crate::planted::unless;
+
+/// A bus reset takes some ten milliseconds. A reader of a damaged segment waits this long a few times.
+const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
 /// Files and directories are the service user's alone: what waits here is people's data.
 const FILE_MODE: u32 = 0o600;
@@ -44,6 +48,10 @@ pub trait File: Send + Sync {
     fn set_len(&self, len: u64) -> io::Result<()>;
     /// Size in bytes.
     fn size(&self) -> io::Result<u64>;
+    /// How long to wait before a read that failed is tried again.
+    fn retry_pause(&self) -> Duration {
+        RETRY_PAUSE
+    }
 
     /// Writes all of `buf`; short writes are continued, interruptions retried.
     fn write_all_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
@@ -93,26 +101,6 @@ pub fn read_full(file: &dyn File, buf: &mut [u8], offset: u64) -> io::Result<usi
         }
     }
     Ok(done)
-}
-
-/// Reads a whole small file; `None` when there is none. A file larger than `limit` bytes is an error.
-pub fn read_file(fs: &dyn Fs, path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {
-    let file = match fs.open(path, Mode::Read) {
-        Ok(file) => file,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(e),
-    };
-    let len = file.size()?;
-    if len > limit {
-        return Err(io::Error::other(format!(
-            "{} has {len} bytes, at most {limit} are expected",
-            path.display()
-        )));
-    }
-    let mut bytes = vec![0; usize::try_from(len).unwrap_or(usize::MAX)];
-    let read = read_full(&*file, &mut bytes, 0)?;
-    bytes.truncate(read);
-    Ok(Some(bytes))
 }
 
 /// Replaces a file so that after a crash either the old or the new content is there, whole: new file → flush →

@@ -388,6 +388,12 @@ impl Log {
         Ok(self.cursor(lsn).next_kept()?.map(|frame| frame.at))
     }
 
+    /// When the segment began that holds `lsn`, or the next one: not later than its record, where that cannot be read.
+    pub fn began_at(&self, lsn: Lsn) -> Option<Timestamp> {
+        let holder = self.segments.holding(lsn).or_else(|| self.segments.from(lsn));
+        holder.map(|segment| segment.created)
+    }
+
     /// Bytes free on the log's file system.
     pub fn free_space(&self) -> io::Result<u64> {
         self.fs.free_space(&self.dir)

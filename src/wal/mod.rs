@@ -7,7 +7,8 @@
 //! 3. The first failure to write, flush, rename or flush a directory on that path is final ([`Poisoned`]).
 //! 4. A record leaves `pending/` only after [`Log::confirm`] or [`Log::bury`], and never before a checkpoint that says
 //!    so is durable.
-//! 5. A read error is an error, never an end. Damage is set aside, listed as a dead letter and reported; everything
+//! 5. A read error is never an end. Sectors that stay unreadable after a retry are damage (`salvage.rs`); other read
+//!    errors stay errors. Damage is set aside, listed as a dead letter and reported; everything
 //!    readable around it is delivered.
 //! 6. A log is written by one process at a time ([`Lock`]).
 //!
@@ -141,6 +142,7 @@
 //! | the last segment without a footer | read to its end and sealed; a new one begins |
 //! | frames behind the last whole batch, or bytes that are no frame, below no promise | torn tail: copied to `quarantine/`, cut |
 //! | bytes that are no frame below a promise | damage: copied, dead letter, and on behind it |
+//! | bytes of the next frame that the disk cannot read | damage, whatever was promised |
 //! | zeros where something was promised | the log is older than its checkpoint: refused |
 //! | a segment that is missing and not known to be delivered | dead letter |
 //!
@@ -171,6 +173,7 @@ mod quarantine;
 mod recovery;
 pub mod rekey;
 pub mod repair;
+mod salvage;
 mod scan;
 mod segment;
 mod sent;

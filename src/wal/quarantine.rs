@@ -20,6 +20,7 @@ use super::header::Header;
 use super::header::segment_name;
 use super::log::Log;
 use super::log::ReadError;
+use super::salvage;
 use super::segment::Segment;
 use crate::planted::Fault;
 use crate::planted::planted;
@@ -73,6 +74,8 @@ pub fn set_aside(log: &Log, damaged: Damaged<'_>) -> Result<((u64, Lsn), Option<
 struct Hole<'a> {
     from: Damaged<'a>,
     behind: (u64, Lsn),
+    /// What of it the disk cannot read, in words.
+    unreadable: Option<String>,
     path: PathBuf,
 }
 
@@ -87,7 +90,8 @@ impl<'a> Hole<'a> {
         let numbers = lsn.0 + 1..=end_lsn.0.saturating_sub(1);
         let behind = scanner.resync(offset + ALIGN as u64, numbers).map_err(io)?;
         let behind = behind.map_or((length, end_lsn), |(at, meta)| (at, meta.lsn));
-        Ok(Self { from, behind, path })
+        let unreadable = scanner.unreadable(&(offset..behind.0)).detail(&segment_name(segment.first));
+        Ok(Self { from, behind, unreadable, path })
     }
 
     /// The first record that is lost and owed to somebody. The ones before may be dead letters, which keep their
@@ -99,7 +103,10 @@ impl<'a> Hole<'a> {
     fn finding(&self) -> Finding {
         let Damaged { segment, offset, lsn } = self.from;
         let (end, next) = self.behind;
-        let detail = format!("bytes {offset} to {end}: records {lsn} to {} cannot be read", next.0 - 1);
+        let mut detail = format!("bytes {offset} to {end}: records {lsn} to {} cannot be read", next.0 - 1);
+        if let Some(unreadable) = &self.unreadable {
+            detail = format!("{detail}; {unreadable}");
+        }
         Finding { segment: segment_name(segment.first), offset, kind: FindingKind::Damaged, detail }
     }
 
@@ -147,7 +154,8 @@ fn there(file: &dyn File, range: &Range<u64>) -> io::Result<u64> {
     Ok(range.end.min(file.size()?).saturating_sub(range.start))
 }
 
-/// Copies a range of a segment's file into `quarantine/<first>-<offset>.<why>`, durably. Of an encrypted segment
+/// Copies a range of a segment's file into `quarantine/<first>-<offset>.<why>`, durably, with filler for what cannot be
+/// read. Of an encrypted segment
 /// what was damaged could not be read any more once the segment is let go of: `<first>.header` keeps its key with it.
 pub fn copy_range(
     fs: &dyn Fs,
@@ -161,7 +169,7 @@ pub fn copy_range(
         keep_key(fs, dir, file, first)?;
     }
     let mut bytes = vec![0; there(file, &range)? as usize];
-    let read = fs::read_full(file, &mut bytes, range.start)?;
+    let read = salvage::read(file, &mut bytes, range.start)?.len;
     bytes.truncate(read);
     fs::replace_file(fs, &range_path(dir, first, range.start, why), &bytes)
 }
@@ -172,8 +180,8 @@ fn range_path(dir: &Path, first: Lsn, start: u64, why: &str) -> PathBuf {
 
 /// Copies a file of the log aside, durably, if it is there.
 pub fn copy_file(fs: &dyn Fs, dir: &Path, name: &str) -> io::Result<()> {
-    match fs::read_file(fs, &dir.join(name), u64::MAX)? {
-        Some(bytes) => keep(fs, dir, name, &bytes).map(drop),
+    match salvage::read_file(fs, dir, &dir.join(name), u64::MAX)? {
+        Some((bytes, _)) => keep(fs, dir, name, &bytes).map(drop),
         None => Ok(()),
     }
 }
@@ -204,7 +212,7 @@ fn free_path(fs: &dyn Fs, dir: &Path, name: &str) -> io::Result<PathBuf> {
 
 fn keep_key(fs: &dyn Fs, dir: &Path, file: &dyn File, first: Lsn) -> io::Result<()> {
     let mut block = vec![0; HEADER_LEN as usize];
-    let read = fs::read_full(file, &mut block, 0)?;
+    let read = salvage::read(file, &mut block, 0)?.len;
     if !Header::decode(&block[..read]).is_ok_and(|header| header.encrypted) {
         return Ok(());
     }

@@ -14,13 +14,13 @@ use super::crypt::MasterKey;
 use super::crypt::slots;
 use super::crypt::slots::Slot;
 use super::dead;
-use super::fs;
 use super::fs::Fs;
 use super::fs::Mode;
 use super::header::HEADER_LEN;
 use super::header::Header;
 use super::header::HeaderError;
 use super::quarantine;
+use super::salvage;
 use super::segment::Place;
 
 /// How the data key of a file is wrapped.
@@ -53,7 +53,7 @@ pub struct Item {
 pub fn plan(fs: &dyn Fs, dir: &Path, keys: &Keys) -> io::Result<Vec<Item>> {
     let mut items = Vec::new();
     for path in candidates(fs, dir)? {
-        let Some(block) = first_block(fs, &dir.join(&path))? else { continue };
+        let Some(block) = first_block(fs, dir, &dir.join(&path))? else { continue };
         items.push(Item { wrapping: wrapping(&path, &block, keys), path });
     }
     Ok(items)
@@ -64,14 +64,14 @@ pub fn apply(fs: &dyn Fs, dir: &Path, item: &Item, keys: &Keys) -> io::Result<()
     let master = keys.current().ok_or_else(|| io::Error::other("there is no master key to wrap with"))?;
     let path = dir.join(&item.path);
     let gone = || io::Error::from(io::ErrorKind::NotFound);
-    let block = first_block(fs, &path)?.ok_or_else(gone)?;
+    let block = first_block(fs, dir, &path)?.ok_or_else(gone)?;
     let wrapped = slots::open(&block, keys).map_err(|_| io::Error::other("its key does not open"))?;
     let file = fs.open(&path, Mode::Write)?;
     for index in order(&block, keys, master) {
         file.write_all_at(&slots::wrap(&block, master, &wrapped)?, slots::AT[index] as u64)?;
         file.sync_data()?;
     }
-    match first_block(fs, &path)? {
+    match first_block(fs, dir, &path)? {
         Some(block) if wrapping(&item.path, &block, keys) == Wrapping::Current => Ok(()),
         _ => Err(io::Error::other("what was written reads back otherwise")),
     }
@@ -133,12 +133,12 @@ fn candidates(fs: &dyn Fs, dir: &Path) -> io::Result<Vec<PathBuf>> {
 }
 
 /// The first block of a file; `None` when the file is not there or shorter.
-fn first_block(fs: &dyn Fs, path: &Path) -> io::Result<Option<Vec<u8>>> {
+fn first_block(fs: &dyn Fs, dir: &Path, path: &Path) -> io::Result<Option<Vec<u8>>> {
     let file = match fs.open(path, Mode::Read) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         opened => opened?,
     };
     let mut block = vec![0; HEADER_LEN as usize];
-    let read = fs::read_full(&*file, &mut block, 0)?;
+    let read = salvage::read_in(fs, dir, &*file, &mut block, 0)?.len;
     Ok((read == block.len()).then_some(block))
 }

@@ -1,6 +1,7 @@
 //! Walks the frames of one segment's file through a bounded buffer.
 
 use std::io;
+use std::ops::Range;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
@@ -11,7 +12,8 @@ use super::frame::FRAME_HEADER;
 use super::frame::NoFrame;
 use super::frame::Seed;
 use super::fs::File;
-use super::fs::read_full;
+use super::salvage;
+use super::salvage::Unreadable;
 use crate::units::Lsn;
 
 /// Large enough that a read costs little per record, small enough to hold one for each of 128 workers.
@@ -25,12 +27,17 @@ pub struct Scanner {
     limit: u64,
     buffer: Vec<u8>,
     buffer_at: u64,
+    /// What of the bytes read so far the disk cannot read.
+    unreadable: Unreadable,
+    /// Bytes that the last look at a frame took into account.
+    looked_at: usize,
 }
 
 impl Scanner {
     /// A scanner of the frames below `limit`.
     pub fn new(file: Arc<dyn File>, seed: Seed, limit: u64) -> Self {
-        Self { file, seed, limit, buffer: Vec::new(), buffer_at: 0 }
+        let unreadable = Unreadable::default();
+        Self { file, seed, limit, buffer: Vec::new(), buffer_at: 0, unreadable, looked_at: 0 }
     }
 
     /// Lets frames up to a new limit be seen.
@@ -49,6 +56,7 @@ impl Scanner {
         let mut needed = FRAME_HEADER;
         let found = loop {
             self.hold(offset, needed)?;
+            self.looked_at = needed;
             match frame::check(self.held(offset), &self.seed, offset, room) {
                 Err(NoFrame::Needs(more)) if more > needed => needed = more,
                 Err(NoFrame::Needs(_)) => return Ok(Err(NoFrame::Invalid)),
@@ -61,6 +69,17 @@ impl Scanner {
     /// The frame that `at` has just found at this offset, without checking it again.
     pub fn again(&self, offset: u64) -> Option<Decoded<'_>> {
         frame::trusted(self.held(offset))
+    }
+
+    /// What cannot be read of the frame that should lie at `offset`, where `at` has just found none: of its header, and
+    /// of the bytes that its length claims.
+    pub fn unreadable_at(&self, offset: u64) -> Unreadable {
+        self.unreadable.touching(&(offset..offset + self.looked_at as u64))
+    }
+
+    /// What cannot be read of this range, as far as it was read.
+    pub fn unreadable(&self, range: &Range<u64>) -> Unreadable {
+        self.unreadable.touching(range)
     }
 
     /// The first valid frame from `offset` on whose number is one of `numbers`, where damage was found before.
@@ -92,14 +111,19 @@ impl Scanner {
         least.0..=least.0.saturating_add(self.limit / FRAME_HEADER as u64)
     }
 
-    /// The last offset below the limit, plus one, that does not hold a zero; `from` if all are zero.
+    /// The last offset below the limit, plus one, that does not hold a zero; `from` if all are zero. Bytes that cannot
+    /// be read do not count.
     pub fn last_written(&mut self, from: u64) -> io::Result<u64> {
         let mut last = from;
         let mut at = from;
         let mut chunk = vec![0; CHUNK];
         while at < self.limit {
             let want = CHUNK.min((self.limit - at) as usize);
-            let got = read_full(&*self.file, &mut chunk[..want], at)?;
+            let got = self.read(at, &mut chunk[..want])?;
+            for range in self.unreadable.touching(&(at..at + got as u64)).iter() {
+                let (start, end) = (range.start.max(at) - at, range.end.min(at + got as u64) - at);
+                chunk[start as usize..end as usize].fill(0);
+            }
             if let Some(index) = chunk[..got].iter().rposition(|&byte| byte != 0) {
                 last = at + index as u64 + 1;
             }
@@ -122,17 +146,18 @@ impl Scanner {
         if offset >= self.buffer_at && self.held(offset).len() >= needed {
             return Ok(());
         }
-        self.buffer.resize(needed.max(CHUNK.min(room)), 0);
-        let got = read_full(&*self.file, &mut self.buffer, offset);
-        self.buffer_at = offset;
-        match got {
-            Ok(got) => self.buffer.truncate(got),
-            Err(e) => {
-                self.buffer.clear();
-                return Err(e);
-            }
-        }
+        let mut buffer = std::mem::take(&mut self.buffer);
+        buffer.resize(needed.max(CHUNK.min(room)), 0);
+        let got = self.read(offset, &mut buffer)?;
+        buffer.truncate(got);
+        (self.buffer, self.buffer_at) = (buffer, offset);
         Ok(())
+    }
+
+    fn read(&mut self, at: u64, buf: &mut [u8]) -> io::Result<usize> {
+        let salvage::Read { len, unreadable } = salvage::read(&*self.file, buf, at)?;
+        self.unreadable.replace(&(at..at + len as u64), &unreadable);
+        Ok(len)
     }
 }
 

@@ -16,9 +16,9 @@ use std::sync::PoisonError;
 use super::fs::File;
 use super::fs::Fs;
 use super::fs::Mode;
-use super::fs::read_full;
 use super::header::array;
 use super::header::segment_name;
+use super::salvage;
 use super::types::Confirmation;
 use crate::planted::Fault;
 use crate::planted::planted;
@@ -168,7 +168,7 @@ impl Notes {
     /// The note of one record; `None` when there is none or it was lost.
     pub fn get(&self, lsn: Lsn) -> io::Result<Option<Confirmation>> {
         let mut slot = [0; SLOT];
-        let read = read_full(&*self.file, &mut slot, (lsn.0 - self.segment.0) * SLOT as u64)?;
+        let read = salvage::read(&*self.file, &mut slot, (lsn.0 - self.segment.0) * SLOT as u64)?.len;
         Ok((read == SLOT).then(|| decode(lsn, &slot)).flatten())
     }
 }

@@ -130,7 +130,8 @@ impl Start<'_> {
     /// A segment at the end whose header cannot be read held records nobody can count: no number it may have used
     /// is given again.
     fn pass_headless(&mut self, headless: &[Unusable], end: &mut Lsn) -> Result<(), OpenError> {
-        for &Unusable { first, bytes, .. } in headless {
+        for Unusable { first, bytes, detail, .. } in headless {
+            let (first, bytes) = (*first, *bytes);
             if first < *end || planted(Fault::HeadlessNumbersGiven) {
                 continue;
             }
@@ -138,7 +139,7 @@ impl Start<'_> {
             let promised = self.checkpoint.map_or(Lsn(0), |checkpoint| checkpoint.promise.next);
             let next = promised.max(first.plus(bytes / frame::FRAME_HEADER as u64)).max(first.next());
             let name = segment_name(first);
-            self.add_damage(first, Lsn(next.0 - 1), &name, "the segment's header is damaged".to_owned())
+            self.add_damage(first, Lsn(next.0 - 1), &name, detail.clone())
                 .map_err(|source| OpenError::Io { path: self.dir.to_owned(), source })?;
             *end = next;
         }

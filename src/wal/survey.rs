@@ -12,7 +12,6 @@ use super::event::Finding;
 use super::event::FindingKind;
 use super::footer::Footer;
 use super::frame::Seed;
-use super::fs;
 use super::fs::Fs;
 use super::fs::Mode;
 use super::header::HEADER_LEN;
@@ -23,6 +22,7 @@ use super::header::parse_segment_name;
 use super::header::segment_name;
 use super::open_error::OpenError;
 use super::quarantine;
+use super::salvage;
 use super::segment::Place;
 use super::segment::segment_path;
 use super::sent;
@@ -232,8 +232,9 @@ fn look(fs: &dyn Fs, dir: &Path, place: Place, first: Lsn, keys: &Keys) -> Resul
     };
     let bytes = file.size().map_err(failed)?;
     let mut block = vec![0; HEADER_LEN as usize];
-    let read = fs::read_full(&*file, &mut block, 0).map_err(failed)?;
-    let detail = match Header::decode(&block[..read]) {
+    let read = salvage::read_in(fs, dir, &*file, &mut block, 0).map_err(failed)?;
+    let unreadable = read.unreadable.detail(&segment_name(first));
+    let detail = match Header::decode(&block[..read.len]) {
         Ok(mut header) if header.first == first => match access(&block, &mut header, keys) {
             Ok(access) => {
                 let footer = Footer::find(&*file, &Seed::new(&header.salt)).map_err(failed)?;
@@ -247,7 +248,10 @@ fn look(fs: &dyn Fs, dir: &Path, place: Place, first: Lsn, keys: &Keys) -> Resul
         Err(error @ HeaderError::Version(..)) => {
             return Err(OpenError::Version { path, detail: error.to_string() });
         }
-        Err(error) => error.to_string(),
+        Err(error) => match unreadable {
+            Some(unreadable) => format!("{error}: {unreadable}"),
+            None => error.to_string(),
+        },
     };
     Ok(Look::Unusable(Unusable { place, first, bytes, kind: FindingKind::Damaged, detail }))
 }

@@ -15,7 +15,6 @@ use super::footer::Footer;
 use super::frame;
 use super::frame::ALIGN;
 use super::frame::Seed;
-use super::fs;
 use super::fs::File;
 use super::fs::Fs;
 use super::fs::Mode;
@@ -24,6 +23,7 @@ use super::header::Header;
 use super::header::Seal;
 use super::header::segment_name;
 use super::quarantine;
+use super::salvage;
 use super::scan::Scanner;
 use super::segment::Place;
 use super::segment::segment_path;
@@ -48,13 +48,19 @@ pub struct Hole {
     pub start: u64,
     /// See `start`.
     pub end: u64,
+    /// Whether the records are known to have been flushed. If not, nobody can tell whether there were any.
+    pub flushed: bool,
+    /// What of it the disk cannot read, in words.
+    pub unreadable: Option<String>,
 }
 
 impl Hole {
     /// In words.
     pub fn detail(&self) -> String {
-        let Self { from, to, start, end } = self;
-        format!("bytes {start} to {end}: records {from} to {to} were flushed and cannot be read")
+        let Self { from, to, start, end, flushed, unreadable } = self;
+        let known = if *flushed { "were flushed and cannot be read" } else { "may have been flushed" };
+        let detail = format!("bytes {start} to {end}: records {from} to {to} {known}");
+        unreadable.as_ref().map_or(detail.clone(), |unreadable| format!("{detail}; {unreadable}"))
     }
 }
 
@@ -99,6 +105,7 @@ pub fn examine(
     let promise = if promise.segment == header.first { promise } else { Promise::default() };
     let mut walk = Walk {
         scanner,
+        first: header.first,
         cut: file.size()? < header.capacity,
         promise,
         promised: promise.length,
@@ -176,11 +183,31 @@ impl Tail {
             return Ok(None);
         }
         let end = self.footer.length;
+        if !planted(Fault::SurvivorsNotRewritten) {
+            self.rewrite_survivors()?;
+        }
+        // Its own flush covers the survivors too: the footer must not promise them, it may reach the disk first.
+        let promised = if planted(Fault::FooterPromisesSurvivors) { end } else { self.promised.min(end) };
+        let footer = self.footer.encode(&Seed::new(&self.header.salt), promised as u32);
+        salvage::make_writable(&*self.file, &(end..end + footer.len() as u64))?;
+        footer::close(&*self.file, end, &footer)?;
+        let Footer { next, length, chain, .. } = self.footer;
+        Ok(Some(Seal { first: self.header.first, next, length, chain }))
+    }
+
+    /// Writes again what lies between the promise and the end, but for the holes.
+    fn rewrite_survivors(&self) -> io::Result<()> {
+        let end = self.footer.length;
         let mut at = self.promised.clamp(HEADER_LEN, end);
         let mut piece = vec![0; PIECE];
-        while at < end && !planted(Fault::SurvivorsNotRewritten) {
-            let want = PIECE.min((end - at) as usize);
-            let got = fs::read_full(&*self.file, &mut piece[..want], at)?;
+        while at < end {
+            if let Some(hole) = self.holes.iter().find(|hole| (hole.start..hole.end).contains(&at)) {
+                at = hole.end;
+                continue;
+            }
+            let until = self.holes.iter().map(|hole| hole.start).find(|&start| start > at).unwrap_or(end);
+            let want = PIECE.min((until.min(end) - at) as usize);
+            let got = salvage::read_again(&*self.file, &mut piece[..want], at)?;
             if got < want {
                 return Err(io::Error::new(
                     io::ErrorKind::UnexpectedEof,
@@ -190,18 +217,14 @@ impl Tail {
             self.file.write_all_at(&piece[..got], at)?;
             at += got as u64;
         }
-        // Its own flush covers the survivors too: the footer must not promise them, it may reach the disk first.
-        let promised = if planted(Fault::FooterPromisesSurvivors) { end } else { self.promised.min(end) };
-        let footer = self.footer.encode(&Seed::new(&self.header.salt), promised as u32);
-        footer::close(&*self.file, end, &footer)?;
-        let Footer { next, length, chain, .. } = self.footer;
-        Ok(Some(Seal { first: self.header.first, next, length, chain }))
+        Ok(())
     }
 }
 
 /// Walks the frames and decides at each place that has none.
 struct Walk {
     scanner: Scanner,
+    first: Lsn,
     /// Whether the file is shorter than it was made.
     cut: bool,
     promise: Promise,
@@ -232,15 +255,21 @@ impl Walk {
                 _ => {}
             }
             let bad = self.offset;
+            let unreadable = self.scanner.unreadable_at(bad);
             let blank = self.scanner.last_written(bad)? == bad;
             let rest_blank = self.cut || blank;
             let (later, promised) = if blank { (None, 0) } else { self.look_further(bad)? };
             self.promised = self.promised.max(promised);
-            let evidence =
-                Evidence { rest_blank, promised: self.promised > bad, later_valid: later.is_some() };
+            let evidence = Evidence {
+                unreadable: !unreadable.is_empty(),
+                rest_blank,
+                promised: self.promised > bad,
+                later_valid: later.is_some(),
+            };
             let (end, next) = match (verdict::judge(evidence), later) {
                 (Verdict::DamageThenMore, Some(later)) => later,
-                (Verdict::DamageToEnd, _) => (self.promise.length, self.promise.next),
+                (Verdict::DamageToEnd, _) if evidence.promised => (self.promise.length, self.promise.next),
+                (Verdict::DamageToEnd, _) => self.behind(unreadable.end().unwrap_or(bad)),
                 // `Lost` is told by the number the log ends with, where the whole log is known.
                 _ => return Ok(()),
             };
@@ -253,10 +282,19 @@ impl Walk {
             if self.is_record(bad)? {
                 continue;
             }
-            self.holes.push(Hole { from: self.lsn, to: Lsn(next.0 - 1), start: bad, end });
+            let (from, to, flushed) = (self.lsn, Lsn(next.0 - 1), evidence.promised);
+            let unreadable = self.scanner.unreadable(&(bad..end)).detail(&segment_name(self.first));
+            self.holes.push(Hole { from, to, start: bad, end, flushed, unreadable });
             (self.offset, self.lsn) = (end, next);
             self.committed = (end, next);
         }
+    }
+
+    /// The end of unreadable bytes that nothing else speaks of, and the first number that none of their records can
+    /// have had: each took a frame's header at least.
+    fn behind(&self, end: u64) -> (u64, Lsn) {
+        let most = (end - self.offset).div_ceil(frame::FRAME_HEADER as u64).max(1);
+        (end, self.lsn.plus(most))
     }
 
     fn is_record(&mut self, at: u64) -> io::Result<bool> {

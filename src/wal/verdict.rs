@@ -4,7 +4,9 @@
 /// What recovery sees at the first place where no valid frame lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Evidence {
-    /// From here on there are only zeros, or the file ends.
+    /// The disk cannot read bytes of the frame that should lie here: of its header, or of what its length claims.
+    pub unreadable: bool,
+    /// From here on there are only zeros, or the file ends. Bytes that cannot be read do not count.
     pub rest_blank: bool,
     /// The checkpoint, or a valid frame, says that bytes from here on were flushed.
     pub promised: bool,
@@ -21,21 +23,30 @@ pub enum Verdict {
     Torn,
     /// Flushed bytes changed: quarantine up to the next valid frame and go on behind it.
     DamageThenMore,
-    /// Flushed bytes changed, up to the end of what was promised.
+    /// Flushed bytes changed, up to the end of what was promised; or bytes that may have been flushed cannot be read.
     DamageToEnd,
     /// Flushed bytes are gone without a trace: this is an older state of the log than its checkpoint has seen.
     Lost,
 }
 
 /// The table. A row a case; a test a row.
+///
+/// A crash leaves bytes that are no frame. It hardly ever leaves a sector that cannot be read. The last group of a log
+/// is promised by nothing but the next one, so records that were acknowledged may lie in such a sector, and nobody can
+/// tell. So it counts as damage without a promise: its numbers are passed and listed, and what follows it is delivered.
+/// The price is that a listed record may never have been written, or that a batch nobody was told of is delivered in
+/// part. An unreadable sector further on, in the part of the file that was never used, is no evidence of anything: the
+/// frame that would come next touches none of it.
 pub fn judge(evidence: Evidence) -> Verdict {
     match evidence {
+        Evidence { unreadable: true, later_valid: true, .. } => Verdict::DamageThenMore,
+        Evidence { unreadable: true, later_valid: false, .. } => Verdict::DamageToEnd,
         Evidence { rest_blank: true, promised: false, .. } => Verdict::End,
         Evidence { rest_blank: true, promised: true, .. } => Verdict::Lost,
         // Unflushed pages may reach the disk in any order: a valid frame further on proves nothing without a promise.
         Evidence { rest_blank: false, promised: false, .. } => Verdict::Torn,
-        Evidence { rest_blank: false, promised: true, later_valid: true } => Verdict::DamageThenMore,
-        Evidence { rest_blank: false, promised: true, later_valid: false } => Verdict::DamageToEnd,
+        Evidence { rest_blank: false, promised: true, later_valid: true, .. } => Verdict::DamageThenMore,
+        Evidence { rest_blank: false, promised: true, later_valid: false, .. } => Verdict::DamageToEnd,
     }
 }
 
@@ -44,7 +55,15 @@ mod tests {
     use super::*;
 
     fn of(rest_blank: bool, promised: bool, later_valid: bool) -> Verdict {
-        judge(Evidence { rest_blank, promised, later_valid })
+        judge(Evidence { unreadable: false, rest_blank, promised, later_valid })
+    }
+
+    #[test]
+    fn unreadable_bytes_are_damage_whatever_was_promised() {
+        for (rest_blank, promised) in [(false, false), (false, true), (true, false), (true, true)] {
+            let of = |later_valid| judge(Evidence { unreadable: true, rest_blank, promised, later_valid });
+            assert_eq!((of(true), of(false)), (Verdict::DamageThenMore, Verdict::DamageToEnd));
+        }
     }
 
     #[test]

@@ -97,7 +97,7 @@ fn only_the_records_a_topic_refuses_become_dead_letters() {
 fn requeue_all(forebay: &Forebay) {
     let fs = Arc::new(forebay::wal::fs::RealFs);
     let dead = DeadLetters::open_to_read(fs, &forebay.wal_dir(), &Keys::default());
-    let (dead, _) = dead.unwrap().expect("a dead-letter store");
+    let dead = dead.unwrap().0.expect("a dead-letter store");
     for lsns in dead.lsns().chunks(control::MAX_LSNS) {
         let request = control::Request::Requeue { lsns: lsns.to_vec() };
         match control::ask(&forebay.wal_dir(), &request).unwrap() {

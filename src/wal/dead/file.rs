@@ -12,10 +12,12 @@ use super::super::fs;
 use super::super::fs::File;
 use super::super::fs::Fs;
 use super::super::quarantine;
+use super::super::salvage;
 use super::super::scan::Scanner;
 use super::super::types::Letter;
 use super::Dead;
 use super::FILE;
+use super::NAME;
 use super::Removal;
 use super::entry;
 use super::entry::Entry;
@@ -40,7 +42,7 @@ struct Place {
 /// Copies the file from `from` on into quarantine, durably, and says where.
 pub fn keep_aside(fs: &dyn Fs, dir: &Path, file: &dyn File, from: u64, why: &str) -> io::Result<String> {
     let mut bytes = vec![0; file.size()?.saturating_sub(from) as usize];
-    fs::read_full(file, &mut bytes, from)?;
+    salvage::read_in(fs, dir, file, &mut bytes, from)?;
     let name = format!("{FILE}-{from}.{why}");
     fs::replace_file(fs, &dir.join(quarantine::DIR).join(&name), &bytes)?;
     Ok(format!("{}/{name}", quarantine::DIR))
@@ -79,8 +81,7 @@ pub struct Store {
 
 impl Store {
     /// Reads the file. Says what of it could not be read.
-    pub fn load(file: Arc<dyn File>, keys: &Keys) -> io::Result<(Self, Option<String>)> {
-        let head = head::read(&*file, keys)?;
+    pub fn load(file: Arc<dyn File>, head: head::Head) -> io::Result<(Self, Option<String>)> {
         let len = file.size()?;
         let seed = Seed::new(&head.salt);
         let mut scanner = Scanner::new(Arc::clone(&file), seed.clone(), len);
@@ -130,6 +131,10 @@ impl Store {
         } else if let Some(&(from, to)) = holes.first() {
             (store.torn, store.has_hole) = (Some((from, to)), true);
         }
+        // The last entries are promised by nothing: what cannot be read may have been flushed.
+        if let Some(detail) = scanner.unreadable(&(0..len)).detail(NAME) {
+            trouble = Some(format!("some letters are lost, the rest was read; {detail}"));
+        }
         if store.end < len {
             store.torn = Some((store.torn.map_or(store.end, |(from, _)| from), len));
         }
@@ -157,7 +162,7 @@ impl Store {
         let mut at = self.promised.min(self.end);
         while at < self.end && !planted(Fault::LettersNotRewritten) {
             let want = PIECE.min((self.end - at) as usize);
-            let got = fs::read_full(&*self.file, &mut piece[..want], at)?;
+            let got = salvage::read(&*self.file, &mut piece[..want], at)?.len;
             self.file.write_all_at(&piece[..got], at)?;
             at += want as u64;
         }
@@ -236,7 +241,7 @@ impl Store {
     pub fn read(&self, lsn: Lsn) -> io::Result<Option<Dead>> {
         let Some(&Place { offset, len, .. }) = self.entries.get(&lsn) else { return Ok(None) };
         let mut bytes = vec![0; len];
-        fs::read_full(&*self.file, &mut bytes, offset)?;
+        salvage::read(&*self.file, &mut bytes, offset)?;
         let damaged = || io::Error::other(format!("the dead letter of record {lsn} is damaged"));
         let found = frame::decode(&bytes, &self.seed, offset, len as u64).map_err(|_| damaged())?;
         let Some((head, body)) = entry::split(found.payload) else { return Ok(None) };

@@ -4,6 +4,7 @@
 //! Version 2, letters sealed: 4096 bytes: the same, zeros, and the wrapped data key in two slots (`crypt/slots.rs`).
 
 use std::io;
+use std::path::Path;
 
 use zeroize::Zeroizing;
 
@@ -12,10 +13,12 @@ use super::super::crypt::Keys;
 use super::super::crypt::Locked;
 use super::super::crypt::Wrapped;
 use super::super::crypt::slots;
-use super::super::fs;
 use super::super::fs::File;
+use super::super::fs::Fs;
 use super::super::header::array;
 use super::super::random;
+use super::super::salvage;
+use super::super::salvage::Unreadable;
 
 const MAGIC: [u8; 8] = *b"forebayd";
 const PLAIN: u32 = 1;
@@ -69,34 +72,36 @@ pub fn is_encrypted(block: &[u8]) -> bool {
     block.len() >= ENCRYPTED_LEN && block[..8] == MAGIC && u32::from_le_bytes(array(block, 8)) == ENCRYPTED
 }
 
-/// Whether the head of a store is spoilt, so that nothing behind it can be read by anyone. A version that is not known
-/// is not: another forebay may know it.
-pub fn is_damaged(file: &dyn File, keys: &Keys) -> io::Result<bool> {
+/// The first block of the store of the log in `dir`, as far as there is one, and what of it the disk cannot read.
+pub fn block(fs: &dyn Fs, dir: &Path, file: &dyn File) -> io::Result<(Vec<u8>, Unreadable)> {
     let mut block = vec![0; ENCRYPTED_LEN];
-    let read = fs::read_full(file, &mut block, 0)?;
-    block.truncate(read);
-    let unlockable = || !matches!(slots::open(&block, keys), Err(Locked::Damaged));
-    Ok(read < PLAIN_LEN || block[..8] != MAGIC || (is_encrypted(&block) && !unlockable()))
+    let salvage::Read { len, unreadable } = salvage::read_in(fs, dir, file, &mut block, 0)?;
+    block.truncate(len);
+    Ok((block, unreadable))
 }
 
-/// Reads the head of a store.
-pub fn read(file: &dyn File, keys: &Keys) -> io::Result<Head> {
-    let mut block = vec![0; ENCRYPTED_LEN];
-    let read = fs::read_full(file, &mut block, 0)?;
-    block.truncate(read);
+/// Whether the head of a store is spoilt, so that nothing behind it can be read by anyone. A version that is not known
+/// is not: another forebay may know it.
+pub fn is_damaged(block: &[u8], keys: &Keys) -> bool {
+    let unlockable = || !matches!(slots::open(block, keys), Err(Locked::Damaged));
+    block.len() < PLAIN_LEN || block[..8] != MAGIC || (is_encrypted(block) && !unlockable())
+}
+
+/// Reads the head of a store from its first block.
+pub fn read(block: &[u8], keys: &Keys) -> io::Result<Head> {
     let plain =
-        block.len() >= PLAIN_LEN && block[..8] == MAGIC && u32::from_le_bytes(array(&block, 8)) == PLAIN;
-    if !plain && !is_encrypted(&block) {
+        block.len() >= PLAIN_LEN && block[..8] == MAGIC && u32::from_le_bytes(array(block, 8)) == PLAIN;
+    if !plain && !is_encrypted(block) {
         return Err(io::Error::other(
             "dead/letters is not a dead-letter store of a version this forebay knows",
         ));
     }
-    let mut head = Head { salt: array(&block, 16), len: PLAIN_LEN as u64, key: None, locked: None };
+    let mut head = Head { salt: array(block, 16), len: PLAIN_LEN as u64, key: None, locked: None };
     if plain {
         return Ok(head);
     }
     head.len = ENCRYPTED_LEN as u64;
-    match slots::open(&block, keys) {
+    match slots::open(block, keys) {
         Ok(wrapped) => head.key = Some(Zeroizing::new(*wrapped.data_key())),
         Err(Locked::Needs(ids)) => head.locked = Some(ids),
         Err(Locked::Shredded | Locked::Damaged) => {

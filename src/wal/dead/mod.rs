@@ -31,6 +31,8 @@ use super::fs::Mode;
 use super::ledger::Ledger;
 use super::log::Fate;
 use super::quarantine;
+use super::salvage;
+use super::salvage::Unreadable;
 use super::types::Letter;
 use crate::sync::Mutex;
 use crate::sync::MutexGuard;
@@ -118,11 +120,19 @@ pub struct DeadLetters {
 /// The ids of the master keys of which one opens the store of the log in `dir`, if none of them is given.
 pub fn locked(fs: &dyn Fs, dir: &Path, keys: &Keys) -> io::Result<Option<Vec<KeyId>>> {
     match fs.open(&dir.join(DIR).join(FILE), Mode::Read) {
-        Ok(file) if head::is_damaged(&*file, keys)? => Ok(None),
-        Ok(file) => Ok(head::read(&*file, keys)?.locked),
+        Ok(file) => {
+            let (block, _) = head::block(fs, dir, &*file)?;
+            if head::is_damaged(&block, keys) { Ok(None) } else { Ok(head::read(&block, keys)?.locked) }
+        }
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(e),
     }
+}
+
+/// What is said of a store whose head cannot be read; its letters are in this file.
+fn head_lost(file: &str, unreadable: &Unreadable) -> String {
+    let detail = unreadable.detail(NAME).map(|detail| format!("; {detail}")).unwrap_or_default();
+    format!("the head of dead/letters is damaged, its letters are in {file}{detail}")
 }
 
 impl DeadLetters {
@@ -130,19 +140,29 @@ impl DeadLetters {
     pub fn open(fs: Arc<dyn Fs>, dir: &Path, keys: &Keys) -> io::Result<(Self, Option<String>)> {
         let path = dir.join(DIR).join(FILE);
         let mut lost = None;
-        let file = match fs.open(&path, Mode::Write) {
-            Ok(file) if !head::is_damaged(&*file, keys)? => file,
-            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-            spoilt => {
-                if let Ok(file) = spoilt {
-                    lost = Some(file::keep_aside(&*fs, dir, &*file, 0, "damaged")?);
+        let opened = match fs.open(&path, Mode::Write) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => None,
+            opened => {
+                let file = opened?;
+                let (block, unreadable) = head::block(&*fs, dir, &*file)?;
+                if head::is_damaged(&block, keys) {
+                    let copy = file::keep_aside(&*fs, dir, &*file, 0, "damaged")?;
+                    lost = Some(head_lost(&copy, &unreadable));
+                    None
+                } else {
+                    Some((file, head::read(&block, keys)?))
                 }
-                fs::replace_file(&*fs, &path, &head::make(keys)?.0)?;
-                fs.open(&path, Mode::Write)?
             }
         };
-        let lost = lost.map(|copy| format!("the head of dead/letters is damaged, its letters are in {copy}"));
-        let (inner, trouble) = Store::load(file, keys)?;
+        let (file, head) = match opened {
+            Some(opened) => opened,
+            None => {
+                let (block, head) = head::make(keys)?;
+                fs::replace_file(&*fs, &path, &block)?;
+                (fs.open(&path, Mode::Write)?, head)
+            }
+        };
+        let (inner, trouble) = Store::load(file, head)?;
         let mut trouble = lost.or(trouble);
         inner.make_durable(&*fs, dir)?;
         let torn = inner.torn();
@@ -161,22 +181,24 @@ impl DeadLetters {
         Ok((store, trouble))
     }
 
-    /// The same without the right to write; `None` when there is no store.
+    /// The same without the right to write; no store when there is none, or its head cannot be read.
     pub fn open_to_read(
         fs: Arc<dyn Fs>,
         dir: &Path,
         keys: &Keys,
-    ) -> io::Result<Option<(Self, Option<String>)>> {
+    ) -> io::Result<(Option<Self>, Option<String>)> {
         let path = dir.join(DIR).join(FILE);
-        match fs.open(&path, Mode::Read) {
-            Ok(file) => {
-                let (inner, trouble) = Store::load(file, keys)?;
-                let torn = inner.torn();
-                Ok(Some((Self { fs, path, keys: keys.clone(), inner: Mutex::new(inner), torn }, trouble)))
-            }
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(e),
+        let file = match fs.open(&path, Mode::Read) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok((None, None)),
+            opened => opened?,
+        };
+        let (block, unreadable) = head::block(&*fs, dir, &*file)?;
+        if head::is_damaged(&block, keys) {
+            return Ok((None, Some(head_lost(NAME, &unreadable))));
         }
+        let (inner, trouble) = Store::load(file, head::read(&block, keys)?)?;
+        let torn = inner.torn();
+        Ok((Some(Self { fs, path, keys: keys.clone(), inner: Mutex::new(inner), torn }), trouble))
     }
 
     /// What a start took out, a copy aside: what a crash left of a write, or spoilt entries that no later one promises.
@@ -277,7 +299,7 @@ impl DeadLetters {
         let excerpt = self.lock().excerpt(lsns, &self.keys)?;
         let bytes = match excerpt {
             Some(bytes) => Some(bytes),
-            None => fs::read_file(&*self.fs, &self.path, u64::MAX)?,
+            None => salvage::read_file(&*self.fs, log, &self.path, u64::MAX)?.map(|(bytes, _)| bytes),
         };
         quarantine::keep(&*self.fs, log, NAME, &bytes.unwrap_or_default())
     }
@@ -305,7 +327,9 @@ impl DeadLetters {
     fn rewrite(&self, inner: &mut Store) -> io::Result<()> {
         let Some(bytes) = inner.anew(&self.keys)? else { return Ok(()) };
         fs::replace_file(&*self.fs, &self.path, &bytes)?;
-        let (fresh, _) = Store::load(self.fs.open(&self.path, Mode::Write)?, &self.keys)?;
+        let file = self.fs.open(&self.path, Mode::Write)?;
+        let head = head::read(&bytes, &self.keys)?;
+        let (fresh, _) = Store::load(file, head)?;
         *inner = fresh;
         Ok(())
     }

@@ -186,7 +186,7 @@ fn letters_of_before_are_sealed_at_the_first_start_with_a_key_and_opened_at_the_
         assert_eq!(store.get(Lsn(3)).unwrap(), Some(Dead::Letter(letter(3))));
         assert_eq!((store.lsns(), store.removed()), (vec![Lsn(3)], vec![Lsn(9)]));
     }
-    let seen = DeadLetters::open_to_read(Arc::new(RealFs), dir.path(), &Keys::default()).unwrap().unwrap().0;
+    let seen = DeadLetters::open_to_read(Arc::new(RealFs), dir.path(), &Keys::default()).unwrap().0.unwrap();
     let Some(Dead::Sealed(sealed)) = seen.get(Lsn(3)).unwrap() else { panic!("it shows") };
     assert_eq!((sealed.died_at, sealed.attempts), (Timestamp(2), 1));
     let off = Keys::new(None, vec![keys().current().unwrap().clone()]);

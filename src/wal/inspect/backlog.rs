@@ -57,7 +57,7 @@ impl View {
             }
         }
         if backlog.records > 0 {
-            backlog.oldest = self.accepted_at(backlog.watermark)?;
+            backlog.oldest = self.accepted_at(backlog.watermark)?.or_else(|| self.began(backlog.watermark));
         }
         Ok(backlog)
     }
@@ -103,6 +103,12 @@ impl View {
                 Step::End => return Ok(()),
             }
         }
+    }
+
+    /// When the segment began that holds `lsn`, of which no record can be read: an age that is too large, never none.
+    fn began(&self, lsn: Lsn) -> Option<Timestamp> {
+        let holder = self.holding(lsn).or_else(|| self.segments.iter().find(|segment| segment.first() > lsn));
+        holder.map(|segment| segment.header.created)
     }
 
     /// When the record at or after `lsn` was accepted.

@@ -10,12 +10,13 @@ use super::super::crypt::Keys;
 use super::super::crypt::Unreadable;
 use super::super::frame;
 use super::super::frame::Seed;
-use super::super::fs;
+use super::super::fs::File;
 use super::super::fs::Fs;
 use super::super::header::HEADER_LEN;
 use super::super::header::Header;
 use super::super::header::parse_segment_name;
 use super::super::log::Fate;
+use super::super::salvage;
 use super::super::scan::Scanner;
 use super::super::segment::Place;
 use super::super::survey;
@@ -41,7 +42,7 @@ struct Spot {
     first: Lsn,
     access: Access,
     scanner: Scanner,
-    file: Arc<dyn fs::File>,
+    file: Arc<dyn File>,
     offset: u64,
 }
 
@@ -95,8 +96,8 @@ impl Follower {
         let Some(first) = self.later_than(Lsn(self.next.0 - 1))? else { return Ok(false) };
         let Some(file) = segment::open(&*self.fs, &self.dir, first)? else { return Ok(false) };
         let mut block = vec![0; HEADER_LEN as usize];
-        let read = fs::read_full(&*file, &mut block, 0)?;
-        let mut header = Header::decode(&block[..read]).map_err(|e| io::Error::other(e.to_string()))?;
+        let read = salvage::read(&*file, &mut block, 0)?;
+        let mut header = Header::decode(&block[..read.len]).map_err(|e| io::Error::other(e.to_string()))?;
         // Without the key of a segment that is delivered and being given up there is nothing to follow in it.
         let access = survey::access(&block, &mut header, &self.keys).unwrap_or(Access::Locked(Vec::new()));
         let scanner = Scanner::new(Arc::clone(&file), Seed::new(&header.salt), 0);

@@ -16,6 +16,8 @@ use crate::units::Lsn;
 
 /// A walk over the frames of a segment.
 pub struct Frames {
+    /// The segment's name.
+    name: String,
     access: Access,
     /// The payload last handed out, where it is encrypted.
     plain: Vec<u8>,
@@ -53,7 +55,16 @@ impl Frames {
         let (offset, lsn) = segment.nearest(from);
         let scanner = Scanner::new(file, segment.seed(), length);
         let access = segment.access.clone();
-        Self { access, plain: Vec::new(), scanner, offset, lsn, length, next: segment.next() }
+        Self {
+            name: segment.name(),
+            access,
+            plain: Vec::new(),
+            scanner,
+            offset,
+            lsn,
+            length,
+            next: segment.next(),
+        }
     }
 
     /// Where the walk stands.
@@ -100,6 +111,7 @@ impl Frames {
             Some((at, meta)) if meta.kind == frame::RECORD => (at, meta.lsn),
             _ => (self.length, self.next.max(from.next())),
         };
-        Ok(Hole { from, to: Lsn(self.lsn.0 - 1), start, end: self.offset })
+        let unreadable = self.scanner.unreadable(&(start..self.offset)).detail(&self.name);
+        Ok(Hole { from, to: Lsn(self.lsn.0 - 1), start, end: self.offset, flushed: true, unreadable })
     }
 }

@@ -285,10 +285,9 @@ impl View {
     }
 
     fn take_dead(&mut self) -> io::Result<()> {
-        let opened = DeadLetters::open_to_read(Arc::clone(&self.fs), &self.path, &self.keys)?;
-        let Some((store, trouble)) = opened else { return Ok(()) };
+        let (store, trouble) = DeadLetters::open_to_read(Arc::clone(&self.fs), &self.path, &self.keys)?;
         self.dead_needs = dead::locked(&*self.fs, &self.path, &self.keys)?.unwrap_or_default();
-        self.dead = Some(store);
+        self.dead = store;
         if let Some(detail) = trouble {
             self.find(dead::NAME.to_owned(), 0, FindingKind::Damaged, detail);
         }

@@ -7,12 +7,14 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::PoisonError;
+use std::time::Duration;
 
 use super::super::fs;
 use super::super::fs::File;
 use super::super::fs::Fs;
 use super::super::fs::Mode;
 use super::super::quarantine;
+use super::super::salvage;
 use crate::sync::Mutex;
 use crate::sync::MutexGuard;
 
@@ -128,15 +130,29 @@ impl DryFile {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// A page as it is now, with filler for what cannot be read of it; says whether all of it can be.
+    fn page(&self, state: &State, page: u64) -> io::Result<(Vec<u8>, bool)> {
+        if let Some(bytes) = state.pages.get(&page) {
+            return Ok((bytes.clone(), true));
+        }
+        let (mut bytes, offset) = (vec![0; PAGE], page * PAGE as u64);
+        let Some(below) = &self.below else { return Ok((bytes, true)) };
+        let shown = (PAGE as u64).min(state.shown.saturating_sub(offset)) as usize;
+        let read = salvage::read(&**below, &mut bytes[..shown], offset)?;
+        Ok((bytes, read.unreadable.is_empty()))
+    }
+
     /// Fills `buf` with what lies at `offset`; zeros behind the end.
     fn fill(&self, state: &State, buf: &mut [u8], offset: u64) -> io::Result<()> {
         buf.fill(0);
-        if let Some(below) = &self.below {
+        let size = PAGE as u64;
+        let end = offset + buf.len() as u64;
+        // A page that was written is not asked of the file below, which may be unable to read it.
+        let is_hidden = (offset / size..end.div_ceil(size)).all(|page| state.pages.contains_key(&page));
+        if let Some(below) = self.below.as_ref().filter(|_| !is_hidden) {
             let shown = (buf.len() as u64).min(state.shown.saturating_sub(offset)) as usize;
             fs::read_full(&**below, &mut buf[..shown], offset)?;
         }
-        let size = PAGE as u64;
-        let end = offset + buf.len() as u64;
         for (&page, bytes) in state.pages.range(offset / size..end.div_ceil(size)) {
             let from = offset.max(page * size);
             let to = end.min((page + 1) * size);
@@ -163,12 +179,11 @@ impl File for DryFile {
             if !self.kept {
                 break;
             }
-            let mut bytes = vec![0; PAGE];
-            self.fill(&state, &mut bytes, page * size)?;
+            let (mut bytes, is_whole) = self.page(&state, page)?;
             let (from, to) = (offset.max(page * size), end.min((page + 1) * size));
             let new = &buf[(from - offset) as usize..(to - offset) as usize];
             let old = &mut bytes[(from - page * size) as usize..(to - page * size) as usize];
-            if old != new {
+            if !is_whole || old != new {
                 old.copy_from_slice(new);
                 state.pages.insert(page, bytes);
             }
@@ -198,6 +213,10 @@ impl File for DryFile {
 
     fn size(&self) -> io::Result<u64> {
         Ok(self.state().len)
+    }
+
+    fn retry_pause(&self) -> Duration {
+        self.below.as_ref().map_or(Duration::ZERO, |below| below.retry_pause())
     }
 }
 

@@ -22,6 +22,7 @@ use super::super::header::segment_name;
 use super::super::open_error::OpenError;
 use super::super::quarantine;
 use super::super::recovery::Options;
+use super::super::salvage;
 use super::super::scan::Scanner;
 use super::super::segment::segment_path;
 use super::super::survey;
@@ -97,5 +98,7 @@ fn rebuild(file: &Arc<dyn File>, of: &Found, seal: Seal, label: Label) -> io::Re
 fn write(fs: &dyn Fs, dir: &Path, file: &dyn File, header: &Header, footer: &Footer) -> io::Result<()> {
     let end = footer.length;
     quarantine::copy_range(fs, dir, file, header.first, end..file.size()?.max(end), "footer")?;
-    footer::close(file, end, &footer.encode(&Seed::new(&header.salt), end as u32))
+    let footer = footer.encode(&Seed::new(&header.salt), end as u32);
+    salvage::make_writable(file, &(end..end + footer.len() as u64))?;
+    footer::close(file, end, &footer)
 }

@@ -14,5 +14,6 @@ mod nonces;
 mod rekey;
 mod repair;
 mod simulator;
+mod unreadable;
 
 pub(super) use simulator::dice::simulated_random;

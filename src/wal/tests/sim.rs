@@ -6,11 +6,13 @@
 //! file's pending writes and calls them clean, as Linux does; a new size stays pending.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use super::super::fs::File;
 use super::super::fs::Fs;
@@ -66,6 +68,8 @@ struct Inode {
     durable: Vec<u8>,
     /// Written since the last flush: offset and bytes; `None` is a change of size.
     pending: Vec<(usize, Option<Vec<u8>>)>,
+    /// Sectors that cannot be read until they are written whole.
+    unreadable: BTreeSet<usize>,
 }
 
 #[derive(Default)]
@@ -80,6 +84,8 @@ struct Disk {
     fired: bool,
     /// Every write there ever was, by file: also what no disk kept.
     journal: Vec<(usize, usize, Vec<u8>)>,
+    /// The disk was pulled out: nothing can be read, written or listed.
+    gone: bool,
     /// Changing calls that still work before the process dies in the middle of its work.
     left: Option<u64>,
 }
@@ -188,7 +194,19 @@ impl SimFs {
     pub fn put(&self, path: &Path, bytes: Vec<u8>) {
         let mut disk = self.0.lock().unwrap();
         let inode = disk.names[path];
-        disk.inodes[inode] = Inode { data: bytes.clone(), durable: bytes, pending: Vec::new() };
+        disk.inodes[inode] = Inode { data: bytes.clone(), durable: bytes, ..Inode::default() };
+    }
+
+    /// From now on a sector of a file cannot be read.
+    pub fn break_sector(&self, path: &Path, sector: usize) {
+        let mut disk = self.0.lock().unwrap();
+        let inode = disk.names[path];
+        disk.inodes[inode].unreadable.insert(sector);
+    }
+
+    /// Pulls the disk out, or puts it back.
+    pub fn set_gone(&self, gone: bool) {
+        self.0.lock().unwrap().gone = gone;
     }
 
     /// A copy that shares nothing.
@@ -239,8 +257,22 @@ fn apply(names: &mut BTreeMap<PathBuf, usize>, change: &Change) {
     }
 }
 
+fn eio() -> io::Error {
+    io::Error::from_raw_os_error(5)
+}
+
+impl Inode {
+    /// Whether a sector that cannot be read has a byte in common with this range.
+    fn is_bad(&self, from: usize, len: usize) -> bool {
+        len > 0 && self.unreadable.range(from / SECTOR..=(from + len - 1) / SECTOR).next().is_some()
+    }
+}
+
 impl Disk {
     fn call(&mut self, kind: Fault) -> io::Result<()> {
+        if self.gone {
+            return Err(eio());
+        }
         match &mut self.left {
             Some(0) if kind != Fault::Read => return Err(io::Error::other("the process is dead")),
             Some(left) if kind != Fault::Read => *left -= 1,
@@ -254,7 +286,7 @@ impl Disk {
         if self.calls > after {
             self.fault = None;
             self.fired = true;
-            return Err(io::Error::from_raw_os_error(5));
+            return Err(eio());
         }
         Ok(())
     }
@@ -272,6 +304,9 @@ impl Fs for SimFs {
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
         let disk = self.0.lock().unwrap();
+        if disk.gone {
+            return Err(eio());
+        }
         let inside = disk.names.keys().filter(|path| path.parent() == Some(dir));
         Ok(inside.map(|path| path.file_name().unwrap().to_string_lossy().into_owned()).collect())
     }
@@ -336,9 +371,13 @@ impl File for SimFile {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         let mut disk = self.0.lock().unwrap();
         disk.call(Fault::Read)?;
-        let data = &disk.inodes[self.1].data;
+        let inode = &disk.inodes[self.1];
+        let data = &inode.data;
         let from = (offset as usize).min(data.len());
         let n = buf.len().min(data.len() - from);
+        if inode.is_bad(from, n) {
+            return Err(eio());
+        }
         buf[..n].copy_from_slice(&data[from..from + n]);
         Ok(n)
     }
@@ -348,6 +387,13 @@ impl File for SimFile {
         disk.call(Fault::Write)?;
         let (inode, offset) = (&mut disk.inodes[self.1], offset as usize);
         let end = offset + buf.len();
+        inode
+            .unreadable
+            .retain(|sector| !(offset..end).contains(&(sector * SECTOR)) || (sector + 1) * SECTOR > end);
+        if inode.is_bad(offset, buf.len()) {
+            // A part of a sector is written by reading the rest of it first.
+            return Err(eio());
+        }
         if inode.data.len() < end {
             inode.data.resize(end, 0);
         }
@@ -388,5 +434,9 @@ impl File for SimFile {
 
     fn size(&self) -> io::Result<u64> {
         Ok(self.0.lock().unwrap().inodes[self.1].data.len() as u64)
+    }
+
+    fn retry_pause(&self) -> Duration {
+        Duration::ZERO
     }
 }

@@ -206,13 +206,6 @@ impl Disk {
         self.state().capacity = capacity;
     }
 
-    /// Somebody replaced the sectors that could not be read. Says whether there were any.
-    pub fn heal(&self) -> bool {
-        let mut state = self.state();
-        let healed = state.inodes.iter_mut().filter(|inode| !inode.unreadable.is_empty());
-        healed.map(|inode| inode.unreadable.clear()).count() > 0
-    }
-
     pub fn paths(&self) -> Vec<PathBuf> {
         self.state().names.keys().cloned().collect()
     }

@@ -69,6 +69,11 @@ fn by_test(fault: Fault) -> Option<(&'static str, fn())> {
             "damage::the_number_of_a_dead_letter_is_not_given_again",
             super::super::damage::the_number_of_a_dead_letter_is_not_given_again,
         ),
+        // Needs such a sector in the last group, which neither a later frame nor a checkpoint promises.
+        Fault::UnreadableIsBlank => (
+            "unreadable::each_unreadable_sector_costs_only_what_lies_in_it",
+            super::super::unreadable::each_unreadable_sector_costs_only_what_lies_in_it,
+        ),
         // Seldom more than a wrong length that fits no file.
         Fault::LengthNotBounded => (
             "frame::no_length_is_believed_beyond_the_segments_end",

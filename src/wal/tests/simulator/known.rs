@@ -334,7 +334,12 @@ impl Known {
     /// the place said that it had been flushed, a copy lies in quarantine. Zeros leave nothing to copy.
     fn may_be_cut(&self, lsn: u64, shown: &Shown) -> bool {
         let Some(first) = self.spoilt_segment() else { return false };
-        let flip = self.spoilt.as_ref().is_some_and(|spoilt| spoilt.rot == Rot::Flip);
+        let is = |rot| self.spoilt.as_ref().is_some_and(|spoilt| spoilt.rot == rot);
+        if is(Rot::Unreadable) {
+            // Whatever lay in such a sector is listed: nobody can tell what a crash has to do with it.
+            return false;
+        }
+        let flip = is(Rot::Flip);
         let last_group = self.last_group.get(&first).is_some_and(|group| *group <= lsn);
         (shown.torn.contains(&first) || !flip)
             && first <= lsn

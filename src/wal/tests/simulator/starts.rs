@@ -101,8 +101,6 @@ impl Life {
         match error {
             // Somebody makes room.
             OpenError::Io { .. } if self.disk.was_full() => self.disk.set_capacity(u64::MAX),
-            // Somebody replaces the bad sector.
-            OpenError::Io { .. } if self.disk.heal() => {}
             // The version of the dead-letter store was spoilt: a newer one could have written it.
             OpenError::Io { source, .. }
                 if self.known.spoilt_in("dead") && source.to_string().contains("of a version") =>
@@ -124,12 +122,7 @@ impl Life {
         let torn = self.disk.paths().into_iter().filter_map(|path| torn_segment(&path)).collect();
         let disk = self.disk.clone();
         let known = &mut self.known;
-        let watched = disk.undisturbed(|| known.opened(&opened, torn, aside));
-        // A sector that cannot be read is not this start's fault, and no end of the log either.
-        match watched {
-            Err(_) if disk.heal() => disk.undisturbed(|| self.known.opened(&opened, Vec::new(), aside))?,
-            watched => watched?,
-        }
+        disk.undisturbed(|| known.opened(&opened, torn, aside))?;
         self.broker.forget_lost(&self.known);
         let from = opened.log.watermark();
         let worker = |_| Worker {
@@ -145,7 +138,6 @@ impl Life {
 
     /// All faults are over: everything acknowledged arrives, and nothing is left.
     pub fn finish(&mut self) -> Verdict {
-        self.disk.heal();
         self.disk.set_capacity(u64::MAX);
         let end = if self.dice.once_in(2) { Disk::kill } else { Disk::crash };
         self.restart(end)?;

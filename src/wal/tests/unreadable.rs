@@ -1,0 +1,208 @@
+//! Sectors that the disk cannot read: the log starts, delivers everything else, and lists what is lost.
+
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::super::Fate;
+use super::super::Letter;
+use super::super::Lsn;
+use super::super::OpenError;
+use super::super::Opened;
+use super::super::ReadError;
+use super::super::inspect::Directory;
+use super::super::repair;
+use super::sim::Fault;
+use super::sim::SimFs;
+use super::support::*;
+use crate::units::Timestamp;
+
+const SECTOR: usize = 512;
+/// A frame of these tests has 40 bytes at least, and may begin in the sector before.
+const RECORDS_IN_A_SECTOR: usize = 14;
+
+/// Sealed segments, an open one, dead letters, and a checkpoint, which promises all records if asked for. Says how many
+/// records wait.
+fn log(checkpoint: bool) -> (SimFs, u64) {
+    let fs = SimFs::new();
+    let mut opened = reopen(&fs);
+    append(&mut opened.writer, &[payload(1), payload(2), payload(3)]);
+    opened.writer.commit().unwrap();
+    opened.log.bury(&[letter(1)]).unwrap();
+    opened.log.bury(&[letter(2), letter(3)]).unwrap();
+    let mut n = 3;
+    while opened.log.segments().len() < 3 || n % 20 != 0 {
+        if n == 9 || (checkpoint && n % 20 == 19) {
+            opened.log.checkpoint(Timestamp(9)).unwrap();
+        }
+        n += 1;
+        append(&mut opened.writer, &[payload(n)]);
+        opened.writer.commit().unwrap();
+    }
+    if checkpoint {
+        opened.log.checkpoint(Timestamp(9)).unwrap();
+    }
+    (fs, n)
+}
+
+fn letter(lsn: u64) -> Letter {
+    let (accepted_at, died_at) = (Timestamp(1), Timestamp(2));
+    Letter {
+        lsn: Lsn(lsn),
+        accepted_at,
+        died_at,
+        reason: "too large".into(),
+        attempts: 1,
+        payload: payload(lsn),
+    }
+}
+
+/// Every file a start reads, with each of its sectors.
+fn sectors(fs: &SimFs) -> Vec<(PathBuf, usize)> {
+    let read = |path: &PathBuf| !path.ends_with("spare");
+    let of = |path: PathBuf| {
+        let count = fs.read(&path).len().div_ceil(SECTOR);
+        (0..count).map(move |sector| (path.clone(), sector))
+    };
+    fs.paths().into_iter().filter(read).flat_map(of).collect()
+}
+
+/// Whether a record is delivered, or listed as damaged or as the letter it was.
+fn is_accounted_for(opened: &Opened, delivered: &[Lsn], lsn: Lsn) -> bool {
+    delivered.contains(&lsn) || matches!(opened.log.fate(lsn), Ok(Fate::Dead { .. }))
+}
+
+/// Opens, reads to the end, and says how many of the records 4 to `count` were delivered, and whether letters are lost.
+fn deliver(fs: &SimFs, count: u64, letters_lost: bool, what: &str) -> (usize, bool) {
+    let opened = try_open(fs).unwrap_or_else(|error| panic!("{what}: {error}"));
+    let read = waiting(&opened.log);
+    assert!(read.iter().all(|(lsn, bytes)| *bytes == payload(lsn.0)), "{what}: a wrong record");
+    assert!(opened.writer.next_lsn() > Lsn(count), "{what}: a number would be given twice");
+    let delivered: Vec<_> = read.into_iter().map(|(lsn, _)| lsn).collect();
+    let letters_lost =
+        letters_lost || opened.recovery.findings.iter().any(|finding| finding.segment == "dead/letters");
+    for lsn in (if letters_lost { 4 } else { 1 }..=count).map(Lsn) {
+        let gone = opened.log.fate(lsn).is_ok_and(|fate| fate == Fate::Unknown)
+            && opened.log.dead().damage_over(lsn).is_ok_and(|damage| damage.is_some());
+        assert!(gone || is_accounted_for(&opened, &delivered, lsn), "{what}: record {lsn} is lost");
+    }
+    (delivered.iter().filter(|lsn| lsn.0 > 3).count(), letters_lost)
+}
+
+#[test]
+pub fn each_unreadable_sector_costs_only_what_lies_in_it() {
+    for checkpoint in [false, true] {
+        let (fs, count) = log(checkpoint);
+        for (path, sector) in sectors(&fs) {
+            let what = format!("sector {sector} of {} (checkpoint: {checkpoint})", path.display());
+            let fs = fs.fork();
+            fs.break_sector(&path, sector);
+            let (delivered, letters_lost) = deliver(&fs, count, false, &what);
+            let is_segment = path.extension().is_some_and(|kind| kind == "wal");
+            if !(is_segment && sector < 8) {
+                assert!(
+                    delivered + RECORDS_IN_A_SECTOR > count as usize - 3,
+                    "{what}: {delivered} delivered"
+                );
+            }
+            let again = format!("{what}, second start");
+            let (delivered_again, _) = deliver(&fs, count, letters_lost, &again);
+            assert!(delivered_again >= delivered, "{what}: the second start delivers less");
+        }
+    }
+}
+
+/// The daemon reads on while a sector fails.
+#[test]
+fn a_reader_passes_an_unreadable_sector_and_says_where_it_lies() {
+    let (fs, count) = log(true);
+    let opened = reopen(&fs);
+    let path = segment(&fs, 1);
+    fs.break_sector(&path, 9);
+    let read = waiting(&opened.log);
+    assert!(read.len() + RECORDS_IN_A_SECTOR > count as usize - 3 && read.len() < count as usize - 3);
+    let lost =
+        (1..=count).map(Lsn).find(|lsn| *lsn > Lsn(3) && !read.iter().any(|(delivered, _)| delivered == lsn));
+    let Ok(Fate::Dead { reason, .. }) = opened.log.fate(lost.unwrap()) else {
+        panic!("{lost:?} is not listed")
+    };
+    let name = path.file_name().unwrap().to_string_lossy();
+    assert!(
+        reason.ends_with(&format!("unreadable: input/output error at bytes 4608–5119 of {name}")),
+        "{reason}"
+    );
+    assert!(fs.paths().iter().any(|path| path.starts_with("/log/quarantine")));
+}
+
+fn segment(fs: &SimFs, index: usize) -> PathBuf {
+    fs.paths()
+        .into_iter()
+        .filter(|path| path.extension().is_some_and(|kind| kind == "wal"))
+        .nth(index)
+        .unwrap()
+}
+
+/// Whatever read of a start, or of a reader, fails once: it is tried again, and nothing is called damaged.
+#[test]
+fn a_read_that_fails_once_is_no_damage() {
+    let (fs, count) = log(true);
+    for after in 0.. {
+        let fs = fs.fork();
+        fs.fail(Fault::Read, after);
+        let opened = try_open(&fs).unwrap();
+        assert_eq!(opened.recovery.findings, [], "read {after}");
+        assert_eq!(waiting(&opened.log).len() as u64, count - 3, "read {after}");
+        if !fs.fired() {
+            assert!(after > 5);
+            return;
+        }
+    }
+}
+
+/// A disk that is pulled out and put back has lost nothing.
+#[test]
+fn a_disk_that_is_gone_is_an_error_and_nothing_is_called_damaged() {
+    let (fs, count) = log(true);
+    let gone = fs.fork();
+    gone.set_gone(true);
+    assert!(matches!(try_open(&gone), Err(OpenError::Io { .. } | OpenError::Directory { .. })));
+    let opened = reopen(&fs);
+    fs.set_gone(true);
+    let mut cursor = opened.log.cursor(Lsn(0));
+    let read = cursor.next(|_, _| true).map(|_| ());
+    assert!(matches!(read, Err(ReadError::Io { .. } | ReadError::Quarantine { .. })), "{read:?}");
+    assert_eq!(opened.log.figures().dead, 3);
+    fs.set_gone(false);
+    drop(opened);
+    let opened = reopen(&fs);
+    assert_eq!(opened.recovery.findings, []);
+    assert_eq!((waiting(&opened.log).len() as u64, opened.log.figures().dead), (count - 3, 3));
+}
+
+/// `verify`, `status` and `repair` find it, and do not fail.
+#[test]
+fn tools_find_each_unreadable_sector_and_a_repair_leaves_nothing_to_repair() {
+    let (fs, _) = log(true);
+    for (path, sector) in sectors(&fs) {
+        let what = format!("sector {sector} of {}", path.display());
+        let fs = fs.fork();
+        fs.break_sector(&path, sector);
+        let view = Directory::on(Arc::new(fs.clone()), &dir(), keys()).look(|_| Some("test".into()));
+        let view = view.unwrap_or_else(|error| panic!("{what}: {error}"));
+        let report =
+            view.verify(&mut |_| None, &mut |_| ()).unwrap_or_else(|error| panic!("{what}: {error}"));
+        let backlog = view.backlog().unwrap_or_else(|error| panic!("{what}: {error}"));
+        assert!(backlog.oldest.is_some(), "{what}: the age of the oldest record is not known");
+        let unused = fs.read(&path)[sector * SECTOR..].iter().all(|&byte| byte == 0);
+        let sent = path.starts_with(Path::new("/log/sent"));
+        assert!(!report.findings.is_empty() || unused || sent, "{what}: not found");
+        let (files, options) = (Arc::new(fs.clone()) as Arc<_>, options(&Events::default()));
+        let planned = repair::plan_on(Arc::clone(&files), &dir(), &options, Timestamp(5), &mut |_| ());
+        let planned = planned.unwrap_or_else(|error| panic!("{what}: {error}"));
+        let done = repair::apply_on(&files, &dir(), &options, Timestamp(5), &mut |_| ());
+        let done = done.unwrap_or_else(|error| panic!("{what}: {error}"));
+        assert_eq!(planned.findings, done.findings, "{what}");
+        let again = repair::plan_on(files, &dir(), &options, Timestamp(5), &mut |_| ()).unwrap();
+        assert!(!again.has_work(), "{what}: left after a repair: {:?}", again.findings);
+    }
+}
