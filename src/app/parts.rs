@@ -271,7 +271,7 @@ impl Parts {
         })))
     }
 
-    /// The loops that must turn: the commit thread, and at least one of the workers.
+    /// The loops that must turn: the commit thread and the drain's reader, and at least one of the workers.
     pub(super) fn pulses(&self) -> (Vec<Pulse>, Vec<Pulse>) {
         let commit = self.backend.ingest_threads().as_ref().map(|threads| {
             let beats = threads.heartbeat();
@@ -285,7 +285,11 @@ impl Parts {
                 Pulse::new(format!("drain-{index}"), move || handle.heartbeats()[index])
             })
         });
-        (commit.into_iter().collect(), workers.into_iter().flatten().collect())
+        let reader = self.drain.as_ref().map(|drain| {
+            let handle = drain.handle();
+            Pulse::new("drain-reader", move || handle.reader_heartbeat())
+        });
+        (commit.into_iter().chain(reader).collect(), workers.into_iter().flatten().collect())
     }
 
     /// Readiness off, no new requests; returns when those under way are answered, or `within` is over. Operators

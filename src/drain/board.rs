@@ -14,6 +14,7 @@ use serde::Serialize;
 
 use crate::drain::bell::Bell;
 use crate::drain::lead::Lead;
+use crate::drain::load::Extra;
 use crate::drain::sealed::Prepare;
 use crate::metrics::Metrics;
 use crate::status::Statuses;
@@ -28,6 +29,8 @@ pub(super) struct Parts {
     pub(super) metrics: Arc<Metrics>,
     pub(super) lead: Option<Arc<Lead>>,
     pub(super) prepare: Arc<dyn Prepare>,
+    /// Room in flight beside the workers' windows.
+    pub(super) extra: Arc<Extra>,
 }
 
 /// What one worker is doing.

@@ -157,9 +157,6 @@ impl Desk {
 
     /// Whether the catch-up side, having come this far, has nothing more to do.
     pub(super) fn is_caught_up(&mut self, position: Lsn) -> bool {
-        if self.slots.is_empty() {
-            return false;
-        }
         self.slots.reached(position);
         !self.slots.any_open() && !self.gates.any_open()
     }
@@ -171,7 +168,8 @@ impl Desk {
 
     fn may_open(&mut self, place: Place) -> bool {
         if !place.is_whole() {
-            return !self.window.is_parked(place) && !self.is_far_ahead(place.topic);
+            let takes_more = !self.window.is_parked(place) && !self.window.is_slow(place);
+            return takes_more && !self.is_far_ahead(place.topic);
         }
         match self.court.topics.get(place.topic).verdict() {
             Verdict::Send { alone, .. } => !(alone && self.window.is_topic_busy(place.topic)),

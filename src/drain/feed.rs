@@ -1,12 +1,14 @@
-//! A cursor one can give a record back to.
+//! One side of a worker's way through its lanes: a queue one can give a record back to.
 
 use std::sync::Arc;
 
-use crate::wal::Cursor;
+pub(super) use crate::drain::queue::owned;
+
+use crate::drain::queue::Next;
+use crate::drain::queue::Queue;
 use crate::wal::Frame;
 use crate::wal::Log;
 use crate::wal::Lsn;
-use crate::wal::ReadError;
 use crate::wal::Record;
 
 /// What was done with a record.
@@ -14,61 +16,64 @@ use crate::wal::Record;
 pub(super) enum Step {
     /// Sent, buried, or left to the catch-up side.
     Done,
-    /// It cannot go now, and nothing behind it may pass.
+    /// It cannot go now, and nothing behind it may pass; or it was not read yet.
     Wait,
 }
 
-/// Reads a worker's lanes in order.
+/// Takes a worker's records out of its queue in order. Dropped, it closes the queue.
 pub(super) struct Feed {
     log: Arc<Log>,
-    cursor: Cursor,
-    // Read, and not yet done with. At most one record.
+    queue: Arc<Queue>,
+    // Taken out, and not yet done with. At most one record.
     held: Option<(Record, u32)>,
 }
 
 impl Feed {
     /// From this record on.
-    pub(super) fn new(log: &Arc<Log>, from: Lsn) -> Self {
-        Self { log: Arc::clone(log), cursor: log.cursor(from), held: None }
+    pub(super) fn new(log: &Arc<Log>, queue: &Arc<Queue>, from: Lsn) -> Self {
+        queue.open(from);
+        Self { log: Arc::clone(log), queue: Arc::clone(queue), held: None }
+    }
+
+    /// Goes on from this record.
+    pub(super) fn seek(&mut self, from: Lsn) {
+        self.held = None;
+        self.queue.open(from);
     }
 
     /// Everything below was offered.
     pub(super) fn position(&self) -> Lsn {
-        self.held.as_ref().map_or_else(|| self.cursor.position(), |(record, _)| record.lsn)
+        self.held.as_ref().map_or_else(|| self.queue.position(), |(record, _)| record.lsn)
     }
 
-    /// Whether a record was read and could not go.
+    /// Whether a record was taken out and could not go.
     pub(super) fn is_waiting(&self) -> bool {
         self.held.is_some()
     }
 
-    /// Offers the next record of the wanted lanes; `None` when there is none.
-    pub(super) fn advance(
-        &mut self,
-        wanted: impl Fn(u8) -> bool,
-        mut handle: impl FnMut(Frame<'_>) -> Step,
-    ) -> Result<Option<Step>, ReadError> {
-        if let Some((record, bytes)) = &self.held {
-            let Record { lsn, at, lane, payload } = record;
-            let frame = Frame { lsn: *lsn, at: *at, lane: *lane, bytes: *bytes, payload };
-            // An operator may have dropped it meanwhile.
-            let step = if self.log.is_done(*lsn) { Step::Done } else { handle(frame) };
-            if step == Step::Done {
-                self.held = None;
-            }
-            return Ok(Some(step));
-        }
-        let Some(frame) = self.cursor.next(|_, lane| wanted(lane))? else { return Ok(None) };
-        let step = handle(frame);
+    /// Offers the next record; `None` when everything that is released was offered.
+    pub(super) fn advance(&mut self, mut handle: impl FnMut(Frame<'_>) -> Step) -> Option<Step> {
+        let (record, bytes) = match self.held.take() {
+            Some(held) => held,
+            None => match self.queue.take() {
+                Next::Record(record, bytes) => (record, bytes),
+                Next::Later => return Some(Step::Wait),
+                Next::End => return None,
+            },
+        };
+        let Record { lsn, at, lane, ref payload } = record;
+        // It may be over since it was read: an operator dropped it, or Kafka turned out to have it.
+        let is_done = self.log.is_done(lsn);
+        let step = if is_done { Step::Done } else { handle(Frame { lsn, at, lane, bytes, payload }) };
         if step == Step::Wait {
-            self.held = Some((owned(frame), frame.bytes));
+            self.held = Some((record, bytes));
         }
-        Ok(Some(step))
+        Some(step)
     }
 }
 
-/// The record itself.
-pub(super) fn owned(frame: Frame<'_>) -> Record {
-    let Frame { lsn, at, lane, payload, .. } = frame;
-    Record { lsn, at, lane, payload: payload.to_vec() }
+impl Drop for Feed {
+    fn drop(&mut self) {
+        self.queue.close();
+    }
 }

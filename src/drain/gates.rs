@@ -1,6 +1,7 @@
 //! Which partitions and topics are held back, and from where their records go on.
 //!
-//! The log is the memory: a record held back is simply not done. A gate remembers the first LSN that did not pass.
+//! The log is the memory: a record held back is simply not done. A gate remembers the first LSN that did not pass; each
+//! record that passes moves it on, so that a gate that closes again costs no second reading of what passed.
 //! The *main* side is the worker's cursor at the head of its lanes; the *catch-up* side is its second cursor, which
 //! takes the records of open gates from where they were held until it meets the main one. A gate passes through
 //! three lives: closed (nobody passes), open (only the catch-up side passes, in order), gone.
@@ -52,20 +53,25 @@ pub(super) enum Side {
     CatchUp,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Gate {
-    first: Option<Lsn>,
+    first: Lsn,
     last: Lsn,
     waiting: u64,
     open: bool,
 }
 
 impl Gate {
+    /// Closed, for this record first.
+    fn new(lsn: Lsn) -> Self {
+        Self { first: lsn, last: lsn, waiting: 1, open: false }
+    }
+
     fn note(&mut self, lsn: Lsn) {
-        if self.first.is_none_or(|first| lsn < first) || lsn > self.last {
+        if lsn < self.first || lsn > self.last {
             self.waiting += 1;
         }
-        self.first = Some(self.first.map_or(lsn, |first| first.min(lsn)));
+        self.first = self.first.min(lsn);
         self.last = self.last.max(lsn);
     }
 }
@@ -91,25 +97,16 @@ impl Gates {
 
     /// Closes the gate, for this record first.
     pub(super) fn hold(&mut self, place: Place, lsn: Lsn) {
-        let gate = self.gates.entry(place).or_default();
+        let gate = self.gates.entry(place).or_insert_with(|| Gate::new(lsn));
         gate.open = false;
         gate.note(lsn);
     }
 
-    /// Closes the gate for whatever comes next.
-    pub(super) fn close(&mut self, place: Place) {
-        self.gates.entry(place).or_default().open = false;
-    }
-
-    /// Lets the catch-up side pass; says from where it must begin, if anything was held.
+    /// Lets the catch-up side pass; says from where it must begin.
     pub(super) fn open(&mut self, place: Place) -> Option<Lsn> {
         let gate = self.gates.get_mut(&place)?;
         gate.open = true;
-        let first = gate.first;
-        if first.is_none() {
-            self.gates.remove(&place);
-        }
-        first
+        Some(gate.first)
     }
 
     /// Those that are closed.
@@ -118,10 +115,11 @@ impl Gates {
     }
 
     /// The catch-up side took a record through its gates.
-    pub(super) fn passed(&mut self, place: Place) {
+    pub(super) fn passed(&mut self, place: Place, lsn: Lsn) {
         for place in [place, Place::whole(place.topic)] {
-            if let Some(gate) = self.gates.get_mut(&place) {
+            if let Some(gate) = self.gates.get_mut(&place).filter(|gate| gate.open) {
                 gate.waiting = gate.waiting.saturating_sub(1);
+                gate.first = gate.first.max(lsn.next());
             }
         }
     }
@@ -139,6 +137,11 @@ impl Gates {
     /// Whether the catch-up side is needed.
     pub(super) fn any_open(&self) -> bool {
         self.gates.values().any(|gate| gate.open)
+    }
+
+    /// Whether it is, for any place but this one.
+    pub(super) fn any_other_open(&self, place: Place) -> bool {
+        self.gates.iter().any(|(other, gate)| gate.open && *other != place)
     }
 
     /// Records held back, with the number of their topic. About right while they pass.
@@ -190,12 +193,21 @@ mod tests {
         assert_eq!(gates.open(P), Some(Lsn(5)));
     }
 
+    /// A partition that comes and goes had everything read again from the first record that was ever held.
     #[test]
-    fn a_gate_that_held_nothing_is_gone_when_it_opens() {
+    fn a_gate_that_closes_again_begins_behind_what_passed() {
         let mut gates = Gates::default();
-        gates.close(P);
-        assert_eq!(gates.open(P), None);
-        assert!(gates.is_empty());
+        gates.hold(P, Lsn(5));
+        gates.stop(P, Side::Main, Lsn(6));
+        gates.stop(P, Side::Main, Lsn(9));
+        gates.open(P);
+        gates.passed(P, Lsn(5));
+        gates.passed(P, Lsn(6));
+        gates.hold(P, Lsn(9));
+        assert_eq!(gates.waiting().map(|(_, n)| n).sum::<u64>(), 1);
+        assert_eq!(gates.open(P), Some(Lsn(7)));
+        gates.hold(P, Lsn(6));
+        assert_eq!(gates.open(P), Some(Lsn(6)), "it came back from the producer");
     }
 
     #[test]

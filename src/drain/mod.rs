@@ -6,9 +6,11 @@
 //!
 //! - `worker` turns; `desk` knows; `sending` decides about one record; `outcome` judges results.
 //! - `sealed` and `slots` hold back what waits for a password to be hashed.
-//! - `gates`, `window`, `suspects`, `topics` are the states behind the decisions, without Kafka and without clocks.
-//! - `feed`, `outlet`, `grave` are the three ways in and out: log, producer, dead letters.
-//! - `pacer` decides when new records are released to the workers, so that batches are not small.
+//! - `gates`, `window` (of `part`s, in `load`), `suspects`, `topics` are the states behind the decisions, without Kafka
+//!   and without clocks.
+//! - `reader` reads the log once for all workers, in `pass`es, into the bounded `queue` of each.
+//! - `feed`, `outlet`, `grave` are the three ways in and out: queue, producer, dead letters.
+//! - `pacer` decides when new records are released to the reader, so that batches are not small.
 
 mod bell;
 mod board;
@@ -22,10 +24,15 @@ mod grave;
 mod handover;
 mod introductions;
 mod lead;
+mod load;
 mod outcome;
 mod outlet;
 mod pacer;
+mod part;
 mod partition;
+mod pass;
+mod queue;
+mod reader;
 mod sealed;
 mod sending;
 mod slots;
@@ -38,6 +45,7 @@ mod worker;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
@@ -54,8 +62,9 @@ use crate::drain::exactly::Purpose;
 use crate::drain::exactly::Standing;
 use crate::drain::outlet::Link;
 use crate::drain::outlet::Outlet;
-use crate::drain::pacer::FULL;
 use crate::drain::pacer::Pacer;
+use crate::drain::queue::Queues;
+use crate::drain::reader::Reader;
 use crate::drain::sealed::Sealed;
 use crate::drain::window::Window;
 use crate::drain::worker::Lanes;
@@ -126,6 +135,9 @@ pub struct Handle {
     metrics: Arc<Metrics>,
     control: Arc<Control>,
     posts: Arc<[Post]>,
+    queues: Arc<Queues>,
+    /// Passes of the reader: its heartbeat.
+    reads: Arc<AtomicU64>,
     standing: Arc<Standing>,
 }
 
@@ -139,17 +151,27 @@ impl Drain {
     fn start_with(parts: DrainParts, pacer: Pacer) -> Result<Self, DrainError> {
         let DrainParts { log, statuses, metrics, config, kafka, alarm, lead, bootstrap, prepare } = parts;
         let workers = config.worker_count();
+        let posts: Arc<[Post]> = (0..workers).map(Post::new).collect();
+        let bells: Vec<_> = posts.iter().map(|post| Arc::clone(&post.bell)).collect();
+        // What waits from before is a backlog: nothing is gathered.
+        let control = Arc::new(Control::new(log.end()));
+        let queues = Arc::new(Queues::new(&log, &control, &bells));
         let handle = Handle {
             log: Arc::clone(&log),
             metrics: Arc::clone(&metrics),
-            // What waits from before is a backlog: nothing is gathered.
-            control: Arc::new(Control::new(log.end())),
-            posts: (0..workers).map(Post::new).collect(),
+            control: Arc::clone(&control),
+            posts,
+            queues: Arc::clone(&queues),
+            reads: Arc::default(),
             standing: Arc::default(),
         };
-        let mut drain = Self { handle: handle.clone(), threads: Vec::with_capacity(workers + 1), alarm };
-        let awaited = statuses.clone();
-        let parts = Parts { log, statuses, metrics, lead, prepare };
+        let backoff = Backoff::new(config.retry_backoff_min.0, config.retry_backoff_max.0);
+        let left_behind = metrics.bound_hit.with_label_values(&["drain_queue"]);
+        let feeder =
+            reader::Parts { log: Arc::clone(&log), queues, control, pacer, statuses: statuses.clone() };
+        let reader = Reader::new(feeder, &backoff, left_behind);
+        let mut drain = Self { handle: handle.clone(), threads: Vec::with_capacity(workers + 2), alarm };
+        let parts = Parts { log, statuses, metrics, lead, prepare, extra: Arc::default() };
         let link = Arc::new(Link { config: kafka, bootstrap });
         for index in 0..workers {
             let (lanes, name) = (Lanes { index, workers }, format!("drain-{index}"));
@@ -167,7 +189,6 @@ impl Drain {
         // After transactions, at-least-once too begins behind what they delivered, and ends what they left open.
         if once || parts.log.transactions().ids.is_some_and(|ids| ids > 0) {
             let handle = handle.clone();
-            let backoff = Backoff::new(config.retry_backoff_min.0, config.retry_backoff_max.0);
             let purpose =
                 if once { Purpose::ExactlyOnce(config.on_restored_log) } else { Purpose::AtLeastOnce };
             let claim = Claim::new(ClaimParts { parts, handle, link, workers, purpose, backoff })?;
@@ -175,7 +196,7 @@ impl Drain {
         } else {
             handle.standing.grant();
         }
-        drain.spawn("drain-bell", move || handle.release_on_append(pacer, &awaited))?;
+        drain.spawn("drain-reader", move || reader.run(&handle.reads))?;
         Ok(drain)
     }
 
@@ -233,10 +254,10 @@ fn worker(
     let solo = outlet(kafka::Guarantee::Skipping);
     // Here, so that wrong settings are found at start, and the producer has its id when the first record comes.
     main.build()?;
-    let window = Window::share(lanes.workers as u64);
+    let window = Window::share(lanes.workers as u64, &parts.extra);
     let sealed = Sealed::new(&parts, bell);
-    let desk = Desk::new(parts, main, solo, window, sealed, backoff.clone(), config.topic_fault_grace.0);
-    Ok(Worker::new(lanes, handle.clone(), desk, backoff))
+    let desk = Desk::new(parts, main, solo, window, sealed, backoff, config.topic_fault_grace.0);
+    Ok(Worker::new(lanes, handle.clone(), desk))
 }
 
 impl Handle {
@@ -272,6 +293,11 @@ impl Handle {
         self.posts.iter().map(|post| post.beats.load(Ordering::Relaxed)).collect()
     }
 
+    /// A number that grows at least once a second while the thread that reads the log for the workers is alive.
+    pub fn reader_heartbeat(&self) -> u64 {
+        self.reads.load(Ordering::Relaxed)
+    }
+
     /// Records held back, by topic; zero for topics that no longer hold any.
     pub fn parked(&self) -> BTreeMap<String, u64> {
         let mut sum = BTreeMap::new();
@@ -303,31 +329,7 @@ impl Handle {
     fn ring(&self) {
         self.posts.iter().for_each(|post| post.bell.ring());
     }
-
-    /// Until stopped: releases what the log has more, when the pacer says so.
-    fn release_on_append(&self, mut pacer: Pacer, statuses: &Statuses) {
-        let is_stopping = || self.control.stop_by().is_some();
-        while !is_stopping() {
-            let (released, end) = (self.control.released(), self.log.end());
-            if end <= released {
-                self.log.wait_for_or(released, LISTEN, is_stopping);
-                continue;
-            }
-            let is_awaited = || statuses.last_awaited() >= released;
-            let now = Instant::now();
-            if let Some(left) = pacer.gather(end.0 - released.0, is_awaited(), now) {
-                self.log.wait_for_or(released.plus(FULL - 1), left, || is_awaited() || is_stopping());
-                continue;
-            }
-            self.control.release(end);
-            pacer.released(now);
-            self.ring();
-        }
-    }
 }
 
 /// What a worker may take behind the deadline: its last turn, and the end of its producers.
 const END: Duration = Duration::from_secs(5);
-
-/// New records and a stop end the wait for records; this is only its bound.
-const LISTEN: Duration = Duration::from_secs(60);

@@ -57,7 +57,7 @@ impl Desk {
             Verdict::Hold => return self.hold(whole, frame.lsn),
             Verdict::Bury(reason) => {
                 self.court.bury(frame, reason);
-                self.gates.passed(whole);
+                self.gates.passed(whole, frame.lsn);
                 return Step::Done;
             }
         };
@@ -83,7 +83,7 @@ impl Desk {
         {
             return step;
         }
-        self.admit(frame, &envelope, place, alone, now)
+        self.admit(side, frame, &envelope, place, alone, now)
     }
 
     /// What to do instead of sending, where this record's value, or one of its key before it, is not made yet.
@@ -124,6 +124,7 @@ impl Desk {
     /// The window's part of the decision.
     fn admit(
         &mut self,
+        side: Side,
         frame: Frame<'_>,
         envelope: &Envelope<'_>,
         place: Place,
@@ -136,28 +137,22 @@ impl Desk {
         let busy = if goes_alone { self.window.is_busy(place) } else { self.window.is_solo(place) };
         let cap = self.court.topics.get(place.topic).cap;
         if busy || !self.window.has_room_at(place, bytes, cap) {
-            if !self.window.has_stalled(place, now) {
-                return Step::Wait;
+            if self.window.has_stalled(place, now) {
+                self.window.park(place);
+                return self.hold(place, frame.lsn);
             }
-            self.window.park(place);
-            return self.hold(place, frame.lsn);
+            // One that is slow must not hold up the others. The catch-up side may be there for its sake alone.
+            let holds_up = side == Side::Main || self.gates.any_other_open(place);
+            if holds_up && self.window.refuse(place, now) {
+                return self.hold(place, frame.lsn);
+            }
+            return Step::Wait;
         }
         if !self.window.has_room(bytes) {
-            self.relieve(now);
-            if !self.window.has_room(bytes) {
-                self.parts.metrics.bound_hit.with_label_values(&["drain_window"]).inc();
-                return Step::Wait;
-            }
+            self.parts.metrics.bound_hit.with_label_values(&["drain_window"]).inc();
+            return Step::Wait;
         }
         self.send(frame, envelope, place, bytes, solo, now)
-    }
-
-    /// Partitions that hang give their room to the others.
-    fn relieve(&mut self, now: Instant) {
-        for place in self.window.stalled(now) {
-            self.window.park(place);
-            self.gates.close(place);
-        }
     }
 
     fn send(
@@ -189,7 +184,7 @@ impl Desk {
         if let Verdict::Send { alone: true, .. } = self.court.topics.get(place.topic).verdict() {
             self.court.topics.get(place.topic).tried(frame.lsn);
         }
-        self.gates.passed(place);
+        self.gates.passed(place, frame.lsn);
         if !self.slots.is_empty() {
             self.slots.passed(slots::of(place.topic, envelope.key, frame.lsn));
         }
@@ -211,7 +206,7 @@ impl Desk {
     ) -> Step {
         match self.court.not_taken(frame, place, code, attempts, now) {
             NotTaken::Buried => {
-                self.gates.passed(place);
+                self.gates.passed(place, frame.lsn);
                 Step::Done
             }
             NotTaken::Hold => self.hold(Place::whole(place.topic), frame.lsn),

@@ -1,58 +1,25 @@
 //! What is in flight, and how much more may be.
 //!
-//! The window bounds memory: what librdkafka holds is ours to bound, because it never gives up on a record. A
-//! partition may use only a part of it, so that one that hangs leaves room for the others; when it hangs for a
-//! while it is parked and its share no longer counts, up to twice the window in all.
+//! The window bounds memory: what librdkafka holds is ours to bound, because it never gives up on a record. A partition
+//! may use half of what the window has left, so that partitions that hang or are slow leave room for the others. A record
+//! that its worker's window has no room for, however little is in flight, takes room that all workers share ([`Extra`]).
 
 use std::collections::BTreeMap;
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
 
 use crate::drain::gates::Place;
+use crate::drain::load::Extra;
+use crate::drain::load::Load;
+use crate::drain::load::WINDOW;
+use crate::drain::part::Part;
 use crate::units::Timestamp;
 use crate::wal::Lsn;
 
-/// All workers together: at 300 bytes a record 32,768 records are 10 MiB, 0.2 s of the fastest drain measured.
-const WINDOW: Load = Load { records: 32_768, bytes: 24 << 20 };
-/// No worker less than this, whatever their number: two of the largest records a broker takes by default.
-const LEAST: Load = Load { records: 256, bytes: 2 << 20 };
-/// A partition's part of a worker's window.
-const PARTS: u64 = 8;
-/// A broker that is well confirms within milliseconds; a partition that confirms nothing for this long hangs.
-pub(super) const STALL: Duration = Duration::from_secs(1);
-
-/// Records and their bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Load {
-    pub(super) records: u64,
-    pub(super) bytes: u64,
-}
-
-impl Load {
-    fn add(&mut self, bytes: u64) {
-        self.records += 1;
-        self.bytes += bytes;
-    }
-
-    fn sub(&mut self, bytes: u64) {
-        self.records -= 1;
-        self.bytes -= bytes;
-    }
-
-    fn plus(self, other: Self) -> Self {
-        Self { records: self.records + other.records, bytes: self.bytes + other.bytes }
-    }
-
-    fn minus(self, other: Self) -> Self {
-        Self { records: self.records - other.records, bytes: self.bytes - other.bytes }
-    }
-
-    /// Whether one more fits. The first always does: a record may be larger than its limit.
-    pub(super) fn takes(self, bytes: u64, limit: Self) -> bool {
-        self.records == 0 || (self.records < limit.records && self.bytes + bytes <= limit.bytes)
-    }
-}
+/// A partition's part of what its window has left.
+const PARTS: u64 = 2;
 
 /// A record handed to a producer.
 #[derive(Clone, Copy, Debug)]
@@ -69,38 +36,33 @@ pub(super) struct Flight {
     pub(super) solo: bool,
 }
 
-#[derive(Debug)]
-struct Part {
-    load: Load,
-    solo: u64,
-    // The last confirmation, or the first record after nothing was in flight.
-    progress: Instant,
-    parked: bool,
-}
-
 /// The records one worker has in flight.
 #[derive(Debug)]
 pub(super) struct Window {
     flights: BTreeMap<Lsn, Flight>,
     parts: HashMap<Place, Part>,
     used: Load,
-    parked: Load,
     limit: Load,
+    extra: Arc<Extra>,
+    /// What is taken of it for a record that was not added yet.
+    reserved: u64,
+    /// The record that takes extra room.
+    large: Option<Lsn>,
+    confirmed: u64,
 }
 
 impl Window {
     /// The share of one of so many workers.
-    pub(super) fn share(workers: u64) -> Self {
-        let limit = Load {
-            records: (WINDOW.records / workers).max(LEAST.records),
-            bytes: (WINDOW.bytes / workers).max(LEAST.bytes),
-        };
+    pub(super) fn share(workers: u64, extra: &Arc<Extra>) -> Self {
         Self {
             flights: BTreeMap::new(),
             parts: HashMap::new(),
             used: Load::default(),
-            parked: Load::default(),
-            limit,
+            limit: Load { records: WINDOW.records / workers, bytes: WINDOW.bytes / workers },
+            extra: Arc::clone(extra),
+            reserved: 0,
+            large: None,
+            confirmed: 0,
         }
     }
 
@@ -109,16 +71,40 @@ impl Window {
         self.limit
     }
 
-    /// Whether the worker may have one more record in flight.
-    pub(super) fn has_room(&self, bytes: u64) -> bool {
-        let twice = self.limit.plus(self.limit);
-        self.used.takes(bytes, self.limit) && self.used.plus(self.parked).takes(bytes, twice)
+    /// Whether the worker may have one more record in flight. It is the next to be added.
+    pub(super) fn has_room(&mut self, bytes: u64) -> bool {
+        self.extra.give_back(std::mem::take(&mut self.reserved));
+        if self.used.has_room(bytes, self.limit) {
+            return true;
+        }
+        if self.large.is_some() || !self.extra.take(bytes) {
+            return false;
+        }
+        self.reserved = bytes;
+        true
     }
 
     /// Whether this partition may. `cap`: what was learned about its topic, in bytes.
     pub(super) fn has_room_at(&self, place: Place, bytes: u64, cap: u64) -> bool {
-        let limit = Load { records: self.limit.records / PARTS, bytes: (self.limit.bytes / PARTS).min(cap) };
-        self.parts.get(&place).is_none_or(|part| part.load.takes(bytes, limit))
+        let Some(part) = self.parts.get(&place) else { return true };
+        let left = |limit: u64, used: u64| limit.saturating_sub(used) / PARTS;
+        let limit = Load {
+            records: left(self.limit.records, self.used.records),
+            bytes: left(self.limit.bytes, self.used.bytes).min(cap),
+        };
+        part.load.takes(bytes, limit)
+    }
+
+    /// A record of this partition has to wait, and its worker with it. Says whether the partition is slow: for some time
+    /// no other one was at work, although others confirm what they are sent.
+    pub(super) fn refuse(&mut self, place: Place, now: Instant) -> bool {
+        let busy = self.parts.iter().any(|(other, part)| *other != place && part.is_at_work(now));
+        self.parts.get_mut(&place).is_some_and(|part| part.refuse(busy, self.confirmed, now))
+    }
+
+    /// Whether this partition was slow and still has much in flight.
+    pub(super) fn is_slow(&self, place: Place) -> bool {
+        self.parts.get(&place).is_some_and(Part::is_slow)
     }
 
     /// Whether anything of this partition is in flight.
@@ -138,18 +124,12 @@ impl Window {
 
     /// Whether this partition has records in flight and confirmed none for too long.
     pub(super) fn has_stalled(&self, place: Place, now: Instant) -> bool {
-        self.parts.get(&place).is_some_and(|part| stalled(part, now))
+        self.parts.get(&place).is_some_and(|part| part.has_stalled(now))
     }
 
     /// Whether this partition is parked.
     pub(super) fn is_parked(&self, place: Place) -> bool {
         self.parts.get(&place).is_some_and(|part| part.parked)
-    }
-
-    /// Partitions that hang and are not parked yet.
-    pub(super) fn stalled(&self, now: Instant) -> Vec<Place> {
-        let hangs = |part: &Part| !part.parked && stalled(part, now);
-        self.parts.iter().filter(|(_, part)| hangs(part)).map(|(place, _)| *place).collect()
     }
 
     /// Partitions with records in flight that confirmed none for this long.
@@ -158,51 +138,50 @@ impl Window {
         self.parts.iter().filter(|(_, part)| hangs(part)).map(|(place, _)| *place).collect()
     }
 
-    /// Stops counting what this partition has in flight.
+    /// This partition hangs until it confirms something.
     pub(super) fn park(&mut self, place: Place) {
-        if let Some(part) = self.parts.get_mut(&place)
-            && !part.parked
-            && part.load.records > 0
-        {
+        if let Some(part) = self.parts.get_mut(&place) {
             part.parked = true;
-            self.used = self.used.minus(part.load);
-            self.parked = self.parked.plus(part.load);
         }
     }
 
     /// A record was handed over.
     pub(super) fn add(&mut self, lsn: Lsn, flight: Flight, now: Instant) {
-        let fresh = Part { load: Load::default(), solo: 0, progress: now, parked: false };
-        let part = self.parts.entry(flight.place).or_insert(fresh);
-        part.load.add(flight.bytes);
-        part.solo += u64::from(flight.solo);
-        let counted = if part.parked { &mut self.parked } else { &mut self.used };
-        counted.add(flight.bytes);
+        let confirmed = self.confirmed;
+        let part = self.parts.entry(flight.place).or_insert_with(|| Part::new(confirmed, now));
+        part.add(flight.bytes, flight.solo);
+        if self.reserved > 0 {
+            self.large = Some(lsn);
+            self.reserved = 0;
+        } else {
+            self.used.add(flight.bytes);
+        }
         self.flights.insert(lsn, flight);
     }
 
     /// A record came back.
     pub(super) fn remove(&mut self, lsn: Lsn) -> Option<Flight> {
         let flight = self.flights.remove(&lsn)?;
+        if self.large == Some(lsn) {
+            self.large = None;
+            self.extra.give_back(flight.bytes);
+        } else {
+            self.used.sub(flight.bytes);
+        }
         let part = self.parts.get_mut(&flight.place)?;
         part.load.sub(flight.bytes);
         part.solo -= u64::from(flight.solo);
-        let counted = if part.parked { &mut self.parked } else { &mut self.used };
-        counted.sub(flight.bytes);
         if part.load.records == 0 {
             self.parts.remove(&flight.place);
         }
         Some(flight)
     }
 
-    /// The partition confirmed something: it does not hang, and counts again.
+    /// The partition confirmed something: it does not hang.
     pub(super) fn progress(&mut self, place: Place, now: Instant) {
+        self.confirmed += 1;
         if let Some(part) = self.parts.get_mut(&place) {
-            part.progress = now;
-            if std::mem::take(&mut part.parked) {
-                self.parked = self.parked.minus(part.load);
-                self.used = self.used.plus(part.load);
-            }
+            part.progress(now);
         }
     }
 
@@ -235,13 +214,11 @@ impl Window {
     }
 }
 
-fn stalled(part: &Part, now: Instant) -> bool {
-    part.load.records > 0 && now.saturating_duration_since(part.progress) >= STALL
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::drain::part::SLOW;
+    use crate::drain::part::STALL;
 
     fn place(partition: i32) -> Place {
         Place { topic: 0, partition }
@@ -259,56 +236,128 @@ mod tests {
         window.add(Lsn(lsn), flight, now);
     }
 
+    fn window(workers: u64) -> Window {
+        Window::share(workers, &Arc::default())
+    }
+
+    /// Fills the window with records of this partition, as far as it may.
+    fn fill(window: &mut Window, lsn: &mut u64, partition: i32, bytes: u64, now: Instant) -> u64 {
+        let from = *lsn;
+        while window.has_room_at(place(partition), bytes, u64::MAX) && window.has_room(bytes) {
+            *lsn += 1;
+            send(window, *lsn, partition, bytes, now);
+        }
+        *lsn - from
+    }
+
     #[test]
-    fn one_partition_cannot_use_up_the_window() {
+    fn partitions_that_hang_leave_room_for_the_others() {
+        let (now, mut lsn, mut window) = (Instant::now(), 0, window(2));
+        assert_eq!(fill(&mut window, &mut lsn, 0, 100, now), WINDOW.records / 2 / 3);
+        for partition in 1..12 {
+            assert!(fill(&mut window, &mut lsn, partition, 100, now) > 50, "partition {partition}");
+        }
+    }
+
+    /// It was 256 MiB with 128 workers, and twice the window with partitions that hang.
+    #[test]
+    fn what_is_in_flight_is_bounded_for_any_number_of_workers() {
         let now = Instant::now();
-        let mut window = Window::share(2);
-        let mut lsn = 0;
-        while window.has_room(100) && window.has_room_at(place(0), 100, u64::MAX) {
+        for workers in [1, 2, 13, 32, 128] {
+            for bytes in [600, 100_000, 1 << 20] {
+                let extra = Arc::default();
+                let (mut lsn, mut least) = (0, u64::MAX);
+                for _ in 0..workers {
+                    let mut window = Window::share(workers, &extra);
+                    for partition in 0..100 {
+                        fill(&mut window, &mut lsn, partition, bytes, now);
+                        window.park(place(partition));
+                    }
+                    least = least.min(window.used.records);
+                }
+                assert!(lsn * bytes <= 24 << 20, "{workers} workers, records of {bytes} bytes: {lsn}");
+                assert!(
+                    least * bytes >= WINDOW.bytes / workers / 4 || bytes > 600,
+                    "{workers} workers: {least}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_record_larger_than_its_window_passes_alone_and_gives_its_room_back() {
+        let (now, extra) = (Instant::now(), Arc::default());
+        let mut windows = [Window::share(128, &extra), Window::share(128, &extra)];
+        assert!(windows[0].has_room(50 << 20) && windows[0].has_room(50 << 20), "asked for twice");
+        send(&mut windows[0], 1, 0, 50 << 20, now);
+        assert!(!windows[0].has_room(1 << 20) && !windows[1].has_room(1 << 20) && windows[0].has_room(100));
+        windows[0].remove(Lsn(1));
+        assert!(windows[1].has_room(50 << 20));
+    }
+
+    /// Records of partition 0 are confirmed one in 40 ms, those of partition 1 at once.
+    #[test]
+    fn a_partition_that_confirms_now_and_then_while_others_are_idle_is_slow() {
+        let (mut now, mut lsn, mut window) = (Instant::now(), 0, window(1));
+        fill(&mut window, &mut lsn, 0, 100, now);
+        let mut oldest = 1;
+        for turn in 0.. {
+            lsn += 1;
+            send(&mut window, lsn, 1, 100, now);
+            window.remove(Lsn(lsn));
+            window.progress(place(1), now);
+            assert!(turn < 10, "its worker waits for ever");
+            let is_slow = window.refuse(place(0), now);
+            now += Duration::from_millis(40);
+            if is_slow || window.refuse(place(0), now) {
+                break;
+            }
+            window.remove(Lsn(oldest));
+            window.progress(place(0), now);
+            oldest += 1;
             lsn += 1;
             send(&mut window, lsn, 0, 100, now);
         }
-        assert_eq!(lsn, WINDOW.records / 2 / PARTS);
-        assert!(window.has_room(100) && window.has_room_at(place(1), 100, u64::MAX));
-    }
-
-    #[test]
-    fn a_record_larger_than_its_limit_still_passes_alone() {
-        let mut window = Window::share(128);
-        assert!(window.has_room(50 << 20) && window.has_room_at(place(0), 50 << 20, 1));
-        send(&mut window, 1, 0, 50 << 20, Instant::now());
-        assert!(!window.has_room(1) && !window.has_room_at(place(0), 1, 1));
-    }
-
-    #[test]
-    fn a_parked_partition_gives_its_room_back_up_to_twice_the_window() {
-        let now = Instant::now();
-        let mut window = Window::share(1);
-        let half = WINDOW.bytes / 2;
-        for n in 1..=4 {
-            let partition = i32::try_from(n).unwrap();
-            send(&mut window, n, partition, half, now);
-            window.park(place(partition));
+        assert!(window.is_slow(place(0)));
+        while window.is_slow(place(0)) {
+            window.remove(Lsn(oldest));
+            oldest += 1;
         }
-        assert!(!window.has_room(1), "twice the window is the end");
-        assert_eq!(window.remove(Lsn(1)).unwrap().place, place(1));
-        assert!(window.has_room(1));
+        assert!(oldest > WINDOW.records / 8, "it has room for many before it is tried again");
     }
 
     #[test]
-    fn a_confirmation_makes_a_parked_partition_count_again() {
+    fn a_partition_is_not_slow_while_others_work_or_when_there_is_no_other() {
+        let (mut now, mut lsn, mut window) = (Instant::now(), 0, window(1));
+        fill(&mut window, &mut lsn, 0, 100, now);
+        for _ in 0..10 {
+            assert!(!window.refuse(place(0), now), "there is no other");
+            now += SLOW;
+        }
+        let (mut lsn, mut window) = (0, Window::share(1, &Arc::default()));
+        fill(&mut window, &mut lsn, 0, 100, now);
+        send(&mut window, lsn + 1, 1, 100, now);
+        for _ in 0..100 {
+            window.progress(place(1), now);
+            assert!(!window.refuse(place(0), now), "the other is busy");
+            now += SLOW / 2;
+        }
+    }
+
+    #[test]
+    fn a_partition_that_hangs_is_parked_until_it_confirms_something() {
         let start = Instant::now();
-        let mut window = Window::share(1);
-        send(&mut window, 1, 0, WINDOW.bytes, start);
+        let mut window = window(1);
+        send(&mut window, 1, 0, 100, start);
         send(&mut window, 2, 0, 1, start);
         let late = start + STALL;
-        assert!(window.has_stalled(place(0), late) && window.stalled(late) == [place(0)]);
+        assert!(window.has_stalled(place(0), late));
         window.park(place(0));
-        assert!(window.has_room(1) && window.stalled(late).is_empty());
+        assert!(window.is_parked(place(0)));
         assert_eq!(window.lowest_waiting(), None);
         window.remove(Lsn(2));
         window.progress(place(0), late);
-        assert!(!window.has_room(1) && !window.has_stalled(place(0), late));
+        assert!(!window.is_parked(place(0)) && !window.has_stalled(place(0), late));
         assert_eq!(window.lowest_waiting(), Some(Lsn(1)));
     }
 }

@@ -7,16 +7,14 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
 
-use crate::backoff::Backoff;
 use crate::drain::Handle;
 use crate::drain::board::Post;
 use crate::drain::desk::Desk;
 use crate::drain::feed::Feed;
 use crate::drain::feed::Step;
 use crate::drain::gates::Side;
-use crate::drain::window::STALL;
+use crate::drain::part::STALL;
 use crate::wal::Lsn;
-use crate::wal::ReadError;
 
 /// Records between two looks at the results: a fraction of a millisecond.
 pub(super) const TURN: usize = 256;
@@ -32,12 +30,6 @@ pub(super) struct Lanes {
     pub(super) workers: usize,
 }
 
-impl Lanes {
-    pub(super) fn has(self, lane: u8) -> bool {
-        usize::from(lane) % self.workers == self.index
-    }
-}
-
 pub(super) struct Worker {
     lanes: Lanes,
     handle: Handle,
@@ -46,15 +38,13 @@ pub(super) struct Worker {
     catch_up: Option<Feed>,
     /// When there was last nothing to deliver.
     idle_at: Instant,
-    read_at: Instant,
-    read_backoff: Backoff,
 }
 
 impl Worker {
-    pub(super) fn new(lanes: Lanes, handle: Handle, desk: Desk, backoff: Backoff) -> Self {
-        let head = Feed::new(&desk.parts.log, desk.parts.log.watermark());
-        let now = Instant::now();
-        Self { lanes, handle, desk, head, catch_up: None, idle_at: now, read_at: now, read_backoff: backoff }
+    pub(super) fn new(lanes: Lanes, handle: Handle, desk: Desk) -> Self {
+        let log = &desk.parts.log;
+        let head = Feed::new(log, handle.queues.head(lanes.index), log.watermark());
+        Self { lanes, handle, desk, head, catch_up: None, idle_at: Instant::now() }
     }
 
     /// Works until told to stop.
@@ -103,7 +93,7 @@ impl Worker {
         if let Some(first) = self.desk.reopen_slots(self.catch_up.as_ref().map(Feed::position), now) {
             self.rewind(first);
         }
-        let more = self.fill(now);
+        let more = self.fill();
         self.look_back(now);
         self.desk.court.grave.store(&self.desk.parts, now);
         more
@@ -123,69 +113,53 @@ impl Worker {
 
     /// The catch-up side begins no later than at this record.
     fn rewind(&mut self, first: Lsn) {
-        if self.catch_up.as_ref().is_none_or(|feed| first < feed.position()) {
-            self.catch_up = Some(Feed::new(&self.desk.parts.log, first));
+        match &mut self.catch_up {
+            Some(feed) if first >= feed.position() => {}
+            Some(feed) => feed.seek(first),
+            None => {
+                let queue = self.handle.queues.catch_up(self.lanes.index);
+                self.catch_up = Some(Feed::new(&self.desk.parts.log, queue, first));
+            }
         }
     }
 
-    fn fill(&mut self, now: Instant) -> bool {
-        if now < self.read_at {
-            return false;
-        }
+    fn fill(&mut self) -> bool {
         for _ in 0..TURN {
             // Both in turn: neither may starve the other.
-            let moved = self.step_catch_up().and_then(|moved| Ok(self.step_head()? || moved));
-            match moved {
-                Ok(true) if self.desk.has_failed() => return true,
-                Ok(true) => {}
-                Ok(false) => return false,
-                Err(error) => {
-                    self.unreadable(&error, now);
-                    return false;
-                }
+            let moved = self.step_catch_up();
+            if !(self.step_head() || moved) {
+                return false;
+            }
+            if self.desk.has_failed() {
+                break;
             }
         }
-        self.read_backoff.reset();
         true
     }
 
-    fn step_head(&mut self) -> Result<bool, ReadError> {
-        if self.head.position() >= self.handle.control.released() {
-            return Ok(false);
-        }
-        let (lanes, desk) = (self.lanes, &mut self.desk);
-        let step = self.head.advance(|lane| lanes.has(lane), |frame| desk.handle(Side::Main, frame))?;
-        Ok(step == Some(Step::Done))
+    fn step_head(&mut self) -> bool {
+        let desk = &mut self.desk;
+        self.head.advance(|frame| desk.handle(Side::Main, frame)) == Some(Step::Done)
     }
 
-    fn step_catch_up(&mut self) -> Result<bool, ReadError> {
-        let Some(feed) = &mut self.catch_up else { return Ok(false) };
-        let (lanes, desk, head) = (self.lanes, &mut self.desk, self.head.position());
+    fn step_catch_up(&mut self) -> bool {
+        let Some(feed) = &mut self.catch_up else { return false };
+        let (desk, head) = (&mut self.desk, self.head.position());
         let mut met = feed.position() >= head;
         if !met {
-            let step = feed.advance(
-                |lane| lanes.has(lane),
-                |frame| {
-                    met = frame.lsn >= head;
-                    if met { Step::Done } else { desk.handle(Side::CatchUp, frame) }
-                },
-            )?;
+            let step = feed.advance(|frame| {
+                met = frame.lsn >= head;
+                if met { Step::Done } else { desk.handle(Side::CatchUp, frame) }
+            });
             met |= step.is_none();
             if !met {
-                return Ok(step == Some(Step::Done));
+                return step == Some(Step::Done);
             }
         }
         self.desk.gates.met();
         self.desk.slots.reached(head);
         self.catch_up = None;
-        Ok(true)
-    }
-
-    fn unreadable(&mut self, error: &ReadError, now: Instant) {
-        let delay = self.read_backoff.delay();
-        self.read_at = now + delay;
-        let delay = delay.as_millis() as u64;
-        tracing::error!(%error, drain.worker = self.lanes.index, drain.delay_ms = delay, "cannot read the log");
+        true
     }
 
     fn publish(&mut self, paused: bool, more: bool, now: Instant) {

@@ -15,11 +15,13 @@ use super::tail::Block;
 use super::types::Frame;
 use crate::units::Lsn;
 
-/// A reader. Each worker has one of its own; it holds at most one block and one file.
+/// A reader of the log. It holds at most one block and one file.
 pub struct Cursor {
     log: Arc<Log>,
     next: Lsn,
     spot: Option<Spot>,
+    /// Where the record handed out last lies.
+    last: Option<(u64, Lsn)>,
     /// The payload of the record handed out, where it is encrypted in the log.
     plain: Vec<u8>,
 }
@@ -36,18 +38,40 @@ struct Spot {
 
 impl Cursor {
     pub(super) fn new(log: Arc<Log>, from: Lsn) -> Self {
-        Self { log, next: from, spot: None, plain: Vec::new() }
+        Self { log, next: from, spot: None, last: None, plain: Vec::new() }
     }
 
     /// The next record that is not done and for which `wanted(lsn, lane)` holds; `None` when all flushed records
     /// were looked at.
     pub fn next(&mut self, wanted: impl Fn(Lsn, u8) -> bool) -> Result<Option<Frame<'_>>, ReadError> {
-        while let Some(found) = self.advance()? {
+        let mut most = u64::MAX;
+        self.next_within(&mut most, wanted)
+    }
+
+    /// As [`Self::next`], but looks at `most` records at most and counts them off; `None` also when none are left.
+    pub fn next_within(
+        &mut self,
+        most: &mut u64,
+        wanted: impl Fn(Lsn, u8) -> bool,
+    ) -> Result<Option<Frame<'_>>, ReadError> {
+        while *most > 0
+            && let Some(found) = self.advance()?
+        {
+            *most -= 1;
             if wanted(found.lsn, found.lane) && !self.log.is_done(found.lsn) && self.open(&found)? {
+                self.last = Some((found.offset, found.lsn));
                 return self.frame(found.offset);
             }
         }
         Ok(None)
+    }
+
+    /// Goes back before the record that the last [`Self::next_within`] handed out.
+    pub fn unread(&mut self) {
+        if let (Some(spot), Some((offset, lsn))) = (&mut self.spot, self.last.take()) {
+            (spot.offset, spot.lsn) = (offset, lsn);
+            self.next = lsn;
+        }
     }
 
     /// The next record that is kept, done or not.

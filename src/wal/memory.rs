@@ -24,6 +24,7 @@ struct State {
     /// How many more calls of `sync_data` succeed; none: all of them.
     flushes: Option<u64>,
     free: Option<u64>,
+    bytes_read: u64,
 }
 
 #[derive(Default)]
@@ -46,6 +47,12 @@ impl MemoryFs {
 
     fn state(&self) -> MutexGuard<'_, State> {
         lock(&self.0)
+    }
+
+    /// Bytes that were read so far.
+    #[cfg(test)]
+    pub fn bytes_read(&self) -> u64 {
+        self.state().bytes_read
     }
 }
 
@@ -127,6 +134,8 @@ impl File for Open {
         let from = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.written.len());
         let count = buf.len().min(bytes.written.len() - from);
         buf[..count].copy_from_slice(&bytes.written[from..from + count]);
+        drop(bytes);
+        self.fs.state().bytes_read += count as u64;
         Ok(count)
     }
 

@@ -109,12 +109,11 @@ impl Core {
         let solo = alone || self.held.is_on_trial(place) || self.court.suspects.singly(place, frame.lsn);
         let busy = if solo { self.window.is_busy(place) } else { self.window.is_solo(place) };
         let cap = self.court.topics.get(place.topic).cap;
-        let has_room = self.window.has_room(bytes) && self.window.has_room_at(place, bytes, cap);
         let proving = alone || self.hunt > 0;
         let fits = |run: &Run| run.has_room(bytes, self.limit) && run.takes(place.topic, proving);
         let in_run = self.run.as_ref().is_none_or(fits);
-        if busy || !has_room || !in_run {
-            self.is_full |= !in_run;
+        self.is_full |= !in_run;
+        if busy || !in_run || !self.window.has_room_at(place, bytes, cap) || !self.window.has_room(bytes) {
             return Step::Wait;
         }
         if self.run.is_none() && !self.begin(from, proving.then_some(place.topic), now) {

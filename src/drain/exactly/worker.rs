@@ -19,9 +19,9 @@ use crate::drain::court::Court;
 use crate::drain::feed::Feed;
 use crate::drain::feed::Step;
 use crate::drain::outlet::Link;
+use crate::drain::part::STALL;
 use crate::drain::sealed::Pass;
 use crate::drain::sealed::Sealed;
-use crate::drain::window::STALL;
 use crate::drain::window::Window;
 use crate::drain::worker::ALERT;
 use crate::drain::worker::IDLE;
@@ -71,7 +71,7 @@ impl Worker {
         let bell = Arc::clone(&handle.posts[lanes.index].bell);
         let sealed = Sealed::new(&parts, &bell);
         let sender = Sender::new(Arc::clone(link), bell, identity, lanes.index, backoff.clone())?;
-        let window = Window::share(lanes.workers as u64);
+        let window = Window::share(lanes.workers as u64, &parts.extra);
         let now = Instant::now();
         let core = Core {
             incarnation: identity.incarnation,
@@ -94,7 +94,8 @@ impl Worker {
             arrived_at: now,
             parts,
         };
-        let feed = Feed::new(&core.parts.log, core.parts.log.watermark());
+        let log = &core.parts.log;
+        let feed = Feed::new(log, handle.queues.head(lanes.index), log.watermark());
         let interval = config.transaction_interval.0;
         Ok(Self { lanes, handle, interval, core, feed, idle_at: now, pause_until: now, backoff })
     }
@@ -201,24 +202,13 @@ impl Worker {
             if self.core.has_failed || self.core.run.as_ref().is_some_and(|run| run.is_closed) {
                 return Filled::Waits;
             }
-            let (lanes, core, from) = (self.lanes, &mut self.core, self.feed.position());
-            let step = match from < self.handle.control.released() {
-                true => self.feed.advance(|lane| lanes.has(lane), |frame| core.handle(from, frame)),
-                false => Ok(None),
-            };
-            match step {
-                Ok(Some(Step::Done)) => {}
-                Ok(Some(Step::Wait)) => return Filled::Waits,
-                Ok(None) => {
+            let (core, from) = (&mut self.core, self.feed.position());
+            match self.feed.advance(|frame| core.handle(from, frame)) {
+                Some(Step::Done) => {}
+                Some(Step::Wait) => return Filled::Waits,
+                None => {
                     self.core.pass.end(now);
                     return Filled::Dry;
-                }
-                Err(error) => {
-                    let delay = self.backoff.delay();
-                    self.pause_until = now + delay;
-                    let (worker, delay) = (self.lanes.index, delay.as_millis() as u64);
-                    tracing::error!(%error, drain.worker = worker, drain.delay_ms = delay, "cannot read the log");
-                    return Filled::Waits;
                 }
             }
         }
@@ -229,7 +219,7 @@ impl Worker {
     fn rewind(&mut self, now: Instant) {
         let first = self.core.release(now).into_iter().chain(self.core.reread.take()).min();
         if let Some(first) = first.filter(|first| *first < self.feed.position()) {
-            self.feed = Feed::new(&self.core.parts.log, first);
+            self.feed.seek(first);
         }
     }
 

@@ -1,9 +1,11 @@
 //! The drain on a real log and the embedded broker, with faults injected there.
 
 mod gather;
+mod reader;
 mod sealed;
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
@@ -49,15 +51,7 @@ const SEGMENT: u64 = 16 << 20;
 impl House {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let options = wal::Options {
-            redeliver: false,
-            keys: wal::Keys::default(),
-            segment_size: SEGMENT,
-            reserve_space: 0,
-            label: |_| None,
-            observer: Arc::new(|_| {}),
-        };
-        let opened = wal::open(Arc::new(wal::fs::RealFs), dir.path(), &options, Timestamp::now()).unwrap();
+        let opened = open_log(Arc::new(wal::fs::RealFs), dir.path(), SEGMENT);
         Self {
             broker: EmbeddedBroker::start().unwrap(),
             writer: opened.writer,
@@ -199,6 +193,18 @@ impl House {
             assert_eq!(arrived.get(&key.to_string()).cloned().unwrap_or_default(), wanted, "key {key}");
         }
     }
+}
+
+fn open_log(fs: Arc<dyn wal::fs::Fs>, dir: &Path, segment_size: u64) -> wal::Opened {
+    let options = wal::Options {
+        redeliver: false,
+        keys: wal::Keys::default(),
+        segment_size,
+        reserve_space: 0,
+        label: |_| None,
+        observer: Arc::new(|_| {}),
+    };
+    wal::open(fs, dir, &options, Timestamp::now()).unwrap()
 }
 
 fn record(topic: &str, key: u64, value: &[u8], lsn: Lsn) -> (u8, Vec<u8>) {

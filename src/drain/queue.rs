@@ -1,0 +1,307 @@
+//! The bounded queues between the reader of the log and the workers.
+//!
+//! A queue belongs to one side of one worker. Its `next` says how far the reader has come for it: since the queue was
+//! opened, every record of its lanes below `next` that is not done was put into it, in order. A record that does not
+//! fit stays in the log, at or above `next`, and the reader comes back for it. Nothing is lost or overtaken, however long
+//! a worker takes nothing, and a worker may go back to any record at any time ([`Queue::open`]).
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+
+use crate::drain::bell::Bell;
+use crate::drain::board::Control;
+use crate::wal::Frame;
+use crate::wal::Log;
+use crate::wal::Lsn;
+use crate::wal::Record;
+
+/// All queues together: half a second at 50,000 records a second of 300 bytes. An empty queue takes one record more.
+const CAPACITY: u64 = 8 << 20;
+/// What a record takes beside its payload.
+const OVERHEAD: u64 = 80;
+
+/// What all queues of a drain share.
+pub(super) struct Pool {
+    log: Arc<Log>,
+    control: Arc<Control>,
+    capacity: u64,
+    bytes: AtomicU64,
+    /// Whether the reader wants to know of every worker that has nothing to do.
+    blocked: AtomicBool,
+    /// Whether a worker has called the reader.
+    called: AtomicBool,
+}
+
+impl Pool {
+    fn room(&self) -> u64 {
+        self.capacity.saturating_sub(self.bytes.load(Ordering::Relaxed))
+    }
+
+    /// Wakes the reader, which waits for the log.
+    fn wake(&self) {
+        self.called.store(true, Ordering::Relaxed);
+        self.log.wake_readers();
+    }
+}
+
+/// Records on their way to one side of a worker.
+pub(super) struct Queue {
+    pool: Arc<Pool>,
+    bell: Arc<Bell>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    records: VecDeque<(Record, u32)>,
+    bytes: u64,
+    /// Bytes the worker took so far.
+    taken: u64,
+    next: Lsn,
+    is_open: bool,
+    /// Whether the worker found it empty.
+    is_wanted: bool,
+    /// Whether there was more to read: the worker wants to know when `next` moves.
+    is_awaited: bool,
+    /// After a record did not fit: so few bytes leave room again.
+    low: Option<u64>,
+}
+
+/// What a worker finds in its queue.
+pub(super) enum Next {
+    /// A record, and the bytes it takes in the log.
+    Record(Record, u32),
+    /// Nothing yet: the reader has not come to the end of the records that are released.
+    Later,
+    /// Nothing: every record that is released was taken out.
+    End,
+}
+
+/// What became of a record that the reader offered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Offer {
+    Taken,
+    /// It does not fit now.
+    Full,
+    /// The worker has gone elsewhere in the log, or needs nothing.
+    Moved,
+}
+
+/// What the reader sees of a queue.
+#[derive(Clone, Copy)]
+pub(super) struct View {
+    pub(super) next: Lsn,
+    pub(super) is_open: bool,
+    /// Whether the worker found it empty.
+    pub(super) is_wanted: bool,
+    /// Whether a record did not fit, and little was taken since.
+    pub(super) is_full: bool,
+    pub(super) bytes: u64,
+    pub(super) taken: u64,
+}
+
+impl Queue {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// For the worker: it wants the records from this one on, and none of those that are in the queue.
+    pub(super) fn open(&self, from: Lsn) {
+        let mut state = self.state();
+        self.clear(&mut state);
+        (state.next, state.is_open, state.is_wanted, state.is_awaited) = (from, true, true, true);
+        drop(state);
+        self.pool.wake();
+    }
+
+    /// For the worker: it wants no more records.
+    pub(super) fn close(&self) {
+        let mut state = self.state();
+        self.clear(&mut state);
+        state.is_open = false;
+    }
+
+    fn clear(&self, state: &mut State) {
+        self.pool.bytes.fetch_sub(state.bytes, Ordering::Relaxed);
+        *state = State { taken: state.taken, ..State::default() };
+    }
+
+    /// For the worker: every record below was taken out.
+    pub(super) fn position(&self) -> Lsn {
+        let state = self.state();
+        state.records.front().map_or(state.next, |(record, _)| record.lsn)
+    }
+
+    /// For the worker: the next record.
+    pub(super) fn take(&self) -> Next {
+        let mut state = self.state();
+        let Some((record, bytes)) = state.records.pop_front() else {
+            let is_news = !std::mem::replace(&mut state.is_wanted, true);
+            let is_awaited = state.next < self.pool.control.released();
+            state.is_awaited = is_awaited;
+            drop(state);
+            if is_news && self.pool.blocked.load(Ordering::Relaxed) {
+                self.pool.wake();
+            }
+            return if is_awaited { Next::Later } else { Next::End };
+        };
+        let size = size(record.payload.len());
+        state.bytes -= size;
+        state.taken += size;
+        self.pool.bytes.fetch_sub(size, Ordering::Relaxed);
+        let has_room = state.low.is_some_and(|low| state.bytes <= low);
+        if has_room {
+            state.low = None;
+        }
+        drop(state);
+        if has_room {
+            self.pool.wake();
+        }
+        Next::Record(record, bytes)
+    }
+
+    /// For the reader: the next record of this queue's lanes at or above `next`, which the reader knows from a view or
+    /// the last offer. A queue may hold as much as all of them together leave free, so that one that is not emptied
+    /// leaves room for the others.
+    pub(super) fn offer(&self, frame: Frame<'_>, next: Lsn) -> Offer {
+        let mut state = self.state();
+        if !state.is_open || state.next != next {
+            return Offer::Moved;
+        }
+        let size = size(frame.payload.len());
+        if !state.records.is_empty() && state.bytes + size > self.pool.room() {
+            state.next = frame.lsn;
+            state.low = Some(state.bytes / 4 * 3);
+            return Offer::Full;
+        }
+        self.pool.bytes.fetch_add(size, Ordering::Relaxed);
+        state.bytes += size;
+        state.next = frame.lsn.next();
+        (state.is_wanted, state.is_awaited) = (false, false);
+        state.records.push_back((owned(frame), frame.bytes));
+        Offer::Taken
+    }
+
+    /// For the reader: there is no record of these lanes between `next` and `position`. Says whether the worker waits to
+    /// hear that.
+    pub(super) fn pass(&self, next: Lsn, position: Lsn) -> bool {
+        let mut state = self.state();
+        if !state.is_open || state.next != next || position <= next {
+            return false;
+        }
+        state.next = position;
+        std::mem::take(&mut state.is_awaited)
+    }
+
+    pub(super) fn ring(&self) {
+        self.bell.ring();
+    }
+
+    pub(super) fn view(&self) -> View {
+        let state = self.state();
+        View {
+            next: state.next,
+            is_open: state.is_open,
+            is_wanted: state.is_wanted,
+            is_full: state.low.is_some(),
+            bytes: state.bytes,
+            taken: state.taken,
+        }
+    }
+}
+
+/// The record itself.
+pub(super) fn owned(frame: Frame<'_>) -> Record {
+    let Frame { lsn, at, lane, payload, .. } = frame;
+    Record { lsn, at, lane, payload: payload.to_vec() }
+}
+
+fn size(payload: usize) -> u64 {
+    payload as u64 + OVERHEAD
+}
+
+/// The queues of all workers: one for the head of each, and one for its catch-up side.
+pub(super) struct Queues {
+    pool: Arc<Pool>,
+    all: Vec<Arc<Queue>>,
+    workers: usize,
+}
+
+impl Queues {
+    /// Two for each worker, of which the bells are given.
+    pub(super) fn new(log: &Arc<Log>, control: &Arc<Control>, bells: &[Arc<Bell>]) -> Self {
+        Self::with_capacity(log, control, bells, CAPACITY)
+    }
+
+    pub(super) fn with_capacity(
+        log: &Arc<Log>,
+        control: &Arc<Control>,
+        bells: &[Arc<Bell>],
+        capacity: u64,
+    ) -> Self {
+        let pool = Arc::new(Pool {
+            log: Arc::clone(log),
+            control: Arc::clone(control),
+            capacity,
+            bytes: AtomicU64::default(),
+            blocked: AtomicBool::default(),
+            called: AtomicBool::default(),
+        });
+        let queue = |bell: &Arc<Bell>| {
+            Arc::new(Queue { pool: Arc::clone(&pool), bell: Arc::clone(bell), state: Mutex::default() })
+        };
+        let all = bells.iter().chain(bells).map(queue).collect();
+        Self { pool, all, workers: bells.len() }
+    }
+
+    /// The queue for the head of a worker.
+    pub(super) fn head(&self, worker: usize) -> &Arc<Queue> {
+        &self.all[worker]
+    }
+
+    /// The queue for the catch-up side of a worker.
+    pub(super) fn catch_up(&self, worker: usize) -> &Arc<Queue> {
+        &self.all[self.workers + worker]
+    }
+
+    /// The numbers of the queues that take the records of a lane.
+    pub(super) fn of(&self, lane: u8) -> [usize; 2] {
+        let worker = usize::from(lane) % self.workers;
+        [worker, self.workers + worker]
+    }
+
+    pub(super) fn all(&self) -> &[Arc<Queue>] {
+        &self.all
+    }
+
+    pub(super) fn view(&self, index: usize) -> View {
+        self.all[index].view()
+    }
+
+    /// Whether the reader is to be woken by every worker that finds its queue empty.
+    pub(super) fn set_blocked(&self, blocked: bool) {
+        self.pool.blocked.store(blocked, Ordering::Relaxed);
+    }
+
+    /// Forgets the calls so far: the reader is about to look at all queues.
+    pub(super) fn listen(&self) {
+        self.pool.called.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether a worker has called the reader since it last looked.
+    pub(super) fn is_called(&self) -> bool {
+        self.pool.called.load(Ordering::Relaxed)
+    }
+
+    /// Bytes in all queues.
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> u64 {
+        self.pool.bytes.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,240 @@
+//! The reader of the log and the queues it fills, without workers and without Kafka.
+
+use std::time::Duration;
+use std::time::Instant;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::*;
+use crate::backoff::Backoff;
+use crate::drain::bell::Bell;
+use crate::drain::board::Control;
+use crate::drain::feed::Feed;
+use crate::drain::feed::Step;
+use crate::drain::pacer::Pacer;
+use crate::drain::queue::Queues;
+use crate::drain::reader;
+use crate::drain::reader::Reader;
+use crate::wal::memory::MemoryFs;
+
+const WORKERS: usize = 3;
+const LARGEST: usize = 900;
+/// A segment that holds what is appended at once.
+const SMALL: u64 = 64 << 10;
+/// More than the reader waits for a worker that takes nothing.
+const LONG: Duration = Duration::from_secs(1);
+
+#[derive(Clone, Debug)]
+enum Op {
+    /// Records of these lanes and sizes are flushed.
+    Append(Vec<(u8, usize)>),
+    /// The reader goes on.
+    Read,
+    /// One side takes so many records at most.
+    Take(usize, usize),
+    /// One side goes back by so many records, or begins there.
+    Seek(usize, u64),
+    /// A catch-up side ends.
+    Close(usize),
+    /// A record is delivered.
+    Confirm(u64),
+    /// Time goes by.
+    Wait,
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let record = (any::<u8>(), 0..LARGEST);
+    prop_oneof![
+        3 => vec(record, 1..40).prop_map(Op::Append),
+        6 => Just(Op::Read),
+        6 => (0..2 * WORKERS, 1..30_usize).prop_map(|(side, most)| Op::Take(side, most)),
+        2 => (0..2 * WORKERS, 0..60_u64).prop_map(|(side, back)| Op::Seek(side, back)),
+        1 => (WORKERS..2 * WORKERS).prop_map(Op::Close),
+        1 => (0..200_u64).prop_map(Op::Confirm),
+        2 => Just(Op::Wait),
+    ]
+}
+
+/// One side of a worker: everything of its lanes below `next` came, in order and once since it last went elsewhere.
+struct Side {
+    feed: Feed,
+    next: u64,
+}
+
+struct Model {
+    opened: wal::Opened,
+    control: Arc<Control>,
+    queues: Arc<Queues>,
+    reader: Reader,
+    sides: Vec<Option<Side>>,
+    lanes: Vec<u8>,
+    done: Vec<bool>,
+    capacity: u64,
+    now: Instant,
+}
+
+impl Model {
+    fn new(capacity: u64) -> Self {
+        let opened = open_log(Arc::new(MemoryFs::default()), Path::new("/log"), SMALL);
+        let log = &opened.log;
+        let bells: Vec<Arc<Bell>> = (0..WORKERS).map(|_| Arc::default()).collect();
+        let control = Arc::new(Control::new(log.end()));
+        let queues = Arc::new(Queues::with_capacity(log, &control, &bells, capacity));
+        let backoff = Backoff::new(Duration::from_millis(1), Duration::from_millis(1));
+        let counter = prometheus::IntCounter::new("n", "n").unwrap();
+        let parts = reader::Parts {
+            log: Arc::clone(log),
+            queues: Arc::clone(&queues),
+            control: Arc::clone(&control),
+            pacer: Pacer::new(Duration::ZERO),
+            statuses: Statuses::new(Arc::clone(log)),
+        };
+        let reader = Reader::new(parts, &backoff, counter);
+        let head = |worker| Side { feed: Feed::new(log, queues.head(worker), Lsn(1)), next: 1 };
+        let sides = (0..2 * WORKERS).map(|side| (side < WORKERS).then(|| head(side))).collect();
+        let (lanes, done, now) = (Vec::new(), Vec::new(), Instant::now());
+        Self { control, queues: Arc::clone(&queues), opened, reader, sides, lanes, done, capacity, now }
+    }
+
+    fn act(&mut self, op: &Op) {
+        match op {
+            Op::Append(records) => self.append(records),
+            Op::Read => _ = self.reader.turn(self.now),
+            Op::Take(side, most) => _ = self.take(*side, *most),
+            Op::Seek(side, back) => self.seek(*side, *back),
+            Op::Close(side) => self.sides[*side] = None,
+            Op::Confirm(lsn) => self.confirm(*lsn),
+            Op::Wait => self.now += LONG,
+        }
+        // An empty queue takes a record whatever the others hold.
+        let most = self.capacity + (2 * WORKERS * (LARGEST + 100)) as u64;
+        assert!(self.queues.bytes() <= most, "{} bytes in queues", self.queues.bytes());
+    }
+
+    fn append(&mut self, records: &[(u8, usize)]) {
+        let (log, writer) = (&self.opened.log, &mut self.opened.writer);
+        if log.spare_wanted(Duration::ZERO) {
+            log.fill_spare(SMALL, 0);
+        }
+        let payloads: Vec<Vec<u8>> = records.iter().map(|(_, size)| vec![7; *size]).collect();
+        let lanes = records.iter().map(|(lane, _)| *lane);
+        let entry = |(lane, payload)| Entry { lane, label: "test", payload };
+        let entries: Vec<Entry<'_>> =
+            lanes.clone().zip(payloads.iter().map(Vec::as_slice)).map(entry).collect();
+        writer.append(&entries, Timestamp::now()).unwrap();
+        writer.commit().unwrap();
+        self.control.release(log.end());
+        self.lanes.extend(lanes);
+        self.done.resize(self.lanes.len(), false);
+    }
+
+    /// Whether the record is one that this side must still be offered.
+    fn lacks(&self, side: usize, lsn: u64) -> bool {
+        let index = lsn as usize - 1;
+        usize::from(self.lanes[index]) % WORKERS == side % WORKERS && !self.done[index]
+    }
+
+    /// Says whether the side has had everything.
+    fn take(&mut self, index: usize, most: usize) -> bool {
+        let Some(mut side) = self.sides[index].take() else { return true };
+        let mut ended = false;
+        for _ in 0..most {
+            let (before, mut got) = (side.feed.position(), None);
+            let step = side.feed.advance(|frame| {
+                got = Some(frame.lsn);
+                Step::Done
+            });
+            let end = got.map_or(self.opened.log.end(), |lsn| lsn).0;
+            if got.is_some() || step.is_none() {
+                assert!(side.next <= end, "{} came again to side {index}", end);
+                let missed = (side.next..end).find(|lsn| self.lacks(index, *lsn));
+                assert_eq!(missed, None, "side {index} was offered {got:?}, then {step:?}");
+            }
+            if let Some(lsn) = got {
+                assert!(before <= lsn, "position {before:?} passed {lsn:?}");
+                side.next = lsn.0 + 1;
+            }
+            ended = step.is_none();
+            if step != Some(Step::Done) {
+                break;
+            }
+        }
+        self.sides[index] = Some(side);
+        ended
+    }
+
+    fn seek(&mut self, index: usize, back: u64) {
+        let from = self.opened.log.end().0.saturating_sub(back).max(1);
+        match &mut self.sides[index] {
+            Some(side) => {
+                side.feed.seek(Lsn(from));
+                side.next = from;
+            }
+            none => {
+                let queue = &self.queues.all()[index];
+                *none = Some(Side { feed: Feed::new(&self.opened.log, queue, Lsn(from)), next: from });
+            }
+        }
+    }
+
+    fn confirm(&mut self, lsn: u64) {
+        if let Some(done) = self.done.get_mut((lsn as usize).wrapping_sub(1)) {
+            *done = true;
+            let (lsn, at) = (Lsn(lsn), Timestamp::now());
+            self.opened.log.confirm(&[wal::Confirmation { lsn, bytes: 0, partition: 0, offset: 0, at }]);
+        }
+    }
+
+    /// All take what there is; nobody waits for ever. Side `stuck` takes nothing.
+    fn settle(&mut self, stuck: Option<usize>) {
+        for _ in 0..10_000 {
+            self.reader.turn(self.now);
+            self.now += LONG / 4;
+            let sides: Vec<usize> = (0..2 * WORKERS).filter(|side| stuck != Some(*side)).collect();
+            if sides.iter().filter(|side| !self.take(**side, 50)).count() == 0 {
+                return;
+            }
+        }
+        panic!("somebody starves");
+    }
+}
+
+proptest! {
+    // A failing case prints its operations, shrunk, and the seed that repeats it.
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_record_reaches_its_worker_once_and_in_order_however_slow_the_others_are(
+        capacity in 1..20_000_u64,
+        ops in vec(op(), 1..120),
+        stuck in proptest::option::of(0..2 * WORKERS),
+    ) {
+        let mut model = Model::new(capacity);
+        ops.iter().for_each(|op| model.act(op));
+        model.settle(stuck);
+        model.settle(None);
+    }
+}
+
+/// 128 workers took half a minute of CPU for what one does in a second: each of them read everything.
+#[test]
+fn the_log_is_read_once_for_all_workers() {
+    let (fs, mut house) = (MemoryFs::default(), House::new());
+    let dir = Path::new("/log");
+    let open = || open_log(Arc::new(fs.clone()), dir, SEGMENT);
+    let wal::Opened { writer, log, .. } = open();
+    (house.writer, house.log) = (writer, log);
+    house.append_filled(TOPIC, 0..10_000, 1000, 800);
+    // Opened again, it has nothing of it in memory.
+    let wal::Opened { writer, log, .. } = open();
+    (house.writer, house.log) = (writer, log);
+    house.config.workers = ThreadCount::Count(8.try_into().unwrap());
+    let (bytes, before) = (house.log.backlog_bytes(), fs.bytes_read());
+    let drain = house.drain();
+    house.until_drained();
+    drain.stop(Instant::now() + LIMIT);
+    let read = fs.bytes_read() - before;
+    assert!(read < 2 * bytes, "{read} bytes were read of a log of {bytes}");
+    house.assert_in_order(TOPIC, 0..10_000, 1000, &[]);
+}
