@@ -1,5 +1,5 @@
-//! From the log to Kafka, against a bare producer that sends the same records with the same settings, and exactly once
-//! against at least once.
+//! From the log to Kafka, against a bare producer that sends the same records with the same settings, exactly once
+//! against at least once, and many workers against one.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +15,7 @@ use forebay::kafka;
 use forebay::metrics::Metrics;
 use forebay::status::Statuses;
 use forebay::task::Alarm;
+use forebay::units::ThreadCount;
 use forebay::wal::Opened;
 
 use crate::measure::Limit;
@@ -42,6 +43,44 @@ pub fn measure() -> Vec<Outcome> {
     ]
 }
 
+/// CPU time of this process for each record, with so many workers against one worker. What is left of the difference is
+/// librdkafka's own: a producer has threads, connections and requests of its own, and the more there are, the smaller are
+/// their batches.
+pub fn workers() -> Vec<Outcome> {
+    const COUNTS: [(usize, &str, Limit); 4] = [
+        (2, "drain: CPU per record, 2 workers / 1 worker", Limit::AtMost(1.5)),
+        (8, "drain: CPU per record, 8 workers / 1 worker", Limit::AtMost(2.0)),
+        (32, "drain: CPU per record, 32 workers / 1 worker", Limit::AtMost(3.0)),
+        (128, "drain: CPU per record, 128 workers / 1 worker", Limit::AtMost(8.0)),
+    ];
+    const RECORDS: u64 = 200_000;
+    let Some(bootstrap) = services::shared_kafka("durable_path workers") else { return Vec::new() };
+    let topic = unique_name("bench");
+    Admin::new(&bootstrap).create_topic(&topic, 8, -1, &[]);
+    let dir = scratch::dir("drain-workers");
+    let wal = dir.path().join("wal");
+    records::fill(&wal, &topic, RECORDS);
+    let turn = |workers: usize| {
+        let workers = ThreadCount::Count(workers.try_into().unwrap());
+        let config = drain::Config { workers, ..drain::Config::default() };
+        drained(&wal, RECORDS, &bootstrap, config)
+    };
+    turn(1);
+    let rounds: Vec<(Turn, Vec<Turn>)> =
+        (0..3).map(|_| (turn(1), COUNTS.iter().map(|(count, ..)| turn(*count)).collect())).collect();
+    let each = |cpu: Duration| cpu.as_secs_f64() * 1e6 / RECORDS as f64;
+    let outcome = |(index, &(_, what, limit)): (usize, &(usize, &'static str, Limit))| {
+        let ours: Vec<Turn> = rounds.iter().map(|(_, turns)| turns[index]).collect();
+        let pairs = rounds.iter().map(|(one, turns)| each(turns[index].cpu) / each(one.cpu)).collect();
+        let ones: Vec<f64> = rounds.iter().map(|(one, _)| each(one.cpu)).collect();
+        let cpu: Vec<f64> = ours.iter().map(|turn| each(turn.cpu)).collect();
+        let took: Vec<f64> = ours.iter().map(|turn| turn.took.as_secs_f64()).collect();
+        let figures = format!("{:.1} µs, {:.1} µs; {:.2} s", median(&cpu), median(&ones), median(&took));
+        Outcome { what, pairs, limit, figures }
+    };
+    COUNTS.iter().enumerate().map(outcome).collect()
+}
+
 /// At least 80 %. Each turn has a log of its own, because Kafka remembers how far each was.
 fn compare_modes(what: &'static str, partitions: usize, bootstrap: &str) -> Outcome {
     let topic = unique_name("bench");
@@ -51,7 +90,7 @@ fn compare_modes(what: &'static str, partitions: usize, bootstrap: &str) -> Outc
         let wal = dir.path().join("wal");
         records::fill(&wal, &topic, RECORDS);
         let config = drain::Config { delivery, ..drain::Config::default() };
-        RECORDS as f64 / drained(&wal, bootstrap, config).as_secs_f64()
+        RECORDS as f64 / drained(&wal, RECORDS, bootstrap, config).took.as_secs_f64()
     };
     let (once, least) = (|| rate(Guarantee::ExactlyOnce), || rate(Guarantee::AtLeastOnce));
     once();
@@ -71,7 +110,8 @@ fn compare(what: &'static str, partitions: usize, bootstrap: &str) -> Outcome {
     let dir = scratch::dir("drain");
     let wal = dir.path().join("wal");
     records::fill(&wal, &topic, RECORDS);
-    let drain = || RECORDS as f64 / drained(&wal, bootstrap, drain::Config::default()).as_secs_f64();
+    let drain =
+        || RECORDS as f64 / drained(&wal, RECORDS, bootstrap, drain::Config::default()).took.as_secs_f64();
     let bare = || RECORDS as f64 / producer::sent(RECORDS, &topic, bootstrap).as_secs_f64();
     // The first turn grows the broker's heap.
     drain();
@@ -86,11 +126,28 @@ fn compare(what: &'static str, partitions: usize, bootstrap: &str) -> Outcome {
     }
 }
 
+/// What one drain of a whole log took.
+#[derive(Clone, Copy)]
+struct Turn {
+    took: Duration,
+    /// CPU time of this process.
+    cpu: Duration,
+}
+
+/// CPU time of this process so far. `/proc` counts it in hundredths of a second.
+fn cpu() -> Duration {
+    let stat = std::fs::read_to_string("/proc/self/stat").expect("/proc");
+    // Behind the name, which ends with the last `)`: state, ten numbers, then user and system time.
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    let ticks: u64 = fields[11..13].iter().map(|field| field.parse::<u64>().expect("ticks")).sum();
+    Duration::from_millis(ticks * 10)
+}
+
 /// From workers whose producers are ready to an empty backlog: half a second to have a producer's id would be a quarter
 /// of what is measured. Whatever an earlier turn has delivered is delivered again.
-fn drained(wal: &std::path::Path, bootstrap: &str, config: drain::Config) -> Duration {
+fn drained(wal: &std::path::Path, records: u64, bootstrap: &str, config: drain::Config) -> Turn {
     let (_lock, Opened { writer, log, recovery }) = records::open(wal, true);
-    assert_eq!(recovery.backlog, RECORDS, "all of it waits");
+    assert_eq!(recovery.backlog, records, "all of it waits");
     let metrics = Arc::new(Metrics::new().expect("metrics"));
     // With its checkpoints and its housekeeping, as in the daemon.
     let (_ingest, threads) = ingest::start(ingest::Parts {
@@ -122,13 +179,13 @@ fn drained(wal: &std::path::Path, bootstrap: &str, config: drain::Config) -> Dur
         std::thread::sleep(LOOK);
     }
     std::thread::sleep(producer::SETTLE);
-    let started = Instant::now();
+    let (started, before) = (Instant::now(), cpu());
     drain.handle().resume();
     while log.figures().backlog > 0 {
         std::thread::sleep(LOOK);
     }
-    let took = started.elapsed();
+    let turn = Turn { took: started.elapsed(), cpu: cpu() - before };
     drain.stop(Instant::now());
     threads.join(Duration::from_secs(10));
-    took
+    turn
 }
