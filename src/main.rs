@@ -23,6 +23,8 @@ fn main() -> ExitCode {
             return code.into();
         }
     };
+    // Whatever makes files, the database and the marker store included: what is in them is people's data.
+    rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
     match run(&cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {

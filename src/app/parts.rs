@@ -132,7 +132,7 @@ impl Parts {
         let (ingest, threads) = ingest.map_err(Failure::system("the commit thread"))?;
         let (hash_pool, hash_workers) = HashPool::start(&config.users, Arc::clone(&metrics), alarm)
             .map_err(Failure::system("threads that hash"))?;
-        let stores = Stores::open(config, &metrics).await;
+        let stores = Stores::open(config, &log, &metrics).await;
         let mut statuses = Statuses::new(Arc::clone(&log));
         if let Some(stores) = &stores {
             statuses = statuses.with_outcomes(stores.db.clone());

@@ -21,6 +21,7 @@ use crate::users::HashPool;
 use crate::users::Keeper;
 use crate::users::Profiles;
 use crate::users::Users;
+use crate::wal::Log;
 
 use super::dependencies::Dependencies;
 
@@ -54,11 +55,11 @@ pub(super) struct Service {
 impl Stores {
     /// Opens what is embedded and prepares connections to what is not; nobody need answer yet. None when what is
     /// embedded cannot be opened, on a full disk for example: commands are accepted and drained all the same.
-    pub(super) async fn open(config: &Config, metrics: &Arc<Metrics>) -> Option<Self> {
+    pub(super) async fn open(config: &Config, log: &Log, metrics: &Arc<Metrics>) -> Option<Self> {
         let db = database(config, metrics).await.inspect_err(|error| {
             tracing::error!(%error, "no database: users are not served; start again when it can be opened");
         });
-        let kv = store(config, metrics).inspect_err(|error| {
+        let kv = store(config, log, metrics).inspect_err(|error| {
             tracing::error!(%error, "no marker store: users are not served; start again when it can be opened");
         });
         let (db, kv) = (db.ok()?, kv.ok()?);
@@ -76,13 +77,17 @@ async fn database(config: &Config, metrics: &Arc<Metrics>) -> Result<Database, D
     Ok(db)
 }
 
-fn store(config: &Config, metrics: &Arc<Metrics>) -> Result<Kv, KvError> {
-    match config.redis.url.is_empty() {
-        true => {
-            Kv::embedded(&config.wal.dir.join(EMBEDDED_STORE)).map(|kv| kv.with_metrics(Arc::clone(metrics)))
-        }
-        false => Kv::redis(&config.redis, Arc::clone(metrics)),
+fn store(config: &Config, log: &Log, metrics: &Arc<Metrics>) -> Result<Kv, KvError> {
+    if !config.redis.url.is_empty() {
+        return Kv::redis(&config.redis, Arc::clone(metrics));
     }
+    let dir = config.wal.dir.join(EMBEDDED_STORE);
+    // Names, e-mail addresses and phone numbers are in it: the log's encryption at rest covers them too.
+    let opened = match log.derived_key(EMBEDDED_STORE) {
+        Some(secret) => Kv::sealed(&dir, &secret),
+        None => Kv::embedded(&dir),
+    };
+    opened.map(|kv| kv.with_metrics(Arc::clone(metrics)))
 }
 
 /// Lets old outcomes and expired sessions go, in small steps. Consumers on other machines need not: the tables are

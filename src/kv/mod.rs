@@ -73,7 +73,13 @@ impl Kv {
     /// A store of this process's own in `dir`. What is damaged is moved aside, and the store begins empty. Blocks for
     /// the disk.
     pub fn embedded(dir: &Path) -> Result<Self, KvError> {
-        Ok(Self { store: Store::Embedded(Embedded::open(dir)?), metrics: None })
+        Ok(Self { store: Store::Embedded(Embedded::open(dir, None)?), metrics: None })
+    }
+
+    /// The same, for encryption at rest: keys and values cannot be read without `secret`. A store under another secret,
+    /// or under none, is removed.
+    pub fn sealed(dir: &Path, secret: &[u8; 32]) -> Result<Self, KvError> {
+        Ok(Self { store: Store::Embedded(Embedded::open(dir, Some(secret))?), metrics: None })
     }
 
     /// The same store with its calls measured.

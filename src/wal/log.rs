@@ -8,6 +8,8 @@ use std::sync::PoisonError;
 use std::time::Duration;
 use std::time::Instant;
 
+use zeroize::Zeroizing;
+
 use super::crypt::Keys;
 use super::cursor::Cursor;
 use super::dead::Dead;
@@ -346,6 +348,11 @@ impl Log {
         self.keys.current().is_some()
     }
 
+    /// A key for what lies beside the log, made of the master key and this purpose; none if nothing is encrypted.
+    pub fn derived_key(&self, purpose: &str) -> Option<Zeroizing<[u8; 32]>> {
+        self.keys.current().map(|master| master.derive(purpose))
+    }
+
     /// The dead-letter store.
     pub fn dead(&self) -> &DeadLetters {
         &self.dead
@@ -378,6 +385,16 @@ impl Log {
     /// Whether the record is still kept, delivered or not.
     pub fn keeps(&self, lsn: Lsn) -> bool {
         lsn < self.end() && self.segments.holding(lsn).is_some()
+    }
+
+    /// How many numbers from `from` up to `to` lie in segments that are kept.
+    pub fn kept_within(&self, from: Lsn, to: Lsn) -> u64 {
+        self.segments.kept_within(from, to)
+    }
+
+    /// The file system that holds the log, for files beside it that can be rebuilt from it.
+    pub fn fs(&self) -> &Arc<dyn Fs> {
+        &self.fs
     }
 
     /// When the record at or after `lsn` was accepted, for ages; `None` when there is none.

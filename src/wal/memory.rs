@@ -45,6 +45,14 @@ impl MemoryFs {
         self.state().files.insert(path.to_owned(), Arc::new(Mutex::new(bytes)));
     }
 
+    /// Another file system with what is written in this one.
+    #[cfg(test)]
+    pub fn copy(&self) -> Self {
+        let copy = Self::default();
+        self.state().files.iter().for_each(|(path, bytes)| copy.put(path, &lock(bytes).written));
+        copy
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         lock(&self.0)
     }

@@ -104,7 +104,8 @@
 //! *What shows without the key*: numbers, instants and lengths of records, their lanes (one of 256, from the key's
 //! hash), how many of which kind lie in a sealed segment (footers), which are done, where Kafka put them (`sent/`), and
 //! of dead letters number, instants and attempts. The index holds digests under the log's secret, which is wrapped
-//! with the data keys. Nothing else of a record is in any file.
+//! with the data keys. Nothing else of a record is in any file of the log; the embedded marker store beside it is sealed
+//! under a key derived from the master key.
 //!
 //! *A start* opens everything or touches nothing: without a key that opens every segment of the log and the dead letters
 //! it fails before the lock is taken. Segments of before encryption was turned on stay as they are until they go; their headers, and so

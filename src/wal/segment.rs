@@ -187,6 +187,14 @@ impl Segments {
         all.range(lsn..).next().map(|(_, segment)| Arc::clone(segment))
     }
 
+    /// How many numbers from `from` up to `to` lie in one of them.
+    pub fn kept_within(&self, from: Lsn, to: Lsn) -> u64 {
+        let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let before = all.range(..to).rev().map(|(first, segment)| (*first, segment.flushed().0));
+        let overlapping = before.take_while(|(_, next)| *next > from);
+        overlapping.map(|(first, next)| next.min(to).0.saturating_sub(first.max(from).0)).sum()
+    }
+
     /// All of them, oldest first.
     pub fn all(&self) -> Vec<Arc<Segment>> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()

@@ -69,12 +69,12 @@ fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     found
 }
 
-/// The files in which something planted stands.
-fn showing(dir: &Path) -> Vec<(PathBuf, &'static str)> {
+/// The files in which something of `planted` stands.
+fn showing<'a>(dir: &Path, planted: &[&'a str]) -> Vec<(PathBuf, &'a str)> {
     let mut found = Vec::new();
     for (path, bytes) in files(dir) {
-        let shown = |text: &&str| bytes.windows(text.len()).any(|window| window == text.as_bytes());
-        found.extend(PLANTED.into_iter().filter(shown).map(|text| (path.clone(), text)));
+        let shown = |text: &&&str| bytes.windows(text.len()).any(|window| window == text.as_bytes());
+        found.extend(planted.iter().filter(shown).map(|text| (path.clone(), *text)));
     }
     found
 }
@@ -94,19 +94,52 @@ fn no_file_of_the_log_shows_what_a_client_sent_and_everything_works_as_before() 
         await_sent(http, &first);
         // A crash, an orderly stop, and a start that delivers all of it again from the files.
         forebay.kill9();
-        let after_kill = showing(&forebay.wal_dir());
+        let after_kill = showing(&forebay.wal_dir(), &PLANTED);
         forebay.start();
         let http = &mut forebay.http();
         let again = planted(http);
         assert!(is_replay(&again) && id(&again) == first, "{}", again.text());
         await_sent(http, &first);
         assert!(forebay.term().success());
-        let found = [after_kill, showing(&forebay.wal_dir())].concat();
+        let found = [after_kill, showing(&forebay.wal_dir(), &PLANTED)].concat();
         match key {
             None => assert!(PLANTED.iter().all(|text| found.iter().any(|(_, is)| is == text)), "{found:?}"),
             Some(_) => assert_eq!(found, []),
         }
     }
+}
+
+#[test]
+fn no_file_shows_a_person_whose_registration_is_in_flight() {
+    const PERSON: [&str; 3] = ["ada-lovelace", "ada@lovelace.example", "491700000815"];
+    let body = r#"{"name":"ada-lovelace","email":"ada@lovelace.example","phone":"+49 170 0000815","password":"correct horse"}"#;
+    let keys = scratch::dir("keys");
+    let key = key(keys.path(), 'a');
+    let register = |forebay: &mut Forebay| {
+        forebay.start();
+        assert_eq!(forebay.admin_http().post("/admin/drain/pause", "").unwrap().status, 200);
+        let answer = forebay.http().post("/v1/users", body).unwrap();
+        assert_eq!(answer.status, 202, "{}", answer.text());
+        assert!(forebay.term().success());
+    };
+    let markers = |forebay: &Forebay| forebay.wal_dir().join("markers");
+    let mut plain = daemon();
+    register(&mut plain);
+    assert_eq!(showing(&markers(&plain), &PERSON).len(), 3, "without encryption all of it is there");
+    // The store of before encryption was turned on goes.
+    set_key(&mut plain, Some(&key), &[]);
+    plain.start();
+    assert!(plain.term().success());
+    assert_eq!(showing(&markers(&plain), &PERSON), []);
+
+    let mut sealed = daemon();
+    set_key(&mut sealed, Some(&key), &[]);
+    register(&mut sealed);
+    assert_eq!(showing(sealed.dir(), &PERSON), []);
+    sealed.start();
+    let taken = sealed.http().post("/v1/users", &body.replace("ada@", "eve@")).unwrap();
+    assert_eq!(taken.status, 409, "the name is still known: {}", taken.text());
+    assert!(sealed.term().success());
 }
 
 #[test]

@@ -3,6 +3,8 @@
 //! sled blocks and may panic: it runs on threads that may block, a few calls at a time, and what it says or does not
 //! say is an error of the call, no more.
 
+mod files;
+mod seal;
 mod trees;
 
 use std::path::Path;
@@ -21,6 +23,7 @@ use super::call::Call;
 use super::call::Reply;
 use super::subscription::Event;
 
+use seal::Seal;
 use trees::Trees;
 
 /// A disk that takes longer is broken.
@@ -40,8 +43,8 @@ pub(super) struct Embedded {
 }
 
 impl Embedded {
-    pub fn open(dir: &Path) -> Result<Self, KvError> {
-        let trees = Trees::open(dir).map_err(KvError::Away)?;
+    pub fn open(dir: &Path, secret: Option<&[u8; 32]>) -> Result<Self, KvError> {
+        let trees = Trees::open(dir, secret.map(Seal::new)).map_err(KvError::Away)?;
         let (messages, _) = broadcast::channel(MESSAGES);
         Ok(Self { trees: Arc::new(trees), threads: Arc::new(Semaphore::new(THREADS)), messages })
     }
@@ -65,7 +68,7 @@ impl Embedded {
             trees.apply(&calls, Timestamp::now())
         });
         let applied = applied.await.map_err(|_| KvError::Away("the store panicked".to_owned()))?;
-        applied.map_err(|error| KvError::Away(error.to_string()))
+        applied.map_err(KvError::Away)
     }
 
     pub fn publish(&self, channel: &str, message: &str) {

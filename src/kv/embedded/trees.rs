@@ -2,12 +2,13 @@
 //! when and key → nothing, to find what is over. Every write sweeps some of that out, so that the store does not grow
 //! with what is gone; and it holds a bounded number of keys: for one more, the one that would end first is given up.
 
-use std::io;
-use std::panic::AssertUnwindSafe;
+use std::borrow::Cow;
 use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::OnceLock;
 use std::sync::PoisonError;
+use std::sync::RwLock;
 use std::time::Duration;
 
 use prometheus::IntCounter;
@@ -20,59 +21,56 @@ use super::super::call::Held;
 use super::super::call::Op;
 use super::super::call::Reply;
 use super::super::call::millis;
+use super::files::SMALL;
+use super::files::Store;
+use super::seal::Seal;
 
-const DIR: &str = "kv";
-const BROKEN: &str = "kv.broken";
-/// sled's words for that; it has no error of its own for it.
-const IN_USE: &str = "could not acquire lock";
-/// sled's resident memory is about 3.5 times this.
-const CACHE_BYTES: u64 = 16 << 20;
 /// Some hundred bytes each.
 const MAX_KEYS: usize = 1_000_000;
 /// More than one, so that a store of dead keys gets smaller while it is written to.
 const SWEEP: usize = 8;
 /// Of a stored value, before the value itself.
 const END_LEN: usize = 8;
+/// Writes between two looks at the size of the files: some megabytes.
+const WRITES: u32 = 4096;
 
 pub(super) struct Trees {
-    /// Last to go: the trees are of it.
-    _db: sled::Db,
-    values: sled::Tree,
-    ends: sled::Tree,
+    dir: PathBuf,
+    seal: Option<Seal>,
+    /// None: it could not be opened again after it was written anew.
+    store: RwLock<Option<Store>>,
     max_keys: usize,
-    /// Who writes holds this; inside, how many keys there are.
-    writing: Mutex<usize>,
+    /// Who writes holds this.
+    writing: Mutex<Writing>,
     evictions: OnceLock<IntCounter>,
 }
 
-impl Trees {
-    pub fn open(dir: &Path) -> Result<Self, String> {
-        match Self::open_at_all(dir) {
-            // Nothing is wrong with it: somebody else uses it.
-            Err(error) if error.contains(IN_USE) => Err(error),
-            Err(error) => {
-                tracing::warn!(error, "kv.broken: moved aside, and begun empty");
-                move_aside(dir).map_err(|error| format!("{}: {error}", dir.join(DIR).display()))?;
-                Self::open_at_all(dir)
-            }
-            opened => opened,
-        }
-    }
+struct Writing {
+    /// How many keys there are.
+    keys: usize,
+    /// Writes until the files' size is looked at.
+    left: u32,
+    /// Bytes of files from which on they are compared with what they hold.
+    compare_above: u64,
+}
 
-    /// sled 0.34 may panic on a damaged file: that, too, only means that it begins empty.
-    fn open_at_all(dir: &Path) -> Result<Self, String> {
-        let path = dir.join(DIR);
-        let open = AssertUnwindSafe(|| -> sled::Result<Self> {
-            let db = sled::Config::new().path(&path).cache_capacity(CACHE_BYTES).open()?;
-            let (values, ends) = (db.open_tree("values")?, db.open_tree("ends")?);
-            let keys = values.len();
-            let (writing, evictions) = (Mutex::new(keys), OnceLock::new());
-            Ok(Self { _db: db, values, ends, max_keys: MAX_KEYS, writing, evictions })
-        });
-        match std::panic::catch_unwind(open) {
-            Ok(opened) => opened.map_err(|error| error.to_string()),
-            Err(_) => Err("sled panicked while it opened the store".to_owned()),
+impl Trees {
+    /// Opens the store in `dir`; with a seal, nothing in it can be read without its secret.
+    pub fn open(dir: &Path, seal: Option<Seal>) -> Result<Self, String> {
+        let mark = seal.as_ref().map(Seal::mark);
+        let mut store = Store::open(dir, mark)?;
+        if store.is_too_large().map_err(|error| error.to_string())? {
+            store = store.rewrite(dir, mark)?;
         }
+        let writing = Writing { keys: store.values.len(), left: WRITES, compare_above: SMALL };
+        Ok(Self {
+            dir: dir.to_owned(),
+            seal,
+            store: RwLock::new(Some(store)),
+            max_keys: MAX_KEYS,
+            writing: Mutex::new(writing),
+            evictions: OnceLock::new(),
+        })
     }
 
     pub fn count_evictions(&self, counter: IntCounter) {
@@ -80,48 +78,58 @@ impl Trees {
         let _ = self.evictions.set(counter);
     }
 
-    pub fn apply(&self, calls: &[Call], now: Timestamp) -> sled::Result<Vec<Reply>> {
+    pub fn apply(&self, calls: &[Call], now: Timestamp) -> Result<Vec<Reply>, String> {
         calls.iter().map(|call| self.answer(call, now)).collect()
     }
 
-    fn answer(&self, call: &Call, now: Timestamp) -> sled::Result<Reply> {
-        let key = call.key.as_bytes();
+    fn answer(&self, call: &Call, now: Timestamp) -> Result<Reply, String> {
+        let key = &*self.place(&call.key);
         if let Op::Get = call.op {
-            return Ok(Reply::Value(self.live(key, now)?));
+            return self.with_store(|store| Ok(Reply::Value(self.live(store, key, now)?)));
         }
-        let mut keys = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        self.sweep(&mut keys, now)?;
+        let mut writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.bound_size(&mut writing)?;
+        self.with_store(|store| self.change(store, &mut writing.keys, key, &call.op, now))
+    }
+
+    fn change(
+        &self,
+        store: &Store,
+        keys: &mut usize,
+        key: &[u8],
+        op: &Op,
+        now: Timestamp,
+    ) -> sled::Result<Reply> {
+        self.sweep(store, keys, now)?;
         let owned = |owner: &[u8]| {
-            let live = self.live(key, now)?;
+            let live = self.live(store, key, now)?;
             Ok::<_, sled::Error>(live.filter(|value| value.starts_with(owner)))
         };
-        let changed = match &call.op {
+        let mut put = |value: &[u8], ttl| self.put(store, keys, key, value, (now, ttl));
+        let changed = match op {
             Op::Get => false,
-            Op::Set { value, ttl } => self.put(&mut keys, key, value, now, *ttl)?,
+            Op::Set { value, ttl } => put(value, *ttl)?,
             Op::SetIfAbsent { value, ttl } => {
-                let held = match self.live(key, now)? {
-                    None => self.put(&mut keys, key, value, now, *ttl).map(|_| Held::Ours)?,
+                let held = match self.live(store, key, now)? {
+                    None => put(value, *ttl).map(|_| Held::Ours)?,
                     Some(other) if other == *value => Held::Ours,
                     Some(other) => Held::Other(other),
                 };
                 return Ok(Reply::Held(held));
             }
-            Op::Replace { owner, value, ttl } => match owned(owner)? {
-                Some(_) => self.put(&mut keys, key, value, now, *ttl)?,
-                None => false,
-            },
+            Op::Replace { owner, value, ttl } => owned(owner)?.is_some() && put(value, *ttl)?,
             Op::Refresh { owner, ttl } => match owned(owner)? {
-                Some(value) => self.put(&mut keys, key, &value, now, *ttl)?,
+                Some(value) => put(&value, *ttl)?,
                 None => false,
             },
-            Op::Remove { owner } => owned(owner)?.is_some() && self.take(&mut keys, key)?,
-            Op::Delete => self.take(&mut keys, key)?,
+            Op::Remove { owner } => owned(owner)?.is_some() && take(store, keys, key)?,
+            Op::Delete => take(store, keys, key)?,
             Op::Spend { rate, want, at } => {
-                let state = self.live(key, now)?;
+                let state = self.live(store, key, now)?;
                 let mut bucket = state.as_deref().and_then(Bucket::decode).unwrap_or_default();
                 let spent = bucket.spend(*rate, *want, at.unwrap_or(now.0.saturating_mul(1000)));
                 if spent.granted > 0 || want.need <= 0 {
-                    self.put(&mut keys, key, &bucket.encode(), now, bucket.lifetime(*rate))?;
+                    put(&bucket.encode(), bucket.lifetime(*rate))?;
                 }
                 return Ok(Reply::Spent(spent));
             }
@@ -129,31 +137,73 @@ impl Trees {
         Ok(Reply::Changed(changed))
     }
 
+    /// What stands for a key on disk.
+    fn place<'a>(&self, key: &'a str) -> Cow<'a, [u8]> {
+        match &self.seal {
+            Some(seal) => seal.key(key.as_bytes()).to_vec().into(),
+            None => key.as_bytes().into(),
+        }
+    }
+
+    fn with_store<T>(&self, work: impl FnOnce(&Store) -> sled::Result<T>) -> Result<T, String> {
+        let store = self.store.read().unwrap_or_else(PoisonError::into_inner);
+        let store = store.as_ref().ok_or("the embedded store could not be opened again")?;
+        work(store).map_err(|error| error.to_string())
+    }
+
+    /// Writes the store anew when its files have become much larger than what they hold. Others wait meanwhile: for a
+    /// second at most, unless there are very many keys.
+    fn bound_size(&self, writing: &mut Writing) -> Result<(), String> {
+        writing.left = writing.left.saturating_sub(1);
+        if writing.left > 0 {
+            return Ok(());
+        }
+        writing.left = WRITES;
+        if self.with_store(Store::size)? < writing.compare_above {
+            return Ok(());
+        }
+        if self.with_store(Store::is_too_large)? {
+            let mut open = self.store.write().unwrap_or_else(PoisonError::into_inner);
+            let mark = self.seal.as_ref().map(Seal::mark);
+            *open = open.take().map(|store| store.rewrite(&self.dir, mark)).transpose()?;
+        }
+        // To compare takes as long as to read it all: again when it has doubled.
+        writing.compare_above = SMALL.max(self.with_store(Store::size)? * 2);
+        Ok(())
+    }
+
     /// The value, unless its time is over.
-    fn live(&self, key: &[u8], now: Timestamp) -> sled::Result<Option<Vec<u8>>> {
-        let stored = self.values.get(key)?;
+    fn live(&self, store: &Store, key: &[u8], now: Timestamp) -> sled::Result<Option<Vec<u8>>> {
+        let stored = store.values.get(key)?;
         let live = stored.as_deref().and_then(decode).filter(|(end, _)| *end > now.0);
-        Ok(live.map(|(_, value)| value.to_owned()))
+        Ok(live.and_then(|(_, value)| match &self.seal {
+            Some(seal) => seal.open(key, value),
+            None => Some(value.to_owned()),
+        }))
     }
 
     fn put(
         &self,
+        store: &Store,
         keys: &mut usize,
         key: &[u8],
         value: &[u8],
-        now: Timestamp,
-        ttl: Duration,
+        (now, ttl): (Timestamp, Duration),
     ) -> sled::Result<bool> {
-        if *keys >= self.max_keys && !self.values.contains_key(key)? {
-            self.give_one_up(keys)?;
+        let value = match &self.seal {
+            Some(seal) => Cow::from(seal.seal(key, value)?),
+            None => Cow::from(value),
+        };
+        if *keys >= self.max_keys && !store.values.contains_key(key)? {
+            self.give_one_up(store, keys)?;
         }
         let end = now.0.saturating_add(millis(ttl)).to_be_bytes();
         // First, so that no value is without an end that finds it.
-        self.ends.insert([&end, key].concat(), &[])?;
-        let before = self.values.insert(key, [&end, value].concat())?;
+        store.ends.insert([&end, key].concat(), &[])?;
+        let before = store.values.insert(key, [&end, &*value].concat())?;
         match before.as_deref().and_then(decode) {
             Some((old, _)) if old.to_be_bytes() != end => {
-                self.ends.remove([&old.to_be_bytes(), key].concat())?;
+                store.ends.remove([&old.to_be_bytes(), key].concat())?;
             }
             Some(_) => {}
             None => *keys += 1,
@@ -161,40 +211,40 @@ impl Trees {
         Ok(true)
     }
 
-    fn take(&self, keys: &mut usize, key: &[u8]) -> sled::Result<bool> {
-        let Some(before) = self.values.remove(key)? else { return Ok(false) };
-        *keys = keys.saturating_sub(1);
-        if let Some((end, _)) = decode(&before) {
-            self.ends.remove([&end.to_be_bytes(), key].concat())?;
-        }
-        Ok(true)
-    }
-
-    fn sweep(&self, keys: &mut usize, now: Timestamp) -> sled::Result<()> {
-        for end in self.ends.range(..=now.0.to_be_bytes()).keys().take(SWEEP) {
-            self.end(keys, &end?)?;
+    fn sweep(&self, store: &Store, keys: &mut usize, now: Timestamp) -> sled::Result<()> {
+        for end in store.ends.range(..=now.0.to_be_bytes()).keys().take(SWEEP) {
+            remove_end(store, keys, &end?)?;
         }
         Ok(())
     }
 
-    fn give_one_up(&self, keys: &mut usize) -> sled::Result<()> {
-        let Some((end, _)) = self.ends.first()? else { return Ok(()) };
+    fn give_one_up(&self, store: &Store, keys: &mut usize) -> sled::Result<()> {
+        let Some((end, _)) = store.ends.first()? else { return Ok(()) };
         if let Some(evictions) = self.evictions.get() {
             evictions.inc();
         }
-        self.end(keys, &end)
+        remove_end(store, keys, &end)
     }
+}
 
-    /// Removes what an entry of `ends` stands for, unless it got another end since.
-    fn end(&self, keys: &mut usize, entry: &[u8]) -> sled::Result<()> {
-        let (end, key) = entry.split_at(END_LEN.min(entry.len()));
-        if self.values.get(key)?.is_some_and(|stored| stored.starts_with(end)) {
-            self.values.remove(key)?;
-            *keys = keys.saturating_sub(1);
-        }
-        self.ends.remove(entry)?;
-        Ok(())
+fn take(store: &Store, keys: &mut usize, key: &[u8]) -> sled::Result<bool> {
+    let Some(before) = store.values.remove(key)? else { return Ok(false) };
+    *keys = keys.saturating_sub(1);
+    if let Some((end, _)) = decode(&before) {
+        store.ends.remove([&end.to_be_bytes(), key].concat())?;
     }
+    Ok(true)
+}
+
+/// Removes what an entry of `ends` stands for, unless it got another end since.
+fn remove_end(store: &Store, keys: &mut usize, entry: &[u8]) -> sled::Result<()> {
+    let (end, key) = entry.split_at(END_LEN.min(entry.len()));
+    if store.values.get(key)?.is_some_and(|stored| stored.starts_with(end)) {
+        store.values.remove(key)?;
+        *keys = keys.saturating_sub(1);
+    }
+    store.ends.remove(entry)?;
+    Ok(())
 }
 
 fn decode(stored: &[u8]) -> Option<(u64, &[u8])> {
@@ -202,17 +252,9 @@ fn decode(stored: &[u8]) -> Option<(u64, &[u8])> {
     Some((u64::from_be_bytes(*end), value))
 }
 
-fn move_aside(dir: &Path) -> io::Result<()> {
-    let broken = dir.join(BROKEN);
-    match std::fs::remove_dir_all(&broken) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    std::fs::rename(dir.join(DIR), broken)
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::files::IN_USE;
     use super::*;
 
     const HOUR: Duration = Duration::from_secs(3600);
@@ -222,13 +264,17 @@ mod tests {
     }
 
     fn there(trees: &Trees, key: &str, now: Timestamp) -> bool {
-        trees.live(key.as_bytes(), now).unwrap().is_some()
+        trees.with_store(|store| trees.live(store, key.as_bytes(), now)).unwrap().is_some()
+    }
+
+    fn lengths(trees: &Trees) -> (usize, usize) {
+        trees.with_store(|store| Ok((store.values.len(), store.ends.len()))).unwrap()
     }
 
     #[test]
     fn a_full_store_gives_up_what_would_end_first() {
         let dir = tempfile::tempdir().unwrap();
-        let mut trees = Trees::open(dir.path()).unwrap();
+        let mut trees = Trees::open(dir.path(), None).unwrap();
         trees.max_keys = 2;
         let evictions = IntCounter::new("evictions", "of keys").unwrap();
         trees.count_evictions(evictions.clone());
@@ -239,13 +285,13 @@ mod tests {
         assert_eq!(evictions.get(), 1);
         let left: Vec<_> = ["long", "middle", "short"].map(|key| there(&trees, key, now)).into();
         assert_eq!(left, [true, true, false]);
-        assert_eq!((trees.values.len(), trees.ends.len()), (2, 2));
+        assert_eq!(lengths(&trees), (2, 2));
     }
 
     #[test]
     fn a_value_ends_at_its_instant_and_not_before() {
         let dir = tempfile::tempdir().unwrap();
-        let trees = Trees::open(dir.path()).unwrap();
+        let trees = Trees::open(dir.path(), None).unwrap();
         trees.apply(&[set("a", Duration::from_millis(5))], Timestamp(10)).unwrap();
         assert!(there(&trees, "a", Timestamp(14)));
         assert!(!there(&trees, "a", Timestamp(15)));
@@ -254,9 +300,54 @@ mod tests {
     #[test]
     fn a_store_in_use_is_left_where_it_is() {
         let dir = tempfile::tempdir().unwrap();
-        let trees = Trees::open(dir.path()).unwrap();
-        assert!(Trees::open(dir.path()).err().unwrap().contains(IN_USE));
-        assert!(!dir.path().join(BROKEN).exists());
+        let trees = Trees::open(dir.path(), None).unwrap();
+        assert!(Trees::open(dir.path(), None).err().unwrap().contains(IN_USE));
+        assert!(!dir.path().join("kv.broken").exists());
         drop(trees);
+    }
+
+    #[test]
+    fn the_files_stay_within_a_bound_however_much_is_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let trees = Trees::open(dir.path(), None).unwrap();
+        let size = || trees.with_store(Store::size).unwrap();
+        // Each round takes the place of the one before, as markers and cached users do.
+        let mut largest = 0;
+        for round in 0..400_u64 {
+            let value = vec![round as u8; 400];
+            let calls: Vec<_> = (0..500)
+                .map(|n| {
+                    Call::new(&format!("key-{}-{n}", round % 2), Op::Set { value: value.clone(), ttl: HOUR })
+                })
+                .collect();
+            trees.apply(&calls, Timestamp(round)).unwrap();
+            largest = size().max(largest);
+        }
+        println!("largest {largest}, at last {}", size());
+        assert!(largest < SMALL + (16 << 20), "{largest} bytes for 1,000 keys");
+        assert_eq!(lengths(&trees), (1000, 1000));
+    }
+
+    #[test]
+    fn a_store_grown_too_large_is_written_anew_with_all_it_holds() {
+        let dir = tempfile::tempdir().unwrap();
+        let seal = || Some(Seal::new(&[3; 32]));
+        let trees = Trees::open(dir.path(), seal()).unwrap();
+        let calls: Vec<_> = (0..100).map(|n| set(&format!("key-{n}"), HOUR)).collect();
+        trees.apply(&calls, Timestamp(1)).unwrap();
+        let mut open = trees.store.write().unwrap();
+        let rewritten = open.take().unwrap().rewrite(dir.path(), Some(seal().unwrap().mark())).unwrap();
+        *open = Some(rewritten);
+        drop(open);
+        let all = |trees: &Trees| {
+            (0..100).all(|n| {
+                let get = Call::new(&format!("key-{n}"), Op::Get);
+                let replies = trees.apply(&[get], Timestamp(2)).unwrap();
+                matches!(&replies[..], [Reply::Value(Some(value))] if value == b"x")
+            })
+        };
+        assert!(all(&trees));
+        drop(trees);
+        assert!(all(&Trees::open(dir.path(), seal()).unwrap()), "also after a restart");
     }
 }

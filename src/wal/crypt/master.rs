@@ -107,6 +107,11 @@ impl MasterKey {
         self.id
     }
 
+    /// A key for something beside the log, of this master key and the purpose alone.
+    pub fn derive(&self, purpose: &str) -> Zeroizing<[u8; 32]> {
+        Zeroizing::new(envelope::digest(&self.bytes, &[b"forebay derived key: ", purpose.as_bytes()]))
+    }
+
     pub(super) fn bytes(&self) -> &[u8; 32] {
         &self.bytes
     }

@@ -1,0 +1,95 @@
+//! What stands on disk under encryption at rest: keyed digests in place of keys, and sealed values.
+
+use std::io;
+
+use aes_gcm_siv::Aes256GcmSiv;
+use aes_gcm_siv::aead::AeadInOut;
+use hmac::Hmac;
+use hmac::KeyInit;
+use hmac::Mac;
+use sha2::Sha256;
+
+/// Before a sealed value: random. A repeated nonce shows with GCM-SIV only that two values of one key are equal.
+const NONCE: usize = 12;
+/// Behind it: the authentication tag.
+const TAG: usize = 16;
+
+/// Two keys made of one secret: one for digests, one for values.
+pub struct Seal {
+    digests: Hmac<Sha256>,
+    cipher: Aes256GcmSiv,
+}
+
+impl Seal {
+    /// Under this secret.
+    pub fn new(secret: &[u8; 32]) -> Self {
+        let derive = |purpose: &[u8]| digest(&keyed(secret), &[purpose]);
+        let values = zeroize::Zeroizing::new(derive(b"values"));
+        Self { digests: keyed(&derive(b"keys")), cipher: Aes256GcmSiv::new((&*values).into()) }
+    }
+
+    /// What stands in place of a key.
+    pub fn key(&self, key: &[u8]) -> [u8; 32] {
+        digest(&self.digests, &[b"key", key])
+    }
+
+    /// Tells a store under this secret from every other one, and says nothing about it.
+    pub fn mark(&self) -> [u8; 32] {
+        digest(&self.digests, &[b"mark"])
+    }
+
+    /// A value for the key that `place` stands for.
+    pub fn seal(&self, place: &[u8], value: &[u8]) -> io::Result<Vec<u8>> {
+        let mut nonce = [0; NONCE];
+        getrandom::fill(&mut nonce).map_err(io::Error::other)?;
+        let mut sealed = Vec::with_capacity(NONCE + value.len() + TAG);
+        sealed.extend_from_slice(&nonce);
+        sealed.extend_from_slice(value);
+        let tag = self
+            .cipher
+            .encrypt_inout_detached(&nonce.into(), place, (&mut sealed[NONCE..]).into())
+            .map_err(|_| io::Error::other("the value is too long to be encrypted"))?;
+        sealed.extend_from_slice(&tag);
+        Ok(sealed)
+    }
+
+    /// The value; none if it was not sealed for this place under this secret.
+    pub fn open(&self, place: &[u8], sealed: &[u8]) -> Option<Vec<u8>> {
+        let (nonce, rest) = sealed.split_first_chunk::<NONCE>()?;
+        let (value, tag) = rest.split_last_chunk::<TAG>()?;
+        let mut value = value.to_vec();
+        let opened =
+            self.cipher.decrypt_inout_detached(&(*nonce).into(), place, (&mut value[..]).into(), tag.into());
+        opened.ok().map(|()| value)
+    }
+}
+
+fn keyed(key: &[u8; 32]) -> Hmac<Sha256> {
+    #[expect(clippy::expect_used, reason = "HMAC takes keys of every length")]
+    Hmac::new_from_slice(key).expect("HMAC takes any key")
+}
+
+/// HMAC of a purpose and, at most, one more part: no two inputs are the same bytes.
+fn digest(under: &Hmac<Sha256>, parts: &[&[u8]]) -> [u8; 32] {
+    let mut mac = under.clone();
+    parts.iter().for_each(|part| mac.update(part));
+    mac.finalize().into_bytes().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_opens_only_in_its_place_and_under_its_secret() {
+        let seal = Seal::new(&[1; 32]);
+        let place = seal.key(b"user:pending:ada");
+        let sealed = seal.seal(&place, b"value").unwrap();
+        assert_eq!(seal.open(&place, &sealed).as_deref(), Some(&b"value"[..]));
+        assert_eq!(seal.open(&seal.key(b"user:pending:bob"), &sealed), None);
+        assert_eq!(Seal::new(&[2; 32]).open(&place, &sealed), None);
+        assert_ne!(Seal::new(&[2; 32]).key(b"user:pending:ada"), place);
+        assert_ne!(seal.seal(&place, b"value").unwrap(), sealed);
+        (0..sealed.len()).for_each(|end| assert_eq!(seal.open(&place, &sealed[..end]), None));
+    }
+}
