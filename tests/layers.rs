@@ -122,7 +122,7 @@ fn every_module_uses_only_what_stands_in_its_row() {
 fn the_log_and_the_commit_path_lock_with_what_shuttle_can_schedule() {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     // The index is another one in models; the tests' own file system is in none.
-    let exempt = ["src/ingest/index.rs", "src/wal/tests/"];
+    let exempt = ["src/ingest/index/", "src/wal/tests/"];
     let mut found = Vec::new();
     for module in ["wal", "ingest"] {
         for (file, text) in sources(&src.join(module)) {

@@ -27,6 +27,7 @@ const DRAINED_WITHIN: Duration = Duration::from_secs(60);
 const TURN: Duration = Duration::from_millis(1500);
 
 const APPENDED: &str = "forebay_wal_append_total";
+const KEYED: &str = "ack: requests/s, 256 connections, with an Idempotency-Key / without";
 const ENCRYPTED: &str = "ack: requests/s, 256 connections, encrypted / plain";
 
 /// What encryption at rest costs: a tenth at most. Two daemons take turns; the other one is idle meanwhile. The
@@ -63,6 +64,37 @@ pub fn encrypted() -> Vec<Outcome> {
             cpu_us(pids[0]) / metric(&sealing, APPENDED),
             cpu_us(pids[1]) / metric(&plain, APPENDED),
         ),
+    }]
+}
+
+/// What a new `Idempotency-Key` on each request costs: a fifth at most. One daemon, so that both sides have the same
+/// log and the same index behind them.
+pub fn keyed() -> Vec<Outcome> {
+    let mut daemon = server::daemon(server::KAFKA_IS_AWAY);
+    daemon.start();
+    let requests = || records::requests(CONNECTIONS);
+    let plain = || client::load(server::address(&daemon), requests(), TURN);
+    let keyed = || {
+        let requests = requests().iter().map(|request| client::keyed(request)).collect();
+        client::load(server::address(&daemon), requests, TURN)
+    };
+    keyed();
+    plain();
+    let turns: Vec<(f64, f64)> = (0..PAIRS)
+        .map(|n| match n % 2 {
+            0 => (keyed(), plain()),
+            _ => {
+                let without = plain();
+                (keyed(), without)
+            }
+        })
+        .collect();
+    let (with, without): (Vec<f64>, Vec<f64>) = turns.iter().copied().unzip();
+    vec![Outcome {
+        what: KEYED,
+        pairs: turns.iter().map(|(with, without)| with / without).collect(),
+        limit: Limit::AtLeast(0.8),
+        figures: format!("{:.0}/s, {:.0}/s", median(&with), median(&without)),
     }]
 }
 

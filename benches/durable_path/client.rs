@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 use std::time::Instant;
@@ -17,6 +18,10 @@ use tokio::task::JoinSet;
 const ANSWER: usize = 2048;
 /// A server that says nothing for so long is not slow, it hangs.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What [`load`] replaces by a new `Idempotency-Key` each time.
+const NO_KEY: &str = "key-of-a-request";
+static KEYS_USED: AtomicU64 = AtomicU64::new(0);
 
 /// One connection, one request at a time.
 pub struct Lone {
@@ -107,9 +112,14 @@ async fn connect(address: SocketAddr, sent: Vec<Vec<u8>>) -> Vec<(tokio::net::Tc
     open
 }
 
-async fn requests(stream: tokio::net::TcpStream, request: Vec<u8>, over: Arc<AtomicBool>) -> u32 {
+async fn requests(stream: tokio::net::TcpStream, mut request: Vec<u8>, over: Arc<AtomicBool>) -> u32 {
     let mut answered = 0;
+    let key = request.windows(NO_KEY.len()).position(|window| window == NO_KEY.as_bytes());
     while !over.load(Relaxed) {
+        if let Some(at) = key {
+            let fresh = format!("{:016}", KEYS_USED.fetch_add(1, Relaxed));
+            request[at..at + NO_KEY.len()].copy_from_slice(fresh.as_bytes());
+        }
         request_once(&stream, &request).await;
         answered += 1;
     }
@@ -140,6 +150,12 @@ pub fn request(method: &str, path: &str, body: &str) -> Vec<u8> {
         "{method} {path} HTTP/1.1\r\nhost: forebay\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
     )
     .into_bytes()
+}
+
+/// The same request with an `Idempotency-Key` that is new each time it is sent.
+pub fn keyed(request: &[u8]) -> Vec<u8> {
+    let text = std::str::from_utf8(request).expect("a request is text");
+    text.replacen("\r\n\r\n", &format!("\r\nidempotency-key: {NO_KEY}\r\n\r\n"), 1).into_bytes()
 }
 
 /// Whether this is a whole 200 or 202; anything else but the beginning of one ends the program.

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! cargo bench --bench durable_path                  all of it
-//! cargo bench --bench durable_path -- ack lone      parts: ack encrypted limits lone drain workers sustained start
+//! cargo bench --bench durable_path -- ack lone      parts: ack keyed encrypted limits lone drain workers sustained start
 //! ```
 //!
 //! Daemon and comparison are processes of their own, loaded from this one: the real binary, and this program started
@@ -35,8 +35,9 @@ use std::process::ExitCode;
 
 use measure::Part;
 
-const PARTS: [Part; 8] = [
+const PARTS: [Part; 9] = [
     ("ack", ack::measure),
+    ("keyed", ack::keyed),
     ("encrypted", ack::encrypted),
     ("limits", limits::measure),
     ("lone", lone::measure),

@@ -11,8 +11,10 @@ use tokio::sync::oneshot;
 use super::Shared;
 use super::gather::Gather;
 use super::gather::Rule;
-use super::index::Known;
+use super::index::Lookup;
 use super::index::Mark;
+use super::index::Scope;
+use super::queue::Keyed;
 use super::queue::Work;
 use super::request::Receipt;
 use super::request::Request;
@@ -42,11 +44,8 @@ const RANDOM_POOL: usize = 9 * 256;
 /// What a request was answered with.
 pub(super) enum Committed {
     New(Receipt),
-    /// An earlier request had the same key and body; its records begin here.
-    Repeat {
-        first: Lsn,
-        count: u32,
-    },
+    /// An earlier request had the same key; its records begin here.
+    Repeat(Lsn),
 }
 
 type Reply = oneshot::Sender<Result<Committed, SubmitError>>;
@@ -54,7 +53,7 @@ type Reply = oneshot::Sender<Result<Committed, SubmitError>>;
 /// What is answered when the flush has returned.
 enum Answer {
     Receipt(Reply, Receipt),
-    Repeat(Reply, Lsn, u32),
+    Repeat(Reply, Lsn),
     Requeued(oneshot::Sender<Result<Lsn, SubmitError>>, Lsn),
 }
 
@@ -68,9 +67,9 @@ pub(super) struct Committer {
     /// Appended, not yet flushed.
     answers: Vec<Answer>,
     /// Keys of the group that is being written.
-    fresh: HashMap<[u8; 16], Known>,
+    fresh: HashMap<Scope, Lsn>,
     /// Keys and claims of that group: they enter the index after the flush.
-    marks: Vec<(Mark, Lsn)>,
+    marks: Vec<Mark>,
     payloads: Vec<u8>,
 }
 
@@ -124,8 +123,8 @@ impl Committer {
 
     fn append(&mut self, work: Work) {
         match work {
-            Work::Submit { request, repeat, reply } => {
-                match self.append_request(&request, repeat) {
+            Work::Submit { request, keyed, reply } => {
+                match self.append_request(&request, keyed) {
                     Ok(answer) => self.answers.push(answer.to(reply)),
                     // Whoever stopped waiting needs no answer.
                     Err(error) => drop(reply.send(Err(error))),
@@ -138,15 +137,13 @@ impl Committer {
         }
     }
 
-    fn append_request(&mut self, request: &Request, repeat: Option<Repeat>) -> Result<Ready, SubmitError> {
-        if let Some(repeat) = &repeat
-            && let Some(known) = self.known(repeat)?
+    fn append_request(&mut self, request: &Request, keyed: Option<Keyed>) -> Result<Ready, SubmitError> {
+        if let Some(keyed) = &keyed
+            && let Some(first) = self.earlier(keyed)?
         {
-            return match known.body == repeat.body {
-                true => Ok(Ready::Repeat(known.first, known.count)),
-                false => Err(SubmitError::KeyConflict),
-            };
+            return Ok(Ready::Repeat(first));
         }
+        let repeat = keyed.map(|keyed| keyed.repeat);
         self.may_hold(request.commands.iter().any(|command| command.sealed))?;
         if self.shared.log.backlog_bytes() >= self.shared.max_backlog {
             self.shared.metrics.bound_hit.with_label_values(&["backlog"]).inc();
@@ -183,9 +180,8 @@ impl Committer {
         self.writer.append(&entries, at).map_err(|error| refusal(&self.shared, &error))?;
         self.shared.refused_for_room.store(false, Ordering::Relaxed);
         if let Some(repeat) = repeat {
-            let mark = Mark::of_key(&repeat);
-            self.fresh.insert(repeat.scope, mark.known(first));
-            self.marks.push((mark, first));
+            self.fresh.insert(repeat.scope, first);
+            self.marks.push((repeat.scope, first));
         }
         for (n, command) in request.commands.iter().enumerate() {
             self.claim(command.claim, first.plus(n as u64));
@@ -211,15 +207,19 @@ impl Committer {
     /// The record's claim, if it has one, is to enter the index.
     fn claim(&mut self, claim: Option<[u8; 16]>, lsn: Lsn) {
         if let Some(claim) = claim {
-            self.marks.push((Mark::Claim { scope: self.shared.digests.of_claim(&claim) }, lsn));
+            self.marks.push((self.shared.digests.of_claim(&claim), lsn));
         }
     }
 
     /// An earlier request with the same key: of this group, or from the index.
-    fn known(&self, repeat: &Repeat) -> Result<Option<Known>, SubmitError> {
-        match self.fresh.get(&repeat.scope) {
-            Some(known) => Ok(Some(*known)),
-            None => self.shared.index.find(&repeat.scope).map_err(|_| SubmitError::IndexRebuilding),
+    fn earlier(&self, keyed: &Keyed) -> Result<Option<Lsn>, SubmitError> {
+        let scope = &keyed.repeat.scope;
+        if let Some(first) = self.fresh.get(scope) {
+            return Ok(Some(*first));
+        }
+        match self.shared.index.find(scope, keyed.since).map_err(|_| SubmitError::IndexRebuilding)? {
+            Lookup::First(first) => Ok(Some(first)),
+            Lookup::Unused { .. } => Ok(None),
         }
     }
 
@@ -235,10 +235,7 @@ impl Committer {
             late.into_iter().for_each(|work| self.append(work));
         }
         if committed.is_ok() {
-            for (mark, first) in &self.marks {
-                self.shared.index.insert(mark, *first);
-            }
-            self.shared.index.covers(self.shared.log.end());
+            self.shared.index.add(&self.marks, self.shared.log.end());
         }
         self.fresh.clear();
         self.marks.clear();
@@ -289,14 +286,14 @@ impl Drop for Abandon {
 /// What a request is answered with once it is flushed.
 enum Ready {
     Receipt(Receipt),
-    Repeat(Lsn, u32),
+    Repeat(Lsn),
 }
 
 impl Ready {
     fn to(self, reply: Reply) -> Answer {
         match self {
             Self::Receipt(receipt) => Answer::Receipt(reply, receipt),
-            Self::Repeat(first, count) => Answer::Repeat(reply, first, count),
+            Self::Repeat(first) => Answer::Repeat(reply, first),
         }
     }
 }
@@ -306,11 +303,9 @@ impl Answer {
         // Whoever stopped waiting needs no answer.
         match (self, flushed) {
             (Self::Receipt(reply, receipt), true) => drop(reply.send(Ok(Committed::New(receipt)))),
-            (Self::Repeat(reply, first, count), true) => {
-                drop(reply.send(Ok(Committed::Repeat { first, count })))
-            }
+            (Self::Repeat(reply, first), true) => drop(reply.send(Ok(Committed::Repeat(first)))),
             (Self::Requeued(reply, lsn), true) => drop(reply.send(Ok(lsn))),
-            (Self::Receipt(reply, _) | Self::Repeat(reply, ..), false) => {
+            (Self::Receipt(reply, _) | Self::Repeat(reply, _), false) => {
                 drop(reply.send(Err(SubmitError::Poisoned)))
             }
             (Self::Requeued(reply, _), false) => drop(reply.send(Err(SubmitError::Poisoned))),

@@ -1,5 +1,5 @@
 //! Two threads that keep the log going beside the commit path: one fills the next segment's file, one takes
-//! checkpoints, retires segments and keeps the index.
+//! checkpoints and retires segments.
 
 use std::io;
 use std::sync::Arc;
@@ -78,12 +78,11 @@ fn keep_a_spare(log: &Log, stop: &Stop, segment_size: u64, reserve: u64) {
 fn keep_house(shared: &Shared, stop: &Stop, retention: Retention, every: Duration) {
     let mut stopping = false;
     loop {
-        let kept = shared.log.keep_house(retention, Timestamp::now()).and_then(|()| shared.index.keep());
+        let kept = shared.log.keep_house(retention, Timestamp::now());
         if let Err(error) = kept {
             tracing::warn!(%error, "checkpoint.failed: nothing is lost; a start would repeat what came since the last one");
         }
         if stopping {
-            shared.index.stop();
             return;
         }
         stopping = stop.within(every);

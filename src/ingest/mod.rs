@@ -14,6 +14,7 @@ mod index;
 #[cfg(all(test, feature = "shuttle"))]
 mod model;
 mod queue;
+mod repeats;
 mod replay;
 mod request;
 #[cfg(test)]
@@ -26,7 +27,6 @@ use std::time::Instant;
 
 use crate::command::CommandId;
 use crate::command::Envelope;
-use crate::command::Repeat;
 use crate::metrics::Metrics;
 use crate::sync::atomic::AtomicBool;
 use crate::sync::atomic::Ordering;
@@ -56,16 +56,16 @@ use gather::Rule;
 use housekeeper::Housekeeper;
 use index::Index;
 use index::Keys;
-use index::Known;
+use index::Lookup;
+use queue::Keyed;
 use queue::Queue;
 use queue::Work;
+use repeats::Earlier;
 use request::Digests;
 
 /// How long a refused client should wait: a flush takes milliseconds, a backlog or a disk does not empty at once.
 const RETRY_SOON: Duration = Duration::from_secs(1);
 const RETRY_LATER: Duration = Duration::from_secs(10);
-/// Above this a body is digested on a thread that may block: 64 KiB take about 50 µs.
-const DIGEST_ON_RUNTIME: usize = 64 << 10;
 
 /// What everyone on the way into the log shares.
 struct Shared {
@@ -111,7 +111,7 @@ pub struct Parts {
 /// Starts the commit thread and the housekeeper.
 pub fn start(parts: Parts) -> std::io::Result<(Ingest, IngestThreads)> {
     let Parts { writer, config, checkpoint_interval, metrics, alarm } = parts;
-    let index = Index::open(Arc::clone(writer.log()))?;
+    let index = Index::open(Arc::clone(writer.log()), Arc::clone(&metrics))?;
     let shared = Arc::new(Shared::new(&writer, &config, Box::new(index), metrics));
     let committer = Committer::new(Arc::clone(&shared), writer, config.segment_max_age.0, Rule::default());
     let committer = Thread::spawn("commit", OnFailure::Raise(alarm), move |_| {
@@ -140,13 +140,18 @@ impl Shared {
     /// Blocks.
     fn claimed(&self, claim: &[u8; 16]) -> Result<Option<CommandId>, SubmitError> {
         let scope = self.digests.of_claim(claim);
-        let known = self.index.find(&scope).map_err(|_| SubmitError::IndexRebuilding)?;
-        let Some(known) = known else { return Ok(None) };
-        let record = self.log.read(known.first).map_err(|_| SubmitError::IndexRebuilding)?;
+        let found = self.index.find(&scope, Lsn(0)).map_err(|_| SubmitError::IndexRebuilding)?;
+        let Lookup::First(first) = found else { return Ok(None) };
+        let record = self.log.read(first).map_err(|_| SubmitError::IndexRebuilding)?;
         // Retention may take the segment between the look-up and here: then it is not kept.
         let Some(record) = record else { return Ok(None) };
-        let envelope = Envelope::decode(&record.payload).map_err(|_| SubmitError::IndexRebuilding)?;
-        Ok(Some(envelope.id).filter(|_| envelope.claim == Some(*claim)))
+        match Envelope::decode(&record.payload) {
+            Ok(envelope) if envelope.claim == Some(*claim) => Ok(Some(envelope.id)),
+            _ => {
+                self.index.distrust(&scope, first);
+                Err(SubmitError::IndexRebuilding)
+            }
+        }
     }
 }
 
@@ -155,13 +160,19 @@ impl Ingest {
     /// or may not have been accepted.
     pub async fn submit(&self, request: Request) -> Result<Receipt, SubmitError> {
         let started = Instant::now();
-        let repeat = match &request.idempotency {
-            Some(idempotency) => Some(self.digest(&request, idempotency).await?),
+        let keyed = match &request.idempotency {
             None => None,
+            Some(idempotency) => {
+                let repeat = self.digest(&request, idempotency).await?;
+                match self.earlier(repeat).await? {
+                    Earlier::Receipt(receipt) => return Ok(receipt),
+                    Earlier::None { since } => Some(Keyed { repeat, since }),
+                }
+            }
         };
         let (reply, answer) = tokio::sync::oneshot::channel();
         let bytes = request.bytes();
-        self.shared.queue.push(Work::Submit { request, repeat, reply }, bytes).inspect_err(|error| {
+        self.shared.queue.push(Work::Submit { request, keyed, reply }, bytes).inspect_err(|error| {
             if *error == SubmitError::QueueFull {
                 self.shared.metrics.bound_hit.with_label_values(&["commit_queue"]).inc();
             }
@@ -169,21 +180,10 @@ impl Ingest {
         // A committer that is gone without an answer has failed: what it held is "maybe".
         let committed = answer.await.unwrap_or(Err(SubmitError::Poisoned))?;
         self.shared.metrics.commit_seconds.observe(started.elapsed().as_secs_f64());
-        match committed {
-            Committed::New(receipt) => Ok(receipt),
-            Committed::Repeat { first, count } => self.receipt_of_repeat(first, count).await,
-        }
-    }
-
-    /// What [`Self::submit`] would answer to a request whose key was used before, without submitting anything; none if
-    /// it was not, or if its first use is still on its way.
-    pub async fn recognise(&self, request: &Request) -> Result<Option<Receipt>, SubmitError> {
-        let Some(idempotency) = &request.idempotency else { return Ok(None) };
-        let repeat = self.digest(request, idempotency).await?;
-        match self.find(repeat.scope).await? {
-            None => Ok(None),
-            Some(known) if known.body != repeat.body => Err(SubmitError::KeyConflict),
-            Some(known) => self.receipt_of_repeat(known.first, known.count).await.map(Some),
+        match (committed, keyed) {
+            (Committed::New(receipt), _) => Ok(receipt),
+            (Committed::Repeat(first), Some(keyed)) => self.receipt_at(first, keyed.repeat).await,
+            (Committed::Repeat(_), None) => Err(SubmitError::IndexRebuilding),
         }
     }
 
@@ -192,13 +192,6 @@ impl Ingest {
         let (shared, claim) = (Arc::clone(&self.shared), *claim);
         let found = tokio::task::spawn_blocking(move || shared.claimed(&claim));
         found.await.map_err(|_| SubmitError::Closing)?
-    }
-
-    /// What the index knows, asked on a thread that may block.
-    async fn find(&self, scope: [u8; 16]) -> Result<Option<Known>, SubmitError> {
-        let shared = Arc::clone(&self.shared);
-        let found = tokio::task::spawn_blocking(move || shared.index.find(&scope));
-        found.await.map_err(|_| SubmitError::Closing)?.map_err(|_| SubmitError::IndexRebuilding)
     }
 
     /// What a create would be answered now.
@@ -241,34 +234,6 @@ impl Ingest {
         self.shared.log.dead().remove(letter.lsn, removal).map_err(|e| e.to_string())?;
         Ok(lsn)
     }
-
-    async fn digest(&self, request: &Request, idempotency: &Idempotency) -> Result<Repeat, SubmitError> {
-        if idempotency.body.len() <= DIGEST_ON_RUNTIME {
-            return Ok(self.shared.digests.of(request, idempotency));
-        }
-        let (shared, request, idempotency) = (Arc::clone(&self.shared), request.clone(), idempotency.clone());
-        let digest = tokio::task::spawn_blocking(move || shared.digests.of(&request, &idempotency));
-        digest.await.map_err(|_| SubmitError::Closing)
-    }
-
-    /// The receipt an earlier request got, read from its records.
-    async fn receipt_of_repeat(&self, first: Lsn, count: u32) -> Result<Receipt, SubmitError> {
-        let log = Arc::clone(&self.shared.log);
-        let read = tokio::task::spawn_blocking(move || {
-            let mut receipt = Receipt { ids: Vec::new(), accepted_at: Default::default(), replayed: true };
-            let mut cursor = log.cursor(first);
-            for n in 0..u64::from(count) {
-                let frame = cursor.next_kept().ok().flatten().filter(|frame| frame.lsn == first.plus(n));
-                // Retention may take the segment between the look-up and here: then the key has had its time.
-                let frame = frame.ok_or(SubmitError::IndexRebuilding)?;
-                let envelope = Envelope::decode(frame.payload).map_err(|_| SubmitError::IndexRebuilding)?;
-                receipt.ids.push(envelope.id);
-                receipt.accepted_at = frame.at;
-            }
-            Ok(receipt)
-        });
-        read.await.map_err(|_| SubmitError::Closing)?
-    }
 }
 
 impl IngestThreads {
@@ -294,5 +259,6 @@ impl IngestThreads {
             tracing::warn!(%late, "the last flush is not back");
         }
         self.housekeeper.stop(within);
+        self.shared.index.stop(within);
     }
 }

@@ -18,15 +18,27 @@ use crate::sync::Mutex;
 use crate::sync::MutexGuard;
 use crate::wal::Lsn;
 
+/// What recognises a repetition of a request.
+#[derive(Clone, Copy)]
+pub(super) struct Keyed {
+    pub repeat: Repeat,
+    /// No earlier request with its key lies below.
+    pub since: Lsn,
+}
+
 /// One thing to commit, and whom to tell.
 pub(super) enum Work {
     Submit {
         request: Request,
-        repeat: Option<Repeat>,
+        keyed: Option<Keyed>,
         reply: oneshot::Sender<Result<Committed, SubmitError>>,
     },
     /// A dead letter's payload goes into the log again.
-    Requeue { payload: Vec<u8>, from: Lsn, reply: oneshot::Sender<Result<Lsn, SubmitError>> },
+    Requeue {
+        payload: Vec<u8>,
+        from: Lsn,
+        reply: oneshot::Sender<Result<Lsn, SubmitError>>,
+    },
 }
 
 impl Work {

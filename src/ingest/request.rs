@@ -147,6 +147,11 @@ impl Digests {
         Repeat { scope, body, count: request.commands.len() as u32 }
     }
 
+    /// What tells a record from every other one.
+    pub fn of_record(&self, payload: &[u8]) -> [u8; 16] {
+        self.0.of(&[b"record", payload])
+    }
+
     /// Where the index has a claim; no key's scope is made of the same parts.
     pub fn of_claim(&self, claim: &[u8; 16]) -> [u8; 16] {
         self.0.of(&[b"claim", claim])

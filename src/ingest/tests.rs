@@ -141,22 +141,91 @@ async fn a_claim_leads_to_its_command_when_it_was_requeued() {
     let requeued = tokio::task::spawn_blocking(move || ingest.requeue(&letter)).await.unwrap();
     assert_eq!(requeued, Ok(Lsn(2)));
     let known = |house: &House| {
-        house
-            .ingest
-            .shared
-            .index
-            .find(&house.ingest.shared.digests.of_claim(&[1; 16]))
-            .unwrap()
-            .unwrap()
-            .first
+        let shared = &house.ingest.shared;
+        shared.index.find(&shared.digests.of_claim(&[1; 16]), Lsn(0)).unwrap()
     };
-    assert_eq!(known(&house), Lsn(2));
+    assert_eq!(known(&house), Lookup::First(Lsn(2)));
     assert_eq!(house.ingest.claimed(&[1; 16]).await, Ok(Some(receipt.ids[0])));
     house.close();
     std::fs::remove_dir_all(dir.path().join("index")).unwrap();
     let house = House::open(dir.path());
-    assert_eq!(known(&house), Lsn(2), "a rebuilt index says the same");
+    assert_eq!(known(&house), Lookup::First(Lsn(2)), "a rebuilt index says the same");
     house.close();
+}
+
+/// Submits until the index is complete.
+async fn submit(house: &House, request: Request) -> Receipt {
+    loop {
+        match house.ingest.submit(request.clone()).await {
+            Err(SubmitError::IndexRebuilding) => tokio::task::yield_now().await,
+            answer => return answer.unwrap(),
+        }
+    }
+}
+
+/// Puts the index of one directory beside the log of another.
+fn move_index(from: &Path, to: &Path) {
+    std::fs::remove_dir_all(to.join("index")).unwrap();
+    std::fs::rename(from.join("index"), to.join("index")).unwrap();
+}
+
+#[tokio::test]
+async fn a_retry_is_appended_when_the_index_is_newer_than_its_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let house = House::open(dir.path());
+    house.ingest.submit(request(&[None], keyed("a", "b", None))).await.unwrap();
+    house.close();
+    let older = image(dir.path());
+    let house = House::open(dir.path());
+    house.ingest.submit(request(&[None], keyed("lost", "b", None))).await.unwrap();
+    house.close();
+    // The log is restored from a copy, the index is kept.
+    move_index(dir.path(), older.path());
+    let house = House::open(older.path());
+    let other = submit(&house, request(&[None], None)).await;
+    let retried = submit(&house, request(&[None], keyed("lost", "b", None))).await;
+    assert!(!retried.replayed && retried.ids != other.ids, "another command's id, and nothing appended");
+    assert_eq!(house.ingest.shared.log.end(), Lsn(4));
+    assert!(submit(&house, request(&[None], keyed("a", "b", None))).await.replayed);
+    house.close();
+}
+
+#[tokio::test]
+async fn a_key_is_found_when_the_index_is_of_another_life_of_the_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let house = House::open(dir.path());
+    house.ingest.submit(request(&[None], keyed("a", "b", None))).await.unwrap();
+    house.close();
+    let other = image(dir.path());
+    for (dir, key) in [(dir.path(), "here"), (other.path(), "there")] {
+        let house = House::open(dir);
+        house.ingest.submit(request(&[None], keyed(key, "b", None))).await.unwrap();
+        house.close();
+    }
+    // Both lives have as many records.
+    move_index(other.path(), dir.path());
+    let house = House::open(dir.path());
+    assert!(submit(&house, request(&[None], keyed("here", "b", None))).await.replayed);
+    assert!(!submit(&house, request(&[None], keyed("there", "b", None))).await.replayed);
+    house.close();
+}
+
+#[tokio::test]
+async fn the_index_of_an_earlier_version_is_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    let house = House::open(dir.path());
+    let first = house.ingest.submit(request(&[None], keyed("a", "b", None))).await.unwrap();
+    house.close();
+    std::fs::remove_dir_all(dir.path().join("index")).unwrap();
+    let sled = sled::Config::new().path(dir.path().join("index")).open().unwrap();
+    sled.insert("position", &u64::MAX.to_be_bytes()).unwrap();
+    drop(sled);
+    let house = House::open(dir.path());
+    let again = submit(&house, request(&[None], keyed("a", "b", None))).await;
+    assert_eq!((again.ids, again.replayed), (first.ids, true));
+    house.close();
+    let names = std::fs::read_dir(dir.path().join("index")).unwrap().map(|entry| entry.unwrap().path());
+    assert!(names.collect::<Vec<_>>().iter().all(|path| path.extension().is_some_and(|is| is == "part")));
 }
 
 #[tokio::test]

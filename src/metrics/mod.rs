@@ -108,6 +108,8 @@ pub struct Metrics {
     pub db_query_seconds: HistogramVec,
     /// How often a bound was hit, by bound (`commit_queue`, `backlog`, `disk`, `connections`, `body`, …).
     pub bound_hit: IntCounterVec,
+    /// Rebuilds of the idempotency index, or of a part of it, by cause.
+    pub index_rebuilds: IntCounterVec,
     /// Duration of the steps that leave the process, by step (`kv.get`, …).
     pub step_seconds: HistogramVec,
     /// 1 while a dependency is not asked because it was away, by dependency.
@@ -254,6 +256,12 @@ impl Metrics {
                 ),
             )?,
             bound_hit: counters(r, "forebay_bound_hit_total", "How often a bound was hit", &["bound"])?,
+            index_rebuilds: counters(
+                r,
+                "forebay_index_rebuilds_total",
+                "Parts of the idempotency index dropped and rebuilt from the log",
+                &["cause"],
+            )?,
             step_seconds: registered(
                 r,
                 HistogramVec::new(

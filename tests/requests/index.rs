@@ -1,6 +1,7 @@
 //! The index of keys lost or damaged: the log is the truth, and rebuilding it holds nobody up who sent no key.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use crate::ask::NO_KAFKA;
@@ -13,9 +14,11 @@ use crate::ask::keyed;
 use crate::ask::order;
 use crate::ask::refusal;
 use crate::daemon::LONG;
+use crate::daemon::figure;
 use crate::daemon::kind;
 use crate::support::http::Client;
 use crate::support::process::Forebay;
+use crate::support::scratch;
 use crate::support::wait;
 
 /// A replay of the request with this key, once the index knows about keys again.
@@ -32,8 +35,8 @@ fn await_replay(http: &mut Client, key: &str) -> String {
 
 #[test]
 fn without_its_index_a_daemon_accepts_at_once_and_asks_only_keyed_requests_to_wait() {
-    // More than a start reads before it accepts, and enough to be still reading when the first request comes.
-    const BATCHES: usize = 60;
+    // More than a start reads before it accepts.
+    const BATCHES: usize = 11;
     let mut forebay = daemon().set("kafka.brokers", NO_KAFKA).toml(&kind("order.create", "orders.v1"));
     forebay.start();
     let http = &mut forebay.http();
@@ -44,18 +47,76 @@ fn without_its_index_a_daemon_accepts_at_once_and_asks_only_keyed_requests_to_wa
     }
     let last = id(&keyed(http, "order.create", "last", &order("last")));
     forebay.kill9();
-    fs::remove_dir_all(forebay.wal_dir().join("index")).unwrap();
-    forebay.launch();
+    // A file in its place: it cannot be rebuilt before the file is gone.
+    let index = forebay.wal_dir().join("index");
+    fs::remove_dir_all(&index).unwrap();
+    fs::write(&index, b"").unwrap();
+    forebay.start();
     let http = &mut forebay.http();
-    let unsure = wait::until("it answers", LONG, || {
-        http.request("POST", crate::ask::ORDERS, &[("Idempotency-Key", "new")], b"{\"key\":\"a\"}").ok()
-    });
-    assert_eq!(refusal(&unsure), (503, "index_rebuilding".to_owned()));
-    assert_eq!(unsure.json()["retryable"], true);
-    id(&http.post(crate::ask::ORDERS, &order("unkeyed")).unwrap());
+    for _ in 0..2 {
+        let unsure = keyed(http, "order.create", "new", "{\"key\":\"a\"}");
+        assert_eq!(refusal(&unsure), (503, "index_rebuilding".to_owned()));
+        assert_eq!(unsure.json()["retryable"], true);
+        assert!(unsure.header("retry-after").is_some());
+        id(&http.post(crate::ask::ORDERS, &order("unkeyed")).unwrap());
+    }
     assert_eq!(http.get("/readyz").unwrap().status, 200);
+    fs::remove_file(&index).unwrap();
     assert_eq!((await_replay(http, "first"), await_replay(http, "last")), (first, last));
     assert!(!is_replay(&keyed(http, "order.create", "new", "{\"key\":\"a\"}")));
+}
+
+#[test]
+fn a_retry_is_accepted_when_the_log_was_restored_without_its_index() {
+    let mut forebay = daemon().set("kafka.brokers", NO_KAFKA);
+    forebay.start();
+    let kept = id(&keyed(&mut forebay.http(), "order.create", "kept", &order("kept")));
+    assert!(forebay.term().success());
+    let copy = scratch::dir("copy");
+    let parts = ["pending", "checkpoint"];
+    let run = |program: &str, arguments: &[&Path]| {
+        assert!(std::process::Command::new(program).args(arguments).status().unwrap().success());
+    };
+    let copied = |part: &str| copy.path().join(part);
+    parts.iter().for_each(|part| run("cp", &[Path::new("-a"), &forebay.wal_dir().join(part), &copied(part)]));
+    forebay.start();
+    id(&keyed(&mut forebay.http(), "order.create", "lost", &order("lost")));
+    assert!(forebay.term().success());
+    for part in parts {
+        run("rm", &[Path::new("-r"), &forebay.wal_dir().join(part)]);
+        run("cp", &[Path::new("-a"), &copied(part), &forebay.wal_dir().join(part)]);
+    }
+    forebay.start();
+    let http = &mut forebay.http();
+    let other = id(&http.post(crate::ask::ORDERS, &order("other")).unwrap());
+    let before = figure(&forebay, "backlog");
+    let retried = keyed(http, "order.create", "lost", &order("lost"));
+    assert!(!is_replay(&retried) && id(&retried) != other, "{}", retried.text());
+    assert_eq!(figure(&forebay, "backlog"), before + 1, "it was appended");
+    assert_eq!(await_replay(http, "kept"), kept);
+}
+
+#[test]
+fn files_of_the_index_and_of_the_markers_are_private_under_any_umask() {
+    let mut forebay = daemon();
+    forebay.start();
+    let http = &mut forebay.http();
+    id(&keyed(http, "order.create", "k", &order("a")));
+    let body =
+        r#"{"name":"ada","email":"ada@example.org","phone":"+49 170 0000001","password":"correct horse"}"#;
+    assert_eq!(http.post("/v1/users", body).unwrap().status, 202);
+    assert!(forebay.term().success());
+    for dir in ["index", "markers"].map(|dir| forebay.wal_dir().join(dir)) {
+        let mut found = vec![dir.clone()];
+        while let Some(path) = found.pop() {
+            let about = fs::symlink_metadata(&path).unwrap();
+            assert_eq!(about.mode() & 0o077, 0, "{} has mode {:o}", path.display(), about.mode());
+            if about.is_dir() {
+                found.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+            }
+        }
+        assert!(fs::read_dir(&dir).unwrap().next().is_some(), "{} is empty", dir.display());
+    }
 }
 
 /// What is done to one file of the index.

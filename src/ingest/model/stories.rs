@@ -15,6 +15,7 @@ use super::super::Admission;
 use super::super::Receipt;
 use super::super::SubmitError;
 use super::super::commit::Committed;
+use super::super::queue::Keyed;
 use super::super::queue::Work;
 use super::world::FOREVER;
 use super::world::SEGMENT;
@@ -81,7 +82,7 @@ pub fn answers_leave_before_readers_are_woken() {
                     while !world.log.is_awaited(Lsn(1)) {
                         thread::yield_now();
                     }
-                    let work = Work::Submit { request: request(1, 10), repeat: None, reply };
+                    let work = Work::Submit { request: request(1, 10), keyed: None, reply };
                     world.ingest.shared.queue.push(work, 1).unwrap();
                 })
             };
@@ -100,7 +101,7 @@ pub fn a_group_that_gathers_ends() {
     let client = |world: &World, _| {
         [(); 2].map(|()| {
             let (reply, answer) = oneshot::channel();
-            let work = Work::Submit { request: request(1, 10), repeat: None, reply };
+            let work = Work::Submit { request: request(1, 10), keyed: None, reply };
             world.ingest.shared.queue.push(work, 1).unwrap();
             answer
         })
@@ -256,10 +257,11 @@ pub fn a_repeat_waits_for_what_it_repeats() {
         world.fs.fail_flush_after(thread_rng().gen_range(0..2));
     }
     let client = |world: &World, _| {
-        let repeat = Some(Repeat { scope: [1; 16], body: [2; 16], count: 1 });
+        let repeat = Repeat { scope: [1; 16], body: [2; 16], count: 1 };
+        let keyed = Some(Keyed { repeat, since: Lsn(0) });
         let (reply, answer) = oneshot::channel();
         let pushed =
-            world.ingest.shared.queue.push(Work::Submit { request: request(1, 10), repeat, reply }, 1);
+            world.ingest.shared.queue.push(Work::Submit { request: request(1, 10), keyed, reply }, 1);
         pushed.ok()?;
         let end = |first: Lsn| assert!(first < world.log.end(), "a repeat of what is not flushed");
         match block_on(answer).ok()?.ok()? {
@@ -267,9 +269,9 @@ pub fn a_repeat_waits_for_what_it_repeats() {
                 world.assert_flushed(&receipt);
                 Some((true, receipt))
             }
-            Committed::Repeat { first, count } => {
+            Committed::Repeat(first) => {
                 end(first);
-                assert_eq!((first, count), (Lsn(1), 1));
+                assert_eq!(first, Lsn(1));
                 Some((false, Receipt { ids: Vec::new(), accepted_at: Default::default(), replayed: true }))
             }
         }

@@ -1,7 +1,6 @@
 //! A log in memory with its commit thread, under shuttle.
 
 use std::collections::HashMap;
-use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::LazyLock;
@@ -25,8 +24,9 @@ use super::super::commit::Committer;
 use super::super::gather::Rule;
 use super::super::index::IndexError;
 use super::super::index::Keys;
-use super::super::index::Known;
+use super::super::index::Lookup;
 use super::super::index::Mark;
+use super::super::index::Scope;
 use crate::command::Envelope;
 use crate::metrics::Metrics;
 use crate::sync::Mutex;
@@ -161,22 +161,24 @@ pub fn request(commands: usize, bytes: usize) -> Request {
 
 /// The index without its store.
 #[derive(Default)]
-struct MapOfKeys(Mutex<HashMap<[u8; 16], Known>>);
+struct MapOfKeys(Mutex<HashMap<Scope, Lsn>>);
 
 impl Keys for MapOfKeys {
-    fn find(&self, scope: &[u8; 16]) -> Result<Option<Known>, IndexError> {
-        Ok(self.0.lock().unwrap_or_else(PoisonError::into_inner).get(scope).copied())
+    fn unused(&self, scope: &Scope) -> Result<Option<Lsn>, IndexError> {
+        let map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok((!map.contains_key(scope)).then_some(Lsn(0)))
     }
 
-    fn insert(&self, mark: &Mark, first: Lsn) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(*mark.scope(), mark.known(first));
+    fn find(&self, scope: &Scope, _: Lsn) -> Result<Lookup, IndexError> {
+        let map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(map.get(scope).map_or(Lookup::Unused { since: Lsn(0) }, |first| Lookup::First(*first)))
     }
 
-    fn covers(&self, _: Lsn) {}
-
-    fn keep(&self) -> io::Result<()> {
-        Ok(())
+    fn add(&self, marks: &[Mark], _: Lsn) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(marks.iter().copied());
     }
 
-    fn stop(&self) {}
+    fn distrust(&self, _: &Scope, _: Lsn) {}
+
+    fn stop(&self, _: Duration) {}
 }

@@ -1,0 +1,88 @@
+//! A Bloom filter in blocks of one cache line: most scopes that a part does not hold are told apart without reading it.
+
+use super::Scope;
+
+/// At 10 bits a key, 7 of them set in one block, about one in 60 scopes that are not in the part passes.
+const BITS_PER_KEY: u64 = 10;
+const BITS_SET: u32 = 7;
+/// A block is 512 bits: 8 words of 64.
+const WORDS: usize = 8;
+const BLOCK_BITS: u64 = 512;
+/// Bytes of a block.
+pub const BLOCK_BYTES: usize = WORDS * 8;
+
+/// The filter of one part. Scopes are keyed digests: their own bits serve as hashes.
+pub struct Filter(Vec<[u64; WORDS]>);
+
+impl Filter {
+    /// An empty filter for this many keys.
+    pub fn for_keys(keys: u64) -> Self {
+        let blocks = (keys * BITS_PER_KEY).div_ceil(BLOCK_BITS).max(1);
+        Self(vec![[0; WORDS]; blocks as usize])
+    }
+
+    /// Adds a scope.
+    pub fn add(&mut self, scope: &Scope) {
+        let (block, bits) = place(scope, self.0.len());
+        bits.for_each(|(word, mask)| self.0[block][word] |= mask);
+    }
+
+    /// False: the scope was not added.
+    pub fn may_hold(&self, scope: &Scope) -> bool {
+        let (block, mut bits) = place(scope, self.0.len());
+        bits.all(|(word, mask)| self.0[block][word] & mask != 0)
+    }
+
+    /// Bytes it takes in memory and on disk.
+    pub fn bytes(&self) -> usize {
+        self.0.len() * BLOCK_BYTES
+    }
+
+    /// As it lies on disk.
+    pub fn encode(&self) -> Vec<u8> {
+        self.0.iter().flatten().flat_map(|word| word.to_le_bytes()).collect()
+    }
+
+    /// Reads it back; `None` if these are no whole blocks.
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let (words, rest) = bytes.as_chunks::<8>();
+        let words: Vec<u64> = words.iter().map(|word| u64::from_le_bytes(*word)).collect();
+        let (blocks, odd) = words.as_chunks::<WORDS>();
+        (rest.is_empty() && odd.is_empty() && !blocks.is_empty()).then(|| Self(blocks.to_vec()))
+    }
+}
+
+/// The block of a scope, and the words and bits in it.
+fn place(scope: &Scope, blocks: usize) -> (usize, impl Iterator<Item = (usize, u64)>) {
+    let number = u128::from_be_bytes(*scope);
+    // The upper half says which block, the lower one which bits.
+    let block = ((number >> 64) * blocks as u128) >> 64;
+    let bits = (0..BITS_SET).map(move |n| (number >> (n * 9)) as usize % BLOCK_BITS as usize);
+    (block as usize, bits.map(|bit| (bit / 64, 1 << (bit % 64))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scope(n: u64) -> Scope {
+        crate::command::KeyedDigest::new(&[1; 32]).of(&[&n.to_le_bytes()])
+    }
+
+    #[test]
+    fn every_added_scope_passes_and_few_others() {
+        let mut filter = Filter::for_keys(10_000);
+        (0..10_000).for_each(|n| filter.add(&scope(n)));
+        let filter = Filter::decode(&filter.encode()).unwrap();
+        assert!((0..10_000).all(|n| filter.may_hold(&scope(n))));
+        let passed = (10_000..20_000).filter(|n| filter.may_hold(&scope(*n))).count();
+        assert!(passed < 300, "{passed} of 10,000");
+    }
+
+    #[test]
+    fn bytes_that_are_no_filter_are_refused() {
+        for bytes in [0, 1, 8, BLOCK_BYTES + 8] {
+            assert!(Filter::decode(&vec![0; bytes]).is_none(), "{bytes}");
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! Parts written anew as one: so that there are few, and they hold little that is no longer kept.
+
+use std::collections::VecDeque;
+use std::io;
+use std::ops;
+use std::sync::Arc;
+
+use super::Inner;
+use super::Scope;
+use super::layout::MAX_SPAN;
+use super::layout::Range;
+use super::part::Part;
+use super::writer::PartWriter;
+use crate::wal::Lsn;
+
+/// Neighbours of one tier that become a part of the next tier.
+const FANOUT: usize = 4;
+/// Entries of a part of the lowest tier. Each tier has `FANOUT` times as many.
+const LOWEST_TIER: u64 = 1 << 16;
+/// Above this the two smallest neighbours are merged whatever their tiers: bounds the reads of a look-up.
+const MAX_PARTS: usize = 24;
+
+/// What the choice depends on.
+#[derive(Clone, Copy, Debug)]
+pub struct Weight {
+    pub entries: u64,
+    /// Kept LSNs in its range when it was written, and now.
+    pub kept_then: u64,
+    pub kept_now: u64,
+    /// LSNs of its range.
+    pub span: u64,
+}
+
+/// Which neighbours to write anew as one part.
+pub fn choose(parts: &[Weight]) -> Option<ops::Range<usize>> {
+    let outdated = |part: &Weight| part.entries > 0 && part.kept_now < part.kept_then / 2;
+    if let Some(at) = parts.iter().position(outdated) {
+        return Some(at..at + 1);
+    }
+    let highest = parts.iter().map(tier).max()?;
+    if let Some(run) = (0..=highest).find_map(|limit| run_within(parts, limit)) {
+        return Some(run);
+    }
+    let smallest = || {
+        let pairs = parts.windows(2).enumerate().filter(|(_, pair)| fits(pair));
+        let (at, _) = pairs.min_by_key(|(_, pair)| pair[0].entries + pair[1].entries)?;
+        Some(at..at + 2)
+    };
+    if parts.len() > MAX_PARTS { smallest() } else { None }
+}
+
+/// The first run of neighbours with `FANOUT` of this tier or more, and none of a higher one.
+fn run_within(parts: &[Weight], limit: u32) -> Option<ops::Range<usize>> {
+    let mut begin = 0;
+    for run in parts.chunk_by(|a, b| tier(a) <= limit && tier(b) <= limit) {
+        let of_tier = run.iter().filter(|part| tier(part) == limit).count();
+        if of_tier >= FANOUT && fits(run) {
+            return Some(begin..begin + run.len());
+        }
+        begin += run.len();
+    }
+    None
+}
+
+fn tier(part: &Weight) -> u32 {
+    (part.entries / LOWEST_TIER).max(1).ilog(FANOUT as u64)
+}
+
+fn fits(run: &[Weight]) -> bool {
+    run.iter().map(|part| part.span).sum::<u64>() <= MAX_SPAN
+}
+
+impl Inner {
+    pub fn weight(&self, part: &Part) -> Weight {
+        Weight {
+            entries: part.header.entries,
+            kept_then: part.header.kept,
+            kept_now: self.log.kept_within(part.from(), part.to()),
+            span: part.to().0 - part.from().0,
+        }
+    }
+
+    /// Writes neighbours anew as one part, without what is no longer kept. An error is one of writing. `None`: stopped,
+    /// or a part could not be read and was dropped.
+    pub fn merge(&self, inputs: &[Arc<Part>], stop: &dyn Fn() -> bool) -> io::Result<Option<Arc<Part>>> {
+        let (Some(first), Some(last)) = (inputs.first(), inputs.last()) else { return Ok(None) };
+        let range = Range { log_id: first.header.range.log_id, from: first.from(), to: last.to() };
+        let kept = self.log.kept_within(range.from, range.to);
+        let keys = inputs.iter().map(|part| part.header.entries).sum();
+        let mut writer = PartWriter::new(&**self.log.fs(), &self.dir, range, keys)?;
+        let mut streams: Vec<_> = inputs.iter().map(Stream::new).collect();
+        for n in 0_u64.. {
+            if n.is_multiple_of(4096) && stop() {
+                return Ok(None);
+            }
+            let Ok(entry) = self.next(&mut streams) else { return Ok(None) };
+            match entry {
+                Some((scope, Some(lsn))) => writer.push(&scope, lsn)?,
+                Some((_, None)) => {}
+                None => break,
+            }
+        }
+        writer.finish(kept, last.header.anchor, &self.budget).map(|part| Some(Arc::new(part)))
+    }
+
+    /// Takes the lowest scope out of all streams, and the newest record of it that is kept.
+    fn next(&self, streams: &mut [Stream<'_>]) -> Result<Option<(Scope, Option<Lsn>)>, Lost> {
+        let mut lowest = None;
+        for stream in &mut *streams {
+            let scope = stream.peek().map_err(|error| self.lost(stream.part, &error))?;
+            lowest = scope.into_iter().chain(lowest).min();
+        }
+        let Some(scope) = lowest else { return Ok(None) };
+        let newest_first = streams.iter_mut().rev();
+        let mut records = Vec::with_capacity(1);
+        records.extend(newest_first.filter_map(|stream| stream.take(&scope)));
+        Ok(Some((scope, records.into_iter().find(|lsn| self.log.keeps(*lsn)))))
+    }
+
+    fn lost(&self, part: &Arc<Part>, error: &io::Error) -> Lost {
+        self.lose(part, error);
+        Lost
+    }
+}
+
+/// A part could not be read and was dropped.
+struct Lost;
+
+/// The entries of one part, in their order.
+struct Stream<'a> {
+    part: &'a Arc<Part>,
+    next_block: u64,
+    entries: VecDeque<(Scope, Lsn)>,
+}
+
+impl<'a> Stream<'a> {
+    fn new(part: &'a Arc<Part>) -> Self {
+        Self { part, next_block: 0, entries: VecDeque::new() }
+    }
+
+    fn peek(&mut self) -> io::Result<Option<Scope>> {
+        if self.entries.is_empty() && self.next_block < self.part.header.blocks() {
+            let (entries, next_block) = self.part.entries_from(self.next_block)?;
+            (self.entries, self.next_block) = (entries.into(), next_block);
+        }
+        Ok(self.entries.front().map(|(scope, _)| *scope))
+    }
+
+    /// The record of the next entry, if it is of this scope.
+    fn take(&mut self, scope: &Scope) -> Option<Lsn> {
+        self.entries.pop_front_if(|(next, _)| next == scope).map(|(_, lsn)| lsn)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn part(entries: u64) -> Weight {
+        Weight { entries, kept_then: entries, kept_now: entries, span: entries }
+    }
+
+    #[test]
+    fn four_neighbours_of_a_tier_are_merged_and_a_larger_one_between_them_is_not() {
+        let small = part(LOWEST_TIER);
+        let large = part(LOWEST_TIER * 4);
+        assert_eq!(choose(&[small; 3]), None);
+        assert_eq!(choose(&[large, small, small, small, small]), Some(1..5));
+        assert_eq!(choose(&[small, small, large, small, small]), None);
+        assert_eq!(choose(&[large, large, small, large, large]), Some(0..5), "small ones go with their tier");
+        assert_eq!(choose(&[]), None);
+    }
+
+    #[test]
+    fn a_part_is_written_anew_when_half_of_its_records_are_gone() {
+        let half = Weight { kept_now: 499, ..part(1000) };
+        assert_eq!(choose(&[part(1000), half]), Some(1..2));
+        assert_eq!(choose(&[part(1000), Weight { kept_now: 500, ..half }]), None);
+        assert_eq!(choose(&[Weight { entries: 0, ..half }]), None, "there is nothing to drop");
+    }
+
+    #[test]
+    fn thousands_of_parts_become_few_and_each_key_is_written_a_few_times() {
+        let (mut parts, mut written) = (Vec::new(), 0);
+        for _ in 0..5000 {
+            parts.push(part(LOWEST_TIER));
+            while let Some(range) = choose(&parts) {
+                let entries = parts[range.clone()].iter().map(|part| part.entries).sum();
+                written += entries;
+                parts.splice(range, [part(entries)]);
+            }
+            assert!(parts.len() <= MAX_PARTS, "{}", parts.len());
+        }
+        assert!(written / LOWEST_TIER < 5000 * 7, "{written}");
+    }
+
+    #[test]
+    fn parts_of_every_size_in_any_order_stay_few() {
+        let mut parts = Vec::new();
+        for n in 0..200_u32 {
+            parts.push(part(LOWEST_TIER * 4_u64.pow(n * 7 % 5)));
+            while let Some(range) = choose(&parts) {
+                let entries = parts[range.clone()].iter().map(|part| part.entries).sum();
+                parts.splice(range, [part(entries)]);
+            }
+            assert!(parts.len() <= MAX_PARTS, "{}", parts.len());
+        }
+    }
+}

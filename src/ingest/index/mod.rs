@@ -1,0 +1,248 @@
+//! Which idempotency keys were used and which claims were accepted: a bounded view of the log, never more true than it.
+//!
+//! A *scope*, the keyed digest of a key or claim, leads to the LSN of its first record. Everything else, the body's
+//! digest included, stands in that record: every hit is checked against it.
+//!
+//! *Parts* (`layout.rs`) are immutable files of sorted scopes, each for a range of LSNs. What is committed goes into a
+//! map in memory first; [`upkeep`] writes the map as a part when it has grown, merges parts so that there are few, and
+//! removes what is no longer kept. A start reads the parts' headers and the records behind the newest part.
+//!
+//! A part that is damaged, of another log, or ahead of this one is dropped, and its range read from the log again. While
+//! kept records are in no part and no map, nothing can be told of a key: [`IndexError`].
+
+mod filter;
+mod layout;
+mod merge;
+mod open;
+mod part;
+mod rebuild;
+#[cfg(test)]
+mod tests;
+mod upkeep;
+mod view;
+mod writer;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::RwLock;
+use std::sync::RwLockReadGuard;
+use std::sync::RwLockWriteGuard;
+use std::time::Duration;
+
+use super::request::Digests;
+use crate::command::Envelope;
+use crate::metrics::Metrics;
+use crate::task::OnFailure;
+use crate::task::Thread;
+use crate::wal::Log;
+use crate::wal::Lsn;
+use part::Budget;
+use part::Part;
+use view::View;
+
+const DIR: &str = "index";
+/// What filters may take in memory together: some 50 million keys. Parts without one are read at each look-up.
+const FILTER_BYTES: usize = 64 << 20;
+/// Keys in one map, about 30 MiB. Normally a sixteenth of it: reached only when parts cannot be written.
+const MAX_RECENT: usize = 1 << 19;
+
+/// Why a part is rebuilt: labels of the metric.
+const CAUSES: [&str; 4] = ["unreadable", "ahead_of_log", "mismatch", "memory_full"];
+
+/// Keyed digest of a key or claim.
+pub(super) type Scope = [u8; 16];
+
+/// A scope and the first record of it.
+pub(super) type Mark = (Scope, Lsn);
+
+/// The index cannot say whether a key was used.
+#[derive(Debug, thiserror::Error)]
+#[error("the index of idempotency keys is being rebuilt")]
+pub struct IndexError;
+
+/// What a look-up found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lookup {
+    /// The first record of the scope.
+    First(Lsn),
+    /// None that is kept; none at all below `since`.
+    Unused { since: Lsn },
+}
+
+/// What the way into the log asks of an index.
+pub(super) trait Keys: Send + Sync {
+    /// If it is certain, from memory alone, that the scope was not used: the LSN below which it was not. `None`: ask
+    /// [`Keys::find`].
+    fn unused(&self, scope: &Scope) -> Result<Option<Lsn>, IndexError>;
+    /// The first record of the scope, if it is kept and not below `since`. What is not below the `since` of an earlier
+    /// look-up is in memory, but for what was written as a part in between.
+    fn find(&self, scope: &Scope, since: Lsn) -> Result<Lookup, IndexError>;
+    /// Adds what was just flushed. Everything below `end` is in the index then.
+    fn add(&self, marks: &[Mark], end: Lsn);
+    /// A hit led to a record of something else: the index is not of this log, and is rebuilt.
+    fn distrust(&self, scope: &Scope, first: Lsn);
+    /// Ends what it does in the background, and writes down what is in memory. Waits at most so long.
+    fn stop(&self, within: Duration);
+}
+
+/// The index of a log.
+pub(super) struct Index {
+    inner: Arc<Inner>,
+    upkeep: Mutex<Option<Thread>>,
+}
+
+/// What look-ups and the upkeep share.
+struct Inner {
+    log: Arc<Log>,
+    dir: PathBuf,
+    digests: Digests,
+    metrics: Arc<Metrics>,
+    budget: Arc<Budget>,
+    max_recent: usize,
+    view: RwLock<View>,
+}
+
+impl Index {
+    /// Opens the index of the log, and keeps it in the background from now on.
+    pub fn open(log: Arc<Log>, metrics: Arc<Metrics>) -> std::io::Result<Self> {
+        let inner = Arc::new(Inner::open(log, metrics));
+        let its = Arc::clone(&inner);
+        // The log needs no index to be whole: without this thread keyed requests are refused at last, no others.
+        let upkeep = Thread::spawn("index", OnFailure::Log, move |stop| {
+            its.keep(stop);
+            Ok(())
+        })?;
+        Ok(Self { inner, upkeep: Mutex::new(Some(upkeep)) })
+    }
+}
+
+impl Keys for Index {
+    fn unused(&self, scope: &Scope) -> Result<Option<Lsn>, IndexError> {
+        let view = self.inner.read()?;
+        let may_hold = view.in_memory(scope).is_some() || view.parts.iter().any(|part| part.may_hold(scope));
+        Ok((!may_hold).then(|| view.settled()))
+    }
+
+    fn find(&self, scope: &Scope, since: Lsn) -> Result<Lookup, IndexError> {
+        self.inner.find(scope, since)
+    }
+
+    fn add(&self, marks: &[Mark], end: Lsn) {
+        self.inner.add(marks, end);
+    }
+
+    fn distrust(&self, scope: &Scope, first: Lsn) {
+        self.inner.distrust(scope, first);
+    }
+
+    fn stop(&self, within: Duration) {
+        let upkeep = self.upkeep.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(Err(late)) = upkeep.map(|thread| thread.stop(within)) {
+            tracing::warn!(%late, "the upkeep of the idempotency index is still running");
+        }
+    }
+}
+
+impl Inner {
+    fn find(&self, scope: &Scope, since: Lsn) -> Result<Lookup, IndexError> {
+        let valid = |lsn: &Lsn| *lsn >= since && self.log.keeps(*lsn);
+        let view = self.read()?;
+        if let Some(first) = view.in_memory(scope).filter(valid) {
+            return Ok(Lookup::First(first));
+        }
+        let settled = view.settled();
+        let newest_first = view.parts.iter().rev();
+        let parts: Vec<_> =
+            newest_first.filter(|part| part.to() > since && part.may_hold(scope)).cloned().collect();
+        drop(view);
+        for part in parts {
+            let found = part.find(scope).map_err(|error| {
+                self.lose(&part, &error);
+                IndexError
+            })?;
+            if let Some(first) = found.filter(valid) {
+                return Ok(Lookup::First(first));
+            }
+        }
+        Ok(Lookup::Unused { since: settled })
+    }
+
+    fn add(&self, marks: &[Mark], end: Lsn) {
+        let mut view = self.write();
+        view.recent.to = end;
+        let (keys, span) = (view.recent.keys.len() + marks.len(), end.0 - view.recent.from.0);
+        if keys <= self.max_recent && span <= layout::MAX_SPAN {
+            view.recent.keys.extend(marks.iter().copied());
+            return;
+        }
+        // What was just flushed is left out with the rest: it is read from the log again.
+        view.forget_recent();
+        self.metrics.bound_hit.with_label_values(&["index_keys"]).inc();
+        self.count_rebuild("memory_full");
+        tracing::error!(
+            event = "index.memory_full",
+            keys,
+            "the idempotency index cannot be written to disk and has reached its bound in memory; keyed requests are \
+             refused until it is rebuilt"
+        );
+    }
+
+    /// Drops a part that cannot be read: its range is read from the log again.
+    fn lose(&self, part: &Arc<Part>, error: &std::io::Error) {
+        let mut view = self.write();
+        if view.remove(part) {
+            view.ready = false;
+            self.count_rebuild("unreadable");
+            let (from, to) = (part.from().0, part.to().0);
+            tracing::error!(
+                event = "index.part_unreadable", lsn.from = from, lsn.to = to, %error,
+                "a part of the idempotency index cannot be read and is rebuilt; keyed requests are refused meanwhile"
+            );
+        }
+    }
+
+    fn distrust(&self, scope: &Scope, first: Lsn) {
+        // Another request may have found the same before, and the index may be right again.
+        if !matches!(self.find(scope, Lsn(0)), Ok(Lookup::First(found)) if found == first) {
+            return;
+        }
+        self.write().clear();
+        self.count_rebuild("mismatch");
+        tracing::error!(
+            event = "index.mismatch",
+            lsn = first.0,
+            "the idempotency index led to a record with another key: it is not of this log and is rebuilt; keyed \
+             requests are refused meanwhile"
+        );
+    }
+
+    fn count_rebuild(&self, cause: &str) {
+        self.metrics.index_rebuilds.with_label_values(&[cause]).inc();
+    }
+
+    /// The view, if a miss in it can be believed.
+    fn read(&self) -> Result<RwLockReadGuard<'_, View>, IndexError> {
+        let view = self.view.read().unwrap_or_else(PoisonError::into_inner);
+        if view.ready { Ok(view) } else { Err(IndexError) }
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, View> {
+        self.view.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keyed digest of the last record below `to`, by which a part knows the log that it was made of; zero if it cannot
+    /// be read.
+    fn anchor(&self, to: Lsn) -> [u8; 16] {
+        let record = self.log.read(Lsn(to.0.saturating_sub(1))).ok().flatten();
+        record.map(|record| self.digests.of_record(&record.payload)).unwrap_or_default()
+    }
+}
+
+/// The scopes that lead to a record with this envelope.
+fn scopes(envelope: &Envelope<'_>, digests: &Digests) -> impl Iterator<Item = Scope> {
+    let key = envelope.repeat.as_ref().map(|repeat| repeat.scope);
+    let claim = envelope.claim.map(|claim| digests.of_claim(&claim));
+    key.into_iter().chain(claim)
+}

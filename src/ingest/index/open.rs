@@ -1,0 +1,172 @@
+//! What a start believes of the parts it finds.
+
+use std::cmp::Reverse;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::RwLock;
+
+use super::Budget;
+use super::CAUSES;
+use super::DIR;
+use super::Digests;
+use super::FILTER_BYTES;
+use super::Inner;
+use super::MAX_RECENT;
+use super::Part;
+use super::part::EXTENSION;
+use super::part::name_of;
+use super::view::Run;
+use super::view::View;
+use crate::metrics::Metrics;
+use crate::wal::Log;
+use crate::wal::Lsn;
+
+/// A start waits for this many records to be read (a tenth of a second); more are read in the background. Above what
+/// is in no part when the process is killed.
+const READ_AT_START: u64 = 100_000;
+
+impl Inner {
+    /// Reads the header of each part, checks the newest one against the log, and reads the records behind it.
+    pub fn open(log: Arc<Log>, metrics: Arc<Metrics>) -> Self {
+        let end = log.end();
+        let inner = Self {
+            dir: log.dir().join(DIR),
+            digests: Digests::new(&log.identity().secret),
+            metrics,
+            budget: Arc::new(Budget::new(FILTER_BYTES)),
+            max_recent: MAX_RECENT,
+            view: RwLock::new(View {
+                parts: Vec::new(),
+                frozen: None,
+                recent: Run::empty(end),
+                ready: false,
+            }),
+            log,
+        };
+        CAUSES.iter().for_each(|cause| inner.metrics.index_rebuilds.with_label_values(&[*cause]).inc_by(0));
+        remove_sled(&inner.dir);
+        let parts = inner.open_parts();
+        inner.write().parts = parts;
+        inner.sweep();
+        inner.read_tail();
+        inner
+    }
+
+    fn open_parts(&self) -> Vec<Arc<Part>> {
+        let mut parts: Vec<_> = self.names().iter().filter_map(|name| self.open_part(name)).collect();
+        // A merged part comes before the parts it was made of, should a crash have left them.
+        parts.sort_by_key(|part| (part.from(), Reverse(part.to())));
+        let mut behind = Lsn(0);
+        parts.retain(|part| {
+            let apart = part.from() >= behind;
+            behind = behind.max(part.to());
+            apart
+        });
+        while let Some(newest) = parts.pop_if(|newest| self.is_foreign(newest)) {
+            self.count_rebuild("ahead_of_log");
+            tracing::warn!(
+                event = "index.ahead_of_log",
+                lsn.from = newest.from().0,
+                lsn.to = newest.to().0,
+                "a part of the idempotency index does not match the log and is dropped: the log was restored without \
+                 its index"
+            );
+        }
+        parts
+    }
+
+    fn open_part(&self, name: &str) -> Option<Arc<Part>> {
+        let path = self.dir.join(name);
+        (path.extension()?.to_str()? == EXTENSION).then_some(())?;
+        let opened = Part::open(&**self.log.fs(), &path, &self.budget).and_then(|part| {
+            let ours = part.header.range.log_id == self.log.identity().log_id;
+            if ours { Ok(part) } else { Err(io::Error::other("it belongs to another log")) }
+        });
+        match opened {
+            Ok(part) => Some(Arc::new(part)),
+            Err(error) => {
+                self.count_rebuild("unreadable");
+                tracing::warn!(
+                    event = "index.part_dropped", path = %path.display(), %error,
+                    "a part of the idempotency index is dropped and rebuilt from the log"
+                );
+                None
+            }
+        }
+    }
+
+    /// Whether the part covers records that this log does not have.
+    fn is_foreign(&self, part: &Part) -> bool {
+        let unknown = [0; 16];
+        let here = self.anchor(part.to());
+        part.to() > self.log.end() || ![unknown, here].contains(&part.header.anchor) && here != unknown
+    }
+
+    /// Reads what is in no part into memory, if that is soon done.
+    fn read_tail(&self) {
+        let mut view = self.write();
+        let end = view.recent.to;
+        let from = view.parts.last().map_or(Lsn(0), |part| part.to()).max(self.log.oldest_kept()).min(end);
+        if end.0 - from.0 <= READ_AT_START {
+            match self.read_log(from, end, &|| false) {
+                Ok(Some(run)) if run.to == end => view.recent = run,
+                Ok(_) => {}
+                Err(error) => tracing::warn!(
+                    event = "index.log_unreadable", %error,
+                    "the log cannot be read for its idempotency index; keyed requests are refused until it can"
+                ),
+            }
+        }
+        view.ready = view.gap(&self.log).is_none();
+    }
+
+    /// The names of the files in the index's directory, which is made if it is missing.
+    fn names(&self) -> Vec<String> {
+        let fs = self.log.fs();
+        fs.create_dir_all(&self.dir).and_then(|()| fs.list(&self.dir)).unwrap_or_else(|error| {
+            tracing::warn!(
+                event = "index.directory_unusable", path = %self.dir.display(), %error,
+                "the directory of the idempotency index cannot be used; keyed requests may be refused until it can"
+            );
+            Vec::new()
+        })
+    }
+
+    /// Removes files of parts that are no longer part of the index. Those that stay are found again by the next start.
+    pub fn sweep(&self) {
+        let view = self.write();
+        let current: Vec<_> = view.parts.iter().map(|part| name_of(&part.header.range)).collect();
+        drop(view);
+        for name in self.names().iter().filter(|name| !current.contains(name)) {
+            self.remove_file(name);
+        }
+    }
+
+    pub fn remove_file(&self, name: &str) {
+        let path = self.dir.join(name);
+        if let Err(error) = self.log.fs().remove(&path) {
+            tracing::debug!(event = "index.file_not_removed", path = %path.display(), %error, "removed later");
+        }
+    }
+}
+
+/// Versions before 0.2 kept the index in sled, which the log makes anew.
+fn remove_sled(dir: &Path) {
+    let moved_aside = dir.with_extension("broken");
+    for old in [dir, &moved_aside] {
+        if !old.join("conf").exists() && !old.join("db").exists() {
+            continue;
+        }
+        match std::fs::remove_dir_all(old) {
+            Ok(()) => tracing::info!(
+                event = "index.converted", path = %old.display(),
+                "the idempotency index of an earlier version is replaced by one rebuilt from the log"
+            ),
+            Err(error) => tracing::warn!(
+                event = "index.not_converted", path = %old.display(), %error,
+                "the idempotency index of an earlier version cannot be removed; it is not used"
+            ),
+        }
+    }
+}

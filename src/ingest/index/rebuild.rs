@@ -1,0 +1,55 @@
+//! From the log to the index.
+
+use std::io;
+use std::sync::Arc;
+
+use super::Inner;
+use super::layout::MAX_SPAN;
+use super::layout::Range;
+use super::part::Part;
+use super::scopes;
+use super::view::Run;
+use super::writer::PartWriter;
+use crate::command::Envelope;
+use crate::wal::Lsn;
+use crate::wal::ReadError;
+
+/// Keys read into one part, about 15 MiB in memory meanwhile.
+const KEYS_AT_ONCE: usize = 1 << 18;
+
+impl Inner {
+    /// Reads the keys of the records from `from` up to `to`, or up to a bound in memory. `None`: stopped.
+    pub fn read_log(&self, from: Lsn, to: Lsn, stop: &dyn Fn() -> bool) -> Result<Option<Run>, ReadError> {
+        let to = to.min(from.plus(MAX_SPAN));
+        let mut run = Run { to, ..Run::empty(from) };
+        let mut cursor = self.log.cursor(from);
+        while let Some(frame) = cursor.next_kept()?.filter(|frame| frame.lsn < to) {
+            let lsn = frame.lsn;
+            // What another version wrote, and this one cannot read, has no key here.
+            if let Ok(envelope) = Envelope::decode(frame.payload) {
+                run.keys.extend(scopes(&envelope, &self.digests).map(|scope| (scope, lsn)));
+            }
+            if run.keys.len() >= KEYS_AT_ONCE {
+                run.to = lsn.next();
+                break;
+            }
+            if lsn.0.is_multiple_of(1024) && stop() {
+                return Ok(None);
+            }
+        }
+        Ok(Some(run))
+    }
+
+    /// Writes the keys of a range as a part.
+    pub fn write_part(&self, run: &Run) -> io::Result<Arc<Part>> {
+        let range = Range { log_id: self.log.identity().log_id, from: run.from, to: run.to };
+        let mut keys: Vec<_> = run.keys.iter().collect();
+        keys.sort_unstable();
+        let mut writer = PartWriter::new(&**self.log.fs(), &self.dir, range, keys.len() as u64)?;
+        for (scope, lsn) in keys {
+            writer.push(scope, *lsn)?;
+        }
+        let kept = self.log.kept_within(run.from, run.to);
+        writer.finish(kept, self.anchor(run.to), &self.budget).map(Arc::new)
+    }
+}

@@ -1,0 +1,140 @@
+//! The thread that keeps the index: reads gaps from the log, writes down what is in memory, merges and removes parts.
+
+use std::error::Error;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Inner;
+use super::Part;
+use super::merge;
+use super::part::name_of;
+use super::view::Run;
+use crate::task::Stop;
+
+/// Between two looks at what is to be done.
+const TURN: Duration = Duration::from_millis(500);
+/// After a failure of the disk.
+const AFTER_FAILURE: Duration = Duration::from_secs(1);
+/// The map in memory becomes a part when it has so many keys, or covers so many records: more than one part in a
+/// second costs more flushes, and a start reads what is in no part.
+const KEYS_OF_PART: usize = 1 << 15;
+const RECORDS_OF_PART: u64 = 1 << 16;
+
+impl Inner {
+    /// Until the thread is to stop; then what is in memory is written down.
+    pub fn keep(&self, stop: &Stop) {
+        let now = || stop.within(Duration::ZERO);
+        let (mut pause, mut failing) = (Duration::ZERO, false);
+        while !stop.within(pause) {
+            let done = self.turn(&now);
+            pause = if done.is_ok() { TURN } else { AFTER_FAILURE };
+            self.tell(done, &mut failing);
+        }
+        let written = self.write_recent(|run| run.from < run.to);
+        self.tell(written.map_err(Into::into), &mut false);
+    }
+
+    /// Says once when it begins to fail, and once when it works again.
+    fn tell(&self, done: Result<(), Box<dyn Error>>, failing: &mut bool) {
+        match (&done, *failing) {
+            (Err(error), false) => tracing::warn!(
+                event = "index.upkeep_failed", path = %self.dir.display(), %error,
+                "the idempotency index cannot be maintained; it is tried again every second"
+            ),
+            (Ok(()), true) => {
+                tracing::info!(event = "index.upkeep_resumed", "the idempotency index is maintained again")
+            }
+            _ => {}
+        }
+        *failing = done.is_err();
+    }
+
+    /// Everything that is to be done now.
+    pub fn turn(&self, stop: &dyn Fn() -> bool) -> Result<(), Box<dyn Error>> {
+        self.fill_gaps(stop)?;
+        self.write_recent(is_due)?;
+        self.tidy(stop)?;
+        Ok(())
+    }
+
+    fn fill_gaps(&self, stop: &dyn Fn() -> bool) -> Result<(), Box<dyn Error>> {
+        loop {
+            let mut view = self.write();
+            let Some((from, to)) = view.gap(&self.log) else {
+                if !std::mem::replace(&mut view.ready, true) {
+                    drop(view);
+                    tracing::info!(event = "index.rebuilt", "the idempotency index is complete");
+                    self.sweep();
+                }
+                return Ok(());
+            };
+            drop(view);
+            let Some(run) = self.read_log(from, to, stop)? else { return Ok(()) };
+            let part = self.write_part(&run)?;
+            self.write().insert(part);
+        }
+    }
+
+    /// Writes the map in memory as a part, if it is due, or the one whose writing failed.
+    pub fn write_recent(&self, due: impl Fn(&Run) -> bool) -> io::Result<()> {
+        let mut view = self.write();
+        if view.frozen.is_none() && due(&view.recent) {
+            let following = Run::empty(view.recent.to);
+            view.frozen = Some(Arc::new(std::mem::replace(&mut view.recent, following)));
+        }
+        let frozen = view.frozen.clone();
+        drop(view);
+        let Some(run) = frozen else { return Ok(()) };
+        let part = self.write_part(&run)?;
+        let mut view = self.write();
+        // The index may have been given up meanwhile.
+        let current = view.frozen.take_if(|frozen| Arc::ptr_eq(frozen, &run)).is_some();
+        if current {
+            view.insert(part);
+            return Ok(());
+        }
+        drop(view);
+        self.sweep();
+        Ok(())
+    }
+
+    /// Removes parts of which nothing is kept, and merges the others.
+    fn tidy(&self, stop: &dyn Fn() -> bool) -> io::Result<()> {
+        while !stop() {
+            // Before the gaps are filled, neighbours may not be neighbours.
+            let Ok(view) = self.read() else { return Ok(()) };
+            let parts = view.parts.clone();
+            drop(view);
+            let weights: Vec<_> = parts.iter().map(|part| self.weight(part)).collect();
+            if let Some(gone) = weights.iter().position(|weight| weight.kept_now == 0) {
+                self.write().remove(&parts[gone]);
+                self.remove_file(&name_of(&parts[gone].header.range));
+            } else if let Some(range) = merge::choose(&weights) {
+                let inputs = &parts[range];
+                let Some(merged) = self.merge(inputs, stop)? else { return Ok(()) };
+                self.replace(inputs, merged);
+            } else {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    fn replace(&self, inputs: &[Arc<Part>], merged: Arc<Part>) {
+        let mut view = self.write();
+        // One that could not be read was dropped meanwhile, or all were.
+        let all = inputs.iter().filter(|part| view.remove(part)).count() == inputs.len();
+        if all {
+            view.insert(merged);
+        } else {
+            view.ready = false;
+        }
+        drop(view);
+        self.sweep();
+    }
+}
+
+fn is_due(run: &Run) -> bool {
+    run.keys.len() >= KEYS_OF_PART || run.to.0 - run.from.0 >= RECORDS_OF_PART
+}

@@ -1,0 +1,88 @@
+//! What the index consists of at a moment: parts on disk, and two maps in memory for what is in no part yet.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::Scope;
+use super::part::Part;
+use crate::wal::Log;
+use crate::wal::Lsn;
+
+/// The keys of a range of LSNs, in memory.
+pub struct Run {
+    pub from: Lsn,
+    pub to: Lsn,
+    /// Scope → its newest first record.
+    pub keys: HashMap<Scope, Lsn>,
+}
+
+/// Everything the index knows. LSNs of kept records that neither a part nor a map covers are a *gap*.
+pub struct View {
+    /// By LSN; none overlaps another.
+    pub parts: Vec<Arc<Part>>,
+    /// On its way into a part.
+    pub frozen: Option<Arc<Run>>,
+    /// What the commit thread adds to. Ends where the log ends.
+    pub recent: Run,
+    /// Whether there is no gap: only then can a miss be believed.
+    pub ready: bool,
+}
+
+impl View {
+    /// Everything from here on is in memory.
+    pub fn settled(&self) -> Lsn {
+        self.frozen.as_ref().map_or(self.recent.from, |frozen| frozen.from)
+    }
+
+    /// The newest record of the scope that is not in a part.
+    pub fn in_memory(&self, scope: &Scope) -> Option<Lsn> {
+        let recent = self.recent.keys.get(scope);
+        recent.or_else(|| self.frozen.as_ref()?.keys.get(scope)).copied()
+    }
+
+    /// The first gap.
+    pub fn gap(&self, log: &Log) -> Option<(Lsn, Lsn)> {
+        let mut from = log.oldest_kept();
+        let ends = self.parts.iter().map(|part| (part.from(), part.to()));
+        for (next, end) in ends.chain([(self.settled(), self.settled())]) {
+            if from < next && log.kept_within(from, next) > 0 {
+                return Some((from, next));
+            }
+            from = from.max(end);
+        }
+        None
+    }
+
+    /// Puts a part in its place.
+    pub fn insert(&mut self, part: Arc<Part>) {
+        let at = self.parts.partition_point(|other| other.from() < part.from());
+        self.parts.insert(at, part);
+    }
+
+    /// Takes a part out; false if it is not there any more.
+    pub fn remove(&mut self, part: &Arc<Part>) -> bool {
+        let before = self.parts.len();
+        self.parts.retain(|other| !Arc::ptr_eq(other, part));
+        self.parts.len() < before
+    }
+
+    /// Forgets everything; what is committed from now on is added as before.
+    pub fn clear(&mut self) {
+        self.parts.clear();
+        self.frozen = None;
+        self.forget_recent();
+    }
+
+    /// Leaves a gap in place of the map that the commit thread adds to.
+    pub fn forget_recent(&mut self) {
+        self.recent = Run::empty(self.recent.to);
+        self.ready = false;
+    }
+}
+
+impl Run {
+    /// Nothing, from here on.
+    pub fn empty(at: Lsn) -> Self {
+        Self { from: at, to: at, keys: HashMap::new() }
+    }
+}

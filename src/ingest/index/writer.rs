@@ -1,0 +1,104 @@
+//! Writes a part: entries in the order of their scopes into a temporary file, which then gets its name.
+
+use std::io;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::Scope;
+use super::filter::Filter;
+use super::layout;
+use super::layout::BLOCK;
+use super::layout::ENTRIES;
+use super::layout::Header;
+use super::layout::Range;
+use super::part::Budget;
+use super::part::Part;
+use super::part::name_of;
+use crate::wal::Lsn;
+use crate::wal::fs::File;
+use crate::wal::fs::Fs;
+use crate::wal::fs::Mode;
+
+/// Bytes written at once.
+const BUFFER: usize = 64 << 10;
+/// Parts with more keys have no filter (20 MiB in memory): each look-up reads a few of their blocks.
+const MAX_FILTERED: u64 = 16 << 20;
+
+/// A part on its way to the disk.
+pub struct PartWriter<'a> {
+    fs: &'a dyn Fs,
+    dir: &'a Path,
+    temporary: PathBuf,
+    file: Arc<dyn File>,
+    range: Range,
+    /// Whole blocks to be written.
+    buffer: Vec<u8>,
+    /// Entries of the block that is being filled.
+    block: Vec<u8>,
+    /// Blocks sealed so far, and of these, blocks written.
+    sealed: u64,
+    written: u64,
+    entries: u64,
+    filter: Option<Filter>,
+}
+
+impl<'a> PartWriter<'a> {
+    /// Begins a part in `dir` with at most `keys` entries.
+    pub fn new(fs: &'a dyn Fs, dir: &'a Path, range: Range, keys: u64) -> io::Result<Self> {
+        // Also at run time: an operator may have removed the directory.
+        fs.create_dir_all(dir)?;
+        let temporary = dir.join(name_of(&range)).with_extension("tmp");
+        let file = fs.open(&temporary, Mode::Create)?;
+        let filter = (keys <= MAX_FILTERED).then(|| Filter::for_keys(keys));
+        let (buffer, block) = (Vec::with_capacity(BUFFER + BLOCK), Vec::with_capacity(BLOCK));
+        Ok(Self { fs, dir, temporary, file, range, buffer, block, sealed: 0, written: 0, entries: 0, filter })
+    }
+
+    /// Adds an entry behind all so far.
+    pub fn push(&mut self, scope: &Scope, first: Lsn) -> io::Result<()> {
+        layout::put(&mut self.block, &self.range, scope, first);
+        if let Some(filter) = &mut self.filter {
+            filter.add(scope);
+        }
+        self.entries += 1;
+        if self.entries.is_multiple_of(ENTRIES as u64) { self.seal() } else { Ok(()) }
+    }
+
+    /// Makes the part durable. `kept`: how many of its LSNs are kept now; `anchor`: digest of the last record.
+    pub fn finish(mut self, kept: u64, anchor: [u8; 16], budget: &Arc<Budget>) -> io::Result<Part> {
+        if !self.block.is_empty() {
+            self.seal()?;
+        }
+        self.write()?;
+        let filter = self.filter.as_ref().map(Filter::encode).unwrap_or_default();
+        let header = Header {
+            range: self.range,
+            kept,
+            entries: self.entries,
+            filter_bytes: filter.len() as u64,
+            filter_crc: crc32fast::hash(&filter),
+            anchor,
+        };
+        self.file.write_all_at(&filter, header.filter_at())?;
+        self.file.write_all_at(&header.encode(), 0)?;
+        self.file.sync_all()?;
+        self.fs.rename(&self.temporary, &self.dir.join(name_of(&self.range)))?;
+        self.fs.sync_dir(self.dir)?;
+        Ok(Part::new(header, self.file, self.filter, Arc::clone(budget)))
+    }
+
+    fn seal(&mut self) -> io::Result<()> {
+        layout::seal(&mut self.block, &self.range, self.sealed);
+        self.sealed += 1;
+        self.buffer.append(&mut self.block);
+        if self.buffer.len() >= BUFFER { self.write() } else { Ok(()) }
+    }
+
+    fn write(&mut self) -> io::Result<()> {
+        self.file.write_all_at(&self.buffer, layout::offset_of(self.written))?;
+        self.written = self.sealed;
+        self.buffer.clear();
+        Ok(())
+    }
+}

@@ -1,0 +1,126 @@
+//! Requests whose `Idempotency-Key` was used before: found by the index, answered from the log.
+
+use std::sync::Arc;
+
+use super::Idempotency;
+use super::Ingest;
+use super::Receipt;
+use super::Request;
+use super::Shared;
+use super::SubmitError;
+use super::index::Lookup;
+use crate::command::Envelope;
+use crate::command::Repeat;
+use crate::wal::Lsn;
+
+/// Above this a body is digested on a thread that may block: 64 KiB take about 50 µs.
+const DIGEST_ON_RUNTIME: usize = 64 << 10;
+
+/// The earlier request with the same key.
+pub(super) enum Earlier {
+    /// It had the same body, and was answered with this.
+    Receipt(Receipt),
+    /// There is none below `since`.
+    None { since: Lsn },
+}
+
+impl Ingest {
+    /// What [`Self::submit`] would answer to a request whose key was used before, without submitting anything; none if
+    /// it was not, or if its first use is still on its way.
+    pub async fn recognise(&self, request: &Request) -> Result<Option<Receipt>, SubmitError> {
+        let Some(idempotency) = &request.idempotency else { return Ok(None) };
+        let repeat = self.digest(request, idempotency).await?;
+        match self.earlier(repeat).await? {
+            Earlier::Receipt(receipt) => Ok(Some(receipt)),
+            Earlier::None { .. } => Ok(None),
+        }
+    }
+
+    pub(super) async fn digest(
+        &self,
+        request: &Request,
+        idempotency: &Idempotency,
+    ) -> Result<Repeat, SubmitError> {
+        if idempotency.body.len() <= DIGEST_ON_RUNTIME {
+            return Ok(self.shared.digests.of(request, idempotency));
+        }
+        let (shared, request, idempotency) = (Arc::clone(&self.shared), request.clone(), idempotency.clone());
+        let digest = tokio::task::spawn_blocking(move || shared.digests.of(&request, &idempotency));
+        digest.await.map_err(|_| SubmitError::Closing)
+    }
+
+    /// The earlier request with this key. A new key costs no thread and no read.
+    pub(super) async fn earlier(&self, repeat: Repeat) -> Result<Earlier, SubmitError> {
+        let unused = self.shared.index.unused(&repeat.scope);
+        if let Some(since) = unused.map_err(|_| SubmitError::IndexRebuilding)? {
+            return Ok(Earlier::None { since });
+        }
+        let shared = Arc::clone(&self.shared);
+        let found = tokio::task::spawn_blocking(move || shared.earlier(&repeat));
+        found.await.map_err(|_| SubmitError::Closing)?
+    }
+
+    /// The receipt of the request whose records begin here, which the index found for this key.
+    pub(super) async fn receipt_at(&self, first: Lsn, repeat: Repeat) -> Result<Receipt, SubmitError> {
+        let shared = Arc::clone(&self.shared);
+        let read = tokio::task::spawn_blocking(move || shared.receipt_at(first, &repeat));
+        // Retention took it between the look-up and here, or it is damaged: the next try finds it unused.
+        read.await.map_err(|_| SubmitError::Closing)??.ok_or(SubmitError::IndexRebuilding)
+    }
+}
+
+impl Shared {
+    /// Blocks.
+    fn earlier(&self, repeat: &Repeat) -> Result<Earlier, SubmitError> {
+        let found = self.index.find(&repeat.scope, Lsn(0)).map_err(|_| SubmitError::IndexRebuilding)?;
+        let first = match found {
+            Lookup::Unused { since } => return Ok(Earlier::None { since }),
+            Lookup::First(first) => first,
+        };
+        let receipt = self.receipt_at(first, repeat)?;
+        Ok(receipt.map_or(Earlier::None { since: first.next() }, Earlier::Receipt))
+    }
+
+    /// The receipt of the request whose records begin here, checked against the first of them; none if that is not
+    /// kept, or damaged. Blocks.
+    fn receipt_at(&self, first: Lsn, repeat: &Repeat) -> Result<Option<Receipt>, SubmitError> {
+        let mut receipt = Receipt { ids: Vec::new(), accepted_at: Default::default(), replayed: true };
+        let mut cursor = self.log.cursor(first);
+        let mut count = 1;
+        for n in 0.. {
+            if n == count {
+                break;
+            }
+            let frame = cursor.next_kept().map_err(|_| SubmitError::IndexRebuilding)?;
+            let here = frame.filter(|frame| frame.lsn == first.plus(n.into()));
+            let Some(frame) = here else {
+                // A batch of which a part is damaged: its ids are not known.
+                return if n == 0 { Ok(None) } else { Err(SubmitError::IndexRebuilding) };
+            };
+            let envelope = Envelope::decode(frame.payload).ok();
+            if n == 0 {
+                count = self.check(envelope.as_ref(), first, repeat)?;
+            }
+            receipt.ids.push(envelope.ok_or(SubmitError::IndexRebuilding)?.id);
+            receipt.accepted_at = frame.at;
+        }
+        Ok(Some(receipt))
+    }
+
+    /// How many records the request has whose first one this is, if it is the one that the index means.
+    fn check(
+        &self,
+        envelope: Option<&Envelope<'_>>,
+        first: Lsn,
+        repeat: &Repeat,
+    ) -> Result<u32, SubmitError> {
+        match envelope.and_then(|envelope| envelope.repeat).filter(|found| found.scope == repeat.scope) {
+            Some(found) if found.body == repeat.body => Ok(found.count),
+            Some(_) => Err(SubmitError::KeyConflict),
+            None => {
+                self.index.distrust(&repeat.scope, first);
+                Err(SubmitError::IndexRebuilding)
+            }
+        }
+    }
+}
