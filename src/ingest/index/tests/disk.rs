@@ -13,6 +13,7 @@ use super::LOG;
 use crate::wal::fs::File;
 use crate::wal::fs::Fs;
 use crate::wal::fs::Mode;
+use crate::wal::fs::read_full;
 use crate::wal::memory::MemoryFs;
 
 /// What happens to the files of the index.
@@ -64,6 +65,14 @@ impl Disk {
 
     pub fn bytes(&self) -> u64 {
         self.files().iter().map(|path| self.memory.open(path, Mode::Read).unwrap().size().unwrap()).sum()
+    }
+
+    /// What is written in a file.
+    pub fn content(&self, path: &Path) -> Vec<u8> {
+        let file = self.memory.open(path, Mode::Read).unwrap();
+        let mut bytes = vec![0; file.size().unwrap() as usize];
+        read_full(&*file, &mut bytes, 0).unwrap();
+        bytes
     }
 
     /// A copy of everything.

@@ -296,7 +296,7 @@ fn parts_ahead_of_the_log_are_dropped_and_the_rest_stays() {
     house.write_down();
     drop(house);
     for path in disk.files() {
-        older.memory.put(&path, &wal::fs::read_file(&disk, &path, u64::MAX).unwrap().unwrap());
+        older.memory.put(&path, &disk.content(&path));
     }
     let mut house = House::open(&older);
     assert_eq!((house.parts(), house.rebuilds("ahead_of_log"), older.files().len()), (1, 1, 1));
@@ -332,8 +332,7 @@ fn a_crash_within_a_merge_loses_nothing() {
         house.write_down();
     }
     let before: Vec<_> = disk.files();
-    let contents: Vec<_> =
-        before.iter().map(|path| wal::fs::read_file(&disk, path, u64::MAX).unwrap().unwrap()).collect();
+    let contents: Vec<_> = before.iter().map(|path| disk.content(path)).collect();
     house.commit(100);
     house.write_down();
     house.turn();
