@@ -17,7 +17,6 @@ use crate::drain::window::Flight;
 use crate::kafka::Answer;
 use crate::kafka::ErrorCode;
 use crate::kafka::Fault;
-use crate::kafka::TOO_LARGE;
 use crate::kafka::classify;
 use crate::wal::Frame;
 use crate::wal::Log;
@@ -40,9 +39,18 @@ pub(super) struct Returned {
     pub(super) lsn: Lsn,
     pub(super) place: Place,
     pub(super) bytes: u64,
+    pub(super) has_key: bool,
     pub(super) fault: Fault,
     /// Whether no other record was in its batch: Kafka refuses batches whole.
     pub(super) alone: bool,
+}
+
+impl Returned {
+    /// A record that was in flight.
+    pub(super) fn new(lsn: Lsn, flight: &Flight, code: ErrorCode, alone: bool) -> Self {
+        let &Flight { place, bytes, has_key, .. } = flight;
+        Self { lsn, place, bytes, has_key, fault: classify(code), alone }
+    }
 }
 
 /// What to do about a record that a producer did not take.
@@ -58,12 +66,13 @@ pub(super) enum NotTaken {
 }
 
 impl Court {
-    /// `grace`: how long a topic may be at fault before its records are dead letters.
-    pub(super) fn new(parts: &Parts, backoff: &Backoff, grace: Duration) -> Self {
+    /// `grace`: how long a topic may be at fault before its records are dead letters. `refresh`: how often to ask about
+    /// one that is well.
+    pub(super) fn new(parts: &Parts, backoff: &Backoff, grace: Duration, refresh: Duration) -> Self {
         Self {
             log: Arc::clone(&parts.log),
             grace,
-            topics: Topics::new(backoff.clone(), parts.metrics.sent.clone()),
+            topics: Topics::new(backoff.clone(), refresh, parts.metrics.sent.clone()),
             suspects: Suspects::default(),
             grave: Grave::new(backoff.clone(), parts.log.encrypts()),
             attempts: HashMap::new(),
@@ -80,8 +89,9 @@ impl Court {
     }
 
     /// Kafka took a record: its topic is well.
-    pub(super) fn arrived(&mut self, place: Place, lsn: Lsn) {
-        let topic = self.topics.get(place.topic);
+    pub(super) fn arrived(&mut self, flight: &Flight, lsn: Lsn) {
+        let topic = self.topics.get(flight.place.topic);
+        topic.record_arrived(flight.has_key);
         if topic.arrived() {
             tracing::info!(kafka.topic = &*topic.name, "topic is well again");
         }
@@ -107,21 +117,24 @@ impl Court {
     }
 
     /// All that came back at once: topics at fault wait, culprits become dead letters, the others of a refused batch
-    /// are suspects.
-    pub(super) fn judge(&mut self, returned: &[Returned], now: Instant) {
+    /// are suspects. Says which records are to be sent again.
+    pub(super) fn judge(&mut self, mut returned: Vec<Returned>, now: Instant) -> Vec<Returned> {
         let mut refused: HashMap<Place, Vec<Returned>> = HashMap::new();
-        for record in returned {
-            match record.fault {
-                Fault::Record(_) => refused.entry(record.place).or_default().push(*record),
-                fault => self.blame(record.place.topic, fault, now),
+        returned.retain(|record| match record.fault {
+            Fault::Record(reason) if record.alone => !self.condemn(*record, reason),
+            Fault::Record(_) => {
+                refused.entry(record.place).or_default().push(*record);
+                true
             }
-        }
+            fault => {
+                self.blame(record.place.topic, fault, now);
+                true
+            }
+        });
         for (place, records) in refused {
-            match records[..] {
-                [record] if record.alone => self.condemn(record),
-                _ => self.accuse(place, &records),
-            }
+            self.accuse(place, &records);
         }
+        returned
     }
 
     /// A topic is at fault, or what is known of it is old. For other faults it cannot help.
@@ -135,6 +148,7 @@ impl Court {
                     "topic at fault; its records wait"
                 );
                 topic.refused(reason, true, now, self.grace);
+                topic.put_on_probation();
             }
             Fault::Stale => topic.doubt(now),
             Fault::Record(_) | Fault::Producer | Fault::Passing => {}
@@ -147,6 +161,7 @@ impl Court {
         let last = records.iter().map(|record| record.lsn).max().unwrap_or(lsn);
         let bytes = records.iter().map(|record| record.bytes).sum();
         self.suspects.accuse(place, last, bytes, fault);
+        self.topics.get(place.topic).put_on_probation();
         tracing::warn!(
             kafka.topic = &**self.topics.name(place.topic),
             kafka.partition = place.partition,
@@ -155,25 +170,23 @@ impl Court {
         );
     }
 
-    /// A record was refused alone.
-    fn condemn(&mut self, culprit: Returned) {
-        let Returned { lsn, place, bytes, fault: Fault::Record(reason), .. } = culprit else { return };
+    /// A record was refused alone. Says whether it is a dead letter; else it will be sent, and refused, again.
+    fn condemn(&mut self, culprit: Returned, reason: &'static str) -> bool {
+        let Returned { lsn, place, bytes, has_key, .. } = culprit;
         let record = match self.log.read(lsn) {
             Ok(Some(record)) => record,
-            // It waits, and will be sent, and refused, again.
-            Ok(None) => return,
+            Ok(None) => return false,
             Err(error) => {
                 tracing::error!(%error, wal.lsn = lsn.0, "cannot read a refused record");
-                return;
+                return false;
             }
         };
         let attempts = self.attempts.remove(&lsn).unwrap_or(1);
         self.grave.add(record, reason, None, attempts);
-        if reason == TOO_LARGE {
-            self.topics.get(place.topic).shrink(bytes);
-        }
+        self.topics.get(place.topic).record_refused(reason, bytes, has_key);
         self.suspects.convict(place);
         self.settle(place, lsn);
+        true
     }
 
     /// A record of a topic that was given up.

@@ -1,14 +1,15 @@
 //! What a worker decides with: everything it knows about topics, partitions and what is in flight.
 
 use std::collections::BTreeMap;
+use std::collections::HashSet;
 use std::time::Duration;
 use std::time::Instant;
 
-use crate::backoff::Backoff;
 use crate::drain::board::Parts;
 use crate::drain::court::Court;
 use crate::drain::gates::Gates;
 use crate::drain::gates::Place;
+use crate::drain::gates::Side;
 use crate::drain::introductions::Introductions;
 use crate::drain::outlet::Outlet;
 use crate::drain::sealed::Pass;
@@ -31,6 +32,8 @@ pub(super) struct Desk {
     /// For records that go alone: suspects and trials. A refusal does not stop it, because nothing can overtake.
     pub(super) solo: Outlet,
     pub(super) gates: Gates,
+    /// Topics with a catch-up side of their own.
+    pub(super) asides: HashSet<usize>,
     /// Keys that wait for a value of `sealed`.
     pub(super) slots: Slots,
     pub(super) sealed: Sealed,
@@ -55,15 +58,14 @@ impl Desk {
         solo: Outlet,
         window: Window,
         sealed: Sealed,
-        backoff: Backoff,
-        grace: Duration,
+        court: Court,
     ) -> Self {
-        let court = Court::new(&parts, &backoff, grace);
         Self {
             parts,
             main,
             solo,
             gates: Gates::default(),
+            asides: HashSet::new(),
             slots: Slots::default(),
             sealed,
             pass: Pass::default(),
@@ -90,7 +92,7 @@ impl Desk {
     /// Whether time alone can change nothing here.
     pub(super) fn is_quiet(&self) -> bool {
         let nothing_waits = self.window.len() == 0 && self.gates.is_empty() && self.slots.is_empty();
-        nothing_waits && self.is_connected() && !self.court.grave.is_full()
+        nothing_waits && self.is_connected() && self.court.grave.is_empty()
     }
 
     /// Builds a producer, asks about topics, lets go of what is not needed: whatever is due.
@@ -102,11 +104,8 @@ impl Desk {
                 break;
             }
         }
-        if self.court.suspects.is_empty()
-            && !self.court.topics.any_on_trial()
-            && self.window.len_of(true) == 0
-        {
-            self.solo.close();
+        if self.window.len_of(true) == 0 {
+            self.solo.close_idle(now);
         }
     }
 
@@ -114,18 +113,56 @@ impl Desk {
     pub(super) fn ask(&mut self, topic: usize, now: Instant) -> Option<Answer> {
         let answer = self.main.producer()?.ask(self.court.topics.name(topic), ASK);
         self.court.answered(topic, answer, now);
+        if self.court.topics.get(topic).is_unsettled() {
+            self.gates.gather(topic);
+        }
         Some(answer)
     }
 
-    /// Opens every gate whose reason is gone; says from where the catch-up side must begin.
-    pub(super) fn reopen(&mut self) -> Option<Lsn> {
-        let mut first = None;
+    /// Gives the topic a catch-up side of its own, from this record on or from what was held before.
+    pub(super) fn set_aside(&mut self, topic: usize, lsn: Lsn) {
+        self.gates.gather(topic);
+        self.gates.hold(Place::whole(topic), lsn);
+        self.asides.insert(topic);
+    }
+
+    /// Which side takes what is held of a topic.
+    fn side_of(&self, topic: usize) -> Side {
+        if self.asides.contains(&topic) { Side::Aside(topic) } else { Side::CatchUp }
+    }
+
+    /// Opens every gate whose reason is gone; says which catch-up sides must begin where.
+    pub(super) fn reopen(&mut self, now: Instant) -> Vec<(Side, Lsn)> {
+        let mut begin = Vec::new();
         for place in self.gates.closed() {
-            if self.may_open(place) {
-                first = first.into_iter().chain(self.gates.open(place)).min();
+            if !self.may_open(place, now) {
+                continue;
             }
+            if place.is_whole() {
+                self.settle(place.topic);
+            }
+            begin.extend(self.gates.open(place).map(|first| (self.side_of(place.topic), first)));
         }
-        first
+        begin
+    }
+
+    /// Nothing of the topic is in flight.
+    pub(super) fn settle(&mut self, topic: usize) {
+        if self.court.topics.get(topic).is_unsettled() {
+            self.court.topics.get(topic).settle();
+            self.introductions.forget_topic(topic);
+        }
+    }
+
+    /// A catch-up side met the main one.
+    pub(super) fn met(&mut self, side: Side, head: Lsn) {
+        if let Side::Aside(topic) = side {
+            self.gates.met(|of| of == topic);
+            self.asides.remove(&topic);
+        } else {
+            self.gates.met(|topic| !self.asides.contains(&topic));
+            self.slots.reached(head);
+        }
     }
 
     /// Opens slots whose value was made, or can be asked for now, where a catch-up side at `position` comes by or a new
@@ -158,7 +195,7 @@ impl Desk {
     /// Whether the catch-up side, having come this far, has nothing more to do.
     pub(super) fn is_caught_up(&mut self, position: Lsn) -> bool {
         self.slots.reached(position);
-        !self.slots.any_open() && !self.gates.any_open()
+        !self.slots.any_open() && !self.gates.any_open(|topic| !self.asides.contains(&topic))
     }
 
     /// Whether records of this topic wait for whoever applies them.
@@ -166,14 +203,21 @@ impl Desk {
         self.parts.lead.as_ref().is_some_and(|lead| lead.is_far(self.court.topics.name(topic)))
     }
 
-    fn may_open(&mut self, place: Place) -> bool {
+    fn may_open(&mut self, place: Place, now: Instant) -> bool {
+        let topic = place.topic;
         if !place.is_whole() {
             let takes_more = !self.window.is_parked(place) && !self.window.is_slow(place);
-            return takes_more && !self.is_far_ahead(place.topic);
+            let is_held = self.gates.is_closed(Place::whole(topic));
+            return takes_more && !is_held && !self.is_far_ahead(topic);
         }
-        match self.court.topics.get(place.topic).verdict() {
-            Verdict::Send { alone, .. } => !(alone && self.window.is_topic_busy(place.topic)),
-            Verdict::Bury(_) => true,
+        let known = self.court.topics.get(topic);
+        match known.verdict() {
+            Verdict::Send { alone, .. } if alone || known.is_unsettled() => {
+                // What hangs is called back, or it would hold the topic for as long.
+                self.broken |= known.is_unsettled() && self.window.has_topic_stalled(topic, now);
+                !self.window.is_topic_busy(topic)
+            }
+            Verdict::Send { .. } | Verdict::Bury(_) => true,
             Verdict::Hold | Verdict::Wait => false,
         }
     }

@@ -5,6 +5,8 @@
 //! The *main* side is the worker's cursor at the head of its lanes; the *catch-up* side is its second cursor, which
 //! takes the records of open gates from where they were held until it meets the main one. A gate passes through
 //! three lives: closed (nobody passes), open (only the catch-up side passes, in order), gone.
+//!
+//! A topic that must go slowly has a catch-up side of its own (*aside*), so that it delays no other topic.
 
 use std::collections::HashMap;
 
@@ -51,6 +53,8 @@ impl Place {
 pub(super) enum Side {
     Main,
     CatchUp,
+    /// The catch-up side of one topic.
+    Aside(usize),
 }
 
 #[derive(Debug)]
@@ -87,7 +91,7 @@ impl Gates {
     pub(super) fn stop(&mut self, place: Place, side: Side, lsn: Lsn) -> bool {
         match self.gates.get_mut(&place) {
             None => false,
-            Some(gate) if gate.open && side == Side::CatchUp => false,
+            Some(gate) if gate.open && side != Side::Main => false,
             Some(gate) => {
                 gate.note(lsn);
                 true
@@ -95,11 +99,30 @@ impl Gates {
         }
     }
 
-    /// Closes the gate, for this record first.
+    /// Closes the gate, for this record first. While its whole topic is held, the record waits there: by the time that
+    /// opens, it may belong to another partition.
     pub(super) fn hold(&mut self, place: Place, lsn: Lsn) {
+        let whole = Place::whole(place.topic);
+        let place = if self.is_closed(whole) { whole } else { place };
         let gate = self.gates.entry(place).or_insert_with(|| Gate::new(lsn));
         gate.open = false;
         gate.note(lsn);
+    }
+
+    /// Closes one gate over the whole topic and moves to it all that is held of the topic, if anything is.
+    pub(super) fn gather(&mut self, topic: usize) {
+        let mut whole: Option<Gate> = None;
+        self.gates.retain(|place, gate| {
+            let is_of_topic = place.topic == topic;
+            if is_of_topic {
+                let whole = whole.get_or_insert(Gate { waiting: 0, ..Gate::new(gate.first) });
+                whole.first = whole.first.min(gate.first);
+                whole.last = whole.last.max(gate.last);
+                whole.waiting += gate.waiting;
+            }
+            !is_of_topic
+        });
+        self.gates.extend(whole.map(|gate| (Place::whole(topic), gate)));
     }
 
     /// Lets the catch-up side pass; says from where it must begin.
@@ -124,9 +147,9 @@ impl Gates {
         }
     }
 
-    /// The catch-up side met the main one: open gates are no longer needed.
-    pub(super) fn met(&mut self) {
-        self.gates.retain(|_, gate| !gate.open);
+    /// The catch-up side of these topics met the main one: their open gates are no longer needed.
+    pub(super) fn met(&mut self, is_of_side: impl Fn(usize) -> bool) {
+        self.gates.retain(|place, gate| !gate.open || !is_of_side(place.topic));
     }
 
     /// Whether nobody passes here now.
@@ -134,12 +157,12 @@ impl Gates {
         self.gates.get(&place).is_some_and(|gate| !gate.open)
     }
 
-    /// Whether the catch-up side is needed.
-    pub(super) fn any_open(&self) -> bool {
-        self.gates.values().any(|gate| gate.open)
+    /// Whether the catch-up side of these topics is needed.
+    pub(super) fn any_open(&self, is_of_side: impl Fn(usize) -> bool) -> bool {
+        self.gates.iter().any(|(place, gate)| gate.open && is_of_side(place.topic))
     }
 
-    /// Whether it is, for any place but this one.
+    /// Whether a catch-up side is needed for any place but this one.
     pub(super) fn any_other_open(&self, place: Place) -> bool {
         self.gates.iter().any(|(other, gate)| gate.open && *other != place)
     }
@@ -170,7 +193,7 @@ mod tests {
         assert_eq!(gates.open(P), Some(Lsn(5)));
         assert!(!gates.stop(P, Side::CatchUp, Lsn(5)));
         assert!(gates.stop(P, Side::Main, Lsn(10)), "it would overtake 5 and 9");
-        gates.met();
+        gates.met(|_| true);
         assert!(!gates.stop(P, Side::Main, Lsn(11)));
     }
 
@@ -188,7 +211,7 @@ mod tests {
         gates.hold(P, Lsn(5));
         gates.open(P);
         gates.hold(P, Lsn(6));
-        gates.met();
+        gates.met(|_| true);
         assert!(gates.is_closed(P));
         assert_eq!(gates.open(P), Some(Lsn(5)));
     }
@@ -208,6 +231,37 @@ mod tests {
         assert_eq!(gates.open(P), Some(Lsn(7)));
         gates.hold(P, Lsn(6));
         assert_eq!(gates.open(P), Some(Lsn(6)), "it came back from the producer");
+    }
+
+    /// Records held for partition 3 of 4 were overtaken by records of the same keys, sent to partition 5 of 8.
+    #[test]
+    fn what_is_held_of_a_topic_moves_to_one_gate_that_begins_at_the_first_record() {
+        let (other_partition, other_topic) =
+            (Place { topic: 0, partition: 1 }, Place { topic: 1, partition: 3 });
+        let mut gates = Gates::default();
+        gates.hold(P, Lsn(50));
+        gates.hold(other_partition, Lsn(20));
+        gates.hold(other_topic, Lsn(10));
+        gates.open(other_partition);
+        gates.gather(0);
+        assert!(!gates.is_closed(P) && !gates.is_closed(other_partition) && gates.is_closed(other_topic));
+        let whole = Place::whole(0);
+        assert!(gates.stop(whole, Side::Main, Lsn(60)) && gates.stop(whole, Side::CatchUp, Lsn(20)));
+        // What was in flight under the old number of partitions comes back.
+        gates.hold(P, Lsn(7));
+        assert!(!gates.is_closed(P), "it waits with the topic");
+        assert_eq!(gates.open(whole), Some(Lsn(7)));
+        assert!(!gates.stop(whole, Side::CatchUp, Lsn(7)) && gates.stop(whole, Side::Main, Lsn(61)));
+    }
+
+    #[test]
+    fn a_topic_aside_keeps_its_open_gates_when_the_others_have_caught_up() {
+        let mut gates = Gates::default();
+        gates.hold(P, Lsn(5));
+        gates.open(P);
+        gates.met(|topic| topic != 0);
+        assert!(gates.any_open(|_| true) && !gates.any_open(|topic| topic != 0));
+        assert!(gates.stop(P, Side::Main, Lsn(6)) && !gates.stop(P, Side::Aside(0), Lsn(5)));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Records Kafka will never take, on their way into the dead-letter store.
 
+use std::time::Duration;
 use std::time::Instant;
 
 use crate::backoff::Backoff;
@@ -8,12 +9,15 @@ use crate::command::UserValue;
 use crate::drain::board::Parts;
 use crate::units::Timestamp;
 use crate::wal::Letter;
+use crate::wal::Lsn;
 use crate::wal::Record;
 
 /// Letters share a flush: a topic that was given up may have a million of them.
 const BATCH: usize = 256;
 /// Bounds the letters that wait for that flush.
 const BATCH_BYTES: usize = 4 << 20;
+/// How long the first of them waits for others: a slow disk then costs a worker a flush now and then, not one for each.
+const GATHER: Duration = Duration::from_millis(50);
 
 /// Letters not stored yet. Until they are, the worker begins nothing new.
 pub(super) struct Grave {
@@ -23,12 +27,22 @@ pub(super) struct Grave {
     /// Whether the store is encrypted: a password may lie in it.
     encrypts: bool,
     retry_at: Option<Instant>,
+    /// When the first letter is stored at the latest.
+    due_at: Option<Instant>,
     backoff: Backoff,
 }
 
 impl Grave {
     pub(super) fn new(backoff: Backoff, encrypts: bool) -> Self {
-        Self { letters: Vec::new(), codes: Vec::new(), bytes: 0, encrypts, retry_at: None, backoff }
+        Self {
+            letters: Vec::new(),
+            codes: Vec::new(),
+            bytes: 0,
+            encrypts,
+            retry_at: None,
+            due_at: None,
+            backoff,
+        }
     }
 
     /// Adds a letter. `code`: the reason from a fixed set; `detail`: more for a person, without personal data.
@@ -57,6 +71,22 @@ impl Grave {
         self.letters.is_empty()
     }
 
+    /// Whether this record is among those not stored yet: it must not be sent.
+    pub(super) fn has(&self, lsn: Lsn) -> bool {
+        self.letters.iter().any(|letter| letter.lsn == lsn)
+    }
+
+    /// Stores what there is once it is much, or has waited a while for more.
+    pub(super) fn store_gathered(&mut self, parts: &Parts, now: Instant) {
+        if self.letters.is_empty() {
+            return;
+        }
+        let due_at = *self.due_at.get_or_insert(now + GATHER);
+        if self.is_full() || now >= due_at {
+            self.store(parts, now);
+        }
+    }
+
     /// Stores what there is. After an error it is tried again later.
     pub(super) fn store(&mut self, parts: &Parts, now: Instant) {
         if self.letters.is_empty() || self.retry_at.is_some_and(|at| now < at) {
@@ -79,7 +109,7 @@ impl Grave {
             );
         }
         self.bytes = 0;
-        self.retry_at = None;
+        (self.retry_at, self.due_at) = (None, None);
         self.backoff.reset();
         let lsns: Vec<_> = self.letters.drain(..).map(|letter| letter.lsn).collect();
         parts.statuses.finished(&lsns);

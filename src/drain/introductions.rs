@@ -36,6 +36,11 @@ impl Introductions {
     pub(super) fn forget(&mut self) {
         self.confirmed.clear();
     }
+
+    /// The topic may be another one of the same name by now.
+    pub(super) fn forget_topic(&mut self, topic: usize) {
+        self.confirmed.retain(|place, _| place.topic != topic);
+    }
 }
 
 #[cfg(test)]
@@ -50,7 +55,10 @@ mod tests {
         introductions.confirmed(place, now);
         assert!(introductions.has(place, now) && !introductions.has(other, now));
         assert!(!introductions.has(place, now + REMEMBERED));
+        introductions.confirmed(other, now);
+        introductions.forget_topic(place.topic);
+        assert!(!introductions.has(place, now) && introductions.has(other, now));
         introductions.forget();
-        assert!(!introductions.has(place, now));
+        assert!(!introductions.has(other, now));
     }
 }

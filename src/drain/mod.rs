@@ -9,9 +9,11 @@
 //! - `gates`, `window` (of `part`s, in `load`), `suspects`, `topics` are the states behind the decisions, without Kafka
 //!   and without clocks.
 //! - `reader` reads the log once for all workers, in `pass`es, into the bounded `queue` of each.
+//! - `asides` are the ways through the log of topics that must go slowly.
 //! - `feed`, `outlet`, `grave` are the three ways in and out: queue, producer, dead letters.
 //! - `pacer` decides when new records are released to the reader, so that batches are not small.
 
+mod asides;
 mod bell;
 mod board;
 mod config;
@@ -55,6 +57,7 @@ use crate::drain::board::Control;
 use crate::drain::board::Parts;
 use crate::drain::board::Post;
 use crate::drain::board::STATES;
+use crate::drain::court::Court;
 use crate::drain::desk::Desk;
 use crate::drain::exactly::Claim;
 use crate::drain::exactly::ClaimParts;
@@ -256,8 +259,9 @@ fn worker(
     main.build()?;
     let window = Window::share(lanes.workers as u64, &parts.extra);
     let sealed = Sealed::new(&parts, bell);
-    let desk = Desk::new(parts, main, solo, window, sealed, backoff, config.topic_fault_grace.0);
-    Ok(Worker::new(lanes, handle.clone(), desk))
+    let court = Court::new(&parts, &backoff, config.topic_fault_grace.0, link.config.topic_refresh());
+    let desk = Desk::new(parts, main, solo, window, sealed, court);
+    Ok(Worker::new(lanes, handle.clone(), desk, backoff))
 }
 
 impl Handle {

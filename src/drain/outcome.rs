@@ -9,6 +9,7 @@ use crate::drain::desk::Desk;
 use crate::drain::window::Flight;
 use crate::kafka::Delivery;
 use crate::kafka::ErrorCode;
+use crate::kafka::Fault;
 use crate::kafka::classify;
 use crate::units::Timestamp;
 use crate::wal::Confirmation;
@@ -24,11 +25,18 @@ impl Desk {
     /// Takes in all results so far.
     pub(super) fn collect(&mut self, now: Instant) {
         if let Some(producer) = self.main.producer() {
+            // In this order: a failure that comes in between is seen in the next turn.
+            producer.forget_failures();
             producer.take_results(&mut self.results);
         }
         let mut failures = self.take_in(now);
-        if self.has_failed() {
+        // A topic that is gone fails in the client, all of it that is not on its way. It is held from now on, and nothing
+        // of other topics failed.
+        let only_topics = failures.iter().all(|(_, code)| classify(*code) == Fault::Stale);
+        if self.has_failed() || !only_topics {
             self.replace(&mut failures, now);
+        } else {
+            self.judge(&failures, now);
         }
         self.collect_solo(now);
     }
@@ -84,7 +92,7 @@ impl Desk {
         if !flight.solo {
             self.introductions.confirmed(flight.place, now);
         }
-        self.court.arrived(flight.place, lsn);
+        self.court.arrived(flight, lsn);
         self.court.topics.get(flight.place.topic).sent.inc();
         self.court.settle(flight.place, lsn);
     }
@@ -118,21 +126,21 @@ impl Desk {
         failures.extend(silent.map(|lsn| (lsn, ErrorCode::PurgeInflight)));
     }
 
-    /// Failures of a producer: their records go on from the first one of each partition. Of the main one these are
-    /// all, because it is gone; batches are refused whole, so a record refused by itself was alone in its.
+    /// Failures of a producer: their records go on from the first one of each partition. Only the solo producer sends
+    /// each record in a request of its own, so what is refused there is to blame itself.
     fn judge(&mut self, failures: &Failures, now: Instant) {
         let come_back = |(lsn, code): &(Lsn, ErrorCode)| {
             let flight = self.window.remove(*lsn)?;
-            self.gates.hold(flight.place, *lsn);
             if let Some(lead) = &self.parts.lead {
                 lead.came_back(self.court.topics.name(flight.place.topic), flight.bytes);
             }
             self.court.came_back(*lsn, &flight);
-            let Flight { place, bytes, .. } = flight;
-            Some(Returned { lsn: *lsn, place, bytes, fault: classify(*code), alone: true })
+            Some(Returned::new(*lsn, &flight, *code, flight.solo))
         };
         let returned: Vec<Returned> = failures.iter().filter_map(come_back).collect();
-        self.court.judge(&returned, now);
+        for Returned { place, lsn, .. } in self.court.judge(returned, now) {
+            self.gates.hold(place, lsn);
+        }
     }
 
     fn collect_solo(&mut self, now: Instant) {

@@ -11,6 +11,9 @@ use crate::kafka::Config;
 use crate::kafka::Guarantee;
 use crate::kafka::Producer;
 
+/// A producer that is not needed holds a few threads and connections; a new one waits half a second for its id.
+const KEPT_IDLE: Duration = Duration::from_secs(60);
+
 /// What every producer of the drain is built from.
 pub(super) struct Link {
     pub(super) config: Config,
@@ -24,13 +27,15 @@ pub(super) struct Outlet {
     bell: Arc<Bell>,
     producer: Option<Producer>,
     build_at: Instant,
+    used_at: Instant,
     backoff: Backoff,
 }
 
 impl Outlet {
     /// Without a producer yet.
     pub(super) fn new(link: Arc<Link>, guarantee: Guarantee, bell: Arc<Bell>, backoff: Backoff) -> Self {
-        Self { link, guarantee, bell, producer: None, build_at: Instant::now(), backoff }
+        let now = Instant::now();
+        Self { link, guarantee, bell, producer: None, build_at: now, used_at: now, backoff }
     }
 
     /// Builds a producer if there is none.
@@ -45,6 +50,7 @@ impl Outlet {
 
     /// The producer, built if it is time.
     pub(super) fn ready(&mut self, now: Instant) -> Option<&Producer> {
+        self.used_at = now;
         if self.producer.is_none()
             && now >= self.build_at
             && let Err(error) = self.build()
@@ -85,9 +91,11 @@ impl Outlet {
         self.bell.wait(timeout);
     }
 
-    /// The producer is not needed for now.
-    pub(super) fn close(&mut self) {
-        self.producer = None;
+    /// The producer goes when nobody has asked for it in a while.
+    pub(super) fn close_idle(&mut self, now: Instant) {
+        if now.saturating_duration_since(self.used_at) >= KEPT_IDLE {
+            self.producer = None;
+        }
     }
 
     /// A record arrived.

@@ -4,6 +4,7 @@ use std::time::Duration;
 use std::time::Instant;
 
 use crate::drain::load::Load;
+use crate::drain::window::Flight;
 
 /// A broker that is well confirms within milliseconds; a partition that confirms nothing for this long hangs.
 pub(super) const STALL: Duration = Duration::from_secs(1);
@@ -14,6 +15,8 @@ pub(super) const SLOW: Duration = Duration::from_millis(100);
 pub(super) struct Part {
     pub(super) load: Load,
     pub(super) solo: u64,
+    /// Those of them that have no key, and no order to keep.
+    pub(super) loose: u64,
     // The last confirmation, or the first record after nothing was in flight.
     pub(super) progress: Instant,
     pub(super) parked: bool,
@@ -34,6 +37,7 @@ impl Part {
         Self {
             load: Load::default(),
             solo: 0,
+            loose: 0,
             progress: now,
             parked: false,
             born: confirmed,
@@ -45,9 +49,10 @@ impl Part {
     }
 
     /// A record was sent.
-    pub(super) fn add(&mut self, bytes: u64, solo: bool) {
-        self.load.add(bytes);
-        self.solo += u64::from(solo);
+    pub(super) fn add(&mut self, flight: &Flight) {
+        self.load.add(flight.bytes);
+        self.solo += u64::from(flight.solo);
+        self.loose += u64::from(flight.loose);
         self.refused_at = None;
     }
 

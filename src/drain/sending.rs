@@ -25,10 +25,19 @@ use crate::wal::Lsn;
 /// What librdkafka and Kafka's format add to a record, roughly: bounds memory, not exact.
 pub(super) const OVERHEAD: u64 = 256;
 
+/// How a record goes.
+#[derive(Clone, Copy)]
+struct Way {
+    /// Through the producer for single records.
+    solo: bool,
+    /// There, beside others of its partition.
+    loose: bool,
+}
+
 impl Desk {
     /// Does what can be done with one record.
     pub(super) fn handle(&mut self, side: Side, frame: Frame<'_>) -> Step {
-        if self.window.contains(frame.lsn) {
+        if self.window.contains(frame.lsn) || self.court.grave.has(frame.lsn) {
             return Step::Done;
         }
         if self.court.grave.is_full() || self.has_failed() || !self.is_connected() {
@@ -44,12 +53,22 @@ impl Desk {
         };
         let topic = self.court.topics.number(envelope.topic, now);
         let whole = Place::whole(topic);
-        if self.gates.stop(whole, side, frame.lsn) {
+        if self.is_of_another_side(topic, side) {
             return Step::Done;
         }
         let known = self.court.topics.get(topic);
         if known.is_due(now) || known.is_judged_before(frame.at, now) {
+            // May close the topic's gate.
             self.ask(topic, now);
+        }
+        if self.gates.stop(whole, side, frame.lsn) {
+            return Step::Done;
+        }
+        if self.court.topics.get(topic).is_unsettled() {
+            if self.window.is_topic_busy(topic) {
+                return self.hold(whole, frame.lsn);
+            }
+            self.settle(topic);
         }
         let (partitions, alone) = match self.court.topics.get(topic).verdict_on(frame.at) {
             Verdict::Send { partitions, alone } => (partitions, alone),
@@ -84,6 +103,15 @@ impl Desk {
             return step;
         }
         self.admit(side, frame, &envelope, place, alone, now)
+    }
+
+    /// Whether what is held of this topic is left to another catch-up side.
+    fn is_of_another_side(&self, topic: usize, side: Side) -> bool {
+        match side {
+            Side::Main => false,
+            Side::CatchUp => self.asides.contains(&topic),
+            Side::Aside(own) => own != topic,
+        }
     }
 
     /// What to do instead of sending, where this record's value, or one of its key before it, is not made yet.
@@ -132,14 +160,22 @@ impl Desk {
         now: Instant,
     ) -> Step {
         let bytes = (frame.payload.len() as u64) + OVERHEAD;
-        let solo = alone || self.court.suspects.singly(place, frame.lsn);
-        let goes_alone = solo || !self.introductions.has(place, now);
-        let busy = if goes_alone { self.window.is_busy(place) } else { self.window.is_solo(place) };
-        let cap = self.court.topics.get(place.topic).cap;
+        let way = self.way(frame, envelope, place, bytes, alone);
+        let goes_alone = way.solo || !self.introductions.has(place, now);
+        let busy = match goes_alone {
+            _ if way.loose => false,
+            true => self.window.is_busy(place),
+            false => self.window.is_solo(place),
+        };
+        let topic = self.court.topics.get(place.topic);
+        let (cap, is_slow) = (topic.cap, way.solo || topic.is_slow());
         if busy || !self.window.has_room_at(place, bytes, cap) {
             if self.window.has_stalled(place, now) {
                 self.window.park(place);
                 return self.hold(place, frame.lsn);
+            }
+            if is_slow {
+                return self.wait_aside(side, place.topic, frame.lsn);
             }
             // One that is slow must not hold up the others. The catch-up side may be there for its sake alone.
             let holds_up = side == Side::Main || self.gates.any_other_open(place);
@@ -148,11 +184,39 @@ impl Desk {
             }
             return Step::Wait;
         }
+        if way.solo && self.solo.ready(now).is_none() {
+            return self.wait_aside(side, place.topic, frame.lsn);
+        }
         if !self.window.has_room(bytes) {
             self.parts.metrics.bound_hit.with_label_values(&["drain_window"]).inc();
             return Step::Wait;
         }
-        self.send(frame, envelope, place, bytes, solo, now)
+        self.send(frame, envelope, place, bytes, way, now)
+    }
+
+    /// Which producer a record goes through.
+    fn way(
+        &mut self,
+        frame: Frame<'_>,
+        envelope: &Envelope<'_>,
+        place: Place,
+        bytes: u64,
+        alone: bool,
+    ) -> Way {
+        let has_key = envelope.key.is_some();
+        let goes_singly = self.court.topics.get(place.topic).goes_singly(bytes, has_key)
+            || self.court.suspects.singly(place, frame.lsn);
+        let loose = goes_singly && !has_key && !alone && !self.court.suspects.weighs(place);
+        Way { solo: alone || goes_singly, loose }
+    }
+
+    /// The record waits, and no other topic with it.
+    fn wait_aside(&mut self, side: Side, topic: usize, lsn: Lsn) -> Step {
+        if matches!(side, Side::Aside(_)) {
+            return Step::Wait;
+        }
+        self.set_aside(topic, lsn);
+        Step::Done
     }
 
     fn send(
@@ -161,22 +225,24 @@ impl Desk {
         envelope: &Envelope<'_>,
         place: Place,
         bytes: u64,
-        solo: bool,
+        way: Way,
         now: Instant,
     ) -> Step {
-        let outlet = if solo { self.solo.ready(now) } else { self.main.producer() };
-        let Some(producer) = outlet else { return Step::Wait };
+        let Way { solo, loose } = way;
+        let outlet = if solo { &self.solo } else { &self.main };
+        let Some(producer) = outlet.producer() else { return Step::Wait };
         // Looked for right before: without one nothing leaves.
         let Some(value) = self.sealed.value(frame.lsn, envelope) else { return Step::Wait };
         let sent = hand_over(producer, frame, envelope, place, value);
         let attempts = self.court.attempts.get(&frame.lsn).copied().unwrap_or(0) + 1;
         if let Err(code) = sent {
-            return self.not_taken(frame, place, code, attempts, now);
+            return self.not_taken(frame, place, code, attempts, solo, now);
         }
         if attempts > 1 {
             self.parts.metrics.retried.inc();
         }
-        let flight = Flight { place, bytes, log_bytes: frame.bytes, at: frame.at, attempts, solo };
+        let (has_key, log_bytes, at) = (envelope.key.is_some(), frame.bytes, frame.at);
+        let flight = Flight { place, bytes, log_bytes, at, attempts, has_key, solo, loose };
         self.window.add(frame.lsn, flight, now);
         if let Some(lead) = &self.parts.lead {
             lead.sent(envelope.topic, bytes);
@@ -202,6 +268,7 @@ impl Desk {
         place: Place,
         code: ErrorCode,
         attempts: u32,
+        solo: bool,
         now: Instant,
     ) -> Step {
         match self.court.not_taken(frame, place, code, attempts, now) {
@@ -211,7 +278,8 @@ impl Desk {
             }
             NotTaken::Hold => self.hold(Place::whole(place.topic), frame.lsn),
             NotTaken::Failed => {
-                self.broken = true;
+                // The solo producer's end is seen with its results.
+                self.broken |= !solo;
                 Step::Wait
             }
             NotTaken::Passing => Step::Wait,

@@ -50,7 +50,7 @@ impl Slots {
     /// came back from the producer: it goes first.
     pub(super) fn stops(&mut self, key: Key, side: Side, lsn: Lsn) -> bool {
         let Some(slot) = self.slots.get_mut(&key).filter(|slot| slot.first <= lsn) else { return false };
-        if slot.open && side == Side::CatchUp {
+        if slot.open && side != Side::Main {
             return false;
         }
         if lsn > slot.last {

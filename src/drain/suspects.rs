@@ -55,6 +55,11 @@ impl Suspects {
         (batch.too_large && !batch.culprit).then_some((batch.bytes / 2).max(1))
     }
 
+    /// Whether a batch of this partition was too large: its records go in their order, to find out which of them is.
+    pub(super) fn weighs(&self, place: Place) -> bool {
+        self.batches.get(&place).is_some_and(|batch| batch.too_large)
+    }
+
     /// Whether anyone is suspected.
     pub(super) fn is_empty(&self) -> bool {
         self.batches.is_empty()

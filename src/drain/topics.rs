@@ -3,6 +3,13 @@
 //! A topic the brokers refuse (unknown, not authorised) holds its records back. It is asked about again and again;
 //! only when a broker still refuses it a grace time after the first refusal are its records dead letters, and even
 //! then it is asked on. Brokers that do not answer say nothing about a topic: the clock starts anew.
+//!
+//! A topic is *unsettled* while the partition of a key may be another one than for records in flight: its number of
+//! partitions changed, or it may have been deleted and made again.
+//!
+//! A topic is on *probation* after a record of it was refused: its records go one at a time, so that the next refusal
+//! costs no other topic anything. It ends when enough records in a row arrived. What the topic is known to refuse
+//! (large records, records without a key) goes alone for longer.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,11 +21,14 @@ use prometheus::IntCounterVec;
 
 use crate::backoff::Backoff;
 use crate::kafka::Answer;
+use crate::kafka::TOO_LARGE;
 use crate::units::Timestamp;
 use crate::wal::Lsn;
 
-/// New partitions are noticed after this long at the latest.
-const REFRESH: Duration = Duration::from_secs(180);
+/// Records that must arrive in a row after the first refusal: more than a second refusal is likely to take.
+const PROBATION: u64 = 256;
+/// Each one that costs a producer doubles their number, up to this: then at most one in so many costs the others anything.
+const LONGEST_PROBATION: u64 = 65_536;
 
 /// A condemned topic is asked about again for the sake of a new record, but no more often than this.
 const ASK_AGAIN: Duration = Duration::from_millis(250);
@@ -60,6 +70,14 @@ pub(super) struct Topic {
     pub(super) name: Arc<str>,
     /// The largest batch it takes, as far as is known, in bytes.
     pub(super) cap: u64,
+    /// Whether records under way may belong to other partitions than the same records would now.
+    unsettled: bool,
+    /// Whether it refused records because they have no key.
+    refuses_keyless: bool,
+    /// Records that must arrive before its records go together again.
+    probation: u64,
+    /// How many the last refusal of a batch asked for.
+    longest: u64,
     /// Its records that arrived.
     pub(super) sent: IntCounter,
     standing: Standing,
@@ -68,20 +86,27 @@ pub(super) struct Topic {
     /// When the brokers answered last, by both clocks.
     answered_at: (Instant, Timestamp),
     backoff: Backoff,
+    /// How often to ask about it while it is well.
+    refresh: Duration,
     fault: Option<Fault>,
 }
 
 impl Topic {
-    fn new(name: &str, backoff: Backoff, sent: IntCounter, now: Instant) -> Self {
+    fn new(name: &str, backoff: Backoff, refresh: Duration, sent: IntCounter, now: Instant) -> Self {
         Self {
             name: name.into(),
             sent,
             cap: u64::MAX,
+            unsettled: false,
+            refuses_keyless: false,
+            probation: 0,
+            longest: 0,
             standing: Standing::Unknown { away: false },
             partitions: 0,
             ask_at: now,
             answered_at: (now, Timestamp::default()),
             backoff,
+            refresh,
             fault: None,
         }
     }
@@ -125,9 +150,10 @@ impl Topic {
         self.answered_at = (now, Timestamp::now());
         match answer {
             Answer::Partitions(partitions) => {
+                self.unsettled |= self.partitions != partitions && self.partitions != 0;
                 self.partitions = partitions;
                 self.backoff.reset();
-                self.ask_at = now + REFRESH;
+                self.ask_at = now + self.refresh;
                 let proved = !self.fault.as_ref().is_some_and(|fault| fault.by_send);
                 self.standing = if proved { Standing::Ready } else { Standing::Trial(None) };
                 self.fault.take_if(|_| proved);
@@ -160,6 +186,7 @@ impl Topic {
         let left = (since + grace).saturating_duration_since(now);
         fault.condemned = !grace.is_zero() && left.is_zero();
         self.standing = Standing::Refused;
+        self.unsettled = true;
         let delay = self.backoff.delay();
         // The question that decides comes when the grace time ends, not a whole delay later.
         self.ask_at = now + if left.is_zero() { delay } else { delay.min(left) };
@@ -167,6 +194,7 @@ impl Topic {
 
     /// What the client believed about the topic is out of date.
     pub(super) fn doubt(&mut self, now: Instant) {
+        self.unsettled = true;
         if matches!(self.standing, Standing::Ready | Standing::Trial(_)) {
             self.standing = Standing::Unknown { away: false };
             self.ask_at = now + self.backoff.delay();
@@ -196,6 +224,57 @@ impl Topic {
         true
     }
 
+    /// Whether none of its records may go before all that are in flight have come back.
+    pub(super) fn is_unsettled(&self) -> bool {
+        self.unsettled
+    }
+
+    /// Nothing of it is in flight.
+    pub(super) fn settle(&mut self) {
+        self.unsettled = false;
+    }
+
+    /// Whether a record goes in a request of its own: it may be refused, and others with it.
+    pub(super) fn goes_singly(&self, bytes: u64, has_key: bool) -> bool {
+        self.probation > 0 || self.expects_refusal(bytes, has_key)
+    }
+
+    /// Whether the topic has refused a record like this one.
+    pub(super) fn expects_refusal(&self, bytes: u64, has_key: bool) -> bool {
+        bytes >= self.cap || (self.refuses_keyless && !has_key)
+    }
+
+    /// Whether its records must wait for each other more than those of others.
+    pub(super) fn is_slow(&self) -> bool {
+        self.probation > 0 || self.refuses_keyless || self.cap != u64::MAX
+    }
+
+    /// A producer was lost because of the topic: a batch was refused, or the whole topic.
+    pub(super) fn put_on_probation(&mut self) {
+        if self.probation == 0 {
+            self.longest = (self.longest * 2).clamp(PROBATION, LONGEST_PROBATION);
+        }
+        self.probation = self.longest;
+    }
+
+    /// A record was refused that was alone in its request.
+    pub(super) fn record_refused(&mut self, reason: &'static str, bytes: u64, has_key: bool) {
+        if !self.expects_refusal(bytes, has_key) {
+            self.probation = self.longest.max(PROBATION);
+        }
+        if reason == TOO_LARGE {
+            self.shrink(bytes);
+        } else {
+            self.refuses_keyless |= !has_key;
+        }
+    }
+
+    /// One of its records arrived.
+    pub(super) fn record_arrived(&mut self, has_key: bool) {
+        self.probation = self.probation.saturating_sub(1);
+        self.refuses_keyless &= has_key;
+    }
+
     /// The whole batch was too large: smaller ones from now on.
     pub(super) fn shrink(&mut self, cap: u64) {
         self.cap = self.cap.min(cap.max(LEAST_CAP));
@@ -211,13 +290,15 @@ pub(super) struct Topics {
     topics: Vec<Topic>,
     numbers: HashMap<Arc<str>, usize>,
     backoff: Backoff,
+    refresh: Duration,
     sent: IntCounterVec,
 }
 
 impl Topics {
-    /// None yet. `backoff`: how often to ask about one at fault; `sent`: counts what arrives, by topic.
-    pub(super) fn new(backoff: Backoff, sent: IntCounterVec) -> Self {
-        Self { topics: Vec::new(), numbers: HashMap::new(), backoff, sent }
+    /// None yet. How often to ask: about one at fault (`backoff`), about one that is well (`refresh`); `sent`: counts
+    /// what arrives, by topic.
+    pub(super) fn new(backoff: Backoff, refresh: Duration, sent: IntCounterVec) -> Self {
+        Self { topics: Vec::new(), numbers: HashMap::new(), backoff, refresh, sent }
     }
 
     /// The number of a topic.
@@ -225,7 +306,8 @@ impl Topics {
         if let Some(number) = self.numbers.get(name) {
             return *number;
         }
-        let topic = Topic::new(name, self.backoff.clone(), self.sent.with_label_values(&[name]), now);
+        let sent = self.sent.with_label_values(&[name]);
+        let topic = Topic::new(name, self.backoff.clone(), self.refresh, sent, now);
         let number = self.topics.len();
         self.numbers.insert(Arc::clone(&topic.name), number);
         self.topics.push(topic);
@@ -251,11 +333,6 @@ impl Topics {
     pub(super) fn due(&self, now: Instant) -> Vec<usize> {
         (0..self.topics.len()).filter(|number| self.topics[*number].is_due(now)).collect()
     }
-
-    /// Whether a record goes, or may soon go, alone to prove its topic well.
-    pub(super) fn any_on_trial(&self) -> bool {
-        self.topics.iter().any(|topic| matches!(topic.standing, Standing::Trial(_)))
-    }
 }
 
 #[cfg(test)]
@@ -267,7 +344,7 @@ mod tests {
 
     fn topic(now: Instant) -> Topic {
         let backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(30));
-        Topic::new("t", backoff, IntCounter::new("sent", "sent").unwrap(), now)
+        Topic::new("t", backoff, GRACE * 3, IntCounter::new("sent", "sent").unwrap(), now)
     }
 
     /// A requeued record came minutes after the verdict, and after the topic was made: it died of an old answer.
@@ -361,5 +438,53 @@ mod tests {
         topic.answered(Answer::NotYet, start, GRACE);
         topic.answered(Answer::NotYet, start + GRACE * 2, GRACE);
         assert_eq!(topic.verdict(), Verdict::Hold);
+    }
+
+    #[test]
+    fn a_topic_is_unsettled_from_a_change_of_its_partitions_or_a_doubt_until_nothing_is_in_flight() {
+        let start = Instant::now();
+        let mut topic = topic(start);
+        topic.answered(Answer::Partitions(2), start, GRACE);
+        topic.answered(Answer::Partitions(2), start, GRACE);
+        assert!(!topic.is_unsettled());
+        topic.answered(Answer::Partitions(3), start, GRACE);
+        assert!(topic.is_unsettled());
+        topic.settle();
+        topic.doubt(start);
+        topic.answered(Answer::Partitions(3), start, GRACE);
+        assert!(topic.is_unsettled(), "it may be another topic of the same name");
+    }
+
+    /// Each refusal cost every topic of the worker its producer: twenty in a second, a minute's delay.
+    #[test]
+    fn after_a_refusal_records_go_singly_until_enough_of_them_arrived() {
+        let mut topic = topic(Instant::now());
+        assert!(!topic.goes_singly(1, true) && !topic.is_slow());
+        for refusals in [1, 2, 3] {
+            topic.put_on_probation();
+            topic.put_on_probation();
+            topic.record_refused("record: invalid", 100, true);
+            for _ in 0..PROBATION << (refusals - 1) {
+                assert!(topic.goes_singly(1, true));
+                topic.record_arrived(true);
+            }
+            assert!(!topic.goes_singly(1, true), "after {refusals}");
+        }
+        topic.record_refused("record: invalid", 100, true);
+        assert!(topic.goes_singly(1, true), "refused alone or not");
+    }
+
+    #[test]
+    fn what_a_topic_refused_before_goes_alone_and_starts_no_probation() {
+        let mut topic = topic(Instant::now());
+        topic.record_refused(TOO_LARGE, 5000, true);
+        topic.record_refused("record: invalid", 100, false);
+        (0..PROBATION).for_each(|_| topic.record_arrived(true));
+        topic.record_refused(TOO_LARGE, 6000, true);
+        topic.record_refused("record: invalid", 100, false);
+        assert!(topic.goes_singly(5000, true) && topic.goes_singly(1, false));
+        assert!(!topic.goes_singly(4999, true));
+        topic.record_arrived(false);
+        assert!(!topic.goes_singly(1, false), "it takes records without a key again");
     }
 }

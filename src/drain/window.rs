@@ -32,8 +32,12 @@ pub(super) struct Flight {
     pub(super) at: Timestamp,
     /// How often it was sent, this time included.
     pub(super) attempts: u32,
+    /// Whether its key gives it a place in an order.
+    pub(super) has_key: bool,
     /// Whether it went through the producer for single records.
     pub(super) solo: bool,
+    /// Whether it went there beside others of its partition, because it has no key.
+    pub(super) loose: bool,
 }
 
 /// The records one worker has in flight.
@@ -107,19 +111,25 @@ impl Window {
         self.parts.get(&place).is_some_and(Part::is_slow)
     }
 
-    /// Whether anything of this partition is in flight.
+    /// Whether anything of this partition is in flight that has an order to keep.
     pub(super) fn is_busy(&self, place: Place) -> bool {
-        self.parts.get(&place).is_some_and(|part| part.load.records > 0)
+        self.parts.get(&place).is_some_and(|part| part.load.records > part.loose)
     }
 
-    /// Whether a single record of this partition is in flight apart from the others.
+    /// Whether a single record of this partition is in flight apart from the others, and has an order to keep.
     pub(super) fn is_solo(&self, place: Place) -> bool {
-        self.parts.get(&place).is_some_and(|part| part.solo > 0)
+        self.parts.get(&place).is_some_and(|part| part.solo > part.loose)
     }
 
     /// Whether anything of this topic is in flight.
     pub(super) fn is_topic_busy(&self, topic: usize) -> bool {
         self.parts.iter().any(|(place, part)| place.topic == topic && part.load.records > 0)
+    }
+
+    /// Whether records of this topic went to a partition together and it confirmed none for too long.
+    pub(super) fn has_topic_stalled(&self, topic: usize, now: Instant) -> bool {
+        let hangs = |part: &Part| part.load.records > part.solo && part.has_stalled(now);
+        self.parts.iter().any(|(place, part)| place.topic == topic && hangs(part))
     }
 
     /// Whether this partition has records in flight and confirmed none for too long.
@@ -149,7 +159,7 @@ impl Window {
     pub(super) fn add(&mut self, lsn: Lsn, flight: Flight, now: Instant) {
         let confirmed = self.confirmed;
         let part = self.parts.entry(flight.place).or_insert_with(|| Part::new(confirmed, now));
-        part.add(flight.bytes, flight.solo);
+        part.add(&flight);
         if self.reserved > 0 {
             self.large = Some(lsn);
             self.reserved = 0;
@@ -171,6 +181,7 @@ impl Window {
         let part = self.parts.get_mut(&flight.place)?;
         part.load.sub(flight.bytes);
         part.solo -= u64::from(flight.solo);
+        part.loose -= u64::from(flight.loose);
         if part.load.records == 0 {
             self.parts.remove(&flight.place);
         }
@@ -231,7 +242,9 @@ mod tests {
             log_bytes: 0,
             at: Timestamp(0),
             attempts: 1,
+            has_key: true,
             solo: false,
+            loose: false,
         };
         window.add(Lsn(lsn), flight, now);
     }
@@ -248,6 +261,21 @@ mod tests {
             send(window, *lsn, partition, bytes, now);
         }
         *lsn - from
+    }
+
+    #[test]
+    fn single_records_without_a_key_hold_up_no_others() {
+        let (now, mut window) = (Instant::now(), window(1));
+        send(&mut window, 1, 0, 100, now);
+        let flight = *window.flights.get(&Lsn(1)).unwrap();
+        window.remove(Lsn(1));
+        for (lsn, loose) in [(2, true), (3, true), (4, false)] {
+            assert!(!window.is_busy(place(0)) && !window.is_solo(place(0)), "before {lsn}");
+            window.add(Lsn(lsn), Flight { solo: true, loose, ..flight }, now);
+        }
+        assert!(window.is_busy(place(0)) && window.is_solo(place(0)));
+        window.remove(Lsn(4));
+        assert!(!window.is_busy(place(0)) && window.len_of(true) == 2);
     }
 
     #[test]

@@ -7,7 +7,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
 
+use crate::backoff::Backoff;
 use crate::drain::Handle;
+use crate::drain::asides::Asides;
 use crate::drain::board::Post;
 use crate::drain::desk::Desk;
 use crate::drain::feed::Feed;
@@ -30,21 +32,29 @@ pub(super) struct Lanes {
     pub(super) workers: usize,
 }
 
+impl Lanes {
+    pub(super) fn has(self, lane: u8) -> bool {
+        usize::from(lane) % self.workers == self.index
+    }
+}
+
 pub(super) struct Worker {
     lanes: Lanes,
     handle: Handle,
     desk: Desk,
     head: Feed,
     catch_up: Option<Feed>,
+    asides: Asides,
     /// When there was last nothing to deliver.
     idle_at: Instant,
 }
 
 impl Worker {
-    pub(super) fn new(lanes: Lanes, handle: Handle, desk: Desk) -> Self {
+    pub(super) fn new(lanes: Lanes, handle: Handle, desk: Desk, backoff: Backoff) -> Self {
         let log = &desk.parts.log;
         let head = Feed::new(log, handle.queues.head(lanes.index), log.watermark());
-        Self { lanes, handle, desk, head, catch_up: None, idle_at: Instant::now() }
+        let asides = Asides::new(log, lanes, backoff);
+        Self { lanes, handle, desk, head, catch_up: None, asides, idle_at: Instant::now() }
     }
 
     /// Works until told to stop.
@@ -58,15 +68,18 @@ impl Worker {
             if let Some(deadline) = self.handle.control.stop_by() {
                 let since = *stopping.get_or_insert(now);
                 if self.has_ended(since, deadline, now) {
+                    self.desk.court.grave.store(&self.desk.parts, now);
                     return;
                 }
             }
             let paused = stopping.is_some() || self.handle.control.paused.load(Ordering::Relaxed);
             let paused = paused || !self.handle.standing.is_granted();
             let more = !paused && self.work(now);
+            self.desk.court.grave.store_gathered(&self.desk.parts, now);
             self.publish(paused, more, now);
             if !more {
                 let quiet = self.desk.is_quiet() && self.catch_up.is_none() && !self.head.is_waiting();
+                let quiet = quiet && self.asides.is_empty();
                 self.post().bell.wait(if quiet { IDLE } else { ALERT });
             }
         }
@@ -84,19 +97,20 @@ impl Worker {
 
     /// One turn; says whether there is more to do at once.
     fn work(&mut self, now: Instant) -> bool {
-        // Before anything is read again: a record in the grave must not be sent.
-        self.desk.court.grave.store(&self.desk.parts, now);
         self.desk.tend(now);
-        if let Some(first) = self.desk.reopen() {
-            self.rewind(first);
+        for (side, first) in self.desk.reopen(now) {
+            match side {
+                Side::Aside(topic) => self.asides.rewind(topic, first),
+                Side::CatchUp | Side::Main => self.rewind(first),
+            }
         }
         if let Some(first) = self.desk.reopen_slots(self.catch_up.as_ref().map(Feed::position), now) {
             self.rewind(first);
+            self.asides.rewind_all(first);
         }
         let more = self.fill();
         self.look_back(now);
-        self.desk.court.grave.store(&self.desk.parts, now);
-        more
+        self.asides.advance(&mut self.desk, self.head.position(), now) || more
     }
 
     /// Ends the catch-up side where nothing before the head waits for it.
@@ -156,8 +170,7 @@ impl Worker {
                 return step == Some(Step::Done);
             }
         }
-        self.desk.gates.met();
-        self.desk.slots.reached(head);
+        self.desk.met(Side::CatchUp, head);
         self.catch_up = None;
         true
     }
@@ -166,7 +179,7 @@ impl Worker {
         let log = &self.desk.parts.log;
         let head = Some(self.head.position()).filter(|position| *position < log.end());
         let behind = self.catch_up.as_ref().map(Feed::position);
-        let lowest = [self.desk.window.lowest_waiting(), behind, head];
+        let lowest = [self.desk.window.lowest_waiting(), behind, self.asides.position(), head];
         let mut state = self.handle.posts[self.lanes.index].state();
         state.state = match () {
             () if paused => "paused",

@@ -106,6 +106,13 @@ pub(super) fn producer(
     let gapless = idempotent && guarantee == Guarantee::Gapless;
     let mut client = base(config, bootstrap)?;
     client.set("message.timeout.ms", "0").set("enable.gapless.guarantee", gapless.to_string());
+    // A topic that is gone fails at once what waits for it, and the drain holds the rest. Else requests are tried again
+    // until it is there again, several at a time: the first may still be refused and the second not.
+    client.set("topic.metadata.propagation.max.ms", "0");
+    if guarantee == Guarantee::Skipping {
+        // What is refused was alone in its batch.
+        client.set("batch.num.messages", "1");
+    }
     sending(&mut client, config, idempotent);
     Ok(client)
 }

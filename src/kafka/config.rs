@@ -1,6 +1,7 @@
 //! The `[kafka]` section.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde::Serialize;
@@ -73,7 +74,18 @@ impl Default for Config {
     }
 }
 
+/// New partitions are noticed after this long at the latest, unless `topic.metadata.refresh.interval.ms` is shorter.
+const REFRESH: Duration = Duration::from_secs(180);
+
 impl Config {
+    /// How often a topic that is well is asked about.
+    pub fn topic_refresh(&self) -> Duration {
+        let set = self.properties.get("topic.metadata.refresh.interval.ms");
+        // −1 turns the client's own questions off.
+        let set = set.and_then(|millis| millis.parse().ok()).map(Duration::from_millis);
+        set.map_or(REFRESH, |set| set.min(REFRESH))
+    }
+
     /// Everything that is wrong, at once.
     pub fn validate(&self) -> Vec<Mistake> {
         let mut mistakes = self.properties.validate();

@@ -47,11 +47,13 @@ pub const TOO_LARGE: &str = "record: too large";
 /// The rows that are not `Passing`, which is the default: an error nobody foresaw must not cost a record. No row for
 /// `InvalidTimestamp`: records get their time when they are sent, so it is this machine's clock that is at fault, and
 /// one that is an hour ahead must not turn a backlog into dead letters.
-const TABLE: [(Code, Fault); 25] = [
+const TABLE: [(Code, Fault); 26] = [
     (Code::UnknownTopicOrPartition, Fault::Stale),
     (Code::UnknownTopic, Fault::Stale),
     (Code::UnknownPartition, Fault::Stale),
     (Code::UnknownTopicId, Fault::Stale),
+    // What was on its way to a partition that the client has given up since.
+    (Code::BrokerDestroy, Fault::Stale),
     (Code::TopicAuthorizationFailed, Fault::Topic("topic: not authorised")),
     (Code::InvalidTopic, Fault::Topic("topic: invalid name")),
     (Code::MessageSizeTooLarge, Fault::Record(TOO_LARGE)),
@@ -95,7 +97,7 @@ mod tests {
                     assert!(name.contains("Topic") && reason.starts_with("topic: "), "{name}");
                 }
                 Fault::Record(reason) => assert!(reason.starts_with("record: "), "{name}"),
-                Fault::Stale => assert!(name.starts_with("Unknown"), "{name}"),
+                Fault::Stale => assert!(name.starts_with("Unknown") || name == "BrokerDestroy", "{name}"),
                 Fault::Producer => assert!(!name.contains("Topic") && !name.contains("Message"), "{name}"),
                 Fault::Passing => panic!("{name} is the default and needs no row"),
             }

@@ -33,7 +33,8 @@ use crate::kafka::client;
 pub enum Guarantee {
     /// The producer stops for good, before a successor in the same partition can pass.
     Gapless,
-    /// It goes on. Keeps order only while at most one record of a partition is in flight.
+    /// It goes on. Each record has a request of its own; their order is kept only while at most one of a partition is
+    /// in flight.
     Skipping,
 }
 
@@ -196,13 +197,13 @@ impl Producer {
         into.append(&mut self.results.deliveries.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// Whether any record failed, or the producer itself did. Never false again once true.
+    /// Whether any record failed since [`Self::forget_failures`], or the producer itself did.
     pub fn has_failed(&self) -> bool {
         self.results.failed.load(Ordering::Acquire)
     }
 
-    /// After an abort: what failed is over, unless the producer itself did.
-    pub(super) fn forget_failures(&self) {
+    /// What failed so far is dealt with, unless the producer itself failed.
+    pub fn forget_failures(&self) {
         if self.fatal().is_none() {
             self.results.failed.store(false, Ordering::Release);
         }

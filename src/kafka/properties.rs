@@ -14,7 +14,7 @@ use crate::mistake::Mistake;
 pub struct Properties(BTreeMap<String, String>);
 
 /// Settings that would break a promise, or that have a key of their own, and what to do instead.
-const REFUSED: [(&str, &str); 33] = [
+const REFUSED: [(&str, &str); 34] = [
     ("acks", "[kafka] acks"),
     ("request.required.acks", "[kafka] acks"),
     ("bootstrap.servers", "[kafka] brokers"),
@@ -42,6 +42,7 @@ const REFUSED: [(&str, &str); 33] = [
     ("message.send.max.retries", FOR_EVER),
     ("message.timeout.ms", FOR_EVER),
     ("delivery.timeout.ms", FOR_EVER),
+    ("topic.metadata.propagation.max.ms", ORDER),
     ("queue.buffering.max.messages", WINDOW),
     ("queue.buffering.max.kbytes", WINDOW),
     ("delivery.report.only.error", "nothing: every confirmation is needed"),
@@ -57,6 +58,11 @@ impl Properties {
     /// Name and value of each.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    /// The value of one.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
     }
 
     /// Settings that may not stand here, that librdkafka does not know, or whose value it does not take.

@@ -17,6 +17,7 @@ mod crash;
 mod disk;
 mod flush;
 mod newcomer;
+mod order;
 mod outage;
 mod partition;
 mod poison;

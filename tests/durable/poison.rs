@@ -29,6 +29,12 @@ use crate::verdict::check;
 /// Sends numbered records for a few keys; `filling(n)` says how large.
 fn send(forebay: &Forebay, kind: &str, records: u64, filling: impl Fn(u64) -> usize) -> Sent {
     let mut sent = Sent::new();
+    send_more(forebay, &mut sent, kind, records, filling);
+    sent
+}
+
+/// The same, after what was sent before.
+fn send_more(forebay: &Forebay, sent: &mut Sent, kind: &str, records: u64, filling: impl Fn(u64) -> usize) {
     let mut http = forebay.http();
     for n in 0..records {
         let key = format!("k{}", n % 7);
@@ -42,7 +48,6 @@ fn send(forebay: &Forebay, kind: &str, records: u64, filling: impl Fn(u64) -> us
         assert_eq!(answer.status, 202, "{}", answer.text());
         of_key.push(Some(answer.json()["id"].as_str().unwrap().to_owned()));
     }
-    sent
 }
 
 fn status(http: &mut Client, id: &str) -> Value {
@@ -172,4 +177,54 @@ fn a_topic_that_does_not_exist_is_created_where_the_broker_allows_it() {
     await_drained(&forebay);
     check(&sent, &read_all(&cluster.bootstrap(), "orders.v1"));
     assert!(forebay.term().success());
+}
+
+/// Every rejection replaced the worker's producer, and with it that of all other topics.
+#[test]
+fn rejected_records_cost_other_topics_one_producer_at_most() {
+    let Some(kafka) = services::kafka("rejected_records_cost_other_topics_one_producer_at_most") else {
+        return;
+    };
+    let cluster = kafka.start(ClusterOptions::single());
+    let admin = Admin::new(&cluster.bootstrap());
+    admin.create_topic("orders.v1", 2, 1, &[]);
+    admin.create_topic("small.v1", 2, 1, &[("max.message.bytes", "3000")]);
+    admin.create_topic("compact.v1", 2, 1, &[("cleanup.policy", "compact")]);
+    let mut forebay = forebay(&cluster.bootstrap())
+        .set("drain.workers", 1)
+        .set("kafka.compression", "none")
+        .toml(&kind("order.create", "orders.v1"))
+        .toml(&kind("small.create", "small.v1"))
+        .toml(&kind("compact.create", "compact.v1"))
+        .toml("[[kinds]]\nname = \"keyless.create\"\ntopic = \"compact.v1\"\n");
+    forebay.start();
+    let replaced = || forebay.log().matches("producer failed").count();
+    let (mut small, mut orders) = (Sent::new(), Sent::new());
+    for n in 0..20 {
+        // Now this one is too large, now one that is smaller than all that were refused so far.
+        send_more(&forebay, &mut small, "small.create", 14, |_| 100);
+        send_dead(&forebay, "small.create", 5_000 - n * 50);
+        send_more(&forebay, &mut orders, "order.create", 14, |_| 100);
+        wait::until_true("one more is dead", LONG, || figure(&forebay, "dead") as usize == n + 1);
+    }
+    assert!(replaced() <= 1, "{} producers for 20 rejections:\n{}", replaced(), forebay.log());
+    let mut compact = Sent::new();
+    for _ in 0..20 {
+        (0..20).for_each(|_| send_dead(&forebay, "keyless.create", 10));
+        send_more(&forebay, &mut compact, "compact.create", 14, |_| 100);
+    }
+    await_drained(&forebay);
+    assert_eq!(figure(&forebay, "dead"), 420);
+    assert!(replaced() <= 2, "{} producers for 420 rejections", replaced());
+    check(&small, &read_all(&cluster.bootstrap(), "small.v1"));
+    check(&orders, &read_all(&cluster.bootstrap(), "orders.v1"));
+    check(&compact, &read_all(&cluster.bootstrap(), "compact.v1"));
+    assert!(forebay.term().success());
+}
+
+/// Sends a record that its topic will refuse.
+fn send_dead(forebay: &Forebay, kind: &str, filling: usize) {
+    let body = format!(r#"{{"key":"dead","filling":"{}"}}"#, "x".repeat(filling));
+    let answer = forebay.http().post(&format!("/v1/commands/{kind}"), &body).unwrap();
+    assert_eq!(answer.status, 202, "{}", answer.text());
 }

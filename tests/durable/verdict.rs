@@ -26,7 +26,6 @@ impl fmt::Display for Counts {
 /// Every 202 is there under its id; the first occurrences of each key are in order; nothing is there that was not
 /// sent, and repeats carry the same id.
 pub fn check(sent: &Sent, records: &[Record]) -> Counts {
-    let mut first: HashMap<String, Vec<u64>> = HashMap::new();
     let mut ids: HashSet<String> = HashSet::new();
     let mut id_of: HashMap<(String, u64), String> = HashMap::new();
     let mut repeated = 0;
@@ -38,19 +37,14 @@ pub fn check(sent: &Sent, records: &[Record]) -> Counts {
         let of_key = sent.get(&key).unwrap_or_else(|| panic!("key {key} was never sent"));
         assert!((number as usize) < of_key.len(), "{key} {number} was never sent");
         assert_eq!(body["key"], key.as_str());
-        match id_of.insert((key.clone(), number), id.clone()) {
-            Some(before) => {
-                assert_eq!(before, id, "a repeat keeps its id");
-                repeated += 1;
-            }
-            None => first.entry(key).or_default().push(number),
+        if let Some(before) = id_of.insert((key.clone(), number), id.clone()) {
+            assert_eq!(before, id, "a repeat keeps its id");
+            repeated += 1;
         }
         ids.insert(id);
     }
-    for (key, numbers) in &first {
-        if let Some(pair) = numbers.windows(2).find(|pair| pair[0] > pair[1]) {
-            panic!("{key}: {} came before {}", pair[0], pair[1]);
-        }
+    if let Some((key, early, late)) = overtaken(records) {
+        panic!("{key}: {early} came before {late}");
     }
     let acknowledged: Vec<_> = sent.values().flatten().flatten().collect();
     let lost: Vec<_> = acknowledged.iter().filter(|id| !ids.contains(**id)).collect();
@@ -61,4 +55,20 @@ pub fn check(sent: &Sent, records: &[Record]) -> Counts {
         acknowledged.len()
     );
     Counts { acknowledged: acknowledged.len(), records: records.len(), repeated }
+}
+
+/// A key of which a record came, for the first time, behind a later one: the key, the later and the earlier number.
+pub fn overtaken(records: &[Record]) -> Option<(String, u64, u64)> {
+    let mut seen: HashMap<&[u8], (HashSet<u64>, u64)> = HashMap::new();
+    for record in records {
+        let key = record.key.as_deref()?;
+        let body: Value = serde_json::from_str(&record.text()).ok()?;
+        let number = body["amount"].as_u64()?;
+        let (numbers, highest) = seen.entry(key).or_default();
+        if numbers.insert(number) && number < *highest {
+            return Some((String::from_utf8_lossy(key).into_owned(), *highest, number));
+        }
+        *highest = number.max(*highest);
+    }
+    None
 }

@@ -73,10 +73,15 @@ impl Admin {
 
     /// Raises the number of partitions to `total`; returns when each has a leader.
     pub fn set_partitions(&self, name: &str, total: usize) {
+        self.add_partitions(name, total);
+        self.await_leaders(name, total);
+    }
+
+    /// The same without waiting, where a partition has no leader.
+    pub fn add_partitions(&self, name: &str, total: usize) {
         let change = NewPartitions::new(name, total);
         let made = self.run(self.client.create_partitions([&change], &options()));
         check(&format!("adding partitions to {name}"), made);
-        self.await_leaders(name, total);
     }
 
     /// Deletes a topic and returns when brokers do not know it any more.

@@ -29,6 +29,8 @@ pub struct Record {
     pub partition: i32,
     /// Its place there.
     pub offset: i64,
+    /// When it was produced, in milliseconds.
+    pub timestamp: i64,
     /// Its key, if it has one.
     pub key: Option<Vec<u8>>,
     /// Its value; none in a tombstone.
@@ -152,6 +154,7 @@ fn record(message: &BorrowedMessage<'_>) -> Record {
     Record {
         partition: message.partition(),
         offset: message.offset(),
+        timestamp: message.timestamp().to_millis().unwrap_or(-1),
         key: message.key().map(<[u8]>::to_vec),
         value: message.payload().map(<[u8]>::to_vec),
         headers: headers.unwrap_or_default(),

@@ -1,5 +1,6 @@
 //! What came back, and what follows from it.
 
+use std::collections::HashMap;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -50,7 +51,7 @@ impl Core {
                         self.parts.log.confirm(&[confirmation]);
                     }
                     run.arrived.push((flight, confirmation));
-                    self.arrived(flight.place, lsn);
+                    self.arrived(&flight, lsn);
                 }
                 (Some(code), ENTRY) => {
                     tracing::warn!(kafka.error = ?code, "the positions were refused");
@@ -67,9 +68,9 @@ impl Core {
     }
 
     /// Kafka took a record; whether it stays, the commit decides, but its topic and partition are well.
-    fn arrived(&mut self, place: Place, lsn: Lsn) {
-        self.held.arrived(place);
-        self.court.arrived(place, lsn);
+    fn arrived(&mut self, flight: &Flight, lsn: Lsn) {
+        self.held.arrived(flight.place);
+        self.court.arrived(flight, lsn);
     }
 
     /// Commits what has arrived whole. Blocks, calling `tick`.
@@ -209,10 +210,16 @@ impl Core {
         let come_back = |(lsn, code): &(Lsn, ErrorCode)| {
             let flight = self.window.remove(*lsn)?;
             self.court.came_back(*lsn, &flight);
-            let Flight { place, bytes, solo, .. } = flight;
-            Some(Returned { lsn: *lsn, place, bytes, fault: classify(*code), alone: solo || whole })
+            Some(Returned::new(*lsn, &flight, *code, flight.solo))
         };
-        let returned: Vec<Returned> = failures.iter().filter_map(come_back).collect();
-        self.court.judge(&returned, now);
+        let mut returned: Vec<Returned> = failures.iter().filter_map(come_back).collect();
+        let mut refused: HashMap<Place, u32> = HashMap::new();
+        for record in returned.iter().filter(|record| matches!(record.fault, Fault::Record(_))) {
+            *refused.entry(record.place).or_default() += 1;
+        }
+        for record in returned.iter_mut().filter(|record| whole && refused.get(&record.place) == Some(&1)) {
+            record.alone = true;
+        }
+        self.court.judge(returned, now);
     }
 }

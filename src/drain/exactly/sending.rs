@@ -130,7 +130,17 @@ impl Core {
         if attempts > 1 {
             self.parts.metrics.retried.inc();
         }
-        let flight = Flight { place, bytes, log_bytes: frame.bytes, at: frame.at, attempts, solo };
+        let has_key = envelope.key.is_some();
+        let flight = Flight {
+            place,
+            bytes,
+            log_bytes: frame.bytes,
+            at: frame.at,
+            attempts,
+            has_key,
+            solo,
+            loose: false,
+        };
         self.window.add(frame.lsn, flight, now);
         if let Some(run) = &mut self.run {
             run.add(frame.lane, frame.lsn, bytes);

@@ -76,7 +76,7 @@ impl Worker {
         let core = Core {
             incarnation: identity.incarnation,
             sender,
-            court: Court::new(&parts, &backoff, config.topic_fault_grace.0),
+            court: Court::new(&parts, &backoff, config.topic_fault_grace.0, link.config.topic_refresh()),
             held: Held::new(backoff.clone()),
             sealed,
             pass: Pass::default(),

@@ -2,6 +2,7 @@
 
 mod gather;
 mod reader;
+mod rejected;
 mod sealed;
 
 use std::collections::HashMap;

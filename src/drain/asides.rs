@@ -1,0 +1,144 @@
+//! Catch-up sides of single topics.
+//!
+//! A topic that refused a record, or takes only small batches, must wait for its own records again and again. It does
+//! so on a cursor of its own, so that it delays no other topic of its worker. There are at most as many of them as
+//! topics in the configuration, and each holds one record.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::backoff::Backoff;
+use crate::drain::desk::Desk;
+use crate::drain::feed::Step;
+use crate::drain::feed::owned;
+use crate::drain::gates::Side;
+use crate::drain::worker::Lanes;
+use crate::wal::Cursor;
+use crate::wal::Frame;
+use crate::wal::Log;
+use crate::wal::Lsn;
+use crate::wal::ReadError;
+use crate::wal::Record;
+
+/// Records of one topic between two looks at the others.
+const TURN: usize = 64;
+
+/// One topic's way through the log.
+struct Aside {
+    cursor: Cursor,
+    /// Read, and not yet done with.
+    held: Option<(Record, u32)>,
+}
+
+impl Aside {
+    fn position(&self) -> Lsn {
+        self.held.as_ref().map_or_else(|| self.cursor.position(), |(record, _)| record.lsn)
+    }
+}
+
+/// Those of one worker.
+pub(super) struct Asides {
+    log: Arc<Log>,
+    lanes: Lanes,
+    topics: BTreeMap<usize, Aside>,
+    read_at: Instant,
+    backoff: Backoff,
+}
+
+impl Asides {
+    pub(super) fn new(log: &Arc<Log>, lanes: Lanes, backoff: Backoff) -> Self {
+        Self { log: Arc::clone(log), lanes, topics: BTreeMap::new(), read_at: Instant::now(), backoff }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.topics.is_empty()
+    }
+
+    /// The first record that one of them has not offered.
+    pub(super) fn position(&self) -> Option<Lsn> {
+        self.topics.values().map(Aside::position).min()
+    }
+
+    /// This topic's side begins no later than at this record.
+    pub(super) fn rewind(&mut self, topic: usize, first: Lsn) {
+        if self.topics.get(&topic).is_none_or(|aside| first < aside.position()) {
+            self.topics.insert(topic, Aside { cursor: self.log.cursor(first), held: None });
+        }
+    }
+
+    /// Every side there is begins no later than at this record.
+    pub(super) fn rewind_all(&mut self, first: Lsn) {
+        let topics: Vec<usize> = self.topics.keys().copied().collect();
+        topics.into_iter().for_each(|topic| self.rewind(topic, first));
+    }
+
+    /// Offers records below `head` to the desk; says whether there is more to do at once.
+    pub(super) fn advance(&mut self, desk: &mut Desk, head: Lsn, now: Instant) -> bool {
+        if self.topics.is_empty() || now < self.read_at {
+            return false;
+        }
+        let topics: Vec<usize> = self.topics.keys().copied().collect();
+        let mut more = false;
+        for topic in topics {
+            match self.advance_one(topic, desk, head) {
+                Ok(moves) => more |= moves,
+                Err(error) => {
+                    let delay = self.backoff.delay();
+                    self.read_at = now + delay;
+                    let (worker, delay) = (self.lanes.index, delay.as_millis() as u64);
+                    tracing::error!(%error, drain.worker = worker, drain.delay_ms = delay, "cannot read the log");
+                    return false;
+                }
+            }
+        }
+        self.backoff.reset();
+        more
+    }
+
+    fn advance_one(&mut self, topic: usize, desk: &mut Desk, head: Lsn) -> Result<bool, ReadError> {
+        for _ in 0..TURN {
+            let Some(aside) = self.topics.get_mut(&topic) else { return Ok(false) };
+            let step =
+                if aside.position() < head { aside.step(topic, &self.log, self.lanes, desk)? } else { None };
+            match step {
+                Some(Step::Done) => {}
+                Some(Step::Wait) => return Ok(false),
+                None => {
+                    self.topics.remove(&topic);
+                    desk.met(Side::Aside(topic), head);
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(true)
+    }
+}
+
+impl Aside {
+    /// Offers one record; `None` when there is none.
+    fn step(
+        &mut self,
+        topic: usize,
+        log: &Log,
+        lanes: Lanes,
+        desk: &mut Desk,
+    ) -> Result<Option<Step>, ReadError> {
+        if let Some((record, bytes)) = &self.held {
+            let &Record { lsn, at, lane, ref payload } = record;
+            let frame = Frame { lsn, at, lane, bytes: *bytes, payload };
+            // An operator may have dropped it meanwhile.
+            let step = if log.is_done(lsn) { Step::Done } else { desk.handle(Side::Aside(topic), frame) };
+            if step == Step::Done {
+                self.held = None;
+            }
+            return Ok(Some(step));
+        }
+        let Some(frame) = self.cursor.next(|_, lane| lanes.has(lane))? else { return Ok(None) };
+        let step = desk.handle(Side::Aside(topic), frame);
+        if step == Step::Wait {
+            self.held = Some((owned(frame), frame.bytes));
+        }
+        Ok(Some(step))
+    }
+}

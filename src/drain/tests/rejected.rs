@@ -1,0 +1,69 @@
+//! What is refused costs others as little as possible.
+
+use super::*;
+use crate::drain::grave::Grave;
+
+const INVALID: RDKafkaRespErr = RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_RECORD;
+
+/// Records without a key, with their numbers as values.
+fn append_keyless(house: &mut House, numbers: std::ops::Range<u64>) {
+    let next = house.writer.next_lsn().0;
+    let payload = |(at, n): (usize, u64)| {
+        let (lsn, value) = (Lsn(next + at as u64), n.to_string());
+        let id = CommandId::from_bytes([1; 25]);
+        let mut payload = Vec::new();
+        Envelope::new(id, "order.create", TOPIC, "application/json", value.as_bytes()).encode(&mut payload);
+        (lane(None, lsn), payload)
+    };
+    let payloads: Vec<_> = numbers.enumerate().map(payload).collect();
+    house.commit(&payloads);
+}
+
+/// Ten thousand of them took ten minutes, one after the other, and the keys of their topic waited.
+#[test]
+fn records_without_a_key_are_refused_beside_each_other() {
+    let mut house = House::new();
+    house.broker.cluster().create_topic(TOPIC, 1, 1).unwrap();
+    house.config.workers = ThreadCount::Count(1.try_into().unwrap());
+    house.answer_after(Duration::from_millis(50));
+    append_keyless(&mut house, 0..60);
+    // The first goes alone, to a partition that does not know the producer; then each goes in a request of its own.
+    house.refuse(&[INVALID; 61]);
+    let drain = house.drain();
+    let in_flight = || drain.handle().workers()[0].in_flight;
+    house.until("several are on their way", |_| in_flight() > 2);
+    house.until_drained();
+    assert_eq!(house.log.figures().dead, 60);
+    house.append(TOPIC, 60..100, 4);
+    house.until_drained();
+    drain.stop(Instant::now() + LIMIT);
+    house.answer_after(Duration::ZERO);
+    house.assert_in_order(TOPIC, 60..100, 4, &[]);
+    assert_eq!(house.log.figures().dead, 60);
+}
+
+/// Each dead letter had a flush of its own, and the worker waited for it.
+#[test]
+fn dead_letters_that_come_one_by_one_share_a_flush() {
+    let mut house = House::new();
+    house.append(TOPIC, 0..10, 1);
+    let parts = Parts {
+        log: Arc::clone(&house.log),
+        statuses: Statuses::new(Arc::clone(&house.log)),
+        metrics: Arc::clone(&house.metrics),
+        lead: None,
+        extra: Arc::default(),
+        prepare: Arc::new(NothingSealed),
+    };
+    let mut grave = Grave::new(Backoff::new(Duration::from_millis(20), Duration::from_secs(1)), false);
+    let start = Instant::now();
+    for n in 1..=10 {
+        grave.add(house.log.read(Lsn(n)).unwrap().unwrap(), "record: invalid", None, 1);
+        grave.store_gathered(&parts, start + Duration::from_millis(n));
+    }
+    assert_eq!(house.log.figures().dead, 0, "they wait for each other");
+    assert!(grave.has(Lsn(1)) && !grave.has(Lsn(11)), "and must not be sent again meanwhile");
+    grave.store_gathered(&parts, start + Duration::from_secs(1));
+    assert_eq!(house.log.figures().dead, 10);
+    assert!(grave.is_empty());
+}

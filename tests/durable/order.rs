@@ -1,0 +1,95 @@
+//! The order of a key while its topic changes: partitions are added, the topic is deleted and made again.
+
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::consumer::BaseConsumer;
+use rdkafka::consumer::Consumer as _;
+
+use crate::daemon::LONG;
+use crate::daemon::await_drained;
+use crate::daemon::figure;
+use crate::daemon::forebay;
+use crate::daemon::metric;
+use crate::load::Load;
+use crate::load::Plan;
+use crate::support::admin::Admin;
+use crate::support::consume::read_all;
+use crate::support::consume::read_until;
+use crate::support::kafka::ClusterOptions;
+use crate::support::services;
+use crate::support::wait;
+use crate::verdict::check;
+use crate::verdict::overtaken;
+
+/// The number of records a partition has had.
+fn end_of(bootstrap: &str, partition: i32) -> i64 {
+    let consumer: BaseConsumer =
+        ClientConfig::new().set("bootstrap.servers", bootstrap).set("group.id", "end").create().unwrap();
+    consumer.fetch_watermarks("orders.v1", partition, Duration::from_secs(5)).map_or(0, |(_, end)| end)
+}
+
+/// Records held under the old number of partitions were overtaken by records that were sent under the new one.
+#[test]
+fn records_held_while_partitions_are_added_are_not_overtaken() {
+    let Some(kafka) = services::kafka("records_held_while_partitions_are_added_are_not_overtaken") else {
+        return;
+    };
+    let cluster = kafka.start(ClusterOptions::three());
+    let bootstrap = cluster.bootstrap();
+    let admin = Admin::new(&bootstrap);
+    // One replica each: with its broker gone, a partition has no leader.
+    admin.create_topic("orders.v1", 2, 1, &[("min.insync.replicas", "1")]);
+    let mut forebay = forebay(&bootstrap)
+        .set("drain.workers", 2)
+        .toml("[kafka.properties]\n\"topic.metadata.refresh.interval.ms\" = 1000");
+    forebay.start();
+    let load = Load::start(&Plan::new(forebay.address()));
+    load.await_accepted(300);
+    let gone = admin.leader("orders.v1", 1).unwrap();
+    cluster.broker(gone).kill();
+    let parked = || metric(&forebay, "forebay_drain_parked{topic=\"orders.v1\"}");
+    wait::until_true("records of the partition are held", LONG, || parked() > 100.0);
+    admin.add_partitions("orders.v1", 6);
+    // The broker that is gone may lead some of them, too.
+    let used = || (2..6).filter(|n| end_of(&bootstrap, *n) > 20).count();
+    wait::until_true("new partitions are used", LONG, || used() >= 2);
+    let sent = load.stop();
+    cluster.broker(gone).start();
+    await_drained(&forebay);
+    let mut records = read_all(&bootstrap, "orders.v1");
+    // A key's records lie in two partitions.
+    records.sort_by_key(|record| record.timestamp);
+    println!("partitions added: {}", check(&sent, &records));
+    assert!(forebay.term().success());
+}
+
+/// In 8 of 58 rounds the first record of a key that waited arrived behind later ones.
+#[test]
+fn a_topic_made_again_gets_the_records_of_each_key_in_order() {
+    const ROUNDS: usize = 12;
+    let Some(kafka) = services::kafka("a_topic_made_again_gets_the_records_of_each_key_in_order") else {
+        return;
+    };
+    // Else the daemon's question makes the topic before the test does.
+    let cluster = kafka.start(ClusterOptions::single().set("auto.create.topics.enable", "false"));
+    let bootstrap = cluster.bootstrap();
+    let admin = Admin::new(&bootstrap);
+    admin.create_topic("orders.v1", 3, 1, &[]);
+    let mut forebay = forebay(&bootstrap).set("drain.workers", 2).set("drain.topic_fault_grace", "10m");
+    forebay.start();
+    let load = Load::start(&Plan::new(forebay.address()));
+    let mut broken = Vec::new();
+    for _ in 0..ROUNDS {
+        read_until(&bootstrap, "orders.v1", LONG, |records| records.len() >= 500);
+        admin.delete_topic("orders.v1");
+        admin.create_topic("orders.v1", 3, 1, &[]);
+        let records = read_until(&bootstrap, "orders.v1", LONG, |records| records.len() >= 500);
+        broken.extend(overtaken(&records));
+    }
+    load.stop();
+    await_drained(&forebay);
+    assert_eq!(figure(&forebay, "dead"), 0);
+    assert!(broken.is_empty(), "{} of {ROUNDS} rounds: {broken:?}", broken.len());
+    assert!(forebay.term().success());
+}
