@@ -18,6 +18,7 @@ use crate::Outcome;
 use crate::cli::Export;
 use crate::list;
 use crate::open::Log;
+use crate::output::note;
 use crate::range;
 use crate::record::Row;
 use crate::show::Details;
@@ -84,7 +85,7 @@ pub fn run(log: &Log, args: &Export) -> anyhow::Result<Outcome> {
 fn lost_segments(view: &View, out: &mut impl Write) -> anyhow::Result<bool> {
     let mut any = false;
     for finding in &view.findings {
-        eprintln!("{}: {}", finding.segment, finding.detail);
+        note!("{}: {}", finding.segment, finding.detail);
         let whole = finding.kind == FindingKind::Damaged && finding.offset == 0;
         if !whole && finding.kind != FindingKind::Missing {
             continue;
@@ -103,7 +104,7 @@ fn tell(view: &View, holes: Vec<Hole>, out: &mut impl Write) -> anyhow::Result<b
     for hole in holes {
         let segment = view.holding(hole.from).map(|segment| segment.name());
         let detail = hole.detail();
-        eprintln!("{}: {detail}", segment.as_deref().unwrap_or("?"));
+        note!("{}: {detail}", segment.as_deref().unwrap_or("?"));
         let (lsn_from, lsn_to) = (Some(hole.from), Some(hole.to));
         write(out, &Damage { damaged: true, lsn_from, lsn_to, segment, offset: hole.start, detail })?;
     }

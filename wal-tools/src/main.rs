@@ -2,6 +2,9 @@
 //!
 //! Data goes to stdout, everything else to stderr. Exit codes: 0 fine, 1 findings, 2 failure.
 
+// They panic where nobody reads or the disk is full.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 mod bench_disk;
 mod cli;
 mod dead;
@@ -9,6 +12,7 @@ mod export;
 mod interrupt;
 mod list;
 mod open;
+mod output;
 mod range;
 mod record;
 mod rekey;
@@ -22,7 +26,6 @@ mod table;
 mod tail;
 mod verify;
 
-use std::io;
 use std::process::ExitCode;
 
 use clap::CommandFactory;
@@ -31,6 +34,7 @@ use clap::Parser;
 use cli::Cli;
 use cli::Command;
 use open::Log;
+use output::note;
 
 /// What a command found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,13 +46,20 @@ pub enum Outcome {
 }
 
 fn main() -> ExitCode {
-    match run(Cli::parse()) {
+    let outcome = match Cli::try_parse() {
+        Ok(cli) => run(cli),
+        Err(mistake) if mistake.use_stderr() => {
+            let _ = mistake.print();
+            return ExitCode::from(2);
+        }
+        Err(help) => help.print().map(|()| Outcome::Fine).map_err(Into::into),
+    };
+    match outcome {
         Ok(Outcome::Fine) => ExitCode::SUCCESS,
         Ok(Outcome::Findings) => ExitCode::from(1),
-        // Whoever reads our output has seen enough.
-        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) if output::is_closed(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("wal-tools: {}", told(&error));
+            note!("wal-tools: {}", told(&error));
             ExitCode::from(2)
         }
     }
@@ -70,25 +81,29 @@ fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Command::BenchDisk(args) => bench_disk::run(cli.dir.as_deref(), cli.json, args),
         Command::Rekey(args) => rekey::run(&log()?, args),
         Command::Completions { shell } => {
-            clap_complete::generate(*shell, &mut Cli::command(), "wal-tools", &mut io::stdout());
+            // Into memory: it panics on a failed write.
+            let mut text = Vec::new();
+            clap_complete::generate(*shell, &mut Cli::command(), "wal-tools", &mut text);
+            output::all(&text)?;
             Ok(Outcome::Fine)
         }
         Command::Man => {
-            print_manual()?;
+            output::all(&manual()?)?;
             Ok(Outcome::Fine)
         }
     }
 }
 
 /// The page of the tool, then one of each command.
-fn print_manual() -> io::Result<()> {
+fn manual() -> std::io::Result<Vec<u8>> {
+    let mut text = Vec::new();
     let mut command = Cli::command();
     command.build();
-    clap_mangen::Man::new(command.clone()).render(&mut io::stdout())?;
+    clap_mangen::Man::new(command.clone()).render(&mut text)?;
     for command in command.get_subcommands().filter(|command| command.get_name() != "help") {
-        clap_mangen::Man::new(command.clone()).render(&mut io::stdout())?;
+        clap_mangen::Man::new(command.clone()).render(&mut text)?;
     }
-    Ok(())
+    Ok(text)
 }
 
 /// The error and its causes, each once: the log's own errors say their cause themselves.
@@ -96,8 +111,4 @@ fn told(error: &anyhow::Error) -> String {
     let mut causes = error.chain().map(ToString::to_string);
     let first = causes.next().unwrap_or_default();
     causes.fold(first, |text, cause| if text.ends_with(&cause) { text } else { format!("{text}: {cause}") })
-}
-
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
 }

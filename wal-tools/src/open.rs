@@ -16,6 +16,7 @@ use forebay::wal::inspect::Segment;
 use forebay::wal::inspect::View;
 
 use crate::cli::Cli;
+use crate::output::note;
 
 /// Where the log lies when nobody says it: embedded mode's place, then the packaged daemon's.
 const PLACES: [&str; 2] = ["./forebay-data/wal", "/var/lib/forebay/wal"];
@@ -83,7 +84,7 @@ impl Log {
     pub fn look_inside(&self) -> anyhow::Result<View> {
         let view = self.look()?;
         if let Some(hint) = missing(&view) {
-            eprintln!("encrypted: {hint}");
+            note!("encrypted: {hint}");
         }
         Ok(view)
     }
@@ -112,10 +113,10 @@ fn tell(event: &Event) {
     match event {
         // What comes of requests and deliveries: the tools have neither.
         Event::Flushed { .. } | Event::Rotated { .. } | Event::NotesForgotten { .. } => {}
-        Event::NoRoom { reason } => eprintln!("{reason}"),
-        Event::RetentionYielded { first } => eprintln!("delivered segment {first} made room"),
-        Event::Damaged(finding) => eprintln!("{}: {}", finding.segment, finding.detail),
-        Event::Poisoned { cause } => eprintln!("{cause}"),
-        Event::Trouble { what, error } => eprintln!("could not {what}: {error}"),
+        Event::NoRoom { reason } => note!("{reason}"),
+        Event::RetentionYielded { first } => note!("delivered segment {first} made room"),
+        Event::Damaged(finding) => note!("{}: {}", finding.segment, finding.detail),
+        Event::Poisoned { cause } => note!("{cause}"),
+        Event::Trouble { what, error } => note!("could not {what}: {error}"),
     }
 }

@@ -15,6 +15,8 @@ use serde::Serialize;
 use crate::Outcome;
 use crate::cli::Rekey;
 use crate::open::Log;
+use crate::output::note;
+use crate::output::unless_closed;
 use crate::table;
 
 /// One file and what is, or was, done with its key.
@@ -42,23 +44,23 @@ pub fn run(log: &Log, args: &Rekey) -> anyhow::Result<Outcome> {
         }
         rows.push(row);
     }
-    print(log, &rows)?;
+    unless_closed(print(log, &rows))?;
     failed
         .context("the rest was left as it is; both keys open the log, and rekey goes on where it stopped")?;
     let due = items.iter().any(|item| item.wrapping == Wrapping::Due);
     if due && !args.apply {
-        eprintln!("nothing was changed: --apply does it, with the daemon stopped");
+        note!("nothing was changed: --apply does it, with the daemon stopped");
     }
     let elsewhere =
         items.iter().filter(|item| matches!(item.wrapping, Wrapping::Locked(_) | Wrapping::Damaged));
     match elsewhere.count() {
         0 if args.apply => {
-            eprintln!("everything encrypted is under the key {}: no other is needed any more", master.id());
+            note!("everything encrypted is under the key {}: no other is needed any more", master.id());
             Ok(Outcome::Fine)
         }
         0 => Ok(Outcome::Fine),
         count => {
-            eprintln!("{count} files stay under another key, or their key is damaged");
+            note!("{count} files stay under another key, or their key is damaged");
             Ok(Outcome::Findings)
         }
     }

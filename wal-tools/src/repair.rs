@@ -14,6 +14,8 @@ use serde::Serialize;
 use crate::Outcome;
 use crate::cli::Repair;
 use crate::open::Log;
+use crate::output::note;
+use crate::output::unless_closed;
 use crate::table;
 
 #[derive(Serialize)]
@@ -49,18 +51,18 @@ pub fn run(log: &Log, args: &Repair) -> anyhow::Result<Outcome> {
     let report = match report {
         // Only a person knows whether there is a newer copy.
         Err(error @ OpenError::Lost { .. }) => {
-            eprintln!("wal-tools: cannot be repaired: {error}");
+            note!("wal-tools: cannot be repaired: {error}");
             return Ok(Outcome::Findings);
         }
         report => report?,
     };
     let applied = args.apply && report.has_work();
-    print(log.json, &report, applied)?;
+    unless_closed(print(log.json, &report, applied))?;
     for finding in &report.left {
-        eprintln!("cannot be repaired: {}: {}", finding.segment, finding.detail);
+        note!("cannot be repaired: {}: {}", finding.segment, finding.detail);
     }
     if report.has_work() && !args.apply {
-        eprintln!("nothing was changed: --apply does it");
+        note!("nothing was changed: --apply does it");
         return Ok(Outcome::Findings);
     }
     Ok(if report.left.is_empty() { Outcome::Fine } else { Outcome::Findings })

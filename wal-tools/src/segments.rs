@@ -9,6 +9,8 @@ use serde::Serialize;
 
 use crate::Outcome;
 use crate::open::Log;
+use crate::output::note;
+use crate::output::unless_closed;
 use crate::table;
 
 /// One segment.
@@ -64,11 +66,9 @@ pub fn run(log: &Log) -> anyhow::Result<Outcome> {
     }
     bar.finish_and_clear();
     rows.sort_by(|a, b| a.segment.cmp(&b.segment));
-    print(log, &rows)?;
+    unless_closed(print(log, &rows))?;
     if outcome == Outcome::Findings {
-        eprintln!(
-            "some segments are damaged or in quarantine: `wal-tools verify` says what is wrong and where"
-        );
+        note!("some segments are damaged or in quarantine: `wal-tools verify` says what is wrong and where");
     }
     Ok(outcome)
 }

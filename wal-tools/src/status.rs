@@ -19,6 +19,7 @@ use serde_json::Value;
 use crate::Outcome;
 use crate::cli;
 use crate::open::Log;
+use crate::output::note;
 use crate::segments;
 use crate::table;
 
@@ -75,7 +76,7 @@ pub fn run(log: &Log, args: &cli::Status) -> anyhow::Result<Outcome> {
             false => print(&document)?,
         }
         for finding in &view.findings {
-            eprintln!("{}: {}", finding.segment, finding.detail);
+            note!("{}: {}", finding.segment, finding.detail);
         }
         if !args.watch {
             return Ok(Outcome::Fine);
@@ -94,8 +95,8 @@ fn complete(asked: Result<Answer, AskError>, view: &View) -> anyhow::Result<Valu
                 members.insert("source".to_owned(), "daemon".into());
             }
         }
-        Ok(other) => eprintln!("the daemon did not answer with its status: {other:?}"),
-        Err(error) if view.live => eprintln!("{error}; figures are as of the last checkpoint"),
+        Ok(other) => note!("the daemon did not answer with its status: {other:?}"),
+        Err(error) if view.live => note!("{error}; figures are as of the last checkpoint"),
         Err(_) => {}
     }
     Ok(document)

@@ -18,6 +18,7 @@ use forebay::wal::dead::Removal;
 use forebay::wal::inspect::View;
 
 use crate::open::Log;
+use crate::output::note;
 
 /// As much is written and flushed together when records are replayed.
 const GROUP_BYTES: usize = 4 << 20;
@@ -43,7 +44,7 @@ impl Store {
         }
         let (lock, opened) = wal::open_locked(&log.dir, &options, Timestamp::now())?;
         for finding in &opened.recovery.findings {
-            eprintln!("{}: {}", finding.segment, finding.detail);
+            note!("{}: {}", finding.segment, finding.detail);
         }
         Ok(Self { opened, segment_size: options.segment_size, _lock: lock })
     }

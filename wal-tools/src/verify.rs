@@ -14,6 +14,8 @@ use serde::Serialize;
 use crate::Outcome;
 use crate::cli::Verify;
 use crate::open::Log;
+use crate::output::note;
+use crate::output::unless_closed;
 use crate::table;
 
 /// What was read, and what is wrong.
@@ -43,15 +45,16 @@ pub fn run(log: &Log, args: &Verify) -> anyhow::Result<Outcome> {
         set_aside: report.set_aside,
     };
     if report.set_aside > 0 {
-        eprintln!("damaged ranges found before, copies in quarantine/: {}", report.set_aside);
+        note!("damaged ranges found before, copies in quarantine/: {}", report.set_aside);
     }
-    match log.json {
-        true => table::print_json(&document)?,
-        false => print(&document)?,
-    }
+    let printed = match log.json {
+        true => table::print_json(&document).map_err(Into::into),
+        false => print(&document),
+    };
+    unless_closed(printed)?;
     if report.locked > 0 {
         let count = report.locked;
-        eprintln!(
+        note!(
             "of {count} encrypted records only the checksums were looked at: --key-file authenticates them"
         );
     }

@@ -59,6 +59,52 @@ fn a_reader_that_has_seen_enough_ends_it_quietly() {
 }
 
 #[test]
+fn a_closed_pipe_ends_output_quietly_and_leaves_the_exit_code_of_a_verdict() {
+    let dir = tempfile::tempdir().unwrap();
+    Daemon::start(dir.path()).accept_many(50);
+    for args in [&["completions", "bash"][..], &["man"], &["--help"], &["export"], &["verify"]] {
+        let run = run_with(dir.path(), args, closed_pipe(), Stdio::piped()).exits(0);
+        assert!(run.err.is_empty(), "{args:?}: {run:?}");
+    }
+    std::fs::write(dir.path().join("pending/stranger"), "").unwrap();
+    run_with(dir.path(), &["verify"], closed_pipe(), Stdio::piped()).exits(1);
+    run_with(dir.path(), &["repair"], closed_pipe(), Stdio::piped()).exits(1);
+}
+
+#[test]
+fn output_that_cannot_be_written_is_a_failure() {
+    let dir = tempfile::tempdir().unwrap();
+    Daemon::start(dir.path()).accept_many(50);
+    let commands: [&[&str]; 12] = [
+        &["completions", "bash"],
+        &["man"],
+        &["--help"],
+        &["--version"],
+        &["status"],
+        &["--json", "status"],
+        &["segments"],
+        &["list"],
+        &["show", "1"],
+        &["tail"],
+        &["verify"],
+        &["export"],
+    ];
+    for args in commands {
+        let run = run_with(dir.path(), args, full_disk(), Stdio::piped()).exits(2);
+        assert!(run.err.contains("No space left"), "{args:?}: {run:?}");
+    }
+}
+
+#[test]
+fn an_error_that_cannot_be_shown_keeps_its_exit_code() {
+    let dir = tempfile::tempdir().unwrap();
+    for args in [&["status"][..], &["frobnicate"]] {
+        run_with(dir.path(), args, Stdio::piped(), closed_pipe()).exits(2);
+        run_with(dir.path(), args, Stdio::piped(), full_disk()).exits(2);
+    }
+}
+
+#[test]
 fn completions_and_the_manual_are_printed() {
     let dir = tempfile::tempdir().unwrap();
     for shell in ["bash", "zsh", "fish"] {

@@ -15,6 +15,7 @@ use crate::Outcome;
 use crate::cli;
 use crate::interrupt::Interrupt;
 use crate::open;
+use crate::output::note;
 use crate::table;
 
 use measure::Measured;
@@ -67,7 +68,7 @@ pub fn run(dir: Option<&Path>, json: bool, args: &cli::BenchDisk) -> anyhow::Res
         false => print(&document)?,
     }
     if let Some(warning) = &warning {
-        eprintln!("warning: {warning}");
+        note!("warning: {warning}");
     }
     Ok(Outcome::Fine)
 }

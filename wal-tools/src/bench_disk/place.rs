@@ -14,6 +14,7 @@ use forebay::wal::fs::Fs;
 use forebay::wal::fs::RealFs;
 
 use crate::interrupt::Interrupt;
+use crate::output::note;
 
 /// As a segment by default.
 const SIZE: u64 = 64 << 20;
@@ -79,7 +80,7 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         if let Err(error) = fs::remove_file(&self.path) {
-            eprintln!("{} is left behind: {error}", self.path.display());
+            note!("{} is left behind: {error}", self.path.display());
         }
     }
 }

@@ -17,6 +17,8 @@ use super::resolve;
 use crate::Outcome;
 use crate::cli::Letters;
 use crate::open::Log;
+use crate::output::note;
+use crate::output::unless_closed;
 use crate::store::Store;
 use crate::table;
 
@@ -46,15 +48,15 @@ pub fn run(log: &Log, args: &Letters, action: Action) -> anyhow::Result<Outcome>
     let view = log.look()?;
     let chosen = choose(&view, args, action)?;
     if action == Action::Requeue && !chosen.is_empty() {
-        eprintln!("a requeued record comes after its key's later ones");
+        note!("a requeued record comes after its key's later ones");
     }
     let rows = match args.apply {
         true => apply(log, &view, &chosen, action)?,
         false => chosen.iter().map(|&lsn| Row::planned(lsn, action)).collect(),
     };
-    print(log, &rows)?;
+    unless_closed(print(log, &rows))?;
     if !args.apply && !rows.is_empty() {
-        eprintln!("nothing was changed: --apply does it");
+        note!("nothing was changed: --apply does it");
     }
     match rows.iter().filter(|row| row.error.is_some()).count() {
         0 => Ok(Outcome::Fine),
@@ -85,7 +87,7 @@ fn choose(view: &View, args: &Letters, action: Action) -> anyhow::Result<Vec<Lsn
     match (all - chosen.len(), args.all) {
         (0, _) => {}
         (_, false) => bail!("a damaged range holds no record to requeue; it can be dropped"),
-        (left, true) => eprintln!("{left} damaged ranges hold no record to requeue; they stay"),
+        (left, true) => note!("{left} damaged ranges hold no record to requeue; they stay"),
     }
     Ok(chosen)
 }
@@ -97,7 +99,7 @@ fn apply(log: &Log, view: &View, chosen: &[Lsn], action: Action) -> anyhow::Resu
         && let Some(store) = &view.dead
     {
         log.check_owner()?;
-        eprintln!("a copy was kept in quarantine/{}", store.keep_aside(chosen)?);
+        note!("a copy was kept in quarantine/{}", store.keep_aside(chosen)?);
     }
     for lsns in chosen.chunks(MAX_LSNS) {
         let lsns = lsns.to_vec();
@@ -141,7 +143,7 @@ fn here(log: &Log, view: &View, chosen: &[Lsn], action: Action) -> anyhow::Resul
     }
     store.close()?;
     if action == Action::Requeue && !rows.is_empty() {
-        eprintln!("the next start delivers them");
+        note!("the next start delivers them");
     }
     Ok(rows)
 }
@@ -160,7 +162,7 @@ fn print(log: &Log, rows: &[Row]) -> anyhow::Result<()> {
         return Ok(());
     }
     if rows.is_empty() {
-        eprintln!("no dead letters");
+        note!("no dead letters");
         return Ok(());
     }
     let mut shown = table::table(&["#LSN", "ACTION", "RESULT"]);

@@ -18,6 +18,8 @@ use crate::Outcome;
 use crate::cli;
 use crate::cli::Show;
 use crate::open::Log;
+use crate::output::note;
+use crate::output::unless_closed;
 use crate::show;
 use crate::show::Details;
 use crate::table;
@@ -61,23 +63,28 @@ pub fn run(log: &Log, command: &cli::Dead) -> anyhow::Result<Outcome> {
 fn list(log: &Log) -> anyhow::Result<Outcome> {
     let view = log.look_inside()?;
     let all = lsns(&view);
+    unless_closed(print(log, &view, &all))?;
+    if all.is_empty() {
+        note!("no dead letters");
+        return Ok(Outcome::Fine);
+    }
+    Ok(Outcome::Findings)
+}
+
+fn print(log: &Log, view: &View, lsns: &[Lsn]) -> anyhow::Result<()> {
     let mut shown = table::table(&["#LSN", "DIED", "#ATTEMPTS", "KIND", "KEY", "REASON", "ID"]);
-    for &lsn in &all {
-        let Some(dead) = get(&view, lsn)? else { continue };
+    for &lsn in lsns {
+        let Some(dead) = get(view, lsn)? else { continue };
         let row = Row::of(&dead);
         match log.json {
             true => table::print_json(&row)?,
             false => drop(shown.add_row(row.cells())),
         }
     }
-    if !log.json && !all.is_empty() {
+    if !log.json && !lsns.is_empty() {
         table::print(&shown)?;
     }
-    if all.is_empty() {
-        eprintln!("no dead letters");
-        return Ok(Outcome::Fine);
-    }
-    Ok(Outcome::Findings)
+    Ok(())
 }
 
 fn show_one(log: &Log, args: &Show) -> anyhow::Result<Outcome> {

@@ -14,6 +14,7 @@ use serde::Serialize;
 
 use super::choice::Plan;
 use crate::open::Log;
+use crate::output::note;
 use crate::store::Store;
 
 /// What a replay without a daemon leaves free on the disk: the default of `[wal] reserve_space`, which it cannot know.
@@ -73,7 +74,7 @@ impl<'a> Deed<'a> {
         match self {
             Self::Daemon(_) => Ok(()),
             Self::Here(store) => {
-                eprintln!("the next start delivers them");
+                note!("the next start delivers them");
                 store.close()
             }
         }

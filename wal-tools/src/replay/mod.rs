@@ -18,6 +18,8 @@ use crate::Outcome;
 use crate::cli;
 use crate::interrupt::Interrupt;
 use crate::open::Log;
+use crate::output::note;
+use crate::output::unless_closed;
 use crate::range;
 use crate::table;
 
@@ -49,9 +51,9 @@ pub fn run(log: &Log, args: &cli::Replay) -> anyhow::Result<Outcome> {
         true => Some(apply(log, &view, &range, &plan)?),
         false => None,
     };
-    print(log.json, &plan, done.as_ref())?;
+    unless_closed(print(log.json, &plan, done.as_ref()))?;
     if !args.apply && plan.records > 0 {
-        eprintln!("nothing was changed: --apply does it");
+        note!("nothing was changed: --apply does it");
     }
     if let Some(Done { replayed, last_done, error: Some(error), .. }) = &done {
         let next = last_done.map_or(range.start, Lsn::next);
@@ -109,10 +111,10 @@ fn bytes(view: &View, range: &Range<Lsn>) -> u64 {
 /// What a person should know before it is done.
 fn explain(plan: &Plan, range: &Range<Lsn>) {
     if range.start < plan.oldest_kept && !range.is_empty() {
-        eprintln!("the oldest record still available is {}: those before it are gone", plan.oldest_kept);
+        note!("the oldest record still available is {}: those before it are gone", plan.oldest_kept);
     }
     if plan.records > 0 {
-        eprintln!("a record delivered again comes after its key's later ones; consumers know it by its id");
+        note!("a record delivered again comes after its key's later ones; consumers know it by its id");
     }
     for (count, what) in [
         (plan.waiting, "are not delivered yet, and are going anyway"),
@@ -121,7 +123,7 @@ fn explain(plan: &Plan, range: &Range<Lsn>) {
         (plan.damaged, "cannot be read: see `wal-tools verify`"),
     ] {
         if count > 0 {
-            eprintln!("{count} records {what}");
+            note!("{count} records {what}");
         }
     }
 }

@@ -164,12 +164,28 @@ pub fn command(dir: &Path, args: &[&str]) -> Command {
 }
 
 pub fn run(dir: &Path, args: &[&str]) -> Run {
-    let output = command(dir, args).output().unwrap();
+    run_with(dir, args, Stdio::piped(), Stdio::piped())
+}
+
+/// With these in place of stdout and stderr. What goes into a pipe is shown.
+pub fn run_with(dir: &Path, args: &[&str], stdout: Stdio, stderr: Stdio) -> Run {
+    let child = command(dir, args).stdout(stdout).stderr(stderr).spawn().unwrap();
+    let output = child.wait_with_output().unwrap();
     Run {
         code: output.status.code(),
         out: String::from_utf8(output.stdout).unwrap(),
         err: String::from_utf8(output.stderr).unwrap(),
     }
+}
+
+/// A pipe whose reader is gone.
+pub fn closed_pipe() -> Stdio {
+    std::io::pipe().unwrap().1.into()
+}
+
+/// A file whose every write fails with ENOSPC.
+pub fn full_disk() -> Stdio {
+    std::fs::File::options().write(true).open("/dev/full").unwrap().into()
 }
 
 /// Every file with its content, time of change and rights; every directory with its own.
