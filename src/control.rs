@@ -18,6 +18,8 @@ use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::os::unix::net::UnixStream;
+use std::panic::AssertUnwindSafe;
+use std::panic::catch_unwind;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -136,7 +138,7 @@ impl Server {
     pub fn stop(self) {
         self.stop.store(true, Ordering::Release);
         self.thread.thread().unpark();
-        // A panic was reported where it happened; nothing of the log depends on this thread.
+        // Its requests' panics end in it.
         let _ = self.thread.join();
         // One that is left over is removed by the next start.
         let _ = std::fs::remove_file(&self.path);
@@ -147,7 +149,8 @@ fn serve(listener: &UnixListener, stop: &AtomicBool, operator: &dyn Operator) {
     while !stop.load(Ordering::Acquire) {
         match listener.accept() {
             // A caller that goes away, or says nothing in time, is its own misfortune.
-            Ok((stream, _)) => drop(converse(stream, operator)),
+            // A request that panics, which is logged, costs no more than itself.
+            Ok((stream, _)) => drop(catch_unwind(AssertUnwindSafe(|| converse(stream, operator)))),
             // Nobody there, or out of descriptors for the moment: look again.
             Err(_) => std::thread::park_timeout(LOOK),
         }
@@ -297,6 +300,31 @@ mod tests {
         let many = Request::Replay { lsns: vec![Lsn(1); MAX_REPLAY + 1] };
         assert!(matches!(ask(dir.path(), &many).unwrap(), Answer::Error(_)));
         assert!(matches!(ask(dir.path(), &Request::Status).unwrap(), Answer::Status(_)));
+        server.stop();
+    }
+
+    #[test]
+    fn a_request_that_panics_costs_only_itself() {
+        struct Broken;
+        impl Operator for Broken {
+            fn status(&self) -> serde_json::Value {
+                panic!("a bug")
+            }
+            fn requeue(&self, lsn: Lsn) -> Result<Lsn, String> {
+                Ok(lsn)
+            }
+            fn replay(&self, _: &[Lsn]) -> Vec<Outcome> {
+                Vec::new()
+            }
+            fn drop_letter(&self, _: Lsn) -> Result<(), String> {
+                Ok(())
+            }
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let server = Server::start(dir.path(), Arc::new(Broken)).unwrap();
+        assert!(ask(dir.path(), &Request::Status).is_err());
+        let done = ask(dir.path(), &Request::Drop { lsns: vec![Lsn(7)] }).unwrap();
+        assert_eq!(done, Answer::Done(vec![Outcome { lsn: Lsn(7), requeued_as: None, error: None }]));
         server.stop();
     }
 

@@ -4,6 +4,9 @@
 //! commits it, `wal` keeps it, `drain` sends it, `status` says at any time where it is. Nothing flows back but
 //! acknowledgements. Without the `server` feature this library is the log and the command format alone.
 
+// They panic where nobody reads or the disk is full.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 pub mod command;
 pub mod control;
 #[cfg(any(test, feature = "fuzzing"))]

@@ -1,5 +1,8 @@
 //! The life of the process: what was typed → configuration → build → ready → wait → stop within its deadlines.
 
+// They panic where nobody reads or the disk is full.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 mod cli;
 
 use std::process::ExitCode;
@@ -10,31 +13,39 @@ use forebay::app::Failure;
 use forebay::app::ReplaySpan;
 use forebay::config;
 use forebay::config::Config;
+use forebay::telemetry;
 
 use cli::Cli;
 use cli::Command;
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
-        Err(usage) => {
-            let code = if usage.use_stderr() { app::EXIT_USAGE } else { 0 };
-            let _ = usage.print();
-            return code.into();
-        }
-    };
     // Whatever makes files, the database and the marker store included: what is in them is people's data.
     rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
-    match run(&cli) {
-        Ok(()) => ExitCode::SUCCESS,
+    let outcome = match Cli::try_parse() {
+        Ok(cli) => run(&cli),
+        Err(mistake) if mistake.use_stderr() => {
+            telemetry::last_word(format_args!("{}", mistake.render()));
+            return app::EXIT_USAGE.into();
+        }
+        Err(help) => app::print(help.render()),
+    };
+    match outcome {
+        Ok(()) => {
+            telemetry::flush();
+            ExitCode::SUCCESS
+        }
         Err(failure) => {
-            eprintln!("forebay: {failure}");
+            telemetry::last_word(format_args!("forebay: {failure}"));
             failure.exit_code().into()
         }
     }
 }
 
 fn run(cli: &Cli) -> Result<(), Failure> {
+    app::ignore_user_signals().map_err(Failure::system("signals"))?;
+    if matches!(cli.command, Command::Serve | Command::Consume { replay: false, .. }) {
+        app::hold_hangup().map_err(Failure::system("signals"))?;
+    }
     let mut overrides = config::environment(std::env::vars_os());
     overrides.extend(cli.overrides());
     let config = Config::load(cli.config.as_deref(), overrides)?;

@@ -9,6 +9,7 @@ use std::panic::catch_unwind;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::OnceLock;
 use std::sync::PoisonError;
 use std::sync::mpsc;
 use std::task::Context;
@@ -23,13 +24,12 @@ use tokio::task::JoinSet;
 /// What a thread's body returns.
 pub type Outcome = Result<(), Box<dyn Error + Send + Sync>>;
 
-/// What the failure of a thread means for the process.
-#[derive(Clone)]
+/// What the failure of a thread means. No thread dies unnoticed.
 pub enum OnFailure {
     /// The process cannot do its work without it and must end.
     Raise(Alarm),
-    /// The process can live without it.
-    Log,
+    /// The owner is told why, and replaces it. Called on the failed thread.
+    Tell(Box<dyn FnOnce(String) + Send>),
 }
 
 /// Why the process must end.
@@ -111,7 +111,7 @@ impl Thread {
                 Ok(()) => {}
                 Err(cause) => match on_failure {
                     OnFailure::Raise(alarm) => alarm.raise(&task, cause),
-                    OnFailure::Log => tracing::error!(task, %cause, "task failed"),
+                    OnFailure::Tell(owner) => owner(cause.to_string()),
                 },
             }
             drop(ends);
@@ -129,15 +129,25 @@ impl Thread {
     }
 }
 
+/// Whom the failure of a [`Task`] is told. One for the process, which ends as a whole.
+static TASKS: OnceLock<Alarm> = OnceLock::new();
+
+/// From here on the failure of any [`Task`] raises this alarm. Works once in a process.
+pub fn raise_failed_tasks(alarm: &Alarm) {
+    TASKS.get_or_init(|| alarm.clone());
+}
+
 /// A loop on the runtime that waits for events and ends with its owner: dropped, it is stopped at its next wait.
 pub struct Task(tokio::task::JoinHandle<()>);
 
 impl Task {
-    /// Starts `body`, which is expected to run until it is dropped; a panic in it is logged under `name`.
+    /// Starts `body`, which is expected to run until it is dropped. After a panic in it the process must end
+    /// ([`raise_failed_tasks`]): nobody else does its work.
     pub fn spawn(name: &'static str, body: impl Future<Output = ()> + Send + 'static) -> Self {
         Self(tokio::spawn(async move {
-            if let Err(panic) = Guarded(Box::pin(body)).await {
-                tracing::error!(task = name, cause = said_by(&*panic), "task failed");
+            if let Err(cause) = guarded(body).await {
+                tracing::error!(task = name, cause, "task failed");
+                TASKS.get().into_iter().for_each(|alarm| alarm.raise(name, &cause));
             }
         }))
     }
@@ -178,16 +188,20 @@ impl TaskSet {
     }
 }
 
-/// A future whose panic is its error.
-struct Guarded(Pin<Box<dyn Future<Output = ()> + Send>>);
+/// The same future, with a panic as its error.
+pub async fn guarded<T>(body: impl Future<Output = T> + Send) -> Result<T, String> {
+    Guarded(Box::pin(body)).await
+}
 
-impl Future for Guarded {
-    type Output = Result<(), Box<dyn Any + Send>>;
+struct Guarded<'a, T>(Pin<Box<dyn Future<Output = T> + Send + 'a>>);
+
+impl<T> Future for Guarded<'_, T> {
+    type Output = Result<T, String>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         match catch_unwind(AssertUnwindSafe(|| self.0.as_mut().poll(context))) {
             Ok(polled) => polled.map(Ok),
-            Err(panic) => Poll::Ready(Err(panic)),
+            Err(panic) => Poll::Ready(Err(said_by(&*panic))),
         }
     }
 }
@@ -221,7 +235,7 @@ mod tests {
 
     #[test]
     fn a_sleeping_thread_stops_when_it_is_asked_to() {
-        let thread = Thread::spawn("sleeper", OnFailure::Log, |stop| {
+        let thread = Thread::spawn("sleeper", OnFailure::Raise(Alarm::default()), |stop| {
             assert!(stop.within(LONG));
             Ok(())
         });
@@ -231,7 +245,8 @@ mod tests {
     #[test]
     fn a_thread_that_does_not_stop_is_named_when_the_deadline_is_over() {
         let (release, held) = mpsc::channel::<()>();
-        let thread = Thread::spawn("stuck", OnFailure::Log, move |_| Ok(held.recv()?)).unwrap();
+        let on_failure = OnFailure::Raise(Alarm::default());
+        let thread = Thread::spawn("stuck", on_failure, move |_| Ok(held.recv()?)).unwrap();
         let late = thread.stop(Duration::from_millis(1)).unwrap_err();
         assert!(late.to_string().starts_with("stuck is still running"), "{late}");
         drop(release);
@@ -247,6 +262,28 @@ mod tests {
         second.stop(LONG).unwrap();
         let failure = runtime().block_on(alarm.raised());
         assert_eq!(failure.to_string(), "vital failed: panic: no disk");
+    }
+
+    #[test]
+    fn the_owner_of_a_failed_thread_is_told_why() {
+        let (tell, told) = mpsc::channel();
+        let on_failure = OnFailure::Tell(Box::new(move |cause| tell.send(cause).unwrap()));
+        Thread::spawn("replaceable", on_failure, |_| panic!("a bug")).unwrap().stop(LONG).unwrap();
+        assert_eq!(told.recv().unwrap(), "panic: a bug");
+    }
+
+    #[test]
+    fn a_panic_of_a_task_raises_the_alarm() {
+        async fn fail() {
+            panic!("a bug")
+        }
+        let alarm = Alarm::default();
+        raise_failed_tasks(&alarm);
+        let failure = runtime().block_on(async {
+            let _task = Task::spawn("broken", fail());
+            alarm.raised().await
+        });
+        assert_eq!(failure.to_string(), "broken failed: panic: a bug");
     }
 
     #[test]

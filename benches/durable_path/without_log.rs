@@ -43,8 +43,8 @@ pub fn serve(words: &[String]) {
     };
     let address: SocketAddr = address.parse().expect("host:port");
     let server = WithoutLog { waits };
-    telemetry::init(&telemetry::Config::default(), false).expect("the first subscriber");
     let metrics = Arc::new(Metrics::new().expect("metrics"));
+    telemetry::init(&telemetry::Config::default(), &metrics.log_lines_lost).expect("the first subscriber");
     let config = Config::default();
     let parts = PublicParts {
         commands: server.clone(),

@@ -3,7 +3,6 @@
 //! It opens the operator's listener only. There is no log here, so nothing can be lost: what is not settled comes again.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
@@ -32,17 +31,17 @@ use crate::metrics::Metrics;
 use crate::mistake::Mistake;
 use crate::systemd;
 use crate::systemd::Pulse;
+use crate::task;
 use crate::task::Alarm;
 use crate::task::OnFailure;
 use crate::task::Thread;
-use crate::telemetry;
 use crate::users::Profiles;
 
 use super::Failure;
 use super::ReplaySpan;
 use super::applied::Applied;
 use super::deadlines::Deadlines;
-use super::out;
+use super::output;
 use super::parts::Door;
 use super::parts::address;
 use super::parts::bind;
@@ -61,10 +60,11 @@ pub fn consume(config: &Config) -> Result<(), Failure> {
 pub fn replay(config: &Config, span: ReplaySpan) -> Result<(), Failure> {
     let (runtime, metrics) = begin(config)?;
     let outcome = runtime.block_on(async {
-        let mut signals = Signals::listen().map_err(Failure::system("signals"))?;
+        let mut signals = Signals::listen_at_terminal().map_err(Failure::system("signals"))?;
         let parts = parts(config, &metrics).await?;
         let (tell, told) = oneshot::channel();
-        let thread = Thread::spawn("replay", OnFailure::Log, move |stop| {
+        let alarm = Alarm::default();
+        let thread = Thread::spawn("replay", OnFailure::Raise(alarm.clone()), move |stop| {
             // Nobody listens any more: the process is ending.
             let _ = tell.send(consumer::replay(&parts, span, stop));
             Ok(())
@@ -77,7 +77,7 @@ pub fn replay(config: &Config, span: ReplaySpan) -> Result<(), Failure> {
                     Ok(())
                 }
                 Ok(Err(error)) => Err(Failure::Unapplied(error.to_string())),
-                Err(_) => Err(Failure::Unapplied("the thread failed".to_owned())),
+                Err(_) => Err(alarm.raised().await.into()),
             },
             signal = signals.next() => {
                 let within = Deadlines::orderly(config.server.shutdown_grace.0).rest;
@@ -92,7 +92,7 @@ pub fn replay(config: &Config, span: ReplaySpan) -> Result<(), Failure> {
 
 fn say(replayed: &consumer::Replayed) {
     let consumer::Counts { applied, rejected, repeats, retried, dead } = replayed.counts;
-    out(format_args!(
+    output::report(format_args!(
         "{} records read: {applied} applied, {rejected} rejected, {repeats} had an outcome already, {retried} sent to \
          the retry topic, {dead} dead\n",
         replayed.read
@@ -100,12 +100,9 @@ fn say(replayed: &consumer::Replayed) {
 }
 
 fn begin(config: &Config) -> Result<(Runtime, Arc<Metrics>), Failure> {
-    telemetry::init(&config.telemetry, false)
-        .map_err(io::Error::other)
-        .map_err(Failure::system("log lines"))?;
-    let metrics = Metrics::new().map_err(io::Error::other).map_err(Failure::system("metrics"))?;
+    let metrics = super::begin(config)?;
     let runtime = Runtime::new().map_err(Failure::system("runtime"))?;
-    Ok((runtime, Arc::new(metrics)))
+    Ok((runtime, metrics))
 }
 
 async fn parts(config: &Config, metrics: &Arc<Metrics>) -> Result<ConsumerParts, Failure> {
@@ -147,6 +144,7 @@ async fn parts(config: &Config, metrics: &Arc<Metrics>) -> Result<ConsumerParts,
 async fn run(config: &Config, metrics: &Arc<Metrics>) -> Result<(), Failure> {
     let mut signals = Signals::listen().map_err(Failure::system("signals"))?;
     let alarm = Alarm::default();
+    task::raise_failed_tasks(&alarm);
     let parts = parts(config, metrics).await?;
     let db = parts.db.clone();
     let operators = bind(config.server.admin_listen, config, metrics).await?;
@@ -161,9 +159,10 @@ async fn run(config: &Config, metrics: &Arc<Metrics>) -> Result<(), Failure> {
         stopping: AtomicBool::new(false),
     });
     let shown: Arc<dyn AdminBackend> = backend.clone();
-    let door = Door::open(|stop| operators.serve(Admin::new(shown, metrics), stop));
+    let door = Door::open("admin-listener", &alarm, |stop| operators.serve(Admin::new(shown, metrics), stop));
     let pulse = Pulse::new("consumer", move || handle.heartbeat());
-    let watchdog = threads::watchdog(vec![pulse], Vec::new()).map_err(Failure::system("threads"))?;
+    let watchdog =
+        threads::watchdog(vec![pulse], Vec::new(), alarm.clone()).map_err(Failure::system("threads"))?;
     systemd::ready("applying users' commands");
     tracing::info!(%admin, "applying users' commands");
     let failure = tokio::select! {
@@ -185,12 +184,8 @@ async fn run(config: &Config, metrics: &Arc<Metrics>) -> Result<(), Failure> {
             tracing::warn!(%late, "a thread is left behind");
         }
     });
-    tokio::select! {
-        _ = stopping => {}
-        signal = signals.next() => {
-            tracing::warn!(signal, "ending at once");
-            std::process::exit(128 + signal);
-        }
+    if let Err(panic) = stopping.await {
+        tracing::error!(%panic, "the stop failed");
     }
     door.close(deadlines.requests).await;
     tracing::info!("stopped");

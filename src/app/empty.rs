@@ -24,7 +24,6 @@ use crate::metrics::Metrics;
 use crate::mistake::Mistake;
 use crate::status::Statuses;
 use crate::task::Alarm;
-use crate::telemetry;
 use crate::units::Timestamp;
 use crate::users::Unsealer;
 use crate::users::hash::HashPool;
@@ -35,9 +34,10 @@ use crate::wal::inspect::Directory;
 use crate::wal::inspect::View;
 
 use super::Failure;
+use super::begin;
 use super::deadlines::Deadlines;
 use super::open;
-use super::out;
+use super::output;
 use super::parts::drain_failure;
 use super::signals::Signals;
 use super::unseal::Unseal;
@@ -56,20 +56,20 @@ pub fn show(config: &Config) -> Result<(), Failure> {
     let backlog = view.backlog().map_err(|error| unusable(&error))?;
     let oldest = backlog.oldest.map(|at| format!(", the oldest from {at}")).unwrap_or_default();
     let dead = view.dead.as_ref().map_or(0, |dead| dead.len());
-    out(format_args!(
+    let mut text = format!(
         "{}: {} records wait for delivery ({} bytes{oldest}), {dead} dead letters\n",
         config.wal.dir.display(),
         backlog.records,
         backlog.bytes,
-    ));
+    );
     for (kind, count) in &backlog.labels {
-        out(format_args!("  {count} {kind}\n"));
+        text.push_str(&format!("  {count} {kind}\n"));
     }
-    out(transactions(&view));
+    text.push_str(transactions(&view));
     if view.live {
-        out("  another process has this log: stop it first\n");
+        text.push_str("  another process has this log: stop it first\n");
     }
-    Ok(())
+    output::print(text)
 }
 
 /// What is remembered of transactions: with exactly-once, records that Kafka already has may be among those that wait.
@@ -94,15 +94,15 @@ pub fn drain(config: &Config) -> Result<(), Failure> {
         return Err(Mistakes::from(vec![Mistake::new("kafka", "brokers", "embedded", allowed)]).into());
     };
     there(&config.wal.dir)?;
-    telemetry::init(&config.telemetry, true)
-        .map_err(std::io::Error::other)
-        .map_err(Failure::system("log lines"))?;
-    let metrics = Metrics::new().map_err(std::io::Error::other).map_err(Failure::system("metrics"))?;
+    let metrics = begin(config)?;
     let alarm = Alarm::default();
-    let emptying = Emptying::start(config, bootstrap, Arc::new(metrics), &alarm)?;
     let runtime = Runtime::new().map_err(Failure::system("runtime"))?;
+    let mut signals = {
+        let _context = runtime.enter();
+        Signals::listen_at_terminal().map_err(Failure::system("signals"))?
+    };
+    let emptying = Emptying::start(config, bootstrap, metrics, &alarm)?;
     let outcome = runtime.block_on(async {
-        let mut signals = Signals::listen().map_err(Failure::system("signals"))?;
         tokio::select! {
             outcome = emptying.is_over() => outcome,
             failure = alarm.raised() => Err(failure.into()),
@@ -121,7 +121,10 @@ pub fn drain(config: &Config) -> Result<(), Failure> {
     }
     match outcome {
         Ok(()) => {
-            out(format_args!("nothing waits any more; {} dead letters stay in the log\n", figures.dead));
+            output::report(format_args!(
+                "nothing waits any more; {} dead letters stay in the log\n",
+                figures.dead
+            ));
             Ok(())
         }
         Err(Failure::Undelivered(reason)) => {

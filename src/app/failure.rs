@@ -82,7 +82,7 @@ impl Failure {
     }
 
     /// For `map_err`: the system refused `what`.
-    pub(super) fn system(what: &'static str) -> impl FnOnce(io::Error) -> Self {
+    pub fn system(what: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::System { what, source }
     }
 }

@@ -3,7 +3,6 @@
 use std::io;
 use std::io::Read;
 use std::path::Path;
-use std::sync::Arc;
 
 use tokio::runtime::Runtime;
 
@@ -11,13 +10,12 @@ use crate::command::Secret;
 use crate::config::Config;
 use crate::db::Database;
 use crate::db::DbError;
-use crate::metrics::Metrics;
-use crate::telemetry;
 use crate::units::Timestamp;
 use crate::users;
 
 use super::Failure;
-use super::out;
+use super::begin;
+use super::output;
 
 /// A password is a line; more is another file.
 const MOST_READ: u64 = 4096;
@@ -25,22 +23,19 @@ const MOST_READ: u64 = 4096;
 /// Brings the schema up to date and, where a name is given, makes that administrator. The password comes from a file, or
 /// from standard input: a command line is shown to everybody on the machine.
 pub fn migrate(config: &Config, admin: Option<&str>, password_file: Option<&Path>) -> Result<(), Failure> {
-    telemetry::init(&config.telemetry, config.embedded())
-        .map_err(io::Error::other)
-        .map_err(Failure::system("log lines"))?;
-    let metrics = Metrics::new().map_err(io::Error::other).map_err(Failure::system("metrics"))?;
+    let metrics = begin(config)?;
     // Everything that can be wrong with what was given is found before the database is touched.
     let admin =
         admin.map(|name| administrator(name, password_file, config.users.password_cost)).transpose()?;
     let runtime = Runtime::new().map_err(Failure::system("runtime"))?;
     runtime.block_on(async {
-        let db = Database::connect(&config.database(), Arc::new(metrics)).await?;
+        let db = Database::connect(&config.database(), metrics).await?;
         let applied = db.migrate().await?;
         if applied.is_empty() {
-            out("the database is up to date\n");
+            output::report("the database is up to date\n");
         }
         for name in applied {
-            out(format_args!("applied {name}\n"));
+            output::report(format_args!("applied {name}\n"));
         }
         if let Some((name, hash)) = admin {
             match db.create_admin(&name, &hash, Timestamp::now()).await {
@@ -49,7 +44,7 @@ pub fn migrate(config: &Config, admin: Option<&str>, password_file: Option<&Path
                 }
                 made => made?,
             }
-            out(format_args!("made the administrator {name}\n"));
+            output::report(format_args!("made the administrator {name}\n"));
         }
         Ok(())
     })

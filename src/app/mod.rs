@@ -19,15 +19,14 @@ mod failure;
 mod migrate;
 mod open;
 mod operator;
+mod output;
 mod parts;
 mod service;
 mod signals;
 mod threads;
 mod unseal;
 
-use std::fmt;
 use std::io;
-use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,7 +37,10 @@ use crate::config::Mistakes;
 use crate::http::Tls;
 use crate::metrics::Metrics;
 use crate::systemd;
+use crate::task;
 use crate::task::Alarm;
+use crate::task::OnFailure;
+use crate::task::Stop;
 use crate::task::Thread;
 use crate::telemetry;
 use crate::telemetry::Step;
@@ -54,6 +56,9 @@ pub use empty::show;
 pub use failure::EXIT_USAGE;
 pub use failure::Failure;
 pub use migrate::migrate;
+pub use output::print;
+pub use signals::hold_hangup;
+pub use signals::ignore_user_signals;
 
 use banner::Banner;
 use deadlines::Deadlines;
@@ -68,31 +73,36 @@ pub fn check(config: &Config) -> Result<(), Failure> {
         return Err(Failure::Configuration(mistakes.into()));
     }
     let shown = config.shown().map_err(io::Error::other).map_err(Failure::system("configuration"))?;
-    out(shown);
-    Ok(())
+    output::print(shown)
+}
+
+/// Starts the log lines, which are counted among the metrics.
+fn begin(config: &Config) -> Result<Arc<Metrics>, Failure> {
+    let metrics = Metrics::new().map_err(io::Error::other).map_err(Failure::system("metrics"))?;
+    telemetry::init(&config.telemetry, &metrics.log_lines_lost).map_err(Failure::system("log lines"))?;
+    Ok(Arc::new(metrics))
 }
 
 /// Runs the daemon until it is asked to stop or cannot go on.
 pub fn serve(config: &Config) -> Result<(), Failure> {
-    telemetry::init(&config.telemetry, config.embedded())
-        .map_err(io::Error::other)
-        .map_err(Failure::system("log lines"))?;
+    let metrics = begin(config)?;
     cores::forbid();
-    let metrics = Metrics::new().map_err(io::Error::other).map_err(Failure::system("metrics"))?;
-    let metrics = Arc::new(metrics);
     let alarm = Alarm::default();
+    task::raise_failed_tasks(&alarm);
     // Before the log is touched: a mistake leaves everything as it is.
     let tls = Tls::load(&config.server, &metrics).map_err(Mistakes::from)?;
+    let runtime = Runtime::new().map_err(Failure::system("runtime"))?;
+    let signals = {
+        let _context = runtime.enter();
+        Signals::listen().map_err(Failure::system("signals"))?
+    };
     let opened = {
         let _step = Step::begin("recovery", config.telemetry.slow_step.0);
         open::open(&config.wal, config.embedded(), &metrics, &alarm)?
     };
-    let runtime = Runtime::new().map_err(Failure::system("runtime"))?;
     let outcome = runtime.block_on(async {
-        // Before READY, so that a signal right after it finds its listener.
-        let mut signals = Signals::listen().map_err(Failure::system("signals"))?;
         let daemon = Daemon::start(opened, tls, config, &metrics, alarm).await?;
-        daemon.run(&mut signals).await
+        daemon.run(signals).await
     });
     // What is left is late already; the log has what it did not do.
     runtime.shutdown_background();
@@ -105,6 +115,8 @@ struct Daemon {
     threads: Vec<Thread>,
     alarm: Alarm,
     grace: Duration,
+    /// Writes the banner. Not waited for: nobody may be reading it.
+    _banner: Option<Thread>,
 }
 
 impl Daemon {
@@ -116,15 +128,15 @@ impl Daemon {
         alarm: Alarm,
     ) -> Result<Self, Failure> {
         let mut parts = Parts::listen(opened, tls, config, metrics, &alarm).await?;
-        announce(&parts, config);
+        let banner = announce(&parts, config).map_err(Failure::system("threads"))?;
         parts.start_drain(config, &alarm)?;
         parts.start_consumer(config, &alarm)?;
         let threads = start_threads(&parts, config, &alarm).map_err(Failure::system("threads"))?;
-        Ok(Self { parts, threads, alarm, grace: config.server.shutdown_grace.0 })
+        Ok(Self { parts, threads, alarm, grace: config.server.shutdown_grace.0, _banner: banner })
     }
 
-    /// Waits for a reason to stop, and stops. A second signal ends the process at once.
-    async fn run(self, signals: &mut Signals) -> Result<(), Failure> {
+    /// Waits for a reason to stop, and stops.
+    async fn run(self, mut signals: Signals) -> Result<(), Failure> {
         let failure = tokio::select! {
             signal = signals.next() => {
                 tracing::info!(signal, "stopping");
@@ -141,14 +153,7 @@ impl Daemon {
             None => Deadlines::orderly(self.grace),
             Some(_) => Deadlines::failed(),
         };
-        tokio::select! {
-            () = self.stop(deadlines) => {}
-            signal = signals.next() => {
-                tracing::warn!(signal, "ending at once");
-                // 128 + signal: what a shell reports for a process that a signal ended.
-                std::process::exit(128 + signal);
-            }
-        }
+        self.stop(deadlines).await;
         match (log.poisoned(), failure) {
             (Some(reason), _) => Err(Failure::Poisoned(reason.to_owned())),
             (None, Some(failure)) => Err(failure.into()),
@@ -182,25 +187,27 @@ impl Daemon {
 }
 
 /// Says that commands are accepted: to the service manager, to the log, and to a newcomer.
-fn announce(parts: &Parts, config: &Config) {
+fn announce(parts: &Parts, config: &Config) -> io::Result<Option<Thread>> {
     let (http, admin) = (parts.http, parts.admin);
     let tls = config.server.tls_cert_file.is_some();
     systemd::ready(&format!("accepting commands on {http}"));
     tracing::info!(%http, %admin, tls, "accepting commands");
-    if let Some(bootstrap) = parts.bootstrap() {
-        out(Banner { http, tls, admin, bootstrap, dir: &config.wal.dir });
-    }
-}
-
-/// Writes to standard output, where nobody may be reading any more.
-fn out(text: impl fmt::Display) {
-    let _ = write!(io::stdout(), "{text}").and_then(|()| io::stdout().flush());
+    let Some(bootstrap) = parts.bootstrap() else { return Ok(None) };
+    let banner = Banner { http, tls, admin, bootstrap, dir: &config.wal.dir }.to_string();
+    // On a thread of its own: a full pipe must not hold the drain, which starts after this.
+    let write = move |_: &Stop| {
+        output::report(banner);
+        Ok(())
+    };
+    Thread::spawn("banner", OnFailure::Tell(Box::new(drop)), write).map(Some)
 }
 
 fn start_threads(parts: &Parts, config: &Config, alarm: &Alarm) -> io::Result<Vec<Thread>> {
     let (vital, pool) = parts.pulses();
-    let mut threads =
-        vec![threads::watch(Arc::clone(&parts.log), &config.alerts)?, clock::watch(alarm.clone())?];
-    threads.extend(threads::watchdog(vital, pool)?);
+    let mut threads = vec![
+        threads::watch(Arc::clone(&parts.log), &config.alerts, alarm.clone())?,
+        clock::watch(alarm.clone())?,
+    ];
+    threads.extend(threads::watchdog(vital, pool, alarm.clone())?);
     Ok(threads)
 }

@@ -37,6 +37,7 @@ use crate::status::Statuses;
 use crate::systemd::Pulse;
 use crate::task::Alarm;
 use crate::task::Task;
+use crate::task::guarded;
 use crate::users::Unsealer;
 use crate::users::hash::HashPool;
 use crate::users::hash::HashWorkers;
@@ -97,10 +98,10 @@ impl Listeners {
         Ok(Self { public, operators, certificates })
     }
 
-    fn open(self, public: Public<Durable>, operators: Admin) -> (Vec<Door>, Option<Task>) {
+    fn open(self, public: Public<Durable>, operators: Admin, alarm: &Alarm) -> (Vec<Door>, Option<Task>) {
         let doors = vec![
-            Door::open(|stop| self.public.serve(public, stop)),
-            Door::open(|stop| self.operators.serve(operators, stop)),
+            Door::open("listener", alarm, |stop| self.public.serve(public, stop)),
+            Door::open("admin-listener", alarm, |stop| self.operators.serve(operators, stop)),
         ];
         (doors, self.certificates)
     }
@@ -176,7 +177,7 @@ impl Parts {
             message_max: config.kafka.message_max,
         };
         let operators = Admin::new(shown, metrics).with_limits(access.limits.clone());
-        let (doors, certificates) = listeners.open(Public::new(&config.server, site), operators);
+        let (doors, certificates) = listeners.open(Public::new(&config.server, site), operators, alarm);
         let operator = Arc::clone(&backend);
         // Without it operators change a log only when the daemon is stopped, which is no reason not to accept.
         let control = control::Server::start(log.dir(), operator)
@@ -361,7 +362,12 @@ pub(super) fn drain_failure(error: DrainError) -> Failure {
 }
 
 impl Door {
-    pub(super) fn open<F>(serve: impl FnOnce(std::pin::Pin<Box<dyn Future<Output = ()> + Send>>) -> F) -> Self
+    /// Serves. A listener that fails is nobody's door any more, and ends the process.
+    pub(super) fn open<F>(
+        name: &'static str,
+        alarm: &Alarm,
+        serve: impl FnOnce(std::pin::Pin<Box<dyn Future<Output = ()> + Send>>) -> F,
+    ) -> Self
     where
         F: Future<Output = usize> + Send + 'static,
     {
@@ -370,7 +376,12 @@ impl Door {
             // A sender that is gone asks for the same.
             let _ = asked.wait_for(|asked| *asked).await;
         };
-        Self { stop, serving: tokio::spawn(serve(Box::pin(stopped))) }
+        let (alarm, serving) = (alarm.clone(), serve(Box::pin(stopped)));
+        let serving = async move {
+            let cut = guarded(serving).await;
+            cut.inspect_err(|cause| alarm.raise(name, cause)).unwrap_or_default()
+        };
+        Self { stop, serving: tokio::spawn(serving) }
     }
 
     pub(super) async fn close(mut self, within: Duration) {

@@ -11,6 +11,7 @@ use crate::alerts::Notice;
 use crate::systemd;
 use crate::systemd::Liveness;
 use crate::systemd::Pulse;
+use crate::task::Alarm;
 use crate::task::OnFailure;
 use crate::task::Thread;
 use crate::wal::Log;
@@ -22,11 +23,11 @@ use super::backend::oldest_age;
 const LEAST_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Warns while backlog or age are above their thresholds.
-pub(super) fn watch(log: Arc<Log>, config: &alerts::Config) -> io::Result<Thread> {
+pub(super) fn watch(log: Arc<Log>, config: &alerts::Config, alarm: Alarm) -> io::Result<Thread> {
     let interval = config.interval.0;
     let mut backlog = Alert::new(config.backlog_threshold);
     let mut age = Alert::new(config.oldest_age_threshold.0);
-    Thread::spawn("watch", OnFailure::Log, move |stop| {
+    Thread::spawn("watch", OnFailure::Raise(alarm), move |stop| {
         let began = Instant::now();
         while !stop.within(interval) {
             let figures = log.figures();
@@ -52,11 +53,11 @@ fn say(alert: &str, notice: Option<Notice>, backlog: u64, oldest: Duration) {
 }
 
 /// Pings the service manager while the daemon is alive; no thread when nobody waits for pings.
-pub(super) fn watchdog(vital: Vec<Pulse>, pool: Vec<Pulse>) -> io::Result<Option<Thread>> {
+pub(super) fn watchdog(vital: Vec<Pulse>, pool: Vec<Pulse>, alarm: Alarm) -> io::Result<Option<Thread>> {
     let Some(waits) = systemd::watchdog() else { return Ok(None) };
     let interval = waits / 2;
     let mut liveness = Liveness::new(interval.max(LEAST_PATIENCE), vital, pool);
-    let thread = Thread::spawn("watchdog", OnFailure::Log, move |stop| {
+    let thread = Thread::spawn("watchdog", OnFailure::Raise(alarm), move |stop| {
         let began = Instant::now();
         loop {
             let hung = liveness.hung(began.elapsed());

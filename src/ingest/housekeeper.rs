@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::Shared;
 use super::config::Config;
+use crate::task::Alarm;
 use crate::task::OnFailure;
 use crate::task::Stop;
 use crate::task::Thread;
@@ -24,17 +25,22 @@ pub(super) struct Housekeeper {
 }
 
 impl Housekeeper {
-    pub fn start(shared: Arc<Shared>, config: &Config, checkpoint_interval: Duration) -> io::Result<Self> {
+    pub fn start(
+        shared: Arc<Shared>,
+        config: &Config,
+        checkpoint_interval: Duration,
+        alarm: &Alarm,
+    ) -> io::Result<Self> {
         let retention = Retention { age: config.retain_acked_age.0, size: config.retain_acked_size.0 };
         let (segment_size, reserve) = (config.segment_size.0, config.reserve_space.0);
         let log = Arc::clone(&shared.log);
         let its_log = Arc::clone(&log);
-        // The log needs neither thread to be whole: without one it fills up, or repeats more after a crash.
-        let filler = Thread::spawn("segment", OnFailure::Log, move |stop| {
+        let raise = || OnFailure::Raise(alarm.clone());
+        let filler = Thread::spawn("segment", raise(), move |stop| {
             keep_a_spare(&its_log, stop, segment_size, reserve);
             Ok(())
         })?;
-        let keeper = Thread::spawn("checkpoint", OnFailure::Log, move |stop| {
+        let keeper = Thread::spawn("checkpoint", raise(), move |stop| {
             keep_house(&shared, stop, retention, checkpoint_interval);
             Ok(())
         })?;

@@ -111,14 +111,14 @@ pub struct Parts {
 /// Starts the commit thread and the housekeeper.
 pub fn start(parts: Parts) -> std::io::Result<(Ingest, IngestThreads)> {
     let Parts { writer, config, checkpoint_interval, metrics, alarm } = parts;
-    let index = Index::open(Arc::clone(writer.log()), Arc::clone(&metrics))?;
+    let index = Index::open(Arc::clone(writer.log()), Arc::clone(&metrics), &alarm)?;
     let shared = Arc::new(Shared::new(&writer, &config, Box::new(index), metrics));
     let committer = Committer::new(Arc::clone(&shared), writer, config.segment_max_age.0, Rule::default());
-    let committer = Thread::spawn("commit", OnFailure::Raise(alarm), move |_| {
+    let committer = Thread::spawn("commit", OnFailure::Raise(alarm.clone()), move |_| {
         committer.run();
         Ok(())
     })?;
-    let housekeeper = Housekeeper::start(Arc::clone(&shared), &config, checkpoint_interval)?;
+    let housekeeper = Housekeeper::start(Arc::clone(&shared), &config, checkpoint_interval, &alarm)?;
     Ok((Ingest { shared: Arc::clone(&shared) }, IngestThreads { shared, committer, housekeeper }))
 }
 

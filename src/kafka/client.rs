@@ -20,6 +20,9 @@ pub enum ClientError {
         /// Why.
         source: std::io::Error,
     },
+    /// The system gives no thread.
+    #[error("no thread for a Kafka client: {0}")]
+    Thread(std::io::Error),
     /// librdkafka refuses the settings.
     #[error("Kafka client: {0}")]
     Refused(#[from] rdkafka::error::KafkaError),

@@ -8,21 +8,27 @@ use rdkafka::error::KafkaError;
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::producer::DefaultProducerContext;
 use rdkafka::producer::Producer as _;
-use rdkafka::producer::ThreadedProducer;
+
+use crate::kafka::ClientError;
+use crate::kafka::poller::PolledProducer;
+use crate::task::OnFailure;
 
 /// A running embedded broker; it stops when this is dropped.
 pub struct EmbeddedBroker {
     // The client that owns the mock cluster and keeps it alive.
     #[cfg_attr(not(test), expect(dead_code, reason = "held for its Drop"))]
-    owner: ThreadedProducer<DefaultProducerContext>,
+    owner: PolledProducer<DefaultProducerContext>,
     bootstrap: String,
 }
 
 impl EmbeddedBroker {
     /// Starts a broker on a free loopback port.
-    pub fn start() -> Result<Self, KafkaError> {
-        let owner: ThreadedProducer<_> =
-            ClientConfig::new().set("test.mock.num.brokers", "1").set("client.id", "embedded").create()?;
+    pub fn start() -> Result<Self, ClientError> {
+        let mut settings = ClientConfig::new();
+        settings.set("test.mock.num.brokers", "1").set("client.id", "embedded");
+        // It only throws log lines away; the brokers have threads of their own.
+        let on_failure = OnFailure::Tell(Box::new(drop));
+        let owner = PolledProducer::start(&settings, DefaultProducerContext, on_failure)?;
         let bootstrap = owner
             .client()
             .mock_cluster()

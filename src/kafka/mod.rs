@@ -7,6 +7,7 @@ mod config;
 mod embedded;
 mod errors;
 mod outbox;
+mod poller;
 mod producer;
 mod properties;
 mod range;

@@ -1,8 +1,11 @@
 //! One producer of one worker.
 
 use std::borrow::Cow;
+use std::panic::AssertUnwindSafe;
+use std::panic::catch_unwind;
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::OnceLock;
 use std::sync::PoisonError;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
@@ -21,12 +24,13 @@ use rdkafka::producer::BaseRecord;
 use rdkafka::producer::Producer as _;
 use rdkafka::producer::ProducerContext;
 use rdkafka::producer::PurgeConfig;
-use rdkafka::producer::ThreadedProducer;
 
 use crate::kafka::Acks;
 use crate::kafka::ClientError;
 use crate::kafka::Config;
 use crate::kafka::client;
+use crate::kafka::poller::PolledProducer;
+use crate::task::OnFailure;
 
 /// What happens after an error that is permanent for one batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,17 +88,32 @@ pub enum Answer {
 /// An idempotent producer with its own connections and threads. Results are gathered until they are taken; how
 /// many there can be is bounded by what the worker keeps in flight.
 pub struct Producer {
-    pub(super) inner: ThreadedProducer<Context>,
+    pub(super) inner: PolledProducer<Context>,
     results: Arc<Results>,
 }
 
 struct Results {
     deliveries: Mutex<Vec<Delivery>>,
     failed: AtomicBool,
+    /// Why nobody hears of results any more.
+    deaf: OnceLock<String>,
     ring: Box<dyn Fn() + Send + Sync>,
 }
 
 impl Results {
+    /// Results were lost, or will be: the producer is of no more use.
+    fn deafen(&self, cause: String) {
+        tracing::error!(
+            event = "kafka.poll_failed",
+            cause,
+            "results of a producer were lost: it is replaced"
+        );
+        self.deaf.get_or_init(|| cause);
+        self.failed.store(true, Ordering::Release);
+        // It may be the ring that failed.
+        let _ = catch_unwind(AssertUnwindSafe(|| (self.ring)()));
+    }
+
     fn push(&self, delivery: Delivery) {
         // The flag first: whoever looks at it between the two sees it too early rather than too late.
         if delivery.error.is_some() {
@@ -142,9 +161,13 @@ impl Producer {
         let results = Arc::new(Results {
             deliveries: Mutex::default(),
             failed: AtomicBool::new(false),
+            deaf: OnceLock::new(),
             ring: Box::new(ring),
         });
-        let inner = settings.create_with_context(Context { idempotent, results: Arc::clone(&results) })?;
+        let its = Arc::clone(&results);
+        let on_failure = OnFailure::Tell(Box::new(move |cause| its.deafen(cause)));
+        let context = Context { idempotent, results: Arc::clone(&results) };
+        let inner = PolledProducer::start(settings, context, on_failure)?;
         Ok(Self { inner, results })
     }
 
@@ -211,7 +234,8 @@ impl Producer {
 
     /// Why the producer sends nothing more, if so.
     pub fn fatal(&self) -> Option<(RDKafkaErrorCode, String)> {
-        self.inner.client().fatal_error()
+        let deaf = self.results.deaf.get().map(|cause| (RDKafkaErrorCode::Fatal, cause.clone()));
+        deaf.or_else(|| self.inner.client().fatal_error())
     }
 
     /// Gives back, as failed, every record that is not on its way to a broker.
@@ -254,17 +278,29 @@ pub(super) struct Context {
     results: Arc<Results>,
 }
 
+impl Context {
+    /// Calls what librdkafka's events lead to. A panic of ours costs the producer, not the thread: that would be the
+    /// worker's where the last events are served.
+    fn guarded(&self, callback: impl FnOnce()) {
+        if catch_unwind(AssertUnwindSafe(callback)).is_err() {
+            self.results.deafen("a callback panicked".to_owned());
+        }
+    }
+}
+
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        client::log(level, facility, message);
+        self.guarded(|| client::log(level, facility, message));
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal) {
-            self.results.failed.store(true, Ordering::Release);
-            (self.results.ring)();
-        }
-        super::errors::report(&error, reason);
+        self.guarded(|| {
+            if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal) {
+                self.results.failed.store(true, Ordering::Release);
+                (self.results.ring)();
+            }
+            super::errors::report(&error, reason);
+        });
     }
 }
 
@@ -283,11 +319,7 @@ impl ProducerContext for Context {
                 (message, Some(error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail)))
             }
         };
-        self.results.push(Delivery {
-            tag: tag as u64,
-            partition: message.partition(),
-            offset: message.offset(),
-            error,
-        });
+        let (partition, offset) = (message.partition(), message.offset());
+        self.guarded(|| self.results.push(Delivery { tag: tag as u64, partition, offset, error }));
     }
 }

@@ -106,6 +106,8 @@ pub struct Metrics {
     pub db_connections: IntGaugeVec,
     /// One statement, by query.
     pub db_query_seconds: HistogramVec,
+    /// Log lines that could not be written.
+    pub log_lines_lost: IntCounter,
     /// How often a bound was hit, by bound (`commit_queue`, `backlog`, `disk`, `connections`, `body`, …).
     pub bound_hit: IntCounterVec,
     /// Rebuilds of the idempotency index, or of a part of it, by cause.
@@ -254,6 +256,11 @@ impl Metrics {
                         .buckets(DATABASE_SECONDS.to_vec()),
                     &["query"],
                 ),
+            )?,
+            log_lines_lost: counter(
+                r,
+                "forebay_log_lines_lost_total",
+                "Log lines that could not be written to standard error",
             )?,
             bound_hit: counters(r, "forebay_bound_hit_total", "How often a bound was hit", &["bound"])?,
             index_rebuilds: counters(

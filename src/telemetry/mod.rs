@@ -1,26 +1,44 @@
 //! Structured logs on standard error, and the steps that took too long. Section `[telemetry]`.
 
+mod output;
+
+use std::backtrace::Backtrace;
+use std::backtrace::BacktraceStatus;
 use std::fmt;
 use std::io;
 use std::io::IsTerminal;
+use std::io::Write;
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::sync::mpsc;
 use std::time::Duration;
 use std::time::Instant;
 
 use prometheus::Histogram;
 use prometheus::HistogramVec;
+use prometheus::IntCounter;
 use serde::Deserialize;
 use serde::Serialize;
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::util::TryInitError;
+use tracing_subscriber::Layer as _;
+use tracing_subscriber::Registry;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::reload;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::mistake::Mistake;
+use crate::task::OnFailure;
+use crate::task::Thread;
 use crate::units::Span;
+
+use output::Lines;
+use output::Output;
 
 /// Configuration of the logs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// How a line looks; none: JSON, but text for a person at a terminal in embedded mode.
+    /// How a line looks. `None`: text at a terminal, JSON elsewhere.
     pub log_format: Option<Format>,
     /// What is logged.
     pub log_level: Level,
@@ -74,16 +92,86 @@ impl fmt::Display for Level {
     }
 }
 
-/// Sends this process's log lines to standard error. Works once in a process.
-pub fn init(config: &Config, embedded: bool) -> Result<(), TryInitError> {
-    use tracing_subscriber::util::SubscriberInitExt;
+/// How long the end of the process waits for log lines that are not written yet.
+const FLUSH: Duration = Duration::from_secs(1);
 
-    let lines = tracing_subscriber::fmt().with_writer(io::stderr).with_env_filter(filter(config.log_level));
-    let terminal = io::stderr().is_terminal();
-    match config.log_format.unwrap_or(if embedded && terminal { Format::Text } else { Format::Json }) {
-        Format::Json => lines.json().flatten_event(true).finish().try_init(),
-        Format::Text => lines.with_ansi(terminal).finish().try_init(),
+/// The log of this process. There is one, as there is one subscriber.
+static LOG: OnceLock<Log> = OnceLock::new();
+
+struct Log {
+    output: Arc<Output>,
+    level: reload::Handle<EnvFilter, Registry>,
+}
+
+/// Sends this process's log lines, and its panics, to standard error. Lines that could not be written are counted in
+/// `lost`. Works once in a process.
+pub fn init(config: &Config, lost: &IntCounter) -> io::Result<()> {
+    let output = Output::start(lost)?;
+    let (filter, level) = reload::Layer::new(filter(config.log_level));
+    let lines = tracing_subscriber::fmt::layer()
+        // Colours would need another crate, and are in the way of a search.
+        .with_ansi(false)
+        // It would be printed, with a panic where that fails.
+        .log_internal_errors(false)
+        .with_writer(Lines(Arc::clone(&output)));
+    let format = if io::stderr().is_terminal() { Format::Text } else { Format::Json };
+    let lines = match config.log_format.unwrap_or(format) {
+        Format::Json => lines.json().flatten_event(true).boxed(),
+        Format::Text => lines.boxed(),
+    };
+    tracing_subscriber::registry().with(filter).with(lines).try_init().map_err(io::Error::other)?;
+    LOG.get_or_init(|| Log { output, level });
+    log_panics();
+    Ok(())
+}
+
+/// From now on lines down to this level are logged.
+pub fn set_level(level: Level) -> io::Result<()> {
+    LOG.get().map_or(Ok(()), |log| log.level.reload(filter(level)).map_err(io::Error::other))
+}
+
+/// Waits until all log lines are written, but no longer than a second: before the process ends.
+pub fn flush() {
+    if let Some(log) = LOG.get() {
+        log.output.flush(FLUSH);
     }
+}
+
+/// Writes a line for a person to standard error, after all log lines. Waits no longer than a second for it.
+pub fn last_word(line: fmt::Arguments<'_>) {
+    let line = format!("{line}\n");
+    if let Some(log) = LOG.get() {
+        log.output.offer(line.as_bytes());
+        log.output.flush(FLUSH);
+        return;
+    }
+    // No log yet: the configuration has mistakes, for example.
+    let (done, written) = mpsc::channel();
+    let writer = Thread::spawn("last-word", OnFailure::Tell(Box::new(drop)), move |_| {
+        let _ = io::stderr().write_all(line.as_bytes());
+        let _ = done.send(());
+        Ok(())
+    });
+    if writer.is_ok() {
+        let _ = written.recv_timeout(FLUSH);
+    }
+}
+
+/// The default hook writes to standard error itself, and waits where that is full.
+fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let thread = std::thread::current();
+        let backtrace = Backtrace::capture();
+        let captured = backtrace.status() == BacktraceStatus::Captured;
+        tracing::error!(
+            event = "process.panic",
+            thread = thread.name(),
+            location = panic.location().map(tracing::field::display),
+            backtrace = captured.then(|| tracing::field::display(&backtrace)),
+            "panic: {}",
+            panic.payload_as_str().unwrap_or_default()
+        );
+    }));
 }
 
 /// Our own lines down to `level`; of the libraries below us only what needs attention.

@@ -22,4 +22,5 @@ mod outage;
 mod partition;
 mod poison;
 mod replicas;
+mod stderr;
 mod workers;

@@ -6,7 +6,12 @@
 // clippy.toml allows this in test functions; what they call is no different.
 #![allow(clippy::unwrap_used)]
 
+#[path = "../support/mod.rs"]
 mod support;
+
+mod output;
+mod signals;
+mod terminal;
 
 use std::net::TcpListener;
 use std::os::unix::net::UnixDatagram;

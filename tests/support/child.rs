@@ -36,22 +36,23 @@ pub struct Child {
 impl Child {
     /// Starts `command` without input, its output appended to the file `log`.
     pub fn spawn(name: &str, command: &Command, log: &Path) -> Child {
-        Child::spawn_with(name, command, log, open_log(log).into())
+        Child::spawn_to(name, command, log, open_log(log).into(), open_log(log).into())
+    }
+
+    /// Like [`Child::spawn`], with its output and its errors to these; `log` shows nothing of what goes elsewhere.
+    pub fn spawn_to(name: &str, command: &Command, log: &Path, output: Stdio, errors: Stdio) -> Child {
+        let mut tied = tied_to_this_process(command);
+        tied.stdin(Stdio::null()).stdout(output).stderr(errors);
+        let process = spawn_from_lasting_thread(tied)
+            .unwrap_or_else(|error| panic!("{name} does not start ({command:?}): {error}"));
+        Child { name: name.to_owned(), process, log: log.to_owned() }
     }
 
     /// Like [`Child::spawn`], but its standard output comes here.
     pub fn spawn_piped(name: &str, command: &Command, log: &Path) -> (Child, process::ChildStdout) {
-        let mut child = Child::spawn_with(name, command, log, Stdio::piped());
+        let mut child = Child::spawn_to(name, command, log, Stdio::piped(), open_log(log).into());
         let output = child.process.stdout.take().expect("a pipe was asked for");
         (child, output)
-    }
-
-    fn spawn_with(name: &str, command: &Command, log: &Path, output: Stdio) -> Child {
-        let mut tied = tied_to_this_process(command);
-        tied.stdin(Stdio::null()).stdout(output).stderr(open_log(log));
-        let process = spawn_from_lasting_thread(tied)
-            .unwrap_or_else(|error| panic!("{name} does not start ({command:?}): {error}"));
-        Child { name: name.to_owned(), process, log: log.to_owned() }
     }
 
     /// Its process id.

@@ -11,7 +11,7 @@
 //! - [`admin`], [`produce`], [`consume`]: topics, and what is in them; [`http`]: requests, also such as no client
 //!   would send; [`tls`]: the same over TLS;
 //! - [`proxy`]: a connection that a test can break; [`disk`]: a small file system of its own;
-//!   [`clock`]: a wall clock of the daemon's own;
+//!   [`clock`]: a wall clock of the daemon's own; [`output`]: where output fits badly;
 //! - [`daemon`]: what tests ask of the daemon, in one word each; [`load`]: clients that remember every answer.
 
 // Every test file is a program of its own and uses its part of this.
@@ -29,6 +29,7 @@ pub mod http;
 pub mod kafka;
 pub mod load;
 pub mod mariadb;
+pub mod output;
 pub mod ports;
 pub mod postgres;
 pub mod process;

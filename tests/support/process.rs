@@ -16,6 +16,7 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
 use std::process::ExitStatus;
+use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -110,6 +111,19 @@ impl Forebay {
 
     /// Starts it without waiting: for a start that is meant to fail, or to be looked at.
     pub fn launch(&mut self) {
+        let command = self.command();
+        self.child = Some(Child::spawn("forebay", &command, &self.log_file()));
+    }
+
+    /// Like [`Forebay::launch`], with its standard output and standard error to these.
+    pub fn launch_to(&mut self, output: impl Into<Stdio>, errors: impl Into<Stdio>) {
+        let command = self.command();
+        let log = self.log_file();
+        self.child = Some(Child::spawn_to("forebay", &command, &log, output.into(), errors.into()));
+    }
+
+    /// The command line and the environment of the next start; writes the configuration.
+    fn command(&self) -> Command {
         assert!(self.child.is_none(), "forebay is already started");
         let config = self.dir.path().join("forebay.toml");
         fs::write(&config, self.config()).expect("the configuration");
@@ -123,7 +137,7 @@ impl Forebay {
             }
         }
         command.envs(&self.environment);
-        self.child = Some(Child::spawn("forebay", &command, &self.log_file()));
+        command
     }
 
     /// Returns when `GET /readyz` on the admin listener, which every role opens, answers 200.

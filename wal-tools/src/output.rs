@@ -10,12 +10,12 @@ use std::io::Write;
 
 /// Writes a line to stderr.
 macro_rules! note {
-    ($($text:tt)*) => { $crate::output::note(format_args!($($text)*)) };
+    ($($text:tt)*) => { $crate::output::note_line(format_args!($($text)*)) };
 }
 pub(crate) use note;
 
 /// What [`note!`] does.
-pub fn note(text: fmt::Arguments<'_>) {
+pub fn note_line(text: fmt::Arguments<'_>) {
     // One write for the line: lines of several processes that share a terminal stay whole.
     let _ = io::stderr().write_all(format!("{text}\n").as_bytes());
 }

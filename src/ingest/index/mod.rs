@@ -34,6 +34,7 @@ use std::time::Duration;
 use super::request::Digests;
 use crate::command::Envelope;
 use crate::metrics::Metrics;
+use crate::task::Alarm;
 use crate::task::OnFailure;
 use crate::task::Thread;
 use crate::wal::Log;
@@ -106,11 +107,10 @@ struct Inner {
 
 impl Index {
     /// Opens the index of the log, and keeps it in the background from now on.
-    pub fn open(log: Arc<Log>, metrics: Arc<Metrics>) -> std::io::Result<Self> {
+    pub fn open(log: Arc<Log>, metrics: Arc<Metrics>, alarm: &Alarm) -> std::io::Result<Self> {
         let inner = Arc::new(Inner::open(log, metrics));
         let its = Arc::clone(&inner);
-        // The log needs no index to be whole: without this thread keyed requests are refused at last, no others.
-        let upkeep = Thread::spawn("index", OnFailure::Log, move |stop| {
+        let upkeep = Thread::spawn("index", OnFailure::Raise(alarm.clone()), move |stop| {
             its.keep(stop);
             Ok(())
         })?;

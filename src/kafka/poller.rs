@@ -1,0 +1,133 @@
+//! A producer, and the thread that serves its events. rdkafka's own would die unnoticed.
+
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::producer::BaseProducer;
+use rdkafka::producer::ProducerContext;
+
+use crate::kafka::ClientError;
+use crate::task::OnFailure;
+use crate::task::Thread;
+
+/// How long one wait for events lasts, and so how long the end of a producer takes.
+const POLL: Duration = Duration::from_millis(100);
+/// Callbacks take microseconds; a thread that is still in one after so long is left behind.
+const END: Duration = Duration::from_secs(5);
+
+/// A producer whose callbacks are called from a thread of its own.
+pub(super) struct PolledProducer<C: ProducerContext + 'static> {
+    producer: Arc<BaseProducer<C>>,
+    /// None when it is being dropped.
+    thread: Option<Thread>,
+}
+
+impl<C: ProducerContext + 'static> PolledProducer<C> {
+    /// Creates the producer and starts the thread. No broker is waited for.
+    pub(super) fn start(
+        settings: &ClientConfig,
+        context: C,
+        on_failure: OnFailure,
+    ) -> Result<Self, ClientError> {
+        let producer: Arc<BaseProducer<C>> = Arc::new(settings.create_with_context(context)?);
+        let its = Arc::clone(&producer);
+        let thread = Thread::spawn("kafka-poll", on_failure, move |stop| {
+            while !stop.within(Duration::ZERO) {
+                its.poll(POLL);
+            }
+            Ok(())
+        });
+        Ok(Self { producer, thread: Some(thread.map_err(ClientError::Thread)?) })
+    }
+}
+
+impl<C: ProducerContext> Deref for PolledProducer<C> {
+    type Target = BaseProducer<C>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.producer
+    }
+}
+
+impl<C: ProducerContext> Drop for PolledProducer<C> {
+    fn drop(&mut self) {
+        // Before the producer itself: it serves its last events from here.
+        if let Some(Err(late)) = self.thread.take().map(|thread| thread.stop(END)) {
+            tracing::warn!(event = "kafka.poll_thread_left", %late, "the thread of a producer does not end");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use rdkafka::ClientContext;
+    use rdkafka::message::DeliveryResult;
+    use rdkafka::producer::BaseRecord;
+
+    use super::*;
+    use crate::kafka::Config;
+    use crate::kafka::EmbeddedBroker;
+    use crate::kafka::Guarantee;
+    use crate::kafka::Message;
+    use crate::kafka::Producer;
+
+    /// Longer than any test may take.
+    const LONG: Duration = Duration::from_secs(60);
+
+    struct Panics;
+
+    impl ClientContext for Panics {}
+
+    impl ProducerContext for Panics {
+        type DeliveryOpaque = ();
+
+        fn delivery(&self, _: &DeliveryResult<'_>, (): ()) {
+            // Not again when the producer is dropped, on the thread of the test.
+            if std::thread::current().name() == Some("kafka-poll") {
+                panic!("a bug");
+            }
+        }
+    }
+
+    #[test]
+    fn the_owner_hears_of_the_death_of_the_thread() {
+        let broker = EmbeddedBroker::start().unwrap();
+        let mut settings = ClientConfig::new();
+        settings.set("bootstrap.servers", broker.bootstrap());
+        let (tell, told) = mpsc::channel();
+        let on_failure = OnFailure::Tell(Box::new(move |cause| tell.send(cause).unwrap()));
+        let producer = PolledProducer::start(&settings, Panics, on_failure).unwrap();
+        let sent = producer.send(BaseRecord::<[u8], [u8]>::to("t").payload(&b"x"[..]));
+        assert!(sent.is_ok());
+        assert_eq!(told.recv_timeout(LONG).unwrap(), "panic: a bug");
+    }
+
+    #[test]
+    fn a_producer_whose_callback_panics_has_failed_for_good_and_its_successor_has_not() {
+        let broker = EmbeddedBroker::start().unwrap();
+        let (tell, told) = mpsc::channel();
+        let config = Config::default();
+        let new = |ring: Box<dyn Fn() + Send + Sync>| {
+            Producer::new(&config, broker.bootstrap(), Guarantee::Gapless, ring).unwrap()
+        };
+        let message = Message { tag: 1, topic: "t", partition: 0, key: None, headers: &[], value: b"x" };
+        let failed = new(Box::new(move || {
+            tell.send(()).unwrap();
+            panic!("a bug")
+        }));
+        failed.send(&message).unwrap();
+        // For the result, and for the failure.
+        (0..2).for_each(|_| told.recv_timeout(LONG).unwrap());
+        assert!(failed.has_failed() && failed.fatal().is_some());
+        drop(failed);
+        let (tell, told) = mpsc::channel();
+        let successor = new(Box::new(move || tell.send(()).unwrap()));
+        successor.send(&message).unwrap();
+        told.recv_timeout(LONG).unwrap();
+        assert!(!successor.has_failed() && successor.fatal().is_none());
+    }
+}

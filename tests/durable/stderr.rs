@@ -1,0 +1,68 @@
+//! Standard error that is closed, full, or not read, through an outage of Kafka.
+
+use std::io;
+use std::io::Read;
+use std::process::Stdio;
+
+use crate::daemon::LONG;
+use crate::daemon::await_drained;
+use crate::daemon::figure;
+use crate::daemon::forebay;
+use crate::daemon::metric;
+use crate::support::admin::Admin;
+use crate::support::kafka::ClusterOptions;
+use crate::support::output::full_disk;
+use crate::support::output::full_pipe;
+use crate::support::process::Forebay;
+use crate::support::services;
+use crate::support::wait;
+
+fn accept(forebay: &Forebay, id: &str) {
+    let body = format!(r#"{{"id":"{id}","amount":12}}"#);
+    let answer = forebay.http().post("/v1/commands/order.create", &body).unwrap();
+    assert_eq!(answer.status, 202, "{}", answer.text());
+}
+
+fn lost(forebay: &Forebay) -> f64 {
+    metric(forebay, "forebay_log_lines_lost_total")
+}
+
+#[test]
+fn delivery_resumes_whatever_became_of_standard_error() {
+    let Some(kafka) = services::kafka("delivery_resumes_whatever_became_of_standard_error") else { return };
+    let cluster = kafka.start(ClusterOptions::single());
+    Admin::new(&cluster.bootstrap()).create_topic("orders.v1", 6, 1, &[]);
+    let (reader_that_goes, closed) = io::pipe().unwrap();
+    let (mut reader_that_waits, full) = full_pipe();
+    let daemons = [("closed", closed.into()), ("full disk", full_disk()), ("not read", full.into())];
+    let mut daemons = daemons.map(|(name, errors)| {
+        let mut forebay = forebay(&cluster.bootstrap());
+        forebay.launch_to(Stdio::null(), errors);
+        forebay.await_ready();
+        accept(&forebay, "before");
+        await_drained(&forebay);
+        (name, forebay)
+    });
+    drop(reader_that_goes);
+    cluster.broker(1).stop();
+    for (name, forebay) in &daemons {
+        accept(forebay, "meanwhile");
+        assert_eq!(figure(forebay, "backlog"), 1, "{name}");
+        // The producer's thread reports the outage, and lives.
+        if *name != "not read" {
+            wait::until_true(&format!("{name}: lines are lost"), LONG, || lost(forebay) > 0.0);
+        }
+    }
+    cluster.broker(1).start();
+    for (name, forebay) in &mut daemons {
+        await_drained(forebay);
+        accept(forebay, "after");
+        await_drained(forebay);
+        assert!(forebay.term().success(), "{name}");
+    }
+    // What did not fit into the pipe was kept or counted; none of it was written half.
+    let mut text = String::new();
+    drop(daemons);
+    reader_that_waits.read_to_string(&mut text).unwrap();
+    assert!(text.trim_start_matches('.').is_empty(), "{text}");
+}

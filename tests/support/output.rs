@@ -1,0 +1,36 @@
+//! Places where output of a process fits badly.
+
+use std::fs::File;
+use std::io;
+use std::io::PipeReader;
+use std::io::PipeWriter;
+use std::io::Write;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::process::Stdio;
+
+use rustix::fs::OFlags;
+
+/// A pipe whose reader is gone.
+pub fn closed_pipe() -> Stdio {
+    io::pipe().unwrap().1.into()
+}
+
+/// A file whose every write fails with ENOSPC.
+pub fn full_disk() -> Stdio {
+    File::options().write(true).open("/dev/full").unwrap().into()
+}
+
+/// A pipe that holds as many dots as it can.
+pub fn full_pipe() -> (PipeReader, PipeWriter) {
+    let (reader, writer) = io::pipe().unwrap();
+    // By a description of its end that does not wait; whoever gets the other one waits.
+    let path = format!("/proc/self/fd/{}", writer.as_raw_fd());
+    let nonblocking = OFlags::NONBLOCK.bits() as i32;
+    let mut end = File::options().write(true).custom_flags(nonblocking).open(path).unwrap();
+    // The last bytes one by one: a write of more than fits may write nothing.
+    for size in [4096, 1] {
+        while end.write(&vec![b'.'; size]).is_ok() {}
+    }
+    (reader, writer)
+}
