@@ -53,6 +53,14 @@ pub fn batch(http: &mut Client, headers: &[(&str, &str)], lines: &str) -> Respon
     http.request("POST", ORDERS, &headers, lines.as_bytes()).expect("an answer")
 }
 
+/// The answer to a registration, once there is one: on a busy machine its checks may take longer than they are given.
+pub fn register(http: &mut Client, person: &str) -> Response {
+    wait::until("a registration is answered", LONG, || {
+        let answer = http.post("/v1/users", person).unwrap();
+        (answer.status != 503).then_some(answer)
+    })
+}
+
 /// The id in the 202 of a single command.
 pub fn id(answer: &Response) -> String {
     assert_eq!(answer.status, 202, "{}", answer.text());

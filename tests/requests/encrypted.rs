@@ -13,6 +13,7 @@ use crate::ask::await_sent;
 use crate::ask::daemon;
 use crate::ask::id;
 use crate::ask::is_replay;
+use crate::ask::register;
 use crate::daemon::LONG;
 use crate::support::http::Client;
 use crate::support::http::Response;
@@ -115,16 +116,16 @@ fn no_file_shows_a_person_whose_registration_is_in_flight() {
     let body = r#"{"name":"ada-lovelace","email":"ada@lovelace.example","phone":"+49 170 0000815","password":"correct horse"}"#;
     let keys = scratch::dir("keys");
     let key = key(keys.path(), 'a');
-    let register = |forebay: &mut Forebay| {
+    let hold = |forebay: &mut Forebay| {
         forebay.start();
         assert_eq!(forebay.admin_http().post("/admin/drain/pause", "").unwrap().status, 200);
-        let answer = forebay.http().post("/v1/users", body).unwrap();
+        let answer = register(&mut forebay.http(), body);
         assert_eq!(answer.status, 202, "{}", answer.text());
         assert!(forebay.term().success());
     };
     let markers = |forebay: &Forebay| forebay.wal_dir().join("markers");
     let mut plain = daemon();
-    register(&mut plain);
+    hold(&mut plain);
     assert_eq!(showing(&markers(&plain), &PERSON).len(), 3, "without encryption all of it is there");
     // The store of before encryption was turned on goes.
     set_key(&mut plain, Some(&key), &[]);
@@ -134,10 +135,10 @@ fn no_file_shows_a_person_whose_registration_is_in_flight() {
 
     let mut sealed = daemon();
     set_key(&mut sealed, Some(&key), &[]);
-    register(&mut sealed);
+    hold(&mut sealed);
     assert_eq!(showing(sealed.dir(), &PERSON), []);
     sealed.start();
-    let taken = sealed.http().post("/v1/users", &body.replace("ada@", "eve@")).unwrap();
+    let taken = register(&mut sealed.http(), &body.replace("ada@", "eve@"));
     assert_eq!(taken.status, 409, "the name is still known: {}", taken.text());
     assert!(sealed.term().success());
 }

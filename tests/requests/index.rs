@@ -13,6 +13,7 @@ use crate::ask::is_replay;
 use crate::ask::keyed;
 use crate::ask::order;
 use crate::ask::refusal;
+use crate::ask::register;
 use crate::daemon::LONG;
 use crate::daemon::figure;
 use crate::daemon::kind;
@@ -104,7 +105,7 @@ fn files_of_the_index_and_of_the_markers_are_private_under_any_umask() {
     id(&keyed(http, "order.create", "k", &order("a")));
     let body =
         r#"{"name":"ada","email":"ada@example.org","phone":"+49 170 0000001","password":"correct horse"}"#;
-    assert_eq!(http.post("/v1/users", body).unwrap().status, 202);
+    assert_eq!(register(http, body).status, 202);
     assert!(forebay.term().success());
     for dir in ["index", "markers"].map(|dir| forebay.wal_dir().join(dir)) {
         let mut found = vec![dir.clone()];

@@ -98,9 +98,10 @@ impl Inner {
 
     /// Whether the part covers records that this log does not have.
     fn is_foreign(&self, part: &Part) -> bool {
-        let unknown = [0; 16];
-        let here = self.anchor(part.to());
-        part.to() > self.log.end() || ![unknown, here].contains(&part.header.anchor) && here != unknown
+        // Zero: the record could not be read, then or now. Each hit is checked all the same.
+        let (then, now) = (part.header.anchor, self.anchor(part.to()));
+        let differs = then != now && ![then, now].contains(&[0; 16]);
+        part.to() > self.log.end() || differs
     }
 
     /// Reads what is in no part into memory, if that is soon done.
