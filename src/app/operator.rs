@@ -41,7 +41,7 @@ impl Operator for Backend {
     }
 
     fn drop_letter(&self, lsn: Lsn) -> Result<(), String> {
-        match self.log.dead().remove(lsn, Removal::Dropped) {
+        match self.log.remove_letter(lsn, Removal::Dropped) {
             Ok(true) => Ok(()),
             Ok(false) => Err(format!("no dead letter {lsn}")),
             Err(error) => Err(error.to_string()),

@@ -54,7 +54,7 @@ pub enum Asker<'a> {
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum StatusError {
-    /// Malformed id, no such command, no longer kept, or not the asker's.
+    /// Malformed id, no such command, kept neither in the log nor as a dead letter, or not the asker's.
     #[error("no such command")]
     NotFound,
     /// The id carries another log's tag.
@@ -236,7 +236,7 @@ impl Statuses {
     }
 
     fn read(&self, lsn: Lsn) -> Result<crate::wal::Record, StatusError> {
-        match self.log.read(lsn) {
+        match self.log.read_or_dead(lsn) {
             Ok(Some(record)) => Ok(record),
             Ok(None) => Err(StatusError::NotFound),
             Err(error) => Err(StatusError::Unavailable(error.to_string())),

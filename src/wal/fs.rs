@@ -9,6 +9,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::fs::FileExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -106,12 +107,28 @@ pub fn read_full(file: &dyn File, buf: &mut [u8], offset: u64) -> io::Result<usi
 /// Replaces a file so that after a crash either the old or the new content is there, whole: new file → flush →
 /// rename → flush of the directory.
 pub fn replace_file(fs: &dyn Fs, path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let temporary = path.with_extension("tmp");
+    let temporary = temporary(path);
     let file = fs.open(&temporary, Mode::Create)?;
     file.write_all_at(bytes, 0)?;
-    unless(Fault::ReplacedNotFlushed, || file.sync_all())?;
-    fs.rename(&temporary, path)?;
-    unless(Fault::ReplacedDirNotFlushed, || fs.sync_dir(parent(path)))
+    flush_replacement(&*file)?;
+    rename_over(fs, &temporary, path)
+}
+
+/// The name of a file until it replaces the one at `path`.
+pub fn temporary(path: &Path) -> PathBuf {
+    path.with_extension("tmp")
+}
+
+/// Flushes a file that will replace another.
+pub fn flush_replacement(file: &dyn File) -> io::Result<()> {
+    unless(Fault::ReplacedNotFlushed, || file.sync_all())
+}
+
+/// Gives a flushed file the name of the one it replaces, durably. After an error nobody knows which of them a crash
+/// leaves there.
+pub fn rename_over(fs: &dyn Fs, from: &Path, to: &Path) -> io::Result<()> {
+    fs.rename(from, to)?;
+    unless(Fault::ReplacedDirNotFlushed, || fs.sync_dir(parent(to)))
 }
 
 /// The directory a path lies in.

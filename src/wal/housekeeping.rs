@@ -41,7 +41,12 @@ impl Log {
                 self.move_to_acked(&segment)?;
             }
         }
-        self.let_go(&complete, retention, now)
+        self.let_go(&complete, retention, now)?;
+        // The room of removed letters can wait; a checkpoint cannot.
+        if let Err(e) = self.stored(self.dead.maintain()) {
+            self.report(Event::Trouble { what: "write the dead letters anew", error: e.to_string() });
+        }
+        Ok(())
     }
 
     /// Makes the present marks durable. Returns the segments that are complete by them.

@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 
 use super::crypt::Keys;
 use super::cursor::Cursor;
+use super::dead::Damage;
 use super::dead::Dead;
 use super::dead::DeadLetters;
 use super::dead::Removal;
@@ -272,6 +273,26 @@ impl Log {
         Ok(found.map(|f| Record { lsn, at: f.at, lane: f.lane, payload: f.payload.to_vec() }))
     }
 
+    /// The same, and for a record whose segment was deleted what a stored dead letter has of it: its own, or the one of
+    /// the record that took it up again.
+    pub fn read_or_dead(self: &Arc<Self>, mut lsn: Lsn) -> Result<Option<Record>, ReadError> {
+        let failed = |source| ReadError::Io { path: self.dir.join(super::dead::NAME), source };
+        loop {
+            if let Some(record) = self.read(lsn)? {
+                return Ok(Some(record));
+            }
+            if let Some(Dead::Letter(letter)) = self.dead.get(lsn).map_err(failed)? {
+                let Letter { lsn, accepted_at: at, payload, .. } = letter;
+                return Ok(Some(Record { lsn, at, lane: 0, payload }));
+            }
+            match self.dead.removal(lsn) {
+                // Each has a larger number than the one before.
+                Some(Removal::Requeued(next)) if next > lsn => lsn = next,
+                _ => return Ok(None),
+            }
+        }
+    }
+
     /// Notes where the broker put these records and counts them as done. Not durable before the next checkpoint:
     /// a crash costs a repeat.
     pub fn confirm(&self, confirmations: &[Confirmation]) {
@@ -301,9 +322,31 @@ impl Log {
     /// Stores these records as dead letters, durably, and then counts them as done. On an error none of them is:
     /// they stay in the log and hold their lane.
     pub fn bury(&self, letters: &[Letter]) -> io::Result<()> {
-        unless(Fault::LettersNotStored, || self.dead.add(letters))?;
+        self.stored(unless(Fault::LettersNotStored, || self.dead.add(letters)))?;
         self.mark_done(letters.iter().map(|letter| (letter.lsn, self.bytes_of(letter))));
         Ok(())
+    }
+
+    /// Lists records that cannot be read, durably.
+    pub(super) fn add_damage(&self, damage: Damage) -> io::Result<()> {
+        self.stored(self.dead.add_damage(damage))
+    }
+
+    /// Removes a dead letter from the store, durably. Says whether it was there.
+    pub fn remove_letter(&self, lsn: Lsn, removal: Removal) -> io::Result<bool> {
+        self.stored(self.dead.remove(lsn, removal))
+    }
+
+    /// A failed write or flush of the dead-letter store is final for the log too: it could store no dead letter any
+    /// more, and each would hold its lane until a restart.
+    pub(super) fn stored<T>(&self, outcome: io::Result<T>) -> io::Result<T> {
+        if let Err(error) = &outcome
+            && self.dead.is_broken()
+        {
+            let path = self.dir.join(super::dead::NAME);
+            self.poison(format!("could not write or flush {}: {error}", path.display()));
+        }
+        outcome
     }
 
     /// Bytes the letter's record takes in the log; 0 when it is no longer kept.
@@ -365,7 +408,6 @@ impl Log {
 
     /// The state of the backlog.
     pub fn figures(&self) -> Figures {
-        // First: a dead letter that is being flushed must not hold the ledger, and everyone with it.
         let dead = self.dead.len();
         let ledger = self.ledger();
         Figures {

@@ -29,6 +29,8 @@ use crate::units::Timestamp;
 
 /// The directory in the log's.
 pub const DIR: &str = "quarantine";
+/// Copied at once.
+const PIECE: usize = 1 << 20;
 /// What the name of a copy of damaged bytes ends in.
 pub const DAMAGED: &str = "damaged";
 /// What the name of a copy of a segment's first block ends in.
@@ -117,7 +119,7 @@ impl<'a> Hole<'a> {
         let Finding { segment, detail: reason, .. } = self.finding();
         let stored = self.copy(log).and_then(|()| {
             let (lsn_from, lsn_to) = (first.0, next.0 - 1);
-            log.dead.add_damage(Damage { lsn_from, lsn_to, segment, reason, found_at: Timestamp::now() })
+            log.add_damage(Damage { lsn_from, lsn_to, segment, reason, found_at: Timestamp::now() })
         });
         stored.map_err(|source| self.failed(source))?;
         log.mark_done((lsn.0..next.0).map(|lost| (Lsn(lost), 0)));
@@ -168,30 +170,40 @@ pub fn copy_range(
     if why == DAMAGED {
         keep_key(fs, dir, file, first)?;
     }
-    let mut bytes = vec![0; there(file, &range)? as usize];
-    let read = salvage::read(file, &mut bytes, range.start)?.len;
-    bytes.truncate(read);
-    fs::replace_file(fs, &range_path(dir, first, range.start, why), &bytes)
+    let path = range_path(dir, first, range.start, why);
+    copy(fs, dir, file, range, &path)
+}
+
+/// Copies a range of a file of the log into a new one, durably, in pieces: it may be all of a large segment.
+pub fn copy(fs: &dyn Fs, dir: &Path, file: &dyn File, range: Range<u64>, to: &Path) -> io::Result<()> {
+    let temporary = fs::temporary(to);
+    let copy = fs.open(&temporary, Mode::Create)?;
+    let end = range.start + there(file, &range)?;
+    let mut piece = vec![0; PIECE.min((end - range.start) as usize)];
+    let mut at = range.start;
+    while at < end {
+        let want = PIECE.min((end - at) as usize);
+        let got = salvage::read_in(fs, dir, file, &mut piece[..want], at)?.len;
+        copy.write_all_at(&piece[..got], at - range.start)?;
+        at += want as u64;
+    }
+    fs::flush_replacement(&*copy)?;
+    fs::rename_over(fs, &temporary, to)
 }
 
 fn range_path(dir: &Path, first: Lsn, start: u64, why: &str) -> PathBuf {
     dir.join(DIR).join(format!("{:020}-{start}.{why}", first.0))
 }
 
-/// Copies a file of the log aside, durably, if it is there.
-pub fn copy_file(fs: &dyn Fs, dir: &Path, name: &str) -> io::Result<()> {
-    match salvage::read_file(fs, dir, &dir.join(name), u64::MAX)? {
-        Some((bytes, _)) => keep(fs, dir, name, &bytes).map(drop),
-        None => Ok(()),
-    }
-}
-
-/// Keeps bytes of a file of the log, durably. Says under which name.
-pub fn keep(fs: &dyn Fs, dir: &Path, name: &str, bytes: &[u8]) -> io::Result<String> {
-    fs.create_dir_all(&dir.join(DIR))?;
+/// Copies a file of the log aside, durably, if it is there. Says where.
+pub fn copy_file(fs: &dyn Fs, dir: &Path, name: &str) -> io::Result<Option<PathBuf>> {
+    let file = match fs.open(&dir.join(name), Mode::Read) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        opened => opened?,
+    };
     let path = free_path(fs, dir, name)?;
-    fs::replace_file(fs, &path, bytes)?;
-    Ok(path.file_name().unwrap_or_default().to_string_lossy().into_owned())
+    copy(fs, dir, &*file, 0..file.size()?, &path)?;
+    Ok(Some(path))
 }
 
 /// Moves a file of the log aside, durably.
@@ -203,7 +215,8 @@ pub fn move_file(fs: &dyn Fs, dir: &Path, name: &str) -> io::Result<()> {
 }
 
 /// A name in quarantine for another file of the log: `dead/letters` becomes `dead-letters.1`, the next one `.2`.
-fn free_path(fs: &dyn Fs, dir: &Path, name: &str) -> io::Result<PathBuf> {
+pub fn free_path(fs: &dyn Fs, dir: &Path, name: &str) -> io::Result<PathBuf> {
+    fs.create_dir_all(&dir.join(DIR))?;
     let taken = fs.list(&dir.join(DIR))?;
     let stem = name.replace('/', "-");
     let free = (1..).map(|n: u64| format!("{stem}.{n}")).find(|name| !taken.contains(name));

@@ -141,6 +141,8 @@ impl Start<'_> {
             let name = segment_name(first);
             self.add_damage(first, Lsn(next.0 - 1), &name, detail.clone())
                 .map_err(|source| OpenError::Io { path: self.dir.to_owned(), source })?;
+            // They are listed: later starts do not take them for missing once more.
+            self.ledger.insert_gap(first, next);
             *end = next;
         }
         Ok(())

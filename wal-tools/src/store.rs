@@ -61,7 +61,7 @@ impl Store {
         let appended = self.append(&letter.payload, lsn)?;
         let (log, writer) = (&self.opened.log, &mut self.opened.writer);
         writer.commit().map_err(|poisoned| anyhow::anyhow!("{poisoned}"))?;
-        log.dead().remove(lsn, Removal::Requeued(appended))?;
+        log.remove_letter(lsn, Removal::Requeued(appended))?;
         Ok(appended)
     }
 
@@ -122,13 +122,14 @@ impl Store {
 
     /// Removes a letter from the store, durably.
     pub fn drop_letter(&mut self, lsn: Lsn) -> anyhow::Result<()> {
-        let there = self.opened.log.dead().remove(lsn, Removal::Dropped)?;
+        let there = self.opened.log.remove_letter(lsn, Removal::Dropped)?;
         if there { Ok(()) } else { bail!("it is not among the dead letters any more") }
     }
 
     /// Saves what is done.
     pub fn close(self) -> anyhow::Result<()> {
         self.opened.log.checkpoint(Timestamp::now()).context("the checkpoint could not be saved")?;
+        self.opened.log.dead().maintain().context("the dead-letter store could not be written anew")?;
         Ok(())
     }
 }

@@ -4,12 +4,16 @@
 //! letter's; its payload is the length of a JSON head (four bytes), the head, and for a letter the record, whole. In
 //! an encrypted store reason and record of a letter are sealed (`entry.rs`); its number, instants and attempts show,
 //! as do damaged ranges and removals, which hold nobody's data. A removal is an entry too. When removed entries are
-//! most of the file it is rewritten, and also when encryption was turned on or off since it was made.
+//! most of the file it is written anew by the housekeeping thread (`rewrite.rs`), and at a start when encryption was
+//! turned on or off since it was made. In memory there are only the places of entries.
 //! A start rewrites what no later entry's promise covers, and takes out what is no entry there, a copy aside.
 
 mod entry;
 mod file;
+mod fresh;
 mod head;
+mod known;
+mod rewrite;
 
 #[cfg(test)]
 mod tests;
@@ -31,16 +35,23 @@ use super::fs::Mode;
 use super::ledger::Ledger;
 use super::log::Fate;
 use super::quarantine;
-use super::salvage;
 use super::salvage::Unreadable;
 use super::types::Letter;
+use crate::planted::Fault;
+use crate::planted::unless;
 use crate::sync::Mutex;
 use crate::sync::MutexGuard;
+use crate::sync::atomic::AtomicBool;
+use crate::sync::atomic::AtomicU64;
+use crate::sync::atomic::Ordering;
 use crate::units::Lsn;
 use crate::units::Timestamp;
 
 use entry::Entry;
-use file::Store;
+use file::Letters;
+use file::Loaded;
+use fresh::Fresh;
+use known::Known;
 
 pub use head::is_encrypted;
 
@@ -107,14 +118,32 @@ pub enum Removal {
     Requeued(Lsn),
 }
 
-/// The store.
+/// The store. No lock is held while the disk is asked, but for the order of writers: only writers wait for it.
 pub struct DeadLetters {
     fs: Arc<dyn Fs>,
     path: PathBuf,
     keys: Keys,
-    inner: Mutex<Store>,
+    state: Mutex<State>,
+    /// Entries in the store, for those that may not wait.
+    count: AtomicU64,
+    /// Held by a writer until its entries are flushed.
+    writing: Mutex<()>,
+    /// Held while the file is written anew.
+    rewriting: Mutex<()>,
+    /// A rewrite that failed is not tried again before the file has this many bytes.
+    rewrite_from: AtomicU64,
+    /// A failed flush is final here too: what it left in the page cache cannot be trusted.
+    broken: AtomicBool,
     /// What a start found torn.
     torn: Option<(u64, u64)>,
+}
+
+/// The file and what is known of it.
+struct State {
+    letters: Letters,
+    known: Known,
+    /// Where the next entry goes.
+    end: u64,
 }
 
 /// The ids of the master keys of which one opens the store of the log in `dir`, if none of them is given.
@@ -162,23 +191,37 @@ impl DeadLetters {
                 (fs.open(&path, Mode::Write)?, head)
             }
         };
-        let (inner, trouble) = Store::load(file, head)?;
-        let mut trouble = lost.or(trouble);
-        inner.make_durable(&*fs, dir)?;
-        let torn = inner.torn();
-        let store = Self { fs, path, keys: keys.clone(), inner: Mutex::new(inner), torn };
+        let loaded = Letters::new(file, head).load()?;
+        loaded.make_durable(&*fs, dir)?;
+        let (has_hole, mut trouble) = (loaded.has_hole, lost.or(loaded.trouble.clone()));
+        let store = Self::with(fs, path, keys, loaded);
         // No plaintext stays behind once encryption is on, and no key is needed any more once it is off.
-        let mut inner = store.lock();
-        if inner.has_hole() || inner.is_encrypted() != keys.current().is_some() {
-            store.rewrite(&mut inner)?;
+        let is_due = || store.lock().letters.is_encrypted() != keys.current().is_some();
+        if has_hole || is_due() {
+            store.rewrite()?;
         }
-        if inner.is_encrypted() != keys.current().is_some() {
+        if is_due() {
             let detail =
                 "some letters in dead/letters cannot be read: the file stays as it was, encrypted or not";
             trouble.get_or_insert_with(|| detail.to_owned());
         }
-        drop(inner);
         Ok((store, trouble))
+    }
+
+    fn with(fs: Arc<dyn Fs>, path: PathBuf, keys: &Keys, loaded: Loaded) -> Self {
+        let Loaded { letters, known, end, torn, .. } = loaded;
+        Self {
+            fs,
+            path,
+            keys: keys.clone(),
+            count: AtomicU64::new(known.len()),
+            state: Mutex::new(State { letters, known, end }),
+            writing: Mutex::default(),
+            rewriting: Mutex::default(),
+            rewrite_from: AtomicU64::new(REWRITE_FROM),
+            broken: AtomicBool::new(false),
+            torn,
+        }
     }
 
     /// The same without the right to write; no store when there is none, or its head cannot be read.
@@ -196,9 +239,9 @@ impl DeadLetters {
         if head::is_damaged(&block, keys) {
             return Ok((None, Some(head_lost(NAME, &unreadable))));
         }
-        let (inner, trouble) = Store::load(file, head::read(&block, keys)?)?;
-        let torn = inner.torn();
-        Ok((Some(Self { fs, path, keys: keys.clone(), inner: Mutex::new(inner), torn }), trouble))
+        let loaded = Letters::new(file, head::read(&block, keys)?).load()?;
+        let trouble = loaded.trouble.clone();
+        Ok((Some(Self::with(fs, path, keys, loaded)), trouble))
     }
 
     /// What a start took out, a copy aside: what a crash left of a write, or spoilt entries that no later one promises.
@@ -213,37 +256,82 @@ impl DeadLetters {
 
     /// Stores letters, durably. On an error none of them counts as stored.
     pub fn add(&self, letters: &[Letter]) -> io::Result<()> {
-        let mut inner = self.lock();
-        let entries: io::Result<Vec<_>> = letters.iter().map(|letter| inner.letter(letter)).collect();
-        inner.append(&entries?)
+        let writing = self.order();
+        let file = self.letters();
+        let entries: io::Result<Vec<_>> = letters.iter().map(|letter| file.seal(letter)).collect();
+        self.append(&writing, &entries?)
     }
 
     /// Stores a damaged range, durably.
     pub fn add_damage(&self, damage: Damage) -> io::Result<()> {
-        self.lock().append(&[Entry::damage(damage)])
+        self.append(&self.order(), &[Entry::damage(damage)])
     }
 
     /// Removes an entry, durably. Says whether it was there.
     pub fn remove(&self, lsn: Lsn, removal: Removal) -> io::Result<bool> {
-        let mut inner = self.lock();
-        let Some(to) = inner.to(lsn) else { return Ok(false) };
-        inner.append(&[Entry::removed(lsn, to, removal)])?;
-        if inner.end() > REWRITE_FROM && inner.live_bytes() < inner.end() / 2 {
-            self.rewrite(&mut inner)?;
-        }
+        let writing = self.order();
+        let Some(place) = self.lock().known.place(lsn) else { return Ok(false) };
+        self.append(&writing, &[Entry::removed(lsn, place.to, removal)])?;
         Ok(true)
+    }
+
+    /// Adds entries, durably; on an error none of them counts. A shortage of room passes, and the next entries are
+    /// written over what is left of these; any other failure is final.
+    fn append(&self, _order: &MutexGuard<'_, ()>, entries: &[Entry]) -> io::Result<()> {
+        if self.is_broken() {
+            return Err(io::Error::other("an earlier write or flush of the dead-letter store failed"));
+        }
+        let (letters, end) = {
+            let state = self.lock();
+            (state.letters.clone(), state.end)
+        };
+        let mut bytes = Vec::new();
+        let mut places = Vec::new();
+        for entry in entries {
+            let offset = end + bytes.len() as u64;
+            places.push((offset, entry.encode(&mut bytes, &letters.seed, offset, end)?));
+        }
+        let written = letters.file.write_all_at(&bytes, end);
+        if let Err(error) = written {
+            let is_room = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+            return Err(if is_room { error } else { self.fail(error) });
+        }
+        unless(Fault::LettersNotFlushed, || letters.file.sync_data()).map_err(|error| self.fail(error))?;
+        let mut state = self.lock();
+        state.end += bytes.len() as u64;
+        for (entry, (offset, len)) in entries.iter().zip(places) {
+            state.known.apply(entry.lsn, &entry.head, offset, len);
+        }
+        self.count.store(state.known.len(), Ordering::Release);
+        Ok(())
+    }
+
+    /// Whether a write or flush has failed for good: nothing more can be stored in this life.
+    pub(super) fn is_broken(&self) -> bool {
+        self.broken.load(Ordering::Acquire)
+    }
+
+    fn fail(&self, error: io::Error) -> io::Error {
+        self.broken.store(true, Ordering::Release);
+        error
     }
 
     /// One entry; `None` when it is not here.
     pub fn get(&self, lsn: Lsn) -> io::Result<Option<Dead>> {
-        self.lock().read(lsn)
+        let (letters, place) = {
+            let state = self.lock();
+            (state.letters.clone(), state.known.place(lsn))
+        };
+        place.map_or(Ok(None), |place| letters.read(lsn, place))
     }
 
     /// The damaged range a record lies in, also where it is not the first of it.
     pub fn damage_over(&self, lsn: Lsn) -> io::Result<Option<Damage>> {
-        let inner = self.lock();
-        let over = inner.ranges().find(|&(from, to)| from < to && from <= lsn && lsn <= to);
-        match over.map(|(from, _)| inner.read(from)).transpose()?.flatten() {
+        let (letters, over) = {
+            let state = self.lock();
+            (state.letters.clone(), state.known.range_over(lsn))
+        };
+        match over.map(|(from, place)| letters.read(from, place)).transpose()?.flatten() {
             Some(Dead::Damage(damage)) => Ok(Some(damage)),
             _ => Ok(None),
         }
@@ -251,86 +339,114 @@ impl DeadLetters {
 
     /// Whether the entry is here.
     pub fn contains(&self, lsn: Lsn) -> bool {
-        self.lock().contains(lsn)
+        self.lock().known.place(lsn).is_some()
     }
 
     /// How the entry left the store, if it was here.
     pub fn removal(&self, lsn: Lsn) -> Option<Removal> {
-        self.lock().removal(lsn)
+        self.lock().known.removal(lsn)
     }
 
     /// The LSNs of all entries, oldest record first.
     pub fn lsns(&self) -> Vec<Lsn> {
-        self.lock().ranges().map(|(lsn, _)| lsn).collect()
+        self.lock().known.entries().map(|(lsn, _)| lsn).collect()
     }
 
     /// The LSNs of records that were here and left.
     pub fn removed(&self) -> Vec<Lsn> {
-        self.lock().removed().map(|(lsn, _)| lsn).collect()
+        self.lock().known.removed().map(|(lsn, _)| lsn).collect()
     }
 
     /// The last record of the entry that speaks of this one, whether it is here or left.
     pub(super) fn last_with(&self, lsn: Lsn) -> Option<Lsn> {
-        self.lock().last_with(lsn)
+        self.lock().known.last_with(lsn)
     }
 
     /// The last record that any entry speaks of, whether it is here or left.
     pub(super) fn last(&self) -> Option<Lsn> {
-        let inner = self.lock();
-        inner.ranges().chain(inner.removed()).map(|(_, to)| to).max()
+        let known = &self.lock().known;
+        let here = known.entries().map(|(_, place)| place.to);
+        here.chain(known.removed().map(|(_, gone)| gone.to)).max()
     }
 
     /// Marks every record that is or was here as done: it is never sent, whatever the checkpoint says.
     pub(super) fn mark_in(&self, ledger: &mut Ledger) {
-        let inner = self.lock();
-        inner.ranges().for_each(|(from, to)| ledger.mark_all(from, to));
-        inner.removed().for_each(|(from, to)| ledger.mark_all(from, to));
+        let known = &self.lock().known;
+        known.entries().for_each(|(from, place)| ledger.mark_all(from, place.to));
+        known.removed().for_each(|(from, gone)| ledger.mark_all(from, gone.to));
     }
 
     /// Forgets entries that left and whose records, all below `oldest`, are no longer kept.
     pub(super) fn forget_below(&self, oldest: Lsn) {
-        self.lock().forget_below(oldest);
+        self.lock().known.forget_below(oldest);
     }
 
     /// Copies these entries into a store of their own in `quarantine/`, durably; where that takes a key that is not
     /// given, the whole file. Says what the copy is called.
     pub fn keep_aside(&self, lsns: &[Lsn]) -> io::Result<String> {
         let log = self.path.parent().and_then(Path::parent).unwrap_or(Path::new("."));
-        let excerpt = self.lock().excerpt(lsns, &self.keys)?;
-        let bytes = match excerpt {
-            Some(bytes) => Some(bytes),
-            None => salvage::read_file(&*self.fs, log, &self.path, u64::MAX)?.map(|(bytes, _)| bytes),
+        let path = match self.excerpt(log, lsns)? {
+            Some(path) => Some(path),
+            None => quarantine::copy_file(&*self.fs, log, NAME)?,
         };
-        quarantine::keep(&*self.fs, log, NAME, &bytes.unwrap_or_default())
+        Ok(path.unwrap_or_default().file_name().unwrap_or_default().to_string_lossy().into_owned())
     }
 
-    /// How many entries there are.
+    fn excerpt(&self, log: &Path, lsns: &[Lsn]) -> io::Result<Option<PathBuf>> {
+        let path = quarantine::free_path(&*self.fs, log, NAME)?;
+        let temporary = fs::temporary(&path);
+        let mut fresh = Fresh::begin(&*self.fs, &temporary, &self.keys)?;
+        for &lsn in lsns {
+            let is_added = self.get(lsn)?.map_or(Ok(false), |dead| fresh.add(dead))?;
+            if !is_added {
+                self.fs.remove(&temporary)?;
+                return Ok(None);
+            }
+        }
+        fresh.flush()?;
+        fs::rename_over(&*self.fs, &temporary, &path)?;
+        Ok(Some(path))
+    }
+
+    /// How many entries there are. Never waits.
     pub fn len(&self) -> u64 {
-        self.lock().ranges().count() as u64
+        self.count.load(Ordering::Acquire)
     }
 
-    /// Whether there are none.
+    /// Whether there are none. Never waits.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    fn lock(&self) -> MutexGuard<'_, Store> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Writes the file anew if removed entries are most of it. For a thread that has time.
+    pub fn maintain(&self) -> io::Result<()> {
+        let (end, live) = {
+            let state = self.lock();
+            (state.end, state.known.live_bytes())
+        };
+        if end <= self.rewrite_from.load(Ordering::Relaxed) || live >= end / 2 || self.is_broken() {
+            return Ok(());
+        }
+        let rewritten = self.rewrite();
+        let from = if rewritten.is_ok() { REWRITE_FROM } else { end + end / 4 };
+        self.rewrite_from.store(from, Ordering::Relaxed);
+        rewritten
     }
 
     /// Writes the store anew, without what cannot be read and without what was removed.
     pub(super) fn compact(&self) -> io::Result<()> {
-        self.rewrite(&mut self.lock())
+        self.rewrite()
     }
 
-    /// Writes the file anew, with what is in it now, encrypted if there is a master key.
-    fn rewrite(&self, inner: &mut Store) -> io::Result<()> {
-        let Some(bytes) = inner.anew(&self.keys)? else { return Ok(()) };
-        fs::replace_file(&*self.fs, &self.path, &bytes)?;
-        let file = self.fs.open(&self.path, Mode::Write)?;
-        let head = head::read(&bytes, &self.keys)?;
-        let (fresh, _) = Store::load(file, head)?;
-        *inner = fresh;
-        Ok(())
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn order(&self) -> MutexGuard<'_, ()> {
+        self.writing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn letters(&self) -> Letters {
+        self.lock().letters.clone()
     }
 }

@@ -10,6 +10,7 @@ use super::super::Lsn;
 use super::super::OpenError;
 use super::super::Place;
 use super::super::Retention;
+use super::super::dead::Removal;
 use super::sim::Fault;
 use super::sim::SimFs;
 use super::support::*;
@@ -229,6 +230,72 @@ pub fn a_dead_letter_is_never_sent_again_whatever_the_checkpoint_says() {
     let opened = reopen(&fs);
     assert_eq!(waiting(&opened.log), [(Lsn(2), payload(2))]);
     assert!(matches!(opened.log.fate(Lsn(1)).unwrap(), Fate::Dead { .. }));
+}
+
+fn too_large(lsn: Lsn, n: u64) -> Letter {
+    let (accepted_at, died_at) = (Timestamp(1), Timestamp(2));
+    Letter { lsn, accepted_at, died_at, reason: "too large".into(), attempts: 1, payload: payload(n) }
+}
+
+/// One failed flush stopped a worker and all its lanes until somebody restarted the daemon.
+#[test]
+fn a_failed_write_or_flush_of_the_dead_letter_store_ends_the_log() {
+    for fault in [Fault::Write, Fault::Flush] {
+        let fs = SimFs::new();
+        let mut opened = reopen(&fs);
+        append(&mut opened.writer, &[payload(1), payload(2)]);
+        opened.writer.commit().unwrap();
+        fs.fail(fault, 0);
+        assert!(opened.log.bury(&[too_large(Lsn(1), 1)]).is_err());
+        let cause = opened.log.poisoned().unwrap_or_default();
+        assert!(cause.contains("dead/letters"), "{fault:?}: {cause}");
+        assert!(opened.log.bury(&[too_large(Lsn(1), 1)]).is_err(), "{fault:?} is final");
+        drop(opened);
+        fs.lose_unflushed();
+        let opened = reopen(&fs);
+        assert_eq!(waiting(&opened.log).len(), 2, "{fault:?}: the letter is still in the log");
+        opened.log.bury(&[too_large(Lsn(1), 1)]).unwrap();
+    }
+}
+
+/// The status of a dead letter was 404 once its segment was deleted, although it could still be requeued.
+#[test]
+fn a_dead_letter_is_found_by_its_number_after_its_segment_was_deleted() {
+    let fs = SimFs::new();
+    let mut opened = reopen(&fs);
+    let first = append(&mut opened.writer, &[payload(1)]);
+    opened.writer.commit().unwrap();
+    opened.log.bury(&[too_large(first, 1)]).unwrap();
+    let delete = |opened: &mut super::super::Opened| {
+        spare(&opened.log);
+        opened.writer.seal_if_older(std::time::Duration::ZERO, Timestamp(9)).unwrap();
+        opened.log.keep_house(keep_nothing(), Timestamp(9)).unwrap();
+        assert!(!opened.log.keeps(first));
+    };
+    delete(&mut opened);
+    let found = |opened: &super::super::Opened| opened.log.read_or_dead(first).unwrap().unwrap();
+    assert_eq!(found(&opened).payload, payload(1));
+    assert!(matches!(opened.log.fate(first).unwrap(), Fate::Dead { .. }));
+    // Taken up again, it dies again under another number; ids name the first one.
+    let again = append(&mut opened.writer, &[payload(1)]);
+    opened.writer.commit().unwrap();
+    opened.log.remove_letter(first, Removal::Requeued(again)).unwrap();
+    opened.log.bury(&[too_large(again, 1)]).unwrap();
+    delete(&mut opened);
+    assert!(!opened.log.keeps(again));
+    assert_eq!(
+        (found(&opened).payload, opened.log.fate(first).unwrap()),
+        (payload(1), Fate::Requeued(again))
+    );
+    let opened = reopen(&fs);
+    assert_eq!(
+        (found(&opened).payload, opened.log.fate(first).unwrap()),
+        (payload(1), Fate::Requeued(again))
+    );
+    assert!(matches!(opened.log.fate(again).unwrap(), Fate::Dead { .. }));
+    opened.log.remove_letter(again, Removal::Dropped).unwrap();
+    opened.log.keep_house(keep_nothing(), Timestamp(9)).unwrap();
+    assert!(opened.log.read_or_dead(first).unwrap().is_none());
 }
 
 #[test]

@@ -170,7 +170,7 @@ impl Life {
 
     pub fn remove_letter(&mut self, removal: Removal) -> Verdict {
         let Some((lsn, ..)) = self.dead_letter() else { return Ok(()) };
-        let removed = self.log().dead().remove(Lsn(lsn), removal);
+        let removed = self.log().remove_letter(Lsn(lsn), removal);
         let excused = self.excused() || self.known.troubled;
         ensure!(removed.as_ref().is_ok_and(|there| *there) || excused, "dead letter {lsn}: {removed:?}");
         if let Some(record) = self.known.acknowledged.get_mut(&lsn) {

@@ -1,0 +1,78 @@
+//! A file written anew, entry by entry, through a bounded buffer.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::super::crypt::Keys;
+use super::super::fs;
+use super::super::fs::Fs;
+use super::super::fs::Mode;
+use super::Dead;
+use super::entry::Entry;
+use super::file::Letters;
+use super::head;
+use super::known::Known;
+
+/// Written in pieces of this size.
+const PIECE: usize = 1 << 20;
+
+/// A file on its way. It has a temporary name until `rename`.
+pub struct Fresh {
+    letters: Letters,
+    known: Known,
+    buffer: Vec<u8>,
+    /// Where the buffer goes.
+    at: u64,
+}
+
+impl Fresh {
+    /// Begins a file, encrypted if there is a master key.
+    pub fn begin(fs: &dyn Fs, path: &Path, keys: &Keys) -> io::Result<Self> {
+        let (buffer, head) = head::make(keys)?;
+        let file = fs.open(path, Mode::Create)?;
+        Ok(Self { letters: Letters::new(file, head), known: Known::default(), buffer, at: 0 })
+    }
+
+    /// Adds an entry of another file. False: it cannot be read without a key that is not given.
+    pub fn add(&mut self, dead: Dead) -> io::Result<bool> {
+        let entry = match dead {
+            Dead::Letter(letter) => self.letters.seal(&letter)?,
+            Dead::Damage(damage) => Entry::damage(damage),
+            Dead::Sealed(_) => return Ok(false),
+        };
+        self.add_entry(&entry).map(|()| true)
+    }
+
+    /// Adds an entry.
+    pub fn add_entry(&mut self, entry: &Entry) -> io::Result<()> {
+        let offset = self.end();
+        // The file gets its name when all of it is flushed.
+        let len = entry.encode(&mut self.buffer, &self.letters.seed, offset, offset)?;
+        self.known.apply(entry.lsn, &entry.head, offset, len);
+        if self.buffer.len() >= PIECE { self.write() } else { Ok(()) }
+    }
+
+    /// Writes and flushes what was added so far.
+    pub fn flush(&mut self) -> io::Result<()> {
+        self.write()?;
+        fs::flush_replacement(&*self.letters.file)
+    }
+
+    /// What it holds, and where the next entry goes.
+    pub fn done(self) -> (Letters, Known, u64) {
+        let end = self.end();
+        (self.letters, self.known, end)
+    }
+
+    fn end(&self) -> u64 {
+        self.at + self.buffer.len() as u64
+    }
+
+    fn write(&mut self) -> io::Result<()> {
+        Arc::clone(&self.letters.file).write_all_at(&self.buffer, self.at)?;
+        self.at += self.buffer.len() as u64;
+        self.buffer.clear();
+        Ok(())
+    }
+}

@@ -1,0 +1,100 @@
+//! Writes the file anew, through bounded buffers, while others read it and add to it.
+//!
+//! What lies below the end at the beginning is copied and flushed first, by the places known. What was added meanwhile
+//! is copied in the order of the file while writers wait: little. Readers never wait.
+
+use std::io;
+use std::sync::PoisonError;
+
+use super::super::fs;
+use super::DeadLetters;
+use super::Removal;
+use super::State;
+use super::entry;
+use super::entry::Entry;
+use super::entry::Head;
+use super::file::Letters;
+use super::fresh::Fresh;
+use super::known::Gone;
+use crate::sync::atomic::Ordering;
+use crate::units::Lsn;
+
+/// Places taken from memory at once.
+const PLACES: usize = 1024;
+
+impl DeadLetters {
+    /// Writes the file anew, with what is in it now, encrypted if there is a master key. The file stays as it is when
+    /// a letter needs a key that is not given.
+    pub(super) fn rewrite(&self) -> io::Result<()> {
+        let _one = self.rewriting.lock().unwrap_or_else(PoisonError::into_inner);
+        let (old, from) = {
+            let state = self.lock();
+            (state.letters.clone(), state.end)
+        };
+        let temporary = fs::temporary(&self.path);
+        let mut fresh = Fresh::begin(&*self.fs, &temporary, &self.keys)?;
+        if !self.copy_known(&old, from, &mut fresh)? {
+            return self.fs.remove(&temporary);
+        }
+        fresh.flush()?;
+        let _order = self.order();
+        let end = self.lock().end;
+        copy_added(&old, from, end, &mut fresh)?;
+        fresh.flush()?;
+        // From here on nobody knows which file a crash leaves: adding to one of them might be in vain.
+        fs::rename_over(&*self.fs, &temporary, &self.path).map_err(|error| self.fail(error))?;
+        let (letters, known, end) = fresh.done();
+        self.count.store(known.len(), Ordering::Release);
+        *self.lock() = State { letters, known, end };
+        Ok(())
+    }
+
+    /// Copies the entries that lie below `end`. False: one of them needs a key that is not given.
+    fn copy_known(&self, old: &Letters, end: u64, fresh: &mut Fresh) -> io::Result<bool> {
+        let mut next = Lsn(0);
+        loop {
+            let places = self.lock().known.entries_from(next, PLACES);
+            let Some(&(last, _)) = places.last() else { break };
+            for (lsn, place) in places.into_iter().filter(|(_, place)| place.offset < end) {
+                let is_added = old.read(lsn, place)?.map_or(Ok(false), |dead| fresh.add(dead))?;
+                if !is_added {
+                    return Ok(false);
+                }
+            }
+            next = last.next();
+        }
+        next = Lsn(0);
+        loop {
+            let gone = self.lock().known.removed_from(next, PLACES);
+            let Some(&(last, _)) = gone.last() else { return Ok(true) };
+            for (lsn, Gone { removal, to, .. }) in gone {
+                fresh.add_entry(&Entry::removed(lsn, to, removal))?;
+            }
+            next = last.next();
+        }
+    }
+}
+
+/// Copies what was added between two ends, in order.
+fn copy_added(old: &Letters, from: u64, end: u64, fresh: &mut Fresh) -> io::Result<()> {
+    let changed = || io::Error::other("the dead-letter store changed while it was written anew");
+    let mut scanner = old.scanner(end);
+    let mut at = from;
+    while at < end {
+        let found = scanner.at(at)?.map_err(|_| changed())?;
+        at += found.len as u64;
+        let lsn = found.meta.lsn;
+        let (head, body) = entry::split(found.payload).ok_or_else(changed)?;
+        if let Head::Removed { requeued_as, lsn_to } = head {
+            let removal = requeued_as.map_or(Removal::Dropped, |as_lsn| Removal::Requeued(Lsn(as_lsn)));
+            fresh.add_entry(&Entry::removed(lsn, lsn_to.map_or(lsn, Lsn), removal))?;
+            continue;
+        }
+        let dead = entry::read(lsn, head, body, old.key()).map_err(|entry::Forged| changed())?;
+        let is_added = dead.map_or(Ok(false), |dead| fresh.add(dead))?;
+        if !is_added {
+            return Err(changed());
+        }
+    }
+    Ok(())
+}
