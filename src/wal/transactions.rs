@@ -7,9 +7,6 @@ use std::io;
 use super::survey::Found;
 use crate::units::Lsn;
 
-/// Lives that are remembered. Kafka holds the newest that reached it; the others are starts that died in between.
-const LIVES: usize = 64;
-
 /// One start of the log that may have opened a transaction, and the records it accepted.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Life {
@@ -74,11 +71,23 @@ impl Transactions {
         }
     }
 
-    pub(super) fn add(&mut self, life: Life) {
+    fn add(&mut self, life: Life) {
         if self.lives.iter().all(|known| known.incarnation != life.incarnation) {
             self.lives.push(life);
-            let surplus = self.lives.len().saturating_sub(LIVES);
-            self.lives.drain(..surplus);
+        }
+    }
+
+    /// Keeps the lives that Kafka still names, and adds one that Kafka may name from now on. That bounds them: a start
+    /// that dies before Kafka has heard of it is forgotten by the next one.
+    fn succeed(&mut self, life: Life, named: &[[u8; 16]]) {
+        self.lives.retain(|known| named.contains(&known.incarnation));
+        self.add(life);
+    }
+
+    /// The life of this incarnation opens transactions of its own.
+    fn open(&mut self, incarnation: &[u8; 16]) {
+        if let Some(life) = self.lives.iter_mut().find(|life| life.incarnation == *incarnation) {
+            life.to = Life::OPEN;
         }
     }
 
@@ -105,11 +114,20 @@ impl super::log::Log {
         self.checkpoint(crate::units::Timestamp::now()).map(drop)
     }
 
-    /// This life is going to open transactions. Durable when it returns.
-    pub fn note_life(&self) -> io::Result<()> {
-        let life = Life { incarnation: self.identity.incarnation, from: self.began, to: Life::OPEN };
-        self.lock_transactions().add(life);
+    /// This life is about to take over from the lives before it, all of which are fenced. `named`: the incarnations in
+    /// Kafka's messages; no other can appear any more. Until [`Self::finish_take_over`] this life reaches no further than
+    /// its beginning: it repeats the positions of others and delivers nothing of its own. Durable when it returns.
+    pub fn begin_take_over(&self, named: &[[u8; 16]]) -> io::Result<()> {
+        let life = Life { incarnation: self.identity.incarnation, from: self.began, to: self.began };
+        self.lock_transactions().succeed(life, named);
         self.checkpoint(crate::units::Timestamp::now()).map(drop)
+    }
+
+    /// Kafka's messages name this life alone, which delivers from now on, and only ids below `ids` are in use. Durable
+    /// when it returns.
+    pub fn finish_take_over(&self, ids: u64) -> io::Result<()> {
+        self.lock_transactions().open(&self.identity.incarnation);
+        self.note_ids(ids)
     }
 
     /// Counts records as done that an earlier life delivered, as Kafka says. Where it put them is not known.
@@ -143,14 +161,15 @@ mod tests {
         assert_eq!(known.lives[0].to, Lsn(300));
     }
 
+    /// After 64 such starts the life that Kafka named was forgotten, and the log looked like a restored copy.
     #[test]
-    fn lives_are_bounded_and_the_newest_stay() {
+    fn starts_that_die_in_the_take_over_do_not_displace_the_life_that_kafka_names() {
         let mut known = Transactions::none();
-        for n in 0..=200 {
-            known.add(life(n, 1));
-            known.add(life(n, 1));
+        known.succeed(life(1, 1), &[]);
+        for n in 2..=200 {
+            known.succeed(life(n, 1), &[[1; 16]]);
+            assert!(known.life(&[1; 16]).is_some() && known.life(&[n; 16]).is_some(), "start {n}");
+            assert_eq!(known.lives.len(), 2, "lives are bounded");
         }
-        assert_eq!(known.lives.len(), LIVES);
-        assert!(known.life(&[200; 16]).is_some() && known.life(&[0; 16]).is_none());
     }
 }

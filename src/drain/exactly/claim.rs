@@ -186,10 +186,11 @@ impl Claim {
             }
         };
         if *purpose != Purpose::AtLeastOnce {
-            parts.log.note_life()?;
+            let named: Vec<_> = found.values().map(|message| message.incarnation).collect();
+            parts.log.begin_take_over(&named)?;
             self.hello(&first, &found, &start)?;
             // What is fenced and rewritten needs no fencing at the next start.
-            parts.log.note_ids(*workers as u64)?;
+            parts.log.finish_take_over(*workers as u64)?;
         }
         mark_done(parts, &start, &mut || !self.is_stopping())?;
         standing.grant();

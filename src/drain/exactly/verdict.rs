@@ -88,7 +88,11 @@ impl Own<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::units::Timestamp;
+    use crate::wal;
 
     const A: [u8; 16] = [1; 16];
     const B: [u8; 16] = [2; 16];
@@ -160,6 +164,46 @@ mod tests {
         let messages = [message(X, 250)];
         assert!(matches!(own.judge(&messages, OnRestoredLog::Stop), Verdict::Stop(_)));
         assert_eq!(begins_at(own.judge(&messages, OnRestoredLog::ContinueAfterKafka)), 0);
+    }
+
+    /// What such a life accepted was never sent, so another copy's positions say nothing about it.
+    #[test]
+    fn records_of_a_life_that_died_in_the_take_over_are_not_shared_with_a_copy() {
+        let life = |incarnation, from, to| Life { incarnation, from: Lsn(from), to: Lsn(to) };
+        let known = Transactions { ids: Some(2), lives: vec![life(A, 1, 100), life(B, 100, 100)] };
+        let own = Own { known: &known, incarnation: NOW, end: Lsn(300) };
+        assert_eq!(begins_at(own.judge(&[message(X, 250)], OnRestoredLog::ContinueAfterKafka)), 100);
+    }
+
+    /// Kafka names the last life that came through; 64 others after it made the log forget it, and look restored.
+    #[test]
+    fn starts_that_die_in_the_take_over_do_not_make_the_log_look_restored() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = wal::Options {
+            redeliver: false,
+            keys: wal::Keys::default(),
+            segment_size: 1 << 20,
+            reserve_space: 0,
+            label: |_| None,
+            observer: Arc::new(|_| {}),
+        };
+        let start = || wal::open(Arc::new(wal::fs::RealFs), dir.path(), &options, Timestamp::now()).unwrap();
+        let named = {
+            let came_through = start();
+            came_through.log.begin_take_over(&[]).unwrap();
+            came_through.log.finish_take_over(2).unwrap();
+            came_through.log.identity().incarnation
+        };
+        let in_kafka = [Message { incarnation: named, positions: Positions::default() }];
+        for died in 0..70 {
+            let opened = start();
+            let known = opened.log.transactions();
+            let incarnation = opened.log.identity().incarnation;
+            let own = Own { known: &known, incarnation, end: opened.log.end() };
+            let verdict = own.judge(&in_kafka, OnRestoredLog::Stop);
+            assert!(matches!(verdict, Verdict::Go(_)), "after {died} starts: {verdict:?}");
+            opened.log.begin_take_over(&[named]).unwrap();
+        }
     }
 
     #[test]
