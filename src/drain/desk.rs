@@ -100,7 +100,8 @@ impl Desk {
         self.main.ready(now);
         for topic in self.court.topics.due(now) {
             // The rest in the next turn, after a heartbeat.
-            if self.ask(topic, now) == Some(Answer::Away) || now.elapsed() > ASK / 8 {
+            let waits = self.gates.waiting().any(|(held, records)| held == topic && records > 0);
+            if self.ask(topic, waits, now) == Some(Answer::Away) || now.elapsed() > ASK / 8 {
                 break;
             }
         }
@@ -109,9 +110,10 @@ impl Desk {
         }
     }
 
-    /// Asks the brokers about a topic.
-    pub(super) fn ask(&mut self, topic: usize, now: Instant) -> Option<Answer> {
-        let answer = self.main.producer()?.ask(self.court.topics.name(topic), ASK);
+    /// Asks the brokers about a topic. A topic that a record waits for is created where they allow it.
+    pub(super) fn ask(&mut self, topic: usize, waits: bool, now: Instant) -> Option<Answer> {
+        let (producer, name) = (self.main.producer()?, self.court.topics.name(topic));
+        let answer = if waits { producer.ask_or_create(name, ASK) } else { producer.ask(name, ASK) };
         self.court.answered(topic, answer, now);
         if self.court.topics.get(topic).is_unsettled() {
             self.gates.gather(topic);

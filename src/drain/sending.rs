@@ -59,7 +59,7 @@ impl Desk {
         let known = self.court.topics.get(topic);
         if known.is_due(now) || known.is_judged_before(frame.at, now) {
             // May close the topic's gate.
-            self.ask(topic, now);
+            self.ask(topic, true, now);
         }
         if self.gates.stop(whole, side, frame.lsn) {
             return Step::Done;

@@ -29,6 +29,8 @@ pub enum ClientError {
 }
 
 /// The settings of every client. `bootstrap`: the brokers to ask first.
+///
+/// No request creates a topic as a side effect: a topic is created on purpose only (`topics`, `compacted_topic`).
 pub(super) fn base(config: &Config, bootstrap: &str) -> Result<ClientConfig, ClientError> {
     let mut client = ClientConfig::new();
     for (name, value) in config.properties.iter() {
@@ -37,6 +39,7 @@ pub(super) fn base(config: &Config, bootstrap: &str) -> Result<ClientConfig, Cli
     client
         .set("bootstrap.servers", bootstrap)
         .set("client.id", &config.client_id)
+        .set(AUTO_CREATE, "false")
         .set("security.protocol", config.security_protocol.as_str());
     if let Some(mechanism) = config.sasl_mechanism {
         client.set("sasl.mechanism", mechanism.as_str());
@@ -59,6 +62,18 @@ pub(super) fn base(config: &Config, bootstrap: &str) -> Result<ClientConfig, Cli
             client.set(name, path.to_string_lossy());
         }
     }
+    Ok(client)
+}
+
+/// Whether a metadata request asks the broker to create the topics it names. librdkafka's default for producers and
+/// admin clients is `true`.
+const AUTO_CREATE: &str = "allow.auto.create.topics";
+
+/// The settings of a client whose metadata requests create the topics they name, where the brokers' own
+/// `auto.create.topics.enable` allows it.
+pub(super) fn creating(config: &Config, bootstrap: &str) -> Result<ClientConfig, ClientError> {
+    let mut client = base(config, bootstrap)?;
+    client.set(AUTO_CREATE, "true");
     Ok(client)
 }
 
@@ -156,4 +171,24 @@ fn sending(client: &mut ClientConfig, config: &Config, idempotent: bool) {
         // The drain's window is far below these.
         .set("queue.buffering.max.messages", "10000000")
         .set("queue.buffering.max.kbytes", "1048576");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_client_creates_topics_as_a_side_effect() {
+        let (config, at) = (Config::default(), "127.0.0.1:1");
+        let all = [
+            base(&config, at),
+            consumer(&config, at, "group"),
+            producer(&config, at, Guarantee::Gapless),
+            producer(&config, at, Guarantee::Skipping),
+            transactional(&config, at, "id"),
+        ];
+        for settings in all {
+            assert_eq!(settings.unwrap().get(AUTO_CREATE), Some("false"));
+        }
+    }
 }

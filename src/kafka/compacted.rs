@@ -1,4 +1,4 @@
-//! A compacted topic of one partition, made when it is missing and read as a whole: a small table in Kafka.
+//! A compacted topic, of which partition 0 is read as a whole: a small table in Kafka.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,12 +7,6 @@ use rdkafka::ClientConfig;
 use rdkafka::Message as _;
 use rdkafka::Offset;
 use rdkafka::TopicPartitionList;
-use rdkafka::admin::AdminClient;
-use rdkafka::admin::AdminOptions;
-use rdkafka::admin::NewTopic;
-use rdkafka::admin::ResourceSpecifier;
-use rdkafka::admin::TopicReplication;
-use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::BaseConsumer;
 use rdkafka::consumer::Consumer as _;
 use rdkafka::error::KafkaError;
@@ -21,47 +15,13 @@ use rdkafka::error::RDKafkaErrorCode;
 use crate::kafka::ClientError;
 use crate::kafka::Config;
 use crate::kafka::client;
+use crate::kafka::compacted_topic;
+use crate::kafka::compacted_topic::ASK;
+use crate::kafka::compacted_topic::CompactedError;
+use crate::kafka::compacted_topic::partitions_of;
 
-/// One request to a broker by a client just made: connection, handshake and answer. Below the watchdog's patience.
-const ASK: Duration = Duration::from_secs(3);
-/// Making a topic takes a broker longer than answering about one.
-const MAKE: Duration = Duration::from_secs(10);
 /// One look for records.
 const POLL: Duration = Duration::from_millis(100);
-const POLICY: &str = "cleanup.policy";
-/// What is read at a start is about two segments, so they are small.
-const SEGMENT_BYTES: &str = "16777216";
-/// Keys are few and written often: clean early.
-const DIRTY: &str = "0.1";
-
-/// Why the table is not to be had.
-#[derive(Debug, thiserror::Error)]
-pub enum CompactedError {
-    /// The client refuses its settings.
-    #[error(transparent)]
-    Client(#[from] ClientError),
-    /// Somebody made it another way, and records in it would be lost or not be found.
-    #[error(
-        "topic {topic}: {found}; needed is one partition with cleanup.policy=compact. Remove the topic, or change it"
-    )]
-    Unfit {
-        /// Its name.
-        topic: String,
-        /// What is wrong.
-        found: String,
-    },
-    /// No answer, or a refusal.
-    #[error("topic {topic}: {source}")]
-    Kafka {
-        /// Its name.
-        topic: String,
-        /// What was said.
-        source: KafkaError,
-    },
-    /// The caller did not want to wait any longer.
-    #[error("interrupted")]
-    Interrupted,
-}
 
 /// Whether to go on waiting; called often.
 pub type Tick<'a> = &'a mut dyn FnMut() -> bool;
@@ -84,45 +44,9 @@ impl Compacted {
         Ok(Self { settings, topic: topic.to_owned() })
     }
 
-    /// Makes the topic if it is missing, and looks at how it was made. Blocks for up to `MAKE`.
+    /// Creates the topic if it is missing, and checks its policy. Blocks for some seconds at most.
     pub fn ensure(&self) -> Result<(), CompactedError> {
-        let admin: AdminClient<DefaultClientContext> = self.client(&self.settings)?;
-        let waiting = tokio::runtime::Builder::new_current_thread().build();
-        let waiting = waiting.map_err(|error| self.failed(KafkaError::AdminOpCreation(error.to_string())))?;
-        let metadata = admin.inner().fetch_metadata(Some(&self.topic), ASK).map_err(|e| self.failed(e))?;
-        let known = metadata.topics().iter().find(|topic| topic.name() == self.topic);
-        let missing = known.is_none_or(|topic| {
-            topic.error().map(RDKafkaErrorCode::from) == Some(RDKafkaErrorCode::UnknownTopicOrPartition)
-        });
-        let options = AdminOptions::new().operation_timeout(Some(MAKE)).request_timeout(Some(MAKE));
-        if missing {
-            // −1: as many replicas as the cluster gives by default.
-            let topic = NewTopic::new(&self.topic, 1, TopicReplication::Fixed(-1))
-                .set(POLICY, "compact")
-                .set("segment.bytes", SEGMENT_BYTES)
-                .set("min.cleanable.dirty.ratio", DIRTY);
-            let made = waiting.block_on(admin.create_topics([&topic], &options));
-            for result in made.map_err(|error| self.failed(error))? {
-                match result {
-                    Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
-                    Err((_, code)) => return Err(self.failed(KafkaError::AdminOp(code))),
-                }
-            }
-        } else if let Some(partitions) =
-            known.map(|topic| topic.partitions().len()).filter(|count| *count > 1)
-        {
-            return Err(self.unfit(format!("it has {partitions} partitions")));
-        }
-        let asked =
-            waiting.block_on(admin.describe_configs([&ResourceSpecifier::Topic(&self.topic)], &options));
-        for described in asked.map_err(|error| self.failed(error))? {
-            let described = described.map_err(|code| self.failed(KafkaError::AdminOp(code)))?;
-            let policy = described.get(POLICY).and_then(|entry| entry.value.clone()).unwrap_or_default();
-            if policy != "compact" {
-                return Err(self.unfit(format!("its cleanup.policy is {policy:?}")));
-            }
-        }
-        Ok(())
+        compacted_topic::ensure(&self.settings, &self.topic)
     }
 
     /// The last committed value of every wanted key, as of a moment after the call. A key without a value is left out.
@@ -156,10 +80,8 @@ impl Compacted {
         let all: BaseConsumer = self.client(&settings)?;
         let metadata = all.fetch_metadata(Some(&self.topic), ASK).map_err(|error| self.failed(error))?;
         let known = metadata.topics().iter().find(|topic| topic.name() == self.topic);
-        match known.map(|topic| topic.error().map(RDKafkaErrorCode::from)) {
-            Some(None) => {}
-            None | Some(Some(RDKafkaErrorCode::UnknownTopicOrPartition)) => return Ok(None),
-            Some(Some(code)) => return Err(self.failed(KafkaError::MetadataFetch(code))),
+        if partitions_of(known).map_err(|error| self.failed(error))?.is_none() {
+            return Ok(None);
         }
         self.go_on(tick)?;
         let (_, end) = all.fetch_watermarks(&self.topic, 0, ASK).map_err(|error| self.failed(error))?;
@@ -222,10 +144,6 @@ impl Compacted {
 
     fn failed(&self, source: KafkaError) -> CompactedError {
         CompactedError::Kafka { topic: self.topic.clone(), source }
-    }
-
-    fn unfit(&self, found: String) -> CompactedError {
-        CompactedError::Unfit { topic: self.topic.clone(), found }
     }
 }
 

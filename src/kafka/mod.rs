@@ -3,6 +3,7 @@
 
 mod client;
 mod compacted;
+mod compacted_topic;
 mod config;
 mod embedded;
 mod errors;
@@ -19,7 +20,7 @@ mod values;
 
 pub use client::ClientError;
 pub use compacted::Compacted;
-pub use compacted::CompactedError;
+pub use compacted_topic::CompactedError;
 pub use config::Config;
 pub use embedded::EmbeddedBroker;
 pub use errors::Fault;
@@ -28,7 +29,6 @@ pub use errors::classify;
 pub use outbox::Interrupted;
 pub use outbox::Letter;
 pub use outbox::Outbox;
-pub use producer::Answer;
 pub use producer::Delivery;
 pub use producer::ENTRY;
 pub use producer::Guarantee;
@@ -43,6 +43,7 @@ pub use record::Record;
 pub use source::Partition;
 pub use source::Polled;
 pub use source::Source;
+pub use topics::Answer;
 pub use topics::Topics;
 pub use topics::TopicsError;
 pub use transaction::Next;

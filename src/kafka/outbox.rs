@@ -168,7 +168,7 @@ impl Sender {
     fn hand_over(&mut self, number: usize, letter: &Letter) -> Result<(), Trouble> {
         let partitions = match self.partitions.get(letter.topic) {
             Some(count) => *count,
-            None => match self.producer.ask(letter.topic, ASK) {
+            None => match self.producer.ask_or_create(letter.topic, ASK) {
                 Answer::Partitions(count) => *self.partitions.entry(letter.topic).or_insert(count),
                 Answer::NotYet => return Err(Trouble::Topic("being made".to_owned())),
                 Answer::Refused(reason) => return Err(Trouble::Topic(reason.to_owned())),

@@ -10,6 +10,7 @@ use std::sync::PoisonError;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+use std::time::Instant;
 
 use rdkafka::ClientConfig;
 use rdkafka::ClientContext;
@@ -26,10 +27,12 @@ use rdkafka::producer::ProducerContext;
 use rdkafka::producer::PurgeConfig;
 
 use crate::kafka::Acks;
+use crate::kafka::Answer;
 use crate::kafka::ClientError;
 use crate::kafka::Config;
 use crate::kafka::client;
 use crate::kafka::poller::PolledProducer;
+use crate::kafka::topics;
 use crate::task::OnFailure;
 
 /// What happens after an error that is permanent for one batch.
@@ -72,24 +75,13 @@ pub struct Delivery {
     pub error: Option<RDKafkaErrorCode>,
 }
 
-/// What the brokers say about a topic.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {
-    /// It has this many partitions.
-    Partitions(i32),
-    /// Nothing yet: it is being made, or has no leader.
-    NotYet,
-    /// It does not exist, or we may not know.
-    Refused(&'static str),
-    /// No broker answered.
-    Away,
-}
-
 /// An idempotent producer with its own connections and threads. Results are gathered until they are taken; how
 /// many there can be is bounded by what the worker keeps in flight.
 pub struct Producer {
     pub(super) inner: PolledProducer<Context>,
     results: Arc<Results>,
+    /// Of the client that creates topics.
+    creating: ClientConfig,
 }
 
 struct Results {
@@ -140,7 +132,8 @@ impl Producer {
         ring: impl Fn() + Send + Sync + 'static,
     ) -> Result<Self, ClientError> {
         let idempotent = config.acks == Acks::All;
-        Self::build(&client::producer(config, bootstrap, guarantee)?, idempotent, ring)
+        let creating = client::creating(config, bootstrap)?;
+        Self::build(&client::producer(config, bootstrap, guarantee)?, creating, idempotent, ring)
     }
 
     /// A producer of transactions under this id. It sends nothing before [`Self::init_transactions`].
@@ -150,11 +143,13 @@ impl Producer {
         id: &str,
         ring: impl Fn() + Send + Sync + 'static,
     ) -> Result<Self, ClientError> {
-        Self::build(&client::transactional(config, bootstrap, id)?, true, ring)
+        let creating = client::creating(config, bootstrap)?;
+        Self::build(&client::transactional(config, bootstrap, id)?, creating, true, ring)
     }
 
     fn build(
         settings: &ClientConfig,
+        creating: ClientConfig,
         idempotent: bool,
         ring: impl Fn() + Send + Sync + 'static,
     ) -> Result<Self, ClientError> {
@@ -168,7 +163,7 @@ impl Producer {
         let on_failure = OnFailure::Tell(Box::new(move |cause| its.deafen(cause)));
         let context = Context { idempotent, results: Arc::clone(&results) };
         let inner = PolledProducer::start(settings, context, on_failure)?;
-        Ok(Self { inner, results })
+        Ok(Self { inner, results, creating })
     }
 
     /// Hands a record over; its result comes later. An error here means that it was not handed over.
@@ -243,35 +238,31 @@ impl Producer {
         self.inner.purge(PurgeConfig::default().queue());
     }
 
-    /// Asks the brokers about a topic, which also makes it where they allow that, and makes this producer believe
-    /// the answer. Blocks for at most `timeout`.
+    /// Asks the brokers about a topic, and makes this producer believe the answer. Blocks for at most `timeout`.
     pub fn ask(&self, topic: &str, timeout: Duration) -> Answer {
-        // rdkafka panics on a name that librdkafka refuses outright.
-        if topic.is_empty() || topic.len() > LONGEST_TOPIC || topic.contains('\0') {
-            return Answer::Refused("topic: invalid name");
+        topics::ask(self.inner.client(), topic, timeout)
+    }
+
+    /// The same for a topic that is needed now: one that brokers do not know is created, where their own setting
+    /// (`auto.create.topics.enable`) allows it. Blocks for at most `timeout`.
+    pub fn ask_or_create(&self, topic: &str, timeout: Duration) -> Answer {
+        let end = Instant::now() + timeout;
+        let answer = self.ask(topic, timeout);
+        let left = end.saturating_duration_since(Instant::now());
+        if answer != Answer::Refused(topics::UNKNOWN) || left.is_zero() {
+            return answer;
         }
-        let Ok(metadata) = self.inner.client().fetch_metadata(Some(topic), timeout) else {
-            return Answer::Away;
-        };
-        let Some(found) = metadata.topics().iter().find(|found| found.name() == topic) else {
-            return Answer::NotYet;
-        };
-        match found.error().map(RDKafkaErrorCode::from) {
-            None if found.partitions().is_empty() => Answer::NotYet,
-            None => Answer::Partitions(i32::try_from(found.partitions().len()).unwrap_or(i32::MAX)),
-            Some(RDKafkaErrorCode::UnknownTopicOrPartition) => Answer::Refused("topic: unknown"),
-            Some(RDKafkaErrorCode::TopicAuthorizationFailed) => Answer::Refused("topic: not authorised"),
-            Some(RDKafkaErrorCode::InvalidTopic) => Answer::Refused("topic: invalid name"),
-            Some(_) => Answer::NotYet,
+        match topics::create_by_default(&self.creating, topic, left) {
+            // It exists, or will in a moment; this producer learns so from its next question.
+            Answer::Partitions(_) | Answer::NotYet => Answer::NotYet,
+            Answer::Refused(reason) => Answer::Refused(reason),
+            Answer::Away => answer,
         }
     }
 }
 
 /// Tag of a table's entry. Records have LSNs, which begin at 1.
 pub const ENTRY: u64 = 0;
-
-/// Kafka's own limit, in bytes.
-const LONGEST_TOPIC: usize = 249;
 
 pub(super) struct Context {
     idempotent: bool,

@@ -1,12 +1,18 @@
-//! Topics that are needed are made when they are missing, where the brokers allow that.
+//! What brokers say about topics, and topics that are created on purpose.
+//!
+//! The user service's own topics are created by an admin request ([`Topics::ensure`]): they are part of the daemon. A
+//! topic that the configuration names belongs to the operator. It is created only by a metadata request that asks for
+//! it ([`create_by_default`]), so that brokers with `auto.create.topics.enable=false` do not create it.
 
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
+use rdkafka::ClientContext;
 use rdkafka::admin::AdminClient;
 use rdkafka::admin::AdminOptions;
 use rdkafka::admin::NewTopic;
 use rdkafka::admin::TopicReplication;
+use rdkafka::client::Client;
 use rdkafka::client::DefaultClientContext;
 use rdkafka::error::KafkaError;
 use rdkafka::error::RDKafkaErrorCode;
@@ -22,6 +28,56 @@ use crate::kafka::client;
 const ASK: Duration = Duration::from_secs(3);
 /// As many partitions, and replicas, as the cluster gives by default.
 const DEFAULT: i32 = -1;
+/// Kafka's own limit for a topic's name, in bytes.
+const LONGEST_TOPIC: usize = 249;
+/// Reason of a topic that brokers do not know.
+pub(super) const UNKNOWN: &str = "topic: unknown";
+
+/// What the brokers say about a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// It has this many partitions.
+    Partitions(i32),
+    /// Nothing yet: it is being made, or has no leader.
+    NotYet,
+    /// It does not exist, or we may not know.
+    Refused(&'static str),
+    /// No broker answered.
+    Away,
+}
+
+/// Asks the brokers about a topic. Blocks for at most `timeout`.
+pub(super) fn ask<C: ClientContext>(client: &Client<C>, topic: &str, timeout: Duration) -> Answer {
+    const INVALID: Answer = Answer::Refused("topic: invalid name");
+    // rdkafka panics on a name that librdkafka refuses outright.
+    if topic.is_empty() || topic.len() > LONGEST_TOPIC || topic.contains('\0') {
+        return INVALID;
+    }
+    let Ok(metadata) = client.fetch_metadata(Some(topic), timeout) else { return Answer::Away };
+    let Some(found) = metadata.topics().iter().find(|found| found.name() == topic) else {
+        return Answer::NotYet;
+    };
+    match found.error().map(RDKafkaErrorCode::from) {
+        None if found.partitions().is_empty() => Answer::NotYet,
+        None => Answer::Partitions(i32::try_from(found.partitions().len()).unwrap_or(i32::MAX)),
+        Some(RDKafkaErrorCode::UnknownTopicOrPartition) => Answer::Refused(UNKNOWN),
+        Some(RDKafkaErrorCode::TopicAuthorizationFailed) => Answer::Refused("topic: not authorised"),
+        Some(RDKafkaErrorCode::InvalidTopic) => INVALID,
+        Some(_) => Answer::NotYet,
+    }
+}
+
+/// Asks for a topic to be created with the brokers' defaults, where they allow that, by a client of its own: the right
+/// to create topics is a client's, and no other client has it. Blocks for at most `timeout`.
+pub(super) fn create_by_default(creating: &ClientConfig, topic: &str, timeout: Duration) -> Answer {
+    match creating.create::<BaseProducer>() {
+        Ok(creator) => ask(creator.client(), topic, timeout),
+        Err(error) => {
+            tracing::warn!(%error, kafka.topic = topic, event = "kafka.client_failed", "no client to create a topic");
+            Answer::Away
+        }
+    }
+}
 
 /// Why topics are not there.
 #[derive(Debug, thiserror::Error)]
@@ -45,21 +101,24 @@ pub enum TopicsError {
 /// Makes topics.
 pub struct Topics {
     settings: ClientConfig,
+    creating: ClientConfig,
     embedded: bool,
 }
 
 impl Topics {
     /// No broker is asked yet.
     pub fn new(config: &Config, bootstrap: &str) -> Result<Self, ClientError> {
-        Ok(Self { settings: client::base(config, bootstrap)?, embedded: config.brokers == Brokers::Embedded })
+        let (settings, creating) = (client::base(config, bootstrap)?, client::creating(config, bootstrap)?);
+        Ok(Self { settings, creating, embedded: config.brokers == Brokers::Embedded })
     }
 
     /// Makes those of `topics` that are missing. Blocks for a few seconds at most.
     pub fn ensure(&self, topics: &[&str]) -> Result<(), TopicsError> {
-        let asking: BaseProducer = self.settings.create().map_err(ClientError::from)?;
+        // The embedded broker has no admin requests; it makes what it is asked for.
+        let settings = if self.embedded { &self.creating } else { &self.settings };
+        let asking: BaseProducer = settings.create().map_err(ClientError::from)?;
         let mut missing = Vec::new();
         for topic in topics {
-            // The embedded broker makes what it is asked about.
             let asked = asking.client().fetch_metadata(Some(topic), ASK).map_err(TopicsError::Away)?;
             let known = asked.topics().iter().find(|known| known.name() == *topic);
             if known.is_none_or(|known| known.error().is_some()) {

@@ -170,12 +170,39 @@ fn a_topic_that_does_not_exist_is_created_where_the_broker_allows_it() {
     else {
         return;
     };
-    let cluster = kafka.start(ClusterOptions::single().set("auto.create.topics.enable", "true"));
+    let cluster = kafka.start(ClusterOptions::single());
     let mut forebay = forebay(&cluster.bootstrap());
     forebay.start();
     let sent = send(&forebay, "order.create", 30, |_| 100);
     await_drained(&forebay);
     check(&sent, &read_all(&cluster.bootstrap(), "orders.v1"));
+    // By the brokers' defaults, as for any other producer.
+    assert_eq!(
+        Admin::new(&cluster.bootstrap()).describe("orders.v1", "cleanup.policy"),
+        (6, "delete".into())
+    );
+    assert!(forebay.term().success());
+}
+
+/// Only a record that waits for a topic is a reason to create it. A request about a topic is none.
+#[test]
+fn no_topic_is_created_as_a_side_effect() {
+    let Some(kafka) = services::kafka("no_topic_is_created_as_a_side_effect") else { return };
+    let cluster = kafka.start(ClusterOptions::single());
+    let admin = Admin::new(&cluster.bootstrap());
+    let mut forebay = forebay(&cluster.bootstrap())
+        .toml(&kind("order.create", "orders.v1"))
+        .toml(&kind("unused.create", "unused.v1"));
+    forebay.start();
+    send(&forebay, "order.create", 10, |_| 100);
+    await_drained(&forebay);
+    assert_eq!(admin.topics(), ["orders.v1"]);
+    admin.delete_topic("orders.v1");
+    // Another life, and another mode that has more to ask about.
+    forebay.configure("drain.delivery", "exactly-once");
+    forebay.restart();
+    wait::until_true("positions are taken over", LONG, || forebay.log().contains("positions taken over"));
+    assert_eq!(admin.topics(), ["forebay.checkpoints"]);
     assert!(forebay.term().success());
 }
 

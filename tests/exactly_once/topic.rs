@@ -21,8 +21,62 @@ use crate::load::Plan;
 use crate::support::admin::Admin;
 use crate::support::consume::read_all;
 use crate::support::kafka::ClusterOptions;
+use crate::support::produce::produce_ok;
 use crate::support::services;
 use crate::support::wait;
+
+#[test]
+fn the_topic_of_the_positions_is_compacted_on_a_broker_that_creates_topics_by_itself() {
+    let test = "the_topic_of_the_positions_is_compacted_on_a_broker_that_creates_topics_by_itself";
+    let Some(kafka) = services::kafka(test) else { return };
+    let cluster = kafka.start(ClusterOptions::single());
+    let admin = Admin::new(&cluster.bootstrap());
+    let mut forebay = forebay(&cluster.bootstrap());
+    forebay.start();
+    let load = Load::start(&Plan::new(forebay.address()));
+    load.await_accepted(300);
+    crate::assert_once("topic created", &forebay, &cluster.bootstrap(), &load.stop());
+    assert_eq!(admin.describe("forebay.checkpoints", "cleanup.policy"), (1, "compact".into()));
+    assert!(forebay.term().success());
+}
+
+/// What earlier versions left behind: the broker created the topic by its defaults, and nothing was written to it.
+#[test]
+fn an_empty_topic_with_the_brokers_defaults_is_corrected() {
+    let Some(kafka) = services::kafka("an_empty_topic_with_the_brokers_defaults_is_corrected") else {
+        return;
+    };
+    let cluster = kafka.start(ClusterOptions::single());
+    let admin = Admin::new(&cluster.bootstrap());
+    admin.create_topic("forebay.checkpoints", 6, 1, &[("retention.ms", "3600000")]);
+    let mut forebay = forebay(&cluster.bootstrap());
+    forebay.start();
+    let load = Load::start(&Plan::new(forebay.address()));
+    load.await_accepted(300);
+    crate::assert_once("topic corrected", &forebay, &cluster.bootstrap(), &load.stop());
+    assert_eq!(admin.describe("forebay.checkpoints", "cleanup.policy"), (6, "compact".into()));
+    assert_eq!(admin.describe("forebay.checkpoints", "retention.ms").1, "3600000", "what was set stays");
+    assert!(forebay.term().success());
+}
+
+/// A topic that somebody set up or wrote to is not the daemon's to change.
+#[test]
+fn a_topic_with_records_and_the_brokers_defaults_is_refused_with_the_command_to_type() {
+    let test = "a_topic_with_records_and_the_brokers_defaults_is_refused_with_the_command_to_type";
+    let Some(kafka) = services::kafka(test) else { return };
+    let cluster = kafka.start(ClusterOptions::single());
+    let admin = Admin::new(&cluster.bootstrap());
+    admin.create_topic("forebay.checkpoints", 6, 1, &[]);
+    produce_ok(&cluster.bootstrap(), "forebay.checkpoints", &[("somebody", "else's")]);
+    let mut forebay = forebay(&cluster.bootstrap());
+    forebay.start();
+    wait::until_true("it says what to do", LONG, || {
+        let ready = forebay.admin_http().get("/readyz").unwrap();
+        ready.status == 200 && ready.text().contains("--add-config cleanup.policy=compact")
+    });
+    assert_eq!(admin.describe("forebay.checkpoints", "cleanup.policy"), (6, "delete".into()));
+    assert!(forebay.term().success());
+}
 
 #[test]
 fn a_topic_that_forgets_positions_is_refused_and_accepting_goes_on() {

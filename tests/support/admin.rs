@@ -40,6 +40,8 @@ impl Admin {
     pub fn new(bootstrap: &str) -> Admin {
         let client = ClientConfig::new()
             .set("bootstrap.servers", bootstrap)
+            // Topics are looked at here; by default an admin client's look creates them.
+            .set("allow.auto.create.topics", "false")
             // Brokers go away and come back in tests: ask again soon.
             .set("reconnect.backoff.max.ms", "500")
             .create()
@@ -92,6 +94,24 @@ impl Admin {
             self.with_topic(name, |topic| topic.error().is_some() || topic.partitions().is_empty())
                 .unwrap_or(false)
         });
+    }
+
+    /// The names of all topics but Kafka's own, in their order.
+    pub fn topics(&self) -> Vec<String> {
+        let metadata = self.client.inner().fetch_metadata(None, WITHIN).expect("a broker answers");
+        let names = metadata.topics().iter().map(|topic| topic.name().to_owned());
+        let mut names: Vec<String> = names.filter(|name| !name.starts_with("__")).collect();
+        names.sort();
+        names
+    }
+
+    /// The number of a topic's partitions, and one of its settings.
+    pub fn describe(&self, name: &str, setting: &str) -> (usize, String) {
+        let partitions = self.with_topic(name, |topic| topic.partitions().len()).expect("a broker answers");
+        let asked = [&ResourceSpecifier::Topic(name)];
+        let described = self.run(self.client.describe_configs(asked, &options())).remove(0).expect(name);
+        let value = described.get(setting).and_then(|entry| entry.value.clone());
+        (partitions, value.unwrap_or_default())
     }
 
     /// The broker that leads a partition now, if there is one.

@@ -34,6 +34,8 @@ pub fn produce(
 ) -> Vec<Outcome> {
     let mut settings = ClientConfig::new();
     settings.set("bootstrap.servers", bootstrap).set("enable.idempotence", "true");
+    // What a test has not created, and the daemon neither, must not be there because the test wrote to it.
+    settings.set("allow.auto.create.topics", "false");
     settings.set("message.timeout.ms", within.as_millis().to_string());
     // Brokers go away and come back in tests: ask again soon.
     settings.set("reconnect.backoff.max.ms", "500");

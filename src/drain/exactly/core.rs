@@ -60,9 +60,10 @@ pub(super) struct Core {
 }
 
 impl Core {
-    /// Asks the brokers about a topic.
-    pub(super) fn ask(&mut self, topic: usize, now: Instant) -> Option<Answer> {
-        let answer = self.sender.producer()?.ask(self.court.topics.name(topic), ASK);
+    /// Asks the brokers about a topic. A topic that a record waits for is created where they allow it.
+    pub(super) fn ask(&mut self, topic: usize, waits: bool, now: Instant) -> Option<Answer> {
+        let (producer, name) = (self.sender.producer()?, self.court.topics.name(topic));
+        let answer = if waits { producer.ask_or_create(name, ASK) } else { producer.ask(name, ASK) };
         self.court.answered(topic, answer, now);
         Some(answer)
     }
@@ -70,7 +71,8 @@ impl Core {
     pub(super) fn tend(&mut self, now: Instant) {
         for topic in self.court.topics.due(now) {
             // The rest in the next turn, after a heartbeat.
-            if self.ask(topic, now) == Some(Answer::Away) || now.elapsed() > ASK / 8 {
+            let waits = self.held.waiting().any(|(held, records)| held == topic && records > 0);
+            if self.ask(topic, waits, now) == Some(Answer::Away) || now.elapsed() > ASK / 8 {
                 break;
             }
         }
@@ -96,7 +98,7 @@ impl Core {
             return;
         }
         let Some(first) = stalled.first() else { return };
-        if let Some(Answer::Partitions(_)) = self.ask(first.topic, now) {
+        if let Some(Answer::Partitions(_)) = self.ask(first.topic, false, now) {
             for place in stalled {
                 let delay = self.held.jam(place, now).as_millis() as u64;
                 let topic = &**self.court.topics.name(place.topic);

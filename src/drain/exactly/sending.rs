@@ -43,7 +43,7 @@ impl Core {
         let whole = Place::whole(topic);
         let known = self.court.topics.get(topic);
         if known.is_due(now) || known.is_judged_before(frame.at, now) {
-            self.ask(topic, now);
+            self.ask(topic, true, now);
         }
         let (partitions, alone) = match self.court.topics.get(topic).verdict_on(frame.at) {
             Verdict::Send { partitions, alone } => (partitions, alone),

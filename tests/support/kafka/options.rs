@@ -12,7 +12,8 @@ pub const CLIENT_USER: &str = "forebay";
 /// The password of [`CLIENT_USER`].
 pub const CLIENT_PASSWORD: &str = "forebay-secret";
 
-/// Numbers of brokers, and their properties. What a test does not set suits a small machine and a short life.
+/// Numbers of brokers, and their properties. What a test does not set is Kafka's own default, so that the daemon meets
+/// brokers as most of its users run them; the exceptions are in `ClusterOptions::needed`.
 #[derive(Clone, Debug)]
 pub struct ClusterOptions {
     brokers: usize,
@@ -33,9 +34,10 @@ impl ClusterOptions {
         ClusterOptions::of(1)
     }
 
-    /// Three brokers: topics have three replicas, two of which must confirm, unless set otherwise.
+    /// Three brokers, for tests about replication: topics have three replicas, two of which must confirm, unless set
+    /// otherwise.
     pub fn three() -> ClusterOptions {
-        ClusterOptions::of(3)
+        ClusterOptions::of(3).set("default.replication.factor", "3").set("min.insync.replicas", "2")
     }
 
     /// Sets a property of every broker.
@@ -98,7 +100,7 @@ impl ClusterOptions {
     /// The properties file of one broker.
     pub(super) fn properties(&self, node: &Node) -> String {
         let mut all = node.identity();
-        all.extend(self.defaults());
+        all.extend(self.needed());
         all.extend(match self.advertised.get(usize::try_from(node.id - 1).unwrap_or(0)) {
             Some(advertised) => node.behind(advertised),
             None if self.acls => node.secured(),
@@ -116,31 +118,27 @@ impl ClusterOptions {
         ClusterOptions { brokers, acls: false, host, heap, advertised, properties, broker_properties }
     }
 
-    fn defaults(&self) -> Properties {
+    /// What these clusters need and Kafka does not do on its own.
+    fn needed(&self) -> Properties {
         let replicas = self.brokers.to_string();
-        // The usual production setting: one of three brokers may be away, none of one.
         let in_sync = if self.brokers > 1 { "2" } else { "1" };
         properties(&[
-            // A test says which topics there are; one about unknown topics could not otherwise exist.
-            ("auto.create.topics.enable", "false"),
-            ("default.replication.factor", &replicas),
-            ("min.insync.replicas", in_sync),
+            // Not Kafka's own 1: clusters in use have several, and a client that counts on one is to be found out.
+            ("num.partitions", "6"),
+            // Kafka's own topics have three replicas by default, which one broker cannot hold.
             ("offsets.topic.replication.factor", &replicas),
             ("transaction.state.log.replication.factor", &replicas),
             ("transaction.state.log.min.isr", in_sync),
-            // 50 each by default: a second of creating files before the first commit.
+            // 50 each by default: their files cost every cluster a second before its first commit.
             ("offsets.topic.num.partitions", "4"),
             ("transaction.state.log.num.partitions", "4"),
-            // Nobody else is about to join a test's consumer group.
+            // Waiting only: nobody else is about to join a test's consumer group.
             ("group.initial.rebalance.delay.ms", "0"),
-            // A dead broker is noticed, and one that was killed may come back, after 3 s instead of 9. A broker that
-            // is only slow has missed six heartbeats by then.
+            // Waiting only: a dead broker is noticed, and one that was killed may come back, after 3 s instead of 9. A
+            // broker that is only slow has missed six heartbeats by then.
             ("broker.session.timeout.ms", "3000"),
             ("broker.heartbeat.interval.ms", "500"),
-            // Few threads and small buffers: the cluster shares two cores with the daemon under test.
-            ("num.network.threads", "2"),
-            ("num.io.threads", "4"),
-            ("background.threads", "2"),
+            // The default of 128 MiB is half of the heap that these brokers get.
             ("log.cleaner.dedupe.buffer.size", "16777216"),
         ])
     }

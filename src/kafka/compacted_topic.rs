@@ -1,0 +1,183 @@
+//! The topic of a table: created when it is missing, checked, and corrected while nothing was ever written to it.
+//!
+//! In earlier versions a metadata request made brokers create the topic by their defaults: several partitions
+//! and `cleanup.policy=delete`. Such a topic is corrected here. Only partition 0 is used, so further partitions, which
+//! Kafka cannot remove, do no harm. A policy that was set on the topic, or a topic with records, is left as it is: the
+//! topic may be somebody's, and its records may already have expired.
+
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::admin::AdminClient;
+use rdkafka::admin::AdminOptions;
+use rdkafka::admin::AlterConfig;
+use rdkafka::admin::ConfigEntry;
+use rdkafka::admin::ConfigResource;
+use rdkafka::admin::ConfigSource;
+use rdkafka::admin::NewTopic;
+use rdkafka::admin::ResourceSpecifier;
+use rdkafka::admin::TopicReplication;
+use rdkafka::client::DefaultClientContext;
+use rdkafka::error::KafkaError;
+use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::metadata::MetadataTopic;
+use tokio::runtime::Runtime;
+
+use crate::kafka::ClientError;
+
+/// One request to a broker by a client just made: connection, handshake and answer. Below the watchdog's patience.
+pub(super) const ASK: Duration = Duration::from_secs(3);
+/// Creating a topic takes a broker longer than answering about one.
+const CREATE: Duration = Duration::from_secs(10);
+const POLICY: &str = "cleanup.policy";
+const COMPACT: &str = "compact";
+/// The topic's own settings. A start reads about two segments, so they are small (16 MiB); keys are few and written
+/// often, so the cleaner runs early.
+const SETTINGS: [(&str, &str); 3] =
+    [(POLICY, COMPACT), ("segment.bytes", "16777216"), ("min.cleanable.dirty.ratio", "0.1")];
+
+/// Why the table is not to be had.
+#[derive(Debug, thiserror::Error)]
+pub enum CompactedError {
+    /// The client refuses its settings.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// The topic does not keep the last record of every key.
+    #[error(
+        "topic {topic}: its cleanup.policy is {policy:?}, and entries would be lost: it must be \"compact\". \
+         Change it with: kafka-configs.sh --bootstrap-server {brokers} --alter --entity-type topics \
+         --entity-name {topic} --add-config cleanup.policy=compact"
+    )]
+    Unfit {
+        /// Its name.
+        topic: String,
+        /// What its policy is.
+        policy: String,
+        /// Where it is.
+        brokers: String,
+    },
+    /// No answer, or a refusal.
+    #[error("topic {topic}: {source}")]
+    Kafka {
+        /// Its name.
+        topic: String,
+        /// What was said.
+        source: KafkaError,
+    },
+    /// The caller did not want to wait any longer.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+/// Creates the topic if it is missing, and checks its policy. Blocks for about `CREATE` at most.
+pub(super) fn ensure(settings: &ClientConfig, name: &str) -> Result<(), CompactedError> {
+    let failed = |source| CompactedError::Kafka { topic: name.to_owned(), source };
+    let admin: AdminClient<DefaultClientContext> = settings.create().map_err(ClientError::from)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().build();
+    let runtime = runtime.map_err(|error| failed(KafkaError::AdminOpCreation(error.to_string())))?;
+    let topic = TableTopic { name, admin, runtime };
+    let partitions = match topic.partitions().map_err(failed)? {
+        Some(partitions) => partitions,
+        None => {
+            topic.create().map_err(failed)?;
+            Vec::new()
+        }
+    };
+    let found = topic.describe().map_err(failed)?;
+    let policy = found.get(POLICY).and_then(|entry| entry.value.clone()).unwrap_or_default();
+    if policy == COMPACT {
+        return Ok(());
+    }
+    let is_default = found.get(POLICY).is_some_and(|entry| entry.source != ConfigSource::DynamicTopic);
+    if is_default && topic.was_never_written(&partitions).map_err(failed)? {
+        match topic.correct(&found) {
+            Ok(()) => {
+                tracing::warn!(
+                    event = "kafka.topic_corrected",
+                    kafka.topic = name,
+                    "an empty topic with the broker's default cleanup.policy was set to compact"
+                );
+                return Ok(());
+            }
+            Err(KafkaError::AdminOp(code)) => tracing::warn!(
+                event = "kafka.topic_correction_refused",
+                kafka.topic = name,
+                kafka.error = ?code,
+                "the cleanup.policy of an empty topic could not be changed"
+            ),
+            Err(error) => return Err(failed(error)),
+        }
+    }
+    let brokers = settings.get("bootstrap.servers").unwrap_or_default().to_owned();
+    Err(CompactedError::Unfit { topic: name.to_owned(), policy, brokers })
+}
+
+/// Whether brokers know the topic; `None` when they do not.
+pub(super) fn partitions_of(topic: Option<&MetadataTopic>) -> Result<Option<Vec<i32>>, KafkaError> {
+    let Some(topic) = topic else { return Ok(None) };
+    match topic.error().map(RDKafkaErrorCode::from) {
+        None => Ok(Some(topic.partitions().iter().map(|partition| partition.id()).collect())),
+        Some(RDKafkaErrorCode::UnknownTopicOrPartition) => Ok(None),
+        Some(code) => Err(KafkaError::MetadataFetch(code)),
+    }
+}
+
+struct TableTopic<'a> {
+    name: &'a str,
+    admin: AdminClient<DefaultClientContext>,
+    runtime: Runtime,
+}
+
+impl TableTopic<'_> {
+    fn partitions(&self) -> Result<Option<Vec<i32>>, KafkaError> {
+        let metadata = self.admin.inner().fetch_metadata(Some(self.name), ASK)?;
+        partitions_of(metadata.topics().iter().find(|topic| topic.name() == self.name))
+    }
+
+    fn create(&self) -> Result<(), KafkaError> {
+        // −1: as many replicas as the cluster gives by default.
+        let new = NewTopic::new(self.name, 1, TopicReplication::Fixed(-1));
+        let new = SETTINGS.iter().fold(new, |new, (key, value)| new.set(key, value));
+        for result in self.runtime.block_on(self.admin.create_topics([&new], &options()))? {
+            match result {
+                Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+                Err((_, code)) => return Err(KafkaError::AdminOp(code)),
+            }
+        }
+        Ok(())
+    }
+
+    fn describe(&self) -> Result<ConfigResource, KafkaError> {
+        let resource = ResourceSpecifier::Topic(self.name);
+        let described = self.runtime.block_on(self.admin.describe_configs([&resource], &options()))?;
+        let first = described.into_iter().next().unwrap_or(Err(RDKafkaErrorCode::Fail));
+        first.map_err(KafkaError::AdminOp)
+    }
+
+    /// Whether no record was ever written: one that expired leaves offsets behind.
+    fn was_never_written(&self, partitions: &[i32]) -> Result<bool, KafkaError> {
+        for partition in partitions {
+            if self.admin.inner().fetch_watermarks(self.name, *partition, ASK)? != (0, 0) {
+                return Ok(false);
+            }
+        }
+        Ok(!partitions.is_empty())
+    }
+
+    /// Gives the topic its settings. The request replaces all of the topic's own, so the others are repeated.
+    fn correct(&self, found: &ConfigResource) -> Result<(), KafkaError> {
+        let own = |entry: &&ConfigEntry| entry.source == ConfigSource::DynamicTopic;
+        let kept = found.entries.iter().filter(own);
+        let kept = kept.filter_map(|entry| Some((entry.name.as_str(), entry.value.as_deref()?)));
+        let change = AlterConfig::new(ResourceSpecifier::Topic(self.name));
+        let change = kept.chain(SETTINGS).fold(change, |change, (key, value)| change.set(key, value));
+        for result in self.runtime.block_on(self.admin.alter_configs([&change], &options()))? {
+            result.map_err(|(_, code)| KafkaError::AdminOp(code))?;
+        }
+        Ok(())
+    }
+}
+
+fn options() -> AdminOptions {
+    AdminOptions::new().operation_timeout(Some(CREATE)).request_timeout(Some(CREATE))
+}
