@@ -1,4 +1,5 @@
-//! A MariaDB of the test's own: started, stopped, killed, frozen, and started again on its port and data.
+//! A MariaDB of the test's own: started, stopped, killed, frozen, and started again on its port and data. What does not
+//! say where it is, is MariaDB's default.
 
 use std::fs;
 use std::path::PathBuf;
@@ -97,8 +98,7 @@ impl MariaDb {
             .arg(format!("--pid-file={}", self.dir.path().join("pid").display()))
             .arg(format!("--init-file={}", self.accounts().display()))
             .arg(format!("--port={}", self.port.number()))
-            .args(["--bind-address=127.0.0.1", "--skip-name-resolve", "--innodb-flush-log-at-trx-commit=1"])
-            .args(["--innodb-buffer-pool-size=256M", "--innodb-log-file-size=256M", "--local-infile=1"])
+            .arg("--bind-address=127.0.0.1")
             .args(as_this_user())
             .env(TMPDIR, self.dir.path());
         command

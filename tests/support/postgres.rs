@@ -1,4 +1,5 @@
-//! A PostgreSQL of the test's own: started, stopped, killed, frozen, and started again on its port and data.
+//! A PostgreSQL of the test's own: started, stopped, killed, frozen, and started again on its port and data. What does
+//! not say where it is, is PostgreSQL's default.
 
 use std::fs;
 use std::fs::Permissions;
@@ -65,6 +66,7 @@ impl Postgres {
         fs::write(&password, PASSWORD).expect("the password file");
         fs::set_permissions(&password, Permissions::from_mode(0o644)).expect("a readable password file");
         let mut initdb = server.command("initdb");
+        // Not flushed: the machine does not lose its power between here and the start.
         initdb.args([
             "--username",
             USER,
@@ -130,14 +132,7 @@ impl SqlServer for Postgres {
     fn start(&self) {
         let mut command = self.command("postgres");
         command.arg("-D").arg(self.data()).arg("-p").arg(self.port.number().to_string());
-        for setting in [
-            "listen_addresses=127.0.0.1",
-            "unix_socket_directories=",
-            "fsync=on",
-            "synchronous_commit=on",
-            "shared_buffers=128MB",
-            "max_wal_size=2GB",
-        ] {
+        for setting in ["listen_addresses=127.0.0.1", "unix_socket_directories="] {
             command.arg("-c").arg(setting);
         }
         *self.child() = Some(Child::spawn("postgres", &command, &self.dir.path().join("log")));

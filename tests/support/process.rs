@@ -34,6 +34,10 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 /// Above the daemon's own `shutdown_grace` (30 s), so that it is the daemon that keeps the deadline, not the test.
 const STOP_WITHIN: Duration = Duration::from_secs(60);
 
+/// What a shell or systemd gives a process where nobody set anything: 1,024 descriptors, files that others may read.
+/// The shell becomes the daemon, so that the pid is the daemon's.
+const AS_USUAL: &str = r#"umask 022 && ulimit -S -n 1024 && exec "$@""#;
+
 /// The daemon, running or not.
 pub struct Forebay {
     // First, so that it is gone before its ports are anybody's again and its directory is removed.
@@ -127,7 +131,8 @@ impl Forebay {
         assert!(self.child.is_none(), "forebay is already started");
         let config = self.dir.path().join("forebay.toml");
         fs::write(&config, self.config()).expect("the configuration");
-        let mut command = Command::new(&self.binary);
+        let mut command = Command::new("sh");
+        command.args(["-c", AS_USUAL, "sh"]).arg(&self.binary);
         command.args(&self.arguments).arg("--config").arg(&config).current_dir(self.dir.path());
         // The environment of the test run is not the daemon's: only what the test sets.
         for (key, _) in env::vars_os() {
