@@ -45,6 +45,7 @@ pub struct Stage {
     pub db: Database,
     pub url: String,
     pub kafka: Kafka,
+    metrics: Arc<Metrics>,
     _place: KafkaPlace,
 }
 
@@ -66,15 +67,16 @@ impl Stage {
             admin.create_topic(topic, PARTITIONS, 1, &[]);
         }
         let runtime = Runtime::new().unwrap();
+        let metrics = Arc::new(Metrics::new().unwrap());
         let db = runtime.block_on(async {
             let mut config = db::Config { url: url.into(), ..db::Config::default() };
             // The machine may be busy, and tests of outages wait for the database again.
             config.acquire_timeout = Span::secs(5);
-            let db = Database::connect(&config, Arc::new(Metrics::new().unwrap())).await.unwrap();
+            let db = Database::connect(&config, Arc::clone(&metrics)).await.unwrap();
             db.migrate().await.unwrap();
             db
         });
-        Some(Stage { runtime, db, url: url.to_owned(), kafka, _place: place })
+        Some(Stage { runtime, db, url: url.to_owned(), kafka, metrics, _place: place })
     }
 
     /// Settings for tests: retries come soon and end soon.
@@ -123,6 +125,11 @@ impl Stage {
             .set("consumer.retry_attempts", 2)
             .set("consumer.retry_backoff_min", "50ms")
             .set("consumer.retry_backoff_max", "500ms")
+    }
+
+    /// Transactions committed to the database so far.
+    pub fn transactions(&self) -> u64 {
+        self.metrics.db_query_seconds.with_label_values(&["commit"]).get_sample_count()
     }
 
     /// Everybody, by name.

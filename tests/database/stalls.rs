@@ -13,31 +13,27 @@ use crate::support::services;
 use crate::support::sql::SqlServer;
 use crate::user;
 
+/// In turn, so that whatever else the machine does falls on both.
 const ROUNDS: usize = 20;
 
-/// Every kind of statement that there is, in every shape, again and again. Statements are prepared beforehand.
-async fn duration(database: &Database) -> Duration {
-    let mut begun = Instant::now();
-    for round in 0..=ROUNDS {
-        if round == 1 {
-            begun = Instant::now();
-        }
-        database.user("ada").await.unwrap();
-        database.holders(Some("ada"), Some("x"), Some("1")).await.unwrap();
-        database.users_after(None, 10).await.unwrap();
-        for shape in [1, 8, 64, 512] {
-            let ids: Vec<String> = (0..shape).map(|id| format!("c{id}")).collect();
-            database.outcomes(&ids).await.unwrap();
-            let mut batch = database.begin().await.unwrap();
-            batch.known_outcomes(&ids).await.unwrap();
-            batch.parked(&ids).await.unwrap();
-            batch.users_for_update(&ids).await.unwrap();
-            batch.holders_of(&ids, &ids).await.unwrap();
-            batch.tombstones(&ids).await.unwrap();
-            batch.insert_outcomes(&ids.iter().map(|id| outcome(id, 1)).collect::<Vec<_>>()).await.unwrap();
-            // Rolled back.
-            drop(batch);
-        }
+/// Every kind of statement that there is, in every shape.
+async fn duration_of_a_round(database: &Database) -> Duration {
+    let begun = Instant::now();
+    database.user("ada").await.unwrap();
+    database.holders(Some("ada"), Some("x"), Some("1")).await.unwrap();
+    database.users_after(None, 10).await.unwrap();
+    for shape in [1, 8, 64, 512] {
+        let ids: Vec<String> = (0..shape).map(|id| format!("c{id}")).collect();
+        database.outcomes(&ids).await.unwrap();
+        let mut batch = database.begin().await.unwrap();
+        batch.known_outcomes(&ids).await.unwrap();
+        batch.parked(&ids).await.unwrap();
+        batch.users_for_update(&ids).await.unwrap();
+        batch.holders_of(&ids, &ids).await.unwrap();
+        batch.tombstones(&ids).await.unwrap();
+        batch.insert_outcomes(&ids.iter().map(|id| outcome(id, 1)).collect::<Vec<_>>()).await.unwrap();
+        // Rolled back.
+        drop(batch);
     }
     begun.elapsed()
 }
@@ -52,9 +48,21 @@ async fn statements_over_tcp_wait_for_no_acknowledgement() {
     let socket = Place::server(server.socket_url(name));
     insert(&tcp.migrated().await, &[user("ada")]).await;
     // The same on the same server, where there is nothing to be held back.
-    let by_socket = duration(&socket.with(|config| config.max_connections = 1).await).await;
-    let by_tcp = duration(&tcp.with(|config| config.max_connections = 1).await).await;
+    let by_socket = socket.with(|config| config.max_connections = 1).await;
+    let by_tcp = tcp.with(|config| config.max_connections = 1).await;
+    for database in [&by_socket, &by_tcp] {
+        // Statements are prepared.
+        duration_of_a_round(database).await;
+    }
+    let mut shortest = [Duration::MAX; 2];
+    for _ in 0..ROUNDS {
+        for (shortest, database) in shortest.iter_mut().zip([&by_socket, &by_tcp]) {
+            *shortest = duration_of_a_round(database).await.min(*shortest);
+        }
+    }
+    let [by_socket, by_tcp] = shortest;
     println!("{by_tcp:?} by TCP, {by_socket:?} by a socket file");
-    // One wait in ten statements would make it ten times as long.
+    // The wait is in every round or in none: three statements of a round that wait make it four times as long. Load
+    // can only lengthen a round, and the shortest of twenty is compared.
     assert!(by_tcp < by_socket * 4, "{by_tcp:?} by TCP, {by_socket:?} by a socket file");
 }

@@ -1,7 +1,6 @@
 //! A cluster of which a part is away, and a server that is none, or one where none was expected.
 
 use std::time::Duration;
-use std::time::Instant;
 
 use forebay::kv::Kv;
 use forebay::kv::KvError;
@@ -58,16 +57,15 @@ async fn a_server_of_another_kind_than_was_said_is_told_from_one_that_is_away() 
     }
 }
 
-/// One call for each key: those of the node that is gone fail in time, all others are answered.
+/// One call for each key: those of the node that is gone fail, all others are answered.
 async fn only_its_keys_fail(kv: &Kv, cluster: &RedisCluster, keys: &[String]) {
     for key in keys {
-        let began = Instant::now();
         let answer = kv.get(key).await;
         match cluster.node_of(key) {
+            // Not `Timeout`: the call was not waited for.
             GONE => assert!(matches!(answer, Err(KvError::Node(_))), "{key}: {answer:?}"),
             _ => assert_eq!(answer, Ok(Some(b"x".to_vec())), "{key}"),
         }
-        assert!(began.elapsed() < TIMEOUT, "{key}: {:?}", began.elapsed());
     }
 }
 

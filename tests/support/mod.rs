@@ -2,7 +2,8 @@
 //!
 //! A test file begins with `mod support;`. From the bottom up:
 //!
-//! - [`wait`]: a condition awaited with a deadline; [`scratch`]: directories that go when the test does;
+//! - [`wait`]: a condition awaited with a deadline; [`poll`]: whether a call waits at all;
+//!   [`scratch`]: directories that go when the test does;
 //!   [`ports`]: ports that stay ours while nobody listens on them;
 //! - [`child`]: any process a test starts, stops, kills and freezes;
 //! - [`kafka`]: one or three brokers; [`mariadb`] and [`postgres`], which have [`sql`] in common; [`process`]: the daemon; [`services`]: what a test may ask for, and what
@@ -30,6 +31,7 @@ pub mod kafka;
 pub mod load;
 pub mod mariadb;
 pub mod output;
+pub mod poll;
 pub mod ports;
 pub mod postgres;
 pub mod process;

@@ -1,7 +1,6 @@
 //! A Redis cluster behind the daemon: a part of it away, or taken for something else.
 
 use std::time::Duration;
-use std::time::Instant;
 
 use serde_json::Value;
 
@@ -85,11 +84,9 @@ fn a_killed_node_refuses_those_whose_markers_it_had_and_nobody_else() {
     cluster.node(GONE).kill9();
     let http = &mut forebay.http();
     for (number, somebody) in concerned.iter().enumerate() {
-        let began = Instant::now();
         let refused = register_once(http, somebody);
         expect(&refused, 503, "markers_unavailable");
         assert!(refused.header("retry-after").is_some());
-        assert!(began.elapsed() < TIMEOUT, "{:?}", began.elapsed());
         // Many refusals in a row, and then somebody whom they do not concern.
         if number >= 6
             && let Some(other) = others.get(number - 6)

@@ -4,7 +4,6 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
-use std::time::Instant;
 
 use super::people::expect;
 use super::people::register_and_wait;
@@ -21,7 +20,7 @@ use crate::support::proxy::Link;
 use crate::support::proxy::Proxy;
 use crate::support::wait;
 
-/// Of Redis and of the database. Large, so that who waited for it can be told from who did not, on a busy machine too.
+/// Of Redis and of the database.
 const TIMEOUT: Duration = Duration::from_secs(3);
 /// At a time.
 const CLIENTS: usize = 8;
@@ -29,8 +28,8 @@ const CLIENTS: usize = 8;
 const MANY: usize = 480;
 /// Far below the above, far above the probes and the background's own looks of that time.
 const FEW: usize = MANY / 8;
-/// Requests that were probes themselves: one at a time, each for its time-out.
-const PROBES: usize = 10;
+/// What a request is answered whose checks took longer than 50 ms.
+const HURRIED: [&str; 2] = ["markers_unavailable", "database_unavailable"];
 
 /// What requests are answered while a server hangs: registrations, and reads of users who do not exist.
 struct Expected {
@@ -41,10 +40,9 @@ struct Expected {
 /// While nothing hangs.
 const WELL: Expected = Expected { written: (202, ""), read: (404, "not_found") };
 
-/// One answer, and how long it took.
+/// One answer.
 struct Answer {
     response: Response,
-    took: Duration,
     written: bool,
 }
 
@@ -83,12 +81,11 @@ impl Counter {
 
     fn one(&self, http: &mut Client, written: bool) -> Answer {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let began = Instant::now();
         let response = match written {
             true => register_once(http, &somebody(number)),
             false => http.get(&format!("/v1/users/nobody-{number}")).expect("an answer"),
         };
-        Answer { response, took: began.elapsed(), written }
+        Answer { response, written }
     }
 
     fn is_open(&self, dependency: &str) -> bool {
@@ -100,14 +97,11 @@ impl Counter {
     fn hang(&self, dependency: &str, proxy: &Proxy, expected: &Expected) {
         self.passes(dependency);
         proxy.set(Link::DEAF);
-        let began = Instant::now();
-        while !self.is_open(dependency) {
-            assert!(began.elapsed() < LONG, "{dependency} is asked for ever:\n{}", self.forebay.log());
-            for answer in self.ask(2 * CLIENTS) {
-                // A connection and a statement, or a claim and giving it back; the rest is the machine's.
-                assert!(answer.took < TIMEOUT * 3, "{dependency} was waited for, for {:?}", answer.took);
-            }
-        }
+        // Each request has an end, or its client ends the test.
+        wait::until_true(&format!("{dependency} is not asked any more"), LONG, || {
+            self.ask(2 * CLIENTS);
+            self.is_open(dependency)
+        });
         self.refuses(dependency, proxy, expected);
         proxy.heal();
         self.passes(dependency);
@@ -127,12 +121,12 @@ impl Counter {
         let answers = self.ask(MANY);
         let asked = proxy.asked() - before;
         assert!(asked < FEW, "{dependency} was asked {asked} times for {MANY} requests");
-        let slow = answers.iter().filter(|answer| answer.took > TIMEOUT / 2).count();
-        assert!(slow <= PROBES, "{slow} of {MANY} requests waited for {dependency}");
-        // On a busy machine the 50 ms for all checks may pass without anybody's fault.
-        let others: Vec<_> = answers.iter().filter(|answer| !answer.is(expected)).collect();
-        let shown = || others.iter().map(|answer| answer.response.text()).collect::<Vec<_>>();
-        assert!(others.len() <= PROBES, "{} of {MANY}: {:#?}", others.len(), shown());
+        // Who is not asked is not waited for. On a busy machine the 50 ms for all checks may pass without anybody's
+        // fault, which the answers of `HURRIED` say.
+        for answer in answers.iter().filter(|answer| !answer.is(expected)) {
+            let code = answer.response.json()["code"].clone();
+            assert!(HURRIED.iter().any(|hurried| code == *hurried), "{}", answer.response.text());
+        }
         assert!(self.is_open(dependency));
     }
 }
@@ -193,11 +187,11 @@ fn a_kafka_that_hangs_costs_no_request_anything() {
     expect(&register_and_wait(&mut counter.forebay.http(), &somebody(0)), 201, "");
     for link in [Link::DEAF, Link::CUT] {
         stage.front().kafka.set(link);
-        let answers = counter.ask(MANY);
-        let others = answers.iter().filter(|answer| !answer.is(&WELL)).count();
-        assert!(others <= PROBES, "{others} of {MANY} had other answers");
-        let slow = answers.iter().filter(|answer| answer.took > TIMEOUT / 2).count();
-        assert_eq!(slow, 0, "of {MANY} requests waited");
+        // An answer that waited for Kafka would never come: it is deaf, and nothing here has a time-out.
+        for answer in counter.ask(MANY).iter().filter(|answer| !answer.is(&WELL)) {
+            let code = answer.response.json()["code"].clone();
+            assert!(HURRIED.iter().any(|hurried| code == *hurried), "{}", answer.response.text());
+        }
         let last = counter.next.fetch_add(1, Ordering::Relaxed);
         let mut http = counter.forebay.http();
         let asked = wait::until("somebody is registered", LONG, || {

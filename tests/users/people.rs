@@ -1,10 +1,5 @@
 //! People who register, and what they are answered.
 
-use std::sync::PoisonError;
-use std::sync::RwLock;
-use std::sync::RwLockReadGuard;
-use std::sync::RwLockWriteGuard;
-
 use serde_json::Value;
 use serde_json::json;
 
@@ -13,19 +8,6 @@ use crate::support::http::Client;
 use crate::support::http::Response;
 use crate::support::process::Forebay;
 use crate::support::wait;
-
-/// Crowds share the machine; what is timed has it alone, as far as this program goes.
-static MACHINE: RwLock<()> = RwLock::new(());
-
-/// For a test with many clients.
-pub fn share_the_machine() -> RwLockReadGuard<'static, ()> {
-    MACHINE.read().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// For a test that compares times.
-pub fn have_the_machine() -> RwLockWriteGuard<'static, ()> {
-    MACHINE.write().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// Somebody whose name, e-mail and phone are nobody else's.
 pub fn somebody(number: usize) -> Value {

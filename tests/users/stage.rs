@@ -1,10 +1,8 @@
 //! The real parts: Apache Kafka, Redis, and a database server, with daemons and consumers on them.
 
-use std::sync::RwLockReadGuard;
 use std::time::Duration;
 
 use super::crowd::Outcome;
-use super::people::share_the_machine;
 use crate::support::admin::Admin;
 use crate::support::daemon;
 use crate::support::kafka::ClusterOptions;
@@ -34,7 +32,6 @@ pub struct Stage {
     database: String,
     front: Option<Front>,
     _place: KafkaPlace,
-    _machine: RwLockReadGuard<'static, ()>,
 }
 
 /// What stands between daemons and the servers, and can be broken.
@@ -64,7 +61,6 @@ impl Stage {
     }
 
     fn with(test: &str, sql: Sql, front: Option<Front>) -> Option<Stage> {
-        let machine = share_the_machine();
         let place = services::kafka(test)?;
         let redis = services::redis(test)?.start();
         let sql: Box<dyn SqlServer> = match sql {
@@ -89,7 +85,7 @@ impl Stage {
             admin.create_topic(topic, PARTITIONS, 1, &[]);
         }
         let database = sql.fresh();
-        let stage = Stage { database, sql, redis, kafka, front, _place: place, _machine: machine };
+        let stage = Stage { database, sql, redis, kafka, front, _place: place };
         stage.forward();
         stage.migrate();
         Some(stage)

@@ -148,8 +148,8 @@ async fn slow_headers_on_a_connection_that_was_used_before() {
     let server =
         serve_with(crate::http::Config { header_timeout: Span::millis(50), ..config() }, ByteSize::mib(1))
             .await;
-    let mut client = server.connect().await;
-    assert_eq!(client.get("/healthz", "").await.status, 200);
+    let mut client = server.connect_with("GET /healthz HTTP/1.1\r\nHost: t\r\n\r\n");
+    assert_eq!(client.reply().await.status, 200);
     client.send("GET /hea").await;
     client.reply().await.is_problem(408, "timeout");
     client.closed().await;

@@ -27,9 +27,14 @@ async fn a_request_may_take_longer_than_a_head_a_body_or_idleness() {
     let short = Span::millis(20);
     let limits = Config { header_timeout: short, body_timeout: short, idle_timeout: short, ..config() };
     let server = serve_with(limits, ByteSize::mib(1)).await;
-    let mut client = server.connect().await;
-    let reply = client.order("Prefer: wait=1\r\n", ORDER).await;
-    assert_eq!(reply.status, 202);
+    server.log.hold(true);
+    let mut client = server.connect_with(&format!(
+        "POST /v1/commands/order.create HTTP/1.1\r\nHost: t\r\nContent-Length: 24\r\n\r\n{ORDER}"
+    ));
+    server.log.arrived(1).await;
+    tokio::time::sleep(short.0 * 5).await;
+    server.log.hold(false);
+    assert_eq!(client.reply().await.status, 202);
     client.closed().await;
 }
 

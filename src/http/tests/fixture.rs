@@ -244,6 +244,11 @@ impl Server {
         Client::connect(self.address).await
     }
 
+    /// See [`Client::connect_with`].
+    pub fn connect_with(&self, bytes: &str) -> Client {
+        Client::connect_with(self.address, bytes)
+    }
+
     /// Tells it to stop; the handle says how many connections were cut.
     pub fn stop(&mut self) -> JoinHandle<usize> {
         let _ = self.stop.take().unwrap().send(());

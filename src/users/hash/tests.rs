@@ -83,15 +83,33 @@ async fn what_cannot_be_ready_in_time_is_refused_at_once_and_not_queued() {
 
 #[tokio::test]
 async fn who_waits_is_served_between_those_that_are_hashed_ahead() {
-    let (pool, _workers, _) = pool(6, 1);
-    let results = ahead(&pool, 200);
-    pool.hash(secret("hunter2"), [1; 16], later()).await.unwrap();
-    assert!(results.try_iter().count() < 100, "it waited for those behind it");
+    let (pool, _workers, _) = pool(4, 1);
+    let (serve, served) = mpsc::channel();
+    let (begin, begun) = mpsc::channel();
+    // The first one holds the thread until somebody waits, and the third one until that one was served.
+    pool.ahead(secret("hunter2"), [1; 16], move |_| begun.recv_timeout(LONG).unwrap());
+    pool.ahead(secret("hunter2"), [1; 16], |_| ());
+    let (give, get) = mpsc::channel();
+    pool.ahead(secret("hunter2"), [1; 16], move |_| give.send(served.recv_timeout(LONG)).unwrap());
+    let mut waiting = std::pin::pin!(pool.hash(secret("hunter2"), [1; 16], later()));
+    let first = std::future::poll_fn(|context| std::task::Poll::Ready(waiting.as_mut().poll(context))).await;
+    assert!(first.is_pending());
+    begin.send(()).unwrap();
+    waiting.await.unwrap();
+    serve.send(()).unwrap();
+    assert_eq!(get.recv_timeout(LONG).unwrap(), Ok(()), "it waited for those behind it");
 }
 
 #[test]
 fn a_stop_gives_back_what_waits() {
-    let (pool, workers, _) = pool(10, 1);
+    let (pool, workers, _) = pool(4, 1);
+    // The thread is held until the stop has begun: whoever asks is told that the daemon is stopping.
+    let asking = pool.clone();
+    pool.ahead(secret("hunter2"), [1; 16], move |_| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let ask = || runtime.block_on(asking.hash(secret("hunter2"), [1; 16], Instant::now()));
+        while ask() != Err(HashError::Closing) {}
+    });
     let results = ahead(&pool, 50);
     workers.stop(LONG);
     let results: Vec<_> = results.into_iter().collect();
