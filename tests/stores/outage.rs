@@ -34,7 +34,7 @@ async fn nobody_need_be_there_at_first_and_whoever_comes_is_found() {
     let Some(place) = services::redis("nobody_need_be_there_at_first") else { return };
     let server = place.start();
     server.stop();
-    let kv = client(&server.url(), false, TIMEOUT);
+    let kv = patient(&server.url(), false);
     let error = kv.get("a").await.unwrap_err();
     assert_eq!(error, KvError::Away("connection refused".to_owned()));
     server.restart();

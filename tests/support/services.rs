@@ -79,7 +79,7 @@ pub fn kafka(test: &str) -> Option<KafkaPlace> {
 }
 
 /// For a test that needs a broker and no control over it: the address of one that other tests use too, so its topics
-/// need names of their own (`admin::unique_name`). Topics are not made by using them.
+/// need names of their own (`admin::unique_name`). Tests' own clients create none by using them.
 pub fn shared_kafka(test: &str) -> Option<String> {
     if let Ok(external) = env::var(EXTERNAL_KAFKA) {
         return Some(external);

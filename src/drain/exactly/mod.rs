@@ -2,8 +2,8 @@
 //!
 //! 1. *Claim* (`claim`): the number of ids is made durable in the log, every id that may be in use is fenced, and only
 //!    then the positions are read, up to an end taken after that. What Kafka has is counted as done. The life is made
-//!    durable in the log, and one transaction (the *hello*) rewrites all messages of this log in its name. From then on
-//!    a message of any other incarnation means that another copy took over.
+//!    durable in the log, and one transaction (the *hello*) rewrites all messages of this log in its name. Then the log
+//!    notes that the life delivers. From then on a message of any other incarnation means that another copy took over.
 //! 2. *Sender* (`sender`): each worker makes its producer the only one of its id and reads its own message. The same way
 //!    a commit of unknown outcome is resolved: the message is there, or it is not.
 //! 3. *Run* (`worker`, `sending`, `outcome`): begin, records, positions, all results, commit. Only then are its records
