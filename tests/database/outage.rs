@@ -112,12 +112,19 @@ async fn frozen(server: &impl SqlServer) {
     let calls: Vec<_> = (0..16)
         .map(|_| {
             let database = database.clone();
-            tokio::spawn(async move { asked(async || database.begin().await).await })
+            tokio::spawn(async move {
+                loop {
+                    match database.begin().await {
+                        Ok(batch) => return batch,
+                        Err(error) => assert!(error.is_transient(), "{error}"),
+                    }
+                }
+            })
         })
         .collect();
     let mut batches = Vec::new();
     for call in calls {
-        batches.push(call.await.unwrap());
+        batches.push(timeout(LONG, call).await.expect("a connection for each").unwrap());
     }
     assert_eq!(batches.len(), 16);
 }
