@@ -12,7 +12,7 @@ use forebay::app;
 use forebay::app::Failure;
 use forebay::app::ReplaySpan;
 use forebay::config;
-use forebay::config::Config;
+use forebay::config::Source;
 use forebay::telemetry;
 
 use cli::Cli;
@@ -48,15 +48,16 @@ fn run(cli: &Cli) -> Result<(), Failure> {
     }
     let mut overrides = config::environment(std::env::vars_os());
     overrides.extend(cli.overrides());
-    let config = Config::load(cli.config.as_deref(), overrides)?;
+    let source = Source { file: cli.config.clone(), overrides };
+    let config = source.load()?;
     match &cli.command {
-        Command::Serve => app::serve(&config),
+        Command::Serve => app::serve(&config, &source),
         Command::Drain { dry_run: true } => app::show(&config),
         Command::Drain { dry_run: false } => app::drain(&config),
         Command::Migrate { create_admin, password_file } => {
             app::migrate(&config, create_admin.as_deref(), password_file.as_deref())
         }
-        Command::Consume { replay: false, .. } => app::consume(&config),
+        Command::Consume { replay: false, .. } => app::consume(&config, &source),
         Command::Consume { replay: true, range } => app::replay(
             &config,
             ReplaySpan {

@@ -11,6 +11,7 @@ use forebay::auth::Caller;
 use forebay::command::CommandId;
 use forebay::command::Status;
 use forebay::http::AdminBackend;
+use forebay::http::Catalogue;
 use forebay::http::Commands;
 use forebay::http::Config;
 use forebay::http::HttpServer;
@@ -52,7 +53,9 @@ pub fn serve(words: &[String]) {
         authenticator: Authenticator::open(Arc::clone(&metrics)),
         login: None,
         limits: None,
-        kinds: Kinds::build(&kinds::defaults()).unwrap_or_else(|mistakes| panic!("{mistakes:?}")),
+        kinds: Catalogue::new(
+            Kinds::build(&kinds::defaults()).unwrap_or_else(|mistakes| panic!("{mistakes:?}")),
+        ),
         backend: Arc::new(server),
         metrics: Arc::clone(&metrics),
         message_max: kafka::Config::default().message_max,

@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 
 use crate::config::Config;
 use crate::config::Mistakes;
+use crate::config::Source;
 use crate::consumer;
 use crate::consumer::AfterApplied;
 use crate::consumer::Consumer;
@@ -45,13 +46,16 @@ use super::output;
 use super::parts::Door;
 use super::parts::address;
 use super::parts::bind;
+use super::reload;
+use super::reload::Reloadable;
+use super::signals;
 use super::signals::Signals;
 use super::threads;
 
 /// Applies users' commands until it is asked to stop.
-pub fn consume(config: &Config) -> Result<(), Failure> {
+pub fn consume(config: &Config, source: &Source) -> Result<(), Failure> {
     let (runtime, metrics) = begin(config)?;
-    let outcome = runtime.block_on(run(config, &metrics));
+    let outcome = runtime.block_on(run(config, source, &metrics));
     runtime.shutdown_background();
     outcome
 }
@@ -141,8 +145,10 @@ async fn parts(config: &Config, metrics: &Arc<Metrics>) -> Result<ConsumerParts,
     })
 }
 
-async fn run(config: &Config, metrics: &Arc<Metrics>) -> Result<(), Failure> {
+async fn run(config: &Config, source: &Source, metrics: &Arc<Metrics>) -> Result<(), Failure> {
     let mut signals = Signals::listen().map_err(Failure::system("signals"))?;
+    let hangups = signals::hangups().map_err(Failure::system("signals"))?;
+    let _reload = reload::watch(hangups, source, config, Reloadable::default());
     let alarm = Alarm::default();
     task::raise_failed_tasks(&alarm);
     let parts = parts(config, metrics).await?;

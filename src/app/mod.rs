@@ -21,6 +21,7 @@ mod open;
 mod operator;
 mod output;
 mod parts;
+mod reload;
 mod service;
 mod signals;
 mod threads;
@@ -34,6 +35,7 @@ use tokio::runtime::Runtime;
 
 use crate::config::Config;
 use crate::config::Mistakes;
+use crate::config::Source;
 use crate::http::Tls;
 use crate::metrics::Metrics;
 use crate::systemd;
@@ -84,7 +86,7 @@ fn begin(config: &Config) -> Result<Arc<Metrics>, Failure> {
 }
 
 /// Runs the daemon until it is asked to stop or cannot go on.
-pub fn serve(config: &Config) -> Result<(), Failure> {
+pub fn serve(config: &Config, source: &Source) -> Result<(), Failure> {
     let metrics = begin(config)?;
     cores::forbid();
     let alarm = Alarm::default();
@@ -92,9 +94,10 @@ pub fn serve(config: &Config) -> Result<(), Failure> {
     // Before the log is touched: a mistake leaves everything as it is.
     let tls = Tls::load(&config.server, &metrics).map_err(Mistakes::from)?;
     let runtime = Runtime::new().map_err(Failure::system("runtime"))?;
-    let signals = {
+    let (signals, hangups) = {
         let _context = runtime.enter();
-        Signals::listen().map_err(Failure::system("signals"))?
+        let signals = Signals::listen().map_err(Failure::system("signals"))?;
+        (signals, signals::hangups().map_err(Failure::system("signals"))?)
     };
     let opened = {
         let _step = Step::begin("recovery", config.telemetry.slow_step.0);
@@ -102,6 +105,7 @@ pub fn serve(config: &Config) -> Result<(), Failure> {
     };
     let outcome = runtime.block_on(async {
         let daemon = Daemon::start(opened, tls, config, &metrics, alarm).await?;
+        let _reload = reload::watch(hangups, source, config, daemon.parts.reloadable());
         daemon.run(signals).await
     });
     // What is left is late already; the log has what it did not do.

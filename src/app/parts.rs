@@ -23,6 +23,7 @@ use crate::drain::DrainParts;
 use crate::drain::Lead;
 use crate::http::Admin;
 use crate::http::AdminBackend;
+use crate::http::Catalogue;
 use crate::http::Durable;
 use crate::http::HttpServer;
 use crate::http::Public;
@@ -50,6 +51,7 @@ use super::access::Access;
 use super::applied::Applied;
 use super::backend::Backend;
 use super::dependencies::Dependencies;
+use super::reload::Reloadable;
 use super::service::Service;
 use super::service::Stores;
 use super::unseal::Unseal;
@@ -72,6 +74,7 @@ pub(super) struct Parts {
     hash_workers: Option<HashWorkers>,
     control: Option<control::Server>,
     _certificates: Option<Task>,
+    reloadable: Reloadable,
     // Last: the directory is ours until everything else is gone.
     _lock: Lock,
 }
@@ -117,7 +120,7 @@ impl Parts {
         alarm: &Alarm,
     ) -> Result<Self, Failure> {
         let Opened { writer, log, .. } = opened;
-        let listeners = Listeners::bind(tls, config, metrics).await?;
+        let listeners = Listeners::bind(tls.clone(), config, metrics).await?;
         let embedded = match config.embedded() {
             true => Some(EmbeddedBroker::start().map_err(|error| Failure::Kafka(error.to_string()))?),
             false => None,
@@ -163,7 +166,13 @@ impl Parts {
             stopping: AtomicBool::new(false),
         });
         let shown: Arc<dyn AdminBackend> = backend.clone();
-        let kinds = Kinds::build(&config.kinds).map_err(crate::config::Mistakes::from)?;
+        let kinds = Catalogue::new(Kinds::build(&config.kinds).map_err(crate::config::Mistakes::from)?);
+        let reloadable = Reloadable {
+            kinds: Some(kinds.clone()),
+            limits: Some(access.limits.clone()),
+            authenticator: Some(access.authenticator.clone()),
+            tls,
+        };
         let (http, admin) = (address(&listeners.public)?, address(&listeners.operators)?);
         let site = PublicParts {
             commands: Durable { ingest, statuses: statuses.clone() },
@@ -202,8 +211,14 @@ impl Parts {
             hash_workers: Some(hash_workers),
             control,
             _certificates: certificates,
+            reloadable,
             _lock: lock,
         })
+    }
+
+    /// What SIGHUP changes.
+    pub(super) fn reloadable(&self) -> Reloadable {
+        self.reloadable.clone()
     }
 
     /// Where Kafka clients find the embedded broker.

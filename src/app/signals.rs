@@ -1,7 +1,7 @@
 //! The signals of a process.
 //!
 //! SIGTERM and SIGINT stop it in order, and a second one ends it at once, whatever it is busy with. SIGHUP stops what was
-//! begun at a terminal, which is gone; daemons have none. SIGUSR1 and SIGUSR2 do nothing.
+//! begun at a terminal, which is gone; daemons read their configuration again. SIGUSR1 and SIGUSR2 do nothing.
 
 use std::io;
 use std::sync::Arc;
@@ -30,6 +30,11 @@ pub fn hold_hangup() -> io::Result<()> {
 /// By a handler that does nothing of consequence. Programs that this one starts would inherit `SIG_IGN`.
 fn ignore(signal: i32) -> io::Result<()> {
     flag::register(signal, Arc::default()).map(drop)
+}
+
+/// Hears of each SIGHUP from here on. Called on the runtime.
+pub(super) fn hangups() -> io::Result<Signal> {
+    signal(SignalKind::hangup())
 }
 
 /// The wish that the process stop. Once this exists, the first signal waits until it is asked for, and the second one

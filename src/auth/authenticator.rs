@@ -140,7 +140,8 @@ impl Authenticator {
         })
     }
 
-    async fn look_at_files(&self) {
+    /// Takes over what has changed in the files of `[auth]`; what is wrong with them is logged.
+    pub async fn look_at_files(&self) {
         let inner = Arc::clone(&self.0);
         let looked = tokio::task::spawn_blocking(move || inner.keyring.reload(&inner.config)).await;
         match looked {

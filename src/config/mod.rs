@@ -11,11 +11,14 @@ mod reader;
 mod sources;
 mod words;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::Path;
+use std::path::PathBuf;
 
 use serde::Serialize;
 use toml::Table;
+use toml::Value;
 
 use crate::alerts;
 use crate::auth;
@@ -74,6 +77,22 @@ pub struct Config {
     pub alerts: alerts::Config,
     /// Log lines.
     pub telemetry: telemetry::Config,
+}
+
+/// Where the configuration of this process comes from; it can be read again.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// The file, if there is one.
+    pub file: Option<PathBuf>,
+    /// The environment and the flags, later ones winning.
+    pub overrides: Vec<Override>,
+}
+
+impl Source {
+    /// What it says now.
+    pub fn load(&self) -> Result<Config, Mistakes> {
+        Config::load(self.file.as_deref(), self.overrides.clone())
+    }
 }
 
 impl Config {
@@ -151,6 +170,26 @@ impl Config {
     /// Whether everything runs in this process, broker included.
     pub fn embedded(&self) -> bool {
         self.kafka.brokers == kafka::Brokers::Embedded
+    }
+
+    /// The keys that are not the same in `other`, such as `wal.dir`; the kinds as one, `kinds`.
+    pub fn changes(&self, other: &Self) -> Result<Vec<String>, toml::ser::Error> {
+        let (ours, theirs) = (Table::try_from(self)?, Table::try_from(other)?);
+        let mut changed = BTreeSet::new();
+        for section in ours.keys().chain(theirs.keys()) {
+            match (ours.get(section), theirs.get(section)) {
+                (Some(Value::Table(ours)), Some(Value::Table(theirs))) => {
+                    let differs = |key: &&String| ours.get(*key) != theirs.get(*key);
+                    let keys = ours.keys().chain(theirs.keys()).filter(differs);
+                    changed.extend(keys.map(|key| format!("{section}.{key}")));
+                }
+                (ours, theirs) if ours == theirs => {}
+                _ => {
+                    changed.insert(section.clone());
+                }
+            }
+        }
+        Ok(changed.into_iter().collect())
     }
 
     /// The effective configuration as TOML, with secrets masked.

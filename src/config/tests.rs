@@ -278,3 +278,15 @@ fn a_file_that_is_something_else_is_given_up_after_a_few_lines() {
     assert_eq!(mistakes.len(), 21);
     assert_eq!(mistakes.last().unwrap(), "[file]: found more than 20 lines that are not TOML");
 }
+
+#[test]
+fn the_keys_that_differ_between_two_configurations_are_named() {
+    let (old, new) =
+        ("[wal]\nsegment_size = \"8MiB\"", "[server]\ntls_cert_file = \"x\"\ntls_key_file = \"y\"");
+    let (old, new) = (read(old, &[]).unwrap(), read(new, &[]).unwrap());
+    assert_eq!(old.changes(&old).unwrap(), [""; 0]);
+    assert_eq!(
+        old.changes(&new).unwrap(),
+        ["server.tls_cert_file", "server.tls_key_file", "wal.segment_size"]
+    );
+}

@@ -44,7 +44,8 @@ pub(super) async fn post<C: Commands>(
     caller: &Caller,
 ) -> Result<Answer, Problem> {
     access::known(caller)?;
-    let Some(kind) = public.kinds.get(call.parameter) else {
+    let catalogue = public.kinds.current();
+    let Some(kind) = catalogue.kinds.get(call.parameter) else {
         return Err(Problem::new(&problem::UNKNOWN_KIND, "No kind of this name is configured."));
     };
     let headers = &call.head.headers;

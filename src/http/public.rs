@@ -3,7 +3,6 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use hyper::HeaderMap;
 use hyper::header::HeaderValue;
 use prometheus::IntCounter;
@@ -13,11 +12,11 @@ use super::access;
 use super::backend::AdminBackend;
 use super::backend::Commands;
 use super::body::Bodies;
+use super::catalogue::Catalogue;
 use super::commands;
 use super::config::Config;
 use super::headers;
 use super::login;
-use super::openapi;
 use super::problem::Problem;
 use super::readiness;
 use super::respond;
@@ -28,7 +27,6 @@ use super::status;
 use super::users;
 use crate::auth::Authenticator;
 use crate::auth::Caller;
-use crate::kinds::Kinds;
 use crate::login::Login;
 use crate::metrics::Metrics;
 use crate::ratelimit::Limits;
@@ -44,7 +42,7 @@ pub struct PublicParts<C> {
     /// Takes commands in.
     pub commands: C,
     /// Which kinds may enter.
-    pub kinds: Kinds,
+    pub kinds: Catalogue,
     /// The user service; none: its paths are not there.
     pub users: Option<Users>,
     /// Says who calls.
@@ -64,7 +62,7 @@ pub struct PublicParts<C> {
 /// Its routes, ready to serve.
 pub struct Public<C> {
     pub(super) commands: C,
-    pub(super) kinds: Kinds,
+    pub(super) kinds: Catalogue,
     pub(super) users: Option<Users>,
     pub(super) authenticator: Authenticator,
     pub(super) login: Option<Login>,
@@ -78,7 +76,6 @@ pub struct Public<C> {
     pub(super) message_max: usize,
     backend: Arc<dyn AdminBackend>,
     metrics: Arc<Metrics>,
-    description: Bytes,
 }
 
 impl<C: Commands> Public<C> {
@@ -91,7 +88,6 @@ impl<C: Commands> Public<C> {
             max_body: config.max_body.as_usize(),
             max_batch_body: config.max_batch_body.as_usize(),
             message_max: parts.message_max.as_usize(),
-            description: Bytes::from(openapi::describe(Self::ROUTES, &parts.kinds).to_string()),
             commands: parts.commands,
             kinds: parts.kinds,
             users: parts.users,
@@ -254,7 +250,10 @@ impl<C: Commands> Site for Public<C> {
             Endpoint::Login => Box::pin(login::login(self, call)).await,
             Endpoint::Refresh => Box::pin(login::refresh(self, call)).await,
             Endpoint::Logout => Box::pin(login::logout(self, call)).await,
-            Endpoint::OpenApi => Ok(respond::bytes(HeaderValue::from_static(JSON), self.description.clone())),
+            Endpoint::OpenApi => {
+                let description = self.kinds.current().description(Self::ROUTES);
+                Ok(respond::bytes(HeaderValue::from_static(JSON), description))
+            }
             Endpoint::Health => Ok(readiness::health()),
             Endpoint::Ready => Ok(readiness::ready(&*self.backend)),
         }

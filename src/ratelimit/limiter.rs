@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use data_encoding::HEXLOWER;
@@ -54,7 +56,7 @@ impl Client {
 pub(super) struct Limiter {
     name: &'static str,
     /// The switch of the configuration turns everything off, whatever was said on another day.
-    is_on: bool,
+    is_on: Arc<AtomicBool>,
     setting: watch::Sender<Dated>,
     clients: Cache<Client, Arc<Entry>>,
     digest: KeyedDigest,
@@ -65,7 +67,7 @@ pub(super) struct Limiter {
 impl Limiter {
     pub fn new(
         name: &'static str,
-        (is_on, setting): (bool, Setting),
+        (is_on, setting): (Arc<AtomicBool>, Setting),
         digest: KeyedDigest,
         store: Arc<Store>,
         metrics: &Metrics,
@@ -108,7 +110,7 @@ impl Limiter {
     /// What holds.
     pub fn setting(&self) -> Setting {
         let said = self.dated().setting;
-        Setting { enabled: said.enabled && self.is_on, ..said }
+        Setting { enabled: said.enabled && self.is_on.load(Ordering::Relaxed), ..said }
     }
 
     /// None: nobody is limited.

@@ -25,6 +25,8 @@ mod store;
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -43,6 +45,7 @@ pub use sharing::NotShared;
 use limiter::Client;
 use limiter::Limiter;
 use limiter::Taken;
+use settings::Dated;
 use store::Store;
 
 /// A refusal.
@@ -106,7 +109,7 @@ pub struct Limits(Arc<Inner>);
 
 struct Inner {
     /// The switch of the configuration.
-    is_on: bool,
+    is_on: Arc<AtomicBool>,
     login: Limiter,
     write: Limiter,
     account: Limiter,
@@ -120,18 +123,31 @@ impl Limits {
     pub fn new(parts: Parts<'_>) -> Self {
         let Parts { config, kv, timeout, digest, metrics } = parts;
         let store = Arc::new(Store::new(kv, timeout, metrics));
+        let is_on = Arc::new(AtomicBool::new(config.enabled));
         let limiter = |name, limit, window| {
             let setting = Setting { enabled: true, limit, window };
-            Limiter::new(name, (config.enabled, setting), digest.clone(), Arc::clone(&store), metrics)
+            Limiter::new(name, (Arc::clone(&is_on), setting), digest.clone(), Arc::clone(&store), metrics)
         };
         Self(Arc::new(Inner {
-            is_on: config.enabled,
             login: limiter(Which::Login.name(), config.login_limit, config.login_window),
             write: limiter(Which::Write.name(), config.write_limit, config.write_window),
             account: limiter("account", config.account_failures, config.account_window),
+            is_on: Arc::clone(&is_on),
             store: Arc::clone(&store),
             unshared: Notify::new(),
         }))
+    }
+
+    /// From now on as this configuration says, but for limits that were changed at run time.
+    pub fn configure(&self, config: &Config) {
+        self.0.is_on.store(config.enabled, Ordering::Relaxed);
+        for (limiter, limit, window) in [
+            (&self.0.login, config.login_limit, config.login_window),
+            (&self.0.write, config.write_limit, config.write_window),
+            (&self.0.account, config.account_failures, config.account_window),
+        ] {
+            limiter.adopt(Dated::configured(Setting { enabled: true, limit, window }));
+        }
     }
 
     /// Asks the store and keeps up with other daemons, for as long as the tasks are held. Without them each daemon
@@ -146,7 +162,7 @@ impl Limits {
 
     /// Whether limits can be on at all: the configuration's switch.
     pub fn is_on(&self) -> bool {
-        self.0.is_on
+        self.0.is_on.load(Ordering::Relaxed)
     }
 
     /// A login from this address, whatever comes of it.

@@ -10,6 +10,7 @@
 mod support;
 
 mod output;
+mod reload;
 mod signals;
 mod terminal;
 

@@ -126,11 +126,17 @@ impl Forebay {
         self.child = Some(Child::spawn_to("forebay", &command, &log, output.into(), errors.into()));
     }
 
+    /// Writes the configuration file, which a start does by itself. Its path.
+    pub fn write_config(&self) -> PathBuf {
+        let config = self.dir.path().join("forebay.toml");
+        fs::write(&config, self.config()).expect("the configuration");
+        config
+    }
+
     /// The command line and the environment of the next start; writes the configuration.
     fn command(&self) -> Command {
         assert!(self.child.is_none(), "forebay is already started");
-        let config = self.dir.path().join("forebay.toml");
-        fs::write(&config, self.config()).expect("the configuration");
+        let config = self.write_config();
         let mut command = Command::new("sh");
         command.args(["-c", AS_USUAL, "sh"]).arg(&self.binary);
         command.args(&self.arguments).arg("--config").arg(&config).current_dir(self.dir.path());

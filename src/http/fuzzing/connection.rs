@@ -10,6 +10,7 @@ use std::sync::PoisonError;
 
 use tokio::sync::watch;
 
+use super::super::Catalogue;
 use super::super::Config;
 use super::super::Public;
 use super::super::PublicParts;
@@ -46,7 +47,7 @@ fn site() -> Fake {
         authenticator: Authenticator::open(Arc::clone(&metrics)),
         login: None,
         limits: None,
-        kinds: Kinds::build(&defaults()).expect("the kinds we ship"),
+        kinds: Catalogue::new(Kinds::build(&defaults()).expect("the kinds we ship")),
         backend: Arc::new(Nothing),
         metrics,
         message_max: ByteSize::kib(1),

@@ -21,6 +21,7 @@ use crate::command::CommandId;
 use crate::command::State;
 use crate::command::Status;
 use crate::http::AdminBackend;
+use crate::http::Catalogue;
 use crate::http::Commands;
 use crate::http::Config;
 use crate::http::HttpServer;
@@ -215,7 +216,7 @@ pub async fn serve_with(config: Config, message_max: ByteSize) -> Server {
         authenticator: Authenticator::open(Arc::clone(&metrics)),
         login: None,
         limits: None,
-        kinds: Kinds::build(&defaults()).unwrap(),
+        kinds: Catalogue::new(Kinds::build(&defaults()).unwrap()),
         backend: Arc::<Backend>::clone(&backend),
         metrics: Arc::clone(&metrics),
         message_max,

@@ -64,6 +64,13 @@ impl Tls {
         Task::spawn("tls-files", reload::watch(self.clone()))
     }
 
+    /// Reads the files again; what is returned puts them in use. Blocks for the disk.
+    pub fn prepare(&self) -> Result<Box<dyn FnOnce() + Send>, Vec<Mistake>> {
+        let config = self.files.read().and_then(|contents| self.files.fit(&contents))?;
+        let this = self.clone();
+        Ok(Box::new(move || this.exchange(config)))
+    }
+
     /// The handshake. None when it failed, which is counted and no more than a debug line: anybody can make it fail.
     pub(super) async fn accept(&self, tcp: TcpStream, within: Duration) -> Option<TlsStream<TcpStream>> {
         let reason = match timeout(within, TlsAcceptor::from(self.current()).accept(tcp)).await {

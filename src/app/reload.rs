@@ -1,0 +1,104 @@
+//! SIGHUP: the configuration is read again, and what can change in a running daemon changes.
+//!
+//! All of it is read and checked before anything is changed, the files of kinds, tokens and certificates included: a
+//! mistake changes nothing. A key that needs a restart is named in the log, at every reload until the restart.
+
+use std::error::Error;
+
+use tokio::signal::unix::Signal;
+use tokio::task::spawn_blocking;
+
+use crate::auth::Authenticator;
+use crate::config::Config;
+use crate::config::Mistakes;
+use crate::config::Source;
+use crate::http::Catalogue;
+use crate::http::Tls;
+use crate::kinds::Kinds;
+use crate::ratelimit::Limits;
+use crate::task::Task;
+use crate::telemetry;
+
+/// Why nothing was changed.
+type Refused = Box<dyn Error + Send + Sync>;
+
+/// What a reload changes.
+#[derive(Clone, Default)]
+pub(super) struct Reloadable {
+    pub(super) kinds: Option<Catalogue>,
+    pub(super) limits: Option<Limits>,
+    pub(super) authenticator: Option<Authenticator>,
+    pub(super) tls: Option<Tls>,
+}
+
+impl Reloadable {
+    /// Whether a reload applies this key.
+    fn applies(&self, key: &str) -> bool {
+        match key.split_once('.') {
+            None => key == "kinds" && self.kinds.is_some(),
+            Some(("rate_limit", _)) => self.limits.is_some(),
+            _ => key == "telemetry.log_level",
+        }
+    }
+}
+
+/// Reloads on every SIGHUP, for as long as the task is held.
+pub(super) fn watch(mut hangups: Signal, source: &Source, config: &Config, parts: Reloadable) -> Task {
+    let (source, mut current) = (source.clone(), config.clone());
+    Task::spawn("reload", async move {
+        while hangups.recv().await.is_some() {
+            if let Err(error) = reload(&source, &mut current, &parts).await {
+                tracing::error!(event = "config.reload_failed", %error, "nothing was changed");
+            }
+        }
+    })
+}
+
+async fn reload(source: &Source, current: &mut Config, parts: &Reloadable) -> Result<(), Refused> {
+    let (source, tls) = (source.clone(), parts.tls.clone());
+    let Prepared { config, kinds, certificate } =
+        spawn_blocking(move || Prepared::read(&source, tls.as_ref())).await??;
+    let changed = current.changes(&config)?;
+    let (applied, needs_restart): (Vec<_>, Vec<_>) = changed.into_iter().partition(|key| parts.applies(key));
+    // Before the rest: nothing else can fail.
+    telemetry::set_level(config.telemetry.log_level)?;
+    if let Some(catalogue) = &parts.kinds {
+        catalogue.replace(kinds);
+        current.kinds = config.kinds;
+    }
+    if let Some(limits) = &parts.limits {
+        limits.configure(&config.rate_limit);
+        current.rate_limit = config.rate_limit;
+    }
+    current.telemetry.log_level = config.telemetry.log_level;
+    if let Some(authenticator) = &parts.authenticator {
+        authenticator.look_at_files().await;
+    }
+    certificate.into_iter().for_each(|exchange| exchange());
+    if !needs_restart.is_empty() {
+        let keys = needs_restart.join(", ");
+        tracing::warn!(event = "config.restart_needed", config.keys = keys, "some changes need a restart");
+    }
+    let keys = applied.join(", ");
+    tracing::info!(event = "config.reloaded", config.keys = keys, "configuration reloaded");
+    Ok(())
+}
+
+/// Everything that was read, and is free of mistakes.
+struct Prepared {
+    config: Config,
+    kinds: Kinds,
+    /// Puts the certificate in use.
+    certificate: Option<Box<dyn FnOnce() + Send>>,
+}
+
+impl Prepared {
+    /// Blocks for the disk.
+    fn read(source: &Source, tls: Option<&Tls>) -> Result<Self, Refused> {
+        // Reads the files of `[auth]` and of the kinds, too.
+        let config = source.load()?;
+        let kinds = Kinds::build(&config.kinds).map_err(Mistakes::from)?;
+        let certificate = tls.map(Tls::prepare).transpose().map_err(Mistakes::from)?;
+        Ok(Self { config, kinds, certificate })
+    }
+}

@@ -1,0 +1,51 @@
+//! The kinds that may enter, exchanged while the daemon runs.
+
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::sync::PoisonError;
+use std::sync::RwLock;
+
+use bytes::Bytes;
+
+use super::openapi;
+use super::route::Route;
+use crate::kinds::Kinds;
+
+/// What counts now. Clones share it; a request goes on with what counted when it began.
+#[derive(Clone)]
+pub struct Catalogue(Arc<RwLock<Arc<Edition>>>);
+
+/// One state of it.
+pub(super) struct Edition {
+    pub(super) kinds: Kinds,
+    /// Made when it is first asked for.
+    description: OnceLock<Bytes>,
+}
+
+impl Catalogue {
+    /// These kinds.
+    pub fn new(kinds: Kinds) -> Self {
+        Self(Arc::new(RwLock::new(Edition::new(kinds))))
+    }
+
+    /// From now on these kinds.
+    pub fn replace(&self, kinds: Kinds) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Edition::new(kinds);
+    }
+
+    pub(super) fn current(&self) -> Arc<Edition> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Edition {
+    fn new(kinds: Kinds) -> Arc<Self> {
+        Arc::new(Self { kinds, description: OnceLock::new() })
+    }
+
+    /// The description of the interface, which names the kinds.
+    pub(super) fn description<E>(&self, routes: &[Route<E>]) -> Bytes {
+        let describe = || Bytes::from(openapi::describe(routes, &self.kinds).to_string());
+        self.description.get_or_init(describe).clone()
+    }
+}
