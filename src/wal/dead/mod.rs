@@ -14,7 +14,10 @@ mod fresh;
 mod head;
 mod known;
 mod rewrite;
+mod types;
 
+#[cfg(test)]
+mod concurrency_tests;
 #[cfg(test)]
 mod tests;
 
@@ -24,16 +27,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::PoisonError;
 
-use serde::Deserialize;
-use serde::Serialize;
-
 use super::crypt::KeyId;
 use super::crypt::Keys;
 use super::fs;
 use super::fs::Fs;
 use super::fs::Mode;
 use super::ledger::Ledger;
-use super::log::Fate;
 use super::quarantine;
 use super::salvage::Unreadable;
 use super::types::Letter;
@@ -45,7 +44,6 @@ use crate::sync::atomic::AtomicBool;
 use crate::sync::atomic::AtomicU64;
 use crate::sync::atomic::Ordering;
 use crate::units::Lsn;
-use crate::units::Timestamp;
 
 use entry::Entry;
 use file::Letters;
@@ -54,6 +52,10 @@ use fresh::Fresh;
 use known::Known;
 
 pub use head::is_encrypted;
+pub use types::Damage;
+pub use types::Dead;
+pub use types::Removal;
+pub use types::Sealed;
 
 /// The directory in the log's.
 pub const DIR: &str = "dead";
@@ -63,60 +65,6 @@ pub const FILE: &str = "letters";
 pub const NAME: &str = "dead/letters";
 /// Below this a rewrite saves nothing worth the flushes.
 const REWRITE_FROM: u64 = 1 << 20;
-
-/// A range of records that could not be read: a dead letter without its record.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Damage {
-    /// First record of the range.
-    pub lsn_from: u64,
-    /// Last record of the range.
-    pub lsn_to: u64,
-    /// File name of the segment.
-    pub segment: String,
-    /// What was found.
-    pub reason: String,
-    /// When.
-    pub found_at: Timestamp,
-}
-
-/// What shows of a letter in an encrypted store whose key is not given.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sealed {
-    /// The record's number in the log.
-    pub lsn: Lsn,
-    /// When it was accepted.
-    pub accepted_at: Timestamp,
-    /// When it was given up.
-    pub died_at: Timestamp,
-    /// How often it was sent.
-    pub attempts: u32,
-}
-
-impl Sealed {
-    pub(super) fn fate(&self) -> Fate {
-        Fate::Dead { reason: "encrypted".to_owned(), at: self.died_at }
-    }
-}
-
-/// An entry of the store as an operator sees it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Dead {
-    /// A record the broker would not take.
-    Letter(Letter),
-    /// The same, of which no more can be seen: only to who looks without the key.
-    Sealed(Sealed),
-    /// Records that could not be read.
-    Damage(Damage),
-}
-
-/// How a letter left the store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Removal {
-    /// An operator gave it up.
-    Dropped,
-    /// It lies in the log again under this number.
-    Requeued(Lsn),
-}
 
 /// The store. No lock is held while the disk is asked, but for the order of writers: only writers wait for it.
 pub struct DeadLetters {

@@ -1,0 +1,165 @@
+//! Who waits for whom.
+
+use super::super::fs::File;
+use super::super::fs::Mode;
+use super::super::fs::RealFs;
+use super::tests::letter;
+use super::tests::open;
+use super::*;
+
+/// A file system on which flushes wait for a permit, and writes are measured.
+#[derive(Clone)]
+struct Gated {
+    gate: Arc<std::sync::RwLock<()>>,
+    /// Flushes that were begun.
+    flushes: Arc<AtomicU64>,
+    /// The largest write.
+    largest: Arc<AtomicU64>,
+}
+
+struct GatedFile(Arc<dyn File>, Gated);
+
+impl File for GatedFile {
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.0.read_at(buf, offset)
+    }
+
+    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
+        self.1.largest.fetch_max(buf.len() as u64, Ordering::SeqCst);
+        self.0.write_at(buf, offset)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.1.flushes.fetch_add(1, Ordering::SeqCst);
+        let _permit = self.1.gate.read().unwrap();
+        self.0.sync_data()
+    }
+
+    fn sync_all(&self) -> io::Result<()> {
+        self.sync_data()
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+
+    fn size(&self) -> io::Result<u64> {
+        self.0.size()
+    }
+}
+
+impl Fs for Gated {
+    fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
+        RealFs.create_dir_all(dir)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        RealFs.list(dir)
+    }
+
+    fn open(&self, path: &Path, mode: Mode) -> io::Result<Arc<dyn File>> {
+        Ok(Arc::new(GatedFile(RealFs.open(path, mode)?, self.clone())))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        RealFs.rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        RealFs.remove(path)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        RealFs.sync_dir(dir)
+    }
+
+    fn free_space(&self, dir: &Path) -> io::Result<u64> {
+        RealFs.free_space(dir)
+    }
+}
+
+impl Gated {
+    /// Opens a store on it.
+    fn open(dir: &Path) -> (Self, DeadLetters) {
+        std::fs::create_dir_all(dir.join(DIR)).unwrap();
+        std::fs::create_dir_all(dir.join(quarantine::DIR)).unwrap();
+        let gated = Self { gate: Arc::default(), flushes: Arc::default(), largest: Arc::default() };
+        let store = DeadLetters::open(Arc::new(gated.clone()), dir, &Keys::default()).unwrap().0;
+        (gated, store)
+    }
+
+    /// Waits until `act`, on a thread of its own, waits in a flush, and does `meanwhile`.
+    fn during_flush(&self, act: impl FnOnce() + Send, meanwhile: impl FnOnce()) {
+        std::thread::scope(|scope| {
+            let closed = self.gate.write().unwrap();
+            let before = self.flushes.load(Ordering::SeqCst);
+            scope.spawn(act);
+            while self.flushes.load(Ordering::SeqCst) == before {
+                std::thread::yield_now();
+            }
+            meanwhile();
+            drop(closed);
+        });
+    }
+}
+
+/// Metrics and status look-ups waited as long as a flush took.
+#[test]
+fn nobody_waits_for_a_flush_but_writers() {
+    let dir = tempfile::tempdir().unwrap();
+    let (gated, store) = Gated::open(dir.path());
+    store.add(&[letter(1)]).unwrap();
+    gated.during_flush(
+        || store.add(&[letter(2)]).unwrap(),
+        || {
+            assert_eq!((store.len(), store.contains(Lsn(2))), (1, false));
+            assert_eq!(store.get(Lsn(1)).unwrap(), Some(Dead::Letter(letter(1))));
+            assert_eq!((store.removal(Lsn(1)), store.damage_over(Lsn(5)).unwrap()), (None, None));
+        },
+    );
+    assert_eq!(store.len(), 2);
+}
+
+/// The whole file was built in memory, under the lock that everyone takes.
+#[test]
+fn a_rewrite_goes_by_pieces_while_letters_are_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let (gated, store) = Gated::open(dir.path());
+    (0..100).for_each(|lsn| store.add(&[letter(lsn)]).unwrap());
+    (0..60).for_each(|lsn| assert!(store.remove(Lsn(lsn), Removal::Dropped).unwrap()));
+    gated.largest.store(0, Ordering::SeqCst);
+    gated.during_flush(
+        || store.maintain().unwrap(),
+        || {
+            assert_eq!(store.get(Lsn(70)).unwrap(), Some(Dead::Letter(letter(70))));
+            assert_eq!(store.len(), 40);
+        },
+    );
+    let largest = gated.largest.load(Ordering::SeqCst);
+    assert!((1 << 20..(1 << 20) + 60_000).contains(&largest), "{largest}");
+    let (store, trouble) = open(dir.path());
+    assert_eq!((store.len(), store.removed().len(), trouble), (40, 60, None));
+}
+
+/// What is added or removed while the file is written anew is in the new one.
+#[test]
+fn what_changes_during_a_rewrite_is_not_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _) = open(dir.path());
+    (0..10).for_each(|lsn| store.add(&[letter(lsn)]).unwrap());
+    std::thread::scope(|scope| {
+        let rewriting = scope.spawn(|| (0..3).for_each(|_| store.compact().unwrap()));
+        for lsn in 10.. {
+            store.add(&[letter(lsn)]).unwrap();
+            assert!(store.remove(Lsn(lsn - 10), Removal::Dropped).unwrap());
+            if rewriting.is_finished() {
+                break;
+            }
+        }
+    });
+    let (len, removed) = (store.lsns(), store.removed());
+    assert_eq!(len.len(), 10);
+    let (store, trouble) = open(dir.path());
+    assert_eq!((store.lsns(), store.removed(), trouble), (len.clone(), removed, None));
+    assert_eq!(store.get(len[9]).unwrap(), Some(Dead::Letter(letter(len[9].0))));
+}

@@ -1,0 +1,63 @@
+//! What the store holds, as an operator sees it.
+
+use serde::Deserialize;
+use serde::Serialize;
+
+use super::super::log::Fate;
+use super::super::types::Letter;
+use crate::units::Lsn;
+use crate::units::Timestamp;
+
+/// A range of records that could not be read: a dead letter without its record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Damage {
+    /// First record of the range.
+    pub lsn_from: u64,
+    /// Last record of the range.
+    pub lsn_to: u64,
+    /// File name of the segment.
+    pub segment: String,
+    /// What was found.
+    pub reason: String,
+    /// When.
+    pub found_at: Timestamp,
+}
+
+/// What shows of a letter in an encrypted store whose key is not given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sealed {
+    /// The record's number in the log.
+    pub lsn: Lsn,
+    /// When it was accepted.
+    pub accepted_at: Timestamp,
+    /// When it was given up.
+    pub died_at: Timestamp,
+    /// How often it was sent.
+    pub attempts: u32,
+}
+
+impl Sealed {
+    pub(in crate::wal) fn fate(&self) -> Fate {
+        Fate::Dead { reason: "encrypted".to_owned(), at: self.died_at }
+    }
+}
+
+/// An entry of the store as an operator sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Dead {
+    /// A record the broker would not take.
+    Letter(Letter),
+    /// The same, of which no more can be seen: only to who looks without the key.
+    Sealed(Sealed),
+    /// Records that could not be read.
+    Damage(Damage),
+}
+
+/// How a letter left the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Removal {
+    /// An operator gave it up.
+    Dropped,
+    /// It lies in the log again under this number.
+    Requeued(Lsn),
+}
