@@ -156,6 +156,8 @@ impl House {
             .set("bootstrap.servers", self.broker.bootstrap())
             .set("group.id", "test")
             .set("enable.partition.eof", "true")
+            // Its events end a poll without a message.
+            .set("enable.auto.commit", "false")
             .create()
             .unwrap();
         let mut list = TopicPartitionList::new();
