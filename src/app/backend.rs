@@ -92,6 +92,7 @@ impl AdminBackend for Backend {
             Admission::Open => None,
             Admission::Closed(SubmitError::BacklogFull { .. }) => Some("backlog_full"),
             Admission::Closed(SubmitError::DiskFull) => Some("disk_full"),
+            Admission::Closed(SubmitError::SegmentNotReady) => Some("overloaded"),
             Admission::Closed(SubmitError::Poisoned) => Some("poisoned"),
             Admission::Closed(_) => Some("stopping"),
         };

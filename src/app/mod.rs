@@ -14,6 +14,7 @@ mod consume;
 mod cores;
 mod deadlines;
 mod dependencies;
+mod descriptors;
 mod empty;
 mod failure;
 mod migrate;
@@ -47,7 +48,9 @@ use crate::task::Thread;
 use crate::telemetry;
 use crate::telemetry::Step;
 use crate::wal::Lock;
+use crate::wal::OpenError;
 use crate::wal::Opened;
+use crate::wal::layout;
 
 pub use crate::kafka::OffsetSpan as ReplaySpan;
 pub use consume::consume;
@@ -67,21 +70,27 @@ use deadlines::Deadlines;
 use parts::Parts;
 use signals::Signals;
 
-/// Prints the effective configuration, secrets masked. Reads the files of keys and certificates, as `serve` would.
+/// Prints the effective configuration, secrets masked. Reads the files of keys and certificates, and looks at the log's
+/// directory, as `serve` would. The directory's owner is not compared: this command is often run by another user.
 pub fn check(config: &Config) -> Result<(), Failure> {
     let mut mistakes = config.wal.key_mistakes();
     mistakes.extend(config.server.tls_mistakes());
     if !mistakes.is_empty() {
         return Err(Failure::Configuration(mistakes.into()));
     }
+    // A directory that this user may not read is no mistake.
+    if let Err(error @ OpenError::Unsuitable { .. }) = layout::check_places(&config.wal.dir) {
+        return Err(Failure::Directory(error.to_string()));
+    }
     let shown = config.shown().map_err(io::Error::other).map_err(Failure::system("configuration"))?;
     output::print(shown)
 }
 
-/// Starts the log lines, which are counted among the metrics.
+/// Starts the log lines, which are counted among the metrics, and takes all the file descriptors there are.
 fn begin(config: &Config) -> Result<Arc<Metrics>, Failure> {
     let metrics = Metrics::new().map_err(io::Error::other).map_err(Failure::system("metrics"))?;
     telemetry::init(&config.telemetry, &metrics.log_lines_lost).map_err(Failure::system("log lines"))?;
+    descriptors::raise();
     Ok(Arc::new(metrics))
 }
 
@@ -89,6 +98,7 @@ fn begin(config: &Config) -> Result<Arc<Metrics>, Failure> {
 pub fn serve(config: &Config, source: &Source) -> Result<(), Failure> {
     let metrics = begin(config)?;
     cores::forbid();
+    let config = &descriptors::fit(config);
     let alarm = Alarm::default();
     task::raise_failed_tasks(&alarm);
     // Before the log is touched: a mistake leaves everything as it is.

@@ -94,8 +94,13 @@ fn no_password_shows(dir: &Path, keys: &Keys) -> Result<(), Failure> {
 /// Version and loss need a person; a lock that is held and a disk that fails may pass.
 fn failure(error: OpenError) -> Failure {
     match error {
-        OpenError::Lock(_) | OpenError::Directory { .. } | OpenError::Absent { .. } => {
-            Failure::Directory(error.to_string())
+        OpenError::Lock(_)
+        | OpenError::Directory { .. }
+        | OpenError::Unsuitable { .. }
+        | OpenError::Absent { .. } => Failure::Directory(error.to_string()),
+        // Not the disk's failure: the next start may have what this one lacked.
+        OpenError::Io { source, .. } if wal::fs::is_shortage(&source) => {
+            Failure::System { what: "opening the log", source }
         }
         OpenError::Io { .. } => Failure::Poisoned(error.to_string()),
         OpenError::Version { .. } | OpenError::Lost { .. } | OpenError::Key { .. } => {

@@ -26,6 +26,7 @@ use crate::http::AdminBackend;
 use crate::http::Catalogue;
 use crate::http::Durable;
 use crate::http::HttpServer;
+use crate::http::Limits;
 use crate::http::Public;
 use crate::http::PublicParts;
 use crate::http::Tls;
@@ -51,6 +52,7 @@ use super::access::Access;
 use super::applied::Applied;
 use super::backend::Backend;
 use super::dependencies::Dependencies;
+use super::descriptors;
 use super::reload::Reloadable;
 use super::service::Service;
 use super::service::Stores;
@@ -96,8 +98,8 @@ struct Listeners {
 impl Listeners {
     async fn bind(tls: Option<Tls>, config: &Config, metrics: &Metrics) -> Result<Self, Failure> {
         let certificates = tls.as_ref().map(Tls::watch);
-        let public = bind(config.server.listen, config, metrics).await?.with_tls(tls);
-        let operators = bind(config.server.admin_listen, config, metrics).await?;
+        let public = bind(config.server.listen, config.server.limits(), metrics).await?.with_tls(tls);
+        let operators = bind_admin(config, metrics).await?;
         Ok(Self { public, operators, certificates })
     }
 
@@ -410,12 +412,15 @@ impl Door {
     }
 }
 
-pub(super) async fn bind(
-    address: SocketAddr,
-    config: &Config,
-    metrics: &Metrics,
-) -> Result<HttpServer, Failure> {
-    let bound = HttpServer::bind(address, config.server.limits(), metrics).await;
+/// The operators' listener, with fewer connections than the public one.
+pub(super) async fn bind_admin(config: &Config, metrics: &Metrics) -> Result<HttpServer, Failure> {
+    let limits = config.server.limits();
+    let most = limits.max_connections.min(descriptors::ADMIN_CONNECTIONS);
+    bind(config.server.admin_listen, Limits { max_connections: most, ..limits }, metrics).await
+}
+
+async fn bind(address: SocketAddr, limits: Limits, metrics: &Metrics) -> Result<HttpServer, Failure> {
+    let bound = HttpServer::bind(address, limits, metrics).await;
     bound.map_err(|source| Failure::Listen { address, source })
 }
 

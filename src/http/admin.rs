@@ -5,6 +5,7 @@ use std::sync::Arc;
 use hyper::header;
 use hyper::header::HeaderValue;
 use serde_json::json;
+use tokio::sync::Mutex;
 
 use super::Answer;
 use super::backend::AdminBackend;
@@ -35,12 +36,13 @@ pub struct Admin {
     limits: Option<Limits>,
     bodies: Bodies,
     metrics: Arc<Metrics>,
+    looking: Arc<Mutex<()>>,
 }
 
 impl Admin {
     /// Over what it shows and steers.
     pub fn new(backend: Arc<dyn AdminBackend>, metrics: Arc<Metrics>) -> Self {
-        Self { backend, limits: None, bodies: Bodies::new(&metrics), metrics }
+        Self { backend, limits: None, bodies: Bodies::new(&metrics), metrics, looking: Arc::default() }
     }
 
     /// The same with limits that can be changed.
@@ -48,13 +50,30 @@ impl Admin {
         Self { limits: Some(limits), ..self }
     }
 
-    fn scrape(&self) -> Result<Answer, Problem> {
-        self.backend.refresh_gauges();
+    async fn scrape(&self) -> Result<Answer, Problem> {
+        self.look(|backend| backend.refresh_gauges()).await?;
         let text = self.metrics.render().map_err(|error| {
             tracing::error!(%error, "metrics could not be rendered");
             Problem::new(&problem::INTERNAL, "The metrics could not be rendered.")
         })?;
         Ok(respond::bytes(PROMETHEUS_TEXT, text))
+    }
+
+    /// Asks for figures that are read from the disk, on a thread that may block. One at a time: however slow the disk is,
+    /// one thread waits for it, and callers wait for their turn.
+    async fn look<T: Send + 'static>(
+        &self,
+        ask: impl FnOnce(&dyn AdminBackend) -> T + Send + 'static,
+    ) -> Result<T, Problem> {
+        let failed = |_| Problem::new(&problem::INTERNAL, "The figures could not be read.");
+        let turn = Arc::clone(&self.looking).lock_owned().await;
+        let backend = Arc::clone(&self.backend);
+        let asked = tokio::task::spawn_blocking(move || {
+            // Kept also when the caller hangs up: the disk is not asked again before it has answered.
+            let _turn = turn;
+            ask(&*backend)
+        });
+        asked.await.map_err(failed)
     }
 }
 
@@ -111,10 +130,10 @@ impl Site for Admin {
 
     async fn answer(&self, endpoint: Endpoint, call: Call<'_>) -> Result<Answer, Problem> {
         match endpoint {
-            Endpoint::Metrics => self.scrape(),
+            Endpoint::Metrics => self.scrape().await,
             Endpoint::Health => Ok(readiness::health()),
             Endpoint::Ready => Ok(readiness::ready(&*self.backend)),
-            Endpoint::Backlog => Ok(respond::json(&self.backend.backlog_json())),
+            Endpoint::Backlog => Ok(respond::json(&self.look(|backend| backend.backlog_json()).await?)),
             Endpoint::Pause => {
                 self.backend.pause();
                 Ok(respond::json(&json!({"drain": "paused"})))

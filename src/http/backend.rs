@@ -73,19 +73,19 @@ impl Commands for Durable {
 pub struct Readiness {
     /// False while every create would be refused.
     pub ready: bool,
-    /// Why not: `recovering`, `backlog_full`, `disk_full`, `poisoned`, `stopping`.
+    /// Why not: `recovering`, `backlog_full`, `disk_full`, `overloaded`, `poisoned`, `stopping`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<&'static str>,
     /// State of each dependency by name: `ok`, or what is degraded. None of them makes the daemon unready.
     pub dependencies: std::collections::BTreeMap<&'static str, String>,
 }
 
-/// What the operator's listener shows and steers. Calls return at once.
+/// What the operator's listener shows and steers.
 pub trait AdminBackend: Send + Sync + 'static {
-    /// What `wal-tools status --json` prints.
+    /// What `wal-tools status --json` prints. Reads the log: blocks for the disk.
     fn backlog_json(&self) -> serde_json::Value;
 
-    /// Whether creates are accepted now.
+    /// Whether creates are accepted now. Returns at once.
     fn ready(&self) -> Readiness;
 
     /// Workers begin nothing new.
@@ -94,6 +94,6 @@ pub trait AdminBackend: Send + Sync + 'static {
     /// Workers go on.
     fn resume(&self);
 
-    /// Sets the gauges that describe the log, right before a scrape is rendered.
+    /// Sets the gauges that describe the log, right before a scrape is rendered. Reads the log: blocks for the disk.
     fn refresh_gauges(&self);
 }

@@ -120,6 +120,8 @@ impl Problem {
             SubmitError::QueueFull => &QUEUE_FULL,
             SubmitError::BacklogFull { .. } => &BACKLOG_FULL,
             SubmitError::DiskFull => &DISK_FULL,
+            SubmitError::SegmentNotReady => &OVERLOADED,
+            SubmitError::Undecided => &UNDER_WAY,
             SubmitError::Poisoned => &POISONED,
             SubmitError::Closing => &STOPPING,
             SubmitError::KeyConflict => &IDEMPOTENCY_CONFLICT,

@@ -22,7 +22,9 @@ use crate::metrics::Metrics;
 /// Waits after a failed accept: the process is short of something, most often file descriptors.
 const BACKOFF_MIN: Duration = Duration::from_millis(10);
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
-/// Connections above the cap that are being told so at a time; the rest is closed without a word.
+/// Connections above the cap that are being told so at a time; the rest is closed without a word. One for each eight that
+/// are served, because each costs a descriptor, within these bounds.
+const MIN_TURNED_AWAY: usize = 16;
 const MAX_TURNED_AWAY: usize = 128;
 
 /// Bounds of one listener; the defaults stand in [`super::Config`].
@@ -143,7 +145,8 @@ impl HttpServer {
         }
         self.connections_hit.inc();
         // Over TLS a word costs a handshake, which is more than whoever is above the cap may cost.
-        if self.tls.is_none() && turned_away.len() < MAX_TURNED_AWAY {
+        let most = (self.limits.max_connections / 8).clamp(MIN_TURNED_AWAY, MAX_TURNED_AWAY);
+        if self.tls.is_none() && turned_away.len() < most {
             turned_away.spawn(conn::turn_away(tcp, self.limits));
         }
     }

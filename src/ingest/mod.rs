@@ -36,6 +36,7 @@ use crate::task::Thread;
 use crate::wal::Letter;
 use crate::wal::Log;
 use crate::wal::Lsn;
+use crate::wal::Unready;
 use crate::wal::Writer;
 
 pub use claims::Claimed;
@@ -66,6 +67,9 @@ use request::Digests;
 /// How long a refused client should wait: a flush takes milliseconds, a backlog or a disk does not empty at once.
 const RETRY_SOON: Duration = Duration::from_secs(1);
 const RETRY_LATER: Duration = Duration::from_secs(10);
+/// How long a request waits for its flush. A disk that needs longer answers no client in useful time, and a stop gives
+/// requests as long.
+const FLUSH_DEADLINE: Duration = Duration::from_secs(30);
 
 /// What everyone on the way into the log shares.
 struct Shared {
@@ -85,6 +89,7 @@ struct Shared {
 #[derive(Clone)]
 pub struct Ingest {
     shared: Arc<Shared>,
+    flush_deadline: Duration,
 }
 
 /// The threads behind it; whoever holds this stops them.
@@ -119,7 +124,8 @@ pub fn start(parts: Parts) -> std::io::Result<(Ingest, IngestThreads)> {
         Ok(())
     })?;
     let housekeeper = Housekeeper::start(Arc::clone(&shared), &config, checkpoint_interval, &alarm)?;
-    Ok((Ingest { shared: Arc::clone(&shared) }, IngestThreads { shared, committer, housekeeper }))
+    let ingest = Ingest { shared: Arc::clone(&shared), flush_deadline: FLUSH_DEADLINE };
+    Ok((ingest, IngestThreads { shared, committer, housekeeper }))
 }
 
 impl Shared {
@@ -156,9 +162,20 @@ impl Shared {
 }
 
 impl Ingest {
-    /// Commits the request and returns after the flush that covers it. If the future is dropped, the request may
-    /// or may not have been accepted.
+    /// Commits the request and returns after the flush that covers it, or when that does not come in time. If the future
+    /// is dropped, the request may or may not have been accepted.
     pub async fn submit(&self, request: Request) -> Result<Receipt, SubmitError> {
+        match tokio::time::timeout(self.flush_deadline, self.commit(request)).await {
+            Ok(committed) => committed,
+            Err(_) => {
+                self.shared.metrics.bound_hit.with_label_values(&["flush_deadline"]).inc();
+                Err(SubmitError::Undecided)
+            }
+        }
+    }
+
+    /// The same, however long it takes.
+    async fn commit(&self, request: Request) -> Result<Receipt, SubmitError> {
         let started = Instant::now();
         let keyed = match &request.idempotency {
             None => None,
@@ -203,8 +220,11 @@ impl Ingest {
         if shared.queue.is_closed() {
             return Admission::Closed(SubmitError::Closing);
         }
-        if shared.refused_for_room.load(Ordering::Relaxed) && shared.log.has_no_room() {
-            return Admission::Closed(SubmitError::DiskFull);
+        let unready = shared.log.unready().filter(|_| shared.refused_for_room.load(Ordering::Relaxed));
+        match unready {
+            Some(Unready::NoRoom) => return Admission::Closed(SubmitError::DiskFull),
+            Some(Unready::Filling) => return Admission::Closed(SubmitError::SegmentNotReady),
+            None => {}
         }
         if shared.log.backlog_bytes() >= shared.max_backlog {
             return Admission::Closed(SubmitError::BacklogFull { limit: shared.max_backlog });
@@ -215,7 +235,9 @@ impl Ingest {
     /// How long a refused client should wait before it tries again, for `Retry-After`.
     pub fn retry_after(&self, error: &SubmitError) -> Duration {
         match error {
-            SubmitError::QueueFull | SubmitError::IndexRebuilding => RETRY_SOON,
+            SubmitError::QueueFull | SubmitError::IndexRebuilding | SubmitError::SegmentNotReady => {
+                RETRY_SOON
+            }
             _ => RETRY_LATER,
         }
     }

@@ -65,7 +65,7 @@ pub struct Receipt {
     pub replayed: bool,
 }
 
-/// Why a request was not accepted. Nothing of it is in the log, except after `Poisoned`: then it may be.
+/// Why a request was not accepted. Nothing of it is in the log, unless [`SubmitError::is_undecided`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SubmitError {
     /// The waiting queue is at its bound.
@@ -80,6 +80,15 @@ pub enum SubmitError {
     /// The next segment cannot be filled.
     #[error("the disk has no room for another segment")]
     DiskFull,
+    /// The next segment is still being filled.
+    #[error("the disk is slow: the next segment of the log is not ready yet")]
+    SegmentNotReady,
+    /// The disk has not confirmed the request in time. It may still be accepted.
+    #[error(
+        "the disk has not confirmed this request in time, and it may still be accepted; a repetition with the same \
+         Idempotency-Key is accepted once"
+    )]
+    Undecided,
     /// A write or flush failed. Final.
     #[error("the log failed and takes nothing more")]
     Poisoned,
@@ -103,6 +112,13 @@ pub enum SubmitError {
         /// What there is.
         limit: u64,
     },
+}
+
+impl SubmitError {
+    /// Whether the log may hold the request all the same.
+    pub fn is_undecided(&self) -> bool {
+        matches!(self, Self::Poisoned | Self::Undecided)
+    }
 }
 
 /// Whether creates would be accepted now.

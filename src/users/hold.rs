@@ -64,7 +64,7 @@ impl Hold {
                 stored.confirm(&receipt.ids).await;
             }
             // The log may hold it, and knows its claim then.
-            Err(SubmitError::Poisoned) => {}
+            Err(error) if error.is_undecided() => {}
             Err(_) => stored.give_back().await,
         }
         submitted

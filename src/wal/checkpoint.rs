@@ -96,16 +96,26 @@ impl Checkpoint {
         }
     }
 
+    /// Whether a start would make the same of both.
+    pub fn says_the_same(&self, other: &Self) -> bool {
+        let Self { log_id, written_at: _, watermark, promise, segments, transactions } = self;
+        (log_id, watermark, promise) == (&other.log_id, &other.watermark, &other.promise)
+            && (segments, transactions) == (&other.segments, &other.transactions)
+    }
+
     /// The saved marks of one segment.
     pub fn marks(&self, first: Lsn) -> Option<&Marks> {
         self.segments.iter().find(|(saved, _)| *saved == first).map(|(_, marks)| marks)
     }
 
-    /// What is known of a segment that now holds `count` records in `bytes` bytes; with no checkpoint, only that what
-    /// lies in `acked/` is done.
+    /// What is known of a segment that now holds `count` records in `bytes` bytes. The checkpoint decides, wherever the
+    /// segment lies; with no checkpoint, what lies in `acked/` is done.
     pub fn marks_now(known: Option<&Self>, first: Lsn, place: Place, count: u64, bytes: u64) -> Marks {
-        let behind = known.is_some_and(|checkpoint| first.plus(count) <= checkpoint.watermark);
-        if place == Place::Acked || behind {
+        let done = match known {
+            Some(checkpoint) => checkpoint.undone(first..first.plus(count)).is_none(),
+            None => place == Place::Acked,
+        };
+        if done {
             return Marks { count, bytes, done: count, done_bytes: bytes, sealed: false, bits: Vec::new() };
         }
         let saved = known.and_then(|checkpoint| checkpoint.marks(first)).cloned();

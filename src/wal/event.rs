@@ -77,6 +77,8 @@ pub enum FindingKind {
     Unknown,
     /// A file of ours that belongs to nothing any more.
     Leftover,
+    /// A segment that does not belong into the directory it lies in.
+    Misplaced,
 }
 
 /// One thing that is wrong, and where.

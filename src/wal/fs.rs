@@ -7,11 +7,15 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::fs::FileExt;
+use std::os::unix::fs::FileTypeExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+
+use rustix::fs::OFlags;
+use rustix::io::Errno;
 
 use crate::planted::Fault;
 use crate::planted::planted;
@@ -23,6 +27,43 @@ const RETRY_PAUSE: Duration = Duration::from_millis(20);
 /// Files and directories are the service user's alone: what waits here is people's data.
 const FILE_MODE: u32 = 0o600;
 const DIR_MODE: u32 = 0o700;
+
+/// Never waits for the other end of a FIFO, and never follows a symbolic link out of the directory. Neither matters to
+/// a regular file.
+const OPEN_FLAGS: OFlags = OFlags::NONBLOCK.union(OFlags::NOFOLLOW);
+
+/// Something else lies where the log keeps a file.
+#[derive(Debug, thiserror::Error)]
+#[error("it is {0}, not a regular file")]
+struct NotAFile(&'static str);
+
+/// What lies there instead of a regular file, as the error that opening it gives; `None` for a regular file.
+pub(super) fn not_a_file(there: &fs::Metadata) -> Option<io::Error> {
+    let kind = there.file_type();
+    let what = match () {
+        () if kind.is_file() => return None,
+        () if kind.is_dir() => "a directory",
+        () if kind.is_symlink() => "a symbolic link",
+        () if kind.is_fifo() => "a FIFO",
+        () if kind.is_socket() => "a socket",
+        () => "a device",
+    };
+    Some(io::Error::other(NotAFile(what)))
+}
+
+/// Whether opening failed because something else lies where the log keeps a file or a directory.
+pub(super) fn is_misplaced(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotADirectory
+        || error.get_ref().is_some_and(|inner| inner.is::<NotAFile>())
+}
+
+/// Whether the system was short of something that it may have again: descriptors, memory, room. The call changed
+/// nothing and may be repeated. Says nothing good about a write or a flush: a failed one is final.
+pub fn is_shortage(error: &io::Error) -> bool {
+    use Errno as E;
+    let short = [E::MFILE, E::NFILE, E::NOMEM, E::AGAIN, E::NOSPC, E::DQUOT];
+    error.raw_os_error().is_some_and(|code| short.iter().any(|errno| errno.raw_os_error() == code))
+}
 
 /// How to open a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +112,12 @@ pub trait File: Send + Sync {
     }
 }
 
+/// A directory, opened so that its entries can be flushed also when the process has no descriptor left.
+pub trait Dir: Send + Sync {
+    /// Makes its entries durable.
+    fn sync(&self) -> io::Result<()>;
+}
+
 /// A file system.
 pub trait Fs: Send + Sync {
     /// Makes a directory and the missing ones above it.
@@ -83,8 +130,12 @@ pub trait Fs: Send + Sync {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Unlinks a file.
     fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Opens a directory.
+    fn open_dir(&self, dir: &Path) -> io::Result<Arc<dyn Dir>>;
     /// Makes the entries of a directory durable.
-    fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.open_dir(dir)?.sync()
+    }
     /// Bytes an unprivileged user may still write.
     fn free_space(&self, dir: &Path) -> io::Result<u64>;
 }
@@ -158,7 +209,7 @@ impl Fs for RealFs {
 
     fn open(&self, path: &Path, mode: Mode) -> io::Result<Arc<dyn File>> {
         let mut options = fs::OpenOptions::new();
-        options.read(true).mode(FILE_MODE);
+        options.read(true).mode(FILE_MODE).custom_flags(OPEN_FLAGS.bits() as i32);
         match mode {
             Mode::Read => {}
             Mode::Write => {
@@ -168,7 +219,17 @@ impl Fs for RealFs {
                 options.write(true).create(true).truncate(true);
             }
         }
-        Ok(Arc::new(options.open(path)?))
+        match options.open(path) {
+            Ok(file) => match not_a_file(&file.metadata()?) {
+                None => Ok(Arc::new(file)),
+                Some(error) => Err(error),
+            },
+            // A socket, a symbolic link, or a directory to be written: the system says so less clearly.
+            Err(error) => {
+                let there = fs::symlink_metadata(path).ok().and_then(|there| not_a_file(&there));
+                Err(there.unwrap_or(error))
+            }
+        }
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -179,13 +240,19 @@ impl Fs for RealFs {
         fs::remove_file(path)
     }
 
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        fs::File::open(dir)?.sync_all()
+    fn open_dir(&self, dir: &Path) -> io::Result<Arc<dyn Dir>> {
+        Ok(Arc::new(fs::File::open(dir)?))
     }
 
     fn free_space(&self, dir: &Path) -> io::Result<u64> {
         let figures = rustix::fs::statvfs(dir)?;
         Ok(figures.f_bavail.saturating_mul(figures.f_frsize))
+    }
+}
+
+impl Dir for fs::File {
+    fn sync(&self) -> io::Result<()> {
+        self.sync_all()
     }
 }
 

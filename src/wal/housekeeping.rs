@@ -16,6 +16,7 @@ use super::segment::Place;
 use super::segment::Segment;
 use super::segment::segment_path;
 use super::spare;
+use super::spare::Unready;
 use crate::planted::Fault;
 use crate::planted::planted;
 use crate::planted::unless;
@@ -32,10 +33,10 @@ pub struct Retention {
 }
 
 impl Log {
-    /// Saves a checkpoint, then moves what it calls delivered to `acked/` and lets go of what was kept long
-    /// enough. An error costs repeats and room, no record; call it again.
+    /// Saves a checkpoint if there is something new to save, then moves what it calls delivered to `acked/` and lets go of
+    /// what was kept long enough. An error costs repeats and room, no record; call it again.
     pub fn keep_house(&self, retention: Retention, now: Timestamp) -> io::Result<()> {
-        let complete = self.checkpoint(now)?;
+        let complete = self.checkpoint_if(now, |saved, next| !next.says_the_same(saved))?;
         for segment in self.segments() {
             if complete.contains(&segment.first) && segment.state().place == Place::Pending {
                 self.move_to_acked(&segment)?;
@@ -51,7 +52,16 @@ impl Log {
 
     /// Makes the present marks durable. Returns the segments that are complete by them.
     pub fn checkpoint(&self, now: Timestamp) -> io::Result<Vec<Lsn>> {
-        let _one = self.checkpointing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.checkpoint_if(now, |_, _| true)
+    }
+
+    /// The same, unless `is_due` compares the last checkpoint of this life with the present state and says no.
+    fn checkpoint_if(
+        &self,
+        now: Timestamp,
+        is_due: impl FnOnce(&Checkpoint, &Checkpoint) -> bool,
+    ) -> io::Result<Vec<Lsn>> {
+        let mut saved = self.checkpointing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut open = None;
         let mut complete = Vec::new();
         let segments = self.segments();
@@ -74,7 +84,10 @@ impl Log {
         };
         // A record that the checkpoint calls done must be able to say where it went.
         unless(Fault::CheckpointBeforeNotes, || self.sent.sync())?;
-        unless(Fault::RetiredBeforeCheckpoint, || checkpoint.save(&*self.fs, &self.dir))?;
+        if saved.as_ref().is_none_or(|saved| is_due(saved, &checkpoint)) {
+            unless(Fault::RetiredBeforeCheckpoint, || checkpoint.save(&*self.fs, &self.dir))?;
+            *saved = Some(checkpoint);
+        }
         Ok(complete)
     }
 
@@ -141,7 +154,7 @@ impl Log {
                     if error.is_room() && self.yield_oldest_acked() {
                         continue;
                     }
-                    if !self.spare.is_full() {
+                    if self.spare.unready() != Some(Unready::NoRoom) {
                         self.report(Event::NoRoom { reason: error.to_string() });
                     }
                     self.spare.no_room();
@@ -156,9 +169,14 @@ impl Log {
         self.spare.wait_wanted(timeout)
     }
 
-    /// Whether the next segment cannot be filled.
-    pub fn has_no_room(&self) -> bool {
-        self.spare.is_full()
+    /// Blocks while the next segment is being filled, for `patience` at most. Says whether it is ready.
+    pub fn wait_spare(&self, patience: Duration) -> bool {
+        self.spare.wait_ready(patience)
+    }
+
+    /// Why there is no next segment now; `None` if there is one.
+    pub fn unready(&self) -> Option<Unready> {
+        self.spare.unready()
     }
 
     fn yield_oldest_acked(&self) -> bool {

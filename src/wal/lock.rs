@@ -90,6 +90,10 @@ pub fn is_held(dir: &Path) -> io::Result<bool> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
         Err(e) => return Err(e),
     };
+    if !file.is_file() {
+        // No process locks it, and reading a FIFO would block.
+        return Ok(false);
+    }
     let place =
         format!("{:02x}:{:02x}:{}", rustix::fs::major(file.dev()), rustix::fs::minor(file.dev()), file.ino());
     // Some file systems show another device there than in `stat`: then the process named in the file decides.

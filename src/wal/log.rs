@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use zeroize::Zeroizing;
 
+use super::checkpoint::Checkpoint;
 use super::crypt::Keys;
 use super::cursor::Cursor;
 use super::dead::Damage;
@@ -18,6 +19,7 @@ use super::dead::DeadLetters;
 use super::dead::Removal;
 use super::event::Event;
 use super::event::Observer;
+use super::fs::Dir;
 use super::fs::Fs;
 use super::ledger::Ledger;
 use super::segment::Segment;
@@ -47,6 +49,8 @@ use crate::units::Timestamp;
 pub struct Log {
     pub(super) fs: Arc<dyn Fs>,
     pub(super) dir: PathBuf,
+    /// `pending/`, open for life: a rotation needs no descriptor.
+    pub(super) pending: Arc<dyn Dir>,
     pub(super) identity: Identity,
     pub(super) keys: Keys,
     pub(super) segments: Segments,
@@ -59,8 +63,9 @@ pub struct Log {
     pub(super) began: Lsn,
     transactions: Mutex<Transactions>,
     ledger: Mutex<Ledger>,
-    /// One checkpoint at a time, marks and file together: an older one must never replace a newer one.
-    pub(super) checkpointing: Mutex<()>,
+    /// One checkpoint at a time, marks and file together: an older one must never replace a newer one. The last one that
+    /// was saved in this life.
+    pub(super) checkpointing: Mutex<Option<Checkpoint>>,
     /// Highest LSN ever marked done: above it nobody need ask the ledger.
     highest_done: AtomicU64,
     end: AtomicU64,
@@ -140,6 +145,7 @@ pub enum ReadError {
 pub(super) struct Parts {
     pub fs: Arc<dyn Fs>,
     pub dir: PathBuf,
+    pub pending: Arc<dyn Dir>,
     pub identity: Identity,
     pub keys: Keys,
     pub segments: Segments,
@@ -156,6 +162,7 @@ impl Log {
         Self {
             fs: parts.fs,
             dir: parts.dir,
+            pending: parts.pending,
             identity: parts.identity,
             keys: parts.keys,
             segments: parts.segments,

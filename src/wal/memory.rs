@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::PoisonError;
 
+use super::fs::Dir;
 use super::fs::File;
 use super::fs::Fs;
 use super::fs::Mode;
@@ -92,6 +93,15 @@ fn missing() -> io::Error {
     io::ErrorKind::NotFound.into()
 }
 
+/// A directory whose entries are durable at once.
+struct Flushed;
+
+impl Dir for Flushed {
+    fn sync(&self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 impl Fs for MemoryFs {
     fn create_dir_all(&self, _: &Path) -> io::Result<()> {
         Ok(())
@@ -127,8 +137,8 @@ impl Fs for MemoryFs {
         self.state().files.remove(path).map(|_| ()).ok_or_else(missing)
     }
 
-    fn sync_dir(&self, _: &Path) -> io::Result<()> {
-        Ok(())
+    fn open_dir(&self, _: &Path) -> io::Result<Arc<dyn Dir>> {
+        Ok(Arc::new(Flushed))
     }
 
     fn free_space(&self, _: &Path) -> io::Result<u64> {

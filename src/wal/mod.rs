@@ -146,6 +146,7 @@
 //! | bytes of the next frame that the disk cannot read | damage, whatever was promised |
 //! | zeros where something was promised | the log is older than its checkpoint: refused |
 //! | a segment that is missing and not known to be delivered | dead letter |
+//! | a segment in `acked/` with records that the checkpoint does not call delivered | moved back to `pending/` |
 //!
 //! The table is [`verdict::judge`], with a test a row. What survived of the last segment is *rewritten* before it is
 //! sealed: after a failed flush Linux calls pages clean that never reached the disk, so flushing what was only read
@@ -164,6 +165,7 @@ pub(crate) mod fuzzing;
 mod header;
 mod housekeeping;
 pub mod inspect;
+pub mod layout;
 mod ledger;
 mod lock;
 mod log;
@@ -185,6 +187,7 @@ mod tail;
 mod tail_recovery;
 mod transactions;
 mod types;
+mod undelivered;
 mod unlock;
 pub mod verdict;
 mod writer;
@@ -217,6 +220,7 @@ pub use recovery::open;
 pub use recovery::open_locked;
 pub use segment::Place;
 pub use segment::Segment;
+pub use spare::Unready;
 pub use transactions::Life;
 pub use transactions::Transactions;
 pub use types::Confirmation;

@@ -22,6 +22,14 @@ pub enum OpenError {
         /// What the system said.
         source: io::Error,
     },
+    /// The directory is another user's, spans file systems, or has something else in a file's place.
+    #[error("{path}: {detail}")]
+    Unsuitable {
+        /// Which file or directory.
+        path: PathBuf,
+        /// What is wrong with it, and the remedy.
+        detail: String,
+    },
     /// There is no log in the directory.
     #[error("{path} holds no log: a log's directory has a folder pending/ in it")]
     Absent {

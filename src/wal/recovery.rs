@@ -19,6 +19,7 @@ use super::fs;
 use super::fs::Fs;
 use super::fs::Mode;
 use super::header::HEADER_LEN;
+use super::layout;
 use super::ledger::Ledger;
 use super::lock::Lock;
 use super::log::Log;
@@ -34,6 +35,7 @@ use super::survey;
 use super::survey::Found;
 use super::survey::Survey;
 use super::transactions::Transactions;
+use super::undelivered;
 use super::unlock;
 use super::writer::Writer;
 use crate::planted::Fault;
@@ -89,7 +91,8 @@ pub struct Opened {
 pub fn open_locked(dir: &Path, options: &Options, now: Timestamp) -> Result<(Lock, Opened), OpenError> {
     let fs: Arc<dyn Fs> = Arc::new(fs::RealFs);
     let unusable = |source| OpenError::Directory { path: dir.to_owned(), source };
-    // Before anything is made or written, the lock's holder included.
+    // Before anything is opened, made or written, the lock's holder included.
+    layout::check(dir)?;
     unlock::check(&*fs, dir, &options.keys)?;
     let made: Vec<_> = dir
         .ancestors()
@@ -112,10 +115,14 @@ pub fn open(fs: Arc<dyn Fs>, dir: &Path, options: &Options, now: Timestamp) -> R
     let mut recovery = Recovery::default();
     let loaded = Checkpoint::load(&*fs, dir);
     let known = loaded.as_ref().ok().map(|checkpoint| checkpoint.log_id);
-    let survey = survey::survey(&*fs, dir, known, &options.keys, &mut recovery.findings)?;
+    let mut survey = survey::survey(&*fs, dir, known, &options.keys, &mut recovery.findings)?;
     let plain = survey.segments.iter().filter(|found| matches!(found.access, Access::Plain));
     recovery.plain_segments = plain.count() as u64;
     let checkpoint = use_checkpoint(loaded, dir, &survey, &mut recovery.findings)?;
+    if let Some(checkpoint) = &checkpoint {
+        undelivered::move_back(&*fs, dir, checkpoint, &mut survey.segments, &mut recovery.findings)
+            .map_err(failed)?;
+    }
     let (dead, trouble) = DeadLetters::open(Arc::clone(&fs), dir, &options.keys).map_err(failed)?;
     recovery.findings.extend(findings_of(&dead, trouble));
     let mut start = Start {
@@ -153,7 +160,20 @@ pub fn open(fs: Arc<dyn Fs>, dir: &Path, options: &Options, now: Timestamp) -> R
     recovery.backlog = ledger.backlog();
     let (observer, keys) = (Arc::clone(&options.observer), options.keys.clone());
     let owned = dir.to_owned();
-    let parts = Parts { fs, dir: owned, identity, keys, segments, ledger, end, dead, observer, transactions };
+    let pending = fs.open_dir(&dir.join(Place::Pending.dir())).map_err(failed)?;
+    let parts = Parts {
+        fs,
+        dir: owned,
+        pending,
+        identity,
+        keys,
+        segments,
+        ledger,
+        end,
+        dead,
+        observer,
+        transactions,
+    };
     let log = Arc::new(Log::new(parts));
     let file = first_file(&*log.fs, dir, options).map_err(failed)?;
     let writer =

@@ -34,7 +34,7 @@ pub enum Place {
 
 impl Place {
     /// The directory's name.
-    pub fn dir(self) -> &'static str {
+    pub const fn dir(self) -> &'static str {
         match self {
             Self::Pending => "pending",
             Self::Acked => "acked",

@@ -25,6 +25,8 @@ use crate::planted::planted;
 use crate::planted::unless;
 use crate::sync::Mutex;
 use crate::sync::MutexGuard;
+use crate::sync::atomic::AtomicBool;
+use crate::sync::atomic::Ordering;
 use crate::units::Lsn;
 use crate::units::Timestamp;
 
@@ -45,12 +47,15 @@ pub struct Sent {
     /// Not written yet, in the order they came.
     fresh: Mutex<Vec<(Lsn, Confirmation)>>,
     open: Mutex<BTreeMap<Lsn, Arc<dyn File>>>,
+    /// Whether something was written since the last flush.
+    unflushed: AtomicBool,
 }
 
 impl Sent {
     /// The notes of the log in `dir`; its `sent` directory exists.
     pub fn new(fs: Arc<dyn Fs>, dir: &Path) -> Self {
-        Self { fs, dir: dir.join(DIR), fresh: Mutex::default(), open: Mutex::default() }
+        let unflushed = AtomicBool::new(false);
+        Self { fs, dir: dir.join(DIR), fresh: Mutex::default(), open: Mutex::default(), unflushed }
     }
 
     /// Notes confirmations of records of one segment. After an error they are kept, and written later.
@@ -85,7 +90,10 @@ impl Sent {
     fn write_run(&self, run: &[(Lsn, Confirmation)]) -> io::Result<()> {
         let Some((segment, first)) = run.first() else { return Ok(()) };
         let bytes: Vec<u8> = run.iter().flat_map(|(_, note)| encode(note)).collect();
-        self.file(*segment)?.write_all_at(&bytes, (first.lsn.0 - segment.0) * SLOT as u64)
+        let file = self.file(*segment)?;
+        // Before the write, which may fail half-way; the lock of what is written keeps a flush out until it is done.
+        self.unflushed.store(true, Ordering::Release);
+        file.write_all_at(&bytes, (first.lsn.0 - segment.0) * SLOT as u64)
     }
 
     /// The note of one record; `None` when there is none or it was lost.
@@ -108,9 +116,21 @@ impl Sent {
         }
     }
 
-    /// Makes what was noted durable.
+    /// Makes what was noted durable. Flushes nothing where nothing was written.
     pub fn sync(&self) -> io::Result<()> {
-        self.write(&mut self.fresh())?;
+        let unflushed = {
+            let mut fresh = self.fresh();
+            self.write(&mut fresh)?;
+            self.unflushed.swap(false, Ordering::AcqRel)
+        };
+        if !unflushed {
+            return Ok(());
+        }
+        // What a failed flush leaves is flushed, or fails, again.
+        self.flush().inspect_err(|_| self.unflushed.store(true, Ordering::Release))
+    }
+
+    fn flush(&self) -> io::Result<()> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         for file in open.values() {
             unless(Fault::NotesNotFlushed, || file.sync_data())?;

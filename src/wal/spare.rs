@@ -7,7 +7,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::PoisonError;
 use std::time::Duration;
-use std::time::Instant;
 
 use super::fs::File;
 use super::fs::Fs;
@@ -16,6 +15,7 @@ use crate::planted::Fault;
 use crate::planted::planted;
 use crate::sync::Condvar;
 use crate::sync::Mutex;
+use crate::sync::MutexGuard;
 
 /// The file's name in the log's directory: not in `pending/`, where an operator looks for what waits.
 pub const FILE: &str = "spare";
@@ -105,27 +105,44 @@ enum Slot {
     NoRoom,
 }
 
+/// Why there is no next segment at this moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unready {
+    /// It is being filled.
+    Filling,
+    /// It cannot be filled: the disk is full, or the system is short of something.
+    NoRoom,
+}
+
 impl SpareSlot {
-    /// Takes the file, waiting up to `patience` for one that is being filled. `None`: there is no room.
-    pub fn take(&self, patience: Duration) -> Option<Arc<dyn File>> {
-        let deadline = Instant::now() + patience;
-        let mut slot = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        loop {
-            match &*slot {
-                Slot::Ready(file) => {
-                    let file = Arc::clone(file);
-                    *slot = if planted(Fault::SpareFilledAnew) { Slot::Wanted } else { Slot::Taken };
-                    return Some(file);
-                }
-                Slot::NoRoom => return None,
-                Slot::Wanted | Slot::Taken => {}
+    /// Takes the file, without waiting for one.
+    pub fn take(&self) -> Result<Arc<dyn File>, Unready> {
+        let mut slot = self.slot();
+        match &*slot {
+            Slot::Ready(file) => {
+                let file = Arc::clone(file);
+                *slot = if planted(Fault::SpareFilledAnew) { Slot::Wanted } else { Slot::Taken };
+                Ok(file)
             }
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return None;
-            }
-            slot = self.changed.wait_timeout(slot, left).unwrap_or_else(PoisonError::into_inner).0;
+            Slot::NoRoom => Err(Unready::NoRoom),
+            Slot::Wanted | Slot::Taken => Err(Unready::Filling),
         }
+    }
+
+    /// Why `take` would fail now; `None` if it would not.
+    pub fn unready(&self) -> Option<Unready> {
+        match &*self.slot() {
+            Slot::Ready(_) => None,
+            Slot::NoRoom => Some(Unready::NoRoom),
+            Slot::Wanted | Slot::Taken => Some(Unready::Filling),
+        }
+    }
+
+    /// Blocks while a file is being filled, for `patience` at most. Says whether one is ready.
+    pub fn wait_ready(&self, patience: Duration) -> bool {
+        let filling = |slot: &mut Slot| matches!(slot, Slot::Wanted | Slot::Taken);
+        let waited = self.changed.wait_timeout_while(self.slot(), patience, filling);
+        matches!(*waited.unwrap_or_else(PoisonError::into_inner).0, Slot::Ready(_))
     }
 
     /// The file that was taken has its own name now: another one may be filled.
@@ -143,25 +160,24 @@ impl SpareSlot {
         self.set(Slot::NoRoom);
     }
 
-    /// Whether the last attempt found no room.
-    pub fn is_full(&self) -> bool {
-        matches!(*self.state.lock().unwrap_or_else(PoisonError::into_inner), Slot::NoRoom)
-    }
-
     /// Blocks until a file is wanted, or `timeout` is over. Says whether one is.
     pub fn wait_wanted(&self, timeout: Duration) -> bool {
         let wanted = |slot: &Slot| matches!(slot, Slot::Wanted | Slot::NoRoom);
-        let slot = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let slot = self.slot();
         let waited = self.changed.wait_timeout_while(slot, timeout, |slot| !wanted(slot));
         wanted(&waited.unwrap_or_else(PoisonError::into_inner).0)
     }
 
     fn set(&self, to: Slot) {
         let told = !(planted(Fault::SpareNotTold) && matches!(to, Slot::Ready(_)));
-        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = to;
+        *self.slot() = to;
         if told {
             self.changed.notify_all();
         }
+    }
+
+    fn slot(&self) -> MutexGuard<'_, Slot> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -178,9 +194,9 @@ pub(super) mod tests {
         assert!(slot.wait_wanted(Duration::ZERO));
         slot.put(prepare(&RealFs, dir.path(), 4096, 0).unwrap());
         assert!(!slot.wait_wanted(Duration::ZERO), "one is ready");
-        slot.take(Duration::ZERO).unwrap();
+        slot.take().map(drop).unwrap();
         assert!(!slot.wait_wanted(Duration::ZERO), "it still has the name");
-        assert!(slot.take(Duration::ZERO).is_none());
+        assert_eq!(slot.take().map(drop), Err(Unready::Filling));
         slot.renamed();
         assert!(slot.wait_wanted(Duration::ZERO));
     }

@@ -12,6 +12,7 @@ use super::event::Finding;
 use super::event::FindingKind;
 use super::footer::Footer;
 use super::frame::Seed;
+use super::fs;
 use super::fs::Fs;
 use super::fs::Mode;
 use super::header::HEADER_LEN;
@@ -182,7 +183,12 @@ pub fn sight(
     let failed = |source| OpenError::Io { path: dir.to_owned(), source };
     let mut seen = Sighted { segments: Vec::new(), unusable: Vec::new(), shredded: Vec::new() };
     for place in [Place::Pending, Place::Acked] {
-        for name in fs.list(&dir.join(place.dir())).map_err(failed)? {
+        let listed = match fs.list(&dir.join(place.dir())) {
+            // A start refused this before; who only looks lists it by itself.
+            Err(e) if fs::is_misplaced(&e) => Vec::new(),
+            listed => listed.map_err(failed)?,
+        };
+        for name in listed {
             let Some(first) = parse_segment_name(&name) else {
                 let detail = "not a segment of forebay; left alone".to_owned();
                 findings.push(Finding { segment: name, offset: 0, kind: FindingKind::Unknown, detail });
@@ -196,12 +202,30 @@ pub fn sight(
             }
         }
     }
-    // One that moved in between was seen twice: it lies in `acked/` now.
-    seen.segments.sort_by_key(|found| (found.header.first, found.place == Place::Pending));
-    seen.segments.dedup_by_key(|found| found.header.first);
+    keep_one_of_each(fs, dir, &mut seen.segments).map_err(failed)?;
     set_aside_foreign(known, &mut seen);
     seen.unusable.sort_by_key(|unusable| unusable.first);
     Ok(seen)
+}
+
+/// One that was seen twice moved in between, and lies in `acked/` now. Or a crash came between the two steps of the move,
+/// or it is a copy: then the one in `pending/` is the log's.
+fn keep_one_of_each(fs: &dyn Fs, dir: &Path, segments: &mut Vec<Found>) -> io::Result<()> {
+    segments.sort_by_key(|found| (found.header.first, found.place == Place::Acked));
+    let mut kept: Vec<Found> = Vec::with_capacity(segments.len());
+    for found in std::mem::take(segments) {
+        let first = found.header.first;
+        match kept.last_mut().filter(|last| last.header.first == first) {
+            None => kept.push(found),
+            Some(last) => match fs.open(&segment_path(dir, Place::Pending, first), Mode::Read) {
+                Ok(_) => {}
+                Err(e) if e.kind() == io::ErrorKind::NotFound => *last = found,
+                Err(e) => return Err(e),
+            },
+        }
+    }
+    *segments = kept;
+    Ok(())
 }
 
 /// The checkpoint says which log this is, else the newest segment.
@@ -227,7 +251,7 @@ fn look(fs: &dyn Fs, dir: &Path, place: Place, first: Lsn, keys: &Keys) -> Resul
     let path = segment_path(dir, place, first);
     let failed = |source| OpenError::Io { path: path.clone(), source };
     let file = match fs.open(&path, Mode::Read) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Look::Nothing),
+        Err(e) if e.kind() == io::ErrorKind::NotFound || fs::is_misplaced(&e) => return Ok(Look::Nothing),
         opened => opened.map_err(failed)?,
     };
     let bytes = file.size().map_err(failed)?;

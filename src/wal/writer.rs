@@ -25,6 +25,7 @@ use super::segment::Segment;
 use super::segment::State;
 use super::segment::segment_path;
 use super::spare;
+use super::spare::Unready;
 use super::tail::Block;
 use super::types::Entry;
 use crate::planted::Fault;
@@ -32,10 +33,6 @@ use crate::planted::planted;
 use crate::planted::unless;
 use crate::units::Lsn;
 use crate::units::Timestamp;
-
-/// How long a rotation waits for a spare file that is being filled: zero-filling 64 MiB takes 0.2 s on the disks
-/// we know, one that needs 30 s is as good as full.
-const SPARE_PATIENCE: Duration = Duration::from_secs(30);
 
 /// The only one who adds to a log. Owned by one thread: what it does needs no lock.
 pub struct Writer {
@@ -67,7 +64,9 @@ pub enum AppendError {
         /// What there is.
         limit: u64,
     },
-    /// The next segment cannot be filled.
+    /// The next segment is still being filled. What was appended before is committed.
+    Filling,
+    /// The next segment cannot be filled. What was appended before is committed.
     NoRoom,
     /// The log failed. What was appended and not committed before is "maybe".
     Poisoned(Poisoned),
@@ -109,7 +108,7 @@ impl Writer {
         let path = segment_path(&log.dir, Place::Pending, first);
         log.fs.rename(&log.dir.join(spare::FILE), &path)?;
         log.spare.renamed();
-        unless(Fault::SkipDirectoryFlush, || log.fs.sync_dir(super::fs::parent(&path)))?;
+        unless(Fault::SkipDirectoryFlush, || log.pending.sync())?;
         let state = State {
             place: Place::Pending,
             next: first,
@@ -142,6 +141,11 @@ impl Writer {
         &self.log
     }
 
+    /// The first number of the open segment.
+    pub fn segment(&self) -> Lsn {
+        self.segment.first
+    }
+
     /// The number the next record gets.
     pub fn next_lsn(&self) -> Lsn {
         self.footer.next
@@ -159,7 +163,8 @@ impl Writer {
 
     /// Adds a batch to the buffer; after a crash all of it is there or nothing. `commit` makes it durable.
     ///
-    /// The LSNs of the entries follow `next_lsn()`, which their payloads may depend on.
+    /// The LSNs of the entries follow `next_lsn()`, which their payloads may depend on. Never waits for the next segment:
+    /// see [`Log::wait_spare`].
     pub fn append(&mut self, entries: &[Entry<'_>], now: Timestamp) -> Result<Range<Lsn>, AppendError> {
         if let Some(cause) = self.log.poisoned() {
             return Err(AppendError::Poisoned(Poisoned(cause.to_owned())));
@@ -272,7 +277,10 @@ impl Writer {
     /// publish. Nothing is accepted into a segment that is not there to its last byte.
     fn rotate(&mut self) -> Result<(), AppendError> {
         self.commit().map_err(AppendError::Poisoned)?;
-        let spare = self.log.spare.take(SPARE_PATIENCE).ok_or(AppendError::NoRoom)?;
+        let spare = self.log.spare.take().map_err(|unready| match unready {
+            Unready::Filling => AppendError::Filling,
+            Unready::NoRoom => AppendError::NoRoom,
+        })?;
         let seal = match self.footer.records {
             // An empty segment is replaced, not sealed: its successor would have the same name.
             0 => self.predecessor,

@@ -14,6 +14,7 @@ mod verdict;
 
 mod clock;
 mod crash;
+mod descriptors;
 mod disk;
 mod flush;
 mod newcomer;

@@ -97,6 +97,15 @@ impl Forebay {
         self
     }
 
+    /// Starts it through another program, which becomes the daemon: `prlimit`, `setpriv`.
+    pub fn through(mut self, program: &str, arguments: &[&str]) -> Forebay {
+        let binary = std::mem::replace(&mut self.binary, program.into());
+        let before =
+            arguments.iter().map(|argument| String::from(*argument)).chain([binary.display().to_string()]);
+        self.arguments = before.chain(std::mem::take(&mut self.arguments)).collect();
+        self
+    }
+
     /// Like [`Forebay::set`], between two starts.
     pub fn configure(&mut self, key: &str, value: impl Into<Value>) {
         self.settings.insert(key.to_owned(), value.into());

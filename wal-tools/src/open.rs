@@ -1,12 +1,10 @@
 //! Which log, and how it is looked at.
 
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context;
-use anyhow::bail;
 use forebay::command::kind_of;
 use forebay::wal::Event;
 use forebay::wal::Keys;
@@ -60,19 +58,6 @@ impl Log {
             label: kind_of,
             observer: Arc::new(tell),
         }
-    }
-
-    /// Refuses to write files that the daemon, which runs as the directory's owner, could not open.
-    pub fn check_owner(&self) -> anyhow::Result<()> {
-        let (owner, we) = (self.dir.metadata()?.uid(), Path::new("/proc/self").metadata()?.uid());
-        if owner != we {
-            bail!(
-                "{} belongs to user {owner} and this is user {we}: run it as that user, or the daemon could not open \
-                 what is written",
-                self.dir.display()
-            );
-        }
-        Ok(())
     }
 
     /// What it holds now.

@@ -7,6 +7,7 @@ use anyhow::Context;
 use forebay::wal::KeyId;
 use forebay::wal::Lock;
 use forebay::wal::fs::RealFs;
+use forebay::wal::layout;
 use forebay::wal::rekey;
 use forebay::wal::rekey::Item;
 use forebay::wal::rekey::Wrapping;
@@ -32,6 +33,9 @@ struct Row {
 pub fn run(log: &Log, args: &Rekey) -> anyhow::Result<Outcome> {
     let master = log.keys.current().context("say with --key-file under which key")?;
     // A daemon would go on wrapping new segments with the key of before.
+    if args.apply {
+        layout::check(&log.dir)?;
+    }
     let _lock = args.apply.then(|| Lock::take(&log.dir)).transpose().context("stop the daemon first")?;
     let items = rekey::plan(&RealFs, &log.dir, &log.keys)?;
     let mut failed = Ok(());

@@ -7,6 +7,7 @@ use forebay::units::Timestamp;
 use forebay::wal::Finding;
 use forebay::wal::FindingKind;
 use forebay::wal::OpenError;
+use forebay::wal::layout;
 use forebay::wal::repair;
 use forebay::wal::repair::Report;
 use serde::Serialize;
@@ -42,7 +43,7 @@ pub fn run(log: &Log, args: &Repair) -> anyhow::Result<Outcome> {
     let now = Timestamp::now();
     let report = match args.apply {
         true => {
-            log.check_owner()?;
+            layout::check(&log.dir)?;
             repair::apply(&log.dir, &options, now, &mut progress)
         }
         false => repair::plan(&log.dir, &options, now, &mut progress),
@@ -75,6 +76,7 @@ fn remedy(kind: FindingKind) -> &'static str {
         FindingKind::Missing => "becomes a dead letter",
         FindingKind::Checkpoint => "made anew: everything in pending/ is delivered again",
         FindingKind::Foreign | FindingKind::Leftover => "moved to quarantine/",
+        FindingKind::Misplaced => "moved back to pending/",
         FindingKind::Unknown => "none",
     }
 }

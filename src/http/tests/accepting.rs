@@ -135,6 +135,8 @@ async fn each_refusal_of_the_log_has_its_status_and_code() {
         (SubmitError::QueueFull, 503, "queue_full", true),
         (SubmitError::BacklogFull { limit: 5 }, 503, "backlog_full", true),
         (SubmitError::DiskFull, 507, "disk_full", true),
+        (SubmitError::SegmentNotReady, 503, "overloaded", true),
+        (SubmitError::Undecided, 503, "under_way", true),
         (SubmitError::Poisoned, 503, "poisoned", true),
         (SubmitError::Closing, 503, "stopping", true),
         (SubmitError::IndexRebuilding, 503, "index_rebuilding", true),

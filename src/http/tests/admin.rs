@@ -50,6 +50,28 @@ async fn the_operator_sees_and_steers() {
 }
 
 #[tokio::test]
+async fn a_disk_that_does_not_answer_delays_figures_and_nothing_else() {
+    let server = serve_admin().await;
+    let backend = Arc::clone(&server.backend);
+    let (mut operator, mut probe) = (server.connect().await, server.connect().await);
+    let (stuck, answers) = (tokio::sync::oneshot::channel(), std::sync::mpsc::channel());
+    let disk = std::thread::spawn(move || {
+        let _disk = backend.disk.lock().unwrap();
+        stuck.0.send(()).unwrap();
+        // Bounded, so that a runtime that waits for the disk fails this test instead of never ending it.
+        answers.1.recv_timeout(std::time::Duration::from_secs(60))
+    });
+    stuck.1.await.unwrap();
+    for path in ["/metrics", "/admin/backlog"] {
+        operator.send(&format!("GET {path} HTTP/1.1\r\nHost: t\r\n\r\n")).await;
+    }
+    assert_eq!(probe.get("/healthz", "").await.status, 200);
+    assert!(!server.backend.scraped.load(SeqCst));
+    answers.0.send(()).unwrap();
+    disk.join().unwrap().unwrap();
+}
+
+#[tokio::test]
 async fn the_status_page_fetches_nothing_from_elsewhere() {
     let server = serve_admin().await;
     let page = server.connect().await.get("/", "").await;

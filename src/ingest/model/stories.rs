@@ -159,7 +159,7 @@ pub fn a_cancelled_waiter_harms_nobody() {
             return world.submit(request(1, 88)).ok();
         }
         for _ in 0..2 {
-            let mut waiting = pin!(world.ingest.submit(request(1, 88)));
+            let mut waiting = pin!(world.ingest.commit(request(1, 88)));
             let polled = waiting.as_mut().poll(&mut Context::from_waker(Waker::noop()));
             if let Poll::Ready(Ok(receipt)) = polled {
                 world.assert_flushed(&receipt);

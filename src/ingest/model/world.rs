@@ -86,12 +86,13 @@ impl World {
         let rule = if shape.gathers { always } else { Rule::default() };
         let committer = Committer::new(Arc::clone(&shared), writer, FOREVER, rule);
         let commits = thread::spawn(move || committer.run());
-        (Self { fs, ingest: Ingest { shared }, log, shape }, Commits(commits))
+        let ingest = Ingest { shared, flush_deadline: FOREVER };
+        (Self { fs, ingest, log, shape }, Commits(commits))
     }
 
     /// Submits, waits, and holds an acknowledgement against what is flushed in that moment.
     pub fn submit(&self, request: Request) -> Result<Receipt, SubmitError> {
-        let answer = block_on(self.ingest.submit(request));
+        let answer = block_on(self.ingest.commit(request));
         if let Ok(receipt) = &answer {
             self.assert_flushed(receipt);
         }

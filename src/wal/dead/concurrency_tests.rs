@@ -1,5 +1,6 @@
 //! Who waits for whom.
 
+use super::super::fs::Dir;
 use super::super::fs::File;
 use super::super::fs::Mode;
 use super::super::fs::RealFs;
@@ -69,8 +70,8 @@ impl Fs for Gated {
         RealFs.remove(path)
     }
 
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        RealFs.sync_dir(dir)
+    fn open_dir(&self, dir: &Path) -> io::Result<Arc<dyn Dir>> {
+        RealFs.open_dir(dir)
     }
 
     fn free_space(&self, dir: &Path) -> io::Result<u64> {

@@ -28,6 +28,7 @@ use super::fs::Fs;
 use super::header::Seal;
 use super::header::parse_segment_name;
 use super::header::segment_name;
+use super::layout;
 use super::lock;
 use super::open_error::OpenError;
 use super::quarantine;
@@ -35,6 +36,7 @@ use super::segment::Place;
 use super::survey;
 use super::survey::Sighted;
 use super::types::Identity;
+use super::undelivered;
 use crate::units::Lsn;
 
 pub use super::tail_recovery::Hole;
@@ -116,8 +118,9 @@ impl Directory {
     pub fn look(&self, label: Label) -> Result<View, OpenError> {
         let mut view = self.look_once(label)?;
         for _ in 1..LOOKS {
-            let gap = view.findings.iter().any(|finding| finding.kind == FindingKind::Missing);
-            if !(view.live && gap) {
+            // A segment that is delivered and moved between two steps of a look seems to be lost, or in a wrong place.
+            let moved = |kind| matches!(kind, FindingKind::Missing | FindingKind::Misplaced);
+            if !(view.live && view.findings.iter().any(|finding| moved(finding.kind))) {
                 break;
             }
             view = self.look_once(label)?;
@@ -159,6 +162,9 @@ impl Directory {
             dead_needs: Vec::new(),
             findings: Vec::new(),
         };
+        for misplaced in layout::misplaced(&self.path)? {
+            view.find(misplaced.name, 0, FindingKind::Unknown, misplaced.detail);
+        }
         let loaded = Checkpoint::load(&*self.fs, &self.path);
         let known = loaded.as_ref().ok().map(|checkpoint| checkpoint.log_id);
         let seen = survey::sight(&*self.fs, &self.path, known, &self.keys, &mut view.findings)?;
@@ -209,6 +215,7 @@ impl View {
                 return Ok(());
             }
             Ok(_) => "it belongs to another log".to_owned(),
+            Err(LoadError::Io(source)) if fs::is_misplaced(&source) => source.to_string(),
             Err(LoadError::Io(source)) => {
                 return Err(OpenError::Io { path: self.path.join(checkpoint::FILE), source });
             }
@@ -233,6 +240,9 @@ impl View {
                 let detail = format!("records {from} to {to} are in no segment");
                 self.find(segment_name(from), 0, FindingKind::Missing, detail);
             }
+            let undelivered =
+                self.checkpoint.as_ref().and_then(|known| undelivered::finding(known, &found, successor));
+            self.findings.extend(undelivered);
             let is_open = index + 1 == count && found.footer.is_none() && found.place == Place::Pending;
             let segment = match is_open {
                 true => self.open_segment(found)?,
@@ -285,7 +295,12 @@ impl View {
     }
 
     fn take_dead(&mut self) -> io::Result<()> {
-        let (store, trouble) = DeadLetters::open_to_read(Arc::clone(&self.fs), &self.path, &self.keys)?;
+        let opened = DeadLetters::open_to_read(Arc::clone(&self.fs), &self.path, &self.keys);
+        let (store, trouble) = match opened {
+            // It is among the findings.
+            Err(e) if fs::is_misplaced(&e) => return Ok(()),
+            opened => opened?,
+        };
         self.dead_needs = dead::locked(&*self.fs, &self.path, &self.keys)?.unwrap_or_default();
         self.dead = store;
         if let Some(detail) = trouble {

@@ -4,7 +4,6 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::super::checkpoint::Checkpoint;
 use super::super::dead::Dead;
 use super::super::dead::Removal;
 use super::super::log::Fate;
@@ -68,10 +67,12 @@ impl View {
         self.records(lsn..lsn.next()).next().transpose()
     }
 
-    /// Whether the checkpoint, or the record's place, says that it is delivered or dead.
+    /// Whether the checkpoint says that it is delivered or dead; without one, the record's place.
     pub(super) fn was_done(&self, segment: &Segment, lsn: Lsn) -> bool {
-        segment.place == Place::Acked
-            || self.checkpoint.as_ref().is_some_and(|checkpoint: &Checkpoint| checkpoint.was_done(lsn))
+        match &self.checkpoint {
+            Some(checkpoint) => checkpoint.was_done(lsn),
+            None => segment.place == Place::Acked,
+        }
     }
 }
 

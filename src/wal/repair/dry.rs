@@ -10,6 +10,7 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use super::super::fs;
+use super::super::fs::Dir;
 use super::super::fs::File;
 use super::super::fs::Fs;
 use super::super::fs::Mode;
@@ -26,6 +27,15 @@ pub struct DryFs {
     below: Arc<dyn Fs>,
     /// Files that were opened to be written, made, renamed or removed (`None`).
     names: Mutex<BTreeMap<PathBuf, Option<Arc<DryFile>>>>,
+}
+
+/// A directory of which nothing is flushed.
+struct DryDir;
+
+impl Dir for DryDir {
+    fn sync(&self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// A file with its changes.
@@ -112,8 +122,8 @@ impl Fs for DryFs {
         Ok(())
     }
 
-    fn sync_dir(&self, _dir: &Path) -> io::Result<()> {
-        Ok(())
+    fn open_dir(&self, _dir: &Path) -> io::Result<Arc<dyn Dir>> {
+        Ok(Arc::new(DryDir))
     }
 
     fn free_space(&self, dir: &Path) -> io::Result<u64> {

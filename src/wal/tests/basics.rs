@@ -105,6 +105,28 @@ pub fn delivered_segments_move_to_acked_and_then_go() {
 }
 
 #[test]
+fn housekeeping_flushes_nothing_while_nothing_changes() {
+    let fs = SimFs::new();
+    let mut opened = reopen(&fs);
+    let keep = Retention { age: std::time::Duration::from_secs(9), size: u64::MAX };
+    let keep_house = || {
+        let before = fs.flushes();
+        opened.log.keep_house(keep, Timestamp(2_000)).unwrap();
+        fs.flushes() - before
+    };
+    keep_house();
+    assert_eq!(keep_house(), 0, "idle from the start");
+    append(&mut opened.writer, &[payload(1), payload(2)]);
+    opened.writer.commit().unwrap();
+    assert!(keep_house() > 0, "records were flushed");
+    opened.log.confirm(&[confirmation(1)]);
+    assert!(keep_house() > 0, "one is delivered");
+    assert_eq!(keep_house(), 0, "idle with a backlog");
+    fs.lose_unflushed();
+    assert_eq!(waiting(&reopen(&fs).log), [(Lsn(2), payload(2))]);
+}
+
+#[test]
 pub fn a_failed_write_or_flush_is_final() {
     for fault in [Fault::Write, Fault::Flush] {
         let fs = SimFs::new();

@@ -11,6 +11,7 @@ mod golden;
 mod live;
 mod model;
 mod nonces;
+mod places;
 mod rekey;
 mod repair;
 mod simulator;

@@ -77,7 +77,7 @@ impl Run {
                 spare(&self.opened.log);
                 // Rotating flushes what was appended.
                 match self.opened.writer.seal_if_older(std::time::Duration::ZERO, Timestamp(3_000)) {
-                    Ok(()) | Err(AppendError::NoRoom) => {}
+                    Ok(()) | Err(AppendError::NoRoom | AppendError::Filling) => {}
                     Err(error) => panic!("{error:?}"),
                 }
                 self.note_flushed();

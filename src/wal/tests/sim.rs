@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use super::super::fs::Dir;
 use super::super::fs::File;
 use super::super::fs::Fs;
 use super::super::fs::Mode;
@@ -82,6 +83,7 @@ struct Disk {
     calls: u64,
     fault: Option<(u64, Fault)>,
     fired: bool,
+    flushes: u64,
     /// Every write there ever was, by file: also what no disk kept.
     journal: Vec<(usize, usize, Vec<u8>)>,
     /// The disk was pulled out: nothing can be read, written or listed.
@@ -95,6 +97,8 @@ struct Disk {
 pub struct SimFs(Arc<Mutex<Disk>>);
 
 struct SimFile(Arc<Mutex<Disk>>, usize);
+
+struct OpenDir(SimFs, PathBuf);
 
 /// Decides what survives a crash: called with a number of choices, answers one.
 pub type Choose<'a> = &'a mut dyn FnMut(usize) -> usize;
@@ -228,6 +232,11 @@ impl SimFs {
         self.0.lock().unwrap().journal.clone()
     }
 
+    /// Flushes of files and directories so far.
+    pub fn flushes(&self) -> u64 {
+        self.0.lock().unwrap().flushes
+    }
+
     pub fn paths(&self) -> Vec<PathBuf> {
         self.0.lock().unwrap().names.keys().cloned().collect()
     }
@@ -297,6 +306,12 @@ impl Disk {
     }
 }
 
+impl Dir for OpenDir {
+    fn sync(&self) -> io::Result<()> {
+        self.0.sync_dir(&self.1)
+    }
+}
+
 impl Fs for SimFs {
     fn create_dir_all(&self, _dir: &Path) -> io::Result<()> {
         Ok(())
@@ -351,9 +366,14 @@ impl Fs for SimFs {
         Ok(())
     }
 
+    fn open_dir(&self, dir: &Path) -> io::Result<Arc<dyn Dir>> {
+        Ok(Arc::new(OpenDir(self.clone(), dir.to_owned())))
+    }
+
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let mut disk = self.0.lock().unwrap();
         disk.call(Fault::SyncDir)?;
+        disk.flushes += 1;
         // A journal commits in order: everything up to the last change of this directory.
         let upto =
             disk.pending_names.iter().rposition(|change| change.dir() == dir).map_or(0, |last| last + 1);
@@ -406,6 +426,7 @@ impl File for SimFile {
     fn sync_data(&self) -> io::Result<()> {
         let mut disk = self.0.lock().unwrap();
         let flushed = disk.call(Fault::Flush);
+        disk.flushes += 1;
         let inode = &mut disk.inodes[self.1];
         inode.pending.retain(|(_, bytes)| flushed.is_ok() || bytes.is_none());
         flushed?;

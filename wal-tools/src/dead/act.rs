@@ -9,6 +9,7 @@ use forebay::control::Request;
 use forebay::wal::Lsn;
 use forebay::wal::dead::Dead;
 use forebay::wal::inspect::View;
+use forebay::wal::layout;
 use serde::Serialize;
 
 use super::get;
@@ -98,7 +99,7 @@ fn apply(log: &Log, view: &View, chosen: &[Lsn], action: Action) -> anyhow::Resu
         && !chosen.is_empty()
         && let Some(store) = &view.dead
     {
-        log.check_owner()?;
+        layout::check_owner(&log.dir)?;
         note!("a copy was kept in quarantine/{}", store.keep_aside(chosen)?);
     }
     for lsns in chosen.chunks(MAX_LSNS) {

@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering;
 
 use super::DIR;
 use super::LOG;
+use crate::wal::fs::Dir;
 use crate::wal::fs::File;
 use crate::wal::fs::Fs;
 use crate::wal::fs::Mode;
@@ -102,8 +103,8 @@ impl Fs for Disk {
     fn remove(&self, path: &Path) -> io::Result<()> {
         self.memory.remove(path)
     }
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        self.memory.sync_dir(dir)
+    fn open_dir(&self, dir: &Path) -> io::Result<Arc<dyn Dir>> {
+        self.memory.open_dir(dir)
     }
     fn free_space(&self, dir: &Path) -> io::Result<u64> {
         self.memory.free_space(dir)

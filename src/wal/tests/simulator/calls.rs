@@ -2,9 +2,11 @@
 
 use std::io;
 use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::super::super::fs::Dir;
 use super::super::super::fs::File;
 use super::super::super::fs::Fs;
 use super::super::super::fs::Mode;
@@ -18,6 +20,14 @@ use super::disk::Write;
 use super::disk::put;
 
 struct OpenFile(Disk, usize);
+
+struct OpenDir(Disk, PathBuf);
+
+impl Dir for OpenDir {
+    fn sync(&self) -> io::Result<()> {
+        self.0.sync_dir(&self.1)
+    }
+}
 
 impl Fs for Disk {
     fn create_dir_all(&self, _dir: &Path) -> io::Result<()> {
@@ -71,6 +81,10 @@ impl Fs for Disk {
         state.call(Call::Remove)?;
         state.change(Change::Unlink(path.to_owned()));
         Ok(())
+    }
+
+    fn open_dir(&self, dir: &Path) -> io::Result<Arc<dyn Dir>> {
+        Ok(Arc::new(OpenDir(self.clone(), dir.to_owned())))
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {

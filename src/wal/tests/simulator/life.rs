@@ -188,8 +188,8 @@ impl Life {
                 ensure!(poisoned || excused || self.excused(), "the log is poisoned without a reason");
                 Ok(None)
             }
-            Err(AppendError::NoRoom) => {
-                ensure!(self.excused() || log.has_no_room(), "no room on an empty disk");
+            Err(AppendError::NoRoom | AppendError::Filling) => {
+                ensure!(self.excused() || log.unready().is_some(), "no room on an empty disk");
                 Ok(None)
             }
             Err(AppendError::TooLarge { .. }) => Ok(None),
@@ -223,7 +223,7 @@ impl Life {
         let log = Arc::clone(&opened.log);
         self.known.flushed(&log);
         let poisoned = log.poisoned().is_some();
-        ensure!(sealed.is_ok() || poisoned || log.has_no_room(), "no seal: {sealed:?}");
+        ensure!(sealed.is_ok() || poisoned || log.unready().is_some(), "no seal: {sealed:?}");
         ensure!(!poisoned || sealed.is_err() || self.excused(), "a seal fails in silence");
         Ok(())
     }

@@ -1,5 +1,7 @@
 //! Keys and claims on a real log and its index.
 
+mod slow_disk;
+
 use std::path::Path;
 
 use bytes::Bytes;

@@ -1,0 +1,97 @@
+//! File descriptors. The process takes all it may have, and connections leave enough of them for the log, Kafka and the
+//! databases: without one the log could not open its next file.
+
+use rustix::process::Resource;
+use rustix::process::Rlimit;
+use rustix::process::getrlimit;
+use rustix::process::setrlimit;
+
+use crate::config::Config;
+
+/// What the log, its index, the embedded stores, the runtime and the listeners have open, with room to spare: about 60
+/// were counted.
+const BASE: u64 = 128;
+/// Sockets and pipes of a Kafka client with three brokers: two for each broker thread, bootstrap connections included.
+const PER_KAFKA_CLIENT: u64 = 16;
+/// A worker's producer, and one more while it isolates a record that Kafka refuses.
+const CLIENTS_PER_WORKER: u64 = 2;
+/// The consumer with its producers, and the client that asks for topics.
+const OTHER_CLIENTS: u64 = 4;
+/// An SQLite connection has three files open, one to a server a socket.
+const PER_DATABASE_CONNECTION: u64 = 3;
+/// The most connections operators may have: scrapes, probes, and a few people. A `max_connections` below is kept.
+pub(super) const ADMIN_CONNECTIONS: usize = 64;
+
+/// Raises the limit as far as the system allows, and gives back the configuration with as many connections as fit.
+pub(super) fn fit(config: &Config) -> Config {
+    let mut config = config.clone();
+    let Some(limit) = raise() else { return config };
+    let reserved = reserve(&config);
+    let fitting = fitting(limit, reserved);
+    let configured = config.server.max_connections;
+    if configured > fitting {
+        tracing::warn!(
+            event = "descriptors.limit_low",
+            descriptors.limit = limit,
+            descriptors.reserved = reserved,
+            connections.configured = configured,
+            connections.effective = fitting,
+            "max_connections exceeds what the process's limit of open files allows: raise the limit (LimitNOFILE=, \
+             ulimit -n) or lower max_connections"
+        );
+        config.server.max_connections = fitting;
+    }
+    config
+}
+
+/// Sets the soft limit to the hard one. Says what it is now; `None`: there is none.
+pub(super) fn raise() -> Option<u64> {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current == maximum {
+        return current;
+    }
+    match setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        Ok(()) => maximum,
+        Err(error) => {
+            tracing::warn!(event = "descriptors.raise_failed", %error, "the limit of open files stays as it is");
+            current
+        }
+    }
+}
+
+/// Descriptors that are not for connections.
+fn reserve(config: &Config) -> u64 {
+    let workers = config.drain.worker_count() as u64;
+    let kafka = (workers * CLIENTS_PER_WORKER + OTHER_CLIENTS) * PER_KAFKA_CLIENT;
+    let database = u64::from(config.database().max_connections) * PER_DATABASE_CONNECTION;
+    BASE + kafka + database + config.redis.pool_size as u64
+}
+
+/// Public connections that fit beside the reserve, operators' connections, and those that are being turned away. Under
+/// a limit that is too low for all this connections get a quarter of it, and the log waits for its turn.
+fn fitting(limit: u64, reserved: u64) -> usize {
+    let rest = limit.saturating_sub(reserved + ADMIN_CONNECTIONS as u64).max(limit / 4);
+    // One in nine: see `HttpServer`, which turns away one connection for each eight it serves.
+    usize::try_from(rest - rest / 9).unwrap_or(usize::MAX).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_leave_the_reserve() {
+        for limit in [1024, 4096, 65_536] {
+            let public = fitting(limit, 400) as u64;
+            assert!(public + public / 8 + 64 + 400 <= limit, "{limit}: {public}");
+            assert!(public > limit / 3, "{limit}: {public}");
+        }
+        assert_eq!(fitting(u64::MAX, 400), (u64::MAX - 464 - (u64::MAX - 464) / 9) as usize);
+    }
+
+    #[test]
+    fn a_limit_below_the_reserve_still_leaves_some_connections() {
+        assert_eq!(fitting(64, 400), 15);
+        assert_eq!(fitting(1, 400), 1);
+    }
+}

@@ -1,0 +1,211 @@
+//! Requests on a disk that is slow, or does not answer: what each is told, and in which order.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::super::*;
+use crate::sync::Condvar;
+use crate::sync::Mutex;
+use crate::units::Timestamp;
+use crate::wal;
+use crate::wal::fs::Dir;
+use crate::wal::fs::File;
+use crate::wal::fs::Fs;
+use crate::wal::fs::Mode;
+use crate::wal::fs::RealFs;
+
+/// Far more than any test needs.
+const LONG: Duration = Duration::from_secs(120);
+
+/// Calls of one kind wait while it is closed.
+#[derive(Default)]
+struct Gate {
+    closed: Mutex<bool>,
+    opened: Condvar,
+}
+
+impl Gate {
+    fn close(&self) {
+        *self.closed.lock().unwrap() = true;
+    }
+
+    fn open(&self) {
+        *self.closed.lock().unwrap() = false;
+        self.opened.notify_all();
+    }
+
+    fn pass(&self) {
+        drop(self.opened.wait_while(self.closed.lock().unwrap(), |closed| *closed).unwrap());
+    }
+}
+
+/// The real file system with gates in front of what fills segments, and of every flush.
+#[derive(Clone, Default)]
+struct Disk {
+    fills: Arc<Gate>,
+    flushes: Arc<Gate>,
+}
+
+struct Slow {
+    disk: Disk,
+    file: Arc<dyn File>,
+}
+
+impl Fs for Disk {
+    fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
+        RealFs.create_dir_all(dir)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        RealFs.list(dir)
+    }
+
+    fn open(&self, path: &Path, mode: Mode) -> io::Result<Arc<dyn File>> {
+        Ok(Arc::new(Slow { disk: self.clone(), file: RealFs.open(path, mode)? }))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        RealFs.rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        RealFs.remove(path)
+    }
+
+    fn open_dir(&self, dir: &Path) -> io::Result<Arc<dyn Dir>> {
+        RealFs.open_dir(dir)
+    }
+
+    fn free_space(&self, dir: &Path) -> io::Result<u64> {
+        RealFs.free_space(dir)
+    }
+}
+
+impl File for Slow {
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.file.read_at(buf, offset)
+    }
+
+    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
+        // Only what is filled ahead of need is nothing but zeros.
+        if buf.iter().all(|byte| *byte == 0) {
+            self.disk.fills.pass();
+        }
+        self.file.write_at(buf, offset)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.disk.flushes.pass();
+        self.file.sync_data()
+    }
+
+    fn sync_all(&self) -> io::Result<()> {
+        self.disk.flushes.pass();
+        self.file.sync_all()
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.file.set_len(len)
+    }
+
+    fn size(&self) -> io::Result<u64> {
+        self.file.size()
+    }
+}
+
+/// The way into a log with one segment of 1 MiB; no other is filled before `fills` is opened.
+fn start_on(disk: &Disk, dir: &Path) -> (Ingest, IngestThreads) {
+    let options = wal::Options {
+        segment_size: 1 << 20,
+        reserve_space: 0,
+        redeliver: false,
+        keys: wal::Keys::default(),
+        label: |_| None,
+        observer: Arc::new(|_| {}),
+    };
+    let opened = wal::open(Arc::new(disk.clone()), dir, &options, Timestamp::now()).unwrap();
+    disk.fills.close();
+    let config = Config { segment_size: crate::units::ByteSize::mib(1), ..Config::default() };
+    start(Parts {
+        writer: opened.writer,
+        config,
+        // Once, at the end.
+        checkpoint_interval: LONG,
+        metrics: Arc::new(Metrics::new().unwrap()),
+        alarm: Alarm::default(),
+    })
+    .unwrap()
+}
+
+fn request(bytes: usize) -> Request {
+    let command = Submission {
+        kind: "test".into(),
+        topic: "t".into(),
+        key: None,
+        content_type: "application/json".into(),
+        claim: None,
+        fingerprint: None,
+        sealed: false,
+        value: Bytes::from(vec![b'x'; bytes]),
+    };
+    Request { commands: vec![command], traceparent: None, idempotency: None, principal: None }
+}
+
+#[tokio::test]
+async fn a_slow_fill_delays_no_flushed_answer_and_each_group_once() {
+    let (disk, dir) = (Disk::default(), tempfile::tempdir().unwrap());
+    let (ingest, threads) = start_on(&disk, dir.path());
+    let log = Arc::clone(&ingest.shared.log);
+    disk.flushes.close();
+    let order = Arc::<Mutex<Vec<_>>>::default();
+    let submit = |name: &'static str, bytes| {
+        let (ingest, order) = (ingest.clone(), Arc::clone(&order));
+        tokio::spawn(async move {
+            let answer = ingest.submit(request(bytes)).await;
+            order.lock().unwrap().push(name);
+            answer.map(drop)
+        })
+    };
+    // While the first is flushed the others gather: one group.
+    let first = submit("first", 1);
+    tokio::task::yield_now().await;
+    let group = [("fits", 600 << 10), ("full", 600 << 10), ("full too", 600 << 10), ("and this", 600 << 10)];
+    let group = group.map(|(name, bytes)| submit(name, bytes));
+    tokio::task::yield_now().await;
+    disk.flushes.open();
+    first.await.unwrap().unwrap();
+    let mut answers = Vec::new();
+    for waiting in group {
+        answers.push(waiting.await.unwrap());
+    }
+    let refused = Err(SubmitError::SegmentNotReady);
+    assert_eq!(answers, [Ok(()), refused.clone(), refused.clone(), refused.clone()]);
+    assert_eq!(*order.lock().unwrap(), ["first", "fits", "full", "full too", "and this"]);
+    let waits = ingest.shared.metrics.bound_hit.with_label_values(&["next_segment"]);
+    assert_eq!(waits.get(), 1, "one wait for all of them");
+    assert_eq!(ingest.admission(), Admission::Closed(SubmitError::SegmentNotReady));
+    disk.fills.open();
+    let filled = Arc::clone(&log);
+    assert!(tokio::task::spawn_blocking(move || filled.wait_spare(LONG)).await.unwrap());
+    assert_eq!(ingest.admission(), Admission::Open);
+    submit("accepted", 600 << 10).await.unwrap().unwrap();
+    tokio::task::spawn_blocking(move || threads.join(LONG)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_flush_without_end_is_undecided_and_may_accept_the_request_later() {
+    let (disk, dir) = (Disk::default(), tempfile::tempdir().unwrap());
+    let (ingest, threads) = start_on(&disk, dir.path());
+    disk.flushes.close();
+    // Its first step puts the request into the queue.
+    let hasty = Ingest { flush_deadline: Duration::ZERO, ..ingest.clone() };
+    assert_eq!(hasty.submit(request(1)).await, Err(SubmitError::Undecided));
+    disk.flushes.open();
+    ingest.submit(request(1)).await.unwrap();
+    assert_eq!(ingest.shared.log.end(), Lsn(3), "the first one was accepted after all");
+    disk.fills.open();
+    tokio::task::spawn_blocking(move || threads.join(LONG)).await.unwrap();
+}

@@ -1,0 +1,165 @@
+//! Whether the directory can hold a log: one owner, one file system, and a file where the log expects a file.
+//!
+//! Reads names and attributes only. A start checks this before anything is opened: opening a FIFO would block, and
+//! files that another user writes keep the owner's next start from opening them.
+
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::path::PathBuf;
+
+use rustix::fs::AtFlags;
+use rustix::fs::CWD;
+use rustix::fs::StatxFlags;
+
+use super::checkpoint;
+use super::dead;
+use super::fs::not_a_file;
+use super::header::parse_segment_name;
+use super::lock;
+use super::open_error::OpenError;
+use super::quarantine;
+use super::segment::Place;
+use super::sent;
+use super::spare;
+
+/// Files in the directory itself.
+const FILES: [&str; 3] = [lock::FILE, checkpoint::FILE, spare::FILE];
+/// Directories in it between which the log renames files, or whose files count against the same free space.
+const DIRS: [&str; 5] = [Place::Pending.dir(), Place::Acked.dir(), quarantine::DIR, sent::DIR, dead::DIR];
+
+/// The user who may open every file.
+const ROOT: u32 = 0;
+
+/// A name in the directory under which something else lies than the log puts there.
+pub struct Misplaced {
+    /// The path below the directory.
+    pub name: String,
+    /// What lies there.
+    pub detail: String,
+}
+
+/// Fails if the log in `dir` cannot be used by this process. A directory that does not exist yet can.
+pub fn check(dir: &Path) -> Result<(), OpenError> {
+    check_owner(dir)?;
+    check_places(dir)
+}
+
+/// Fails if the directory belongs to another user, or holds files that this user cannot open.
+pub fn check_owner(dir: &Path) -> Result<(), OpenError> {
+    check_owner_for(dir, rustix::process::geteuid().as_raw())
+}
+
+/// The same for a process of the user `we`.
+pub(super) fn check_owner_for(dir: &Path, we: u32) -> Result<(), OpenError> {
+    let Some(owner) = owner(dir, dir)? else { return Ok(()) };
+    let unsuitable = |path: &Path, owner: u32, remedy: String| OpenError::Unsuitable {
+        path: path.to_owned(),
+        detail: format!("it belongs to user {owner}, and this process runs as user {we}: {remedy}"),
+    };
+    if owner != we {
+        let remedy = format!("run it as user {owner}, which could not open what another user writes");
+        return Err(unsuitable(dir, owner, remedy));
+    }
+    if we == ROOT {
+        // Opens every file, and the directory is its own.
+        return Ok(());
+    }
+    for path in files(dir)? {
+        match owner_of_link(dir, &path)? {
+            Some(owner) if owner != we => {
+                let remedy = format!("give everything in {} to one user with chown -R", dir.display());
+                return Err(unsuitable(&path, owner, remedy));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Fails if the directory spans file systems, or something else lies where the log keeps a file or a directory.
+pub fn check_places(dir: &Path) -> Result<(), OpenError> {
+    if let Some(first) = misplaced(dir)?.into_iter().next() {
+        return Err(OpenError::Unsuitable { path: dir.join(first.name), detail: first.detail });
+    }
+    let Some(own) = file_system(dir, dir)? else { return Ok(()) };
+    for name in DIRS {
+        let path = dir.join(name);
+        if file_system(dir, &path)?.is_some_and(|other| other != own) {
+            let detail = format!(
+                "it is on another file system than {}: the log renames files from one to the other, and measures \
+                 one free space",
+                dir.display()
+            );
+            return Err(OpenError::Unsuitable { path, detail });
+        }
+    }
+    Ok(())
+}
+
+/// What lies in `dir` where the log would put something else.
+pub fn misplaced(dir: &Path) -> Result<Vec<Misplaced>, OpenError> {
+    let mut found = Vec::new();
+    for name in DIRS {
+        // A symbolic link to a directory is followed: whether it leads to another file system is checked by itself.
+        let path = dir.join(name);
+        if there(dir, std::fs::metadata(&path))?.is_some_and(|there| !there.is_dir()) {
+            found.push(Misplaced { name: name.to_owned(), detail: "it is not a directory".to_owned() });
+        }
+    }
+    for path in files(dir)? {
+        let Some(there) = there(dir, std::fs::symlink_metadata(&path))? else { continue };
+        if let Some(error) = not_a_file(&there) {
+            let name = path.strip_prefix(dir).unwrap_or(&path).display().to_string();
+            found.push(Misplaced { name, detail: error.to_string() });
+        }
+    }
+    Ok(found)
+}
+
+/// The paths of the log's files, whatever lies there.
+fn files(dir: &Path) -> Result<Vec<PathBuf>, OpenError> {
+    let mut files: Vec<_> = FILES.iter().map(|name| dir.join(name)).collect();
+    files.push(dir.join(dead::NAME));
+    for within in [Place::Pending.dir(), Place::Acked.dir(), sent::DIR] {
+        let within = dir.join(within);
+        let listed = match std::fs::read_dir(&within) {
+            Err(e) if e.kind() == io::ErrorKind::NotADirectory => continue,
+            listed => there(dir, listed)?,
+        };
+        for entry in listed.into_iter().flatten() {
+            let name =
+                entry.map_err(|source| OpenError::Directory { path: within.clone(), source })?.file_name();
+            if name.to_str().and_then(parse_segment_name).is_some() {
+                files.push(within.join(name));
+            }
+        }
+    }
+    Ok(files)
+}
+
+fn owner(dir: &Path, path: &Path) -> Result<Option<u32>, OpenError> {
+    Ok(there(dir, std::fs::metadata(path))?.map(|there| there.uid()))
+}
+
+fn owner_of_link(dir: &Path, path: &Path) -> Result<Option<u32>, OpenError> {
+    Ok(there(dir, std::fs::symlink_metadata(path))?.map(|there| there.uid()))
+}
+
+/// Device and mount of a path. A bind mount has its file system's device, and yet nothing can be renamed into it.
+fn file_system(dir: &Path, path: &Path) -> Result<Option<(u64, u64)>, OpenError> {
+    let Some(there) = there(dir, std::fs::metadata(path))? else { return Ok(None) };
+    // Linux 5.8 and later say which mount it is; where that is not known the device decides alone.
+    let mount = rustix::fs::statx(CWD, path, AtFlags::empty(), StatxFlags::MNT_ID).ok();
+    let mount = mount.filter(|there| there.stx_mask & StatxFlags::MNT_ID.bits() != 0);
+    Ok(Some((there.dev(), mount.map_or(0, |there| there.stx_mnt_id))))
+}
+
+/// `None` for what does not exist.
+fn there<T>(dir: &Path, asked: io::Result<T>) -> Result<Option<T>, OpenError> {
+    match asked {
+        Ok(there) => Ok(Some(there)),
+        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+        Err(source) => Err(OpenError::Directory { path: dir.to_owned(), source }),
+    }
+}

@@ -1,0 +1,186 @@
+//! What lies where in a log's directory: segments in the wrong place, and things that are no files.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::super::Confirmation;
+use super::super::FindingKind;
+use super::super::Lsn;
+use super::super::OpenError;
+use super::super::Place;
+use super::super::fs::Fs;
+use super::super::fs::Mode;
+use super::super::inspect::Directory;
+use super::super::layout;
+use super::super::open_locked;
+use super::super::segment::segment_path;
+use super::basics::confirmation;
+use super::sim::SimFs;
+use super::support::*;
+use crate::units::Timestamp;
+
+/// A log of three segments or more; the records of the first are delivered, and a checkpoint says so.
+fn half_delivered(fs: &SimFs) -> (Vec<Lsn>, u64) {
+    let mut opened = reopen(fs);
+    let mut end = 0;
+    while opened.log.segments().len() < 4 {
+        end += 1;
+        append(&mut opened.writer, &[payload(end)]);
+        opened.writer.commit().unwrap();
+    }
+    let firsts: Vec<_> = opened.log.segments().iter().map(|segment| segment.first).collect();
+    let delivered: Vec<Confirmation> = (1..firsts[1].0).map(confirmation).collect();
+    opened.log.confirm(&delivered);
+    opened.log.checkpoint(Timestamp(9)).unwrap();
+    (firsts, end)
+}
+
+fn path(place: Place, first: Lsn) -> PathBuf {
+    segment_path(&dir(), place, first)
+}
+
+fn numbers(from: Lsn, end: u64) -> Vec<(Lsn, Vec<u8>)> {
+    (from.0..=end).map(|n| (Lsn(n), payload(n))).collect()
+}
+
+#[test]
+fn an_undelivered_segment_in_acked_is_delivered() {
+    let fs = SimFs::new();
+    let (firsts, end) = half_delivered(&fs);
+    // The delivered one, one that waits, and the open one.
+    for first in [firsts[0], firsts[1], firsts[3]] {
+        fs.rename(&path(Place::Pending, first), &path(Place::Acked, first)).unwrap();
+    }
+    let view = Directory::on(Arc::new(fs.fork()), &dir(), keys()).look(|_| None).unwrap();
+    let of = |kind| view.findings.iter().filter(move |finding| finding.kind == kind);
+    assert_eq!(of(FindingKind::Misplaced).count(), 2, "{:?}", view.findings);
+    let opened = reopen(&fs);
+    assert_eq!(waiting(&opened.log), numbers(firsts[1], end));
+    let found = &opened.recovery.findings;
+    assert_eq!(found.iter().filter(|finding| finding.kind == FindingKind::Misplaced).count(), 2, "{found:?}");
+    let places: Vec<_> = opened.log.segments().iter().take(3).map(|segment| segment.state().place).collect();
+    assert_eq!(places, [Place::Acked, Place::Pending, Place::Pending]);
+}
+
+#[test]
+fn of_two_copies_of_a_segment_the_one_in_pending_is_the_logs() {
+    let fs = SimFs::new();
+    let (firsts, end) = half_delivered(&fs);
+    // A copy from before the last records of it were written.
+    let bytes = fs.read(&path(Place::Pending, firsts[3]));
+    let copy = fs.open(&path(Place::Acked, firsts[3]), Mode::Create).unwrap();
+    copy.write_all_at(&bytes[..4096], 0).unwrap();
+    let opened = reopen(&fs);
+    assert_eq!(waiting(&opened.log), numbers(firsts[1], end));
+    assert_eq!(opened.recovery.findings, []);
+}
+
+#[test]
+fn without_a_checkpoint_what_lies_in_acked_counts_as_delivered() {
+    let fs = SimFs::new();
+    let (firsts, end) = half_delivered(&fs);
+    fs.rename(&path(Place::Pending, firsts[0]), &path(Place::Acked, firsts[0])).unwrap();
+    fs.remove(&dir().join("checkpoint")).unwrap();
+    let opened = reopen(&fs);
+    assert_eq!(waiting(&opened.log), numbers(firsts[1], end));
+}
+
+fn log(dir: &Path) -> Lsn {
+    let (_lock, mut opened) = open_locked(dir, &options(&Events::default()), Timestamp(1)).unwrap();
+    append(&mut opened.writer, &[payload(1)]);
+    opened.writer.commit().unwrap();
+    opened.log.checkpoint(Timestamp(1)).unwrap();
+    opened.log.segments()[0].first
+}
+
+fn refused(dir: &Path) -> PathBuf {
+    match open_locked(dir, &options(&Events::default()), Timestamp(1)).map(drop).unwrap_err() {
+        OpenError::Unsuitable { path, .. } => path,
+        error => panic!("{error}"),
+    }
+}
+
+/// Makes something at a path.
+type Make = fn(&Path);
+
+#[test]
+fn something_else_in_a_files_place_is_refused_and_reported() {
+    let kinds: [(&str, Make); 4] = [
+        ("directory", |path| fs::create_dir(path).unwrap()),
+        ("FIFO", |path| {
+            rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        }),
+        ("socket", |path| drop(UnixListener::bind(path).unwrap())),
+        ("symbolic link", |path| std::os::unix::fs::symlink("/etc/passwd", path).unwrap()),
+    ];
+    for (kind, make) in kinds {
+        for name in ["LOCK", "checkpoint", "spare", "dead/letters", "pending/", "acked/", "sent/"] {
+            let dir = tempfile::tempdir().unwrap();
+            let dir = dir.path();
+            let first = log(dir);
+            let name = match name.ends_with('/') {
+                true => format!("{name}{}", super::super::header::segment_name(first)),
+                false => name.to_owned(),
+            };
+            let path = dir.join(&name);
+            let _ = fs::remove_file(&path);
+            make(&path);
+            assert_eq!(refused(dir), path, "{kind}");
+            let view = Directory::open(dir).unwrap().look(|_| None).unwrap();
+            let told =
+                view.findings.iter().any(|finding| finding.segment == name && finding.detail.contains(kind));
+            assert!(told, "{kind} {name}: {:?}", view.findings);
+            view.verify(&mut |_| None, &mut |_| {}).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_file_in_a_directorys_place_is_refused() {
+    for name in ["pending", "acked", "quarantine", "sent", "dead"] {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(name), "").unwrap();
+        assert_eq!(refused(dir.path()), dir.path().join(name));
+    }
+}
+
+#[test]
+fn a_directory_that_spans_file_systems_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    log(dir.path());
+    let acked = dir.path().join("acked");
+    fs::remove_dir(&acked).unwrap();
+    // A file system of its own on every machine.
+    std::os::unix::fs::symlink("/proc", &acked).unwrap();
+    assert_eq!(refused(dir.path()), acked);
+    assert!(layout::check_places(dir.path()).unwrap_err().to_string().contains("another file system"));
+}
+
+#[test]
+fn a_directory_of_another_user_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    log(dir.path());
+    let we = fs::metadata(dir.path()).unwrap().uid();
+    layout::check_owner_for(dir.path(), we).unwrap();
+    let error = layout::check_owner_for(dir.path(), we + 1).unwrap_err().to_string();
+    assert!(error.contains(&format!("belongs to user {we}")), "{error}");
+}
+
+/// What a start as root leaves in a service user's directory. Only root can give files away.
+#[test]
+fn a_file_of_another_user_in_the_directory_is_refused() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    log(dir.path());
+    std::os::unix::fs::chown(dir.path(), Some(1000), None).unwrap();
+    let error = layout::check_owner_for(dir.path(), 1000).unwrap_err().to_string();
+    assert!(error.contains("LOCK: it belongs to user 0"), "{error}");
+    let as_root = open_locked(dir.path(), &options(&Events::default()), Timestamp(1)).map(drop);
+    assert!(as_root.unwrap_err().to_string().contains("belongs to user 1000"));
+}

@@ -1,0 +1,58 @@
+//! Segments in `acked/` that hold undelivered records: somebody moved or copied them there.
+//!
+//! The log itself moves a segment there only after a durable checkpoint that calls all of it delivered. So the
+//! checkpoint decides, and a start moves the segment back to `pending/`. Without a checkpoint the directory is all the
+//! evidence there is: what lies in `acked/` then counts as delivered, because a lost checkpoint must not deliver a day
+//! again.
+
+use std::io;
+use std::path::Path;
+
+use super::checkpoint::Checkpoint;
+use super::event::Finding;
+use super::event::FindingKind;
+use super::fs::Fs;
+use super::header::Seal;
+use super::header::segment_name;
+use super::segment::Place;
+use super::segment::segment_path;
+use super::survey::Found;
+
+/// Moves these segments back, durably, and reports each.
+pub fn move_back(
+    fs: &dyn Fs,
+    dir: &Path,
+    checkpoint: &Checkpoint,
+    segments: &mut [Found],
+    findings: &mut Vec<Finding>,
+) -> io::Result<()> {
+    for index in 0..segments.len() {
+        let successor = segments.get(index + 1).map(|next| next.header.predecessor).unwrap_or_default();
+        let found = &mut segments[index];
+        let first = found.header.first;
+        let Some(finding) = finding(checkpoint, found, successor) else { continue };
+        fs.rename(&segment_path(dir, Place::Acked, first), &segment_path(dir, Place::Pending, first))?;
+        fs.sync_dir(&dir.join(Place::Pending.dir()))?;
+        fs.sync_dir(&dir.join(Place::Acked.dir()))?;
+        found.place = Place::Pending;
+        findings.push(finding);
+    }
+    Ok(())
+}
+
+/// What an operator is told of a segment that lies in `acked/` and holds undelivered records; `None` otherwise.
+pub fn finding(checkpoint: &Checkpoint, found: &Found, successor: Seal) -> Option<Finding> {
+    let first = found.header.first;
+    // One without a footer may hold any number of records, one at least.
+    let end = found.seal(successor).next.max(first.next());
+    let (from, to) = checkpoint.undone(first..end).filter(|_| found.place == Place::Acked)?;
+    Some(Finding {
+        segment: segment_name(first),
+        offset: 0,
+        kind: FindingKind::Misplaced,
+        detail: format!(
+            "it lies in acked/, and by the checkpoint records {from} to {to} of it are not delivered: it belongs into \
+             pending/"
+        ),
+    })
+}

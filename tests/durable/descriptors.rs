@@ -1,0 +1,56 @@
+//! A process that may open few files, and clients that keep their connections open.
+
+use std::io::Write;
+use std::net::TcpStream;
+
+use crate::daemon::LONG;
+use crate::daemon::figure;
+use crate::daemon::forebay;
+use crate::support::http::Client;
+use crate::support::wait;
+
+/// How often this bound was hit, asked over a connection that is open already.
+fn hit(admin: &mut Client, bound: &str) -> f64 {
+    let text = admin.get("/metrics").unwrap().text();
+    let name = format!("forebay_bound_hit_total{{bound=\"{bound}\"}} ");
+    text.lines().find_map(|line| line.strip_prefix(&name)?.parse().ok()).unwrap_or(0.0)
+}
+
+#[test]
+fn idle_clients_do_not_take_the_descriptors_of_the_log() {
+    // Nobody listens there, so that every segment stays.
+    let mut forebay = forebay("127.0.0.1:9").through("prlimit", &["--nofile=256:256"]);
+    forebay.start();
+    let (mut client, mut admin) = (forebay.http(), forebay.admin_http());
+    assert_eq!(client.get("/readyz").unwrap().status, 200);
+    assert_eq!(hit(&mut admin, "connections") + hit(&mut admin, "accept"), 0.0);
+    // Each has had one answer, and may be idle for two minutes.
+    let idle: Vec<_> = (0..400)
+        .map(|_| {
+            let mut connection = TcpStream::connect(forebay.address()).unwrap();
+            // One that is turned away is closed by then.
+            let _ = connection.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
+            connection
+        })
+        .collect();
+    wait::until_true("the daemon takes no more connections", LONG, || {
+        hit(&mut admin, "connections") + hit(&mut admin, "accept") > 0.0
+    });
+    let filling = "x".repeat(100_000);
+    let mut accepted = 0;
+    wait::until_true("segments are changed", LONG, || {
+        let body = format!(r#"{{"id":"o-{accepted}","amount":1,"filling":"{filling}"}}"#);
+        let answer = client.post("/v1/commands/order.create", &body).unwrap();
+        match answer.status {
+            202 => accepted += 1,
+            _ => assert!(answer.header("retry-after").is_some(), "{}", answer.text()),
+        }
+        assert!(!answer.text().contains("poisoned"), "{}\n{}", answer.text(), forebay.log());
+        std::fs::read_dir(forebay.wal_dir().join("pending")).unwrap().count() >= 4
+    });
+    drop(idle);
+    assert!(forebay.log().contains("descriptors.limit_low"), "{}", forebay.log());
+    forebay.restart();
+    assert_eq!(figure(&forebay, "backlog"), accepted);
+    assert!(forebay.term().success());
+}
