@@ -98,7 +98,7 @@ fn begin(config: &Config) -> Result<Arc<Metrics>, Failure> {
 pub fn serve(config: &Config, source: &Source) -> Result<(), Failure> {
     let metrics = begin(config)?;
     cores::forbid();
-    let config = &descriptors::fit(config);
+    let fitted = descriptors::fit(config);
     let alarm = Alarm::default();
     task::raise_failed_tasks(&alarm);
     // Before the log is touched: a mistake leaves everything as it is.
@@ -114,7 +114,7 @@ pub fn serve(config: &Config, source: &Source) -> Result<(), Failure> {
         open::open(&config.wal, config.embedded(), &metrics, &alarm)?
     };
     let outcome = runtime.block_on(async {
-        let daemon = Daemon::start(opened, tls, config, &metrics, alarm).await?;
+        let daemon = Daemon::start(opened, tls, &fitted, &metrics, alarm).await?;
         let _reload = reload::watch(hangups, source, config, daemon.parts.reloadable());
         daemon.run(signals).await
     });
