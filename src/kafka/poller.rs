@@ -69,6 +69,7 @@ mod tests {
     use rdkafka::producer::BaseRecord;
 
     use super::*;
+    use crate::kafka::Answer;
     use crate::kafka::Config;
     use crate::kafka::EmbeddedBroker;
     use crate::kafka::Guarantee;
@@ -114,6 +115,9 @@ mod tests {
         let new = |ring: Box<dyn Fn() + Send + Sync>| {
             Producer::new(&config, broker.bootstrap(), Guarantee::Gapless, ring).unwrap()
         };
+        // No record fails for want of its topic.
+        let creator = new(Box::new(|| ()));
+        while !matches!(creator.ask_or_create("t", LONG), Answer::Partitions(_)) {}
         let message = Message { tag: 1, topic: "t", partition: 0, key: None, headers: &[], value: b"x" };
         let failed = new(Box::new(move || {
             tell.send(()).unwrap();
