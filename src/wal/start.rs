@@ -2,6 +2,7 @@
 //! missing or damaged is listed, durably, and no number that may have been given is given again.
 
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -76,15 +77,23 @@ impl Start<'_> {
             let failed = |source| OpenError::Io { path: path.clone(), source };
             let behind = segments.peek().map(|next| &next.header);
             let successor = behind.map(|next| next.predecessor).unwrap_or_default();
-            // One in the middle lost its footer, and its successor is missing: what it holds is read all the same.
-            let is_open = found.footer.is_none() && found.place == Place::Pending && successor.first != first;
+            // One in the middle, or in `acked/`, lost its footer, and its successor is missing: what it holds is read
+            // all the same. Only its records tell which numbers were given.
+            let is_open = found.footer.is_none() && successor.first != first;
             let seal = match is_open {
                 true => {
+                    if found.place == Place::Acked {
+                        // The log itself never leaves one there without a footer.
+                        self.check_seal(found, successor);
+                    }
                     let tail = self.read_tail(found).map_err(failed)?;
                     if behind.is_none() && survey.headless.is_empty() {
                         self.check_promise(tail.next())?;
                     }
-                    self.close(&tail).map_err(failed)?
+                    let closed = self.close(found.place, &tail).map_err(failed)?;
+                    // One in `acked/` that holds no record is let go of with the others, unless its name is needed.
+                    let is_kept = found.place == Place::Acked && behind.is_some();
+                    closed.or_else(|| is_kept.then(|| found.seal(successor)))
                 }
                 false => Some(self.check_seal(found, successor)),
             };
@@ -110,8 +119,8 @@ impl Start<'_> {
 
     fn read_tail(&self, found: &Found) -> io::Result<Tail> {
         let promise = self.checkpoint.map(|checkpoint| checkpoint.promise).unwrap_or_default();
-        let (header, access, label) = (&found.header, &found.access, self.options.label);
-        tail_recovery::recover(&*self.fs, self.dir, header, access, promise, label)
+        let path = segment_path(self.dir, found.place, found.header.first);
+        tail_recovery::recover(&*self.fs, &path, &found.header, &found.access, promise, self.options.label)
     }
 
     /// The seal of a segment that was closed in an earlier life, and whether its neighbours agree on it.
@@ -149,13 +158,22 @@ impl Start<'_> {
     }
 
     /// Puts the damage of the last segment into quarantine and seals what survived.
-    fn close(&mut self, tail: &Tail) -> io::Result<Option<Seal>> {
+    fn close(&mut self, place: Place, tail: &Tail) -> io::Result<Option<Seal>> {
         self.findings.extend(tail.findings(false));
         for hole in &tail.holes {
             tail.keep_hole(&*self.fs, self.dir, hole)?;
-            self.add_damage(hole.from, hole.to, &segment_name(tail.header.first), hole.detail())?;
+            if self.is_owed(place, hole.from..hole.to.next()) {
+                self.add_damage(hole.from, hole.to, &segment_name(tail.header.first), hole.detail())?;
+            }
         }
         tail.seal(&*self.fs, self.dir)
+    }
+
+    /// Whether a damaged range may cost a delivery. What lies in `acked/` was delivered, unless the checkpoint says
+    /// otherwise.
+    fn is_owed(&self, place: Place, range: Range<Lsn>) -> bool {
+        place == Place::Pending
+            || self.checkpoint.is_some_and(|checkpoint| checkpoint.undone(range).is_some())
     }
 
     fn take_over(&mut self, found: &Found, seal: Seal) {

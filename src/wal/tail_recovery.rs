@@ -25,8 +25,6 @@ use super::header::segment_name;
 use super::quarantine;
 use super::salvage;
 use super::scan::Scanner;
-use super::segment::Place;
-use super::segment::segment_path;
 use super::verdict;
 use super::verdict::Evidence;
 use super::verdict::Verdict;
@@ -83,13 +81,13 @@ pub struct Tail {
 /// Reads the open segment of an earlier life, to close it. `label` as in `Options`.
 pub fn recover(
     fs: &dyn Fs,
-    dir: &Path,
+    path: &Path,
     header: &Header,
     access: &Access,
     promise: Promise,
     label: fn(&[u8]) -> Option<String>,
 ) -> io::Result<Tail> {
-    let file = fs.open(&segment_path(dir, Place::Pending, header.first), Mode::Write)?;
+    let file = fs.open(path, Mode::Write)?;
     examine(file, header, access, promise, label)
 }
 

@@ -243,16 +243,16 @@ impl View {
             let undelivered =
                 self.checkpoint.as_ref().and_then(|known| undelivered::finding(known, &found, successor));
             self.findings.extend(undelivered);
-            let is_open = index + 1 == count && found.footer.is_none() && found.place == Place::Pending;
+            let is_open = index + 1 == count && found.footer.is_none();
+            // In `acked/` there is none without a footer, unless somebody or something took it.
+            let is_writers = is_open && found.place == Place::Pending;
+            if let Some(detail) = found.seal_trouble(successor).filter(|_| !is_writers) {
+                let offset = found.seal(successor).length;
+                self.find(segment_name(first), offset, FindingKind::Damaged, detail.to_owned());
+            }
             let segment = match is_open {
                 true => self.open_segment(found)?,
-                false => {
-                    if let Some(detail) = found.seal_trouble(successor) {
-                        let offset = found.seal(successor).length;
-                        self.find(segment_name(first), offset, FindingKind::Damaged, detail.to_owned());
-                    }
-                    Some(Segment::closed(found, successor))
-                }
+                false => Some(Segment::closed(found, successor)),
             };
             let Some(segment) = segment else { continue };
             expected = Some(segment.next());

@@ -89,6 +89,29 @@ fn without_a_checkpoint_what_lies_in_acked_counts_as_delivered() {
     assert_eq!(waiting(&opened.log), numbers(firsts[1], end));
 }
 
+/// Found by fuzzing: the newest segment lay in `acked/` without a footer, so it counted as empty. Its numbers were given
+/// again, in a new segment of the same name, and the next start took the one before it for lost.
+#[test]
+fn the_numbers_of_the_newest_segment_are_not_given_again_where_it_lies_in_acked_without_a_footer() {
+    let fs = SimFs::new();
+    let (firsts, end) = half_delivered(&fs);
+    // The segment before it has lost its footer too: only the newest one's header says where it ends.
+    let before = path(Place::Pending, firsts[2]);
+    let bytes = fs.read(&before);
+    fs.put(&before, bytes[..bytes.len() - 8].to_vec());
+    for first in &firsts[2..] {
+        fs.rename(&path(Place::Pending, *first), &path(Place::Acked, *first)).unwrap();
+    }
+    fs.remove(&dir().join("checkpoint")).unwrap();
+    for _ in 0..2 {
+        let opened = reopen(&fs);
+        assert_eq!(opened.writer.next_lsn(), Lsn(end + 1));
+        assert_eq!(opened.log.read(Lsn(end)).unwrap().unwrap().payload, payload(end));
+        assert_eq!(waiting(&opened.log), numbers(firsts[0], firsts[2].0 - 1));
+        assert!(opened.log.dead().is_empty());
+    }
+}
+
 fn log(dir: &Path) -> Lsn {
     let (_lock, mut opened) = open_locked(dir, &options(&Events::default()), Timestamp(1)).unwrap();
     append(&mut opened.writer, &[payload(1)]);
