@@ -10,7 +10,7 @@ use crate::daemon::LONG;
 use crate::daemon::await_drained;
 use crate::daemon::figure;
 use crate::daemon::forebay;
-use crate::daemon::metric;
+use crate::daemon::metric_if_any;
 use crate::load::Load;
 use crate::load::Plan;
 use crate::support::admin::Admin;
@@ -48,8 +48,10 @@ fn records_held_while_partitions_are_added_are_not_overtaken() {
     load.await_accepted(300);
     let gone = admin.leader("orders.v1", 1).unwrap();
     cluster.broker(gone).kill();
-    let parked = || metric(&forebay, "forebay_drain_parked{topic=\"orders.v1\"}");
-    wait::until_true("records of the partition are held", LONG, || parked() > 100.0);
+    let parked = || metric_if_any(&forebay, "forebay_drain_parked{topic=\"orders.v1\"}");
+    wait::until_true("records of the partition are held", LONG, || {
+        parked().is_some_and(|count| count > 100.0)
+    });
     admin.add_partitions("orders.v1", 6);
     // The broker that is gone may lead some of them, too.
     let used = || (2..6).filter(|n| end_of(&bootstrap, *n) > 20).count();

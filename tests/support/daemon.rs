@@ -61,10 +61,14 @@ pub fn figure(forebay: &Forebay, name: &str) -> u64 {
 
 /// A metric's value; labels as they stand in the exposition.
 pub fn metric(forebay: &Forebay, name: &str) -> f64 {
+    metric_if_any(forebay, name).unwrap_or_else(|| panic!("no metric {name}"))
+}
+
+/// The value of a series that appears with its first event.
+pub fn metric_if_any(forebay: &Forebay, name: &str) -> Option<f64> {
     let text = forebay.admin_http().get("/metrics").expect("the admin listener").text();
     let line = text.lines().find(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(' ')));
-    let value = line.and_then(|line| line.rsplit(' ').next()).and_then(|value| value.parse().ok());
-    value.unwrap_or_else(|| panic!("no metric {name} in:\n{text}"))
+    line?.rsplit(' ').next()?.parse().ok()
 }
 
 /// Waits until nothing is left to deliver.
