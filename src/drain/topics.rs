@@ -152,11 +152,13 @@ impl Topic {
             Answer::Partitions(partitions) => {
                 self.unsettled |= self.partitions != partitions && self.partitions != 0;
                 self.partitions = partitions;
-                self.backoff.reset();
                 self.ask_at = now + self.refresh;
                 let proved = !self.fault.as_ref().is_some_and(|fault| fault.by_send);
                 self.standing = if proved { Standing::Ready } else { Standing::Trial(None) };
                 self.fault.take_if(|_| proved);
+                if proved {
+                    self.backoff.reset();
+                }
             }
             Answer::Refused(reason) => self.refused(reason, false, now, grace),
             Answer::NotYet if self.standing == Standing::Ready => self.ask_at = now + self.backoff.delay(),
@@ -418,6 +420,23 @@ mod tests {
         topic.tried(Lsn(8));
         assert!(topic.arrived());
         assert_eq!(topic.verdict(), Verdict::Send { partitions: 2, alone: false });
+    }
+
+    /// A trial costs a transaction and its producer. Repeated after a constant tenth of a second, trials left no time for
+    /// the other topics of an exactly-once worker.
+    #[test]
+    fn a_topic_that_refuses_its_trials_is_tried_less_and_less_often() {
+        let start = Instant::now();
+        let mut topic = topic(start);
+        let delays: Vec<Duration> = (0..6)
+            .map(|_| {
+                topic.refused("topic: not authorised", true, start, Duration::ZERO);
+                let delay = topic.ask_at - start;
+                topic.answered(Answer::Partitions(2), start, Duration::ZERO);
+                delay
+            })
+            .collect();
+        assert!(delays[5] > delays[0] * 8, "{delays:?}");
     }
 
     #[test]

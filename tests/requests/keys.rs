@@ -115,11 +115,13 @@ fn a_key_whose_segment_went_before_an_older_one_is_forgotten_too() {
     else {
         return;
     };
-    let topic = unique_name("orders");
-    Admin::new(&kafka).create_topic(&topic, 1, 1, &[]);
+    let (topic, full) = (unique_name("orders"), unique_name("full"));
+    let admin = Admin::new(&kafka);
+    admin.create_topic(&topic, 1, 1, &[]);
+    // Takes no records: it has fewer replicas than it wants for each.
+    admin.create_topic(&full, 1, 1, &[("min.insync.replicas", "2")]);
     let mut forebay = daemon_on(&kafka, &topic)
-        .toml(&kind("lost.create", &unique_name("missing")))
-        .set("drain.topic_fault_grace", "0s")
+        .toml(&kind("lost.create", &full))
         .set("wal.segment_max_age", "1s")
         .set("wal.retain_acked_age", "1ms");
     forebay.start();
