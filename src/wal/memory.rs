@@ -47,7 +47,7 @@ impl MemoryFs {
     }
 
     /// Another file system with what is written in this one.
-    #[cfg(test)]
+    #[cfg(all(test, feature = "server"))]
     pub fn copy(&self) -> Self {
         let copy = Self::default();
         self.state().files.iter().for_each(|(path, bytes)| copy.put(path, &lock(bytes).written));
@@ -59,7 +59,7 @@ impl MemoryFs {
     }
 
     /// Bytes that were read so far.
-    #[cfg(test)]
+    #[cfg(all(test, feature = "server"))]
     pub fn bytes_read(&self) -> u64 {
         self.state().bytes_read
     }
