@@ -91,6 +91,8 @@ faults! {
     ReadErrorIsEnd,
     /// Bytes that cannot be read are taken for zeros.
     UnreadableIsBlank,
+    /// A start does not ask whether an earlier one has listed what it finds damaged.
+    ListingForgotten,
     /// The rest of a short write is not written.
     ShortWriteAccepted,
     /// An interrupted write is not tried again.

@@ -192,13 +192,7 @@ pub fn check(bytes: &[u8], seed: &Seed, offset: u64, room: u64) -> Result<Checke
         return Err(NoFrame::Blank);
     }
     let payload = u32::from_le_bytes(array(bytes, 4)) as usize;
-    let len = frame_len(payload);
-    let [kind, flags, _lane, zero] = array(bytes, 24);
-    let known = matches!(kind, RECORD | FOOTER) && flags & !ENDS_BATCH == 0 && zero == 0;
-    let bounded = len as u64 <= room || planted(Fault::LengthNotBounded);
-    if !known || !bounded {
-        return Err(NoFrame::Invalid);
-    }
+    let len = claimed(bytes, room).ok_or(NoFrame::Invalid)?;
     let frame = bytes.get(..len).ok_or(NoFrame::Needs(len))?;
     let crc = u32::from_le_bytes(array(frame, 0));
     let padding_blank = frame[FRAME_HEADER + payload..].iter().all(|&byte| byte == 0);
@@ -206,6 +200,16 @@ pub fn check(bytes: &[u8], seed: &Seed, offset: u64, room: u64) -> Result<Checke
         return Err(NoFrame::Invalid);
     }
     Ok(Checked { meta: Meta::read(frame), payload, crc })
+}
+
+/// The length that a frame's header at the beginning of `bytes` claims; `None` where there is no such header, or no room.
+pub fn claimed(bytes: &[u8], room: u64) -> Option<usize> {
+    let head = bytes.first_chunk::<FRAME_HEADER>()?;
+    let len = frame_len(u32::from_le_bytes(array(head, 4)) as usize);
+    let [kind, flags, _lane, zero] = array(head, 24);
+    let known = matches!(kind, RECORD | FOOTER) && flags & !ENDS_BATCH == 0 && zero == 0;
+    let bounded = len as u64 <= room || planted(Fault::LengthNotBounded);
+    (known && bounded).then_some(len)
 }
 
 /// The number a frame at the beginning of `bytes` would have, without looking whether there is one.

@@ -56,7 +56,8 @@ impl Scanner {
         let mut needed = FRAME_HEADER;
         let found = loop {
             self.hold(offset, needed)?;
-            self.looked_at = needed;
+            // What was read ahead may hold all of it: how much was asked for says nothing.
+            self.looked_at = frame::claimed(self.held(offset), room).unwrap_or(FRAME_HEADER);
             match frame::check(self.held(offset), &self.seed, offset, room) {
                 Err(NoFrame::Needs(more)) if more > needed => needed = more,
                 Err(NoFrame::Needs(_)) => return Ok(Err(NoFrame::Invalid)),

@@ -120,7 +120,9 @@ impl Start<'_> {
     fn read_tail(&self, found: &Found) -> io::Result<Tail> {
         let promise = self.checkpoint.map(|checkpoint| checkpoint.promise).unwrap_or_default();
         let path = segment_path(self.dir, found.place, found.header.first);
-        tail_recovery::recover(&*self.fs, &path, &found.header, &found.access, promise, self.options.label)
+        let (header, access, label) = (&found.header, &found.access, self.options.label);
+        let listed = |lsn| self.dead.damage_to(lsn);
+        tail_recovery::recover(&*self.fs, &path, header, access, promise, &listed, label)
     }
 
     /// The seal of a segment that was closed in an earlier life, and whether its neighbours agree on it.

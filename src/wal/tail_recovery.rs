@@ -35,6 +35,9 @@ use crate::units::Lsn;
 /// Survivors are rewritten in pieces of this size.
 const PIECE: usize = 1 << 20;
 
+/// The last record of the damage that an earlier start listed at a record; `None` if it listed none.
+pub type Listed<'a> = &'a dyn Fn(Lsn) -> Option<Lsn>;
+
 /// Flushed records that cannot be read any more.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hole {
@@ -85,10 +88,11 @@ pub fn recover(
     header: &Header,
     access: &Access,
     promise: Promise,
+    listed: Listed<'_>,
     label: fn(&[u8]) -> Option<String>,
 ) -> io::Result<Tail> {
     let file = fs.open(path, Mode::Write)?;
-    examine(file, header, access, promise, label)
+    examine(file, header, access, promise, listed, label)
 }
 
 /// Reads an open segment and changes nothing; its writer may be at work.
@@ -97,6 +101,7 @@ pub fn examine(
     header: &Header,
     access: &Access,
     promise: Promise,
+    listed: Listed<'_>,
     label: fn(&[u8]) -> Option<String>,
 ) -> io::Result<Tail> {
     let scanner = Scanner::new(Arc::clone(&file), Seed::new(&header.salt), file.size()?);
@@ -107,6 +112,7 @@ pub fn examine(
         cut: file.size()? < header.capacity,
         promise,
         promised: promise.length,
+        listed,
         offset: HEADER_LEN,
         lsn: header.first,
         committed: (HEADER_LEN, header.first),
@@ -220,7 +226,7 @@ impl Tail {
 }
 
 /// Walks the frames and decides at each place that has none.
-struct Walk {
+struct Walk<'a> {
     scanner: Scanner,
     first: Lsn,
     /// Whether the file is shorter than it was made.
@@ -228,6 +234,7 @@ struct Walk {
     promise: Promise,
     /// The furthest offset anything valid promised so far.
     promised: u64,
+    listed: Listed<'a>,
     offset: u64,
     lsn: Lsn,
     /// Behind the last whole batch, or the last hole.
@@ -235,7 +242,7 @@ struct Walk {
     holes: Vec<Hole>,
 }
 
-impl Walk {
+impl Walk<'_> {
     fn run(&mut self) -> io::Result<()> {
         loop {
             match self.scanner.at(self.offset)? {
@@ -256,10 +263,13 @@ impl Walk {
             let unreadable = self.scanner.unreadable_at(bad);
             let blank = self.scanner.last_written(bad)? == bad;
             let rest_blank = self.cut || blank;
+            let listed =
+                if blank || planted(Fault::ListingForgotten) { None } else { (self.listed)(self.lsn) };
             let (later, promised) = if blank { (None, 0) } else { self.look_further(bad)? };
             self.promised = self.promised.max(promised);
             let evidence = Evidence {
                 unreadable: !unreadable.is_empty(),
+                listed: listed.is_some(),
                 rest_blank,
                 promised: self.promised > bad,
                 later_valid: later.is_some(),
@@ -267,7 +277,10 @@ impl Walk {
             let (end, next) = match (verdict::judge(evidence), later) {
                 (Verdict::DamageThenMore, Some(later)) => later,
                 (Verdict::DamageToEnd, _) if evidence.promised => (self.promise.length, self.promise.next),
-                (Verdict::DamageToEnd, _) => self.behind(unreadable.end().unwrap_or(bad)),
+                (Verdict::DamageToEnd, _) => match (unreadable.end(), listed) {
+                    (None, Some(last)) => self.behind_all(last)?,
+                    (end, _) => self.behind(end.unwrap_or(bad)),
+                },
                 // `Lost` is told by the number the log ends with, where the whole log is known.
                 _ => return Ok(()),
             };
@@ -293,6 +306,12 @@ impl Walk {
     fn behind(&self, end: u64) -> (u64, Lsn) {
         let most = (end - self.offset).div_ceil(frame::FRAME_HEADER as u64).max(1);
         (end, self.lsn.plus(most))
+    }
+
+    /// The end of everything written, and the number behind the last record that was listed in it.
+    fn behind_all(&mut self, last: Lsn) -> io::Result<(u64, Lsn)> {
+        let end = self.scanner.last_written(self.offset)?;
+        Ok((end.next_multiple_of(ALIGN as u64), last.next()))
     }
 
     fn is_record(&mut self, at: u64) -> io::Result<bool> {

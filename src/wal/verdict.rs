@@ -6,6 +6,9 @@
 pub struct Evidence {
     /// The disk cannot read bytes of the frame that should lie here: of its header, or of what its length claims.
     pub unreadable: bool,
+    /// Bytes lie here, and an earlier start listed the record that should as damaged. What that start saw may be gone:
+    /// it overwrites unreadable sectors to write behind them.
+    pub listed: bool,
     /// From here on there are only zeros, or the file ends. Bytes that cannot be read do not count.
     pub rest_blank: bool,
     /// The checkpoint, or a valid frame, says that bytes from here on were flushed.
@@ -41,6 +44,8 @@ pub fn judge(evidence: Evidence) -> Verdict {
     match evidence {
         Evidence { unreadable: true, later_valid: true, .. } => Verdict::DamageThenMore,
         Evidence { unreadable: true, later_valid: false, .. } => Verdict::DamageToEnd,
+        Evidence { listed: true, later_valid: true, .. } => Verdict::DamageThenMore,
+        Evidence { listed: true, later_valid: false, .. } => Verdict::DamageToEnd,
         Evidence { rest_blank: true, promised: false, .. } => Verdict::End,
         Evidence { rest_blank: true, promised: true, .. } => Verdict::Lost,
         // Unflushed pages may reach the disk in any order: a valid frame further on proves nothing without a promise.
@@ -55,13 +60,25 @@ mod tests {
     use super::*;
 
     fn of(rest_blank: bool, promised: bool, later_valid: bool) -> Verdict {
-        judge(Evidence { unreadable: false, rest_blank, promised, later_valid })
+        judge(Evidence { unreadable: false, listed: false, rest_blank, promised, later_valid })
     }
 
     #[test]
     fn unreadable_bytes_are_damage_whatever_was_promised() {
         for (rest_blank, promised) in [(false, false), (false, true), (true, false), (true, true)] {
-            let of = |later_valid| judge(Evidence { unreadable: true, rest_blank, promised, later_valid });
+            let of = |later_valid| {
+                judge(Evidence { unreadable: true, listed: false, rest_blank, promised, later_valid })
+            };
+            assert_eq!((of(true), of(false)), (Verdict::DamageThenMore, Verdict::DamageToEnd));
+        }
+    }
+
+    #[test]
+    fn a_listed_record_is_damage_whatever_was_promised() {
+        for (rest_blank, promised) in [(false, false), (false, true), (true, false), (true, true)] {
+            let of = |later_valid| {
+                judge(Evidence { unreadable: false, listed: true, rest_blank, promised, later_valid })
+            };
             assert_eq!((of(true), of(false)), (Verdict::DamageThenMore, Verdict::DamageToEnd));
         }
     }

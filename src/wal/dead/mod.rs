@@ -285,6 +285,23 @@ impl DeadLetters {
         }
     }
 
+    /// The last record of the damage that was listed from this record on, or around it. Damage is listed from behind
+    /// the letters at its beginning.
+    pub(super) fn damage_to(&self, lsn: Lsn) -> Option<Lsn> {
+        let mut at = lsn;
+        loop {
+            let (letters, over) = {
+                let State { letters, known, .. } = &*self.lock();
+                (letters.clone(), known.range_over(at).or_else(|| Some((at, known.place(at)?))))
+            };
+            let (from, place) = over?;
+            if let Ok(Some(Dead::Damage(damage))) = letters.read(from, place) {
+                return Some(Lsn(damage.lsn_to));
+            }
+            at = at.next();
+        }
+    }
+
     /// Whether the entry is here.
     pub fn contains(&self, lsn: Lsn) -> bool {
         self.lock().known.place(lsn).is_some()

@@ -273,7 +273,13 @@ impl View {
         let failed = |source| OpenError::Io { path: path.clone(), source };
         let opened = segment::open(&*self.fs, &self.path, found.header.first).map_err(failed)?;
         let Some(file) = opened else { return Ok(None) };
-        let tail = super::tail_recovery::examine(file, &found.header, &found.access, promise, self.label)
+        // Seldom asked: the store is read for it each time. What is wrong with it is found later.
+        let listed = |lsn| {
+            let (store, _) = DeadLetters::open_to_read(Arc::clone(&self.fs), &self.path, &self.keys).ok()?;
+            store?.damage_to(lsn)
+        };
+        let (header, access) = (&found.header, &found.access);
+        let tail = super::tail_recovery::examine(file, header, access, promise, &listed, self.label)
             .map_err(failed)?;
         self.findings.extend(tail.findings(self.live));
         Ok(Some(Segment::open(found, tail.footer().clone())))

@@ -70,7 +70,8 @@ fn what_was_read_just_before_it_was_written_is_not_damage() {
     let after = commit(payload(3));
     let header = Header::decode(&after[..4096]).unwrap();
     let file = Arc::new(Changing { before, after, read: AtomicBool::new(false) });
-    let tail = tail_recovery::examine(file, &header, &Access::Plain, Promise::default(), |_| None).unwrap();
+    let tail = tail_recovery::examine(file, &header, &Access::Plain, Promise::default(), &|_| None, |_| None)
+        .unwrap();
     assert_eq!(tail.holes, []);
     assert_eq!(tail.next(), opened.writer.next_lsn());
 }

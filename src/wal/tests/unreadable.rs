@@ -14,12 +14,17 @@ use super::super::inspect::Directory;
 use super::super::repair;
 use super::sim::Fault;
 use super::sim::SimFs;
+use super::simulator::dice::Dice;
 use super::support::*;
 use crate::units::Timestamp;
 
 const SECTOR: usize = 512;
 /// A frame of these tests has 40 bytes at least, and may begin in the sector before.
 const RECORDS_IN_A_SECTOR: usize = 14;
+
+/// Records of one batch, and the sectors they lie in.
+const BATCH: u64 = 16;
+const BATCH_SECTORS: std::ops::Range<usize> = 8..15;
 
 /// Sealed segments, an open one, dead letters, and a checkpoint, which promises all records if asked for. Says how many
 /// records wait.
@@ -43,6 +48,16 @@ fn log(checkpoint: bool) -> (SimFs, u64) {
         opened.log.checkpoint(Timestamp(9)).unwrap();
     }
     (fs, n)
+}
+
+/// An open segment with one batch of records.
+fn one_batch() -> (SimFs, PathBuf) {
+    let fs = SimFs::new();
+    let mut opened = reopen(&fs);
+    append(&mut opened.writer, &(1..=BATCH).map(payload).collect::<Vec<_>>());
+    opened.writer.commit().unwrap();
+    let path = last_segment(&fs);
+    (fs, path)
 }
 
 fn letter(lsn: u64) -> Letter {
@@ -108,6 +123,48 @@ pub fn each_unreadable_sector_costs_only_what_lies_in_it() {
             let again = format!("{what}, second start");
             let (delivered_again, _) = deliver(&fs, count, letters_lost, &again);
             assert!(delivered_again >= delivered, "{what}: the second start delivers less");
+        }
+    }
+}
+
+/// Found by the simulator. Nothing promises the only batch. The sectors lie in frames of which the header can be read;
+/// the records before are not the batch's last.
+#[test]
+fn an_unreadable_sector_costs_no_other_record_of_its_batch() {
+    let (fs, path) = one_batch();
+    for sector in BATCH_SECTORS {
+        let what = format!("sector {sector}");
+        let fs = fs.fork();
+        fs.break_sector(&path, sector);
+        let (delivered, _) = deliver(&fs, BATCH, false, &what);
+        assert!(delivered + 6 > BATCH as usize - 3, "{what}: {delivered} delivered");
+        deliver(&fs, BATCH, false, &format!("{what}, second start"));
+    }
+}
+
+/// Found beside it. A start overwrites the sector to write its footer behind it. If it dies before the footer is
+/// there, the bytes the next start finds look like a torn tail, readable records of the same batch included.
+#[test]
+pub fn a_start_that_dies_leaves_the_next_one_what_it_listed() {
+    let (fs, path) = one_batch();
+    let chance = |fs: &SimFs| {
+        let mut dice = Dice::new(fs.flushes());
+        fs.crash(&mut |n| dice.below(n));
+    };
+    let ends: [&dyn Fn(&SimFs); 4] = [&SimFs::kill, &SimFs::lose_unflushed, &SimFs::keep_unflushed, &chance];
+    for (sector, (index, end)) in
+        BATCH_SECTORS.flat_map(|sector| ends.iter().enumerate().map(move |end| (sector, end)))
+    {
+        for after in 0.. {
+            let fs = fs.fork();
+            fs.break_sector(&path, sector);
+            fs.die_after(after);
+            let started = try_open(&fs).is_ok();
+            if started && !fs.died() {
+                break;
+            }
+            end(&fs);
+            deliver(&fs, BATCH, false, &format!("sector {sector}, dead after {after} calls, end {index}"));
         }
     }
 }

@@ -74,6 +74,11 @@ fn by_test(fault: Fault) -> Option<(&'static str, fn())> {
             "unreadable::each_unreadable_sector_costs_only_what_lies_in_it",
             super::super::unreadable::each_unreadable_sector_costs_only_what_lies_in_it,
         ),
+        // Needs such a sector besides, and a start that dies between overwriting it and its footer.
+        Fault::ListingForgotten => (
+            "unreadable::a_start_that_dies_leaves_the_next_one_what_it_listed",
+            super::super::unreadable::a_start_that_dies_leaves_the_next_one_what_it_listed,
+        ),
         // Seldom more than a wrong length that fits no file.
         Fault::LengthNotBounded => (
             "frame::no_length_is_believed_beyond_the_segments_end",
