@@ -11,7 +11,8 @@ mod config;
 mod gather;
 mod housekeeper;
 mod index;
-#[cfg(all(test, feature = "shuttle"))]
+#[cfg(test)]
+#[cfg(feature = "shuttle")]
 mod model;
 mod queue;
 mod repeats;
