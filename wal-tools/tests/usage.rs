@@ -70,7 +70,7 @@ fn a_closed_pipe_ends_output_quietly_and_leaves_the_exit_code_of_a_verdict() {
         let run = run_with(dir.path(), args, closed_pipe(), Stdio::piped()).exits(0);
         assert!(run.err.is_empty(), "{args:?}: {run:?}");
     }
-    std::fs::write(dir.path().join("pending/stranger"), "").unwrap();
+    std::fs::remove_file(dir.path().join("checkpoint")).unwrap();
     run_with(dir.path(), &["verify"], closed_pipe(), Stdio::piped()).exits(1);
     run_with(dir.path(), &["repair"], closed_pipe(), Stdio::piped()).exits(1);
 }
