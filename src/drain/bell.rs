@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::time::Duration;
 
-/// Far below the time that records wait for others of their batch (`kafka.linger`).
+/// Far below the time for which records are gathered before they are released (`drain::pacer`).
 const GATHER: Duration = Duration::from_millis(1);
 
 /// Rung by many, heard by one. A ring while nobody waits is kept.

@@ -42,7 +42,7 @@ impl Store {
         make_private(dir).map_err(at)?;
         remove(&dir.join(NEW)).map_err(at)?;
         if mark.is_some() {
-            // It may be of before encryption was turned on.
+            // It may have been written before encryption was turned on.
             remove(&dir.join(BROKEN)).map_err(at)?;
         }
         let store = match open(&dir.join(DIR)) {

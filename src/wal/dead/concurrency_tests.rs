@@ -1,4 +1,4 @@
-//! Who waits for whom.
+//! Which callers of the dead-letter store wait for its disk.
 
 use super::super::fs::Dir;
 use super::super::fs::File;
