@@ -81,8 +81,9 @@ pub fn paced(address: SocketAddr, sent: Vec<Vec<u8>>, rate: f64, time: Duration)
         let connections = sent.len() as f64;
         let between = Duration::from_secs_f64(connections / rate);
         let mut clients = JoinSet::new();
+        let open = connect(address, sent).await;
         let started = Instant::now();
-        for (n, (stream, request)) in connect(address, sent).await.into_iter().enumerate() {
+        for (n, (stream, request)) in open.into_iter().enumerate() {
             let first = started + between.mul_f64(n as f64 / connections);
             clients.spawn(async move {
                 let (mut times, mut due) = (Vec::new(), first);

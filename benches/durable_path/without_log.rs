@@ -62,7 +62,7 @@ pub fn serve(words: &[String]) {
     };
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     runtime.block_on(async {
-        let server = HttpServer::bind(address, config.limits(), &metrics).await.expect("the address is free");
+        let server = HttpServer::bind(address, config.limits(), &metrics).expect("the address is free");
         // On a thread of the runtime, as in the daemon.
         tokio::spawn(server.serve(Public::new(&config, parts), std::future::pending()))
             .await

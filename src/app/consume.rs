@@ -153,7 +153,7 @@ async fn run(config: &Config, source: &Source, metrics: &Arc<Metrics>) -> Result
     task::raise_failed_tasks(&alarm);
     let parts = parts(config, metrics).await?;
     let db = parts.db.clone();
-    let operators = bind_admin(config, metrics).await?;
+    let operators = bind_admin(config, metrics)?;
     let admin = address(&operators)?;
     let consumer = Consumer::start(parts, alarm.clone()).map_err(Failure::system("the consumer's thread"))?;
     let handle = consumer.handle();

@@ -96,10 +96,10 @@ struct Listeners {
 }
 
 impl Listeners {
-    async fn bind(tls: Option<Tls>, config: &Config, metrics: &Metrics) -> Result<Self, Failure> {
+    fn bind(tls: Option<Tls>, config: &Config, metrics: &Metrics) -> Result<Self, Failure> {
         let certificates = tls.as_ref().map(Tls::watch);
-        let public = bind(config.server.listen, config.server.limits(), metrics).await?.with_tls(tls);
-        let operators = bind_admin(config, metrics).await?;
+        let public = bind(config.server.listen, config.server.limits(), metrics)?.with_tls(tls);
+        let operators = bind_admin(config, metrics)?;
         Ok(Self { public, operators, certificates })
     }
 
@@ -122,7 +122,7 @@ impl Parts {
         alarm: &Alarm,
     ) -> Result<Self, Failure> {
         let Opened { writer, log, .. } = opened;
-        let listeners = Listeners::bind(tls.clone(), config, metrics).await?;
+        let listeners = Listeners::bind(tls.clone(), config, metrics)?;
         let embedded = match config.embedded() {
             true => Some(EmbeddedBroker::start().map_err(|error| Failure::Kafka(error.to_string()))?),
             false => None,
@@ -413,14 +413,14 @@ impl Door {
 }
 
 /// The operators' listener, with fewer connections than the public one.
-pub(super) async fn bind_admin(config: &Config, metrics: &Metrics) -> Result<HttpServer, Failure> {
+pub(super) fn bind_admin(config: &Config, metrics: &Metrics) -> Result<HttpServer, Failure> {
     let limits = config.server.limits();
     let most = limits.max_connections.min(descriptors::ADMIN_CONNECTIONS);
-    bind(config.server.admin_listen, Limits { max_connections: most, ..limits }, metrics).await
+    bind(config.server.admin_listen, Limits { max_connections: most, ..limits }, metrics)
 }
 
-async fn bind(address: SocketAddr, limits: Limits, metrics: &Metrics) -> Result<HttpServer, Failure> {
-    let bound = HttpServer::bind(address, limits, metrics).await;
+fn bind(address: SocketAddr, limits: Limits, metrics: &Metrics) -> Result<HttpServer, Failure> {
+    let bound = HttpServer::bind(address, limits, metrics);
     bound.map_err(|source| Failure::Listen { address, source })
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use prometheus::IntCounter;
 use tokio::net::TcpListener;
+use tokio::net::TcpSocket;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -22,6 +23,9 @@ use crate::metrics::Metrics;
 /// Waits after a failed accept: the process is short of something, most often file descriptors.
 const BACKOFF_MIN: Duration = Duration::from_millis(10);
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
+/// Connections that wait to be accepted; the kernel takes no more than `net.core.somaxconn`. Clients of one that does not
+/// fit try again after a second, so there is room for all that come at once when a proxy starts: tokio asks for 128.
+const BACKLOG: u32 = 4096;
 /// Connections above the cap that are being told so at a time; the rest is closed without a word. One for each eight that
 /// are served, because each costs a descriptor, within these bounds.
 const MIN_TURNED_AWAY: usize = 16;
@@ -55,8 +59,12 @@ pub struct HttpServer {
 
 impl HttpServer {
     /// Binds an address; port 0 takes a free one.
-    pub async fn bind(address: SocketAddr, limits: Limits, metrics: &Metrics) -> io::Result<Self> {
-        Ok(Self::new(TcpListener::bind(address).await?, limits, metrics))
+    pub fn bind(address: SocketAddr, limits: Limits, metrics: &Metrics) -> io::Result<Self> {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        // A restart need not wait for what is left of former connections.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        Ok(Self::new(socket.listen(BACKLOG)?, limits, metrics))
     }
 
     /// Takes a listener that somebody else has bound (socket activation).

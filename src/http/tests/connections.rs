@@ -1,7 +1,12 @@
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+
 use super::fixture::config;
 use super::fixture::serve;
 use super::fixture::serve_with;
 use crate::http::Config;
+use crate::http::HttpServer;
 use crate::units::ByteSize;
 use crate::units::Span;
 
@@ -114,4 +119,18 @@ async fn a_client_that_does_not_read_its_answers_is_cut() {
     deaf.send("GET /openapi.json HTTP/1.1\r\nHost: t\r\n\r\n".repeat(3_000)).await;
     while server.connect().await.get("/healthz", "").await.status != 200 {}
     drop(deaf);
+}
+
+/// A client whose connection does not fit into the queue tries again after a second.
+#[tokio::test]
+async fn connections_that_come_at_once_all_find_room_in_the_queue() {
+    let metrics = crate::metrics::Metrics::new().unwrap();
+    let server = HttpServer::bind("127.0.0.1:0".parse().unwrap(), config().limits(), &metrics).unwrap();
+    let address = server.local_addr().unwrap();
+    // Nobody accepts them. More than by default, few enough for the test's descriptors and for any kernel's limit.
+    let mut open = Vec::new();
+    for number in 0..400 {
+        let connected = tokio::time::timeout(Duration::from_secs(30), TcpStream::connect(address)).await;
+        open.push(connected.unwrap_or_else(|_| panic!("connection {number} found no room")).unwrap());
+    }
 }

@@ -235,7 +235,7 @@ pub async fn start<S: Site>(
     backend: Arc<Backend>,
     metrics: Arc<Metrics>,
 ) -> Server {
-    let server = HttpServer::bind("127.0.0.1:0".parse().unwrap(), limits, &metrics).await.unwrap();
+    let server = HttpServer::bind("127.0.0.1:0".parse().unwrap(), limits, &metrics).unwrap();
     let address = server.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel::<()>();
     let task = tokio::spawn(server.serve(site, async {
