@@ -33,6 +33,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::Runtime;
+use tokio::task::JoinError;
 
 use crate::config::Config;
 use crate::config::Mistakes;
@@ -191,8 +192,15 @@ impl Daemon {
                     tracing::warn!(%late, "a thread is left behind");
                 }
             }
+            self.parts
         });
-        match tokio::time::timeout(within, blocking).await {
+        let stopping = async {
+            // The directory is ours as long as the parts are there.
+            let parts = blocking.await?;
+            parts.flush_store().await;
+            Ok::<_, JoinError>(())
+        };
+        match tokio::time::timeout(within, stopping).await {
             Ok(Ok(())) => tracing::info!("stopped"),
             Ok(Err(panic)) => tracing::error!(%panic, "the stop failed"),
             Err(_) => tracing::warn!("the stop took too long; what is not delivered is in the log"),

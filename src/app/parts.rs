@@ -354,6 +354,14 @@ impl Parts {
         self.access = None;
     }
 
+    /// Returns when the disk has the markers and limits of a daemon that is alone.
+    pub(super) async fn flush_store(&self) {
+        let Some(stores) = &self.stores else { return };
+        if let Err(error) = stores.kv.flush().await {
+            tracing::warn!(%error, "markers and limits of the last half second may be lost");
+        }
+    }
+
     /// Nothing is hashed any more; what waits for a hash stays in the log. Blocks.
     pub(super) fn stop_hashing(&mut self, within: Duration) {
         if let Some(workers) = self.hash_workers.take() {

@@ -245,6 +245,15 @@ impl Kv {
         }
     }
 
+    /// Returns when the disk has what was written to a store of this process's own. That store also writes by itself,
+    /// twice a second and when its last handle is dropped; but a process may end while somebody has one.
+    pub async fn flush(&self) -> Result<(), KvError> {
+        match &self.store {
+            Store::Remote(_) => Ok(()),
+            Store::Embedded(embedded) => self.measured("kv.flush", embedded.flush()).await,
+        }
+    }
+
     async fn one(&self, step: &str, call: Call) -> Result<Reply, KvError> {
         let mut replies = self.measured(step, self.run(vec![call])).await?;
         replies.pop().ok_or_else(|| KvError::Malformed("no answer to a call".to_owned()))

@@ -1,8 +1,5 @@
 //! Two copies of one log: both alive, or one restored from an older state.
 
-use std::fs;
-use std::path::Path;
-
 use crate::crash::await_sent;
 use crate::daemon::LONG;
 use crate::daemon::await_drained;
@@ -15,27 +12,10 @@ use crate::support::admin::Admin;
 use crate::support::consume::read_all;
 use crate::support::kafka::ClusterOptions;
 use crate::support::process::Forebay;
+use crate::support::scratch::copy;
 use crate::support::services;
 use crate::support::wait;
 use crate::verdict::check;
-
-/// Copies a log's directory, but not its lock and its sockets.
-pub fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
-        let (path, target) = (entry.path(), to.join(entry.file_name()));
-        let kind = entry.file_type().unwrap();
-        if kind.is_dir() {
-            copy(&path, &target);
-        } else if kind.is_file() && entry.file_name() != "LOCK" {
-            match fs::copy(&path, &target) {
-                // A live log replaces its checkpoint now and then.
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                copied => drop(copied.unwrap()),
-            }
-        }
-    }
-}
 
 fn kafka_says(forebay: &Forebay) -> String {
     let ready = forebay.admin_http().get("/readyz").unwrap().json();

@@ -2,7 +2,6 @@
 
 use std::process::Command;
 
-use crate::copies::copy;
 use crate::crash::await_sent;
 use crate::daemon;
 use crate::daemon::LONG;
@@ -12,6 +11,7 @@ use crate::support::admin::Admin;
 use crate::support::consume::read_all;
 use crate::support::kafka::ClusterOptions;
 use crate::support::process::Forebay;
+use crate::support::scratch::copy;
 use crate::support::services;
 use crate::verdict::Counts;
 use crate::verdict::check;

@@ -19,6 +19,19 @@ async fn what_was_set_is_there_after_a_restart() {
 }
 
 #[tokio::test]
+async fn what_was_flushed_is_on_disk_while_somebody_still_has_the_store() {
+    let (dir, copy) = (scratch::dir("kv"), scratch::dir("kv-copy"));
+    let kv = Kv::embedded(dir.path()).unwrap();
+    kv.set("a", b"1", TTL).await.unwrap();
+    kv.flush().await.unwrap();
+    // As a process leaves it that ends now.
+    scratch::copy(dir.path(), copy.path());
+    let found = Kv::embedded(copy.path()).unwrap();
+    assert_eq!(found.get("a").await.unwrap(), Some(b"1".to_vec()));
+    drop(kv);
+}
+
+#[tokio::test]
 async fn a_damaged_store_is_moved_aside_and_begins_empty() {
     let dir = scratch::dir("kv");
     Kv::embedded(dir.path()).unwrap().set("a", b"1", TTL).await.unwrap();

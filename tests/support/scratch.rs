@@ -7,6 +7,8 @@
 //! `FOREBAY_TEST_KEEP=1` keeps everything, for a look at what a failed test left behind.
 
 use std::env;
+use std::fs;
+use std::io;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Child;
@@ -39,6 +41,24 @@ pub fn dir(name: &str) -> TempDir {
         .disable_cleanup(keep())
         .tempdir_in(&root.path)
         .expect("a temporary directory")
+}
+
+/// Copies a directory and what is in it, but not locks and sockets. Somebody may be writing there.
+pub fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let (path, target) = (entry.path(), to.join(entry.file_name()));
+        let kind = entry.file_type().unwrap();
+        if kind.is_dir() {
+            copy(&path, &target);
+        } else if kind.is_file() && entry.file_name() != "LOCK" {
+            match fs::copy(&path, &target) {
+                // A live log replaces its checkpoint now and then.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                copied => drop(copied.unwrap()),
+            }
+        }
+    }
 }
 
 fn keep() -> bool {

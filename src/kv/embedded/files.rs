@@ -83,6 +83,11 @@ impl Store {
         Ok(())
     }
 
+    /// Returns when the disk has what was written to it.
+    pub fn flush(&self) -> sled::Result<()> {
+        self.db.flush().map(drop)
+    }
+
     /// Bytes of its files.
     pub fn size(&self) -> sled::Result<u64> {
         self.db.size_on_disk()

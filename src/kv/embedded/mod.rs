@@ -55,20 +55,37 @@ impl Embedded {
     }
 
     pub async fn run(&self, calls: Vec<Call>) -> Result<Vec<Reply>, KvError> {
-        timeout(DISK_WITHIN, self.apply(calls)).await.unwrap_or(Err(KvError::Timeout))
+        self.on_a_thread(move |trees| trees.apply(&calls, Timestamp::now())).await
     }
 
-    async fn apply(&self, calls: Vec<Call>) -> Result<Vec<Reply>, KvError> {
+    /// Returns when the disk has everything.
+    pub async fn flush(&self) -> Result<(), KvError> {
+        self.on_a_thread(Trees::flush).await
+    }
+
+    async fn on_a_thread<T, F>(&self, work: F) -> Result<T, KvError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Trees) -> Result<T, String> + Send + 'static,
+    {
+        timeout(DISK_WITHIN, self.spawn(work)).await.unwrap_or(Err(KvError::Timeout))
+    }
+
+    async fn spawn<T, F>(&self, work: F) -> Result<T, KvError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Trees) -> Result<T, String> + Send + 'static,
+    {
         let closed = |_| KvError::Away("the store is closed".to_owned());
         let permit = Arc::clone(&self.threads).acquire_owned().await.map_err(closed)?;
         let trees = Arc::clone(&self.trees);
-        let applied = tokio::task::spawn_blocking(move || {
+        let done = tokio::task::spawn_blocking(move || {
             // Held until the thread is done, also when nobody waits for it any more.
             let _permit = permit;
-            trees.apply(&calls, Timestamp::now())
+            work(&trees)
         });
-        let applied = applied.await.map_err(|_| KvError::Away("the store panicked".to_owned()))?;
-        applied.map_err(KvError::Away)
+        let done = done.await.map_err(|_| KvError::Away("the store panicked".to_owned()))?;
+        done.map_err(KvError::Away)
     }
 
     pub fn publish(&self, channel: &str, message: &str) {

@@ -82,6 +82,11 @@ impl Trees {
         calls.iter().map(|call| self.answer(call, now)).collect()
     }
 
+    /// Returns when the disk has everything.
+    pub fn flush(&self) -> Result<(), String> {
+        self.with_store(Store::flush)
+    }
+
     fn answer(&self, call: &Call, now: Timestamp) -> Result<Reply, String> {
         let key = &*self.place(&call.key);
         if let Op::Get = call.op {
