@@ -21,6 +21,7 @@ use super::head::DataKey;
 use super::head::Head;
 use super::known::Known;
 use super::known::Place;
+use super::places::Saved;
 use crate::planted::Fault;
 use crate::planted::planted;
 use crate::units::Lsn;
@@ -92,11 +93,22 @@ impl Letters {
         self.head.key.as_ref()
     }
 
+    /// What its checksums begin with.
+    pub fn salt(&self) -> &[u8; 16] {
+        &self.head.salt
+    }
+
     /// Reads the whole file, through a bounded buffer.
     pub fn load(self) -> io::Result<Loaded> {
+        let nothing = Saved { known: Known::default(), end: self.head.len };
+        self.load_behind(nothing)
+    }
+
+    /// Reads what was added since its places were saved.
+    pub fn load_behind(self, saved: Saved) -> io::Result<Loaded> {
         let len = self.file.size()?;
         let mut scanner = self.scanner(len);
-        let (mut known, mut end, mut promised) = (Known::default(), self.head.len, self.head.len);
+        let (mut known, mut end, mut promised) = (saved.known, saved.end, saved.end);
         let mut trouble = None;
         let mut holes = Vec::new();
         while end < len {

@@ -25,7 +25,7 @@ pub struct Gone {
     /// The last record it spoke of.
     pub to: Lsn,
     /// Bytes of the entry that says so.
-    len: usize,
+    pub len: usize,
 }
 
 /// All entries of a file.
@@ -57,9 +57,25 @@ impl Known {
                 return;
             }
         };
-        self.entries.insert(lsn, Place { offset, len, to });
-        if to > lsn {
-            self.ranges.insert(lsn, to);
+        self.insert(lsn, Place { offset, len, to });
+    }
+
+    /// Takes over an entry as it was saved.
+    pub fn add_saved(&mut self, (lsn, place): (Lsn, Place)) {
+        self.live_bytes += place.len as u64;
+        self.insert(lsn, place);
+    }
+
+    /// Takes over what was saved of an entry that left.
+    pub fn add_saved_gone(&mut self, (lsn, gone): (Lsn, Gone)) {
+        self.live_bytes += gone.len as u64;
+        self.removed.insert(lsn, gone);
+    }
+
+    fn insert(&mut self, lsn: Lsn, place: Place) {
+        self.entries.insert(lsn, place);
+        if place.to > lsn {
+            self.ranges.insert(lsn, place.to);
         }
     }
 

@@ -5,7 +5,8 @@
 //! an encrypted store reason and record of a letter are sealed (`entry.rs`); its number, instants and attempts show,
 //! as do damaged ranges and removals, which hold nobody's data. A removal is an entry too. When removed entries are
 //! most of the file it is written anew by the housekeeping thread (`rewrite.rs`), and at a start when encryption was
-//! turned on or off since it was made. In memory there are only the places of entries.
+//! turned on or off since it was made. In memory there are only the places of entries, which are saved as the file
+//! grows (`places.rs`): a start reads what came since, an inspection and a repair read everything.
 //! A start rewrites what no later entry's promise covers, and takes out what is no entry there, a copy aside.
 
 mod entry;
@@ -13,11 +14,14 @@ mod file;
 mod fresh;
 mod head;
 mod known;
+mod places;
 mod rewrite;
 mod types;
 
 #[cfg(test)]
 mod concurrency_tests;
+#[cfg(test)]
+mod places_tests;
 #[cfg(test)]
 mod tests;
 
@@ -52,6 +56,7 @@ use fresh::Fresh;
 use known::Known;
 
 pub use head::is_encrypted;
+pub use places::remove as forget_places;
 pub use types::Damage;
 pub use types::Dead;
 pub use types::Removal;
@@ -65,6 +70,8 @@ pub const FILE: &str = "letters";
 pub const NAME: &str = "dead/letters";
 /// Below this a rewrite saves nothing worth the flushes.
 const REWRITE_FROM: u64 = 1 << 20;
+/// Places taken from memory at once.
+const PAGE: usize = 1024;
 
 /// The store. No lock is held while the disk is asked, but for the order of writers: only writers wait for it.
 pub struct DeadLetters {
@@ -80,6 +87,8 @@ pub struct DeadLetters {
     rewriting: Mutex<()>,
     /// A rewrite that failed is not tried again before the file has this many bytes.
     rewrite_from: AtomicU64,
+    /// The end of the file when its places were saved last.
+    saved_to: AtomicU64,
     /// A failed flush is final here too: what it left in the page cache cannot be trusted.
     broken: AtomicBool,
     /// What a start found torn.
@@ -112,6 +121,20 @@ fn head_lost(file: &str, unreadable: &Unreadable) -> String {
     format!("the head of dead/letters is damaged, its letters are in {file}{detail}")
 }
 
+/// What the file holds, and the end of it when its places were saved. A file that is to be written anew is read whole,
+/// so that what is damaged in it stays behind.
+fn load(fs: &dyn Fs, dir: &Path, letters: Letters, keys: &Keys) -> io::Result<(Loaded, u64)> {
+    let is_kept = letters.is_encrypted() == keys.current().is_some();
+    if let Some(saved) = is_kept.then(|| places::load(fs, dir, &letters)).flatten() {
+        let saved_to = saved.end;
+        let loaded = letters.clone().load_behind(saved)?;
+        if !loaded.has_hole {
+            return Ok((loaded, saved_to));
+        }
+    }
+    Ok((letters.load()?, 0))
+}
+
 impl DeadLetters {
     /// Opens the store of the log in `dir`, making it if missing. Says what of it could not be read.
     pub fn open(fs: Arc<dyn Fs>, dir: &Path, keys: &Keys) -> io::Result<(Self, Option<String>)> {
@@ -139,10 +162,11 @@ impl DeadLetters {
                 (fs.open(&path, Mode::Write)?, head)
             }
         };
-        let loaded = Letters::new(file, head).load()?;
+        let (loaded, saved_to) = load(&*fs, dir, Letters::new(file, head), keys)?;
         loaded.make_durable(&*fs, dir)?;
         let (has_hole, mut trouble) = (loaded.has_hole, lost.or(loaded.trouble.clone()));
         let store = Self::with(fs, path, keys, loaded);
+        store.saved_to.store(saved_to, Ordering::Relaxed);
         // No plaintext stays behind once encryption is on, and no key is needed any more once it is off.
         let is_due = || store.lock().letters.is_encrypted() != keys.current().is_some();
         if has_hole || is_due() {
@@ -167,6 +191,7 @@ impl DeadLetters {
             writing: Mutex::default(),
             rewriting: Mutex::default(),
             rewrite_from: AtomicU64::new(REWRITE_FROM),
+            saved_to: AtomicU64::new(0),
             broken: AtomicBool::new(false),
             torn,
         }
@@ -383,8 +408,14 @@ impl DeadLetters {
         self.len() == 0
     }
 
-    /// Writes the file anew if removed entries are most of it. For a thread that has time.
+    /// Writes the file anew if removed entries are most of it, and saves the places if it grew. For a thread that has
+    /// time.
     pub fn maintain(&self) -> io::Result<()> {
+        self.shrink()?;
+        if self.is_broken() { Ok(()) } else { self.save_places() }
+    }
+
+    fn shrink(&self) -> io::Result<()> {
         let (end, live) = {
             let state = self.lock();
             (state.end, state.known.live_bytes())

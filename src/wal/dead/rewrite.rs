@@ -8,6 +8,7 @@ use std::sync::PoisonError;
 
 use super::super::fs;
 use super::DeadLetters;
+use super::PAGE;
 use super::Removal;
 use super::State;
 use super::entry;
@@ -18,9 +19,6 @@ use super::fresh::Fresh;
 use super::known::Gone;
 use crate::sync::atomic::Ordering;
 use crate::units::Lsn;
-
-/// Places taken from memory at once.
-const PLACES: usize = 1024;
 
 impl DeadLetters {
     /// Writes the file anew, with what is in it now, encrypted if there is a master key. The file stays as it is when
@@ -45,6 +43,8 @@ impl DeadLetters {
         fs::rename_over(&*self.fs, &temporary, &self.path).map_err(|error| self.fail(error))?;
         let (letters, known, end) = fresh.done();
         self.count.store(known.len(), Ordering::Release);
+        // What was saved was of the old file.
+        self.saved_to.store(0, Ordering::Relaxed);
         *self.lock() = State { letters, known, end };
         Ok(())
     }
@@ -53,7 +53,7 @@ impl DeadLetters {
     fn copy_known(&self, old: &Letters, end: u64, fresh: &mut Fresh) -> io::Result<bool> {
         let mut next = Lsn(0);
         loop {
-            let places = self.lock().known.entries_from(next, PLACES);
+            let places = self.lock().known.entries_from(next, PAGE);
             let Some(&(last, _)) = places.last() else { break };
             for (lsn, place) in places.into_iter().filter(|(_, place)| place.offset < end) {
                 let is_added = old.read(lsn, place)?.map_or(Ok(false), |dead| fresh.add(dead))?;
@@ -65,7 +65,7 @@ impl DeadLetters {
         }
         next = Lsn(0);
         loop {
-            let gone = self.lock().known.removed_from(next, PLACES);
+            let gone = self.lock().known.removed_from(next, PAGE);
             let Some(&(last, _)) = gone.last() else { return Ok(true) };
             for (lsn, Gone { removal, to, .. }) in gone {
                 fresh.add_entry(&Entry::removed(lsn, to, removal))?;

@@ -113,6 +113,8 @@ fn mend(
     let mut findings = Vec::new();
     leftovers::move_temporary(&**fs, dir, &mut findings).map_err(failed)?;
     footers::write_again(&**fs, dir, options, &mut findings)?;
+    // The letters are read whole, and those that cannot be read are left behind.
+    super::dead::forget_places(&**fs, dir).map_err(failed)?;
     quarantine::copy_file(&**fs, dir, checkpoint::FILE).map_err(failed)?;
     let opened = open(Arc::clone(fs), dir, options, now)?;
     findings.extend(opened.recovery.findings);

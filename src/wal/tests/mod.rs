@@ -17,4 +17,5 @@ mod repair;
 mod simulator;
 mod unreadable;
 
+pub(super) use simulator::dice::Dice;
 pub(super) use simulator::dice::simulated_random;

@@ -1,0 +1,263 @@
+//! The places of entries, saved while the store grows, so that a start reads only what was added since.
+//!
+//! `dead/places`, all numbers little-endian: magic `forebayp`, version (4), zero (4), salt of the letters' file (16);
+//! the entries, then those that left; how many of each (8, 8), where the next entry went (8), CRC-32 of the letters'
+//! bytes before that (4), CRC-32 of all before this (4). An entry: first record, last record, offset, length (8 each).
+//! One that left: first record, last record, length, the record it was requeued as or 0 (8 each).
+//!
+//! The file says nothing that `dead/letters` does not say. One that is missing, damaged, or of other letters costs the
+//! time of reading them all.
+
+use std::io;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::PoisonError;
+
+use crc32fast::Hasher;
+
+use super::super::fs;
+use super::super::fs::File;
+use super::super::fs::Fs;
+use super::super::fs::Mode;
+use super::super::header::array;
+use super::DIR;
+use super::DeadLetters;
+use super::PAGE;
+use super::Removal;
+use super::file::Letters;
+use super::known::Gone;
+use super::known::Known;
+use super::known::Place;
+use crate::sync::atomic::Ordering;
+use crate::units::Lsn;
+
+const FILE: &str = "places";
+const MAGIC: [u8; 8] = *b"forebayp";
+const VERSION: u32 = 1;
+/// Of what stands before the entries, of each entry, and of what stands behind them.
+const BLOCK: usize = 32;
+/// A start reads so much of the letters at most, and what one write added: a few milliseconds. Tests cross it often.
+const SAVE_EVERY: u64 = if cfg!(test) { 2 << 10 } else { 8 << 20 };
+/// So many of the letters' last bytes tell whether they are the letters the places were saved for.
+const TAIL: u64 = 4096;
+
+/// What was saved of a store.
+#[derive(Default)]
+pub struct Saved {
+    /// Its entries.
+    pub known: Known,
+    /// Where the next entry went. All before was flushed.
+    pub end: u64,
+}
+
+/// Reads what was saved of `letters`; `None` where nothing that can be used was.
+pub fn load(fs: &dyn Fs, dir: &Path, letters: &Letters) -> Option<Saved> {
+    // Whatever is wrong with it, the letters themselves are read instead.
+    read(fs, dir, letters).ok().flatten()
+}
+
+/// Lets go of what was saved.
+pub fn remove(fs: &dyn Fs, dir: &Path) -> io::Result<()> {
+    match fs.remove(&path(dir)) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
+}
+
+fn path(dir: &Path) -> PathBuf {
+    dir.join(DIR).join(FILE)
+}
+
+fn read(fs: &dyn Fs, dir: &Path, letters: &Letters) -> io::Result<Option<Saved>> {
+    let file = fs.open(&path(dir), Mode::Read)?;
+    let block = BLOCK as u64;
+    let Some(behind) = file.size()?.checked_sub(block) else { return Ok(None) };
+    let mut last = [0; BLOCK];
+    read_exact(&*file, &mut last, behind)?;
+    let footer = Footer::decode(&last);
+    if footer.blocks().and_then(|blocks| blocks.checked_mul(block)) != Some(behind) {
+        return Ok(None);
+    }
+    let mut known = Known::default();
+    let mut hasher = Hasher::new();
+    let (mut buffer, mut at) = (vec![0; PAGE * BLOCK], 0);
+    while at < behind {
+        let piece = &mut buffer[..(PAGE * BLOCK).min((behind - at) as usize)];
+        read_exact(&*file, piece, at)?;
+        hasher.update(piece);
+        for (number, block) in (at / block..).zip(piece.as_chunks().0) {
+            match number {
+                0 if *block != header(letters.salt()) => return Ok(None),
+                0 => {}
+                _ if number <= footer.entries => known.add_saved(entry(block)),
+                _ => known.add_saved_gone(gone(block)),
+            }
+        }
+        at += piece.len() as u64;
+    }
+    hasher.update(&last[..BLOCK - 4]);
+    let is_whole = hasher.finalize() == footer.crc && tail(&*letters.file, footer.end)? == footer.tail;
+    Ok(is_whole.then_some(Saved { known, end: footer.end }))
+}
+
+/// The checksum of the letters' last bytes before `end`.
+fn tail(letters: &dyn File, end: u64) -> io::Result<u32> {
+    let len = TAIL.min(end);
+    let mut bytes = vec![0; len as usize];
+    read_exact(letters, &mut bytes, end - len)?;
+    Ok(crc32fast::hash(&bytes))
+}
+
+fn read_exact(file: &dyn File, buf: &mut [u8], offset: u64) -> io::Result<()> {
+    if fs::read_full(file, buf, offset)? < buf.len() {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok(())
+}
+
+fn header(salt: &[u8; 16]) -> [u8; BLOCK] {
+    let mut block = [0; BLOCK];
+    block[..8].copy_from_slice(&MAGIC);
+    block[8..12].copy_from_slice(&VERSION.to_le_bytes());
+    block[16..].copy_from_slice(salt);
+    block
+}
+
+fn numbers(block: &[u8; BLOCK]) -> [u64; 4] {
+    std::array::from_fn(|index| u64::from_le_bytes(array(block, index * 8)))
+}
+
+fn block(numbers: [u64; 4]) -> [u8; BLOCK] {
+    let mut block = [0; BLOCK];
+    for (bytes, number) in block.chunks_exact_mut(8).zip(numbers) {
+        bytes.copy_from_slice(&number.to_le_bytes());
+    }
+    block
+}
+
+fn entry(block: &[u8; BLOCK]) -> (Lsn, Place) {
+    let [lsn, to, offset, len] = numbers(block);
+    (Lsn(lsn), Place { offset, len: len as usize, to: Lsn(to) })
+}
+
+fn gone(block: &[u8; BLOCK]) -> (Lsn, Gone) {
+    let [lsn, to, len, requeued_as] = numbers(block);
+    let removal = if requeued_as == 0 { Removal::Dropped } else { Removal::Requeued(Lsn(requeued_as)) };
+    (Lsn(lsn), Gone { removal, to: Lsn(to), len: len as usize })
+}
+
+/// What stands behind the entries.
+struct Footer {
+    entries: u64,
+    gone: u64,
+    end: u64,
+    tail: u32,
+    crc: u32,
+}
+
+impl Footer {
+    fn decode(block: &[u8; BLOCK]) -> Self {
+        let [entries, gone, end, _] = numbers(block);
+        let crc = |at| u32::from_le_bytes(array(block, at));
+        Self { entries, gone, end, tail: crc(24), crc: crc(28) }
+    }
+
+    /// How many blocks come before it.
+    fn blocks(&self) -> Option<u64> {
+        self.entries.checked_add(self.gone)?.checked_add(1)
+    }
+}
+
+/// The file on its way.
+struct Out {
+    file: Arc<dyn File>,
+    buffer: Vec<u8>,
+    at: u64,
+    hasher: Hasher,
+}
+
+impl Out {
+    fn add(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.buffer.extend_from_slice(bytes);
+        if self.buffer.len() >= PAGE * BLOCK { self.write() } else { Ok(()) }
+    }
+
+    fn write(&mut self) -> io::Result<()> {
+        self.hasher.update(&self.buffer);
+        self.file.write_all_at(&self.buffer, self.at)?;
+        self.at += self.buffer.len() as u64;
+        self.buffer.clear();
+        Ok(())
+    }
+
+    fn end(mut self, footer: &Footer) -> io::Result<()> {
+        let numbers = block([footer.entries, footer.gone, footer.end, footer.tail.into()]);
+        self.add(&numbers[..BLOCK - 4])?;
+        self.write()?;
+        let crc = self.hasher.clone().finalize();
+        self.add(&crc.to_le_bytes())?;
+        self.write()?;
+        fs::flush_replacement(&*self.file)
+    }
+}
+
+impl DeadLetters {
+    /// Saves the places if enough was added since they were saved. What is added or removed meanwhile may be among
+    /// them or not: a start reads it in the letters again.
+    pub(super) fn save_places(&self) -> io::Result<()> {
+        let _one = self.rewriting.lock().unwrap_or_else(PoisonError::into_inner);
+        let (letters, end) = {
+            let state = self.lock();
+            (state.letters.clone(), state.end)
+        };
+        if end < self.saved_to.load(Ordering::Relaxed) + SAVE_EVERY {
+            return Ok(());
+        }
+        // Also when it fails, on a full disk: it can wait for as much again.
+        self.saved_to.store(end, Ordering::Relaxed);
+        let path = self.path.with_file_name(FILE);
+        let temporary = fs::temporary(&path);
+        let file = self.fs.open(&temporary, Mode::Create)?;
+        let mut out = Out { file, buffer: Vec::new(), at: 0, hasher: Hasher::new() };
+        out.add(&header(letters.salt()))?;
+        let mut footer = Footer { entries: 0, gone: 0, end, tail: tail(&*letters.file, end)?, crc: 0 };
+        pages(
+            |next| self.lock().known.entries_from(next, PAGE),
+            |(lsn, place)| {
+                if place.offset >= end {
+                    return Ok(());
+                }
+                footer.entries += 1;
+                out.add(&block([lsn.0, place.to.0, place.offset, place.len as u64]))
+            },
+        )?;
+        pages(
+            |next| self.lock().known.removed_from(next, PAGE),
+            |(lsn, gone)| {
+                footer.gone += 1;
+                let requeued_as = match gone.removal {
+                    Removal::Dropped => 0,
+                    Removal::Requeued(lsn) => lsn.0,
+                };
+                out.add(&block([lsn.0, gone.to.0, gone.len as u64, requeued_as]))
+            },
+        )?;
+        out.end(&footer)?;
+        fs::rename_over(&*self.fs, &temporary, &path)
+    }
+}
+
+/// Takes what there is from memory, some at a time: nobody waits long for it.
+fn pages<T: Copy>(
+    mut from: impl FnMut(Lsn) -> Vec<(Lsn, T)>,
+    mut each: impl FnMut((Lsn, T)) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut next = Lsn(0);
+    loop {
+        let page = from(next);
+        let Some(&(last, _)) = page.last() else { return Ok(()) };
+        page.into_iter().try_for_each(&mut each)?;
+        next = last.next();
+    }
+}

@@ -1,0 +1,150 @@
+//! What a start makes of places that were saved.
+
+use std::fs;
+
+use super::super::fs::RealFs;
+use super::super::tests::Dice;
+use super::tests::letter;
+use super::tests::open;
+use super::*;
+use crate::units::Timestamp;
+
+fn small(lsn: u64) -> Letter {
+    Letter { payload: vec![lsn as u8; 300], ..letter(lsn) }
+}
+
+/// Everything an operator and the log can ask of it.
+fn answers(store: &DeadLetters) -> (Vec<Lsn>, Vec<(Lsn, Option<Removal>)>, u64) {
+    let removed = store.removed().into_iter().map(|lsn| (lsn, store.removal(lsn))).collect();
+    let live_bytes = store.lock().known.live_bytes();
+    (store.lsns(), removed, live_bytes)
+}
+
+/// The same, by a start that reads all letters.
+fn read_whole(dir: &Path) -> (Vec<Lsn>, Vec<(Lsn, Option<Removal>)>, u64) {
+    let (store, trouble) = DeadLetters::open_to_read(Arc::new(RealFs), dir, &Keys::default()).unwrap();
+    assert_eq!(trouble, None);
+    answers(&store.unwrap())
+}
+
+fn saved(dir: &Path) -> PathBuf {
+    dir.join("dead/places")
+}
+
+#[test]
+fn a_start_reads_only_the_letters_that_came_since_and_an_inspection_reads_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join(NAME);
+    let (store, _) = open(dir.path());
+    store.add(&[letter(1), letter(2)]).unwrap();
+    store.maintain().unwrap();
+    store.add(&[small(3)]).unwrap();
+    let mut bad = fs::read(&path).unwrap();
+    bad[5000] ^= 1;
+    fs::write(&path, bad).unwrap();
+    let (store, trouble) = open(dir.path());
+    assert_eq!((store.lsns(), trouble), (vec![Lsn(1), Lsn(2), Lsn(3)], None), "nobody read the first");
+    assert!(store.get(Lsn(1)).unwrap_err().to_string().contains("damaged"), "but whoever asks is told");
+    assert_eq!(store.get(Lsn(2)).unwrap(), Some(Dead::Letter(letter(2))));
+    let (_, trouble) = DeadLetters::open_to_read(Arc::new(RealFs), dir.path(), &Keys::default()).unwrap();
+    assert!(trouble.unwrap().contains("damaged"));
+}
+
+#[test]
+fn a_start_finds_the_same_with_saved_places_as_without() {
+    // Of all lives together: a short one may not come so far.
+    let used: u32 = (0..12).map(live).sum();
+    assert!(used > 0, "no start found saved places");
+}
+
+/// Some hundred steps of one store with restarts between them. Says how many of these found saved places.
+fn live(seed: u64) -> u32 {
+    let mut dice = Dice::new(seed);
+    let dir = tempfile::tempdir().unwrap();
+    let (mut store, _) = open(dir.path());
+    let (mut next, mut used) = (1, 0);
+    for step in 0..150 {
+        match dice.below(10) {
+            0..=4 => {
+                store.add(&[small(next), small(next + 1)]).unwrap();
+                next += 2;
+            }
+            5 => {
+                let (lsn_from, lsn_to) = (next, next + 5);
+                let (segment, reason) = ("x".to_owned(), "bad sector".to_owned());
+                store
+                    .add_damage(Damage { lsn_from, lsn_to, segment, reason, found_at: Timestamp(1) })
+                    .unwrap();
+                next += 6;
+            }
+            6 | 7 => {
+                let removal = match dice.once_in(2) {
+                    true => Removal::Dropped,
+                    false => Removal::Requeued(Lsn(next + 1000)),
+                };
+                store.remove(Lsn(1 + dice.below(next as usize) as u64), removal).unwrap();
+            }
+            8 => store.maintain().unwrap(),
+            _ => {
+                let before = answers(&store);
+                drop(store);
+                used += u32::from(saved(dir.path()).exists());
+                assert_eq!(read_whole(dir.path()), before, "seed {seed}, step {step}");
+                let trouble;
+                (store, trouble) = open(dir.path());
+                assert_eq!((answers(&store), trouble), (before, None), "seed {seed}, step {step}");
+            }
+        }
+    }
+    used
+}
+
+#[test]
+fn places_that_are_damaged_or_of_other_letters_are_not_used() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join(NAME);
+    let (store, _) = open(dir.path());
+    let start = fs::read(&path).unwrap();
+    store.add(&(1..10).map(small).collect::<Vec<_>>()).unwrap();
+    store.remove(Lsn(4), Removal::Dropped).unwrap();
+    store.maintain().unwrap();
+    let (letters, good) = (fs::read(&path).unwrap(), fs::read(saved(dir.path())).unwrap());
+    let expected = answers(&store);
+    for at in 0..good.len() {
+        let mut bad = good.clone();
+        bad[at] ^= 0x10;
+        fs::write(saved(dir.path()), bad).unwrap();
+        assert_eq!(answers(&open(dir.path()).0), expected, "byte {at}");
+        fs::write(saved(dir.path()), &good[..at]).unwrap();
+        assert_eq!(answers(&open(dir.path()).0), expected, "up to byte {at}");
+    }
+    // An older copy of the letters was put back, and others were added.
+    fs::write(&path, &start).unwrap();
+    fs::remove_file(saved(dir.path())).unwrap();
+    let (store, _) = open(dir.path());
+    store.add(&(21..60).map(small).collect::<Vec<_>>()).unwrap();
+    let others = answers(&store);
+    fs::write(saved(dir.path()), &good).unwrap();
+    assert_eq!(answers(&open(dir.path()).0), others, "the same file once, with other letters");
+    // Letters that end before what was saved of them.
+    fs::write(&path, &letters[..letters.len() / 2]).unwrap();
+    fs::write(saved(dir.path()), &good).unwrap();
+    assert!(open(dir.path()).0.len() < 9);
+}
+
+#[test]
+fn a_file_that_was_written_anew_does_not_use_the_places_of_the_old_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _) = open(dir.path());
+    store.add(&(1..30).map(small).collect::<Vec<_>>()).unwrap();
+    store.maintain().unwrap();
+    let of_before = fs::read(saved(dir.path())).unwrap();
+    (1..20).for_each(|lsn| assert!(store.remove(Lsn(lsn), Removal::Dropped).unwrap()));
+    store.compact().unwrap();
+    assert_eq!(fs::read(saved(dir.path())).unwrap(), of_before);
+    let expected = answers(&store);
+    assert_eq!(answers(&open(dir.path()).0), expected);
+    store.maintain().unwrap();
+    assert_ne!(fs::read(saved(dir.path())).unwrap(), of_before, "saved again, of the new file");
+    assert_eq!(answers(&open(dir.path()).0), expected);
+}
