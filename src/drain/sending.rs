@@ -57,7 +57,7 @@ impl Desk {
             return Step::Done;
         }
         let known = self.court.topics.get(topic);
-        if known.is_due(now) || known.is_judged_before(frame.at, now) {
+        if known.is_due(now) || known.is_judged_before(frame.at, true, now) {
             // May close the topic's gate.
             self.ask(topic, true, now);
         }

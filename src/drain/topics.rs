@@ -21,6 +21,7 @@ use prometheus::IntCounterVec;
 
 use crate::backoff::Backoff;
 use crate::kafka::Answer;
+use crate::kafka::INVALID;
 use crate::kafka::TOO_LARGE;
 use crate::units::Timestamp;
 use crate::wal::Lsn;
@@ -74,6 +75,8 @@ pub(super) struct Topic {
     unsettled: bool,
     /// Whether it refused records because they have no key.
     refuses_keyless: bool,
+    /// Whether brokers say that it is compacted, and so will refuse each of them.
+    is_compacted: bool,
     /// Records that must arrive before its records go together again.
     probation: u64,
     /// How many the last refusal of a batch asked for.
@@ -99,6 +102,7 @@ impl Topic {
             cap: u64::MAX,
             unsettled: false,
             refuses_keyless: false,
+            is_compacted: false,
             probation: 0,
             longest: 0,
             standing: Standing::Unknown { away: false },
@@ -119,9 +123,19 @@ impl Topic {
         }
     }
 
-    /// Whether the topic was condemned before this record came: somebody may have mended it meanwhile, and requeued.
-    pub(super) fn is_judged_before(&self, at: Timestamp, now: Instant) -> bool {
-        let condemned = matches!(self.verdict(), Verdict::Bury(_));
+    /// The same for a record without a key. One that a compacted topic will refuse is not sent to it.
+    pub(super) fn verdict_on_keyless(&self, at: Timestamp) -> Verdict {
+        match self.verdict_on(at) {
+            Verdict::Send { .. } if self.is_compacted && at < self.answered_at.1 => Verdict::Bury(INVALID),
+            Verdict::Send { .. } if self.is_compacted => Verdict::Hold,
+            verdict => verdict,
+        }
+    }
+
+    /// Whether the topic, or all its records without a key, were condemned before this record came: somebody may have
+    /// mended it meanwhile, and requeued.
+    pub(super) fn is_judged_before(&self, at: Timestamp, has_key: bool, now: Instant) -> bool {
+        let condemned = matches!(self.verdict(), Verdict::Bury(_)) || (self.is_compacted && !has_key);
         condemned && at >= self.answered_at.1 && now >= self.answered_at.0 + ASK_AGAIN
     }
 
@@ -203,6 +217,16 @@ impl Topic {
         }
     }
 
+    /// Whether it is worth asking whether the topic is compacted.
+    pub(super) fn refuses_keyless(&self) -> bool {
+        self.refuses_keyless
+    }
+
+    /// What the brokers said about that.
+    pub(super) fn compacted(&mut self, is_compacted: bool) {
+        self.is_compacted = is_compacted;
+    }
+
     /// This record went out to prove that the topic takes records.
     pub(super) fn tried(&mut self, lsn: Lsn) {
         self.standing = Standing::Trial(Some(lsn));
@@ -267,7 +291,11 @@ impl Topic {
         if reason == TOO_LARGE {
             self.shrink(bytes);
         } else {
-            self.refuses_keyless |= !has_key;
+            if !has_key && !self.refuses_keyless {
+                self.refuses_keyless = true;
+                // Brokers know why.
+                self.ask_at = self.answered_at.0;
+            }
         }
     }
 
@@ -275,6 +303,7 @@ impl Topic {
     pub(super) fn record_arrived(&mut self, has_key: bool) {
         self.probation = self.probation.saturating_sub(1);
         self.refuses_keyless &= has_key;
+        self.is_compacted &= has_key;
     }
 
     /// The whole batch was too large: smaller ones from now on.
@@ -360,8 +389,8 @@ mod tests {
         assert_eq!(topic.verdict_on(before), Verdict::Bury("topic: unknown"));
         assert_eq!(topic.verdict_on(after), Verdict::Hold);
         let later = start + GRACE + ASK_AGAIN;
-        assert!(topic.is_judged_before(after, later) && !topic.is_judged_before(before, later));
-        assert!(!topic.is_judged_before(after, start + GRACE), "not for each record");
+        assert!(topic.is_judged_before(after, true, later) && !topic.is_judged_before(before, true, later));
+        assert!(!topic.is_judged_before(after, true, start + GRACE), "not for each record");
     }
 
     #[test]
@@ -491,6 +520,27 @@ mod tests {
         }
         topic.record_refused("record: invalid", 100, true);
         assert!(topic.goes_singly(1, true), "refused alone or not");
+    }
+
+    /// Each refusal aborted a transaction: ten thousand of them took minutes.
+    #[test]
+    fn records_without_a_key_are_not_sent_to_a_topic_that_is_compacted() {
+        let start = Instant::now();
+        let mut topic = topic(start);
+        topic.answered(Answer::Partitions(2), start, GRACE);
+        assert!(!topic.is_due(start + GRACE));
+        topic.record_refused(INVALID, 100, false);
+        assert!(topic.is_due(start), "brokers are asked why");
+        topic.answered(Answer::Partitions(2), start, GRACE);
+        topic.compacted(true);
+        let (before, after) = (Timestamp(1), Timestamp(u64::MAX));
+        assert_eq!(topic.verdict_on_keyless(before), Verdict::Bury(INVALID));
+        assert_eq!(topic.verdict_on_keyless(after), Verdict::Hold, "it may be another topic by now");
+        assert!(topic.is_judged_before(after, false, start + ASK_AGAIN));
+        assert!(!topic.is_judged_before(after, true, start + ASK_AGAIN), "records with a key go on");
+        assert_eq!(topic.verdict_on(after), Verdict::Send { partitions: 2, alone: false });
+        topic.compacted(false);
+        assert_eq!(topic.verdict_on_keyless(before), Verdict::Send { partitions: 2, alone: false });
     }
 
     #[test]

@@ -24,13 +24,13 @@ use rdkafka::metadata::MetadataTopic;
 use tokio::runtime::Runtime;
 
 use crate::kafka::ClientError;
+use crate::kafka::topics::COMPACT;
+use crate::kafka::topics::POLICY;
 
 /// One request to a broker by a client just made: connection, handshake and answer. Below the watchdog's patience.
 pub(super) const ASK: Duration = Duration::from_secs(3);
 /// Creating a topic takes a broker longer than answering about one.
 const CREATE: Duration = Duration::from_secs(10);
-const POLICY: &str = "cleanup.policy";
-const COMPACT: &str = "compact";
 /// The topic's own settings. A start reads about two segments, so they are small (16 MiB); keys are few and written
 /// often, so the cleaner runs early.
 const SETTINGS: [(&str, &str); 3] =

@@ -43,6 +43,8 @@ const REPORT_EVERY: Duration = Duration::from_secs(30);
 
 /// Reason of records larger than the topic, the broker or the client takes.
 pub const TOO_LARGE: &str = "record: too large";
+/// Reason of a record that breaks a rule of its topic: without a key in a compacted one, for example.
+pub const INVALID: &str = "record: invalid";
 
 /// The rows that are not `Passing`, which is the default: an error nobody foresaw must not cost a record. No row for
 /// `InvalidTimestamp`: records get their time when they are sent, so it is this machine's clock that is at fault, and
@@ -59,10 +61,10 @@ const TABLE: [(Code, Fault); 26] = [
     (Code::MessageSizeTooLarge, Fault::Record(TOO_LARGE)),
     (Code::MessageBatchTooLarge, Fault::Record(TOO_LARGE)),
     (Code::InvalidMessageSize, Fault::Record(TOO_LARGE)),
-    (Code::InvalidRecord, Fault::Record("record: invalid")),
+    (Code::InvalidRecord, Fault::Record(INVALID)),
     (Code::PolicyViolation, Fault::Record("record: against the broker's policy")),
     (Code::UnsupportedForMessageFormat, Fault::Record("record: format not supported by the topic")),
-    (Code::BadMessage, Fault::Record("record: invalid")),
+    (Code::BadMessage, Fault::Record(INVALID)),
     (Code::OutOfOrderSequenceNumber, Fault::Producer),
     (Code::DuplicateSequenceNumber, Fault::Producer),
     (Code::UnknownProducerId, Fault::Producer),

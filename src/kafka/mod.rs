@@ -24,6 +24,7 @@ pub use compacted_topic::CompactedError;
 pub use config::Config;
 pub use embedded::EmbeddedBroker;
 pub use errors::Fault;
+pub use errors::INVALID;
 pub use errors::TOO_LARGE;
 pub use errors::classify;
 pub use outbox::Interrupted;

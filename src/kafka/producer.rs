@@ -80,7 +80,7 @@ pub struct Delivery {
 pub struct Producer {
     pub(super) inner: PolledProducer<Context>,
     results: Arc<Results>,
-    /// Of the client that creates topics.
+    /// Of clients that live for one question, and may create topics.
     creating: ClientConfig,
 }
 
@@ -258,6 +258,11 @@ impl Producer {
             Answer::Refused(reason) => Answer::Refused(reason),
             Answer::Away => answer,
         }
+    }
+
+    /// Whether brokers say that a topic is compacted; `None` where they do not say. Blocks for at most `timeout`.
+    pub fn is_compacted(&self, topic: &str, timeout: Duration) -> Option<bool> {
+        topics::is_compacted(&self.creating, topic, timeout)
     }
 }
 

@@ -11,6 +11,7 @@ use rdkafka::ClientContext;
 use rdkafka::admin::AdminClient;
 use rdkafka::admin::AdminOptions;
 use rdkafka::admin::NewTopic;
+use rdkafka::admin::ResourceSpecifier;
 use rdkafka::admin::TopicReplication;
 use rdkafka::client::Client;
 use rdkafka::client::DefaultClientContext;
@@ -30,6 +31,9 @@ const ASK: Duration = Duration::from_secs(3);
 const DEFAULT: i32 = -1;
 /// Kafka's own limit for a topic's name, in bytes.
 const LONGEST_TOPIC: usize = 249;
+/// The setting that says whether a topic is compacted, alone or beside `delete`.
+pub(super) const POLICY: &str = "cleanup.policy";
+pub(super) const COMPACT: &str = "compact";
 /// Reason of a topic that brokers do not know.
 pub(super) const UNKNOWN: &str = "topic: unknown";
 
@@ -75,6 +79,28 @@ pub(super) fn create_by_default(creating: &ClientConfig, topic: &str, timeout: D
         Err(error) => {
             tracing::warn!(%error, kafka.topic = topic, event = "kafka.client_failed", "no client to create a topic");
             Answer::Away
+        }
+    }
+}
+
+/// Whether brokers say that a topic is compacted: then they refuse records without a key. `None`: they do not say, or
+/// may not tell us. Blocks for at most `timeout`.
+pub(super) fn is_compacted(settings: &ClientConfig, topic: &str, timeout: Duration) -> Option<bool> {
+    let admin: AdminClient<DefaultClientContext> = settings.create().ok()?;
+    let waiting = tokio::runtime::Builder::new_current_thread().build().ok()?;
+    let options = AdminOptions::new().operation_timeout(Some(timeout)).request_timeout(Some(timeout));
+    let resource = ResourceSpecifier::Topic(topic);
+    let described = waiting.block_on(admin.describe_configs([&resource], &options));
+    let described = described
+        .map(|mut all| all.pop().unwrap_or(Err(RDKafkaErrorCode::Fail)).map_err(KafkaError::AdminOp));
+    match described.flatten() {
+        Ok(described) => {
+            let policy = described.get(POLICY)?.value.clone()?;
+            Some(policy.split(',').any(|part| part.trim() == COMPACT))
+        }
+        Err(error) => {
+            tracing::debug!(%error, kafka.topic = topic, "brokers do not say whether a topic is compacted");
+            None
         }
     }
 }

@@ -17,6 +17,7 @@ use crate::support::kafka::Resource;
 use crate::support::process::Forebay;
 use crate::support::services;
 use crate::support::wait;
+use crate::verdict::check;
 
 /// Sends numbered records for a few keys; `filling(n)` says how large.
 fn send(forebay: &Forebay, kind: &str, records: u64, filling: impl Fn(u64) -> usize) -> Sent {
@@ -67,6 +68,47 @@ fn only_the_records_that_are_refused_die_and_none_of_the_others_is_repeated() {
     let record = found.iter().find(|record| record.header("forebay-command-id") == Some(id)).unwrap();
     assert_eq!(status["kafka"]["partition"], record.partition, "{status}");
     assert_eq!(status["kafka"]["offset"], record.offset, "{status}");
+    assert!(forebay.term().success());
+}
+
+/// Each refusal aborted a transaction: ten thousand of them took minutes, in which nothing else of the worker went on.
+#[test]
+fn records_without_a_key_for_a_compacted_topic_abort_a_few_transactions() {
+    let test = "records_without_a_key_for_a_compacted_topic_abort_a_few_transactions";
+    let Some(kafka) = services::kafka(test) else { return };
+    let cluster = kafka.start(ClusterOptions::single());
+    let admin = Admin::new(&cluster.bootstrap());
+    admin.create_topic("orders.v1", 2, 1, &[]);
+    admin.create_topic("compact.v1", 2, 1, &[("cleanup.policy", "compact")]);
+    let mut forebay = forebay(&cluster.bootstrap())
+        .set("drain.workers", 1)
+        .toml(&kind("order.create", "orders.v1"))
+        .toml(&kind("compact.create", "compact.v1"))
+        .toml("[[kinds]]\nname = \"keyless.create\"\ntopic = \"compact.v1\"\n");
+    forebay.start();
+    forebay.admin_http().post("/admin/drain/pause", "").unwrap();
+    let batch = |lines: usize| {
+        let headers = [("Content-Type", "application/x-ndjson")];
+        let body = "{\"amount\":1}\n".repeat(lines);
+        let answer = forebay.http().request("POST", "/v1/commands/keyless.create", &headers, body.as_bytes());
+        assert_eq!(answer.unwrap().status, 202);
+    };
+    batch(1_000);
+    let orders = send(&forebay, "order.create", 70, |_| 100);
+    batch(1_000);
+    let compact = send(&forebay, "compact.create", 70, |_| 100);
+    forebay.admin_http().post("/admin/drain/resume", "").unwrap();
+    await_drained(&forebay);
+    assert_eq!(figure(&forebay, "dead"), 2_000);
+    let aborted = forebay.log().matches("can only be aborted").count();
+    assert!(aborted <= 20, "{aborted} transactions aborted for 2,000 records");
+    assert_once("orders", &forebay, &cluster.bootstrap(), &orders);
+    check(&compact, &read_all(&cluster.bootstrap(), "compact.v1"));
+    // The operator mends the topic, and what is requeued then goes.
+    admin.set_topic_config("compact.v1", &[("cleanup.policy", "delete")]);
+    batch(1);
+    await_drained(&forebay);
+    assert_eq!(figure(&forebay, "dead"), 2_000);
     assert!(forebay.term().success());
 }
 

@@ -65,6 +65,10 @@ impl Core {
         let (producer, name) = (self.sender.producer()?, self.court.topics.name(topic));
         let answer = if waits { producer.ask_or_create(name, ASK) } else { producer.ask(name, ASK) };
         self.court.answered(topic, answer, now);
+        if self.court.topics.get(topic).refuses_keyless() && matches!(answer, Answer::Partitions(_)) {
+            let is_compacted = producer.is_compacted(self.court.topics.name(topic), ASK);
+            self.court.topics.get(topic).compacted(is_compacted == Some(true));
+        }
         Some(answer)
     }
 

@@ -41,11 +41,13 @@ impl Core {
         };
         let topic = self.court.topics.number(envelope.topic, now);
         let whole = Place::whole(topic);
-        let known = self.court.topics.get(topic);
-        if known.is_due(now) || known.is_judged_before(frame.at, now) {
+        let (known, has_key) = (self.court.topics.get(topic), envelope.key.is_some());
+        if known.is_due(now) || known.is_judged_before(frame.at, has_key, now) {
             self.ask(topic, true, now);
         }
-        let (partitions, alone) = match self.court.topics.get(topic).verdict_on(frame.at) {
+        let known = self.court.topics.get(topic);
+        let verdict = if has_key { known.verdict_on(frame.at) } else { known.verdict_on_keyless(frame.at) };
+        let (partitions, alone) = match verdict {
             Verdict::Send { partitions, alone } => (partitions, alone),
             Verdict::Wait => return Step::Wait,
             Verdict::Hold => return self.hold(frame, whole),
