@@ -321,6 +321,9 @@ impl Known {
             };
             ensure!(gone || right, "damaged record {lsn}: {fate:?}");
             record.damaged = true;
+        } else if record.removed != Truth::No && !log.keeps(Lsn(lsn)) {
+            // Its segment was let go of: nobody can ask for it, and the store may forget how it left.
+            record.removed = Truth::Yes;
         } else if record.dead != Truth::No {
             ensure!(letters_spoilt && reported, "dead letter {lsn} is lost");
         } else if !record.damaged {
