@@ -24,6 +24,7 @@
 //! | `checkpoint` | which records are done |
 //! | `sent/<segment>` | where Kafka put each record of a segment (`sent.rs`) |
 //! | `dead/letters` | dead letters (`dead/`) |
+//! | `dead/places` | where its entries lie, for a fast start; may be missing (`dead/places.rs`) |
 //! | `quarantine/<segment>-<offset>.torn`, `.damaged` | copies of bytes that were cut or could not be read |
 //! | `quarantine/<segment>-<offset>.footer`, `<file>.<n>` | what a repair wrote anew or moved away, and dropped dead letters |
 //! | `quarantine/<segment>.header` | the first block of an encrypted segment with damage: its key |
