@@ -7,14 +7,15 @@ use std::path::Path;
 use std::process::Command;
 
 /// Leaves that every module may use, except `wal` and what lies below it.
-const LEAVES: [&str; 8] =
-    ["metrics", "mistake", "planted", "secret_file", "sync", "telemetry", "units", "task"];
+const LEAVES: [&str; 9] =
+    ["metrics", "mistake", "planted", "reported", "secret_file", "sync", "telemetry", "units", "task"];
 
 /// Module, whether it may use the leaves, and what else it may use; from the bottom up.
-const TABLE: [(&str, bool, &[&str]); 32] = [
+const TABLE: [(&str, bool, &[&str]); 33] = [
     ("units", false, &[]),
     ("mistake", false, &[]),
     ("planted", false, &[]),
+    ("reported", false, &[]),
     ("metrics", false, &[]),
     ("sync", false, &[]),
     ("secret_file", false, &[]),
@@ -26,7 +27,7 @@ const TABLE: [(&str, bool, &[&str]); 32] = [
     ("wal", false, &["planted", "secret_file", "sync", "units"]),
     ("command", false, &["units"]),
     ("control", false, &["command", "units", "wal"]),
-    ("kinds", false, &["command", "mistake", "units"]),
+    ("kinds", false, &["command", "mistake", "reported", "units"]),
     ("kafka", true, &["backoff"]),
     ("kv", true, &["backoff"]),
     ("db", true, &["backoff"]),

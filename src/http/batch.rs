@@ -6,17 +6,14 @@ use serde_json::json;
 
 use super::problem;
 use super::problem::Problem;
+use crate::reported::PER_ANSWER;
+use crate::reported::Reported;
 
 /// The most commands in one request.
 pub(super) const MAX_LINES: usize = 10_000;
-/// An answer must not grow with what is wrong.
-const MAX_ERRORS: usize = 100;
-/// Lines are checked in runs of about this many bytes, with a pause for other requests in between: a full batch
-/// takes a tenth of a second.
-const RUN_BYTES: usize = 64 << 10;
 
-/// Checks each line with `admit`, and returns what that made of them, in order.
-pub(super) async fn lines<T>(
+/// Checks each line with `admit`, and returns what that made of them, in order. A full batch takes a tenth of a second.
+pub(super) fn lines<T>(
     body: &Bytes,
     mut admit: impl FnMut(Bytes) -> Result<T, Problem>,
 ) -> Result<Vec<T>, Problem> {
@@ -32,20 +29,14 @@ pub(super) async fn lines<T>(
     }
     let mut admitted = Vec::with_capacity(count);
     let mut refusals = Refusals::default();
-    let mut run = 0;
     for (index, line) in text.split(|byte| *byte == b'\n').enumerate() {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         match admit(body.slice_ref(line)) {
             Ok(command) => admitted.push(command),
             Err(problem) => refusals.add(index + 1, &problem),
         }
-        if refusals.errors.len() >= MAX_ERRORS {
+        if refusals.errors.is_full() {
             break;
-        }
-        run += line.len();
-        if run >= RUN_BYTES {
-            run = 0;
-            tokio::task::yield_now().await;
         }
     }
     refusals.or(admitted)
@@ -54,7 +45,7 @@ pub(super) async fn lines<T>(
 /// What is wrong, line by line.
 #[derive(Default)]
 struct Refusals {
-    errors: Vec<Value>,
+    errors: Reported<Value, PER_ANSWER>,
     /// The kind of problem that decides the answer's status: what cannot be read comes before what is not allowed.
     worst: Option<&'static problem::Type>,
 }
@@ -68,12 +59,11 @@ impl Refusals {
             let pointer = problem.field.as_deref().unwrap_or_default();
             self.errors.push(json!({"line": line, "pointer": pointer, "detail": problem.detail}));
         }
-        for place in &problem.errors {
+        for place in problem.errors.iter() {
             let mut place = place.clone();
             place["line"] = json!(line);
             self.errors.push(place);
         }
-        self.errors.truncate(MAX_ERRORS);
     }
 
     fn or<T>(self, admitted: Vec<T>) -> Result<Vec<T>, Problem> {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use prometheus::IntCounter;
 
 use super::Answer;
 use super::access;
@@ -62,13 +63,21 @@ pub(super) async fn post<C: Commands>(
     let client = call.client;
     let body = public.bodies.read(call.body, limit, call.link).await?;
 
-    // What the headers of each record of this request take, whatever the record.
-    let headers_len = traceparent.as_ref().map_or(0, String::len) + key.as_ref().map_or(0, String::len);
-    let admit = |value: Bytes| admit(public, kind, value, headers_len);
-    let commands = match format {
-        Format::Single => vec![admit(body.bytes.clone())?],
-        Format::Batch => batch::lines(&body.bytes, admit).await?,
+    let admission = Admission {
+        kind: Arc::clone(kind),
+        content_type: Arc::clone(&public.json),
+        // What the headers of each record of this request take, whatever the record.
+        headers_len: traceparent.as_ref().map_or(0, String::len) + key.as_ref().map_or(0, String::len),
+        max_body: public.max_body,
+        message_max: public.message_max,
+        record_hit: public.record_hit.clone(),
     };
+    let bytes = body.bytes.clone();
+    let check = move || match format {
+        Format::Single => Ok(vec![admission.admit(bytes)?]),
+        Format::Batch => batch::lines(&bytes, |line| admission.admit(line)),
+    };
+    let commands = public.checks.run(body.bytes.len(), check).await?;
     public.limited_rest(principal.as_deref(), client, commands.len()).await?;
     let idempotency = key.map(|key| Idempotency { key, body: body.bytes.clone(), route: None });
     let request = Request { commands, traceparent, idempotency, principal };
@@ -86,30 +95,49 @@ pub(super) async fn post<C: Commands>(
     Ok(respond::accepted(&receipt, format, prefer))
 }
 
-fn admit<C: Commands>(
-    public: &Public<C>,
-    kind: &Kind,
-    value: Bytes,
+/// Decides which bodies of one request may enter.
+struct Admission {
+    kind: Arc<Kind>,
+    content_type: Arc<str>,
     headers_len: usize,
-) -> Result<Submission, Problem> {
-    let key = kind.admit(&value)?.key;
-    let size = record_size(kind.name(), key.as_deref().unwrap_or_default(), &value, headers_len);
-    if size > public.message_max {
-        public.record_hit.inc();
-        let detail =
-            format!("As a Kafka record this takes {size} bytes; at most {} pass.", public.message_max);
-        return Err(Problem::new(&problem::RECORD_TOO_LARGE, detail));
+    max_body: usize,
+    message_max: usize,
+    record_hit: IntCounter,
+}
+
+impl Admission {
+    /// Checks one command. Its size comes first: parsed, a document takes about 20 times the memory of its text.
+    fn admit(&self, value: Bytes) -> Result<Submission, Problem> {
+        if value.len() > self.max_body {
+            let detail = format!("A command may have at most {} bytes.", self.max_body);
+            return Err(Problem::new(&problem::BODY_TOO_LARGE, detail));
+        }
+        self.check_record_size(&[], &value)?;
+        let key = self.kind.admit(&value)?.key;
+        if let Some(key) = &key {
+            self.check_record_size(key, &value)?;
+        }
+        Ok(Submission {
+            kind: Arc::clone(self.kind.name()),
+            topic: Arc::clone(self.kind.topic()),
+            key,
+            content_type: Arc::clone(&self.content_type),
+            claim: None,
+            fingerprint: None,
+            sealed: false,
+            value,
+        })
     }
-    Ok(Submission {
-        kind: Arc::clone(kind.name()),
-        topic: Arc::clone(kind.topic()),
-        key,
-        content_type: Arc::clone(&public.json),
-        claim: None,
-        fingerprint: None,
-        sealed: false,
-        value,
-    })
+
+    fn check_record_size(&self, key: &[u8], value: &[u8]) -> Result<(), Problem> {
+        let size = record_size(self.kind.name(), key, value, self.headers_len);
+        if size <= self.message_max {
+            return Ok(());
+        }
+        self.record_hit.inc();
+        let detail = format!("As a Kafka record this takes {size} bytes; at most {} pass.", self.message_max);
+        Err(Problem::new(&problem::RECORD_TOO_LARGE, detail))
+    }
 }
 
 /// The most bytes Kafka may count for a record that is sent alone.

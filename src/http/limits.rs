@@ -4,11 +4,11 @@ use serde_json::json;
 
 use super::Answer;
 use super::body::Bodies;
+use super::form;
 use super::problem;
 use super::problem::Problem;
 use super::respond;
 use super::site::Call;
-use crate::kinds;
 use crate::ratelimit::Fault;
 use crate::ratelimit::Limits;
 use crate::ratelimit::Setting;
@@ -26,8 +26,8 @@ pub(super) fn get(limits: Option<&Limits>, name: &str) -> Result<Answer, Problem
 /// Holds on this daemon when it is answered, and on the others within a second.
 pub(super) async fn put(limits: Option<&Limits>, bodies: &Bodies, call: Call<'_>) -> Result<Answer, Problem> {
     let (limits, which) = found(limits, call.parameter)?;
-    let body = bodies.read(call.body, MAX_BODY, call.link).await?;
-    let setting = Setting::read(&kinds::object(&body.bytes)?).map_err(|faults| invalid(&faults))?;
+    let form = form::read(bodies, MAX_BODY, call).await?;
+    let setting = Setting::read(&form.members).map_err(|faults| invalid(&faults))?;
     if setting.enabled && !limits.is_on() {
         let detail =
             "It must be false: [rate_limit] enabled = false in the configuration turns all limits off.";

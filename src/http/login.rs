@@ -8,21 +8,17 @@ use serde_json::json;
 use super::Answer;
 use super::access;
 use super::backend::Commands;
-use super::headers::Format;
+use super::form;
 use super::problem;
 use super::problem::Problem;
 use super::public::Public;
 use super::respond;
 use super::site::Call;
 use crate::auth::Caller;
-use crate::kinds;
 use crate::login::Login;
 use crate::login::LoginError;
 use crate::users;
 use crate::users::UserError;
-
-/// A name, a password and room for JSON; a refresh token has less than a kilobyte.
-const MAX_BODY: usize = 16 << 10;
 
 /// `POST /login`.
 pub(super) async fn login<C: Commands>(public: &Public<C>, call: Call<'_>) -> Result<Answer, Problem> {
@@ -61,12 +57,7 @@ fn service<C>(public: &Public<C>) -> Result<&Login, Problem> {
 }
 
 async fn read<C: Commands>(public: &Public<C>, call: Call<'_>) -> Result<Map<String, Value>, Problem> {
-    if Format::of(&call.head.headers)? == Format::Batch {
-        let refusal = "Send one object as application/json, in UTF-8.";
-        return Err(Problem::new(&problem::UNSUPPORTED_MEDIA_TYPE, refusal).field("Content-Type"));
-    }
-    let body = public.bodies.read(call.body, public.max_body.min(MAX_BODY), call.link).await?;
-    Ok(kinds::object(&body.bytes)?)
+    Ok(form::read(&public.bodies, public.max_body, call).await?.members)
 }
 
 impl From<LoginError> for Problem {

@@ -20,9 +20,11 @@ mod backend;
 mod batch;
 mod body;
 mod catalogue;
+mod checks;
 mod commands;
 mod config;
 mod conn;
+mod form;
 mod framing;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;

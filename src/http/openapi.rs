@@ -7,6 +7,7 @@ use serde_json::json;
 use super::problem;
 use super::route::Route;
 use crate::kinds::Kinds;
+use crate::reported::PER_ANSWER;
 
 const JSON: &str = "application/json";
 
@@ -261,7 +262,7 @@ fn schemas() -> Value {
                 "field": string(),
                 "retryable": {"type": "boolean"},
                 "trace_id": string(),
-                "errors": {"type": "array", "items": {"type": "object", "properties": {
+                "errors": {"type": "array", "maxItems": PER_ANSWER, "items": {"type": "object", "properties": {
                     "line": {"type": "integer"}, "pointer": string(), "detail": string(),
                 }}},
             },

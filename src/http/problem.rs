@@ -17,6 +17,8 @@ use super::Answer;
 use crate::ingest::SubmitError;
 use crate::kinds::Rejection;
 use crate::ratelimit::Limited;
+use crate::reported::PER_ANSWER;
+use crate::reported::Reported;
 use crate::status::StatusError;
 
 pub(super) const MEDIA_TYPE: &str = "application/problem+json";
@@ -102,12 +104,19 @@ pub struct Problem {
     /// For `Allow`.
     pub allow: Option<String>,
     /// Each place at fault, where there may be several.
-    pub errors: Vec<Value>,
+    pub errors: Reported<Value, PER_ANSWER>,
 }
 
 impl Problem {
     pub fn new(kind: &'static Type, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { kind, detail: detail.into(), field: None, retry_after: None, allow: None, errors: Vec::new() }
+        Self {
+            kind,
+            detail: detail.into(),
+            field: None,
+            retry_after: None,
+            allow: None,
+            errors: Reported::default(),
+        }
     }
 
     pub fn field(mut self, name: impl Into<Cow<'static, str>>) -> Self {
@@ -149,7 +158,7 @@ impl Problem {
             document["field"] = json!(field);
         }
         if !self.errors.is_empty() {
-            document["errors"] = json!(self.errors);
+            document["errors"] = json!(*self.errors);
         }
         document.to_string().into_bytes()
     }

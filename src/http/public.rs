@@ -13,6 +13,7 @@ use super::backend::AdminBackend;
 use super::backend::Commands;
 use super::body::Bodies;
 use super::catalogue::Catalogue;
+use super::checks::Checks;
 use super::commands;
 use super::config::Config;
 use super::headers;
@@ -69,6 +70,7 @@ pub struct Public<C> {
     pub(super) limits: Option<Limits>,
     proxies: Proxies,
     pub(super) bodies: Bodies,
+    pub(super) checks: Checks,
     pub(super) record_hit: IntCounter,
     pub(super) json: Arc<str>,
     pub(super) max_body: usize,
@@ -83,6 +85,7 @@ impl<C: Commands> Public<C> {
     pub fn new(config: &Config, parts: PublicParts<C>) -> Self {
         Self {
             bodies: Bodies::new(&parts.metrics),
+            checks: Checks::default(),
             record_hit: parts.metrics.bound_hit.with_label_values(&["record"]),
             json: Arc::from(JSON),
             max_body: config.max_body.as_usize(),

@@ -16,6 +16,7 @@ use serde_json::json;
 use super::Answer;
 use super::access;
 use super::backend::Commands;
+use super::form;
 use super::headers;
 use super::headers::Format;
 use super::headers::Prefer;
@@ -30,7 +31,6 @@ use crate::command::State;
 use crate::command::Status;
 use crate::ingest::Idempotency;
 use crate::ingest::Receipt;
-use crate::kinds;
 use crate::users;
 use crate::users::Context;
 use crate::users::UserError;
@@ -177,19 +177,14 @@ fn name(parameter: &str) -> Result<String, Problem> {
 }
 
 async fn read<C: Commands>(public: &Public<C>, call: Call<'_>, caller: &Caller) -> Result<Asked, Problem> {
-    if Format::of(&call.head.headers)? == Format::Batch {
-        let refusal = "Send one user as application/json, in UTF-8.";
-        return Err(Problem::new(&problem::UNSUPPORTED_MEDIA_TYPE, refusal).field("Content-Type"));
-    }
     let prefer = Prefer::of(&call.head.headers);
     // Everything of the head, before the body takes the call apart.
     let mut context = context(&call, Bytes::new(), caller)?;
-    let body = public.bodies.read(call.body, public.max_body, call.link).await?;
-    let members = kinds::object(&body.bytes)?;
+    let form = form::read(&public.bodies, public.max_body, call).await?;
     if let Some(idempotency) = &mut context.idempotency {
-        idempotency.body = body.bytes.clone();
+        idempotency.body = form.bytes;
     }
-    Ok(Asked { members, context, prefer })
+    Ok(Asked { members: form.members, context, prefer })
 }
 
 fn context(call: &Call<'_>, body: Bytes, caller: &Caller) -> Result<Context, Problem> {

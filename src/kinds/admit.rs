@@ -12,8 +12,11 @@ use super::Rejection;
 use super::nesting;
 use super::pointer::Found;
 use super::pointer::Pointer;
-use super::rejection::shortened;
 use super::strict;
+use crate::reported::shortened;
+
+/// RFC 8259, section 8.1: JSON text that is sent over a network must not begin with it.
+const BYTE_ORDER_MARK: char = '\u{feff}';
 
 /// The longest key that may enter.
 pub const MAX_KEY_BYTES: usize = 1024;
@@ -71,7 +74,7 @@ fn key_of(pointer: &Pointer, body: &Bytes, text: &str) -> Result<Bytes, Rejectio
     let at = || pointer.as_str().to_owned();
     let raw = match pointer.find(text)? {
         Found::Duplicate(name) => {
-            return Err(Rejection::Duplicate { name: shortened(name.to_owned(), MAX_KEY_BYTES) });
+            return Err(Rejection::Duplicate { name: shortened(name, MAX_KEY_BYTES) });
         }
         Found::Text(raw) => raw.ok_or_else(|| Rejection::NoKey { pointer: at() })?.get(),
     };

@@ -29,7 +29,7 @@ use schema::Schema;
 
 /// The configured kinds, by name.
 pub struct Kinds {
-    by_name: HashMap<Arc<str>, Kind>,
+    by_name: HashMap<Arc<str>, Arc<Kind>>,
 }
 
 /// One kind of command.
@@ -50,20 +50,20 @@ impl Kinds {
             if by_name.contains_key(config.name.as_str()) {
                 mistakes.push(config::mistake(index, "name", &config.name, "each name once"));
             } else if let Some(kind) = kind {
-                by_name.insert(Arc::clone(&kind.name), kind);
+                by_name.insert(Arc::clone(&kind.name), Arc::new(kind));
             }
         }
         if mistakes.is_empty() { Ok(Self { by_name }) } else { Err(mistakes) }
     }
 
     /// The kind with this name.
-    pub fn get(&self, name: &str) -> Option<&Kind> {
+    pub fn get(&self, name: &str) -> Option<&Arc<Kind>> {
         self.by_name.get(name)
     }
 
     /// All kinds, in no order.
     pub fn iter(&self) -> impl Iterator<Item = &Kind> {
-        self.by_name.values()
+        self.by_name.values().map(|kind| &**kind)
     }
 }
 

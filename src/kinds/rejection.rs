@@ -47,7 +47,8 @@ pub enum Rejection {
         /// The pointer, as configured.
         pointer: String,
     },
-    /// The schema of the kind is not satisfied; at least one violation, at most 20.
+    /// The schema of the kind is not satisfied; at least one violation, at most
+    /// [`PER_BODY`](crate::reported::PER_BODY).
     #[error("the body does not satisfy the schema of its kind")]
     Schema(Vec<Violation>),
 }
@@ -76,13 +77,4 @@ impl Rejection {
             _ => None,
         }
     }
-}
-
-/// At most `max` bytes of `text`, cut between characters: names in a body may be as long as the body.
-pub(super) fn shortened(mut text: String, max: usize) -> String {
-    if text.len() > max {
-        text.truncate(text.floor_char_boundary(max));
-        text.push('…');
-    }
-    text
 }

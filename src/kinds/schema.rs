@@ -7,13 +7,13 @@ use serde_json::Value;
 
 use super::Rejection;
 use super::Violation;
-use super::rejection::shortened;
+use crate::reported::PER_BODY;
+use crate::reported::Reported;
+use crate::reported::shortened;
 
 /// Schemas compiled in, so that the first minute needs no files.
 const BUILTIN: [(&str, &str); 1] =
     [("builtin:order.create", include_str!("../../config/schemas/order.create.json"))];
-/// Enough to mend a body by; an answer must not grow with what is wrong.
-const MAX_VIOLATIONS: usize = 20;
 /// Member names stand in pointers and messages and may be as long as a body.
 const MAX_TEXT_BYTES: usize = 300;
 
@@ -37,10 +37,11 @@ impl Schema {
             return Ok(());
         }
         let violation = |error: ValidationError<'_>| Violation {
-            pointer: shortened(error.instance_path().to_string(), MAX_TEXT_BYTES),
-            detail: shortened(masked(&error), MAX_TEXT_BYTES),
+            pointer: shortened(&error.instance_path().to_string(), MAX_TEXT_BYTES),
+            detail: shortened(&masked(&error), MAX_TEXT_BYTES),
         };
-        Err(Rejection::Schema(self.0.iter_errors(body).take(MAX_VIOLATIONS).map(violation).collect()))
+        let violations: Reported<_, PER_BODY> = self.0.iter_errors(body).map(violation).collect();
+        Err(Rejection::Schema(violations.into_vec()))
     }
 }
 

@@ -14,7 +14,7 @@ use serde_json::Map;
 use serde_json::Value;
 
 use super::Rejection;
-use super::rejection::shortened;
+use crate::reported::shortened;
 
 /// A member name in an error is for recognising it, not for repeating it.
 const MAX_NAME_BYTES: usize = 100;
@@ -25,7 +25,7 @@ pub(super) fn parse(json: &str) -> Result<Value, Rejection> {
     let mut parser = serde_json::Deserializer::from_str(json);
     let parsed = Strict { duplicate: &duplicate }.deserialize(&mut parser);
     if let Some(name) = duplicate.take() {
-        return Err(Rejection::Duplicate { name: shortened(name, MAX_NAME_BYTES) });
+        return Err(Rejection::Duplicate { name: shortened(&name, MAX_NAME_BYTES) });
     }
     parsed.and_then(|value| parser.end().map(|()| value)).map_err(Rejection::from)
 }

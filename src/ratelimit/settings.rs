@@ -8,6 +8,9 @@ use serde_json::Map;
 use serde_json::Value;
 
 use crate::kv::Rate;
+use crate::reported::PER_BODY;
+use crate::reported::Reported;
+use crate::reported::shortened;
 use crate::units::Span;
 use crate::units::Timestamp;
 
@@ -17,6 +20,8 @@ pub(super) const LIMIT_RULE: &str = "1 to 1000000000";
 pub(super) const WINDOWS: RangeInclusive<Span> = Span::secs(1)..=Span::secs(86_400);
 pub(super) const WINDOW_RULE: &str = "1s to 1day";
 const MEMBERS: [&str; 3] = ["enabled", "limit", "window"];
+/// Names of unknown members are repeated, but not at any length.
+const MAX_SHOWN: usize = 64;
 
 /// A limit that can be changed at run time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,9 +46,9 @@ pub struct Fault {
 impl Setting {
     /// Reads a document as it is sent; everything that is wrong, at once.
     pub fn read(members: &Map<String, Value>) -> Result<Self, Vec<Fault>> {
-        let mut faults = Vec::new();
+        let mut faults = Reported::<Fault, PER_BODY>::default();
         let mut wrong = |member: &str, detail: &str| {
-            faults.push(Fault { member: member.to_owned(), detail: detail.to_owned() });
+            faults.push(Fault { member: shortened(member, MAX_SHOWN), detail: detail.to_owned() });
         };
         let member = |name: &str| members.get(name).unwrap_or(&Value::Null);
         let enabled = member("enabled").as_bool();
@@ -59,14 +64,15 @@ impl Setting {
         if window.is_none() {
             wrong("window", &format!("It must be a duration such as \"2m\", {WINDOW_RULE}."));
         }
-        for unknown in members.keys().filter(|name| !MEMBERS.contains(&name.as_str())) {
+        let unknown = members.keys().filter(|name| !MEMBERS.contains(&name.as_str()));
+        for unknown in unknown.take(PER_BODY) {
             wrong(unknown, "There is no such member.");
         }
         match (enabled, limit, window) {
             (Some(enabled), Some(limit), Some(window)) if faults.is_empty() => {
                 Ok(Self { enabled, limit, window })
             }
-            _ => Err(faults),
+            _ => Err(faults.into_vec()),
         }
     }
 
@@ -138,6 +144,14 @@ mod tests {
             let faults = read(json!({"enabled": true, "limit": limit, "window": window})).unwrap_err();
             assert_eq!(faults.len(), 1, "{faults:?}");
         }
+    }
+
+    #[test]
+    fn no_more_mistakes_are_reported_than_help() {
+        let members = (0..10_000).map(|number| (format!("{number:0>200}"), Value::Null)).collect();
+        let faults = Setting::read(&members).unwrap_err();
+        assert_eq!(faults.len(), PER_BODY);
+        assert!(faults.iter().all(|fault| fault.member.len() < 70));
     }
 
     #[test]

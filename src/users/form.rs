@@ -7,6 +7,9 @@ use super::FieldError;
 use super::field;
 use super::password;
 use crate::command::Secret;
+use crate::reported::PER_BODY;
+use crate::reported::Reported;
+use crate::reported::shortened;
 
 /// Names of unknown members are repeated, but not at any length.
 const MAX_SHOWN: usize = 64;
@@ -127,12 +130,12 @@ fn new_password(field: &str, text: &str, others: &[&str]) -> Result<Secret, Fiel
 /// Members, taken out one by one; what is left is unknown.
 struct Form {
     members: Map<String, Value>,
-    errors: Vec<FieldError>,
+    errors: Reported<FieldError, PER_BODY>,
 }
 
 impl Form {
     fn new(members: Map<String, Value>) -> Self {
-        Self { members, errors: Vec::new() }
+        Self { members, errors: Reported::default() }
     }
 
     fn required<T>(&mut self, name: &str, read: impl FnOnce(&str) -> Result<T, FieldError>) -> Option<T> {
@@ -169,10 +172,13 @@ impl Form {
 
     fn finish(&mut self) -> Result<(), Vec<FieldError>> {
         for name in self.members.keys() {
-            let shown = &name[..name.floor_char_boundary(MAX_SHOWN)];
-            self.errors.push(FieldError::new(shown, "unknown here; leave it out"));
+            if self.errors.is_full() {
+                break;
+            }
+            let shown = shortened(name, MAX_SHOWN);
+            self.errors.push(FieldError::new(&shown, "unknown here; leave it out"));
         }
-        if self.errors.is_empty() { Ok(()) } else { Err(std::mem::take(&mut self.errors)) }
+        if self.errors.is_empty() { Ok(()) } else { Err(std::mem::take(&mut self.errors).into_vec()) }
     }
 }
 
@@ -205,6 +211,15 @@ mod tests {
         let errors = new_user(members(sent)).unwrap_err();
         assert!(!format!("{errors:?}").contains("geheim"));
         assert_eq!(fields(errors), ["name", "email", "phone", "password", "isAdmin"]);
+    }
+
+    #[test]
+    fn no_more_mistakes_are_reported_than_help() {
+        let members = (0..10_000).map(|number| (format!("{number:0>200}"), Value::Null)).collect();
+        let errors = new_user(members).unwrap_err();
+        assert_eq!(errors.len(), PER_BODY);
+        assert_eq!(errors[3].field, "password", "the rules of known members come first");
+        assert!(errors.iter().all(|error| error.field.len() < 70));
     }
 
     #[test]

@@ -64,6 +64,42 @@ fn every_mistake_is_reported_at_once() {
 }
 
 #[test]
+fn the_answer_does_not_grow_with_the_mistakes() {
+    let mut forebay = embedded();
+    forebay.start();
+    let http = &mut forebay.http();
+    let mut user = somebody(1);
+    for number in 0..1_000 {
+        user[format!("unknown-{number}")] = json!(1);
+    }
+    let answer = register(http, &user);
+    assert_eq!(expect(&answer, 422, "invalid_user")["errors"].as_array().unwrap().len(), 20);
+    assert!(answer.text().len() < 4 << 10, "{} bytes", answer.text().len());
+}
+
+#[test]
+fn a_form_larger_than_any_user_is_refused_unread() {
+    let mut forebay = embedded();
+    forebay.start();
+    let large = somebody(1).to_string() + &" ".repeat(16 << 10);
+    for (method, path) in [
+        ("POST", "/v1/users"),
+        ("PUT", "/v1/users/ada"),
+        ("PUT", "/v1/users/ada/password"),
+        ("POST", "/login"),
+        ("POST", "/refresh"),
+        ("POST", "/logout"),
+    ] {
+        let answer = forebay.http().request(method, path, &[], large.as_bytes()).unwrap();
+        let refusal = expect(&answer, 413, "body_too_large");
+        assert_eq!(refusal["detail"], "The body may have at most 16384 bytes.", "{method} {path}");
+    }
+    let answer =
+        forebay.admin_http().request("PUT", "/admin/ratelimit/login", &[], large.as_bytes()).unwrap();
+    expect(&answer, 413, "body_too_large");
+}
+
+#[test]
 fn bodies_that_are_no_single_user_are_refused() {
     let mut forebay = embedded();
     forebay.start();

@@ -6,23 +6,22 @@ use super::super::batch::MAX_LINES;
 use super::super::batch::lines;
 use super::super::problem;
 use super::super::problem::Problem;
-use super::block_on;
+use crate::reported::PER_ANSWER;
 
 /// A line with this byte is refused here.
 const BAD: u8 = b'!';
-const MAX_ERRORS: usize = 100;
 
 /// Every line comes out as it is, in its order, or each that is refused is named, up to a bound.
 pub fn batch(data: &[u8]) {
     let body = Bytes::copy_from_slice(data);
     let mut asked = 0;
-    let result = block_on(lines(&body, |line| {
+    let result = lines(&body, |line| {
         asked += 1;
         match line.contains(&BAD) {
             true => Err(Problem::new(&problem::MALFORMED_BODY, "bad")),
             false => Ok(line),
         }
-    }));
+    });
     if data.iter().all(u8::is_ascii_whitespace) {
         assert_eq!(result.expect_err("nothing in it").kind.status, problem::EMPTY_BATCH.status);
         return;
@@ -43,7 +42,7 @@ pub fn batch(data: &[u8]) {
         }
         Err(refusal) => {
             let named: Vec<_> = refusal.errors.iter().filter_map(|error| error["line"].as_u64()).collect();
-            assert_eq!(named, bad[..bad.len().min(MAX_ERRORS)]);
+            assert_eq!(named, bad[..bad.len().min(PER_ANSWER)]);
             assert!(!named.is_empty());
         }
     }

@@ -83,6 +83,16 @@ impl Client {
         self.reply().await
     }
 
+    /// The same for an order, without waiting for its answer.
+    pub async fn send_order(&mut self, headers: &str, body: impl AsRef<[u8]>) {
+        let body = body.as_ref();
+        let head = format!(
+            "POST /v1/commands/order.create HTTP/1.1\r\nHost: t\r\n{headers}Content-Length: {}\r\n\r\n",
+            body.len()
+        );
+        self.send([head.as_bytes(), body].concat()).await;
+    }
+
     pub async fn order(&mut self, headers: &str, body: impl AsRef<[u8]>) -> Reply {
         self.post("/v1/commands/order.create", headers, body).await
     }

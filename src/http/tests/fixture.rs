@@ -29,6 +29,7 @@ use crate::http::Limits;
 use crate::http::Public;
 use crate::http::PublicParts;
 use crate::http::Readiness;
+use crate::http::checks::Checks;
 use crate::http::site::Site;
 use crate::ingest::Receipt;
 use crate::ingest::Request;
@@ -203,6 +204,8 @@ pub struct Server {
     pub log: Fake,
     pub backend: Arc<Backend>,
     pub metrics: Arc<Metrics>,
+    /// Where large bodies are checked.
+    pub checks: Checks,
     stop: Option<oneshot::Sender<()>>,
     task: Option<JoinHandle<usize>>,
 }
@@ -225,7 +228,9 @@ pub async fn serve_with(config: Config, message_max: ByteSize) -> Server {
         metrics: Arc::clone(&metrics),
         message_max,
     };
-    start(Public::new(&config, parts), config.limits(), log, backend, metrics).await
+    let public = Public::new(&config, parts);
+    let checks = public.checks.clone();
+    Server { checks, ..start(public, config.limits(), log, backend, metrics).await }
 }
 
 pub async fn start<S: Site>(
@@ -241,7 +246,7 @@ pub async fn start<S: Site>(
     let task = tokio::spawn(server.serve(site, async {
         let _ = stopped.await;
     }));
-    Server { address, log, backend, metrics, stop: Some(stop), task: Some(task) }
+    Server { address, log, backend, metrics, checks: Checks::default(), stop: Some(stop), task: Some(task) }
 }
 
 impl Server {

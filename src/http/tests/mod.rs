@@ -5,6 +5,7 @@ mod admin;
 mod bad_input;
 mod client;
 mod connections;
+mod cost;
 mod fixture;
 mod statuses;
 mod wire;

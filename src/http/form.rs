@@ -1,0 +1,33 @@
+//! Small JSON documents: users, passwords, logins, limits.
+
+use bytes::Bytes;
+use serde_json::Map;
+use serde_json::Value;
+
+use super::body::Bodies;
+use super::headers::Format;
+use super::problem;
+use super::problem::Problem;
+use super::site::Call;
+use crate::kinds;
+
+/// The largest form. A registration takes at most 4 KiB, however its characters are escaped; a refresh token less than
+/// 1 KiB.
+pub(super) const MAX_BYTES: usize = 16 << 10;
+
+/// One form, as it was sent and as it reads.
+pub(super) struct Form {
+    pub bytes: Bytes,
+    pub members: Map<String, Value>,
+}
+
+/// Reads a form of at most `limit` bytes, never more than [`MAX_BYTES`].
+pub(super) async fn read(bodies: &Bodies, limit: usize, call: Call<'_>) -> Result<Form, Problem> {
+    if Format::of(&call.head.headers)? == Format::Batch {
+        let refusal = "Send one object as application/json, in UTF-8.";
+        return Err(Problem::new(&problem::UNSUPPORTED_MEDIA_TYPE, refusal).field("Content-Type"));
+    }
+    let body = bodies.read(call.body, limit.min(MAX_BYTES), call.link).await?;
+    let members = kinds::object(&body.bytes)?;
+    Ok(Form { bytes: body.bytes.clone(), members })
+}

@@ -1,0 +1,64 @@
+//! The cost of a request is bounded whatever its body is: sizes come before parsing, mistakes are counted up to a bound,
+//! and large bodies do not occupy the runtime.
+
+use super::fixture::config;
+use super::fixture::serve;
+use super::fixture::serve_with;
+use crate::units::ByteSize;
+
+const ORDER: &str = r#"{"id":"o-1","amount":12}"#;
+const NDJSON: &str = "Content-Type: application/x-ndjson\r\n";
+
+#[tokio::test]
+async fn the_size_of_a_record_is_checked_before_the_body_is_parsed() {
+    let server = serve_with(config(), ByteSize::kib(2)).await;
+    let mut client = server.connect().await;
+    let not_json = "x".repeat(3_000);
+    client.order("", &not_json).await.is_problem(413, "record_too_large");
+    let document = client.order(NDJSON, format!("{ORDER}\n{not_json}\n")).await;
+    assert_eq!(document.is_problem(413, "record_too_large")["errors"][0]["line"], 2);
+    server.nothing_was_submitted();
+}
+
+#[tokio::test]
+async fn a_line_of_a_batch_is_no_larger_than_a_body_of_its_own() {
+    let server = serve().await;
+    let mut client = server.connect().await;
+    let line = |bytes: usize| format!("{}{}", ORDER, " ".repeat(bytes - ORDER.len()));
+    let limit = config().max_body.as_usize();
+    assert_eq!(client.order(NDJSON, line(limit)).await.status, 202);
+    let refusal = client.order(NDJSON, format!("{ORDER}\n{}", line(limit + 1))).await;
+    assert_eq!(refusal.is_problem(413, "body_too_large")["errors"][0]["line"], 2);
+}
+
+#[tokio::test]
+async fn the_mistakes_of_a_body_and_of_a_batch_are_reported_up_to_a_bound() {
+    let server = serve().await;
+    let mut client = server.connect().await;
+    let wrong = r#"{"id":1,"amount":-1}"#;
+    let one = client.order("", wrong).await.is_problem(422, "invalid_command");
+    assert_eq!(one["errors"].as_array().unwrap().len(), 2);
+    let batch = client.order(NDJSON, format!("{wrong}\n").repeat(5_000)).await;
+    let errors = batch.is_problem(422, "invalid_command")["errors"].as_array().unwrap().clone();
+    assert_eq!((errors.len(), &errors[99]["line"]), (100, &50.into()));
+    assert!(batch.body.len() < 32 << 10, "{}", batch.body.len());
+}
+
+#[tokio::test]
+async fn a_large_body_waits_for_its_turn_and_delays_no_small_one() {
+    let server = serve().await;
+    let (mut large, mut small) = (server.connect().await, server.connect().await);
+    for headers in ["", NDJSON] {
+        let busy = server.checks.occupy().await;
+        let body = format!("{}{}", ORDER, " ".repeat(32 << 10));
+        let before = server.log.submitted().len();
+        large.send_order(headers, body).await;
+        // The large body is read by then: each connection gets its turn.
+        for _ in 0..10 {
+            assert_eq!(small.order(headers, ORDER).await.status, 202);
+        }
+        assert_eq!(server.log.submitted().len(), before + 10);
+        drop(busy);
+        assert_eq!(large.reply().await.status, 202);
+    }
+}
