@@ -53,22 +53,88 @@ impl Format {
     }
 
     fn parse(value: &HeaderValue) -> Option<Self> {
-        let mut parts = value.to_str().ok()?.split(';').map(str::trim);
-        let media_type = parts.next()?.to_ascii_lowercase();
-        let format = match media_type.as_str() {
+        let text = value.to_str().ok()?;
+        let (media_type, rest) = text.split_once(';').unwrap_or((text, ""));
+        let format = match media_type.trim().to_ascii_lowercase().as_str() {
             "application/json" | "application/x-www-form-urlencoded" => Self::Single,
             "application/x-ndjson" => Self::Batch,
             _ => return None,
         };
-        let is_utf8 = |charset: &str| charset.trim().trim_matches('"').eq_ignore_ascii_case("utf-8");
-        let mut parameters = parts.filter(|parameter| !parameter.is_empty());
-        let understood = |parameter: &str| match parameter.split_once('=') {
-            Some((name, value)) => !name.trim().eq_ignore_ascii_case("charset") || is_utf8(value),
-            None => false,
+        let understood = |(name, value): &(&str, String)| {
+            !name.eq_ignore_ascii_case("charset")
+                || UTF_8.iter().any(|label| value.eq_ignore_ascii_case(label))
         };
-        parameters.all(understood).then_some(format)
+        parameters(rest)?.iter().all(understood).then_some(format)
     }
 }
+
+/// How clients write the one encoding that is read: its IANA name, and the label of the WHATWG Encoding Standard.
+const UTF_8: [&str; 2] = ["utf-8", "utf8"];
+
+/// The parameters of a media type (RFC 9110, section 5.6.6): `name=value`, each behind a semicolon, where a value is a
+/// token or a quoted string. `None`: malformed.
+fn parameters(mut rest: &str) -> Option<Vec<(&str, String)>> {
+    let mut found = Vec::new();
+    loop {
+        rest = rest.trim_start_matches([' ', '\t', ';']);
+        if rest.is_empty() {
+            return Some(found);
+        }
+        let (name, after) = rest.split_once('=')?;
+        let name = name.trim_end();
+        let (value, after) = parameter_value(after.trim_start())?;
+        rest = after.trim_start();
+        if !is_token(name) || !(rest.is_empty() || rest.starts_with(';')) {
+            return None;
+        }
+        found.push((name, value));
+    }
+}
+
+/// The value at the beginning of `text`, and what follows it.
+fn parameter_value(text: &str) -> Option<(String, &str)> {
+    let Some(quoted) = text.strip_prefix('"') else {
+        let end = text.find([';', ' ', '\t']).unwrap_or(text.len());
+        return is_token(&text[..end]).then(|| (text[..end].to_owned(), &text[end..]));
+    };
+    let mut value = String::new();
+    let mut characters = quoted.char_indices();
+    while let Some((at, character)) = characters.next() {
+        match character {
+            '"' => return Some((value, &quoted[at + 1..])),
+            '\\' => value.push(characters.next()?.1),
+            plain => value.push(plain),
+        }
+    }
+    None
+}
+
+/// RFC 9110, section 5.6.2.
+fn is_token(text: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    !text.is_empty() && text.bytes().all(allowed)
+}
+
+/// Refuses transfer codings other than `chunked`. hyper has refused a body whose last coding is another one: its end
+/// could not be found.
+pub(super) fn transfer_coding(headers: &HeaderMap) -> Result<(), Problem> {
+    let Some(value) = single(headers, &header::TRANSFER_ENCODING)? else { return Ok(()) };
+    if value.as_bytes().eq_ignore_ascii_case(CHUNKED.as_bytes()) {
+        return Ok(());
+    }
+    let malformed = |coding: &str| coding.is_empty() || coding.eq_ignore_ascii_case(CHUNKED);
+    let mut before_last = value.to_str().unwrap_or_default().split(',').map(str::trim).rev().skip(1);
+    Err(match before_last.any(malformed) {
+        // RFC 9112, section 6.1: a sender must not apply it more than once.
+        true => Problem::new(&problem::MALFORMED_REQUEST, "`chunked` may stand once in Transfer-Encoding."),
+        false => Problem::new(
+            &problem::UNSUPPORTED_TRANSFER_CODING,
+            "Send the body with Content-Length, or with Transfer-Encoding: chunked alone.",
+        ),
+    })
+}
+
+const CHUNKED: &str = "chunked";
 
 /// `Prefer` (RFC 7240), as far as it is understood. What is malformed is ignored, as the RFC demands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -209,15 +275,34 @@ mod tests {
             "application/json",
             "Application/JSON; charset=UTF-8",
             "application/json;charset=\"utf-8\";",
+            "application/json; charset=utf8",
+            "application/json; charset=\"UTF8\"",
+            "application/json; charset=\"ut\\f-8\"",
+            "application/json; profile=\"https://example.org/a;b=c\"",
+            "application/json ; profile=\"say \\\"x\\\"; y\" ; charset = utf-8",
             "application/x-www-form-urlencoded",
         ] {
             assert_eq!(format(single), Some(Format::Single), "{single}");
         }
-        assert_eq!(format("application/x-ndjson"), Some(Format::Batch));
+        for batch in ["application/x-ndjson", "application/x-ndjson; charset=\"utf8\"; a=\"b;c\""] {
+            assert_eq!(format(batch), Some(Format::Batch), "{batch}");
+        }
         assert_eq!(Format::of(&map(&[])).ok(), Some(Format::Single));
-        for other in
-            ["text/plain", "application/json; charset=latin1", "application/jsonx", "", "application/json; x"]
-        {
+        for other in [
+            "text/plain",
+            "application/json; charset=latin1",
+            "application/json; a=\"b;c\"; charset=\"latin1\"",
+            "application/json; charset=\"utf-8",
+            "application/json; charset=\"utf-8\"x",
+            "application/json; charset=",
+            "application/json; charset=utf-8 x",
+            "application/json; a b=c",
+            "application/json; =utf-8",
+            "application/jsonx",
+            "",
+            "application/json; x",
+            "application/json; x; charset=utf-8",
+        ] {
             assert_eq!(format(other), None, "{other}");
         }
         assert!(Format::of(&map(&[("content-encoding", "gzip")])).is_err());

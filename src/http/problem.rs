@@ -77,6 +77,7 @@ types! {
     RATE_LIMITED "rate_limited" 429 true "Too many requests";
     HEADERS_TOO_LARGE "headers_too_large" 431 false "The headers are too large or too many";
     INTERNAL "internal" 500 true "Something went wrong here";
+    UNSUPPORTED_TRANSFER_CODING "unsupported_transfer_coding" 501 false "The transfer coding is not supported";
     OVERLOADED "overloaded" 503 true "Too much is going on";
     QUEUE_FULL "queue_full" 503 true "Too many requests wait for a flush";
     BACKLOG_FULL "backlog_full" 503 true "The backlog is full";

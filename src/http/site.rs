@@ -114,6 +114,7 @@ fn check(head: &hyper::http::request::Parts, link: &Link) -> Result<(), Problem>
     if link.is_ambiguous() {
         return Err(problem::ambiguous_length());
     }
+    headers::transfer_coding(&head.headers)?;
     headers::single(&head.headers, &header::HOST).map(|_| ())
 }
 

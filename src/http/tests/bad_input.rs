@@ -201,11 +201,26 @@ async fn conflicting_lengths() {
         "Content-Length : 24\r\n",
         "Transfer-Encoding: gzip\r\n",
         "Transfer-Encoding: chunked, identity\r\n",
+        "Transfer-Encoding: chunked, chunked\r\n\r\n18\r\n",
+        "Transfer-Encoding: gzip, Chunked, chunked\r\n\r\n18\r\n",
+        "Transfer-Encoding: , chunked\r\n\r\n18\r\n",
         "Transfer-Encoding: chunked\r\n\r\nzz\r\n",
     ] {
         let reply = last_word(&server, format!("{POST}{lines}\r\n{ORDER}")).await;
         reply.is_problem(400, "malformed_request");
     }
+}
+
+#[tokio::test]
+async fn a_transfer_coding_other_than_chunked_is_not_implemented() {
+    let server = serve().await;
+    for codings in ["gzip, chunked", "identity,chunked", "gzip, deflate, Chunked"] {
+        let bytes = format!("{POST}Transfer-Encoding: {codings}\r\n\r\n18\r\n{ORDER}\r\n0\r\n\r\n");
+        last_word(&server, bytes).await.is_problem(501, "unsupported_transfer_coding");
+    }
+    let mut client = server.connect().await;
+    client.send(format!("{POST}Transfer-Encoding: CHUNKED\r\n\r\n18\r\n{ORDER}\r\n0\r\n\r\n")).await;
+    assert_eq!(client.reply().await.status, 202);
 }
 
 #[tokio::test]
