@@ -60,6 +60,9 @@ fn text_of(body: &Bytes) -> Result<&str, Rejection> {
     if body.contains(&0) {
         return Err(Rejection::Nul);
     }
+    if text.starts_with(BYTE_ORDER_MARK) {
+        return Err(Rejection::ByteOrderMark);
+    }
     let first = body.iter().find(|byte| !matches!(byte, b' ' | b'\t' | b'\r' | b'\n'));
     if first != Some(&b'{') {
         return Err(Rejection::NotAnObject);
@@ -106,6 +109,11 @@ fn string_key(body: &Bytes, raw: &str) -> Option<Bytes> {
 impl From<serde_json::Error> for Rejection {
     /// Only the place: the parser's message may repeat a value.
     fn from(error: serde_json::Error) -> Self {
-        Self::NotJson { line: error.line(), column: error.column() }
+        let (line, column) = (error.line(), error.column());
+        // The parser tells its errors apart by their message only.
+        if error.to_string().starts_with("number out of range") {
+            return Self::NumberOutOfRange { line, column };
+        }
+        Self::NotJson { line, column }
     }
 }

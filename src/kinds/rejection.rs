@@ -9,12 +9,25 @@ pub enum Rejection {
     /// A NUL byte.
     #[error("the body contains a NUL byte")]
     Nul,
+    /// A byte order mark.
+    #[error("the body begins with a byte order mark (BOM); send the JSON text without it")]
+    ByteOrderMark,
     /// Something else than one JSON object.
     #[error("the body must be one JSON object")]
     NotAnObject,
     /// Malformed JSON.
     #[error("the body is not valid JSON at line {line}, column {column}")]
     NotJson {
+        /// Line, from 1.
+        line: usize,
+        /// Column, from 1.
+        column: usize,
+    },
+    /// A number that no 64-bit floating-point number can hold, where its value has to be known.
+    #[error(
+        "the number that ends at line {line}, column {column} is out of range: only numbers below 1.8e308 can be checked"
+    )]
+    NumberOutOfRange {
         /// Line, from 1.
         line: usize,
         /// Column, from 1.
@@ -66,7 +79,17 @@ impl Rejection {
     /// Whether the body could not even be read as JSON, as opposed to saying what it may not.
     pub fn is_malformed(&self) -> bool {
         use Rejection::*;
-        matches!(self, NotUtf8 | Nul | NotAnObject | NotJson { .. } | TooDeep | Duplicate { .. })
+        matches!(
+            self,
+            NotUtf8
+                | Nul
+                | ByteOrderMark
+                | NotAnObject
+                | NotJson { .. }
+                | NumberOutOfRange { .. }
+                | TooDeep
+                | Duplicate { .. }
+        )
     }
 
     /// The member at fault, when there is exactly one to name first.

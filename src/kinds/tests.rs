@@ -204,6 +204,16 @@ fn schema_violations_name_each_pointer_and_never_the_value() {
 fn what_is_said_about_a_body_is_bounded_and_masked() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("schema.json");
+#[test]
+fn a_byte_order_mark_and_a_number_out_of_range_are_called_by_their_names() {
+    let marked = Bytes::from_static(b"\xef\xbb\xbf{\"id\":\"o\",\"amount\":1}");
+    assert_eq!(order(marked), Err(Rejection::ByteOrderMark));
+    let huge = order("{\"id\":\"o\",\n\"amount\":1e400}").unwrap_err();
+    assert_eq!(huge, Rejection::NumberOutOfRange { line: 2, column: 14 });
+    assert!(huge.is_malformed() && !huge.to_string().contains("400"), "{huge}");
+    assert!(admit(config(None, None), r#"{"amount":1e400}"#).is_ok(), "its value need not be known");
+}
+
     let schema = r#"{"additionalProperties":{"type":"string"},"propertyNames":{"maxLength":5}}"#;
     std::fs::write(&path, schema).unwrap();
     let members: Vec<_> = (0..100).map(|n| format!("\"private-{n}{}\":{n}", "x".repeat(1_000))).collect();
