@@ -8,6 +8,7 @@ mod id;
 mod lane;
 mod outcome;
 mod requeue;
+mod topic;
 mod user;
 
 pub use digest::KeyedDigest;
@@ -27,6 +28,8 @@ pub use outcome::Status;
 pub use requeue::Requeued;
 pub use requeue::kind_of;
 pub use requeue::requeued;
+pub use topic::CHECKPOINT_TOPIC;
+pub use topic::OWN_TOPICS;
 pub use user::Secret;
 pub use user::USER_DEAD_TOPIC;
 pub use user::USER_RETRY_TOPIC;

@@ -1,5 +1,6 @@
 //! The `[kafka]` section.
 
+use std::net::Ipv6Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -103,13 +104,13 @@ impl Config {
         let size = self.batch_size;
         range("batch_size", size.0, size.to_string(), 1, 2_147_483_647, "1B to 2147483647B");
         if let Brokers::List(list) = &self.brokers
-            && list.split(',').any(|broker| !is_address(broker.trim()))
+            && list.split(',').any(|broker| !is_address(broker.trim(), self.security_protocol))
         {
             mistakes.push(Mistake::new(
                 "kafka",
                 "brokers",
                 list,
-                "\"embedded\" or host:port, separated by commas",
+                "\"embedded\", or host:port, several separated by commas, an IPv6 address as [::1]:9092",
             ));
         }
         self.validate_security(&mut mistakes);
@@ -153,10 +154,32 @@ impl Config {
     }
 }
 
-fn is_address(text: &str) -> bool {
-    let named = text.rsplit_once("://").map_or(text, |(_, rest)| rest);
-    let port = |port: &str| port.parse::<u16>().is_ok_and(|port| port > 0);
-    named.rsplit_once(':').is_some_and(|(host, number)| !host.is_empty() && port(number))
+/// Whether this is `host:port`, as librdkafka reads it: an IPv6 address in brackets, perhaps `PROTOCOL://` before it, which
+/// must be the one that is configured.
+fn is_address(text: &str, protocol: SecurityProtocol) -> bool {
+    let named = match text.split_once("://") {
+        Some((prefix, named)) if prefix.eq_ignore_ascii_case(protocol.as_str()) => named,
+        Some(_) => return false,
+        None => text,
+    };
+    let is_port = |port: &str| {
+        port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|port| port > 0)
+    };
+    named.rsplit_once(':').is_some_and(|(host, port)| is_host(host) && is_port(port))
+}
+
+fn is_host(host: &str) -> bool {
+    if let Some(rest) = host.strip_prefix('[') {
+        let Some(address) = rest.strip_suffix(']') else { return false };
+        let (address, zone) = address.split_once('%').unwrap_or((address, "0"));
+        return address.parse::<Ipv6Addr>().is_ok() && is_label(zone);
+    }
+    host.strip_suffix('.').unwrap_or(host).split('.').all(is_label)
+}
+
+/// A part of a host name. `_` stands in no host name of the DNS, but in names of containers.
+fn is_label(label: &str) -> bool {
+    !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
 }
 
 #[cfg(test)]
@@ -197,6 +220,47 @@ mod tests {
         let text = toml::to_string(&Config::default()).unwrap();
         assert_eq!(toml::to_string(&read(&text)).unwrap(), text);
         assert_eq!(Config::default().validate(), []);
+    }
+
+    #[test]
+    fn a_broker_is_a_host_and_a_port() {
+        let fine = |brokers: &str| read(&format!("brokers = \"{brokers}\"")).validate().is_empty();
+        for brokers in [
+            "localhost:9092",
+            "10.0.0.1:9092",
+            "kafka-1.example.org.:9092, kafka_2:1",
+            "[::1]:9092",
+            "[fe80::1%eth0]:9092",
+            "PLAINTEXT://a:9092,plaintext://[::1]:9092",
+        ] {
+            assert!(fine(brokers), "{brokers}");
+        }
+        for brokers in [
+            "",
+            "a",
+            ":9092",
+            "a:",
+            "a:0",
+            "a:65536",
+            "a:+1",
+            "::1:9092",
+            "[::1]",
+            "[::1:9092",
+            "::1]:9092",
+            "[a]:9092",
+            "a:9092 b:9092",
+            "a:9092;b:9092",
+            "a:9092,",
+            "a b:9092",
+            "a..b:9092",
+            "a:9092/x",
+            "user:word@a:9092",
+            "http://a:9092",
+            "SSL://a:9092",
+            "PLAINTEXT://http://a:9092",
+        ] {
+            assert!(!fine(brokers), "{brokers}");
+        }
     }
 
     #[test]

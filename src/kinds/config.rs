@@ -8,10 +8,13 @@ use serde::Serialize;
 use super::Kind;
 use super::pointer::Pointer;
 use super::schema::Schema;
+use crate::command::OWN_TOPICS;
 use crate::mistake::Mistake;
 
 /// Kinds that forebay itself sends; nobody else may.
 const RESERVED: [&str; 2] = ["user.", "forebay."];
+/// How the names of Kafka's internal topics begin, such as `__consumer_offsets`.
+const KAFKAS_OWN: &str = "__";
 /// What Kafka allows for a topic's name; kinds follow the same rule, for they stand in paths and labels.
 const MAX_NAME: usize = 249;
 const NAME_RULE: &str = "1 to 249 of the characters a-z A-Z 0-9 . _ -, and neither `.` nor `..`";
@@ -62,6 +65,16 @@ impl Config {
         if !is_name(&self.topic) {
             wrong("topic", &self.topic, NAME_RULE.to_owned());
         }
+        if let Some(own) = OWN_TOPICS.iter().find(|own| collide(own, &self.topic)) {
+            wrong("topic", &self.topic, format!("another topic than `{own}`, which is forebay's own"));
+        }
+        if self.topic.starts_with(KAFKAS_OWN) {
+            wrong(
+                "topic",
+                &self.topic,
+                format!("a topic that does not begin with `{KAFKAS_OWN}`, as Kafka's own do"),
+            );
+        }
         let key = self
             .key
             .as_deref()
@@ -82,6 +95,12 @@ impl Config {
 /// A mistake in the entry `index`.
 pub(super) fn mistake(index: usize, key: &str, found: &str, allowed: &str) -> Mistake {
     Mistake::new(&format!("kinds[{index}]"), key, format!("`{found}`"), allowed)
+}
+
+/// Whether Kafka would take these for one topic: its metrics write `_` for `.`, so that it has no two topics that differ
+/// in nothing else.
+fn collide(one: &str, other: &str) -> bool {
+    one.replace('.', "_") == other.replace('.', "_")
 }
 
 fn is_name(name: &str) -> bool {

@@ -75,6 +75,30 @@ fn every_mistake_is_reported_at_once() {
 }
 
 #[test]
+fn a_kind_has_no_topic_of_kafkas_or_of_forebays_own() {
+    let refused = |topic: &str| {
+        let config = Config { topic: topic.to_owned(), ..config(None, None) };
+        let mistakes = Kinds::build(&[config]).err().unwrap_or_default();
+        mistakes.iter().map(|mistake| mistake.key.clone()).collect::<Vec<_>>()
+    };
+    for topic in [
+        "__consumer_offsets",
+        "__transaction_state",
+        "__x",
+        "forebay.checkpoints",
+        "user.commands.v1",
+        "user.retry.v1",
+        "user.dead.v1",
+        "user_commands.v1",
+    ] {
+        assert_eq!(refused(topic), ["topic"], "{topic}");
+    }
+    for topic in ["_schemas", "user.commands.v2", "forebay.orders", "orders__v1"] {
+        assert_eq!(refused(topic), [""; 0], "{topic}");
+    }
+}
+
+#[test]
 fn the_built_in_kind_takes_the_first_minutes_order() {
     let admitted = order(r#"{"id":"o-1","amount":12,"more":[1]}"#).unwrap();
     assert_eq!(admitted.key.unwrap(), "o-1");
@@ -181,6 +205,16 @@ fn what_is_not_one_json_object_is_malformed() {
 }
 
 #[test]
+fn a_byte_order_mark_and_a_number_out_of_range_are_called_by_their_names() {
+    let marked = Bytes::from_static(b"\xef\xbb\xbf{\"id\":\"o\",\"amount\":1}");
+    assert_eq!(order(marked), Err(Rejection::ByteOrderMark));
+    let huge = order("{\"id\":\"o\",\n\"amount\":1e400}").unwrap_err();
+    assert_eq!(huge, Rejection::NumberOutOfRange { line: 2, column: 14 });
+    assert!(huge.is_malformed() && !huge.to_string().contains("400"), "{huge}");
+    assert!(admit(config(None, None), r#"{"amount":1e400}"#).is_ok(), "its value need not be known");
+}
+
+#[test]
 fn nesting_beyond_64_levels_never_reaches_a_parser() {
     let nested = |levels: usize| format!("{{\"a\":{}{}}}", "[".repeat(levels), "]".repeat(levels));
     assert!(admit(config(None, None), nested(63)).is_ok());
@@ -204,16 +238,6 @@ fn schema_violations_name_each_pointer_and_never_the_value() {
 fn what_is_said_about_a_body_is_bounded_and_masked() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("schema.json");
-#[test]
-fn a_byte_order_mark_and_a_number_out_of_range_are_called_by_their_names() {
-    let marked = Bytes::from_static(b"\xef\xbb\xbf{\"id\":\"o\",\"amount\":1}");
-    assert_eq!(order(marked), Err(Rejection::ByteOrderMark));
-    let huge = order("{\"id\":\"o\",\n\"amount\":1e400}").unwrap_err();
-    assert_eq!(huge, Rejection::NumberOutOfRange { line: 2, column: 14 });
-    assert!(huge.is_malformed() && !huge.to_string().contains("400"), "{huge}");
-    assert!(admit(config(None, None), r#"{"amount":1e400}"#).is_ok(), "its value need not be known");
-}
-
     let schema = r#"{"additionalProperties":{"type":"string"},"propertyNames":{"maxLength":5}}"#;
     std::fs::write(&path, schema).unwrap();
     let members: Vec<_> = (0..100).map(|n| format!("\"private-{n}{}\":{n}", "x".repeat(1_000))).collect();

@@ -8,9 +8,10 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use super::positions::Positions;
+use crate::command::CHECKPOINT_TOPIC;
 
 /// The topic, for all logs of a cluster.
-pub(in crate::drain) const TOPIC: &str = "forebay.checkpoints";
+pub(in crate::drain) const TOPIC: &str = CHECKPOINT_TOPIC;
 
 const VERSION: u32 = 1;
 

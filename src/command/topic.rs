@@ -1,0 +1,11 @@
+//! The Kafka topics that forebay itself writes to.
+
+use super::user::USER_DEAD_TOPIC;
+use super::user::USER_RETRY_TOPIC;
+use super::user::USER_TOPIC;
+
+/// Where workers keep the positions of their transactions (`delivery = "exactly-once"`).
+pub const CHECKPOINT_TOPIC: &str = "forebay.checkpoints";
+
+/// All of them. A record of another kind would be taken for one of forebay's own.
+pub const OWN_TOPICS: [&str; 4] = [USER_TOPIC, USER_RETRY_TOPIC, USER_DEAD_TOPIC, CHECKPOINT_TOPIC];
