@@ -10,6 +10,8 @@ use crate::kinds::Kinds;
 use crate::reported::PER_ANSWER;
 
 const JSON: &str = "application/json";
+const IDEMPOTENCY_KEY: &str = "1 to 255 printable ASCII characters, quoted or not. A repetition gets the first answer; \
+                               another body is a conflict (422), or another request where the caller has no token.";
 
 /// The description of a listener with these routes and kinds.
 pub(super) fn describe<E>(routes: &[Route<E>], kinds: &Kinds) -> Value {
@@ -50,7 +52,7 @@ fn operation<E>(route: &Route<E>, kinds: &Kinds) -> Value {
             responses.insert(status.to_string(), json!({"description": when, "content": content}));
         }
         responses.insert("429".to_owned(), limited_response());
-        let mut key = header("Idempotency-Key", "1 to 255 printable ASCII characters, quoted or not.");
+        let mut key = header("Idempotency-Key", IDEMPOTENCY_KEY);
         key["schema"]["pattern"] = json!("^[!#-~]([ -~]{0,253}[!-~])?$");
         parameters.push(key);
         parameters.push(header("traceparent", "W3C trace context, kept with the record."));

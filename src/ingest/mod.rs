@@ -181,10 +181,10 @@ impl Ingest {
         let keyed = match &request.idempotency {
             None => None,
             Some(idempotency) => {
-                let repeat = self.digest(&request, idempotency).await?;
-                match self.earlier(repeat).await? {
+                let digests = self.digest(&request, idempotency).await?;
+                match self.earlier(&digests).await? {
                     Earlier::Receipt(receipt) => return Ok(receipt),
-                    Earlier::None { since } => Some(Keyed { repeat, since }),
+                    Earlier::None { since } => Some(Keyed { repeat: digests.repeat, since }),
                 }
             }
         };

@@ -9,6 +9,7 @@ use super::Request;
 use super::Shared;
 use super::SubmitError;
 use super::index::Lookup;
+use super::request::KeyDigests;
 use crate::command::Envelope;
 use crate::command::Repeat;
 use crate::wal::Lsn;
@@ -29,8 +30,8 @@ impl Ingest {
     /// it was not, or if its first use is still on its way.
     pub async fn recognise(&self, request: &Request) -> Result<Option<Receipt>, SubmitError> {
         let Some(idempotency) = &request.idempotency else { return Ok(None) };
-        let repeat = self.digest(request, idempotency).await?;
-        match self.earlier(repeat).await? {
+        let digests = self.digest(request, idempotency).await?;
+        match self.earlier(&digests).await? {
             Earlier::Receipt(receipt) => Ok(Some(receipt)),
             Earlier::None { .. } => Ok(None),
         }
@@ -40,7 +41,7 @@ impl Ingest {
         &self,
         request: &Request,
         idempotency: &Idempotency,
-    ) -> Result<Repeat, SubmitError> {
+    ) -> Result<KeyDigests, SubmitError> {
         if idempotency.body.len() <= DIGEST_ON_RUNTIME {
             return Ok(self.shared.digests.of(request, idempotency));
         }
@@ -50,7 +51,18 @@ impl Ingest {
     }
 
     /// The earlier request with this key. A new key costs no thread and no read.
-    pub(super) async fn earlier(&self, repeat: Repeat) -> Result<Earlier, SubmitError> {
+    pub(super) async fn earlier(&self, digests: &KeyDigests) -> Result<Earlier, SubmitError> {
+        let earlier = self.look_up(digests.repeat).await?;
+        if let (Earlier::None { .. }, Some(unbound)) = (&earlier, digests.unbound) {
+            match self.look_up(unbound).await {
+                Ok(Earlier::None { .. }) | Err(SubmitError::KeyConflict) => {}
+                found => return found,
+            }
+        }
+        Ok(earlier)
+    }
+
+    async fn look_up(&self, repeat: Repeat) -> Result<Earlier, SubmitError> {
         let unused = self.shared.index.unused(&repeat.scope);
         if let Some(since) = unused.map_err(|_| SubmitError::IndexRebuilding)? {
             return Ok(Earlier::None { since });

@@ -139,6 +139,15 @@ impl Request {
     }
 }
 
+/// What an earlier request with the same key is recognised by.
+#[derive(Clone, Copy)]
+pub(super) struct KeyDigests {
+    /// What is written into the log.
+    pub repeat: Repeat,
+    /// What the first versions wrote for a caller without a token: there the key was not bound to its body.
+    pub unbound: Option<Repeat>,
+}
+
 /// Digests under the log's secret.
 pub(super) struct Digests(KeyedDigest);
 
@@ -147,20 +156,33 @@ impl Digests {
         Self(KeyedDigest::new(secret))
     }
 
+    /// What a repetition of the request is recognised by. A caller without a token is told from the others by its body
+    /// only: two of them may use one key, each for a request of its own.
+    pub fn of(&self, request: &Request, idempotency: &Idempotency) -> KeyDigests {
+        let body = self.0.of(&[b"body", &idempotency.body]);
+        let count = request.commands.len() as u32;
+        let unbound = Repeat { scope: self.scope(request, idempotency), body, count };
+        match request.principal {
+            Some(_) => KeyDigests { repeat: unbound, unbound: None },
+            None => {
+                let scope = self.0.of(&[b"anonymous", &unbound.scope, &body]);
+                KeyDigests { repeat: Repeat { scope, ..unbound }, unbound: Some(unbound) }
+            }
+        }
+    }
+
     /// The scope is principal, and method and kind or route, beside the key itself; every command of a request has one
-    /// kind. What it is made of stands in every log so far: keys of before must be recognised.
-    pub fn of(&self, request: &Request, idempotency: &Idempotency) -> Repeat {
+    /// kind. What it is made of stands in every log so far: keys in them must be recognised.
+    fn scope(&self, request: &Request, idempotency: &Idempotency) -> [u8; 16] {
         let principal = request.principal.as_deref().unwrap_or("").as_bytes();
         let key = idempotency.key.as_bytes();
-        let scope = match &idempotency.route {
+        match &idempotency.route {
             Some(route) => self.0.of(&[b"route", principal, route.as_bytes(), key]),
             None => {
                 let kind = request.commands.first().map_or("", |command| &command.kind);
                 self.0.of(&[b"scope", principal, b"POST", kind.as_bytes(), key])
             }
-        };
-        let body = self.0.of(&[b"body", &idempotency.body]);
-        Repeat { scope, body, count: request.commands.len() as u32 }
+        }
     }
 
     /// What tells a record from every other one.

@@ -46,9 +46,9 @@ fn a_repeated_request_gets_the_first_id_and_makes_one_record_also_over_kill_9() 
         assert_eq!((id(&again), again.json()), (id(&first), first.json()));
         assert_eq!(again.header("location"), first.header("location"));
     }
+    // A caller without a token is told from others by its body only.
     let other_body = keyed(http, "order.create", "k-1", &order("a").replace(":1", ": 1"));
-    assert_eq!(refusal(&other_body), (422, "idempotency_conflict".to_owned()));
-    assert_eq!(other_body.json()["field"], "Idempotency-Key");
+    assert!(!is_replay(&other_body) && id(&other_body) != id(&first));
     let other_kind = keyed(http, "invoice.create", "k-1", &order("b"));
     assert!(!is_replay(&other_kind) && id(&other_kind) != id(&first));
     // A refused request does not use its key up.
@@ -58,7 +58,7 @@ fn a_repeated_request_gets_the_first_id_and_makes_one_record_also_over_kill_9() 
     let records = read_all(&embedded_broker(&forebay), "orders.v1");
     let mut keys: Vec<_> = records.iter().map(|record| record.header("forebay-idempotency-key")).collect();
     keys.sort();
-    assert_eq!(keys, [Some("k-1"), Some("k-2")]);
+    assert_eq!(keys, [Some("k-1"), Some("k-1"), Some("k-2")]);
     assert!(records.iter().any(|record| record.header("forebay-command-id") == Some(&id(&first))));
 }
 
@@ -154,7 +154,8 @@ fn a_batch_with_a_key_is_replayed_with_all_its_ids_in_order() {
     let again = batch(http, &key, &lines);
     assert!(is_replay(&again) && ids(&again) == first);
     assert_eq!(refusal(&batch(http, &key, &lines[1..].replace("\"1\"", "\"x\""))).0, 400);
-    assert_eq!(refusal(&batch(http, &key, &(lines + "\n"))), (422, "idempotency_conflict".to_owned()));
+    let other = batch(http, &key, &(lines + "\n"));
+    assert!(!is_replay(&other) && ids(&other).iter().all(|id| !first.contains(id)));
 }
 
 #[test]

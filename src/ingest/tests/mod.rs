@@ -241,8 +241,59 @@ async fn a_key_is_recognised_without_submitting_anything() {
     let receipt = house.ingest.submit(of(keyed("k", "b", None))).await.unwrap();
     let again = house.ingest.recognise(&of(keyed("k", "b", None))).await.unwrap().unwrap();
     assert_eq!(again, Receipt { replayed: true, ..receipt });
-    let other = house.ingest.recognise(&of(keyed("k", "c", None))).await;
-    assert_eq!(other, Err(SubmitError::KeyConflict));
+    house.close();
+}
+
+#[tokio::test]
+async fn a_key_of_a_caller_with_a_token_has_one_body() {
+    let dir = tempfile::tempdir().unwrap();
+    let house = House::open(dir.path());
+    let of = |principal: &str, body| Request {
+        principal: Some(principal.into()),
+        ..request(&[None], keyed("k", body, None))
+    };
+    let first = submit(&house, of("ada", "b")).await;
+    assert_eq!(submit(&house, of("ada", "b")).await.ids, first.ids);
+    assert_eq!(house.ingest.submit(of("ada", "c")).await, Err(SubmitError::KeyConflict));
+    assert_eq!(house.ingest.recognise(&of("ada", "c")).await, Err(SubmitError::KeyConflict));
+    assert!(!submit(&house, of("bob", "c")).await.replayed);
+    house.close();
+}
+
+#[tokio::test]
+async fn a_key_of_callers_without_a_token_is_another_with_another_body() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut house = House::open(dir.path());
+    let of = |body| request(&[None], keyed("k", body, Some("POST /v1/users")));
+    let (one, other) = tokio::join!(submit(&house, of("b")), submit(&house, of("c")));
+    assert!(!one.replayed && !other.replayed && one.ids != other.ids);
+    for _ in 0..2 {
+        for (body, first) in [("b", &one), ("c", &other)] {
+            let again = submit(&house, of(body)).await;
+            assert_eq!((&again.ids, again.replayed), (&first.ids, true));
+            assert_eq!(house.ingest.recognise(&of(body)).await, Ok(Some(again)));
+        }
+        house.close();
+        house = House::open(dir.path());
+    }
+    house.close();
+}
+
+/// The first versions did not bind such a key to its body.
+#[tokio::test]
+async fn a_key_without_a_token_in_a_log_of_an_earlier_version_is_recognised() {
+    let dir = tempfile::tempdir().unwrap();
+    let house = House::open(dir.path());
+    let of = |body| request(&[None], keyed("k", body, None));
+    let shared = &house.ingest.shared;
+    let repeat = shared.digests.of(&of("b"), &keyed("k", "b", None).unwrap()).unbound.unwrap();
+    let (reply, answer) = tokio::sync::oneshot::channel();
+    let keyed = Some(Keyed { repeat, since: Lsn(0) });
+    shared.queue.push(Work::Submit { request: of("b"), keyed, reply }, 1).unwrap();
+    let Committed::New(first) = answer.await.unwrap().unwrap() else { panic!("a new request") };
+    let again = submit(&house, of("b")).await;
+    assert_eq!((again.ids, again.replayed), (first.ids, true));
+    assert!(!submit(&house, of("c")).await.replayed);
     house.close();
 }
 
@@ -266,7 +317,8 @@ async fn a_key_bound_to_a_route_is_another_on_another_route() {
 #[test]
 fn the_digest_of_a_key_without_a_route_never_changes() {
     let digests = Digests::new(&[9; 32]);
-    let repeat = digests.of(&request(&[None], keyed("k", "b", None)), &keyed("k", "b", None).unwrap());
+    let digests = digests.of(&request(&[None], keyed("k", "b", None)), &keyed("k", "b", None).unwrap());
+    let repeat = digests.unbound.unwrap();
     let hex = data_encoding::HEXLOWER;
     assert_eq!(hex.encode(&repeat.scope), "3ee9cee145beb1c6750499438926db72");
     assert_eq!(hex.encode(&repeat.body), "7ef97f85640d1b555153bec3deec3dab");

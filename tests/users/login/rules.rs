@@ -92,6 +92,26 @@ fn commands_take_a_token_and_are_shown_to_whom_sent_them() {
     let mine = with_key(http, &one, order).json()["id"].clone();
     assert_eq!(with_key(http, &one, order).json()["id"], mine);
     assert_ne!(with_key(http, &two, order).json()["id"], mine);
+    let conflict = expect(&with_key(http, &one, r#"{"id":"o-2","amount":1}"#), 422, "idempotency_conflict");
+    assert_eq!(conflict["field"], "Idempotency-Key");
+}
+
+#[test]
+fn one_key_of_two_callers_without_a_token_makes_two_registrations() {
+    let mut forebay = guarded();
+    forebay.start();
+    let http = &mut forebay.http();
+    let send = |http: &mut Client, user: usize| {
+        let headers = [("Idempotency-Key", "k"), ("Prefer", "wait=30")];
+        http.request("POST", "/v1/users", &headers, somebody(user).to_string().as_bytes()).unwrap()
+    };
+    let ids: Vec<_> = [1, 2].map(|user| expect(&send(http, user), 201, "")["id"].clone()).into();
+    assert_ne!(ids[0], ids[1]);
+    for user in [1, 2] {
+        let again = send(http, user);
+        assert_eq!(expect(&again, 201, "")["id"], ids[user - 1]);
+        assert_eq!(again.header("idempotency-replayed"), Some("true"));
+    }
 }
 
 #[test]
