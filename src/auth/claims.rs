@@ -1,7 +1,10 @@
 //! What a token of ours says (RFC 7519, RFC 9068).
 
 use serde::Deserialize;
+use serde::Deserializer;
 use serde::Serialize;
+use serde::de;
+use serde_json::Number;
 
 use crate::units::Timestamp;
 
@@ -24,6 +27,13 @@ impl Use {
             Self::Refresh => "rt+jwt",
         }
     }
+
+    /// Whether a header's `typ` names this use. It is a media type: case does not matter, and `application/` may be left
+    /// out (RFC 7515, section 4.1.9).
+    pub(super) fn is_named_by(self, typ: &str) -> bool {
+        let typ = typ.to_ascii_lowercase();
+        typ.strip_prefix("application/").unwrap_or(&typ) == self.typ()
+    }
 }
 
 /// The claims of both kinds.
@@ -31,11 +41,14 @@ impl Use {
 pub struct Claims {
     /// Whose it is.
     pub sub: String,
-    /// Issued at, in seconds.
-    pub iat: u64,
-    /// Not valid before, in seconds.
-    pub nbf: u64,
+    /// Issued at, in seconds. Ours have it; tokens of others need not.
+    #[serde(default, deserialize_with = "optional_seconds", skip_serializing_if = "Option::is_none")]
+    pub iat: Option<u64>,
+    /// Not valid before, in seconds. The same.
+    #[serde(default, deserialize_with = "optional_seconds", skip_serializing_if = "Option::is_none")]
+    pub nbf: Option<u64>,
     /// Not valid from then on, in seconds.
+    #[serde(deserialize_with = "seconds")]
     pub exp: u64,
     /// Whether everything is theirs to see and to change. What the database says counts more.
     #[serde(default)]
@@ -63,8 +76,8 @@ impl Claims {
         let now = now.0 / 1000;
         Self {
             sub: sub.to_owned(),
-            iat: now,
-            nbf: now,
+            iat: Some(now),
+            nbf: Some(now),
             exp: now + ttl,
             admin: false,
             sid: None,
@@ -74,4 +87,21 @@ impl Claims {
             aud: ISSUER,
         }
     }
+}
+
+/// A NumericDate, without the fraction that it may have (RFC 7519, section 2).
+fn seconds<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
+    whole(&Number::deserialize(from)?)
+}
+
+fn optional_seconds<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
+    Option::<Number>::deserialize(from)?.map(|number| whole(&number)).transpose()
+}
+
+fn whole<E: de::Error>(number: &Number) -> Result<u64, E> {
+    /// Above it a floating-point number is no second; long after the year 9999.
+    const LATEST: f64 = 1e15;
+    let fractional = || number.as_f64().filter(|seconds| (0.0..LATEST).contains(seconds));
+    let whole = number.as_u64().or_else(|| fractional().map(|seconds| seconds as u64));
+    whole.ok_or_else(|| E::custom("not a number of seconds since 1970"))
 }

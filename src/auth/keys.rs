@@ -5,6 +5,7 @@
 
 use data_encoding::BASE64;
 use data_encoding::BASE64URL_NOPAD;
+use data_encoding::HEXLOWER_PERMISSIVE;
 use jsonwebtoken::Algorithm;
 use jsonwebtoken::DecodingKey;
 use jsonwebtoken::EncodingKey;
@@ -13,6 +14,7 @@ use jsonwebtoken::Validation;
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::jwk::ThumbprintHash;
+use zeroize::Zeroizing;
 
 use super::claims::Claims;
 use super::claims::ISSUER;
@@ -43,7 +45,8 @@ struct Key {
 pub enum KeyError {
     /// Neither of the two forms.
     #[error(
-        "key {0}: a PEM block (Ed25519, RSA of 2048 bits or more, or P-256), or a line with 32 bytes or more in base64"
+        "key {0}: a PEM block (Ed25519, RSA of 2048 bits or more, or P-256), or a line with 32 bytes or more in \
+         hexadecimal or base64"
     )]
     Unreadable(usize),
     /// Nothing could be signed.
@@ -66,7 +69,8 @@ pub enum TokenError {
 }
 
 impl Keys {
-    /// Reads PEM blocks, and lines of base64 outside them; empty lines and those that begin with `#` are skipped.
+    /// Reads PEM blocks, and secrets in lines of hexadecimal or base64 outside them; empty lines and those that begin with
+    /// `#` are skipped.
     pub fn parse(text: &str) -> Result<Self, KeyError> {
         let mut keys: Vec<Key> = Vec::new();
         for (index, written) in split(text).iter().enumerate() {
@@ -107,7 +111,9 @@ impl Keys {
         let header = jsonwebtoken::decode_header(token).map_err(|_| TokenError::Invalid)?;
         let named = |key: &&Key| header.kid.as_deref() == Some(&key.id);
         let key = self.0.iter().find(named).ok_or(TokenError::Invalid)?;
-        if header.alg != key.algorithm || header.typ.as_deref() != Some(for_.typ()) {
+        let is_for_this = header.typ.as_deref().is_some_and(|typ| for_.is_named_by(typ));
+        // `crit` names extensions without which the token must not be understood (RFC 7515, section 4.1.11): we have none.
+        if header.alg != key.algorithm || !is_for_this || header.crit.is_some() {
             return Err(TokenError::Invalid);
         }
         let decoded = jsonwebtoken::decode::<Claims>(token, &key.verifying, &key.validation);
@@ -123,11 +129,7 @@ impl Key {
         match written.starts_with(BEGIN) {
             true if written.contains("PRIVATE KEY-----") => Self::private(written.as_bytes()),
             true => Self::public(written.as_bytes()),
-            false => {
-                let bytes = BASE64.decode(written.as_bytes()).ok();
-                let bytes = bytes.or_else(|| BASE64URL_NOPAD.decode(written.as_bytes()).ok())?;
-                Self::secret(&bytes)
-            }
+            false => Self::secret(&secret_bytes(written)?),
         }
     }
 
@@ -178,6 +180,17 @@ impl Key {
         let id = public.thumbprint(ThumbprintHash::SHA256).ok()?;
         Some(Self { id, algorithm, signing: None, verifying, validation })
     }
+}
+
+/// The bytes of a secret: 64 or more hexadecimal digits are read as such, though they would be base64 too.
+fn secret_bytes(written: &str) -> Option<Zeroizing<Vec<u8>>> {
+    let written = written.as_bytes();
+    let is_hexadecimal = written.len() >= 2 * LEAST_SECRET && written.iter().all(u8::is_ascii_hexdigit);
+    let bytes = match is_hexadecimal {
+        true => HEXLOWER_PERMISSIVE.decode(written),
+        false => BASE64.decode(written).or_else(|_| BASE64URL_NOPAD.decode(written)),
+    };
+    bytes.ok().map(Zeroizing::new)
 }
 
 const BEGIN: &str = "-----BEGIN ";

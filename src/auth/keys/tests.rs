@@ -180,3 +180,90 @@ fn a_token_is_good_in_its_time_for_its_use_and_for_us() {
     }
     assert!(keys.verify(&forged(&head, &genuine(), &secret), Use::Access).is_ok(), "the forger can sign");
 }
+
+#[test]
+fn hexadecimal_digits_are_read_as_such_and_not_as_base64() {
+    let secret: Vec<u8> = (0..32).map(|n| n * 8 + 3).collect();
+    let lower = data_encoding::HEXLOWER.encode(&secret);
+    for written in [lower.clone(), lower.to_uppercase(), format!("# openssl rand -hex 32\n{lower}\n")] {
+        let keys = Keys::parse(&written).unwrap();
+        let head = header(&keys.sign(&claims(), Use::Access).unwrap());
+        assert!(keys.verify(&forged(&head, &genuine(), &secret), Use::Access).is_ok(), "{written}");
+        let others = BASE64.decode(lower.as_bytes()).unwrap();
+        assert!(keys.verify(&forged(&head, &genuine(), &others), Use::Access).is_err());
+    }
+    assert!(Keys::parse(&format!("{lower}ab")).is_ok(), "33 bytes");
+    assert_eq!(Keys::parse(&format!("{lower}a")).err(), Some(KeyError::Unreadable(1)), "half a byte");
+}
+
+/// A signer other than forebay, with its key, and the header that it has to send.
+struct ThirdParty {
+    keys: Keys,
+    secret: Vec<u8>,
+    head: Value,
+}
+
+impl ThirdParty {
+    fn new() -> Self {
+        let keys = Keys::parse(SECRET).unwrap();
+        let head = header(&keys.sign(&claims(), Use::Access).unwrap());
+        Self { keys, secret: BASE64.decode(SECRET.as_bytes()).unwrap(), head }
+    }
+
+    /// What a token is worth whose header has this member, and whose claims are these.
+    fn verify(&self, member: &str, value: &Value, claims: &Value) -> Result<Claims, TokenError> {
+        let mut head = self.head.clone();
+        head[member] = value.clone();
+        self.keys.verify(&forged(&head, claims, &self.secret), Use::Access)
+    }
+}
+
+#[test]
+fn a_token_that_must_not_be_understood_without_an_extension_is_refused() {
+    let party = ThirdParty::new();
+    for crit in [json!(["b64"]), json!(["https://example.org/x"]), json!(["exp"]), json!([]), json!("exp")] {
+        assert_eq!(party.verify("crit", &crit, &genuine()), Err(TokenError::Invalid), "{crit}");
+    }
+    assert!(party.verify("x-other", &json!(1), &genuine()).is_ok(), "what is not critical is ignored");
+}
+
+#[test]
+fn a_type_is_a_media_type() {
+    let party = ThirdParty::new();
+    for typ in ["at+jwt", "AT+JWT", "application/at+jwt", "Application/At+Jwt"] {
+        assert!(party.verify("typ", &json!(typ), &genuine()).is_ok(), "{typ}");
+    }
+    for typ in [json!("JWT"), json!("rt+jwt"), json!("application/rt+jwt"), json!("text/at+jwt"), Value::Null]
+    {
+        assert_eq!(party.verify("typ", &typ, &genuine()), Err(TokenError::Invalid), "{typ}");
+    }
+}
+
+#[test]
+fn dates_may_have_fractions_and_only_the_end_is_needed() {
+    let party = ThirdParty::new();
+    let verify = |claims: &Value| party.verify("typ", &json!("at+jwt"), claims);
+    let now = Timestamp::now().0 / 1000;
+    let bare = json!({"iss": "forebay", "aud": ["forebay", "other"], "sub": "gateway", "exp": now + 60});
+    let found = verify(&bare).unwrap();
+    assert_eq!((found.iat, found.nbf, found.exp), (None, None, now + 60));
+    let mut fractional = bare.clone();
+    for member in ["iat", "nbf"] {
+        fractional[member] = json!(now as f64 - 0.5);
+    }
+    fractional["exp"] = json!(now as f64 + 60.25);
+    let found = verify(&fractional).unwrap();
+    assert_eq!((found.iat, found.nbf, found.exp), (Some(now - 1), Some(now - 1), now + 60));
+    for (member, value) in [
+        ("exp", json!(now as f64 - 60.5)),
+        ("exp", json!(-1.5)),
+        ("exp", json!(1e300)),
+        ("nbf", json!(now as f64 + 60.5)),
+        ("nbf", json!("soon")),
+        ("iat", json!("yesterday")),
+    ] {
+        let mut claims = fractional.clone();
+        claims[member] = value;
+        assert!(verify(&claims).is_err(), "{claims}");
+    }
+}
