@@ -26,9 +26,10 @@ pub(super) async fn login<C: Commands>(public: &Public<C>, call: Call<'_>) -> Re
     if let Some(limits) = &public.limits {
         limits.login(call.client).await?;
     }
+    let client = call.client;
     let members = read(public, call).await?;
     let users::Credentials { name, password } = users::credentials(members).map_err(UserError::Invalid)?;
-    Ok(respond::json(&login.login(&name, password).await?))
+    Ok(respond::json(&login.login(&name, password, client).await?))
 }
 
 /// `POST /refresh`.

@@ -31,6 +31,7 @@ use crate::command::State;
 use crate::command::Status;
 use crate::ingest::Idempotency;
 use crate::ingest::Receipt;
+use crate::ratelimit;
 use crate::users;
 use crate::users::Context;
 use crate::users::UserError;
@@ -195,6 +196,7 @@ fn context(call: &Call<'_>, body: Bytes, caller: &Caller) -> Result<Context, Pro
         traceparent: headers::traceparent(headers).map(str::to_owned),
         idempotency: key.map(|key| Idempotency { key, body, route: Some(route) }),
         principal: caller.name(),
+        client: ratelimit::network(call.client),
     })
 }
 

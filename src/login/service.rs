@@ -1,5 +1,6 @@
 //! Login, refresh, logout.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
@@ -26,6 +27,7 @@ use crate::db::UserRow;
 use crate::kv::Event;
 use crate::kv::Kv;
 use crate::metrics::Metrics;
+use crate::ratelimit;
 use crate::ratelimit::Limits;
 use crate::task::Task;
 use crate::telemetry::Step;
@@ -111,9 +113,9 @@ impl Login {
         })))
     }
 
-    /// Tokens for a name and its password.
-    pub async fn login(&self, name: &str, password: Secret) -> Result<TokenPair, LoginError> {
-        let result = self.try_login(name, password).await;
+    /// Tokens for a name and its password, sent from `client`.
+    pub async fn login(&self, name: &str, password: Secret, client: IpAddr) -> Result<TokenPair, LoginError> {
+        let result = self.try_login(name, password, client).await;
         let label = match &result {
             Ok(_) => "ok",
             Err(LoginError::Wrong) => "wrong",
@@ -125,7 +127,7 @@ impl Login {
         result
     }
 
-    async fn try_login(&self, name: &str, password: Secret) -> Result<TokenPair, LoginError> {
+    async fn try_login(&self, name: &str, password: Secret, client: IpAddr) -> Result<TokenPair, LoginError> {
         let inner = &*self.0;
         let Some(_seat) = inner.busy.enter() else {
             inner.metrics.bound_hit.with_label_values(&["logins"]).inc();
@@ -133,7 +135,7 @@ impl Login {
         };
         let account = match inner.credentials.get(name, &password) {
             Some(account) => account,
-            None => self.compare(name, password).await?,
+            None => self.compare(name, password, client).await?,
         };
         let now = Timestamp::now();
         let session = Session::begin(name, &account)?;
@@ -143,7 +145,7 @@ impl Login {
     }
 
     /// The account, if it exists and this is its password; after as much work as if it did.
-    async fn compare(&self, name: &str, password: Secret) -> Result<Account, LoginError> {
+    async fn compare(&self, name: &str, password: Secret, client: IpAddr) -> Result<Account, LoginError> {
         let inner = &*self.0;
         // A password that is recognised is not guessed: who logs in all the time is not locked out by who guesses.
         let tried = inner.limits.account_try(name).await?;
@@ -152,7 +154,8 @@ impl Login {
         let hash = row.as_ref().map_or(&inner.nobody, |row| &row.password_hash);
         let _step = self.step("login.compare");
         let deadline = Instant::now() + COMPARE_WITHIN;
-        let right = inner.hashing.verify(password.clone(), hash, deadline).await?;
+        let right =
+            inner.hashing.verify(password.clone(), hash, ratelimit::network(client), deadline).await?;
         let Some(row) = row.filter(|_| right) else { return Err(LoginError::Wrong) };
         tried.succeeded().await;
         let account = account(&row);

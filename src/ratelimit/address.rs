@@ -86,8 +86,8 @@ fn address(entry: &str) -> Option<IpAddr> {
     address.map(|address: IpAddr| address.to_canonical())
 }
 
-/// The part of an address that counts as one client.
-pub(super) fn network(address: IpAddr) -> IpAddr {
+/// The part of an address that counts as one client: an IPv4 address, or the /64 of an IPv6 address.
+pub fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from(u128::from(v6) >> NETWORK_BITS << NETWORK_BITS)),
         v4 => v4,

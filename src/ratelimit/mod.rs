@@ -37,6 +37,7 @@ use crate::metrics::Metrics;
 use crate::task::Task;
 
 pub use address::Proxies;
+pub use address::network;
 pub use config::Config;
 pub use settings::Fault;
 pub use settings::Setting;

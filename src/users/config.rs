@@ -1,5 +1,7 @@
 //! The `[users]` section.
 
+use std::ops::RangeInclusive;
+
 use serde::Deserialize;
 use serde::Serialize;
 
@@ -9,10 +11,8 @@ use crate::units::ThreadCount;
 
 const SECTION: &str = "users";
 
-/// Below it bcrypt does not go.
-const LEAST_COST: u32 = 4;
-/// About two seconds of a core: nobody waits longer for a registration.
-const MOST_COST: u32 = 15;
+/// bcrypt begins at 4; 15 takes about two seconds of a core, and a request waits at most five.
+pub(super) const COSTS: RangeInclusive<u32> = 4..=15;
 /// A command waits in the log while Kafka or the database is away, and its name must not be given to another.
 const LEAST_PENDING: Span = Span::secs(600);
 const MOST_JITTER: Span = Span::secs(60);
@@ -102,7 +102,7 @@ impl Config {
         let mut wrong = |key, found: &dyn std::fmt::Display, allowed: &str| {
             mistakes.push(Mistake::new(SECTION, key, found, allowed));
         };
-        if !(LEAST_COST..=MOST_COST).contains(&self.password_cost) {
+        if !COSTS.contains(&self.password_cost) {
             wrong("password_cost", &self.password_cost, "4 to 15");
         }
         if let Some(count) = self.hash_threads.excess() {

@@ -3,6 +3,7 @@
 //! A repeated `Idempotency-Key` is answered first, then come the checks. The password is hashed last, when nothing else
 //! can refuse the command any more.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -26,7 +27,7 @@ use crate::ingest::Submission;
 use crate::ingest::SubmitError;
 
 /// What belongs to every request.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Context {
     /// W3C trace context.
     pub traceparent: Option<String>,
@@ -34,6 +35,8 @@ pub struct Context {
     pub idempotency: Option<Idempotency>,
     /// Who asks; none in open mode.
     pub principal: Option<Arc<str>>,
+    /// The address it comes from, or its network: whose passwords are hashed in turn with those of others.
+    pub client: IpAddr,
 }
 
 impl Users {
@@ -57,7 +60,7 @@ impl Users {
             password: Some(user.password),
             ..UserValue::default()
         };
-        let sealed = match self.seal(&mut value).await {
+        let sealed = match self.seal(&mut value, context.client).await {
             Ok(sealed) => sealed,
             Err(refusal) => {
                 hold.give_back().await;
@@ -102,7 +105,7 @@ impl Users {
         }
         let row = self.exists(name).await?;
         match change.old {
-            Some(old) => self.verify(row, old).await?,
+            Some(old) => self.verify(row, old, context.client).await?,
             None if trusted => {}
             None => {
                 let why = "required to change one's own password";
@@ -111,7 +114,7 @@ impl Users {
         }
         let mut value =
             UserValue { name: name.to_owned(), password: Some(change.new), ..UserValue::default() };
-        let sealed = self.seal(&mut value).await?;
+        let sealed = self.seal(&mut value, context.client).await?;
         self.log(UserKind::Password, value, sealed, context).await
     }
 
@@ -129,7 +132,7 @@ impl Users {
         if context.idempotency.is_none() {
             return Ok(None);
         }
-        let Context { traceparent, idempotency, principal } = context.clone();
+        let Context { traceparent, idempotency, principal, .. } = context.clone();
         let request = Request { commands: Vec::new(), traceparent, idempotency, principal };
         let _step = self.step("users.recognise");
         Ok(self.ingest.recognise(&request).await?)
@@ -197,7 +200,7 @@ impl Users {
             sealed,
             value: Bytes::copy_from_slice(&value.to_bytes()),
         };
-        let Context { traceparent, idempotency, principal } = context;
+        let Context { traceparent, idempotency, principal, .. } = context;
         Request { commands: vec![command], traceparent, idempotency, principal }
     }
 

@@ -31,6 +31,7 @@ mod profile;
 mod shared;
 mod unseal;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
@@ -205,22 +206,24 @@ impl Users {
     }
 
     /// Hashes the password in the value now, or leaves it there for later; says whether it waits.
-    async fn seal(&self, value: &mut UserValue) -> Result<bool, UserError> {
+    async fn seal(&self, value: &mut UserValue, client: IpAddr) -> Result<bool, UserError> {
         if self.config.password_hashing == PasswordHashing::Deferred {
             return Ok(true);
         }
         let Some(password) = value.password.take() else { return Ok(false) };
         let _step = self.step("users.hash");
         let salt = hash::random_salt().map_err(|_| SubmitError::Closing)?;
-        value.password_hash = Some(self.hashing.hash(password, salt, Instant::now() + HASH_WITHIN).await?);
+        let deadline = Instant::now() + HASH_WITHIN;
+        value.password_hash = Some(self.hashing.hash(password, salt, client, deadline).await?);
         Ok(false)
     }
 
     /// Compares a password with the user's own.
-    async fn verify(&self, row: Option<UserRow>, password: Secret) -> Result<(), UserError> {
+    async fn verify(&self, row: Option<UserRow>, password: Secret, client: IpAddr) -> Result<(), UserError> {
         let row = row.ok_or(UserError::NotFound)?;
         let _step = self.step("users.verify");
-        match self.hashing.verify(password, &row.password_hash, Instant::now() + HASH_WITHIN).await? {
+        let deadline = Instant::now() + HASH_WITHIN;
+        match self.hashing.verify(password, &row.password_hash, client, deadline).await? {
             true => Ok(()),
             false => Err(UserError::WrongPassword),
         }

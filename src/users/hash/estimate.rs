@@ -1,42 +1,124 @@
-//! How long one password takes, from those that were hashed.
+//! How long passwords take to hash, learned from those that were hashed.
+//!
+//! bcrypt does `2^cost` rounds. The estimate is the time of one round, so that hashes of different costs teach the same.
 
 use std::time::Duration;
+use std::time::Instant;
 
-/// What bcrypt takes for each of its `2^cost` rounds on a core of today; only until the first was measured.
-const ROUND: Duration = Duration::from_micros(50);
-/// The weight of the past against the last one: about ten are remembered.
+use rustix::time::ClockId;
+use rustix::time::clock_gettime;
+
+/// One round on a current core; used until the first password was hashed.
+pub(super) const ROUND: Duration = Duration::from_micros(50);
+/// Weight of the previous estimate against one measurement: about ten measurements are remembered.
 const PAST: u32 = 9;
+/// Wall time counts up to this multiple of the CPU time. A busy machine gives a thread a quarter of a core; a machine
+/// that was suspended for a minute says nothing about the next password.
+const MOST_OF_CPU: u32 = 4;
 
-/// Before anything was measured.
-pub(super) fn of_cost(cost: u32) -> Duration {
-    ROUND * (1 << cost.min(20))
+/// The rounds of a hash.
+pub(super) fn rounds(cost: u32) -> u64 {
+    1 << cost.min(31)
 }
 
-/// After another one was measured.
-pub(super) fn updated(before: Duration, measured: Duration) -> Duration {
-    (before * PAST + measured) / (PAST + 1)
+/// The estimate after another hash of that many rounds.
+pub(super) fn updated(round: Duration, measured: Measured, rounds: u64) -> Duration {
+    let rounds = u32::try_from(rounds.max(1)).unwrap_or(u32::MAX);
+    (round * PAST + measured.counted() / rounds) / (PAST + 1)
 }
 
-/// When the last of so many is ready, on so many threads.
-pub(super) fn wait(each: Duration, jobs: usize, threads: usize) -> Duration {
-    let rounds = u32::try_from(jobs.div_ceil(threads.max(1))).unwrap_or(u32::MAX);
-    each.saturating_mul(rounds)
+/// When a hash of `own` rounds is ready on one of `threads` that have `before` rounds to do first.
+pub(super) fn wait(round: Duration, before: u64, own: u64, threads: usize) -> Duration {
+    let threads = u64::try_from(threads.max(1)).unwrap_or(u64::MAX);
+    let rounds = u32::try_from(before.div_ceil(threads).saturating_add(own)).unwrap_or(u32::MAX);
+    round.saturating_mul(rounds)
+}
+
+/// What a piece of work took.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Measured {
+    pub wall: Duration,
+    /// Of the thread that did it.
+    pub cpu: Duration,
+}
+
+impl Measured {
+    /// Wall time, because that is what a queue waits; without the time in which the machine stood still.
+    fn counted(self) -> Duration {
+        self.wall.min(self.cpu * MOST_OF_CPU)
+    }
+}
+
+/// Measures the calling thread.
+pub(super) struct Stopwatch {
+    wall: Instant,
+    cpu: Duration,
+}
+
+impl Stopwatch {
+    pub fn start() -> Self {
+        Self { wall: Instant::now(), cpu: cpu_time() }
+    }
+
+    pub fn measured(&self) -> Measured {
+        Measured { wall: self.wall.elapsed(), cpu: cpu_time().saturating_sub(self.cpu) }
+    }
+}
+
+/// CPU time of the calling thread since it began.
+fn cpu_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn jobs_take_turns_on_the_threads() {
-        let each = Duration::from_millis(50);
-        assert_eq!([0, 1, 2, 3].map(|jobs| wait(each, jobs, 2).as_millis()), [0, 50, 50, 100]);
+    const COST: u32 = 10;
+
+    fn measured(wall: Duration, cpu: Duration) -> Measured {
+        Measured { wall, cpu }
     }
 
     #[test]
-    fn the_estimate_follows_what_is_measured() {
-        let slow = Duration::from_millis(100);
-        let estimate = (0..50).fold(of_cost(4), |before, _| updated(before, slow));
-        assert!(estimate > slow * 9 / 10 && estimate <= slow, "{estimate:?}");
+    fn what_comes_before_is_shared_by_the_threads_and_the_own_rounds_are_not() {
+        let round = Duration::from_millis(1);
+        assert_eq!(
+            [0, 50, 100, 101].map(|before| wait(round, before, 50, 2).as_millis()),
+            [50, 75, 100, 101]
+        );
+        assert_eq!(wait(round, u64::MAX, u64::MAX, 1), round * u32::MAX);
+    }
+
+    #[test]
+    fn the_estimate_follows_what_is_measured_whatever_the_cost() {
+        let round = Duration::from_micros(90);
+        for cost in [4, COST, 15] {
+            let took = round * u32::try_from(rounds(cost)).unwrap();
+            let estimate =
+                (0..50).fold(ROUND, |before, _| updated(before, measured(took, took), rounds(cost)));
+            assert!(estimate > round * 9 / 10 && estimate <= round, "{estimate:?}");
+        }
+    }
+
+    #[test]
+    fn time_in_which_the_machine_stood_still_does_not_count() {
+        let cpu = ROUND * u32::try_from(rounds(COST)).unwrap();
+        let suspended = measured(cpu + Duration::from_secs(60), cpu);
+        let after = updated(ROUND, suspended, rounds(COST));
+        assert!(after < ROUND * 3 / 2, "{after:?}");
+        let busy = measured(cpu * 2, cpu);
+        assert!(updated(ROUND, busy, rounds(COST)) > ROUND, "a busy machine is slower");
+    }
+
+    #[test]
+    fn a_thread_that_waits_uses_no_cpu_time() {
+        let stopwatch = Stopwatch::start();
+        let (_keep, never) = std::sync::mpsc::channel::<()>();
+        let waited = never.recv_timeout(Duration::from_millis(20));
+        assert!(waited.is_err());
+        let Measured { wall, cpu } = stopwatch.measured();
+        assert!(wall >= Duration::from_millis(20) && cpu < wall, "{wall:?} {cpu:?}");
     }
 }

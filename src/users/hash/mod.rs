@@ -1,13 +1,16 @@
 //! bcrypt on a few threads of its own, so that passwords take neither the runtime nor all cores.
 //!
-//! Two queues: whoever waits for an answer is served by a deadline or refused at once; what is hashed ahead for the drain
-//! (`ahead`) waits as long as it takes. A thread that is free takes from both in turn, so that neither starves.
+//! Requests are served by a deadline or refused at once; what is hashed ahead for the drain (`ahead`) waits as long as it
+//! takes. Comparing, storing and hashing ahead take turns, and in each of them the addresses of clients do (`queue`,
+//! `turns`), so that none of them starves another. What a password takes is learned from those before it (`estimate`).
 
 mod estimate;
 mod queue;
 mod salt;
+mod turns;
 
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
@@ -22,8 +25,12 @@ use crate::task::Alarm;
 use crate::task::OnFailure;
 use crate::task::Thread;
 
+use super::config::COSTS;
 use super::config::Config;
+use estimate::Stopwatch;
 use queue::Job;
+use queue::JobInfo;
+use queue::Purpose;
 use queue::Queue;
 
 pub use salt::derived_salt;
@@ -76,7 +83,7 @@ impl HashPool {
         let count = config.hash_thread_count();
         let shared = Arc::new(Shared {
             cost: config.password_cost,
-            queue: Queue::new(count, estimate::of_cost(config.password_cost)),
+            queue: Queue::new(count, estimate::ROUND),
             waiting: metrics.hash_waiting.clone(),
             metrics,
         });
@@ -92,30 +99,52 @@ impl HashPool {
         Ok((Self { shared: Arc::clone(&shared) }, HashWorkers { shared, threads }))
     }
 
-    /// The password's hash before `deadline`, or a refusal: at once when the queue ahead would not leave the time.
+    /// The password's hash before `deadline`, or a refusal: at once when what goes before would not leave the time.
+    /// `client`: whose turn it takes.
     pub async fn hash(
         &self,
         password: Secret,
         salt: [u8; 16],
+        client: IpAddr,
         deadline: Instant,
     ) -> Result<String, HashError> {
-        self.hash_at(self.shared.cost, password, salt, deadline).await
+        let cost = self.shared.cost;
+        let info = JobInfo { purpose: Purpose::Store, client: Some(client), cost };
+        self.prompt(info, password, salt, deadline).await
     }
 
-    /// Whether this is the password of that hash, before `deadline`. What is no hash is nobody's.
-    pub async fn verify(&self, password: Secret, hash: &str, deadline: Instant) -> Result<bool, HashError> {
-        let Some((cost, salt)) = parts(hash) else { return Ok(false) };
+    /// Whether this is the password of that hash, before `deadline`. What is no hash, or one that would keep a thread for
+    /// longer than any of ours, is nobody's: it costs what a hash of ours costs. `client`: whose turn it takes.
+    pub async fn verify(
+        &self,
+        password: Secret,
+        hash: &str,
+        client: IpAddr,
+        deadline: Instant,
+    ) -> Result<bool, HashError> {
         // No longer one was ever hashed.
         if password.expose().len() > LONGEST_PASSWORD {
             return Ok(false);
         }
-        let found = self.hash_at(cost, password, salt, deadline).await?;
-        Ok(same_hash(&found, hash))
+        let usable = parts(hash);
+        let (cost, salt) = usable.unwrap_or((self.shared.cost, [0; 16]));
+        let info = JobInfo { purpose: Purpose::Compare, client: Some(client), cost };
+        let found = self.prompt(info, password, salt, deadline).await?;
+        if usable.is_none() {
+            let (least, most) = COSTS.into_inner();
+            tracing::warn!(
+                event = "password.unusable_hash",
+                least,
+                most,
+                "a stored password hash is not bcrypt with a supported cost: the user cannot log in before the password is set again"
+            );
+        }
+        Ok(usable.is_some() && same_hash(&found, hash))
     }
 
-    async fn hash_at(
+    async fn prompt(
         &self,
-        cost: u32,
+        info: JobInfo,
         password: Secret,
         salt: [u8; 16],
         deadline: Instant,
@@ -124,18 +153,13 @@ impl HashPool {
             return Err(HashError::TooLong);
         }
         let (reply, answer) = oneshot::channel();
-        self.shared.push_prompt(Job {
-            password,
-            cost,
-            salt,
-            deadline: Some(deadline),
-            reply: Reply::Waiting(reply),
-        })?;
+        let reply = Reply::Waiting(reply);
+        self.shared.push_prompt(Job { info, password, salt, deadline: Some(deadline), reply })?;
         match tokio::time::timeout_at(deadline.into(), answer).await {
             Ok(Ok(hashed)) => hashed,
             Ok(Err(_)) => Err(HashError::Closing),
             // The estimate was wrong; a job nobody waits for is passed over.
-            Err(_) => Err(HashError::Busy { retry_after: self.shared.queue.wait() }),
+            Err(_) => Err(HashError::Busy { retry_after: self.shared.queue.wait(info) }),
         }
     }
 
@@ -151,21 +175,12 @@ impl HashPool {
         if password.expose().len() > LONGEST_PASSWORD {
             return reply.send(Err(HashError::TooLong));
         }
-        if let Err(job) = self.shared.queue.push_ahead(Job {
-            password,
-            cost: self.shared.cost,
-            salt,
-            deadline: None,
-            reply,
-        }) {
+        let info = JobInfo { purpose: Purpose::Ahead, client: None, cost: self.shared.cost };
+        let job = Job { info, password, salt, deadline: None, reply };
+        if let Err(job) = self.shared.queue.push_ahead(job) {
             job.reply.send(Err(HashError::Closing));
         }
         self.shared.count();
-    }
-
-    /// How long a password that comes now would wait for its hash, about.
-    pub fn wait(&self) -> Duration {
-        self.shared.queue.wait()
     }
 }
 
@@ -187,16 +202,16 @@ impl Shared {
     fn work(&self) {
         while let Some(job) = self.queue.take(TURN) {
             self.count();
-            let Some(Job { password, cost, salt, deadline, reply }) = job else { continue };
-            let began = Instant::now();
-            if reply.is_closed() || deadline.is_some_and(|deadline| began >= deadline) {
-                self.queue.passed_over();
-                reply.send(Err(HashError::Busy { retry_after: self.queue.wait() }));
+            let Some(Job { info, password, salt, deadline, reply }) = job else { continue };
+            if reply.is_closed() || deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                self.queue.passed_over(info);
+                reply.send(Err(HashError::Busy { retry_after: self.queue.wait(info) }));
                 continue;
             }
-            let hashed = bcrypt(&password, cost, salt);
+            let stopwatch = Stopwatch::start();
+            let hashed = bcrypt(&password, info.cost, salt);
             drop(password);
-            self.queue.hashed(began.elapsed());
+            self.queue.hashed(info, stopwatch.measured());
             reply.send(hashed);
         }
     }
@@ -208,7 +223,7 @@ fn bcrypt(password: &Secret, cost: u32, salt: [u8; 16]) -> Result<String, HashEr
         return Err(HashError::TooLong);
     }
     // The crate's `non_truncating_` functions want room for a final zero and refuse 72 bytes, which bcrypt takes whole.
-    // The cost is validated: nothing else can be wrong.
+    // Costs are validated, in the configuration and in stored hashes (`parts`): nothing else can be wrong.
     let parts = bcrypt::hash_with_salt(password.expose(), cost, salt).map_err(|_| HashError::Closing)?;
     Ok(parts.to_string())
 }
@@ -218,9 +233,12 @@ pub fn hash_now(password: &Secret, cost: u32) -> Result<String, HashError> {
     bcrypt(password, cost, random_salt().map_err(|_| HashError::Closing)?)
 }
 
-/// Cost and salt of a hash.
+/// Cost and salt of a hash; none for what is no hash, or has a cost that ours never have.
 fn parts(hash: &str) -> Option<(u32, [u8; 16])> {
     let parts: bcrypt::HashParts = hash.parse().ok()?;
+    if !COSTS.contains(&parts.get_cost()) {
+        return None;
+    }
     // bcrypt's own base 64, which 16 bytes fill with 22 characters and two bits of the last one.
     let salt = salt::decoded(&parts.get_salt())?;
     Some((parts.get_cost(), salt))

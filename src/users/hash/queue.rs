@@ -1,6 +1,6 @@
-//! Passwords that wait for a thread.
+//! Passwords that wait for a thread. Purposes take turns, and within a purpose the clients do: whoever sends many waits
+//! for their own.
 
-use std::collections::VecDeque;
 use std::sync::Condvar;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
@@ -11,15 +11,47 @@ use std::time::Instant;
 use super::HashError;
 use super::Reply;
 use super::estimate;
+use super::estimate::Measured;
+use super::estimate::rounds;
+use super::turns::Amount;
+use super::turns::Client;
+use super::turns::Turns;
 use crate::command::Secret;
 
-/// However far away a deadline is: each of these is a request that is held open.
+/// Requests that wait, whatever their deadlines: each is held open.
 const MOST_PROMPT: usize = 10_000;
+/// Of one client: none can fill the queue.
+const MOST_OF_CLIENT: usize = MOST_PROMPT / 2;
+
+/// What a password is hashed for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// To be compared with a stored hash.
+    Compare,
+    /// To be stored, before the request is answered.
+    Store,
+    /// To be stored, after the request was answered.
+    Ahead,
+}
+
+impl Purpose {
+    const ALL: [Self; 3] = [Self::Compare, Self::Store, Self::Ahead];
+    /// A client waits for the answer.
+    const PROMPT: [Self; 2] = [Self::Compare, Self::Store];
+}
+
+/// What decides when a job is done.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct JobInfo {
+    pub purpose: Purpose,
+    pub client: Client,
+    pub cost: u32,
+}
 
 /// One password to hash.
 pub(super) struct Job {
+    pub info: JobInfo,
     pub password: Secret,
-    pub cost: u32,
     pub salt: [u8; 16],
     /// When nobody waits any more.
     pub deadline: Option<Instant>,
@@ -33,35 +65,63 @@ pub(super) struct Queue {
 }
 
 struct State {
-    prompt: VecDeque<Job>,
-    ahead: VecDeque<Job>,
-    /// Whether the next one is taken from `ahead`, if both have one.
-    turn_of_ahead: bool,
+    /// By purpose.
+    waiting: [Turns; Purpose::ALL.len()],
+    /// Whose turn it is, if it has a job.
+    next: usize,
     /// Taken and not ready.
-    running: usize,
-    /// What one password takes.
-    each: Duration,
+    running: Amount,
+    /// What one round of bcrypt takes.
+    round: Duration,
     closed: bool,
 }
 
 impl State {
-    /// When a prompt job that comes now is ready, after now. Jobs ahead take every second turn.
-    fn wait(&self, threads: usize) -> Duration {
-        let others = self.ahead.len().min(self.prompt.len() + 1);
-        estimate::wait(self.each, self.running + self.prompt.len() + others + 1, threads)
+    fn of(&self, purpose: Purpose) -> &Turns {
+        &self.waiting[purpose as usize]
+    }
+
+    /// When a job that comes now is ready, after now.
+    fn wait(&self, info: JobInfo, threads: usize) -> Duration {
+        let JobInfo { purpose, client, cost } = info;
+        let before = self.of(purpose).before(client);
+        let part = |other: &Purpose| {
+            let turns = before + usize::from(*other != purpose);
+            self.of(*other).waiting().rounds_of(turns)
+        };
+        let rounds_before = self.running.rounds + Purpose::ALL.iter().map(part).sum::<u64>();
+        estimate::wait(self.round, rounds_before, rounds(cost), threads)
+    }
+
+    fn has_room(&self, client: Client) -> bool {
+        let sum = |count: &dyn Fn(&Turns) -> usize| -> usize {
+            Purpose::PROMPT.iter().map(|purpose| count(self.of(*purpose))).sum()
+        };
+        sum(&|turns| turns.waiting().jobs) < MOST_PROMPT
+            && sum(&|turns| turns.waiting_of(client)) < MOST_OF_CLIENT
+    }
+
+    fn len(&self) -> usize {
+        self.waiting.iter().map(|turns| turns.waiting().jobs).sum()
+    }
+
+    fn pop(&mut self) -> Option<Job> {
+        let purposes = self.waiting.len();
+        for purpose in (self.next..).take(purposes).map(|turn| turn % purposes) {
+            if let Some(job) = self.waiting[purpose].pop() {
+                self.next = (purpose + 1) % purposes;
+                return Some(job);
+            }
+        }
+        None
     }
 }
 
 impl Queue {
-    pub fn new(threads: usize, each: Duration) -> Self {
-        let state = State {
-            prompt: VecDeque::new(),
-            ahead: VecDeque::new(),
-            turn_of_ahead: false,
-            running: 0,
-            each,
-            closed: false,
-        };
+    /// `round`: what one round takes, as long as none was measured.
+    pub fn new(threads: usize, round: Duration) -> Self {
+        let state =
+            State { waiting: Default::default(), next: 0, running: Amount::default(), round, closed: false };
         Self { threads, state: Mutex::new(state), ready: Condvar::new() }
     }
 
@@ -69,18 +129,20 @@ impl Queue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a job that would be ready by its deadline.
+    /// Adds a job that would be ready by its deadline, or that a free thread can begin now: if the estimate alone decided,
+    /// nothing could correct one that refuses everything.
     pub fn push_prompt(&self, job: Job) -> Result<(), HashError> {
         let mut state = self.state();
         if state.closed {
             return Err(HashError::Closing);
         }
-        let wait = state.wait(self.threads);
+        let wait = state.wait(job.info, self.threads);
         let left = job.deadline.map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()));
-        if wait > left || state.prompt.len() >= MOST_PROMPT {
+        let a_thread_is_free = state.running.jobs + state.len() < self.threads;
+        if !a_thread_is_free && (wait > left || !state.has_room(job.info.client)) {
             return Err(HashError::Busy { retry_after: wait });
         }
-        state.prompt.push_back(job);
+        state.waiting[job.info.purpose as usize].push(job);
         drop(state);
         self.ready.notify_one();
         Ok(())
@@ -92,7 +154,7 @@ impl Queue {
         if state.closed {
             return Err(job);
         }
-        state.ahead.push_back(job);
+        state.waiting[job.info.purpose as usize].push(job);
         drop(state);
         self.ready.notify_one();
         Ok(())
@@ -100,51 +162,142 @@ impl Queue {
 
     /// The next job, or nothing after `patience`; the end when the queue is closed.
     pub fn take(&self, patience: Duration) -> Option<Option<Job>> {
-        let idle = |state: &mut State| !state.closed && state.prompt.is_empty() && state.ahead.is_empty();
+        let idle = |state: &mut State| !state.closed && state.len() == 0;
         let waited = self.ready.wait_timeout_while(self.state(), patience, idle);
         let mut state = waited.unwrap_or_else(PoisonError::into_inner).0;
         if state.closed {
             return None;
         }
-        let from_ahead = state.prompt.is_empty() || (state.turn_of_ahead && !state.ahead.is_empty());
-        let job = if from_ahead { state.ahead.pop_front() } else { state.prompt.pop_front() };
-        state.turn_of_ahead = !from_ahead;
-        state.running += usize::from(job.is_some());
+        let job = state.pop();
+        if let Some(job) = &job {
+            state.running.add(job.info.cost);
+        }
         Some(job)
     }
 
     /// A job that was taken is done and took this long.
-    pub fn hashed(&self, took: Duration) {
+    pub fn hashed(&self, info: JobInfo, took: Measured) {
         let mut state = self.state();
-        state.running = state.running.saturating_sub(1);
-        state.each = estimate::updated(state.each, took);
+        state.running.remove(info.cost);
+        state.round = estimate::updated(state.round, took, rounds(info.cost));
     }
 
     /// A job that was taken was not worth doing any more.
-    pub fn passed_over(&self) {
-        let mut state = self.state();
-        state.running = state.running.saturating_sub(1);
+    pub fn passed_over(&self, info: JobInfo) {
+        self.state().running.remove(info.cost);
     }
 
-    /// When a job that comes now would be ready, after now.
-    pub fn wait(&self) -> Duration {
-        self.state().wait(self.threads)
+    /// When such a job that comes now would be ready, after now.
+    pub fn wait(&self, info: JobInfo) -> Duration {
+        self.state().wait(info, self.threads)
     }
 
     /// How many wait.
     pub fn len(&self) -> usize {
-        let state = self.state();
-        state.prompt.len() + state.ahead.len()
+        self.state().len()
     }
 
     /// Takes nothing more; what waited comes back.
     pub fn close(&self) -> Vec<Job> {
         let mut state = self.state();
         state.closed = true;
-        let mut left: Vec<Job> = state.prompt.drain(..).collect();
-        left.extend(state.ahead.drain(..));
+        let left = std::iter::from_fn(|| state.pop()).collect();
         drop(state);
         self.ready.notify_all();
         left
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use super::*;
+
+    /// More than any estimate of these tests.
+    const SECONDS: Duration = Duration::from_secs(5);
+
+    fn job(purpose: Purpose, client: u8, within: Duration) -> Job {
+        let client = Some(IpAddr::from([192, 0, 2, client]));
+        Job {
+            info: JobInfo { purpose, client, cost: 10 },
+            password: Secret::new(String::new()),
+            salt: [0; 16],
+            deadline: Some(Instant::now() + within),
+            reply: Reply::Ahead(Box::new(|_| ())),
+        }
+    }
+
+    /// A queue that takes no more of client 1, and how many it took.
+    fn full_of_client_1() -> (Queue, usize) {
+        let queue = Queue::new(1, estimate::ROUND);
+        let mut count = 0;
+        while queue.push_prompt(job(Purpose::Compare, 1, SECONDS)).is_ok() {
+            count += 1;
+        }
+        (queue, count)
+    }
+
+    #[test]
+    fn an_estimate_that_refuses_everything_is_corrected_by_the_next_job() {
+        let queue = Queue::new(1, estimate::ROUND);
+        queue.push_prompt(job(Purpose::Compare, 1, SECONDS)).unwrap();
+        let info = queue.take(SECONDS).unwrap().unwrap().info;
+        // A clock of a suspended machine that counted everything.
+        let hours = Duration::from_secs(36_000);
+        queue.hashed(info, Measured { wall: hours, cpu: hours });
+        let is_slow = |queue: &Queue| queue.wait(info) > SECONDS;
+        let mut jobs = 0;
+        while is_slow(&queue) {
+            queue.push_prompt(job(Purpose::Compare, 1, SECONDS)).unwrap();
+            let refused = queue.push_prompt(job(Purpose::Compare, 1, SECONDS));
+            assert!(matches!(refused, Err(HashError::Busy { .. })), "one at a time");
+            queue.take(SECONDS).unwrap().unwrap();
+            let took = Duration::from_millis(50);
+            queue.hashed(info, Measured { wall: took, cpu: took });
+            jobs += 1;
+        }
+        assert!((1..100).contains(&jobs), "{jobs}");
+    }
+
+    #[test]
+    fn a_client_that_sends_without_end_leaves_others_their_turn() {
+        let (queue, count) = full_of_client_1();
+        // About 100 of 50 ms each.
+        assert!((80..=110).contains(&count), "{count}");
+        let other = job(Purpose::Compare, 2, SECONDS);
+        let client = other.info.client;
+        queue.push_prompt(other).unwrap();
+        queue.push_prompt(job(Purpose::Store, 2, SECONDS)).unwrap();
+        let taken = (0..3).map(|_| queue.take(SECONDS).unwrap().unwrap());
+        assert_eq!(
+            taken.filter(|job| job.info.client == client).count(),
+            2,
+            "after one of the other client's"
+        );
+    }
+
+    #[test]
+    fn no_client_fills_the_queue_however_far_its_deadlines_are() {
+        let queue = Queue::new(1, estimate::ROUND);
+        let hours = Duration::from_secs(36_000);
+        for _ in 0..MOST_OF_CLIENT {
+            queue.push_prompt(job(Purpose::Store, 1, hours)).unwrap();
+        }
+        assert!(queue.push_prompt(job(Purpose::Compare, 1, hours)).is_err());
+        queue.push_prompt(job(Purpose::Compare, 2, hours)).unwrap();
+    }
+
+    #[test]
+    fn purposes_take_turns() {
+        let queue = Queue::new(1, estimate::ROUND);
+        for _ in 0..3 {
+            queue.push_prompt(job(Purpose::Compare, 1, SECONDS)).unwrap();
+        }
+        assert!(queue.push_ahead(job(Purpose::Ahead, 0, SECONDS)).is_ok());
+        queue.push_prompt(job(Purpose::Store, 2, SECONDS)).unwrap();
+        let order: Vec<_> = (0..5).map(|_| queue.take(SECONDS).unwrap().unwrap().info.purpose).collect();
+        use Purpose::{Ahead, Compare, Store};
+        assert_eq!(order, [Compare, Store, Ahead, Compare, Compare]);
     }
 }

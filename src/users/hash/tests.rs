@@ -1,3 +1,4 @@
+use std::net::Ipv4Addr;
 use std::num::NonZeroUsize;
 use std::sync::mpsc;
 
@@ -6,6 +7,7 @@ use crate::units::ThreadCount;
 
 /// Far more than any test needs.
 const LONG: Duration = Duration::from_secs(60);
+const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 fn pool(cost: u32, threads: usize) -> (HashPool, HashWorkers, Arc<Metrics>) {
     let metrics = Arc::new(Metrics::new().unwrap());
@@ -36,7 +38,7 @@ fn ahead(pool: &HashPool, count: usize) -> mpsc::Receiver<Result<String, HashErr
 #[tokio::test]
 async fn a_hash_is_verified_by_its_password_and_by_no_other() {
     let (pool, workers, metrics) = pool(4, 2);
-    let hash = pool.hash(secret("hunter2"), random_salt().unwrap(), later()).await.unwrap();
+    let hash = pool.hash(secret("hunter2"), random_salt().unwrap(), CLIENT, later()).await.unwrap();
     assert!(hash.starts_with("$2b$04$"), "{hash}");
     assert_eq!(
         [bcrypt::verify("hunter2", &hash), bcrypt::verify("hunter3", &hash)].map(Result::unwrap),
@@ -44,20 +46,35 @@ async fn a_hash_is_verified_by_its_password_and_by_no_other() {
     );
     assert_eq!(metrics.hash_waiting.get(), 0);
     workers.stop(LONG);
-    assert_eq!(pool.hash(secret("hunter2"), [1; 16], later()).await, Err(HashError::Closing));
+    assert_eq!(pool.hash(secret("hunter2"), [1; 16], CLIENT, later()).await, Err(HashError::Closing));
 }
 
 #[tokio::test]
 async fn seventy_two_bytes_are_hashed_whole_and_one_more_is_refused() {
     let (pool, _workers, _) = pool(4, 1);
     let (longest, other) = ("x".repeat(72), "x".repeat(71) + "y");
-    let hash = pool.hash(secret(&longest), [1; 16], later()).await.unwrap();
+    let hash = pool.hash(secret(&longest), [1; 16], CLIENT, later()).await.unwrap();
     assert!(bcrypt::verify(&longest, &hash).unwrap() && !bcrypt::verify(&other, &hash).unwrap());
-    let refused = pool.hash(secret(&(longest.clone() + "z")), [1; 16], later()).await;
+    let refused = pool.hash(secret(&(longest.clone() + "z")), [1; 16], CLIENT, later()).await;
     assert_eq!(refused, Err(HashError::TooLong));
     let (give, get) = mpsc::channel();
     pool.ahead(secret(&(longest + "z")), [1; 16], move |hashed| drop(give.send(hashed)));
     assert_eq!(get.recv_timeout(LONG).unwrap(), Err(HashError::TooLong));
+}
+
+#[tokio::test]
+async fn a_stored_hash_of_an_impossible_cost_is_nobodys_and_costs_what_ours_cost() {
+    let (pool, _workers, _) = pool(4, 1);
+    let real = pool.hash(secret("hunter2"), [1; 16], CLIENT, later()).await.unwrap();
+    // Cost 20 would keep the thread for a minute, 30 for a day.
+    for cost in ["00", "03", "16", "20", "30", "99"] {
+        let hash = real.replace("$04$", &format!("${cost}$"));
+        assert_eq!(pool.verify(secret("hunter2"), &hash, CLIENT, later()).await, Ok(false), "{cost}");
+    }
+    for hash in ["", "hunter2", "$argon2id$v=19$m=4096,t=3,p=1$c2FsdA$aGFzaA"] {
+        assert_eq!(pool.verify(secret("hunter2"), hash, CLIENT, later()).await, Ok(false), "{hash}");
+    }
+    assert_eq!(pool.verify(secret("hunter2"), &real, CLIENT, later()).await, Ok(true));
 }
 
 #[test]
@@ -74,7 +91,8 @@ async fn what_cannot_be_ready_in_time_is_refused_at_once_and_not_queued() {
     let (pool, _workers, metrics) = pool(10, 1);
     let _busy = ahead(&pool, 20);
     let waiting = pool.shared.queue.len();
-    let refused = pool.hash(secret("hunter2"), [1; 16], Instant::now() + Duration::from_millis(1)).await;
+    let refused =
+        pool.hash(secret("hunter2"), [1; 16], CLIENT, Instant::now() + Duration::from_millis(1)).await;
     let Err(HashError::Busy { retry_after }) = refused else { panic!("{refused:?}") };
     assert!(retry_after > Duration::from_millis(1));
     assert!(pool.shared.queue.len() <= waiting);
@@ -91,7 +109,7 @@ async fn who_waits_is_served_between_those_that_are_hashed_ahead() {
     pool.ahead(secret("hunter2"), [1; 16], |_| ());
     let (give, get) = mpsc::channel();
     pool.ahead(secret("hunter2"), [1; 16], move |_| give.send(served.recv_timeout(LONG)).unwrap());
-    let mut waiting = std::pin::pin!(pool.hash(secret("hunter2"), [1; 16], later()));
+    let mut waiting = std::pin::pin!(pool.hash(secret("hunter2"), [1; 16], CLIENT, later()));
     let first = std::future::poll_fn(|context| std::task::Poll::Ready(waiting.as_mut().poll(context))).await;
     assert!(first.is_pending());
     begin.send(()).unwrap();
@@ -107,7 +125,7 @@ fn a_stop_gives_back_what_waits() {
     let asking = pool.clone();
     pool.ahead(secret("hunter2"), [1; 16], move |_| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-        let ask = || runtime.block_on(asking.hash(secret("hunter2"), [1; 16], Instant::now()));
+        let ask = || runtime.block_on(asking.hash(secret("hunter2"), [1; 16], CLIENT, Instant::now()));
         while ask() != Err(HashError::Closing) {}
     });
     let results = ahead(&pool, 50);

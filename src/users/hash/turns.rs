@@ -1,0 +1,137 @@
+//! The queue of one purpose: clients take turns, and each client's passwords keep their order.
+
+use std::collections::HashMap;
+use std::collections::VecDeque;
+use std::net::IpAddr;
+
+use super::estimate::rounds;
+use super::queue::Job;
+
+/// For whom a password is hashed: the address of a client, or none for the daemon itself.
+pub(super) type Client = Option<IpAddr>;
+
+/// Jobs, and the rounds they take together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Amount {
+    pub jobs: usize,
+    pub rounds: u64,
+}
+
+impl Amount {
+    pub fn add(&mut self, cost: u32) {
+        self.jobs += 1;
+        self.rounds = self.rounds.saturating_add(rounds(cost));
+    }
+
+    pub fn remove(&mut self, cost: u32) {
+        self.jobs = self.jobs.saturating_sub(1);
+        self.rounds = self.rounds.saturating_sub(rounds(cost));
+    }
+
+    /// The rounds of at most so many of these jobs, as they are on average.
+    pub fn rounds_of(self, jobs: usize) -> u64 {
+        if jobs >= self.jobs {
+            return self.rounds;
+        }
+        (self.rounds / self.jobs as u64).saturating_mul(jobs as u64)
+    }
+}
+
+/// Jobs of one purpose.
+#[derive(Default)]
+pub(super) struct Turns {
+    queues: HashMap<Client, VecDeque<Job>>,
+    /// Clients with at least one job; the first one is next.
+    order: VecDeque<Client>,
+    waiting: Amount,
+}
+
+impl Turns {
+    pub fn push(&mut self, job: Job) {
+        self.waiting.add(job.info.cost);
+        let queue = self.queues.entry(job.info.client).or_default();
+        if queue.is_empty() {
+            self.order.push_back(job.info.client);
+        }
+        queue.push_back(job);
+    }
+
+    /// The next client's oldest job.
+    pub fn pop(&mut self) -> Option<Job> {
+        let client = self.order.pop_front()?;
+        let queue = self.queues.get_mut(&client)?;
+        let job = queue.pop_front()?;
+        if queue.is_empty() {
+            self.queues.remove(&client);
+        } else {
+            self.order.push_back(client);
+        }
+        self.waiting.remove(job.info.cost);
+        Some(job)
+    }
+
+    pub fn waiting(&self) -> Amount {
+        self.waiting
+    }
+
+    pub fn waiting_of(&self, client: Client) -> usize {
+        self.queues.get(&client).map_or(0, VecDeque::len)
+    }
+
+    /// How many jobs, at most, are taken before one that this client adds now: its own, and of each other client one for
+    /// each of these and for the new one.
+    pub fn before(&self, client: Client) -> usize {
+        let own = self.waiting_of(client);
+        let others = self.order.len() - usize::from(own > 0);
+        own + (self.waiting.jobs - own).min(others.saturating_mul(own + 1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::Secret;
+    use crate::users::hash::Reply;
+    use crate::users::hash::queue::JobInfo;
+    use crate::users::hash::queue::Purpose;
+
+    fn client(number: u8) -> Client {
+        Some(IpAddr::from([192, 0, 2, number]))
+    }
+
+    /// Told apart by their cost.
+    fn job(number: u8, cost: u32) -> Job {
+        Job {
+            info: JobInfo { purpose: Purpose::Compare, client: client(number), cost },
+            password: Secret::new(String::new()),
+            salt: [0; 16],
+            deadline: None,
+            reply: Reply::Ahead(Box::new(|_| ())),
+        }
+    }
+
+    #[test]
+    fn clients_take_turns_whoever_has_most() {
+        let mut turns = Turns::default();
+        for cost in 4..9 {
+            turns.push(job(1, cost));
+        }
+        assert_eq!((turns.before(client(1)), turns.before(client(2))), (5, 1));
+        turns.push(job(2, 14));
+        turns.push(job(3, 15));
+        turns.push(job(3, 16));
+        assert_eq!((turns.before(client(3)), turns.before(client(4))), (2 + 6, 3), "at most");
+        let order: Vec<u32> = std::iter::from_fn(|| turns.pop()).map(|job| job.info.cost).collect();
+        assert_eq!(order, [4, 14, 15, 5, 16, 6, 7, 8]);
+        assert_eq!((turns.waiting(), turns.before(client(1))), (Amount::default(), 0));
+    }
+
+    #[test]
+    fn a_part_of_the_jobs_takes_its_part_of_the_rounds() {
+        let mut amount = Amount::default();
+        assert_eq!(amount.rounds_of(3), 0);
+        amount.add(4);
+        amount.add(5);
+        assert_eq!([0, 1, 2, 3].map(|jobs| amount.rounds_of(jobs)), [0, 24, 48, 48]);
+    }
+}
