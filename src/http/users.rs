@@ -99,17 +99,19 @@ pub(super) async fn set_password<C: Commands>(
     let name = name(call.parameter)?;
     access::self_or_admin(caller, &name)?;
     limited(public, &call, caller).await?;
+    let client = call.client;
     let Asked { members, context, prefer } = read(public, call, caller).await?;
     let change = users::password_change(members, &name).map_err(UserError::Invalid)?;
     // The old password is no easier to guess here than at a login.
     let tried = match &public.limits {
-        Some(limits) if change.old.is_some() => Some(limits.account_try(&name).await?),
+        Some(limits) if change.old.is_some() => Some(limits.password_try(&name, client).await?),
         _ => None,
     };
-    let receipt = answered(public, users.set_password(&name, change, caller.is_admin(), context).await)?;
-    if let Some(tried) = tried {
-        tried.succeeded().await;
+    let outcome = users.set_password(&name, change, caller.is_admin(), context).await;
+    if let Some(tried) = tried.filter(|_| !matches!(outcome, Err(UserError::WrongPassword))) {
+        tried.give_back().await;
     }
+    let receipt = answered(public, outcome)?;
     Ok(followed(public, users, &name, &receipt, prefer).await)
 }
 

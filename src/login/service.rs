@@ -135,7 +135,7 @@ impl Login {
         };
         let account = match inner.credentials.get(name, &password) {
             Some(account) => account,
-            None => self.compare(name, password, client).await?,
+            None => self.verify(name, password, client).await?,
         };
         let now = Timestamp::now();
         let session = Session::begin(name, &account)?;
@@ -144,11 +144,20 @@ impl Login {
         Ok(tokens)
     }
 
-    /// The account, if it exists and this is its password; after as much work as if it did.
+    /// The account, if it exists and this is its password. Only a wrong password counts against its limits, not what the
+    /// daemon itself refused; a password that is recognised was not guessed, and does not get here.
+    async fn verify(&self, name: &str, password: Secret, client: IpAddr) -> Result<Account, LoginError> {
+        let tried = self.0.limits.password_try(name, client).await?;
+        let compared = self.compare(name, password, client).await;
+        if !matches!(compared, Err(LoginError::Wrong)) {
+            tried.give_back().await;
+        }
+        compared
+    }
+
+    /// The same without limits; after as much work for an unknown name as for a known one.
     async fn compare(&self, name: &str, password: Secret, client: IpAddr) -> Result<Account, LoginError> {
         let inner = &*self.0;
-        // A password that is recognised is not guessed: who logs in all the time is not locked out by who guesses.
-        let tried = inner.limits.account_try(name).await?;
         let mark = inner.marks.take(name);
         let row = self.row(name).await?;
         let hash = row.as_ref().map_or(&inner.nobody, |row| &row.password_hash);
@@ -157,7 +166,6 @@ impl Login {
         let right =
             inner.hashing.verify(password.clone(), hash, ratelimit::network(client), deadline).await?;
         let Some(row) = row.filter(|_| right) else { return Err(LoginError::Wrong) };
-        tried.succeeded().await;
         let account = account(&row);
         inner.credentials.insert(name, &password, account.clone(), mark);
         Ok(account)

@@ -96,7 +96,7 @@ pub struct Metrics {
     pub http_duration: HistogramVec,
     /// Requests being answered.
     pub http_in_flight: IntGauge,
-    /// Requests refused because there were too many, by limiter: `login`, `write`, `account`.
+    /// Requests refused because there were too many, by limiter: `login`, `write`, `account`, `address`.
     pub ratelimit_rejected: IntCounterVec,
     /// 1 while daemons do not count together, and each for itself.
     pub ratelimit_fallback: IntGauge,

@@ -29,6 +29,10 @@ pub struct Config {
     pub account_failures: u64,
     /// That window.
     pub account_window: Span,
+    /// Logins of one address that failed, or whose password is not compared yet, in a window.
+    pub address_failures: u64,
+    /// That window.
+    pub address_window: Span,
 }
 
 impl Default for Config {
@@ -41,6 +45,8 @@ impl Default for Config {
             write_window: Span::secs(120),
             account_failures: 20,
             account_window: Span::secs(900),
+            address_failures: 500,
+            address_window: Span::secs(900),
         }
     }
 }
@@ -53,6 +59,7 @@ impl Config {
             ("login_limit", self.login_limit, "login_window", self.login_window),
             ("write_limit", self.write_limit, "write_window", self.write_window),
             ("account_failures", self.account_failures, "account_window", self.account_window),
+            ("address_failures", self.address_failures, "address_window", self.address_window),
         ];
         for (limit_key, limit, window_key, window) in limits {
             if !LIMITS.contains(&limit) {
@@ -74,7 +81,7 @@ mod tests {
     fn the_default_is_right_and_every_mistake_is_reported() {
         assert_eq!(Config::default().validate(), []);
         let text = "login_limit = 0\nlogin_window = \"1ms\"\nwrite_limit = 1000000001\nwrite_window = \"2days\"\n\
-                    account_failures = 0\naccount_window = \"0s\"";
+                    account_failures = 0\naccount_window = \"0s\"\naddress_failures = 0\naddress_window = \"0s\"";
         let found = toml::from_str::<Config>(text).unwrap().validate();
         let keys: Vec<_> = found.iter().map(|mistake| mistake.key.as_str()).collect();
         assert_eq!(
@@ -85,7 +92,9 @@ mod tests {
                 "write_limit",
                 "write_window",
                 "account_failures",
-                "account_window"
+                "account_window",
+                "address_failures",
+                "address_window"
             ]
         );
     }

@@ -1,4 +1,4 @@
-//! Rate limits: logins by address, commands by principal or address, failed logins by account.
+//! Rate limits: logins by address, commands by principal or address, failed logins by account and by address.
 //!
 //! ```text
 //! address    who the client is, seen through proxies
@@ -114,6 +114,7 @@ struct Inner {
     login: Limiter,
     write: Limiter,
     account: Limiter,
+    address: Limiter,
     store: Arc<Store>,
     /// A change could not be shared.
     unshared: Notify,
@@ -133,6 +134,7 @@ impl Limits {
             login: limiter(Which::Login.name(), config.login_limit, config.login_window),
             write: limiter(Which::Write.name(), config.write_limit, config.write_window),
             account: limiter("account", config.account_failures, config.account_window),
+            address: limiter("address", config.address_failures, config.address_window),
             is_on: Arc::clone(&is_on),
             store: Arc::clone(&store),
             unshared: Notify::new(),
@@ -146,6 +148,7 @@ impl Limits {
             (&self.0.login, config.login_limit, config.login_window),
             (&self.0.write, config.write_limit, config.write_window),
             (&self.0.account, config.account_failures, config.account_window),
+            (&self.0.address, config.address_failures, config.address_window),
         ] {
             limiter.adopt(Dated::configured(Setting { enabled: true, limit, window }));
         }
@@ -199,23 +202,38 @@ impl Limits {
         self.0.write.take(client, count).await
     }
 
-    /// Before the password of this account is looked at: counts as a failure unless it turns out right.
-    pub async fn account_try(&self, name: &str) -> Result<AccountTry, Limited> {
-        let account = &self.0.account;
-        let Some(rate) = account.rate() else { return Ok(AccountTry(None)) };
-        let taken = account.take_exactly(Client::Name(name.into()), rate).await?;
-        Ok(AccountTry(Some(taken)))
+    /// Before a password is compared: one try of this address at this account. It counts as a failure of both until it is
+    /// given back, so an address has no more under way than it may fail.
+    pub async fn password_try(&self, name: &str, client: IpAddr) -> Result<PasswordTry, Limited> {
+        // The address first: what it may not try any more does not reach the account.
+        let of_address = take(&self.0.address, Client::address(client)).await?;
+        match take(&self.0.account, Client::Name(name.into())).await {
+            Ok(of_account) => Ok(PasswordTry([of_address, of_account])),
+            Err(limited) => {
+                // No password was compared.
+                PasswordTry([of_address, None]).give_back().await;
+                Err(limited)
+            }
+        }
     }
 }
 
-/// A login that is being tried. Dropped, it has failed.
-#[must_use = "a try that is dropped counts as a failed login"]
-pub struct AccountTry(Option<Taken>);
+/// None: it is not limited.
+async fn take(limiter: &Limiter, client: Client) -> Result<Option<Taken>, Limited> {
+    match limiter.rate() {
+        Some(rate) => limiter.take_exactly(client, rate).await.map(Some),
+        None => Ok(None),
+    }
+}
 
-impl AccountTry {
-    /// The password was right: this one does not count.
-    pub async fn succeeded(self) {
-        if let Some(taken) = self.0 {
+/// A password that is being tried. Dropped, it was wrong, or whoever sent it hung up.
+#[must_use = "a try that is dropped counts as a failed login"]
+pub struct PasswordTry([Option<Taken>; 2]);
+
+impl PasswordTry {
+    /// It does not count: the password was right, or the daemon refused before it was compared.
+    pub async fn give_back(self) {
+        for taken in self.0.into_iter().flatten() {
             taken.give_back().await;
         }
     }

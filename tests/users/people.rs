@@ -42,7 +42,7 @@ pub fn write(http: &mut Client, method: &str, path: &str, body: &str) -> Respons
 
 /// Asks again while the door says that its checks took longer than they may: on a machine that also builds, 50 ms may not
 /// be enough, and clients do the same.
-fn patiently(mut ask: impl FnMut() -> Response) -> Response {
+pub fn patiently(mut ask: impl FnMut() -> Response) -> Response {
     wait::until("the door has the time", LONG, || {
         let answer = ask();
         let hurried = ["markers_unavailable", "database_unavailable"];

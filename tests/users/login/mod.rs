@@ -1,6 +1,7 @@
 //! Logging in, and who may do what, seen from outside.
 
 mod caches;
+mod fairness;
 mod keys;
 mod modes;
 mod party;
