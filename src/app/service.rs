@@ -29,6 +29,8 @@ use super::dependencies::Dependencies;
 const EMBEDDED_STORE: &str = "markers";
 
 /// Outcomes make what is delivered again harmless, so they stay longer than Kafka keeps commands (a week by default).
+/// After them audit rows, which are never deleted, still say that a command was decided (`Database::decided`): rows of
+/// `audit` must not be deleted before their outcomes are.
 const KEEP_OUTCOMES: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Longer than the clocks of daemons differ: who still takes a token for valid finds that its session was ended.
 const KEEP_SESSIONS: Duration = Duration::from_secs(3600);

@@ -87,6 +87,13 @@ impl Applier {
         Ok(Attempt::Done(Done { fates, changes, lost, took: began.elapsed() }))
     }
 
+    /// Takes a command out of its name's queue that is settled without an outcome.
+    pub(super) async fn unpark(&self, id: String) -> Result<(), DbError> {
+        let mut batch = self.db.begin().await?;
+        batch.unpark(&[id]).await?;
+        batch.commit().await
+    }
+
     /// Whether the database takes anything at all: the same statements with harmless values, rolled back. An error here
     /// is the database's, not a command's.
     pub(super) async fn canary(&self) -> Result<(), DbError> {
@@ -114,7 +121,7 @@ impl Applier {
 async fn read(batch: &mut Batch, questions: &Questions) -> Result<Facts, DbError> {
     Ok(Facts {
         parked: batch.parked(&questions.names).await?,
-        outcomes: batch.known_outcomes(&questions.ids).await?,
+        decided: batch.decided(&questions.ids).await?,
         users: batch.users_for_update(&questions.names).await?,
         tombstones: batch.tombstones(&questions.names).await?,
         holders: match questions.emails.is_empty() && questions.phones.is_empty() {

@@ -3,9 +3,13 @@
 //! | what the database says | what follows |
 //! |---|---|
 //! | done | letters to the retry topic, markers, caches, whoever waits; then the offsets may be committed |
-//! | a unique index refused | read again; again and again: smaller batches, down to one command |
+//! | a unique index refused | read again; again and again: smaller batches, down to one command; then as "never" |
 //! | not now | wait and try the same again, for ever |
 //! | never | smaller batches, down to one command; that one is parked, if the database takes others |
+//!
+//! A command that cannot even be written down as parked or dead becomes a dead letter in Kafka alone. So every command
+//! is settled after a bounded number of steps, unless the database or Kafka is away; a step that is tried again without
+//! any success is tried with delays.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -36,6 +40,11 @@ use super::pulse::Pulse;
 const CONFLICTS: u32 = 3;
 /// So many for a single command: whatever it is, it will not be applied.
 const MOST_CONFLICTS: u32 = 12;
+/// Steps in a row that settle nothing and wait for nobody. The largest batch is halved 11 times with three conflicts
+/// each, then one command has its twelve, is condemned and buried: about 50. More are a loop.
+const FRUITLESS: u32 = 100;
+/// Why a command is condemned whose conflicts have no reason that reading the tables again would show.
+const UNEXPLAINED: &str = "a unique index refuses it for no reason that can be found";
 
 /// What a step came to.
 pub(super) enum Outcome {
@@ -45,6 +54,13 @@ pub(super) enum Outcome {
     Again,
     /// The database cannot do it now, and why.
     Wait(String),
+}
+
+impl Outcome {
+    /// Whether it brought the consumer on.
+    pub(super) fn settles(&self) -> bool {
+        matches!(self, Self::Settled(records) if !records.is_empty())
+    }
 }
 
 /// Everything that a step needs.
@@ -60,6 +76,8 @@ pub(super) struct Engine {
     pub(super) window: usize,
     /// Refusals by unique indexes in a row.
     pub(super) conflicts: u32,
+    /// Steps in a row that settled nothing and waited for nobody.
+    pub(super) fruitless: u32,
     pub(super) counts: Counts,
 }
 
@@ -86,6 +104,24 @@ impl Engine {
         pulse: &Pulse<'_>,
         tick: &mut dyn FnMut() -> bool,
     ) -> Result<Outcome, Interrupted> {
+        let outcome = self.attempt(pending, pulse, tick)?;
+        if outcome.settles() || matches!(outcome, Outcome::Wait(_)) {
+            self.fruitless = 0;
+            return Ok(outcome);
+        }
+        self.fruitless += 1;
+        if self.fruitless <= FRUITLESS {
+            return Ok(outcome);
+        }
+        Ok(Outcome::Wait("the next commands are tried again and again, and none is settled".to_owned()))
+    }
+
+    fn attempt(
+        &mut self,
+        pending: &mut Pending,
+        pulse: &Pulse<'_>,
+        tick: &mut dyn FnMut() -> bool,
+    ) -> Result<Outcome, Interrupted> {
         let size = self.window.clamp(1, pending.len().max(1)).min(pending.len());
         let attempt = self.applier.attempt(&pending.commands[..size], self.mode.is_on());
         match drive(&self.runtime, pulse, attempt)? {
@@ -96,10 +132,7 @@ impl Engine {
                 self.settle(settled, done, pending, pulse, tick)
             }
             Ok(Attempt::Bury(letters)) => self.bury(pending, &letters, tick),
-            Err(DbError::Conflict) => {
-                self.conflict(pending, size);
-                Ok(Outcome::Again)
-            }
+            Err(DbError::Conflict) => self.conflict(pending, size, pulse, tick),
             Err(DbError::Busy(why) | DbError::Away(why)) => Ok(Outcome::Wait(why)),
             Err(open @ DbError::Open) => Ok(Outcome::Wait(open.to_string())),
             Err(DbError::Refused(_)) if size > 1 => {
@@ -110,16 +143,23 @@ impl Engine {
         }
     }
 
-    fn conflict(&mut self, pending: &mut Pending, size: usize) {
+    fn conflict(
+        &mut self,
+        pending: &mut Pending,
+        size: usize,
+        pulse: &Pulse<'_>,
+        tick: &mut dyn FnMut() -> bool,
+    ) -> Result<Outcome, Interrupted> {
         self.conflicts += 1;
-        if size > 1 && self.conflicts >= CONFLICTS {
-            self.window = size / 2;
-            self.conflicts = 0;
-        } else if size == 1 && self.conflicts >= MOST_CONFLICTS {
-            pending.commands[0]
-                .condemn("a unique index refuses it for no reason that can be found".to_owned());
-            self.conflicts = 0;
+        if self.conflicts < if size > 1 { CONFLICTS } else { MOST_CONFLICTS } {
+            return Ok(Outcome::Again);
         }
+        self.conflicts = 0;
+        if size > 1 {
+            self.window = size / 2;
+            return Ok(Outcome::Again);
+        }
+        self.refused(pending, UNEXPLAINED.to_owned(), pulse, tick)
     }
 
     /// A command that is refused by itself.
@@ -141,7 +181,14 @@ impl Engine {
         }
         // Not even that it is parked or dead can be written.
         tracing::error!(command = %command.id, reason = why, "a dead letter without an outcome in the database");
-        self.bury(pending, &[(0, why)], tick)?;
+        let (id, buried) = (command.id.clone(), command.buried);
+        if !buried {
+            self.bury(pending, &[(0, why)], tick)?;
+        }
+        // Later commands of its name would wait behind it.
+        if let Err(error) = drive(&self.runtime, pulse, self.applier.unpark(id))? {
+            return Ok(Outcome::Wait(error.to_string()));
+        }
         self.metrics.consumer_dead.inc();
         self.counts.dead += 1;
         Ok(Outcome::Settled(pending.take(1).records))

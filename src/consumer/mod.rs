@@ -23,6 +23,7 @@ mod judge;
 mod letters;
 mod mode;
 mod pending;
+mod progress;
 mod pulse;
 mod replay;
 mod run;
@@ -102,6 +103,7 @@ impl ConsumerParts {
             runtime: self.runtime.clone(),
             window: self.config.batch_size as usize,
             conflicts: 0,
+            fruitless: 0,
             counts: Counts::default(),
         }
     }
@@ -148,8 +150,14 @@ impl Handle {
         self.shared.beats.load(Ordering::Relaxed)
     }
 
-    /// Why nothing is applied now, if so.
+    /// Why nothing is applied now, if so: what the database says, or that commands are pending and none was settled for
+    /// half a minute.
     pub fn trouble(&self) -> Option<String> {
+        self.blocked().or_else(|| self.shared.progress.stalled(Instant::now()))
+    }
+
+    /// What the database says while it cannot be written.
+    pub fn blocked(&self) -> Option<String> {
         self.shared.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -161,7 +169,10 @@ impl Handle {
 
     /// Sets the gauges, for whoever renders a scrape.
     pub fn observe(&self, metrics: &Metrics) {
-        metrics.consumer_lag.set(self.shared.lag.load(Ordering::Relaxed));
+        // The client's figure is some seconds old: what was read is known now.
+        let pending = i64::try_from(self.shared.progress.pending()).unwrap_or(i64::MAX);
+        metrics.consumer_lag.set(self.shared.lag.load(Ordering::Relaxed).max(pending));
+        metrics.consumer_blocked.set(self.trouble().is_some().into());
     }
 }
 

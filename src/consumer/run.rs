@@ -26,6 +26,7 @@ use super::engine::Outcome;
 use super::engine::drive;
 use super::intake::Intake;
 use super::pending::Pending;
+use super::progress::Progress;
 use super::pulse::Pulse;
 
 /// Between two looks at the group while the database is away.
@@ -42,6 +43,7 @@ const REBUILD: Duration = Duration::from_secs(1);
 pub(super) struct Shared {
     pub(super) beats: AtomicU64,
     pub(super) lag: AtomicI64,
+    pub(super) progress: Progress,
     /// Why nothing is applied now.
     pub(super) trouble: Mutex<Option<String>>,
     /// Where `user.commands.v1` is settled up to, by partition.
@@ -159,6 +161,7 @@ impl Worker<'_> {
         let config = &self.parts.config;
         let mut backoff = Backoff::new(config.retry_backoff_min.0, config.retry_backoff_max.0);
         let mut blocked = false;
+        self.note_progress(false);
         while !self.pending.is_empty() {
             let (intake, pulse) = (&mut self.intake, self.pulse);
             let mut tick = || {
@@ -167,6 +170,7 @@ impl Worker<'_> {
             };
             let outcome = engine.step(&mut self.pending, pulse, &mut tick)?;
             let waits = matches!(outcome, Outcome::Wait(_));
+            self.note_progress(outcome.settles());
             match outcome {
                 Outcome::Settled(records) => self.settled(&records),
                 Outcome::Again => {}
@@ -179,12 +183,19 @@ impl Worker<'_> {
             }
             blocked = waits;
             self.pending.forget(&self.intake.take_revoked());
+            self.shared.lag.store(self.intake.lag(), Ordering::Relaxed);
             if self.pulse.beat() { Ok(()) } else { Err(Interrupted) }?;
         }
         if blocked {
             self.unblock();
         }
+        // What was pending may have been taken away.
+        self.note_progress(true);
         Ok(())
+    }
+
+    fn note_progress(&self, settled: bool) {
+        self.shared.progress.note(self.pending.len(), settled, Instant::now());
     }
 
     fn settled(&self, records: &[crate::kafka::Record]) {

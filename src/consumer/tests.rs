@@ -4,16 +4,20 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
 
+use sqlx::Connection as _;
 use tokio::runtime::Runtime;
 
 use super::*;
 use crate::command::CommandId;
 use crate::command::IdMint;
+use crate::command::USER_DEAD_TOPIC;
 use crate::command::USER_TOPIC;
 use crate::db;
 use crate::db::OutcomeRow;
 use crate::kafka::EmbeddedBroker;
 use crate::kafka::Letter;
+use crate::kafka::Polled;
+use crate::kafka::Source;
 use crate::units::Lsn;
 use crate::units::Span;
 use crate::units::Timestamp;
@@ -24,7 +28,7 @@ const LONG: Duration = Duration::from_secs(60);
 struct Place {
     runtime: Runtime,
     db: Database,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 impl Place {
@@ -38,7 +42,16 @@ impl Place {
             db.migrate().await.unwrap();
             db
         });
-        Self { runtime, db, _dir: dir }
+        Self { runtime, db, dir }
+    }
+
+    /// A statement of the test's own.
+    fn sql(&self, statement: &'static str) {
+        let file = self.dir.path().join("users.sqlite").display().to_string();
+        self.runtime.block_on(async {
+            let mut connection = sqlx::SqliteConnection::connect(&file).await.unwrap();
+            sqlx::raw_sql(statement).execute(&mut connection).await.unwrap();
+        });
     }
 
     fn consumer(&self, broker: &EmbeddedBroker, config: Config) -> Consumer {
@@ -128,5 +141,47 @@ fn what_was_parked_when_an_embedded_broker_died_comes_to_its_end_with_the_next()
     assert_eq!(row.nickname.as_deref(), Some("A"));
     assert_eq!(handle.settled().into_values().sum::<i64>(), 3);
     assert_eq!(handle.trouble(), None);
+    consumer.stop(Instant::now() + LONG);
+}
+
+/// An index of an operator's own refuses a command's audit row, whatever becomes of the command.
+#[test]
+fn a_command_that_no_table_takes_becomes_a_dead_letter_and_holds_nobody() {
+    let place = Place::new();
+    place.sql("CREATE UNIQUE INDEX one_update ON audit (target) WHERE action = 'user.update'");
+    let mint = IdMint::new(&[1; 16], &[2; 32]);
+    let ids: Vec<_> = (1..=5).map(|n| mint.mint(Timestamp(n), Lsn(n), [n as u8; 9])).collect();
+    let person = |name: &str| {
+        format!(r#"{{"name":"{name}","email":"{name}@b","phone":"{}","password_hash":"x"}}"#, name.len())
+    };
+    let letters = [
+        letter(ids[0], "user.create", "ada", &person("ada")),
+        letter(ids[1], "user.update", "ada", r#"{"name":"ada","nickname":"A"}"#),
+        letter(ids[2], "user.update", "ada", r#"{"name":"ada","nickname":"B"}"#),
+        letter(ids[3], "user.delete", "ada", r#"{"name":"ada"}"#),
+        letter(ids[4], "user.create", "robert", &person("robert")),
+    ];
+    let broker = EmbeddedBroker::start().unwrap();
+    let config = kafka::Config::default();
+    Outbox::new(&config, broker.bootstrap()).send(&letters, &mut || true).unwrap();
+    let soon = Config {
+        retry_attempts: 1,
+        retry_backoff_min: Span::millis(10),
+        retry_backoff_max: Span::millis(10),
+        ..Config::default()
+    };
+    let consumer = place.consumer(&broker, soon);
+    let handle = consumer.handle();
+    let taken = [ids[0], ids[1], ids[3], ids[4]];
+    assert!(place.outcomes(&taken).iter().all(|row| row.state == "applied"));
+    assert_eq!(place.runtime.block_on(place.db.outcome(&ids[2].to_string())), Ok(None));
+    let source = Source::new(&config, broker.bootstrap(), "reader", &[USER_DEAD_TOPIC]).unwrap();
+    let dead =
+        place.until("the dead letter is there", async |_| match source.poll(Duration::from_millis(100)) {
+            Polled::Record(record) => Some(record),
+            _ => None,
+        });
+    assert_eq!(dead.header("forebay-command-id"), Some(ids[2].to_string().as_str()));
+    place.until("nothing is pending", async |_| (handle.trouble().is_none()).then_some(()));
     consumer.stop(Instant::now() + LONG);
 }

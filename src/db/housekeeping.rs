@@ -14,7 +14,7 @@ use super::value::texts;
 
 impl Database {
     /// Forgets outcomes that were reached and deletions that were accepted before `at`, up to `limit` of each, and says
-    /// how many rows went. Audit rows stay.
+    /// how many rows went. Audit rows stay: by them a command is known again whose outcome was forgotten.
     pub async fn forget_before(&self, at: Timestamp, limit: u32) -> Result<u64, DbError> {
         let outcomes = self.forget("command_outcomes", "id", "id", "finished_at", at, limit).await?;
         // A name may be deleted anew meanwhile: then by another command.

@@ -18,7 +18,7 @@ use super::value::Value;
 use super::value::texts;
 
 /// What is read of an outcome.
-pub(super) const SELECT_OUTCOME: &str = "SELECT id, kind, name, state, field, reason, actor, accepted_at, \
+const SELECT_OUTCOME: &str = "SELECT id, kind, name, state, field, reason, actor, accepted_at, \
      finished_at, topic_partition, topic_offset FROM command_outcomes";
 
 impl Database {
@@ -70,6 +70,18 @@ impl Database {
         Ok(found)
     }
 
+    /// Which of these commands were decided. An audit row says so for longer than the outcome row, which expires.
+    pub async fn decided(&self, ids: &[String]) -> Result<HashSet<String>, DbError> {
+        let mut found = HashSet::new();
+        for ids in shape::chunks(ids) {
+            let (sql, values) = search_decided(ids);
+            for row in &self.fetch(Query::Outcomes, &sql, &values).await? {
+                found.insert(row.text(0)?);
+            }
+        }
+        Ok(found)
+    }
+
     /// Makes an administrator without e-mail and phone. A name that is taken is a [`DbError::Conflict`].
     pub async fn create_admin(&self, name: &str, password_hash: &str, now: Timestamp) -> Result<(), DbError> {
         let admin = UserRow {
@@ -99,7 +111,16 @@ pub(super) fn search<'a>(select: &str, column: &str, list: &'a [String]) -> (Str
     (format!("{select} WHERE {column} IN ({})", shape::marks(shape)), values)
 }
 
-pub(super) fn outcome(row: &Row) -> Result<OutcomeRow, DbError> {
+/// Finds the commands that have an outcome row, an audit row or both, each by its primary key. The list fits the largest
+/// shape.
+pub(super) fn search_decided(ids: &[String]) -> (String, Vec<Value<'_>>) {
+    let (outcomes, mut values) = search("SELECT id FROM command_outcomes", "id", ids);
+    let (audit, mut others) = search("SELECT id FROM audit", "id", ids);
+    values.append(&mut others);
+    (format!("{outcomes} UNION ALL {audit}"), values)
+}
+
+fn outcome(row: &Row) -> Result<OutcomeRow, DbError> {
     Ok(OutcomeRow {
         id: row.text(0)?,
         kind: row.text(1)?,

@@ -208,7 +208,7 @@ impl Metrics {
             consumer_blocked: gauge(
                 r,
                 "forebay_consumer_blocked",
-                "1 while the database is away and nothing is applied",
+                "1 while nothing is applied: the database cannot be written, or no command is settled",
             )?,
             consumer_batch: histogram(
                 r,

@@ -123,8 +123,7 @@ impl Users {
     /// Those that have come to their end.
     async fn decided(&self, claims: impl Iterator<Item = &Claimed>) -> Result<HashSet<String>, UserError> {
         let ids: Vec<String> = claims.map(|claimed| claimed.id.to_string()).collect();
-        let outcomes = self.db.outcomes(&ids).await?;
-        Ok(outcomes.into_iter().map(|outcome| outcome.id).collect())
+        Ok(self.db.decided(&ids).await?)
     }
 }
 

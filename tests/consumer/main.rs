@@ -11,6 +11,7 @@ mod commands;
 mod crash;
 mod order;
 mod outage;
+mod repeats;
 mod retry;
 mod speed;
 mod stage;

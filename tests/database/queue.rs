@@ -1,5 +1,7 @@
 //! Outcomes, audit and parked commands.
 
+use std::collections::HashSet;
+
 use forebay::db::OutcomeRow;
 use forebay::db::ParkedRow;
 
@@ -15,9 +17,12 @@ pub async fn outcomes_and_audit_are_kept_as_they_are(place: &Place) {
         OutcomeRow { field: None, reason: None, actor: Some("ada".into()), partition: 3, ..outcome("c2", 9) };
     let mut batch = database.begin().await.unwrap();
     batch.insert_outcomes(&[full.clone(), bare.clone()]).await.unwrap();
-    batch.insert_audit(&[audit("c1"), audit("c2")]).await.unwrap();
-    assert_eq!(batch.known_outcomes(&strings(&["c1", "c3"])).await, Ok(vec![full.clone()]));
+    batch.insert_audit(&[audit("c1"), audit("c2"), audit("c4")]).await.unwrap();
+    let asked = strings(&["c1", "c3", "c4"]);
+    let decided: HashSet<String> = strings(&["c1", "c4"]).into_iter().collect();
+    assert_eq!(batch.decided(&asked).await, Ok(decided.clone()), "c4 has an audit row alone");
     batch.commit().await.unwrap();
+    assert_eq!(database.decided(&asked).await, Ok(decided));
     assert_eq!(database.outcome("c1").await, Ok(Some(full)));
     assert_eq!(database.outcome("c3").await, Ok(None));
     assert_eq!(database.outcomes(&strings(&["c2", "c3"])).await, Ok(vec![bare]));

@@ -26,7 +26,7 @@ async fn duration_of_a_round(database: &Database) -> Duration {
         let ids: Vec<String> = (0..shape).map(|id| format!("c{id}")).collect();
         database.outcomes(&ids).await.unwrap();
         let mut batch = database.begin().await.unwrap();
-        batch.known_outcomes(&ids).await.unwrap();
+        batch.decided(&ids).await.unwrap();
         batch.parked(&ids).await.unwrap();
         batch.users_for_update(&ids).await.unwrap();
         batch.holders_of(&ids, &ids).await.unwrap();

@@ -97,7 +97,7 @@ pub async fn rows_beyond_every_shape_are_written_and_found(place: &Place) {
     let emails: Vec<String> = users.iter().filter_map(|user| user.email.clone()).collect();
     let phones: Vec<String> = users.iter().take(700).filter_map(|user| user.phone.clone()).collect();
     assert_eq!(batch.holders_of(&emails, &phones).await.unwrap().len(), 1100);
-    assert_eq!(batch.known_outcomes(&names).await.unwrap().len(), 1100);
+    assert_eq!(batch.decided(&names).await.unwrap().len(), 1100);
     batch.commit().await.unwrap();
     assert_eq!(database.outcomes(&names).await.unwrap().len(), 1100);
     assert_eq!(database.outcomes(&names[..70]).await.unwrap().len(), 70);

@@ -6,7 +6,6 @@ use std::collections::HashMap;
 use std::collections::HashSet;
 
 use crate::db::Holder;
-use crate::db::OutcomeRow;
 use crate::db::ParkedRow;
 use crate::db::UserRow;
 use crate::db::Version;
@@ -31,6 +30,7 @@ impl Questions {
         let (mut emails, mut phones) = (BTreeSet::new(), BTreeSet::new());
         for command in commands {
             ids.insert(&command.id);
+            ids.extend(&command.lost);
             names.insert(&command.name);
             if let Some(value) = command.value() {
                 emails.extend(&value.email);
@@ -45,7 +45,8 @@ impl Questions {
 /// What the database answers.
 #[derive(Default)]
 pub(crate) struct Facts {
-    pub(crate) outcomes: Vec<OutcomeRow>,
+    /// Commands with an outcome row or an audit row.
+    pub(crate) decided: HashSet<String>,
     pub(crate) parked: Vec<ParkedRow>,
     pub(crate) users: Vec<UserRow>,
     pub(crate) holders: Vec<Holder>,

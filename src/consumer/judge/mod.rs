@@ -3,7 +3,8 @@
 //! The batch's transaction reads what stands in the tables ([`Facts`]), the commands are judged one after another as
 //! if each had its own transaction, and what is to be written is the net result ([`Writes`]). Rules:
 //!
-//! - A command with an outcome is a repeat: nothing changes.
+//! - A command with an outcome is a repeat: nothing changes. Outcome rows expire; the audit row of the same command then
+//!   says that it was decided.
 //! - While a name has commands in the retry topic, later ones of that name follow them there; only the first of them
 //!   is tried.
 //! - Create: refused when the name, the e-mail address or the phone number is taken (`taken`), and when the name was
@@ -84,9 +85,9 @@ pub(super) struct Judgement {
 }
 
 /// Decides what becomes of `commands`. `most_attempts`: how often a command is tried again.
-pub(super) fn judge(commands: &[Command], facts: Facts, now: Timestamp, most_attempts: u32) -> Judgement {
+pub(super) fn judge(commands: &[Command], mut facts: Facts, now: Timestamp, most_attempts: u32) -> Judgement {
     let mut court = Court {
-        known: facts.outcomes.iter().map(|row| row.id.clone()).collect(),
+        known: std::mem::take(&mut facts.decided),
         world: World::new(facts),
         writes: Writes::default(),
         now,
@@ -105,7 +106,7 @@ pub(super) fn judge(commands: &[Command], facts: Facts, now: Timestamp, most_att
 }
 
 struct Court {
-    /// Commands with an outcome.
+    /// Commands that were decided before.
     known: HashSet<String>,
     world: World,
     writes: Writes,
@@ -216,6 +217,10 @@ impl Court {
     /// Whoever is first and whose record is nowhere to be found is dead, so that the name is free again.
     fn give_up(&mut self, waiting: &Command, lost: &str) {
         if self.world.queue(&waiting.name).first().is_none_or(|row| row.id != lost) {
+            return;
+        }
+        if self.known.contains(lost) {
+            self.world.unpark(&waiting.name, lost);
             return;
         }
         let parsed: Option<crate::command::CommandId> = lost.parse().ok();

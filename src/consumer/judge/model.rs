@@ -37,7 +37,7 @@ impl Tables {
             phone: row.phone.clone(),
         };
         Facts {
-            outcomes: questions.ids.iter().filter_map(|id| self.outcomes.get(id).cloned()).collect(),
+            decided: questions.ids.iter().filter(|id| self.outcomes.contains_key(*id)).cloned().collect(),
             parked: self.parked.iter().filter(|row| questions.names.contains(&row.name)).cloned().collect(),
             users: questions.names.iter().filter_map(|name| self.users.get(name).cloned()).collect(),
             holders: self
@@ -339,4 +339,38 @@ proptest! {
             prop_assert!(own.is_sorted(), "{own:?}");
         }
     }
+}
+
+/// A parked command whose record is gone and whose outcome row expired: its audit row says that it was decided.
+#[test]
+fn a_lost_command_that_was_decided_before_gives_way_without_a_second_outcome() {
+    let sketch = |random, kind| Sketch {
+        log: 1,
+        at: 1,
+        random,
+        kind,
+        name: 0,
+        email: None,
+        phone: None,
+        nickname: None,
+        poison: false,
+    };
+    let lost = command(&sketch(1, UserKind::Create), true);
+    let waiting = Command { lost: Some(lost.id.clone()), ..command(&sketch(2, UserKind::Delete), true) };
+    let parked =
+        |seq: i64, id: &String| ParkedRow { id: id.clone(), name: waiting.name.clone(), seq, attempts: 0 };
+    let parked = vec![parked(1, &lost.id), parked(2, &waiting.id)];
+    let questions = Questions::about(std::slice::from_ref(&waiting));
+    assert!(questions.ids.contains(&lost.id));
+    let facts = Facts {
+        decided: BTreeSet::from([lost.id.clone()]).into_iter().collect(),
+        parked,
+        ..Facts::default()
+    };
+    let judgement = judge(std::slice::from_ref(&waiting), facts, Timestamp(9), TRIES);
+    assert_eq!(judgement.fates, [Fate::Applied]);
+    let decided: Vec<_> = judgement.writes.outcomes.iter().map(|row| &row.id).collect();
+    assert_eq!(decided, [&waiting.id]);
+    assert_eq!(judgement.writes.unpark.len(), 2);
+    assert!(judgement.writes.lost.is_empty());
 }

@@ -1,17 +1,16 @@
 //! What a batch reads.
 
 use std::collections::HashMap;
+use std::collections::HashSet;
 
 use super::Batch;
 use super::DbError;
 use super::Query;
 use super::Row;
-use crate::db::read::SELECT_OUTCOME;
-use crate::db::read::outcome;
 use crate::db::read::search;
+use crate::db::read::search_decided;
 use crate::db::read::unique_holders;
 use crate::db::rows::Holder;
-use crate::db::rows::OutcomeRow;
 use crate::db::rows::ParkedRow;
 use crate::db::rows::UserRow;
 use crate::db::rows::Version;
@@ -21,10 +20,16 @@ use crate::db::value::Value;
 use crate::db::value::texts;
 
 impl Batch {
-    /// The outcomes that commands have already. In no order.
-    pub async fn known_outcomes(&mut self, ids: &[String]) -> Result<Vec<OutcomeRow>, DbError> {
-        let rows = self.search(Query::KnownOutcomes, SELECT_OUTCOME, "id", ids, "").await?;
-        rows.iter().map(outcome).collect()
+    /// Which of these commands were decided before; see [`crate::db::Database::decided`].
+    pub async fn decided(&mut self, ids: &[String]) -> Result<HashSet<String>, DbError> {
+        let mut found = HashSet::new();
+        for ids in shape::chunks(ids) {
+            let (sql, values) = search_decided(ids);
+            for row in &self.fetch(Query::KnownOutcomes, &sql, &values).await? {
+                found.insert(row.text(0)?);
+            }
+        }
+        Ok(found)
     }
 
     /// The parked commands of these names, by their order.

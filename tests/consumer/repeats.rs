@@ -1,0 +1,38 @@
+//! Commands that are delivered again long after they were decided.
+
+use forebay::units::Timestamp;
+
+use super::commands::Log;
+use super::commands::send;
+use super::stage::Stage;
+use super::stage::on_each;
+use super::support::daemon::LONG;
+use super::support::wait;
+
+/// The outcome row has expired, the audit row has not.
+#[test]
+fn a_repeat_whose_outcome_expired_changes_nothing_and_stops_nobody() {
+    on_each("a_repeat_whose_outcome_expired_changes_nothing_and_stops_nobody", |stage| {
+        let mut log = Log::new(1);
+        let first = [log.create(1, "ada"), log.delete(2, "ada"), log.create(3, "eve")];
+        let ids: Vec<_> = first.iter().map(|one| one.id).collect();
+        let running = stage.start(Stage::config());
+        send(&stage.kafka.bootstrap(), &first);
+        stage.await_outcomes(&ids);
+        let users = stage.users();
+        // Outcomes, and the tombstone that would refuse the second registration.
+        let expired = stage.runtime.block_on(stage.db.forget_before(Timestamp(1 << 62), 100));
+        assert_eq!(expired, Ok(4));
+
+        // In every partition of the topic, behind the repeats and beside them.
+        let later: Vec<_> = (0..24).map(|number| log.create(4, &format!("user{number}"))).collect();
+        send(&stage.kafka.bootstrap(), &[&first[..], &later].concat());
+        let repeats = running.metrics.consumer_applied.with_label_values(&["repeat"]);
+        wait::until_true("the repeats are settled", LONG, || repeats.get() == 3);
+        stage.await_outcomes(&later.iter().map(|one| one.id).collect::<Vec<_>>());
+        assert_eq!(running.metrics.consumer_retry.get(), 0);
+        let now = stage.users();
+        assert_eq!(now.get("eve"), users.get("eve"));
+        assert!(!now.contains_key("ada"), "a deleted user does not come back");
+    });
+}
