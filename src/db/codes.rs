@@ -13,6 +13,54 @@ pub(super) enum Class {
     Refused,
 }
 
+/// What a code says about the connection it came over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Usefulness {
+    /// The next statement may succeed on it.
+    Useful,
+    /// Its session has ended, or its prepared statements are stale: another connection to the same server may do.
+    Spent,
+    /// The server takes no writes, as the old primary after a failover: neither this connection nor any that was made
+    /// before is of use for them. A new one may lead to the server's successor.
+    Demoted,
+}
+
+/// Of MySQL's and MariaDB's error numbers.
+pub(super) fn mysql_usefulness(number: u16) -> Usefulness {
+    match number {
+        // Read-only: by an option, by the transaction, by the server's mode, by replication; no part of its cluster.
+        1290 | 1792 | 1836 | 3100 | 1047 => Usefulness::Demoted,
+        // Shutting down, connection killed or lost, disconnected.
+        1053 | 1077 | 1079 | 1080 | 1094 | 1927 | 2006 | 2013 | 3169 | 4031 => Usefulness::Spent,
+        // A prepared statement is gone, or belongs to a table that was changed too often.
+        1243 | 1615 => Usefulness::Spent,
+        _ => Usefulness::Useful,
+    }
+}
+
+/// Of PostgreSQL's SQLSTATE.
+pub(super) fn postgres_usefulness(state: &str) -> Usefulness {
+    match state {
+        // Read-only transaction: also what a standby says.
+        "25006" => Usefulness::Demoted,
+        // The session was ended: idle for too long in a transaction or at all, by an administrator or a crash.
+        "25P03" | "25P04" | "57P01" | "57P02" | "57P03" | "57P04" | "57P05" => Usefulness::Spent,
+        // A prepared statement is gone, or its plan's columns changed with the schema.
+        "26000" | "0A000" => Usefulness::Spent,
+        _ if state.starts_with("08") => Usefulness::Spent,
+        _ => Usefulness::Useful,
+    }
+}
+
+/// Of SQLite's extended result codes.
+pub(super) fn sqlite_usefulness(code: i32) -> Usefulness {
+    match code & 0xff {
+        // Read-only: the file was moved away or mounted anew. Not a database: it was replaced.
+        8 | 26 => Usefulness::Spent,
+        _ => Usefulness::Useful,
+    }
+}
+
 /// MySQL's and MariaDB's error numbers.
 pub(super) fn mysql(number: u16) -> Class {
     match number {
@@ -179,6 +227,35 @@ mod tests {
         ];
         for (code, class, what) in table {
             assert_eq!(sqlite(code), class, "{code}: {what}");
+        }
+    }
+
+    #[test]
+    fn a_connection_is_given_up_where_its_server_or_its_session_is_of_no_more_use() {
+        use Usefulness::Demoted;
+        use Usefulness::Spent;
+        use Usefulness::Useful;
+        for number in [1290, 1792, 1836, 1047] {
+            assert_eq!((mysql(number), mysql_usefulness(number)), (Busy, Demoted), "{number}");
+        }
+        for (number, usefulness) in
+            [(1053, Spent), (1927, Spent), (1615, Spent), (1062, Useful), (1205, Useful)]
+        {
+            assert_eq!(mysql_usefulness(number), usefulness, "{number}");
+        }
+        assert_eq!((postgres("25006"), postgres_usefulness("25006")), (Busy, Demoted));
+        for (state, usefulness) in [
+            ("57P01", Spent),
+            ("08006", Spent),
+            ("0A000", Spent),
+            ("57014", Useful),
+            ("23505", Useful),
+            ("", Useful),
+        ] {
+            assert_eq!(postgres_usefulness(state), usefulness, "{state}");
+        }
+        for (code, usefulness) in [(8, Spent), (1032, Spent), (26, Spent), (5, Useful), (2067, Useful)] {
+            assert_eq!(sqlite_usefulness(code), usefulness, "{code}");
         }
     }
 }

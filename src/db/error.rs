@@ -7,6 +7,7 @@ use crate::backoff::CallError;
 
 use super::codes;
 use super::codes::Class;
+use super::codes::Usefulness;
 
 /// Why a call to the database failed. The text never shows values or SQL: databases repeat both in their messages.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -38,7 +39,7 @@ impl DbError {
     pub(super) fn from_sqlx(error: &sqlx::Error) -> Self {
         match error {
             sqlx::Error::Database(error) => {
-                let (what, class) = of_database(error.as_ref());
+                let (what, class, _) = of_database(error.as_ref());
                 class.error(what)
             }
             sqlx::Error::Io(error) => Self::Away(format!("the connection failed: {}", error.kind())),
@@ -65,20 +66,31 @@ impl CallError for DbError {
     }
 }
 
-/// Whether the connection may go on being used: it does not when its stream broke or may be out of step.
-pub(super) fn breaks_connection(error: &sqlx::Error) -> bool {
-    !matches!(error, sqlx::Error::Database(_) | sqlx::Error::RowNotFound)
+/// Whether the connection may go on being used: it may not when its stream broke or may be out of step, or when the
+/// server says something that makes it useless.
+pub(super) fn usefulness(error: &sqlx::Error) -> Usefulness {
+    match error {
+        sqlx::Error::Database(error) => of_database(error.as_ref()).2,
+        sqlx::Error::RowNotFound => Usefulness::Useful,
+        _ => Usefulness::Spent,
+    }
 }
 
-fn of_database(error: &(dyn sqlx::error::DatabaseError + 'static)) -> (String, Class) {
-    if let Some(error) = error.try_downcast_ref::<MySqlDatabaseError>() {
-        return (format!("mysql error {}", error.number()), codes::mysql(error.number()));
+fn of_database(error: &(dyn sqlx::error::DatabaseError + 'static)) -> (String, Class, Usefulness) {
+    let (what, class, usefulness) = if let Some(error) = error.try_downcast_ref::<MySqlDatabaseError>() {
+        let number = error.number();
+        (format!("mysql error {number}"), codes::mysql(number), codes::mysql_usefulness(number))
+    } else if let Some(error) = error.try_downcast_ref::<PgDatabaseError>() {
+        let state = error.code();
+        (format!("postgres error {state}"), codes::postgres(state), codes::postgres_usefulness(state))
+    } else {
+        let code = error.code().and_then(|code| code.parse().ok()).unwrap_or_default();
+        (format!("sqlite error {code}"), codes::sqlite(code), codes::sqlite_usefulness(code))
+    };
+    match usefulness {
+        Usefulness::Demoted => (format!("{what}: the server takes no writes"), class, usefulness),
+        _ => (what, class, usefulness),
     }
-    if let Some(error) = error.try_downcast_ref::<PgDatabaseError>() {
-        return (format!("postgres error {}", error.code()), codes::postgres(error.code()));
-    }
-    let code = error.code().and_then(|code| code.parse().ok()).unwrap_or_default();
-    (format!("sqlite error {code}"), codes::sqlite(code))
 }
 
 impl Class {
@@ -102,7 +114,7 @@ mod tests {
         let busy = [io, sqlx::Error::PoolTimedOut, sqlx::Error::PoolClosed, sqlx::Error::WorkerCrashed];
         for error in busy {
             assert!(DbError::from_sqlx(&error).is_transient(), "{error}");
-            assert!(breaks_connection(&error));
+            assert_eq!(usefulness(&error), Usefulness::Spent);
         }
         assert!(DbError::from_sqlx(&sqlx::Error::Protocol("x".into())).is_transient());
         assert!(!DbError::from_sqlx(&sqlx::Error::ColumnNotFound("x".into())).is_transient());

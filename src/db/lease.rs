@@ -2,7 +2,8 @@
 //!
 //! A driver's future that is dropped half-way (a time-out, a client that went away) leaves an answer on its way, which
 //! the next question on that connection would take for its own. So a connection is reused only when everything that was
-//! asked on it has been answered; else it is closed, and the server rolls back what was open on it.
+//! asked on it has been answered; else it is closed, and the server rolls back what was open on it. An answer that makes
+//! the connection useless (`codes::Usefulness`) closes it too.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -19,12 +20,14 @@ use sqlx::pool::PoolConnection;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
+use super::codes::Usefulness;
 use super::dialect::Dialect;
 use super::error::DbError;
-use super::error::breaks_connection;
+use super::error::usefulness;
 use super::meter::Meter;
 use super::meter::Query;
 use super::pool::Held;
+use super::retired::Retired;
 use super::row::Row;
 use super::value::Value;
 use crate::task::TaskSet;
@@ -38,6 +41,7 @@ pub(super) struct Lease {
     /// A transaction was begun and not ended.
     open: bool,
     meter: Arc<Meter>,
+    retired: Arc<Retired>,
     /// Who brings it back.
     returning: Arc<TaskSet>,
     limit: Duration,
@@ -82,8 +86,14 @@ macro_rules! on {
 }
 
 impl Lease {
-    pub(super) fn new(held: Held, meter: Arc<Meter>, returning: Arc<TaskSet>, limit: Duration) -> Self {
-        Self { held: Some(held), unanswered: false, open: false, meter, returning, limit }
+    pub(super) fn new(
+        held: Held,
+        meter: Arc<Meter>,
+        retired: Arc<Retired>,
+        returning: Arc<TaskSet>,
+        limit: Duration,
+    ) -> Self {
+        Self { held: Some(held), unanswered: false, open: false, meter, retired, returning, limit }
     }
 
     pub(super) fn dialect(&self) -> Dialect {
@@ -184,8 +194,13 @@ impl Lease {
                 Ok(answer)
             }
             Ok(Err(error)) => {
-                self.unanswered = breaks_connection(&error);
-                Err(DbError::from_sqlx(&error))
+                let usefulness = usefulness(&error);
+                self.unanswered = usefulness != Usefulness::Useful;
+                let error = DbError::from_sqlx(&error);
+                if usefulness == Usefulness::Demoted && self.retired.all(Instant::now()) {
+                    tracing::info!(event = "db.connections_retired", %error, "connections to the database are replaced");
+                }
+                Err(error)
             }
             Err(_) => Err(DbError::Away(format!("no answer to `{}` in time", query.as_str()))),
         }

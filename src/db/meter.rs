@@ -27,6 +27,7 @@ macro_rules! queries {
 
 queries! {
     Ping "ping",
+    Check "check",
     Secret "secret",
     User "user",
     Holders "holders",

@@ -3,7 +3,8 @@
 //! MySQL or MariaDB, PostgreSQL, or an embedded SQLite file, told apart by the URL's scheme. Queries are written once,
 //! with `?`; what differs stands in `dialect`. Every call ends: within `acquire_timeout` it has a connection, within
 //! `statement_timeout` each of its statements an answer. A connection whose answer nobody waits for any more is closed,
-//! not reused: what still comes on it belongs to another question.
+//! not reused: what still comes on it belongs to another question. After a failover no connection to the old server is
+//! used once that has refused a write.
 //!
 //! Single statements, which requests wait for, pass a gate: after some failures in a row they are refused at once until
 //! a probe is answered. Transactions and migrations do not: whoever makes them pauses by itself.
@@ -15,6 +16,7 @@ mod codes;
 mod config;
 mod dialect;
 mod error;
+mod health;
 mod housekeeping;
 mod last_logins;
 mod lease;
@@ -23,6 +25,7 @@ mod migrate;
 mod migrations;
 mod pool;
 mod read;
+mod retired;
 mod row;
 mod rows;
 mod sessions;
@@ -53,6 +56,7 @@ use lease::Lease;
 use meter::Meter;
 use meter::Query;
 use pool::Pool;
+use retired::Retired;
 
 /// The database. Cheap to clone: all clones share one pool.
 #[derive(Clone)]
@@ -61,6 +65,8 @@ pub struct Database {
     meter: Arc<Meter>,
     gate: Arc<Gate>,
     limits: Limits,
+    /// Connections that lead to a server that was demoted.
+    retired: Arc<Retired>,
     /// Connections on their way back to the pool.
     returning: Arc<TaskSet>,
 }
@@ -76,12 +82,13 @@ impl Database {
     /// The database of `config`. Nobody need be there yet: connections are opened when they are needed. Only a URL or a
     /// password file that cannot be read is an error here, and an SQLite file that cannot be made.
     pub async fn connect(config: &Config, metrics: Arc<Metrics>) -> Result<Self, DbError> {
-        let pool = Pool::open(config).await?;
+        let retired = Arc::default();
+        let pool = Pool::open(config, &retired).await?;
         let limits = Limits { statement: config.statement_timeout.0 };
         let (open, idle) = (metrics.breaker_open.with_label_values(&["database"]), pool.clone());
         let gate = Gate::new("database", open, move || idle.let_go());
         let meter = Arc::new(Meter::new(metrics));
-        Ok(Self { pool, meter, gate: Arc::new(gate), limits, returning: Arc::default() })
+        Ok(Self { pool, meter, gate: Arc::new(gate), limits, retired, returning: Arc::default() })
     }
 
     /// Whether it answers.
@@ -105,8 +112,8 @@ impl Database {
             self.meter.exhausted();
         }
         let connection = self.pool.acquire().await?;
-        let (meter, returning) = (Arc::clone(&self.meter), Arc::clone(&self.returning));
-        Ok(Lease::new(connection, meter, returning, self.limits.statement))
+        let (meter, retired) = (Arc::clone(&self.meter), Arc::clone(&self.retired));
+        Ok(Lease::new(connection, meter, retired, Arc::clone(&self.returning), self.limits.statement))
     }
 
     /// One statement on a connection of its own, as rows.

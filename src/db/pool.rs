@@ -6,7 +6,9 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
+use std::time::Instant;
 
 use sqlx::AssertSqlSafe;
 use sqlx::ConnectOptions;
@@ -27,6 +29,7 @@ use sqlx::sqlite::SqliteSynchronous;
 use super::config::Config;
 use super::dialect::Dialect;
 use super::error::DbError;
+use super::retired::Retired;
 use super::url::DatabaseUrl;
 
 /// Above the number of our statements (40 queries, those over many rows in four shapes): none is ever closed.
@@ -69,14 +72,14 @@ macro_rules! each {
 
 impl Pool {
     /// Reads the URL and the password file; connects to nobody.
-    pub(super) async fn open(config: &Config) -> Result<Self, DbError> {
+    pub(super) async fn open(config: &Config, retired: &Arc<Retired>) -> Result<Self, DbError> {
         let limit = server_side(config.statement_timeout.0);
         let password = password(config).await?;
         Ok(match parsed(&config.url)? {
             Parsed::MySql(options) => {
                 let options = with_password(options, password, MySqlConnectOptions::password);
                 let options = options.statement_cache_capacity(STATEMENTS).disable_statement_logging();
-                let pool = pool::<MySql>(config, config.max_connections);
+                let pool = pool::<MySql>(config, config.max_connections, retired);
                 let pool =
                     pool.after_connect(move |connection, _| Box::pin(prepare_mysql(connection, limit)));
                 Self::MySql(pool.connect_lazy_with(options))
@@ -85,7 +88,8 @@ impl Pool {
                 let options = with_password(options, password, PgConnectOptions::password);
                 let options = options.statement_cache_capacity(STATEMENTS).disable_statement_logging();
                 let options = options.application_name("forebay").options(postgres_settings(limit));
-                Self::Postgres(pool::<Postgres>(config, config.max_connections).connect_lazy_with(options))
+                let pool = pool::<Postgres>(config, config.max_connections, retired);
+                Self::Postgres(pool.connect_lazy_with(options))
             }
             Parsed::Sqlite(options) => {
                 make_private_file(options.get_filename().to_owned()).await?;
@@ -99,7 +103,7 @@ impl Pool {
                     .statement_cache_capacity(STATEMENTS)
                     .disable_statement_logging();
                 let connections = config.max_connections.min(SQLITE_CONNECTIONS);
-                Self::Sqlite(pool::<Sqlite>(config, connections).connect_lazy_with(options))
+                Self::Sqlite(pool::<Sqlite>(config, connections, retired).connect_lazy_with(options))
             }
         })
     }
@@ -186,14 +190,19 @@ fn server_side(limit: Duration) -> Duration {
     limit * 9 / 10
 }
 
-fn pool<DB: Driver>(config: &Config, connections: u32) -> PoolOptions<DB> {
+fn pool<DB: Driver>(config: &Config, connections: u32, retired: &Arc<Retired>) -> PoolOptions<DB> {
+    let retired = Arc::clone(retired);
     PoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(config.acquire_timeout.0)
         .max_lifetime(config.max_lifetime.0)
         .test_before_acquire(false)
-        .before_acquire(|connection: &mut DB::Connection, meta| {
+        .before_acquire(move |connection: &mut DB::Connection, meta| {
+            let retired = retired.includes(meta.age, Instant::now());
             Box::pin(async move {
+                if retired {
+                    return Ok(false);
+                }
                 if meta.idle_for > TRUSTED_FOR {
                     connection.ping().await?;
                 }

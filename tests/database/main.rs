@@ -22,6 +22,7 @@ use sqlx::Connection;
 
 mod cancelled;
 mod extras;
+mod failover;
 mod housekeeping;
 mod last_logins;
 mod migrations;

@@ -1,0 +1,29 @@
+//! Whether the database does what the daemon needs of it.
+
+use data_encoding::HEXLOWER;
+
+use crate::units::Timestamp;
+
+use super::Database;
+use super::error::DbError;
+use super::meter::Query;
+use super::value::Value;
+
+impl Database {
+    /// Whether it takes writes: a row of a session that does not exist, rolled back. A server that answers reads may be
+    /// the read-only one of a pair after a failover, its disk may be full, or the account may lack a privilege. Asks also
+    /// while calls are refused: an answer ends that.
+    pub async fn check_writes(&self) -> Result<(), DbError> {
+        let mut id = [0; 16];
+        getrandom::fill(&mut id).map_err(|_| DbError::Busy("the system has no random bytes".to_owned()))?;
+        let (id, now) = (HEXLOWER.encode(&id), Timestamp::now());
+        let sql =
+            "INSERT INTO login_sessions (id, generation, rotated_at, ended, expires_at) VALUES (?,?,?,?,?)";
+        let values = [(&id).into(), 0.into(), now.into(), Value::Bool(true), now.into()];
+        let mut lease = self.lease().await?;
+        lease.begin().await?;
+        lease.execute(Query::Check, sql, &values).await?;
+        self.gate.answered();
+        Ok(())
+    }
+}

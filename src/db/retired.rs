@@ -1,0 +1,55 @@
+//! Which connections are not to be used any more, because they lead to a server that was demoted.
+//!
+//! After a failover the name or address of the database leads to another server, but open connections still lead to the
+//! old one, which answers reads and refuses writes. The first refusal retires all connections made until then; each is
+//! closed when it would be used next.
+
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::Duration;
+use std::time::Instant;
+
+/// Where every server is read-only, each write would retire all connections again, and reads would pay for that.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+/// Shared by the pool and the connections that are in use.
+#[derive(Default)]
+pub(super) struct Retired(Mutex<Option<Instant>>);
+
+impl Retired {
+    /// Retires all connections made until `now`, unless that happened a moment ago. Says whether it did.
+    pub(super) fn all(&self, now: Instant) -> bool {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.is_some_and(|last| now.saturating_duration_since(last) < AGAIN_AFTER) {
+            return false;
+        }
+        *last = Some(now);
+        true
+    }
+
+    /// Whether a connection that is so old now is retired.
+    pub(super) fn includes(&self, age: Duration, now: Instant) -> bool {
+        let last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        last.is_some_and(|last| now.saturating_duration_since(last) <= age)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_connections_made_before_are_retired_and_not_all_the_time() {
+        let (retired, start) = (Retired::default(), Instant::now());
+        let second = Duration::from_secs(1);
+        assert!(!retired.includes(second, start));
+        assert!(retired.all(start));
+        let later = start + 10 * second;
+        assert!(retired.includes(11 * second, later));
+        assert!(!retired.includes(9 * second, later));
+        assert!(retired.all(later));
+        assert!(!retired.all(later + second / 2), "the new ones have just been made");
+        assert!(!retired.includes(second / 4, later + second / 2));
+        assert!(retired.includes(9 * second, later));
+    }
+}
