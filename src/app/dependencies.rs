@@ -1,5 +1,6 @@
 //! How the database and the marker store do: looked at in the background, shown by `/readyz`, logged when it changes.
-//! None of them makes the daemon unready.
+//! Each look does what the work needs, writes above all: a server that only answers reads is of no use. None of them
+//! makes the daemon unready.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use crate::db::Database;
 use crate::db::DbError;
 use crate::kv::Kv;
 use crate::task::Task;
+use crate::users;
 
 /// Beside a time-out of a second or less this is not much to ask of either.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -32,10 +34,18 @@ impl Dependencies {
         Task::spawn("dependencies", async move {
             loop {
                 this.seen("database", database(&db).await.unwrap_or_else(|error| error.to_string()));
-                this.seen(
-                    "markers",
-                    kv.look().await.map_or_else(|error| error.to_string(), |()| "ok".to_owned()),
-                );
+                this.seen("markers", markers(&kv).await);
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        })
+    }
+
+    /// The same for the marker store alone: the consumer says by itself how the database does.
+    pub(super) fn watch_markers(self: &Arc<Self>, kv: Kv) -> Task {
+        let this = Arc::clone(self);
+        Task::spawn("dependencies", async move {
+            loop {
+                this.seen("markers", markers(&kv).await);
                 tokio::time::sleep(LOOK_EVERY).await;
             }
         })
@@ -57,10 +67,16 @@ impl Dependencies {
     }
 }
 
+/// Over the channel on which changes are published: without it other daemons miss revocations.
+async fn markers(kv: &Kv) -> String {
+    kv.look(users::CHANNEL).await.map_or_else(|error| error.to_string(), |()| "ok".to_owned())
+}
+
 async fn database(db: &Database) -> Result<String, DbError> {
     let pending = db.pending_migrations().await?;
-    Ok(match pending.len() {
-        0 => "ok".to_owned(),
-        count => format!("{count} migrations are to be applied: run `forebay migrate`"),
-    })
+    if !pending.is_empty() {
+        return Ok(format!("{} migrations are to be applied: run `forebay migrate`", pending.len()));
+    }
+    db.check_writes().await?;
+    Ok("ok".to_owned())
 }

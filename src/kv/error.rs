@@ -17,6 +17,17 @@ pub enum KvError {
     /// A server of another kind than the configuration says.
     #[error("{0}")]
     Misfit(&'static str),
+    /// The account may not do this: an operator's to mend. Trying again does not help.
+    #[error("Redis refuses it (NOPERM): grant the user the commands, keys and channels that README names")]
+    Denied,
+    /// It answers, but what other daemons say on this channel is not heard.
+    #[error("what other daemons say on channel {channel} is not heard: {why}")]
+    Unheard {
+        /// Which.
+        channel: String,
+        /// Why the subscription failed.
+        why: Box<KvError>,
+    },
     /// It was away several times in a row and is not asked for the moment.
     #[error("the key-value store was away and is not asked for the moment")]
     Open,

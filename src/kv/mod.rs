@@ -16,6 +16,8 @@ mod url;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -44,8 +46,12 @@ use remote::Remote;
 /// each part has the time-out to itself.
 const PART: usize = 500;
 
-/// A key that nobody sets.
-const NOTHING: &str = "forebay:nothing";
+/// The key that a look at the store sets.
+const LOOK: &str = "forebay:look";
+/// How long it stands; whoever looks next sets it again.
+const LOOK_TTL: Duration = Duration::from_secs(1);
+/// A refusal that lasts is said once in this time.
+const DENIED_EVERY: Duration = Duration::from_secs(60);
 
 /// Key, value (or its owner) and time to live.
 pub type Entry = (String, Vec<u8>, Duration);
@@ -55,6 +61,8 @@ pub type Entry = (String, Vec<u8>, Duration);
 pub struct Kv {
     store: Store,
     metrics: Option<Arc<Metrics>>,
+    /// When a refusal that lasts was said last.
+    denied: Arc<Mutex<Option<Instant>>>,
 }
 
 #[derive(Clone)]
@@ -67,19 +75,23 @@ impl Kv {
     /// A Redis. Nobody need be there yet: it is connected to by the first call, and again whenever that is needed.
     pub fn redis(config: &Config, metrics: Arc<Metrics>) -> Result<Self, KvError> {
         let remote = Remote::new(config, &metrics)?;
-        Ok(Self { store: Store::Remote(Arc::new(remote)), metrics: Some(metrics) })
+        Ok(Self { store: Store::Remote(Arc::new(remote)), metrics: Some(metrics), denied: Arc::default() })
     }
 
     /// A store of this process's own in `dir`. What is damaged is moved aside, and the store begins empty. Blocks for
     /// the disk.
     pub fn embedded(dir: &Path) -> Result<Self, KvError> {
-        Ok(Self { store: Store::Embedded(Embedded::open(dir, None)?), metrics: None })
+        Ok(Self::of_own(Embedded::open(dir, None)?))
     }
 
     /// The same, for encryption at rest: keys and values cannot be read without `secret`. A store under another secret,
     /// or under none, is removed.
     pub fn sealed(dir: &Path, secret: &[u8; 32]) -> Result<Self, KvError> {
-        Ok(Self { store: Store::Embedded(Embedded::open(dir, Some(secret))?), metrics: None })
+        Ok(Self::of_own(Embedded::open(dir, Some(secret))?))
+    }
+
+    fn of_own(embedded: Embedded) -> Self {
+        Self { store: Store::Embedded(embedded), metrics: None, denied: Arc::default() }
     }
 
     /// The same store with its calls measured.
@@ -91,13 +103,20 @@ impl Kv {
         self
     }
 
-    /// Whether the store answers, and is of the kind that the configuration says; for whoever watches it.
-    pub async fn look(&self) -> Result<(), KvError> {
-        let nothing = Call::new(NOTHING, Op::Get);
+    /// Whether the store does what is needed of it, and is of the kind that the configuration says; for whoever watches
+    /// it. Writes a key, runs a script on it, publishes an empty message on `channel`, and says when what is subscribed
+    /// to is not heard: a server that answers reads may be a read-only replica, or refuse this user the rest.
+    pub async fn look(&self, channel: &str) -> Result<(), KvError> {
+        let value = b"1".to_vec();
+        let calls = vec![
+            Call::new(LOOK, Op::Set { value: value.clone(), ttl: LOOK_TTL }),
+            Call::new(LOOK, Op::Refresh { owner: value, ttl: LOOK_TTL }),
+            Call::new(LOOK, Op::Get),
+        ];
         let look = async {
             match &self.store {
-                Store::Remote(remote) => remote.look(nothing).await,
-                Store::Embedded(embedded) => embedded.run(vec![nothing]).await.map(drop),
+                Store::Remote(remote) => remote.look(calls, channel).await,
+                Store::Embedded(embedded) => embedded.run(calls).await.map(drop),
             }
         };
         self.measured("kv.look", look).await
@@ -283,13 +302,34 @@ impl Kv {
         }
     }
 
-    async fn measured<T>(&self, step: &str, work: impl Future<Output = T>) -> T {
+    async fn measured<T>(
+        &self,
+        step: &str,
+        work: impl Future<Output = Result<T, KvError>>,
+    ) -> Result<T, KvError> {
         let began = Instant::now();
         let done = work.await;
+        if let Err(error @ KvError::Denied) = &done
+            && self.is_to_be_said(began)
+        {
+            tracing::error!(event = "kv.denied", step, %error, "an operator has to mend this");
+        }
         if let Some(metrics) = &self.metrics {
             metrics.step_seconds.with_label_values(&[step]).observe(began.elapsed().as_secs_f64());
         }
         done
+    }
+}
+
+impl Kv {
+    /// Whether a refusal was not said for a while.
+    fn is_to_be_said(&self, now: Instant) -> bool {
+        let mut said = self.denied.lock().unwrap_or_else(PoisonError::into_inner);
+        if said.is_some_and(|said| now.saturating_duration_since(said) < DENIED_EVERY) {
+            return false;
+        }
+        *said = Some(now);
+        true
     }
 }
 

@@ -29,7 +29,7 @@ fn keys() -> Vec<String> {
 }
 
 async fn look(url: &str, cluster: bool) -> Result<(), KvError> {
-    patient(url, cluster).look().await
+    patient(url, cluster).look("c").await
 }
 
 #[tokio::test]
@@ -41,7 +41,7 @@ async fn a_server_of_another_kind_than_was_said_is_told_from_one_that_is_away() 
     let a_node = KvError::Misfit("the server is a node of a cluster: set [redis] cluster = true");
     for node in 0..3 {
         let kv = patient(&cluster.node(node).url(), false);
-        assert_eq!(kv.look().await, Err(a_node.clone()), "whatever slots node {node} has");
+        assert_eq!(kv.look("c").await, Err(a_node.clone()), "whatever slots node {node} has");
         for key in keys() {
             let answer = kv.get(&key).await;
             let own = cluster.node_of(&key) == node;

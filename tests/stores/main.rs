@@ -10,6 +10,7 @@ mod support;
 mod cluster;
 mod contract;
 mod embedded;
+mod failover;
 mod messages;
 mod outage;
 mod settings;

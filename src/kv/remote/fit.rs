@@ -1,4 +1,4 @@
-//! Whether the server is what the configuration says: a node of a cluster, or none.
+//! Whether the server does what is needed, and is what the configuration says: a node of a cluster, or none.
 //!
 //! A node answers for the keys that are its own, so that a single client would notice late; and of a server that is no
 //! node a cluster's client says only that it cannot connect.
@@ -21,15 +21,19 @@ pub(super) const A_NODE: &str = "the server is a node of a cluster: set [redis] 
 const NO_NODE: &str = "the server is no node of a cluster: set [redis] cluster = false";
 
 impl Remote {
-    /// Makes the call, and asks what kind of a server it is.
-    pub async fn look(&self, call: Call) -> Result<(), KvError> {
-        let asked = self.run(vec![call]).await.map(drop);
+    /// Makes the calls, publishes nothing on the channel, and asks what kind of a server it is.
+    pub async fn look(&self, calls: Vec<Call>, channel: &str) -> Result<(), KvError> {
+        let asked = self.run(calls).await.map(drop);
         // Who may not be asked what it is, is what it was taken for.
         match self.redis.cluster {
-            false if self.redis.is_a_node().await == Some(true) => Err(KvError::Misfit(A_NODE)),
-            true if asked.is_err() && self.redis.is_no_cluster().await => Err(KvError::Misfit(NO_NODE)),
-            _ => asked,
+            false if self.redis.is_a_node().await == Some(true) => return Err(KvError::Misfit(A_NODE)),
+            true if asked.is_err() && self.redis.is_no_cluster().await => {
+                return Err(KvError::Misfit(NO_NODE));
+            }
+            _ => asked?,
         }
+        self.publish(channel, "").await?;
+        self.unheard.check()
     }
 }
 

@@ -21,6 +21,9 @@ use crate::task::Task;
 /// Between two new connections to a cluster of which a node is silent.
 const RENEW_EVERY: Duration = Duration::from_secs(5);
 
+/// Where no server takes writes, each call would connect again.
+const REPLACE_EVERY: Duration = Duration::from_secs(1);
+
 pub(super) struct Link {
     connector: Arc<Connector>,
     slot: Arc<Mutex<Slot>>,
@@ -33,6 +36,9 @@ struct Renewal {
     _making: Task,
 }
 
+/// Answers, with the number of the connection they came over.
+type Asked = (Option<u64>, Vec<RedisResult<Value>>);
+
 #[derive(Default)]
 struct Slot {
     /// Of the connection; tells one that is to be given up from its successor.
@@ -41,6 +47,8 @@ struct Slot {
     /// Kept when whoever waited gives up, so that short time-outs of calls do not begin again and again what takes
     /// longer.
     connecting: Option<Connecting>,
+    /// When a connection to a demoted server was given up last.
+    replaced: Option<Instant>,
 }
 
 impl Link {
@@ -48,13 +56,37 @@ impl Link {
         Self { connector, slot: Arc::default(), renewal: std::sync::Mutex::default() }
     }
 
-    /// Sends commands and waits for their answers. A connection that turns out to be lost is replaced, and the
-    /// commands are sent once more: each has the same effect when the server hears it twice.
+    /// Sends commands and waits for their answers. A connection that turns out to be lost, or to lead to a server that
+    /// takes no writes, is replaced, and the commands are sent once more: each has the same effect when the server hears
+    /// it twice.
     pub async fn ask(&self, commands: Arc<Vec<Cmd>>) -> Result<Vec<RedisResult<Value>>, KvError> {
         match self.try_once(&commands).await {
-            Err(error) if is_lost(&error) => self.try_once(&commands).await.map_err(|error| said(&error)),
-            asked => asked.map_err(|error| said(&error)),
+            Err(error) if is_lost(&error) => {}
+            Ok((Some(number), answers)) if answers.iter().any(is_demoted) => {
+                if !self.replace(number).await {
+                    return Ok(answers);
+                }
+            }
+            asked => return answers(asked),
         }
+        answers(self.try_once(&commands).await)
+    }
+
+    /// Gives up a connection to a server that was demoted: after a failover its name leads to another one. Not when that
+    /// was done a moment ago. Says whether there is, or will be, another connection.
+    async fn replace(&self, number: u64) -> bool {
+        let mut slot = self.slot.lock().await;
+        if slot.number != number {
+            return true;
+        }
+        let now = Instant::now();
+        if slot.replaced.is_some_and(|last| now.saturating_duration_since(last) < REPLACE_EVERY) {
+            return false;
+        }
+        slot.replaced = Some(now);
+        slot.connection = None;
+        tracing::debug!(event = "kv.connection_replaced", "Redis takes no writes: connecting again");
+        true
     }
 
     /// Closes the connection, unless one is just being made.
@@ -85,7 +117,8 @@ impl Link {
         *renewal = Some(Renewal { begun: Instant::now(), _making: making });
     }
 
-    async fn try_once(&self, commands: &Arc<Vec<Cmd>>) -> RedisResult<Vec<RedisResult<Value>>> {
+    /// The answers, and the number of the connection where that is to be replaced by us.
+    async fn try_once(&self, commands: &Arc<Vec<Cmd>>) -> RedisResult<Asked> {
         let (number, connection) = self.connection().await?;
         let mends_itself = connection.mends_itself();
         let sent = connection.send(commands).await;
@@ -95,7 +128,7 @@ impl Link {
                 slot.connection = None;
             }
         }
-        sent
+        Ok(((!mends_itself).then_some(number), sent?))
     }
 
     async fn connection(&self) -> RedisResult<(u64, Connection)> {
@@ -117,6 +150,16 @@ impl Slot {
         self.number += 1;
         self.connection = Some(connection);
     }
+}
+
+fn answers(asked: RedisResult<Asked>) -> Result<Vec<RedisResult<Value>>, KvError> {
+    asked.map(|(_, answers)| answers).map_err(|error| said(&error))
+}
+
+/// Whether a server says that it is no primary, or one that lost its replicas: another may be in its place.
+fn is_demoted(answer: &RedisResult<Value>) -> bool {
+    let code = answer.as_ref().err().and_then(RedisError::code);
+    matches!(code, Some("READONLY" | "MASTERDOWN" | "NOREPLICAS"))
 }
 
 /// Whether the connection ended, so that a new one may fare better.

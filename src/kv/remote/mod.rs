@@ -12,6 +12,7 @@ mod fit;
 mod link;
 mod servers;
 mod subscriber;
+mod unheard;
 
 use std::hash::BuildHasher;
 use std::hash::BuildHasherDefault;
@@ -45,6 +46,7 @@ use command::Next;
 use command::Question;
 use connection::Connector;
 use link::Link;
+use unheard::Unheard;
 
 pub(super) use servers::named as servers;
 pub(super) use subscriber::Subscriber;
@@ -59,6 +61,8 @@ pub(super) struct Remote {
     redis: Arc<Redis>,
     /// Calls, also those that nobody waits for any more.
     calls: TaskSet,
+    /// Subscriptions that fail.
+    unheard: Arc<Unheard>,
 }
 
 /// What a call needs.
@@ -80,7 +84,7 @@ impl Remote {
             all.iter().for_each(|link| link.give_up());
         });
         let redis = Redis { timeout: config.timeout.0, cluster: config.cluster, gate, links, connector };
-        Ok(Self { redis: Arc::new(redis), calls: TaskSet::default() })
+        Ok(Self { redis: Arc::new(redis), calls: TaskSet::default(), unheard: Arc::default() })
     }
 
     /// A call that is given up is let come to its end, within the time-out: whether the server answers is to be known
@@ -109,7 +113,7 @@ impl Remote {
     }
 
     pub fn subscribe(&self, channel: &str, lost: Option<IntCounter>) -> Subscriber {
-        Subscriber::new(Arc::clone(&self.redis.connector), channel, lost)
+        Subscriber::new(Arc::clone(&self.redis.connector), channel, lost, Arc::clone(&self.unheard))
     }
 }
 
@@ -236,6 +240,7 @@ fn said(error: &RedisError) -> KvError {
         (ErrorKind::InvalidClientConfig, _) => {
             KvError::Malformed("[redis]: not to be connected to so".to_owned())
         }
+        (_, Some("NOPERM")) => KvError::Denied,
         (_, Some("WRONGTYPE")) => KvError::Malformed("a key holds something else than a value".to_owned()),
         // Only a node of a cluster says that another one has the key.
         (_, Some("MOVED" | "ASK")) => KvError::Misfit(fit::A_NODE),

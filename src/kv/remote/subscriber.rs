@@ -20,11 +20,13 @@ use tokio::time::timeout;
 
 use crate::backoff::Backoff;
 
+use super::super::KvError;
 use super::super::subscription::Event;
 use super::connection::CONNECT_WITHIN;
 use super::connection::Connector;
 use super::connection::settings;
 use super::said;
+use super::unheard::Unheard;
 
 /// Messages that may wait to be taken; of more some are missed, and that is said.
 const MESSAGES: usize = 1024;
@@ -37,6 +39,9 @@ pub(in super::super) struct Subscriber {
     connector: Arc<Connector>,
     channel: String,
     lost: Option<IntCounter>,
+    unheard: Arc<Unheard>,
+    /// Among the subscribers of this process.
+    number: u64,
     delays: Backoff,
     /// When to connect, while there is no connection.
     retry_at: Instant,
@@ -62,11 +67,18 @@ enum Heard {
 }
 
 impl Subscriber {
-    pub(super) fn new(connector: Arc<Connector>, channel: &str, lost: Option<IntCounter>) -> Self {
+    pub(super) fn new(
+        connector: Arc<Connector>,
+        channel: &str,
+        lost: Option<IntCounter>,
+        unheard: Arc<Unheard>,
+    ) -> Self {
         Self {
             connector,
             channel: channel.to_owned(),
             lost,
+            number: unheard.number(),
+            unheard,
             delays: Backoff::new(RETRY_MIN, RETRY_MAX),
             retry_at: Instant::now(),
             turn: 0,
@@ -106,15 +118,22 @@ impl Subscriber {
         match timeout(CONNECT_WITHIN, attempt).await {
             Ok(Ok(live)) => {
                 self.delays.reset();
+                self.unheard.over(self.number);
                 self.live = Some(live);
                 return true;
             }
-            Ok(Err(error)) => tracing::debug!(error = %said(&error), "kv.subscription: not connected"),
-            Err(_) => tracing::debug!("kv.subscription: not connected in time"),
+            Ok(Err(error)) => self.unheard.failed(self.number, &self.channel, said(&error)),
+            Err(_) => self.unheard.failed(self.number, &self.channel, KvError::Timeout),
         }
         self.turn = self.turn.wrapping_add(1);
         self.retry_at = Instant::now() + self.delays.delay();
         false
+    }
+}
+
+impl Drop for Subscriber {
+    fn drop(&mut self) {
+        self.unheard.over(self.number);
     }
 }
 

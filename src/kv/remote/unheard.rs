@@ -1,0 +1,61 @@
+//! Subscriptions that cannot be made: said once in the log, and shown by health checks for as long as it lasts. Until they
+//! are made, this daemon misses what other daemons say, revocations among it.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+
+use super::super::KvError;
+
+/// By subscriber: its channel, and why it fails.
+#[derive(Default)]
+pub(super) struct Unheard {
+    failing: Mutex<BTreeMap<u64, (String, KvError)>>,
+    next: AtomicU64,
+}
+
+impl Unheard {
+    /// A number for one more subscriber.
+    pub fn number(&self) -> u64 {
+        self.next.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// It could not subscribe.
+    pub fn failed(&self, subscriber: u64, channel: &str, why: KvError) {
+        let before = self.failing().insert(subscriber, (channel.to_owned(), why.clone()));
+        if before.is_some_and(|(_, before)| before == why) {
+            return;
+        }
+        let event = "kv.subscription_failed";
+        match why {
+            KvError::Denied => {
+                tracing::error!(event, channel, error = %why, "changes by other daemons are missed")
+            }
+            _ => {
+                tracing::warn!(event, channel, error = %why, "changes by other daemons are missed meanwhile")
+            }
+        }
+    }
+
+    /// It has subscribed, or has ended.
+    pub fn over(&self, subscriber: u64) {
+        self.failing().remove(&subscriber);
+    }
+
+    /// An error that names the first channel of which nothing is heard.
+    pub fn check(&self) -> Result<(), KvError> {
+        match self.failing().first_key_value() {
+            Some((_, (channel, why))) => {
+                Err(KvError::Unheard { channel: channel.clone(), why: Box::new(why.clone()) })
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn failing(&self) -> MutexGuard<'_, BTreeMap<u64, (String, KvError)>> {
+        self.failing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
