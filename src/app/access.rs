@@ -35,6 +35,8 @@ pub(super) struct Access {
     /// None where nobody logs in: without users, or without a key that signs.
     pub(super) login: Option<Login>,
     pub(super) limits: Limits,
+    /// What is remembered of users' tokens and passwords.
+    pub(super) marks: Marks,
     // Dropped with it: each ends at its next wait.
     _tasks: Vec<Task>,
 }
@@ -66,7 +68,7 @@ impl Access {
                 config: config.login.clone(),
                 auth: config.auth.clone(),
                 keyring,
-                marks,
+                marks: marks.clone(),
                 db: stores.db.clone(),
                 kv: stores.kv.clone(),
                 limits: limits.clone(),
@@ -78,7 +80,7 @@ impl Access {
         });
         let login = login.transpose().map_err(io::Error::other).map_err(Failure::system("randomness"))?;
         tasks.extend(login.iter().flat_map(|login| [login.listen(), login.write_behind()]));
-        Ok(Self { authenticator, login, limits, _tasks: tasks })
+        Ok(Self { authenticator, login, limits, marks, _tasks: tasks })
     }
 
     /// Writes the login times that wait.

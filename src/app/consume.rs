@@ -2,7 +2,6 @@
 //!
 //! It opens the operator's listener only. There is no log here, so nothing can be lost: what is not settled comes again.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
@@ -42,6 +41,7 @@ use super::Failure;
 use super::ReplaySpan;
 use super::applied::Applied;
 use super::deadlines::Deadlines;
+use super::dependencies::Dependencies;
 use super::output;
 use super::parts::Door;
 use super::parts::address;
@@ -128,7 +128,7 @@ async fn parts(config: &Config, metrics: &Arc<Metrics>) -> Result<ConsumerParts,
     let after: Arc<dyn AfterApplied> = match &kv {
         Some(kv) => {
             let profiles = Profiles::new(&config.users, kv.clone(), db.clone(), metrics);
-            Arc::new(Applied { profiles, statuses: None })
+            Arc::new(Applied { profiles, marks: None, statuses: None })
         }
         None => Arc::new(Nobody),
     };
@@ -153,6 +153,8 @@ async fn run(config: &Config, source: &Source, metrics: &Arc<Metrics>) -> Result
     task::raise_failed_tasks(&alarm);
     let parts = parts(config, metrics).await?;
     let db = parts.db.clone();
+    let dependencies = Arc::<Dependencies>::default();
+    let _watch = parts.kv.clone().map(|kv| dependencies.watch_markers(kv));
     let operators = bind_admin(config, metrics)?;
     let admin = address(&operators)?;
     let consumer = Consumer::start(parts, alarm.clone()).map_err(Failure::system("the consumer's thread"))?;
@@ -161,6 +163,7 @@ async fn run(config: &Config, source: &Source, metrics: &Arc<Metrics>) -> Result
     let backend = Arc::new(Backend {
         handle: handle.clone(),
         db,
+        dependencies,
         metrics: Arc::clone(&metrics),
         stopping: AtomicBool::new(false),
     });
@@ -202,6 +205,7 @@ async fn run(config: &Config, source: &Source, metrics: &Arc<Metrics>) -> Result
 struct Backend {
     handle: Handle,
     db: Database,
+    dependencies: Arc<Dependencies>,
     metrics: Arc<Metrics>,
     stopping: AtomicBool,
 }
@@ -214,12 +218,11 @@ impl AdminBackend for Backend {
 
     fn ready(&self) -> Readiness {
         let stopping = self.stopping.load(Ordering::Relaxed);
-        let database = self.handle.trouble().unwrap_or_else(|| "ok".to_owned());
-        Readiness {
-            ready: !stopping,
-            reason: stopping.then_some("stopping"),
-            dependencies: BTreeMap::from([("database", database)]),
-        }
+        let state = |trouble: Option<String>| trouble.unwrap_or_else(|| "ok".to_owned());
+        let (database, consumer) = (state(self.handle.blocked()), state(self.handle.trouble()));
+        let mut dependencies = self.dependencies.states();
+        dependencies.extend([("database", database), ("consumer", consumer)]);
+        Readiness { ready: !stopping, reason: stopping.then_some("stopping"), dependencies }
     }
 
     /// Only the drain's workers are held.

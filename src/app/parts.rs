@@ -240,7 +240,11 @@ impl Parts {
     pub(super) fn start_consumer(&mut self, config: &Config, alarm: &Alarm) -> Result<(), Failure> {
         let Some(stores) = self.stores.clone().filter(|_| config.consumes()) else { return Ok(()) };
         let parts = ConsumerParts {
-            after: Arc::new(Applied { profiles: stores.profiles, statuses: Some(self.statuses.clone()) }),
+            after: Arc::new(Applied {
+                profiles: stores.profiles,
+                marks: self.access.as_ref().map(|access| access.marks.clone()),
+                statuses: Some(self.statuses.clone()),
+            }),
             db: stores.db,
             kv: Some(stores.kv),
             config: config.consumer.clone(),

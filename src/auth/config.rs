@@ -17,7 +17,7 @@ use crate::units::Span;
 
 const SECTION: &str = "auth";
 /// Nothing takes back an access token that is shown to a daemon without its database, so none lives longer.
-const LONGEST_ACCESS: Span = Span::secs(24 * 3600);
+pub const LONGEST_ACCESS: Span = Span::secs(24 * 3600);
 const LONGEST_REFRESH: Span = Span::secs(366 * 24 * 3600);
 /// Some keys have some kilobytes; more than this is another file.
 const MOST_OF_KEYS: usize = 1 << 20;

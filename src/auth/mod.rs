@@ -30,6 +30,7 @@ pub use authenticator::AuthenticatorParts;
 pub use claims::Claims;
 pub use claims::Use;
 pub use config::Config;
+pub use config::LONGEST_ACCESS;
 pub use config::Mode;
 pub use keyring::Keyring;
 pub use keys::KeyError;

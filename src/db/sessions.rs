@@ -55,8 +55,8 @@ impl Database {
         .await
     }
 
-    /// Ends the session `id` for good, whether it has a row or not, and says whether it was alive. One without a row is
-    /// remembered until `expires_at`.
+    /// Ends the session `id` for good, whether it has a row or not, and says whether it was alive. That it ended is
+    /// remembered until `expires_at` at least.
     pub async fn end_session(
         &self,
         id: &str,
@@ -66,7 +66,7 @@ impl Database {
         let session = Session { id, generation: 0, now, ended: true, expires_at };
         self.guarded(async |mut lease| {
             Ok(session.insert(&mut lease, Query::EndSession).await?
-                || end(&mut lease, Query::EndSession, id).await?)
+                || session.end(&mut lease, Query::EndSession).await?)
         })
         .await
     }
@@ -149,16 +149,18 @@ impl Session<'_> {
             return Ok(Rotation::Repeated);
         }
         // Generations only grow: what was old a moment ago still is.
-        Ok(match end(lease, Query::RotateSession, self.id).await? {
+        Ok(match self.end(lease, Query::RotateSession).await? {
             true => Rotation::Reused,
             false => Rotation::Ended,
         })
     }
-}
 
-/// Says whether this call ended it.
-async fn end(lease: &mut Lease, query: Query, id: &str) -> Result<bool, DbError> {
-    let sql = "UPDATE login_sessions SET ended = ? WHERE id = ? AND ended = ?";
-    let values = [Value::Bool(true), id.into(), Value::Bool(false)];
-    Ok(lease.execute(query, sql, &values).await? > 0)
+    /// Says whether this call ended it. Its row stays until the last token that was issued for it has expired.
+    async fn end(&self, lease: &mut Lease, query: Query) -> Result<bool, DbError> {
+        let sql = "UPDATE login_sessions SET ended = ?, expires_at = CASE WHEN expires_at < ? THEN ? ELSE expires_at END \
+             WHERE id = ? AND ended = ?";
+        let until = self.expires_at.into();
+        let values = [Value::Bool(true), until, until, self.id.into(), Value::Bool(false)];
+        Ok(lease.execute(query, sql, &values).await? > 0)
+    }
 }

@@ -10,6 +10,7 @@ use super::LoginError;
 use super::credentials::Account;
 use crate::auth::Claims;
 use crate::auth::Keyring;
+use crate::auth::LONGEST_ACCESS;
 use crate::auth::TokenError;
 use crate::auth::Use;
 use crate::units::Timestamp;
@@ -82,8 +83,10 @@ impl Sessions {
         }
     }
 
-    /// When the last refresh token of a session that is prolonged now ends.
+    /// When the last token of a session that is prolonged or ended now expires. An access token may outlive the refresh
+    /// token, and may have been issued under a setting that was since shortened: the longest that may be set counts.
     pub fn end(&self, now: Timestamp) -> Timestamp {
-        Timestamp(now.0 + u64::try_from(self.refresh_ttl.as_millis()).unwrap_or(u64::MAX))
+        let longest = self.refresh_ttl.max(LONGEST_ACCESS.0);
+        Timestamp(now.0 + u64::try_from(longest.as_millis()).unwrap_or(u64::MAX))
     }
 }

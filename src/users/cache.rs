@@ -86,8 +86,10 @@ impl Profiles {
         Ok(row)
     }
 
-    /// Takes over what was applied: the shared level has it, and every daemon lets go of what it had.
+    /// Takes over what was applied: this process forgets what it had, whether the shared level answers or not; then the
+    /// shared level has the new rows, and every daemon forgets what it had.
     pub async fn applied(&self, changed: &[(String, Option<UserRow>)]) -> Result<(), KvError> {
+        self.forget(changed.iter().map(|(name, _)| name.as_str())).await;
         let entries: Vec<_> = changed
             .iter()
             .map(|(name, row)| {
@@ -96,11 +98,12 @@ impl Profiles {
             })
             .collect();
         let stored = self.kv.set_all(&entries).await;
-        // After the shared level, so that nobody here takes the old one from there once more.
+        // After the shared level once more: somebody here may have taken the old one from there meanwhile.
         self.forget(changed.iter().map(|(name, _)| name.as_str())).await;
-        stored?;
         let names: Vec<&str> = changed.iter().map(|(name, _)| name.as_str()).collect();
-        self.kv.publish(CHANNEL, &names.join(" ")).await
+        // Also where the shared level failed: what others remember of logins and tokens is not taken from there.
+        let published = self.kv.publish(CHANNEL, &names.join(" ")).await;
+        stored.and(published)
     }
 
     /// Puts profiles into memory that were read for another reason.

@@ -90,6 +90,20 @@ pub async fn an_ended_session_stays_ended_with_and_without_a_row(place: &Place) 
     assert_eq!(alive, 1, "one of them ended it");
 }
 
+pub async fn an_ended_session_is_remembered_as_long_as_its_last_token(place: &Place) {
+    let database = place.migrated().await;
+    let rotated = database.rotate_session(&id(1), 0, Timestamp(1), Timestamp(10), GRACE).await;
+    assert_eq!(rotated, Ok(Rotation::Rotated));
+    // An access token that was issued since lives longer than the row of the last refresh would.
+    assert_eq!(database.end_session(&id(1), Timestamp(5), Timestamp(100)).await, Ok(true));
+    assert_eq!(database.forget_sessions(Timestamp(50), 10).await, Ok(0));
+    assert_eq!(database.session_ended(&id(1)).await, Ok(true));
+    // Never for a shorter time.
+    assert_eq!(rotate(&database, &id(2), 0, 1).await, Rotation::Rotated);
+    assert_eq!(database.end_session(&id(2), Timestamp(5), Timestamp(7)).await, Ok(true));
+    assert_eq!(database.forget_sessions(Timestamp(50), 10).await, Ok(0));
+}
+
 pub async fn expired_sessions_go_in_bounded_steps(place: &Place) {
     let database = place.migrated().await;
     for number in 0..20 {

@@ -66,6 +66,7 @@ on_each_database! {
     sessions::a_session_moves_on_one_generation_at_a_time,
     sessions::of_many_who_rotate_one_generation_one_does_and_the_others_repeat,
     sessions::an_ended_session_stays_ended_with_and_without_a_row,
+    sessions::an_ended_session_is_remembered_as_long_as_its_last_token,
     sessions::expired_sessions_go_in_bounded_steps,
     last_logins::only_later_times_of_users_who_exist_are_written,
     last_logins::times_beyond_every_shape_are_written,

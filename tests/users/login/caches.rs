@@ -101,3 +101,30 @@ fn who_is_logged_in_works_on_without_redis_and_without_the_database() {
     wait::until_true("logins are back", LONG, || login(http, "user-1", "correct horse 1").status == 200);
     Tokens::of(&refresh(http, &tokens.refresh));
 }
+
+#[test]
+fn a_password_that_was_changed_lets_nobody_in_while_redis_is_away() {
+    let Some(stage) =
+        Stage::new("a_password_that_was_changed_lets_nobody_in_while_redis_is_away", Sql::Postgres)
+    else {
+        return;
+    };
+    let mut forebay = guarded(stage.whole());
+    forebay.start();
+    let http = &mut forebay.http();
+    registered(http, 1);
+    let tokens = Tokens::of_user(http, 1);
+    wait::until_true("password and token are remembered", LONG, || {
+        Tokens::of_user(http, 1);
+        assert_eq!(get(http, &tokens.access, ME), 200);
+        hits(&forebay, "credentials") >= 1.0 && hits(&forebay, "tokens") >= 1.0
+    });
+    stage.redis.kill9();
+    expect(&call(http, &tokens.access, "PUT", "/v1/users/user-1/password", CHANGE), 200, "");
+    // The answer may come a moment before the process forgets. Without that it would remember for an hour.
+    wait::until_true("the old password is forgotten", LONG, || {
+        login(http, "user-1", "correct horse 1").status == 401
+    });
+    assert_eq!(get(http, &tokens.access, ME), 401);
+    Tokens::of(&login(http, "user-1", "another horse"));
+}
