@@ -168,7 +168,8 @@ async fn run(config: &Config, source: &Source, metrics: &Arc<Metrics>) -> Result
         stopping: AtomicBool::new(false),
     });
     let shown: Arc<dyn AdminBackend> = backend.clone();
-    let door = Door::open("admin-listener", &alarm, |stop| operators.serve(Admin::new(shown, metrics), stop));
+    let site = Admin::new(&config.server, shown, metrics);
+    let door = Door::open("admin-listener", &alarm, |stop| operators.serve(site, stop));
     let pulse = Pulse::new("consumer", move || handle.heartbeat());
     let watchdog =
         threads::watchdog(vec![pulse], Vec::new(), alarm.clone()).map_err(Failure::system("threads"))?;

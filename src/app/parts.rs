@@ -187,7 +187,7 @@ impl Parts {
             metrics: Arc::clone(&metrics),
             message_max: config.kafka.message_max,
         };
-        let operators = Admin::new(shown, metrics).with_limits(access.limits.clone());
+        let operators = Admin::new(&config.server, shown, metrics).with_limits(access.limits.clone());
         let (doors, certificates) = listeners.open(Public::new(&config.server, site), operators, alarm);
         let operator = Arc::clone(&backend);
         // Without it operators change a log only when the daemon is stopped, which is no reason not to accept.

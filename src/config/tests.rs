@@ -144,6 +144,15 @@ fn an_open_listener_stays_on_loopback_unless_told_otherwise() {
 }
 
 #[test]
+fn allowed_hosts_are_names_from_the_file_or_the_environment() {
+    let variable = |value| read("", &[("FOREBAY__SERVER__ALLOWED_HOSTS", value)]);
+    let config = variable("[\"a.example\", \"B.example.\"]").unwrap();
+    assert!(config.shown().unwrap().contains("allowed_hosts = [\"a.example\", \"b.example\"]"));
+    let wrong = variable("[\"a.example:80\"]").unwrap_err().to_string();
+    assert!(wrong.contains("[server] allowed_hosts") && wrong.contains("without a port"), "{wrong}");
+}
+
+#[test]
 fn a_stop_takes_no_longer_than_the_service_manager_waits() {
     assert_eq!(mistakes("[server]\nshutdown_grace = \"61s\"", &[]), ["[server] shutdown_grace: found 1m 1s"]);
 }

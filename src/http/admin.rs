@@ -10,6 +10,9 @@ use tokio::sync::Mutex;
 use super::Answer;
 use super::backend::AdminBackend;
 use super::body::Bodies;
+use super::config::Config;
+use super::guard::Guard;
+use super::hosts::AllowedHosts;
 use super::limits;
 use super::problem;
 use super::problem::Problem;
@@ -36,13 +39,21 @@ pub struct Admin {
     limits: Option<Limits>,
     bodies: Bodies,
     metrics: Arc<Metrics>,
+    allowed_hosts: AllowedHosts,
     looking: Arc<Mutex<()>>,
 }
 
 impl Admin {
     /// Over what it shows and steers.
-    pub fn new(backend: Arc<dyn AdminBackend>, metrics: Arc<Metrics>) -> Self {
-        Self { backend, limits: None, bodies: Bodies::new(&metrics), metrics, looking: Arc::default() }
+    pub fn new(config: &Config, backend: Arc<dyn AdminBackend>, metrics: Arc<Metrics>) -> Self {
+        Self {
+            backend,
+            limits: None,
+            bodies: Bodies::new(&metrics),
+            metrics,
+            allowed_hosts: config.allowed_hosts.clone(),
+            looking: Arc::default(),
+        }
     }
 
     /// The same with limits that can be changed.
@@ -126,6 +137,11 @@ impl Site for Admin {
 
     fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
+    }
+
+    fn guard(&self, loopback: bool) -> Guard {
+        // No caller shows a token here, whatever the mode is.
+        Guard::new(loopback, true, &self.allowed_hosts)
     }
 
     async fn answer(&self, endpoint: Endpoint, call: Call<'_>) -> Result<Answer, Problem> {

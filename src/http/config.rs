@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use serde::Serialize;
 
+use super::hosts::AllowedHosts;
 use super::server::Limits;
 use crate::mistake::Mistake;
 use crate::ratelimit::Proxies;
@@ -41,6 +42,8 @@ pub struct Config {
     pub shutdown_grace: Span,
     /// Whether a listener without authentication may leave loopback.
     pub allow_open: bool,
+    /// Host names that clients use for the listeners, beside loopback names and the machine's own.
+    pub allowed_hosts: AllowedHosts,
     /// Proxies whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Proxies,
     /// Certificate chain of the public listener, in PEM format; with its key: TLS.
@@ -63,6 +66,7 @@ impl Default for Config {
             max_connections: 10_000,
             shutdown_grace: Span::secs(30),
             allow_open: false,
+            allowed_hosts: AllowedHosts::default(),
             trusted_proxies: Proxies::default(),
             tls_cert_file: None,
             tls_key_file: None,

@@ -6,6 +6,7 @@
 //! tls      handshakes, certificates           │
 //! wire     deadlines and last words on it    ─┘
 //! site     what a listener serves; with route and meter: matching, metrics, access log
+//! guard    what web pages may not make a browser do; authority, hosts: under which names we are reached
 //!   public   POST and GET commands, users, login, health, openapi.json; access: who may
 //!   admin    metrics, backlog, drain control, rate limits, status page
 //! ```
@@ -16,6 +17,7 @@
 
 mod access;
 mod admin;
+mod authority;
 mod backend;
 mod batch;
 mod body;
@@ -28,7 +30,9 @@ mod form;
 mod framing;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
+mod guard;
 mod headers;
+mod hosts;
 mod limits;
 mod login;
 mod meter;
@@ -52,6 +56,7 @@ pub use backend::Durable;
 pub use backend::Readiness;
 pub use catalogue::Catalogue;
 pub use config::Config;
+pub use hosts::is_loopback;
 pub use public::Public;
 pub use public::PublicParts;
 pub use server::HttpServer;

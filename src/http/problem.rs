@@ -57,6 +57,7 @@ types! {
     WRONG_CREDENTIALS "wrong_credentials" 401 false "The name or the password is wrong";
     UNAUTHENTICATED "unauthenticated" 401 false "The caller did not say who they are";
     INVALID_TOKEN "invalid_token" 401 false "The token is not valid";
+    CROSS_SITE "cross_site" 403 false "The request comes from a web page of another origin";
     FORBIDDEN "forbidden" 403 false "This is not the caller's to do";
     UNKNOWN_KIND "unknown_kind" 404 false "No such kind of command";
     NOT_FOUND "not_found" 404 false "Not found";
@@ -69,6 +70,7 @@ types! {
     TOO_MANY_LINES "too_many_lines" 413 false "The batch holds too many commands";
     URI_TOO_LONG "uri_too_long" 414 false "The request target is too long";
     UNSUPPORTED_MEDIA_TYPE "unsupported_media_type" 415 false "The body's media type or encoding is not supported";
+    UNKNOWN_HOST "unknown_host" 421 false "The listener does not answer to this host name";
     INVALID_COMMAND "invalid_command" 422 false "The body does not satisfy its kind";
     INVALID_LIMIT "invalid_limit" 422 false "Members are not as they must be";
     INVALID_USER "invalid_user" 422 false "Members are not as they must be";

@@ -16,7 +16,9 @@ use super::catalogue::Catalogue;
 use super::checks::Checks;
 use super::commands;
 use super::config::Config;
+use super::guard::Guard;
 use super::headers;
+use super::hosts::AllowedHosts;
 use super::login;
 use super::problem::Problem;
 use super::readiness;
@@ -69,6 +71,7 @@ pub struct Public<C> {
     pub(super) login: Option<Login>,
     pub(super) limits: Option<Limits>,
     proxies: Proxies,
+    allowed_hosts: AllowedHosts,
     pub(super) bodies: Bodies,
     pub(super) checks: Checks,
     pub(super) record_hit: IntCounter,
@@ -98,6 +101,7 @@ impl<C: Commands> Public<C> {
             login: parts.login,
             limits: parts.limits,
             proxies: config.trusted_proxies.clone(),
+            allowed_hosts: config.allowed_hosts.clone(),
             backend: parts.backend,
             metrics: parts.metrics,
         }
@@ -226,6 +230,10 @@ impl<C: Commands> Site for Public<C> {
 
     fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
+    }
+
+    fn guard(&self, loopback: bool) -> Guard {
+        Guard::new(loopback, !self.authenticator.asks(), &self.allowed_hosts)
     }
 
     fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {

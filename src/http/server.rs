@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::conn;
+use super::hosts::is_loopback;
 use super::site::Door;
 use super::site::Site;
 use super::tls::Tls;
@@ -92,7 +93,9 @@ impl HttpServer {
     /// Serves until `shutdown` completes, then accepts nothing more and gives open requests `shutdown_grace` to
     /// finish. Says how many connections had to be cut.
     pub async fn serve<S: Site>(self, site: S, shutdown: impl Future<Output = ()>) -> usize {
-        let door = Arc::new(Door::new(site));
+        // An address that cannot be told is checked like loopback, where most is refused.
+        let loopback = self.local_addr().map_or(true, |address| is_loopback(address.ip()));
+        let door = Arc::new(Door::new(site, loopback));
         let (stop, stopped) = watch::channel(false);
         let mut open = JoinSet::new();
         let mut turned_away = JoinSet::new();

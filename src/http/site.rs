@@ -15,6 +15,7 @@ use hyper::header;
 use hyper::header::HeaderValue;
 
 use super::Answer;
+use super::guard::Guard;
 use super::headers;
 use super::meter::Meters;
 use super::meter::Seen;
@@ -36,6 +37,9 @@ pub trait Site: Send + Sync + 'static {
 
     /// The metrics requests are counted in.
     fn metrics(&self) -> &Arc<Metrics>;
+
+    /// What the site's listener refuses before a route is looked for. `loopback`: where the listener is bound.
+    fn guard(&self, loopback: bool) -> Guard;
 
     /// Who sent a request with these headers to us, over a connection from `peer`.
     fn client(&self, peer: IpAddr, _: &HeaderMap) -> IpAddr {
@@ -66,13 +70,16 @@ pub struct Call<'a> {
 /// A site with its meters.
 pub(super) struct Door<S: Site> {
     site: S,
+    guard: Guard,
     meters: Meters,
     ids: RequestIds,
 }
 
 impl<S: Site> Door<S> {
-    pub fn new(site: S) -> Self {
-        Self { meters: Meters::new(S::ROUTES, Arc::clone(site.metrics())), site, ids: RequestIds::new() }
+    /// `loopback`: only processes of this machine reach the listener.
+    pub fn new(site: S, loopback: bool) -> Self {
+        let meters = Meters::new(S::ROUTES, Arc::clone(site.metrics()));
+        Self { guard: site.guard(loopback), meters, site, ids: RequestIds::new() }
     }
 
     /// Answers one request, whatever it is.
@@ -87,7 +94,7 @@ impl<S: Site> Door<S> {
         let trace_id = trace.as_deref().unwrap_or(request_id);
         let waits = head.headers.contains_key(headers::PREFER);
         let uri = head.uri.clone();
-        let found = check(&head, link).and_then(|()| route::find(S::ROUTES, &head.method, uri.path()));
+        let found = self.check(&head, link).and_then(|()| route::find(S::ROUTES, &head.method, uri.path()));
         let (route, outcome) = match found {
             Ok((route, parameter)) => {
                 let client = self.site.client(peer, &head.headers);
@@ -107,15 +114,15 @@ impl<S: Site> Door<S> {
         answer.headers_mut().insert(headers::REQUEST_ID, id);
         answer
     }
-}
 
-/// Refuses heads that mean two things.
-fn check(head: &hyper::http::request::Parts, link: &Link) -> Result<(), Problem> {
-    if link.is_ambiguous() {
-        return Err(problem::ambiguous_length());
+    /// Refuses by the head alone; the body is unread.
+    fn check(&self, head: &hyper::http::request::Parts, link: &Link) -> Result<(), Problem> {
+        if link.is_ambiguous() {
+            return Err(problem::ambiguous_length());
+        }
+        headers::transfer_coding(&head.headers)?;
+        self.guard.check(head)
     }
-    headers::transfer_coding(&head.headers)?;
-    headers::single(&head.headers, &header::HOST).map(|_| ())
 }
 
 /// Names for requests that came without one: a random start, then a count.

@@ -84,7 +84,7 @@ fn a_second_signal_ends_the_daemon_at_once() {
     // A request that never ends holds the first phase of the stop.
     let mut request = support::http::Connection::open(&forebay.address()).unwrap();
     request
-        .send(b"POST /v1/commands/order.create HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{")
+        .send(b"POST /v1/commands/order.create HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{")
         .unwrap();
     forebay.signal("TERM");
     manager.await_word("STOPPING=1");

@@ -59,7 +59,7 @@ fn who_is_limited_is_told_before_the_body_is_read() {
     for (method, path) in requests {
         let mut connection = Connection::open(&daemon.address()).unwrap();
         let length = if method == "DELETE" { 0 } else { 50_000 };
-        let head = format!("{method} {path} HTTP/1.1\r\nHost: f\r\nContent-Length: {length}\r\n\r\n");
+        let head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n");
         connection.send(head.as_bytes()).unwrap();
         // The body never comes.
         is_limited(&connection.receive(method).unwrap());

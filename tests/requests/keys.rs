@@ -174,7 +174,7 @@ fn a_key_that_is_too_long_or_not_printable_is_refused() {
     let mut raw = Connection::open(&forebay.address()).unwrap();
     raw.send(
         format!(
-            "POST {ORDERS} HTTP/1.1\r\nHost: x\r\nIdempotency-Key: a\0b\r\nContent-Length: 2\r\n\r\n{{}}"
+            "POST {ORDERS} HTTP/1.1\r\nHost: localhost\r\nIdempotency-Key: a\0b\r\nContent-Length: 2\r\n\r\n{{}}"
         )
         .as_bytes(),
     )

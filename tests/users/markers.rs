@@ -335,7 +335,8 @@ fn namesake() -> Value {
 /// A registration for who writes it by hand.
 fn raw_registration(number: usize) -> Vec<u8> {
     let body = somebody(number).to_string();
-    let head = "POST /v1/users HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length:";
+    let head =
+        "POST /v1/users HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length:";
     format!("{head} {}\r\n\r\n{body}", body.len()).into_bytes()
 }
 

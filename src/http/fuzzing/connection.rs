@@ -37,6 +37,8 @@ fn site() -> Fake {
     let config = Config {
         max_body: ByteSize(MAX_BODY as u64),
         max_batch_body: ByteSize(MAX_BATCH_BODY as u64),
+        // What the corpus sends.
+        allowed_hosts: serde_json::from_str(r#"["a"]"#).expect("a list of names"),
         ..Config::default()
     };
     let taken = Taken::default();
@@ -52,7 +54,7 @@ fn site() -> Fake {
         metrics,
         message_max: ByteSize::kib(1),
     };
-    let door = Arc::new(Door::new(Public::new(&config, parts)));
+    let door = Arc::new(Door::new(Public::new(&config, parts), true));
     (taken, door, config)
 }
 

@@ -13,10 +13,14 @@ use crate::http::Public;
 use crate::http::site::Site;
 use crate::metrics::Metrics;
 
-async fn serve_admin() -> Server {
+pub async fn serve_admin() -> Server {
+    serve_admin_at("127.0.0.1:0").await
+}
+
+pub async fn serve_admin_at(address: &str) -> Server {
     let (backend, metrics) = (Arc::new(Backend::default()), Arc::new(Metrics::new().unwrap()));
-    let admin = Admin::new(Arc::<Backend>::clone(&backend), Arc::clone(&metrics));
-    start(admin, config().limits(), Fake::default(), backend, metrics).await
+    let admin = Admin::new(&config(), Arc::<Backend>::clone(&backend), Arc::clone(&metrics));
+    start(address, admin, config().limits(), Fake::default(), backend, metrics).await
 }
 
 #[tokio::test]

@@ -194,6 +194,8 @@ pub fn config() -> Config {
         idle_timeout: Span::secs(60),
         max_connections: 100,
         shutdown_grace: Span::secs(60),
+        // What the tests' clients send.
+        allowed_hosts: serde_json::from_str(r#"["t"]"#).unwrap(),
         ..Config::default()
     }
 }
@@ -230,17 +232,18 @@ pub async fn serve_with(config: Config, message_max: ByteSize) -> Server {
     };
     let public = Public::new(&config, parts);
     let checks = public.checks.clone();
-    Server { checks, ..start(public, config.limits(), log, backend, metrics).await }
+    Server { checks, ..start("127.0.0.1:0", public, config.limits(), log, backend, metrics).await }
 }
 
 pub async fn start<S: Site>(
+    address: &str,
     site: S,
     limits: Limits,
     log: Fake,
     backend: Arc<Backend>,
     metrics: Arc<Metrics>,
 ) -> Server {
-    let server = HttpServer::bind("127.0.0.1:0".parse().unwrap(), limits, &metrics).unwrap();
+    let server = HttpServer::bind(address.parse().unwrap(), limits, &metrics).unwrap();
     let address = server.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel::<()>();
     let task = tokio::spawn(server.serve(site, async {

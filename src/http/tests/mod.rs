@@ -7,5 +7,6 @@ mod client;
 mod connections;
 mod cost;
 mod fixture;
+mod guard;
 mod statuses;
 mod wire;

@@ -1,0 +1,232 @@
+//! Refusals that protect a listener without authentication from web pages.
+//!
+//! A browser on the machine, or in its network, sends what any page asks it to send. Two attacks follow:
+//!
+//! - DNS rebinding: the page's own name resolves to our address, so the browser shows the page our answers. `Host`
+//!   still has the page's name. Therefore a name must be one of ours. An address is accepted: rebinding needs a name.
+//! - A request across sites: the page cannot read the answer, but the request is executed. The browser names the page
+//!   in `Origin` and the distance in `Sec-Fetch-Site`. Therefore a changing request must come from our own origin, or
+//!   from a client that is no browser and sends neither header.
+//!
+//! Where callers show a token, a page cannot: browsers add none by themselves. There any name is accepted, except on
+//! loopback, where no client needs another name.
+
+use hyper::HeaderMap;
+use hyper::Version;
+use hyper::header;
+use hyper::header::HeaderName;
+use hyper::header::HeaderValue;
+use hyper::http::request::Parts;
+
+use super::authority::Authority;
+use super::authority::Host;
+use super::headers;
+use super::hosts::AllowedHosts;
+use super::hosts::HostNames;
+use super::problem;
+use super::problem::Problem;
+
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+/// `same-site` too: another port of this machine is another origin of the same site.
+const FOREIGN_SITES: [&str; 2] = ["cross-site", "same-site"];
+/// Off loopback, scrapers and probes call these by whatever name they have for the machine. They change nothing.
+const PROBES: [&str; 3] = ["/metrics", "/healthz", "/readyz"];
+
+/// What one listener refuses by the head of a request alone.
+pub struct Guard {
+    /// `None` accepts every name.
+    names: Option<HostNames>,
+    probes_by_any_name: bool,
+    own_origin_only: bool,
+}
+
+impl Guard {
+    /// `loopback`: only processes of this machine reach the listener. `open`: callers show no token.
+    pub(super) fn new(loopback: bool, open: bool, allowed: &AllowedHosts) -> Self {
+        Self {
+            names: (loopback || open).then(|| HostNames::new(allowed)),
+            probes_by_any_name: !loopback,
+            own_origin_only: open,
+        }
+    }
+
+    pub(super) fn check(&self, head: &Parts) -> Result<(), Problem> {
+        let own = own_authority(head)?;
+        if let Some(Authority { host: Host::Name(name), .. }) = own
+            && !self.answers_to(name, head.uri.path())
+        {
+            let detail = "This listener does not answer to that host name. Use an address or `localhost`, or add the \
+                          name to [server] allowed_hosts.";
+            return Err(Problem::new(&problem::UNKNOWN_HOST, detail).field("Host"));
+        }
+        if self.own_origin_only && !head.method.is_safe() && is_foreign(&head.headers, own) {
+            return Err(Problem::new(
+                &problem::CROSS_SITE,
+                "A page of another origin may change nothing here.",
+            ));
+        }
+        Ok(())
+    }
+
+    fn answers_to(&self, name: &str, path: &str) -> bool {
+        let Some(names) = &self.names else { return true };
+        names.contain(name) || (self.probes_by_any_name && PROBES.contains(&path))
+    }
+}
+
+/// Where the client thinks it sends the request; unknown only in HTTP/1.0.
+fn own_authority(head: &Parts) -> Result<Option<Authority<'_>>, Problem> {
+    let invalid =
+        || Problem::new(&problem::BAD_HEADER, "Send `Host: NAME` or `Host: NAME:PORT`.").field("Host");
+    let host = headers::single(&head.headers, &header::HOST)?;
+    if host.is_none() && head.version >= Version::HTTP_11 {
+        return Err(invalid());
+    }
+    let named =
+        host.map(|value| value.to_str().ok().and_then(Authority::parse).ok_or_else(invalid)).transpose()?;
+    // RFC 9112, section 3.2.2: an authority in the target replaces `Host`.
+    let target = head.uri.authority().map(|target| Authority::parse(target.as_str()).ok_or_else(invalid));
+    Ok(target.transpose()?.or(named))
+}
+
+/// Whether a browser says that a page of another origin sends this.
+fn is_foreign(headers: &HeaderMap, own: Option<Authority<'_>>) -> bool {
+    let site =
+        |value: &HeaderValue| FOREIGN_SITES.iter().any(|foreign| value.as_bytes() == foreign.as_bytes());
+    headers.get_all(SEC_FETCH_SITE).iter().any(site)
+        || headers.get_all(header::ORIGIN).iter().any(|origin| !is_own(origin, own))
+}
+
+/// Whether this origin is ours. The scheme is not compared: a proxy may speak TLS for us.
+fn is_own(origin: &HeaderValue, own: Option<Authority<'_>>) -> bool {
+    let Some((scheme, authority)) = origin.to_str().ok().and_then(|origin| origin.split_once("://")) else {
+        // `null` among others.
+        return false;
+    };
+    let usual_port = match scheme {
+        "http" => 80,
+        "https" => 443,
+        _ => return false,
+    };
+    let (Some(origin), Some(own)) = (Authority::parse(authority), own) else { return false };
+    origin.host == own.host && origin.port.unwrap_or(usual_port) == own.port.unwrap_or(usual_port)
+}
+
+#[cfg(test)]
+mod tests {
+    use hyper::Request;
+
+    use super::*;
+
+    fn code(guard: &Guard, method: &str, path: &str, lines: &[(&str, &str)]) -> &'static str {
+        let mut request = Request::builder().method(method).uri(path);
+        for (name, value) in lines {
+            request = request.header(*name, *value);
+        }
+        let (head, ()) = request.body(()).unwrap().into_parts();
+        guard.check(&head).err().map_or("passes", |refusal| refusal.kind.code)
+    }
+
+    fn guard(loopback: bool, open: bool) -> Guard {
+        Guard::new(loopback, open, &serde_json::from_str(r#"["forebay.example"]"#).unwrap())
+    }
+
+    const EVIL: (&str, &str) = ("host", "evil.example");
+
+    #[test]
+    fn names_are_checked_on_loopback_and_in_open_mode() {
+        for (loopback, open, expected) in [
+            (true, true, "unknown_host"),
+            (true, false, "unknown_host"),
+            (false, true, "unknown_host"),
+            (false, false, "passes"),
+        ] {
+            let guard = guard(loopback, open);
+            assert_eq!(code(&guard, "GET", "/v1/users", &[EVIL]), expected, "{loopback} {open}");
+            for known in ["localhost:9", "127.0.0.1", "[::1]:9", "198.51.100.7", "Forebay.example.:443"] {
+                assert_eq!(code(&guard, "GET", "/v1/users", &[("host", known)]), "passes", "{known}");
+            }
+        }
+    }
+
+    #[test]
+    fn probes_and_scrapes_may_use_any_name_off_loopback() {
+        for path in ["/metrics", "/healthz", "/readyz"] {
+            assert_eq!(code(&guard(false, true), "GET", path, &[EVIL]), "passes", "{path}");
+            assert_eq!(code(&guard(true, true), "GET", path, &[EVIL]), "unknown_host", "{path}");
+        }
+        for path in ["/", "/metrics/", "/admin/backlog", "/v1/users?/metrics"] {
+            assert_eq!(code(&guard(false, true), "GET", path, &[EVIL]), "unknown_host", "{path}");
+        }
+    }
+
+    #[test]
+    fn a_target_with_an_authority_counts_before_host() {
+        let open = guard(true, true);
+        assert_eq!(
+            code(&open, "GET", "http://evil.example/healthz", &[("host", "localhost")]),
+            "unknown_host"
+        );
+        assert_eq!(code(&open, "GET", "http://localhost/healthz", &[EVIL]), "passes");
+        assert_eq!(code(&open, "GET", "http://u@localhost/", &[("host", "localhost")]), "bad_header");
+    }
+
+    #[test]
+    fn a_changing_request_of_another_origin_is_refused_where_callers_show_no_token() {
+        let own = [("host", "localhost:9088")];
+        let with = |name, value| [own[0], (name, value)];
+        for foreign in [
+            with("origin", "http://evil.example"),
+            with("origin", "null"),
+            with("origin", "http://localhost"),
+            with("origin", "http://localhost:3000"),
+            with("origin", "http://127.0.0.1:9088"),
+            with("origin", "file://localhost:9088"),
+            with("origin", "localhost:9088"),
+            with("origin", "http://localhost:9088.evil.example"),
+            with("origin", "http://localhost:9088@evil.example"),
+            with("origin", ""),
+            with("sec-fetch-site", "cross-site"),
+            with("sec-fetch-site", "same-site"),
+        ] {
+            for method in ["POST", "PUT", "DELETE", "PATCH"] {
+                assert_eq!(
+                    code(&guard(true, true), method, "/", &foreign),
+                    "cross_site",
+                    "{method} {foreign:?}"
+                );
+                assert_eq!(
+                    code(&guard(true, false), method, "/", &foreign),
+                    "passes",
+                    "{method} {foreign:?}"
+                );
+            }
+            for method in ["GET", "HEAD", "OPTIONS"] {
+                assert_eq!(code(&guard(true, true), method, "/", &foreign), "passes", "{method} {foreign:?}");
+            }
+        }
+        for ours in [
+            with("origin", "http://localhost:9088"),
+            with("origin", "https://LOCALHOST.:9088"),
+            with("sec-fetch-site", "same-origin"),
+            with("sec-fetch-site", "none"),
+        ] {
+            assert_eq!(code(&guard(true, true), "POST", "/", &ours), "passes", "{ours:?}");
+        }
+        let proxied = [("host", "forebay.example"), ("origin", "https://forebay.example")];
+        assert_eq!(code(&guard(true, true), "POST", "/", &proxied), "passes", "the usual port on both sides");
+    }
+
+    #[test]
+    fn one_foreign_header_among_several_is_enough() {
+        let lines = [
+            ("host", "localhost:9088"),
+            ("origin", "http://localhost:9088"),
+            ("origin", "http://evil.example"),
+        ];
+        assert_eq!(code(&guard(true, true), "POST", "/", &lines), "cross_site");
+        let lines =
+            [("host", "localhost"), ("sec-fetch-site", "same-origin"), ("sec-fetch-site", "cross-site")];
+        assert_eq!(code(&guard(true, true), "POST", "/", &lines), "cross_site");
+    }
+}
