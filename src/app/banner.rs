@@ -4,6 +4,8 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::Path;
 
+use crate::http::is_loopback;
+
 /// Where everything is. Displayed as the banner of embedded mode.
 pub(super) struct Banner<'a> {
     pub(super) http: SocketAddr,
@@ -19,10 +21,13 @@ impl fmt::Display for Banner<'_> {
         let Self { http, tls, admin, bootstrap, dir } = self;
         let scheme = if *tls { "https" } else { "http" };
         let dir = dir.display();
+        let on_loopback = [http, admin].iter().all(|address| is_loopback(address.ip()));
+        let reach =
+            if on_loopback { "loopback only, no configuration" } else { "reachable from other machines" };
         write!(
             f,
             r#"
-forebay runs in embedded mode: one process, loopback only, no configuration.
+forebay runs in embedded mode: one process, {reach}.
 
   commands   {scheme}://{http}
   admin      http://{admin}
@@ -62,6 +67,7 @@ mod tests {
         };
         let text = banner.to_string();
         for part in [
+            "one process, loopback only",
             "http://127.0.0.1:8088\n",
             "http://127.0.0.1:9088\n",
             "die with it",
@@ -72,6 +78,8 @@ mod tests {
         ] {
             assert!(text.contains(part), "{part} in {text}");
         }
+        let exposed = Banner { admin: ([0, 0, 0, 0], 9088).into(), ..banner }.to_string();
+        assert!(exposed.contains("one process, reachable from other machines."), "{exposed}");
         let text = Banner { tls: true, ..banner }.to_string();
         assert!(text.contains("https://127.0.0.1:8088/v1/users/ada\n"), "{text}");
     }

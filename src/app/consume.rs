@@ -42,6 +42,7 @@ use super::ReplaySpan;
 use super::applied::Applied;
 use super::deadlines::Deadlines;
 use super::dependencies::Dependencies;
+use super::exposure;
 use super::output;
 use super::parts::Door;
 use super::parts::address;
@@ -175,6 +176,7 @@ async fn run(config: &Config, source: &Source, metrics: &Arc<Metrics>) -> Result
         threads::watchdog(vec![pulse], Vec::new(), alarm.clone()).map_err(Failure::system("threads"))?;
     systemd::ready("applying users' commands");
     tracing::info!(%admin, "applying users' commands");
+    exposure::warn(config, None, admin);
     let failure = tokio::select! {
         signal = signals.next() => {
             tracing::info!(signal, "stopping");

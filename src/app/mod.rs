@@ -16,6 +16,7 @@ mod deadlines;
 mod dependencies;
 mod descriptors;
 mod empty;
+mod exposure;
 mod failure;
 mod migrate;
 mod open;
@@ -214,6 +215,7 @@ fn announce(parts: &Parts, config: &Config) -> io::Result<Option<Thread>> {
     let tls = config.server.tls_cert_file.is_some();
     systemd::ready(&format!("accepting commands on {http}"));
     tracing::info!(%http, %admin, tls, "accepting commands");
+    exposure::warn(config, Some(http), admin);
     let Some(bootstrap) = parts.bootstrap() else { return Ok(None) };
     let banner = Banner { http, tls, admin, bootstrap, dir: &config.wal.dir }.to_string();
     // On a thread of its own: a full pipe must not hold the drain, which starts after this.

@@ -1,5 +1,6 @@
 //! What must hold between sections, and between the configuration and the unit file.
 
+use crate::auth::Mode;
 use crate::drain::Guarantee;
 use crate::kafka::Acks;
 use crate::mistake::Mistake;
@@ -16,6 +17,11 @@ pub(super) fn validate(config: &Config) -> Vec<Mistake> {
     let grace = config.server.shutdown_grace;
     if grace > LONGEST_GRACE {
         mistakes.push(Mistake::new("server", "shutdown_grace", grace, "at most 60s"));
+    }
+    if config.embedded() && config.auth.mode != Mode::Open {
+        let allowed = "host:port, or a list, with this [auth] mode: an embedded broker asks nobody, so every process of \
+                       this machine could write users' commands";
+        mistakes.push(Mistake::new("kafka", "brokers", "embedded", allowed));
     }
     if config.drain.delivery == Guarantee::ExactlyOnce {
         let mut refuse = |allowed| mistakes.push(Mistake::new("drain", "delivery", "exactly-once", allowed));

@@ -140,7 +140,26 @@ fn an_open_listener_stays_on_loopback_unless_told_otherwise() {
         mistakes(text, &[]),
         ["[server] listen: found 0.0.0.0:8088", "[server] admin_listen: found [::]:9088"]
     );
-    assert!(read(text, &[("FOREBAY__SERVER__ALLOW_OPEN", "true")]).is_ok());
+    let (open, open_admin) =
+        (("FOREBAY__SERVER__ALLOW_OPEN", "true"), ("FOREBAY__SERVER__ALLOW_OPEN_ADMIN", "true"));
+    assert_eq!(mistakes(text, &[open]), ["[server] admin_listen: found [::]:9088"]);
+    assert_eq!(mistakes(text, &[open_admin]), ["[server] listen: found 0.0.0.0:8088"]);
+    assert!(read(text, &[open, open_admin]).is_ok());
+}
+
+#[test]
+fn open_mode_behind_a_proxy_is_a_mistake() {
+    let proxies = "[server]\ntrusted_proxies = [\"10.0.0.0/8\", \"::1\"]\n";
+    assert_eq!(mistakes(proxies, &[]), ["[server] trusted_proxies: found 10.0.0.0/8, ::1"]);
+    let guarded = format!("{proxies}allow_open = true\n[auth]\nmode = \"jwt\"\n[kafka]\nbrokers = \"a:1\"");
+    assert_eq!(mistakes(&guarded, &[]), ["[auth] jwt_key_file: found nothing"], "the key alone is missing");
+}
+
+#[test]
+fn authentication_with_an_embedded_broker_is_a_mistake() {
+    let mode = |mode: &str| mistakes(&format!("[auth]\nmode = \"{mode}\""), &[]);
+    assert_eq!(mode("jwt"), ["[auth] jwt_key_file: found nothing", "[kafka] brokers: found embedded"]);
+    assert_eq!(mode("token"), ["[auth] tokens_file: found nothing", "[kafka] brokers: found embedded"]);
 }
 
 #[test]

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use super::hosts::AllowedHosts;
+use super::hosts::is_loopback;
 use super::server::Limits;
 use crate::mistake::Mistake;
 use crate::ratelimit::Proxies;
@@ -40,8 +41,10 @@ pub struct Config {
     pub max_connections: usize,
     /// How long open requests may take to finish after a stop.
     pub shutdown_grace: Span,
-    /// Whether a listener without authentication may leave loopback.
+    /// Whether the public listener may leave loopback without authentication.
     pub allow_open: bool,
+    /// Whether the operators' listener, which has no authentication, may leave loopback.
+    pub allow_open_admin: bool,
     /// Host names that clients use for the listeners, beside loopback names and the machine's own.
     pub allowed_hosts: AllowedHosts,
     /// Proxies whose `X-Forwarded-For` is believed.
@@ -66,6 +69,7 @@ impl Default for Config {
             max_connections: 10_000,
             shutdown_grace: Span::secs(30),
             allow_open: false,
+            allow_open_admin: false,
             allowed_hosts: AllowedHosts::default(),
             trusted_proxies: Proxies::default(),
             tls_cert_file: None,
@@ -81,16 +85,20 @@ impl Config {
         let mut wrong = |key: &str, found: String, allowed: &str| {
             mistakes.push(Mistake::new("server", key, found, allowed));
         };
-        let open = |address: &SocketAddr| !address.ip().is_loopback() && !self.allow_open;
-        if open(&self.listen) && !authenticated {
+        if !is_loopback(self.listen.ip()) && !authenticated && !self.allow_open {
             wrong(
                 "listen",
                 self.listen.to_string(),
                 "a loopback address, or allow_open = true, or another auth.mode",
             );
         }
-        if open(&self.admin_listen) {
-            wrong("admin_listen", self.admin_listen.to_string(), "a loopback address, or allow_open = true");
+        if !is_loopback(self.admin_listen.ip()) && !self.allow_open_admin {
+            let allowed = "a loopback address, or allow_open_admin = true";
+            wrong("admin_listen", self.admin_listen.to_string(), allowed);
+        }
+        if !authenticated && !self.trusted_proxies.is_empty() {
+            let allowed = "none with auth.mode = \"open\": each client of a proxy would be an administrator";
+            wrong("trusted_proxies", self.trusted_proxies.to_string(), allowed);
         }
         if self.listen == self.admin_listen && self.listen.port() != 0 {
             wrong("admin_listen", self.admin_listen.to_string(), "another address than listen");
@@ -158,6 +166,16 @@ mod tests {
         assert_eq!(open.mistakes(false)[0].key, "listen");
         assert_eq!(open.mistakes(true), []);
         assert_eq!(Config { allow_open: true, ..open }.mistakes(false), []);
+    }
+
+    #[test]
+    fn no_mode_and_no_other_setting_opens_the_operators_listener() {
+        let listen = "0.0.0.0:90".parse().unwrap();
+        let open = Config { admin_listen: listen, allow_open: true, ..Config::default() };
+        for authenticated in [false, true] {
+            assert_eq!(open.mistakes(authenticated)[0].key, "admin_listen");
+        }
+        assert_eq!(Config { allow_open_admin: true, ..open }.mistakes(true), []);
     }
 
     #[test]

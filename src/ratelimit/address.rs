@@ -1,5 +1,6 @@
 //! Who is limited: the address of a client, seen through the proxies that are trusted.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::net::Ipv6Addr;
 use std::net::SocketAddr;
@@ -50,9 +51,29 @@ impl Proxies {
     }
 }
 
+impl fmt::Display for Proxies {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, network) in self.0.iter().enumerate() {
+            let comma = if index == 0 { "" } else { ", " };
+            write!(f, "{comma}{network}")?;
+        }
+        Ok(())
+    }
+}
+
 /// One of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Network(IpNet);
+
+/// A network of one address as that address.
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.prefix_len() == self.0.max_prefix_len() {
+            true => self.0.addr().fmt(f),
+            false => self.0.fmt(f),
+        }
+    }
+}
 
 impl FromStr for Network {
     type Err = String;
@@ -68,8 +89,7 @@ impl FromStr for Network {
 
 impl Serialize for Network {
     fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        let whole = self.0.prefix_len() == self.0.max_prefix_len();
-        if whole { to.collect_str(&self.0.addr()) } else { to.collect_str(&self.0) }
+        to.collect_str(self)
     }
 }
 

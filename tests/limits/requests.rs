@@ -34,11 +34,10 @@ fn a_batch_counts_its_lines_and_passes_as_a_whole_or_not_at_all() {
     assert_eq!(batch(&daemon, 39).status, 202);
     is_limited(&batch(&daemon, 1));
     // Coming again would not help.
-    let mut fresh = forebay(&server.url(), 50).set("server.trusted_proxies", vec!["127.0.0.1"]);
+    let unused = place.start();
+    let mut fresh = forebay(&unused.url(), 50);
     fresh.start();
-    let body = "{\"id\":\"o-1\",\"amount\":1}\n".repeat(51);
-    let headers = [("Content-Type", "application/x-ndjson"), ("X-Forwarded-For", "192.0.2.7")];
-    let answer = fresh.http().request("POST", ORDERS, &headers, body.as_bytes()).unwrap();
+    let answer = batch(&fresh, 51);
     assert_eq!((answer.status, &answer.json()["retryable"]), (413, &false.into()), "{}", answer.text());
 }
 

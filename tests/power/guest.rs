@@ -18,6 +18,7 @@ const CONFIG: &str = r#"
 listen = "0.0.0.0:8088"
 admin_listen = "0.0.0.0:9088"
 allow_open = true
+allow_open_admin = true
 [wal]
 dir = "/disk/wal"
 segment_size = "1MiB"

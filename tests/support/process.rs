@@ -50,6 +50,8 @@ pub struct Forebay {
     public: Port,
     admin: Port,
     dir: TempDir,
+    /// Daemons that this one needs.
+    beside: Vec<Forebay>,
 }
 
 impl Forebay {
@@ -66,6 +68,7 @@ impl Forebay {
             public: Port::free(),
             admin: Port::free(),
             dir: scratch::dir("forebay"),
+            beside: Vec::new(),
         };
         let (listen, admin_listen) = (forebay.public.address(), forebay.admin.address());
         let wal = forebay.wal_dir().display().to_string();
@@ -88,6 +91,12 @@ impl Forebay {
     /// Sets an environment variable, such as `FOREBAY__DRAIN__WORKERS`.
     pub fn env(mut self, key: &str, value: &str) -> Forebay {
         self.environment.insert(key.to_owned(), value.to_owned());
+        self
+    }
+
+    /// Lets another daemon live as long as this one.
+    pub fn beside(mut self, other: Forebay) -> Forebay {
+        self.beside.push(other);
         self
     }
 

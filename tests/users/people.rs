@@ -3,6 +3,8 @@
 use serde_json::Value;
 use serde_json::json;
 
+use crate::support::admin::Admin;
+use crate::support::daemon;
 use crate::support::daemon::LONG;
 use crate::support::http::Client;
 use crate::support::http::Response;
@@ -54,7 +56,25 @@ pub fn patiently(mut ask: impl FnMut() -> Response) -> Response {
 
 /// A daemon on embedded parts whose passwords cost little.
 pub fn embedded() -> Forebay {
-    crate::support::daemon::under_test().set("users.password_cost", 4)
+    daemon::under_test().set("users.password_cost", 4)
+}
+
+/// The same for a test with authentication, which an embedded broker excludes: the broker is that of another daemon. It
+/// lives as long as this one.
+pub fn on_lent_broker() -> Forebay {
+    // A group of its own: both consumers are to read everything.
+    let mut lender = embedded().set("consumer.group", "lender");
+    lender.start();
+    let bootstrap = daemon::embedded_broker(&lender);
+    let admin = Admin::new(&bootstrap);
+    // An embedded broker lets nobody else make topics.
+    wait::until_true("the lender's consumer made the topics", LONG, || {
+        let topics = admin.topics();
+        ["user.commands.v1", "user.dead.v1", "user.retry.v1"]
+            .iter()
+            .all(|needed| topics.iter().any(|topic| topic == needed))
+    });
+    embedded().set("kafka.brokers", bootstrap).set("consumer.enabled", true).beside(lender)
 }
 
 /// Ends the test unless the answer has this status and, for a refusal, this code.

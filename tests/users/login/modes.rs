@@ -15,8 +15,12 @@ use super::party::registered;
 use super::party::write_file;
 use crate::people::embedded;
 use crate::people::expect;
+use crate::people::on_lent_broker;
 use crate::support::daemon::LONG;
 use crate::support::process::Forebay;
+
+/// Nothing listens there.
+const NO_BROKER: &str = "127.0.0.1:1";
 
 fn digest(token: &str) -> String {
     use sha2::Digest;
@@ -24,7 +28,7 @@ fn digest(token: &str) -> String {
 }
 
 fn with_tokens(lines: &str) -> Forebay {
-    let forebay = embedded();
+    let forebay = on_lent_broker();
     let file = write_file(&forebay, "tokens", lines);
     forebay.set("auth.mode", "token").set("auth.tokens_file", file.display().to_string())
 }
@@ -123,6 +127,57 @@ fn mistakes_of_the_section_are_all_named_and_no_secret_is() {
 fn an_open_listener_off_loopback_is_refused_unless_told() {
     let said = refused(embedded().set("server.listen", "0.0.0.0:0"));
     assert!(said.contains("[server] listen") && said.contains("allow_open"), "{said}");
+}
+
+#[test]
+fn a_proxy_in_open_mode_and_an_embedded_broker_without_it_are_refused() {
+    let said = refused(embedded().set("server.trusted_proxies", json!(["10.0.0.0/8"])));
+    assert!(said.contains("[server] trusted_proxies: found 10.0.0.0/8"), "{said}");
+    let forebay = embedded();
+    let keys = write_file(&forebay, "keys", SECRET);
+    let said = refused(forebay.set("auth.mode", "jwt").set("auth.jwt_key_file", keys.display().to_string()));
+    assert!(said.contains("[kafka] brokers: found embedded"), "{said}");
+}
+
+/// On all addresses of the machine, at the ports it would have on loopback.
+fn off_loopback(forebay: Forebay, key: &str, address: &str) -> Forebay {
+    let (_, port) = address.rsplit_once(':').expect("a port");
+    forebay.set(key, format!("0.0.0.0:{port}"))
+}
+
+#[test]
+fn allow_open_leaves_the_operators_listener_on_loopback_in_any_mode() {
+    let exposed = |forebay: Forebay| {
+        let address = forebay.admin_address();
+        off_loopback(forebay.set("server.allow_open", true), "server.admin_listen", &address)
+    };
+    let forebay = embedded().set("kafka.brokers", NO_BROKER);
+    let keys = write_file(&forebay, "keys", SECRET);
+    let jwt = forebay.set("auth.mode", "jwt").set("auth.jwt_key_file", keys.display().to_string());
+    for forebay in [embedded(), jwt] {
+        let said = refused(exposed(forebay));
+        assert!(said.contains("[server] admin_listen") && said.contains("allow_open_admin = true"), "{said}");
+    }
+}
+
+#[test]
+fn every_start_names_what_a_setting_exposes() {
+    let mut forebay = embedded();
+    forebay.start();
+    assert!(!forebay.log().contains("listener.exposed"), "{}", forebay.log());
+    let (public, admin) = (forebay.address(), forebay.admin_address());
+    forebay = off_loopback(forebay.set("server.allow_open", true), "server.listen", &public);
+    forebay = off_loopback(forebay.set("server.allow_open_admin", true), "server.admin_listen", &admin);
+    for starts in 1..=2 {
+        forebay.restart();
+        let log = forebay.log();
+        for key in ["server.allow_open", "server.allow_open_admin"] {
+            let warnings = log
+                .lines()
+                .filter(|line| line.contains("listener.exposed") && line.contains(&format!("\"{key}\"")));
+            assert_eq!(warnings.count(), starts, "{key}: {log}");
+        }
+    }
 }
 
 #[test]

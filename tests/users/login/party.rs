@@ -22,9 +22,9 @@ pub const SECRET: &str = "c2lnbnMgZXZlcnkgdG9rZW4gb2YgdGhlIHRlc3RzIGhlcmU=";
 pub const ADMIN: &str = "root";
 pub const ADMIN_PASSWORD: &str = "correct horse root";
 
-/// On embedded parts, in mode `jwt`, with an administrator.
+/// In mode `jwt`, with an administrator.
 pub fn guarded() -> Forebay {
-    let forebay = people::embedded();
+    let forebay = people::on_lent_broker();
     let file = write_file(&forebay, "jwt.keys", SECRET);
     let mut forebay = forebay.set("auth.mode", "jwt").set("auth.jwt_key_file", file.display().to_string());
     with_admin(&mut forebay);
