@@ -8,7 +8,7 @@ use tokio::task::spawn_blocking;
 use super::problem;
 use super::problem::Problem;
 
-/// The largest body that is checked on the runtime. The densest JSON of this size takes about a millisecond.
+/// The largest body that is checked on the runtime: every form and most commands, whose checks cost little.
 pub(super) const ON_RUNTIME: usize = 16 << 10;
 /// Large bodies checked at a time. A document takes about 20 times the memory of its text, so that four of them, at the
 /// default `max_body`, take 80 MiB. Further bodies wait; their bytes are counted in the budget of all bodies.
