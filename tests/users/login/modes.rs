@@ -18,6 +18,7 @@ use crate::people::expect;
 use crate::people::on_lent_broker;
 use crate::support::daemon::LONG;
 use crate::support::process::Forebay;
+use crate::support::wait;
 
 /// Nothing listens there.
 const NO_BROKER: &str = "127.0.0.1:1";
@@ -170,12 +171,13 @@ fn every_start_names_what_a_setting_exposes() {
     forebay = off_loopback(forebay.set("server.allow_open_admin", true), "server.admin_listen", &admin);
     for starts in 1..=2 {
         forebay.restart();
-        let log = forebay.log();
         for key in ["server.allow_open", "server.allow_open_admin"] {
-            let warnings = log
-                .lines()
-                .filter(|line| line.contains("listener.exposed") && line.contains(&format!("\"{key}\"")));
-            assert_eq!(warnings.count(), starts, "{key}: {log}");
+            let names =
+                |line: &&str| line.contains("listener.exposed") && line.contains(&format!("\"{key}\""));
+            // Listeners answer a moment before.
+            wait::until_true(&format!("warning {starts} of {key}"), LONG, || {
+                forebay.log().lines().filter(names).count() == starts
+            });
         }
     }
 }
