@@ -13,15 +13,17 @@ fn small(lsn: u64) -> Letter {
     Letter { payload: vec![lsn as u8; 300], ..letter(lsn) }
 }
 
-/// Everything an operator and the log can ask of it.
-fn answers(store: &DeadLetters) -> (Vec<Lsn>, Vec<(Lsn, Option<Removal>)>, u64) {
+/// Entries, those that left and how, bytes in use: everything an operator and the log can ask of it.
+type Answers = (Vec<Lsn>, Vec<(Lsn, Option<Removal>)>, u64);
+
+fn answers(store: &DeadLetters) -> Answers {
     let removed = store.removed().into_iter().map(|lsn| (lsn, store.removal(lsn))).collect();
     let live_bytes = store.lock().known.live_bytes();
     (store.lsns(), removed, live_bytes)
 }
 
 /// The same, by a start that reads all letters.
-fn read_whole(dir: &Path) -> (Vec<Lsn>, Vec<(Lsn, Option<Removal>)>, u64) {
+fn read_whole(dir: &Path) -> Answers {
     let (store, trouble) = DeadLetters::open_to_read(Arc::new(RealFs), dir, &Keys::default()).unwrap();
     assert_eq!(trouble, None);
     answers(&store.unwrap())
