@@ -48,8 +48,12 @@ const PART: usize = 500;
 
 /// The key that a look at the store sets.
 const LOOK: &str = "forebay:look";
-/// How long it stands; whoever looks next sets it again.
+/// The bucket that a look takes a permit out of.
+const LOOK_BUCKET: &str = "forebay:look:bucket";
+/// How long they stand; whoever looks next sets it again.
 const LOOK_TTL: Duration = Duration::from_secs(1);
+/// Whether there is a permit does not matter.
+const LOOK_RATE: Rate = Rate { limit: 1_000, window: LOOK_TTL };
 /// A refusal that lasts is said once in this time.
 const DENIED_EVERY: Duration = Duration::from_secs(60);
 
@@ -104,7 +108,7 @@ impl Kv {
     }
 
     /// Whether the store does what is needed of it, and is of the kind that the configuration says; for whoever watches
-    /// it. Writes a key, runs a script on it, publishes an empty message on `channel`, and says when what is subscribed
+    /// it. Writes a key, runs scripts, publishes an empty message on `channel`, and says when what is subscribed
     /// to is not heard: a server that answers reads may be a read-only replica, or refuse this user the rest.
     pub async fn look(&self, channel: &str) -> Result<(), KvError> {
         let value = b"1".to_vec();
@@ -112,6 +116,7 @@ impl Kv {
             Call::new(LOOK, Op::Set { value: value.clone(), ttl: LOOK_TTL }),
             Call::new(LOOK, Op::Refresh { owner: value, ttl: LOOK_TTL }),
             Call::new(LOOK, Op::Get),
+            Call::new(LOOK_BUCKET, Op::Spend { rate: LOOK_RATE, want: Want { need: 1, extra: 0 }, at: None }),
         ];
         let look = async {
             match &self.store {

@@ -87,7 +87,7 @@ async fn a_user_without_a_permission_it_needs_is_reported_by_every_look() {
     let event = timeout(LONG, subscription.next()).await.expect("it is subscribed to");
     assert_eq!((event, kv.look("c").await), (Event::Lapsed, Ok(())));
 
-    for rule in ["-set", "-eval"] {
+    for rule in ["-set", "-eval", "-time"] {
         allow(&[rule]);
         assert_eq!(kv.look("c").await, Err(KvError::Denied), "{rule}");
         allow(&["+@all"]);
@@ -98,7 +98,7 @@ async fn a_user_without_a_permission_it_needs_is_reported_by_every_look() {
 
 /// The rules of README, "Users: what is promised at the door".
 const RULES: &str = "on >secret resetkeys ~user:* ~forebay:* resetchannels &forebay:* -@all +@connection +@read +@write \
-     +@scripting +@pubsub +info";
+     +@scripting +@pubsub +time +info";
 
 #[tokio::test]
 async fn the_permissions_that_the_readme_names_are_enough() {

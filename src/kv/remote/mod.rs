@@ -241,10 +241,16 @@ fn said(error: &RedisError) -> KvError {
             KvError::Malformed("[redis]: not to be connected to so".to_owned())
         }
         (_, Some("NOPERM")) => KvError::Denied,
+        (_, Some("ERR")) if error.detail().is_some_and(forbids_a_script) => KvError::Denied,
         (_, Some("WRONGTYPE")) => KvError::Malformed("a key holds something else than a value".to_owned()),
         // Only a node of a cluster says that another one has the key.
         (_, Some("MOVED" | "ASK")) => KvError::Misfit(fit::A_NODE),
         (_, Some(code)) => KvError::Away(format!("the server answered {code}")),
         _ => away(error.category()),
     }
+}
+
+/// Whether this is what Redis says of a command that a script runs and its user may not: up to 7.0, and since.
+fn forbids_a_script(detail: &str) -> bool {
+    detail.contains("user executing the script can't") || detail.contains("ACL failure in script")
 }
