@@ -53,7 +53,9 @@ use entry::Entry;
 use file::Letters;
 use file::Loaded;
 use fresh::Fresh;
+use known::Gone;
 use known::Known;
+use known::Place;
 
 pub use head::is_encrypted;
 pub use places::remove as forget_places;
@@ -432,6 +434,27 @@ impl DeadLetters {
     /// Writes the store anew, without what cannot be read and without what was removed.
     pub(super) fn compact(&self) -> io::Result<()> {
         self.rewrite()
+    }
+
+    /// The entries, in their order, some at a time: nobody waits long for the lock. What is added or removed meanwhile
+    /// may be among them or not.
+    fn entries(&self) -> impl Iterator<Item = (Lsn, Place)> {
+        self.paged(|known, from| known.entries_from(from, PAGE))
+    }
+
+    /// The same of those that left.
+    fn gone(&self) -> impl Iterator<Item = (Lsn, Gone)> {
+        self.paged(|known, from| known.removed_from(from, PAGE))
+    }
+
+    fn paged<T>(&self, page: impl Fn(&Known, Lsn) -> Vec<(Lsn, T)>) -> impl Iterator<Item = (Lsn, T)> {
+        let mut next = Lsn(0);
+        std::iter::from_fn(move || {
+            let page = page(&self.lock().known, next);
+            next = page.last()?.0.next();
+            Some(page)
+        })
+        .flatten()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -43,7 +43,6 @@ const SAVE_EVERY: u64 = if cfg!(test) { 2 << 10 } else { 8 << 20 };
 const TAIL: u64 = 4096;
 
 /// What was saved of a store.
-#[derive(Default)]
 pub struct Saved {
     /// Its entries.
     pub known: Known,
@@ -222,42 +221,19 @@ impl DeadLetters {
         let mut out = Out { file, buffer: Vec::new(), at: 0, hasher: Hasher::new() };
         out.add(&header(letters.salt()))?;
         let mut footer = Footer { entries: 0, gone: 0, end, tail: tail(&*letters.file, end)?, crc: 0 };
-        pages(
-            |next| self.lock().known.entries_from(next, PAGE),
-            |(lsn, place)| {
-                if place.offset >= end {
-                    return Ok(());
-                }
-                footer.entries += 1;
-                out.add(&block([lsn.0, place.to.0, place.offset, place.len as u64]))
-            },
-        )?;
-        pages(
-            |next| self.lock().known.removed_from(next, PAGE),
-            |(lsn, gone)| {
-                footer.gone += 1;
-                let requeued_as = match gone.removal {
-                    Removal::Dropped => 0,
-                    Removal::Requeued(lsn) => lsn.0,
-                };
-                out.add(&block([lsn.0, gone.to.0, gone.len as u64, requeued_as]))
-            },
-        )?;
+        for (lsn, place) in self.entries().filter(|(_, place)| place.offset < end) {
+            footer.entries += 1;
+            out.add(&block([lsn.0, place.to.0, place.offset, place.len as u64]))?;
+        }
+        for (lsn, gone) in self.gone() {
+            footer.gone += 1;
+            let requeued_as = match gone.removal {
+                Removal::Dropped => 0,
+                Removal::Requeued(lsn) => lsn.0,
+            };
+            out.add(&block([lsn.0, gone.to.0, gone.len as u64, requeued_as]))?;
+        }
         out.end(&footer)?;
         fs::rename_over(&*self.fs, &temporary, &path)
-    }
-}
-
-/// Takes what there is from memory, some at a time: nobody waits long for it.
-fn pages<T: Copy>(
-    mut from: impl FnMut(Lsn) -> Vec<(Lsn, T)>,
-    mut each: impl FnMut((Lsn, T)) -> io::Result<()>,
-) -> io::Result<()> {
-    let mut next = Lsn(0);
-    loop {
-        let page = from(next);
-        let Some(&(last, _)) = page.last() else { return Ok(()) };
-        page.into_iter().try_for_each(&mut each)?;
-        next = last.next();
     }
 }

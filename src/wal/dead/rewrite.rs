@@ -8,7 +8,6 @@ use std::sync::PoisonError;
 
 use super::super::fs;
 use super::DeadLetters;
-use super::PAGE;
 use super::Removal;
 use super::State;
 use super::entry;
@@ -51,27 +50,16 @@ impl DeadLetters {
 
     /// Copies the entries that lie below `end`. False: one of them needs a key that is not given.
     fn copy_known(&self, old: &Letters, end: u64, fresh: &mut Fresh) -> io::Result<bool> {
-        let mut next = Lsn(0);
-        loop {
-            let places = self.lock().known.entries_from(next, PAGE);
-            let Some(&(last, _)) = places.last() else { break };
-            for (lsn, place) in places.into_iter().filter(|(_, place)| place.offset < end) {
-                let is_added = old.read(lsn, place)?.map_or(Ok(false), |dead| fresh.add(dead))?;
-                if !is_added {
-                    return Ok(false);
-                }
+        for (lsn, place) in self.entries().filter(|(_, place)| place.offset < end) {
+            let is_added = old.read(lsn, place)?.map_or(Ok(false), |dead| fresh.add(dead))?;
+            if !is_added {
+                return Ok(false);
             }
-            next = last.next();
         }
-        next = Lsn(0);
-        loop {
-            let gone = self.lock().known.removed_from(next, PAGE);
-            let Some(&(last, _)) = gone.last() else { return Ok(true) };
-            for (lsn, Gone { removal, to, .. }) in gone {
-                fresh.add_entry(&Entry::removed(lsn, to, removal))?;
-            }
-            next = last.next();
+        for (lsn, Gone { removal, to, .. }) in self.gone() {
+            fresh.add_entry(&Entry::removed(lsn, to, removal))?;
         }
+        Ok(true)
     }
 }
 
