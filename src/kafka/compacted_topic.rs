@@ -24,6 +24,7 @@ use rdkafka::metadata::MetadataTopic;
 use tokio::runtime::Runtime;
 
 use crate::kafka::ClientError;
+use crate::kafka::topics;
 use crate::kafka::topics::COMPACT;
 use crate::kafka::topics::POLICY;
 
@@ -148,10 +149,7 @@ impl TableTopic<'_> {
     }
 
     fn describe(&self) -> Result<ConfigResource, KafkaError> {
-        let resource = ResourceSpecifier::Topic(self.name);
-        let described = self.runtime.block_on(self.admin.describe_configs([&resource], &options()))?;
-        let first = described.into_iter().next().unwrap_or(Err(RDKafkaErrorCode::Fail));
-        first.map_err(KafkaError::AdminOp)
+        topics::describe(&self.admin, &self.runtime, self.name, &options())
     }
 
     /// Whether no record was ever written: one that expired leaves offsets behind.

@@ -10,6 +10,7 @@ use rdkafka::ClientConfig;
 use rdkafka::ClientContext;
 use rdkafka::admin::AdminClient;
 use rdkafka::admin::AdminOptions;
+use rdkafka::admin::ConfigResource;
 use rdkafka::admin::NewTopic;
 use rdkafka::admin::ResourceSpecifier;
 use rdkafka::admin::TopicReplication;
@@ -19,6 +20,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::producer::BaseProducer;
 use rdkafka::producer::Producer as _;
+use tokio::runtime::Runtime;
 
 use crate::kafka::Brokers;
 use crate::kafka::ClientError;
@@ -83,17 +85,26 @@ pub(super) fn create_by_default(creating: &ClientConfig, topic: &str, timeout: D
     }
 }
 
+/// The settings of a topic.
+pub(super) fn describe(
+    admin: &AdminClient<DefaultClientContext>,
+    runtime: &Runtime,
+    topic: &str,
+    options: &AdminOptions,
+) -> Result<ConfigResource, KafkaError> {
+    let resource = ResourceSpecifier::Topic(topic);
+    let described = runtime.block_on(admin.describe_configs([&resource], options))?;
+    let first = described.into_iter().next().unwrap_or(Err(RDKafkaErrorCode::Fail));
+    first.map_err(KafkaError::AdminOp)
+}
+
 /// Whether brokers say that a topic is compacted: then they refuse records without a key. `None`: they do not say, or
 /// may not tell us. Blocks for at most `timeout`.
 pub(super) fn is_compacted(settings: &ClientConfig, topic: &str, timeout: Duration) -> Option<bool> {
     let admin: AdminClient<DefaultClientContext> = settings.create().ok()?;
     let waiting = tokio::runtime::Builder::new_current_thread().build().ok()?;
     let options = AdminOptions::new().operation_timeout(Some(timeout)).request_timeout(Some(timeout));
-    let resource = ResourceSpecifier::Topic(topic);
-    let described = waiting.block_on(admin.describe_configs([&resource], &options));
-    let described = described
-        .map(|mut all| all.pop().unwrap_or(Err(RDKafkaErrorCode::Fail)).map_err(KafkaError::AdminOp));
-    match described.flatten() {
+    match describe(&admin, &waiting, topic, &options) {
         Ok(described) => {
             let policy = described.get(POLICY)?.value.clone()?;
             Some(policy.split(',').any(|part| part.trim() == COMPACT))
