@@ -155,7 +155,7 @@ async fn run(config: &Config, source: &Source, metrics: &Arc<Metrics>) -> Result
     let parts = parts(config, metrics).await?;
     let db = parts.db.clone();
     let dependencies = Arc::<Dependencies>::default();
-    let _watch = parts.kv.clone().map(|kv| dependencies.watch_markers(kv));
+    let _watch = parts.kv.clone().map(|kv| dependencies.watch(None, kv));
     let operators = bind_admin(config, metrics)?;
     let admin = address(&operators)?;
     let consumer = Consumer::start(parts, alarm.clone()).map_err(Failure::system("the consumer's thread"))?;

@@ -28,23 +28,15 @@ impl Dependencies {
         self.table().clone()
     }
 
-    /// Looks, as long as the task is held.
-    pub(super) fn watch(self: &Arc<Self>, db: Database, kv: Kv) -> Task {
+    /// Looks, as long as the task is held. Without `db` at the marker store alone: the consumer says by itself how the
+    /// database does.
+    pub(super) fn watch(self: &Arc<Self>, db: Option<Database>, kv: Kv) -> Task {
         let this = Arc::clone(self);
         Task::spawn("dependencies", async move {
             loop {
-                this.seen("database", database(&db).await.unwrap_or_else(|error| error.to_string()));
-                this.seen("markers", markers(&kv).await);
-                tokio::time::sleep(LOOK_EVERY).await;
-            }
-        })
-    }
-
-    /// The same for the marker store alone: the consumer says by itself how the database does.
-    pub(super) fn watch_markers(self: &Arc<Self>, kv: Kv) -> Task {
-        let this = Arc::clone(self);
-        Task::spawn("dependencies", async move {
-            loop {
+                if let Some(db) = &db {
+                    this.seen("database", database(db).await.unwrap_or_else(|error| error.to_string()));
+                }
                 this.seen("markers", markers(&kv).await);
                 tokio::time::sleep(LOOK_EVERY).await;
             }

@@ -136,7 +136,7 @@ impl Service {
             metrics: Arc::clone(metrics),
             slow_step: config.telemetry.slow_step.0,
         });
-        let watch = dependencies.watch(stores.db.clone(), stores.kv.clone());
+        let watch = dependencies.watch(Some(stores.db.clone()), stores.kv.clone());
         let mut tasks = vec![profiles.listen(), watch];
         tasks.extend(statuses.watch_outcomes());
         if config.users.contact_warmup {

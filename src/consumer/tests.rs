@@ -25,6 +25,16 @@ use crate::units::Timestamp;
 /// The embedded broker lets the first member of a group wait for three seconds.
 const LONG: Duration = Duration::from_secs(60);
 
+/// Tries again once, and at once.
+fn soon() -> Config {
+    Config {
+        retry_attempts: 1,
+        retry_backoff_min: Span::millis(10),
+        retry_backoff_max: Span::millis(10),
+        ..Config::default()
+    }
+}
+
 struct Place {
     runtime: Runtime,
     db: Database,
@@ -125,13 +135,7 @@ fn what_was_parked_when_an_embedded_broker_died_comes_to_its_end_with_the_next()
 
     let broker = EmbeddedBroker::start().unwrap();
     Outbox::new(&config, broker.bootstrap()).send(&letters, &mut || true).unwrap();
-    let soon = Config {
-        retry_attempts: 1,
-        retry_backoff_min: Span::millis(10),
-        retry_backoff_max: Span::millis(10),
-        ..Config::default()
-    };
-    let consumer = place.consumer(&broker, soon);
+    let consumer = place.consumer(&broker, soon());
     let handle = consumer.handle();
     let states: Vec<_> = place.outcomes(&ids).into_iter().map(|row| (row.id, row.state)).collect();
     for (id, state) in ids.iter().zip(["applied", "dead", "applied"]) {
@@ -164,13 +168,7 @@ fn a_command_that_no_table_takes_becomes_a_dead_letter_and_holds_nobody() {
     let broker = EmbeddedBroker::start().unwrap();
     let config = kafka::Config::default();
     Outbox::new(&config, broker.bootstrap()).send(&letters, &mut || true).unwrap();
-    let soon = Config {
-        retry_attempts: 1,
-        retry_backoff_min: Span::millis(10),
-        retry_backoff_max: Span::millis(10),
-        ..Config::default()
-    };
-    let consumer = place.consumer(&broker, soon);
+    let consumer = place.consumer(&broker, soon());
     let handle = consumer.handle();
     let taken = [ids[0], ids[1], ids[3], ids[4]];
     assert!(place.outcomes(&taken).iter().all(|row| row.state == "applied"));

@@ -50,7 +50,7 @@ const PART: usize = 500;
 const LOOK: &str = "forebay:look";
 /// The bucket that a look takes a permit out of.
 const LOOK_BUCKET: &str = "forebay:look:bucket";
-/// How long they stand; whoever looks next sets it again.
+/// How long they stand. The next look sets them again.
 const LOOK_TTL: Duration = Duration::from_secs(1);
 /// Whether there is a permit does not matter.
 const LOOK_RATE: Rate = Rate { limit: 1_000, window: LOOK_TTL };
