@@ -301,6 +301,9 @@ impl From<UserError> for Problem {
             UserError::Database => {
                 Self::new(&problem::DATABASE_UNAVAILABLE, "Nothing was accepted; try again.")
             }
+            UserError::Crowded => {
+                Self::new(&problem::OVERLOADED, "Too many commands wait to be checked; try again.")
+            }
             UserError::Hashing { retry_after } => {
                 let busy = Self::new(&problem::HASHING_BUSY, "Nothing was accepted; try again.");
                 Self { retry_after: Some(retry_after), ..busy }

@@ -15,6 +15,8 @@ const SECTION: &str = "users";
 pub(super) const COSTS: RangeInclusive<u32> = 4..=15;
 /// A command waits in the log while Kafka or the database is away, and its name must not be given to another.
 const LEAST_PENDING: Span = Span::secs(600);
+/// Less is not enough for a question over a network; a client waits no longer.
+const CHECK_TIMEOUTS: RangeInclusive<Span> = Span::millis(10)..=Span::secs(10);
 const MOST_JITTER: Span = Span::secs(60);
 
 /// Configuration of the user service.
@@ -27,6 +29,8 @@ pub struct Config {
     pub password_hashing: PasswordHashing,
     /// By how many threads.
     pub hash_threads: ThreadCount,
+    /// What all checks of one command may take together, hashing left out.
+    pub check_timeout: Span,
     /// How long a pending marker lives.
     pub pending_ttl: Span,
     /// How much longer at random, at most.
@@ -49,6 +53,8 @@ impl Default for Config {
             password_cost: 10,
             password_hashing: PasswordHashing::BeforeAck,
             hash_threads: ThreadCount::Auto,
+            // Requirement B3.
+            check_timeout: Span::millis(50),
             pending_ttl: LEAST_PENDING,
             pending_jitter: Span::secs(5),
             on_marker_failure: OnMarkerFailure::Reject,
@@ -108,6 +114,9 @@ impl Config {
         if let Some(count) = self.hash_threads.excess() {
             wrong("hash_threads", &count, ThreadCount::ALLOWED);
         }
+        if !CHECK_TIMEOUTS.contains(&self.check_timeout) {
+            wrong("check_timeout", &self.check_timeout, "10ms to 10s");
+        }
         if self.pending_ttl < LEAST_PENDING {
             wrong("pending_ttl", &self.pending_ttl, "at least 10m");
         }
@@ -131,14 +140,22 @@ mod tests {
     #[test]
     fn every_mistake_is_reported_with_its_key() {
         let config: Config = toml::from_str(
-            "password_cost = 16\nhash_threads = 129\npending_ttl = \"599s\"\npending_jitter = \"61s\"\n\
+            "password_cost = 16\nhash_threads = 129\ncheck_timeout = \"9ms\"\npending_ttl = \"599s\"\npending_jitter = \"61s\"\n\
              cache_ttl = \"0s\"\ncache_size = 0",
         )
         .unwrap();
         let keys: Vec<_> = config.validate().into_iter().map(|mistake| mistake.key).collect();
         assert_eq!(
             keys,
-            ["password_cost", "hash_threads", "pending_ttl", "pending_jitter", "cache_ttl", "cache_size"]
+            [
+                "password_cost",
+                "hash_threads",
+                "check_timeout",
+                "pending_ttl",
+                "pending_jitter",
+                "cache_ttl",
+                "cache_size"
+            ]
         );
         assert!(toml::from_str::<Config>("hash_threads = 0").is_err());
         assert!(toml::from_str::<Config>("password_hashing = \"later\"").is_err());

@@ -32,6 +32,9 @@ pub enum UserError {
     /// The database does not answer, or the checks took longer than they may.
     #[error("the database does not answer")]
     Database,
+    /// More commands wait to be checked than can be in time.
+    #[error("too many commands wait to be checked")]
+    Crowded,
     /// More passwords wait to be hashed than can be in time.
     #[error("too many passwords wait to be hashed")]
     Hashing {

@@ -12,6 +12,7 @@
 
 mod cache;
 mod checks;
+mod concurrency;
 mod config;
 mod door;
 mod error;
@@ -84,6 +85,7 @@ pub use profile::Profile;
 pub use unseal::Unopened;
 pub use unseal::Unsealer;
 
+use concurrency::Concurrency;
 use pending::Pending;
 use shared::SharedSecret;
 
@@ -124,6 +126,7 @@ pub struct Users {
     hashing: HashPool,
     profiles: Profiles,
     pending: Arc<Pending>,
+    concurrency: Arc<Concurrency>,
     steps: Steps,
     kinds: [Arc<str>; 4],
     json: Arc<str>,
@@ -155,6 +158,7 @@ impl Users {
             hashing,
             profiles,
             pending: Arc::new(pending),
+            concurrency: Concurrency::new(metrics.bound_hit.with_label_values(&["user_checks"])),
             steps: Steps::new(&metrics.step_seconds, slow_step),
             kinds: UserKind::ALL.map(|kind| Arc::from(kind.as_str())),
             json: Arc::from("application/json"),

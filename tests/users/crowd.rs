@@ -44,7 +44,12 @@ pub struct Crowd {
     clients: Vec<thread::JoinHandle<()>>,
     done: Arc<AtomicUsize>,
     answers: Arc<Mutex<Vec<Answered>>>,
+    refusals: Arc<Refusals>,
 }
+
+/// How often somebody was asked to come again, by the reason; for whoever reads why a crowd was not answered.
+#[derive(Default)]
+struct Refusals(Mutex<BTreeMap<String, usize>>);
 
 impl Crowd {
     /// `total` requests, spread over the daemons at these addresses: 20 % repetitions, 10 % with somebody else's name,
@@ -53,25 +58,30 @@ impl Crowd {
         let bodies = Arc::new((0..total).map(body).collect::<Vec<_>>());
         let (next, done) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let answers = Arc::new(Mutex::new(Vec::new()));
+        let refusals = Arc::<Refusals>::default();
         let clients = (0..CLIENTS).map(|client| {
             let address = addresses[client % addresses.len()].clone();
             let (bodies, next, done) = (Arc::clone(&bodies), Arc::clone(&next), Arc::clone(&done));
-            let answers = Arc::clone(&answers);
+            let (answers, refusals) = (Arc::clone(&answers), Arc::clone(&refusals));
             thread::spawn(move || {
                 let mut http = Client::new(&address);
                 while let Some(body) = bodies.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let answered = ask(&mut http, body);
+                    let answered = ask(&mut http, body, &refusals);
                     answers.lock().unwrap().push(answered);
                     done.fetch_add(1, Ordering::Relaxed);
                 }
             })
         });
-        Crowd { clients: clients.collect(), done, answers }
+        Crowd { clients: clients.collect(), done, answers, refusals }
     }
 
     /// Returns when so many requests were answered.
     pub fn await_answered(&self, count: usize) {
-        wait::until_true("the crowd is answered", LONG, || self.done.load(Ordering::Relaxed) >= count);
+        self.refusals.0.lock().unwrap().clear();
+        let answered = || (self.done.load(Ordering::Relaxed) >= count).then_some(());
+        let refused =
+            || format!("of {count} {:?} are answered; refusals since: {:?}", self.done, self.refusals.0);
+        wait::poll(LONG, answered).unwrap_or_else(|| panic!("not within {LONG:?}: {}", refused()));
     }
 
     /// Returns when all are.
@@ -80,6 +90,12 @@ impl Crowd {
             client.join().expect("a client");
         }
         Outcome { answers: std::mem::take(&mut self.answers.lock().unwrap()) }
+    }
+}
+
+impl Refusals {
+    fn count(&self, reason: &str) {
+        *self.0.lock().unwrap().entry(reason.to_owned()).or_default() += 1;
     }
 }
 
@@ -104,7 +120,7 @@ fn base(n: usize) -> usize {
 }
 
 /// Asks until the answer is final.
-fn ask(http: &mut Client, body: &Value) -> Answered {
+fn ask(http: &mut Client, body: &Value, refusals: &Refusals) -> Answered {
     let mut uncertain = false;
     loop {
         match http.post("/v1/users", &body.to_string()) {
@@ -123,10 +139,12 @@ fn ask(http: &mut Client, body: &Value) -> Answered {
             Ok(answer) => {
                 assert_eq!(answer.status, 503, "{}", answer.text());
                 assert!(answer.header("retry-after").is_some());
+                refusals.count(answer.json()["code"].as_str().unwrap_or_default());
                 thread::sleep(PATIENCE);
             }
             // The daemon is down: as a real client would, not at once.
-            Err(_) => {
+            Err(error) => {
+                refusals.count(&error.kind().to_string());
                 uncertain = true;
                 thread::sleep(PATIENCE);
             }

@@ -1,0 +1,182 @@
+//! How many commands are checked at a time: as many as finish within their deadline.
+//!
+//! Checks that all run at once all become late on a slow machine, and those who come again keep it so, although each by
+//! itself would have been in time. So the limit adapts: additive increase, multiplicative decrease, as in TCP (Jacobson,
+//! "Congestion Avoidance and Control", 1988). One is always let through; the limit can recover from any value.
+
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::time::Duration;
+use std::time::Instant;
+
+use prometheus::IntCounter;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+/// At the start: as many as the database has connections by default.
+const FIRST: usize = 16;
+/// More are not faster: each asks one connection to the marker store and one of a few to the database.
+const MOST: usize = 256;
+/// Whoever has waited so long is refused: a client that gets no answer for longer gives up, and its request is work for
+/// nothing.
+const WAIT: Duration = Duration::from_secs(2);
+
+/// The limit, and who waits for it.
+pub(super) struct Concurrency {
+    permits: Arc<Semaphore>,
+    limit: Mutex<Limit>,
+    wait: Duration,
+    refused: IntCounter,
+}
+
+struct Limit {
+    /// How many may run.
+    allowed: usize,
+    /// Permits that exist, with whoever has one: follows `allowed` as permits come back.
+    permits: usize,
+    /// In time since the limit last changed.
+    in_time: usize,
+    /// When it was last lowered: what began before that says nothing about the new one.
+    lowered: Option<Instant>,
+}
+
+/// Leave for one command's checks; given back when dropped.
+pub(super) struct Running {
+    limiter: Arc<Concurrency>,
+    permit: Option<OwnedSemaphorePermit>,
+    began: Instant,
+}
+
+impl Concurrency {
+    pub fn new(refused: IntCounter) -> Arc<Self> {
+        Arc::new(Self {
+            permits: Arc::new(Semaphore::new(FIRST)),
+            limit: Mutex::new(Limit { allowed: FIRST, permits: FIRST, in_time: 0, lowered: None }),
+            wait: WAIT,
+            refused,
+        })
+    }
+
+    /// Waits for its turn. `None`: there are too many before it.
+    pub async fn enter(self: &Arc<Self>) -> Option<Running> {
+        let Ok(Ok(permit)) = timeout(self.wait, Arc::clone(&self.permits).acquire_owned()).await else {
+            self.refused.inc();
+            return None;
+        };
+        Some(Running { limiter: Arc::clone(self), permit: Some(permit), began: Instant::now() })
+    }
+
+    fn limit(&self) -> MutexGuard<'_, Limit> {
+        self.limit.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Running {
+    /// The checks came to their end, before this instant or too late.
+    pub fn ended(self, deadline: Instant) {
+        let now = Instant::now();
+        let mut limit = self.limiter.limit();
+        if now < deadline { limit.succeeded() } else { limit.failed(self.began, now) }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let Some(permit) = self.permit.take() else { return };
+        let mut limit = self.limiter.limit();
+        if limit.permits > limit.allowed {
+            limit.permits -= 1;
+            permit.forget();
+        }
+        let missing = limit.allowed.saturating_sub(limit.permits);
+        limit.permits += missing;
+        self.limiter.permits.add_permits(missing);
+    }
+}
+
+impl Limit {
+    /// One more for each round of successes.
+    fn succeeded(&mut self) {
+        self.in_time += 1;
+        if self.in_time >= self.allowed && self.allowed < MOST {
+            self.allowed += 1;
+            self.in_time = 0;
+        }
+    }
+
+    /// Half as many, once for all that ran at the same time.
+    fn failed(&mut self, began: Instant, now: Instant) {
+        if self.lowered.is_none_or(|lowered| began >= lowered) {
+            self.allowed = (self.allowed / 2).max(1);
+            self.in_time = 0;
+            self.lowered = Some(now);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::Metrics;
+
+    fn limiter(wait: Duration) -> Arc<Concurrency> {
+        let refused = Metrics::new().unwrap().bound_hit.with_label_values(&["user_checks"]);
+        Arc::new(Concurrency { wait, ..Arc::into_inner(Concurrency::new(refused)).unwrap() })
+    }
+
+    async fn all_that_may(limiter: &Arc<Concurrency>) -> Vec<Running> {
+        let mut running = Vec::new();
+        while limiter.permits.available_permits() > 0 {
+            running.push(limiter.enter().await.unwrap());
+        }
+        running
+    }
+
+    fn end(running: Vec<Running>, in_time: bool) {
+        let now = Instant::now();
+        let deadline = if in_time { now + WAIT } else { now };
+        running.into_iter().for_each(|one| one.ended(deadline));
+    }
+
+    #[tokio::test]
+    async fn those_that_are_late_together_halve_the_limit_once() {
+        let limiter = limiter(WAIT);
+        let running = all_that_may(&limiter).await;
+        assert_eq!(running.len(), FIRST);
+        end(running, false);
+        assert_eq!(all_that_may(&limiter).await.len(), FIRST / 2);
+    }
+
+    #[tokio::test]
+    async fn one_is_let_through_whatever_was_late_and_the_limit_grows_again() {
+        let limiter = limiter(WAIT);
+        for _ in 0..20 {
+            end(all_that_may(&limiter).await, false);
+        }
+        for rounds in 0..MOST * 2 {
+            let running = all_that_may(&limiter).await;
+            assert_eq!(running.len(), (rounds + 1).min(MOST));
+            end(running, true);
+        }
+    }
+
+    #[tokio::test]
+    async fn whoever_gives_up_leaves_the_limit_as_it_is() {
+        let limiter = limiter(WAIT);
+        drop(all_that_may(&limiter).await);
+        assert_eq!(all_that_may(&limiter).await.len(), FIRST);
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_too_long_is_refused_and_counted() {
+        let limiter = limiter(Duration::ZERO);
+        let running = all_that_may(&limiter).await;
+        assert!(limiter.enter().await.is_none());
+        assert_eq!(limiter.refused.get(), 1);
+        drop(running);
+        assert!(limiter.enter().await.is_some());
+    }
+}
