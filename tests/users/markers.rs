@@ -3,12 +3,15 @@
 
 use std::io::Write;
 use std::net::TcpStream;
+use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 use std::time::Instant;
 
 use serde_json::Value;
 use serde_json::json;
+use sqlx::Connection;
+use sqlx::PgConnection;
 
 use super::people::expect;
 use super::people::register;
@@ -21,11 +24,11 @@ use crate::support::ports::Port;
 use crate::support::process::Forebay;
 use crate::support::redis::Redis;
 use crate::support::services;
+use crate::support::sql;
 use crate::support::wait;
 
-/// bcrypt's exponent at which a machine of today takes two.
-const SECONDS_OF_HASHING: u32 = 15;
-
+/// Requests being answered: two, and the one that asks how many.
+const UNDER_WAY: f64 = 3.0;
 /// Clients that hang up.
 const HASTY: usize = 200;
 
@@ -34,6 +37,19 @@ struct House {
     redis: Redis,
     url: String,
     nobody: Port,
+}
+
+/// The table of users, for nobody else.
+struct Locked {
+    release: Option<mpsc::Sender<()>>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl Drop for Locked {
+    fn drop(&mut self) {
+        self.release = None;
+        drop(self.thread.take().map(thread::JoinHandle::join));
+    }
 }
 
 impl House {
@@ -55,7 +71,13 @@ impl House {
     }
 
     fn on_parts(&self, forebay: Forebay) -> Forebay {
-        forebay.set("redis.url", self.redis.url()).set("database.url", self.url.as_str())
+        forebay
+            .set("redis.url", self.redis.url())
+            .set("database.url", self.url.as_str())
+            // What these tests are about needs as long as it needs, also beside a build.
+            .set("redis.timeout", "10s")
+            .set("users.check_timeout", "10s")
+            .set("database.statement_timeout", "1m")
     }
 
     /// The parts of the marker of a name: log, claim, digest, id.
@@ -64,6 +86,24 @@ impl House {
         let answer = self.redis.ask(&["GETRANGE", &format!("user:pending:{name}"), "0", "-1"]).ok()?;
         let value = answer.lines().nth(1).filter(|value| !value.is_empty())?;
         Some(value.split(':').map(str::to_owned).collect())
+    }
+
+    /// Whoever asks for users waits until this is dropped.
+    fn lock_users(&self) -> Locked {
+        let (url, (release, released), (locked, is_locked)) =
+            (self.url.clone(), mpsc::channel(), mpsc::channel());
+        let thread = thread::spawn(move || {
+            sql::complete(async move {
+                let mut connection = PgConnection::connect(&url).await.expect("a connection");
+                let lock = "BEGIN; LOCK TABLE users IN ACCESS EXCLUSIVE MODE";
+                sqlx::raw_sql(lock).execute(&mut connection).await.expect(lock);
+                locked.send(()).expect("the test waits");
+                // A thread and a runtime of its own: nobody else is kept waiting.
+                let _: Result<(), _> = released.recv();
+            });
+        });
+        is_locked.recv().expect("the table is locked");
+        Locked { release: Some(release), thread: Some(thread) }
     }
 
     /// Lets its clients use a command, or not any more.
@@ -207,35 +247,24 @@ fn what_a_crash_left_behind_and_nobody_could_look_at_goes_later() {
 /// and died before the log had it. Redis allows what `rule` says from then on; `check` gets the two keys after the
 /// refusal.
 fn refuse_behind_another(house: &House, rule: &str, check: impl Fn(&[String; 2])) {
-    let mut slow = house
-        .on_parts(daemon::forebay(&house.nobody.address()))
-        .set("users.password_cost", SECONDS_OF_HASHING);
-    slow.start();
-    let mut numbers = (1..).step_by(2);
-    wait::until_true("somebody comes while the address is another's who is under way", LONG, || {
-        // An attempt for which the door had no time left the rule in force.
-        house.allow("+get");
-        let first = numbers.next().expect("a number");
-        let mut other = somebody(first + 1);
-        other["email"] = somebody(first)["email"].clone();
-        let left = [format!("user-{}", first + 1), format!("phone:{}", other["phone"].as_str().unwrap())];
-        thread::scope(|scope| {
-            let request = scope.spawn(|| register_once(&mut slow.http(), &somebody(first)));
-            let marker = || house.marker(&format!("user-{first}"));
-            let own = wait::poll(LONG, || marker().map(Some).or(request.is_finished().then_some(None)));
-            // Otherwise the door had no time.
-            let Some(own) = own.flatten() else { return false };
-            for key in &left {
-                house.set_marker(key, &[&own[0], &"ab".repeat(16), &"cd".repeat(16), "-"]);
-            }
-            house.allow(rule);
-            let refused = register_once(&mut slow.http(), &other);
-            if refused.status == 409 {
-                assert_eq!(refused.json()["field"], "email");
-                check(&left);
-            }
-            refused.status == 409
-        })
+    let daemon = house.daemon();
+    let mut other = somebody(2);
+    other["email"] = somebody(1)["email"].clone();
+    let left = ["user-2".to_owned(), format!("phone:{}", other["phone"].as_str().unwrap())];
+    let locked = house.lock_users();
+    thread::scope(|scope| {
+        let first = scope.spawn(|| register_once(&mut daemon.http(), &somebody(1)));
+        let own = wait::until("the first is under way", LONG, || house.marker("user-1"));
+        for key in &left {
+            house.set_marker(key, &[&own[0], &"ab".repeat(16), &"cd".repeat(16), "-"]);
+        }
+        house.allow(rule);
+        let second = scope.spawn(|| register_once(&mut daemon.http(), &other));
+        wait::until_true("both are", LONG, || daemon::metric(&daemon, "http_in_flight") >= UNDER_WAY);
+        drop(locked);
+        expect(&first.join().unwrap(), 202, "");
+        assert_eq!(expect(&second.join().unwrap(), 409, "taken")["field"], "email");
+        check(&left);
     });
 }
 
@@ -268,19 +297,14 @@ fn whoever_hangs_up_before_the_log_has_the_command_leaves_no_marker() {
     let Some(house) = House::new("whoever_hangs_up_before_the_log_has_the_command_leaves_no_marker") else {
         return;
     };
-    let mut slow = house
-        .on_parts(daemon::forebay(&house.nobody.address()))
-        .set("users.password_cost", SECONDS_OF_HASHING);
-    slow.start();
-    wait::until_true("its password is hashed", LONG, || {
-        let mut client = TcpStream::connect(slow.address()).unwrap();
-        client.write_all(&raw_registration(1)).unwrap();
-        // A door that had no time refuses.
-        let answered = || client.set_nonblocking(true).is_ok() && client.peek(&mut [0]).is_ok();
-        let held = wait::poll(LONG, || (answered() || house.marker("user-1").is_some()).then(|| !answered()));
-        held == Some(true)
-    });
+    let daemon = house.daemon();
+    let locked = house.lock_users();
+    let mut client = TcpStream::connect(daemon.address()).unwrap();
+    client.write_all(&raw_registration(1)).unwrap();
+    wait::until_true("it is under way", LONG, || house.marker("user-1").is_some());
+    drop(client);
     wait::until_true("the marker is gone", LONG, || house.marker("user-1").is_none());
+    drop(locked);
     let other = house.daemon();
     assert_eq!(expect(&register(&mut other.http(), &somebody(1)), 202, "")["state"], "accepted");
 }
