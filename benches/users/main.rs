@@ -4,18 +4,20 @@
 //!
 //! ```text
 //! cargo bench --bench users                  all of it
-//! cargo bench --bench users -- token         parts: password token service
+//! cargo bench --bench users -- token         parts: password token service anonymous
 //! ```
 
 // A failed step of a measurement has nobody to report to: it says what it was and ends the program.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod anonymous;
 #[path = "../durable_path/client.rs"]
 #[allow(dead_code)]
 mod client;
 #[path = "../durable_path/measure.rs"]
 #[allow(dead_code)]
 mod measure;
+mod parts;
 mod password;
 mod service;
 #[path = "../../tests/support/mod.rs"]
@@ -26,8 +28,12 @@ use std::process::ExitCode;
 
 use measure::Part;
 
-const PARTS: [Part; 3] =
-    [("password", password::measure), ("token", token::measure), ("service", service::measure)];
+const PARTS: [Part; 4] = [
+    ("password", password::measure),
+    ("token", token::measure),
+    ("service", service::measure),
+    ("anonymous", anonymous::measure),
+];
 
 fn main() -> ExitCode {
     measure::run(&PARTS, &measure::words())

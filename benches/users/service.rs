@@ -2,9 +2,7 @@
 //! daemon: how long creates and reads take, how many fail, how much memory it takes, and where a registration's time goes.
 
 use std::collections::BTreeMap;
-use std::fs::Permissions;
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
@@ -20,13 +18,11 @@ use tokio::task::JoinSet;
 use crate::client;
 use crate::measure::Limit;
 use crate::measure::Outcome;
-use crate::support::admin::Admin;
+use crate::parts;
+use crate::parts::Parts;
 use crate::support::daemon::metric;
 use crate::support::daemon::resident;
-use crate::support::kafka::ClusterOptions;
 use crate::support::process::Forebay;
-use crate::support::services;
-use crate::support::sql::SqlServer;
 use crate::support::wait;
 
 const TEST: &str = "users service";
@@ -35,7 +31,6 @@ const TURN: Duration = Duration::from_secs(10);
 /// Applied before they are read and logged in.
 const PEOPLE: u64 = 500;
 const APPLIED_WITHIN: Duration = Duration::from_secs(300);
-const MIGRATED_WITHIN: Duration = Duration::from_secs(60);
 
 /// What came of a turn.
 struct Load {
@@ -63,32 +58,10 @@ impl Load {
 
 /// The levels, and the steps of a registration on standard error.
 pub fn measure() -> Vec<Outcome> {
-    let (Some(place), Some(redis)) = (services::kafka(TEST), services::redis(TEST)) else {
-        return Vec::new();
-    };
-    let Some(sql) = services::own_mariadb(TEST) else { return Vec::new() };
-    let (kafka, redis) = (place.start(ClusterOptions::single()), redis.start());
-    let admin = Admin::new(&kafka.bootstrap());
-    for topic in ["user.commands.v1", "user.retry.v1", "user.dead.v1"] {
-        admin.create_topic(topic, 4, 1, &[]);
-    }
-    let database = sql.fresh();
-    let on_parts = |forebay: Forebay| {
-        forebay
-            .set("kafka.brokers", kafka.bootstrap())
-            .set("redis.url", redis.url())
-            .set("database.url", database.as_str())
-            .set("users.password_cost", 10)
-            // What is hashed for those who register takes every turn of the one thread: here people are known already.
-            .set("login.credential_cache_ttl", "1h")
-    };
-    let mut migrate = on_parts(Forebay::new(env!("CARGO_BIN_EXE_forebay")).args(&["migrate"]));
-    migrate.launch();
-    assert!(migrate.wait(MIGRATED_WITHIN).success(), "{}", migrate.log());
-    let daemon = on_parts(Forebay::new(env!("CARGO_BIN_EXE_forebay"))).set("consumer.enabled", true);
-    let key = daemon.dir().join("wal.key");
-    std::fs::write(&key, "5a".repeat(32)).expect("a key file");
-    std::fs::set_permissions(&key, Permissions::from_mode(0o600)).expect("a private key file");
+    let Some(parts) = Parts::start(TEST) else { return Vec::new() };
+    // What is hashed for those who register takes every turn of the one thread: here people are known already.
+    let daemon = parts.daemon().set("login.credential_cache_ttl", "1h");
+    let key = parts::key_file(&daemon, "wal.key", &"5a".repeat(32));
     let mut daemon = daemon
         .set("wal.encryption_key_file", key.display().to_string())
         .set("users.password_hashing", "deferred");

@@ -21,6 +21,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 pub mod admin;
+pub mod anonymous;
 pub mod child;
 pub mod clock;
 pub mod consume;

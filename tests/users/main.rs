@@ -7,6 +7,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod anonymous;
 mod bad_input;
 mod burst;
 mod cluster;

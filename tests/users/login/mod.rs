@@ -4,7 +4,7 @@ mod caches;
 mod fairness;
 mod keys;
 mod modes;
-mod party;
+pub(super) mod party;
 mod rules;
 mod secrets;
 mod sessions;

@@ -1,0 +1,168 @@
+//! What a client without credentials can cost on each public route: time of the runtime's threads and of all others,
+//! memory, size of the answer, statements to the database. The requests are those of the test that bounds the last two.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::thread;
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::measure::Limit;
+use crate::measure::Outcome;
+use crate::parts;
+use crate::parts::Parts;
+use crate::support::anonymous;
+use crate::support::anonymous::Probe;
+use crate::support::process::Forebay;
+use crate::support::wait;
+
+const TEST: &str = "users anonymous";
+/// One after the other, for times.
+const TIMES: u64 = 200;
+/// At once, for memory: more than the queue of passwords lets in.
+const CLIENTS: u64 = 64;
+/// How the runtime names its threads.
+const RUNTIME: &str = "tokio-rt-worker";
+const APPLIED_WITHIN: Duration = Duration::from_secs(120);
+
+/// Of one request.
+struct Cost {
+    runtime: Duration,
+    others: Duration,
+    answer: usize,
+    statements: f64,
+    /// Of [`CLIENTS`] at once: how much more memory was resident at the most.
+    memory: u64,
+}
+
+/// Nanoseconds on a processor so far: the runtime's threads, and all others.
+#[derive(Clone, Copy, Default)]
+struct Spent {
+    runtime: u64,
+    others: u64,
+}
+
+/// The table on standard output, and the two figures that a limit is set for.
+pub fn measure() -> Vec<Outcome> {
+    let Some(parts) = Parts::start(TEST) else { return Vec::new() };
+    let daemon = parts.daemon();
+    let key = parts::key_file(&daemon, "jwt.keys", &"5a".repeat(32));
+    let mut daemon = daemon
+        .set("auth.mode", "jwt")
+        .set("auth.jwt_key_file", key.display().to_string())
+        .set("rate_limit.enabled", false);
+    daemon.start();
+    register_known(&daemon);
+    let (mut runtime, mut memory) = (0.0_f64, 0);
+    println!(
+        "{:<32} {:<28} {:>11} {:>11} {:>9} {:>10} {:>11}",
+        "route", "", "runtime", "threads", "answer", "statements", "64 at once"
+    );
+    for probe in anonymous::probes() {
+        let cost = cost(&mut daemon, &probe);
+        runtime = runtime.max(cost.runtime.as_secs_f64() * 1e3);
+        memory = memory.max(cost.memory);
+        println!(
+            "{:<32} {:<28} {:>8.0} µs {:>8.0} µs {:>7} B {:>10.1} {:>7.1} MiB",
+            format!("{} {}", probe.route.0, probe.route.1),
+            probe.what,
+            cost.runtime.as_secs_f64() * 1e6,
+            cost.others.as_secs_f64() * 1e6,
+            cost.answer,
+            cost.statements,
+            cost.memory as f64 / 1024.0 / 1024.0
+        );
+    }
+    let level =
+        |what, value| Outcome { what, pairs: vec![value], limit: Limit::AtMost(1.0), figures: String::new() };
+    vec![
+        level("anonymous: the runtime's time of the dearest request / 1 ms", runtime),
+        level(
+            "anonymous: memory of 64 of the dearest at once / 64 MiB",
+            memory as f64 / 64.0 / 1024.0 / 1024.0,
+        ),
+    ]
+}
+
+fn register_known(daemon: &Forebay) {
+    let (name, password) = anonymous::KNOWN;
+    let user =
+        json!({"name": name, "email": "known@example.org", "phone": "+491700000000", "password": password})
+            .to_string();
+    assert_eq!(daemon.http().post("/v1/users", &user).expect("an answer").status, 202);
+    let body = json!({"name": name, "password": password}).to_string();
+    wait::until_true("the user is there", APPLIED_WITHIN, || {
+        daemon.http().post("/login", &body).expect("an answer").status == 200
+    });
+}
+
+fn cost(daemon: &mut Forebay, probe: &Probe) -> Cost {
+    let pid = daemon.pid();
+    let mut http = daemon.http();
+    let mut ask = |number| probe.ask(&mut http, number).expect("an answer").body.len();
+    // What is made at a first request is not a request's.
+    ask(u64::MAX);
+    let (spent, statements) = (spent(pid), statements(daemon));
+    let answer = (0..TIMES).map(&mut ask).max().unwrap_or_default();
+    let (after, statements) = (self::spent(pid), self::statements(daemon) - statements);
+    let each = |nanoseconds: u64| Duration::from_nanos(nanoseconds / TIMES);
+    Cost {
+        runtime: each(after.runtime - spent.runtime),
+        others: each(after.others.saturating_sub(spent.others)),
+        answer,
+        statements: statements / TIMES as f64,
+        memory: memory_of_many(daemon, probe),
+    }
+}
+
+/// How far the resident memory rises above what it was, while many ask at once.
+fn memory_of_many(daemon: &mut Forebay, probe: &Probe) -> u64 {
+    let pid = daemon.pid();
+    // 5: the peak begins anew (proc(5)).
+    fs::write(format!("/proc/{pid}/clear_refs"), "5").expect("the peak can be reset");
+    let before = status(pid, "VmRSS");
+    thread::scope(|scope| {
+        for client in 0..CLIENTS {
+            let mut http = daemon.http();
+            scope.spawn(move || {
+                for turn in 0..2 {
+                    let number = TIMES + 1 + client * 2 + turn;
+                    // Some are refused while as many as may be are looked at.
+                    drop(probe.ask(&mut http, number));
+                }
+            });
+        }
+    });
+    status(pid, "VmHWM").saturating_sub(before)
+}
+
+fn spent(pid: u32) -> Spent {
+    let mut spent = Spent::default();
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).expect("the daemon runs");
+    for thread in threads.flatten().map(|entry| entry.path()) {
+        // A thread may end meanwhile.
+        let Ok(name) = fs::read_to_string(thread.join("comm")) else { continue };
+        let Ok(times) = fs::read_to_string(thread.join("schedstat")) else { continue };
+        let time: u64 = times.split(' ').next().and_then(|time| time.parse().ok()).unwrap_or_default();
+        if name.trim_end() == RUNTIME {
+            spent.runtime += time;
+        } else {
+            spent.others += time;
+        }
+    }
+    spent
+}
+
+/// A line of `/proc/<pid>/status`, in bytes.
+fn status(pid: u32, name: &str) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).expect("the daemon runs");
+    let lines: BTreeMap<&str, &str> = text.lines().filter_map(|line| line.split_once(':')).collect();
+    let kib = lines.get(name).and_then(|value| value.trim().strip_suffix(" kB")).expect("a size in kB");
+    kib.parse::<u64>().expect("a number") * 1024
+}
+
+/// Statements to the database so far, but for those that the daemon makes by itself.
+fn statements(daemon: &Forebay) -> f64 {
+    anonymous::statements(&daemon.admin_http().get("/metrics").expect("metrics").text()) as f64
+}

@@ -1,0 +1,209 @@
+//! What a client without credentials can ask of each public route, at its most expensive.
+
+use std::io;
+
+use serde_json::json;
+
+use super::http::Client;
+use super::http::Response;
+
+/// Bodies of the user service's forms have at most this many bytes.
+const FORM: usize = 16 << 10;
+/// A head of a request may have this many bytes; some are for the rest of it.
+const LONG_HEADER: usize = 12 << 10;
+
+/// Statements that no request waits for: the daemon makes them by itself, or to apply what was accepted.
+const APART: [&str; 21] = [
+    "ping",
+    "check",
+    "begin",
+    "commit",
+    "forget",
+    "known_outcomes",
+    "parked",
+    "users_for_update",
+    "holders_of",
+    "tombstones",
+    "insert_users",
+    "update_users",
+    "delete_users",
+    "put_tombstones",
+    "put_extras",
+    "insert_outcomes",
+    "insert_audit",
+    "park",
+    "unpark",
+    "last_logins",
+    "merge_extras",
+];
+
+/// A user that exists, with this password.
+pub const KNOWN: (&str, &str) = ("known", "correct horse known");
+
+/// A request, made anew each time.
+pub struct Probe {
+    /// As in the table of routes.
+    pub route: (&'static str, &'static str),
+    /// What makes it expensive.
+    pub what: &'static str,
+    /// Statements to the database that it may cause.
+    pub statements: u64,
+    /// Whether a password is hashed or compared for it.
+    pub hashes: bool,
+    request: fn(u64) -> Request,
+}
+
+struct Request {
+    path: String,
+    headers: Vec<(&'static str, String)>,
+    body: String,
+}
+
+impl Probe {
+    /// Asks; `number` makes one request differ from the others.
+    pub fn ask(&self, http: &mut Client, number: u64) -> io::Result<Response> {
+        let request = (self.request)(number);
+        let mut headers = vec![("Content-Type", "application/json")];
+        headers.extend(request.headers.iter().map(|(name, value)| (*name, value.as_str())));
+        http.request(self.route.0, &request.path, &headers, request.body.as_bytes())
+    }
+}
+
+/// A daemon that asks for tokens: all its routes, each in its expensive forms.
+pub fn probes() -> Vec<Probe> {
+    let probe = |method, path, what, request| Probe {
+        route: (method, path),
+        what,
+        statements: 0,
+        hashes: false,
+        request,
+    };
+    let asks = |probe: Probe, statements, hashes| Probe { statements, hashes, ..probe };
+    vec![
+        probe("POST", "/v1/commands/{kind}", "64 KiB, no token", |_| {
+            to("/v1/commands/order", filled(64 << 10))
+        }),
+        probe("POST", "/v1/commands/{kind}", "a token nobody signed", |number| {
+            with_token(to("/v1/commands/order", filled(64 << 10)), &forged(number))
+        }),
+        probe("GET", "/v1/commands/{id}", "an id that is none", |number| {
+            to(&format!("/v1/commands/{number:026}"), String::new())
+        }),
+        asks(probe("POST", "/v1/users", "a new user", |number| to("/v1/users", somebody(number))), 1, true),
+        asks(probe("POST", "/v1/users", "a name that is taken", |_| to("/v1/users", taken())), 1, false),
+        probe("POST", "/v1/users", "16 KiB of unknown members", |_| to("/v1/users", unknown_members(FORM))),
+        probe("POST", "/v1/users", "16 KiB of nesting", |_| to("/v1/users", nested(FORM))),
+        probe("POST", "/v1/users", "16 KiB in one member", |_| to("/v1/users", one_member(FORM))),
+        probe("POST", "/v1/users", "more than 16 KiB", |_| to("/v1/users", filled(FORM + 1))),
+        probe("GET", "/v1/users", "no token", |_| to("/v1/users?limit=1000", String::new())),
+        probe("GET", "/v1/users/{name}", "no token", |_| to("/v1/users/known", String::new())),
+        probe("GET", "/v1/users/{name}", "a token nobody signed", |number| {
+            with_token(to("/v1/users/known", String::new()), &forged(number))
+        }),
+        probe("GET", "/v1/users/{name}", "12 KiB of a token", |number| {
+            with_token(to("/v1/users/known", String::new()), &format!("{number}{}", "x".repeat(LONG_HEADER)))
+        }),
+        probe("PUT", "/v1/users/{name}", "16 KiB, no token", |_| {
+            to("/v1/users/known", unknown_members(FORM))
+        }),
+        probe("PUT", "/v1/users/{name}/password", "16 KiB, no token", |_| {
+            to("/v1/users/known/password", unknown_members(FORM))
+        }),
+        probe("DELETE", "/v1/users/{name}", "no token", |_| to("/v1/users/known", String::new())),
+        asks(
+            probe("POST", "/login", "a name nobody has", |number| {
+                to("/login", credentials(&format!("nobody-{number}"), "wrong horse"))
+            }),
+            1,
+            true,
+        ),
+        asks(
+            probe("POST", "/login", "a wrong password", |number| {
+                to("/login", credentials(KNOWN.0, &format!("wrong horse {number}")))
+            }),
+            1,
+            true,
+        ),
+        probe("POST", "/login", "16 KiB of unknown members", |_| to("/login", unknown_members(FORM))),
+        probe("POST", "/refresh", "a token nobody signed", |number| to("/refresh", refresh(&forged(number)))),
+        probe("POST", "/refresh", "12 KiB of a token", |_| to("/refresh", refresh(&"x".repeat(LONG_HEADER)))),
+        probe("POST", "/logout", "a token nobody signed", |number| to("/logout", refresh(&forged(number)))),
+        probe("POST", "/logout", "12 KiB of a token", |_| to("/logout", refresh(&"x".repeat(LONG_HEADER)))),
+        probe("GET", "/openapi.json", "as it is", |_| to("/openapi.json", String::new())),
+        probe("GET", "/healthz", "as it is", |_| to("/healthz", String::new())),
+        probe("GET", "/readyz", "as it is", |_| to("/readyz", String::new())),
+    ]
+}
+
+/// Statements to the database so far that requests caused, from the text of all metrics.
+pub fn statements(metrics: &str) -> u64 {
+    let counts =
+        metrics.lines().filter_map(|line| line.strip_prefix("forebay_db_query_seconds_count{query=\""));
+    counts
+        .filter(|count| APART.iter().all(|query| !count.starts_with(&format!("{query}\""))))
+        .filter_map(|count| count.rsplit(' ').next()?.parse::<u64>().ok())
+        .sum()
+}
+
+fn to(path: &str, body: String) -> Request {
+    Request { path: path.to_owned(), headers: Vec::new(), body }
+}
+
+fn with_token(mut request: Request, token: &str) -> Request {
+    request.headers.push(("Authorization", format!("Bearer {token}")));
+    request
+}
+
+/// It has the form of a token of ours, and another signature each time.
+fn forged(number: u64) -> String {
+    let part = |value: serde_json::Value| data_encoding::BASE64URL_NOPAD.encode(value.to_string().as_bytes());
+    let claims =
+        json!({"sub": "root", "iss": "forebay", "aud": "forebay", "exp": 4_000_000_000_u64, "jti": number});
+    format!("{}.{}.{}", part(json!({"alg": "HS256", "typ": "JWT"})), part(claims), "x".repeat(43))
+}
+
+fn credentials(name: &str, password: &str) -> String {
+    json!({"name": name, "password": password}).to_string()
+}
+
+fn refresh(token: &str) -> String {
+    json!({"refresh_token": token}).to_string()
+}
+
+fn somebody(number: u64) -> String {
+    json!({
+        "name": format!("anonymous-{number}"),
+        "email": format!("anonymous-{number}@example.org"),
+        "phone": format!("+4917{number:08}"),
+        "password": format!("correct horse {number}"),
+    })
+    .to_string()
+}
+
+fn taken() -> String {
+    json!({"name": KNOWN.0, "email": "other@example.org", "phone": "+491700000001", "password": "correct horse other"}).to_string()
+}
+
+fn filled(bytes: usize) -> String {
+    format!("{{{}}}", " ".repeat(bytes - 2))
+}
+
+fn unknown_members(bytes: usize) -> String {
+    let mut members = String::new();
+    for number in 0.. {
+        let member = format!("\"{number:x}\":0,");
+        if members.len() + member.len() + 2 > bytes {
+            break;
+        }
+        members.push_str(&member);
+    }
+    format!("{{{}}}", members.trim_end_matches(','))
+}
+
+fn nested(bytes: usize) -> String {
+    format!("{{\"name\":{}{}}}", "[".repeat(bytes / 2 - 5), "]".repeat(bytes / 2 - 5))
+}
+
+fn one_member(bytes: usize) -> String {
+    format!("{{\"name\":\"{}\"}}", "é".repeat((bytes - 11) / 2))
+}

@@ -1,0 +1,66 @@
+//! What a client without credentials can cost is bounded on every public route.
+
+use std::collections::BTreeSet;
+
+use serde_json::json;
+
+use super::login::party;
+use super::people;
+use crate::support::anonymous;
+use crate::support::anonymous::Probe;
+use crate::support::http::Client;
+use crate::support::process::Forebay;
+
+/// Requests of each kind.
+const TIMES: u64 = 20;
+/// The largest answer; the description of the interface has the size that it has.
+const ANSWER: usize = 8 << 10;
+
+#[test]
+fn no_public_route_costs_an_anonymous_client_more_than_its_share() {
+    let mut forebay = party::guarded().set("rate_limit.enabled", false);
+    forebay.start();
+    let http = &mut forebay.http();
+    let (name, password) = anonymous::KNOWN;
+    let known =
+        json!({"name": name, "email": "known@example.org", "phone": "+491700000000", "password": password});
+    people::expect(&people::register_and_wait(http, &known), 201, "");
+    let mut over = Vec::new();
+    for probe in anonymous::probes() {
+        let before = statements(&forebay);
+        let longest = (0..TIMES).map(|number| answer(&probe, http, number)).max().unwrap_or_default();
+        let caused = statements(&forebay) - before;
+        if caused > probe.statements * TIMES || (longest > ANSWER && probe.route.1 != "/openapi.json") {
+            over.push(format!("{:?}, {}: {caused} statements, {longest} bytes", probe.route, probe.what));
+        }
+    }
+    assert!(over.is_empty(), "for {TIMES} requests each:\n{}", over.join("\n"));
+}
+
+#[test]
+fn every_public_route_is_looked_at() {
+    let mut forebay = people::embedded();
+    forebay.start();
+    let described = forebay.http().get("/openapi.json").unwrap().json();
+    let mut routes = BTreeSet::new();
+    for (path, methods) in described["paths"].as_object().unwrap() {
+        routes
+            .extend(methods.as_object().unwrap().keys().map(|method| (method.to_uppercase(), path.clone())));
+    }
+    let probed: BTreeSet<(String, String)> = anonymous::probes()
+        .iter()
+        .map(|probe| (probe.route.0.to_owned(), probe.route.1.to_owned()))
+        .collect();
+    assert_eq!(probed, routes);
+}
+
+/// The size of an answer.
+fn answer(probe: &Probe, http: &mut Client, number: u64) -> usize {
+    let answer = people::patiently(|| probe.ask(http, number).expect("an answer"));
+    assert!(answer.status < 500, "{:?}, {}: {}", probe.route, probe.what, answer.text());
+    answer.body.len()
+}
+
+fn statements(forebay: &Forebay) -> u64 {
+    anonymous::statements(&forebay.admin_http().get("/metrics").unwrap().text())
+}
