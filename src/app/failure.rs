@@ -69,6 +69,7 @@ impl Failure {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Configuration(_) | Self::Kafka(_) | Self::Client(_) | Self::Usage(_) => EXIT_USAGE,
+            Self::Database(DbError::Unfit(_)) => EXIT_USAGE,
             Self::Directory(_) => 73,
             Self::Poisoned(_) => 74,
             Self::Damaged(_) => 78,

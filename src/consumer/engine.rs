@@ -134,7 +134,7 @@ impl Engine {
             Ok(Attempt::Bury(letters)) => self.bury(pending, &letters, tick),
             Err(DbError::Conflict) => self.conflict(pending, size, pulse, tick),
             Err(DbError::Busy(why) | DbError::Away(why)) => Ok(Outcome::Wait(why)),
-            Err(open @ DbError::Open) => Ok(Outcome::Wait(open.to_string())),
+            Err(open @ (DbError::Open | DbError::Unfit(_))) => Ok(Outcome::Wait(open.to_string())),
             Err(DbError::Refused(_)) if size > 1 => {
                 self.window = size / 2;
                 Ok(Outcome::Again)

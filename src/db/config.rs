@@ -9,6 +9,7 @@ use crate::mistake::Mistake;
 use crate::units::Span;
 
 use super::pool;
+use super::pooler::Pooler;
 use super::url::DatabaseUrl;
 
 /// Where the users are, and how long to wait for them.
@@ -27,6 +28,8 @@ pub struct Config {
     pub statement_timeout: Span,
     /// How long a connection is used.
     pub max_lifetime: Span,
+    /// What stands before a PostgreSQL.
+    pub pooler: Pooler,
 }
 
 impl Default for Config {
@@ -38,6 +41,7 @@ impl Default for Config {
             acquire_timeout: Span::secs(1),
             statement_timeout: Span::secs(5),
             max_lifetime: Span::secs(1800),
+            pooler: Pooler::None,
         }
     }
 }
@@ -64,6 +68,9 @@ impl Config {
             if self.url.is_embedded() {
                 refuse("password_file", path.display().to_string(), "nothing: SQLite knows no passwords");
             }
+        }
+        if self.pooler != Pooler::None && !self.url.is_postgres() {
+            refuse("pooler", "transaction".to_owned(), "none: only with PostgreSQL");
         }
         if !(1..=1000).contains(&self.max_connections) {
             refuse("max_connections", self.max_connections.to_string(), "1 to 1000");

@@ -8,6 +8,7 @@ use crate::backoff::CallError;
 use super::codes;
 use super::codes::Class;
 use super::codes::Usefulness;
+use super::pooler;
 
 /// Why a call to the database failed. The text never shows values or SQL: databases repeat both in their messages.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -24,6 +25,9 @@ pub enum DbError {
     /// It was away several times in a row and is not asked for the moment.
     #[error("the database was away and is not asked for the moment")]
     Open,
+    /// What stands before the database does not fit the `[database]` section: an operator has to change either.
+    #[error("{0}")]
+    Unfit(&'static str),
     /// Never: the statement or its data is not accepted.
     #[error("the database refuses: {0}")]
     Refused(String),
@@ -32,13 +36,17 @@ pub enum DbError {
 impl DbError {
     /// Whether trying again may help.
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Busy(_) | Self::Away(_) | Self::Open)
+        matches!(self, Self::Busy(_) | Self::Away(_) | Self::Open | Self::Unfit(_))
     }
 
     /// Of a connection or a statement.
     pub(super) fn from_sqlx(error: &sqlx::Error) -> Self {
         match error {
             sqlx::Error::Database(error) => {
+                let misfit = error.try_downcast_ref::<PgDatabaseError>().and_then(pooler::misfit);
+                if let Some(why) = misfit {
+                    return Self::Unfit(why);
+                }
                 let (what, class, _) = of_database(error.as_ref());
                 class.error(what)
             }

@@ -20,6 +20,7 @@ use sqlx::pool::PoolConnection;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
+use super::Database;
 use super::codes::Usefulness;
 use super::dialect::Dialect;
 use super::error::DbError;
@@ -45,12 +46,14 @@ pub(super) struct Lease {
     /// Who brings it back.
     returning: Arc<TaskSet>,
     limit: Duration,
+    /// What begins a transaction behind a pooler.
+    begin_pooled: Option<Arc<str>>,
 }
 
 /// Binds the values to the statement, for one driver.
 macro_rules! bound {
-    ($driver:ty, $sql:expr, $values:expr) => {{
-        let mut query = sqlx::query::<$driver>(AssertSqlSafe($sql));
+    ($driver:ty, $sql:expr, $persistent:expr, $values:expr) => {{
+        let mut query = sqlx::query::<$driver>(AssertSqlSafe($sql)).persistent($persistent);
         for value in $values {
             query = match *value {
                 Value::Text(text) => query.bind(text),
@@ -86,14 +89,17 @@ macro_rules! on {
 }
 
 impl Lease {
-    pub(super) fn new(
-        held: Held,
-        meter: Arc<Meter>,
-        retired: Arc<Retired>,
-        returning: Arc<TaskSet>,
-        limit: Duration,
-    ) -> Self {
-        Self { held: Some(held), unanswered: false, open: false, meter, retired, returning, limit }
+    pub(super) fn new(held: Held, database: &Database) -> Self {
+        Self {
+            held: Some(held),
+            unanswered: false,
+            open: false,
+            meter: Arc::clone(&database.meter),
+            retired: Arc::clone(&database.retired),
+            returning: Arc::clone(&database.returning),
+            limit: database.limits.statement,
+            begin_pooled: database.begin_pooled.clone(),
+        }
     }
 
     pub(super) fn dialect(&self) -> Dialect {
@@ -122,17 +128,17 @@ impl Lease {
         values: &[Value<'_>],
     ) -> Result<Vec<Row>, DbError> {
         let sql = self.dialect().placed(sql);
-        self.ask(query, async |held| match held {
+        self.in_session(query, async |held, kept| match held {
             Held::MySql(c) => {
-                let rows = bound!(MySql, sql, values).fetch_all(&mut **c).await?;
+                let rows = bound!(MySql, sql, kept, values).fetch_all(&mut **c).await?;
                 Ok(rows.into_iter().map(Row::MySql).collect())
             }
             Held::Postgres(c) => {
-                let rows = bound!(Postgres, sql, values).fetch_all(&mut **c).await?;
+                let rows = bound!(Postgres, sql, kept, values).fetch_all(&mut **c).await?;
                 Ok(rows.into_iter().map(Row::Postgres).collect())
             }
             Held::Sqlite(c) => {
-                let rows = bound!(Sqlite, sql, values).fetch_all(&mut **c).await?;
+                let rows = bound!(Sqlite, sql, kept, values).fetch_all(&mut **c).await?;
                 Ok(rows.into_iter().map(Row::Sqlite).collect())
             }
         })
@@ -147,23 +153,33 @@ impl Lease {
         values: &[Value<'_>],
     ) -> Result<u64, DbError> {
         let sql = self.dialect().placed(sql);
-        self.ask(query, async |held| {
-            on!(held, c: Db => Ok(bound!(Db, sql, values).execute(&mut **c).await?.rows_affected()))
+        self.in_session(query, async |held, kept| {
+            on!(held, c: Db => Ok(bound!(Db, sql, kept, values).execute(&mut **c).await?.rows_affected()))
         })
         .await
     }
 
     /// A text of statements without values, as it stands.
-    pub(super) async fn run(&mut self, query: Query, sql: &'static str) -> Result<(), DbError> {
+    pub(super) async fn run(&mut self, query: Query, sql: &str) -> Result<(), DbError> {
         self.ask(query, async |held| {
-            on!(held, c: Db => sqlx::raw_sql(sql).execute(&mut **c).await.map(|_: <Db as Driver>::QueryResult| ()))
+            on!(held, c: Db => {
+                let done = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut **c).await;
+                done.map(|_: <Db as Driver>::QueryResult| ())
+            })
         })
         .await
     }
 
     /// Opens a transaction; dropping the lease before [`Lease::commit`] rolls it back.
     pub(super) async fn begin(&mut self) -> Result<(), DbError> {
-        self.run(Query::Begin, self.dialect().begin()).await?;
+        match self.begin_pooled.clone() {
+            None => self.run(Query::Begin, self.dialect().begin()).await?,
+            Some(begin) => {
+                // Also where a setting in it fails: the transaction is begun by then.
+                self.open = true;
+                self.run(Query::Begin, &begin).await?;
+            }
+        }
         self.open = true;
         Ok(())
     }
@@ -173,6 +189,29 @@ impl Lease {
         let committed = self.run(Query::Commit, "COMMIT").await;
         self.open = committed.is_err();
         committed.map_err(|error| DbError::Busy(format!("a commit was not confirmed: {error}")))
+    }
+
+    /// Asks within one session of the server. A statement is prepared and executed in two steps: behind a pooler only a
+    /// transaction brings both to the same session, so that a statement outside one gets its own. `work` is told
+    /// whether its statement may be kept for the next time.
+    async fn in_session<T>(
+        &mut self,
+        query: Query,
+        work: impl AsyncFnOnce(&mut Held, bool) -> Result<T, sqlx::Error>,
+    ) -> Result<T, DbError> {
+        let pooled = self.begin_pooled.is_some();
+        let alone = pooled && !self.open;
+        if alone {
+            self.begin().await?;
+        }
+        let answer = self.ask(query, async |held| work(held, !pooled).await).await;
+        match (alone, answer.is_ok()) {
+            (false, _) => {}
+            (true, true) => self.commit().await?,
+            // The answer is the error. What could not be rolled back is when the connection goes back to the pool.
+            (true, false) => self.open = self.run(Query::Commit, "ROLLBACK").await.is_err(),
+        }
+        answer
     }
 
     /// Asks, with the time limit. Until the answer is there in full the connection is not to be reused.

@@ -104,12 +104,10 @@ async fn read_secret(lease: &mut Lease) -> Result<Option<[u8; 32]>, DbError> {
 
 /// All or nothing, and the lock ends with the transaction.
 async fn migrate_in_transaction(lease: &mut Lease) -> Result<Vec<String>, DbError> {
-    if lease.dialect() == Dialect::Postgres {
-        lease.run(Query::Migrate, "SET statement_timeout = 0; SET lock_timeout = 0").await?;
-    }
     // With SQLite this is the lock.
     lease.begin().await?;
     if lease.dialect() == Dialect::Postgres {
+        lease.run(Query::Migrate, "SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0").await?;
         // The number is ours alone: "forebay" in hexadecimal. Such locks are the database's, not the server's.
         lease.fetch(Query::Migrate, "SELECT pg_advisory_xact_lock(28821907053175161)", &[]).await?;
     }

@@ -9,7 +9,8 @@
 //! Single statements, which requests wait for, pass a gate: after some failures in a row they are refused at once until
 //! a probe is answered. Transactions and migrations do not: whoever makes them pauses by itself.
 //!
-//! Statements have few shapes (`shape`): each connection prepares them once and never closes one.
+//! Statements have few shapes (`shape`): each connection prepares them once and never closes one. Behind a connection
+//! pooler (`pooler`) none is kept.
 
 mod batch;
 mod codes;
@@ -24,6 +25,7 @@ mod meter;
 mod migrate;
 mod migrations;
 mod pool;
+mod pooler;
 mod read;
 mod retired;
 mod row;
@@ -43,6 +45,7 @@ use crate::task::TaskSet;
 pub use batch::Batch;
 pub use config::Config;
 pub use error::DbError;
+pub use pooler::Pooler;
 pub use rows::AuditRow;
 pub use rows::Holder;
 pub use rows::OutcomeRow;
@@ -56,6 +59,7 @@ use lease::Lease;
 use meter::Meter;
 use meter::Query;
 use pool::Pool;
+use pooler::SettingsIgnored;
 use retired::Retired;
 
 /// The database. Cheap to clone: all clones share one pool.
@@ -65,6 +69,9 @@ pub struct Database {
     meter: Arc<Meter>,
     gate: Arc<Gate>,
     limits: Limits,
+    /// What begins a transaction behind a pooler; none: each connection is a session of the server.
+    begin_pooled: Option<Arc<str>>,
+    settings_ignored: SettingsIgnored,
     /// Connections that lead to a server that was demoted.
     retired: Arc<Retired>,
     /// Connections on their way back to the pool.
@@ -82,13 +89,15 @@ impl Database {
     /// The database of `config`. Nobody need be there yet: connections are opened when they are needed. Only a URL or a
     /// password file that cannot be read is an error here, and an SQLite file that cannot be made.
     pub async fn connect(config: &Config, metrics: Arc<Metrics>) -> Result<Self, DbError> {
-        let retired = Arc::default();
-        let pool = Pool::open(config, &retired).await?;
+        let (retired, settings_ignored) = (Arc::default(), SettingsIgnored::default());
+        let pool = Pool::open(config, &retired, &settings_ignored).await?;
+        let begin_pooled = pool::begin_behind_pooler(config);
         let limits = Limits { statement: config.statement_timeout.0 };
         let (open, idle) = (metrics.breaker_open.with_label_values(&["database"]), pool.clone());
         let gate = Gate::new("database", open, move || idle.let_go());
         let meter = Arc::new(Meter::new(metrics));
-        Ok(Self { pool, meter, gate: Arc::new(gate), limits, retired, returning: Arc::default() })
+        let (gate, returning) = (Arc::new(gate), Arc::default());
+        Ok(Self { pool, meter, gate, limits, begin_pooled, settings_ignored, retired, returning })
     }
 
     /// Whether it answers.
@@ -112,8 +121,13 @@ impl Database {
             self.meter.exhausted();
         }
         let connection = self.pool.acquire().await?;
-        let (meter, retired) = (Arc::clone(&self.meter), Arc::clone(&self.retired));
-        Ok(Lease::new(connection, meter, retired, Arc::clone(&self.returning), self.limits.statement))
+        let lease = Lease::new(connection, self);
+        if self.settings_ignored.get() {
+            // The next call makes a new one, and looks again.
+            lease.close();
+            return Err(DbError::Unfit(pooler::KEEPS_NO_SETTINGS));
+        }
+        Ok(lease)
     }
 
     /// One statement on a connection of its own, as rows.

@@ -29,6 +29,9 @@ use sqlx::sqlite::SqliteSynchronous;
 use super::config::Config;
 use super::dialect::Dialect;
 use super::error::DbError;
+use super::pooler;
+use super::pooler::Pooler;
+use super::pooler::SettingsIgnored;
 use super::retired::Retired;
 use super::url::DatabaseUrl;
 
@@ -72,7 +75,11 @@ macro_rules! each {
 
 impl Pool {
     /// Reads the URL and the password file; connects to nobody.
-    pub(super) async fn open(config: &Config, retired: &Arc<Retired>) -> Result<Self, DbError> {
+    pub(super) async fn open(
+        config: &Config,
+        retired: &Arc<Retired>,
+        ignored: &SettingsIgnored,
+    ) -> Result<Self, DbError> {
         let limit = server_side(config.statement_timeout.0);
         let password = password(config).await?;
         Ok(match parsed(&config.url)? {
@@ -87,9 +94,19 @@ impl Pool {
             Parsed::Postgres(options) => {
                 let options = with_password(options, password, PgConnectOptions::password);
                 let options = options.statement_cache_capacity(STATEMENTS).disable_statement_logging();
-                let options = options.application_name("forebay").options(postgres_settings(limit));
+                // PgBouncer refuses what the driver would say of floating-point numbers, of which there are none here.
+                let options = options.application_name("forebay").extra_float_digits(None);
                 let pool = pool::<Postgres>(config, config.max_connections, retired);
-                Self::Postgres(pool.connect_lazy_with(options))
+                Self::Postgres(match config.pooler {
+                    Pooler::Transaction => pool.connect_lazy_with(options),
+                    Pooler::None => {
+                        let ignored = ignored.clone();
+                        let pool = pool.after_connect(move |connection, _| {
+                            Box::pin(ignored.clone().ask(connection, limit))
+                        });
+                        pool.connect_lazy_with(options.options(postgres_settings(limit)))
+                    }
+                })
             }
             Parsed::Sqlite(options) => {
                 make_private_file(options.get_filename().to_owned()).await?;
@@ -183,6 +200,14 @@ fn parsed(url: &DatabaseUrl) -> Result<Parsed, DbError> {
         }
     };
     Ok(parsed)
+}
+
+/// What begins a transaction where a pooler stands before the database.
+pub(super) fn begin_behind_pooler(config: &Config) -> Option<Arc<str>> {
+    match config.pooler {
+        Pooler::None => None,
+        Pooler::Transaction => Some(pooler::begin(server_side(config.statement_timeout.0), ABANDONED_AFTER)),
+    }
 }
 
 /// The server gives up a little before the caller does: the connection then stays of use.

@@ -46,6 +46,11 @@ impl DatabaseUrl {
         self.dialect() == Some(Dialect::Sqlite)
     }
 
+    /// Whether the database is a PostgreSQL.
+    pub(super) fn is_postgres(&self) -> bool {
+        self.dialect() == Some(Dialect::Postgres)
+    }
+
     /// The file of an SQLite database.
     pub(super) fn file(&self) -> Option<&Path> {
         let rest = self.0.strip_prefix("sqlite:")?;

@@ -12,6 +12,7 @@ use forebay::db::AuditRow;
 use forebay::db::Config;
 use forebay::db::Database;
 use forebay::db::OutcomeRow;
+use forebay::db::Pooler;
 use forebay::db::UserRow;
 use forebay::db::Version;
 use forebay::metrics::Metrics;
@@ -28,6 +29,7 @@ mod last_logins;
 mod migrations;
 mod outage;
 mod plans;
+mod pooler;
 mod queue;
 mod sessions;
 mod stalls;
@@ -38,6 +40,8 @@ mod users;
 /// A database that a test has for itself.
 struct Place {
     url: String,
+    /// The URL that leads there through a pooler, where tests are to take that way.
+    pooled: Option<String>,
     _dir: Option<tempfile::TempDir>,
 }
 
@@ -45,11 +49,15 @@ impl Place {
     fn sqlite() -> Place {
         let dir = support::scratch::dir("sqlite");
         let url = format!("sqlite:{}", dir.path().join("users.sqlite").display());
-        Place { url, _dir: Some(dir) }
+        Place { url, pooled: None, _dir: Some(dir) }
     }
 
     fn server(url: String) -> Place {
-        Place { url, _dir: None }
+        Place { url, pooled: None, _dir: None }
+    }
+
+    fn behind_pooler((url, pooled): (String, String)) -> Place {
+        Place { url, pooled: Some(pooled), _dir: None }
     }
 
     /// A pool of its own.
@@ -61,6 +69,10 @@ impl Place {
     async fn with(&self, set: impl FnOnce(&mut Config)) -> Database {
         // The machine may be busy: longer than any statement of a test takes.
         let mut config = Config { url: self.url.as_str().into(), ..Config::default() };
+        if let Some(pooled) = &self.pooled {
+            config.url = pooled.as_str().into();
+            config.pooler = Pooler::Transaction;
+        }
         config.acquire_timeout = Span::secs(20);
         config.statement_timeout = Span::secs(20);
         set(&mut config);

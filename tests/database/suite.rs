@@ -1,4 +1,4 @@
-//! Each test of the suite on each of the three databases.
+//! Each test of the suite on each of the three databases, and on PostgreSQL behind a pooler.
 
 use crate::Place;
 use crate::cancelled;
@@ -37,6 +37,15 @@ macro_rules! on_each_database {
             async fn $test() {
                 let Some(url) = services::postgres(stringify!($test)) else { return };
                 $module::$test(&Place::server(url)).await;
+            })*
+        }
+
+        mod pgbouncer {
+            use super::*;
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $test() {
+                let Some(urls) = services::pooled_postgres(stringify!($test)) else { return };
+                $module::$test(&Place::behind_pooler(urls)).await;
             })*
         }
     };

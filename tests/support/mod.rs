@@ -6,7 +6,7 @@
 //!   [`scratch`]: directories that go when the test does;
 //!   [`ports`]: ports that stay ours while nobody listens on them;
 //! - [`child`]: any process a test starts, stops, kills and freezes;
-//! - [`kafka`]: one or three brokers; [`mariadb`] and [`postgres`], which have [`sql`] in common; [`process`]: the daemon; [`services`]: what a test may ask for, and what
+//! - [`kafka`]: one or three brokers; [`mariadb`] and [`postgres`], which have [`sql`] in common; [`pgbouncer`]; [`process`]: the daemon; [`services`]: what a test may ask for, and what
 //!   happens where it is missing;
 //! - [`redis`]: a server or a cluster;
 //! - [`admin`], [`produce`], [`consume`]: topics, and what is in them; [`http`]: requests, also such as no client
@@ -32,6 +32,7 @@ pub mod kafka;
 pub mod load;
 pub mod mariadb;
 pub mod output;
+pub mod pgbouncer;
 pub mod poll;
 pub mod ports;
 pub mod postgres;

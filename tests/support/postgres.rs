@@ -91,17 +91,9 @@ impl Postgres {
         self.dir.path().join("data")
     }
 
-    /// One of its programs, as a user it takes, and ended by the kernel when the test process is: changing the user
-    /// takes back what `Child` asks for in that respect.
+    /// One of its programs.
     fn command(&self, program: &str) -> Command {
-        let program = self.programs.join(program);
-        if !sql::is_root() {
-            return Command::new(program);
-        }
-        let mut command = Command::new("setpriv");
-        command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups", "--pdeathsig", "KILL", "--"]);
-        command.arg(program).current_dir("/");
-        command
+        as_its_user(&self.programs.join(program))
     }
 
     fn child(&self) -> MutexGuard<'_, Option<Child>> {
@@ -175,8 +167,20 @@ impl SqlServer for Postgres {
     }
 }
 
+/// A program as a user it takes, and ended by the kernel when the test process is: changing the user takes back what
+/// `Child` asks for in that respect.
+pub fn as_its_user(program: &Path) -> Command {
+    if !sql::is_root() {
+        return Command::new(program);
+    }
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups", "--pdeathsig", "KILL", "--"]);
+    command.arg(program).current_dir("/");
+    command
+}
+
 /// PostgreSQL refuses to run as root; with root the directory becomes the `postgres` user's, who has to get there.
-fn hand_over(dir: &Path) -> Result<(), String> {
+pub fn hand_over(dir: &Path) -> Result<(), String> {
     if !sql::is_root() {
         return Ok(());
     }

@@ -26,6 +26,8 @@ use super::kafka::ClusterOptions;
 use super::kafka::Jars;
 use super::kafka::Kafka;
 use super::mariadb::MariaDb;
+use super::pgbouncer;
+use super::pgbouncer::PgBouncer;
 use super::postgres::Postgres;
 use super::redis;
 use super::redis::Redis;
@@ -139,6 +141,22 @@ pub fn postgres(test: &str) -> Option<String> {
     static SHARED: OnceLock<Result<Postgres, String>> = OnceLock::new();
     let server = SHARED.get_or_init(Postgres::new).as_ref().map_err(Clone::clone);
     available(test, "PostgreSQL", server).map(SqlServer::fresh)
+}
+
+/// For a test that reaches a PostgreSQL through a pooler: the URL of a new database on one that other tests use too, and
+/// the URL that leads there through a PgBouncer that they share as well.
+pub fn pooled_postgres(test: &str) -> Option<(String, String)> {
+    static SHARED: OnceLock<Result<PgBouncer, String>> = OnceLock::new();
+    let direct = postgres(test)?;
+    let start = || PgBouncer::start(pgbouncer::address_of(&direct), &[]);
+    let pooler = available(test, "PgBouncer", SHARED.get_or_init(start).as_ref().map_err(Clone::clone))?;
+    let pooled = pooler.url(&direct);
+    Some((direct, pooled))
+}
+
+/// A PgBouncer of the test's own before the server of this URL, with further lines in its configuration.
+pub fn own_pgbouncer(test: &str, direct: &str, settings: &[&str]) -> Option<PgBouncer> {
+    available(test, "PgBouncer", PgBouncer::start(pgbouncer::address_of(direct), settings))
 }
 
 /// For a test that stops, kills or freezes its PostgreSQL, or fills it.

@@ -17,6 +17,20 @@ use crate::support::wait;
 const MANY: usize = 10_000;
 /// With two daemons, one of which is killed again and again.
 const SOME: usize = 4_000;
+/// Through few sessions of a pooler.
+const FEW: usize = 1_000;
+
+#[test]
+fn a_crowd_behind_a_pooler_becomes_exactly_the_right_rows() {
+    let Some(stage) = Stage::behind_pooler("a_crowd_behind_a_pooler_becomes_exactly_the_right_rows") else {
+        return;
+    };
+    let (mut forebay, mut consumer) = (stage.daemon(), stage.consumer());
+    forebay.start();
+    consumer.start();
+    let outcome = Crowd::start(FEW, &[forebay.address()]).finish();
+    stage.check(&outcome, &forebay);
+}
 
 /// Everything is killed and started again while the crowd registers: Redis, the database, the daemon, Kafka.
 fn outages_cost_patience_and_nothing_else(test: &str, sql: Sql) {

@@ -7,6 +7,7 @@ use crate::support::admin::Admin;
 use crate::support::daemon;
 use crate::support::kafka::ClusterOptions;
 use crate::support::kafka::Kafka;
+use crate::support::pgbouncer::PgBouncer;
 use crate::support::process::Forebay;
 use crate::support::proxy::Proxy;
 use crate::support::redis::Redis;
@@ -31,6 +32,7 @@ pub struct Stage {
     pub kafka: Kafka,
     database: String,
     front: Option<Front>,
+    pooler: Option<PgBouncer>,
     _place: KafkaPlace,
 }
 
@@ -60,6 +62,13 @@ impl Stage {
         Self::with(test, sql, Some(front))
     }
 
+    /// The same with PostgreSQL behind a PgBouncer.
+    pub fn behind_pooler(test: &str) -> Option<Stage> {
+        let mut stage = Self::with(test, Sql::Postgres, None)?;
+        stage.pooler = Some(services::own_pgbouncer(test, &stage.database, &[])?);
+        Some(stage)
+    }
+
     fn with(test: &str, sql: Sql, front: Option<Front>) -> Option<Stage> {
         let place = services::kafka(test)?;
         let redis = services::redis(test)?.start();
@@ -85,7 +94,7 @@ impl Stage {
             admin.create_topic(topic, PARTITIONS, 1, &[]);
         }
         let database = sql.fresh();
-        let stage = Stage { database, sql, redis, kafka, front, _place: place };
+        let stage = Stage { database, sql, redis, kafka, front, pooler: None, _place: place };
         stage.forward();
         stage.migrate();
         Some(stage)
@@ -158,6 +167,9 @@ impl Stage {
     }
 
     fn database_url(&self) -> String {
+        if let Some(pooler) = &self.pooler {
+            return pooler.url(&self.database);
+        }
         let (before, _, name) = self.database_parts();
         let behind = |front: &Front| format!("{before}@{}/{name}", front.sql.address());
         self.front.as_ref().map_or_else(|| self.database.clone(), behind)
@@ -167,6 +179,7 @@ impl Stage {
         forebay
             .set("redis.url", self.redis_url())
             .set("database.url", self.database_url())
+            .set("database.pooler", if self.pooler.is_some() { "transaction" } else { "none" })
             .set("consumer.retry_backoff_min", "50ms")
             .set("consumer.retry_backoff_max", "500ms")
     }
