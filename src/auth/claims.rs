@@ -59,6 +59,9 @@ pub struct Claims {
     /// Which password the user had then ([`super::password_version`]).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pwv: Option<String>,
+    /// When the user was registered, in milliseconds: tells later users of the name apart also while the database is away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registered_at: Option<u64>,
     /// Of a refresh token: how often the login was prolonged before.
     #[serde(default, rename = "gen", skip_serializing_if = "Option::is_none")]
     pub generation: Option<u32>,
@@ -82,6 +85,7 @@ impl Claims {
             admin: false,
             sid: None,
             pwv: None,
+            registered_at: None,
             generation: None,
             iss: ISSUER,
             aud: ISSUER,

@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+use crate::command::Owner;
+use crate::units::Timestamp;
+
 /// Who a request is from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Caller {
@@ -22,10 +25,22 @@ pub struct Principal {
     pub admin: bool,
     /// The login that the token came from; none for a token that came from none.
     pub session: Option<Arc<str>>,
+    /// When the user was registered ([`Owner`]).
+    pub registered_at: Option<Timestamp>,
 }
 
 impl Caller {
-    /// The name that is kept with what they ask for.
+    /// What is kept with what they ask for.
+    pub fn owner(&self) -> Option<Owner> {
+        match self {
+            Self::Known(Principal { name, registered_at, .. }) => {
+                Some(Owner { name: Arc::clone(name), registered_at: *registered_at })
+            }
+            Self::Anyone | Self::Nobody => None,
+        }
+    }
+
+    /// The name that they are counted under.
     pub fn name(&self) -> Option<Arc<str>> {
         match self {
             Self::Known(principal) => Some(Arc::clone(&principal.name)),

@@ -8,6 +8,7 @@ use super::claims::Claims;
 use super::principal::Principal;
 use crate::db::Database;
 use crate::db::DbError;
+use crate::units::Timestamp;
 
 /// Half a digest: two passwords of one user never share it.
 const VERSION_BYTES: usize = 8;
@@ -31,7 +32,7 @@ pub(super) async fn of(db: &Database, claims: &Claims) -> Result<Option<Principa
     {
         return Ok(None);
     }
-    Ok(Some(Principal { admin: row.is_admin, ..principal(claims) }))
+    Ok(Some(Principal { admin: row.is_admin, registered_at: Some(row.created_at), ..principal(claims) }))
 }
 
 /// Who the claims are about, by their own word.
@@ -40,6 +41,7 @@ pub(super) fn principal(claims: &Claims) -> Principal {
         name: claims.sub.as_str().into(),
         admin: claims.admin,
         session: claims.sid.as_deref().map(Into::into),
+        registered_at: claims.registered_at.map(Timestamp),
     }
 }
 

@@ -85,7 +85,7 @@ fn entry(line: &str) -> Option<(Fingerprint, Principal)> {
     let digest = HEXLOWER_PERMISSIVE.decode(digest.as_bytes()).ok()?.try_into().ok()?;
     // No user's name holds a colon: a service is never taken for a user of the same name.
     let name = format!("service:{name}").into();
-    sane.then_some((digest, Principal { name, admin, session: None }))
+    sane.then_some((digest, Principal { name, admin, session: None, registered_at: None }))
 }
 
 #[cfg(test)]

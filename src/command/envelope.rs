@@ -30,6 +30,8 @@ const SEALED: u8 = 12;
 const CLAIM: u8 = 128;
 /// A reader that does not know it only takes a repetition for another request once its markers were lost.
 const FINGERPRINT: u8 = 129;
+/// A reader that does not know it takes the sender's name for the sender.
+const REGISTERED_AT: u8 = 130;
 
 const DIGEST: usize = 16;
 const CLAIM_LEN: usize = 16;
@@ -55,6 +57,8 @@ pub struct Envelope<'a> {
     pub repeat: Option<Repeat>,
     /// Who sent it; none in open mode.
     pub principal: Option<&'a str>,
+    /// When the user of that name was registered ([`super::Owner`]).
+    pub registered_at: Option<Timestamp>,
     /// The dead letter this record takes up again.
     pub requeued_from: Option<Lsn>,
     /// What the pending markers of a user's command name as their owner; leads back to the record by the index.
@@ -113,6 +117,11 @@ impl<'a> Envelope<'a> {
         );
         put_some(out, CLAIM, self.claim.as_ref().map(<[u8; CLAIM_LEN]>::as_slice));
         put_some(out, FINGERPRINT, self.fingerprint.as_ref().map(<[u8; DIGEST]>::as_slice));
+        put_some(
+            out,
+            REGISTERED_AT,
+            self.registered_at.map(|at| at.0.to_le_bytes()).as_ref().map(|b| &b[..]),
+        );
         put_some(out, SEALED, self.sealed.then_some(&[]));
         put(out, VALUE, self.value);
     }
@@ -135,6 +144,7 @@ impl<'a> Envelope<'a> {
             idempotency_key: None,
             repeat: None,
             principal: None,
+            registered_at: None,
             requeued_from: None,
             claim: None,
             fingerprint: None,
@@ -165,6 +175,9 @@ impl<'a> Envelope<'a> {
                 PRINCIPAL => envelope.principal = Some(text(tag, field)?),
                 REQUEUED_FROM => envelope.requeued_from = Some(Lsn(u64::from_le_bytes(fixed(tag, field)?))),
                 CLAIM => envelope.claim = Some(fixed(tag, field)?),
+                REGISTERED_AT => {
+                    envelope.registered_at = Some(Timestamp(u64::from_le_bytes(fixed(tag, field)?)));
+                }
                 FINGERPRINT => envelope.fingerprint = Some(fixed(tag, field)?),
                 SEALED => envelope.sealed = true,
                 VALUE => envelope.value = field,
@@ -260,6 +273,7 @@ mod tests {
             idempotency_key: Some("abc"),
             repeat: Some(Repeat { scope: [1; 16], body: [2; 16], count: 3 }),
             principal: Some("ada"),
+            registered_at: Some(Timestamp(5)),
             requeued_from: Some(Lsn(77)),
             claim: Some([9; 16]),
             fingerprint: Some([8; 16]),

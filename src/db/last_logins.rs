@@ -15,7 +15,7 @@ use super::value::millis;
 
 impl Database {
     /// Writes when users logged in last, where that is later than what stands there, and says of how many. Names that
-    /// do not exist are passed over; nothing else of a row changes.
+    /// do not exist, or were registered later, are passed over; nothing else of a row changes.
     ///
     /// Rows are locked in the order of names, as batches lock them.
     pub async fn set_last_logins(&self, logins: &[(String, Timestamp)]) -> Result<u64, DbError> {
@@ -51,7 +51,9 @@ async fn write(lease: &mut Lease, logins: &[(&str, Timestamp)]) -> Result<u64, D
 
 /// The statement for so many rows, each a name and an instant.
 fn update(dialect: Dialect, rows: usize) -> String {
-    let later = "(users.last_login_at IS NULL OR users.last_login_at < seen.at)";
+    // A login from before the registration is a former user's of that name.
+    let later =
+        "(users.last_login_at IS NULL OR users.last_login_at < seen.at) AND users.created_at <= seen.at";
     match dialect {
         // MariaDB has no WITH before UPDATE. The rows are looked up one by one, as they stand in the list: the optimiser
         // has no say in the order of locks.

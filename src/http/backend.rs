@@ -59,8 +59,7 @@ impl Commands for Durable {
     }
 
     async fn find(&self, id: CommandId, caller: &Caller) -> Result<Status, StatusError> {
-        let principal = caller.name().map(|name| (*name).to_owned());
-        self.statuses.find(id, principal, caller.is_admin()).await
+        self.statuses.find(id, caller.owner(), caller.is_admin()).await
     }
 
     async fn final_state(&self, id: CommandId, consumed: bool, deadline: Instant) {

@@ -27,6 +27,7 @@ use super::respond;
 use super::site::Call;
 use super::status;
 use crate::auth::Caller;
+use crate::auth::TokenError;
 use crate::command::State;
 use crate::command::Status;
 use crate::ingest::Idempotency;
@@ -140,7 +141,7 @@ pub(super) async fn get<C: Commands>(
     let users = service(public)?;
     let name = name(call.parameter)?;
     access::self_or_admin(caller, &name)?;
-    Ok(respond::json(&*users.profile(&name).await?))
+    Ok(respond::json(&*users.profile(&name, caller.owner()).await?))
 }
 
 /// `GET /v1/users?limit=&cursor=`.
@@ -197,7 +198,7 @@ fn context(call: &Call<'_>, body: Bytes, caller: &Caller) -> Result<Context, Pro
     Ok(Context {
         traceparent: headers::traceparent(headers).map(str::to_owned),
         idempotency: key.map(|key| Idempotency { key, body, route: Some(route) }),
-        principal: caller.name(),
+        principal: caller.owner(),
         client: ratelimit::network(call.client),
     })
 }
@@ -288,6 +289,7 @@ impl From<UserError> for Problem {
             }
             UserError::Taken(field) => taken(Cow::Borrowed(field)),
             UserError::NotFound => Self::new(&problem::NOT_FOUND, "No user has this name."),
+            UserError::FormerUser => TokenError::Invalid.into(),
             UserError::WrongPassword => {
                 Self::new(&problem::WRONG_PASSWORD, "The old password is wrong.").field("old_password")
             }

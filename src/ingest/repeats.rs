@@ -56,6 +56,7 @@ impl Ingest {
         if let (Earlier::None { .. }, Some(unbound)) = (&earlier, digests.unbound) {
             match self.look_up(unbound).await {
                 Ok(Earlier::None { .. }) | Err(SubmitError::KeyConflict) => {}
+                Ok(Earlier::Receipt(receipt)) if receipt.accepted_at < digests.unbound_since => {}
                 found => return found,
             }
         }

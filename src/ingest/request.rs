@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use crate::command::CommandId;
 use crate::command::KeyedDigest;
+use crate::command::Owner;
 use crate::command::Repeat;
 use crate::units::Timestamp;
 
@@ -40,7 +41,7 @@ pub struct Request {
     /// `Idempotency-Key`, and the body it is bound to.
     pub idempotency: Option<Idempotency>,
     /// Who sends it; none in open mode.
-    pub principal: Option<Arc<str>>,
+    pub principal: Option<Owner>,
 }
 
 /// A client's word that a repetition of this request is the same request.
@@ -144,8 +145,11 @@ impl Request {
 pub(super) struct KeyDigests {
     /// What is written into the log.
     pub repeat: Repeat,
-    /// What the first versions wrote for a caller without a token: there the key was not bound to its body.
+    /// What the first versions wrote: the key of a caller without a token was not bound to its body, and the one of a
+    /// user was bound to the name alone.
     pub unbound: Option<Repeat>,
+    /// What is found by that counts from this instant on: what an older user of the name has sent is not this one's.
+    pub unbound_since: Timestamp,
 }
 
 /// Digests under the log's secret.
@@ -157,24 +161,28 @@ impl Digests {
     }
 
     /// What a repetition of the request is recognised by. A caller without a token is told from the others by its body
-    /// only: two of them may use one key, each for a request of its own.
+    /// only: two of them may use one key, each for a request of its own. A user is told from earlier users of the name by
+    /// the registration.
     pub fn of(&self, request: &Request, idempotency: &Idempotency) -> KeyDigests {
         let body = self.0.of(&[b"body", &idempotency.body]);
         let count = request.commands.len() as u32;
         let unbound = Repeat { scope: self.scope(request, idempotency), body, count };
-        match request.principal {
-            Some(_) => KeyDigests { repeat: unbound, unbound: None },
-            None => {
-                let scope = self.0.of(&[b"anonymous", &unbound.scope, &body]);
-                KeyDigests { repeat: Repeat { scope, ..unbound }, unbound: Some(unbound) }
+        let (scope, unbound_since) = match &request.principal {
+            None => (self.0.of(&[b"anonymous", &unbound.scope, &body]), Timestamp::default()),
+            Some(Owner { registered_at: Some(at), .. }) => {
+                (self.0.of(&[b"account", &unbound.scope, &at.0.to_le_bytes()]), *at)
             }
-        }
+            Some(Owner { registered_at: None, .. }) => {
+                return KeyDigests { repeat: unbound, unbound: None, unbound_since: Timestamp::default() };
+            }
+        };
+        KeyDigests { repeat: Repeat { scope, ..unbound }, unbound: Some(unbound), unbound_since }
     }
 
     /// The scope is principal, and method and kind or route, beside the key itself; every command of a request has one
     /// kind. What it is made of stands in every log so far: keys in them must be recognised.
     fn scope(&self, request: &Request, idempotency: &Idempotency) -> [u8; 16] {
-        let principal = request.principal.as_deref().unwrap_or("").as_bytes();
+        let principal = request.principal.as_ref().map_or("", |owner| &owner.name).as_bytes();
         let key = idempotency.key.as_bytes();
         match &idempotency.route {
             Some(route) => self.0.of(&[b"route", principal, route.as_bytes(), key]),

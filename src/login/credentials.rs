@@ -15,12 +15,15 @@ use crate::command::KeyedDigest;
 use crate::command::Secret;
 use crate::command::same_bytes;
 use crate::metrics::Metrics;
+use crate::units::Timestamp;
 
 /// What a login needs to know of a user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Account {
     pub admin: bool,
     pub password_version: String,
+    /// When the user was registered.
+    pub registered_at: Timestamp,
 }
 
 /// The cache.
@@ -88,7 +91,7 @@ mod tests {
     }
 
     fn account() -> Account {
-        Account { admin: false, password_version: "v".to_owned() }
+        Account { admin: false, password_version: "v".to_owned(), registered_at: Timestamp(1) }
     }
 
     #[test]

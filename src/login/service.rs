@@ -139,7 +139,7 @@ impl Login {
         };
         let now = Timestamp::now();
         let session = Session::begin(name, &account)?;
-        let tokens = inner.sessions.issue(&session, account.admin, now)?;
+        let tokens = inner.sessions.issue(&session, &account, now)?;
         inner.last_logins.note(name, now).await;
         Ok(tokens)
     }
@@ -194,7 +194,7 @@ impl Login {
         match rotation.await? {
             Rotation::Rotated | Rotation::Repeated => {
                 let next = Session { generation: session.generation + 1, ..session };
-                inner.sessions.issue(&next, account.admin, now)
+                inner.sessions.issue(&next, &account, now)
             }
             Rotation::Ended => Err(TokenError::Invalid.into()),
             Rotation::Reused => {
@@ -265,7 +265,11 @@ impl Login {
 }
 
 fn account(row: &UserRow) -> Account {
-    Account { admin: row.is_admin, password_version: password_version(&row.password_hash) }
+    Account {
+        admin: row.is_admin,
+        password_version: password_version(&row.password_hash),
+        registered_at: row.created_at,
+    }
 }
 
 #[cfg(test)]

@@ -52,12 +52,18 @@ impl Session {
 
 impl Sessions {
     /// Both tokens of a session at this moment.
-    pub fn issue(&self, session: &Session, admin: bool, now: Timestamp) -> Result<TokenPair, LoginError> {
+    pub fn issue(
+        &self,
+        session: &Session,
+        account: &Account,
+        now: Timestamp,
+    ) -> Result<TokenPair, LoginError> {
         let keys = self.keyring.keys().ok_or(LoginError::NoKeys)?;
         let claims = |ttl: Duration| Claims {
-            admin,
+            admin: account.admin,
             sid: Some(session.id.clone()),
             pwv: Some(session.password_version.clone()),
+            registered_at: Some(account.registered_at.0),
             ..Claims::new(&session.name, now, ttl.as_secs())
         };
         let refresh =

@@ -12,6 +12,7 @@ use crate::command::CommandId;
 use crate::command::Envelope;
 use crate::command::IdError;
 use crate::command::IdMint;
+use crate::command::Owner;
 use crate::command::Placement;
 use crate::command::State;
 use crate::command::Status;
@@ -20,6 +21,7 @@ use crate::command::has_consumer;
 use crate::db::Database;
 use crate::db::OutcomeRow;
 use crate::task::Task;
+use crate::units::Timestamp;
 use crate::wal::Fate;
 use crate::wal::Log;
 use crate::wal::Lsn;
@@ -48,15 +50,18 @@ pub enum Asker<'a> {
     /// May see everything (`mode = "open"` counts every caller as this).
     Admin,
     /// May see what it sent; one that has no name, what nobody by name has sent: who knows such an id was told it.
-    Principal(Option<&'a str>),
+    Principal(Option<&'a Owner>),
 }
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum StatusError {
-    /// Malformed id, no such command, kept neither in the log nor as a dead letter, or not the asker's.
+    /// Malformed id, no such command, or kept neither in the log nor as a dead letter.
     #[error("no such command")]
     NotFound,
+    /// Somebody else has sent it. The asker is told the same as if it did not exist.
+    #[error("no such command of the asker")]
+    NotTheirs,
     /// The id carries another log's tag.
     #[error("another log accepted this command: ask the daemon that answered 202")]
     OtherLog,
@@ -96,8 +101,11 @@ impl Statuses {
         let first = self.read(lsn)?;
         let envelope =
             Envelope::decode(&first.payload).map_err(|e| StatusError::Unavailable(e.to_string()))?;
-        if envelope.id != *id || !may_see(asker, &envelope) {
+        if envelope.id != *id {
             return Err(StatusError::NotFound);
+        }
+        if !may_see(asker, &envelope, first.at) {
+            return Err(StatusError::NotTheirs);
         }
         let mut status = Status {
             id: *id,
@@ -127,14 +135,14 @@ impl Statuses {
     pub async fn find(
         &self,
         id: CommandId,
-        principal: Option<String>,
+        owner: Option<Owner>,
         admin: bool,
     ) -> Result<Status, StatusError> {
-        let asker = principal.clone();
+        let asker = owner.clone();
         let this = self.clone();
         let looked = tokio::task::spawn_blocking(move || match admin {
             true => this.look_up(&id, Asker::Admin),
-            false => this.look_up(&id, Asker::Principal(asker.as_deref())),
+            false => this.look_up(&id, Asker::Principal(asker.as_ref())),
         });
         let looked =
             looked.await.map_err(|_| StatusError::Unavailable("the look-up was interrupted".to_owned()))?;
@@ -150,7 +158,11 @@ impl Statuses {
             }
             // Any daemon on this database knows what became of a user's command.
             Err(error @ (StatusError::OtherLog | StatusError::NotFound)) => {
-                let outcome = outcomes.find(&id).await.filter(|outcome| admin || outcome.actor == principal);
+                let theirs = |outcome: &OutcomeRow| {
+                    let (actor, at) = (outcome.actor.as_deref(), outcome.accepted_at);
+                    owner.as_ref().map_or(actor.is_none(), |owner| owner.owns(actor, None, at))
+                };
+                let outcome = outcomes.find(&id).await.filter(|outcome| admin || theirs(outcome));
                 outcome.map(|outcome| status_of(id, outcome)).ok_or(error)
             }
             Err(error) => Err(error),
@@ -244,10 +256,11 @@ impl Statuses {
     }
 }
 
-fn may_see(asker: Asker<'_>, envelope: &Envelope<'_>) -> bool {
+fn may_see(asker: Asker<'_>, envelope: &Envelope<'_>, accepted_at: Timestamp) -> bool {
     match asker {
         Asker::Admin => true,
-        Asker::Principal(name) => envelope.principal == name,
+        Asker::Principal(None) => envelope.principal.is_none(),
+        Asker::Principal(Some(owner)) => owner.owns(envelope.principal, envelope.registered_at, accepted_at),
     }
 }
 

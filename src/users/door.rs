@@ -16,6 +16,7 @@ use super::form::Change;
 use super::form::NewUser;
 use super::form::PasswordChange;
 use super::hold::Hold;
+use crate::command::Owner;
 use crate::command::USER_TOPIC;
 use crate::command::UserKind;
 use crate::command::UserValue;
@@ -34,7 +35,7 @@ pub struct Context {
     /// The client's `Idempotency-Key` with the body it is bound to.
     pub idempotency: Option<Idempotency>,
     /// Who asks; none in open mode.
-    pub principal: Option<Arc<str>>,
+    pub principal: Option<Owner>,
     /// The address it comes from, or its network: whose passwords are hashed in turn with those of others.
     pub client: IpAddr,
 }
@@ -75,7 +76,7 @@ impl Users {
         if let Some(receipt) = self.recognise(&context).await? {
             return Ok(receipt);
         }
-        self.exists(name).await?;
+        self.exists(name, &context).await?;
         let wanted = self.wanted(name, None, change.email.as_deref(), change.phone.as_deref()).await;
         let checks = self.check(wanted, name, change.email.as_deref(), change.phone.as_deref(), false);
         let hold = match checks.await? {
@@ -103,7 +104,7 @@ impl Users {
         if let Some(receipt) = self.recognise(&context).await? {
             return Ok(receipt);
         }
-        let row = self.exists(name).await?;
+        let row = self.exists(name, &context).await?;
         match change.old {
             Some(old) => self.verify(row, old, context.client).await?,
             None if trusted => {}
@@ -138,12 +139,17 @@ impl Users {
         Ok(self.ingest.recognise(&request).await?)
     }
 
-    /// The user's row; none while only a registration is pending. Refuses users that are known to neither.
-    async fn exists(&self, name: &str) -> Result<Option<UserRow>, UserError> {
+    /// The user's row; none while only a registration is pending. Refuses users that are known to neither, and a caller
+    /// whose account of that name was deleted.
+    async fn exists(&self, name: &str, context: &Context) -> Result<Option<UserRow>, UserError> {
         let _step = self.step("users.exists");
         // The truth, not the cache: a user deleted a moment ago is not changed.
+        let caller = context.principal.as_ref();
         if let Some(row) = self.profiles.fetch(name).await? {
-            return Ok(Some(row));
+            return match caller.is_none_or(|caller| caller.may_be(name, row.created_at)) {
+                true => Ok(Some(row)),
+                false => Err(UserError::FormerUser),
+            };
         }
         match self.pending.is_pending(name).await {
             Ok(true) => Ok(None),
@@ -188,7 +194,7 @@ impl Users {
         context: Context,
         hold: Option<&Hold>,
     ) -> Request {
-        value.actor = context.principal.as_deref().map(str::to_owned);
+        value.actor = context.principal.as_ref().map(|owner| owner.name.to_string());
         let name = hold.and_then(|hold| hold.wanted.iter().find(|one| one.is_name()));
         let command = Submission {
             kind: Arc::clone(&self.kinds[kind as usize]),

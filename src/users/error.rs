@@ -20,6 +20,9 @@ pub enum UserError {
     /// No such user.
     #[error("no such user")]
     NotFound,
+    /// The caller's account was deleted, and the name is somebody else's now.
+    #[error("the name is another user's now")]
+    FormerUser,
     /// The old password is another one.
     #[error("the old password is wrong")]
     WrongPassword,

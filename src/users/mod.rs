@@ -40,6 +40,7 @@ use std::time::Instant;
 use tokio::sync::Semaphore;
 
 use crate::command::KeyedDigest;
+use crate::command::Owner;
 use crate::command::Secret;
 use crate::command::UserKind;
 use crate::command::UserValue;
@@ -168,10 +169,20 @@ impl Users {
         }
     }
 
-    /// What everybody sees of a user, as fresh as the cache's time to live.
-    pub async fn profile(&self, name: &str) -> Result<Arc<Profile>, UserError> {
+    /// What `caller` sees of a user, as fresh as the cache's time to live.
+    pub async fn profile(&self, name: &str, caller: Option<Owner>) -> Result<Arc<Profile>, UserError> {
         let _step = self.step("users.read");
-        self.profiles.get(name).await?.ok_or(UserError::NotFound)
+        let may_see = |registered_at| caller.as_ref().is_none_or(|caller| caller.may_be(name, registered_at));
+        let cached = self.profiles.get(name).await?.ok_or(UserError::NotFound)?;
+        if may_see(cached.created_at) {
+            return Ok(cached);
+        }
+        // Either the cache has the former user of the name, or the caller is that user.
+        let row = self.profiles.fetch(name).await?.ok_or(UserError::NotFound)?;
+        match may_see(row.created_at) {
+            true => Ok(Arc::new(row.into())),
+            false => Err(UserError::FormerUser),
+        }
     }
 
     /// Takes what the database says now for the truth: who waited for a change sees it.

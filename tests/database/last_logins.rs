@@ -35,6 +35,15 @@ pub async fn only_later_times_of_users_who_exist_are_written(place: &Place) {
     assert_eq!(linus.last_login_at, Some(Timestamp(1_795_176_000_123)));
 }
 
+/// It waits to be written while the user is deleted and somebody else registers the name.
+pub async fn a_login_of_a_former_user_of_the_name_is_not_written(place: &Place) {
+    let database = place.migrated().await;
+    insert(&database, &[UserRow { created_at: Timestamp(100), ..user("ada") }, user("grace")]).await;
+    assert_eq!(database.set_last_logins(&logins(&[("ada", 99), ("grace", 99)])).await, Ok(1));
+    assert_eq!(database.user("ada").await.unwrap().unwrap().last_login_at, None);
+    assert_eq!(database.set_last_logins(&logins(&[("ada", 100)])).await, Ok(1));
+}
+
 pub async fn times_beyond_every_shape_are_written(place: &Place) {
     let database = place.migrated().await;
     let names: Vec<String> = (0..1100).map(|number| format!("user{number:04}")).collect();

@@ -117,7 +117,7 @@ fn user(name: &str) -> UserRow {
         password_hash: "$2b$10$hash".to_owned(),
         nickname: None,
         is_admin: false,
-        created_at: Timestamp(1_000),
+        created_at: Timestamp(1),
         updated_at: Timestamp(1_000),
         last_login_at: None,
         version: version(1_000, "c1"),

@@ -75,7 +75,8 @@ async fn every_query(database: &Database, round: usize) {
     for shape in [1, 8, 64, 512] {
         let list = names(round, shape);
         database.outcomes(&list).await.unwrap();
-        let at = Timestamp((round * 1_000 + shape) as u64);
+        // After every registration.
+        let at = Timestamp((10_000_000 + round * 1_000 + shape) as u64);
         let logins: Vec<_> = list.iter().map(|name| (name.clone(), at)).collect();
         assert_eq!(database.set_last_logins(&logins).await, Ok(shape as u64));
         let mut batch = database.begin().await.unwrap();

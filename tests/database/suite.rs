@@ -78,6 +78,7 @@ on_each_database! {
     sessions::an_ended_session_is_remembered_as_long_as_its_last_token,
     sessions::expired_sessions_go_in_bounded_steps,
     last_logins::only_later_times_of_users_who_exist_are_written,
+    last_logins::a_login_of_a_former_user_of_the_name_is_not_written,
     last_logins::times_beyond_every_shape_are_written,
     last_logins::a_change_under_way_leaves_the_login_time_alone,
     last_logins::times_and_changes_of_the_same_users_do_not_lock_each_other_for_good,

@@ -7,6 +7,7 @@ use std::path::Path;
 use bytes::Bytes;
 
 use super::*;
+use crate::command::Owner;
 use crate::units::Timestamp;
 use crate::wal;
 
@@ -249,7 +250,7 @@ async fn a_key_of_a_caller_with_a_token_has_one_body() {
     let dir = tempfile::tempdir().unwrap();
     let house = House::open(dir.path());
     let of = |principal: &str, body| Request {
-        principal: Some(principal.into()),
+        principal: Some(owner(principal, None)),
         ..request(&[None], keyed("k", body, None))
     };
     let first = submit(&house, of("ada", "b")).await;
@@ -257,6 +258,36 @@ async fn a_key_of_a_caller_with_a_token_has_one_body() {
     assert_eq!(house.ingest.submit(of("ada", "c")).await, Err(SubmitError::KeyConflict));
     assert_eq!(house.ingest.recognise(&of("ada", "c")).await, Err(SubmitError::KeyConflict));
     assert!(!submit(&house, of("bob", "c")).await.replayed);
+    house.close();
+}
+
+fn owner(name: &str, registered_at: Option<Timestamp>) -> Owner {
+    Owner { name: name.into(), registered_at }
+}
+
+/// The first versions bound it to the name alone.
+#[tokio::test]
+async fn a_key_of_a_user_is_another_for_the_next_user_of_the_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut house = House::open(dir.path());
+    let of = |registered_at, body| Request {
+        principal: Some(owner("ada", registered_at)),
+        ..request(&[None], keyed("k", body, None))
+    };
+    let first = submit(&house, of(None, "b")).await;
+    let (before, after) = (Some(first.accepted_at), Some(Timestamp(first.accepted_at.0 + 1)));
+    let again = submit(&house, of(before, "b")).await;
+    assert_eq!((again.ids, again.replayed), (first.ids.clone(), true), "of an earlier version");
+    let next = submit(&house, of(after, "b")).await;
+    assert!(!next.replayed && next.ids != first.ids);
+    for _ in 0..2 {
+        let again = submit(&house, of(after, "b")).await;
+        assert_eq!((&again.ids, again.replayed), (&next.ids, true));
+        assert_eq!(house.ingest.submit(of(after, "c")).await, Err(SubmitError::KeyConflict));
+        assert_eq!(house.ingest.recognise(&of(None, "b")).await.unwrap().unwrap().ids, first.ids);
+        house.close();
+        house = House::open(dir.path());
+    }
     house.close();
 }
 

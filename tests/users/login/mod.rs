@@ -4,6 +4,7 @@ mod caches;
 mod fairness;
 mod keys;
 mod modes;
+mod owners;
 pub(super) mod party;
 mod rules;
 mod secrets;

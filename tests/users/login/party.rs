@@ -4,8 +4,12 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
+use hmac::Hmac;
+use hmac::KeyInit;
+use hmac::Mac;
 use serde_json::Value;
 use serde_json::json;
+use sha2::Sha256;
 
 use crate::people;
 use crate::people::expect;
@@ -106,6 +110,17 @@ pub fn get(http: &mut Client, token: &str, path: &str) -> u16 {
 /// Waits until `GET path` with a token answers this.
 pub fn await_status(http: &mut Client, token: &str, path: &str, status: u16) {
     wait::until_true("the answer changes", LONG, || get(http, token, path) == status);
+}
+
+/// A token that whoever has the key may sign.
+pub fn signed(header: &Value, claims: &Value) -> String {
+    let encode = |value: &Value| data_encoding::BASE64URL_NOPAD.encode(value.to_string().as_bytes());
+    let message = format!("{}.{}", encode(header), encode(claims));
+    let secret = data_encoding::BASE64.decode(SECRET.as_bytes()).expect("base64");
+    let mut mac = Hmac::<Sha256>::new_from_slice(&secret).expect("a secret of any length");
+    mac.update(message.as_bytes());
+    let signature = data_encoding::BASE64URL_NOPAD.encode(&mac.finalize().into_bytes());
+    format!("{message}.{signature}")
 }
 
 /// A part of a token, decoded.
