@@ -107,6 +107,16 @@ async fn a_pooler_of_statements_is_told_apart() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pooler_of_sessions_takes_the_setting_too() {
+    let test = "a_pooler_of_sessions_takes_the_setting_too";
+    let Some(direct) = services::postgres(test) else { return };
+    let Some(pooler) = services::own_pgbouncer(test, &direct, &["pool_mode = session"]) else { return };
+    let database = Place::behind_pooler((direct.clone(), pooler.url(&direct))).migrated().await;
+    insert(&database, &[user("ada")]).await;
+    assert!(database.user("ada").await.unwrap().is_some());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_left_in_the_sessions_of_a_pooler() {
     let Some(urls) = services::pooled_postgres("nothing_is_left_in_the_sessions_of_a_pooler") else { return };
     let place = Place::behind_pooler(urls);
