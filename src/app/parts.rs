@@ -141,7 +141,7 @@ impl Parts {
         let stores = Stores::open(config, &log, &metrics).await;
         let mut statuses = Statuses::new(Arc::clone(&log));
         if let Some(stores) = &stores {
-            statuses = statuses.with_outcomes(stores.db.clone());
+            statuses = statuses.with_outcomes(stores.db.clone(), ingest.seal().clone());
         }
         let access = Access::open(config, stores.as_ref(), hash_pool.clone(), &metrics)?;
         let dependencies = Arc::<Dependencies>::default();

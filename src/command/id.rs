@@ -7,10 +7,11 @@
 //! | 0–5 | milliseconds since 1970, big-endian: ids sort by time |
 //! | 6–9 | tag of the log that accepted the command |
 //! | 10–15 | LSN of its record, masked by a keyed digest of the other bytes |
-//! | 16–24 | random |
+//! | 16–20 | random |
+//! | 21–24 | the seal ([`IdSeal`]); random while its secret is not known |
 //!
-//! The mask keeps how many commands there were to ourselves; the 72 random bits, compared with the id inside the
-//! record, make an id impossible to guess. A requeued command keeps its id: the dead-letter store knows the
+//! The mask keeps how many commands there were to ourselves; the random bytes and the seal, compared with the id inside
+//! the record, make an id impossible to guess. A requeued command keeps its id: the dead-letter store knows the
 //! record that followed.
 
 use std::fmt;
@@ -27,10 +28,14 @@ use sha2::Sha256;
 use crate::units::Lsn;
 use crate::units::Timestamp;
 
+use super::seal::IdSeal;
+use super::seal::SEAL;
+
 const BYTES: usize = 25;
 const CHARACTERS: usize = 40;
 const LSN_AT: usize = 10;
 const RANDOM_AT: usize = 16;
+const SEAL_AT: usize = BYTES - SEAL;
 
 /// Crockford's base 32 (no I, L, O, U), read without regard to case; 25 bytes leave no rest, so no padding.
 static BASE32: LazyLock<Encoding> = LazyLock::new(|| {
@@ -62,6 +67,11 @@ impl CommandId {
         let mut millis = [0; 8];
         millis[2..].copy_from_slice(&self.0[..6]);
         Timestamp(u64::from_be_bytes(millis))
+    }
+
+    /// Whether a daemon that shares this seal has made the id. Says nothing of the LSN in it.
+    pub fn has(&self, seal: &IdSeal) -> bool {
+        seal.is(&self.0[SEAL_AT..], &self.0[..LSN_AT], &self.0[RANDOM_AT..SEAL_AT])
     }
 
     /// Whether the same log accepted both.
@@ -118,6 +128,7 @@ pub enum IdError {
 pub struct IdMint {
     tag: [u8; 4],
     mask: Hmac<Sha256>,
+    seal: IdSeal,
 }
 
 impl IdMint {
@@ -125,7 +136,12 @@ impl IdMint {
     pub fn new(log_id: &[u8; 16], secret: &[u8; 32]) -> Self {
         #[expect(clippy::expect_used, reason = "HMAC takes keys of every length")]
         let mask = Hmac::new_from_slice(secret).expect("HMAC takes any key");
-        Self { tag: [log_id[0], log_id[1], log_id[2], log_id[3]], mask }
+        Self { tag: [log_id[0], log_id[1], log_id[2], log_id[3]], mask, seal: IdSeal::default() }
+    }
+
+    /// The same, with a seal on its ids as soon as the secret of that is known.
+    pub fn sealed(self, seal: IdSeal) -> Self {
+        Self { seal, ..self }
     }
 
     /// A new id for the record `lsn`, accepted `at`. `random` must come from the system's generator.
@@ -134,6 +150,9 @@ impl IdMint {
         bytes[..6].copy_from_slice(&at.0.to_be_bytes()[2..]);
         bytes[6..LSN_AT].copy_from_slice(&self.tag);
         bytes[RANDOM_AT..].copy_from_slice(&random);
+        if let Some(seal) = self.seal.of(&bytes[..LSN_AT], &bytes[RANDOM_AT..SEAL_AT]) {
+            bytes[SEAL_AT..].copy_from_slice(&seal);
+        }
         let masked = lsn.0 ^ self.mask_of(&bytes);
         bytes[LSN_AT..RANDOM_AT].copy_from_slice(&masked.to_be_bytes()[2..]);
         CommandId(bytes)
@@ -185,6 +204,30 @@ mod tests {
         let id = IdMint::new(&[8; 16], &[9; 32]).mint(Timestamp(1), Lsn(42), [3; 9]);
         assert_eq!(mint().lsn(&id), Err(IdError::OtherLog));
         assert!(!id.is_of_same_log(&mint().mint(Timestamp(1), Lsn(42), [3; 9])));
+    }
+
+    #[test]
+    fn daemons_with_one_secret_know_the_ids_of_each_other_and_no_invented_ones() {
+        let seal = |secret: u8| {
+            let seal = IdSeal::default();
+            seal.set(&[secret; 32]);
+            seal
+        };
+        let sealed = mint().sealed(seal(5));
+        for number in 0..200 {
+            let id = sealed.mint(Timestamp(number), Lsn(number), [number as u8; 9]);
+            assert_eq!(sealed.lsn(&id), Ok(Lsn(number)), "the seal is not in the LSN's way");
+            assert_eq!(mint().lsn(&id), Ok(Lsn(number)));
+            assert!(id.has(&seal(5)));
+            assert!(!id.has(&seal(6)) && !id.has(&IdSeal::default()), "another secret, or none");
+            for byte in (0..LSN_AT).chain(RANDOM_AT..BYTES) {
+                let mut changed = id;
+                changed.0[byte] ^= 1;
+                assert!(!changed.has(&seal(5)), "byte {byte}");
+            }
+            let unsealed = mint().mint(Timestamp(number), Lsn(number), [number as u8; 9]);
+            assert!(!unsealed.has(&seal(5)));
+        }
     }
 
     #[test]

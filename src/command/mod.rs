@@ -9,6 +9,7 @@ mod lane;
 mod outcome;
 mod owner;
 mod requeue;
+mod seal;
 mod topic;
 mod user;
 
@@ -30,6 +31,7 @@ pub use owner::Owner;
 pub use requeue::Requeued;
 pub use requeue::kind_of;
 pub use requeue::requeued;
+pub use seal::IdSeal;
 pub use topic::CHECKPOINT_TOPIC;
 pub use topic::OWN_TOPICS;
 pub use user::Secret;

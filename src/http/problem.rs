@@ -267,9 +267,7 @@ impl From<Limited> for Problem {
 impl From<StatusError> for Problem {
     fn from(error: StatusError) -> Self {
         match error {
-            StatusError::NotFound | StatusError::NotTheirs => {
-                Self::new(&NOT_FOUND, "No command has this id.")
-            }
+            StatusError::NotFound => Self::new(&NOT_FOUND, "No command has this id."),
             StatusError::OtherLog => Self::new(&OTHER_LOG, "Ask the daemon that answered 202."),
             // Its text may name files: it belongs into the log, not into an answer.
             StatusError::Unavailable(reason) => {

@@ -6,6 +6,7 @@ use super::Ingest;
 use super::request::SubmitError;
 use crate::command::CommandId;
 use crate::command::Envelope;
+use crate::command::IdSeal;
 use crate::wal::Lsn;
 
 /// Records read before an answer, however few claims are among them.
@@ -54,5 +55,10 @@ impl Ingest {
     /// The log's secret, for digests that must not be guessed.
     pub fn secret(&self) -> &[u8; 32] {
         &self.shared.log.identity().secret
+    }
+
+    /// The seal on the ids of commands, for whoever knows its secret or has to tell such ids from invented ones.
+    pub fn seal(&self) -> &IdSeal {
+        &self.shared.seal
     }
 }

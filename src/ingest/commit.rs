@@ -81,7 +81,7 @@ pub(super) struct Committer {
 impl Committer {
     pub fn new(shared: Arc<Shared>, writer: Writer, segment_max_age: Duration, rule: Rule) -> Self {
         let identity = shared.log.identity();
-        let mint = IdMint::new(&identity.log_id, &identity.secret);
+        let mint = IdMint::new(&identity.log_id, &identity.secret).sealed(shared.seal.clone());
         Self {
             shared,
             writer,

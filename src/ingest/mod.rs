@@ -28,6 +28,7 @@ use std::time::Instant;
 
 use crate::command::CommandId;
 use crate::command::Envelope;
+use crate::command::IdSeal;
 use crate::metrics::Metrics;
 use crate::sync::atomic::AtomicBool;
 use crate::sync::atomic::Ordering;
@@ -78,6 +79,8 @@ struct Shared {
     queue: Queue,
     index: Box<dyn Keys>,
     digests: Digests,
+    /// On the ids of commands.
+    seal: IdSeal,
     metrics: Arc<Metrics>,
     /// Backlog bytes above which nothing more is accepted.
     max_backlog: u64,
@@ -136,6 +139,7 @@ impl Shared {
             queue: Queue::new(config.commit_queue.requests, config.commit_queue.bytes.as_usize()),
             index,
             digests: Digests::new(&log.identity().secret),
+            seal: IdSeal::default(),
             metrics,
             max_backlog: config.max_backlog_size.map_or(u64::MAX, |size| size.0),
             refused_for_room: AtomicBool::new(false),

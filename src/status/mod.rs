@@ -12,6 +12,7 @@ use crate::command::CommandId;
 use crate::command::Envelope;
 use crate::command::IdError;
 use crate::command::IdMint;
+use crate::command::IdSeal;
 use crate::command::Owner;
 use crate::command::Placement;
 use crate::command::State;
@@ -32,6 +33,8 @@ use waiters::Waiters;
 /// A dead letter may be requeued, die again, and so on; a chain longer than this is not followed.
 const REQUEUES: usize = 64;
 
+const INTERRUPTED: &str = "the look-up was interrupted";
+
 /// Looks commands up by id. Cheap to clone.
 #[derive(Clone)]
 pub struct Statuses {
@@ -46,7 +49,7 @@ pub struct Statuses {
 
 /// Who asks.
 #[derive(Clone, Copy, Debug)]
-pub enum Asker<'a> {
+enum Asker<'a> {
     /// May see everything (`mode = "open"` counts every caller as this).
     Admin,
     /// May see what it sent; one that has no name, what nobody by name has sent: who knows such an id was told it.
@@ -56,18 +59,23 @@ pub enum Asker<'a> {
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum StatusError {
-    /// Malformed id, no such command, or kept neither in the log nor as a dead letter.
+    /// Malformed id, no such command, kept neither in the log nor as a dead letter, or not the asker's.
     #[error("no such command")]
     NotFound,
-    /// Somebody else has sent it. The asker is told the same as if it did not exist.
-    #[error("no such command of the asker")]
-    NotTheirs,
     /// The id carries another log's tag.
     #[error("another log accepted this command: ask the daemon that answered 202")]
     OtherLog,
     /// The disk did not answer.
     #[error("{0}")]
     Unavailable(String),
+}
+
+/// Why the log says nothing of a command.
+enum Untold {
+    /// It does not know the id: it was never the log's, or is not kept any more. The database may know more.
+    Unknown(StatusError),
+    /// It knows it, and that is the end of it.
+    Final(StatusError),
 }
 
 impl Statuses {
@@ -79,8 +87,10 @@ impl Statuses {
     }
 
     /// The same, with the final outcomes of the commands that our consumer applies.
-    pub fn with_outcomes(mut self, db: Database) -> Self {
-        self.outcomes = Some(Arc::new(Outcomes::new(db)));
+    ///
+    /// `seal`: by it the ids of all daemons on this database are known.
+    pub fn with_outcomes(mut self, db: Database, seal: IdSeal) -> Self {
+        self.outcomes = Some(Arc::new(Outcomes::new(db, seal)));
         self
     }
 
@@ -95,17 +105,16 @@ impl Statuses {
         self.log.identity().log_id
     }
 
-    /// The status of a command. Reads files: for a thread that may block.
-    pub fn look_up(&self, id: &CommandId, asker: Asker<'_>) -> Result<Status, StatusError> {
+    /// What the log says of a command. Reads files: for a thread that may block.
+    fn look_up(&self, id: &CommandId, asker: Asker<'_>) -> Result<Status, Untold> {
         let mut lsn = self.lsn(id)?;
         let first = self.read(lsn)?;
-        let envelope =
-            Envelope::decode(&first.payload).map_err(|e| StatusError::Unavailable(e.to_string()))?;
+        let envelope = Envelope::decode(&first.payload).map_err(unavailable)?;
         if envelope.id != *id {
-            return Err(StatusError::NotFound);
+            return Err(Untold::Unknown(StatusError::NotFound));
         }
         if !may_see(asker, &envelope, first.at) {
-            return Err(StatusError::NotTheirs);
+            return Err(Untold::Final(StatusError::NotFound));
         }
         let mut status = Status {
             id: *id,
@@ -119,8 +128,7 @@ impl Statuses {
             reason: None,
         };
         for _ in 0..REQUEUES {
-            let fate = self.log.fate(lsn).map_err(|e| StatusError::Unavailable(e.to_string()))?;
-            match fate {
+            match self.log.fate(lsn).map_err(unavailable)? {
                 Fate::Requeued(next) => lsn = next,
                 fate => {
                     settle(&mut status, fate, envelope.topic);
@@ -128,44 +136,35 @@ impl Statuses {
                 }
             }
         }
-        Err(StatusError::Unavailable("requeued too often to follow".to_owned()))
+        Err(unavailable("requeued too often to follow"))
     }
 
-    /// The same, off the runtime's threads, and with the outcome where a consumer of ours decides.
+    /// The status of a command, with the outcome where a consumer of ours decides. The log is asked first, off the
+    /// runtime's threads, and the database only for a command that the asker may see.
     pub async fn find(
         &self,
         id: CommandId,
         owner: Option<Owner>,
         admin: bool,
     ) -> Result<Status, StatusError> {
-        let asker = owner.clone();
-        let this = self.clone();
-        let looked = tokio::task::spawn_blocking(move || match admin {
-            true => this.look_up(&id, Asker::Admin),
-            false => this.look_up(&id, Asker::Principal(asker.as_ref())),
-        });
-        let looked =
-            looked.await.map_err(|_| StatusError::Unavailable("the look-up was interrupted".to_owned()))?;
-        let Some(outcomes) = &self.outcomes else { return looked };
-        match looked {
-            Ok(status) if !has_consumer(&status.kind) => Ok(status),
-            // A requeued command is dead no longer, and its outcome the last word.
-            Ok(mut status) => {
+        let (this, own) = (self.clone(), owner.clone());
+        let looked = tokio::task::spawn_blocking(move || this.look_up(&id, asker(own.as_ref(), admin)));
+        let looked = looked.await.map_err(|_| StatusError::Unavailable(INTERRUPTED.to_owned()))?;
+        match (looked, &self.outcomes) {
+            (Ok(mut status), Some(outcomes)) if has_consumer(&status.kind) => {
+                // A requeued command is dead no longer, and its outcome the last word.
                 if let Some(outcome) = outcomes.find(&id).await {
                     conclude(&mut status, outcome);
                 }
                 Ok(status)
             }
+            (Ok(status), _) => Ok(status),
             // Any daemon on this database knows what became of a user's command.
-            Err(error @ (StatusError::OtherLog | StatusError::NotFound)) => {
-                let theirs = |outcome: &OutcomeRow| {
-                    let (actor, at) = (outcome.actor.as_deref(), outcome.accepted_at);
-                    owner.as_ref().map_or(actor.is_none(), |owner| owner.owns(actor, None, at))
-                };
-                let outcome = outcomes.find(&id).await.filter(|outcome| admin || theirs(outcome));
+            (Err(Untold::Unknown(error)), Some(outcomes)) => {
+                let outcome = outcomes.find_elsewhere(&id, asker(owner.as_ref(), admin)).await;
                 outcome.map(|outcome| status_of(id, outcome)).ok_or(error)
             }
-            Err(error) => Err(error),
+            (Err(Untold::Unknown(error) | Untold::Final(error)), _) => Err(error),
         }
     }
 
@@ -240,20 +239,27 @@ impl Statuses {
         Lsn(self.last_awaited.load(Ordering::SeqCst))
     }
 
-    fn lsn(&self, id: &CommandId) -> Result<Lsn, StatusError> {
-        self.mint.lsn(id).map_err(|error| match error {
-            IdError::OtherLog => StatusError::OtherLog,
-            IdError::Malformed => StatusError::NotFound,
+    fn lsn(&self, id: &CommandId) -> Result<Lsn, Untold> {
+        self.mint.lsn(id).map_err(|error| {
+            Untold::Unknown(match error {
+                IdError::OtherLog => StatusError::OtherLog,
+                IdError::Malformed => StatusError::NotFound,
+            })
         })
     }
 
-    fn read(&self, lsn: Lsn) -> Result<crate::wal::Record, StatusError> {
-        match self.log.read_or_dead(lsn) {
-            Ok(Some(record)) => Ok(record),
-            Ok(None) => Err(StatusError::NotFound),
-            Err(error) => Err(StatusError::Unavailable(error.to_string())),
-        }
+    fn read(&self, lsn: Lsn) -> Result<crate::wal::Record, Untold> {
+        let record = self.log.read_or_dead(lsn).map_err(unavailable)?;
+        record.ok_or(Untold::Unknown(StatusError::NotFound))
     }
+}
+
+fn unavailable(why: impl std::fmt::Display) -> Untold {
+    Untold::Final(StatusError::Unavailable(why.to_string()))
+}
+
+fn asker(owner: Option<&Owner>, admin: bool) -> Asker<'_> {
+    if admin { Asker::Admin } else { Asker::Principal(owner) }
 }
 
 fn may_see(asker: Asker<'_>, envelope: &Envelope<'_>, accepted_at: Timestamp) -> bool {

@@ -51,9 +51,9 @@ impl Users {
     pub fn keep(&self) -> Keeper {
         let users = self.clone();
         let (heart, broom) = (Arc::clone(&self.pending), Arc::clone(&self.pending));
-        let (secret, db) = (Arc::clone(&self.secret), self.db.clone());
+        let (secret, db, seal) = (Arc::clone(&self.secret), self.db.clone(), self.ingest.seal().clone());
         Keeper {
-            _secret: Task::spawn("users-secret", async move { secret.fetch(&db).await }),
+            _secret: Task::spawn("users-secret", async move { secret.fetch(&db, &seal).await }),
             _heart: Task::spawn("users-heart", async move { beat(&heart).await }),
             _broom: Task::spawn("users-broom", async move { clear_up(&broom).await }),
             _markers: Task::spawn("users-keeper", async move { users.keep_markers().await }),

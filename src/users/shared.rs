@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use crate::command::IdSeal;
 use crate::db::Database;
 
 /// Between two questions to a database that is away.
@@ -31,11 +32,13 @@ impl Default for SharedSecret {
 }
 
 impl SharedSecret {
-    /// Asks until there is an answer.
-    pub async fn fetch(&self, db: &Database) {
+    /// Asks until there is an answer, and lets ids be sealed with it.
+    pub async fn fetch(&self, db: &Database, seal: &IdSeal) {
         loop {
             match db.secret().await {
                 Ok(secret) => {
+                    // First: who has waited for the secret accepts commands next.
+                    seal.set(&secret);
                     self.0.send_replace(Known::Secret(secret));
                     return;
                 }

@@ -9,5 +9,6 @@ pub(super) mod party;
 mod rules;
 mod secrets;
 mod sessions;
+mod statuses;
 mod stuffing;
 mod timing;

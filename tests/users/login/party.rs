@@ -28,11 +28,24 @@ pub const ADMIN_PASSWORD: &str = "correct horse root";
 
 /// In mode `jwt`, with an administrator.
 pub fn guarded() -> Forebay {
-    let forebay = people::on_lent_broker();
-    let file = write_file(&forebay, "jwt.keys", SECRET);
-    let mut forebay = forebay.set("auth.mode", "jwt").set("auth.jwt_key_file", file.display().to_string());
+    let mut forebay = in_mode_jwt();
     with_admin(&mut forebay);
     forebay
+}
+
+/// In mode `jwt`, on the database of another daemon.
+pub fn guarded_on(other: &Forebay) -> Forebay {
+    in_mode_jwt().set("database.url", database_of(other))
+}
+
+fn in_mode_jwt() -> Forebay {
+    let forebay = people::on_lent_broker();
+    let file = write_file(&forebay, "jwt.keys", SECRET);
+    forebay.set("auth.mode", "jwt").set("auth.jwt_key_file", file.display().to_string())
+}
+
+fn database_of(forebay: &Forebay) -> String {
+    format!("sqlite:{}", forebay.dir().join("users.sqlite").display())
 }
 
 /// A file beside the daemon's own.
@@ -45,8 +58,7 @@ pub fn write_file(forebay: &Forebay, name: &str, text: &str) -> PathBuf {
 }
 
 fn with_admin(forebay: &mut Forebay) {
-    let database = forebay.dir().join("users.sqlite");
-    let url = format!("sqlite:{}", database.display());
+    let url = database_of(forebay);
     let password = write_file(forebay, "admin.password", ADMIN_PASSWORD);
     let mut migrate = Forebay::new(daemon::binary())
         .args(&["migrate", "--create-admin", ADMIN, "--password-file", &password.display().to_string()])

@@ -1,0 +1,103 @@
+//! Who may ask what became of a command, and what it costs the database.
+
+use super::party::Tokens;
+use super::party::call;
+use super::party::guarded;
+use super::party::guarded_on;
+use crate::people::expect;
+use crate::people::register;
+use crate::people::somebody;
+use crate::support::daemon::LONG;
+use crate::support::daemon::metric;
+use crate::support::http::Client;
+use crate::support::http::Response;
+use crate::support::process::Forebay;
+use crate::support::wait;
+
+/// Crockford's base 32.
+const ALPHABET: &[u8] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+/// Where the LSN stands in an id. Who was given an id may ask for it; no other part can be exchanged.
+const LSN: std::ops::Range<usize> = 16..26;
+
+/// Questions to the database about outcomes so far.
+fn questions(forebay: &Forebay) -> f64 {
+    metric(forebay, "db_query_seconds_count{query=\"outcomes\"}")
+}
+
+fn status(http: &mut Client, id: &str) -> Response {
+    http.get(&format!("/v1/commands/{id}")).expect("an answer")
+}
+
+fn id_of(answer: &Response) -> String {
+    expect(answer, 202, "")["id"].as_str().expect("an id").to_owned()
+}
+
+/// Registers without a token and waits until that is applied.
+fn registered_id(forebay: &Forebay, number: usize) -> String {
+    let http = &mut forebay.http();
+    let id = id_of(&register(http, &somebody(number)));
+    wait::until_true("it is applied", LONG, || status(http, &id).json()["state"] == "applied");
+    id
+}
+
+/// Ids that nobody was given: each differs from a real one in one character.
+fn invented(real: &str) -> Vec<String> {
+    let other = |at: usize| {
+        let mut id = real.as_bytes().to_vec();
+        let value = ALPHABET.iter().position(|letter| *letter == id[at]).expect("a letter of ids");
+        id[at] = ALPHABET[(value + 1) % ALPHABET.len()];
+        String::from_utf8(id).expect("letters")
+    };
+    (0..real.len()).filter(|at| !LSN.contains(at)).map(other).collect()
+}
+
+#[test]
+fn without_credentials_the_database_is_asked_only_for_an_id_that_was_given_out() {
+    let mut forebay = guarded();
+    forebay.start();
+    let own = registered_id(&forebay, 1);
+    let http = &mut forebay.http();
+    let admin = Tokens::of_admin(http).access;
+    let bearer = format!("Bearer {admin}");
+    let deletion = http.request("DELETE", "/v1/users/nobody", &[("Authorization", &bearer)], b"").unwrap();
+    let of_admin = id_of(&deletion);
+    let mut stranger = guarded();
+    stranger.start();
+    let foreign = registered_id(&stranger, 1);
+
+    let before = questions(&forebay);
+    let not_theirs = [vec![of_admin.clone(), foreign.clone()], invented(&own), invented(&foreign)].concat();
+    for id in &not_theirs {
+        let answer = status(http, id);
+        assert!(answer.status == 404, "{id}: {}", answer.text());
+    }
+    assert_eq!(questions(&forebay) - before, 0.0, "{} ids that are not the asker's", not_theirs.len());
+
+    // Who showed a token is heard, and who asks for what was given to them.
+    let headers = [("Authorization", bearer.as_str())];
+    let asked = http.request("GET", &format!("/v1/commands/{foreign}"), &headers, b"").unwrap();
+    expect(&asked, 404, "other_log");
+    assert_eq!(questions(&forebay) - before, 1.0);
+    assert_eq!(status(http, &own).json()["state"], "applied");
+    assert_eq!(questions(&forebay) - before, 2.0);
+    assert_eq!(call(http, &admin, "GET", &format!("/v1/commands/{of_admin}"), "").json()["state"], "applied");
+}
+
+/// Behind a load balancer the next request comes to another daemon.
+#[test]
+fn who_registered_without_a_token_may_ask_any_daemon_on_the_database() {
+    let mut first = guarded();
+    first.start();
+    let mut second = guarded_on(&first);
+    second.start();
+    let id = registered_id(&first, 1);
+    let http = &mut second.http();
+    // Before the daemon has heard the secret that both share it knows no id of the other.
+    wait::until_true("it is known", LONG, || status(http, &id).status == 200);
+    assert_eq!(status(http, &id).json()["state"], "applied");
+    let before = questions(&second);
+    for id in invented(&id) {
+        assert_eq!(status(http, &id).status, 404);
+    }
+    assert_eq!(questions(&second) - before, 0.0);
+}
