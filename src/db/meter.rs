@@ -33,7 +33,6 @@ queries! {
     Holders "holders",
     UsersAfter "users_after",
     Outcomes "outcomes",
-    CreateAdmin "create_admin",
     Begin "begin",
     Commit "commit",
     KnownOutcomes "known_outcomes",

@@ -12,6 +12,7 @@
 //! Statements have few shapes (`shape`): each connection prepares them once and never closes one. Behind a connection
 //! pooler (`pooler`) none is kept.
 
+mod admin;
 mod batch;
 mod codes;
 mod config;

@@ -2,8 +2,6 @@
 
 use std::collections::HashSet;
 
-use crate::units::Timestamp;
-
 use super::Database;
 use super::error::DbError;
 use super::meter::Query;
@@ -11,7 +9,6 @@ use super::row::Row;
 use super::rows::Holder;
 use super::rows::OutcomeRow;
 use super::rows::UserRow;
-use super::rows::Version;
 use super::shape;
 use super::users;
 use super::value::Value;
@@ -75,31 +72,11 @@ impl Database {
         let mut found = HashSet::new();
         for ids in shape::chunks(ids) {
             let (sql, values) = search_decided(ids);
-            for row in &self.fetch(Query::Outcomes, &sql, &values).await? {
+            for row in &self.fetch(Query::KnownOutcomes, &sql, &values).await? {
                 found.insert(row.text(0)?);
             }
         }
         Ok(found)
-    }
-
-    /// Makes an administrator without e-mail and phone. A name that is taken is a [`DbError::Conflict`].
-    pub async fn create_admin(&self, name: &str, password_hash: &str, now: Timestamp) -> Result<(), DbError> {
-        let admin = UserRow {
-            name: name.to_owned(),
-            email: None,
-            phone: None,
-            password_hash: password_hash.to_owned(),
-            nickname: None,
-            is_admin: true,
-            created_at: now,
-            updated_at: now,
-            last_login_at: None,
-            // No command made it.
-            version: Version { at: now, id: String::new() },
-        };
-        let columns = users::COLUMNS.join(", ");
-        let sql = format!("INSERT INTO users ({columns}) VALUES {}", shape::tuples(1, users::COLUMNS.len()));
-        self.lease().await?.execute(Query::CreateAdmin, &sql, &users::values(&admin)).await.map(drop)
     }
 }
 

@@ -86,6 +86,26 @@ impl Place {
         database
     }
 
+    /// The first column of a query of the test's own.
+    async fn texts(&self, query: &str) -> Vec<String> {
+        let sql = AssertSqlSafe(query);
+        match self.url.split(':').next().unwrap() {
+            "sqlite" => {
+                let mut connection = sqlx::SqliteConnection::connect(&self.url).await.unwrap();
+                sqlx::query_scalar(sql).fetch_all(&mut connection).await
+            }
+            "mysql" => {
+                let mut connection = sqlx::MySqlConnection::connect(&self.url).await.unwrap();
+                sqlx::query_scalar(sql).fetch_all(&mut connection).await
+            }
+            _ => {
+                let mut connection = sqlx::PgConnection::connect(&self.url).await.unwrap();
+                sqlx::query_scalar(sql).fetch_all(&mut connection).await
+            }
+        }
+        .unwrap()
+    }
+
     /// Statements of the test's own.
     async fn sql(&self, statements: &str) {
         let sql = AssertSqlSafe(statements);

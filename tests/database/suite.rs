@@ -61,7 +61,7 @@ on_each_database! {
     users::comparison_is_byte_exact,
     users::users_are_listed_by_name_page_by_page,
     users::an_update_changes_all_but_the_last_login_in_the_order_of_rows,
-    users::an_administrator_is_made_once,
+    users::an_administrator_is_made_once_and_the_audit_says_so,
     users::deleted_users_leave_tombstones,
     transactions::each_unique_index_is_a_conflict_and_a_failed_batch_cannot_be_committed,
     transactions::a_dropped_batch_is_rolled_back_before_its_connection_is_used_again,

@@ -115,7 +115,7 @@ pub async fn an_update_changes_all_but_the_last_login_in_the_order_of_rows(place
     assert_eq!(database.user("grace").await, Ok(Some(taker)));
 }
 
-pub async fn an_administrator_is_made_once(place: &Place) {
+pub async fn an_administrator_is_made_once_and_the_audit_says_so(place: &Place) {
     let database = place.migrated().await;
     database.create_admin("root", "$2b$10$hash", Timestamp(3)).await.unwrap();
     let root = database.user("root").await.unwrap().unwrap();
@@ -124,6 +124,14 @@ pub async fn an_administrator_is_made_once(place: &Place) {
     assert_eq!(again, Err(DbError::Conflict));
     // Two without an address do not share one.
     database.create_admin("other", "$2b$10$hash", Timestamp(4)).await.unwrap();
+    let made = |target: &str| format!("operator:migrate user.create_admin {target} applied");
+    assert_eq!(audited(place).await, [made("root") + " 3", made("other") + " 4"]);
+}
+
+/// The audit, in the order of time: who, what, to whom, with what outcome, when.
+async fn audited(place: &Place) -> Vec<String> {
+    let columns = "CONCAT(actor, ' ', action, ' ', target, ' ', outcome, ' ', at)";
+    place.texts(&format!("SELECT {columns} FROM audit ORDER BY at")).await
 }
 
 pub async fn deleted_users_leave_tombstones(place: &Place) {

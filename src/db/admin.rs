@@ -1,0 +1,56 @@
+//! The first administrator, whom no command makes.
+
+use data_encoding::HEXLOWER;
+
+use crate::units::Timestamp;
+
+use super::Database;
+use super::error::DbError;
+use super::rows::AuditRow;
+use super::rows::UserRow;
+use super::rows::Version;
+
+/// Who makes administrators: whoever may run `forebay migrate` on this database. No user's name holds a colon.
+const ACTOR: &str = "operator:migrate";
+/// What they do.
+const ACTION: &str = "user.create_admin";
+
+impl Database {
+    /// Makes an administrator without e-mail and phone, and says so in the audit, both or neither. A name that is taken
+    /// is a [`DbError::Conflict`].
+    pub async fn create_admin(&self, name: &str, password_hash: &str, now: Timestamp) -> Result<(), DbError> {
+        let admin = UserRow {
+            name: name.to_owned(),
+            email: None,
+            phone: None,
+            password_hash: password_hash.to_owned(),
+            nickname: None,
+            is_admin: true,
+            created_at: now,
+            updated_at: now,
+            last_login_at: None,
+            // No command made it.
+            version: Version { at: now, id: String::new() },
+        };
+        let audit = AuditRow {
+            id: audit_id()?,
+            actor: Some(ACTOR.to_owned()),
+            action: ACTION.to_owned(),
+            target: name.to_owned(),
+            outcome: "applied".to_owned(),
+            reason: None,
+            at: now,
+        };
+        let mut batch = self.begin().await?;
+        batch.insert_users(&[admin]).await?;
+        batch.insert_audit(&[audit]).await?;
+        batch.commit().await
+    }
+}
+
+/// No command's id, and nobody else's: the same name may be made an administrator again after it was deleted.
+fn audit_id() -> Result<String, DbError> {
+    let mut random = [0; 16];
+    getrandom::fill(&mut random).map_err(|_| DbError::Busy("the system has no random bytes".to_owned()))?;
+    Ok(format!("migrate:{}", HEXLOWER.encode(&random)))
+}
