@@ -6,9 +6,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::backoff;
 use crate::config::Config;
 use crate::db::Database;
 use crate::db::DbError;
+use crate::db::Pass;
+use crate::db::Retention;
 use crate::ingest::Ingest;
 use crate::kv::Kv;
 use crate::kv::KvError;
@@ -28,15 +31,11 @@ use super::dependencies::Dependencies;
 /// Markers and the second level of the cache of a daemon that is alone.
 const EMBEDDED_STORE: &str = "markers";
 
-/// Outcomes make what is delivered again harmless, so they stay longer than Kafka keeps commands (a week by default).
-/// After them audit rows, which are never deleted, still say that a command was decided (`Database::decided`): rows of
-/// `audit` must not be deleted before their outcomes are.
-const KEEP_OUTCOMES: Duration = Duration::from_secs(30 * 24 * 3600);
-/// Longer than the clocks of daemons differ: who still takes a token for valid finds that its session was ended.
-const KEEP_SESSIONS: Duration = Duration::from_secs(3600);
-const FORGET_EVERY: Duration = Duration::from_secs(60);
-/// Few enough not to be noticed, and more than are made in a minute at any rate a database holds for long.
-const FORGET_AT_ONCE: u32 = 10_000;
+/// Between two passes over expired rows.
+const EXPIRE_EVERY: Duration = Duration::from_secs(60);
+/// How long a pass may take. Where that is not enough the next one begins at once: what has expired meanwhile then has
+/// its turn in every table, and metrics show that the database does not keep up.
+const PASS_WITHIN: Duration = Duration::from_secs(60);
 
 /// What users are stored and found with; shared with the consumer.
 #[derive(Clone)]
@@ -92,24 +91,37 @@ fn store(config: &Config, log: &Log, metrics: &Arc<Metrics>) -> Result<Kv, KvErr
     opened.map(|kv| kv.with_metrics(Arc::clone(metrics)))
 }
 
-/// Lets old outcomes and expired sessions go, in small steps. Consumers on other machines need not: the tables are
-/// everybody's.
-async fn forget_old(db: Database) {
+/// Deletes rows as they expire. Consumers on other machines need not: the tables are everybody's. Several daemons come by
+/// at different times.
+async fn delete_expired(db: Database, retention: Retention) {
+    let mut cut_short = false;
     loop {
-        tokio::time::sleep(FORGET_EVERY).await;
-        let now = Timestamp::now();
-        let before = Timestamp(now.0.saturating_sub(KEEP_OUTCOMES.as_millis() as u64));
-        forgotten("outcomes", db.forget_before(before, FORGET_AT_ONCE).await);
-        let before = Timestamp(now.0.saturating_sub(KEEP_SESSIONS.as_millis() as u64));
-        forgotten("sessions", db.forget_sessions(before, FORGET_AT_ONCE).await);
+        if !cut_short {
+            tokio::time::sleep(EXPIRE_EVERY.mul_f64(0.5 + backoff::spread())).await;
+        }
+        let pass = db.delete_expired(&retention, Timestamp::now(), PASS_WITHIN).await;
+        cut_short = pass.cut_short;
+        report(&pass);
     }
 }
 
-fn forgotten(what: &'static str, rows: Result<u64, DbError>) {
-    match rows {
-        Ok(0) => {}
-        Ok(rows) => tracing::info!(what, rows, "old rows were let go of"),
-        Err(error) => tracing::debug!(what, %error, "old rows stay for now"),
+fn report(pass: &Pass) {
+    let rows = pass.deleted;
+    if rows > 0 {
+        tracing::info!(event = "db.expired_deleted", rows, "expired rows were deleted");
+    }
+    if pass.cut_short {
+        tracing::warn!(event = "db.retention_behind", "expired rows are left: the next pass begins at once");
+    }
+    match &pass.failed {
+        None => {}
+        // That the database is away is said elsewhere.
+        Some((table, error @ (DbError::Away(_) | DbError::Open))) => {
+            tracing::debug!(event = "db.retention_failed", table, %error, "expired rows stay for now");
+        }
+        Some((table, error)) => {
+            tracing::warn!(event = "db.retention_failed", table, %error, "expired rows stay: may the account delete from this table?");
+        }
     }
 }
 
@@ -144,7 +156,8 @@ impl Service {
             tasks.push(Task::spawn("users-warm-up", async move { users.warm_up().await }));
         }
         let keeper = users.keep();
-        tasks.push(Task::spawn("users-forget", forget_old(stores.db.clone())));
+        let retention = config.database.retention();
+        tasks.push(Task::spawn("users-retention", delete_expired(stores.db.clone(), retention)));
         Self { users, _keeper: keeper, _tasks: tasks }
     }
 }

@@ -97,6 +97,13 @@ fn a_line_that_is_not_toml_does_not_hide_the_other_mistakes() {
 }
 
 #[test]
+fn an_audit_that_would_go_before_the_outcomes_is_a_mistake() {
+    let short = "[database]\naudit_retention = \"29days\"";
+    assert_eq!(mistakes(short, &[]), ["[database] audit_retention: found 29days"]);
+    assert_eq!(read("", &[]).unwrap().database.audit_retention.to_string(), "1year");
+}
+
+#[test]
 fn a_kind_without_its_topic_and_with_an_unknown_key_is_two_mistakes() {
     let text = "[[kinds]]\nname = \"a\"\ntopic = \"a\"\n[[kinds]]\nname = \"b\"\ntpoic = \"b\"";
     assert_eq!(

@@ -10,6 +10,8 @@ use crate::units::Span;
 
 use super::pool;
 use super::pooler::Pooler;
+use super::retention::KEEP_OUTCOMES;
+use super::retention::Retention;
 use super::url::DatabaseUrl;
 
 /// Where the users are, and how long to wait for them.
@@ -30,6 +32,8 @@ pub struct Config {
     pub max_lifetime: Span,
     /// What stands before a PostgreSQL.
     pub pooler: Pooler,
+    /// How long rows of `audit` are kept; zero: for ever.
+    pub audit_retention: Span,
 }
 
 impl Default for Config {
@@ -42,6 +46,8 @@ impl Default for Config {
             statement_timeout: Span::secs(5),
             max_lifetime: Span::secs(1800),
             pooler: Pooler::None,
+            // "1year"
+            audit_retention: Span::secs(31_557_600),
         }
     }
 }
@@ -85,7 +91,17 @@ impl Config {
                 refuse(key, span.to_string(), allowed);
             }
         }
+        if self.audit_retention < Span(KEEP_OUTCOMES) && !self.audit_retention.0.is_zero() {
+            let allowed = "0s (for ever), or 30days and more: a command that is delivered again after its outcome row \
+                           expired (30 days) is known by its row in `audit`";
+            refuse("audit_retention", self.audit_retention.to_string(), allowed);
+        }
         mistakes
+    }
+
+    /// How long rows are kept.
+    pub fn retention(&self) -> Retention {
+        Retention::new(Some(self.audit_retention.0).filter(|kept| !kept.is_zero()))
     }
 }
 
@@ -104,15 +120,30 @@ mod tests {
     fn every_mistake_is_reported_with_its_key_and_no_password() {
         let config: Config = toml::from_str(
             "url = \"redis://u:hunter2@h\"\npassword_file = \"/does/not/exist\"\nmax_connections = 0\n\
-             acquire_timeout = \"0s\"\nstatement_timeout = \"1h\"\nmax_lifetime = \"0s\"",
+             acquire_timeout = \"0s\"\nstatement_timeout = \"1h\"\nmax_lifetime = \"0s\"\naudit_retention = \"29days 23h\"",
         )
         .unwrap();
         let mistakes = config.validate();
         let keys: Vec<_> = mistakes.iter().map(|mistake| mistake.key.as_str()).collect();
         let both = ["password_file", "password_file"];
         let spans = ["acquire_timeout", "statement_timeout", "max_lifetime"];
-        assert_eq!(keys, [&["url"][..], &both, &["max_connections"], &spans].concat());
+        assert_eq!(keys, [&["url"][..], &both, &["max_connections"], &spans, &["audit_retention"]].concat());
         assert!(!format!("{mistakes:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn the_audit_is_kept_as_long_as_outcomes_or_longer() {
+        let config = |text: &str| toml::from_str::<Config>(&format!("audit_retention = \"{text}\"")).unwrap();
+        for right in ["0s", "30days", "1year", "100years"] {
+            assert_eq!(config(right).validate(), [], "{right}");
+        }
+        for short in ["1ms", "1day", "29days 23h 59m 59s"] {
+            let mistakes = config(short).validate();
+            assert!(mistakes.len() == 1 && mistakes[0].allowed.contains("30days"), "{mistakes:?}");
+        }
+        assert_eq!(Config::default().audit_retention.to_string(), "1year");
+        assert_eq!(config("0s").retention().audit, None);
+        assert_eq!(config("30days").retention().audit, Some(KEEP_OUTCOMES));
     }
 
     #[test]

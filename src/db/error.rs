@@ -39,6 +39,11 @@ impl DbError {
         matches!(self, Self::Busy(_) | Self::Away(_) | Self::Open | Self::Unfit(_))
     }
 
+    /// Whether an index that was to be made is there already. MySQL has no `CREATE INDEX IF NOT EXISTS`.
+    pub(super) fn is_existing_index(&self) -> bool {
+        matches!(self, Self::Refused(what) if what == "mysql error 1061")
+    }
+
     /// Of a connection or a statement.
     pub(super) fn from_sqlx(error: &sqlx::Error) -> Self {
         match error {

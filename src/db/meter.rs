@@ -9,6 +9,8 @@ use prometheus::IntGauge;
 
 use crate::metrics::Metrics;
 
+use super::retention::Table;
+
 macro_rules! queries {
     ($($query:ident $name:literal,)*) => {
         /// What a statement is for; the label of its duration.
@@ -64,16 +66,26 @@ pub(super) struct Meter {
     used: IntGauge,
     idle: IntGauge,
     exhausted: IntCounter,
+    /// Of each [`Table`], in that order.
+    expired: Vec<(IntCounter, IntGauge)>,
+    cut_short: IntCounter,
 }
 
 impl Meter {
     pub(super) fn new(metrics: Arc<Metrics>) -> Self {
         let duration = |query: &Query| metrics.db_query_seconds.with_label_values(&[query.as_str()]);
+        let expired = |table: &Table| {
+            let table = [table.name()];
+            let deleted = metrics.retention_deleted.with_label_values(&table);
+            (deleted, metrics.retention_lag.with_label_values(&table))
+        };
         Self {
             durations: Query::ALL.iter().map(duration).collect(),
             used: metrics.db_connections.with_label_values(&["used"]),
             idle: metrics.db_connections.with_label_values(&["idle"]),
             exhausted: metrics.bound_hit.with_label_values(&["db_pool"]),
+            expired: Table::ALL.iter().map(expired).collect(),
+            cut_short: metrics.bound_hit.with_label_values(&["retention"]),
         }
     }
 
@@ -87,6 +99,19 @@ impl Meter {
     /// A caller has to wait, because all connections are in use.
     pub(super) fn exhausted(&self) {
         self.exhausted.inc();
+    }
+
+    /// So many expired rows of a table are deleted, and the rest has been expired for at most so long.
+    pub(super) fn expired(&self, table: Table, deleted: u64, behind: Duration) {
+        if let Some((counter, gauge)) = self.expired.get(table as usize) {
+            counter.inc_by(deleted);
+            gauge.set(i64::try_from(behind.as_secs()).unwrap_or(i64::MAX));
+        }
+    }
+
+    /// A pass ended while expired rows were left.
+    pub(super) fn retention_cut_short(&self) {
+        self.cut_short.inc();
     }
 
     pub(super) fn connections(&self, size: u32, idle: usize) {

@@ -145,7 +145,11 @@ async fn apply(lease: &mut Lease) -> Result<Vec<String>, DbError> {
             DbError::Refused(why) => DbError::Refused(format!("migration {}: {why}", migration.name)),
             other => other,
         };
-        lease.run(Query::Migrate, migration.sql).await.map_err(named)?;
+        match lease.run(Query::Migrate, migration.sql).await {
+            // Made by a migration that was interrupted before it was recorded.
+            Err(error) if error.is_existing_index() => {}
+            done => done.map_err(named)?,
+        }
         let sql = "INSERT INTO forebay_migrations (name, checksum, applied_at) VALUES (?,?,?)";
         let checksum = migration.checksum();
         let values = [migration.name.into(), (&checksum).into(), Timestamp::now().into()];

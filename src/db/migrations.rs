@@ -1,8 +1,8 @@
 //! The migrations, compiled in: `migrations/{mysql,postgres,sqlite}/NNNN_name.sql`.
 //!
-//! Each does nothing where its work is done already (`IF NOT EXISTS`): with MySQL changes to tables belong to no
-//! transaction, so that one may have been done and not recorded. For the same reason a file there is one statement. A
-//! file that was released is never changed: databases remember its checksum.
+//! Each does nothing where its work is done already (`IF NOT EXISTS`; an index that MySQL finds in its place counts as
+//! made): with MySQL changes to tables belong to no transaction, so that one may have been done and not recorded. For the
+//! same reason a file there is one statement. A file that was released is never changed: databases remember its checksum.
 
 use sha2::Digest;
 use sha2::Sha256;
@@ -49,6 +49,7 @@ migrations! {
     "0006_user_extras",
     "0007_shared_secret",
     "0008_sessions",
+    "0009_audit_at",
 }
 
 /// All of a database's, in their order.

@@ -11,7 +11,6 @@ use super::Database;
 use super::error::DbError;
 use super::lease::Lease;
 use super::meter::Query;
-use super::read::search;
 use super::shape;
 use super::value::Value;
 
@@ -76,23 +75,6 @@ impl Database {
         let sql = "SELECT ended FROM login_sessions WHERE id = ?";
         let rows = self.fetch(Query::SessionEnded, sql, &[id.into()]).await?;
         rows.first().map_or(Ok(false), |row| row.flag(0))
-    }
-
-    /// Forgets sessions that expired before `expired_before`, the oldest first, `limit` at most, and says how many.
-    pub async fn forget_sessions(&self, expired_before: Timestamp, limit: u32) -> Result<u64, DbError> {
-        let mut lease = self.lease().await?;
-        let sql = "SELECT id FROM login_sessions WHERE expires_at < ? ORDER BY expires_at LIMIT ?";
-        let values = [expired_before.into(), i64::from(limit).into()];
-        let rows = lease.fetch(Query::Forget, sql, &values).await?;
-        let ids = rows.iter().map(|row| row.text(0)).collect::<Result<Vec<_>, _>>()?;
-        let mut gone = 0;
-        for ids in shape::chunks(&ids) {
-            let (sql, mut values) = search("DELETE FROM login_sessions", "id", ids);
-            // It may have been rotated meanwhile.
-            values.push(expired_before.into());
-            gone += lease.execute(Query::Forget, &(sql + " AND expires_at < ?"), &values).await?;
-        }
-        Ok(gone)
     }
 }
 

@@ -106,6 +106,10 @@ pub struct Metrics {
     pub db_connections: IntGaugeVec,
     /// One statement, by query.
     pub db_query_seconds: HistogramVec,
+    /// Expired rows deleted from the database, by table.
+    pub retention_deleted: IntCounterVec,
+    /// For how long the oldest row that is still to be deleted has been expired, in seconds, by table; 0: none is.
+    pub retention_lag: IntGaugeVec,
     /// Log lines that could not be written.
     pub log_lines_lost: IntCounter,
     /// How often a bound was hit, by bound (`commit_queue`, `backlog`, `disk`, `connections`, `body`, …).
@@ -256,6 +260,18 @@ impl Metrics {
                         .buckets(DATABASE_SECONDS.to_vec()),
                     &["query"],
                 ),
+            )?,
+            retention_deleted: counters(
+                r,
+                "forebay_retention_deleted_total",
+                "Expired rows deleted from the database",
+                &["table"],
+            )?,
+            retention_lag: gauges(
+                r,
+                "forebay_retention_lag_seconds",
+                "For how long the oldest row still to be deleted has been expired; 0: none is",
+                "table",
             )?,
             log_lines_lost: counter(
                 r,

@@ -1,5 +1,7 @@
 //! Commands that are delivered again long after they were decided.
 
+use forebay::db::Pass;
+use forebay::db::Retention;
 use forebay::units::Timestamp;
 
 use super::commands::Log;
@@ -21,8 +23,9 @@ fn a_repeat_whose_outcome_expired_changes_nothing_and_stops_nobody() {
         stage.await_outcomes(&ids);
         let users = stage.users();
         // Outcomes, and the tombstone that would refuse the second registration.
-        let expired = stage.runtime.block_on(stage.db.forget_before(Timestamp(1 << 62), 100));
-        assert_eq!(expired, Ok(4));
+        let retention = Retention::new(None);
+        let expired = stage.runtime.block_on(stage.db.delete_expired(&retention, Timestamp(1 << 62), LONG));
+        assert_eq!(expired, Pass { deleted: 4, ..Pass::default() });
 
         // In every partition of the topic, behind the repeats and beside them.
         let later: Vec<_> = (0..24).map(|number| log.create(4, &format!("user{number}"))).collect();

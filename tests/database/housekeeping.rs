@@ -1,30 +1,189 @@
-//! Letting go of old rows.
+//! Deleting rows as they expire.
 
+use std::collections::HashSet;
+use std::time::Duration;
+
+use forebay::db::AuditRow;
+use forebay::db::Database;
+use forebay::db::Pass;
+use forebay::db::Retention;
+use forebay::metrics::Metrics;
 use forebay::units::Timestamp;
 
 use crate::Place;
+use crate::audit;
+use crate::insert;
 use crate::outcome;
 use crate::strings;
+use crate::user;
 use crate::version;
 
-pub async fn old_outcomes_and_tombstones_go_in_bounded_steps(place: &Place) {
+/// More than any pass of a test takes.
+const LONG: Duration = Duration::from_secs(600);
+
+/// Everything expires when it is a second old.
+fn seconds() -> Retention {
+    let second = Duration::from_secs(1);
+    Retention { outcomes: second, sessions: second, audit: Some(second) }
+}
+
+/// Deletes what is older than `at`.
+async fn before(database: &Database, at: u64) -> Pass {
+    database.delete_expired(&seconds(), Timestamp(at + 1000), LONG).await
+}
+
+fn ids(count: u64) -> Vec<String> {
+    (0..count).map(|number| format!("c{number:05}")).collect()
+}
+
+/// Outcomes and audit of commands that were finished at 0, 1, 2 and so on, eight at a time.
+async fn decide(database: &Database, ids: &[String]) {
+    let at = |number: usize| number as u64 / 8;
+    for (page, ids) in ids.chunks(2_000).enumerate() {
+        let numbered = || ids.iter().enumerate().map(|(number, id)| (id, at(page * 2_000 + number)));
+        let outcomes: Vec<_> = numbered().map(|(id, at)| outcome(id, at)).collect();
+        let audits: Vec<_> = numbered().map(|(id, at)| AuditRow { at: Timestamp(at), ..audit(id) }).collect();
+        let mut batch = database.begin().await.unwrap();
+        batch.insert_outcomes(&outcomes).await.unwrap();
+        batch.insert_audit(&audits).await.unwrap();
+        batch.commit().await.unwrap();
+    }
+}
+
+async fn outcomes_left(database: &Database, ids: &[String]) -> HashSet<String> {
+    database.outcomes(ids).await.unwrap().into_iter().map(|outcome| outcome.id).collect()
+}
+
+pub async fn one_pass_deletes_a_large_backlog_and_lets_others_write(place: &Place) {
     let database = place.migrated().await;
-    let ids: Vec<String> = (0..20).map(|number| format!("c{number:02}")).collect();
+    let ids = ids(20_000);
+    decide(&database, &ids).await;
+    let tombstones: Vec<_> =
+        (0..5_000).map(|number| (format!("gone{number}"), version(number, "c"))).collect();
     let mut batch = database.begin().await.unwrap();
-    let finished = |(id, at): (&String, u64)| outcome(id, at);
-    batch.insert_outcomes(&ids.iter().zip(0..).map(finished).collect::<Vec<_>>()).await.unwrap();
-    let tombstone = |(id, at): (&String, u64)| (id.clone(), version(at, "c"));
-    batch.put_tombstones(&ids.iter().zip(10..).map(tombstone).collect::<Vec<_>>()).await.unwrap();
+    batch.put_tombstones(&tombstones).await.unwrap();
     batch.commit().await.unwrap();
 
-    assert_eq!(database.forget_before(Timestamp(15), 10).await, Ok(10 + 5));
-    // The oldest first.
-    let left = database.outcomes(&ids).await.unwrap();
-    assert!(left.iter().all(|outcome| outcome.finished_at >= Timestamp(10)), "{left:?}");
-    assert_eq!(database.forget_before(Timestamp(15), 10).await, Ok(5));
-    assert_eq!(database.forget_before(Timestamp(15), 10).await, Ok(0));
-    assert_eq!(database.outcomes(&ids).await.unwrap().len(), 5);
+    // A quarter of the outcomes and the audit has not expired.
+    let expiring = database.clone();
+    let mut pass = tokio::spawn(async move { before(&expiring, 2_500 * 3 / 4).await });
+    let mut written = 0;
+    let pass = loop {
+        let somebody = [user(&format!("user{written}"))];
+        tokio::select! {
+            pass = &mut pass => break pass.unwrap(),
+            () = insert(&database, &somebody) => written += 1,
+        }
+    };
+    assert_eq!(pass, Pass { deleted: 15_000 * 2 + 1_875, ..Pass::default() });
+    assert_eq!(outcomes_left(&database, &ids).await, ids[15_000..].iter().cloned().collect());
+    assert_eq!(database.decided(&ids).await.unwrap().len(), 5_000);
+    assert!(written > 0, "nobody could write");
+}
+
+pub async fn a_pass_whose_time_is_over_says_so_and_the_next_one_goes_on(place: &Place) {
+    let metrics = std::sync::Arc::new(Metrics::new().unwrap());
+    place.migrated().await;
+    let database = place.measured(std::sync::Arc::clone(&metrics)).await;
+    let ids = ids(4_000);
+    decide(&database, &ids).await;
+    let now = Timestamp(1_000_000);
+    let lag = metrics.retention_lag.with_label_values(&["command_outcomes"]);
+    let cut_short = metrics.bound_hit.with_label_values(&["retention"]);
+    let pass = database.delete_expired(&seconds(), now, Duration::ZERO).await;
+    assert!(pass.cut_short && pass.deleted > 0, "{pass:?}");
+    // The oldest went first, and those that are left have been expired for almost 999 s.
+    let left = outcomes_left(&database, &ids).await;
+    assert!(left.len() < 4_000 && left.contains(&ids[3_999]) && !left.contains(&ids[0]), "{}", left.len());
+    assert_eq!((lag.get(), cut_short.get()), (998, 1));
+
+    let rest = database.delete_expired(&seconds(), now, LONG).await;
+    assert_eq!(rest, Pass { deleted: 8_000 - pass.deleted, ..Pass::default() });
+    assert_eq!((lag.get(), cut_short.get()), (0, 1));
+    for table in ["command_outcomes", "audit"] {
+        assert_eq!(metrics.retention_deleted.with_label_values(&[table]).get(), 4_000, "{table}");
+    }
+    assert_eq!(database.delete_expired(&seconds(), now, LONG).await, Pass::default());
+}
+
+pub async fn many_rows_of_one_instant_are_no_obstacle(place: &Place) {
+    let database = place.migrated().await;
+    let ids = ids(3_000);
+    for ids in ids.chunks(1_500) {
+        let mut batch = database.begin().await.unwrap();
+        batch.insert_outcomes(&ids.iter().map(|id| outcome(id, 7)).collect::<Vec<_>>()).await.unwrap();
+        batch.commit().await.unwrap();
+    }
+    assert_eq!(before(&database, 7).await, Pass::default());
+    assert_eq!(before(&database, 8).await, Pass { deleted: 3_000, ..Pass::default() });
+}
+
+pub async fn two_daemons_that_delete_at_once_do_not_hinder_each_other(place: &Place) {
+    let (one, other) = (place.migrated().await, place.database().await);
+    let ids = ids(6_000);
+    decide(&one, &ids).await;
+    let both = [one.clone(), other].map(|database| {
+        tokio::spawn(async move { database.delete_expired(&seconds(), Timestamp(1_000_000), LONG).await })
+    });
+    let mut deleted = 0;
+    for pass in both {
+        // Two servers may choose one of two that lock the same rows to give way: it goes on with its next pass.
+        let pass = pass.await.unwrap();
+        deleted += pass.deleted;
+        assert!(pass.failed.is_none_or(|(_, error)| error.is_transient()));
+    }
+    deleted += before(&one, 1_000_000).await.deleted;
+    assert!(deleted <= 12_000 && one.decided(&ids).await.unwrap().is_empty(), "{deleted}");
+}
+
+/// A command that is delivered again after its outcome expired is known by its audit row alone.
+pub async fn a_row_of_the_audit_stays_as_long_as_its_outcome_and_as_long_as_configured(place: &Place) {
+    let database = place.migrated().await;
+    let ids = ids(80);
+    decide(&database, &ids).await;
+    let retention = |audit: Option<u64>| Retention {
+        outcomes: Duration::from_millis(1_000),
+        sessions: Duration::ZERO,
+        audit: audit.map(Duration::from_millis),
+    };
+    let expire = async |audit, now| {
+        let pass = database.delete_expired(&retention(audit), Timestamp(now), LONG).await;
+        let decided = database.decided(&ids).await.unwrap().len();
+        (pass.deleted, outcomes_left(&database, &ids).await.len(), decided)
+    };
+    assert_eq!(expire(None, 1_002).await, (16, 64, 80), "for ever");
+    assert_eq!(expire(Some(1_001), 1_003).await, (8 + 16, 56, 64), "longer than outcomes");
+    assert_eq!(expire(Some(0), 1_004).await, (8 + 16, 48, 48), "never shorter");
+    assert_eq!(expire(Some(0), 1_004).await, (0, 48, 48));
+}
+
+pub async fn a_name_that_was_deleted_anew_keeps_its_newer_tombstone(place: &Place) {
+    let database = place.migrated().await;
     let mut batch = database.begin().await.unwrap();
-    let tombstones = batch.tombstones(&strings(&["c04", "c05"])).await.unwrap();
-    assert_eq!(tombstones, [("c05".to_owned(), version(15, "c"))]);
+    let tombstones = [("ada".to_owned(), version(5, "c1")), ("eve".to_owned(), version(5, "c2"))];
+    batch.put_tombstones(&tombstones).await.unwrap();
+    batch.put_tombstones(&[("ada".to_owned(), version(50, "c3"))]).await.unwrap();
+    batch.commit().await.unwrap();
+    assert_eq!(before(&database, 10).await.deleted, 1);
+    let mut batch = database.begin().await.unwrap();
+    let left = batch.tombstones(&strings(&["ada", "eve"])).await.unwrap();
+    assert_eq!(left, [("ada".to_owned(), version(50, "c3"))]);
+}
+
+/// A careful administrator may let nobody delete from the audit, for example.
+pub async fn a_table_that_refuses_keeps_no_other_from_being_cleared(place: &Place) {
+    let database = place.migrated().await;
+    let ids = ids(3_000);
+    decide(&database, &ids).await;
+    place.sql("DROP TABLE command_outcomes").await;
+    let pass = before(&database, 1_000_000).await;
+    assert!(matches!(pass.failed, Some(("command_outcomes", _))) && !pass.cut_short, "{pass:?}");
+    assert_eq!(pass.deleted, 0, "no row of the audit goes before its outcome");
+
+    let tombstones: Vec<_> =
+        (0..3_000).map(|number| (format!("gone{number}"), version(number, "c"))).collect();
+    let mut batch = database.begin().await.unwrap();
+    batch.put_tombstones(&tombstones).await.unwrap();
+    batch.commit().await.unwrap();
+    assert_eq!(before(&database, 1_000_000).await.deleted, 3_000);
 }

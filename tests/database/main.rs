@@ -60,13 +60,7 @@ impl Place {
         Place { url, pooled: Some(pooled), _dir: None }
     }
 
-    /// A pool of its own.
-    async fn database(&self) -> Database {
-        self.with(|_| {}).await
-    }
-
-    /// A pool with settings of its own.
-    async fn with(&self, set: impl FnOnce(&mut Config)) -> Database {
+    fn config(&self) -> Config {
         // The machine may be busy: longer than any statement of a test takes.
         let mut config = Config { url: self.url.as_str().into(), ..Config::default() };
         if let Some(pooled) = &self.pooled {
@@ -75,8 +69,24 @@ impl Place {
         }
         config.acquire_timeout = Span::secs(20);
         config.statement_timeout = Span::secs(20);
+        config
+    }
+
+    /// A pool of its own.
+    async fn database(&self) -> Database {
+        self.with(|_| {}).await
+    }
+
+    /// A pool with settings of its own.
+    async fn with(&self, set: impl FnOnce(&mut Config)) -> Database {
+        let mut config = self.config();
         set(&mut config);
         Database::connect(&config, Arc::new(Metrics::new().unwrap())).await.unwrap()
+    }
+
+    /// A pool whose metrics the test reads.
+    async fn measured(&self, metrics: Arc<Metrics>) -> Database {
+        Database::connect(&self.config(), metrics).await.unwrap()
     }
 
     /// A pool on an up-to-date schema.

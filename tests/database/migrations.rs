@@ -37,6 +37,16 @@ pub async fn what_another_version_applied_or_changed_is_an_error(place: &Place) 
     }
 }
 
+/// Changes to tables belong to no transaction of MySQL's: a migration may be interrupted between its statement and its row.
+pub async fn what_was_done_and_not_recorded_is_no_obstacle(place: &Place) {
+    let database = place.migrated().await;
+    place.sql("DELETE FROM forebay_migrations").await;
+    let all = database.pending_migrations().await.unwrap();
+    assert!(all.len() > 8, "{all:?}");
+    assert_eq!(database.migrate().await, Ok(all));
+    assert_eq!(database.pending_migrations().await, Ok(Vec::new()));
+}
+
 pub async fn without_a_schema_statements_are_refused_and_nothing_else_breaks(place: &Place) {
     let database = place.database().await;
     database.ping().await.unwrap();

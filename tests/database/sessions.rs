@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use forebay::db::Database;
+use forebay::db::Retention;
 use forebay::db::Rotation;
 use forebay::units::Timestamp;
 use tokio::task::JoinSet;
@@ -96,15 +97,15 @@ pub async fn an_ended_session_is_remembered_as_long_as_its_last_token(place: &Pl
     assert_eq!(rotated, Ok(Rotation::Rotated));
     // An access token that was issued since lives longer than the row of the last refresh would.
     assert_eq!(database.end_session(&id(1), Timestamp(5), Timestamp(100)).await, Ok(true));
-    assert_eq!(database.forget_sessions(Timestamp(50), 10).await, Ok(0));
+    assert_eq!(expire(&database, 50).await, 0);
     assert_eq!(database.session_ended(&id(1)).await, Ok(true));
     // Never for a shorter time.
     assert_eq!(rotate(&database, &id(2), 0, 1).await, Rotation::Rotated);
     assert_eq!(database.end_session(&id(2), Timestamp(5), Timestamp(7)).await, Ok(true));
-    assert_eq!(database.forget_sessions(Timestamp(50), 10).await, Ok(0));
+    assert_eq!(expire(&database, 50).await, 0);
 }
 
-pub async fn expired_sessions_go_in_bounded_steps(place: &Place) {
+pub async fn expired_sessions_go(place: &Place) {
     let database = place.migrated().await;
     for number in 0..20 {
         let expires_at = Timestamp(u64::from(number));
@@ -112,10 +113,16 @@ pub async fn expired_sessions_go_in_bounded_steps(place: &Place) {
         assert_eq!(rotated, Ok(Rotation::Rotated));
     }
     assert_eq!(rotate(&database, &id(0), 1, 2).await, Rotation::Rotated, "it expires later now");
-    assert_eq!(database.forget_sessions(Timestamp(15), 10).await, Ok(10));
-    assert_eq!(rotate(&database, &id(10), 1, 2).await, Rotation::Ended, "the oldest went first");
-    assert_eq!(rotate(&database, &id(11), 1, 2).await, Rotation::Rotated, "later ones did not");
-    assert_eq!(database.forget_sessions(Timestamp(15), 10).await, Ok(3));
-    assert_eq!(database.forget_sessions(Timestamp(15), 10).await, Ok(0));
+    assert_eq!(expire(&database, 15).await, 14);
+    assert_eq!(rotate(&database, &id(14), 1, 2).await, Rotation::Ended, "it is gone");
+    assert_eq!(rotate(&database, &id(15), 1, 2).await, Rotation::Rotated, "it is not");
+    assert_eq!(expire(&database, 15).await, 0);
     assert_eq!(rotate(&database, &id(0), 2, 3).await, Rotation::Rotated);
+}
+
+/// Deletes sessions that expired before `at`.
+async fn expire(database: &Database, at: u64) -> u64 {
+    let retention = Retention { outcomes: Duration::MAX, sessions: Duration::ZERO, audit: None };
+    let pass = database.delete_expired(&retention, Timestamp(at), Duration::from_secs(600)).await;
+    pass.deleted
 }
