@@ -144,13 +144,17 @@ impl Worker<'_> {
             }
             // What was taken away before it was pending is not in there.
             self.intake.take_revoked();
-            let outcome = self.apply(engine);
-            if outcome.is_err() || (tidied.elapsed() >= TIDY && self.tidy(engine).is_err()) {
-                // Asked to stop. What is not settled comes again.
+            // An error: asked to stop. What is not settled comes again.
+            if self.apply(engine).is_err() {
                 break;
             }
             if tidied.elapsed() >= TIDY {
-                tidied = Instant::now();
+                match self.tidy(engine) {
+                    Err(Interrupted) => break,
+                    // The rest in turn with the next commands: as many may have been put off in the time of one look.
+                    Ok(true) => {}
+                    Ok(false) => tidied = Instant::now(),
+                }
             }
         }
         None
@@ -231,16 +235,19 @@ impl Worker<'_> {
         self.shared.say(None);
     }
 
-    /// What was left for later.
-    fn tidy(&mut self, engine: &mut Engine) -> Result<(), Interrupted> {
+    /// What was left for later; says whether there is more of it.
+    fn tidy(&mut self, engine: &mut Engine) -> Result<bool, Interrupted> {
         drive(&self.parts.runtime, self.pulse, engine.after.remove_markers())?;
         if !engine.mode.is_on() {
             match drive(&self.parts.runtime, self.pulse, self.parts.db.merge_extras(MERGE))? {
                 Ok(0) => {}
-                Ok(users) => tracing::info!(users, "users completed with what was put off"),
+                Ok(users) => {
+                    tracing::info!(users, "users completed with what was put off");
+                    return Ok(users >= u64::from(MERGE));
+                }
                 Err(error) => tracing::debug!(%error, "users are completed later"),
             }
         }
-        Ok(())
+        Ok(false)
     }
 }
