@@ -69,6 +69,9 @@ async fn database(db: &Database) -> Result<String, DbError> {
     if !pending.is_empty() {
         return Ok(format!("{} migrations are to be applied: run `forebay migrate`", pending.len()));
     }
+    if let Some(wrong) = db.wrong_encoding().await? {
+        return Ok(wrong.to_string());
+    }
     db.check_writes().await?;
     Ok("ok".to_owned())
 }

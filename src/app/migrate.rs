@@ -8,8 +8,10 @@ use tokio::runtime::Runtime;
 
 use crate::command::Secret;
 use crate::config::Config;
+use crate::config::Mistakes;
 use crate::db::Database;
 use crate::db::DbError;
+use crate::mistake::Mistake;
 use crate::units::Timestamp;
 use crate::users;
 
@@ -30,7 +32,10 @@ pub fn migrate(config: &Config, admin: Option<&str>, password_file: Option<&Path
     let runtime = Runtime::new().map_err(Failure::system("runtime"))?;
     runtime.block_on(async {
         let db = Database::connect(&config.database(), metrics).await?;
+        // Before a table is made where it cannot stay; and after, because tables may have been changed.
+        keeps_every_character(&db).await?;
         let applied = db.migrate().await?;
+        keeps_every_character(&db).await?;
         if applied.is_empty() {
             output::report("the database is up to date\n");
         }
@@ -48,6 +53,17 @@ pub fn migrate(config: &Config, admin: Option<&str>, password_file: Option<&Path
         }
         Ok(())
     })
+}
+
+/// The url leads to a database that is of no use: a mistake of the configuration.
+async fn keeps_every_character(db: &Database) -> Result<(), Failure> {
+    match db.wrong_encoding().await? {
+        None => Ok(()),
+        Some(wrong) => {
+            let mistake = Mistake::new("database", "url", wrong.found, wrong.remedy);
+            Err(Mistakes::from(vec![mistake]).into())
+        }
+    }
 }
 
 /// Name and password hash.

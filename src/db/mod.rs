@@ -17,6 +17,7 @@ mod batch;
 mod codes;
 mod config;
 mod dialect;
+mod encoding;
 mod error;
 mod health;
 mod housekeeping;
@@ -46,6 +47,7 @@ use crate::task::TaskSet;
 
 pub use batch::Batch;
 pub use config::Config;
+pub use encoding::WrongEncoding;
 pub use error::DbError;
 pub use pooler::Pooler;
 pub use retention::KEEP_OUTCOMES;

@@ -14,6 +14,7 @@ mod cluster;
 mod crowd;
 mod degraded;
 mod embedded;
+mod encodings;
 mod hang;
 mod login;
 mod markers;

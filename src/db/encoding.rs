@@ -1,0 +1,79 @@
+//! Whether the database keeps every character. Nicknames and names of callers may hold any; without this look the first
+//! emoji would be refused when it is applied, long after it was accepted.
+
+use std::fmt;
+
+use super::Database;
+use super::dialect::Dialect;
+use super::error::DbError;
+use super::lease::Lease;
+use super::meter::Query;
+
+/// A database that does not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WrongEncoding {
+    /// What it has.
+    pub found: String,
+    /// What it should have, and how it gets it.
+    pub remedy: &'static str,
+}
+
+impl fmt::Display for WrongEncoding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}; needed: {}", self.found, self.remedy)
+    }
+}
+
+impl Database {
+    /// What keeps this database from holding every character, if anything does. Asks also while calls are refused: an
+    /// answer ends that.
+    pub async fn wrong_encoding(&self) -> Result<Option<WrongEncoding>, DbError> {
+        let mut lease = self.lease().await?;
+        let wrong = match lease.dialect() {
+            Dialect::Postgres => of_postgres(&mut lease).await?,
+            Dialect::MySql => of_mysql(&mut lease).await?,
+            // Text is Unicode whatever the file's encoding is.
+            Dialect::Sqlite => None,
+        };
+        self.gate.answered();
+        Ok(wrong)
+    }
+}
+
+/// The encoding is the database's, for ever. SQL_ASCII takes any bytes from any client, and gives back what is no text.
+async fn of_postgres(lease: &mut Lease) -> Result<Option<WrongEncoding>, DbError> {
+    let sql = "SELECT current_setting('server_encoding')";
+    let encoding = one_text(lease, sql).await?;
+    Ok((encoding != "UTF8").then(|| WrongEncoding {
+        found: format!("a database with encoding {encoding}"),
+        remedy: "one made with CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0",
+    }))
+}
+
+/// The database's default does not matter: our tables name their character set. Somebody may have changed them.
+async fn of_mysql(lease: &mut Lease) -> Result<Option<WrongEncoding>, DbError> {
+    let connection = one_text(lease, "SELECT CAST(@@character_set_client AS CHAR)").await?;
+    if connection != "utf8mb4" {
+        return Ok(Some(WrongEncoding {
+            found: format!("connections with character set {connection}"),
+            remedy: "utf8mb4, as it is without `charset` in the url",
+        }));
+    }
+    let sql = "SELECT CAST(CONCAT(table_name, '.', column_name, ' with character set ', character_set_name) AS CHAR) \
+               FROM information_schema.columns WHERE table_schema = DATABASE() \
+               AND character_set_name NOT IN ('utf8mb4', 'ascii') AND table_name IN ('users', 'command_outcomes', \
+               'audit', 'parked_commands', 'deleted_users', 'user_extras', 'login_sessions') \
+               ORDER BY table_name, ordinal_position LIMIT 1";
+    let rows = lease.fetch(Query::Check, sql, &[]).await?;
+    let Some(row) = rows.first() else { return Ok(None) };
+    Ok(Some(WrongEncoding {
+        found: format!("column {}", row.text(0)?),
+        remedy: "CHARACTER SET utf8mb4, by ALTER TABLE … MODIFY with the type and collation of our migration",
+    }))
+}
+
+async fn one_text(lease: &mut Lease, sql: &str) -> Result<String, DbError> {
+    let rows = lease.fetch(Query::Check, sql, &[]).await?;
+    let row = rows.first().ok_or_else(|| DbError::Refused("no answer about its encoding".to_owned()))?;
+    row.text(0)
+}

@@ -1,0 +1,134 @@
+//! Databases that cannot keep every character are refused before a name is lost in one.
+
+use serde_json::json;
+use sqlx::AssertSqlSafe;
+use sqlx::Connection;
+
+use super::people::embedded;
+use super::people::expect;
+use super::people::patiently;
+use super::people::register_and_wait;
+use super::people::somebody;
+use crate::support::daemon;
+use crate::support::daemon::LONG;
+use crate::support::process::Forebay;
+use crate::support::services;
+use crate::support::sql::complete;
+use crate::support::wait;
+
+const NICKNAME: &str = "Zoë 李 🦀";
+
+/// Runs a statement where `url` leads.
+fn sql(url: &str, statement: &str) {
+    let statement = AssertSqlSafe(statement);
+    complete(async {
+        match url.starts_with("mysql") {
+            true => {
+                let mut connection = sqlx::MySqlConnection::connect(url).await.unwrap();
+                sqlx::raw_sql(statement).execute(&mut connection).await.map(drop)
+            }
+            false => {
+                let mut connection = sqlx::PgConnection::connect(url).await.unwrap();
+                sqlx::raw_sql(statement).execute(&mut connection).await.map(drop)
+            }
+        }
+        .unwrap();
+    });
+}
+
+/// Makes the database `{name of url}_{suffix}` beside that of `url`, and says where it is.
+fn beside(url: &str, suffix: &str, how: &str) -> String {
+    let name = format!("{}_{suffix}", url.rsplit_once('/').unwrap().1);
+    sql(url, &format!("CREATE DATABASE {name} {how}"));
+    format!("{}/{name}", url.rsplit_once('/').unwrap().0)
+}
+
+/// `forebay migrate`: its exit code and what it says.
+fn migrate(url: &str) -> (Option<i32>, String) {
+    let mut migrate = Forebay::new(daemon::binary()).args(&["migrate"]).set("database.url", url);
+    migrate.launch();
+    (migrate.wait(LONG).code(), migrate.log())
+}
+
+fn refused(url: &str, found: &str, remedy: &str) {
+    let (code, said) = migrate(url);
+    assert_eq!(code, Some(64), "{said}");
+    for part in ["[database] url", found, remedy] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+}
+
+#[test]
+fn a_postgres_database_that_is_not_utf_8_is_refused_by_migrate() {
+    let test = "a_postgres_database_that_is_not_utf_8_is_refused_by_migrate";
+    let Some(url) = services::postgres(test) else { return };
+    for encoding in ["LATIN1", "SQL_ASCII"] {
+        let how = format!("ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0");
+        let other = beside(&url, &encoding.to_lowercase(), &how);
+        refused(&other, encoding, "ENCODING 'UTF8'");
+        let tables =
+            "SELECT 1 / (SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = 'public')::int";
+        let untouched = complete(async {
+            let mut connection = sqlx::PgConnection::connect(&other).await.unwrap();
+            sqlx::raw_sql(tables).execute(&mut connection).await.is_err()
+        });
+        assert!(untouched, "{encoding}: no table was made");
+    }
+    assert_eq!(migrate(&url).0, Some(0));
+}
+
+#[test]
+fn a_mariadb_connection_or_table_that_is_not_utf_8_is_refused_by_migrate() {
+    let test = "a_mariadb_connection_or_table_that_is_not_utf_8_is_refused_by_migrate";
+    let Some(url) = services::mariadb(test) else { return };
+    refused(&format!("{url}?charset=latin1"), "latin1", "charset");
+    assert_eq!(migrate(&url).0, Some(0));
+    sql(&url, "ALTER TABLE users MODIFY nickname VARCHAR(1024) CHARACTER SET utf8mb3 NULL");
+    refused(&url, "users.nickname", "utf8mb4");
+}
+
+/// A daemon on this database, which applies what it accepts.
+fn on(url: &str) -> Forebay {
+    let mut forebay = embedded().set("database.url", url).set("consumer.enabled", true);
+    forebay.start();
+    forebay
+}
+
+#[test]
+fn the_default_character_set_of_a_mariadb_database_does_not_matter() {
+    let test = "the_default_character_set_of_a_mariadb_database_does_not_matter";
+    let Some(url) = services::mariadb(test) else { return };
+    let url = beside(&url, "latin1", "CHARACTER SET latin1");
+    let (code, said) = migrate(&url);
+    assert_eq!(code, Some(0), "{said}");
+    let forebay = on(&url);
+    let mut user = somebody(1);
+    user["nickname"] = json!(NICKNAME);
+    let http = &mut forebay.http();
+    expect(&register_and_wait(http, &user), 201, "");
+    let read = patiently(|| http.get("/v1/users/user-1").unwrap());
+    assert_eq!(expect(&read, 200, "")["nickname"], NICKNAME);
+}
+
+#[test]
+fn a_daemon_says_that_its_database_is_not_utf_8_and_applies_nothing_to_it() {
+    let test = "a_daemon_says_that_its_database_is_not_utf_8_and_applies_nothing_to_it";
+    let Some(url) = services::mariadb(test) else { return };
+    assert_eq!(migrate(&url).0, Some(0));
+    sql(&url, "ALTER TABLE users MODIFY nickname VARCHAR(1024) CHARACTER SET latin1 NULL");
+    let forebay = on(&url);
+    wait::until_true("/readyz says so", LONG, || {
+        let ready = forebay.admin_http().get("/readyz").unwrap();
+        assert_eq!(ready.status, 200, "commands are accepted");
+        ready.text().contains("users.nickname")
+    });
+    let mut user = somebody(1);
+    user["nickname"] = json!(NICKNAME);
+    let accepted = super::people::register(&mut forebay.http(), &user);
+    let location = format!("/v1/commands/{}", expect(&accepted, 202, "")["id"].as_str().unwrap());
+    wait::until_true("the consumer says so", LONG, || forebay.log().contains("the database is not ready"));
+    let state = |forebay: &Forebay| forebay.http().get(&location).unwrap().json()["state"].clone();
+    assert_ne!(state(&forebay), "dead");
+    sql(&url, "ALTER TABLE users MODIFY nickname VARCHAR(1024) CHARACTER SET utf8mb4 NULL");
+    wait::until_true("the registration is applied", LONG, || state(&forebay) == "applied");
+}
