@@ -53,7 +53,8 @@ pub struct Claims {
     /// Whether everything is theirs to see and to change. What the database says counts more.
     #[serde(default)]
     pub admin: bool,
-    /// The login it comes from; a token that came from none is believed on its signature alone.
+    /// The login it comes from, if it is one of ours ([`Claims::session`]); a token that came from none is believed on its
+    /// signature alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sid: Option<String>,
     /// Which password the user had then ([`super::password_version`]).
@@ -91,7 +92,18 @@ impl Claims {
             aud: ISSUER,
         }
     }
+
+    /// The login of ours that the token comes from. Other programs have sessions too, whose names mean nothing here.
+    pub fn session(&self) -> Option<&str> {
+        let is_ours = |sid: &&str| {
+            sid.len() == SESSION_LENGTH && sid.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+        };
+        self.sid.as_deref().filter(is_ours)
+    }
 }
+
+/// Of 16 random bytes in hexadecimal: what the sessions' table holds.
+const SESSION_LENGTH: usize = 32;
 
 /// A NumericDate, without the fraction that it may have (RFC 7519, section 2).
 fn seconds<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {

@@ -19,6 +19,8 @@ use zeroize::Zeroizing;
 use super::claims::Claims;
 use super::claims::ISSUER;
 use super::claims::Use;
+use crate::command::LONGEST_ACTOR;
+use crate::command::is_storable_actor;
 
 /// What HMAC-SHA-256 is worth (RFC 7518, section 3.2).
 const LEAST_SECRET: usize = 32;
@@ -63,6 +65,9 @@ pub enum TokenError {
     /// It was good once.
     #[error("the token has expired")]
     Expired,
+    /// It is good, and its subject cannot be kept with what it asks for. Only the bearer of a signed token learns this.
+    #[error("the token's `sub` is not 1 to {LONGEST_ACTOR} characters, or holds a control character")]
+    Subject,
     /// Anything else; saying what would only help who tries.
     #[error("the token is not valid")]
     Invalid,
@@ -117,10 +122,12 @@ impl Keys {
             return Err(TokenError::Invalid);
         }
         let decoded = jsonwebtoken::decode::<Claims>(token, &key.verifying, &key.validation);
-        decoded.map(|token| token.claims).map_err(|error| match error.kind() {
+        let claims = decoded.map(|token| token.claims).map_err(|error| match error.kind() {
             ErrorKind::ExpiredSignature => TokenError::Expired,
             _ => TokenError::Invalid,
-        })
+        })?;
+        let has_subject = !claims.sub.is_empty() && is_storable_actor(&claims.sub);
+        has_subject.then_some(claims).ok_or(TokenError::Subject)
     }
 }
 
@@ -158,7 +165,7 @@ impl Key {
         let verifying = DecodingKey::from_jwk(&public).ok()?;
         let made = Self { signing: Some(key), ..Self::of(&public, verifying, algorithm)? };
         let keys = Keys(vec![made]);
-        let proof = Claims::new("", crate::units::Timestamp::now(), LEEWAY_SECONDS);
+        let proof = Claims::new(ISSUER, crate::units::Timestamp::now(), LEEWAY_SECONDS);
         let token = keys.sign(&proof, Use::Access)?;
         keys.verify(&token, Use::Access).ok()?;
         keys.0.into_iter().next()

@@ -27,7 +27,7 @@ pub(super) async fn of(db: &Database, claims: &Claims) -> Result<Option<Principa
     if password_version(&row.password_hash) != *version {
         return Ok(None);
     }
-    if let Some(session) = &claims.sid
+    if let Some(session) = claims.session()
         && db.session_ended(session).await?
     {
         return Ok(None);
@@ -40,7 +40,7 @@ pub(super) fn principal(claims: &Claims) -> Principal {
     Principal {
         name: claims.sub.as_str().into(),
         admin: claims.admin,
-        session: claims.sid.as_deref().map(Into::into),
+        session: claims.session().map(Into::into),
         registered_at: claims.registered_at.map(Timestamp),
     }
 }

@@ -1,11 +1,13 @@
 //! The four commands of the user service, as they travel: the value of a record, in the log and in Kafka.
 //!
 //! ```json
-//! {"name":"ada","email":"ada@example.org","phone":"4917012345","nickname":null,"password_hash":"$2b$…",
+//! {"name":"ada","email":"ada@example.org","phone":"+4917012345","nickname":null,"password_hash":"$2b$…",
 //!  "claim":"0f…","actor":null}
 //! ```
 //!
-//! Everything in it is normalised. A password that waits to be hashed stands there as `password`, in an encrypted log
+//! Everything in it was normalised when it was accepted, and is applied as it stands: which number a spelling means
+//! depends on the region that a daemon is configured for, and on tables that change; a record that is delivered again, to
+//! whichever consumer, must have the same result. A password that waits to be hashed stands there as `password`, in an encrypted log
 //! only (`Envelope::sealed`); it never leaves the daemon.
 
 use serde::Deserialize;
@@ -54,6 +56,14 @@ impl UserKind {
     }
 }
 
+/// The longest name of a caller, in characters: what the columns hold.
+pub const LONGEST_ACTOR: usize = 255;
+
+/// Whether the tables hold this as a caller's name. MySQL refuses longer ones, PostgreSQL a NUL.
+pub fn is_storable_actor(name: &str) -> bool {
+    name.chars().nth(LONGEST_ACTOR).is_none() && !name.chars().any(char::is_control)
+}
+
 /// Whether commands of this kind are applied by a consumer of ours, so that `sent` is not their end.
 pub fn has_consumer(kind: &str) -> bool {
     kind.starts_with("user.")
@@ -69,7 +79,7 @@ pub struct UserValue {
     /// Normalised.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub email: Option<String>,
-    /// Digits.
+    /// In E.164.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phone: Option<String>,
     /// Absent: unchanged. Null: none.
@@ -84,7 +94,7 @@ pub struct UserValue {
     /// The claim that its pending markers name, in hexadecimal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claim: Option<String>,
-    /// Who asked for it; none in open mode.
+    /// Who asked for it; none in open mode. From our door always one that [`is_storable_actor`].
     #[serde(default)]
     pub actor: Option<String>,
 }
@@ -154,6 +164,18 @@ mod tests {
         assert_eq!(&bytes[..], br#"{"name":"ada","nickname":null,"actor":null}"#);
         assert_eq!(UserValue::parse(&bytes), Ok(value));
         assert_eq!(UserValue::parse(br#"{"name":"ada"}"#).unwrap().nickname, None);
+    }
+
+    #[test]
+    fn a_callers_name_has_as_many_characters_as_the_columns_and_no_nul() {
+        for (name, storable) in [
+            ("service:billing", true),
+            (&*"ğ".repeat(255), true),
+            (&*"a".repeat(256), false),
+            ("a\0b", false),
+        ] {
+            assert_eq!(is_storable_actor(name), storable, "{name:?}");
+        }
     }
 
     #[test]

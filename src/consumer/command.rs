@@ -1,9 +1,15 @@
 //! A record as the consumer judges it: whose command it is, and what it asks for.
 
+use data_encoding::HEXLOWER;
+use sha2::Digest;
+use sha2::Sha256;
+
 use crate::command::CommandId;
+use crate::command::LONGEST_ACTOR;
 use crate::command::USER_RETRY_TOPIC;
 use crate::command::UserKind;
 use crate::command::UserValue;
+use crate::command::is_storable_actor;
 use crate::kafka::Record;
 use crate::units::Timestamp;
 
@@ -65,11 +71,11 @@ impl Command {
         };
         let parsed: Option<CommandId> = record.header(ID).and_then(|id| id.parse().ok());
         // Forty characters at most, as an id has.
-        let place = || format!("record-{}-{}", record.partition, record.offset);
+        let place = || format!("{PLACE}{}-{}", record.partition, record.offset);
         let id = match (parsed, record.header(ID)) {
             (Some(id), _) => id.to_string(),
             // It got its place as its id when it was sent here.
-            (None, Some(id)) if from_retry => id.to_owned(),
+            (None, Some(id)) if from_retry && is_place(id) => id.to_owned(),
             (None, _) => place(),
         };
         let kind = record.header(KIND).unwrap_or(NO_KIND);
@@ -85,7 +91,7 @@ impl Command {
         let said = record.header(ACCEPTED_AT).and_then(|at| at.parse().ok());
         Self {
             accepted_at: parsed.map(|id| id.accepted_at()).or(said).unwrap_or_else(Timestamp::now),
-            kind: kind.chars().take(LONGEST_KIND).collect(),
+            kind: kind.chars().filter(|character| !character.is_control()).take(LONGEST_KIND).collect(),
             id,
             parsed,
             name,
@@ -99,9 +105,9 @@ impl Command {
         }
     }
 
-    /// Who asked for it.
+    /// Who asked for it, as the columns hold it.
     pub(super) fn actor(&self) -> Option<String> {
-        self.value().and_then(|value| value.actor.clone())
+        self.value()?.actor.as_deref().map(storable)
     }
 
     /// What its record says.
@@ -128,6 +134,28 @@ impl Command {
 
 /// Longer than the kinds there are; the column holds no more.
 const LONGEST_KIND: usize = 32;
+
+/// Whether this is an id that [`Command::read`] made.
+fn is_place(id: &str) -> bool {
+    id.len() <= LONGEST_PLACE && id.starts_with(PLACE) && id.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+const PLACE: &str = "record-";
+/// Two numbers behind it; the column holds no more than 64.
+const LONGEST_PLACE: usize = 40;
+
+/// A caller's name that fits its column. The door lets no other in, but a record may come from elsewhere, and a command
+/// is not lost for who sent it. What does not fit gets a digest for its end: cut alone, two callers could become one, and
+/// each read what became of the other's commands.
+fn storable(actor: &str) -> String {
+    if is_storable_actor(actor) {
+        return actor.to_owned();
+    }
+    let digest = HEXLOWER.encode(&Sha256::digest(actor));
+    let plain = actor.chars().filter(|character| !character.is_control());
+    let kept: String = plain.take(LONGEST_ACTOR - digest.len() - 1).collect();
+    format!("{kept}#{digest}")
+}
 
 fn name(record: &Record) -> Option<&str> {
     let name = str::from_utf8(record.key.as_deref()?).ok()?;
@@ -196,6 +224,22 @@ mod tests {
     }
 
     #[test]
+    fn a_callers_name_fits_its_column_and_stays_apart_from_others() {
+        let actor = |name: &str| {
+            let value = UserValue { name: "ada".into(), actor: Some(name.into()), ..UserValue::default() };
+            let record = record("ada", "user.delete", str::from_utf8(&value.to_bytes()).unwrap());
+            Command::read(&record).actor().unwrap()
+        };
+        let fits = "ğ".repeat(255);
+        assert_eq!(actor(&fits), fits);
+        let (one, other) = (actor(&format!("{fits}1")), actor(&format!("{fits}2")));
+        assert_ne!(one, other);
+        for kept in [one, other, actor("a\0b")] {
+            assert!(is_storable_actor(&kept), "{kept:?}");
+        }
+    }
+
+    #[test]
     fn what_cannot_be_understood_says_why_and_repeats_nothing_of_it() {
         let value = r#"{"name":"ada"}"#;
         for (wrong, why) in [
@@ -221,5 +265,10 @@ mod tests {
         record.topic = USER_RETRY_TOPIC.into();
         record.offset = 1;
         assert_eq!(Command::read(&record).id, command.id);
+        for foreign in ["x", "record-\0", &format!("record-{}", "9".repeat(64)), "record-ä"] {
+            record.headers.pop();
+            record.headers.push((ID.into(), foreign.into()));
+            assert_eq!(Command::read(&record).id, "record-3-1", "{foreign:?} fits no column");
+        }
     }
 }

@@ -81,7 +81,8 @@ impl Sessions {
     pub fn read(&self, token: &str) -> Result<Session, LoginError> {
         let keys = self.keyring.keys().ok_or(LoginError::NoKeys)?;
         let claims = keys.verify(token, Use::Refresh)?;
-        match (claims.sid, claims.pwv, claims.generation) {
+        let id = claims.session().map(str::to_owned);
+        match (id, claims.pwv, claims.generation) {
             (Some(id), Some(password_version), Some(generation)) => {
                 Ok(Session { name: claims.sub, id, generation, password_version })
             }

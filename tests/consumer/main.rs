@@ -7,6 +7,7 @@
 mod support;
 
 mod apply;
+mod callers;
 mod commands;
 mod crash;
 mod order;

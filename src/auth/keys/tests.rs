@@ -92,6 +92,31 @@ fn what_is_no_key_is_named_by_its_place_and_not_shown() {
 }
 
 #[test]
+fn a_subject_that_cannot_be_kept_is_named_as_the_fault() {
+    let keys = Keys::parse(SECRET).unwrap();
+    let verified = |sub: &str| {
+        let claims = Claims { sub: sub.to_owned(), ..claims() };
+        keys.verify(&keys.sign(&claims, Use::Access).unwrap(), Use::Access).map(|claims| claims.sub)
+    };
+    for sub in ["", "a\0b", "a\nb", &"g".repeat(256)] {
+        assert_eq!(verified(sub), Err(TokenError::Subject), "{sub:?}");
+    }
+    let longest = "ğ".repeat(255);
+    assert_eq!(verified(&longest), Ok(longest));
+}
+
+#[test]
+fn only_a_session_of_ours_is_one() {
+    let session = |sid: &str| Claims { sid: Some(sid.to_owned()), ..claims() }.session().map(str::to_owned);
+    let ours = "0123456789abcdef0123456789abcdef";
+    assert_eq!(session(ours).as_deref(), Some(ours));
+    for other in ["", "s", &ours.to_uppercase(), &ours.repeat(2), &"ß".repeat(16), &ours.replace('0', "\0")]
+    {
+        assert_eq!(session(other), None, "{other:?}");
+    }
+}
+
+#[test]
 fn no_algorithm_but_the_keys_own_counts() {
     let private = rsa();
     let public = public(&private);

@@ -6,6 +6,7 @@ mod keys;
 mod modes;
 mod owners;
 pub(super) mod party;
+mod principals;
 mod rules;
 mod secrets;
 mod sessions;

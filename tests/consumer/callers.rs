@@ -1,0 +1,37 @@
+//! Commands of callers whose names no column holds: from a log of before, or from another program.
+
+use forebay::command::UserKind;
+use forebay::command::UserValue;
+
+use super::commands::Log;
+use super::commands::send;
+use super::stage::Stage;
+use super::stage::on_each;
+
+#[test]
+fn a_command_is_applied_however_long_the_name_of_its_caller_is() {
+    on_each("a_command_is_applied_however_long_the_name_of_its_caller_is", |stage| {
+        let mut log = Log::new(1);
+        let long = "ğ".repeat(255);
+        let callers = [long.clone(), format!("{long}a"), format!("{long}b"), "a\u{0}b".to_owned()];
+        let mut sent = vec![log.create(1, "ada")];
+        for actor in &callers {
+            let nickname = Some(Some(format!("from {}", sent.len())));
+            let actor = Some(actor.clone());
+            let value = UserValue { name: "ada".to_owned(), nickname, actor, ..UserValue::default() };
+            sent.push(log.command(2, UserKind::Update, value));
+        }
+        send(&stage.kafka.bootstrap(), &sent);
+        let _running = stage.start(Stage::config());
+        let ids: Vec<_> = sent.iter().map(|one| one.id).collect();
+        let outcomes = stage.await_outcomes(&ids);
+        assert!(outcomes.values().all(|row| row.state == "applied"), "{outcomes:#?}");
+        assert_eq!(stage.users()["ada"].nickname.as_deref(), Some("from 4"));
+        let mut kept: Vec<_> =
+            ids[1..].iter().map(|id| outcomes[&id.to_string()].actor.clone().unwrap()).collect();
+        assert_eq!(kept[0], long, "a name that fits is kept as it is");
+        kept.sort();
+        kept.dedup();
+        assert_eq!(kept.len(), 4, "two callers never become one: each could read the other's statuses");
+    });
+}

@@ -1,0 +1,94 @@
+//! Names of callers from tokens that another program signed: whatever is accepted under them can be stored.
+
+use hmac::Hmac;
+use hmac::KeyInit;
+use hmac::Mac;
+use serde_json::Value;
+use serde_json::json;
+use sha2::Sha256;
+
+use super::party::SECRET;
+use super::party::Tokens;
+use super::party::call;
+use super::party::login;
+use super::party::part;
+use super::party::registered;
+use super::party::write_file;
+use crate::people::expect;
+use crate::people::on_lent_broker;
+use crate::people::somebody;
+use crate::support::daemon;
+use crate::support::daemon::LONG;
+use crate::support::http::Client;
+use crate::support::process::Forebay;
+use crate::support::services;
+
+const ME: &str = "/v1/users/user-1";
+
+/// In mode `jwt` on this database, with `user-1`.
+fn guarded(url: &str) -> Forebay {
+    let mut migrate = Forebay::new(daemon::binary()).args(&["migrate"]).set("database.url", url);
+    migrate.launch();
+    assert!(migrate.wait(LONG).success(), "{}", migrate.log());
+    let forebay = on_lent_broker().set("database.url", url).set("auth.mode", "jwt");
+    let file = write_file(&forebay, "jwt.keys", SECRET);
+    let mut forebay = forebay.set("auth.jwt_key_file", file.display().to_string());
+    forebay.start();
+    registered(&mut forebay.http(), 1);
+    forebay
+}
+
+/// The `kid` of the key that signs.
+fn kid(http: &mut Client) -> Value {
+    let password = somebody(1)["password"].as_str().unwrap().to_owned();
+    part(&Tokens::of(&login(http, "user-1", &password)).access, 0)["kid"].clone()
+}
+
+/// A token of somebody else's making.
+fn signed(kid: &Value, members: &Value) -> String {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let mut claims = json!({"iss": "forebay", "aud": "forebay", "admin": true, "exp": now + 600});
+    claims.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+    let encode = |value: &Value| data_encoding::BASE64URL_NOPAD.encode(value.to_string().as_bytes());
+    let header = json!({"alg": "HS256", "typ": "at+jwt", "kid": kid});
+    let message = format!("{}.{}", encode(&header), encode(&claims));
+    let secret = data_encoding::BASE64.decode(SECRET.as_bytes()).unwrap();
+    let mut mac = Hmac::<Sha256>::new_from_slice(&secret).unwrap();
+    mac.update(message.as_bytes());
+    format!("{message}.{}", data_encoding::BASE64URL_NOPAD.encode(&mac.finalize().into_bytes()))
+}
+
+#[test]
+fn a_caller_whose_name_no_column_holds_is_refused_with_the_reason() {
+    let test = "a_caller_whose_name_no_column_holds_is_refused_with_the_reason";
+    for url in [services::mariadb(test), services::postgres(test)].into_iter().flatten() {
+        let forebay = guarded(&url);
+        let http = &mut forebay.http();
+        let kid = kid(http);
+        for sub in ["g".repeat(256), "a\u{0}b".to_owned(), String::new()] {
+            let token = signed(&kid, &json!({"sub": sub}));
+            let refused = call(http, &token, "PUT", ME, r#"{"nickname":"Ada"}"#);
+            let document = expect(&refused, 401, "invalid_token");
+            let detail = document["detail"].as_str().unwrap();
+            assert!(detail.contains("`sub`") && detail.contains("255"), "{detail}");
+        }
+        let token = signed(&kid, &json!({"sub": "é".repeat(255)}));
+        let changed = call(http, &token, "PUT", ME, r#"{"nickname":"Ada"}"#);
+        assert_eq!(expect(&changed, 200, "")["state"], "applied");
+    }
+}
+
+#[test]
+fn a_session_of_another_program_cannot_be_ended_here() {
+    let test = "a_session_of_another_program_cannot_be_ended_here";
+    for url in [services::mariadb(test), services::postgres(test)].into_iter().flatten() {
+        let forebay = guarded(&url);
+        let http = &mut forebay.http();
+        let kid = kid(http);
+        for sid in ["s".repeat(40), "ß".repeat(20), "a\u{0}b".to_owned()] {
+            let token = signed(&kid, &json!({"sub": "gateway", "sid": sid}));
+            expect(&call(http, &token, "POST", "/logout", ""), 401, "invalid_token");
+            expect(&call(http, &token, "GET", ME, ""), 200, "");
+        }
+    }
+}
