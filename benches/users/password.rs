@@ -40,7 +40,7 @@ fn register(daemon: &Forebay) {
         let user = json!({
             "name": format!("user-{number}"),
             "email": format!("user-{number}@example.org"),
-            "phone": format!("4917000{number:03}"),
+            "phone": format!("+4917000{number:03}"),
             "password": format!("correct horse {number}"),
         });
         let headers = [("Prefer", "wait=60")];

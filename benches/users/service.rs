@@ -125,7 +125,7 @@ fn user(number: u64) -> String {
     json!({
         "name": format!("user-{number}"),
         "email": format!("user-{number}@example.org"),
-        "phone": format!("4917{number:08}"),
+        "phone": format!("+4917{number:08}"),
         "password": format!("correct horse {number}"),
     })
     .to_string()

@@ -87,6 +87,6 @@ fn password(file: Option<&Path>) -> Result<Secret, Failure> {
             Failure::Usage(format!("cannot read a password from standard input: {error}"))
         })?,
     };
-    text.truncate(text.trim_end_matches(['\r', '\n']).len());
-    Ok(Secret::new(text))
+    // In the form that a login compares.
+    Ok(users::normal_password(text.trim_end_matches(['\r', '\n'])))
 }

@@ -10,7 +10,7 @@ pub struct UserRow {
     pub name: String,
     /// Normalised; unique. None for an administrator made by `forebay migrate`.
     pub email: Option<String>,
-    /// Digits; unique. None for an administrator made by `forebay migrate`.
+    /// In E.164; unique. None for an administrator made by `forebay migrate`.
     pub phone: Option<String>,
     /// bcrypt.
     pub password_hash: String,

@@ -163,7 +163,10 @@ fn schemas() -> Value {
     let or_null = |kind: &str| json!({"type": [kind, "null"]});
     let id = json!({"type": "object", "required": ["id"], "properties": {"id": string()}});
     let codes: Vec<&str> = problem::ALL.iter().map(|kind| kind.code).collect();
-    let nickname = json!({"type": ["string", "null"], "minLength": 1, "maxLength": 64});
+    let nickname = json!({
+        "type": ["string", "null"], "minLength": 1, "maxLength": 64,
+        "description": format!("It has {}.", crate::users::NICKNAME_RULE),
+    });
     let password = json!({"type": "string", "minLength": 8, "maxLength": 72, "description": password_rule()});
     json!({
         "object": {"type": "object"},
@@ -293,9 +296,18 @@ fn email() -> Value {
     json!({"type": "string", "pattern": pattern, "maxLength": 254})
 }
 
-/// 5 to 15 digits and what people write between them.
+/// Digits and what people write between them; how many there are depends on the country, and no pattern says it.
 fn phone() -> Value {
-    json!({"type": "string", "pattern": r"^ *\+?[ ./()-]*[0-9]([ ./()-]*[0-9]){4,14}[ ./()-]*$"})
+    let rule = crate::users::PHONE_RULE;
+    let description = format!(
+        "It is {rule}. It is kept in E.164, such as `+4930123456`. Without `+` and a country code only where the operator \
+         has set a region (`[users] phone_region`)."
+    );
+    let pattern = r"^ *[(\[]?\+?[ ./()-]*[0-9]([ ./()\[\]-]*[0-9]){3,19}[ ./()-]*$";
+    let examples = ["+49 30 1234567"];
+    json!({
+        "type": "string", "pattern": pattern, "maxLength": 64, "description": description, "examples": examples,
+    })
 }
 
 fn password_rule() -> String {

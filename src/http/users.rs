@@ -56,7 +56,7 @@ pub(super) async fn register<C: Commands>(
     let users = service(public)?;
     limited(public, &call, caller).await?;
     let Asked { members, context, prefer } = read(public, call, caller).await?;
-    let user = users::new_user(members).map_err(UserError::Invalid)?;
+    let user = users::new_user(members, users.phone_region()).map_err(UserError::Invalid)?;
     let name = user.name.clone();
     let receipt = answered(public, users.register(user, context).await)?;
     let Some(status) = decided(public, &receipt, prefer).await else {
@@ -85,7 +85,7 @@ pub(super) async fn update<C: Commands>(
     access::self_or_admin(caller, &name)?;
     limited(public, &call, caller).await?;
     let Asked { members, context, prefer } = read(public, call, caller).await?;
-    let change = users::change(members, &name).map_err(UserError::Invalid)?;
+    let change = users::change(members, &name, users.phone_region()).map_err(UserError::Invalid)?;
     let receipt = answered(public, users.update(&name, change, context).await)?;
     Ok(followed(public, users, &name, &receipt, prefer).await)
 }

@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use serde::Deserialize;
 use serde::Serialize;
 
+use super::phone::PhoneRegion;
 use crate::mistake::Mistake;
 use crate::units::Span;
 use crate::units::ThreadCount;
@@ -23,6 +24,8 @@ const MOST_JITTER: Span = Span::secs(60);
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
+    /// Whose phone numbers may be written without a country code. None: all need one.
+    pub phone_region: Option<PhoneRegion>,
     /// bcrypt's exponent.
     pub password_cost: u32,
     /// When passwords are hashed.
@@ -50,6 +53,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            phone_region: None,
             password_cost: 10,
             password_hashing: PasswordHashing::BeforeAck,
             hash_threads: ThreadCount::Auto,
@@ -159,6 +163,8 @@ mod tests {
         );
         assert!(toml::from_str::<Config>("hash_threads = 0").is_err());
         assert!(toml::from_str::<Config>("password_hashing = \"later\"").is_err());
+        let unknown = toml::from_str::<Config>("phone_region = \"XX\"").unwrap_err();
+        assert!(unknown.message().contains("ISO 3166-1"), "{unknown}");
     }
 
     #[test]
@@ -166,6 +172,7 @@ mod tests {
         let text = toml::to_string(&Config::default()).unwrap();
         assert_eq!(toml::from_str::<Config>(&text).unwrap(), Config::default());
         assert_eq!(Config::default().validate(), []);
+        assert_eq!(Config::default().phone_region, None);
         assert!(Config::default().hash_thread_count() >= 1);
     }
 }

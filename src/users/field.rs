@@ -26,12 +26,6 @@ const MAX_EMAIL: usize = 254;
 const MAX_LOCAL: usize = 64;
 const MAX_LABEL: usize = 63;
 const EMAIL_RULE: &str = "one address such as ada@example.org, in ASCII, at most 254 characters";
-/// ITU-T E.164: at most 15 digits with the country code. Fewer than 5 are short codes of one network.
-const PHONE_DIGITS: std::ops::RangeInclusive<usize> = 5..=15;
-const PHONE_RULE: &str =
-    "5 to 15 digits; spaces, `-`, `.`, `/`, brackets and a leading `+` may stand between them";
-const MAX_NICKNAME: usize = 64;
-const NICKNAME_RULE: &str = "1 to 64 characters, none of them a control or a direction mark";
 
 /// Trimmed. A name stands in paths, keys and log lines, so its characters are few; people's own spelling is the
 /// nickname's.
@@ -73,39 +67,6 @@ fn is_domain(domain: &str) -> bool {
             && !label.ends_with('-')
     };
     domain.contains('.') && domain.split('.').all(label)
-}
-
-/// Digits only.
-pub fn phone(text: &str) -> Result<String, FieldError> {
-    let mut digits = String::with_capacity(text.len().min(16));
-    for (at, character) in text.trim().char_indices() {
-        match character {
-            '0'..='9' => digits.push(character),
-            '+' if at == 0 => {}
-            ' ' | '-' | '.' | '/' | '(' | ')' => {}
-            _ => return Err(FieldError::new("phone", PHONE_RULE)),
-        }
-        if digits.len() > *PHONE_DIGITS.end() {
-            break;
-        }
-    }
-    if PHONE_DIGITS.contains(&digits.len()) { Ok(digits) } else { Err(FieldError::new("phone", PHONE_RULE)) }
-}
-
-/// Trimmed.
-pub fn nickname(text: &str) -> Result<String, FieldError> {
-    let nickname = text.trim();
-    let fits = (1..=MAX_NICKNAME).contains(&nickname.chars().count());
-    if fits && !nickname.chars().any(|c| c.is_control() || is_direction(c)) {
-        return Ok(nickname.to_owned());
-    }
-    Err(FieldError::new("nickname", NICKNAME_RULE))
-}
-
-/// Marks that turn the text after them around (Unicode's bidirectional controls, TR9) or cannot be seen: with them
-/// one name can look like another.
-fn is_direction(character: char) -> bool {
-    matches!(character, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
 #[cfg(test)]
@@ -164,27 +125,6 @@ mod tests {
             &long,
         ] {
             assert!(email(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn spellings_of_one_number_have_one_form() {
-        for spelling in ["+1 (555) 010-9999", "15550109999", " 1.555.010/9999 "] {
-            assert_eq!(phone(spelling).as_deref(), Ok("15550109999"));
-        }
-        for bad in
-            ["", "1234", "1234567890123456", "1555+0109999", "555-CALL-NOW", "１５５５０１０", "++15550"]
-        {
-            assert!(phone(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn a_nickname_is_what_people_write_and_nothing_unseen() {
-        assert_eq!(nickname(" Zoë 李 ").as_deref(), Ok("Zoë 李"));
-        let long = "ë".repeat(65);
-        for bad in ["", " ", "a\tb", "a\u{202e}b", "a\u{200b}", &long] {
-            assert!(nickname(bad).is_err(), "{bad}");
         }
     }
 }

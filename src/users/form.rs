@@ -5,7 +5,10 @@ use serde_json::Value;
 
 use super::FieldError;
 use super::field;
+use super::nickname::nickname;
 use super::password;
+use super::phone::PhoneRegion;
+use super::phone::phone;
 use crate::command::Secret;
 use crate::reported::PER_BODY;
 use crate::reported::Reported;
@@ -21,11 +24,11 @@ pub struct NewUser {
     pub name: String,
     /// Lower case.
     pub email: String,
-    /// Digits.
+    /// In E.164.
     pub phone: String,
-    /// Free text.
+    /// Composed.
     pub nickname: Option<String>,
-    /// In plain.
+    /// In plain, in its normal form.
     pub password: Secret,
 }
 
@@ -49,13 +52,16 @@ pub struct PasswordChange {
     pub new: Secret,
 }
 
-/// `{"name","email","phone","password"}` and perhaps `"nickname"`.
-pub fn new_user(members: Map<String, Value>) -> Result<NewUser, Vec<FieldError>> {
+/// `{"name","email","phone","password"}` and perhaps `"nickname"`. `region`: whose phone numbers need no country code.
+pub fn new_user(
+    members: Map<String, Value>,
+    region: Option<PhoneRegion>,
+) -> Result<NewUser, Vec<FieldError>> {
     let mut form = Form::new(members);
     let name = form.required("name", field::name);
     let email = form.required("email", field::email);
-    let phone = form.required("phone", field::phone);
-    let nickname = form.nullable("nickname", field::nickname).flatten();
+    let phone = form.required("phone", |text| phone(text, region));
+    let nickname = form.nullable("nickname", nickname).flatten();
     let others = [name.as_deref(), email.as_deref(), phone.as_deref()];
     let others: Vec<&str> = others.into_iter().flatten().collect();
     let password = form.required("password", |text| new_password("password", text, &others));
@@ -69,8 +75,13 @@ pub fn new_user(members: Map<String, Value>) -> Result<NewUser, Vec<FieldError>>
     }
 }
 
-/// `"email"`, `"phone"` and `"nickname"`, at least one of them; a `"name"` must be the one in the path.
-pub fn change(members: Map<String, Value>, name: &str) -> Result<Change, Vec<FieldError>> {
+/// `"email"`, `"phone"` and `"nickname"`, at least one of them; a `"name"` must be the one in the path. `region`: whose
+/// phone numbers need no country code.
+pub fn change(
+    members: Map<String, Value>,
+    name: &str,
+    region: Option<PhoneRegion>,
+) -> Result<Change, Vec<FieldError>> {
     let mut form = Form::new(members);
     form.optional("name", |text| match text.trim() == name {
         true => Ok(()),
@@ -78,8 +89,8 @@ pub fn change(members: Map<String, Value>, name: &str) -> Result<Change, Vec<Fie
     });
     let change = Change {
         email: form.optional("email", field::email),
-        phone: form.optional("phone", field::phone),
-        nickname: form.nullable("nickname", field::nickname),
+        phone: form.optional("phone", |text| phone(text, region)),
+        nickname: form.nullable("nickname", nickname),
     };
     if form.errors.is_empty() && change == (Change { email: None, phone: None, nickname: None }) {
         form.errors.push(FieldError::new("", "at least one of `email`, `phone` and `nickname`"));
@@ -91,7 +102,7 @@ pub fn change(members: Map<String, Value>, name: &str) -> Result<Change, Vec<Fie
 /// `{"old_password","password"}`.
 pub fn password_change(members: Map<String, Value>, name: &str) -> Result<PasswordChange, Vec<FieldError>> {
     let mut form = Form::new(members);
-    let old = form.optional("old_password", |text| Ok(Secret::new(text.to_owned())));
+    let old = form.optional("old_password", |text| Ok(password::normal(text)));
     let new = form.required("password", |text| new_password("password", text, &[name]));
     form.finish()?;
     new.map(|new| PasswordChange { old, new }).ok_or_else(Vec::new)
@@ -101,7 +112,7 @@ pub fn password_change(members: Map<String, Value>, name: &str) -> Result<Passwo
 pub struct Credentials {
     /// Trimmed; empty when it cannot be anybody's.
     pub name: String,
-    /// In plain.
+    /// In plain, in the form it was set in.
     pub password: Secret,
 }
 
@@ -109,7 +120,7 @@ pub struct Credentials {
 pub fn credentials(members: Map<String, Value>) -> Result<Credentials, Vec<FieldError>> {
     let mut form = Form::new(members);
     let name = form.required("name", |text| Ok(field::name(text).unwrap_or_default()));
-    let password = form.required("password", |text| Ok(Secret::new(text.to_owned())));
+    let password = form.required("password", |text| Ok(password::normal(text)));
     form.finish()?;
     name.zip(password).map(|(name, password)| Credentials { name, password }).ok_or_else(Vec::new)
 }
@@ -123,8 +134,10 @@ pub fn refresh_token(members: Map<String, Value>) -> Result<Secret, Vec<FieldErr
 }
 
 fn new_password(field: &str, text: &str, others: &[&str]) -> Result<Secret, FieldError> {
-    password::check(text, others).map_err(|error| FieldError { field: field.to_owned(), ..error })?;
-    Ok(Secret::new(text.to_owned()))
+    let password = password::normal(text);
+    let named = |error| FieldError { field: field.to_owned(), ..error };
+    password::check(password.expose(), others).map_err(named)?;
+    Ok(password)
 }
 
 /// Members, taken out one by one; what is left is unknown.
@@ -199,8 +212,8 @@ mod tests {
     fn a_registration_is_normalised() {
         let sent = json!({"name": " ada ", "email": "Ada@Example.org", "phone": "+1 555 010-9999",
                           "password": "correct horse", "nickname": null});
-        let user = new_user(members(sent)).unwrap();
-        assert_eq!((&*user.name, &*user.email, &*user.phone), ("ada", "ada@example.org", "15550109999"));
+        let user = new_user(members(sent), None).unwrap();
+        assert_eq!((&*user.name, &*user.email, &*user.phone), ("ada", "ada@example.org", "+15550109999"));
         assert_eq!(user.nickname, None);
         assert_eq!(user.password.expose(), "correct horse");
     }
@@ -208,7 +221,7 @@ mod tests {
     #[test]
     fn every_mistake_is_named_at_once_and_no_value_is() {
         let sent = json!({"name": "a/b", "email": 7, "password": "geheim", "isAdmin": true});
-        let errors = new_user(members(sent)).unwrap_err();
+        let errors = new_user(members(sent), None).unwrap_err();
         assert!(!format!("{errors:?}").contains("geheim"));
         assert_eq!(fields(errors), ["name", "email", "phone", "password", "isAdmin"]);
     }
@@ -216,7 +229,7 @@ mod tests {
     #[test]
     fn no_more_mistakes_are_reported_than_help() {
         let members = (0..10_000).map(|number| (format!("{number:0>200}"), Value::Null)).collect();
-        let errors = new_user(members).unwrap_err();
+        let errors = new_user(members, None).unwrap_err();
         assert_eq!(errors.len(), PER_BODY);
         assert_eq!(errors[3].field, "password", "the rules of known members come first");
         assert!(errors.iter().all(|error| error.field.len() < 70));
@@ -224,12 +237,36 @@ mod tests {
 
     #[test]
     fn a_change_has_something_to_change_and_keeps_the_name() {
-        let change_of = |sent: Value| change(members(sent), "ada");
+        let change_of = |sent: Value| change(members(sent), "ada", None);
         assert_eq!(change_of(json!({"name": "ada", "nickname": null})).unwrap().nickname, Some(None));
         assert_eq!(fields(change_of(json!({})).unwrap_err()), [""]);
         assert_eq!(fields(change_of(json!({"name": "bob", "email": "b@x.org"})).unwrap_err()), ["name"]);
         assert_eq!(fields(change_of(json!({"email": null})).unwrap_err()), ["email"]);
-        assert_eq!(fields(change_of(json!({"phone": "12345", "password": "x"})).unwrap_err()), ["password"]);
+        assert_eq!(
+            fields(change_of(json!({"phone": "+1 555 010 9999", "password": "x"})).unwrap_err()),
+            ["password"]
+        );
+    }
+
+    #[test]
+    fn a_national_number_is_read_as_one_of_the_region() {
+        let region = Some("GB".parse().unwrap());
+        let sent = json!({"phone": "020 7946 0018"});
+        let change = change(members(sent.clone()), "ada", region).unwrap();
+        assert_eq!(change.phone.as_deref(), Some("+442079460018"));
+        assert_eq!(fields(super::change(members(sent), "ada", None).unwrap_err()), ["phone"]);
+    }
+
+    #[test]
+    fn a_password_is_read_in_one_form_wherever_it_stands() {
+        let (typed, normal) = ("cafe\u{301} au\u{a0}lait", "caf\u{e9} au lait");
+        let login = credentials(members(json!({"name": "ada", "password": typed}))).unwrap();
+        assert_eq!(login.password.expose(), normal);
+        let sent = json!({"old_password": typed, "password": typed});
+        let change = password_change(members(sent), "ada").unwrap();
+        assert_eq!((change.old.unwrap().expose(), change.new.expose()), (normal, normal));
+        let sent = json!({"name": "ada", "email": "a@x.org", "phone": "+15550109999", "password": typed});
+        assert_eq!(new_user(members(sent), None).unwrap().password.expose(), normal);
     }
 
     #[test]

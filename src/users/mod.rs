@@ -4,7 +4,8 @@
 //! good by whoever applies it: the checks here spare people a late refusal, the database's unique indexes have the
 //! last word.
 //!
-//! - `field`, `password`, `form`: what is sent, made into what may be logged;
+//! - `field`, `nickname`, `phone`, `password`, `form`: what is sent, made into what may be logged; `unicode`: what they know
+//!   of characters;
 //! - `flights`, `pending`, `judge`, `life`: who asked first; `checks`: all of them in their order; `door`: the commands;
 //! - `hold`, `left_behind`: what becomes of a request's markers; `hash`: passwords;
 //! - `profile`, `cache`, `page`: reading;
@@ -25,11 +26,14 @@ mod judge;
 mod keeper;
 mod left_behind;
 mod life;
+mod nickname;
 mod page;
 mod password;
 mod pending;
+mod phone;
 mod profile;
 mod shared;
+mod unicode;
 mod unseal;
 
 use std::net::IpAddr;
@@ -79,9 +83,13 @@ pub use hash::HashPool;
 pub use hash::HashWorkers;
 pub use hash::hash_now;
 pub use keeper::Keeper;
+pub use nickname::RULE as NICKNAME_RULE;
 pub use page::limit as page_limit;
 pub use password::RULE as PASSWORD_RULE;
 pub use password::check as check_password;
+pub use password::normal as normal_password;
+pub use phone::PhoneRegion;
+pub use phone::RULE as PHONE_RULE;
 pub use profile::Profile;
 pub use unseal::Unopened;
 pub use unseal::Unsealer;
@@ -151,6 +159,7 @@ impl Users {
     /// Ties the parts together. Nobody need be there yet.
     pub fn new(parts: Parts) -> Self {
         let Parts { config, db, kv, ingest, statuses, hashing, profiles, metrics, slow_step } = parts;
+        phone::load();
         let pending = Pending::new(&config, kv, db.clone(), ingest.clone(), statuses, &metrics);
         Self {
             config: Arc::new(config),
@@ -167,6 +176,11 @@ impl Users {
             questions: Arc::new(Semaphore::new(QUESTIONS)),
             tasks: Arc::default(),
         }
+    }
+
+    /// Whose phone numbers may be written without a country code.
+    pub fn phone_region(&self) -> Option<PhoneRegion> {
+        self.config.phone_region
     }
 
     /// What `caller` sees of a user, as fresh as the cache's time to live.

@@ -3,11 +3,23 @@
 //! Length and a list of the best known ones, no rule about kinds of characters: that is what NIST SP 800-63B
 //! (section 3.1.1.2) advises. The upper bound is bcrypt's: it sees 72 bytes, and a longer password is refused rather
 //! than cut.
+//!
+//! A password is set and compared in one form, RFC 8265's OpaqueString: composed (NFC), because keyboards differ in how
+//! they send an accent, and with a plain space for every other one, because some send those too. Nothing else is changed.
+//! A hash of another form would be nobody's password; there is no second try with what was typed, which would double the
+//! time of a wrong password and tell by it which characters it has.
+
+use icu_properties::props::GeneralCategory;
+use zeroize::Zeroizing;
 
 use super::FieldError;
+use super::unicode::category;
+use super::unicode::composed;
+use super::unicode::is_space;
+use crate::command::Secret;
 
 /// The rule, for people.
-pub const RULE: &str = "at least 8 characters, 5 of them different, and at most 72 bytes in UTF-8; \
+pub const RULE: &str = "at least 8 characters, 5 of them different, and at most 72 bytes in composed UTF-8 (NFC); \
                         not one of the most common passwords, and neither your name nor your e-mail address";
 const LEAST_CHARACTERS: usize = 8;
 const LEAST_DIFFERENT: usize = 5;
@@ -79,7 +91,18 @@ const COMMON: &[&str] = &[
     "geheim123",
 ];
 
-/// Refuses what may not be set. `others`: what belongs to the same user and is known to everybody.
+/// The form in which a password is set and compared.
+pub fn normal(text: &str) -> Secret {
+    // Most are ASCII, which is in this form already.
+    if text.is_ascii() {
+        return Secret::new(text.to_owned());
+    }
+    let spaced = text.chars().map(|character| if is_space(character) { ' ' } else { character });
+    let spaced: Zeroizing<String> = Zeroizing::new(spaced.collect());
+    Secret::new(composed(&spaced).into_owned())
+}
+
+/// Refuses what may not be set, of a password in its normal form. `others`: what belongs to the same user and is known to everybody.
 pub fn check(password: &str, others: &[&str]) -> Result<(), FieldError> {
     let refuse = |why: &str| Err(FieldError::new("password", format!("{why}; a password has {RULE}")));
     if password.len() > MOST_BYTES {
@@ -87,6 +110,10 @@ pub fn check(password: &str, others: &[&str]) -> Result<(), FieldError> {
     }
     if password.contains('\0') {
         return refuse("it holds a NUL, where the hash would end");
+    }
+    // Only of characters that are defined is the composed form the same in every version of Unicode.
+    if password.chars().any(|character| category(character) == GeneralCategory::Unassigned) {
+        return refuse("it holds a character that this version of forebay does not know");
     }
     if password.chars().count() < LEAST_CHARACTERS {
         return refuse("it is too short");
@@ -112,6 +139,21 @@ mod tests {
         {
             assert_eq!(check(good, &["ada"]), Ok(()), "{good}");
         }
+    }
+
+    #[test]
+    fn one_password_has_one_form_however_it_is_sent() {
+        let spellings = ["na\u{ef}ve caf\u{e9}", "nai\u{308}ve cafe\u{301}", "na\u{ef}ve\u{3000}cafe\u{301}"];
+        for spelling in spellings {
+            assert_eq!(normal(spelling).expose(), "na\u{ef}ve caf\u{e9}");
+        }
+        for other in ["Plain ASCII\tstays ", "ﬁne", "①", "ＡＢＣ", "Пароль"] {
+            assert_eq!(normal(other).expose(), other, "what looks different is different");
+        }
+        // 36 letters in 108 bytes, in 72 when composed.
+        let decomposed = "e\u{301}a\u{301}i\u{301}o\u{301}u\u{301}y\u{301}".repeat(6);
+        assert!(decomposed.len() > MOST_BYTES && check(normal(&decomposed).expose(), &[]).is_ok());
+        assert!(check("abcdefgh\u{378}", &[]).is_err(), "nobody knows its composed form");
     }
 
     #[test]

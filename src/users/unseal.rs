@@ -5,6 +5,7 @@ use zeroize::Zeroizing;
 use super::hash::HashError;
 use super::hash::HashPool;
 use super::hash::derived_salt;
+use super::password;
 use crate::command::Envelope;
 use crate::command::UserValue;
 
@@ -43,6 +44,8 @@ impl Unsealer {
         let Some(password) = value.password.take() else {
             return done(Err(Unopened::Never("sealed: no password")));
         };
+        // It was logged in this form, unless by a version that knew none.
+        let password = password::normal(password.expose());
         let salt = derived_salt(&self.secret, &envelope.id);
         self.pool.ahead(password, salt, move |hashed| {
             done(match hashed {
@@ -107,6 +110,14 @@ mod tests {
             (UserValue::parse(SEALED.as_bytes()).unwrap(), UserValue::parse(made.as_bytes()).unwrap());
         assert!(bcrypt::verify("hunter2", after.password_hash.as_deref().unwrap()).unwrap());
         assert_eq!(UserValue { password: None, ..before }, UserValue { password_hash: None, ..after });
+    }
+
+    #[test]
+    fn what_was_logged_as_it_was_typed_is_hashed_in_the_form_that_logins_compare() {
+        let (unsealer, _workers) = unsealer();
+        let made = opened(&unsealer, 1, &SEALED.replace("hunter2", "cafe\u{301}-au-lait")).unwrap();
+        let hash = UserValue::parse(made.as_bytes()).unwrap().password_hash.unwrap();
+        assert!(bcrypt::verify("caf\u{e9}-au-lait", &hash).unwrap());
     }
 
     #[test]

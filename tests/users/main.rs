@@ -21,3 +21,4 @@ mod markers;
 mod people;
 mod real;
 mod stage;
+mod text;

@@ -133,7 +133,7 @@ fn a_marker_that_no_command_stands_behind_is_taken_over_by_its_own_log() {
     let log = house.marker("user-1").unwrap()[0].clone();
     // As after a crash between the marker and the log.
     let nothing = "0123456789abcdef0123456789abcdef";
-    for key in ["user-2", "email:user-2@example.org", "phone:491700000002"] {
+    for key in ["user-2", "email:user-2@example.org", "phone:+491700000002"] {
         house.set_marker(key, &[&log, nothing, nothing, "-"]);
     }
     forebay.kill9();

@@ -16,7 +16,7 @@ pub fn somebody(number: usize) -> Value {
     json!({
         "name": format!("user-{number}"),
         "email": format!("user-{number}@example.org"),
-        "phone": format!("49170{number:07}"),
+        "phone": format!("+49170{number:07}"),
         "password": format!("correct horse {number}"),
     })
 }

@@ -40,7 +40,7 @@ fn no_password_and_no_token_is_found_in_logs_metrics_answers_or_files() {
     let mut forebay = guarded().set("telemetry.log_level", "trace").set("telemetry.slow_step", "1ms");
     forebay.start();
     let http = &mut forebay.http();
-    let user = json!({"name": "ada", "email": "a@example.org", "phone": "4917000001", "password": PLANTED});
+    let user = json!({"name": "ada", "email": "a@example.org", "phone": "+4917000001", "password": PLANTED});
     let mut said: Vec<Response> = vec![register_and_wait(http, &user)];
     expect(&said[0], 201, "");
     let tokens = Tokens::of(&login(http, "ada", PLANTED));

@@ -1,0 +1,227 @@
+//! Phone numbers in one form, E.164 (`+49301234567`), whatever way people write them.
+//!
+//! The library has the numbering plans of all countries. Its tables change every few weeks, so a number must only have
+//! a length that its country uses: a range that was opened last month is as good as any other.
+
+use std::str::FromStr;
+use std::sync::LazyLock;
+
+use icu_properties::props::GeneralCategory;
+use rlibphonenumber::NumberLengthType;
+use rlibphonenumber::PHONE_NUMBER_UTIL;
+use rlibphonenumber::PhoneNumberFormat;
+use rlibphonenumber::Region;
+use serde::Deserialize;
+use serde::Deserializer;
+use serde::Serialize;
+use serde::Serializer;
+use serde::de;
+
+use super::FieldError;
+use super::unicode::category;
+
+/// The rule of phone numbers, for people.
+pub const RULE: &str = "a phone number such as +49 30 123456, with as many digits as its country uses; spaces, `-`, `.`, \
+                        `/` and brackets may stand between them, letters and extensions may not";
+/// The same where no country is given by the configuration.
+const INTERNATIONAL_RULE: &str = "a phone number with `+` and its country code, such as +49 30 123456; numbers without a \
+                                  country code are not accepted here";
+/// Characters, with everything between the digits.
+const LONGEST: usize = 64;
+/// E.164: at most 15 digits with the country code; and the `+`. Some plans have longer numbers inside their country.
+const LONGEST_E164: usize = 16;
+
+/// The country whose numbers may be written without a country code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PhoneRegion(Region);
+
+/// No country has this code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected a country as in ISO 3166-1, such as \"DE\", \"GB\" or \"US\"")]
+pub struct UnknownRegion;
+
+impl FromStr for PhoneRegion {
+    type Err = UnknownRegion;
+
+    fn from_str(text: &str) -> Result<Self, UnknownRegion> {
+        let region = Region::from_code(text).map_err(|_| UnknownRegion)?;
+        // All pairs of letters are regions to the library, and so are numbers of no country.
+        let is_country =
+            region != Region::World && PHONE_NUMBER_UTIL.get_country_code_for_region(region).is_some();
+        is_country.then_some(Self(region)).ok_or(UnknownRegion)
+    }
+}
+
+impl<'de> Deserialize<'de> for PhoneRegion {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        String::deserialize(from)?.parse().map_err(de::Error::custom)
+    }
+}
+
+impl Serialize for PhoneRegion {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&self.0.as_region_str())
+    }
+}
+
+/// Reads the library's tables, which takes some milliseconds, before a request needs them.
+pub(super) fn load() {
+    LazyLock::force(&PHONE_NUMBER_UTIL);
+}
+
+/// In E.164. Without a region only numbers with a country code are known: the same digits are different numbers in
+/// different countries.
+pub fn phone(text: &str, region: Option<PhoneRegion>) -> Result<String, FieldError> {
+    let refused = |rule: &str| FieldError::new("phone", rule);
+    let written = written(text).ok_or_else(|| refused(RULE))?;
+    let is_international = written.contains('+');
+    if !is_international && region.is_none() {
+        return Err(refused(INTERNATIONAL_RULE));
+    }
+    let canonical = e164(&written, region).ok_or_else(|| refused(RULE))?;
+    // What is stored is read as itself: one number never has two canonical forms.
+    match e164(&canonical, None) {
+        Some(again) if again == canonical => Ok(canonical),
+        _ => Err(refused(RULE)),
+    }
+}
+
+/// The characters that make up a number, digits of other scripts among them. Marks that copying from a list of contacts
+/// brings along are left out. `None`: something else stands there; the library would look for a number in it, take
+/// letters for digits, and keep an extension that E.164 does not have.
+fn written(text: &str) -> Option<String> {
+    let mut written = String::with_capacity(text.len().min(LONGEST));
+    for (count, character) in text.trim().chars().enumerate() {
+        if count >= LONGEST {
+            return None;
+        }
+        match category(character) {
+            GeneralCategory::DecimalNumber => written.push(character),
+            GeneralCategory::SpaceSeparator => written.push(' '),
+            GeneralCategory::DashPunctuation => written.push('-'),
+            GeneralCategory::Format => {}
+            _ => written.push(match character {
+                '+' | '＋' => '+',
+                '.' | '．' | '/' | '／' | '(' | ')' | '[' | ']' => character,
+                '（' => '(',
+                '）' => ')',
+                _ => return None,
+            }),
+        }
+    }
+    Some(written)
+}
+
+fn e164(text: &str, region: Option<PhoneRegion>) -> Option<String> {
+    let number = PHONE_NUMBER_UTIL.parse(text, region.map(|region| region.0)).ok()?;
+    // A number that is only dialled within its town is another one in the next town.
+    if number.is_possible_with_reason() != Ok(NumberLengthType::IsPossible) {
+        return None;
+    }
+    let canonical = number.format_as(PhoneNumberFormat::E164).into_owned();
+    (canonical.len() <= LONGEST_E164).then_some(canonical)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn region(code: &str) -> Option<PhoneRegion> {
+        Some(code.parse().unwrap())
+    }
+
+    #[test]
+    fn spellings_of_one_number_have_one_form() {
+        let spellings = [
+            "+49 30 1234567",
+            "0049 30 1234567",
+            "030 1234567",
+            "+49 (0)30 / 123-45-67",
+            "(+49) 30.123.4567",
+            "49301234567",
+            "\u{202a}+49\u{a0}30\u{2011}1234567\u{202c}",
+            "＋４９３０１２３４５６７",
+            "٠٣٠ ١٢٣٤٥٦٧",
+        ];
+        for spelling in spellings {
+            assert_eq!(phone(spelling, region("DE")).as_deref(), Ok("+49301234567"), "{spelling}");
+        }
+        for spelling in [" +1 (555) 010-9999 ", "+1.555.010/9999", "[+1] 555 010 9999"] {
+            assert_eq!(phone(spelling, None).as_deref(), Ok("+15550109999"), "{spelling}");
+            assert_eq!(phone(spelling, region("DE")).as_deref(), Ok("+15550109999"), "{spelling}");
+        }
+    }
+
+    #[test]
+    fn an_international_number_is_the_same_whatever_the_region_is() {
+        // Each begins, behind its country code, like a national prefix; zeros of Italy belong to the number.
+        for number in ["+33142764978", "+78005553535", "+375800111111", "+390612345678", "+393912312312"] {
+            for code in ["US", "RU", "BY", "IT", "FR", "DE", "GB", "KZ"] {
+                assert_eq!(phone(number, region(code)).as_deref(), Ok(number), "{code}");
+            }
+            assert_eq!(phone(number, None).as_deref(), Ok(number));
+        }
+        assert_eq!(phone("88005553535", region("RU")).as_deref(), Ok("+78005553535"));
+        assert_eq!(phone("06 12345678", region("IT")).as_deref(), Ok("+390612345678"));
+    }
+
+    #[test]
+    fn what_is_no_whole_number_is_refused_and_not_repeated() {
+        let long = "+49 30 1234567".to_owned() + &" ".repeat(60) + "8";
+        let bad = [
+            "",
+            "+",
+            "110",
+            "1234",
+            "555-CALL-NOW",
+            "+49 30 1234567 ext. 8",
+            "+49 30 1234567#8",
+            "tel:+49-30-1234567",
+            "+1 555-0199",
+            "++15550",
+            "1555+0109999",
+            "+999 123456",
+            "+49 30 123456789012345",
+            "call +49 30 1234567",
+            &long,
+        ];
+        for bad in bad {
+            for region in [None, region("US")] {
+                let refused = phone(bad, region).unwrap_err();
+                assert_eq!(refused.field, "phone");
+                assert!(refused.detail.contains("+49 30 123456"), "{bad}: {refused:?}");
+            }
+        }
+        assert_eq!(phone("555-0199", region("US")), Err(FieldError::new("phone", RULE)), "which town's?");
+    }
+
+    #[test]
+    fn without_a_region_a_number_needs_its_country_code() {
+        for national in ["030 1234567", "0049 30 1234567", "15550109999"] {
+            assert_eq!(
+                phone(national, None),
+                Err(FieldError::new("phone", INTERNATIONAL_RULE)),
+                "{national}"
+            );
+        }
+    }
+
+    #[test]
+    fn regions_are_countries() {
+        assert_eq!("de".parse::<PhoneRegion>(), "DE".parse());
+        assert_eq!(serde_json::to_value(region("gb")).unwrap(), "GB");
+        for unknown in ["", "XX", "UK", "001", "DEU", "Germany", "d", "ДЕ"] {
+            assert_eq!(unknown.parse::<PhoneRegion>(), Err(UnknownRegion), "{unknown}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_canonical_number_is_its_own_canonical_form(text in "[+]?[0-9 ()./-]{4,20}", code in "DE|US|IT|RU|BY|FR|JP|AR|MX|BR") {
+            if let Ok(canonical) = phone(&text, region(&code)) {
+                proptest::prop_assert_eq!(phone(&canonical, None), Ok(canonical.clone()));
+                proptest::prop_assert_eq!(phone(&canonical, region(&code)), Ok(canonical));
+            }
+        }
+    }
+}
