@@ -71,6 +71,7 @@ impl Access {
                 marks: marks.clone(),
                 db: stores.db.clone(),
                 kv: stores.kv.clone(),
+                notices: stores.profiles.notices().clone(),
                 limits: limits.clone(),
                 hashing,
                 password_cost: config.users.password_cost,

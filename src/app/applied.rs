@@ -1,11 +1,11 @@
-//! What follows when the consumer has applied commands: caches are refreshed, and who waits is told.
+//! What follows when the consumer has applied commands: caches forget whom they concern, and who waits is told.
 
 use crate::auth::Marks;
 use crate::command::CommandId;
 use crate::consumer::AfterApplied;
-use crate::consumer::Change;
 use crate::consumer::Work;
 use crate::status::Statuses;
+use crate::task::Task;
 use crate::users::Profiles;
 
 /// The consumer's hooks.
@@ -15,22 +15,18 @@ pub(super) struct Applied {
     pub(super) marks: Option<Marks>,
     /// None where nobody can wait: in a consumer alone.
     pub(super) statuses: Option<Statuses>,
+    /// Repeats what other daemons could not be told; none where the user service does.
+    pub(super) _notices: Option<Task>,
 }
 
 impl AfterApplied for Applied {
-    fn changed<'a>(&'a self, changes: &'a [Change]) -> Work<'a> {
+    fn changed<'a>(&'a self, names: &'a [String]) -> Work<'a> {
         // First, and waiting for nobody: a user who is deleted or has another password is not let in any more, whether
         // the shared store answers or not.
         if let Some(marks) = &self.marks {
-            changes.iter().for_each(|change| marks.remove(&change.name));
+            names.iter().for_each(|name| marks.remove(name));
         }
-        Box::pin(async {
-            let rows: Vec<_> =
-                changes.iter().map(|change| (change.name.clone(), change.row.clone())).collect();
-            if let Err(error) = self.profiles.applied(&rows).await {
-                tracing::warn!(%error, "other daemons may take old users for true until their caches expire");
-            }
-        })
+        Box::pin(self.profiles.changed(names))
     }
 
     fn finished<'a>(&'a self, ids: &'a [CommandId]) -> Work<'a> {

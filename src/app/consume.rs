@@ -129,7 +129,8 @@ async fn parts(config: &Config, metrics: &Arc<Metrics>) -> Result<ConsumerParts,
     let after: Arc<dyn AfterApplied> = match &kv {
         Some(kv) => {
             let profiles = Profiles::new(&config.users, kv.clone(), db.clone(), metrics);
-            Arc::new(Applied { profiles, marks: None, statuses: None })
+            let notices = profiles.notices().repeat();
+            Arc::new(Applied { profiles, marks: None, statuses: None, _notices: Some(notices) })
         }
         None => Arc::new(Nobody),
     };

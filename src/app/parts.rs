@@ -244,6 +244,7 @@ impl Parts {
                 profiles: stores.profiles,
                 marks: self.access.as_ref().map(|access| access.marks.clone()),
                 statuses: Some(self.statuses.clone()),
+                _notices: None,
             }),
             db: stores.db,
             kv: Some(stores.kv),

@@ -149,7 +149,7 @@ impl Service {
             slow_step: config.telemetry.slow_step.0,
         });
         let watch = dependencies.watch(Some(stores.db.clone()), stores.kv.clone());
-        let mut tasks = vec![profiles.listen(), watch];
+        let mut tasks = vec![profiles.listen(), profiles.notices().repeat(), watch];
         tasks.extend(statuses.watch_outcomes());
         if config.users.contact_warmup {
             let users = users.clone();

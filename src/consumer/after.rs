@@ -16,7 +16,6 @@ use crate::kv::markers;
 use crate::kv::markers::Marker;
 
 use super::command::Command;
-use super::judge::Change;
 
 /// What a hook returns.
 pub type Work<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
@@ -24,8 +23,8 @@ pub type Work<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
 /// Whoever wants to know what was applied. Called after the commit, in this order; the consumer waits for both, and
 /// not longer than a moment.
 pub trait AfterApplied: Send + Sync + 'static {
-    /// These rows are other ones now.
-    fn changed<'a>(&'a self, changes: &'a [Change]) -> Work<'a>;
+    /// These users' rows are other ones now; some have been for a while, and may have been told of then.
+    fn changed<'a>(&'a self, names: &'a [String]) -> Work<'a>;
 
     /// These commands have an outcome. Some had it before.
     fn finished<'a>(&'a self, ids: &'a [CommandId]) -> Work<'a>;
@@ -35,7 +34,7 @@ pub trait AfterApplied: Send + Sync + 'static {
 pub struct Nobody;
 
 impl AfterApplied for Nobody {
-    fn changed<'a>(&'a self, _: &'a [Change]) -> Work<'a> {
+    fn changed<'a>(&'a self, _: &'a [String]) -> Work<'a> {
         Box::pin(std::future::ready(()))
     }
 
@@ -71,10 +70,10 @@ impl After {
         Self { kv, hooks, waiting: VecDeque::new(), away: false, bound_hit }
     }
 
-    /// After a commit: `finished` have an outcome.
-    pub(super) async fn committed(&mut self, changes: &[Change], finished: &[&Command]) {
-        if !changes.is_empty() {
-            self.bounded("changed", self.hooks.changed(changes)).await;
+    /// After a commit: the users of these names have changed, `finished` have an outcome.
+    pub(super) async fn committed(&mut self, changed: &[String], finished: &[&Command]) {
+        if !changed.is_empty() {
+            self.bounded("changed", self.hooks.changed(changed)).await;
         }
         if self.kv.is_some() {
             self.waiting.extend(finished.iter().filter_map(|command| claim(command)));

@@ -1,5 +1,6 @@
 //! One transaction a batch: read, judge, write, commit. Dropped before its commit it never was.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -16,7 +17,6 @@ use crate::units::Timestamp;
 
 use super::command::Command;
 use super::judge;
-use super::judge::Change;
 use super::judge::Facts;
 use super::judge::Fate;
 use super::judge::Questions;
@@ -37,8 +37,8 @@ pub(super) enum Attempt {
 pub(super) struct Done {
     /// What became of each.
     pub(super) fates: Vec<Fate>,
-    /// Whose rows are other ones now.
-    pub(super) changes: Vec<Change>,
+    /// Names whose rows are other ones now.
+    pub(super) changed: BTreeSet<String>,
     /// Parked commands that were given up, because their records are gone.
     pub(super) lost: Vec<String>,
     /// How long the transaction took.
@@ -78,13 +78,13 @@ impl Applier {
             return Ok(Attempt::Bury(unburied));
         }
         let (mut writes, fates) = (judgement.writes, judgement.fates);
-        let changes = writes.changes();
+        let changed = writes.changed();
         let lost = std::mem::take(&mut writes.lost);
         if !writes.is_empty() {
             write(&mut batch, writes, degraded).await?;
             batch.commit().await?;
         }
-        Ok(Attempt::Done(Done { fates, changes, lost, took: began.elapsed() }))
+        Ok(Attempt::Done(Done { fates, changed, lost, took: began.elapsed() }))
     }
 
     /// Takes a command out of its name's queue that is settled without an outcome.

@@ -242,7 +242,7 @@ impl Engine {
             })
             .map(|(command, _)| command)
             .collect();
-        drive(&self.runtime, pulse, self.after.committed(&done.changes, &finished))?;
+        drive(&self.runtime, pulse, self.after.committed(&Vec::from_iter(done.changed), &finished))?;
         let now = Timestamp::now();
         let (mut places, mut letters) = (Vec::new(), Vec::new());
         let sides = settled.records.iter().zip(&settled.commands).zip(&done.fates);

@@ -53,7 +53,6 @@ pub use after::Work;
 pub use config::Config;
 pub use config::Degraded;
 pub use engine::Counts;
-pub use judge::Change;
 pub use replay::ReplayError;
 pub use replay::Replayed;
 pub use replay::replay;

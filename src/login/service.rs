@@ -35,6 +35,7 @@ use crate::telemetry::Steps;
 use crate::units::Timestamp;
 use crate::users;
 use crate::users::HashPool;
+use crate::users::Notices;
 
 /// How long a login may wait for its password to be compared.
 const COMPARE_WITHIN: Duration = Duration::from_secs(5);
@@ -57,6 +58,8 @@ pub struct LoginParts {
     pub db: Database,
     /// Over which daemons hear of changes.
     pub kv: Kv,
+    /// Over which they are told of them.
+    pub notices: Notices,
     /// How many wrong passwords are too many.
     pub limits: Limits,
     /// Compares passwords.
@@ -82,6 +85,7 @@ struct Inner {
     marks: Marks,
     db: Database,
     kv: Kv,
+    notices: Notices,
     limits: Limits,
     hashing: HashPool,
     nobody: String,
@@ -92,7 +96,7 @@ struct Inner {
 impl Login {
     /// Ties the parts together. Fails only without randomness.
     pub fn new(parts: LoginParts) -> Result<Self, getrandom::Error> {
-        let LoginParts { config, auth, keyring, marks, db, kv, limits, hashing, .. } = parts;
+        let LoginParts { config, auth, keyring, marks, db, kv, notices, limits, hashing, .. } = parts;
         let (metrics, slow_step) = (parts.metrics, parts.slow_step);
         let (ttl, size) = (config.credential_cache_ttl.0, config.credential_cache_size);
         let [before, after] = NOBODY;
@@ -105,6 +109,7 @@ impl Login {
             marks,
             db,
             kv,
+            notices,
             limits,
             hashing,
             nobody: format!("{before}{:02}{after}", parts.password_cost),
@@ -221,17 +226,17 @@ impl Login {
     async fn end(&self, name: &str, session: &str) -> Result<(), LoginError> {
         let _step = self.step("login.end");
         let now = Timestamp::now();
-        self.0.db.end_session(session, now, self.0.sessions.end(now)).await?;
+        let ended = self.0.db.end_session(session, now, self.0.sessions.end(now)).await;
+        // Also after an error: the session may have ended, and only the database's answer be lost.
         self.tell(name).await;
+        ended?;
         Ok(())
     }
 
     /// Lets every daemon look again at what it remembers of a user.
     async fn tell(&self, name: &str) {
         self.0.marks.remove(name);
-        if let Err(error) = self.0.kv.publish(users::CHANNEL, name).await {
-            tracing::debug!(%error, "other daemons hear of an ended login when what they remember ends");
-        }
+        self.0.notices.tell(std::iter::once(name)).await;
     }
 
     /// Listens to what changes about users, for as long as the task is held.
@@ -241,9 +246,11 @@ impl Login {
         Task::spawn("login-changes", async move {
             loop {
                 match changes.next().await {
-                    Event::Message(names) => names.split(' ').for_each(|name| marks.remove(name)),
-                    // What was said meanwhile was not heard.
-                    Event::Lapsed => marks.remove_all(),
+                    Event::Message(names) if names != users::EVERYBODY => {
+                        names.split(' ').for_each(|name| marks.remove(name));
+                    }
+                    // What was said meanwhile was not heard, or was too much to be said.
+                    Event::Message(_) | Event::Lapsed => marks.remove_all(),
                 }
             }
         })

@@ -1,39 +1,51 @@
 //! Profiles in two levels: this process's memory, in front of the store that daemons share, in front of the database.
 //!
 //! One load a miss, whoever asks meanwhile. What does not exist is remembered too, for a short time. Times to live are
-//! spread. A reader fills the shared level only where nothing stands, and the consumer always writes what it applied:
-//! so a reader that was slow cannot put an old row over a new one.
+//! spread.
+//!
+//! No read that was overtaken by a change is remembered, however late it comes:
+//!
+//! - In memory it counts only in the generation in which it began; a change begins another one.
+//! - In the shared level a reader takes a *lease* before it asks the database, and puts in what it read only while that
+//!   lease stands there. A change removes whatever stands there. (Rows have versions, but these do not order all writes:
+//!   a deletion may be older than what it deletes, and commands of one log may be accepted in one millisecond.)
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
 
+use data_encoding::HEXLOWER;
 use moka::Expiry;
 use moka::future::Cache;
 use prometheus::IntCounter;
 
 use super::Config;
 use super::Profile;
+use super::generations::Generations;
+use super::generations::Snapshot;
+use super::notices::CHANNEL;
+use super::notices::EVERYBODY;
+use super::notices::Notices;
 use crate::backoff;
 use crate::db::Database;
 use crate::db::DbError;
 use crate::db::UserRow;
 use crate::kv::Event;
+use crate::kv::Held;
 use crate::kv::Kv;
-use crate::kv::KvError;
 use crate::metrics::Metrics;
 use crate::task::Task;
 
-/// Over which daemons tell one another about whom something has changed: names, with a blank between them.
-pub const CHANNEL: &str = "forebay:users";
 /// How long a name that does not exist is remembered: a registration elsewhere may be applied at any time.
 const NEGATIVE_TTL: Duration = Duration::from_secs(2);
 /// Times to live are spread by up to a tenth, so that what came together does not go together.
 const SPREAD: f64 = 0.1;
 /// What stands in the shared level for a name that does not exist.
 const NOBODY: &[u8] = b"null";
+/// How a lease begins; no entry does.
+const LEASE: &str = "lease:";
+/// A load that takes longer is not shared; until then others ask the database for themselves.
+const LEASE_TTL: Duration = Duration::from_secs(10);
 
 /// Somebody, or nobody of that name.
 type Known = Option<Arc<Profile>>;
@@ -45,8 +57,8 @@ pub struct Profiles {
     kv: Kv,
     db: Database,
     ttl: Duration,
-    /// Grows with everything that is forgotten.
-    forgotten: Arc<AtomicU64>,
+    generations: Arc<Generations>,
+    notices: Notices,
     hits: [IntCounter; 2],
     misses: [IntCounter; 2],
 }
@@ -59,7 +71,8 @@ impl Profiles {
         let levels = ["users_local", "users_shared"];
         let hits = levels.map(|level| metrics.cache_hits.with_label_values(&[level]));
         let misses = levels.map(|level| metrics.cache_misses.with_label_values(&[level]));
-        Self { local, kv, db, ttl, forgotten: Arc::default(), hits, misses }
+        let notices = Notices::new(kv.clone(), metrics);
+        Self { local, kv, db, ttl, generations: Arc::default(), notices, hits, misses }
     }
 
     /// The profile of a name, as fresh as the time to live.
@@ -69,47 +82,47 @@ impl Profiles {
             return Ok(known);
         }
         self.misses[0].inc();
-        let before = self.forgotten.load(Ordering::SeqCst);
-        let loaded = self.local.try_get_with(name.to_owned(), self.load(name)).await;
-        if self.forgotten.load(Ordering::SeqCst) != before {
-            // What was loaded may be what was to be forgotten.
-            self.local.invalidate(name).await;
-        }
+        let before = self.generations.of(name);
+        let loaded = self.local.try_get_with(name.to_owned(), self.load(name, before)).await;
+        self.keep_if(name, before).await;
         loaded.map_err(|error: Arc<DbError>| DbError::clone(&error))
     }
 
-    /// What the database says now; both levels know it afterwards.
+    /// What the database says now; this process's memory knows it afterwards.
     pub async fn fetch(&self, name: &str) -> Result<Option<UserRow>, DbError> {
+        // What is being loaded was perhaps read before this: it does not take the place of this.
+        let before = self.generations.advance(name);
         let row = self.db.user(name).await?;
         let known = row.clone().map(|row| Arc::new(Profile::from(row)));
-        self.local.insert(name.to_owned(), known).await;
+        self.remember(name, known, before).await;
         Ok(row)
     }
 
-    /// Takes over what was applied: this process forgets what it had, whether the shared level answers or not; then the
-    /// shared level has the new rows, and every daemon forgets what it had.
-    pub async fn applied(&self, changed: &[(String, Option<UserRow>)]) -> Result<(), KvError> {
-        self.forget(changed.iter().map(|(name, _)| name.as_str())).await;
-        let entries: Vec<_> = changed
-            .iter()
-            .map(|(name, row)| {
-                let known = row.clone().map(|row| Arc::new(Profile::from(row)));
-                (key(name), encoded(&known), self.time_to_live(&known))
-            })
-            .collect();
-        let stored = self.kv.set_all(&entries).await;
+    /// Forgets users that were changed: first in this process, whether the shared level answers or not, then there, then
+    /// in every daemon.
+    pub async fn changed(&self, names: &[String]) {
+        let names = || names.iter().map(String::as_str);
+        self.forget(names()).await;
+        self.notices.tell(names()).await;
         // After the shared level once more: somebody here may have taken the old one from there meanwhile.
-        self.forget(changed.iter().map(|(name, _)| name.as_str())).await;
-        let names: Vec<&str> = changed.iter().map(|(name, _)| name.as_str()).collect();
-        // Also where the shared level failed: what others remember of logins and tokens is not taken from there.
-        let published = self.kv.publish(CHANNEL, &names.join(" ")).await;
-        stored.and(published)
+        self.forget(names()).await;
+    }
+
+    /// The way to tell other daemons of changes.
+    pub fn notices(&self) -> &Notices {
+        &self.notices
+    }
+
+    /// The state of memory, to be noted before rows are read for [`Profiles::warm`].
+    pub(super) fn before(&self) -> Snapshot {
+        self.generations.snapshot()
     }
 
     /// Puts profiles into memory that were read for another reason.
-    pub async fn warm(&self, rows: Vec<UserRow>) {
+    pub(super) async fn warm(&self, before: &Snapshot, rows: Vec<UserRow>) {
         for row in rows {
-            self.local.insert(row.name.clone(), Some(Arc::new(row.into()))).await;
+            let name = row.name.clone();
+            self.remember(&name, Some(Arc::new(row.into())), before.of(&name)).await;
         }
     }
 
@@ -119,10 +132,10 @@ impl Profiles {
         Task::spawn("users-cache", async move {
             loop {
                 match subscription.next().await {
-                    Event::Message(names) => this.forget(names.split(' ')).await,
-                    // What was said meanwhile was not heard.
-                    Event::Lapsed => {
-                        this.forgotten.fetch_add(1, Ordering::SeqCst);
+                    Event::Message(names) if names != EVERYBODY => this.forget(names.split(' ')).await,
+                    // What was said meanwhile was not heard, or was too much to be said.
+                    Event::Message(_) | Event::Lapsed => {
+                        this.generations.advance_all();
                         this.local.invalidate_all();
                     }
                 }
@@ -131,25 +144,64 @@ impl Profiles {
     }
 
     async fn forget(&self, names: impl Iterator<Item = &str>) {
-        self.forgotten.fetch_add(1, Ordering::SeqCst);
         for name in names {
+            self.generations.advance(name);
             self.local.invalidate(name).await;
         }
     }
 
-    async fn load(&self, name: &str) -> Result<Known, DbError> {
-        // A store that is away makes the cache smaller, not the answer wrong.
-        if let Some(known) = self.kv.get(&key(name)).await.ok().flatten().and_then(|value| decoded(&value)) {
-            self.hits[1].inc();
-            return Ok(known);
+    /// Puts into memory what was read since `before`, unless a change overtook it.
+    async fn remember(&self, name: &str, known: Known, before: u64) {
+        if self.generations.of(name) == before {
+            self.local.insert(name.to_owned(), known).await;
+            self.keep_if(name, before).await;
         }
+    }
+
+    /// Forgets a name that was changed since `before`. Called after something was put in: a change that comes later still
+    /// finds it there.
+    async fn keep_if(&self, name: &str, before: u64) {
+        if self.generations.of(name) != before {
+            self.local.invalidate(name).await;
+        }
+    }
+
+    /// The profile of the shared level, or else of the database. `before`: the generation in which this begins.
+    async fn load(&self, name: &str, before: u64) -> Result<Known, DbError> {
+        let key = shared_key(name);
+        let lease = match self.kv.get(&key).await {
+            Ok(Some(value)) => match decoded(&value) {
+                Some(known) => {
+                    self.hits[1].inc();
+                    return Ok(known);
+                }
+                // Another one is loading it.
+                None => None,
+            },
+            Ok(None) => self.lease(&key).await,
+            // A store that is away makes the cache smaller, not the answer wrong.
+            Err(_) => None,
+        };
         self.misses[1].inc();
         let known = self.db.user(name).await?.map(|row| Arc::new(Profile::from(row)));
-        let filled = self.kv.set_if_absent(&key(name), &encoded(&known), self.time_to_live(&known)).await;
-        if let Err(error) = filled {
-            tracing::debug!(%error, "the shared cache was not filled");
+        // Something changed that this process knows of already, and the shared level perhaps not yet.
+        let is_newest = self.generations.of(name) == before;
+        if let Some(lease) = lease.filter(|_| is_newest) {
+            let filled = self.kv.replace(&key, &lease, &encoded(&known), self.time_to_live(&known)).await;
+            if let Err(error) = filled {
+                tracing::debug!(event = "users.cache_not_filled", %error, "the shared cache was not filled");
+            }
         }
         Ok(known)
+    }
+
+    /// Leave to fill the shared level, until something about the name changes. None: not now, or another one has it.
+    async fn lease(&self, key: &str) -> Option<Vec<u8>> {
+        let mut random = [0; 16];
+        getrandom::fill(&mut random).ok()?;
+        let lease = format!("{LEASE}{}", HEXLOWER.encode(&random)).into_bytes();
+        let held = self.kv.set_if_absent(key, &lease, LEASE_TTL).await.ok()?;
+        (held == Held::Ours).then_some(lease)
     }
 
     fn time_to_live(&self, known: &Known) -> Duration {
@@ -157,7 +209,8 @@ impl Profiles {
     }
 }
 
-fn key(name: &str) -> String {
+/// Where a user stands in the shared level.
+pub(super) fn shared_key(name: &str) -> String {
     format!("user:profile:{name}")
 }
 
@@ -166,7 +219,7 @@ fn encoded(known: &Known) -> Vec<u8> {
     known.as_ref().map_or(NOBODY.to_vec(), |profile| serde_json::to_vec(&**profile).unwrap_or_default())
 }
 
-/// None for what another version wrote.
+/// None for a lease, and for what another version wrote.
 fn decoded(value: &[u8]) -> Option<Known> {
     serde_json::from_slice::<Option<Profile>>(value).ok().map(|known| known.map(Arc::new))
 }

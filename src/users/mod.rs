@@ -8,7 +8,7 @@
 //!   of characters;
 //! - `flights`, `pending`, `judge`, `life`: who asked first; `checks`: all of them in their order; `door`: the commands;
 //! - `hold`, `left_behind`: what becomes of a request's markers; `hash`: passwords;
-//! - `profile`, `cache`, `page`: reading;
+//! - `profile`, `cache`, `generations`, `page`: reading; `notices`: what other daemons are told of changes;
 //! - `keeper`: the daemon's sign of life, and the markers of what still waits; `shared`: what daemons have in common.
 
 mod cache;
@@ -20,6 +20,7 @@ mod error;
 mod field;
 mod flights;
 mod form;
+mod generations;
 pub mod hash;
 mod hold;
 mod judge;
@@ -27,6 +28,7 @@ mod keeper;
 mod left_behind;
 mod life;
 mod nickname;
+mod notices;
 mod page;
 mod password;
 mod pending;
@@ -59,7 +61,6 @@ use crate::task::TaskSet;
 use crate::telemetry::Step;
 use crate::telemetry::Steps;
 
-pub use cache::CHANNEL;
 pub use cache::Profiles;
 pub use config::Config;
 pub use config::OnDatabaseFailure;
@@ -84,6 +85,9 @@ pub use hash::HashWorkers;
 pub use hash::hash_now;
 pub use keeper::Keeper;
 pub use nickname::RULE as NICKNAME_RULE;
+pub use notices::CHANNEL;
+pub use notices::EVERYBODY;
+pub use notices::Notices;
 pub use page::limit as page_limit;
 pub use password::RULE as PASSWORD_RULE;
 pub use password::check as check_password;
@@ -226,11 +230,12 @@ impl Users {
         let mut left = self.config.cache_size;
         while left > 0 {
             let limit = left.min(u64::from(page::MAX_PAGE)) as u32;
+            let before = self.profiles.before();
             let Ok(rows) = self.db.users_after(after.as_deref(), limit).await else { return };
             let Some(last) = rows.last() else { return };
             after = Some(last.name.clone());
             left -= u64::from(limit);
-            self.profiles.warm(rows).await;
+            self.profiles.warm(&before, rows).await;
         }
     }
 

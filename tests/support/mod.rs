@@ -11,6 +11,7 @@
 //! - [`redis`]: a server or a cluster;
 //! - [`admin`], [`produce`], [`consume`]: topics, and what is in them; [`http`]: requests, also such as no client
 //!   would send; [`tls`]: the same over TLS;
+//! - [`gate`]: a place in a PostgreSQL where statements wait for the test;
 //! - [`proxy`]: a connection that a test can break; [`disk`]: a small file system of its own;
 //!   [`clock`]: a wall clock of the daemon's own; [`output`]: where output fits badly;
 //! - [`daemon`]: what tests ask of the daemon, in one word each; [`load`]: clients that remember every answer.
@@ -27,6 +28,7 @@ pub mod clock;
 pub mod consume;
 pub mod daemon;
 pub mod disk;
+pub mod gate;
 pub mod http;
 pub mod kafka;
 pub mod load;

@@ -19,6 +19,7 @@ mod hang;
 mod login;
 mod markers;
 mod people;
+mod profiles;
 mod real;
 mod stage;
 mod text;

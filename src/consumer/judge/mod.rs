@@ -35,7 +35,6 @@ use super::command::Command;
 
 pub(super) use facts::Facts;
 pub(super) use facts::Questions;
-pub use writes::Change;
 pub(super) use writes::Writes;
 
 use facts::World;

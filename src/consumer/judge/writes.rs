@@ -1,6 +1,8 @@
 //! What is to be written for a batch. Deletes go first, then updates, then inserts, so that a value that one user
 //! gives up and another takes is never in two rows.
 
+use std::collections::BTreeSet;
+
 use crate::db::AuditRow;
 use crate::db::OutcomeRow;
 use crate::db::ParkedRow;
@@ -58,24 +60,11 @@ impl Writes {
         extras
     }
 
-    /// Every name whose row is another one now, and that row.
-    pub(crate) fn changes(&self) -> Vec<Change> {
+    /// Every name whose row is another one now.
+    pub(crate) fn changed(&self) -> BTreeSet<String> {
         let rows = self.updates.iter().chain(&self.inserts);
-        let mut changes: Vec<Change> =
-            rows.map(|row| Change { name: row.name.clone(), row: Some(row.clone()) }).collect();
-        let gone = self.deletes.iter().filter(|name| self.inserts.iter().all(|row| row.name != **name));
-        changes.extend(gone.map(|name| Change { name: name.clone(), row: None }));
-        changes
+        rows.map(|row| &row.name).chain(&self.deletes).cloned().collect()
     }
-}
-
-/// A name whose row is another one now.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Change {
-    /// Whose.
-    pub name: String,
-    /// The row; none when it was deleted.
-    pub row: Option<UserRow>,
 }
 
 #[cfg(test)]
@@ -107,17 +96,22 @@ mod tests {
             renicknamed: vec![("cid".to_owned(), Some("C".to_owned()))],
             ..Writes::default()
         };
-        let changes = writes.changes();
         let extras = writes.put_off();
         let json = |nickname: &str| format!("{{\"nickname\":{nickname}}}");
         assert_eq!(extras, [("ada".to_owned(), json("\"A\"")), ("cid".to_owned(), json("null"))]);
         assert_eq!(writes.inserts[0].nickname, None);
         assert_eq!(writes.updates[0].nickname.as_deref(), Some("C"));
         assert_eq!(writes.updates[1].nickname.as_deref(), Some("old"));
-        assert_eq!(
-            changes[2].row.as_ref().and_then(|row| row.nickname.as_deref()),
-            Some("A"),
-            "the cache has it all"
-        );
+    }
+
+    #[test]
+    fn a_user_who_is_replaced_has_changed_once() {
+        let writes = Writes {
+            deletes: vec!["ada".to_owned(), "eve".to_owned()],
+            updates: vec![row("cid", None)],
+            inserts: vec![row("ada", None)],
+            ..Writes::default()
+        };
+        assert_eq!(Vec::from_iter(writes.changed()), ["ada", "cid", "eve"]);
     }
 }

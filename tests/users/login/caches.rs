@@ -128,3 +128,29 @@ fn a_password_that_was_changed_lets_nobody_in_while_redis_is_away() {
     assert_eq!(get(http, &tokens.access, ME), 401);
     Tokens::of(&login(http, "user-1", "another horse"));
 }
+
+#[test]
+fn a_change_that_redis_did_not_take_reaches_the_others_when_it_does() {
+    let test = "a_change_that_redis_did_not_take_reaches_the_others_when_it_does";
+    let Some(stage) = Stage::with_front(test, Sql::Postgres) else { return };
+    // Only the one that applies the change is cut off.
+    let mut one = guarded(stage.whole());
+    let mut other = guarded(stage.daemon().set("redis.url", stage.redis.url()));
+    one.start();
+    other.start();
+    let (here, there) = (&mut one.http(), &mut other.http());
+    registered(here, 1);
+    let tokens = Tokens::of_user(here, 1);
+    wait::until_true("the password is remembered", LONG, || {
+        Tokens::of_user(there, 1);
+        hits(&other, "credentials") >= 1.0
+    });
+    stage.front().redis.refuse();
+    expect(&call(here, &tokens.access, "PUT", "/v1/users/user-1/password", CHANGE), 200, "");
+    Tokens::of(&login(here, "user-1", "another horse"));
+    stage.front().redis.heal();
+    wait::until_true("the old password is forgotten", LONG, || {
+        login(there, "user-1", "correct horse 1").status == 401
+    });
+    Tokens::of(&login(there, "user-1", "another horse"));
+}

@@ -1,0 +1,231 @@
+//! Tells every daemon which users have changed: their entries in the shared level of the cache are removed, then their
+//! names are published.
+//!
+//! What the store does not take is told again, with growing delays, until it does: otherwise another daemon would let a
+//! deleted user in for as long as it remembers them. Both steps may be repeated, and may come late: a daemon that hears
+//! of a change only reads the user once more.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use prometheus::IntCounter;
+use tokio::sync::Notify;
+
+use super::cache::shared_key;
+use crate::backoff::Backoff;
+use crate::kv::Kv;
+use crate::kv::KvError;
+use crate::metrics::Metrics;
+use crate::task::Task;
+
+/// Over which daemons tell one another who has changed: names, with a blank between them.
+pub const CHANNEL: &str = "forebay:users";
+/// Stands for all names; none is called so. A daemon of an earlier version takes it for a name.
+pub const EVERYBODY: &str = "*";
+/// Names told at once.
+const TOGETHER: usize = 500;
+/// Names that wait, some megabytes. Above it everybody may have changed.
+const MOST_WAITING: usize = 50_000;
+const RETRY_MIN: Duration = Duration::from_millis(100);
+const RETRY_MAX: Duration = Duration::from_secs(5);
+
+/// Changes that daemons are told. Clones share what waits.
+#[derive(Clone)]
+pub struct Notices(Arc<Inner>);
+
+struct Inner {
+    kv: Kv,
+    waiting: Mutex<Waiting>,
+    /// Something waits, and the task that repeats is to tell it.
+    left: Notify,
+    bound_hit: IntCounter,
+}
+
+/// What was not told yet.
+#[derive(Default)]
+struct Waiting {
+    /// Grows with every change.
+    last: u64,
+    /// The newest change of each name.
+    names: HashMap<String, u64>,
+    /// Too many names waited; the newest of their changes.
+    everybody: Option<u64>,
+    /// Whether that the store does not answer was logged.
+    said: bool,
+}
+
+impl Notices {
+    /// For the daemons that share `kv`.
+    pub fn new(kv: Kv, metrics: &Metrics) -> Self {
+        let bound_hit = metrics.bound_hit.with_label_values(&["user_notices"]);
+        Self(Arc::new(Inner { kv, waiting: Mutex::default(), left: Notify::new(), bound_hit }))
+    }
+
+    /// Tells of these names. What the store does not take now it is told later (see [`Notices::repeat`]), also when this
+    /// future is dropped.
+    pub async fn tell<'a>(&self, names: impl Iterator<Item = &'a str>) {
+        let names: Vec<String> = names.map(str::to_owned).collect();
+        let change = self.0.add(&names);
+        let _rest = Rest(&self.0);
+        for names in names.chunks(TOGETHER) {
+            if self.0.send(names, change).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Tells what could not be told, for as long as the task is held.
+    pub fn repeat(&self) -> Task {
+        let inner = Arc::clone(&self.0);
+        Task::spawn("users-notices", async move {
+            let mut delays = Backoff::new(RETRY_MIN, RETRY_MAX);
+            loop {
+                let Some((names, change)) = inner.table().some() else {
+                    inner.left.notified().await;
+                    continue;
+                };
+                match inner.send(&names, change).await {
+                    Ok(()) => delays.reset(),
+                    Err(_) => tokio::time::sleep(delays.delay()).await,
+                }
+            }
+        })
+    }
+}
+
+impl Inner {
+    fn add(&self, names: &[String]) -> u64 {
+        let mut waiting = self.table();
+        let (change, is_too_much) = waiting.add(names);
+        if is_too_much {
+            self.bound_hit.inc();
+        }
+        change
+    }
+
+    /// Tells of these names, as they are after this change.
+    async fn send(&self, names: &[String], change: u64) -> Result<(), KvError> {
+        let sent = self.try_send(names).await;
+        let mut waiting = self.table();
+        match &sent {
+            Ok(()) => {
+                waiting.told(names, change);
+                if waiting.is_empty() && std::mem::take(&mut waiting.said) {
+                    tracing::info!(
+                        event = "users.notices_sent",
+                        "other daemons know of every changed user again"
+                    );
+                }
+            }
+            Err(error) if !std::mem::replace(&mut waiting.said, true) => {
+                tracing::warn!(
+                    event = "users.notices_delayed", %error,
+                    "other daemons may take changed users for unchanged until the store answers or their caches expire"
+                );
+            }
+            Err(error) => tracing::debug!(event = "users.notices_delayed", %error, "tried again soon"),
+        }
+        sent
+    }
+
+    async fn try_send(&self, names: &[String]) -> Result<(), KvError> {
+        let keys: Vec<String> = names.iter().map(|name| shared_key(name)).collect();
+        let removed = self.kv.delete_all(&keys).await;
+        // Also where the shared level failed: what others remember of logins and tokens is not taken from there.
+        let published = self.kv.publish(CHANNEL, &names.join(" ")).await;
+        removed.and(published)
+    }
+
+    fn table(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Waiting {
+    /// Adds a change of these names. Returns its number, and whether names were given up for it.
+    fn add(&mut self, names: &[String]) -> (u64, bool) {
+        self.last += 1;
+        for name in names {
+            self.names.insert(name.clone(), self.last);
+        }
+        let is_too_much = self.names.len() > MOST_WAITING;
+        if is_too_much {
+            self.names.clear();
+            self.everybody = Some(self.last);
+        }
+        (self.last, is_too_much)
+    }
+
+    /// Some that wait, with the newest change there is.
+    fn some(&self) -> Option<(Vec<String>, u64)> {
+        let names: Vec<String> = match self.everybody {
+            Some(_) => vec![EVERYBODY.to_owned()],
+            None => self.names.keys().take(TOGETHER).cloned().collect(),
+        };
+        (!names.is_empty()).then_some((names, self.last))
+    }
+
+    /// These were told, up to this change. One that came meanwhile waits on.
+    fn told(&mut self, names: &[String], change: u64) {
+        for name in names {
+            if self.names.get(name).is_some_and(|newest| *newest <= change) {
+                self.names.remove(name);
+            }
+        }
+        if names.iter().any(|name| name == EVERYBODY) {
+            self.everybody = self.everybody.filter(|newest| *newest > change);
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.names.is_empty() && self.everybody.is_none()
+    }
+}
+
+/// Wakes the task that tells the rest, however telling ended.
+struct Rest<'a>(&'a Inner);
+
+impl Drop for Rest<'_> {
+    fn drop(&mut self) {
+        if !self.0.table().is_empty() {
+            self.0.left.notify_one();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(list: &[&str]) -> Vec<String> {
+        list.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    #[test]
+    fn a_change_that_comes_while_an_earlier_one_is_told_waits_on() {
+        let mut waiting = Waiting::default();
+        let (first, _) = waiting.add(&names(&["ada", "bob"]));
+        let (second, _) = waiting.add(&names(&["ada"]));
+        waiting.told(&names(&["ada", "bob"]), first);
+        assert_eq!(waiting.some(), Some((names(&["ada"]), second)));
+        waiting.told(&names(&["ada"]), second);
+        assert!(waiting.is_empty() && waiting.some().is_none());
+    }
+
+    #[test]
+    fn too_many_names_are_everybody_and_no_change_is_lost() {
+        let mut waiting = Waiting::default();
+        let many: Vec<String> = (0..MOST_WAITING).map(|number| format!("user{number}")).collect();
+        assert!(!waiting.add(&many).1);
+        let (change, is_too_much) = waiting.add(&names(&["one more"]));
+        assert!(is_too_much && waiting.names.is_empty());
+        let (later, _) = waiting.add(&names(&["ada"]));
+        assert_eq!(waiting.some(), Some((names(&[EVERYBODY]), later)));
+        waiting.told(&names(&[EVERYBODY]), change);
+        assert_eq!(waiting.some(), Some((names(&["ada"]), later)), "what came later is told by its name");
+    }
+}

@@ -1,0 +1,84 @@
+//! A place in a PostgreSQL where statements wait for the test, so that a race has one course.
+//!
+//! ```ignore
+//! let mut gate = Gate::new(&url);
+//! gate.sql("CREATE VIEW v AS SELECT * FROM t WHERE pass_gate()");
+//! gate.close();
+//! // … a statement on another connection reads `v` …
+//! gate.await_one();
+//! gate.let_others_pass();   // the one that waits goes on waiting
+//! gate.open();
+//! ```
+
+use sqlx::AssertSqlSafe;
+use sqlx::Connection;
+use sqlx::PgConnection;
+use tokio::runtime::Builder;
+use tokio::runtime::Runtime;
+
+use super::daemon::LONG;
+use super::wait;
+
+/// A statement begins to wait only while the gate is closed, and waits until the lock is free.
+const SETUP: &str = "CREATE TABLE gate (closed BOOLEAN NOT NULL);
+    INSERT INTO gate VALUES (false);
+    CREATE FUNCTION pass_gate() RETURNS BOOLEAN LANGUAGE plpgsql VOLATILE AS $$ BEGIN
+        IF (SELECT closed FROM gate) THEN
+            PERFORM pg_advisory_lock_shared(4711);
+            PERFORM pg_advisory_unlock_shared(4711);
+        END IF;
+        RETURN true;
+    END $$;
+    CREATE FUNCTION pass_gate_trigger() RETURNS TRIGGER LANGUAGE plpgsql AS $$ BEGIN
+        PERFORM pass_gate();
+        RETURN NULL;
+    END $$;";
+const WAITING: &str = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted \
+     AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+
+/// The gate, open at first, and a connection of its own. For threads that are none of a runtime's.
+pub struct Gate {
+    runtime: Runtime,
+    connection: PgConnection,
+}
+
+impl Gate {
+    /// In the database of this URL.
+    pub fn new(url: &str) -> Gate {
+        let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let connection = runtime.block_on(PgConnection::connect(url)).expect("a connection");
+        let mut gate = Gate { runtime, connection };
+        gate.sql(SETUP);
+        gate
+    }
+
+    /// Runs statements of the test's own.
+    pub fn sql(&mut self, statements: &str) {
+        let run = sqlx::raw_sql(AssertSqlSafe(statements)).execute(&mut self.connection);
+        self.runtime.block_on(run).expect(statements);
+    }
+
+    /// From now on statements wait here.
+    pub fn close(&mut self) {
+        self.sql("SELECT pg_advisory_lock(4711); UPDATE gate SET closed = true");
+    }
+
+    /// Returns when a statement waits.
+    pub fn await_one(&mut self) {
+        wait::until_true("a statement waits at the gate", LONG, || {
+            let waiting = sqlx::query_scalar::<_, i64>(WAITING).fetch_one(&mut self.connection);
+            self.runtime.block_on(waiting).expect(WAITING) > 0
+        });
+    }
+
+    /// New statements pass; those that wait go on waiting.
+    pub fn let_others_pass(&mut self) {
+        self.sql("UPDATE gate SET closed = false");
+    }
+
+    /// Lets all statements pass.
+    pub fn open(&mut self) {
+        self.let_others_pass();
+        self.sql("SELECT pg_advisory_unlock(4711)");
+    }
+}
