@@ -37,7 +37,7 @@ pub(super) enum Attempt {
 pub(super) struct Done {
     /// What became of each.
     pub(super) fates: Vec<Fate>,
-    /// Names whose rows are other ones now.
+    /// Names whose rows are other ones now, or were changed by an earlier transaction that may not have been told of.
     pub(super) changed: BTreeSet<String>,
     /// Parked commands that were given up, because their records are gone.
     pub(super) lost: Vec<String>,
@@ -78,7 +78,8 @@ impl Applier {
             return Ok(Attempt::Bury(unburied));
         }
         let (mut writes, fates) = (judgement.writes, judgement.fates);
-        let changed = writes.changed();
+        let mut changed = writes.changed();
+        changed.extend(untold(commands, &fates));
         let lost = std::mem::take(&mut writes.lost);
         if !writes.is_empty() {
             write(&mut batch, writes, degraded).await?;
@@ -115,6 +116,14 @@ impl Applier {
         });
         sung.await.unwrap_or_else(|_| Err(DbError::Busy("the transaction took too long".to_owned())))
     }
+}
+
+/// The names of commands that were applied before. Caches may not know: the answer to that commit may have been lost, or
+/// the process that got it killed. Telling them twice costs one more read.
+fn untold<'a>(commands: &'a [Command], fates: &'a [Fate]) -> impl Iterator<Item = String> + 'a {
+    let understood = |command: &&Command| command.value().is_some();
+    let repeats = commands.iter().zip(fates).filter(|(_, fate)| **fate == Fate::Repeat);
+    repeats.map(|(command, _)| command).filter(understood).map(|command| command.name.clone())
 }
 
 /// In an order that matters while others write: whoever is no longer parked has been applied, and is seen to be.

@@ -10,6 +10,7 @@ mod apply;
 mod callers;
 mod commands;
 mod crash;
+mod lost;
 mod order;
 mod outage;
 mod repeats;

@@ -111,6 +111,11 @@ impl Stage {
         Running::new(self.parts(config))
     }
 
+    /// A consumer of these parts.
+    pub fn start_parts(&self, parts: ConsumerParts) -> Running {
+        Running::new(parts)
+    }
+
     pub fn start_with(&self, kv: Kv, after: Arc<dyn AfterApplied>) -> Running {
         Running::new(ConsumerParts { kv: Some(kv), after, ..self.parts(Stage::config()) })
     }

@@ -1,0 +1,63 @@
+//! A commit whose answer is lost.
+
+use std::sync::Arc;
+
+use forebay::consumer::ConsumerParts;
+use forebay::db;
+use forebay::db::Database;
+use forebay::metrics::Metrics;
+use forebay::units::Span;
+
+use super::apply::Ear;
+use super::commands::Log;
+use super::commands::send;
+use super::stage::Stage;
+use super::support::daemon::LONG;
+use super::support::gate::Gate;
+use super::support::proxy::Link;
+use super::support::proxy::Proxy;
+use super::support::services;
+use super::support::wait;
+
+/// The command is found to be applied when it is tried again. Caches that were never told would keep the old user.
+#[test]
+fn caches_hear_of_a_commit_whose_answer_was_lost() {
+    let test = "caches_hear_of_a_commit_whose_answer_was_lost";
+    let Some(url) = services::postgres(test) else { return };
+    let Some(stage) = Stage::new(test, &url) else { return };
+    let mut gate = Gate::new(&url);
+    gate.sql(
+        "CREATE CONSTRAINT TRIGGER at_commit AFTER INSERT ON command_outcomes DEFERRABLE INITIALLY DEFERRED \
+         FOR EACH ROW EXECUTE FUNCTION pass_gate_trigger()",
+    );
+    let proxy = Proxy::start();
+    let (before, rest) = url.split_once('@').unwrap();
+    let (address, name) = rest.split_once('/').unwrap();
+    proxy.forward_to(address);
+    let behind = format!("{before}@{}/{name}", proxy.address());
+    let config = db::Config {
+        url: behind.as_str().into(),
+        acquire_timeout: Span::secs(5),
+        statement_timeout: Span::secs(60),
+        ..db::Config::default()
+    };
+    let metrics = Arc::new(Metrics::new().unwrap());
+    let db = stage.runtime.block_on(Database::connect(&config, metrics)).unwrap();
+    let ear = Arc::new(Ear::default());
+    let parts = ConsumerParts { db, after: ear.clone(), ..stage.parts(Stage::config()) };
+
+    gate.close();
+    let _running = stage.start_parts(parts);
+    let create = Log::new(1).create(1, "ada");
+    send(&stage.kafka.bootstrap(), std::slice::from_ref(&create));
+    gate.await_one();
+    // The database commits, and nobody hears of it.
+    proxy.set(Link::DEAF);
+    gate.open();
+    stage.await_outcomes(&[create.id]);
+    assert!(ear.changed().is_empty());
+    proxy.reset();
+    proxy.heal();
+    wait::until_true("the command is settled", LONG, || ear.finished() == [create.id]);
+    assert_eq!(ear.changed(), ["ada"]);
+}
