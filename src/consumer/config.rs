@@ -71,7 +71,7 @@ impl fmt::Display for Degraded {
 const LARGEST_BATCH: u32 = 2_000;
 /// A transaction waits for nobody longer than this: its commands' clients do.
 const LONGEST_WAIT: Span = Span::secs(1);
-/// The broker takes a member that is silent this long for dead; retries of one partition wait in line.
+/// Later commands of the same user wait for it.
 const LONGEST_BACKOFF: Span = Span::secs(3600);
 /// More tries than this are no end.
 const MOST_ATTEMPTS: u32 = 1_000;

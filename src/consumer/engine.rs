@@ -266,15 +266,17 @@ impl Engine {
         if refused.is_empty() {
             return Ok(Outcome::Settled(settled.records));
         }
-        // Their offsets wait for their end; with them those of the others, whose repetition changes nothing.
+        let mut others = Vec::new();
         for (at, (record, mut command)) in settled.records.into_iter().zip(settled.commands).enumerate().rev()
         {
             if refused.contains(&at) {
                 command.give_up("the retry topic does not take it");
                 pending.put_back(record, command);
+            } else {
+                others.push(record);
             }
         }
-        Ok(Outcome::Again)
+        Ok(Outcome::Settled(others))
     }
 
     fn count(&mut self, done: &Done) {

@@ -1,6 +1,7 @@
 //! What comes from Kafka: a batch at a time, retries when they are due, nothing of what was taken away.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::collections::VecDeque;
 use std::time::Duration;
 use std::time::Instant;
@@ -12,21 +13,29 @@ use crate::kafka::Record;
 use crate::kafka::Source;
 use crate::units::Timestamp;
 
-use super::letters;
+use super::held::Held;
 use super::pending::is_of;
+use super::positions::Positions;
 
 /// A look for records lasts no longer: there is other work.
 const IDLE: Duration = Duration::from_millis(250);
 /// Bytes of a batch.
 const MOST_BYTES: usize = 8 << 20;
+/// Records of a partition that are read past one that is not due. A consumer that takes the partition over reads them
+/// again.
+const MOST_PASSING: u64 = 10_000;
 
 /// Reads what is due.
 pub(super) struct Intake {
     source: Source,
     /// Read while a batch was under way.
     inbox: VecDeque<Record>,
-    /// Retries that are not due, and what was read behind them. Their partitions are paused.
-    held: BTreeMap<Partition, VecDeque<Record>>,
+    /// Retries that are not due, and those of the same names behind them.
+    held: Held,
+    /// What was read and is not settled.
+    positions: Positions,
+    /// Partitions of which nothing more is read until there is room for it.
+    stopped: BTreeSet<Partition>,
     /// Taken away while a batch was under way.
     revoked: Vec<Partition>,
     paused: bool,
@@ -38,7 +47,9 @@ impl Intake {
         Self {
             source,
             inbox: VecDeque::new(),
-            held: BTreeMap::new(),
+            held: Held::default(),
+            positions: Positions::default(),
+            stopped: BTreeSet::new(),
             revoked: Vec::new(),
             paused: false,
             broken: None,
@@ -93,13 +104,9 @@ impl Intake {
         std::mem::take(&mut self.revoked)
     }
 
-    /// These are settled.
-    pub(super) fn settled(&self, records: &[Record]) -> BTreeMap<Partition, i64> {
-        let mut offsets = BTreeMap::new();
-        for record in records {
-            let next = offsets.entry((record.topic.clone(), record.partition)).or_insert(0);
-            *next = record.offset.max(*next - 1) + 1;
-        }
+    /// These are settled. Commits what lies before the first that is not.
+    pub(super) fn settled(&mut self, records: &[Record]) -> BTreeMap<Partition, i64> {
+        let offsets = self.positions.settled(records);
         self.source.commit(&offsets);
         offsets
     }
@@ -116,7 +123,7 @@ impl Intake {
 
     fn go_on(&mut self) {
         if std::mem::take(&mut self.paused) {
-            self.source.resume_except(self.held.keys());
+            self.source.resume_except(self.stopped.iter());
         }
     }
 
@@ -128,12 +135,18 @@ impl Intake {
             tracing::info!(consumer.partitions = revoked.len(), "taken away");
             batch.retain(|record| !is_of(record, &revoked));
             self.inbox.retain(|record| !is_of(record, &revoked));
-            self.held.retain(|partition, _| !revoked.contains(partition));
+            self.held.forget(&revoked);
+            self.positions.forget(&revoked);
+            // Their pauses ended with their assignment.
+            self.stopped.retain(|partition| !revoked.contains(partition));
             self.revoked.extend(revoked);
         }
         match polled {
             Polled::Nothing => None,
-            Polled::Record(record) => Some(record),
+            Polled::Record(record) => {
+                self.positions.read(&record);
+                Some(record)
+            }
             Polled::Broken(why) => {
                 self.broken = Some(why);
                 None
@@ -142,40 +155,35 @@ impl Intake {
     }
 
     fn admit(&mut self, record: Record, batch: &mut Vec<Record>) {
-        if *record.topic == *USER_RETRY_TOPIC {
-            let partition = (record.topic.clone(), record.partition);
-            if let Some(held) = self.held.get_mut(&partition) {
-                return held.push_back(record);
-            }
-            if letters::due(&record) > Timestamp::now() {
-                self.source.pause(&partition);
-                self.held.insert(partition, VecDeque::from([record]));
-                return;
-            }
+        if *record.topic != *USER_RETRY_TOPIC {
+            return batch.push(record);
         }
-        batch.push(record);
+        let partition = (record.topic.clone(), record.partition);
+        let is_due = self.held.admit(record, Timestamp::now()).map(|record| batch.push(record)).is_some();
+        if (!is_due && self.held.is_full()) || self.passes_too_many(&partition) {
+            self.source.pause(&partition);
+            self.stopped.insert(partition);
+        }
     }
 
     /// Moves what is due by now into the batch.
     fn due(&mut self, batch: &mut Vec<Record>) {
-        let now = Timestamp::now();
-        for held in self.held.values_mut() {
-            while let Some(record) = held.pop_front_if(|record| letters::due(record) <= now) {
-                batch.push(record);
-            }
+        batch.append(&mut self.held.take_due(Timestamp::now()));
+        let waits = |partition: &Partition| {
+            self.held.has(partition) && (!self.held.has_room() || self.passes_too_many(partition))
+        };
+        let (stopped, free): (BTreeSet<_>, BTreeSet<_>) = self.stopped.iter().cloned().partition(waits);
+        for partition in &free {
+            self.source.resume(partition);
         }
-        let source = &self.source;
-        self.held.retain(|partition, held| {
-            if held.is_empty() {
-                source.resume(partition);
-            }
-            !held.is_empty()
-        });
+        self.stopped = stopped;
+    }
+
+    fn passes_too_many(&self, partition: &Partition) -> bool {
+        self.held.has(partition) && self.positions.span(partition) > MOST_PASSING
     }
 
     fn until_due(&self) -> Duration {
-        let now = Timestamp::now();
-        let heads = self.held.values().filter_map(VecDeque::front);
-        heads.map(|record| letters::due(record).since(now)).min().unwrap_or(Duration::MAX)
+        self.held.until_due(Timestamp::now())
     }
 }

@@ -213,7 +213,7 @@ impl Worker<'_> {
         self.shared.progress.note(self.pending.len(), settled, Instant::now());
     }
 
-    fn settled(&self, records: &[crate::kafka::Record]) {
+    fn settled(&mut self, records: &[crate::kafka::Record]) {
         let offsets = self.intake.settled(records);
         let mut settled = self.shared.settled.lock().unwrap_or_else(PoisonError::into_inner);
         for ((topic, partition), offset) in offsets {

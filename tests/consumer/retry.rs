@@ -1,10 +1,22 @@
 //! A command that cannot be applied holds its own user's later commands, and nobody else's, and only for a time.
 
+use std::time::Duration;
+
+use forebay::command::CommandId;
 use forebay::command::USER_DEAD_TOPIC;
+use forebay::command::USER_RETRY_TOPIC;
 use forebay::command::UserKind;
 use forebay::command::UserValue;
+use forebay::consumer::Config;
+use forebay::units::Span;
+use rdkafka::ClientConfig;
+use rdkafka::Offset;
+use rdkafka::TopicPartitionList;
+use rdkafka::consumer::BaseConsumer;
+use rdkafka::consumer::Consumer;
 
 use super::commands::Log;
+use super::commands::Sent;
 use super::commands::person;
 use super::commands::send;
 use super::stage::Stage;
@@ -114,4 +126,65 @@ fn a_retry_that_is_held_while_the_partitions_are_dealt_again_comes_when_it_is_du
     let outcomes = stage.await_outcomes(&ids);
     assert!(outcomes.values().all(|row| row.state == "dead"));
     assert!(one.term().success() && other.term().success());
+}
+
+/// The retry topic has one order, but only the commands of one user need it.
+#[test]
+fn a_retry_that_is_not_due_for_an_hour_holds_nobody_else() {
+    let test = "a_retry_that_is_not_due_for_an_hour_holds_nobody_else";
+    let Some(stage) = services::postgres(test).and_then(|url| Stage::new(test, &url)) else { return };
+    let mut log = Log::new(1);
+    let mut poison = |name: &str| log.create(1, name).with_value("?");
+    // Enough for each partition to have some.
+    let held: Vec<_> = (0..24).map(|number| poison(&format!("held{number}"))).collect();
+    let others: Vec<_> = (0..24).map(|number| poison(&format!("other{number}"))).collect();
+    let behind = log.create(2, "held0");
+    let ids = |sent: &[Sent]| sent.iter().map(|one| one.id).collect::<Vec<CommandId>>();
+    let bootstrap = stage.kafka.bootstrap();
+
+    let hour = Span::secs(3_600);
+    let config = Config { retry_backoff_min: hour, retry_backoff_max: hour, ..Stage::config() };
+    let running = stage.start(config);
+    send(&bootstrap, &held);
+    let retried = |count: usize| running.metrics.consumer_retry.get() == count as u64;
+    wait::until_true("all are put off for an hour", LONG, || retried(held.len()));
+    drop(running);
+
+    let running = stage.start(Stage::config());
+    send(&bootstrap, &[&others[..], std::slice::from_ref(&behind)].concat());
+    let outcomes = stage.await_outcomes(&ids(&others));
+    assert!(outcomes.values().all(|row| row.state == "dead"));
+    let parked = stage
+        .runtime
+        .block_on(async { stage.db.begin().await.unwrap().parked(&["held0".to_owned()]).await.unwrap() });
+    let parked: Vec<_> = parked.into_iter().map(|row| row.id).collect();
+    assert_eq!(parked, [held[0].id.to_string(), behind.id.to_string()], "its own later command waits");
+    drop(running);
+
+    // Whoever takes over reads again what was held.
+    let mut first = [i64::MAX; 4];
+    for record in consume::read_all(&bootstrap, USER_RETRY_TOPIC) {
+        if record.key.is_some_and(|key| key.starts_with(b"held")) {
+            let first = &mut first[record.partition as usize];
+            *first = record.offset.min(*first);
+        }
+    }
+    let committed = committed(&bootstrap, USER_RETRY_TOPIC);
+    assert!(
+        first.iter().zip(&committed).all(|(first, committed)| committed <= first),
+        "{committed:?} {first:?}"
+    );
+    assert!(stage.try_outcomes(&ids(&held)).unwrap().is_empty());
+}
+
+/// Up to where the group has committed, by partition; 0 where it has not.
+fn committed(bootstrap: &str, topic: &str) -> Vec<i64> {
+    let group = Stage::config().group;
+    let consumer: BaseConsumer =
+        ClientConfig::new().set("bootstrap.servers", bootstrap).set("group.id", group).create().unwrap();
+    let mut asked = TopicPartitionList::new();
+    asked.add_partition_range(topic, 0, 3);
+    let found = consumer.committed_offsets(asked, Duration::from_secs(30)).expect("the group's offsets");
+    let offset = |offset| if let Offset::Offset(offset) = offset { offset } else { 0 };
+    found.elements().iter().map(|one| offset(one.offset())).collect()
 }

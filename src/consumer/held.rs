@@ -1,0 +1,164 @@
+//! Retries that are not due. Later ones of other names pass them, later ones of the same name wait behind them. At most
+//! so many are held that memory does not notice; the rest stays in the topic.
+
+use std::collections::BTreeMap;
+use std::collections::HashSet;
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::kafka::Partition;
+use crate::kafka::Record;
+use crate::units::Timestamp;
+
+use super::letters;
+
+/// Retries of a few users at a time are usual; this many of one moment are an outage of another kind.
+const MOST: usize = 1_000;
+/// Their bytes.
+const MOST_BYTES: usize = 8 << 20;
+
+/// By partition, in the topic's order.
+#[derive(Default)]
+pub(super) struct Held {
+    partitions: BTreeMap<Partition, VecDeque<Record>>,
+    count: usize,
+    bytes: usize,
+    /// When the next is due; none while none is held.
+    next: Option<Timestamp>,
+}
+
+impl Held {
+    /// Gives the record back when it is due, and holds it when it is not, or when an earlier one of its name is held.
+    pub(super) fn admit(&mut self, record: Record, now: Timestamp) -> Option<Record> {
+        let partition = (record.topic.clone(), record.partition);
+        let earlier = self.partitions.get(&partition);
+        let is_behind = earlier.is_some_and(|held| held.iter().any(|earlier| is_before(earlier, &record)));
+        let due = letters::due(&record);
+        if due <= now && !is_behind {
+            return Some(record);
+        }
+        if !is_behind {
+            self.next = Some(self.next.map_or(due, |next| next.min(due)));
+        }
+        self.count += 1;
+        self.bytes += record.bytes();
+        self.partitions.entry(partition).or_default().push_back(record);
+        None
+    }
+
+    /// Those that are due by now, in order, with those behind them.
+    pub(super) fn take_due(&mut self, now: Timestamp) -> Vec<Record> {
+        let mut due = Vec::new();
+        if self.next.is_none_or(|next| next > now) {
+            return due;
+        }
+        self.next = None;
+        for held in self.partitions.values_mut() {
+            let mut names = HashSet::new();
+            for record in std::mem::take(held) {
+                let is_behind = record.key.as_ref().is_some_and(|name| names.contains(name));
+                let at = letters::due(&record);
+                if at <= now && !is_behind {
+                    self.count -= 1;
+                    self.bytes = self.bytes.saturating_sub(record.bytes());
+                    due.push(record);
+                    continue;
+                }
+                if !is_behind {
+                    self.next = Some(self.next.map_or(at, |next| next.min(at)));
+                }
+                names.extend(record.key.clone());
+                held.push_back(record);
+            }
+        }
+        self.partitions.retain(|_, held| !held.is_empty());
+        due
+    }
+
+    /// Until the next is due.
+    pub(super) fn until_due(&self, now: Timestamp) -> Duration {
+        self.next.map_or(Duration::MAX, |next| next.since(now))
+    }
+
+    /// Whether any of this partition is held.
+    pub(super) fn has(&self, partition: &Partition) -> bool {
+        self.partitions.contains_key(partition)
+    }
+
+    /// Whether no more should come.
+    pub(super) fn is_full(&self) -> bool {
+        self.count >= MOST || self.bytes >= MOST_BYTES
+    }
+
+    /// Whether there is room again for many, so that partitions are not paused for each record anew.
+    pub(super) fn has_room(&self) -> bool {
+        self.count <= MOST / 2 && self.bytes <= MOST_BYTES / 2
+    }
+
+    /// Forgets what comes from partitions that are somebody else's now.
+    pub(super) fn forget(&mut self, partitions: &[Partition]) {
+        self.partitions.retain(|partition, _| !partitions.contains(partition));
+        let left = || self.partitions.values().flatten();
+        (self.count, self.bytes) = (left().count(), left().map(Record::bytes).sum());
+        // Too early at most for what is left.
+        self.next = left().map(letters::due).min();
+    }
+}
+
+/// Whether both are of one name.
+fn is_before(earlier: &Record, record: &Record) -> bool {
+    record.key.is_some() && earlier.key == record.key
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::USER_RETRY_TOPIC;
+    use crate::consumer::command;
+
+    fn retry(partition: i32, offset: i64, name: &str, due: u64) -> Record {
+        Record {
+            topic: USER_RETRY_TOPIC.into(),
+            partition,
+            offset,
+            key: Some(name.into()),
+            value: Some(Vec::new()),
+            headers: vec![(command::NOT_BEFORE.into(), Timestamp(due).to_string().into_bytes())],
+        }
+    }
+
+    fn offsets(records: &[Record]) -> Vec<i64> {
+        records.iter().map(|record| record.offset).collect()
+    }
+
+    #[test]
+    fn a_retry_that_is_not_due_holds_its_own_name_and_nobody_else() {
+        let (mut held, now) = (Held::default(), Timestamp(1_000));
+        assert!(held.admit(retry(0, 1, "ada", 3_600_000), now).is_none());
+        assert!(held.admit(retry(0, 2, "bob", 500), now).is_some(), "another name passes");
+        assert!(held.admit(retry(0, 3, "ada", 500), now).is_none(), "the same name waits behind");
+        assert!(held.admit(retry(0, 4, "bob", 2_000), now).is_none());
+        assert_eq!(held.until_due(now), Duration::from_secs(1));
+        assert_eq!(offsets(&held.take_due(Timestamp(2_000))), [4]);
+        assert_eq!(held.until_due(Timestamp(2_000)), Duration::from_secs(3_598));
+        assert!(held.take_due(Timestamp(3_599_999)).is_empty());
+        assert_eq!(offsets(&held.take_due(Timestamp(3_600_000))), [1, 3], "in their order");
+        assert_eq!((held.count, held.bytes, held.next), (0, 0, None));
+        assert!(!held.has(&(USER_RETRY_TOPIC.into(), 0)));
+    }
+
+    #[test]
+    fn no_more_are_held_than_the_bound_and_room_comes_back() {
+        let (mut held, now) = (Held::default(), Timestamp(0));
+        for offset in 0..MOST as i64 {
+            assert!(!held.is_full());
+            let partition = (offset % 2) as i32;
+            assert!(held.admit(retry(partition, offset, &offset.to_string(), 1_000), now).is_none());
+        }
+        assert!(held.is_full() && !held.has_room());
+        held.forget(&[(USER_RETRY_TOPIC.into(), 0)]);
+        assert!(held.has_room() && held.has(&(USER_RETRY_TOPIC.into(), 1)));
+        assert_eq!(held.take_due(Timestamp(1_000)).len(), MOST / 2);
+        assert_eq!((held.count, held.bytes), (0, 0));
+    }
+}
