@@ -87,6 +87,7 @@ types! {
     STOPPING "stopping" 503 true "The daemon is stopping";
     INDEX_REBUILDING "index_rebuilding" 503 true "The index is being rebuilt";
     UNAVAILABLE "unavailable" 503 true "The log cannot be read at the moment";
+    CLOCK_BEHIND "clock_behind" 503 true "A newer change was accepted by a daemon whose clock is ahead";
     UNDER_WAY "under_way" 503 true "A request for the same is not decided yet";
     MARKERS_UNAVAILABLE "markers_unavailable" 503 true "The marker store does not answer";
     DATABASE_UNAVAILABLE "database_unavailable" 503 true "The database does not answer";

@@ -297,6 +297,11 @@ impl From<UserError> for Problem {
                 &problem::UNDER_WAY,
                 "Somebody, perhaps you, is just asking for the same; ask again to see who got it.",
             ),
+            UserError::ClockBehind { retry_after } => {
+                let detail = "Nothing was accepted: it would be superseded. An operator has to set the clocks of the \
+                              daemons right.";
+                Self { retry_after: Some(retry_after), ..Self::new(&problem::CLOCK_BEHIND, detail) }
+            }
             UserError::Markers => {
                 Self::new(&problem::MARKERS_UNAVAILABLE, "Nothing was accepted; try again.")
             }

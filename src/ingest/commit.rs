@@ -218,6 +218,7 @@ impl Committer {
             })
             .collect();
         self.writer.append(&entries, at).map_err(|error| refusal(&self.shared, &error))?;
+        self.shared.last_at.store(at.0, Ordering::Relaxed);
         self.shared.refused_for_room.store(false, Ordering::Relaxed);
         if let Some(repeat) = repeat {
             self.fresh.insert(repeat.scope, first);

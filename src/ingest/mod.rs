@@ -35,6 +35,7 @@ use crate::sync::atomic::Ordering;
 use crate::task::Alarm;
 use crate::task::OnFailure;
 use crate::task::Thread;
+use crate::units::Timestamp;
 use crate::wal::Letter;
 use crate::wal::Log;
 use crate::wal::Lsn;
@@ -86,6 +87,8 @@ struct Shared {
     max_backlog: u64,
     /// Whether the last batch found no room.
     refused_for_room: AtomicBool,
+    /// When the last record was accepted, in milliseconds.
+    last_at: AtomicU64,
     heartbeat: Arc<AtomicU64>,
 }
 
@@ -143,6 +146,7 @@ impl Shared {
             metrics,
             max_backlog: config.max_backlog_size.map_or(u64::MAX, |size| size.0),
             refused_for_room: AtomicBool::new(false),
+            last_at: AtomicU64::new(writer.instant(Timestamp::default()).0),
             heartbeat: Arc::default(),
             log,
         }
@@ -214,6 +218,11 @@ impl Ingest {
         let (shared, claim) = (Arc::clone(&self.shared), *claim);
         let found = tokio::task::spawn_blocking(move || shared.claimed(&claim));
         found.await.map_err(|_| SubmitError::Closing)?
+    }
+
+    /// The instant that a command accepted now gets, at least. It is never before that of an earlier one of this log.
+    pub fn instant(&self) -> Timestamp {
+        Timestamp::now().max(Timestamp(self.shared.last_at.load(Ordering::Relaxed)))
     }
 
     /// What a create would be answered now.

@@ -76,7 +76,8 @@ impl Users {
         if let Some(receipt) = self.recognise(&context).await? {
             return Ok(receipt);
         }
-        self.exists(name, &context).await?;
+        let row = self.exists(name, &context).await?;
+        self.outlive(&row).await?;
         let wanted = self.wanted(name, None, change.email.as_deref(), change.phone.as_deref()).await;
         let checks = self.check(wanted, name, change.email.as_deref(), change.phone.as_deref(), false);
         let hold = match checks.await? {
@@ -105,6 +106,7 @@ impl Users {
             return Ok(receipt);
         }
         let row = self.exists(name, &context).await?;
+        self.outlive(&row).await?;
         match change.old {
             Some(old) => self.verify(row, old, context.client).await?,
             None if trusted => {}
@@ -124,6 +126,7 @@ impl Users {
         if let Some(receipt) = self.recognise(&context).await? {
             return Ok(receipt);
         }
+        self.outlive_registration(name).await?;
         let value = UserValue { name: name.to_owned(), ..UserValue::default() };
         self.log(UserKind::Delete, value, false, context).await
     }

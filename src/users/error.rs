@@ -29,6 +29,12 @@ pub enum UserError {
     /// The same, or what somebody else has asked for, is just being accepted or refused.
     #[error("a request for the same is under way")]
     UnderWay,
+    /// What stands there was accepted by a daemon whose clock is ahead: a command of now would be superseded.
+    #[error("the clock of another daemon is ahead")]
+    ClockBehind {
+        /// When a command will be newer.
+        retry_after: Duration,
+    },
     /// The marker store does not answer.
     #[error("the marker store does not answer")]
     Markers,

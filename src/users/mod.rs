@@ -6,13 +6,15 @@
 //!
 //! - `field`, `nickname`, `phone`, `password`, `form`: what is sent, made into what may be logged; `unicode`: what they know
 //!   of characters;
-//! - `flights`, `pending`, `judge`, `life`: who asked first; `checks`: all of them in their order; `door`: the commands;
+//! - `flights`, `pending`, `judge`, `life`: who asked first; `checks`: all of them in their order; `concurrency`: how many at
+//!   a time; `clocks`: whether a command would be superseded; `door`: the commands;
 //! - `hold`, `left_behind`: what becomes of a request's markers; `hash`: passwords;
 //! - `profile`, `cache`, `generations`, `page`: reading; `notices`: what other daemons are told of changes;
 //! - `keeper`: the daemon's sign of life, and the markers of what still waits; `shared`: what daemons have in common.
 
 mod cache;
 mod checks;
+mod clocks;
 mod concurrency;
 mod config;
 mod door;

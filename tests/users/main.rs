@@ -10,6 +10,7 @@ mod support;
 mod anonymous;
 mod bad_input;
 mod burst;
+mod clocks;
 mod cluster;
 mod crowd;
 mod degraded;

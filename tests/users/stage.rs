@@ -138,6 +138,11 @@ impl Stage {
             .collect()
     }
 
+    /// Runs statements in the daemons' database.
+    pub fn sql_in_database(&self, statements: &str) {
+        self.sql.sql(self.database_parts().2, statements);
+    }
+
     /// What stands before the servers, where something does.
     pub fn front(&self) -> &Front {
         self.front.as_ref().expect("a stage with a front")

@@ -1,0 +1,78 @@
+//! Whether a command would be superseded because another daemon's clock is ahead.
+//!
+//! Among daemons the newer command stays, and newer is what was accepted later by its daemon's clock. A daemon that sees
+//! a row of a later instant than its own present knows that a change accepted now would be `superseded`, although the
+//! client asks for it after what stands there. It lets a short time pass until it would not, and refuses where that takes
+//! longer. What another daemon has accepted and nobody has applied yet cannot be seen here: the outcome says it then.
+
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use super::UserError;
+use super::Users;
+use crate::db::UserRow;
+use crate::units::Timestamp;
+
+/// Clocks that are synchronised differ by less. As long as the other checks may take.
+const CLOCKS_DIFFER: Duration = Duration::from_millis(50);
+/// How long a deletion waits to hear when the user was registered. The daemon accepts it without the database, too.
+const ASK_WITHIN: Duration = Duration::from_millis(50);
+
+impl Users {
+    /// Returns when a change that is accepted now is newer than the row.
+    pub(super) async fn outlive(&self, row: &Option<UserRow>) -> Result<(), UserError> {
+        match row {
+            Some(row) => self.wait_past(row.version.at).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Returns when a deletion that is accepted now is newer than the registration, as far as that is known.
+    pub(super) async fn outlive_registration(&self, name: &str) -> Result<(), UserError> {
+        match timeout(ASK_WITHIN, self.profiles.get(name)).await {
+            Ok(Ok(Some(profile))) => self.wait_past(profile.created_at).await,
+            _ => Ok(()),
+        }
+    }
+
+    async fn wait_past(&self, at: Timestamp) -> Result<(), UserError> {
+        match until_past(at, self.ingest.instant()) {
+            Some(wait) if wait > CLOCKS_DIFFER => {
+                tracing::debug!(
+                    event = "users.clock_behind",
+                    ?wait,
+                    "a change was refused that would be superseded"
+                );
+                Err(UserError::ClockBehind { retry_after: wait })
+            }
+            Some(wait) => {
+                tokio::time::sleep(wait).await;
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+/// How long it takes until what is accepted is newer than what was accepted `at`.
+fn until_past(at: Timestamp, now: Timestamp) -> Option<Duration> {
+    (at >= now).then(|| at.since(now) + Duration::from_millis(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_newer_than_now_is_waited_for_and_what_is_older_is_not() {
+        let millis = |count| Some(Duration::from_millis(count));
+        assert_eq!(until_past(Timestamp(999), Timestamp(1_000)), None);
+        assert_eq!(
+            until_past(Timestamp(1_000), Timestamp(1_000)),
+            millis(1),
+            "of one instant either may be newer"
+        );
+        assert_eq!(until_past(Timestamp(1_030), Timestamp(1_000)), millis(31));
+    }
+}
