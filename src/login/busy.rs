@@ -1,34 +1,65 @@
 //! Fast fail: above a number of logins in progress others are refused at once, instead of all becoming slow.
+//!
+//! One address has three quarters of them at most, so that it cannot keep all others out, whatever its rate limits are.
 
-use std::sync::atomic::AtomicUsize;
-use std::sync::atomic::Ordering;
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
 
 /// Logins in progress.
 pub(super) struct InProgress {
-    count: AtomicUsize,
+    seats: Mutex<Seats>,
     most: usize,
+    most_of_one: usize,
+}
+
+#[derive(Default)]
+struct Seats {
+    taken: usize,
+    /// Of each address that has any.
+    by_address: HashMap<IpAddr, usize>,
 }
 
 /// One of them.
-pub(super) struct Seat<'a>(&'a InProgress);
+pub(super) struct Seat<'a> {
+    logins: &'a InProgress,
+    address: IpAddr,
+}
 
 impl InProgress {
     pub fn new(most: usize) -> Self {
-        Self { count: AtomicUsize::new(0), most }
+        // Of one seat none can be left to others.
+        let most_of_one = (most - most.div_ceil(4)).max(1);
+        Self { seats: Mutex::default(), most, most_of_one }
     }
 
-    /// None: there are too many.
-    pub fn enter(&self) -> Option<Seat<'_>> {
-        // Counted before it is looked at, so that no two take the last seat.
-        let seat = Seat(self);
-        let before = self.count.fetch_add(1, Ordering::Relaxed);
-        (before < self.most).then_some(seat)
+    /// A seat for a login from this address, or its network. None: there are too many, or too many of it.
+    pub fn enter(&self, address: IpAddr) -> Option<Seat<'_>> {
+        let mut seats = self.seats();
+        let own = seats.by_address.get(&address).copied().unwrap_or(0);
+        if seats.taken >= self.most || own >= self.most_of_one {
+            return None;
+        }
+        seats.taken += 1;
+        seats.by_address.insert(address, own + 1);
+        Some(Seat { logins: self, address })
+    }
+
+    fn seats(&self) -> MutexGuard<'_, Seats> {
+        self.seats.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Seat<'_> {
     fn drop(&mut self) {
-        self.0.count.fetch_sub(1, Ordering::Relaxed);
+        let mut seats = self.logins.seats();
+        seats.taken -= 1;
+        match seats.by_address.get_mut(&self.address) {
+            Some(own) if *own > 1 => *own -= 1,
+            _ => drop(seats.by_address.remove(&self.address)),
+        }
     }
 }
 
@@ -36,13 +67,32 @@ impl Drop for Seat<'_> {
 mod tests {
     use super::*;
 
+    fn address(last: u8) -> IpAddr {
+        [203, 0, 113, last].into()
+    }
+
     #[test]
     fn a_seat_is_free_again_when_its_login_ends_or_was_refused() {
         let logins = InProgress::new(2);
-        let (one, two) = (logins.enter(), logins.enter());
+        let (one, two) = (logins.enter(address(1)), logins.enter(address(2)));
         assert!(one.is_some() && two.is_some());
-        assert!(logins.enter().is_none() && logins.enter().is_none());
+        assert!(logins.enter(address(3)).is_none() && logins.enter(address(3)).is_none());
         drop(one);
-        assert!(logins.enter().is_some());
+        let third = logins.enter(address(3));
+        assert!(third.is_some());
+        drop((two, third));
+        let seats = logins.seats();
+        assert!(seats.taken == 0 && seats.by_address.is_empty());
+    }
+
+    #[test]
+    fn one_address_leaves_seats_to_others_whatever_its_limits() {
+        for (most, of_one) in [(1_000, 750), (4, 3), (3, 2), (2, 1)] {
+            let logins = InProgress::new(most);
+            let taken: Vec<_> = (0..most).filter_map(|_| logins.enter(address(1))).collect();
+            assert_eq!(taken.len(), of_one);
+            assert!(logins.enter(address(2)).is_some());
+        }
+        assert!(InProgress::new(1).enter(address(1)).is_some(), "the only seat is somebody's");
     }
 }

@@ -134,7 +134,7 @@ impl Login {
 
     async fn try_login(&self, name: &str, password: Secret, client: IpAddr) -> Result<TokenPair, LoginError> {
         let inner = &*self.0;
-        let Some(_seat) = inner.busy.enter() else {
+        let Some(_seat) = inner.busy.enter(ratelimit::network(client)) else {
             inner.metrics.bound_hit.with_label_values(&["logins"]).inc();
             return Err(LoginError::Busy(inner.busy_message.clone()));
         };
