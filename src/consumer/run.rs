@@ -227,7 +227,6 @@ impl Worker<'_> {
     fn wait_out(&mut self, why: String, blocked: bool, delay: Duration) -> Result<(), Interrupted> {
         if !blocked {
             tracing::warn!(reason = why, "the database cannot be written: tried until it can");
-            self.parts.metrics.consumer_blocked.set(1);
         }
         self.shared.say(Some(why));
         self.intake.pause();
@@ -242,7 +241,6 @@ impl Worker<'_> {
     }
 
     fn unblock(&self) {
-        self.parts.metrics.consumer_blocked.set(0);
         self.shared.say(None);
     }
 
