@@ -67,15 +67,23 @@ impl Users {
                 return Err(tokio::join!(refusal, self.pending.sweep_all(keys)).0);
             }
         };
+        let mut hold = Hold { wanted: wanted.into(), claim, seat, stored: None };
+        if hold.wanted.is_empty() {
+            return Ok(Admitted::New(hold));
+        }
         let running = self.concurrency.enter().await.ok_or(UserError::Crowded)?;
         let deadline = Instant::now() + self.config.check_timeout.0;
-        let mut hold = Hold { wanted: wanted.into(), claim, seat, stored: None };
         let claimed = self.set_markers(&mut hold, deadline).await;
         let free = match &claimed {
             Ok(Claim::Ours) => self.ask_database(name, email, phone, new, deadline).await,
             _ => Ok(()),
         };
-        running.ended(deadline);
+        match claimed.is_ok() && free.is_ok() {
+            true => running.in_time(),
+            false if Instant::now() >= deadline => running.late(),
+            // What failed at once says nothing of how many are too many.
+            false => drop(running),
+        }
         match claimed? {
             Claim::Ours => {}
             Claim::UnderWay(flight) => return self.after(&flight).await,
@@ -94,9 +102,6 @@ impl Users {
     }
 
     async fn set_markers(&self, hold: &mut Hold, deadline: Instant) -> Result<Claim, UserError> {
-        if hold.wanted.is_empty() {
-            return Ok(Claim::Ours);
-        }
         let _step = self.step("users.markers");
         let (claim, wanted) = (hold.claim, Arc::clone(&hold.wanted));
         let (pending, tasks) = (Arc::clone(&self.pending), Arc::downgrade(&self.tasks));
@@ -125,9 +130,6 @@ impl Users {
         new: bool,
         deadline: Instant,
     ) -> Result<(), UserError> {
-        if email.is_none() && phone.is_none() && !new {
-            return Ok(());
-        }
         let _step = self.step("users.database");
         let asked = self.holders(new.then_some(name), email, phone);
         match timeout_at(deadline.into(), asked).await {

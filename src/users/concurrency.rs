@@ -1,7 +1,7 @@
 //! How many commands are checked at a time: as many as finish within their deadline.
 //!
-//! Checks that all run at once all become late on a slow machine, and those who come again keep it so, although each by
-//! itself would have been in time. So the limit adapts: additive increase, multiplicative decrease, as in TCP (Jacobson,
+//! On a slow machine checks that all run at once are all late, and clients that ask again keep it so, although few at a
+//! time would have been in time. So the limit adapts: additive increase, multiplicative decrease, as in TCP (Jacobson,
 //! "Congestion Avoidance and Control", 1988). One is always let through; the limit can recover from any value.
 
 use std::sync::Arc;
@@ -20,8 +20,8 @@ use tokio::time::timeout;
 const FIRST: usize = 16;
 /// More are not faster: each asks one connection to the marker store and one of a few to the database.
 const MOST: usize = 256;
-/// Whoever has waited so long is refused: a client that gets no answer for longer gives up, and its request is work for
-/// nothing.
+/// A command that has waited so long is refused: a client that gets no answer for longer gives up, and checking its
+/// request is work for nothing.
 const WAIT: Duration = Duration::from_secs(2);
 
 /// The limit, and who waits for it.
@@ -43,7 +43,7 @@ struct Limit {
     lowered: Option<Instant>,
 }
 
-/// Leave for one command's checks; given back when dropped.
+/// Permit to run one command's checks; given back when dropped.
 pub(super) struct Running {
     limiter: Arc<Concurrency>,
     permit: Option<OwnedSemaphorePermit>,
@@ -75,11 +75,17 @@ impl Concurrency {
 }
 
 impl Running {
-    /// The checks came to their end, before this instant or too late.
-    pub fn ended(self, deadline: Instant) {
-        let now = Instant::now();
-        let mut limit = self.limiter.limit();
-        if now < deadline { limit.succeeded() } else { limit.failed(self.began, now) }
+    /// The checks were done within their time. Only a limit that was reached grows: others say nothing of what more would
+    /// take.
+    pub fn in_time(self) {
+        if self.limiter.permits.available_permits() == 0 {
+            self.limiter.limit().succeeded();
+        }
+    }
+
+    /// The command was refused because they were not.
+    pub fn late(self) {
+        self.limiter.limit().failed(self.began, Instant::now());
     }
 }
 
@@ -135,18 +141,12 @@ mod tests {
         running
     }
 
-    fn end(running: Vec<Running>, in_time: bool) {
-        let now = Instant::now();
-        let deadline = if in_time { now + WAIT } else { now };
-        running.into_iter().for_each(|one| one.ended(deadline));
-    }
-
     #[tokio::test]
     async fn those_that_are_late_together_halve_the_limit_once() {
         let limiter = limiter(WAIT);
         let running = all_that_may(&limiter).await;
         assert_eq!(running.len(), FIRST);
-        end(running, false);
+        running.into_iter().for_each(Running::late);
         assert_eq!(all_that_may(&limiter).await.len(), FIRST / 2);
     }
 
@@ -154,24 +154,36 @@ mod tests {
     async fn one_is_let_through_whatever_was_late_and_the_limit_grows_again() {
         let limiter = limiter(WAIT);
         for _ in 0..20 {
-            end(all_that_may(&limiter).await, false);
+            all_that_may(&limiter).await.into_iter().for_each(Running::late);
         }
-        for rounds in 0..MOST * 2 {
-            let running = all_that_may(&limiter).await;
-            assert_eq!(running.len(), (rounds + 1).min(MOST));
-            end(running, true);
+        for round in 1..=FIRST * 2 {
+            for _ in 0..round {
+                let mut running = all_that_may(&limiter).await;
+                assert_eq!(running.len(), round);
+                running.swap_remove(0).in_time();
+            }
         }
+        assert_eq!(all_that_may(&limiter).await.len(), FIRST * 2 + 1);
     }
 
     #[tokio::test]
-    async fn whoever_gives_up_leaves_the_limit_as_it_is() {
+    async fn a_limit_that_is_not_reached_does_not_grow() {
+        let limiter = limiter(WAIT);
+        for _ in 0..FIRST * 2 {
+            limiter.enter().await.unwrap().in_time();
+        }
+        assert_eq!(all_that_may(&limiter).await.len(), FIRST);
+    }
+
+    #[tokio::test]
+    async fn a_check_that_is_dropped_leaves_the_limit_as_it_is() {
         let limiter = limiter(WAIT);
         drop(all_that_may(&limiter).await);
         assert_eq!(all_that_may(&limiter).await.len(), FIRST);
     }
 
     #[tokio::test]
-    async fn whoever_waits_too_long_is_refused_and_counted() {
+    async fn a_wait_that_takes_too_long_is_refused_and_counted() {
         let limiter = limiter(Duration::ZERO);
         let running = all_that_may(&limiter).await;
         assert!(limiter.enter().await.is_none());

@@ -154,6 +154,10 @@ impl Users {
                 false => Err(UserError::FormerUser),
             };
         }
+        // Whoever was registered under the name had a row, and it is gone: a registration that waits is another user's.
+        if caller.is_some_and(|caller| *caller.name == *name && caller.registered_at.is_some()) {
+            return Err(UserError::FormerUser);
+        }
         match self.pending.is_pending(name).await {
             Ok(true) => Ok(None),
             Ok(false) => Err(UserError::NotFound),
