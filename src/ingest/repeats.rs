@@ -10,8 +10,10 @@ use super::Shared;
 use super::SubmitError;
 use super::index::Lookup;
 use super::request::KeyDigests;
+use super::request::OlderKey;
 use crate::command::Envelope;
 use crate::command::Repeat;
+use crate::units::Timestamp;
 use crate::wal::Lsn;
 
 /// Above this a body is digested on a thread that may block: 64 KiB take about 50 µs.
@@ -23,6 +25,37 @@ pub(super) enum Earlier {
     Receipt(Receipt),
     /// There is none below `since`.
     None { since: Lsn },
+}
+
+/// What the log has under a key.
+enum Found {
+    Receipt(Receipt),
+    /// A request with another body.
+    OtherBody {
+        accepted_at: Timestamp,
+    },
+    None {
+        since: Lsn,
+    },
+}
+
+impl Found {
+    fn earlier(self) -> Result<Earlier, SubmitError> {
+        match self {
+            Self::Receipt(receipt) => Ok(Earlier::Receipt(receipt)),
+            Self::OtherBody { .. } => Err(SubmitError::KeyConflict),
+            Self::None { since } => Ok(Earlier::None { since }),
+        }
+    }
+
+    /// Whether it is an earlier request of this one's sender, found by what the first versions wrote.
+    fn is_senders(&self, older: &OlderKey) -> bool {
+        match self {
+            Self::Receipt(receipt) => receipt.accepted_at >= older.since,
+            Self::OtherBody { accepted_at } => older.is_ones_own && *accepted_at >= older.since,
+            Self::None { .. } => false,
+        }
+    }
 }
 
 impl Ingest {
@@ -52,21 +85,20 @@ impl Ingest {
 
     /// The earlier request with this key. A new key costs no thread and no read.
     pub(super) async fn earlier(&self, digests: &KeyDigests) -> Result<Earlier, SubmitError> {
-        let earlier = self.look_up(digests.repeat).await?;
-        if let (Earlier::None { .. }, Some(unbound)) = (&earlier, digests.unbound) {
-            match self.look_up(unbound).await {
-                Ok(Earlier::None { .. }) | Err(SubmitError::KeyConflict) => {}
-                Ok(Earlier::Receipt(receipt)) if receipt.accepted_at < digests.unbound_since => {}
-                found => return found,
+        let found = self.look_up(digests.repeat).await?;
+        if let (Found::None { .. }, Some(older)) = (&found, &digests.older) {
+            let by_older = self.look_up(older.repeat).await?;
+            if by_older.is_senders(older) {
+                return by_older.earlier();
             }
         }
-        Ok(earlier)
+        found.earlier()
     }
 
-    async fn look_up(&self, repeat: Repeat) -> Result<Earlier, SubmitError> {
+    async fn look_up(&self, repeat: Repeat) -> Result<Found, SubmitError> {
         let unused = self.shared.index.unused(&repeat.scope);
         if let Some(since) = unused.map_err(|_| SubmitError::IndexRebuilding)? {
-            return Ok(Earlier::None { since });
+            return Ok(Found::None { since });
         }
         let shared = Arc::clone(&self.shared);
         let found = tokio::task::spawn_blocking(move || shared.earlier(&repeat));
@@ -77,26 +109,27 @@ impl Ingest {
     pub(super) async fn receipt_at(&self, first: Lsn, repeat: Repeat) -> Result<Receipt, SubmitError> {
         let shared = Arc::clone(&self.shared);
         let read = tokio::task::spawn_blocking(move || shared.receipt_at(first, &repeat));
-        // Retention took it between the look-up and here, or it is damaged: the next try finds it unused.
-        read.await.map_err(|_| SubmitError::Closing)??.ok_or(SubmitError::IndexRebuilding)
+        match read.await.map_err(|_| SubmitError::Closing)??.earlier()? {
+            Earlier::Receipt(receipt) => Ok(receipt),
+            // Retention took it between the look-up and here, or it is damaged: the next try finds it unused.
+            Earlier::None { .. } => Err(SubmitError::IndexRebuilding),
+        }
     }
 }
 
 impl Shared {
     /// Blocks.
-    fn earlier(&self, repeat: &Repeat) -> Result<Earlier, SubmitError> {
+    fn earlier(&self, repeat: &Repeat) -> Result<Found, SubmitError> {
         let found = self.index.find(&repeat.scope, Lsn(0)).map_err(|_| SubmitError::IndexRebuilding)?;
-        let first = match found {
-            Lookup::Unused { since } => return Ok(Earlier::None { since }),
-            Lookup::First(first) => first,
-        };
-        let receipt = self.receipt_at(first, repeat)?;
-        Ok(receipt.map_or(Earlier::None { since: first.next() }, Earlier::Receipt))
+        match found {
+            Lookup::Unused { since } => Ok(Found::None { since }),
+            Lookup::First(first) => self.receipt_at(first, repeat),
+        }
     }
 
     /// The receipt of the request whose records begin here, checked against the first of them; none if that is not
     /// kept, or damaged. Blocks.
-    fn receipt_at(&self, first: Lsn, repeat: &Repeat) -> Result<Option<Receipt>, SubmitError> {
+    fn receipt_at(&self, first: Lsn, repeat: &Repeat) -> Result<Found, SubmitError> {
         let mut receipt = Receipt { ids: Vec::new(), accepted_at: Default::default(), replayed: true };
         let mut cursor = self.log.cursor(first);
         let mut count = 1;
@@ -108,28 +141,35 @@ impl Shared {
             let here = frame.filter(|frame| frame.lsn == first.plus(n.into()));
             let Some(frame) = here else {
                 // A batch of which a part is damaged: its ids are not known.
-                return if n == 0 { Ok(None) } else { Err(SubmitError::IndexRebuilding) };
+                return if n == 0 {
+                    Ok(Found::None { since: first.next() })
+                } else {
+                    Err(SubmitError::IndexRebuilding)
+                };
             };
             let envelope = Envelope::decode(frame.payload).ok();
             if n == 0 {
-                count = self.check(envelope.as_ref(), first, repeat)?;
+                match self.count(envelope.as_ref(), first, repeat)? {
+                    Some(of_this) => count = of_this,
+                    None => return Ok(Found::OtherBody { accepted_at: frame.at }),
+                }
             }
             receipt.ids.push(envelope.ok_or(SubmitError::IndexRebuilding)?.id);
             receipt.accepted_at = frame.at;
         }
-        Ok(Some(receipt))
+        Ok(Found::Receipt(receipt))
     }
 
-    /// How many records the request has whose first one this is, if it is the one that the index means.
-    fn check(
+    /// How many records the request has whose first one this is; none where its body is another one.
+    fn count(
         &self,
         envelope: Option<&Envelope<'_>>,
         first: Lsn,
         repeat: &Repeat,
-    ) -> Result<u32, SubmitError> {
+    ) -> Result<Option<u32>, SubmitError> {
         match envelope.and_then(|envelope| envelope.repeat).filter(|found| found.scope == repeat.scope) {
-            Some(found) if found.body == repeat.body => Ok(found.count),
-            Some(_) => Err(SubmitError::KeyConflict),
+            Some(found) if found.body == repeat.body => Ok(Some(found.count)),
+            Some(_) => Ok(None),
             None => {
                 self.index.distrust(&repeat.scope, first);
                 Err(SubmitError::IndexRebuilding)

@@ -145,11 +145,18 @@ impl Request {
 pub(super) struct KeyDigests {
     /// What is written into the log.
     pub repeat: Repeat,
-    /// What the first versions wrote: the key of a caller without a token was not bound to its body, and the one of a
-    /// user was bound to the name alone.
-    pub unbound: Option<Repeat>,
-    /// What is found by that counts from this instant on: what an older user of the name has sent is not this one's.
-    pub unbound_since: Timestamp,
+    /// What the first versions wrote, where that was something else.
+    pub older: Option<OlderKey>,
+}
+
+/// The key of a caller without a token was not bound to its body then, and the one of a user to the name alone.
+#[derive(Clone, Copy)]
+pub(super) struct OlderKey {
+    pub repeat: Repeat,
+    /// What was accepted before this is an older user's of the name.
+    pub since: Timestamp,
+    /// Whether another body under it is a mistake of the sender's; without a token it may be another sender's.
+    pub is_ones_own: bool,
 }
 
 /// Digests under the log's secret.
@@ -166,17 +173,16 @@ impl Digests {
     pub fn of(&self, request: &Request, idempotency: &Idempotency) -> KeyDigests {
         let body = self.0.of(&[b"body", &idempotency.body]);
         let count = request.commands.len() as u32;
-        let unbound = Repeat { scope: self.scope(request, idempotency), body, count };
-        let (scope, unbound_since) = match &request.principal {
-            None => (self.0.of(&[b"anonymous", &unbound.scope, &body]), Timestamp::default()),
+        let older = Repeat { scope: self.scope(request, idempotency), body, count };
+        let (scope, since, is_ones_own) = match &request.principal {
+            None => (self.0.of(&[b"anonymous", &older.scope, &body]), Timestamp::default(), false),
             Some(Owner { registered_at: Some(at), .. }) => {
-                (self.0.of(&[b"account", &unbound.scope, &at.0.to_le_bytes()]), *at)
+                (self.0.of(&[b"account", &older.scope, &at.0.to_le_bytes()]), *at, true)
             }
-            Some(Owner { registered_at: None, .. }) => {
-                return KeyDigests { repeat: unbound, unbound: None, unbound_since: Timestamp::default() };
-            }
+            Some(Owner { registered_at: None, .. }) => return KeyDigests { repeat: older, older: None },
         };
-        KeyDigests { repeat: Repeat { scope, ..unbound }, unbound: Some(unbound), unbound_since }
+        let repeat = Repeat { scope, ..older };
+        KeyDigests { repeat, older: Some(OlderKey { repeat: older, since, is_ones_own }) }
     }
 
     /// The scope is principal, and method and kind or route, beside the key itself; every command of a request has one

@@ -278,6 +278,7 @@ async fn a_key_of_a_user_is_another_for_the_next_user_of_the_name() {
     let (before, after) = (Some(first.accepted_at), Some(Timestamp(first.accepted_at.0 + 1)));
     let again = submit(&house, of(before, "b")).await;
     assert_eq!((again.ids, again.replayed), (first.ids.clone(), true), "of an earlier version");
+    assert_eq!(house.ingest.submit(of(before, "c")).await, Err(SubmitError::KeyConflict), "likewise");
     let next = submit(&house, of(after, "b")).await;
     assert!(!next.replayed && next.ids != first.ids);
     for _ in 0..2 {
@@ -317,7 +318,7 @@ async fn a_key_without_a_token_in_a_log_of_an_earlier_version_is_recognised() {
     let house = House::open(dir.path());
     let of = |body| request(&[None], keyed("k", body, None));
     let shared = &house.ingest.shared;
-    let repeat = shared.digests.of(&of("b"), &keyed("k", "b", None).unwrap()).unbound.unwrap();
+    let repeat = shared.digests.of(&of("b"), &keyed("k", "b", None).unwrap()).older.unwrap().repeat;
     let (reply, answer) = tokio::sync::oneshot::channel();
     let keyed = Some(Keyed { repeat, since: Lsn(0) });
     shared.queue.push(Work::Submit { request: of("b"), keyed, reply }, 1).unwrap();
@@ -349,7 +350,7 @@ async fn a_key_bound_to_a_route_is_another_on_another_route() {
 fn the_digest_of_a_key_without_a_route_never_changes() {
     let digests = Digests::new(&[9; 32]);
     let digests = digests.of(&request(&[None], keyed("k", "b", None)), &keyed("k", "b", None).unwrap());
-    let repeat = digests.unbound.unwrap();
+    let repeat = digests.older.unwrap().repeat;
     let hex = data_encoding::HEXLOWER;
     assert_eq!(hex.encode(&repeat.scope), "3ee9cee145beb1c6750499438926db72");
     assert_eq!(hex.encode(&repeat.body), "7ef97f85640d1b555153bec3deec3dab");
