@@ -5,6 +5,7 @@ use std::io::Read;
 use std::path::Path;
 
 use tokio::runtime::Runtime;
+use zeroize::Zeroizing;
 
 use crate::command::Secret;
 use crate::config::Config;
@@ -78,7 +79,7 @@ fn administrator(name: &str, file: Option<&Path>, cost: u32) -> Result<(String, 
 
 /// Without its line end.
 fn password(file: Option<&Path>) -> Result<Secret, Failure> {
-    let mut text = String::new();
+    let mut text = Zeroizing::new(String::new());
     match file {
         Some(path) => std::fs::File::open(path)
             .and_then(|file| file.take(MOST_READ).read_to_string(&mut text))
