@@ -22,7 +22,7 @@ const TEST: &str = "users anonymous";
 const TIMES: u64 = 200;
 /// At once, for memory: more than the queue of passwords lets in.
 const CLIENTS: u64 = 64;
-/// How the runtime names its threads.
+/// How the runtime names its threads, those for work that blocks included: digests, look-ups in the log.
 const RUNTIME: &str = "tokio-rt-worker";
 const APPLIED_WITHIN: Duration = Duration::from_secs(120);
 
@@ -108,7 +108,7 @@ fn cost(daemon: &mut Forebay, probe: &Probe) -> Cost {
     let (after, statements) = (self::spent(pid), self::statements(daemon) - statements);
     let each = |nanoseconds: u64| Duration::from_nanos(nanoseconds / TIMES);
     Cost {
-        runtime: each(after.runtime - spent.runtime),
+        runtime: each(after.runtime.saturating_sub(spent.runtime)),
         others: each(after.others.saturating_sub(spent.others)),
         answer,
         statements: statements / TIMES as f64,

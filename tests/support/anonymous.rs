@@ -13,7 +13,7 @@ const FORM: usize = 16 << 10;
 const LONG_HEADER: usize = 12 << 10;
 
 /// Statements that no request waits for: the daemon makes them by itself, or to apply what was accepted.
-const APART: [&str; 21] = [
+const APART: [&str; 23] = [
     "ping",
     "check",
     "begin",
@@ -35,6 +35,8 @@ const APART: [&str; 21] = [
     "unpark",
     "last_logins",
     "merge_extras",
+    "migrate",
+    "secret",
 ];
 
 /// A user that exists, with this password.
@@ -48,8 +50,6 @@ pub struct Probe {
     pub what: &'static str,
     /// Statements to the database that it may cause.
     pub statements: u64,
-    /// Whether a password is hashed or compared for it.
-    pub hashes: bool,
     request: fn(u64) -> Request,
 }
 
@@ -71,14 +71,8 @@ impl Probe {
 
 /// A daemon that asks for tokens: all its routes, each in its expensive forms.
 pub fn probes() -> Vec<Probe> {
-    let probe = |method, path, what, request| Probe {
-        route: (method, path),
-        what,
-        statements: 0,
-        hashes: false,
-        request,
-    };
-    let asks = |probe: Probe, statements, hashes| Probe { statements, hashes, ..probe };
+    let probe = |method, path, what, request| Probe { route: (method, path), what, statements: 0, request };
+    let asks = |probe: Probe, statements| Probe { statements, ..probe };
     vec![
         probe("POST", "/v1/commands/{kind}", "64 KiB, no token", |_| {
             to("/v1/commands/order", filled(64 << 10))
@@ -86,11 +80,11 @@ pub fn probes() -> Vec<Probe> {
         probe("POST", "/v1/commands/{kind}", "a token nobody signed", |number| {
             with_token(to("/v1/commands/order", filled(64 << 10)), &forged(number))
         }),
-        probe("GET", "/v1/commands/{id}", "an id that is none", |number| {
-            to(&format!("/v1/commands/{number:026}"), String::new())
+        probe("GET", "/v1/commands/{id}", "an invented id", |number| {
+            to(&format!("/v1/commands/{number:040}"), String::new())
         }),
-        asks(probe("POST", "/v1/users", "a new user", |number| to("/v1/users", somebody(number))), 1, true),
-        asks(probe("POST", "/v1/users", "a name that is taken", |_| to("/v1/users", taken())), 1, false),
+        asks(probe("POST", "/v1/users", "a new user", |number| to("/v1/users", somebody(number))), 1),
+        asks(probe("POST", "/v1/users", "a name that is taken", |_| to("/v1/users", taken())), 1),
         probe("POST", "/v1/users", "16 KiB of unknown members", |_| to("/v1/users", unknown_members(FORM))),
         probe("POST", "/v1/users", "16 KiB of nesting", |_| to("/v1/users", nested(FORM))),
         probe("POST", "/v1/users", "16 KiB in one member", |_| to("/v1/users", one_member(FORM))),
@@ -115,14 +109,12 @@ pub fn probes() -> Vec<Probe> {
                 to("/login", credentials(&format!("nobody-{number}"), "wrong horse"))
             }),
             1,
-            true,
         ),
         asks(
             probe("POST", "/login", "a wrong password", |number| {
                 to("/login", credentials(KNOWN.0, &format!("wrong horse {number}")))
             }),
             1,
-            true,
         ),
         probe("POST", "/login", "16 KiB of unknown members", |_| to("/login", unknown_members(FORM))),
         probe("POST", "/refresh", "a token nobody signed", |number| to("/refresh", refresh(&forged(number)))),
@@ -137,8 +129,7 @@ pub fn probes() -> Vec<Probe> {
 
 /// Statements to the database so far that requests caused, from the text of all metrics.
 pub fn statements(metrics: &str) -> u64 {
-    let counts =
-        metrics.lines().filter_map(|line| line.strip_prefix("forebay_db_query_seconds_count{query=\""));
+    let counts = metrics.lines().filter_map(|line| line.strip_prefix("db_query_seconds_count{query=\""));
     counts
         .filter(|count| APART.iter().all(|query| !count.starts_with(&format!("{query}\""))))
         .filter_map(|count| count.rsplit(' ').next()?.parse::<u64>().ok())

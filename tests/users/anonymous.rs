@@ -18,7 +18,10 @@ const ANSWER: usize = 8 << 10;
 
 #[test]
 fn no_public_route_costs_an_anonymous_client_more_than_its_share() {
-    let mut forebay = party::guarded().set("rate_limit.enabled", false);
+    let mut forebay = party::guarded()
+        .set("rate_limit.enabled", false)
+        // A question that was given up counts as well.
+        .set("users.check_timeout", "10s");
     forebay.start();
     let http = &mut forebay.http();
     let (name, password) = anonymous::KNOWN;
@@ -30,6 +33,8 @@ fn no_public_route_costs_an_anonymous_client_more_than_its_share() {
         let before = statements(&forebay);
         let longest = (0..TIMES).map(|number| answer(&probe, http, number)).max().unwrap_or_default();
         let caused = statements(&forebay) - before;
+        // One that must ask shows that this is counted.
+        assert!(probe.statements == 0 || caused > 0, "{:?}, {}: no statement", probe.route, probe.what);
         if caused > probe.statements * TIMES || (longest > ANSWER && probe.route.1 != "/openapi.json") {
             over.push(format!("{:?}, {}: {caused} statements, {longest} bytes", probe.route, probe.what));
         }
