@@ -4,6 +4,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -35,6 +36,9 @@ const START_EVENTS: usize = 60;
 
 /// How often a machine that stands still before it has mounted its disk is given power again.
 const BOOTS: usize = 3;
+
+/// A machine on a busy host is cut before so many commands were accepted as were meant to be.
+const CUT_WITHIN: Duration = Duration::from_secs(30);
 
 /// The file's name.
 const INITRAMFS: &str = "initramfs";
@@ -147,7 +151,7 @@ impl<'a> Campaign<'a> {
             to.lock().unwrap().push((disk.instant(), key.to_owned(), number));
         }));
         let load = Load::start(&plan);
-        load.await_accepted(100 + self.random.below(900) as u64);
+        load.await_accepted_or(100 + self.random.below(900) as u64, CUT_WITHIN);
         let (tape, console) = machine.cut();
         let mut sent = load.stop();
         let heard = std::mem::take(&mut *heard.lock().unwrap());
