@@ -148,6 +148,52 @@ fn what_was_parked_when_an_embedded_broker_died_comes_to_its_end_with_the_next()
     consumer.stop(Instant::now() + LONG);
 }
 
+/// Commands are read while another connection keeps the database from being written.
+#[test]
+fn commands_that_are_read_and_not_settled_are_trouble_in_the_end() {
+    let place = Place::new();
+    let broker = EmbeddedBroker::start().unwrap();
+    let consumer = place.consumer(&broker, soon());
+    let handle = consumer.handle();
+    let mint = IdMint::new(&[1; 16], &[2; 32]);
+    let id = |n: u8| mint.mint(Timestamp(n.into()), Lsn(n.into()), [n; 9]);
+    let person = |name: &str| {
+        let phone = name.len();
+        format!(r#"{{"name":"{name}","email":"{name}@b","phone":"{phone}","password_hash":"x"}}"#)
+    };
+    let config = kafka::Config::default();
+    let send = |n: u8, name: &str| {
+        let letters = [letter(id(n), "user.create", name, &person(name))];
+        Outbox::new(&config, broker.bootstrap()).send(&letters, &mut || true).unwrap();
+    };
+    send(1, "ada");
+    place.outcomes(&[id(1)]);
+    let later = |seconds| handle.shared.progress.stalled(Instant::now() + Duration::from_secs(seconds));
+    place.until("nothing is pending", async |_| later(1_000).is_none().then_some(()));
+
+    let file = place.dir.path().join("users.sqlite").display().to_string();
+    let lock = place.runtime.block_on(async {
+        let mut connection = sqlx::SqliteConnection::connect(&file).await.unwrap();
+        sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut connection).await.unwrap();
+        connection
+    });
+    send(2, "robert");
+    let stalled = place.until("it is seen", async |_| later(1_000));
+    assert!(stalled.ends_with("while 1 are pending"), "{stalled}");
+    place.runtime.block_on(lock.close()).unwrap();
+    place.outcomes(&[id(2)]);
+    place.until("nothing is pending", async |_| later(1_000).is_none().then_some(()));
+    consumer.stop(Instant::now() + LONG);
+
+    // Half a minute later.
+    let now = Instant::now();
+    handle.shared.progress.note(3, false, now.checked_sub(Duration::from_secs(31)).unwrap());
+    let (trouble, metrics) = (handle.trouble().unwrap(), Metrics::new().unwrap());
+    assert!(trouble.starts_with("no command was settled for 31 s"), "{trouble}");
+    handle.observe(&metrics);
+    assert_eq!((handle.blocked(), metrics.consumer_blocked.get()), (None, 1));
+}
+
 /// An index of an operator's own refuses a command's audit row, whatever becomes of the command.
 #[test]
 fn a_command_that_no_table_takes_becomes_a_dead_letter_and_holds_nobody() {

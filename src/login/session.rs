@@ -97,3 +97,21 @@ impl Sessions {
         Timestamp(now.0 + u64::try_from(longest.as_millis()).unwrap_or(u64::MAX))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_session_is_remembered_until_no_token_of_it_can_be_good() {
+        let day = 24 * 3600;
+        for (refresh_ttl, remembered) in [(60, day), (day - 1, day), (30 * day, 30 * day)] {
+            let sessions = Sessions {
+                keyring: Arc::default(),
+                access_ttl: Duration::from_secs(60),
+                refresh_ttl: Duration::from_secs(refresh_ttl),
+            };
+            assert_eq!(sessions.end(Timestamp(5)), Timestamp(remembered * 1_000 + 5), "{refresh_ttl}");
+        }
+    }
+}

@@ -106,6 +106,14 @@ impl House {
         Locked { release: Some(release), thread: Some(thread) }
     }
 
+    fn sql(&self, statement: &'static str) {
+        let url = self.url.clone();
+        sql::complete(async move {
+            let mut connection = PgConnection::connect(&url).await.expect("a connection");
+            sqlx::raw_sql(statement).execute(&mut connection).await.expect(statement);
+        });
+    }
+
     /// Lets its clients use a command, or not any more.
     fn allow(&self, rule: &str) {
         let set = self.redis.ask(&["ACL", "SETUSER", "default", rule]);
@@ -418,4 +426,31 @@ fn without_markers_or_database_the_settings_decide() {
     let without_database = house.on_parts(daemon::forebay(&house.nobody.address())).set("database.url", gone);
     let without_database = lenient(without_database);
     expect(&register(&mut without_database.http(), &somebody(3)), 202, "");
+}
+
+#[test]
+fn a_daemon_that_redis_does_not_let_subscribe_or_publish_says_so_as_an_error() {
+    let test = "a_daemon_that_redis_does_not_let_subscribe_or_publish_says_so_as_an_error";
+    let Some(house) = House::new(test) else { return };
+    let daemon = house.daemon();
+    house.allow("resetchannels");
+    for event in ["kv.subscription_failed", "kv.denied"] {
+        let (event, level) = (format!(r#""event":"{event}""#), r#""level":"ERROR""#);
+        wait::until_true(&event, LONG, || {
+            daemon.log().lines().any(|line| line.contains(&event) && line.contains(level))
+        });
+    }
+}
+
+#[test]
+fn a_database_that_answers_reads_only_is_not_well() {
+    let Some(house) = House::new("a_database_that_answers_reads_only_is_not_well") else { return };
+    let daemon = house.daemon();
+    let is_well = || daemon.admin_http().get("/readyz").unwrap().json()["dependencies"]["database"] == "ok";
+    wait::until_true("it is well", LONG, is_well);
+    // Stands for a server that became read-only, or whose disk is full.
+    house.sql("ALTER TABLE login_sessions ADD CONSTRAINT nothing CHECK (false) NOT VALID");
+    wait::until_true("it is not", LONG, || !is_well());
+    house.sql("ALTER TABLE login_sessions DROP CONSTRAINT nothing");
+    wait::until_true("it is well again", LONG, is_well);
 }
