@@ -65,12 +65,8 @@ async fn markers(kv: &Kv) -> String {
 }
 
 async fn database(db: &Database) -> Result<String, DbError> {
-    let pending = db.pending_migrations().await?;
-    if !pending.is_empty() {
-        return Ok(format!("{} migrations are to be applied: run `forebay migrate`", pending.len()));
-    }
-    if let Some(wrong) = db.wrong_encoding().await? {
-        return Ok(wrong.to_string());
+    if let Some(lacking) = db.lacks().await? {
+        return Ok(lacking);
     }
     db.check_writes().await?;
     Ok("ok".to_owned())

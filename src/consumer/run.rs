@@ -13,8 +13,6 @@ use crate::backoff::Backoff;
 use crate::command::USER_DEAD_TOPIC;
 use crate::command::USER_RETRY_TOPIC;
 use crate::command::USER_TOPIC;
-use crate::db::Database;
-use crate::db::DbError;
 use crate::kafka::Interrupted;
 use crate::kafka::Source;
 use crate::kafka::Topics;
@@ -81,7 +79,7 @@ fn prepare(parts: &ConsumerParts, shared: &Shared, pulse: &Pulse<'_>) -> Result<
     let mut backoff = Backoff::new(parts.config.retry_backoff_min.0, parts.config.retry_backoff_max.0);
     let mut last = String::new();
     loop {
-        let trouble = match drive(&parts.runtime, pulse, trouble(&parts.db))? {
+        let trouble = match drive(&parts.runtime, pulse, parts.db.lacks())? {
             Ok(None) => break,
             Ok(Some(trouble)) => trouble,
             Err(error) => error.to_string(),
@@ -97,15 +95,6 @@ fn prepare(parts: &ConsumerParts, shared: &Shared, pulse: &Pulse<'_>) -> Result<
     }
     shared.say(None);
     make_topics(parts, pulse)
-}
-
-/// What the database lacks. With it a command would be refused that another database takes, and become a dead letter.
-async fn trouble(db: &Database) -> Result<Option<String>, DbError> {
-    let pending = db.pending_migrations().await?;
-    if !pending.is_empty() {
-        return Ok(Some(format!("{} migrations are missing: run forebay migrate", pending.len())));
-    }
-    Ok(db.wrong_encoding().await?.map(|wrong| wrong.to_string()))
 }
 
 fn make_topics(parts: &ConsumerParts, pulse: &Pulse<'_>) -> Result<(), Interrupted> {

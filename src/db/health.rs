@@ -10,6 +10,19 @@ use super::meter::Query;
 use super::value::Value;
 
 impl Database {
+    /// What it lacks before commands may be applied to it, and what to do about that. With it a command would be refused that
+    /// another database takes, and become a dead letter. Asks also while calls are refused: an answer ends that.
+    pub async fn lacks(&self) -> Result<Option<String>, DbError> {
+        let pending = self.pending_migrations().await?;
+        if !pending.is_empty() {
+            return Ok(Some(format!(
+                "{} migrations are to be applied: run `forebay migrate`",
+                pending.len()
+            )));
+        }
+        Ok(self.wrong_encoding().await?.map(|wrong| wrong.to_string()))
+    }
+
     /// Whether it takes writes: a row of a session that does not exist, rolled back. A server that answers reads may be
     /// the read-only one of a pair after a failover, its disk may be full, or the account may lack a privilege. Asks also
     /// while calls are refused: an answer ends that.

@@ -22,6 +22,7 @@ use sqlx::AssertSqlSafe;
 use sqlx::Connection;
 
 mod cancelled;
+mod encoding;
 mod extras;
 mod failover;
 mod housekeeping;
