@@ -23,7 +23,8 @@ const LAST_PROBE: Duration = Duration::from_secs(2);
 pub trait CallError: Display {
     /// For a call that was not let through.
     fn refused() -> Self;
-    /// Whether there was no answer, or none in time. An answer that makes no sense is an answer.
+    /// Whether there was no answer, none in time, or one that only a connection made anew can give differently. An answer
+    /// that makes no sense is an answer.
     fn is_outage(&self) -> bool;
 }
 

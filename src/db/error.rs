@@ -75,7 +75,8 @@ impl CallError for DbError {
     }
 
     fn is_outage(&self) -> bool {
-        matches!(self, Self::Away(_))
+        // Behind the wrong pooler each call makes a connection in vain, as it does to a server that is away.
+        matches!(self, Self::Away(_) | Self::Unfit(_))
     }
 }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 use std::time::Instant;
 
+use forebay::db::Database;
 use forebay::db::DbError;
 use forebay::db::Pooler;
 use forebay::db::Rotation;
@@ -36,6 +37,17 @@ fn poolers(test: &str, direct: &str) -> Option<[PgBouncer; 2]> {
     Some([services::own_pgbouncer(test, direct, &[])?, services::own_pgbouncer(test, direct, &[ignore])?])
 }
 
+/// Asks until requests are refused without a connection.
+async fn wait_until_it_is_left_alone(database: &Database) {
+    for _ in 0..20 {
+        if database.user("ada").await == Err(DbError::Open) {
+            assert!(database.is_open());
+            return;
+        }
+    }
+    panic!("every request makes a connection that is of no use");
+}
+
 fn migrate(url: &str) -> Forebay {
     Forebay::new(daemon::binary()).args(&["migrate"]).set("database.url", url)
 }
@@ -59,6 +71,13 @@ async fn a_pooler_without_its_setting_is_named_before_anything_is_asked_of_it() 
             assert!(matches!(refused, DbError::Unfit(_)) && refused.is_transient(), "{refused:?}");
             assert!(refused.to_string().contains(REMEDY), "{refused}");
         }
+        // Each of these made a connection: from some on, only now and then one does.
+        wait_until_it_is_left_alone(&behind).await;
+        let refused = behind.pending_migrations().await.unwrap_err();
+        assert!(
+            refused.to_string().contains(REMEDY),
+            "who looks at its state is told all the same: {refused}"
+        );
         let with_setting = Place::behind_pooler((direct.clone(), pooler.url(&direct))).database().await;
         assert_eq!(with_setting.user("ada").await, Ok(None), "the remedy is one");
     }
