@@ -16,6 +16,7 @@ mod deadlines;
 mod dependencies;
 mod descriptors;
 mod empty;
+mod expiry;
 mod exposure;
 mod failure;
 mod migrate;

@@ -4,21 +4,16 @@
 //! a server's by `forebay migrate`.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use crate::backoff;
 use crate::config::Config;
 use crate::db::Database;
 use crate::db::DbError;
-use crate::db::Pass;
-use crate::db::Retention;
 use crate::ingest::Ingest;
 use crate::kv::Kv;
 use crate::kv::KvError;
 use crate::metrics::Metrics;
 use crate::status::Statuses;
 use crate::task::Task;
-use crate::units::Timestamp;
 use crate::users;
 use crate::users::HashPool;
 use crate::users::Keeper;
@@ -27,15 +22,10 @@ use crate::users::Users;
 use crate::wal::Log;
 
 use super::dependencies::Dependencies;
+use super::expiry;
 
 /// Markers and the second level of the cache of a daemon that is alone.
 const EMBEDDED_STORE: &str = "markers";
-
-/// Between two passes over expired rows.
-const EXPIRE_EVERY: Duration = Duration::from_secs(60);
-/// How long a pass may take. Where that is not enough the next one begins at once: what has expired meanwhile then has
-/// its turn in every table, and metrics show that the database does not keep up.
-const PASS_WITHIN: Duration = Duration::from_secs(60);
 
 /// What users are stored and found with; shared with the consumer.
 #[derive(Clone)]
@@ -91,40 +81,6 @@ fn store(config: &Config, log: &Log, metrics: &Arc<Metrics>) -> Result<Kv, KvErr
     opened.map(|kv| kv.with_metrics(Arc::clone(metrics)))
 }
 
-/// Deletes rows as they expire. Consumers on other machines need not: the tables are everybody's. Several daemons come by
-/// at different times.
-async fn delete_expired(db: Database, retention: Retention) {
-    let mut cut_short = false;
-    loop {
-        if !cut_short {
-            tokio::time::sleep(EXPIRE_EVERY.mul_f64(0.5 + backoff::spread())).await;
-        }
-        let pass = db.delete_expired(&retention, Timestamp::now(), PASS_WITHIN).await;
-        cut_short = pass.cut_short;
-        report(&pass);
-    }
-}
-
-fn report(pass: &Pass) {
-    let rows = pass.deleted;
-    if rows > 0 {
-        tracing::info!(event = "db.expired_deleted", rows, "expired rows were deleted");
-    }
-    if pass.cut_short {
-        tracing::warn!(event = "db.retention_behind", "expired rows are left: the next pass begins at once");
-    }
-    match &pass.failed {
-        None => {}
-        // That the database is away is said elsewhere.
-        Some((table, error @ (DbError::Away(_) | DbError::Open))) => {
-            tracing::debug!(event = "db.retention_failed", table, %error, "expired rows stay for now");
-        }
-        Some((table, error)) => {
-            tracing::warn!(event = "db.retention_failed", table, %error, "expired rows stay: may the account delete from this table?");
-        }
-    }
-}
-
 impl Service {
     /// Starts what keeps markers and caches true.
     pub(super) fn start(
@@ -157,7 +113,7 @@ impl Service {
         }
         let keeper = users.keep();
         let retention = config.database.retention();
-        tasks.push(Task::spawn("users-retention", delete_expired(stores.db.clone(), retention)));
+        tasks.push(Task::spawn("users-retention", expiry::delete_expired(stores.db.clone(), retention)));
         Self { users, _keeper: keeper, _tasks: tasks }
     }
 }

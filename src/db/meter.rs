@@ -68,7 +68,7 @@ pub(super) struct Meter {
     exhausted: IntCounter,
     /// Of each [`Table`], in that order.
     expired: Vec<(IntCounter, IntGauge)>,
-    cut_short: IntCounter,
+    left_behind: IntCounter,
 }
 
 impl Meter {
@@ -85,7 +85,7 @@ impl Meter {
             idle: metrics.db_connections.with_label_values(&["idle"]),
             exhausted: metrics.bound_hit.with_label_values(&["db_pool"]),
             expired: Table::ALL.iter().map(expired).collect(),
-            cut_short: metrics.bound_hit.with_label_values(&["retention"]),
+            left_behind: metrics.bound_hit.with_label_values(&["retention"]),
         }
     }
 
@@ -101,17 +101,23 @@ impl Meter {
         self.exhausted.inc();
     }
 
-    /// So many expired rows of a table are deleted, and the rest has been expired for at most so long.
-    pub(super) fn expired(&self, table: Table, deleted: u64, behind: Duration) {
-        if let Some((counter, gauge)) = self.expired.get(table as usize) {
-            counter.inc_by(deleted);
+    /// So many expired rows of a table are gone.
+    pub(super) fn deleted(&self, table: Table, rows: u64) {
+        if let Some((counter, _)) = self.expired.get(table as usize) {
+            counter.inc_by(rows);
+        }
+    }
+
+    /// The oldest row of a table that is left has been expired for so long; zero: none has.
+    pub(super) fn behind(&self, table: Table, behind: Duration) {
+        if let Some((_, gauge)) = self.expired.get(table as usize) {
             gauge.set(i64::try_from(behind.as_secs()).unwrap_or(i64::MAX));
         }
     }
 
-    /// A pass ended while expired rows were left.
-    pub(super) fn retention_cut_short(&self) {
-        self.cut_short.inc();
+    /// A pass ended while expired rows were left, or a table could not be looked at.
+    pub(super) fn retention_behind(&self) {
+        self.left_behind.inc();
     }
 
     pub(super) fn connections(&self, size: u32, idle: usize) {

@@ -51,7 +51,7 @@ impl Retention {
         let kept = |table: &Table| match table {
             Table::Outcomes | Table::DeletedUsers => Some(self.outcomes),
             Table::Sessions => Some(self.sessions),
-            Table::Audit => self.audit,
+            Table::Audit => self.audit.map(|kept| kept.max(self.outcomes)),
         };
         let expiring = Table::ALL.iter().filter_map(|table| Some(Progress::new(*table, kept(table)?, now)));
         expiring.collect()
@@ -63,10 +63,32 @@ impl Retention {
 pub struct Pass {
     /// Rows deleted.
     pub deleted: u64,
+    /// How many of them were rows of the audit.
+    pub audit: u64,
     /// Whether its time was over while expired rows were left.
     pub cut_short: bool,
-    /// The last table from which it could not delete, and why; it went on with the others.
-    pub failed: Option<(&'static str, DbError)>,
+    /// The tables from which it could not delete, and why; it went on with the others.
+    pub failed: Vec<(&'static str, DbError)>,
+    /// Whether what failed did because the database as a whole does not answer.
+    pub away: bool,
+    /// Why it left all tables alone, if it did: without its index a table is searched from end to end.
+    pub put_off: Option<String>,
+}
+
+impl Pass {
+    fn count(&mut self, table: Table, deleted: u64) {
+        self.deleted += deleted;
+        if table == Table::Audit {
+            self.audit += deleted;
+        }
+    }
+}
+
+/// Whether no table at all could be reached. Where others can be, one that gives no answer in time has a trouble of its
+/// own: rows that somebody locks, or a search that takes too long.
+fn is_away(failed: &[(&'static str, DbError)], tables: usize) -> bool {
+    failed.len() == tables
+        && failed.iter().all(|(_, error)| matches!(error, DbError::Away(_) | DbError::Open))
 }
 
 /// A table whose rows expire.
@@ -108,7 +130,9 @@ struct Progress {
     table: Table,
     /// Rows from this instant on were not seen yet.
     from: Timestamp,
-    /// Rows from this instant on stay.
+    /// Rows from this instant on have not expired.
+    expired: Timestamp,
+    /// Rows from this instant on stay: those that have not expired, and those that wait for others to go first.
     before: Timestamp,
     /// Whether the pass is through with the table.
     done: bool,
@@ -125,7 +149,21 @@ impl Progress {
         let kept = u64::try_from(kept.as_millis()).unwrap_or(u64::MAX);
         let before = Timestamp(now.0.saturating_sub(kept));
         let start = Timestamp(0);
-        Self { table, from: start, before, done: false, emptied: false, reached: start, gapless: true }
+        Self {
+            table,
+            from: start,
+            expired: before,
+            before,
+            done: false,
+            emptied: false,
+            reached: start,
+            gapless: true,
+        }
+    }
+
+    /// For how long a row of this instant has been expired.
+    fn behind(&self, instant: Timestamp) -> Duration {
+        self.expired.since(instant)
     }
 
     fn record(&mut self, batch: &Batch) {
@@ -145,6 +183,8 @@ struct Batch {
     deleted: u64,
     /// The instant of the newest row found.
     last: Timestamp,
+    /// The oldest expired row that had to stay.
+    waiting: Option<Timestamp>,
 }
 
 impl Batch {
@@ -183,8 +223,20 @@ impl OutcomesFirst {
 impl Database {
     /// Deletes what has expired at `now`. When `within` is over, the batches that are left wait for the next pass.
     pub async fn delete_expired(&self, retention: &Retention, now: Timestamp, within: Duration) -> Pass {
+        match self.pending_migrations().await {
+            Ok(pending) if pending.is_empty() => self.delete_all(retention, now, within).await,
+            Ok(pending) => {
+                let why = format!("{} migrations are to be applied: run `forebay migrate`", pending.len());
+                Pass { put_off: Some(why), ..Pass::default() }
+            }
+            Err(error) => Pass { put_off: Some(error.to_string()), ..Pass::default() },
+        }
+    }
+
+    async fn delete_all(&self, retention: &Retention, now: Timestamp, within: Duration) -> Pass {
         let began = Instant::now();
         let mut tables = retention.tables(now);
+        let all = tables.len();
         let mut order = OutcomesFirst { reached: Timestamp(0), done: false };
         let mut pass = Pass::default();
         loop {
@@ -193,24 +245,25 @@ impl Database {
                     continue;
                 }
                 match self.step(progress).await {
-                    Ok(deleted) => pass.deleted += deleted,
+                    Ok(deleted) => pass.count(progress.table, deleted),
                     Err(error) => {
                         progress.done = true;
-                        pass.failed = Some((progress.table.name(), error));
+                        pass.failed.push((progress.table.name(), error));
                     }
                 }
                 order.record(progress);
             }
             tables.retain(|progress| !progress.done);
-            if tables.is_empty() {
-                return pass;
-            }
-            if began.elapsed() >= within {
-                pass.cut_short = true;
-                self.meter.retention_cut_short();
-                return pass;
+            if tables.is_empty() || began.elapsed() >= within {
+                break;
             }
         }
+        pass.cut_short = !tables.is_empty();
+        pass.away = self.is_open() || is_away(&pass.failed, all);
+        if pass.cut_short || !(pass.failed.is_empty() || pass.away) {
+            self.meter.retention_behind();
+        }
+        pass
     }
 
     /// One batch of one table, and the pause after it.
@@ -218,8 +271,9 @@ impl Database {
         let began = Instant::now();
         let batch = self.delete_batch(progress).await?;
         progress.record(&batch);
-        let behind = if progress.emptied { Duration::ZERO } else { progress.before.since(batch.last) };
-        self.meter.expired(progress.table, batch.deleted, behind);
+        let left = batch.waiting.or((!progress.emptied).then_some(batch.last));
+        self.meter.deleted(progress.table, batch.deleted);
+        self.meter.behind(progress.table, left.map_or(Duration::ZERO, |oldest| progress.behind(oldest)));
         if batch.found > 0 {
             tokio::time::sleep(began.elapsed()).await;
         }
@@ -233,12 +287,20 @@ impl Database {
         let sql = format!(
             "SELECT {key}, {instant} FROM {table} WHERE {instant} >= ? AND {instant} < ? ORDER BY {instant} LIMIT ?"
         );
-        let values = [progress.from.into(), progress.before.into(), i64::from(BATCH).into()];
+        let values = [progress.from.into(), progress.expired.into(), i64::from(BATCH).into()];
         let rows = lease.fetch(Query::Forget, &sql, &values).await?;
         let keys = rows.iter().map(|row| row.text(0)).collect::<Result<Vec<_>, _>>()?;
-        let last = rows.last().map(|row| row.instant(1)).transpose()?.unwrap_or(progress.from);
-        let mut batch = Batch { found: keys.len() as u64, deleted: 0, last };
-        for keys in shape::chunks(&keys) {
+        let instants = rows.iter().map(|row| row.instant(1)).collect::<Result<Vec<_>, _>>()?;
+        // Before they are deleted: whether they can be is not known yet.
+        self.meter.behind(progress.table, instants.first().map_or(Duration::ZERO, |at| progress.behind(*at)));
+        let (going, waiting) = instants.split_at(instants.partition_point(|at| *at < progress.before));
+        let mut batch = Batch {
+            found: going.len() as u64,
+            deleted: 0,
+            last: going.last().copied().unwrap_or(progress.from),
+            waiting: waiting.first().copied(),
+        };
+        for keys in shape::chunks(&keys[..going.len()]) {
             let (sql, mut values) = search(&format!("DELETE FROM {table}"), key, keys);
             // A name may have been deleted anew, a session prolonged meanwhile.
             values.push(progress.before.into());
@@ -256,12 +318,24 @@ mod tests {
     #[test]
     fn a_pass_goes_on_while_batches_are_full_and_nobody_else_deletes() {
         let full = u64::from(BATCH);
-        let followed = |found, deleted| Batch { found, deleted, last: Timestamp(0) }.is_followed();
+        let followed =
+            |found, deleted| Batch { found, deleted, last: Timestamp(0), waiting: None }.is_followed();
         assert!(followed(full, full));
         assert!(followed(full, full / 2));
         assert!(!followed(full, full / 2 - 1), "another daemon is faster");
         assert!(!followed(full, 0));
         assert!(!followed(full - 1, full - 1), "the last one");
         assert!(!followed(0, 0));
+    }
+
+    #[test]
+    fn one_table_without_an_answer_is_no_database_that_is_away() {
+        let late = || DbError::Away("over its time".to_owned());
+        assert!(!is_away(&[("audit", late())], 4));
+        assert!(!is_away(&[], 4));
+        let mut failed: Vec<_> = Table::ALL.iter().map(|table| (table.name(), late())).collect();
+        assert!(is_away(&failed, 4));
+        failed[2].1 = DbError::Refused("no".to_owned());
+        assert!(!is_away(&failed, 4), "it answers");
     }
 }

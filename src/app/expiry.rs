@@ -1,0 +1,85 @@
+//! The task that deletes rows as they expire, and what it says about that.
+
+use std::time::Duration;
+
+use crate::backoff;
+use crate::db::Database;
+use crate::db::Pass;
+use crate::db::Retention;
+use crate::units::Span;
+use crate::units::Timestamp;
+
+/// Between two passes over expired rows.
+const EVERY: Duration = Duration::from_secs(60);
+/// How long a pass may take. Where that is not enough the next one begins at once: what has expired meanwhile then has
+/// its turn in every table, and metrics show that the database does not keep up.
+const PASS_WITHIN: Duration = Duration::from_secs(60);
+
+/// Deletes rows as they expire. Consumers on other machines need not: the tables are everybody's. Several daemons come by
+/// at different times.
+pub(super) async fn delete_expired(db: Database, retention: Retention) {
+    let mut report = Report { audit: retention.audit, put_off: None, audit_said: false };
+    let mut cut_short = false;
+    loop {
+        if !cut_short {
+            tokio::time::sleep(EVERY.mul_f64(0.5 + backoff::spread())).await;
+        }
+        let pass = db.delete_expired(&retention, Timestamp::now(), PASS_WITHIN).await;
+        cut_short = pass.cut_short;
+        report.on(&pass);
+    }
+}
+
+/// What was said already.
+struct Report {
+    audit: Option<Duration>,
+    put_off: Option<String>,
+    audit_said: bool,
+}
+
+impl Report {
+    fn on(&mut self, pass: &Pass) {
+        self.put_off(pass);
+        self.audit(pass);
+        let rows = pass.deleted;
+        if rows > 0 {
+            tracing::info!(event = "db.expired_deleted", rows, "expired rows were deleted");
+        }
+        if pass.cut_short {
+            tracing::warn!(
+                event = "db.retention_behind",
+                "expired rows are left: the next pass begins at once"
+            );
+        }
+        for (table, error) in &pass.failed {
+            let event = "db.retention_failed";
+            match pass.away {
+                // That is said elsewhere.
+                true => tracing::debug!(event, table, %error, "expired rows stay for now"),
+                false => {
+                    tracing::warn!(event, table, %error, "expired rows could not be deleted: tried again")
+                }
+            }
+        }
+    }
+
+    /// Once: `/readyz` says so for as long as it lasts.
+    fn put_off(&mut self, pass: &Pass) {
+        if let Some(reason) = pass.put_off.as_ref().filter(|_| self.put_off != pass.put_off) {
+            tracing::info!(event = "db.retention_put_off", reason, "expired rows stay for now");
+        }
+        self.put_off.clone_from(&pass.put_off);
+    }
+
+    /// Once: an operator who relies on the audit and does not know that it is not kept for ever finds it here.
+    fn audit(&mut self, pass: &Pass) {
+        let Some(kept) = self.audit.filter(|_| pass.audit > 0 && !self.audit_said) else { return };
+        self.audit_said = true;
+        tracing::info!(
+            event = "db.audit_expires",
+            audit_retention = %Span(kept),
+            rows = pass.audit,
+            "rows of the audit older than [database] audit_retention are deleted"
+        );
+    }
+}
