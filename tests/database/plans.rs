@@ -25,6 +25,9 @@ use crate::version;
 /// More than any page or batch has.
 const MANY: u64 = 2_000;
 
+/// Read as a whole before each pass over expired rows: it has a row for each migration, however many users there are.
+const SMALL: &str = "forebay_migrations";
+
 /// PostgreSQL plans a statement for its values five times before it plans for any values.
 const ROUNDS: usize = 7;
 
@@ -151,7 +154,8 @@ async fn mariadb_reads_no_table_as_a_whole() {
     let statements: Vec<String> = sqlx::query_scalar(logged).fetch_all(&mut connection).await.unwrap();
     let mut explained = 0;
     for statement in statements {
-        if !["SELECT", "UPDATE", "DELETE"].iter().any(|verb| statement.starts_with(verb)) {
+        let planned = ["SELECT", "UPDATE", "DELETE"].iter().any(|verb| statement.starts_with(verb));
+        if !planned || statement.contains(SMALL) {
             continue;
         }
         let explain = AssertSqlSafe(format!("EXPLAIN FORMAT=JSON {statement}"));
@@ -210,7 +214,7 @@ async fn postgres_reads_no_table_as_a_whole() {
     for plan in &plans {
         let plan = plan.split(" LOG: ").next().unwrap();
         assert!(
-            !plan.contains("Seq Scan"),
+            plan.contains(SMALL) || !plan.contains("Seq Scan"),
             "{}…{}",
             &plan[..300.min(plan.len())],
             &plan[plan.len().saturating_sub(2000)..]
