@@ -10,7 +10,7 @@ use super::meter::Query;
 use super::value::Value;
 
 impl Database {
-    /// What it lacks before commands may be applied to it, and what to do about that. With it a command would be refused that
+    /// What it lacks before commands may be applied to it, and what to do about that: a command would be refused that
     /// another database takes, and become a dead letter. Asks also while calls are refused: an answer ends that.
     pub async fn lacks(&self) -> Result<Option<String>, DbError> {
         let pending = self.pending_migrations().await?;
