@@ -1,5 +1,5 @@
 //! Retries that are not due. Later ones of other names pass them, later ones of the same name wait behind them. At most
-//! so many are held that memory does not notice; the rest stays in the topic.
+//! 1,000 records or 8 MiB are held; the rest stays in the topic.
 
 use std::collections::BTreeMap;
 use std::collections::HashSet;
@@ -12,9 +12,10 @@ use crate::units::Timestamp;
 
 use super::letters;
 
-/// Retries of a few users at a time are usual; this many of one moment are an outage of another kind.
+/// Records that are held. Commands of a few users at a time are usual; when more wait, something is wrong with all
+/// commands, and nothing is gained by reading on.
 const MOST: usize = 1_000;
-/// Their bytes.
+/// Bytes of the records that are held.
 const MOST_BYTES: usize = 8 << 20;
 
 /// By partition, in the topic's order.
@@ -95,7 +96,7 @@ impl Held {
         self.count <= MOST / 2 && self.bytes <= MOST_BYTES / 2
     }
 
-    /// Forgets what comes from partitions that are somebody else's now.
+    /// Forgets the records of partitions that were revoked.
     pub(super) fn forget(&mut self, partitions: &[Partition]) {
         self.partitions.retain(|partition, _| !partitions.contains(partition));
         let left = || self.partitions.values().flatten();

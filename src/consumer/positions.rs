@@ -19,11 +19,15 @@ struct Position {
 }
 
 impl Positions {
-    /// This record was read.
+    /// Notes a record that was read. A partition is read in order. An offset that was read before means that the broker
+    /// has lost the end of its log, and writes other records in its place: what is known of the old ones does not count.
     pub(super) fn read(&mut self, record: &Record) {
         let position = self.0.entry((record.topic.clone(), record.partition)).or_default();
+        if record.offset < position.next {
+            position.open.split_off(&record.offset);
+        }
         position.open.insert(record.offset);
-        position.next = position.next.max(record.offset + 1);
+        position.next = record.offset + 1;
     }
 
     /// These records are settled. For each of their partitions: everything before this offset is.
@@ -31,7 +35,7 @@ impl Positions {
         let mut offsets = BTreeMap::new();
         for record in records {
             let partition = (record.topic.clone(), record.partition);
-            // None: it is somebody else's now, who reads the record again.
+            // None: the partition was revoked. Its next consumer reads the record again.
             let Some(position) = self.0.get_mut(&partition) else { continue };
             position.open.remove(&record.offset);
             offsets.insert(partition, position.open.first().copied().unwrap_or(position.next));
@@ -45,7 +49,7 @@ impl Positions {
         self.0.get(partition).and_then(first).unwrap_or(0)
     }
 
-    /// These partitions are somebody else's now.
+    /// Forgets partitions that were revoked.
     pub(super) fn forget(&mut self, partitions: &[Partition]) {
         self.0.retain(|partition, _| !partitions.contains(partition));
     }
@@ -79,7 +83,24 @@ mod tests {
         positions.read(&record(0, 99));
         assert_eq!(positions.span(&partition), 70);
         positions.forget(std::slice::from_ref(&partition));
-        assert!(positions.settled(&[record(0, 30)]).is_empty(), "it is somebody else's");
+        assert!(positions.settled(&[record(0, 30)]).is_empty(), "the partition was revoked");
         assert_eq!(positions.settled(&[record(1, 5)]).into_values().collect::<Vec<_>>(), [6]);
+    }
+
+    /// After an unclean election of a leader the log may end earlier than it did, without a rebalance.
+    #[test]
+    fn a_truncated_log_takes_the_position_back() {
+        let (mut positions, partition) = (Positions::default(), (Box::<str>::from("t"), 0));
+        let read = |positions: &mut Positions, offsets: &[i64]| {
+            offsets.iter().for_each(|offset| positions.read(&record(0, *offset)));
+        };
+        let settled = |positions: &mut Positions, offset| positions.settled(&[record(0, offset)])[&partition];
+        read(&mut positions, &[100, 101, 102, 103]);
+        assert_eq!(settled(&mut positions, 100), 101);
+        assert_eq!(settled(&mut positions, 103), 101, "101 and 102 are open");
+        read(&mut positions, &[50, 51]);
+        assert_eq!(settled(&mut positions, 50), 51);
+        assert_eq!(settled(&mut positions, 51), 52, "102 no longer exists");
+        assert_eq!(settled(&mut positions, 101), 52, "a record of the old end, settled late");
     }
 }
