@@ -53,6 +53,8 @@ pub(super) struct Command {
     pub(super) origin: (i32, i64),
     /// Whether it comes from the retry topic.
     pub(super) from_retry: bool,
+    /// How often it had been tried when this copy of it was sent to the retry topic; none where it does not say.
+    pub(super) tries: Option<i32>,
     /// Whether its dead letter is confirmed by the broker.
     pub(super) buried: bool,
     /// Whether it is to be given up at once.
@@ -99,6 +101,7 @@ impl Command {
             fault,
             origin,
             from_retry,
+            tries: record.header(ATTEMPTS).filter(|_| from_retry).and_then(|tries| tries.parse().ok()),
             buried: false,
             hopeless: false,
             lost: None,

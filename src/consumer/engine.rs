@@ -287,7 +287,7 @@ impl Engine {
             match fate {
                 Fate::Applied => self.counts.applied += 1,
                 Fate::Rejected => self.counts.rejected += 1,
-                Fate::Repeat | Fate::Gone => self.counts.repeats += 1,
+                Fate::Repeat | Fate::Gone | Fate::Stale => self.counts.repeats += 1,
                 Fate::Dead { .. } => {
                     self.metrics.consumer_dead.inc();
                     self.counts.dead += 1;

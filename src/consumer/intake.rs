@@ -23,7 +23,7 @@ const IDLE: Duration = Duration::from_millis(250);
 const MOST_BYTES: usize = 8 << 20;
 /// Records of a partition that are read past one that is not due. A consumer that takes the partition over reads them
 /// again.
-const MOST_PASSING: u64 = 10_000;
+const MOST_PASSING: u64 = 1_000;
 
 /// Reads what is due.
 pub(super) struct Intake {

@@ -50,7 +50,9 @@ pub(super) fn retry(
         Fate::Parked { attempts } => (*attempts, after(delay(config, *attempts)), None),
         // Its turn comes when those before it are done, which are before it in the topic.
         Fate::Follows => (0, now, None),
-        Fate::Again { attempts } => (*attempts, now, None),
+        // As late as after its last try: a copy that comes at once would be a try before its time.
+        Fate::Again { attempts: 0 } => (0, now, None),
+        Fate::Again { attempts } => (*attempts, after(delay(config, *attempts)), None),
         Fate::Behind { first, first_attempts, attempts } => {
             let times = times_behind(record, first, *first_attempts) + 1;
             let delay = delay(config, i32::try_from(times).unwrap_or(i32::MAX));
@@ -163,6 +165,20 @@ mod tests {
         let again = Command::read(&back);
         assert_eq!((again.id, again.origin), (command.id, (2, 17)));
         assert!(retry(&config, &record, &Command::read(&record), &Fate::Applied, Timestamp(1)).is_none());
+    }
+
+    #[test]
+    fn a_parked_command_that_is_sent_again_waits_as_long_as_after_its_last_try() {
+        let (record, config) = (record(), Config::default());
+        let again = |attempts| {
+            let fate = Fate::Again { attempts };
+            let letter = retry(&config, &record, &Command::read(&record), &fate, Timestamp(1_000));
+            let back = delivered(letter.unwrap());
+            assert_eq!(Command::read(&back).tries, Some(attempts));
+            due(&back).since(Timestamp(1_000))
+        };
+        assert_eq!(again(0), Duration::ZERO, "it was not tried yet");
+        assert_eq!(again(3), delay(&config, 3));
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //! - A command with an outcome is a repeat: nothing changes. Outcome rows expire; the audit row of the same command then
 //!   says that it was decided.
 //! - While a name has commands in the retry topic, later ones of that name follow them there; only the first of them
-//!   is tried.
+//!   is tried, and an old copy of it is no try (see [`copies`]).
 //! - Create: refused when the name, the e-mail address or the phone number is taken (`taken`), and when the name was
 //!   deleted by a newer command (`superseded`).
 //! - Update and password: refused without such a user (`not_found`), when the row holds a newer command's content
@@ -16,6 +16,7 @@
 //! Newer is decided by the instant of acceptance, then by the id; within one log, which delivers in its order, equal
 //! instants are no doubt.
 
+mod copies;
 mod facts;
 #[cfg(test)]
 mod model;
@@ -37,6 +38,7 @@ pub(super) use facts::Facts;
 pub(super) use facts::Questions;
 pub(super) use writes::Writes;
 
+use copies::Newest;
 use facts::World;
 use rules::Verdict;
 
@@ -59,6 +61,8 @@ pub(super) enum Fate {
     Behind { first: String, first_attempts: i32, attempts: i32 },
     /// In the retry topic without being parked: it was settled and forgotten since.
     Gone,
+    /// A copy of a parked command that is read again, while a newer copy is in the retry topic: that one is judged.
+    Stale,
     /// Tried often enough.
     Dead { reason: String },
 }
@@ -69,7 +73,7 @@ impl Fate {
         match self {
             Self::Applied => "applied",
             Self::Rejected => "rejected",
-            Self::Repeat | Self::Gone => "repeat",
+            Self::Repeat | Self::Gone | Self::Stale => "repeat",
             Self::Parked { .. } | Self::Follows | Self::Again { .. } | Self::Behind { .. } => "retry",
             Self::Dead { .. } => "dead",
         }
@@ -93,8 +97,9 @@ pub(super) fn judge(commands: &[Command], mut facts: Facts, now: Timestamp, most
         most_attempts: i32::try_from(most_attempts).unwrap_or(i32::MAX),
     };
     let mut fates = Vec::with_capacity(commands.len());
-    for command in commands {
-        match court.decide(command) {
+    let newest = Newest::of(commands);
+    for (at, command) in commands.iter().enumerate() {
+        match court.decide(command, newest.supersedes(command, at)) {
             Some(fate) => fates.push(fate),
             None => break,
         }
@@ -114,8 +119,8 @@ struct Court {
 }
 
 impl Court {
-    /// None: this command and what follows belong into another transaction.
-    fn decide(&mut self, command: &Command) -> Option<Fate> {
+    /// None: this command and what follows belong into another transaction. `superseded`: the batch has a newer copy of it.
+    fn decide(&mut self, command: &Command, superseded: bool) -> Option<Fate> {
         if self.known.contains(&command.id) {
             self.world.unpark(&command.name, &command.id);
             return Some(Fate::Repeat);
@@ -129,9 +134,10 @@ impl Court {
         let queue = self.world.queue(&command.name);
         let place = queue.iter().position(|row| row.id == command.id);
         match (command.from_retry, place) {
+            (true, Some(_)) if superseded => Some(Fate::Stale),
             (true, Some(0)) => {
                 let attempts = queue[0].attempts;
-                self.attempt(command, attempts)
+                self.turn(command, attempts)
             }
             (true, Some(at)) => Some(Fate::Behind {
                 first: queue[0].id.clone(),
@@ -233,6 +239,7 @@ impl Court {
             accepted_at: parsed.map_or(self.now, |id| id.accepted_at()),
             origin: (-1, -1),
             from_retry: true,
+            tries: None,
             buried: true,
             hopeless: true,
             lost: None,

@@ -201,7 +201,7 @@ impl Model {
 
 /// What a command may look like: few names and few values, so that they meet.
 #[derive(Clone, Debug)]
-struct Sketch {
+pub(super) struct Sketch {
     log: u8,
     at: u64,
     random: u8,
@@ -210,7 +210,7 @@ struct Sketch {
     email: Option<u8>,
     phone: Option<u8>,
     nickname: Option<Option<u8>>,
-    poison: bool,
+    pub(super) poison: bool,
 }
 
 fn sketch(poison: f64) -> impl Strategy<Value = Sketch> {
@@ -233,7 +233,7 @@ fn sketch(poison: f64) -> impl Strategy<Value = Sketch> {
     )
 }
 
-fn command(sketch: &Sketch, from_retry: bool) -> Command {
+pub(super) fn command(sketch: &Sketch, from_retry: bool) -> Command {
     let mint = IdMint::new(&[sketch.log; 16], &[9; 32]);
     let id = mint.mint(Timestamp(sketch.at), Lsn(1), [sketch.random; 9]);
     let is_create = sketch.kind == UserKind::Create;
@@ -261,6 +261,7 @@ fn command(sketch: &Sketch, from_retry: bool) -> Command {
         accepted_at: id.accepted_at(),
         origin: (0, 0),
         from_retry,
+        tries: None,
         buried: false,
         hopeless: false,
         lost: None,
@@ -341,20 +342,14 @@ proptest! {
     }
 }
 
+pub(super) fn plain(random: u8, kind: UserKind) -> Sketch {
+    Sketch { log: 1, at: 1, random, kind, name: 0, email: None, phone: None, nickname: None, poison: false }
+}
+
 /// A parked command whose record is gone and whose outcome row expired: its audit row says that it was decided.
 #[test]
 fn a_lost_command_that_was_decided_before_gives_way_without_a_second_outcome() {
-    let sketch = |random, kind| Sketch {
-        log: 1,
-        at: 1,
-        random,
-        kind,
-        name: 0,
-        email: None,
-        phone: None,
-        nickname: None,
-        poison: false,
-    };
+    let sketch = plain;
     let lost = command(&sketch(1, UserKind::Create), true);
     let waiting = Command { lost: Some(lost.id.clone()), ..command(&sketch(2, UserKind::Delete), true) };
     let parked =

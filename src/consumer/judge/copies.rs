@@ -1,0 +1,94 @@
+//! Copies of one parked command. The retry topic has a copy for each of its tries, and a consumer that takes the partition
+//! over reads those again that lie behind one that is held. Each old one would be a try at once, although the command is
+//! not due.
+//!
+//! A copy says how many tries had been made when it was sent; the command's row says how many were made since. The row
+//! counts a try before the next copy is sent, and the copy that was tried is committed after that. So:
+//!
+//! - two tries or more behind the row: a newer copy is in the topic;
+//! - one try behind: the process may have ended before it sent the newer copy. It is sent again, and is due as late;
+//! - of several in one batch the newest is judged.
+
+use std::collections::HashMap;
+
+use super::Court;
+use super::Fate;
+use crate::consumer::command::Command;
+
+/// Of each command from the retry topic the newest copy in a batch.
+pub(super) struct Newest(HashMap<String, (Option<i32>, usize)>);
+
+impl Newest {
+    pub(super) fn of(commands: &[Command]) -> Self {
+        let mut newest: HashMap<String, (Option<i32>, usize)> = HashMap::new();
+        for (at, command) in commands.iter().enumerate().filter(|(_, command)| command.from_retry) {
+            let known = newest.entry(command.id.clone()).or_insert((command.tries, at));
+            if known.0 < command.tries {
+                *known = (command.tries, at);
+            }
+        }
+        Self(newest)
+    }
+
+    /// Whether the batch has another copy of `command`, its number `at`, that is judged in its place.
+    pub(super) fn supersedes(&self, command: &Command, at: usize) -> bool {
+        command.from_retry && self.0.get(&command.id).is_some_and(|(_, newest)| *newest != at)
+    }
+}
+
+impl Court {
+    /// Its turn, when its row says that it was tried `attempts` times.
+    pub(super) fn turn(&mut self, command: &Command, attempts: i32) -> Option<Fate> {
+        match command.tries.map(|tries| attempts.saturating_sub(tries)) {
+            None | Some(..=0) => self.attempt(command, attempts),
+            Some(1) => Some(Fate::Again { attempts }),
+            Some(2..) => Some(Fate::Stale),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Facts;
+    use super::super::judge;
+    use super::super::model::command;
+    use super::super::model::plain;
+    use super::*;
+    use crate::command::UserKind;
+    use crate::db::ParkedRow;
+    use crate::units::Timestamp;
+
+    #[test]
+    fn an_old_copy_of_a_parked_command_is_no_try() {
+        const MANY: u32 = 8;
+        let copy = |random, tries| {
+            let mut poison = plain(random, UserKind::Delete);
+            poison.poison = true;
+            Command { tries, ..command(&poison, true) }
+        };
+        let row = |seq: i64, random, attempts| {
+            let Command { id, name, .. } = copy(random, None);
+            ParkedRow { id, name, seq, attempts }
+        };
+        let judged = |copies: &[(u8, i32)]| {
+            let parked = vec![row(1, 1, 6), row(2, 2, 0)];
+            let copies: Vec<_> = copies.iter().map(|(random, tries)| copy(*random, Some(*tries))).collect();
+            judge(&copies, Facts { parked, ..Facts::default() }, Timestamp(9), MANY)
+        };
+        let (stale, again) = (Fate::Stale, Fate::Again { attempts: 6 });
+        let judgement = judged(&[(1, 1), (1, 2), (1, 3)]);
+        assert_eq!(
+            judgement.fates,
+            [const { Fate::Stale }; 3],
+            "number 5 is not committed yet, or 6 was sent"
+        );
+        assert!(judgement.writes.park.is_empty(), "no try is counted");
+        let judgement = judged(&[(1, 4), (1, 5)]);
+        assert_eq!(judgement.fates, [stale.clone(), again], "number 6 was perhaps not sent before a crash");
+        assert!(judgement.writes.park.is_empty(), "no try is counted");
+        let fates = judged(&[(1, 5), (1, 6), (1, 6)]).fates;
+        assert_eq!(fates, [stale.clone(), Fate::Parked { attempts: 7 }, stale.clone()], "one try");
+        let Fate::Behind { attempts: 0, .. } = judged(&[(2, 0)]).fates[0] else { panic!("it is the second") };
+        assert_eq!(judged(&[(2, 0), (2, 0)]).fates[1], stale, "sent back once");
+    }
+}
