@@ -2,9 +2,10 @@
 //!
 //! Among daemons the newer command stays, and newer is what was accepted later by its daemon's clock. A daemon that sees
 //! a row of a later instant than its own present knows that a change accepted now would be `superseded`, although the
-//! client asks for it after what stands there. It lets a short time pass until it would not, and refuses where that takes
-//! longer. What another daemon has accepted and nobody has applied yet cannot be seen here: the outcome says it then.
+//! client asks for it after what stands there. It waits until it would not, and refuses where that takes longer than the
+//! other checks may take (`check_timeout`): clocks that are synchronised differ by less. What another daemon has accepted and nobody has applied yet cannot be seen here: the outcome says it then.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::timeout;
@@ -13,11 +14,6 @@ use super::UserError;
 use super::Users;
 use crate::db::UserRow;
 use crate::units::Timestamp;
-
-/// Clocks that are synchronised differ by less. As long as the other checks may take.
-const CLOCKS_DIFFER: Duration = Duration::from_millis(50);
-/// How long a deletion waits to hear when the user was registered. The daemon accepts it without the database, too.
-const ASK_WITHIN: Duration = Duration::from_millis(50);
 
 impl Users {
     /// Returns when a change that is accepted now is newer than the row.
@@ -28,17 +24,33 @@ impl Users {
         }
     }
 
-    /// Returns when a deletion that is accepted now is newer than the registration, as far as that is known.
+    /// Returns when a deletion that is accepted now is newer than the registration, as far as that is known: the daemon
+    /// accepts it without the database, too.
     pub(super) async fn outlive_registration(&self, name: &str) -> Result<(), UserError> {
-        match timeout(ASK_WITHIN, self.profiles.get(name)).await {
-            Ok(Ok(Some(profile))) => self.wait_past(profile.created_at).await,
-            _ => Ok(()),
+        match self.registered_at(name).await {
+            Some(at) => self.wait_past(at).await,
+            None => Ok(()),
         }
+    }
+
+    /// When the user was registered, if that is heard in time. A question that is given up is let come to its answer, as
+    /// those of the other checks: the connection it is on would be closed otherwise.
+    async fn registered_at(&self, name: &str) -> Option<Timestamp> {
+        let asked = async {
+            let permit = Arc::clone(&self.questions).acquire_owned().await.ok()?;
+            let (profiles, name) = (self.profiles.clone(), name.to_owned());
+            let answered = self.tasks.begin(async move {
+                let _permit = permit;
+                profiles.get(&name).await
+            });
+            Some(answered.await.ok()?.ok()??.created_at)
+        };
+        timeout(self.config.check_timeout.0, asked).await.ok()?
     }
 
     async fn wait_past(&self, at: Timestamp) -> Result<(), UserError> {
         match until_past(at, self.ingest.instant()) {
-            Some(wait) if wait > CLOCKS_DIFFER => {
+            Some(wait) if wait > self.config.check_timeout.0 => {
                 tracing::debug!(
                     event = "users.clock_behind",
                     ?wait,

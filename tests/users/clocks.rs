@@ -18,7 +18,8 @@ const CHANGE: &str = r#"{"old_password":"correct horse 1","password":"another ho
 fn a_change_that_would_be_superseded_is_refused_or_waits_until_it_would_not() {
     let test = "a_change_that_would_be_superseded_is_refused_or_waits_until_it_would_not";
     let Some(stage) = Stage::new(test, Sql::Postgres) else { return };
-    let mut forebay = stage.whole();
+    // A deletion that does not hear in time when the user was registered is accepted.
+    let mut forebay = stage.whole().set("users.check_timeout", "10s");
     forebay.start();
     let http = &mut forebay.http();
     expect(&register_and_wait(http, &somebody(1)), 201, "");
