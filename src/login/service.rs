@@ -246,7 +246,7 @@ impl Login {
         Task::spawn("login-changes", async move {
             loop {
                 match changes.next().await {
-                    Event::Message(names) if names != users::EVERYBODY => {
+                    Event::Message(names) if names != users::ALL_USERS => {
                         names.split(' ').for_each(|name| marks.remove(name));
                     }
                     // What was said meanwhile was not heard, or was too much to be said.

@@ -6,11 +6,14 @@
 //! No read that was overtaken by a change is remembered, however late it comes:
 //!
 //! - In memory it counts only in the generation in which it began; a change begins another one.
+//! - After a notice to all users the shared level is not used until what stood there has expired.
 //! - In the shared level a reader takes a *lease* before it asks the database, and puts in what it read only while that
 //!   lease stands there. A change removes whatever stands there. (Rows have versions, but these do not order all writes:
 //!   a deletion may be older than what it deletes, and commands of one log may be accepted in one millisecond.)
 
 use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -23,8 +26,8 @@ use super::Config;
 use super::Profile;
 use super::generations::Generations;
 use super::generations::Snapshot;
+use super::notices::ALL_USERS;
 use super::notices::CHANNEL;
-use super::notices::EVERYBODY;
 use super::notices::Notices;
 use crate::backoff;
 use crate::db::Database;
@@ -49,11 +52,15 @@ const LEASE_TTL: Duration = Duration::from_secs(10);
 
 /// Somebody, or nobody of that name.
 type Known = Option<Arc<Profile>>;
+/// What is in memory, and the generation in which its read began.
+type Entry = (Known, u64);
 
 /// The two levels. Cheap to clone.
 #[derive(Clone)]
 pub struct Profiles {
-    local: Cache<String, Known>,
+    local: Cache<String, Entry>,
+    /// Until when the shared level may have entries of changed users.
+    distrusted_until: Arc<Mutex<Option<Instant>>>,
     kv: Kv,
     db: Database,
     ttl: Duration,
@@ -71,21 +78,25 @@ impl Profiles {
         let levels = ["users_local", "users_shared"];
         let hits = levels.map(|level| metrics.cache_hits.with_label_values(&[level]));
         let misses = levels.map(|level| metrics.cache_misses.with_label_values(&[level]));
-        let notices = Notices::new(kv.clone(), metrics);
-        Self { local, kv, db, ttl, generations: Arc::default(), notices, hits, misses }
+        let notices = Notices::new(kv.clone(), ttl + LEASE_TTL, metrics);
+        let distrusted_until = Arc::default();
+        Self { local, distrusted_until, kv, db, ttl, generations: Arc::default(), notices, hits, misses }
     }
 
     /// The profile of a name, as fresh as the time to live.
     pub async fn get(&self, name: &str) -> Result<Known, DbError> {
-        if let Some(known) = self.local.get(name).await {
+        if let Some((known, _)) = self.local.get(name).await {
             self.hits[0].inc();
             return Ok(known);
         }
         self.misses[0].inc();
         let before = self.generations.of(name);
-        let loaded = self.local.try_get_with(name.to_owned(), self.load(name, before)).await;
-        self.keep_if(name, before).await;
-        loaded.map_err(|error: Arc<DbError>| DbError::clone(&error))
+        let load = async { Ok::<_, DbError>((self.load(name, before).await?, before)) };
+        let loaded = self.local.try_get_with(name.to_owned(), load).await;
+        // Perhaps loaded by another request, which may have ended before it could do this.
+        let (known, began) = loaded.map_err(|error: Arc<DbError>| DbError::clone(&error))?;
+        self.keep_if(name, began).await;
+        Ok(known)
     }
 
     /// What the database says now; this process's memory knows it afterwards.
@@ -104,7 +115,7 @@ impl Profiles {
         let names = || names.iter().map(String::as_str);
         self.forget(names()).await;
         self.notices.tell(names()).await;
-        // After the shared level once more: somebody here may have taken the old one from there meanwhile.
+        // After the shared level once more: a reader here may have taken the old one from there meanwhile.
         self.forget(names()).await;
     }
 
@@ -132,15 +143,40 @@ impl Profiles {
         Task::spawn("users-cache", async move {
             loop {
                 match subscription.next().await {
-                    Event::Message(names) if names != EVERYBODY => this.forget(names.split(' ')).await,
-                    // What was said meanwhile was not heard, or was too much to be said.
-                    Event::Message(_) | Event::Lapsed => {
-                        this.generations.advance_all();
-                        this.local.invalidate_all();
+                    Event::Message(names) if names != ALL_USERS => this.forget(names.split(' ')).await,
+                    // Too many changes to be told by name.
+                    Event::Message(_) => {
+                        this.distrust();
+                        this.forget_all();
+                    }
+                    // What was told meanwhile was not heard.
+                    Event::Lapsed => {
+                        this.forget_all();
+                        if !matches!(this.kv.get(&shared_key(ALL_USERS)).await, Ok(None)) {
+                            this.distrust();
+                            this.forget_all();
+                        }
                     }
                 }
             }
         })
+    }
+
+    fn forget_all(&self) {
+        self.generations.advance_all();
+        self.local.invalidate_all();
+    }
+
+    /// Does without the shared level until everything in it has expired, and what is put in by those that have not heard
+    /// yet.
+    fn distrust(&self) {
+        let until = Instant::now() + self.ttl + LEASE_TTL;
+        *self.distrusted_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(until);
+    }
+
+    fn is_distrusted(&self) -> bool {
+        let until = *self.distrusted_until.lock().unwrap_or_else(PoisonError::into_inner);
+        until.is_some_and(|until| Instant::now() < until)
     }
 
     async fn forget(&self, names: impl Iterator<Item = &str>) {
@@ -153,7 +189,7 @@ impl Profiles {
     /// Puts into memory what was read since `before`, unless a change overtook it.
     async fn remember(&self, name: &str, known: Known, before: u64) {
         if self.generations.of(name) == before {
-            self.local.insert(name.to_owned(), known).await;
+            self.local.insert(name.to_owned(), (known, before)).await;
             self.keep_if(name, before).await;
         }
     }
@@ -168,6 +204,10 @@ impl Profiles {
 
     /// The profile of the shared level, or else of the database. `before`: the generation in which this begins.
     async fn load(&self, name: &str, before: u64) -> Result<Known, DbError> {
+        if self.is_distrusted() {
+            self.misses[1].inc();
+            return self.read(name).await;
+        }
         let key = shared_key(name);
         let lease = match self.kv.get(&key).await {
             Ok(Some(value)) => match decoded(&value) {
@@ -183,7 +223,7 @@ impl Profiles {
             Err(_) => None,
         };
         self.misses[1].inc();
-        let known = self.db.user(name).await?.map(|row| Arc::new(Profile::from(row)));
+        let known = self.read(name).await?;
         // Something changed that this process knows of already, and the shared level perhaps not yet.
         let is_newest = self.generations.of(name) == before;
         if let Some(lease) = lease.filter(|_| is_newest) {
@@ -193,6 +233,10 @@ impl Profiles {
             }
         }
         Ok(known)
+    }
+
+    async fn read(&self, name: &str) -> Result<Known, DbError> {
+        Ok(self.db.user(name).await?.map(|row| Arc::new(Profile::from(row))))
     }
 
     /// Leave to fill the shared level, until something about the name changes. None: not now, or another one has it.
@@ -231,18 +275,18 @@ fn spread(ttl: Duration) -> Duration {
 /// How long each entry lives in memory.
 struct Spread(Duration);
 
-impl Expiry<String, Known> for Spread {
-    fn expire_after_create(&self, _: &String, known: &Known, _: Instant) -> Option<Duration> {
+impl Expiry<String, Entry> for Spread {
+    fn expire_after_create(&self, _: &String, (known, _): &Entry, _: Instant) -> Option<Duration> {
         Some(spread(if known.is_some() { self.0 } else { NEGATIVE_TTL.min(self.0) }))
     }
 
     fn expire_after_update(
         &self,
         name: &String,
-        known: &Known,
+        entry: &Entry,
         now: Instant,
         _: Option<Duration>,
     ) -> Option<Duration> {
-        self.expire_after_create(name, known, now)
+        self.expire_after_create(name, entry, now)
     }
 }

@@ -4,6 +4,10 @@
 //! What the store does not take is told again, with growing delays, until it does: otherwise another daemon would let a
 //! deleted user in for as long as it remembers them. Both steps may be repeated, and may come late: a daemon that hears
 //! of a change only reads the user once more.
+//!
+//! When too many names wait, they are given up for a notice to all users. No entry is removed for it: daemons do without
+//! the shared level until the entries of that time have expired. A key in the store says the same, for as long, to daemons
+//! that were not listening.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -24,11 +28,11 @@ use crate::task::Task;
 
 /// Over which daemons tell one another who has changed: names, with a blank between them.
 pub const CHANNEL: &str = "forebay:users";
-/// Stands for all names; none is called so. A daemon of an earlier version takes it for a name.
-pub const EVERYBODY: &str = "*";
+/// Stands for all users; none is called so. A daemon of an earlier version takes it for a name.
+pub const ALL_USERS: &str = "*";
 /// Names told at once.
 const TOGETHER: usize = 500;
-/// Names that wait, some megabytes. Above it everybody may have changed.
+/// Names that wait, some megabytes. Above it all users may have changed.
 const MOST_WAITING: usize = 50_000;
 const RETRY_MIN: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(5);
@@ -39,6 +43,8 @@ pub struct Notices(Arc<Inner>);
 
 struct Inner {
     kv: Kv,
+    /// How long entries of the shared level live.
+    entries_live: Duration,
     waiting: Mutex<Waiting>,
     /// Something waits, and the task that repeats is to tell it.
     left: Notify,
@@ -53,16 +59,16 @@ struct Waiting {
     /// The newest change of each name.
     names: HashMap<String, u64>,
     /// Too many names waited; the newest of their changes.
-    everybody: Option<u64>,
+    all_users: Option<u64>,
     /// Whether that the store does not answer was logged.
     said: bool,
 }
 
 impl Notices {
-    /// For the daemons that share `kv`.
-    pub fn new(kv: Kv, metrics: &Metrics) -> Self {
+    /// For the daemons that share `kv`, whose entries of users live for `entries_live`.
+    pub fn new(kv: Kv, entries_live: Duration, metrics: &Metrics) -> Self {
         let bound_hit = metrics.bound_hit.with_label_values(&["user_notices"]);
-        Self(Arc::new(Inner { kv, waiting: Mutex::default(), left: Notify::new(), bound_hit }))
+        Self(Arc::new(Inner { kv, entries_live, waiting: Mutex::default(), left: Notify::new(), bound_hit }))
     }
 
     /// Tells of these names. What the store does not take now it is told later (see [`Notices::repeat`]), also when this
@@ -135,9 +141,14 @@ impl Inner {
     async fn try_send(&self, names: &[String]) -> Result<(), KvError> {
         let keys: Vec<String> = names.iter().map(|name| shared_key(name)).collect();
         let removed = self.kv.delete_all(&keys).await;
+        let noted = match names.iter().any(|name| name == ALL_USERS) {
+            // Removed above: it lives from now on.
+            true => self.kv.set_if_absent(&shared_key(ALL_USERS), b"1", self.entries_live).await.map(drop),
+            false => Ok(()),
+        };
         // Also where the shared level failed: what others remember of logins and tokens is not taken from there.
         let published = self.kv.publish(CHANNEL, &names.join(" ")).await;
-        removed.and(published)
+        removed.and(noted).and(published)
     }
 
     fn table(&self) -> MutexGuard<'_, Waiting> {
@@ -155,15 +166,15 @@ impl Waiting {
         let is_too_much = self.names.len() > MOST_WAITING;
         if is_too_much {
             self.names.clear();
-            self.everybody = Some(self.last);
+            self.all_users = Some(self.last);
         }
         (self.last, is_too_much)
     }
 
     /// Some that wait, with the newest change there is.
     fn some(&self) -> Option<(Vec<String>, u64)> {
-        let names: Vec<String> = match self.everybody {
-            Some(_) => vec![EVERYBODY.to_owned()],
+        let names: Vec<String> = match self.all_users {
+            Some(_) => vec![ALL_USERS.to_owned()],
             None => self.names.keys().take(TOGETHER).cloned().collect(),
         };
         (!names.is_empty()).then_some((names, self.last))
@@ -176,13 +187,13 @@ impl Waiting {
                 self.names.remove(name);
             }
         }
-        if names.iter().any(|name| name == EVERYBODY) {
-            self.everybody = self.everybody.filter(|newest| *newest > change);
+        if names.iter().any(|name| name == ALL_USERS) {
+            self.all_users = self.all_users.filter(|newest| *newest > change);
         }
     }
 
     fn is_empty(&self) -> bool {
-        self.names.is_empty() && self.everybody.is_none()
+        self.names.is_empty() && self.all_users.is_none()
     }
 }
 
@@ -217,15 +228,15 @@ mod tests {
     }
 
     #[test]
-    fn too_many_names_are_everybody_and_no_change_is_lost() {
+    fn too_many_names_are_all_users_and_no_change_is_lost() {
         let mut waiting = Waiting::default();
         let many: Vec<String> = (0..MOST_WAITING).map(|number| format!("user{number}")).collect();
         assert!(!waiting.add(&many).1);
         let (change, is_too_much) = waiting.add(&names(&["one more"]));
         assert!(is_too_much && waiting.names.is_empty());
         let (later, _) = waiting.add(&names(&["ada"]));
-        assert_eq!(waiting.some(), Some((names(&[EVERYBODY]), later)));
-        waiting.told(&names(&[EVERYBODY]), change);
+        assert_eq!(waiting.some(), Some((names(&[ALL_USERS]), later)));
+        waiting.told(&names(&[ALL_USERS]), change);
         assert_eq!(waiting.some(), Some((names(&["ada"]), later)), "what came later is told by its name");
     }
 }

@@ -198,6 +198,29 @@ fn a_change_that_redis_did_not_take_is_told_when_it_is_back() {
     assert_eq!(redis.ask(&["EXISTS", ENTRY]).unwrap(), ":0\r\n");
 }
 
+#[test]
+fn no_entry_of_before_a_notice_to_all_users_is_read_from_redis() {
+    let test = "no_entry_of_before_a_notice_to_all_users_is_read_from_redis";
+    let (Some(mut place), Some(redis)) = (Place::new(test), services::redis(test)) else { return };
+    let redis = redis.start();
+    let kv = store(&redis.url());
+    let (one, listening, late) = (place.profiles(&kv), place.profiles(&kv), place.profiles(&kv));
+    let _tasks = place.runtime.block_on(async { [one.notices().repeat(), listening.listen()] });
+    assert_eq!(place.nickname(&one).as_deref(), Some("old"));
+    place.gate.sql(RENAMED);
+    // As if ada's name was among those that were given up: one more waits than may.
+    let many: Vec<_> = (0..50_001).map(|number| format!("user{number}")).collect();
+    place.runtime.block_on(one.changed(&many));
+    wait::until_true("the notice is noted", LONG, || {
+        redis.ask(&["EXISTS", "user:profile:*"]).is_ok_and(|answer| answer == ":1\r\n")
+    });
+    let is_new = |profiles: &Profiles| place.nickname(profiles).as_deref() == Some("new");
+    wait::until_true("a daemon that listens reads the change", LONG, || is_new(&listening));
+    let _task = place.runtime.block_on(async { late.listen() });
+    wait::until_true("a daemon that starts after it reads the change", LONG, || is_new(&late));
+    assert!(redis.ask(&["GET", ENTRY]).unwrap().contains(r#""old""#), "the entry is still there");
+}
+
 impl Place {
     fn next(&self, subscription: &mut Subscription) -> Event {
         let next = async { tokio::time::timeout(LONG, subscription.next()).await };
