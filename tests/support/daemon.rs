@@ -43,6 +43,22 @@ pub fn forebay(bootstrap: &str) -> Forebay {
         .set("drain.checkpoint_interval", "200ms")
 }
 
+/// Runs `forebay migrate` on a database. Returns its exit code and what it says.
+pub fn migrate(url: &str, arguments: &[&str]) -> (Option<i32>, String) {
+    let mut migrate = Forebay::new(binary())
+        .args(&[&["migrate"][..], arguments].concat())
+        .set("database.url", url)
+        .set("users.password_cost", 4);
+    migrate.launch();
+    (migrate.wait(LONG).code(), migrate.log())
+}
+
+/// The same, which must work.
+pub fn migrated(url: &str, arguments: &[&str]) {
+    let (code, said) = migrate(url, arguments);
+    assert_eq!(code, Some(0), "{said}");
+}
+
 /// Declares a kind without a schema, whose key is the member `key`.
 pub fn kind(name: &str, topic: &str) -> String {
     format!("[[kinds]]\nname = \"{name}\"\ntopic = \"{topic}\"\nkey = \"/key\"\n")

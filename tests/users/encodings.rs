@@ -43,15 +43,8 @@ fn beside(url: &str, suffix: &str, how: &str) -> String {
     format!("{}/{name}", url.rsplit_once('/').unwrap().0)
 }
 
-/// `forebay migrate`: its exit code and what it says.
-fn migrate(url: &str) -> (Option<i32>, String) {
-    let mut migrate = Forebay::new(daemon::binary()).args(&["migrate"]).set("database.url", url);
-    migrate.launch();
-    (migrate.wait(LONG).code(), migrate.log())
-}
-
 fn refused(url: &str, found: &str, remedy: &str) {
-    let (code, said) = migrate(url);
+    let (code, said) = daemon::migrate(url, &[]);
     assert_eq!(code, Some(64), "{said}");
     for part in ["[database] url", found, remedy] {
         assert!(said.contains(part), "{part}: {said}");
@@ -74,7 +67,7 @@ fn a_postgres_database_that_is_not_utf_8_is_refused_by_migrate() {
         });
         assert!(untouched, "{encoding}: no table was made");
     }
-    assert_eq!(migrate(&url).0, Some(0));
+    assert_eq!(daemon::migrate(&url, &[]).0, Some(0));
 }
 
 #[test]
@@ -82,7 +75,7 @@ fn a_mariadb_connection_or_table_that_is_not_utf_8_is_refused_by_migrate() {
     let test = "a_mariadb_connection_or_table_that_is_not_utf_8_is_refused_by_migrate";
     let Some(url) = services::mariadb(test) else { return };
     refused(&format!("{url}?charset=latin1"), "latin1", "charset");
-    assert_eq!(migrate(&url).0, Some(0));
+    assert_eq!(daemon::migrate(&url, &[]).0, Some(0));
     sql(&url, "ALTER TABLE users MODIFY nickname VARCHAR(1024) CHARACTER SET utf8mb3 NULL");
     refused(&url, "users.nickname", "utf8mb4");
 }
@@ -99,7 +92,7 @@ fn the_default_character_set_of_a_mariadb_database_does_not_matter() {
     let test = "the_default_character_set_of_a_mariadb_database_does_not_matter";
     let Some(url) = services::mariadb(test) else { return };
     let url = beside(&url, "latin1", "CHARACTER SET latin1");
-    let (code, said) = migrate(&url);
+    let (code, said) = daemon::migrate(&url, &[]);
     assert_eq!(code, Some(0), "{said}");
     let forebay = on(&url);
     let mut user = somebody(1);
@@ -114,7 +107,7 @@ fn the_default_character_set_of_a_mariadb_database_does_not_matter() {
 fn a_daemon_says_that_its_database_is_not_utf_8_and_applies_nothing_to_it() {
     let test = "a_daemon_says_that_its_database_is_not_utf_8_and_applies_nothing_to_it";
     let Some(url) = services::mariadb(test) else { return };
-    assert_eq!(migrate(&url).0, Some(0));
+    assert_eq!(daemon::migrate(&url, &[]).0, Some(0));
     sql(&url, "ALTER TABLE users MODIFY nickname VARCHAR(1024) CHARACTER SET latin1 NULL");
     let forebay = on(&url);
     wait::until_true("/readyz says so", LONG, || {

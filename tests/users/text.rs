@@ -15,7 +15,6 @@ use crate::support::daemon;
 use crate::support::daemon::LONG;
 use crate::support::daemon::metric;
 use crate::support::http::Client;
-use crate::support::process::Forebay;
 use crate::support::wait;
 
 fn registered(http: &mut Client, member: &str, value: &str) -> Value {
@@ -69,12 +68,8 @@ fn the_administrator_that_migrate_makes_logs_in_with_either_spelling() {
     let mut forebay = embedded();
     let database = format!("sqlite:{}", forebay.dir().join("users.sqlite").display());
     let password = write_file(&forebay, "password", SPELLINGS[0]);
-    let mut migrate = Forebay::new(daemon::binary())
-        .args(&["migrate", "--create-admin", "root", "--password-file", &password.display().to_string()])
-        .set("database.url", database.as_str())
-        .set("users.password_cost", 4);
-    migrate.launch();
-    assert!(migrate.wait(LONG).success(), "{}", migrate.log());
+    let password = password.display().to_string();
+    daemon::migrated(&database, &["--create-admin", "root", "--password-file", &password]);
     forebay.configure("database.url", database);
     forebay.start();
     for spelling in SPELLINGS {

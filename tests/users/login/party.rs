@@ -60,12 +60,8 @@ pub fn write_file(forebay: &Forebay, name: &str, text: &str) -> PathBuf {
 fn with_admin(forebay: &mut Forebay) {
     let url = database_of(forebay);
     let password = write_file(forebay, "admin.password", ADMIN_PASSWORD);
-    let mut migrate = Forebay::new(daemon::binary())
-        .args(&["migrate", "--create-admin", ADMIN, "--password-file", &password.display().to_string()])
-        .set("database.url", url.as_str())
-        .set("users.password_cost", 4);
-    migrate.launch();
-    assert!(migrate.wait(LONG).success(), "{}", migrate.log());
+    let password = password.display().to_string();
+    daemon::migrated(&url, &["--create-admin", ADMIN, "--password-file", &password]);
     forebay.configure("database.url", url);
 }
 

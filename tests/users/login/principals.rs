@@ -1,12 +1,9 @@
 //! Names of callers from tokens that another program signed: whatever is accepted under them can be stored.
 
-use hmac::Hmac;
-use hmac::KeyInit;
-use hmac::Mac;
 use serde_json::Value;
 use serde_json::json;
-use sha2::Sha256;
 
+use super::party;
 use super::party::SECRET;
 use super::party::Tokens;
 use super::party::call;
@@ -18,7 +15,6 @@ use crate::people::expect;
 use crate::people::on_lent_broker;
 use crate::people::somebody;
 use crate::support::daemon;
-use crate::support::daemon::LONG;
 use crate::support::http::Client;
 use crate::support::process::Forebay;
 use crate::support::services;
@@ -27,9 +23,7 @@ const ME: &str = "/v1/users/user-1";
 
 /// In mode `jwt` on this database, with `user-1`.
 fn guarded(url: &str) -> Forebay {
-    let mut migrate = Forebay::new(daemon::binary()).args(&["migrate"]).set("database.url", url);
-    migrate.launch();
-    assert!(migrate.wait(LONG).success(), "{}", migrate.log());
+    daemon::migrated(url, &[]);
     let forebay = on_lent_broker().set("database.url", url).set("auth.mode", "jwt");
     let file = write_file(&forebay, "jwt.keys", SECRET);
     let mut forebay = forebay.set("auth.jwt_key_file", file.display().to_string());
@@ -44,18 +38,12 @@ fn kid(http: &mut Client) -> Value {
     part(&Tokens::of(&login(http, "user-1", &password)).access, 0)["kid"].clone()
 }
 
-/// A token of somebody else's making.
+/// A token of another program that has the key.
 fn signed(kid: &Value, members: &Value) -> String {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
     let mut claims = json!({"iss": "forebay", "aud": "forebay", "admin": true, "exp": now + 600});
     claims.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
-    let encode = |value: &Value| data_encoding::BASE64URL_NOPAD.encode(value.to_string().as_bytes());
-    let header = json!({"alg": "HS256", "typ": "at+jwt", "kid": kid});
-    let message = format!("{}.{}", encode(&header), encode(&claims));
-    let secret = data_encoding::BASE64.decode(SECRET.as_bytes()).unwrap();
-    let mut mac = Hmac::<Sha256>::new_from_slice(&secret).unwrap();
-    mac.update(message.as_bytes());
-    format!("{message}.{}", data_encoding::BASE64URL_NOPAD.encode(&mac.finalize().into_bytes()))
+    party::signed(&json!({"alg": "HS256", "typ": "at+jwt", "kid": kid}), &claims)
 }
 
 #[test]
