@@ -19,6 +19,7 @@ use super::commands::Log;
 use super::commands::Sent;
 use super::commands::person;
 use super::commands::send;
+use super::stage::Running;
 use super::stage::Stage;
 use super::stage::on_each;
 use super::support::consume;
@@ -175,6 +176,57 @@ fn a_retry_that_is_not_due_for_an_hour_holds_nobody_else() {
         "{committed:?} {first:?}"
     );
     assert!(stage.try_outcomes(&ids(&held)).unwrap().is_empty());
+}
+
+/// Whoever takes over reads again what passed a retry that is held: copies of other users' commands, one for each try.
+#[test]
+fn a_restart_behind_a_held_retry_uses_up_no_tries_of_others() {
+    let test = "a_restart_behind_a_held_retry_uses_up_no_tries_of_others";
+    let Some(stage) = services::postgres(test).and_then(|url| Stage::new(test, &url)) else { return };
+    let mut log = Log::new(1);
+    // Enough for each partition to have some.
+    let held: Vec<_> = (0..24).map(|number| format!("held{number}")).collect();
+    let others: Vec<_> = (0..24).map(|number| format!("other{number}")).collect();
+    let mut poison = |names: &[String]| -> Vec<Sent> {
+        names.iter().map(|name| log.create(1, name).with_value("?")).collect()
+    };
+    let (first, second) = (poison(&held), poison(&others));
+    let tries = |names: &[String]| -> Vec<i32> {
+        let parked =
+            stage.runtime.block_on(async { stage.db.begin().await.unwrap().parked(names).await.unwrap() });
+        let mut tries: Vec<_> = parked.into_iter().map(|row| (row.name, row.attempts)).collect();
+        tries.sort();
+        tries.into_iter().map(|(_, attempts)| attempts).collect()
+    };
+    let hour = Span::secs(3_600);
+    let fast = Config { retry_attempts: 100, ..Stage::config() };
+    let slow = Config { retry_backoff_min: hour, retry_backoff_max: hour, ..fast.clone() };
+
+    let running = stage.start(slow.clone());
+    send(&stage.kafka.bootstrap(), &first);
+    let sent = |running: &Running| running.metrics.consumer_retry.get() as usize;
+    wait::until_true("some are held", LONG, || sent(&running) == held.len());
+    drop(running);
+    let running = stage.start(fast);
+    send(&stage.kafka.bootstrap(), &second);
+    wait::until_true("the others are tried", LONG, || sent(&running) >= 3 * others.len());
+    drop(running);
+
+    let before = tries(&others);
+    let retried = consume::read_all(&stage.kafka.bootstrap(), USER_RETRY_TOPIC);
+    let of_others = |key: &Vec<u8>| key.starts_with(b"other");
+    let copies = retried.iter().filter(|record| record.key.as_ref().is_some_and(of_others)).count();
+    assert!(copies >= 2 * others.len(), "{copies}");
+    let running = stage.start(slow);
+    // Each of the copies is due by now, or soon. What is sent for them is due in an hour.
+    let judged = || -> u64 {
+        let counts = &running.metrics.consumer_applied;
+        ["retry", "repeat", "dead"].iter().map(|fate| counts.with_label_values(&[fate]).get()).sum()
+    };
+    wait::until_true("all copies are judged again", LONG, || judged() >= copies as u64);
+    let more: Vec<_> = tries(&others).iter().zip(&before).map(|(now, before)| now - before).collect();
+    assert!(more.iter().all(|more| *more <= 1), "{more:?}");
+    assert!(tries(&held).iter().all(|tries| *tries == 1));
 }
 
 /// Up to where the group has committed, by partition; 0 where it has not.
