@@ -54,14 +54,18 @@ pub fn measure() -> Vec<Outcome> {
         .set("rate_limit.enabled", false);
     daemon.start();
     register_known(&daemon);
-    let (mut runtime, mut memory) = (0.0_f64, 0);
+    let (mut registration, mut others, mut memory) = (0.0_f64, 0.0_f64, 0);
     println!(
         "{:<32} {:<28} {:>11} {:>11} {:>9} {:>10} {:>11}",
         "route", "", "runtime", "threads", "answer", "statements", "64 at once"
     );
     for probe in anonymous::probes() {
         let cost = cost(&mut daemon, &probe);
-        runtime = runtime.max(cost.runtime.as_secs_f64() * 1e3);
+        let runtime = cost.runtime.as_secs_f64();
+        match probe.what {
+            anonymous::NEW_USER => registration = runtime,
+            _ => others = others.max(runtime),
+        }
         memory = memory.max(cost.memory);
         println!(
             "{:<32} {:<28} {:>8.0} µs {:>8.0} µs {:>7} B {:>10.1} {:>7.1} MiB",
@@ -77,7 +81,10 @@ pub fn measure() -> Vec<Outcome> {
     let level =
         |what, value| Outcome { what, pairs: vec![value], limit: Limit::AtMost(1.0), figures: String::new() };
     vec![
-        level("anonymous: the runtime's time of the dearest request / 1 ms", runtime),
+        level(
+            "anonymous: the runtime's time of the dearest refused request / of a registration",
+            others / registration,
+        ),
         level(
             "anonymous: memory of 64 of the dearest at once / 64 MiB",
             memory as f64 / 64.0 / 1024.0 / 1024.0,

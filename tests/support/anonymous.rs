@@ -42,6 +42,9 @@ const APART: [&str; 23] = [
 /// A user that exists, with this password.
 pub const KNOWN: (&str, &str) = ("known", "correct horse known");
 
+/// The one request of them that is done.
+pub const NEW_USER: &str = "a new user";
+
 /// A request, made anew each time.
 pub struct Probe {
     /// As in the table of routes.
@@ -83,7 +86,7 @@ pub fn probes() -> Vec<Probe> {
         probe("GET", "/v1/commands/{id}", "an invented id", |number| {
             to(&format!("/v1/commands/{number:040}"), String::new())
         }),
-        asks(probe("POST", "/v1/users", "a new user", |number| to("/v1/users", somebody(number))), 1),
+        asks(probe("POST", "/v1/users", NEW_USER, |number| to("/v1/users", somebody(number))), 1),
         asks(probe("POST", "/v1/users", "a name that is taken", |_| to("/v1/users", taken())), 1),
         probe("POST", "/v1/users", "16 KiB of unknown members", |_| to("/v1/users", unknown_members(FORM))),
         probe("POST", "/v1/users", "16 KiB of nesting", |_| to("/v1/users", nested(FORM))),
