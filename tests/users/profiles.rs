@@ -179,15 +179,18 @@ fn what_is_read_without_a_change_is_shared_and_entries_of_earlier_versions_are_r
 #[test]
 fn a_change_that_redis_did_not_take_is_told_when_it_is_back() {
     let test = "a_change_that_redis_did_not_take_is_told_when_it_is_back";
-    let (Some(place), Some(redis)) = (Place::new(test), services::redis(test)) else { return };
+    let (Some(mut place), Some(redis)) = (Place::new(test), services::redis(test)) else { return };
     let (redis, proxy) = (redis.start(), Proxy::start());
     proxy.forward_to(&redis.address());
     let profiles = place.profiles(&store(&format!("redis://{}", proxy.address())));
     let _repeats = place.runtime.block_on(async { profiles.notices().repeat() });
     let mut heard = store(&redis.url()).subscribe(users::CHANNEL);
     assert_eq!(place.next(&mut heard), Event::Lapsed, "it listens");
+    assert_eq!(place.nickname(&profiles).as_deref(), Some("old"));
     redis.kill9();
+    place.gate.sql(RENAMED);
     place.changed(&profiles);
+    assert_eq!(place.nickname(&profiles).as_deref(), Some("new"), "this process has forgotten the old one");
     // Not before the other one listens again: it would know without a word that it has missed some.
     proxy.refuse();
     redis.restart();
