@@ -35,7 +35,9 @@ fn no_public_route_costs_an_anonymous_client_more_than_its_share() {
         let caused = statements(&forebay) - before;
         // One that must ask shows that this is counted.
         assert!(probe.statements == 0 || caused > 0, "{:?}, {}: no statement", probe.route, probe.what);
-        if caused > probe.statements * TIMES || (longest > ANSWER && probe.route.1 != "/openapi.json") {
+        // To the nearest whole number: some that the daemon makes by itself have no label of their own.
+        let each = (caused + TIMES / 2) / TIMES;
+        if each > probe.statements || (longest > ANSWER && probe.route.1 != "/openapi.json") {
             over.push(format!("{:?}, {}: {caused} statements, {longest} bytes", probe.route, probe.what));
         }
     }
