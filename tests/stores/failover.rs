@@ -60,6 +60,27 @@ async fn a_primary_without_the_replicas_it_needs_is_not_well() {
     assert_eq!(kv.look("c").await, Err(KvError::Away("the server answered NOREPLICAS".to_owned())));
 }
 
+/// `maxmemory` with the policy that Redis has by default: nothing is thrown out, and writes are refused.
+#[tokio::test]
+async fn a_server_whose_memory_is_full_serves_reads_and_is_not_well() {
+    let Some(place) = services::redis("a_server_whose_memory_is_full_serves_reads_and_is_not_well") else {
+        return;
+    };
+    let server = place.start();
+    let kv = patient(&server.url(), false);
+    let entry = [("k".to_owned(), b"x".to_vec(), TTL)];
+    kv.set_all(&entry).await.unwrap();
+    assert_eq!(server.ask(&["CONFIG", "SET", "maxmemory", "1"]).unwrap(), "+OK\r\n");
+    let full = KvError::Away("the server answered OOM".to_owned());
+    assert_eq!(kv.set_all(&entry).await, Err(full.clone()));
+    assert_eq!(kv.set_if_absent("other", b"x", TTL).await, Err(full.clone()));
+    assert_eq!(kv.look("c").await, Err(full));
+    assert_eq!(kv.get("k").await, Ok(Some(b"x".to_vec())));
+    assert_eq!(server.ask(&["CONFIG", "SET", "maxmemory", "0"]).unwrap(), "+OK\r\n");
+    answered("there is room again", async || kv.set_all(&entry).await).await;
+    assert_eq!(kv.look("c").await, Ok(()));
+}
+
 #[tokio::test]
 async fn a_user_without_a_permission_it_needs_is_reported_by_every_look() {
     let Some(place) = services::redis("a_user_without_a_permission_it_needs_is_reported") else { return };
