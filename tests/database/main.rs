@@ -25,6 +25,7 @@ mod cancelled;
 mod encoding;
 mod extras;
 mod failover;
+mod full;
 mod housekeeping;
 mod last_logins;
 mod migrations;
