@@ -26,6 +26,7 @@ mod encoding;
 mod extras;
 mod failover;
 mod full;
+mod grants;
 mod housekeeping;
 mod last_logins;
 mod migrations;
