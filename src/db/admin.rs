@@ -6,6 +6,7 @@ use crate::units::Timestamp;
 
 use super::Database;
 use super::error::DbError;
+use super::random;
 use super::rows::AuditRow;
 use super::rows::UserRow;
 use super::rows::Version;
@@ -50,7 +51,5 @@ impl Database {
 
 /// No command's id, and nobody else's: the same name may be made an administrator again after it was deleted.
 fn audit_id() -> Result<String, DbError> {
-    let mut random = [0; 16];
-    getrandom::fill(&mut random).map_err(|_| DbError::Busy("the system has no random bytes".to_owned()))?;
-    Ok(format!("migrate:{}", HEXLOWER.encode(&random)))
+    Ok(format!("migrate:{}", HEXLOWER.encode(&random::bytes::<16>()?)))
 }

@@ -7,29 +7,30 @@ use crate::units::Timestamp;
 use super::Database;
 use super::error::DbError;
 use super::meter::Query;
+use super::random;
 use super::value::Value;
 
 impl Database {
     /// What it lacks before commands may be applied to it, and what to do about that: a command would be refused that
     /// another database takes, and become a dead letter. Asks also while calls are refused: an answer ends that.
     pub async fn lacks(&self) -> Result<Option<String>, DbError> {
-        let pending = self.pending_migrations().await?;
-        if !pending.is_empty() {
-            return Ok(Some(format!(
-                "{} migrations are to be applied: run `forebay migrate`",
-                pending.len()
-            )));
+        match self.lacks_migrations().await? {
+            Some(lacking) => Ok(Some(lacking)),
+            None => Ok(self.wrong_encoding().await?.map(|wrong| wrong.to_string())),
         }
-        Ok(self.wrong_encoding().await?.map(|wrong| wrong.to_string()))
+    }
+
+    /// The same, of its tables alone.
+    pub(super) async fn lacks_migrations(&self) -> Result<Option<String>, DbError> {
+        let count = self.pending_migrations().await?.len();
+        Ok((count > 0).then(|| format!("{count} migrations are to be applied: run `forebay migrate`")))
     }
 
     /// Whether it takes writes: a row of a session that does not exist, rolled back. A server that answers reads may be
     /// the read-only one of a pair after a failover, its disk may be full, or the account may lack a privilege. Asks also
     /// while calls are refused: an answer ends that.
     pub async fn check_writes(&self) -> Result<(), DbError> {
-        let mut id = [0; 16];
-        getrandom::fill(&mut id).map_err(|_| DbError::Busy("the system has no random bytes".to_owned()))?;
-        let (id, now) = (HEXLOWER.encode(&id), Timestamp::now());
+        let (id, now) = (HEXLOWER.encode(&random::bytes::<16>()?), Timestamp::now());
         let sql =
             "INSERT INTO login_sessions (id, generation, rotated_at, ended, expires_at) VALUES (?,?,?,?,?)";
         let values = [(&id).into(), 0.into(), now.into(), Value::Bool(true), now.into()];

@@ -20,6 +20,7 @@ use super::lease::within;
 use super::meter::Query;
 use super::migrations;
 use super::migrations::Migration;
+use super::random;
 use super::shape;
 
 /// A statement of a migration, or another daemon's migration that is waited for. An index on a table of millions of rows
@@ -84,8 +85,7 @@ async fn shared_secret(lease: &mut Lease) -> Result<[u8; 32], DbError> {
     if let Some(secret) = read_secret(lease).await? {
         return Ok(secret);
     }
-    let mut fresh = [0; 32];
-    getrandom::fill(&mut fresh).map_err(|_| DbError::Busy("the system has no random bytes".to_owned()))?;
+    let fresh: [u8; 32] = random::bytes()?;
     let row = format!("shared_secret (id, secret) VALUES {}", shape::tuples(1, 2));
     let sql = lease.dialect().insert_new(&row, "id");
     lease.execute(Query::Secret, &sql, &[1.into(), super::value::Value::Bytes(&fresh)]).await?;

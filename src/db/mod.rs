@@ -28,6 +28,7 @@ mod migrate;
 mod migrations;
 mod pool;
 mod pooler;
+mod random;
 mod read;
 mod retention;
 mod retired;

@@ -223,12 +223,9 @@ impl OutcomesFirst {
 impl Database {
     /// Deletes what has expired at `now`. When `within` is over, the batches that are left wait for the next pass.
     pub async fn delete_expired(&self, retention: &Retention, now: Timestamp, within: Duration) -> Pass {
-        match self.pending_migrations().await {
-            Ok(pending) if pending.is_empty() => self.delete_all(retention, now, within).await,
-            Ok(pending) => {
-                let why = format!("{} migrations are to be applied: run `forebay migrate`", pending.len());
-                Pass { put_off: Some(why), ..Pass::default() }
-            }
+        match self.lacks_migrations().await {
+            Ok(None) => self.delete_all(retention, now, within).await,
+            Ok(put_off) => Pass { put_off, ..Pass::default() },
             Err(error) => Pass { put_off: Some(error.to_string()), ..Pass::default() },
         }
     }
