@@ -140,9 +140,7 @@ impl Users {
         }
     }
 
-    /// Who has what is wanted. A question that is given up is let come to its answer: the connection it is on would be
-    /// closed otherwise, and a database that is slow already would be connected to again and again. They are few, and
-    /// each ends with the statement's time.
+    /// Who has what is wanted.
     async fn holders(
         &self,
         name: Option<&str>,
@@ -152,11 +150,23 @@ impl Users {
         let permit = self.question().await?;
         let [name, email, phone] = [name, email, phone].map(|text| text.map(str::to_owned));
         let db = self.db.clone();
+        let asked = async move { db.holders(name.as_deref(), email.as_deref(), phone.as_deref()).await };
+        Ok(self.to_its_answer(permit, asked).await.ok_or(UserError::Database)??)
+    }
+
+    /// Lets a question to the database come to its answer, also when it is given up meanwhile: the connection it is on
+    /// would be closed otherwise, and a database that is slow already would be connected to again and again. They are few,
+    /// one for each permit, and each ends with the statement's time. None: it panicked.
+    pub(super) async fn to_its_answer<T: Send + 'static>(
+        &self,
+        permit: OwnedSemaphorePermit,
+        asked: impl Future<Output = T> + Send + 'static,
+    ) -> Option<T> {
         let answered = self.tasks.begin(async move {
             let _permit = permit;
-            db.holders(name.as_deref(), email.as_deref(), phone.as_deref()).await
+            asked.await
         });
-        Ok(answered.await.map_err(|_| UserError::Database)??)
+        answered.await.ok()
     }
 
     /// Leave for one question. While the database is away nobody waits for those that were asked before.

@@ -3,7 +3,8 @@
 //! Among daemons the newer command stays, and newer is what was accepted later by its daemon's clock. A daemon that sees
 //! a row of a later instant than its own present knows that a change accepted now would be `superseded`, although the
 //! client asks for it after what stands there. It waits until it would not, and refuses where that takes longer than the
-//! other checks may take (`check_timeout`): clocks that are synchronised differ by less. What another daemon has accepted and nobody has applied yet cannot be seen here: the outcome says it then.
+//! other checks may take (`check_timeout`): clocks that are synchronised differ by less. What another daemon has accepted
+//! and nobody has applied yet cannot be seen here: the outcome says it then.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,17 +34,13 @@ impl Users {
         }
     }
 
-    /// When the user was registered, if that is heard in time. A question that is given up is let come to its answer, as
-    /// those of the other checks: the connection it is on would be closed otherwise.
+    /// When the user was registered, if that is heard in time.
     async fn registered_at(&self, name: &str) -> Option<Timestamp> {
         let asked = async {
             let permit = Arc::clone(&self.questions).acquire_owned().await.ok()?;
             let (profiles, name) = (self.profiles.clone(), name.to_owned());
-            let answered = self.tasks.begin(async move {
-                let _permit = permit;
-                profiles.get(&name).await
-            });
-            Some(answered.await.ok()?.ok()??.created_at)
+            let profile = self.to_its_answer(permit, async move { profiles.get(&name).await }).await?;
+            Some(profile.ok()??.created_at)
         };
         timeout(self.config.check_timeout.0, asked).await.ok()?
     }

@@ -102,7 +102,8 @@ pub fn normal(text: &str) -> Secret {
     Secret::new(composed(&spaced).into_owned())
 }
 
-/// Refuses what may not be set, of a password in its normal form. `others`: what belongs to the same user and is known to everybody.
+/// Refuses what may not be set, of a password in its normal form. `others`: what belongs to the same user and is known to
+/// everybody.
 pub fn check(password: &str, others: &[&str]) -> Result<(), FieldError> {
     let refuse = |why: &str| Err(FieldError::new("password", format!("{why}; a password has {RULE}")));
     if password.len() > MOST_BYTES {
