@@ -54,8 +54,8 @@ pub(super) async fn post<C: Commands>(
     let key = headers::idempotency_key(headers)?;
     let prefer = Prefer::of(headers);
     let traceparent = headers::traceparent(headers).map(str::to_owned);
-    let principal = caller.owner();
-    public.limited(principal.as_ref().map(|owner| &*owner.name), call.client).await?;
+    let name = caller.name();
+    public.limited(name.as_deref(), call.client).await?;
     let limit = match format {
         Format::Single => public.max_body,
         Format::Batch => public.max_batch_body,
@@ -78,10 +78,9 @@ pub(super) async fn post<C: Commands>(
         Format::Batch => batch::lines(&bytes, |line| admission.admit(line)),
     };
     let commands = public.checks.run(body.bytes.len(), check).await?;
-    let name = principal.as_ref().map(|owner| &*owner.name);
-    public.limited_rest(name, client, commands.len()).await?;
+    public.limited_rest(name.as_deref(), client, commands.len()).await?;
     let idempotency = key.map(|key| Idempotency { key, body: body.bytes.clone(), route: None });
-    let request = Request { commands, traceparent, idempotency, principal };
+    let request = Request { commands, traceparent, idempotency, principal: caller.owner() };
     let receipt = public.commands.submit(request).await.map_err(|error| {
         let retry_after = public.commands.retry_after(&error);
         Problem::submit(&error, retry_after)
