@@ -75,7 +75,7 @@ pub enum Request {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Answer {
-    /// The status document (contract, section 6).
+    /// The status document, as `wal-tools status --json` prints it.
     Status(serde_json::Value),
     /// What became of each record, in the order of the request. A replay ends at the first that fails.
     Done(Vec<Outcome>),

@@ -8,7 +8,7 @@ use std::io;
 /// Makes the enum and the list of its variants from one.
 macro_rules! faults {
     ($($(#[$doc:meta])+ $name:ident,)+) => {
-        /// What can be spoiled. The variant says what the code then does; `TESTING.md` lists who finds it.
+        /// What can be spoiled. The variant says what the code then does; docs/testing/ lists the tests that find it.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[non_exhaustive]
         pub enum Fault {

@@ -215,7 +215,7 @@ impl Repeat {
     }
 }
 
-/// The headers Kafka gets with the record (contract, section 7).
+/// The headers Kafka gets with the record (docs/http-api.md#records-in-kafka).
 pub fn headers<'a>(envelope: &Envelope<'a>, accepted_at: Timestamp) -> Vec<(&'static str, Cow<'a, str>)> {
     let mut headers = Vec::with_capacity(6);
     headers.push(("forebay-command-id", envelope.id.to_string().into()));

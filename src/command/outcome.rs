@@ -34,7 +34,7 @@ pub struct Placement {
     pub offset: i64,
 }
 
-/// The status document of one command (contract, section 2).
+/// The status document of one command (docs/http-api.md#reading-a-status).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Status {
     /// The command.

@@ -16,7 +16,7 @@ use serde::Serialize;
 use zeroize::Zeroize;
 use zeroize::Zeroizing;
 
-/// The one topic of all users' commands, keyed by name (contract, section 7).
+/// The one topic of all users' commands, keyed by name (docs/http-api.md#records-in-kafka).
 pub const USER_TOPIC: &str = "user.commands.v1";
 /// Where commands wait that could not be applied.
 pub const USER_RETRY_TOPIC: &str = "user.retry.v1";

@@ -13,7 +13,7 @@ use crate::command::is_storable_actor;
 use crate::kafka::Record;
 use crate::units::Timestamp;
 
-/// Headers that the daemon sends (contract, section 7), and those of the retry topic.
+/// Headers that the daemon sends (docs/http-api.md#records-in-kafka), and those of the retry topic.
 pub(super) const ID: &str = "forebay-command-id";
 const KIND: &str = "forebay-kind";
 const ACCEPTED_AT: &str = "forebay-accepted-at";

@@ -10,9 +10,9 @@ use std::time::Instant;
 
 use crate::kafka::Linger;
 
-/// Between two releases under load: the longest that the contract allows. Each release is a request per partition and
-/// producer, and requests are what costs a broker: at 35,000 records/s, 16 of them every 15 ms cost it 11 us per record,
-/// every 20 ms 10, every 30 ms 6.
+/// Time between two releases under load: the longest of `linger = "auto"` (docs/configuration.md#kafka). Each release is
+/// a request per partition and producer, and requests are what costs a broker: at 35,000 records/s, 16 of them every
+/// 15 ms cost it 11 us per record, every 20 ms 10, every 30 ms 6.
 const GATHER: Duration = Duration::from_millis(20);
 /// So many records fill the batches that a release makes, whatever their number: gathering longer wins nothing.
 pub(super) const FULL: u64 = 4096;
@@ -81,7 +81,7 @@ mod tests {
         // From release to release, not from record to record: a steady stream is not delayed further.
         pacer.released(now + GATHER);
         assert_eq!(pacer.gather(1, false, now + GATHER + MS), Some(GATHER - MS));
-        assert!((10 * MS..=20 * MS).contains(&GATHER), "the contract's bounds");
+        assert!((10 * MS..=20 * MS).contains(&GATHER), "the documented bounds");
     }
 
     #[test]

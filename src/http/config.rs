@@ -17,7 +17,7 @@ use crate::units::Span;
 /// hyper reads a head into one buffer and wants at least this much of it.
 const MIN_HEADERS: ByteSize = ByteSize::kib(8);
 
-/// Both listeners. Defaults are the contract's.
+/// Both listeners. Defaults: docs/configuration.md#server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {

@@ -167,7 +167,7 @@ impl Problem {
         document.to_string().into_bytes()
     }
 
-    /// Whole seconds, at least one, wherever the contract promises the header.
+    /// Whole seconds, at least one, for every status that docs/http-api.md#errors names.
     fn retry_after_seconds(&self) -> Option<u64> {
         matches!(self.kind.status, 429 | 503 | 507).then(|| {
             let wait = self.retry_after.unwrap_or(RETRY_SOON);

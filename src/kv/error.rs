@@ -18,7 +18,9 @@ pub enum KvError {
     #[error("{0}")]
     Misfit(&'static str),
     /// The account may not do this: an operator's to mend. Trying again does not help.
-    #[error("Redis refuses it (NOPERM): grant the user the commands, keys and channels that README names")]
+    #[error(
+        "Redis refuses it (NOPERM): grant the user the commands, keys and channels that docs/users.md names"
+    )]
     Denied,
     /// It answers, but what other daemons say on this channel is not heard.
     #[error("what other daemons say on channel {channel} is not heard: {why}")]

@@ -1,4 +1,4 @@
-//! Every metric the daemon exposes, with its name, unit and labels in one place (contract, section 5).
+//! Every metric the daemon exposes, with its name, unit and labels in one place (docs/operations.md#metrics).
 //!
 //! Gauges that describe the log are set by whoever renders a scrape, so that they are true at that moment.
 //! Labels come from configuration or from fixed sets, never from a request.

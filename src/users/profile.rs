@@ -6,7 +6,7 @@ use serde::Serialize;
 use crate::db::UserRow;
 use crate::units::Timestamp;
 
-/// The document of `GET /v1/users/{name}` (contract, section 2).
+/// The document of `GET /v1/users/{name}` (docs/http-api.md#users).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Profile {
     /// The key.

@@ -117,7 +117,7 @@ async fn a_user_without_a_permission_it_needs_is_reported_by_every_look() {
     assert_eq!(kv.look("c").await, Err(KvError::Denied), "its keys");
 }
 
-/// The rules of README, "Users: what is promised at the door".
+/// The rules of docs/users.md#redis.
 const RULES: &str = "on >secret resetkeys ~user:* ~forebay:* resetchannels &forebay:* -@all +@connection +@read +@write \
      +@scripting +@pubsub +time +info";
 

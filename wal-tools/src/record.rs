@@ -36,7 +36,7 @@ pub struct Row {
     pub requeued_from: Option<Lsn>,
 }
 
-/// The name of a state, as the contract and `--state` spell it.
+/// The name of a state, as statuses and `--state` spell it.
 pub fn name(state: State) -> &'static str {
     match state {
         State::Accepted => "accepted",
