@@ -1,5 +1,4 @@
 //! The tests' own tools: processes that end with the test, ports, directories, the HTTP client.
-#![cfg(feature = "server")]
 // clippy.toml allows this in test functions; what they call is no different.
 #![allow(clippy::unwrap_used)]
 

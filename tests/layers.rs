@@ -1,32 +1,24 @@
-//! The direction of dependencies: a module uses only what stands in its row, and `wal-tools` links no server.
+//! The direction of dependencies: a module uses only what stands in its row.
 // clippy.toml allows this in test functions; what they call is no different.
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
-/// Leaves that every module may use, except `wal` and what lies below it.
+/// Leaves that every module may use.
 const LEAVES: [&str; 9] =
     ["metrics", "mistake", "planted", "reported", "secret_file", "sync", "telemetry", "units", "task"];
 
 /// Module, whether it may use the leaves, and what else it may use; from the bottom up.
-const TABLE: [(&str, bool, &[&str]); 33] = [
-    ("units", false, &[]),
+const TABLE: [(&str, bool, &[&str]); 26] = [
     ("mistake", false, &[]),
-    ("planted", false, &[]),
     ("reported", false, &[]),
     ("metrics", false, &[]),
-    ("sync", false, &[]),
-    ("secret_file", false, &[]),
     ("systemd", false, &[]),
     ("task", false, &[]),
     ("backoff", false, &[]),
     ("telemetry", false, &["mistake", "task", "units"]),
     ("alerts", false, &["mistake", "units"]),
-    ("wal", false, &["planted", "secret_file", "sync", "units"]),
-    ("command", false, &["units"]),
-    ("control", false, &["command", "units", "wal"]),
     ("kinds", false, &["command", "mistake", "reported", "units"]),
     ("kafka", true, &["backoff"]),
     ("kv", true, &["backoff"]),
@@ -89,7 +81,7 @@ const TABLE: [(&str, bool, &[&str]); 33] = [
             "wal",
         ],
     ),
-    ("fuzzing", false, &["command", "config", "http", "wal"]),
+    ("fuzzing", false, &["config", "http", "wal"]),
     ("cli", false, &["config", "units"]),
     ("main", false, &["app", "config", "telemetry"]),
 ];
@@ -97,8 +89,7 @@ const TABLE: [(&str, bool, &[&str]); 33] = [
 #[test]
 fn every_module_uses_only_what_stands_in_its_row() {
     let mut violations = Vec::new();
-    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    for entry in fs::read_dir(src).unwrap() {
+    for entry in fs::read_dir(root().join("src")).unwrap() {
         let path = entry.unwrap().path();
         let module = path.file_stem().unwrap().to_str().unwrap().to_owned();
         if module == "lib" {
@@ -118,22 +109,40 @@ fn every_module_uses_only_what_stands_in_its_row() {
     assert!(violations.is_empty(), "{violations:#?}");
 }
 
+/// The crate of the log: the log knows no commands, the commands no log, and what both use knows neither.
+#[test]
+fn the_log_knows_no_commands_and_the_commands_no_log() {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(root().join("wal/src")).unwrap() {
+        let path = entry.unwrap().path();
+        let module = path.file_stem().unwrap().to_str().unwrap();
+        let may = |used: &str| match module {
+            "planted" | "secret_file" | "sync" | "units" => used == module,
+            "command" => ["command", "units"].contains(&used),
+            // Between the daemon and the operator's tool, and tests.
+            "control" | "fuzzing" | "lib" | "tests" => true,
+            _ => !["command", "control"].contains(&used),
+        };
+        for (file, text) in sources(&path) {
+            let wrong = used(&text).into_iter().filter(|used| !may(used));
+            found.extend(wrong.map(|used| format!("{file} uses {used}")));
+        }
+    }
+    assert!(found.is_empty(), "{found:#?}");
+}
+
 /// A lock that shuttle does not know blocks the one thread on which all threads of a model run, and the model hangs.
 #[test]
 fn the_log_and_the_commit_path_lock_with_what_shuttle_can_schedule() {
-    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    // The index is another one in models; the tests' own file system is in none.
-    let exempt = ["src/ingest/index/", "src/wal/tests/"];
+    // Models replace the index. The others are in no model, or hold no lock where shuttle may change the thread.
+    let exempt =
+        ["src/ingest/index/", "wal/src/tests/", "wal/src/command/", "wal/src/planted.rs", "wal/src/sync.rs"];
     let mut found = Vec::new();
-    for module in ["wal", "ingest"] {
-        for (file, text) in sources(&src.join(module)) {
-            let locks = ["Mutex", "MutexGuard", "Condvar", "RwLock", "OnceLock"];
-            let std = locks.into_iter().find(|lock| text.contains(&format!("use std::sync::{lock};")));
-            if !exempt.iter().any(|exempt| file.contains(exempt)) {
-                found.extend(
-                    std.map(|lock| format!("{file} uses std::sync::{lock}, not crate::sync::{lock}")),
-                );
-            }
+    for (file, text) in ["wal/src", "src/ingest"].iter().flat_map(|part| sources(&root().join(part))) {
+        let locks = ["Mutex", "MutexGuard", "Condvar", "RwLock", "OnceLock"];
+        let std = locks.into_iter().find(|lock| text.contains(&format!("use std::sync::{lock};")));
+        if !exempt.iter().any(|exempt| file.contains(exempt)) {
+            found.extend(std.map(|lock| format!("{file} uses std::sync::{lock}, not crate::sync::{lock}")));
         }
     }
     assert!(found.is_empty(), "{found:#?}");
@@ -142,11 +151,10 @@ fn the_log_and_the_commit_path_lock_with_what_shuttle_can_schedule() {
 /// A task that nobody holds cannot be stopped, and nobody hears of its end.
 #[test]
 fn every_task_is_begun_by_its_owner() {
-    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     // Who makes owners, and the doors, which keep the handle to wait for it.
     let owners = ["src/task.rs", "src/app/parts.rs", "/tests/"];
     let detached = ["tokio::spawn(", "task::spawn(", "Handle::current().spawn(", "runtime.spawn("];
-    let found: Vec<_> = sources(&src)
+    let found: Vec<_> = sources(&root().join("src"))
         .into_iter()
         .filter(|(file, _)| !owners.iter().any(|owner| file.contains(owner)))
         .filter(|(_, text)| detached.iter().any(|spawn| text.contains(spawn)))
@@ -158,12 +166,11 @@ fn every_task_is_begun_by_its_owner() {
 /// A thread that nobody watches dies unnoticed.
 #[test]
 fn every_thread_has_an_owner_that_notices_its_death() {
-    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let owners = [
         // Makes owners.
         "src/task.rs",
-        // Catches the panics of its requests; `task` is not among what wal-tools links.
-        "src/control.rs",
+        // Catches the panics of its requests; `task` is the daemon's.
+        "wal/src/control.rs",
         // Test doubles.
         "/tests/",
         "/tests.rs",
@@ -171,8 +178,9 @@ fn every_thread_has_an_owner_that_notices_its_death() {
     ];
     let detached =
         ["thread::spawn(", "thread::Builder::new()", "ThreadedProducer", "FutureProducer", "StreamConsumer"];
-    let found: Vec<_> = sources(&src)
-        .into_iter()
+    let found: Vec<_> = ["src", "wal/src"]
+        .iter()
+        .flat_map(|part| sources(&root().join(part)))
         .filter(|(file, _)| !owners.iter().any(|owner| file.contains(owner)))
         .filter(|(_, text)| code(text).any(|line| detached.iter().any(|spawn| line.contains(spawn))))
         .map(|(file, _)| file)
@@ -181,25 +189,14 @@ fn every_thread_has_an_owner_that_notices_its_death() {
 }
 
 #[test]
-fn wal_tools_links_no_server() {
-    let tree = Command::new(env!("CARGO"))
-        .args(["tree", "--package", "wal-tools", "--edges", "normal", "--prefix", "none", "--offline"])
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .output()
-        .unwrap();
-    let packages = String::from_utf8(tree.stdout).unwrap();
-    assert!(packages.contains("forebay v"), "{packages}{}", String::from_utf8_lossy(&tree.stderr));
-    for server in ["rdkafka", "tokio", "hyper", "sqlx", "redis"] {
-        let found = packages.lines().find(|package| package.starts_with(server));
-        assert_eq!(found, None, "wal-tools links a part of the server");
-    }
-}
-
-#[test]
 fn uses_are_found_wherever_they_stand() {
     let text = "use crate::wal::Lsn;\n//! see [`crate::http`]\nfn f(x: &crate::units::Span) { forebay::app::serve() }";
     assert_eq!(used(text), ["wal", "units", "app"]);
     assert_eq!(used("use crate::{wal, http};"), ["{"], "a group hides what it names: one item a line");
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
 /// Each file of a module with its text.

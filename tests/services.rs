@@ -1,5 +1,4 @@
 //! The services other tests rely on: do they do what those tests take for granted?
-#![cfg(feature = "server")]
 
 mod support;
 

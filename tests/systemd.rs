@@ -1,5 +1,4 @@
 //! The unit file, judged by systemd's own tools.
-#![cfg(feature = "server")]
 // clippy.toml allows this in test functions; what they call is no different.
 #![allow(clippy::unwrap_used)]
 

@@ -1,2 +1,2 @@
 #![no_main]
-forebay_fuzz::target!("batch");
+forebay_fuzz::target!(forebay::fuzzing::batch);

@@ -1,2 +1,2 @@
 #![no_main]
-forebay_fuzz::target!("command");
+forebay_fuzz::target!(forebay_wal::fuzzing::command);

@@ -1,2 +1,2 @@
 #![no_main]
-forebay_fuzz::target!("files");
+forebay_fuzz::target!(forebay_wal::fuzzing::files);

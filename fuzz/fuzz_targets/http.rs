@@ -1,2 +1,2 @@
 #![no_main]
-forebay_fuzz::target!("http");
+forebay_fuzz::target!(forebay::fuzzing::http);

@@ -1,4 +1,4 @@
-//! What every target has: the function of its name in `forebay::fuzzing`, and a bound on what it may allocate.
+//! What every target has: a function of its name in one of the crates, and a bound on what it may allocate.
 
 use std::alloc::System;
 
@@ -13,18 +13,18 @@ const BASE: usize = 16 << 20;
 const PER_BYTE: usize = 1 << 10;
 
 /// Runs the target. What asks for more memory than an input of this size may cost ends the program, as a finding.
-pub fn run(target: &str, data: &[u8]) {
+pub fn run(target: fn(&[u8]), data: &[u8]) {
     let bound = BASE + PER_BYTE * data.len();
     let limit = ALLOCATOR.allocated() + bound;
     ALLOCATOR.set_limit(limit).expect("it is more than there is now");
-    forebay::fuzzing::run(target, data);
+    target(data);
     ALLOCATOR.set_limit(usize::MAX).expect("no limit is none");
 }
 
 /// The program of one target.
 #[macro_export]
 macro_rules! target {
-    ($name:literal) => {
-        libfuzzer_sys::fuzz_target!(|data: &[u8]| $crate::run($name, data));
+    ($function:path) => {
+        libfuzzer_sys::fuzz_target!(|data: &[u8]| $crate::run($function, data));
     };
 }

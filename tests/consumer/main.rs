@@ -1,5 +1,4 @@
 //! The consumer with real Kafka, MariaDB and PostgreSQL: what becomes of commands that a test puts into the topic.
-#![cfg(feature = "server")]
 // A failed step of a test's own preparation has nobody to report to: it says what it was and ends the test.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 

@@ -1,5 +1,4 @@
 //! The database module, on SQLite, MariaDB and PostgreSQL: one suite for all three, and what only servers can do to it.
-#![cfg(feature = "server")]
 // A failed step of a test's own preparation has nobody to report to: it says what it was and ends the test.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 

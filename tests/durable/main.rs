@@ -1,6 +1,5 @@
 //! The promise, tested on the real binary and a real Apache Kafka: what was answered 202 arrives, in the order of its
 //! key, whatever happens in between.
-#![cfg(feature = "server")]
 // A failed step of a test's own preparation has nobody to report to: it says what it was and ends the test.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 

@@ -2,7 +2,6 @@
 //!
 //! Threads are hung from outside: `strace` attached to one thread delays each of its system calls by more than the
 //! test lasts, so nothing in the daemon exists for tests only.
-#![cfg(feature = "server")]
 // clippy.toml allows this in test functions; what they call is no different.
 #![allow(clippy::unwrap_used)]
 

@@ -1,5 +1,4 @@
 //! Rate limits: what daemons count together in a real Redis, what each does without it, and what clients see.
-#![cfg(feature = "server")]
 // A failed step of a test's own preparation has nobody to report to: it says what it was and ends the test.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 

@@ -3,7 +3,6 @@
 //!
 //! Most tests use the embedded broker. It is filled anew from the log at every start, so that what it holds after a
 //! `kill -9` is what the log holds.
-#![cfg(feature = "server")]
 // A failed step of a test's own preparation has nobody to report to: it says what it was and ends the test.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 

@@ -1,6 +1,5 @@
 //! The user service, seen from outside: the daemon as a process, on embedded parts and on real ones.
 
-#![cfg(feature = "server")]
 // clippy.toml allows this in test functions; what they call is no different.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 

@@ -7,8 +7,8 @@ use clap::Args;
 use clap::Parser;
 use clap::Subcommand;
 use clap::ValueEnum;
-use forebay::units::Span;
-use forebay::units::Timestamp;
+use forebay_wal::units::Span;
+use forebay_wal::units::Timestamp;
 use serde::Serialize;
 
 use crate::range::Bound;

@@ -5,12 +5,12 @@ use std::io::BufWriter;
 use std::io::Write;
 
 use data_encoding::BASE64;
-use forebay::command::Envelope;
-use forebay::wal::FindingKind;
-use forebay::wal::Lsn;
-use forebay::wal::inspect::Hole;
-use forebay::wal::inspect::Stored;
-use forebay::wal::inspect::View;
+use forebay_wal::FindingKind;
+use forebay_wal::Lsn;
+use forebay_wal::command::Envelope;
+use forebay_wal::inspect::Hole;
+use forebay_wal::inspect::Stored;
+use forebay_wal::inspect::View;
 use serde::Serialize;
 use serde_json::value::RawValue;
 

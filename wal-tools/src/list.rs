@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 
-use forebay::wal::Lsn;
-use forebay::wal::inspect::View;
+use forebay_wal::Lsn;
+use forebay_wal::inspect::View;
 
 use crate::Outcome;
 use crate::cli::List;

@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context;
-use forebay::command::kind_of;
-use forebay::wal::Event;
-use forebay::wal::Keys;
-use forebay::wal::Options;
-use forebay::wal::inspect::Directory;
-use forebay::wal::inspect::Segment;
-use forebay::wal::inspect::View;
+use forebay_wal::Event;
+use forebay_wal::Keys;
+use forebay_wal::Options;
+use forebay_wal::command::kind_of;
+use forebay_wal::inspect::Directory;
+use forebay_wal::inspect::Segment;
+use forebay_wal::inspect::View;
 
 use crate::cli::Cli;
 use crate::output::note;

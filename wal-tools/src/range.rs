@@ -4,11 +4,11 @@ use std::ops::Range;
 use std::str::FromStr;
 
 use anyhow::Context;
-use forebay::command::CommandId;
-use forebay::command::IdMint;
-use forebay::units::Timestamp;
-use forebay::wal::Lsn;
-use forebay::wal::inspect::View;
+use forebay_wal::Lsn;
+use forebay_wal::command::CommandId;
+use forebay_wal::command::IdMint;
+use forebay_wal::inspect::View;
+use forebay_wal::units::Timestamp;
 
 use crate::cli::Instant;
 

@@ -1,12 +1,12 @@
 //! One record as it is shown, by every command that shows records.
 
-use forebay::command::CommandId;
-use forebay::command::Envelope;
-use forebay::command::Placement;
-use forebay::units::Timestamp;
-use forebay::wal::Fate;
-use forebay::wal::Lsn;
-use forebay::wal::inspect::Stored;
+use forebay_wal::Fate;
+use forebay_wal::Lsn;
+use forebay_wal::command::CommandId;
+use forebay_wal::command::Envelope;
+use forebay_wal::command::Placement;
+use forebay_wal::inspect::Stored;
+use forebay_wal::units::Timestamp;
 use serde::Serialize;
 
 use crate::cli::State;

@@ -4,13 +4,13 @@ use std::io;
 use std::io::Write;
 
 use anyhow::Context;
-use forebay::wal::KeyId;
-use forebay::wal::Lock;
-use forebay::wal::fs::RealFs;
-use forebay::wal::layout;
-use forebay::wal::rekey;
-use forebay::wal::rekey::Item;
-use forebay::wal::rekey::Wrapping;
+use forebay_wal::KeyId;
+use forebay_wal::Lock;
+use forebay_wal::fs::RealFs;
+use forebay_wal::layout;
+use forebay_wal::rekey;
+use forebay_wal::rekey::Item;
+use forebay_wal::rekey::Wrapping;
 use serde::Serialize;
 
 use crate::Outcome;

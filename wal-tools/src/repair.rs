@@ -3,13 +3,13 @@
 use std::io;
 use std::io::Write;
 
-use forebay::units::Timestamp;
-use forebay::wal::Finding;
-use forebay::wal::FindingKind;
-use forebay::wal::OpenError;
-use forebay::wal::layout;
-use forebay::wal::repair;
-use forebay::wal::repair::Report;
+use forebay_wal::Finding;
+use forebay_wal::FindingKind;
+use forebay_wal::OpenError;
+use forebay_wal::layout;
+use forebay_wal::repair;
+use forebay_wal::repair::Report;
+use forebay_wal::units::Timestamp;
 use serde::Serialize;
 
 use crate::Outcome;

@@ -1,10 +1,10 @@
 //! `segments`: one line a segment.
 
-use forebay::units::Timestamp;
-use forebay::wal::Lsn;
-use forebay::wal::Place;
-use forebay::wal::inspect::Quarantined;
-use forebay::wal::inspect::Segment;
+use forebay_wal::Lsn;
+use forebay_wal::Place;
+use forebay_wal::inspect::Quarantined;
+use forebay_wal::inspect::Segment;
+use forebay_wal::units::Timestamp;
 use serde::Serialize;
 
 use crate::Outcome;

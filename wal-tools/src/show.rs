@@ -5,14 +5,14 @@ use std::io::Write;
 
 use anyhow::Context;
 use anyhow::bail;
-use forebay::command::CommandId;
-use forebay::command::Envelope;
-use forebay::command::IdMint;
-use forebay::wal::Lsn;
-use forebay::wal::dead::Removal;
-use forebay::wal::inspect::Segment;
-use forebay::wal::inspect::Stored;
-use forebay::wal::inspect::View;
+use forebay_wal::Lsn;
+use forebay_wal::command::CommandId;
+use forebay_wal::command::Envelope;
+use forebay_wal::command::IdMint;
+use forebay_wal::dead::Removal;
+use forebay_wal::inspect::Segment;
+use forebay_wal::inspect::Stored;
+use forebay_wal::inspect::View;
 use serde::Serialize;
 use serde_json::Value;
 

@@ -6,13 +6,13 @@ use std::io::IsTerminal;
 use std::io::Write;
 use std::time::Duration;
 
-use forebay::control;
-use forebay::control::Answer;
-use forebay::control::AskError;
-use forebay::control::Request;
-use forebay::units::Timestamp;
-use forebay::wal::Lsn;
-use forebay::wal::inspect::View;
+use forebay_wal::Lsn;
+use forebay_wal::control;
+use forebay_wal::control::Answer;
+use forebay_wal::control::AskError;
+use forebay_wal::control::Request;
+use forebay_wal::inspect::View;
+use forebay_wal::units::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
 

@@ -3,12 +3,12 @@
 use std::io;
 use std::io::Write;
 
-use forebay::command::Envelope;
-use forebay::command::IdMint;
-use forebay::command::lane;
-use forebay::wal::Finding;
-use forebay::wal::Frame;
-use forebay::wal::inspect::View;
+use forebay_wal::Finding;
+use forebay_wal::Frame;
+use forebay_wal::command::Envelope;
+use forebay_wal::command::IdMint;
+use forebay_wal::command::lane;
+use forebay_wal::inspect::View;
 use serde::Serialize;
 
 use crate::Outcome;

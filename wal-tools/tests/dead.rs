@@ -8,14 +8,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::Mutex;
 
-use forebay::command::CommandId;
-use forebay::command::Envelope;
-use forebay::control::Operator;
-use forebay::control::Server;
-use forebay::units::Timestamp;
-use forebay::wal::Fate;
-use forebay::wal::Lsn;
-use forebay::wal::dead::Damage;
+use forebay_wal::Fate;
+use forebay_wal::Lsn;
+use forebay_wal::command::CommandId;
+use forebay_wal::command::Envelope;
+use forebay_wal::control::Operator;
+use forebay_wal::control::Server;
+use forebay_wal::dead::Damage;
+use forebay_wal::units::Timestamp;
 use serde_json::Value;
 use serde_json::json;
 use support::*;
@@ -177,7 +177,7 @@ impl Operator for Asked {
         if lsn == Lsn(4) { Err("the disk is full".to_owned()) } else { Ok(Lsn(77)) }
     }
 
-    fn replay(&self, _: &[Lsn]) -> Vec<forebay::control::Outcome> {
+    fn replay(&self, _: &[Lsn]) -> Vec<forebay_wal::control::Outcome> {
         Vec::new()
     }
 

@@ -8,8 +8,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::path::PathBuf;
 
-use forebay::wal::Keys;
-use forebay::wal::Lsn;
+use forebay_wal::Keys;
+use forebay_wal::Lsn;
 use serde_json::json;
 use support::*;
 

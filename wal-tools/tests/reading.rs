@@ -9,9 +9,9 @@ use std::io::BufReader;
 use std::process::Stdio;
 use std::sync::Arc;
 
-use forebay::control::Operator;
-use forebay::control::Server;
-use forebay::wal::Lsn;
+use forebay_wal::Lsn;
+use forebay_wal::control::Operator;
+use forebay_wal::control::Server;
 use serde_json::Value;
 use serde_json::json;
 use support::*;
@@ -81,7 +81,7 @@ impl Operator for Exact {
         Err("not asked here".to_owned())
     }
 
-    fn replay(&self, _: &[Lsn]) -> Vec<forebay::control::Outcome> {
+    fn replay(&self, _: &[Lsn]) -> Vec<forebay_wal::control::Outcome> {
         Vec::new()
     }
 
@@ -107,8 +107,8 @@ fn status_prefers_the_daemons_own_figures_and_says_so() {
 fn segments_says_where_each_lies_and_that_its_checksums_are_right() {
     let dir = tempfile::tempdir().unwrap();
     let daemon = busy(dir.path());
-    let keep = forebay::wal::Retention { age: std::time::Duration::from_secs(3600), size: u64::MAX };
-    daemon.log.keep_house(keep, forebay::units::Timestamp::now()).unwrap();
+    let keep = forebay_wal::Retention { age: std::time::Duration::from_secs(3600), size: u64::MAX };
+    daemon.log.keep_house(keep, forebay_wal::units::Timestamp::now()).unwrap();
     let rows = run(dir.path(), &["--json", "segments"]).exits(0).lines();
     assert_eq!(rows.len(), daemon.log.segments().len());
     assert_eq!(rows[0]["state"], "pending", "record 5 holds it");

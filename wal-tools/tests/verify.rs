@@ -10,10 +10,10 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use forebay::command::kind_of;
-use forebay::units::Timestamp;
-use forebay::wal::Retention;
-use forebay::wal::inspect::Directory;
+use forebay_wal::Retention;
+use forebay_wal::command::kind_of;
+use forebay_wal::inspect::Directory;
+use forebay_wal::units::Timestamp;
 use serde_json::Value;
 use serde_json::json;
 use support::*;
@@ -151,7 +151,7 @@ fn deep_checks_that_a_record_is_where_its_id_says() {
     let dir = tempfile::tempdir().unwrap();
     let mut daemon = log(dir.path(), 3);
     let at = Timestamp::now();
-    let entry = forebay::wal::Entry { lane: 0, label: "x", payload: b"not an envelope" };
+    let entry = forebay_wal::Entry { lane: 0, label: "x", payload: b"not an envelope" };
     daemon.writer.append(&[entry], at).unwrap();
     daemon.writer.commit().unwrap();
     run(dir.path(), &["verify"]).exits(0);

@@ -10,8 +10,8 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use anyhow::bail;
-use forebay::wal::fs::Fs;
-use forebay::wal::fs::RealFs;
+use forebay_wal::fs::Fs;
+use forebay_wal::fs::RealFs;
 
 use crate::interrupt::Interrupt;
 use crate::output::note;

@@ -1,15 +1,15 @@
 //! `dead requeue` and `dead drop`: first the plan, and with `--apply` the deed: by the daemon if one runs, else here.
 
 use anyhow::bail;
-use forebay::control;
-use forebay::control::Answer;
-use forebay::control::AskError;
-use forebay::control::MAX_LSNS;
-use forebay::control::Request;
-use forebay::wal::Lsn;
-use forebay::wal::dead::Dead;
-use forebay::wal::inspect::View;
-use forebay::wal::layout;
+use forebay_wal::Lsn;
+use forebay_wal::control;
+use forebay_wal::control::Answer;
+use forebay_wal::control::AskError;
+use forebay_wal::control::MAX_LSNS;
+use forebay_wal::control::Request;
+use forebay_wal::dead::Dead;
+use forebay_wal::inspect::View;
+use forebay_wal::layout;
 use serde::Serialize;
 
 use super::get;

@@ -4,14 +4,14 @@ mod act;
 
 use anyhow::Context;
 use anyhow::bail;
-use forebay::command::CommandId;
-use forebay::command::Envelope;
-use forebay::units::Timestamp;
-use forebay::wal::Lsn;
-use forebay::wal::dead::Damage;
-use forebay::wal::dead::Dead;
-use forebay::wal::dead::Sealed;
-use forebay::wal::inspect::View;
+use forebay_wal::Lsn;
+use forebay_wal::command::CommandId;
+use forebay_wal::command::Envelope;
+use forebay_wal::dead::Damage;
+use forebay_wal::dead::Dead;
+use forebay_wal::dead::Sealed;
+use forebay_wal::inspect::View;
+use forebay_wal::units::Timestamp;
 use serde::Serialize;
 
 use crate::Outcome;

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use forebay::command::Envelope;
-use forebay::wal::Fate;
-use forebay::wal::Lsn;
-use forebay::wal::dead::Removal;
-use forebay::wal::inspect::Hole;
-use forebay::wal::inspect::Stored;
-use forebay::wal::inspect::View;
+use forebay_wal::Fate;
+use forebay_wal::Lsn;
+use forebay_wal::command::Envelope;
+use forebay_wal::dead::Removal;
+use forebay_wal::inspect::Hole;
+use forebay_wal::inspect::Stored;
+use forebay_wal::inspect::View;
 use serde::Serialize;
 
 /// What a replay of a range comes to.
@@ -83,7 +83,7 @@ impl Plan {
             Choice::Replay => {
                 self.records += 1;
                 self.bytes += stored.bytes;
-                let kind = forebay::command::kind_of(&stored.record.payload);
+                let kind = forebay_wal::command::kind_of(&stored.record.payload);
                 *self.kinds.entry(kind.unwrap_or_else(|| "unreadable".to_owned())).or_default() += 1;
             }
         }

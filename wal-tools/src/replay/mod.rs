@@ -8,10 +8,10 @@ use std::io::Write;
 use std::ops::Range;
 
 use anyhow::bail;
-use forebay::control;
-use forebay::control::Request;
-use forebay::wal::Lsn;
-use forebay::wal::inspect::View;
+use forebay_wal::Lsn;
+use forebay_wal::control;
+use forebay_wal::control::Request;
+use forebay_wal::inspect::View;
 use serde::Serialize;
 
 use crate::Outcome;

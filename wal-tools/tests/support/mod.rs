@@ -11,22 +11,22 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
-use forebay::command::CommandId;
-use forebay::command::Envelope;
-use forebay::command::IdMint;
-use forebay::command::kind_of;
-use forebay::command::lane;
-use forebay::units::Timestamp;
-use forebay::wal;
-use forebay::wal::Confirmation;
-use forebay::wal::Entry;
-use forebay::wal::Keys;
-use forebay::wal::Letter;
-use forebay::wal::Lock;
-use forebay::wal::Log;
-use forebay::wal::Lsn;
-use forebay::wal::Options;
-use forebay::wal::Writer;
+use forebay_wal as wal;
+use forebay_wal::Confirmation;
+use forebay_wal::Entry;
+use forebay_wal::Keys;
+use forebay_wal::Letter;
+use forebay_wal::Lock;
+use forebay_wal::Log;
+use forebay_wal::Lsn;
+use forebay_wal::Options;
+use forebay_wal::Writer;
+use forebay_wal::command::CommandId;
+use forebay_wal::command::Envelope;
+use forebay_wal::command::IdMint;
+use forebay_wal::command::kind_of;
+use forebay_wal::command::lane;
+use forebay_wal::units::Timestamp;
 use serde_json::Value;
 
 /// Small, so that a few dozen records rotate.

@@ -47,7 +47,6 @@ impl MemoryFs {
     }
 
     /// Another file system with what is written in this one.
-    #[cfg(all(test, feature = "server"))]
     pub fn copy(&self) -> Self {
         let copy = Self::default();
         self.state().files.iter().for_each(|(path, bytes)| copy.put(path, &lock(bytes).written));
@@ -59,14 +58,12 @@ impl MemoryFs {
     }
 
     /// Bytes that were read so far.
-    #[cfg(all(test, feature = "server"))]
     pub fn bytes_read(&self) -> u64 {
         self.state().bytes_read
     }
 }
 
 /// What models ask for.
-#[cfg(all(test, feature = "shuttle"))]
 impl MemoryFs {
     /// Every file with what the disk has of it.
     pub fn flushed(&self) -> Vec<(PathBuf, Vec<u8>)> {

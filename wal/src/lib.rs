@@ -153,7 +153,12 @@
 //! sealed: after a failed flush Linux calls pages clean that never reached the disk, so flushing what was only read
 //! proves nothing. Nobody ever appends behind the tail of another life.
 
+// They panic where nobody reads or the disk is full.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 pub mod checkpoint;
+pub mod command;
+pub mod control;
 mod crypt;
 mod cursor;
 pub mod dead;
@@ -161,8 +166,8 @@ pub mod event;
 mod footer;
 mod frame;
 pub mod fs;
-#[cfg(any(test, feature = "fuzzing"))]
-pub(crate) mod fuzzing;
+#[cfg(any(test, feature = "testing"))]
+pub mod fuzzing;
 mod header;
 mod housekeeping;
 pub mod inspect;
@@ -170,25 +175,29 @@ pub mod layout;
 mod ledger;
 mod lock;
 mod log;
-#[cfg(any(test, feature = "fuzzing"))]
-pub(crate) mod memory;
+#[cfg(any(test, feature = "testing"))]
+pub mod memory;
 mod open_error;
+pub mod planted;
 mod quarantine;
 mod recovery;
 pub mod rekey;
 pub mod repair;
 mod salvage;
 mod scan;
+pub mod secret_file;
 mod segment;
 mod sent;
 mod spare;
 mod start;
 mod survey;
+pub mod sync;
 mod tail;
 mod tail_recovery;
 mod transactions;
 mod types;
 mod undelivered;
+pub mod units;
 mod unlock;
 pub mod verdict;
 mod writer;

@@ -231,7 +231,7 @@ pub fn trusted(bytes: &[u8]) -> Option<Decoded<'_>> {
 }
 
 /// Gives the frame at the beginning of `bytes`, if its length lets there be one, the checksum it should have.
-#[cfg(any(test, feature = "fuzzing"))]
+#[cfg(any(test, feature = "testing"))]
 pub fn forge(bytes: &mut [u8], seed: &Seed, offset: u64) -> Option<usize> {
     let len = frame_len(u32::from_le_bytes(*bytes.get(4..)?.first_chunk()?) as usize);
     let frame = bytes.get_mut(..len)?;

@@ -2,7 +2,7 @@
 
 mod digest;
 mod envelope;
-#[cfg(any(test, feature = "fuzzing"))]
+#[cfg(any(test, feature = "testing"))]
 pub(crate) mod fuzzing;
 mod id;
 mod lane;

@@ -31,7 +31,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde::Serialize;
 
-use crate::wal::Lsn;
+use crate::Lsn;
 
 /// The socket's name in the log's directory.
 pub const FILE: &str = "control.sock";

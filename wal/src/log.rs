@@ -475,7 +475,8 @@ impl Log {
         self.poison.get().map(String::as_str)
     }
 
-    pub(crate) fn poison(&self, cause: String) -> &str {
+    /// Takes nothing more from now on: the log's user has found that it cannot. Returns the first cause.
+    pub fn poison(&self, cause: String) -> &str {
         let mut first = false;
         let cause = self.poison.get_or_init(|| {
             first = true;

@@ -104,8 +104,8 @@ impl Directory {
     }
 
     /// The same on another file system.
-    #[cfg(any(test, feature = "fuzzing"))]
-    pub(in crate::wal) fn on(fs: Arc<dyn Fs>, path: &Path, keys: Keys) -> Self {
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn on(fs: Arc<dyn Fs>, path: &Path, keys: Keys) -> Self {
         Self { fs, path: path.to_owned(), keys }
     }
 

@@ -5,6 +5,9 @@
 mod files;
 mod segment;
 
+use std::path::Path;
+
+pub use crate::command::fuzzing::command;
 pub use files::files;
 pub use segment::segment;
 
@@ -14,6 +17,32 @@ use super::frame::ALIGN;
 use super::frame::FRAME_HEADER;
 use super::frame::NoFrame;
 use super::frame::Seed;
+
+/// The name of a target, as its directories have it, and its function: it takes any bytes, and panics where a promise
+/// about them is broken.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// Runs a target on what is kept in `fuzz/corpus` and on every input that ever found something, in `fuzz/found`: on
+/// every machine, and without a nightly compiler.
+///
+/// # Panics
+///
+/// Where a promise is broken; the file's name is the last one that was printed.
+#[allow(clippy::print_stdout, reason = "for tests")]
+pub fn replay((target, function): Target) {
+    let fuzz = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz"));
+    let mut replayed = 0;
+    for kind in ["corpus", "found"] {
+        let Ok(inputs) = std::fs::read_dir(fuzz.join(kind).join(target)) else { continue };
+        for input in inputs {
+            let path = input.expect("a directory that can be read").path();
+            println!("{}", path.display());
+            function(&std::fs::read(&path).expect("a file that can be read"));
+            replayed += 1;
+        }
+    }
+    assert!(replayed > 0, "{target} has no corpus");
+}
 
 /// Bit of an input's first byte: checksums are made right.
 const FORGED: u8 = 1;
@@ -58,4 +87,16 @@ fn footer(found: &frame::Decoded<'_>) {
     let bytes = footer.encode(&seed, 0);
     let again = frame::decode(&bytes, &seed, footer.length, bytes.len() as u64).expect("just written");
     assert_eq!(Footer::decode(again.meta.lsn, again.payload), Some(footer));
+}
+
+#[cfg(all(test, not(feature = "shuttle")))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_fuzzing_kept_and_found_breaks_no_promise() {
+        let targets: [Target; 4] =
+            [("frame", super::frame), ("files", files), ("segment", segment), ("command", command)];
+        targets.into_iter().for_each(replay);
+    }
 }

@@ -37,7 +37,7 @@ pub struct Sealed {
 }
 
 impl Sealed {
-    pub(in crate::wal) fn fate(&self) -> Fate {
+    pub(crate) fn fate(&self) -> Fate {
         Fate::Dead { reason: "encrypted".to_owned(), at: self.died_at }
     }
 }
