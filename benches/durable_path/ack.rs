@@ -10,12 +10,12 @@ use crate::records;
 use crate::records::KIND;
 use crate::server;
 use crate::server::WithoutLog;
-use crate::support::admin::Admin;
-use crate::support::admin::unique_name;
-use crate::support::daemon::metric;
-use crate::support::process::Forebay;
-use crate::support::services;
-use crate::support::wait;
+use support::admin::Admin;
+use support::admin::unique_name;
+use support::daemon::metric;
+use support::process::Forebay;
+use support::services;
+use support::wait;
 
 const WHAT: &str = "ack: requests/s, 256 connections, log / no log";
 const WHILE_DRAINING: &str = "ack: the same while Kafka runs on the same cores";

@@ -23,10 +23,10 @@ use crate::measure::Outcome;
 use crate::measure::median;
 use crate::producer;
 use crate::records;
-use crate::support::admin::Admin;
-use crate::support::admin::unique_name;
-use crate::support::scratch;
-use crate::support::services;
+use support::admin::Admin;
+use support::admin::unique_name;
+use support::scratch;
+use support::services;
 
 const RECORDS: u64 = 500_000;
 const PAIRS: usize = 5;

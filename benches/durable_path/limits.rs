@@ -8,9 +8,9 @@ use crate::measure::Outcome;
 use crate::measure::median;
 use crate::records;
 use crate::server;
-use crate::support::daemon::metric;
-use crate::support::process::Forebay;
-use crate::support::services;
+use support::daemon::metric;
+use support::process::Forebay;
+use support::services;
 
 const WHAT: &str = "limits: requests/s, 256 connections, on / off";
 const CONNECTIONS: usize = 256;

@@ -28,9 +28,6 @@ mod sustained;
 mod waits;
 mod without_log;
 
-#[path = "../../tests/support/mod.rs"]
-mod support;
-
 use std::process::ExitCode;
 
 use measure::Part;

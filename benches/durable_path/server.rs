@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::support::child::Child;
-use crate::support::http::Client;
-use crate::support::ports::Port;
-use crate::support::process::Forebay;
-use crate::support::scratch;
-use crate::support::wait;
+use support::child::Child;
+use support::http::Client;
+use support::ports::Port;
+use support::process::Forebay;
+use support::scratch;
+use support::wait;
 use crate::without_log;
 
 /// Nobody listens there: records wait, and the machine's cores belong to acceptance.

@@ -8,8 +8,8 @@ use crate::measure::Outcome;
 use crate::measure::median;
 use crate::records;
 use crate::server;
-use crate::support::http::Client;
-use crate::support::process::Forebay;
+use support::http::Client;
+use support::process::Forebay;
 
 /// Nobody sends them.
 const TOPIC: &str = "orders.v1";

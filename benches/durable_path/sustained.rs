@@ -16,13 +16,13 @@ use crate::records;
 use crate::records::KIND;
 use crate::server;
 use crate::server::WithoutLog;
-use crate::support::admin::Admin;
-use crate::support::admin::unique_name;
-use crate::support::daemon::await_drained;
-use crate::support::daemon::backlog;
-use crate::support::daemon::metric;
-use crate::support::process::Forebay;
-use crate::support::services;
+use support::admin::Admin;
+use support::admin::unique_name;
+use support::daemon::await_drained;
+use support::daemon::backlog;
+use support::daemon::metric;
+use support::process::Forebay;
+use support::services;
 
 const WHAT: [(&str, usize); 2] = [
     ("sustained: records/s, 64 connections, log / waits for Kafka", 64),

@@ -12,10 +12,10 @@ use crate::measure::Limit;
 use crate::measure::Outcome;
 use crate::parts;
 use crate::parts::Parts;
-use crate::support::anonymous;
-use crate::support::anonymous::Probe;
-use crate::support::process::Forebay;
-use crate::support::wait;
+use support::anonymous;
+use support::anonymous::Probe;
+use support::process::Forebay;
+use support::wait;
 
 const TEST: &str = "users anonymous";
 /// One after the other, for times.

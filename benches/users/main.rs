@@ -20,8 +20,6 @@ mod measure;
 mod parts;
 mod password;
 mod service;
-#[path = "../../tests/support/mod.rs"]
-mod support;
 mod token;
 
 use std::process::ExitCode;

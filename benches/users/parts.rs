@@ -5,15 +5,15 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::support::admin::Admin;
-use crate::support::kafka::ClusterOptions;
-use crate::support::kafka::Kafka;
-use crate::support::mariadb::MariaDb;
-use crate::support::process::Forebay;
-use crate::support::redis::Redis;
-use crate::support::services;
-use crate::support::services::KafkaPlace;
-use crate::support::sql::SqlServer;
+use support::admin::Admin;
+use support::kafka::ClusterOptions;
+use support::kafka::Kafka;
+use support::mariadb::MariaDb;
+use support::process::Forebay;
+use support::redis::Redis;
+use support::services;
+use support::services::KafkaPlace;
+use support::sql::SqlServer;
 
 const MIGRATED_WITHIN: Duration = Duration::from_secs(60);
 

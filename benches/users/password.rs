@@ -9,7 +9,7 @@ use crate::client;
 use crate::measure::Limit;
 use crate::measure::Outcome;
 use crate::measure::median;
-use crate::support::process::Forebay;
+use support::process::Forebay;
 
 const WARM: &str = "login: logins/s, password seen a moment ago / bcrypt at 10";
 const RATE: &str = "login: logins/s, password seen a moment ago / 6,000";

@@ -20,10 +20,10 @@ use crate::measure::Limit;
 use crate::measure::Outcome;
 use crate::parts;
 use crate::parts::Parts;
-use crate::support::daemon::metric;
-use crate::support::daemon::resident;
-use crate::support::process::Forebay;
-use crate::support::wait;
+use support::daemon::metric;
+use support::daemon::resident;
+use support::process::Forebay;
+use support::wait;
 
 const TEST: &str = "users service";
 const CONNECTIONS: usize = 64;

@@ -21,9 +21,9 @@ use super::commands::person;
 use super::commands::send;
 use super::stage::Stage;
 use super::stage::on_each;
-use super::support::daemon::LONG;
-use super::support::scratch;
-use super::support::wait;
+use support::daemon::LONG;
+use support::scratch;
+use support::wait;
 
 fn ids(sent: &[Sent]) -> Vec<CommandId> {
     sent.iter().map(|one| one.id).collect()

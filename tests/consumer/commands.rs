@@ -24,8 +24,8 @@ use rdkafka::producer::DeliveryResult;
 use rdkafka::producer::Producer as _;
 use rdkafka::producer::ProducerContext;
 
-use super::support::daemon::LONG;
-use super::support::wait;
+use support::daemon::LONG;
+use support::wait;
 
 /// A log that accepts commands, as far as their ids show it.
 pub struct Log {

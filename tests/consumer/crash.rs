@@ -12,10 +12,10 @@ use super::commands::person;
 use super::commands::send;
 use super::stage::Stage;
 use super::stage::on_each;
-use super::support::daemon;
-use super::support::daemon::LONG;
-use super::support::process::Forebay;
-use super::support::wait;
+use support::daemon;
+use support::daemon::LONG;
+use support::process::Forebay;
+use support::wait;
 
 const USERS: u64 = 6_000;
 /// Users among whose commands is one that nobody understands.

@@ -12,12 +12,12 @@ use super::apply::Ear;
 use super::commands::Log;
 use super::commands::send;
 use super::stage::Stage;
-use super::support::daemon::LONG;
-use super::support::gate::Gate;
-use super::support::proxy::Link;
-use super::support::proxy::Proxy;
-use super::support::services;
-use super::support::wait;
+use support::daemon::LONG;
+use support::gate::Gate;
+use support::proxy::Link;
+use support::proxy::Proxy;
+use support::services;
+use support::wait;
 
 /// The command is found to be applied when it is tried again. Caches that were never told would keep the old user.
 #[test]

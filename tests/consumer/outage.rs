@@ -3,10 +3,10 @@
 use super::commands::Log;
 use super::commands::send;
 use super::stage::Stage;
-use super::support::daemon::LONG;
-use super::support::services;
-use super::support::sql::SqlServer;
-use super::support::wait;
+use support::daemon::LONG;
+use support::services;
+use support::sql::SqlServer;
+use support::wait;
 
 /// With a database that is killed in the middle of batches: nothing is lost, nothing is dead, what is said to be applied
 /// is there, and the consumer stays a member of its group.

@@ -8,8 +8,8 @@ use super::commands::Log;
 use super::commands::send;
 use super::stage::Stage;
 use super::stage::on_each;
-use super::support::daemon::LONG;
-use super::support::wait;
+use support::daemon::LONG;
+use support::wait;
 
 /// The outcome row has expired, the audit row has not.
 #[test]

@@ -22,11 +22,11 @@ use super::commands::send;
 use super::stage::Running;
 use super::stage::Stage;
 use super::stage::on_each;
-use super::support::consume;
-use super::support::daemon;
-use super::support::daemon::LONG;
-use super::support::services;
-use super::support::wait;
+use support::consume;
+use support::daemon;
+use support::daemon::LONG;
+use support::services;
+use support::wait;
 
 #[test]
 fn poison_is_retried_then_dead_and_only_its_own_user_waits() {

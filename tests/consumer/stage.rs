@@ -26,15 +26,15 @@ use forebay::task::Alarm;
 use forebay::units::Span;
 use tokio::runtime::Runtime;
 
-use super::support::admin::Admin;
-use super::support::daemon;
-use super::support::daemon::LONG;
-use super::support::kafka::ClusterOptions;
-use super::support::kafka::Kafka;
-use super::support::process::Forebay;
-use super::support::services;
-use super::support::services::KafkaPlace;
-use super::support::wait;
+use support::admin::Admin;
+use support::daemon;
+use support::daemon::LONG;
+use support::kafka::ClusterOptions;
+use support::kafka::Kafka;
+use support::process::Forebay;
+use support::services;
+use support::services::KafkaPlace;
+use support::wait;
 
 /// Partitions of the commands' topic, so that there is something to share.
 const PARTITIONS: usize = 4;

@@ -8,17 +8,17 @@ use crate::daemon::figure;
 use crate::daemon::forebay;
 use crate::load::Load;
 use crate::load::Plan;
-use crate::support::admin::Admin;
-use crate::support::clock::Clock;
-use crate::support::consume::read_all;
-use crate::support::kafka::ClusterOptions;
-use crate::support::kafka::Jars;
-use crate::support::kafka::Kafka;
-use crate::support::process::Forebay;
-use crate::support::scratch;
-use crate::support::services;
-use crate::support::wait;
-use crate::verdict::check;
+use support::admin::Admin;
+use support::clock::Clock;
+use support::consume::read_all;
+use support::kafka::ClusterOptions;
+use support::kafka::Jars;
+use support::kafka::Kafka;
+use support::process::Forebay;
+use support::scratch;
+use support::services;
+use support::wait;
+use support::verdict::check;
 
 /// Further ahead than a broker lets a record's time be (`message.timestamp.after.max.ms`, an hour by default).
 const AHEAD_S: i64 = 3 * 3_600;

@@ -4,11 +4,11 @@ use crate::daemon::await_drained;
 use crate::daemon::forebay;
 use crate::load::Load;
 use crate::load::Plan;
-use crate::support::admin::Admin;
-use crate::support::consume::read_all;
-use crate::support::kafka::ClusterOptions;
-use crate::support::services;
-use crate::verdict::check;
+use support::admin::Admin;
+use support::consume::read_all;
+use support::kafka::ClusterOptions;
+use support::services;
+use support::verdict::check;
 
 /// Enough to meet every phase of commit, rotation, checkpoint and recovery now and then; a minute in all.
 const KILLS: u64 = 30;

@@ -6,8 +6,8 @@ use std::net::TcpStream;
 use crate::daemon::LONG;
 use crate::daemon::figure;
 use crate::daemon::forebay;
-use crate::support::http::Client;
-use crate::support::wait;
+use support::http::Client;
+use support::wait;
 
 /// How often this bound was hit, asked over a connection that is open already.
 fn hit(admin: &mut Client, bound: &str) -> f64 {

@@ -8,15 +8,15 @@ use crate::daemon::figure;
 use crate::daemon::forebay;
 use crate::load::Load;
 use crate::load::Plan;
-use crate::support::admin::Admin;
-use crate::support::consume::read_all;
-use crate::support::disk::SmallDisk;
-use crate::support::kafka::ClusterOptions;
-use crate::support::process::Forebay;
-use crate::support::scratch;
-use crate::support::services;
-use crate::support::wait;
-use crate::verdict::check;
+use support::admin::Admin;
+use support::consume::read_all;
+use support::disk::SmallDisk;
+use support::kafka::ClusterOptions;
+use support::process::Forebay;
+use support::scratch;
+use support::services;
+use support::wait;
+use support::verdict::check;
 
 fn segments(forebay_log: &Path, place: &str) -> usize {
     std::fs::read_dir(forebay_log.join(place)).unwrap().count()

@@ -11,14 +11,14 @@ use crate::daemon::LONG;
 use crate::daemon::await_drained;
 use crate::load::Load;
 use crate::load::Plan;
-use crate::support::admin::Admin;
-use crate::support::consume::read_all;
-use crate::support::http::Client;
-use crate::support::kafka::ClusterOptions;
-use crate::support::process::Forebay;
-use crate::support::scratch;
-use crate::support::services;
-use crate::verdict::check;
+use support::admin::Admin;
+use support::consume::read_all;
+use support::http::Client;
+use support::kafka::ClusterOptions;
+use support::process::Forebay;
+use support::scratch;
+use support::services;
+use support::verdict::check;
 
 /// The daemon behind a script that starts it under `strace` while a flag file is there.
 struct Watched {

@@ -3,13 +3,8 @@
 // A failed step of a test's own preparation has nobody to report to: it says what it was and ends the test.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-#[path = "../support/mod.rs"]
-mod support;
-
 use support::daemon;
 use support::load;
-
-mod verdict;
 
 mod clock;
 mod crash;

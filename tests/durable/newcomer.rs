@@ -4,13 +4,13 @@ use crate::daemon::LONG;
 use crate::daemon::await_drained;
 use crate::daemon::embedded_broker;
 use crate::daemon::forebay;
-use crate::support::admin::Admin;
-use crate::support::consume::read_all;
-use crate::support::consume::read_until;
-use crate::support::kafka::ClusterOptions;
-use crate::support::process::Forebay;
-use crate::support::services;
-use crate::support::wait;
+use support::admin::Admin;
+use support::consume::read_all;
+use support::consume::read_until;
+use support::kafka::ClusterOptions;
+use support::process::Forebay;
+use support::services;
+use support::wait;
 
 fn order(forebay: &Forebay, id: &str) -> String {
     let answer = forebay

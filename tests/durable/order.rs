@@ -13,14 +13,14 @@ use crate::daemon::forebay;
 use crate::daemon::metric_if_any;
 use crate::load::Load;
 use crate::load::Plan;
-use crate::support::admin::Admin;
-use crate::support::consume::read_all;
-use crate::support::consume::read_until;
-use crate::support::kafka::ClusterOptions;
-use crate::support::services;
-use crate::support::wait;
-use crate::verdict::check;
-use crate::verdict::overtaken;
+use support::admin::Admin;
+use support::consume::read_all;
+use support::consume::read_until;
+use support::kafka::ClusterOptions;
+use support::services;
+use support::wait;
+use support::verdict::check;
+use support::verdict::overtaken;
 
 /// The number of records a partition has had.
 fn end_of(bootstrap: &str, partition: i32) -> i64 {

@@ -8,18 +8,18 @@ use crate::daemon::metric;
 use crate::daemon::resident;
 use crate::load::Load;
 use crate::load::Plan;
-use crate::support::admin::Admin;
-use crate::support::consume::read_all;
-use crate::support::kafka::ClusterOptions;
-use crate::support::services;
-use crate::support::wait;
-use crate::verdict::check;
+use support::admin::Admin;
+use support::consume::read_all;
+use support::kafka::ClusterOptions;
+use support::services;
+use support::wait;
+use support::verdict::check;
 
 /// Acceptance goes on, the gauges tell the truth to the record, the backlog falls to 0 by itself, memory is flat.
 fn outage(
     test: &str,
-    away: impl Fn(&crate::support::kafka::Broker),
-    back: impl Fn(&crate::support::kafka::Broker),
+    away: impl Fn(&support::kafka::Broker),
+    back: impl Fn(&support::kafka::Broker),
 ) {
     let Some(kafka) = services::kafka(test) else { return };
     let cluster = kafka.start(ClusterOptions::single());

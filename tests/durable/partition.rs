@@ -8,12 +8,12 @@ use crate::daemon::metric;
 use crate::daemon::resident;
 use crate::load::Load;
 use crate::load::Plan;
-use crate::support::admin::Admin;
-use crate::support::consume::read_all;
-use crate::support::kafka::ClusterOptions;
-use crate::support::services;
-use crate::support::wait;
-use crate::verdict::check;
+use support::admin::Admin;
+use support::consume::read_all;
+use support::kafka::ClusterOptions;
+use support::services;
+use support::wait;
+use support::verdict::check;
 
 const SENT: &str = "forebay_drain_sent_total{topic=\"orders.v1\"}";
 

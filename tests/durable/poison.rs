@@ -15,16 +15,16 @@ use crate::daemon::kind;
 use crate::load::Load;
 use crate::load::Plan;
 use crate::load::Sent;
-use crate::support::admin::Admin;
-use crate::support::consume::read_all;
-use crate::support::consume::read_until;
-use crate::support::http::Client;
-use crate::support::kafka::ClusterOptions;
-use crate::support::kafka::Resource;
-use crate::support::process::Forebay;
-use crate::support::services;
-use crate::support::wait;
-use crate::verdict::check;
+use support::admin::Admin;
+use support::consume::read_all;
+use support::consume::read_until;
+use support::http::Client;
+use support::kafka::ClusterOptions;
+use support::kafka::Resource;
+use support::process::Forebay;
+use support::services;
+use support::wait;
+use support::verdict::check;
 
 /// Sends numbered records for a few keys; `filling(n)` says how large.
 fn send(forebay: &Forebay, kind: &str, records: u64, filling: impl Fn(u64) -> usize) -> Sent {

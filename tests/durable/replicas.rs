@@ -4,11 +4,11 @@ use crate::daemon::await_drained;
 use crate::daemon::forebay;
 use crate::load::Load;
 use crate::load::Plan;
-use crate::support::admin::Admin;
-use crate::support::consume::read_all;
-use crate::support::kafka::ClusterOptions;
-use crate::support::services;
-use crate::verdict::check;
+use support::admin::Admin;
+use support::consume::read_all;
+use support::kafka::ClusterOptions;
+use support::services;
+use support::verdict::check;
 
 #[test]
 fn a_leader_killed_under_load_loses_and_reorders_nothing() {

@@ -9,13 +9,13 @@ use crate::daemon::await_drained;
 use crate::daemon::figure;
 use crate::daemon::forebay;
 use crate::daemon::metric;
-use crate::support::admin::Admin;
-use crate::support::kafka::ClusterOptions;
-use crate::support::output::full_disk;
-use crate::support::output::full_pipe;
-use crate::support::process::Forebay;
-use crate::support::services;
-use crate::support::wait;
+use support::admin::Admin;
+use support::kafka::ClusterOptions;
+use support::output::full_disk;
+use support::output::full_pipe;
+use support::process::Forebay;
+use support::services;
+use support::wait;
 
 fn accept(forebay: &Forebay, id: &str) {
     let body = format!(r#"{{"id":"{id}","amount":12}}"#);

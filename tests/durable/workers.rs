@@ -4,11 +4,11 @@ use crate::daemon::await_drained;
 use crate::daemon::forebay;
 use crate::load::Load;
 use crate::load::Plan;
-use crate::support::admin::Admin;
-use crate::support::consume::read_all;
-use crate::support::kafka::ClusterOptions;
-use crate::support::services;
-use crate::verdict::check;
+use support::admin::Admin;
+use support::consume::read_all;
+use support::kafka::ClusterOptions;
+use support::services;
+use support::verdict::check;
 
 #[test]
 fn changing_the_number_of_workers_keeps_order_and_loses_nothing() {

@@ -9,10 +9,10 @@ use crate::daemon::figure;
 use crate::forebay;
 use crate::load::Load;
 use crate::load::Plan;
-use crate::support::admin::Admin;
-use crate::support::kafka::ClusterOptions;
-use crate::support::services;
-use crate::support::wait;
+use support::admin::Admin;
+use support::kafka::ClusterOptions;
+use support::services;
+use support::wait;
 
 #[test]
 fn a_broker_frozen_for_longer_than_a_transaction_may_last() {

@@ -8,14 +8,14 @@ use crate::forebay;
 use crate::load::Load;
 use crate::load::Plan;
 use crate::load::Sent;
-use crate::support::admin::Admin;
-use crate::support::consume::read_all;
-use crate::support::kafka::ClusterOptions;
-use crate::support::process::Forebay;
-use crate::support::scratch::copy;
-use crate::support::services;
-use crate::support::wait;
-use crate::verdict::check;
+use support::admin::Admin;
+use support::consume::read_all;
+use support::kafka::ClusterOptions;
+use support::process::Forebay;
+use support::scratch::copy;
+use support::services;
+use support::wait;
+use support::verdict::check;
 
 fn kafka_says(forebay: &Forebay) -> String {
     let ready = forebay.admin_http().get("/readyz").unwrap().json();

@@ -5,11 +5,11 @@ use crate::daemon::LONG;
 use crate::forebay;
 use crate::load::Load;
 use crate::load::Plan;
-use crate::support::admin::Admin;
-use crate::support::kafka::ClusterOptions;
-use crate::support::process::Forebay;
-use crate::support::services;
-use crate::support::wait;
+use support::admin::Admin;
+use support::kafka::ClusterOptions;
+use support::process::Forebay;
+use support::services;
+use support::wait;
 
 /// Enough to meet every phase of a transaction now and then.
 const KILLS: u64 = 20;

@@ -3,18 +3,13 @@
 // A failed step of a test's own preparation has nobody to report to: it says what it was and ends the test.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-#[path = "../support/mod.rs"]
-mod support;
-#[path = "../durable/verdict.rs"]
-mod verdict;
-
 use support::daemon;
 use support::load;
 
 use crate::daemon::await_drained;
 use crate::load::Sent;
-use crate::support::consume::read_all;
-use crate::support::process::Forebay;
+use support::consume::read_all;
+use support::process::Forebay;
 
 mod brokers;
 mod copies;
@@ -33,7 +28,7 @@ fn forebay(bootstrap: &str) -> Forebay {
 /// Waits until all is delivered, and holds what a consumer sees against what was answered.
 fn assert_once(what: &str, forebay: &Forebay, bootstrap: &str, sent: &Sent) {
     await_drained(forebay);
-    let counts = verdict::check(sent, &read_all(bootstrap, "orders.v1"));
+    let counts = support::verdict::check(sent, &read_all(bootstrap, "orders.v1"));
     assert_eq!(counts.repeated, 0, "{what}: {counts}\n{}", forebay.log());
     println!("{what}: {counts}");
 }

@@ -5,11 +5,11 @@ use crate::daemon::await_drained;
 use crate::forebay;
 use crate::load::Load;
 use crate::load::Plan;
-use crate::support::admin::Admin;
-use crate::support::consume::read_all;
-use crate::support::kafka::ClusterOptions;
-use crate::support::services;
-use crate::verdict::check;
+use support::admin::Admin;
+use support::consume::read_all;
+use support::kafka::ClusterOptions;
+use support::services;
+use support::verdict::check;
 
 #[test]
 fn after_orderly_stops_nothing_is_repeated_whatever_the_mode() {

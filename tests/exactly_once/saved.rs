@@ -7,14 +7,14 @@ use crate::daemon;
 use crate::daemon::LONG;
 use crate::load::Load;
 use crate::load::Plan;
-use crate::support::admin::Admin;
-use crate::support::consume::read_all;
-use crate::support::kafka::ClusterOptions;
-use crate::support::process::Forebay;
-use crate::support::scratch::copy;
-use crate::support::services;
-use crate::verdict::Counts;
-use crate::verdict::check;
+use support::admin::Admin;
+use support::consume::read_all;
+use support::kafka::ClusterOptions;
+use support::process::Forebay;
+use support::scratch::copy;
+use support::services;
+use support::verdict::Counts;
+use support::verdict::check;
 
 /// A daemon killed under load, with much that waits; its log saved, shown, and emptied. Returns what Kafka has then.
 fn save(test: &str, delivery: &str) -> Option<Counts> {

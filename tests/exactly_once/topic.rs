@@ -18,12 +18,12 @@ use crate::daemon::figure;
 use crate::forebay;
 use crate::load::Load;
 use crate::load::Plan;
-use crate::support::admin::Admin;
-use crate::support::consume::read_all;
-use crate::support::kafka::ClusterOptions;
-use crate::support::produce::produce_ok;
-use crate::support::services;
-use crate::support::wait;
+use support::admin::Admin;
+use support::consume::read_all;
+use support::kafka::ClusterOptions;
+use support::produce::produce_ok;
+use support::services;
+use support::wait;
 
 #[test]
 fn the_topic_of_the_positions_is_compacted_on_a_broker_that_creates_topics_by_itself() {

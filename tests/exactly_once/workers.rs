@@ -7,9 +7,9 @@ use crate::crash::await_sent;
 use crate::forebay;
 use crate::load::Load;
 use crate::load::Plan;
-use crate::support::admin::Admin;
-use crate::support::kafka::ClusterOptions;
-use crate::support::services;
+use support::admin::Admin;
+use support::kafka::ClusterOptions;
+use support::services;
 
 #[test]
 fn changing_the_number_of_workers_and_dying_meanwhile_repeats_nothing() {

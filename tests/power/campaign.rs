@@ -17,10 +17,10 @@ use crate::random::Random;
 use crate::recovered;
 use crate::recovered::FILLING;
 use crate::recovered::Known;
-use crate::support::load::Load;
-use crate::support::load::Plan;
-use crate::support::load::Sent;
-use crate::support::scratch;
+use support::load::Load;
+use support::load::Plan;
+use support::load::Sent;
+use support::scratch;
 
 /// Lives of one disk. Then another begins with an empty one: the log and the time to check it grow with each.
 pub const LIVES: usize = 8;

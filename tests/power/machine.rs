@@ -12,9 +12,9 @@ use crate::disk::Disk;
 use crate::disk::Tape;
 use crate::guest::ENDED;
 use crate::nbd::Export;
-use crate::support::child::Child;
-use crate::support::ports::Port;
-use crate::support::wait;
+use support::child::Child;
+use support::ports::Port;
+use support::wait;
 
 /// A boot takes three seconds on an idle machine; this is for one that also compiles.
 const READY_WITHIN: Duration = Duration::from_secs(180);

@@ -6,12 +6,6 @@
 // A failed step of a test's own preparation has nobody to report to: it says what it was and ends the test.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-#[path = "../support/mod.rs"]
-mod support;
-
-#[path = "../durable/verdict.rs"]
-mod verdict;
-
 mod campaign;
 mod disk;
 mod guest;
@@ -93,7 +87,7 @@ fn every_202_is_in_kafka_after_power_cuts() {
             admin.get("/admin/backlog").is_ok_and(|answer| answer.json()["backlog"] == 0)
         });
         sent.append(&mut campaign.sent().clone());
-        println!("{}", verdict::check(&sent, &read_all(&bootstrap, "orders.v1")));
+        println!("{}", support::verdict::check(&sent, &read_all(&bootstrap, "orders.v1")));
     };
     cut_power(&kit, &guest, seed, cuts, &mut counts, drained)
         .unwrap_or_else(|wrong| panic!("{SEED}={seed}, power cut {}: {wrong}", counts.cuts));

@@ -11,11 +11,11 @@ use forebay::wal::inspect::Directory;
 use forebay::wal::inspect::View;
 
 use crate::image;
-use crate::support::http::Client;
-use crate::support::load;
-use crate::support::load::Sent;
-use crate::support::process::Forebay;
-use crate::support::scratch;
+use support::http::Client;
+use support::load;
+use support::load::Sent;
+use support::process::Forebay;
+use support::scratch;
 
 /// Bytes of filling in each body that is sent: every record straddles sectors, and a life fills a segment or two.
 pub const FILLING: usize = 2_500;

@@ -4,7 +4,7 @@ use std::io;
 
 use serde_json::Value;
 
-use crate::support::http::Response;
+use support::http::Response;
 
 /// What a client knows after one attempt.
 #[derive(Debug)]

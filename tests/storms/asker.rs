@@ -13,8 +13,8 @@ use crate::shared::Known;
 use crate::shared::Shared;
 use crate::sightings::Sighting;
 use crate::sightings::State;
-use crate::support::http;
-use crate::support::http::Client;
+use support::http;
+use support::http::Client;
 
 /// A hundred looks a second at most.
 const PAUSE: Duration = Duration::from_millis(10);

@@ -22,7 +22,7 @@ use crate::rng::Rng;
 use crate::shared::Known;
 use crate::shared::Shared;
 use crate::sightings::Sighting;
-use crate::support::http;
+use support::http;
 
 /// Shorter than the longest freeze: some requests are answered too late.
 const ANSWER_WITHIN: Duration = Duration::from_secs(4);

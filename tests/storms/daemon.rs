@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use crate::findings::Violation;
 use crate::shared::Shared;
-use crate::support::process::Forebay;
+use support::process::Forebay;
 
 /// Recovery of small segments takes milliseconds; this is for a machine that has no time.
 const UP_WITHIN: Duration = Duration::from_secs(60);

@@ -5,9 +5,6 @@
 // A failed step of a test's own preparation has nobody to report to: it says what it was and ends the test.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-#[path = "../support/mod.rs"]
-mod support;
-
 mod answer;
 mod asker;
 mod checker;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use std::time::SystemTime;
 
 use crate::checker::Delivery;
-use crate::support::daemon;
+use support::daemon;
 
 /// What one storm is to be.
 #[derive(Clone, Debug)]

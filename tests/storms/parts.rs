@@ -10,16 +10,16 @@ use crate::command::Kind;
 use crate::daemon::Daemon;
 use crate::options::Options;
 use crate::shared::Shared;
-use crate::support::admin::Admin;
-use crate::support::clock::Clock;
-use crate::support::daemon;
-use crate::support::disk::SmallDisk;
-use crate::support::kafka::ClusterOptions;
-use crate::support::kafka::Jars;
-use crate::support::kafka::Kafka;
-use crate::support::process::Forebay;
-use crate::support::proxy::Proxy;
-use crate::support::scratch;
+use support::admin::Admin;
+use support::clock::Clock;
+use support::daemon;
+use support::disk::SmallDisk;
+use support::kafka::ClusterOptions;
+use support::kafka::Jars;
+use support::kafka::Kafka;
+use support::process::Forebay;
+use support::proxy::Proxy;
+use support::scratch;
 
 const BROKERS: usize = 3;
 /// The daemon's disk, and what of it the daemon leaves free.

@@ -16,8 +16,8 @@ use rdkafka::producer::Producer;
 
 use crate::checker::Record;
 use crate::command::Kind;
-use crate::support::child::Child;
-use crate::support::kafka::Kafka;
+use support::child::Child;
+use support::kafka::Kafka;
 
 /// The key of the record behind all others. Read committed, it comes only when no transaction before it is open.
 const END: &str = "end-of-storm";

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use crate::findings::Violation;
 use crate::options::Options;
 use crate::storm::Verdict;
-use crate::support::daemon;
+use support::daemon;
 
 /// Promises, in the words of a report.
 const PROMISES: [(&str, &[Violation]); 8] = [

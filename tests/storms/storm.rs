@@ -31,8 +31,8 @@ use crate::reader;
 use crate::shared::Known;
 use crate::shared::Shared;
 use crate::shared::lock;
-use crate::support::daemon::backlog;
-use crate::support::kafka::Jars;
+use support::daemon::backlog;
+use support::kafka::Jars;
 
 const CLIENTS: u32 = 16;
 /// The load goes on for so long after the last fault.

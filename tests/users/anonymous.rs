@@ -6,10 +6,10 @@ use serde_json::json;
 
 use super::login::party;
 use super::people;
-use crate::support::anonymous;
-use crate::support::anonymous::Probe;
-use crate::support::http::Client;
-use crate::support::process::Forebay;
+use support::anonymous;
+use support::anonymous::Probe;
+use support::http::Client;
+use support::process::Forebay;
 
 /// Requests of each kind.
 const TIMES: u64 = 20;

@@ -12,11 +12,11 @@ use super::people::expect;
 use super::people::register;
 use super::people::register_once;
 use super::people::somebody;
-use crate::support::daemon;
-use crate::support::http::Client;
-use crate::support::http::Response;
-use crate::support::process::Forebay;
-use crate::support::wait;
+use support::daemon;
+use support::http::Client;
+use support::http::Response;
+use support::process::Forebay;
+use support::wait;
 
 const BURST: usize = 1_000;
 const CLIENTS: usize = 4;

@@ -9,12 +9,12 @@ use super::people::expect;
 use super::people::register;
 use super::people::register_once;
 use super::people::somebody;
-use crate::support::daemon::LONG;
-use crate::support::daemon::metric;
-use crate::support::process::Forebay;
-use crate::support::redis::RedisCluster;
-use crate::support::services;
-use crate::support::wait;
+use support::daemon::LONG;
+use support::daemon::metric;
+use support::process::Forebay;
+use support::redis::RedisCluster;
+use support::services;
+use support::wait;
 
 /// Of a call to the store: long enough for a busy machine. A node that is killed is noticed before that.
 const TIMEOUT: Duration = Duration::from_secs(10);

@@ -12,9 +12,9 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::people::somebody;
-use crate::support::http::Client;
-use crate::support::http::Response;
-use crate::support::wait;
+use support::http::Client;
+use support::http::Response;
+use support::wait;
 
 /// Clients at a time.
 const CLIENTS: usize = 64;

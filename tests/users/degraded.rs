@@ -9,11 +9,11 @@ use super::people::expect;
 use super::people::register_and_wait;
 use super::people::somebody;
 use super::people::write;
-use crate::support::daemon::LONG;
-use crate::support::daemon::metric;
-use crate::support::process::Forebay;
-use crate::support::sql;
-use crate::support::wait;
+use support::daemon::LONG;
+use support::daemon::metric;
+use support::process::Forebay;
+use support::sql;
+use support::wait;
 
 /// Users of whom something is put off.
 fn put_off(forebay: &Forebay) -> i64 {

@@ -8,9 +8,9 @@ use super::people::register;
 use super::people::register_and_wait;
 use super::people::somebody;
 use super::people::write;
-use crate::support::daemon::LONG;
-use crate::support::http::Client;
-use crate::support::wait;
+use support::daemon::LONG;
+use support::http::Client;
+use support::wait;
 
 /// The final status of a command.
 fn outcome(http: &mut Client, location: &str) -> String {

@@ -9,12 +9,12 @@ use super::people::expect;
 use super::people::patiently;
 use super::people::register_and_wait;
 use super::people::somebody;
-use crate::support::daemon;
-use crate::support::daemon::LONG;
-use crate::support::process::Forebay;
-use crate::support::services;
-use crate::support::sql::complete;
-use crate::support::wait;
+use support::daemon;
+use support::daemon::LONG;
+use support::process::Forebay;
+use support::services;
+use support::sql::complete;
+use support::wait;
 
 const NICKNAME: &str = "Zoë 李 🦀";
 

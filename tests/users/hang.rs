@@ -11,14 +11,14 @@ use super::people::register_once;
 use super::people::somebody;
 use super::stage::Sql;
 use super::stage::Stage;
-use crate::support::daemon;
-use crate::support::daemon::LONG;
-use crate::support::http::Client;
-use crate::support::http::Response;
-use crate::support::process::Forebay;
-use crate::support::proxy::Link;
-use crate::support::proxy::Proxy;
-use crate::support::wait;
+use support::daemon;
+use support::daemon::LONG;
+use support::http::Client;
+use support::http::Response;
+use support::process::Forebay;
+use support::proxy::Link;
+use support::proxy::Proxy;
+use support::wait;
 
 /// Of Redis and of the database.
 const TIMEOUT: Duration = Duration::from_secs(3);

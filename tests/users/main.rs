@@ -3,9 +3,6 @@
 // clippy.toml allows this in test functions; what they call is no different.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-#[path = "../support/mod.rs"]
-mod support;
-
 mod anonymous;
 mod bad_input;
 mod burst;

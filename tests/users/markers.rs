@@ -17,15 +17,15 @@ use super::people::expect;
 use super::people::register;
 use super::people::register_once;
 use super::people::somebody;
-use crate::support::daemon;
-use crate::support::daemon::LONG;
-use crate::support::http::Response;
-use crate::support::ports::Port;
-use crate::support::process::Forebay;
-use crate::support::redis::Redis;
-use crate::support::services;
-use crate::support::sql;
-use crate::support::wait;
+use support::daemon;
+use support::daemon::LONG;
+use support::http::Response;
+use support::ports::Port;
+use support::process::Forebay;
+use support::redis::Redis;
+use support::services;
+use support::sql;
+use support::wait;
 
 /// Requests being answered: two, and the one that asks how many.
 const UNDER_WAY: f64 = 3.0;

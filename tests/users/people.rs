@@ -3,13 +3,13 @@
 use serde_json::Value;
 use serde_json::json;
 
-use crate::support::admin::Admin;
-use crate::support::daemon;
-use crate::support::daemon::LONG;
-use crate::support::http::Client;
-use crate::support::http::Response;
-use crate::support::process::Forebay;
-use crate::support::wait;
+use support::admin::Admin;
+use support::daemon;
+use support::daemon::LONG;
+use support::http::Client;
+use support::http::Response;
+use support::process::Forebay;
+use support::wait;
 
 /// Somebody whose name, e-mail and phone are nobody else's.
 pub fn somebody(number: usize) -> Value {

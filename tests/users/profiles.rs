@@ -17,12 +17,12 @@ use forebay::users;
 use forebay::users::Profiles;
 use tokio::runtime::Runtime;
 
-use crate::support::daemon::LONG;
-use crate::support::gate::Gate;
-use crate::support::proxy::Proxy;
-use crate::support::scratch;
-use crate::support::services;
-use crate::support::wait;
+use support::daemon::LONG;
+use support::gate::Gate;
+use support::proxy::Proxy;
+use support::scratch;
+use support::services;
+use support::wait;
 
 const ENTRY: &str = "user:profile:ada";
 

@@ -9,9 +9,9 @@ use super::people::somebody;
 use super::people::write;
 use super::stage::Sql;
 use super::stage::Stage;
-use crate::support::daemon::LONG;
-use crate::support::http::Client;
-use crate::support::wait;
+use support::daemon::LONG;
+use support::http::Client;
+use support::wait;
 
 /// Issue and requirement: ten thousand at once, 20 % repetitions, 10 % collisions.
 const MANY: usize = 10_000;

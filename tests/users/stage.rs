@@ -3,18 +3,18 @@
 use std::time::Duration;
 
 use super::crowd::Outcome;
-use crate::support::admin::Admin;
-use crate::support::daemon;
-use crate::support::kafka::ClusterOptions;
-use crate::support::kafka::Kafka;
-use crate::support::pgbouncer::PgBouncer;
-use crate::support::process::Forebay;
-use crate::support::proxy::Proxy;
-use crate::support::redis::Redis;
-use crate::support::services;
-use crate::support::services::KafkaPlace;
-use crate::support::sql::SqlServer;
-use crate::support::wait;
+use support::admin::Admin;
+use support::daemon;
+use support::kafka::ClusterOptions;
+use support::kafka::Kafka;
+use support::pgbouncer::PgBouncer;
+use support::process::Forebay;
+use support::proxy::Proxy;
+use support::redis::Redis;
+use support::services;
+use support::services::KafkaPlace;
+use support::sql::SqlServer;
+use support::wait;
 
 /// A consumer that is killed may leave markers of what it applied: the daemon's keeper comes by after a third of their
 /// ten minutes.

@@ -11,11 +11,11 @@ use super::people::expect;
 use super::people::register_and_wait;
 use super::people::somebody;
 use super::people::write;
-use crate::support::daemon;
-use crate::support::daemon::LONG;
-use crate::support::daemon::metric;
-use crate::support::http::Client;
-use crate::support::wait;
+use support::daemon;
+use support::daemon::LONG;
+use support::daemon::metric;
+use support::http::Client;
+use support::wait;
 
 fn registered(http: &mut Client, member: &str, value: &str) -> Value {
     let mut user = somebody(1);

@@ -9,8 +9,8 @@ use super::Schedule;
 use crate::daemon::Daemon;
 use crate::daemon::Room;
 use crate::shared::Shared;
-use crate::support::clock::Clock;
-use crate::support::disk::SmallDisk;
+use support::clock::Clock;
+use support::disk::SmallDisk;
 
 #[derive(Clone, Copy, Debug)]
 pub enum Fault {

@@ -9,10 +9,10 @@ use std::time::Instant;
 use super::Schedule;
 use crate::rng::Rng;
 use crate::shared::Shared;
-use crate::support::kafka::Broker;
-use crate::support::kafka::Kafka;
-use crate::support::proxy::Link;
-use crate::support::proxy::Proxy;
+use support::kafka::Broker;
+use support::kafka::Kafka;
+use support::proxy::Link;
+use support::proxy::Proxy;
 
 #[derive(Clone, Copy, Debug)]
 pub enum Fault {

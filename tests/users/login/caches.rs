@@ -10,11 +10,11 @@ use super::party::registered;
 use crate::people::expect;
 use crate::stage::Sql;
 use crate::stage::Stage;
-use crate::support::daemon::LONG;
-use crate::support::daemon::metric;
-use crate::support::http::Client;
-use crate::support::process::Forebay;
-use crate::support::wait;
+use support::daemon::LONG;
+use support::daemon::metric;
+use support::http::Client;
+use support::process::Forebay;
+use support::wait;
 
 const ME: &str = "/v1/users/user-1";
 const CHANGE: &str = r#"{"old_password":"correct horse 1","password":"another horse"}"#;

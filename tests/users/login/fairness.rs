@@ -11,11 +11,11 @@ use super::party::guarded;
 use super::party::registered;
 use crate::people;
 use crate::people::expect;
-use crate::support::daemon::LONG;
-use crate::support::http::Client;
-use crate::support::http::Response;
-use crate::support::process::Forebay;
-use crate::support::wait;
+use support::daemon::LONG;
+use support::http::Client;
+use support::http::Response;
+use support::process::Forebay;
+use support::wait;
 
 /// Half of them log in: more than one thread compares in the 5 s that a request waits, at a cost of 11.
 const CONNECTIONS: usize = 120;

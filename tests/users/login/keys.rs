@@ -10,8 +10,8 @@ use super::party::refresh;
 use super::party::registered;
 use super::party::write_file;
 use crate::people::expect;
-use crate::support::daemon::LONG;
-use crate::support::wait;
+use support::daemon::LONG;
+use support::wait;
 
 const NEW: &str = "bmV3ZXIgYW5kIGJldHRlciB0aGFuIHRoZSBvbmUgYmVmb3Jl";
 const ME: &str = "/v1/users/user-1";

@@ -16,9 +16,9 @@ use super::party::write_file;
 use crate::people::embedded;
 use crate::people::expect;
 use crate::people::on_lent_broker;
-use crate::support::daemon::LONG;
-use crate::support::process::Forebay;
-use crate::support::wait;
+use support::daemon::LONG;
+use support::process::Forebay;
+use support::wait;
 
 /// Nothing listens there.
 const NO_BROKER: &str = "127.0.0.1:1";

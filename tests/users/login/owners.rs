@@ -9,10 +9,10 @@ use super::party::part;
 use super::party::registered;
 use super::party::signed;
 use crate::people::expect;
-use crate::support::daemon;
-use crate::support::http::Client;
-use crate::support::http::Response;
-use crate::support::process::Forebay;
+use support::daemon;
+use support::http::Client;
+use support::http::Response;
+use support::process::Forebay;
 
 /// Nothing listens there.
 const NO_BROKER: &str = "127.0.0.1:1";

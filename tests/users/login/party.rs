@@ -13,12 +13,12 @@ use sha2::Sha256;
 
 use crate::people;
 use crate::people::expect;
-use crate::support::daemon;
-use crate::support::daemon::LONG;
-use crate::support::http::Client;
-use crate::support::http::Response;
-use crate::support::process::Forebay;
-use crate::support::wait;
+use support::daemon;
+use support::daemon::LONG;
+use support::http::Client;
+use support::http::Response;
+use support::process::Forebay;
+use support::wait;
 
 /// `openssl rand -base64 36` would do the same.
 pub const SECRET: &str = "c2lnbnMgZXZlcnkgdG9rZW4gb2YgdGhlIHRlc3RzIGhlcmU=";

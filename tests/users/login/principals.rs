@@ -14,10 +14,10 @@ use super::party::write_file;
 use crate::people::expect;
 use crate::people::on_lent_broker;
 use crate::people::somebody;
-use crate::support::daemon;
-use crate::support::http::Client;
-use crate::support::process::Forebay;
-use crate::support::services;
+use support::daemon;
+use support::http::Client;
+use support::process::Forebay;
+use support::services;
 
 const ME: &str = "/v1/users/user-1";
 

@@ -10,7 +10,7 @@ use super::party::registered;
 use crate::people::expect;
 use crate::people::register;
 use crate::people::somebody;
-use crate::support::http::Client;
+use support::http::Client;
 
 fn without(http: &mut Client, method: &str, path: &str, body: &str) -> (u16, String) {
     let answer = http.request(method, path, &[], body.as_bytes()).expect("an answer");

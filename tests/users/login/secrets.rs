@@ -14,7 +14,7 @@ use super::party::login;
 use super::party::refresh;
 use crate::people::expect;
 use crate::people::register_and_wait;
-use crate::support::http::Response;
+use support::http::Response;
 
 const PLANTED: &str = "planted-hunter2-password";
 const NEXT: &str = "planted-hunter3-password";

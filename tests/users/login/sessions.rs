@@ -11,9 +11,9 @@ use super::party::login;
 use super::party::refresh;
 use super::party::registered;
 use crate::people::expect;
-use crate::support::daemon::LONG;
-use crate::support::http::Client;
-use crate::support::wait;
+use support::daemon::LONG;
+use support::http::Client;
+use support::wait;
 
 const ME: &str = "/v1/users/user-1";
 
@@ -59,7 +59,7 @@ fn a_refresh_token_shown_twice_ends_its_session_and_no_other() {
     assert_eq!(get(http, &third.access, ME), 401, "the access token of the session, too");
     assert_eq!(get(http, &bystander.access, ME), 200);
     Tokens::of(&refresh(http, &bystander.refresh));
-    assert!(crate::support::daemon::metric(&forebay, "forebay_login_total{result=\"reused\"}") >= 1.0);
+    assert!(support::daemon::metric(&forebay, "forebay_login_total{result=\"reused\"}") >= 1.0);
 }
 
 #[test]

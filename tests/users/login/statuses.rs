@@ -7,12 +7,12 @@ use super::party::guarded_on;
 use crate::people::expect;
 use crate::people::register;
 use crate::people::somebody;
-use crate::support::daemon::LONG;
-use crate::support::daemon::metric;
-use crate::support::http::Client;
-use crate::support::http::Response;
-use crate::support::process::Forebay;
-use crate::support::wait;
+use support::daemon::LONG;
+use support::daemon::metric;
+use support::http::Client;
+use support::http::Response;
+use support::process::Forebay;
+use support::wait;
 
 /// Crockford's base 32.
 const ALPHABET: &[u8] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";

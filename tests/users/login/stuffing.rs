@@ -11,9 +11,9 @@ use super::party::guarded;
 use super::party::login;
 use super::party::registered;
 use crate::people::expect;
-use crate::support::daemon::metric;
-use crate::support::http::Client;
-use crate::support::http::Response;
+use support::daemon::metric;
+use support::http::Client;
+use support::http::Response;
 
 const FAILURES: usize = 5;
 const GUESSES: usize = 40;

@@ -8,7 +8,7 @@ use super::party::guarded;
 use super::party::login;
 use super::party::registered;
 use crate::people::expect;
-use crate::support::http::Client;
+use support::http::Client;
 
 /// Of each kind, in turn.
 const PAIRS: usize = 60;

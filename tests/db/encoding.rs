@@ -1,0 +1,19 @@
+//! Which character sets of MariaDB's columns keep every character.
+
+use crate::Place;
+use support::services;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ascii_is_enough_only_where_a_migration_says_so() {
+    let Some(url) = services::mariadb("ascii_is_enough_only_where_a_migration_says_so") else { return };
+    let place = Place::server(url);
+    let database = place.migrated().await;
+    assert_eq!(database.wrong_encoding().await, Ok(None), "what the migrations made");
+    place.sql("ALTER TABLE users MODIFY nickname VARCHAR(1024) CHARACTER SET ascii NULL").await;
+    let wrong = database.wrong_encoding().await.unwrap().unwrap();
+    assert!(wrong.found.contains("users.nickname") && wrong.found.contains("ascii"), "{wrong}");
+    place.sql("ALTER TABLE users MODIFY nickname VARCHAR(1024) CHARACTER SET utf8mb4 NULL").await;
+    place.sql("ALTER TABLE user_extras MODIFY extras MEDIUMTEXT CHARACTER SET ascii NOT NULL").await;
+    let wrong = database.wrong_encoding().await.unwrap().unwrap();
+    assert!(wrong.found.contains("user_extras.extras"), "{wrong}");
+}

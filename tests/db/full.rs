@@ -1,0 +1,58 @@
+//! A database whose disk is full, and has room again.
+
+use std::fs;
+use std::process::Command;
+
+use forebay::db::DbError;
+
+use crate::Place;
+use crate::outcome;
+use support::disk::SmallDisk;
+use support::scratch;
+use support::services;
+use support::sql::SqlServer;
+use support::sql::is_root;
+
+/// A new database of PostgreSQL takes 8 MiB.
+const MEBIBYTES: u32 = 32;
+/// More rows of an outcome than fit into the pages that are there.
+const MANY: usize = 10_000;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_postgres_whose_disk_is_full_refuses_for_the_moment_and_goes_on_with_room() {
+    let test = "a_postgres_whose_disk_is_full_refuses_for_the_moment_and_goes_on_with_room";
+    let Some(server) = services::own_postgres(test) else { return };
+    let dir = scratch::dir("tablespace");
+    let disk = SmallDisk::mount(dir.path(), MEBIBYTES);
+    let space = dir.path().join("space");
+    fs::create_dir(&space).unwrap();
+    if is_root() {
+        assert!(Command::new("chown").arg("postgres").arg(&space).status().unwrap().success());
+    }
+    server.sql(server.first_database(), &format!("CREATE TABLESPACE small LOCATION '{}'", space.display()));
+    server.sql(server.first_database(), "CREATE DATABASE full_disk TABLESPACE small");
+    let place = Place::server(server.url("full_disk"));
+    place.migrated().await;
+    let database = place.database().await;
+    let write = async |id: String| {
+        let mut batch = database.begin().await?;
+        batch.insert_outcomes(&[outcome(&id, 1)]).await?;
+        batch.commit().await
+    };
+    disk.fill_but(0).unwrap();
+    let mut refused = None;
+    for number in 0..MANY {
+        if let Err(error) = write(format!("before-{number}")).await {
+            refused = Some((number, error));
+            break;
+        }
+    }
+    let (number, error) = refused.expect("the disk is full");
+    assert!(matches!(error, DbError::Busy(_)) && error.is_transient(), "{error}");
+    assert!(error.to_string().contains("53100"), "{error}");
+    assert_eq!(database.ping().await, Ok(()), "reads go on");
+    disk.clear().unwrap();
+    // The one that was refused, on the connections that there are.
+    assert_eq!(write(format!("before-{number}")).await, Ok(()));
+    assert_eq!(database.check_writes().await, Ok(()));
+}

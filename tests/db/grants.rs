@@ -1,0 +1,54 @@
+//! The account of a careful administrator: it may read and write rows, and change no table.
+
+use std::time::Duration;
+
+use forebay::db::Pass;
+use forebay::db::Retention;
+use forebay::units::Timestamp;
+
+use crate::Place;
+use crate::outcome;
+use support::daemon::LONG;
+use support::services;
+use support::sql::PASSWORD;
+use support::sql::SqlServer;
+
+/// `owner`, `app`: the same database with the account that migrates, and with the daemon's.
+async fn rows_are_enough(owner: String, app: String) {
+    Place::server(owner).migrated().await;
+    let database = Place::server(app).database().await;
+    assert_eq!(database.lacks().await, Ok(None));
+    assert_eq!(database.check_writes().await, Ok(()));
+    let mut batch = database.begin().await.unwrap();
+    batch.insert_outcomes(&[outcome("one", 1)]).await.unwrap();
+    batch.commit().await.unwrap();
+    assert!(database.outcome("one").await.unwrap().is_some());
+    assert_eq!(database.set_last_logins(&[("nobody".to_owned(), Timestamp(1))]).await, Ok(0));
+    let second = Duration::from_secs(1);
+    let retention = Retention { outcomes: second, sessions: second, audit: Some(second) };
+    let pass: Pass = database.delete_expired(&retention, Timestamp::now(), LONG).await;
+    assert!(pass.failed.is_empty() && pass.put_off.is_none(), "{pass:?}");
+    assert!(database.outcome("one").await.unwrap().is_none(), "expired");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_account_of_mariadb_that_changes_no_table_is_enough_after_migrate() {
+    let test = "an_account_of_mariadb_that_changes_no_table_is_enough_after_migrate";
+    let Some(server) = services::own_mariadb(test) else { return };
+    server.sql("mysql", "CREATE DATABASE users");
+    let grant = "GRANT SELECT, INSERT, UPDATE, DELETE ON users.* TO app@'%'";
+    server.sql("mysql", &format!("CREATE USER app@'%' IDENTIFIED BY '{PASSWORD}'; {grant}"));
+    let owner = server.url("users");
+    rows_are_enough(owner.clone(), owner.replace("//forebay:", "//app:")).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_account_of_postgres_that_changes_no_table_is_enough_after_migrate() {
+    let test = "an_account_of_postgres_that_changes_no_table_is_enough_after_migrate";
+    let Some(server) = services::own_postgres(test) else { return };
+    server.sql("postgres", "CREATE DATABASE users");
+    let grant = "ALTER DEFAULT PRIVILEGES GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO app";
+    server.sql("users", &format!("CREATE ROLE app LOGIN PASSWORD '{PASSWORD}'; {grant}"));
+    let owner = server.url("users");
+    rows_are_enough(owner.clone(), owner.replace("//forebay:", "//app:")).await;
+}

@@ -1,0 +1,250 @@
+//! Servers that are killed, frozen and not there at all.
+
+use std::time::Duration;
+use std::time::Instant;
+
+use forebay::db::Database;
+use forebay::db::DbError;
+use forebay::units::Span;
+use tokio::time::timeout;
+
+use crate::Place;
+use crate::insert;
+use support::poll::at_once;
+use support::proxy::Link;
+use support::proxy::Proxy;
+use support::services;
+use support::sql::SqlServer;
+use crate::user;
+
+/// Far above any answer, far below for ever.
+const LONG: Duration = Duration::from_secs(60);
+
+/// Short limits, for a server that does not answer.
+async fn impatient(place: &Place) -> Database {
+    place
+        .with(|config| {
+            config.acquire_timeout = Span::millis(500);
+            config.statement_timeout = Span::millis(500);
+        })
+        .await
+}
+
+/// Asks until there is an answer: half a second may be too short on a busy machine.
+async fn asked<T>(mut ask: impl AsyncFnMut() -> Result<T, DbError>) -> T {
+    let begun = Instant::now();
+    loop {
+        match ask().await {
+            Ok(answer) => return answer,
+            Err(error) => {
+                assert!(error.is_transient(), "{error}");
+                assert!(begun.elapsed() < LONG, "does not recover: {error}");
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+}
+
+async fn recovered(database: &Database) {
+    asked(async || database.ping().await).await;
+}
+
+async fn killed(server: &impl SqlServer) {
+    let place = Place::server(server.fresh());
+    place.migrated().await;
+    let database = impatient(&place).await;
+    insert(&database, &[user("ada")]).await;
+
+    let mut batch = database.begin().await.unwrap();
+    batch.insert_users(&[user("grace")]).await.unwrap();
+    server.kill();
+    let lost = batch.commit().await.unwrap_err();
+    assert!(lost.is_transient(), "{lost}");
+    for _ in 0..3 {
+        let away = database.user("ada").await.unwrap_err();
+        assert!(away.is_transient(), "{away}");
+    }
+    assert!(database.begin().await.unwrap_err().is_transient());
+
+    server.start();
+    recovered(&database).await;
+    assert!(asked(async || database.user("ada").await).await.is_some(), "what was committed is there");
+    assert_eq!(asked(async || database.user("grace").await).await, None);
+
+    // An orderly stop says goodbye to idle connections; the next call finds out.
+    server.stop();
+    assert!(database.user("ada").await.unwrap_err().is_transient());
+    server.start();
+    recovered(&database).await;
+}
+
+async fn frozen(server: &impl SqlServer) {
+    let place = Place::server(server.fresh());
+    place.migrated().await;
+    let database = impatient(&place).await;
+    insert(&database, &[user("ada")]).await;
+    let mut batch = database.begin().await.unwrap();
+    batch.insert_users(&[user("grace")]).await.unwrap();
+
+    server.freeze();
+    // A frozen server never answers: only the time limits end these calls.
+    let late = timeout(LONG, batch.commit()).await.expect("a time limit").unwrap_err();
+    assert!(late.is_transient(), "{late}");
+    // More calls at once than there are connections: none is left without an answer.
+    let calls: Vec<_> = (0..40)
+        .map(|_| {
+            let database = database.clone();
+            tokio::spawn(async move { database.user("ada").await })
+        })
+        .collect();
+    for call in calls {
+        let late = timeout(LONG, call).await.expect("a time limit").unwrap().unwrap_err();
+        assert!(late.is_transient(), "{late}");
+    }
+
+    server.thaw();
+    recovered(&database).await;
+    assert!(asked(async || database.user("ada").await).await.is_some());
+    // Whether the commit was still done is the server's to say; there is one answer.
+    let first = asked(async || database.user("grace").await).await;
+    assert_eq!(asked(async || database.user("grace").await).await, first);
+    // No connection is missing from the pool.
+    let calls: Vec<_> = (0..16)
+        .map(|_| {
+            let database = database.clone();
+            tokio::spawn(async move {
+                loop {
+                    match database.begin().await {
+                        Ok(batch) => return batch,
+                        Err(error) => assert!(error.is_transient(), "{error}"),
+                    }
+                }
+            })
+        })
+        .collect();
+    let mut batches = Vec::new();
+    for call in calls {
+        batches.push(timeout(LONG, call).await.expect("a connection for each").unwrap());
+    }
+    assert_eq!(batches.len(), 16);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_mariadb_is_busy_and_recovers() {
+    let Some(server) = services::own_mariadb("a_killed_mariadb_is_busy_and_recovers") else { return };
+    killed(&server).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_postgres_is_busy_and_recovers() {
+    let Some(server) = services::own_postgres("a_killed_postgres_is_busy_and_recovers") else { return };
+    killed(&server).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_frozen_mariadb_costs_no_more_than_the_time_limits() {
+    let Some(server) = services::own_mariadb("a_frozen_mariadb_costs_no_more_than_the_time_limits") else {
+        return;
+    };
+    frozen(&server).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_frozen_postgres_costs_no_more_than_the_time_limits() {
+    let Some(server) = services::own_postgres("a_frozen_postgres_costs_no_more_than_the_time_limits") else {
+        return;
+    };
+    frozen(&server).await;
+}
+
+/// Calls that are not refused before the breaker opens: its threshold.
+const WAITS: usize = 5;
+
+/// An answer to something that the breaker does not refuse.
+async fn answered(database: &Database, by_commit: bool) -> Result<(), DbError> {
+    match by_commit {
+        true => database.begin().await?.commit().await,
+        false => database.pending_migrations().await.map(drop),
+    }
+}
+
+async fn silent(server: &impl SqlServer) {
+    let place = Place::server(server.fresh());
+    place.migrated().await;
+    let proxy = Proxy::start();
+    let (before, after) = place.url.split_once('@').unwrap();
+    let (address, name) = after.split_once('/').unwrap();
+    proxy.forward_to(address);
+    let behind = Place::server(format!("{before}@{}/{name}", proxy.address()));
+    let database = impatient(&behind).await;
+    insert(&database, &[user("ada")]).await;
+    assert!(!database.is_open());
+
+    proxy.set(Link::CUT);
+    for _ in 0..WAITS {
+        let away = database.user("ada").await.unwrap_err();
+        assert!(matches!(away, DbError::Away(_)), "{away}");
+    }
+    assert!(database.is_open());
+    assert_eq!(database.user("ada").await, Err(DbError::Open));
+    // A transaction is not refused: it has a probe's part.
+    let away = database.begin().await.map(drop).unwrap_err();
+    assert!(matches!(away, DbError::Away(_)), "{away}");
+    // However many ask, one at a time waits: a probe. It is not given up while the others ask.
+    let mut calls: Vec<_> = (0..100).map(|_| Box::pin(database.holders(Some("ada"), None, None))).collect();
+    let mut waiting = 0;
+    for call in &mut calls {
+        match at_once(call.as_mut()).await {
+            None => waiting += 1,
+            Some(refused) => assert_eq!(refused.unwrap_err(), DbError::Open),
+        }
+    }
+    assert!(waiting <= 1, "{waiting} wait");
+    drop(calls);
+
+    proxy.heal();
+    recovered(&database).await;
+    assert!(!database.is_open());
+    assert!(database.user("ada").await.unwrap().is_some());
+
+    // What the consumer commits, and what a look at the schema finds, closes it too.
+    for by_commit in [true, false] {
+        proxy.set(Link::CUT);
+        while !database.is_open() {
+            database.user("ada").await.unwrap_err();
+        }
+        proxy.heal();
+        while answered(&database, by_commit).await.is_err() {}
+        assert!(!database.is_open());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_silent_mariadb_is_not_asked_before_a_probe_is_answered() {
+    let Some(server) = services::own_mariadb("a_silent_mariadb_is_not_asked_before_a_probe_is_answered")
+    else {
+        return;
+    };
+    silent(&server).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_silent_postgres_is_not_asked_before_a_probe_is_answered() {
+    let Some(server) = services::own_postgres("a_silent_postgres_is_not_asked_before_a_probe_is_answered")
+    else {
+        return;
+    };
+    silent(&server).await;
+}
+
+#[tokio::test]
+async fn nobody_need_be_there_to_begin_with() {
+    let port = support::ports::Port::free();
+    for scheme in ["mysql", "postgres"] {
+        let place = Place::server(format!("{scheme}://forebay@{}/users", port.address()));
+        let database = impatient(&place).await;
+        let away = database.ping().await.unwrap_err();
+        assert!(away.is_transient(), "{away}");
+        assert!(database.migrate().await.unwrap_err().is_transient());
+    }
+}

@@ -1,0 +1,195 @@
+//! Encryption at rest, on the real binary: nothing of what clients send stands in any file, and without the right key
+//! nothing starts and nothing is touched.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::path::PathBuf;
+
+use crate::ask::ORDERS;
+use crate::ask::await_sent;
+use crate::ask::daemon;
+use crate::ask::id;
+use crate::ask::is_replay;
+use crate::ask::register;
+use crate::daemon::LONG;
+use support::http::Client;
+use support::http::Response;
+use support::process::Forebay;
+use support::scratch;
+
+const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+/// Key, value, trace and idempotency key: what a request leaves in its record.
+const PLANTED: [&str; 4] =
+    ["key-of-ada-lovelace", "value-of-ada-lovelace", TRACE, "idempotency-of-ada-lovelace"];
+/// More than one commit.
+const RECORDS: u64 = 200;
+
+/// A key file, of `digit` 64 times.
+fn key(dir: &Path, digit: char) -> PathBuf {
+    write(dir.join(format!("key-{digit}")), &format!("{}\n", digit.to_string().repeat(64)), 0o600)
+}
+
+fn write(path: PathBuf, text: &str, mode: u32) -> PathBuf {
+    fs::write(&path, text).unwrap();
+    fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+    path
+}
+
+fn set_key(forebay: &mut Forebay, current: Option<&Path>, old: &[&Path]) {
+    let text = |path: &Path| path.to_str().unwrap().to_owned();
+    forebay.configure("wal.encryption_old_key_files", old.iter().map(|path| text(path)).collect::<Vec<_>>());
+    match current {
+        Some(path) => forebay.configure("wal.encryption_key_file", text(path)),
+        None => forebay.forget("wal.encryption_key_file"),
+    }
+}
+
+fn planted(http: &mut Client) -> Response {
+    let body = format!(r#"{{"id":"{}","amount":1,"note":"{}"}}"#, PLANTED[0], PLANTED[1]);
+    let trace = format!("00-{TRACE}-00f067aa0ba902b7-01");
+    let headers = [("traceparent", trace.as_str()), ("Idempotency-Key", PLANTED[3])];
+    http.request("POST", ORDERS, &headers, body.as_bytes()).unwrap()
+}
+
+/// Every file of the log's directory, but the socket.
+fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    let mut open = vec![dir.to_owned()];
+    while let Some(path) = open.pop() {
+        let metadata = fs::symlink_metadata(&path).unwrap();
+        if metadata.is_dir() {
+            open.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+            found.insert(path, Vec::new());
+        } else if metadata.is_file() {
+            found.insert(path.clone(), fs::read(&path).unwrap());
+        }
+    }
+    found
+}
+
+/// The files in which something of `planted` stands.
+fn showing<'a>(dir: &Path, planted: &[&'a str]) -> Vec<(PathBuf, &'a str)> {
+    let mut found = Vec::new();
+    for (path, bytes) in files(dir) {
+        let shown = |text: &&&str| bytes.windows(text.len()).any(|window| window == text.as_bytes());
+        found.extend(planted.iter().filter(shown).map(|text| (path.clone(), *text)));
+    }
+    found
+}
+
+#[test]
+fn no_file_of_the_log_shows_what_a_client_sent_and_everything_works_as_before() {
+    let keys = scratch::dir("keys");
+    for key in [None, Some(key(keys.path(), 'a'))] {
+        let mut forebay = daemon();
+        set_key(&mut forebay, key.as_deref(), &[]);
+        forebay.start();
+        let http = &mut forebay.http();
+        let first = id(&planted(http));
+        for n in 0..RECORDS {
+            id(&http.post(ORDERS, &format!(r#"{{"id":"{}-{n}","amount":1}}"#, PLANTED[0])).unwrap());
+        }
+        await_sent(http, &first);
+        // A crash, an orderly stop, and a start that delivers all of it again from the files.
+        forebay.kill9();
+        let after_kill = showing(&forebay.wal_dir(), &PLANTED);
+        forebay.start();
+        let http = &mut forebay.http();
+        let again = planted(http);
+        assert!(is_replay(&again) && id(&again) == first, "{}", again.text());
+        await_sent(http, &first);
+        assert!(forebay.term().success());
+        let found = [after_kill, showing(&forebay.wal_dir(), &PLANTED)].concat();
+        match key {
+            None => assert!(PLANTED.iter().all(|text| found.iter().any(|(_, is)| is == text)), "{found:?}"),
+            Some(_) => assert_eq!(found, []),
+        }
+    }
+}
+
+#[test]
+fn no_file_shows_a_person_whose_registration_is_in_flight() {
+    const PERSON: [&str; 3] = ["ada-lovelace", "ada@lovelace.example", "491700000815"];
+    let body = r#"{"name":"ada-lovelace","email":"ada@lovelace.example","phone":"+49 170 0000815","password":"correct horse"}"#;
+    let keys = scratch::dir("keys");
+    let key = key(keys.path(), 'a');
+    let hold = |forebay: &mut Forebay| {
+        forebay.start();
+        assert_eq!(forebay.admin_http().post("/admin/drain/pause", "").unwrap().status, 200);
+        let answer = register(&mut forebay.http(), body);
+        assert_eq!(answer.status, 202, "{}", answer.text());
+        assert!(forebay.term().success());
+    };
+    let markers = |forebay: &Forebay| forebay.wal_dir().join("markers");
+    let mut plain = daemon();
+    hold(&mut plain);
+    assert_eq!(showing(&markers(&plain), &PERSON).len(), 3, "without encryption all of it is there");
+    // The store of before encryption was turned on goes.
+    set_key(&mut plain, Some(&key), &[]);
+    plain.start();
+    assert!(plain.term().success());
+    assert_eq!(showing(&markers(&plain), &PERSON), []);
+
+    let mut sealed = daemon();
+    set_key(&mut sealed, Some(&key), &[]);
+    hold(&mut sealed);
+    assert_eq!(showing(sealed.dir(), &PERSON), []);
+    sealed.start();
+    let taken = register(&mut sealed.http(), &body.replace("ada@", "eve@"));
+    assert_eq!(taken.status, 409, "the name is still known: {}", taken.text());
+    assert!(sealed.term().success());
+}
+
+#[test]
+fn without_the_right_key_the_daemon_ends_with_78_and_touches_nothing() {
+    let keys = scratch::dir("keys");
+    let (right, wrong) = (key(keys.path(), 'a'), key(keys.path(), 'b'));
+    let malformed = write(keys.path().join("malformed"), "abc", 0o600);
+    let exposed = write(keys.path().join("exposed"), &"a".repeat(64), 0o644);
+    let mut forebay = daemon();
+    set_key(&mut forebay, Some(&right), &[]);
+    forebay.start();
+    let first = id(&planted(&mut forebay.http()));
+    assert!(forebay.term().success());
+    let before = files(&forebay.wal_dir());
+    let absent = keys.path().join("absent");
+    for (key, words) in [
+        (None, "no key is given"),
+        (Some(&wrong), "is another one"),
+        (Some(&malformed), "64 hexadecimal digits"),
+        (Some(&exposed), "may be read by everyone"),
+        (Some(&absent), "cannot be read"),
+    ] {
+        set_key(&mut forebay, key.map(PathBuf::as_path), &[]);
+        forebay.launch();
+        assert_eq!(forebay.wait(LONG).code(), Some(78), "{words}: {}", forebay.log());
+        assert!(forebay.log().lines().rfind(|line| line.starts_with("forebay: ")).unwrap().contains(words));
+        assert!(files(&forebay.wal_dir()) == before, "{words}: something was touched");
+        assert!(!forebay.log().contains("aaaaaaaa"), "a key is never shown");
+    }
+    set_key(&mut forebay, Some(&wrong), &[&right]);
+    forebay.start();
+    assert!(is_replay(&planted(&mut forebay.http())), "an old key opens what it encrypted");
+    await_sent(&mut forebay.http(), &first);
+    assert!(forebay.term().success());
+}
+
+#[test]
+fn check_config_reads_the_key_files_and_names_every_mistake() {
+    let keys = scratch::dir("keys");
+    let malformed = write(keys.path().join("malformed"), "abc", 0o600);
+    let mut forebay = daemon().args(&["check-config"]);
+    set_key(&mut forebay, Some(&malformed), &[&keys.path().join("absent")]);
+    forebay.launch();
+    assert_eq!(forebay.wait(LONG).code(), Some(64));
+    let said = forebay.log();
+    for words in ["[wal] encryption_key_file", "64 hexadecimal digits", "[wal] encryption_old_key_files"] {
+        assert!(said.contains(words), "{words} in {said}");
+    }
+    set_key(&mut forebay, Some(&key(keys.path(), 'a')), &[]);
+    forebay.launch();
+    assert_eq!(forebay.wait(LONG).code(), Some(0), "{}", forebay.log());
+}

@@ -1,0 +1,149 @@
+//! What became of a command, in every state, whatever Kafka does.
+
+use std::collections::HashMap;
+
+use crate::ask::NO_KAFKA;
+use crate::ask::ORDERS;
+use crate::ask::await_sent;
+use crate::ask::batch;
+use crate::ask::daemon;
+use crate::ask::daemon_on;
+use crate::ask::filled;
+use crate::ask::id;
+use crate::ask::ids;
+use crate::ask::order;
+use crate::ask::refusal;
+use crate::ask::status;
+use crate::daemon::LONG;
+use support::admin::Admin;
+use support::admin::unique_name;
+use support::consume::read_all;
+use support::services;
+use support::wait;
+
+#[test]
+fn an_id_that_leads_nowhere_is_404_and_another_daemons_is_told_apart() {
+    let (mut ours, mut theirs) = (daemon(), daemon());
+    ours.start();
+    theirs.start();
+    let foreign = id(&theirs.http().post(ORDERS, &order("a")).unwrap());
+    let http = &mut ours.http();
+    let own = id(&http.post(ORDERS, &order("a")).unwrap());
+    assert_eq!(status(http, &own.to_lowercase()).json()["id"], own.as_str());
+    assert_eq!(refusal(&status(http, &foreign)), (404, "other_log".to_owned()));
+    // The same log, but no such command: the last character is random.
+    let last = if own.ends_with('0') { "1" } else { "0" };
+    let unknown = format!("{}{last}", &own[..own.len() - 1]);
+    for wrong in [&unknown[..], "x", &own[1..], &format!("{own}0"), "%00", "..%2f..", &"U".repeat(40)] {
+        assert_eq!(refusal(&status(http, wrong)), (404, "not_found".to_owned()), "{wrong}");
+    }
+}
+
+#[test]
+fn sent_is_said_with_the_place_where_kafka_has_the_record_and_never_before() {
+    let test = "sent_is_said_with_the_place_where_kafka_has_the_record_and_never_before";
+    let Some(kafka) = services::shared_kafka(test) else { return };
+    let topic = unique_name("orders");
+    Admin::new(&kafka).create_topic(&topic, 3, 1, &[]);
+    let mut forebay = daemon_on(&kafka, &topic);
+    forebay.start();
+    let http = &mut forebay.http();
+    let mut places = HashMap::new();
+    for n in 0..400 {
+        let id = id(&http.post(ORDERS, &order(&format!("o-{n}"))).unwrap());
+        // At once, so that many are seen on their way.
+        let seen = status(http, &id).json();
+        match seen["state"].as_str().unwrap() {
+            "accepted" => assert_eq!((&seen["kafka"], &seen["sent_at"]), (&().into(), &().into()), "{seen}"),
+            "sent" => assert!(seen["kafka"].is_object(), "{seen}"),
+            other => panic!("{other}"),
+        }
+        places.insert(id, seen["kafka"].clone());
+    }
+    for (id, seen) in &mut places {
+        let sent = await_sent(http, id);
+        assert!(seen.is_null() || *seen == sent["kafka"], "{seen} became {sent}");
+        assert!(sent["accepted_at"].as_str() <= sent["sent_at"].as_str(), "{sent}");
+        *seen = sent["kafka"].clone();
+    }
+    let records = read_all(&kafka, &topic);
+    assert_eq!(records.len(), places.len());
+    for record in &records {
+        let place = &places[record.header("forebay-command-id").unwrap()];
+        let found =
+            serde_json::json!({"topic": topic, "partition": record.partition, "offset": record.offset});
+        assert_eq!(*place, found);
+    }
+    // The same after a kill, from what the checkpoint kept; what it did not know yet is sent again.
+    forebay.kill9();
+    forebay.start();
+    let http = &mut forebay.http();
+    let records: Vec<_> = places.keys().map(|id| await_sent(http, id)["kafka"].clone()).collect();
+    assert!(records.iter().all(|place| place["offset"].is_u64()));
+}
+
+#[test]
+fn without_kafka_a_command_stays_accepted_over_a_restart_and_a_wait_ends_with_202() {
+    let test = "without_kafka_a_command_stays_accepted_over_a_restart_and_a_wait_ends_with_202";
+    let Some(kafka) = services::shared_kafka(test) else { return };
+    let topic = unique_name("orders");
+    Admin::new(&kafka).create_topic(&topic, 2, 1, &[]);
+    let mut forebay = daemon_on(NO_KAFKA, &topic);
+    forebay.start();
+    let http = &mut forebay.http();
+    let lines = [order("a"), order("b"), order("c")].join("\n");
+    let answer = batch(http, &[("Prefer", "wait=1")], &lines);
+    let waiting = ids(&answer);
+    for restart in [false, true] {
+        if restart {
+            forebay.kill9();
+            forebay.start();
+        }
+        let http = &mut forebay.http();
+        for (id, key) in waiting.iter().zip(["a", "b", "c"]) {
+            let seen = status(http, id).json();
+            assert_eq!((&seen["state"], &seen["key"]), (&"accepted".into(), &key.into()), "{seen}");
+            assert!(seen["kafka"].is_null() && seen["finished_at"].is_null(), "{seen}");
+        }
+    }
+    forebay.kill9();
+    forebay.configure("kafka.brokers", kafka);
+    forebay.start();
+    let http = &mut forebay.http();
+    let answer = batch(http, &[("Prefer", "wait=60")], &lines);
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let document = answer.json();
+    let states: Vec<_> = document["commands"].as_array().unwrap().iter().map(|one| &one["state"]).collect();
+    assert_eq!(states, ["sent"; 3]);
+    assert_eq!(answer.header("preference-applied"), Some("wait=60"));
+    for id in &waiting {
+        let path = format!("/v1/commands/{id}");
+        let seen = http.request("GET", &path, &[("Prefer", "wait=60")], b"").unwrap().json();
+        assert_eq!(seen["state"], "sent", "{seen}");
+    }
+}
+
+#[test]
+fn a_record_kafka_refuses_is_dead_with_its_reason() {
+    let Some(kafka) = services::shared_kafka("a_record_kafka_refuses_is_dead_with_its_reason") else {
+        return;
+    };
+    let topic = unique_name("orders");
+    Admin::new(&kafka).create_topic(&topic, 1, 1, &[("max.message.bytes", "2000")]);
+    let mut forebay = daemon_on(&kafka, &topic).set("kafka.compression", "none");
+    forebay.start();
+    let http = &mut forebay.http();
+    let large = filled(&order("a"), 5_000);
+    let answer = http.request("POST", ORDERS, &[("Prefer", "wait=60")], large.as_bytes()).unwrap();
+    let seen = answer.json();
+    assert_eq!((answer.status, &seen["state"]), (200, &"dead".into()), "{seen}");
+    assert!(seen["reason"].as_str().unwrap().contains("too large"), "{seen}");
+    assert!(seen["kafka"].is_null() && seen["finished_at"].is_string(), "{seen}");
+    forebay.kill9();
+    forebay.start();
+    let again = wait::until("it is known again", LONG, || {
+        Some(status(&mut forebay.http(), seen["id"].as_str().unwrap()).json())
+            .filter(|now| now["state"] == "dead")
+    });
+    assert_eq!(again, seen);
+}

@@ -1,0 +1,134 @@
+//! A cluster of which a part is away, and a server that is none, or one where none was expected.
+
+use std::time::Duration;
+
+use forebay::kv::Kv;
+use forebay::kv::KvError;
+
+use super::store::TTL;
+use super::store::answered;
+use super::store::measured;
+use super::store::patient;
+use super::store::until;
+use support::redis::RedisCluster;
+use support::services;
+use support::services::RedisPlace;
+
+/// Long enough for a busy machine, and waited for only where a node is silent.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// The node that goes away.
+const GONE: usize = 1;
+
+/// What is left of it serves its slots.
+fn lasting(place: &RedisPlace) -> RedisCluster {
+    place.start_cluster_with(&["--cluster-require-full-coverage", "no"])
+}
+
+fn keys() -> Vec<String> {
+    (0..30).map(|number| format!("k:{number}")).collect()
+}
+
+async fn look(url: &str, cluster: bool) -> Result<(), KvError> {
+    patient(url, cluster).look("c").await
+}
+
+#[tokio::test]
+async fn a_server_of_another_kind_than_was_said_is_told_from_one_that_is_away() {
+    let Some(place) = services::redis("a_server_of_another_kind_than_was_said") else { return };
+    let (server, cluster) = (place.start(), place.start_cluster());
+    assert_eq!(look(&server.url(), false).await, Ok(()));
+    assert_eq!(look(&cluster.url(), true).await, Ok(()));
+    let a_node = KvError::Misfit("the server is a node of a cluster: set [redis] cluster = true");
+    for node in 0..3 {
+        let kv = patient(&cluster.node(node).url(), false);
+        assert_eq!(kv.look("c").await, Err(a_node.clone()), "whatever slots node {node} has");
+        for key in keys() {
+            let answer = kv.get(&key).await;
+            let own = cluster.node_of(&key) == node;
+            assert_eq!(answer, if own { Ok(None) } else { Err(a_node.clone()) });
+        }
+    }
+    let no_node = KvError::Misfit("the server is no node of a cluster: set [redis] cluster = false");
+    assert_eq!(look(&server.url(), true).await, Err(no_node));
+    server.stop();
+    for cluster in [false, true] {
+        let away = look(&server.url(), cluster).await;
+        assert!(matches!(away, Err(KvError::Away(_))), "nobody knows what it is: {away:?}");
+    }
+}
+
+/// One call for each key: those of the node that is gone fail, all others are answered.
+async fn only_its_keys_fail(kv: &Kv, cluster: &RedisCluster, keys: &[String]) {
+    for key in keys {
+        let answer = kv.get(key).await;
+        match cluster.node_of(key) {
+            // Not `Timeout`: the call was not waited for.
+            GONE => assert!(matches!(answer, Err(KvError::Node(_))), "{key}: {answer:?}"),
+            _ => assert_eq!(answer, Ok(Some(b"x".to_vec())), "{key}"),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_node_costs_its_own_keys_and_no_others() {
+    let Some(place) = services::redis("a_killed_node_costs_its_own_keys_and_no_others") else { return };
+    let cluster = lasting(&place);
+    let (kv, metrics) = measured(&cluster.url(), true, TIMEOUT);
+    let open = metrics.breaker_open.with_label_values(&["redis"]);
+    let keys = keys();
+    let entries: Vec<_> = keys.iter().map(|key| (key.clone(), b"x".to_vec(), TTL)).collect();
+    answered("the cluster answers", async || kv.set_all(&entries).await).await;
+    // Its keys first: more failures in a row than any breaker lets pass.
+    let mut by_node = keys.clone();
+    by_node.sort_by_key(|key| cluster.node_of(key) != GONE);
+    assert!(by_node[..6].iter().all(|key| cluster.node_of(key) == GONE));
+
+    cluster.node(GONE).kill9();
+    for _ in 0..3 {
+        only_its_keys_fail(&kv, &cluster, &by_node).await;
+        only_its_keys_fail(&kv, &cluster, &keys).await;
+    }
+    assert_eq!(open.get(), 0, "the store is not away");
+
+    // What is asked together fails together, but is done where it can be.
+    let removals: Vec<_> = keys.iter().map(|key| (key.clone(), b"x".to_vec())).collect();
+    assert!(kv.remove_all(&removals).await.is_err());
+    for key in keys.iter().filter(|key| cluster.node_of(key) != GONE) {
+        assert_eq!(kv.get(key).await, Ok(None), "{key}");
+    }
+
+    cluster.node(GONE).restart();
+    cluster.await_ready();
+    answered("all nodes answer", async || kv.get_all(&keys).await).await;
+}
+
+#[tokio::test]
+async fn a_cluster_that_is_away_as_a_whole_is_not_asked_again_and_again() {
+    let Some(place) = services::redis("a_cluster_that_is_away_as_a_whole") else { return };
+    let cluster = lasting(&place);
+    let (kv, metrics) = measured(&cluster.url(), true, TIMEOUT);
+    answered("the cluster answers", async || kv.set("a", b"x", TTL).await).await;
+    for node in 0..3 {
+        cluster.node(node).kill9();
+    }
+    until("the breaker opens", async || kv.get("a").await == Err(KvError::Open)).await;
+    assert_eq!(metrics.breaker_open.with_label_values(&["redis"]).get(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_takes_over_for_a_silent_node_is_found() {
+    let Some(place) = services::redis("who_takes_over_for_a_silent_node_is_found") else { return };
+    let cluster = lasting(&place);
+    let (kv, _) = measured(&cluster.url(), true, Duration::from_millis(300));
+    let keys: Vec<_> = keys().into_iter().filter(|key| cluster.node_of(key) == GONE).collect();
+    for key in &keys {
+        answered("the cluster answers", async || kv.set(key, b"x", TTL).await).await;
+    }
+    cluster.node(GONE).freeze();
+    assert!(kv.get(&keys[0]).await.is_err());
+    // Its connections stay open, and nobody says that it is not in charge any more.
+    cluster.take_over(GONE, 0);
+    for key in &keys {
+        assert_eq!(answered("the new node is found", async || kv.get(key).await).await, None);
+    }
+}

@@ -1,0 +1,221 @@
+//! A server that is killed, frozen, cut off, or not there at all.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use forebay::kv::Held;
+use forebay::kv::Kv;
+use forebay::kv::KvError;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpListener;
+
+use super::store::TTL;
+use super::store::answered;
+use super::store::client;
+use super::store::measured;
+use super::store::patient;
+use super::store::until;
+use support::ports::Port;
+use support::proxy::Link;
+use support::proxy::Proxy;
+use support::services;
+
+/// Of a client that is to give up soon.
+const TIMEOUT: Duration = Duration::from_millis(300);
+
+async fn is_open(kv: &Kv) -> bool {
+    kv.get("a").await == Err(KvError::Open)
+}
+
+#[tokio::test]
+async fn nobody_need_be_there_at_first_and_whoever_comes_is_found() {
+    let Some(place) = services::redis("nobody_need_be_there_at_first") else { return };
+    let server = place.start();
+    server.stop();
+    let kv = patient(&server.url(), false);
+    let error = kv.get("a").await.unwrap_err();
+    assert_eq!(error, KvError::Away("connection refused".to_owned()));
+    server.restart();
+    answered("the server is found", async || kv.set("a", b"1", TTL).await).await;
+}
+
+#[tokio::test]
+async fn a_client_recovers_by_itself_from_a_restart() {
+    let Some(place) = services::redis("a_client_recovers_by_itself_from_a_restart") else { return };
+    let server = place.start();
+    let kv = patient(&server.url(), false);
+    kv.set("a", b"x:1", TTL).await.unwrap();
+    assert!(kv.replace("a", b"x:", b"x:2", TTL).await.unwrap());
+    for _ in 0..3 {
+        server.kill9();
+        server.restart();
+        // The very first call: that the connection is lost is found out, and no reason to fail.
+        assert_eq!(kv.get("a").await, Ok(None));
+        kv.set("a", b"x:1", TTL).await.unwrap();
+        assert!(kv.replace("a", b"x:", b"x:2", TTL).await.unwrap(), "the server lost its scripts too");
+    }
+}
+
+#[tokio::test]
+async fn while_a_server_is_away_calls_fail_at_once_and_one_probe_at_a_time_looks() {
+    let Some(place) = services::redis("while_a_server_is_away_calls_fail_at_once") else { return };
+    let server = place.start();
+    let (kv, metrics) = measured(&server.url(), false, TIMEOUT);
+    answered("the server answers", async || kv.set("a", b"1", TTL).await).await;
+    let open = metrics.breaker_open.with_label_values(&["redis"]);
+    assert_eq!(open.get(), 0);
+    server.stop();
+    until("the breaker opens", async || is_open(&kv).await).await;
+    assert_eq!(open.get(), 1);
+    server.restart();
+    answered("a probe finds the server", async || kv.get("a").await).await;
+    assert_eq!(open.get(), 0);
+    let text = String::from_utf8(metrics.render().unwrap()).unwrap();
+    assert!(text.contains("forebay_step_seconds_count{step=\"kv.get\"}"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_frozen_server_costs_each_call_its_time_out_until_it_costs_nothing() {
+    let Some(place) = services::redis("a_frozen_server_costs_each_call_its_time_out") else { return };
+    let server = place.start();
+    let kv = client(&server.url(), false, TIMEOUT);
+    answered("the server answers", async || kv.set("a", b"1", TTL).await).await;
+    server.freeze();
+    let mut timed_out = 0;
+    let refused = loop {
+        match kv.get("a").await.unwrap_err() {
+            KvError::Timeout => timed_out += 1,
+            error => break error,
+        }
+    };
+    assert_eq!(refused, KvError::Open);
+    assert!(timed_out >= 5, "{timed_out} calls waited before the breaker opened");
+    server.thaw();
+    let value = answered("the server is found again", async || kv.get("a").await).await;
+    assert_eq!(value, Some(b"1".to_vec()));
+}
+
+#[tokio::test]
+async fn what_was_set_and_whose_answer_was_lost_is_ours() {
+    let Some(place) = services::redis("what_was_set_and_whose_answer_was_lost_is_ours") else { return };
+    let server = place.start();
+    let proxy = Proxy::start();
+    proxy.forward_to(&server.address());
+    let kv = client(&format!("redis://{}", proxy.address()), false, TIMEOUT);
+    let direct = patient(&server.url(), false);
+    answered("the server answers", async || kv.get("a").await).await;
+
+    // The answer comes too late.
+    proxy.set(Link::DEAF);
+    assert_eq!(kv.set_if_absent("a", b"ours", TTL).await, Err(KvError::Timeout));
+    until("it happened", async || direct.get("a").await.unwrap().is_some()).await;
+    proxy.heal();
+    let held = answered("the answer", async || kv.set_if_absent("a", b"ours", TTL).await).await;
+    assert_eq!(held, Held::Ours);
+    let held = answered("the answer", async || kv.set_if_absent("a", b"theirs", TTL).await).await;
+    assert_eq!(held, Held::Other(b"ours".to_vec()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_set_before_the_connection_broke_is_ours_in_the_same_call() {
+    let Some(place) = services::redis("what_was_set_before_the_connection_broke_is_ours") else { return };
+    let server = place.start();
+    let proxy = Proxy::start();
+    proxy.forward_to(&server.address());
+    let kv = patient(&format!("redis://{}", proxy.address()), false);
+    let direct = patient(&server.url(), false);
+    kv.get("a").await.unwrap();
+    proxy.set(Link::DEAF);
+    let asking = tokio::spawn({
+        let kv = kv.clone();
+        async move { kv.set_if_absent("a", b"ours", TTL).await }
+    });
+    until("it happened", async || direct.get("a").await.unwrap().is_some()).await;
+    // The answer never comes; the call asks again over a new connection.
+    proxy.reset();
+    proxy.heal();
+    assert_eq!(asking.await.unwrap(), Ok(Held::Ours));
+}
+
+#[tokio::test]
+async fn what_timed_out_happens_before_what_was_asked_after_it() {
+    let Some(place) = services::redis("what_timed_out_happens_before_what_was_asked_after_it") else {
+        return;
+    };
+    let server = place.start();
+    let kv = client(&server.url(), false, TIMEOUT);
+    answered("the server answers", async || kv.get("a").await).await;
+    server.freeze();
+    assert_eq!(kv.set_if_absent("a", b"x:1", TTL).await, Err(KvError::Timeout));
+    assert_eq!(kv.remove("a", b"x:").await, Err(KvError::Timeout));
+    server.thaw();
+    // Both were sent; had they overtaken one another, the key would stand for ten minutes.
+    assert_eq!(answered("the answer", async || kv.get("a").await).await, None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_callers_at_once_share_the_connections_and_all_are_answered() {
+    let Some(place) = services::redis("many_callers_at_once_share_the_connections") else { return };
+    let server = place.start();
+    let kv = Arc::new(patient(&server.url(), false));
+    let callers: Vec<_> = (0..2_000)
+        .map(|number| {
+            let kv = Arc::clone(&kv);
+            tokio::spawn(async move { kv.set_if_absent(&format!("k:{number}"), b"x", TTL).await })
+        })
+        .collect();
+    for caller in callers {
+        assert_eq!(caller.await.unwrap(), Ok(Held::Ours));
+    }
+    let connected = server.ask(&["INFO", "clients"]).unwrap();
+    // Four of the client, and the one that asks.
+    assert!(connected.contains("connected_clients:5\r\n"), "{connected}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_of_which_a_node_was_away_is_found_again() {
+    let Some(place) = services::redis("a_cluster_of_which_a_node_was_away_is_found_again") else { return };
+    let cluster = place.start_cluster();
+    let kv = client(&cluster.url(), true, Duration::from_secs(2));
+    let keys: Vec<String> = (0..30).map(|number| format!("k:{number}")).collect();
+    let entries: Vec<_> = keys.iter().map(|key| (key.clone(), b"x".to_vec(), TTL)).collect();
+    answered("the cluster answers", async || kv.set_all(&entries).await).await;
+    cluster.node(1).freeze();
+    assert!(kv.get_all(&keys).await.is_err(), "a third of the keys is not to be had");
+    cluster.node(1).thaw();
+    cluster.await_ready();
+    let values = answered("all nodes answer", async || kv.get_all(&keys).await).await;
+    assert!(values.iter().all(Option::is_some));
+
+    for node in 0..3 {
+        cluster.node(node).kill9();
+    }
+    until("the loss shows", async || kv.get("a").await.is_err()).await;
+    for node in 0..3 {
+        cluster.node(node).restart();
+    }
+    cluster.await_ready();
+    answered("the cluster is found again", async || kv.set_all(&entries).await).await;
+}
+
+#[tokio::test]
+async fn a_server_that_speaks_something_else_is_an_error_in_time() {
+    let port = Port::free();
+    let listener = TcpListener::bind(port.address()).await.unwrap();
+    // With TLS the library needs a provider of cryptography, and panics without one.
+    for scheme in ["redis", "rediss"] {
+        let kv = client(&format!("{scheme}://{}", port.address()), false, TIMEOUT);
+        tokio::select! {
+            asked = kv.get("a") => assert!(asked.is_err(), "{scheme}"),
+            () = refuse_all(&listener) => {}
+        }
+    }
+}
+
+async fn refuse_all(listener: &TcpListener) {
+    loop {
+        let (mut client, _) = listener.accept().await.unwrap();
+        // A client that is gone already is none of ours.
+        let _ = client.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
+    }
+}

@@ -1,0 +1,95 @@
+//! The stores that a test runs on, and how to wait for one.
+
+use std::sync::Arc;
+use std::time::Duration;
+use std::time::Instant;
+
+use forebay::kv::Config;
+use forebay::kv::Kv;
+use forebay::kv::KvError;
+use forebay::kv::ServerUrl;
+use forebay::metrics::Metrics;
+use forebay::units::Span;
+use tempfile::TempDir;
+
+use support::redis::Redis;
+use support::redis::RedisCluster;
+use support::scratch;
+use support::services;
+
+/// Above anything that happens at all, on a busy machine too.
+pub const LONG: Duration = Duration::from_secs(60);
+/// A time to live that no test sees the end of.
+pub const TTL: Duration = Duration::from_secs(600);
+/// Between two looks.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// A store with what is behind it, which ends with it.
+pub struct Store {
+    pub kv: Kv,
+    _behind: Behind,
+}
+
+/// Held for as long as the store is used.
+#[expect(dead_code, reason = "dropping them is what they are for")]
+enum Behind {
+    Directory(TempDir),
+    Server(Redis),
+    Cluster(RedisCluster),
+}
+
+/// A store in a directory of its own.
+pub fn embedded() -> Store {
+    let dir = scratch::dir("kv");
+    Store { kv: Kv::embedded(dir.path()).unwrap(), _behind: Behind::Directory(dir) }
+}
+
+/// Every kind of store there is on this machine.
+pub fn all(test: &str) -> Vec<Store> {
+    let mut stores = vec![embedded()];
+    if let Some(place) = services::redis(test) {
+        let server = place.start();
+        stores.push(Store { kv: patient(&server.url(), false), _behind: Behind::Server(server) });
+        let cluster = place.start_cluster();
+        stores.push(Store { kv: patient(&cluster.url(), true), _behind: Behind::Cluster(cluster) });
+    }
+    stores
+}
+
+/// A client that waits as long as a busy machine may need.
+pub fn patient(url: &str, cluster: bool) -> Kv {
+    client(url, cluster, Duration::from_secs(10))
+}
+
+/// A client with a time-out of its own.
+pub fn client(url: &str, cluster: bool, timeout: Duration) -> Kv {
+    measured(url, cluster, timeout).0
+}
+
+/// The same with its metrics.
+pub fn measured(url: &str, cluster: bool, timeout: Duration) -> (Kv, Arc<Metrics>) {
+    let metrics = Arc::new(Metrics::new().unwrap());
+    let config = Config { url: ServerUrl::from(url), cluster, timeout: Span(timeout), ..Config::default() };
+    assert_eq!(config.validate(), []);
+    (Kv::redis(&config, Arc::clone(&metrics)).unwrap(), metrics)
+}
+
+/// Looks until `holds`; ends the test, naming `what`, when it never does.
+pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + LONG;
+    while !holds().await {
+        assert!(Instant::now() < deadline, "not within {LONG:?}: {what}");
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// Asks until there is an answer.
+pub async fn answered<T>(what: &str, mut ask: impl AsyncFnMut() -> Result<T, KvError>) -> T {
+    let mut answer = None;
+    until(what, async || {
+        answer = ask().await.ok();
+        answer.is_some()
+    })
+    .await;
+    answer.unwrap()
+}

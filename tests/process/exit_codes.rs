@@ -1,0 +1,43 @@
+//! The codes that commands end with.
+
+use std::net::TcpListener;
+
+use crate::LONG;
+use support::process::Forebay;
+
+fn forebay() -> Forebay {
+    Forebay::new(env!("CARGO_BIN_EXE_forebay"))
+}
+
+#[test]
+fn each_way_not_to_start_has_its_code() {
+    let code = |forebay: &mut Forebay| {
+        forebay.launch();
+        forebay.wait(LONG).code()
+    };
+    assert_eq!(code(&mut forebay().args(&["sevre"])), Some(64), "usage");
+    assert_eq!(code(&mut forebay().set("wal.dri", "x")), Some(64), "configuration");
+
+    let mut first = forebay();
+    first.start();
+    let mut second = forebay().set("wal.dir", first.wal_dir().display().to_string());
+    assert_eq!(code(&mut second), Some(73), "the directory is locked");
+
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    assert_eq!(code(&mut forebay().set("server.listen", address)), Some(1), "the port is taken");
+}
+
+#[test]
+fn check_config_prints_the_effective_result_or_every_mistake() {
+    let mut right = forebay().args(&["check-config"]).set("kafka.client_id", "mine");
+    right.launch();
+    assert!(right.wait(LONG).success());
+    assert!(right.log().contains("client_id = \"mine\""), "{}", right.log());
+
+    let mut wrong = forebay().args(&["check-config"]).set("kafka.acks", "2").set("wal.dri", "x");
+    wrong.launch();
+    assert_eq!(wrong.wait(LONG).code(), Some(64));
+    let said = wrong.log();
+    assert!(said.contains("[kafka] acks:") && said.contains("[wal] dri:"), "{said}");
+}

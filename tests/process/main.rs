@@ -1,0 +1,14 @@
+//! The program as a process: exit codes, signals, reload, terminal, and output that cannot be written.
+// clippy.toml allows this in test functions; what they call is no different.
+#![allow(clippy::unwrap_used)]
+
+mod exit_codes;
+mod output;
+mod reload;
+mod signals;
+mod terminal;
+
+use std::time::Duration;
+
+/// Above what any step of a test takes, on a busy machine too.
+const LONG: Duration = Duration::from_secs(60);

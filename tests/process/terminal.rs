@@ -1,0 +1,45 @@
+//! The daemon at a terminal.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
+
+use rustix::fs::OFlags;
+use rustix::pty::OpenptFlags;
+use rustix::pty::grantpt;
+use rustix::pty::openpt;
+use rustix::pty::ptsname;
+use rustix::pty::unlockpt;
+
+use support::process::Forebay;
+
+/// A terminal: the person's end, and the program's.
+fn terminal() -> (File, File) {
+    let person = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&person).unwrap();
+    unlockpt(&person).unwrap();
+    let path = ptsname(&person, Vec::new()).unwrap().into_string().unwrap();
+    let no_control = OFlags::NOCTTY.bits() as i32;
+    let program = File::options().read(true).write(true).custom_flags(no_control).open(path).unwrap();
+    (person.into(), program)
+}
+
+#[test]
+fn a_terminal_shows_readable_lines_and_no_complaint_of_a_library() {
+    let (mut person, program) = terminal();
+    let mut forebay = Forebay::new(env!("CARGO_BIN_EXE_forebay"));
+    forebay.launch_to(program.try_clone().unwrap(), program);
+    let (mut shown, mut bytes) = (String::new(), [0; 4096]);
+    while !shown.contains("To stop: Ctrl-C") || !shown.contains("accepting commands") {
+        let count = person.read(&mut bytes).unwrap();
+        shown.push_str(&String::from_utf8_lossy(&bytes[..count]));
+    }
+    assert!(!shown.contains("crate feature"), "{shown}");
+    assert!(!shown.contains('\u{1b}'), "no colours: {shown}");
+    let line = shown.lines().find(|line| line.contains("accepting commands")).unwrap();
+    assert!(line.contains(" INFO ") && !line.starts_with('{'), "{line}");
+    forebay.signal("INT");
+    // What it still says must be read: a terminal whose buffer is full is waited for.
+    std::thread::spawn(move || while person.read(&mut bytes).is_ok_and(|count| count > 0) {});
+    assert_eq!(forebay.wait(crate::LONG).code(), Some(0));
+}

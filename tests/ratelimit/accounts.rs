@@ -1,0 +1,78 @@
+//! Failed logins of one account.
+
+use std::time::Duration;
+
+use forebay::ratelimit::Config;
+
+use super::stage::Daemon;
+use super::stage::client;
+use super::stage::until;
+use support::services;
+
+/// The configured number.
+const FAILURES: u32 = 20;
+
+/// So many failed logins; whether each was tried.
+async fn fail(daemon: &Daemon, name: &str, times: u32) -> Vec<bool> {
+    let mut tried = Vec::new();
+    for _ in 0..times {
+        tried.push(daemon.limits.password_try(name, client(0)).await.is_ok());
+    }
+    tried
+}
+
+#[tokio::test]
+async fn an_account_is_tried_so_often_and_no_more_wherever_it_is_tried() {
+    let Some(place) = services::redis("an_account_is_tried_so_often_and_no_more") else { return };
+    let server = place.start();
+    let daemons = [(); 2].map(|()| Daemon::on(&server.url(), &Config::default()));
+    for number in 0..FAILURES {
+        let daemon = &daemons[number as usize % 2];
+        // Somebody knows the password, which uses up nothing.
+        for _ in 0..5 {
+            daemon.limits.password_try("ada", client(0)).await.unwrap().give_back().await;
+        }
+        assert_eq!(fail(daemon, "ada", 1).await, [true], "{number}");
+    }
+    for daemon in &daemons {
+        let limited = daemon.limits.password_try("ada", client(0)).await.err().unwrap();
+        // A twentieth of a quarter of an hour.
+        assert!(limited.retry_after <= Duration::from_secs(45), "{limited:?}");
+        assert_eq!(daemon.rejected("account"), 1);
+        assert_eq!(fail(daemon, "grace", 1).await, [true], "nobody else is limited");
+        assert_eq!(daemon.limits.login(client(1)).await, Ok(()));
+    }
+}
+
+#[tokio::test]
+async fn each_daemon_counts_failures_for_itself_while_redis_is_away_and_those_of_before() {
+    let Some(place) = services::redis("each_daemon_counts_failures_for_itself") else { return };
+    let server = place.start();
+    let daemon = Daemon::on(&server.url(), &Config::default());
+    assert_eq!(fail(&daemon, "ada", FAILURES / 2).await, vec![true; 10]);
+    server.kill9();
+    for _ in 0..5 {
+        daemon.limits.password_try("ada", client(0)).await.unwrap().give_back().await;
+    }
+    assert_eq!(fail(&daemon, "ada", FAILURES / 2).await, vec![true; 10]);
+    assert_eq!(fail(&daemon, "ada", 1).await, [false]);
+    assert!(daemon.is_alone());
+    server.restart();
+    until("Redis is found again", async || !daemon.is_alone()).await;
+    assert_eq!(fail(&daemon, "ada", 1).await, [true], "a Redis that has lost everything");
+}
+
+#[tokio::test]
+async fn the_switch_turns_all_limits_off() {
+    let Some(place) = services::redis("the_switch_turns_all_limits_off") else { return };
+    let server = place.start();
+    let config =
+        Config { enabled: false, write_limit: 1, login_limit: 1, account_failures: 1, ..Config::default() };
+    let daemon = Daemon::on(&server.url(), &config);
+    assert_eq!(fail(&daemon, "ada", 5).await, [true; 5]);
+    for _ in 0..5 {
+        assert!(daemon.writes(client(1)).await);
+        assert!(daemon.limits.login(client(1)).await.is_ok());
+    }
+    assert_eq!(daemon.questions(), 0);
+}

@@ -1,0 +1,224 @@
+//! Limits that are changed while daemons run.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use forebay::ratelimit::NotShared;
+use forebay::ratelimit::Setting;
+use forebay::ratelimit::Which;
+use forebay::units::Span;
+
+use super::stage::DAY;
+use super::stage::Daemon;
+use super::stage::LONG;
+use super::stage::accepted;
+use super::stage::client;
+use super::stage::document;
+use super::stage::forebay;
+use super::stage::post;
+use super::stage::until;
+use super::stage::writes;
+use support::process::Forebay;
+use support::proxy::Link;
+use support::proxy::Proxy;
+use support::services;
+use support::wait;
+
+const WRITE: &str = "/admin/ratelimit/write";
+
+fn setting(limit: u64) -> Setting {
+    Setting { enabled: true, limit, window: Span(DAY) }
+}
+
+fn shown(daemon: &Forebay) -> String {
+    daemon.admin_http().get(WRITE).unwrap().json().to_string()
+}
+
+fn change(daemon: &Forebay, document: &str) {
+    let answer = daemon.admin_http().put(WRITE, document).unwrap();
+    assert_eq!((answer.status, answer.json().to_string()), (200, document.to_owned()), "{}", answer.text());
+}
+
+#[test]
+fn a_change_at_one_daemon_holds_at_the_other_and_after_a_restart() {
+    let Some(place) = services::redis("a_change_at_one_daemon_holds_at_the_other") else { return };
+    let server = place.start();
+    let mut daemons = [(); 2].map(|()| forebay(&server.url(), 10));
+    daemons.iter_mut().for_each(Forebay::start);
+    let [first, second] = &mut daemons;
+    assert_eq!(shown(second), document(true, 10, "1day"));
+    let mut http = second.http();
+    assert_eq!(accepted(&mut http, 15), 10);
+
+    // Raised: who had used it up may go on at once.
+    change(first, &document(true, 30, "1day"));
+    wait::until_true("more is accepted at the other daemon", LONG, || post(&mut http).status == 202);
+    assert_eq!(accepted(&mut http, 30), 19);
+    // Lowered, and off, and on.
+    change(first, &document(true, 5, "1day"));
+    wait::until_true("it is lower", LONG, || shown(second) == document(true, 5, "1day"));
+    assert_eq!(accepted(&mut http, 5), 0);
+    change(first, &document(false, 5, "1day"));
+    wait::until_true("it is off", LONG, || shown(second) == document(false, 5, "1day"));
+    assert_eq!(accepted(&mut http, 40), 40);
+
+    second.restart();
+    wait::until_true("it is off after a restart", LONG, || shown(second) == document(false, 5, "1day"));
+    // A Redis that was restarted empty: the daemons have not forgotten.
+    server.kill9();
+    server.restart();
+    let key = ["EXISTS", "forebay:ratelimit:write"];
+    wait::until_true("it is shared again", LONG, || server.ask(&key).is_ok_and(|answer| answer == ":1\r\n"));
+    first.restart();
+    wait::until_true("it is off after that too", LONG, || shown(first) == document(false, 5, "1day"));
+}
+
+#[test]
+fn a_change_that_redis_does_not_take_holds_here_and_is_shared_when_it_can_be() {
+    let Some(place) = services::redis("a_change_that_redis_does_not_take_holds_here") else { return };
+    let server = place.start();
+    let mut daemons = [(); 2].map(|()| forebay(&server.url(), 10));
+    daemons.iter_mut().for_each(Forebay::start);
+    let [first, second] = &mut daemons;
+    change(first, &document(true, 20, "1day"));
+    wait::until_true("it is shared", LONG, || shown(second) == document(true, 20, "1day"));
+    server.kill9();
+    let answer = first.admin_http().put(WRITE, &document(true, 3, "1day")).unwrap();
+    assert_eq!(
+        (answer.status, &answer.json()["code"]),
+        (503, &"limits_not_shared".into()),
+        "{}",
+        answer.text()
+    );
+    assert!(answer.header("retry-after").is_some());
+    assert_eq!(shown(first), document(true, 3, "1day"));
+    assert_eq!(accepted(&mut first.http(), 10), 3);
+    server.restart();
+    wait::until_true("it is shared", LONG, || shown(second) == document(true, 3, "1day"));
+}
+
+#[test]
+fn what_is_wrong_with_a_change_is_named_all_of_it() {
+    let Some(place) = services::redis("what_is_wrong_with_a_change_is_named") else { return };
+    let server = place.start();
+    let mut daemon = forebay(&server.url(), 10).set("rate_limit.enabled", false);
+    daemon.start();
+    let mut admin = daemon.admin_http();
+    let bad = r#"{"enabled":1,"limit":0,"window":"1ms","burst":3}"#;
+    let answer = admin.put(WRITE, bad).unwrap();
+    assert_eq!((answer.status, &answer.json()["code"]), (422, &"invalid_limit".into()), "{}", answer.text());
+    let pointers: Vec<_> =
+        answer.json()["errors"].as_array().unwrap().iter().map(|e| e["pointer"].to_string()).collect();
+    assert_eq!(pointers, ["\"/enabled\"", "\"/limit\"", "\"/window\"", "\"/burst\""]);
+    assert_eq!(admin.put(WRITE, "[]").unwrap().status, 400);
+    assert_eq!(admin.put(WRITE, "{").unwrap().status, 400);
+    assert_eq!(admin.put("/admin/ratelimit/account", bad).unwrap().status, 404);
+    assert_eq!(admin.get("/admin/ratelimit/account").unwrap().status, 404);
+    assert_eq!(admin.get("/admin/ratelimit/login").unwrap().json()["limit"], 500_000);
+    // The switch of the configuration is stronger.
+    assert_eq!(shown(&daemon), document(false, 10, "1day"));
+    assert_eq!(admin.put(WRITE, &document(true, 1, "1day")).unwrap().status, 422);
+    assert_eq!(accepted(&mut daemon.http(), 20), 20);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn under_load_a_raised_limit_frees_and_a_lowered_one_holds() {
+    let Some(place) = services::redis("under_load_a_raised_limit_frees") else { return };
+    let server = place.start();
+    let daemons = [(); 2].map(|()| Arc::new(Daemon::on(&server.url(), &writes(10_000, DAY))));
+    let over = Arc::new(AtomicBool::new(false));
+    let clients: Vec<_> = [0, 1, 0, 1]
+        .map(|at| {
+            let (daemon, over) = (Arc::clone(&daemons[at]), Arc::clone(&over));
+            tokio::spawn(async move {
+                let mut accepted = 0u64;
+                while !over.load(Ordering::Relaxed) {
+                    accepted += u64::from(daemon.writes(client(0)).await);
+                    tokio::task::yield_now().await;
+                }
+                accepted
+            })
+        })
+        .into();
+    let all_refuse = async || {
+        until("all refuse", async || {
+            !daemons[0].writes(client(0)).await && !daemons[1].writes(client(0)).await
+        })
+        .await;
+    };
+    all_refuse().await;
+    daemons[0].limits.change(Which::Write, setting(15_000)).await.unwrap();
+    until("the other knows", async || daemons[1].limits.setting(Which::Write) == setting(15_000)).await;
+    all_refuse().await;
+    daemons[1].limits.change(Which::Write, setting(100)).await.unwrap();
+    until("the other knows", async || daemons[0].limits.setting(Which::Write) == setting(100)).await;
+    all_refuse().await;
+    over.store(true, Ordering::Relaxed);
+    let mut accepted = 0;
+    for client in clients {
+        accepted += client.await.unwrap();
+    }
+    // What was leased under an old limit is void under the new one, at most a hundredth at each daemon, twice.
+    assert!((15_000 - 600..=15_000 + 10).contains(&accepted), "{accepted}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_under_way_while_the_limit_changes_do_not_hold_each_other_up() {
+    let Some(place) = services::redis("requests_under_way_while_the_limit_changes") else { return };
+    let server = place.start();
+    let daemon = Arc::new(Daemon::on(&server.url(), &writes(10, DAY)));
+    let over = Arc::new(AtomicBool::new(false));
+    let clients: Vec<_> = (0..4)
+        .map(|_| {
+            let (daemon, over) = (Arc::clone(&daemon), Arc::clone(&over));
+            tokio::spawn(async move {
+                while !over.load(Ordering::Relaxed) {
+                    daemon.writes(client(0)).await;
+                    tokio::task::yield_now().await;
+                }
+            })
+        })
+        .collect();
+    let mut questions = Vec::new();
+    for change in 0..100 {
+        let before = daemon.questions();
+        daemon.limits.change(Which::Write, setting(10 + change % 2)).await.unwrap();
+        until("it refuses", async || !daemon.writes(client(0)).await).await;
+        questions.push(daemon.questions() - before);
+    }
+    over.store(true, Ordering::Relaxed);
+    for client in clients {
+        client.await.unwrap();
+    }
+    // One that refuses, and a few of requests that were under way.
+    assert!(questions.iter().all(|count| *count < 50), "{questions:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn changes_are_known_through_a_lost_connection_and_the_last_one_holds() {
+    let Some(place) = services::redis("changes_are_known_through_a_lost_connection") else { return };
+    let server = place.start();
+    let proxy = Proxy::start();
+    proxy.forward_to(&server.address());
+    let near = Daemon::on(&server.url(), &writes(10, DAY));
+    let timeout = Duration::from_millis(200);
+    let far = Daemon::with(&format!("redis://{}", proxy.address()), false, &writes(10, DAY), timeout);
+    near.limits.change(Which::Write, setting(11)).await.unwrap();
+    until("it is known", async || far.limits.setting(Which::Write) == setting(11)).await;
+    proxy.set(Link::CUT);
+    near.limits.change(Which::Write, setting(12)).await.unwrap();
+    assert_eq!(far.limits.change(Which::Login, setting(13)).await, Err(NotShared));
+    proxy.reset();
+    proxy.heal();
+    until("the near one's is known", async || far.limits.setting(Which::Write) == setting(12)).await;
+    until("the far one's too", async || near.limits.setting(Which::Login) == setting(13)).await;
+    // Both changed one limit, one of them without the other's knowledge: the last change wins at both.
+    proxy.set(Link::CUT);
+    near.limits.change(Which::Write, setting(20)).await.unwrap();
+    assert_eq!(far.limits.change(Which::Write, setting(21)).await, Err(NotShared));
+    proxy.reset();
+    proxy.heal();
+    until("one wins", async || near.limits.setting(Which::Write) == far.limits.setting(Which::Write)).await;
+}

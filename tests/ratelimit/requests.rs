@@ -1,0 +1,81 @@
+//! What a client sees that sends too much.
+
+use super::stage::ORDERS;
+use super::stage::accepted;
+use super::stage::forebay;
+use super::stage::is_limited;
+use support::daemon;
+use support::daemon::metric;
+use support::http::Connection;
+use support::http::Response;
+use support::process::Forebay;
+use support::services;
+
+fn batch(daemon: &Forebay, lines: usize) -> Response {
+    let body = "{\"id\":\"o-1\",\"amount\":1}\n".repeat(lines);
+    let headers = [("Content-Type", "application/x-ndjson")];
+    daemon.http().request("POST", ORDERS, &headers, body.as_bytes()).unwrap()
+}
+
+fn appended(daemon: &Forebay) -> f64 {
+    metric(daemon, "forebay_wal_append_total")
+}
+
+#[test]
+fn a_batch_counts_its_lines_and_passes_as_a_whole_or_not_at_all() {
+    let Some(place) = services::redis("a_batch_counts_its_lines") else { return };
+    let server = place.start();
+    let mut daemon = forebay(&server.url(), 100);
+    daemon.start();
+    assert_eq!(batch(&daemon, 60).status, 202);
+    is_limited(&batch(&daemon, 60));
+    assert_eq!(appended(&daemon), 60.0, "nothing of it");
+    // The refused one cost what one command costs.
+    assert_eq!(batch(&daemon, 39).status, 202);
+    is_limited(&batch(&daemon, 1));
+    // Coming again would not help.
+    let unused = place.start();
+    let mut fresh = forebay(&unused.url(), 50);
+    fresh.start();
+    let answer = batch(&fresh, 51);
+    assert_eq!((answer.status, &answer.json()["retryable"]), (413, &false.into()), "{}", answer.text());
+}
+
+#[test]
+fn who_is_limited_is_told_before_the_body_is_read() {
+    let Some(place) = services::redis("who_is_limited_is_told_before_the_body_is_read") else { return };
+    let server = place.start();
+    let mut daemon = forebay(&server.url(), 3);
+    daemon.start();
+    assert_eq!(accepted(&mut daemon.http(), 3), 3);
+    let requests = [
+        ("POST", ORDERS),
+        ("POST", "/v1/users"),
+        ("PUT", "/v1/users/ada"),
+        ("PUT", "/v1/users/ada/password"),
+        ("DELETE", "/v1/users/ada"),
+    ];
+    for (method, path) in requests {
+        let mut connection = Connection::open(&daemon.address()).unwrap();
+        let length = if method == "DELETE" { 0 } else { 50_000 };
+        let head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n");
+        connection.send(head.as_bytes()).unwrap();
+        // The body never comes.
+        is_limited(&connection.receive(method).unwrap());
+    }
+    assert_eq!(metric(&daemon, "forebay_ratelimit_rejected_total{limiter=\"write\"}"), 5.0);
+    // Reading is none of it.
+    assert_eq!(daemon.http().get("/v1/users/ada").unwrap().status, 404);
+    assert_eq!(daemon.http().get("/readyz").unwrap().status, 200);
+}
+
+#[test]
+fn a_daemon_that_is_alone_limits_by_its_own_store() {
+    let mut daemon =
+        daemon::under_test().set("rate_limit.write_limit", 7).set("rate_limit.write_window", "1day");
+    daemon.start();
+    assert_eq!(accepted(&mut daemon.http(), 20), 7);
+    assert_eq!(metric(&daemon, "forebay_ratelimit_fallback"), 0.0);
+    daemon.restart();
+    assert_eq!(accepted(&mut daemon.http(), 20), 0, "it remembers");
+}

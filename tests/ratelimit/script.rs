@@ -1,0 +1,74 @@
+//! The script in Redis and the arithmetic here are one.
+
+use std::time::Duration;
+use std::time::SystemTime;
+
+use forebay::kv;
+use forebay::kv::Bucket;
+use forebay::kv::Kv;
+use forebay::kv::Rate;
+use forebay::kv::ServerUrl;
+use forebay::metrics::Metrics;
+
+use support::services;
+
+const LIVES: u64 = 200;
+const STEPS: u64 = 100;
+
+/// A linear congruential generator: any other would do.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % bound.max(1)
+    }
+
+    /// Any order of magnitude.
+    fn size(&mut self, digits: u64) -> u64 {
+        let top = 10u64.pow(u32::try_from(self.below(digits + 1)).unwrap());
+        1 + self.below(top)
+    }
+
+    fn rate(&mut self) -> Rate {
+        Rate { limit: self.size(9), window: Duration::from_micros(1_000_000 + self.size(10)) }
+    }
+}
+
+#[tokio::test]
+async fn the_script_and_the_arithmetic_here_decide_the_same() {
+    let Some(place) = services::redis("the_script_and_the_arithmetic_here_decide_the_same") else { return };
+    let server = place.start();
+    let config = kv::Config { url: ServerUrl::from(&*server.url()), ..kv::Config::default() };
+    let config = kv::Config { timeout: forebay::units::Span::secs(10), ..config };
+    let kv = Kv::redis(&config, Metrics::new().unwrap().into()).unwrap();
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    let seed = u64::try_from(since.as_nanos() % u128::from(u64::MAX)).unwrap();
+    println!("seed {seed}");
+    let mut random = Random(seed);
+    let mut granted = 0;
+    for life in 0..LIVES {
+        let (key, mut bucket, mut rate) = (format!("k:{life}"), Bucket::default(), random.rate());
+        let mut now = u64::try_from(since.as_micros()).unwrap();
+        for step in 0..STEPS {
+            match random.below(20) {
+                // The limit is changed, or the clock is set back.
+                0 => rate = random.rate(),
+                1 => now -= random.size(9),
+                _ => now += random.size(7),
+            }
+            let need = i64::try_from(random.size(9).min(rate.limit + 5)).unwrap();
+            let need = if random.below(8) == 0 { -need } else { need / 4 };
+            let want = (need, random.size(9));
+            let here = bucket.spend_at(rate, want, now);
+            let there = kv.spend_at(&key, rate, want, now).await.unwrap();
+            assert_eq!(there, here, "seed {seed}, life {life}, step {step}: {rate:?} {want:?} {bucket:?}");
+            granted += u64::from(here.granted > 0);
+        }
+    }
+    let all = LIVES * STEPS;
+    assert!(
+        granted > all / 10 && granted < all * 9 / 10,
+        "{granted} of {all}: both answers were to come often"
+    );
+}

@@ -1,0 +1,140 @@
+//! Daemons that share one limit.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use std::time::Instant;
+
+use super::stage::DAY;
+use super::stage::Daemon;
+use super::stage::client;
+use super::stage::writes;
+use support::services;
+
+/// Requests under way at a time, at each daemon.
+const AT_ONCE: usize = 16;
+
+/// Sends commands of one client to all daemons until each of them refuses; how many were accepted.
+async fn used_up(daemons: &[Arc<Daemon>], client: IpAddr) -> u64 {
+    let clients: Vec<_> = daemons
+        .iter()
+        .flat_map(|daemon| std::iter::repeat_n(daemon, AT_ONCE))
+        .map(|daemon| {
+            let daemon = Arc::clone(daemon);
+            tokio::spawn(async move {
+                let mut accepted = 0;
+                while daemon.writes(client).await {
+                    accepted += 1;
+                }
+                accepted
+            })
+        })
+        .collect();
+    let mut accepted = 0;
+    for client in clients {
+        accepted += client.await.unwrap();
+    }
+    accepted
+}
+
+/// What comes back in the time a test takes.
+fn ran_off(limit: u64, began: Instant) -> u64 {
+    (limit as f64 * began.elapsed().as_secs_f64() / DAY.as_secs_f64()).ceil() as u64
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_daemons_grant_the_limit_together_and_not_one_more() {
+    let Some(place) = services::redis("two_daemons_grant_the_limit_together") else { return };
+    let server = place.start();
+    for (number, limit) in [(0, 1), (1, 50), (2, 2_000), (3, 100_000)] {
+        let config = writes(limit, DAY);
+        let daemons: Vec<_> = (0..2).map(|_| Arc::new(Daemon::on(&server.url(), &config))).collect();
+        let began = Instant::now();
+        let accepted = used_up(&daemons, client(number)).await;
+        assert!((limit..=limit + ran_off(limit, began)).contains(&accepted), "{accepted} of {limit}");
+        let questions: u64 = daemons.iter().map(|daemon| daemon.questions()).sum();
+        println!("{accepted} of {limit}: {questions} questions");
+        // Near the limit every permit is asked for; far from it hardly any.
+        assert!(limit < 100_000 || questions < accepted / 20, "{questions} questions for {accepted}");
+        assert!(daemons.iter().all(|daemon| daemon.rejected("write") >= AT_ONCE as u64));
+        assert!(daemons.iter().all(|daemon| !daemon.is_alone()));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_limit_is_kept_while_it_comes_back() {
+    let Some(place) = services::redis("a_limit_is_kept_while_it_comes_back") else { return };
+    let server = place.start();
+    let (limit, window) = (1_000, Duration::from_secs(4));
+    let daemons: Vec<_> =
+        (0..2).map(|_| Arc::new(Daemon::on(&server.url(), &writes(limit, window)))).collect();
+    let began = Instant::now();
+    let came_back = || limit as f64 * began.elapsed().as_secs_f64() / window.as_secs_f64();
+    let (mut accepted, mut at_least) = (0, 0.0);
+    while began.elapsed() < window / 2 {
+        // What is there when a round begins is used up by it, however long it is kept from running.
+        at_least = came_back();
+        accepted += used_up(&daemons, client(0)).await;
+        tokio::task::yield_now().await;
+    }
+    let at_most = came_back();
+    // A hundredth is what leases may carry over.
+    assert!(accepted as f64 <= limit as f64 * 1.01 + at_most, "{accepted}, {at_most} came back");
+    assert!(accepted as f64 >= limit as f64 + at_least * 0.8, "{accepted}, {at_least} came back");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_of_three_masters_counts_too() {
+    let Some(place) = services::redis("a_cluster_of_three_masters_counts_too") else { return };
+    let cluster = place.start_cluster();
+    let daemon = || Daemon::with(&cluster.url(), true, &writes(20, DAY), Duration::from_secs(10));
+    let daemons = [Arc::new(daemon()), Arc::new(daemon())];
+    // Their keys lie on all three.
+    for number in 0..30 {
+        assert_eq!(used_up(&daemons, client(number)).await, 20, "client {number}");
+    }
+    assert!(daemons.iter().all(|daemon| !daemon.is_alone()));
+    let nodes = (0..3).filter(|node| cluster.node(*node).ask(&["DBSIZE"]).unwrap() != ":0\r\n").count();
+    assert_eq!(nodes, 3);
+}
+
+#[tokio::test]
+async fn keys_hold_nobodys_address_or_name_and_end() {
+    let Some(place) = services::redis("keys_hold_nobodys_address_or_name_and_end") else { return };
+    let server = place.start();
+    let daemon = Daemon::on(&server.url(), &writes(100, DAY));
+    assert!(daemon.writes(client(1)).await);
+    assert!(daemon.limits.write(Some("ada"), client(1)).await.is_ok());
+    drop(daemon.limits.password_try("grace", client(1)).await.unwrap());
+    let keys = server.ask(&["EVAL", "return table.concat(redis.call('KEYS', '*'), ' ')", "0"]).unwrap();
+    assert_eq!(keys.matches("forebay:ratelimit:").count(), 4, "{keys}");
+    for secret in ["10.0.0.1", "ada", "grace"] {
+        assert!(!keys.contains(secret), "{keys}");
+    }
+    let endless = "local n = 0 for _, k in ipairs(redis.call('KEYS', '*')) do \
+                   if redis.call('PTTL', k) < 0 then n = n + 1 end end return n";
+    assert_eq!(server.ask(&["EVAL", endless, "0"]).unwrap(), ":0\r\n");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn questions_for_many_clients_go_together() {
+    const CLIENTS: u32 = 2_000;
+    let Some(place) = services::redis("questions_for_many_clients_go_together") else { return };
+    let server = place.start();
+    let daemon = Arc::new(Daemon::on(&server.url(), &writes(1, DAY)));
+    let clients: Vec<_> = (0..CLIENTS)
+        .map(|n| {
+            let daemon = Arc::clone(&daemon);
+            tokio::spawn(async move { (daemon.writes(client(n)).await, daemon.writes(client(n)).await) })
+        })
+        .collect();
+    for client in clients {
+        assert_eq!(client.await.unwrap(), (true, false));
+    }
+    assert!(!daemon.is_alone());
+    assert!(
+        daemon.questions() < u64::from(CLIENTS),
+        "{} calls for {CLIENTS} clients, twice",
+        daemon.questions()
+    );
+}

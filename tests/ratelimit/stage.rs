@@ -1,0 +1,139 @@
+//! Limits in this process, and daemons, on a Redis that a test can break.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use std::time::Instant;
+
+use forebay::command::KeyedDigest;
+use forebay::kv;
+use forebay::kv::Kv;
+use forebay::kv::ServerUrl;
+use forebay::metrics::Metrics;
+use forebay::ratelimit::Config;
+use forebay::ratelimit::Limits;
+use forebay::ratelimit::Parts;
+use forebay::task::Task;
+use forebay::units::Span;
+
+use support::daemon;
+use support::http::Client;
+use support::http::Response;
+use support::process::Forebay;
+
+/// Above anything that happens at all, on a busy machine too.
+pub const LONG: Duration = Duration::from_secs(60);
+/// Of which hardly anything runs off while a test lasts.
+pub const DAY: Duration = Duration::from_secs(86_400);
+pub const ORDERS: &str = "/v1/commands/order.create";
+/// Nobody listens there: records wait.
+const KAFKA_IS_AWAY: &str = "127.0.0.1:1";
+const LOOK: Duration = Duration::from_millis(5);
+
+/// What one daemon has.
+pub struct Daemon {
+    pub limits: Limits,
+    pub metrics: Arc<Metrics>,
+    _tasks: Vec<Task>,
+}
+
+impl Daemon {
+    pub fn on(url: &str, config: &Config) -> Self {
+        Self::with(url, false, config, Duration::from_secs(10))
+    }
+
+    pub fn with(url: &str, cluster: bool, config: &Config, timeout: Duration) -> Self {
+        let metrics = Arc::new(Metrics::new().unwrap());
+        let redis = kv::Config {
+            url: ServerUrl::from(url),
+            cluster,
+            timeout: Span(timeout),
+            ..kv::Config::default()
+        };
+        let limits = Limits::new(Parts {
+            config,
+            kv: Some(Kv::redis(&redis, Arc::clone(&metrics)).unwrap()),
+            timeout,
+            digest: KeyedDigest::new(&[7; 32]),
+            metrics: &metrics,
+        });
+        Self { _tasks: limits.watch(), limits, metrics }
+    }
+
+    pub fn is_alone(&self) -> bool {
+        self.metrics.ratelimit_fallback.get() == 1
+    }
+
+    /// Questions to the store so far.
+    pub fn questions(&self) -> u64 {
+        let calls = |step| self.metrics.step_seconds.with_label_values(&[step]).get_sample_count();
+        calls("kv.spend") + calls("kv.spend_all")
+    }
+
+    pub fn rejected(&self, limiter: &str) -> u64 {
+        self.metrics.ratelimit_rejected.with_label_values(&[limiter]).get()
+    }
+
+    /// One command of this address.
+    pub async fn writes(&self, client: IpAddr) -> bool {
+        self.limits.write(None, client).await.is_ok()
+    }
+}
+
+/// A configuration with this limit of commands in a window.
+pub fn writes(limit: u64, window: Duration) -> Config {
+    Config { write_limit: limit, write_window: Span(window), ..Config::default() }
+}
+
+/// The nth client.
+pub fn client(n: u32) -> IpAddr {
+    IpAddr::from((0x0a00_0000 + n).to_be_bytes())
+}
+
+/// Looks until `holds`; ends the test, naming `what`, when it never does.
+pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + LONG;
+    while !holds().await {
+        assert!(Instant::now() < deadline, "not within {LONG:?}: {what}");
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// A whole daemon on this Redis, not started, that lets so many commands pass in a day.
+pub fn forebay(redis_url: &str, limit: u64) -> Forebay {
+    daemon::under_test()
+        .set("kafka.brokers", KAFKA_IS_AWAY)
+        .set("redis.url", redis_url)
+        .set("rate_limit.write_limit", limit)
+        .set("rate_limit.write_window", "1day")
+}
+
+/// One command.
+pub fn post(http: &mut Client) -> Response {
+    http.post(ORDERS, r#"{"id":"o-1","amount":1}"#).unwrap()
+}
+
+/// So many commands one by one; how many were accepted. Everything else must be a refusal as it should be.
+pub fn accepted(http: &mut Client, count: usize) -> usize {
+    let is_accepted = |_: &usize| {
+        let answer = post(http);
+        if answer.status != 202 {
+            is_limited(&answer);
+        }
+        answer.status == 202
+    };
+    (0..count).filter(is_accepted).count()
+}
+
+/// Checks a refusal.
+pub fn is_limited(answer: &Response) {
+    assert_eq!((answer.status, &answer.json()["code"]), (429, &"rate_limited".into()), "{}", answer.text());
+    assert_eq!(answer.json()["retryable"], true);
+    let wait: u64 = answer.header("retry-after").unwrap().parse().unwrap();
+    assert!((1..=86_400).contains(&wait), "{wait}");
+}
+
+/// The document of a limit.
+pub fn document(enabled: bool, limit: u64, window: &str) -> String {
+    serde_json::json!({"enabled": enabled, "limit": limit, "window": window}).to_string()
+}

@@ -1,0 +1,189 @@
+//! One broker of a cluster: started, stopped, killed, frozen, and started again on its ports and data.
+
+use std::fs;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::ClusterOptions;
+use super::Jars;
+use super::READY_WITHIN;
+use super::options::Node;
+use super::wire;
+use crate::child::Child;
+use crate::ports::Port;
+use crate::wait;
+
+/// An orderly stop takes under a second; a broker whose controllers are gone waits for them in vain.
+const STOP_WITHIN: Duration = Duration::from_secs(60);
+
+/// A broker, running or not. Methods take `&self`, so that a test can stop it while other threads produce.
+pub struct Broker {
+    // First, so that it is gone before its ports are anybody's again.
+    child: Mutex<Option<Child>>,
+    id: i32,
+    dir: PathBuf,
+    jars: Jars,
+    cluster_id: String,
+    heap: &'static str,
+    client: Port,
+    /// Of a listener that only some clusters have: for clients with a password, or for brokers among each other.
+    second: Port,
+    controller: Port,
+}
+
+impl Broker {
+    /// The brokers of a cluster, with ports, directories and properties, not yet formatted or started.
+    pub(super) fn lay_out(jars: &Jars, options: &ClusterOptions, dir: &Path) -> Vec<Broker> {
+        let controllers: Vec<Port> = (0..options.brokers()).map(|_| Port::free()).collect();
+        let voters: Vec<String> =
+            controllers.iter().zip(1..).map(|(port, id)| format!("{id}@{}", port.address())).collect();
+        let voters = voters.join(",");
+        let cluster_id = new_cluster_id();
+        let broker = |(controller, id): (Port, i32)| {
+            let broker = Broker {
+                child: Mutex::new(None),
+                id,
+                dir: dir.join(format!("broker-{id}")),
+                jars: jars.clone(),
+                cluster_id: cluster_id.clone(),
+                heap: options.heap_option(),
+                client: Port::free(),
+                second: Port::free(),
+                controller,
+            };
+            broker.write_properties(options, &voters);
+            broker
+        };
+        controllers.into_iter().zip(1..).map(broker).collect()
+    }
+
+    /// Its node id.
+    pub fn id(&self) -> i32 {
+        self.id
+    }
+
+    /// `host:port` for clients without authentication.
+    pub fn address(&self) -> String {
+        self.client.address()
+    }
+
+    /// Starts it and returns when it answers and takes part in the cluster, which needs a majority of controllers.
+    pub fn start(&self) {
+        self.launch();
+        self.await_ready();
+    }
+
+    /// Starts it without waiting, for a test that brings several back at once.
+    pub fn launch(&self) {
+        let mut child = self.child();
+        assert!(child.is_none(), "broker {} is already started", self.id);
+        // Libraries that it unpacks stay where they are when it is killed.
+        let temporary = format!("-Djava.io.tmpdir={}", self.dir.display());
+        let mut java = self.jars.java(&[self.heap, "-Dorg.apache.logging.log4j.level=WARN", &temporary]);
+        java.arg("kafka.Kafka").arg(self.properties_file());
+        *child = Some(Child::spawn(&format!("broker {}", self.id), &java, &self.dir.join("broker.log")));
+    }
+
+    /// Returns when it answers and counts itself among the cluster's brokers.
+    pub fn await_ready(&self) {
+        wait::until_true(&format!("broker {} is ready", self.id), READY_WITHIN, || {
+            self.assert_running();
+            self.members().is_some_and(|members| members.contains(&self.id))
+        });
+    }
+
+    /// Stops it in an orderly way (SIGTERM): it hands over its partitions and closes its logs.
+    pub fn stop(&self) {
+        self.running(|child| child.terminate(STOP_WITHIN));
+        *self.child() = None;
+    }
+
+    /// Kills it (SIGKILL).
+    pub fn kill(&self) {
+        self.running(Child::kill);
+        *self.child() = None;
+    }
+
+    /// Stops it where it is (SIGSTOP): connections stay open and nobody answers.
+    pub fn freeze(&self) {
+        self.running(Child::freeze);
+    }
+
+    /// Lets it go on after [`Broker::freeze`].
+    pub fn thaw(&self) {
+        self.running(Child::thaw);
+    }
+
+    /// What it has logged, warnings and worse, over all its lives.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.dir.join("broker.log")).unwrap_or_default()
+    }
+
+    pub(super) fn second_address(&self) -> String {
+        self.second.address()
+    }
+
+    /// Prepares its empty data directory.
+    pub(super) fn format(&self) {
+        let id = ["-t", &self.cluster_id, "-c"];
+        self.jars.run("kafka.tools.StorageTool", &self.dir, |java| {
+            java.arg("format").args(id).arg(self.properties_file());
+        });
+    }
+
+    /// The brokers it knows to be in the cluster, if it answers.
+    pub(super) fn members(&self) -> Option<Vec<i32>> {
+        wire::members(&self.address()).ok()
+    }
+
+    /// Ends the test when the broker is not there any more.
+    pub(super) fn assert_running(&self) {
+        let end = self.running(|child| child.ended().map(|status| (status, child.log_tail())));
+        if let Some((status, log)) = end {
+            panic!("broker {} ended ({status}):\n{log}", self.id);
+        }
+    }
+
+    fn write_properties(&self, options: &ClusterOptions, voters: &str) {
+        fs::create_dir_all(&self.dir).expect("the directory of a broker");
+        let node = Node {
+            id: self.id,
+            data: &self.dir.join("data"),
+            client_port: self.client.number(),
+            second_port: self.second.number(),
+            controller_port: self.controller.number(),
+            voters,
+        };
+        fs::write(self.properties_file(), options.properties(&node)).expect("the properties of a broker");
+    }
+
+    fn properties_file(&self) -> PathBuf {
+        self.dir.join("server.properties")
+    }
+
+    fn child(&self) -> MutexGuard<'_, Option<Child>> {
+        // A test that panicked with the lock held has left a child that can still be killed.
+        self.child.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does something with the process, which must have been started.
+    fn running<T>(&self, act: impl FnOnce(&mut Child) -> T) -> T {
+        let mut child = self.child();
+        act(child.as_mut().unwrap_or_else(|| panic!("broker {} is not started", self.id)))
+    }
+}
+
+/// Kafka's form of 16 bytes: 22 characters of base64, of which hexadecimal digits are some; the last one carries only
+/// two bits. Differs from cluster to cluster, so that a broker that reached another cluster's port would be refused.
+fn new_cluster_id() -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    format!("forebay{:08x}{count:06x}A", process::id())
+}

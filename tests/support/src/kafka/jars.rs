@@ -1,0 +1,74 @@
+//! The jars that `tests/services/fetch` put into the cache, and Java to run them.
+
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Command;
+use std::process::Stdio;
+use std::time::Duration;
+
+use super::ClusterOptions;
+use super::Kafka;
+use crate::child::Child;
+
+/// The console tools give up after a minute without an answer by themselves; this is for a Java that hangs.
+const TOOL_WITHIN: Duration = Duration::from_secs(120);
+
+/// Kafka, fetched and with a Java to run it.
+#[derive(Clone, Debug)]
+pub struct Jars {
+    dir: PathBuf,
+}
+
+impl Jars {
+    /// Finds what is needed, or says what is missing.
+    pub fn find() -> Result<Jars, String> {
+        let fetch = concat!(env!("CARGO_MANIFEST_DIR"), "/../services/fetch");
+        let found = Command::new("bash")
+            .args([fetch, "--where"])
+            .stdin(Stdio::null())
+            .output()
+            .map_err(|error| format!("bash: {error}"))?;
+        if !found.status.success() {
+            return Err("Apache Kafka is not fetched (tests/services/fetch does it)".to_owned());
+        }
+        let has_java = Command::new("java").arg("-version").stdin(Stdio::null()).output();
+        if !has_java.is_ok_and(|output| output.status.success()) {
+            return Err("there is no java (Debian: openjdk-17-jre-headless)".to_owned());
+        }
+        let dir = String::from_utf8(found.stdout).map_err(|error| error.to_string())?;
+        Ok(Jars { dir: PathBuf::from(dir.trim_end()) })
+    }
+
+    /// Starts a cluster.
+    pub fn start(&self, options: ClusterOptions) -> Kafka {
+        Kafka::start(self, options)
+    }
+
+    /// A Java with everything on its class path; the class to run is still to be named.
+    pub fn java(&self, flags: &[&str]) -> Command {
+        let mut java = Command::new("java");
+        // What suits a short life on few cores. `fetch` made the class archive with the same flags; without the file,
+        // or if it does not fit this Java, the start just takes longer.
+        java.args(["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto", "-Xlog:cds=off"]);
+        java.arg(format!("-XX:SharedArchiveFile={}", self.dir.join("kafka.jsa").display()));
+        java.args(flags);
+        java.arg("-cp").arg(self.dir.join("libs/*"));
+        // Whatever options this shell has for other programs would show up in ours.
+        java.env_remove("JAVA_TOOL_OPTIONS").env_remove("_JAVA_OPTIONS").env_remove("CLASSPATH");
+        java
+    }
+
+    /// Runs a console tool with the arguments `configure` gives it, and returns what it printed. Takes about a
+    /// second. Ends the test when the tool fails.
+    pub(super) fn run(&self, class: &str, dir: &Path, configure: impl FnOnce(&mut Command)) -> String {
+        let mut java = self.java(&["-Dorg.apache.logging.log4j.level=WARN"]);
+        java.arg(class);
+        configure(&mut java);
+        let log = tempfile::Builder::new().prefix("tool-").tempfile_in(dir).expect("a log of a tool");
+        let mut child = Child::spawn(class, &java, log.path());
+        let status = child.wait(TOOL_WITHIN);
+        let output = child.log();
+        assert!(status.is_some_and(|status| status.success()), "{class}: {status:?}\n{output}");
+        output
+    }
+}

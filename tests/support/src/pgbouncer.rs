@@ -1,0 +1,95 @@
+//! A PgBouncer of the test's own before a PostgreSQL. What does not say where it is, is PgBouncer's default.
+
+use std::fmt::Write;
+use std::fs;
+use std::fs::Permissions;
+use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use super::child::Child;
+use super::ports::Port;
+use super::postgres;
+use super::scratch;
+use super::sql::PASSWORD;
+use super::sql::USER;
+use super::wait;
+
+const READY_WITHIN: Duration = Duration::from_secs(60);
+/// `pool_mode = transaction`, and the next session for each transaction: what a session keeps is not found again. Few
+/// sessions, and not for long, because a PostgreSQL that tests share has one pool for each database.
+const BY_TRANSACTION: [&str; 4] =
+    ["pool_mode = transaction", "server_round_robin = 1", "default_pool_size = 4", "server_idle_timeout = 2"];
+
+/// The pooler, running.
+pub struct PgBouncer {
+    // First, so that it is gone before its port and directory are.
+    child: Child,
+    port: Port,
+    _dir: TempDir,
+}
+
+/// Where the program is, or what is missing. Debian has it where only administrators look.
+fn program() -> Result<PathBuf, String> {
+    let mut places =
+        ["/usr/sbin", "/usr/bin", "/usr/local/bin"].map(|dir| Path::new(dir).join("pgbouncer")).into_iter();
+    places.find(|program| program.is_file()).ok_or_else(|| "no pgbouncer (package pgbouncer)".to_owned())
+}
+
+impl PgBouncer {
+    /// Before the server at this address. It pools transactions; further `settings` are lines of its configuration.
+    pub fn start(server: &str, settings: &[&str]) -> Result<PgBouncer, String> {
+        let (program, port, dir) = (program()?, Port::free(), scratch::dir("pgbouncer"));
+        postgres::hand_over(dir.path())?;
+        let (accounts, file) = (dir.path().join("accounts"), dir.path().join("pgbouncer.ini"));
+        write_readable(&accounts, &format!("\"{USER}\" \"{PASSWORD}\"\n"));
+        let (host, server_port) = server.rsplit_once(':').expect("host:port");
+        let mut text = format!(
+            "[databases]\n* = host={host} port={server_port}\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {}\n\
+             unix_socket_dir =\nauth_type = scram-sha-256\nauth_file = {}\n",
+            port.number(),
+            accounts.display(),
+        );
+        for setting in BY_TRANSACTION.iter().chain(settings) {
+            writeln!(text, "{setting}").expect("a string takes everything");
+        }
+        write_readable(&file, &text);
+        let mut command = postgres::as_its_user(&program);
+        command.arg(&file);
+        let mut child = Child::spawn("pgbouncer", &command, &dir.path().join("log"));
+        wait::until_true("PgBouncer listens", READY_WITHIN, || {
+            let ended = child.ended().map(|status| (status, child.log_tail()));
+            assert!(ended.is_none(), "PgBouncer ended: {ended:?}");
+            TcpStream::connect(port.address()).is_ok()
+        });
+        Ok(PgBouncer { child, port, _dir: dir })
+    }
+
+    /// The URL that leads through it to the database of this one.
+    pub fn url(&self, direct: &str) -> String {
+        let (before, after) = direct.split_once('@').expect("a URL with an account");
+        let (_, name) = after.split_once('/').expect("a URL with a database");
+        format!("{before}@{}/{name}", self.port.address())
+    }
+
+    /// All it has logged.
+    pub fn log(&self) -> String {
+        self.child.log()
+    }
+}
+
+/// `host:port` of a URL with an account and a database.
+pub fn address_of(url: &str) -> &str {
+    let (_, after) = url.split_once('@').expect("a URL with an account");
+    after.split_once('/').expect("a URL with a database").0
+}
+
+/// The tests' own password is in it, and the pooler's user is another one.
+fn write_readable(path: &Path, text: &str) {
+    fs::write(path, text).expect("a file of the pooler's");
+    fs::set_permissions(path, Permissions::from_mode(0o644)).expect("a readable file");
+}

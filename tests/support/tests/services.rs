@@ -1,0 +1,131 @@
+//! The services other tests rely on: do they do what those tests take for granted?
+
+use std::time::Duration;
+
+use rdkafka::error::RDKafkaErrorCode;
+use support::admin::Admin;
+use support::admin::unique_name;
+use support::consume::Record;
+use support::consume::read_all;
+use support::consume::read_until;
+use support::kafka::CLIENT_PASSWORD;
+use support::kafka::CLIENT_USER;
+use support::kafka::ClusterOptions;
+use support::kafka::Resource;
+use support::produce::produce;
+use support::produce::produce_ok;
+use support::services;
+use support::wait;
+
+/// Above any election and any answer, on a busy machine too.
+const LONG: Duration = Duration::from_secs(60);
+
+/// A producer that is to fail gives up after this: longer than a broker that is well takes to answer.
+const SHORT: Duration = Duration::from_secs(3);
+
+#[test]
+fn one_broker_keeps_records_through_kill_stop_and_freeze() {
+    let Some(kafka) = services::kafka("one_broker_keeps_records_through_kill_stop_and_freeze") else {
+        return;
+    };
+    let cluster = kafka.start(ClusterOptions::single());
+    let bootstrap = cluster.bootstrap();
+    Admin::new(&bootstrap).create_topic("orders", 3, 1, &[]);
+    produce_ok(&bootstrap, "orders", &[("a", "1"), ("b", "2"), ("c", "3")]);
+
+    let broker = cluster.broker(1);
+    broker.kill();
+    broker.start();
+    produce_ok(&bootstrap, "orders", &[("a", "4")]);
+
+    broker.stop();
+    broker.start();
+    produce_ok(&bootstrap, "orders", &[("b", "5")]);
+
+    broker.freeze();
+    let outcomes = produce(&bootstrap, "orders", &[("c", "never")], SHORT, &[]);
+    assert_eq!(outcomes, [Err(RDKafkaErrorCode::MessageTimedOut)]);
+    broker.thaw();
+    produce_ok(&bootstrap, "orders", &[("c", "6")]);
+
+    let records = read_all(&bootstrap, "orders");
+    let of_key = |key: &str| -> Vec<String> {
+        let own = records.iter().filter(|record| record.key.as_deref() == Some(key.as_bytes()));
+        own.map(Record::text).collect()
+    };
+    assert_eq!(of_key("a"), ["1", "4"]);
+    assert_eq!(of_key("b"), ["2", "5"]);
+    assert_eq!(of_key("c"), ["3", "6"]);
+}
+
+#[test]
+fn three_brokers_go_on_when_a_leader_is_killed() {
+    let Some(kafka) = services::kafka("three_brokers_go_on_when_a_leader_is_killed") else { return };
+    let cluster = kafka.start(ClusterOptions::three());
+    let bootstrap = cluster.bootstrap();
+    let admin = Admin::new(&bootstrap);
+    admin.create_topic("orders", 1, 3, &[]);
+    produce_ok(&bootstrap, "orders", &[("a", "1"), ("a", "2")]);
+
+    let old = admin.leader("orders", 0).unwrap();
+    cluster.broker(old).kill();
+    let new = admin.await_leader_other_than(old, "orders", 0);
+    assert_ne!(new, old);
+    produce_ok(&bootstrap, "orders", &[("a", "3")]);
+    cluster.broker(old).start();
+
+    let records = read_until(&bootstrap, "orders", LONG, |records| records.len() >= 3);
+    let values: Vec<String> = records.iter().map(Record::text).collect();
+    assert_eq!(values, ["1", "2", "3"]);
+}
+
+#[test]
+fn a_permission_can_be_taken_away_and_given_back() {
+    let Some(kafka) = services::kafka("a_permission_can_be_taken_away_and_given_back") else { return };
+    let cluster = kafka.start(ClusterOptions::single().acls());
+    let bootstrap = cluster.bootstrap();
+    Admin::new(&bootstrap).create_topic("orders", 1, 1, &[]);
+    produce_ok(&bootstrap, "orders", &[("a", "1")]);
+    let write = || produce(&bootstrap, "orders", &[("a", "2")], SHORT, &[])[0];
+
+    cluster.deny("Write", Resource::Topic("orders"));
+    wait::until_true("the broker refuses", LONG, || {
+        write() == Err(RDKafkaErrorCode::TopicAuthorizationFailed)
+    });
+    cluster.undeny("Write", Resource::Topic("orders"));
+    wait::until_true("the broker takes it", LONG, || write().is_ok());
+
+    let login = |password| {
+        let sasl = [
+            ("security.protocol", "sasl_plaintext"),
+            ("sasl.mechanism", "PLAIN"),
+            ("sasl.username", CLIENT_USER),
+            ("sasl.password", password),
+        ];
+        produce(&cluster.sasl_bootstrap(), "orders", &[("a", "3")], SHORT, &sasl)[0]
+    };
+    assert!(login(CLIENT_PASSWORD).is_ok());
+    assert_eq!(login("wrong"), Err(RDKafkaErrorCode::MessageTimedOut));
+}
+
+#[test]
+fn topics_change_on_a_shared_broker() {
+    let Some(bootstrap) = services::shared_kafka("topics_change_on_a_shared_broker") else { return };
+    let admin = Admin::new(&bootstrap);
+    let topic = unique_name("orders");
+    admin.create_topic(&topic, 1, 1, &[("max.message.bytes", "1000")]);
+    let long = "x".repeat(2000);
+    let write = || produce(&bootstrap, &topic, &[("a", &long)], LONG, &[])[0];
+    assert_eq!(write(), Err(RDKafkaErrorCode::MessageSizeTooLarge));
+
+    admin.set_topic_config(&topic, &[("max.message.bytes", "10000")]);
+    wait::until_true("the longer record is taken", LONG, || write().is_ok());
+    assert_eq!(read_all(&bootstrap, &topic).len(), 1);
+
+    admin.set_partitions(&topic, 4);
+    assert!(admin.leader(&topic, 3).is_some());
+    admin.delete_topic(&topic);
+    assert_eq!(admin.leader(&topic, 0), None);
+    let gone = produce(&bootstrap, &topic, &[("a", "1")], SHORT, &[]);
+    assert!(gone[0].is_err(), "a topic is not made by writing to it");
+}

@@ -1,0 +1,143 @@
+//! What the daemon tells the service manager: ready, alive, stopping.
+//!
+//! Threads are hung from outside: `strace` attached to one thread delays each of its system calls by more than the
+//! test lasts, so nothing in the daemon exists for tests only.
+
+use std::os::unix::net::UnixDatagram;
+use std::process::Command;
+use std::time::Duration;
+
+use support::child::Child;
+use support::process::Forebay;
+use support::scratch;
+use support::services;
+use support::wait;
+
+use tempfile::TempDir;
+
+/// Above what any step of a test takes, on a busy machine too.
+const LONG: Duration = Duration::from_secs(60);
+
+/// How long the service manager of these tests waits for a ping; the daemon sends two in that time.
+const WATCHDOG: Duration = Duration::from_secs(2);
+
+/// Longer than a test lasts, in microseconds.
+const FOR_EVER: &str = "600000000";
+
+#[test]
+fn ready_is_said_when_commands_are_accepted_and_stopping_before_the_end() {
+    let manager = Manager::new();
+    let mut forebay = manager.daemon();
+    forebay.launch();
+    manager.await_word("READY=1");
+    let answer = forebay.http().post("/v1/commands/order.create", r#"{"id":"o-1","amount":1}"#).unwrap();
+    assert_eq!(answer.status, 202);
+    assert!(forebay.term().success());
+    manager.await_word("STOPPING=1");
+}
+
+#[test]
+fn pings_stop_when_the_commit_thread_hangs() {
+    let Some(strace) = strace("pings_stop_when_the_commit_thread_hangs") else { return };
+    let manager = Manager::new();
+    let mut forebay = manager.daemon();
+    forebay.launch();
+    manager.await_word("WATCHDOG=1");
+    let _hung = strace.hang(forebay.thread("commit"));
+    manager.await_silence();
+}
+
+#[test]
+fn pings_stop_when_all_workers_hang_and_not_before() {
+    let Some(strace) = strace("pings_stop_when_all_workers_hang_and_not_before") else { return };
+    let manager = Manager::new();
+    let mut forebay = manager.daemon().set("drain.workers", 2);
+    forebay.launch();
+    manager.await_word("WATCHDOG=1");
+    let _first = strace.hang(forebay.thread("drain-0"));
+    // Well past the time after which a hung loop counts as hung.
+    for _ in 0..8 {
+        manager.await_word("WATCHDOG=1");
+    }
+    let _second = strace.hang(forebay.thread("drain-1"));
+    manager.await_silence();
+}
+
+#[test]
+fn a_second_signal_ends_the_daemon_at_once() {
+    let manager = Manager::new();
+    let mut forebay = manager.daemon();
+    forebay.launch();
+    manager.await_word("READY=1");
+    // A request that never ends holds the first phase of the stop.
+    let mut request = support::http::Connection::open(&forebay.address()).unwrap();
+    request
+        .send(b"POST /v1/commands/order.create HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{")
+        .unwrap();
+    forebay.signal("TERM");
+    manager.await_word("STOPPING=1");
+    forebay.signal("INT");
+    assert_eq!(forebay.wait(LONG).code(), Some(130));
+}
+
+/// A service manager's end of the notification socket.
+struct Manager {
+    socket: UnixDatagram,
+    dir: TempDir,
+}
+
+impl Manager {
+    fn new() -> Manager {
+        let dir = scratch::dir("manager");
+        let socket = UnixDatagram::bind(dir.path().join("notify")).unwrap();
+        Manager { socket, dir }
+    }
+
+    fn daemon(&self) -> Forebay {
+        let notify = self.dir.path().join("notify").display().to_string();
+        let micros = WATCHDOG.as_micros().to_string();
+        Forebay::new(env!("CARGO_BIN_EXE_forebay"))
+            .env("NOTIFY_SOCKET", &notify)
+            .env("WATCHDOG_USEC", &micros)
+    }
+
+    /// The next message within this time.
+    fn message(&self, within: Duration) -> Option<String> {
+        self.socket.set_read_timeout(Some(within)).unwrap();
+        let mut bytes = [0; 4096];
+        let length = self.socket.recv(&mut bytes).ok()?;
+        Some(String::from_utf8(bytes[..length].to_vec()).unwrap())
+    }
+
+    /// Returns when a message says so.
+    fn await_word(&self, word: &str) {
+        while !self.message(LONG).unwrap_or_else(|| panic!("no {word}")).lines().any(|line| line == word) {}
+    }
+
+    /// Returns when no ping has come for as long as the service manager waits.
+    fn await_silence(&self) {
+        wait::until_true("the pings stop", LONG, || self.message(WATCHDOG).is_none());
+    }
+}
+
+/// `strace`, which hangs single threads.
+struct Strace(TempDir);
+
+fn strace(test: &str) -> Option<Strace> {
+    let found = Command::new("strace").arg("--version").output();
+    let found = found.map(|_| Strace(scratch::dir("strace"))).map_err(|error| error.to_string());
+    services::available(test, "strace", found)
+}
+
+impl Strace {
+    /// Hangs a thread at its next system call, until the answer is dropped.
+    fn hang(&self, thread: u32) -> Child {
+        let log = self.0.path().join(thread.to_string());
+        let mut command = Command::new("strace");
+        let delay = format!("inject=all:delay_enter={FOR_EVER}");
+        command.args(["-p", &thread.to_string(), "-e", "trace=all", "-e", &delay]);
+        let child = Child::spawn("strace", &command, &log);
+        wait::until_true("strace is attached", LONG, || child.log().contains("attached"));
+        child
+    }
+}
