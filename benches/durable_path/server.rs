@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
+use crate::without_log;
 use support::child::Child;
 use support::http::Client;
 use support::ports::Port;
 use support::process::Forebay;
 use support::scratch;
 use support::wait;
-use crate::without_log;
 
 /// Nobody listens there: records wait, and the machine's cores belong to acceptance.
 pub const KAFKA_IS_AWAY: &str = "127.0.0.1:1";

@@ -10,12 +10,12 @@ use tokio::time::timeout;
 
 use crate::Place;
 use crate::insert;
+use crate::user;
 use support::poll::at_once;
 use support::proxy::Link;
 use support::proxy::Proxy;
 use support::services;
 use support::sql::SqlServer;
-use crate::user;
 
 /// Far above any answer, far below for ever.
 const LONG: Duration = Duration::from_secs(60);

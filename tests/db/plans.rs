@@ -17,10 +17,10 @@ use sqlx::MySqlConnection;
 use crate::Place;
 use crate::audit;
 use crate::outcome;
-use support::services;
-use support::sql::SqlServer;
 use crate::user;
 use crate::version;
+use support::services;
+use support::sql::SqlServer;
 
 /// More than any page or batch has.
 const MANY: u64 = 2_000;

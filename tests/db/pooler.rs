@@ -16,13 +16,13 @@ use sqlx::postgres::PgConnectOptions;
 
 use crate::Place;
 use crate::insert;
+use crate::user;
 use support::daemon;
 use support::daemon::LONG;
 use support::pgbouncer::PgBouncer;
 use support::process::Forebay;
 use support::services;
 use support::wait;
-use crate::user;
 
 /// What to do about it.
 const REMEDY: &str = r#"set [database] pooler = "transaction""#;

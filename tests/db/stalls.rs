@@ -9,9 +9,9 @@ use forebay::db::Database;
 use crate::Place;
 use crate::insert;
 use crate::outcome;
+use crate::user;
 use support::services;
 use support::sql::SqlServer;
-use crate::user;
 
 /// In turn, so that whatever else the machine does falls on both.
 const ROUNDS: usize = 20;

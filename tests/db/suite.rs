@@ -8,9 +8,9 @@ use crate::last_logins;
 use crate::migrations;
 use crate::queue;
 use crate::sessions;
-use support::services;
 use crate::transactions;
 use crate::users;
+use support::services;
 
 macro_rules! on_each_database {
     ($($module:ident :: $test:ident,)*) => {

@@ -17,8 +17,8 @@ use support::kafka::Kafka;
 use support::process::Forebay;
 use support::scratch;
 use support::services;
-use support::wait;
 use support::verdict::check;
+use support::wait;
 
 /// Further ahead than a broker lets a record's time be (`message.timestamp.after.max.ms`, an hour by default).
 const AHEAD_S: i64 = 3 * 3_600;

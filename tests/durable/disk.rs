@@ -15,8 +15,8 @@ use support::kafka::ClusterOptions;
 use support::process::Forebay;
 use support::scratch;
 use support::services;
-use support::wait;
 use support::verdict::check;
+use support::wait;
 
 fn segments(forebay_log: &Path, place: &str) -> usize {
     std::fs::read_dir(forebay_log.join(place)).unwrap().count()

@@ -18,9 +18,9 @@ use support::consume::read_all;
 use support::consume::read_until;
 use support::kafka::ClusterOptions;
 use support::services;
-use support::wait;
 use support::verdict::check;
 use support::verdict::overtaken;
+use support::wait;
 
 /// The number of records a partition has had.
 fn end_of(bootstrap: &str, partition: i32) -> i64 {

@@ -12,15 +12,11 @@ use support::admin::Admin;
 use support::consume::read_all;
 use support::kafka::ClusterOptions;
 use support::services;
-use support::wait;
 use support::verdict::check;
+use support::wait;
 
 /// Acceptance goes on, the gauges tell the truth to the record, the backlog falls to 0 by itself, memory is flat.
-fn outage(
-    test: &str,
-    away: impl Fn(&support::kafka::Broker),
-    back: impl Fn(&support::kafka::Broker),
-) {
+fn outage(test: &str, away: impl Fn(&support::kafka::Broker), back: impl Fn(&support::kafka::Broker)) {
     let Some(kafka) = services::kafka(test) else { return };
     let cluster = kafka.start(ClusterOptions::single());
     Admin::new(&cluster.bootstrap()).create_topic("orders.v1", 6, 1, &[]);

@@ -12,8 +12,8 @@ use support::admin::Admin;
 use support::consume::read_all;
 use support::kafka::ClusterOptions;
 use support::services;
-use support::wait;
 use support::verdict::check;
+use support::wait;
 
 const SENT: &str = "forebay_drain_sent_total{topic=\"orders.v1\"}";
 

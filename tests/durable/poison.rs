@@ -23,8 +23,8 @@ use support::kafka::ClusterOptions;
 use support::kafka::Resource;
 use support::process::Forebay;
 use support::services;
-use support::wait;
 use support::verdict::check;
+use support::wait;
 
 /// Sends numbered records for a few keys; `filling(n)` says how large.
 fn send(forebay: &Forebay, kind: &str, records: u64, filling: impl Fn(u64) -> usize) -> Sent {

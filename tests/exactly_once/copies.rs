@@ -14,8 +14,8 @@ use support::kafka::ClusterOptions;
 use support::process::Forebay;
 use support::scratch::copy;
 use support::services;
-use support::wait;
 use support::verdict::check;
+use support::wait;
 
 fn kafka_says(forebay: &Forebay) -> String {
     let ready = forebay.admin_http().get("/readyz").unwrap().json();

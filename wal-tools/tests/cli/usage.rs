@@ -1,13 +1,9 @@
 //! What holds for every command: exit codes, where output goes, completions and the manual.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-mod support;
-
 use std::process::Command;
 use std::process::Stdio;
 
-use support::*;
+use crate::support::*;
 
 #[test]
 fn mistakes_and_unusable_directories_exit_2_and_print_nothing_to_stdout() {

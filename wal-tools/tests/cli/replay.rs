@@ -1,14 +1,11 @@
 //! replay: which records of a range go again, through a daemon and without one.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-mod support;
-
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use crate::support::*;
 use forebay_wal::Fate;
 use forebay_wal::Lsn;
 use forebay_wal::Retention;
@@ -21,7 +18,6 @@ use forebay_wal::control::Server;
 use forebay_wal::units::Timestamp;
 use serde_json::Value;
 use serde_json::json;
-use support::*;
 
 /// A hundred orders in `acked/` and in `pending/`: 95 to 100 wait, 3 and 4 are dead, the others were sent.
 fn log(dir: &Path) -> (Daemon, Vec<CommandId>) {

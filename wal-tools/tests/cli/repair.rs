@@ -1,13 +1,9 @@
 //! repair: the plan, the work, what is refused, and what the exit code says.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-mod support;
-
 use std::path::Path;
 
+use crate::support::*;
 use serde_json::json;
-use support::*;
 
 fn log(dir: &Path, records: u64) -> Daemon {
     let mut daemon = Daemon::start(dir);

@@ -1,11 +1,7 @@
 //! export: every record that can be read, with its payload, and a line for each that cannot.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-mod support;
-
+use crate::support::*;
 use serde_json::json;
-use support::*;
 
 #[test]
 fn every_record_is_exported_with_its_body_as_it_was() {

@@ -1,22 +1,18 @@
 //! verify: what is wrong, where, and what is not wrong beside a live writer.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-mod support;
-
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use crate::support::*;
 use forebay_wal::Retention;
 use forebay_wal::command::kind_of;
 use forebay_wal::inspect::Directory;
 use forebay_wal::units::Timestamp;
 use serde_json::Value;
 use serde_json::json;
-use support::*;
 
 fn log(dir: &Path, records: u64) -> Daemon {
     let mut daemon = Daemon::start(dir);

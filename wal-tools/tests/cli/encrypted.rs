@@ -1,17 +1,13 @@
 //! An encrypted log: what shows without the key, what with it, and a change of the master key.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-mod support;
-
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::path::PathBuf;
 
+use crate::support::*;
 use forebay_wal::Keys;
 use forebay_wal::Lsn;
 use serde_json::json;
-use support::*;
 
 /// What no file, and no output without the key, may show.
 const SECRETS: [&str; 4] = ["hunter2", "o-3", "order.create", "a broker's words"];

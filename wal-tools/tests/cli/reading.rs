@@ -1,20 +1,16 @@
 //! status, segments, list, show, tail: what they print, and that they change nothing.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-mod support;
-
 use std::io::BufRead;
 use std::io::BufReader;
 use std::process::Stdio;
 use std::sync::Arc;
 
+use crate::support::*;
 use forebay_wal::Lsn;
 use forebay_wal::control::Operator;
 use forebay_wal::control::Server;
 use serde_json::Value;
 use serde_json::json;
-use support::*;
 
 /// 60 orders in several segments: all but 5, 59 and 60 confirmed, 7 dead, and three users.
 fn busy(dir: &std::path::Path) -> Daemon {

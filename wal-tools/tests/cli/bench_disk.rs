@@ -1,14 +1,10 @@
 //! bench-disk: what it says, and what it leaves: nothing.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-mod support;
-
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use support::*;
+use crate::support::*;
 
 fn is_empty(dir: &Path) -> bool {
     dir.read_dir().unwrap().next().is_none()

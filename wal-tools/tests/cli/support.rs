@@ -1,8 +1,5 @@
 //! A log made with the library, and the tool run on it as an operator would.
 
-#![allow(dead_code, reason = "each test file uses its part")]
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::path::PathBuf;

@@ -1,13 +1,10 @@
 //! dead list, show, requeue, drop: planned, by a daemon, and without one.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-mod support;
-
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::Mutex;
 
+use crate::support::*;
 use forebay_wal::Fate;
 use forebay_wal::Lsn;
 use forebay_wal::command::CommandId;
@@ -18,7 +15,6 @@ use forebay_wal::dead::Damage;
 use forebay_wal::units::Timestamp;
 use serde_json::Value;
 use serde_json::json;
-use support::*;
 
 /// Ten orders: 3 and 4 are dead, the others sent. And records 11 to 20 cannot be read.
 fn log(dir: &Path) -> (Daemon, Vec<CommandId>) {
