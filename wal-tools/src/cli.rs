@@ -1,17 +1,15 @@
 //! What can be typed.
 
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use clap::Args;
 use clap::Parser;
 use clap::Subcommand;
 use clap::ValueEnum;
-use forebay_wal::units::Span;
-use forebay_wal::units::Timestamp;
 use serde::Serialize;
 
 use crate::range::Bound;
+use crate::range::Instant;
 
 /// See and repair forebay's log.
 ///
@@ -255,23 +253,4 @@ pub enum State {
     Dead,
     /// A dead letter that lies in the log again
     Requeued,
-}
-
-/// An instant, or how long ago it was.
-#[derive(Clone, Copy, Debug)]
-pub struct Instant(pub Timestamp);
-
-impl FromStr for Instant {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        if let Ok(at) = text.parse() {
-            return Ok(Self(at));
-        }
-        let ago: Span = text.parse().map_err(|_| {
-            "neither an instant such as 2026-11-20T12:00:00Z nor a time ago such as 2h".to_owned()
-        })?;
-        let millis = u64::try_from(ago.0.as_millis()).unwrap_or(u64::MAX);
-        Ok(Self(Timestamp(Timestamp::now().0.saturating_sub(millis))))
-    }
 }

@@ -14,10 +14,10 @@ use forebay_wal::inspect::View;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::Outcome;
 use crate::cli::Export;
 use crate::list;
 use crate::open::Log;
+use crate::output::Outcome;
 use crate::output::note;
 use crate::range;
 use crate::record::Row;

@@ -5,9 +5,9 @@ use std::collections::VecDeque;
 use forebay_wal::Lsn;
 use forebay_wal::inspect::View;
 
-use crate::Outcome;
 use crate::cli::List;
 use crate::open::Log;
+use crate::output::Outcome;
 use crate::record::Row;
 use crate::table;
 

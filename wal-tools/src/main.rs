@@ -34,16 +34,8 @@ use clap::Parser;
 use cli::Cli;
 use cli::Command;
 use open::Log;
+use output::Outcome;
 use output::note;
-
-/// What a command found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// Nothing to worry about.
-    Fine,
-    /// Something an operator should look at.
-    Findings,
-}
 
 fn main() -> ExitCode {
     let outcome = match Cli::try_parse() {

@@ -8,6 +8,15 @@ use std::fmt;
 use std::io;
 use std::io::Write;
 
+/// What a command found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Nothing to worry about.
+    Fine,
+    /// Something an operator should look at.
+    Findings,
+}
+
 /// Writes a line to stderr.
 macro_rules! note {
     ($($text:tt)*) => { $crate::output::note_line(format_args!($($text)*)) };

@@ -8,9 +8,27 @@ use forebay_wal::Lsn;
 use forebay_wal::command::CommandId;
 use forebay_wal::command::IdMint;
 use forebay_wal::inspect::View;
+use forebay_wal::units::Span;
 use forebay_wal::units::Timestamp;
 
-use crate::cli::Instant;
+/// An instant, or how long ago it was.
+#[derive(Clone, Copy, Debug)]
+pub struct Instant(pub Timestamp);
+
+impl FromStr for Instant {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Ok(at) = text.parse() {
+            return Ok(Self(at));
+        }
+        let ago: Span = text.parse().map_err(|_| {
+            "neither an instant such as 2026-11-20T12:00:00Z nor a time ago such as 2h".to_owned()
+        })?;
+        let millis = u64::try_from(ago.0.as_millis()).unwrap_or(u64::MAX);
+        Ok(Self(Timestamp(Timestamp::now().0.saturating_sub(millis))))
+    }
+}
 
 /// One end of a range.
 #[derive(Clone, Copy, Debug)]

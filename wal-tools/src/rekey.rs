@@ -13,9 +13,9 @@ use forebay_wal::rekey::Item;
 use forebay_wal::rekey::Wrapping;
 use serde::Serialize;
 
-use crate::Outcome;
 use crate::cli::Rekey;
 use crate::open::Log;
+use crate::output::Outcome;
 use crate::output::note;
 use crate::output::unless_closed;
 use crate::table;

@@ -12,9 +12,9 @@ use forebay_wal::repair::Report;
 use forebay_wal::units::Timestamp;
 use serde::Serialize;
 
-use crate::Outcome;
 use crate::cli::Repair;
 use crate::open::Log;
+use crate::output::Outcome;
 use crate::output::note;
 use crate::output::unless_closed;
 use crate::table;

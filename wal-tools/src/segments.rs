@@ -7,8 +7,8 @@ use forebay_wal::inspect::Segment;
 use forebay_wal::units::Timestamp;
 use serde::Serialize;
 
-use crate::Outcome;
 use crate::open::Log;
+use crate::output::Outcome;
 use crate::output::note;
 use crate::output::unless_closed;
 use crate::table;

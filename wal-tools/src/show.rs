@@ -16,9 +16,9 @@ use forebay_wal::inspect::View;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::Outcome;
 use crate::cli::Show;
 use crate::open::Log;
+use crate::output::Outcome;
 use crate::record::Row;
 use crate::table;
 

@@ -16,9 +16,9 @@ use forebay_wal::units::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::Outcome;
 use crate::cli;
 use crate::open::Log;
+use crate::output::Outcome;
 use crate::output::note;
 use crate::segments;
 use crate::table;

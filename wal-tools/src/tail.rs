@@ -4,10 +4,10 @@ use std::io;
 use std::io::Write;
 use std::time::Duration;
 
-use crate::Outcome;
 use crate::cli::Tail;
 use crate::list::newest;
 use crate::open::Log;
+use crate::output::Outcome;
 use crate::record::Row;
 use crate::table;
 

@@ -11,9 +11,9 @@ use forebay_wal::command::lane;
 use forebay_wal::inspect::View;
 use serde::Serialize;
 
-use crate::Outcome;
 use crate::cli::Verify;
 use crate::open::Log;
+use crate::output::Outcome;
 use crate::output::note;
 use crate::output::unless_closed;
 use crate::table;

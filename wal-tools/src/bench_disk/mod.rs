@@ -11,10 +11,10 @@ use std::time::Duration;
 use anyhow::bail;
 use serde::Serialize;
 
-use crate::Outcome;
 use crate::cli;
 use crate::interrupt::Interrupt;
 use crate::open;
+use crate::output::Outcome;
 use crate::output::note;
 use crate::table;
 

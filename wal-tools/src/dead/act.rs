@@ -12,12 +12,12 @@ use forebay_wal::inspect::View;
 use forebay_wal::layout;
 use serde::Serialize;
 
-use super::get;
-use super::lsns;
-use super::resolve;
-use crate::Outcome;
+use super::find::get;
+use super::find::lsns;
+use super::find::resolve;
 use crate::cli::Letters;
 use crate::open::Log;
+use crate::output::Outcome;
 use crate::output::note;
 use crate::output::unless_closed;
 use crate::store::Store;

@@ -1,9 +1,9 @@
 //! `dead`: records the broker would not take, and ranges that could not be read.
 
 mod act;
+mod find;
 
 use anyhow::Context;
-use anyhow::bail;
 use forebay_wal::Lsn;
 use forebay_wal::command::CommandId;
 use forebay_wal::command::Envelope;
@@ -14,10 +14,14 @@ use forebay_wal::inspect::View;
 use forebay_wal::units::Timestamp;
 use serde::Serialize;
 
-use crate::Outcome;
+use find::get;
+use find::lsns;
+use find::resolve;
+
 use crate::cli;
 use crate::cli::Show;
 use crate::open::Log;
+use crate::output::Outcome;
 use crate::output::note;
 use crate::output::unless_closed;
 use crate::show;
@@ -161,33 +165,4 @@ impl Row {
             ],
         }
     }
-}
-
-fn lsns(view: &View) -> Vec<Lsn> {
-    view.dead.as_ref().map(|store| store.lsns()).unwrap_or_default()
-}
-
-fn get(view: &View, lsn: Lsn) -> anyhow::Result<Option<Dead>> {
-    match &view.dead {
-        Some(store) => Ok(store.get(lsn)?),
-        None => Ok(None),
-    }
-}
-
-/// The entry with this number, or of the command with this id.
-fn resolve(view: &View, what: &str) -> anyhow::Result<Lsn> {
-    if let Ok(lsn) = what.parse::<Lsn>() {
-        let there = lsns(view).contains(&lsn);
-        return if there { Ok(lsn) } else { bail!("record {lsn} is not among the dead letters") };
-    }
-    let id: CommandId =
-        what.parse().with_context(|| format!("`{what}` is neither an LSN nor a command id"))?;
-    for lsn in lsns(view) {
-        if let Some(Dead::Letter(letter)) = get(view, lsn)?
-            && Envelope::decode(&letter.payload).is_ok_and(|envelope| envelope.id == id)
-        {
-            return Ok(lsn);
-        }
-    }
-    bail!("command {id} is not among the dead letters")
 }

@@ -14,10 +14,10 @@ use forebay_wal::control::Request;
 use forebay_wal::inspect::View;
 use serde::Serialize;
 
-use crate::Outcome;
 use crate::cli;
 use crate::interrupt::Interrupt;
 use crate::open::Log;
+use crate::output::Outcome;
 use crate::output::note;
 use crate::output::unless_closed;
 use crate::range;

@@ -1,0 +1,40 @@
+//! Finds dead letters, as a person names them: by number or command id.
+
+use anyhow::Context;
+use anyhow::bail;
+use forebay_wal::Lsn;
+use forebay_wal::command::CommandId;
+use forebay_wal::command::Envelope;
+use forebay_wal::dead::Dead;
+use forebay_wal::inspect::View;
+
+/// The numbers of all entries.
+pub fn lsns(view: &View) -> Vec<Lsn> {
+    view.dead.as_ref().map(|store| store.lsns()).unwrap_or_default()
+}
+
+/// One entry.
+pub fn get(view: &View, lsn: Lsn) -> anyhow::Result<Option<Dead>> {
+    match &view.dead {
+        Some(store) => Ok(store.get(lsn)?),
+        None => Ok(None),
+    }
+}
+
+/// The entry with this number, or of the command with this id.
+pub fn resolve(view: &View, what: &str) -> anyhow::Result<Lsn> {
+    if let Ok(lsn) = what.parse::<Lsn>() {
+        let there = lsns(view).contains(&lsn);
+        return if there { Ok(lsn) } else { bail!("record {lsn} is not among the dead letters") };
+    }
+    let id: CommandId =
+        what.parse().with_context(|| format!("`{what}` is neither an LSN nor a command id"))?;
+    for lsn in lsns(view) {
+        if let Some(Dead::Letter(letter)) = get(view, lsn)?
+            && Envelope::decode(&letter.payload).is_ok_and(|envelope| envelope.id == id)
+        {
+            return Ok(lsn);
+        }
+    }
+    bail!("command {id} is not among the dead letters")
+}
