@@ -5,9 +5,9 @@ use std::io;
 use std::ops::Range;
 use std::path::Path;
 
+use super::bytes::array;
 use super::fs;
 use super::fs::Fs;
-use super::header::array;
 use super::ledger::Marks;
 use super::salvage;
 use super::segment::Place;

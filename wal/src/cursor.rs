@@ -4,16 +4,23 @@ use std::io;
 use std::sync::Arc;
 
 use super::crypt::Access;
+use super::damage;
+use super::damage::Damaged;
+use super::dead;
+use super::dead::Dead;
+use super::dead::Removal;
 use super::frame;
 use super::frame::Decoded;
 use super::log::Log;
-use super::log::ReadError;
-use super::quarantine;
 use super::scan::Scanner;
 use super::segment::Segment;
 use super::tail::Block;
 use super::types::Frame;
+use super::types::Letter;
+use super::types::ReadError;
+use super::types::Record;
 use crate::units::Lsn;
+use crate::units::Timestamp;
 
 /// A reader of the log. It holds at most one block and one file.
 pub struct Cursor {
@@ -36,11 +43,52 @@ struct Spot {
     scanner: Option<Scanner>,
 }
 
-impl Cursor {
-    pub(super) fn new(log: Arc<Log>, from: Lsn) -> Self {
-        Self { log, next: from, spot: None, last: None, plain: Vec::new() }
+impl Log {
+    /// A reader of flushed records from `from` on (or from the oldest kept one).
+    pub fn cursor(self: &Arc<Self>, from: Lsn) -> Cursor {
+        Cursor { log: Arc::clone(self), next: from, spot: None, last: None, plain: Vec::new() }
     }
 
+    /// One flushed record; `None` when it is not flushed yet, no longer kept, or damaged.
+    pub fn read(self: &Arc<Self>, lsn: Lsn) -> Result<Option<Record>, ReadError> {
+        if lsn >= self.end() || self.segments.holding(lsn).is_none() {
+            return Ok(None);
+        }
+        let mut cursor = self.cursor(lsn);
+        let found = cursor.next_kept()?.filter(|frame| frame.lsn == lsn);
+        Ok(found.map(|f| Record { lsn, at: f.at, lane: f.lane, payload: f.payload.to_vec() }))
+    }
+
+    /// The same, and for a record whose segment was deleted what a stored dead letter has of it: its own, or the one of
+    /// the record that took it up again.
+    pub fn read_or_dead(self: &Arc<Self>, mut lsn: Lsn) -> Result<Option<Record>, ReadError> {
+        let failed = |source| ReadError::Io { path: self.dir.join(dead::NAME), source };
+        loop {
+            if let Some(record) = self.read(lsn)? {
+                return Ok(Some(record));
+            }
+            if let Some(Dead::Letter(letter)) = self.dead.get(lsn).map_err(failed)? {
+                let Letter { lsn, accepted_at: at, payload, .. } = letter;
+                return Ok(Some(Record { lsn, at, lane: 0, payload }));
+            }
+            match self.dead.removal(lsn) {
+                // Each has a larger number than the one before.
+                Some(Removal::Requeued(next)) if next > lsn => lsn = next,
+                _ => return Ok(None),
+            }
+        }
+    }
+
+    /// When the record at or after `lsn` was accepted, for ages; `None` when there is none.
+    pub fn accepted_at(self: &Arc<Self>, lsn: Lsn) -> Result<Option<Timestamp>, ReadError> {
+        if lsn >= self.end() {
+            return Ok(None);
+        }
+        Ok(self.cursor(lsn).next_kept()?.map(|frame| frame.at))
+    }
+}
+
+impl Cursor {
     /// The next record that is not done and for which `wanted(lsn, lane)` holds; `None` when all flushed records
     /// were looked at.
     pub fn next(&mut self, wanted: impl Fn(Lsn, u8) -> bool) -> Result<Option<Frame<'_>>, ReadError> {
@@ -127,8 +175,8 @@ impl Cursor {
     /// Goes on behind the damage at the spot. On an error the spot stays before it.
     fn pass(&mut self) -> Result<(), ReadError> {
         let Some(spot) = &mut self.spot else { return Ok(()) };
-        let damaged = quarantine::Damaged { segment: &spot.segment, offset: spot.offset, lsn: spot.lsn };
-        (spot.offset, spot.lsn) = quarantine::pass(&self.log, damaged)?;
+        let damaged = Damaged { segment: &spot.segment, offset: spot.offset, lsn: spot.lsn };
+        (spot.offset, spot.lsn) = damage::pass(&self.log, damaged)?;
         self.next = self.next.max(spot.lsn);
         Ok(())
     }

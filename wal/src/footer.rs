@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::io;
 
+use super::bytes::array;
 use super::frame;
 use super::frame::Meta;
 use super::frame::Seed;
 use super::fs::File;
-use super::header::array;
 use super::salvage;
 use crate::planted::Fault;
 use crate::planted::planted;

@@ -1,8 +1,8 @@
 //! Frames: how one record lies in a segment. Pure: bytes in, bytes out.
 
+use super::bytes::array;
 use super::crypt::Cipher;
 use super::crypt::TAG;
-use super::header::array;
 use super::types::Frame;
 use crate::planted::Fault;
 use crate::planted::planted;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::bytes::array;
 use super::crypt::slots;
 use super::frame::FRAME_HEADER;
 use super::types::Identity;
@@ -173,13 +174,6 @@ pub(super) fn checksum(block: &[u8], encrypted: bool) -> u32 {
     let mut bare = block[..CRC_AT].to_vec();
     slots::without(&mut bare);
     crc32fast::hash(&bare)
-}
-
-/// `N` bytes at `at`, which the caller has checked to be there.
-pub(super) fn array<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
-    let mut array = [0; N];
-    array.copy_from_slice(&bytes[at..at + N]);
-    array
 }
 
 /// The name of the segment whose first record is `first`: 20 digits, so that names sort as numbers do.

@@ -10,11 +10,9 @@ use std::sync::Arc;
 use super::checkpoint::Checkpoint;
 use super::checkpoint::LoadError;
 use super::crypt::Access;
-use super::crypt::Keys;
 use super::dead::DeadLetters;
 use super::event::Finding;
 use super::event::FindingKind;
-use super::event::Observer;
 use super::fs;
 use super::fs::Fs;
 use super::fs::Mode;
@@ -25,6 +23,7 @@ use super::lock::Lock;
 use super::log::Log;
 use super::log::Parts;
 use super::open_error::OpenError;
+use super::options::Options;
 use super::quarantine;
 use super::segment::Place;
 use super::segment::Segments;
@@ -45,24 +44,6 @@ use crate::units::Timestamp;
 
 /// Bytes of the first segment of a life: filled in some ten milliseconds, enough until the next one is.
 const FIRST_SEGMENT: u64 = 4 << 20;
-
-/// How to open a log.
-#[derive(Clone)]
-pub struct Options {
-    /// Bytes of a segment's file.
-    pub segment_size: u64,
-    /// Bytes of the file system that acceptance leaves free.
-    pub reserve_space: u64,
-    /// Whether everything that is kept is to be delivered again, delivered or not: where the broker lives and dies
-    /// with the process. Dead letters stay dead.
-    pub redeliver: bool,
-    /// The master keys. With none nothing is encrypted, and nothing encrypted is opened.
-    pub keys: Keys,
-    /// What a record is counted as: the label its writer gave, read from the payload.
-    pub label: fn(&[u8]) -> Option<String>,
-    /// Who is told what happens.
-    pub observer: Observer,
-}
 
 /// What a start found.
 #[derive(Clone, Debug, Default)]
@@ -141,12 +122,12 @@ pub fn open(fs: Arc<dyn Fs>, dir: &Path, options: &Options, now: Timestamp) -> R
     };
     let identity = start.identity(&survey).map_err(failed)?;
     let headless = survey.headless.clone();
-    let mut transactions = match start.checkpoint {
-        Some(checkpoint) => checkpoint.transactions.clone(),
-        None => Transactions::from_headers(&survey.segments),
-    };
     let lived = |found: &Found| (found.header.first, found.header.identity.incarnation);
     let lived: Vec<_> = survey.segments.iter().map(lived).collect();
+    let mut transactions = match start.checkpoint {
+        Some(checkpoint) => checkpoint.transactions.clone(),
+        None => Transactions::from_headers(&lived),
+    };
     let (end, predecessor) = start.adopt(survey)?;
     start.check_promise(end)?;
     let end = start.pass_letters(end)?;

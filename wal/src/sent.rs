@@ -13,10 +13,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::PoisonError;
 
+use super::bytes::array;
 use super::fs::File;
 use super::fs::Fs;
 use super::fs::Mode;
-use super::header::array;
 use super::header::segment_name;
 use super::salvage;
 use super::types::Confirmation;

@@ -2,9 +2,7 @@
 //! lives. Kafka's positions are believed only for lives this log has lived: they tell a log from an older copy of it.
 
 use std::fmt;
-use std::io;
 
-use super::survey::Found;
 use crate::units::Lsn;
 
 /// One start of the log that may have opened a transaction, and the records it accepted.
@@ -44,14 +42,14 @@ impl Transactions {
         Self { ids: Some(0), lives: Vec::new() }
     }
 
-    /// Of a log whose checkpoint is lost: its segments' headers tell some of its lives, as `lived`.
-    pub(super) fn from_headers(segments: &[Found]) -> Self {
+    /// Of a log whose checkpoint is lost: the headers of its segments, first number and incarnation each, tell
+    /// some of its lives.
+    pub(super) fn from_headers(segments: &[(Lsn, [u8; 16])]) -> Self {
         let mut found = Self { ids: if segments.is_empty() { Some(0) } else { None }, lives: Vec::new() };
-        for segment in segments {
-            let incarnation = segment.header.identity.incarnation;
+        for &(first, incarnation) in segments {
             if found.lives.last().is_none_or(|life| life.incarnation != incarnation) {
-                found.end_last(segment.header.first);
-                found.add(Life { incarnation, from: segment.header.first, to: Life::OPEN });
+                found.end_last(first);
+                found.add(Life { incarnation, from: first, to: Life::OPEN });
             }
         }
         found
@@ -79,13 +77,13 @@ impl Transactions {
 
     /// Keeps the lives that Kafka still names, and adds one that Kafka may name from now on. That bounds them: a start
     /// that dies before Kafka has heard of it is forgotten by the next one.
-    fn succeed(&mut self, life: Life, named: &[[u8; 16]]) {
+    pub(super) fn succeed(&mut self, life: Life, named: &[[u8; 16]]) {
         self.lives.retain(|known| named.contains(&known.incarnation));
         self.add(life);
     }
 
     /// The life of this incarnation opens transactions of its own.
-    fn open(&mut self, incarnation: &[u8; 16]) {
+    pub(super) fn open(&mut self, incarnation: &[u8; 16]) {
         if let Some(life) = self.lives.iter_mut().find(|life| life.incarnation == *incarnation) {
             life.to = Life::OPEN;
         }
@@ -99,40 +97,6 @@ impl Transactions {
     /// Whether a transaction may ever have been opened.
     pub fn any(&self) -> bool {
         self.ids != Some(0)
-    }
-}
-
-impl super::log::Log {
-    /// What is remembered of transactions.
-    pub fn transactions(&self) -> Transactions {
-        self.lock_transactions().clone()
-    }
-
-    /// From now on ids below `ids` may be in use, and no others. Durable when it returns.
-    pub fn note_ids(&self, ids: u64) -> io::Result<()> {
-        self.lock_transactions().ids = Some(ids);
-        self.checkpoint(crate::units::Timestamp::now()).map(drop)
-    }
-
-    /// This life is about to take over from the lives before it, all of which are fenced. `named`: the incarnations in
-    /// Kafka's messages; no other can appear any more. Until [`Self::finish_take_over`] this life reaches no further than
-    /// its beginning: it repeats the positions of others and delivers nothing of its own. Durable when it returns.
-    pub fn begin_take_over(&self, named: &[[u8; 16]]) -> io::Result<()> {
-        let life = Life { incarnation: self.identity.incarnation, from: self.began, to: self.began };
-        self.lock_transactions().succeed(life, named);
-        self.checkpoint(crate::units::Timestamp::now()).map(drop)
-    }
-
-    /// Kafka's messages name this life alone, which delivers from now on, and only ids below `ids` are in use. Durable
-    /// when it returns.
-    pub fn finish_take_over(&self, ids: u64) -> io::Result<()> {
-        self.lock_transactions().open(&self.identity.incarnation);
-        self.note_ids(ids)
-    }
-
-    /// Counts records as done that an earlier life delivered, as Kafka says. Where it put them is not known.
-    pub fn note_delivered(&self, records: impl Iterator<Item = (Lsn, u64)>) {
-        self.mark_done(records);
     }
 }
 

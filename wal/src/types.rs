@@ -1,6 +1,8 @@
 //! The words the log speaks.
 
 use std::fmt;
+use std::io;
+use std::path::PathBuf;
 
 use crate::units::Lsn;
 use crate::units::Timestamp;
@@ -91,4 +93,62 @@ pub struct Confirmation {
     pub offset: i64,
     /// When the confirmation came.
     pub at: Timestamp,
+}
+
+/// What became of one record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// Flushed, not yet confirmed.
+    Waiting,
+    /// Confirmed by the broker.
+    Sent(Option<Confirmation>),
+    /// In the dead-letter store.
+    Dead {
+        /// Why.
+        reason: String,
+        /// Since when.
+        at: Timestamp,
+    },
+    /// A dead letter an operator gave up.
+    Dropped,
+    /// A dead letter taken up again under another number.
+    Requeued(Lsn),
+    /// Not flushed yet, or no longer kept.
+    Unknown,
+}
+
+/// The state of the backlog, exact at the moment of the call.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// Records accepted and neither confirmed nor dead.
+    pub backlog: u64,
+    /// Their bytes in the log.
+    pub backlog_bytes: u64,
+    /// Everything below is confirmed or dead.
+    pub watermark: Lsn,
+    /// The first number not flushed yet.
+    pub end: Lsn,
+    /// Dead letters in the store.
+    pub dead: u64,
+}
+
+/// Why a record could not be read. Damage is not here: a cursor quarantines it, reports it and goes on behind it.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The disk did not answer. Never the end of the log.
+    #[error("cannot read {path}: {source}")]
+    Io {
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Damage was found and could not be put into quarantine; until it can, nothing behind it is delivered.
+    #[error("cannot quarantine damage in {path}: {source}")]
+    Quarantine {
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
 }

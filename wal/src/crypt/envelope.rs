@@ -12,9 +12,9 @@ use hmac::Mac;
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
+use super::super::random;
 use super::cipher::Cipher;
 use super::cipher::TAG;
-use super::random;
 
 const SALT: usize = 32;
 

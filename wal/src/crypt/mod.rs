@@ -29,7 +29,6 @@ use std::sync::Arc;
 
 use super::frame::Decoded;
 use super::header::Header;
-use super::random;
 use crate::planted::Fault;
 use crate::planted::planted;
 

@@ -20,12 +20,12 @@ use std::io;
 
 use zeroize::Zeroizing;
 
-use super::super::header::array;
+use super::super::bytes::array;
+use super::super::random;
 use super::envelope;
 use super::master::KeyId;
 use super::master::Keys;
 use super::master::MasterKey;
-use super::random;
 use crate::planted::Fault;
 use crate::planted::planted;
 

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use zeroize::Zeroizing;
 
+use super::super::bytes::array;
 use super::super::crypt::KeyId;
 use super::super::crypt::Keys;
 use super::super::crypt::Locked;
@@ -15,7 +16,6 @@ use super::super::crypt::Wrapped;
 use super::super::crypt::slots;
 use super::super::fs::File;
 use super::super::fs::Fs;
-use super::super::header::array;
 use super::super::random;
 use super::super::salvage;
 use super::super::salvage::Unreadable;

@@ -16,11 +16,11 @@ use std::sync::PoisonError;
 
 use crc32fast::Hasher;
 
+use super::super::bytes::array;
 use super::super::fs;
 use super::super::fs::File;
 use super::super::fs::Fs;
 use super::super::fs::Mode;
-use super::super::header::array;
 use super::DIR;
 use super::DeadLetters;
 use super::PAGE;

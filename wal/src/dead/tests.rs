@@ -1,10 +1,10 @@
 //! What an operator relies on.
 
+use super::super::bytes::array;
 use super::super::crypt::MasterKey;
 use super::super::frame;
 use super::super::frame::Seed;
 use super::super::fs::RealFs;
-use super::super::header::array;
 use super::*;
 use crate::units::Timestamp;
 

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde::Serialize;
 
-use super::super::log::Fate;
+use super::super::types::Fate;
 use super::super::types::Letter;
 use crate::units::Lsn;
 use crate::units::Timestamp;

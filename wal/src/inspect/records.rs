@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use super::super::dead::Dead;
 use super::super::dead::Removal;
-use super::super::log::Fate;
 use super::super::segment::Place;
 use super::super::sent::Notes;
 use super::super::sent::Sent;
 use super::super::tail_recovery::Hole;
+use super::super::types::Fate;
 use super::super::types::Record;
 use super::View;
 use super::frames::Frames;

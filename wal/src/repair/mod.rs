@@ -22,12 +22,14 @@ use super::fs::Fs;
 use super::lock;
 use super::lock::Lock;
 use super::open_error::OpenError;
+use super::options::Options;
 use super::quarantine;
-use super::recovery::Options;
 use super::recovery::open;
 use crate::units::Timestamp;
 
 use dry::DryFs;
+
+pub use sweep::Progress;
 
 /// What is wrong with a log, and what is, or was, done about it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -47,9 +49,6 @@ impl Report {
         self.findings.iter().any(|finding| ours(&finding))
     }
 }
-
-/// Told how many bytes were read since it was last called.
-pub type Progress<'a> = &'a mut dyn FnMut(u64);
 
 /// What `apply` would find and do. Changes not a byte.
 pub fn plan(

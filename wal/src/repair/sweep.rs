@@ -1,16 +1,18 @@
 //! Reads every record that is kept, and sets aside what cannot be read.
 
 use super::super::crypt::Unreadable;
+use super::super::damage;
+use super::super::damage::Damaged;
 use super::super::event::Finding;
 use super::super::frame;
 use super::super::header::HEADER_LEN;
 use super::super::log::Log;
-use super::super::log::ReadError;
 use super::super::open_error::OpenError;
-use super::super::quarantine;
-use super::super::quarantine::Damaged;
 use super::super::segment::Segment;
-use super::Progress;
+use super::super::types::ReadError;
+
+/// Told how many bytes were read since it was last called.
+pub type Progress<'a> = &'a mut dyn FnMut(u64);
 
 /// Reads all segments. Returns the damage nobody had set aside before.
 pub fn sweep(log: &Log, progress: Progress<'_>) -> Result<Vec<Finding>, OpenError> {
@@ -45,7 +47,7 @@ fn sweep_one(
         {
             Some(found) => (offset, lsn) = (offset + found.len as u64, lsn.next()),
             None => {
-                let (behind, found) = quarantine::set_aside(log, Damaged { segment, offset, lsn })?;
+                let (behind, found) = damage::set_aside(log, Damaged { segment, offset, lsn })?;
                 findings.extend(found);
                 (offset, lsn) = behind;
             }

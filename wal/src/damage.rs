@@ -1,0 +1,134 @@
+//! The way of a reader past damage: a copy aside, a dead letter for the records that are lost, and the next record that
+//! can be read. Never in silence, and nothing passes before both are durable.
+
+use std::io;
+use std::path::PathBuf;
+
+use super::dead::Damage;
+use super::event::Event;
+use super::event::Finding;
+use super::event::FindingKind;
+use super::frame::ALIGN;
+use super::header::segment_name;
+use super::log::Log;
+use super::quarantine;
+use super::segment::Segment;
+use super::types::ReadError;
+use crate::planted::Fault;
+use crate::planted::planted;
+use crate::units::Lsn;
+use crate::units::Timestamp;
+
+/// Where a reader met damage.
+#[derive(Clone, Copy)]
+pub struct Damaged<'a> {
+    /// In which segment.
+    pub segment: &'a Segment,
+    /// At which byte.
+    pub offset: u64,
+    /// Which record should lie there.
+    pub lsn: Lsn,
+}
+
+/// Finds the way on behind damage: the next readable record of the segment, or its end. If records were lost
+/// that are not done, they are quarantined first.
+pub fn pass(log: &Log, damaged: Damaged<'_>) -> Result<(u64, Lsn), ReadError> {
+    let hole = Hole::at(log, damaged)?;
+    if let Some(first) = hole.first_lost(log).filter(|_| !planted(Fault::DamageSkipped)) {
+        hole.store(log, first)?;
+        log.report(Event::Damaged(hole.finding()));
+    }
+    Ok(hole.behind)
+}
+
+/// The same for an operator who wants to know of all damage: where only delivered records were lost, the bytes are
+/// kept aside all the same, once. Says what was found and was not set aside before.
+pub fn set_aside(log: &Log, damaged: Damaged<'_>) -> Result<((u64, Lsn), Option<Finding>), ReadError> {
+    let hole = Hole::at(log, damaged)?;
+    if let Some(first) = hole.first_lost(log) {
+        hole.store(log, first)?;
+    } else if hole.is_aside(log).map_err(|e| hole.failed(e))? {
+        return Ok((hole.behind, None));
+    } else {
+        hole.copy(log).map_err(|e| hole.failed(e))?;
+    }
+    Ok((hole.behind, Some(hole.finding())))
+}
+
+/// A stretch that cannot be read.
+struct Hole<'a> {
+    from: Damaged<'a>,
+    behind: (u64, Lsn),
+    /// What of it the disk cannot read, in words.
+    unreadable: Option<String>,
+    path: PathBuf,
+}
+
+impl<'a> Hole<'a> {
+    fn at(log: &Log, from: Damaged<'a>) -> Result<Self, ReadError> {
+        let Damaged { segment, offset, lsn } = from;
+        let path = segment.path(&log.dir);
+        let (end_lsn, length) = segment.flushed();
+        let io = |source| ReadError::Io { path: path.clone(), source };
+        let mut scanner = segment.scanner(&*log.fs, &log.dir).map_err(io)?;
+        // A number beyond the segment's end belongs to another one, whatever the checksum beside it says.
+        let numbers = lsn.0 + 1..=end_lsn.0.saturating_sub(1);
+        let behind = scanner.resync(offset + ALIGN as u64, numbers).map_err(io)?;
+        let behind = behind.map_or((length, end_lsn), |(at, meta)| (at, meta.lsn));
+        let unreadable = scanner.unreadable(&(offset..behind.0)).detail(&segment_name(segment.first));
+        Ok(Self { from, behind, unreadable, path })
+    }
+
+    /// The first record that is lost and owed to somebody. The ones before may be dead letters, which keep their
+    /// entries: one is found by its first number.
+    fn first_lost(&self, log: &Log) -> Option<Lsn> {
+        (self.from.lsn.0..self.behind.1.0).map(Lsn).find(|&lost| !log.is_done(lost))
+    }
+
+    fn finding(&self) -> Finding {
+        let Damaged { segment, offset, lsn } = self.from;
+        let (end, next) = self.behind;
+        let mut detail = format!("bytes {offset} to {end}: records {lsn} to {} cannot be read", next.0 - 1);
+        if let Some(unreadable) = &self.unreadable {
+            detail = format!("{detail}; {unreadable}");
+        }
+        Finding { segment: segment_name(segment.first), offset, kind: FindingKind::Damaged, detail }
+    }
+
+    /// Makes it a dead letter, with a copy aside.
+    fn store(&self, log: &Log, first: Lsn) -> Result<(), ReadError> {
+        let Damaged { lsn, .. } = self.from;
+        let next = self.behind.1;
+        let Finding { segment, detail: reason, .. } = self.finding();
+        let stored = self.copy(log).and_then(|()| {
+            let (lsn_from, lsn_to) = (first.0, next.0 - 1);
+            log.add_damage(Damage { lsn_from, lsn_to, segment, reason, found_at: Timestamp::now() })
+        });
+        stored.map_err(|source| self.failed(source))?;
+        log.mark_done((lsn.0..next.0).map(|lost| (Lsn(lost), 0)));
+        Ok(())
+    }
+
+    fn is_aside(&self, log: &Log) -> io::Result<bool> {
+        let Damaged { segment, offset, .. } = self.from;
+        let file = segment.open(&*log.fs, &log.dir)?;
+        quarantine::is_aside(&*log.fs, &log.dir, &*file, segment.first, offset..self.behind.0)
+    }
+
+    fn copy(&self, log: &Log) -> io::Result<()> {
+        let Damaged { segment, offset, .. } = self.from;
+        let file = segment.open(&*log.fs, &log.dir)?;
+        quarantine::copy_range(
+            &*log.fs,
+            &log.dir,
+            &*file,
+            segment.first,
+            offset..self.behind.0,
+            quarantine::DAMAGED,
+        )
+    }
+
+    fn failed(&self, source: io::Error) -> ReadError {
+        ReadError::Quarantine { path: self.path.clone(), source }
+    }
+}

@@ -1,0 +1,96 @@
+//! The end of the flushed records, and the readers that wait for it to move.
+
+use std::sync::PoisonError;
+use std::time::Duration;
+use std::time::Instant;
+
+use crate::planted::Fault;
+use crate::planted::planted;
+use crate::sync::Condvar;
+use crate::sync::Mutex;
+use crate::sync::MutexGuard;
+use crate::sync::atomic::AtomicU64;
+use crate::sync::atomic::Ordering;
+use crate::units::Lsn;
+
+/// The first number that is not flushed yet.
+pub struct End {
+    lsn: AtomicU64,
+    readers: Mutex<Readers>,
+    wake: Condvar,
+}
+
+/// The readers that wait for new records.
+#[derive(Default)]
+struct Readers {
+    /// The lowest number that one of them waits for; `None` if none waits.
+    lowest: Option<Lsn>,
+    /// Calls of `End::wake_all`.
+    interrupts: u64,
+}
+
+impl End {
+    /// The end of a log that was just opened.
+    pub fn new(lsn: Lsn) -> Self {
+        Self { lsn: AtomicU64::new(lsn.0), readers: Mutex::default(), wake: Condvar::new() }
+    }
+
+    /// Where it is.
+    pub fn get(&self) -> Lsn {
+        Lsn(self.lsn.load(Ordering::Acquire))
+    }
+
+    /// Moves it. Wakes nobody.
+    pub fn set(&self, lsn: Lsn) {
+        self.lsn.store(lsn.0, Ordering::Release);
+    }
+
+    /// See [`super::Log::wait_for_or`].
+    pub fn wait(&self, lsn: Lsn, timeout: Duration, interrupted: impl Fn() -> bool) -> bool {
+        let deadline = Instant::now() + timeout;
+        let mut readers = self.readers();
+        let before = readers.interrupts;
+        while self.get() <= lsn && readers.interrupts == before && !interrupted() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            readers.lowest = Some(readers.lowest.map_or(lsn, |lowest| lowest.min(lsn)));
+            readers = self.wake.wait_timeout(readers, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        self.get() > lsn
+    }
+
+    /// See [`super::Log::wake_satisfied_readers`].
+    pub fn wake_satisfied(&self) {
+        if planted(Fault::WakeWithoutLock) {
+            return self.wake.notify_all();
+        }
+        let mut readers = self.readers();
+        if readers.lowest.is_some_and(|lowest| self.get() > lowest) {
+            // Readers that must go on waiting enter their number again.
+            readers.lowest = None;
+            drop(readers);
+            self.wake.notify_all();
+        }
+    }
+
+    /// Ends every wait now.
+    pub fn wake_all(&self) {
+        let mut readers = self.readers();
+        readers.interrupts += 1;
+        readers.lowest = None;
+        drop(readers);
+        self.wake.notify_all();
+    }
+
+    /// Whether a reader waits for this record.
+    #[cfg(feature = "testing")]
+    pub fn is_awaited(&self, lsn: Lsn) -> bool {
+        self.readers().lowest == Some(lsn)
+    }
+
+    fn readers(&self) -> MutexGuard<'_, Readers> {
+        self.readers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,111 @@
+//! What becomes of records: confirmed, stored as dead letters, or taken up again; and the answer to who asks.
+
+use std::io;
+
+use super::dead;
+use super::dead::Damage;
+use super::dead::Dead;
+use super::dead::Removal;
+use super::event::Event;
+use super::log::Log;
+use super::types::Confirmation;
+use super::types::Fate;
+use super::types::Letter;
+use crate::planted::Fault;
+use crate::planted::unless;
+use crate::units::Lsn;
+
+impl Log {
+    /// Notes where the broker put these records and counts them as done. Not durable before the next checkpoint:
+    /// a crash costs a repeat.
+    pub fn confirm(&self, confirmations: &[Confirmation]) {
+        let mut sorted = confirmations.to_vec();
+        sorted.sort_unstable_by_key(|confirmation| confirmation.lsn);
+        let mut rest = &sorted[..];
+        while let Some(first) = rest.first() {
+            let Some(segment) = self.segments.holding(first.lsn) else {
+                rest = &rest[1..];
+                continue;
+            };
+            let next = segment.flushed().0;
+            let (these, others) = rest.split_at(rest.partition_point(|c| c.lsn < next).max(1));
+            if let Err(e) = self.sent.note(segment.first, these) {
+                self.report(Event::Trouble { what: "note where records were put", error: e.to_string() });
+            }
+            rest = others;
+        }
+        match self.sent.trim() {
+            0 => {}
+            notes => self.report(Event::NotesForgotten { notes }),
+        }
+        let done = sorted.iter().map(|confirmation| (confirmation.lsn, u64::from(confirmation.bytes)));
+        self.mark_done(done);
+    }
+
+    /// Stores these records as dead letters, durably, and then counts them as done. On an error none of them is:
+    /// they stay in the log and hold their lane.
+    pub fn bury(&self, letters: &[Letter]) -> io::Result<()> {
+        self.stored(unless(Fault::LettersNotStored, || self.dead.add(letters)))?;
+        self.mark_done(letters.iter().map(|letter| (letter.lsn, self.bytes_of(letter))));
+        Ok(())
+    }
+
+    /// Lists records that cannot be read, durably.
+    pub(super) fn add_damage(&self, damage: Damage) -> io::Result<()> {
+        self.stored(self.dead.add_damage(damage))
+    }
+
+    /// Removes a dead letter from the store, durably. Says whether it was there.
+    pub fn remove_letter(&self, lsn: Lsn, removal: Removal) -> io::Result<bool> {
+        self.stored(self.dead.remove(lsn, removal))
+    }
+
+    /// A failed write or flush of the dead-letter store is final for the log too: it could store no dead letter any
+    /// more, and each would hold its lane until a restart.
+    pub(super) fn stored<T>(&self, outcome: io::Result<T>) -> io::Result<T> {
+        if let Err(error) = &outcome
+            && self.dead.is_broken()
+        {
+            let path = self.dir.join(dead::NAME);
+            self.poison(format!("could not write or flush {}: {error}", path.display()));
+        }
+        outcome
+    }
+
+    /// Bytes the letter's record takes in the log; 0 when it is no longer kept.
+    fn bytes_of(&self, letter: &Letter) -> u64 {
+        self.segments.holding(letter.lsn).map_or(0, |segment| segment.frame_len(letter.payload.len()))
+    }
+
+    /// What became of a record.
+    pub fn fate(&self, lsn: Lsn) -> io::Result<Fate> {
+        if lsn >= self.end() {
+            return Ok(Fate::Unknown);
+        }
+        match self.dead.get(lsn)? {
+            Some(Dead::Letter(letter)) => {
+                return Ok(Fate::Dead { reason: letter.reason, at: letter.died_at });
+            }
+            Some(Dead::Damage(damage)) => {
+                return Ok(Fate::Dead { reason: damage.reason, at: damage.found_at });
+            }
+            Some(Dead::Sealed(letter)) => return Ok(letter.fate()),
+            None => {}
+        }
+        match self.dead.removal(lsn) {
+            Some(Removal::Requeued(as_lsn)) => return Ok(Fate::Requeued(as_lsn)),
+            Some(Removal::Dropped) => return Ok(Fate::Dropped),
+            None => {}
+        }
+        let Some(segment) = self.segments.holding(lsn) else { return Ok(Fate::Unknown) };
+        if !self.is_done(lsn) {
+            return Ok(Fate::Waiting);
+        }
+        let note = self.sent.get(segment.first, lsn)?;
+        // Done, and nobody noted where to: it may be one of many that were lost together.
+        match if note.is_none() { self.dead.damage_over(lsn)? } else { None } {
+            Some(damage) => Ok(Fate::Dead { reason: damage.reason, at: damage.found_at }),
+            None => Ok(Fate::Sent(note)),
+        }
+    }
+}
