@@ -77,7 +77,7 @@ use signals::Signals;
 /// directory, as `serve` would. The directory's owner is not compared: this command is often run by another user.
 pub fn check(config: &Config) -> Result<(), Failure> {
     let mut mistakes = config.wal.key_mistakes();
-    mistakes.extend(config.server.tls_mistakes());
+    mistakes.extend(Tls::mistakes(&config.server));
     if !mistakes.is_empty() {
         return Err(Failure::Configuration(mistakes.into()));
     }

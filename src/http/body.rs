@@ -13,8 +13,8 @@ use prometheus::IntCounter;
 
 use super::problem;
 use super::problem::Problem;
-use super::wire::Link;
-use super::wire::Phase;
+use super::server::timed_io::Link;
+use super::server::timed_io::Phase;
 use crate::metrics::Metrics;
 
 /// Bytes of all bodies that are being read or committed, whatever the number of connections: 10,000 clients could

@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use serde::Serialize;
 
-use super::hosts::AllowedHosts;
-use super::hosts::is_loopback;
-use super::server::Limits;
+use super::server::hosts::AllowedHosts;
+use super::server::hosts::is_loopback;
+use super::server::limits::Limits;
 use crate::mistake::Mistake;
 use crate::ratelimit::Proxies;
 use crate::units::ByteSize;
@@ -135,11 +135,6 @@ impl Config {
             _ => {}
         }
         mistakes
-    }
-
-    /// What is wrong with certificate and key. Reads their files, so it is asked for by name.
-    pub fn tls_mistakes(&self) -> Vec<Mistake> {
-        super::tls::mistakes(self)
     }
 
     /// The limits of the public listener.

@@ -8,7 +8,7 @@ use super::body::Bodies;
 use super::headers::Format;
 use super::problem;
 use super::problem::Problem;
-use super::site::Call;
+use super::server::service::Call;
 use crate::kinds;
 
 /// The largest form. A registration takes at most 4 KiB, however its characters are escaped; a refresh token less than

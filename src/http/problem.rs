@@ -13,7 +13,7 @@ use hyper::header::HeaderValue;
 use serde_json::Value;
 use serde_json::json;
 
-use super::Answer;
+use super::answer::Answer;
 use crate::ingest::SubmitError;
 use crate::kinds::Rejection;
 use crate::ratelimit::Limited;

@@ -5,7 +5,7 @@ use hyper::header;
 use hyper::header::HeaderValue;
 use serde_json::json;
 
-use super::Answer;
+use super::answer::Answer;
 use super::backend::AdminBackend;
 use super::respond;
 

@@ -9,7 +9,7 @@ use hyper::header::HeaderName;
 use hyper::header::HeaderValue;
 use serde::Serialize;
 
-use super::Answer;
+use super::answer::Answer;
 use super::headers::Format;
 use super::headers::Prefer;
 use crate::command::CommandId;

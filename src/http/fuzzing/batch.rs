@@ -2,10 +2,10 @@
 
 use bytes::Bytes;
 
-use super::super::batch::MAX_LINES;
-use super::super::batch::lines;
-use super::super::problem;
-use super::super::problem::Problem;
+use crate::http::api::batch::MAX_LINES;
+use crate::http::api::batch::lines;
+use crate::http::problem;
+use crate::http::problem::Problem;
 use crate::reported::PER_ANSWER;
 
 /// A line with this byte is refused here.

@@ -1,6 +1,7 @@
 //! A connection from its first byte to its last, without a socket: hyper, the wire around it, routes and bodies.
 
 use std::collections::VecDeque;
+use std::future::Future;
 use std::net::IpAddr;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -8,19 +9,20 @@ use std::sync::LazyLock;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
+use tokio::runtime::Builder;
+use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
-use super::super::Catalogue;
-use super::super::Config;
-use super::super::Public;
-use super::super::PublicParts;
-use super::super::conn;
-use super::super::site::Door;
-use super::block_on;
 use super::fake::Nothing;
 use super::fake::Pipe;
 use super::fake::Taken;
 use crate::auth::Authenticator;
+use crate::http::api::catalogue::Catalogue;
+use crate::http::api::state::Public;
+use crate::http::api::state::PublicParts;
+use crate::http::config::Config;
+use crate::http::server::connection;
+use crate::http::server::service::Door;
 use crate::kinds::Kinds;
 use crate::kinds::defaults;
 use crate::metrics::Metrics;
@@ -67,7 +69,13 @@ pub fn http(data: &[u8]) {
     let output = Arc::new(Mutex::new(Vec::new()));
     let pipe = Pipe { input, output: Arc::clone(&output) };
     let (_stop, stopped) = watch::channel(false);
-    block_on(conn::serve(pipe, IpAddr::V4(Ipv4Addr::LOCALHOST), Arc::clone(door), config.limits(), stopped));
+    block_on(connection::serve(
+        pipe,
+        IpAddr::V4(Ipv4Addr::LOCALHOST),
+        Arc::clone(door),
+        config.limits(),
+        stopped,
+    ));
     let said = std::mem::take(&mut *output.lock().unwrap_or_else(PoisonError::into_inner));
     let submitted = taken.take();
     let posts = wire.windows(5).filter(|window| window == b"POST ").count();
@@ -103,4 +111,12 @@ fn statuses(mut said: &[u8]) -> Vec<u16> {
         said = said[end + 4..].split_at_checked(length.unwrap_or(0)).expect("a whole body").1;
     }
     statuses
+}
+
+thread_local! {
+    static RUNTIME: Runtime = Builder::new_current_thread().enable_time().build().expect("a runtime of one thread");
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    RUNTIME.with(|runtime| runtime.block_on(future))
 }

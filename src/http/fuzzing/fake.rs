@@ -15,13 +15,13 @@ use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
 use tokio::io::ReadBuf;
 
-use super::super::AdminBackend;
-use super::super::Commands;
-use super::super::Readiness;
-use super::super::wire::Socket;
 use crate::auth::Caller;
 use crate::command::CommandId;
 use crate::command::Status;
+use crate::http::backend::AdminBackend;
+use crate::http::backend::Commands;
+use crate::http::backend::Readiness;
+use crate::http::server::timed_io::Socket;
 use crate::ingest::Receipt;
 use crate::ingest::Request;
 use crate::ingest::SubmitError;

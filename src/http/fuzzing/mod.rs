@@ -7,16 +7,3 @@ mod fake;
 
 pub use batch::batch;
 pub use connection::http;
-
-use std::future::Future;
-
-use tokio::runtime::Builder;
-use tokio::runtime::Runtime;
-
-thread_local! {
-    static RUNTIME: Runtime = Builder::new_current_thread().enable_time().build().expect("a runtime of one thread");
-}
-
-fn block_on<T>(future: impl Future<Output = T>) -> T {
-    RUNTIME.with(|runtime| runtime.block_on(future))
-}

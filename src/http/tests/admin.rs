@@ -10,7 +10,7 @@ use super::fixture::serve;
 use super::fixture::start;
 use crate::http::Admin;
 use crate::http::Public;
-use crate::http::site::Site;
+use crate::http::server::service::Site;
 use crate::metrics::Metrics;
 
 pub async fn serve_admin() -> Server {

@@ -15,9 +15,9 @@ use tokio::time::timeout;
 
 use super::fixture::config;
 use crate::http::Limits;
-use crate::http::wire::Link;
-use crate::http::wire::Socket;
-use crate::http::wire::Wire;
+use crate::http::server::timed_io::Link;
+use crate::http::server::timed_io::Socket;
+use crate::http::server::timed_io::Wire;
 
 /// Above anything that happens at all, on a busy machine too.
 const LONG: Duration = Duration::from_secs(60);

@@ -1,10 +1,4 @@
-//! TLS of the public listener: 1.2 and 1.3, one certificate, exchanged while the daemon runs.
-//!
-//! A handshake happens in its connection's own task and has the time-out of a head. Each connection keeps the
-//! certificate that it began with; files that change are taken over by [`Tls::watch`] for those that come later.
-
-mod files;
-mod reload;
+//! Handshakes, with the certificate that is in use.
 
 use std::io;
 use std::io::Write;
@@ -20,14 +14,12 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::server::TlsStream;
 
-use super::Config;
-use super::wire::Socket;
+use super::files::Files;
+use super::files::Fingerprint;
+use crate::http::config::Config;
+use crate::http::server::timed_io::Socket;
 use crate::metrics::Metrics;
 use crate::mistake::Mistake;
-use crate::task::Task;
-
-use files::Files;
-use files::Fingerprint;
 
 /// Why a handshake failed: not in time, not what we speak, or the other side hung up.
 const TIMEOUT: &str = "timeout";
@@ -37,9 +29,9 @@ const LOST: &str = "lost";
 /// What new connections are greeted with. Clones share it.
 #[derive(Clone)]
 pub struct Tls {
-    files: Files,
+    pub(super) files: Files,
     /// Of what was in the files when this was made.
-    first: Fingerprint,
+    pub(super) first: Fingerprint,
     current: Arc<RwLock<Arc<ServerConfig>>>,
     failed: IntCounterVec,
 }
@@ -59,9 +51,10 @@ impl Tls {
         Ok(Some(Self { files, first: contents.fingerprint(), current, failed }))
     }
 
-    /// Takes over what changes in the files, as long as the task is held.
-    pub fn watch(&self) -> Task {
-        Task::spawn("tls-files", reload::watch(self.clone()))
+    /// What is wrong with the files that the configuration names. Blocks for the disk.
+    pub fn mistakes(config: &Config) -> Vec<Mistake> {
+        let Some(files) = Files::of(config) else { return Vec::new() };
+        files.read().and_then(|contents| files.fit(&contents)).err().unwrap_or_default()
     }
 
     /// Reads the files again; what is returned puts them in use. Blocks for the disk.
@@ -72,7 +65,11 @@ impl Tls {
     }
 
     /// The handshake. None when it failed, which is counted and no more than a debug line: anybody can make it fail.
-    pub(super) async fn accept(&self, tcp: TcpStream, within: Duration) -> Option<TlsStream<TcpStream>> {
+    pub(in crate::http) async fn accept(
+        &self,
+        tcp: TcpStream,
+        within: Duration,
+    ) -> Option<TlsStream<TcpStream>> {
         let reason = match timeout(within, TlsAcceptor::from(self.current()).accept(tcp)).await {
             Ok(Ok(stream)) => return Some(stream),
             Ok(Err(error)) => {
@@ -92,15 +89,9 @@ impl Tls {
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn exchange(&self, config: Arc<ServerConfig>) {
+    pub(super) fn exchange(&self, config: Arc<ServerConfig>) {
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = config;
     }
-}
-
-/// What is wrong with the files. Blocks for the disk.
-pub(super) fn mistakes(config: &Config) -> Vec<Mistake> {
-    let Some(files) = Files::of(config) else { return Vec::new() };
-    files.read().and_then(|contents| files.fit(&contents)).err().unwrap_or_default()
 }
 
 impl Socket for TlsStream<TcpStream> {

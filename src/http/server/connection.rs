@@ -10,21 +10,21 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
-use super::problem;
-use super::problem::Problem;
-use super::server::Limits;
-use super::site::Door;
-use super::site::Site;
+use super::limits::Limits;
+use super::service::Door;
+use super::service::Site;
+use super::timed_io::Link;
+use super::timed_io::Socket;
+use super::timed_io::Wire;
 use super::tls::Tls;
-use super::wire::Link;
-use super::wire::Socket;
-use super::wire::Wire;
+use crate::http::problem;
+use crate::http::problem::Problem;
 
 /// What one connection may hold of a request that is being read; bodies grow elsewhere, against a budget.
 const READ_BUFFER: usize = 64 << 10;
 
 /// The handshake, and then the same as [`serve`]. A stop does not wait for who has not asked for anything yet.
-pub(super) async fn serve_tls<S: Site>(
+pub async fn serve_tls<S: Site>(
     tcp: TcpStream,
     peer: IpAddr,
     tls: Tls,
@@ -42,7 +42,7 @@ pub(super) async fn serve_tls<S: Site>(
 }
 
 /// Serves requests until either side is done with the other; after `stop`, only the one that is open.
-pub(super) async fn serve<S: Site>(
+pub async fn serve<S: Site>(
     tcp: impl Socket,
     peer: IpAddr,
     door: Arc<Door<S>>,
@@ -79,7 +79,7 @@ pub(super) async fn serve<S: Site>(
 }
 
 /// Tells a client above the cap to come back, and closes.
-pub(super) async fn turn_away(tcp: TcpStream, limits: Limits) {
+pub async fn turn_away(tcp: TcpStream, limits: Limits) {
     let full = Problem::new(&problem::OVERLOADED, "Too many connections are open.");
     Wire::new(tcp, Arc::new(Link::new()), limits).close_with(&full).await;
 }

@@ -14,17 +14,17 @@ use hyper::body::Incoming;
 use hyper::header;
 use hyper::header::HeaderValue;
 
-use super::Answer;
 use super::guard::Guard;
-use super::headers;
 use super::meter::Meters;
 use super::meter::Seen;
-use super::problem;
-use super::problem::Problem;
 use super::route;
 use super::route::Route;
-use super::wire::Link;
-use super::wire::Phase;
+use super::timed_io::Link;
+use super::timed_io::Phase;
+use crate::http::answer::Answer;
+use crate::http::headers;
+use crate::http::problem;
+use crate::http::problem::Problem;
 use crate::metrics::Metrics;
 
 /// A listener's routes and what answers them.
@@ -64,11 +64,11 @@ pub struct Call<'a> {
     pub parameter: &'a str,
     /// The address it comes from, seen through proxies that are trusted.
     pub client: IpAddr,
-    pub(super) link: &'a Link,
+    pub link: &'a Link,
 }
 
 /// A site with its meters.
-pub(super) struct Door<S: Site> {
+pub struct Door<S: Site> {
     site: S,
     guard: Guard,
     meters: Meters,

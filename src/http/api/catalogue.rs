@@ -8,7 +8,7 @@ use std::sync::RwLock;
 use bytes::Bytes;
 
 use super::openapi;
-use super::route::Route;
+use crate::http::server::route::Route;
 use crate::kinds::Kinds;
 
 /// What counts now. Clones share it; a request goes on with what counted when it began.

@@ -6,14 +6,14 @@ use std::net::Ipv6Addr;
 
 /// A host, and its port if one is given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Authority<'a> {
+pub struct Authority<'a> {
     pub host: Host<'a>,
     pub port: Option<u16>,
 }
 
 /// A host by its address or by its name.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Host<'a> {
+pub enum Host<'a> {
     /// IPv4-mapped IPv6 addresses are IPv4 addresses here.
     Address(IpAddr),
     /// Without the dot that ends an absolute name.

@@ -4,19 +4,16 @@ use bytes::Bytes;
 use serde_json::Value;
 use serde_json::json;
 
-use super::problem;
-use super::problem::Problem;
+use crate::http::problem;
+use crate::http::problem::Problem;
 use crate::reported::PER_ANSWER;
 use crate::reported::Reported;
 
 /// The most commands in one request.
-pub(super) const MAX_LINES: usize = 10_000;
+pub const MAX_LINES: usize = 10_000;
 
 /// Checks each line with `admit`, and returns what that made of them, in order. A full batch takes a tenth of a second.
-pub(super) fn lines<T>(
-    body: &Bytes,
-    mut admit: impl FnMut(Bytes) -> Result<T, Problem>,
-) -> Result<Vec<T>, Problem> {
+pub fn lines<T>(body: &Bytes, mut admit: impl FnMut(Bytes) -> Result<T, Problem>) -> Result<Vec<T>, Problem> {
     if body.iter().all(u8::is_ascii_whitespace) {
         return Err(Problem::new(&problem::EMPTY_BATCH, "Send one JSON object a line."));
     }

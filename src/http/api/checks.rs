@@ -5,18 +5,18 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
-use super::problem;
-use super::problem::Problem;
+use crate::http::problem;
+use crate::http::problem::Problem;
 
 /// The largest body that is checked on the runtime: every form and most commands, whose checks cost little.
-pub(super) const ON_RUNTIME: usize = 16 << 10;
+pub const ON_RUNTIME: usize = 16 << 10;
 /// Large bodies checked at a time. A document takes about 20 times the memory of its text, so that four of them, at the
 /// default `max_body`, take 80 MiB. Further bodies wait; their bytes are counted in the budget of all bodies.
-pub(super) const AT_A_TIME: usize = 4;
+pub const AT_A_TIME: usize = 4;
 
 /// The bound on checks of large bodies. Clones share it.
 #[derive(Clone)]
-pub(super) struct Checks(Arc<Semaphore>);
+pub struct Checks(Arc<Semaphore>);
 
 impl Default for Checks {
     fn default() -> Self {

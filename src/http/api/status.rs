@@ -4,17 +4,17 @@ use std::pin::pin;
 use std::time::Duration;
 use std::time::Instant;
 
-use super::Answer;
-use super::backend::Commands;
-use super::headers::Prefer;
-use super::problem::Problem;
-use super::public::Public;
-use super::respond;
-use super::site::Call;
+use super::state::Public;
 use crate::auth::Caller;
 use crate::command::CommandId;
 use crate::command::Status;
 use crate::command::has_consumer;
+use crate::http::answer::Answer;
+use crate::http::backend::Commands;
+use crate::http::headers::Prefer;
+use crate::http::problem::Problem;
+use crate::http::respond;
+use crate::http::server::service::Call;
 use crate::status::StatusError;
 
 /// Answers with the status document, at once or after `Prefer: wait=N`.

@@ -22,9 +22,9 @@ use tokio::time::Instant;
 use tokio::time::Sleep;
 
 use super::framing::Framing;
-use super::problem;
-use super::problem::Problem;
-use super::server::Limits;
+use super::limits::Limits;
+use crate::http::problem;
+use crate::http::problem::Problem;
 
 /// First byte of a TLS record that carries a handshake.
 const TLS_HANDSHAKE: u8 = 0x16;
@@ -35,7 +35,7 @@ const LINGER: Duration = Duration::from_secs(1);
 /// What a connection waits for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
-pub(super) enum Phase {
+pub enum Phase {
     /// The rest of a head, or the first head.
     Head,
     /// The next request.
@@ -47,7 +47,7 @@ pub(super) enum Phase {
 }
 
 /// What the socket and the requests on it tell each other. Both run in one task; atomics only satisfy `Send`.
-pub(super) struct Link {
+pub struct Link {
     /// The phase in the lowest two bits; above them a count, so that entering a phase again is noticed.
     state: AtomicU32,
     ambiguous: AtomicBool,
@@ -79,7 +79,7 @@ impl Link {
 }
 
 /// What a connection runs on: TCP, or bytes in memory where it is fuzzed.
-pub(super) trait Socket: AsyncRead + AsyncWrite + Unpin {
+pub trait Socket: AsyncRead + AsyncWrite + Unpin {
     /// Writes what goes out at once.
     fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize>;
 }
@@ -90,7 +90,7 @@ impl Socket for TcpStream {
     }
 }
 
-pub(super) struct Wire<T> {
+pub struct Wire<T> {
     tcp: T,
     link: Arc<Link>,
     limits: Limits,

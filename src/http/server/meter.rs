@@ -17,7 +17,7 @@ const SLOW: Duration = Duration::from_millis(200);
 const NO_ROUTE: (&str, &str) = ("other", "none");
 
 /// One meter a route, resolved once.
-pub(super) struct Meters {
+pub struct Meters {
     metrics: Arc<Metrics>,
     routes: Vec<Meter>,
 }
@@ -30,7 +30,7 @@ struct Meter {
 }
 
 /// What is worth knowing about an answered request.
-pub(super) struct Seen<'a> {
+pub struct Seen<'a> {
     /// Its place in the table of routes.
     pub route: Option<usize>,
     pub status: StatusCode,
@@ -99,7 +99,7 @@ impl Meters {
 }
 
 /// See [`Meters::enter`].
-pub(super) struct InFlight<'a>(&'a IntGauge);
+pub struct InFlight<'a>(&'a IntGauge);
 
 impl Drop for InFlight<'_> {
     fn drop(&mut self) {

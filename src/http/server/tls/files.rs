@@ -21,7 +21,7 @@ use tokio_rustls::rustls::sign::CertifiedKey;
 use tokio_rustls::rustls::sign::SingleCertAndKey;
 use zeroize::Zeroizing;
 
-use super::super::Config;
+use crate::http::config::Config;
 use crate::mistake::Mistake;
 use crate::secret_file;
 

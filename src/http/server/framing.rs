@@ -11,7 +11,7 @@ const LONGEST: usize = NAMES[1].len();
 
 /// Fed with everything that comes in on one connection.
 #[derive(Default)]
-pub(super) struct Framing {
+pub struct Framing {
     /// The first bytes of the line being read.
     start: [u8; LONGEST],
     length: usize,

@@ -5,20 +5,20 @@ use std::sync::Arc;
 use bytes::Bytes;
 use prometheus::IntCounter;
 
-use super::Answer;
 use super::access;
-use super::backend::Commands;
 use super::batch;
-use super::headers;
-use super::headers::Format;
-use super::headers::Prefer;
-use super::problem;
-use super::problem::Problem;
-use super::public::Public;
-use super::respond;
-use super::site::Call;
+use super::state::Public;
 use super::status;
 use crate::auth::Caller;
+use crate::http::answer::Answer;
+use crate::http::backend::Commands;
+use crate::http::headers;
+use crate::http::headers::Format;
+use crate::http::headers::Prefer;
+use crate::http::problem;
+use crate::http::problem::Problem;
+use crate::http::respond;
+use crate::http::server::service::Call;
 use crate::ingest::Idempotency;
 use crate::ingest::Request;
 use crate::ingest::Submission;
@@ -34,7 +34,7 @@ const FIXED_HEADERS: usize = "forebay-command-id".len()
     + "forebay-accepted-at".len()
     + 24
     + "content-type".len()
-    + super::public::JSON.len()
+    + super::state::JSON.len()
     + "traceparent".len()
     + "forebay-idempotency-key".len();
 
@@ -160,7 +160,7 @@ mod tests {
             key: Some(b"o-1"),
             traceparent: Some(traceparent),
             idempotency_key: Some(key),
-            ..Envelope::new(id, "order.create", "orders.v1", super::super::public::JSON, b"{}")
+            ..Envelope::new(id, "order.create", "orders.v1", super::super::state::JSON, b"{}")
         };
         let headers = crate::command::headers(&envelope, Timestamp(u64::MAX));
         let sent: usize = headers.iter().map(|(name, value)| name.len() + value.len()).sum();

@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use tokio::task::spawn_blocking;
 
-use super::Tls;
+use super::acceptor::Tls;
 use super::files::Contents;
 use super::files::Fingerprint;
 use crate::mistake::Mistake;
+use crate::task::Task;
 
 /// Certificates change every few weeks; two small files are read so often.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -18,7 +19,14 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// What a look found: the contents' fingerprint, or why there is none.
 type Found = Result<Fingerprint, Vec<Mistake>>;
 
-pub(super) async fn watch(tls: Tls) {
+impl Tls {
+    /// Takes over what changes in the files, as long as the task is held.
+    pub fn watch(&self) -> Task {
+        Task::spawn("tls-files", watch(self.clone()))
+    }
+}
+
+async fn watch(tls: Tls) {
     let mut changes = Changes::since(Ok(tls.first));
     loop {
         tokio::time::sleep(LOOK_EVERY).await;

@@ -2,13 +2,13 @@
 
 use serde_json::json;
 
-use super::Answer;
-use super::body::Bodies;
-use super::form;
-use super::problem;
-use super::problem::Problem;
-use super::respond;
-use super::site::Call;
+use crate::http::answer::Answer;
+use crate::http::body::Bodies;
+use crate::http::form;
+use crate::http::problem;
+use crate::http::problem::Problem;
+use crate::http::respond;
+use crate::http::server::service::Call;
 use crate::ratelimit::Fault;
 use crate::ratelimit::Limits;
 use crate::ratelimit::Setting;
@@ -18,13 +18,13 @@ use crate::ratelimit::Which;
 const MAX_BODY: usize = 4 << 10;
 
 /// What holds.
-pub(super) fn get(limits: Option<&Limits>, name: &str) -> Result<Answer, Problem> {
+pub fn get(limits: Option<&Limits>, name: &str) -> Result<Answer, Problem> {
     let (limits, which) = found(limits, name)?;
     Ok(respond::json(&limits.setting(which)))
 }
 
 /// Holds on this daemon when it is answered, and on the others within a second.
-pub(super) async fn put(limits: Option<&Limits>, bodies: &Bodies, call: Call<'_>) -> Result<Answer, Problem> {
+pub async fn put(limits: Option<&Limits>, bodies: &Bodies, call: Call<'_>) -> Result<Answer, Problem> {
     let (limits, which) = found(limits, call.parameter)?;
     let form = form::read(bodies, MAX_BODY, call).await?;
     let setting = Setting::read(&form.members).map_err(|faults| invalid(&faults))?;

@@ -7,20 +7,20 @@ use hyper::header::HeaderValue;
 use serde_json::json;
 use tokio::sync::Mutex;
 
-use super::Answer;
-use super::backend::AdminBackend;
-use super::body::Bodies;
-use super::config::Config;
-use super::guard::Guard;
-use super::hosts::AllowedHosts;
-use super::limits;
-use super::problem;
-use super::problem::Problem;
-use super::readiness;
-use super::respond;
-use super::route::Route;
-use super::site::Call;
-use super::site::Site;
+use super::rate_limits;
+use crate::http::answer::Answer;
+use crate::http::backend::AdminBackend;
+use crate::http::body::Bodies;
+use crate::http::config::Config;
+use crate::http::problem;
+use crate::http::problem::Problem;
+use crate::http::readiness;
+use crate::http::respond;
+use crate::http::server::guard::Guard;
+use crate::http::server::hosts::AllowedHosts;
+use crate::http::server::route::Route;
+use crate::http::server::service::Call;
+use crate::http::server::service::Site;
 use crate::metrics::Metrics;
 use crate::ratelimit::Limits;
 
@@ -158,8 +158,8 @@ impl Site for Admin {
                 self.backend.resume();
                 Ok(respond::json(&json!({"drain": "running"})))
             }
-            Endpoint::Limit => limits::get(self.limits.as_ref(), call.parameter),
-            Endpoint::ChangeLimit => limits::put(self.limits.as_ref(), &self.bodies, call).await,
+            Endpoint::Limit => rate_limits::get(self.limits.as_ref(), call.parameter),
+            Endpoint::ChangeLimit => rate_limits::put(self.limits.as_ref(), &self.bodies, call).await,
             Endpoint::Page => {
                 let mut page = respond::bytes(HeaderValue::from_static("text/html; charset=utf-8"), PAGE);
                 page.headers_mut().insert(header::CONTENT_SECURITY_POLICY, PAGE_POLICY);

@@ -54,7 +54,7 @@ impl<'de> Deserialize<'de> for HostName {
 }
 
 /// The names that a listener accepts where it does not accept all.
-pub(super) struct HostNames(Vec<String>);
+pub struct HostNames(Vec<String>);
 
 impl HostNames {
     /// Loopback names, the machine's own name and `allowed`.

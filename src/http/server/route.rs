@@ -2,8 +2,8 @@
 
 use hyper::Method;
 
-use super::problem;
-use super::problem::Problem;
+use crate::http::problem;
+use crate::http::problem::Problem;
 
 /// A method on a path.
 pub struct Route<E: 'static> {
@@ -24,11 +24,7 @@ pub struct Route<E: 'static> {
 }
 
 /// The matching route's place in the table and its parameter, or the refusal.
-pub(super) fn find<'p, E>(
-    routes: &[Route<E>],
-    method: &Method,
-    path: &'p str,
-) -> Result<(usize, &'p str), Problem> {
+pub fn find<'p, E>(routes: &[Route<E>], method: &Method, path: &'p str) -> Result<(usize, &'p str), Problem> {
     let method = if method == Method::HEAD { "GET" } else { method.as_str() };
     let mut allowed = Vec::new();
     for (index, route) in routes.iter().enumerate() {

@@ -4,8 +4,8 @@ use serde_json::Map;
 use serde_json::Value;
 use serde_json::json;
 
-use super::problem;
-use super::route::Route;
+use crate::http::problem;
+use crate::http::server::route::Route;
 use crate::kinds::Kinds;
 use crate::reported::PER_ANSWER;
 

@@ -14,10 +14,11 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::conn;
+use super::connection;
 use super::hosts::is_loopback;
-use super::site::Door;
-use super::site::Site;
+use super::limits::Limits;
+use super::service::Door;
+use super::service::Site;
 use super::tls::Tls;
 use crate::metrics::Metrics;
 
@@ -31,23 +32,6 @@ const BACKLOG: u32 = 4096;
 /// are served, because each costs a descriptor, within these bounds.
 const MIN_TURNED_AWAY: usize = 16;
 const MAX_TURNED_AWAY: usize = 128;
-
-/// Bounds of one listener; the defaults stand in [`super::Config`].
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// Bytes of request line and headers.
-    pub max_headers: usize,
-    /// From the first byte of a head to its last; also how long a new connection may stay silent.
-    pub header_timeout: Duration,
-    /// From the end of a head to the end of its body; also how long a client may leave an answer unread.
-    pub body_timeout: Duration,
-    /// Between two requests.
-    pub idle_timeout: Duration,
-    /// Connections open at a time.
-    pub max_connections: usize,
-    /// How long open requests may take to finish after a stop.
-    pub shutdown_grace: Duration,
-}
 
 /// A bound listener.
 pub struct HttpServer {
@@ -149,8 +133,8 @@ impl HttpServer {
         if open.len() < self.limits.max_connections {
             let (door, stopped) = (Arc::clone(door), stopped.clone());
             match self.tls.clone() {
-                Some(tls) => open.spawn(conn::serve_tls(tcp, peer, tls, door, self.limits, stopped)),
-                None => open.spawn(conn::serve(tcp, peer, door, self.limits, stopped)),
+                Some(tls) => open.spawn(connection::serve_tls(tcp, peer, tls, door, self.limits, stopped)),
+                None => open.spawn(connection::serve(tcp, peer, door, self.limits, stopped)),
             };
             return;
         }
@@ -158,7 +142,7 @@ impl HttpServer {
         // Over TLS a word costs a handshake, which is more than whoever is above the cap may cost.
         let most = (self.limits.max_connections / 8).clamp(MIN_TURNED_AWAY, MAX_TURNED_AWAY);
         if self.tls.is_none() && turned_away.len() < most {
-            turned_away.spawn(conn::turn_away(tcp, self.limits));
+            turned_away.spawn(connection::turn_away(tcp, self.limits));
         }
     }
 }

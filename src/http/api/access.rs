@@ -2,22 +2,22 @@
 
 use hyper::header;
 
-use super::problem;
-use super::problem::Problem;
-use super::site::Call;
 use crate::auth::AuthError;
 use crate::auth::Authenticator;
 use crate::auth::Caller;
 use crate::auth::TokenError;
+use crate::http::problem;
+use crate::http::problem::Problem;
+use crate::http::server::service::Call;
 
 /// Who calls, by the `Authorization` header.
-pub(super) async fn caller(authenticator: &Authenticator, call: &Call<'_>) -> Result<Caller, Problem> {
-    let header = super::headers::single(&call.head.headers, &header::AUTHORIZATION)?;
+pub async fn caller(authenticator: &Authenticator, call: &Call<'_>) -> Result<Caller, Problem> {
+    let header = crate::http::headers::single(&call.head.headers, &header::AUTHORIZATION)?;
     Ok(authenticator.caller(header.map(|value| value.as_bytes())).await?)
 }
 
 /// Somebody who said who they are.
-pub(super) fn known(caller: &Caller) -> Result<(), Problem> {
+pub fn known(caller: &Caller) -> Result<(), Problem> {
     match caller {
         Caller::Nobody => Err(Problem::new(&problem::UNAUTHENTICATED, "Send `Authorization: Bearer TOKEN`.")),
         Caller::Anyone | Caller::Known(_) => Ok(()),
@@ -25,7 +25,7 @@ pub(super) fn known(caller: &Caller) -> Result<(), Problem> {
 }
 
 /// An administrator.
-pub(super) fn admin(caller: &Caller) -> Result<(), Problem> {
+pub fn admin(caller: &Caller) -> Result<(), Problem> {
     known(caller)?;
     match caller.is_admin() {
         true => Ok(()),
@@ -34,7 +34,7 @@ pub(super) fn admin(caller: &Caller) -> Result<(), Problem> {
 }
 
 /// The user, or an administrator. Says the same whether there is such a user or not.
-pub(super) fn self_or_admin(caller: &Caller, user: &str) -> Result<(), Problem> {
+pub fn self_or_admin(caller: &Caller, user: &str) -> Result<(), Problem> {
     known(caller)?;
     match caller.is(user) || caller.is_admin() {
         true => Ok(()),

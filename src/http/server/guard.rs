@@ -20,11 +20,11 @@ use hyper::http::request::Parts;
 
 use super::authority::Authority;
 use super::authority::Host;
-use super::headers;
 use super::hosts::AllowedHosts;
 use super::hosts::HostNames;
-use super::problem;
-use super::problem::Problem;
+use crate::http::headers;
+use crate::http::problem;
+use crate::http::problem::Problem;
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 /// `same-site` too: another port of this machine is another origin of the same site.
@@ -42,7 +42,7 @@ pub struct Guard {
 
 impl Guard {
     /// `loopback`: only processes of this machine reach the listener. `open`: callers show no token.
-    pub(super) fn new(loopback: bool, open: bool, allowed: &AllowedHosts) -> Self {
+    pub fn new(loopback: bool, open: bool, allowed: &AllowedHosts) -> Self {
         Self {
             names: (loopback || open).then(|| HostNames::new(allowed)),
             probes_by_any_name: !loopback,
@@ -50,7 +50,7 @@ impl Guard {
         }
     }
 
-    pub(super) fn check(&self, head: &Parts) -> Result<(), Problem> {
+    pub fn check(&self, head: &Parts) -> Result<(), Problem> {
         let own = own_authority(head)?;
         if let Some(Authority { host: Host::Name(name), .. }) = own
             && !self.answers_to(name, head.uri.path())

@@ -1,0 +1,4 @@
+//! The operators' listener.
+
+mod rate_limits;
+pub mod routes;

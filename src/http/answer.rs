@@ -1,0 +1,7 @@
+//! What a request is answered with.
+
+use bytes::Bytes;
+use http_body_util::Full;
+
+/// Every answer is built whole before it is sent.
+pub type Answer = hyper::Response<Full<Bytes>>;

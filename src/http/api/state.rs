@@ -1,0 +1,112 @@
+//! What the handlers of the public listener work with.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use prometheus::IntCounter;
+
+use super::catalogue::Catalogue;
+use super::checks::Checks;
+use crate::auth::Authenticator;
+use crate::http::backend::AdminBackend;
+use crate::http::backend::Commands;
+use crate::http::body::Bodies;
+use crate::http::config::Config;
+use crate::http::problem::Problem;
+use crate::http::server::hosts::AllowedHosts;
+use crate::login::Login;
+use crate::metrics::Metrics;
+use crate::ratelimit::Limits;
+use crate::ratelimit::Proxies;
+use crate::units::ByteSize;
+use crate::users::Users;
+
+/// What records are: batch lines and curl's default type are JSON too.
+pub(super) const JSON: &str = "application/json";
+
+/// What the public listener is made of.
+pub struct PublicParts<C> {
+    /// Takes commands in.
+    pub commands: C,
+    /// Which kinds may enter.
+    pub kinds: Catalogue,
+    /// The user service; none: its paths are not there.
+    pub users: Option<Users>,
+    /// Says who calls.
+    pub authenticator: Authenticator,
+    /// Tokens for passwords; none: its paths are not there.
+    pub login: Option<Login>,
+    /// How much of what is too much; none: nothing is.
+    pub limits: Option<Limits>,
+    /// For `/readyz`.
+    pub backend: Arc<dyn AdminBackend>,
+    /// Where requests are counted.
+    pub metrics: Arc<Metrics>,
+    /// `[kafka] message_max`: no record may take more.
+    pub message_max: ByteSize,
+}
+
+/// Its routes, ready to serve.
+pub struct Public<C> {
+    pub(super) commands: C,
+    pub(super) kinds: Catalogue,
+    pub(super) users: Option<Users>,
+    pub(super) authenticator: Authenticator,
+    pub(super) login: Option<Login>,
+    pub(super) limits: Option<Limits>,
+    pub(super) proxies: Proxies,
+    pub(super) allowed_hosts: AllowedHosts,
+    pub(super) bodies: Bodies,
+    pub(in crate::http) checks: Checks,
+    pub(super) record_hit: IntCounter,
+    pub(super) json: Arc<str>,
+    pub(super) max_body: usize,
+    pub(super) max_batch_body: usize,
+    pub(super) message_max: usize,
+    pub(super) backend: Arc<dyn AdminBackend>,
+    pub(super) metrics: Arc<Metrics>,
+}
+
+impl<C: Commands> Public<C> {
+    /// Ties the parts together.
+    pub fn new(config: &Config, parts: PublicParts<C>) -> Self {
+        Self {
+            bodies: Bodies::new(&parts.metrics),
+            checks: Checks::default(),
+            record_hit: parts.metrics.bound_hit.with_label_values(&["record"]),
+            json: Arc::from(JSON),
+            max_body: config.max_body.as_usize(),
+            max_batch_body: config.max_batch_body.as_usize(),
+            message_max: parts.message_max.as_usize(),
+            commands: parts.commands,
+            kinds: parts.kinds,
+            users: parts.users,
+            authenticator: parts.authenticator,
+            login: parts.login,
+            limits: parts.limits,
+            proxies: config.trusted_proxies.clone(),
+            allowed_hosts: config.allowed_hosts.clone(),
+            backend: parts.backend,
+            metrics: parts.metrics,
+        }
+    }
+}
+
+impl<C> Public<C> {
+    /// One command more of whoever calls. A principal counts alone, wherever it calls from.
+    pub(super) async fn limited(&self, principal: Option<&str>, client: IpAddr) -> Result<(), Problem> {
+        let Some(limits) = &self.limits else { return Ok(()) };
+        Ok(limits.write(principal, client).await?)
+    }
+
+    /// The other commands of a batch, the first one being counted: all or none.
+    pub(super) async fn limited_rest(
+        &self,
+        principal: Option<&str>,
+        client: IpAddr,
+        commands: usize,
+    ) -> Result<(), Problem> {
+        let Some(limits) = &self.limits else { return Ok(()) };
+        Ok(limits.write_rest(principal, client, commands as u64).await?)
+    }
+}

@@ -1,0 +1,23 @@
+//! A listener and what every listener does, whatever it serves.
+//!
+//! ```text
+//! listener    accepts up to a cap, and lets connections finish when it is told to stop
+//! connection  the life of one connection; limits: its bounds
+//! tls/        handshakes, certificates
+//! timed_io    the socket under hyper: deadlines and last words; framing: how long a body is, said twice
+//! service     one request: refuse, match, answer, measure; route: the table; meter: metrics and access log
+//! guard       what web pages may not make a browser do; authority, hosts: the names of the listener
+//! ```
+
+pub mod authority;
+pub mod connection;
+pub mod framing;
+pub mod guard;
+pub mod hosts;
+pub mod limits;
+pub mod listener;
+pub mod meter;
+pub mod route;
+pub mod service;
+pub mod timed_io;
+pub mod tls;
