@@ -144,7 +144,7 @@ impl Site for Admin {
         Guard::new(loopback, true, &self.allowed_hosts)
     }
 
-    async fn answer(&self, endpoint: Endpoint, call: Call<'_>) -> Result<Answer, Problem> {
+    async fn answer(&self, endpoint: &'static Endpoint, call: Call<'_>) -> Result<Answer, Problem> {
         match endpoint {
             Endpoint::Metrics => self.scrape().await,
             Endpoint::Health => Ok(readiness::health()),

@@ -7,8 +7,6 @@ use std::sync::RwLock;
 
 use bytes::Bytes;
 
-use super::openapi;
-use crate::http::server::route::Route;
 use crate::kinds::Kinds;
 
 /// What counts now. Clones share it; a request goes on with what counted when it began.
@@ -43,9 +41,8 @@ impl Edition {
         Arc::new(Self { kinds, description: OnceLock::new() })
     }
 
-    /// The description of the interface, which names the kinds.
-    pub(super) fn description<E>(&self, routes: &[Route<E>]) -> Bytes {
-        let describe = || Bytes::from(openapi::describe(routes, &self.kinds).to_string());
-        self.description.get_or_init(describe).clone()
+    /// The description of the interface, which names the kinds. `describe` makes it when it is first asked for.
+    pub(super) fn description(&self, describe: impl FnOnce(&Kinds) -> Bytes) -> Bytes {
+        self.description.get_or_init(|| describe(&self.kinds)).clone()
     }
 }

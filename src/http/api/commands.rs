@@ -5,11 +5,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use prometheus::IntCounter;
 
-use super::access;
+use super::access::Authenticated;
 use super::batch;
 use super::state::Public;
 use super::status;
-use crate::auth::Caller;
 use crate::http::answer::Answer;
 use crate::http::backend::Commands;
 use crate::http::headers;
@@ -42,9 +41,9 @@ const FIXED_HEADERS: usize = "forebay-command-id".len()
 pub(super) async fn post<C: Commands>(
     public: &Public<C>,
     call: Call<'_>,
-    caller: &Caller,
+    caller: Authenticated,
 ) -> Result<Answer, Problem> {
-    access::known(caller)?;
+    let caller = caller.caller();
     let catalogue = public.kinds.current();
     let Some(kind) = catalogue.kinds.get(call.parameter) else {
         return Err(Problem::new(&problem::UNKNOWN_KIND, "No kind of this name is configured."));

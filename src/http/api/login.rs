@@ -1,11 +1,9 @@
 //! `POST /login`, `/refresh`, `/logout`.
 
-use hyper::header;
 use serde_json::Map;
 use serde_json::Value;
 use serde_json::json;
 
-use super::access;
 use super::state::Public;
 use crate::auth::Caller;
 use crate::http::answer::Answer;
@@ -15,14 +13,13 @@ use crate::http::problem;
 use crate::http::problem::Problem;
 use crate::http::respond;
 use crate::http::server::service::Call;
-use crate::login::Login;
 use crate::login::LoginError;
 use crate::users;
 use crate::users::UserError;
 
 /// `POST /login`.
 pub(super) async fn login<C: Commands>(public: &Public<C>, call: Call<'_>) -> Result<Answer, Problem> {
-    let login = service(public)?;
+    let login = public.login()?;
     if let Some(limits) = &public.limits {
         limits.login(call.client).await?;
     }
@@ -34,27 +31,25 @@ pub(super) async fn login<C: Commands>(public: &Public<C>, call: Call<'_>) -> Re
 
 /// `POST /refresh`.
 pub(super) async fn refresh<C: Commands>(public: &Public<C>, call: Call<'_>) -> Result<Answer, Problem> {
-    let login = service(public)?;
+    let login = public.login()?;
     let token = users::refresh_token(read(public, call).await?).map_err(UserError::Invalid)?;
     Ok(respond::json(&login.refresh(token.expose()).await?))
 }
 
 /// `POST /logout`: by the access token in `Authorization`, or by a refresh token in the body.
-pub(super) async fn logout<C: Commands>(public: &Public<C>, call: Call<'_>) -> Result<Answer, Problem> {
-    let login = service(public)?;
-    if call.head.headers.contains_key(header::AUTHORIZATION)
-        && let Caller::Known(principal) = access::caller(&public.authenticator, &call).await?
-    {
+pub(super) async fn logout<C: Commands>(
+    public: &Public<C>,
+    call: Call<'_>,
+    caller: Caller,
+) -> Result<Answer, Problem> {
+    let login = public.login()?;
+    if let Caller::Known(principal) = caller {
         login.logout(&principal).await?;
     } else {
         let token = users::refresh_token(read(public, call).await?).map_err(UserError::Invalid)?;
         login.logout_by_refresh_token(token.expose()).await?;
     }
     Ok(respond::json(&json!({})))
-}
-
-fn service<C>(public: &Public<C>) -> Result<&Login, Problem> {
-    public.login.as_ref().ok_or_else(|| Problem::new(&problem::NOT_FOUND, "There is nothing at this path."))
 }
 
 async fn read<C: Commands>(public: &Public<C>, call: Call<'_>) -> Result<Map<String, Value>, Problem> {

@@ -1,9 +1,9 @@
 //! The public listener.
 //!
 //! ```text
-//! routes   the table, and who answers what
+//! routes   the table: what answers each route, and who may call it
 //! commands, batch, status · users · login   the handlers
-//! access   who calls, and what they may
+//! handler  verifies the caller before the handler runs; access: the rules, and the proofs that handlers get
 //! state    what the handlers work with; catalogue: the kinds that may enter; checks: where bodies are checked
 //! openapi  the description of the interface
 //! ```
@@ -13,6 +13,7 @@ pub mod batch;
 pub mod catalogue;
 pub mod checks;
 mod commands;
+mod handler;
 mod login;
 mod openapi;
 mod routes;

@@ -1,26 +1,30 @@
 //! `GET /openapi.json`, from the same tables that route and refuse.
 
+use bytes::Bytes;
 use serde_json::Map;
 use serde_json::Value;
 use serde_json::json;
 
+use super::access::Access;
+use super::handler::Handler;
 use crate::http::problem;
 use crate::http::server::route::Route;
 use crate::kinds::Kinds;
 use crate::reported::PER_ANSWER;
 
 const JSON: &str = "application/json";
+const ROLES: &str = "Roles: `self` is the user in the path, `admin` an administrator.";
 const IDEMPOTENCY_KEY: &str = "1 to 255 printable ASCII characters, quoted or not. A repetition gets the first answer; \
                                another body is a conflict (422), or another request where the caller has no token.";
 
 /// The description of a listener with these routes and kinds.
-pub(super) fn describe<E>(routes: &[Route<E>], kinds: &Kinds) -> Value {
+pub(super) fn describe<C: Send + Sync>(routes: &[Route<Handler<C>>], kinds: &Kinds, asks: bool) -> Bytes {
     let mut paths = Map::new();
     for route in routes {
         let path = paths.entry(route.path).or_insert_with(|| json!({}));
-        path[route.method.to_ascii_lowercase()] = operation(route, kinds);
+        path[route.method.to_ascii_lowercase()] = operation(route, kinds, asks);
     }
-    json!({
+    let description = json!({
         "openapi": "3.1.0",
         "info": {
             "title": "forebay",
@@ -31,12 +35,13 @@ pub(super) fn describe<E>(routes: &[Route<E>], kinds: &Kinds) -> Value {
         "components": {
             "schemas": schemas(),
             "responses": {"problem": problem_response()},
-            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
+            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer", "description": ROLES}},
         },
-    })
+    });
+    Bytes::from(description.to_string())
 }
 
-fn operation<E>(route: &Route<E>, kinds: &Kinds) -> Value {
+fn operation<C: Send + Sync>(route: &Route<Handler<C>>, kinds: &Kinds, asks: bool) -> Value {
     let is_write = route.usual == 202;
     let mut responses = Map::new();
     responses.insert(route.usual.to_string(), usual_response(route));
@@ -65,9 +70,8 @@ fn operation<E>(route: &Route<E>, kinds: &Kinds) -> Value {
         ));
         parameters.push(query("cursor", "`next_cursor` of the page before.", json!({"type": "string"})));
     }
-    if route.path.starts_with("/v1/") {
-        // In open mode none is asked for.
-        operation["security"] = json!([{"bearer": []}, {}]);
+    if let Some(security) = security(route.endpoint.access(), asks) {
+        operation["security"] = security;
     }
     if let Some(body) = route.body {
         operation["requestBody"] = json!({"required": true, "content": request_content(body)});
@@ -75,6 +79,21 @@ fn operation<E>(route: &Route<E>, kinds: &Kinds) -> Value {
     operation["parameters"] = json!(parameters);
     operation["responses"] = json!(responses);
     operation
+}
+
+/// The tokens that a route takes, if it takes any. `asks`: whether it can require one; in open mode none is required.
+fn security(access: Access, asks: bool) -> Option<Value> {
+    let roles: &[&[&str]] = match access {
+        Access::Public => return None,
+        Access::Optional | Access::Authenticated => &[&[]],
+        Access::SelfOrAdmin => &[&["self"], &["admin"]],
+        Access::Admin => &[&["admin"]],
+    };
+    let mut security: Vec<Value> = roles.iter().map(|roles| json!({"bearer": roles})).collect();
+    if access == Access::Optional || !asks {
+        security.push(json!({}));
+    }
+    Some(Value::Array(security))
 }
 
 /// Answers after `Prefer: wait=N`.

@@ -12,6 +12,7 @@ use crate::http::backend::AdminBackend;
 use crate::http::backend::Commands;
 use crate::http::body::Bodies;
 use crate::http::config::Config;
+use crate::http::problem;
 use crate::http::problem::Problem;
 use crate::http::server::hosts::AllowedHosts;
 use crate::login::Login;
@@ -50,9 +51,9 @@ pub struct PublicParts<C> {
 pub struct Public<C> {
     pub(super) commands: C,
     pub(super) kinds: Catalogue,
-    pub(super) users: Option<Users>,
+    users: Option<Users>,
     pub(super) authenticator: Authenticator,
-    pub(super) login: Option<Login>,
+    login: Option<Login>,
     pub(super) limits: Option<Limits>,
     pub(super) proxies: Proxies,
     pub(super) allowed_hosts: AllowedHosts,
@@ -93,6 +94,16 @@ impl<C: Commands> Public<C> {
 }
 
 impl<C> Public<C> {
+    /// The user service; without one its paths are not found.
+    pub(super) fn users(&self) -> Result<&Users, Problem> {
+        self.users.as_ref().ok_or_else(nothing_here)
+    }
+
+    /// The logins; without them their paths are not found.
+    pub(super) fn login(&self) -> Result<&Login, Problem> {
+        self.login.as_ref().ok_or_else(nothing_here)
+    }
+
     /// One command more of whoever calls. A principal counts alone, wherever it calls from.
     pub(super) async fn limited(&self, principal: Option<&str>, client: IpAddr) -> Result<(), Problem> {
         let Some(limits) = &self.limits else { return Ok(()) };
@@ -109,4 +120,8 @@ impl<C> Public<C> {
         let Some(limits) = &self.limits else { return Ok(()) };
         Ok(limits.write_rest(principal, client, commands as u64).await?)
     }
+}
+
+fn nothing_here() -> Problem {
+    Problem::new(&problem::NOT_FOUND, "There is nothing at this path.")
 }

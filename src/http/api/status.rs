@@ -21,11 +21,11 @@ use crate::status::StatusError;
 pub(super) async fn get<C: Commands>(
     public: &Public<C>,
     call: Call<'_>,
-    caller: &Caller,
+    caller: Caller,
 ) -> Result<Answer, Problem> {
     let id: CommandId = call.parameter.parse().map_err(|_| StatusError::NotFound)?;
     let prefer = Prefer::of(&call.head.headers);
-    let mut status = public.commands.find(id, caller).await?;
+    let mut status = public.commands.find(id, &caller).await?;
     if let Some(wait) = prefer.wait.filter(|_| !status.is_final()) {
         let consumed = has_consumer(&status.kind);
         status = find_final(&public.commands, id, consumed, Instant::now() + wait).await?;

@@ -8,12 +8,13 @@ use hyper::StatusCode;
 use hyper::Uri;
 use hyper::header;
 use hyper::header::HeaderValue;
-use percent_encoding::percent_decode_str;
 use serde_json::Map;
 use serde_json::Value;
 use serde_json::json;
 
 use super::access;
+use super::access::Administrator;
+use super::access::SelfOrAdmin;
 use super::state::Public;
 use super::status;
 use crate::auth::Caller;
@@ -51,11 +52,11 @@ struct Asked {
 pub(super) async fn register<C: Commands>(
     public: &Public<C>,
     call: Call<'_>,
-    caller: &Caller,
+    caller: Caller,
 ) -> Result<Answer, Problem> {
-    let users = service(public)?;
-    limited(public, &call, caller).await?;
-    let Asked { members, context, prefer } = read(public, call, caller).await?;
+    let users = public.users()?;
+    limited(public, &call, &caller).await?;
+    let Asked { members, context, prefer } = read(public, call, &caller).await?;
     let user = users::new_user(members, users.phone_region()).map_err(UserError::Invalid)?;
     let name = user.name.clone();
     let receipt = answered(public, users.register(user, context).await)?;
@@ -77,54 +78,52 @@ pub(super) async fn register<C: Commands>(
 /// `PUT /v1/users/{name}`.
 pub(super) async fn update<C: Commands>(
     public: &Public<C>,
+    users: &Users,
     call: Call<'_>,
-    caller: &Caller,
+    caller: SelfOrAdmin,
 ) -> Result<Answer, Problem> {
-    let users = service(public)?;
-    let name = name(call.parameter)?;
-    access::self_or_admin(caller, &name)?;
+    let (caller, name) = (caller.caller(), caller.user());
     limited(public, &call, caller).await?;
     let Asked { members, context, prefer } = read(public, call, caller).await?;
-    let change = users::change(members, &name, users.phone_region()).map_err(UserError::Invalid)?;
-    let receipt = answered(public, users.update(&name, change, context).await)?;
-    Ok(followed(public, users, &name, &receipt, prefer).await)
+    let change = users::change(members, name, users.phone_region()).map_err(UserError::Invalid)?;
+    let receipt = answered(public, users.update(name, change, context).await)?;
+    Ok(followed(public, users, name, &receipt, prefer).await)
 }
 
 /// `PUT /v1/users/{name}/password`. An administrator need not know the old one.
 pub(super) async fn set_password<C: Commands>(
     public: &Public<C>,
+    users: &Users,
     call: Call<'_>,
-    caller: &Caller,
+    caller: SelfOrAdmin,
 ) -> Result<Answer, Problem> {
-    let users = service(public)?;
-    let name = name(call.parameter)?;
-    access::self_or_admin(caller, &name)?;
+    let (caller, name) = (caller.caller(), caller.user());
     limited(public, &call, caller).await?;
     let client = call.client;
     let Asked { members, context, prefer } = read(public, call, caller).await?;
-    let change = users::password_change(members, &name).map_err(UserError::Invalid)?;
+    let change = users::password_change(members, name).map_err(UserError::Invalid)?;
     // The old password is no easier to guess here than at a login.
     let tried = match &public.limits {
-        Some(limits) if change.old.is_some() => Some(limits.password_try(&name, client).await?),
+        Some(limits) if change.old.is_some() => Some(limits.password_try(name, client).await?),
         _ => None,
     };
-    let outcome = users.set_password(&name, change, caller.is_admin(), context).await;
+    let outcome = users.set_password(name, change, caller.is_admin(), context).await;
     if let Some(tried) = tried.filter(|_| !matches!(outcome, Err(UserError::WrongPassword))) {
         tried.give_back().await;
     }
     let receipt = answered(public, outcome)?;
-    Ok(followed(public, users, &name, &receipt, prefer).await)
+    Ok(followed(public, users, name, &receipt, prefer).await)
 }
 
 /// `DELETE /v1/users/{name}`.
 pub(super) async fn delete<C: Commands>(
     public: &Public<C>,
+    users: &Users,
     call: Call<'_>,
-    caller: &Caller,
+    caller: Administrator,
 ) -> Result<Answer, Problem> {
-    let users = service(public)?;
-    access::admin(caller)?;
-    let name = name(call.parameter)?;
+    let caller = caller.caller();
+    let name = access::user_name(call.parameter)?;
     limited(public, &call, caller).await?;
     let prefer = Prefer::of(&call.head.headers);
     let context = context(&call, Bytes::new(), caller)?;
@@ -134,24 +133,22 @@ pub(super) async fn delete<C: Commands>(
 
 /// `GET /v1/users/{name}`.
 pub(super) async fn get<C: Commands>(
-    public: &Public<C>,
-    call: Call<'_>,
-    caller: &Caller,
+    _: &Public<C>,
+    users: &Users,
+    _: Call<'_>,
+    caller: SelfOrAdmin,
 ) -> Result<Answer, Problem> {
-    let users = service(public)?;
-    let name = name(call.parameter)?;
-    access::self_or_admin(caller, &name)?;
-    Ok(respond::json(&*users.profile(&name, caller.owner()).await?))
+    let (caller, name) = (caller.caller(), caller.user());
+    Ok(respond::json(&*users.profile(name, caller.owner()).await?))
 }
 
 /// `GET /v1/users?limit=&cursor=`.
 pub(super) async fn list<C: Commands>(
-    public: &Public<C>,
+    _: &Public<C>,
+    users: &Users,
     call: Call<'_>,
-    caller: &Caller,
+    _: Administrator,
 ) -> Result<Answer, Problem> {
-    let users = service(public)?;
-    access::admin(caller)?;
     let Query { limit, cursor } = Query::of(&call.head.uri)?;
     let refusal = |detail: &'static str, field: &'static str| {
         Problem::new(&problem::BAD_PARAMETER, detail).field(field)
@@ -164,20 +161,9 @@ pub(super) async fn list<C: Commands>(
     Ok(respond::json(&json!({"users": page.users, "next_cursor": page.next})))
 }
 
-fn service<C>(public: &Public<C>) -> Result<&Users, Problem> {
-    public.users.as_ref().ok_or_else(|| Problem::new(&problem::NOT_FOUND, "There is nothing at this path."))
-}
-
 /// One command more of whoever calls.
 async fn limited<C>(public: &Public<C>, call: &Call<'_>, caller: &Caller) -> Result<(), Problem> {
     public.limited(caller.name().as_deref(), call.client).await
-}
-
-/// The name in the path. What cannot be a name is nobody's.
-fn name(parameter: &str) -> Result<String, Problem> {
-    let decoded = percent_decode_str(parameter).decode_utf8().ok();
-    let exact = decoded.and_then(|text| users::normal_name(&text).ok().filter(|name| *name == *text));
-    exact.ok_or_else(|| UserError::NotFound.into())
 }
 
 async fn read<C: Commands>(public: &Public<C>, call: Call<'_>, caller: &Caller) -> Result<Asked, Problem> {

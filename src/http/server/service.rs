@@ -29,8 +29,8 @@ use crate::metrics::Metrics;
 
 /// A listener's routes and what answers them.
 pub trait Site: Send + Sync + 'static {
-    /// Names the routes.
-    type Endpoint: Copy + Send + Sync + 'static;
+    /// What answers a route.
+    type Endpoint: Send + Sync + 'static;
 
     /// All routes.
     const ROUTES: &'static [Route<Self::Endpoint>];
@@ -49,7 +49,7 @@ pub trait Site: Send + Sync + 'static {
     /// Answers a request that matched.
     fn answer(
         &self,
-        endpoint: Self::Endpoint,
+        endpoint: &'static Self::Endpoint,
         call: Call<'_>,
     ) -> impl Future<Output = Result<Answer, Problem>> + Send;
 }
@@ -99,7 +99,7 @@ impl<S: Site> Door<S> {
             Ok((route, parameter)) => {
                 let client = self.site.client(peer, &head.headers);
                 let call = Call { head, body, parameter, client, link };
-                (Some(route), self.site.answer(S::ROUTES[route].endpoint, call).await)
+                (Some(route), self.site.answer(&S::ROUTES[route].endpoint, call).await)
             }
             Err(refusal) => (None, Err(refusal)),
         };

@@ -1,5 +1,6 @@
 //! Logging in, and who may do what, seen from outside.
 
+mod access;
 mod caches;
 mod fairness;
 mod keys;

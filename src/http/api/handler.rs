@@ -1,0 +1,90 @@
+//! What answers a route. Its kind states who may call the route, and the handler gets the caller that was verified.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use super::access;
+use super::access::Access;
+use super::access::Administrator;
+use super::access::Authenticated;
+use super::access::SelfOrAdmin;
+use super::state::Public;
+use crate::auth::Caller;
+use crate::http::answer::Answer;
+use crate::http::problem::Problem;
+use crate::http::server::service::Call;
+use crate::users::Users;
+
+/// Boxed: the largest handler would make every connection's future as large.
+pub type Answering<'a> = Pin<Box<dyn Future<Output = Result<Answer, Problem>> + Send + 'a>>;
+
+/// A handler, by what it has to know of its caller. The handlers of users' own routes get the user service too, because
+/// there are no users without it.
+pub enum Handler<C: 'static> {
+    /// See [`Access::Public`].
+    Public(for<'a> fn(&'a Public<C>, Call<'a>) -> Answering<'a>),
+    /// See [`Access::Optional`].
+    Optional(for<'a> fn(&'a Public<C>, Call<'a>, Caller) -> Answering<'a>),
+    /// See [`Access::Authenticated`].
+    Authenticated(for<'a> fn(&'a Public<C>, Call<'a>, Authenticated) -> Answering<'a>),
+    /// See [`Access::SelfOrAdmin`].
+    SelfOrAdmin(for<'a> fn(&'a Public<C>, &'a Users, Call<'a>, SelfOrAdmin) -> Answering<'a>),
+    /// See [`Access::Admin`].
+    Admin(for<'a> fn(&'a Public<C>, &'a Users, Call<'a>, Administrator) -> Answering<'a>),
+}
+
+impl<C: Send + Sync> Handler<C> {
+    /// Who may call it.
+    pub fn access(&self) -> Access {
+        match self {
+            Self::Public(_) => Access::Public,
+            Self::Optional(_) => Access::Optional,
+            Self::Authenticated(_) => Access::Authenticated,
+            Self::SelfOrAdmin(_) => Access::SelfOrAdmin,
+            Self::Admin(_) => Access::Admin,
+        }
+    }
+
+    /// Verifies the caller and answers.
+    pub async fn answer(&self, api: &Public<C>, call: Call<'_>) -> Result<Answer, Problem> {
+        let caller = || access::caller(&api.authenticator, &call);
+        match self {
+            Self::Public(handle) => handle(api, call).await,
+            Self::Optional(handle) => {
+                let caller = caller().await?;
+                handle(api, call, caller).await
+            }
+            Self::Authenticated(handle) => {
+                let caller = access::authenticated(caller().await?)?;
+                handle(api, call, caller).await
+            }
+            Self::SelfOrAdmin(handle) => {
+                let (caller, users) = (caller().await?, api.users()?);
+                let caller = access::self_or_admin(caller, call.parameter)?;
+                handle(api, users, call, caller).await
+            }
+            Self::Admin(handle) => {
+                let (caller, users) = (caller().await?, api.users()?);
+                let caller = access::admin(caller)?;
+                handle(api, users, call, caller).await
+            }
+        }
+    }
+}
+
+/// A handler of the table: `handler!(Admin users::delete)`.
+macro_rules! handler {
+    (Public $handle:path) => {
+        Handler::Public(|api, call| Box::pin($handle(api, call)))
+    };
+    (Optional $handle:path) => {
+        Handler::Optional(|api, call, caller| Box::pin($handle(api, call, caller)))
+    };
+    (Authenticated $handle:path) => {
+        Handler::Authenticated(|api, call, caller| Box::pin($handle(api, call, caller)))
+    };
+    ($access:ident $handle:path) => {
+        Handler::$access(|api, users, call, caller| Box::pin($handle(api, users, call, caller)))
+    };
+}
+pub(super) use handler;
