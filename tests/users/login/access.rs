@@ -10,8 +10,8 @@ use super::party::Tokens;
 use super::party::call;
 use super::party::guarded;
 use super::party::registered;
-use crate::support::http::Client;
-use crate::support::http::Response;
+use support::http::Client;
+use support::http::Response;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Access {
