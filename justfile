@@ -13,11 +13,11 @@ check:
 
 # One test program, such as `just test users login::`
 test program *filter:
-    tests/cargo test --test {{program}} -- {{filter}}
+    scripts/cargo test --test {{program}} -- {{filter}}
 
 # Unit tests of one module, such as `just unit drain::`
 unit filter:
-    tests/cargo test --lib -- {{filter}}
+    scripts/cargo test --lib -- {{filter}}
 
 # Everything CI runs
 ci:
@@ -25,4 +25,4 @@ ci:
 
 # Links and tables of the documentation
 docs:
-    tests/docs
+    scripts/docs

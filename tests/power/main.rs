@@ -1,7 +1,7 @@
 //! Power cuts on a real kernel: the real binary on ext4 in a virtual machine whose power is cut under load, on a disk
 //! that forgets what was not flushed. What was answered 202 is there after the next boot.
 //!
-//! `tests/powercut` runs as many cuts as one likes, and shows that a build which skips the flush is found.
+//! `scripts/powercut` runs as many cuts as one likes, and shows that a build which skips the flush is found.
 #![cfg(target_arch = "x86_64")]
 // A failed step of a test's own preparation has nobody to report to: it says what it was and ends the test.
 #![allow(clippy::unwrap_used, clippy::expect_used)]

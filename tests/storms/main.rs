@@ -1,7 +1,7 @@
 //! Storms of faults on real parts: the daemon, three brokers, the way between them, the disk, the clock. What is in
 //! the topics in the end is told by Kafka's own consumer and held against what clients were answered.
 //!
-//! A short storm is a test like any other. `tests/storm --minutes N` runs a long one and writes a report.
+//! A short storm is a test like any other. `scripts/storm --minutes N` runs a long one and writes a report.
 // A failed step of a test's own preparation has nobody to report to: it says what it was and ends the test.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 

@@ -1,4 +1,4 @@
-//! How long, how hard, and where to write: from the environment, which `tests/storm` sets.
+//! How long, how hard, and where to write: from the environment, which `scripts/storm` sets.
 
 use std::env;
 use std::path::PathBuf;

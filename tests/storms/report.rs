@@ -40,7 +40,7 @@ fn text(options: &Options, verdict: &Verdict) -> String {
     let mode = options.delivery.name();
     let _ = writeln!(
         text,
-        "`tests/storm --minutes {minutes:.1} --delivery {mode} --seed {} --rate {}`\n",
+        "`scripts/storm --minutes {minutes:.1} --delivery {mode} --seed {} --rate {}`\n",
         options.seed, options.rate
     );
     let longest = verdict.drains.iter().max().copied().unwrap_or_default();

@@ -13,7 +13,7 @@ use super::wait;
 /// Far above what a backlog of these tests takes on a busy machine.
 pub const LONG: Duration = Duration::from_secs(120);
 
-/// The daemon under test: this build, or another one with a fault in it (`tests/planted`).
+/// The daemon under test: this build, or another one with a fault in it (`scripts/planted`).
 pub fn binary() -> PathBuf {
     env::var_os("FOREBAY_TEST_BINARY").map_or_else(this_build, PathBuf::from)
 }
