@@ -1,12 +1,22 @@
 //! Which callers of the dead-letter store wait for its disk.
 
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::super::crypt::Keys;
 use super::super::fs::Dir;
 use super::super::fs::File;
+use super::super::fs::Fs;
 use super::super::fs::Mode;
 use super::super::fs::RealFs;
+use super::super::quarantine;
 use super::tests::letter;
 use super::tests::open;
 use super::*;
+use crate::sync::atomic::AtomicU64;
+use crate::sync::atomic::Ordering;
+use crate::units::Lsn;
 
 /// A file system on which flushes wait for a permit, and writes are measured.
 #[derive(Clone)]

@@ -10,11 +10,11 @@ use super::super::frame;
 use super::super::frame::Meta;
 use super::super::frame::Seed;
 use super::super::types::Letter;
-use super::Damage;
-use super::Dead;
-use super::Removal;
-use super::Sealed;
 use super::head::DataKey;
+use super::types::Damage;
+use super::types::Dead;
+use super::types::Removal;
+use super::types::Sealed;
 use crate::units::Lsn;
 use crate::units::Timestamp;
 

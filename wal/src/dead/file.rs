@@ -12,16 +12,15 @@ use super::super::quarantine;
 use super::super::salvage;
 use super::super::scan::Scanner;
 use super::super::types::Letter;
-use super::Dead;
-use super::FILE;
-use super::NAME;
 use super::entry;
 use super::entry::Entry;
 use super::head::DataKey;
 use super::head::Head;
 use super::known::Known;
 use super::known::Place;
-use super::places::Saved;
+use super::types::Dead;
+use super::types::FILE;
+use super::types::NAME;
 use crate::planted::Fault;
 use crate::planted::planted;
 use crate::units::Lsn;
@@ -100,15 +99,15 @@ impl Letters {
 
     /// Reads the whole file, through a bounded buffer.
     pub fn load(self) -> io::Result<Loaded> {
-        let nothing = Saved { known: Known::default(), end: self.head.len };
-        self.load_behind(nothing)
+        let begin = self.head.len;
+        self.load_behind(Known::default(), begin)
     }
 
-    /// Reads what was added since its places were saved.
-    pub fn load_behind(self, saved: Saved) -> io::Result<Loaded> {
+    /// Reads what was added behind `end`; `known` lies before it.
+    pub fn load_behind(self, mut known: Known, mut end: u64) -> io::Result<Loaded> {
         let len = self.file.size()?;
         let mut scanner = self.scanner(len);
-        let (mut known, mut end, mut promised) = (saved.known, saved.end, saved.end);
+        let mut promised = end;
         let mut trouble = None;
         let mut holes = Vec::new();
         while end < len {

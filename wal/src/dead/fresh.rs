@@ -8,11 +8,11 @@ use super::super::crypt::Keys;
 use super::super::fs;
 use super::super::fs::Fs;
 use super::super::fs::Mode;
-use super::Dead;
 use super::entry::Entry;
 use super::file::Letters;
 use super::head;
 use super::known::Known;
+use super::types::Dead;
 
 /// Written in pieces of this size.
 const PIECE: usize = 1 << 20;

@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::Removal;
 use super::entry::Head;
+use super::types::Removal;
 use crate::units::Lsn;
+
+/// Places taken from memory at once.
+pub const PAGE: usize = 1024;
 
 /// Where an entry lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,7 +12,6 @@ use std::io;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::PoisonError;
 
 use crc32fast::Hasher;
 
@@ -21,15 +20,13 @@ use super::super::fs;
 use super::super::fs::File;
 use super::super::fs::Fs;
 use super::super::fs::Mode;
-use super::DIR;
-use super::DeadLetters;
-use super::PAGE;
-use super::Removal;
 use super::file::Letters;
 use super::known::Gone;
 use super::known::Known;
+use super::known::PAGE;
 use super::known::Place;
-use crate::sync::atomic::Ordering;
+use super::types::DIR;
+use super::types::Removal;
 use crate::units::Lsn;
 
 const FILE: &str = "places";
@@ -37,8 +34,6 @@ const MAGIC: [u8; 8] = *b"forebayp";
 const VERSION: u32 = 1;
 /// Of what stands before the entries, of each entry, and of what stands behind them.
 const BLOCK: usize = 32;
-/// A start reads so much of the letters at most, and what one write added: a few milliseconds. Tests cross it often.
-const SAVE_EVERY: u64 = if cfg!(test) { 2 << 10 } else { 8 << 20 };
 /// So many of the letters' last bytes tell whether they are the letters the places were saved for.
 const TAIL: u64 = 4096;
 
@@ -201,39 +196,33 @@ impl Out {
     }
 }
 
-impl DeadLetters {
-    /// Saves the places if enough was added since they were saved. What is added or removed meanwhile may be among
-    /// them or not: a start reads it in the letters again.
-    pub(super) fn save_places(&self) -> io::Result<()> {
-        let _one = self.rewriting.lock().unwrap_or_else(PoisonError::into_inner);
-        let (letters, end) = {
-            let state = self.lock();
-            (state.letters.clone(), state.end)
-        };
-        if end < self.saved_to.load(Ordering::Relaxed) + SAVE_EVERY {
-            return Ok(());
-        }
-        // Also when it fails, on a full disk: it can wait for as much again.
-        self.saved_to.store(end, Ordering::Relaxed);
-        let path = self.path.with_file_name(FILE);
-        let temporary = fs::temporary(&path);
-        let file = self.fs.open(&temporary, Mode::Create)?;
-        let mut out = Out { file, buffer: Vec::new(), at: 0, hasher: Hasher::new() };
-        out.add(&header(letters.salt()))?;
-        let mut footer = Footer { entries: 0, gone: 0, end, tail: tail(&*letters.file, end)?, crc: 0 };
-        for (lsn, place) in self.entries().filter(|(_, place)| place.offset < end) {
-            footer.entries += 1;
-            out.add(&block([lsn.0, place.to.0, place.offset, place.len as u64]))?;
-        }
-        for (lsn, gone) in self.gone() {
-            footer.gone += 1;
-            let requeued_as = match gone.removal {
-                Removal::Dropped => 0,
-                Removal::Requeued(lsn) => lsn.0,
-            };
-            out.add(&block([lsn.0, gone.to.0, gone.len as u64, requeued_as]))?;
-        }
-        out.end(&footer)?;
-        fs::rename_over(&*self.fs, &temporary, &path)
+/// Saves the places of what lies in the letters below `end`, and of what left.
+pub fn save(
+    fs: &dyn Fs,
+    letters_path: &Path,
+    letters: &Letters,
+    end: u64,
+    entries: impl Iterator<Item = (Lsn, Place)>,
+    gone: impl Iterator<Item = (Lsn, Gone)>,
+) -> io::Result<()> {
+    let path = letters_path.with_file_name(FILE);
+    let temporary = fs::temporary(&path);
+    let file = fs.open(&temporary, Mode::Create)?;
+    let mut out = Out { file, buffer: Vec::new(), at: 0, hasher: Hasher::new() };
+    out.add(&header(letters.salt()))?;
+    let mut footer = Footer { entries: 0, gone: 0, end, tail: tail(&*letters.file, end)?, crc: 0 };
+    for (lsn, place) in entries.filter(|(_, place)| place.offset < end) {
+        footer.entries += 1;
+        out.add(&block([lsn.0, place.to.0, place.offset, place.len as u64]))?;
     }
+    for (lsn, gone) in gone {
+        footer.gone += 1;
+        let requeued_as = match gone.removal {
+            Removal::Dropped => 0,
+            Removal::Requeued(lsn) => lsn.0,
+        };
+        out.add(&block([lsn.0, gone.to.0, gone.len as u64, requeued_as]))?;
+    }
+    out.end(&footer)?;
+    fs::rename_over(fs, &temporary, &path)
 }

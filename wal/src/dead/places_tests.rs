@@ -1,12 +1,18 @@
 //! What a start makes of places that were saved.
 
 use std::fs;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
 
+use super::super::crypt::Keys;
 use super::super::fs::RealFs;
 use super::super::tests::Dice;
+use super::super::types::Letter;
 use super::tests::letter;
 use super::tests::open;
 use super::*;
+use crate::units::Lsn;
 use crate::units::Timestamp;
 
 fn small(lsn: u64) -> Letter {

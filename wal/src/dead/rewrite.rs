@@ -7,15 +7,15 @@ use std::io;
 use std::sync::PoisonError;
 
 use super::super::fs;
-use super::DeadLetters;
-use super::Removal;
-use super::State;
 use super::entry;
 use super::entry::Entry;
 use super::entry::Head;
 use super::file::Letters;
 use super::fresh::Fresh;
 use super::known::Gone;
+use super::store::DeadLetters;
+use super::store::State;
+use super::types::Removal;
 use crate::sync::atomic::Ordering;
 use crate::units::Lsn;
 

@@ -1,11 +1,19 @@
 //! What an operator relies on.
 
+use std::path::Path;
+use std::sync::Arc;
+
 use super::super::bytes::array;
+use super::super::crypt::Keys;
 use super::super::crypt::MasterKey;
 use super::super::frame;
 use super::super::frame::Seed;
 use super::super::fs::RealFs;
+use super::super::ledger::Ledger;
+use super::super::types::Letter;
+use super::entry::Entry;
 use super::*;
+use crate::units::Lsn;
 use crate::units::Timestamp;
 
 pub fn letter(lsn: u64) -> Letter {

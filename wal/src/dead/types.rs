@@ -8,6 +8,13 @@ use super::super::types::Letter;
 use crate::units::Lsn;
 use crate::units::Timestamp;
 
+/// The directory in the log's.
+pub const DIR: &str = "dead";
+/// The file in it.
+pub const FILE: &str = "letters";
+/// The file as findings name it: its path in the log's directory.
+pub const NAME: &str = "dead/letters";
+
 /// A range of records that could not be read: a dead letter without its record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Damage {
