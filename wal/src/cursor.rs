@@ -23,6 +23,31 @@ use crate::units::Lsn;
 use crate::units::Timestamp;
 
 /// A reader of the log. It holds at most one block and one file.
+///
+/// It passes records that are done, and those that its caller does not want:
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use forebay_wal::{Entry, Keys, Lsn, Options, open_locked, units::Timestamp};
+/// # let home = tempfile::tempdir()?;
+/// # let (keys, label, observer) = (Keys::default(), |_: &[u8]| None, Arc::new(|_: &_| {}));
+/// # let options = Options { segment_size: 1 << 20, reserve_space: 0, redeliver: false, keys, label, observer };
+/// # let now = Timestamp::now();
+/// # let (_lock, opened) = open_locked(&home.path().join("wal"), &options, now)?;
+/// # let (mut writer, log) = (opened.writer, opened.log);
+/// let batch = [(1, "a"), (2, "b"), (1, "c")];
+/// let batch = batch.map(|(lane, text)| Entry { lane, label: "note", payload: text.as_bytes() });
+/// writer.append(&batch, now)?;
+/// writer.commit()?;
+///
+/// let mut cursor = log.cursor(log.watermark());
+/// let mut found = Vec::new();
+/// while let Some(frame) = cursor.next(|_lsn, lane| lane == 1)? {
+///     found.push(frame.payload.to_vec());
+/// }
+/// assert_eq!(found, [b"a", b"c"]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Cursor {
     log: Arc<Log>,
     next: Lsn,

@@ -1,5 +1,49 @@
 //! The log: what it promises, how it lies on disk, and why. Someone could write a second reader from this page.
 //!
+//! The crate also has the format of the commands in the log ([`command`]), the daemon's control socket ([`control`]), and
+//! what the other crates share ([`units`], [`secret_file`], [`sync`], [`planted`]).
+//!
+//! # Example
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use forebay_wal::units::Timestamp;
+//! use forebay_wal::{Confirmation, Entry, Keys, Lsn, Options};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let home = tempfile::tempdir()?;
+//! let options = Options {
+//!     segment_size: 1 << 20,
+//!     reserve_space: 0,
+//!     redeliver: false,
+//!     keys: Keys::default(),
+//!     label: |_payload| Some("note".to_owned()),
+//!     observer: Arc::new(|event| println!("{event:?}")),
+//! };
+//! let now = Timestamp::now();
+//! let (_lock, opened) = forebay_wal::open_locked(&home.path().join("wal"), &options, now)?;
+//! let (mut writer, log) = (opened.writer, opened.log);
+//!
+//! // One batch: it is durable when `commit` returns.
+//! let batch = [b"first", b"other"].map(|payload| Entry { lane: 7, label: "note", payload });
+//! let lsns = writer.append(&batch, now)?;
+//! writer.commit()?;
+//!
+//! // A cursor reads the records that are not done.
+//! let mut cursor = log.cursor(Lsn(0));
+//! let frame = cursor.next(|_lsn, _lane| true)?.ok_or("no record")?;
+//! assert_eq!((frame.lsn, frame.payload), (lsns.start, &b"first"[..]));
+//!
+//! // A confirmed record is done. The next checkpoint makes that durable.
+//! let (lsn, bytes) = (frame.lsn, frame.bytes);
+//! log.confirm(&[Confirmation { lsn, bytes, partition: 0, offset: 42, at: now }]);
+//! log.checkpoint(now)?;
+//! assert_eq!((log.watermark(), log.figures().backlog), (lsn.next(), 1));
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # Promises
 //!
 //! 1. What [`Writer::commit`] returned for is on stable storage: bytes, file size, segment header and directory entry.

@@ -36,6 +36,30 @@ use crate::units::Lsn;
 use crate::units::Timestamp;
 
 /// One log, opened. Shared by readers, the drain and the status look-up; only the `Writer` adds to it.
+///
+/// It knows what became of each record:
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use forebay_wal::{Entry, Keys, Lsn, Options, open_locked, units::Timestamp};
+/// # let home = tempfile::tempdir()?;
+/// # let (keys, label, observer) = (Keys::default(), |_: &[u8]| None, Arc::new(|_: &_| {}));
+/// # let options = Options { segment_size: 1 << 20, reserve_space: 0, redeliver: false, keys, label, observer };
+/// # let now = Timestamp::now();
+/// # let (_lock, opened) = open_locked(&home.path().join("wal"), &options, now)?;
+/// # let (mut writer, log) = (opened.writer, opened.log);
+/// use forebay_wal::{Fate, Letter};
+///
+/// let lsn = writer.append(&[Entry { lane: 0, label: "note", payload: b"too large" }], now)?.start;
+/// assert_eq!(log.fate(lsn)?, Fate::Unknown);
+/// writer.commit()?;
+/// assert_eq!(log.fate(lsn)?, Fate::Waiting);
+///
+/// let (reason, payload) = ("the broker refuses it".to_owned(), b"too large".to_vec());
+/// log.bury(&[Letter { lsn, accepted_at: now, died_at: now, reason: reason.clone(), attempts: 1, payload }])?;
+/// assert_eq!(log.fate(lsn)?, Fate::Dead { reason, at: now });
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Log {
     pub(super) fs: Arc<dyn Fs>,
     pub(super) dir: PathBuf,

@@ -1,6 +1,5 @@
 //! Adds to the log: batches into a buffer, the buffer into the segment, one flush for all of it.
 
-use std::fmt;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
@@ -55,9 +54,10 @@ pub struct Writer {
 }
 
 /// Why a batch was not taken. Nothing of it is in the log.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AppendError {
     /// It does not fit into one segment.
+    #[error("the batch takes {bytes} bytes, and a segment has room for {limit}")]
     TooLarge {
         /// What it takes.
         bytes: u64,
@@ -65,22 +65,20 @@ pub enum AppendError {
         limit: u64,
     },
     /// The next segment is still being filled. What was appended before is committed.
+    #[error("the next segment is still being filled")]
     Filling,
     /// The next segment cannot be filled. What was appended before is committed.
+    #[error("there is no room for the next segment")]
     NoRoom,
     /// The log failed. What was appended and not committed before is "maybe".
-    Poisoned(Poisoned),
+    #[error(transparent)]
+    Poisoned(#[from] Poisoned),
 }
 
 /// The log failed; the first cause. Final: only a new start, with recovery, goes on.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the log failed and takes nothing more: {0}")]
 pub struct Poisoned(pub String);
-
-impl fmt::Display for Poisoned {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the log failed and takes nothing more: {}", self.0)
-    }
-}
 
 impl Writer {
     /// Begins a segment whose predecessor was sealed as `predecessor`, in a spare file.

@@ -48,6 +48,23 @@ static BASE32: LazyLock<Encoding> = LazyLock::new(|| {
 });
 
 /// The name of one accepted command.
+///
+/// It has 40 characters, sorts by time, and leads the log that made it back to the record:
+///
+/// ```
+/// use forebay_wal::Lsn;
+/// use forebay_wal::command::{CommandId, IdMint};
+/// use forebay_wal::units::Timestamp;
+///
+/// let mint = IdMint::new(&[1; 16], &[2; 32]);
+/// let id = mint.mint(Timestamp(1_764_547_200_000), Lsn(17), [3; 9]);
+///
+/// let text = id.to_string();
+/// assert_eq!(text.len(), 40);
+/// assert_eq!(text.to_lowercase().parse(), Ok(id));
+/// assert_eq!(id.accepted_at(), Timestamp(1_764_547_200_000));
+/// assert_eq!(mint.lsn(&id), Ok(Lsn(17)));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CommandId([u8; BYTES]);
 
