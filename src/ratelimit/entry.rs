@@ -10,12 +10,13 @@ use tokio::time::Instant;
 use tokio::time::timeout_at;
 
 use crate::kv::Rate;
+use crate::kv::Spend;
 use crate::kv::Spent;
 
-use super::Limited;
 use super::lease::Ask;
 use super::lease::Lease;
 use super::lease::Look;
+use super::limited::Limited;
 use super::refill::Question;
 use super::store::Store;
 
@@ -32,15 +33,20 @@ struct State {
     is_refilling: bool,
 }
 
+/// A refill under way. However it ends, the next one may begin, and requests that wait check the lease again.
+struct Refill(Arc<Entry>);
+
+impl Drop for Refill {
+    fn drop(&mut self) {
+        self.0.state().is_refilling = false;
+        self.0.refilled.notify_waiters();
+    }
+}
+
 impl Entry {
     pub fn new(key: String, rate: Rate) -> Self {
         let state = State { lease: Lease::new(rate), is_refilling: false };
         Self { key, state: Mutex::new(state), refilled: Notify::new() }
-    }
-
-    /// Of the shared bucket.
-    pub fn key(&self) -> &str {
-        &self.key
     }
 
     /// Takes permits out of the lease. Waits while it is filled, no longer than a call to the store may take; and not
@@ -78,24 +84,21 @@ impl Entry {
             Look::Short if state.is_refilling => None,
             Look::Short => {
                 state.is_refilling = true;
-                let question = Question { entry: Arc::clone(self), rate, ask: state.lease.ask(count, now) };
+                let ask = state.lease.ask(count, now);
                 // Its end is noted in the state, too.
                 drop(state);
-                let is_asked = store.questions().put(question).is_ok();
+                let is_asked = store.questions().put(self.question(rate, ask)).is_ok();
                 (!is_asked).then(|| self.state().lease.decide_alone(rate, count, now))
             }
         }
     }
 
-    /// The store's answer to a question.
-    pub fn answered(&self, rate: Rate, ask: Ask, spent: Spent, now: u64) {
-        self.state().lease.answered(rate, ask, spent, now);
-    }
-
-    /// However a refill ended: the next one may begin, and who waits looks again.
-    pub fn refill_ended(&self) {
-        self.state().is_refilling = false;
-        self.refilled.notify_waiters();
+    /// What fills the lease.
+    fn question(self: &Arc<Self>, rate: Rate, ask: Ask) -> Question {
+        let spend = Spend { key: self.key.clone(), rate, need: ask.need, extra: ask.extra };
+        let refill = Refill(Arc::clone(self));
+        let answered = move |spent: Spent, now: u64| refill.0.state().lease.answered(rate, ask, spent, now);
+        Question { spend, answered: Box::new(answered) }
     }
 
     /// Takes one permit out of the shared bucket itself; says whether it was that one that granted it.

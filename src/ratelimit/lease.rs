@@ -11,7 +11,7 @@ use crate::kv::Bucket;
 use crate::kv::Rate;
 use crate::kv::Spent;
 
-use super::Limited;
+use super::limited::Limited;
 
 /// A lease is void after this part of the window: what runs off meanwhile is a thousandth of the limit.
 const LIFE_OF_WINDOW: u32 = 1000;

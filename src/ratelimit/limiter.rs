@@ -16,9 +16,9 @@ use crate::command::KeyedDigest;
 use crate::kv::Rate;
 use crate::metrics::Metrics;
 
-use super::Limited;
 use super::address;
 use super::entry::Entry;
+use super::limited::Limited;
 use super::settings::Dated;
 use super::settings::Setting;
 use super::store::Store;

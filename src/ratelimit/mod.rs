@@ -17,6 +17,7 @@ mod address;
 mod config;
 mod entry;
 mod lease;
+mod limited;
 mod limiter;
 mod refill;
 mod settings;
@@ -39,6 +40,7 @@ use crate::task::Task;
 pub use address::Proxies;
 pub use address::network;
 pub use config::Config;
+pub use limited::Limited;
 pub use settings::Fault;
 pub use settings::Setting;
 pub use sharing::NotShared;
@@ -48,22 +50,6 @@ use limiter::Limiter;
 use limiter::Taken;
 use settings::Dated;
 use store::Store;
-
-/// A refusal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("too many requests; the next one in {retry_after:?}")]
-pub struct Limited {
-    /// When to come again.
-    pub retry_after: Duration,
-    /// More at once than the limit: such a request never passes.
-    pub is_too_large: bool,
-}
-
-impl Limited {
-    fn after(retry_after: Duration) -> Self {
-        Self { retry_after, is_too_large: false }
-    }
-}
 
 /// A limiter whose setting can be changed at run time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,7 +145,7 @@ impl Limits {
     pub fn watch(&self) -> Vec<Task> {
         let Some(kv) = self.0.store.kv().cloned() else { return Vec::new() };
         let (asked, watched) = (Arc::clone(&self.0.store), Arc::clone(&self.0.store));
-        let ask = Task::spawn("ratelimit-refill", async move { asked.questions().ask(&asked).await });
+        let ask = Task::spawn("ratelimit-refill", async move { asked.refill().await });
         let watch = Task::spawn("ratelimit-store", async move { watched.watch().await });
         vec![ask, watch, self.listen(kv)]
     }

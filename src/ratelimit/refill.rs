@@ -1,35 +1,23 @@
 //! Questions to the shared store, gathered: while one call is under way those of other clients come together, and go
 //! with the next one. A call of many costs little more than a call of one.
 
-use std::sync::Arc;
-
 use prometheus::IntCounter;
 use tokio::sync::Mutex;
 use tokio::sync::mpsc;
 
-use crate::kv::Rate;
 use crate::kv::Spend;
+use crate::kv::Spent;
 
-use super::entry::Entry;
-use super::lease::Ask;
-use super::store::Store;
-
-/// Questions that wait. Whoever finds no room is decided upon without an answer.
+/// Questions that wait. A client that finds no room is decided upon without an answer.
 const WAITING: usize = 10_000;
 /// Of one call.
 const AT_ONCE: usize = 500;
 
-/// A lease that is to be filled. Dropped, the client may ask again, and whoever waits for it looks again.
+/// A lease that is to be filled.
 pub(super) struct Question {
-    pub entry: Arc<Entry>,
-    pub rate: Rate,
-    pub ask: Ask,
-}
-
-impl Drop for Question {
-    fn drop(&mut self) {
-        self.entry.refill_ended();
-    }
+    pub spend: Spend,
+    /// Called with the store's answer and its instant (see `Store::now`); dropped when there is no answer.
+    pub answered: Box<dyn FnOnce(Spent, u64) + Send>,
 }
 
 /// Both ends of the queue.
@@ -53,25 +41,10 @@ impl Questions {
         })
     }
 
-    /// Asks the store, call after call.
-    pub async fn ask(&self, store: &Store) {
-        let mut waiting = self.waiting.lock().await;
+    /// The questions of the next call; waits for the first one.
+    pub async fn next(&self) -> Vec<Question> {
         let mut questions = Vec::with_capacity(AT_ONCE);
-        while waiting.recv_many(&mut questions, AT_ONCE).await > 0 {
-            let spend = |question: &Question| {
-                let Ask { need, extra } = question.ask;
-                Spend { key: question.entry.key().to_owned(), rate: question.rate, need, extra }
-            };
-            let calls: Vec<_> = questions.iter().map(spend).collect();
-            // Whoever waits behind a call that failed is let go at once.
-            let answers = match store.is_away() {
-                true => None,
-                false => store.spend_all(&calls).await,
-            };
-            for (question, spent) in questions.iter().zip(answers.unwrap_or_default()) {
-                question.entry.answered(question.rate, question.ask, spent, store.now());
-            }
-            questions.clear();
-        }
+        self.waiting.lock().await.recv_many(&mut questions, AT_ONCE).await;
+        questions
     }
 }

@@ -88,6 +88,23 @@ impl Store {
         }
     }
 
+    /// Asks what was put into the queue, call after call.
+    pub async fn refill(&self) {
+        loop {
+            let questions = self.questions.next().await;
+            let (calls, answered): (Vec<_>, Vec<_>) =
+                questions.into_iter().map(|question| (question.spend, question.answered)).unzip();
+            // Clients that wait behind a call that failed are released at once.
+            let answers = match self.is_away() {
+                true => None,
+                false => self.spend_all(&calls).await,
+            };
+            for (answered, spent) in answered.into_iter().zip(answers.unwrap_or_default()) {
+                answered(spent, self.now());
+            }
+        }
+    }
+
     fn failed(&self, error: &KvError) {
         if !self.is_away.swap(true, Ordering::Relaxed) {
             tracing::warn!(%error, "ratelimit.fallback: each daemon counts for itself");

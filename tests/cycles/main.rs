@@ -54,9 +54,6 @@ src/kv/embedded/mod.rs src/kv/remote/command.rs src/kv/remote/connection.rs src/
 src/kv/remote/link.rs src/kv/remote/mod.rs src/kv/remote/servers.rs src/kv/remote/subscriber.rs
 src/kv/subscription.rs
 
-src/ratelimit/entry.rs src/ratelimit/lease.rs src/ratelimit/limiter.rs src/ratelimit/mod.rs
-src/ratelimit/refill.rs src/ratelimit/store.rs
-
 src/status/mod.rs src/status/outcomes.rs
 
 src/users/cache.rs src/users/notices.rs
