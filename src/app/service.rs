@@ -16,8 +16,8 @@ use crate::status::Statuses;
 use crate::task::Task;
 use crate::users;
 use crate::users::HashPool;
-use crate::users::Keeper;
 use crate::users::Profiles;
+use crate::users::ReservationMaintenance;
 use crate::users::Users;
 use crate::wal::Log;
 
@@ -39,7 +39,7 @@ pub(super) struct Stores {
 pub(super) struct Service {
     pub(super) users: Users,
     // Dropped with the service: each ends at its next wait.
-    _keeper: Keeper,
+    _keeper: ReservationMaintenance,
     _tasks: Vec<Task>,
 }
 

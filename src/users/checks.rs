@@ -11,11 +11,11 @@ use tokio::time::timeout_at;
 
 use super::UserError;
 use super::Users;
-use super::flights::Flight;
-use super::hold::Hold;
-use super::hold::Stored;
-use super::pending::Claim;
-use super::pending::Wanted;
+use super::reservations::InFlightRequest;
+use super::reservations::ReservationGuard;
+use super::reservations::ReservationKey;
+use super::reservations::ReserveOutcome;
+use super::reservations::Stored;
 use crate::db::Holder;
 use crate::ingest::Receipt;
 use crate::kv::KvError;
@@ -26,7 +26,7 @@ const REPEAT_WITHIN: Duration = Duration::from_secs(10);
 
 /// What came of the checks.
 pub(super) enum Admitted {
-    New(Hold),
+    New(ReservationGuard),
     /// An earlier request was the same.
     Repeat(Receipt),
 }
@@ -39,9 +39,9 @@ impl Users {
         fingerprint: Option<[u8; 16]>,
         email: Option<&str>,
         phone: Option<&str>,
-    ) -> Vec<Wanted> {
+    ) -> Vec<ReservationKey> {
         let owner = self.digest(&[b"owner", name.as_bytes()]).await;
-        let marker = |field, key, digest| Wanted { field, key, digest };
+        let marker = |field, key, digest| ReservationKey { field, key, digest };
         let name = fingerprint.map(|digest| marker("name", markers::name_key(name), digest));
         let email = email.map(|email| marker("email", markers::email_key(email), owner));
         let phone = phone.map(|phone| marker("phone", markers::phone_key(phone), owner));
@@ -50,24 +50,24 @@ impl Users {
 
     pub(super) async fn check(
         &self,
-        wanted: Vec<Wanted>,
+        wanted: Vec<ReservationKey>,
         name: &str,
         email: Option<&str>,
         phone: Option<&str>,
         new: bool,
     ) -> Result<Admitted, UserError> {
-        let claim = self.pending.life.claim();
-        let seat = match self.pending.flights.enter(&wanted, claim) {
+        let claim = self.reservations.life.claim();
+        let seat = match self.reservations.flights.enter(&wanted, claim) {
             Ok(seat) => seat,
             Err(collision) if collision.same => return self.after(&collision.with).await,
             Err(collision) => {
                 let refusal = self.behind(&collision.with, collision.field);
                 // Refused without a look at the markers: what a crash has left of this request goes all the same.
                 let keys = wanted.iter().map(|one| one.key.clone()).collect();
-                return Err(tokio::join!(refusal, self.pending.sweep_all(keys)).0);
+                return Err(tokio::join!(refusal, self.reservations.sweep_all(keys)).0);
             }
         };
-        let mut hold = Hold { wanted: wanted.into(), claim, seat, stored: None };
+        let mut hold = ReservationGuard { wanted: wanted.into(), claim, seat, stored: None };
         if hold.wanted.is_empty() {
             return Ok(Admitted::New(hold));
         }
@@ -75,7 +75,7 @@ impl Users {
         let deadline = Instant::now() + self.config.check_timeout.0;
         let claimed = self.set_markers(&mut hold, deadline).await;
         let free = match &claimed {
-            Ok(Claim::Ours) => self.ask_database(name, email, phone, new, deadline).await,
+            Ok(ReserveOutcome::Ours) => self.ask_database(name, email, phone, new, deadline).await,
             _ => Ok(()),
         };
         match claimed.is_ok() && free.is_ok() {
@@ -85,12 +85,12 @@ impl Users {
             false => drop(running),
         }
         match claimed? {
-            Claim::Ours => {}
-            Claim::UnderWay(flight) => return self.after(&flight).await,
-            Claim::Repeat(receipt, _) => return Ok(Admitted::Repeat(receipt)),
-            Claim::Behind(flight, field) => return Err(self.behind(&flight, field).await),
-            Claim::Taken(field) => return Err(UserError::Taken(field)),
-            Claim::Undecided => return Err(UserError::UnderWay),
+            ReserveOutcome::Ours => {}
+            ReserveOutcome::UnderWay(flight) => return self.after(&flight).await,
+            ReserveOutcome::Repeat(receipt, _) => return Ok(Admitted::Repeat(receipt)),
+            ReserveOutcome::Behind(flight, field) => return Err(self.behind(&flight, field).await),
+            ReserveOutcome::Taken(field) => return Err(UserError::Taken(field)),
+            ReserveOutcome::Undecided => return Err(UserError::UnderWay),
         }
         match free {
             Ok(()) => Ok(Admitted::New(hold)),
@@ -101,23 +101,27 @@ impl Users {
         }
     }
 
-    async fn set_markers(&self, hold: &mut Hold, deadline: Instant) -> Result<Claim, UserError> {
+    async fn set_markers(
+        &self,
+        hold: &mut ReservationGuard,
+        deadline: Instant,
+    ) -> Result<ReserveOutcome, UserError> {
         let _step = self.step("users.markers");
         let (claim, wanted) = (hold.claim, Arc::clone(&hold.wanted));
-        let (pending, tasks) = (Arc::clone(&self.pending), Arc::downgrade(&self.tasks));
+        let (reservations, tasks) = (Arc::clone(&self.reservations), Arc::downgrade(&self.tasks));
         // What comes too late is given back when it has come, and not before: on a busy machine what was asked for first
         // is not always what is done first.
         let claiming = self.tasks.begin(async move {
-            let claimed = pending.claim(&wanted, claim).await?;
-            let ours = matches!(claimed, Claim::Ours);
-            Ok::<_, KvError>((claimed, ours.then(|| Stored::new(wanted, claim, pending, tasks))))
+            let claimed = reservations.claim(&wanted, claim).await?;
+            let ours = matches!(claimed, ReserveOutcome::Ours);
+            Ok::<_, KvError>((claimed, ours.then(|| Stored::new(wanted, claim, reservations, tasks))))
         });
         match timeout_at(deadline.into(), claiming).await {
             Ok(Ok(Ok((claimed, stored)))) => {
                 hold.stored = stored;
                 Ok(claimed)
             }
-            _ if self.degrades_without_markers() => Ok(Claim::Ours),
+            _ if self.degrades_without_markers() => Ok(ReserveOutcome::Ours),
             _ => Err(UserError::Markers),
         }
     }
@@ -180,7 +184,7 @@ impl Users {
     }
 
     /// The answer of the request that was here first.
-    async fn after(&self, flight: &Flight) -> Result<Admitted, UserError> {
+    async fn after(&self, flight: &InFlightRequest) -> Result<Admitted, UserError> {
         match tokio::time::timeout(REPEAT_WITHIN, flight.receipt()).await {
             Ok(Some(receipt)) => Ok(Admitted::Repeat(Receipt { replayed: true, ..receipt })),
             // It was refused, or its client went away: this one may try for itself, with the client's next request.
@@ -189,7 +193,7 @@ impl Users {
     }
 
     /// Somebody else was here first, and has it if they are accepted: of two who ask, one gets it.
-    async fn behind(&self, flight: &Flight, field: &'static str) -> UserError {
+    async fn behind(&self, flight: &InFlightRequest, field: &'static str) -> UserError {
         match tokio::time::timeout(REPEAT_WITHIN, flight.receipt()).await {
             Ok(Some(_)) => UserError::Taken(field),
             _ => UserError::UnderWay,

@@ -15,7 +15,7 @@ use super::checks::Admitted;
 use super::form::Change;
 use super::form::NewUser;
 use super::form::PasswordChange;
-use super::hold::Hold;
+use super::reservations::ReservationGuard;
 use crate::command::Owner;
 use crate::command::USER_TOPIC;
 use crate::command::UserKind;
@@ -158,7 +158,7 @@ impl Users {
         if caller.is_some_and(|caller| *caller.name == *name && caller.registered_at.is_some()) {
             return Err(UserError::FormerUser);
         }
-        match self.pending.is_pending(name).await {
+        match self.reservations.is_pending(name).await {
             Ok(true) => Ok(None),
             Ok(false) => Err(UserError::NotFound),
             Err(_) => Err(UserError::Markers),
@@ -171,7 +171,7 @@ impl Users {
         mut value: UserValue,
         sealed: bool,
         context: Context,
-        hold: Hold,
+        hold: ReservationGuard,
     ) -> Result<Receipt, UserError> {
         value.claim = Some(data_encoding::HEXLOWER.encode(&hold.claim));
         let request = self.request(kind, value, sealed, context, Some(&hold));
@@ -199,7 +199,7 @@ impl Users {
         mut value: UserValue,
         sealed: bool,
         context: Context,
-        hold: Option<&Hold>,
+        hold: Option<&ReservationGuard>,
     ) -> Request {
         value.actor = context.principal.as_ref().map(|owner| owner.name.to_string());
         let name = hold.and_then(|hold| hold.wanted.iter().find(|one| one.is_name()));

@@ -6,11 +6,10 @@
 //!
 //! - `field`, `nickname`, `phone`, `password`, `form`: what is sent, made into what may be logged; `unicode`: what they know
 //!   of characters;
-//! - `flights`, `pending`, `judge`, `life`: who asked first; `checks`: all of them in their order; `concurrency`: how many at
-//!   a time; `clocks`: whether a command would be superseded; `door`: the commands;
-//! - `hold`, `left_behind`: what becomes of a request's markers; `hash`: passwords;
+//! - `reservations`: which command asked first; `checks`: all checks in their order; `concurrency`: how many at a time;
+//!   `clocks`: whether a command would be superseded; `door`: the commands; `hash`: passwords;
 //! - `profile`, `cache`, `generations`, `page`: reading; `notices`: what other daemons are told of changes;
-//! - `keeper`: the daemon's sign of life, and the markers of what still waits; `shared`: what daemons have in common.
+//! - `shared`: what daemons have in common.
 
 mod cache;
 mod checks;
@@ -20,22 +19,16 @@ mod config;
 mod door;
 mod error;
 mod field;
-mod flights;
 mod form;
 mod generations;
 pub mod hash;
-mod hold;
-mod judge;
-mod keeper;
-mod left_behind;
-mod life;
 mod nickname;
 mod notices;
 mod page;
 mod password;
-mod pending;
 mod phone;
 mod profile;
+mod reservations;
 mod shared;
 mod unicode;
 mod unseal;
@@ -85,7 +78,6 @@ pub use form::refresh_token;
 pub use hash::HashPool;
 pub use hash::HashWorkers;
 pub use hash::hash_now;
-pub use keeper::Keeper;
 pub use nickname::RULE as NICKNAME_RULE;
 pub use notices::ALL_USERS;
 pub use notices::CHANNEL;
@@ -97,11 +89,12 @@ pub use password::normal as normal_password;
 pub use phone::PhoneRegion;
 pub use phone::RULE as PHONE_RULE;
 pub use profile::Profile;
+pub use reservations::ReservationMaintenance;
 pub use unseal::Unopened;
 pub use unseal::Unsealer;
 
 use concurrency::Concurrency;
-use pending::Pending;
+use reservations::Reservations;
 use shared::SharedSecret;
 
 /// How long a request may wait for its password to be hashed; longer ones are refused at once.
@@ -140,7 +133,7 @@ pub struct Users {
     ingest: Ingest,
     hashing: HashPool,
     profiles: Profiles,
-    pending: Arc<Pending>,
+    reservations: Arc<Reservations>,
     concurrency: Arc<Concurrency>,
     steps: Steps,
     kinds: [Arc<str>; 4],
@@ -166,14 +159,14 @@ impl Users {
     pub fn new(parts: Parts) -> Self {
         let Parts { config, db, kv, ingest, statuses, hashing, profiles, metrics, slow_step } = parts;
         phone::load();
-        let pending = Pending::new(&config, kv, db.clone(), ingest.clone(), statuses, &metrics);
+        let reservations = Reservations::new(&config, kv, db.clone(), ingest.clone(), statuses, &metrics);
         Self {
             config: Arc::new(config),
             db,
             ingest,
             hashing,
             profiles,
-            pending: Arc::new(pending),
+            reservations: Arc::new(reservations),
             concurrency: Concurrency::new(metrics.bound_hit.with_label_values(&["user_checks"])),
             steps: Steps::new(&metrics.step_seconds, slow_step),
             kinds: UserKind::ALL.map(|kind| Arc::from(kind.as_str())),

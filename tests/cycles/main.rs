@@ -58,8 +58,6 @@ src/status/mod.rs src/status/outcomes.rs
 
 src/users/cache.rs src/users/notices.rs
 
-src/users/flights.rs src/users/judge.rs src/users/pending.rs
-
 src/users/hash/mod.rs src/users/hash/queue.rs src/users/hash/turns.rs
 
 src/wal/checkpoint.rs src/wal/cursor.rs src/wal/dead/entry.rs src/wal/dead/file.rs src/wal/dead/fresh.rs

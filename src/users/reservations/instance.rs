@@ -15,12 +15,12 @@ use data_encoding::HEXLOWER;
 const RUN: usize = 8;
 
 /// This run.
-pub(super) struct Life {
+pub(in crate::users) struct InstanceId {
     run: [u8; RUN],
     caught_up: AtomicBool,
 }
 
-impl Life {
+impl InstanceId {
     pub fn new() -> Self {
         Self { run: unique(), caught_up: AtomicBool::new(false) }
     }
@@ -68,13 +68,16 @@ mod tests {
 
     #[test]
     fn claims_of_an_earlier_run_are_over_when_the_next_one_has_caught_up() {
-        let (before, now) = (Life::new(), Life::new());
+        let (before, now) = (InstanceId::new(), InstanceId::new());
         let (old, new) = (before.claim(), now.claim());
         assert_ne!(now.claim(), new);
-        assert!(!Life::is_over(&now.sign(), &old), "it may still find the command in its log");
+        assert!(!InstanceId::is_over(&now.sign(), &old), "it may still find the command in its log");
         now.has_caught_up();
-        assert_eq!((Life::is_over(&now.sign(), &old), Life::is_over(&now.sign(), &new)), (true, false));
+        assert_eq!(
+            (InstanceId::is_over(&now.sign(), &old), InstanceId::is_over(&now.sign(), &new)),
+            (true, false)
+        );
         // Of a version that says nothing of runs.
-        assert!(!Life::is_over(b"1", &old));
+        assert!(!InstanceId::is_over(b"1", &old));
     }
 }

@@ -1,6 +1,19 @@
-//! Pending markers at the door: who asks first for a name, an e-mail address or a phone number gets it.
+//! Reservations: the first command that asks for a name, an e-mail address or a phone number gets it.
 //!
-//! They are set, confirmed, given back and cleared up here; whether one that is there counts is judged in `judge`.
+//! A reservation is a marker in the store that daemons share, with a time to live. Here markers are set, confirmed, given
+//! back and cleared up.
+//!
+//! - `in_flight`: requests of this process between their checks and the flush; `guard`: what happens to the markers of one;
+//! - `conflict`: whether another command's marker counts; `instance`: which run of a daemon set it;
+//! - `maintenance`: heartbeat, markers of commands that still wait; `cleanup`: markers that could not be removed yet.
+
+mod cleanup;
+mod conflict;
+mod guard;
+mod in_flight;
+mod instance;
+mod key;
+mod maintenance;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,11 +22,6 @@ use std::time::Duration;
 use std::time::Instant;
 
 use super::Config;
-use super::flights::Flight;
-use super::flights::Flights;
-use super::judge::Standing;
-use super::left_behind::LeftBehind;
-use super::life::Life;
 use crate::backoff;
 use crate::command::CommandId;
 use crate::db::Database;
@@ -28,6 +36,17 @@ use crate::kv::markers::Marker;
 use crate::metrics::Metrics;
 use crate::status::Statuses;
 
+pub use maintenance::ReservationMaintenance;
+
+pub(super) use guard::ReservationGuard;
+pub(super) use guard::Stored;
+pub(super) use in_flight::InFlightRequest;
+pub(super) use key::ReservationKey;
+
+use cleanup::CleanupQueue;
+use in_flight::InFlightRequests;
+use instance::InstanceId;
+
 /// Markers left behind that are removed with one call.
 const REMOVED_AT_ONCE: usize = 1_000;
 /// Markers left behind that are judged in a row, one by one.
@@ -36,34 +55,16 @@ const JUDGED_AT_ONCE: usize = 100;
 /// A key, and the owner whose value may be removed there.
 type Owned = (String, Vec<u8>);
 
-/// A marker that a command needs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Wanted {
-    /// The member at fault when somebody else has it.
-    pub field: &'static str,
-    /// Its key in the store.
-    pub key: String,
-    /// Of a name: of the whole body. Of an address or a number: of the name it belongs to.
-    pub digest: [u8; 16],
-}
-
-impl Wanted {
-    /// Names are exclusive; addresses and numbers belong to one user, whose commands keep their order.
-    pub fn is_name(&self) -> bool {
-        self.field == "name"
-    }
-}
-
 /// What came of asking for markers.
-pub(super) enum Claim {
+pub(in crate::users) enum ReserveOutcome {
     /// All are ours.
     Ours,
     /// The same request is under way in this process.
-    UnderWay(Arc<Flight>),
+    UnderWay(Arc<InFlightRequest>),
     /// The same request was accepted before and is not yet applied; the owner of its markers.
     Repeat(Receipt, Vec<u8>),
     /// Somebody else's request for this is under way in this process.
-    Behind(Arc<Flight>, &'static str),
+    Behind(Arc<InFlightRequest>, &'static str),
     /// Somebody else has this.
     Taken(&'static str),
     /// A request for this is under way, the same or somebody else's, and its id not known yet: at another daemon, or while
@@ -71,25 +72,34 @@ pub(super) enum Claim {
     Undecided,
 }
 
+/// How the command behind a marker of our own log stands.
+pub(in crate::users) enum OwnerState {
+    Waiting(CommandId),
+    /// Never accepted, or at its end.
+    Over,
+    /// The index is rebuilding.
+    Undecided,
+}
+
 /// The markers of one log.
-pub(super) struct Pending {
+pub(in crate::users) struct Reservations {
     pub kv: Kv,
     pub db: Database,
     pub ingest: Ingest,
     pub statuses: Statuses,
-    pub flights: Arc<Flights>,
+    pub flights: Arc<InFlightRequests>,
     pub log: [u8; 16],
-    pub life: Life,
+    pub life: InstanceId,
     pub ttl: Duration,
     pub jitter: Duration,
-    left_behind: LeftBehind<Owned>,
+    left_behind: CleanupQueue<Owned>,
     /// Keys of markers that a crash may have left.
-    unjudged: LeftBehind<String>,
+    unjudged: CleanupQueue<String>,
     /// Daemons that gave no sign of life when they were looked for, and since when.
     pub silent: Mutex<HashMap<[u8; 16], Instant>>,
 }
 
-impl Pending {
+impl Reservations {
     pub fn new(
         config: &Config,
         kv: Kv,
@@ -109,17 +119,17 @@ impl Pending {
             statuses,
             flights,
             log,
-            life: Life::new(),
+            life: InstanceId::new(),
             ttl,
             jitter,
-            left_behind: LeftBehind::new(bound_hit.clone()),
-            unjudged: LeftBehind::new(bound_hit),
+            left_behind: CleanupQueue::new(bound_hit.clone()),
+            unjudged: CleanupQueue::new(bound_hit),
             silent: Mutex::default(),
         }
     }
 
     /// Asks for all markers of a command side by side. What was set before a refusal or an error is given back.
-    pub async fn claim(&self, wanted: &[Wanted], claim: [u8; 16]) -> Result<Claim, KvError> {
+    pub async fn claim(&self, wanted: &[ReservationKey], claim: [u8; 16]) -> Result<ReserveOutcome, KvError> {
         let claimed = self.try_claim(wanted, claim).await;
         if claimed.is_err() {
             // They may have been set although nobody said so.
@@ -128,27 +138,27 @@ impl Pending {
         claimed
     }
 
-    async fn try_claim(&self, wanted: &[Wanted], claim: [u8; 16]) -> Result<Claim, KvError> {
+    async fn try_claim(&self, wanted: &[ReservationKey], claim: [u8; 16]) -> Result<ReserveOutcome, KvError> {
         let entries: Vec<_> = wanted
             .iter()
             .map(|one| (one.key.clone(), self.marker(one, claim, None).encode(), self.time_to_live()))
             .collect();
         let held = self.kv.set_if_absent_all(&entries).await?;
-        let mut outcome = Claim::Ours;
+        let mut outcome = ReserveOutcome::Ours;
         // The name first: it tells a repetition from somebody else's wish.
         for (one, held) in wanted.iter().zip(held) {
             let Held::Other(value) = held else { continue };
             match outcome {
-                Claim::Ours => outcome = self.contend(one, claim, value).await?,
+                ReserveOutcome::Ours => outcome = self.resolve_conflict(one, claim, value).await?,
                 // Refused already; what a crash has left behind is not left to its time.
                 _ => self.sweep(&one.key, &value).await?,
             }
         }
         match &outcome {
-            Claim::Ours => {}
-            Claim::Repeat(_, owner) => {
+            ReserveOutcome::Ours => {}
+            ReserveOutcome::Repeat(_, owner) => {
                 self.release(wanted, claim).await;
-                let theirs = |one: &Wanted| (one.key.clone(), owner.clone(), self.time_to_live());
+                let theirs = |one: &ReservationKey| (one.key.clone(), owner.clone(), self.time_to_live());
                 let theirs: Vec<_> = wanted.iter().map(theirs).collect();
                 self.kv.refresh_all(&theirs).await?;
             }
@@ -158,7 +168,7 @@ impl Pending {
     }
 
     /// Writes the command's id into its markers; the flush has covered it.
-    pub async fn confirm(&self, wanted: &[Wanted], claim: [u8; 16], id: CommandId) {
+    pub async fn confirm(&self, wanted: &[ReservationKey], claim: [u8; 16], id: CommandId) {
         let owner = markers::owner(&self.log, &claim).into_bytes();
         let id = id.to_string();
         let entries: Vec<_> = wanted
@@ -176,12 +186,12 @@ impl Pending {
     }
 
     /// Takes markers back that no command stands behind.
-    pub async fn release(&self, wanted: &[Wanted], claim: [u8; 16]) {
+    pub async fn release(&self, wanted: &[ReservationKey], claim: [u8; 16]) {
         self.remove(self.owned(wanted, &claim)).await;
     }
 
     /// The markers of a claim, for whoever removes them.
-    pub fn owned(&self, wanted: &[Wanted], claim: &[u8; 16]) -> Vec<Owned> {
+    pub fn owned(&self, wanted: &[ReservationKey], claim: &[u8; 16]) -> Vec<Owned> {
         let owner = markers::owner(&self.log, claim).into_bytes();
         wanted.iter().map(|one| (one.key.clone(), owner.clone())).collect()
     }
@@ -213,10 +223,24 @@ impl Pending {
         if marker.log != self.log {
             return Ok(true);
         }
-        Ok(!matches!(self.standing(&marker).await, Standing::Over))
+        Ok(!matches!(self.owner_state(&marker).await, OwnerState::Over))
     }
 
-    pub fn marker(&self, one: &Wanted, claim: [u8; 16], id: Option<&str>) -> Marker {
+    pub(in crate::users) async fn owner_state(&self, marker: &Marker) -> OwnerState {
+        let id = match marker.id.as_deref().map(str::parse) {
+            Some(Ok(id)) => Some(id),
+            _ => match self.ingest.claimed(&marker.claim).await {
+                Ok(found) => found,
+                Err(_) => return OwnerState::Undecided,
+            },
+        };
+        match id {
+            Some(id) if self.statuses.is_waiting(id).await => OwnerState::Waiting(id),
+            _ => OwnerState::Over,
+        }
+    }
+
+    pub fn marker(&self, one: &ReservationKey, claim: [u8; 16], id: Option<&str>) -> Marker {
         Marker { log: self.log, claim, digest: one.digest, id: id.map(str::to_owned) }
     }
 
@@ -249,13 +273,13 @@ impl Pending {
         if self.flights.find(key, &marker.claim).is_some() {
             return Ok(());
         }
-        match self.standing(&marker).await {
-            Standing::Over => self.kv.remove(key, &marker.owner()).await.map(drop),
-            Standing::Undecided => {
+        match self.owner_state(&marker).await {
+            OwnerState::Over => self.kv.remove(key, &marker.owner()).await.map(drop),
+            OwnerState::Undecided => {
                 self.unjudged.add([key.to_owned()]);
                 Ok(())
             }
-            Standing::Waiting(_) => Ok(()),
+            OwnerState::Waiting(_) => Ok(()),
         }
     }
 }

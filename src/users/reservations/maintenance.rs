@@ -11,11 +11,11 @@ use std::time::Duration;
 use tokio::time::Interval;
 use tokio::time::MissedTickBehavior;
 
-use super::UserError;
-use super::Users;
-use super::judge::SILENCE;
-use super::pending::Pending;
-use super::pending::Wanted;
+use super::super::UserError;
+use super::super::Users;
+use super::Reservations;
+use super::conflict::SILENCE;
+use super::key::ReservationKey;
 use crate::command::UserValue;
 use crate::ingest::Claimed;
 use crate::kv::Event;
@@ -39,7 +39,7 @@ const PAGE: usize = 500;
 const CHANNEL: &str = "forebay:keeper";
 
 /// The keeper's loops; they end with it.
-pub struct Keeper {
+pub struct ReservationMaintenance {
     _secret: Task,
     _heart: Task,
     _broom: Task,
@@ -48,11 +48,11 @@ pub struct Keeper {
 
 impl Users {
     /// Begins to keep this daemon's markers.
-    pub fn keep(&self) -> Keeper {
+    pub fn keep(&self) -> ReservationMaintenance {
         let users = self.clone();
-        let (heart, broom) = (Arc::clone(&self.pending), Arc::clone(&self.pending));
+        let (heart, broom) = (Arc::clone(&self.reservations), Arc::clone(&self.reservations));
         let (secret, db, seal) = (Arc::clone(&self.secret), self.db.clone(), self.ingest.seal().clone());
-        Keeper {
+        ReservationMaintenance {
             _secret: Task::spawn("users-secret", async move { secret.fetch(&db, &seal).await }),
             _heart: Task::spawn("users-heart", async move { beat(&heart).await }),
             _broom: Task::spawn("users-broom", async move { clear_up(&broom).await }),
@@ -61,13 +61,13 @@ impl Users {
     }
 
     async fn keep_markers(&self) {
-        let mut subscription = self.pending.kv.subscribe(CHANNEL);
+        let mut subscription = self.reservations.kv.subscribe(CHANNEL);
         let mut settled = Lsn::default();
         loop {
             let pause = match self.pass(settled).await {
                 Ok(now) => {
                     settled = now;
-                    self.pending.life.has_caught_up();
+                    self.reservations.life.has_caught_up();
                     self.config.pending_ttl.0 / 3
                 }
                 Err(error) => {
@@ -104,19 +104,20 @@ impl Users {
             let Ok(value) = UserValue::parse(&claimed.value) else { continue };
             let (email, phone) = (value.email.as_deref(), value.phone.as_deref());
             let wanted = self.wanted(&value.name, claimed.fingerprint, email, phone).await;
-            match !known.contains(&claimed.id.to_string()) && self.pending.statuses.is_alive(claimed.id).await
+            match !known.contains(&claimed.id.to_string())
+                && self.reservations.statuses.is_alive(claimed.id).await
             {
                 true => waiting.push((claimed, wanted)),
                 false => over.push((claimed, wanted)),
             }
         }
-        self.pending.let_go(&over).await?;
-        self.pending.keep(&waiting).await?;
+        self.reservations.let_go(&over).await?;
+        self.reservations.keep(&waiting).await?;
         // What was applied meanwhile had its markers removed before these were set.
         let known = self.decided(waiting.iter().map(|(claimed, _)| *claimed)).await?;
         let waited = waiting.len();
         waiting.retain(|(claimed, _)| known.contains(&claimed.id.to_string()));
-        self.pending.let_go(&waiting).await?;
+        self.reservations.let_go(&waiting).await?;
         Ok(waited > waiting.len())
     }
 
@@ -127,16 +128,16 @@ impl Users {
     }
 }
 
-impl Pending {
+impl Reservations {
     /// Removes the markers of commands that have come to their end.
-    async fn let_go(&self, over: &[(&Claimed, Vec<Wanted>)]) -> Result<(), KvError> {
+    async fn let_go(&self, over: &[(&Claimed, Vec<ReservationKey>)]) -> Result<(), KvError> {
         let owned = over.iter().flat_map(|(claimed, wanted)| self.owned(wanted, &claimed.claim));
         let markers: Vec<_> = owned.collect();
         self.kv.remove_all(&markers).await.map(drop)
     }
 
     /// Sets the markers of waiting commands where they are missing, and refreshes those that are there.
-    async fn keep(&self, waiting: &[(&Claimed, Vec<Wanted>)]) -> Result<(), KvError> {
+    async fn keep(&self, waiting: &[(&Claimed, Vec<ReservationKey>)]) -> Result<(), KvError> {
         let (mut markers, mut entries) = (Vec::new(), Vec::new());
         for (claimed, wanted) in waiting {
             let id = claimed.id.to_string();
@@ -160,23 +161,23 @@ impl Pending {
     }
 }
 
-async fn beat(pending: &Pending) {
-    let key = markers::heartbeat_key(&pending.log);
+async fn beat(reservations: &Reservations) {
+    let key = markers::heartbeat_key(&reservations.log);
     let mut beats = every(BEAT);
     loop {
         beats.tick().await;
-        if let Err(error) = pending.kv.set(&key, &pending.life.sign(), SILENCE).await {
+        if let Err(error) = reservations.kv.set(&key, &reservations.life.sign(), SILENCE).await {
             tracing::debug!(%error, "no sign of life was given");
         }
     }
 }
 
 /// Beside the sign of life, which waits for nothing.
-async fn clear_up(pending: &Pending) {
+async fn clear_up(reservations: &Reservations) {
     let mut rounds = every(CLEARED_UP);
     loop {
         rounds.tick().await;
-        pending.clear_up().await;
+        reservations.clear_up().await;
     }
 }
 

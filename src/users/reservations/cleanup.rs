@@ -11,12 +11,12 @@ use prometheus::IntCounter;
 const MOST: usize = 10_000;
 
 /// The markers, in the order they were left.
-pub(super) struct LeftBehind<T> {
+pub(in crate::users) struct CleanupQueue<T> {
     markers: Mutex<VecDeque<T>>,
     bound_hit: IntCounter,
 }
 
-impl<T> LeftBehind<T> {
+impl<T> CleanupQueue<T> {
     pub fn new(bound_hit: IntCounter) -> Self {
         Self { markers: Mutex::default(), bound_hit }
     }
@@ -44,7 +44,7 @@ mod tests {
     #[test]
     fn the_oldest_are_forgotten_and_counted_when_there_are_too_many() {
         let counter = IntCounter::new("hit", "hit").unwrap();
-        let left = LeftBehind::new(counter.clone());
+        let left = CleanupQueue::new(counter.clone());
         left.add(0..MOST + 2);
         assert_eq!(counter.get(), 2);
         let taken = left.take(MOST + 2);

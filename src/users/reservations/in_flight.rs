@@ -11,19 +11,19 @@ use std::sync::PoisonError;
 
 use tokio::sync::watch;
 
-use super::pending::Wanted;
+use super::key::ReservationKey;
 use crate::ingest::Receipt;
 
 /// One request under way.
-pub(super) struct Flight {
+pub(in crate::users) struct InFlightRequest {
     pub claim: [u8; 16],
-    wanted: Vec<Wanted>,
-    landing: watch::Sender<Landing>,
+    wanted: Vec<ReservationKey>,
+    completion: watch::Sender<Completion>,
 }
 
 /// How a flight ended.
 #[derive(Clone, Debug)]
-pub(super) enum Landing {
+pub(in crate::users) enum Completion {
     UnderWay,
     Accepted(Receipt),
     /// Refused, or nobody waits for it any more.
@@ -31,73 +31,74 @@ pub(super) enum Landing {
 }
 
 #[derive(Default)]
-pub(super) struct Flights(Mutex<HashMap<String, Arc<Flight>>>);
+pub(in crate::users) struct InFlightRequests(Mutex<HashMap<String, Arc<InFlightRequest>>>);
 
 /// A seat in the table; given back when dropped.
-pub(super) struct Seat {
-    flights: Arc<Flights>,
-    flight: Arc<Flight>,
+pub(in crate::users) struct Guard {
+    flights: Arc<InFlightRequests>,
+    flight: Arc<InFlightRequest>,
 }
 
 /// Who has what a request wants.
-pub(super) struct Collision {
+pub(in crate::users) struct Conflict {
     pub field: &'static str,
     /// Whether it is the same request once more.
     pub same: bool,
-    pub with: Arc<Flight>,
+    pub with: Arc<InFlightRequest>,
 }
 
-impl Flights {
+impl InFlightRequests {
     /// Enters a request under every marker it wants, or says who is there. What the same user's other command wants
     /// too is left to it: commands of one user keep their order.
-    pub fn enter(self: &Arc<Self>, wanted: &[Wanted], claim: [u8; 16]) -> Result<Seat, Collision> {
+    pub fn enter(self: &Arc<Self>, wanted: &[ReservationKey], claim: [u8; 16]) -> Result<Guard, Conflict> {
         let mut table = self.table();
         for one in wanted {
             let Some(with) = table.get(&one.key) else { continue };
             let theirs = with.wanted.iter().find(|theirs| theirs.key == one.key);
             let same = theirs.is_some_and(|theirs| theirs.digest == one.digest);
             if one.is_name() || !same {
-                return Err(Collision { field: one.field, same, with: Arc::clone(with) });
+                return Err(Conflict { field: one.field, same, with: Arc::clone(with) });
             }
         }
-        let (landing, _) = watch::channel(Landing::UnderWay);
-        let flight = Arc::new(Flight { claim, wanted: wanted.to_vec(), landing });
+        let (completion, _) = watch::channel(Completion::UnderWay);
+        let flight = Arc::new(InFlightRequest { claim, wanted: wanted.to_vec(), completion });
         for one in wanted {
             table.entry(one.key.clone()).or_insert_with(|| Arc::clone(&flight));
         }
-        Ok(Seat { flights: Arc::clone(self), flight })
+        Ok(Guard { flights: Arc::clone(self), flight })
     }
 
     /// The flight that set this marker, if it is under way here.
-    pub fn find(&self, key: &str, claim: &[u8; 16]) -> Option<Arc<Flight>> {
+    pub fn find(&self, key: &str, claim: &[u8; 16]) -> Option<Arc<InFlightRequest>> {
         self.table().get(key).filter(|flight| flight.claim == *claim).map(Arc::clone)
     }
 
-    fn table(&self) -> MutexGuard<'_, HashMap<String, Arc<Flight>>> {
+    fn table(&self) -> MutexGuard<'_, HashMap<String, Arc<InFlightRequest>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Flight {
+impl InFlightRequest {
     /// The receipt, once there is one; none when the flight ended without. The wait is bounded by the flight's own.
     pub async fn receipt(&self) -> Option<Receipt> {
-        let mut landing = self.landing.subscribe();
-        let ended = landing.wait_for(|landing| !matches!(landing, Landing::UnderWay)).await.ok()?;
+        let mut completion = self.completion.subscribe();
+        let ended =
+            completion.wait_for(|completion| !matches!(completion, Completion::UnderWay)).await.ok()?;
         match &*ended {
-            Landing::Accepted(receipt) => Some(receipt.clone()),
+            Completion::Accepted(receipt) => Some(receipt.clone()),
             _ => None,
         }
     }
 }
 
-impl Seat {
+impl Guard {
     /// Tells those who wait for the same.
     pub fn accepted(&self, receipt: &Receipt) {
-        self.flight.landing.send_replace(Landing::Accepted(receipt.clone()));
+        self.flight.completion.send_replace(Completion::Accepted(receipt.clone()));
     }
 }
 
-impl Drop for Seat {
+impl Drop for Guard {
     fn drop(&mut self) {
         let mut table = self.flights.table();
         for one in &self.flight.wanted {
@@ -106,10 +107,10 @@ impl Drop for Seat {
             }
         }
         drop(table);
-        self.flight.landing.send_if_modified(|landing| {
-            let open = matches!(landing, Landing::UnderWay);
+        self.flight.completion.send_if_modified(|completion| {
+            let open = matches!(completion, Completion::UnderWay);
             if open {
-                *landing = Landing::Over;
+                *completion = Completion::Over;
             }
             open
         });
@@ -120,8 +121,8 @@ impl Drop for Seat {
 mod tests {
     use super::*;
 
-    fn wanted(field: &'static str, key: &str, digest: u8) -> Wanted {
-        Wanted { field, key: key.to_owned(), digest: [digest; 16] }
+    fn wanted(field: &'static str, key: &str, digest: u8) -> ReservationKey {
+        ReservationKey { field, key: key.to_owned(), digest: [digest; 16] }
     }
 
     fn receipt() -> Receipt {
@@ -130,7 +131,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_repetition_waits_for_the_first_ones_receipt() {
-        let flights = Arc::<Flights>::default();
+        let flights = Arc::<InFlightRequests>::default();
         let seat = flights.enter(&[wanted("name", "n:ada", 1)], [1; 16]).ok().unwrap();
         let second = flights.enter(&[wanted("name", "n:ada", 1)], [2; 16]).err().unwrap();
         assert!(second.same);
@@ -140,7 +141,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_waits_for_a_flight_that_fails_is_told() {
-        let flights = Arc::<Flights>::default();
+        let flights = Arc::<InFlightRequests>::default();
         let seat = flights.enter(&[wanted("name", "n:ada", 1)], [1; 16]).ok().unwrap();
         let second = flights.enter(&[wanted("name", "n:ada", 2)], [2; 16]).err().unwrap();
         assert!(!second.same);
@@ -151,7 +152,7 @@ mod tests {
 
     #[test]
     fn an_address_is_refused_to_others_and_shared_with_the_same_user() {
-        let flights = Arc::<Flights>::default();
+        let flights = Arc::<InFlightRequests>::default();
         let first = flights.enter(&[wanted("email", "e:x", 1)], [1; 16]).ok().unwrap();
         assert_eq!(flights.enter(&[wanted("email", "e:x", 2)], [2; 16]).err().unwrap().field, "email");
         let second = flights.enter(&[wanted("email", "e:x", 1)], [3; 16]).ok().unwrap();

@@ -5,9 +5,9 @@ use std::sync::Weak;
 
 use tokio::runtime::Handle;
 
-use super::flights::Seat;
-use super::pending::Pending;
-use super::pending::Wanted;
+use super::Reservations;
+use super::in_flight::Guard;
+use super::key::ReservationKey;
 use crate::command::CommandId;
 use crate::ingest::Ingest;
 use crate::ingest::Receipt;
@@ -17,26 +17,26 @@ use crate::task::TaskSet;
 use crate::telemetry::Steps;
 
 /// The seat of a command that is under way, and its markers.
-pub(super) struct Hold {
-    pub wanted: Arc<[Wanted]>,
+pub(in crate::users) struct ReservationGuard {
+    pub wanted: Arc<[ReservationKey]>,
     pub claim: [u8; 16],
-    pub seat: Seat,
+    pub seat: Guard,
     /// None: the store has none, because the command needs none or the store is away.
     pub stored: Option<Stored>,
 }
 
 /// Markers that the store has and no command stands behind yet. Dropped, because the client hung up or nobody waited for
 /// them any more, they are given back: another daemon would believe them until their time ends.
-pub(super) struct Stored {
-    wanted: Arc<[Wanted]>,
+pub(in crate::users) struct Stored {
+    wanted: Arc<[ReservationKey]>,
     claim: [u8; 16],
-    pending: Arc<Pending>,
+    reservations: Arc<Reservations>,
     /// Where they are given back. Weak: what drops them may be one of these tasks.
     tasks: Weak<TaskSet>,
     kept: bool,
 }
 
-impl Hold {
+impl ReservationGuard {
     /// Gives the markers back, before the refusal is answered: who comes after it finds them gone.
     pub async fn give_back(self) {
         if let Some(stored) = self.stored {
@@ -73,12 +73,17 @@ impl Hold {
 
 impl Stored {
     /// The store has all that are wanted.
-    pub fn new(wanted: Arc<[Wanted]>, claim: [u8; 16], pending: Arc<Pending>, tasks: Weak<TaskSet>) -> Self {
-        Self { wanted, claim, pending, tasks, kept: false }
+    pub fn new(
+        wanted: Arc<[ReservationKey]>,
+        claim: [u8; 16],
+        reservations: Arc<Reservations>,
+        tasks: Weak<TaskSet>,
+    ) -> Self {
+        Self { wanted, claim, reservations, tasks, kept: false }
     }
 
     async fn give_back(mut self) {
-        self.pending.release(&self.wanted, self.claim).await;
+        self.reservations.release(&self.wanted, self.claim).await;
         self.kept = true;
     }
 
@@ -90,7 +95,7 @@ impl Stored {
 
     async fn confirm(self, ids: &[CommandId]) {
         if let Some(id) = ids.first() {
-            self.pending.confirm(&self.wanted, self.claim, *id).await;
+            self.reservations.confirm(&self.wanted, self.claim, *id).await;
         }
     }
 }
@@ -101,7 +106,8 @@ impl Drop for Stored {
             return;
         }
         let (Ok(runtime), Some(tasks)) = (Handle::try_current(), self.tasks.upgrade()) else { return };
-        let (pending, wanted, claim) = (Arc::clone(&self.pending), Arc::clone(&self.wanted), self.claim);
-        tasks.spawn(&runtime, async move { pending.release(&wanted, claim).await });
+        let (reservations, wanted, claim) =
+            (Arc::clone(&self.reservations), Arc::clone(&self.wanted), self.claim);
+        tasks.spawn(&runtime, async move { reservations.release(&wanted, claim).await });
     }
 }

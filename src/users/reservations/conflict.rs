@@ -9,10 +9,11 @@ use std::sync::PoisonError;
 use std::time::Duration;
 use std::time::Instant;
 
-use super::life::Life;
-use super::pending::Claim;
-use super::pending::Pending;
-use super::pending::Wanted;
+use super::OwnerState;
+use super::Reservations;
+use super::ReserveOutcome;
+use super::instance::InstanceId;
+use super::key::ReservationKey;
 use crate::command::CommandId;
 use crate::ingest::Receipt;
 use crate::kv::Held;
@@ -23,116 +24,99 @@ use crate::kv::markers::Marker;
 /// A marker that changes hands while it is judged is judged again, so many times.
 const JUDGEMENTS: usize = 3;
 /// A daemon that was not heard for three beats is taken for dead.
-pub(super) const SILENCE: Duration = Duration::from_secs(15);
+pub(in crate::users) const SILENCE: Duration = Duration::from_secs(15);
 /// Logs of daemons, dead or alive; more begin anew.
 const MOST_SILENT: usize = 1_000;
 /// Another daemon writes the id into its marker right after its flush.
 const ID_WITHIN: Duration = Duration::from_millis(500);
 const ID_LOOK: Duration = Duration::from_millis(10);
 
-/// How the command behind a marker of our own log stands.
-pub(super) enum Standing {
-    Waiting(CommandId),
-    /// Never accepted, or at its end.
-    Over,
-    /// The index is rebuilding.
-    Undecided,
-}
-
 /// What is to be done about one marker that is not ours.
-enum Verdict {
+enum Resolution {
     TakeOver(Marker),
-    Final(Claim),
+    Final(ReserveOutcome),
     /// It is gone meanwhile.
     Again,
 }
 
-impl Pending {
+impl Reservations {
     /// Whether a marker that somebody has set is ours to take.
-    pub(super) async fn contend(
+    pub(in crate::users) async fn resolve_conflict(
         &self,
-        one: &Wanted,
+        one: &ReservationKey,
         claim: [u8; 16],
         mut value: Vec<u8>,
-    ) -> Result<Claim, KvError> {
+    ) -> Result<ReserveOutcome, KvError> {
         for _ in 0..JUDGEMENTS {
             // Another program's value is nothing of ours to judge.
-            let Some(marker) = Marker::decode(&value) else { return Ok(Claim::Taken(one.field)) };
+            let Some(marker) = Marker::decode(&value) else { return Ok(ReserveOutcome::Taken(one.field)) };
             match self.judge(one, marker).await? {
-                Verdict::Final(outcome) => return Ok(outcome),
-                Verdict::TakeOver(old) => {
+                Resolution::Final(outcome) => return Ok(outcome),
+                Resolution::TakeOver(old) => {
                     let ours = self.marker(one, claim, None).encode();
                     if self.kv.replace(&one.key, &old.encode(), &ours, self.time_to_live()).await? {
-                        return Ok(Claim::Ours);
+                        return Ok(ReserveOutcome::Ours);
                     }
                 }
-                Verdict::Again => {}
+                Resolution::Again => {}
             }
             let ours = self.marker(one, claim, None).encode();
             match self.kv.set_if_absent(&one.key, &ours, self.time_to_live()).await? {
-                Held::Ours => return Ok(Claim::Ours),
+                Held::Ours => return Ok(ReserveOutcome::Ours),
                 Held::Other(now) => value = now,
             }
         }
         // It changes hands all the time: whoever keeps it is still to be seen.
-        Ok(Claim::Undecided)
+        Ok(ReserveOutcome::Undecided)
     }
 
-    async fn judge(&self, one: &Wanted, marker: Marker) -> Result<Verdict, KvError> {
+    async fn judge(&self, one: &ReservationKey, marker: Marker) -> Result<Resolution, KvError> {
         let same = marker.digest == one.digest;
         if same && !one.is_name() {
             // The same user's other command, of whatever log: order decides, not the marker.
-            return Ok(Verdict::TakeOver(marker));
+            return Ok(Resolution::TakeOver(marker));
         }
         if marker.log == self.log {
             return Ok(self.judge_own(one, marker, same).await);
         }
         if self.is_orphan(one, &marker).await? {
-            return Ok(Verdict::TakeOver(marker));
+            return Ok(Resolution::TakeOver(marker));
         }
         if !same {
             let accepted = marker.id.is_some();
-            return Ok(Verdict::Final(if accepted { Claim::Taken(one.field) } else { Claim::Undecided }));
+            return Ok(Resolution::Final(if accepted {
+                ReserveOutcome::Taken(one.field)
+            } else {
+                ReserveOutcome::Undecided
+            }));
         }
         self.first_elsewhere(one, marker).await
     }
 
-    async fn judge_own(&self, one: &Wanted, marker: Marker, same: bool) -> Verdict {
+    async fn judge_own(&self, one: &ReservationKey, marker: Marker, same: bool) -> Resolution {
         if let Some(flight) = self.flights.find(&one.key, &marker.claim) {
-            return Verdict::Final(match same {
-                true => Claim::UnderWay(flight),
-                false => Claim::Behind(flight, one.field),
+            return Resolution::Final(match same {
+                true => ReserveOutcome::UnderWay(flight),
+                false => ReserveOutcome::Behind(flight, one.field),
             });
         }
-        match self.standing(&marker).await {
-            Standing::Over => Verdict::TakeOver(marker),
-            Standing::Waiting(id) if same => Verdict::Final(Claim::Repeat(repeat_of(id), marker.owner())),
-            Standing::Waiting(_) => Verdict::Final(Claim::Taken(one.field)),
-            Standing::Undecided => Verdict::Final(Claim::Undecided),
-        }
-    }
-
-    pub(super) async fn standing(&self, marker: &Marker) -> Standing {
-        let id = match marker.id.as_deref().map(str::parse) {
-            Some(Ok(id)) => Some(id),
-            _ => match self.ingest.claimed(&marker.claim).await {
-                Ok(found) => found,
-                Err(_) => return Standing::Undecided,
-            },
-        };
-        match id {
-            Some(id) if self.statuses.is_waiting(id).await => Standing::Waiting(id),
-            _ => Standing::Over,
+        match self.owner_state(&marker).await {
+            OwnerState::Over => Resolution::TakeOver(marker),
+            OwnerState::Waiting(id) if same => {
+                Resolution::Final(ReserveOutcome::Repeat(repeat_of(id), marker.owner()))
+            }
+            OwnerState::Waiting(_) => Resolution::Final(ReserveOutcome::Taken(one.field)),
+            OwnerState::Undecided => Resolution::Final(ReserveOutcome::Undecided),
         }
     }
 
     /// Whether nobody stands behind another log's marker: its daemon is silent, or died and runs again and its log does
     /// not hold the command; and the database knows no such row.
-    async fn is_orphan(&self, one: &Wanted, marker: &Marker) -> Result<bool, KvError> {
+    async fn is_orphan(&self, one: &ReservationKey, marker: &Marker) -> Result<bool, KvError> {
         let sign = self.kv.get(&markers::heartbeat_key(&marker.log)).await?;
         let never_logged =
-            marker.id.is_none() && sign.as_ref().is_some_and(|sign| Life::is_over(sign, &marker.claim));
-        if !self.is_silent(marker.log, sign.is_some(), Instant::now()) && !never_logged {
+            marker.id.is_none() && sign.as_ref().is_some_and(|sign| InstanceId::is_over(sign, &marker.claim));
+        if !self.is_owner_dead(marker.log, sign.is_some(), Instant::now()) && !never_logged {
             return Ok(false);
         }
         let (_, value) = one.key.rsplit_once(':').unwrap_or_default();
@@ -147,7 +131,7 @@ impl Pending {
 
     /// Whether a daemon was not heard for as long as its sign of life lasts: a store that was restarted has forgotten
     /// those of the living, too.
-    fn is_silent(&self, log: [u8; 16], alive: bool, now: Instant) -> bool {
+    fn is_owner_dead(&self, log: [u8; 16], alive: bool, now: Instant) -> bool {
         let mut silent = self.silent.lock().unwrap_or_else(PoisonError::into_inner);
         if alive {
             silent.remove(&log);
@@ -160,20 +144,20 @@ impl Pending {
     }
 
     /// The same request at another daemon: its id, which comes into the marker right after the flush.
-    async fn first_elsewhere(&self, one: &Wanted, mut marker: Marker) -> Result<Verdict, KvError> {
+    async fn first_elsewhere(&self, one: &ReservationKey, mut marker: Marker) -> Result<Resolution, KvError> {
         let deadline = Instant::now() + ID_WITHIN;
         loop {
             if let Some(Ok(id)) = marker.id.as_deref().map(str::parse) {
-                return Ok(Verdict::Final(Claim::Repeat(repeat_of(id), marker.owner())));
+                return Ok(Resolution::Final(ReserveOutcome::Repeat(repeat_of(id), marker.owner())));
             }
             if Instant::now() >= deadline {
-                return Ok(Verdict::Final(Claim::Undecided));
+                return Ok(Resolution::Final(ReserveOutcome::Undecided));
             }
             tokio::time::sleep(ID_LOOK).await;
             let now = self.kv.get(&one.key).await?.and_then(|value| Marker::decode(&value));
             match now {
                 Some(now) if now.claim == marker.claim => marker = now,
-                _ => return Ok(Verdict::Again),
+                _ => return Ok(Resolution::Again),
             }
         }
     }
