@@ -29,6 +29,7 @@ use super::generations::Snapshot;
 use super::notices::ALL_USERS;
 use super::notices::CHANNEL;
 use super::notices::Notices;
+use super::notices::shared_key;
 use crate::backoff;
 use crate::db::Database;
 use crate::db::DbError;
@@ -251,11 +252,6 @@ impl Profiles {
     fn time_to_live(&self, known: &Known) -> Duration {
         spread(if known.is_some() { self.ttl } else { NEGATIVE_TTL })
     }
-}
-
-/// Where a user stands in the shared level.
-pub(super) fn shared_key(name: &str) -> String {
-    format!("user:profile:{name}")
 }
 
 fn encoded(known: &Known) -> Vec<u8> {

@@ -19,7 +19,6 @@ use std::time::Duration;
 use prometheus::IntCounter;
 use tokio::sync::Notify;
 
-use super::cache::shared_key;
 use crate::backoff::Backoff;
 use crate::kv::Kv;
 use crate::kv::KvError;
@@ -36,6 +35,11 @@ const TOGETHER: usize = 500;
 const MOST_WAITING: usize = 50_000;
 const RETRY_MIN: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(5);
+
+/// Where a user stands in the shared level.
+pub(super) fn shared_key(name: &str) -> String {
+    format!("user:profile:{name}")
+}
 
 /// Changes that daemons are told. Clones share what waits.
 #[derive(Clone)]

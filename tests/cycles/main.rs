@@ -56,10 +56,6 @@ src/kv/subscription.rs
 
 src/status/mod.rs src/status/outcomes.rs
 
-src/users/cache.rs src/users/notices.rs
-
-src/users/hash/mod.rs src/users/hash/queue.rs src/users/hash/turns.rs
-
 src/wal/checkpoint.rs src/wal/cursor.rs src/wal/dead/entry.rs src/wal/dead/file.rs src/wal/dead/fresh.rs
 src/wal/dead/known.rs src/wal/dead/mod.rs src/wal/dead/places.rs src/wal/dead/types.rs src/wal/log.rs
 src/wal/quarantine.rs src/wal/survey.rs src/wal/transactions.rs

@@ -5,6 +5,7 @@
 //! `turns`), so that none of them starves another. What a password takes is learned from those before it (`estimate`).
 
 mod estimate;
+mod job;
 mod queue;
 mod salt;
 mod turns;
@@ -28,35 +29,19 @@ use crate::task::Thread;
 use super::config::COSTS;
 use super::config::Config;
 use estimate::Stopwatch;
-use queue::Job;
-use queue::JobInfo;
-use queue::Purpose;
+use job::Job;
+use job::JobInfo;
+use job::Purpose;
+use job::Reply;
 use queue::Queue;
 
+pub use job::HashError;
+pub use job::LONGEST_PASSWORD;
 pub use salt::derived_salt;
 pub use salt::random_salt;
 
-/// bcrypt reads no more than this of a password.
-pub const LONGEST_PASSWORD: usize = 72;
 /// Nothing depends on it: a stop wakes who waits.
 const TURN: Duration = Duration::from_secs(1);
-
-/// Why there is no hash.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum HashError {
-    /// It would not be ready in time.
-    #[error("too many passwords wait to be hashed")]
-    Busy {
-        /// When to try again.
-        retry_after: Duration,
-    },
-    /// bcrypt would ignore the rest.
-    #[error("a password has at most {LONGEST_PASSWORD} bytes")]
-    TooLong,
-    /// Shutting down.
-    #[error("the daemon is stopping")]
-    Closing,
-}
 
 /// The pool. Cheap to clone.
 #[derive(Clone)]
@@ -251,26 +236,6 @@ fn same_hash(one: &str, other: &str) -> bool {
     match (one.as_bytes().get(DIGEST_AT..), other.as_bytes().get(DIGEST_AT..)) {
         (Some(one), Some(other)) => same_bytes(one, other),
         _ => false,
-    }
-}
-
-/// Who gets the hash.
-enum Reply {
-    Waiting(oneshot::Sender<Result<String, HashError>>),
-    Ahead(Box<dyn FnOnce(Result<String, HashError>) + Send>),
-}
-
-impl Reply {
-    fn is_closed(&self) -> bool {
-        matches!(self, Self::Waiting(reply) if reply.is_closed())
-    }
-
-    fn send(self, hashed: Result<String, HashError>) {
-        match self {
-            // Whoever stopped waiting needs no answer.
-            Self::Waiting(reply) => drop(reply.send(hashed)),
-            Self::Ahead(done) => done(hashed),
-        }
     }
 }
 

@@ -8,55 +8,21 @@ use std::sync::PoisonError;
 use std::time::Duration;
 use std::time::Instant;
 
-use super::HashError;
-use super::Reply;
 use super::estimate;
 use super::estimate::Measured;
 use super::estimate::rounds;
+use super::job::Client;
+use super::job::HashError;
+use super::job::Job;
+use super::job::JobInfo;
+use super::job::Purpose;
 use super::turns::Amount;
-use super::turns::Client;
 use super::turns::Turns;
-use crate::command::Secret;
 
 /// Requests that wait, whatever their deadlines: each is held open.
 const MOST_PROMPT: usize = 10_000;
 /// Of one client: none can fill the queue.
 const MOST_OF_CLIENT: usize = MOST_PROMPT / 2;
-
-/// What a password is hashed for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Purpose {
-    /// To be compared with a stored hash.
-    Compare,
-    /// To be stored, before the request is answered.
-    Store,
-    /// To be stored, after the request was answered.
-    Ahead,
-}
-
-impl Purpose {
-    const ALL: [Self; 3] = [Self::Compare, Self::Store, Self::Ahead];
-    /// A client waits for the answer.
-    const PROMPT: [Self; 2] = [Self::Compare, Self::Store];
-}
-
-/// What decides when a job is done.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct JobInfo {
-    pub purpose: Purpose,
-    pub client: Client,
-    pub cost: u32,
-}
-
-/// One password to hash.
-pub(super) struct Job {
-    pub info: JobInfo,
-    pub password: Secret,
-    pub salt: [u8; 16],
-    /// When nobody waits any more.
-    pub deadline: Option<Instant>,
-    pub reply: Reply,
-}
 
 pub(super) struct Queue {
     threads: usize,
@@ -212,7 +178,9 @@ impl Queue {
 mod tests {
     use std::net::IpAddr;
 
+    use super::super::job::Reply;
     use super::*;
+    use crate::command::Secret;
 
     /// More than any estimate of these tests.
     const SECONDS: Duration = Duration::from_secs(5);

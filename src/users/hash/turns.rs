@@ -2,13 +2,10 @@
 
 use std::collections::HashMap;
 use std::collections::VecDeque;
-use std::net::IpAddr;
 
 use super::estimate::rounds;
-use super::queue::Job;
-
-/// For whom a password is hashed: the address of a client, or none for the daemon itself.
-pub(super) type Client = Option<IpAddr>;
+use super::job::Client;
+use super::job::Job;
 
 /// Jobs, and the rounds they take together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -89,11 +86,13 @@ impl Turns {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::*;
     use crate::command::Secret;
-    use crate::users::hash::Reply;
-    use crate::users::hash::queue::JobInfo;
-    use crate::users::hash::queue::Purpose;
+    use crate::users::hash::job::JobInfo;
+    use crate::users::hash::job::Purpose;
+    use crate::users::hash::job::Reply;
 
     fn client(number: u8) -> Client {
         Some(IpAddr::from([192, 0, 2, number]))
