@@ -8,7 +8,6 @@ use serde::Serialize;
 use crate::mistake::Mistake;
 use crate::units::Span;
 
-use super::pool;
 use super::pooler::Pooler;
 use super::retention::KEEP_OUTCOMES;
 use super::retention::Retention;
@@ -59,7 +58,7 @@ impl Config {
         let mut refuse = |key: &str, found: String, allowed: &str| {
             mistakes.push(Mistake::new("database", key, found, allowed));
         };
-        if pool::check(&self.url).is_err() {
+        if self.url.parsed().is_err() {
             let allowed = "sqlite:PATH, mysql://USER@HOST/NAME or postgres://USER@HOST/NAME, with what is special \
                            in names and passwords as %XX";
             refuse("url", self.url.to_string(), allowed);

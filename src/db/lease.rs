@@ -20,7 +20,6 @@ use sqlx::pool::PoolConnection;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
-use super::Database;
 use super::codes::Usefulness;
 use super::dialect::Dialect;
 use super::error::DbError;
@@ -41,13 +40,21 @@ pub(super) struct Lease {
     unanswered: bool,
     /// A transaction was begun and not ended.
     open: bool,
-    meter: Arc<Meter>,
-    retired: Arc<Retired>,
-    /// Who brings it back.
-    returning: Arc<TaskSet>,
-    limit: Duration,
-    /// What begins a transaction behind a pooler.
-    begin_pooled: Option<Arc<str>>,
+    terms: Terms,
+}
+
+/// What a call on a connection needs beside the connection.
+#[derive(Clone)]
+pub(super) struct Terms {
+    pub(super) meter: Arc<Meter>,
+    /// Connections that lead to a server that was demoted.
+    pub(super) retired: Arc<Retired>,
+    /// Connections on their way back to the pool.
+    pub(super) returning: Arc<TaskSet>,
+    /// How long a caller waits for the answer to one statement.
+    pub(super) limit: Duration,
+    /// What begins a transaction behind a pooler; none: each connection is a session of the server.
+    pub(super) begin_pooled: Option<Arc<str>>,
 }
 
 /// Binds the values to the statement, for one driver.
@@ -89,17 +96,8 @@ macro_rules! on {
 }
 
 impl Lease {
-    pub(super) fn new(held: Held, database: &Database) -> Self {
-        Self {
-            held: Some(held),
-            unanswered: false,
-            open: false,
-            meter: Arc::clone(&database.meter),
-            retired: Arc::clone(&database.retired),
-            returning: Arc::clone(&database.returning),
-            limit: database.limits.statement,
-            begin_pooled: database.begin_pooled.clone(),
-        }
+    pub(super) fn new(held: Held, terms: Terms) -> Self {
+        Self { held: Some(held), unanswered: false, open: false, terms }
     }
 
     pub(super) fn dialect(&self) -> Dialect {
@@ -112,7 +110,7 @@ impl Lease {
 
     /// From now on statements may take so long. The caller closes the connection in the end.
     pub(super) fn extend(&mut self, limit: Duration) {
-        self.limit = limit;
+        self.terms.limit = limit;
     }
 
     /// Closes the connection instead of giving it back.
@@ -172,7 +170,7 @@ impl Lease {
 
     /// Opens a transaction; dropping the lease before [`Lease::commit`] rolls it back.
     pub(super) async fn begin(&mut self) -> Result<(), DbError> {
-        match self.begin_pooled.clone() {
+        match self.terms.begin_pooled.clone() {
             None => self.run(Query::Begin, self.dialect().begin()).await?,
             Some(begin) => {
                 // Also where a setting in it fails: the transaction is begun by then.
@@ -199,7 +197,7 @@ impl Lease {
         query: Query,
         work: impl AsyncFnOnce(&mut Held, bool) -> Result<T, sqlx::Error>,
     ) -> Result<T, DbError> {
-        let pooled = self.begin_pooled.is_some();
+        let pooled = self.terms.begin_pooled.is_some();
         let alone = pooled && !self.open;
         if alone {
             self.begin().await?;
@@ -225,8 +223,8 @@ impl Lease {
         };
         self.unanswered = true;
         let begun = Instant::now();
-        let answered = timeout(self.limit, work(held)).await;
-        self.meter.took(query, begun.elapsed());
+        let answered = timeout(self.terms.limit, work(held)).await;
+        self.terms.meter.took(query, begun.elapsed());
         match answered {
             Ok(Ok(answer)) => {
                 self.unanswered = false;
@@ -236,7 +234,7 @@ impl Lease {
                 let usefulness = usefulness(&error);
                 self.unanswered = usefulness != Usefulness::Useful;
                 let error = DbError::from_sqlx(&error);
-                if usefulness == Usefulness::Demoted && self.retired.all(Instant::now()) {
+                if usefulness == Usefulness::Demoted && self.terms.retired.all(Instant::now()) {
                     tracing::info!(event = "db.connections_retired", %error, "connections to the database are replaced");
                 }
                 Err(error)
@@ -253,7 +251,7 @@ impl Drop for Lease {
         on!(held, c: Db => match reuse {
             // Over within twice the limit. The driver would do the same for itself, without a limit and so without end
             // where a server is frozen.
-            Some(runtime) => self.returning.spawn(&runtime, give_back::<Db>(c, self.open, self.limit)),
+            Some(runtime) => self.terms.returning.spawn(&runtime, give_back::<Db>(c, self.open, self.terms.limit)),
             // Out of the pool first: the pool would ask the server whether the connection is well.
             None => drop(c.detach()),
         });

@@ -19,6 +19,7 @@ mod config;
 mod dialect;
 mod encoding;
 mod error;
+mod expired;
 mod health;
 mod housekeeping;
 mod last_logins;
@@ -44,15 +45,14 @@ use std::sync::Arc;
 
 use crate::backoff::Gate;
 use crate::metrics::Metrics;
-use crate::task::TaskSet;
 
 pub use batch::Batch;
 pub use config::Config;
 pub use encoding::WrongEncoding;
 pub use error::DbError;
+pub use expired::Pass;
 pub use pooler::Pooler;
 pub use retention::KEEP_OUTCOMES;
-pub use retention::Pass;
 pub use retention::Retention;
 pub use rows::AuditRow;
 pub use rows::Holder;
@@ -64,33 +64,19 @@ pub use sessions::Rotation;
 pub use url::DatabaseUrl;
 
 use lease::Lease;
+use lease::Terms;
 use meter::Meter;
 use meter::Query;
 use pool::Pool;
 use pooler::SettingsIgnored;
-use retired::Retired;
 
 /// The database. Cheap to clone: all clones share one pool.
 #[derive(Clone)]
 pub struct Database {
     pool: Pool,
-    meter: Arc<Meter>,
+    terms: Terms,
     gate: Arc<Gate>,
-    limits: Limits,
-    /// What begins a transaction behind a pooler; none: each connection is a session of the server.
-    begin_pooled: Option<Arc<str>>,
     settings_ignored: SettingsIgnored,
-    /// Connections that lead to a server that was demoted.
-    retired: Arc<Retired>,
-    /// Connections on their way back to the pool.
-    returning: Arc<TaskSet>,
-}
-
-/// How long a caller waits.
-#[derive(Clone, Copy, Debug)]
-struct Limits {
-    /// For the answer to one statement.
-    statement: std::time::Duration,
 }
 
 impl Database {
@@ -99,13 +85,16 @@ impl Database {
     pub async fn connect(config: &Config, metrics: Arc<Metrics>) -> Result<Self, DbError> {
         let (retired, settings_ignored) = (Arc::default(), SettingsIgnored::default());
         let pool = Pool::open(config, &retired, &settings_ignored).await?;
-        let begin_pooled = pool::begin_behind_pooler(config);
-        let limits = Limits { statement: config.statement_timeout.0 };
         let (open, idle) = (metrics.breaker_open.with_label_values(&["database"]), pool.clone());
         let gate = Gate::new("database", open, move || idle.let_go());
-        let meter = Arc::new(Meter::new(metrics));
-        let (gate, returning) = (Arc::new(gate), Arc::default());
-        Ok(Self { pool, meter, gate, limits, begin_pooled, settings_ignored, retired, returning })
+        let terms = Terms {
+            meter: Arc::new(Meter::new(metrics)),
+            retired,
+            returning: Arc::default(),
+            limit: config.statement_timeout.0,
+            begin_pooled: pool::begin_behind_pooler(config),
+        };
+        Ok(Self { pool, terms, gate: Arc::new(gate), settings_ignored })
     }
 
     /// Whether it answers.
@@ -120,16 +109,16 @@ impl Database {
 
     /// Sets the gauges of the pool; for whoever renders a scrape.
     pub fn observe(&self) {
-        self.meter.connections(self.pool.size(), self.pool.idle());
+        self.terms.meter.connections(self.pool.size(), self.pool.idle());
     }
 
     /// A connection for one call.
     async fn lease(&self) -> Result<Lease, DbError> {
         if self.pool.exhausted() {
-            self.meter.exhausted();
+            self.terms.meter.exhausted();
         }
         let connection = self.pool.acquire().await?;
-        let lease = Lease::new(connection, self);
+        let lease = Lease::new(connection, self.terms.clone());
         if self.settings_ignored.get() {
             // The next call makes a new one, and looks again.
             lease.close();

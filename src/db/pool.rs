@@ -5,7 +5,6 @@ use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
@@ -22,7 +21,6 @@ use sqlx::mysql::MySqlConnectOptions;
 use sqlx::pool::PoolConnection;
 use sqlx::pool::PoolOptions;
 use sqlx::postgres::PgConnectOptions;
-use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::sqlite::SqliteJournalMode;
 use sqlx::sqlite::SqliteSynchronous;
 
@@ -33,7 +31,7 @@ use super::pooler;
 use super::pooler::Pooler;
 use super::pooler::SettingsIgnored;
 use super::retired::Retired;
-use super::url::DatabaseUrl;
+use super::url::Parsed;
 
 /// Above the number of our statements (40 queries, those over many rows in four shapes): none is ever closed.
 const STATEMENTS: usize = 256;
@@ -82,7 +80,7 @@ impl Pool {
     ) -> Result<Self, DbError> {
         let limit = server_side(config.statement_timeout.0);
         let password = password(config).await?;
-        Ok(match parsed(&config.url)? {
+        Ok(match config.url.parsed()? {
             Parsed::MySql(options) => {
                 let options = with_password(options, password, MySqlConnectOptions::password);
                 let options = options.statement_cache_capacity(STATEMENTS).disable_statement_logging();
@@ -166,40 +164,6 @@ impl Pool {
         let most = each!(self, pool => pool.options().get_max_connections());
         self.size() >= most && self.idle() == 0
     }
-}
-
-/// Whether there is a database that could be meant.
-pub(super) fn check(url: &DatabaseUrl) -> Result<(), DbError> {
-    parsed(url).map(drop)
-}
-
-enum Parsed {
-    MySql(MySqlConnectOptions),
-    Postgres(PgConnectOptions),
-    Sqlite(SqliteConnectOptions),
-}
-
-fn parsed(url: &DatabaseUrl) -> Result<Parsed, DbError> {
-    let text = url.expose();
-    let unreadable = || DbError::Refused("the [database] url cannot be read".to_owned());
-    let dialect = url.dialect().ok_or_else(unreadable)?;
-    if dialect != Dialect::Sqlite && !text.contains("://") {
-        return Err(unreadable());
-    }
-    let parsed = match dialect {
-        Dialect::MySql => {
-            let options = MySqlConnectOptions::from_str(text).map_err(|_| unreadable())?;
-            // Without a name of a database nothing of ours would work.
-            options.get_database().ok_or_else(unreadable)?;
-            Parsed::MySql(options)
-        }
-        Dialect::Postgres => Parsed::Postgres(PgConnectOptions::from_str(text).map_err(|_| unreadable())?),
-        Dialect::Sqlite => {
-            url.file().ok_or_else(unreadable)?;
-            Parsed::Sqlite(SqliteConnectOptions::from_str(text).map_err(|_| unreadable())?)
-        }
-    };
-    Ok(parsed)
 }
 
 /// What begins a transaction where a pooler stands before the database.

@@ -1,33 +1,13 @@
-//! Deleting rows that nobody needs any more, as fast as they expire.
-//!
-//! A pass goes over the tables batch by batch, the oldest rows first, until no table has an expired row. Each batch finds
-//! its rows by an index on their instant and deletes them by their keys, at most 512 rows to a transaction: few rows are
-//! locked at a time, and not for long. After each batch the pass pauses for as long as the batch took. So at least half of
-//! the time belongs to others, and the rate follows the database, not a number in here.
-//!
-//! A table's next batch begins at the instant where its last one ended. A database keeps deleted rows in its indexes for a
-//! while, and a search from the beginning would go over all of them again.
+//! How long rows are kept, and the tables whose rows expire.
 
 use std::time::Duration;
-use std::time::Instant;
-
-use crate::units::Timestamp;
-
-use super::Database;
-use super::error::DbError;
-use super::meter::Query;
-use super::read::search;
-use super::shape;
 
 /// Outcomes make what is delivered again harmless, so they stay longer than Kafka keeps commands (a week by default).
-/// After them the rows of `audit` still say that a command was decided ([`Database::decided`]).
+/// After them the rows of `audit` still say that a command was decided ([`super::Database::decided`]).
 pub const KEEP_OUTCOMES: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// Longer than the clocks of daemons differ: who still takes a token for valid finds that its session was ended.
 const KEEP_SESSIONS: Duration = Duration::from_secs(3600);
-
-/// Rows of a table in one batch: two statements that delete. More would hold the connection for longer and save little.
-const BATCH: u32 = 1024;
 
 /// How long rows are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,48 +27,14 @@ impl Retention {
         Self { outcomes: KEEP_OUTCOMES, sessions: KEEP_SESSIONS, audit }
     }
 
-    fn tables(&self, now: Timestamp) -> Vec<Progress> {
-        let kept = |table: &Table| match table {
+    /// How long rows of a table are kept; none: for ever.
+    pub(super) fn of(&self, table: Table) -> Option<Duration> {
+        match table {
             Table::Outcomes | Table::DeletedUsers => Some(self.outcomes),
             Table::Sessions => Some(self.sessions),
             Table::Audit => self.audit.map(|kept| kept.max(self.outcomes)),
-        };
-        let expiring = Table::ALL.iter().filter_map(|table| Some(Progress::new(*table, kept(table)?, now)));
-        expiring.collect()
-    }
-}
-
-/// What a pass did.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Pass {
-    /// Rows deleted.
-    pub deleted: u64,
-    /// How many of them were rows of the audit.
-    pub audit: u64,
-    /// Whether its time was over while expired rows were left.
-    pub cut_short: bool,
-    /// The tables from which it could not delete, and why; it went on with the others.
-    pub failed: Vec<(&'static str, DbError)>,
-    /// Whether what failed did because the database as a whole does not answer.
-    pub away: bool,
-    /// Why it left all tables alone, if it did: without its index a table is searched from end to end.
-    pub put_off: Option<String>,
-}
-
-impl Pass {
-    fn count(&mut self, table: Table, deleted: u64) {
-        self.deleted += deleted;
-        if table == Table::Audit {
-            self.audit += deleted;
         }
     }
-}
-
-/// Whether no table at all could be reached. Where others can be, one that gives no answer in time has a trouble of its
-/// own: rows that somebody locks, or a search that takes too long.
-fn is_away(failed: &[(&'static str, DbError)], tables: usize) -> bool {
-    failed.len() == tables
-        && failed.iter().all(|(_, error)| matches!(error, DbError::Away(_) | DbError::Open))
 }
 
 /// A table whose rows expire.
@@ -115,224 +61,12 @@ impl Table {
     }
 
     /// The primary key, and the indexed column that says how old a row is.
-    const fn columns(self) -> (&'static str, &'static str) {
+    pub(super) const fn columns(self) -> (&'static str, &'static str) {
         match self {
             Self::Outcomes => ("id", "finished_at"),
             Self::DeletedUsers => ("name", "applied_at"),
             Self::Sessions => ("id", "expires_at"),
             Self::Audit => ("id", "at"),
         }
-    }
-}
-
-/// Where the pass stands in one table.
-struct Progress {
-    table: Table,
-    /// Rows from this instant on were not seen yet.
-    from: Timestamp,
-    /// Rows from this instant on have not expired.
-    expired: Timestamp,
-    /// Rows from this instant on stay: those that have not expired, and those that wait for others to go first.
-    before: Timestamp,
-    /// Whether the pass is through with the table.
-    done: bool,
-    /// Whether no expired row is left.
-    emptied: bool,
-    /// Rows older than this are gone.
-    reached: Timestamp,
-    /// Whether every row found was deleted so far.
-    gapless: bool,
-}
-
-impl Progress {
-    fn new(table: Table, kept: Duration, now: Timestamp) -> Self {
-        let kept = u64::try_from(kept.as_millis()).unwrap_or(u64::MAX);
-        let before = Timestamp(now.0.saturating_sub(kept));
-        let start = Timestamp(0);
-        Self {
-            table,
-            from: start,
-            expired: before,
-            before,
-            done: false,
-            emptied: false,
-            reached: start,
-            gapless: true,
-        }
-    }
-
-    /// For how long a row of this instant has been expired.
-    fn behind(&self, instant: Timestamp) -> Duration {
-        self.expired.since(instant)
-    }
-
-    fn record(&mut self, batch: &Batch) {
-        self.done = !batch.is_followed();
-        self.emptied = batch.found < u64::from(BATCH);
-        self.from = batch.last;
-        self.gapless &= batch.deleted >= batch.found;
-        if self.gapless {
-            self.reached = if self.emptied { self.before } else { self.from };
-        }
-    }
-}
-
-/// What one batch came to.
-struct Batch {
-    found: u64,
-    deleted: u64,
-    /// The instant of the newest row found.
-    last: Timestamp,
-    /// The oldest expired row that had to stay.
-    waiting: Option<Timestamp>,
-}
-
-impl Batch {
-    /// Whether the next batch is worth while. It is not where rows are left over that were found: another daemon deletes
-    /// the same ones, and two of them only stand in each other's way.
-    fn is_followed(&self) -> bool {
-        self.found >= u64::from(BATCH) && self.deleted * 2 >= self.found
-    }
-}
-
-/// Keeps the audit's rows from going before the outcomes of their commands: both have the same instant.
-struct OutcomesFirst {
-    reached: Timestamp,
-    done: bool,
-}
-
-impl OutcomesFirst {
-    /// Whether it is this table's turn; if so, it goes no further than it may.
-    fn allows(&self, progress: &mut Progress) -> bool {
-        if progress.table == Table::Audit {
-            if self.reached < progress.before && !self.done {
-                return false;
-            }
-            progress.before = progress.before.min(self.reached);
-        }
-        true
-    }
-
-    fn record(&mut self, progress: &Progress) {
-        if progress.table == Table::Outcomes {
-            *self = Self { reached: progress.reached, done: progress.done };
-        }
-    }
-}
-
-impl Database {
-    /// Deletes what has expired at `now`. When `within` is over, the batches that are left wait for the next pass.
-    pub async fn delete_expired(&self, retention: &Retention, now: Timestamp, within: Duration) -> Pass {
-        match self.lacks_migrations().await {
-            Ok(None) => self.delete_all(retention, now, within).await,
-            Ok(put_off) => Pass { put_off, ..Pass::default() },
-            Err(error) => Pass { put_off: Some(error.to_string()), ..Pass::default() },
-        }
-    }
-
-    async fn delete_all(&self, retention: &Retention, now: Timestamp, within: Duration) -> Pass {
-        let began = Instant::now();
-        let mut tables = retention.tables(now);
-        let all = tables.len();
-        let mut order = OutcomesFirst { reached: Timestamp(0), done: false };
-        let mut pass = Pass::default();
-        loop {
-            for progress in &mut tables {
-                if !order.allows(progress) {
-                    continue;
-                }
-                match self.step(progress).await {
-                    Ok(deleted) => pass.count(progress.table, deleted),
-                    Err(error) => {
-                        progress.done = true;
-                        pass.failed.push((progress.table.name(), error));
-                    }
-                }
-                order.record(progress);
-            }
-            tables.retain(|progress| !progress.done);
-            if tables.is_empty() || began.elapsed() >= within {
-                break;
-            }
-        }
-        pass.cut_short = !tables.is_empty();
-        pass.away = self.is_open() || is_away(&pass.failed, all);
-        if pass.cut_short || !(pass.failed.is_empty() || pass.away) {
-            self.meter.retention_behind();
-        }
-        pass
-    }
-
-    /// One batch of one table, and the pause after it.
-    async fn step(&self, progress: &mut Progress) -> Result<u64, DbError> {
-        let began = Instant::now();
-        let batch = self.delete_batch(progress).await?;
-        progress.record(&batch);
-        let left = batch.waiting.or((!progress.emptied).then_some(batch.last));
-        self.meter.deleted(progress.table, batch.deleted);
-        self.meter.behind(progress.table, left.map_or(Duration::ZERO, |oldest| progress.behind(oldest)));
-        if batch.found > 0 {
-            tokio::time::sleep(began.elapsed()).await;
-        }
-        Ok(batch.deleted)
-    }
-
-    async fn delete_batch(&self, progress: &Progress) -> Result<Batch, DbError> {
-        let (key, instant) = progress.table.columns();
-        let table = progress.table.name();
-        let mut lease = self.lease().await?;
-        let sql = format!(
-            "SELECT {key}, {instant} FROM {table} WHERE {instant} >= ? AND {instant} < ? ORDER BY {instant} LIMIT ?"
-        );
-        let values = [progress.from.into(), progress.expired.into(), i64::from(BATCH).into()];
-        let rows = lease.fetch(Query::Forget, &sql, &values).await?;
-        let keys = rows.iter().map(|row| row.text(0)).collect::<Result<Vec<_>, _>>()?;
-        let instants = rows.iter().map(|row| row.instant(1)).collect::<Result<Vec<_>, _>>()?;
-        // Before they are deleted: whether they can be is not known yet.
-        self.meter.behind(progress.table, instants.first().map_or(Duration::ZERO, |at| progress.behind(*at)));
-        let (going, waiting) = instants.split_at(instants.partition_point(|at| *at < progress.before));
-        let mut batch = Batch {
-            found: going.len() as u64,
-            deleted: 0,
-            last: going.last().copied().unwrap_or(progress.from),
-            waiting: waiting.first().copied(),
-        };
-        for keys in shape::chunks(&keys[..going.len()]) {
-            let (sql, mut values) = search(&format!("DELETE FROM {table}"), key, keys);
-            // A name may have been deleted anew, a session prolonged meanwhile.
-            values.push(progress.before.into());
-            let sql = format!("{sql} AND {instant} < ?");
-            batch.deleted += lease.execute(Query::Forget, &sql, &values).await?;
-        }
-        Ok(batch)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_pass_goes_on_while_batches_are_full_and_nobody_else_deletes() {
-        let full = u64::from(BATCH);
-        let followed =
-            |found, deleted| Batch { found, deleted, last: Timestamp(0), waiting: None }.is_followed();
-        assert!(followed(full, full));
-        assert!(followed(full, full / 2));
-        assert!(!followed(full, full / 2 - 1), "another daemon is faster");
-        assert!(!followed(full, 0));
-        assert!(!followed(full - 1, full - 1), "the last one");
-        assert!(!followed(0, 0));
-    }
-
-    #[test]
-    fn one_table_without_an_answer_is_no_database_that_is_away() {
-        let late = || DbError::Away("over its time".to_owned());
-        assert!(!is_away(&[("audit", late())], 4));
-        assert!(!is_away(&[], 4));
-        let mut failed: Vec<_> = Table::ALL.iter().map(|table| (table.name(), late())).collect();
-        assert!(is_away(&failed, 4));
-        failed[2].1 = DbError::Refused("no".to_owned());
-        assert!(!is_away(&failed, 4), "it answers");
     }
 }

@@ -2,11 +2,16 @@
 
 use std::fmt;
 use std::path::Path;
+use std::str::FromStr;
 
 use serde::Deserialize;
 use serde::Serialize;
+use sqlx::mysql::MySqlConnectOptions;
+use sqlx::postgres::PgConnectOptions;
+use sqlx::sqlite::SqliteConnectOptions;
 
 use super::dialect::Dialect;
+use super::error::DbError;
 
 const MASK: &str = "***";
 
@@ -14,6 +19,13 @@ const MASK: &str = "***";
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub struct DatabaseUrl(String);
+
+/// A URL as the driver of its database understands it.
+pub(super) enum Parsed {
+    MySql(MySqlConnectOptions),
+    Postgres(PgConnectOptions),
+    Sqlite(SqliteConnectOptions),
+}
 
 impl DatabaseUrl {
     /// The embedded database beside the embedded log.
@@ -62,6 +74,32 @@ impl DatabaseUrl {
     /// Whether a password stands in it.
     pub(super) fn has_password(&self) -> bool {
         self.to_string() != self.0
+    }
+
+    /// The driver's options; an error where no database could be meant.
+    pub(super) fn parsed(&self) -> Result<Parsed, DbError> {
+        let text = self.expose();
+        let unreadable = || DbError::Refused("the [database] url cannot be read".to_owned());
+        let dialect = self.dialect().ok_or_else(unreadable)?;
+        if dialect != Dialect::Sqlite && !text.contains("://") {
+            return Err(unreadable());
+        }
+        let parsed = match dialect {
+            Dialect::MySql => {
+                let options = MySqlConnectOptions::from_str(text).map_err(|_| unreadable())?;
+                // Without a name of a database nothing of ours would work.
+                options.get_database().ok_or_else(unreadable)?;
+                Parsed::MySql(options)
+            }
+            Dialect::Postgres => {
+                Parsed::Postgres(PgConnectOptions::from_str(text).map_err(|_| unreadable())?)
+            }
+            Dialect::Sqlite => {
+                self.file().ok_or_else(unreadable)?;
+                Parsed::Sqlite(SqliteConnectOptions::from_str(text).map_err(|_| unreadable())?)
+            }
+        };
+        Ok(parsed)
     }
 }
 

@@ -26,9 +26,6 @@ src/consumer/judge/rules.rs
 
 src/consumer/mod.rs src/consumer/run.rs
 
-src/db/config.rs src/db/lease.rs src/db/meter.rs src/db/mod.rs src/db/pool.rs src/db/read.rs
-src/db/retention.rs
-
 src/drain/asides.rs src/drain/exactly/claim.rs src/drain/exactly/worker.rs src/drain/mod.rs
 src/drain/reader.rs src/drain/worker.rs
 
