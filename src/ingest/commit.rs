@@ -8,7 +8,6 @@ use std::time::Instant;
 
 use tokio::sync::oneshot;
 
-use super::Shared;
 use super::gather::Gather;
 use super::gather::Rule;
 use super::index::Lookup;
@@ -16,10 +15,12 @@ use super::index::Mark;
 use super::index::Scope;
 use super::queue::Keyed;
 use super::queue::Work;
+use super::request::Committed;
 use super::request::Receipt;
 use super::request::Request;
 use super::request::Submission;
 use super::request::SubmitError;
+use super::shared::Shared;
 use crate::command::Envelope;
 use crate::command::IdMint;
 use crate::command::Repeat;
@@ -43,13 +44,6 @@ const GROUP_BYTES: usize = 4 << 20;
 const SEGMENT_PATIENCE: Duration = Duration::from_secs(2);
 /// Random bytes are fetched from the system for many ids at once.
 const RANDOM_POOL: usize = 9 * 256;
-
-/// What a request was answered with.
-pub(super) enum Committed {
-    New(Receipt),
-    /// An earlier request had the same key; its records begin here.
-    Repeat(Lsn),
-}
 
 type Reply = oneshot::Sender<Result<Committed, SubmitError>>;
 

@@ -5,8 +5,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Shared;
 use super::config::Config;
+use super::shared::Shared;
 use crate::task::Alarm;
 use crate::task::OnFailure;
 use crate::task::Stop;

@@ -18,6 +18,7 @@ mod queue;
 mod repeats;
 mod replay;
 mod request;
+mod shared;
 #[cfg(test)]
 mod tests;
 
@@ -27,17 +28,13 @@ use std::time::Duration;
 use std::time::Instant;
 
 use crate::command::CommandId;
-use crate::command::Envelope;
-use crate::command::IdSeal;
 use crate::metrics::Metrics;
-use crate::sync::atomic::AtomicBool;
 use crate::sync::atomic::Ordering;
 use crate::task::Alarm;
 use crate::task::OnFailure;
 use crate::task::Thread;
 use crate::units::Timestamp;
 use crate::wal::Letter;
-use crate::wal::Log;
 use crate::wal::Lsn;
 use crate::wal::Unready;
 use crate::wal::Writer;
@@ -54,18 +51,15 @@ pub use request::Request;
 pub use request::Submission;
 pub use request::SubmitError;
 
-use commit::Committed;
 use commit::Committer;
 use gather::Rule;
 use housekeeper::Housekeeper;
 use index::Index;
-use index::Keys;
-use index::Lookup;
 use queue::Keyed;
-use queue::Queue;
 use queue::Work;
 use repeats::Earlier;
-use request::Digests;
+use request::Committed;
+use shared::Shared;
 
 /// How long a refused client should wait: a flush takes milliseconds, a backlog or a disk does not empty at once.
 const RETRY_SOON: Duration = Duration::from_secs(1);
@@ -73,24 +67,6 @@ const RETRY_LATER: Duration = Duration::from_secs(10);
 /// How long a request waits for its flush. A disk that needs longer answers no client in useful time, and a stop gives
 /// requests as long.
 const FLUSH_DEADLINE: Duration = Duration::from_secs(30);
-
-/// What everyone on the way into the log shares.
-struct Shared {
-    log: Arc<Log>,
-    queue: Queue,
-    index: Box<dyn Keys>,
-    digests: Digests,
-    /// On the ids of commands.
-    seal: IdSeal,
-    metrics: Arc<Metrics>,
-    /// Backlog bytes above which nothing more is accepted.
-    max_backlog: u64,
-    /// Whether the last batch found no room.
-    refused_for_room: AtomicBool,
-    /// When the last record was accepted, in milliseconds.
-    last_at: AtomicU64,
-    heartbeat: Arc<AtomicU64>,
-}
 
 /// The way into the log. Cheap to clone.
 #[derive(Clone)]
@@ -135,41 +111,6 @@ pub fn start(parts: Parts) -> std::io::Result<(Ingest, IngestThreads)> {
     Ok((ingest, IngestThreads { shared, committer, housekeeper }))
 }
 
-impl Shared {
-    fn new(writer: &Writer, config: &Config, index: Box<dyn Keys>, metrics: Arc<Metrics>) -> Self {
-        let log = Arc::clone(writer.log());
-        Self {
-            queue: Queue::new(config.commit_queue.requests, config.commit_queue.bytes.as_usize()),
-            index,
-            digests: Digests::new(&log.identity().secret),
-            seal: IdSeal::default(),
-            metrics,
-            max_backlog: config.max_backlog_size.map_or(u64::MAX, |size| size.0),
-            refused_for_room: AtomicBool::new(false),
-            last_at: AtomicU64::new(writer.instant(Timestamp::default()).0),
-            heartbeat: Arc::default(),
-            log,
-        }
-    }
-
-    /// Blocks.
-    fn claimed(&self, claim: &[u8; 16]) -> Result<Option<CommandId>, SubmitError> {
-        let scope = self.digests.of_claim(claim);
-        let found = self.index.find(&scope, Lsn(0)).map_err(|_| SubmitError::IndexRebuilding)?;
-        let Lookup::First(first) = found else { return Ok(None) };
-        let record = self.log.read(first).map_err(|_| SubmitError::IndexRebuilding)?;
-        // Retention may take the segment between the look-up and here: then it is not kept.
-        let Some(record) = record else { return Ok(None) };
-        match Envelope::decode(&record.payload) {
-            Ok(envelope) if envelope.claim == Some(*claim) => Ok(Some(envelope.id)),
-            _ => {
-                self.index.distrust(&scope, first);
-                Err(SubmitError::IndexRebuilding)
-            }
-        }
-    }
-}
-
 impl Ingest {
     /// Commits the request and returns after the flush that covers it, or when that does not come in time. If the future
     /// is dropped, the request may or may not have been accepted.
@@ -189,8 +130,8 @@ impl Ingest {
         let keyed = match &request.idempotency {
             None => None,
             Some(idempotency) => {
-                let digests = self.digest(&request, idempotency).await?;
-                match self.earlier(&digests).await? {
+                let digests = self.shared.digest(&request, idempotency).await?;
+                match self.shared.earlier(&digests).await? {
                     Earlier::Receipt(receipt) => return Ok(receipt),
                     Earlier::None { since } => Some(Keyed { repeat: digests.repeat, since }),
                 }
@@ -208,8 +149,19 @@ impl Ingest {
         self.shared.metrics.commit_seconds.observe(started.elapsed().as_secs_f64());
         match (committed, keyed) {
             (Committed::New(receipt), _) => Ok(receipt),
-            (Committed::Repeat(first), Some(keyed)) => self.receipt_at(first, keyed.repeat).await,
+            (Committed::Repeat(first), Some(keyed)) => self.shared.receipt(first, keyed.repeat).await,
             (Committed::Repeat(_), None) => Err(SubmitError::IndexRebuilding),
+        }
+    }
+
+    /// What [`Self::submit`] would answer to a request whose key was used before, without submitting anything; none if
+    /// it was not, or if its first use is still on its way.
+    pub async fn recognise(&self, request: &Request) -> Result<Option<Receipt>, SubmitError> {
+        let Some(idempotency) = &request.idempotency else { return Ok(None) };
+        let digests = self.shared.digest(request, idempotency).await?;
+        match self.shared.earlier(&digests).await? {
+            Earlier::Receipt(receipt) => Ok(Some(receipt)),
+            Earlier::None { .. } => Ok(None),
         }
     }
 

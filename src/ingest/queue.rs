@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use tokio::sync::oneshot;
 
-use super::commit::Committed;
 use super::gather::Gather;
+use super::request::Committed;
 use super::request::Request;
 use super::request::SubmitError;
 use crate::command::Repeat;

@@ -2,15 +2,14 @@
 
 use std::sync::Arc;
 
-use super::Idempotency;
-use super::Ingest;
-use super::Receipt;
-use super::Request;
-use super::Shared;
-use super::SubmitError;
 use super::index::Lookup;
+use super::request::Idempotency;
 use super::request::KeyDigests;
 use super::request::OlderKey;
+use super::request::Receipt;
+use super::request::Request;
+use super::request::SubmitError;
+use super::shared::Shared;
 use crate::command::Envelope;
 use crate::command::Repeat;
 use crate::units::Timestamp;
@@ -58,33 +57,22 @@ impl Found {
     }
 }
 
-impl Ingest {
-    /// What [`Self::submit`] would answer to a request whose key was used before, without submitting anything; none if
-    /// it was not, or if its first use is still on its way.
-    pub async fn recognise(&self, request: &Request) -> Result<Option<Receipt>, SubmitError> {
-        let Some(idempotency) = &request.idempotency else { return Ok(None) };
-        let digests = self.digest(request, idempotency).await?;
-        match self.earlier(&digests).await? {
-            Earlier::Receipt(receipt) => Ok(Some(receipt)),
-            Earlier::None { .. } => Ok(None),
-        }
-    }
-
+impl Shared {
     pub(super) async fn digest(
-        &self,
+        self: &Arc<Self>,
         request: &Request,
         idempotency: &Idempotency,
     ) -> Result<KeyDigests, SubmitError> {
         if idempotency.body.len() <= DIGEST_ON_RUNTIME {
-            return Ok(self.shared.digests.of(request, idempotency));
+            return Ok(self.digests.of(request, idempotency));
         }
-        let (shared, request, idempotency) = (Arc::clone(&self.shared), request.clone(), idempotency.clone());
+        let (shared, request, idempotency) = (Arc::clone(self), request.clone(), idempotency.clone());
         let digest = tokio::task::spawn_blocking(move || shared.digests.of(&request, &idempotency));
         digest.await.map_err(|_| SubmitError::Closing)
     }
 
     /// The earlier request with this key. A new key costs no thread and no read.
-    pub(super) async fn earlier(&self, digests: &KeyDigests) -> Result<Earlier, SubmitError> {
+    pub(super) async fn earlier(self: &Arc<Self>, digests: &KeyDigests) -> Result<Earlier, SubmitError> {
         let found = self.look_up(digests.repeat).await?;
         if let (Found::None { .. }, Some(older)) = (&found, &digests.older) {
             let by_older = self.look_up(older.repeat).await?;
@@ -95,19 +83,23 @@ impl Ingest {
         found.earlier()
     }
 
-    async fn look_up(&self, repeat: Repeat) -> Result<Found, SubmitError> {
-        let unused = self.shared.index.unused(&repeat.scope);
+    async fn look_up(self: &Arc<Self>, repeat: Repeat) -> Result<Found, SubmitError> {
+        let unused = self.index.unused(&repeat.scope);
         if let Some(since) = unused.map_err(|_| SubmitError::IndexRebuilding)? {
             return Ok(Found::None { since });
         }
-        let shared = Arc::clone(&self.shared);
-        let found = tokio::task::spawn_blocking(move || shared.earlier(&repeat));
+        let shared = Arc::clone(self);
+        let found = tokio::task::spawn_blocking(move || shared.earlier_blocking(&repeat));
         found.await.map_err(|_| SubmitError::Closing)?
     }
 
     /// The receipt of the request whose records begin here, which the index found for this key.
-    pub(super) async fn receipt_at(&self, first: Lsn, repeat: Repeat) -> Result<Receipt, SubmitError> {
-        let shared = Arc::clone(&self.shared);
+    pub(super) async fn receipt(
+        self: &Arc<Self>,
+        first: Lsn,
+        repeat: Repeat,
+    ) -> Result<Receipt, SubmitError> {
+        let shared = Arc::clone(self);
         let read = tokio::task::spawn_blocking(move || shared.receipt_at(first, &repeat));
         match read.await.map_err(|_| SubmitError::Closing)??.earlier()? {
             Earlier::Receipt(receipt) => Ok(receipt),
@@ -115,11 +107,9 @@ impl Ingest {
             Earlier::None { .. } => Err(SubmitError::IndexRebuilding),
         }
     }
-}
 
-impl Shared {
     /// Blocks.
-    fn earlier(&self, repeat: &Repeat) -> Result<Found, SubmitError> {
+    fn earlier_blocking(&self, repeat: &Repeat) -> Result<Found, SubmitError> {
         let found = self.index.find(&repeat.scope, Lsn(0)).map_err(|_| SubmitError::IndexRebuilding)?;
         match found {
             Lookup::Unused { since } => Ok(Found::None { since }),

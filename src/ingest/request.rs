@@ -9,6 +9,7 @@ use crate::command::KeyedDigest;
 use crate::command::Owner;
 use crate::command::Repeat;
 use crate::units::Timestamp;
+use crate::wal::Lsn;
 
 /// A command that may enter: parsed, validated, its key found.
 #[derive(Clone, Debug)]
@@ -208,4 +209,11 @@ impl Digests {
     pub fn of_claim(&self, claim: &[u8; 16]) -> [u8; 16] {
         self.0.of(&[b"claim", claim])
     }
+}
+
+/// What a request was answered with.
+pub(super) enum Committed {
+    New(Receipt),
+    /// An earlier request had the same key; its records begin here.
+    Repeat(Lsn),
 }

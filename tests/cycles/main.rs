@@ -38,11 +38,6 @@ src/http/commands.rs src/http/public.rs src/http/status.rs src/http/users.rs
 src/http/config.rs src/http/conn.rs src/http/server.rs src/http/site.rs src/http/tls/files.rs
 src/http/tls/mod.rs src/http/tls/reload.rs src/http/wire.rs
 
-src/ingest/commit.rs src/ingest/housekeeper.rs src/ingest/mod.rs src/ingest/queue.rs src/ingest/repeats.rs
-
-src/ingest/index/filter.rs src/ingest/index/layout.rs src/ingest/index/mod.rs src/ingest/index/part.rs
-src/ingest/index/view.rs
-
 src/kafka/client.rs src/kafka/poller.rs src/kafka/producer.rs src/kafka/topics.rs
 
 src/kinds/config.rs src/kinds/mod.rs

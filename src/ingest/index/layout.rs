@@ -20,8 +20,13 @@
 //! both LSNs, the block's number and its first 4092 bytes. An entry is a scope (16 bytes) and the LSN of its first
 //! record, relative to the part's first LSN (4 bytes).
 
-use super::Scope;
 use crate::wal::Lsn;
+
+/// Keyed digest of a key or claim.
+pub type Scope = [u8; 16];
+
+/// A scope and the first record of it.
+pub type Mark = (Scope, Lsn);
 
 /// Bytes of the header and of every block of entries.
 pub const BLOCK: usize = 4096;

@@ -39,6 +39,8 @@ use crate::task::OnFailure;
 use crate::task::Thread;
 use crate::wal::Log;
 use crate::wal::Lsn;
+pub(super) use layout::Mark;
+pub(super) use layout::Scope;
 use part::Budget;
 use part::Part;
 use view::View;
@@ -51,12 +53,6 @@ const MAX_RECENT: usize = 1 << 19;
 
 /// Why a part is rebuilt: labels of the metric.
 const CAUSES: [&str; 4] = ["unreadable", "ahead_of_log", "mismatch", "memory_full"];
-
-/// Keyed digest of a key or claim.
-pub(super) type Scope = [u8; 16];
-
-/// A scope and the first record of it.
-pub(super) type Mark = (Scope, Lsn);
 
 /// The index cannot say whether a key was used.
 #[derive(Debug, thiserror::Error)]

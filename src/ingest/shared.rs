@@ -1,0 +1,73 @@
+//! The state that requests, the commit thread and housekeeping share.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use super::config::Config;
+use super::index::Keys;
+use super::index::Lookup;
+use super::queue::Queue;
+use super::request::Digests;
+use super::request::SubmitError;
+use crate::command::CommandId;
+use crate::command::Envelope;
+use crate::command::IdSeal;
+use crate::metrics::Metrics;
+use crate::sync::atomic::AtomicBool;
+use crate::units::Timestamp;
+use crate::wal::Log;
+use crate::wal::Lsn;
+use crate::wal::Writer;
+
+/// What everyone on the way into the log shares.
+pub(super) struct Shared {
+    pub(super) log: Arc<Log>,
+    pub(super) queue: Queue,
+    pub(super) index: Box<dyn Keys>,
+    pub(super) digests: Digests,
+    /// On the ids of commands.
+    pub(super) seal: IdSeal,
+    pub(super) metrics: Arc<Metrics>,
+    /// Backlog bytes above which nothing more is accepted.
+    pub(super) max_backlog: u64,
+    /// Whether the last batch found no room.
+    pub(super) refused_for_room: AtomicBool,
+    /// When the last record was accepted, in milliseconds.
+    pub(super) last_at: AtomicU64,
+    pub(super) heartbeat: Arc<AtomicU64>,
+}
+
+impl Shared {
+    pub(super) fn new(writer: &Writer, config: &Config, index: Box<dyn Keys>, metrics: Arc<Metrics>) -> Self {
+        let log = Arc::clone(writer.log());
+        Self {
+            queue: Queue::new(config.commit_queue.requests, config.commit_queue.bytes.as_usize()),
+            index,
+            digests: Digests::new(&log.identity().secret),
+            seal: IdSeal::default(),
+            metrics,
+            max_backlog: config.max_backlog_size.map_or(u64::MAX, |size| size.0),
+            refused_for_room: AtomicBool::new(false),
+            last_at: AtomicU64::new(writer.instant(Timestamp::default()).0),
+            heartbeat: Arc::default(),
+            log,
+        }
+    }
+
+    /// Blocks.
+    pub(super) fn claimed(&self, claim: &[u8; 16]) -> Result<Option<CommandId>, SubmitError> {
+        let scope = self.digests.of_claim(claim);
+        let found = self.index.find(&scope, Lsn(0)).map_err(|_| SubmitError::IndexRebuilding)?;
+        let Lookup::First(first) = found else { return Ok(None) };
+        let record = self.log.read(first).map_err(|_| SubmitError::IndexRebuilding)?;
+        // Retention may take the segment between the look-up and here: then it is not kept.
+        let Some(record) = record else { return Ok(None) };
+        match Envelope::decode(&record.payload) {
+            Ok(envelope) if envelope.claim == Some(*claim) => Ok(Some(envelope.id)),
+            _ => {
+                self.index.distrust(&scope, first);
+                Err(SubmitError::IndexRebuilding)
+            }
+        }
+    }
+}
