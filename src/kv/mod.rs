@@ -9,6 +9,7 @@ mod call;
 mod config;
 mod embedded;
 mod error;
+mod event;
 pub mod markers;
 mod remote;
 mod subscription;
@@ -31,7 +32,7 @@ pub use call::Held;
 pub use call::Replacement;
 pub use config::Config;
 pub use error::KvError;
-pub use subscription::Event;
+pub use event::Event;
 pub use subscription::Subscription;
 pub use url::ServerUrl;
 

@@ -1,17 +1,8 @@
 //! What others publish, as it comes.
 
 use super::embedded::Listener;
+use super::event::Event;
 use super::remote::Subscriber;
-
-/// What a subscriber learns.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// Somebody published this.
-    Message(String),
-    /// From here on messages come; whatever was published before may have been missed. Comes whenever a server is
-    /// connected to, the first time too, and when messages came faster than they were taken.
-    Lapsed,
-}
 
 /// One channel. It does its work, connecting again too, only while somebody waits for [`Subscription::next`], and
 /// ends when it is dropped.

@@ -42,10 +42,6 @@ src/kafka/client.rs src/kafka/poller.rs src/kafka/producer.rs src/kafka/topics.r
 
 src/kinds/config.rs src/kinds/mod.rs
 
-src/kv/embedded/mod.rs src/kv/remote/command.rs src/kv/remote/connection.rs src/kv/remote/fit.rs
-src/kv/remote/link.rs src/kv/remote/mod.rs src/kv/remote/servers.rs src/kv/remote/subscriber.rs
-src/kv/subscription.rs
-
 src/status/mod.rs src/status/outcomes.rs
 
 src/wal/checkpoint.rs src/wal/cursor.rs src/wal/dead/entry.rs src/wal/dead/file.rs src/wal/dead/fresh.rs

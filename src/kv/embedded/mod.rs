@@ -21,7 +21,7 @@ use crate::units::Timestamp;
 use super::KvError;
 use super::call::Call;
 use super::call::Reply;
-use super::subscription::Event;
+use super::event::Event;
 
 use seal::Seal;
 use trees::Trees;

@@ -16,7 +16,7 @@ use super::super::call::Held;
 use super::super::call::Op;
 use super::super::call::Reply;
 use super::super::call::millis;
-use super::said;
+use super::error::said;
 
 /// Each begins by looking whose value stands there. A value that begins with `ARGV[1]` is its owner's.
 ///

@@ -23,7 +23,7 @@ use tokio::time::timeout;
 
 use super::super::Config;
 use super::super::KvError;
-use super::no_answer;
+use super::error::no_answer;
 use super::servers::Servers;
 use super::servers::tcp;
 

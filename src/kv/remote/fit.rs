@@ -14,9 +14,8 @@ use super::super::call::Call;
 use super::Redis;
 use super::Remote;
 use super::connection::CONNECT_WITHIN;
+use super::error::A_NODE;
 
-/// What is said of a node of a cluster with `cluster = false`.
-pub(super) const A_NODE: &str = "the server is a node of a cluster: set [redis] cluster = true";
 /// What is said of a server that is none with `cluster = true`.
 const NO_NODE: &str = "the server is no node of a cluster: set [redis] cluster = false";
 

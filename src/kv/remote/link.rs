@@ -15,7 +15,7 @@ use super::super::KvError;
 use super::connection::Connecting;
 use super::connection::Connection;
 use super::connection::Connector;
-use super::said;
+use super::error::said;
 use crate::task::Task;
 
 /// Between two new connections to a cluster of which a node is silent.

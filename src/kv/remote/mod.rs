@@ -8,6 +8,7 @@
 
 mod command;
 mod connection;
+mod error;
 mod fit;
 mod link;
 mod servers;
@@ -22,8 +23,6 @@ use std::time::Duration;
 
 use prometheus::IntCounter;
 use redis::Cmd;
-use redis::ErrorKind;
-use redis::RedisError;
 use redis::RedisResult;
 use redis::Value;
 use tokio::runtime::Handle;
@@ -45,6 +44,8 @@ use super::call::Reply;
 use command::Next;
 use command::Question;
 use connection::Connector;
+use error::no_answer;
+use error::said;
 use link::Link;
 use unheard::Unheard;
 
@@ -219,38 +220,4 @@ impl Redis {
         // Less than the number of links.
         usize::try_from(hash % self.links.len() as u64).unwrap_or(0)
     }
-}
-
-fn no_answer() -> RedisError {
-    RedisError::from((ErrorKind::Client, "no answer"))
-}
-
-/// Our word for theirs, which may hold keys.
-fn said(error: &RedisError) -> KvError {
-    if error.is_timeout() {
-        return KvError::Timeout;
-    }
-    let away = |text: &str| KvError::Away(text.to_owned());
-    match (error.kind(), error.code()) {
-        _ if error.is_connection_refusal() => away("connection refused"),
-        _ if error.is_connection_dropped() => away("connection lost"),
-        (ErrorKind::UnexpectedReturnType | ErrorKind::Parse, _) => {
-            KvError::Malformed(format!("an answer that is none ({})", error.category()))
-        }
-        (ErrorKind::InvalidClientConfig, _) => {
-            KvError::Malformed("[redis]: not to be connected to so".to_owned())
-        }
-        (_, Some("NOPERM")) => KvError::Denied,
-        (_, Some("ERR")) if error.detail().is_some_and(forbids_a_script) => KvError::Denied,
-        (_, Some("WRONGTYPE")) => KvError::Malformed("a key holds something else than a value".to_owned()),
-        // Only a node of a cluster says that another one has the key.
-        (_, Some("MOVED" | "ASK")) => KvError::Misfit(fit::A_NODE),
-        (_, Some(code)) => KvError::Away(format!("the server answered {code}")),
-        _ => away(error.category()),
-    }
-}
-
-/// Whether this is what Redis says of a command that a script runs and its user may not: up to 7.0, and since.
-fn forbids_a_script(detail: &str) -> bool {
-    detail.contains("user executing the script can't") || detail.contains("ACL failure in script")
 }

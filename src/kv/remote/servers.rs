@@ -15,7 +15,7 @@ use redis::io::tcp::TcpSettings;
 use super::super::Config;
 use super::super::KvError;
 use super::super::url::ServerUrl;
-use super::no_answer;
+use super::error::no_answer;
 
 /// A connection whose other end has not even taken what was sent for so long is dead: of a cut cable nobody is told.
 /// A frozen server's kernel still takes it.

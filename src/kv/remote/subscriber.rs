@@ -21,11 +21,11 @@ use tokio::time::timeout;
 use crate::backoff::Backoff;
 
 use super::super::KvError;
-use super::super::subscription::Event;
+use super::super::event::Event;
 use super::connection::CONNECT_WITHIN;
 use super::connection::Connector;
 use super::connection::settings;
-use super::said;
+use super::error::said;
 use super::unheard::Unheard;
 
 /// Messages that may wait to be taken; of more some are missed, and that is said.
