@@ -7,7 +7,6 @@ use rdkafka::config::RDKafkaLogLevel;
 
 use crate::kafka::Acks;
 use crate::kafka::Config;
-use crate::kafka::Guarantee;
 
 /// Why there is no client.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +25,16 @@ pub enum ClientError {
     /// librdkafka refuses the settings.
     #[error("Kafka client: {0}")]
     Refused(#[from] rdkafka::error::KafkaError),
+}
+
+/// What happens after an error that is permanent for one batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Guarantee {
+    /// The producer stops for good, before a successor in the same partition can pass.
+    Gapless,
+    /// It goes on. Each record has a request of its own; their order is kept only while at most one of a partition is
+    /// in flight.
+    Skipping,
 }
 
 /// The settings of every client. `bootstrap`: the brokers to ask first.

@@ -19,6 +19,7 @@ mod transaction;
 mod values;
 
 pub use client::ClientError;
+pub use client::Guarantee;
 pub use compacted::Compacted;
 pub use compacted_topic::CompactedError;
 pub use config::Config;
@@ -32,7 +33,6 @@ pub use outbox::Letter;
 pub use outbox::Outbox;
 pub use producer::Delivery;
 pub use producer::ENTRY;
-pub use producer::Guarantee;
 pub use producer::Message;
 pub use producer::Producer;
 pub use properties::Properties;

@@ -30,20 +30,11 @@ use crate::kafka::Acks;
 use crate::kafka::Answer;
 use crate::kafka::ClientError;
 use crate::kafka::Config;
+use crate::kafka::Guarantee;
 use crate::kafka::client;
 use crate::kafka::poller::PolledProducer;
 use crate::kafka::topics;
 use crate::task::OnFailure;
-
-/// What happens after an error that is permanent for one batch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Guarantee {
-    /// The producer stops for good, before a successor in the same partition can pass.
-    Gapless,
-    /// It goes on. Each record has a request of its own; their order is kept only while at most one of a partition is
-    /// in flight.
-    Skipping,
-}
 
 /// A record to send.
 #[derive(Debug)]

@@ -38,8 +38,6 @@ src/http/commands.rs src/http/public.rs src/http/status.rs src/http/users.rs
 src/http/config.rs src/http/conn.rs src/http/server.rs src/http/site.rs src/http/tls/files.rs
 src/http/tls/mod.rs src/http/tls/reload.rs src/http/wire.rs
 
-src/kafka/client.rs src/kafka/poller.rs src/kafka/producer.rs src/kafka/topics.rs
-
 src/kinds/config.rs src/kinds/mod.rs
 
 src/status/mod.rs src/status/outcomes.rs
