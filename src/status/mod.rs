@@ -1,5 +1,6 @@
 //! Where a command is, and who may ask.
 
+mod asker;
 mod outcomes;
 mod waiters;
 
@@ -22,11 +23,11 @@ use crate::command::has_consumer;
 use crate::db::Database;
 use crate::db::OutcomeRow;
 use crate::task::Task;
-use crate::units::Timestamp;
 use crate::wal::Fate;
 use crate::wal::Log;
 use crate::wal::Lsn;
 
+use asker::Asker;
 use outcomes::Outcomes;
 use waiters::Waiters;
 
@@ -45,15 +46,6 @@ pub struct Statuses {
     last_awaited: Arc<AtomicU64>,
     /// Of commands that a consumer of ours applies.
     outcomes: Option<Arc<Outcomes>>,
-}
-
-/// Who asks.
-#[derive(Clone, Copy, Debug)]
-enum Asker<'a> {
-    /// May see everything (`mode = "open"` counts every caller as this).
-    Admin,
-    /// May see what it sent; one that has no name, what nobody by name has sent: who knows such an id was told it.
-    Principal(Option<&'a Owner>),
 }
 
 /// Why there is no answer.
@@ -113,7 +105,7 @@ impl Statuses {
         if envelope.id != *id {
             return Err(Untold::Unknown(StatusError::NotFound));
         }
-        if !may_see(asker, &envelope, first.at) {
+        if !asker.may_see(envelope.principal, envelope.registered_at, first.at) {
             return Err(Untold::Final(StatusError::NotFound));
         }
         let mut status = Status {
@@ -148,7 +140,7 @@ impl Statuses {
         admin: bool,
     ) -> Result<Status, StatusError> {
         let (this, own) = (self.clone(), owner.clone());
-        let looked = tokio::task::spawn_blocking(move || this.look_up(&id, asker(own.as_ref(), admin)));
+        let looked = tokio::task::spawn_blocking(move || this.look_up(&id, Asker::new(own.as_ref(), admin)));
         let looked = looked.await.map_err(|_| StatusError::Unavailable(INTERRUPTED.to_owned()))?;
         match (looked, &self.outcomes) {
             (Ok(mut status), Some(outcomes)) if has_consumer(&status.kind) => {
@@ -161,7 +153,7 @@ impl Statuses {
             (Ok(status), _) => Ok(status),
             // Any daemon on this database knows what became of a user's command.
             (Err(Untold::Unknown(error)), Some(outcomes)) => {
-                let outcome = outcomes.find_elsewhere(&id, asker(owner.as_ref(), admin)).await;
+                let outcome = outcomes.find_elsewhere(&id, Asker::new(owner.as_ref(), admin)).await;
                 outcome.map(|outcome| status_of(id, outcome)).ok_or(error)
             }
             (Err(Untold::Unknown(error) | Untold::Final(error)), _) => Err(error),
@@ -256,18 +248,6 @@ impl Statuses {
 
 fn unavailable(why: impl std::fmt::Display) -> Untold {
     Untold::Final(StatusError::Unavailable(why.to_string()))
-}
-
-fn asker(owner: Option<&Owner>, admin: bool) -> Asker<'_> {
-    if admin { Asker::Admin } else { Asker::Principal(owner) }
-}
-
-fn may_see(asker: Asker<'_>, envelope: &Envelope<'_>, accepted_at: Timestamp) -> bool {
-    match asker {
-        Asker::Admin => true,
-        Asker::Principal(None) => envelope.principal.is_none(),
-        Asker::Principal(Some(owner)) => owner.owns(envelope.principal, envelope.registered_at, accepted_at),
-    }
 }
 
 /// The database's word over the log's.

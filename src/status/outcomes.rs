@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use tokio::sync::Notify;
 
-use super::Asker;
+use super::asker::Asker;
 use super::waiters::Waiters;
 use crate::command::CommandId;
 use crate::command::IdSeal;
@@ -53,11 +53,8 @@ impl Outcomes {
         if matches!(asker, Asker::Principal(None)) && !id.has(&self.seal) {
             return None;
         }
-        self.find(id).await.filter(|outcome| match asker {
-            Asker::Admin => true,
-            Asker::Principal(None) => outcome.actor.is_none(),
-            Asker::Principal(Some(owner)) => owner.owns(outcome.actor.as_deref(), None, outcome.accepted_at),
-        })
+        let outcome = self.find(id).await?;
+        asker.may_see(outcome.actor.as_deref(), None, outcome.accepted_at).then_some(outcome)
     }
 
     /// Completes when the command is decided, or `deadline` has come.

@@ -40,8 +40,6 @@ src/http/tls/mod.rs src/http/tls/reload.rs src/http/wire.rs
 
 src/kinds/config.rs src/kinds/mod.rs
 
-src/status/mod.rs src/status/outcomes.rs
-
 src/wal/checkpoint.rs src/wal/cursor.rs src/wal/dead/entry.rs src/wal/dead/file.rs src/wal/dead/fresh.rs
 src/wal/dead/known.rs src/wal/dead/mod.rs src/wal/dead/places.rs src/wal/dead/types.rs src/wal/log.rs
 src/wal/quarantine.rs src/wal/survey.rs src/wal/transactions.rs
