@@ -4,7 +4,6 @@
 //! (`FOREBAY__SECTION__KEY`), flags. Each section's struct belongs to the module that it configures; here they
 //! are read, with every mistake collected, and checked against one another.
 
-mod across;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
 mod reader;
@@ -35,9 +34,9 @@ use crate::login;
 use crate::mistake::Mistake;
 use crate::ratelimit;
 use crate::telemetry;
+use crate::units::Span;
 use crate::users;
 
-pub use across::LONGEST_GRACE;
 pub use sources::Override;
 pub use sources::environment;
 
@@ -45,6 +44,9 @@ use reader::Reader;
 
 /// Every key with its unit, default and reason.
 pub const DEFAULTS: &str = include_str!("../../config/forebay.toml");
+
+/// With the other phases of a stop this stays below the `TimeoutStopSec` of `systemd/forebay.service`.
+pub const LONGEST_GRACE: Span = Span::secs(60);
 
 /// The effective configuration, free of mistakes.
 #[derive(Clone, Debug, Serialize)]
@@ -148,7 +150,38 @@ impl Config {
         mistakes.extend(self.consumer.validate());
         mistakes.extend(self.alerts.validate());
         mistakes.extend(self.telemetry.validate());
-        mistakes.extend(across::validate(self));
+        mistakes.extend(self.cross_checks());
+        mistakes
+    }
+
+    /// What must hold between sections, and between the configuration and the unit file.
+    fn cross_checks(&self) -> Vec<Mistake> {
+        let mut mistakes = Vec::new();
+        let grace = self.server.shutdown_grace;
+        if grace > LONGEST_GRACE {
+            mistakes.push(Mistake::new("server", "shutdown_grace", grace, "at most 60s"));
+        }
+        if self.embedded() && self.auth.mode != auth::Mode::Open {
+            let allowed = "host:port, or a list, with this [auth] mode: an embedded broker asks nobody, so every process of \
+                           this machine could write users' commands";
+            mistakes.push(Mistake::new("kafka", "brokers", "embedded", allowed));
+        }
+        if self.drain.delivery == drain::Guarantee::ExactlyOnce {
+            let mut refuse =
+                |allowed| mistakes.push(Mistake::new("drain", "delivery", "exactly-once", allowed));
+            if self.embedded() {
+                refuse("\"at-least-once\" with brokers = \"embedded\": its topics die with the process");
+            }
+            if self.kafka.acks != kafka::Acks::All {
+                refuse("\"at-least-once\" with this [kafka] acks: transactions need \"all\"");
+            }
+        }
+        if self.users.password_hashing == users::PasswordHashing::Deferred
+            && self.wal.encryption_key_file.is_none()
+        {
+            let allowed = "\"before-ack\" without [wal] encryption_key_file: passwords would lie in the log as they are";
+            mistakes.push(Mistake::new("users", "password_hashing", "deferred", allowed));
+        }
         mistakes
     }
 

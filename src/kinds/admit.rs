@@ -1,17 +1,18 @@
-//! Deciding whether a body may enter, and finding its key.
+//! One kind of command: deciding whether a body may enter, and finding its key.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::de::IgnoredAny;
 use serde_json::Map;
 use serde_json::Value;
 
-use super::Kind;
-use super::Rejection;
 use super::nesting;
 use super::pointer::Found;
 use super::pointer::Pointer;
+use super::rejection::Rejection;
+use super::schema::Schema;
 use super::strict;
 use crate::reported::shortened;
 
@@ -28,7 +29,25 @@ pub struct Admitted {
     pub key: Option<Bytes>,
 }
 
+/// One kind of command.
+pub struct Kind {
+    pub(super) name: Arc<str>,
+    pub(super) topic: Arc<str>,
+    pub(super) key: Option<Pointer>,
+    pub(super) schema: Option<Schema>,
+}
+
 impl Kind {
+    /// Its name.
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// The Kafka topic its commands go to.
+    pub fn topic(&self) -> &Arc<str> {
+        &self.topic
+    }
+
     /// Checks one body: one JSON object, nested at most [`super::MAX_DEPTH`] levels, its key where the kind says,
     /// no member twice on the way to the key (nor anywhere, where a schema is checked), the schema satisfied.
     pub fn admit(&self, body: &Bytes) -> Result<Admitted, Rejection> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde::Serialize;
 
-use super::Kind;
+use super::admit::Kind;
 use super::pointer::Pointer;
 use super::schema::Schema;
 use crate::command::OWN_TOPICS;

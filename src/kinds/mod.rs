@@ -15,6 +15,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 pub use admit::Admitted;
+pub use admit::Kind;
 pub use admit::MAX_KEY_BYTES;
 pub use admit::object;
 pub use config::Config;
@@ -24,20 +25,10 @@ pub use rejection::Rejection;
 pub use rejection::Violation;
 
 use crate::mistake::Mistake;
-use pointer::Pointer;
-use schema::Schema;
 
 /// The configured kinds, by name.
 pub struct Kinds {
     by_name: HashMap<Arc<str>, Arc<Kind>>,
-}
-
-/// One kind of command.
-pub struct Kind {
-    name: Arc<str>,
-    topic: Arc<str>,
-    key: Option<Pointer>,
-    schema: Option<Schema>,
 }
 
 impl Kinds {
@@ -64,18 +55,6 @@ impl Kinds {
     /// All kinds, in no order.
     pub fn iter(&self) -> impl Iterator<Item = &Kind> {
         self.by_name.values().map(|kind| &**kind)
-    }
-}
-
-impl Kind {
-    /// Its name.
-    pub fn name(&self) -> &Arc<str> {
-        &self.name
-    }
-
-    /// The Kafka topic its commands go to.
-    pub fn topic(&self) -> &Arc<str> {
-        &self.topic
     }
 }
 
