@@ -18,6 +18,7 @@ mod apply;
 mod command;
 mod config;
 mod engine;
+mod handle;
 mod held;
 mod intake;
 mod judge;
@@ -30,13 +31,8 @@ mod pulse;
 mod replay;
 mod run;
 
-use std::collections::BTreeMap;
-use std::io;
 use std::sync::Arc;
-use std::sync::PoisonError;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
-use std::time::Instant;
 
 use tokio::runtime;
 
@@ -45,9 +41,6 @@ use crate::kafka;
 use crate::kafka::Outbox;
 use crate::kv::Kv;
 use crate::metrics::Metrics;
-use crate::task::Alarm;
-use crate::task::OnFailure;
-use crate::task::Thread;
 
 pub use after::AfterApplied;
 pub use after::Nobody;
@@ -55,15 +48,16 @@ pub use after::Work;
 pub use config::Config;
 pub use config::Degraded;
 pub use engine::Counts;
+pub use handle::Handle;
 pub use replay::ReplayError;
 pub use replay::Replayed;
 pub use replay::replay;
+pub use run::Consumer;
 
 use after::After;
 use apply::Applier;
 use engine::Engine;
 use mode::Mode;
-use run::Shared;
 
 /// What a consumer is made of.
 pub struct ConsumerParts {
@@ -107,73 +101,6 @@ impl ConsumerParts {
             fruitless: 0,
             counts: Counts::default(),
         }
-    }
-}
-
-/// A running consumer.
-pub struct Consumer {
-    thread: Thread,
-    shared: Arc<Shared>,
-}
-
-impl Consumer {
-    /// Starts its thread; waits for nobody. `alarm`: it ended by itself, which it should not.
-    pub fn start(parts: ConsumerParts, alarm: Alarm) -> io::Result<Self> {
-        let shared = Arc::<Shared>::default();
-        let own = Arc::clone(&shared);
-        let thread =
-            Thread::spawn("consumer", OnFailure::Raise(alarm), move |stop| run::run(&parts, &own, stop));
-        Ok(Self { thread: thread?, shared })
-    }
-
-    /// What may be seen of it while it runs.
-    pub fn handle(&self) -> Handle {
-        Handle { shared: Arc::clone(&self.shared) }
-    }
-
-    /// Lets what is under way come to its end, leaves the group, and stops. Blocks until then, or until `deadline`.
-    pub fn stop(self, deadline: Instant) {
-        if let Err(late) = self.thread.stop(deadline.saturating_duration_since(Instant::now())) {
-            tracing::warn!(%late, "what the consumer has not settled comes again");
-        }
-    }
-}
-
-/// A view of a running consumer.
-#[derive(Clone)]
-pub struct Handle {
-    shared: Arc<Shared>,
-}
-
-impl Handle {
-    /// A number that changes while the thread is alive, also while it waits.
-    pub fn heartbeat(&self) -> u64 {
-        self.shared.beats.load(Ordering::Relaxed)
-    }
-
-    /// Why nothing is applied now, if so: what the database says, or that commands are pending and none was settled for
-    /// half a minute.
-    pub fn trouble(&self) -> Option<String> {
-        self.blocked().or_else(|| self.shared.progress.stalled(Instant::now()))
-    }
-
-    /// What the database says while it cannot be written.
-    pub fn blocked(&self) -> Option<String> {
-        self.shared.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Where `user.commands.v1` is settled up to, by partition, as far as this process has come across it: everything
-    /// before these offsets has an outcome or is parked.
-    pub fn settled(&self) -> BTreeMap<i32, i64> {
-        self.shared.settled.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Sets the gauges, for whoever renders a scrape.
-    pub fn observe(&self, metrics: &Metrics) {
-        // The client's figure is some seconds old: what was read is known now.
-        let pending = i64::try_from(self.shared.progress.pending()).unwrap_or(i64::MAX);
-        metrics.consumer_lag.set(self.shared.lag.load(Ordering::Relaxed).max(pending));
-        metrics.consumer_blocked.set(self.trouble().is_some().into());
     }
 }
 

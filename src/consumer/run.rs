@@ -1,10 +1,8 @@
 //! The consumer's thread.
 
-use std::collections::BTreeMap;
-use std::sync::Mutex;
+use std::io;
+use std::sync::Arc;
 use std::sync::PoisonError;
-use std::sync::atomic::AtomicI64;
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
@@ -17,16 +15,20 @@ use crate::kafka::Interrupted;
 use crate::kafka::Source;
 use crate::kafka::Topics;
 use crate::kafka::TopicsError;
+use crate::task::Alarm;
+use crate::task::OnFailure;
 use crate::task::Outcome as Ended;
 use crate::task::Stop;
+use crate::task::Thread;
 
 use super::ConsumerParts;
 use super::engine::Engine;
 use super::engine::Outcome;
 use super::engine::drive;
+use super::handle::Handle;
+use super::handle::Shared;
 use super::intake::Intake;
 use super::pending::Pending;
-use super::progress::Progress;
 use super::pulse::Pulse;
 
 /// Between two looks at the group while the database is away.
@@ -38,25 +40,35 @@ const MERGE: u32 = 500;
 /// Between two clients, when one broke.
 const REBUILD: Duration = Duration::from_secs(1);
 
-/// What others see of the thread.
-#[derive(Default)]
-pub(super) struct Shared {
-    pub(super) beats: AtomicU64,
-    pub(super) lag: AtomicI64,
-    pub(super) progress: Progress,
-    /// Why nothing is applied now.
-    pub(super) trouble: Mutex<Option<String>>,
-    /// Where `user.commands.v1` is settled up to, by partition.
-    pub(super) settled: Mutex<BTreeMap<i32, i64>>,
+/// A running consumer.
+pub struct Consumer {
+    thread: Thread,
+    shared: Arc<Shared>,
 }
 
-impl Shared {
-    fn say(&self, trouble: Option<String>) {
-        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+impl Consumer {
+    /// Starts its thread; waits for nobody. `alarm`: it ended by itself, which it should not.
+    pub fn start(parts: ConsumerParts, alarm: Alarm) -> io::Result<Self> {
+        let shared = Arc::<Shared>::default();
+        let own = Arc::clone(&shared);
+        let thread = Thread::spawn("consumer", OnFailure::Raise(alarm), move |stop| run(&parts, &own, stop));
+        Ok(Self { thread: thread?, shared })
+    }
+
+    /// What may be seen of it while it runs.
+    pub fn handle(&self) -> Handle {
+        Handle { shared: Arc::clone(&self.shared) }
+    }
+
+    /// Lets what is under way come to its end, leaves the group, and stops. Blocks until then, or until `deadline`.
+    pub fn stop(self, deadline: Instant) {
+        if let Err(late) = self.thread.stop(deadline.saturating_duration_since(Instant::now())) {
+            tracing::warn!(%late, "what the consumer has not settled comes again");
+        }
     }
 }
 
-pub(super) fn run(parts: &ConsumerParts, shared: &Shared, stop: &Stop) -> Ended {
+fn run(parts: &ConsumerParts, shared: &Shared, stop: &Stop) -> Ended {
     let pulse = Pulse::new(stop, &shared.beats);
     let mut engine = parts.engine();
     // The owner's wish to stop is no failure.

@@ -11,8 +11,6 @@
 
 use std::collections::HashMap;
 
-use super::Court;
-use super::Fate;
 use crate::consumer::command::Command;
 
 /// Of each command from the retry topic the newest copy in a batch.
@@ -36,20 +34,10 @@ impl Newest {
     }
 }
 
-impl Court {
-    /// Its turn, when its row says that it was tried `attempts` times.
-    pub(super) fn turn(&mut self, command: &Command, attempts: i32) -> Option<Fate> {
-        match command.tries.map(|tries| attempts.saturating_sub(tries)) {
-            None | Some(..=0) => self.attempt(command, attempts),
-            Some(1) => Some(Fate::Again { attempts }),
-            Some(2..) => Some(Fate::Stale),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::Facts;
+    use super::super::Fate;
     use super::super::judge;
     use super::super::model::command;
     use super::super::model::plain;

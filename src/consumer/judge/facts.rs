@@ -10,9 +10,8 @@ use crate::db::ParkedRow;
 use crate::db::UserRow;
 use crate::db::Version;
 
-use super::Queue;
-use super::Writes;
 use super::person::Person;
+use super::writes::Writes;
 use crate::consumer::command::Command;
 
 /// What to ask the database. Sorted: those who lock rows in one order do not wait for each other in a circle.
@@ -89,6 +88,9 @@ impl Holdings {
         }
     }
 }
+
+/// Commands of one name in the retry topic, in their order.
+type Queue = Vec<ParkedRow>;
 
 /// The tables, as far as the batch's commands touch them, in the state after the commands judged so far.
 pub(super) struct World {

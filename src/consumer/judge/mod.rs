@@ -18,6 +18,7 @@
 
 mod copies;
 mod facts;
+mod fate;
 #[cfg(test)]
 mod model;
 mod person;
@@ -29,56 +30,18 @@ use std::collections::HashSet;
 
 use crate::db::AuditRow;
 use crate::db::OutcomeRow;
-use crate::db::ParkedRow;
 use crate::units::Timestamp;
 
 use super::command::Command;
 
 pub(super) use facts::Facts;
 pub(super) use facts::Questions;
+pub(super) use fate::Fate;
 pub(super) use writes::Writes;
 
 use copies::Newest;
 use facts::World;
 use rules::Verdict;
-
-/// What became of one command.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Fate {
-    /// It changed something, or asked for what is so already.
-    Applied,
-    /// The database says no, for good.
-    Rejected,
-    /// Its outcome stands already.
-    Repeat,
-    /// It cannot be applied now: to the retry topic, to be tried again after this many tries.
-    Parked { attempts: i32 },
-    /// To the retry topic, behind an earlier command of its name.
-    Follows,
-    /// It is parked already, and its record in the retry topic may be lost: there again.
-    Again { attempts: i32 },
-    /// Not its turn: back to the end of the retry topic. Who is first, and how often that one was tried.
-    Behind { first: String, first_attempts: i32, attempts: i32 },
-    /// In the retry topic without being parked: it was settled and forgotten since.
-    Gone,
-    /// A copy of a parked command that is read again, while a newer copy is in the retry topic: that one is judged.
-    Stale,
-    /// Tried often enough.
-    Dead { reason: String },
-}
-
-impl Fate {
-    /// The value of the metric's label.
-    pub(super) fn label(&self) -> &'static str {
-        match self {
-            Self::Applied => "applied",
-            Self::Rejected => "rejected",
-            Self::Repeat | Self::Gone | Self::Stale => "repeat",
-            Self::Parked { .. } | Self::Follows | Self::Again { .. } | Self::Behind { .. } => "retry",
-            Self::Dead { .. } => "dead",
-        }
-    }
-}
 
 /// The fates of the commands from the first on, and what is to be written for them. There may be fewer fates than
 /// commands: what is left belongs into another transaction.
@@ -151,6 +114,15 @@ impl Court {
                 Some(Fate::Follows)
             }
             (false, None) => self.attempt(command, 0),
+        }
+    }
+
+    /// Its turn, when its row says that it was tried `attempts` times.
+    fn turn(&mut self, command: &Command, attempts: i32) -> Option<Fate> {
+        match command.tries.map(|tries| attempts.saturating_sub(tries)) {
+            None | Some(..=0) => self.attempt(command, attempts),
+            Some(1) => Some(Fate::Again { attempts }),
+            Some(2..) => Some(Fate::Stale),
         }
     }
 
@@ -250,6 +222,3 @@ impl Court {
 }
 
 const LOST: &str = "its record is no longer in the retry topic";
-
-/// Commands of one name in the retry topic, in their order.
-type Queue = Vec<ParkedRow>;

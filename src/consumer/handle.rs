@@ -1,0 +1,70 @@
+//! What may be seen of the consumer's thread while it runs.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::AtomicI64;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use crate::metrics::Metrics;
+
+use super::progress::Progress;
+
+/// What the thread writes and a [`Handle`] reads.
+#[derive(Default)]
+pub(super) struct Shared {
+    pub(super) beats: AtomicU64,
+    pub(super) lag: AtomicI64,
+    pub(super) progress: Progress,
+    /// Why nothing is applied now.
+    pub(super) trouble: Mutex<Option<String>>,
+    /// Where `user.commands.v1` is settled up to, by partition.
+    pub(super) settled: Mutex<BTreeMap<i32, i64>>,
+}
+
+impl Shared {
+    pub(super) fn say(&self, trouble: Option<String>) {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+    }
+}
+
+/// A view of a running consumer.
+#[derive(Clone)]
+pub struct Handle {
+    pub(super) shared: Arc<Shared>,
+}
+
+impl Handle {
+    /// A number that changes while the thread is alive, also while it waits.
+    pub fn heartbeat(&self) -> u64 {
+        self.shared.beats.load(Ordering::Relaxed)
+    }
+
+    /// Why nothing is applied now, if so: what the database says, or that commands are pending and none was settled for
+    /// half a minute.
+    pub fn trouble(&self) -> Option<String> {
+        self.blocked().or_else(|| self.shared.progress.stalled(Instant::now()))
+    }
+
+    /// What the database says while it cannot be written.
+    pub fn blocked(&self) -> Option<String> {
+        self.shared.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Where `user.commands.v1` is settled up to, by partition, as far as this process has come across it: everything
+    /// before these offsets has an outcome or is parked.
+    pub fn settled(&self) -> BTreeMap<i32, i64> {
+        self.shared.settled.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Sets the gauges, for whoever renders a scrape.
+    pub fn observe(&self, metrics: &Metrics) {
+        // The client's figure is some seconds old: what was read is known now.
+        let pending = i64::try_from(self.shared.progress.pending()).unwrap_or(i64::MAX);
+        metrics.consumer_lag.set(self.shared.lag.load(Ordering::Relaxed).max(pending));
+        metrics.consumer_blocked.set(self.trouble().is_some().into());
+    }
+}
