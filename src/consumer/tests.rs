@@ -18,6 +18,7 @@ use crate::kafka::EmbeddedBroker;
 use crate::kafka::Letter;
 use crate::kafka::Polled;
 use crate::kafka::Source;
+use crate::task::Alarm;
 use crate::units::Lsn;
 use crate::units::Span;
 use crate::units::Timestamp;

@@ -53,6 +53,7 @@ wal-tools/src/cli.rs wal-tools/src/range.rs
 fn no_files_use_each_other_in_a_circle() {
     let top = Path::new(env!("CARGO_MANIFEST_DIR"));
     let graph = Graph::read(top, ROOTS.into_iter().filter(|root| top.join(root).exists()));
+    assert!(graph.files() > 100, "the crates are read");
     let known: Vec<Vec<_>> = KNOWN.split("\n\n").map(|files| files.split_whitespace().collect()).collect();
     let found = graph.cycles();
     let new: String =

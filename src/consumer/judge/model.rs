@@ -12,6 +12,7 @@ use crate::command::IdMint;
 use crate::command::UserKind;
 use crate::command::UserValue;
 use crate::db::Holder;
+use crate::db::ParkedRow;
 use crate::db::UserRow;
 use crate::db::Version;
 use crate::units::Lsn;

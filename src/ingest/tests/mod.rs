@@ -6,6 +6,8 @@ use std::path::Path;
 
 use bytes::Bytes;
 
+use super::index::Lookup;
+use super::request::Digests;
 use super::*;
 use crate::command::Owner;
 use crate::units::Timestamp;
