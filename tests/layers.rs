@@ -152,7 +152,7 @@ fn the_log_and_the_commit_path_lock_with_what_shuttle_can_schedule() {
 #[test]
 fn every_task_is_begun_by_its_owner() {
     // Who makes owners, and the doors, which keep the handle to wait for it.
-    let owners = ["src/task.rs", "src/app/parts.rs", "/tests/"];
+    let owners = ["src/task.rs", "src/app/listeners.rs", "/tests/"];
     let detached = ["tokio::spawn(", "task::spawn(", "Handle::current().spawn(", "runtime.spawn("];
     let found: Vec<_> = sources(&root().join("src"))
         .into_iter()

@@ -1,11 +1,8 @@
 //! What the operator's listener shows and steers, and the gauges of a scrape: looked up when somebody asks, so that
-//! they are true at that moment.
+//! they are true at that moment. It reads through handles and keeps nothing running.
 
 use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::MutexGuard;
 use std::sync::OnceLock;
-use std::sync::PoisonError;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -13,12 +10,12 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::consumer;
+use crate::db::Database;
 use crate::drain::Handle;
 use crate::http::AdminBackend;
 use crate::http::Readiness;
 use crate::ingest::Admission;
 use crate::ingest::Ingest;
-use crate::ingest::IngestThreads;
 use crate::ingest::SubmitError;
 use crate::metrics::Metrics;
 use crate::units::Timestamp;
@@ -28,19 +25,16 @@ use crate::wal::Lsn;
 use crate::wal::Place;
 
 use super::dependencies::Dependencies;
-use super::service::Stores;
 
 /// The running parts, as far as an operator sees them.
 pub(super) struct Backend {
     pub(super) log: Arc<Log>,
     pub(super) ingest: Ingest,
     pub(super) metrics: Arc<Metrics>,
-    /// None once the stop has taken them.
-    pub(super) ingest_threads: Mutex<Option<IngestThreads>>,
     /// None until the workers run.
     pub(super) drain: OnceLock<Handle>,
     /// None when what is embedded could not be opened.
-    pub(super) stores: Option<Stores>,
+    pub(super) db: Option<Database>,
     pub(super) dependencies: Arc<Dependencies>,
     /// None until it runs, or where another process applies users' commands.
     pub(super) consumer: OnceLock<consumer::Handle>,
@@ -48,10 +42,6 @@ pub(super) struct Backend {
 }
 
 impl Backend {
-    pub(super) fn ingest_threads(&self) -> MutexGuard<'_, Option<IngestThreads>> {
-        self.ingest_threads.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn kafka(&self) -> String {
         let Some(drain) = self.drain.get() else { return "starting".to_owned() };
         if let Some(notice) = drain.notice() {
@@ -98,7 +88,7 @@ impl AdminBackend for Backend {
         };
         let mut dependencies = self.dependencies.states();
         dependencies.insert("kafka", self.kafka());
-        if self.stores.is_none() {
+        if self.db.is_none() {
             dependencies.insert("users", "not served: see the log".to_owned());
         }
         if let Some(consumer) = self.consumer.get() {
@@ -132,11 +122,9 @@ impl AdminBackend for Backend {
             Err(error) => tracing::warn!(%error, "the free space of the log's file system is not known"),
         }
         segments(log, metrics);
-        if let Some(threads) = &*self.ingest_threads() {
-            metrics.idempotency_window.set(threads.idempotency_window().as_secs_f64());
-        }
-        if let Some(stores) = &self.stores {
-            stores.db.observe();
+        metrics.idempotency_window.set(self.ingest.idempotency_window().as_secs_f64());
+        if let Some(db) = &self.db {
+            db.observe();
         }
         if let Some(consumer) = self.consumer.get() {
             consumer.observe(metrics);

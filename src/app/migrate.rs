@@ -4,7 +4,6 @@ use std::io;
 use std::io::Read;
 use std::path::Path;
 
-use tokio::runtime::Runtime;
 use zeroize::Zeroizing;
 
 use crate::command::Secret;
@@ -17,8 +16,8 @@ use crate::units::Timestamp;
 use crate::users;
 
 use super::Failure;
-use super::begin;
 use super::output;
+use super::process::Process;
 
 /// A password is a line; more is another file.
 const MOST_READ: u64 = 4096;
@@ -26,11 +25,10 @@ const MOST_READ: u64 = 4096;
 /// Brings the schema up to date and, where a name is given, makes that administrator. The password comes from a file, or
 /// from standard input: a command line is shown to everybody on the machine.
 pub fn migrate(config: &Config, admin: Option<&str>, password_file: Option<&Path>) -> Result<(), Failure> {
-    let metrics = begin(config)?;
+    let Process { runtime, metrics, .. } = Process::begin(config)?;
     // Everything that can be wrong with what was given is found before the database is touched.
     let admin =
         admin.map(|name| administrator(name, password_file, config.users.password_cost)).transpose()?;
-    let runtime = Runtime::new().map_err(Failure::system("runtime"))?;
     runtime.block_on(async {
         let db = Database::connect(&config.database(), metrics).await?;
         // Before a table is made where it cannot stay; and after, because tables may have been changed.

@@ -23,6 +23,7 @@ use crate::wal::Log;
 
 use super::dependencies::Dependencies;
 use super::expiry;
+use super::wiring::Wiring;
 
 /// Markers and the second level of the cache of a daemon that is alone.
 const EMBEDDED_STORE: &str = "markers";
@@ -57,6 +58,13 @@ impl Stores {
         let profiles = Profiles::new(&config.users, kv.clone(), db.clone(), metrics);
         Some(Self { db, kv, profiles })
     }
+
+    /// Returns when the disk has the markers and limits of a daemon that is alone.
+    pub(super) async fn flush(&self) {
+        if let Err(error) = self.kv.flush().await {
+            tracing::warn!(%error, "markers and limits of the last half second may be lost");
+        }
+    }
 }
 
 async fn database(config: &Config, metrics: &Arc<Metrics>) -> Result<Database, DbError> {
@@ -84,14 +92,14 @@ fn store(config: &Config, log: &Log, metrics: &Arc<Metrics>) -> Result<Kv, KvErr
 impl Service {
     /// Starts what keeps markers and caches true.
     pub(super) fn start(
+        wiring: &Wiring<'_>,
         stores: &Stores,
-        config: &Config,
         ingest: Ingest,
         statuses: &Statuses,
         hashing: HashPool,
         dependencies: &Arc<Dependencies>,
-        metrics: &Arc<Metrics>,
     ) -> Self {
+        let Wiring { config, metrics, .. } = wiring;
         let Stores { db, kv, profiles } = stores.clone();
         let users = Users::new(users::Parts {
             config: config.users.clone(),

@@ -19,8 +19,6 @@ use crate::wal::Retention;
 const LOOK_FOR_ROOM: Duration = Duration::from_millis(500);
 
 pub(super) struct Housekeeper {
-    log: Arc<Log>,
-    retention: Retention,
     threads: [Thread; 2],
 }
 
@@ -34,27 +32,16 @@ impl Housekeeper {
         let retention = Retention { age: config.retain_acked_age.0, size: config.retain_acked_size.0 };
         let (segment_size, reserve) = (config.segment_size.0, config.reserve_space.0);
         let log = Arc::clone(&shared.log);
-        let its_log = Arc::clone(&log);
         let raise = || OnFailure::Raise(alarm.clone());
         let filler = Thread::spawn("segment", raise(), move |stop| {
-            keep_a_spare(&its_log, stop, segment_size, reserve);
+            keep_a_spare(&log, stop, segment_size, reserve);
             Ok(())
         })?;
         let keeper = Thread::spawn("checkpoint", raise(), move |stop| {
             keep_house(&shared, stop, retention, checkpoint_interval);
             Ok(())
         })?;
-        Ok(Self { log, retention, threads: [keeper, filler] })
-    }
-
-    /// Until a segment was let go of early, the time it is kept; from then on, the age of the oldest kept record.
-    pub fn idempotency_window(&self) -> Duration {
-        let oldest = self.log.oldest_kept();
-        if oldest.0 <= 1 {
-            return self.retention.age;
-        }
-        let accepted = self.log.accepted_at(oldest).ok().flatten();
-        accepted.map_or(Duration::ZERO, |at| Timestamp::now().since(at)).min(self.retention.age)
+        Ok(Self { threads: [keeper, filler] })
     }
 
     /// Ends both threads, the first one with a last checkpoint; waits for each at most this long. Blocks.

@@ -208,6 +208,18 @@ impl Ingest {
         }
     }
 
+    /// For how long a repeated `Idempotency-Key` is recognised, as far as anyone can say now: until a segment was let go
+    /// of early, the time it is kept; from then on, the age of the oldest kept record.
+    pub fn idempotency_window(&self) -> Duration {
+        let (log, age) = (&self.shared.log, self.shared.retained_for);
+        let oldest = log.oldest_kept();
+        if oldest.0 <= 1 {
+            return age;
+        }
+        let accepted = log.accepted_at(oldest).ok().flatten();
+        accepted.map_or(Duration::ZERO, |at| Timestamp::now().since(at)).min(age)
+    }
+
     /// Puts a dead letter into the log again, under its own command id and a new number, and takes it out of the
     /// dead-letter store. Blocks: for a thread that may.
     pub fn requeue(&self, letter: &Letter) -> Result<Lsn, String> {
@@ -228,11 +240,6 @@ impl IngestThreads {
     /// Counts the commit thread's turns: at least one in two seconds while it is well.
     pub fn heartbeat(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.shared.heartbeat)
-    }
-
-    /// For how long a repeated `Idempotency-Key` is recognised, as far as anyone can say now.
-    pub fn idempotency_window(&self) -> Duration {
-        self.housekeeper.idempotency_window()
     }
 
     /// Takes nothing new, flushes and answers what waits, and ends the commit thread.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use super::config::Config;
 use super::index::Keys;
@@ -28,6 +29,8 @@ pub(super) struct Shared {
     /// On the ids of commands.
     pub(super) seal: IdSeal,
     pub(super) metrics: Arc<Metrics>,
+    /// How long delivered segments are kept, unless room is needed (`[wal] retain_acked_age`).
+    pub(super) retained_for: Duration,
     /// Backlog bytes above which nothing more is accepted.
     pub(super) max_backlog: u64,
     /// Whether the last batch found no room.
@@ -46,6 +49,7 @@ impl Shared {
             digests: Digests::new(&log.identity().secret),
             seal: IdSeal::default(),
             metrics,
+            retained_for: config.retain_acked_age.0,
             max_backlog: config.max_backlog_size.map_or(u64::MAX, |size| size.0),
             refused_for_room: AtomicBool::new(false),
             last_at: AtomicU64::new(writer.instant(Timestamp::default()).0),

@@ -30,7 +30,7 @@ const REMEMBERED_USERS: u64 = 200_000;
 const LIMITS_DOMAIN: &[u8; 32] = b"forebay rate limits, version 1  ";
 
 /// What says who calls, with the tasks around it.
-pub(super) struct Access {
+pub(super) struct Auth {
     pub(super) authenticator: Authenticator,
     /// None where nobody logs in: without users, or without a key that signs.
     pub(super) login: Option<Login>,
@@ -41,7 +41,7 @@ pub(super) struct Access {
     _tasks: Vec<Task>,
 }
 
-impl Access {
+impl Auth {
     /// Reads the files of `[auth]`; starts what keeps them, what is remembered of users, and the limits true.
     pub(super) fn open(
         config: &Config,

@@ -1,15 +1,35 @@
-//! What follows when the consumer has applied commands: caches forget whom they concern, and who waits is told.
+//! The hooks that the drain and the consumer offer, filled with the components above them.
 
 use crate::auth::Marks;
 use crate::command::CommandId;
+use crate::command::Envelope;
 use crate::consumer::AfterApplied;
 use crate::consumer::Work;
+use crate::drain::Answer;
+use crate::drain::Prepare;
 use crate::status::Statuses;
 use crate::task::Task;
 use crate::users::Profiles;
+use crate::users::Unopened;
+use crate::users::Unsealer;
 
-/// The consumer's hooks.
-pub(super) struct Applied {
+/// Makes the values of sealed records, with the user service's hashing.
+pub(super) struct Unseal(pub(super) Unsealer);
+
+impl Prepare for Unseal {
+    fn prepare(&self, envelope: &Envelope<'_>, answer: Answer) {
+        self.0.open(envelope, move |made| match made {
+            Ok(value) => answer.value(value.to_vec()),
+            Err(Unopened::Never(reason)) => answer.dead(reason),
+            // Without a word: asked for again.
+            Err(Unopened::NotNow) => drop(answer),
+        });
+    }
+}
+
+/// What follows when the consumer has applied commands: caches forget the users concerned, and requests that wait are
+/// answered.
+pub(super) struct PostCommit {
     pub(super) profiles: Profiles,
     /// What this process remembers of tokens and passwords; none where nobody calls: in a consumer alone.
     pub(super) marks: Option<Marks>,
@@ -19,7 +39,7 @@ pub(super) struct Applied {
     pub(super) _notices: Option<Task>,
 }
 
-impl AfterApplied for Applied {
+impl AfterApplied for PostCommit {
     fn changed<'a>(&'a self, names: &'a [String]) -> Work<'a> {
         // First, and waiting for nobody: a user who is deleted or has another password is not let in any more, whether
         // the shared store answers or not.

@@ -1,0 +1,271 @@
+//! Everything that runs in `forebay serve`, in the order of its start.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+
+use tokio::task::JoinError;
+
+use crate::config::Mistakes;
+use crate::consumer;
+use crate::control;
+use crate::drain::Lead;
+use crate::http::Catalogue;
+use crate::http::Durable;
+use crate::http::PublicParts;
+use crate::http::Tls;
+use crate::kafka::Brokers;
+use crate::kafka::EmbeddedBroker;
+use crate::kinds::Kinds;
+use crate::status::Statuses;
+use crate::systemd::Pulse;
+use crate::users::hash::HashPool;
+use crate::wal::Lock;
+use crate::wal::Log;
+use crate::wal::Opened;
+
+use super::Failure;
+use super::auth::Auth;
+use super::backend::Backend;
+use super::clock;
+use super::dependencies::Dependencies;
+use super::hooks::PostCommit;
+use super::listeners::Listeners;
+use super::listeners::Serving;
+use super::reload::Reloadable;
+use super::service::Service;
+use super::service::Stores;
+use super::shutdown::Deadlines;
+use super::shutdown::Running;
+use super::threads;
+use super::wiring::Wiring;
+
+/// The daemon. It accepts commands from its start on.
+pub(super) struct Daemon {
+    pub(super) log: Arc<Log>,
+    backend: Arc<Backend>,
+    statuses: Statuses,
+    listeners: Serving,
+    stores: Option<Stores>,
+    hash_pool: HashPool,
+    reloadable: Reloadable,
+    running: Running,
+    embedded: Option<EmbeddedBroker>,
+    // Last: the directory is ours until everything else is gone.
+    _lock: Lock,
+}
+
+impl Daemon {
+    /// Starts ingest and listens; from here on commands are accepted.
+    pub(super) async fn listen(
+        wiring: &Wiring<'_>,
+        (lock, opened): (Lock, Opened),
+        tls: Option<Tls>,
+    ) -> Result<Self, Failure> {
+        let Wiring { config, metrics, alarm } = wiring;
+        let Opened { writer, log, .. } = opened;
+        let listeners = Listeners::bind(config, tls.clone(), metrics)?;
+        let embedded = wiring.embedded_broker()?;
+        let (ingest, ingest_threads) = wiring.ingest(writer)?;
+        let (hash_pool, hash_workers) = wiring.hashing()?;
+        let stores = Stores::open(config, &log, metrics).await;
+        let mut statuses = Statuses::new(Arc::clone(&log));
+        if let Some(stores) = &stores {
+            statuses = statuses.with_outcomes(stores.db.clone(), ingest.seal().clone());
+        }
+        let auth = Auth::open(config, stores.as_ref(), hash_pool.clone(), metrics)?;
+        let dependencies = Arc::<Dependencies>::default();
+        let service = stores.as_ref().map(|stores| {
+            Service::start(wiring, stores, ingest.clone(), &statuses, hash_pool.clone(), &dependencies)
+        });
+        let backend = Arc::new(Backend {
+            log: Arc::clone(&log),
+            ingest: ingest.clone(),
+            metrics: Arc::clone(metrics),
+            drain: OnceLock::new(),
+            db: stores.as_ref().map(|stores| stores.db.clone()),
+            dependencies,
+            consumer: OnceLock::new(),
+            stopping: AtomicBool::new(false),
+        });
+        let kinds = Catalogue::new(Kinds::build(&config.kinds).map_err(Mistakes::from)?);
+        let reloadable = Reloadable {
+            kinds: Some(kinds.clone()),
+            limits: Some(auth.limits.clone()),
+            authenticator: Some(auth.authenticator.clone()),
+            tls,
+        };
+        let site = PublicParts {
+            commands: Durable { ingest, statuses: statuses.clone() },
+            kinds,
+            users: service.as_ref().map(|service| service.users.clone()),
+            authenticator: auth.authenticator.clone(),
+            login: auth.login.clone(),
+            limits: Some(auth.limits.clone()),
+            backend: backend.clone(),
+            metrics: Arc::clone(metrics),
+            message_max: config.kafka.message_max,
+        };
+        let listeners = listeners.open(config, site, alarm)?;
+        let running = Running {
+            control: operators_socket(&log, &backend),
+            ingest: Some(ingest_threads),
+            service,
+            auth: Some(auth),
+            hashing: Some(hash_workers),
+            ..Running::default()
+        };
+        Ok(Self {
+            log,
+            backend,
+            statuses,
+            listeners,
+            stores,
+            hash_pool,
+            reloadable,
+            running,
+            embedded,
+            _lock: lock,
+        })
+    }
+
+    /// Where commands are accepted, and where operators are served.
+    pub(super) fn addresses(&self) -> (Option<SocketAddr>, SocketAddr) {
+        let Serving { public, admin, .. } = &self.listeners;
+        (public.as_ref().map(|public| public.address), admin.address)
+    }
+
+    /// What SIGHUP changes.
+    pub(super) fn reloadable(&self) -> Reloadable {
+        self.reloadable.clone()
+    }
+
+    /// Where Kafka clients find the embedded broker.
+    pub(super) fn bootstrap(&self) -> Option<&str> {
+        self.embedded.as_ref().map(EmbeddedBroker::bootstrap)
+    }
+
+    /// Starts the workers, the consumer where this process applies users' commands, and the threads that watch.
+    pub(super) fn deliver(&mut self, wiring: &Wiring<'_>) -> Result<(), Failure> {
+        self.start_drain(wiring)?;
+        self.start_consumer(wiring)?;
+        self.start_watches(wiring).map_err(Failure::system("threads"))
+    }
+
+    fn start_drain(&mut self, wiring: &Wiring<'_>) -> Result<(), Failure> {
+        let (statuses, hashing) = (self.statuses.clone(), self.hash_pool.clone());
+        let drain = wiring.drain(&self.log, statuses, hashing, self.brokers(wiring), self.lead(wiring))?;
+        self.backend.drain.get_or_init(|| drain.handle());
+        self.running.drain = Some(drain);
+        Ok(())
+    }
+
+    fn start_consumer(&mut self, wiring: &Wiring<'_>) -> Result<(), Failure> {
+        let Some(Stores { db, kv, profiles }) = self.stores.clone().filter(|_| wiring.config.consumes())
+        else {
+            return Ok(());
+        };
+        let after = PostCommit {
+            profiles,
+            marks: self.running.auth.as_ref().map(|auth| auth.marks.clone()),
+            statuses: Some(self.statuses.clone()),
+            _notices: None,
+        };
+        let parts = wiring.consumer_parts(db, Some(kv), Arc::new(after), self.brokers(wiring));
+        let consumer = wiring.consumer(parts)?;
+        self.backend.consumer.get_or_init(|| consumer.handle());
+        self.running.consumer = Some(consumer);
+        Ok(())
+    }
+
+    fn start_watches(&mut self, wiring: &Wiring<'_>) -> std::io::Result<()> {
+        let (vital, pool) = self.pulses();
+        let alarm = || wiring.alarm.clone();
+        self.running.watches.push(threads::watch(Arc::clone(&self.log), &wiring.config.alerts, alarm())?);
+        self.running.watches.push(clock::watch(alarm())?);
+        self.running.watches.extend(threads::watchdog(vital, pool, alarm())?);
+        Ok(())
+    }
+
+    /// The brokers to ask first.
+    fn brokers(&self, wiring: &Wiring<'_>) -> String {
+        match (&wiring.config.kafka.brokers, self.bootstrap()) {
+            (Brokers::List(list), _) => list.clone(),
+            (Brokers::Embedded, own) => own.unwrap_or_default().to_owned(),
+        }
+    }
+
+    /// The embedded broker forgets what is not applied soon.
+    fn lead(&self, wiring: &Wiring<'_>) -> Option<Arc<Lead>> {
+        if !wiring.config.embedded() || !wiring.config.consumes() {
+            return None;
+        }
+        let backend = Arc::clone(&self.backend);
+        Some(Arc::new(Lead::new(move |partition| {
+            let settled = backend.consumer.get().map(consumer::Handle::settled);
+            settled.and_then(|settled| settled.get(&partition).copied()).unwrap_or(0)
+        })))
+    }
+
+    /// The loops that must turn: the commit thread and the drain's reader, and at least one of the workers.
+    fn pulses(&self) -> (Vec<Pulse>, Vec<Pulse>) {
+        let commit = self.running.ingest.as_ref().map(|threads| {
+            let beats = threads.heartbeat();
+            Pulse::new("commit", move || beats.load(Ordering::Relaxed))
+        });
+        let workers = self.running.drain.as_ref().map(|drain| {
+            let handle = drain.handle();
+            let count = handle.heartbeats().len();
+            (0..count).map(move |index| {
+                let handle = handle.clone();
+                Pulse::new(format!("drain-{index}"), move || handle.heartbeats()[index])
+            })
+        });
+        let reader = self.running.drain.as_ref().map(|drain| {
+            let handle = drain.handle();
+            Pulse::new("drain-reader", move || handle.reader_heartbeat())
+        });
+        (commit.into_iter().chain(reader).collect(), workers.into_iter().flatten().collect())
+    }
+
+    /// Stops: no new requests, then everything else. Operators are served until the end.
+    pub(super) async fn stop(mut self, deadlines: Deadlines) {
+        self.backend.stopping.store(true, Ordering::Relaxed);
+        if let Some(public) = self.listeners.public.take() {
+            public.close(deadlines.requests).await;
+        }
+        // The login times that wait are written.
+        if let Some(auth) = &self.running.auth {
+            auth.flush(deadlines.rest).await;
+        }
+        let within = deadlines.drain + deadlines.rest;
+        // The daemon goes with it: the directory is ours until this has ended, however late.
+        let blocking = tokio::task::spawn_blocking(move || {
+            std::mem::take(&mut self.running).stop(deadlines);
+            self
+        });
+        let stopping = async {
+            let daemon = blocking.await?;
+            if let Some(stores) = &daemon.stores {
+                stores.flush().await;
+            }
+            Ok::<_, JoinError>(())
+        };
+        match tokio::time::timeout(within, stopping).await {
+            Ok(Ok(())) => tracing::info!("stopped"),
+            Ok(Err(panic)) => tracing::error!(%panic, "the stop failed"),
+            Err(_) => tracing::warn!("the stop took too long; what is not delivered is in the log"),
+        }
+    }
+}
+
+/// Without it operators change a log only when the daemon is stopped, which is no reason not to accept.
+fn operators_socket(log: &Log, backend: &Arc<Backend>) -> Option<control::Server> {
+    control::Server::start(log.dir(), backend.clone())
+        .inspect_err(
+            |error| tracing::warn!(%error, "no control socket: dead letters wait for a stopped daemon"),
+        )
+        .ok()
+}

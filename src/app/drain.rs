@@ -1,0 +1,159 @@
+//! `forebay drain`: a log is emptied into Kafka and nothing is accepted, for a machine that is going away, or a disk
+//! saved from one that is gone.
+//!
+//! The directory is the log's owner: its id, incarnations and positions come with it, so that exactly-once holds from
+//! here as it did there.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use std::time::Instant;
+
+use crate::command::kind_of;
+use crate::config::Config;
+use crate::drain::Guarantee;
+use crate::drain::Handle;
+use crate::status::Statuses;
+use crate::units::Timestamp;
+use crate::wal::Log;
+use crate::wal::Opened;
+use crate::wal::inspect::Directory;
+use crate::wal::inspect::View;
+
+use super::Failure;
+use super::open;
+use super::output;
+use super::process::Process;
+use super::shutdown::Deadlines;
+use super::shutdown::Running;
+use super::signals::Signals;
+use super::wiring::Wiring;
+use super::wiring::external_brokers;
+
+/// How often the backlog is looked at.
+const LOOK: Duration = Duration::from_millis(50);
+/// How often what is left is logged.
+const SAY: Duration = Duration::from_secs(5);
+
+/// Says what a log holds and changes nothing.
+pub fn show(config: &Config) -> Result<(), Failure> {
+    let directory = there(&config.wal.dir)?;
+    let unusable = |error: &dyn std::fmt::Display| Failure::Directory(error.to_string());
+    let keys = open::keys(&config.wal)?;
+    let view = directory.with_keys(keys).look(kind_of).map_err(|error| unusable(&error))?;
+    let backlog = view.backlog().map_err(|error| unusable(&error))?;
+    let oldest = backlog.oldest.map(|at| format!(", the oldest from {at}")).unwrap_or_default();
+    let dead = view.dead.as_ref().map_or(0, |dead| dead.len());
+    let mut text = format!(
+        "{}: {} records wait for delivery ({} bytes{oldest}), {dead} dead letters\n",
+        config.wal.dir.display(),
+        backlog.records,
+        backlog.bytes,
+    );
+    for (kind, count) in &backlog.labels {
+        text.push_str(&format!("  {count} {kind}\n"));
+    }
+    text.push_str(transactions(&view));
+    if view.live {
+        text.push_str("  another process has this log: stop it first\n");
+    }
+    output::print(text)
+}
+
+/// What is remembered of transactions: with exactly-once, records that Kafka already has may be among those that wait.
+fn transactions(view: &View) -> &'static str {
+    match &view.checkpoint {
+        Some(checkpoint) if checkpoint.transactions.any() => {
+            "  it was delivered exactly once before: Kafka may have some of these, and the positions there will tell\n"
+        }
+        Some(_) => "",
+        None => "  its checkpoint is missing: what was delivered already is not known here\n",
+    }
+}
+
+fn there(dir: &Path) -> Result<Directory, Failure> {
+    Directory::open(dir).map_err(|error| Failure::Directory(error.to_string()))
+}
+
+/// Delivers what the log holds; returns when nothing waits any more.
+pub fn drain(config: &Config) -> Result<(), Failure> {
+    let allowed = "host:port, or a list: the topics of an embedded broker would die with this process";
+    let bootstrap = external_brokers(config, allowed)?;
+    there(&config.wal.dir)?;
+    let Process { runtime, metrics, alarm } = Process::begin(config)?;
+    let mut signals = {
+        let _context = runtime.enter();
+        Signals::listen_at_terminal().map_err(Failure::system("signals"))?
+    };
+    let wiring = Wiring { config, metrics, alarm };
+    // Held to the end: the directory is ours until everything else is gone.
+    let (_lock, opened) = wiring.log(false)?;
+    let log = Arc::clone(&opened.log);
+    let (running, handle) = start(&wiring, opened, bootstrap)?;
+    let outcome = runtime.block_on(async {
+        tokio::select! {
+            outcome = delivered(&log, &handle) => outcome,
+            failure = wiring.alarm.raised() => Err(failure.into()),
+            signal = signals.next() => {
+                tracing::info!(signal, "stopping");
+                Err(Failure::Undelivered(format!("interrupted by signal {signal}")))
+            }
+        }
+    });
+    runtime.shutdown_background();
+    running.stop(Deadlines::orderly(config.server.shutdown_grace.0));
+    if let Err(error) = log.checkpoint(Timestamp::now()) {
+        tracing::warn!(%error, "checkpoint.failed: the next start repeats what came since the last one");
+    }
+    result(&log, outcome)
+}
+
+/// Starts what delivers the log. Nobody submits; ingest's threads keep checkpoints and delete delivered segments.
+fn start(wiring: &Wiring<'_>, opened: Opened, bootstrap: &str) -> Result<(Running, Handle), Failure> {
+    let log = opened.log;
+    let (_, ingest) = wiring.ingest(opened.writer)?;
+    let (hash_pool, hash_workers) = wiring.hashing()?;
+    let statuses = Statuses::new(Arc::clone(&log));
+    let drain = wiring.drain(&log, statuses, hash_pool, bootstrap.to_owned(), None)?;
+    let once = wiring.config.drain.delivery == Guarantee::ExactlyOnce;
+    tracing::info!(wal.backlog = log.figures().backlog, drain.exactly_once = once, "emptying the log");
+    let handle = drain.handle();
+    let (ingest, hashing) = (Some(ingest), Some(hash_workers));
+    Ok((Running { ingest, hashing, drain: Some(drain), ..Running::default() }, handle))
+}
+
+/// Completes when nothing waits, or nothing will be sent any more.
+async fn delivered(log: &Log, handle: &Handle) -> Result<(), Failure> {
+    let mut said = Instant::now();
+    while log.figures().backlog > 0 {
+        if let (true, Some(reason)) = (handle.is_halted(), handle.notice()) {
+            return Err(Failure::Undelivered(reason));
+        }
+        if said.elapsed() >= SAY {
+            said = Instant::now();
+            let notice = handle.notice();
+            tracing::info!(wal.backlog = log.figures().backlog, notice, "still waiting");
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    Ok(())
+}
+
+/// What is reported after the stop.
+fn result(log: &Log, outcome: Result<(), Failure>) -> Result<(), Failure> {
+    if let Some(reason) = log.poisoned() {
+        return Err(Failure::Poisoned(reason.to_owned()));
+    }
+    let figures = log.figures();
+    match outcome {
+        Ok(()) => {
+            let dead = figures.dead;
+            output::report(format_args!("nothing waits any more; {dead} dead letters stay in the log\n"));
+            Ok(())
+        }
+        Err(Failure::Undelivered(reason)) => {
+            Err(Failure::Undelivered(format!("{reason}; {} records are still in the log", figures.backlog)))
+        }
+        Err(other) => Err(other),
+    }
+}

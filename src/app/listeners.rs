@@ -1,0 +1,155 @@
+//! The listeners: bound, served, closed; and a warning at every start about those that a setting exposes to the network
+//! without authentication.
+
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::auth::Mode;
+use crate::config::Config;
+use crate::http::Admin;
+use crate::http::Durable;
+use crate::http::HttpServer;
+use crate::http::Limits;
+use crate::http::Public;
+use crate::http::PublicParts;
+use crate::http::Tls;
+use crate::http::is_loopback;
+use crate::metrics::Metrics;
+use crate::task::Alarm;
+use crate::task::Task;
+use crate::task::guarded;
+
+use super::Failure;
+use super::descriptors;
+
+/// Both listeners of the daemon, bound: connections wait, and none is served yet.
+pub(super) struct Listeners {
+    public: HttpServer,
+    admin: HttpServer,
+    tls: Option<Tls>,
+}
+
+/// Completes when a listener is to stop.
+type Stopped = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// One listener that serves until it is told to stop.
+pub(super) struct Listener {
+    pub(super) address: SocketAddr,
+    stop: watch::Sender<bool>,
+    serving: JoinHandle<usize>,
+}
+
+/// The daemon's listeners at work.
+pub(super) struct Serving {
+    /// None once it was closed.
+    pub(super) public: Option<Listener>,
+    pub(super) admin: Listener,
+    /// Looks for new certificates.
+    _certificates: Option<Task>,
+}
+
+impl Listeners {
+    pub(super) fn bind(config: &Config, tls: Option<Tls>, metrics: &Metrics) -> Result<Self, Failure> {
+        let public = bind(config.server.listen, config.server.limits(), metrics)?.with_tls(tls.clone());
+        Ok(Self { public, admin: bind_admin(config, metrics)?, tls })
+    }
+
+    /// Serves. From here on commands are accepted.
+    pub(super) fn open(
+        self,
+        config: &Config,
+        parts: PublicParts<Durable>,
+        alarm: &Alarm,
+    ) -> Result<Serving, Failure> {
+        let admin = Admin::new(&config.server, parts.backend.clone(), parts.metrics.clone());
+        let admin = parts.limits.iter().fold(admin, |admin, limits| admin.with_limits(limits.clone()));
+        let public = Public::new(&config.server, parts);
+        Ok(Serving {
+            _certificates: self.tls.as_ref().map(Tls::watch),
+            public: Some(Listener::open("listener", self.public, alarm, |server, stop| {
+                server.serve(public, stop)
+            })?),
+            admin: Listener::open_admin(self.admin, admin, alarm)?,
+        })
+    }
+}
+
+impl Listener {
+    /// Serves operators.
+    pub(super) fn open_admin(server: HttpServer, site: Admin, alarm: &Alarm) -> Result<Self, Failure> {
+        Self::open("admin-listener", server, alarm, |server, stop| server.serve(site, stop))
+    }
+
+    /// Serves. A listener that fails ends the process: nothing would take its place.
+    fn open<F>(
+        name: &'static str,
+        server: HttpServer,
+        alarm: &Alarm,
+        serve: impl FnOnce(HttpServer, Stopped) -> F,
+    ) -> Result<Self, Failure>
+    where
+        F: Future<Output = usize> + Send + 'static,
+    {
+        let address = server.local_addr().map_err(Failure::system("a listener's address"))?;
+        let (stop, mut asked) = watch::channel(false);
+        let stopped = async move {
+            // A sender that is gone asks for the same.
+            let _ = asked.wait_for(|asked| *asked).await;
+        };
+        let (alarm, serving) = (alarm.clone(), serve(server, Box::pin(stopped)));
+        let serving = async move {
+            let cut = guarded(serving).await;
+            cut.inspect_err(|cause| alarm.raise(name, cause)).unwrap_or_default()
+        };
+        Ok(Self { address, stop, serving: tokio::spawn(serving) })
+    }
+
+    /// Takes no new requests; returns when those under way are answered, or `within` is over.
+    pub(super) async fn close(mut self, within: Duration) {
+        self.stop.send_replace(true);
+        match tokio::time::timeout(within, &mut self.serving).await {
+            Ok(Ok(0)) => {}
+            Ok(Ok(cut)) => tracing::warn!(cut, "connections were cut"),
+            Ok(Err(panic)) => tracing::error!(%panic, "a listener failed"),
+            Err(_) => self.serving.abort(),
+        }
+    }
+}
+
+/// The operators' listener, with fewer connections than the public one.
+pub(super) fn bind_admin(config: &Config, metrics: &Metrics) -> Result<HttpServer, Failure> {
+    let limits = config.server.limits();
+    let most = limits.max_connections.min(descriptors::ADMIN_CONNECTIONS);
+    bind(config.server.admin_listen, Limits { max_connections: most, ..limits }, metrics)
+}
+
+fn bind(address: SocketAddr, limits: Limits, metrics: &Metrics) -> Result<HttpServer, Failure> {
+    let bound = HttpServer::bind(address, limits, metrics);
+    bound.map_err(|source| Failure::Listen { address, source })
+}
+
+/// `public`: none in a process that has no such listener.
+pub(super) fn warn_if_exposed(config: &Config, public: Option<SocketAddr>, admin: SocketAddr) {
+    let public = public.filter(|_| config.auth.mode == Mode::Open);
+    if let Some(address) = public.filter(|address| !is_loopback(address.ip())) {
+        tracing::warn!(
+            event = "listener.exposed",
+            config.key = "server.allow_open",
+            %address,
+            "every client that reaches this address is an administrator: it reads, changes and deletes users, and posts \
+             commands"
+        );
+    }
+    if !is_loopback(admin.ip()) {
+        tracing::warn!(
+            event = "listener.exposed",
+            config.key = "server.allow_open_admin",
+            address = %admin,
+            "every client that reaches this address reads metrics, pauses delivery and changes rate limits"
+        );
+    }
+}

@@ -1,0 +1,69 @@
+//! What every subcommand starts with, and the wait of those that run until they are told to stop.
+
+use std::io;
+use std::sync::Arc;
+
+use rustix::process::Resource;
+use rustix::process::Rlimit;
+use rustix::process::getrlimit;
+use rustix::process::setrlimit;
+use tokio::runtime::Runtime;
+
+use crate::config::Config;
+use crate::metrics::Metrics;
+use crate::systemd;
+use crate::task;
+use crate::task::Alarm;
+use crate::telemetry;
+
+use super::Failure;
+use super::descriptors;
+use super::signals::Signals;
+
+/// Everything that a subcommand has before it builds anything of its own.
+pub(super) struct Process {
+    pub(super) runtime: Runtime,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) alarm: Alarm,
+}
+
+impl Process {
+    /// Starts the log lines, which are counted among the metrics, and takes all the file descriptors there are.
+    pub(super) fn begin(config: &Config) -> Result<Self, Failure> {
+        let metrics = Metrics::new().map_err(io::Error::other).map_err(Failure::system("metrics"))?;
+        telemetry::init(&config.telemetry, &metrics.log_lines_lost).map_err(Failure::system("log lines"))?;
+        descriptors::raise();
+        let runtime = Runtime::new().map_err(Failure::system("runtime"))?;
+        Ok(Self { runtime, metrics: Arc::new(metrics), alarm: Alarm::default() })
+    }
+}
+
+/// Waits for a signal, or for the failure of something that the process cannot live without. Tells the service manager.
+pub(super) async fn stop_requested(signals: &mut Signals, alarm: &Alarm) -> Option<task::Failure> {
+    let failure = tokio::select! {
+        signal = signals.next() => {
+            tracing::info!(signal, "stopping");
+            None
+        }
+        failure = alarm.raised() => {
+            tracing::error!(%failure, "stopping");
+            Some(failure)
+        }
+    };
+    systemd::stopping("finishing what is under way");
+    failure
+}
+
+/// Too small for any core file, and what tells the kernel not to call a handler such as systemd-coredump either, which a
+/// limit of 0 does not (core(5), `fs/coredump.c`).
+const NO_CORE: u64 = 1;
+
+/// From here on a crash leaves no core file: one would write the passwords, tokens and keys in memory to a disk. A
+/// debugger can still be attached.
+pub(super) fn forbid_core_dumps() {
+    let maximum = getrlimit(Resource::Core).maximum;
+    let limit = Rlimit { current: Some(maximum.map_or(NO_CORE, |most| most.min(NO_CORE))), maximum };
+    if let Err(error) = setrlimit(Resource::Core, limit) {
+        tracing::warn!(%error, "a crash may leave a core file with secrets in it");
+    }
+}

@@ -1,0 +1,96 @@
+//! `forebay serve`: the life of the daemon.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::Config;
+use crate::config::Mistakes;
+use crate::config::Source;
+use crate::http::Tls;
+use crate::systemd;
+use crate::task;
+use crate::task::Alarm;
+use crate::task::OnFailure;
+use crate::task::Stop;
+use crate::task::Thread;
+use crate::telemetry::Step;
+
+use super::Failure;
+use super::banner::Banner;
+use super::daemon::Daemon;
+use super::descriptors;
+use super::listeners::warn_if_exposed;
+use super::output;
+use super::process::Process;
+use super::process::forbid_core_dumps;
+use super::process::stop_requested;
+use super::reload;
+use super::shutdown::Deadlines;
+use super::signals;
+use super::signals::Signals;
+use super::wiring::Wiring;
+
+/// Runs the daemon until it is asked to stop or cannot go on.
+pub fn serve(config: &Config, source: &Source) -> Result<(), Failure> {
+    let Process { runtime, metrics, alarm } = Process::begin(config)?;
+    forbid_core_dumps();
+    let fitted = descriptors::fit(config);
+    task::raise_failed_tasks(&alarm);
+    // Before the log is touched: a mistake leaves everything as it is.
+    let tls = Tls::load(&config.server, &metrics).map_err(Mistakes::from)?;
+    let (signals, hangups) = {
+        let _context = runtime.enter();
+        let signals = Signals::listen().map_err(Failure::system("signals"))?;
+        (signals, signals::hangups().map_err(Failure::system("signals"))?)
+    };
+    let wiring = Wiring { config: &fitted, metrics, alarm };
+    let opened = {
+        let _step = Step::begin("recovery", config.telemetry.slow_step.0);
+        wiring.log(config.embedded())?
+    };
+    let outcome = runtime.block_on(async {
+        let mut daemon = Daemon::listen(&wiring, opened, tls).await?;
+        // Not waited for: nobody may be reading it.
+        let _banner = announce(&daemon, config).map_err(Failure::system("threads"))?;
+        daemon.deliver(&wiring)?;
+        let _reload = reload::watch(hangups, source, config, daemon.reloadable());
+        run(daemon, signals, &wiring.alarm, config.server.shutdown_grace.0).await
+    });
+    // What is left is late already; the log has what it did not do.
+    runtime.shutdown_background();
+    outcome
+}
+
+/// Waits for a reason to stop, and stops.
+async fn run(daemon: Daemon, mut signals: Signals, alarm: &Alarm, grace: Duration) -> Result<(), Failure> {
+    let failure = stop_requested(&mut signals, alarm).await;
+    let log = Arc::clone(&daemon.log);
+    let deadlines = match failure {
+        None => Deadlines::orderly(grace),
+        Some(_) => Deadlines::failed(),
+    };
+    daemon.stop(deadlines).await;
+    match (log.poisoned(), failure) {
+        (Some(reason), _) => Err(Failure::Poisoned(reason.to_owned())),
+        (None, Some(failure)) => Err(failure.into()),
+        (None, None) => Ok(()),
+    }
+}
+
+/// Says that commands are accepted: to the service manager, to the log, and to a newcomer.
+fn announce(daemon: &Daemon, config: &Config) -> io::Result<Option<Thread>> {
+    let (Some(http), admin) = daemon.addresses() else { return Ok(None) };
+    let tls = config.server.tls_cert_file.is_some();
+    systemd::ready(&format!("accepting commands on {http}"));
+    tracing::info!(%http, %admin, tls, "accepting commands");
+    warn_if_exposed(config, Some(http), admin);
+    let Some(bootstrap) = daemon.bootstrap() else { return Ok(None) };
+    let banner = Banner { http, tls, admin, bootstrap, dir: &config.wal.dir }.to_string();
+    // On a thread of its own: a full pipe must not hold the drain, which starts after this.
+    let write = move |_: &Stop| {
+        output::report(banner);
+        Ok(())
+    };
+    Thread::spawn("banner", OnFailure::Tell(Box::new(drop)), write).map(Some)
+}

@@ -1,0 +1,138 @@
+//! The one place that builds the components which more than one subcommand runs, each from its section of the
+//! configuration.
+
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+
+use crate::config::Config;
+use crate::config::Mistakes;
+use crate::consumer::AfterApplied;
+use crate::consumer::Consumer;
+use crate::consumer::ConsumerParts;
+use crate::db::Database;
+use crate::drain::Drain;
+use crate::drain::DrainError;
+use crate::drain::DrainParts;
+use crate::drain::Lead;
+use crate::ingest;
+use crate::ingest::Ingest;
+use crate::ingest::IngestThreads;
+use crate::kafka::Brokers;
+use crate::kafka::EmbeddedBroker;
+use crate::kv::Kv;
+use crate::metrics::Metrics;
+use crate::mistake::Mistake;
+use crate::status::Statuses;
+use crate::task::Alarm;
+use crate::users::Unsealer;
+use crate::users::hash::HashPool;
+use crate::users::hash::HashWorkers;
+use crate::wal::Lock;
+use crate::wal::Log;
+use crate::wal::Opened;
+use crate::wal::Writer;
+
+use super::Failure;
+use super::hooks::Unseal;
+use super::open;
+
+/// What every component is built from.
+pub(super) struct Wiring<'a> {
+    pub(super) config: &'a Config,
+    pub(super) metrics: Arc<Metrics>,
+    /// Raised by what the process cannot live without.
+    pub(super) alarm: Alarm,
+}
+
+impl Wiring<'_> {
+    /// The log, locked and recovered. `redeliver`: see `wal::Options`.
+    pub(super) fn log(&self, redeliver: bool) -> Result<(Lock, Opened), Failure> {
+        open::open(&self.config.wal, redeliver, &self.metrics, &self.alarm)
+    }
+
+    /// The way into the log, and the threads that commit, take checkpoints and delete delivered segments.
+    pub(super) fn ingest(&self, writer: Writer) -> Result<(Ingest, IngestThreads), Failure> {
+        let started = ingest::start(ingest::Parts {
+            writer,
+            config: self.config.wal.clone(),
+            checkpoint_interval: self.config.drain.checkpoint_interval.0,
+            metrics: Arc::clone(&self.metrics),
+            alarm: self.alarm.clone(),
+        });
+        started.map_err(Failure::system("the log's threads"))
+    }
+
+    pub(super) fn hashing(&self) -> Result<(HashPool, HashWorkers), Failure> {
+        let started = HashPool::start(&self.config.users, Arc::clone(&self.metrics), &self.alarm);
+        started.map_err(Failure::system("threads that hash"))
+    }
+
+    /// The workers. `bootstrap`: the brokers to ask first.
+    pub(super) fn drain(
+        &self,
+        log: &Arc<Log>,
+        statuses: Statuses,
+        hashing: HashPool,
+        bootstrap: String,
+        lead: Option<Arc<Lead>>,
+    ) -> Result<Drain, Failure> {
+        let unsealer = Unsealer::new(hashing, &log.identity().secret);
+        let started = Drain::start(DrainParts {
+            log: Arc::clone(log),
+            statuses,
+            metrics: Arc::clone(&self.metrics),
+            config: self.config.drain.clone(),
+            kafka: self.config.kafka.clone(),
+            alarm: self.alarm.clone(),
+            bootstrap,
+            lead,
+            prepare: Arc::new(Unseal(unsealer)),
+        });
+        started.map_err(|error| match error {
+            DrainError::Client(refused) => Failure::Kafka(refused.to_string()),
+            DrainError::Thread(source) => Failure::System { what: "a worker", source },
+        })
+    }
+
+    /// What a consumer is made of. Called on the runtime.
+    pub(super) fn consumer_parts(
+        &self,
+        db: Database,
+        kv: Option<Kv>,
+        after: Arc<dyn AfterApplied>,
+        bootstrap: String,
+    ) -> ConsumerParts {
+        ConsumerParts {
+            db,
+            kv,
+            after,
+            config: self.config.consumer.clone(),
+            kafka: self.config.kafka.clone(),
+            bootstrap,
+            metrics: Arc::clone(&self.metrics),
+            runtime: Handle::current(),
+            slow_step: self.config.telemetry.slow_step.0,
+        }
+    }
+
+    pub(super) fn consumer(&self, parts: ConsumerParts) -> Result<Consumer, Failure> {
+        Consumer::start(parts, self.alarm.clone()).map_err(Failure::system("the consumer"))
+    }
+
+    /// The broker in this process, where the configuration names no other.
+    pub(super) fn embedded_broker(&self) -> Result<Option<EmbeddedBroker>, Failure> {
+        let start = || EmbeddedBroker::start().map_err(|error| Failure::Kafka(error.to_string()));
+        self.config.embedded().then(start).transpose()
+    }
+}
+
+/// The brokers of the configuration; `otherwise` says what is allowed where they are embedded.
+pub(super) fn external_brokers<'a>(config: &'a Config, otherwise: &str) -> Result<&'a str, Failure> {
+    match &config.kafka.brokers {
+        Brokers::List(bootstrap) => Ok(bootstrap),
+        Brokers::Embedded => {
+            Err(Mistakes::from(vec![Mistake::new("kafka", "brokers", "embedded", otherwise)]).into())
+        }
+    }
+}
