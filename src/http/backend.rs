@@ -4,6 +4,7 @@ use std::future::Future;
 use std::time::Duration;
 use std::time::Instant;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::auth::Caller;
@@ -68,12 +69,14 @@ impl Commands for Durable {
 }
 
 /// Whether creates are accepted now, and how each dependency does.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(rename = "readiness")]
 pub struct Readiness {
     /// False while every create would be refused.
     pub ready: bool,
     /// Why not: `recovering`, `backlog_full`, `disk_full`, `overloaded`, `poisoned`, `stopping`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
     pub reason: Option<&'static str>,
     /// State of each dependency by name: `ok`, or what is degraded. None of them makes the daemon unready.
     pub dependencies: std::collections::BTreeMap<&'static str, String>,

@@ -10,8 +10,8 @@ use hyper::Response;
 use hyper::StatusCode;
 use hyper::header;
 use hyper::header::HeaderValue;
-use serde_json::Value;
-use serde_json::json;
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use super::answer::Answer;
 use crate::ingest::SubmitError;
@@ -108,7 +108,57 @@ pub struct Problem {
     /// For `Allow`.
     pub allow: Option<String>,
     /// Each place at fault, where there may be several.
-    pub errors: Reported<Value, PER_ANSWER>,
+    pub errors: Reported<Place, PER_ANSWER>,
+}
+
+/// A place at fault.
+// Members are in alphabetical order, which clients have always got.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(inline)]
+pub struct Place {
+    pub detail: String,
+    /// Of a batch; the first line is 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "usize")]
+    pub line: Option<usize>,
+    /// Into the body, or into the line.
+    pub pointer: String,
+}
+
+/// A problem document (RFC 9457).
+// Members are in alphabetical order, which clients have always got.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "problem")]
+pub struct Document<'a> {
+    #[schemars(extend("enum" = codes()))]
+    code: &'static str,
+    detail: &'a str,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    #[schemars(length(max = PER_ANSWER))]
+    errors: &'a [Place],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
+    field: Option<&'a str>,
+    retryable: bool,
+    status: u16,
+    title: &'static str,
+    trace_id: &'a str,
+    #[serde(rename = "type")]
+    kind: String,
+}
+
+fn codes() -> Vec<&'static str> {
+    ALL.iter().map(|kind| kind.code).collect()
+}
+
+impl Place {
+    pub fn new(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self { detail: detail.into(), line: None, pointer: pointer.into() }
+    }
+
+    pub fn at(self, line: usize) -> Self {
+        Self { line: Some(line), ..self }
+    }
 }
 
 impl Problem {
@@ -147,24 +197,20 @@ impl Problem {
         Self { field, retry_after: Some(retry_after), ..Self::new(kind, error.to_string()) }
     }
 
-    /// RFC 9457's members and ours.
     fn body(&self, trace_id: &str) -> Vec<u8> {
-        let mut document = json!({
-            "type": format!("urn:forebay:problem:{}", self.kind.code),
-            "title": self.kind.title,
-            "status": self.kind.status,
-            "detail": self.detail,
-            "code": self.kind.code,
-            "retryable": self.kind.retryable,
-            "trace_id": trace_id,
-        });
-        if let Some(field) = &self.field {
-            document["field"] = json!(field);
-        }
-        if !self.errors.is_empty() {
-            document["errors"] = json!(*self.errors);
-        }
-        document.to_string().into_bytes()
+        let document = Document {
+            code: self.kind.code,
+            detail: &self.detail,
+            errors: &self.errors,
+            field: self.field.as_deref(),
+            retryable: self.kind.retryable,
+            status: self.kind.status,
+            title: self.kind.title,
+            trace_id,
+            kind: format!("urn:forebay:problem:{}", self.kind.code),
+        };
+        // Serialising our own documents cannot fail: their keys are strings.
+        serde_json::to_vec(&document).unwrap_or_default()
     }
 
     /// Whole seconds, at least one, for every status that docs/http-api.md#errors names.
@@ -241,7 +287,7 @@ impl From<Rejection> for Problem {
         problem.field = rejection.pointer().map(|pointer| Cow::Owned(pointer.to_owned()));
         match &rejection {
             Rejection::Schema(violations) => {
-                let place = |v: &crate::kinds::Violation| json!({"pointer": v.pointer, "detail": v.detail});
+                let place = |v: &crate::kinds::Violation| Place::new(&*v.pointer, &*v.detail);
                 problem.errors = violations.iter().map(place).collect();
             }
             Rejection::Duplicate { name } => problem.field = Some(Cow::Owned(name.clone())),

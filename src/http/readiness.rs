@@ -3,15 +3,25 @@
 use hyper::StatusCode;
 use hyper::header;
 use hyper::header::HeaderValue;
-use serde_json::json;
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use super::answer::Answer;
 use super::backend::AdminBackend;
 use super::respond;
 
+const OK: &str = "ok";
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "health")]
+pub(super) struct Health {
+    #[schemars(extend("const" = OK))]
+    status: &'static str,
+}
+
 /// The process answers; nothing more is claimed.
 pub(super) fn health() -> Answer {
-    respond::json(&json!({"status": "ok"}))
+    respond::json(&Health { status: OK })
 }
 
 /// 200 while commands are accepted, 503 while every create would be refused.

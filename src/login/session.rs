@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use data_encoding::HEXLOWER;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::LoginError;
@@ -15,10 +16,14 @@ use crate::auth::TokenError;
 use crate::auth::Use;
 use crate::units::Timestamp;
 
+const BEARER: &str = "Bearer";
+
 /// The answer to `POST /login` and `POST /refresh`.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "tokens", deny_unknown_fields)]
 pub struct TokenPair {
     access_token: String,
+    #[schemars(extend("const" = BEARER))]
     token_type: &'static str,
     /// In seconds.
     expires_in: u64,
@@ -71,7 +76,7 @@ impl Sessions {
         let sign = |claims: &Claims, for_| keys.sign(claims, for_).ok_or(LoginError::NoKeys);
         Ok(TokenPair {
             access_token: sign(&claims(self.access_ttl), Use::Access)?,
-            token_type: "Bearer",
+            token_type: BEARER,
             expires_in: self.access_ttl.as_secs(),
             refresh_token: sign(&refresh, Use::Refresh)?,
         })

@@ -1,15 +1,17 @@
 //! A user as others see it: without the password.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::Serialize;
 
 use crate::db::UserRow;
 use crate::units::Timestamp;
 
-/// The document of `GET /v1/users/{name}` (docs/http-api.md#users).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// A user, without the password.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "user", deny_unknown_fields)]
 pub struct Profile {
-    /// The key.
+    /// Unique.
     pub name: String,
     /// Null for an administrator made by `forebay migrate`.
     pub email: Option<String>,
@@ -18,10 +20,13 @@ pub struct Profile {
     /// Free text.
     pub nickname: Option<String>,
     /// When the registration was accepted.
+    #[schemars(with = "String", extend("format" = "date-time"))]
     pub created_at: Timestamp,
     /// When the newest change was accepted.
+    #[schemars(with = "String", extend("format" = "date-time"))]
     pub updated_at: Timestamp,
     /// The newest login.
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub last_login_at: Option<Timestamp>,
 }
 

@@ -1,11 +1,10 @@
 //! `/admin/ratelimit/{limiter}`: the limits as they hold, and how an operator changes them.
 
-use serde_json::json;
-
 use crate::http::answer::Answer;
 use crate::http::body::Bodies;
 use crate::http::form;
 use crate::http::problem;
+use crate::http::problem::Place;
 use crate::http::problem::Problem;
 use crate::http::respond;
 use crate::http::server::service::Call;
@@ -48,7 +47,7 @@ fn found<'a>(limits: Option<&'a Limits>, name: &str) -> Result<(&'a Limits, Whic
 fn invalid(faults: &[Fault]) -> Problem {
     let mut problem = Problem::new(&problem::INVALID_LIMIT, "See `errors` for each member.");
     problem.field = faults.first().map(|fault| fault.member.clone().into());
-    let place = |fault: &Fault| json!({"pointer": format!("/{}", fault.member), "detail": fault.detail});
+    let place = |fault: &Fault| Place::new(format!("/{}", fault.member), &*fault.detail);
     problem.errors = faults.iter().map(place).collect();
     problem
 }

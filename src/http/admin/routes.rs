@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use hyper::header;
 use hyper::header::HeaderValue;
-use serde_json::json;
+use serde::Serialize;
 use tokio::sync::Mutex;
 
 use super::rate_limits;
@@ -32,6 +32,12 @@ const PAGE_POLICY: HeaderValue = HeaderValue::from_static(
      frame-ancestors 'none'",
 );
 const PROMETHEUS_TEXT: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+
+/// Whether the workers run.
+#[derive(Serialize)]
+struct Drain {
+    drain: &'static str,
+}
 
 /// Its routes, ready to serve.
 pub struct Admin {
@@ -152,11 +158,11 @@ impl Site for Admin {
             Endpoint::Backlog => Ok(respond::json(&self.look(|backend| backend.backlog_json()).await?)),
             Endpoint::Pause => {
                 self.backend.pause();
-                Ok(respond::json(&json!({"drain": "paused"})))
+                Ok(respond::json(&Drain { drain: "paused" }))
             }
             Endpoint::Resume => {
                 self.backend.resume();
-                Ok(respond::json(&json!({"drain": "running"})))
+                Ok(respond::json(&Drain { drain: "running" }))
             }
             Endpoint::Limit => rate_limits::get(self.limits.as_ref(), call.parameter),
             Endpoint::ChangeLimit => rate_limits::put(self.limits.as_ref(), &self.bodies, call).await,

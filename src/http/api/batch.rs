@@ -1,10 +1,9 @@
 //! A batch: one command a line, all of them or none.
 
 use bytes::Bytes;
-use serde_json::Value;
-use serde_json::json;
 
 use crate::http::problem;
+use crate::http::problem::Place;
 use crate::http::problem::Problem;
 use crate::reported::PER_ANSWER;
 use crate::reported::Reported;
@@ -42,7 +41,7 @@ pub fn lines<T>(body: &Bytes, mut admit: impl FnMut(Bytes) -> Result<T, Problem>
 /// What is wrong, line by line.
 #[derive(Default)]
 struct Refusals {
-    errors: Reported<Value, PER_ANSWER>,
+    errors: Reported<Place, PER_ANSWER>,
     /// The kind of problem that decides the answer's status: what cannot be read comes before what is not allowed.
     worst: Option<&'static problem::Type>,
 }
@@ -54,12 +53,10 @@ impl Refusals {
         }
         if problem.errors.is_empty() {
             let pointer = problem.field.as_deref().unwrap_or_default();
-            self.errors.push(json!({"line": line, "pointer": pointer, "detail": problem.detail}));
+            self.errors.push(Place::new(pointer, &*problem.detail).at(line));
         }
         for place in problem.errors.iter() {
-            let mut place = place.clone();
-            place["line"] = json!(line);
-            self.errors.push(place);
+            self.errors.push(place.clone().at(line));
         }
     }
 

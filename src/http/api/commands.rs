@@ -7,6 +7,7 @@ use prometheus::IntCounter;
 
 use super::access::Authenticated;
 use super::batch;
+use super::receipt;
 use super::state::Public;
 use super::status;
 use crate::http::answer::Answer;
@@ -16,7 +17,6 @@ use crate::http::headers::Format;
 use crate::http::headers::Prefer;
 use crate::http::problem;
 use crate::http::problem::Problem;
-use crate::http::respond;
 use crate::http::server::service::Call;
 use crate::ingest::Idempotency;
 use crate::ingest::Request;
@@ -89,9 +89,9 @@ pub(super) async fn post<C: Commands>(
     if let Some(wait) = prefer.wait
         && let Some(statuses) = status::final_statuses(&public.commands, &receipt.ids, false, wait).await
     {
-        return Ok(respond::waited(&statuses, format, &receipt, prefer));
+        return Ok(receipt::waited(&statuses, format, &receipt, prefer));
     }
-    Ok(respond::accepted(&receipt, format, prefer))
+    Ok(receipt::accepted(&receipt, format, prefer))
 }
 
 /// Decides which bodies of one request may enter.

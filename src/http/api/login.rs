@@ -2,8 +2,8 @@
 
 use serde_json::Map;
 use serde_json::Value;
-use serde_json::json;
 
+use super::documents::Empty;
 use super::state::Public;
 use crate::auth::Caller;
 use crate::http::answer::Answer;
@@ -49,7 +49,7 @@ pub(super) async fn logout<C: Commands>(
         let token = users::refresh_token(read(public, call).await?).map_err(UserError::Invalid)?;
         login.logout_by_refresh_token(token.expose()).await?;
     }
-    Ok(respond::json(&json!({})))
+    Ok(respond::json(&Empty {}))
 }
 
 async fn read<C: Commands>(public: &Public<C>, call: Call<'_>) -> Result<Map<String, Value>, Problem> {

@@ -92,8 +92,8 @@ impl<C: Commands> Site for Public<C> {
         login("/refresh", "refresh", "tokens", "Prolong a login", handler!(Public login::refresh)),
         login("/logout", "logout", "object", "End a login", handler!(Optional login::logout)),
         get("/openapi.json", "object", "This description", handler!(Public describe)),
-        get("/healthz", "object", "Whether the process answers", handler!(Public health)),
-        get("/readyz", "object", "Whether commands are accepted", handler!(Public ready)),
+        get("/healthz", "health", "Whether the process answers", handler!(Public health)),
+        get("/readyz", "readiness", "Whether commands are accepted", handler!(Public ready)),
     ];
 
     fn metrics(&self) -> &Arc<Metrics> {

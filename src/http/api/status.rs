@@ -4,6 +4,8 @@ use std::pin::pin;
 use std::time::Duration;
 use std::time::Instant;
 
+use super::documents::StatusDocument;
+use super::receipt;
 use super::state::Public;
 use crate::auth::Caller;
 use crate::command::CommandId;
@@ -30,7 +32,7 @@ pub(super) async fn get<C: Commands>(
         let consumed = has_consumer(&status.kind);
         status = find_final(&public.commands, id, consumed, Instant::now() + wait).await?;
     }
-    Ok(respond::applied(respond::json(&status), prefer))
+    Ok(receipt::applied(respond::json(&StatusDocument::from(&status)), prefer))
 }
 
 /// The statuses of all commands of a request once every one of them is final; `None` when `wait` was not enough, or

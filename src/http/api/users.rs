@@ -10,11 +10,12 @@ use hyper::header;
 use hyper::header::HeaderValue;
 use serde_json::Map;
 use serde_json::Value;
-use serde_json::json;
 
 use super::access;
 use super::access::Administrator;
 use super::access::SelfOrAdmin;
+use super::documents::UserPage;
+use super::receipt;
 use super::state::Public;
 use super::status;
 use crate::auth::Caller;
@@ -28,6 +29,7 @@ use crate::http::headers;
 use crate::http::headers::Format;
 use crate::http::headers::Prefer;
 use crate::http::problem;
+use crate::http::problem::Place;
 use crate::http::problem::Problem;
 use crate::http::respond;
 use crate::http::server::service::Call;
@@ -61,13 +63,13 @@ pub(super) async fn register<C: Commands>(
     let name = user.name.clone();
     let receipt = answered(public, users.register(user, context).await)?;
     let Some(status) = decided(public, &receipt, prefer).await else {
-        return Ok(respond::accepted(&receipt, Format::Single, prefer));
+        return Ok(receipt::accepted(&receipt, Format::Single, prefer));
     };
     if status.state != State::Applied {
         return Err(refused(&status));
     }
     users.refresh(&name).await;
-    let mut answer = respond::waited(&[status], Format::Single, &receipt, prefer);
+    let mut answer = receipt::waited(&[status], Format::Single, &receipt, prefer);
     *answer.status_mut() = StatusCode::CREATED;
     if let Ok(location) = HeaderValue::try_from(format!("{USERS}{name}")) {
         answer.headers_mut().insert(header::LOCATION, location);
@@ -158,7 +160,7 @@ pub(super) async fn list<C: Commands>(
     let page = users.page(cursor.as_deref(), limit).await?;
     let page =
         page.ok_or_else(|| refusal("Send the `next_cursor` of the page before, as it was.", "cursor"))?;
-    Ok(respond::json(&json!({"users": page.users, "next_cursor": page.next})))
+    Ok(respond::sorted_json(&UserPage { users: &page.users, next_cursor: page.next.as_deref() }))
 }
 
 /// One command more of whoever calls.
@@ -215,9 +217,9 @@ async fn followed<C: Commands>(
     match decided(public, receipt, prefer).await {
         Some(status) => {
             users.refresh(name).await;
-            respond::waited(&[status], Format::Single, receipt, prefer)
+            receipt::waited(&[status], Format::Single, receipt, prefer)
         }
-        None => respond::accepted(receipt, Format::Single, prefer),
+        None => receipt::accepted(receipt, Format::Single, prefer),
     }
 }
 
@@ -268,8 +270,7 @@ impl From<UserError> for Problem {
             UserError::Invalid(errors) => {
                 let mut problem = Self::new(&problem::INVALID_USER, "See `errors` for each member.");
                 problem.field = errors.first().map(|error| Cow::Owned(error.field.clone()));
-                let place =
-                    |e: &users::FieldError| json!({"pointer": format!("/{}", e.field), "detail": e.detail});
+                let place = |e: &users::FieldError| Place::new(format!("/{}", e.field), &*e.detail);
                 problem.errors = errors.iter().map(place).collect();
                 problem
             }

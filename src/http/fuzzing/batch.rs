@@ -41,7 +41,7 @@ pub fn batch(data: &[u8]) {
             assert_eq!(bad, [0; 0]);
         }
         Err(refusal) => {
-            let named: Vec<_> = refusal.errors.iter().filter_map(|error| error["line"].as_u64()).collect();
+            let named: Vec<_> = refusal.errors.iter().filter_map(|error| error.line).collect();
             assert_eq!(named, bad[..bad.len().min(PER_ANSWER)]);
             assert!(!named.is_empty());
         }

@@ -6,6 +6,7 @@ mod bad_input;
 mod client;
 mod connections;
 mod cost;
+mod description;
 mod fixture;
 mod guard;
 mod statuses;

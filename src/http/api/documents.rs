@@ -1,0 +1,137 @@
+//! What the API answers. The description of the interface is derived from these types.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::command::CommandId;
+use crate::command::Placement;
+use crate::command::State;
+use crate::command::Status;
+use crate::units::Timestamp;
+use crate::users::Profile;
+
+/// What a 202 promises; there is no weaker setting.
+const DURABILITY: &str = "fsync";
+const ACCEPTED: &str = "accepted";
+
+/// One command has `id` and `state`, a batch `commands` in the order of its lines.
+#[derive(Serialize, JsonSchema)]
+#[serde(untagged)]
+#[schemars(rename = "accepted")]
+pub enum Accepted<'a> {
+    One {
+        id: &'a str,
+        #[schemars(extend("const" = ACCEPTED))]
+        state: &'static str,
+        #[schemars(extend("const" = DURABILITY))]
+        durability: &'static str,
+        #[schemars(with = "String", extend("format" = "date-time"))]
+        accepted_at: Timestamp,
+    },
+    Batch {
+        #[schemars(extend("const" = DURABILITY))]
+        durability: &'static str,
+        #[schemars(with = "String", extend("format" = "date-time"))]
+        accepted_at: Timestamp,
+        commands: Vec<AcceptedCommand>,
+    },
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(inline)]
+pub struct AcceptedCommand {
+    #[schemars(with = "String")]
+    pub id: CommandId,
+}
+
+impl<'a> Accepted<'a> {
+    pub fn one(id: &'a str, accepted_at: Timestamp) -> Self {
+        Self::One { id, state: ACCEPTED, durability: DURABILITY, accepted_at }
+    }
+
+    pub fn batch(accepted_at: Timestamp, commands: Vec<AcceptedCommand>) -> Self {
+        Self::Batch { durability: DURABILITY, accepted_at, commands }
+    }
+}
+
+/// The final status of a command, or of all commands of a batch in the order of its lines.
+#[derive(Serialize, JsonSchema)]
+#[serde(untagged)]
+#[schemars(rename = "waited")]
+pub enum Waited<'a> {
+    One(StatusDocument<'a>),
+    Batch { commands: Vec<StatusDocument<'a>> },
+}
+
+// A copy: the command format knows nothing of HTTP.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "status")]
+pub struct StatusDocument<'a> {
+    #[schemars(with = "String")]
+    id: CommandId,
+    kind: &'a str,
+    key: Option<&'a str>,
+    #[serde(with = "StateName")]
+    state: State,
+    #[schemars(with = "String", extend("format" = "date-time"))]
+    accepted_at: Timestamp,
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
+    sent_at: Option<Timestamp>,
+    kafka: Option<Place<'a>>,
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
+    finished_at: Option<Timestamp>,
+    reason: Option<&'a str>,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[serde(remote = "State", rename_all = "lowercase")]
+#[schemars(inline)]
+enum StateName {
+    Accepted,
+    Sent,
+    Applied,
+    Rejected,
+    Dead,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(inline)]
+struct Place<'a> {
+    topic: &'a str,
+    partition: i32,
+    offset: i64,
+}
+
+impl<'a> From<&'a Status> for StatusDocument<'a> {
+    fn from(status: &'a Status) -> Self {
+        let Status { id, kind, key, state, accepted_at, sent_at, kafka, finished_at, reason } = status;
+        let place = |Placement { topic, partition, offset }: &'a Placement| Place {
+            topic,
+            partition: *partition,
+            offset: *offset,
+        };
+        Self {
+            id: *id,
+            kind,
+            key: key.as_deref(),
+            state: *state,
+            accepted_at: *accepted_at,
+            sent_at: *sent_at,
+            kafka: kafka.as_ref().map(place),
+            finished_at: *finished_at,
+            reason: reason.as_deref(),
+        }
+    }
+}
+
+/// A page of the list of users.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "users")]
+pub struct UserPage<'a> {
+    pub users: &'a [Profile],
+    pub next_cursor: Option<&'a str>,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "object")]
+pub struct Empty {}

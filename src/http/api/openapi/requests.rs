@@ -1,0 +1,92 @@
+//! What a client may send. Written by hand: `users` reads forms member by member, to name every mistake at once, and no
+//! type is deserialised.
+
+use serde_json::Map;
+use serde_json::Value;
+use serde_json::json;
+
+/// The schema of each request body.
+pub fn schemas() -> [(&'static str, Value); 7] {
+    let nickname = json!({
+        "type": ["string", "null"], "minLength": 1, "maxLength": 64,
+        "description": format!("It has {}.", crate::users::NICKNAME_RULE),
+    });
+    let password = json!({"type": "string", "minLength": 8, "maxLength": 72, "description": password_rule()});
+    let new_user = json!({
+        "type": "object",
+        "required": ["name", "email", "phone", "password"],
+        "additionalProperties": false,
+        "properties": {
+            "name": name(), "email": email(), "phone": phone(), "password": password, "nickname": nickname,
+        },
+    });
+    let change = json!({
+        "type": "object",
+        "additionalProperties": false,
+        "minProperties": 1,
+        "properties": {
+            "name": {"type": "string", "description": "The one in the path"},
+            "email": email(), "phone": phone(), "nickname": nickname,
+        },
+    });
+    let password_change = json!({
+        "type": "object",
+        "required": ["password"],
+        "additionalProperties": false,
+        "properties": {"old_password": {"type": "string"}, "password": password},
+    });
+    let logout = json!({
+        "type": "object",
+        "additionalProperties": false,
+        "properties": {"refresh_token": {"type": "string"}},
+        "description": "Nothing where the access token is shown in `Authorization`",
+    });
+    [
+        ("command", json!({"type": "object", "description": "What the kind's schema allows"})),
+        ("new_user", new_user),
+        ("change", change),
+        ("password_change", password_change),
+        ("credentials", strings(&["name", "password"])),
+        ("refresh", strings(&["refresh_token"])),
+        ("logout", logout),
+    ]
+}
+
+/// An object with these members, all of them text.
+fn strings(members: &[&str]) -> Value {
+    let properties: Map<String, Value> =
+        members.iter().map(|member| ((*member).to_owned(), json!({"type": "string"}))).collect();
+    json!({"type": "object", "required": members, "additionalProperties": false, "properties": properties})
+}
+
+/// Blanks around it are taken away.
+fn name() -> Value {
+    let pattern = "^ *[A-Za-z0-9][A-Za-z0-9._-]{0,63} *$";
+    json!({"type": "string", "pattern": pattern, "description": crate::users::NAME_RULE})
+}
+
+/// RFC 5322's dot-atom at a host name; blanks around it are taken away.
+fn email() -> Value {
+    let atom = "[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+";
+    let label = "[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?";
+    let pattern = format!(r"^ *{atom}(\.{atom})*@{label}(\.{label})+ *$");
+    json!({"type": "string", "pattern": pattern, "maxLength": 254})
+}
+
+/// Digits and what people write between them; how many there are depends on the country, and no pattern says it.
+fn phone() -> Value {
+    let rule = crate::users::PHONE_RULE;
+    let description = format!(
+        "It is {rule}. It is kept in E.164, such as `+4930123456`. Without `+` and a country code only where the operator \
+         has set a region (`[users] phone_region`)."
+    );
+    let pattern = r"^ *[(\[]?\+?[ ./()-]*[0-9]([ ./()\[\]-]*[0-9]){3,19}[ ./()-]*$";
+    let examples = ["+49 30 1234567"];
+    json!({
+        "type": "string", "pattern": pattern, "maxLength": 64, "description": description, "examples": examples,
+    })
+}
+
+fn password_rule() -> String {
+    format!("It has {}.", crate::users::PASSWORD_RULE)
+}

@@ -1,0 +1,80 @@
+//! Answers to accepted commands.
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::Response;
+use hyper::StatusCode;
+use hyper::header;
+use hyper::header::HeaderName;
+use hyper::header::HeaderValue;
+
+use super::documents::Accepted;
+use super::documents::AcceptedCommand;
+use super::documents::StatusDocument;
+use super::documents::Waited;
+use super::state::JSON;
+use crate::command::CommandId;
+use crate::command::Status;
+use crate::http::answer::Answer;
+use crate::http::headers::Format;
+use crate::http::headers::Prefer;
+use crate::http::respond;
+use crate::ingest::Receipt;
+use crate::units::Timestamp;
+
+const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
+/// Where statuses are found.
+const COMMANDS: &str = "/v1/commands/";
+
+/// The 202: everything in the receipt is on stable storage.
+pub fn accepted(receipt: &Receipt, format: Format, prefer: Prefer) -> Answer {
+    let mut answer = match (format, receipt.ids.first()) {
+        (Format::Single, Some(id)) => accepted_one(id, receipt.accepted_at),
+        _ => {
+            let commands = receipt.ids.iter().map(|id| AcceptedCommand { id: *id }).collect();
+            respond::json(&Accepted::batch(receipt.accepted_at, commands))
+        }
+    };
+    *answer.status_mut() = StatusCode::ACCEPTED;
+    finish(answer, receipt, prefer)
+}
+
+/// The shortest way from a receipt to bytes: this is what nearly every request is answered.
+fn accepted_one(id: &CommandId, accepted_at: Timestamp) -> Answer {
+    let location = format!("{COMMANDS}{id}");
+    let document = Accepted::one(&location[COMMANDS.len()..], accepted_at);
+    let document = serde_json::to_vec(&document).unwrap_or_default();
+    let mut answer = Response::new(Full::new(Bytes::from(document)));
+    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(JSON));
+    if let Ok(location) = HeaderValue::try_from(location) {
+        answer.headers_mut().insert(header::LOCATION, location);
+    }
+    answer
+}
+
+/// The 200 of a request whose commands became final while it waited.
+pub fn waited(statuses: &[Status], format: Format, receipt: &Receipt, prefer: Prefer) -> Answer {
+    let answer = match (format, statuses) {
+        (Format::Single, [status]) => respond::json(&Waited::One(status.into())),
+        _ => respond::sorted_json(&Waited::Batch {
+            commands: statuses.iter().map(StatusDocument::from).collect(),
+        }),
+    };
+    finish(answer, receipt, prefer)
+}
+
+fn finish(mut answer: Answer, receipt: &Receipt, prefer: Prefer) -> Answer {
+    if receipt.replayed {
+        answer.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
+    }
+    applied(answer, prefer)
+}
+
+/// Says which preferences were followed.
+pub fn applied(mut answer: Answer, prefer: Prefer) -> Answer {
+    if let Some(applied) = prefer.applied() {
+        answer.headers_mut().insert(PREFERENCE_APPLIED, applied);
+    }
+    answer
+}
