@@ -38,6 +38,7 @@ mod wiring;
 use std::io;
 
 use crate::config::Config;
+use crate::http::Tls;
 use crate::wal::OpenError;
 use crate::wal::layout;
 
