@@ -109,9 +109,9 @@ fn every_module_uses_only_what_stands_in_its_row() {
     assert!(violations.is_empty(), "{violations:#?}");
 }
 
-/// The crate of the log: the log knows no commands, the commands no log, and what both use knows neither.
+/// In the crate `wal`: the log does not use `command`, `command` does not use the log, and the leaves use neither.
 #[test]
-fn the_log_knows_no_commands_and_the_commands_no_log() {
+fn the_log_and_the_command_format_do_not_use_each_other() {
     let mut found = Vec::new();
     for entry in fs::read_dir(root().join("wal/src")).unwrap() {
         let path = entry.unwrap().path();
@@ -119,7 +119,7 @@ fn the_log_knows_no_commands_and_the_commands_no_log() {
         let may = |used: &str| match module {
             "planted" | "secret_file" | "sync" | "units" => used == module,
             "command" => ["command", "units"].contains(&used),
-            // Between the daemon and the operator's tool, and tests.
+            // These tie the two together.
             "control" | "fuzzing" | "lib" | "tests" => true,
             _ => !["command", "control"].contains(&used),
         };

@@ -1,4 +1,4 @@
-//! Numbers and keys at places of a block.
+//! Arrays at fixed offsets of a block.
 
 /// `N` bytes at `at`, which the caller has checked to be there.
 pub fn array<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {

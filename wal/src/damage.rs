@@ -1,5 +1,6 @@
-//! The way of a reader past damage: a copy aside, a dead letter for the records that are lost, and the next record that
-//! can be read. Never in silence, and nothing passes before both are durable.
+//! How a reader passes damage: the damaged bytes are copied to `quarantine/`, the lost records are stored as a dead
+//! letter, and the reader continues at the next readable record. It passes nothing before both are durable, and reports
+//! each loss.
 
 use std::io;
 use std::path::PathBuf;

@@ -30,17 +30,17 @@ struct Readers {
 }
 
 impl End {
-    /// The end of a log that was just opened.
+    /// The end of a log after recovery.
     pub fn new(lsn: Lsn) -> Self {
         Self { lsn: AtomicU64::new(lsn.0), readers: Mutex::default(), wake: Condvar::new() }
     }
 
-    /// Where it is.
+    /// The current end.
     pub fn get(&self) -> Lsn {
         Lsn(self.lsn.load(Ordering::Acquire))
     }
 
-    /// Moves it. Wakes nobody.
+    /// Sets the end. Does not wake readers.
     pub fn set(&self, lsn: Lsn) {
         self.lsn.store(lsn.0, Ordering::Release);
     }
@@ -75,7 +75,7 @@ impl End {
         }
     }
 
-    /// Ends every wait now.
+    /// Ends every wait.
     pub fn wake_all(&self) {
         let mut readers = self.readers();
         readers.interrupts += 1;

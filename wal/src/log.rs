@@ -254,7 +254,7 @@ impl Log {
         self.poison.get().map(String::as_str)
     }
 
-    /// Takes nothing more from now on: the log's user has found that it cannot. Returns the first cause.
+    /// Poisons the log: it accepts nothing more. For a caller whose own commit path failed. Returns the first cause.
     pub fn poison(&self, cause: String) -> &str {
         let mut first = false;
         let cause = self.poison.get_or_init(|| {

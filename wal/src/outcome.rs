@@ -1,4 +1,4 @@
-//! What becomes of records: confirmed, stored as dead letters, or taken up again; and the answer to who asks.
+//! Completes records: by a confirmation or as a dead letter. Tells the fate of a record.
 
 use std::io;
 

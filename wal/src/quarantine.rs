@@ -1,5 +1,5 @@
-//! `quarantine/`: copies of bytes that were cut or are not what was written, and files that were moved away. Names, and
-//! how a file gets there: durably.
+//! The directory `quarantine/`: copies of bytes that were cut or cannot be read, and files that were moved away. File
+//! names, and durable copies and moves.
 
 use std::io;
 use std::ops::Range;

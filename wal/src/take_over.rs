@@ -1,4 +1,4 @@
-//! What a log notes of its transactions with Kafka, durably: see [`Transactions`].
+//! Notes about transactions with Kafka, made durable in the checkpoint. See [`Transactions`].
 
 use std::io;
 

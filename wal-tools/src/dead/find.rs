@@ -1,4 +1,4 @@
-//! Finds dead letters, as a person names them: by number or command id.
+//! Finds dead letters by number or command id.
 
 use anyhow::Context;
 use anyhow::bail;

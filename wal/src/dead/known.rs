@@ -6,7 +6,7 @@ use super::entry::Head;
 use super::types::Removal;
 use crate::units::Lsn;
 
-/// Places taken from memory at once.
+/// Places read from memory at once.
 pub const PAGE: usize = 1024;
 
 /// Where an entry lies.

@@ -1,4 +1,4 @@
-//! What keeps the store small and its start fast, beside those that use it; and copies of entries for an operator.
+//! Maintenance: rewrites the file, saves the places of entries, and copies entries for an operator.
 
 use std::io;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! Opens the store: what a start makes of its file.
+//! Opens the store, for writing or for reading.
 
 use std::io;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! The store as the log uses it: entries are added, removed and looked up.
+//! The store: adds, removes and looks up entries.
 
 use std::io;
 use std::path::PathBuf;
@@ -62,7 +62,7 @@ pub struct State {
 }
 
 impl DeadLetters {
-    /// The store of a file that was read.
+    /// The store with the entries of a loaded file.
     pub(super) fn with(fs: Arc<dyn Fs>, path: PathBuf, keys: &Keys, loaded: Loaded) -> Self {
         let Loaded { letters, known, end, torn, .. } = loaded;
         Self {

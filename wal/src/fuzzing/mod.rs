@@ -18,16 +18,15 @@ use super::frame::FRAME_HEADER;
 use super::frame::NoFrame;
 use super::frame::Seed;
 
-/// The name of a target, as its directories have it, and its function: it takes any bytes, and panics where a promise
-/// about them is broken.
+/// The name of a target, which is also the name of its directories, and its function. The function takes any bytes and
+/// panics if a promise about them is broken.
 pub type Target = (&'static str, fn(&[u8]));
 
-/// Runs a target on what is kept in `fuzz/corpus` and on every input that ever found something, in `fuzz/found`: on
-/// every machine, and without a nightly compiler.
+/// Runs a target on every input in `fuzz/corpus` and `fuzz/found`. This needs no nightly compiler.
 ///
 /// # Panics
 ///
-/// Where a promise is broken; the file's name is the last one that was printed.
+/// If the target panics. The last file name in the output is its input.
 #[allow(clippy::print_stdout, reason = "for tests")]
 pub fn replay((target, function): Target) {
     let fuzz = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz"));
