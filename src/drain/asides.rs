@@ -13,7 +13,7 @@ use crate::drain::desk::Desk;
 use crate::drain::feed::Step;
 use crate::drain::feed::owned;
 use crate::drain::gates::Side;
-use crate::drain::worker::Lanes;
+use crate::drain::lanes::Lanes;
 use crate::wal::Cursor;
 use crate::wal::Frame;
 use crate::wal::Log;

@@ -5,6 +5,10 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::time::Duration;
 
+/// Nothing is in flight and nothing held back: only the bell matters, and the heartbeat.
+pub(super) const IDLE: Duration = Duration::from_millis(900);
+/// Something may hang, or may be tried again.
+pub(super) const ALERT: Duration = Duration::from_millis(50);
 /// Far below the time for which records are gathered before they are released (`drain::pacer`).
 const GATHER: Duration = Duration::from_millis(1);
 

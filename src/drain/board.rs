@@ -15,7 +15,7 @@ use serde::Serialize;
 use crate::drain::bell::Bell;
 use crate::drain::lead::Lead;
 use crate::drain::load::Extra;
-use crate::drain::sealed::Prepare;
+use crate::drain::prepare::Prepare;
 use crate::metrics::Metrics;
 use crate::status::Statuses;
 use crate::wal::Log;

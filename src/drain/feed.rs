@@ -11,6 +11,9 @@ use crate::wal::Log;
 use crate::wal::Lsn;
 use crate::wal::Record;
 
+/// Records between two looks at the results: a fraction of a millisecond.
+pub(super) const TURN: usize = 256;
+
 /// What was done with a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {

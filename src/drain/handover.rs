@@ -2,7 +2,7 @@
 
 use crate::command::Envelope;
 use crate::command::headers;
-use crate::drain::gates::Place;
+use crate::drain::place::Place;
 use crate::drain::sealed::Final;
 use crate::kafka::ErrorCode;
 use crate::kafka::Message;

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 use std::time::Instant;
 
-use crate::drain::gates::Place;
+use crate::drain::place::Place;
 
 /// A broker forgets a producer after a day without a record (`producer.id.expiration.ms`); some are set to less.
 const REMEMBERED: Duration = Duration::from_secs(600);

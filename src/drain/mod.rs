@@ -21,10 +21,13 @@ mod court;
 mod desk;
 mod exactly;
 mod feed;
+mod flight;
 mod gates;
 mod grave;
+mod handle;
 mod handover;
 mod introductions;
+mod lanes;
 mod lead;
 mod load;
 mod outcome;
@@ -33,11 +36,14 @@ mod pacer;
 mod part;
 mod partition;
 mod pass;
+mod place;
+mod prepare;
 mod queue;
 mod reader;
 mod sealed;
 mod sending;
 mod slots;
+mod standing;
 mod suspects;
 #[cfg(test)]
 mod tests;
@@ -45,10 +51,7 @@ mod topics;
 mod window;
 mod worker;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -56,13 +59,12 @@ use crate::backoff::Backoff;
 use crate::drain::board::Control;
 use crate::drain::board::Parts;
 use crate::drain::board::Post;
-use crate::drain::board::STATES;
 use crate::drain::court::Court;
 use crate::drain::desk::Desk;
 use crate::drain::exactly::Claim;
 use crate::drain::exactly::ClaimParts;
 use crate::drain::exactly::Purpose;
-use crate::drain::exactly::Standing;
+use crate::drain::lanes::Lanes;
 use crate::drain::outlet::Link;
 use crate::drain::outlet::Outlet;
 use crate::drain::pacer::Pacer;
@@ -70,7 +72,6 @@ use crate::drain::queue::Queues;
 use crate::drain::reader::Reader;
 use crate::drain::sealed::Sealed;
 use crate::drain::window::Window;
-use crate::drain::worker::Lanes;
 use crate::drain::worker::Worker;
 use crate::kafka;
 use crate::metrics::Metrics;
@@ -80,16 +81,16 @@ use crate::task::OnFailure;
 use crate::task::Stop;
 use crate::task::Thread;
 use crate::wal::Log;
-use crate::wal::Lsn;
 
 pub use board::WorkerState;
 pub use config::Config;
 pub use config::Guarantee;
 pub use config::OnRestoredLog;
+pub use handle::Handle;
 pub use lead::Lead;
-pub use sealed::Answer;
-pub use sealed::NothingSealed;
-pub use sealed::Prepare;
+pub use prepare::Answer;
+pub use prepare::NothingSealed;
+pub use prepare::Prepare;
 
 /// What a drain is made of.
 pub struct DrainParts {
@@ -129,19 +130,6 @@ pub struct Drain {
     handle: Handle,
     threads: Vec<Thread>,
     alarm: Alarm,
-}
-
-/// Looks at the workers and steers them.
-#[derive(Clone)]
-pub struct Handle {
-    log: Arc<Log>,
-    metrics: Arc<Metrics>,
-    control: Arc<Control>,
-    posts: Arc<[Post]>,
-    queues: Arc<Queues>,
-    /// Passes of the reader: its heartbeat.
-    reads: Arc<AtomicU64>,
-    standing: Arc<Standing>,
 }
 
 impl Drain {
@@ -262,77 +250,6 @@ fn worker(
     let court = Court::new(&parts, &backoff, config.topic_fault_grace.0, link.config.topic_refresh());
     let desk = Desk::new(parts, main, solo, window, sealed, court);
     Ok(Worker::new(lanes, handle.clone(), desk, backoff))
-}
-
-impl Handle {
-    /// Workers begin nothing new until [`Self::resume`].
-    pub fn pause(&self) {
-        self.control.paused.store(true, Ordering::Relaxed);
-        self.ring();
-    }
-
-    /// Ends a pause.
-    pub fn resume(&self) {
-        self.control.paused.store(false, Ordering::Relaxed);
-        self.ring();
-    }
-
-    /// Why nothing is sent although Kafka may be well, for people.
-    pub fn notice(&self) -> Option<String> {
-        self.standing.notice()
-    }
-
-    /// Whether nothing will be sent any more in this life.
-    pub fn is_halted(&self) -> bool {
-        self.standing.is_halted()
-    }
-
-    /// What each worker is doing.
-    pub fn workers(&self) -> Vec<WorkerState> {
-        self.posts.iter().map(|post| post.state().clone()).collect()
-    }
-
-    /// One number a worker, which grows at least once a second while the worker is alive.
-    pub fn heartbeats(&self) -> Vec<u64> {
-        self.posts.iter().map(|post| post.beats.load(Ordering::Relaxed)).collect()
-    }
-
-    /// A number that grows at least once a second while the thread that reads the log for the workers is alive.
-    pub fn reader_heartbeat(&self) -> u64 {
-        self.reads.load(Ordering::Relaxed)
-    }
-
-    /// Records held back, by topic; zero for topics that no longer hold any.
-    pub fn parked(&self) -> BTreeMap<String, u64> {
-        let mut sum = BTreeMap::new();
-        for post in self.posts.iter() {
-            for (topic, count) in &post.state().parked {
-                *sum.entry(topic.clone()).or_default() += count;
-            }
-        }
-        sum
-    }
-
-    /// The lowest record that is neither confirmed, nor dead, nor held back.
-    pub fn oldest_waiting(&self) -> Option<Lsn> {
-        self.posts.iter().filter_map(|post| post.state().oldest_waiting).min()
-    }
-
-    /// Sets the gauges that describe the workers; for whoever renders a scrape.
-    pub fn observe(&self) {
-        let workers = self.workers();
-        for state in STATES {
-            let count = workers.iter().filter(|worker| worker.state == state).count();
-            self.metrics.workers.with_label_values(&[state]).set(count as i64);
-        }
-        for (topic, count) in self.parked() {
-            self.metrics.parked.with_label_values(&[&topic]).set(i64::try_from(count).unwrap_or(i64::MAX));
-        }
-    }
-
-    fn ring(&self) {
-        self.posts.iter().for_each(|post| post.bell.ring());
-    }
 }
 
 /// What a worker may take behind the deadline: its last turn, and the end of its producers.

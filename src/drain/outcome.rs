@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use crate::drain::court::Returned;
 use crate::drain::desk::Desk;
-use crate::drain::window::Flight;
+use crate::drain::flight::Flight;
 use crate::kafka::Delivery;
 use crate::kafka::ErrorCode;
 use crate::kafka::Fault;

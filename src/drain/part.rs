@@ -3,8 +3,8 @@
 use std::time::Duration;
 use std::time::Instant;
 
+use crate::drain::flight::Flight;
 use crate::drain::load::Load;
-use crate::drain::window::Flight;
 
 /// A broker that is well confirms within milliseconds; a partition that confirms nothing for this long hangs.
 pub(super) const STALL: Duration = Duration::from_secs(1);

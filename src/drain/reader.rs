@@ -14,13 +14,13 @@ use std::time::Instant;
 use prometheus::IntCounter;
 
 use crate::backoff::Backoff;
+use crate::drain::bell::IDLE;
 use crate::drain::board::Control;
 use crate::drain::pacer::FULL;
 use crate::drain::pacer::Pacer;
 use crate::drain::pass::Pass;
 use crate::drain::queue::Queues;
 use crate::drain::queue::View;
-use crate::drain::worker::IDLE;
 use crate::status::Statuses;
 use crate::wal::Cursor;
 use crate::wal::Log;

@@ -7,8 +7,6 @@
 use std::collections::HashMap;
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -17,6 +15,10 @@ use prometheus::IntCounter;
 use crate::command::Envelope;
 use crate::drain::bell::Bell;
 use crate::drain::board::Parts;
+use crate::drain::prepare::Answer;
+use crate::drain::prepare::Inbox;
+use crate::drain::prepare::Made;
+use crate::drain::prepare::Prepare;
 use crate::wal::Log;
 use crate::wal::Lsn;
 
@@ -26,59 +28,6 @@ const AHEAD: usize = 256;
 const KEPT: usize = 4096;
 /// Why a value is refused that is what it was before.
 const UNCHANGED: &str = "sealed: not hashed";
-
-/// Makes the final value of sealed records.
-pub trait Prepare: Send + Sync {
-    /// Begins to make the value of this record and returns at once; `answer` says when it is there. The same record may
-    /// be asked for again, after a restart too, and must get the same bytes.
-    fn prepare(&self, envelope: &Envelope<'_>, answer: Answer);
-}
-
-/// For a log that holds no sealed record: one that is there all the same becomes a dead letter.
-pub struct NothingSealed;
-
-impl Prepare for NothingSealed {
-    fn prepare(&self, _: &Envelope<'_>, answer: Answer) {
-        answer.dead("sealed: nobody hashes here");
-    }
-}
-
-/// Tells the worker what became of one record's value. Dropped without a word, the value is asked for again.
-pub struct Answer {
-    lsn: Lsn,
-    inbox: Arc<Inbox>,
-    made: Option<Made>,
-}
-
-impl Answer {
-    /// The value Kafka gets.
-    pub fn value(mut self, value: Vec<u8>) {
-        self.made = Some(Made::Value(value));
-    }
-
-    /// There will never be one. `reason`: from a fixed set.
-    pub fn dead(mut self, reason: &'static str) {
-        self.made = Some(Made::Dead(reason));
-    }
-}
-
-impl Drop for Answer {
-    fn drop(&mut self) {
-        let made = (self.lsn, self.made.take());
-        self.inbox.made.lock().unwrap_or_else(PoisonError::into_inner).push(made);
-        self.inbox.bell.ring();
-    }
-}
-
-struct Inbox {
-    bell: Arc<Bell>,
-    made: Mutex<Vec<(Lsn, Option<Made>)>>,
-}
-
-enum Made {
-    Value(Vec<u8>),
-    Dead(&'static str),
-}
 
 /// What is known of a sealed record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,7 +64,7 @@ impl Sealed {
     pub(super) fn new(parts: &Parts, bell: &Arc<Bell>) -> Self {
         Self {
             prepare: Arc::clone(&parts.prepare),
-            inbox: Arc::new(Inbox { bell: Arc::clone(bell), made: Mutex::default() }),
+            inbox: Arc::new(Inbox::new(bell)),
             log: Arc::clone(&parts.log),
             full: parts.metrics.bound_hit.with_label_values(&["hash_ahead"]),
             asked: HashSet::new(),
@@ -156,8 +105,7 @@ impl Sealed {
             return;
         }
         self.asked.insert(lsn);
-        let answer = Answer { lsn, inbox: Arc::clone(&self.inbox), made: None };
-        self.prepare.prepare(envelope, answer);
+        self.prepare.prepare(envelope, Answer::new(lsn, &self.inbox));
     }
 
     /// How many more may be asked for.
@@ -190,7 +138,7 @@ impl Sealed {
         if self.asked.is_empty() {
             return false;
         }
-        let news = std::mem::take(&mut *self.inbox.made.lock().unwrap_or_else(PoisonError::into_inner));
+        let news = self.inbox.take();
         for (lsn, made) in &news {
             self.asked.remove(lsn);
             if made.is_none() {

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use crate::drain::gates::Place;
+use crate::drain::place::Place;
 use crate::kafka::Fault;
 use crate::wal::Lsn;
 

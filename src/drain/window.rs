@@ -10,35 +10,16 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
 
-use crate::drain::gates::Place;
+use crate::drain::flight::Flight;
 use crate::drain::load::Extra;
 use crate::drain::load::Load;
 use crate::drain::load::WINDOW;
 use crate::drain::part::Part;
-use crate::units::Timestamp;
+use crate::drain::place::Place;
 use crate::wal::Lsn;
 
 /// A partition's part of what its window has left.
 const PARTS: u64 = 2;
-
-/// A record handed to a producer.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Flight {
-    pub(super) place: Place,
-    pub(super) bytes: u64,
-    /// Bytes it takes in the log.
-    pub(super) log_bytes: u32,
-    /// When it was accepted.
-    pub(super) at: Timestamp,
-    /// How often it was sent, this time included.
-    pub(super) attempts: u32,
-    /// Whether its key gives it a place in an order.
-    pub(super) has_key: bool,
-    /// Whether it went through the producer for single records.
-    pub(super) solo: bool,
-    /// Whether it went there beside others of its partition, because it has no key.
-    pub(super) loose: bool,
-}
 
 /// The records one worker has in flight.
 #[derive(Debug)]
@@ -230,6 +211,7 @@ mod tests {
     use super::*;
     use crate::drain::part::SLOW;
     use crate::drain::part::STALL;
+    use crate::units::Timestamp;
 
     fn place(partition: i32) -> Place {
         Place { topic: 0, partition }

@@ -4,39 +4,22 @@
 //! for, and then waits for its bell.
 
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 use std::time::Instant;
 
 use crate::backoff::Backoff;
-use crate::drain::Handle;
 use crate::drain::asides::Asides;
+use crate::drain::bell::ALERT;
+use crate::drain::bell::IDLE;
 use crate::drain::board::Post;
 use crate::drain::desk::Desk;
 use crate::drain::feed::Feed;
 use crate::drain::feed::Step;
+use crate::drain::feed::TURN;
 use crate::drain::gates::Side;
+use crate::drain::handle::Handle;
+use crate::drain::lanes::Lanes;
 use crate::drain::part::STALL;
 use crate::wal::Lsn;
-
-/// Records between two looks at the results: a fraction of a millisecond.
-pub(super) const TURN: usize = 256;
-/// Nothing is in flight and nothing held back: only the bell matters, and the heartbeat.
-pub(super) const IDLE: Duration = Duration::from_millis(900);
-/// Something may hang, or may be tried again.
-pub(super) const ALERT: Duration = Duration::from_millis(50);
-
-/// Which lanes are a worker's.
-#[derive(Clone, Copy)]
-pub(super) struct Lanes {
-    pub(super) index: usize,
-    pub(super) workers: usize,
-}
-
-impl Lanes {
-    pub(super) fn has(self, lane: u8) -> bool {
-        usize::from(lane) % self.workers == self.index
-    }
-}
 
 pub(super) struct Worker {
     lanes: Lanes,

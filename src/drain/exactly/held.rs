@@ -8,7 +8,7 @@ use std::time::Duration;
 use std::time::Instant;
 
 use crate::backoff::Backoff;
-use crate::drain::gates::Place;
+use crate::drain::place::Place;
 use crate::wal::Lsn;
 
 #[derive(Debug)]

@@ -11,7 +11,7 @@ use super::held::Held;
 use super::positions::Positions;
 use super::run::Run;
 use crate::backoff::Backoff;
-use crate::drain::gates::Place;
+use crate::drain::place::Place;
 use crate::units::Lsn;
 
 const LANES: u8 = 3;

@@ -5,12 +5,12 @@ use std::time::Duration;
 use std::time::Instant;
 
 use super::core::Core;
-use super::persist;
+use super::persist::persist;
 use super::positions::Positions;
 use super::run::Run;
 use crate::drain::court::Returned;
-use crate::drain::gates::Place;
-use crate::drain::window::Flight;
+use crate::drain::flight::Flight;
+use crate::drain::place::Place;
 use crate::kafka::ENTRY;
 use crate::kafka::ErrorCode;
 use crate::kafka::Fault;

@@ -4,8 +4,8 @@ use std::time::Duration;
 use std::time::Instant;
 
 use super::positions::Positions;
+use crate::drain::flight::Flight;
 use crate::drain::load::Load;
-use crate::drain::window::Flight;
 use crate::wal::Confirmation;
 use crate::wal::Lsn;
 

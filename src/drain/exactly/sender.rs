@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
 
-use super::SLICE;
 use super::message::hex;
 use super::message::transactional_id;
-use super::persist;
+use super::persist::SLICE;
+use super::persist::persist;
 use super::positions::Positions;
 use super::table::Table;
 use super::table::TableError;

@@ -16,7 +16,7 @@
 use super::message::Message;
 use super::message::hex;
 use super::positions::Positions;
-use crate::drain::OnRestoredLog;
+use crate::drain::config::OnRestoredLog;
 use crate::units::Lsn;
 use crate::wal::Life;
 use crate::wal::Transactions;

@@ -30,6 +30,7 @@ use crate::units::ThreadCount;
 use crate::units::Timestamp;
 use crate::wal;
 use crate::wal::Entry;
+use crate::wal::Lsn;
 
 const TOPIC: &str = "orders.v1";
 /// Far more than any test needs; a test that hangs fails.

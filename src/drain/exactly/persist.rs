@@ -1,0 +1,28 @@
+//! Calls into the Kafka client that block.
+
+use std::time::Duration;
+
+use crate::kafka::Next;
+use crate::kafka::TransactionError;
+
+/// How long one call into the Kafka client may block. Twice a heartbeat's second.
+pub(super) const SLICE: Duration = Duration::from_millis(400);
+
+/// Calls again what ran out of time, as long as `tick` wants.
+pub(super) fn persist(
+    tick: &mut dyn FnMut() -> bool,
+    call: impl Fn(Duration) -> Result<(), TransactionError>,
+) -> Result<(), TransactionError> {
+    loop {
+        match call(SLICE) {
+            Err(error) if error.next == Next::Again => {
+                if !tick() {
+                    return Err(error);
+                }
+                // Some errors that pass come at once.
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            outcome => return outcome,
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! A record on its way to Kafka.
+
+use crate::drain::place::Place;
+use crate::units::Timestamp;
+
+/// A record handed to a producer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Flight {
+    pub(super) place: Place,
+    pub(super) bytes: u64,
+    /// Bytes it takes in the log.
+    pub(super) log_bytes: u32,
+    /// When it was accepted.
+    pub(super) at: Timestamp,
+    /// How often it was sent, this time included.
+    pub(super) attempts: u32,
+    /// Whether its key gives it a place in an order.
+    pub(super) has_key: bool,
+    /// Whether it went through the producer for single records.
+    pub(super) solo: bool,
+    /// Whether it went there beside others of its partition, because it has no key.
+    pub(super) loose: bool,
+}

@@ -1,0 +1,100 @@
+//! What the rest of the daemon sees of the workers.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+
+use crate::drain::board::Control;
+use crate::drain::board::Post;
+use crate::drain::board::STATES;
+use crate::drain::board::WorkerState;
+use crate::drain::queue::Queues;
+use crate::drain::standing::Standing;
+use crate::metrics::Metrics;
+use crate::wal::Log;
+use crate::wal::Lsn;
+
+/// Looks at the workers and steers them.
+#[derive(Clone)]
+pub struct Handle {
+    pub(super) log: Arc<Log>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) control: Arc<Control>,
+    pub(super) posts: Arc<[Post]>,
+    pub(super) queues: Arc<Queues>,
+    /// Passes of the reader: its heartbeat.
+    pub(super) reads: Arc<AtomicU64>,
+    pub(super) standing: Arc<Standing>,
+}
+
+impl Handle {
+    /// Workers begin nothing new until [`Self::resume`].
+    pub fn pause(&self) {
+        self.control.paused.store(true, Ordering::Relaxed);
+        self.ring();
+    }
+
+    /// Ends a pause.
+    pub fn resume(&self) {
+        self.control.paused.store(false, Ordering::Relaxed);
+        self.ring();
+    }
+
+    /// Why nothing is sent although Kafka may be well, for people.
+    pub fn notice(&self) -> Option<String> {
+        self.standing.notice()
+    }
+
+    /// Whether nothing will be sent any more in this life.
+    pub fn is_halted(&self) -> bool {
+        self.standing.is_halted()
+    }
+
+    /// What each worker is doing.
+    pub fn workers(&self) -> Vec<WorkerState> {
+        self.posts.iter().map(|post| post.state().clone()).collect()
+    }
+
+    /// One number a worker, which grows at least once a second while the worker is alive.
+    pub fn heartbeats(&self) -> Vec<u64> {
+        self.posts.iter().map(|post| post.beats.load(Ordering::Relaxed)).collect()
+    }
+
+    /// A number that grows at least once a second while the thread that reads the log for the workers is alive.
+    pub fn reader_heartbeat(&self) -> u64 {
+        self.reads.load(Ordering::Relaxed)
+    }
+
+    /// Records held back, by topic; zero for topics that no longer hold any.
+    pub fn parked(&self) -> BTreeMap<String, u64> {
+        let mut sum = BTreeMap::new();
+        for post in self.posts.iter() {
+            for (topic, count) in &post.state().parked {
+                *sum.entry(topic.clone()).or_default() += count;
+            }
+        }
+        sum
+    }
+
+    /// The lowest record that is neither confirmed, nor dead, nor held back.
+    pub fn oldest_waiting(&self) -> Option<Lsn> {
+        self.posts.iter().filter_map(|post| post.state().oldest_waiting).min()
+    }
+
+    /// Sets the gauges that describe the workers; for whoever renders a scrape.
+    pub fn observe(&self) {
+        let workers = self.workers();
+        for state in STATES {
+            let count = workers.iter().filter(|worker| worker.state == state).count();
+            self.metrics.workers.with_label_values(&[state]).set(count as i64);
+        }
+        for (topic, count) in self.parked() {
+            self.metrics.parked.with_label_values(&[&topic]).set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+    }
+
+    pub(super) fn ring(&self) {
+        self.posts.iter().for_each(|post| post.bell.ring());
+    }
+}
