@@ -3,6 +3,7 @@
 use serde::Deserialize;
 use serde::Serialize;
 
+use crate::backoff::Backoff;
 use crate::mistake::Mistake;
 use crate::units::Span;
 use crate::units::ThreadCount;
@@ -70,6 +71,11 @@ impl Config {
     /// How many workers there are on this machine. A producer moves 160,000 records a second and has ten threads.
     pub fn worker_count(&self) -> usize {
         self.workers.on_this_machine(|cores| cores.clamp(2, 8))
+    }
+
+    /// The delays of whatever is tried again.
+    pub(super) fn backoff(&self) -> Backoff {
+        Backoff::new(self.retry_backoff_min.0, self.retry_backoff_max.0)
     }
 
     /// Everything that is wrong, at once.

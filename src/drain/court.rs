@@ -7,6 +7,7 @@ use std::time::Duration;
 use std::time::Instant;
 
 use crate::backoff::Backoff;
+use crate::command::EnvelopeError;
 use crate::drain::board::Parts;
 use crate::drain::feed::owned;
 use crate::drain::flight::Flight;
@@ -59,10 +60,8 @@ pub(super) enum NotTaken {
     Buried,
     /// Its topic waits.
     Hold,
-    /// The producer is of no more use.
-    Failed,
-    /// Try again.
-    Passing,
+    /// It is not to blame, and neither is its topic.
+    Wait,
 }
 
 impl Court {
@@ -104,8 +103,14 @@ impl Court {
         self.topics.get(flight.place.topic).trial_lost(lsn);
     }
 
+    /// A record of this partition is delivered.
+    pub(super) fn delivered(&mut self, place: Place, lsn: Lsn) {
+        self.topics.get(place.topic).sent.inc();
+        self.settle(place, lsn);
+    }
+
     /// A record of this partition is delivered or dead.
-    pub(super) fn settle(&mut self, place: Place, lsn: Lsn) {
+    fn settle(&mut self, place: Place, lsn: Lsn) {
         let Some(cap) = self.suspects.settled(place, lsn) else { return };
         let topic = self.topics.get(place.topic);
         topic.shrink(cap);
@@ -189,7 +194,12 @@ impl Court {
         true
     }
 
-    /// A record of a topic that was given up.
+    /// A record that is no envelope.
+    pub(super) fn bury_undecodable(&mut self, frame: Frame<'_>, error: &EnvelopeError) {
+        self.grave.add(owned(frame), "envelope", Some(error.to_string()), 0);
+    }
+
+    /// A record of a topic that was given up, or whose value nobody makes.
     pub(super) fn bury(&mut self, frame: Frame<'_>, reason: &'static str) {
         let attempts = self.attempts.remove(&frame.lsn).unwrap_or(0);
         self.grave.add(owned(frame), reason, None, attempts);
@@ -216,8 +226,7 @@ impl Court {
                 self.blame(place.topic, fault, now);
                 NotTaken::Hold
             }
-            Fault::Producer => NotTaken::Failed,
-            Fault::Passing => NotTaken::Passing,
+            Fault::Producer | Fault::Passing => NotTaken::Wait,
         }
     }
 }

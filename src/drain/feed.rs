@@ -14,6 +14,15 @@ use crate::wal::Record;
 /// Records between two looks at the results: a fraction of a millisecond.
 pub(super) const TURN: usize = 256;
 
+/// Which cursor brings a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    Main,
+    CatchUp,
+    /// The catch-up side of one topic.
+    Aside(usize),
+}
+
 /// What was done with a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {

@@ -2,6 +2,16 @@
 
 use crate::drain::place::Place;
 use crate::units::Timestamp;
+use crate::wal::Frame;
+
+/// How a record goes.
+#[derive(Clone, Copy)]
+pub(super) struct Way {
+    /// As a single record.
+    pub(super) solo: bool,
+    /// So, but beside others of its partition.
+    pub(super) loose: bool,
+}
 
 /// A record handed to a producer.
 #[derive(Clone, Copy, Debug)]
@@ -20,4 +30,19 @@ pub(super) struct Flight {
     pub(super) solo: bool,
     /// Whether it went there beside others of its partition, because it has no key.
     pub(super) loose: bool,
+}
+
+impl Flight {
+    /// A record that was just sent.
+    pub(super) fn new(
+        place: Place,
+        way: Way,
+        bytes: u64,
+        frame: Frame<'_>,
+        has_key: bool,
+        attempts: u32,
+    ) -> Self {
+        let (Way { solo, loose }, Frame { at, bytes: log_bytes, .. }) = (way, frame);
+        Self { place, bytes, log_bytes, at, attempts, has_key, solo, loose }
+    }
 }

@@ -9,6 +9,7 @@ use crate::drain::board::Control;
 use crate::drain::board::Post;
 use crate::drain::board::STATES;
 use crate::drain::board::WorkerState;
+use crate::drain::lanes::Lanes;
 use crate::drain::queue::Queues;
 use crate::drain::standing::Standing;
 use crate::metrics::Metrics;
@@ -92,6 +93,20 @@ impl Handle {
         for (topic, count) in self.parked() {
             self.metrics.parked.with_label_values(&[&topic]).set(i64::try_from(count).unwrap_or(i64::MAX));
         }
+    }
+
+    /// Whether workers may begin something new.
+    pub(super) fn may_send(&self) -> bool {
+        !self.is_paused() && self.standing.is_granted()
+    }
+
+    pub(super) fn is_paused(&self) -> bool {
+        self.control.paused.load(Ordering::Relaxed)
+    }
+
+    /// One worker's part of the board.
+    pub(super) fn post(&self, lanes: Lanes) -> &Post {
+        &self.posts[lanes.index]
     }
 
     pub(super) fn ring(&self) {

@@ -4,75 +4,62 @@
 //! many records in flight and confirms them as they come back. What cannot go now is held back by a gate, in order,
 //! and others pass; the log is the memory of what was held.
 //!
-//! - `worker` turns; `desk` knows; `sending` decides about one record; `outcome` judges results.
-//! - `sealed` and `slots` hold back what waits for a password to be hashed.
-//! - `gates`, `window` (of `part`s, in `load`), `suspects`, `topics` are the states behind the decisions, without Kafka
-//!   and without clocks.
-//! - `reader` reads the log once for all workers, in `pass`es, into the bounded `queue` of each.
-//! - `asides` are the ways through the log of topics that must go slowly.
-//! - `feed`, `outlet`, `grave` are the three ways in and out: queue, producer, dead letters.
-//! - `pacer` decides when new records are released to the reader, so that batches are not small.
+//! - `reader` reads the log once for all workers, in `pass`es, into the bounded `queue` of each; `pacer` decides when new
+//!   records are released to it, so that batches are not small. `feed` is a worker's end of a queue.
+//! - `dispatcher` decides about one record, with what `dispatch_state` knows: topics and refusals (`court`), what is in
+//!   flight (`window`), values that are made elsewhere (`sealed`), and dead letters (`grave`).
+//! - `sender` is what differs between the two ways to send: `plain` (at least once) and `exactly` (exactly once).
 
-mod asides;
 mod bell;
 mod board;
 mod config;
 mod court;
-mod desk;
+mod dispatch_state;
+mod dispatcher;
 mod exactly;
 mod feed;
 mod flight;
-mod gates;
 mod grave;
 mod handle;
-mod handover;
-mod introductions;
 mod lanes;
 mod lead;
+mod link;
 mod load;
-mod outcome;
-mod outlet;
 mod pacer;
 mod part;
 mod partition;
 mod pass;
 mod place;
+mod plain;
 mod prepare;
 mod queue;
 mod reader;
 mod sealed;
-mod sending;
-mod slots;
+mod sender;
 mod standing;
 mod suspects;
 #[cfg(test)]
 mod tests;
 mod topics;
 mod window;
-mod worker;
+mod worker_parts;
 
 use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
 
-use crate::backoff::Backoff;
 use crate::drain::board::Control;
 use crate::drain::board::Parts;
 use crate::drain::board::Post;
-use crate::drain::court::Court;
-use crate::drain::desk::Desk;
 use crate::drain::exactly::Claim;
 use crate::drain::exactly::ClaimParts;
 use crate::drain::exactly::Purpose;
 use crate::drain::lanes::Lanes;
-use crate::drain::outlet::Link;
-use crate::drain::outlet::Outlet;
+use crate::drain::link::Link;
 use crate::drain::pacer::Pacer;
 use crate::drain::queue::Queues;
 use crate::drain::reader::Reader;
-use crate::drain::sealed::Sealed;
-use crate::drain::window::Window;
-use crate::drain::worker::Worker;
+use crate::drain::worker_parts::WorkerParts;
 use crate::kafka;
 use crate::metrics::Metrics;
 use crate::status::Statuses;
@@ -156,7 +143,7 @@ impl Drain {
             reads: Arc::default(),
             standing: Arc::default(),
         };
-        let backoff = Backoff::new(config.retry_backoff_min.0, config.retry_backoff_max.0);
+        let (backoff, once) = (config.backoff(), config.delivery == Guarantee::ExactlyOnce);
         let left_behind = metrics.bound_hit.with_label_values(&["drain_queue"]);
         let feeder =
             reader::Parts { log: Arc::clone(&log), queues, control, pacer, statuses: statuses.clone() };
@@ -167,16 +154,15 @@ impl Drain {
         for index in 0..workers {
             let (lanes, name) = (Lanes { index, workers }, format!("drain-{index}"));
             let (handle, parts) = (handle.clone(), parts.clone());
-            if config.delivery == Guarantee::ExactlyOnce {
-                let its = exactly::WorkerParts { lanes, handle, parts, link: &link, config: &config };
+            let its = WorkerParts { lanes, handle, parts, link: &link, config: &config };
+            if once {
                 let worker = exactly::Worker::new(its)?;
                 drain.spawn(&name, move || worker.run())?;
             } else {
-                let worker = worker(lanes, &handle, parts, &link, &config)?;
+                let worker = plain::Worker::new(its)?;
                 drain.spawn(&name, move || worker.run())?;
             }
         }
-        let once = config.delivery == Guarantee::ExactlyOnce;
         // After transactions, at-least-once too begins behind what they delivered, and ends what they left open.
         if once || parts.log.transactions().ids.is_some_and(|ids| ids > 0) {
             let handle = handle.clone();
@@ -228,28 +214,6 @@ impl Drop for Drain {
     fn drop(&mut self) {
         self.halt(Instant::now());
     }
-}
-
-fn worker(
-    lanes: Lanes,
-    handle: &Handle,
-    parts: Parts,
-    link: &Arc<Link>,
-    config: &Config,
-) -> Result<Worker, DrainError> {
-    let post = Arc::clone(&handle.posts);
-    let bell = &post[lanes.index].bell;
-    let backoff = Backoff::new(config.retry_backoff_min.0, config.retry_backoff_max.0);
-    let outlet = |guarantee| Outlet::new(Arc::clone(link), guarantee, Arc::clone(bell), backoff.clone());
-    let mut main = outlet(kafka::Guarantee::Gapless);
-    let solo = outlet(kafka::Guarantee::Skipping);
-    // Here, so that wrong settings are found at start, and the producer has its id when the first record comes.
-    main.build()?;
-    let window = Window::share(lanes.workers as u64, &parts.extra);
-    let sealed = Sealed::new(&parts, bell);
-    let court = Court::new(&parts, &backoff, config.topic_fault_grace.0, link.config.topic_refresh());
-    let desk = Desk::new(parts, main, solo, window, sealed, court);
-    Ok(Worker::new(lanes, handle.clone(), desk, backoff))
 }
 
 /// What a worker may take behind the deadline: its last turn, and the end of its producers.

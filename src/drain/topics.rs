@@ -115,19 +115,16 @@ impl Topic {
         }
     }
 
-    /// What to do with its next record, which was accepted `at`.
-    pub(super) fn verdict_on(&self, at: Timestamp) -> Verdict {
+    /// What to do with its next record, which was accepted `at`. One without a key that a compacted topic will refuse is
+    /// not sent to it.
+    pub(super) fn verdict_on(&self, at: Timestamp, has_key: bool) -> Verdict {
+        let is_answered_since = at < self.answered_at.1;
         match self.verdict() {
-            Verdict::Bury(_) if at >= self.answered_at.1 => Verdict::Hold,
-            verdict => verdict,
-        }
-    }
-
-    /// The same for a record without a key. One that a compacted topic will refuse is not sent to it.
-    pub(super) fn verdict_on_keyless(&self, at: Timestamp) -> Verdict {
-        match self.verdict_on(at) {
-            Verdict::Send { .. } if self.is_compacted && at < self.answered_at.1 => Verdict::Bury(INVALID),
-            Verdict::Send { .. } if self.is_compacted => Verdict::Hold,
+            Verdict::Bury(_) if !is_answered_since => Verdict::Hold,
+            Verdict::Send { .. } if self.is_compacted && !has_key && is_answered_since => {
+                Verdict::Bury(INVALID)
+            }
+            Verdict::Send { .. } if self.is_compacted && !has_key => Verdict::Hold,
             verdict => verdict,
         }
     }
@@ -386,8 +383,8 @@ mod tests {
         topic.answered(UNKNOWN, start, Duration::from_millis(1));
         topic.answered(UNKNOWN, start + GRACE, Duration::from_millis(1));
         let (before, after) = (Timestamp(1), Timestamp(u64::MAX));
-        assert_eq!(topic.verdict_on(before), Verdict::Bury("topic: unknown"));
-        assert_eq!(topic.verdict_on(after), Verdict::Hold);
+        assert_eq!(topic.verdict_on(before, true), Verdict::Bury("topic: unknown"));
+        assert_eq!(topic.verdict_on(after, true), Verdict::Hold);
         let later = start + GRACE + ASK_AGAIN;
         assert!(topic.is_judged_before(after, true, later) && !topic.is_judged_before(before, true, later));
         assert!(!topic.is_judged_before(after, true, start + GRACE), "not for each record");
@@ -534,13 +531,13 @@ mod tests {
         topic.answered(Answer::Partitions(2), start, GRACE);
         topic.compacted(true);
         let (before, after) = (Timestamp(1), Timestamp(u64::MAX));
-        assert_eq!(topic.verdict_on_keyless(before), Verdict::Bury(INVALID));
-        assert_eq!(topic.verdict_on_keyless(after), Verdict::Hold, "it may be another topic by now");
+        assert_eq!(topic.verdict_on(before, false), Verdict::Bury(INVALID));
+        assert_eq!(topic.verdict_on(after, false), Verdict::Hold, "it may be another topic by now");
         assert!(topic.is_judged_before(after, false, start + ASK_AGAIN));
         assert!(!topic.is_judged_before(after, true, start + ASK_AGAIN), "records with a key go on");
-        assert_eq!(topic.verdict_on(after), Verdict::Send { partitions: 2, alone: false });
+        assert_eq!(topic.verdict_on(after, true), Verdict::Send { partitions: 2, alone: false });
         topic.compacted(false);
-        assert_eq!(topic.verdict_on_keyless(before), Verdict::Send { partitions: 2, alone: false });
+        assert_eq!(topic.verdict_on(before, false), Verdict::Send { partitions: 2, alone: false });
     }
 
     #[test]

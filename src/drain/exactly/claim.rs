@@ -22,7 +22,7 @@ use crate::drain::board::Parts;
 use crate::drain::config::MAX_WORKERS;
 use crate::drain::config::OnRestoredLog;
 use crate::drain::handle::Handle;
-use crate::drain::outlet::Link;
+use crate::drain::link::Link;
 use crate::drain::standing::Standing;
 use crate::kafka::ClientError;
 use crate::kafka::CompactedError;

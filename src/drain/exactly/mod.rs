@@ -4,16 +4,16 @@
 //!    then the positions are read, up to an end taken after that. What Kafka has is counted as done. The life is made
 //!    durable in the log, and one transaction (the *hello*) rewrites all messages of this log in its name. Then the log
 //!    notes that the life delivers. From then on a message of any other incarnation means that another copy took over.
-//! 2. *Sender* (`sender`): each worker makes its producer the only one of its id and reads its own message. The same way
+//! 2. *Producer* (`tx_producer`): each worker makes its producer the only one of its id and reads its own message. The same way
 //!    a commit of unknown outcome is resolved: the message is there, or it is not.
-//! 3. *Run* (`worker`, `sending`, `outcome`): begin, records, positions, all results, commit. Only then are its records
+//! 3. *Run* (`worker`, `sender`, `outcome`): begin, records, positions, all results, commit. Only then are its records
 //!    `sent`. Whatever fails before the commit is aborted and sent again from the first record of the transaction; a
-//!    record that Kafka refuses is a dead letter first. A partition or topic that takes nothing holds its lanes (`held`).
+//!    record that Kafka refuses is a dead letter first. A partition or topic that takes nothing holds its lanes (`held`,
+//!    `waiting`).
 //!
 //! `positions`, `message`, `verdict` are without Kafka: what a position is, how it is written, whom it is believed.
 
 mod claim;
-mod core;
 mod held;
 mod message;
 #[cfg(test)]
@@ -23,13 +23,13 @@ mod persist;
 mod positions;
 mod run;
 mod sender;
-mod sending;
 mod table;
+mod tx_producer;
 mod verdict;
+mod waiting;
 mod worker;
 
 pub(super) use claim::Claim;
 pub(super) use claim::ClaimParts;
 pub(super) use claim::Purpose;
 pub(super) use worker::Worker;
-pub(super) use worker::WorkerParts;

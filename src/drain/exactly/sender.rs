@@ -1,153 +1,186 @@
-//! A worker's producer: the only one of its id, and what its last commit led to.
+//! Sends into the open transaction, and holds back the lanes of what cannot go.
 
-use std::sync::Arc;
-use std::time::Duration;
 use std::time::Instant;
 
-use super::message::hex;
-use super::message::transactional_id;
-use super::persist::SLICE;
-use super::persist::persist;
+use super::held::Held;
+use super::message::Message;
+use super::message::TOPIC;
 use super::positions::Positions;
-use super::table::Table;
-use super::table::TableError;
+use super::run::Run;
+use super::tx_producer::TxProducer;
 use crate::backoff::Backoff;
-use crate::drain::bell::Bell;
-use crate::drain::outlet::Link;
-use crate::kafka::ClientError;
+use crate::command::Envelope;
+use crate::drain::court::Court;
+use crate::drain::dispatch_state::DispatchState;
+use crate::drain::dispatcher::ASK;
+use crate::drain::feed::Step;
+use crate::drain::flight::Flight;
+use crate::drain::flight::Way;
+use crate::drain::load::Load;
+use crate::drain::place::Place;
+use crate::drain::sender::Candidate;
+use crate::drain::sender::Sender;
+use crate::kafka::Answer;
+use crate::kafka::ErrorCode;
 use crate::kafka::Producer;
-use crate::kafka::TransactionError;
-use crate::wal::Identity;
+use crate::wal::Frame;
+use crate::wal::Lsn;
 
-/// A coordinator that is there answers within two seconds.
-const LONG: Duration = Duration::from_secs(5);
-
-/// What was found in Kafka after the producer was made.
-pub(super) enum Found {
-    /// Its own message: how far it had come.
-    Ours(Positions),
-    /// No message: somebody emptied the topic.
-    Nothing,
-    /// A message of another incarnation.
-    Theirs(String),
+pub(super) struct TxSender {
+    pub(super) incarnation: [u8; 16],
+    pub(super) producer: TxProducer,
+    pub(super) held: Held,
+    pub(super) run: Option<Run>,
+    /// Records and bytes of one transaction.
+    limit: Load,
+    /// Where Kafka's positions are.
+    pub(super) committed: Positions,
+    pub(super) failures: Vec<(Lsn, ErrorCode)>,
+    /// Why the transaction was refused as a whole.
+    pub(super) refused: Option<ErrorCode>,
+    /// Transactions to come that take one topic each, to find one at fault.
+    pub(super) hunt: u32,
+    /// The transaction took no more.
+    pub(super) is_full: bool,
+    /// From where the log is to be read again.
+    pub(super) reread: Option<Lsn>,
 }
 
-/// Why there is no producer. Another attempt follows.
-#[derive(Debug, thiserror::Error)]
-enum OpenError {
-    #[error(transparent)]
-    Client(#[from] ClientError),
-    #[error("{0}")]
-    Transaction(#[from] TransactionError),
-    #[error(transparent)]
-    Table(#[from] TableError),
-}
-
-pub(super) struct Sender {
-    link: Arc<Link>,
-    bell: Arc<Bell>,
-    table: Table,
-    incarnation: [u8; 16],
-    pub(super) id: String,
-    producer: Option<Producer>,
-    open_at: Instant,
-    backoff: Backoff,
-}
-
-impl Sender {
-    pub(super) fn new(
-        link: Arc<Link>,
-        bell: Arc<Bell>,
-        identity: &Identity,
-        worker: usize,
-        backoff: Backoff,
-    ) -> Result<Self, ClientError> {
-        let table = Table::new(&link, identity.log_id)?;
-        let id = transactional_id(&identity.log_id, worker);
-        let (incarnation, open_at) = (identity.incarnation, Instant::now());
-        Ok(Self { link, bell, table, incarnation, id, producer: None, open_at, backoff })
-    }
-
-    pub(super) fn producer(&self) -> Option<&Producer> {
-        self.producer.as_ref()
-    }
-
-    /// Makes a producer if it is time: fences any other of its id, then reads where Kafka is. Blocks, calling `tick`.
-    pub(super) fn open(&mut self, now: Instant, tick: &mut dyn FnMut() -> bool) -> Option<Found> {
-        if now < self.open_at {
-            return None;
+impl TxSender {
+    /// `limit`: of one transaction; `backoff`: how often a partition that takes nothing is tried again.
+    pub(super) fn new(incarnation: [u8; 16], producer: TxProducer, limit: Load, backoff: Backoff) -> Self {
+        Self {
+            incarnation,
+            producer,
+            held: Held::new(backoff),
+            run: None,
+            limit,
+            committed: Positions::default(),
+            failures: Vec::new(),
+            refused: None,
+            hunt: 0,
+            is_full: false,
+            reread: None,
         }
-        match self.try_open(tick) {
-            Ok((producer, found)) => {
-                self.producer = Some(producer);
-                Some(found)
-            }
+    }
+
+    /// Opens a transaction that begins with this record; says whether that went well.
+    fn begin(&mut self, first: Lsn, only: Option<usize>, now: Instant) -> bool {
+        let Some(producer) = self.producer.producer() else { return false };
+        if let Err(error) = producer.begin_transaction() {
+            tracing::warn!(%error, "no transaction can be opened");
+            return false;
+        }
+        self.run = Some(Run::new(first, only, self.committed.clone(), now));
+        true
+    }
+
+    /// Sends the positions: no record follows in this transaction. One that proves a topic sends them last, so that
+    /// what goes wrong before is that topic's fault.
+    pub(super) fn close(&mut self, state: &mut DispatchState) {
+        let (Some(run), Some(producer)) = (&mut self.run, self.producer.producer()) else { return };
+        if run.only.is_some() && state.window.len() > 0 {
+            return;
+        }
+        let note = Message { incarnation: self.incarnation, positions: run.positions.clone() };
+        match producer.send_entry(TOPIC, self.producer.id.as_bytes(), Some(&note.encode())) {
+            Ok(()) => run.is_closed = true,
             Err(error) => {
-                let delay = self.fell(now);
-                tracing::warn!(%error, drain.delay_ms = delay.as_millis() as u64, "no transactional producer");
-                None
+                tracing::warn!(%error, "the positions were not taken");
+                state.has_failed = true;
             }
         }
     }
+}
 
-    fn try_open(&self, tick: &mut dyn FnMut() -> bool) -> Result<(Producer, Found), OpenError> {
-        let bell = Arc::clone(&self.bell);
-        let Link { config, bootstrap } = &*self.link;
-        let producer = Producer::transactional(config, bootstrap, &self.id, move || bell.ring())?;
-        let began = Instant::now();
-        let mut said = false;
-        let mut patient = || {
-            if !said && began.elapsed() >= LONG {
-                said = true;
-                tracing::warn!(
-                    kafka.transactional_id = self.id,
-                    "Kafka has not ended this worker's former transaction yet: its coordinator, or the leader of a \
-                     partition in it, is away"
-                );
-            }
-            tick()
-        };
-        persist(&mut patient, |slice| producer.init_transactions(slice))?;
-        let mut table = self.table.read(tick)?;
-        let theirs = table.values().find(|message| message.incarnation != self.incarnation).cloned();
-        let found = match (theirs, table.remove(&self.id)) {
-            (Some(message), _) => Found::Theirs(hex(&message.incarnation)),
-            (None, Some(message)) => Found::Ours(message.positions),
-            (None, None) => Found::Nothing,
-        };
-        Ok((producer, found))
+impl Sender for TxSender {
+    fn producer(&self, _solo: bool) -> Option<&Producer> {
+        self.producer.producer()
     }
 
-    /// Lets the producer go; the next one is made after a delay. What it had open, that one ends.
-    pub(super) fn close(&mut self, now: Instant) {
-        self.producer = None;
-        self.fell(now);
+    fn holds(&self, topic: usize) -> bool {
+        self.held.waiting().any(|(held, records)| held == topic && records > 0)
     }
 
-    fn fell(&mut self, now: Instant) -> Duration {
-        let delay = self.backoff.delay();
-        self.open_at = now + delay;
-        delay
+    fn is_closed(&self, place: Place) -> bool {
+        self.held.is_jammed(place)
     }
 
-    /// The next producer is made at once: the last one failed for a reason that is dealt with.
-    pub(super) fn hurry(&mut self, now: Instant) {
-        self.backoff.reset();
-        self.open_at = now;
+    /// A refusal costs a transaction: brokers are asked which records a topic will refuse.
+    fn answered(&mut self, court: &mut Court, topic: usize, answer: Answer) {
+        if court.topics.get(topic).refuses_keyless()
+            && matches!(answer, Answer::Partitions(_))
+            && let Some(producer) = self.producer.producer()
+        {
+            let is_compacted = producer.is_compacted(court.topics.name(topic), ASK);
+            court.topics.get(topic).compacted(is_compacted == Some(true));
+        }
     }
 
-    /// A commit succeeded.
-    pub(super) fn works(&mut self) {
-        self.backoff.reset();
+    /// Asks for the value of a sealed record behind another one of its lane, so that both are made together.
+    fn stops_lane(&mut self, state: &mut DispatchState, frame: Frame<'_>) -> bool {
+        let stops = self.held.stops(frame.lane, frame.lsn);
+        if stops
+            && self.held.is_sealed(frame.lane)
+            && state.sealed.room() > 0
+            && let Ok(envelope) = Envelope::decode(frame.payload)
+            && envelope.sealed
+        {
+            state.sealed.look(frame.lsn, &envelope);
+        }
+        stops
     }
 
-    /// Blocks until there is a result or something else happens.
-    pub(super) fn wait(&self, timeout: Duration) {
-        self.bell.wait(timeout.min(SLICE));
+    fn wait_for_topic(&mut self, _: &Candidate<'_>) -> Step {
+        // What is in flight of it ends with this transaction.
+        Step::Wait
     }
 
-    /// The same, and a little longer, so that more results come together.
-    pub(super) fn wait_and_gather(&self, timeout: Duration) {
-        self.bell.wait_and_gather(timeout.min(SLICE));
+    fn stops_partition(&mut self, record: &Candidate<'_>, place: Place) -> bool {
+        let stops = self.held.is_jammed(place);
+        if stops {
+            self.held.hold(record.frame.lane, record.lsn(), place);
+        }
+        stops
+    }
+
+    fn admit(
+        &mut self,
+        state: &mut DispatchState,
+        record: &Candidate<'_>,
+        place: Place,
+        alone: bool,
+    ) -> Result<Way, Step> {
+        let (bytes, window) = (record.bytes(), &mut state.window);
+        let solo = alone || self.held.is_on_trial(place) || state.court.suspects.singly(place, record.lsn());
+        let is_busy = if solo { window.is_busy(place) } else { window.is_solo(place) };
+        let cap = state.court.topics.get(place.topic).cap;
+        let proving = alone || self.hunt > 0;
+        let fits = |run: &Run| run.has_room(bytes, self.limit) && run.takes(place.topic, proving);
+        let in_run = self.run.as_ref().is_none_or(fits);
+        self.is_full |= !in_run;
+        if is_busy || !in_run || !window.has_room_at(place, bytes, cap) || !window.has_room(bytes) {
+            return Err(Step::Wait);
+        }
+        if self.run.is_none() && !self.begin(record.lsn(), proving.then_some(place.topic), record.now) {
+            state.has_failed = true;
+            return Err(Step::Wait);
+        }
+        Ok(Way { solo, loose: false })
+    }
+
+    fn park(&mut self, _: &DispatchState, record: &Candidate<'_>, place: Place) -> Step {
+        self.held.hold(record.frame.lane, record.lsn(), place);
+        Step::Done
+    }
+
+    fn sent(&mut self, _: &mut DispatchState, record: &Candidate<'_>, flight: &Flight) {
+        if let Some(run) = &mut self.run {
+            run.add(record.frame.lane, record.lsn(), flight.bytes);
+        }
+    }
+
+    fn is_lost(&self, code: ErrorCode, _solo: bool) -> bool {
+        code != ErrorCode::QueueFull
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::message;
 use super::message::Message;
 use super::message::MessageError;
-use crate::drain::outlet::Link;
+use crate::drain::link::Link;
 use crate::kafka::ClientError;
 use crate::kafka::Compacted;
 use crate::kafka::CompactedError;

@@ -1,6 +1,7 @@
 //! What is refused costs others as little as possible.
 
 use super::*;
+use crate::backoff::Backoff;
 use crate::drain::grave::Grave;
 
 const INVALID: RDKafkaRespErr = RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_RECORD;

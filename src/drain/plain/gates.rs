@@ -10,17 +10,9 @@
 
 use std::collections::HashMap;
 
+use crate::drain::feed::Side;
 use crate::drain::place::Place;
 use crate::wal::Lsn;
-
-/// Which cursor brings a record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Side {
-    Main,
-    CatchUp,
-    /// The catch-up side of one topic.
-    Aside(usize),
-}
 
 #[derive(Debug)]
 struct Gate {

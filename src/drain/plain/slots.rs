@@ -6,7 +6,8 @@
 
 use std::collections::HashMap;
 
-use crate::drain::gates::Side;
+use crate::drain::feed::Side;
+use crate::drain::sender::Candidate;
 use crate::wal::Lsn;
 
 /// A topic and a part of its keys: 65,536 slots a topic, at about 50 bytes, for all workers together.
@@ -31,9 +32,9 @@ pub(super) struct Slots {
 }
 
 /// The slot of a record.
-pub(super) fn of(topic: usize, key: Option<&[u8]>, lsn: Lsn) -> Key {
-    let hash = key.map_or(lsn.0 as u32, crc32fast::hash);
-    (topic, (hash & 0xffff) as u16)
+pub(super) fn of(record: &Candidate<'_>) -> Key {
+    let hash = record.envelope.key.map_or(record.lsn().0 as u32, crc32fast::hash);
+    (record.topic, (hash & 0xffff) as u16)
 }
 
 impl Slots {

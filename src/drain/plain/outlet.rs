@@ -6,19 +6,13 @@ use std::time::Instant;
 
 use crate::backoff::Backoff;
 use crate::drain::bell::Bell;
+use crate::drain::link::Link;
 use crate::kafka::ClientError;
-use crate::kafka::Config;
 use crate::kafka::Guarantee;
 use crate::kafka::Producer;
 
 /// A producer that is not needed holds a few threads and connections; a new one waits half a second for its id.
 const KEPT_IDLE: Duration = Duration::from_secs(60);
-
-/// What every producer of the drain is built from.
-pub(super) struct Link {
-    pub(super) config: Config,
-    pub(super) bootstrap: String,
-}
 
 /// One producer, or the time at which to build the next one.
 pub(super) struct Outlet {
@@ -33,8 +27,8 @@ pub(super) struct Outlet {
 
 impl Outlet {
     /// Without a producer yet.
-    pub(super) fn new(link: Arc<Link>, guarantee: Guarantee, bell: Arc<Bell>, backoff: Backoff) -> Self {
-        let now = Instant::now();
+    pub(super) fn new(link: &Arc<Link>, guarantee: Guarantee, bell: &Arc<Bell>, backoff: Backoff) -> Self {
+        let (link, bell, now) = (Arc::clone(link), Arc::clone(bell), Instant::now());
         Self { link, guarantee, bell, producer: None, build_at: now, used_at: now, backoff }
     }
 

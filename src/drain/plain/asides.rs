@@ -8,11 +8,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::sender::PlainSender;
 use crate::backoff::Backoff;
-use crate::drain::desk::Desk;
+use crate::drain::dispatcher::Dispatcher;
+use crate::drain::feed::Side;
 use crate::drain::feed::Step;
 use crate::drain::feed::owned;
-use crate::drain::gates::Side;
 use crate::drain::lanes::Lanes;
 use crate::wal::Cursor;
 use crate::wal::Frame;
@@ -73,15 +74,20 @@ impl Asides {
         topics.into_iter().for_each(|topic| self.rewind(topic, first));
     }
 
-    /// Offers records below `head` to the desk; says whether there is more to do at once.
-    pub(super) fn advance(&mut self, desk: &mut Desk, head: Lsn, now: Instant) -> bool {
+    /// Offers records below `head` to the dispatcher; says whether there is more to do at once.
+    pub(super) fn advance(
+        &mut self,
+        dispatcher: &mut Dispatcher<PlainSender>,
+        head: Lsn,
+        now: Instant,
+    ) -> bool {
         if self.topics.is_empty() || now < self.read_at {
             return false;
         }
         let topics: Vec<usize> = self.topics.keys().copied().collect();
         let mut more = false;
         for topic in topics {
-            match self.advance_one(topic, desk, head) {
+            match self.advance_one(topic, dispatcher, head) {
                 Ok(moves) => more |= moves,
                 Err(error) => {
                     let delay = self.backoff.delay();
@@ -96,17 +102,25 @@ impl Asides {
         more
     }
 
-    fn advance_one(&mut self, topic: usize, desk: &mut Desk, head: Lsn) -> Result<bool, ReadError> {
+    fn advance_one(
+        &mut self,
+        topic: usize,
+        dispatcher: &mut Dispatcher<PlainSender>,
+        head: Lsn,
+    ) -> Result<bool, ReadError> {
         for _ in 0..TURN {
             let Some(aside) = self.topics.get_mut(&topic) else { return Ok(false) };
-            let step =
-                if aside.position() < head { aside.step(topic, &self.log, self.lanes, desk)? } else { None };
+            let step = if aside.position() < head {
+                aside.step(topic, &self.log, self.lanes, dispatcher)?
+            } else {
+                None
+            };
             match step {
                 Some(Step::Done) => {}
                 Some(Step::Wait) => return Ok(false),
                 None => {
                     self.topics.remove(&topic);
-                    desk.met(Side::Aside(topic), head);
+                    dispatcher.met(Side::Aside(topic), head);
                     return Ok(true);
                 }
             }
@@ -122,20 +136,21 @@ impl Aside {
         topic: usize,
         log: &Log,
         lanes: Lanes,
-        desk: &mut Desk,
+        dispatcher: &mut Dispatcher<PlainSender>,
     ) -> Result<Option<Step>, ReadError> {
         if let Some((record, bytes)) = &self.held {
             let &Record { lsn, at, lane, ref payload } = record;
             let frame = Frame { lsn, at, lane, bytes: *bytes, payload };
             // An operator may have dropped it meanwhile.
-            let step = if log.is_done(lsn) { Step::Done } else { desk.handle(Side::Aside(topic), frame) };
+            let step =
+                if log.is_done(lsn) { Step::Done } else { dispatcher.dispatch(Side::Aside(topic), frame) };
             if step == Step::Done {
                 self.held = None;
             }
             return Ok(Some(step));
         }
         let Some(frame) = self.cursor.next(|_, lane| lanes.has(lane))? else { return Ok(None) };
-        let step = desk.handle(Side::Aside(topic), frame);
+        let step = dispatcher.dispatch(Side::Aside(topic), frame);
         if step == Step::Wait {
             self.held = Some((owned(frame), frame.bytes));
         }

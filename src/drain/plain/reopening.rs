@@ -1,0 +1,102 @@
+//! When records that were held back go on, and from where they are read again.
+
+use std::time::Instant;
+
+use super::sender::PlainSender;
+use crate::drain::dispatcher::Dispatcher;
+use crate::drain::feed::Side;
+use crate::drain::place::Place;
+use crate::drain::topics::Verdict;
+use crate::wal::Lsn;
+
+impl Dispatcher<PlainSender> {
+    /// Opens every gate whose reason is gone; says which catch-up sides must begin where.
+    pub(super) fn reopen(&mut self, now: Instant) -> Vec<(Side, Lsn)> {
+        let mut begin = Vec::new();
+        for place in self.sender.gates.closed() {
+            if !self.may_open(place, now) {
+                continue;
+            }
+            if place.is_whole() {
+                self.sender.settle(&mut self.state.court, place.topic);
+            }
+            let is_aside = self.sender.asides.contains(&place.topic);
+            let side = if is_aside { Side::Aside(place.topic) } else { Side::CatchUp };
+            begin.extend(self.sender.gates.open(place).map(|first| (side, first)));
+        }
+        begin
+    }
+
+    fn may_open(&mut self, place: Place, now: Instant) -> bool {
+        let (state, topic) = (&mut self.state, place.topic);
+        if !place.is_whole() {
+            let takes_more = !state.window.is_parked(place) && !state.window.is_slow(place);
+            let is_held = self.sender.gates.is_closed(Place::whole(topic));
+            return takes_more && !is_held && !state.is_far_ahead(topic);
+        }
+        let known = state.court.topics.get(topic);
+        match known.verdict() {
+            Verdict::Send { alone, .. } if alone || known.is_unsettled() => {
+                // What hangs is called back, or it would hold the topic for as long.
+                state.has_failed |= known.is_unsettled() && state.window.has_topic_stalled(topic, now);
+                !state.window.is_topic_busy(topic)
+            }
+            Verdict::Send { .. } | Verdict::Bury(_) => true,
+            Verdict::Hold | Verdict::Wait => false,
+        }
+    }
+
+    /// Opens slots whose value was made, or can be asked for now, where a catch-up side at `position` comes by or a new
+    /// one may begin; says from where it must.
+    pub(super) fn reopen_slots(&mut self, position: Option<Lsn>, now: Instant) -> Option<Lsn> {
+        let Self { state, sender } = self;
+        let news = state.sealed.collect();
+        if sender.slots.is_empty() {
+            return None;
+        }
+        sender.has_news |= news;
+        let worth = match position {
+            // A side under way is helped with what is new alone.
+            Some(_) => news,
+            None => sender.has_news || (sender.slots.has_queue() && state.sealed.has_much_room()),
+        };
+        if !worth || (position.is_none() && !state.pass.may_begin(now)) {
+            return None;
+        }
+        let (sealed, room) = (&state.sealed, state.sealed.room());
+        let from = position.unwrap_or_default();
+        let first = sender.slots.open(from, room, |lsn| sealed.is_made(lsn), |lsn| sealed.is_asked(lsn));
+        // What lies behind a side under way waits for the next one.
+        sender.has_news = position.is_some();
+        if first.is_some() && position.is_none() {
+            state.pass.begin(now);
+        }
+        first
+    }
+
+    /// A catch-up side met the main one.
+    pub(super) fn met(&mut self, side: Side, head: Lsn) {
+        let PlainSender { gates, asides, slots, .. } = &mut self.sender;
+        if let Side::Aside(topic) = side {
+            gates.met(|of| of == topic);
+            asides.remove(&topic);
+        } else {
+            gates.met(|topic| !asides.contains(&topic));
+            slots.reached(head);
+        }
+    }
+
+    /// Whether the catch-up side, having come this far, has nothing more to do.
+    pub(super) fn is_caught_up(&mut self, position: Lsn) -> bool {
+        let PlainSender { gates, asides, slots, .. } = &mut self.sender;
+        slots.reached(position);
+        !slots.any_open() && !gates.any_open(|topic| !asides.contains(&topic))
+    }
+
+    /// Whether time alone can change nothing here.
+    pub(super) fn is_quiet(&self) -> bool {
+        let nothing_held = self.sender.gates.is_empty() && self.sender.slots.is_empty();
+        let is_idle = self.state.window.len() == 0 && self.state.court.grave.is_empty();
+        nothing_held && is_idle && self.is_connected()
+    }
+}

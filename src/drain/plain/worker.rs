@@ -1,0 +1,186 @@
+//! One at-least-once worker: a thread with its own producers and its own lanes.
+//!
+//! Each turn takes in results, asks about topics, opens gates whose reason is gone, sends what the window has room
+//! for, and then waits for its bell.
+
+use std::time::Instant;
+
+use super::asides::Asides;
+use super::outlet::Outlet;
+use super::sender::PlainSender;
+use crate::drain::bell::ALERT;
+use crate::drain::bell::IDLE;
+use crate::drain::board::Post;
+use crate::drain::dispatch_state::Report;
+use crate::drain::dispatcher::Dispatcher;
+use crate::drain::feed::Feed;
+use crate::drain::feed::Side;
+use crate::drain::feed::Step;
+use crate::drain::feed::TURN;
+use crate::drain::handle::Handle;
+use crate::drain::lanes::Lanes;
+use crate::drain::part::STALL;
+use crate::drain::worker_parts::WorkerParts;
+use crate::kafka::ClientError;
+use crate::kafka::Guarantee;
+use crate::wal::Lsn;
+
+pub(in crate::drain) struct Worker {
+    lanes: Lanes,
+    handle: Handle,
+    dispatcher: Dispatcher<PlainSender>,
+    head: Feed,
+    catch_up: Option<Feed>,
+    asides: Asides,
+}
+
+impl Worker {
+    pub(in crate::drain) fn new(its: WorkerParts<'_>) -> Result<Self, ClientError> {
+        let outlet = |guarantee| Outlet::new(its.link, guarantee, &its.post().bell, its.config.backoff());
+        let mut main = outlet(Guarantee::Gapless);
+        // Here, so that wrong settings are found at start, and the producer has its id when the first record comes.
+        main.build()?;
+        let sender = PlainSender::new(main, outlet(Guarantee::Skipping));
+        let dispatcher = Dispatcher::new(its.state(), sender);
+        let asides = Asides::new(&its.parts.log, its.lanes, its.config.backoff());
+        let head = its.head();
+        Ok(Self { lanes: its.lanes, handle: its.handle, dispatcher, head, catch_up: None, asides })
+    }
+
+    /// Works until told to stop.
+    pub(in crate::drain) fn run(mut self) {
+        let mut stopping = None;
+        loop {
+            self.post().beat();
+            let now = Instant::now();
+            self.dispatcher.collect(now);
+            self.post().beat();
+            if let Some(deadline) = self.handle.control.stop_by() {
+                let since = *stopping.get_or_insert(now);
+                if self.has_ended(since, deadline, now) {
+                    self.dispatcher.state.store_dead_letters(now);
+                    return;
+                }
+            }
+            let is_paused = stopping.is_some() || !self.handle.may_send();
+            let more = !is_paused && self.work(now);
+            self.dispatcher.state.store_gathered_dead_letters(now);
+            self.publish(is_paused, more, now);
+            if !more {
+                let is_quiet =
+                    self.dispatcher.is_quiet() && self.catch_up.is_none() && !self.head.is_waiting();
+                let is_quiet = is_quiet && self.asides.is_empty();
+                self.post().bell.wait(if is_quiet { IDLE } else { ALERT });
+            }
+        }
+    }
+
+    fn post(&self) -> &Post {
+        self.handle.post(self.lanes)
+    }
+
+    /// Nothing is in flight any more, or what is will not come back in time.
+    fn has_ended(&self, since: Instant, deadline: Instant, now: Instant) -> bool {
+        let state = &self.dispatcher.state;
+        let quiet_since = since.max(state.arrived_at);
+        state.window.len() == 0 || now >= deadline || now.duration_since(quiet_since) >= STALL
+    }
+
+    /// One turn; says whether there is more to do at once.
+    fn work(&mut self, now: Instant) -> bool {
+        self.dispatcher.sender.main.ready(now);
+        self.dispatcher.ask_about_topics(now);
+        if self.dispatcher.state.window.len_of(true) == 0 {
+            self.dispatcher.sender.solo.close_idle(now);
+        }
+        for (side, first) in self.dispatcher.reopen(now) {
+            match side {
+                Side::Aside(topic) => self.asides.rewind(topic, first),
+                Side::CatchUp | Side::Main => self.rewind(first),
+            }
+        }
+        if let Some(first) = self.dispatcher.reopen_slots(self.catch_up.as_ref().map(Feed::position), now) {
+            self.rewind(first);
+            self.asides.rewind_all(first);
+        }
+        let more = self.fill();
+        self.look_back(now);
+        self.asides.advance(&mut self.dispatcher, self.head.position(), now) || more
+    }
+
+    /// Ends the catch-up side where nothing before the head waits for it.
+    fn look_back(&mut self, now: Instant) {
+        if let Some(feed) = &self.catch_up
+            && self.dispatcher.is_caught_up(feed.position())
+        {
+            self.catch_up = None;
+        }
+        if self.catch_up.is_none() {
+            self.dispatcher.state.pass.end(now);
+        }
+    }
+
+    /// The catch-up side begins no later than at this record.
+    fn rewind(&mut self, first: Lsn) {
+        match &mut self.catch_up {
+            Some(feed) if first >= feed.position() => {}
+            Some(feed) => feed.seek(first),
+            None => {
+                let queue = self.handle.queues.catch_up(self.lanes.index);
+                self.catch_up = Some(Feed::new(&self.dispatcher.state.parts.log, queue, first));
+            }
+        }
+    }
+
+    fn fill(&mut self) -> bool {
+        for _ in 0..TURN {
+            // Both in turn: neither may starve the other.
+            let moved = self.step_catch_up();
+            if !(self.step_head() || moved) {
+                return false;
+            }
+            if self.dispatcher.has_failed() {
+                break;
+            }
+        }
+        true
+    }
+
+    fn step_head(&mut self) -> bool {
+        let dispatcher = &mut self.dispatcher;
+        self.head.advance(|frame| dispatcher.dispatch(Side::Main, frame)) == Some(Step::Done)
+    }
+
+    fn step_catch_up(&mut self) -> bool {
+        let Some(feed) = &mut self.catch_up else { return false };
+        let (dispatcher, head) = (&mut self.dispatcher, self.head.position());
+        let mut met = feed.position() >= head;
+        if !met {
+            let step = feed.advance(|frame| {
+                met = frame.lsn >= head;
+                if met { Step::Done } else { dispatcher.dispatch(Side::CatchUp, frame) }
+            });
+            met |= step.is_none();
+            if !met {
+                return step == Some(Step::Done);
+            }
+        }
+        self.dispatcher.met(Side::CatchUp, head);
+        self.catch_up = None;
+        true
+    }
+
+    fn publish(&mut self, is_paused: bool, more: bool, now: Instant) {
+        let Dispatcher { state, sender } = &mut self.dispatcher;
+        let head = Some(self.head.position()).filter(|position| *position < state.parts.log.end());
+        let behind = self.catch_up.as_ref().map(Feed::position);
+        let lowest = [state.window.lowest_waiting(), behind, self.asides.position(), head];
+        let report = Report {
+            is_paused,
+            is_connected: sender.main.producer().is_some(),
+            is_busy: more || state.window.len() > 0,
+            oldest_waiting: lowest.into_iter().flatten().min(),
+        };
+        state.publish(self.handle.post(self.lanes), &report, sender.waiting(), now);
+    }
+}

@@ -1,0 +1,107 @@
+//! What differs between the two ways to send a record: plain, and in transactions.
+
+use std::time::Instant;
+
+use crate::command::Envelope;
+use crate::drain::court::Court;
+use crate::drain::dispatch_state::DispatchState;
+use crate::drain::feed::Side;
+use crate::drain::feed::Step;
+use crate::drain::flight::Flight;
+use crate::drain::flight::Way;
+use crate::drain::place::Place;
+use crate::kafka::Answer;
+use crate::kafka::ErrorCode;
+use crate::kafka::Producer;
+use crate::wal::Frame;
+use crate::wal::Lsn;
+
+/// What librdkafka and Kafka's format add to a record, roughly: bounds memory, not exact.
+const OVERHEAD: u64 = 256;
+
+/// A record to decide about.
+pub(super) struct Candidate<'a> {
+    pub(super) side: Side,
+    pub(super) frame: Frame<'a>,
+    pub(super) envelope: Envelope<'a>,
+    /// Number of its topic within the worker.
+    pub(super) topic: usize,
+    pub(super) now: Instant,
+}
+
+impl Candidate<'_> {
+    pub(super) fn lsn(&self) -> Lsn {
+        self.frame.lsn
+    }
+
+    pub(super) fn has_key(&self) -> bool {
+        self.envelope.key.is_some()
+    }
+
+    /// What it takes in a producer.
+    pub(super) fn bytes(&self) -> u64 {
+        self.frame.payload.len() as u64 + OVERHEAD
+    }
+}
+
+/// Sends records, and holds back those that cannot go.
+pub(super) trait Sender {
+    /// The producer for many records, or for single ones.
+    fn producer(&self, solo: bool) -> Option<&Producer>;
+
+    /// Whether records of this topic are held back.
+    fn holds(&self, topic: usize) -> bool;
+
+    /// Whether this partition takes no records now.
+    fn is_closed(&self, place: Place) -> bool;
+
+    /// The brokers answered about a topic.
+    fn answered(&mut self, court: &mut Court, topic: usize, answer: Answer);
+
+    /// Whether a record waits behind another one, whatever it is.
+    fn stops_lane(&mut self, _: &mut DispatchState, _: Frame<'_>) -> bool {
+        false
+    }
+
+    /// Whether another side of the worker reads this topic's records.
+    fn is_of_another_side(&self, _side: Side, _topic: usize) -> bool {
+        false
+    }
+
+    /// Whether a record waits behind others of its topic.
+    fn stops_topic(&mut self, _: &mut DispatchState, _: &Candidate<'_>) -> bool {
+        false
+    }
+
+    /// A record of a topic that takes one at a time, while others of it are in flight.
+    fn wait_for_topic(&mut self, record: &Candidate<'_>) -> Step;
+
+    /// Whether a record waits behind others of its partition.
+    fn stops_partition(&mut self, record: &Candidate<'_>, place: Place) -> bool;
+
+    /// Whether a record waits behind others of its key, or that of others for a value.
+    fn stops_key(&mut self, _: &Candidate<'_>) -> bool {
+        false
+    }
+
+    /// How a record goes now; else what to do instead.
+    fn admit(
+        &mut self,
+        state: &mut DispatchState,
+        record: &Candidate<'_>,
+        place: Place,
+        alone: bool,
+    ) -> Result<Way, Step>;
+
+    /// Holds a record back, and what comes after it.
+    fn park(&mut self, state: &DispatchState, record: &Candidate<'_>, place: Place) -> Step;
+
+    /// A record was sent.
+    fn sent(&mut self, state: &mut DispatchState, record: &Candidate<'_>, flight: &Flight);
+
+    /// A record is a dead letter.
+    fn passed(&mut self, _record: &Candidate<'_>, _place: Place) {}
+
+    /// Whether a producer that did not take a record, neither for its own sake nor for its topic's, is of no more use.
+    fn is_lost(&self, code: ErrorCode, solo: bool) -> bool;
+}
