@@ -33,6 +33,18 @@ pub(super) struct Parts {
     pub(super) extra: Arc<Extra>,
 }
 
+impl Parts {
+    pub(super) fn new(
+        log: Arc<Log>,
+        statuses: Statuses,
+        metrics: Arc<Metrics>,
+        lead: Option<Arc<Lead>>,
+        prepare: Arc<dyn Prepare>,
+    ) -> Self {
+        Self { log, statuses, metrics, lead, prepare, extra: Arc::default() }
+    }
+}
+
 /// What one worker is doing.
 #[derive(Clone, Debug, Serialize)]
 pub struct WorkerState {
@@ -51,8 +63,20 @@ pub struct WorkerState {
     pub oldest_waiting: Option<Lsn>,
 }
 
+/// It may begin nothing new.
+pub(super) const PAUSED: &str = "paused";
 /// All values of [`WorkerState::state`].
-pub(super) const STATES: [&str; 4] = ["running", "waiting", "paused", "rebuilding"];
+pub(super) const STATES: [&str; 4] = ["running", "waiting", PAUSED, "rebuilding"];
+
+/// The one of them that says what a worker does.
+pub(super) fn activity(is_paused: bool, is_connected: bool, is_busy: bool) -> &'static str {
+    match () {
+        () if is_paused => PAUSED,
+        () if !is_connected => "rebuilding",
+        () if is_busy => "running",
+        () => "waiting",
+    }
+}
 
 /// One worker's part of the board.
 pub(super) struct Post {

@@ -14,6 +14,8 @@ use crate::drain::flight::Flight;
 use crate::drain::grave::Grave;
 use crate::drain::place::Place;
 use crate::drain::suspects::Suspects;
+use crate::drain::topic::Topic;
+use crate::drain::topic::Verdict;
 use crate::drain::topics::Topics;
 use crate::kafka::Answer;
 use crate::kafka::ErrorCode;
@@ -27,11 +29,11 @@ use crate::wal::Lsn;
 pub(super) struct Court {
     log: Arc<Log>,
     grace: Duration,
-    pub(super) topics: Topics,
-    pub(super) suspects: Suspects,
-    pub(super) grave: Grave,
+    topics: Topics,
+    suspects: Suspects,
+    grave: Grave,
     /// How often records in need of another try were sent. As many as the window can hold.
-    pub(super) attempts: HashMap<Lsn, u32>,
+    attempts: HashMap<Lsn, u32>,
 }
 
 /// A record that came back from a producer.
@@ -78,6 +80,78 @@ impl Court {
         }
     }
 
+    /// The number of a topic within the worker.
+    pub(super) fn topic_number(&mut self, name: &str, now: Instant) -> usize {
+        self.topics.number(name, now)
+    }
+
+    pub(super) fn topic_name(&self, number: usize) -> &Arc<str> {
+        self.topics.name(number)
+    }
+
+    pub(super) fn topic(&mut self, number: usize) -> &mut Topic {
+        self.topics.get(number)
+    }
+
+    /// Topics to ask about now.
+    pub(super) fn due_topics(&self, now: Instant) -> Vec<usize> {
+        self.topics.due(now)
+    }
+
+    /// Whether records of this topic may go, or die.
+    pub(super) fn is_decided(&self, topic: usize) -> bool {
+        matches!(self.topics.verdict(topic), Verdict::Send { .. } | Verdict::Bury(_))
+    }
+
+    /// Whether this record is a dead letter that is not stored yet.
+    pub(super) fn is_dead(&self, lsn: Lsn) -> bool {
+        self.grave.has(lsn)
+    }
+
+    /// Whether dead letters must be stored before another record is looked at.
+    pub(super) fn must_store(&self) -> bool {
+        self.grave.is_full()
+    }
+
+    /// Whether there are dead letters that are not stored yet.
+    pub(super) fn has_unstored(&self) -> bool {
+        !self.grave.is_empty()
+    }
+
+    /// Stores the dead letters there are.
+    pub(super) fn store_dead_letters(&mut self, parts: &Parts, now: Instant) {
+        self.grave.store(parts, now);
+    }
+
+    /// Stores them once they are many, or have waited for others.
+    pub(super) fn store_gathered_dead_letters(&mut self, parts: &Parts, now: Instant) {
+        self.grave.store_gathered(parts, now);
+    }
+
+    /// Whether a batch of this partition was refused that may have had this record in it: it goes alone.
+    pub(super) fn is_suspect(&self, place: Place, lsn: Lsn) -> bool {
+        self.suspects.singly(place, lsn)
+    }
+
+    /// Whether a batch of this partition was too large: its records go in their order, to find out which of them is.
+    pub(super) fn weighs(&self, place: Place) -> bool {
+        self.suspects.weighs(place)
+    }
+
+    pub(super) fn has_suspects(&self) -> bool {
+        !self.suspects.is_empty()
+    }
+
+    /// How often a record will have been sent, the next time included.
+    pub(super) fn next_attempt(&self, lsn: Lsn) -> u32 {
+        self.attempts.get(&lsn).copied().unwrap_or(0) + 1
+    }
+
+    /// A record that arrived will be sent again all the same.
+    pub(super) fn note_attempts(&mut self, lsn: Lsn, attempts: u32) {
+        self.attempts.insert(lsn, attempts);
+    }
+
     /// What the brokers answered about a topic.
     pub(super) fn answered(&mut self, topic: usize, answer: Answer, now: Instant) {
         if let Answer::Refused(reason) = answer {
@@ -90,7 +164,7 @@ impl Court {
     /// Kafka took a record: its topic is well.
     pub(super) fn arrived(&mut self, flight: &Flight, lsn: Lsn) {
         let topic = self.topics.get(flight.place.topic);
-        topic.record_arrived(flight.has_key);
+        topic.caution.record_arrived(flight.has_key);
         if topic.arrived() {
             tracing::info!(kafka.topic = &*topic.name, "topic is well again");
         }
@@ -113,10 +187,10 @@ impl Court {
     fn settle(&mut self, place: Place, lsn: Lsn) {
         let Some(cap) = self.suspects.settled(place, lsn) else { return };
         let topic = self.topics.get(place.topic);
-        topic.shrink(cap);
+        topic.caution.shrink(cap);
         tracing::warn!(
             kafka.topic = &*topic.name,
-            drain.batch_bytes = topic.cap,
+            drain.batch_bytes = topic.caution.cap,
             "topic takes only small batches"
         );
     }
@@ -153,7 +227,7 @@ impl Court {
                     "topic at fault; its records wait"
                 );
                 topic.refused(reason, true, now, self.grace);
-                topic.put_on_probation();
+                topic.caution.put_on_probation();
             }
             Fault::Stale => topic.doubt(now),
             Fault::Record(_) | Fault::Producer | Fault::Passing => {}
@@ -166,7 +240,7 @@ impl Court {
         let last = records.iter().map(|record| record.lsn).max().unwrap_or(lsn);
         let bytes = records.iter().map(|record| record.bytes).sum();
         self.suspects.accuse(place, last, bytes, fault);
-        self.topics.get(place.topic).put_on_probation();
+        self.topics.get(place.topic).caution.put_on_probation();
         tracing::warn!(
             kafka.topic = &**self.topics.name(place.topic),
             kafka.partition = place.partition,

@@ -1,8 +1,8 @@
 //! What a worker knows of its records, however it sends them.
 
-use std::collections::BTreeMap;
 use std::time::Instant;
 
+use crate::drain::board::PAUSED;
 use crate::drain::board::Parts;
 use crate::drain::board::Post;
 use crate::drain::config::Config;
@@ -38,17 +38,6 @@ pub(super) struct DispatchState {
     idle_at: Instant,
 }
 
-/// What one worker shows of itself.
-pub(super) struct Report {
-    pub(super) is_paused: bool,
-    /// Whether there is a producer.
-    pub(super) is_connected: bool,
-    /// Whether records are under way.
-    pub(super) is_busy: bool,
-    /// The lowest record that is neither confirmed nor held back.
-    pub(super) oldest_waiting: Option<Lsn>,
-}
-
 impl DispatchState {
     /// For one of so many workers; `post`: its own.
     pub(super) fn new(
@@ -75,7 +64,7 @@ impl DispatchState {
 
     /// Whether records of this topic wait for the consumer.
     pub(super) fn is_far_ahead(&self, topic: usize) -> bool {
-        self.parts.lead.as_ref().is_some_and(|lead| lead.is_far(self.court.topics.name(topic)))
+        self.parts.lead.as_ref().is_some_and(|lead| lead.is_far(self.court.topic_name(topic)))
     }
 
     /// A record was sent.
@@ -84,7 +73,7 @@ impl DispatchState {
             self.parts.metrics.retried.inc();
         }
         if let Some(lead) = &self.parts.lead {
-            lead.sent(self.court.topics.name(flight.place.topic), flight.bytes);
+            lead.sent(self.court.topic_name(flight.place.topic), flight.bytes);
         }
         self.window.add(lsn, flight, now);
     }
@@ -101,7 +90,7 @@ impl DispatchState {
         // librdkafka has several negative numbers for "not known".
         let (partition, offset) = (result.partition, result.offset.max(-1));
         if let Some(lead) = &self.parts.lead {
-            lead.arrived(self.court.topics.name(flight.place.topic), flight.bytes, partition, offset);
+            lead.arrived(self.court.topic_name(flight.place.topic), flight.bytes, partition, offset);
         }
         self.window.progress(flight.place, now);
         self.court.arrived(&flight, lsn);
@@ -128,7 +117,7 @@ impl DispatchState {
         let come_back = |(lsn, code): &(Lsn, ErrorCode)| {
             let flight = self.window.remove(*lsn)?;
             if let Some(lead) = &self.parts.lead {
-                lead.came_back(self.court.topics.name(flight.place.topic), flight.bytes);
+                lead.came_back(self.court.topic_name(flight.place.topic), flight.bytes);
             }
             self.court.came_back(*lsn, &flight);
             Some(Returned::new(*lsn, &flight, *code, flight.solo))
@@ -136,45 +125,25 @@ impl DispatchState {
         failures.iter().filter_map(come_back).collect()
     }
 
-    /// Stores the dead letters there are.
-    pub(super) fn store_dead_letters(&mut self, now: Instant) {
-        self.court.grave.store(&self.parts, now);
-    }
-
-    /// Stores them once they are many, or have waited for others.
-    pub(super) fn store_gathered_dead_letters(&mut self, now: Instant) {
-        self.court.grave.store_gathered(&self.parts, now);
-    }
-
     /// Shows what the worker is doing. `waiting`: records held back, by topic.
     pub(super) fn publish(
         &mut self,
         post: &Post,
-        report: &Report,
+        activity: &'static str,
+        oldest_waiting: Option<Lsn>,
         waiting: impl Iterator<Item = (usize, u64)>,
         now: Instant,
     ) {
-        let mut state = post.state();
-        state.state = match () {
-            () if report.is_paused => "paused",
-            () if !report.is_connected => "rebuilding",
-            () if report.is_busy => "running",
-            () => "waiting",
-        };
-        state.in_flight = self.window.len();
-        state.oldest_waiting = report.oldest_waiting;
-        if report.is_paused || report.oldest_waiting.is_none() {
+        if activity == PAUSED || oldest_waiting.is_none() {
             self.idle_at = now;
         }
+        let mut state = post.state();
+        (state.state, state.in_flight, state.oldest_waiting) = (activity, self.window.len(), oldest_waiting);
         state.stalled = now.duration_since(self.idle_at.max(self.arrived_at)) >= STALL;
-        self.count_parked(waiting, &mut state.parked);
-    }
-
-    /// Topics without any are there with zero, so that their gauge goes back.
-    fn count_parked(&self, waiting: impl Iterator<Item = (usize, u64)>, counts: &mut BTreeMap<String, u64>) {
-        counts.values_mut().for_each(|count| *count = 0);
+        // Topics without any are there with zero, so that their gauge goes back.
+        state.parked.values_mut().for_each(|count| *count = 0);
         for (topic, records) in waiting {
-            *counts.entry(self.court.topics.name(topic).to_string()).or_default() += records;
+            *state.parked.entry(self.court.topic_name(topic).to_string()).or_default() += records;
         }
     }
 }

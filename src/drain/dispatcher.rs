@@ -19,7 +19,7 @@ use crate::drain::place::Place;
 use crate::drain::sealed::Look;
 use crate::drain::sender::Candidate;
 use crate::drain::sender::Sender;
-use crate::drain::topics::Verdict;
+use crate::drain::topic::Verdict;
 use crate::kafka::Answer;
 use crate::kafka::Message;
 use crate::wal::Frame;
@@ -49,9 +49,19 @@ impl<S: Sender> Dispatcher<S> {
         self.state.has_failed || self.sender.producer(false).is_some_and(|producer| producer.has_failed())
     }
 
+    /// Stores the dead letters there are.
+    pub(super) fn store_dead_letters(&mut self, now: Instant) {
+        self.state.court.store_dead_letters(&self.state.parts, now);
+    }
+
+    /// Everything since the first record held was looked at.
+    pub(super) fn end_pass(&mut self, now: Instant) {
+        self.state.pass.end(now);
+    }
+
     /// Asks about every topic that is due.
     pub(super) fn ask_about_topics(&mut self, now: Instant) {
-        for topic in self.state.court.topics.due(now) {
+        for topic in self.state.court.due_topics(now) {
             // The rest in the next turn, after a heartbeat.
             if self.ask(topic, self.sender.holds(topic), now) == Some(Answer::Away) || now.elapsed() > ASK / 8
             {
@@ -63,7 +73,7 @@ impl<S: Sender> Dispatcher<S> {
     /// Asks the brokers about a topic. A topic that a record waits for is created where they allow it.
     pub(super) fn ask(&mut self, topic: usize, waits: bool, now: Instant) -> Option<Answer> {
         let court = &mut self.state.court;
-        let (producer, name) = (self.sender.producer(false)?, court.topics.name(topic));
+        let (producer, name) = (self.sender.producer(false)?, court.topic_name(topic));
         let answer = if waits { producer.ask_or_create(name, ASK) } else { producer.ask(name, ASK) };
         court.answered(topic, answer, now);
         self.sender.answered(court, topic, answer);
@@ -73,12 +83,12 @@ impl<S: Sender> Dispatcher<S> {
     /// Does what can be done with one record.
     pub(super) fn dispatch(&mut self, side: Side, frame: Frame<'_>) -> Step {
         if self.state.window.contains(frame.lsn)
-            || self.state.court.grave.has(frame.lsn)
+            || self.state.court.is_dead(frame.lsn)
             || self.sender.stops_lane(&mut self.state, frame)
         {
             return Step::Done;
         }
-        if self.state.court.grave.is_full() || self.has_failed() || !self.is_connected() {
+        if self.state.court.must_store() || self.has_failed() || !self.is_connected() {
             return Step::Wait;
         }
         let envelope = match Envelope::decode(frame.payload) {
@@ -89,7 +99,7 @@ impl<S: Sender> Dispatcher<S> {
             }
         };
         let now = Instant::now();
-        let topic = self.state.court.topics.number(envelope.topic, now);
+        let topic = self.state.court.topic_number(envelope.topic, now);
         if self.sender.is_of_another_side(side, topic) {
             return Step::Done;
         }
@@ -99,7 +109,7 @@ impl<S: Sender> Dispatcher<S> {
     /// By topic, partition, key and value.
     fn decide(&mut self, record: &Candidate<'_>) -> Step {
         let &Candidate { frame, topic, now, .. } = record;
-        let known = self.state.court.topics.get(topic);
+        let known = self.state.court.topic(topic);
         if known.is_due(now) || known.is_judged_before(frame.at, record.has_key(), now) {
             self.ask(topic, true, now);
         }
@@ -107,7 +117,7 @@ impl<S: Sender> Dispatcher<S> {
         if sender.stops_topic(state, record) {
             return Step::Done;
         }
-        let (partitions, alone) = match state.court.topics.get(topic).verdict_on(frame.at, record.has_key()) {
+        let (partitions, alone) = match state.court.topic(topic).verdict_on(frame.at, record.has_key()) {
             Verdict::Send { partitions, alone } => (partitions, alone),
             Verdict::Wait => return Step::Wait,
             Verdict::Hold => return sender.park(state, record, Place::whole(topic)),
@@ -120,10 +130,10 @@ impl<S: Sender> Dispatcher<S> {
         let partition = match record.envelope.key {
             Some(key) => partition::of_key(key, partitions),
             None => partition::spread(frame.lsn, partitions, |partition| {
-                !sender.is_closed(Place { topic, partition })
+                !sender.is_closed(Place::new(topic, partition))
             }),
         };
-        let place = Place { topic, partition };
+        let place = Place::new(topic, partition);
         if sender.stops_partition(record, place) {
             return Step::Done;
         }
@@ -168,7 +178,7 @@ impl<S: Sender> Dispatcher<S> {
             headers: &headers(envelope, frame.at),
             value: value.bytes(),
         });
-        let attempts = state.court.attempts.get(&frame.lsn).copied().unwrap_or(0) + 1;
+        let attempts = state.court.next_attempt(frame.lsn);
         if let Err(code) = sent {
             // Nothing of it is in flight.
             return match state.court.not_taken(frame, place, code, attempts, now) {
@@ -186,7 +196,7 @@ impl<S: Sender> Dispatcher<S> {
         let flight = Flight::new(place, way, record.bytes(), frame, record.has_key(), attempts);
         state.sent(frame.lsn, flight, now);
         if alone {
-            state.court.topics.get(record.topic).tried(frame.lsn);
+            state.court.topic(record.topic).tried(frame.lsn);
         }
         sender.sent(state, record, &flight);
         Step::Done

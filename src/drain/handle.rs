@@ -10,9 +10,12 @@ use crate::drain::board::Post;
 use crate::drain::board::STATES;
 use crate::drain::board::WorkerState;
 use crate::drain::lanes::Lanes;
+use crate::drain::pacer::Pacer;
 use crate::drain::queue::Queues;
+use crate::drain::reader;
 use crate::drain::standing::Standing;
 use crate::metrics::Metrics;
+use crate::status::Statuses;
 use crate::wal::Log;
 use crate::wal::Lsn;
 
@@ -20,9 +23,9 @@ use crate::wal::Lsn;
 #[derive(Clone)]
 pub struct Handle {
     pub(super) log: Arc<Log>,
-    pub(super) metrics: Arc<Metrics>,
+    metrics: Arc<Metrics>,
     pub(super) control: Arc<Control>,
-    pub(super) posts: Arc<[Post]>,
+    posts: Arc<[Post]>,
     pub(super) queues: Arc<Queues>,
     /// Passes of the reader: its heartbeat.
     pub(super) reads: Arc<AtomicU64>,
@@ -30,6 +33,22 @@ pub struct Handle {
 }
 
 impl Handle {
+    /// For so many workers, none of which runs yet.
+    pub(super) fn new(log: Arc<Log>, metrics: Arc<Metrics>, workers: usize) -> Self {
+        let posts: Arc<[Post]> = (0..workers).map(Post::new).collect();
+        let bells: Vec<_> = posts.iter().map(|post| Arc::clone(&post.bell)).collect();
+        // What waits from before is a backlog: nothing is gathered.
+        let control = Arc::new(Control::new(log.end()));
+        let queues = Arc::new(Queues::new(&log, &control, &bells));
+        Self { log, metrics, control, posts, queues, reads: Arc::default(), standing: Arc::default() }
+    }
+
+    /// What the reader works with.
+    pub(super) fn reading(&self, pacer: Pacer, statuses: Statuses) -> reader::Parts {
+        let (queues, control) = (Arc::clone(&self.queues), Arc::clone(&self.control));
+        reader::Parts::new(Arc::clone(&self.log), queues, control, pacer, statuses)
+    }
+
     /// Workers begin nothing new until [`Self::resume`].
     pub fn pause(&self) {
         self.control.paused.store(true, Ordering::Relaxed);

@@ -8,6 +8,11 @@ pub(super) struct Lanes {
 }
 
 impl Lanes {
+    /// Those of one of so many workers.
+    pub(super) fn new(index: usize, workers: usize) -> Self {
+        Self { index, workers }
+    }
+
     pub(super) fn has(self, lane: u8) -> bool {
         usize::from(lane) % self.workers == self.index
     }

@@ -12,6 +12,7 @@
 
 mod bell;
 mod board;
+mod caution;
 mod config;
 mod court;
 mod dispatch_state;
@@ -40,6 +41,7 @@ mod standing;
 mod suspects;
 #[cfg(test)]
 mod tests;
+mod topic;
 mod topics;
 mod window;
 mod worker_parts;
@@ -48,16 +50,12 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
 
-use crate::drain::board::Control;
 use crate::drain::board::Parts;
-use crate::drain::board::Post;
 use crate::drain::exactly::Claim;
-use crate::drain::exactly::ClaimParts;
 use crate::drain::exactly::Purpose;
 use crate::drain::lanes::Lanes;
 use crate::drain::link::Link;
 use crate::drain::pacer::Pacer;
-use crate::drain::queue::Queues;
 use crate::drain::reader::Reader;
 use crate::drain::worker_parts::WorkerParts;
 use crate::kafka;
@@ -129,32 +127,15 @@ impl Drain {
     fn start_with(parts: DrainParts, pacer: Pacer) -> Result<Self, DrainError> {
         let DrainParts { log, statuses, metrics, config, kafka, alarm, lead, bootstrap, prepare } = parts;
         let workers = config.worker_count();
-        let posts: Arc<[Post]> = (0..workers).map(Post::new).collect();
-        let bells: Vec<_> = posts.iter().map(|post| Arc::clone(&post.bell)).collect();
-        // What waits from before is a backlog: nothing is gathered.
-        let control = Arc::new(Control::new(log.end()));
-        let queues = Arc::new(Queues::new(&log, &control, &bells));
-        let handle = Handle {
-            log: Arc::clone(&log),
-            metrics: Arc::clone(&metrics),
-            control: Arc::clone(&control),
-            posts,
-            queues: Arc::clone(&queues),
-            reads: Arc::default(),
-            standing: Arc::default(),
-        };
         let (backoff, once) = (config.backoff(), config.delivery == Guarantee::ExactlyOnce);
-        let left_behind = metrics.bound_hit.with_label_values(&["drain_queue"]);
-        let feeder =
-            reader::Parts { log: Arc::clone(&log), queues, control, pacer, statuses: statuses.clone() };
-        let reader = Reader::new(feeder, &backoff, left_behind);
+        let handle = Handle::new(Arc::clone(&log), Arc::clone(&metrics), workers);
+        let reader = Reader::new(handle.reading(pacer, statuses.clone()), &backoff, &metrics);
         let mut drain = Self { handle: handle.clone(), threads: Vec::with_capacity(workers + 2), alarm };
-        let parts = Parts { log, statuses, metrics, lead, prepare, extra: Arc::default() };
-        let link = Arc::new(Link { config: kafka, bootstrap });
+        let parts = Parts::new(log, statuses, metrics, lead, prepare);
+        let link = Link::new(kafka, bootstrap);
         for index in 0..workers {
-            let (lanes, name) = (Lanes { index, workers }, format!("drain-{index}"));
-            let (handle, parts) = (handle.clone(), parts.clone());
-            let its = WorkerParts { lanes, handle, parts, link: &link, config: &config };
+            let (lanes, name) = (Lanes::new(index, workers), format!("drain-{index}"));
+            let its = WorkerParts::new(lanes, handle.clone(), parts.clone(), &link, &config);
             if once {
                 let worker = exactly::Worker::new(its)?;
                 drain.spawn(&name, move || worker.run())?;
@@ -165,10 +146,9 @@ impl Drain {
         }
         // After transactions, at-least-once too begins behind what they delivered, and ends what they left open.
         if once || parts.log.transactions().ids.is_some_and(|ids| ids > 0) {
-            let handle = handle.clone();
             let purpose =
                 if once { Purpose::ExactlyOnce(config.on_restored_log) } else { Purpose::AtLeastOnce };
-            let claim = Claim::new(ClaimParts { parts, handle, link, workers, purpose, backoff })?;
+            let claim = Claim::new(parts, handle.clone(), link, workers, purpose, backoff)?;
             drain.spawn("drain-claim", move || claim.run())?;
         } else {
             handle.standing.grant();

@@ -15,6 +15,10 @@ const WHOLE: i32 = -1;
 const SEALED: i32 = -2;
 
 impl Place {
+    pub(super) fn new(topic: usize, partition: i32) -> Self {
+        Self { topic, partition }
+    }
+
     /// The topic with all its partitions.
     pub(super) fn whole(topic: usize) -> Self {
         Self { topic, partition: WHOLE }

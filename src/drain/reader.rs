@@ -21,6 +21,7 @@ use crate::drain::pacer::Pacer;
 use crate::drain::pass::Pass;
 use crate::drain::queue::Queues;
 use crate::drain::queue::View;
+use crate::metrics::Metrics;
 use crate::status::Statuses;
 use crate::wal::Cursor;
 use crate::wal::Log;
@@ -74,6 +75,18 @@ pub(super) struct Parts {
     pub(super) statuses: Statuses,
 }
 
+impl Parts {
+    pub(super) fn new(
+        log: Arc<Log>,
+        queues: Arc<Queues>,
+        control: Arc<Control>,
+        pacer: Pacer,
+        statuses: Statuses,
+    ) -> Self {
+        Self { log, queues, control, pacer, statuses }
+    }
+}
+
 pub(super) struct Reader {
     parts: Parts,
     front: Way,
@@ -82,12 +95,13 @@ pub(super) struct Reader {
     /// The number of the last pass behind the front that began at each queue.
     begun: Vec<u64>,
     passes: u64,
+    /// How often the front went on without a full queue.
     left_behind: IntCounter,
 }
 
 impl Reader {
-    /// `left_behind`: counts how often the front went on without a full queue.
-    pub(super) fn new(parts: Parts, backoff: &Backoff, left_behind: IntCounter) -> Self {
+    pub(super) fn new(parts: Parts, backoff: &Backoff, metrics: &Metrics) -> Self {
+        let left_behind = metrics.bound_hit.with_label_values(&["drain_queue"]);
         let (from, read_at) = (parts.log.watermark(), Instant::now());
         let way = || Way { cursor: parts.log.cursor(from), read_at, backoff: backoff.clone() };
         let (front, behind, count) = (way(), way(), parts.queues.all().len());

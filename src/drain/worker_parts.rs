@@ -19,7 +19,17 @@ pub(super) struct WorkerParts<'a> {
     pub(super) config: &'a Config,
 }
 
-impl WorkerParts<'_> {
+impl<'a> WorkerParts<'a> {
+    pub(super) fn new(
+        lanes: Lanes,
+        handle: Handle,
+        parts: Parts,
+        link: &'a Arc<Link>,
+        config: &'a Config,
+    ) -> Self {
+        Self { lanes, handle, parts, link, config }
+    }
+
     pub(super) fn post(&self) -> &Post {
         self.handle.post(self.lanes)
     }

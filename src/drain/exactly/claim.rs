@@ -90,48 +90,50 @@ pub(in crate::drain) enum Purpose {
     AtLeastOnce,
 }
 
-/// What a claim is made with.
-pub(in crate::drain) struct ClaimParts {
-    pub(in crate::drain) parts: Parts,
-    pub(in crate::drain) handle: Handle,
-    pub(in crate::drain) link: Arc<Link>,
-    pub(in crate::drain) workers: usize,
-    pub(in crate::drain) purpose: Purpose,
-    pub(in crate::drain) backoff: Backoff,
-}
-
 /// One daemon's claim.
 pub(in crate::drain) struct Claim {
-    its: ClaimParts,
+    parts: Parts,
+    handle: Handle,
+    link: Arc<Link>,
+    workers: usize,
+    purpose: Purpose,
+    backoff: Backoff,
     table: Table,
 }
 
 impl Claim {
-    pub(in crate::drain) fn new(its: ClaimParts) -> Result<Self, ClientError> {
-        let table = Table::new(&its.link, its.parts.log.identity().log_id)?;
-        Ok(Self { its, table })
+    pub(in crate::drain) fn new(
+        parts: Parts,
+        handle: Handle,
+        link: Arc<Link>,
+        workers: usize,
+        purpose: Purpose,
+        backoff: Backoff,
+    ) -> Result<Self, ClientError> {
+        let table = Table::new(&link, parts.log.identity().log_id)?;
+        Ok(Self { parts, handle, link, workers, purpose, backoff, table })
     }
 
     /// Until the claim stands, or this log turns out to be a copy, or the daemon stops.
     pub(in crate::drain) fn run(mut self) {
-        let standing = Arc::clone(&self.its.handle.standing);
+        let standing = Arc::clone(&self.handle.standing);
         while !self.is_stopping() && !standing.is_halted() {
             let began = Instant::now();
             match self.attempt(&standing) {
                 Ok(()) => {
                     let took = began.elapsed().as_millis() as u64;
                     tracing::info!(drain.claim_ms = took, "exactly-once: positions taken over");
-                    self.its.handle.ring();
+                    self.handle.ring();
                     return;
                 }
-                Err(error) if self.its.purpose == Purpose::AtLeastOnce && error.is_refusal() => {
+                Err(error) if self.purpose == Purpose::AtLeastOnce && error.is_refusal() => {
                     tracing::warn!(%error, "what transactions delivered is not known, and may be repeated");
                     standing.grant();
-                    self.its.handle.ring();
+                    self.handle.ring();
                     return;
                 }
                 Err(error) => {
-                    let delay = self.its.backoff.delay();
+                    let delay = self.backoff.delay();
                     let delay_ms = delay.as_millis() as u64;
                     tracing::warn!(%error, drain.delay_ms = delay_ms, "exactly-once: nothing is sent yet");
                     standing.trouble(error.to_string());
@@ -145,7 +147,7 @@ impl Claim {
     }
 
     fn is_stopping(&self) -> bool {
-        self.its.handle.control.stop_by().is_some()
+        self.handle.control.stop_by().is_some()
     }
 
     fn patience(&self) -> impl FnMut() -> bool {
@@ -154,7 +156,7 @@ impl Claim {
     }
 
     fn attempt(&self, standing: &Standing) -> Result<(), ClaimError> {
-        let ClaimParts { parts, workers, purpose, .. } = &self.its;
+        let Self { parts, workers, purpose, .. } = self;
         let incarnation = parts.log.identity().incarnation;
         let judge = |found: &BTreeMap<String, Message>, setting| {
             let known = parts.log.transactions();
@@ -202,7 +204,7 @@ impl Claim {
     fn take_over(&self, ids: usize) -> Result<(Producer, BTreeMap<String, Message>), ClaimError> {
         let mut ids = ids;
         loop {
-            self.its.parts.log.note_ids(ids as u64)?;
+            self.parts.log.note_ids(ids as u64)?;
             let first = self.fence(ids)?;
             let found = self.table.read(&mut self.patience())?;
             let used = found.keys().filter_map(|id| worker_of(id)).max().map_or(0, |highest| highest + 1);
@@ -239,8 +241,8 @@ impl Claim {
     }
 
     fn take(&self, id: usize) -> Result<Producer, ClaimError> {
-        let Link { config, bootstrap } = &*self.its.link;
-        let id = transactional_id(&self.its.parts.log.identity().log_id, id);
+        let Link { config, bootstrap } = &*self.link;
+        let id = transactional_id(&self.parts.log.identity().log_id, id);
         let producer = Producer::transactional(config, bootstrap, &id, || {})?;
         persist(&mut self.patience(), |slice| producer.init_transactions(slice))?;
         Ok(producer)
@@ -253,8 +255,8 @@ impl Claim {
         found: &BTreeMap<String, Message>,
         start: &Positions,
     ) -> Result<(), ClaimError> {
-        let identity = self.its.parts.log.identity();
-        let ours: Vec<_> = (0..self.its.workers).map(|id| transactional_id(&identity.log_id, id)).collect();
+        let identity = self.parts.log.identity();
+        let ours: Vec<_> = (0..self.workers).map(|id| transactional_id(&identity.log_id, id)).collect();
         let value = Message { incarnation: identity.incarnation, positions: start.clone() }.encode();
         producer.begin_transaction()?;
         let others = found.keys().filter(|key| !ours.contains(key)).map(|key| (key, None));

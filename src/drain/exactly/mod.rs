@@ -30,6 +30,5 @@ mod waiting;
 mod worker;
 
 pub(super) use claim::Claim;
-pub(super) use claim::ClaimParts;
 pub(super) use claim::Purpose;
 pub(super) use worker::Worker;

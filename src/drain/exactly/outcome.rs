@@ -65,7 +65,7 @@ impl Dispatcher<TxSender> {
     /// Whether all that the open transaction holds has arrived, its dead letters are stored, and it is closed.
     pub(super) fn is_whole(&self) -> bool {
         let closed = self.sender.run.as_ref().is_some_and(|run| run.is_closed && run.is_noted);
-        closed && !self.state.has_failed && self.state.window.len() == 0 && self.state.court.grave.is_empty()
+        closed && !self.state.has_failed && self.state.window.len() == 0 && !self.state.court.has_unstored()
     }
 
     /// Commits what has arrived whole. Blocks, calling `tick`.
@@ -129,7 +129,7 @@ impl Dispatcher<TxSender> {
         if is_open {
             self.discard();
         }
-        is_known |= !self.state.court.grave.is_empty() || !self.state.court.suspects.is_empty();
+        is_known |= self.state.court.has_unstored() || self.state.court.has_suspects();
         is_known
     }
 
@@ -158,7 +158,7 @@ impl Dispatcher<TxSender> {
         let Self { state, sender } = self;
         if let Some(Run { from, arrived, .. }) = sender.run.take() {
             for (flight, note) in arrived {
-                state.court.attempts.insert(note.lsn, flight.attempts);
+                state.court.note_attempts(note.lsn, flight.attempts);
             }
             sender.reread = Some(sender.reread.map_or(from, |first| first.min(from)));
         }

@@ -108,12 +108,12 @@ impl Sender for TxSender {
 
     /// A refusal costs a transaction: brokers are asked which records a topic will refuse.
     fn answered(&mut self, court: &mut Court, topic: usize, answer: Answer) {
-        if court.topics.get(topic).refuses_keyless()
+        if court.topic(topic).caution.refuses_keyless
             && matches!(answer, Answer::Partitions(_))
             && let Some(producer) = self.producer.producer()
         {
-            let is_compacted = producer.is_compacted(court.topics.name(topic), ASK);
-            court.topics.get(topic).compacted(is_compacted == Some(true));
+            let is_compacted = producer.is_compacted(court.topic_name(topic), ASK);
+            court.topic(topic).caution.is_compacted = is_compacted == Some(true);
         }
     }
 
@@ -152,9 +152,9 @@ impl Sender for TxSender {
         alone: bool,
     ) -> Result<Way, Step> {
         let (bytes, window) = (record.bytes(), &mut state.window);
-        let solo = alone || self.held.is_on_trial(place) || state.court.suspects.singly(place, record.lsn());
+        let solo = alone || self.held.is_on_trial(place) || state.court.is_suspect(place, record.lsn());
         let is_busy = if solo { window.is_busy(place) } else { window.is_solo(place) };
-        let cap = state.court.topics.get(place.topic).cap;
+        let cap = state.court.topic(place.topic).caution.cap;
         let proving = alone || self.hunt > 0;
         let fits = |run: &Run| run.has_room(bytes, self.limit) && run.takes(place.topic, proving);
         let in_run = self.run.as_ref().is_none_or(fits);

@@ -1,12 +1,10 @@
 //! When a transaction has waited too long, and when lanes that were held go on.
 
-use std::collections::HashMap;
 use std::time::Duration;
 use std::time::Instant;
 
 use super::sender::TxSender;
 use crate::drain::dispatcher::Dispatcher;
-use crate::drain::topics::Verdict;
 use crate::kafka::Answer;
 use crate::wal::Lsn;
 
@@ -35,7 +33,7 @@ impl Dispatcher<TxSender> {
         if let Some(Answer::Partitions(_)) = self.ask(first.topic, false, now) {
             for place in stalled {
                 let delay = self.sender.held.jam(place, now).as_millis() as u64;
-                let topic = &**self.state.court.topics.name(place.topic);
+                let topic = &**self.state.court.topic_name(place.topic);
                 let partition = place.partition;
                 tracing::warn!(
                     kafka.topic = topic,
@@ -55,17 +53,11 @@ impl Dispatcher<TxSender> {
             return None;
         }
         sender.held.retry(now);
-        let free: HashMap<usize, bool> = (0..state.court.topics.len())
-            .map(|topic| {
-                let verdict = state.court.topics.get(topic).verdict();
-                (topic, matches!(verdict, Verdict::Send { .. } | Verdict::Bury(_)))
-            })
-            .collect();
         let jammed = sender.held.jammed();
-        let (sealed, may_begin) = (&state.sealed, state.pass.may_begin(now));
+        let (court, sealed, may_begin) = (&state.court, &state.sealed, state.pass.may_begin(now));
         let mut begins = false;
         let first = sender.held.release(|place, first| match place {
-            _ if place.is_whole() => free.get(&place.topic).copied().unwrap_or(true),
+            _ if place.is_whole() => court.is_decided(place.topic),
             _ if place.is_sealed() => {
                 let goes = may_begin && sealed.is_worth_a_look(first);
                 begins |= goes;

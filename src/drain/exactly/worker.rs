@@ -11,7 +11,7 @@ use super::tx_producer::TxProducer;
 use crate::backoff::Backoff;
 use crate::drain::bell::ALERT;
 use crate::drain::bell::IDLE;
-use crate::drain::dispatch_state::Report;
+use crate::drain::board::activity;
 use crate::drain::dispatcher::Dispatcher;
 use crate::drain::feed::Feed;
 use crate::drain::feed::Side;
@@ -80,7 +80,7 @@ impl Worker {
             self.publish(is_paused, more, now);
             if !more {
                 let Dispatcher { state, sender } = &self.dispatcher;
-                let is_quiet = sender.run.is_none() && sender.held.is_empty() && !state.court.grave.is_full();
+                let is_quiet = sender.run.is_none() && sender.held.is_empty() && !state.court.must_store();
                 let is_quiet = is_quiet && self.dispatcher.is_connected() && !self.feed.is_waiting();
                 let producer = &sender.producer;
                 if is_quiet { producer.wait(IDLE) } else { producer.wait_and_gather(ALERT) }
@@ -143,11 +143,11 @@ impl Worker {
             let is_known = self.dispatcher.fail(now, &mut tick);
             self.pause_until = if is_known { now } else { now + self.backoff.delay() };
         }
-        self.dispatcher.state.store_dead_letters(now);
+        self.dispatcher.store_dead_letters(now);
         self.dispatcher.ask_about_topics(now);
         let may_fill = !is_paused && now >= self.pause_until;
         let filled = if may_fill { self.fill(now) } else { Filled::Waits };
-        self.dispatcher.state.store_dead_letters(now);
+        self.dispatcher.store_dead_letters(now);
         let Dispatcher { state, sender } = &mut self.dispatcher;
         let Some(run) = &sender.run else { return filled == Filled::More };
         let is_due = filled == Filled::Dry || is_paused || sender.is_full || run.is_due(self.interval, now);
@@ -177,7 +177,7 @@ impl Worker {
                 Some(Step::Done) => {}
                 Some(Step::Wait) => return Filled::Waits,
                 None => {
-                    self.dispatcher.state.pass.end(now);
+                    self.dispatcher.end_pass(now);
                     return Filled::Dry;
                 }
             }
@@ -215,7 +215,7 @@ impl Worker {
             if !run.is_closed {
                 sender.close(state);
             }
-            state.store_dead_letters(now);
+            self.dispatcher.store_dead_letters(now);
             if self.dispatcher.is_whole() {
                 self.dispatcher.commit(now, &mut tick);
                 return;
@@ -228,13 +228,10 @@ impl Worker {
         let Dispatcher { state, sender } = &mut self.dispatcher;
         let head = Some(self.feed.position()).filter(|position| *position < state.parts.log.end());
         let lowest = [sender.run.as_ref().map(|run| run.from), head];
-        let report = Report {
-            is_paused,
-            is_connected: sender.producer.producer().is_some(),
-            is_busy: more || sender.run.is_some(),
-            oldest_waiting: lowest.into_iter().flatten().min(),
-        };
-        state.publish(self.handle.post(self.lanes), &report, sender.held.waiting(), now);
+        let activity =
+            activity(is_paused, sender.producer.producer().is_some(), more || sender.run.is_some());
+        let oldest = lowest.into_iter().flatten().min();
+        state.publish(self.handle.post(self.lanes), activity, oldest, sender.held.waiting(), now);
     }
 }
 

@@ -6,7 +6,7 @@ use super::sender::PlainSender;
 use crate::drain::dispatcher::Dispatcher;
 use crate::drain::feed::Side;
 use crate::drain::place::Place;
-use crate::drain::topics::Verdict;
+use crate::drain::topic::Verdict;
 use crate::wal::Lsn;
 
 impl Dispatcher<PlainSender> {
@@ -34,7 +34,7 @@ impl Dispatcher<PlainSender> {
             let is_held = self.sender.gates.is_closed(Place::whole(topic));
             return takes_more && !is_held && !state.is_far_ahead(topic);
         }
-        let known = state.court.topics.get(topic);
+        let known = state.court.topic(topic);
         match known.verdict() {
             Verdict::Send { alone, .. } if alone || known.is_unsettled() => {
                 // What hangs is called back, or it would hold the topic for as long.
@@ -93,10 +93,24 @@ impl Dispatcher<PlainSender> {
         !slots.any_open() && !gates.any_open(|topic| !asides.contains(&topic))
     }
 
+    /// Builds a producer, asks about topics, lets go of what is not needed: whatever is due.
+    pub(super) fn tend(&mut self, now: Instant) {
+        self.sender.main.ready(now);
+        self.ask_about_topics(now);
+        if self.state.window.len_of(true) == 0 {
+            self.sender.solo.close_idle(now);
+        }
+    }
+
+    /// Stores dead letters once they are many, or have waited for others.
+    pub(super) fn store_gathered_dead_letters(&mut self, now: Instant) {
+        self.state.court.store_gathered_dead_letters(&self.state.parts, now);
+    }
+
     /// Whether time alone can change nothing here.
     pub(super) fn is_quiet(&self) -> bool {
         let nothing_held = self.sender.gates.is_empty() && self.sender.slots.is_empty();
-        let is_idle = self.state.window.len() == 0 && self.state.court.grave.is_empty();
+        let is_idle = self.state.window.len() == 0 && !self.state.court.has_unstored();
         nothing_held && is_idle && self.is_connected()
     }
 }

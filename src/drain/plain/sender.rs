@@ -63,8 +63,8 @@ impl PlainSender {
 
     /// Nothing of the topic is in flight.
     pub(super) fn settle(&mut self, court: &mut Court, topic: usize) {
-        if court.topics.get(topic).is_unsettled() {
-            court.topics.get(topic).settle();
+        if court.topic(topic).is_unsettled() {
+            court.topic(topic).settle();
             self.introductions.forget_topic(topic);
         }
     }
@@ -108,7 +108,7 @@ impl PlainSender {
             window.park(place);
             return self.hold(place, record.lsn());
         }
-        if way.solo || state.court.topics.get(place.topic).is_slow() {
+        if way.solo || state.court.topic(place.topic).caution.is_slow() {
             return self.wait_aside(record);
         }
         // One that is slow must not hold up the others. The catch-up side may be there for its sake alone.
@@ -144,7 +144,7 @@ impl Sender for PlainSender {
     }
 
     fn answered(&mut self, court: &mut Court, topic: usize, _: Answer) {
-        if court.topics.get(topic).is_unsettled() {
+        if court.topic(topic).is_unsettled() {
             self.gates.gather(topic);
         }
     }
@@ -163,7 +163,7 @@ impl Sender for PlainSender {
             return true;
         }
         // The partition of its key may be another one than for records in flight.
-        let is_unsettled = state.court.topics.get(record.topic).is_unsettled();
+        let is_unsettled = state.court.topic(record.topic).is_unsettled();
         if is_unsettled && state.window.is_topic_busy(record.topic) {
             self.gates.hold(whole, record.lsn());
             return true;
@@ -204,10 +204,10 @@ impl Sender for PlainSender {
         alone: bool,
     ) -> Result<Way, Step> {
         let (bytes, has_key) = (record.bytes(), record.has_key());
-        let topic = state.court.topics.get(place.topic);
-        let (cap, goes_singly) = (topic.cap, topic.goes_singly(bytes, has_key));
-        let goes_singly = goes_singly || state.court.suspects.singly(place, record.lsn());
-        let loose = goes_singly && !has_key && !alone && !state.court.suspects.weighs(place);
+        let caution = &state.court.topic(place.topic).caution;
+        let (cap, goes_singly) = (caution.cap, caution.goes_singly(bytes, has_key));
+        let goes_singly = goes_singly || state.court.is_suspect(place, record.lsn());
+        let loose = goes_singly && !has_key && !alone && !state.court.weighs(place);
         let way = Way { solo: alone || goes_singly, loose };
         if self.is_busy(state, place, way, record.now) || !state.window.has_room_at(place, bytes, cap) {
             return Err(self.wait_for_partition(state, record, place, way));

@@ -11,7 +11,7 @@ use super::sender::PlainSender;
 use crate::drain::bell::ALERT;
 use crate::drain::bell::IDLE;
 use crate::drain::board::Post;
-use crate::drain::dispatch_state::Report;
+use crate::drain::board::activity;
 use crate::drain::dispatcher::Dispatcher;
 use crate::drain::feed::Feed;
 use crate::drain::feed::Side;
@@ -58,13 +58,13 @@ impl Worker {
             if let Some(deadline) = self.handle.control.stop_by() {
                 let since = *stopping.get_or_insert(now);
                 if self.has_ended(since, deadline, now) {
-                    self.dispatcher.state.store_dead_letters(now);
+                    self.dispatcher.store_dead_letters(now);
                     return;
                 }
             }
             let is_paused = stopping.is_some() || !self.handle.may_send();
             let more = !is_paused && self.work(now);
-            self.dispatcher.state.store_gathered_dead_letters(now);
+            self.dispatcher.store_gathered_dead_letters(now);
             self.publish(is_paused, more, now);
             if !more {
                 let is_quiet =
@@ -88,11 +88,7 @@ impl Worker {
 
     /// One turn; says whether there is more to do at once.
     fn work(&mut self, now: Instant) -> bool {
-        self.dispatcher.sender.main.ready(now);
-        self.dispatcher.ask_about_topics(now);
-        if self.dispatcher.state.window.len_of(true) == 0 {
-            self.dispatcher.sender.solo.close_idle(now);
-        }
+        self.dispatcher.tend(now);
         for (side, first) in self.dispatcher.reopen(now) {
             match side {
                 Side::Aside(topic) => self.asides.rewind(topic, first),
@@ -116,7 +112,7 @@ impl Worker {
             self.catch_up = None;
         }
         if self.catch_up.is_none() {
-            self.dispatcher.state.pass.end(now);
+            self.dispatcher.end_pass(now);
         }
     }
 
@@ -175,12 +171,8 @@ impl Worker {
         let head = Some(self.head.position()).filter(|position| *position < state.parts.log.end());
         let behind = self.catch_up.as_ref().map(Feed::position);
         let lowest = [state.window.lowest_waiting(), behind, self.asides.position(), head];
-        let report = Report {
-            is_paused,
-            is_connected: sender.main.producer().is_some(),
-            is_busy: more || state.window.len() > 0,
-            oldest_waiting: lowest.into_iter().flatten().min(),
-        };
-        state.publish(self.handle.post(self.lanes), &report, sender.waiting(), now);
+        let activity = activity(is_paused, sender.main.producer().is_some(), more || state.window.len() > 0);
+        let oldest = lowest.into_iter().flatten().min();
+        state.publish(self.handle.post(self.lanes), activity, oldest, sender.waiting(), now);
     }
 }

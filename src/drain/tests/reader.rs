@@ -77,14 +77,9 @@ struct Model {
 /// A reader that gathers nothing.
 fn reader_of(log: &Arc<Log>, control: &Arc<Control>, queues: &Arc<Queues>) -> Reader {
     let backoff = Backoff::new(Duration::from_millis(1), Duration::from_millis(1));
-    let parts = reader::Parts {
-        log: Arc::clone(log),
-        queues: Arc::clone(queues),
-        control: Arc::clone(control),
-        pacer: Pacer::new(Duration::ZERO),
-        statuses: Statuses::new(Arc::clone(log)),
-    };
-    Reader::new(parts, &backoff, prometheus::IntCounter::new("n", "n").unwrap())
+    let (pacer, statuses) = (Pacer::new(Duration::ZERO), Statuses::new(Arc::clone(log)));
+    let parts = reader::Parts::new(Arc::clone(log), Arc::clone(queues), Arc::clone(control), pacer, statuses);
+    Reader::new(parts, &backoff, &Metrics::new().unwrap())
 }
 
 impl Model {

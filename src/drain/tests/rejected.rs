@@ -48,14 +48,9 @@ fn records_without_a_key_are_refused_beside_each_other() {
 fn dead_letters_that_come_one_by_one_share_a_flush() {
     let mut house = House::new();
     house.append(TOPIC, 0..10, 1);
-    let parts = Parts {
-        log: Arc::clone(&house.log),
-        statuses: Statuses::new(Arc::clone(&house.log)),
-        metrics: Arc::clone(&house.metrics),
-        lead: None,
-        extra: Arc::default(),
-        prepare: Arc::new(NothingSealed),
-    };
+    let (log, metrics) = (Arc::clone(&house.log), Arc::clone(&house.metrics));
+    let parts =
+        Parts::new(log, Statuses::new(Arc::clone(&house.log)), metrics, None, Arc::new(NothingSealed));
     let mut grave = Grave::new(Backoff::new(Duration::from_millis(20), Duration::from_secs(1)), false);
     let start = Instant::now();
     for n in 1..=10 {
