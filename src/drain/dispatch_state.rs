@@ -2,17 +2,17 @@
 
 use std::time::Instant;
 
-use crate::drain::board::PAUSED;
-use crate::drain::board::Parts;
-use crate::drain::board::Post;
 use crate::drain::config::Config;
-use crate::drain::court::Court;
-use crate::drain::court::Returned;
-use crate::drain::flight::Flight;
+use crate::drain::context::Context;
+use crate::drain::deferred_values::DeferredValues;
+use crate::drain::deferred_values::RescanPacer;
+use crate::drain::failure_policy::FailurePolicy;
+use crate::drain::failure_policy::Returned;
+use crate::drain::in_flight::InFlight;
+use crate::drain::in_flight_record::InFlightRecord;
+use crate::drain::monitor::PAUSED;
+use crate::drain::monitor::WorkerMonitor;
 use crate::drain::part::STALL;
-use crate::drain::sealed::Pass;
-use crate::drain::sealed::Sealed;
-use crate::drain::window::Window;
 use crate::kafka;
 use crate::kafka::Delivery;
 use crate::kafka::ErrorCode;
@@ -21,13 +21,13 @@ use crate::wal::Confirmation;
 use crate::wal::Lsn;
 
 pub(super) struct DispatchState {
-    pub(super) parts: Parts,
-    pub(super) court: Court,
+    pub(super) context: Context,
+    pub(super) policy: FailurePolicy,
     /// Values that are made elsewhere.
-    pub(super) sealed: Sealed,
-    pub(super) pass: Pass,
+    pub(super) values: DeferredValues,
+    pub(super) rescan: RescanPacer,
     /// Records that are sent and not confirmed.
-    pub(super) window: Window,
+    pub(super) in_flight: InFlight,
     /// Delivery reports, not yet taken in.
     pub(super) results: Vec<Delivery>,
     /// When a broker last confirmed anything.
@@ -39,43 +39,43 @@ pub(super) struct DispatchState {
 }
 
 impl DispatchState {
-    /// For one of so many workers; `post`: its own.
+    /// For one of so many workers; `monitor`: its own.
     pub(super) fn new(
-        parts: Parts,
+        context: Context,
         config: &Config,
         kafka: &kafka::Config,
-        post: &Post,
+        monitor: &WorkerMonitor,
         workers: usize,
     ) -> Self {
         let (backoff, grace) = (config.backoff(), config.topic_fault_grace.0);
         let now = Instant::now();
         Self {
-            court: Court::new(&parts, &backoff, grace, kafka.topic_refresh()),
-            sealed: Sealed::new(&parts, &post.bell),
-            pass: Pass::default(),
-            window: Window::share(workers as u64, &parts.extra),
+            policy: FailurePolicy::new(&context, &backoff, grace, kafka.topic_refresh()),
+            values: DeferredValues::new(&context, &monitor.notify),
+            rescan: RescanPacer::default(),
+            in_flight: InFlight::share(workers as u64, &context.extra),
             results: Vec::new(),
             arrived_at: now,
             has_failed: false,
             idle_at: now,
-            parts,
+            context,
         }
     }
 
     /// Whether records of this topic wait for the consumer.
     pub(super) fn is_far_ahead(&self, topic: usize) -> bool {
-        self.parts.lead.as_ref().is_some_and(|lead| lead.is_far(self.court.topic_name(topic)))
+        self.context.lead.as_ref().is_some_and(|lead| lead.is_far(self.policy.topic_name(topic)))
     }
 
     /// A record was sent.
-    pub(super) fn sent(&mut self, lsn: Lsn, flight: Flight, now: Instant) {
+    pub(super) fn sent(&mut self, lsn: Lsn, flight: InFlightRecord, now: Instant) {
         if flight.attempts > 1 {
-            self.parts.metrics.retried.inc();
+            self.context.metrics.retried.inc();
         }
-        if let Some(lead) = &self.parts.lead {
-            lead.sent(self.court.topic_name(flight.place.topic), flight.bytes);
+        if let Some(lead) = &self.context.lead {
+            lead.sent(self.policy.topic_name(flight.place.topic), flight.bytes);
         }
-        self.window.add(lsn, flight, now);
+        self.in_flight.add(lsn, flight, now);
     }
 
     /// Kafka took a record: it is no longer in flight, and its topic and partition are well.
@@ -84,30 +84,30 @@ impl DispatchState {
         result: &Delivery,
         at: Timestamp,
         now: Instant,
-    ) -> Option<(Flight, Confirmation)> {
+    ) -> Option<(InFlightRecord, Confirmation)> {
         let lsn = Lsn(result.tag);
-        let flight = self.window.remove(lsn)?;
+        let flight = self.in_flight.remove(lsn)?;
         // librdkafka has several negative numbers for "not known".
         let (partition, offset) = (result.partition, result.offset.max(-1));
-        if let Some(lead) = &self.parts.lead {
-            lead.arrived(self.court.topic_name(flight.place.topic), flight.bytes, partition, offset);
+        if let Some(lead) = &self.context.lead {
+            lead.arrived(self.policy.topic_name(flight.place.topic), flight.bytes, partition, offset);
         }
-        self.window.progress(flight.place, now);
-        self.court.arrived(&flight, lsn);
+        self.in_flight.progress(flight.place, now);
+        self.policy.arrived(&flight, lsn);
         Some((flight, Confirmation { lsn, bytes: flight.log_bytes, partition, offset, at }))
     }
 
     /// These records are delivered: they need not be sent again.
-    pub(super) fn confirm(&mut self, arrived: &[(Flight, Confirmation)]) {
+    pub(super) fn confirm(&mut self, arrived: &[(InFlightRecord, Confirmation)]) {
         let confirmations: Vec<Confirmation> = arrived.iter().map(|(_, note)| *note).collect();
-        self.parts.log.confirm(&confirmations);
+        self.context.log.confirm(&confirmations);
         let lsns: Vec<Lsn> = confirmations.iter().map(|note| note.lsn).collect();
-        self.parts.statuses.finished(&lsns);
-        let latency = self.parts.metrics.drain_latency.local();
+        self.context.statuses.finished(&lsns);
+        let latency = self.context.metrics.drain_latency.local();
         for (flight, note) in arrived {
             latency.observe(note.at.since(flight.at).as_secs_f64());
-            self.court.delivered(flight.place, note.lsn);
-            self.sealed.settled(note.lsn);
+            self.policy.delivered(flight.place, note.lsn);
+            self.values.settled(note.lsn);
         }
     }
 
@@ -115,11 +115,11 @@ impl DispatchState {
     /// request.
     pub(super) fn take_back(&mut self, failures: &[(Lsn, ErrorCode)]) -> Vec<Returned> {
         let come_back = |(lsn, code): &(Lsn, ErrorCode)| {
-            let flight = self.window.remove(*lsn)?;
-            if let Some(lead) = &self.parts.lead {
-                lead.came_back(self.court.topic_name(flight.place.topic), flight.bytes);
+            let flight = self.in_flight.remove(*lsn)?;
+            if let Some(lead) = &self.context.lead {
+                lead.came_back(self.policy.topic_name(flight.place.topic), flight.bytes);
             }
-            self.court.came_back(*lsn, &flight);
+            self.policy.came_back(*lsn, &flight);
             Some(Returned::new(*lsn, &flight, *code, flight.solo))
         };
         failures.iter().filter_map(come_back).collect()
@@ -128,7 +128,7 @@ impl DispatchState {
     /// Shows what the worker is doing. `waiting`: records held back, by topic.
     pub(super) fn publish(
         &mut self,
-        post: &Post,
+        monitor: &WorkerMonitor,
         activity: &'static str,
         oldest_waiting: Option<Lsn>,
         waiting: impl Iterator<Item = (usize, u64)>,
@@ -137,13 +137,14 @@ impl DispatchState {
         if activity == PAUSED || oldest_waiting.is_none() {
             self.idle_at = now;
         }
-        let mut state = post.state();
-        (state.state, state.in_flight, state.oldest_waiting) = (activity, self.window.len(), oldest_waiting);
+        let mut state = monitor.state();
+        (state.state, state.in_flight, state.oldest_waiting) =
+            (activity, self.in_flight.len(), oldest_waiting);
         state.stalled = now.duration_since(self.idle_at.max(self.arrived_at)) >= STALL;
         // Topics without any are there with zero, so that their gauge goes back.
         state.parked.values_mut().for_each(|count| *count = 0);
         for (topic, records) in waiting {
-            *state.parked.entry(self.court.topic_name(topic).to_string()).or_default() += records;
+            *state.parked.entry(self.policy.topic_name(topic).to_string()).or_default() += records;
         }
     }
 }

@@ -8,18 +8,18 @@ use std::time::Instant;
 
 use crate::command::Envelope;
 use crate::command::headers;
-use crate::drain::court::NotTaken;
+use crate::drain::deferred_values::Lookup;
 use crate::drain::dispatch_state::DispatchState;
-use crate::drain::feed::Side;
-use crate::drain::feed::Step;
-use crate::drain::flight::Flight;
-use crate::drain::flight::Way;
+use crate::drain::failure_policy::NotTaken;
+use crate::drain::in_flight_record::InFlightRecord;
+use crate::drain::in_flight_record::Way;
+use crate::drain::lane_reader::Disposition;
+use crate::drain::lane_reader::ReadSide;
 use crate::drain::partition;
 use crate::drain::place::Place;
-use crate::drain::sealed::Look;
 use crate::drain::sender::Candidate;
 use crate::drain::sender::Sender;
-use crate::drain::topic::Verdict;
+use crate::drain::topic_state::Route;
 use crate::kafka::Answer;
 use crate::kafka::Message;
 use crate::wal::Frame;
@@ -51,17 +51,17 @@ impl<S: Sender> Dispatcher<S> {
 
     /// Stores the dead letters there are.
     pub(super) fn store_dead_letters(&mut self, now: Instant) {
-        self.state.court.store_dead_letters(&self.state.parts, now);
+        self.state.policy.store_dead_letters(&self.state.context, now);
     }
 
     /// Everything since the first record held was looked at.
-    pub(super) fn end_pass(&mut self, now: Instant) {
-        self.state.pass.end(now);
+    pub(super) fn end_rescan(&mut self, now: Instant) {
+        self.state.rescan.end(now);
     }
 
     /// Asks about every topic that is due.
     pub(super) fn ask_about_topics(&mut self, now: Instant) {
-        for topic in self.state.court.due_topics(now) {
+        for topic in self.state.policy.due_topics(now) {
             // The rest in the next turn, after a heartbeat.
             if self.ask(topic, self.sender.holds(topic), now) == Some(Answer::Away) || now.elapsed() > ASK / 8
             {
@@ -72,58 +72,58 @@ impl<S: Sender> Dispatcher<S> {
 
     /// Asks the brokers about a topic. A topic that a record waits for is created where they allow it.
     pub(super) fn ask(&mut self, topic: usize, waits: bool, now: Instant) -> Option<Answer> {
-        let court = &mut self.state.court;
-        let (producer, name) = (self.sender.producer(false)?, court.topic_name(topic));
+        let policy = &mut self.state.policy;
+        let (producer, name) = (self.sender.producer(false)?, policy.topic_name(topic));
         let answer = if waits { producer.ask_or_create(name, ASK) } else { producer.ask(name, ASK) };
-        court.answered(topic, answer, now);
-        self.sender.answered(court, topic, answer);
+        policy.answered(topic, answer, now);
+        self.sender.answered(policy, topic, answer);
         Some(answer)
     }
 
     /// Does what can be done with one record.
-    pub(super) fn dispatch(&mut self, side: Side, frame: Frame<'_>) -> Step {
-        if self.state.window.contains(frame.lsn)
-            || self.state.court.is_dead(frame.lsn)
+    pub(super) fn dispatch(&mut self, side: ReadSide, frame: Frame<'_>) -> Disposition {
+        if self.state.in_flight.contains(frame.lsn)
+            || self.state.policy.is_dead(frame.lsn)
             || self.sender.stops_lane(&mut self.state, frame)
         {
-            return Step::Done;
+            return Disposition::Done;
         }
-        if self.state.court.must_store() || self.has_failed() || !self.is_connected() {
-            return Step::Wait;
+        if self.state.policy.must_store() || self.has_failed() || !self.is_connected() {
+            return Disposition::Wait;
         }
         let envelope = match Envelope::decode(frame.payload) {
             Ok(envelope) => envelope,
             Err(error) => {
-                self.state.court.bury_undecodable(frame, &error);
-                return Step::Done;
+                self.state.policy.dead_letter_undecodable(frame, &error);
+                return Disposition::Done;
             }
         };
         let now = Instant::now();
-        let topic = self.state.court.topic_number(envelope.topic, now);
+        let topic = self.state.policy.topic_number(envelope.topic, now);
         if self.sender.is_of_another_side(side, topic) {
-            return Step::Done;
+            return Disposition::Done;
         }
         self.decide(&Candidate { side, frame, envelope, topic, now })
     }
 
     /// By topic, partition, key and value.
-    fn decide(&mut self, record: &Candidate<'_>) -> Step {
+    fn decide(&mut self, record: &Candidate<'_>) -> Disposition {
         let &Candidate { frame, topic, now, .. } = record;
-        let known = self.state.court.topic(topic);
+        let known = self.state.policy.topic(topic);
         if known.is_due(now) || known.is_judged_before(frame.at, record.has_key(), now) {
             self.ask(topic, true, now);
         }
         let Self { state, sender } = self;
         if sender.stops_topic(state, record) {
-            return Step::Done;
+            return Disposition::Done;
         }
-        let (partitions, alone) = match state.court.topic(topic).verdict_on(frame.at, record.has_key()) {
-            Verdict::Send { partitions, alone } => (partitions, alone),
-            Verdict::Wait => return Step::Wait,
-            Verdict::Hold => return sender.park(state, record, Place::whole(topic)),
-            Verdict::Bury(reason) => return self.bury(record, Place::whole(topic), reason),
+        let (partitions, alone) = match state.policy.topic(topic).route_of(frame.at, record.has_key()) {
+            Route::Send { partitions, alone } => (partitions, alone),
+            Route::Wait => return Disposition::Wait,
+            Route::Hold => return sender.park(state, record, Place::whole(topic)),
+            Route::DeadLetter(reason) => return self.dead_letter(record, Place::whole(topic), reason),
         };
-        if alone && state.window.is_topic_busy(topic) {
+        if alone && state.in_flight.is_topic_busy(topic) {
             // An older record is on its way and will prove the same.
             return sender.wait_for_topic(record);
         }
@@ -135,19 +135,19 @@ impl<S: Sender> Dispatcher<S> {
         };
         let place = Place::new(topic, partition);
         if sender.stops_partition(record, place) {
-            return Step::Done;
+            return Disposition::Done;
         }
         if state.is_far_ahead(topic) {
             return sender.park(state, record, place);
         }
         if sender.stops_key(record) {
-            return Step::Done;
+            return Disposition::Done;
         }
         if record.envelope.sealed {
-            match state.sealed.look(frame.lsn, &record.envelope) {
-                Look::Ready => {}
-                Look::Later => return sender.park(state, record, Place::sealed(topic)),
-                Look::Dead(reason) => return self.bury(record, place, reason),
+            match state.values.look(frame.lsn, &record.envelope) {
+                Lookup::Ready => {}
+                Lookup::Later => return sender.park(state, record, Place::sealed(topic)),
+                Lookup::Dead(reason) => return self.dead_letter(record, place, reason),
             }
         }
         match sender.admit(state, record, place, alone) {
@@ -156,20 +156,20 @@ impl<S: Sender> Dispatcher<S> {
         }
     }
 
-    fn bury(&mut self, record: &Candidate<'_>, place: Place, reason: &'static str) -> Step {
-        self.state.court.bury(record.frame, reason);
+    fn dead_letter(&mut self, record: &Candidate<'_>, place: Place, reason: &'static str) -> Disposition {
+        self.state.policy.dead_letter(record.frame, reason);
         self.sender.passed(record, place);
-        Step::Done
+        Disposition::Done
     }
 
     /// Hands a record to a producer: the only place where one leaves.
-    fn send(&mut self, record: &Candidate<'_>, place: Place, way: Way, alone: bool) -> Step {
+    fn send(&mut self, record: &Candidate<'_>, place: Place, way: Way, alone: bool) -> Disposition {
         let Self { state, sender } = self;
         let &Candidate { frame, ref envelope, now, .. } = record;
-        let Some(producer) = sender.producer(way.solo) else { return Step::Wait };
+        let Some(producer) = sender.producer(way.solo) else { return Disposition::Wait };
         // Apart from the envelope, because that of a sealed record must not leave. Looked for right before: without one
         // nothing leaves.
-        let Some(value) = state.sealed.value(frame.lsn, envelope) else { return Step::Wait };
+        let Some(value) = state.values.value(frame.lsn, envelope) else { return Disposition::Wait };
         let sent = producer.send(&Message {
             tag: frame.lsn.0,
             topic: envelope.topic,
@@ -178,27 +178,27 @@ impl<S: Sender> Dispatcher<S> {
             headers: &headers(envelope, frame.at),
             value: value.bytes(),
         });
-        let attempts = state.court.next_attempt(frame.lsn);
+        let attempts = state.policy.next_attempt(frame.lsn);
         if let Err(code) = sent {
             // Nothing of it is in flight.
-            return match state.court.not_taken(frame, place, code, attempts, now) {
-                NotTaken::Buried => {
+            return match state.policy.not_taken(frame, place, code, attempts, now) {
+                NotTaken::DeadLetter => {
                     sender.passed(record, place);
-                    Step::Done
+                    Disposition::Done
                 }
                 NotTaken::Hold => sender.park(state, record, Place::whole(record.topic)),
                 NotTaken::Wait => {
                     state.has_failed |= sender.is_lost(code, way.solo);
-                    Step::Wait
+                    Disposition::Wait
                 }
             };
         }
-        let flight = Flight::new(place, way, record.bytes(), frame, record.has_key(), attempts);
+        let flight = InFlightRecord::new(place, way, record.bytes(), frame, record.has_key(), attempts);
         state.sent(frame.lsn, flight, now);
         if alone {
-            state.court.topic(record.topic).tried(frame.lsn);
+            state.policy.topic(record.topic).tried(frame.lsn);
         }
         sender.sent(state, record, &flight);
-        Step::Done
+        Disposition::Done
     }
 }

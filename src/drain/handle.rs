@@ -5,15 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 
-use crate::drain::board::Control;
-use crate::drain::board::Post;
-use crate::drain::board::STATES;
-use crate::drain::board::WorkerState;
+use crate::drain::control::Control;
 use crate::drain::lanes::Lanes;
+use crate::drain::monitor::STATES;
+use crate::drain::monitor::WorkerMonitor;
+use crate::drain::monitor::WorkerState;
 use crate::drain::pacer::Pacer;
 use crate::drain::queue::Queues;
 use crate::drain::reader;
-use crate::drain::standing::Standing;
+use crate::drain::send_permit::SendPermit;
 use crate::metrics::Metrics;
 use crate::status::Statuses;
 use crate::wal::Log;
@@ -25,22 +25,22 @@ pub struct Handle {
     pub(super) log: Arc<Log>,
     metrics: Arc<Metrics>,
     pub(super) control: Arc<Control>,
-    posts: Arc<[Post]>,
+    monitors: Arc<[WorkerMonitor]>,
     pub(super) queues: Arc<Queues>,
     /// Passes of the reader: its heartbeat.
     pub(super) reads: Arc<AtomicU64>,
-    pub(super) standing: Arc<Standing>,
+    pub(super) permit: Arc<SendPermit>,
 }
 
 impl Handle {
     /// For so many workers, none of which runs yet.
     pub(super) fn new(log: Arc<Log>, metrics: Arc<Metrics>, workers: usize) -> Self {
-        let posts: Arc<[Post]> = (0..workers).map(Post::new).collect();
-        let bells: Vec<_> = posts.iter().map(|post| Arc::clone(&post.bell)).collect();
+        let monitors: Arc<[WorkerMonitor]> = (0..workers).map(WorkerMonitor::new).collect();
+        let notifies: Vec<_> = monitors.iter().map(|monitor| Arc::clone(&monitor.notify)).collect();
         // What waits from before is a backlog: nothing is gathered.
         let control = Arc::new(Control::new(log.end()));
-        let queues = Arc::new(Queues::new(&log, &control, &bells));
-        Self { log, metrics, control, posts, queues, reads: Arc::default(), standing: Arc::default() }
+        let queues = Arc::new(Queues::new(&log, &control, &notifies));
+        Self { log, metrics, control, monitors, queues, reads: Arc::default(), permit: Arc::default() }
     }
 
     /// What the reader works with.
@@ -52,33 +52,33 @@ impl Handle {
     /// Workers begin nothing new until [`Self::resume`].
     pub fn pause(&self) {
         self.control.paused.store(true, Ordering::Relaxed);
-        self.ring();
+        self.notify();
     }
 
     /// Ends a pause.
     pub fn resume(&self) {
         self.control.paused.store(false, Ordering::Relaxed);
-        self.ring();
+        self.notify();
     }
 
     /// Why nothing is sent although Kafka may be well, for people.
     pub fn notice(&self) -> Option<String> {
-        self.standing.notice()
+        self.permit.notice()
     }
 
     /// Whether nothing will be sent any more in this life.
     pub fn is_halted(&self) -> bool {
-        self.standing.is_halted()
+        self.permit.is_halted()
     }
 
     /// What each worker is doing.
     pub fn workers(&self) -> Vec<WorkerState> {
-        self.posts.iter().map(|post| post.state().clone()).collect()
+        self.monitors.iter().map(|monitor| monitor.state().clone()).collect()
     }
 
     /// One number a worker, which grows at least once a second while the worker is alive.
     pub fn heartbeats(&self) -> Vec<u64> {
-        self.posts.iter().map(|post| post.beats.load(Ordering::Relaxed)).collect()
+        self.monitors.iter().map(|monitor| monitor.beats.load(Ordering::Relaxed)).collect()
     }
 
     /// A number that grows at least once a second while the thread that reads the log for the workers is alive.
@@ -89,8 +89,8 @@ impl Handle {
     /// Records held back, by topic; zero for topics that no longer hold any.
     pub fn parked(&self) -> BTreeMap<String, u64> {
         let mut sum = BTreeMap::new();
-        for post in self.posts.iter() {
-            for (topic, count) in &post.state().parked {
+        for monitor in self.monitors.iter() {
+            for (topic, count) in &monitor.state().parked {
                 *sum.entry(topic.clone()).or_default() += count;
             }
         }
@@ -99,7 +99,7 @@ impl Handle {
 
     /// The lowest record that is neither confirmed, nor dead, nor held back.
     pub fn oldest_waiting(&self) -> Option<Lsn> {
-        self.posts.iter().filter_map(|post| post.state().oldest_waiting).min()
+        self.monitors.iter().filter_map(|monitor| monitor.state().oldest_waiting).min()
     }
 
     /// Sets the gauges that describe the workers; for whoever renders a scrape.
@@ -116,7 +116,7 @@ impl Handle {
 
     /// Whether workers may begin something new.
     pub(super) fn may_send(&self) -> bool {
-        !self.is_paused() && self.standing.is_granted()
+        !self.is_paused() && self.permit.is_granted()
     }
 
     pub(super) fn is_paused(&self) -> bool {
@@ -124,11 +124,11 @@ impl Handle {
     }
 
     /// One worker's part of the board.
-    pub(super) fn post(&self, lanes: Lanes) -> &Post {
-        &self.posts[lanes.index]
+    pub(super) fn monitor(&self, lanes: Lanes) -> &WorkerMonitor {
+        &self.monitors[lanes.index]
     }
 
-    pub(super) fn ring(&self) {
-        self.posts.iter().for_each(|post| post.bell.ring());
+    pub(super) fn notify(&self) {
+        self.monitors.iter().for_each(|monitor| monitor.notify.notify());
     }
 }

@@ -5,58 +5,60 @@
 //! and others pass; the log is the memory of what was held.
 //!
 //! - `reader` reads the log once for all workers, in `pass`es, into the bounded `queue` of each; `pacer` decides when new
-//!   records are released to it, so that batches are not small. `feed` is a worker's end of a queue.
-//! - `dispatcher` decides about one record, with what `dispatch_state` knows: topics and refusals (`court`), what is in
-//!   flight (`window`), values that are made elsewhere (`sealed`), and dead letters (`grave`).
-//! - `sender` is what differs between the two ways to send: `plain` (at least once) and `exactly` (exactly once).
+//!   records are released to it, so that batches are not small. `lane_reader` is a worker's end of a queue.
+//! - `dispatcher` decides about one record, with what `dispatch_state` knows: topics and refusals (`failure_policy`), what is in
+//!   flight (`in_flight`), values that are made elsewhere (`deferred_values`), and dead letters (`dead_letter_buffer`).
+//! - `sender` is what differs between the two ways to send: `plain` (at least once) and `transactional` (exactly once).
 
-mod bell;
-mod board;
 mod caution;
 mod config;
-mod court;
+mod context;
+mod control;
+mod dead_letter_buffer;
+mod deferred_values;
 mod dispatch_state;
 mod dispatcher;
-mod exactly;
-mod feed;
-mod flight;
-mod grave;
+mod failure_policy;
 mod handle;
+mod in_flight;
+mod in_flight_record;
+mod lane_reader;
 mod lanes;
 mod lead;
-mod link;
-mod load;
+mod monitor;
+mod notify;
 mod pacer;
 mod part;
 mod partition;
 mod pass;
 mod place;
 mod plain;
+mod poison_isolation;
 mod prepare;
+mod producer_settings;
 mod queue;
 mod reader;
-mod sealed;
+mod send_permit;
 mod sender;
-mod standing;
-mod suspects;
 #[cfg(test)]
 mod tests;
-mod topic;
+mod topic_state;
 mod topics;
-mod window;
+mod transactional;
+mod usage;
 mod worker_parts;
 
 use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
 
-use crate::drain::board::Parts;
-use crate::drain::exactly::Claim;
-use crate::drain::exactly::Purpose;
+use crate::drain::context::Context;
 use crate::drain::lanes::Lanes;
-use crate::drain::link::Link;
 use crate::drain::pacer::Pacer;
+use crate::drain::producer_settings::ProducerSettings;
 use crate::drain::reader::Reader;
+use crate::drain::transactional::Purpose;
+use crate::drain::transactional::Takeover;
 use crate::drain::worker_parts::WorkerParts;
 use crate::kafka;
 use crate::metrics::Metrics;
@@ -67,12 +69,12 @@ use crate::task::Stop;
 use crate::task::Thread;
 use crate::wal::Log;
 
-pub use board::WorkerState;
 pub use config::Config;
 pub use config::Guarantee;
 pub use config::OnRestoredLog;
 pub use handle::Handle;
 pub use lead::Lead;
+pub use monitor::WorkerState;
 pub use prepare::Answer;
 pub use prepare::NothingSealed;
 pub use prepare::Prepare;
@@ -131,13 +133,13 @@ impl Drain {
         let handle = Handle::new(Arc::clone(&log), Arc::clone(&metrics), workers);
         let reader = Reader::new(handle.reading(pacer, statuses.clone()), &backoff, &metrics);
         let mut drain = Self { handle: handle.clone(), threads: Vec::with_capacity(workers + 2), alarm };
-        let parts = Parts::new(log, statuses, metrics, lead, prepare);
-        let link = Link::new(kafka, bootstrap);
+        let context = Context::new(log, statuses, metrics, lead, prepare);
+        let link = ProducerSettings::new(kafka, bootstrap);
         for index in 0..workers {
             let (lanes, name) = (Lanes::new(index, workers), format!("drain-{index}"));
-            let its = WorkerParts::new(lanes, handle.clone(), parts.clone(), &link, &config);
+            let its = WorkerParts::new(lanes, handle.clone(), context.clone(), &link, &config);
             if once {
-                let worker = exactly::Worker::new(its)?;
+                let worker = transactional::Worker::new(its)?;
                 drain.spawn(&name, move || worker.run())?;
             } else {
                 let worker = plain::Worker::new(its)?;
@@ -145,13 +147,13 @@ impl Drain {
             }
         }
         // After transactions, at-least-once too begins behind what they delivered, and ends what they left open.
-        if once || parts.log.transactions().ids.is_some_and(|ids| ids > 0) {
+        if once || context.log.transactions().ids.is_some_and(|ids| ids > 0) {
             let purpose =
                 if once { Purpose::ExactlyOnce(config.on_restored_log) } else { Purpose::AtLeastOnce };
-            let claim = Claim::new(parts, handle.clone(), link, workers, purpose, backoff)?;
+            let claim = Takeover::new(context, handle.clone(), link, workers, purpose, backoff)?;
             drain.spawn("drain-claim", move || claim.run())?;
         } else {
-            handle.standing.grant();
+            handle.permit.grant();
         }
         drain.spawn("drain-reader", move || reader.run(&handle.reads))?;
         Ok(drain)
@@ -179,7 +181,7 @@ impl Drain {
 
     fn halt(&mut self, deadline: Instant) {
         self.handle.control.stop(deadline);
-        self.handle.ring();
+        self.handle.notify();
         self.handle.log.wake_readers();
         for thread in self.threads.drain(..) {
             let left = deadline.saturating_duration_since(Instant::now());

@@ -3,8 +3,8 @@
 use std::time::Duration;
 use std::time::Instant;
 
-use crate::drain::flight::Flight;
-use crate::drain::load::Load;
+use crate::drain::in_flight_record::InFlightRecord;
+use crate::drain::usage::Usage;
 
 /// A broker that is well confirms within milliseconds; a partition that confirms nothing for this long hangs.
 pub(super) const STALL: Duration = Duration::from_secs(1);
@@ -13,7 +13,7 @@ pub(super) const SLOW: Duration = Duration::from_millis(100);
 
 #[derive(Debug)]
 pub(super) struct Part {
-    pub(super) load: Load,
+    pub(super) load: Usage,
     pub(super) solo: u64,
     /// Those of them that have no key, and no order to keep.
     pub(super) loose: u64,
@@ -35,7 +35,7 @@ impl Part {
     /// Nothing is in flight. `confirmed`: how many records the worker's partitions have confirmed so far.
     pub(super) fn new(confirmed: u64, now: Instant) -> Self {
         Self {
-            load: Load::default(),
+            load: Usage::default(),
             solo: 0,
             loose: 0,
             progress: now,
@@ -49,7 +49,7 @@ impl Part {
     }
 
     /// A record was sent.
-    pub(super) fn add(&mut self, flight: &Flight) {
+    pub(super) fn add(&mut self, flight: &InFlightRecord) {
         self.load.add(flight.bytes);
         self.solo += u64::from(flight.solo);
         self.loose += u64::from(flight.loose);

@@ -68,7 +68,7 @@ impl<'a> Pass<'a> {
         for (index, queue) in self.queues.all().iter().enumerate() {
             let passed = self.next[index].is_some_and(|next| queue.pass(next, position));
             if passed || self.served[index] {
-                queue.ring();
+                queue.notify();
             }
         }
     }

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 
 use crate::command::Envelope;
-use crate::drain::bell::Bell;
+use crate::drain::notify::Notify;
 use crate::wal::Lsn;
 
 /// Makes the final value of sealed records.
@@ -51,20 +51,20 @@ impl Drop for Answer {
     fn drop(&mut self) {
         let made = (self.lsn, self.made.take());
         self.inbox.made.lock().unwrap_or_else(PoisonError::into_inner).push(made);
-        self.inbox.bell.ring();
+        self.inbox.notify.notify();
     }
 }
 
 /// Where a worker's answers come in.
 pub(super) struct Inbox {
-    bell: Arc<Bell>,
+    notify: Arc<Notify>,
     made: Mutex<Vec<(Lsn, Option<Made>)>>,
 }
 
 impl Inbox {
-    /// `bell`: the worker's.
-    pub(super) fn new(bell: &Arc<Bell>) -> Self {
-        Self { bell: Arc::clone(bell), made: Mutex::default() }
+    /// `notify`: the worker's.
+    pub(super) fn new(notify: &Arc<Notify>) -> Self {
+        Self { notify: Arc::clone(notify), made: Mutex::default() }
     }
 
     /// What came in since the last call.

@@ -14,8 +14,8 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 
-use crate::drain::bell::Bell;
-use crate::drain::board::Control;
+use crate::drain::control::Control;
+use crate::drain::notify::Notify;
 use crate::wal::Frame;
 use crate::wal::Log;
 use crate::wal::Lsn;
@@ -53,7 +53,7 @@ impl Pool {
 /// Records on their way to one side of a worker.
 pub(super) struct Queue {
     pool: Arc<Pool>,
-    bell: Arc<Bell>,
+    notify: Arc<Notify>,
     state: Mutex<State>,
 }
 
@@ -199,8 +199,8 @@ impl Queue {
         std::mem::take(&mut state.is_awaited)
     }
 
-    pub(super) fn ring(&self) {
-        self.bell.ring();
+    pub(super) fn notify(&self) {
+        self.notify.notify();
     }
 
     pub(super) fn view(&self) -> View {
@@ -234,15 +234,15 @@ pub(super) struct Queues {
 }
 
 impl Queues {
-    /// Two for each worker, of which the bells are given.
-    pub(super) fn new(log: &Arc<Log>, control: &Arc<Control>, bells: &[Arc<Bell>]) -> Self {
-        Self::with_capacity(log, control, bells, CAPACITY)
+    /// Two for each worker, each with the notification it wakes by.
+    pub(super) fn new(log: &Arc<Log>, control: &Arc<Control>, notifies: &[Arc<Notify>]) -> Self {
+        Self::with_capacity(log, control, notifies, CAPACITY)
     }
 
     pub(super) fn with_capacity(
         log: &Arc<Log>,
         control: &Arc<Control>,
-        bells: &[Arc<Bell>],
+        notifies: &[Arc<Notify>],
         capacity: u64,
     ) -> Self {
         let pool = Arc::new(Pool {
@@ -253,11 +253,11 @@ impl Queues {
             blocked: AtomicBool::default(),
             called: AtomicBool::default(),
         });
-        let queue = |bell: &Arc<Bell>| {
-            Arc::new(Queue { pool: Arc::clone(&pool), bell: Arc::clone(bell), state: Mutex::default() })
+        let queue = |notify: &Arc<Notify>| {
+            Arc::new(Queue { pool: Arc::clone(&pool), notify: Arc::clone(notify), state: Mutex::default() })
         };
-        let all = bells.iter().chain(bells).map(queue).collect();
-        Self { pool, all, workers: bells.len() }
+        let all = notifies.iter().chain(notifies).map(queue).collect();
+        Self { pool, all, workers: notifies.len() }
     }
 
     /// The queue for the head of a worker.

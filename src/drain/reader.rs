@@ -14,8 +14,8 @@ use std::time::Instant;
 use prometheus::IntCounter;
 
 use crate::backoff::Backoff;
-use crate::drain::bell::IDLE;
-use crate::drain::board::Control;
+use crate::drain::control::Control;
+use crate::drain::notify::IDLE;
 use crate::drain::pacer::FULL;
 use crate::drain::pacer::Pacer;
 use crate::drain::pass::Pass;

@@ -3,12 +3,12 @@
 use std::time::Instant;
 
 use crate::command::Envelope;
-use crate::drain::court::Court;
 use crate::drain::dispatch_state::DispatchState;
-use crate::drain::feed::Side;
-use crate::drain::feed::Step;
-use crate::drain::flight::Flight;
-use crate::drain::flight::Way;
+use crate::drain::failure_policy::FailurePolicy;
+use crate::drain::in_flight_record::InFlightRecord;
+use crate::drain::in_flight_record::Way;
+use crate::drain::lane_reader::Disposition;
+use crate::drain::lane_reader::ReadSide;
 use crate::drain::place::Place;
 use crate::kafka::Answer;
 use crate::kafka::ErrorCode;
@@ -21,7 +21,7 @@ const OVERHEAD: u64 = 256;
 
 /// A record to decide about.
 pub(super) struct Candidate<'a> {
-    pub(super) side: Side,
+    pub(super) side: ReadSide,
     pub(super) frame: Frame<'a>,
     pub(super) envelope: Envelope<'a>,
     /// Number of its topic within the worker.
@@ -56,7 +56,7 @@ pub(super) trait Sender {
     fn is_closed(&self, place: Place) -> bool;
 
     /// The brokers answered about a topic.
-    fn answered(&mut self, court: &mut Court, topic: usize, answer: Answer);
+    fn answered(&mut self, policy: &mut FailurePolicy, topic: usize, answer: Answer);
 
     /// Whether a record waits behind another one, whatever it is.
     fn stops_lane(&mut self, _: &mut DispatchState, _: Frame<'_>) -> bool {
@@ -64,7 +64,7 @@ pub(super) trait Sender {
     }
 
     /// Whether another side of the worker reads this topic's records.
-    fn is_of_another_side(&self, _side: Side, _topic: usize) -> bool {
+    fn is_of_another_side(&self, _side: ReadSide, _topic: usize) -> bool {
         false
     }
 
@@ -74,7 +74,7 @@ pub(super) trait Sender {
     }
 
     /// A record of a topic that takes one at a time, while others of it are in flight.
-    fn wait_for_topic(&mut self, record: &Candidate<'_>) -> Step;
+    fn wait_for_topic(&mut self, record: &Candidate<'_>) -> Disposition;
 
     /// Whether a record waits behind others of its partition.
     fn stops_partition(&mut self, record: &Candidate<'_>, place: Place) -> bool;
@@ -91,13 +91,13 @@ pub(super) trait Sender {
         record: &Candidate<'_>,
         place: Place,
         alone: bool,
-    ) -> Result<Way, Step>;
+    ) -> Result<Way, Disposition>;
 
     /// Holds a record back, and what comes after it.
-    fn park(&mut self, state: &DispatchState, record: &Candidate<'_>, place: Place) -> Step;
+    fn park(&mut self, state: &DispatchState, record: &Candidate<'_>, place: Place) -> Disposition;
 
     /// A record was sent.
-    fn sent(&mut self, state: &mut DispatchState, record: &Candidate<'_>, flight: &Flight);
+    fn sent(&mut self, state: &mut DispatchState, record: &Candidate<'_>, flight: &InFlightRecord);
 
     /// A record is a dead letter.
     fn passed(&mut self, _record: &Candidate<'_>, _place: Place) {}

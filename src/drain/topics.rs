@@ -8,13 +8,13 @@ use std::time::Instant;
 use prometheus::IntCounterVec;
 
 use crate::backoff::Backoff;
-use crate::drain::topic::Topic;
-use crate::drain::topic::Verdict;
+use crate::drain::topic_state::Route;
+use crate::drain::topic_state::TopicState;
 
 /// As many as the configuration ever named.
 #[derive(Debug)]
 pub(super) struct Topics {
-    topics: Vec<Topic>,
+    topics: Vec<TopicState>,
     numbers: HashMap<Arc<str>, usize>,
     backoff: Backoff,
     refresh: Duration,
@@ -34,7 +34,7 @@ impl Topics {
             return *number;
         }
         let sent = self.sent.with_label_values(&[name]);
-        let topic = Topic::new(name, self.backoff.clone(), self.refresh, sent, now);
+        let topic = TopicState::new(name, self.backoff.clone(), self.refresh, sent, now);
         let number = self.topics.len();
         self.numbers.insert(Arc::clone(&topic.name), number);
         self.topics.push(topic);
@@ -42,7 +42,7 @@ impl Topics {
     }
 
     /// The topic with this number.
-    pub(super) fn get(&mut self, number: usize) -> &mut Topic {
+    pub(super) fn get(&mut self, number: usize) -> &mut TopicState {
         &mut self.topics[number]
     }
 
@@ -52,8 +52,8 @@ impl Topics {
     }
 
     /// What to do with records of the topic with this number.
-    pub(super) fn verdict(&self, number: usize) -> Verdict {
-        self.topics[number].verdict()
+    pub(super) fn route(&self, number: usize) -> Route {
+        self.topics[number].route()
     }
 
     /// Those to ask about now.

@@ -2,20 +2,20 @@
 
 use std::sync::Arc;
 
-use crate::drain::board::Parts;
-use crate::drain::board::Post;
 use crate::drain::config::Config;
+use crate::drain::context::Context;
 use crate::drain::dispatch_state::DispatchState;
-use crate::drain::feed::Feed;
 use crate::drain::handle::Handle;
+use crate::drain::lane_reader::LaneReader;
 use crate::drain::lanes::Lanes;
-use crate::drain::link::Link;
+use crate::drain::monitor::WorkerMonitor;
+use crate::drain::producer_settings::ProducerSettings;
 
 pub(super) struct WorkerParts<'a> {
     pub(super) lanes: Lanes,
     pub(super) handle: Handle,
-    pub(super) parts: Parts,
-    pub(super) link: &'a Arc<Link>,
+    pub(super) context: Context,
+    pub(super) link: &'a Arc<ProducerSettings>,
     pub(super) config: &'a Config,
 }
 
@@ -23,26 +23,26 @@ impl<'a> WorkerParts<'a> {
     pub(super) fn new(
         lanes: Lanes,
         handle: Handle,
-        parts: Parts,
-        link: &'a Arc<Link>,
+        context: Context,
+        link: &'a Arc<ProducerSettings>,
         config: &'a Config,
     ) -> Self {
-        Self { lanes, handle, parts, link, config }
+        Self { lanes, handle, context, link, config }
     }
 
-    pub(super) fn post(&self) -> &Post {
-        self.handle.post(self.lanes)
+    pub(super) fn monitor(&self) -> &WorkerMonitor {
+        self.handle.monitor(self.lanes)
     }
 
     /// What the worker knows of its records before it has read any.
     pub(super) fn state(&self) -> DispatchState {
-        let parts = self.parts.clone();
-        DispatchState::new(parts, self.config, &self.link.config, self.post(), self.lanes.workers)
+        let context = self.context.clone();
+        DispatchState::new(context, self.config, &self.link.config, self.monitor(), self.lanes.workers)
     }
 
     /// Its way through the log.
-    pub(super) fn head(&self) -> Feed {
-        let log = &self.parts.log;
-        Feed::new(log, self.handle.queues.head(self.lanes.index), log.watermark())
+    pub(super) fn head(&self) -> LaneReader {
+        let log = &self.context.log;
+        LaneReader::new(log, self.handle.queues.head(self.lanes.index), log.watermark())
     }
 }

@@ -297,7 +297,7 @@ impl ProducerContext for Context {
     fn delivery(&self, result: &DeliveryResult<'_>, tag: usize) {
         let (message, error) = match result {
             // No broker confirmed it: librdkafka concluded so from the confirmation of a later batch. Where the
-            // partition did not know the producer that is wrong (see `drain::introductions`), and nobody else can tell.
+            // partition did not know the producer that is wrong (see `drain::plain::primed_partitions`), and nobody else can tell.
             Ok(message) if self.idempotent && message.offset() < 0 => {
                 (message, Some(RDKafkaErrorCode::PurgeInflight))
             }

@@ -8,12 +8,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::sender::PlainSender;
+use super::plain_sender::PlainSender;
 use crate::backoff::Backoff;
 use crate::drain::dispatcher::Dispatcher;
-use crate::drain::feed::Side;
-use crate::drain::feed::Step;
-use crate::drain::feed::owned;
+use crate::drain::lane_reader::Disposition;
+use crate::drain::lane_reader::ReadSide;
+use crate::drain::lane_reader::owned;
 use crate::drain::lanes::Lanes;
 use crate::wal::Cursor;
 use crate::wal::Frame;
@@ -116,11 +116,11 @@ impl Asides {
                 None
             };
             match step {
-                Some(Step::Done) => {}
-                Some(Step::Wait) => return Ok(false),
+                Some(Disposition::Done) => {}
+                Some(Disposition::Wait) => return Ok(false),
                 None => {
                     self.topics.remove(&topic);
-                    dispatcher.met(Side::Aside(topic), head);
+                    dispatcher.met(ReadSide::Aside(topic), head);
                     return Ok(true);
                 }
             }
@@ -137,21 +137,24 @@ impl Aside {
         log: &Log,
         lanes: Lanes,
         dispatcher: &mut Dispatcher<PlainSender>,
-    ) -> Result<Option<Step>, ReadError> {
+    ) -> Result<Option<Disposition>, ReadError> {
         if let Some((record, bytes)) = &self.held {
             let &Record { lsn, at, lane, ref payload } = record;
             let frame = Frame { lsn, at, lane, bytes: *bytes, payload };
             // An operator may have dropped it meanwhile.
-            let step =
-                if log.is_done(lsn) { Step::Done } else { dispatcher.dispatch(Side::Aside(topic), frame) };
-            if step == Step::Done {
+            let step = if log.is_done(lsn) {
+                Disposition::Done
+            } else {
+                dispatcher.dispatch(ReadSide::Aside(topic), frame)
+            };
+            if step == Disposition::Done {
                 self.held = None;
             }
             return Ok(Some(step));
         }
         let Some(frame) = self.cursor.next(|_, lane| lanes.has(lane))? else { return Ok(None) };
-        let step = dispatcher.dispatch(Side::Aside(topic), frame);
-        if step == Step::Wait {
+        let step = dispatcher.dispatch(ReadSide::Aside(topic), frame);
+        if step == Disposition::Wait {
             self.held = Some((owned(frame), frame.bytes));
         }
         Ok(Some(step))

@@ -1,18 +1,18 @@
 //! At least once: records are confirmed one by one as they come back.
 //!
 //! - `worker` turns: its head, its catch-up side, and the `asides` of topics that must go slowly.
-//! - `sender` sends, or holds back a partition or topic (`gates`) or a key (`slots`); `reopening` lets them go on.
-//! - `outcome` judges results; `outlet` is a producer that is built anew when it failed.
-//! - `introductions` says which partitions may have several records on their way.
+//! - `plain_sender` sends, or holds back a partition or topic (`parked_partitions`) or a key (`parked_keys`); `reopening` lets them go on.
+//! - `delivery` judges results; `reconnecting_producer` is one that is built anew when it failed.
+//! - `primed_partitions` says which partitions may have several records on their way.
 
 mod asides;
-mod gates;
-mod introductions;
-mod outcome;
-mod outlet;
+mod delivery;
+mod parked_keys;
+mod parked_partitions;
+mod plain_sender;
+mod primed_partitions;
+mod reconnecting_producer;
 mod reopening;
-mod sender;
-mod slots;
 mod worker;
 
 pub(super) use worker::Worker;

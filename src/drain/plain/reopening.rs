@@ -2,27 +2,27 @@
 
 use std::time::Instant;
 
-use super::sender::PlainSender;
+use super::plain_sender::PlainSender;
 use crate::drain::dispatcher::Dispatcher;
-use crate::drain::feed::Side;
+use crate::drain::lane_reader::ReadSide;
 use crate::drain::place::Place;
-use crate::drain::topic::Verdict;
+use crate::drain::topic_state::Route;
 use crate::wal::Lsn;
 
 impl Dispatcher<PlainSender> {
     /// Opens every gate whose reason is gone; says which catch-up sides must begin where.
-    pub(super) fn reopen(&mut self, now: Instant) -> Vec<(Side, Lsn)> {
+    pub(super) fn reopen(&mut self, now: Instant) -> Vec<(ReadSide, Lsn)> {
         let mut begin = Vec::new();
-        for place in self.sender.gates.closed() {
+        for place in self.sender.parked.closed() {
             if !self.may_open(place, now) {
                 continue;
             }
             if place.is_whole() {
-                self.sender.settle(&mut self.state.court, place.topic);
+                self.sender.settle(&mut self.state.policy, place.topic);
             }
             let is_aside = self.sender.asides.contains(&place.topic);
-            let side = if is_aside { Side::Aside(place.topic) } else { Side::CatchUp };
-            begin.extend(self.sender.gates.open(place).map(|first| (side, first)));
+            let side = if is_aside { ReadSide::Aside(place.topic) } else { ReadSide::CatchUp };
+            begin.extend(self.sender.parked.open(place).map(|first| (side, first)));
         }
         begin
     }
@@ -30,19 +30,19 @@ impl Dispatcher<PlainSender> {
     fn may_open(&mut self, place: Place, now: Instant) -> bool {
         let (state, topic) = (&mut self.state, place.topic);
         if !place.is_whole() {
-            let takes_more = !state.window.is_parked(place) && !state.window.is_slow(place);
-            let is_held = self.sender.gates.is_closed(Place::whole(topic));
+            let takes_more = !state.in_flight.is_parked(place) && !state.in_flight.is_slow(place);
+            let is_held = self.sender.parked.is_closed(Place::whole(topic));
             return takes_more && !is_held && !state.is_far_ahead(topic);
         }
-        let known = state.court.topic(topic);
-        match known.verdict() {
-            Verdict::Send { alone, .. } if alone || known.is_unsettled() => {
+        let known = state.policy.topic(topic);
+        match known.route() {
+            Route::Send { alone, .. } if alone || known.is_unsettled() => {
                 // What hangs is called back, or it would hold the topic for as long.
-                state.has_failed |= known.is_unsettled() && state.window.has_topic_stalled(topic, now);
-                !state.window.is_topic_busy(topic)
+                state.has_failed |= known.is_unsettled() && state.in_flight.has_topic_stalled(topic, now);
+                !state.in_flight.is_topic_busy(topic)
             }
-            Verdict::Send { .. } | Verdict::Bury(_) => true,
-            Verdict::Hold | Verdict::Wait => false,
+            Route::Send { .. } | Route::DeadLetter(_) => true,
+            Route::Hold | Route::Wait => false,
         }
     }
 
@@ -50,67 +50,67 @@ impl Dispatcher<PlainSender> {
     /// one may begin; says from where it must.
     pub(super) fn reopen_slots(&mut self, position: Option<Lsn>, now: Instant) -> Option<Lsn> {
         let Self { state, sender } = self;
-        let news = state.sealed.collect();
-        if sender.slots.is_empty() {
+        let news = state.values.collect();
+        if sender.keys.is_empty() {
             return None;
         }
         sender.has_news |= news;
         let worth = match position {
             // A side under way is helped with what is new alone.
             Some(_) => news,
-            None => sender.has_news || (sender.slots.has_queue() && state.sealed.has_much_room()),
+            None => sender.has_news || (sender.keys.has_queue() && state.values.has_much_room()),
         };
-        if !worth || (position.is_none() && !state.pass.may_begin(now)) {
+        if !worth || (position.is_none() && !state.rescan.may_begin(now)) {
             return None;
         }
-        let (sealed, room) = (&state.sealed, state.sealed.room());
+        let (sealed, room) = (&state.values, state.values.room());
         let from = position.unwrap_or_default();
-        let first = sender.slots.open(from, room, |lsn| sealed.is_made(lsn), |lsn| sealed.is_asked(lsn));
+        let first = sender.keys.open(from, room, |lsn| sealed.is_made(lsn), |lsn| sealed.is_asked(lsn));
         // What lies behind a side under way waits for the next one.
         sender.has_news = position.is_some();
         if first.is_some() && position.is_none() {
-            state.pass.begin(now);
+            state.rescan.begin(now);
         }
         first
     }
 
     /// A catch-up side met the main one.
-    pub(super) fn met(&mut self, side: Side, head: Lsn) {
-        let PlainSender { gates, asides, slots, .. } = &mut self.sender;
-        if let Side::Aside(topic) = side {
-            gates.met(|of| of == topic);
+    pub(super) fn met(&mut self, side: ReadSide, head: Lsn) {
+        let PlainSender { parked, asides, keys, .. } = &mut self.sender;
+        if let ReadSide::Aside(topic) = side {
+            parked.met(|of| of == topic);
             asides.remove(&topic);
         } else {
-            gates.met(|topic| !asides.contains(&topic));
-            slots.reached(head);
+            parked.met(|topic| !asides.contains(&topic));
+            keys.reached(head);
         }
     }
 
     /// Whether the catch-up side, having come this far, has nothing more to do.
     pub(super) fn is_caught_up(&mut self, position: Lsn) -> bool {
-        let PlainSender { gates, asides, slots, .. } = &mut self.sender;
-        slots.reached(position);
-        !slots.any_open() && !gates.any_open(|topic| !asides.contains(&topic))
+        let PlainSender { parked, asides, keys, .. } = &mut self.sender;
+        keys.reached(position);
+        !keys.any_open() && !parked.any_open(|topic| !asides.contains(&topic))
     }
 
     /// Builds a producer, asks about topics, lets go of what is not needed: whatever is due.
     pub(super) fn tend(&mut self, now: Instant) {
         self.sender.main.ready(now);
         self.ask_about_topics(now);
-        if self.state.window.len_of(true) == 0 {
+        if self.state.in_flight.len_of(true) == 0 {
             self.sender.solo.close_idle(now);
         }
     }
 
     /// Stores dead letters once they are many, or have waited for others.
     pub(super) fn store_gathered_dead_letters(&mut self, now: Instant) {
-        self.state.court.store_gathered_dead_letters(&self.state.parts, now);
+        self.state.policy.store_gathered_dead_letters(&self.state.context, now);
     }
 
     /// Whether time alone can change nothing here.
     pub(super) fn is_quiet(&self) -> bool {
-        let nothing_held = self.sender.gates.is_empty() && self.sender.slots.is_empty();
-        let is_idle = self.state.window.len() == 0 && !self.state.court.has_unstored();
+        let nothing_held = self.sender.parked.is_empty() && self.sender.keys.is_empty();
+        let is_idle = self.state.in_flight.len() == 0 && !self.state.policy.has_unstored();
         nothing_held && is_idle && self.is_connected()
     }
 }

@@ -1,24 +1,24 @@
 //! One at-least-once worker: a thread with its own producers and its own lanes.
 //!
 //! Each turn takes in results, asks about topics, opens gates whose reason is gone, sends what the window has room
-//! for, and then waits for its bell.
+//! for, and then waits for a notification.
 
 use std::time::Instant;
 
 use super::asides::Asides;
-use super::outlet::Outlet;
-use super::sender::PlainSender;
-use crate::drain::bell::ALERT;
-use crate::drain::bell::IDLE;
-use crate::drain::board::Post;
-use crate::drain::board::activity;
+use super::plain_sender::PlainSender;
+use super::reconnecting_producer::ReconnectingProducer;
 use crate::drain::dispatcher::Dispatcher;
-use crate::drain::feed::Feed;
-use crate::drain::feed::Side;
-use crate::drain::feed::Step;
-use crate::drain::feed::TURN;
 use crate::drain::handle::Handle;
+use crate::drain::lane_reader::Disposition;
+use crate::drain::lane_reader::LaneReader;
+use crate::drain::lane_reader::ReadSide;
+use crate::drain::lane_reader::TURN;
 use crate::drain::lanes::Lanes;
+use crate::drain::monitor::WorkerMonitor;
+use crate::drain::monitor::activity;
+use crate::drain::notify::ALERT;
+use crate::drain::notify::IDLE;
 use crate::drain::part::STALL;
 use crate::drain::worker_parts::WorkerParts;
 use crate::kafka::ClientError;
@@ -29,20 +29,22 @@ pub(in crate::drain) struct Worker {
     lanes: Lanes,
     handle: Handle,
     dispatcher: Dispatcher<PlainSender>,
-    head: Feed,
-    catch_up: Option<Feed>,
+    head: LaneReader,
+    catch_up: Option<LaneReader>,
     asides: Asides,
 }
 
 impl Worker {
     pub(in crate::drain) fn new(its: WorkerParts<'_>) -> Result<Self, ClientError> {
-        let outlet = |guarantee| Outlet::new(its.link, guarantee, &its.post().bell, its.config.backoff());
+        let outlet = |guarantee| {
+            ReconnectingProducer::new(its.link, guarantee, &its.monitor().notify, its.config.backoff())
+        };
         let mut main = outlet(Guarantee::Gapless);
         // Here, so that wrong settings are found at start, and the producer has its id when the first record comes.
         main.build()?;
         let sender = PlainSender::new(main, outlet(Guarantee::Skipping));
         let dispatcher = Dispatcher::new(its.state(), sender);
-        let asides = Asides::new(&its.parts.log, its.lanes, its.config.backoff());
+        let asides = Asides::new(&its.context.log, its.lanes, its.config.backoff());
         let head = its.head();
         Ok(Self { lanes: its.lanes, handle: its.handle, dispatcher, head, catch_up: None, asides })
     }
@@ -51,10 +53,10 @@ impl Worker {
     pub(in crate::drain) fn run(mut self) {
         let mut stopping = None;
         loop {
-            self.post().beat();
+            self.monitor().beat();
             let now = Instant::now();
             self.dispatcher.collect(now);
-            self.post().beat();
+            self.monitor().beat();
             if let Some(deadline) = self.handle.control.stop_by() {
                 let since = *stopping.get_or_insert(now);
                 if self.has_ended(since, deadline, now) {
@@ -70,20 +72,20 @@ impl Worker {
                 let is_quiet =
                     self.dispatcher.is_quiet() && self.catch_up.is_none() && !self.head.is_waiting();
                 let is_quiet = is_quiet && self.asides.is_empty();
-                self.post().bell.wait(if is_quiet { IDLE } else { ALERT });
+                self.monitor().notify.wait(if is_quiet { IDLE } else { ALERT });
             }
         }
     }
 
-    fn post(&self) -> &Post {
-        self.handle.post(self.lanes)
+    fn monitor(&self) -> &WorkerMonitor {
+        self.handle.monitor(self.lanes)
     }
 
     /// Nothing is in flight any more, or what is will not come back in time.
     fn has_ended(&self, since: Instant, deadline: Instant, now: Instant) -> bool {
         let state = &self.dispatcher.state;
         let quiet_since = since.max(state.arrived_at);
-        state.window.len() == 0 || now >= deadline || now.duration_since(quiet_since) >= STALL
+        state.in_flight.len() == 0 || now >= deadline || now.duration_since(quiet_since) >= STALL
     }
 
     /// One turn; says whether there is more to do at once.
@@ -91,11 +93,13 @@ impl Worker {
         self.dispatcher.tend(now);
         for (side, first) in self.dispatcher.reopen(now) {
             match side {
-                Side::Aside(topic) => self.asides.rewind(topic, first),
-                Side::CatchUp | Side::Main => self.rewind(first),
+                ReadSide::Aside(topic) => self.asides.rewind(topic, first),
+                ReadSide::CatchUp | ReadSide::Main => self.rewind(first),
             }
         }
-        if let Some(first) = self.dispatcher.reopen_slots(self.catch_up.as_ref().map(Feed::position), now) {
+        if let Some(first) =
+            self.dispatcher.reopen_slots(self.catch_up.as_ref().map(LaneReader::position), now)
+        {
             self.rewind(first);
             self.asides.rewind_all(first);
         }
@@ -112,7 +116,7 @@ impl Worker {
             self.catch_up = None;
         }
         if self.catch_up.is_none() {
-            self.dispatcher.end_pass(now);
+            self.dispatcher.end_rescan(now);
         }
     }
 
@@ -123,7 +127,7 @@ impl Worker {
             Some(feed) => feed.seek(first),
             None => {
                 let queue = self.handle.queues.catch_up(self.lanes.index);
-                self.catch_up = Some(Feed::new(&self.dispatcher.state.parts.log, queue, first));
+                self.catch_up = Some(LaneReader::new(&self.dispatcher.state.context.log, queue, first));
             }
         }
     }
@@ -144,7 +148,7 @@ impl Worker {
 
     fn step_head(&mut self) -> bool {
         let dispatcher = &mut self.dispatcher;
-        self.head.advance(|frame| dispatcher.dispatch(Side::Main, frame)) == Some(Step::Done)
+        self.head.advance(|frame| dispatcher.dispatch(ReadSide::Main, frame)) == Some(Disposition::Done)
     }
 
     fn step_catch_up(&mut self) -> bool {
@@ -154,25 +158,26 @@ impl Worker {
         if !met {
             let step = feed.advance(|frame| {
                 met = frame.lsn >= head;
-                if met { Step::Done } else { dispatcher.dispatch(Side::CatchUp, frame) }
+                if met { Disposition::Done } else { dispatcher.dispatch(ReadSide::CatchUp, frame) }
             });
             met |= step.is_none();
             if !met {
-                return step == Some(Step::Done);
+                return step == Some(Disposition::Done);
             }
         }
-        self.dispatcher.met(Side::CatchUp, head);
+        self.dispatcher.met(ReadSide::CatchUp, head);
         self.catch_up = None;
         true
     }
 
     fn publish(&mut self, is_paused: bool, more: bool, now: Instant) {
         let Dispatcher { state, sender } = &mut self.dispatcher;
-        let head = Some(self.head.position()).filter(|position| *position < state.parts.log.end());
-        let behind = self.catch_up.as_ref().map(Feed::position);
-        let lowest = [state.window.lowest_waiting(), behind, self.asides.position(), head];
-        let activity = activity(is_paused, sender.main.producer().is_some(), more || state.window.len() > 0);
+        let head = Some(self.head.position()).filter(|position| *position < state.context.log.end());
+        let behind = self.catch_up.as_ref().map(LaneReader::position);
+        let lowest = [state.in_flight.lowest_waiting(), behind, self.asides.position(), head];
+        let activity =
+            activity(is_paused, sender.main.producer().is_some(), more || state.in_flight.len() > 0);
         let oldest = lowest.into_iter().flatten().min();
-        state.publish(self.handle.post(self.lanes), activity, oldest, sender.waiting(), now);
+        state.publish(self.handle.monitor(self.lanes), activity, oldest, sender.waiting(), now);
     }
 }

@@ -8,10 +8,10 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::backoff::Backoff;
-use crate::drain::bell::Bell;
-use crate::drain::board::Control;
-use crate::drain::feed::Feed;
-use crate::drain::feed::Step;
+use crate::drain::control::Control;
+use crate::drain::lane_reader::Disposition;
+use crate::drain::lane_reader::LaneReader;
+use crate::drain::notify::Notify;
 use crate::drain::pacer::Pacer;
 use crate::drain::queue::Queues;
 use crate::drain::reader;
@@ -58,7 +58,7 @@ fn op() -> impl Strategy<Value = Op> {
 
 /// One side of a worker: everything of its lanes below `next` came, in order and once since it last went elsewhere.
 struct Side {
-    feed: Feed,
+    feed: LaneReader,
     next: u64,
 }
 
@@ -86,11 +86,11 @@ impl Model {
     fn new(capacity: u64) -> Self {
         let opened = open_log(Arc::new(MemoryFs::default()), Path::new("/log"), SMALL);
         let log = &opened.log;
-        let bells: Vec<Arc<Bell>> = (0..WORKERS).map(|_| Arc::default()).collect();
+        let notifies: Vec<Arc<Notify>> = (0..WORKERS).map(|_| Arc::default()).collect();
         let control = Arc::new(Control::new(log.end()));
-        let queues = Arc::new(Queues::with_capacity(log, &control, &bells, capacity));
+        let queues = Arc::new(Queues::with_capacity(log, &control, &notifies, capacity));
         let reader = reader_of(log, &control, &queues);
-        let head = |worker| Side { feed: Feed::new(log, queues.head(worker), Lsn(1)), next: 1 };
+        let head = |worker| Side { feed: LaneReader::new(log, queues.head(worker), Lsn(1)), next: 1 };
         let sides = (0..2 * WORKERS).map(|side| (side < WORKERS).then(|| head(side))).collect();
         let (lanes, done, now) = (Vec::new(), Vec::new(), Instant::now());
         Self { control, queues: Arc::clone(&queues), opened, reader, sides, lanes, done, capacity, now }
@@ -142,7 +142,7 @@ impl Model {
             let (before, mut got) = (side.feed.position(), None);
             let step = side.feed.advance(|frame| {
                 got = Some(frame.lsn);
-                Step::Done
+                Disposition::Done
             });
             let end = got.map_or(self.opened.log.end(), |lsn| lsn).0;
             if got.is_some() || step.is_none() {
@@ -155,7 +155,7 @@ impl Model {
                 side.next = lsn.0 + 1;
             }
             ended = step.is_none();
-            if step != Some(Step::Done) {
+            if step != Some(Disposition::Done) {
                 break;
             }
         }
@@ -172,7 +172,7 @@ impl Model {
             }
             none => {
                 let queue = &self.queues.all()[index];
-                *none = Some(Side { feed: Feed::new(&self.opened.log, queue, Lsn(from)), next: from });
+                *none = Some(Side { feed: LaneReader::new(&self.opened.log, queue, Lsn(from)), next: from });
             }
         }
     }
@@ -227,11 +227,11 @@ fn the_log_is_read_once_for_all_workers() {
     house.append_filled(TOPIC, 0..5_000, 1000, 800);
     // Opened again, it has nothing of it in memory.
     let wal::Opened { log, .. } = open();
-    let bells: Vec<Arc<Bell>> = (0..8).map(|_| Arc::default()).collect();
+    let notifies: Vec<Arc<Notify>> = (0..8).map(|_| Arc::default()).collect();
     let control = Arc::new(Control::new(log.end()));
-    let queues = Arc::new(Queues::new(&log, &control, &bells));
+    let queues = Arc::new(Queues::new(&log, &control, &notifies));
     let mut reader = reader_of(&log, &control, &queues);
-    let heads: Vec<_> = (0..8).map(|worker| Feed::new(&log, queues.head(worker), Lsn(1))).collect();
+    let heads: Vec<_> = (0..8).map(|worker| LaneReader::new(&log, queues.head(worker), Lsn(1))).collect();
     let before = fs.bytes_read();
     while reader.turn(Instant::now()).is_none() {}
     let (read, bytes) = (fs.bytes_read() - before, log.backlog_bytes());

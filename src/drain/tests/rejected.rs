@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::backoff::Backoff;
-use crate::drain::grave::Grave;
+use crate::drain::dead_letter_buffer::DeadLetterBuffer;
 
 const INVALID: RDKafkaRespErr = RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_RECORD;
 
@@ -49,17 +49,18 @@ fn dead_letters_that_come_one_by_one_share_a_flush() {
     let mut house = House::new();
     house.append(TOPIC, 0..10, 1);
     let (log, metrics) = (Arc::clone(&house.log), Arc::clone(&house.metrics));
-    let parts =
-        Parts::new(log, Statuses::new(Arc::clone(&house.log)), metrics, None, Arc::new(NothingSealed));
-    let mut grave = Grave::new(Backoff::new(Duration::from_millis(20), Duration::from_secs(1)), false);
+    let context =
+        Context::new(log, Statuses::new(Arc::clone(&house.log)), metrics, None, Arc::new(NothingSealed));
+    let mut dead_letters =
+        DeadLetterBuffer::new(Backoff::new(Duration::from_millis(20), Duration::from_secs(1)), false);
     let start = Instant::now();
     for n in 1..=10 {
-        grave.add(house.log.read(Lsn(n)).unwrap().unwrap(), "record: invalid", None, 1);
-        grave.store_gathered(&parts, start + Duration::from_millis(n));
+        dead_letters.add(house.log.read(Lsn(n)).unwrap().unwrap(), "record: invalid", None, 1);
+        dead_letters.store_gathered(&context, start + Duration::from_millis(n));
     }
     assert_eq!(house.log.figures().dead, 0, "they wait for each other");
-    assert!(grave.has(Lsn(1)) && !grave.has(Lsn(11)), "and must not be sent again meanwhile");
-    grave.store_gathered(&parts, start + Duration::from_secs(1));
+    assert!(dead_letters.has(Lsn(1)) && !dead_letters.has(Lsn(11)), "and must not be sent again meanwhile");
+    dead_letters.store_gathered(&context, start + Duration::from_secs(1));
     assert_eq!(house.log.figures().dead, 10);
-    assert!(grave.is_empty());
+    assert!(dead_letters.is_empty());
 }

@@ -1,0 +1,34 @@
+//! What every worker works with.
+
+use std::sync::Arc;
+
+use crate::drain::lead::Lead;
+use crate::drain::prepare::Prepare;
+use crate::drain::usage::Extra;
+use crate::metrics::Metrics;
+use crate::status::Statuses;
+use crate::wal::Log;
+
+/// The same for all of them.
+#[derive(Clone)]
+pub(super) struct Context {
+    pub(super) log: Arc<Log>,
+    pub(super) statuses: Statuses,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) lead: Option<Arc<Lead>>,
+    pub(super) prepare: Arc<dyn Prepare>,
+    /// Room in flight beside the workers' windows.
+    pub(super) extra: Arc<Extra>,
+}
+
+impl Context {
+    pub(super) fn new(
+        log: Arc<Log>,
+        statuses: Statuses,
+        metrics: Arc<Metrics>,
+        lead: Option<Arc<Lead>>,
+        prepare: Arc<dyn Prepare>,
+    ) -> Self {
+        Self { log, statuses, metrics, lead, prepare, extra: Arc::default() }
+    }
+}

@@ -1,0 +1,48 @@
+//! What all workers and the reader are told.
+
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use crate::wal::Lsn;
+
+/// By the operator, the stop, and the pacer.
+pub(super) struct Control {
+    pub(super) paused: AtomicBool,
+    stop_by: Mutex<Option<Instant>>,
+    released: AtomicU64,
+}
+
+impl Control {
+    /// Records below `released` may be delivered.
+    pub(super) fn new(released: Lsn) -> Self {
+        Self {
+            paused: AtomicBool::new(false),
+            stop_by: Mutex::default(),
+            released: AtomicU64::new(released.0),
+        }
+    }
+
+    /// Records at and above this number are still gathered: workers do not read them yet.
+    pub(super) fn released(&self) -> Lsn {
+        Lsn(self.released.load(Ordering::Acquire))
+    }
+
+    /// Workers may read everything below this number.
+    pub(super) fn release(&self, end: Lsn) {
+        self.released.store(end.0, Ordering::Release);
+    }
+
+    /// Begin nothing new; end by then.
+    pub(super) fn stop(&self, deadline: Instant) {
+        *self.stop_by.lock().unwrap_or_else(PoisonError::into_inner) = Some(deadline);
+    }
+
+    /// When to end, once that is asked.
+    pub(super) fn stop_by(&self) -> Option<Instant> {
+        *self.stop_by.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,134 @@
+//! Records Kafka will never take, on their way into the dead-letter store.
+
+use std::time::Duration;
+use std::time::Instant;
+
+use crate::backoff::Backoff;
+use crate::command::Envelope;
+use crate::command::UserValue;
+use crate::drain::context::Context;
+use crate::units::Timestamp;
+use crate::wal::Letter;
+use crate::wal::Lsn;
+use crate::wal::Record;
+
+/// Letters share a flush: a topic that was given up may have a million of them.
+const BATCH: usize = 256;
+/// Bounds the letters that wait for that flush.
+const BATCH_BYTES: usize = 4 << 20;
+/// How long the first of them waits for others: a slow disk then costs a worker a flush now and then, not one for each.
+const GATHER: Duration = Duration::from_millis(50);
+
+/// Letters not stored yet. Until they are, the worker begins nothing new.
+pub(super) struct DeadLetterBuffer {
+    letters: Vec<Letter>,
+    codes: Vec<&'static str>,
+    bytes: usize,
+    /// Whether the store is encrypted: a password may lie in it.
+    encrypts: bool,
+    retry_at: Option<Instant>,
+    /// When the first letter is stored at the latest.
+    due_at: Option<Instant>,
+    backoff: Backoff,
+}
+
+impl DeadLetterBuffer {
+    pub(super) fn new(backoff: Backoff, encrypts: bool) -> Self {
+        Self {
+            letters: Vec::new(),
+            codes: Vec::new(),
+            bytes: 0,
+            encrypts,
+            retry_at: None,
+            due_at: None,
+            backoff,
+        }
+    }
+
+    /// Adds a letter. `code`: the reason from a fixed set; `detail`: more for a person, without personal data.
+    pub(super) fn add(&mut self, record: Record, code: &'static str, detail: Option<String>, attempts: u32) {
+        let reason = detail.map_or_else(|| code.to_owned(), |detail| format!("{code}: {detail}"));
+        let payload = if self.encrypts { record.payload } else { without_password(record.payload) };
+        self.codes.push(code);
+        self.bytes += payload.len();
+        self.letters.push(Letter {
+            lsn: record.lsn,
+            accepted_at: record.at,
+            died_at: Timestamp::now(),
+            reason,
+            attempts,
+            payload,
+        });
+    }
+
+    /// Whether another letter must wait until these are stored.
+    pub(super) fn is_full(&self) -> bool {
+        self.retry_at.is_some() || self.letters.len() >= BATCH || self.bytes >= BATCH_BYTES
+    }
+
+    /// Whether all are stored.
+    pub(super) fn is_empty(&self) -> bool {
+        self.letters.is_empty()
+    }
+
+    /// Whether this record is among those not stored yet: it must not be sent.
+    pub(super) fn has(&self, lsn: Lsn) -> bool {
+        self.letters.iter().any(|letter| letter.lsn == lsn)
+    }
+
+    /// Stores what there is once it is much, or has waited a while for more.
+    pub(super) fn store_gathered(&mut self, context: &Context, now: Instant) {
+        if self.letters.is_empty() {
+            return;
+        }
+        let due_at = *self.due_at.get_or_insert(now + GATHER);
+        if self.is_full() || now >= due_at {
+            self.store(context, now);
+        }
+    }
+
+    /// Stores what there is. After an error it is tried again later.
+    pub(super) fn store(&mut self, context: &Context, now: Instant) {
+        if self.letters.is_empty() || self.retry_at.is_some_and(|at| now < at) {
+            return;
+        }
+        if let Err(error) = context.log.bury(&self.letters) {
+            let delay = self.backoff.delay();
+            self.retry_at = Some(now + delay);
+            let delay = delay.as_millis() as u64;
+            tracing::error!(%error, drain.delay_ms = delay, "dead letters cannot be stored");
+            return;
+        }
+        if let [first, ..] = &self.letters[..] {
+            let (lsn, reason, count) = (first.lsn.0, &*first.reason, self.letters.len());
+            tracing::warn!(
+                wal.lsn = lsn,
+                drain.reason = reason,
+                drain.letters = count,
+                "dead letters stored"
+            );
+        }
+        self.bytes = 0;
+        (self.retry_at, self.due_at) = (None, None);
+        self.backoff.reset();
+        let lsns: Vec<_> = self.letters.drain(..).map(|letter| letter.lsn).collect();
+        context.statuses.finished(&lsns);
+        for code in self.codes.drain(..) {
+            context.metrics.dead.with_label_values(&[code]).inc();
+        }
+    }
+}
+
+/// A record as it may lie in a store that is not encrypted: encryption was turned off while a password waited to be
+/// hashed. Requeued, it is a dead letter again, for want of it.
+fn without_password(payload: Vec<u8>) -> Vec<u8> {
+    let Ok(envelope) = Envelope::decode(&payload) else { return payload };
+    if !envelope.sealed {
+        return payload;
+    }
+    let value =
+        UserValue::parse(envelope.value).map(|value| UserValue { password: None, ..value }.to_bytes());
+    let (value, mut bytes) = (value.unwrap_or_default(), Vec::new());
+    Envelope { value: &value, ..envelope }.encode(&mut bytes);
+    bytes
+}

@@ -1,0 +1,306 @@
+//! What a worker knows of topics and of refused records, and what follows from a refusal: the same with and without
+//! transactions.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+use std::time::Instant;
+
+use crate::backoff::Backoff;
+use crate::command::EnvelopeError;
+use crate::drain::context::Context;
+use crate::drain::dead_letter_buffer::DeadLetterBuffer;
+use crate::drain::in_flight_record::InFlightRecord;
+use crate::drain::lane_reader::owned;
+use crate::drain::place::Place;
+use crate::drain::poison_isolation::PoisonIsolation;
+use crate::drain::topic_state::Route;
+use crate::drain::topic_state::TopicState;
+use crate::drain::topics::Topics;
+use crate::kafka::Answer;
+use crate::kafka::ErrorCode;
+use crate::kafka::Fault;
+use crate::kafka::classify;
+use crate::wal::Frame;
+use crate::wal::Log;
+use crate::wal::Lsn;
+
+/// Who is at fault, as far as one worker knows.
+pub(super) struct FailurePolicy {
+    log: Arc<Log>,
+    grace: Duration,
+    topics: Topics,
+    isolation: PoisonIsolation,
+    dead_letters: DeadLetterBuffer,
+    /// How often records in need of another try were sent. As many as the window can hold.
+    attempts: HashMap<Lsn, u32>,
+}
+
+/// A record that came back from a producer.
+#[derive(Clone, Copy)]
+pub(super) struct Returned {
+    pub(super) lsn: Lsn,
+    pub(super) place: Place,
+    pub(super) bytes: u64,
+    pub(super) has_key: bool,
+    pub(super) fault: Fault,
+    /// Whether no other record was in its batch: Kafka refuses batches whole.
+    pub(super) alone: bool,
+}
+
+impl Returned {
+    /// A record that was in flight.
+    pub(super) fn new(lsn: Lsn, flight: &InFlightRecord, code: ErrorCode, alone: bool) -> Self {
+        let &InFlightRecord { place, bytes, has_key, .. } = flight;
+        Self { lsn, place, bytes, has_key, fault: classify(code), alone }
+    }
+}
+
+/// What to do about a record that a producer did not take.
+pub(super) enum NotTaken {
+    /// Nothing: it is a dead letter.
+    DeadLetter,
+    /// Its topic waits.
+    Hold,
+    /// It is not to blame, and neither is its topic.
+    Wait,
+}
+
+impl FailurePolicy {
+    /// `grace`: how long a topic may be at fault before its records are dead letters. `refresh`: how often to ask about
+    /// one that is well.
+    pub(super) fn new(context: &Context, backoff: &Backoff, grace: Duration, refresh: Duration) -> Self {
+        Self {
+            log: Arc::clone(&context.log),
+            grace,
+            topics: Topics::new(backoff.clone(), refresh, context.metrics.sent.clone()),
+            isolation: PoisonIsolation::default(),
+            dead_letters: DeadLetterBuffer::new(backoff.clone(), context.log.encrypts()),
+            attempts: HashMap::new(),
+        }
+    }
+
+    /// The number of a topic within the worker.
+    pub(super) fn topic_number(&mut self, name: &str, now: Instant) -> usize {
+        self.topics.number(name, now)
+    }
+
+    pub(super) fn topic_name(&self, number: usize) -> &Arc<str> {
+        self.topics.name(number)
+    }
+
+    pub(super) fn topic(&mut self, number: usize) -> &mut TopicState {
+        self.topics.get(number)
+    }
+
+    /// Topics to ask about now.
+    pub(super) fn due_topics(&self, now: Instant) -> Vec<usize> {
+        self.topics.due(now)
+    }
+
+    /// Whether records of this topic may go, or die.
+    pub(super) fn is_decided(&self, topic: usize) -> bool {
+        matches!(self.topics.route(topic), Route::Send { .. } | Route::DeadLetter(_))
+    }
+
+    /// Whether this record is a dead letter that is not stored yet.
+    pub(super) fn is_dead(&self, lsn: Lsn) -> bool {
+        self.dead_letters.has(lsn)
+    }
+
+    /// Whether dead letters must be stored before another record is looked at.
+    pub(super) fn must_store(&self) -> bool {
+        self.dead_letters.is_full()
+    }
+
+    /// Whether there are dead letters that are not stored yet.
+    pub(super) fn has_unstored(&self) -> bool {
+        !self.dead_letters.is_empty()
+    }
+
+    /// Stores the dead letters there are.
+    pub(super) fn store_dead_letters(&mut self, context: &Context, now: Instant) {
+        self.dead_letters.store(context, now);
+    }
+
+    /// Stores them once they are many, or have waited for others.
+    pub(super) fn store_gathered_dead_letters(&mut self, context: &Context, now: Instant) {
+        self.dead_letters.store_gathered(context, now);
+    }
+
+    /// Whether a batch of this partition was refused that may have had this record in it: it goes alone.
+    pub(super) fn is_suspect(&self, place: Place, lsn: Lsn) -> bool {
+        self.isolation.singly(place, lsn)
+    }
+
+    /// Whether a batch of this partition was too large: its records go in their order, to find out which of them is.
+    pub(super) fn weighs(&self, place: Place) -> bool {
+        self.isolation.weighs(place)
+    }
+
+    pub(super) fn has_suspects(&self) -> bool {
+        !self.isolation.is_empty()
+    }
+
+    /// How often a record will have been sent, the next time included.
+    pub(super) fn next_attempt(&self, lsn: Lsn) -> u32 {
+        self.attempts.get(&lsn).copied().unwrap_or(0) + 1
+    }
+
+    /// A record that arrived will be sent again all the same.
+    pub(super) fn note_attempts(&mut self, lsn: Lsn, attempts: u32) {
+        self.attempts.insert(lsn, attempts);
+    }
+
+    /// What the brokers answered about a topic.
+    pub(super) fn answered(&mut self, topic: usize, answer: Answer, now: Instant) {
+        if let Answer::Refused(reason) = answer {
+            let name = &**self.topics.name(topic);
+            tracing::warn!(kafka.topic = name, drain.reason = reason, "topic at fault; its records wait");
+        }
+        self.topics.get(topic).answered(answer, now, self.grace);
+    }
+
+    /// Kafka took a record: its topic is well.
+    pub(super) fn arrived(&mut self, flight: &InFlightRecord, lsn: Lsn) {
+        let topic = self.topics.get(flight.place.topic);
+        topic.caution.record_arrived(flight.has_key);
+        if topic.arrived() {
+            tracing::info!(kafka.topic = &*topic.name, "topic is well again");
+        }
+        self.attempts.remove(&lsn);
+    }
+
+    /// A record is no longer in flight and not delivered.
+    pub(super) fn came_back(&mut self, lsn: Lsn, flight: &InFlightRecord) {
+        self.attempts.insert(lsn, flight.attempts);
+        self.topics.get(flight.place.topic).trial_lost(lsn);
+    }
+
+    /// A record of this partition is delivered.
+    pub(super) fn delivered(&mut self, place: Place, lsn: Lsn) {
+        self.topics.get(place.topic).sent.inc();
+        self.settle(place, lsn);
+    }
+
+    /// A record of this partition is delivered or dead.
+    fn settle(&mut self, place: Place, lsn: Lsn) {
+        let Some(cap) = self.isolation.settled(place, lsn) else { return };
+        let topic = self.topics.get(place.topic);
+        topic.caution.shrink(cap);
+        tracing::warn!(
+            kafka.topic = &*topic.name,
+            drain.batch_bytes = topic.caution.cap,
+            "topic takes only small batches"
+        );
+    }
+
+    /// All that came back at once: topics at fault wait, culprits become dead letters, the others of a refused batch
+    /// are suspects. Says which records are to be sent again.
+    pub(super) fn judge(&mut self, mut returned: Vec<Returned>, now: Instant) -> Vec<Returned> {
+        let mut refused: HashMap<Place, Vec<Returned>> = HashMap::new();
+        returned.retain(|record| match record.fault {
+            Fault::Record(reason) if record.alone => !self.dead_letter_culprit(*record, reason),
+            Fault::Record(_) => {
+                refused.entry(record.place).or_default().push(*record);
+                true
+            }
+            fault => {
+                self.mark_topic_fault(record.place.topic, fault, now);
+                true
+            }
+        });
+        for (place, records) in refused {
+            self.isolate_batch(place, &records);
+        }
+        returned
+    }
+
+    /// A topic is at fault, or what is known of it is old. For other faults it cannot help.
+    pub(super) fn mark_topic_fault(&mut self, topic: usize, fault: Fault, now: Instant) {
+        let topic = self.topics.get(topic);
+        match fault {
+            Fault::Topic(reason) => {
+                tracing::warn!(
+                    kafka.topic = &*topic.name,
+                    drain.reason = reason,
+                    "topic at fault; its records wait"
+                );
+                topic.refused(reason, true, now, self.grace);
+                topic.caution.put_on_probation();
+            }
+            Fault::Stale => topic.doubt(now),
+            Fault::Record(_) | Fault::Producer | Fault::Passing => {}
+        }
+    }
+
+    /// A batch was refused with these records in it: any of them may be the reason.
+    fn isolate_batch(&mut self, place: Place, records: &[Returned]) {
+        let Some(&Returned { lsn, fault, .. }) = records.first() else { return };
+        let last = records.iter().map(|record| record.lsn).max().unwrap_or(lsn);
+        let bytes = records.iter().map(|record| record.bytes).sum();
+        self.isolation.accuse(place, last, bytes, fault);
+        self.topics.get(place.topic).caution.put_on_probation();
+        tracing::warn!(
+            kafka.topic = &**self.topics.name(place.topic),
+            kafka.partition = place.partition,
+            drain.records = records.len(),
+            "batch refused; its records go one at a time"
+        );
+    }
+
+    /// A record was refused alone. Says whether it is a dead letter; else it will be sent, and refused, again.
+    fn dead_letter_culprit(&mut self, culprit: Returned, reason: &'static str) -> bool {
+        let Returned { lsn, place, bytes, has_key, .. } = culprit;
+        let record = match self.log.read(lsn) {
+            Ok(Some(record)) => record,
+            Ok(None) => return false,
+            Err(error) => {
+                tracing::error!(%error, wal.lsn = lsn.0, "cannot read a refused record");
+                return false;
+            }
+        };
+        let attempts = self.attempts.remove(&lsn).unwrap_or(1);
+        self.dead_letters.add(record, reason, None, attempts);
+        self.topics.get(place.topic).record_refused(reason, bytes, has_key);
+        self.isolation.convict(place);
+        self.settle(place, lsn);
+        true
+    }
+
+    /// A record that is no envelope.
+    pub(super) fn dead_letter_undecodable(&mut self, frame: Frame<'_>, error: &EnvelopeError) {
+        self.dead_letters.add(owned(frame), "envelope", Some(error.to_string()), 0);
+    }
+
+    /// A record of a topic that was given up, or whose value nobody makes.
+    pub(super) fn dead_letter(&mut self, frame: Frame<'_>, reason: &'static str) {
+        let attempts = self.attempts.remove(&frame.lsn).unwrap_or(0);
+        self.dead_letters.add(owned(frame), reason, None, attempts);
+    }
+
+    /// A producer did not take a record, at this attempt; nothing of it is in flight.
+    pub(super) fn not_taken(
+        &mut self,
+        frame: Frame<'_>,
+        place: Place,
+        code: ErrorCode,
+        attempts: u32,
+        now: Instant,
+    ) -> NotTaken {
+        match classify(code) {
+            Fault::Record(reason) => {
+                self.attempts.remove(&frame.lsn);
+                self.isolation.convict(place);
+                self.settle(place, frame.lsn);
+                self.dead_letters.add(owned(frame), reason, None, attempts);
+                NotTaken::DeadLetter
+            }
+            fault @ (Fault::Topic(_) | Fault::Stale) => {
+                self.mark_topic_fault(place.topic, fault, now);
+                NotTaken::Hold
+            }
+            Fault::Producer | Fault::Passing => NotTaken::Wait,
+        }
+    }
+}

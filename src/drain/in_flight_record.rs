@@ -1,0 +1,48 @@
+//! A record on its way to Kafka.
+
+use crate::drain::place::Place;
+use crate::units::Timestamp;
+use crate::wal::Frame;
+
+/// How a record goes.
+#[derive(Clone, Copy)]
+pub(super) struct Way {
+    /// As a single record.
+    pub(super) solo: bool,
+    /// So, but beside others of its partition.
+    pub(super) loose: bool,
+}
+
+/// A record handed to a producer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct InFlightRecord {
+    pub(super) place: Place,
+    pub(super) bytes: u64,
+    /// Bytes it takes in the log.
+    pub(super) log_bytes: u32,
+    /// When it was accepted.
+    pub(super) at: Timestamp,
+    /// How often it was sent, this time included.
+    pub(super) attempts: u32,
+    /// Whether its key gives it a place in an order.
+    pub(super) has_key: bool,
+    /// Whether it went through the producer for single records.
+    pub(super) solo: bool,
+    /// Whether it went there beside others of its partition, because it has no key.
+    pub(super) loose: bool,
+}
+
+impl InFlightRecord {
+    /// A record that was just sent.
+    pub(super) fn new(
+        place: Place,
+        way: Way,
+        bytes: u64,
+        frame: Frame<'_>,
+        has_key: bool,
+        attempts: u32,
+    ) -> Self {
+        let (Way { solo, loose }, Frame { at, bytes: log_bytes, .. }) = (way, frame);
+        Self { place, bytes, log_bytes, at, attempts, has_key, solo, loose }
+    }
+}

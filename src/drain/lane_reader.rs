@@ -1,0 +1,94 @@
+//! One side of a worker's way through its lanes: a queue one can give a record back to.
+
+use std::sync::Arc;
+
+pub(super) use crate::drain::queue::owned;
+
+use crate::drain::queue::Next;
+use crate::drain::queue::Queue;
+use crate::wal::Frame;
+use crate::wal::Log;
+use crate::wal::Lsn;
+use crate::wal::Record;
+
+/// Records between two looks at the results: a fraction of a millisecond.
+pub(super) const TURN: usize = 256;
+
+/// Which cursor brings a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ReadSide {
+    Main,
+    CatchUp,
+    /// The catch-up side of one topic.
+    Aside(usize),
+}
+
+/// What was done with a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Disposition {
+    /// Sent, buried, or left to the catch-up side.
+    Done,
+    /// It cannot go now, and nothing behind it may pass; or it was not read yet.
+    Wait,
+}
+
+/// Takes a worker's records out of its queue in order. Dropped, it closes the queue.
+pub(super) struct LaneReader {
+    log: Arc<Log>,
+    queue: Arc<Queue>,
+    // Taken out, and not yet done with. At most one record.
+    held: Option<(Record, u32)>,
+}
+
+impl LaneReader {
+    /// From this record on.
+    pub(super) fn new(log: &Arc<Log>, queue: &Arc<Queue>, from: Lsn) -> Self {
+        queue.open(from);
+        Self { log: Arc::clone(log), queue: Arc::clone(queue), held: None }
+    }
+
+    /// Goes on from this record.
+    pub(super) fn seek(&mut self, from: Lsn) {
+        self.held = None;
+        self.queue.open(from);
+    }
+
+    /// Everything below was offered.
+    pub(super) fn position(&self) -> Lsn {
+        self.held.as_ref().map_or_else(|| self.queue.position(), |(record, _)| record.lsn)
+    }
+
+    /// Whether a record was taken out and could not go.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.held.is_some()
+    }
+
+    /// Offers the next record; `None` when everything that is released was offered.
+    pub(super) fn advance(
+        &mut self,
+        mut handle: impl FnMut(Frame<'_>) -> Disposition,
+    ) -> Option<Disposition> {
+        let (record, bytes) = match self.held.take() {
+            Some(held) => held,
+            None => match self.queue.take() {
+                Next::Record(record, bytes) => (record, bytes),
+                Next::Later => return Some(Disposition::Wait),
+                Next::End => return None,
+            },
+        };
+        let Record { lsn, at, lane, ref payload } = record;
+        // It may be over since it was read: an operator dropped it, or Kafka turned out to have it.
+        let is_done = self.log.is_done(lsn);
+        let step = if is_done { Disposition::Done } else { handle(Frame { lsn, at, lane, bytes, payload }) };
+        if step == Disposition::Wait {
+            self.held = Some((record, bytes));
+        }
+        Some(step)
+    }
+}
+
+impl Drop for LaneReader {
+    fn drop(&mut self) {
+        self.queue.close();
+    }
+}

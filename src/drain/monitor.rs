@@ -1,0 +1,77 @@
+//! What one worker shows of itself.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+
+use serde::Serialize;
+
+use crate::drain::notify::Notify;
+use crate::wal::Lsn;
+
+/// What one worker is doing.
+#[derive(Clone, Debug, Serialize)]
+pub struct WorkerState {
+    /// Its number.
+    pub index: usize,
+    /// `running`, `waiting`, `paused` or `rebuilding`.
+    pub state: &'static str,
+    /// Records handed to its producer and not confirmed.
+    pub in_flight: usize,
+    /// Whether there is something to deliver and no broker confirms anything.
+    pub stalled: bool,
+    /// Records held back, by topic.
+    pub parked: BTreeMap<String, u64>,
+    /// The lowest record that is neither confirmed nor held back.
+    #[serde(skip)]
+    pub oldest_waiting: Option<Lsn>,
+}
+
+/// It may begin nothing new.
+pub(super) const PAUSED: &str = "paused";
+/// All values of [`WorkerState::state`].
+pub(super) const STATES: [&str; 4] = ["running", "waiting", PAUSED, "rebuilding"];
+
+/// The one of them that says what a worker does.
+pub(super) fn activity(is_paused: bool, is_connected: bool, is_busy: bool) -> &'static str {
+    match () {
+        () if is_paused => PAUSED,
+        () if !is_connected => "rebuilding",
+        () if is_busy => "running",
+        () => "waiting",
+    }
+}
+
+/// One worker's heartbeat, state and notification.
+pub(super) struct WorkerMonitor {
+    pub(super) notify: Arc<Notify>,
+    pub(super) beats: AtomicU64,
+    state: Mutex<WorkerState>,
+}
+
+impl WorkerMonitor {
+    pub(super) fn new(index: usize) -> Self {
+        let state = WorkerState {
+            index,
+            state: "waiting",
+            in_flight: 0,
+            stalled: false,
+            parked: BTreeMap::new(),
+            oldest_waiting: None,
+        };
+        Self { notify: Arc::default(), beats: AtomicU64::new(0), state: Mutex::new(state) }
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, WorkerState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The worker is alive.
+    pub(super) fn beat(&self) {
+        self.beats.fetch_add(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,58 @@
+//! What a worker waits on: one event for new records, results and commands alike.
+
+use std::sync::Condvar;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+/// Nothing is in flight and nothing held back: only a notification matters, and the heartbeat.
+pub(super) const IDLE: Duration = Duration::from_millis(900);
+/// Something may hang, or may be tried again.
+pub(super) const ALERT: Duration = Duration::from_millis(50);
+/// Far below the time for which records are gathered before they are released (`drain::pacer`).
+const GATHER: Duration = Duration::from_millis(1);
+
+/// Rung by many, heard by one. A ring while nobody waits is kept.
+#[derive(Default)]
+pub(super) struct Notify {
+    rung: Mutex<bool>,
+    heard: Condvar,
+}
+
+impl Notify {
+    /// Wakes the one who waits, or who waits next.
+    pub(super) fn notify(&self) {
+        let mut rung = self.rung.lock().unwrap_or_else(PoisonError::into_inner);
+        if !*rung {
+            *rung = true;
+            self.heard.notify_one();
+        }
+    }
+
+    /// Blocks until rung, for at most `timeout`.
+    pub(super) fn wait(&self, timeout: Duration) {
+        let rung = self.rung.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.heard.wait_timeout_while(rung, timeout, |rung| !*rung);
+        *waited.unwrap_or_else(PoisonError::into_inner).0 = false;
+    }
+
+    /// As [`Self::wait`], and a little longer: the results of a batch come one by one, and who waits for the last of
+    /// many would wake for each.
+    pub(super) fn wait_and_gather(&self, timeout: Duration) {
+        self.wait(timeout);
+        std::thread::sleep(GATHER);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ring_before_the_wait_is_not_lost() {
+        let notify = Notify::default();
+        notify.notify();
+        // Hangs for an hour if it is.
+        notify.wait(Duration::from_secs(3600));
+    }
+}

@@ -1,0 +1,113 @@
+//! What came back from the producers, and what follows from it.
+
+use std::collections::HashSet;
+use std::time::Duration;
+use std::time::Instant;
+
+use super::plain_sender::PlainSender;
+use crate::drain::dispatch_state::DispatchState;
+use crate::drain::dispatcher::Dispatcher;
+use crate::kafka::ErrorCode;
+use crate::kafka::Fault;
+use crate::kafka::classify;
+use crate::units::Timestamp;
+use crate::wal::Lsn;
+
+/// How long a failed producer may still bring in what brokers have already written: each such result saves a
+/// repeat. With the half second a producer may need to end, below the heartbeat's second.
+const SETTLE: Duration = Duration::from_millis(300);
+
+type Failures = Vec<(Lsn, ErrorCode)>;
+
+impl Dispatcher<PlainSender> {
+    /// Takes in all results so far.
+    pub(super) fn collect(&mut self, now: Instant) {
+        if let Some(producer) = self.sender.main.producer() {
+            // In this order: a failure that comes in between is seen in the next turn.
+            producer.forget_failures();
+            producer.take_results(&mut self.state.results);
+        }
+        let mut failures = self.take_in(now);
+        // A topic that is gone fails in the client, all of it that is not on its way. It is held from now on, and nothing
+        // of other topics failed.
+        let only_topics = failures.iter().all(|(_, code)| classify(*code) == Fault::Stale);
+        if self.has_failed() || !only_topics {
+            self.replace(&mut failures, now);
+        } else {
+            self.judge(&failures, now);
+        }
+        self.collect_solo(now);
+    }
+
+    /// Confirms what arrived and returns what did not.
+    fn take_in(&mut self, now: Instant) -> Failures {
+        let Self { state, sender } = self;
+        let results = std::mem::take(&mut state.results);
+        let (at, mut arrived, mut failures) = (Timestamp::now(), Vec::new(), Failures::new());
+        for result in &results {
+            if let Some(code) = result.error {
+                failures.push((Lsn(result.tag), code));
+            } else if let Some((flight, note)) = state.arrived(result, at, now) {
+                sender.arrived(&flight, now);
+                arrived.push((flight, note));
+            }
+        }
+        if !arrived.is_empty() {
+            state.confirm(&arrived);
+            state.arrived_at = now;
+        }
+        state.results = results;
+        state.results.clear();
+        failures
+    }
+
+    /// The main producer failed, or a record did: nothing more may leave through it, because successors of a failed
+    /// record would overtake it.
+    fn replace(&mut self, failures: &mut Failures, now: Instant) {
+        self.state.has_failed = false;
+        let Some(producer) = self.sender.main.take(now) else { return };
+        self.sender.primed.forget();
+        producer.purge_queue();
+        let deadline = now + SETTLE;
+        loop {
+            producer.take_results(&mut self.state.results);
+            failures.extend(self.take_in(now));
+            let left = deadline.saturating_duration_since(Instant::now());
+            if self.state.in_flight.len_of(false) <= failures.len() || left.is_zero() {
+                break;
+            }
+            self.sender.main.wait(left);
+        }
+        drop(producer);
+        add_silent(&self.state, failures, false);
+        self.judge(failures, now);
+    }
+
+    /// Failures of a producer: their records go on from the first one of each partition. Only the solo producer sends
+    /// each record in a request of its own, so what is refused there is to blame itself.
+    fn judge(&mut self, failures: &Failures, now: Instant) {
+        let returned = self.state.take_back(failures);
+        for record in self.state.policy.judge(returned, now) {
+            self.sender.parked.hold(record.place, record.lsn);
+        }
+    }
+
+    fn collect_solo(&mut self, now: Instant) {
+        let Some(producer) = self.sender.solo.producer() else { return };
+        producer.take_results(&mut self.state.results);
+        let fatal = producer.fatal().is_some();
+        let mut failures = self.take_in(now);
+        if fatal {
+            self.sender.solo.take(now);
+            add_silent(&self.state, &mut failures, true);
+        }
+        self.judge(&failures, now);
+    }
+}
+
+/// What a producer that is gone will say nothing about any more.
+fn add_silent(state: &DispatchState, failures: &mut Failures, solo: bool) {
+    let known: HashSet<Lsn> = failures.iter().map(|(lsn, _)| *lsn).collect();
+    let silent = state.in_flight.of(solo).into_iter().filter(|lsn| !known.contains(lsn));
+    failures.extend(silent.map(|lsn| (lsn, ErrorCode::PurgeInflight)));
+}

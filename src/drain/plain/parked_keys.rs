@@ -1,0 +1,216 @@
+//! Keys held back because a password of theirs waits to be hashed.
+//!
+//! Keys share slots, so that they are bounded in number however many wait. A slot works like a gate (`gates`): closed,
+//! it lets nobody pass from its first record on; open, only the catch-up side; then it is gone. Its first record is the
+//! sealed one it waits for.
+
+use std::collections::HashMap;
+
+use crate::drain::lane_reader::ReadSide;
+use crate::drain::sender::Candidate;
+use crate::wal::Lsn;
+
+/// A topic and a part of its keys: 65,536 slots a topic, at about 50 bytes, for all workers together.
+pub(super) type Key = (usize, u16);
+
+#[derive(Debug)]
+struct Slot {
+    first: Lsn,
+    last: Lsn,
+    waiting: u64,
+    open: bool,
+}
+
+/// All slots of one worker that are held.
+#[derive(Debug, Default)]
+pub(super) struct ParkedKeys {
+    slots: HashMap<Key, Slot>,
+    /// Records held, by topic.
+    waiting: HashMap<usize, u64>,
+    /// Whether some wait for room to ask for their value: those come before new ones.
+    queue: bool,
+}
+
+/// The slot of a record.
+pub(super) fn of(record: &Candidate<'_>) -> Key {
+    let hash = record.envelope.key.map_or(record.lsn().0 as u32, crc32fast::hash);
+    (record.topic, (hash & 0xffff) as u16)
+}
+
+impl ParkedKeys {
+    pub(super) fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    /// Whether older records wait for room.
+    pub(super) fn has_queue(&self) -> bool {
+        self.queue
+    }
+
+    /// Whether this record may not pass here now; if so, it is counted. One before the first record of a closed slot
+    /// came back from the producer: it goes first.
+    pub(super) fn stops(&mut self, key: Key, side: ReadSide, lsn: Lsn) -> bool {
+        let Some(slot) = self.slots.get_mut(&key).filter(|slot| slot.first <= lsn) else { return false };
+        if slot.open && side != ReadSide::Main {
+            return false;
+        }
+        if lsn > slot.last {
+            slot.last = lsn;
+            slot.waiting += 1;
+            *self.waiting.entry(key.0).or_default() += 1;
+        }
+        true
+    }
+
+    /// Closes the slot from this record on: it waits for its value. `asked`: whether somebody makes that.
+    pub(super) fn hold(&mut self, key: Key, lsn: Lsn, asked: bool) {
+        self.queue |= !asked;
+        let waiting = self.waiting.entry(key.0).or_default();
+        let slot = self.slots.entry(key).or_insert_with(|| {
+            *waiting += 1;
+            Slot { first: lsn, last: lsn, waiting: 1, open: false }
+        });
+        (slot.first, slot.last, slot.open) = (lsn, slot.last.max(lsn), false);
+    }
+
+    /// A record of an open slot went through.
+    pub(super) fn passed(&mut self, key: Key) {
+        if let Some(slot) = self.slots.get_mut(&key).filter(|slot| slot.open && slot.waiting > 0) {
+            slot.waiting -= 1;
+            subtract(&mut self.waiting, key.0, 1);
+        }
+    }
+
+    /// Opens slots for the catch-up side that begins no earlier than `from`: those whose first record `is_made` says,
+    /// and the first `room` of those that nobody makes yet. Says from where it must begin.
+    pub(super) fn open(
+        &mut self,
+        from: Lsn,
+        room: usize,
+        is_made: impl Fn(Lsn) -> bool,
+        is_asked: impl Fn(Lsn) -> bool,
+    ) -> Option<Lsn> {
+        let mut queue: Vec<Lsn> = Vec::new();
+        let mut first: Option<Lsn> = None;
+        for slot in self.slots.values_mut().filter(|slot| !slot.open) {
+            if is_made(slot.first) && slot.first >= from {
+                slot.open = true;
+                first = first.into_iter().chain([slot.first]).min();
+            } else if !is_made(slot.first) && !is_asked(slot.first) {
+                queue.push(slot.first);
+            }
+        }
+        queue.sort_unstable();
+        self.queue = queue.len() > room;
+        if let Some(&last) = queue.get(room.min(queue.len()).wrapping_sub(1)) {
+            let queued = |slot: &&mut Slot| {
+                !slot.open && slot.first <= last && !is_made(slot.first) && !is_asked(slot.first)
+            };
+            for slot in self.slots.values_mut().filter(queued) {
+                if slot.first >= from {
+                    slot.open = true;
+                    first = first.into_iter().chain([slot.first]).min();
+                } else {
+                    self.queue = true;
+                }
+            }
+        }
+        first
+    }
+
+    /// The catch-up side has come this far: open slots of which nothing lies behind are no longer needed.
+    pub(super) fn reached(&mut self, position: Lsn) {
+        let waiting = &mut self.waiting;
+        self.slots.retain(|key, slot| {
+            let over = slot.open && slot.last < position;
+            if over {
+                subtract(waiting, key.0, slot.waiting);
+            }
+            !over
+        });
+    }
+
+    pub(super) fn any_open(&self) -> bool {
+        self.slots.values().any(|slot| slot.open)
+    }
+
+    /// Records held back, with the number of their topic. About right while they pass.
+    pub(super) fn waiting(&self) -> impl Iterator<Item = (usize, u64)> {
+        self.waiting.iter().map(|(topic, count)| (*topic, *count))
+    }
+}
+
+fn subtract(waiting: &mut HashMap<usize, u64>, topic: usize, count: u64) {
+    if let Some(all) = waiting.get_mut(&topic) {
+        *all = all.saturating_sub(count);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const K: Key = (0, 7);
+    const OTHER: Key = (0, 8);
+    /// No room to ask, and nobody asked.
+    const NOBODY: fn(Lsn) -> bool = |_| false;
+
+    #[test]
+    fn a_slot_holds_its_own_keys_until_its_value_is_made_and_the_catch_up_side_took_them() {
+        let mut slots = ParkedKeys::default();
+        slots.hold(K, Lsn(5), true);
+        assert!(slots.stops(K, ReadSide::Main, Lsn(9)) && slots.stops(K, ReadSide::CatchUp, Lsn(9)));
+        assert!(!slots.stops(OTHER, ReadSide::Main, Lsn(9)));
+        assert_eq!(slots.waiting().collect::<Vec<_>>(), [(0, 2)]);
+        assert_eq!(slots.open(Lsn(0), 1, NOBODY, |_| true), None);
+        assert_eq!(slots.open(Lsn(0), 0, |lsn| lsn == Lsn(5), |_| true), Some(Lsn(5)));
+        assert!(!slots.stops(K, ReadSide::CatchUp, Lsn(5)));
+        slots.passed(K);
+        assert!(slots.stops(K, ReadSide::Main, Lsn(10)), "it would overtake 9");
+        slots.reached(Lsn(10));
+        assert!(slots.any_open(), "10 was not offered yet");
+        slots.reached(Lsn(11));
+        assert!(slots.is_empty() && !slots.stops(K, ReadSide::Main, Lsn(11)));
+        assert_eq!(slots.waiting().map(|(_, count)| count).sum::<u64>(), 0);
+    }
+
+    #[test]
+    fn the_next_sealed_record_of_a_slot_closes_it_again_from_there() {
+        let mut slots = ParkedKeys::default();
+        slots.hold(K, Lsn(5), true);
+        slots.stops(K, ReadSide::Main, Lsn(7));
+        slots.open(Lsn(0), 0, |_| true, NOBODY);
+        slots.hold(K, Lsn(7), true);
+        assert!(!slots.stops(K, ReadSide::CatchUp, Lsn(5)), "a record that came back goes first");
+        assert!(slots.stops(K, ReadSide::CatchUp, Lsn(7)));
+        slots.reached(Lsn(100));
+        assert_eq!(slots.open(Lsn(0), 0, |lsn| lsn == Lsn(7), NOBODY), Some(Lsn(7)));
+    }
+
+    #[test]
+    fn records_that_nobody_was_asked_for_get_the_room_in_their_order() {
+        let mut slots = ParkedKeys::default();
+        for n in [9, 3, 6] {
+            slots.hold((0, n), Lsn(n.into()), false);
+        }
+        assert!(slots.has_queue());
+        assert_eq!(slots.open(Lsn(0), 0, NOBODY, NOBODY), None);
+        assert_eq!(slots.open(Lsn(0), 2, NOBODY, NOBODY), Some(Lsn(3)));
+        assert!(slots.has_queue());
+        assert!(
+            !slots.stops((0, 6), ReadSide::CatchUp, Lsn(6)) && slots.stops((0, 9), ReadSide::CatchUp, Lsn(9))
+        );
+        assert_eq!(slots.open(Lsn(0), 2, NOBODY, NOBODY), Some(Lsn(9)));
+        assert!(!slots.has_queue());
+    }
+
+    #[test]
+    fn a_pass_under_way_is_not_turned_back() {
+        let mut slots = ParkedKeys::default();
+        slots.hold(K, Lsn(5), true);
+        slots.hold(OTHER, Lsn(8), true);
+        assert_eq!(slots.open(Lsn(6), 0, |_| true, NOBODY), Some(Lsn(8)));
+        assert!(slots.stops(K, ReadSide::CatchUp, Lsn(5)));
+        assert_eq!(slots.open(Lsn(0), 0, |_| true, NOBODY), Some(Lsn(5)));
+    }
+}

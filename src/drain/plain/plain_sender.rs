@@ -1,0 +1,253 @@
+//! Sends with two producers, one for the many and one for single records, and holds back partitions, topics and keys.
+
+use std::collections::HashSet;
+use std::time::Instant;
+
+use super::parked_keys;
+use super::parked_keys::ParkedKeys;
+use super::parked_partitions::ParkedPartitions;
+use super::primed_partitions::PrimedPartitions;
+use super::reconnecting_producer::ReconnectingProducer;
+use crate::drain::dispatch_state::DispatchState;
+use crate::drain::failure_policy::FailurePolicy;
+use crate::drain::in_flight_record::InFlightRecord;
+use crate::drain::in_flight_record::Way;
+use crate::drain::lane_reader::Disposition;
+use crate::drain::lane_reader::ReadSide;
+use crate::drain::place::Place;
+use crate::drain::sender::Candidate;
+use crate::drain::sender::Sender;
+use crate::kafka::Answer;
+use crate::kafka::Delivery;
+use crate::kafka::ErrorCode;
+use crate::kafka::Fault;
+use crate::kafka::Producer;
+use crate::kafka::classify;
+use crate::planted;
+use crate::planted::planted;
+use crate::wal::Lsn;
+
+pub(super) struct PlainSender {
+    /// For the many.
+    pub(super) main: ReconnectingProducer,
+    /// For records that go alone: suspects and trials. A refusal does not stop it, because nothing can overtake.
+    pub(super) solo: ReconnectingProducer,
+    pub(super) parked: ParkedPartitions,
+    /// Topics with a catch-up side of their own.
+    pub(super) asides: HashSet<usize>,
+    /// Keys that wait for a value.
+    pub(super) keys: ParkedKeys,
+    /// To the main producer; records of the other go alone anyway.
+    pub(super) primed: PrimedPartitions,
+    /// Whether values came in that no slot was opened for yet.
+    pub(super) has_news: bool,
+}
+
+impl PlainSender {
+    pub(super) fn new(main: ReconnectingProducer, solo: ReconnectingProducer) -> Self {
+        Self {
+            main,
+            solo,
+            parked: ParkedPartitions::default(),
+            asides: HashSet::new(),
+            keys: ParkedKeys::default(),
+            primed: PrimedPartitions::default(),
+            has_news: false,
+        }
+    }
+
+    /// Records held back, with the number of their topic.
+    pub(super) fn waiting(&self) -> impl Iterator<Item = (usize, u64)> {
+        self.parked.waiting().chain(self.keys.waiting())
+    }
+
+    /// Nothing of the topic is in flight.
+    pub(super) fn settle(&mut self, policy: &mut FailurePolicy, topic: usize) {
+        if policy.topic(topic).is_unsettled() {
+            policy.topic(topic).settle();
+            self.primed.forget_topic(topic);
+        }
+    }
+
+    /// A partition confirmed a record.
+    pub(super) fn arrived(&mut self, flight: &InFlightRecord, now: Instant) {
+        if flight.solo {
+            self.solo.record_success();
+        } else {
+            self.main.record_success();
+            self.primed.confirmed(flight.place, now);
+        }
+    }
+
+    fn hold(&mut self, place: Place, lsn: Lsn) -> Disposition {
+        self.parked.hold(place, lsn);
+        Disposition::Done
+    }
+
+    /// The record waits, and no other topic with it: its topic gets a catch-up side of its own, from this record on or
+    /// from what was held before.
+    fn wait_aside(&mut self, record: &Candidate<'_>) -> Disposition {
+        if matches!(record.side, ReadSide::Aside(_)) {
+            return Disposition::Wait;
+        }
+        self.parked.gather(record.topic);
+        self.asides.insert(record.topic);
+        self.hold(Place::whole(record.topic), record.lsn())
+    }
+
+    /// No room, or something in flight that it must not overtake.
+    fn wait_for_partition(
+        &mut self,
+        state: &mut DispatchState,
+        record: &Candidate<'_>,
+        place: Place,
+        way: Way,
+    ) -> Disposition {
+        let window = &mut state.in_flight;
+        if window.has_stalled(place, record.now) {
+            window.park(place);
+            return self.hold(place, record.lsn());
+        }
+        if way.solo || state.policy.topic(place.topic).caution.is_slow() {
+            return self.wait_aside(record);
+        }
+        // One that is slow must not hold up the others. The catch-up side may be there for its sake alone.
+        let holds_up = record.side == ReadSide::Main || self.parked.any_other_open(place);
+        if holds_up && window.refuse(place, record.now) {
+            return self.hold(place, record.lsn());
+        }
+        Disposition::Wait
+    }
+
+    /// Whether something in flight to the partition must be confirmed before this record goes.
+    fn is_busy(&self, state: &DispatchState, place: Place, way: Way, now: Instant) -> bool {
+        match way {
+            Way { loose: true, .. } => false,
+            Way { solo: false, .. } if self.primed.has(place, now) => state.in_flight.is_solo(place),
+            _ => state.in_flight.is_busy(place),
+        }
+    }
+}
+
+impl Sender for PlainSender {
+    fn producer(&self, solo: bool) -> Option<&Producer> {
+        let outlet = if solo { &self.solo } else { &self.main };
+        outlet.producer()
+    }
+
+    fn holds(&self, topic: usize) -> bool {
+        self.parked.waiting().any(|(held, records)| held == topic && records > 0)
+    }
+
+    fn is_closed(&self, place: Place) -> bool {
+        self.parked.is_closed(place)
+    }
+
+    fn answered(&mut self, policy: &mut FailurePolicy, topic: usize, _: Answer) {
+        if policy.topic(topic).is_unsettled() {
+            self.parked.gather(topic);
+        }
+    }
+
+    fn is_of_another_side(&self, side: ReadSide, topic: usize) -> bool {
+        match side {
+            ReadSide::Main => false,
+            ReadSide::CatchUp => self.asides.contains(&topic),
+            ReadSide::Aside(own) => own != topic,
+        }
+    }
+
+    fn stops_topic(&mut self, state: &mut DispatchState, record: &Candidate<'_>) -> bool {
+        let whole = Place::whole(record.topic);
+        if self.parked.stop(whole, record.side, record.lsn()) {
+            return true;
+        }
+        // The partition of its key may be another one than for records in flight.
+        let is_unsettled = state.policy.topic(record.topic).is_unsettled();
+        if is_unsettled && state.in_flight.is_topic_busy(record.topic) {
+            self.parked.hold(whole, record.lsn());
+            return true;
+        }
+        self.settle(&mut state.policy, record.topic);
+        false
+    }
+
+    fn wait_for_topic(&mut self, record: &Candidate<'_>) -> Disposition {
+        self.hold(Place::whole(record.topic), record.lsn())
+    }
+
+    fn stops_partition(&mut self, record: &Candidate<'_>, place: Place) -> bool {
+        self.parked.stop(place, record.side, record.lsn())
+    }
+
+    fn stops_key(&mut self, record: &Candidate<'_>) -> bool {
+        if !record.envelope.sealed && self.keys.is_empty() {
+            return false;
+        }
+        let slot = parked_keys::of(record);
+        if self.keys.stops(slot, record.side, record.lsn()) {
+            return true;
+        }
+        // Older ones wait for room.
+        let must_queue = record.envelope.sealed && record.side == ReadSide::Main && self.keys.has_queue();
+        if must_queue {
+            self.keys.hold(slot, record.lsn(), false);
+        }
+        must_queue
+    }
+
+    fn admit(
+        &mut self,
+        state: &mut DispatchState,
+        record: &Candidate<'_>,
+        place: Place,
+        alone: bool,
+    ) -> Result<Way, Disposition> {
+        let (bytes, has_key) = (record.bytes(), record.has_key());
+        let caution = &state.policy.topic(place.topic).caution;
+        let (cap, goes_singly) = (caution.cap, caution.goes_singly(bytes, has_key));
+        let goes_singly = goes_singly || state.policy.is_suspect(place, record.lsn());
+        let loose = goes_singly && !has_key && !alone && !state.policy.weighs(place);
+        let way = Way { solo: alone || goes_singly, loose };
+        if self.is_busy(state, place, way, record.now) || !state.in_flight.has_room_at(place, bytes, cap) {
+            return Err(self.wait_for_partition(state, record, place, way));
+        }
+        if way.solo && self.solo.ready(record.now).is_none() {
+            return Err(self.wait_aside(record));
+        }
+        if !state.in_flight.has_room(bytes) {
+            state.context.metrics.bound_hit.with_label_values(&["drain_window"]).inc();
+            return Err(Disposition::Wait);
+        }
+        Ok(way)
+    }
+
+    fn park(&mut self, state: &DispatchState, record: &Candidate<'_>, place: Place) -> Disposition {
+        if place.is_sealed() {
+            let asked = state.values.is_asked(record.lsn());
+            self.keys.hold(parked_keys::of(record), record.lsn(), asked);
+            return Disposition::Done;
+        }
+        self.hold(place, record.lsn())
+    }
+
+    fn sent(&mut self, state: &mut DispatchState, record: &Candidate<'_>, flight: &InFlightRecord) {
+        self.passed(record, flight.place);
+        if planted(planted::Fault::ConfirmUnsent) {
+            let (tag, partition) = (record.lsn().0, flight.place.partition);
+            state.results.push(Delivery { tag, partition, offset: 0, error: None });
+        }
+    }
+
+    fn passed(&mut self, record: &Candidate<'_>, place: Place) {
+        self.parked.passed(place, record.lsn());
+        if !self.keys.is_empty() {
+            self.keys.passed(parked_keys::of(record));
+        }
+    }
+
+    fn is_lost(&self, code: ErrorCode, solo: bool) -> bool {
+        // The solo producer's end is seen with its results.
+        !solo && classify(code) == Fault::Producer
+    }
+}

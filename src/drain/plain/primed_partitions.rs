@@ -1,0 +1,64 @@
+//! Which partitions know the producer.
+//!
+//! An idempotent producer has several requests on their way to a partition. When the first is refused (too few replicas,
+//! say) and the second is not, librdkafka takes the records of the first for persisted, because a broker refuses a gap in
+//! the sequence (`rd_kafka_dr_implicit_ack`). It does so only where it knows the producer: from one that the partition has
+//! no record of, any sequence number will do (Kafka's `ProducerAppendInfo.checkSequence`). So the first record goes alone,
+//! and others follow when it has arrived.
+
+use std::collections::HashMap;
+use std::time::Duration;
+use std::time::Instant;
+
+use crate::drain::place::Place;
+
+/// A broker forgets a producer after a day without a record (`producer.id.expiration.ms`); some are set to less.
+const REMEMBERED: Duration = Duration::from_secs(600);
+
+/// The partitions that confirmed a record of the present producer, and when they last did.
+#[derive(Debug, Default)]
+pub(super) struct PrimedPartitions {
+    confirmed: HashMap<Place, Instant>,
+}
+
+impl PrimedPartitions {
+    /// Whether more than one record may be on the way to this partition.
+    pub(super) fn has(&self, place: Place, now: Instant) -> bool {
+        self.confirmed.get(&place).is_some_and(|at| now.saturating_duration_since(*at) < REMEMBERED)
+    }
+
+    /// The partition confirmed a record.
+    pub(super) fn confirmed(&mut self, place: Place, now: Instant) {
+        self.confirmed.insert(place, now);
+    }
+
+    /// Another producer follows.
+    pub(super) fn forget(&mut self) {
+        self.confirmed.clear();
+    }
+
+    /// The topic may be another one of the same name by now.
+    pub(super) fn forget_topic(&mut self, topic: usize) {
+        self.confirmed.retain(|place, _| place.topic != topic);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_partition_knows_a_producer_from_a_confirmation_until_it_was_long_silent_or_another_follows() {
+        let (mut primed, now) = (PrimedPartitions::default(), Instant::now());
+        let (place, other) = (Place { topic: 0, partition: 1 }, Place { topic: 1, partition: 1 });
+        assert!(!primed.has(place, now));
+        primed.confirmed(place, now);
+        assert!(primed.has(place, now) && !primed.has(other, now));
+        assert!(!primed.has(place, now + REMEMBERED));
+        primed.confirmed(other, now);
+        primed.forget_topic(place.topic);
+        assert!(!primed.has(place, now) && primed.has(other, now));
+        primed.forget();
+        assert!(!primed.has(other, now));
+    }
+}

@@ -1,0 +1,104 @@
+//! A worker's way to Kafka: a producer that is built anew when it failed.
+
+use std::sync::Arc;
+use std::time::Duration;
+use std::time::Instant;
+
+use crate::backoff::Backoff;
+use crate::drain::notify::Notify;
+use crate::drain::producer_settings::ProducerSettings;
+use crate::kafka::ClientError;
+use crate::kafka::Guarantee;
+use crate::kafka::Producer;
+
+/// A producer that is not needed holds a few threads and connections; a new one waits half a second for its id.
+const KEPT_IDLE: Duration = Duration::from_secs(60);
+
+/// One producer, or the time at which to build the next one.
+pub(super) struct ReconnectingProducer {
+    link: Arc<ProducerSettings>,
+    guarantee: Guarantee,
+    notify: Arc<Notify>,
+    producer: Option<Producer>,
+    build_at: Instant,
+    used_at: Instant,
+    backoff: Backoff,
+}
+
+impl ReconnectingProducer {
+    /// Without a producer yet.
+    pub(super) fn new(
+        link: &Arc<ProducerSettings>,
+        guarantee: Guarantee,
+        notify: &Arc<Notify>,
+        backoff: Backoff,
+    ) -> Self {
+        let (link, notify, now) = (Arc::clone(link), Arc::clone(notify), Instant::now());
+        Self { link, guarantee, notify, producer: None, build_at: now, used_at: now, backoff }
+    }
+
+    /// Builds a producer if there is none.
+    pub(super) fn build(&mut self) -> Result<(), ClientError> {
+        if self.producer.is_none() {
+            let notify = Arc::clone(&self.notify);
+            let ProducerSettings { config, bootstrap } = &*self.link;
+            self.producer = Some(Producer::new(config, bootstrap, self.guarantee, move || notify.notify())?);
+        }
+        Ok(())
+    }
+
+    /// The producer, built if it is time.
+    pub(super) fn ready(&mut self, now: Instant) -> Option<&Producer> {
+        self.used_at = now;
+        if self.producer.is_none()
+            && now >= self.build_at
+            && let Err(error) = self.build()
+        {
+            let delay = self.schedule_rebuild(now);
+            tracing::warn!(%error, drain.delay_ms = delay.as_millis() as u64, "no Kafka producer");
+        }
+        self.producer.as_ref()
+    }
+
+    /// The producer there is.
+    pub(super) fn producer(&self) -> Option<&Producer> {
+        self.producer.as_ref()
+    }
+
+    /// Takes the failed producer out; the next one is built after a delay.
+    pub(super) fn take(&mut self, now: Instant) -> Option<Producer> {
+        let delay = self.schedule_rebuild(now);
+        let producer = self.producer.take()?;
+        let (error, reason) = producer.fatal().map_or((None, None), |(code, text)| (Some(code), Some(text)));
+        tracing::warn!(
+            kafka.error = ?error,
+            kafka.reason = reason,
+            drain.delay_ms = delay.as_millis() as u64,
+            "producer failed; another one follows"
+        );
+        Some(producer)
+    }
+
+    fn schedule_rebuild(&mut self, now: Instant) -> Duration {
+        let delay = self.backoff.delay();
+        self.build_at = now + delay;
+        delay
+    }
+
+    /// Blocks until the producer has something to say, or something else happens, for at most `timeout`.
+    pub(super) fn wait(&self, timeout: Duration) {
+        self.notify.wait(timeout);
+    }
+
+    /// The producer goes when nobody has asked for it in a while.
+    pub(super) fn close_idle(&mut self, now: Instant) {
+        if now.saturating_duration_since(self.used_at) >= KEPT_IDLE {
+            self.producer = None;
+        }
+    }
+
+    /// A record arrived.
+    pub(super) fn record_success(&mut self) {
+        self.backoff.reset();
+    }
+}

@@ -1,0 +1,95 @@
+//! Who of a refused batch is to blame.
+//!
+//! Kafka judges a whole batch, and librdkafka fails every record in it. The records of such a batch are suspects:
+//! they are sent again one at a time, so that the culprit is refused alone. If none is, the batch was too large as
+//! a whole, and the topic gets smaller ones.
+
+use std::collections::HashMap;
+
+use crate::drain::place::Place;
+use crate::kafka::Fault;
+use crate::wal::Lsn;
+
+/// The suspects of all partitions of one worker.
+#[derive(Debug, Default)]
+pub(super) struct PoisonIsolation {
+    batches: HashMap<Place, Batch>,
+}
+
+#[derive(Debug)]
+struct Batch {
+    last: Lsn,
+    bytes: u64,
+    too_large: bool,
+    culprit: bool,
+}
+
+impl PoisonIsolation {
+    /// A batch of more than one record was refused: its last record, its bytes, and why.
+    pub(super) fn accuse(&mut self, place: Place, last: Lsn, bytes: u64, fault: Fault) {
+        let too_large = fault == Fault::Record(crate::kafka::TOO_LARGE);
+        let batch = self.batches.entry(place).or_insert(Batch { last, bytes, too_large, culprit: false });
+        batch.last = batch.last.max(last);
+        batch.bytes = batch.bytes.min(bytes);
+    }
+
+    /// Whether records of this partition go one at a time up to this one.
+    pub(super) fn singly(&self, place: Place, lsn: Lsn) -> bool {
+        self.batches.get(&place).is_some_and(|batch| lsn <= batch.last)
+    }
+
+    /// A suspect was refused alone.
+    pub(super) fn convict(&mut self, place: Place) {
+        if let Some(batch) = self.batches.get_mut(&place) {
+            batch.culprit = true;
+        }
+    }
+
+    /// This record is confirmed or dead. After the last suspect, when there was no culprit and size was the charge:
+    /// the largest batch, in bytes, to try next.
+    pub(super) fn settled(&mut self, place: Place, lsn: Lsn) -> Option<u64> {
+        if self.batches.get(&place)?.last > lsn {
+            return None;
+        }
+        let batch = self.batches.remove(&place)?;
+        (batch.too_large && !batch.culprit).then_some((batch.bytes / 2).max(1))
+    }
+
+    /// Whether a batch of this partition was too large: its records go in their order, to find out which of them is.
+    pub(super) fn weighs(&self, place: Place) -> bool {
+        self.batches.get(&place).is_some_and(|batch| batch.too_large)
+    }
+
+    /// Whether anyone is suspected.
+    pub(super) fn is_empty(&self) -> bool {
+        self.batches.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kafka::TOO_LARGE;
+
+    const P: Place = Place { topic: 0, partition: 0 };
+
+    #[test]
+    fn suspects_go_one_at_a_time_until_the_last_of_them_is_settled() {
+        let mut suspects = PoisonIsolation::default();
+        suspects.accuse(P, Lsn(9), 1000, Fault::Record(TOO_LARGE));
+        assert!(suspects.singly(P, Lsn(9)) && !suspects.singly(P, Lsn(10)));
+        assert_eq!(suspects.settled(P, Lsn(5)), None);
+        suspects.convict(P);
+        assert_eq!(suspects.settled(P, Lsn(9)), None, "the culprit was too large, not the batch");
+        assert!(suspects.is_empty());
+    }
+
+    #[test]
+    fn a_batch_without_a_culprit_was_too_large_itself() {
+        let mut suspects = PoisonIsolation::default();
+        suspects.accuse(P, Lsn(9), 1000, Fault::Record(TOO_LARGE));
+        assert_eq!(suspects.settled(P, Lsn(9)), Some(500));
+        suspects.accuse(P, Lsn(9), 1000, Fault::Record("record: invalid"));
+        assert_eq!(suspects.settled(P, Lsn(9)), None);
+    }
+}

@@ -1,0 +1,64 @@
+//! Whether this daemon may send.
+
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+
+/// Whether this daemon may send. Shared by the claim, the workers and whoever asks.
+#[derive(Default)]
+pub(super) struct SendPermit(Mutex<State>);
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+enum State {
+    /// The claim is on its way; with the trouble it has.
+    #[default]
+    Claiming,
+    Troubled(String),
+    Granted,
+    /// Not any more: why.
+    Halted(String),
+}
+
+impl SendPermit {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether workers may send.
+    pub(super) fn is_granted(&self) -> bool {
+        *self.state() == State::Granted
+    }
+
+    /// Nothing is sent any more in this life. The first reason stays.
+    pub(super) fn halt(&self, reason: String) {
+        let mut state = self.state();
+        if !matches!(*state, State::Halted(_)) {
+            tracing::error!(drain.reason = reason, "nothing more is sent; commands are accepted");
+            *state = State::Halted(reason);
+        }
+    }
+
+    /// Workers may send.
+    pub(super) fn grant(&self) {
+        *self.state() = State::Granted;
+    }
+
+    pub(super) fn trouble(&self, reason: String) {
+        *self.state() = State::Troubled(reason);
+    }
+
+    /// Why nothing is sent, for people.
+    pub(super) fn notice(&self) -> Option<String> {
+        match &*self.state() {
+            State::Granted => None,
+            State::Claiming => Some("taking over the positions".to_owned()),
+            State::Troubled(reason) => Some(format!("{reason}; tried again")),
+            State::Halted(reason) => Some(format!("{reason}; nothing is sent")),
+        }
+    }
+
+    /// Whether nothing will be sent any more.
+    pub(super) fn is_halted(&self) -> bool {
+        matches!(*self.state(), State::Halted(_))
+    }
+}

@@ -1,0 +1,436 @@
+//! What is known about a topic, and whether its records may go.
+//!
+//! A topic the brokers refuse (unknown, not authorised) holds its records back. It is asked about again and again;
+//! only when a broker still refuses it a grace time after the first refusal are its records dead letters, and even
+//! then it is asked on. Brokers that do not answer say nothing about a topic: the clock starts anew.
+//!
+//! A topic is *unsettled* while the partition of a key may be another one than for records in flight: its number of
+//! partitions changed, or it may have been deleted and made again.
+
+use std::sync::Arc;
+use std::time::Duration;
+use std::time::Instant;
+
+use prometheus::IntCounter;
+
+use crate::backoff::Backoff;
+use crate::drain::caution::Caution;
+use crate::kafka::Answer;
+use crate::kafka::INVALID;
+use crate::units::Timestamp;
+use crate::wal::Lsn;
+
+/// A condemned topic is asked about again for the sake of a new record, but no more often than this.
+const ASK_AGAIN: Duration = Duration::from_millis(250);
+
+/// What to do with a record of a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Route {
+    /// Send it to one of so many partitions; `alone`: as the only one of its topic.
+    Send { partitions: i32, alone: bool },
+    /// Hold it back and let others pass.
+    Hold,
+    /// No broker answers: nothing can pass.
+    Wait,
+    /// The grace time is over: a dead letter, with this reason.
+    DeadLetter(&'static str),
+}
+
+#[derive(Debug)]
+struct Fault {
+    reason: &'static str,
+    // The first refusal; none after brokers were away.
+    since: Option<Instant>,
+    condemned: bool,
+    // Whether sending was refused: then only a record that arrives proves the opposite.
+    by_send: bool,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Availability {
+    Unknown { away: bool },
+    Ready,
+    Refused,
+    Trial(Option<Lsn>),
+}
+
+/// One topic.
+#[derive(Debug)]
+pub(super) struct TopicState {
+    pub(super) name: Arc<str>,
+    /// Whether records under way may belong to other partitions than the same records would now.
+    unsettled: bool,
+    /// What it is known to refuse.
+    pub(super) caution: Caution,
+    /// Its records that arrived.
+    pub(super) sent: IntCounter,
+    availability: Availability,
+    partitions: i32,
+    ask_at: Instant,
+    /// When the brokers answered last, by both clocks.
+    answered_at: (Instant, Timestamp),
+    backoff: Backoff,
+    /// How often to ask about it while it is well.
+    refresh: Duration,
+    fault: Option<Fault>,
+}
+
+impl TopicState {
+    pub(super) fn new(
+        name: &str,
+        backoff: Backoff,
+        refresh: Duration,
+        sent: IntCounter,
+        now: Instant,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            sent,
+            unsettled: false,
+            caution: Caution::default(),
+            availability: Availability::Unknown { away: false },
+            partitions: 0,
+            ask_at: now,
+            answered_at: (now, Timestamp::default()),
+            backoff,
+            refresh,
+            fault: None,
+        }
+    }
+
+    /// What to do with its next record, which was accepted `at`. One without a key that a compacted topic will refuse is
+    /// not sent to it.
+    pub(super) fn route_of(&self, at: Timestamp, has_key: bool) -> Route {
+        let is_answered_since = at < self.answered_at.1;
+        match self.route() {
+            Route::DeadLetter(_) if !is_answered_since => Route::Hold,
+            Route::Send { .. } if self.caution.refuses(has_key) && is_answered_since => {
+                Route::DeadLetter(INVALID)
+            }
+            Route::Send { .. } if self.caution.refuses(has_key) => Route::Hold,
+            route => route,
+        }
+    }
+
+    /// Whether the topic, or all its records without a key, were condemned before this record came: somebody may have
+    /// mended it meanwhile, and requeued.
+    pub(super) fn is_judged_before(&self, at: Timestamp, has_key: bool, now: Instant) -> bool {
+        let condemned = matches!(self.route(), Route::DeadLetter(_)) || self.caution.refuses(has_key);
+        condemned && at >= self.answered_at.1 && now >= self.answered_at.0 + ASK_AGAIN
+    }
+
+    /// What to do with its records.
+    pub(super) fn route(&self) -> Route {
+        let send = |alone| Route::Send { partitions: self.partitions, alone };
+        match self.availability {
+            Availability::Ready => send(false),
+            Availability::Trial(None) => send(true),
+            Availability::Unknown { away: true } => Route::Wait,
+            Availability::Unknown { away: false } | Availability::Trial(Some(_)) => Route::Hold,
+            Availability::Refused => match &self.fault {
+                Some(fault) if fault.condemned => Route::DeadLetter(fault.reason),
+                _ => Route::Hold,
+            },
+        }
+    }
+
+    /// Whether the brokers are to be asked now.
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        now >= self.ask_at && !matches!(self.availability, Availability::Trial(_))
+    }
+
+    /// The brokers were asked.
+    pub(super) fn answered(&mut self, answer: Answer, now: Instant, grace: Duration) {
+        self.answered_at = (now, Timestamp::now());
+        match answer {
+            Answer::Partitions(partitions) => {
+                self.unsettled |= self.partitions != partitions && self.partitions != 0;
+                self.partitions = partitions;
+                self.ask_at = now + self.refresh;
+                let proved = !self.fault.as_ref().is_some_and(|fault| fault.by_send);
+                self.availability = if proved { Availability::Ready } else { Availability::Trial(None) };
+                self.fault.take_if(|_| proved);
+                if proved {
+                    self.backoff.reset();
+                }
+            }
+            Answer::Refused(reason) => self.refused(reason, false, now, grace),
+            Answer::NotYet if self.availability == Availability::Ready => {
+                self.ask_at = now + self.backoff.delay()
+            }
+            Answer::NotYet => {
+                self.availability = Availability::Unknown { away: false };
+                self.ask_at = now + self.backoff.delay();
+            }
+            Answer::Away => {
+                if let Some(fault) = &mut self.fault {
+                    fault.since = None;
+                    fault.condemned = false;
+                } else if self.availability != Availability::Ready {
+                    self.availability = Availability::Unknown { away: true };
+                }
+                self.ask_at = now + self.backoff.delay();
+            }
+        }
+    }
+
+    /// A broker that answers refused the topic. `by_send`: it refused a record, not only to speak about it.
+    pub(super) fn refused(&mut self, reason: &'static str, by_send: bool, now: Instant, grace: Duration) {
+        let new = Fault { reason, since: None, condemned: false, by_send };
+        let fault = self.fault.get_or_insert(new);
+        let since = *fault.since.get_or_insert(now);
+        fault.reason = reason;
+        fault.by_send |= by_send;
+        let left = (since + grace).saturating_duration_since(now);
+        fault.condemned = !grace.is_zero() && left.is_zero();
+        self.availability = Availability::Refused;
+        self.unsettled = true;
+        let delay = self.backoff.delay();
+        // The question that decides comes when the grace time ends, not a whole delay later.
+        self.ask_at = now + if left.is_zero() { delay } else { delay.min(left) };
+    }
+
+    /// What the client believed about the topic is out of date.
+    pub(super) fn doubt(&mut self, now: Instant) {
+        self.unsettled = true;
+        if matches!(self.availability, Availability::Ready | Availability::Trial(_)) {
+            self.availability = Availability::Unknown { away: false };
+            self.ask_at = now + self.backoff.delay();
+        }
+    }
+
+    /// This record went out to prove that the topic takes records.
+    pub(super) fn tried(&mut self, lsn: Lsn) {
+        self.availability = Availability::Trial(Some(lsn));
+    }
+
+    /// The trial, if this was it, was lost on the way and proves nothing.
+    pub(super) fn trial_lost(&mut self, lsn: Lsn) {
+        if self.availability == Availability::Trial(Some(lsn)) {
+            self.availability = Availability::Trial(None);
+        }
+    }
+
+    /// A record arrived: the topic is well. Says whether that was in doubt.
+    pub(super) fn arrived(&mut self) -> bool {
+        if self.fault.is_none() || self.partitions == 0 {
+            return false;
+        }
+        self.fault = None;
+        self.availability = Availability::Ready;
+        self.backoff.reset();
+        true
+    }
+
+    /// Whether none of its records may go before all that are in flight have come back.
+    pub(super) fn is_unsettled(&self) -> bool {
+        self.unsettled
+    }
+
+    /// Nothing of it is in flight.
+    pub(super) fn settle(&mut self) {
+        self.unsettled = false;
+    }
+
+    /// A record was refused that was alone in its request.
+    pub(super) fn record_refused(&mut self, reason: &'static str, bytes: u64, has_key: bool) {
+        if self.caution.record_refused(reason, bytes, has_key) {
+            // Brokers know why.
+            self.ask_at = self.answered_at.0;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::drain::caution::PROBATION;
+    use crate::kafka::TOO_LARGE;
+
+    const GRACE: Duration = Duration::from_secs(60);
+    const UNKNOWN: Answer = Answer::Refused("topic: unknown");
+
+    fn topic(now: Instant) -> TopicState {
+        let backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(30));
+        TopicState::new("t", backoff, GRACE * 3, IntCounter::new("sent", "sent").unwrap(), now)
+    }
+
+    /// A requeued record came minutes after the verdict, and after the topic was made: it died of an old answer.
+    #[test]
+    fn a_condemned_topic_is_asked_about_again_for_a_record_that_came_later() {
+        let start = Instant::now();
+        let mut topic = topic(start);
+        topic.answered(UNKNOWN, start, Duration::from_millis(1));
+        topic.answered(UNKNOWN, start + GRACE, Duration::from_millis(1));
+        let (before, after) = (Timestamp(1), Timestamp(u64::MAX));
+        assert_eq!(topic.route_of(before, true), Route::DeadLetter("topic: unknown"));
+        assert_eq!(topic.route_of(after, true), Route::Hold);
+        let later = start + GRACE + ASK_AGAIN;
+        assert!(topic.is_judged_before(after, true, later) && !topic.is_judged_before(before, true, later));
+        assert!(!topic.is_judged_before(after, true, start + GRACE), "not for each record");
+    }
+
+    #[test]
+    fn a_refused_topic_holds_its_records_until_a_refusal_after_the_grace_time() {
+        let start = Instant::now();
+        let mut topic = topic(start);
+        topic.answered(UNKNOWN, start, GRACE);
+        assert_eq!(topic.route(), Route::Hold);
+        let mut now = start;
+        while now < start + GRACE {
+            assert_eq!(topic.route(), Route::Hold);
+            now = topic.ask_at;
+            assert!(now <= start + GRACE, "the question that decides comes in time");
+            topic.answered(UNKNOWN, now, GRACE);
+        }
+        assert_eq!(topic.route(), Route::DeadLetter("topic: unknown"));
+        topic.answered(Answer::Partitions(3), now, GRACE);
+        assert_eq!(topic.route(), Route::Send { partitions: 3, alone: false });
+    }
+
+    #[test]
+    fn brokers_that_are_away_start_the_grace_time_anew() {
+        let start = Instant::now();
+        let mut topic = topic(start);
+        topic.answered(UNKNOWN, start, GRACE);
+        topic.answered(Answer::Away, start + GRACE * 2, GRACE);
+        assert_eq!(topic.route(), Route::Hold);
+        topic.answered(UNKNOWN, start + GRACE * 3, GRACE);
+        assert_eq!(topic.route(), Route::Hold);
+        topic.answered(UNKNOWN, start + GRACE * 4, GRACE);
+        assert_eq!(topic.route(), Route::DeadLetter("topic: unknown"));
+    }
+
+    #[test]
+    fn a_grace_time_of_zero_never_ends() {
+        let start = Instant::now();
+        let mut topic = topic(start);
+        topic.answered(UNKNOWN, start, Duration::ZERO);
+        topic.answered(UNKNOWN, start + GRACE * 1000, Duration::ZERO);
+        assert_eq!(topic.route(), Route::Hold);
+    }
+
+    #[test]
+    fn after_a_refused_record_only_a_record_that_arrives_proves_the_topic_well() {
+        let start = Instant::now();
+        let mut topic = topic(start);
+        topic.answered(Answer::Partitions(2), start, GRACE);
+        topic.refused("topic: not authorised", true, start, GRACE);
+        topic.answered(Answer::Partitions(2), start, GRACE);
+        assert_eq!(topic.route(), Route::Send { partitions: 2, alone: true });
+        topic.tried(Lsn(7));
+        assert_eq!(topic.route(), Route::Hold, "one at a time");
+        topic.refused("topic: not authorised", true, start + GRACE, GRACE);
+        assert_eq!(topic.route(), Route::DeadLetter("topic: not authorised"));
+        topic.answered(Answer::Partitions(2), start + GRACE, GRACE);
+        topic.tried(Lsn(8));
+        assert!(topic.arrived());
+        assert_eq!(topic.route(), Route::Send { partitions: 2, alone: false });
+    }
+
+    /// A trial costs a transaction and its producer. Repeated after a constant tenth of a second, trials left no time for
+    /// the other topics of an exactly-once worker.
+    #[test]
+    fn a_topic_that_refuses_its_trials_is_tried_less_and_less_often() {
+        let start = Instant::now();
+        let mut topic = topic(start);
+        let delays: Vec<Duration> = (0..6)
+            .map(|_| {
+                topic.refused("topic: not authorised", true, start, Duration::ZERO);
+                let delay = topic.ask_at - start;
+                topic.answered(Answer::Partitions(2), start, Duration::ZERO);
+                delay
+            })
+            .collect();
+        assert!(delays[5] > delays[0] * 8, "{delays:?}");
+    }
+
+    #[test]
+    fn nothing_passes_while_no_broker_answers_and_known_topics_go_on() {
+        let start = Instant::now();
+        let mut topic = topic(start);
+        topic.answered(Answer::Away, start, GRACE);
+        assert_eq!(topic.route(), Route::Wait);
+        topic.answered(Answer::Partitions(1), start, GRACE);
+        topic.answered(Answer::Away, start, GRACE);
+        assert_eq!(topic.route(), Route::Send { partitions: 1, alone: false });
+    }
+
+    #[test]
+    fn a_topic_that_is_being_made_holds_its_records_without_a_clock() {
+        let start = Instant::now();
+        let mut topic = topic(start);
+        topic.answered(Answer::NotYet, start, GRACE);
+        topic.answered(Answer::NotYet, start + GRACE * 2, GRACE);
+        assert_eq!(topic.route(), Route::Hold);
+    }
+
+    #[test]
+    fn a_topic_is_unsettled_from_a_change_of_its_partitions_or_a_doubt_until_nothing_is_in_flight() {
+        let start = Instant::now();
+        let mut topic = topic(start);
+        topic.answered(Answer::Partitions(2), start, GRACE);
+        topic.answered(Answer::Partitions(2), start, GRACE);
+        assert!(!topic.is_unsettled());
+        topic.answered(Answer::Partitions(3), start, GRACE);
+        assert!(topic.is_unsettled());
+        topic.settle();
+        topic.doubt(start);
+        topic.answered(Answer::Partitions(3), start, GRACE);
+        assert!(topic.is_unsettled(), "it may be another topic of the same name");
+    }
+
+    /// Each refusal cost every topic of the worker its producer: twenty in a second, a minute's delay.
+    #[test]
+    fn after_a_refusal_records_go_singly_until_enough_of_them_arrived() {
+        let mut topic = topic(Instant::now());
+        assert!(!topic.caution.goes_singly(1, true) && !topic.caution.is_slow());
+        for refusals in [1, 2, 3] {
+            topic.caution.put_on_probation();
+            topic.caution.put_on_probation();
+            topic.record_refused("record: invalid", 100, true);
+            for _ in 0..PROBATION << (refusals - 1) {
+                assert!(topic.caution.goes_singly(1, true));
+                topic.caution.record_arrived(true);
+            }
+            assert!(!topic.caution.goes_singly(1, true), "after {refusals}");
+        }
+        topic.record_refused("record: invalid", 100, true);
+        assert!(topic.caution.goes_singly(1, true), "refused alone or not");
+    }
+
+    /// Each refusal aborted a transaction: ten thousand of them took minutes.
+    #[test]
+    fn records_without_a_key_are_not_sent_to_a_topic_that_is_compacted() {
+        let start = Instant::now();
+        let mut topic = topic(start);
+        topic.answered(Answer::Partitions(2), start, GRACE);
+        assert!(!topic.is_due(start + GRACE));
+        topic.record_refused(INVALID, 100, false);
+        assert!(topic.is_due(start), "brokers are asked why");
+        topic.answered(Answer::Partitions(2), start, GRACE);
+        topic.caution.is_compacted = true;
+        let (before, after) = (Timestamp(1), Timestamp(u64::MAX));
+        assert_eq!(topic.route_of(before, false), Route::DeadLetter(INVALID));
+        assert_eq!(topic.route_of(after, false), Route::Hold, "it may be another topic by now");
+        assert!(topic.is_judged_before(after, false, start + ASK_AGAIN));
+        assert!(!topic.is_judged_before(after, true, start + ASK_AGAIN), "records with a key go on");
+        assert_eq!(topic.route_of(after, true), Route::Send { partitions: 2, alone: false });
+        topic.caution.is_compacted = false;
+        assert_eq!(topic.route_of(before, false), Route::Send { partitions: 2, alone: false });
+    }
+
+    #[test]
+    fn what_a_topic_refused_before_goes_alone_and_starts_no_probation() {
+        let mut topic = topic(Instant::now());
+        topic.record_refused(TOO_LARGE, 5000, true);
+        topic.record_refused("record: invalid", 100, false);
+        (0..PROBATION).for_each(|_| topic.caution.record_arrived(true));
+        topic.record_refused(TOO_LARGE, 6000, true);
+        topic.record_refused("record: invalid", 100, false);
+        assert!(topic.caution.goes_singly(5000, true) && topic.caution.goes_singly(1, false));
+        assert!(!topic.caution.goes_singly(4999, true));
+        topic.caution.record_arrived(false);
+        assert!(!topic.caution.goes_singly(1, false), "it takes records without a key again");
+    }
+}

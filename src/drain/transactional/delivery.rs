@@ -1,0 +1,214 @@
+//! What came back, and what follows from it.
+
+use std::collections::HashMap;
+use std::time::Duration;
+use std::time::Instant;
+
+use super::persist::persist;
+use super::positions::Positions;
+use super::transaction::Transaction;
+use super::tx_sender::TxSender;
+use crate::drain::dispatcher::Dispatcher;
+use crate::drain::place::Place;
+use crate::kafka::ENTRY;
+use crate::kafka::ErrorCode;
+use crate::kafka::Fault;
+use crate::kafka::classify;
+use crate::planted::Fault as Planted;
+use crate::planted::planted;
+use crate::planted::strikes;
+use crate::units::Timestamp;
+use crate::wal::Lsn;
+
+/// Transactions of one topic each, after one of several was refused because of some topic. If none of these is, the
+/// cause is gone.
+const HUNT: u32 = 64;
+/// How long an abort may take before the producer goes instead: the next one aborts too.
+const ABORT: Duration = Duration::from_secs(5);
+
+impl Dispatcher<TxSender> {
+    /// Takes in all results so far.
+    pub(super) fn collect(&mut self, now: Instant) {
+        let Self { state, sender } = self;
+        let Some(producer) = sender.producer.producer() else { return };
+        producer.take_results(&mut state.results);
+        state.has_failed |= producer.has_failed();
+        let results = std::mem::take(&mut state.results);
+        let at = Timestamp::now();
+        for result in &results {
+            let Some(run) = &mut sender.transaction else { continue };
+            match (result.error, result.tag) {
+                (None, ENTRY) => run.is_noted = true,
+                (None, _) => {
+                    // Whether it stays, the commit decides, but its topic and partition are well.
+                    let Some((flight, note)) = state.arrived(result, at, now) else { continue };
+                    if planted(Planted::SentBeforeCommit) {
+                        state.context.log.confirm(&[note]);
+                    }
+                    sender.held.arrived(flight.place);
+                    run.arrived.push((flight, note));
+                }
+                (Some(code), ENTRY) => {
+                    tracing::warn!(kafka.error = ?code, "the positions were refused");
+                    state.has_failed = true;
+                }
+                (Some(code), tag) => sender.failures.push((Lsn(tag), code)),
+            }
+        }
+        if !results.is_empty() {
+            state.arrived_at = now;
+        }
+        state.results = results;
+        state.results.clear();
+    }
+
+    /// Whether all that the open transaction holds has arrived, its dead letters are stored, and it is closed.
+    pub(super) fn is_whole(&self) -> bool {
+        let closed = self.sender.transaction.as_ref().is_some_and(|run| run.is_closed && run.is_noted);
+        closed
+            && !self.state.has_failed
+            && self.state.in_flight.len() == 0
+            && !self.state.policy.has_unstored()
+    }
+
+    /// Commits what has arrived whole. Blocks, calling `tick`.
+    pub(super) fn commit(&mut self, now: Instant, tick: &mut dyn FnMut() -> bool) {
+        let sender = &mut self.sender;
+        let (Some(run), Some(producer)) = (&mut sender.transaction, sender.producer.producer()) else {
+            return;
+        };
+        run.is_committing = true;
+        let outcome = persist(tick, |slice| producer.commit_transaction(slice));
+        let loses = strikes(Planted::LoseCommitAnswer) || strikes(Planted::GuessCommit);
+        match outcome {
+            Ok(()) if loses => sender.producer.close(now),
+            Ok(()) => {
+                sender.hunt = sender.hunt.saturating_sub(1);
+                sender.producer.record_success();
+                self.committed();
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the outcome of a commit is not known; Kafka is asked");
+                sender.producer.close(now);
+            }
+        }
+    }
+
+    /// The open transaction is committed: its records are sent.
+    fn committed(&mut self) {
+        let Some(run) = self.sender.transaction.take() else { return };
+        self.sender.committed = run.positions;
+        self.state.confirm(&run.arrived);
+    }
+
+    /// A new producer found these positions: was the transaction of the old one committed?
+    pub(super) fn resolve(&mut self, found: &Positions) {
+        let Some(run) = &self.sender.transaction else { return };
+        if run.is_committing && run.positions == *found {
+            tracing::info!("the commit had succeeded");
+            self.sender.producer.record_success();
+            self.committed();
+        } else {
+            self.discard();
+        }
+    }
+
+    /// Ends a transaction that cannot be committed, and finds out who is to blame; says whether somebody is, so that
+    /// the others need not wait. Blocks, calling `tick`.
+    pub(super) fn fail(&mut self, now: Instant, tick: &mut dyn FnMut() -> bool) -> bool {
+        self.state.has_failed = false;
+        let is_open = self.sender.transaction.as_ref().is_some_and(|run| !run.is_committing);
+        if is_open && self.sender.refused.is_none() {
+            self.sender.must_abort();
+        }
+        let aborted = is_open && self.sender.abort(now, tick);
+        if !aborted {
+            self.sender.producer.close(now);
+        }
+        let mut is_known = self.blame_topic(now);
+        if is_known {
+            // The topic has its own delays; the producer did nothing wrong.
+            self.sender.producer.hurry(now);
+        }
+        self.judge(aborted, now);
+        if is_open {
+            self.discard();
+        }
+        is_known |= self.state.policy.has_unstored() || self.state.policy.has_suspects();
+        is_known
+    }
+
+    /// The transaction was refused as a whole because of some topic: that of a transaction that proves one, else each
+    /// is proved in turn. Says whether it was a topic.
+    fn blame_topic(&mut self, now: Instant) -> bool {
+        let Self { state, sender } = self;
+        let Some(code) = sender.refused.take() else { return false };
+        let fault = classify(code);
+        let Some(run) =
+            sender.transaction.as_ref().filter(|_| matches!(fault, Fault::Topic(_) | Fault::Stale))
+        else {
+            return false;
+        };
+        match run.only {
+            Some(topic) if !run.is_closed => {
+                sender.hunt = 0;
+                state.policy.mark_topic_fault(topic, fault, now);
+            }
+            _ => sender.hunt = HUNT,
+        }
+        true
+    }
+
+    /// Nothing of the transaction is in Kafka: all of it is sent again.
+    fn discard(&mut self) {
+        let Self { state, sender } = self;
+        if let Some(Transaction { from, arrived, .. }) = sender.transaction.take() {
+            for (flight, note) in arrived {
+                state.policy.note_attempts(note.lsn, flight.attempts);
+            }
+            sender.reread = Some(sender.reread.map_or(from, |first| first.min(from)));
+        }
+        let silent = state.in_flight.of(false).into_iter().chain(state.in_flight.of(true));
+        let silent: Vec<_> = silent.map(|lsn| (lsn, ErrorCode::PurgeInflight)).collect();
+        state.take_back(&silent);
+    }
+
+    /// `whole`: whether all results are in. Batches are refused whole, so a record refused by itself was alone.
+    fn judge(&mut self, whole: bool, now: Instant) {
+        let failures = std::mem::take(&mut self.sender.failures);
+        let mut returned = self.state.take_back(&failures);
+        let mut refused: HashMap<Place, u32> = HashMap::new();
+        for record in returned.iter().filter(|record| matches!(record.fault, Fault::Record(_))) {
+            *refused.entry(record.place).or_default() += 1;
+        }
+        for record in returned.iter_mut().filter(|record| whole && refused.get(&record.place) == Some(&1)) {
+            record.alone = true;
+        }
+        self.state.policy.judge(returned, now);
+    }
+}
+
+impl TxSender {
+    /// Whether the open transaction can only be aborted; remembers why.
+    pub(super) fn must_abort(&mut self) -> bool {
+        let Some(error) = self.producer.producer().and_then(|producer| producer.must_abort()) else {
+            return false;
+        };
+        tracing::warn!(%error, "a transaction can only be aborted");
+        self.refused = Some(error.code);
+        true
+    }
+
+    /// Aborts the open transaction; says whether that went well. Blocks, calling `tick`.
+    fn abort(&mut self, now: Instant, tick: &mut dyn FnMut() -> bool) -> bool {
+        let (end, Some(producer)) = (now + ABORT, self.producer.producer()) else { return false };
+        let mut tick = || tick() && Instant::now() < end;
+        let aborted = persist(&mut tick, |slice| producer.abort_transaction(slice));
+        // What else was in it has come back by now: with the reason, or as purged.
+        let mut rest = Vec::new();
+        producer.take_results(&mut rest);
+        let failed = rest.iter().filter(|result| result.tag != ENTRY);
+        self.failures.extend(failed.filter_map(|result| Some((Lsn(result.tag), result.error?))));
+        aborted.inspect_err(|error| tracing::warn!(%error, "a transaction was not aborted")).is_ok()
+    }
+}

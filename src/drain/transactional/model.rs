@@ -1,0 +1,184 @@
+//! A worker's way through its lanes, at random and without Kafka: what holds lanes comes and goes, transactions are
+//! committed and aborted, lives end. The loop is the worker's in small; [`HeldLanes`], [`Transaction`] and [`Positions`] are its own.
+
+use std::time::Duration;
+use std::time::Instant;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::held_lanes::HeldLanes;
+use super::positions::Positions;
+use super::transaction::Transaction;
+use crate::backoff::Backoff;
+use crate::drain::place::Place;
+use crate::units::Lsn;
+
+const LANES: u8 = 3;
+const PLACES: usize = 3;
+
+#[derive(Clone, Debug)]
+enum Op {
+    /// So many records are looked at.
+    Read(u64),
+    /// This place takes nothing.
+    Block(usize),
+    /// It takes records again.
+    Unblock(usize),
+    Commit,
+    /// A record of the transaction was refused because of this place.
+    Refuse(usize),
+    Abort,
+    /// The next life, after a crash: it has Kafka's positions, and no checkpoint.
+    Crash,
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        6 => (1..8u64).prop_map(Op::Read),
+        2 => (0..PLACES).prop_map(Op::Block),
+        2 => (0..PLACES).prop_map(Op::Unblock),
+        3 => Just(Op::Commit),
+        2 => (0..PLACES).prop_map(Op::Refuse),
+        1 => Just(Op::Abort),
+        1 => Just(Op::Crash),
+    ]
+}
+
+fn place(index: usize) -> Place {
+    Place { topic: index, partition: 0 }
+}
+
+struct Worker {
+    /// Of each record, the first having LSN 1: its lane and its place.
+    records: Vec<(u8, usize)>,
+    held: HeldLanes,
+    blocked: [bool; PLACES],
+    /// The next record to read.
+    next: u64,
+    reread: Option<Lsn>,
+    run: Option<(Transaction, Vec<u64>)>,
+    committed: Positions,
+    /// What the log calls done.
+    done: Vec<bool>,
+    /// What is in Kafka, in its order.
+    topic: Vec<u64>,
+}
+
+impl Worker {
+    fn new(records: Vec<(u8, usize)>) -> Self {
+        let done = vec![false; records.len()];
+        Self {
+            records,
+            held: nothing_held(),
+            blocked: [false; PLACES],
+            next: 1,
+            reread: None,
+            run: None,
+            committed: Positions::default(),
+            done,
+            topic: Vec::new(),
+        }
+    }
+
+    fn act(&mut self, op: &Op) {
+        match *op {
+            Op::Read(count) => self.read(count),
+            Op::Block(index) => self.blocked[index] = true,
+            Op::Unblock(index) => self.blocked[index] = false,
+            Op::Commit => self.commit(),
+            Op::Refuse(index) => {
+                self.blocked[index] = true;
+                self.abort();
+            }
+            Op::Abort => self.abort(),
+            Op::Crash => self.crash(),
+        }
+    }
+
+    fn read(&mut self, count: u64) {
+        if self.run.is_none() {
+            let released = self.held.release(|place, _| !self.blocked[place.topic]);
+            if let Some(first) = released.into_iter().chain(self.reread.take()).min() {
+                self.next = self.next.min(first.0);
+            }
+        }
+        for _ in 0..count {
+            let from = Lsn(self.next);
+            let Some(&(lane, its)) = self.records.get(self.next as usize - 1) else { return };
+            self.next += 1;
+            if self.done[from.0 as usize - 1] || self.held.stops(lane, from) {
+                continue;
+            }
+            if self.blocked[its] {
+                self.held.hold(lane, from, place(its));
+                continue;
+            }
+            let begin = || (Transaction::new(from, None, self.committed.clone(), Instant::now()), Vec::new());
+            let (run, sent) = self.run.get_or_insert_with(begin);
+            run.add(lane, from, 1);
+            sent.push(from.0);
+        }
+    }
+
+    fn commit(&mut self) {
+        let Some((run, sent)) = self.run.take() else { return };
+        self.committed = run.positions;
+        for lsn in sent {
+            assert!(!self.done[lsn as usize - 1], "record {lsn} is repeated");
+            self.done[lsn as usize - 1] = true;
+            self.topic.push(lsn);
+        }
+        for (lsn, (lane, _)) in (1..).zip(&self.records) {
+            let is_passed = Lsn(lsn) < self.committed.of(*lane);
+            assert!(!is_passed || self.done[lsn as usize - 1], "record {lsn} is passed and was never sent");
+        }
+    }
+
+    fn abort(&mut self) {
+        if let Some((run, _)) = self.run.take() {
+            self.reread = self.reread.into_iter().chain([run.from]).min();
+        }
+    }
+
+    fn crash(&mut self) {
+        (self.run, self.reread, self.held, self.next) = (None, None, nothing_held(), 1);
+        for (lsn, (lane, _)) in (1..).zip(&self.records) {
+            self.done[lsn as usize - 1] = Lsn(lsn) < self.committed.of(*lane);
+        }
+    }
+
+    /// All is well: what waits goes.
+    fn settle(&mut self) {
+        self.blocked = [false; PLACES];
+        for _ in 0..3 {
+            self.commit();
+            self.read(self.records.len() as u64);
+        }
+    }
+}
+
+fn nothing_held() -> HeldLanes {
+    HeldLanes::new(Backoff::new(Duration::from_millis(1), Duration::from_millis(1)))
+}
+
+proptest! {
+    // A failing case prints its operations, shrunk, and the seed that repeats it.
+    #![proptest_config(ProptestConfig { cases: 5_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn nothing_is_passed_over_repeated_or_out_of_order_whatever_is_held_and_aborted(
+        records in vec((0..LANES, 0..PLACES), 1..24),
+        ops in vec(op(), 1..40),
+    ) {
+        let mut worker = Worker::new(records);
+        ops.iter().for_each(|op| worker.act(op));
+        worker.settle();
+        prop_assert!(worker.done.iter().all(|done| *done), "all are sent in the end: {:?}", worker.done);
+        for lane in 0..LANES {
+            let its: Vec<u64> =
+                worker.topic.iter().copied().filter(|lsn| worker.records[*lsn as usize - 1].0 == lane).collect();
+            prop_assert!(its.is_sorted(), "lane {lane}: {its:?}");
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! Where each lane begins, and whether this log is what Kafka has seen of it or an older copy.
+//!
+//! A position is believed as far as the life that wrote it reaches in *this* log. A life this log does not know, or one
+//! that went further than it did here, was lived by another copy: this one was restored, or both are alive.
+//!
+//! | Kafka's message | this log | verdict |
+//! |---|---|---|
+//! | none | any | goes on from its own checkpoint |
+//! | of a life it knows, not beyond that life's end | – | goes on behind it |
+//! | of a life it does not know | – | restored |
+//! | of a life it knows, beyond that life's end | – | restored |
+//! | any of the last two | `on_restored_log = "stop"` | sends nothing |
+//! | | `"continue-after-kafka"` | what both copies share and Kafka has is done; all else is sent |
+//! | | `"resend"` | all that its own checkpoint does not call done is sent |
+
+use super::message::Message;
+use super::message::hex;
+use super::positions::Positions;
+use crate::drain::config::OnRestoredLog;
+use crate::units::Lsn;
+use crate::wal::Life;
+use crate::wal::Transactions;
+
+/// What this log knows of itself.
+pub(super) struct LogHistory<'a> {
+    /// Its former lives; this one too if it has opened transactions.
+    pub(super) known: &'a Transactions,
+    /// This life.
+    pub(super) incarnation: [u8; 16],
+    /// The first number not flushed.
+    pub(super) end: Lsn,
+}
+
+/// What follows.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum RestoreDecision {
+    /// Begin behind these.
+    Go(Positions),
+    /// This is a copy and the operator has not said what to do; why, in words.
+    Stop(String),
+}
+
+impl LogHistory<'_> {
+    /// How far a position of this life may be believed; `None` if it was not lived here.
+    fn reach(&self, incarnation: &[u8; 16]) -> Option<Lsn> {
+        let life = self.known.life(incarnation)?;
+        Some(if life.to == Life::OPEN { self.end } else { life.to })
+    }
+
+    /// The end of the last life before this one that may have opened transactions: what came later was never seen by
+    /// another copy.
+    fn shared(&self) -> Lsn {
+        let former = |life: &&Life| life.incarnation != self.incarnation;
+        self.known.lives.iter().rfind(former).map_or(Lsn(0), |life| life.to.min(self.end))
+    }
+
+    /// Why this message shows that the log is a copy, if it does.
+    pub(super) fn is_copy(&self, message: &Message) -> Option<String> {
+        let (incarnation, furthest) = (hex(&message.incarnation), message.positions.highest());
+        match self.reach(&message.incarnation) {
+            None => {
+                Some(format!("Kafka has positions of incarnation {incarnation}, which this log never was"))
+            }
+            Some(reach) if furthest > reach => Some(format!(
+                "Kafka has records up to {furthest} of incarnation {incarnation}, which ends at {reach} in this log"
+            )),
+            Some(_) => None,
+        }
+    }
+
+    /// Judges all messages that Kafka has for this log.
+    pub(super) fn judge(&self, messages: &[Message], setting: OnRestoredLog) -> RestoreDecision {
+        let mut start = Positions::default();
+        let copied = messages.iter().find_map(|message| self.is_copy(message));
+        if let (Some(reason), OnRestoredLog::Stop) = (&copied, setting) {
+            return RestoreDecision::Stop(reason.clone());
+        }
+        if copied.is_some() && setting == OnRestoredLog::Resend {
+            return RestoreDecision::Go(start);
+        }
+        for message in messages {
+            let reach = self.reach(&message.incarnation).unwrap_or_else(|| self.shared());
+            start.raise(&message.positions, reach);
+        }
+        RestoreDecision::Go(start)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::units::Timestamp;
+    use crate::wal;
+
+    const A: [u8; 16] = [1; 16];
+    const B: [u8; 16] = [2; 16];
+    /// A life of another copy.
+    const X: [u8; 16] = [9; 16];
+    /// This life.
+    const NOW: [u8; 16] = [7; 16];
+
+    fn message(incarnation: [u8; 16], position: u64) -> Message {
+        let mut positions = Positions::default();
+        positions.pass(3, Lsn(position - 1));
+        Message { incarnation, positions }
+    }
+
+    /// A lived from 1 to 100, B from 100 to 200; now the log ends at 300.
+    fn judge(messages: &[Message], setting: OnRestoredLog) -> RestoreDecision {
+        let life = |incarnation, from, to| Life { incarnation, from: Lsn(from), to: Lsn(to) };
+        let known = Transactions { ids: Some(2), lives: vec![life(A, 1, 100), life(B, 100, 200)] };
+        LogHistory { known: &known, incarnation: NOW, end: Lsn(300) }.judge(messages, setting)
+    }
+
+    fn begins_at(verdict: RestoreDecision) -> u64 {
+        let RestoreDecision::Go(positions) = verdict else { panic!("{verdict:?}") };
+        positions.of(3).0
+    }
+
+    const ALL: [OnRestoredLog; 3] =
+        [OnRestoredLog::Stop, OnRestoredLog::ContinueAfterKafka, OnRestoredLog::Resend];
+
+    #[test]
+    fn without_messages_it_goes_on_from_its_own_checkpoint() {
+        for setting in ALL {
+            assert_eq!(begins_at(judge(&[], setting)), 0);
+        }
+    }
+
+    #[test]
+    fn behind_positions_of_its_own_lives_it_goes_on_whatever_the_setting() {
+        for setting in ALL {
+            assert_eq!(begins_at(judge(&[message(A, 60), message(B, 200)], setting)), 200);
+            assert_eq!(begins_at(judge(&[message(B, 150), message(A, 100)], setting)), 150);
+        }
+    }
+
+    #[test]
+    fn a_life_it_never_lived_shows_a_copy() {
+        let messages = [message(B, 200), message(X, 250)];
+        assert!(
+            matches!(judge(&messages, OnRestoredLog::Stop), RestoreDecision::Stop(why) if why.contains(&hex(&X)))
+        );
+        // 200 to 250 were accepted here after the copy was taken: the other copy's records under these numbers are
+        // others.
+        assert_eq!(begins_at(judge(&messages, OnRestoredLog::ContinueAfterKafka)), 200);
+        assert_eq!(begins_at(judge(&messages, OnRestoredLog::Resend)), 0);
+    }
+
+    #[test]
+    fn a_life_that_went_further_than_here_shows_a_copy() {
+        let messages = [message(B, 201)];
+        assert!(matches!(judge(&messages, OnRestoredLog::Stop), RestoreDecision::Stop(_)));
+        assert_eq!(begins_at(judge(&messages, OnRestoredLog::ContinueAfterKafka)), 200);
+        assert_eq!(begins_at(judge(&messages, OnRestoredLog::Resend)), 0);
+    }
+
+    #[test]
+    fn a_copy_from_before_the_first_transaction_shares_nothing_that_is_known() {
+        let known = Transactions { ids: Some(0), lives: Vec::new() };
+        let own = LogHistory { known: &known, incarnation: NOW, end: Lsn(300) };
+        let messages = [message(X, 250)];
+        assert!(matches!(own.judge(&messages, OnRestoredLog::Stop), RestoreDecision::Stop(_)));
+        assert_eq!(begins_at(own.judge(&messages, OnRestoredLog::ContinueAfterKafka)), 0);
+    }
+
+    /// What such a life accepted was never sent, so another copy's positions say nothing about it.
+    #[test]
+    fn records_of_a_life_that_died_in_the_take_over_are_not_shared_with_a_copy() {
+        let life = |incarnation, from, to| Life { incarnation, from: Lsn(from), to: Lsn(to) };
+        let known = Transactions { ids: Some(2), lives: vec![life(A, 1, 100), life(B, 100, 100)] };
+        let own = LogHistory { known: &known, incarnation: NOW, end: Lsn(300) };
+        assert_eq!(begins_at(own.judge(&[message(X, 250)], OnRestoredLog::ContinueAfterKafka)), 100);
+    }
+
+    /// Kafka names the last life that came through; 64 others after it made the log forget it, and look restored.
+    #[test]
+    fn starts_that_die_in_the_take_over_do_not_make_the_log_look_restored() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = wal::Options {
+            redeliver: false,
+            keys: wal::Keys::default(),
+            segment_size: 1 << 20,
+            reserve_space: 0,
+            label: |_| None,
+            observer: Arc::new(|_| {}),
+        };
+        let start = || wal::open(Arc::new(wal::fs::RealFs), dir.path(), &options, Timestamp::now()).unwrap();
+        let named = {
+            let came_through = start();
+            came_through.log.begin_take_over(&[]).unwrap();
+            came_through.log.finish_take_over(2).unwrap();
+            came_through.log.identity().incarnation
+        };
+        let in_kafka = [Message { incarnation: named, positions: Positions::default() }];
+        for died in 0..70 {
+            let opened = start();
+            let known = opened.log.transactions();
+            let incarnation = opened.log.identity().incarnation;
+            let own = LogHistory { known: &known, incarnation, end: opened.log.end() };
+            let verdict = own.judge(&in_kafka, OnRestoredLog::Stop);
+            assert!(matches!(verdict, RestoreDecision::Go(_)), "after {died} starts: {verdict:?}");
+            opened.log.begin_take_over(&[named]).unwrap();
+        }
+    }
+
+    #[test]
+    fn positions_of_this_life_are_believed_up_to_the_end_of_the_log() {
+        let lives = vec![Life { incarnation: NOW, from: Lsn(200), to: Life::OPEN }];
+        let known = Transactions { ids: Some(2), lives };
+        let own = LogHistory { known: &known, incarnation: NOW, end: Lsn(300) };
+        assert_eq!(begins_at(own.judge(&[message(NOW, 300)], OnRestoredLog::Stop)), 300);
+        assert!(matches!(own.judge(&[message(NOW, 301)], OnRestoredLog::Stop), RestoreDecision::Stop(_)));
+    }
+}

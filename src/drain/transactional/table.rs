@@ -1,0 +1,71 @@
+//! The messages of one log in Kafka.
+
+use std::collections::BTreeMap;
+
+use super::message;
+use super::message::Message;
+use super::message::MessageError;
+use crate::drain::producer_settings::ProducerSettings;
+use crate::kafka::ClientError;
+use crate::kafka::Compacted;
+use crate::kafka::CompactedError;
+
+/// Why the positions are not known.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum TableError {
+    /// The topic.
+    #[error(transparent)]
+    Topic(#[from] CompactedError),
+    /// A message of this log.
+    #[error("message {key} in topic {}: {source}", message::TOPIC)]
+    Message {
+        /// Its key.
+        key: String,
+        /// What is wrong.
+        source: MessageError,
+    },
+}
+
+/// Reads the messages of one log.
+pub(super) struct Table {
+    topic: Compacted,
+    log_id: [u8; 16],
+}
+
+impl Table {
+    pub(super) fn new(link: &ProducerSettings, log_id: [u8; 16]) -> Result<Self, ClientError> {
+        Ok(Self { topic: Compacted::new(&link.config, &link.bootstrap, message::TOPIC)?, log_id })
+    }
+
+    /// Makes the topic if it is missing; an error if it is of another make.
+    pub(super) fn ensure(&self) -> Result<(), TableError> {
+        Ok(self.topic.ensure()?)
+    }
+
+    /// All messages of this log by transactional id, as of a moment after the call.
+    pub(super) fn read(
+        &self,
+        tick: &mut dyn FnMut() -> bool,
+    ) -> Result<BTreeMap<String, Message>, TableError> {
+        Self::decode(self.topic.read(|key| message::is_of(&self.log_id, key), tick)?.unwrap_or_default())
+    }
+
+    /// What is committed now, of a topic that is there; disturbs nobody and waits for nobody.
+    pub(super) fn peek(
+        &self,
+        tick: &mut dyn FnMut() -> bool,
+    ) -> Result<BTreeMap<String, Message>, TableError> {
+        Self::decode(self.topic.peek(|key| message::is_of(&self.log_id, key), tick)?)
+    }
+
+    fn decode(found: BTreeMap<Vec<u8>, Vec<u8>>) -> Result<BTreeMap<String, Message>, TableError> {
+        let decode = |(key, value): (Vec<u8>, Vec<u8>)| {
+            let key = String::from_utf8_lossy(&key).into_owned();
+            match Message::decode(&value) {
+                Ok(message) => Ok((key, message)),
+                Err(source) => Err(TableError::Message { key, source }),
+            }
+        };
+        found.into_iter().map(decode).collect()
+    }
+}

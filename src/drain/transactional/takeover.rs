@@ -1,0 +1,319 @@
+//! Before anything is sent: former ids fenced, positions read, this life made known.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::Duration;
+use std::time::Instant;
+
+use super::message::Message;
+use super::message::TOPIC;
+use super::message::transactional_id;
+use super::message::worker_of;
+use super::persist::persist;
+use super::positions::Positions;
+use super::restore_decision::LogHistory;
+use super::restore_decision::RestoreDecision;
+use super::table::Table;
+use super::table::TableError;
+use crate::backoff::Backoff;
+use crate::drain::config::MAX_WORKERS;
+use crate::drain::config::OnRestoredLog;
+use crate::drain::context::Context;
+use crate::drain::handle::Handle;
+use crate::drain::producer_settings::ProducerSettings;
+use crate::drain::send_permit::SendPermit;
+use crate::kafka::ClientError;
+use crate::kafka::CompactedError;
+use crate::kafka::Delivery;
+use crate::kafka::ErrorCode;
+use crate::kafka::Producer;
+use crate::kafka::TransactionError;
+use crate::units::Lsn;
+use crate::wal::ReadError;
+
+/// Producers that fence at a time: each has some ten threads for a moment.
+const AT_A_TIME: usize = 8;
+/// One attempt at fencing or reading. Others' open transactions may hide ours until brokers abort them.
+const PATIENCE: Duration = Duration::from_secs(90);
+/// Records counted as done between two looks at the stop.
+const BATCH: usize = 1024;
+/// How often a stop is looked for while waiting.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Why an attempt failed. Another follows.
+#[derive(Debug, thiserror::Error)]
+enum TakeoverError {
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error(transparent)]
+    Table(#[from] TableError),
+    #[error("{0}")]
+    Transaction(#[from] TransactionError),
+    #[error("the checkpoint cannot be saved: {0}")]
+    Checkpoint(#[from] std::io::Error),
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error("{TOPIC} takes nothing: {0}")]
+    Refused(String),
+}
+
+impl TakeoverError {
+    /// Whether brokers answered and will not do it.
+    fn is_refusal(&self) -> bool {
+        let code = match self {
+            Self::Table(TableError::Message { .. }) => return true,
+            Self::Table(TableError::Topic(CompactedError::Kafka { source, .. })) => {
+                source.rdkafka_error_code()
+            }
+            Self::Transaction(error) => Some(error.code),
+            _ => None,
+        };
+        matches!(
+            code,
+            Some(
+                ErrorCode::TopicAuthorizationFailed
+                    | ErrorCode::ClusterAuthorizationFailed
+                    | ErrorCode::TransactionalIdAuthorizationFailed
+            )
+        )
+    }
+}
+
+/// What the positions are taken over for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::drain) enum Purpose {
+    /// To go on with transactions.
+    ExactlyOnce(OnRestoredLog),
+    /// To go on without: what transactions delivered is not repeated. Nothing is written, and Kafka may refuse.
+    AtLeastOnce,
+}
+
+/// One daemon's claim.
+pub(in crate::drain) struct Takeover {
+    context: Context,
+    handle: Handle,
+    link: Arc<ProducerSettings>,
+    workers: usize,
+    purpose: Purpose,
+    backoff: Backoff,
+    table: Table,
+}
+
+impl Takeover {
+    pub(in crate::drain) fn new(
+        context: Context,
+        handle: Handle,
+        link: Arc<ProducerSettings>,
+        workers: usize,
+        purpose: Purpose,
+        backoff: Backoff,
+    ) -> Result<Self, ClientError> {
+        let table = Table::new(&link, context.log.identity().log_id)?;
+        Ok(Self { context, handle, link, workers, purpose, backoff, table })
+    }
+
+    /// Until the claim stands, or this log turns out to be a copy, or the daemon stops.
+    pub(in crate::drain) fn run(mut self) {
+        let permit = Arc::clone(&self.handle.permit);
+        while !self.is_stopping() && !permit.is_halted() {
+            let began = Instant::now();
+            match self.attempt(&permit) {
+                Ok(()) => {
+                    let took = began.elapsed().as_millis() as u64;
+                    tracing::info!(drain.claim_ms = took, "exactly-once: positions taken over");
+                    self.handle.notify();
+                    return;
+                }
+                Err(error) if self.purpose == Purpose::AtLeastOnce && error.is_refusal() => {
+                    tracing::warn!(%error, "what transactions delivered is not known, and may be repeated");
+                    permit.grant();
+                    self.handle.notify();
+                    return;
+                }
+                Err(error) => {
+                    let delay = self.backoff.delay();
+                    let delay_ms = delay.as_millis() as u64;
+                    tracing::warn!(%error, drain.delay_ms = delay_ms, "exactly-once: nothing is sent yet");
+                    permit.trouble(error.to_string());
+                    let end = Instant::now() + delay;
+                    while Instant::now() < end && !self.is_stopping() {
+                        std::thread::sleep(LOOK);
+                    }
+                }
+            }
+        }
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.handle.control.stop_by().is_some()
+    }
+
+    fn patience(&self) -> impl FnMut() -> bool {
+        let end = Instant::now() + PATIENCE;
+        move || Instant::now() < end && !self.is_stopping()
+    }
+
+    fn attempt(&self, permit: &SendPermit) -> Result<(), TakeoverError> {
+        let Self { context, workers, purpose, .. } = self;
+        let incarnation = context.log.identity().incarnation;
+        let judge = |found: &BTreeMap<String, Message>, setting| {
+            let known = context.log.transactions();
+            let own = LogHistory { known: &known, incarnation, end: context.log.end() };
+            own.judge(&found.values().cloned().collect::<Vec<_>>(), setting)
+        };
+        let setting = match purpose {
+            Purpose::ExactlyOnce(setting) => {
+                self.table.ensure()?;
+                // Fencing would disturb the copy that is at work. What shows without it that this one must not go on
+                // will not change: positions only grow.
+                if let RestoreDecision::Stop(reason) =
+                    judge(&self.table.peek(&mut self.patience())?, *setting)
+                {
+                    halt(permit, &reason);
+                    return Ok(());
+                }
+                *setting
+            }
+            Purpose::AtLeastOnce => OnRestoredLog::ContinueAfterKafka,
+        };
+        let known = context.log.transactions();
+        let ids = known.ids.map_or(MAX_WORKERS, |ids| usize::try_from(ids).unwrap_or(MAX_WORKERS));
+        let ids = ids.max(*workers);
+        let (first, found) = self.take_over(ids)?;
+        let start = match judge(&found, setting) {
+            RestoreDecision::Go(start) => start,
+            RestoreDecision::Stop(reason) => {
+                halt(permit, &reason);
+                return Ok(());
+            }
+        };
+        if *purpose != Purpose::AtLeastOnce {
+            let named: Vec<_> = found.values().map(|message| message.incarnation).collect();
+            context.log.begin_take_over(&named)?;
+            self.announce(&first, &found, &start)?;
+            // What is fenced and rewritten needs no fencing at the next start.
+            context.log.finish_take_over(*workers as u64)?;
+        }
+        mark_done(context, &start, &mut || !self.is_stopping())?;
+        permit.grant();
+        Ok(())
+    }
+
+    /// Fences all ids below `ids`, then reads the messages. Another copy may have used more ids than this log knows of:
+    /// then those are fenced too, and the messages are read again.
+    fn take_over(&self, ids: usize) -> Result<(Producer, BTreeMap<String, Message>), TakeoverError> {
+        let mut ids = ids;
+        loop {
+            self.context.log.note_ids(ids as u64)?;
+            let first = self.fence(ids)?;
+            let found = self.table.read(&mut self.patience())?;
+            let used = found.keys().filter_map(|id| worker_of(id)).max().map_or(0, |highest| highest + 1);
+            if used.min(MAX_WORKERS) <= ids {
+                return Ok((first, found));
+            }
+            ids = used.min(MAX_WORKERS);
+        }
+    }
+
+    /// Makes all ids below `ids` ours. Returns the producer of the first.
+    fn fence(&self, ids: usize) -> Result<Producer, TakeoverError> {
+        let first = self.take(0)?;
+        let next = Mutex::new(1..ids);
+        let failed = Mutex::new(None);
+        std::thread::scope(|scope| {
+            for _ in 1..ids.min(AT_A_TIME + 1) {
+                scope.spawn(|| {
+                    loop {
+                        let id = next.lock().unwrap_or_else(PoisonError::into_inner).next();
+                        let Some(id) = id else { return };
+                        if let Err(error) = self.take(id) {
+                            failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+                            return;
+                        }
+                    }
+                });
+            }
+        });
+        match failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            Some(error) => Err(error),
+            None => Ok(first),
+        }
+    }
+
+    fn take(&self, id: usize) -> Result<Producer, TakeoverError> {
+        let ProducerSettings { config, bootstrap } = &*self.link;
+        let id = transactional_id(&self.context.log.identity().log_id, id);
+        let producer = Producer::transactional(config, bootstrap, &id, || {})?;
+        persist(&mut self.patience(), |slice| producer.init_transactions(slice))?;
+        Ok(producer)
+    }
+
+    /// One transaction that rewrites all messages of this log: ours in the name of this life, others away.
+    fn announce(
+        &self,
+        producer: &Producer,
+        found: &BTreeMap<String, Message>,
+        start: &Positions,
+    ) -> Result<(), TakeoverError> {
+        let identity = self.context.log.identity();
+        let ours: Vec<_> = (0..self.workers).map(|id| transactional_id(&identity.log_id, id)).collect();
+        let value = Message { incarnation: identity.incarnation, positions: start.clone() }.encode();
+        producer.begin_transaction()?;
+        let others = found.keys().filter(|key| !ours.contains(key)).map(|key| (key, None));
+        let all: Vec<_> = ours.iter().map(|key| (key, Some(&value[..]))).chain(others).collect();
+        for (key, value) in &all {
+            let sent = producer.send_entry(TOPIC, key.as_bytes(), *value);
+            sent.map_err(|code| TakeoverError::Refused(code.to_string()))?;
+        }
+        let mut results: Vec<Delivery> = Vec::new();
+        let mut tick = self.patience();
+        while results.len() < all.len() && tick() {
+            std::thread::sleep(Duration::from_millis(2));
+            producer.take_results(&mut results);
+            if let Some(code) = results.iter().find_map(|result| result.error) {
+                return Err(TakeoverError::Refused(code.to_string()));
+            }
+        }
+        Ok(persist(&mut tick, |slice| producer.commit_transaction(slice))?)
+    }
+}
+
+fn halt(permit: &SendPermit, reason: &str) {
+    permit.halt(format!(
+        "{reason}: it was restored from an older copy, or another copy took over; \
+         [drain] on_restored_log says what to do"
+    ));
+}
+
+/// Counts as done what Kafka has and the log's checkpoint did not know yet.
+pub(super) fn mark_done(
+    context: &Context,
+    positions: &Positions,
+    tick: &mut dyn FnMut() -> bool,
+) -> Result<(), ReadError> {
+    let highest = positions.highest();
+    let mut cursor = context.log.cursor(context.log.watermark());
+    let mut batch: Vec<(Lsn, u64)> = Vec::with_capacity(BATCH);
+    let mut count = 0;
+    loop {
+        let found = cursor.next(|lsn, lane| lsn >= highest || lsn < positions.of(lane))?;
+        let found =
+            found.filter(|frame| frame.lsn < highest).map(|frame| (frame.lsn, u64::from(frame.bytes)));
+        batch.extend(found);
+        if batch.len() == BATCH || found.is_none() {
+            count += batch.len();
+            let lsns: Vec<Lsn> = batch.iter().map(|(lsn, _)| *lsn).collect();
+            context.log.note_delivered(batch.drain(..));
+            context.statuses.finished(&lsns);
+        }
+        if found.is_none() || !tick() {
+            break;
+        }
+    }
+    if count > 0 {
+        tracing::info!(drain.records = count, "Kafka had records that the checkpoint did not know of");
+    }
+    Ok(())
+}

@@ -1,0 +1,154 @@
+//! A worker's producer: the only one of its id, and what its last commit led to.
+
+use std::sync::Arc;
+use std::time::Duration;
+use std::time::Instant;
+
+use super::message::hex;
+use super::message::transactional_id;
+use super::persist::SLICE;
+use super::persist::persist;
+use super::positions::Positions;
+use super::table::Table;
+use super::table::TableError;
+use crate::backoff::Backoff;
+use crate::drain::notify::Notify;
+use crate::drain::producer_settings::ProducerSettings;
+use crate::kafka::ClientError;
+use crate::kafka::Producer;
+use crate::kafka::TransactionError;
+use crate::wal::Identity;
+
+/// A coordinator that is there answers within two seconds.
+const LONG: Duration = Duration::from_secs(5);
+
+/// What was found in Kafka after the producer was made.
+pub(super) enum Found {
+    /// Its own message: how far it had come.
+    Ours(Positions),
+    /// No message: somebody emptied the topic.
+    Nothing,
+    /// A message of another incarnation.
+    Theirs(String),
+}
+
+/// Why there is no producer. Another attempt follows.
+#[derive(Debug, thiserror::Error)]
+enum OpenError {
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error("{0}")]
+    Transaction(#[from] TransactionError),
+    #[error(transparent)]
+    Table(#[from] TableError),
+}
+
+pub(super) struct TxProducer {
+    link: Arc<ProducerSettings>,
+    notify: Arc<Notify>,
+    table: Table,
+    incarnation: [u8; 16],
+    pub(super) id: String,
+    producer: Option<Producer>,
+    open_at: Instant,
+    backoff: Backoff,
+}
+
+impl TxProducer {
+    pub(super) fn new(
+        link: &Arc<ProducerSettings>,
+        notify: &Arc<Notify>,
+        identity: &Identity,
+        worker: usize,
+        backoff: Backoff,
+    ) -> Result<Self, ClientError> {
+        let table = Table::new(link, identity.log_id)?;
+        let id = transactional_id(&identity.log_id, worker);
+        let (incarnation, open_at) = (identity.incarnation, Instant::now());
+        let (link, notify) = (Arc::clone(link), Arc::clone(notify));
+        Ok(Self { link, notify, table, incarnation, id, producer: None, open_at, backoff })
+    }
+
+    pub(super) fn producer(&self) -> Option<&Producer> {
+        self.producer.as_ref()
+    }
+
+    /// Makes a producer if it is time: fences any other of its id, then reads where Kafka is. Blocks, calling `tick`.
+    pub(super) fn open(&mut self, now: Instant, tick: &mut dyn FnMut() -> bool) -> Option<Found> {
+        if now < self.open_at {
+            return None;
+        }
+        match self.try_open(tick) {
+            Ok((producer, found)) => {
+                self.producer = Some(producer);
+                Some(found)
+            }
+            Err(error) => {
+                let delay = self.schedule_rebuild(now);
+                tracing::warn!(%error, drain.delay_ms = delay.as_millis() as u64, "no transactional producer");
+                None
+            }
+        }
+    }
+
+    fn try_open(&self, tick: &mut dyn FnMut() -> bool) -> Result<(Producer, Found), OpenError> {
+        let notify = Arc::clone(&self.notify);
+        let ProducerSettings { config, bootstrap } = &*self.link;
+        let producer = Producer::transactional(config, bootstrap, &self.id, move || notify.notify())?;
+        let began = Instant::now();
+        let mut said = false;
+        let mut patient = || {
+            if !said && began.elapsed() >= LONG {
+                said = true;
+                tracing::warn!(
+                    kafka.transactional_id = self.id,
+                    "Kafka has not ended this worker's former transaction yet: its coordinator, or the leader of a \
+                     partition in it, is away"
+                );
+            }
+            tick()
+        };
+        persist(&mut patient, |slice| producer.init_transactions(slice))?;
+        let mut table = self.table.read(tick)?;
+        let theirs = table.values().find(|message| message.incarnation != self.incarnation).cloned();
+        let found = match (theirs, table.remove(&self.id)) {
+            (Some(message), _) => Found::Theirs(hex(&message.incarnation)),
+            (None, Some(message)) => Found::Ours(message.positions),
+            (None, None) => Found::Nothing,
+        };
+        Ok((producer, found))
+    }
+
+    /// Lets the producer go; the next one is made after a delay. What it had open, that one ends.
+    pub(super) fn close(&mut self, now: Instant) {
+        self.producer = None;
+        self.schedule_rebuild(now);
+    }
+
+    fn schedule_rebuild(&mut self, now: Instant) -> Duration {
+        let delay = self.backoff.delay();
+        self.open_at = now + delay;
+        delay
+    }
+
+    /// The next producer is made at once: the last one failed for a reason that is dealt with.
+    pub(super) fn hurry(&mut self, now: Instant) {
+        self.backoff.reset();
+        self.open_at = now;
+    }
+
+    /// A commit succeeded.
+    pub(super) fn record_success(&mut self) {
+        self.backoff.reset();
+    }
+
+    /// Blocks until there is a result or something else happens.
+    pub(super) fn wait(&self, timeout: Duration) {
+        self.notify.wait(timeout.min(SLICE));
+    }
+
+    /// The same, and a little longer, so that more results come together.
+    pub(super) fn wait_and_gather(&self, timeout: Duration) {
+        self.notify.wait_and_gather(timeout.min(SLICE));
+    }
+}

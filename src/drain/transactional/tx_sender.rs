@@ -1,0 +1,187 @@
+//! Sends into the open transaction, and holds back the lanes of what cannot go.
+
+use std::time::Instant;
+
+use super::held_lanes::HeldLanes;
+use super::message::Message;
+use super::message::TOPIC;
+use super::positions::Positions;
+use super::transaction::Transaction;
+use super::tx_producer::TxProducer;
+use crate::backoff::Backoff;
+use crate::command::Envelope;
+use crate::drain::dispatch_state::DispatchState;
+use crate::drain::dispatcher::ASK;
+use crate::drain::failure_policy::FailurePolicy;
+use crate::drain::in_flight_record::InFlightRecord;
+use crate::drain::in_flight_record::Way;
+use crate::drain::lane_reader::Disposition;
+use crate::drain::place::Place;
+use crate::drain::sender::Candidate;
+use crate::drain::sender::Sender;
+use crate::drain::usage::Usage;
+use crate::kafka::Answer;
+use crate::kafka::ErrorCode;
+use crate::kafka::Producer;
+use crate::wal::Frame;
+use crate::wal::Lsn;
+
+pub(super) struct TxSender {
+    pub(super) incarnation: [u8; 16],
+    pub(super) producer: TxProducer,
+    pub(super) held: HeldLanes,
+    pub(super) transaction: Option<Transaction>,
+    /// Records and bytes of one transaction.
+    limit: Usage,
+    /// Where Kafka's positions are.
+    pub(super) committed: Positions,
+    pub(super) failures: Vec<(Lsn, ErrorCode)>,
+    /// Why the transaction was refused as a whole.
+    pub(super) refused: Option<ErrorCode>,
+    /// Transactions to come that take one topic each, to find one at fault.
+    pub(super) hunt: u32,
+    /// The transaction took no more.
+    pub(super) is_full: bool,
+    /// From where the log is to be read again.
+    pub(super) reread: Option<Lsn>,
+}
+
+impl TxSender {
+    /// `limit`: of one transaction; `backoff`: how often a partition that takes nothing is tried again.
+    pub(super) fn new(incarnation: [u8; 16], producer: TxProducer, limit: Usage, backoff: Backoff) -> Self {
+        Self {
+            incarnation,
+            producer,
+            held: HeldLanes::new(backoff),
+            transaction: None,
+            limit,
+            committed: Positions::default(),
+            failures: Vec::new(),
+            refused: None,
+            hunt: 0,
+            is_full: false,
+            reread: None,
+        }
+    }
+
+    /// Opens a transaction that begins with this record; says whether that went well.
+    fn begin(&mut self, first: Lsn, only: Option<usize>, now: Instant) -> bool {
+        let Some(producer) = self.producer.producer() else { return false };
+        if let Err(error) = producer.begin_transaction() {
+            tracing::warn!(%error, "no transaction can be opened");
+            return false;
+        }
+        self.transaction = Some(Transaction::new(first, only, self.committed.clone(), now));
+        true
+    }
+
+    /// Sends the positions: no record follows in this transaction. One that proves a topic sends them last, so that
+    /// what goes wrong before is that topic's fault.
+    pub(super) fn close(&mut self, state: &mut DispatchState) {
+        let (Some(run), Some(producer)) = (&mut self.transaction, self.producer.producer()) else { return };
+        if run.only.is_some() && state.in_flight.len() > 0 {
+            return;
+        }
+        let note = Message { incarnation: self.incarnation, positions: run.positions.clone() };
+        match producer.send_entry(TOPIC, self.producer.id.as_bytes(), Some(&note.encode())) {
+            Ok(()) => run.is_closed = true,
+            Err(error) => {
+                tracing::warn!(%error, "the positions were not taken");
+                state.has_failed = true;
+            }
+        }
+    }
+}
+
+impl Sender for TxSender {
+    fn producer(&self, _solo: bool) -> Option<&Producer> {
+        self.producer.producer()
+    }
+
+    fn holds(&self, topic: usize) -> bool {
+        self.held.waiting().any(|(held, records)| held == topic && records > 0)
+    }
+
+    fn is_closed(&self, place: Place) -> bool {
+        self.held.is_jammed(place)
+    }
+
+    /// A refusal costs a transaction: brokers are asked which records a topic will refuse.
+    fn answered(&mut self, policy: &mut FailurePolicy, topic: usize, answer: Answer) {
+        if policy.topic(topic).caution.refuses_keyless
+            && matches!(answer, Answer::Partitions(_))
+            && let Some(producer) = self.producer.producer()
+        {
+            let is_compacted = producer.is_compacted(policy.topic_name(topic), ASK);
+            policy.topic(topic).caution.is_compacted = is_compacted == Some(true);
+        }
+    }
+
+    /// Asks for the value of a sealed record behind another one of its lane, so that both are made together.
+    fn stops_lane(&mut self, state: &mut DispatchState, frame: Frame<'_>) -> bool {
+        let stops = self.held.stops(frame.lane, frame.lsn);
+        if stops
+            && self.held.is_sealed(frame.lane)
+            && state.values.room() > 0
+            && let Ok(envelope) = Envelope::decode(frame.payload)
+            && envelope.sealed
+        {
+            state.values.look(frame.lsn, &envelope);
+        }
+        stops
+    }
+
+    fn wait_for_topic(&mut self, _: &Candidate<'_>) -> Disposition {
+        // What is in flight of it ends with this transaction.
+        Disposition::Wait
+    }
+
+    fn stops_partition(&mut self, record: &Candidate<'_>, place: Place) -> bool {
+        let stops = self.held.is_jammed(place);
+        if stops {
+            self.held.hold(record.frame.lane, record.lsn(), place);
+        }
+        stops
+    }
+
+    fn admit(
+        &mut self,
+        state: &mut DispatchState,
+        record: &Candidate<'_>,
+        place: Place,
+        alone: bool,
+    ) -> Result<Way, Disposition> {
+        let (bytes, window) = (record.bytes(), &mut state.in_flight);
+        let solo = alone || self.held.is_on_trial(place) || state.policy.is_suspect(place, record.lsn());
+        let is_busy = if solo { window.is_busy(place) } else { window.is_solo(place) };
+        let cap = state.policy.topic(place.topic).caution.cap;
+        let proving = alone || self.hunt > 0;
+        let fits = |run: &Transaction| run.has_room(bytes, self.limit) && run.takes(place.topic, proving);
+        let in_run = self.transaction.as_ref().is_none_or(fits);
+        self.is_full |= !in_run;
+        if is_busy || !in_run || !window.has_room_at(place, bytes, cap) || !window.has_room(bytes) {
+            return Err(Disposition::Wait);
+        }
+        if self.transaction.is_none() && !self.begin(record.lsn(), proving.then_some(place.topic), record.now)
+        {
+            state.has_failed = true;
+            return Err(Disposition::Wait);
+        }
+        Ok(Way { solo, loose: false })
+    }
+
+    fn park(&mut self, _: &DispatchState, record: &Candidate<'_>, place: Place) -> Disposition {
+        self.held.hold(record.frame.lane, record.lsn(), place);
+        Disposition::Done
+    }
+
+    fn sent(&mut self, _: &mut DispatchState, record: &Candidate<'_>, flight: &InFlightRecord) {
+        if let Some(run) = &mut self.transaction {
+            run.add(record.frame.lane, record.lsn(), flight.bytes);
+        }
+    }
+
+    fn is_lost(&self, code: ErrorCode, _solo: bool) -> bool {
+        code != ErrorCode::QueueFull
+    }
+}

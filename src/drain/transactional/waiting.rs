@@ -1,0 +1,73 @@
+//! When a transaction has waited too long, and when lanes that were held go on.
+
+use std::time::Duration;
+use std::time::Instant;
+
+use super::tx_sender::TxSender;
+use crate::drain::dispatcher::Dispatcher;
+use crate::kafka::Answer;
+use crate::wal::Lsn;
+
+/// A partition that confirms nothing for this long, while brokers answer, is taken out of the transaction. Above
+/// `STALL`: here it costs everybody's repetition.
+const JAM: Duration = Duration::from_secs(3);
+
+/// No result for this long: time to ask whether the transaction can still be committed.
+const SILENCE: Duration = Duration::from_millis(100);
+
+impl Dispatcher<TxSender> {
+    /// A transaction that waits too long: it may be beyond help without a word, or a partition takes nothing while
+    /// brokers answer. When no broker answers, waiting is right.
+    pub(super) fn look_for_jams(&mut self, now: Instant) {
+        let waits = now.saturating_duration_since(self.state.arrived_at) >= SILENCE;
+        let stalled = self.state.in_flight.stalled_for(JAM, now);
+        let open = self.sender.transaction.as_ref().is_some_and(|run| !run.is_committing);
+        if !open || (!waits && stalled.is_empty()) {
+            return;
+        }
+        if self.sender.must_abort() {
+            self.state.has_failed = true;
+            return;
+        }
+        let Some(first) = stalled.first() else { return };
+        if let Some(Answer::Partitions(_)) = self.ask(first.topic, false, now) {
+            for place in stalled {
+                let delay = self.sender.held.jam(place, now).as_millis() as u64;
+                let topic = &**self.state.policy.topic_name(place.topic);
+                let partition = place.partition;
+                tracing::warn!(
+                    kafka.topic = topic,
+                    kafka.partition = partition,
+                    drain.delay_ms = delay,
+                    "a partition takes nothing; its lanes wait"
+                );
+            }
+            self.state.has_failed = true;
+        }
+    }
+
+    /// Lets lanes go whose reason is gone; the first record among them.
+    pub(super) fn release(&mut self, now: Instant) -> Option<Lsn> {
+        let Self { state, sender } = self;
+        if sender.held.is_empty() {
+            return None;
+        }
+        sender.held.retry(now);
+        let jammed = sender.held.jammed();
+        let (policy, sealed, may_begin) = (&state.policy, &state.values, state.rescan.may_begin(now));
+        let mut begins = false;
+        let first = sender.held.release(|place, first| match place {
+            _ if place.is_whole() => policy.is_decided(place.topic),
+            _ if place.is_sealed() => {
+                let goes = may_begin && sealed.is_worth_a_look(first);
+                begins |= goes;
+                goes
+            }
+            _ => !jammed.contains(&place),
+        });
+        if begins {
+            state.rescan.begin(now);
+        }
+        first
+    }
+}

@@ -1,0 +1,251 @@
+//! One worker of the exactly-once drain: a thread with its own lanes and its own transactional id.
+
+use std::time::Duration;
+use std::time::Instant;
+
+use super::positions::Positions;
+use super::takeover::mark_done;
+use super::tx_producer::Found;
+use super::tx_producer::TxProducer;
+use super::tx_sender::TxSender;
+use crate::backoff::Backoff;
+use crate::drain::dispatcher::Dispatcher;
+use crate::drain::handle::Handle;
+use crate::drain::lane_reader::Disposition;
+use crate::drain::lane_reader::LaneReader;
+use crate::drain::lane_reader::ReadSide;
+use crate::drain::lane_reader::TURN;
+use crate::drain::lanes::Lanes;
+use crate::drain::monitor::activity;
+use crate::drain::notify::ALERT;
+use crate::drain::notify::IDLE;
+use crate::drain::part::STALL;
+use crate::drain::worker_parts::WorkerParts;
+use crate::kafka::ClientError;
+use crate::planted::Fault;
+use crate::planted::planted;
+
+pub(in crate::drain) struct Worker {
+    lanes: Lanes,
+    handle: Handle,
+    interval: Duration,
+    dispatcher: Dispatcher<TxSender>,
+    feed: LaneReader,
+    /// After a failure: nothing is begun before.
+    pause_until: Instant,
+    backoff: Backoff,
+}
+
+/// What became of an attempt to fill the transaction.
+#[derive(PartialEq, Eq)]
+enum Filled {
+    /// There is more.
+    More,
+    /// Something must happen first.
+    Waits,
+    /// Everything was offered.
+    Dry,
+}
+
+impl Worker {
+    pub(in crate::drain) fn new(its: WorkerParts<'_>) -> Result<Self, ClientError> {
+        let identity = its.context.log.identity();
+        let producer = TxProducer::new(
+            its.link,
+            &its.monitor().notify,
+            identity,
+            its.lanes.index,
+            its.config.backoff(),
+        )?;
+        let (feed, state) = (its.head(), its.state());
+        let limit = state.in_flight.limit();
+        let sender = TxSender::new(identity.incarnation, producer, limit, its.config.backoff());
+        Ok(Self {
+            lanes: its.lanes,
+            interval: its.config.transaction_interval.0,
+            dispatcher: Dispatcher::new(state, sender),
+            feed,
+            pause_until: Instant::now(),
+            backoff: its.config.backoff(),
+            handle: its.handle,
+        })
+    }
+
+    /// Works until told to stop.
+    pub(in crate::drain) fn run(mut self) {
+        loop {
+            self.handle.monitor(self.lanes).beat();
+            let now = Instant::now();
+            if let Some(deadline) = self.handle.control.stop_by() {
+                self.finish(deadline);
+                return;
+            }
+            let is_paused = self.handle.is_paused();
+            let more = self.is_ready(now) && self.turn(is_paused, now);
+            self.publish(is_paused, more, now);
+            if !more {
+                let Dispatcher { state, sender } = &self.dispatcher;
+                let is_quiet =
+                    sender.transaction.is_none() && sender.held.is_empty() && !state.policy.must_store();
+                let is_quiet = is_quiet && self.dispatcher.is_connected() && !self.feed.is_waiting();
+                let producer = &sender.producer;
+                if is_quiet { producer.wait(IDLE) } else { producer.wait_and_gather(ALERT) }
+            }
+        }
+    }
+
+    /// Whether there is a producer; makes one if it is time.
+    fn is_ready(&mut self, now: Instant) -> bool {
+        if !self.handle.permit.is_granted() {
+            if self.dispatcher.is_connected() {
+                self.dispatcher.sender.producer.close(now);
+            }
+            return false;
+        }
+        if self.dispatcher.is_connected() {
+            return true;
+        }
+        self.publish(false, false, now);
+        let (handle, dispatcher) = (self.handle.clone(), &mut self.dispatcher);
+        let mut tick = tick(&handle, self.lanes);
+        let Some(found) = dispatcher.sender.producer.open(now, &mut tick) else { return false };
+        match found {
+            Found::Theirs(incarnation) => {
+                handle.permit.halt(format!("incarnation {incarnation} of this log took over"));
+                dispatcher.sender.producer.close(now);
+                return false;
+            }
+            Found::Ours(_) if planted(Fault::GuessCommit) => dispatcher.resolve(&Positions::default()),
+            Found::Ours(positions) => {
+                dispatcher.resolve(&positions);
+                if positions != dispatcher.sender.committed {
+                    dispatcher.sender.committed = positions;
+                    // What this log's own checkpoint does not know of yet.
+                    let marked =
+                        mark_done(&dispatcher.state.context, &dispatcher.sender.committed, &mut tick);
+                    if let Err(error) = marked {
+                        tracing::error!(%error, "cannot read the log");
+                        dispatcher.sender.producer.close(now);
+                        return false;
+                    }
+                }
+            }
+            Found::Nothing => {
+                tracing::error!("the positions in Kafka are gone; going on from those that are remembered");
+                dispatcher.resolve(&Positions::default());
+            }
+        }
+        dispatcher.sender.reread = Some(dispatcher.state.context.log.watermark());
+        true
+    }
+
+    /// One turn; says whether there is more to do at once.
+    fn turn(&mut self, is_paused: bool, now: Instant) -> bool {
+        let handle = self.handle.clone();
+        let mut tick = tick(&handle, self.lanes);
+        self.dispatcher.collect(now);
+        self.dispatcher.state.values.collect();
+        self.dispatcher.look_for_jams(now);
+        if self.dispatcher.has_failed() {
+            let is_known = self.dispatcher.fail(now, &mut tick);
+            self.pause_until = if is_known { now } else { now + self.backoff.delay() };
+        }
+        self.dispatcher.store_dead_letters(now);
+        self.dispatcher.ask_about_topics(now);
+        let may_fill = !is_paused && now >= self.pause_until;
+        let filled = if may_fill { self.fill(now) } else { Filled::Waits };
+        self.dispatcher.store_dead_letters(now);
+        let Dispatcher { state, sender } = &mut self.dispatcher;
+        let Some(run) = &sender.transaction else { return filled == Filled::More };
+        let is_due = filled == Filled::Dry || is_paused || sender.is_full || run.is_due(self.interval, now);
+        if !run.is_closed && is_due {
+            sender.close(state);
+        }
+        if self.dispatcher.is_whole() {
+            self.dispatcher.commit(now, &mut tick);
+            self.dispatcher.sender.is_full = false;
+            self.backoff.reset();
+            return true;
+        }
+        filled == Filled::More
+    }
+
+    fn fill(&mut self, now: Instant) -> Filled {
+        if self.dispatcher.sender.transaction.is_none() {
+            self.rewind(now);
+        }
+        for _ in 0..TURN {
+            let dispatcher = &mut self.dispatcher;
+            let is_closed = dispatcher.sender.transaction.as_ref().is_some_and(|run| run.is_closed);
+            if dispatcher.state.has_failed || is_closed {
+                return Filled::Waits;
+            }
+            match self.feed.advance(|frame| dispatcher.dispatch(ReadSide::Main, frame)) {
+                Some(Disposition::Done) => {}
+                Some(Disposition::Wait) => return Filled::Waits,
+                None => {
+                    self.dispatcher.end_rescan(now);
+                    return Filled::Dry;
+                }
+            }
+        }
+        Filled::More
+    }
+
+    /// Between two transactions: back to what was aborted, or held for a reason that is gone.
+    fn rewind(&mut self, now: Instant) {
+        let released = self.dispatcher.release(now);
+        let first = released.into_iter().chain(self.dispatcher.sender.reread.take()).min();
+        if let Some(first) = first.filter(|first| *first < self.feed.position()) {
+            self.feed.seek(first);
+        }
+    }
+
+    /// The stop: commits what is open if that goes soon, else leaves it to brokers and the next start to abort.
+    fn finish(&mut self, deadline: Instant) {
+        let since = Instant::now();
+        let (handle, lanes) = (self.handle.clone(), self.lanes);
+        let mut tick = || {
+            handle.monitor(lanes).beat();
+            Instant::now() < deadline
+        };
+        loop {
+            let now = Instant::now();
+            self.dispatcher.collect(now);
+            let Dispatcher { state, sender } = &mut self.dispatcher;
+            let Some(run) = &sender.transaction else { return };
+            let is_quiet = now.duration_since(since.max(state.arrived_at)) >= STALL;
+            if state.has_failed || is_quiet || !tick() {
+                self.dispatcher.fail(now, &mut || tick() && since.elapsed() < STALL * 2);
+                return;
+            }
+            if !run.is_closed {
+                sender.close(state);
+            }
+            self.dispatcher.store_dead_letters(now);
+            if self.dispatcher.is_whole() {
+                self.dispatcher.commit(now, &mut tick);
+                return;
+            }
+            self.dispatcher.sender.producer.wait(ALERT);
+        }
+    }
+
+    fn publish(&mut self, is_paused: bool, more: bool, now: Instant) {
+        let Dispatcher { state, sender } = &mut self.dispatcher;
+        let head = Some(self.feed.position()).filter(|position| *position < state.context.log.end());
+        let lowest = [sender.transaction.as_ref().map(|run| run.from), head];
+        let activity =
+            activity(is_paused, sender.producer.producer().is_some(), more || sender.transaction.is_some());
+        let oldest = lowest.into_iter().flatten().min();
+        state.publish(self.handle.monitor(self.lanes), activity, oldest, sender.held.waiting(), now);
+    }
+}
+
+/// A heartbeat for calls that block; ends them when the daemon stops.
+fn tick(handle: &Handle, lanes: Lanes) -> impl FnMut() -> bool + use<'_> {
+    move || {
+        handle.monitor(lanes).beat();
+        handle.control.stop_by().is_none()
+    }
+}
