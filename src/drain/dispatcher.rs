@@ -17,6 +17,7 @@ use crate::drain::lane_reader::Disposition;
 use crate::drain::lane_reader::ReadSide;
 use crate::drain::partition;
 use crate::drain::place::Place;
+use crate::drain::place::Scope;
 use crate::drain::sender::Candidate;
 use crate::drain::sender::Sender;
 use crate::drain::topic_state::Route;
@@ -120,8 +121,8 @@ impl<S: Sender> Dispatcher<S> {
         let (partitions, alone) = match state.policy.topic(topic).route_of(frame.at, record.has_key()) {
             Route::Send { partitions, alone } => (partitions, alone),
             Route::Wait => return Disposition::Wait,
-            Route::Hold => return sender.park(state, record, Place::whole(topic)),
-            Route::DeadLetter(reason) => return self.dead_letter(record, Place::whole(topic), reason),
+            Route::Hold => return sender.park(state, record, Scope::Topic(topic)),
+            Route::DeadLetter(reason) => return self.dead_letter(record, Scope::Topic(topic), reason),
         };
         if alone && state.in_flight.is_topic_busy(topic) {
             // An older record is on its way and will prove the same.
@@ -138,7 +139,7 @@ impl<S: Sender> Dispatcher<S> {
             return Disposition::Done;
         }
         if state.is_far_ahead(topic) {
-            return sender.park(state, record, place);
+            return sender.park(state, record, place.into());
         }
         if sender.stops_key(record) {
             return Disposition::Done;
@@ -146,8 +147,8 @@ impl<S: Sender> Dispatcher<S> {
         if record.envelope.sealed {
             match state.values.look(frame.lsn, &record.envelope) {
                 Lookup::Ready => {}
-                Lookup::Later => return sender.park(state, record, Place::sealed(topic)),
-                Lookup::Dead(reason) => return self.dead_letter(record, place, reason),
+                Lookup::Later => return sender.park(state, record, Scope::Deferred(topic)),
+                Lookup::Dead(reason) => return self.dead_letter(record, place.into(), reason),
             }
         }
         match sender.admit(state, record, place, alone) {
@@ -156,9 +157,9 @@ impl<S: Sender> Dispatcher<S> {
         }
     }
 
-    fn dead_letter(&mut self, record: &Candidate<'_>, place: Place, reason: &'static str) -> Disposition {
+    fn dead_letter(&mut self, record: &Candidate<'_>, scope: Scope, reason: &'static str) -> Disposition {
         self.state.policy.dead_letter(record.frame, reason);
-        self.sender.passed(record, place);
+        self.sender.passed(record, scope);
         Disposition::Done
     }
 
@@ -183,10 +184,10 @@ impl<S: Sender> Dispatcher<S> {
             // Nothing of it is in flight.
             return match state.policy.not_taken(frame, place, code, attempts, now) {
                 NotTaken::DeadLetter => {
-                    sender.passed(record, place);
+                    sender.passed(record, place.into());
                     Disposition::Done
                 }
-                NotTaken::Hold => sender.park(state, record, Place::whole(record.topic)),
+                NotTaken::Hold => sender.park(state, record, Scope::Topic(record.topic)),
                 NotTaken::Wait => {
                     state.has_failed |= sender.is_lost(code, way.solo);
                     Disposition::Wait

@@ -10,6 +10,7 @@ use crate::drain::in_flight_record::Way;
 use crate::drain::lane_reader::Disposition;
 use crate::drain::lane_reader::ReadSide;
 use crate::drain::place::Place;
+use crate::drain::place::Scope;
 use crate::kafka::Answer;
 use crate::kafka::ErrorCode;
 use crate::kafka::Producer;
@@ -94,13 +95,13 @@ pub(super) trait Sender {
     ) -> Result<Way, Disposition>;
 
     /// Holds a record back, and what comes after it.
-    fn park(&mut self, state: &DispatchState, record: &Candidate<'_>, place: Place) -> Disposition;
+    fn park(&mut self, state: &DispatchState, record: &Candidate<'_>, scope: Scope) -> Disposition;
 
     /// A record was sent.
     fn sent(&mut self, state: &mut DispatchState, record: &Candidate<'_>, flight: &InFlightRecord);
 
     /// A record is a dead letter.
-    fn passed(&mut self, _record: &Candidate<'_>, _place: Place) {}
+    fn passed(&mut self, _record: &Candidate<'_>, _scope: Scope) {}
 
     /// Whether a producer that did not take a record, neither for its own sake nor for its topic's, is of no more use.
     fn is_lost(&self, code: ErrorCode, solo: bool) -> bool;

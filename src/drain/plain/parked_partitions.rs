@@ -11,7 +11,7 @@
 use std::collections::HashMap;
 
 use crate::drain::lane_reader::ReadSide;
-use crate::drain::place::Place;
+use crate::drain::place::Scope;
 use crate::wal::Lsn;
 
 #[derive(Debug)]
@@ -40,13 +40,13 @@ impl Gate {
 /// All gates of one worker.
 #[derive(Debug, Default)]
 pub(super) struct ParkedPartitions {
-    gates: HashMap<Place, Gate>,
+    gates: HashMap<Scope, Gate>,
 }
 
 impl ParkedPartitions {
     /// Whether this record may not pass here now; if so, the gate remembers it.
-    pub(super) fn stop(&mut self, place: Place, side: ReadSide, lsn: Lsn) -> bool {
-        match self.gates.get_mut(&place) {
+    pub(super) fn stop(&mut self, scope: impl Into<Scope>, side: ReadSide, lsn: Lsn) -> bool {
+        match self.gates.get_mut(&scope.into()) {
             None => false,
             Some(gate) if gate.open && side != ReadSide::Main => false,
             Some(gate) => {
@@ -58,10 +58,11 @@ impl ParkedPartitions {
 
     /// Closes the gate, for this record first. While its whole topic is held, the record waits there: by the time that
     /// opens, it may belong to another partition.
-    pub(super) fn hold(&mut self, place: Place, lsn: Lsn) {
-        let whole = Place::whole(place.topic);
-        let place = if self.is_closed(whole) { whole } else { place };
-        let gate = self.gates.entry(place).or_insert_with(|| Gate::new(lsn));
+    pub(super) fn hold(&mut self, scope: impl Into<Scope>, lsn: Lsn) {
+        let scope = scope.into();
+        let whole = Scope::Topic(scope.topic());
+        let scope = if self.is_closed(whole) { whole } else { scope };
+        let gate = self.gates.entry(scope).or_insert_with(|| Gate::new(lsn));
         gate.open = false;
         gate.note(lsn);
     }
@@ -69,8 +70,8 @@ impl ParkedPartitions {
     /// Closes one gate over the whole topic and moves to it all that is held of the topic, if anything is.
     pub(super) fn gather(&mut self, topic: usize) {
         let mut whole: Option<Gate> = None;
-        self.gates.retain(|place, gate| {
-            let is_of_topic = place.topic == topic;
+        self.gates.retain(|scope, gate| {
+            let is_of_topic = scope.topic() == topic;
             if is_of_topic {
                 let whole = whole.get_or_insert(Gate { waiting: 0, ..Gate::new(gate.first) });
                 whole.first = whole.first.min(gate.first);
@@ -79,25 +80,26 @@ impl ParkedPartitions {
             }
             !is_of_topic
         });
-        self.gates.extend(whole.map(|gate| (Place::whole(topic), gate)));
+        self.gates.extend(whole.map(|gate| (Scope::Topic(topic), gate)));
     }
 
     /// Lets the catch-up side pass; says from where it must begin.
-    pub(super) fn open(&mut self, place: Place) -> Option<Lsn> {
-        let gate = self.gates.get_mut(&place)?;
+    pub(super) fn open(&mut self, scope: impl Into<Scope>) -> Option<Lsn> {
+        let gate = self.gates.get_mut(&scope.into())?;
         gate.open = true;
         Some(gate.first)
     }
 
     /// Those that are closed.
-    pub(super) fn closed(&self) -> Vec<Place> {
-        self.gates.iter().filter(|(_, gate)| !gate.open).map(|(place, _)| *place).collect()
+    pub(super) fn closed(&self) -> Vec<Scope> {
+        self.gates.iter().filter(|(_, gate)| !gate.open).map(|(scope, _)| *scope).collect()
     }
 
     /// The catch-up side took a record through its gates.
-    pub(super) fn passed(&mut self, place: Place, lsn: Lsn) {
-        for place in [place, Place::whole(place.topic)] {
-            if let Some(gate) = self.gates.get_mut(&place).filter(|gate| gate.open) {
+    pub(super) fn passed(&mut self, scope: impl Into<Scope>, lsn: Lsn) {
+        let scope = scope.into();
+        for scope in [scope, Scope::Topic(scope.topic())] {
+            if let Some(gate) = self.gates.get_mut(&scope).filter(|gate| gate.open) {
                 gate.waiting = gate.waiting.saturating_sub(1);
                 gate.first = gate.first.max(lsn.next());
             }
@@ -106,27 +108,28 @@ impl ParkedPartitions {
 
     /// The catch-up side of these topics met the main one: their open gates are no longer needed.
     pub(super) fn met(&mut self, is_of_side: impl Fn(usize) -> bool) {
-        self.gates.retain(|place, gate| !gate.open || !is_of_side(place.topic));
+        self.gates.retain(|scope, gate| !gate.open || !is_of_side(scope.topic()));
     }
 
     /// Whether nobody passes here now.
-    pub(super) fn is_closed(&self, place: Place) -> bool {
-        self.gates.get(&place).is_some_and(|gate| !gate.open)
+    pub(super) fn is_closed(&self, scope: impl Into<Scope>) -> bool {
+        self.gates.get(&scope.into()).is_some_and(|gate| !gate.open)
     }
 
     /// Whether the catch-up side of these topics is needed.
     pub(super) fn any_open(&self, is_of_side: impl Fn(usize) -> bool) -> bool {
-        self.gates.iter().any(|(place, gate)| gate.open && is_of_side(place.topic))
+        self.gates.iter().any(|(scope, gate)| gate.open && is_of_side(scope.topic()))
     }
 
-    /// Whether a catch-up side is needed for any place but this one.
-    pub(super) fn any_other_open(&self, place: Place) -> bool {
-        self.gates.iter().any(|(other, gate)| gate.open && *other != place)
+    /// Whether a catch-up side is needed for any scope but this one.
+    pub(super) fn any_other_open(&self, scope: impl Into<Scope>) -> bool {
+        let scope = scope.into();
+        self.gates.iter().any(|(other, gate)| gate.open && *other != scope)
     }
 
     /// Records held back, with the number of their topic. About right while they pass.
     pub(super) fn waiting(&self) -> impl Iterator<Item = (usize, u64)> {
-        self.gates.iter().map(|(place, gate)| (place.topic, gate.waiting))
+        self.gates.iter().map(|(scope, gate)| (scope.topic(), gate.waiting))
     }
 
     /// Whether nothing is held back.
@@ -138,6 +141,7 @@ impl ParkedPartitions {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::drain::place::Place;
 
     const P: Place = Place { topic: 0, partition: 3 };
 
@@ -202,7 +206,7 @@ mod tests {
         gates.open(other_partition);
         gates.gather(0);
         assert!(!gates.is_closed(P) && !gates.is_closed(other_partition) && gates.is_closed(other_topic));
-        let whole = Place::whole(0);
+        let whole = Scope::Topic(0);
         assert!(gates.stop(whole, ReadSide::Main, Lsn(60)) && gates.stop(whole, ReadSide::CatchUp, Lsn(20)));
         // What was in flight under the old number of partitions comes back.
         gates.hold(P, Lsn(7));

@@ -15,6 +15,7 @@ use crate::drain::in_flight_record::Way;
 use crate::drain::lane_reader::Disposition;
 use crate::drain::lane_reader::ReadSide;
 use crate::drain::place::Place;
+use crate::drain::place::Scope;
 use crate::drain::sender::Candidate;
 use crate::drain::sender::Sender;
 use crate::kafka::Answer;
@@ -79,8 +80,8 @@ impl PlainSender {
         }
     }
 
-    fn hold(&mut self, place: Place, lsn: Lsn) -> Disposition {
-        self.parked.hold(place, lsn);
+    fn hold(&mut self, scope: impl Into<Scope>, lsn: Lsn) -> Disposition {
+        self.parked.hold(scope, lsn);
         Disposition::Done
     }
 
@@ -92,7 +93,7 @@ impl PlainSender {
         }
         self.parked.gather(record.topic);
         self.asides.insert(record.topic);
-        self.hold(Place::whole(record.topic), record.lsn())
+        self.hold(Scope::Topic(record.topic), record.lsn())
     }
 
     /// No room, or something in flight that it must not overtake.
@@ -158,7 +159,7 @@ impl Sender for PlainSender {
     }
 
     fn stops_topic(&mut self, state: &mut DispatchState, record: &Candidate<'_>) -> bool {
-        let whole = Place::whole(record.topic);
+        let whole = Scope::Topic(record.topic);
         if self.parked.stop(whole, record.side, record.lsn()) {
             return true;
         }
@@ -173,7 +174,7 @@ impl Sender for PlainSender {
     }
 
     fn wait_for_topic(&mut self, record: &Candidate<'_>) -> Disposition {
-        self.hold(Place::whole(record.topic), record.lsn())
+        self.hold(Scope::Topic(record.topic), record.lsn())
     }
 
     fn stops_partition(&mut self, record: &Candidate<'_>, place: Place) -> bool {
@@ -222,25 +223,25 @@ impl Sender for PlainSender {
         Ok(way)
     }
 
-    fn park(&mut self, state: &DispatchState, record: &Candidate<'_>, place: Place) -> Disposition {
-        if place.is_sealed() {
+    fn park(&mut self, state: &DispatchState, record: &Candidate<'_>, scope: Scope) -> Disposition {
+        if matches!(scope, Scope::Deferred(_)) {
             let asked = state.values.is_asked(record.lsn());
             self.keys.hold(parked_keys::of(record), record.lsn(), asked);
             return Disposition::Done;
         }
-        self.hold(place, record.lsn())
+        self.hold(scope, record.lsn())
     }
 
     fn sent(&mut self, state: &mut DispatchState, record: &Candidate<'_>, flight: &InFlightRecord) {
-        self.passed(record, flight.place);
+        self.passed(record, flight.place.into());
         if planted(planted::Fault::ConfirmUnsent) {
             let (tag, partition) = (record.lsn().0, flight.place.partition);
             state.results.push(Delivery { tag, partition, offset: 0, error: None });
         }
     }
 
-    fn passed(&mut self, record: &Candidate<'_>, place: Place) {
-        self.parked.passed(place, record.lsn());
+    fn passed(&mut self, record: &Candidate<'_>, scope: Scope) {
+        self.parked.passed(scope, record.lsn());
         if !self.keys.is_empty() {
             self.keys.passed(parked_keys::of(record));
         }

@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::plain_sender::PlainSender;
 use crate::drain::dispatcher::Dispatcher;
 use crate::drain::lane_reader::ReadSide;
-use crate::drain::place::Place;
+use crate::drain::place::Scope;
 use crate::drain::topic_state::Route;
 use crate::wal::Lsn;
 
@@ -13,25 +13,26 @@ impl Dispatcher<PlainSender> {
     /// Opens every gate whose reason is gone; says which catch-up sides must begin where.
     pub(super) fn reopen(&mut self, now: Instant) -> Vec<(ReadSide, Lsn)> {
         let mut begin = Vec::new();
-        for place in self.sender.parked.closed() {
-            if !self.may_open(place, now) {
+        for scope in self.sender.parked.closed() {
+            if !self.may_open(scope, now) {
                 continue;
             }
-            if place.is_whole() {
-                self.sender.settle(&mut self.state.policy, place.topic);
+            let topic = scope.topic();
+            if matches!(scope, Scope::Topic(_)) {
+                self.sender.settle(&mut self.state.policy, topic);
             }
-            let is_aside = self.sender.asides.contains(&place.topic);
-            let side = if is_aside { ReadSide::Aside(place.topic) } else { ReadSide::CatchUp };
-            begin.extend(self.sender.parked.open(place).map(|first| (side, first)));
+            let is_aside = self.sender.asides.contains(&topic);
+            let side = if is_aside { ReadSide::Aside(topic) } else { ReadSide::CatchUp };
+            begin.extend(self.sender.parked.open(scope).map(|first| (side, first)));
         }
         begin
     }
 
-    fn may_open(&mut self, place: Place, now: Instant) -> bool {
-        let (state, topic) = (&mut self.state, place.topic);
-        if !place.is_whole() {
+    fn may_open(&mut self, scope: Scope, now: Instant) -> bool {
+        let (state, topic) = (&mut self.state, scope.topic());
+        if let Scope::Partition(place) = scope {
             let takes_more = !state.in_flight.is_parked(place) && !state.in_flight.is_slow(place);
-            let is_held = self.sender.parked.is_closed(Place::whole(topic));
+            let is_held = self.sender.parked.is_closed(Scope::Topic(topic));
             return takes_more && !is_held && !state.is_far_ahead(topic);
         }
         let known = state.policy.topic(topic);

@@ -9,11 +9,12 @@ use std::time::Instant;
 
 use crate::backoff::Backoff;
 use crate::drain::place::Place;
+use crate::drain::place::Scope;
 use crate::wal::Lsn;
 
 #[derive(Debug)]
 struct Lane {
-    place: Place,
+    scope: Scope,
     first: Lsn,
     last: Lsn,
     waiting: u64,
@@ -51,26 +52,27 @@ impl HeldLanes {
         true
     }
 
-    /// Holds a lane from this record on, because of a partition or, with [`Place::whole`], a topic. A lane that is
+    /// Holds a lane from this record on. A lane that is
     /// held further on is held from here, for this reason: what comes later is looked at again afterwards.
-    pub(super) fn hold(&mut self, lane: u8, lsn: Lsn, place: Place) {
-        let held = self.lanes.entry(lane).or_insert(Lane { place, first: lsn, last: lsn, waiting: 1 });
+    pub(super) fn hold(&mut self, lane: u8, lsn: Lsn, scope: impl Into<Scope>) {
+        let scope = scope.into();
+        let held = self.lanes.entry(lane).or_insert(Lane { scope, first: lsn, last: lsn, waiting: 1 });
         if lsn < held.first {
-            (held.first, held.place) = (lsn, place);
+            (held.first, held.scope) = (lsn, scope);
             held.waiting += 1;
         }
     }
 
     /// Whether a lane waits for a value that is not made yet.
     pub(super) fn is_sealed(&self, lane: u8) -> bool {
-        self.lanes.get(&lane).is_some_and(|held| held.place.is_sealed())
+        self.lanes.get(&lane).is_some_and(|held| matches!(held.scope, Scope::Deferred(_)))
     }
 
     /// Lets go of the lanes that `is_free` says, by what holds them and their first record; the first among these.
-    pub(super) fn release(&mut self, mut is_free: impl FnMut(Place, Lsn) -> bool) -> Option<Lsn> {
+    pub(super) fn release(&mut self, mut is_free: impl FnMut(Scope, Lsn) -> bool) -> Option<Lsn> {
         let mut first: Option<Lsn> = None;
         self.lanes.retain(|_, held| {
-            let free = is_free(held.place, held.first);
+            let free = is_free(held.scope, held.first);
             if free {
                 first = first.into_iter().chain([held.first]).min();
             }
@@ -123,7 +125,7 @@ impl HeldLanes {
 
     /// Records held, with the number of the topic that holds them.
     pub(super) fn waiting(&self) -> impl Iterator<Item = (usize, u64)> {
-        self.lanes.values().map(|held| (held.place.topic, held.waiting))
+        self.lanes.values().map(|held| (held.scope.topic(), held.waiting))
     }
 }
 
@@ -145,7 +147,7 @@ mod tests {
         assert_eq!(held.waiting().collect::<Vec<_>>(), [(0, 2)], "each counted once");
         held.hold(9, Lsn(3), P);
         assert_eq!(held.release(|_, _| false), None);
-        assert_eq!(held.release(|place, _| place == P), Some(Lsn(3)));
+        assert_eq!(held.release(|scope, _| scope == P.into()), Some(Lsn(3)));
         assert!(held.is_empty() && !held.stops(7, Lsn(9)));
     }
 
@@ -157,8 +159,12 @@ mod tests {
         assert!(!held.stops(7, Lsn(3)) && held.stops(7, Lsn(5)));
         held.hold(7, Lsn(4), Place { topic: 1, partition: 0 });
         assert!(!held.stops(7, Lsn(3)) && held.stops(7, Lsn(4)));
-        assert_eq!(held.release(|place, _| place == P), None, "the first of them says what it waits for");
-        assert_eq!(held.release(|place, _| place.topic == 1), Some(Lsn(4)));
+        assert_eq!(
+            held.release(|scope, _| scope == P.into()),
+            None,
+            "the first of them says what it waits for"
+        );
+        assert_eq!(held.release(|scope, _| scope.topic() == 1), Some(Lsn(4)));
     }
 
     #[test]

@@ -98,7 +98,7 @@ impl Worker {
 
     fn read(&mut self, count: u64) {
         if self.run.is_none() {
-            let released = self.held.release(|place, _| !self.blocked[place.topic]);
+            let released = self.held.release(|scope, _| !self.blocked[scope.topic()]);
             if let Some(first) = released.into_iter().chain(self.reread.take()).min() {
                 self.next = self.next.min(first.0);
             }

@@ -17,6 +17,7 @@ use crate::drain::in_flight_record::InFlightRecord;
 use crate::drain::in_flight_record::Way;
 use crate::drain::lane_reader::Disposition;
 use crate::drain::place::Place;
+use crate::drain::place::Scope;
 use crate::drain::sender::Candidate;
 use crate::drain::sender::Sender;
 use crate::drain::usage::Usage;
@@ -170,8 +171,8 @@ impl Sender for TxSender {
         Ok(Way { solo, loose: false })
     }
 
-    fn park(&mut self, _: &DispatchState, record: &Candidate<'_>, place: Place) -> Disposition {
-        self.held.hold(record.frame.lane, record.lsn(), place);
+    fn park(&mut self, _: &DispatchState, record: &Candidate<'_>, scope: Scope) -> Disposition {
+        self.held.hold(record.frame.lane, record.lsn(), scope);
         Disposition::Done
     }
 

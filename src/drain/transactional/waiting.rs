@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use super::tx_sender::TxSender;
 use crate::drain::dispatcher::Dispatcher;
+use crate::drain::place::Scope;
 use crate::kafka::Answer;
 use crate::wal::Lsn;
 
@@ -54,16 +55,16 @@ impl Dispatcher<TxSender> {
         }
         sender.held.retry(now);
         let jammed = sender.held.jammed();
-        let (policy, sealed, may_begin) = (&state.policy, &state.values, state.rescan.may_begin(now));
+        let (policy, values, may_begin) = (&state.policy, &state.values, state.rescan.may_begin(now));
         let mut begins = false;
-        let first = sender.held.release(|place, first| match place {
-            _ if place.is_whole() => policy.is_decided(place.topic),
-            _ if place.is_sealed() => {
-                let goes = may_begin && sealed.is_worth_a_look(first);
+        let first = sender.held.release(|scope, first| match scope {
+            Scope::Topic(topic) => policy.is_decided(topic),
+            Scope::Deferred(_) => {
+                let goes = may_begin && values.is_worth_a_look(first);
                 begins |= goes;
                 goes
             }
-            _ => !jammed.contains(&place),
+            Scope::Partition(place) => !jammed.contains(&place),
         });
         if begins {
             state.rescan.begin(now);
