@@ -14,7 +14,8 @@ use super::openapi;
 use super::state::JSON;
 use super::state::Public;
 use super::status;
-use super::users;
+use super::users::reads;
+use super::users::writes;
 use crate::http::answer::Answer;
 use crate::http::backend::Commands;
 use crate::http::headers;
@@ -70,24 +71,24 @@ impl<C: Commands> Site for Public<C> {
             handler!(Authenticated commands::post),
         ),
         get("/v1/commands/{id}", "status", "What became of a command", handler!(Optional status::get)),
-        write("POST", "/v1/users", Some("new_user"), "Register a user", handler!(Optional users::register)),
-        get("/v1/users", "users", "The users, page by page", handler!(Admin users::list)),
-        get("/v1/users/{name}", "user", "A user", handler!(SelfOrAdmin users::get)),
+        write("POST", "/v1/users", Some("new_user"), "Register a user", handler!(Optional writes::register)),
+        get("/v1/users", "users", "The users, page by page", handler!(Admin reads::list)),
+        get("/v1/users/{name}", "user", "A user", handler!(SelfOrAdmin reads::get)),
         write(
             "PUT",
             "/v1/users/{name}",
             Some("change"),
             "Change a user's e-mail, phone or nickname",
-            handler!(SelfOrAdmin users::update),
+            handler!(SelfOrAdmin writes::update),
         ),
         write(
             "PUT",
             "/v1/users/{name}/password",
             Some("password_change"),
             "Change a user's password",
-            handler!(SelfOrAdmin users::set_password),
+            handler!(SelfOrAdmin writes::set_password),
         ),
-        write("DELETE", "/v1/users/{name}", None, "Delete a user", handler!(Admin users::delete)),
+        write("DELETE", "/v1/users/{name}", None, "Delete a user", handler!(Admin writes::delete)),
         login("/login", "credentials", "tokens", "Log in", handler!(Public login::login)),
         login("/refresh", "refresh", "tokens", "Prolong a login", handler!(Public login::refresh)),
         login("/logout", "logout", "object", "End a login", handler!(Optional login::logout)),

@@ -1,0 +1,74 @@
+//! `GET /v1/users/{name}` and the list of users.
+
+use hyper::Uri;
+
+use crate::http::answer::Answer;
+use crate::http::api::access::Administrator;
+use crate::http::api::access::SelfOrAdmin;
+use crate::http::api::documents::UserPage;
+use crate::http::api::state::Public;
+use crate::http::backend::Commands;
+use crate::http::problem;
+use crate::http::problem::Problem;
+use crate::http::respond;
+use crate::http::server::service::Call;
+use crate::users;
+use crate::users::Users;
+
+/// `GET /v1/users/{name}`.
+pub async fn get<C: Commands>(
+    _: &Public<C>,
+    users: &Users,
+    _: Call<'_>,
+    caller: SelfOrAdmin,
+) -> Result<Answer, Problem> {
+    let (caller, name) = (caller.caller(), caller.user());
+    Ok(respond::json(&*users.profile(name, caller.owner()).await?))
+}
+
+/// `GET /v1/users?limit=&cursor=`.
+pub async fn list<C: Commands>(
+    _: &Public<C>,
+    users: &Users,
+    call: Call<'_>,
+    _: Administrator,
+) -> Result<Answer, Problem> {
+    let Query { limit, cursor } = Query::of(&call.head.uri)?;
+    let refusal = |detail: &'static str, field: &'static str| {
+        Problem::new(&problem::BAD_PARAMETER, detail).field(field)
+    };
+    let limit = users::page_limit(limit.as_deref())
+        .ok_or_else(|| refusal("A number of users, 1 or more; more than 1000 are 1000.", "limit"))?;
+    let page = users.page(cursor.as_deref(), limit).await?;
+    let page =
+        page.ok_or_else(|| refusal("Send the `next_cursor` of the page before, as it was.", "cursor"))?;
+    Ok(respond::sorted_json(&UserPage { users: &page.users, next_cursor: page.next.as_deref() }))
+}
+
+/// The query of the list.
+#[derive(Default)]
+struct Query {
+    limit: Option<String>,
+    cursor: Option<String>,
+}
+
+impl Query {
+    fn of(uri: &Uri) -> Result<Self, Problem> {
+        let mut query = Self::default();
+        for (name, value) in form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()) {
+            let place = match &*name {
+                "limit" => &mut query.limit,
+                "cursor" => &mut query.cursor,
+                _ => {
+                    let refusal = "There are `limit` and `cursor`, and no other parameters.";
+                    return Err(Problem::new(&problem::BAD_PARAMETER, refusal));
+                }
+            };
+            if place.replace(value.into_owned()).is_some() {
+                let refusal = Problem::new(&problem::BAD_PARAMETER, "This parameter may stand only once.");
+                return Err(refusal.field(name.into_owned()));
+            }
+        }
+        Ok(query)
+    }
+}

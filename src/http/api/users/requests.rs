@@ -1,0 +1,58 @@
+//! What a request about users carries, read and understood.
+
+use bytes::Bytes;
+use serde_json::Map;
+use serde_json::Value;
+
+use crate::auth::Caller;
+use crate::http::api::state::Public;
+use crate::http::backend::Commands;
+use crate::http::form;
+use crate::http::headers;
+use crate::http::headers::Prefer;
+use crate::http::problem::Problem;
+use crate::http::server::service::Call;
+use crate::ingest::Idempotency;
+use crate::ratelimit;
+use crate::users::Context;
+
+/// A body with what its request's head says.
+pub struct Asked {
+    pub members: Map<String, Value>,
+    pub context: Context,
+    pub prefer: Prefer,
+}
+
+/// One command more of whoever calls.
+pub async fn limited<C>(public: &Public<C>, call: &Call<'_>, caller: &Caller) -> Result<(), Problem> {
+    public.limited(caller.name().as_deref(), call.client).await
+}
+
+/// Reads the body.
+pub async fn read<C: Commands>(
+    public: &Public<C>,
+    call: Call<'_>,
+    caller: &Caller,
+) -> Result<Asked, Problem> {
+    let prefer = Prefer::of(&call.head.headers);
+    // Everything of the head, before the body takes the call apart.
+    let mut context = context(&call, Bytes::new(), caller)?;
+    let form = form::read(&public.bodies, public.max_body, call).await?;
+    if let Some(idempotency) = &mut context.idempotency {
+        idempotency.body = form.bytes;
+    }
+    Ok(Asked { members: form.members, context, prefer })
+}
+
+/// What the head says, with this body.
+pub fn context(call: &Call<'_>, body: Bytes, caller: &Caller) -> Result<Context, Problem> {
+    let headers = &call.head.headers;
+    let route = format!("{} {}", call.head.method, call.head.uri.path());
+    let key = headers::idempotency_key(headers)?;
+    Ok(Context {
+        traceparent: headers::traceparent(headers).map(str::to_owned),
+        idempotency: key.map(|key| Idempotency { key, body, route: Some(route) }),
+        principal: caller.owner(),
+        client: ratelimit::network(call.client),
+    })
+}

@@ -1,0 +1,147 @@
+//! Registering, changing and deleting users: commands that the log keeps.
+
+use bytes::Bytes;
+use hyper::StatusCode;
+use hyper::header;
+use hyper::header::HeaderValue;
+
+use super::errors;
+use super::requests::Asked;
+use super::requests::context;
+use super::requests::limited;
+use super::requests::read;
+use crate::auth::Caller;
+use crate::command::State;
+use crate::command::Status;
+use crate::http::answer::Answer;
+use crate::http::api::access;
+use crate::http::api::access::Administrator;
+use crate::http::api::access::SelfOrAdmin;
+use crate::http::api::receipt;
+use crate::http::api::state::Public;
+use crate::http::api::status;
+use crate::http::backend::Commands;
+use crate::http::headers::Format;
+use crate::http::headers::Prefer;
+use crate::http::problem::Problem;
+use crate::http::server::service::Call;
+use crate::ingest::Receipt;
+use crate::users;
+use crate::users::UserError;
+use crate::users::Users;
+
+const USERS: &str = "/v1/users/";
+
+/// `POST /v1/users`.
+pub async fn register<C: Commands>(
+    public: &Public<C>,
+    call: Call<'_>,
+    caller: Caller,
+) -> Result<Answer, Problem> {
+    let users = public.users()?;
+    limited(public, &call, &caller).await?;
+    let Asked { members, context, prefer } = read(public, call, &caller).await?;
+    let user = users::new_user(members, users.phone_region()).map_err(UserError::Invalid)?;
+    let name = user.name.clone();
+    let receipt = answered(public, users.register(user, context).await)?;
+    let Some(status) = decided(public, &receipt, prefer).await else {
+        return Ok(receipt::accepted(&receipt, Format::Single, prefer));
+    };
+    if status.state != State::Applied {
+        return Err(errors::rejected(&status));
+    }
+    users.refresh(&name).await;
+    let mut answer = receipt::waited(&[status], Format::Single, &receipt, prefer);
+    *answer.status_mut() = StatusCode::CREATED;
+    if let Ok(location) = HeaderValue::try_from(format!("{USERS}{name}")) {
+        answer.headers_mut().insert(header::LOCATION, location);
+    }
+    Ok(answer)
+}
+
+/// `PUT /v1/users/{name}`.
+pub async fn update<C: Commands>(
+    public: &Public<C>,
+    users: &Users,
+    call: Call<'_>,
+    caller: SelfOrAdmin,
+) -> Result<Answer, Problem> {
+    let (caller, name) = (caller.caller(), caller.user());
+    limited(public, &call, caller).await?;
+    let Asked { members, context, prefer } = read(public, call, caller).await?;
+    let change = users::change(members, name, users.phone_region()).map_err(UserError::Invalid)?;
+    let receipt = answered(public, users.update(name, change, context).await)?;
+    Ok(followed(public, users, name, &receipt, prefer).await)
+}
+
+/// `PUT /v1/users/{name}/password`. An administrator need not know the old one.
+pub async fn set_password<C: Commands>(
+    public: &Public<C>,
+    users: &Users,
+    call: Call<'_>,
+    caller: SelfOrAdmin,
+) -> Result<Answer, Problem> {
+    let (caller, name) = (caller.caller(), caller.user());
+    limited(public, &call, caller).await?;
+    let client = call.client;
+    let Asked { members, context, prefer } = read(public, call, caller).await?;
+    let change = users::password_change(members, name).map_err(UserError::Invalid)?;
+    // The old password is no easier to guess here than at a login.
+    let tried = match &public.limits {
+        Some(limits) if change.old.is_some() => Some(limits.password_try(name, client).await?),
+        _ => None,
+    };
+    let outcome = users.set_password(name, change, caller.is_admin(), context).await;
+    if let Some(tried) = tried.filter(|_| !matches!(outcome, Err(UserError::WrongPassword))) {
+        tried.give_back().await;
+    }
+    let receipt = answered(public, outcome)?;
+    Ok(followed(public, users, name, &receipt, prefer).await)
+}
+
+/// `DELETE /v1/users/{name}`.
+pub async fn delete<C: Commands>(
+    public: &Public<C>,
+    users: &Users,
+    call: Call<'_>,
+    caller: Administrator,
+) -> Result<Answer, Problem> {
+    let caller = caller.caller();
+    let name = access::user_name(call.parameter)?;
+    limited(public, &call, caller).await?;
+    let prefer = Prefer::of(&call.head.headers);
+    let context = context(&call, Bytes::new(), caller)?;
+    let receipt = answered(public, users.delete(&name, context).await)?;
+    Ok(followed(public, users, &name, &receipt, prefer).await)
+}
+
+fn answered<C: Commands, T>(public: &Public<C>, outcome: Result<T, UserError>) -> Result<T, Problem> {
+    outcome.map_err(|error| match error {
+        UserError::Submit(error) => {
+            let retry_after = public.commands.retry_after(&error);
+            Problem::submit(&error, retry_after)
+        }
+        error => error.into(),
+    })
+}
+
+/// What became of an accepted command, if the client waits and it comes in time.
+async fn decided<C: Commands>(public: &Public<C>, receipt: &Receipt, prefer: Prefer) -> Option<Status> {
+    status::final_statuses(&public.commands, &receipt.ids, true, prefer.wait?).await?.pop()
+}
+
+async fn followed<C: Commands>(
+    public: &Public<C>,
+    users: &Users,
+    name: &str,
+    receipt: &Receipt,
+    prefer: Prefer,
+) -> Answer {
+    match decided(public, receipt, prefer).await {
+        Some(status) => {
+            users.refresh(name).await;
+            receipt::waited(&[status], Format::Single, receipt, prefer)
+        }
+        None => receipt::accepted(receipt, Format::Single, prefer),
+    }
+}
