@@ -13,8 +13,8 @@ use prometheus::IntCounter;
 
 use super::problem;
 use super::problem::Problem;
-use super::server::timed_io::Link;
-use super::server::timed_io::Phase;
+use super::server::conn_state::ConnState;
+use super::server::conn_state::Phase;
 use crate::metrics::Metrics;
 
 /// Bytes of all bodies that are being read or committed, whatever the number of connections: 10,000 clients could
@@ -43,7 +43,12 @@ impl Bodies {
 
     /// The whole body, at most `limit` bytes. A body whose announced length is too large is refused unread, so that
     /// a client that asked first (`Expect: 100-continue`) never sends it.
-    pub async fn read(&self, mut body: Incoming, limit: usize, link: &Link) -> Result<Held<'_>, Problem> {
+    pub async fn read(
+        &self,
+        mut body: Incoming,
+        limit: usize,
+        conn: &ConnState,
+    ) -> Result<Held<'_>, Problem> {
         let mut held = Held { bodies: self, counted: 0, bytes: Bytes::new() };
         let announced = body.size_hint().exact();
         if announced.is_some_and(|length| length > limit as u64) {
@@ -67,7 +72,7 @@ impl Bodies {
         if !gathered.is_empty() {
             held.bytes = gathered.freeze();
         }
-        link.enter(Phase::Busy);
+        conn.enter(Phase::Busy);
         Ok(held)
     }
 

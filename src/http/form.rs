@@ -8,7 +8,7 @@ use super::body::Bodies;
 use super::headers::Format;
 use super::problem;
 use super::problem::Problem;
-use super::server::service::Call;
+use super::server::service::MatchedRequest;
 use crate::kinds;
 
 /// The largest form. A registration takes at most 4 KiB, however its characters are escaped; a refresh token less than
@@ -22,12 +22,16 @@ pub(super) struct Form {
 }
 
 /// Reads a form of at most `limit` bytes, never more than [`MAX_BYTES`].
-pub(super) async fn read(bodies: &Bodies, limit: usize, call: Call<'_>) -> Result<Form, Problem> {
-    if Format::of(&call.head.headers)? == Format::Batch {
+pub(super) async fn read(
+    bodies: &Bodies,
+    limit: usize,
+    request: MatchedRequest<'_>,
+) -> Result<Form, Problem> {
+    if Format::of(&request.head.headers)? == Format::Batch {
         let refusal = "Send one object as application/json, in UTF-8.";
         return Err(Problem::new(&problem::UNSUPPORTED_MEDIA_TYPE, refusal).field("Content-Type"));
     }
-    let body = bodies.read(call.body, limit.min(MAX_BYTES), call.link).await?;
+    let body = bodies.read(request.body, limit.min(MAX_BYTES), request.conn).await?;
     let members = kinds::object(&body.bytes)?;
     Ok(Form { bytes: body.bytes.clone(), members })
 }

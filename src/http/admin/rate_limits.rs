@@ -7,7 +7,7 @@ use crate::http::problem;
 use crate::http::problem::Place;
 use crate::http::problem::Problem;
 use crate::http::respond;
-use crate::http::server::service::Call;
+use crate::http::server::service::MatchedRequest;
 use crate::ratelimit::Fault;
 use crate::ratelimit::Limits;
 use crate::ratelimit::Setting;
@@ -23,9 +23,13 @@ pub fn get(limits: Option<&Limits>, name: &str) -> Result<Answer, Problem> {
 }
 
 /// Holds on this daemon when it is answered, and on the others within a second.
-pub async fn put(limits: Option<&Limits>, bodies: &Bodies, call: Call<'_>) -> Result<Answer, Problem> {
-    let (limits, which) = found(limits, call.parameter)?;
-    let form = form::read(bodies, MAX_BODY, call).await?;
+pub async fn put(
+    limits: Option<&Limits>,
+    bodies: &Bodies,
+    request: MatchedRequest<'_>,
+) -> Result<Answer, Problem> {
+    let (limits, which) = found(limits, request.parameter)?;
+    let form = form::read(bodies, MAX_BODY, request).await?;
     let setting = Setting::read(&form.members).map_err(|faults| invalid(&faults))?;
     if setting.enabled && !limits.is_on() {
         let detail =

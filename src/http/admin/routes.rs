@@ -19,8 +19,8 @@ use crate::http::respond;
 use crate::http::server::guard::Guard;
 use crate::http::server::hosts::AllowedHosts;
 use crate::http::server::route::Route;
-use crate::http::server::service::Call;
-use crate::http::server::service::Site;
+use crate::http::server::service::MatchedRequest;
+use crate::http::server::service::Service;
 use crate::metrics::Metrics;
 use crate::ratelimit::Limits;
 
@@ -126,7 +126,7 @@ const fn route(
     Route { method, path, summary, usual: 200, body: None, answer: "object", endpoint }
 }
 
-impl Site for Admin {
+impl Service for Admin {
     type Endpoint = Endpoint;
 
     const ROUTES: &'static [Route<Endpoint>] = &[
@@ -150,7 +150,11 @@ impl Site for Admin {
         Guard::new(loopback, true, &self.allowed_hosts)
     }
 
-    async fn answer(&self, endpoint: &'static Endpoint, call: Call<'_>) -> Result<Answer, Problem> {
+    async fn answer(
+        &self,
+        endpoint: &'static Endpoint,
+        request: MatchedRequest<'_>,
+    ) -> Result<Answer, Problem> {
         match endpoint {
             Endpoint::Metrics => self.scrape().await,
             Endpoint::Health => Ok(readiness::health()),
@@ -164,8 +168,8 @@ impl Site for Admin {
                 self.backend.resume();
                 Ok(respond::json(&Drain { drain: "running" }))
             }
-            Endpoint::Limit => rate_limits::get(self.limits.as_ref(), call.parameter),
-            Endpoint::ChangeLimit => rate_limits::put(self.limits.as_ref(), &self.bodies, call).await,
+            Endpoint::Limit => rate_limits::get(self.limits.as_ref(), request.parameter),
+            Endpoint::ChangeLimit => rate_limits::put(self.limits.as_ref(), &self.bodies, request).await,
             Endpoint::Page => {
                 let mut page = respond::bytes(HeaderValue::from_static("text/html; charset=utf-8"), PAGE);
                 page.headers_mut().insert(header::CONTENT_SECURITY_POLICY, PAGE_POLICY);

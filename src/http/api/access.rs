@@ -10,7 +10,7 @@ use crate::auth::TokenError;
 use crate::http::headers;
 use crate::http::problem;
 use crate::http::problem::Problem;
-use crate::http::server::service::Call;
+use crate::http::server::service::MatchedRequest;
 use crate::users;
 use crate::users::UserError;
 
@@ -65,8 +65,8 @@ impl Administrator {
 }
 
 /// Who calls, by the `Authorization` header.
-pub async fn caller(authenticator: &Authenticator, call: &Call<'_>) -> Result<Caller, Problem> {
-    let header = headers::single(&call.head.headers, &header::AUTHORIZATION)?;
+pub async fn caller(authenticator: &Authenticator, request: &MatchedRequest<'_>) -> Result<Caller, Problem> {
+    let header = headers::single(&request.head.headers, &header::AUTHORIZATION)?;
     Ok(authenticator.caller(header.map(|value| value.as_bytes())).await?)
 }
 

@@ -17,7 +17,7 @@ use crate::http::headers::Format;
 use crate::http::headers::Prefer;
 use crate::http::problem;
 use crate::http::problem::Problem;
-use crate::http::server::service::Call;
+use crate::http::server::service::MatchedRequest;
 use crate::ingest::Idempotency;
 use crate::ingest::Request;
 use crate::ingest::Submission;
@@ -40,27 +40,27 @@ const FIXED_HEADERS: usize = "forebay-command-id".len()
 /// Accepts one command or a batch.
 pub(super) async fn post<C: Commands>(
     public: &Public<C>,
-    call: Call<'_>,
+    request: MatchedRequest<'_>,
     caller: Authenticated,
 ) -> Result<Answer, Problem> {
     let caller = caller.caller();
     let catalogue = public.kinds.current();
-    let Some(kind) = catalogue.kinds.get(call.parameter) else {
+    let Some(kind) = catalogue.kinds.get(request.parameter) else {
         return Err(Problem::new(&problem::UNKNOWN_KIND, "No kind of this name is configured."));
     };
-    let headers = &call.head.headers;
+    let headers = &request.head.headers;
     let format = Format::of(headers)?;
     let key = headers::idempotency_key(headers)?;
     let prefer = Prefer::of(headers);
     let traceparent = headers::traceparent(headers).map(str::to_owned);
     let name = caller.name();
-    public.limited(name.as_deref(), call.client).await?;
+    public.limited(name.as_deref(), request.client).await?;
     let limit = match format {
         Format::Single => public.max_body,
         Format::Batch => public.max_batch_body,
     };
-    let client = call.client;
-    let body = public.bodies.read(call.body, limit, call.link).await?;
+    let client = request.client;
+    let body = public.bodies.read(request.body, limit, request.conn).await?;
 
     let admission = Admission {
         kind: Arc::clone(kind),

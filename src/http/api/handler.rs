@@ -12,7 +12,7 @@ use super::state::Public;
 use crate::auth::Caller;
 use crate::http::answer::Answer;
 use crate::http::problem::Problem;
-use crate::http::server::service::Call;
+use crate::http::server::service::MatchedRequest;
 use crate::users::Users;
 
 /// Boxed: the largest handler would make every connection's future as large.
@@ -22,15 +22,15 @@ pub type Answering<'a> = Pin<Box<dyn Future<Output = Result<Answer, Problem>> + 
 /// there are no users without it.
 pub enum Handler<C: 'static> {
     /// See [`Access::Public`].
-    Public(for<'a> fn(&'a Public<C>, Call<'a>) -> Answering<'a>),
+    Public(for<'a> fn(&'a Public<C>, MatchedRequest<'a>) -> Answering<'a>),
     /// See [`Access::Optional`].
-    Optional(for<'a> fn(&'a Public<C>, Call<'a>, Caller) -> Answering<'a>),
+    Optional(for<'a> fn(&'a Public<C>, MatchedRequest<'a>, Caller) -> Answering<'a>),
     /// See [`Access::Authenticated`].
-    Authenticated(for<'a> fn(&'a Public<C>, Call<'a>, Authenticated) -> Answering<'a>),
+    Authenticated(for<'a> fn(&'a Public<C>, MatchedRequest<'a>, Authenticated) -> Answering<'a>),
     /// See [`Access::SelfOrAdmin`].
-    SelfOrAdmin(for<'a> fn(&'a Public<C>, &'a Users, Call<'a>, SelfOrAdmin) -> Answering<'a>),
+    SelfOrAdmin(for<'a> fn(&'a Public<C>, &'a Users, MatchedRequest<'a>, SelfOrAdmin) -> Answering<'a>),
     /// See [`Access::Admin`].
-    Admin(for<'a> fn(&'a Public<C>, &'a Users, Call<'a>, Administrator) -> Answering<'a>),
+    Admin(for<'a> fn(&'a Public<C>, &'a Users, MatchedRequest<'a>, Administrator) -> Answering<'a>),
 }
 
 impl<C: Send + Sync> Handler<C> {
@@ -46,27 +46,27 @@ impl<C: Send + Sync> Handler<C> {
     }
 
     /// Verifies the caller and answers.
-    pub async fn answer(&self, api: &Public<C>, call: Call<'_>) -> Result<Answer, Problem> {
-        let caller = || access::caller(&api.authenticator, &call);
+    pub async fn answer(&self, api: &Public<C>, request: MatchedRequest<'_>) -> Result<Answer, Problem> {
+        let caller = || access::caller(&api.authenticator, &request);
         match self {
-            Self::Public(handle) => handle(api, call).await,
+            Self::Public(handle) => handle(api, request).await,
             Self::Optional(handle) => {
                 let caller = caller().await?;
-                handle(api, call, caller).await
+                handle(api, request, caller).await
             }
             Self::Authenticated(handle) => {
                 let caller = access::authenticated(caller().await?)?;
-                handle(api, call, caller).await
+                handle(api, request, caller).await
             }
             Self::SelfOrAdmin(handle) => {
                 let (caller, users) = (caller().await?, api.users()?);
-                let caller = access::self_or_admin(caller, call.parameter)?;
-                handle(api, users, call, caller).await
+                let caller = access::self_or_admin(caller, request.parameter)?;
+                handle(api, users, request, caller).await
             }
             Self::Admin(handle) => {
                 let (caller, users) = (caller().await?, api.users()?);
                 let caller = access::admin(caller)?;
-                handle(api, users, call, caller).await
+                handle(api, users, request, caller).await
             }
         }
     }
@@ -75,16 +75,16 @@ impl<C: Send + Sync> Handler<C> {
 /// A handler of the table: `handler!(Admin users::delete)`.
 macro_rules! handler {
     (Public $handle:path) => {
-        Handler::Public(|api, call| Box::pin($handle(api, call)))
+        Handler::Public(|api, request| Box::pin($handle(api, request)))
     };
     (Optional $handle:path) => {
-        Handler::Optional(|api, call, caller| Box::pin($handle(api, call, caller)))
+        Handler::Optional(|api, request, caller| Box::pin($handle(api, request, caller)))
     };
     (Authenticated $handle:path) => {
-        Handler::Authenticated(|api, call, caller| Box::pin($handle(api, call, caller)))
+        Handler::Authenticated(|api, request, caller| Box::pin($handle(api, request, caller)))
     };
     ($access:ident $handle:path) => {
-        Handler::$access(|api, users, call, caller| Box::pin($handle(api, users, call, caller)))
+        Handler::$access(|api, users, request, caller| Box::pin($handle(api, users, request, caller)))
     };
 }
 pub(super) use handler;

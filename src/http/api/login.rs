@@ -12,48 +12,57 @@ use crate::http::form;
 use crate::http::problem;
 use crate::http::problem::Problem;
 use crate::http::respond;
-use crate::http::server::service::Call;
+use crate::http::server::service::MatchedRequest;
 use crate::login::LoginError;
 use crate::users;
 use crate::users::UserError;
 
 /// `POST /login`.
-pub(super) async fn login<C: Commands>(public: &Public<C>, call: Call<'_>) -> Result<Answer, Problem> {
+pub(super) async fn login<C: Commands>(
+    public: &Public<C>,
+    request: MatchedRequest<'_>,
+) -> Result<Answer, Problem> {
     let login = public.login()?;
     if let Some(limits) = &public.limits {
-        limits.login(call.client).await?;
+        limits.login(request.client).await?;
     }
-    let client = call.client;
-    let members = read(public, call).await?;
+    let client = request.client;
+    let members = read(public, request).await?;
     let users::Credentials { name, password } = users::credentials(members).map_err(UserError::Invalid)?;
     Ok(respond::json(&login.login(&name, password, client).await?))
 }
 
 /// `POST /refresh`.
-pub(super) async fn refresh<C: Commands>(public: &Public<C>, call: Call<'_>) -> Result<Answer, Problem> {
+pub(super) async fn refresh<C: Commands>(
+    public: &Public<C>,
+    request: MatchedRequest<'_>,
+) -> Result<Answer, Problem> {
     let login = public.login()?;
-    let token = users::refresh_token(read(public, call).await?).map_err(UserError::Invalid)?;
+    let token = users::refresh_token(read(public, request).await?).map_err(UserError::Invalid)?;
     Ok(respond::json(&login.refresh(token.expose()).await?))
 }
 
 /// `POST /logout`: by the access token in `Authorization`, or by a refresh token in the body.
 pub(super) async fn logout<C: Commands>(
     public: &Public<C>,
-    call: Call<'_>,
+    request: MatchedRequest<'_>,
     caller: Caller,
 ) -> Result<Answer, Problem> {
     let login = public.login()?;
     if let Caller::Known(principal) = caller {
         login.logout(&principal).await?;
     } else {
-        let token = users::refresh_token(read(public, call).await?).map_err(UserError::Invalid)?;
+        let token = users::refresh_token(read(public, request).await?).map_err(UserError::Invalid)?;
         login.logout_by_refresh_token(token.expose()).await?;
     }
     Ok(respond::json(&Empty {}))
 }
 
-async fn read<C: Commands>(public: &Public<C>, call: Call<'_>) -> Result<Map<String, Value>, Problem> {
-    Ok(form::read(&public.bodies, public.max_body, call).await?.members)
+async fn read<C: Commands>(
+    public: &Public<C>,
+    request: MatchedRequest<'_>,
+) -> Result<Map<String, Value>, Problem> {
+    Ok(form::read(&public.bodies, public.max_body, request).await?.members)
 }
 
 impl From<LoginError> for Problem {

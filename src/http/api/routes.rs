@@ -24,8 +24,8 @@ use crate::http::readiness;
 use crate::http::respond;
 use crate::http::server::guard::Guard;
 use crate::http::server::route::Route;
-use crate::http::server::service::Call;
-use crate::http::server::service::Site;
+use crate::http::server::service::MatchedRequest;
+use crate::http::server::service::Service;
 use crate::kinds::Kinds;
 use crate::metrics::Metrics;
 
@@ -59,7 +59,7 @@ const fn login<C>(
     Route { method: "POST", path, summary, usual: 200, body: Some(body), answer, endpoint }
 }
 
-impl<C: Commands> Site for Public<C> {
+impl<C: Commands> Service for Public<C> {
     type Endpoint = Handler<C>;
 
     const ROUTES: &'static [Route<Self::Endpoint>] = &[
@@ -110,20 +110,24 @@ impl<C: Commands> Site for Public<C> {
         self.proxies.client(peer, lines.map(|line| line.to_str().ok()))
     }
 
-    async fn answer(&self, handler: &'static Handler<C>, call: Call<'_>) -> Result<Answer, Problem> {
-        handler.answer(self, call).await
+    async fn answer(
+        &self,
+        handler: &'static Handler<C>,
+        request: MatchedRequest<'_>,
+    ) -> Result<Answer, Problem> {
+        handler.answer(self, request).await
     }
 }
 
-async fn describe<C: Commands>(api: &Public<C>, _: Call<'_>) -> Result<Answer, Problem> {
+async fn describe<C: Commands>(api: &Public<C>, _: MatchedRequest<'_>) -> Result<Answer, Problem> {
     let describe = |kinds: &Kinds| openapi::describe(Public::<C>::ROUTES, kinds, api.authenticator.asks());
     Ok(respond::bytes(HeaderValue::from_static(JSON), api.kinds.current().description(describe)))
 }
 
-async fn health<C: Commands>(_: &Public<C>, _: Call<'_>) -> Result<Answer, Problem> {
+async fn health<C: Commands>(_: &Public<C>, _: MatchedRequest<'_>) -> Result<Answer, Problem> {
     Ok(readiness::health())
 }
 
-async fn ready<C: Commands>(api: &Public<C>, _: Call<'_>) -> Result<Answer, Problem> {
+async fn ready<C: Commands>(api: &Public<C>, _: MatchedRequest<'_>) -> Result<Answer, Problem> {
     Ok(readiness::ready(&*api.backend))
 }

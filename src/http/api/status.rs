@@ -16,17 +16,17 @@ use crate::http::backend::Commands;
 use crate::http::headers::Prefer;
 use crate::http::problem::Problem;
 use crate::http::respond;
-use crate::http::server::service::Call;
+use crate::http::server::service::MatchedRequest;
 use crate::status::StatusError;
 
 /// Answers with the status document, at once or after `Prefer: wait=N`.
 pub(super) async fn get<C: Commands>(
     public: &Public<C>,
-    call: Call<'_>,
+    request: MatchedRequest<'_>,
     caller: Caller,
 ) -> Result<Answer, Problem> {
-    let id: CommandId = call.parameter.parse().map_err(|_| StatusError::NotFound)?;
-    let prefer = Prefer::of(&call.head.headers);
+    let id: CommandId = request.parameter.parse().map_err(|_| StatusError::NotFound)?;
+    let prefer = Prefer::of(&request.head.headers);
     let mut status = public.commands.find(id, &caller).await?;
     if let Some(wait) = prefer.wait.filter(|_| !status.is_final()) {
         let consumed = has_consumer(&status.kind);

@@ -22,7 +22,7 @@ use crate::http::api::state::Public;
 use crate::http::api::state::PublicParts;
 use crate::http::config::Config;
 use crate::http::server::connection;
-use crate::http::server::service::Door;
+use crate::http::server::service::ServiceRunner;
 use crate::kinds::Kinds;
 use crate::kinds::defaults;
 use crate::metrics::Metrics;
@@ -31,7 +31,7 @@ use crate::units::ByteSize;
 const MAX_BODY: usize = 1 << 10;
 const MAX_BATCH_BODY: usize = 2 << 10;
 
-type Fake = (Taken, Arc<Door<Public<Taken>>>, Config);
+type Fake = (Taken, Arc<ServiceRunner<Public<Taken>>>, Config);
 
 static SITE: LazyLock<Fake> = LazyLock::new(site);
 
@@ -56,15 +56,15 @@ fn site() -> Fake {
         metrics,
         message_max: ByteSize::kib(1),
     };
-    let door = Arc::new(Door::new(Public::new(&config, parts), true));
-    (taken, door, config)
+    let runner = Arc::new(ServiceRunner::new(Public::new(&config, parts), true));
+    (taken, runner, config)
 }
 
 /// Any bytes over a connection: the first says in which pieces they come. Everything that is answered has the shape
 /// of an answer, everything submitted is JSON objects within the bounds, and each submission has a 2xx of its own.
 pub fn http(data: &[u8]) {
     let Some((&piece, wire)) = data.split_first() else { return };
-    let (taken, door, config) = &*SITE;
+    let (taken, runner, config) = &*SITE;
     let input: VecDeque<_> = wire.chunks(usize::from(piece) + 1).map(<[u8]>::to_vec).collect();
     let output = Arc::new(Mutex::new(Vec::new()));
     let pipe = Pipe { input, output: Arc::clone(&output) };
@@ -72,7 +72,7 @@ pub fn http(data: &[u8]) {
     block_on(connection::serve(
         pipe,
         IpAddr::V4(Ipv4Addr::LOCALHOST),
-        Arc::clone(door),
+        Arc::clone(runner),
         config.limits(),
         stopped,
     ));

@@ -10,12 +10,12 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
+use super::conn_state::ConnState;
 use super::limits::Limits;
-use super::service::Door;
-use super::service::Site;
-use super::timed_io::Link;
+use super::service::Service;
+use super::service::ServiceRunner;
 use super::timed_io::Socket;
-use super::timed_io::Wire;
+use super::timed_io::TimedIo;
 use super::tls::Tls;
 use crate::http::problem;
 use crate::http::problem::Problem;
@@ -24,11 +24,11 @@ use crate::http::problem::Problem;
 const READ_BUFFER: usize = 64 << 10;
 
 /// The handshake, and then the same as [`serve`]. A stop does not wait for who has not asked for anything yet.
-pub async fn serve_tls<S: Site>(
+pub async fn serve_tls<S: Service>(
     tcp: TcpStream,
     peer: IpAddr,
     tls: Tls,
-    door: Arc<Door<S>>,
+    runner: Arc<ServiceRunner<S>>,
     limits: Limits,
     mut stop: watch::Receiver<bool>,
 ) {
@@ -37,30 +37,30 @@ pub async fn serve_tls<S: Site>(
         _ = stop.wait_for(|stopping| *stopping) => None,
     };
     if let Some(stream) = greeted {
-        serve(stream, peer, door, limits, stop).await;
+        serve(stream, peer, runner, limits, stop).await;
     }
 }
 
 /// Serves requests until either side is done with the other; after `stop`, only the one that is open.
-pub async fn serve<S: Site>(
+pub async fn serve<S: Service>(
     tcp: impl Socket,
     peer: IpAddr,
-    door: Arc<Door<S>>,
+    runner: Arc<ServiceRunner<S>>,
     limits: Limits,
     mut stop: watch::Receiver<bool>,
 ) {
-    let link = Arc::new(Link::new());
-    let wire = Wire::new(tcp, Arc::clone(&link), limits);
+    let conn = Arc::new(ConnState::new());
+    let io = TimedIo::new(tcp, Arc::clone(&conn), limits);
     let service = service_fn(move |request| {
-        let (door, link) = (Arc::clone(&door), Arc::clone(&link));
-        async move { Ok::<_, Infallible>(door.handle(request, peer, &link).await) }
+        let (runner, conn) = (Arc::clone(&runner), Arc::clone(&conn));
+        async move { Ok::<_, Infallible>(runner.handle(request, peer, &conn).await) }
     });
     let connection = http1::Builder::new()
         .max_header_size(limits.max_headers)
         .max_buf_size(READ_BUFFER.max(2 * limits.max_headers))
-        // `Wire` keeps the deadlines.
+        // `TimedIo` keeps the deadlines.
         .header_read_timeout(None)
-        .serve_connection(TokioIo::new(wire), service);
+        .serve_connection(TokioIo::new(io), service);
     tokio::pin!(connection);
     let stopping = async move {
         // A server that is gone has stopped, too.
@@ -79,7 +79,7 @@ pub async fn serve<S: Site>(
 }
 
 /// Tells a client above the cap to come back, and closes.
-pub async fn turn_away(tcp: TcpStream, limits: Limits) {
+pub async fn reject_over_capacity(tcp: TcpStream, limits: Limits) {
     let full = Problem::new(&problem::OVERLOADED, "Too many connections are open.");
-    Wire::new(tcp, Arc::new(Link::new()), limits).close_with(&full).await;
+    TimedIo::new(tcp, Arc::new(ConnState::new()), limits).close_with(&full).await;
 }

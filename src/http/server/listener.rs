@@ -17,8 +17,8 @@ use tokio::task::JoinSet;
 use super::connection;
 use super::hosts::is_loopback;
 use super::limits::Limits;
-use super::service::Door;
-use super::service::Site;
+use super::service::Service;
+use super::service::ServiceRunner;
 use super::tls::Tls;
 use crate::metrics::Metrics;
 
@@ -30,8 +30,8 @@ const BACKOFF_MAX: Duration = Duration::from_secs(1);
 const BACKLOG: u32 = 4096;
 /// Connections above the cap that are being told so at a time; the rest is closed without a word. One for each eight that
 /// are served, because each costs a descriptor, within these bounds.
-const MIN_TURNED_AWAY: usize = 16;
-const MAX_TURNED_AWAY: usize = 128;
+const MIN_REJECTED: usize = 16;
+const MAX_REJECTED: usize = 128;
 
 /// A bound listener.
 pub struct HttpServer {
@@ -76,24 +76,24 @@ impl HttpServer {
 
     /// Serves until `shutdown` completes, then accepts nothing more and gives open requests `shutdown_grace` to
     /// finish. Says how many connections had to be cut.
-    pub async fn serve<S: Site>(self, site: S, shutdown: impl Future<Output = ()>) -> usize {
+    pub async fn serve<S: Service>(self, service: S, shutdown: impl Future<Output = ()>) -> usize {
         // An address that cannot be told is checked like loopback, where most is refused.
         let loopback = self.local_addr().map_or(true, |address| is_loopback(address.ip()));
-        let door = Arc::new(Door::new(site, loopback));
+        let runner = Arc::new(ServiceRunner::new(service, loopback));
         let (stop, stopped) = watch::channel(false);
         let mut open = JoinSet::new();
-        let mut turned_away = JoinSet::new();
+        let mut rejected = JoinSet::new();
         let mut backoff = BACKOFF_MIN;
         tokio::pin!(shutdown);
         loop {
             tokio::select! {
                 () = &mut shutdown => break,
                 Some(ended) = open.join_next() => report(ended),
-                Some(ended) = turned_away.join_next() => report(ended),
+                Some(ended) = rejected.join_next() => report(ended),
                 accepted = self.listener.accept() => match accepted {
                     Ok((tcp, peer)) => {
                         backoff = BACKOFF_MIN;
-                        self.admit((tcp, peer.ip()), &door, &stopped, &mut open, &mut turned_away);
+                        self.admit((tcp, peer.ip()), &runner, &stopped, &mut open, &mut rejected);
                     }
                     Err(error) if is_the_clients(&error) => {}
                     Err(error) => {
@@ -114,35 +114,35 @@ impl HttpServer {
         let _ = tokio::time::timeout(self.limits.shutdown_grace, finish(&mut open)).await;
         let cut = open.len();
         open.shutdown().await;
-        turned_away.shutdown().await;
+        rejected.shutdown().await;
         cut
     }
 
-    fn admit<S: Site>(
+    fn admit<S: Service>(
         &self,
         (tcp, peer): (TcpStream, IpAddr),
-        door: &Arc<Door<S>>,
+        runner: &Arc<ServiceRunner<S>>,
         stopped: &watch::Receiver<bool>,
         open: &mut JoinSet<()>,
-        turned_away: &mut JoinSet<()>,
+        rejected: &mut JoinSet<()>,
     ) {
         // Answers are small and written whole: waiting for more would only delay them.
         if let Err(error) = tcp.set_nodelay(true) {
             tracing::debug!(%error, "TCP_NODELAY");
         }
         if open.len() < self.limits.max_connections {
-            let (door, stopped) = (Arc::clone(door), stopped.clone());
+            let (runner, stopped) = (Arc::clone(runner), stopped.clone());
             match self.tls.clone() {
-                Some(tls) => open.spawn(connection::serve_tls(tcp, peer, tls, door, self.limits, stopped)),
-                None => open.spawn(connection::serve(tcp, peer, door, self.limits, stopped)),
+                Some(tls) => open.spawn(connection::serve_tls(tcp, peer, tls, runner, self.limits, stopped)),
+                None => open.spawn(connection::serve(tcp, peer, runner, self.limits, stopped)),
             };
             return;
         }
         self.connections_hit.inc();
         // Over TLS a word costs a handshake, which is more than whoever is above the cap may cost.
-        let most = (self.limits.max_connections / 8).clamp(MIN_TURNED_AWAY, MAX_TURNED_AWAY);
-        if self.tls.is_none() && turned_away.len() < most {
-            turned_away.spawn(connection::turn_away(tcp, self.limits));
+        let most = (self.limits.max_connections / 8).clamp(MIN_REJECTED, MAX_REJECTED);
+        if self.tls.is_none() && rejected.len() < most {
+            rejected.spawn(connection::reject_over_capacity(tcp, self.limits));
         }
     }
 }

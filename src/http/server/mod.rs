@@ -4,12 +4,14 @@
 //! listener    accepts up to a cap, and lets connections finish when it is told to stop
 //! connection  the life of one connection; limits: its bounds
 //! tls/        handshakes, certificates
-//! timed_io    the socket under hyper: deadlines and last words; framing: how long a body is, said twice
+//! timed_io    the socket under hyper: deadlines and last words; framing: how long a body is, said twice;
+//!             conn_state: what the socket and its requests tell each other
 //! service     one request: refuse, match, answer, measure; route: the table; meter: metrics and access log
 //! guard       what web pages may not make a browser do; authority, hosts: the names of the listener
 //! ```
 
 pub mod authority;
+pub mod conn_state;
 pub mod connection;
 pub mod framing;
 pub mod guard;

@@ -19,7 +19,7 @@ pub struct Route<E: 'static> {
     pub body: Option<&'static str>,
     /// Schema of its usual answer.
     pub answer: &'static str,
-    /// What the site is told.
+    /// What answers it.
     pub endpoint: E,
 }
 

@@ -14,13 +14,13 @@ use hyper::body::Incoming;
 use hyper::header;
 use hyper::header::HeaderValue;
 
+use super::conn_state::ConnState;
+use super::conn_state::Phase;
 use super::guard::Guard;
 use super::meter::Meters;
 use super::meter::Seen;
 use super::route;
 use super::route::Route;
-use super::timed_io::Link;
-use super::timed_io::Phase;
 use crate::http::answer::Answer;
 use crate::http::headers;
 use crate::http::problem;
@@ -28,7 +28,7 @@ use crate::http::problem::Problem;
 use crate::metrics::Metrics;
 
 /// A listener's routes and what answers them.
-pub trait Site: Send + Sync + 'static {
+pub trait Service: Send + Sync + 'static {
     /// What answers a route.
     type Endpoint: Send + Sync + 'static;
 
@@ -38,7 +38,7 @@ pub trait Site: Send + Sync + 'static {
     /// The metrics requests are counted in.
     fn metrics(&self) -> &Arc<Metrics>;
 
-    /// What the site's listener refuses before a route is looked for. `loopback`: where the listener is bound.
+    /// What the service's listener refuses before a route is looked for. `loopback`: where the listener is bound.
     fn guard(&self, loopback: bool) -> Guard;
 
     /// Who sent a request with these headers to us, over a connection from `peer`.
@@ -50,12 +50,12 @@ pub trait Site: Send + Sync + 'static {
     fn answer(
         &self,
         endpoint: &'static Self::Endpoint,
-        call: Call<'_>,
+        request: MatchedRequest<'_>,
     ) -> impl Future<Output = Result<Answer, Problem>> + Send;
 }
 
 /// One matched request.
-pub struct Call<'a> {
+pub struct MatchedRequest<'a> {
     /// Its head; the body is apart.
     pub head: hyper::http::request::Parts,
     /// Its body, unread.
@@ -64,29 +64,29 @@ pub struct Call<'a> {
     pub parameter: &'a str,
     /// The address it comes from, seen through proxies that are trusted.
     pub client: IpAddr,
-    pub link: &'a Link,
+    pub conn: &'a ConnState,
 }
 
-/// A site with its meters.
-pub struct Door<S: Site> {
-    site: S,
+/// A service with its meters.
+pub struct ServiceRunner<S: Service> {
+    service: S,
     guard: Guard,
     meters: Meters,
     ids: RequestIds,
 }
 
-impl<S: Site> Door<S> {
+impl<S: Service> ServiceRunner<S> {
     /// `loopback`: only processes of this machine reach the listener.
-    pub fn new(site: S, loopback: bool) -> Self {
-        let meters = Meters::new(S::ROUTES, Arc::clone(site.metrics()));
-        Self { guard: site.guard(loopback), meters, site, ids: RequestIds::new() }
+    pub fn new(service: S, loopback: bool) -> Self {
+        let meters = Meters::new(S::ROUTES, Arc::clone(service.metrics()));
+        Self { guard: service.guard(loopback), meters, service, ids: RequestIds::new() }
     }
 
     /// Answers one request, whatever it is.
-    pub async fn handle(&self, request: Request<Incoming>, peer: IpAddr, link: &Link) -> Answer {
+    pub async fn handle(&self, request: Request<Incoming>, peer: IpAddr, conn: &ConnState) -> Answer {
         let started = Instant::now();
         let _in_flight = self.meters.enter();
-        link.enter(if request.body().is_end_stream() { Phase::Busy } else { Phase::Body });
+        conn.enter(if request.body().is_end_stream() { Phase::Busy } else { Phase::Body });
         let (head, body) = request.into_parts();
         let id = headers::request_id(&head.headers).unwrap_or_else(|| self.ids.next());
         let request_id = id.to_str().unwrap_or_default();
@@ -94,21 +94,21 @@ impl<S: Site> Door<S> {
         let trace_id = trace.as_deref().unwrap_or(request_id);
         let waits = head.headers.contains_key(headers::PREFER);
         let uri = head.uri.clone();
-        let found = self.check(&head, link).and_then(|()| route::find(S::ROUTES, &head.method, uri.path()));
+        let found = self.check(&head, conn).and_then(|()| route::find(S::ROUTES, &head.method, uri.path()));
         let (route, outcome) = match found {
             Ok((route, parameter)) => {
-                let client = self.site.client(peer, &head.headers);
-                let call = Call { head, body, parameter, client, link };
-                (Some(route), self.site.answer(&S::ROUTES[route].endpoint, call).await)
+                let client = self.service.client(peer, &head.headers);
+                let request = MatchedRequest { head, body, parameter, client, conn };
+                (Some(route), self.service.answer(&S::ROUTES[route].endpoint, request).await)
             }
             Err(refusal) => (None, Err(refusal)),
         };
         let mut answer = outcome.unwrap_or_else(|problem| problem.answer(trace_id));
-        if link.phase() == Phase::Body || link.is_ambiguous() {
+        if conn.phase() == Phase::Body || conn.is_ambiguous() {
             // The body was not read: what follows on this connection cannot be told from it.
             answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
-        link.enter(Phase::Idle);
+        conn.enter(Phase::Idle);
         let (status, took) = (answer.status(), started.elapsed());
         self.meters.note(&Seen { route, status, took, waits, request_id, trace_id });
         answer.headers_mut().insert(headers::REQUEST_ID, id);
@@ -116,8 +116,8 @@ impl<S: Site> Door<S> {
     }
 
     /// Refuses by the head alone; the body is unread.
-    fn check(&self, head: &hyper::http::request::Parts, link: &Link) -> Result<(), Problem> {
-        if link.is_ambiguous() {
+    fn check(&self, head: &hyper::http::request::Parts, conn: &ConnState) -> Result<(), Problem> {
+        if conn.is_ambiguous() {
             return Err(problem::ambiguous_length());
         }
         headers::transfer_coding(&head.headers)?;

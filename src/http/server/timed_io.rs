@@ -7,9 +7,6 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::AtomicU32;
-use std::sync::atomic::Ordering::Relaxed;
 use std::task::Context;
 use std::task::Poll;
 use std::time::Duration;
@@ -21,6 +18,8 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio::time::Sleep;
 
+use super::conn_state::ConnState;
+use super::conn_state::Phase;
 use super::framing::Framing;
 use super::limits::Limits;
 use crate::http::problem;
@@ -31,52 +30,6 @@ const TLS_HANDSHAKE: u8 = 0x16;
 /// How long what a client still sends is read and dropped after our last answer: closing a socket with unread bytes
 /// resets it, and the client would lose the answer.
 const LINGER: Duration = Duration::from_secs(1);
-
-/// What a connection waits for.
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[repr(u32)]
-pub enum Phase {
-    /// The rest of a head, or the first head.
-    Head,
-    /// The next request.
-    Idle,
-    /// The rest of a body.
-    Body,
-    /// Us.
-    Busy,
-}
-
-/// What the socket and the requests on it tell each other. Both run in one task; atomics only satisfy `Send`.
-pub struct Link {
-    /// The phase in the lowest two bits; above them a count, so that entering a phase again is noticed.
-    state: AtomicU32,
-    ambiguous: AtomicBool,
-}
-
-impl Link {
-    pub fn new() -> Self {
-        Self { state: AtomicU32::new(Phase::Head as u32), ambiguous: AtomicBool::new(false) }
-    }
-
-    pub fn enter(&self, phase: Phase) {
-        let count = (self.state.load(Relaxed) & !3).wrapping_add(4);
-        self.state.store(count | phase as u32, Relaxed);
-    }
-
-    pub fn phase(&self) -> Phase {
-        match self.state.load(Relaxed) & 3 {
-            0 => Phase::Head,
-            1 => Phase::Idle,
-            2 => Phase::Body,
-            _ => Phase::Busy,
-        }
-    }
-
-    /// Whether a head on this connection was ambiguous about its body's length.
-    pub fn is_ambiguous(&self) -> bool {
-        self.ambiguous.load(Relaxed)
-    }
-}
 
 /// What a connection runs on: TCP, or bytes in memory where it is fuzzed.
 pub trait Socket: AsyncRead + AsyncWrite + Unpin {
@@ -90,14 +43,14 @@ impl Socket for TcpStream {
     }
 }
 
-pub struct Wire<T> {
+pub struct TimedIo<T> {
     tcp: T,
-    link: Arc<Link>,
+    conn: Arc<ConnState>,
     limits: Limits,
     framing: Framing,
     /// The connection's first byte.
     first: Option<u8>,
-    /// The `Link` state that `read_by` belongs to.
+    /// The entry of the phase that `read_by` belongs to.
     waiting_in: Option<u32>,
     read_by: Option<Instant>,
     write_by: Option<Instant>,
@@ -109,12 +62,12 @@ pub struct Wire<T> {
     timer: Pin<Box<Sleep>>,
 }
 
-impl<T: Socket> Wire<T> {
-    pub fn new(tcp: T, link: Arc<Link>, limits: Limits) -> Self {
+impl<T: Socket> TimedIo<T> {
+    pub fn new(tcp: T, conn: Arc<ConnState>, limits: Limits) -> Self {
         let timer = Box::pin(tokio::time::sleep(limits.header_timeout));
         Self {
             tcp,
-            link,
+            conn,
             limits,
             framing: Framing::default(),
             first: None,
@@ -152,10 +105,10 @@ impl<T: Socket> Wire<T> {
 
     /// Nothing came: whether the peer has had its time.
     fn is_read_due(&mut self, cx: &mut Context<'_>) -> bool {
-        let state = self.link.state.load(Relaxed);
+        let state = self.conn.entry();
         if self.waiting_in != Some(state) {
             self.waiting_in = Some(state);
-            let limit = match self.link.phase() {
+            let limit = match self.conn.phase() {
                 Phase::Head => Some(self.limits.header_timeout),
                 Phase::Idle => Some(self.limits.idle_timeout),
                 Phase::Body => Some(self.limits.body_timeout),
@@ -181,10 +134,10 @@ impl<T: Socket> Wire<T> {
         self.first.get_or_insert(*first);
         self.framing.feed(bytes);
         if self.framing.is_ambiguous() {
-            self.link.ambiguous.store(true, Relaxed);
+            self.conn.set_ambiguous();
         }
-        if self.link.phase() == Phase::Idle {
-            self.link.enter(Phase::Head);
+        if self.conn.phase() == Phase::Idle {
+            self.conn.enter(Phase::Head);
         }
     }
 
@@ -223,22 +176,22 @@ fn own_refusal(output: &[u8]) -> Option<usize> {
     output[at..].windows(empty.len()).any(|window| window == empty).then_some(at)
 }
 
-impl<T: Socket> AsyncRead for Wire<T> {
+impl<T: Socket> AsyncRead for TimedIo<T> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let wire = self.get_mut();
+        let this = self.get_mut();
         let before = buf.filled().len();
-        if let Poll::Ready(done) = Pin::new(&mut wire.tcp).poll_read(cx, buf) {
-            wire.received(&buf.filled()[before..]);
+        if let Poll::Ready(done) = Pin::new(&mut this.tcp).poll_read(cx, buf) {
+            this.received(&buf.filled()[before..]);
             return Poll::Ready(done);
         }
-        if !wire.is_read_due(cx) {
+        if !this.is_read_due(cx) {
             return Poll::Pending;
         }
-        match wire.link.phase() {
+        match this.conn.phase() {
             // The request that reads it answers.
             Phase::Body => return Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
-            Phase::Head if wire.first.is_some() => {
-                wire.say(&Problem::new(&problem::TIMEOUT, "The head of the request did not arrive in time."));
+            Phase::Head if this.first.is_some() => {
+                this.say(&Problem::new(&problem::TIMEOUT, "The head of the request did not arrive in time."));
             }
             _ => {}
         }
@@ -247,59 +200,59 @@ impl<T: Socket> AsyncRead for Wire<T> {
     }
 }
 
-impl<T: Socket> AsyncWrite for Wire<T> {
+impl<T: Socket> AsyncWrite for TimedIo<T> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, output: &[u8]) -> Poll<io::Result<usize>> {
-        let wire = self.get_mut();
+        let this = self.get_mut();
         let output = match own_refusal(output) {
             Some(0) => {
                 // `HTTP/1.1 400 …`
-                let problem = wire.explain(output.get(9..12).unwrap_or_default());
-                wire.say(&problem);
+                let problem = this.explain(output.get(9..12).unwrap_or_default());
+                this.say(&problem);
                 return Poll::Ready(Ok(output.len()));
             }
             Some(at) => &output[..at],
             None => output,
         };
-        match Pin::new(&mut wire.tcp).poll_write(cx, output) {
+        match Pin::new(&mut this.tcp).poll_write(cx, output) {
             Poll::Ready(done) => {
-                wire.write_by = None;
+                this.write_by = None;
                 Poll::Ready(done)
             }
-            Poll::Pending => wire.stuck(cx),
+            Poll::Pending => this.stuck(cx),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let wire = self.get_mut();
+        let this = self.get_mut();
         // After an answer hyper does not read before something wakes it: the wait for the next request begins here.
-        let _ = wire.is_read_due(cx);
+        let _ = this.is_read_due(cx);
         // TLS has a buffer of its own, and what is in it has not left.
-        match Pin::new(&mut wire.tcp).poll_flush(cx) {
-            Poll::Pending => wire.stuck(cx),
+        match Pin::new(&mut this.tcp).poll_flush(cx) {
+            Poll::Pending => this.stuck(cx),
             Poll::Ready(done) => {
-                wire.write_by = None;
+                this.write_by = None;
                 Poll::Ready(done)
             }
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let wire = self.get_mut();
-        let deadline = *wire.linger_by.get_or_insert_with(|| Instant::now() + LINGER);
-        if !wire.shut {
+        let this = self.get_mut();
+        let deadline = *this.linger_by.get_or_insert_with(|| Instant::now() + LINGER);
+        if !this.shut {
             // TLS says goodbye, which a peer that reads nothing does not take.
-            match Pin::new(&mut wire.tcp).poll_shutdown(cx) {
-                Poll::Pending if wire.is_due(deadline, cx) => return Poll::Ready(Ok(())),
+            match Pin::new(&mut this.tcp).poll_shutdown(cx) {
+                Poll::Pending if this.is_due(deadline, cx) => return Poll::Ready(Ok(())),
                 done => std::task::ready!(done)?,
             }
-            wire.shut = true;
+            this.shut = true;
         }
         let mut scratch = [0; 4096];
         loop {
             let mut unread = ReadBuf::new(&mut scratch);
-            match Pin::new(&mut wire.tcp).poll_read(cx, &mut unread) {
+            match Pin::new(&mut this.tcp).poll_read(cx, &mut unread) {
                 Poll::Ready(Ok(())) if !unread.filled().is_empty() && Instant::now() < deadline => {}
-                Poll::Pending if !wire.is_due(deadline, cx) => return Poll::Pending,
+                Poll::Pending if !this.is_due(deadline, cx) => return Poll::Pending,
                 _ => return Poll::Ready(Ok(())),
             }
         }

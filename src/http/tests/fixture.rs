@@ -30,7 +30,7 @@ use crate::http::Public;
 use crate::http::PublicParts;
 use crate::http::Readiness;
 use crate::http::api::checks::Checks;
-use crate::http::server::service::Site;
+use crate::http::server::service::Service;
 use crate::ingest::Receipt;
 use crate::ingest::Request;
 use crate::ingest::SubmitError;
@@ -235,7 +235,7 @@ pub async fn serve_with(config: Config, message_max: ByteSize) -> Server {
     Server { checks, ..start("127.0.0.1:0", public, config.limits(), log, backend, metrics).await }
 }
 
-pub async fn start<S: Site>(
+pub async fn start<S: Service>(
     address: &str,
     site: S,
     limits: Limits,

@@ -10,4 +10,4 @@ mod description;
 mod fixture;
 mod guard;
 mod statuses;
-mod wire;
+mod timed_io;

@@ -11,7 +11,7 @@ use crate::http::backend::Commands;
 use crate::http::problem;
 use crate::http::problem::Problem;
 use crate::http::respond;
-use crate::http::server::service::Call;
+use crate::http::server::service::MatchedRequest;
 use crate::users;
 use crate::users::Users;
 
@@ -19,7 +19,7 @@ use crate::users::Users;
 pub async fn get<C: Commands>(
     _: &Public<C>,
     users: &Users,
-    _: Call<'_>,
+    _: MatchedRequest<'_>,
     caller: SelfOrAdmin,
 ) -> Result<Answer, Problem> {
     let (caller, name) = (caller.caller(), caller.user());
@@ -30,10 +30,10 @@ pub async fn get<C: Commands>(
 pub async fn list<C: Commands>(
     _: &Public<C>,
     users: &Users,
-    call: Call<'_>,
+    request: MatchedRequest<'_>,
     _: Administrator,
 ) -> Result<Answer, Problem> {
-    let Query { limit, cursor } = Query::of(&call.head.uri)?;
+    let Query { limit, cursor } = Query::of(&request.head.uri)?;
     let refusal = |detail: &'static str, field: &'static str| {
         Problem::new(&problem::BAD_PARAMETER, detail).field(field)
     };

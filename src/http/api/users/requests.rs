@@ -11,7 +11,7 @@ use crate::http::form;
 use crate::http::headers;
 use crate::http::headers::Prefer;
 use crate::http::problem::Problem;
-use crate::http::server::service::Call;
+use crate::http::server::service::MatchedRequest;
 use crate::ingest::Idempotency;
 use crate::ratelimit;
 use crate::users::Context;
@@ -24,20 +24,24 @@ pub struct Asked {
 }
 
 /// One command more of whoever calls.
-pub async fn limited<C>(public: &Public<C>, call: &Call<'_>, caller: &Caller) -> Result<(), Problem> {
-    public.limited(caller.name().as_deref(), call.client).await
+pub async fn limited<C>(
+    public: &Public<C>,
+    request: &MatchedRequest<'_>,
+    caller: &Caller,
+) -> Result<(), Problem> {
+    public.limited(caller.name().as_deref(), request.client).await
 }
 
 /// Reads the body.
 pub async fn read<C: Commands>(
     public: &Public<C>,
-    call: Call<'_>,
+    request: MatchedRequest<'_>,
     caller: &Caller,
 ) -> Result<Asked, Problem> {
-    let prefer = Prefer::of(&call.head.headers);
-    // Everything of the head, before the body takes the call apart.
-    let mut context = context(&call, Bytes::new(), caller)?;
-    let form = form::read(&public.bodies, public.max_body, call).await?;
+    let prefer = Prefer::of(&request.head.headers);
+    // Everything of the head, before the body takes the request apart.
+    let mut context = context(&request, Bytes::new(), caller)?;
+    let form = form::read(&public.bodies, public.max_body, request).await?;
     if let Some(idempotency) = &mut context.idempotency {
         idempotency.body = form.bytes;
     }
@@ -45,14 +49,14 @@ pub async fn read<C: Commands>(
 }
 
 /// What the head says, with this body.
-pub fn context(call: &Call<'_>, body: Bytes, caller: &Caller) -> Result<Context, Problem> {
-    let headers = &call.head.headers;
-    let route = format!("{} {}", call.head.method, call.head.uri.path());
+pub fn context(request: &MatchedRequest<'_>, body: Bytes, caller: &Caller) -> Result<Context, Problem> {
+    let headers = &request.head.headers;
+    let route = format!("{} {}", request.head.method, request.head.uri.path());
     let key = headers::idempotency_key(headers)?;
     Ok(Context {
         traceparent: headers::traceparent(headers).map(str::to_owned),
         idempotency: key.map(|key| Idempotency { key, body, route: Some(route) }),
         principal: caller.owner(),
-        client: ratelimit::network(call.client),
+        client: ratelimit::network(request.client),
     })
 }

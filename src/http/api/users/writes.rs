@@ -24,7 +24,7 @@ use crate::http::backend::Commands;
 use crate::http::headers::Format;
 use crate::http::headers::Prefer;
 use crate::http::problem::Problem;
-use crate::http::server::service::Call;
+use crate::http::server::service::MatchedRequest;
 use crate::ingest::Receipt;
 use crate::users;
 use crate::users::UserError;
@@ -35,12 +35,12 @@ const USERS: &str = "/v1/users/";
 /// `POST /v1/users`.
 pub async fn register<C: Commands>(
     public: &Public<C>,
-    call: Call<'_>,
+    request: MatchedRequest<'_>,
     caller: Caller,
 ) -> Result<Answer, Problem> {
     let users = public.users()?;
-    limited(public, &call, &caller).await?;
-    let Asked { members, context, prefer } = read(public, call, &caller).await?;
+    limited(public, &request, &caller).await?;
+    let Asked { members, context, prefer } = read(public, request, &caller).await?;
     let user = users::new_user(members, users.phone_region()).map_err(UserError::Invalid)?;
     let name = user.name.clone();
     let receipt = answered(public, users.register(user, context).await)?;
@@ -63,12 +63,12 @@ pub async fn register<C: Commands>(
 pub async fn update<C: Commands>(
     public: &Public<C>,
     users: &Users,
-    call: Call<'_>,
+    request: MatchedRequest<'_>,
     caller: SelfOrAdmin,
 ) -> Result<Answer, Problem> {
     let (caller, name) = (caller.caller(), caller.user());
-    limited(public, &call, caller).await?;
-    let Asked { members, context, prefer } = read(public, call, caller).await?;
+    limited(public, &request, caller).await?;
+    let Asked { members, context, prefer } = read(public, request, caller).await?;
     let change = users::change(members, name, users.phone_region()).map_err(UserError::Invalid)?;
     let receipt = answered(public, users.update(name, change, context).await)?;
     Ok(followed(public, users, name, &receipt, prefer).await)
@@ -78,13 +78,13 @@ pub async fn update<C: Commands>(
 pub async fn set_password<C: Commands>(
     public: &Public<C>,
     users: &Users,
-    call: Call<'_>,
+    request: MatchedRequest<'_>,
     caller: SelfOrAdmin,
 ) -> Result<Answer, Problem> {
     let (caller, name) = (caller.caller(), caller.user());
-    limited(public, &call, caller).await?;
-    let client = call.client;
-    let Asked { members, context, prefer } = read(public, call, caller).await?;
+    limited(public, &request, caller).await?;
+    let client = request.client;
+    let Asked { members, context, prefer } = read(public, request, caller).await?;
     let change = users::password_change(members, name).map_err(UserError::Invalid)?;
     // The old password is no easier to guess here than at a login.
     let tried = match &public.limits {
@@ -103,14 +103,14 @@ pub async fn set_password<C: Commands>(
 pub async fn delete<C: Commands>(
     public: &Public<C>,
     users: &Users,
-    call: Call<'_>,
+    request: MatchedRequest<'_>,
     caller: Administrator,
 ) -> Result<Answer, Problem> {
     let caller = caller.caller();
-    let name = access::user_name(call.parameter)?;
-    limited(public, &call, caller).await?;
-    let prefer = Prefer::of(&call.head.headers);
-    let context = context(&call, Bytes::new(), caller)?;
+    let name = access::user_name(request.parameter)?;
+    limited(public, &request, caller).await?;
+    let prefer = Prefer::of(&request.head.headers);
+    let context = context(&request, Bytes::new(), caller)?;
     let receipt = answered(public, users.delete(&name, context).await)?;
     Ok(followed(public, users, &name, &receipt, prefer).await)
 }

@@ -15,9 +15,9 @@ use tokio::time::timeout;
 
 use super::fixture::config;
 use crate::http::Limits;
-use crate::http::server::timed_io::Link;
+use crate::http::server::conn_state::ConnState;
 use crate::http::server::timed_io::Socket;
-use crate::http::server::timed_io::Wire;
+use crate::http::server::timed_io::TimedIo;
 
 /// Above anything that happens at all, on a busy machine too.
 const LONG: Duration = Duration::from_secs(60);
@@ -51,7 +51,7 @@ impl AsyncWrite for Clogged {
     }
 }
 
-fn clogged() -> Wire<Clogged> {
+fn clogged() -> TimedIo<Clogged> {
     let hour = Duration::from_secs(3600);
     let limits = Limits {
         header_timeout: hour,
@@ -59,7 +59,7 @@ fn clogged() -> Wire<Clogged> {
         body_timeout: Duration::from_millis(20),
         ..config().limits()
     };
-    Wire::new(Clogged, Arc::new(Link::new()), limits)
+    TimedIo::new(Clogged, Arc::new(ConnState::new()), limits)
 }
 
 #[tokio::test]
