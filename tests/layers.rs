@@ -151,7 +151,7 @@ fn the_log_and_the_commit_path_lock_with_what_shuttle_can_schedule() {
 /// A task that nobody holds cannot be stopped, and nobody hears of its end.
 #[test]
 fn every_task_is_begun_by_its_owner() {
-    // Who makes owners, and the doors, which keep the handle to wait for it.
+    // What makes owners, and the listeners, which keep the handle to wait for it.
     let owners = ["src/task.rs", "src/app/listeners.rs", "/tests/"];
     let detached = ["tokio::spawn(", "task::spawn(", "Handle::current().spawn(", "runtime.spawn("];
     let found: Vec<_> = sources(&root().join("src"))

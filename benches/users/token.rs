@@ -8,10 +8,10 @@ use std::time::Instant;
 use forebay::auth;
 use forebay::auth::Authenticator;
 use forebay::auth::AuthenticatorParts;
+use forebay::auth::CacheGenerations;
 use forebay::auth::Claims;
 use forebay::auth::Keyring;
 use forebay::auth::Keys;
-use forebay::auth::Marks;
 use forebay::auth::Mode;
 use forebay::auth::Use;
 use forebay::metrics::Metrics;
@@ -55,8 +55,9 @@ fn compare(what: &'static str, key: &str, limit: Limit) -> Outcome {
     let keyring = Arc::new(Keyring::open(&config).expect("a key"));
     let keys = keyring.keys().expect("a key");
     let metrics = Arc::new(Metrics::new().expect("metrics"));
-    let marks = Marks::new(10_000);
-    let authenticator = Authenticator::new(AuthenticatorParts { config, keyring, marks, db: None, metrics });
+    let generations = CacheGenerations::new(10_000);
+    let authenticator =
+        Authenticator::new(AuthenticatorParts { config, keyring, generations, db: None, metrics });
     let tokens: Vec<String> = (0..TOKENS).map(|n| token(&keys, n)).collect();
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     let cached = || {

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use crate::auth::Authenticator;
 use crate::auth::AuthenticatorParts;
+use crate::auth::CacheGenerations;
 use crate::auth::Keyring;
-use crate::auth::Marks;
 use crate::command::KeyedDigest;
 use crate::config::Config;
 use crate::login::Login;
@@ -36,7 +36,7 @@ pub(super) struct Auth {
     pub(super) login: Option<Login>,
     pub(super) limits: Limits,
     /// What is remembered of users' tokens and passwords.
-    pub(super) marks: Marks,
+    pub(super) generations: CacheGenerations,
     // Dropped with it: each ends at its next wait.
     _tasks: Vec<Task>,
 }
@@ -52,11 +52,11 @@ impl Auth {
         let unreadable = Failure::system("keys and tokens");
         let keyring = Arc::new(Keyring::open(&config.auth).map_err(io::Error::other).map_err(unreadable)?);
         let limits = limits(config, stores, metrics);
-        let marks = Marks::new(REMEMBERED_USERS);
+        let generations = CacheGenerations::new(REMEMBERED_USERS);
         let authenticator = Authenticator::new(AuthenticatorParts {
             config: config.auth.clone(),
             keyring: Arc::clone(&keyring),
-            marks: marks.clone(),
+            generations: generations.clone(),
             db: stores.map(|stores| stores.db.clone()),
             metrics: Arc::clone(metrics),
         });
@@ -68,7 +68,7 @@ impl Auth {
                 config: config.login.clone(),
                 auth: config.auth.clone(),
                 keyring,
-                marks: marks.clone(),
+                generations: generations.clone(),
                 db: stores.db.clone(),
                 kv: stores.kv.clone(),
                 notices: stores.profiles.notices().clone(),
@@ -81,7 +81,7 @@ impl Auth {
         });
         let login = login.transpose().map_err(io::Error::other).map_err(Failure::system("randomness"))?;
         tasks.extend(login.iter().flat_map(|login| [login.listen(), login.write_behind()]));
-        Ok(Self { authenticator, login, limits, marks, _tasks: tasks })
+        Ok(Self { authenticator, login, limits, generations, _tasks: tasks })
     }
 
     /// Writes the login times that wait.

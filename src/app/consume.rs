@@ -12,10 +12,10 @@ use tokio::sync::oneshot;
 use crate::config::Config;
 use crate::config::Source;
 use crate::consumer;
-use crate::consumer::AfterApplied;
 use crate::consumer::ConsumerParts;
 use crate::consumer::Handle;
-use crate::consumer::Nobody;
+use crate::consumer::Noop;
+use crate::consumer::PostCommit;
 use crate::db::Database;
 use crate::http::Admin;
 use crate::http::AdminBackend;
@@ -23,7 +23,7 @@ use crate::http::Readiness;
 use crate::kv::Kv;
 use crate::metrics::Metrics;
 use crate::systemd;
-use crate::systemd::Pulse;
+use crate::systemd::Heartbeat;
 use crate::task;
 use crate::task::OnFailure;
 use crate::task::Thread;
@@ -32,7 +32,7 @@ use crate::users::Profiles;
 use super::Failure;
 use super::ReplaySpan;
 use super::dependencies::Dependencies;
-use super::hooks::PostCommit;
+use super::hooks::PostCommitHook;
 use super::listeners::Listener;
 use super::listeners::bind_admin;
 use super::listeners::warn_if_exposed;
@@ -116,13 +116,13 @@ async fn parts(wiring: &Wiring<'_>) -> Result<ConsumerParts, Failure> {
             Some(kv.map_err(|error| Failure::Client(format!("[redis]: {error}")))?)
         }
     };
-    let after: Arc<dyn AfterApplied> = match &kv {
+    let after: Arc<dyn PostCommit> = match &kv {
         Some(kv) => {
             let profiles = Profiles::new(&config.users, kv.clone(), db.clone(), metrics);
             let notices = profiles.notices().repeat();
-            Arc::new(PostCommit { profiles, marks: None, statuses: None, _notices: Some(notices) })
+            Arc::new(PostCommitHook { profiles, generations: None, statuses: None, _notices: Some(notices) })
         }
-        None => Arc::new(Nobody),
+        None => Arc::new(Noop),
     };
     Ok(wiring.consumer_parts(db, kv, after, bootstrap.to_owned()))
 }
@@ -149,8 +149,8 @@ async fn run(wiring: &Wiring<'_>, source: &Source) -> Result<(), Failure> {
     });
     let site = Admin::new(&config.server, backend.clone(), Arc::clone(metrics));
     let listener = Listener::open_admin(operators, site, alarm)?;
-    let pulse = Pulse::new("consumer", move || handle.heartbeat());
-    let watchdog = threads::watchdog(vec![pulse], Vec::new(), alarm.clone());
+    let heartbeat = Heartbeat::new("consumer", move || handle.heartbeat());
+    let watchdog = threads::watchdog(vec![heartbeat], Vec::new(), alarm.clone());
     let watches = watchdog.map_err(Failure::system("threads"))?.into_iter().collect();
     let running = Running { consumer: Some(consumer), watches, ..Running::default() };
     systemd::ready("applying users' commands");

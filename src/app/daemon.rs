@@ -20,7 +20,7 @@ use crate::kafka::Brokers;
 use crate::kafka::EmbeddedBroker;
 use crate::kinds::Kinds;
 use crate::status::Statuses;
-use crate::systemd::Pulse;
+use crate::systemd::Heartbeat;
 use crate::users::hash::HashPool;
 use crate::wal::Lock;
 use crate::wal::Log;
@@ -31,7 +31,7 @@ use super::auth::Auth;
 use super::backend::Backend;
 use super::clock;
 use super::dependencies::Dependencies;
-use super::hooks::PostCommit;
+use super::hooks::PostCommitHook;
 use super::listeners::Listeners;
 use super::listeners::Serving;
 use super::reload::Reloadable;
@@ -167,9 +167,9 @@ impl Daemon {
         else {
             return Ok(());
         };
-        let after = PostCommit {
+        let after = PostCommitHook {
             profiles,
-            marks: self.running.auth.as_ref().map(|auth| auth.marks.clone()),
+            generations: self.running.auth.as_ref().map(|auth| auth.generations.clone()),
             statuses: Some(self.statuses.clone()),
             _notices: None,
         };
@@ -181,7 +181,7 @@ impl Daemon {
     }
 
     fn start_watches(&mut self, wiring: &Wiring<'_>) -> std::io::Result<()> {
-        let (vital, pool) = self.pulses();
+        let (vital, pool) = self.heartbeats();
         let alarm = || wiring.alarm.clone();
         self.running.watches.push(threads::watch(Arc::clone(&self.log), &wiring.config.alerts, alarm())?);
         self.running.watches.push(clock::watch(alarm())?);
@@ -210,22 +210,22 @@ impl Daemon {
     }
 
     /// The loops that must turn: the commit thread and the drain's reader, and at least one of the workers.
-    fn pulses(&self) -> (Vec<Pulse>, Vec<Pulse>) {
+    fn heartbeats(&self) -> (Vec<Heartbeat>, Vec<Heartbeat>) {
         let commit = self.running.ingest.as_ref().map(|threads| {
             let beats = threads.heartbeat();
-            Pulse::new("commit", move || beats.load(Ordering::Relaxed))
+            Heartbeat::new("commit", move || beats.load(Ordering::Relaxed))
         });
         let workers = self.running.drain.as_ref().map(|drain| {
             let handle = drain.handle();
             let count = handle.heartbeats().len();
             (0..count).map(move |index| {
                 let handle = handle.clone();
-                Pulse::new(format!("drain-{index}"), move || handle.heartbeats()[index])
+                Heartbeat::new(format!("drain-{index}"), move || handle.heartbeats()[index])
             })
         });
         let reader = self.running.drain.as_ref().map(|drain| {
             let handle = drain.handle();
-            Pulse::new("drain-reader", move || handle.reader_heartbeat())
+            Heartbeat::new("drain-reader", move || handle.reader_heartbeat())
         });
         (commit.into_iter().chain(reader).collect(), workers.into_iter().flatten().collect())
     }

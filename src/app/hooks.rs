@@ -1,20 +1,20 @@
 //! The hooks that the drain and the consumer offer, filled with the components above them.
 
-use crate::auth::Marks;
+use crate::auth::CacheGenerations;
 use crate::command::CommandId;
 use crate::command::Envelope;
-use crate::consumer::AfterApplied;
+use crate::consumer::PostCommit;
 use crate::consumer::Work;
 use crate::drain::Answer;
 use crate::drain::Prepare;
 use crate::status::Statuses;
 use crate::task::Task;
+use crate::users::DeferredHasher;
 use crate::users::Profiles;
 use crate::users::Unopened;
-use crate::users::Unsealer;
 
 /// Makes the values of sealed records, with the user service's hashing.
-pub(super) struct Unseal(pub(super) Unsealer);
+pub(super) struct Unseal(pub(super) DeferredHasher);
 
 impl Prepare for Unseal {
     fn prepare(&self, envelope: &Envelope<'_>, answer: Answer) {
@@ -29,22 +29,22 @@ impl Prepare for Unseal {
 
 /// What follows when the consumer has applied commands: caches forget the users concerned, and requests that wait are
 /// answered.
-pub(super) struct PostCommit {
+pub(super) struct PostCommitHook {
     pub(super) profiles: Profiles,
     /// What this process remembers of tokens and passwords; none where nobody calls: in a consumer alone.
-    pub(super) marks: Option<Marks>,
+    pub(super) generations: Option<CacheGenerations>,
     /// None where nobody can wait: in a consumer alone.
     pub(super) statuses: Option<Statuses>,
     /// Repeats what other daemons could not be told; none where the user service does.
     pub(super) _notices: Option<Task>,
 }
 
-impl AfterApplied for PostCommit {
+impl PostCommit for PostCommitHook {
     fn changed<'a>(&'a self, names: &'a [String]) -> Work<'a> {
         // First, and waiting for nobody: a user who is deleted or has another password is not let in any more, whether
         // the shared store answers or not.
-        if let Some(marks) = &self.marks {
-            names.iter().for_each(|name| marks.remove(name));
+        if let Some(generations) = &self.generations {
+            names.iter().for_each(|name| generations.remove(name));
         }
         Box::pin(self.profiles.changed(names))
     }

@@ -9,8 +9,8 @@ use crate::alerts;
 use crate::alerts::Alert;
 use crate::alerts::Notice;
 use crate::systemd;
+use crate::systemd::Heartbeat;
 use crate::systemd::Liveness;
-use crate::systemd::Pulse;
 use crate::task::Alarm;
 use crate::task::OnFailure;
 use crate::task::Thread;
@@ -53,7 +53,11 @@ fn say(alert: &str, notice: Option<Notice>, backlog: u64, oldest: Duration) {
 }
 
 /// Pings the service manager while the daemon is alive; no thread when nobody waits for pings.
-pub(super) fn watchdog(vital: Vec<Pulse>, pool: Vec<Pulse>, alarm: Alarm) -> io::Result<Option<Thread>> {
+pub(super) fn watchdog(
+    vital: Vec<Heartbeat>,
+    pool: Vec<Heartbeat>,
+    alarm: Alarm,
+) -> io::Result<Option<Thread>> {
     let Some(waits) = systemd::watchdog() else { return Ok(None) };
     let interval = waits / 2;
     let mut liveness = Liveness::new(interval.max(LEAST_PATIENCE), vital, pool);

@@ -7,9 +7,9 @@ use tokio::runtime::Handle;
 
 use crate::config::Config;
 use crate::config::Mistakes;
-use crate::consumer::AfterApplied;
 use crate::consumer::Consumer;
 use crate::consumer::ConsumerParts;
+use crate::consumer::PostCommit;
 use crate::db::Database;
 use crate::drain::Drain;
 use crate::drain::DrainError;
@@ -25,7 +25,7 @@ use crate::metrics::Metrics;
 use crate::mistake::Mistake;
 use crate::status::Statuses;
 use crate::task::Alarm;
-use crate::users::Unsealer;
+use crate::users::DeferredHasher;
 use crate::users::hash::HashPool;
 use crate::users::hash::HashWorkers;
 use crate::wal::Lock;
@@ -77,7 +77,7 @@ impl Wiring<'_> {
         bootstrap: String,
         lead: Option<Arc<Lead>>,
     ) -> Result<Drain, Failure> {
-        let unsealer = Unsealer::new(hashing, &log.identity().secret);
+        let unsealer = DeferredHasher::new(hashing, &log.identity().secret);
         let started = Drain::start(DrainParts {
             log: Arc::clone(log),
             statuses,
@@ -100,7 +100,7 @@ impl Wiring<'_> {
         &self,
         db: Database,
         kv: Option<Kv>,
-        after: Arc<dyn AfterApplied>,
+        after: Arc<dyn PostCommit>,
         bootstrap: String,
     ) -> ConsumerParts {
         ConsumerParts {

@@ -11,15 +11,15 @@ use crate::db::DbError;
 use crate::metrics::Metrics;
 use crate::task::Task;
 
+use super::account_state;
+use super::cache_generations::CacheGenerations;
 use super::claims::Use;
 use super::config::Config;
 use super::config::Mode;
 use super::keyring::Keyring;
 use super::keys::TokenError;
-use super::marks::Marks;
 use super::principal::Caller;
 use super::principal::Principal;
-use super::standing;
 use super::tokens_file::fingerprint;
 use super::verified::Verified;
 
@@ -48,8 +48,8 @@ pub struct AuthenticatorParts {
     pub config: Config,
     /// Its files.
     pub keyring: Arc<Keyring>,
-    /// Whose marks the tokens are remembered under.
-    pub marks: Marks,
+    /// The generations that cached tokens belong to.
+    pub generations: CacheGenerations,
     /// Where users, passwords and ended logins are looked up; none: signatures alone count.
     pub db: Option<Database>,
     /// Hits and misses.
@@ -63,7 +63,7 @@ pub struct Authenticator(Arc<Inner>);
 struct Inner {
     config: Config,
     keyring: Arc<Keyring>,
-    marks: Marks,
+    generations: CacheGenerations,
     db: Option<Database>,
     verified: Verified,
 }
@@ -71,15 +71,15 @@ struct Inner {
 impl Authenticator {
     /// Ties the parts together.
     pub fn new(parts: AuthenticatorParts) -> Self {
-        let AuthenticatorParts { config, keyring, marks, db, metrics } = parts;
-        let verified = Verified::new(REMEMBERED, marks.clone(), &metrics);
-        Self(Arc::new(Inner { config, keyring, marks, db, verified }))
+        let AuthenticatorParts { config, keyring, generations, db, metrics } = parts;
+        let verified = Verified::new(REMEMBERED, generations.clone(), &metrics);
+        Self(Arc::new(Inner { config, keyring, generations, db, verified }))
     }
 
     /// One that asks nobody: every caller counts as an administrator.
     pub fn open(metrics: Arc<Metrics>) -> Self {
-        let (config, keyring, marks) = (Config::default(), Arc::default(), Marks::new(1));
-        Self::new(AuthenticatorParts { config, keyring, marks, db: None, metrics })
+        let (config, keyring, generations) = (Config::default(), Arc::default(), CacheGenerations::new(1));
+        Self::new(AuthenticatorParts { config, keyring, generations, db: None, metrics })
     }
 
     /// Whether callers have to say who they are.
@@ -109,14 +109,14 @@ impl Authenticator {
         }
         let keys = inner.keyring.keys().ok_or(TokenError::Invalid)?;
         let claims = keys.verify(token, Use::Access)?;
-        let mark = inner.marks.take(&claims.sub);
-        let standing = match &inner.db {
-            Some(db) => timeout(STANDING_WITHIN, standing::of(db, &claims)).await.unwrap_or_else(late),
-            None => Ok(Some(standing::principal(&claims))),
+        let generation = inner.generations.take(&claims.sub);
+        let account_state = match &inner.db {
+            Some(db) => timeout(STANDING_WITHIN, account_state::of(db, &claims)).await.unwrap_or_else(late),
+            None => Ok(Some(account_state::principal(&claims))),
         };
-        match standing {
+        match account_state {
             Ok(Some(principal)) => {
-                inner.verified.insert(shown, principal.clone(), claims.exp, mark);
+                inner.verified.insert(shown, principal.clone(), claims.exp, generation);
                 Ok(principal)
             }
             Ok(None) => Err(TokenError::Invalid),
@@ -124,7 +124,7 @@ impl Authenticator {
                 // A token lives for minutes; the database may be away for longer, and commands are to be accepted
                 // without it. Not remembered, so that it is asked as soon as it answers.
                 tracing::debug!(%error, "a token is believed on its signature");
-                Ok(standing::principal(&claims))
+                Ok(account_state::principal(&claims))
             }
         }
     }

@@ -7,26 +7,29 @@
 //!        │
 //!        ├───────── verified      what was verified a moment ago, until something changes about its user
 //!        ├───────── keyring/keys  the signature, by the key that the token names and by no other
-//!        └───────── standing      whether its user, password and session are still the same
+//!        └───────── account_state whether its user, password and session are still the same
 //! ```
 //!
-//! A token says who somebody was when it was signed. `marks` is how a change since then gets here: whoever hears that
-//! something about a user changed removes the mark, and everything remembered under it is looked at again.
+//! A token says who somebody was when it was signed. `cache_generations` brings a change since then here: a
+//! component that learns of a change of a user ends the user's generation, and everything remembered in it is checked again.
 
+mod account_state;
 mod authenticator;
+mod cache_generations;
 mod claims;
 mod config;
 mod keyring;
 mod keys;
-mod marks;
 mod principal;
-mod standing;
 mod tokens_file;
 mod verified;
 
+pub use account_state::password_version;
 pub use authenticator::AuthError;
 pub use authenticator::Authenticator;
 pub use authenticator::AuthenticatorParts;
+pub use cache_generations::CacheGenerations;
+pub use cache_generations::Generation;
 pub use claims::Claims;
 pub use claims::Use;
 pub use config::Config;
@@ -36,8 +39,5 @@ pub use keyring::Keyring;
 pub use keys::KeyError;
 pub use keys::Keys;
 pub use keys::TokenError;
-pub use marks::Mark;
-pub use marks::Marks;
 pub use principal::Caller;
 pub use principal::Principal;
-pub use standing::password_version;

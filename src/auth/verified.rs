@@ -5,8 +5,8 @@ use std::time::Duration;
 use moka::sync::Cache;
 use prometheus::IntCounter;
 
-use super::marks::Mark;
-use super::marks::Marks;
+use super::cache_generations::CacheGenerations;
+use super::cache_generations::Generation;
 use super::principal::Principal;
 use super::tokens_file::Fingerprint;
 use crate::metrics::Metrics;
@@ -18,7 +18,7 @@ const TRUSTED_FOR: Duration = Duration::from_secs(60);
 /// The cache. It holds digests, no tokens.
 pub(super) struct Verified {
     tokens: Cache<Fingerprint, Entry>,
-    marks: Marks,
+    generations: CacheGenerations,
     hits: IntCounter,
     misses: IntCounter,
 }
@@ -28,14 +28,14 @@ struct Entry {
     principal: Principal,
     /// In seconds.
     expires: u64,
-    mark: Mark,
+    generation: Generation,
 }
 
 impl Verified {
-    pub fn new(size: u64, marks: Marks, metrics: &Metrics) -> Self {
+    pub fn new(size: u64, generations: CacheGenerations, metrics: &Metrics) -> Self {
         Self {
             tokens: Cache::builder().max_capacity(size).time_to_live(TRUSTED_FOR).build(),
-            marks,
+            generations,
             hits: metrics.cache_hits.with_label_values(&["tokens"]),
             misses: metrics.cache_misses.with_label_values(&["tokens"]),
         }
@@ -44,7 +44,8 @@ impl Verified {
     /// Who showed this token before, if it is still good and nothing has changed about them.
     pub fn get(&self, token: &Fingerprint) -> Option<Principal> {
         let found = self.tokens.get(token).filter(|entry| {
-            Timestamp::now().0 / 1000 < entry.expires && self.marks.holds(&entry.principal.name, entry.mark)
+            Timestamp::now().0 / 1000 < entry.expires
+                && self.generations.holds(&entry.principal.name, entry.generation)
         });
         match &found {
             Some(_) => self.hits.inc(),
@@ -53,9 +54,9 @@ impl Verified {
         found.map(|entry| entry.principal)
     }
 
-    /// Remembers who showed a token. `mark`: taken before it was looked at.
-    pub fn insert(&self, token: Fingerprint, principal: Principal, expires: u64, mark: Mark) {
-        self.tokens.insert(token, Entry { principal, expires, mark });
+    /// Remembers who showed a token. `generation`: taken before it was looked at.
+    pub fn insert(&self, token: Fingerprint, principal: Principal, expires: u64, generation: Generation) {
+        self.tokens.insert(token, Entry { principal, expires, generation });
     }
 
     /// Other keys count now.

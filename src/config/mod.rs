@@ -8,7 +8,7 @@
 pub(crate) mod fuzzing;
 mod reader;
 mod sources;
-mod words;
+mod toml_errors;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -228,7 +228,7 @@ impl Config {
     /// The effective configuration as TOML, with secrets masked.
     pub fn shown(&self) -> Result<String, toml::ser::Error> {
         let mut table = Table::try_from(self)?;
-        words::mask(&mut table);
+        toml_errors::mask(&mut table);
         toml::to_string(&table)
     }
 }

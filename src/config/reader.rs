@@ -7,7 +7,7 @@ use toml::Value;
 use crate::mistake::Mistake;
 
 use super::sources::Override;
-use super::words;
+use super::toml_errors;
 
 /// Takes sections out of the sources; what nobody took is a mistake.
 pub(super) struct Reader {
@@ -29,7 +29,7 @@ impl Reader {
             None => Table::new(),
             Some(Value::Table(keys)) => keys,
             Some(other) => {
-                let found = words::shown(name, &other);
+                let found = toml_errors::shown(name, &other);
                 self.mistakes.push(Mistake::new(name, "", found, format!("a table: [{name}]")));
                 Table::new()
             }
@@ -57,7 +57,7 @@ impl Reader {
             match item {
                 Value::Table(keys) => read.extend(self.read(&place, keys)),
                 other => {
-                    let found = words::shown(name, &other);
+                    let found = toml_errors::shown(name, &other);
                     self.mistakes.push(Mistake::new(&place, "", found, format!("a table: [[{name}]]")));
                 }
             }
@@ -83,13 +83,13 @@ impl Reader {
         for (key, value) in keys {
             match probe::<T>(&key, &value) {
                 Ok(()) => drop(good.insert(key, value)),
-                Err(error) => self.mistakes.push(words::mistake(place, &key, &value, &error)),
+                Err(error) => self.mistakes.push(toml_errors::mistake(place, &key, &value, &error)),
             }
         }
         match good.try_into() {
             Ok(section) => Some(section),
             Err(error) => {
-                self.mistakes.push(words::incomplete(place, &error));
+                self.mistakes.push(toml_errors::incomplete(place, &error));
                 None
             }
         }
@@ -100,7 +100,7 @@ impl Reader {
 fn probe<T: DeserializeOwned>(key: &str, value: &Value) -> Result<(), toml::de::Error> {
     let alone = Table::from_iter([(key.to_owned(), value.clone())]);
     match alone.try_into::<T>() {
-        Err(error) if !words::is_missing(&error) => Err(error),
+        Err(error) if !toml_errors::is_missing(&error) => Err(error),
         _ => Ok(()),
     }
 }

@@ -1,4 +1,4 @@
-//! One transaction a batch: read, judge, write, commit. Dropped before its commit it never was.
+//! One transaction a batch: read, plan, write, commit. Dropped before its commit it never was.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -16,11 +16,11 @@ use crate::telemetry::Step;
 use crate::units::Timestamp;
 
 use super::command::Command;
-use super::judge;
-use super::judge::Facts;
-use super::judge::Fate;
-use super::judge::Questions;
-use super::judge::Writes;
+use super::plan;
+use super::plan::CommandOutcome;
+use super::plan::Lookups;
+use super::plan::Snapshot;
+use super::plan::WriteSet;
 
 /// A transaction that takes longer is given up. Each of its statements has a time-out of its own.
 const LONGEST: Duration = Duration::from_secs(60);
@@ -36,7 +36,7 @@ pub(super) enum Attempt {
 /// What was decided of a batch, from its first command on.
 pub(super) struct Done {
     /// What became of each.
-    pub(super) fates: Vec<Fate>,
+    pub(super) outcomes: Vec<CommandOutcome>,
     /// Names whose rows are other ones now, or were changed by an earlier transaction that may not have been told of.
     pub(super) changed: BTreeSet<String>,
     /// Parked commands that were given up, because their records are gone.
@@ -63,29 +63,29 @@ impl Applier {
     async fn transaction(&self, commands: &[Command], degraded: bool) -> Result<Attempt, DbError> {
         let began = Instant::now();
         let mut batch = self.db.begin().await?;
-        let facts = read(&mut batch, &Questions::about(commands)).await?;
-        let judgement = judge::judge(commands, facts, Timestamp::now(), self.retry_attempts);
-        let unburied: Vec<(usize, String)> = judgement
-            .fates
+        let snapshot = read(&mut batch, &Lookups::about(commands)).await?;
+        let plan = plan::plan(commands, snapshot, Timestamp::now(), self.retry_attempts);
+        let unburied: Vec<(usize, String)> = plan
+            .outcomes
             .iter()
             .enumerate()
-            .filter_map(|(at, fate)| match fate {
-                Fate::Dead { reason } if !commands[at].buried => Some((at, reason.clone())),
+            .filter_map(|(at, outcome)| match outcome {
+                CommandOutcome::Dead { reason } if !commands[at].buried => Some((at, reason.clone())),
                 _ => None,
             })
             .collect();
         if !unburied.is_empty() {
             return Ok(Attempt::Bury(unburied));
         }
-        let (mut writes, fates) = (judgement.writes, judgement.fates);
+        let (mut writes, outcomes) = (plan.writes, plan.outcomes);
         let mut changed = writes.changed();
-        changed.extend(untold(commands, &fates));
+        changed.extend(untold(commands, &outcomes));
         let lost = std::mem::take(&mut writes.lost);
         if !writes.is_empty() {
             write(&mut batch, writes, degraded).await?;
             batch.commit().await?;
         }
-        Ok(Attempt::Done(Done { fates, changed, lost, took: began.elapsed() }))
+        Ok(Attempt::Done(Done { outcomes, changed, lost, took: began.elapsed() }))
     }
 
     /// Takes a command out of its name's queue that is settled without an outcome.
@@ -101,7 +101,7 @@ impl Applier {
         let sung = tokio::time::timeout(LONGEST, async {
             let mut batch = self.db.begin().await?;
             let asked = |text: &str| vec![text.to_owned()];
-            let questions = Questions {
+            let questions = Lookups {
                 ids: asked(CANARY),
                 names: asked(CANARY),
                 emails: asked(CANARY),
@@ -120,15 +120,15 @@ impl Applier {
 
 /// The names of commands that were applied before. Caches may not know: the answer to that commit may have been lost, or
 /// the process that got it killed. Telling them twice costs one more read.
-fn untold<'a>(commands: &'a [Command], fates: &'a [Fate]) -> impl Iterator<Item = String> + 'a {
+fn untold<'a>(commands: &'a [Command], outcomes: &'a [CommandOutcome]) -> impl Iterator<Item = String> + 'a {
     let understood = |command: &&Command| command.value().is_some();
-    let repeats = commands.iter().zip(fates).filter(|(_, fate)| **fate == Fate::Repeat);
+    let repeats = commands.iter().zip(outcomes).filter(|(_, outcome)| **outcome == CommandOutcome::Repeat);
     repeats.map(|(command, _)| command).filter(understood).map(|command| command.name.clone())
 }
 
 /// In an order that matters while others write: whoever is no longer parked has been applied, and is seen to be.
-async fn read(batch: &mut Batch, questions: &Questions) -> Result<Facts, DbError> {
-    Ok(Facts {
+async fn read(batch: &mut Batch, questions: &Lookups) -> Result<Snapshot, DbError> {
+    Ok(Snapshot {
         parked: batch.parked(&questions.names).await?,
         decided: batch.decided(&questions.ids).await?,
         users: batch.users_for_update(&questions.names).await?,
@@ -140,7 +140,7 @@ async fn read(batch: &mut Batch, questions: &Questions) -> Result<Facts, DbError
     })
 }
 
-async fn write(batch: &mut Batch, mut writes: Writes, degraded: bool) -> Result<(), DbError> {
+async fn write(batch: &mut Batch, mut writes: WriteSet, degraded: bool) -> Result<(), DbError> {
     let extras = if degraded { writes.put_off() } else { Vec::new() };
     // Empty lists cost nothing.
     if !writes.deletes.is_empty() {
@@ -175,13 +175,13 @@ async fn write(batch: &mut Batch, mut writes: Writes, degraded: bool) -> Result<
 
 const CANARY: &str = "canary";
 
-fn canary() -> Writes {
+fn canary() -> WriteSet {
     let now = Timestamp::now();
     // Another one than any other consumer's at this moment.
     let id = CommandId::from_bytes(std::array::from_fn(|_| getrandom::u32().unwrap_or_default() as u8));
     let action = UserKind::Delete.as_str().to_owned();
     let text = CANARY.to_owned();
-    Writes {
+    WriteSet {
         outcomes: vec![OutcomeRow {
             id: id.to_string(),
             kind: action.clone(),
@@ -205,6 +205,6 @@ fn canary() -> Writes {
             at: now,
         }],
         park: vec![ParkedRow { id: id.to_string(), name: text, seq: 1, attempts: 0 }],
-        ..Writes::default()
+        ..WriteSet::default()
     }
 }

@@ -11,10 +11,7 @@
 //! is settled after a bounded number of steps, unless the database or Kafka is away; a step that is tried again without
 //! any success is tried with delays.
 
-use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
-use std::time::Instant;
 
 use tokio::runtime::Handle;
 
@@ -26,15 +23,16 @@ use crate::metrics::Metrics;
 use crate::units::Timestamp;
 
 use super::Config;
-use super::after::After;
 use super::apply::Applier;
 use super::apply::Attempt;
 use super::apply::Done;
-use super::judge::Fate;
-use super::letters;
-use super::mode::Mode;
+use super::degraded::DegradedMode;
+use super::heartbeat::Heartbeat;
+use super::heartbeat::drive;
 use super::pending::Pending;
-use super::pulse::Pulse;
+use super::plan::CommandOutcome;
+use super::post_commit::AfterCommit;
+use super::retry_records;
 
 /// So many refusals by a unique index, each after everything was read again, are no coincidence: fewer at once.
 const CONFLICTS: u32 = 3;
@@ -67,8 +65,8 @@ impl Outcome {
 pub(super) struct Engine {
     pub(super) applier: Applier,
     pub(super) outbox: Outbox,
-    pub(super) after: After,
-    pub(super) mode: Mode,
+    pub(super) after: AfterCommit,
+    pub(super) mode: DegradedMode,
     pub(super) config: Config,
     pub(super) metrics: Arc<Metrics>,
     pub(super) runtime: Handle,
@@ -101,10 +99,10 @@ impl Engine {
     pub(super) fn step(
         &mut self,
         pending: &mut Pending,
-        pulse: &Pulse<'_>,
+        heartbeat: &Heartbeat<'_>,
         tick: &mut dyn FnMut() -> bool,
     ) -> Result<Outcome, Interrupted> {
-        let outcome = self.attempt(pending, pulse, tick)?;
+        let outcome = self.attempt(pending, heartbeat, tick)?;
         if outcome.settles() || matches!(outcome, Outcome::Wait(_)) {
             self.fruitless = 0;
             return Ok(outcome);
@@ -119,27 +117,27 @@ impl Engine {
     fn attempt(
         &mut self,
         pending: &mut Pending,
-        pulse: &Pulse<'_>,
+        heartbeat: &Heartbeat<'_>,
         tick: &mut dyn FnMut() -> bool,
     ) -> Result<Outcome, Interrupted> {
         let size = self.window.clamp(1, pending.len().max(1)).min(pending.len());
         let attempt = self.applier.attempt(&pending.commands[..size], self.mode.is_on());
-        match drive(&self.runtime, pulse, attempt)? {
+        match drive(&self.runtime, heartbeat, attempt)? {
             Ok(Attempt::Done(done)) => {
                 self.conflicts = 0;
                 self.window = self.window.saturating_mul(2).min(self.config.batch_size as usize);
-                let settled = pending.take(done.fates.len());
-                self.settle(settled, done, pending, pulse, tick)
+                let settled = pending.take(done.outcomes.len());
+                self.settle(settled, done, pending, heartbeat, tick)
             }
             Ok(Attempt::Bury(letters)) => self.bury(pending, &letters, tick),
-            Err(DbError::Conflict) => self.conflict(pending, size, pulse, tick),
+            Err(DbError::Conflict) => self.conflict(pending, size, heartbeat, tick),
             Err(DbError::Busy(why) | DbError::Away(why)) => Ok(Outcome::Wait(why)),
             Err(open @ (DbError::Open | DbError::Unfit(_))) => Ok(Outcome::Wait(open.to_string())),
             Err(DbError::Refused(_)) if size > 1 => {
                 self.window = size / 2;
                 Ok(Outcome::Again)
             }
-            Err(DbError::Refused(why)) => self.refused(pending, why, pulse, tick),
+            Err(DbError::Refused(why)) => self.refused(pending, why, heartbeat, tick),
         }
     }
 
@@ -147,7 +145,7 @@ impl Engine {
         &mut self,
         pending: &mut Pending,
         size: usize,
-        pulse: &Pulse<'_>,
+        heartbeat: &Heartbeat<'_>,
         tick: &mut dyn FnMut() -> bool,
     ) -> Result<Outcome, Interrupted> {
         self.conflicts += 1;
@@ -159,7 +157,7 @@ impl Engine {
             self.window = size / 2;
             return Ok(Outcome::Again);
         }
-        self.refused(pending, UNEXPLAINED.to_owned(), pulse, tick)
+        self.refused(pending, UNEXPLAINED.to_owned(), heartbeat, tick)
     }
 
     /// A command that is refused by itself.
@@ -167,10 +165,10 @@ impl Engine {
         &mut self,
         pending: &mut Pending,
         why: String,
-        pulse: &Pulse<'_>,
+        heartbeat: &Heartbeat<'_>,
         tick: &mut dyn FnMut() -> bool,
     ) -> Result<Outcome, Interrupted> {
-        if let Err(error) = drive(&self.runtime, pulse, self.applier.canary())? {
+        if let Err(error) = drive(&self.runtime, heartbeat, self.applier.canary())? {
             return Ok(Outcome::Wait(format!("{error} (whatever it is given)")));
         }
         let command = &mut pending.commands[0];
@@ -186,7 +184,7 @@ impl Engine {
             self.bury(pending, &[(0, why)], tick)?;
         }
         // Later commands of its name would wait behind it.
-        if let Err(error) = drive(&self.runtime, pulse, self.applier.unpark(id))? {
+        if let Err(error) = drive(&self.runtime, heartbeat, self.applier.unpark(id))? {
             return Ok(Outcome::Wait(error.to_string()));
         }
         self.metrics.consumer_dead.inc();
@@ -202,7 +200,7 @@ impl Engine {
         tick: &mut dyn FnMut() -> bool,
     ) -> Result<Outcome, Interrupted> {
         let letter = |(at, reason): &(usize, String), whole| {
-            letters::dead(&pending.records[*at], &pending.commands[*at], reason, whole)
+            retry_records::dead(&pending.records[*at], &pending.commands[*at], reason, whole)
         };
         let whole: Vec<_> = dead.iter().map(|one| letter(one, true)).collect();
         let verdicts = self.outbox.send(&whole, tick)?;
@@ -229,25 +227,31 @@ impl Engine {
         settled: Pending,
         done: Done,
         pending: &mut Pending,
-        pulse: &Pulse<'_>,
+        heartbeat: &Heartbeat<'_>,
         tick: &mut dyn FnMut() -> bool,
     ) -> Result<Outcome, Interrupted> {
         self.count(&done);
         let finished: Vec<_> = settled
             .commands
             .iter()
-            .zip(&done.fates)
-            .filter(|(_, fate)| {
-                matches!(fate, Fate::Applied | Fate::Rejected | Fate::Repeat | Fate::Dead { .. })
+            .zip(&done.outcomes)
+            .filter(|(_, outcome)| {
+                matches!(
+                    outcome,
+                    CommandOutcome::Applied
+                        | CommandOutcome::Rejected
+                        | CommandOutcome::Repeat
+                        | CommandOutcome::Dead { .. }
+                )
             })
             .map(|(command, _)| command)
             .collect();
-        drive(&self.runtime, pulse, self.after.committed(&Vec::from_iter(done.changed), &finished))?;
+        drive(&self.runtime, heartbeat, self.after.committed(&Vec::from_iter(done.changed), &finished))?;
         let now = Timestamp::now();
         let (mut places, mut letters) = (Vec::new(), Vec::new());
-        let sides = settled.records.iter().zip(&settled.commands).zip(&done.fates);
-        for (at, ((record, command), fate)) in sides.enumerate() {
-            if let Some(letter) = letters::retry(&self.config, record, command, fate, now) {
+        let sides = settled.records.iter().zip(&settled.commands).zip(&done.outcomes);
+        for (at, ((record, command), outcome)) in sides.enumerate() {
+            if let Some(letter) = retry_records::retry(&self.config, record, command, outcome, now) {
                 places.push(at);
                 letters.push(letter);
             }
@@ -281,14 +285,16 @@ impl Engine {
 
     fn count(&mut self, done: &Done) {
         self.mode.took(done.took);
-        self.metrics.consumer_batch.observe(done.fates.len() as f64);
-        for fate in &done.fates {
-            self.metrics.consumer_applied.with_label_values(&[fate.label()]).inc();
-            match fate {
-                Fate::Applied => self.counts.applied += 1,
-                Fate::Rejected => self.counts.rejected += 1,
-                Fate::Repeat | Fate::Gone | Fate::Stale => self.counts.repeats += 1,
-                Fate::Dead { .. } => {
+        self.metrics.consumer_batch.observe(done.outcomes.len() as f64);
+        for outcome in &done.outcomes {
+            self.metrics.consumer_applied.with_label_values(&[outcome.label()]).inc();
+            match outcome {
+                CommandOutcome::Applied => self.counts.applied += 1,
+                CommandOutcome::Rejected => self.counts.rejected += 1,
+                CommandOutcome::Repeat | CommandOutcome::Gone | CommandOutcome::Stale => {
+                    self.counts.repeats += 1
+                }
+                CommandOutcome::Dead { .. } => {
                     self.metrics.consumer_dead.inc();
                     self.counts.dead += 1;
                 }
@@ -299,29 +305,4 @@ impl Engine {
             tracing::error!(command = id, "given up: its record is no longer in the retry topic");
         }
     }
-}
-
-/// How often the owner is asked whether to go on.
-const BEAT: Duration = Duration::from_millis(100);
-/// What a stop waits for that is under way.
-const LAST: Duration = Duration::from_secs(3);
-
-/// Runs `work` on this thread, which is none of the runtime's.
-pub(super) fn drive<T>(
-    runtime: &Handle,
-    pulse: &Pulse<'_>,
-    work: impl Future<Output = T>,
-) -> Result<T, Interrupted> {
-    runtime.block_on(async {
-        let mut work = std::pin::pin!(work);
-        let mut until: Option<Instant> = None;
-        loop {
-            if let Ok(result) = tokio::time::timeout(BEAT, &mut work).await {
-                return Ok(result);
-            }
-            if !pulse.beat() && Instant::now() >= *until.get_or_insert_with(|| Instant::now() + LAST) {
-                return Err(Interrupted);
-            }
-        }
-    })
 }

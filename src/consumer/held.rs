@@ -10,7 +10,7 @@ use crate::kafka::Partition;
 use crate::kafka::Record;
 use crate::units::Timestamp;
 
-use super::letters;
+use super::retry_records;
 
 /// Records that are held. Commands of a few users at a time are usual; when more wait, something is wrong with all
 /// commands, and nothing is gained by reading on.
@@ -34,7 +34,7 @@ impl Held {
         let partition = (record.topic.clone(), record.partition);
         let earlier = self.partitions.get(&partition);
         let is_behind = earlier.is_some_and(|held| held.iter().any(|earlier| is_before(earlier, &record)));
-        let due = letters::due(&record);
+        let due = retry_records::due(&record);
         if due <= now && !is_behind {
             return Some(record);
         }
@@ -58,7 +58,7 @@ impl Held {
             let mut names = HashSet::new();
             for record in std::mem::take(held) {
                 let is_behind = record.key.as_ref().is_some_and(|name| names.contains(name));
-                let at = letters::due(&record);
+                let at = retry_records::due(&record);
                 if at <= now && !is_behind {
                     self.count -= 1;
                     self.bytes = self.bytes.saturating_sub(record.bytes());
@@ -102,7 +102,7 @@ impl Held {
         let left = || self.partitions.values().flatten();
         (self.count, self.bytes) = (left().count(), left().map(Record::bytes).sum());
         // Too early at most for what is left.
-        self.next = left().map(letters::due).min();
+        self.next = left().map(retry_records::due).min();
     }
 }
 

@@ -2,9 +2,9 @@
 //! transaction a batch, with the commands' outcomes, so that a repeated delivery changes nothing.
 //!
 //! ```text
-//! Kafka → intake (due records) → engine: read → judge → write → commit → after (markers, caches, who waits)
-//!            ▲                                             │
-//!            └────────── user.retry.v1 ◄── letters ◄───────┘──► user.dead.v1
+//! Kafka → intake (due records) → engine: read → plan → write → commit → post_commit (markers, caches, waiting requests)
+//!            ▲                                            │
+//!            └─────── user.retry.v1 ◄── retry_records ◄───┘──► user.dead.v1
 //! ```
 //!
 //! A command that cannot be applied is *parked*: a row in the database, a record in the retry topic. While a name has
@@ -13,22 +13,22 @@
 //! committed last, and every step before that may be repeated. Nothing goes round for ever: tries are counted in the
 //! database.
 
-mod after;
 mod apply;
 mod command;
 mod config;
+mod degraded;
 mod engine;
 mod handle;
+mod heartbeat;
 mod held;
 mod intake;
-mod judge;
-mod letters;
-mod mode;
 mod pending;
+mod plan;
 mod positions;
+mod post_commit;
 mod progress;
-mod pulse;
 mod replay;
+mod retry_records;
 mod run;
 
 use std::sync::Arc;
@@ -42,22 +42,22 @@ use crate::kafka::Outbox;
 use crate::kv::Kv;
 use crate::metrics::Metrics;
 
-pub use after::AfterApplied;
-pub use after::Nobody;
-pub use after::Work;
 pub use config::Config;
 pub use config::Degraded;
 pub use engine::Counts;
 pub use handle::Handle;
+pub use post_commit::Noop;
+pub use post_commit::PostCommit;
+pub use post_commit::Work;
 pub use replay::ReplayError;
 pub use replay::Replayed;
 pub use replay::replay;
 pub use run::Consumer;
 
-use after::After;
 use apply::Applier;
+use degraded::DegradedMode;
 use engine::Engine;
-use mode::Mode;
+use post_commit::AfterCommit;
 
 /// What a consumer is made of.
 pub struct ConsumerParts {
@@ -66,7 +66,7 @@ pub struct ConsumerParts {
     /// Where pending markers are; none: somewhere this process does not reach.
     pub kv: Option<Kv>,
     /// Who wants to know what was applied.
-    pub after: Arc<dyn AfterApplied>,
+    pub after: Arc<dyn PostCommit>,
     /// Its section.
     pub config: Config,
     /// How to speak to Kafka.
@@ -91,8 +91,8 @@ impl ConsumerParts {
                 slow_step: self.slow_step,
             },
             outbox: Outbox::new(&self.kafka, &self.bootstrap),
-            after: After::new(self.kv.clone(), Arc::clone(&self.after), bound_hit),
-            mode: Mode::new(self.config.degraded),
+            after: AfterCommit::new(self.kv.clone(), Arc::clone(&self.after), bound_hit),
+            mode: DegradedMode::new(self.config.degraded),
             config: self.config.clone(),
             metrics: Arc::clone(&self.metrics),
             runtime: self.runtime.clone(),

@@ -4,7 +4,7 @@ use crate::kafka::Partition;
 use crate::kafka::Record;
 
 use super::command::Command;
-use super::letters;
+use super::retry_records;
 
 /// Records and what they mean, side by side.
 #[derive(Default)]
@@ -18,7 +18,7 @@ impl Pending {
     pub(super) fn push(&mut self, record: Record) {
         let mut command = Command::read(&record);
         if command.from_retry {
-            command.lost = letters::lost(&record);
+            command.lost = retry_records::lost(&record);
         }
         self.commands.push(command);
         self.records.push(record);

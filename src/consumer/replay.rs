@@ -14,8 +14,8 @@ use crate::task::Stop;
 use super::ConsumerParts;
 use super::engine::Counts;
 use super::engine::Outcome;
+use super::heartbeat::Heartbeat;
 use super::pending::Pending;
-use super::pulse::Pulse;
 
 /// Why a range was not applied as a whole.
 #[derive(Debug, thiserror::Error)]
@@ -40,7 +40,7 @@ pub struct Replayed {
 /// Reads the range and applies it. Blocks; for a thread that is none of the runtime's.
 pub fn replay(parts: &ConsumerParts, span: OffsetSpan, stop: &Stop) -> Result<Replayed, ReplayError> {
     let beats = AtomicU64::new(0);
-    let pulse = Pulse::new(stop, &beats);
+    let heartbeat = Heartbeat::new(stop, &beats);
     let mut engine = parts.engine();
     let mut range = Range::open(&parts.kafka, &parts.bootstrap, USER_TOPIC, span)?;
     let mut read = 0;
@@ -51,24 +51,24 @@ pub fn replay(parts: &ConsumerParts, span: OffsetSpan, stop: &Stop) -> Result<Re
                 read += 1;
                 pending.push(record);
             }
-            go_on(&pulse)?;
+            go_on(&heartbeat)?;
         }
         let mut backoff = Backoff::new(parts.config.retry_backoff_min.0, parts.config.retry_backoff_max.0);
         while !pending.is_empty() {
-            let outcome = engine.step(&mut pending, &pulse, &mut || pulse.beat())?;
+            let outcome = engine.step(&mut pending, &heartbeat, &mut || heartbeat.beat())?;
             if let Outcome::Wait(why) = outcome {
                 tracing::warn!(reason = why, "the database cannot be written: tried until it can");
-                rest(&pulse, backoff.delay())?;
+                rest(&heartbeat, backoff.delay())?;
             }
         }
     }
     Ok(Replayed { read, counts: engine.counts })
 }
 
-fn go_on(pulse: &Pulse<'_>) -> Result<(), Interrupted> {
-    if pulse.beat() { Ok(()) } else { Err(Interrupted) }
+fn go_on(heartbeat: &Heartbeat<'_>) -> Result<(), Interrupted> {
+    if heartbeat.beat() { Ok(()) } else { Err(Interrupted) }
 }
 
-fn rest(pulse: &Pulse<'_>, time: Duration) -> Result<(), Interrupted> {
-    if pulse.rest(time) { Ok(()) } else { Err(Interrupted) }
+fn rest(heartbeat: &Heartbeat<'_>, time: Duration) -> Result<(), Interrupted> {
+    if heartbeat.rest(time) { Ok(()) } else { Err(Interrupted) }
 }

@@ -24,12 +24,12 @@ use crate::task::Thread;
 use super::ConsumerParts;
 use super::engine::Engine;
 use super::engine::Outcome;
-use super::engine::drive;
 use super::handle::Handle;
 use super::handle::Shared;
+use super::heartbeat::Heartbeat;
+use super::heartbeat::drive;
 use super::intake::Intake;
 use super::pending::Pending;
-use super::pulse::Pulse;
 
 /// Between two looks at the group while the database is away.
 const LISTEN: Duration = Duration::from_millis(50);
@@ -69,29 +69,34 @@ impl Consumer {
 }
 
 fn run(parts: &ConsumerParts, shared: &Shared, stop: &Stop) -> Ended {
-    let pulse = Pulse::new(stop, &shared.beats);
+    let heartbeat = Heartbeat::new(stop, &shared.beats);
     let mut engine = parts.engine();
     // The owner's wish to stop is no failure.
-    let _ = prepare(parts, shared, &pulse);
-    while pulse.beat() {
+    let _ = prepare(parts, shared, &heartbeat);
+    while heartbeat.beat() {
         let topics = [USER_TOPIC, USER_RETRY_TOPIC];
         let source = Source::new(&parts.kafka, &parts.bootstrap, &parts.config.group, &topics)?;
-        let worker =
-            Worker { parts, shared, pulse: &pulse, intake: Intake::new(source), pending: Pending::default() };
+        let worker = Worker {
+            parts,
+            shared,
+            heartbeat: &heartbeat,
+            intake: Intake::new(source),
+            pending: Pending::default(),
+        };
         if let Some(broken) = worker.work(&mut engine) {
             tracing::error!(reason = broken, "the Kafka client broke: another one takes over");
-            pulse.rest(REBUILD);
+            heartbeat.rest(REBUILD);
         }
     }
     Ok(())
 }
 
 /// Waits for the schema, and makes the topics.
-fn prepare(parts: &ConsumerParts, shared: &Shared, pulse: &Pulse<'_>) -> Result<(), Interrupted> {
+fn prepare(parts: &ConsumerParts, shared: &Shared, heartbeat: &Heartbeat<'_>) -> Result<(), Interrupted> {
     let mut backoff = Backoff::new(parts.config.retry_backoff_min.0, parts.config.retry_backoff_max.0);
     let mut last = String::new();
     loop {
-        let trouble = match drive(&parts.runtime, pulse, parts.db.lacks())? {
+        let trouble = match drive(&parts.runtime, heartbeat, parts.db.lacks())? {
             Ok(None) => break,
             Ok(Some(trouble)) => trouble,
             Err(error) => error.to_string(),
@@ -101,18 +106,18 @@ fn prepare(parts: &ConsumerParts, shared: &Shared, pulse: &Pulse<'_>) -> Result<
             last.clone_from(&trouble);
         }
         shared.say(Some(trouble));
-        if !pulse.rest(backoff.delay()) {
+        if !heartbeat.rest(backoff.delay()) {
             return Err(Interrupted);
         }
     }
     shared.say(None);
-    make_topics(parts, pulse)
+    make_topics(parts, heartbeat)
 }
 
-fn make_topics(parts: &ConsumerParts, pulse: &Pulse<'_>) -> Result<(), Interrupted> {
+fn make_topics(parts: &ConsumerParts, heartbeat: &Heartbeat<'_>) -> Result<(), Interrupted> {
     let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
     let mut said = false;
-    while pulse.beat() {
+    while heartbeat.beat() {
         let topics = Topics::new(&parts.kafka, &parts.bootstrap).map_err(TopicsError::from);
         match topics.and_then(|topics| topics.ensure(&[USER_TOPIC, USER_RETRY_TOPIC, USER_DEAD_TOPIC])) {
             Ok(()) => return Ok(()),
@@ -127,7 +132,7 @@ fn make_topics(parts: &ConsumerParts, pulse: &Pulse<'_>) -> Result<(), Interrupt
             }
             Err(TopicsError::Away(_)) => {}
         }
-        pulse.rest(backoff.delay());
+        heartbeat.rest(backoff.delay());
     }
     Err(Interrupted)
 }
@@ -136,7 +141,7 @@ fn make_topics(parts: &ConsumerParts, pulse: &Pulse<'_>) -> Result<(), Interrupt
 struct Worker<'a> {
     parts: &'a ConsumerParts,
     shared: &'a Shared,
-    pulse: &'a Pulse<'a>,
+    heartbeat: &'a Heartbeat<'a>,
     intake: Intake,
     pending: Pending,
 }
@@ -146,7 +151,7 @@ impl Worker<'_> {
     fn work(mut self, engine: &mut Engine) -> Option<String> {
         let config = &self.parts.config;
         let mut tidied = Instant::now();
-        while self.pulse.beat() {
+        while self.heartbeat.beat() {
             self.shared.lag.store(self.intake.lag(), Ordering::Relaxed);
             for record in self.intake.gather(config.batch_size as usize, config.batch_wait.0) {
                 self.pending.push(record);
@@ -179,12 +184,12 @@ impl Worker<'_> {
         let mut blocked = false;
         self.note_progress(false);
         while !self.pending.is_empty() {
-            let (intake, pulse) = (&mut self.intake, self.pulse);
+            let (intake, heartbeat) = (&mut self.intake, self.heartbeat);
             let mut tick = || {
                 intake.listen(Duration::ZERO);
-                pulse.beat()
+                heartbeat.beat()
             };
-            let outcome = engine.step(&mut self.pending, pulse, &mut tick)?;
+            let outcome = engine.step(&mut self.pending, heartbeat, &mut tick)?;
             let waits = matches!(outcome, Outcome::Wait(_));
             self.note_progress(outcome.settles());
             match outcome {
@@ -200,7 +205,7 @@ impl Worker<'_> {
             blocked = waits;
             self.pending.forget(&self.intake.take_revoked());
             self.shared.lag.store(self.intake.lag(), Ordering::Relaxed);
-            if self.pulse.beat() { Ok(()) } else { Err(Interrupted) }?;
+            if self.heartbeat.beat() { Ok(()) } else { Err(Interrupted) }?;
         }
         if blocked {
             self.unblock();
@@ -234,7 +239,7 @@ impl Worker<'_> {
         let until = Instant::now() + delay;
         while Instant::now() < until {
             self.intake.listen(LISTEN.min(until.saturating_duration_since(Instant::now())));
-            if !self.pulse.beat() {
+            if !self.heartbeat.beat() {
                 return Err(Interrupted);
             }
         }
@@ -247,9 +252,9 @@ impl Worker<'_> {
 
     /// What was left for later; says whether there is more of it.
     fn tidy(&mut self, engine: &mut Engine) -> Result<bool, Interrupted> {
-        drive(&self.parts.runtime, self.pulse, engine.after.remove_markers())?;
+        drive(&self.parts.runtime, self.heartbeat, engine.after.remove_markers())?;
         if !engine.mode.is_on() {
-            match drive(&self.parts.runtime, self.pulse, self.parts.db.merge_extras(MERGE))? {
+            match drive(&self.parts.runtime, self.heartbeat, self.parts.db.merge_extras(MERGE))? {
                 Ok(0) => {}
                 Ok(users) => {
                     tracing::info!(users, "users completed with what was put off");

@@ -69,7 +69,7 @@ impl Place {
         let parts = ConsumerParts {
             db: self.db.clone(),
             kv: None,
-            after: Arc::new(Nobody),
+            after: Arc::new(Noop),
             config,
             kafka: kafka::Config::default(),
             bootstrap: broker.bootstrap().to_owned(),

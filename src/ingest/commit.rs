@@ -10,12 +10,12 @@ use tokio::sync::oneshot;
 
 use super::gather::Gather;
 use super::gather::Rule;
+use super::index::IndexEntry;
 use super::index::Lookup;
-use super::index::Mark;
 use super::index::Scope;
+use super::queue::CommitJob;
 use super::queue::Keyed;
-use super::queue::Work;
-use super::request::Committed;
+use super::request::CommitOutcome;
 use super::request::Receipt;
 use super::request::Request;
 use super::request::Submission;
@@ -45,10 +45,10 @@ const SEGMENT_PATIENCE: Duration = Duration::from_secs(2);
 /// Random bytes are fetched from the system for many ids at once.
 const RANDOM_POOL: usize = 9 * 256;
 
-type Reply = oneshot::Sender<Result<Committed, SubmitError>>;
+type Reply = oneshot::Sender<Result<CommitOutcome, SubmitError>>;
 
 /// What is answered when the flush has returned.
-enum Answer {
+enum PendingReply {
     Receipt(Reply, Receipt),
     Repeat(Reply, Lsn),
     Requeued(oneshot::Sender<Result<Lsn, SubmitError>>, Lsn),
@@ -64,11 +64,11 @@ pub(super) struct Committer {
     waited_behind: Option<Lsn>,
     random: Vec<u8>,
     /// Appended, not yet flushed.
-    answers: Vec<Answer>,
+    answers: Vec<PendingReply>,
     /// Keys of the group that is being written.
     fresh: HashMap<Scope, Lsn>,
     /// Keys and claims of that group: they enter the index after the flush.
-    marks: Vec<Mark>,
+    index_entries: Vec<IndexEntry>,
     payloads: Vec<u8>,
 }
 
@@ -86,7 +86,7 @@ impl Committer {
             random: Vec::new(),
             answers: Vec::new(),
             fresh: HashMap::new(),
-            marks: Vec::new(),
+            index_entries: Vec::new(),
             payloads: Vec::new(),
         }
     }
@@ -126,18 +126,18 @@ impl Committer {
         self.shared.heartbeat.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn append(&mut self, work: Work) {
+    fn append(&mut self, work: CommitJob) {
         match work {
-            Work::Submit { request, keyed, reply } => {
+            CommitJob::Submit { request, keyed, reply } => {
                 match self.with_segment(|this| this.append_request(&request, keyed)) {
                     Ok(answer) => self.answers.push(answer.to(reply)),
                     // Whoever stopped waiting needs no answer.
                     Err(error) => drop(reply.send(Err(error))),
                 }
             }
-            Work::Requeue { payload, from, reply } => {
+            CommitJob::Requeue { payload, from, reply } => {
                 match self.with_segment(|this| this.append_again(&payload, from)) {
-                    Ok(lsn) => self.answers.push(Answer::Requeued(reply, lsn)),
+                    Ok(lsn) => self.answers.push(PendingReply::Requeued(reply, lsn)),
                     Err(error) => drop(reply.send(Err(error))),
                 }
             }
@@ -171,11 +171,11 @@ impl Committer {
         true
     }
 
-    fn append_request(&mut self, request: &Request, keyed: Option<Keyed>) -> Result<Ready, SubmitError> {
+    fn append_request(&mut self, request: &Request, keyed: Option<Keyed>) -> Result<Appended, SubmitError> {
         if let Some(keyed) = &keyed
             && let Some(first) = self.earlier(keyed)?
         {
-            return Ok(Ready::Repeat(first));
+            return Ok(Appended::Repeat(first));
         }
         let repeat = keyed.map(|keyed| keyed.repeat);
         self.may_hold(request.commands.iter().any(|command| command.sealed))?;
@@ -216,12 +216,12 @@ impl Committer {
         self.shared.refused_for_room.store(false, Ordering::Relaxed);
         if let Some(repeat) = repeat {
             self.fresh.insert(repeat.scope, first);
-            self.marks.push((repeat.scope, first));
+            self.index_entries.push((repeat.scope, first));
         }
         for (n, command) in request.commands.iter().enumerate() {
             self.claim(command.claim, first.plus(n as u64));
         }
-        Ok(Ready::Receipt(Receipt { ids, accepted_at: at, replayed: false }))
+        Ok(Appended::Receipt(Receipt { ids, accepted_at: at, replayed: false }))
     }
 
     fn append_again(&mut self, payload: &[u8], from: Lsn) -> Result<Lsn, SubmitError> {
@@ -242,7 +242,7 @@ impl Committer {
     /// The record's claim, if it has one, is to enter the index.
     fn claim(&mut self, claim: Option<[u8; 16]>, lsn: Lsn) {
         if let Some(claim) = claim {
-            self.marks.push((self.shared.digests.of_claim(&claim), lsn));
+            self.index_entries.push((self.shared.digests.of_claim(&claim), lsn));
         }
     }
 
@@ -270,10 +270,10 @@ impl Committer {
             late.into_iter().for_each(|work| self.append(work));
         }
         if committed.is_ok() {
-            self.shared.index.add(&self.marks, self.shared.log.end());
+            self.shared.index.add(&self.index_entries, self.shared.log.end());
         }
         self.fresh.clear();
-        self.marks.clear();
+        self.index_entries.clear();
         if planted(Fault::ReadersBeforeAnswers) {
             self.shared.log.wake_satisfied_readers();
             // A lock, so that the model's scheduler may let a reader go on here.
@@ -319,26 +319,26 @@ impl Drop for Abandon {
 }
 
 /// What a request is answered with once it is flushed.
-enum Ready {
+enum Appended {
     Receipt(Receipt),
     Repeat(Lsn),
 }
 
-impl Ready {
-    fn to(self, reply: Reply) -> Answer {
+impl Appended {
+    fn to(self, reply: Reply) -> PendingReply {
         match self {
-            Self::Receipt(receipt) => Answer::Receipt(reply, receipt),
-            Self::Repeat(first) => Answer::Repeat(reply, first),
+            Self::Receipt(receipt) => PendingReply::Receipt(reply, receipt),
+            Self::Repeat(first) => PendingReply::Repeat(reply, first),
         }
     }
 }
 
-impl Answer {
+impl PendingReply {
     fn send(self, flushed: bool) {
         // Whoever stopped waiting needs no answer.
         match (self, flushed) {
-            (Self::Receipt(reply, receipt), true) => drop(reply.send(Ok(Committed::New(receipt)))),
-            (Self::Repeat(reply, first), true) => drop(reply.send(Ok(Committed::Repeat(first)))),
+            (Self::Receipt(reply, receipt), true) => drop(reply.send(Ok(CommitOutcome::New(receipt)))),
+            (Self::Repeat(reply, first), true) => drop(reply.send(Ok(CommitOutcome::Repeat(first)))),
             (Self::Requeued(reply, lsn), true) => drop(reply.send(Ok(lsn))),
             (Self::Receipt(reply, _) | Self::Repeat(reply, _), false) => {
                 drop(reply.send(Err(SubmitError::Poisoned)))

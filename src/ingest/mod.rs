@@ -5,12 +5,11 @@
 //! timer delays a lone request: the thread is asleep on the queue and begins at once. (Flushing on the caller's own thread would save one hand-over,
 //! about 20 µs, and block a thread of the runtime for the flush.)
 
-mod claims;
 mod commit;
 mod config;
 mod gather;
-mod housekeeper;
 mod index;
+mod maintenance;
 #[cfg(test)]
 #[cfg(feature = "shuttle")]
 mod model;
@@ -18,6 +17,7 @@ mod queue;
 mod repeats;
 mod replay;
 mod request;
+mod reservations;
 mod shared;
 #[cfg(test)]
 mod tests;
@@ -39,7 +39,6 @@ use crate::wal::Lsn;
 use crate::wal::Unready;
 use crate::wal::Writer;
 
-pub use claims::Claimed;
 pub use config::CommitQueue;
 pub use config::Config;
 pub use index::IndexError;
@@ -50,15 +49,16 @@ pub use request::Receipt;
 pub use request::Request;
 pub use request::Submission;
 pub use request::SubmitError;
+pub use reservations::Claimed;
 
 use commit::Committer;
 use gather::Rule;
-use housekeeper::Housekeeper;
 use index::Index;
+use maintenance::Maintenance;
+use queue::CommitJob;
 use queue::Keyed;
-use queue::Work;
 use repeats::Earlier;
-use request::Committed;
+use request::CommitOutcome;
 use shared::Shared;
 
 /// How long a refused client should wait: a flush takes milliseconds, a backlog or a disk does not empty at once.
@@ -79,7 +79,7 @@ pub struct Ingest {
 pub struct IngestThreads {
     shared: Arc<Shared>,
     committer: Thread,
-    housekeeper: Housekeeper,
+    maintenance: Maintenance,
 }
 
 /// What ingest needs to start.
@@ -106,9 +106,9 @@ pub fn start(parts: Parts) -> std::io::Result<(Ingest, IngestThreads)> {
         committer.run();
         Ok(())
     })?;
-    let housekeeper = Housekeeper::start(Arc::clone(&shared), &config, checkpoint_interval, &alarm)?;
+    let maintenance = Maintenance::start(Arc::clone(&shared), &config, checkpoint_interval, &alarm)?;
     let ingest = Ingest { shared: Arc::clone(&shared), flush_deadline: FLUSH_DEADLINE };
-    Ok((ingest, IngestThreads { shared, committer, housekeeper }))
+    Ok((ingest, IngestThreads { shared, committer, maintenance }))
 }
 
 impl Ingest {
@@ -139,7 +139,7 @@ impl Ingest {
         };
         let (reply, answer) = tokio::sync::oneshot::channel();
         let bytes = request.bytes();
-        self.shared.queue.push(Work::Submit { request, keyed, reply }, bytes).inspect_err(|error| {
+        self.shared.queue.push(CommitJob::Submit { request, keyed, reply }, bytes).inspect_err(|error| {
             if *error == SubmitError::QueueFull {
                 self.shared.metrics.bound_hit.with_label_values(&["commit_queue"]).inc();
             }
@@ -148,9 +148,9 @@ impl Ingest {
         let committed = answer.await.unwrap_or(Err(SubmitError::Poisoned))?;
         self.shared.metrics.commit_seconds.observe(started.elapsed().as_secs_f64());
         match (committed, keyed) {
-            (Committed::New(receipt), _) => Ok(receipt),
-            (Committed::Repeat(first), Some(keyed)) => self.shared.receipt(first, keyed.repeat).await,
-            (Committed::Repeat(_), None) => Err(SubmitError::IndexRebuilding),
+            (CommitOutcome::New(receipt), _) => Ok(receipt),
+            (CommitOutcome::Repeat(first), Some(keyed)) => self.shared.receipt(first, keyed.repeat).await,
+            (CommitOutcome::Repeat(_), None) => Err(SubmitError::IndexRebuilding),
         }
     }
 
@@ -224,7 +224,7 @@ impl Ingest {
     /// dead-letter store. Blocks: for a thread that may.
     pub fn requeue(&self, letter: &Letter) -> Result<Lsn, String> {
         let (reply, answer) = tokio::sync::oneshot::channel();
-        let work = Work::Requeue { payload: letter.payload.clone(), from: letter.lsn, reply };
+        let work = CommitJob::Requeue { payload: letter.payload.clone(), from: letter.lsn, reply };
         self.shared.queue.push(work, letter.payload.len()).map_err(|e| e.to_string())?;
         let lsn = answer
             .blocking_recv()
@@ -253,7 +253,7 @@ impl IngestThreads {
         if let Err(late) = self.committer.stop(within) {
             tracing::warn!(%late, "the last flush is not back");
         }
-        self.housekeeper.stop(within);
+        self.maintenance.stop(within);
         self.shared.index.stop(within);
     }
 }

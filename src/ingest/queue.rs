@@ -7,7 +7,7 @@ use std::time::Instant;
 use tokio::sync::oneshot;
 
 use super::gather::Gather;
-use super::request::Committed;
+use super::request::CommitOutcome;
 use super::request::Request;
 use super::request::SubmitError;
 use crate::command::Repeat;
@@ -27,21 +27,17 @@ pub(super) struct Keyed {
 }
 
 /// One thing to commit, and whom to tell.
-pub(super) enum Work {
+pub(super) enum CommitJob {
     Submit {
         request: Request,
         keyed: Option<Keyed>,
-        reply: oneshot::Sender<Result<Committed, SubmitError>>,
+        reply: oneshot::Sender<Result<CommitOutcome, SubmitError>>,
     },
     /// A dead letter's payload goes into the log again.
-    Requeue {
-        payload: Vec<u8>,
-        from: Lsn,
-        reply: oneshot::Sender<Result<Lsn, SubmitError>>,
-    },
+    Requeue { payload: Vec<u8>, from: Lsn, reply: oneshot::Sender<Result<Lsn, SubmitError>> },
 }
 
-impl Work {
+impl CommitJob {
     /// Whether nobody waits for the answer any more.
     fn is_cancelled(&self) -> bool {
         match self {
@@ -60,7 +56,7 @@ pub(super) struct Queue {
 
 #[derive(Default)]
 struct State {
-    waiting: Vec<Work>,
+    waiting: Vec<CommitJob>,
     bytes: usize,
     closed: bool,
     /// How many must wait to wake the commit thread; `None` while it is awake.
@@ -68,8 +64,8 @@ struct State {
 }
 
 impl State {
-    fn hand_over(&mut self, taken: &mut Vec<Work>) {
-        if !(planted(Fault::CancelledKeepsRoom) && self.waiting.iter().any(Work::is_cancelled)) {
+    fn hand_over(&mut self, taken: &mut Vec<CommitJob>) {
+        if !(planted(Fault::CancelledKeepsRoom) && self.waiting.iter().any(CommitJob::is_cancelled)) {
             self.bytes = 0;
         }
         std::mem::swap(&mut self.waiting, taken);
@@ -82,7 +78,7 @@ impl Queue {
     }
 
     /// Adds work that holds `bytes`. One piece larger than the whole queue is let in when it is alone.
-    pub fn push(&self, work: Work, bytes: usize) -> Result<(), SubmitError> {
+    pub fn push(&self, work: CommitJob, bytes: usize) -> Result<(), SubmitError> {
         if planted(Fault::WakeBeforeEnqueue) {
             self.ready.notify_one();
         }
@@ -107,7 +103,7 @@ impl Queue {
 
     /// Everything that waits, put into `taken`, once `gather` has what it waits for; nothing after `patience`. False:
     /// closed and empty.
-    pub fn take(&self, taken: &mut Vec<Work>, patience: Duration, gather: &Gather) -> bool {
+    pub fn take(&self, taken: &mut Vec<CommitJob>, patience: Duration, gather: &Gather) -> bool {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.waiting.is_empty() && !state.closed {
             state = self.sleep(state, 1, patience);
@@ -142,7 +138,7 @@ impl Queue {
     }
 
     /// `take` without waiting: what only a planted fault does.
-    pub fn take_now(&self, taken: &mut Vec<Work>) {
+    pub fn take_now(&self, taken: &mut Vec<CommitJob>) {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).hand_over(taken);
     }
 
@@ -182,7 +178,7 @@ mod tests {
 
     fn push(queue: &Queue) {
         let (reply, _) = oneshot::channel();
-        queue.push(Work::Requeue { payload: Vec::new(), from: Lsn(1), reply }, 1).unwrap();
+        queue.push(CommitJob::Requeue { payload: Vec::new(), from: Lsn(1), reply }, 1).unwrap();
     }
 
     /// Waits an hour for three requests; what ends the wait is `end`.
@@ -224,11 +220,11 @@ mod tests {
     fn who_waits_for_a_thread_that_is_gone_is_told() {
         let queue = Queue::new(10, 1000);
         let (reply, mut answer) = oneshot::channel();
-        queue.push(Work::Requeue { payload: Vec::new(), from: Lsn(1), reply }, 1).unwrap();
+        queue.push(CommitJob::Requeue { payload: Vec::new(), from: Lsn(1), reply }, 1).unwrap();
         queue.abandon();
         assert!(matches!(answer.try_recv(), Err(oneshot::error::TryRecvError::Closed)));
         let (reply, _answer) = oneshot::channel();
-        let refused = queue.push(Work::Requeue { payload: Vec::new(), from: Lsn(2), reply }, 1);
+        let refused = queue.push(CommitJob::Requeue { payload: Vec::new(), from: Lsn(2), reply }, 1);
         assert_eq!(refused, Err(SubmitError::Closing));
     }
 }

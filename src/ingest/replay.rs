@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 
 use super::Admission;
 use super::Ingest;
-use super::queue::Work;
+use super::queue::CommitJob;
 use super::request::SubmitError;
 use crate::wal::Cursor;
 use crate::wal::Log;
@@ -20,7 +20,7 @@ const UNDER_WAY: usize = 256;
 /// Their bytes, as a group of the commit thread has at most.
 const UNDER_WAY_BYTES: usize = 4 << 20;
 
-type Answer = oneshot::Receiver<Result<Lsn, SubmitError>>;
+type PendingReply = oneshot::Receiver<Result<Lsn, SubmitError>>;
 
 impl Ingest {
     /// Puts delivered records into the log again, each under its own command id and a new number, in this order. They
@@ -50,13 +50,13 @@ impl Ingest {
         done
     }
 
-    fn push_again(&self, lsn: Lsn, payload: Vec<u8>) -> Result<(Answer, usize), String> {
+    fn push_again(&self, lsn: Lsn, payload: Vec<u8>) -> Result<(PendingReply, usize), String> {
         if let Admission::Closed(error) = self.admission() {
             return Err(error.to_string());
         }
         let (reply, answer) = oneshot::channel();
         let bytes = payload.len();
-        let work = Work::Requeue { payload, from: lsn, reply };
+        let work = CommitJob::Requeue { payload, from: lsn, reply };
         self.shared.queue.push(work, bytes).map_err(|error| error.to_string())?;
         Ok((answer, bytes))
     }
@@ -83,12 +83,12 @@ fn next(cursor: &mut Cursor, log: &Log, lsn: Lsn) -> Result<Vec<u8>, String> {
 /// Records that the commit thread has, oldest first.
 #[derive(Default)]
 struct UnderWay {
-    waiting: VecDeque<(Lsn, Answer, usize)>,
+    waiting: VecDeque<(Lsn, PendingReply, usize)>,
     bytes: usize,
 }
 
 impl UnderWay {
-    fn add(&mut self, lsn: Lsn, answer: Answer, bytes: usize) {
+    fn add(&mut self, lsn: Lsn, answer: PendingReply, bytes: usize) {
         self.bytes += bytes;
         self.waiting.push_back((lsn, answer, bytes));
     }

@@ -212,7 +212,7 @@ impl Digests {
 }
 
 /// What a request was answered with.
-pub(super) enum Committed {
+pub(super) enum CommitOutcome {
     New(Receipt),
     /// An earlier request had the same key; its records begin here.
     Repeat(Lsn),

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use super::config::Config;
-use super::index::Keys;
+use super::index::IdempotencyIndex;
 use super::index::Lookup;
 use super::queue::Queue;
 use super::request::Digests;
@@ -24,7 +24,7 @@ use crate::wal::Writer;
 pub(super) struct Shared {
     pub(super) log: Arc<Log>,
     pub(super) queue: Queue,
-    pub(super) index: Box<dyn Keys>,
+    pub(super) index: Box<dyn IdempotencyIndex>,
     pub(super) digests: Digests,
     /// On the ids of commands.
     pub(super) seal: IdSeal,
@@ -41,7 +41,12 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(writer: &Writer, config: &Config, index: Box<dyn Keys>, metrics: Arc<Metrics>) -> Self {
+    pub(super) fn new(
+        writer: &Writer,
+        config: &Config,
+        index: Box<dyn IdempotencyIndex>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         let log = Arc::clone(writer.log());
         Self {
             queue: Queue::new(config.commit_queue.requests, config.commit_queue.bytes.as_usize()),

@@ -1,7 +1,7 @@
 //! Passwords that were right a moment ago, so that the next login with one does not pay for bcrypt again.
 //!
 //! No password is kept, but a digest under a key that this process made up and nobody else knows. An entry counts until
-//! something about its user changes (see `auth::Marks`), and no longer than its time to live.
+//! something about its user changes (see `auth::CacheGenerations`), and no longer than its time to live.
 
 use std::time::Duration;
 
@@ -9,8 +9,8 @@ use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 use prometheus::IntCounter;
 
-use crate::auth::Mark;
-use crate::auth::Marks;
+use crate::auth::CacheGenerations;
+use crate::auth::Generation;
 use crate::command::KeyedDigest;
 use crate::command::Secret;
 use crate::command::same_bytes;
@@ -30,7 +30,7 @@ pub(super) struct Account {
 pub(super) struct Credentials {
     key: KeyedDigest,
     entries: Cache<String, Entry>,
-    marks: Marks,
+    generations: CacheGenerations,
     hits: IntCounter,
     misses: IntCounter,
 }
@@ -39,19 +39,24 @@ pub(super) struct Credentials {
 struct Entry {
     digest: [u8; 16],
     account: Account,
-    mark: Mark,
+    generation: Generation,
 }
 
 impl Credentials {
     /// Those of the users who logged in last, at most `size`; each for at most `ttl`.
-    pub fn new(ttl: Duration, size: u64, marks: Marks, metrics: &Metrics) -> Result<Self, getrandom::Error> {
+    pub fn new(
+        ttl: Duration,
+        size: u64,
+        generations: CacheGenerations,
+        metrics: &Metrics,
+    ) -> Result<Self, getrandom::Error> {
         let mut key = [0; 32];
         getrandom::fill(&mut key)?;
         let entries = Cache::builder().max_capacity(size).eviction_policy(EvictionPolicy::lru());
         Ok(Self {
             key: KeyedDigest::new(&key),
             entries: entries.time_to_live(ttl).build(),
-            marks,
+            generations,
             hits: metrics.cache_hits.with_label_values(&["credentials"]),
             misses: metrics.cache_misses.with_label_values(&["credentials"]),
         })
@@ -60,10 +65,9 @@ impl Credentials {
     /// The account, if this password was right a moment ago.
     pub fn get(&self, name: &str, password: &Secret) -> Option<Account> {
         let digest = self.digest(name, password);
-        let found = self
-            .entries
-            .get(name)
-            .filter(|entry| same_bytes(&entry.digest, &digest) && self.marks.holds(name, entry.mark));
+        let found = self.entries.get(name).filter(|entry| {
+            same_bytes(&entry.digest, &digest) && self.generations.holds(name, entry.generation)
+        });
         match &found {
             Some(_) => self.hits.inc(),
             None => self.misses.inc(),
@@ -71,10 +75,10 @@ impl Credentials {
         found.map(|entry| entry.account)
     }
 
-    /// Remembers a password that is right. `mark`: taken before the database was asked.
-    pub fn insert(&self, name: &str, password: &Secret, account: Account, mark: Mark) {
+    /// Remembers a password that is right. `generation`: taken before the database was asked.
+    pub fn insert(&self, name: &str, password: &Secret, account: Account, generation: Generation) {
         let digest = self.digest(name, password);
-        self.entries.insert(name.to_owned(), Entry { digest, account, mark });
+        self.entries.insert(name.to_owned(), Entry { digest, account, generation });
     }
 
     fn digest(&self, name: &str, password: &Secret) -> [u8; 16] {
@@ -96,17 +100,17 @@ mod tests {
 
     #[test]
     fn only_the_right_password_of_an_unchanged_user_is_recognised() {
-        let marks = Marks::new(10);
+        let generations = CacheGenerations::new(10);
         let minute = Duration::from_secs(60);
-        let cache = Credentials::new(minute, 10, marks.clone(), &Metrics::new().unwrap()).unwrap();
-        cache.insert("ada", &secret("right"), account(), marks.take("ada"));
+        let cache = Credentials::new(minute, 10, generations.clone(), &Metrics::new().unwrap()).unwrap();
+        cache.insert("ada", &secret("right"), account(), generations.take("ada"));
         assert_eq!(cache.get("ada", &secret("right")), Some(account()));
         assert_eq!(cache.get("ada", &secret("wrong")), None);
         assert_eq!(cache.get("bob", &secret("right")), None);
-        marks.remove("ada");
+        generations.remove("ada");
         assert_eq!(cache.get("ada", &secret("right")), None);
-        let before = marks.take("ada");
-        marks.remove("ada");
+        let before = generations.take("ada");
+        generations.remove("ada");
         cache.insert("ada", &secret("right"), account(), before);
         assert_eq!(cache.get("ada", &secret("right")), None, "read before the change, put in after it");
     }

@@ -15,8 +15,8 @@ use super::credentials::Credentials;
 use super::session::Session;
 use super::session::Sessions;
 use crate::auth;
+use crate::auth::CacheGenerations;
 use crate::auth::Keyring;
-use crate::auth::Marks;
 use crate::auth::Principal;
 use crate::auth::TokenError;
 use crate::auth::password_version;
@@ -53,7 +53,7 @@ pub struct LoginParts {
     /// What signs them.
     pub keyring: Arc<Keyring>,
     /// Shared with whoever verifies them.
-    pub marks: Marks,
+    pub generations: CacheGenerations,
     /// Where users and ended sessions are.
     pub db: Database,
     /// Over which daemons hear of changes.
@@ -82,7 +82,7 @@ struct Inner {
     credentials: Credentials,
     sessions: Sessions,
     last_logins: LastLogins,
-    marks: Marks,
+    generations: CacheGenerations,
     db: Database,
     kv: Kv,
     notices: Notices,
@@ -96,17 +96,17 @@ struct Inner {
 impl Login {
     /// Ties the parts together. Fails only without randomness.
     pub fn new(parts: LoginParts) -> Result<Self, getrandom::Error> {
-        let LoginParts { config, auth, keyring, marks, db, kv, notices, limits, hashing, .. } = parts;
+        let LoginParts { config, auth, keyring, generations, db, kv, notices, limits, hashing, .. } = parts;
         let (metrics, slow_step) = (parts.metrics, parts.slow_step);
         let (ttl, size) = (config.credential_cache_ttl.0, config.credential_cache_size);
         let [before, after] = NOBODY;
         Ok(Self(Arc::new(Inner {
             busy: InProgress::new(config.fast_fail_threshold),
             busy_message: config.fast_fail_message.clone(),
-            credentials: Credentials::new(ttl, size, marks.clone(), &metrics)?,
+            credentials: Credentials::new(ttl, size, generations.clone(), &metrics)?,
             sessions: Sessions { keyring, access_ttl: auth.access_ttl.0, refresh_ttl: auth.refresh_ttl.0 },
             last_logins: LastLogins::new(config.last_logins(), db.clone(), &metrics),
-            marks,
+            generations,
             db,
             kv,
             notices,
@@ -163,7 +163,7 @@ impl Login {
     /// The same without limits; after as much work for an unknown name as for a known one.
     async fn compare(&self, name: &str, password: Secret, client: IpAddr) -> Result<Account, LoginError> {
         let inner = &*self.0;
-        let mark = inner.marks.take(name);
+        let generation = inner.generations.take(name);
         let row = self.row(name).await?;
         let hash = row.as_ref().map_or(&inner.nobody, |row| &row.password_hash);
         let _step = self.step("login.compare");
@@ -172,7 +172,7 @@ impl Login {
             inner.hashing.verify(password.clone(), hash, ratelimit::network(client), deadline).await?;
         let Some(row) = row.filter(|_| right) else { return Err(LoginError::Wrong) };
         let account = account(&row);
-        inner.credentials.insert(name, &password, account.clone(), mark);
+        inner.credentials.insert(name, &password, account.clone(), generation);
         Ok(account)
     }
 
@@ -235,22 +235,22 @@ impl Login {
 
     /// Lets every daemon look again at what it remembers of a user.
     async fn tell(&self, name: &str) {
-        self.0.marks.remove(name);
+        self.0.generations.remove(name);
         self.0.notices.tell(std::iter::once(name)).await;
     }
 
     /// Listens to what changes about users, for as long as the task is held.
     pub fn listen(&self) -> Task {
-        let marks = self.0.marks.clone();
+        let generations = self.0.generations.clone();
         let mut changes = self.0.kv.subscribe(users::CHANNEL);
         Task::spawn("login-changes", async move {
             loop {
                 match changes.next().await {
                     Event::Message(names) if names != users::ALL_USERS => {
-                        names.split(' ').for_each(|name| marks.remove(name));
+                        names.split(' ').for_each(|name| generations.remove(name));
                     }
                     // What was said meanwhile was not heard, or was too much to be said.
-                    Event::Message(_) | Event::Lapsed => marks.remove_all(),
+                    Event::Message(_) | Event::Lapsed => generations.remove_all(),
                 }
             }
         })

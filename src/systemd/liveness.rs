@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 /// A loop that counts its turns, at least one a second.
-pub struct Pulse {
+pub struct Heartbeat {
     name: String,
     beats: Box<dyn Fn() -> u64 + Send>,
 }
 
-impl Pulse {
+impl Heartbeat {
     /// The loop `name`, whose turns so far `beats` tells.
     pub fn new(name: impl Into<String>, beats: impl Fn() -> u64 + Send + 'static) -> Self {
         Self { name: name.into(), beats: Box::new(beats) }
@@ -25,8 +25,8 @@ pub struct Liveness {
 
 impl Liveness {
     /// Each of `vital` must turn, and at least one of `pool`.
-    pub fn new(patience: Duration, vital: Vec<Pulse>, pool: Vec<Pulse>) -> Self {
-        let watch = |pulses: Vec<Pulse>| pulses.into_iter().map(Watched::new).collect();
+    pub fn new(patience: Duration, vital: Vec<Heartbeat>, pool: Vec<Heartbeat>) -> Self {
+        let watch = |heartbeats: Vec<Heartbeat>| heartbeats.into_iter().map(Watched::new).collect();
         Self { patience, vital: watch(vital), pool: watch(pool) }
     }
 
@@ -48,25 +48,25 @@ fn standing(watched: &mut [Watched], now: Duration, patience: Duration) -> Vec<&
 }
 
 struct Watched {
-    pulse: Pulse,
+    heartbeat: Heartbeat,
     /// The counter at the last look that saw it changed, and when that was; none before the first look.
     seen: Option<(u64, Duration)>,
 }
 
 impl Watched {
-    fn new(pulse: Pulse) -> Self {
-        Self { pulse, seen: None }
+    fn new(heartbeat: Heartbeat) -> Self {
+        Self { heartbeat, seen: None }
     }
 
     /// The name, if the counter has stood still for longer than `patience`.
     fn stands(&mut self, now: Duration, patience: Duration) -> Option<&str> {
-        let beats = (self.pulse.beats)();
+        let beats = (self.heartbeat.beats)();
         let since = match self.seen {
             Some((before, since)) if before == beats => since,
             _ => now,
         };
         self.seen = Some((beats, since));
-        (now.saturating_sub(since) > patience).then_some(&self.pulse.name)
+        (now.saturating_sub(since) > patience).then_some(&self.heartbeat.name)
     }
 }
 
@@ -80,11 +80,11 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(10);
 
-    fn pulse(name: &str) -> (Pulse, impl Fn()) {
+    fn heartbeat(name: &str) -> (Heartbeat, impl Fn()) {
         let beats = Arc::new(AtomicU64::new(0));
         let read = Arc::clone(&beats);
-        let pulse = Pulse::new(name, move || read.load(Ordering::Relaxed));
-        (pulse, move || {
+        let heartbeat = Heartbeat::new(name, move || read.load(Ordering::Relaxed));
+        (heartbeat, move || {
             beats.fetch_add(1, Ordering::Relaxed);
         })
     }
@@ -95,7 +95,7 @@ mod tests {
 
     #[test]
     fn a_hung_commit_thread_is_the_daemons_end_and_its_return_the_daemons_return() {
-        let (commit, beat) = pulse("commit");
+        let (commit, beat) = heartbeat("commit");
         let mut liveness = Liveness::new(PATIENCE, vec![commit], vec![]);
         assert!(liveness.hung(at(100)).is_empty());
         assert!(liveness.hung(at(110)).is_empty(), "patience is not over yet");
@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn one_worker_alive_suffices() {
-        let ((first, _), (second, beat)) = (pulse("drain-0"), pulse("drain-1"));
+        let ((first, _), (second, beat)) = (heartbeat("drain-0"), heartbeat("drain-1"));
         let mut liveness = Liveness::new(PATIENCE, vec![], vec![first, second]);
         assert!(liveness.hung(at(0)).is_empty());
         beat();

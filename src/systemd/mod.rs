@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use sd_notify::NotifyState;
 
+pub use liveness::Heartbeat;
 pub use liveness::Liveness;
-pub use liveness::Pulse;
 
 /// The daemon accepts commands.
 pub fn ready(status: &str) {

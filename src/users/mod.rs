@@ -6,17 +6,19 @@
 //!
 //! - `field`, `nickname`, `phone`, `password`, `form`: what is sent, made into what may be logged; `unicode`: what they know
 //!   of characters;
-//! - `reservations`: which command asked first; `checks`: all checks in their order; `concurrency`: how many at a time;
-//!   `clocks`: whether a command would be superseded; `door`: the commands; `hash`: passwords;
+//! - `reservations`: which command asked first; `admission`: all checks in their order; `concurrency`: how many at a time;
+//!   `clocks`: whether a command would be superseded; `commands`: the commands; `hash`: passwords;
 //! - `profile`, `cache`, `generations`, `page`: reading; `notices`: what other daemons are told of changes;
-//! - `shared`: what daemons have in common.
+//! - `cluster_secret`: what daemons have in common.
 
+mod admission;
 mod cache;
-mod checks;
 mod clocks;
+mod cluster_secret;
+mod commands;
 mod concurrency;
 mod config;
-mod door;
+mod deferred_hasher;
 mod error;
 mod field;
 mod form;
@@ -29,9 +31,7 @@ mod password;
 mod phone;
 mod profile;
 mod reservations;
-mod shared;
 mod unicode;
-mod unseal;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -57,11 +57,13 @@ use crate::telemetry::Step;
 use crate::telemetry::Steps;
 
 pub use cache::Profiles;
+pub use commands::Context;
 pub use config::Config;
 pub use config::OnDatabaseFailure;
 pub use config::OnMarkerFailure;
 pub use config::PasswordHashing;
-pub use door::Context;
+pub use deferred_hasher::DeferredHasher;
+pub use deferred_hasher::Unopened;
 pub use error::UserError;
 pub use field::FieldError;
 pub use field::NAME_RULE;
@@ -90,12 +92,10 @@ pub use phone::PhoneRegion;
 pub use phone::RULE as PHONE_RULE;
 pub use profile::Profile;
 pub use reservations::ReservationMaintenance;
-pub use unseal::Unopened;
-pub use unseal::Unsealer;
 
+use cluster_secret::ClusterSecret;
 use concurrency::Concurrency;
 use reservations::Reservations;
-use shared::SharedSecret;
 
 /// How long a request may wait for its password to be hashed; longer ones are refused at once.
 const HASH_WITHIN: Duration = Duration::from_secs(5);
@@ -138,7 +138,7 @@ pub struct Users {
     steps: Steps,
     kinds: [Arc<str>; 4],
     json: Arc<str>,
-    secret: Arc<SharedSecret>,
+    secret: Arc<ClusterSecret>,
     /// Questions under way to the database, answered in time or not.
     questions: Arc<Semaphore>,
     /// What comes to its end whoever waits.

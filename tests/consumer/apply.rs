@@ -7,9 +7,9 @@ use std::time::Duration;
 use forebay::command::CommandId;
 use forebay::command::UserKind;
 use forebay::command::UserValue;
-use forebay::consumer::AfterApplied;
 use forebay::consumer::Config;
 use forebay::consumer::Degraded;
+use forebay::consumer::PostCommit;
 use forebay::consumer::Work;
 use forebay::kv::Kv;
 use forebay::kv::markers;
@@ -106,7 +106,7 @@ impl Ear {
     }
 }
 
-impl AfterApplied for Ear {
+impl PostCommit for Ear {
     fn changed<'a>(&'a self, names: &'a [String]) -> Work<'a> {
         self.changed.lock().unwrap().extend_from_slice(names);
         Box::pin(std::future::ready(()))

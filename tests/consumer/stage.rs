@@ -10,10 +10,10 @@ use forebay::command::USER_DEAD_TOPIC;
 use forebay::command::USER_RETRY_TOPIC;
 use forebay::command::USER_TOPIC;
 use forebay::consumer;
-use forebay::consumer::AfterApplied;
 use forebay::consumer::Consumer;
 use forebay::consumer::ConsumerParts;
-use forebay::consumer::Nobody;
+use forebay::consumer::Noop;
+use forebay::consumer::PostCommit;
 use forebay::db;
 use forebay::db::Database;
 use forebay::db::OutcomeRow;
@@ -93,7 +93,7 @@ impl Stage {
         ConsumerParts {
             db: self.db.clone(),
             kv: None,
-            after: Arc::new(Nobody),
+            after: Arc::new(Noop),
             config,
             kafka: kafka::Config {
                 brokers: Brokers::List(self.kafka.bootstrap()),
@@ -116,7 +116,7 @@ impl Stage {
         Running::new(parts)
     }
 
-    pub fn start_with(&self, kv: Kv, after: Arc<dyn AfterApplied>) -> Running {
+    pub fn start_with(&self, kv: Kv, after: Arc<dyn PostCommit>) -> Running {
         Running::new(ConsumerParts { kv: Some(kv), after, ..self.parts(Stage::config()) })
     }
 

@@ -26,7 +26,7 @@ use crate::wal::Lsn;
 pub type Scope = [u8; 16];
 
 /// A scope and the first record of it.
-pub type Mark = (Scope, Lsn);
+pub type IndexEntry = (Scope, Lsn);
 
 /// Bytes of the header and of every block of entries.
 pub const BLOCK: usize = 4096;

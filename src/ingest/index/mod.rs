@@ -39,7 +39,7 @@ use crate::task::OnFailure;
 use crate::task::Thread;
 use crate::wal::Log;
 use crate::wal::Lsn;
-pub(super) use layout::Mark;
+pub(super) use layout::IndexEntry;
 pub(super) use layout::Scope;
 use part::Budget;
 use part::Part;
@@ -69,15 +69,15 @@ pub(super) enum Lookup {
 }
 
 /// What the way into the log asks of an index.
-pub(super) trait Keys: Send + Sync {
+pub(super) trait IdempotencyIndex: Send + Sync {
     /// If it is certain, from memory alone, that the scope was not used: the LSN below which it was not. `None`: ask
-    /// [`Keys::find`].
+    /// [`IdempotencyIndex::find`].
     fn unused(&self, scope: &Scope) -> Result<Option<Lsn>, IndexError>;
     /// The first record of the scope, if it is kept and not below `since`. What is not below the `since` of an earlier
     /// look-up is in memory, but for what was written as a part in between.
     fn find(&self, scope: &Scope, since: Lsn) -> Result<Lookup, IndexError>;
     /// Adds what was just flushed. Everything below `end` is in the index then.
-    fn add(&self, marks: &[Mark], end: Lsn);
+    fn add(&self, entries: &[IndexEntry], end: Lsn);
     /// A hit led to a record of something else: the index is not of this log, and is rebuilt.
     fn distrust(&self, scope: &Scope, first: Lsn);
     /// Ends what it does in the background, and writes down what is in memory. Waits at most so long.
@@ -114,7 +114,7 @@ impl Index {
     }
 }
 
-impl Keys for Index {
+impl IdempotencyIndex for Index {
     fn unused(&self, scope: &Scope) -> Result<Option<Lsn>, IndexError> {
         let view = self.inner.read()?;
         let may_hold = view.in_memory(scope).is_some() || view.parts.iter().any(|part| part.may_hold(scope));
@@ -125,8 +125,8 @@ impl Keys for Index {
         self.inner.find(scope, since)
     }
 
-    fn add(&self, marks: &[Mark], end: Lsn) {
-        self.inner.add(marks, end);
+    fn add(&self, entries: &[IndexEntry], end: Lsn) {
+        self.inner.add(entries, end);
     }
 
     fn distrust(&self, scope: &Scope, first: Lsn) {
@@ -165,12 +165,12 @@ impl Inner {
         Ok(Lookup::Unused { since: settled })
     }
 
-    fn add(&self, marks: &[Mark], end: Lsn) {
+    fn add(&self, entries: &[IndexEntry], end: Lsn) {
         let mut view = self.write();
         view.recent.to = end;
-        let (keys, span) = (view.recent.keys.len() + marks.len(), end.0 - view.recent.from.0);
+        let (keys, span) = (view.recent.keys.len() + entries.len(), end.0 - view.recent.from.0);
         if keys <= self.max_recent && span <= layout::MAX_SPAN {
-            view.recent.keys.extend(marks.iter().copied());
+            view.recent.keys.extend(entries.iter().copied());
             return;
         }
         // What was just flushed is left out with the rest: it is read from the log again.

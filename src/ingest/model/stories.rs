@@ -14,9 +14,9 @@ use tokio::sync::oneshot;
 use super::super::Admission;
 use super::super::Receipt;
 use super::super::SubmitError;
+use super::super::queue::CommitJob;
 use super::super::queue::Keyed;
-use super::super::queue::Work;
-use super::super::request::Committed;
+use super::super::request::CommitOutcome;
 use super::world::FOREVER;
 use super::world::SEGMENT;
 use super::world::Shape;
@@ -82,7 +82,7 @@ pub fn answers_leave_before_readers_are_woken() {
                     while !world.log.is_awaited(Lsn(1)) {
                         thread::yield_now();
                     }
-                    let work = Work::Submit { request: request(1, 10), keyed: None, reply };
+                    let work = CommitJob::Submit { request: request(1, 10), keyed: None, reply };
                     world.ingest.shared.queue.push(work, 1).unwrap();
                 })
             };
@@ -101,7 +101,7 @@ pub fn a_group_that_gathers_ends() {
     let client = |world: &World, _| {
         [(); 2].map(|()| {
             let (reply, answer) = oneshot::channel();
-            let work = Work::Submit { request: request(1, 10), keyed: None, reply };
+            let work = CommitJob::Submit { request: request(1, 10), keyed: None, reply };
             world.ingest.shared.queue.push(work, 1).unwrap();
             answer
         })
@@ -113,7 +113,7 @@ pub fn a_group_that_gathers_ends() {
         .into_iter()
         .flatten()
         .map(|answer| match block_on(answer) {
-            Ok(Ok(Committed::New(receipt))) => receipt,
+            Ok(Ok(CommitOutcome::New(receipt))) => receipt,
             _ => panic!("not accepted"),
         })
         .collect();
@@ -261,15 +261,15 @@ pub fn a_repeat_waits_for_what_it_repeats() {
         let keyed = Some(Keyed { repeat, since: Lsn(0) });
         let (reply, answer) = oneshot::channel();
         let pushed =
-            world.ingest.shared.queue.push(Work::Submit { request: request(1, 10), keyed, reply }, 1);
+            world.ingest.shared.queue.push(CommitJob::Submit { request: request(1, 10), keyed, reply }, 1);
         pushed.ok()?;
         let end = |first: Lsn| assert!(first < world.log.end(), "a repeat of what is not flushed");
         match block_on(answer).ok()?.ok()? {
-            Committed::New(receipt) => {
+            CommitOutcome::New(receipt) => {
                 world.assert_flushed(&receipt);
                 Some((true, receipt))
             }
-            Committed::Repeat(first) => {
+            CommitOutcome::Repeat(first) => {
                 end(first);
                 assert_eq!(first, Lsn(1));
                 Some((false, Receipt { ids: Vec::new(), accepted_at: Default::default(), replayed: true }))

@@ -22,10 +22,10 @@ use super::super::Submission;
 use super::super::SubmitError;
 use super::super::commit::Committer;
 use super::super::gather::Rule;
+use super::super::index::IdempotencyIndex;
+use super::super::index::IndexEntry;
 use super::super::index::IndexError;
-use super::super::index::Keys;
 use super::super::index::Lookup;
-use super::super::index::Mark;
 use super::super::index::Scope;
 use crate::command::Envelope;
 use crate::metrics::Metrics;
@@ -164,7 +164,7 @@ pub fn request(commands: usize, bytes: usize) -> Request {
 #[derive(Default)]
 struct MapOfKeys(Mutex<HashMap<Scope, Lsn>>);
 
-impl Keys for MapOfKeys {
+impl IdempotencyIndex for MapOfKeys {
     fn unused(&self, scope: &Scope) -> Result<Option<Lsn>, IndexError> {
         let map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         Ok((!map.contains_key(scope)).then_some(Lsn(0)))
@@ -175,8 +175,8 @@ impl Keys for MapOfKeys {
         Ok(map.get(scope).map_or(Lookup::Unused { since: Lsn(0) }, |first| Lookup::First(*first)))
     }
 
-    fn add(&self, marks: &[Mark], _: Lsn) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(marks.iter().copied());
+    fn add(&self, entries: &[IndexEntry], _: Lsn) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(entries.iter().copied());
     }
 
     fn distrust(&self, _: &Scope, _: Lsn) {}

@@ -323,8 +323,8 @@ async fn a_key_without_a_token_in_a_log_of_an_earlier_version_is_recognised() {
     let repeat = shared.digests.of(&of("b"), &keyed("k", "b", None).unwrap()).older.unwrap().repeat;
     let (reply, answer) = tokio::sync::oneshot::channel();
     let keyed = Some(Keyed { repeat, since: Lsn(0) });
-    shared.queue.push(Work::Submit { request: of("b"), keyed, reply }, 1).unwrap();
-    let Committed::New(first) = answer.await.unwrap().unwrap() else { panic!("a new request") };
+    shared.queue.push(CommitJob::Submit { request: of("b"), keyed, reply }, 1).unwrap();
+    let CommitOutcome::New(first) = answer.await.unwrap().unwrap() else { panic!("a new request") };
     let again = submit(&house, of("b")).await;
     assert_eq!((again.ids, again.replayed), (first.ids, true));
     assert!(!submit(&house, of("c")).await.replayed);

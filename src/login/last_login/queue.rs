@@ -47,8 +47,8 @@ impl Queue {
     }
 
     fn put_with(&mut self, name: &str, at: Timestamp, push: fn(&mut VecDeque<Arc<str>>, Arc<str>)) -> bool {
-        if let Some(standing) = self.times.get_mut(name) {
-            *standing = at.max(*standing);
+        if let Some(account_state) = self.times.get_mut(name) {
+            *account_state = at.max(*account_state);
             return true;
         }
         if self.order.len() >= self.most {

@@ -47,7 +47,7 @@ impl House {
     /// Commits so many requests with keys, in groups.
     fn commit(&mut self, count: u64) {
         for group in (self.keys..self.keys + count).collect::<Vec<_>>().chunks(512) {
-            let marks: Vec<_> = group.iter().map(|n| (scope(*n), Lsn(n + 1))).collect();
+            let entries: Vec<_> = group.iter().map(|n| (scope(*n), Lsn(n + 1))).collect();
             // Each group is much smaller than a segment.
             if self.index.log.spare_wanted(Duration::ZERO) {
                 assert!(self.index.log.fill_spare(SEGMENT, 0));
@@ -58,7 +58,7 @@ impl House {
                 self.writer.append(&[entry], Timestamp(1)).unwrap();
             }
             self.writer.commit().unwrap();
-            self.index.add(&marks, self.index.log.end());
+            self.index.add(&entries, self.index.log.end());
         }
         self.keys += count;
     }

@@ -2,7 +2,7 @@
 
 /// What became of one command.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Fate {
+pub(crate) enum CommandOutcome {
     /// It changed something, or asked for what is so already.
     Applied,
     /// The database says no, for good.
@@ -25,7 +25,7 @@ pub(crate) enum Fate {
     Dead { reason: String },
 }
 
-impl Fate {
+impl CommandOutcome {
     /// The value of the metric's label.
     pub(crate) fn label(&self) -> &'static str {
         match self {

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use super::FieldError;
 use super::UserError;
 use super::Users;
-use super::checks::Admitted;
+use super::admission::Admitted;
 use super::form::Change;
 use super::form::NewUser;
 use super::form::PasswordChange;

@@ -29,7 +29,7 @@ struct Tables {
 }
 
 impl Tables {
-    fn facts(&self, questions: &Questions) -> Facts {
+    fn snapshot(&self, questions: &Lookups) -> Snapshot {
         let asked =
             |list: &[String], value: &Option<String>| value.as_ref().is_some_and(|v| list.contains(v));
         let holder = |row: &UserRow| Holder {
@@ -37,7 +37,7 @@ impl Tables {
             email: row.email.clone(),
             phone: row.phone.clone(),
         };
-        Facts {
+        Snapshot {
             decided: questions.ids.iter().filter(|id| self.outcomes.contains_key(*id)).cloned().collect(),
             parked: self.parked.iter().filter(|row| questions.names.contains(&row.name)).cloned().collect(),
             users: questions.names.iter().filter_map(|name| self.users.get(name).cloned()).collect(),
@@ -56,7 +56,7 @@ impl Tables {
     }
 
     /// Row by row, with the unique indexes looked at after every row, as MySQL does.
-    fn write(&mut self, writes: Writes) {
+    fn write(&mut self, writes: WriteSet) {
         for name in writes.deletes {
             self.users.remove(&name).expect("a row to delete");
         }
@@ -91,19 +91,19 @@ impl Tables {
     }
 
     /// Judges all of them, in transactions of these sizes.
-    fn run(&mut self, commands: &[Command], sizes: &[usize]) -> Vec<Fate> {
-        let (mut rest, mut fates) = (commands, Vec::new());
+    fn run(&mut self, commands: &[Command], sizes: &[usize]) -> Vec<CommandOutcome> {
+        let (mut rest, mut outcomes) = (commands, Vec::new());
         let mut sizes = sizes.iter().cycle();
         while !rest.is_empty() {
             let size = (*sizes.next().expect("a size")).clamp(1, rest.len());
-            let facts = self.facts(&Questions::about(&rest[..size]));
-            let judgement = judge(&rest[..size], facts, Timestamp(9), TRIES);
-            assert!(!judgement.fates.is_empty(), "a transaction of its own decides at least one command");
-            rest = &rest[judgement.fates.len()..];
-            fates.extend(judgement.fates);
-            self.write(judgement.writes);
+            let snapshot = self.snapshot(&Lookups::about(&rest[..size]));
+            let plan = plan(&rest[..size], snapshot, Timestamp(9), TRIES);
+            assert!(!plan.outcomes.is_empty(), "a transaction of its own decides at least one command");
+            rest = &rest[plan.outcomes.len()..];
+            outcomes.extend(plan.outcomes);
+            self.write(plan.writes);
         }
-        fates
+        outcomes
     }
 }
 
@@ -292,13 +292,13 @@ proptest! {
         let mut model = Model::default();
         commands.iter().for_each(|command| model.run(command));
         let (mut split, mut single) = (Tables::default(), Tables::default());
-        let fates = split.run(&commands, &sizes);
-        prop_assert_eq!(single.run(&commands, &[1]), fates);
+        let outcomes = split.run(&commands, &sizes);
+        prop_assert_eq!(single.run(&commands, &[1]), outcomes);
         model.assert_same(&split);
         prop_assert_eq!(&split, &single);
         // Delivered again, in whatever batches: nothing changes.
-        let fates = split.run(&commands, &[7]);
-        prop_assert!(fates.iter().all(|fate| *fate == Fate::Repeat));
+        let outcomes = split.run(&commands, &[7]);
+        prop_assert!(outcomes.iter().all(|outcome| *outcome == CommandOutcome::Repeat));
         prop_assert_eq!(&split, &single);
     }
 
@@ -312,21 +312,21 @@ proptest! {
         let mut tables = Tables::default();
         let sketches = numbered(sketches);
         let commands: Vec<Command> = sketches.iter().map(|sketch| command(sketch, false)).collect();
-        let fates = tables.run(&commands, &sizes);
-        let waits = |fate: &Fate| matches!(
-            fate,
-            Fate::Parked { .. } | Fate::Follows | Fate::Behind { .. } | Fate::Again { .. }
+        let outcomes = tables.run(&commands, &sizes);
+        let waits = |outcome: &CommandOutcome| matches!(
+            outcome,
+            CommandOutcome::Parked { .. } | CommandOutcome::Follows | CommandOutcome::Behind { .. } | CommandOutcome::Again { .. }
         );
         let mut topic: Vec<Sketch> =
-            sketches.iter().zip(&fates).filter(|(_, fate)| waits(fate)).map(|(s, _)| s.clone()).collect();
+            sketches.iter().zip(&outcomes).filter(|(_, outcome)| waits(outcome)).map(|(s, _)| s.clone()).collect();
         let mut finished = Vec::new();
         for _ in 0..sketches.len() * (TRIES as usize + 2) {
             let round: Vec<Command> = topic.iter().map(|sketch| command(sketch, true)).collect();
-            let fates = tables.run(&round, &sizes);
+            let outcomes = tables.run(&round, &sizes);
             finished.extend(
-                round.iter().zip(&fates).filter(|(_, fate)| !waits(fate)).map(|(c, _)| c.id.clone()),
+                round.iter().zip(&outcomes).filter(|(_, outcome)| !waits(outcome)).map(|(c, _)| c.id.clone()),
             );
-            topic = topic.into_iter().zip(&fates).filter(|(_, fate)| waits(fate)).map(|(s, _)| s).collect();
+            topic = topic.into_iter().zip(&outcomes).filter(|(_, outcome)| waits(outcome)).map(|(s, _)| s).collect();
         }
         prop_assert_eq!(topic.len(), 0, "nothing goes round for ever");
         prop_assert_eq!(&tables.parked, &vec![]);
@@ -356,17 +356,17 @@ fn a_lost_command_that_was_decided_before_gives_way_without_a_second_outcome() {
     let parked =
         |seq: i64, id: &String| ParkedRow { id: id.clone(), name: waiting.name.clone(), seq, attempts: 0 };
     let parked = vec![parked(1, &lost.id), parked(2, &waiting.id)];
-    let questions = Questions::about(std::slice::from_ref(&waiting));
+    let questions = Lookups::about(std::slice::from_ref(&waiting));
     assert!(questions.ids.contains(&lost.id));
-    let facts = Facts {
+    let snapshot = Snapshot {
         decided: BTreeSet::from([lost.id.clone()]).into_iter().collect(),
         parked,
-        ..Facts::default()
+        ..Snapshot::default()
     };
-    let judgement = judge(std::slice::from_ref(&waiting), facts, Timestamp(9), TRIES);
-    assert_eq!(judgement.fates, [Fate::Applied]);
-    let decided: Vec<_> = judgement.writes.outcomes.iter().map(|row| &row.id).collect();
+    let plan = plan(std::slice::from_ref(&waiting), snapshot, Timestamp(9), TRIES);
+    assert_eq!(plan.outcomes, [CommandOutcome::Applied]);
+    let decided: Vec<_> = plan.writes.outcomes.iter().map(|row| &row.id).collect();
     assert_eq!(decided, [&waiting.id]);
-    assert_eq!(judgement.writes.unpark.len(), 2);
-    assert!(judgement.writes.lost.is_empty());
+    assert_eq!(plan.writes.unpark.len(), 2);
+    assert!(plan.writes.lost.is_empty());
 }

@@ -36,11 +36,11 @@ impl Newest {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Facts;
-    use super::super::Fate;
-    use super::super::judge;
+    use super::super::CommandOutcome;
+    use super::super::Snapshot;
     use super::super::model::command;
     use super::super::model::plain;
+    use super::super::plan;
     use super::*;
     use crate::command::UserKind;
     use crate::db::ParkedRow;
@@ -61,22 +61,28 @@ mod tests {
         let judged = |copies: &[(u8, i32)]| {
             let parked = vec![row(1, 1, 6), row(2, 2, 0)];
             let copies: Vec<_> = copies.iter().map(|(random, tries)| copy(*random, Some(*tries))).collect();
-            judge(&copies, Facts { parked, ..Facts::default() }, Timestamp(9), MANY)
+            plan(&copies, Snapshot { parked, ..Snapshot::default() }, Timestamp(9), MANY)
         };
-        let (stale, again) = (Fate::Stale, Fate::Again { attempts: 6 });
-        let judgement = judged(&[(1, 1), (1, 2), (1, 3)]);
+        let (stale, again) = (CommandOutcome::Stale, CommandOutcome::Again { attempts: 6 });
+        let plan = judged(&[(1, 1), (1, 2), (1, 3)]);
         assert_eq!(
-            judgement.fates,
-            [const { Fate::Stale }; 3],
+            plan.outcomes,
+            [const { CommandOutcome::Stale }; 3],
             "number 5 is not committed yet, or 6 was sent"
         );
-        assert!(judgement.writes.park.is_empty(), "no try is counted");
-        let judgement = judged(&[(1, 4), (1, 5)]);
-        assert_eq!(judgement.fates, [stale.clone(), again], "number 6 was perhaps not sent before a crash");
-        assert!(judgement.writes.park.is_empty(), "no try is counted");
-        let fates = judged(&[(1, 5), (1, 6), (1, 6)]).fates;
-        assert_eq!(fates, [stale.clone(), Fate::Parked { attempts: 7 }, stale.clone()], "one try");
-        let Fate::Behind { attempts: 0, .. } = judged(&[(2, 0)]).fates[0] else { panic!("it is the second") };
-        assert_eq!(judged(&[(2, 0), (2, 0)]).fates[1], stale, "sent back once");
+        assert!(plan.writes.park.is_empty(), "no try is counted");
+        let plan = judged(&[(1, 4), (1, 5)]);
+        assert_eq!(plan.outcomes, [stale.clone(), again], "number 6 was perhaps not sent before a crash");
+        assert!(plan.writes.park.is_empty(), "no try is counted");
+        let outcomes = judged(&[(1, 5), (1, 6), (1, 6)]).outcomes;
+        assert_eq!(
+            outcomes,
+            [stale.clone(), CommandOutcome::Parked { attempts: 7 }, stale.clone()],
+            "one try"
+        );
+        let CommandOutcome::Behind { attempts: 0, .. } = judged(&[(2, 0)]).outcomes[0] else {
+            panic!("it is the second")
+        };
+        assert_eq!(judged(&[(2, 0), (2, 0)]).outcomes[1], stale, "sent back once");
     }
 }

@@ -1,7 +1,7 @@
 //! What becomes of each command of a batch, decided in memory: no clock, no database, no Kafka in here.
 //!
-//! The batch's transaction reads what stands in the tables ([`Facts`]), the commands are judged one after another as
-//! if each had its own transaction, and what is to be written is the net result ([`Writes`]). Rules:
+//! The batch's transaction reads what stands in the tables ([`Snapshot`]), the commands are decided one after another as
+//! if each had its own transaction, and what is to be written is the net result ([`WriteSet`]). Rules:
 //!
 //! - A command with an outcome is a repeat: nothing changes. Outcome rows expire; the audit row of the same command then
 //!   says that it was decided.
@@ -17,14 +17,14 @@
 //! instants are no doubt.
 
 mod copies;
-mod facts;
-mod fate;
 #[cfg(test)]
 mod model;
-mod person;
+mod outcome;
 mod rules;
+mod snapshot;
+mod user_state;
 mod version;
-mod writes;
+mod write_set;
 
 use std::collections::HashSet;
 
@@ -34,59 +34,59 @@ use crate::units::Timestamp;
 
 use super::command::Command;
 
-pub(super) use facts::Facts;
-pub(super) use facts::Questions;
-pub(super) use fate::Fate;
-pub(super) use writes::Writes;
+pub(super) use outcome::CommandOutcome;
+pub(super) use snapshot::Lookups;
+pub(super) use snapshot::Snapshot;
+pub(super) use write_set::WriteSet;
 
 use copies::Newest;
-use facts::World;
 use rules::Verdict;
+use snapshot::BatchState;
 
 /// The fates of the commands from the first on, and what is to be written for them. There may be fewer fates than
 /// commands: what is left belongs into another transaction.
-pub(super) struct Judgement {
-    pub(super) fates: Vec<Fate>,
-    pub(super) writes: Writes,
+pub(super) struct Plan {
+    pub(super) outcomes: Vec<CommandOutcome>,
+    pub(super) writes: WriteSet,
 }
 
 /// Decides what becomes of `commands`. `most_attempts`: how often a command is tried again.
-pub(super) fn judge(commands: &[Command], mut facts: Facts, now: Timestamp, most_attempts: u32) -> Judgement {
-    let mut court = Court {
-        known: std::mem::take(&mut facts.decided),
-        world: World::new(facts),
-        writes: Writes::default(),
+pub(super) fn plan(commands: &[Command], mut snapshot: Snapshot, now: Timestamp, most_attempts: u32) -> Plan {
+    let mut planner = Planner {
+        known: std::mem::take(&mut snapshot.decided),
+        state: BatchState::new(snapshot),
+        writes: WriteSet::default(),
         now,
         most_attempts: i32::try_from(most_attempts).unwrap_or(i32::MAX),
     };
-    let mut fates = Vec::with_capacity(commands.len());
+    let mut outcomes = Vec::with_capacity(commands.len());
     let newest = Newest::of(commands);
     for (at, command) in commands.iter().enumerate() {
-        match court.decide(command, newest.supersedes(command, at)) {
-            Some(fate) => fates.push(fate),
+        match planner.decide(command, newest.supersedes(command, at)) {
+            Some(outcome) => outcomes.push(outcome),
             None => break,
         }
     }
-    let mut writes = court.writes;
-    court.world.finish(&mut writes);
-    Judgement { fates, writes }
+    let mut writes = planner.writes;
+    planner.state.finish(&mut writes);
+    Plan { outcomes, writes }
 }
 
-struct Court {
+struct Planner {
     /// Commands that were decided before.
     known: HashSet<String>,
-    world: World,
-    writes: Writes,
+    state: BatchState,
+    writes: WriteSet,
     now: Timestamp,
     most_attempts: i32,
 }
 
-impl Court {
+impl Planner {
     /// None: this command and what follows belong into another transaction. `superseded`: the batch has a newer copy of it.
-    fn decide(&mut self, command: &Command, superseded: bool) -> Option<Fate> {
+    fn decide(&mut self, command: &Command, superseded: bool) -> Option<CommandOutcome> {
         if self.known.contains(&command.id) {
-            self.world.unpark(&command.name, &command.id);
-            return Some(Fate::Repeat);
+            self.state.unpark(&command.name, &command.id);
+            return Some(CommandOutcome::Repeat);
         }
         if let Some(lost) = &command.lost {
             self.give_up(command, lost);
@@ -94,75 +94,75 @@ impl Court {
         if command.hopeless {
             return self.attempt(command, self.most_attempts);
         }
-        let queue = self.world.queue(&command.name);
+        let queue = self.state.queue(&command.name);
         let place = queue.iter().position(|row| row.id == command.id);
         match (command.from_retry, place) {
-            (true, Some(_)) if superseded => Some(Fate::Stale),
+            (true, Some(_)) if superseded => Some(CommandOutcome::Stale),
             (true, Some(0)) => {
                 let attempts = queue[0].attempts;
                 self.turn(command, attempts)
             }
-            (true, Some(at)) => Some(Fate::Behind {
+            (true, Some(at)) => Some(CommandOutcome::Behind {
                 first: queue[0].id.clone(),
                 first_attempts: queue[0].attempts,
                 attempts: queue[at].attempts,
             }),
-            (true, None) => Some(Fate::Gone),
-            (false, Some(at)) => Some(Fate::Again { attempts: queue[at].attempts }),
+            (true, None) => Some(CommandOutcome::Gone),
+            (false, Some(at)) => Some(CommandOutcome::Again { attempts: queue[at].attempts }),
             (false, None) if !queue.is_empty() => {
-                self.world.park(&command.name, &command.id, 0);
-                Some(Fate::Follows)
+                self.state.park(&command.name, &command.id, 0);
+                Some(CommandOutcome::Follows)
             }
             (false, None) => self.attempt(command, 0),
         }
     }
 
     /// Its turn, when its row says that it was tried `attempts` times.
-    fn turn(&mut self, command: &Command, attempts: i32) -> Option<Fate> {
+    fn turn(&mut self, command: &Command, attempts: i32) -> Option<CommandOutcome> {
         match command.tries.map(|tries| attempts.saturating_sub(tries)) {
             None | Some(..=0) => self.attempt(command, attempts),
-            Some(1) => Some(Fate::Again { attempts }),
-            Some(2..) => Some(Fate::Stale),
+            Some(1) => Some(CommandOutcome::Again { attempts }),
+            Some(2..) => Some(CommandOutcome::Stale),
         }
     }
 
     /// Its turn, after `attempts` tries.
-    fn attempt(&mut self, command: &Command, attempts: i32) -> Option<Fate> {
+    fn attempt(&mut self, command: &Command, attempts: i32) -> Option<CommandOutcome> {
         if let Some(fault) = &command.fault {
             return Some(self.postpone(command, attempts, fault));
         }
         let (kind, value) = command.request.as_ref()?;
         // Only what has an id is understood.
         let id = command.parsed?;
-        let fate = match rules::apply(&mut self.world, *kind, value, &id) {
+        let outcome = match rules::apply(&mut self.state, *kind, value, &id) {
             Verdict::NotHere => return None,
             Verdict::Applied => {
                 self.conclude(command, "applied", None, None);
-                Fate::Applied
+                CommandOutcome::Applied
             }
             Verdict::Rejected { field, reason } => {
                 self.conclude(command, "rejected", field, Some(reason.to_owned()));
-                Fate::Rejected
+                CommandOutcome::Rejected
             }
         };
-        Some(fate)
+        Some(outcome)
     }
 
     /// It cannot be applied: later, or never.
-    fn postpone(&mut self, command: &Command, attempts: i32, fault: &str) -> Fate {
+    fn postpone(&mut self, command: &Command, attempts: i32, fault: &str) -> CommandOutcome {
         if command.hopeless || attempts >= self.most_attempts {
             self.conclude(command, "dead", None, Some(fault.to_owned()));
-            return Fate::Dead { reason: fault.to_owned() };
+            return CommandOutcome::Dead { reason: fault.to_owned() };
         }
         let attempts = attempts.saturating_add(1);
-        self.world.park(&command.name, &command.id, attempts);
-        Fate::Parked { attempts }
+        self.state.park(&command.name, &command.id, attempts);
+        CommandOutcome::Parked { attempts }
     }
 
     /// The outcome, for good.
     fn conclude(&mut self, command: &Command, state: &str, field: Option<&str>, reason: Option<String>) {
         self.known.insert(command.id.clone());
-        self.world.unpark(&command.name, &command.id);
+        self.state.unpark(&command.name, &command.id);
         let audited = match (field, &reason) {
             (Some(field), Some(reason)) => Some(format!("{reason}: {field}")),
             _ => reason.clone(),
@@ -193,11 +193,11 @@ impl Court {
 
     /// Whoever is first and whose record is nowhere to be found is dead, so that the name is free again.
     fn give_up(&mut self, waiting: &Command, lost: &str) {
-        if self.world.queue(&waiting.name).first().is_none_or(|row| row.id != lost) {
+        if self.state.queue(&waiting.name).first().is_none_or(|row| row.id != lost) {
             return;
         }
         if self.known.contains(lost) {
-            self.world.unpark(&waiting.name, lost);
+            self.state.unpark(&waiting.name, lost);
             return;
         }
         let parsed: Option<crate::command::CommandId> = lost.parse().ok();

@@ -20,12 +20,12 @@ pub enum Unopened {
 
 /// Hashes what was sealed, ahead of the drain.
 #[derive(Clone)]
-pub struct Unsealer {
+pub struct DeferredHasher {
     pool: HashPool,
     secret: Zeroizing<[u8; 32]>,
 }
 
-impl Unsealer {
+impl DeferredHasher {
     /// Of the log with this secret.
     pub fn new(pool: HashPool, log_secret: &[u8; 32]) -> Self {
         Self { pool, secret: Zeroizing::new(*log_secret) }
@@ -73,14 +73,14 @@ mod tests {
     use crate::users::Config;
     use crate::users::hash::HashWorkers;
 
-    fn unsealer() -> (Unsealer, HashWorkers) {
+    fn unsealer() -> (DeferredHasher, HashWorkers) {
         let config = Config { password_cost: 4, ..Config::default() };
         let metrics = Arc::new(Metrics::new().unwrap());
         let (pool, workers) = HashPool::start(&config, metrics, &Alarm::default()).unwrap();
-        (Unsealer::new(pool, &[7; 32]), workers)
+        (DeferredHasher::new(pool, &[7; 32]), workers)
     }
 
-    fn opened(unsealer: &Unsealer, id: u8, value: &str) -> Result<String, Unopened> {
+    fn opened(unsealer: &DeferredHasher, id: u8, value: &str) -> Result<String, Unopened> {
         let envelope = Envelope {
             key: Some(b"ada"),
             sealed: true,

@@ -18,11 +18,11 @@ use crate::wal::Retention;
 /// How soon room is looked for again on a full disk: acceptance resumes within a second of the cause's end.
 const LOOK_FOR_ROOM: Duration = Duration::from_millis(500);
 
-pub(super) struct Housekeeper {
+pub(super) struct Maintenance {
     threads: [Thread; 2],
 }
 
-impl Housekeeper {
+impl Maintenance {
     pub fn start(
         shared: Arc<Shared>,
         config: &Config,

@@ -11,7 +11,7 @@ use crate::db::Version;
 
 /// The net result of a batch.
 #[derive(Default)]
-pub(crate) struct Writes {
+pub(crate) struct WriteSet {
     /// Names whose rows go.
     pub(crate) deletes: Vec<String>,
     /// Rows that change.
@@ -34,7 +34,7 @@ pub(crate) struct Writes {
     pub(crate) lost: Vec<String>,
 }
 
-impl Writes {
+impl WriteSet {
     /// Whether nothing is to be written.
     pub(crate) fn is_empty(&self) -> bool {
         let rows = self.deletes.len() + self.updates.len() + self.inserts.len() + self.tombstones.len();
@@ -90,11 +90,11 @@ mod tests {
 
     #[test]
     fn what_is_put_off_is_in_the_side_table_and_what_stands_in_the_row_stays() {
-        let mut writes = Writes {
+        let mut writes = WriteSet {
             inserts: vec![row("ada", Some("A")), row("bob", None)],
             updates: vec![row("cid", None), row("dan", Some("old"))],
             renicknamed: vec![("cid".to_owned(), Some("C".to_owned()))],
-            ..Writes::default()
+            ..WriteSet::default()
         };
         let extras = writes.put_off();
         let json = |nickname: &str| format!("{{\"nickname\":{nickname}}}");
@@ -106,11 +106,11 @@ mod tests {
 
     #[test]
     fn a_user_who_is_replaced_has_changed_once() {
-        let writes = Writes {
+        let writes = WriteSet {
             deletes: vec!["ada".to_owned(), "eve".to_owned()],
             updates: vec![row("cid", None)],
             inserts: vec![row("ada", None)],
-            ..Writes::default()
+            ..WriteSet::default()
         };
         assert_eq!(Vec::from_iter(writes.changed()), ["ada", "cid", "eve"]);
     }

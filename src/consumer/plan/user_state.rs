@@ -4,7 +4,7 @@ use crate::db::UserRow;
 
 /// One name.
 #[derive(Default)]
-pub(super) struct Person {
+pub(super) struct UserState {
     /// As it stands in the database.
     pub(super) base: Option<UserRow>,
     /// As it shall be.
@@ -17,7 +17,7 @@ pub(super) struct Person {
     pub(super) named: bool,
 }
 
-impl Person {
+impl UserState {
     /// As the database has it.
     pub(super) fn read(row: UserRow) -> Self {
         Self { now: Some(row.clone()), base: Some(row), ..Self::default() }

@@ -23,15 +23,15 @@ enum Known {
 }
 
 /// The secret, once the database has said it.
-pub(super) struct SharedSecret(watch::Sender<Known>);
+pub(super) struct ClusterSecret(watch::Sender<Known>);
 
-impl Default for SharedSecret {
+impl Default for ClusterSecret {
     fn default() -> Self {
         Self(watch::Sender::new(Known::NotYet))
     }
 }
 
-impl SharedSecret {
+impl ClusterSecret {
     /// Asks until there is an answer, and lets ids be sealed with it.
     pub async fn fetch(&self, db: &Database, seal: &IdSeal) {
         loop {

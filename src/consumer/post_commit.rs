@@ -22,7 +22,7 @@ pub type Work<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
 
 /// Whoever wants to know what was applied. Called after the commit, in this order; the consumer waits for both, and
 /// not longer than a moment.
-pub trait AfterApplied: Send + Sync + 'static {
+pub trait PostCommit: Send + Sync + 'static {
     /// These users' rows are other ones now; some have been for a while, and may have been told of then.
     fn changed<'a>(&'a self, names: &'a [String]) -> Work<'a>;
 
@@ -31,9 +31,9 @@ pub trait AfterApplied: Send + Sync + 'static {
 }
 
 /// Nobody wants to know.
-pub struct Nobody;
+pub struct Noop;
 
-impl AfterApplied for Nobody {
+impl PostCommit for Noop {
     fn changed<'a>(&'a self, _: &'a [String]) -> Work<'a> {
         Box::pin(std::future::ready(()))
     }
@@ -57,16 +57,16 @@ struct Claim {
 }
 
 /// Does what follows a commit.
-pub(super) struct After {
+pub(super) struct AfterCommit {
     kv: Option<Kv>,
-    hooks: Arc<dyn AfterApplied>,
+    hooks: Arc<dyn PostCommit>,
     waiting: VecDeque<Claim>,
     away: bool,
     bound_hit: IntCounter,
 }
 
-impl After {
-    pub(super) fn new(kv: Option<Kv>, hooks: Arc<dyn AfterApplied>, bound_hit: IntCounter) -> Self {
+impl AfterCommit {
+    pub(super) fn new(kv: Option<Kv>, hooks: Arc<dyn PostCommit>, bound_hit: IntCounter) -> Self {
         Self { kv, hooks, waiting: VecDeque::new(), away: false, bound_hit }
     }
 

@@ -16,7 +16,7 @@ use crate::units::Timestamp;
 use super::Config;
 use super::command;
 use super::command::Command;
-use super::judge::Fate;
+use super::plan::CommandOutcome;
 
 /// Headers that are ours to write; a record has each at most once.
 const OURS: [&str; 6] =
@@ -42,18 +42,18 @@ pub(super) fn retry(
     config: &Config,
     record: &Record,
     command: &Command,
-    fate: &Fate,
+    outcome: &CommandOutcome,
     now: Timestamp,
 ) -> Option<Letter> {
     let after = |delay: Duration| Timestamp(now.0 + u64::try_from(delay.as_millis()).unwrap_or(0));
-    let (attempts, not_before, behind) = match fate {
-        Fate::Parked { attempts } => (*attempts, after(delay(config, *attempts)), None),
+    let (attempts, not_before, behind) = match outcome {
+        CommandOutcome::Parked { attempts } => (*attempts, after(delay(config, *attempts)), None),
         // Its turn comes when those before it are done, which are before it in the topic.
-        Fate::Follows => (0, now, None),
+        CommandOutcome::Follows => (0, now, None),
         // As late as after its last try: a copy that comes at once would be a try before its time.
-        Fate::Again { attempts: 0 } => (0, now, None),
-        Fate::Again { attempts } => (*attempts, after(delay(config, *attempts)), None),
-        Fate::Behind { first, first_attempts, attempts } => {
+        CommandOutcome::Again { attempts: 0 } => (0, now, None),
+        CommandOutcome::Again { attempts } => (*attempts, after(delay(config, *attempts)), None),
+        CommandOutcome::Behind { first, first_attempts, attempts } => {
             let times = times_behind(record, first, *first_attempts) + 1;
             let delay = delay(config, i32::try_from(times).unwrap_or(i32::MAX));
             (*attempts, after(delay), Some(format!("{first}/{first_attempts}/{times}")))
@@ -157,22 +157,26 @@ mod tests {
     fn a_retry_keeps_what_the_record_had_and_says_where_it_comes_from_and_when_it_is_due() {
         let (record, config) = (record(), Config::default());
         let command = Command::read(&record);
-        let letter = retry(&config, &record, &command, &Fate::Parked { attempts: 1 }, Timestamp(1_000));
+        let letter =
+            retry(&config, &record, &command, &CommandOutcome::Parked { attempts: 1 }, Timestamp(1_000));
         let back = delivered(letter.unwrap());
         assert_eq!((back.header("x"), back.header(command::ATTEMPTS)), (Some("y"), Some("1")));
         assert_eq!(back.header(command::ORIGIN), Some("2/17"));
         assert_eq!(due(&back), Timestamp(2_000));
         let again = Command::read(&back);
         assert_eq!((again.id, again.origin), (command.id, (2, 17)));
-        assert!(retry(&config, &record, &Command::read(&record), &Fate::Applied, Timestamp(1)).is_none());
+        assert!(
+            retry(&config, &record, &Command::read(&record), &CommandOutcome::Applied, Timestamp(1))
+                .is_none()
+        );
     }
 
     #[test]
     fn a_parked_command_that_is_sent_again_waits_as_long_as_after_its_last_try() {
         let (record, config) = (record(), Config::default());
         let again = |attempts| {
-            let fate = Fate::Again { attempts };
-            let letter = retry(&config, &record, &Command::read(&record), &fate, Timestamp(1_000));
+            let outcome = CommandOutcome::Again { attempts };
+            let letter = retry(&config, &record, &Command::read(&record), &outcome, Timestamp(1_000));
             let back = delivered(letter.unwrap());
             assert_eq!(Command::read(&back).tries, Some(attempts));
             due(&back).since(Timestamp(1_000))
@@ -187,15 +191,16 @@ mod tests {
         let mut rounds = 0;
         while lost(&record).is_none() {
             let command = Command::read(&record);
-            let fate = Fate::Behind { first: "first".to_owned(), first_attempts: 3, attempts: 0 };
-            record = delivered(retry(&config, &record, &command, &fate, Timestamp(1)).unwrap());
+            let outcome =
+                CommandOutcome::Behind { first: "first".to_owned(), first_attempts: 3, attempts: 0 };
+            record = delivered(retry(&config, &record, &command, &outcome, Timestamp(1)).unwrap());
             rounds += 1;
         }
         assert_eq!((rounds, lost(&record).as_deref()), (LOST_AFTER, Some("first")));
         let command = Command::read(&record);
         // It was tried in between: it is there.
-        let fate = Fate::Behind { first: "first".to_owned(), first_attempts: 4, attempts: 0 };
-        let record = delivered(retry(&config, &record, &command, &fate, Timestamp(1)).unwrap());
+        let outcome = CommandOutcome::Behind { first: "first".to_owned(), first_attempts: 4, attempts: 0 };
+        let record = delivered(retry(&config, &record, &command, &outcome, Timestamp(1)).unwrap());
         assert_eq!(lost(&record), None);
     }
 }

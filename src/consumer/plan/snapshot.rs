@@ -10,20 +10,20 @@ use crate::db::ParkedRow;
 use crate::db::UserRow;
 use crate::db::Version;
 
-use super::person::Person;
-use super::writes::Writes;
+use super::user_state::UserState;
+use super::write_set::WriteSet;
 use crate::consumer::command::Command;
 
 /// What to ask the database. Sorted: those who lock rows in one order do not wait for each other in a circle.
 #[derive(Default)]
-pub(crate) struct Questions {
+pub(crate) struct Lookups {
     pub(crate) ids: Vec<String>,
     pub(crate) names: Vec<String>,
     pub(crate) emails: Vec<String>,
     pub(crate) phones: Vec<String>,
 }
 
-impl Questions {
+impl Lookups {
     pub(crate) fn about(commands: &[Command]) -> Self {
         let (mut ids, mut names) = (BTreeSet::new(), BTreeSet::new());
         let (mut emails, mut phones) = (BTreeSet::new(), BTreeSet::new());
@@ -43,7 +43,7 @@ impl Questions {
 
 /// What the database answers.
 #[derive(Default)]
-pub(crate) struct Facts {
+pub(crate) struct Snapshot {
     /// Commands with an outcome row or an audit row.
     pub(crate) decided: HashSet<String>,
     pub(crate) parked: Vec<ParkedRow>,
@@ -93,8 +93,8 @@ impl Holdings {
 type Queue = Vec<ParkedRow>;
 
 /// The tables, as far as the batch's commands touch them, in the state after the commands judged so far.
-pub(super) struct World {
-    people: BTreeMap<String, Person>,
+pub(super) struct BatchState {
+    people: BTreeMap<String, UserState>,
     pub(super) emails: Holdings,
     pub(super) phones: Holdings,
     tombstones: HashMap<String, Version>,
@@ -104,28 +104,28 @@ pub(super) struct World {
     touched: BTreeSet<String>,
 }
 
-impl World {
-    pub(super) fn new(facts: Facts) -> Self {
+impl BatchState {
+    pub(super) fn new(snapshot: Snapshot) -> Self {
         let (mut emails, mut phones) = (Holdings::default(), Holdings::default());
-        for holder in facts.holders {
+        for holder in snapshot.holders {
             emails.add(holder.email, &holder.name);
             phones.add(holder.phone, &holder.name);
         }
-        for row in &facts.users {
+        for row in &snapshot.users {
             emails.add(row.email.clone(), &row.name);
             phones.add(row.phone.clone(), &row.name);
         }
         let mut queues: HashMap<String, Queue> = HashMap::new();
         let mut parked_before = HashSet::new();
-        for row in facts.parked {
+        for row in snapshot.parked {
             parked_before.insert(row.id.clone());
             queues.entry(row.name.clone()).or_default().push(row);
         }
         Self {
-            people: facts.users.into_iter().map(|row| (row.name.clone(), Person::read(row))).collect(),
+            people: snapshot.users.into_iter().map(|row| (row.name.clone(), UserState::read(row))).collect(),
             emails,
             phones,
-            tombstones: facts.tombstones.into_iter().collect(),
+            tombstones: snapshot.tombstones.into_iter().collect(),
             buried: BTreeSet::new(),
             queues,
             parked_before,
@@ -140,7 +140,7 @@ impl World {
 
     /// Whether the name's row in the database stays.
     pub(super) fn stays(&self, name: &str) -> bool {
-        self.people.get(name).is_some_and(Person::stays)
+        self.people.get(name).is_some_and(UserState::stays)
     }
 
     /// Gives a name its row.
@@ -204,7 +204,7 @@ impl World {
     }
 
     /// The net result.
-    pub(super) fn finish(self, writes: &mut Writes) {
+    pub(super) fn finish(self, writes: &mut WriteSet) {
         for (name, person) in self.people.into_iter().filter(|(_, person)| person.touched) {
             let stays = person.stays();
             if person.base.is_some() && !stays {

@@ -12,13 +12,13 @@ const ENTER: u32 = 5;
 const LEAVE: u32 = 30;
 
 /// Whether only the core columns are written.
-pub(super) struct Mode {
+pub(super) struct DegradedMode {
     wanted: Degraded,
     on: bool,
     in_a_row: u32,
 }
 
-impl Mode {
+impl DegradedMode {
     pub(super) fn new(wanted: Degraded) -> Self {
         Self { wanted, on: wanted == Degraded::On, in_a_row: 0 }
     }
@@ -49,7 +49,7 @@ mod tests {
 
     #[test]
     fn it_is_entered_after_slow_transactions_and_left_after_more_quick_ones() {
-        let mut mode = Mode::new(Degraded::Auto);
+        let mut mode = DegradedMode::new(Degraded::Auto);
         (1..ENTER).for_each(|_| mode.took(SLOW));
         mode.took(Duration::ZERO);
         assert!(!mode.is_on(), "not in a row");
@@ -63,7 +63,7 @@ mod tests {
 
     #[test]
     fn what_is_set_stays() {
-        let (mut on, mut off) = (Mode::new(Degraded::On), Mode::new(Degraded::Off));
+        let (mut on, mut off) = (DegradedMode::new(Degraded::On), DegradedMode::new(Degraded::Off));
         (0..LEAVE * 2).for_each(|_| on.took(Duration::ZERO));
         (0..LEAVE * 2).for_each(|_| off.took(SLOW));
         assert!(on.is_on() && !off.is_on());

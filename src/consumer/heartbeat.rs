@@ -1,0 +1,65 @@
+//! The consumer's heartbeat, and its owner's wish that it stop.
+
+use std::cell::Cell;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use std::time::Instant;
+
+use tokio::runtime::Handle;
+
+use crate::kafka::Interrupted;
+use crate::task::Stop;
+
+/// Beats, and listens.
+pub(super) struct Heartbeat<'a> {
+    stop: &'a Stop,
+    beats: &'a AtomicU64,
+    // Once asked, a thread stays asked.
+    stopping: Cell<bool>,
+}
+
+impl<'a> Heartbeat<'a> {
+    pub(super) fn new(stop: &'a Stop, beats: &'a AtomicU64) -> Self {
+        Self { stop, beats, stopping: Cell::new(false) }
+    }
+
+    /// Alive; says whether to go on.
+    pub(super) fn beat(&self) -> bool {
+        self.rest(Duration::ZERO)
+    }
+
+    /// The same after a rest.
+    pub(super) fn rest(&self, time: Duration) -> bool {
+        self.beats.fetch_add(1, Ordering::Relaxed);
+        if !self.stopping.get() && self.stop.within(time) {
+            self.stopping.set(true);
+        }
+        !self.stopping.get()
+    }
+}
+
+/// How often the owner is asked whether to go on.
+const BEAT: Duration = Duration::from_millis(100);
+/// What a stop waits for that is under way.
+const LAST: Duration = Duration::from_secs(3);
+
+/// Runs `work` on this thread, which is none of the runtime's.
+pub(super) fn drive<T>(
+    runtime: &Handle,
+    heartbeat: &Heartbeat<'_>,
+    work: impl Future<Output = T>,
+) -> Result<T, Interrupted> {
+    runtime.block_on(async {
+        let mut work = std::pin::pin!(work);
+        let mut until: Option<Instant> = None;
+        loop {
+            if let Ok(result) = tokio::time::timeout(BEAT, &mut work).await {
+                return Ok(result);
+            }
+            if !heartbeat.beat() && Instant::now() >= *until.get_or_insert_with(|| Instant::now() + LAST) {
+                return Err(Interrupted);
+            }
+        }
+    })
+}
