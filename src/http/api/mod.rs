@@ -1,11 +1,12 @@
 //! The public listener.
 //!
 //! ```text
-//! routes   the table: what answers each route, and who may call it
-//! commands, batch, status · users · login   the handlers
-//! handler  verifies the caller before the handler runs; access: the rules, and the proofs that handlers get
-//! state    what the handlers work with; catalogue: the kinds that may enter; checks: where bodies are checked
-//! openapi  the description of the interface
+//! routes     the table: what answers each route, and who may call it
+//! handler    verifies the caller before the handler runs; access: the rules, and the proofs that handlers get
+//! commands, batch, status · users/ · login   the handlers
+//! receipt    answers to accepted commands; documents: all answers, as types
+//! state      what the handlers work with; catalogue: the kinds that may enter; checks: where bodies are checked
+//! openapi/   the description of the interface
 //! ```
 
 pub mod access;
