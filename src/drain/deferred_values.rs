@@ -1,8 +1,7 @@
 //! Records whose value is not final yet: a password in it waits to be hashed.
 //!
-//! The value is made elsewhere (`Prepare`) and comes in with a call of the worker's [`Notify`]. A worker asks for a bounded
-//! number ahead; what it was given it keeps until the record is delivered, so that a record that goes again costs no
-//! second hash. Nothing else of the drain can make a [`FinalValue`] of a sealed record.
+//! The value is made elsewhere (`Prepare`); its arrival notifies the worker. A worker asks for a bounded number ahead; what
+//! it was given it keeps until the record is delivered, so that a record that goes again costs no second hash. Nothing else of the drain can make a [`FinalValue`] of a sealed record.
 
 use std::collections::HashMap;
 use std::collections::HashSet;

@@ -1,4 +1,4 @@
-//! What a worker knows of its records, however it sends them.
+//! What a worker knows of its records, with transactions and without.
 
 use std::time::Instant;
 
@@ -111,8 +111,7 @@ impl DispatchState {
         }
     }
 
-    /// These records are no longer in flight and not delivered. `alone`: those sent as single records were alone in their
-    /// request.
+    /// These records are no longer in flight and not delivered. Those sent as single records were alone in their request.
     pub(super) fn take_back(&mut self, failures: &[(Lsn, ErrorCode)]) -> Vec<Returned> {
         let come_back = |(lsn, code): &(Lsn, ErrorCode)| {
             let flight = self.in_flight.remove(*lsn)?;

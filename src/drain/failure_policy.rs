@@ -1,5 +1,5 @@
-//! What a worker knows of topics and of refused records, and what follows from a refusal: the same with and without
-//! transactions.
+//! What a worker knows of topics and of refused records, and what follows from a refusal. It is the same with and
+//! without transactions.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -26,7 +26,7 @@ pub(super) enum ReadSide {
 /// What was done with a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Disposition {
-    /// Sent, buried, or left to the catch-up side.
+    /// Sent, parked, or made a dead letter.
     Done,
     /// It cannot go now, and nothing behind it may pass; or it was not read yet.
     Wait,

@@ -1,14 +1,18 @@
 //! From the log to Kafka: lanes, workers, positions, dead letters.
 //!
-//! Worker *i* owns the lanes congruent to *i*, so a key has one worker and one producer at a time. A worker keeps
-//! many records in flight and confirms them as they come back. What cannot go now is held back by a gate, in order,
-//! and others pass; the log is the memory of what was held.
+//! Worker *i* owns the lanes congruent to *i*, so a key has one worker and one producer at a time. A worker keeps many
+//! records in flight. A record that cannot be sent now is parked, in order, and others pass. The log is the memory: a
+//! parked record is read again later.
 //!
-//! - `reader` reads the log once for all workers, in `pass`es, into the bounded `queue` of each; `pacer` decides when new
-//!   records are released to it, so that batches are not small. `lane_reader` is a worker's end of a queue.
-//! - `dispatcher` decides about one record, with what `dispatch_state` knows: topics and refusals (`failure_policy`), what is in
-//!   flight (`in_flight`), values that are made elsewhere (`deferred_values`), and dead letters (`dead_letter_buffer`).
-//! - `sender` is what differs between the two ways to send: `plain` (at least once) and `transactional` (exactly once).
+//! The path of a record:
+//!
+//! 1. `reader` reads the log once for all workers, in `pass`es, into the bounded `queue` of each worker. `pacer`
+//!    decides when new records are released to it, so that batches are not small.
+//! 2. `lane_reader` takes the record out of the queue for its worker (`plain::worker`, `transactional::worker`).
+//! 3. `dispatcher` decides: send, park, wait, or dead letter. It knows topics and refusals (`failure_policy`), records
+//!    in flight (`in_flight`) and values that are made elsewhere (`deferred_values`), all in `dispatch_state`.
+//! 4. A `sender` sends it or parks it: `plain` (at least once) or `transactional` (exactly once).
+//! 5. The `delivery` file of either confirms it in the log, or gives it to `failure_policy`.
 
 mod caution;
 mod config;

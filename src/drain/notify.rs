@@ -12,7 +12,7 @@ pub(super) const ALERT: Duration = Duration::from_millis(50);
 /// Far below the time for which records are gathered before they are released (`drain::pacer`).
 const GATHER: Duration = Duration::from_millis(1);
 
-/// Rung by many, heard by one. A ring while nobody waits is kept.
+/// Many threads notify, one waits. A notification while nobody waits is kept.
 #[derive(Default)]
 pub(super) struct Notify {
     rung: Mutex<bool>,
@@ -29,7 +29,7 @@ impl Notify {
         }
     }
 
-    /// Blocks until rung, for at most `timeout`.
+    /// Blocks until notified, for at most `timeout`.
     pub(super) fn wait(&self, timeout: Duration) {
         let rung = self.rung.lock().unwrap_or_else(PoisonError::into_inner);
         let waited = self.heard.wait_timeout_while(rung, timeout, |rung| !*rung);

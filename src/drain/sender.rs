@@ -59,7 +59,7 @@ pub(super) trait Sender {
     /// The brokers answered about a topic.
     fn answered(&mut self, policy: &mut FailurePolicy, topic: usize, answer: Answer);
 
-    /// Whether a record waits behind another one, whatever it is.
+    /// Whether a record waits behind another one of its lane.
     fn stops_lane(&mut self, _: &mut DispatchState, _: Frame<'_>) -> bool {
         false
     }
@@ -74,13 +74,13 @@ pub(super) trait Sender {
         false
     }
 
-    /// A record of a topic that takes one at a time, while others of it are in flight.
+    /// What to do with a record of a topic that takes one at a time, while others of it are in flight.
     fn wait_for_topic(&mut self, record: &Candidate<'_>) -> Disposition;
 
     /// Whether a record waits behind others of its partition.
     fn stops_partition(&mut self, record: &Candidate<'_>, place: Place) -> bool;
 
-    /// Whether a record waits behind others of its key, or that of others for a value.
+    /// Whether a record waits behind others of its key, or behind others that wait for a value.
     fn stops_key(&mut self, _: &Candidate<'_>) -> bool {
         false
     }
@@ -100,9 +100,9 @@ pub(super) trait Sender {
     /// A record was sent.
     fn sent(&mut self, state: &mut DispatchState, record: &Candidate<'_>, flight: &InFlightRecord);
 
-    /// A record is a dead letter.
+    /// A record is a dead letter: it no longer holds anything back.
     fn passed(&mut self, _record: &Candidate<'_>, _scope: Scope) {}
 
-    /// Whether a producer that did not take a record, neither for its own sake nor for its topic's, is of no more use.
+    /// Whether a producer that did not take a record must be replaced. Neither the record nor its topic is at fault.
     fn is_lost(&self, code: ErrorCode, solo: bool) -> bool;
 }

@@ -1,4 +1,4 @@
-//! What a worker is made of, however it sends.
+//! What a worker is made of, with transactions and without.
 
 use std::sync::Arc;
 

@@ -1,9 +1,10 @@
 //! At least once: records are confirmed one by one as they come back.
 //!
 //! - `worker` turns: its head, its catch-up side, and the `asides` of topics that must go slowly.
-//! - `plain_sender` sends, or holds back a partition or topic (`parked_partitions`) or a key (`parked_keys`); `reopening` lets them go on.
-//! - `delivery` judges results; `reconnecting_producer` is one that is built anew when it failed.
-//! - `primed_partitions` says which partitions may have several records on their way.
+//! - `plain_sender` sends a record, or parks a partition or topic (`parked_partitions`) or a key (`parked_keys`).
+//! - `reopening` lets parked records go on. `delivery` judges delivery reports.
+//! - `reconnecting_producer` builds a new producer when one failed. `primed_partitions` says which partitions may have
+//!   several records on their way.
 
 mod asides;
 mod delivery;

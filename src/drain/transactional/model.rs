@@ -1,5 +1,6 @@
 //! A worker's way through its lanes, at random and without Kafka: what holds lanes comes and goes, transactions are
-//! committed and aborted, lives end. The loop is the worker's in small; [`HeldLanes`], [`Transaction`] and [`Positions`] are its own.
+//! committed and aborted, lives end. The loop is the worker's in small; [`HeldLanes`], [`Transaction`] and
+//! [`Positions`] are its own.
 
 use std::time::Duration;
 use std::time::Instant;
