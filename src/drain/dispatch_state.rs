@@ -33,7 +33,7 @@ pub(super) struct DispatchState {
     /// When a broker last confirmed anything.
     pub(super) arrived_at: Instant,
     /// The producer must be dealt with before anything else is sent.
-    pub(super) has_failed: bool,
+    pub(super) must_replace: bool,
     /// When there was last nothing to deliver.
     idle_at: Instant,
 }
@@ -56,13 +56,14 @@ impl DispatchState {
             in_flight: InFlight::share(workers as u64, &context.extra),
             results: Vec::new(),
             arrived_at: now,
-            has_failed: false,
+            must_replace: false,
             idle_at: now,
             context,
         }
     }
 
-    /// Whether records of this topic wait for the consumer.
+    /// Whether records of this topic wait for the consumer. Only the embedded broker needs this bound, and it has no
+    /// transactions: what a transaction that is aborted has counted would not be taken back.
     pub(super) fn is_far_ahead(&self, topic: usize) -> bool {
         self.context.lead.as_ref().is_some_and(|lead| lead.is_far(self.policy.topic_name(topic)))
     }

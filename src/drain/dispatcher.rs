@@ -47,7 +47,7 @@ impl<S: Sender> Dispatcher<S> {
 
     /// Whether a producer must be dealt with before anything else is sent.
     pub(super) fn has_failed(&self) -> bool {
-        self.state.has_failed || self.sender.producer(false).is_some_and(|producer| producer.has_failed())
+        self.state.must_replace || self.sender.producer(false).is_some_and(|producer| producer.has_failed())
     }
 
     /// Stores the dead letters there are.
@@ -111,6 +111,7 @@ impl<S: Sender> Dispatcher<S> {
     fn decide(&mut self, record: &Candidate<'_>) -> Disposition {
         let &Candidate { frame, topic, now, .. } = record;
         let known = self.state.policy.topic(topic);
+        // Before the topic's gate is looked at: the answer may close it.
         if known.is_due(now) || known.is_judged_before(frame.at, record.has_key(), now) {
             self.ask(topic, true, now);
         }
@@ -189,7 +190,7 @@ impl<S: Sender> Dispatcher<S> {
                 }
                 NotTaken::Hold => sender.park(state, record, Scope::Topic(record.topic)),
                 NotTaken::Wait => {
-                    state.has_failed |= sender.is_lost(code, way.solo);
+                    state.must_replace |= sender.is_lost(code, way.solo);
                     Disposition::Wait
                 }
             };

@@ -123,7 +123,7 @@ impl Handle {
         self.control.paused.load(Ordering::Relaxed)
     }
 
-    /// One worker's part of the board.
+    /// One worker's part of the context.
     pub(super) fn monitor(&self, lanes: Lanes) -> &WorkerMonitor {
         &self.monitors[lanes.index]
     }

@@ -100,7 +100,7 @@ pub(super) trait Sender {
     /// A record was sent.
     fn sent(&mut self, state: &mut DispatchState, record: &Candidate<'_>, flight: &InFlightRecord);
 
-    /// A record is a dead letter: it no longer holds anything back.
+    /// A record was sent or is a dead letter: it no longer holds anything back.
     fn passed(&mut self, _record: &Candidate<'_>, _scope: Scope) {}
 
     /// Whether a producer that did not take a record must be replaced. Neither the record nor its topic is at fault.

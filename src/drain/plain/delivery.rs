@@ -64,7 +64,7 @@ impl Dispatcher<PlainSender> {
     /// The main producer failed, or a record did: nothing more may leave through it, because successors of a failed
     /// record would overtake it.
     fn replace(&mut self, failures: &mut Failures, now: Instant) {
-        self.state.has_failed = false;
+        self.state.must_replace = false;
         let Some(producer) = self.sender.main.take(now) else { return };
         self.sender.primed.forget();
         producer.purge_queue();

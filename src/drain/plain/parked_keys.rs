@@ -1,6 +1,6 @@
 //! Keys held back because a password of theirs waits to be hashed.
 //!
-//! Keys share slots, so that they are bounded in number however many wait. A slot works like a gate (`gates`): closed,
+//! Keys share slots, so that they are bounded in number however many wait. A slot works like a gate (`parked_partitions`): closed,
 //! it lets nobody pass from its first record on; open, only the catch-up side; then it is gone. Its first record is the
 //! sealed one it waits for.
 

@@ -98,7 +98,8 @@ impl ParkedPartitions {
     /// The catch-up side took a record through its gates.
     pub(super) fn passed(&mut self, scope: impl Into<Scope>, lsn: Lsn) {
         let scope = scope.into();
-        for scope in [scope, Scope::Topic(scope.topic())] {
+        let whole = Scope::Topic(scope.topic());
+        for scope in [Some(scope), Some(whole).filter(|whole| *whole != scope)].into_iter().flatten() {
             if let Some(gate) = self.gates.get_mut(&scope).filter(|gate| gate.open) {
                 gate.waiting = gate.waiting.saturating_sub(1);
                 gate.first = gate.first.max(lsn.next());
@@ -175,6 +176,17 @@ mod tests {
         gates.met(|_| true);
         assert!(gates.is_closed(P));
         assert_eq!(gates.open(P), Some(Lsn(5)));
+    }
+
+    /// It counted twice: as the gate of the record and as that of its topic.
+    #[test]
+    fn a_record_that_passes_the_gate_of_its_topic_counts_once() {
+        let topic = Scope::Topic(0);
+        let mut gates = ParkedPartitions::default();
+        (5..=8).for_each(|lsn| gates.hold(topic, Lsn(lsn)));
+        gates.open(topic);
+        gates.passed(topic, Lsn(5));
+        assert_eq!(gates.waiting().collect::<Vec<_>>(), [(0, 3)]);
     }
 
     /// A partition that comes and goes had everything read again from the first record that was ever held.

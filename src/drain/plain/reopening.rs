@@ -39,7 +39,7 @@ impl Dispatcher<PlainSender> {
         match known.route() {
             Route::Send { alone, .. } if alone || known.is_unsettled() => {
                 // What hangs is called back, or it would hold the topic for as long.
-                state.has_failed |= known.is_unsettled() && state.in_flight.has_topic_stalled(topic, now);
+                state.must_replace |= known.is_unsettled() && state.in_flight.has_topic_stalled(topic, now);
                 !state.in_flight.is_topic_busy(topic)
             }
             Route::Send { .. } | Route::DeadLetter(_) => true,

@@ -32,7 +32,7 @@ impl Dispatcher<TxSender> {
         let Self { state, sender } = self;
         let Some(producer) = sender.producer.producer() else { return };
         producer.take_results(&mut state.results);
-        state.has_failed |= producer.has_failed();
+        state.must_replace |= producer.has_failed();
         let results = std::mem::take(&mut state.results);
         let at = Timestamp::now();
         for result in &results {
@@ -50,7 +50,7 @@ impl Dispatcher<TxSender> {
                 }
                 (Some(code), ENTRY) => {
                     tracing::warn!(kafka.error = ?code, "the positions were refused");
-                    state.has_failed = true;
+                    state.must_replace = true;
                 }
                 (Some(code), tag) => sender.failures.push((Lsn(tag), code)),
             }
@@ -66,7 +66,7 @@ impl Dispatcher<TxSender> {
     pub(super) fn is_whole(&self) -> bool {
         let closed = self.sender.transaction.as_ref().is_some_and(|run| run.is_closed && run.is_noted);
         closed
-            && !self.state.has_failed
+            && !self.state.must_replace
             && self.state.in_flight.len() == 0
             && !self.state.policy.has_unstored()
     }
@@ -116,7 +116,7 @@ impl Dispatcher<TxSender> {
     /// Ends a transaction that cannot be committed, and finds out who is to blame; says whether somebody is, so that
     /// the others need not wait. Blocks, calling `tick`.
     pub(super) fn fail(&mut self, now: Instant, tick: &mut dyn FnMut() -> bool) -> bool {
-        self.state.has_failed = false;
+        self.state.must_replace = false;
         let is_open = self.sender.transaction.as_ref().is_some_and(|run| !run.is_committing);
         if is_open && self.sender.refused.is_none() {
             self.sender.must_abort();

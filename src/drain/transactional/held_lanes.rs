@@ -52,8 +52,8 @@ impl HeldLanes {
         true
     }
 
-    /// Holds a lane from this record on. A lane that is
-    /// held further on is held from here, for this reason: what comes later is looked at again afterwards.
+    /// Holds a lane from this record on. A lane that was held from a later record on is held from here, with this scope:
+    /// the later records are looked at again afterwards.
     pub(super) fn hold(&mut self, lane: u8, lsn: Lsn, scope: impl Into<Scope>) {
         let scope = scope.into();
         let held = self.lanes.entry(lane).or_insert(Lane { scope, first: lsn, last: lsn, waiting: 1 });

@@ -88,7 +88,7 @@ impl TxSender {
             Ok(()) => run.is_closed = true,
             Err(error) => {
                 tracing::warn!(%error, "the positions were not taken");
-                state.has_failed = true;
+                state.must_replace = true;
             }
         }
     }
@@ -165,7 +165,7 @@ impl Sender for TxSender {
         }
         if self.transaction.is_none() && !self.begin(record.lsn(), proving.then_some(place.topic), record.now)
         {
-            state.has_failed = true;
+            state.must_replace = true;
             return Err(Disposition::Wait);
         }
         Ok(Way { solo, loose: false })

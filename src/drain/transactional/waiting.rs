@@ -27,7 +27,7 @@ impl Dispatcher<TxSender> {
             return;
         }
         if self.sender.must_abort() {
-            self.state.has_failed = true;
+            self.state.must_replace = true;
             return;
         }
         let Some(first) = stalled.first() else { return };
@@ -43,7 +43,7 @@ impl Dispatcher<TxSender> {
                     "a partition takes nothing; its lanes wait"
                 );
             }
-            self.state.has_failed = true;
+            self.state.must_replace = true;
         }
     }
 

@@ -177,7 +177,7 @@ impl Worker {
         for _ in 0..TURN {
             let dispatcher = &mut self.dispatcher;
             let is_closed = dispatcher.sender.transaction.as_ref().is_some_and(|run| run.is_closed);
-            if dispatcher.state.has_failed || is_closed {
+            if dispatcher.state.must_replace || is_closed {
                 return Filled::Waits;
             }
             match self.feed.advance(|frame| dispatcher.dispatch(ReadSide::Main, frame)) {
@@ -215,7 +215,7 @@ impl Worker {
             let Dispatcher { state, sender } = &mut self.dispatcher;
             let Some(run) = &sender.transaction else { return };
             let is_quiet = now.duration_since(since.max(state.arrived_at)) >= STALL;
-            if state.has_failed || is_quiet || !tick() {
+            if state.must_replace || is_quiet || !tick() {
                 self.dispatcher.fail(now, &mut || tick() && since.elapsed() < STALL * 2);
                 return;
             }
