@@ -1,5 +1,5 @@
-//! What the operator's listener shows and steers, and the gauges of a scrape: looked up when somebody asks, so that
-//! they are true at that moment. It reads through handles and keeps nothing running.
+//! What operators see and steer, over the admin listener and over the control socket, and the gauges of a scrape: looked
+//! up when somebody asks, so that they are true at that moment. It reads through handles and keeps nothing running.
 
 use std::sync::Arc;
 use std::sync::OnceLock;
@@ -10,11 +10,14 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::consumer;
+use crate::control::Operator;
+use crate::control::Outcome;
 use crate::db::Database;
 use crate::drain::Handle;
 use crate::http::AdminBackend;
 use crate::http::Readiness;
 use crate::ingest::Admission;
+use crate::ingest::Again;
 use crate::ingest::Ingest;
 use crate::ingest::SubmitError;
 use crate::metrics::Metrics;
@@ -23,6 +26,8 @@ use crate::wal::Figures;
 use crate::wal::Log;
 use crate::wal::Lsn;
 use crate::wal::Place;
+use crate::wal::dead::Dead;
+use crate::wal::dead::Removal;
 
 use super::dependencies::Dependencies;
 
@@ -133,6 +138,44 @@ impl AdminBackend for Backend {
             drain.observe();
             let waiting = drain.oldest_waiting().map_or(Duration::ZERO, |lsn| age_of(log, lsn));
             metrics.oldest_waiting_age.set(waiting.as_secs_f64());
+        }
+    }
+}
+
+impl Operator for Backend {
+    /// With a checkpoint taken before, so that what the tool reads beside it is as new.
+    fn status(&self) -> serde_json::Value {
+        if let Err(error) = self.log.checkpoint(Timestamp::now()) {
+            tracing::warn!(%error, "checkpoint.failed: what a tool reads from the files is older");
+        }
+        self.backlog_json()
+    }
+
+    fn requeue(&self, lsn: Lsn) -> Result<Lsn, String> {
+        match self.log.dead().get(lsn) {
+            Ok(Some(Dead::Letter(letter))) => self.ingest.requeue(&letter),
+            Ok(Some(Dead::Sealed(_))) => {
+                Err("the letter is encrypted under a key that is not given".to_owned())
+            }
+            Ok(Some(Dead::Damage(_))) => {
+                Err("the record was lost to damage: there is nothing to send".to_owned())
+            }
+            Ok(None) => Err(format!("no dead letter {lsn}")),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    fn replay(&self, lsns: &[Lsn]) -> Vec<Outcome> {
+        let outcome =
+            |(lsn, now): Again| Outcome { lsn, requeued_as: now.as_ref().ok().copied(), error: now.err() };
+        self.ingest.replay(lsns).into_iter().map(outcome).collect()
+    }
+
+    fn drop_letter(&self, lsn: Lsn) -> Result<(), String> {
+        match self.log.remove_letter(lsn, Removal::Dropped) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(format!("no dead letter {lsn}")),
+            Err(error) => Err(error.to_string()),
         }
     }
 }

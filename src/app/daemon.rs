@@ -61,11 +61,10 @@ impl Daemon {
     /// Starts ingest and listens; from here on commands are accepted.
     pub(super) async fn listen(
         wiring: &Wiring<'_>,
-        (lock, opened): (Lock, Opened),
+        (lock, Opened { writer, log, .. }): (Lock, Opened),
         tls: Option<Tls>,
     ) -> Result<Self, Failure> {
         let Wiring { config, metrics, alarm } = wiring;
-        let Opened { writer, log, .. } = opened;
         let listeners = Listeners::bind(config, tls.clone(), metrics)?;
         let embedded = wiring.embedded_broker()?;
         let (ingest, ingest_threads) = wiring.ingest(writer)?;

@@ -7,7 +7,7 @@
 //!
 //! - `serve`, `drain`, `consume`, `migrate`: a subcommand each; `daemon`: what runs in `serve`;
 //! - `wiring`: how components are built; `shutdown`: the order in which they stop; `process`: what comes before both;
-//! - `service`, `auth`, `hooks`, `backend`, `operator`: what ties components together.
+//! - `service`, `auth`, `hooks`, `backend`: what ties components together.
 
 mod auth;
 mod backend;
@@ -24,7 +24,6 @@ mod hooks;
 mod listeners;
 mod migrate;
 mod open;
-mod operator;
 mod output;
 mod process;
 mod reload;
