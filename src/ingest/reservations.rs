@@ -1,4 +1,4 @@
-//! Commands that set pending markers, read from the log again.
+//! Commands in the log that hold reservations, read again.
 
 use std::sync::Arc;
 

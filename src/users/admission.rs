@@ -57,23 +57,23 @@ impl Users {
         new: bool,
     ) -> Result<Admitted, UserError> {
         let claim = self.reservations.life.claim();
-        let seat = match self.reservations.flights.enter(&wanted, claim) {
-            Ok(seat) => seat,
-            Err(collision) if collision.same => return self.after(&collision.with).await,
-            Err(collision) => {
-                let refusal = self.behind(&collision.with, collision.field);
+        let guard = match self.reservations.in_flight.enter(&wanted, claim) {
+            Ok(guard) => guard,
+            Err(conflict) if conflict.same => return self.after(&conflict.with).await,
+            Err(conflict) => {
+                let refusal = self.behind(&conflict.with, conflict.field);
                 // Refused without a look at the markers: what a crash has left of this request goes all the same.
                 let keys = wanted.iter().map(|one| one.key.clone()).collect();
                 return Err(tokio::join!(refusal, self.reservations.sweep_all(keys)).0);
             }
         };
-        let mut hold = ReservationGuard { wanted: wanted.into(), claim, seat, stored: None };
-        if hold.wanted.is_empty() {
-            return Ok(Admitted::New(hold));
+        let mut reservation = ReservationGuard { wanted: wanted.into(), claim, guard, stored: None };
+        if reservation.wanted.is_empty() {
+            return Ok(Admitted::New(reservation));
         }
         let running = self.concurrency.enter().await.ok_or(UserError::Crowded)?;
         let deadline = Instant::now() + self.config.check_timeout.0;
-        let claimed = self.set_markers(&mut hold, deadline).await;
+        let claimed = self.set_markers(&mut reservation, deadline).await;
         let free = match &claimed {
             Ok(ReserveOutcome::Ours) => self.ask_database(name, email, phone, new, deadline).await,
             _ => Ok(()),
@@ -86,16 +86,16 @@ impl Users {
         }
         match claimed? {
             ReserveOutcome::Ours => {}
-            ReserveOutcome::UnderWay(flight) => return self.after(&flight).await,
+            ReserveOutcome::UnderWay(request) => return self.after(&request).await,
             ReserveOutcome::Repeat(receipt, _) => return Ok(Admitted::Repeat(receipt)),
-            ReserveOutcome::Behind(flight, field) => return Err(self.behind(&flight, field).await),
+            ReserveOutcome::Behind(request, field) => return Err(self.behind(&request, field).await),
             ReserveOutcome::Taken(field) => return Err(UserError::Taken(field)),
             ReserveOutcome::Undecided => return Err(UserError::UnderWay),
         }
         match free {
-            Ok(()) => Ok(Admitted::New(hold)),
+            Ok(()) => Ok(Admitted::New(reservation)),
             Err(refusal) => {
-                hold.give_back().await;
+                reservation.give_back().await;
                 Err(refusal)
             }
         }
@@ -103,11 +103,11 @@ impl Users {
 
     async fn set_markers(
         &self,
-        hold: &mut ReservationGuard,
+        reservation: &mut ReservationGuard,
         deadline: Instant,
     ) -> Result<ReserveOutcome, UserError> {
         let _step = self.step("users.markers");
-        let (claim, wanted) = (hold.claim, Arc::clone(&hold.wanted));
+        let (claim, wanted) = (reservation.claim, Arc::clone(&reservation.wanted));
         let (reservations, tasks) = (Arc::clone(&self.reservations), Arc::downgrade(&self.tasks));
         // What comes too late is given back when it has come, and not before: on a busy machine what was asked for first
         // is not always what is done first.
@@ -118,7 +118,7 @@ impl Users {
         });
         match timeout_at(deadline.into(), claiming).await {
             Ok(Ok(Ok((claimed, stored)))) => {
-                hold.stored = stored;
+                reservation.stored = stored;
                 Ok(claimed)
             }
             _ if self.degrades_without_markers() => Ok(ReserveOutcome::Ours),
@@ -184,8 +184,8 @@ impl Users {
     }
 
     /// The answer of the request that was here first.
-    async fn after(&self, flight: &InFlightRequest) -> Result<Admitted, UserError> {
-        match tokio::time::timeout(REPEAT_WITHIN, flight.receipt()).await {
+    async fn after(&self, request: &InFlightRequest) -> Result<Admitted, UserError> {
+        match tokio::time::timeout(REPEAT_WITHIN, request.receipt()).await {
             Ok(Some(receipt)) => Ok(Admitted::Repeat(Receipt { replayed: true, ..receipt })),
             // It was refused, or its client went away: this one may try for itself, with the client's next request.
             _ => Err(UserError::UnderWay),
@@ -193,8 +193,8 @@ impl Users {
     }
 
     /// Somebody else was here first, and has it if they are accepted: of two who ask, one gets it.
-    async fn behind(&self, flight: &InFlightRequest, field: &'static str) -> UserError {
-        match tokio::time::timeout(REPEAT_WITHIN, flight.receipt()).await {
+    async fn behind(&self, request: &InFlightRequest, field: &'static str) -> UserError {
+        match tokio::time::timeout(REPEAT_WITHIN, request.receipt()).await {
             Ok(Some(_)) => UserError::Taken(field),
             _ => UserError::UnderWay,
         }

@@ -49,8 +49,8 @@ impl Users {
         let body = self.fingerprint(&user).await;
         let wanted = self.wanted(&user.name, Some(body), Some(&user.email), Some(&user.phone)).await;
         let checks = self.check(wanted, &user.name, Some(&user.email), Some(&user.phone), true);
-        let hold = match checks.await? {
-            Admitted::New(hold) => hold,
+        let reservation = match checks.await? {
+            Admitted::New(reservation) => reservation,
             Admitted::Repeat(receipt) => return Ok(receipt),
         };
         let mut value = UserValue {
@@ -64,11 +64,11 @@ impl Users {
         let sealed = match self.seal(&mut value, context.client).await {
             Ok(sealed) => sealed,
             Err(refusal) => {
-                hold.give_back().await;
+                reservation.give_back().await;
                 return Err(refusal);
             }
         };
-        self.log_held(UserKind::Create, value, sealed, context, hold).await
+        self.log_held(UserKind::Create, value, sealed, context, reservation).await
     }
 
     /// Changes e-mail address, phone number or nickname.
@@ -80,8 +80,8 @@ impl Users {
         self.outlive(&row).await?;
         let wanted = self.wanted(name, None, change.email.as_deref(), change.phone.as_deref()).await;
         let checks = self.check(wanted, name, change.email.as_deref(), change.phone.as_deref(), false);
-        let hold = match checks.await? {
-            Admitted::New(hold) => hold,
+        let reservation = match checks.await? {
+            Admitted::New(reservation) => reservation,
             Admitted::Repeat(receipt) => return Ok(receipt),
         };
         let value = UserValue {
@@ -91,7 +91,7 @@ impl Users {
             nickname: change.nickname,
             ..UserValue::default()
         };
-        self.log_held(UserKind::Update, value, false, context, hold).await
+        self.log_held(UserKind::Update, value, false, context, reservation).await
     }
 
     /// Sets a new password. `trusted`: the caller need not know the old one.
@@ -171,12 +171,12 @@ impl Users {
         mut value: UserValue,
         sealed: bool,
         context: Context,
-        hold: ReservationGuard,
+        reservation: ReservationGuard,
     ) -> Result<Receipt, UserError> {
-        value.claim = Some(data_encoding::HEXLOWER.encode(&hold.claim));
-        let request = self.request(kind, value, sealed, context, Some(&hold));
+        value.claim = Some(data_encoding::HEXLOWER.encode(&reservation.claim));
+        let request = self.request(kind, value, sealed, context, Some(&reservation));
         // To its end, also when the client hangs up: what becomes of the markers depends on it.
-        let logged = self.tasks.begin(hold.log(self.ingest.clone(), request, self.steps.clone()));
+        let logged = self.tasks.begin(reservation.log(self.ingest.clone(), request, self.steps.clone()));
         // Only a panic leaves it without an answer.
         Ok(logged.await.unwrap_or(Err(SubmitError::Poisoned))?)
     }
@@ -199,16 +199,16 @@ impl Users {
         mut value: UserValue,
         sealed: bool,
         context: Context,
-        hold: Option<&ReservationGuard>,
+        reservation: Option<&ReservationGuard>,
     ) -> Request {
         value.actor = context.principal.as_ref().map(|owner| owner.name.to_string());
-        let name = hold.and_then(|hold| hold.wanted.iter().find(|one| one.is_name()));
+        let name = reservation.and_then(|reservation| reservation.wanted.iter().find(|one| one.is_name()));
         let command = Submission {
             kind: Arc::clone(&self.kinds[kind as usize]),
             topic: Arc::from(USER_TOPIC),
             key: Some(Bytes::from(value.name.clone())),
             content_type: Arc::clone(&self.json),
-            claim: hold.map(|hold| hold.claim),
+            claim: reservation.map(|reservation| reservation.claim),
             fingerprint: name.map(|one| one.digest),
             sealed,
             value: Bytes::copy_from_slice(&value.to_bytes()),

@@ -1,15 +1,14 @@
-//! The user service at the door: who may be registered, changed and deleted, and what others see of them.
+//! The user service: which registrations, changes and deletions may enter the log, and what callers see of users.
 //!
-//! Writes become commands in the log; reads come from the database through a cache. What was accepted is decided for
-//! good by whoever applies it: the checks here spare people a late refusal, the database's unique indexes have the
-//! last word.
+//! Writes become commands in the log. Reads come from the database through a cache. The checks here spare users a late
+//! refusal. The consumer decides for good, and the database's unique indexes are the final authority.
 //!
-//! - `field`, `nickname`, `phone`, `password`, `form`: what is sent, made into what may be logged; `unicode`: what they know
-//!   of characters;
+//! - `field`, `nickname`, `phone`, `password`, `form`: what clients send, made into what may be logged; `unicode`: the
+//!   properties of characters they need;
 //! - `reservations`: which command asked first; `admission`: all checks in their order; `concurrency`: how many at a time;
 //!   `clocks`: whether a command would be superseded; `commands`: the commands; `hash`: passwords;
-//! - `profile`, `cache`, `generations`, `page`: reading; `notices`: what other daemons are told of changes;
-//! - `cluster_secret`: what daemons have in common.
+//! - `profile`, `cache`, `generations`, `page`: reading; `notices`: telling other daemons of changes;
+//! - `cluster_secret`: the secret that daemons share; `deferred_hasher`: passwords that are hashed after the answer.
 
 mod admission;
 mod cache;

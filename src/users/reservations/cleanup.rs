@@ -1,5 +1,5 @@
-//! Markers that stand for nothing and could not be removed, or not be judged, when their command was refused: looked at
-//! again when the store and the log answer. They would end by themselves, but hold a name or an address until then.
+//! Markers of refused commands that could not be removed, or not be decided about: tried again when the store and the log
+//! answer. They would expire by themselves, but hold a name or an address until then.
 
 use std::collections::VecDeque;
 use std::sync::Mutex;

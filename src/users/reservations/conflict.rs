@@ -1,9 +1,12 @@
-//! Whether a pending marker that is there counts.
+//! Whether another command's marker counts.
 //!
-//! A marker is a hint. Only the log that set one may judge it: a command it does not know, and is not just committing,
-//! was never accepted, and its marker is taken over; so is one whose command has come to its end. Another log's
-//! marker is believed until its time ends, unless that daemon gives no sign of life, or has died and runs again without
-//! having logged the command, and the database knows no such row.
+//! A marker is a hint. Only the log whose command set a marker can decide about it. The log takes the marker over if it
+//! does not know the command and is not committing it, because then the command was never accepted, and if the command
+//! has reached its end.
+//!
+//! The marker of another log is believed until its time to live ends, with two exceptions. It may be taken over if that
+//! daemon sends no heartbeat, or if that daemon was restarted and its log does not hold the command. In both cases the
+//! database must not have the row either.
 
 use std::sync::PoisonError;
 use std::time::Duration;
@@ -94,10 +97,10 @@ impl Reservations {
     }
 
     async fn judge_own(&self, one: &ReservationKey, marker: Marker, same: bool) -> Resolution {
-        if let Some(flight) = self.flights.find(&one.key, &marker.claim) {
+        if let Some(request) = self.in_flight.find(&one.key, &marker.claim) {
             return Resolution::Final(match same {
-                true => ReserveOutcome::UnderWay(flight),
-                false => ReserveOutcome::Behind(flight, one.field),
+                true => ReserveOutcome::UnderWay(request),
+                false => ReserveOutcome::Behind(request, one.field),
             });
         }
         match self.owner_state(&marker).await {

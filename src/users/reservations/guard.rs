@@ -1,4 +1,4 @@
-//! Markers that a request holds on its way to the log.
+//! The markers that one request holds on its way to the log.
 
 use std::sync::Arc;
 use std::sync::Weak;
@@ -16,11 +16,11 @@ use crate::ingest::SubmitError;
 use crate::task::TaskSet;
 use crate::telemetry::Steps;
 
-/// The seat of a command that is under way, and its markers.
+/// The entry of a command that is under way, and its markers.
 pub(in crate::users) struct ReservationGuard {
     pub wanted: Arc<[ReservationKey]>,
     pub claim: [u8; 16],
-    pub seat: Guard,
+    pub guard: Guard,
     /// None: the store has none, because the command needs none or the store is away.
     pub stored: Option<Stored>,
 }
@@ -53,7 +53,7 @@ impl ReservationGuard {
             ingest.submit(request).await
         };
         if let Ok(receipt) = &submitted {
-            self.seat.accepted(receipt);
+            self.guard.accepted(receipt);
         }
         let Some(stored) = stored else { return submitted };
         match &submitted {

@@ -1,7 +1,8 @@
-//! Commands of this process that are between the door and the flush, by the markers they want.
+//! Requests of this process between their checks and the flush, by the keys they reserve.
 //!
-//! A registration that meets its own repetition here lets it wait for the first one's flush; anything else that
-//! wants the same waits for it too, and is refused if it was accepted. An entry lives as long as its request: dropping it clears it, however the request ends.
+//! A repetition of a registration waits here for the flush of the first one. Any other request that wants the same key
+//! waits too, and is refused if the first one was accepted. An entry lives as long as its request: dropping its guard
+//! removes it, however the request ends.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,7 +22,7 @@ pub(in crate::users) struct InFlightRequest {
     completion: watch::Sender<Completion>,
 }
 
-/// How a flight ended.
+/// How a request ended.
 #[derive(Clone, Debug)]
 pub(in crate::users) enum Completion {
     UnderWay,
@@ -33,10 +34,10 @@ pub(in crate::users) enum Completion {
 #[derive(Default)]
 pub(in crate::users) struct InFlightRequests(Mutex<HashMap<String, Arc<InFlightRequest>>>);
 
-/// A seat in the table; given back when dropped.
+/// An entry of the table; removed when dropped.
 pub(in crate::users) struct Guard {
-    flights: Arc<InFlightRequests>,
-    flight: Arc<InFlightRequest>,
+    in_flight: Arc<InFlightRequests>,
+    request: Arc<InFlightRequest>,
 }
 
 /// Who has what a request wants.
@@ -61,16 +62,16 @@ impl InFlightRequests {
             }
         }
         let (completion, _) = watch::channel(Completion::UnderWay);
-        let flight = Arc::new(InFlightRequest { claim, wanted: wanted.to_vec(), completion });
+        let request = Arc::new(InFlightRequest { claim, wanted: wanted.to_vec(), completion });
         for one in wanted {
-            table.entry(one.key.clone()).or_insert_with(|| Arc::clone(&flight));
+            table.entry(one.key.clone()).or_insert_with(|| Arc::clone(&request));
         }
-        Ok(Guard { flights: Arc::clone(self), flight })
+        Ok(Guard { in_flight: Arc::clone(self), request })
     }
 
-    /// The flight that set this marker, if it is under way here.
+    /// The request that set this marker, if it is under way here.
     pub fn find(&self, key: &str, claim: &[u8; 16]) -> Option<Arc<InFlightRequest>> {
-        self.table().get(key).filter(|flight| flight.claim == *claim).map(Arc::clone)
+        self.table().get(key).filter(|request| request.claim == *claim).map(Arc::clone)
     }
 
     fn table(&self) -> MutexGuard<'_, HashMap<String, Arc<InFlightRequest>>> {
@@ -79,7 +80,7 @@ impl InFlightRequests {
 }
 
 impl InFlightRequest {
-    /// The receipt, once there is one; none when the flight ended without. The wait is bounded by the flight's own.
+    /// The receipt, once there is one; none when the request ended without. The wait is bounded by the request's own.
     pub async fn receipt(&self) -> Option<Receipt> {
         let mut completion = self.completion.subscribe();
         let ended =
@@ -94,20 +95,20 @@ impl InFlightRequest {
 impl Guard {
     /// Tells those who wait for the same.
     pub fn accepted(&self, receipt: &Receipt) {
-        self.flight.completion.send_replace(Completion::Accepted(receipt.clone()));
+        self.request.completion.send_replace(Completion::Accepted(receipt.clone()));
     }
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        let mut table = self.flights.table();
-        for one in &self.flight.wanted {
-            if table.get(&one.key).is_some_and(|there| Arc::ptr_eq(there, &self.flight)) {
+        let mut table = self.in_flight.table();
+        for one in &self.request.wanted {
+            if table.get(&one.key).is_some_and(|there| Arc::ptr_eq(there, &self.request)) {
                 table.remove(&one.key);
             }
         }
         drop(table);
-        self.flight.completion.send_if_modified(|completion| {
+        self.request.completion.send_if_modified(|completion| {
             let open = matches!(completion, Completion::UnderWay);
             if open {
                 *completion = Completion::Over;
@@ -131,34 +132,34 @@ mod tests {
 
     #[tokio::test]
     async fn a_repetition_waits_for_the_first_ones_receipt() {
-        let flights = Arc::<InFlightRequests>::default();
-        let seat = flights.enter(&[wanted("name", "n:ada", 1)], [1; 16]).ok().unwrap();
-        let second = flights.enter(&[wanted("name", "n:ada", 1)], [2; 16]).err().unwrap();
+        let in_flight = Arc::<InFlightRequests>::default();
+        let guard = in_flight.enter(&[wanted("name", "n:ada", 1)], [1; 16]).ok().unwrap();
+        let second = in_flight.enter(&[wanted("name", "n:ada", 1)], [2; 16]).err().unwrap();
         assert!(second.same);
-        let (waited, ()) = tokio::join!(second.with.receipt(), async { seat.accepted(&receipt()) });
+        let (waited, ()) = tokio::join!(second.with.receipt(), async { guard.accepted(&receipt()) });
         assert_eq!(waited, Some(receipt()));
     }
 
     #[tokio::test]
     async fn who_waits_for_a_flight_that_fails_is_told() {
-        let flights = Arc::<InFlightRequests>::default();
-        let seat = flights.enter(&[wanted("name", "n:ada", 1)], [1; 16]).ok().unwrap();
-        let second = flights.enter(&[wanted("name", "n:ada", 2)], [2; 16]).err().unwrap();
+        let in_flight = Arc::<InFlightRequests>::default();
+        let guard = in_flight.enter(&[wanted("name", "n:ada", 1)], [1; 16]).ok().unwrap();
+        let second = in_flight.enter(&[wanted("name", "n:ada", 2)], [2; 16]).err().unwrap();
         assert!(!second.same);
-        drop(seat);
+        drop(guard);
         assert_eq!(second.with.receipt().await, None);
-        assert!(flights.enter(&[wanted("name", "n:ada", 2)], [2; 16]).is_ok(), "the place is free again");
+        assert!(in_flight.enter(&[wanted("name", "n:ada", 2)], [2; 16]).is_ok(), "the place is free again");
     }
 
     #[test]
     fn an_address_is_refused_to_others_and_shared_with_the_same_user() {
-        let flights = Arc::<InFlightRequests>::default();
-        let first = flights.enter(&[wanted("email", "e:x", 1)], [1; 16]).ok().unwrap();
-        assert_eq!(flights.enter(&[wanted("email", "e:x", 2)], [2; 16]).err().unwrap().field, "email");
-        let second = flights.enter(&[wanted("email", "e:x", 1)], [3; 16]).ok().unwrap();
+        let in_flight = Arc::<InFlightRequests>::default();
+        let first = in_flight.enter(&[wanted("email", "e:x", 1)], [1; 16]).ok().unwrap();
+        assert_eq!(in_flight.enter(&[wanted("email", "e:x", 2)], [2; 16]).err().unwrap().field, "email");
+        let second = in_flight.enter(&[wanted("email", "e:x", 1)], [3; 16]).ok().unwrap();
         drop(second);
-        assert!(flights.find("e:x", &[1; 16]).is_some(), "what the first one holds stays its own");
+        assert!(in_flight.find("e:x", &[1; 16]).is_some(), "what the first one holds stays its own");
         drop(first);
-        assert!(flights.table().is_empty());
+        assert!(in_flight.table().is_empty());
     }
 }

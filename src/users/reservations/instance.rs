@@ -1,8 +1,8 @@
-//! One run of a daemon, as the others tell it from the run before.
+//! One run of a daemon, as other daemons tell it from the previous run.
 //!
-//! Every claim begins with the run that made it. Once a run has gone through its log, the markers of what the log holds
-//! have their ids, and its sign of life says which run it is: a marker of an earlier one that still has no id stands for
-//! nothing, because whoever set it died before the log had the command.
+//! Every claim begins with the id of the run that made it. Once a run has gone through its log, all markers of commands in
+//! the log carry command ids, and its heartbeat names the run. A marker of an earlier run that still has no id stands for
+//! nothing: its daemon died before the log had the command.
 
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;

@@ -1,8 +1,8 @@
-//! The daemon's sign of life, the markers of its commands that still wait to be applied, and those left behind.
+//! The daemon's heartbeat, the markers of its commands that still wait to be applied, and markers left behind.
 //!
-//! Markers end by themselves; a backlog may last longer, and a store that was restarted has forgotten them. So the
-//! keeper goes through the log's claims again and again: what waits has its markers set or refreshed, what has come
-//! to its end has them removed. What lies below the first command that waits is not read again.
+//! Markers have a time to live. A backlog may last longer, and a store that was restarted has lost them. Therefore a task
+//! goes through the claims in the log again and again: it sets or refreshes the markers of commands that wait, and removes
+//! the markers of commands that have reached their end. It does not read again what lies below the first command that waits.
 
 use std::collections::HashSet;
 use std::sync::Arc;

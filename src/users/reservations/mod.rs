@@ -87,7 +87,7 @@ pub(in crate::users) struct Reservations {
     pub db: Database,
     pub ingest: Ingest,
     pub statuses: Statuses,
-    pub flights: Arc<InFlightRequests>,
+    pub in_flight: Arc<InFlightRequests>,
     pub log: [u8; 16],
     pub life: InstanceId,
     pub ttl: Duration,
@@ -109,7 +109,7 @@ impl Reservations {
         metrics: &Metrics,
     ) -> Self {
         let log = statuses.log_id();
-        let flights = Arc::default();
+        let in_flight = Arc::default();
         let (ttl, jitter) = (config.pending_ttl.0, config.pending_jitter.0);
         let bound_hit = metrics.bound_hit.with_label_values(&["pending_markers"]);
         Self {
@@ -117,7 +117,7 @@ impl Reservations {
             db,
             ingest,
             statuses,
-            flights,
+            in_flight,
             log,
             life: InstanceId::new(),
             ttl,
@@ -270,7 +270,7 @@ impl Reservations {
         let Some(marker) = Marker::decode(value).filter(|marker| marker.log == self.log) else {
             return Ok(());
         };
-        if self.flights.find(key, &marker.claim).is_some() {
+        if self.in_flight.find(key, &marker.claim).is_some() {
             return Ok(());
         }
         match self.owner_state(&marker).await {
