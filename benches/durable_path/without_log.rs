@@ -10,13 +10,13 @@ use forebay::auth::Authenticator;
 use forebay::auth::Caller;
 use forebay::command::CommandId;
 use forebay::command::Status;
-use forebay::http::AdminBackend;
+use forebay::http::AdminService;
+use forebay::http::Api;
+use forebay::http::ApiParts;
 use forebay::http::Catalogue;
-use forebay::http::Commands;
+use forebay::http::CommandService;
 use forebay::http::Config;
 use forebay::http::HttpServer;
-use forebay::http::Public;
-use forebay::http::PublicParts;
 use forebay::http::Readiness;
 use forebay::ingest::Receipt;
 use forebay::ingest::Request;
@@ -47,7 +47,7 @@ pub fn serve(words: &[String]) {
     let metrics = Arc::new(Metrics::new().expect("metrics"));
     telemetry::init(&telemetry::Config::default(), &metrics.log_lines_lost).expect("the first subscriber");
     let config = Config::default();
-    let parts = PublicParts {
+    let parts = ApiParts {
         commands: server.clone(),
         users: None,
         authenticator: Authenticator::open(Arc::clone(&metrics)),
@@ -64,9 +64,7 @@ pub fn serve(words: &[String]) {
     runtime.block_on(async {
         let server = HttpServer::bind(address, config.limits(), &metrics).expect("the address is free");
         // On a thread of the runtime, as in the daemon.
-        tokio::spawn(server.serve(Public::new(&config, parts), std::future::pending()))
-            .await
-            .expect("a server")
+        tokio::spawn(server.serve(Api::new(&config, parts), std::future::pending())).await.expect("a server")
     });
 }
 
@@ -76,7 +74,7 @@ struct WithoutLog {
     waits: Option<Waits>,
 }
 
-impl Commands for WithoutLog {
+impl CommandService for WithoutLog {
     async fn submit(&self, request: Request) -> Result<Receipt, SubmitError> {
         let ids: Vec<CommandId> = request.commands.iter().map(|_| CommandId::from_bytes([7; 25])).collect();
         if let Some(waits) = &self.waits {
@@ -98,7 +96,7 @@ impl Commands for WithoutLog {
     async fn final_state(&self, _: CommandId, _: bool, _: Instant) {}
 }
 
-impl AdminBackend for WithoutLog {
+impl AdminService for WithoutLog {
     fn backlog_json(&self) -> serde_json::Value {
         serde_json::Value::Null
     }

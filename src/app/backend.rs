@@ -14,7 +14,7 @@ use crate::control::Operator;
 use crate::control::Outcome;
 use crate::db::Database;
 use crate::drain::Handle;
-use crate::http::AdminBackend;
+use crate::http::AdminService;
 use crate::http::Readiness;
 use crate::ingest::Admission;
 use crate::ingest::Again;
@@ -67,7 +67,7 @@ impl Backend {
     }
 }
 
-impl AdminBackend for Backend {
+impl AdminService for Backend {
     fn backlog_json(&self) -> serde_json::Value {
         let figures = self.log.figures();
         json!({

@@ -18,7 +18,7 @@ use crate::consumer::Noop;
 use crate::consumer::PostCommit;
 use crate::db::Database;
 use crate::http::Admin;
-use crate::http::AdminBackend;
+use crate::http::AdminService;
 use crate::http::Readiness;
 use crate::kv::Kv;
 use crate::metrics::Metrics;
@@ -176,7 +176,7 @@ struct Backend {
     stopping: AtomicBool,
 }
 
-impl AdminBackend for Backend {
+impl AdminService for Backend {
     /// There is no log here: what waits, waits in Kafka.
     fn backlog_json(&self) -> serde_json::Value {
         json!({ "settled": self.handle.settled(), "trouble": self.handle.trouble() })

@@ -14,7 +14,7 @@ use crate::control;
 use crate::drain::Lead;
 use crate::http::Catalogue;
 use crate::http::Durable;
-use crate::http::PublicParts;
+use crate::http::ApiParts;
 use crate::http::Tls;
 use crate::kafka::Brokers;
 use crate::kafka::EmbeddedBroker;
@@ -96,7 +96,7 @@ impl Daemon {
             authenticator: Some(auth.authenticator.clone()),
             tls,
         };
-        let site = PublicParts {
+        let site = ApiParts {
             commands: Durable { ingest, statuses: statuses.clone() },
             kinds,
             users: service.as_ref().map(|service| service.users.clone()),

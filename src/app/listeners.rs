@@ -13,9 +13,9 @@ use crate::config::Config;
 use crate::http::Admin;
 use crate::http::Durable;
 use crate::http::HttpServer;
-use crate::http::Limits;
-use crate::http::Public;
-use crate::http::PublicParts;
+use crate::http::ConnectionLimits;
+use crate::http::Api;
+use crate::http::ApiParts;
 use crate::http::Tls;
 use crate::http::is_loopback;
 use crate::metrics::Metrics;
@@ -62,7 +62,7 @@ impl Listeners {
     pub(super) fn open(
         self,
         config: &Config,
-        parts: PublicParts<Durable>,
+        parts: ApiParts<Durable>,
         alarm: &Alarm,
     ) -> Result<Serving, Failure> {
         let admin = Admin::new(&config.server, parts.backend.clone(), parts.metrics.clone());

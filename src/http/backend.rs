@@ -18,7 +18,7 @@ use crate::status::StatusError;
 use crate::status::Statuses;
 
 /// Takes commands in and says what became of them. [`Durable`] is the real one; a bench may answer without a log.
-pub trait Commands: Send + Sync + 'static {
+pub trait CommandService: Send + Sync + 'static {
     /// Returns once the request is on stable storage. A dropped future means "maybe".
     fn submit(&self, request: Request) -> impl Future<Output = Result<Receipt, SubmitError>> + Send;
 
@@ -50,7 +50,7 @@ pub struct Durable {
     pub statuses: Statuses,
 }
 
-impl Commands for Durable {
+impl CommandService for Durable {
     async fn submit(&self, request: Request) -> Result<Receipt, SubmitError> {
         self.ingest.submit(request).await
     }
@@ -83,7 +83,7 @@ pub struct Readiness {
 }
 
 /// What the operator's listener shows and steers.
-pub trait AdminBackend: Send + Sync + 'static {
+pub trait AdminService: Send + Sync + 'static {
     /// What `wal-tools status --json` prints. Reads the log: blocks for the disk.
     fn backlog_json(&self) -> serde_json::Value;
 

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::server::hosts::AllowedHosts;
 use super::server::hosts::is_loopback;
-use super::server::limits::Limits;
+use super::server::limits::ConnectionLimits;
 use crate::mistake::Mistake;
 use crate::ratelimit::Proxies;
 use crate::units::ByteSize;
@@ -138,8 +138,8 @@ impl Config {
     }
 
     /// The limits of the public listener.
-    pub fn limits(&self) -> Limits {
-        Limits {
+    pub fn limits(&self) -> ConnectionLimits {
+        ConnectionLimits {
             max_headers: self.max_headers.as_usize(),
             header_timeout: self.header_timeout.0,
             body_timeout: self.body_timeout.0,

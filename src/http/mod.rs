@@ -30,15 +30,15 @@ mod server;
 
 pub use admin::routes::Admin;
 pub use api::catalogue::Catalogue;
-pub use api::state::Public;
-pub use api::state::PublicParts;
-pub use backend::AdminBackend;
-pub use backend::Commands;
+pub use api::state::Api;
+pub use api::state::ApiParts;
+pub use backend::AdminService;
+pub use backend::CommandService;
 pub use backend::Durable;
 pub use backend::Readiness;
 pub use config::Config;
 pub use server::hosts::is_loopback;
-pub use server::limits::Limits;
+pub use server::limits::ConnectionLimits;
 pub use server::listener::HttpServer;
 pub use server::tls::Tls;
 

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::answer::Answer;
-use super::backend::AdminBackend;
+use super::backend::AdminService;
 use super::respond;
 
 const OK: &str = "ok";
@@ -25,7 +25,7 @@ pub(super) fn health() -> Answer {
 }
 
 /// 200 while commands are accepted, 503 while every create would be refused.
-pub(super) fn ready(backend: &dyn AdminBackend) -> Answer {
+pub(super) fn ready(backend: &dyn AdminService) -> Answer {
     let readiness = backend.ready();
     let mut answer = respond::json(&readiness);
     if !readiness.ready {

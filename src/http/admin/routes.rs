@@ -9,7 +9,7 @@ use tokio::sync::Mutex;
 
 use super::rate_limits;
 use crate::http::answer::Answer;
-use crate::http::backend::AdminBackend;
+use crate::http::backend::AdminService;
 use crate::http::body::Bodies;
 use crate::http::config::Config;
 use crate::http::problem;
@@ -41,7 +41,7 @@ struct Drain {
 
 /// Its routes, ready to serve.
 pub struct Admin {
-    backend: Arc<dyn AdminBackend>,
+    backend: Arc<dyn AdminService>,
     limits: Option<Limits>,
     bodies: Bodies,
     metrics: Arc<Metrics>,
@@ -51,7 +51,7 @@ pub struct Admin {
 
 impl Admin {
     /// Over what it shows and steers.
-    pub fn new(config: &Config, backend: Arc<dyn AdminBackend>, metrics: Arc<Metrics>) -> Self {
+    pub fn new(config: &Config, backend: Arc<dyn AdminService>, metrics: Arc<Metrics>) -> Self {
         Self {
             backend,
             limits: None,
@@ -80,7 +80,7 @@ impl Admin {
     /// one thread waits for it, and callers wait for their turn.
     async fn look<T: Send + 'static>(
         &self,
-        ask: impl FnOnce(&dyn AdminBackend) -> T + Send + 'static,
+        ask: impl FnOnce(&dyn AdminService) -> T + Send + 'static,
     ) -> Result<T, Problem> {
         let failed = |_| Problem::new(&problem::INTERNAL, "The figures could not be read.");
         let turn = Arc::clone(&self.looking).lock_owned().await;

@@ -8,10 +8,10 @@ use prometheus::IntCounter;
 use super::access::Authenticated;
 use super::batch;
 use super::receipt;
-use super::state::Public;
+use super::state::Api;
 use super::status;
 use crate::http::answer::Answer;
-use crate::http::backend::Commands;
+use crate::http::backend::CommandService;
 use crate::http::headers;
 use crate::http::headers::Format;
 use crate::http::headers::Prefer;
@@ -38,13 +38,13 @@ const FIXED_HEADERS: usize = "forebay-command-id".len()
     + "forebay-idempotency-key".len();
 
 /// Accepts one command or a batch.
-pub(super) async fn post<C: Commands>(
-    public: &Public<C>,
+pub(super) async fn post<C: CommandService>(
+    api: &Api<C>,
     request: MatchedRequest<'_>,
     caller: Authenticated,
 ) -> Result<Answer, Problem> {
     let caller = caller.caller();
-    let catalogue = public.kinds.current();
+    let catalogue = api.kinds.current();
     let Some(kind) = catalogue.kinds.get(request.parameter) else {
         return Err(Problem::new(&problem::UNKNOWN_KIND, "No kind of this name is configured."));
     };
@@ -54,40 +54,40 @@ pub(super) async fn post<C: Commands>(
     let prefer = Prefer::of(headers);
     let traceparent = headers::traceparent(headers).map(str::to_owned);
     let name = caller.name();
-    public.limited(name.as_deref(), request.client).await?;
+    api.limited(name.as_deref(), request.client).await?;
     let limit = match format {
-        Format::Single => public.max_body,
-        Format::Batch => public.max_batch_body,
+        Format::Single => api.max_body,
+        Format::Batch => api.max_batch_body,
     };
     let client = request.client;
-    let body = public.bodies.read(request.body, limit, request.conn).await?;
+    let body = api.bodies.read(request.body, limit, request.conn).await?;
 
     let admission = Admission {
         kind: Arc::clone(kind),
-        content_type: Arc::clone(&public.json),
+        content_type: Arc::clone(&api.json),
         // What the headers of each record of this request take, whatever the record.
         headers_len: traceparent.as_ref().map_or(0, String::len) + key.as_ref().map_or(0, String::len),
-        max_body: public.max_body,
-        message_max: public.message_max,
-        record_hit: public.record_hit.clone(),
+        max_body: api.max_body,
+        message_max: api.message_max,
+        record_hit: api.record_hit.clone(),
     };
     let bytes = body.bytes.clone();
     let check = move || match format {
         Format::Single => Ok(vec![admission.admit(bytes)?]),
         Format::Batch => batch::lines(&bytes, |line| admission.admit(line)),
     };
-    let commands = public.checks.run(body.bytes.len(), check).await?;
-    public.limited_rest(name.as_deref(), client, commands.len()).await?;
+    let commands = api.checks.run(body.bytes.len(), check).await?;
+    api.limited_rest(name.as_deref(), client, commands.len()).await?;
     let idempotency = key.map(|key| Idempotency { key, body: body.bytes.clone(), route: None });
     let request = Request { commands, traceparent, idempotency, principal: caller.owner() };
-    let receipt = public.commands.submit(request).await.map_err(|error| {
-        let retry_after = public.commands.retry_after(&error);
+    let receipt = api.commands.submit(request).await.map_err(|error| {
+        let retry_after = api.commands.retry_after(&error);
         Problem::submit(&error, retry_after)
     })?;
     // A wait may be long, and the log holds the body now.
     drop(body);
     if let Some(wait) = prefer.wait
-        && let Some(statuses) = status::final_statuses(&public.commands, &receipt.ids, false, wait).await
+        && let Some(statuses) = status::final_statuses(&api.commands, &receipt.ids, false, wait).await
     {
         return Ok(receipt::waited(&statuses, format, &receipt, prefer));
     }

@@ -8,7 +8,7 @@ use super::access::Access;
 use super::access::Administrator;
 use super::access::Authenticated;
 use super::access::SelfOrAdmin;
-use super::state::Public;
+use super::state::Api;
 use crate::auth::Caller;
 use crate::http::answer::Answer;
 use crate::http::problem::Problem;
@@ -22,15 +22,15 @@ pub type Answering<'a> = Pin<Box<dyn Future<Output = Result<Answer, Problem>> + 
 /// there are no users without it.
 pub enum Handler<C: 'static> {
     /// See [`Access::Public`].
-    Public(for<'a> fn(&'a Public<C>, MatchedRequest<'a>) -> Answering<'a>),
+    Public(for<'a> fn(&'a Api<C>, MatchedRequest<'a>) -> Answering<'a>),
     /// See [`Access::Optional`].
-    Optional(for<'a> fn(&'a Public<C>, MatchedRequest<'a>, Caller) -> Answering<'a>),
+    Optional(for<'a> fn(&'a Api<C>, MatchedRequest<'a>, Caller) -> Answering<'a>),
     /// See [`Access::Authenticated`].
-    Authenticated(for<'a> fn(&'a Public<C>, MatchedRequest<'a>, Authenticated) -> Answering<'a>),
+    Authenticated(for<'a> fn(&'a Api<C>, MatchedRequest<'a>, Authenticated) -> Answering<'a>),
     /// See [`Access::SelfOrAdmin`].
-    SelfOrAdmin(for<'a> fn(&'a Public<C>, &'a Users, MatchedRequest<'a>, SelfOrAdmin) -> Answering<'a>),
+    SelfOrAdmin(for<'a> fn(&'a Api<C>, &'a Users, MatchedRequest<'a>, SelfOrAdmin) -> Answering<'a>),
     /// See [`Access::Admin`].
-    Admin(for<'a> fn(&'a Public<C>, &'a Users, MatchedRequest<'a>, Administrator) -> Answering<'a>),
+    Admin(for<'a> fn(&'a Api<C>, &'a Users, MatchedRequest<'a>, Administrator) -> Answering<'a>),
 }
 
 impl<C: Send + Sync> Handler<C> {
@@ -46,7 +46,7 @@ impl<C: Send + Sync> Handler<C> {
     }
 
     /// Verifies the caller and answers.
-    pub async fn answer(&self, api: &Public<C>, request: MatchedRequest<'_>) -> Result<Answer, Problem> {
+    pub async fn answer(&self, api: &Api<C>, request: MatchedRequest<'_>) -> Result<Answer, Problem> {
         let caller = || access::caller(&api.authenticator, &request);
         match self {
             Self::Public(handle) => handle(api, request).await,

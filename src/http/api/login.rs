@@ -4,10 +4,10 @@ use serde_json::Map;
 use serde_json::Value;
 
 use super::documents::Empty;
-use super::state::Public;
+use super::state::Api;
 use crate::auth::Caller;
 use crate::http::answer::Answer;
-use crate::http::backend::Commands;
+use crate::http::backend::CommandService;
 use crate::http::form;
 use crate::http::problem;
 use crate::http::problem::Problem;
@@ -18,51 +18,51 @@ use crate::users;
 use crate::users::UserError;
 
 /// `POST /login`.
-pub(super) async fn login<C: Commands>(
-    public: &Public<C>,
+pub(super) async fn login<C: CommandService>(
+    api: &Api<C>,
     request: MatchedRequest<'_>,
 ) -> Result<Answer, Problem> {
-    let login = public.login()?;
-    if let Some(limits) = &public.limits {
+    let login = api.login()?;
+    if let Some(limits) = &api.limits {
         limits.login(request.client).await?;
     }
     let client = request.client;
-    let members = read(public, request).await?;
+    let members = read(api, request).await?;
     let users::Credentials { name, password } = users::credentials(members).map_err(UserError::Invalid)?;
     Ok(respond::json(&login.login(&name, password, client).await?))
 }
 
 /// `POST /refresh`.
-pub(super) async fn refresh<C: Commands>(
-    public: &Public<C>,
+pub(super) async fn refresh<C: CommandService>(
+    api: &Api<C>,
     request: MatchedRequest<'_>,
 ) -> Result<Answer, Problem> {
-    let login = public.login()?;
-    let token = users::refresh_token(read(public, request).await?).map_err(UserError::Invalid)?;
+    let login = api.login()?;
+    let token = users::refresh_token(read(api, request).await?).map_err(UserError::Invalid)?;
     Ok(respond::json(&login.refresh(token.expose()).await?))
 }
 
 /// `POST /logout`: by the access token in `Authorization`, or by a refresh token in the body.
-pub(super) async fn logout<C: Commands>(
-    public: &Public<C>,
+pub(super) async fn logout<C: CommandService>(
+    api: &Api<C>,
     request: MatchedRequest<'_>,
     caller: Caller,
 ) -> Result<Answer, Problem> {
-    let login = public.login()?;
+    let login = api.login()?;
     if let Caller::Known(principal) = caller {
         login.logout(&principal).await?;
     } else {
-        let token = users::refresh_token(read(public, request).await?).map_err(UserError::Invalid)?;
+        let token = users::refresh_token(read(api, request).await?).map_err(UserError::Invalid)?;
         login.logout_by_refresh_token(token.expose()).await?;
     }
     Ok(respond::json(&Empty {}))
 }
 
-async fn read<C: Commands>(
-    public: &Public<C>,
+async fn read<C: CommandService>(
+    api: &Api<C>,
     request: MatchedRequest<'_>,
 ) -> Result<Map<String, Value>, Problem> {
-    Ok(form::read(&public.bodies, public.max_body, request).await?.members)
+    Ok(form::read(&api.bodies, api.max_body, request).await?.members)
 }
 
 impl From<LoginError> for Problem {

@@ -11,13 +11,13 @@ use super::handler::Handler;
 use super::handler::handler;
 use super::login;
 use super::openapi;
+use super::state::Api;
 use super::state::JSON;
-use super::state::Public;
 use super::status;
 use super::users::reads;
 use super::users::writes;
 use crate::http::answer::Answer;
-use crate::http::backend::Commands;
+use crate::http::backend::CommandService;
 use crate::http::headers;
 use crate::http::problem::Problem;
 use crate::http::readiness;
@@ -59,7 +59,7 @@ const fn login<C>(
     Route { method: "POST", path, summary, usual: 200, body: Some(body), answer, endpoint }
 }
 
-impl<C: Commands> Service for Public<C> {
+impl<C: CommandService> Service for Api<C> {
     type Endpoint = Handler<C>;
 
     const ROUTES: &'static [Route<Self::Endpoint>] = &[
@@ -119,15 +119,15 @@ impl<C: Commands> Service for Public<C> {
     }
 }
 
-async fn describe<C: Commands>(api: &Public<C>, _: MatchedRequest<'_>) -> Result<Answer, Problem> {
-    let describe = |kinds: &Kinds| openapi::describe(Public::<C>::ROUTES, kinds, api.authenticator.asks());
+async fn describe<C: CommandService>(api: &Api<C>, _: MatchedRequest<'_>) -> Result<Answer, Problem> {
+    let describe = |kinds: &Kinds| openapi::describe(Api::<C>::ROUTES, kinds, api.authenticator.asks());
     Ok(respond::bytes(HeaderValue::from_static(JSON), api.kinds.current().description(describe)))
 }
 
-async fn health<C: Commands>(_: &Public<C>, _: MatchedRequest<'_>) -> Result<Answer, Problem> {
+async fn health<C: CommandService>(_: &Api<C>, _: MatchedRequest<'_>) -> Result<Answer, Problem> {
     Ok(readiness::health())
 }
 
-async fn ready<C: Commands>(api: &Public<C>, _: MatchedRequest<'_>) -> Result<Answer, Problem> {
+async fn ready<C: CommandService>(api: &Api<C>, _: MatchedRequest<'_>) -> Result<Answer, Problem> {
     Ok(readiness::ready(&*api.backend))
 }

@@ -8,8 +8,8 @@ use prometheus::IntCounter;
 use super::catalogue::Catalogue;
 use super::checks::Checks;
 use crate::auth::Authenticator;
-use crate::http::backend::AdminBackend;
-use crate::http::backend::Commands;
+use crate::http::backend::AdminService;
+use crate::http::backend::CommandService;
 use crate::http::body::Bodies;
 use crate::http::config::Config;
 use crate::http::problem;
@@ -26,7 +26,7 @@ use crate::users::Users;
 pub(super) const JSON: &str = "application/json";
 
 /// What the public listener is made of.
-pub struct PublicParts<C> {
+pub struct ApiParts<C> {
     /// Takes commands in.
     pub commands: C,
     /// Which kinds may enter.
@@ -40,7 +40,7 @@ pub struct PublicParts<C> {
     /// How much of what is too much; none: nothing is.
     pub limits: Option<Limits>,
     /// For `/readyz`.
-    pub backend: Arc<dyn AdminBackend>,
+    pub backend: Arc<dyn AdminService>,
     /// Where requests are counted.
     pub metrics: Arc<Metrics>,
     /// `[kafka] message_max`: no record may take more.
@@ -48,7 +48,7 @@ pub struct PublicParts<C> {
 }
 
 /// Its routes, ready to serve.
-pub struct Public<C> {
+pub struct Api<C> {
     pub(super) commands: C,
     pub(super) kinds: Catalogue,
     users: Option<Users>,
@@ -64,13 +64,13 @@ pub struct Public<C> {
     pub(super) max_body: usize,
     pub(super) max_batch_body: usize,
     pub(super) message_max: usize,
-    pub(super) backend: Arc<dyn AdminBackend>,
+    pub(super) backend: Arc<dyn AdminService>,
     pub(super) metrics: Arc<Metrics>,
 }
 
-impl<C: Commands> Public<C> {
+impl<C: CommandService> Api<C> {
     /// Ties the parts together.
-    pub fn new(config: &Config, parts: PublicParts<C>) -> Self {
+    pub fn new(config: &Config, parts: ApiParts<C>) -> Self {
         Self {
             bodies: Bodies::new(&parts.metrics),
             checks: Checks::default(),
@@ -93,7 +93,7 @@ impl<C: Commands> Public<C> {
     }
 }
 
-impl<C> Public<C> {
+impl<C> Api<C> {
     /// The user service; without one its paths are not found.
     pub(super) fn users(&self) -> Result<&Users, Problem> {
         self.users.as_ref().ok_or_else(nothing_here)

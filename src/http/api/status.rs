@@ -6,13 +6,13 @@ use std::time::Instant;
 
 use super::documents::StatusDocument;
 use super::receipt;
-use super::state::Public;
+use super::state::Api;
 use crate::auth::Caller;
 use crate::command::CommandId;
 use crate::command::Status;
 use crate::command::has_consumer;
 use crate::http::answer::Answer;
-use crate::http::backend::Commands;
+use crate::http::backend::CommandService;
 use crate::http::headers::Prefer;
 use crate::http::problem::Problem;
 use crate::http::respond;
@@ -20,24 +20,24 @@ use crate::http::server::service::MatchedRequest;
 use crate::status::StatusError;
 
 /// Answers with the status document, at once or after `Prefer: wait=N`.
-pub(super) async fn get<C: Commands>(
-    public: &Public<C>,
+pub(super) async fn get<C: CommandService>(
+    api: &Api<C>,
     request: MatchedRequest<'_>,
     caller: Caller,
 ) -> Result<Answer, Problem> {
     let id: CommandId = request.parameter.parse().map_err(|_| StatusError::NotFound)?;
     let prefer = Prefer::of(&request.head.headers);
-    let mut status = public.commands.find(id, &caller).await?;
+    let mut status = api.commands.find(id, &caller).await?;
     if let Some(wait) = prefer.wait.filter(|_| !status.is_final()) {
         let consumed = has_consumer(&status.kind);
-        status = find_final(&public.commands, id, consumed, Instant::now() + wait).await?;
+        status = find_final(&api.commands, id, consumed, Instant::now() + wait).await?;
     }
     Ok(receipt::applied(respond::json(&StatusDocument::from(&status)), prefer))
 }
 
 /// The statuses of all commands of a request once every one of them is final; `None` when `wait` was not enough, or
 /// a look-up failed: then the client gets its 202, which is true in any case.
-pub(super) async fn final_statuses<C: Commands>(
+pub(super) async fn final_statuses<C: CommandService>(
     commands: &C,
     ids: &[CommandId],
     consumed: bool,
@@ -56,7 +56,7 @@ pub(super) async fn final_statuses<C: Commands>(
 }
 
 /// The status once it is final or `deadline` has come. For those who may know it.
-async fn find_final<C: Commands>(
+async fn find_final<C: CommandService>(
     commands: &C,
     id: CommandId,
     consumed: bool,

@@ -18,8 +18,8 @@ use super::fake::Pipe;
 use super::fake::Taken;
 use crate::auth::Authenticator;
 use crate::http::api::catalogue::Catalogue;
-use crate::http::api::state::Public;
-use crate::http::api::state::PublicParts;
+use crate::http::api::state::Api;
+use crate::http::api::state::ApiParts;
 use crate::http::config::Config;
 use crate::http::server::connection;
 use crate::http::server::service::ServiceRunner;
@@ -31,7 +31,7 @@ use crate::units::ByteSize;
 const MAX_BODY: usize = 1 << 10;
 const MAX_BATCH_BODY: usize = 2 << 10;
 
-type Fake = (Taken, Arc<ServiceRunner<Public<Taken>>>, Config);
+type Fake = (Taken, Arc<ServiceRunner<Api<Taken>>>, Config);
 
 static SITE: LazyLock<Fake> = LazyLock::new(site);
 
@@ -45,7 +45,7 @@ fn site() -> Fake {
     };
     let taken = Taken::default();
     let metrics = Arc::new(Metrics::new().expect("metrics of our own"));
-    let parts = PublicParts {
+    let parts = ApiParts {
         commands: taken.clone(),
         users: None,
         authenticator: Authenticator::open(Arc::clone(&metrics)),
@@ -56,7 +56,7 @@ fn site() -> Fake {
         metrics,
         message_max: ByteSize::kib(1),
     };
-    let runner = Arc::new(ServiceRunner::new(Public::new(&config, parts), true));
+    let runner = Arc::new(ServiceRunner::new(Api::new(&config, parts), true));
     (taken, runner, config)
 }
 

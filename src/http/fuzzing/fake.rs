@@ -18,8 +18,8 @@ use tokio::io::ReadBuf;
 use crate::auth::Caller;
 use crate::command::CommandId;
 use crate::command::Status;
-use crate::http::backend::AdminBackend;
-use crate::http::backend::Commands;
+use crate::http::backend::AdminService;
+use crate::http::backend::CommandService;
 use crate::http::backend::Readiness;
 use crate::http::server::timed_io::Socket;
 use crate::ingest::Receipt;
@@ -38,7 +38,7 @@ impl Taken {
     }
 }
 
-impl Commands for Taken {
+impl CommandService for Taken {
     async fn submit(&self, request: Request) -> Result<Receipt, SubmitError> {
         let ids = vec![CommandId::from_bytes([7; 25]); request.commands.len()];
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(request);
@@ -59,7 +59,7 @@ impl Commands for Taken {
 /// Nothing lies behind.
 pub struct Nothing;
 
-impl AdminBackend for Nothing {
+impl AdminService for Nothing {
     fn backlog_json(&self) -> serde_json::Value {
         serde_json::Value::Null
     }

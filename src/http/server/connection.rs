@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 
 use super::conn_state::ConnState;
-use super::limits::Limits;
+use super::limits::ConnectionLimits;
 use super::service::Service;
 use super::service::ServiceRunner;
 use super::timed_io::Socket;
@@ -29,7 +29,7 @@ pub async fn serve_tls<S: Service>(
     peer: IpAddr,
     tls: Tls,
     runner: Arc<ServiceRunner<S>>,
-    limits: Limits,
+    limits: ConnectionLimits,
     mut stop: watch::Receiver<bool>,
 ) {
     let greeted = tokio::select! {
@@ -46,7 +46,7 @@ pub async fn serve<S: Service>(
     tcp: impl Socket,
     peer: IpAddr,
     runner: Arc<ServiceRunner<S>>,
-    limits: Limits,
+    limits: ConnectionLimits,
     mut stop: watch::Receiver<bool>,
 ) {
     let conn = Arc::new(ConnState::new());
@@ -79,7 +79,7 @@ pub async fn serve<S: Service>(
 }
 
 /// Tells a client above the cap to come back, and closes.
-pub async fn reject_over_capacity(tcp: TcpStream, limits: Limits) {
+pub async fn reject_over_capacity(tcp: TcpStream, limits: ConnectionLimits) {
     let full = Problem::new(&problem::OVERLOADED, "Too many connections are open.");
     TimedIo::new(tcp, Arc::new(ConnState::new()), limits).close_with(&full).await;
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// Bounds of one listener; the defaults stand in the `[server]` section of the configuration.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct ConnectionLimits {
     /// Bytes of request line and headers.
     pub max_headers: usize,
     /// From the first byte of a head to its last; also how long a new connection may stay silent.

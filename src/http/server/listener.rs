@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 
 use super::connection;
 use super::hosts::is_loopback;
-use super::limits::Limits;
+use super::limits::ConnectionLimits;
 use super::service::Service;
 use super::service::ServiceRunner;
 use super::tls::Tls;
@@ -36,7 +36,7 @@ const MAX_REJECTED: usize = 128;
 /// A bound listener.
 pub struct HttpServer {
     listener: TcpListener,
-    limits: Limits,
+    limits: ConnectionLimits,
     tls: Option<Tls>,
     connections_hit: IntCounter,
     accept_hit: IntCounter,
@@ -44,7 +44,7 @@ pub struct HttpServer {
 
 impl HttpServer {
     /// Binds an address; port 0 takes a free one.
-    pub fn bind(address: SocketAddr, limits: Limits, metrics: &Metrics) -> io::Result<Self> {
+    pub fn bind(address: SocketAddr, limits: ConnectionLimits, metrics: &Metrics) -> io::Result<Self> {
         let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
         // A restart need not wait for what is left of former connections.
         socket.set_reuseaddr(true)?;
@@ -53,12 +53,16 @@ impl HttpServer {
     }
 
     /// Takes a listener that somebody else has bound (socket activation).
-    pub fn from_std(listener: std::net::TcpListener, limits: Limits, metrics: &Metrics) -> io::Result<Self> {
+    pub fn from_std(
+        listener: std::net::TcpListener,
+        limits: ConnectionLimits,
+        metrics: &Metrics,
+    ) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
         Ok(Self::new(TcpListener::from_std(listener)?, limits, metrics))
     }
 
-    fn new(listener: TcpListener, limits: Limits, metrics: &Metrics) -> Self {
+    fn new(listener: TcpListener, limits: ConnectionLimits, metrics: &Metrics) -> Self {
         let hit = |bound| metrics.bound_hit.with_label_values(&[bound]);
         Self { listener, limits, tls: None, connections_hit: hit("connections"), accept_hit: hit("accept") }
     }

@@ -21,7 +21,7 @@ use tokio::time::Sleep;
 use super::conn_state::ConnState;
 use super::conn_state::Phase;
 use super::framing::Framing;
-use super::limits::Limits;
+use super::limits::ConnectionLimits;
 use crate::http::problem;
 use crate::http::problem::Problem;
 
@@ -46,7 +46,7 @@ impl Socket for TcpStream {
 pub struct TimedIo<T> {
     tcp: T,
     conn: Arc<ConnState>,
-    limits: Limits,
+    limits: ConnectionLimits,
     framing: Framing,
     /// The connection's first byte.
     first: Option<u8>,
@@ -63,7 +63,7 @@ pub struct TimedIo<T> {
 }
 
 impl<T: Socket> TimedIo<T> {
-    pub fn new(tcp: T, conn: Arc<ConnState>, limits: Limits) -> Self {
+    pub fn new(tcp: T, conn: Arc<ConnState>, limits: ConnectionLimits) -> Self {
         let timer = Box::pin(tokio::time::sleep(limits.header_timeout));
         Self {
             tcp,

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::fixture::Fake;
 use super::fixture::serve;
-use crate::http::Public;
+use crate::http::Api;
 use crate::http::server::service::Service;
 
 #[tokio::test]
@@ -16,7 +16,7 @@ async fn every_route_is_described_and_nothing_else() {
         operations.as_object().unwrap().keys().map(|m| (m.clone(), path.clone())).collect::<Vec<_>>()
     };
     let described: BTreeSet<_> = described["paths"].as_object().unwrap().iter().flat_map(methods).collect();
-    let routes = <Public<Fake> as Service>::ROUTES.iter();
+    let routes = <Api<Fake> as Service>::ROUTES.iter();
     assert_eq!(described, routes.map(|r| (r.method.to_lowercase(), r.path.to_owned())).collect());
 }
 

@@ -20,14 +20,14 @@ use crate::auth::Caller;
 use crate::command::CommandId;
 use crate::command::State;
 use crate::command::Status;
-use crate::http::AdminBackend;
+use crate::http::AdminService;
+use crate::http::Api;
+use crate::http::ApiParts;
 use crate::http::Catalogue;
-use crate::http::Commands;
+use crate::http::CommandService;
 use crate::http::Config;
+use crate::http::ConnectionLimits;
 use crate::http::HttpServer;
-use crate::http::Limits;
-use crate::http::Public;
-use crate::http::PublicParts;
 use crate::http::Readiness;
 use crate::http::api::checks::Checks;
 use crate::http::server::service::Service;
@@ -99,7 +99,7 @@ impl Fake {
     }
 }
 
-impl Commands for Fake {
+impl CommandService for Fake {
     async fn submit(&self, request: Request) -> Result<Receipt, SubmitError> {
         self.0.arrived.send_modify(|count| *count += 1);
         self.0.held.subscribe().wait_for(|held| !held).await.unwrap();
@@ -155,7 +155,7 @@ pub struct Backend {
     pub disk: Mutex<()>,
 }
 
-impl AdminBackend for Backend {
+impl AdminService for Backend {
     fn backlog_json(&self) -> serde_json::Value {
         let _answers = self.disk.lock().unwrap();
         serde_json::json!({"backlog": 3})
@@ -219,7 +219,7 @@ pub async fn serve() -> Server {
 pub async fn serve_with(config: Config, message_max: ByteSize) -> Server {
     let (log, backend) = (Fake::default(), Arc::new(Backend::default()));
     let metrics = Arc::new(Metrics::new().unwrap());
-    let parts = PublicParts {
+    let parts = ApiParts {
         commands: log.clone(),
         users: None,
         authenticator: Authenticator::open(Arc::clone(&metrics)),
@@ -230,7 +230,7 @@ pub async fn serve_with(config: Config, message_max: ByteSize) -> Server {
         metrics: Arc::clone(&metrics),
         message_max,
     };
-    let public = Public::new(&config, parts);
+    let public = Api::new(&config, parts);
     let checks = public.checks.clone();
     Server { checks, ..start("127.0.0.1:0", public, config.limits(), log, backend, metrics).await }
 }
@@ -238,7 +238,7 @@ pub async fn serve_with(config: Config, message_max: ByteSize) -> Server {
 pub async fn start<S: Service>(
     address: &str,
     site: S,
-    limits: Limits,
+    limits: ConnectionLimits,
     log: Fake,
     backend: Arc<Backend>,
     metrics: Arc<Metrics>,

@@ -14,7 +14,7 @@ use tokio::io::ReadBuf;
 use tokio::time::timeout;
 
 use super::fixture::config;
-use crate::http::Limits;
+use crate::http::ConnectionLimits;
 use crate::http::server::conn_state::ConnState;
 use crate::http::server::timed_io::Socket;
 use crate::http::server::timed_io::TimedIo;
@@ -53,7 +53,7 @@ impl AsyncWrite for Clogged {
 
 fn clogged() -> TimedIo<Clogged> {
     let hour = Duration::from_secs(3600);
-    let limits = Limits {
+    let limits = ConnectionLimits {
         header_timeout: hour,
         idle_timeout: hour,
         body_timeout: Duration::from_millis(20),

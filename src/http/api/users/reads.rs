@@ -6,8 +6,8 @@ use crate::http::answer::Answer;
 use crate::http::api::access::Administrator;
 use crate::http::api::access::SelfOrAdmin;
 use crate::http::api::documents::UserPage;
-use crate::http::api::state::Public;
-use crate::http::backend::Commands;
+use crate::http::api::state::Api;
+use crate::http::backend::CommandService;
 use crate::http::problem;
 use crate::http::problem::Problem;
 use crate::http::respond;
@@ -16,8 +16,8 @@ use crate::users;
 use crate::users::Users;
 
 /// `GET /v1/users/{name}`.
-pub async fn get<C: Commands>(
-    _: &Public<C>,
+pub async fn get<C: CommandService>(
+    _: &Api<C>,
     users: &Users,
     _: MatchedRequest<'_>,
     caller: SelfOrAdmin,
@@ -27,8 +27,8 @@ pub async fn get<C: Commands>(
 }
 
 /// `GET /v1/users?limit=&cursor=`.
-pub async fn list<C: Commands>(
-    _: &Public<C>,
+pub async fn list<C: CommandService>(
+    _: &Api<C>,
     users: &Users,
     request: MatchedRequest<'_>,
     _: Administrator,

@@ -5,8 +5,8 @@ use serde_json::Map;
 use serde_json::Value;
 
 use crate::auth::Caller;
-use crate::http::api::state::Public;
-use crate::http::backend::Commands;
+use crate::http::api::state::Api;
+use crate::http::backend::CommandService;
 use crate::http::form;
 use crate::http::headers;
 use crate::http::headers::Prefer;
@@ -24,24 +24,20 @@ pub struct Asked {
 }
 
 /// One command more of whoever calls.
-pub async fn limited<C>(
-    public: &Public<C>,
-    request: &MatchedRequest<'_>,
-    caller: &Caller,
-) -> Result<(), Problem> {
-    public.limited(caller.name().as_deref(), request.client).await
+pub async fn limited<C>(api: &Api<C>, request: &MatchedRequest<'_>, caller: &Caller) -> Result<(), Problem> {
+    api.limited(caller.name().as_deref(), request.client).await
 }
 
 /// Reads the body.
-pub async fn read<C: Commands>(
-    public: &Public<C>,
+pub async fn read<C: CommandService>(
+    api: &Api<C>,
     request: MatchedRequest<'_>,
     caller: &Caller,
 ) -> Result<Asked, Problem> {
     let prefer = Prefer::of(&request.head.headers);
     // Everything of the head, before the body takes the request apart.
     let mut context = context(&request, Bytes::new(), caller)?;
-    let form = form::read(&public.bodies, public.max_body, request).await?;
+    let form = form::read(&api.bodies, api.max_body, request).await?;
     if let Some(idempotency) = &mut context.idempotency {
         idempotency.body = form.bytes;
     }

@@ -18,9 +18,9 @@ use crate::http::api::access;
 use crate::http::api::access::Administrator;
 use crate::http::api::access::SelfOrAdmin;
 use crate::http::api::receipt;
-use crate::http::api::state::Public;
+use crate::http::api::state::Api;
 use crate::http::api::status;
-use crate::http::backend::Commands;
+use crate::http::backend::CommandService;
 use crate::http::headers::Format;
 use crate::http::headers::Prefer;
 use crate::http::problem::Problem;
@@ -33,18 +33,18 @@ use crate::users::Users;
 const USERS: &str = "/v1/users/";
 
 /// `POST /v1/users`.
-pub async fn register<C: Commands>(
-    public: &Public<C>,
+pub async fn register<C: CommandService>(
+    api: &Api<C>,
     request: MatchedRequest<'_>,
     caller: Caller,
 ) -> Result<Answer, Problem> {
-    let users = public.users()?;
-    limited(public, &request, &caller).await?;
-    let Asked { members, context, prefer } = read(public, request, &caller).await?;
+    let users = api.users()?;
+    limited(api, &request, &caller).await?;
+    let Asked { members, context, prefer } = read(api, request, &caller).await?;
     let user = users::new_user(members, users.phone_region()).map_err(UserError::Invalid)?;
     let name = user.name.clone();
-    let receipt = answered(public, users.register(user, context).await)?;
-    let Some(status) = decided(public, &receipt, prefer).await else {
+    let receipt = answered(api, users.register(user, context).await)?;
+    let Some(status) = decided(api, &receipt, prefer).await else {
         return Ok(receipt::accepted(&receipt, Format::Single, prefer));
     };
     if status.state != State::Applied {
@@ -60,34 +60,34 @@ pub async fn register<C: Commands>(
 }
 
 /// `PUT /v1/users/{name}`.
-pub async fn update<C: Commands>(
-    public: &Public<C>,
+pub async fn update<C: CommandService>(
+    api: &Api<C>,
     users: &Users,
     request: MatchedRequest<'_>,
     caller: SelfOrAdmin,
 ) -> Result<Answer, Problem> {
     let (caller, name) = (caller.caller(), caller.user());
-    limited(public, &request, caller).await?;
-    let Asked { members, context, prefer } = read(public, request, caller).await?;
+    limited(api, &request, caller).await?;
+    let Asked { members, context, prefer } = read(api, request, caller).await?;
     let change = users::change(members, name, users.phone_region()).map_err(UserError::Invalid)?;
-    let receipt = answered(public, users.update(name, change, context).await)?;
-    Ok(followed(public, users, name, &receipt, prefer).await)
+    let receipt = answered(api, users.update(name, change, context).await)?;
+    Ok(followed(api, users, name, &receipt, prefer).await)
 }
 
 /// `PUT /v1/users/{name}/password`. An administrator need not know the old one.
-pub async fn set_password<C: Commands>(
-    public: &Public<C>,
+pub async fn set_password<C: CommandService>(
+    api: &Api<C>,
     users: &Users,
     request: MatchedRequest<'_>,
     caller: SelfOrAdmin,
 ) -> Result<Answer, Problem> {
     let (caller, name) = (caller.caller(), caller.user());
-    limited(public, &request, caller).await?;
+    limited(api, &request, caller).await?;
     let client = request.client;
-    let Asked { members, context, prefer } = read(public, request, caller).await?;
+    let Asked { members, context, prefer } = read(api, request, caller).await?;
     let change = users::password_change(members, name).map_err(UserError::Invalid)?;
     // The old password is no easier to guess here than at a login.
-    let tried = match &public.limits {
+    let tried = match &api.limits {
         Some(limits) if change.old.is_some() => Some(limits.password_try(name, client).await?),
         _ => None,
     };
@@ -95,30 +95,30 @@ pub async fn set_password<C: Commands>(
     if let Some(tried) = tried.filter(|_| !matches!(outcome, Err(UserError::WrongPassword))) {
         tried.give_back().await;
     }
-    let receipt = answered(public, outcome)?;
-    Ok(followed(public, users, name, &receipt, prefer).await)
+    let receipt = answered(api, outcome)?;
+    Ok(followed(api, users, name, &receipt, prefer).await)
 }
 
 /// `DELETE /v1/users/{name}`.
-pub async fn delete<C: Commands>(
-    public: &Public<C>,
+pub async fn delete<C: CommandService>(
+    api: &Api<C>,
     users: &Users,
     request: MatchedRequest<'_>,
     caller: Administrator,
 ) -> Result<Answer, Problem> {
     let caller = caller.caller();
     let name = access::user_name(request.parameter)?;
-    limited(public, &request, caller).await?;
+    limited(api, &request, caller).await?;
     let prefer = Prefer::of(&request.head.headers);
     let context = context(&request, Bytes::new(), caller)?;
-    let receipt = answered(public, users.delete(&name, context).await)?;
-    Ok(followed(public, users, &name, &receipt, prefer).await)
+    let receipt = answered(api, users.delete(&name, context).await)?;
+    Ok(followed(api, users, &name, &receipt, prefer).await)
 }
 
-fn answered<C: Commands, T>(public: &Public<C>, outcome: Result<T, UserError>) -> Result<T, Problem> {
+fn answered<C: CommandService, T>(api: &Api<C>, outcome: Result<T, UserError>) -> Result<T, Problem> {
     outcome.map_err(|error| match error {
         UserError::Submit(error) => {
-            let retry_after = public.commands.retry_after(&error);
+            let retry_after = api.commands.retry_after(&error);
             Problem::submit(&error, retry_after)
         }
         error => error.into(),
@@ -126,18 +126,18 @@ fn answered<C: Commands, T>(public: &Public<C>, outcome: Result<T, UserError>) -
 }
 
 /// What became of an accepted command, if the client waits and it comes in time.
-async fn decided<C: Commands>(public: &Public<C>, receipt: &Receipt, prefer: Prefer) -> Option<Status> {
-    status::final_statuses(&public.commands, &receipt.ids, true, prefer.wait?).await?.pop()
+async fn decided<C: CommandService>(api: &Api<C>, receipt: &Receipt, prefer: Prefer) -> Option<Status> {
+    status::final_statuses(&api.commands, &receipt.ids, true, prefer.wait?).await?.pop()
 }
 
-async fn followed<C: Commands>(
-    public: &Public<C>,
+async fn followed<C: CommandService>(
+    api: &Api<C>,
     users: &Users,
     name: &str,
     receipt: &Receipt,
     prefer: Prefer,
 ) -> Answer {
-    match decided(public, receipt, prefer).await {
+    match decided(api, receipt, prefer).await {
         Some(status) => {
             users.refresh(name).await;
             receipt::waited(&[status], Format::Single, receipt, prefer)
