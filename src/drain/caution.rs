@@ -7,7 +7,7 @@
 use crate::kafka::TOO_LARGE;
 
 /// Records that must arrive in a row after the first refusal: more than a second refusal is likely to take.
-pub(super) const PROBATION: u64 = 256;
+const PROBATION: u64 = 256;
 /// Each one that costs a producer doubles their number, up to this: then at most one in so many costs the others anything.
 const LONGEST_PROBATION: u64 = 65_536;
 /// Smaller batches are not worth their requests; a record larger than this still goes alone.
@@ -87,5 +87,43 @@ impl Caution {
     /// The whole batch was too large: smaller ones from now on.
     pub(super) fn shrink(&mut self, cap: u64) {
         self.cap = self.cap.min(cap.max(LEAST_CAP));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each refusal cost every topic of the worker its producer: twenty in a second, a minute's delay.
+    #[test]
+    fn after_a_refusal_records_go_singly_until_enough_of_them_arrived() {
+        let mut topic = Caution::default();
+        assert!(!topic.goes_singly(1, true) && !topic.is_slow());
+        for refusals in [1, 2, 3] {
+            topic.put_on_probation();
+            topic.put_on_probation();
+            topic.record_refused("record: invalid", 100, true);
+            for _ in 0..PROBATION << (refusals - 1) {
+                assert!(topic.goes_singly(1, true));
+                topic.record_arrived(true);
+            }
+            assert!(!topic.goes_singly(1, true), "after {refusals}");
+        }
+        topic.record_refused("record: invalid", 100, true);
+        assert!(topic.goes_singly(1, true), "refused alone or not");
+    }
+
+    #[test]
+    fn what_a_topic_refused_before_goes_alone_and_starts_no_probation() {
+        let mut topic = Caution::default();
+        topic.record_refused(TOO_LARGE, 5000, true);
+        topic.record_refused("record: invalid", 100, false);
+        (0..PROBATION).for_each(|_| topic.record_arrived(true));
+        topic.record_refused(TOO_LARGE, 6000, true);
+        topic.record_refused("record: invalid", 100, false);
+        assert!(topic.goes_singly(5000, true) && topic.goes_singly(1, false));
+        assert!(!topic.goes_singly(4999, true));
+        topic.record_arrived(false);
+        assert!(!topic.goes_singly(1, false), "it takes records without a key again");
     }
 }

@@ -244,8 +244,6 @@ impl TopicState {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::drain::caution::PROBATION;
-    use crate::kafka::TOO_LARGE;
 
     const GRACE: Duration = Duration::from_secs(60);
     const UNKNOWN: Answer = Answer::Refused("topic: unknown");
@@ -380,25 +378,6 @@ mod tests {
         assert!(topic.is_unsettled(), "it may be another topic of the same name");
     }
 
-    /// Each refusal cost every topic of the worker its producer: twenty in a second, a minute's delay.
-    #[test]
-    fn after_a_refusal_records_go_singly_until_enough_of_them_arrived() {
-        let mut topic = topic(Instant::now());
-        assert!(!topic.caution.goes_singly(1, true) && !topic.caution.is_slow());
-        for refusals in [1, 2, 3] {
-            topic.caution.put_on_probation();
-            topic.caution.put_on_probation();
-            topic.record_refused("record: invalid", 100, true);
-            for _ in 0..PROBATION << (refusals - 1) {
-                assert!(topic.caution.goes_singly(1, true));
-                topic.caution.record_arrived(true);
-            }
-            assert!(!topic.caution.goes_singly(1, true), "after {refusals}");
-        }
-        topic.record_refused("record: invalid", 100, true);
-        assert!(topic.caution.goes_singly(1, true), "refused alone or not");
-    }
-
     /// Each refusal aborted a transaction: ten thousand of them took minutes.
     #[test]
     fn records_without_a_key_are_not_sent_to_a_topic_that_is_compacted() {
@@ -418,19 +397,5 @@ mod tests {
         assert_eq!(topic.route_of(after, true), Route::Send { partitions: 2, alone: false });
         topic.caution.is_compacted = false;
         assert_eq!(topic.route_of(before, false), Route::Send { partitions: 2, alone: false });
-    }
-
-    #[test]
-    fn what_a_topic_refused_before_goes_alone_and_starts_no_probation() {
-        let mut topic = topic(Instant::now());
-        topic.record_refused(TOO_LARGE, 5000, true);
-        topic.record_refused("record: invalid", 100, false);
-        (0..PROBATION).for_each(|_| topic.caution.record_arrived(true));
-        topic.record_refused(TOO_LARGE, 6000, true);
-        topic.record_refused("record: invalid", 100, false);
-        assert!(topic.caution.goes_singly(5000, true) && topic.caution.goes_singly(1, false));
-        assert!(!topic.caution.goes_singly(4999, true));
-        topic.caution.record_arrived(false);
-        assert!(!topic.caution.goes_singly(1, false), "it takes records without a key again");
     }
 }
