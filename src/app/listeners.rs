@@ -11,11 +11,11 @@ use tokio::task::JoinHandle;
 use crate::auth::Mode;
 use crate::config::Config;
 use crate::http::Admin;
-use crate::http::Durable;
-use crate::http::HttpServer;
-use crate::http::ConnectionLimits;
 use crate::http::Api;
 use crate::http::ApiParts;
+use crate::http::ConnectionLimits;
+use crate::http::Durable;
+use crate::http::HttpServer;
 use crate::http::Tls;
 use crate::http::is_loopback;
 use crate::metrics::Metrics;
@@ -67,7 +67,7 @@ impl Listeners {
     ) -> Result<Serving, Failure> {
         let admin = Admin::new(&config.server, parts.backend.clone(), parts.metrics.clone());
         let admin = parts.limits.iter().fold(admin, |admin, limits| admin.with_limits(limits.clone()));
-        let public = Public::new(&config.server, parts);
+        let public = Api::new(&config.server, parts);
         Ok(Serving {
             _certificates: self.tls.as_ref().map(Tls::watch),
             public: Some(Listener::open("listener", self.public, alarm, |server, stop| {
@@ -124,10 +124,10 @@ impl Listener {
 pub(super) fn bind_admin(config: &Config, metrics: &Metrics) -> Result<HttpServer, Failure> {
     let limits = config.server.limits();
     let most = limits.max_connections.min(descriptors::ADMIN_CONNECTIONS);
-    bind(config.server.admin_listen, Limits { max_connections: most, ..limits }, metrics)
+    bind(config.server.admin_listen, ConnectionLimits { max_connections: most, ..limits }, metrics)
 }
 
-fn bind(address: SocketAddr, limits: Limits, metrics: &Metrics) -> Result<HttpServer, Failure> {
+fn bind(address: SocketAddr, limits: ConnectionLimits, metrics: &Metrics) -> Result<HttpServer, Failure> {
     let bound = HttpServer::bind(address, limits, metrics);
     bound.map_err(|source| Failure::Listen { address, source })
 }
