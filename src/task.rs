@@ -8,9 +8,7 @@ use std::panic::AssertUnwindSafe;
 use std::panic::catch_unwind;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::Mutex;
 use std::sync::OnceLock;
-use std::sync::PoisonError;
 use std::sync::mpsc;
 use std::task::Context;
 use std::task::Poll;
@@ -20,6 +18,8 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+
+use crate::sync::Mutex;
 
 /// What a thread's body returns.
 pub type Outcome = Result<(), Box<dyn Error + Send + Sync>>;
@@ -167,7 +167,7 @@ pub struct TaskSet(Mutex<JoinSet<()>>);
 impl TaskSet {
     /// Starts `body` on the runtime. Of its end only a panic is heard, in the log.
     pub fn spawn(&self, runtime: &Handle, body: impl Future<Output = ()> + Send + 'static) {
-        let mut tasks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tasks = self.0.lock();
         while let Some(ended) = tasks.try_join_next() {
             if let Err(error) = ended {
                 tracing::error!(%error, "a task failed");
@@ -298,7 +298,7 @@ mod tests {
                 let _held = endless;
                 std::future::pending::<()>().await;
             });
-            assert_eq!(set.0.lock().unwrap().len(), 1, "those that ended are forgotten");
+            assert_eq!(set.0.lock().len(), 1, "those that ended are forgotten");
             drop(set);
             ended.await.expect_err("it was dropped");
         });

@@ -4,14 +4,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::MutexGuard;
-use std::sync::PoisonError;
 use std::time::Duration;
 
 use crate::db::Database;
 use crate::db::DbError;
 use crate::kv::Kv;
+use crate::sync::Mutex;
+use crate::sync::MutexGuard;
 use crate::task::Task;
 use crate::users;
 
@@ -55,7 +54,7 @@ impl Dependencies {
     }
 
     fn table(&self) -> MutexGuard<'_, BTreeMap<&'static str, String>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

@@ -1,13 +1,13 @@
 //! The keys and tokens that count now; replaced when their files change, without a restart.
 
 use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::PoisonError;
-use std::sync::RwLock;
 
 use sha2::Digest;
 use sha2::Sha256;
 use zeroize::Zeroizing;
+
+use crate::sync::Mutex;
+use crate::sync::RwLock;
 
 use super::config::Config;
 use super::config::Mode;
@@ -53,26 +53,25 @@ impl Keyring {
     pub fn reload(&self, config: &Config) -> Result<bool, String> {
         let texts = Texts::read(config);
         let digest = texts.as_ref().map_or_else(|why| Sha256::digest(why).into(), Texts::digest);
-        if std::mem::replace(&mut *self.seen.lock().unwrap_or_else(PoisonError::into_inner), digest) == digest
-        {
+        if std::mem::replace(&mut *self.seen.lock(), digest) == digest {
             return Ok(false);
         }
         let (keys, tokens) = texts?.parse()?;
         if let Some(keys) = keys {
-            *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(keys));
+            *self.keys.write() = Some(Arc::new(keys));
         }
-        *self.tokens.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(tokens);
+        *self.tokens.write() = Arc::new(tokens);
         Ok(true)
     }
 
     /// The keys; none where nobody logs in.
     pub fn keys(&self) -> Option<Arc<Keys>> {
-        self.keys.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.keys.read().clone()
     }
 
     /// The tokens of services.
     pub fn tokens(&self) -> Arc<Tokens> {
-        Arc::clone(&self.tokens.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.tokens.read())
     }
 }
 

@@ -1,12 +1,12 @@
 //! The breaker that calls to a dependency pass, with its gauge and its lines in the log.
 
 use std::fmt::Display;
-use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::time::Duration;
 use std::time::Instant;
 
 use prometheus::IntGauge;
+
+use crate::sync::Mutex;
 
 use super::Admission;
 use super::Backoff;
@@ -87,7 +87,7 @@ impl Gate {
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut Breaker) -> T) -> T {
-        let mut breaker = self.breaker.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut breaker = self.breaker.lock();
         let done = act(&mut breaker);
         self.open.set(breaker.is_open().into());
         done

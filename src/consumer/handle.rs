@@ -2,14 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::sync::atomic::AtomicI64;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use crate::metrics::Metrics;
+use crate::sync::Mutex;
 
 use super::progress::Progress;
 
@@ -27,7 +26,7 @@ pub(super) struct Shared {
 
 impl Shared {
     pub(super) fn say(&self, trouble: Option<String>) {
-        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+        *self.trouble.lock() = trouble;
     }
 }
 
@@ -51,13 +50,13 @@ impl Handle {
 
     /// What the database says while it cannot be written.
     pub fn blocked(&self) -> Option<String> {
-        self.shared.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.shared.trouble.lock().clone()
     }
 
     /// Where `user.commands.v1` is settled up to, by partition, as far as this process has come across it: everything
     /// before these offsets has an outcome or is parked.
     pub fn settled(&self) -> BTreeMap<i32, i64> {
-        self.shared.settled.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.shared.settled.lock().clone()
     }
 
     /// Sets the gauges, for whoever renders a scrape.

@@ -3,10 +3,10 @@
 //! A thread that beats may still go round in circles, and a database that answers may refuse every write. Only commands
 //! that are settled show that the consumer works.
 
-use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::time::Duration;
 use std::time::Instant;
+
+use crate::sync::Mutex;
 
 /// A batch takes milliseconds. One that takes this long is an operator's business, also where it succeeds in the end.
 const STALLED_AFTER: Duration = Duration::from_secs(30);
@@ -25,7 +25,7 @@ struct Pending {
 impl Progress {
     /// This many commands are pending now, and `settled` says whether some were settled since the last call.
     pub(super) fn note(&self, count: usize, settled: bool, now: Instant) {
-        let mut pending = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pending = self.0.lock();
         pending.count = count;
         pending.since = match pending.since {
             _ if count == 0 => None,
@@ -36,12 +36,12 @@ impl Progress {
 
     /// How many commands are read and not settled.
     pub(super) fn pending(&self) -> usize {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).count
+        self.0.lock().count
     }
 
     /// What to say when nothing was settled for too long.
     pub(super) fn stalled(&self, now: Instant) -> Option<String> {
-        let pending = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let pending = self.0.lock();
         let idle = now.saturating_duration_since(pending.since?);
         let count = pending.count;
         (idle >= STALLED_AFTER)

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
@@ -221,7 +220,7 @@ impl Worker<'_> {
 
     fn settled(&mut self, records: &[crate::kafka::Record]) {
         let offsets = self.intake.settled(records);
-        let mut settled = self.shared.settled.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut settled = self.shared.settled.lock();
         for ((topic, partition), offset) in offsets {
             if *topic == *USER_TOPIC {
                 settled.insert(partition, offset);

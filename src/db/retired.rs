@@ -4,10 +4,10 @@
 //! old one, which answers reads and refuses writes. The first refusal retires all connections made until then; each is
 //! closed when it would be used next.
 
-use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::time::Duration;
 use std::time::Instant;
+
+use crate::sync::Mutex;
 
 /// Where every server is read-only, each write would retire all connections again, and reads would pay for that.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
@@ -19,7 +19,7 @@ pub(super) struct Retired(Mutex<Option<Instant>>);
 impl Retired {
     /// Retires all connections made until `now`, unless that happened a moment ago. Says whether it did.
     pub(super) fn all(&self, now: Instant) -> bool {
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.0.lock();
         if last.is_some_and(|last| now.saturating_duration_since(last) < AGAIN_AFTER) {
             return false;
         }
@@ -29,7 +29,7 @@ impl Retired {
 
     /// Whether a connection that is so old now is retired.
     pub(super) fn includes(&self, age: Duration, now: Instant) -> bool {
-        let last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = self.0.lock();
         last.is_some_and(|last| now.saturating_duration_since(last) <= age)
     }
 }

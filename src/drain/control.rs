@@ -1,12 +1,11 @@
 //! What all workers and the reader are told.
 
-use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use crate::sync::Mutex;
 use crate::wal::Lsn;
 
 /// By the operator, the stop, and the pacer.
@@ -38,11 +37,11 @@ impl Control {
 
     /// Begin nothing new; end by then.
     pub(super) fn stop(&self, deadline: Instant) {
-        *self.stop_by.lock().unwrap_or_else(PoisonError::into_inner) = Some(deadline);
+        *self.stop_by.lock() = Some(deadline);
     }
 
     /// When to end, once that is asked.
     pub(super) fn stop_by(&self) -> Option<Instant> {
-        *self.stop_by.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.stop_by.lock()
     }
 }

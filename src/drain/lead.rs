@@ -5,11 +5,10 @@
 
 use std::collections::HashMap;
 use std::collections::VecDeque;
-use std::sync::Mutex;
-use std::sync::MutexGuard;
-use std::sync::PoisonError;
 
 use crate::command::USER_TOPIC;
+use crate::sync::Mutex;
+use crate::sync::MutexGuard;
 
 /// Of all partitions together: less than half of what one keeps.
 const MOST_AHEAD: u64 = 2 << 20;
@@ -65,7 +64,7 @@ impl Lead {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 

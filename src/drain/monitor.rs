@@ -2,15 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::MutexGuard;
-use std::sync::PoisonError;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 
 use serde::Serialize;
 
 use crate::drain::notify::Notify;
+use crate::sync::Mutex;
+use crate::sync::MutexGuard;
 use crate::wal::Lsn;
 
 /// What one worker is doing.
@@ -67,7 +66,7 @@ impl WorkerMonitor {
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, WorkerState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// The worker is alive.

@@ -1,9 +1,9 @@
 //! What a worker waits on: one event for new records, results and commands alike.
 
-use std::sync::Condvar;
-use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::time::Duration;
+
+use crate::sync::Condvar;
+use crate::sync::Mutex;
 
 /// Nothing is in flight and nothing held back: only a notification matters, and the heartbeat.
 pub(super) const IDLE: Duration = Duration::from_millis(900);
@@ -22,7 +22,7 @@ pub(super) struct Notify {
 impl Notify {
     /// Wakes the one who waits, or who waits next.
     pub(super) fn notify(&self) {
-        let mut rung = self.rung.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut rung = self.rung.lock();
         if !*rung {
             *rung = true;
             self.heard.notify_one();
@@ -31,9 +31,9 @@ impl Notify {
 
     /// Blocks until notified, for at most `timeout`.
     pub(super) fn wait(&self, timeout: Duration) {
-        let rung = self.rung.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = self.heard.wait_timeout_while(rung, timeout, |rung| !*rung);
-        *waited.unwrap_or_else(PoisonError::into_inner).0 = false;
+        let rung = self.rung.lock();
+        let mut waited = self.heard.wait_timeout_while(rung, timeout, |rung| !*rung);
+        *waited = false;
     }
 
     /// As [`Self::wait`], and a little longer: the results of a batch come one by one, and who waits for the last of

@@ -1,11 +1,10 @@
 //! Who makes the final value of a sealed record, and how the answer comes back to its worker.
 
 use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::PoisonError;
 
 use crate::command::Envelope;
 use crate::drain::notify::Notify;
+use crate::sync::Mutex;
 use crate::wal::Lsn;
 
 /// Makes the final value of sealed records.
@@ -50,7 +49,7 @@ impl Answer {
 impl Drop for Answer {
     fn drop(&mut self) {
         let made = (self.lsn, self.made.take());
-        self.inbox.made.lock().unwrap_or_else(PoisonError::into_inner).push(made);
+        self.inbox.made.lock().push(made);
         self.inbox.notify.notify();
     }
 }
@@ -69,7 +68,7 @@ impl Inbox {
 
     /// What came in since the last call.
     pub(super) fn take(&self) -> Vec<(Lsn, Option<Made>)> {
-        std::mem::take(&mut *self.made.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *self.made.lock())
     }
 }
 

@@ -7,15 +7,14 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::MutexGuard;
-use std::sync::PoisonError;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 
 use crate::drain::control::Control;
 use crate::drain::notify::Notify;
+use crate::sync::Mutex;
+use crate::sync::MutexGuard;
 use crate::wal::Frame;
 use crate::wal::Log;
 use crate::wal::Lsn;
@@ -108,7 +107,7 @@ pub(super) struct View {
 
 impl Queue {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// For the worker: it wants the records from this one on, and none of those that are in the queue.

@@ -1,8 +1,7 @@
 //! Whether this daemon may send.
 
-use std::sync::Mutex;
-use std::sync::MutexGuard;
-use std::sync::PoisonError;
+use crate::sync::Mutex;
+use crate::sync::MutexGuard;
 
 /// Whether this daemon may send. Shared by the claim, the workers and whoever asks.
 #[derive(Default)]
@@ -21,7 +20,7 @@ enum State {
 
 impl SendPermit {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// Whether workers may send.

@@ -1,6 +1,4 @@
 //! What waits for the commit thread: bounded in count and bytes, handed over whole.
-
-use std::sync::PoisonError;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -82,7 +80,7 @@ impl Queue {
         if planted(Fault::WakeBeforeEnqueue) {
             self.ready.notify_one();
         }
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock();
         if state.closed {
             return Err(SubmitError::Closing);
         }
@@ -104,7 +102,7 @@ impl Queue {
     /// Everything that waits, put into `taken`, once `gather` has what it waits for; nothing after `patience`. False:
     /// closed and empty.
     pub fn take(&self, taken: &mut Vec<CommitJob>, patience: Duration, gather: &Gather) -> bool {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock();
         if state.waiting.is_empty() && !state.closed {
             state = self.sleep(state, 1, patience);
         }
@@ -132,25 +130,25 @@ impl Queue {
         patience: Duration,
     ) -> MutexGuard<'a, State> {
         state.wake_at = Some(count);
-        state = self.ready.wait_timeout(state, patience).unwrap_or_else(PoisonError::into_inner).0;
+        state = self.ready.wait_timeout(state, patience);
         state.wake_at = None;
         state
     }
 
     /// `take` without waiting: what only a planted fault does.
     pub fn take_now(&self, taken: &mut Vec<CommitJob>) {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).hand_over(taken);
+        self.state.lock().hand_over(taken);
     }
 
     pub fn close(&self) {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
+        self.state.lock().closed = true;
         self.ready.notify_one();
     }
 
     /// Nobody will take what waits: whoever waits for an answer is told by the end of its channel.
     pub fn abandon(&self) {
         let waiting = {
-            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut state = self.state.lock();
             state.closed = true;
             std::mem::take(&mut state.waiting)
         };
@@ -160,12 +158,12 @@ impl Queue {
     /// How many wait, and their bytes.
     #[cfg(all(test, feature = "shuttle"))]
     pub fn held(&self) -> (usize, usize) {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = self.state.lock();
         (state.waiting.len(), state.bytes)
     }
 
     pub fn is_closed(&self) -> bool {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).closed
+        self.state.lock().closed
     }
 }
 
@@ -193,7 +191,7 @@ mod tests {
                 queue.take(&mut taken, HOUR, &gather);
                 taken.len()
             });
-            while queue.state.lock().unwrap().wake_at != Some(3) {
+            while queue.state.lock().wake_at != Some(3) {
                 std::thread::yield_now();
             }
             end(&queue);
@@ -205,7 +203,7 @@ mod tests {
     fn a_group_that_gathers_is_taken_when_as_many_have_come_and_not_before() {
         let taken = gathered(|queue| {
             push(queue);
-            assert_eq!(queue.state.lock().unwrap().wake_at, Some(3), "two do not wake it");
+            assert_eq!(queue.state.lock().wake_at, Some(3), "two do not wake it");
             push(queue);
         });
         assert_eq!(taken, 3);

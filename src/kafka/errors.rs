@@ -1,12 +1,12 @@
 //! What each error of a broker or of librdkafka says about the record it came with: one table.
 
-use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::time::Duration;
 use std::time::Instant;
 
 use rdkafka::error::KafkaError;
 use rdkafka::error::RDKafkaErrorCode as Code;
+
+use crate::sync::Mutex;
 
 /// Who is at fault when a record was not delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -29,7 +29,7 @@ pub enum Fault {
 pub(super) fn report(error: &KafkaError, reason: &str) {
     static LAST: Mutex<Vec<(Code, Instant)>> = Mutex::new(Vec::new());
     let code = error.rdkafka_error_code().unwrap_or(Code::Fail);
-    let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut last = LAST.lock();
     last.retain(|(_, at)| at.elapsed() < REPORT_EVERY);
     if last.iter().all(|(known, _)| *known != code) {
         last.push((code, Instant::now()));

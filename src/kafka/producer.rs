@@ -4,9 +4,7 @@ use std::borrow::Cow;
 use std::panic::AssertUnwindSafe;
 use std::panic::catch_unwind;
 use std::sync::Arc;
-use std::sync::Mutex;
 use std::sync::OnceLock;
-use std::sync::PoisonError;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -34,6 +32,7 @@ use crate::kafka::Guarantee;
 use crate::kafka::client;
 use crate::kafka::poller::PolledProducer;
 use crate::kafka::topics;
+use crate::sync::Mutex;
 use crate::task::OnFailure;
 
 /// A record to send.
@@ -102,7 +101,7 @@ impl Results {
         if delivery.error.is_some() {
             self.failed.store(true, Ordering::Release);
         }
-        let mut deliveries = self.deliveries.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut deliveries = self.deliveries.lock();
         let is_first = deliveries.is_empty();
         deliveries.push(delivery);
         drop(deliveries);
@@ -203,7 +202,7 @@ impl Producer {
 
     /// The results so far, into `into`, in the order in which they came.
     pub fn take_results(&self, into: &mut Vec<Delivery>) {
-        into.append(&mut self.results.deliveries.lock().unwrap_or_else(PoisonError::into_inner));
+        into.append(&mut self.results.deliveries.lock());
     }
 
     /// Whether any record failed since [`Self::forget_failures`], or the producer itself did.

@@ -6,8 +6,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::sync::atomic::AtomicI64;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -31,6 +29,7 @@ use crate::kafka::ClientError;
 use crate::kafka::Config;
 use crate::kafka::Record;
 use crate::kafka::client;
+use crate::sync::Mutex;
 
 /// A member that was killed is noticed after this long. Not below the brokers' own `group.min.session.timeout.ms`.
 const SESSION: Duration = Duration::from_secs(10);
@@ -111,7 +110,7 @@ impl Source {
 
     /// The partitions that were taken away since this was asked last, in the order of events.
     pub fn take_revoked(&self) -> Vec<Partition> {
-        std::mem::take(&mut *self.shared.revoked.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *self.shared.revoked.lock())
     }
 
     /// Says that everything before these offsets is done. Not waited for, but when this is dropped: what is lost of it
@@ -213,7 +212,7 @@ impl ConsumerContext for Context {
             Rebalance::Revoke(list) => {
                 // librdkafka keeps the application's pauses for the next assignment, where nobody would end them.
                 let _ = consumer.resume(list);
-                let mut revoked = self.shared.revoked.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut revoked = self.shared.revoked.lock();
                 revoked.extend(list.elements().iter().map(|one| (one.topic().into(), one.partition())));
             }
             Rebalance::Assign(list) => tracing::info!(consumer.partitions = list.count(), "assigned"),

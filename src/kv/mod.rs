@@ -17,12 +17,11 @@ mod url;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::time::Duration;
 use std::time::Instant;
 
 use crate::metrics::Metrics;
+use crate::sync::Mutex;
 
 pub use bucket::Bucket;
 pub use bucket::Rate;
@@ -330,7 +329,7 @@ impl Kv {
 impl Kv {
     /// Whether a refusal was not said for a while.
     fn is_to_be_said(&self, now: Instant) -> bool {
-        let mut said = self.denied.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut said = self.denied.lock();
         if said.is_some_and(|said| now.saturating_duration_since(said) < DENIED_EVERY) {
             return false;
         }

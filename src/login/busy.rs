@@ -4,9 +4,9 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::Mutex;
-use std::sync::MutexGuard;
-use std::sync::PoisonError;
+
+use crate::sync::Mutex;
+use crate::sync::MutexGuard;
 
 /// Logins in progress.
 pub(super) struct InProgress {
@@ -48,7 +48,7 @@ impl InProgress {
     }
 
     fn seats(&self) -> MutexGuard<'_, Seats> {
-        self.seats.lock().unwrap_or_else(PoisonError::into_inner)
+        self.seats.lock()
     }
 }
 

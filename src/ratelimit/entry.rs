@@ -1,9 +1,6 @@
 //! One client of one limiter in this process: its lease, and who waits for it to be filled again.
 
 use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::MutexGuard;
-use std::sync::PoisonError;
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -12,6 +9,8 @@ use tokio::time::timeout_at;
 use crate::kv::Rate;
 use crate::kv::Spend;
 use crate::kv::Spent;
+use crate::sync::Mutex;
+use crate::sync::MutexGuard;
 
 use super::lease::Ask;
 use super::lease::Lease;
@@ -124,6 +123,6 @@ impl Entry {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }

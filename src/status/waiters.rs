@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
+
+use crate::sync::Mutex;
 
 pub(super) struct Waiters<K> {
     waiting: Mutex<HashMap<K, Arc<Notify>>>,
@@ -32,7 +32,7 @@ impl<K> Default for Waiters<K> {
 
 impl<K: Copy + Eq + Hash> Waiters<K> {
     pub fn register(self: &Arc<Self>, key: K) -> Waiter<K> {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self.waiting.lock();
         let notify = Arc::clone(waiting.entry(key).or_default());
         self.count.store(waiting.len(), Ordering::SeqCst);
         Waiter { waiters: Arc::clone(self), key, notify }
@@ -40,7 +40,7 @@ impl<K: Copy + Eq + Hash> Waiters<K> {
 
     /// What is waited for.
     pub fn keys(&self) -> Vec<K> {
-        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let waiting = self.waiting.lock();
         waiting.keys().copied().collect()
     }
 
@@ -48,7 +48,7 @@ impl<K: Copy + Eq + Hash> Waiters<K> {
         if self.count.load(Ordering::SeqCst) == 0 {
             return;
         }
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self.waiting.lock();
         for key in keys {
             if let Some(notify) = waiting.remove(key) {
                 notify.notify_waiters();
@@ -67,7 +67,7 @@ impl<K: Copy + Eq + Hash> Waiter<K> {
 
 impl<K: Copy + Eq + Hash> Drop for Waiter<K> {
     fn drop(&mut self) {
-        let mut waiting = self.waiters.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self.waiters.waiting.lock();
         // Two of the three owners are the map and this waiter: nobody else waits.
         if waiting
             .get(&self.key)

@@ -9,16 +9,15 @@ use std::io;
 use std::io::Write;
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::sync::Condvar;
-use std::sync::Mutex;
-use std::sync::MutexGuard;
-use std::sync::PoisonError;
 use std::thread;
 use std::time::Duration;
 
 use prometheus::IntCounter;
 use tracing_subscriber::fmt::MakeWriter;
 
+use crate::sync::Condvar;
+use crate::sync::Mutex;
+use crate::sync::MutexGuard;
 use crate::task::OnFailure;
 use crate::task::Thread;
 
@@ -93,8 +92,8 @@ impl Output {
     /// Waits until all lines are written, or for `timeout`; says whether they are.
     pub(super) fn flush(&self, timeout: Duration) -> bool {
         let waits = |state: &mut State| state.bytes + state.writing > 0;
-        let waited = self.emptied.wait_timeout_while(self.state(), timeout, waits);
-        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
+        let mut state = self.emptied.wait_timeout_while(self.state(), timeout, waits);
+        !waits(&mut state)
     }
 
     /// The next line; waits for it.
@@ -106,7 +105,7 @@ impl Output {
                 state.writing = line.len();
                 return line;
             }
-            state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = self.filled.wait(state);
         }
     }
 
@@ -117,7 +116,7 @@ impl Output {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 

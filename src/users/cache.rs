@@ -12,8 +12,6 @@
 //!   a deletion may be older than what it deletes, and commands of one log may be accepted in one millisecond.)
 
 use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -38,6 +36,7 @@ use crate::kv::Event;
 use crate::kv::Held;
 use crate::kv::Kv;
 use crate::metrics::Metrics;
+use crate::sync::Mutex;
 use crate::task::Task;
 
 /// How long a name that does not exist is remembered: a registration elsewhere may be applied at any time.
@@ -172,11 +171,11 @@ impl Profiles {
     /// yet.
     fn distrust(&self) {
         let until = Instant::now() + self.ttl + LEASE_TTL;
-        *self.distrusted_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(until);
+        *self.distrusted_until.lock() = Some(until);
     }
 
     fn is_distrusted(&self) -> bool {
-        let until = *self.distrusted_until.lock().unwrap_or_else(PoisonError::into_inner);
+        let until = *self.distrusted_until.lock();
         until.is_some_and(|until| Instant::now() < until)
     }
 

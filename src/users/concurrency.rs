@@ -5,9 +5,6 @@
 //! "Congestion Avoidance and Control", 1988). One is always let through; the limit can recover from any value.
 
 use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::MutexGuard;
-use std::sync::PoisonError;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -15,6 +12,9 @@ use prometheus::IntCounter;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
+
+use crate::sync::Mutex;
+use crate::sync::MutexGuard;
 
 /// At the start: as many as the database has connections by default.
 const FIRST: usize = 16;
@@ -70,7 +70,7 @@ impl Concurrency {
     }
 
     fn limit(&self) -> MutexGuard<'_, Limit> {
-        self.limit.lock().unwrap_or_else(PoisonError::into_inner)
+        self.limit.lock()
     }
 }
 

@@ -11,9 +11,6 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::MutexGuard;
-use std::sync::PoisonError;
 use std::time::Duration;
 
 use prometheus::IntCounter;
@@ -23,6 +20,8 @@ use crate::backoff::Backoff;
 use crate::kv::Kv;
 use crate::kv::KvError;
 use crate::metrics::Metrics;
+use crate::sync::Mutex;
+use crate::sync::MutexGuard;
 use crate::task::Task;
 
 /// Over which daemons tell one another who has changed: names, with a blank between them.
@@ -156,7 +155,7 @@ impl Inner {
     }
 
     fn table(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        self.waiting.lock()
     }
 }
 

@@ -2,7 +2,6 @@
 //! `acked/` and out, and the next segment's file.
 
 use std::io;
-use std::sync::PoisonError;
 use std::time::Duration;
 
 use super::checkpoint::Checkpoint;
@@ -61,7 +60,7 @@ impl Log {
         now: Timestamp,
         is_due: impl FnOnce(&Checkpoint, &Checkpoint) -> bool,
     ) -> io::Result<Vec<Lsn>> {
-        let mut saved = self.checkpointing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut saved = self.checkpointing.lock();
         let mut open = None;
         let mut complete = Vec::new();
         let segments = self.segments();

@@ -4,7 +4,6 @@ use std::io;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::PoisonError;
 use std::time::Duration;
 
 use zeroize::Zeroizing;
@@ -272,11 +271,11 @@ impl Log {
     }
 
     pub(super) fn ledger(&self) -> MutexGuard<'_, Ledger> {
-        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+        self.ledger.lock()
     }
 
     pub(super) fn lock_transactions(&self) -> MutexGuard<'_, Transactions> {
-        self.transactions.lock().unwrap_or_else(PoisonError::into_inner)
+        self.transactions.lock()
     }
 
     pub(super) fn mark_done(&self, records: impl Iterator<Item = (Lsn, u64)>) {

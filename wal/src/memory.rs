@@ -6,14 +6,14 @@ use std::io;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::PoisonError;
+
+use crate::sync::Mutex;
+use crate::sync::MutexGuard;
 
 use super::fs::Dir;
 use super::fs::File;
 use super::fs::Fs;
 use super::fs::Mode;
-use crate::sync::Mutex;
-use crate::sync::MutexGuard;
 
 /// Files by path. Clones share them.
 #[derive(Clone, Default)]
@@ -49,12 +49,12 @@ impl MemoryFs {
     /// Another file system with what is written in this one.
     pub fn copy(&self) -> Self {
         let copy = Self::default();
-        self.state().files.iter().for_each(|(path, bytes)| copy.put(path, &lock(bytes).written));
+        self.state().files.iter().for_each(|(path, bytes)| copy.put(path, &bytes.lock().written));
         copy
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        lock(&self.0)
+        self.0.lock()
     }
 
     /// Bytes that were read so far.
@@ -68,7 +68,7 @@ impl MemoryFs {
     /// Every file with what the disk has of it.
     pub fn flushed(&self) -> Vec<(PathBuf, Vec<u8>)> {
         let files = self.state().files.clone();
-        files.into_iter().map(|(path, bytes)| (path, lock(&bytes).flushed.clone())).collect()
+        files.into_iter().map(|(path, bytes)| (path, bytes.lock().flushed.clone())).collect()
     }
 
     /// Lets `n` more flushes succeed; the next one fails, and all after it.
@@ -80,10 +80,6 @@ impl MemoryFs {
     pub fn set_free(&self, bytes: u64) {
         self.state().free = Some(bytes);
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn missing() -> io::Error {
@@ -118,7 +114,7 @@ impl Fs for MemoryFs {
         };
         drop(state);
         if mode == Mode::Create {
-            lock(&bytes).written.clear();
+            bytes.lock().written.clear();
         }
         Ok(Arc::new(Open { bytes, fs: self.clone() }))
     }
@@ -145,7 +141,7 @@ impl Fs for MemoryFs {
 
 impl File for Open {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        let bytes = lock(&self.bytes);
+        let bytes = self.bytes.lock();
         let from = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.written.len());
         let count = buf.len().min(bytes.written.len() - from);
         buf[..count].copy_from_slice(&bytes.written[from..from + count]);
@@ -155,7 +151,7 @@ impl File for Open {
     }
 
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
-        let mut bytes = lock(&self.bytes);
+        let mut bytes = self.bytes.lock();
         let (from, end) = (offset as usize, offset as usize + buf.len());
         if bytes.written.len() < end {
             bytes.written.resize(end, 0);
@@ -171,7 +167,7 @@ impl File for Open {
         }
         state.flushes = state.flushes.map(|left| left - 1);
         drop(state);
-        let mut bytes = lock(&self.bytes);
+        let mut bytes = self.bytes.lock();
         bytes.flushed = bytes.written.clone();
         Ok(())
     }
@@ -181,11 +177,11 @@ impl File for Open {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        lock(&self.bytes).written.resize(len as usize, 0);
+        self.bytes.lock().written.resize(len as usize, 0);
         Ok(())
     }
 
     fn size(&self) -> io::Result<u64> {
-        Ok(lock(&self.bytes).written.len() as u64)
+        Ok(self.bytes.lock().written.len() as u64)
     }
 }

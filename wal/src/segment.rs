@@ -5,7 +5,6 @@ use std::io;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::PoisonError;
 
 use super::crypt::Access;
 use super::footer::Footer;
@@ -86,7 +85,7 @@ impl Segment {
 
     /// A copy of its state.
     pub fn state(&self) -> State {
-        self.state.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.state.read().clone()
     }
 
     /// The number after its last flushed record, and the bytes flushed.
@@ -104,12 +103,12 @@ impl Segment {
 
     /// Looks at its state without a copy.
     fn look<T>(&self, at: impl FnOnce(&State) -> T) -> T {
-        at(&self.state.read().unwrap_or_else(PoisonError::into_inner))
+        at(&self.state.read())
     }
 
     /// Changes its state.
     pub fn update<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
-        change(&mut self.state.write().unwrap_or_else(PoisonError::into_inner))
+        change(&mut self.state.write())
     }
 
     /// Where its file lies now.
@@ -166,30 +165,30 @@ pub struct Segments(RwLock<BTreeMap<Lsn, Arc<Segment>>>);
 impl Segments {
     /// Adds one.
     pub fn insert(&self, segment: Arc<Segment>) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(segment.first, segment);
+        self.0.write().insert(segment.first, segment);
     }
 
     /// Forgets one.
     pub fn remove(&self, first: Lsn) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).remove(&first);
+        self.0.write().remove(&first);
     }
 
     /// The one that holds `lsn`, or that will when it is flushed; `None` when it is no longer kept.
     pub fn holding(&self, lsn: Lsn) -> Option<Arc<Segment>> {
-        let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let all = self.0.read();
         let (_, segment) = all.range(..=lsn).next_back()?;
         segment.look(|state| !state.sealed || lsn < state.next).then(|| Arc::clone(segment))
     }
 
     /// The first one that begins at or after `lsn`.
     pub fn from(&self, lsn: Lsn) -> Option<Arc<Segment>> {
-        let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let all = self.0.read();
         all.range(lsn..).next().map(|(_, segment)| Arc::clone(segment))
     }
 
     /// How many numbers from `from` up to `to` lie in one of them.
     pub fn kept_within(&self, from: Lsn, to: Lsn) -> u64 {
-        let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let all = self.0.read();
         let before = all.range(..to).rev().map(|(first, segment)| (*first, segment.flushed().0));
         let overlapping = before.take_while(|(_, next)| *next > from);
         overlapping.map(|(first, next)| next.min(to).0.saturating_sub(first.max(from).0)).sum()
@@ -197,6 +196,6 @@ impl Segments {
 
     /// All of them, oldest first.
     pub fn all(&self) -> Vec<Arc<Segment>> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+        self.0.read().values().cloned().collect()
     }
 }

@@ -11,7 +11,6 @@ use std::io;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::PoisonError;
 
 use super::bytes::array;
 use super::fs::File;
@@ -131,7 +130,7 @@ impl Sent {
     }
 
     fn flush(&self) -> io::Result<()> {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.open.lock();
         for file in open.values() {
             unless(Fault::NotesNotFlushed, || file.sync_data())?;
         }
@@ -146,7 +145,7 @@ impl Sent {
     /// Removes the notes of a segment that is gone.
     pub fn remove(&self, segment: Lsn) -> io::Result<()> {
         self.fresh().retain(|(of, _)| *of != segment);
-        self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&segment);
+        self.open.lock().remove(&segment);
         match self.fs.remove(&self.dir.join(segment_name(segment))) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
             _ => Ok(()),
@@ -154,11 +153,11 @@ impl Sent {
     }
 
     fn fresh(&self) -> MutexGuard<'_, Vec<(Lsn, Confirmation)>> {
-        self.fresh.lock().unwrap_or_else(PoisonError::into_inner)
+        self.fresh.lock()
     }
 
     fn file(&self, segment: Lsn) -> io::Result<Arc<dyn File>> {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.open.lock();
         if let Some(file) = open.get(&segment) {
             return Ok(Arc::clone(file));
         }

@@ -5,7 +5,6 @@
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::PoisonError;
 use std::time::Duration;
 
 use super::fs::File;
@@ -142,7 +141,7 @@ impl SpareSlot {
     pub fn wait_ready(&self, patience: Duration) -> bool {
         let filling = |slot: &mut Slot| matches!(slot, Slot::Wanted | Slot::Taken);
         let waited = self.changed.wait_timeout_while(self.slot(), patience, filling);
-        matches!(*waited.unwrap_or_else(PoisonError::into_inner).0, Slot::Ready(_))
+        matches!(*waited, Slot::Ready(_))
     }
 
     /// The file that was taken has its own name now: another one may be filled.
@@ -165,7 +164,7 @@ impl SpareSlot {
         let wanted = |slot: &Slot| matches!(slot, Slot::Wanted | Slot::NoRoom);
         let slot = self.slot();
         let waited = self.changed.wait_timeout_while(slot, timeout, |slot| !wanted(slot));
-        wanted(&waited.unwrap_or_else(PoisonError::into_inner).0)
+        wanted(&waited)
     }
 
     fn set(&self, to: Slot) {
@@ -177,7 +176,7 @@ impl SpareSlot {
     }
 
     fn slot(&self) -> MutexGuard<'_, Slot> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 

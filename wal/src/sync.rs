@@ -1,16 +1,21 @@
-//! Locks, condition variables and atomics of the log and of the way into it: the standard library's, or, with the
-//! feature `shuttle`, ones whose every call is a point where another thread may go on. No release has the feature.
+//! Locks, condition variables and atomics: the standard library's, or, with the feature `shuttle`, ones whose every call
+//! is a point where another thread may go on. No release has the feature.
+//!
+//! Locking cannot fail. The standard library's lock returns an error after a thread has panicked while it held the lock.
+//! The owner of that thread notices the panic and ends the process or the request (`task`); the threads that go on until
+//! then must not panic as well.
 
 #[cfg(not(feature = "shuttle"))]
 use std::sync as from;
+use std::sync::PoisonError;
+use std::time::Duration;
 
 #[cfg(feature = "shuttle")]
 use shuttle::sync as from;
 
-pub use from::Condvar;
-pub use from::Mutex;
 pub use from::MutexGuard;
-pub use from::RwLock;
+pub use from::RwLockReadGuard;
+pub use from::RwLockWriteGuard;
 pub use from::atomic;
 
 #[cfg(not(feature = "shuttle"))]
@@ -18,6 +23,98 @@ pub use std::sync::OnceLock;
 
 #[cfg(feature = "shuttle")]
 pub use once::OnceLock;
+
+/// [`std::sync::Mutex`] with a `lock` that cannot fail.
+#[derive(Debug, Default)]
+pub struct Mutex<T>(from::Mutex<T>);
+
+impl<T> Mutex<T> {
+    /// An unlocked mutex.
+    pub const fn new(value: T) -> Self {
+        Self(from::Mutex::new(value))
+    }
+
+    /// Waits for the lock.
+    pub fn lock(&self) -> MutexGuard<'_, T> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The value.
+    pub fn into_inner(self) -> T {
+        self.0.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// [`std::sync::RwLock`] with locks that cannot fail.
+#[derive(Debug, Default)]
+pub struct RwLock<T>(from::RwLock<T>);
+
+impl<T> RwLock<T> {
+    /// An unlocked lock.
+    pub const fn new(value: T) -> Self {
+        Self(from::RwLock::new(value))
+    }
+
+    /// Waits until no writer has the lock.
+    pub fn read(&self) -> RwLockReadGuard<'_, T> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until nobody else has the lock.
+    pub fn write(&self) -> RwLockWriteGuard<'_, T> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// [`std::sync::Condvar`] with waits that cannot fail.
+#[derive(Debug, Default)]
+pub struct Condvar(from::Condvar);
+
+impl Condvar {
+    /// A condition variable on which no thread waits.
+    pub const fn new() -> Self {
+        Self(from::Condvar::new())
+    }
+
+    /// Waits for a notification, or less: the caller checks its condition again.
+    pub fn wait<'a, T>(&self, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
+        self.0.wait(guard).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Like [`Self::wait`], for at most `timeout`.
+    pub fn wait_timeout<'a, T>(&self, guard: MutexGuard<'a, T>, timeout: Duration) -> MutexGuard<'a, T> {
+        self.0.wait_timeout(guard, timeout).unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    /// Waits as long as `condition` holds.
+    pub fn wait_while<'a, T>(
+        &self,
+        guard: MutexGuard<'a, T>,
+        condition: impl FnMut(&mut T) -> bool,
+    ) -> MutexGuard<'a, T> {
+        self.0.wait_while(guard, condition).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits as long as `condition` holds, for at most `timeout`. The condition may hold in the end.
+    pub fn wait_timeout_while<'a, T>(
+        &self,
+        guard: MutexGuard<'a, T>,
+        timeout: Duration,
+        condition: impl FnMut(&mut T) -> bool,
+    ) -> MutexGuard<'a, T> {
+        self.0.wait_timeout_while(guard, timeout, condition).unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    /// Wakes one of the waiting threads.
+    pub fn notify_one(&self) {
+        self.0.notify_one();
+    }
+
+    /// Wakes all waiting threads.
+    pub fn notify_all(&self) {
+        self.0.notify_all();
+    }
+}
 
 /// Shuttle has none.
 #[cfg(feature = "shuttle")]

@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::PoisonError;
 
 use crate::sync::Mutex;
 use crate::units::Lsn;
@@ -36,7 +35,7 @@ pub struct Tail(Mutex<(VecDeque<Block>, usize)>);
 impl Tail {
     /// Adds what was just flushed; it lies behind everything added before.
     pub fn push(&self, block: Block) {
-        let mut guard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut guard = self.0.lock();
         let (blocks, held) = &mut *guard;
         *held += block.bytes.len();
         blocks.push_back(block);
@@ -48,7 +47,7 @@ impl Tail {
 
     /// The block that holds the byte at `offset` of the segment.
     pub fn get(&self, segment: Lsn, offset: u64) -> Option<Block> {
-        let guard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let guard = self.0.lock();
         let after = guard.0.partition_point(|block| (block.segment, block.offset) <= (segment, offset));
         let block = guard.0.get(after.checked_sub(1)?)?;
         block.from(segment, offset).is_some().then(|| block.clone())

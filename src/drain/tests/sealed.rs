@@ -1,6 +1,6 @@
 //! Records whose value is made elsewhere: what waits for them, and what never leaves.
 
-use std::sync::Mutex;
+use crate::sync::Mutex;
 
 use super::*;
 
@@ -14,18 +14,18 @@ struct Slow(Mutex<Vec<(String, Answer)>>);
 impl Prepare for Slow {
     fn prepare(&self, envelope: &Envelope<'_>, answer: Answer) {
         let value = String::from_utf8(envelope.value.to_vec()).unwrap();
-        self.0.lock().unwrap().push((value, answer));
+        self.0.lock().push((value, answer));
     }
 }
 
 impl Slow {
     fn waiting(&self) -> usize {
-        self.0.lock().unwrap().len()
+        self.0.lock().len()
     }
 
     /// Gives the answers that wait, the newest first.
     fn answer(&self) -> usize {
-        let waiting = std::mem::take(&mut *self.0.lock().unwrap());
+        let waiting = std::mem::take(&mut *self.0.lock());
         let count = waiting.len();
         waiting.into_iter().rev().for_each(|(value, answer)| answer.value(hashed(&value)));
         count
@@ -165,7 +165,7 @@ fn an_answer_that_never_comes_is_asked_for_again() {
     house.append_mixed(0..5, 5, |n| n == 2);
     let drain = house.drain();
     house.until("asked", |_| slow.waiting() == 1);
-    slow.0.lock().unwrap().clear();
+    slow.0.lock().clear();
     house.until("asked again", |_| slow.waiting() == 1);
     slow.answer();
     house.until_drained();

@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -30,6 +28,7 @@ use crate::kafka::Delivery;
 use crate::kafka::ErrorCode;
 use crate::kafka::Producer;
 use crate::kafka::TransactionError;
+use crate::sync::Mutex;
 use crate::units::Lsn;
 use crate::wal::ReadError;
 
@@ -226,17 +225,17 @@ impl Takeover {
             for _ in 1..ids.min(AT_A_TIME + 1) {
                 scope.spawn(|| {
                     loop {
-                        let id = next.lock().unwrap_or_else(PoisonError::into_inner).next();
+                        let id = next.lock().next();
                         let Some(id) = id else { return };
                         if let Err(error) = self.take(id) {
-                            failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+                            failed.lock().get_or_insert(error);
                             return;
                         }
                     }
                 });
             }
         });
-        match failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        match failed.into_inner() {
             Some(error) => Err(error),
             None => Ok(first),
         }

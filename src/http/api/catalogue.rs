@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 use std::sync::OnceLock;
-use std::sync::PoisonError;
-use std::sync::RwLock;
 
 use bytes::Bytes;
 
 use crate::kinds::Kinds;
+use crate::sync::RwLock;
 
 /// What counts now. Clones share it; a request goes on with what counted when it began.
 #[derive(Clone)]
@@ -28,11 +27,11 @@ impl Catalogue {
 
     /// From now on these kinds.
     pub fn replace(&self, kinds: Kinds) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Edition::new(kinds);
+        *self.0.write() = Edition::new(kinds);
     }
 
     pub(super) fn current(&self) -> Arc<Edition> {
-        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.0.read())
     }
 }
 

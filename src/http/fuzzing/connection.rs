@@ -6,8 +6,6 @@ use std::net::IpAddr;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::LazyLock;
-use std::sync::Mutex;
-use std::sync::PoisonError;
 
 use tokio::runtime::Builder;
 use tokio::runtime::Runtime;
@@ -26,6 +24,7 @@ use crate::http::server::service::ServiceRunner;
 use crate::kinds::Kinds;
 use crate::kinds::defaults;
 use crate::metrics::Metrics;
+use crate::sync::Mutex;
 use crate::units::ByteSize;
 
 const MAX_BODY: usize = 1 << 10;
@@ -76,7 +75,7 @@ pub fn http(data: &[u8]) {
         config.limits(),
         stopped,
     ));
-    let said = std::mem::take(&mut *output.lock().unwrap_or_else(PoisonError::into_inner));
+    let said = std::mem::take(&mut *output.lock());
     let submitted = taken.take();
     let posts = wire.windows(5).filter(|window| window == b"POST ").count();
     assert!(submitted.len() <= posts, "a submission nobody sent");

@@ -4,8 +4,6 @@ use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::task::Context;
 use std::task::Poll;
 use std::time::Duration;
@@ -26,6 +24,7 @@ use crate::ingest::Receipt;
 use crate::ingest::Request;
 use crate::ingest::SubmitError;
 use crate::status::StatusError;
+use crate::sync::Mutex;
 use crate::units::Timestamp;
 
 /// What was submitted.
@@ -34,14 +33,14 @@ pub struct Taken(Arc<Mutex<Vec<Request>>>);
 
 impl Taken {
     pub fn take(&self) -> Vec<Request> {
-        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *self.0.lock())
     }
 }
 
 impl CommandService for Taken {
     async fn submit(&self, request: Request) -> Result<Receipt, SubmitError> {
         let ids = vec![CommandId::from_bytes([7; 25]); request.commands.len()];
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(request);
+        self.0.lock().push(request);
         Ok(Receipt { ids, accepted_at: Timestamp(1), replayed: false })
     }
 
@@ -83,7 +82,7 @@ pub struct Pipe {
 
 impl Socket for Pipe {
     fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.output.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+        self.output.lock().extend_from_slice(bytes);
         Ok(bytes.len())
     }
 }

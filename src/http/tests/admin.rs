@@ -57,7 +57,7 @@ async fn a_disk_that_does_not_answer_delays_figures_and_nothing_else() {
     let (mut operator, mut probe) = (server.connect().await, server.connect().await);
     let (stuck, answers) = (tokio::sync::oneshot::channel(), std::sync::mpsc::channel());
     let disk = std::thread::spawn(move || {
-        let _disk = backend.disk.lock().unwrap();
+        let _disk = backend.disk.lock();
         stuck.0.send(()).unwrap();
         // Bounded, so that a runtime that waits for the disk fails this test instead of never ending it.
         answers.1.recv_timeout(std::time::Duration::from_secs(60))

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
@@ -38,6 +37,7 @@ use crate::kinds::Kinds;
 use crate::kinds::defaults;
 use crate::metrics::Metrics;
 use crate::status::StatusError;
+use crate::sync::Mutex;
 use crate::units::ByteSize;
 use crate::units::Span;
 use crate::units::Timestamp;
@@ -63,11 +63,11 @@ struct Inner {
 
 impl Fake {
     pub fn submitted(&self) -> Vec<Request> {
-        self.0.submitted.lock().unwrap().clone()
+        self.0.submitted.lock().clone()
     }
 
     pub fn refuse(&self, error: SubmitError) {
-        *self.0.refusal.lock().unwrap() = Some(error);
+        *self.0.refusal.lock() = Some(error);
     }
 
     pub fn replay(&self) {
@@ -76,7 +76,7 @@ impl Fake {
 
     /// Puts a command into a state and wakes who waits for it.
     pub fn set(&self, id: CommandId, state: State) {
-        self.0.states.lock().unwrap().insert(id, state);
+        self.0.states.lock().insert(id, state);
         self.0.changed.send_modify(|count| *count += 1);
     }
 
@@ -95,7 +95,7 @@ impl Fake {
     }
 
     fn state(&self, id: CommandId) -> Option<State> {
-        self.0.states.lock().unwrap().get(&id).copied()
+        self.0.states.lock().get(&id).copied()
     }
 }
 
@@ -103,15 +103,15 @@ impl CommandService for Fake {
     async fn submit(&self, request: Request) -> Result<Receipt, SubmitError> {
         self.0.arrived.send_modify(|count| *count += 1);
         self.0.held.subscribe().wait_for(|held| !held).await.unwrap();
-        if let Some(refusal) = self.0.refusal.lock().unwrap().clone() {
+        if let Some(refusal) = self.0.refusal.lock().clone() {
             return Err(refusal);
         }
-        let mut submitted = self.0.submitted.lock().unwrap();
+        let mut submitted = self.0.submitted.lock();
         let before: usize = submitted.iter().map(|request| request.commands.len()).sum();
         let ids: Vec<_> = (before..before + request.commands.len()).map(Self::id).collect();
         submitted.push(request);
         for id in &ids {
-            self.0.states.lock().unwrap().entry(*id).or_insert(State::Accepted);
+            self.0.states.lock().entry(*id).or_insert(State::Accepted);
         }
         Ok(Receipt { ids, accepted_at: ACCEPTED_AT, replayed: self.0.replayed.load(SeqCst) })
     }
@@ -157,7 +157,7 @@ pub struct Backend {
 
 impl AdminService for Backend {
     fn backlog_json(&self) -> serde_json::Value {
-        let _answers = self.disk.lock().unwrap();
+        let _answers = self.disk.lock();
         serde_json::json!({"backlog": 3})
     }
 
@@ -179,7 +179,7 @@ impl AdminService for Backend {
     }
 
     fn refresh_gauges(&self) {
-        let _answers = self.disk.lock().unwrap();
+        let _answers = self.disk.lock();
         self.scraped.store(true, SeqCst);
     }
 }

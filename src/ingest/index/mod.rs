@@ -24,16 +24,15 @@ mod writer;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::PoisonError;
-use std::sync::RwLock;
-use std::sync::RwLockReadGuard;
-use std::sync::RwLockWriteGuard;
 use std::time::Duration;
 
 use super::request::Digests;
 use crate::command::Envelope;
 use crate::metrics::Metrics;
+use crate::sync::Mutex;
+use crate::sync::RwLock;
+use crate::sync::RwLockReadGuard;
+use crate::sync::RwLockWriteGuard;
 use crate::task::Alarm;
 use crate::task::OnFailure;
 use crate::task::Thread;
@@ -134,7 +133,7 @@ impl IdempotencyIndex for Index {
     }
 
     fn stop(&self, within: Duration) {
-        let upkeep = self.upkeep.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let upkeep = self.upkeep.lock().take();
         if let Some(Err(late)) = upkeep.map(|thread| thread.stop(within)) {
             tracing::warn!(%late, "the upkeep of the idempotency index is still running");
         }
@@ -220,12 +219,12 @@ impl Inner {
 
     /// The view, if a miss in it can be believed.
     fn read(&self) -> Result<RwLockReadGuard<'_, View>, IndexError> {
-        let view = self.view.read().unwrap_or_else(PoisonError::into_inner);
+        let view = self.view.read();
         if view.ready { Ok(view) } else { Err(IndexError) }
     }
 
     fn write(&self) -> RwLockWriteGuard<'_, View> {
-        self.view.write().unwrap_or_else(PoisonError::into_inner)
+        self.view.write()
     }
 
     /// Keyed digest of the last record below `to`, by which a part knows the log that it was made of; zero if it cannot

@@ -4,7 +4,6 @@ use std::cmp::Reverse;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::RwLock;
 
 use super::Budget;
 use super::CAUSES;
@@ -19,6 +18,7 @@ use super::part::name_of;
 use super::view::Run;
 use super::view::View;
 use crate::metrics::Metrics;
+use crate::sync::RwLock;
 use crate::wal::Log;
 use crate::wal::Lsn;
 

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::LazyLock;
-use std::sync::PoisonError;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -166,17 +165,17 @@ struct MapOfKeys(Mutex<HashMap<Scope, Lsn>>);
 
 impl IdempotencyIndex for MapOfKeys {
     fn unused(&self, scope: &Scope) -> Result<Option<Lsn>, IndexError> {
-        let map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let map = self.0.lock();
         Ok((!map.contains_key(scope)).then_some(Lsn(0)))
     }
 
     fn find(&self, scope: &Scope, _: Lsn) -> Result<Lookup, IndexError> {
-        let map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let map = self.0.lock();
         Ok(map.get(scope).map_or(Lookup::Unused { since: Lsn(0) }, |first| Lookup::First(*first)))
     }
 
     fn add(&self, entries: &[IndexEntry], _: Lsn) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(entries.iter().copied());
+        self.0.lock().extend(entries.iter().copied());
     }
 
     fn distrust(&self, _: &Scope, _: Lsn) {}

@@ -29,16 +29,16 @@ struct Gate {
 
 impl Gate {
     fn close(&self) {
-        *self.closed.lock().unwrap() = true;
+        *self.closed.lock() = true;
     }
 
     fn open(&self) {
-        *self.closed.lock().unwrap() = false;
+        *self.closed.lock() = false;
         self.opened.notify_all();
     }
 
     fn pass(&self) {
-        drop(self.opened.wait_while(self.closed.lock().unwrap(), |closed| *closed).unwrap());
+        drop(self.opened.wait_while(self.closed.lock(), |closed| *closed));
     }
 }
 
@@ -165,7 +165,7 @@ async fn a_slow_fill_delays_no_flushed_answer_and_each_group_once() {
         let (ingest, order) = (ingest.clone(), Arc::clone(&order));
         tokio::spawn(async move {
             let answer = ingest.submit(request(bytes)).await;
-            order.lock().unwrap().push(name);
+            order.lock().push(name);
             answer.map(drop)
         })
     };
@@ -183,7 +183,7 @@ async fn a_slow_fill_delays_no_flushed_answer_and_each_group_once() {
     }
     let refused = Err(SubmitError::SegmentNotReady);
     assert_eq!(answers, [Ok(()), refused.clone(), refused.clone(), refused.clone()]);
-    assert_eq!(*order.lock().unwrap(), ["first", "fits", "full", "full too", "and this"]);
+    assert_eq!(*order.lock(), ["first", "fits", "full", "full too", "and this"]);
     let waits = ingest.shared.metrics.bound_hit.with_label_values(&["next_segment"]);
     assert_eq!(waits.get(), 1, "one wait for all of them");
     assert_eq!(ingest.admission(), Admission::Closed(SubmitError::SegmentNotReady));

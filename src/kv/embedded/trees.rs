@@ -5,14 +5,13 @@
 use std::borrow::Cow;
 use std::path::Path;
 use std::path::PathBuf;
-use std::sync::Mutex;
 use std::sync::OnceLock;
-use std::sync::PoisonError;
-use std::sync::RwLock;
 use std::time::Duration;
 
 use prometheus::IntCounter;
 
+use crate::sync::Mutex;
+use crate::sync::RwLock;
 use crate::units::Timestamp;
 
 use super::super::bucket::Bucket;
@@ -92,7 +91,7 @@ impl Trees {
         if let Op::Get = call.op {
             return self.with_store(|store| Ok(Reply::Value(self.live(store, key, now)?)));
         }
-        let mut writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut writing = self.writing.lock();
         self.bound_size(&mut writing)?;
         self.with_store(|store| self.change(store, &mut writing.keys, key, &call.op, now))
     }
@@ -151,7 +150,7 @@ impl Trees {
     }
 
     fn with_store<T>(&self, work: impl FnOnce(&Store) -> sled::Result<T>) -> Result<T, String> {
-        let store = self.store.read().unwrap_or_else(PoisonError::into_inner);
+        let store = self.store.read();
         let store = store.as_ref().ok_or("the embedded store could not be opened again")?;
         work(store).map_err(|error| error.to_string())
     }
@@ -168,7 +167,7 @@ impl Trees {
             return Ok(());
         }
         if self.with_store(Store::is_too_large)? {
-            let mut open = self.store.write().unwrap_or_else(PoisonError::into_inner);
+            let mut open = self.store.write();
             let mark = self.seal.as_ref().map(Seal::mark);
             *open = open.take().map(|store| store.rewrite(&self.dir, mark)).transpose()?;
         }
@@ -340,7 +339,7 @@ mod tests {
         let trees = Trees::open(dir.path(), seal()).unwrap();
         let calls: Vec<_> = (0..100).map(|n| set(&format!("key-{n}"), HOUR)).collect();
         trees.apply(&calls, Timestamp(1)).unwrap();
-        let mut open = trees.store.write().unwrap();
+        let mut open = trees.store.write();
         let rewritten = open.take().unwrap().rewrite(dir.path(), Some(seal().unwrap().mark())).unwrap();
         *open = Some(rewritten);
         drop(open);

@@ -1,7 +1,6 @@
 //! A connection that comes when it is needed and is replaced when it breaks.
 
 use std::sync::Arc;
-use std::sync::PoisonError;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -27,7 +26,7 @@ const REPLACE_EVERY: Duration = Duration::from_secs(1);
 pub(super) struct Link {
     connector: Arc<Connector>,
     slot: Arc<Mutex<Slot>>,
-    renewal: std::sync::Mutex<Option<Renewal>>,
+    renewal: crate::sync::Mutex<Option<Renewal>>,
 }
 
 /// A new connection that is made beside the one in use.
@@ -53,7 +52,7 @@ struct Slot {
 
 impl Link {
     pub fn new(connector: Arc<Connector>) -> Self {
-        Self { connector, slot: Arc::default(), renewal: std::sync::Mutex::default() }
+        Self { connector, slot: Arc::default(), renewal: crate::sync::Mutex::default() }
     }
 
     /// Sends commands and waits for their answers. A connection that turns out to be lost, or to lead to a server that
@@ -103,7 +102,7 @@ impl Link {
 
     /// Makes a new connection, and replaces the one there is when it is ready: calls go on meanwhile.
     pub fn renew(self: &Arc<Self>) {
-        let mut renewal = self.renewal.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut renewal = self.renewal.lock();
         if renewal.as_ref().is_some_and(|renewal| renewal.begun.elapsed() < RENEW_EVERY) {
             return;
         }

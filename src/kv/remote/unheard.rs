@@ -2,11 +2,11 @@
 //! are made, this daemon misses what other daemons say, revocations among it.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
-use std::sync::MutexGuard;
-use std::sync::PoisonError;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
+
+use crate::sync::Mutex;
+use crate::sync::MutexGuard;
 
 use super::super::KvError;
 
@@ -56,6 +56,6 @@ impl Unheard {
     }
 
     fn failing(&self) -> MutexGuard<'_, BTreeMap<u64, (String, KvError)>> {
-        self.failing.lock().unwrap_or_else(PoisonError::into_inner)
+        self.failing.lock()
     }
 }

@@ -8,8 +8,6 @@ mod queue;
 mod tests;
 
 use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::time::Duration;
 
 use prometheus::IntCounter;
@@ -22,6 +20,7 @@ use crate::backoff::Backoff;
 use crate::db::Database;
 use crate::db::DbError;
 use crate::metrics::Metrics;
+use crate::sync::Mutex;
 use crate::task::Task;
 use crate::units::Timestamp;
 
@@ -178,7 +177,7 @@ impl Inner {
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut Queue) -> T) -> T {
-        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut queue = self.queue.lock();
         let done = act(&mut queue);
         self.waiting.set(i64::try_from(queue.len()).unwrap_or(i64::MAX));
         done

@@ -1,12 +1,12 @@
 //! Passwords that wait for a thread. Purposes take turns, and within a purpose the clients do: whoever sends many waits
 //! for their own.
 
-use std::sync::Condvar;
-use std::sync::Mutex;
-use std::sync::MutexGuard;
-use std::sync::PoisonError;
 use std::time::Duration;
 use std::time::Instant;
+
+use crate::sync::Condvar;
+use crate::sync::Mutex;
+use crate::sync::MutexGuard;
 
 use super::estimate;
 use super::estimate::Measured;
@@ -92,7 +92,7 @@ impl Queue {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// Adds a job that would be ready by its deadline, or that a free thread can begin now: if the estimate alone decided,
@@ -129,8 +129,7 @@ impl Queue {
     /// The next job, or nothing after `patience`; the end when the queue is closed.
     pub fn take(&self, patience: Duration) -> Option<Option<Job>> {
         let idle = |state: &mut State| !state.closed && state.len() == 0;
-        let waited = self.ready.wait_timeout_while(self.state(), patience, idle);
-        let mut state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        let mut state = self.ready.wait_timeout_while(self.state(), patience, idle);
         if state.closed {
             return None;
         }

@@ -2,10 +2,10 @@
 //! answer. They would expire by themselves, but hold a name or an address until then.
 
 use std::collections::VecDeque;
-use std::sync::Mutex;
-use std::sync::PoisonError;
 
 use prometheus::IntCounter;
+
+use crate::sync::Mutex;
 
 /// More than a busy daemon refuses while its store is away for some seconds; about 2 MiB. The oldest go first.
 const MOST: usize = 10_000;
@@ -22,7 +22,7 @@ impl<T> CleanupQueue<T> {
     }
 
     pub fn add(&self, left: impl IntoIterator<Item = T>) {
-        let mut markers = self.markers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut markers = self.markers.lock();
         markers.extend(left);
         let excess = markers.len().saturating_sub(MOST);
         markers.drain(..excess);
@@ -31,7 +31,7 @@ impl<T> CleanupQueue<T> {
 
     /// Takes up to `most` of them.
     pub fn take(&self, most: usize) -> Vec<T> {
-        let mut markers = self.markers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut markers = self.markers.lock();
         let count = markers.len().min(most);
         markers.drain(..count).collect()
     }

@@ -7,8 +7,6 @@
 //! The marker of another log is believed until its time to live ends, with two exceptions. It may be taken over if that
 //! daemon sends no heartbeat, or if that daemon was restarted and its log does not hold the command. In both cases the
 //! database must not have the row either.
-
-use std::sync::PoisonError;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -135,7 +133,7 @@ impl Reservations {
     /// Whether a daemon was not heard for as long as its sign of life lasts: a store that was restarted has forgotten
     /// those of the living, too.
     fn is_owner_dead(&self, log: [u8; 16], alive: bool, now: Instant) -> bool {
-        let mut silent = self.silent.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut silent = self.silent.lock();
         if alive {
             silent.remove(&log);
             return false;

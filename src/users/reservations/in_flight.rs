@@ -6,14 +6,13 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::MutexGuard;
-use std::sync::PoisonError;
 
 use tokio::sync::watch;
 
 use super::key::ReservationKey;
 use crate::ingest::Receipt;
+use crate::sync::Mutex;
+use crate::sync::MutexGuard;
 
 /// One request under way.
 pub(in crate::users) struct InFlightRequest {
@@ -75,7 +74,7 @@ impl InFlightRequests {
     }
 
     fn table(&self) -> MutexGuard<'_, HashMap<String, Arc<InFlightRequest>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

@@ -17,7 +17,6 @@ mod maintenance;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::Mutex;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -35,6 +34,7 @@ use crate::kv::markers;
 use crate::kv::markers::Marker;
 use crate::metrics::Metrics;
 use crate::status::Statuses;
+use crate::sync::Mutex;
 
 pub use maintenance::ReservationMaintenance;
 

@@ -21,7 +21,7 @@ use crate::units::Lsn;
 /// A file system on which flushes wait for a permit, and writes are measured.
 #[derive(Clone)]
 struct Gated {
-    gate: Arc<std::sync::RwLock<()>>,
+    gate: Arc<crate::sync::RwLock<()>>,
     /// Flushes that were begun.
     flushes: Arc<AtomicU64>,
     /// The largest write.
@@ -42,7 +42,7 @@ impl File for GatedFile {
 
     fn sync_data(&self) -> io::Result<()> {
         self.1.flushes.fetch_add(1, Ordering::SeqCst);
-        let _permit = self.1.gate.read().unwrap();
+        let _permit = self.1.gate.read();
         self.0.sync_data()
     }
 
@@ -102,7 +102,7 @@ impl Gated {
     /// Waits until `act`, on a thread of its own, waits in a flush, and does `meanwhile`.
     fn during_flush(&self, act: impl FnOnce() + Send, meanwhile: impl FnOnce()) {
         std::thread::scope(|scope| {
-            let closed = self.gate.write().unwrap();
+            let closed = self.gate.write();
             let before = self.flushes.load(Ordering::SeqCst);
             scope.spawn(act);
             while self.flushes.load(Ordering::SeqCst) == before {

@@ -3,7 +3,6 @@
 use std::io;
 use std::path::Path;
 use std::path::PathBuf;
-use std::sync::PoisonError;
 
 use super::super::fs;
 use super::super::quarantine;
@@ -48,7 +47,7 @@ impl DeadLetters {
     /// Saves the places if enough was added since they were saved. What is added or removed meanwhile may be among
     /// them or not: a start reads it in the letters again.
     pub(super) fn save_places(&self) -> io::Result<()> {
-        let _one = self.rewriting.lock().unwrap_or_else(PoisonError::into_inner);
+        let _one = self.rewriting.lock();
         let (letters, end) = {
             let state = self.lock();
             (state.letters.clone(), state.end)

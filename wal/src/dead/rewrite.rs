@@ -4,7 +4,6 @@
 //! is copied in the order of the file while writers wait: little. Readers never wait.
 
 use std::io;
-use std::sync::PoisonError;
 
 use super::super::fs;
 use super::entry;
@@ -23,7 +22,7 @@ impl DeadLetters {
     /// Writes the file anew, with what is in it now, encrypted if there is a master key. The file stays as it is when
     /// a letter needs a key that is not given.
     pub(super) fn rewrite(&self) -> io::Result<()> {
-        let _one = self.rewriting.lock().unwrap_or_else(PoisonError::into_inner);
+        let _one = self.rewriting.lock();
         let (old, from) = {
             let state = self.lock();
             (state.letters.clone(), state.end)

@@ -6,8 +6,10 @@ use std::io;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::PoisonError;
 use std::time::Duration;
+
+use crate::sync::Mutex;
+use crate::sync::MutexGuard;
 
 use super::super::fs;
 use super::super::fs::Dir;
@@ -16,8 +18,6 @@ use super::super::fs::Fs;
 use super::super::fs::Mode;
 use super::super::quarantine;
 use super::super::salvage;
-use crate::sync::Mutex;
-use crate::sync::MutexGuard;
 
 /// Changes are kept by pages: what is written anew as it was (most of a segment, the zeros of a spare) takes none.
 const PAGE: usize = 4096;
@@ -60,7 +60,7 @@ impl DryFs {
     }
 
     fn names(&self) -> MutexGuard<'_, BTreeMap<PathBuf, Option<Arc<DryFile>>>> {
-        self.names.lock().unwrap_or_else(PoisonError::into_inner)
+        self.names.lock()
     }
 
     /// The file as it is now.
@@ -137,7 +137,7 @@ impl DryFile {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// A page as it is now, with filler for what cannot be read of it; says whether all of it can be.

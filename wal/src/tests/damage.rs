@@ -50,7 +50,7 @@ fn examine(fs: &SimFs, what: &str) -> (usize, bool) {
     }
     assert!(opened.writer.next_lsn() > last);
     let reported = opened.recovery.findings.iter().any(|f| f.kind != super::super::FindingKind::Checkpoint);
-    let events = events.lock().unwrap();
+    let events = events.lock();
     let damaged = events.iter().any(|event| matches!(event, super::super::Event::Damaged(_)));
     assert_eq!(opened.log.figures().backlog as usize, read.len(), "{what}: the gauge tells the truth");
     (read.len(), reported || damaged)

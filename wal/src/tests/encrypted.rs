@@ -199,7 +199,7 @@ pub fn a_changed_record_with_a_right_checksum_is_damage() {
         assert_eq!(read.len(), 148, "{target}: the two are not delivered");
         assert!(read.iter().all(|(lsn, payload)| *payload == planted(lsn.0)), "{target}");
         let damaged = |event: &&Event| matches!(event, Event::Damaged(f) if f.kind == FindingKind::Damaged);
-        assert_eq!(events.lock().unwrap().iter().filter(damaged).count(), 2, "{target}: and reported");
+        assert_eq!(events.lock().iter().filter(damaged).count(), 2, "{target}: and reported");
         assert_eq!(opened.log.dead().len(), 2);
         let kept = |ending: &str| {
             fs.paths().iter().filter(|path| path.extension().is_some_and(|is| is == ending)).count()

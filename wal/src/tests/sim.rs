@@ -11,8 +11,9 @@ use std::io;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::Mutex;
 use std::time::Duration;
+
+use crate::sync::Mutex;
 
 use super::super::fs::Dir;
 use super::super::fs::File;
@@ -110,7 +111,7 @@ impl SimFs {
 
     /// The power fails and comes back.
     pub fn crash(&self, choose: Choose<'_>) {
-        let mut disk = self.0.lock().unwrap();
+        let mut disk = self.0.lock();
         let kept = choose(disk.pending_names.len() + 1);
         let changes: Vec<_> = disk.pending_names.drain(..).take(kept).collect();
         changes.iter().for_each(|change| apply(&mut disk.durable_names, change));
@@ -132,7 +133,7 @@ impl SimFs {
     /// The power fails, and nothing survives that was not flushed.
     pub fn lose_unflushed(&self) {
         {
-            let mut disk = self.0.lock().unwrap();
+            let mut disk = self.0.lock();
             disk.pending_names.clear();
             disk.inodes.iter_mut().for_each(|inode| inode.pending.clear());
         }
@@ -142,7 +143,7 @@ impl SimFs {
     /// The power fails, and by chance everything had reached the disk.
     pub fn keep_unflushed(&self) {
         {
-            let mut disk = self.0.lock().unwrap();
+            let mut disk = self.0.lock();
             disk.durable_names = disk.names.clone();
             disk.pending_names.clear();
             for inode in disk.inodes.iter_mut().filter(|inode| !inode.pending.is_empty()) {
@@ -156,24 +157,24 @@ impl SimFs {
     /// From the `calls`th changing call from now on every one fails: as if the process died there. What it does
     /// afterwards changes nothing. Ends with the next crash.
     pub fn die_after(&self, calls: u64) {
-        self.0.lock().unwrap().left = Some(calls);
+        self.0.lock().left = Some(calls);
     }
 
     /// Whether it died.
     pub fn died(&self) -> bool {
-        self.0.lock().unwrap().left == Some(0)
+        self.0.lock().left == Some(0)
     }
 
     /// The process dies, the machine goes on: nothing is lost.
     pub fn kill(&self) {
-        let mut disk = self.0.lock().unwrap();
+        let mut disk = self.0.lock();
         disk.fault = None;
         disk.left = None;
     }
 
     /// The `after`th call from now on of this kind fails.
     pub fn fail(&self, fault: Fault, after: u64) {
-        let mut disk = self.0.lock().unwrap();
+        let mut disk = self.0.lock();
         disk.calls = 0;
         disk.fired = false;
         disk.fault = Some((after, fault));
@@ -181,41 +182,41 @@ impl SimFs {
 
     /// Whether the fault came.
     pub fn fired(&self) -> bool {
-        self.0.lock().unwrap().fired
+        self.0.lock().fired
     }
 
     pub fn set_free(&self, free: u64) {
-        self.0.lock().unwrap().free = free;
+        self.0.lock().free = free;
     }
 
     /// A file's content, as a reader sees it.
     pub fn read(&self, path: &Path) -> Vec<u8> {
-        let disk = self.0.lock().unwrap();
+        let disk = self.0.lock();
         disk.inodes[disk.names[path]].data.clone()
     }
 
     /// Replaces a file's content, durably, behind everyone's back.
     pub fn put(&self, path: &Path, bytes: Vec<u8>) {
-        let mut disk = self.0.lock().unwrap();
+        let mut disk = self.0.lock();
         let inode = disk.names[path];
         disk.inodes[inode] = Inode { data: bytes.clone(), durable: bytes, ..Inode::default() };
     }
 
     /// From now on a sector of a file cannot be read.
     pub fn break_sector(&self, path: &Path, sector: usize) {
-        let mut disk = self.0.lock().unwrap();
+        let mut disk = self.0.lock();
         let inode = disk.names[path];
         disk.inodes[inode].unreadable.insert(sector);
     }
 
     /// Pulls the disk out, or puts it back.
     pub fn set_gone(&self, gone: bool) {
-        self.0.lock().unwrap().gone = gone;
+        self.0.lock().gone = gone;
     }
 
     /// A copy that shares nothing.
     pub fn fork(&self) -> Self {
-        let disk = self.0.lock().unwrap();
+        let disk = self.0.lock();
         Self(Arc::new(Mutex::new(Disk {
             inodes: disk.inodes.clone(),
             names: disk.names.clone(),
@@ -229,16 +230,16 @@ impl SimFs {
 
     /// Every write there ever was, in order: file, offset, bytes.
     pub fn journal(&self) -> Vec<(usize, usize, Vec<u8>)> {
-        self.0.lock().unwrap().journal.clone()
+        self.0.lock().journal.clone()
     }
 
     /// Flushes of files and directories so far.
     pub fn flushes(&self) -> u64 {
-        self.0.lock().unwrap().flushes
+        self.0.lock().flushes
     }
 
     pub fn paths(&self) -> Vec<PathBuf> {
-        self.0.lock().unwrap().names.keys().cloned().collect()
+        self.0.lock().names.keys().cloned().collect()
     }
 }
 
@@ -318,7 +319,7 @@ impl Fs for SimFs {
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
-        let disk = self.0.lock().unwrap();
+        let disk = self.0.lock();
         if disk.gone {
             return Err(eio());
         }
@@ -327,7 +328,7 @@ impl Fs for SimFs {
     }
 
     fn open(&self, path: &Path, mode: Mode) -> io::Result<Arc<dyn File>> {
-        let mut disk = self.0.lock().unwrap();
+        let mut disk = self.0.lock();
         let inode = match (disk.names.get(path).copied(), mode) {
             (Some(inode), Mode::Create) => {
                 disk.call(Fault::Create)?;
@@ -350,7 +351,7 @@ impl Fs for SimFs {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        let mut disk = self.0.lock().unwrap();
+        let mut disk = self.0.lock();
         disk.call(Fault::Rename)?;
         let inode = *disk.names.get(from).ok_or(io::ErrorKind::NotFound)?;
         disk.change(Change::Link { path: to.to_owned(), inode });
@@ -359,7 +360,7 @@ impl Fs for SimFs {
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        let mut disk = self.0.lock().unwrap();
+        let mut disk = self.0.lock();
         disk.names.get(path).ok_or(io::ErrorKind::NotFound)?;
         disk.call(Fault::Remove)?;
         disk.change(Change::Unlink { path: path.to_owned() });
@@ -371,7 +372,7 @@ impl Fs for SimFs {
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        let mut disk = self.0.lock().unwrap();
+        let mut disk = self.0.lock();
         disk.call(Fault::SyncDir)?;
         disk.flushes += 1;
         // A journal commits in order: everything up to the last change of this directory.
@@ -383,13 +384,13 @@ impl Fs for SimFs {
     }
 
     fn free_space(&self, _dir: &Path) -> io::Result<u64> {
-        Ok(self.0.lock().unwrap().free)
+        Ok(self.0.lock().free)
     }
 }
 
 impl File for SimFile {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        let mut disk = self.0.lock().unwrap();
+        let mut disk = self.0.lock();
         disk.call(Fault::Read)?;
         let inode = &disk.inodes[self.1];
         let data = &inode.data;
@@ -403,7 +404,7 @@ impl File for SimFile {
     }
 
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
-        let mut disk = self.0.lock().unwrap();
+        let mut disk = self.0.lock();
         disk.call(Fault::Write)?;
         let (inode, offset) = (&mut disk.inodes[self.1], offset as usize);
         let end = offset + buf.len();
@@ -424,7 +425,7 @@ impl File for SimFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        let mut disk = self.0.lock().unwrap();
+        let mut disk = self.0.lock();
         let flushed = disk.call(Fault::Flush);
         disk.flushes += 1;
         let inode = &mut disk.inodes[self.1];
@@ -445,7 +446,7 @@ impl File for SimFile {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        let mut disk = self.0.lock().unwrap();
+        let mut disk = self.0.lock();
         disk.call(Fault::SetLen)?;
         let inode = &mut disk.inodes[self.1];
         inode.data.resize(len as usize, 0);
@@ -454,7 +455,7 @@ impl File for SimFile {
     }
 
     fn size(&self) -> io::Result<u64> {
-        Ok(self.0.lock().unwrap().inodes[self.1].data.len() as u64)
+        Ok(self.0.lock().inodes[self.1].data.len() as u64)
     }
 
     fn retry_pause(&self) -> Duration {

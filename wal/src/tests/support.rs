@@ -4,7 +4,6 @@ use std::cell::RefCell;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::Mutex;
 
 use super::super::Entry;
 use super::super::Event;
@@ -19,6 +18,7 @@ use super::super::Writer;
 use super::super::crypt::MasterKey;
 use super::super::open;
 use super::sim::SimFs;
+use crate::sync::Mutex;
 use crate::units::Timestamp;
 
 /// Small, so that a few dozen records rotate.
@@ -39,7 +39,7 @@ pub fn options(events: &Events) -> Options {
         redeliver: false,
         keys: keys(),
         label: |_| Some("test".into()),
-        observer: Arc::new(move |event| events.lock().unwrap().push(event.clone())),
+        observer: Arc::new(move |event| events.lock().push(event.clone())),
     }
 }
 

@@ -3,8 +3,6 @@
 use std::io;
 use std::io::Write;
 use std::sync::Arc;
-use std::sync::PoisonError;
-use std::sync::RwLock;
 use std::time::Duration;
 
 use prometheus::IntCounterVec;
@@ -20,6 +18,7 @@ use crate::http::config::Config;
 use crate::http::server::timed_io::Socket;
 use crate::metrics::Metrics;
 use crate::mistake::Mistake;
+use crate::sync::RwLock;
 
 /// Why a handshake failed: not in time, not what we speak, or the other side hung up.
 const TIMEOUT: &str = "timeout";
@@ -86,11 +85,11 @@ impl Tls {
     }
 
     fn current(&self) -> Arc<ServerConfig> {
-        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.current.read())
     }
 
     pub(super) fn exchange(&self, config: Arc<ServerConfig>) {
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = config;
+        *self.current.write() = config;
     }
 }
 

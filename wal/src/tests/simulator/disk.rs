@@ -11,11 +11,11 @@ use std::io;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::MutexGuard;
-use std::sync::PoisonError;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
+
+use crate::sync::Mutex;
+use crate::sync::MutexGuard;
 
 use super::dice::Dice;
 
@@ -163,7 +163,7 @@ impl Disk {
     }
 
     pub fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// A new step begins: chance follows from its seed alone, whatever came before.

@@ -1,7 +1,6 @@
 //! Every fault is planted by itself, and something finds it: a simulator that finds nothing proves nothing.
 
 use std::panic::catch_unwind;
-use std::sync::Mutex;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 
@@ -13,6 +12,7 @@ use super::Story;
 use super::live;
 use crate::planted::Fault;
 use crate::planted::plant;
+use crate::sync::Mutex;
 
 /// Lives a fault may need before it counts as not found.
 const PATIENCE: u64 = 20_000;
@@ -122,7 +122,7 @@ fn each_planted_fault_is_found() {
             }
             let found = find(fault);
             println!("| `{fault:?}` | {} |", found.as_deref().unwrap_or("NOT FOUND"));
-            results.lock().unwrap().push(found);
+            results.lock().push(found);
         }
     };
     std::thread::scope(|scope| {
@@ -130,6 +130,6 @@ fn each_planted_fault_is_found() {
             scope.spawn(search);
         }
     });
-    let missed: Vec<_> = results.into_inner().unwrap().into_iter().filter_map(Result::err).collect();
+    let missed: Vec<_> = results.into_inner().into_iter().filter_map(Result::err).collect();
     assert!(missed.is_empty(), "not found: {missed:?}");
 }
