@@ -2,9 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
-use clap::Parser;
-use clap::Subcommand;
+use clap::{Args, Parser, Subcommand};
 use forebay::config::Override;
 use forebay::units::Timestamp;
 

@@ -3,14 +3,12 @@
 //! `fuzz/` calls them with what libFuzzer makes up; the test below with what was kept.
 
 pub use crate::config::fuzzing::config;
-pub use crate::http::fuzzing::batch;
-pub use crate::http::fuzzing::http;
+pub use crate::http::fuzzing::{batch, http};
 
 #[cfg(all(test, not(feature = "shuttle")))]
 mod tests {
     use super::*;
-    use crate::wal::fuzzing::Target;
-    use crate::wal::fuzzing::replay;
+    use crate::wal::fuzzing::{Target, replay};
 
     #[test]
     fn whatever_fuzzing_kept_and_found_breaks_no_promise() {

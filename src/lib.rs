@@ -34,9 +34,4 @@ pub mod telemetry;
 pub mod users;
 
 pub use forebay_wal as wal;
-pub use forebay_wal::command;
-pub use forebay_wal::control;
-pub use forebay_wal::planted;
-pub use forebay_wal::secret_file;
-pub use forebay_wal::sync;
-pub use forebay_wal::units;
+pub use forebay_wal::{command, control, planted, secret_file, sync, units};

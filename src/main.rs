@@ -8,15 +8,11 @@ mod cli;
 use std::process::ExitCode;
 
 use clap::Parser;
-use forebay::app;
-use forebay::app::Failure;
-use forebay::app::ReplaySpan;
-use forebay::config;
+use forebay::app::{Failure, ReplaySpan};
 use forebay::config::Source;
-use forebay::telemetry;
+use forebay::{app, config, telemetry};
 
-use cli::Cli;
-use cli::Command;
+use cli::{Cli, Command};
 
 fn main() -> ExitCode {
     // Whatever makes files, the database and the marker store included: what is in them is people's data.

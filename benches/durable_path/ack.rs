@@ -2,20 +2,14 @@
 
 use std::time::Duration;
 
-use crate::client;
-use crate::measure::Limit;
-use crate::measure::Outcome;
-use crate::measure::median;
-use crate::records;
+use crate::measure::{Limit, Outcome, median};
 use crate::records::KIND;
-use crate::server;
 use crate::server::WithoutLog;
-use support::admin::Admin;
-use support::admin::unique_name;
+use crate::{client, records, server};
+use support::admin::{Admin, unique_name};
 use support::daemon::metric;
 use support::process::Forebay;
-use support::services;
-use support::wait;
+use support::{services, wait};
 
 const WHAT: &str = "ack: requests/s, 256 connections, log / no log";
 const WHILE_DRAINING: &str = "ack: the same while Kafka runs on the same cores";

@@ -2,31 +2,20 @@
 //! against at least once, and many workers against one.
 
 use std::sync::Arc;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use forebay::drain;
-use forebay::drain::Drain;
-use forebay::drain::DrainParts;
-use forebay::drain::Guarantee;
-use forebay::drain::NothingSealed;
-use forebay::ingest;
-use forebay::kafka;
+use forebay::drain::{Drain, DrainParts, Guarantee, NothingSealed};
 use forebay::metrics::Metrics;
 use forebay::status::Statuses;
 use forebay::task::Alarm;
 use forebay::units::ThreadCount;
 use forebay::wal::Opened;
+use forebay::{drain, ingest, kafka};
 
-use crate::measure::Limit;
-use crate::measure::Outcome;
-use crate::measure::median;
-use crate::producer;
-use crate::records;
-use support::admin::Admin;
-use support::admin::unique_name;
-use support::scratch;
-use support::services;
+use crate::measure::{Limit, Outcome, median};
+use crate::{producer, records};
+use support::admin::{Admin, unique_name};
+use support::{scratch, services};
 
 const RECORDS: u64 = 500_000;
 const PAIRS: usize = 5;

@@ -2,12 +2,8 @@
 
 use std::time::Duration;
 
-use crate::client;
-use crate::measure::Limit;
-use crate::measure::Outcome;
-use crate::measure::median;
-use crate::records;
-use crate::server;
+use crate::measure::{Limit, Outcome, median};
+use crate::{client, records, server};
 use support::daemon::metric;
 use support::process::Forebay;
 use support::services;

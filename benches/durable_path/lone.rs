@@ -3,19 +3,14 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use forebay::command::CommandId;
 
 use crate::client::Lone;
-use crate::measure::Limit;
-use crate::measure::Outcome;
-use crate::measure::median;
-use crate::measure::median_us;
-use crate::records;
-use crate::server;
+use crate::measure::{Limit, Outcome, median, median_us};
 use crate::server::WithoutLog;
+use crate::{records, server};
 
 const PAIRS: usize = 11;
 const REQUESTS: usize = 400;

@@ -1,21 +1,14 @@
 //! A bare librdkafka producer: one loop, nothing but `send`.
 
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use forebay::command::CommandId;
-use forebay::command::headers;
+use forebay::command::{CommandId, headers};
 use forebay::kafka::Config;
 use forebay::units::Timestamp;
 use rdkafka::ClientConfig;
-use rdkafka::error::KafkaError;
-use rdkafka::error::RDKafkaErrorCode;
-use rdkafka::message::Header;
-use rdkafka::message::OwnedHeaders;
-use rdkafka::producer::BaseRecord;
-use rdkafka::producer::DefaultProducerContext;
-use rdkafka::producer::Producer;
-use rdkafka::producer::ThreadedProducer;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
 
 use crate::records;
 

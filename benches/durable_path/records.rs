@@ -3,17 +3,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use forebay::command::CommandId;
-use forebay::command::Envelope;
-use forebay::command::IdMint;
-use forebay::command::lane;
-use forebay::ingest;
+use forebay::command::{CommandId, Envelope, IdMint, lane};
 use forebay::units::Timestamp;
-use forebay::wal;
-use forebay::wal::Entry;
-use forebay::wal::Lock;
-use forebay::wal::Opened;
-use forebay::wal::Options;
+use forebay::wal::{Entry, Lock, Opened, Options};
+use forebay::{ingest, wal};
 
 use crate::client;
 

@@ -14,8 +14,7 @@ use support::child::Child;
 use support::http::Client;
 use support::ports::Port;
 use support::process::Forebay;
-use support::scratch;
-use support::wait;
+use support::{scratch, wait};
 
 /// Nobody listens there: records wait, and the machine's cores belong to acceptance.
 pub const KAFKA_IS_AWAY: &str = "127.0.0.1:1";

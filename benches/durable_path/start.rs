@@ -1,13 +1,9 @@
 //! From the start of the process to readiness, with a million records waiting and with none.
 
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crate::measure::Limit;
-use crate::measure::Outcome;
-use crate::measure::median;
-use crate::records;
-use crate::server;
+use crate::measure::{Limit, Outcome, median};
+use crate::{records, server};
 use support::http::Client;
 use support::process::Forebay;
 

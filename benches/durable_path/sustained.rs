@@ -4,23 +4,14 @@
 //! The daemon's rate is what had reached Kafka when the turn ended, per second: records that still wait then do not
 //! count. `FOREBAY_BENCH_PAIRS` and `FOREBAY_BENCH_TURN_MS` change the number and the length of the turns.
 
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crate::ack;
-use crate::client;
-use crate::measure::Limit;
-use crate::measure::Outcome;
-use crate::measure::median;
-use crate::records;
+use crate::measure::{Limit, Outcome, median};
 use crate::records::KIND;
-use crate::server;
 use crate::server::WithoutLog;
-use support::admin::Admin;
-use support::admin::unique_name;
-use support::daemon::await_drained;
-use support::daemon::backlog;
-use support::daemon::metric;
+use crate::{ack, client, records, server};
+use support::admin::{Admin, unique_name};
+use support::daemon::{await_drained, backlog, metric};
 use support::process::Forebay;
 use support::services;
 

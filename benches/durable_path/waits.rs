@@ -3,19 +3,12 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use forebay::command::CommandId;
-use forebay::command::Envelope;
-use forebay::command::headers;
+use forebay::command::{CommandId, Envelope, headers};
 use forebay::ingest::Submission;
 use forebay::units::Timestamp;
-use rdkafka::ClientContext;
-use rdkafka::Message as _;
-use rdkafka::message::DeliveryResult;
-use rdkafka::message::Header;
-use rdkafka::message::OwnedHeaders;
-use rdkafka::producer::BaseRecord;
-use rdkafka::producer::ProducerContext;
-use rdkafka::producer::ThreadedProducer;
+use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
+use rdkafka::producer::{BaseRecord, ProducerContext, ThreadedProducer};
+use rdkafka::{ClientContext, Message as _};
 use tokio::sync::oneshot;
 
 use crate::producer;

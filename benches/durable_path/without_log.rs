@@ -3,31 +3,17 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use forebay::auth::Authenticator;
-use forebay::auth::Caller;
-use forebay::command::CommandId;
-use forebay::command::Status;
-use forebay::http::AdminService;
-use forebay::http::Api;
-use forebay::http::ApiParts;
-use forebay::http::Catalogue;
-use forebay::http::CommandService;
-use forebay::http::Config;
-use forebay::http::HttpServer;
-use forebay::http::Readiness;
-use forebay::ingest::Receipt;
-use forebay::ingest::Request;
-use forebay::ingest::SubmitError;
-use forebay::kafka;
-use forebay::kinds;
+use forebay::auth::{Authenticator, Caller};
+use forebay::command::{CommandId, Status};
+use forebay::http::{AdminService, Api, ApiParts, Catalogue, CommandService, Config, HttpServer, Readiness};
+use forebay::ingest::{Receipt, Request, SubmitError};
 use forebay::kinds::Kinds;
 use forebay::metrics::Metrics;
 use forebay::status::StatusError;
-use forebay::telemetry;
 use forebay::units::Timestamp;
+use forebay::{kafka, kinds, telemetry};
 
 use crate::waits::Waits;
 

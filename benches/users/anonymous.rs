@@ -2,20 +2,17 @@
 //! memory, size of the answer, statements to the database. The requests are those of the test that bounds the last two.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::thread;
 use std::time::Duration;
+use std::{fs, thread};
 
 use serde_json::json;
 
-use crate::measure::Limit;
-use crate::measure::Outcome;
+use crate::measure::{Limit, Outcome};
 use crate::parts;
 use crate::parts::Parts;
-use support::anonymous;
 use support::anonymous::Probe;
 use support::process::Forebay;
-use support::wait;
+use support::{anonymous, wait};
 
 const TEST: &str = "users anonymous";
 /// One after the other, for times.

@@ -6,8 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use support::admin::Admin;
-use support::kafka::ClusterOptions;
-use support::kafka::Kafka;
+use support::kafka::{ClusterOptions, Kafka};
 use support::mariadb::MariaDb;
 use support::process::Forebay;
 use support::redis::Redis;

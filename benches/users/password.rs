@@ -6,9 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::client;
-use crate::measure::Limit;
-use crate::measure::Outcome;
-use crate::measure::median;
+use crate::measure::{Limit, Outcome, median};
 use support::process::Forebay;
 
 const WARM: &str = "login: logins/s, password seen a moment ago / bcrypt at 10";

@@ -6,22 +6,17 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
-use tokio::io::AsyncReadExt;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use crate::client;
-use crate::measure::Limit;
-use crate::measure::Outcome;
-use crate::parts;
+use crate::measure::{Limit, Outcome};
 use crate::parts::Parts;
-use support::daemon::metric;
-use support::daemon::resident;
+use crate::{client, parts};
+use support::daemon::{metric, resident};
 use support::process::Forebay;
 use support::wait;
 

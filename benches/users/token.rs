@@ -2,25 +2,14 @@
 
 use std::process::Command;
 use std::sync::Arc;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use forebay::auth;
-use forebay::auth::Authenticator;
-use forebay::auth::AuthenticatorParts;
-use forebay::auth::CacheGenerations;
-use forebay::auth::Claims;
-use forebay::auth::Keyring;
-use forebay::auth::Keys;
-use forebay::auth::Mode;
-use forebay::auth::Use;
+use forebay::auth::{Authenticator, AuthenticatorParts, CacheGenerations, Claims, Keyring, Keys, Mode, Use};
 use forebay::metrics::Metrics;
 use forebay::units::Timestamp;
 
-use crate::measure::Limit;
-use crate::measure::Outcome;
-use crate::measure::median;
-use crate::measure::median_us;
+use crate::measure::{Limit, Outcome, median, median_us};
 
 const PAIRS: usize = 9;
 const CALLS: u32 = 2000;

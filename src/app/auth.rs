@@ -4,14 +4,10 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::auth::Authenticator;
-use crate::auth::AuthenticatorParts;
-use crate::auth::CacheGenerations;
-use crate::auth::Keyring;
+use crate::auth::{Authenticator, AuthenticatorParts, CacheGenerations, Keyring};
 use crate::command::KeyedDigest;
 use crate::config::Config;
-use crate::login::Login;
-use crate::login::LoginParts;
+use crate::login::{Login, LoginParts};
 use crate::metrics::Metrics;
 use crate::ratelimit;
 use crate::ratelimit::Limits;

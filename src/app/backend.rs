@@ -1,33 +1,22 @@
 //! What operators see and steer, over the admin listener and over the control socket, and the gauges of a scrape: looked
 //! up when somebody asks, so that they are true at that moment. It reads through handles and keeps nothing running.
 
-use std::sync::Arc;
-use std::sync::OnceLock;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use serde_json::json;
 
 use crate::consumer;
-use crate::control::Operator;
-use crate::control::Outcome;
+use crate::control::{Operator, Outcome};
 use crate::db::Database;
 use crate::drain::Handle;
-use crate::http::AdminService;
-use crate::http::Readiness;
-use crate::ingest::Admission;
-use crate::ingest::Again;
-use crate::ingest::Ingest;
-use crate::ingest::SubmitError;
+use crate::http::{AdminService, Readiness};
+use crate::ingest::{Admission, Again, Ingest, SubmitError};
 use crate::metrics::Metrics;
 use crate::units::Timestamp;
-use crate::wal::Figures;
-use crate::wal::Log;
-use crate::wal::Lsn;
-use crate::wal::Place;
-use crate::wal::dead::Dead;
-use crate::wal::dead::Removal;
+use crate::wal::dead::{Dead, Removal};
+use crate::wal::{Figures, Log, Lsn, Place};
 
 use super::dependencies::Dependencies;
 

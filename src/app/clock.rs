@@ -6,13 +6,9 @@
 //! how this happens.)
 
 use std::io;
-use std::time::Duration;
-use std::time::Instant;
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
-use crate::task::Alarm;
-use crate::task::OnFailure;
-use crate::task::Thread;
+use crate::task::{Alarm, OnFailure, Thread};
 
 /// Longer waits than the drain's own when Kafka is away would be noticed.
 const TOLERABLE: Duration = Duration::from_secs(10);

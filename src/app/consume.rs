@@ -3,51 +3,31 @@
 //! It opens the operator's listener only. There is no log here, so nothing can be lost: what is not settled comes again.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::json;
 use tokio::sync::oneshot;
 
-use crate::config::Config;
-use crate::config::Source;
-use crate::consumer;
-use crate::consumer::ConsumerParts;
-use crate::consumer::Handle;
-use crate::consumer::Noop;
-use crate::consumer::PostCommit;
+use crate::config::{Config, Source};
+use crate::consumer::{ConsumerParts, Handle, Noop, PostCommit};
 use crate::db::Database;
-use crate::http::Admin;
-use crate::http::AdminService;
-use crate::http::Readiness;
+use crate::http::{Admin, AdminService, Readiness};
 use crate::kv::Kv;
 use crate::metrics::Metrics;
-use crate::systemd;
 use crate::systemd::Heartbeat;
-use crate::task;
-use crate::task::OnFailure;
-use crate::task::Thread;
+use crate::task::{OnFailure, Thread};
 use crate::users::Profiles;
+use crate::{consumer, systemd, task};
 
-use super::Failure;
-use super::ReplaySpan;
 use super::dependencies::Dependencies;
 use super::hooks::PostCommitHook;
-use super::listeners::Listener;
-use super::listeners::bind_admin;
-use super::listeners::warn_if_exposed;
-use super::output;
-use super::process::Process;
-use super::process::stop_requested;
-use super::reload;
+use super::listeners::{Listener, bind_admin, warn_if_exposed};
+use super::process::{Process, stop_requested};
 use super::reload::Reloadable;
-use super::shutdown::Deadlines;
-use super::shutdown::Running;
-use super::signals;
+use super::shutdown::{Deadlines, Running};
 use super::signals::Signals;
-use super::threads;
-use super::wiring::Wiring;
-use super::wiring::external_brokers;
+use super::wiring::{Wiring, external_brokers};
+use super::{Failure, ReplaySpan, output, reload, signals, threads};
 
 /// Applies users' commands until it is asked to stop.
 pub fn consume(config: &Config, source: &Source) -> Result<(), Failure> {

@@ -1,46 +1,32 @@
 //! Everything that runs in `forebay serve`, in the order of its start.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::OnceLock;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use tokio::task::JoinError;
 
 use crate::config::Mistakes;
-use crate::consumer;
-use crate::control;
 use crate::drain::Lead;
-use crate::http::ApiParts;
-use crate::http::Catalogue;
-use crate::http::Durable;
-use crate::http::Tls;
-use crate::kafka::Brokers;
-use crate::kafka::EmbeddedBroker;
+use crate::http::{ApiParts, Catalogue, Durable, Tls};
+use crate::kafka::{Brokers, EmbeddedBroker};
 use crate::kinds::Kinds;
 use crate::status::Statuses;
 use crate::systemd::Heartbeat;
 use crate::users::hash::HashPool;
-use crate::wal::Lock;
-use crate::wal::Log;
-use crate::wal::Opened;
+use crate::wal::{Lock, Log, Opened};
+use crate::{consumer, control};
 
-use super::Failure;
 use super::auth::Auth;
 use super::backend::Backend;
-use super::clock;
 use super::dependencies::Dependencies;
 use super::hooks::PostCommitHook;
-use super::listeners::Listeners;
-use super::listeners::Serving;
+use super::listeners::{Listeners, Serving};
 use super::reload::Reloadable;
-use super::service::Service;
-use super::service::Stores;
-use super::shutdown::Deadlines;
-use super::shutdown::Running;
-use super::threads;
+use super::service::{Service, Stores};
+use super::shutdown::{Deadlines, Running};
 use super::wiring::Wiring;
+use super::{Failure, clock, threads};
 
 /// The daemon. It accepts commands from its start on.
 pub(super) struct Daemon {

@@ -6,11 +6,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::db::Database;
-use crate::db::DbError;
+use crate::db::{Database, DbError};
 use crate::kv::Kv;
-use crate::sync::Mutex;
-use crate::sync::MutexGuard;
+use crate::sync::{Mutex, MutexGuard};
 use crate::task::Task;
 use crate::users;
 

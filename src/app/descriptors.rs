@@ -1,10 +1,7 @@
 //! File descriptors. The process takes all it may have, and connections leave enough of them for the log, Kafka and the
 //! databases: without one the log could not open its next file.
 
-use rustix::process::Resource;
-use rustix::process::Rlimit;
-use rustix::process::getrlimit;
-use rustix::process::setrlimit;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::config::Config;
 

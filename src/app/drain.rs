@@ -6,29 +6,21 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::command::kind_of;
 use crate::config::Config;
-use crate::drain::Guarantee;
-use crate::drain::Handle;
+use crate::drain::{Guarantee, Handle};
 use crate::status::Statuses;
 use crate::units::Timestamp;
-use crate::wal::Log;
-use crate::wal::Opened;
-use crate::wal::inspect::Directory;
-use crate::wal::inspect::View;
+use crate::wal::inspect::{Directory, View};
+use crate::wal::{Log, Opened};
 
-use super::Failure;
-use super::open;
-use super::output;
 use super::process::Process;
-use super::shutdown::Deadlines;
-use super::shutdown::Running;
+use super::shutdown::{Deadlines, Running};
 use super::signals::Signals;
-use super::wiring::Wiring;
-use super::wiring::external_brokers;
+use super::wiring::{Wiring, external_brokers};
+use super::{Failure, open, output};
 
 /// How often the backlog is looked at.
 const LOOK: Duration = Duration::from_millis(50);

@@ -3,11 +3,8 @@
 use std::time::Duration;
 
 use crate::backoff;
-use crate::db::Database;
-use crate::db::Pass;
-use crate::db::Retention;
-use crate::units::Span;
-use crate::units::Timestamp;
+use crate::db::{Database, Pass, Retention};
+use crate::units::{Span, Timestamp};
 
 /// Between two passes over expired rows.
 const EVERY: Duration = Duration::from_secs(60);

@@ -1,17 +1,12 @@
 //! The hooks that the drain and the consumer offer, filled with the components above them.
 
 use crate::auth::CacheGenerations;
-use crate::command::CommandId;
-use crate::command::Envelope;
-use crate::consumer::PostCommit;
-use crate::consumer::Work;
-use crate::drain::Answer;
-use crate::drain::Prepare;
+use crate::command::{CommandId, Envelope};
+use crate::consumer::{PostCommit, Work};
+use crate::drain::{Answer, Prepare};
 use crate::status::Statuses;
 use crate::task::Task;
-use crate::users::DeferredHasher;
-use crate::users::Profiles;
-use crate::users::Unopened;
+use crate::users::{DeferredHasher, Profiles, Unopened};
 
 /// Makes the values of sealed records, with the user service's hashing.
 pub(super) struct Unseal(pub(super) DeferredHasher);

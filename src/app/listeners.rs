@@ -10,21 +10,11 @@ use tokio::task::JoinHandle;
 
 use crate::auth::Mode;
 use crate::config::Config;
-use crate::http::Admin;
-use crate::http::Api;
-use crate::http::ApiParts;
-use crate::http::ConnectionLimits;
-use crate::http::Durable;
-use crate::http::HttpServer;
-use crate::http::Tls;
-use crate::http::is_loopback;
+use crate::http::{Admin, Api, ApiParts, ConnectionLimits, Durable, HttpServer, Tls, is_loopback};
 use crate::metrics::Metrics;
-use crate::task::Alarm;
-use crate::task::Task;
-use crate::task::guarded;
+use crate::task::{Alarm, Task, guarded};
 
-use super::Failure;
-use super::descriptors;
+use super::{Failure, descriptors};
 
 /// Both listeners of the daemon, bound: connections wait, and none is served yet.
 pub(super) struct Listeners {

@@ -7,17 +7,14 @@ use std::path::Path;
 use zeroize::Zeroizing;
 
 use crate::command::Secret;
-use crate::config::Config;
-use crate::config::Mistakes;
-use crate::db::Database;
-use crate::db::DbError;
+use crate::config::{Config, Mistakes};
+use crate::db::{Database, DbError};
 use crate::mistake::Mistake;
 use crate::units::Timestamp;
 use crate::users;
 
-use super::Failure;
-use super::output;
 use super::process::Process;
+use super::{Failure, output};
 
 /// A password is a line; more is another file.
 const MOST_READ: u64 = 4096;

@@ -38,22 +38,17 @@ use std::io;
 
 use crate::config::Config;
 use crate::http::Tls;
-use crate::wal::OpenError;
-use crate::wal::layout;
+use crate::wal::{OpenError, layout};
 
 pub use crate::kafka::OffsetSpan as ReplaySpan;
-pub use consume::consume;
-pub use consume::replay;
-pub use drain::drain;
-pub use drain::show;
-pub use failure::EXIT_USAGE;
-pub use failure::Failure;
+pub use consume::{consume, replay};
+pub use drain::{drain, show};
+pub use failure::{EXIT_USAGE, Failure};
 pub use migrate::migrate;
 pub use output::print;
 pub use serve::serve;
 pub use shutdown::longest_stop;
-pub use signals::hold_hangup;
-pub use signals::ignore_user_signals;
+pub use signals::{hold_hangup, ignore_user_signals};
 
 /// Prints the effective configuration, secrets masked. Reads the files of keys and certificates, and looks at the log's
 /// directory, as `serve` would. The directory's owner is not compared: this command is often run by another user.

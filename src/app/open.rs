@@ -3,8 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::command::Envelope;
-use crate::command::kind_of;
+use crate::command::{Envelope, kind_of};
 use crate::config::Mistakes;
 use crate::ingest::Config;
 use crate::metrics::Metrics;
@@ -12,16 +11,9 @@ use crate::mistake::Mistake;
 use crate::task::Alarm;
 use crate::units::Timestamp;
 use crate::wal;
-use crate::wal::Event;
-use crate::wal::Keys;
-use crate::wal::Lock;
-use crate::wal::Lsn;
-use crate::wal::MasterKey;
-use crate::wal::OpenError;
-use crate::wal::Opened;
-use crate::wal::Options;
 use crate::wal::dead::Dead;
 use crate::wal::inspect::Directory;
+use crate::wal::{Event, Keys, Lock, Lsn, MasterKey, OpenError, Opened, Options};
 
 use super::Failure;
 

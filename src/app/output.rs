@@ -1,8 +1,7 @@
 //! Standard output, where nobody may be reading any more, and the disk may be full.
 
-use std::fmt;
-use std::io;
 use std::io::Write;
+use std::{fmt, io};
 
 use super::Failure;
 

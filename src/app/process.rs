@@ -3,22 +3,16 @@
 use std::io;
 use std::sync::Arc;
 
-use rustix::process::Resource;
-use rustix::process::Rlimit;
-use rustix::process::getrlimit;
-use rustix::process::setrlimit;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::Runtime;
 
 use crate::config::Config;
 use crate::metrics::Metrics;
-use crate::systemd;
-use crate::task;
 use crate::task::Alarm;
-use crate::telemetry;
+use crate::{systemd, task, telemetry};
 
-use super::Failure;
-use super::descriptors;
 use super::signals::Signals;
+use super::{Failure, descriptors};
 
 /// Everything that a subcommand has before it builds anything of its own.
 pub(super) struct Process {

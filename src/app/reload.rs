@@ -9,11 +9,8 @@ use tokio::signal::unix::Signal;
 use tokio::task::spawn_blocking;
 
 use crate::auth::Authenticator;
-use crate::config::Config;
-use crate::config::Mistakes;
-use crate::config::Source;
-use crate::http::Catalogue;
-use crate::http::Tls;
+use crate::config::{Config, Mistakes, Source};
+use crate::http::{Catalogue, Tls};
 use crate::kinds::Kinds;
 use crate::ratelimit::Limits;
 use crate::task::Task;

@@ -4,32 +4,20 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::Config;
-use crate::config::Mistakes;
-use crate::config::Source;
+use crate::config::{Config, Mistakes, Source};
 use crate::http::Tls;
-use crate::systemd;
-use crate::task;
-use crate::task::Alarm;
-use crate::task::OnFailure;
-use crate::task::Stop;
-use crate::task::Thread;
+use crate::task::{Alarm, OnFailure, Stop, Thread};
 use crate::telemetry::Step;
+use crate::{systemd, task};
 
-use super::Failure;
 use super::banner::Banner;
 use super::daemon::Daemon;
-use super::descriptors;
 use super::listeners::warn_if_exposed;
-use super::output;
-use super::process::Process;
-use super::process::forbid_core_dumps;
-use super::process::stop_requested;
-use super::reload;
+use super::process::{Process, forbid_core_dumps, stop_requested};
 use super::shutdown::Deadlines;
-use super::signals;
 use super::signals::Signals;
 use super::wiring::Wiring;
+use super::{Failure, descriptors, output, reload, signals};
 
 /// Runs the daemon until it is asked to stop or cannot go on.
 pub fn serve(config: &Config, source: &Source) -> Result<(), Failure> {

@@ -6,19 +6,14 @@
 use std::sync::Arc;
 
 use crate::config::Config;
-use crate::db::Database;
-use crate::db::DbError;
+use crate::db::{Database, DbError};
 use crate::ingest::Ingest;
-use crate::kv::Kv;
-use crate::kv::KvError;
+use crate::kv::{Kv, KvError};
 use crate::metrics::Metrics;
 use crate::status::Statuses;
 use crate::task::Task;
 use crate::users;
-use crate::users::HashPool;
-use crate::users::Profiles;
-use crate::users::ReservationMaintenance;
-use crate::users::Users;
+use crate::users::{HashPool, Profiles, ReservationMaintenance, Users};
 use crate::wal::Log;
 
 use super::dependencies::Dependencies;

@@ -1,7 +1,6 @@
 //! The stop: the order of its phases, and how long each may take.
 
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::config::LONGEST_GRACE;
 use crate::consumer::Consumer;

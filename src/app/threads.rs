@@ -2,19 +2,13 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crate::alerts;
-use crate::alerts::Alert;
-use crate::alerts::Notice;
-use crate::systemd;
-use crate::systemd::Heartbeat;
-use crate::systemd::Liveness;
-use crate::task::Alarm;
-use crate::task::OnFailure;
-use crate::task::Thread;
+use crate::alerts::{Alert, Notice};
+use crate::systemd::{Heartbeat, Liveness};
+use crate::task::{Alarm, OnFailure, Thread};
 use crate::wal::Log;
+use crate::{alerts, systemd};
 
 use super::backend::oldest_age;
 

@@ -5,37 +5,24 @@ use std::sync::Arc;
 
 use tokio::runtime::Handle;
 
-use crate::config::Config;
-use crate::config::Mistakes;
-use crate::consumer::Consumer;
-use crate::consumer::ConsumerParts;
-use crate::consumer::PostCommit;
+use crate::config::{Config, Mistakes};
+use crate::consumer::{Consumer, ConsumerParts, PostCommit};
 use crate::db::Database;
-use crate::drain::Drain;
-use crate::drain::DrainError;
-use crate::drain::DrainParts;
-use crate::drain::Lead;
+use crate::drain::{Drain, DrainError, DrainParts, Lead};
 use crate::ingest;
-use crate::ingest::Ingest;
-use crate::ingest::IngestThreads;
-use crate::kafka::Brokers;
-use crate::kafka::EmbeddedBroker;
+use crate::ingest::{Ingest, IngestThreads};
+use crate::kafka::{Brokers, EmbeddedBroker};
 use crate::kv::Kv;
 use crate::metrics::Metrics;
 use crate::mistake::Mistake;
 use crate::status::Statuses;
 use crate::task::Alarm;
 use crate::users::DeferredHasher;
-use crate::users::hash::HashPool;
-use crate::users::hash::HashWorkers;
-use crate::wal::Lock;
-use crate::wal::Log;
-use crate::wal::Opened;
-use crate::wal::Writer;
+use crate::users::hash::{HashPool, HashWorkers};
+use crate::wal::{Lock, Log, Opened, Writer};
 
-use super::Failure;
 use super::hooks::Unseal;
-use super::open;
+use super::{Failure, open};
 
 /// What every component is built from.
 pub(super) struct Wiring<'a> {

@@ -1,13 +1,11 @@
 //! Whether what a token says of its user is still so.
 
 use data_encoding::HEXLOWER;
-use sha2::Digest;
-use sha2::Sha256;
+use sha2::{Digest, Sha256};
 
 use super::claims::Claims;
 use super::principal::Principal;
-use crate::db::Database;
-use crate::db::DbError;
+use crate::db::{Database, DbError};
 use crate::units::Timestamp;
 
 /// Half a digest: two passwords of one user never share it.

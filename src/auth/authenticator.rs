@@ -6,20 +6,17 @@ use std::time::Duration;
 use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
-use crate::db::Database;
-use crate::db::DbError;
+use crate::db::{Database, DbError};
 use crate::metrics::Metrics;
 use crate::task::Task;
 
 use super::account_state;
 use super::cache_generations::CacheGenerations;
 use super::claims::Use;
-use super::config::Config;
-use super::config::Mode;
+use super::config::{Config, Mode};
 use super::keyring::Keyring;
 use super::keys::TokenError;
-use super::principal::Caller;
-use super::principal::Principal;
+use super::principal::{Caller, Principal};
 use super::tokens_file::fingerprint;
 use super::verified::Verified;
 

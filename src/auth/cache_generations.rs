@@ -5,8 +5,7 @@
 //! change and puts into a cache only after it.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use moka::sync::Cache;
 

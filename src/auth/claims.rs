@@ -1,9 +1,6 @@
 //! What a token of ours says (RFC 7519, RFC 9068).
 
-use serde::Deserialize;
-use serde::Deserializer;
-use serde::Serialize;
-use serde::de;
+use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::Number;
 
 use crate::units::Timestamp;

@@ -2,17 +2,12 @@
 
 use std::sync::Arc;
 
-use sha2::Digest;
-use sha2::Sha256;
+use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use crate::sync::Mutex;
-use crate::sync::RwLock;
+use crate::sync::{Mutex, RwLock};
 
-use super::config::Config;
-use super::config::Mode;
-use super::config::read;
-use super::config::read_private;
+use super::config::{Config, Mode, read, read_private};
 use super::keys::Keys;
 use super::tokens_file::Tokens;
 
@@ -106,8 +101,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
-    use crate::auth::Claims;
-    use crate::auth::Use;
+    use crate::auth::{Claims, Use};
     use crate::units::Timestamp;
 
     const OLD: &str = "b2xkb2xkb2xkb2xkb2xkb2xkb2xkb2xkb2xkb2xkb2xk";

@@ -3,24 +3,14 @@
 //! A token names its key (`kid`), and a key has one algorithm: what else a header asks for is not looked at. So neither
 //! `alg: none`, nor a public key used as an HMAC's secret, nor a key that a header brings along gets anywhere (RFC 8725).
 
-use data_encoding::BASE64;
-use data_encoding::BASE64URL_NOPAD;
-use data_encoding::HEXLOWER_PERMISSIVE;
-use jsonwebtoken::Algorithm;
-use jsonwebtoken::DecodingKey;
-use jsonwebtoken::EncodingKey;
-use jsonwebtoken::Header;
-use jsonwebtoken::Validation;
+use data_encoding::{BASE64, BASE64URL_NOPAD, HEXLOWER_PERMISSIVE};
 use jsonwebtoken::errors::ErrorKind;
-use jsonwebtoken::jwk::Jwk;
-use jsonwebtoken::jwk::ThumbprintHash;
+use jsonwebtoken::jwk::{Jwk, ThumbprintHash};
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use zeroize::Zeroizing;
 
-use super::claims::Claims;
-use super::claims::ISSUER;
-use super::claims::Use;
-use crate::command::LONGEST_ACTOR;
-use crate::command::is_storable_actor;
+use super::claims::{Claims, ISSUER, Use};
+use crate::command::{LONGEST_ACTOR, is_storable_actor};
 
 /// What HMAC-SHA-256 is worth (RFC 7518, section 3.2).
 const LEAST_SECRET: usize = 32;

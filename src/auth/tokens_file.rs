@@ -12,8 +12,7 @@
 use std::collections::HashMap;
 
 use data_encoding::HEXLOWER_PERMISSIVE;
-use sha2::Digest;
-use sha2::Sha256;
+use sha2::{Digest, Sha256};
 
 use super::principal::Principal;
 

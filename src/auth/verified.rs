@@ -5,8 +5,7 @@ use std::time::Duration;
 use moka::sync::Cache;
 use prometheus::IntCounter;
 
-use super::cache_generations::CacheGenerations;
-use super::cache_generations::Generation;
+use super::cache_generations::{CacheGenerations, Generation};
 use super::principal::Principal;
 use super::tokens_file::Fingerprint;
 use crate::metrics::Metrics;

@@ -1,16 +1,13 @@
 //! The breaker that calls to a dependency pass, with its gauge and its lines in the log.
 
 use std::fmt::Display;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use prometheus::IntGauge;
 
 use crate::sync::Mutex;
 
-use super::Admission;
-use super::Backoff;
-use super::Breaker;
+use super::{Admission, Backoff, Breaker};
 
 /// Few, so that an outage costs few time-outs; more than the calls that one lost connection fails.
 const FAILURES: u32 = 5;
@@ -121,11 +118,9 @@ impl Drop for Pass<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::future::pending;
-    use std::future::ready;
+    use std::future::{pending, ready};
     use std::sync::Arc;
-    use std::sync::atomic::AtomicU32;
-    use std::sync::atomic::Ordering;
+    use std::sync::atomic::{AtomicU32, Ordering};
 
     use super::*;
 

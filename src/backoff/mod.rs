@@ -5,10 +5,8 @@ mod gate;
 
 use std::time::Duration;
 
-pub use breaker::Admission;
-pub use breaker::Breaker;
-pub use gate::CallError;
-pub use gate::Gate;
+pub use breaker::{Admission, Breaker};
+pub use gate::{CallError, Gate};
 
 /// The delays of one thing that is tried again and again.
 #[derive(Clone, Debug)]

@@ -1,8 +1,7 @@
 //! Fuzzed: TOML text and environment variables.
 #![allow(clippy::expect_used, reason = "a broken promise ends the program: that is what fuzzing looks for")]
 
-use super::Config;
-use super::environment;
+use super::{Config, environment};
 
 /// Divides the text from the variables, one `NAME=value` a line.
 const DIVIDER: &str = "\n---\n";

@@ -12,33 +12,19 @@ mod toml_errors;
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use toml::Table;
-use toml::Value;
+use toml::{Table, Value};
 
-use crate::alerts;
-use crate::auth;
-use crate::consumer;
-use crate::db;
-use crate::drain;
-use crate::http;
-use crate::ingest;
-use crate::kafka;
-use crate::kinds;
 use crate::kinds::Kinds;
-use crate::kv;
-use crate::login;
 use crate::mistake::Mistake;
-use crate::ratelimit;
-use crate::telemetry;
 use crate::units::Span;
-use crate::users;
+use crate::{
+    alerts, auth, consumer, db, drain, http, ingest, kafka, kinds, kv, login, ratelimit, telemetry, users,
+};
 
-pub use sources::Override;
-pub use sources::environment;
+pub use sources::{Override, environment};
 
 use reader::Reader;
 

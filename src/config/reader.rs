@@ -1,8 +1,7 @@
 //! Reads sections into their structs, key by key, so that one mistake does not hide the next.
 
 use serde::de::DeserializeOwned;
-use toml::Table;
-use toml::Value;
+use toml::{Table, Value};
 
 use crate::mistake::Mistake;
 

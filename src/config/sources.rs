@@ -3,8 +3,7 @@
 use std::ffi::OsString;
 use std::path::Path;
 
-use toml::Table;
-use toml::Value;
+use toml::{Table, Value};
 
 use crate::mistake::Mistake;
 

@@ -1,8 +1,7 @@
 //! From the deserialiser's words to ours, without showing what is secret.
 
-use toml::Table;
-use toml::Value;
 use toml::de::Error;
+use toml::{Table, Value};
 
 use crate::mistake::Mistake;
 

@@ -1,26 +1,16 @@
 //! One transaction a batch: read, plan, write, commit. Dropped before its commit it never was.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crate::command::CommandId;
-use crate::command::UserKind;
-use crate::db::AuditRow;
-use crate::db::Batch;
-use crate::db::Database;
-use crate::db::DbError;
-use crate::db::OutcomeRow;
-use crate::db::ParkedRow;
+use crate::command::{CommandId, UserKind};
+use crate::db::{AuditRow, Batch, Database, DbError, OutcomeRow, ParkedRow};
 use crate::telemetry::Step;
 use crate::units::Timestamp;
 
 use super::command::Command;
 use super::plan;
-use super::plan::CommandOutcome;
-use super::plan::Lookups;
-use super::plan::Snapshot;
-use super::plan::WriteSet;
+use super::plan::{CommandOutcome, Lookups, Snapshot, WriteSet};
 
 /// A transaction that takes longer is given up. Each of its statements has a time-out of its own.
 const LONGEST: Duration = Duration::from_secs(60);

@@ -1,15 +1,9 @@
 //! A record as the consumer judges it: whose command it is, and what it asks for.
 
 use data_encoding::HEXLOWER;
-use sha2::Digest;
-use sha2::Sha256;
+use sha2::{Digest, Sha256};
 
-use crate::command::CommandId;
-use crate::command::LONGEST_ACTOR;
-use crate::command::USER_RETRY_TOPIC;
-use crate::command::UserKind;
-use crate::command::UserValue;
-use crate::command::is_storable_actor;
+use crate::command::{CommandId, LONGEST_ACTOR, USER_RETRY_TOPIC, UserKind, UserValue, is_storable_actor};
 use crate::kafka::Record;
 use crate::units::Timestamp;
 

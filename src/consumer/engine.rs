@@ -16,23 +16,17 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 
 use crate::db::DbError;
-use crate::kafka::Interrupted;
-use crate::kafka::Outbox;
-use crate::kafka::Record;
+use crate::kafka::{Interrupted, Outbox, Record};
 use crate::metrics::Metrics;
 use crate::units::Timestamp;
 
-use super::Config;
-use super::apply::Applier;
-use super::apply::Attempt;
-use super::apply::Done;
+use super::apply::{Applier, Attempt, Done};
 use super::degraded::DegradedMode;
-use super::heartbeat::Heartbeat;
-use super::heartbeat::drive;
+use super::heartbeat::{Heartbeat, drive};
 use super::pending::Pending;
 use super::plan::CommandOutcome;
 use super::post_commit::AfterCommit;
-use super::retry_records;
+use super::{Config, retry_records};
 
 /// So many refusals by a unique index, each after everything was read again, are no coincidence: fewer at once.
 const CONFLICTS: u32 = 3;

@@ -1,13 +1,10 @@
 //! Retries that are not due. Later ones of other names pass them, later ones of the same name wait behind them. At most
 //! 1,000 records or 8 MiB are held; the rest stays in the topic.
 
-use std::collections::BTreeMap;
-use std::collections::HashSet;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::time::Duration;
 
-use crate::kafka::Partition;
-use crate::kafka::Record;
+use crate::kafka::{Partition, Record};
 use crate::units::Timestamp;
 
 use super::retry_records;

@@ -1,16 +1,10 @@
 //! What comes from Kafka: a batch at a time, retries when they are due, nothing of what was taken away.
 
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
-use std::collections::VecDeque;
-use std::time::Duration;
-use std::time::Instant;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::{Duration, Instant};
 
 use crate::command::USER_RETRY_TOPIC;
-use crate::kafka::Partition;
-use crate::kafka::Polled;
-use crate::kafka::Record;
-use crate::kafka::Source;
+use crate::kafka::{Partition, Polled, Record, Source};
 use crate::units::Timestamp;
 
 use super::held::Held;

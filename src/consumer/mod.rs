@@ -42,16 +42,11 @@ use crate::kafka::Outbox;
 use crate::kv::Kv;
 use crate::metrics::Metrics;
 
-pub use config::Config;
-pub use config::Degraded;
+pub use config::{Config, Degraded};
 pub use engine::Counts;
 pub use handle::Handle;
-pub use post_commit::Noop;
-pub use post_commit::PostCommit;
-pub use post_commit::Work;
-pub use replay::ReplayError;
-pub use replay::Replayed;
-pub use replay::replay;
+pub use post_commit::{Noop, PostCommit, Work};
+pub use replay::{ReplayError, Replayed, replay};
 pub use run::Consumer;
 
 use apply::Applier;

@@ -1,7 +1,6 @@
 //! Records that were read and are not settled yet, in their order.
 
-use crate::kafka::Partition;
-use crate::kafka::Record;
+use crate::kafka::{Partition, Record};
 
 use super::command::Command;
 use super::retry_records;

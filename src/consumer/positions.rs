@@ -1,10 +1,8 @@
 //! Up to where each partition is settled, whatever order its records are settled in.
 
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::kafka::Partition;
-use crate::kafka::Record;
+use crate::kafka::{Partition, Record};
 
 /// Every partition of which something was read since it was assigned.
 #[derive(Default)]

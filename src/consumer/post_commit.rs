@@ -10,10 +10,8 @@ use std::time::Duration;
 use prometheus::IntCounter;
 
 use crate::command::CommandId;
-use crate::kv::Kv;
-use crate::kv::KvError;
-use crate::kv::markers;
 use crate::kv::markers::Marker;
+use crate::kv::{Kv, KvError, markers};
 
 use super::command::Command;
 

@@ -3,8 +3,7 @@
 //! A thread that beats may still go round in circles, and a database that answers may refuse every write. Only commands
 //! that are settled show that the consumer works.
 
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::sync::Mutex;
 

@@ -5,15 +5,11 @@ use std::time::Duration;
 
 use crate::backoff::Backoff;
 use crate::command::USER_TOPIC;
-use crate::kafka::Interrupted;
-use crate::kafka::OffsetSpan;
-use crate::kafka::Range;
-use crate::kafka::RangeError;
+use crate::kafka::{Interrupted, OffsetSpan, Range, RangeError};
 use crate::task::Stop;
 
 use super::ConsumerParts;
-use super::engine::Counts;
-use super::engine::Outcome;
+use super::engine::{Counts, Outcome};
 use super::heartbeat::Heartbeat;
 use super::pending::Pending;
 

@@ -7,16 +7,13 @@
 
 use std::time::Duration;
 
-use crate::command::USER_DEAD_TOPIC;
-use crate::command::USER_RETRY_TOPIC;
-use crate::kafka::Letter;
-use crate::kafka::Record;
+use crate::command::{USER_DEAD_TOPIC, USER_RETRY_TOPIC};
+use crate::kafka::{Letter, Record};
 use crate::units::Timestamp;
 
-use super::Config;
-use super::command;
 use super::command::Command;
 use super::plan::CommandOutcome;
+use super::{Config, command};
 
 /// Headers that are ours to write; a record has each at most once.
 const OURS: [&str; 6] =

@@ -3,30 +3,17 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::backoff::Backoff;
-use crate::command::USER_DEAD_TOPIC;
-use crate::command::USER_RETRY_TOPIC;
-use crate::command::USER_TOPIC;
-use crate::kafka::Interrupted;
-use crate::kafka::Source;
-use crate::kafka::Topics;
-use crate::kafka::TopicsError;
-use crate::task::Alarm;
-use crate::task::OnFailure;
-use crate::task::Outcome as Ended;
-use crate::task::Stop;
-use crate::task::Thread;
+use crate::command::{USER_DEAD_TOPIC, USER_RETRY_TOPIC, USER_TOPIC};
+use crate::kafka::{Interrupted, Source, Topics, TopicsError};
+use crate::task::{Alarm, OnFailure, Outcome as Ended, Stop, Thread};
 
 use super::ConsumerParts;
-use super::engine::Engine;
-use super::engine::Outcome;
-use super::handle::Handle;
-use super::handle::Shared;
-use super::heartbeat::Heartbeat;
-use super::heartbeat::drive;
+use super::engine::{Engine, Outcome};
+use super::handle::{Handle, Shared};
+use super::heartbeat::{Heartbeat, drive};
 use super::intake::Intake;
 use super::pending::Pending;
 

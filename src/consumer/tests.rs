@@ -1,27 +1,18 @@
 //! The consumer in embedded mode: the broker in the process, and SQLite.
 
 use std::sync::Arc;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use sqlx::Connection as _;
 use tokio::runtime::Runtime;
 
 use super::*;
-use crate::command::CommandId;
-use crate::command::IdMint;
-use crate::command::USER_DEAD_TOPIC;
-use crate::command::USER_TOPIC;
+use crate::command::{CommandId, IdMint, USER_DEAD_TOPIC, USER_TOPIC};
 use crate::db;
 use crate::db::OutcomeRow;
-use crate::kafka::EmbeddedBroker;
-use crate::kafka::Letter;
-use crate::kafka::Polled;
-use crate::kafka::Source;
+use crate::kafka::{EmbeddedBroker, Letter, Polled, Source};
 use crate::task::Alarm;
-use crate::units::Lsn;
-use crate::units::Span;
-use crate::units::Timestamp;
+use crate::units::{Lsn, Span, Timestamp};
 
 /// The embedded broker lets the first member of a group wait for three seconds.
 const LONG: Duration = Duration::from_secs(60);

@@ -4,12 +4,9 @@ use data_encoding::HEXLOWER;
 
 use crate::units::Timestamp;
 
-use super::Database;
 use super::error::DbError;
-use super::random;
-use super::rows::AuditRow;
-use super::rows::UserRow;
-use super::rows::Version;
+use super::rows::{AuditRow, UserRow, Version};
+use super::{Database, random};
 
 /// Who makes administrators: whoever may run `forebay migrate` on this database. No user's name holds a colon.
 const ACTOR: &str = "operator:migrate";

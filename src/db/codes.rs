@@ -123,10 +123,7 @@ pub(super) fn sqlite(code: i32) -> Class {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use Class::Busy;
-    use Class::Conflict;
-    use Class::Late;
-    use Class::Refused;
+    use Class::{Busy, Conflict, Late, Refused};
 
     /// A row a code that somebody may meet; the rows above in order.
     #[test]
@@ -232,9 +229,7 @@ mod tests {
 
     #[test]
     fn a_connection_is_given_up_where_its_server_or_its_session_is_of_no_more_use() {
-        use Usefulness::Demoted;
-        use Usefulness::Spent;
-        use Usefulness::Useful;
+        use Usefulness::{Demoted, Spent, Useful};
         for number in [1290, 1792, 1836, 1047] {
             assert_eq!((mysql(number), mysql_usefulness(number)), (Busy, Demoted), "{number}");
         }

@@ -2,15 +2,13 @@
 
 use std::path::PathBuf;
 
-use serde::Deserialize;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::mistake::Mistake;
 use crate::units::Span;
 
 use super::pooler::Pooler;
-use super::retention::KEEP_OUTCOMES;
-use super::retention::Retention;
+use super::retention::{KEEP_OUTCOMES, Retention};
 use super::url::DatabaseUrl;
 
 /// Where the users are, and how long to wait for them.

@@ -5,10 +5,8 @@ use sqlx::postgres::PgDatabaseError;
 
 use crate::backoff::CallError;
 
-use super::codes;
-use super::codes::Class;
-use super::codes::Usefulness;
-use super::pooler;
+use super::codes::{Class, Usefulness};
+use super::{codes, pooler};
 
 /// Why a call to the database failed. The text never shows values or SQL: databases repeat both in their messages.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -8,18 +8,15 @@
 //! A table's next batch begins at the instant where its last one ended. A database keeps deleted rows in its indexes for a
 //! while, and a search from the beginning would go over all of them again.
 
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::units::Timestamp;
 
-use super::Database;
 use super::error::DbError;
 use super::meter::Query;
 use super::read::search;
-use super::retention::Retention;
-use super::retention::Table;
-use super::shape;
+use super::retention::{Retention, Table};
+use super::{Database, shape};
 
 /// Rows of a table in one batch: two statements that delete. More would hold the connection for longer and save little.
 const BATCH: u32 = 1024;

@@ -4,11 +4,10 @@ use data_encoding::HEXLOWER;
 
 use crate::units::Timestamp;
 
-use super::Database;
 use super::error::DbError;
 use super::meter::Query;
-use super::random;
 use super::value::Value;
+use super::{Database, random};
 
 impl Database {
     /// What it lacks before commands may be applied to it, and what to do about that: a command would be refused that

@@ -2,8 +2,7 @@
 
 use super::Database;
 use super::error::DbError;
-use super::users::lay_over;
-use super::users::object;
+use super::users::{lay_over, object};
 
 impl Database {
     /// Writes what was put off of up to `limit` users into their rows, and says of how many.

@@ -4,14 +4,12 @@ use std::collections::BTreeMap;
 
 use crate::units::Timestamp;
 
-use super::Database;
 use super::dialect::Dialect;
 use super::error::DbError;
 use super::lease::Lease;
 use super::meter::Query;
-use super::shape;
-use super::value::Value;
-use super::value::millis;
+use super::value::{Value, millis};
+use super::{Database, shape};
 
 impl Database {
     /// Writes when users logged in last, where that is later than what stands there, and says of how many. Names that

@@ -7,25 +7,17 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use sqlx::AssertSqlSafe;
-use sqlx::Database as Driver;
-use sqlx::Executor;
-use sqlx::MySql;
-use sqlx::Postgres;
-use sqlx::Sqlite;
 use sqlx::pool::PoolConnection;
+use sqlx::{AssertSqlSafe, Database as Driver, Executor, MySql, Postgres, Sqlite};
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
 use super::codes::Usefulness;
 use super::dialect::Dialect;
-use super::error::DbError;
-use super::error::usefulness;
-use super::meter::Meter;
-use super::meter::Query;
+use super::error::{DbError, usefulness};
+use super::meter::{Meter, Query};
 use super::pool::Held;
 use super::retired::Retired;
 use super::row::Row;

@@ -7,21 +7,16 @@
 use std::time::Duration;
 
 use data_encoding::HEXLOWER;
-use sha2::Digest;
-use sha2::Sha256;
+use sha2::{Digest, Sha256};
 
 use crate::units::Timestamp;
 
-use super::Database;
 use super::dialect::Dialect;
 use super::error::DbError;
-use super::lease::Lease;
-use super::lease::within;
+use super::lease::{Lease, within};
 use super::meter::Query;
-use super::migrations;
 use super::migrations::Migration;
-use super::random;
-use super::shape;
+use super::{Database, migrations, random, shape};
 
 /// A statement of a migration, or another daemon's migration that is waited for. An index on a table of millions of rows
 /// takes minutes.

@@ -4,8 +4,7 @@
 //! made): with MySQL changes to tables belong to no transaction, so that one may have been done and not recorded. For the
 //! same reason a file there is one statement. A file that was released is never changed: databases remember its checksum.
 
-use sha2::Digest;
-use sha2::Sha256;
+use sha2::{Digest, Sha256};
 
 use super::dialect::Dialect;
 

@@ -52,21 +52,13 @@ pub use encoding::WrongEncoding;
 pub use error::DbError;
 pub use expired::Pass;
 pub use pooler::Pooler;
-pub use retention::KEEP_OUTCOMES;
-pub use retention::Retention;
-pub use rows::AuditRow;
-pub use rows::Holder;
-pub use rows::OutcomeRow;
-pub use rows::ParkedRow;
-pub use rows::UserRow;
-pub use rows::Version;
+pub use retention::{KEEP_OUTCOMES, Retention};
+pub use rows::{AuditRow, Holder, OutcomeRow, ParkedRow, UserRow, Version};
 pub use sessions::Rotation;
 pub use url::DatabaseUrl;
 
-use lease::Lease;
-use lease::Terms;
-use meter::Meter;
-use meter::Query;
+use lease::{Lease, Terms};
+use meter::{Meter, Query};
 use pool::Pool;
 use pooler::SettingsIgnored;
 

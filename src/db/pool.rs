@@ -1,35 +1,25 @@
 //! The pools of the three databases behind one type: how their connections are set up.
 
-use std::fs;
 use std::fs::OpenOptions;
-use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+use std::{fs, io};
 
-use sqlx::AssertSqlSafe;
-use sqlx::ConnectOptions;
-use sqlx::Connection;
-use sqlx::Database as Driver;
-use sqlx::MySql;
-use sqlx::MySqlConnection;
-use sqlx::Postgres;
-use sqlx::Sqlite;
 use sqlx::mysql::MySqlConnectOptions;
-use sqlx::pool::PoolConnection;
-use sqlx::pool::PoolOptions;
+use sqlx::pool::{PoolConnection, PoolOptions};
 use sqlx::postgres::PgConnectOptions;
-use sqlx::sqlite::SqliteJournalMode;
-use sqlx::sqlite::SqliteSynchronous;
+use sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
+use sqlx::{
+    AssertSqlSafe, ConnectOptions, Connection, Database as Driver, MySql, MySqlConnection, Postgres, Sqlite,
+};
 
 use super::config::Config;
 use super::dialect::Dialect;
 use super::error::DbError;
 use super::pooler;
-use super::pooler::Pooler;
-use super::pooler::SettingsIgnored;
+use super::pooler::{Pooler, SettingsIgnored};
 use super::retired::Retired;
 use super::url::Parsed;
 

@@ -9,16 +9,12 @@
 //! `ignore_startup_parameters` says so. Both are noticed at the first connection.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use serde::Deserialize;
-use serde::Serialize;
-use sqlx::AssertSqlSafe;
-use sqlx::PgConnection;
-use sqlx::Row;
+use serde::{Deserialize, Serialize};
 use sqlx::postgres::PgDatabaseError;
+use sqlx::{AssertSqlSafe, PgConnection, Row};
 
 /// `[database] pooler`: what stands before the database.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

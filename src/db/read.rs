@@ -2,17 +2,12 @@
 
 use std::collections::HashSet;
 
-use super::Database;
 use super::error::DbError;
 use super::meter::Query;
 use super::row::Row;
-use super::rows::Holder;
-use super::rows::OutcomeRow;
-use super::rows::UserRow;
-use super::shape;
-use super::users;
-use super::value::Value;
-use super::value::texts;
+use super::rows::{Holder, OutcomeRow, UserRow};
+use super::value::{Value, texts};
+use super::{Database, shape, users};
 
 /// What is read of an outcome.
 const SELECT_OUTCOME: &str = "SELECT id, kind, name, state, field, reason, actor, accepted_at, \

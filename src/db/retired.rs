@@ -4,8 +4,7 @@
 //! old one, which answers reads and refuses writes. The first refusal retires all connections made until then; each is
 //! closed when it would be used next.
 
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::sync::Mutex;
 

@@ -7,12 +7,11 @@ use std::time::Duration;
 
 use crate::units::Timestamp;
 
-use super::Database;
 use super::error::DbError;
 use super::lease::Lease;
 use super::meter::Query;
-use super::shape;
 use super::value::Value;
+use super::{Database, shape};
 
 const COLUMNS: &str = "id, generation, rotated_at, ended, expires_at";
 

@@ -1,15 +1,11 @@
 //! Rows of `users`: their columns, in one order for every query.
 
-use serde_json::Map;
-use serde_json::Value as Json;
+use serde_json::{Map, Value as Json};
 
 use super::error::DbError;
 use super::row::Row;
-use super::rows::Holder;
-use super::rows::UserRow;
-use super::rows::Version;
-use super::value::Value;
-use super::value::millis;
+use super::rows::{Holder, UserRow, Version};
+use super::value::{Value, millis};
 
 /// The columns that a row is made of, as they are inserted.
 pub(super) const COLUMNS: [&str; 11] = [

@@ -1,12 +1,10 @@
 //! The `[drain]` section.
 
-use serde::Deserialize;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::backoff::Backoff;
 use crate::mistake::Mistake;
-use crate::units::Span;
-use crate::units::ThreadCount;
+use crate::units::{Span, ThreadCount};
 
 /// How the log is passed on to Kafka.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,16 +1,12 @@
 //! Records Kafka will never take, on their way into the dead-letter store.
 
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::backoff::Backoff;
-use crate::command::Envelope;
-use crate::command::UserValue;
+use crate::command::{Envelope, UserValue};
 use crate::drain::context::Context;
 use crate::units::Timestamp;
-use crate::wal::Letter;
-use crate::wal::Lsn;
-use crate::wal::Record;
+use crate::wal::{Letter, Lsn, Record};
 
 /// Letters share a flush: a topic that was given up may have a million of them.
 const BATCH: usize = 256;

@@ -3,23 +3,17 @@
 //! The value is made elsewhere (`Prepare`); its arrival notifies the worker. A worker asks for a bounded number ahead; what
 //! it was given it keeps until the record is delivered, so that a record that goes again costs no second hash. Nothing else of the drain can make a [`FinalValue`] of a sealed record.
 
-use std::collections::HashMap;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use prometheus::IntCounter;
 
 use crate::command::Envelope;
 use crate::drain::context::Context;
 use crate::drain::notify::Notify;
-use crate::drain::prepare::Answer;
-use crate::drain::prepare::Inbox;
-use crate::drain::prepare::Made;
-use crate::drain::prepare::Prepare;
-use crate::wal::Log;
-use crate::wal::Lsn;
+use crate::drain::prepare::{Answer, Inbox, Made, Prepare};
+use crate::wal::{Log, Lsn};
 
 /// Values a worker asks for ahead: a second's work of many threads at the lowest cost anyone should use.
 const AHEAD: usize = 256;

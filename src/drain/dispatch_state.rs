@@ -4,21 +4,16 @@ use std::time::Instant;
 
 use crate::drain::config::Config;
 use crate::drain::context::Context;
-use crate::drain::deferred_values::DeferredValues;
-use crate::drain::deferred_values::RescanPacer;
-use crate::drain::failure_policy::FailurePolicy;
-use crate::drain::failure_policy::Returned;
+use crate::drain::deferred_values::{DeferredValues, RescanPacer};
+use crate::drain::failure_policy::{FailurePolicy, Returned};
 use crate::drain::in_flight::InFlight;
 use crate::drain::in_flight_record::InFlightRecord;
-use crate::drain::monitor::PAUSED;
-use crate::drain::monitor::WorkerMonitor;
+use crate::drain::monitor::{PAUSED, WorkerMonitor};
 use crate::drain::part::STALL;
 use crate::kafka;
-use crate::kafka::Delivery;
-use crate::kafka::ErrorCode;
+use crate::kafka::{Delivery, ErrorCode};
 use crate::units::Timestamp;
-use crate::wal::Confirmation;
-use crate::wal::Lsn;
+use crate::wal::{Confirmation, Lsn};
 
 pub(super) struct DispatchState {
     pub(super) context: Context,

@@ -3,26 +3,19 @@
 //! Whether it may go is decided from what is known of its topic, its partition, its key and its value, in this order.
 //! How it is sent, and where it waits, is the [`Sender`]'s.
 
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crate::command::Envelope;
-use crate::command::headers;
+use crate::command::{Envelope, headers};
 use crate::drain::deferred_values::Lookup;
 use crate::drain::dispatch_state::DispatchState;
 use crate::drain::failure_policy::NotTaken;
-use crate::drain::in_flight_record::InFlightRecord;
-use crate::drain::in_flight_record::Way;
-use crate::drain::lane_reader::Disposition;
-use crate::drain::lane_reader::ReadSide;
+use crate::drain::in_flight_record::{InFlightRecord, Way};
+use crate::drain::lane_reader::{Disposition, ReadSide};
 use crate::drain::partition;
-use crate::drain::place::Place;
-use crate::drain::place::Scope;
-use crate::drain::sender::Candidate;
-use crate::drain::sender::Sender;
+use crate::drain::place::{Place, Scope};
+use crate::drain::sender::{Candidate, Sender};
 use crate::drain::topic_state::Route;
-use crate::kafka::Answer;
-use crate::kafka::Message;
+use crate::kafka::{Answer, Message};
 use crate::wal::Frame;
 
 /// How long the brokers have to answer about a topic. The worker does nothing else meanwhile, and owes a heartbeat

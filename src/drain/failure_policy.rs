@@ -3,8 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::backoff::Backoff;
 use crate::command::EnvelopeError;
@@ -14,16 +13,10 @@ use crate::drain::in_flight_record::InFlightRecord;
 use crate::drain::lane_reader::owned;
 use crate::drain::place::Place;
 use crate::drain::poison_isolation::PoisonIsolation;
-use crate::drain::topic_state::Route;
-use crate::drain::topic_state::TopicState;
+use crate::drain::topic_state::{Route, TopicState};
 use crate::drain::topics::Topics;
-use crate::kafka::Answer;
-use crate::kafka::ErrorCode;
-use crate::kafka::Fault;
-use crate::kafka::classify;
-use crate::wal::Frame;
-use crate::wal::Log;
-use crate::wal::Lsn;
+use crate::kafka::{Answer, ErrorCode, Fault, classify};
+use crate::wal::{Frame, Log, Lsn};
 
 /// Who is at fault, as far as one worker knows.
 pub(super) struct FailurePolicy {

@@ -2,22 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::drain::control::Control;
 use crate::drain::lanes::Lanes;
-use crate::drain::monitor::STATES;
-use crate::drain::monitor::WorkerMonitor;
-use crate::drain::monitor::WorkerState;
+use crate::drain::monitor::{STATES, WorkerMonitor, WorkerState};
 use crate::drain::pacer::Pacer;
 use crate::drain::queue::Queues;
 use crate::drain::reader;
 use crate::drain::send_permit::SendPermit;
 use crate::metrics::Metrics;
 use crate::status::Statuses;
-use crate::wal::Log;
-use crate::wal::Lsn;
+use crate::wal::{Log, Lsn};
 
 /// Looks at the workers and steers them.
 #[derive(Clone)]

@@ -4,18 +4,14 @@
 //! may use half of what the window has left, so that partitions that hang or are slow leave room for the others. A record
 //! that its worker's window has no room for, however little is in flight, takes room that all workers share ([`Extra`]).
 
-use std::collections::BTreeMap;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::drain::in_flight_record::InFlightRecord;
 use crate::drain::part::Part;
 use crate::drain::place::Place;
-use crate::drain::usage::Extra;
-use crate::drain::usage::Usage;
-use crate::drain::usage::WINDOW;
+use crate::drain::usage::{Extra, Usage, WINDOW};
 use crate::wal::Lsn;
 
 /// A partition's part of what its window has left.
@@ -209,8 +205,7 @@ impl InFlight {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::drain::part::SLOW;
-    use crate::drain::part::STALL;
+    use crate::drain::part::{SLOW, STALL};
     use crate::units::Timestamp;
 
     fn place(partition: i32) -> Place {

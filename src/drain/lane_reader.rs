@@ -4,12 +4,8 @@ use std::sync::Arc;
 
 pub(super) use crate::drain::queue::owned;
 
-use crate::drain::queue::Next;
-use crate::drain::queue::Queue;
-use crate::wal::Frame;
-use crate::wal::Log;
-use crate::wal::Lsn;
-use crate::wal::Record;
+use crate::drain::queue::{Next, Queue};
+use crate::wal::{Frame, Log, Lsn, Record};
 
 /// Records between two looks at the results: a fraction of a millisecond.
 pub(super) const TURN: usize = 256;

@@ -3,12 +3,10 @@
 //! The embedded broker keeps 5 MiB of a partition. What falls out before it is applied would be applied only after the
 //! next start, when everything is delivered again; so the drain waits for the consumer.
 
-use std::collections::HashMap;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
 use crate::command::USER_TOPIC;
-use crate::sync::Mutex;
-use crate::sync::MutexGuard;
+use crate::sync::{Mutex, MutexGuard};
 
 /// Of all partitions together: less than half of what one keeps.
 const MOST_AHEAD: u64 = 2 << 20;
@@ -83,8 +81,7 @@ impl State {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::sync::atomic::AtomicI64;
-    use std::sync::atomic::Ordering;
+    use std::sync::atomic::{AtomicI64, Ordering};
 
     use super::*;
 

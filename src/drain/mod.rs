@@ -53,35 +53,26 @@ mod usage;
 mod worker_parts;
 
 use std::sync::Arc;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::drain::context::Context;
 use crate::drain::lanes::Lanes;
 use crate::drain::pacer::Pacer;
 use crate::drain::producer_settings::ProducerSettings;
 use crate::drain::reader::Reader;
-use crate::drain::transactional::Purpose;
-use crate::drain::transactional::Takeover;
+use crate::drain::transactional::{Purpose, Takeover};
 use crate::drain::worker_parts::WorkerParts;
 use crate::kafka;
 use crate::metrics::Metrics;
 use crate::status::Statuses;
-use crate::task::Alarm;
-use crate::task::OnFailure;
-use crate::task::Stop;
-use crate::task::Thread;
+use crate::task::{Alarm, OnFailure, Stop, Thread};
 use crate::wal::Log;
 
-pub use config::Config;
-pub use config::Guarantee;
-pub use config::OnRestoredLog;
+pub use config::{Config, Guarantee, OnRestoredLog};
 pub use handle::Handle;
 pub use lead::Lead;
 pub use monitor::WorkerState;
-pub use prepare::Answer;
-pub use prepare::NothingSealed;
-pub use prepare::Prepare;
+pub use prepare::{Answer, NothingSealed, Prepare};
 
 /// What a drain is made of.
 pub struct DrainParts {

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use crate::sync::Condvar;
-use crate::sync::Mutex;
+use crate::sync::{Condvar, Mutex};
 
 /// Nothing is in flight and nothing held back: only a notification matters, and the heartbeat.
 pub(super) const IDLE: Duration = Duration::from_millis(900);

@@ -5,8 +5,7 @@
 //! producers: under load it releases what has come every [`GATHER`]; after a quiet spell, when a client waits for the
 //! outcome, or when full batches have come, it releases at once.
 
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::kafka::Linger;
 

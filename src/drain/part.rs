@@ -1,7 +1,6 @@
 //! What one worker has in flight to one partition, and whether that partition is slow.
 
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::drain::in_flight_record::InFlightRecord;
 use crate::drain::usage::Usage;

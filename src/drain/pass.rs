@@ -1,12 +1,7 @@
 //! One pass of the reader through a part of the log, for the queues that take part in it.
 
-use crate::drain::queue::Offer;
-use crate::drain::queue::Queues;
-use crate::drain::queue::View;
-use crate::wal::Cursor;
-use crate::wal::Frame;
-use crate::wal::Lsn;
-use crate::wal::ReadError;
+use crate::drain::queue::{Offer, Queues, View};
+use crate::wal::{Cursor, Frame, Lsn, ReadError};
 
 /// Which queues take part, and how far each has come. Everything from the lowest of these positions on must come by.
 pub(super) struct Pass<'a> {

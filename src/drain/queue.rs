@@ -7,18 +7,12 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::drain::control::Control;
 use crate::drain::notify::Notify;
-use crate::sync::Mutex;
-use crate::sync::MutexGuard;
-use crate::wal::Frame;
-use crate::wal::Log;
-use crate::wal::Lsn;
-use crate::wal::Record;
+use crate::sync::{Mutex, MutexGuard};
+use crate::wal::{Frame, Log, Lsn, Record};
 
 /// All queues together: half a second at 50,000 records a second of 300 bytes. An empty queue takes one record more.
 const CAPACITY: u64 = 8 << 20;

@@ -6,26 +6,20 @@
 //! the front: each begins where one queue stands and serves every queue that stands further on.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
-use std::time::Instant;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use prometheus::IntCounter;
 
 use crate::backoff::Backoff;
 use crate::drain::control::Control;
 use crate::drain::notify::IDLE;
-use crate::drain::pacer::FULL;
-use crate::drain::pacer::Pacer;
+use crate::drain::pacer::{FULL, Pacer};
 use crate::drain::pass::Pass;
-use crate::drain::queue::Queues;
-use crate::drain::queue::View;
+use crate::drain::queue::{Queues, View};
 use crate::metrics::Metrics;
 use crate::status::Statuses;
-use crate::wal::Cursor;
-use crate::wal::Log;
-use crate::wal::ReadError;
+use crate::wal::{Cursor, Log, ReadError};
 
 /// Records read in one pass: about a millisecond, for which the front waits while a pass behind it goes on.
 const PASS: u64 = 2048;

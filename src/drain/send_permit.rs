@@ -1,7 +1,6 @@
 //! Whether this daemon may send.
 
-use crate::sync::Mutex;
-use crate::sync::MutexGuard;
+use crate::sync::{Mutex, MutexGuard};
 
 /// Whether this daemon may send. Shared by the claim, the workers and whoever asks.
 #[derive(Default)]

@@ -5,17 +5,11 @@ use std::time::Instant;
 use crate::command::Envelope;
 use crate::drain::dispatch_state::DispatchState;
 use crate::drain::failure_policy::FailurePolicy;
-use crate::drain::in_flight_record::InFlightRecord;
-use crate::drain::in_flight_record::Way;
-use crate::drain::lane_reader::Disposition;
-use crate::drain::lane_reader::ReadSide;
-use crate::drain::place::Place;
-use crate::drain::place::Scope;
-use crate::kafka::Answer;
-use crate::kafka::ErrorCode;
-use crate::kafka::Producer;
-use crate::wal::Frame;
-use crate::wal::Lsn;
+use crate::drain::in_flight_record::{InFlightRecord, Way};
+use crate::drain::lane_reader::{Disposition, ReadSide};
+use crate::drain::place::{Place, Scope};
+use crate::kafka::{Answer, ErrorCode, Producer};
+use crate::wal::{Frame, Lsn};
 
 /// What librdkafka and Kafka's format add to a record, roughly: bounds memory, not exact.
 const OVERHEAD: u64 = 256;

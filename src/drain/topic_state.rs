@@ -8,15 +8,13 @@
 //! partitions changed, or it may have been deleted and made again.
 
 use std::sync::Arc;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use prometheus::IntCounter;
 
 use crate::backoff::Backoff;
 use crate::drain::caution::Caution;
-use crate::kafka::Answer;
-use crate::kafka::INVALID;
+use crate::kafka::{Answer, INVALID};
 use crate::units::Timestamp;
 use crate::wal::Lsn;
 

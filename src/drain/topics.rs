@@ -2,14 +2,12 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use prometheus::IntCounterVec;
 
 use crate::backoff::Backoff;
-use crate::drain::topic_state::Route;
-use crate::drain::topic_state::TopicState;
+use crate::drain::topic_state::{Route, TopicState};
 
 /// As many as the configuration ever named.
 #[derive(Debug)]

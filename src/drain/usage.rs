@@ -1,7 +1,6 @@
 //! Records and their bytes, and the bounds of what all workers together may have in flight: 24 MiB.
 
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The windows of all workers together: at 300 bytes a record 32,768 records are 10 MiB, 0.2 s of the fastest drain
 /// measured.

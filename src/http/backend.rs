@@ -1,21 +1,15 @@
 //! What lies behind the doors, as far as the doors need to know.
 
 use std::future::Future;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::auth::Caller;
-use crate::command::CommandId;
-use crate::command::Status;
-use crate::ingest::Ingest;
-use crate::ingest::Receipt;
-use crate::ingest::Request;
-use crate::ingest::SubmitError;
-use crate::status::StatusError;
-use crate::status::Statuses;
+use crate::command::{CommandId, Status};
+use crate::ingest::{Ingest, Receipt, Request, SubmitError};
+use crate::status::{StatusError, Statuses};
 
 /// Takes commands in and says what became of them. [`Durable`] is the real one; a bench may answer without a log.
 pub trait CommandService: Send + Sync + 'static {

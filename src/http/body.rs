@@ -4,17 +4,14 @@ use std::io;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 
-use bytes::Bytes;
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
-use hyper::body::Body;
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use prometheus::IntCounter;
 
 use super::problem;
 use super::problem::Problem;
-use super::server::conn_state::ConnState;
-use super::server::conn_state::Phase;
+use super::server::conn_state::{ConnState, Phase};
 use crate::metrics::Metrics;
 
 /// Bytes of all bodies that are being read or committed, whatever the number of connections: 10,000 clients could

@@ -3,16 +3,13 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use serde::Deserialize;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::server::hosts::AllowedHosts;
-use super::server::hosts::is_loopback;
+use super::server::hosts::{AllowedHosts, is_loopback};
 use super::server::limits::ConnectionLimits;
 use crate::mistake::Mistake;
 use crate::ratelimit::Proxies;
-use crate::units::ByteSize;
-use crate::units::Span;
+use crate::units::{ByteSize, Span};
 
 /// hyper reads a head into one buffer and wants at least this much of it.
 const MIN_HEADERS: ByteSize = ByteSize::kib(8);

@@ -1,8 +1,7 @@
 //! Small JSON documents: users, passwords, logins, limits.
 
 use bytes::Bytes;
-use serde_json::Map;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::body::Bodies;
 use super::headers::Format;

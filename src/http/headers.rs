@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-use hyper::HeaderMap;
-use hyper::header;
-use hyper::header::HeaderName;
-use hyper::header::HeaderValue;
+use hyper::header::{HeaderName, HeaderValue};
+use hyper::{HeaderMap, header};
 
 use super::problem;
 use super::problem::Problem;

@@ -30,12 +30,8 @@ mod server;
 
 pub use admin::routes::Admin;
 pub use api::catalogue::Catalogue;
-pub use api::state::Api;
-pub use api::state::ApiParts;
-pub use backend::AdminService;
-pub use backend::CommandService;
-pub use backend::Durable;
-pub use backend::Readiness;
+pub use api::state::{Api, ApiParts};
+pub use backend::{AdminService, CommandService, Durable, Readiness};
 pub use config::Config;
 pub use server::hosts::is_loopback;
 pub use server::limits::ConnectionLimits;

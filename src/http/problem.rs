@@ -6,10 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::Response;
-use hyper::StatusCode;
-use hyper::header;
 use hyper::header::HeaderValue;
+use hyper::{Response, StatusCode, header};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -17,8 +15,7 @@ use super::answer::Answer;
 use crate::ingest::SubmitError;
 use crate::kinds::Rejection;
 use crate::ratelimit::Limited;
-use crate::reported::PER_ANSWER;
-use crate::reported::Reported;
+use crate::reported::{PER_ANSWER, Reported};
 use crate::status::StatusError;
 
 pub(super) const MEDIA_TYPE: &str = "application/problem+json";

@@ -1,8 +1,7 @@
 //! `/healthz` and `/readyz`, the same on both listeners.
 
-use hyper::StatusCode;
-use hyper::header;
 use hyper::header::HeaderValue;
+use hyper::{StatusCode, header};
 use schemars::JsonSchema;
 use serde::Serialize;
 

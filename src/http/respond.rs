@@ -2,9 +2,8 @@
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::Response;
-use hyper::header;
 use hyper::header::HeaderValue;
+use hyper::{Response, header};
 use serde::Serialize;
 
 use super::answer::Answer;

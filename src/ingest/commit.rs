@@ -3,36 +3,19 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use super::gather::Gather;
-use super::gather::Rule;
-use super::index::IndexEntry;
-use super::index::Lookup;
-use super::index::Scope;
-use super::queue::CommitJob;
-use super::queue::Keyed;
-use super::request::CommitOutcome;
-use super::request::Receipt;
-use super::request::Request;
-use super::request::Submission;
-use super::request::SubmitError;
+use super::gather::{Gather, Rule};
+use super::index::{IndexEntry, Lookup, Scope};
+use super::queue::{CommitJob, Keyed};
+use super::request::{CommitOutcome, Receipt, Request, Submission, SubmitError};
 use super::shared::Shared;
-use crate::command::Envelope;
-use crate::command::IdMint;
-use crate::command::Repeat;
-use crate::command::lane;
-use crate::command::requeued;
-use crate::planted::Fault;
-use crate::planted::planted;
+use crate::command::{Envelope, IdMint, Repeat, lane, requeued};
+use crate::planted::{Fault, planted};
 use crate::units::Timestamp;
-use crate::wal::AppendError;
-use crate::wal::Entry;
-use crate::wal::Lsn;
-use crate::wal::Writer;
+use crate::wal::{AppendError, Entry, Lsn, Writer};
 
 /// Longest sleep: the watchdog wants a sign of life, and an old segment is to be sealed.
 const TURN: Duration = Duration::from_millis(500);

@@ -2,15 +2,11 @@
 
 use std::path::PathBuf;
 
-use serde::Deserialize;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::mistake::Mistake;
-use crate::units::ByteSize;
-use crate::units::Span;
-use crate::wal::KeyFileError;
-use crate::wal::Keys;
-use crate::wal::MasterKey;
+use crate::units::{ByteSize, Span};
+use crate::wal::{KeyFileError, Keys, MasterKey};
 
 const SECTION: &str = "wal";
 

@@ -4,8 +4,7 @@
 //! begins with the first of them makes all others wait for a second flush. A lone request has no company to wait for:
 //! it is flushed at once.
 
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// When to gather. The default is what was measured to be best; models of the commit path gather always.
 #[derive(Clone, Copy, Debug)]

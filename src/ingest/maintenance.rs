@@ -7,13 +7,9 @@ use std::time::Duration;
 
 use super::config::Config;
 use super::shared::Shared;
-use crate::task::Alarm;
-use crate::task::OnFailure;
-use crate::task::Stop;
-use crate::task::Thread;
+use crate::task::{Alarm, OnFailure, Stop, Thread};
 use crate::units::Timestamp;
-use crate::wal::Log;
-use crate::wal::Retention;
+use crate::wal::{Log, Retention};
 
 /// How soon room is looked for again on a full disk: acceptance resumes within a second of the cause's end.
 const LOOK_FOR_ROOM: Duration = Duration::from_millis(500);

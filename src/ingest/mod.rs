@@ -24,39 +24,26 @@ mod tests;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::command::CommandId;
 use crate::metrics::Metrics;
 use crate::sync::atomic::Ordering;
-use crate::task::Alarm;
-use crate::task::OnFailure;
-use crate::task::Thread;
+use crate::task::{Alarm, OnFailure, Thread};
 use crate::units::Timestamp;
-use crate::wal::Letter;
-use crate::wal::Lsn;
-use crate::wal::Unready;
-use crate::wal::Writer;
+use crate::wal::{Letter, Lsn, Unready, Writer};
 
-pub use config::CommitQueue;
-pub use config::Config;
+pub use config::{CommitQueue, Config};
 pub use index::IndexError;
 pub use replay::Again;
-pub use request::Admission;
-pub use request::Idempotency;
-pub use request::Receipt;
-pub use request::Request;
-pub use request::Submission;
-pub use request::SubmitError;
+pub use request::{Admission, Idempotency, Receipt, Request, Submission, SubmitError};
 pub use reservations::Claimed;
 
 use commit::Committer;
 use gather::Rule;
 use index::Index;
 use maintenance::Maintenance;
-use queue::CommitJob;
-use queue::Keyed;
+use queue::{CommitJob, Keyed};
 use repeats::Earlier;
 use request::CommitOutcome;
 use shared::Shared;

@@ -1,19 +1,13 @@
 //! What waits for the commit thread: bounded in count and bytes, handed over whole.
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
 use super::gather::Gather;
-use super::request::CommitOutcome;
-use super::request::Request;
-use super::request::SubmitError;
+use super::request::{CommitOutcome, Request, SubmitError};
 use crate::command::Repeat;
-use crate::planted::Fault;
-use crate::planted::planted;
-use crate::sync::Condvar;
-use crate::sync::Mutex;
-use crate::sync::MutexGuard;
+use crate::planted::{Fault, planted};
+use crate::sync::{Condvar, Mutex, MutexGuard};
 use crate::wal::Lsn;
 
 /// What recognises a repetition of a request.

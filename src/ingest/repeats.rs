@@ -3,15 +3,9 @@
 use std::sync::Arc;
 
 use super::index::Lookup;
-use super::request::Idempotency;
-use super::request::KeyDigests;
-use super::request::OlderKey;
-use super::request::Receipt;
-use super::request::Request;
-use super::request::SubmitError;
+use super::request::{Idempotency, KeyDigests, OlderKey, Receipt, Request, SubmitError};
 use super::shared::Shared;
-use crate::command::Envelope;
-use crate::command::Repeat;
+use crate::command::{Envelope, Repeat};
 use crate::units::Timestamp;
 use crate::wal::Lsn;
 

@@ -4,13 +4,10 @@ use std::collections::VecDeque;
 
 use tokio::sync::oneshot;
 
-use super::Admission;
-use super::Ingest;
 use super::queue::CommitJob;
 use super::request::SubmitError;
-use crate::wal::Cursor;
-use crate::wal::Log;
-use crate::wal::Lsn;
+use super::{Admission, Ingest};
+use crate::wal::{Cursor, Log, Lsn};
 
 /// A record, and the number it has now or why it has none.
 pub type Again = (Lsn, Result<Lsn, String>);

@@ -4,10 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::command::CommandId;
-use crate::command::KeyedDigest;
-use crate::command::Owner;
-use crate::command::Repeat;
+use crate::command::{CommandId, KeyedDigest, Owner, Repeat};
 use crate::units::Timestamp;
 use crate::wal::Lsn;
 

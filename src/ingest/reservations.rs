@@ -4,9 +4,7 @@ use std::sync::Arc;
 
 use super::Ingest;
 use super::request::SubmitError;
-use crate::command::CommandId;
-use crate::command::Envelope;
-use crate::command::IdSeal;
+use crate::command::{CommandId, Envelope, IdSeal};
 use crate::wal::Lsn;
 
 /// Records read before an answer, however few claims are among them.

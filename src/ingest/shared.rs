@@ -5,20 +5,14 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use super::config::Config;
-use super::index::IdempotencyIndex;
-use super::index::Lookup;
+use super::index::{IdempotencyIndex, Lookup};
 use super::queue::Queue;
-use super::request::Digests;
-use super::request::SubmitError;
-use crate::command::CommandId;
-use crate::command::Envelope;
-use crate::command::IdSeal;
+use super::request::{Digests, SubmitError};
+use crate::command::{CommandId, Envelope, IdSeal};
 use crate::metrics::Metrics;
 use crate::sync::atomic::AtomicBool;
 use crate::units::Timestamp;
-use crate::wal::Log;
-use crate::wal::Lsn;
-use crate::wal::Writer;
+use crate::wal::{Log, Lsn, Writer};
 
 /// What everyone on the way into the log shares.
 pub(super) struct Shared {

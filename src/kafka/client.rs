@@ -5,8 +5,7 @@ use std::path::PathBuf;
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 
-use crate::kafka::Acks;
-use crate::kafka::Config;
+use crate::kafka::{Acks, Config};
 
 /// Why there is no client.
 #[derive(Debug, thiserror::Error)]

@@ -3,22 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use rdkafka::ClientConfig;
-use rdkafka::Message as _;
-use rdkafka::Offset;
-use rdkafka::TopicPartitionList;
-use rdkafka::consumer::BaseConsumer;
-use rdkafka::consumer::Consumer as _;
-use rdkafka::error::KafkaError;
-use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::{ClientConfig, Message as _, Offset, TopicPartitionList};
 
-use crate::kafka::ClientError;
-use crate::kafka::Config;
-use crate::kafka::client;
-use crate::kafka::compacted_topic;
-use crate::kafka::compacted_topic::ASK;
-use crate::kafka::compacted_topic::CompactedError;
-use crate::kafka::compacted_topic::partitions_of;
+use crate::kafka::compacted_topic::{ASK, CompactedError, partitions_of};
+use crate::kafka::{ClientError, Config, client, compacted_topic};
 
 /// One look for records.
 const POLL: Duration = Duration::from_millis(100);

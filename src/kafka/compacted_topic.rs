@@ -8,25 +8,17 @@
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
-use rdkafka::admin::AdminClient;
-use rdkafka::admin::AdminOptions;
-use rdkafka::admin::AlterConfig;
-use rdkafka::admin::ConfigEntry;
-use rdkafka::admin::ConfigResource;
-use rdkafka::admin::ConfigSource;
-use rdkafka::admin::NewTopic;
-use rdkafka::admin::ResourceSpecifier;
-use rdkafka::admin::TopicReplication;
+use rdkafka::admin::{
+    AdminClient, AdminOptions, AlterConfig, ConfigEntry, ConfigResource, ConfigSource, NewTopic,
+    ResourceSpecifier, TopicReplication,
+};
 use rdkafka::client::DefaultClientContext;
-use rdkafka::error::KafkaError;
-use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::metadata::MetadataTopic;
 use tokio::runtime::Runtime;
 
-use crate::kafka::ClientError;
-use crate::kafka::topics;
-use crate::kafka::topics::COMPACT;
-use crate::kafka::topics::POLICY;
+use crate::kafka::topics::{COMPACT, POLICY};
+use crate::kafka::{ClientError, topics};
 
 /// One request to a broker by a client just made: connection, handshake and answer. Below the watchdog's patience.
 pub(super) const ASK: Duration = Duration::from_secs(3);

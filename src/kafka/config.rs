@@ -4,16 +4,9 @@ use std::net::Ipv6Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::Deserialize;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use crate::kafka::Acks;
-use crate::kafka::Brokers;
-use crate::kafka::Compression;
-use crate::kafka::Linger;
-use crate::kafka::Properties;
-use crate::kafka::SaslMechanism;
-use crate::kafka::SecurityProtocol;
+use crate::kafka::{Acks, Brokers, Compression, Linger, Properties, SaslMechanism, SecurityProtocol};
 use crate::mistake::Mistake;
 use crate::units::ByteSize;
 

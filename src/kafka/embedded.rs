@@ -4,10 +4,8 @@
 //! tests; it proves nothing about repeats.
 
 use rdkafka::ClientConfig;
-use rdkafka::error::KafkaError;
-use rdkafka::error::RDKafkaErrorCode;
-use rdkafka::producer::DefaultProducerContext;
-use rdkafka::producer::Producer as _;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::{DefaultProducerContext, Producer as _};
 
 use crate::kafka::ClientError;
 use crate::kafka::poller::PolledProducer;

@@ -1,10 +1,8 @@
 //! What each error of a broker or of librdkafka says about the record it came with: one table.
 
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use rdkafka::error::KafkaError;
-use rdkafka::error::RDKafkaErrorCode as Code;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 
 use crate::sync::Mutex;
 

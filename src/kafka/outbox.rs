@@ -6,16 +6,9 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use crate::backoff::Backoff;
-use crate::kafka::Answer;
-use crate::kafka::ClientError;
-use crate::kafka::Config;
-use crate::kafka::Delivery;
-use crate::kafka::ErrorCode;
-use crate::kafka::Fault;
-use crate::kafka::Guarantee;
-use crate::kafka::Message;
-use crate::kafka::Producer;
-use crate::kafka::classify;
+use crate::kafka::{
+    Answer, ClientError, Config, Delivery, ErrorCode, Fault, Guarantee, Message, Producer, classify,
+};
 
 /// One question about a topic; below the watchdog's patience.
 const ASK: Duration = Duration::from_secs(3);
@@ -208,8 +201,7 @@ fn wait(delay: Duration, tick: &mut dyn FnMut() -> bool) -> Result<(), Interrupt
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kafka::Brokers;
-    use crate::kafka::EmbeddedBroker;
+    use crate::kafka::{Brokers, EmbeddedBroker};
 
     fn letter(key: &str) -> Letter {
         Letter {

@@ -5,12 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
-use rdkafka::producer::BaseProducer;
-use rdkafka::producer::ProducerContext;
+use rdkafka::producer::{BaseProducer, ProducerContext};
 
 use crate::kafka::ClientError;
-use crate::task::OnFailure;
-use crate::task::Thread;
+use crate::task::{OnFailure, Thread};
 
 /// How long one wait for events lasts, and so how long the end of a producer takes.
 const POLL: Duration = Duration::from_millis(100);
@@ -69,12 +67,7 @@ mod tests {
     use rdkafka::producer::BaseRecord;
 
     use super::*;
-    use crate::kafka::Answer;
-    use crate::kafka::Config;
-    use crate::kafka::EmbeddedBroker;
-    use crate::kafka::Guarantee;
-    use crate::kafka::Message;
-    use crate::kafka::Producer;
+    use crate::kafka::{Answer, Config, EmbeddedBroker, Guarantee, Message, Producer};
 
     /// Longer than any test may take.
     const LONG: Duration = Duration::from_secs(60);

@@ -1,37 +1,19 @@
 //! One producer of one worker.
 
 use std::borrow::Cow;
-use std::panic::AssertUnwindSafe;
-use std::panic::catch_unwind;
-use std::sync::Arc;
-use std::sync::OnceLock;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
-use std::time::Instant;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
-use rdkafka::ClientConfig;
-use rdkafka::ClientContext;
-use rdkafka::Message as _;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::error::KafkaError;
-use rdkafka::error::RDKafkaErrorCode;
-use rdkafka::message::DeliveryResult;
-use rdkafka::message::Header;
-use rdkafka::message::OwnedHeaders;
-use rdkafka::producer::BaseRecord;
-use rdkafka::producer::Producer as _;
-use rdkafka::producer::ProducerContext;
-use rdkafka::producer::PurgeConfig;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
+use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, PurgeConfig};
+use rdkafka::{ClientConfig, ClientContext, Message as _};
 
-use crate::kafka::Acks;
-use crate::kafka::Answer;
-use crate::kafka::ClientError;
-use crate::kafka::Config;
-use crate::kafka::Guarantee;
-use crate::kafka::client;
 use crate::kafka::poller::PolledProducer;
-use crate::kafka::topics;
+use crate::kafka::{Acks, Answer, ClientError, Config, Guarantee, client, topics};
 use crate::sync::Mutex;
 use crate::task::OnFailure;
 

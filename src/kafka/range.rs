@@ -3,17 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use rdkafka::Offset;
-use rdkafka::TopicPartitionList;
-use rdkafka::consumer::BaseConsumer;
-use rdkafka::consumer::Consumer as _;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
+use rdkafka::{Offset, TopicPartitionList};
 
-use crate::kafka::ClientError;
-use crate::kafka::Config;
-use crate::kafka::Record;
-use crate::kafka::client;
 use crate::kafka::source::owned;
+use crate::kafka::{ClientError, Config, Record, client};
 use crate::units::Timestamp;
 
 /// One request to a broker.

@@ -6,29 +6,16 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicI64;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use rdkafka::ClientContext;
-use rdkafka::Message as _;
-use rdkafka::Offset;
-use rdkafka::Statistics;
-use rdkafka::TopicPartitionList;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::BaseConsumer;
-use rdkafka::consumer::CommitMode;
-use rdkafka::consumer::Consumer as _;
-use rdkafka::consumer::ConsumerContext;
-use rdkafka::consumer::Rebalance;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, Rebalance};
 use rdkafka::error::KafkaError;
-use rdkafka::message::BorrowedMessage;
-use rdkafka::message::Headers as _;
+use rdkafka::message::{BorrowedMessage, Headers as _};
+use rdkafka::{ClientContext, Message as _, Offset, Statistics, TopicPartitionList};
 
-use crate::kafka::ClientError;
-use crate::kafka::Config;
-use crate::kafka::Record;
-use crate::kafka::client;
+use crate::kafka::{ClientError, Config, Record, client};
 use crate::sync::Mutex;
 
 /// A member that was killed is noticed after this long. Not below the brokers' own `group.min.session.timeout.ms`.

@@ -6,26 +6,16 @@
 
 use std::time::Duration;
 
-use rdkafka::ClientConfig;
-use rdkafka::ClientContext;
-use rdkafka::admin::AdminClient;
-use rdkafka::admin::AdminOptions;
-use rdkafka::admin::ConfigResource;
-use rdkafka::admin::NewTopic;
-use rdkafka::admin::ResourceSpecifier;
-use rdkafka::admin::TopicReplication;
-use rdkafka::client::Client;
-use rdkafka::client::DefaultClientContext;
-use rdkafka::error::KafkaError;
-use rdkafka::error::RDKafkaErrorCode;
-use rdkafka::producer::BaseProducer;
-use rdkafka::producer::Producer as _;
+use rdkafka::admin::{
+    AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication,
+};
+use rdkafka::client::{Client, DefaultClientContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::{BaseProducer, Producer as _};
+use rdkafka::{ClientConfig, ClientContext};
 use tokio::runtime::Runtime;
 
-use crate::kafka::Brokers;
-use crate::kafka::ClientError;
-use crate::kafka::Config;
-use crate::kafka::client;
+use crate::kafka::{Brokers, ClientError, Config, client};
 
 /// One request; below the watchdog's patience.
 const ASK: Duration = Duration::from_secs(3);

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use rdkafka::error::KafkaError;
-use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::Producer as _;
 
 use crate::kafka::Producer;

@@ -2,9 +2,7 @@
 
 use std::str::FromStr;
 
-use serde::Deserialize;
-use serde::Serialize;
-use serde::de;
+use serde::{Deserialize, Serialize, de};
 
 use crate::units::Span;
 

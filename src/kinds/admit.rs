@@ -5,15 +5,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::de::IgnoredAny;
-use serde_json::Map;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use super::nesting;
-use super::pointer::Found;
-use super::pointer::Pointer;
+use super::pointer::{Found, Pointer};
 use super::rejection::Rejection;
 use super::schema::Schema;
-use super::strict;
+use super::{nesting, strict};
 use crate::reported::shortened;
 
 /// RFC 8259, section 8.1: JSON text that is sent over a network must not begin with it.

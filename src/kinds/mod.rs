@@ -14,15 +14,10 @@ mod strict;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-pub use admit::Admitted;
-pub use admit::Kind;
-pub use admit::MAX_KEY_BYTES;
-pub use admit::object;
-pub use config::Config;
-pub use config::defaults;
+pub use admit::{Admitted, Kind, MAX_KEY_BYTES, object};
+pub use config::{Config, defaults};
 pub use nesting::MAX_DEPTH;
-pub use rejection::Rejection;
-pub use rejection::Violation;
+pub use rejection::{Rejection, Violation};
 
 use crate::mistake::Mistake;
 

@@ -1,15 +1,11 @@
 //! JSON Schema of a kind: loaded at start, never from the network, with messages that name no values.
 
-use jsonschema::ValidationError;
-use jsonschema::Validator;
 use jsonschema::error::ValidationErrorKind;
+use jsonschema::{ValidationError, Validator};
 use serde_json::Value;
 
-use super::Rejection;
-use super::Violation;
-use crate::reported::PER_BODY;
-use crate::reported::Reported;
-use crate::reported::shortened;
+use super::{Rejection, Violation};
+use crate::reported::{PER_BODY, Reported, shortened};
 
 /// Schemas compiled in, so that the first minute needs no files.
 const BUILTIN: [(&str, &str); 1] =

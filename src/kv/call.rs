@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use super::bucket::Rate;
-use super::bucket::Spent;
-use super::bucket::Want;
+use super::bucket::{Rate, Spent, Want};
 
 /// What became of a key that was to be set only if nothing stood there.
 #[derive(Clone, PartialEq, Eq)]

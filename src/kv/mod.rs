@@ -17,18 +17,13 @@ mod url;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::metrics::Metrics;
 use crate::sync::Mutex;
 
-pub use bucket::Bucket;
-pub use bucket::Rate;
-pub use bucket::Spend;
-pub use bucket::Spent;
-pub use call::Held;
-pub use call::Replacement;
+pub use bucket::{Bucket, Rate, Spend, Spent};
+pub use call::{Held, Replacement};
 pub use config::Config;
 pub use error::KvError;
 pub use event::Event;
@@ -36,9 +31,7 @@ pub use subscription::Subscription;
 pub use url::ServerUrl;
 
 use bucket::Want;
-use call::Call;
-use call::Op;
-use call::Reply;
+use call::{Call, Op, Reply};
 use embedded::Embedded;
 use remote::Remote;
 

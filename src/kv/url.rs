@@ -2,9 +2,7 @@
 
 use std::fmt;
 
-use serde::Deserialize;
-use serde::Serialize;
-use serde::Serializer;
+use serde::{Deserialize, Serialize, Serializer};
 
 /// One URL, or several separated by commas. Shown and serialised without its passwords.
 #[derive(Clone, Default, PartialEq, Eq, Deserialize)]

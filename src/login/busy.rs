@@ -5,8 +5,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-use crate::sync::Mutex;
-use crate::sync::MutexGuard;
+use crate::sync::{Mutex, MutexGuard};
 
 /// Logins in progress.
 pub(super) struct InProgress {

@@ -1,7 +1,6 @@
 //! The `[login]` section.
 
-use serde::Deserialize;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::LastLoginConfig;
 use crate::mistake::Mistake;

@@ -9,11 +9,8 @@ use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 use prometheus::IntCounter;
 
-use crate::auth::CacheGenerations;
-use crate::auth::Generation;
-use crate::command::KeyedDigest;
-use crate::command::Secret;
-use crate::command::same_bytes;
+use crate::auth::{CacheGenerations, Generation};
+use crate::command::{KeyedDigest, Secret, same_bytes};
 use crate::metrics::Metrics;
 use crate::units::Timestamp;
 

@@ -17,8 +17,6 @@ mod session;
 
 pub use config::Config;
 pub use error::LoginError;
-pub use last_login::LastLoginConfig;
-pub use last_login::LastLogins;
-pub use service::Login;
-pub use service::LoginParts;
+pub use last_login::{LastLoginConfig, LastLogins};
+pub use service::{Login, LoginParts};
 pub use session::TokenPair;

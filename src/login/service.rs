@@ -2,40 +2,23 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::Config;
-use super::LastLogins;
-use super::LoginError;
-use super::TokenPair;
 use super::busy::InProgress;
-use super::credentials::Account;
-use super::credentials::Credentials;
-use super::session::Session;
-use super::session::Sessions;
-use crate::auth;
-use crate::auth::CacheGenerations;
-use crate::auth::Keyring;
-use crate::auth::Principal;
-use crate::auth::TokenError;
-use crate::auth::password_version;
+use super::credentials::{Account, Credentials};
+use super::session::{Session, Sessions};
+use super::{Config, LastLogins, LoginError, TokenPair};
+use crate::auth::{CacheGenerations, Keyring, Principal, TokenError, password_version};
 use crate::command::Secret;
-use crate::db::Database;
-use crate::db::Rotation;
-use crate::db::UserRow;
-use crate::kv::Event;
-use crate::kv::Kv;
+use crate::db::{Database, Rotation, UserRow};
+use crate::kv::{Event, Kv};
 use crate::metrics::Metrics;
-use crate::ratelimit;
 use crate::ratelimit::Limits;
 use crate::task::Task;
-use crate::telemetry::Step;
-use crate::telemetry::Steps;
+use crate::telemetry::{Step, Steps};
 use crate::units::Timestamp;
-use crate::users;
-use crate::users::HashPool;
-use crate::users::Notices;
+use crate::users::{HashPool, Notices};
+use crate::{auth, ratelimit, users};
 
 /// How long a login may wait for its password to be compared.
 const COMPARE_WITHIN: Duration = Duration::from_secs(5);

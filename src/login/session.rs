@@ -9,11 +9,7 @@ use serde::Serialize;
 
 use super::LoginError;
 use super::credentials::Account;
-use crate::auth::Claims;
-use crate::auth::Keyring;
-use crate::auth::LONGEST_ACCESS;
-use crate::auth::TokenError;
-use crate::auth::Use;
+use crate::auth::{Claims, Keyring, LONGEST_ACCESS, TokenError, Use};
 use crate::units::Timestamp;
 
 const BEARER: &str = "Bearer";

@@ -3,27 +3,17 @@
 //! Gauges that describe the log are set by whoever renders a scrape, so that they are true at that moment.
 //! Labels come from configuration or from fixed sets, never from a request.
 
-use prometheus::Encoder;
-use prometheus::Histogram;
-use prometheus::HistogramOpts;
-use prometheus::HistogramVec;
-use prometheus::IntCounter;
-use prometheus::IntCounterVec;
-use prometheus::IntGauge;
-use prometheus::IntGaugeVec;
-use prometheus::Opts;
-use prometheus::Registry;
-use prometheus::TextEncoder;
 use prometheus::core::Collector;
+use prometheus::{
+    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
+};
 
 mod buckets;
 
-use buckets::BATCH_RECORDS;
-use buckets::DATABASE_SECONDS;
-use buckets::DELIVERY_SECONDS;
-use buckets::FLUSH_SECONDS;
-use buckets::REQUEST_SECONDS;
-use buckets::STEP_SECONDS;
+use buckets::{
+    BATCH_RECORDS, DATABASE_SECONDS, DELIVERY_SECONDS, FLUSH_SECONDS, REQUEST_SECONDS, STEP_SECONDS,
+};
 
 /// The metrics, registered.
 pub struct Metrics {

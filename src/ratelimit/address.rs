@@ -1,15 +1,11 @@
 //! Who is limited: the address of a client, seen through the proxies that are trusted.
 
 use std::fmt;
-use std::net::IpAddr;
-use std::net::Ipv6Addr;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
 use ipnet::IpNet;
-use serde::Deserialize;
-use serde::Serialize;
-use serde::de;
+use serde::{Deserialize, Serialize, de};
 
 /// The routed part of an IPv6 address: whoever has one has all addresses behind it.
 const NETWORK_BITS: u32 = 64;

@@ -1,15 +1,11 @@
 //! The `[rate_limit]` section.
 
-use serde::Deserialize;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::mistake::Mistake;
 use crate::units::Span;
 
-use super::settings::LIMIT_RULE;
-use super::settings::LIMITS;
-use super::settings::WINDOW_RULE;
-use super::settings::WINDOWS;
+use super::settings::{LIMIT_RULE, LIMITS, WINDOW_RULE, WINDOWS};
 
 /// What is limited, as long as nothing else is said at run time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -3,18 +3,12 @@
 use std::sync::Arc;
 
 use tokio::sync::Notify;
-use tokio::time::Instant;
-use tokio::time::timeout_at;
+use tokio::time::{Instant, timeout_at};
 
-use crate::kv::Rate;
-use crate::kv::Spend;
-use crate::kv::Spent;
-use crate::sync::Mutex;
-use crate::sync::MutexGuard;
+use crate::kv::{Rate, Spend, Spent};
+use crate::sync::{Mutex, MutexGuard};
 
-use super::lease::Ask;
-use super::lease::Lease;
-use super::lease::Look;
+use super::lease::{Ask, Lease, Look};
 use super::limited::Limited;
 use super::refill::Question;
 use super::store::Store;

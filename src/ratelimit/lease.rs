@@ -7,9 +7,7 @@
 
 use std::time::Duration;
 
-use crate::kv::Bucket;
-use crate::kv::Rate;
-use crate::kv::Spent;
+use crate::kv::{Bucket, Rate, Spent};
 
 use super::limited::Limited;
 

@@ -2,8 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use data_encoding::HEXLOWER;
@@ -19,8 +18,7 @@ use crate::metrics::Metrics;
 use super::address;
 use super::entry::Entry;
 use super::limited::Limited;
-use super::settings::Dated;
-use super::settings::Setting;
+use super::settings::{Dated, Setting};
 use super::store::Store;
 
 /// Clients that are known at a time, about 500 bytes each. One that is forgotten costs the store a question more.

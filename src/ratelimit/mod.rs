@@ -26,8 +26,7 @@ mod store;
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -37,17 +36,13 @@ use crate::kv::Kv;
 use crate::metrics::Metrics;
 use crate::task::Task;
 
-pub use address::Proxies;
-pub use address::network;
+pub use address::{Proxies, network};
 pub use config::Config;
 pub use limited::Limited;
-pub use settings::Fault;
-pub use settings::Setting;
+pub use settings::{Fault, Setting};
 pub use sharing::NotShared;
 
-use limiter::Client;
-use limiter::Limiter;
-use limiter::Taken;
+use limiter::{Client, Limiter, Taken};
 use settings::Dated;
 use store::Store;
 

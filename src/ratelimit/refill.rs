@@ -2,11 +2,9 @@
 //! with the next one. A call of many costs little more than a call of one.
 
 use prometheus::IntCounter;
-use tokio::sync::Mutex;
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, mpsc};
 
-use crate::kv::Spend;
-use crate::kv::Spent;
+use crate::kv::{Spend, Spent};
 
 /// Questions that wait. A client that finds no room is decided upon without an answer.
 const WAITING: usize = 10_000;

@@ -2,17 +2,12 @@
 
 use std::ops::RangeInclusive;
 
-use serde::Deserialize;
-use serde::Serialize;
-use serde_json::Map;
-use serde_json::Value;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::kv::Rate;
-use crate::reported::PER_BODY;
-use crate::reported::Reported;
-use crate::reported::shortened;
-use crate::units::Span;
-use crate::units::Timestamp;
+use crate::reported::{PER_BODY, Reported, shortened};
+use crate::units::{Span, Timestamp};
 
 /// Above a thousand million nothing is a limit.
 pub(super) const LIMITS: RangeInclusive<u64> = 1..=1_000_000_000;

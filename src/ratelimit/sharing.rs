@@ -4,15 +4,12 @@
 use std::time::Duration;
 
 use crate::backoff::Backoff;
-use crate::kv::Kv;
-use crate::kv::KvError;
+use crate::kv::{Kv, KvError};
 use crate::task::Task;
 
-use super::Limits;
-use super::Which;
 use super::limiter::Limiter;
-use super::settings::Dated;
-use super::settings::Setting;
+use super::settings::{Dated, Setting};
+use super::{Limits, Which};
 
 /// Over which daemons tell one another that a limit was changed.
 const CHANNEL: &str = "forebay:ratelimit";

@@ -1,18 +1,12 @@
 //! Where daemons count together, and what is known of whether it answers.
 
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use prometheus::IntGauge;
 use tokio::sync::Notify;
 
-use crate::kv::Kv;
-use crate::kv::KvError;
-use crate::kv::Rate;
-use crate::kv::Spend;
-use crate::kv::Spent;
+use crate::kv::{Kv, KvError, Rate, Spend, Spent};
 use crate::metrics::Metrics;
 
 use super::refill::Questions;

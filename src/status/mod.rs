@@ -5,27 +5,15 @@ mod outcomes;
 mod waiters;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use crate::command::CommandId;
-use crate::command::Envelope;
-use crate::command::IdError;
-use crate::command::IdMint;
-use crate::command::IdSeal;
-use crate::command::Owner;
-use crate::command::Placement;
-use crate::command::State;
-use crate::command::Status;
-use crate::command::USER_TOPIC;
-use crate::command::has_consumer;
-use crate::db::Database;
-use crate::db::OutcomeRow;
+use crate::command::{
+    CommandId, Envelope, IdError, IdMint, IdSeal, Owner, Placement, State, Status, USER_TOPIC, has_consumer,
+};
+use crate::db::{Database, OutcomeRow};
 use crate::task::Task;
-use crate::wal::Fate;
-use crate::wal::Log;
-use crate::wal::Lsn;
+use crate::wal::{Fate, Log, Lsn};
 
 use asker::Asker;
 use outcomes::Outcomes;

@@ -4,17 +4,14 @@
 //! shortens the wait by saying what it has decided.
 
 use std::sync::Arc;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
 use super::asker::Asker;
 use super::waiters::Waiters;
-use crate::command::CommandId;
-use crate::command::IdSeal;
-use crate::db::Database;
-use crate::db::OutcomeRow;
+use crate::command::{CommandId, IdSeal};
+use crate::db::{Database, OutcomeRow};
 
 /// Between two questions. Short beside a batch of the consumer's, long beside the question.
 const INTERVAL: Duration = Duration::from_millis(25);

@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use sd_notify::NotifyState;
 
-pub use liveness::Heartbeat;
-pub use liveness::Liveness;
+pub use liveness::{Heartbeat, Liveness};
 
 /// The daemon accepts commands.
 pub fn ready(status: &str) {

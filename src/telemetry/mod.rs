@@ -2,37 +2,23 @@
 
 mod output;
 
-use std::backtrace::Backtrace;
-use std::backtrace::BacktraceStatus;
-use std::fmt;
-use std::io;
-use std::io::IsTerminal;
-use std::io::Write;
-use std::sync::Arc;
-use std::sync::OnceLock;
-use std::sync::mpsc;
-use std::time::Duration;
-use std::time::Instant;
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::io::{IsTerminal, Write};
+use std::sync::{Arc, OnceLock, mpsc};
+use std::time::{Duration, Instant};
+use std::{fmt, io};
 
-use prometheus::Histogram;
-use prometheus::HistogramVec;
-use prometheus::IntCounter;
-use serde::Deserialize;
-use serde::Serialize;
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::Layer as _;
-use tracing_subscriber::Registry;
+use prometheus::{Histogram, HistogramVec, IntCounter};
+use serde::{Deserialize, Serialize};
 use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer as _, Registry, reload};
 
 use crate::mistake::Mistake;
-use crate::task::OnFailure;
-use crate::task::Thread;
+use crate::task::{OnFailure, Thread};
 use crate::units::Span;
 
-use output::Lines;
-use output::Output;
+use output::{Lines, Output};
 
 /// Configuration of the logs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

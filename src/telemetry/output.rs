@@ -5,21 +5,17 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io;
 use std::io::Write;
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
+use std::{io, thread};
 
 use prometheus::IntCounter;
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::sync::Condvar;
-use crate::sync::Mutex;
-use crate::sync::MutexGuard;
-use crate::task::OnFailure;
-use crate::task::Thread;
+use crate::sync::{Condvar, Mutex, MutexGuard};
+use crate::task::{OnFailure, Thread};
 
 /// Bytes that wait to be written: some thousand lines, so that a burst passes a reader that is slow for a moment.
 const MAX_BYTES: usize = 1 << 20;

@@ -3,23 +3,16 @@
 //! In this order: what was applied before the markers were set is in the database by the time it is asked.
 
 use std::sync::Arc;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout_at;
 
-use super::UserError;
-use super::Users;
-use super::reservations::InFlightRequest;
-use super::reservations::ReservationGuard;
-use super::reservations::ReservationKey;
-use super::reservations::ReserveOutcome;
-use super::reservations::Stored;
+use super::reservations::{InFlightRequest, ReservationGuard, ReservationKey, ReserveOutcome, Stored};
+use super::{UserError, Users};
 use crate::db::Holder;
 use crate::ingest::Receipt;
-use crate::kv::KvError;
-use crate::kv::markers;
+use crate::kv::{KvError, markers};
 
 /// A request that met its own repetition waits for one flush, and one hash.
 const REPEAT_WITHIN: Duration = Duration::from_secs(10);

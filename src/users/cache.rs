@@ -12,29 +12,19 @@
 //!   a deletion may be older than what it deletes, and commands of one log may be accepted in one millisecond.)
 
 use std::sync::Arc;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use data_encoding::HEXLOWER;
 use moka::Expiry;
 use moka::future::Cache;
 use prometheus::IntCounter;
 
-use super::Config;
-use super::Profile;
-use super::generations::Generations;
-use super::generations::Snapshot;
-use super::notices::ALL_USERS;
-use super::notices::CHANNEL;
-use super::notices::Notices;
-use super::notices::shared_key;
+use super::generations::{Generations, Snapshot};
+use super::notices::{ALL_USERS, CHANNEL, Notices, shared_key};
+use super::{Config, Profile};
 use crate::backoff;
-use crate::db::Database;
-use crate::db::DbError;
-use crate::db::UserRow;
-use crate::kv::Event;
-use crate::kv::Held;
-use crate::kv::Kv;
+use crate::db::{Database, DbError, UserRow};
+use crate::kv::{Event, Held, Kv};
 use crate::metrics::Metrics;
 use crate::sync::Mutex;
 use crate::task::Task;

@@ -11,8 +11,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::UserError;
-use super::Users;
+use super::{UserError, Users};
 use crate::db::UserRow;
 use crate::units::Timestamp;
 

@@ -8,24 +8,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::FieldError;
-use super::UserError;
-use super::Users;
 use super::admission::Admitted;
-use super::form::Change;
-use super::form::NewUser;
-use super::form::PasswordChange;
+use super::form::{Change, NewUser, PasswordChange};
 use super::reservations::ReservationGuard;
-use crate::command::Owner;
-use crate::command::USER_TOPIC;
-use crate::command::UserKind;
-use crate::command::UserValue;
+use super::{FieldError, UserError, Users};
+use crate::command::{Owner, USER_TOPIC, UserKind, UserValue};
 use crate::db::UserRow;
-use crate::ingest::Idempotency;
-use crate::ingest::Receipt;
-use crate::ingest::Request;
-use crate::ingest::Submission;
-use crate::ingest::SubmitError;
+use crate::ingest::{Idempotency, Receipt, Request, Submission, SubmitError};
 
 /// What belongs to every request.
 #[derive(Clone, Debug)]

@@ -5,16 +5,13 @@
 //! "Congestion Avoidance and Control", 1988). One is always let through; the limit can recover from any value.
 
 use std::sync::Arc;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use prometheus::IntCounter;
-use tokio::sync::OwnedSemaphorePermit;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-use crate::sync::Mutex;
-use crate::sync::MutexGuard;
+use crate::sync::{Mutex, MutexGuard};
 
 /// At the start: as many as the database has connections by default.
 const FIRST: usize = 16;

@@ -2,13 +2,11 @@
 
 use std::ops::RangeInclusive;
 
-use serde::Deserialize;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::phone::PhoneRegion;
 use crate::mistake::Mistake;
-use crate::units::Span;
-use crate::units::ThreadCount;
+use crate::units::{Span, ThreadCount};
 
 const SECTION: &str = "users";
 

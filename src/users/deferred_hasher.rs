@@ -2,12 +2,9 @@
 
 use zeroize::Zeroizing;
 
-use super::hash::HashError;
-use super::hash::HashPool;
-use super::hash::derived_salt;
+use super::hash::{HashError, HashPool, derived_salt};
 use super::password;
-use crate::command::Envelope;
-use crate::command::UserValue;
+use crate::command::{Envelope, UserValue};
 
 /// Why there is no value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,8 +59,7 @@ impl DeferredHasher {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-    use std::sync::mpsc;
+    use std::sync::{Arc, mpsc};
     use std::time::Duration;
 
     use super::*;

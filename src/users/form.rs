@@ -1,18 +1,12 @@
 //! What a client sends, made into what may be logged: normalised, every mistake named at once, nothing unknown.
 
-use serde_json::Map;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use super::FieldError;
-use super::field;
 use super::nickname::nickname;
-use super::password;
-use super::phone::PhoneRegion;
-use super::phone::phone;
+use super::phone::{PhoneRegion, phone};
+use super::{FieldError, field, password};
 use crate::command::Secret;
-use crate::reported::PER_BODY;
-use crate::reported::Reported;
-use crate::reported::shortened;
+use crate::reported::{PER_BODY, Reported, shortened};
 
 /// Names of unknown members are repeated, but not at any length.
 const MAX_SHOWN: usize = 64;

@@ -3,11 +3,8 @@
 //! A reader notes the generation of a name before it reads, and remembers nothing when it is another one afterwards.
 //! Names share generations: a change of one name costs another one a second read at most.
 
-use std::hash::BuildHasher;
-use std::hash::BuildHasherDefault;
-use std::hash::DefaultHasher;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Far more than reads that are under way at once, so that few of them are in vain. 32 KiB.
 const STRIPES: usize = 4096;

@@ -34,61 +34,35 @@ mod unicode;
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
 
-use crate::command::KeyedDigest;
-use crate::command::Owner;
-use crate::command::Secret;
-use crate::command::UserKind;
-use crate::command::UserValue;
-use crate::db::Database;
-use crate::db::UserRow;
-use crate::ingest::Ingest;
-use crate::ingest::SubmitError;
+use crate::command::{KeyedDigest, Owner, Secret, UserKind, UserValue};
+use crate::db::{Database, UserRow};
+use crate::ingest::{Ingest, SubmitError};
 use crate::kv::Kv;
 use crate::metrics::Metrics;
 use crate::status::Statuses;
 use crate::task::TaskSet;
-use crate::telemetry::Step;
-use crate::telemetry::Steps;
+use crate::telemetry::{Step, Steps};
 
 pub use cache::Profiles;
 pub use commands::Context;
-pub use config::Config;
-pub use config::OnDatabaseFailure;
-pub use config::OnMarkerFailure;
-pub use config::PasswordHashing;
-pub use deferred_hasher::DeferredHasher;
-pub use deferred_hasher::Unopened;
+pub use config::{Config, OnDatabaseFailure, OnMarkerFailure, PasswordHashing};
+pub use deferred_hasher::{DeferredHasher, Unopened};
 pub use error::UserError;
-pub use field::FieldError;
-pub use field::NAME_RULE;
-pub use field::name as normal_name;
-pub use form::Change;
-pub use form::Credentials;
-pub use form::NewUser;
-pub use form::PasswordChange;
-pub use form::change;
-pub use form::credentials;
-pub use form::new_user;
-pub use form::password_change;
-pub use form::refresh_token;
-pub use hash::HashPool;
-pub use hash::HashWorkers;
-pub use hash::hash_now;
+pub use field::{FieldError, NAME_RULE, name as normal_name};
+pub use form::{
+    Change, Credentials, NewUser, PasswordChange, change, credentials, new_user, password_change,
+    refresh_token,
+};
+pub use hash::{HashPool, HashWorkers, hash_now};
 pub use nickname::RULE as NICKNAME_RULE;
-pub use notices::ALL_USERS;
-pub use notices::CHANNEL;
-pub use notices::Notices;
+pub use notices::{ALL_USERS, CHANNEL, Notices};
 pub use page::limit as page_limit;
-pub use password::RULE as PASSWORD_RULE;
-pub use password::check as check_password;
-pub use password::normal as normal_password;
-pub use phone::PhoneRegion;
-pub use phone::RULE as PHONE_RULE;
+pub use password::{RULE as PASSWORD_RULE, check as check_password, normal as normal_password};
+pub use phone::{PhoneRegion, RULE as PHONE_RULE};
 pub use profile::Profile;
 pub use reservations::ReservationMaintenance;
 

@@ -4,20 +4,12 @@
 //! Characters that cannot be seen are refused, because one nickname could look like another. Where scripts and emoji
 //! need such a character it is allowed in the places where it changes what is seen (RFC 5892, appendix A, and UAX #31).
 
-use icu_properties::props::GeneralCategoryGroup;
-use icu_properties::props::JoiningType;
+use icu_properties::props::{GeneralCategoryGroup, JoiningType};
 
 use super::FieldError;
-use super::unicode::category;
-use super::unicode::composed;
-use super::unicode::is_hidden;
-use super::unicode::is_letter;
-use super::unicode::is_mark;
-use super::unicode::is_picture;
-use super::unicode::is_space;
-use super::unicode::is_variation;
-use super::unicode::is_virama;
-use super::unicode::joining;
+use super::unicode::{
+    category, composed, is_hidden, is_letter, is_mark, is_picture, is_space, is_variation, is_virama, joining,
+};
 
 /// The rule of nicknames, for people.
 pub const RULE: &str = "1 to 64 characters, at least one of which can be seen, and a mark only behind what it belongs to; no \

@@ -17,11 +17,9 @@ use prometheus::IntCounter;
 use tokio::sync::Notify;
 
 use crate::backoff::Backoff;
-use crate::kv::Kv;
-use crate::kv::KvError;
+use crate::kv::{Kv, KvError};
 use crate::metrics::Metrics;
-use crate::sync::Mutex;
-use crate::sync::MutexGuard;
+use crate::sync::{Mutex, MutexGuard};
 use crate::task::Task;
 
 /// Over which daemons tell one another who has changed: names, with a blank between them.

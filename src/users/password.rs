@@ -13,9 +13,7 @@ use icu_properties::props::GeneralCategory;
 use zeroize::Zeroizing;
 
 use super::FieldError;
-use super::unicode::category;
-use super::unicode::composed;
-use super::unicode::is_space;
+use super::unicode::{category, composed, is_space};
 use crate::command::Secret;
 
 /// The rule, for people.

@@ -7,15 +7,8 @@ use std::str::FromStr;
 use std::sync::LazyLock;
 
 use icu_properties::props::GeneralCategory;
-use rlibphonenumber::NumberLengthType;
-use rlibphonenumber::PHONE_NUMBER_UTIL;
-use rlibphonenumber::PhoneNumberFormat;
-use rlibphonenumber::Region;
-use serde::Deserialize;
-use serde::Deserializer;
-use serde::Serialize;
-use serde::Serializer;
-use serde::de;
+use rlibphonenumber::{NumberLengthType, PHONE_NUMBER_UTIL, PhoneNumberFormat, Region};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::FieldError;
 use super::unicode::category;

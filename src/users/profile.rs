@@ -1,8 +1,7 @@
 //! A user as others see it: without the password.
 
 use schemars::JsonSchema;
-use serde::Deserialize;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::db::UserRow;
 use crate::units::Timestamp;

@@ -5,14 +5,11 @@
 use std::borrow::Cow;
 
 use icu_normalizer::ComposingNormalizerBorrowed;
-use icu_properties::CodePointMapData;
-use icu_properties::CodePointSetData;
-use icu_properties::props::CanonicalCombiningClass;
-use icu_properties::props::DefaultIgnorableCodePoint;
-use icu_properties::props::ExtendedPictographic;
-use icu_properties::props::GeneralCategory;
-use icu_properties::props::GeneralCategoryGroup;
-use icu_properties::props::JoiningType;
+use icu_properties::props::{
+    CanonicalCombiningClass, DefaultIgnorableCodePoint, ExtendedPictographic, GeneralCategory,
+    GeneralCategoryGroup, JoiningType,
+};
+use icu_properties::{CodePointMapData, CodePointSetData};
 
 /// What virama signs have in common: they join two consonants.
 const VIRAMA: CanonicalCombiningClass = CanonicalCombiningClass(9);
@@ -46,8 +43,7 @@ pub(super) fn is_virama(character: char) -> bool {
 
 /// Takes part in the text without being seen, or breaks its line.
 pub(super) fn is_hidden(character: char) -> bool {
-    use GeneralCategory::LineSeparator;
-    use GeneralCategory::ParagraphSeparator;
+    use GeneralCategory::{LineSeparator, ParagraphSeparator};
     let is_break = matches!(category(character), LineSeparator | ParagraphSeparator);
     let is_annotation = matches!(character, '\u{fff9}'..='\u{fffb}');
     let is_ignorable = CodePointSetData::new::<DefaultIgnorableCodePoint>().contains(character);

@@ -1,29 +1,17 @@
 //! Commands become rows, once, and whoever wants to know hears of it.
 
-use std::sync::Arc;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use forebay::command::CommandId;
-use forebay::command::UserKind;
-use forebay::command::UserValue;
-use forebay::consumer::Config;
-use forebay::consumer::Degraded;
-use forebay::consumer::PostCommit;
-use forebay::consumer::Work;
-use forebay::kv::Kv;
-use forebay::kv::markers;
+use forebay::command::{CommandId, UserKind, UserValue};
+use forebay::consumer::{Config, Degraded, PostCommit, Work};
 use forebay::kv::markers::Marker;
+use forebay::kv::{Kv, markers};
 
-use super::commands::Log;
-use super::commands::Sent;
-use super::commands::person;
-use super::commands::send;
-use super::stage::Stage;
-use super::stage::on_each;
+use super::commands::{Log, Sent, person, send};
+use super::stage::{Stage, on_each};
 use support::daemon::LONG;
-use support::scratch;
-use support::wait;
+use support::{scratch, wait};
 
 fn ids(sent: &[Sent]) -> Vec<CommandId> {
     sent.iter().map(|one| one.id).collect()

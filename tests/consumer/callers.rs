@@ -1,12 +1,9 @@
 //! Commands of callers whose names no column holds: from a log of before, or from another program.
 
-use forebay::command::UserKind;
-use forebay::command::UserValue;
+use forebay::command::{UserKind, UserValue};
 
-use super::commands::Log;
-use super::commands::send;
-use super::stage::Stage;
-use super::stage::on_each;
+use super::commands::{Log, send};
+use super::stage::{Stage, on_each};
 
 #[test]
 fn a_command_is_applied_however_long_the_name_of_its_caller_is() {

@@ -1,28 +1,14 @@
 //! Commands as the daemon sends them.
 
-use std::hash::DefaultHasher;
-use std::hash::Hash as _;
-use std::hash::Hasher as _;
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use forebay::command::CommandId;
-use forebay::command::IdMint;
-use forebay::command::USER_TOPIC;
-use forebay::command::UserKind;
-use forebay::command::UserValue;
-use forebay::units::Lsn;
-use forebay::units::Timestamp;
-use rdkafka::ClientConfig;
-use rdkafka::ClientContext;
-use rdkafka::message::Header;
-use rdkafka::message::OwnedHeaders;
-use rdkafka::producer::BaseProducer;
-use rdkafka::producer::BaseRecord;
-use rdkafka::producer::DeliveryResult;
-use rdkafka::producer::Producer as _;
-use rdkafka::producer::ProducerContext;
+use forebay::command::{CommandId, IdMint, USER_TOPIC, UserKind, UserValue};
+use forebay::units::{Lsn, Timestamp};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext};
+use rdkafka::{ClientConfig, ClientContext};
 
 use support::daemon::LONG;
 use support::wait;

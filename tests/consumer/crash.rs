@@ -2,20 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use forebay::command::CommandId;
-use forebay::command::UserKind;
-use forebay::command::UserValue;
+use forebay::command::{CommandId, UserKind, UserValue};
 
-use super::commands::Log;
-use super::commands::Sent;
-use super::commands::person;
-use super::commands::send;
-use super::stage::Stage;
-use super::stage::on_each;
-use support::daemon;
+use super::commands::{Log, Sent, person, send};
+use super::stage::{Stage, on_each};
 use support::daemon::LONG;
 use support::process::Forebay;
-use support::wait;
+use support::{daemon, wait};
 
 const USERS: u64 = 6_000;
 /// Users among whose commands is one that nobody understands.

@@ -9,15 +9,12 @@ use forebay::metrics::Metrics;
 use forebay::units::Span;
 
 use super::apply::Ear;
-use super::commands::Log;
-use super::commands::send;
+use super::commands::{Log, send};
 use super::stage::Stage;
 use support::daemon::LONG;
 use support::gate::Gate;
-use support::proxy::Link;
-use support::proxy::Proxy;
-use support::services;
-use support::wait;
+use support::proxy::{Link, Proxy};
+use support::{services, wait};
 
 /// The command is found to be applied when it is tried again. Caches that were never told would keep the old user.
 #[test]

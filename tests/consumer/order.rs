@@ -1,12 +1,9 @@
 //! Commands of two logs, out of order.
 
-use forebay::command::UserKind;
-use forebay::command::UserValue;
+use forebay::command::{UserKind, UserValue};
 
-use super::commands::Log;
-use super::commands::send;
-use super::stage::Stage;
-use super::stage::on_each;
+use super::commands::{Log, send};
+use super::stage::{Stage, on_each};
 
 #[test]
 fn an_older_update_of_another_log_is_superseded_and_newer_data_stay() {

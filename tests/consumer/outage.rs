@@ -1,12 +1,10 @@
 //! The database goes away and comes back.
 
-use super::commands::Log;
-use super::commands::send;
+use super::commands::{Log, send};
 use super::stage::Stage;
 use support::daemon::LONG;
-use support::services;
 use support::sql::SqlServer;
-use support::wait;
+use support::{services, wait};
 
 /// With a database that is killed in the middle of batches: nothing is lost, nothing is dead, what is said to be applied
 /// is there, and the consumer stays a member of its group.

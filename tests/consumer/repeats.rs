@@ -1,13 +1,10 @@
 //! Commands that are delivered again long after they were decided.
 
-use forebay::db::Pass;
-use forebay::db::Retention;
+use forebay::db::{Pass, Retention};
 use forebay::units::Timestamp;
 
-use super::commands::Log;
-use super::commands::send;
-use super::stage::Stage;
-use super::stage::on_each;
+use super::commands::{Log, send};
+use super::stage::{Stage, on_each};
 use support::daemon::LONG;
 use support::wait;
 

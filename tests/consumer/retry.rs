@@ -2,31 +2,16 @@
 
 use std::time::Duration;
 
-use forebay::command::CommandId;
-use forebay::command::USER_DEAD_TOPIC;
-use forebay::command::USER_RETRY_TOPIC;
-use forebay::command::UserKind;
-use forebay::command::UserValue;
+use forebay::command::{CommandId, USER_DEAD_TOPIC, USER_RETRY_TOPIC, UserKind, UserValue};
 use forebay::consumer::Config;
 use forebay::units::Span;
-use rdkafka::ClientConfig;
-use rdkafka::Offset;
-use rdkafka::TopicPartitionList;
-use rdkafka::consumer::BaseConsumer;
-use rdkafka::consumer::Consumer;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
-use super::commands::Log;
-use super::commands::Sent;
-use super::commands::person;
-use super::commands::send;
-use super::stage::Running;
-use super::stage::Stage;
-use super::stage::on_each;
-use support::consume;
-use support::daemon;
+use super::commands::{Log, Sent, person, send};
+use super::stage::{Running, Stage, on_each};
 use support::daemon::LONG;
-use support::services;
-use support::wait;
+use support::{consume, daemon, services, wait};
 
 #[test]
 fn poison_is_retried_then_dead_and_only_its_own_user_waits() {

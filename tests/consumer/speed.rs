@@ -3,10 +3,8 @@
 use forebay::consumer::Config;
 use forebay::units::Span;
 
-use super::commands::Log;
-use super::commands::send;
-use super::stage::Stage;
-use super::stage::on_each;
+use super::commands::{Log, send};
+use super::stage::{Stage, on_each};
 
 const RECORDS: u64 = 1_500;
 

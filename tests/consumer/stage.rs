@@ -2,39 +2,25 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use forebay::command::CommandId;
-use forebay::command::USER_DEAD_TOPIC;
-use forebay::command::USER_RETRY_TOPIC;
-use forebay::command::USER_TOPIC;
-use forebay::consumer;
-use forebay::consumer::Consumer;
-use forebay::consumer::ConsumerParts;
-use forebay::consumer::Noop;
-use forebay::consumer::PostCommit;
-use forebay::db;
-use forebay::db::Database;
-use forebay::db::OutcomeRow;
-use forebay::db::UserRow;
-use forebay::kafka;
+use forebay::command::{CommandId, USER_DEAD_TOPIC, USER_RETRY_TOPIC, USER_TOPIC};
+use forebay::consumer::{Consumer, ConsumerParts, Noop, PostCommit};
+use forebay::db::{Database, OutcomeRow, UserRow};
 use forebay::kafka::Brokers;
 use forebay::kv::Kv;
 use forebay::metrics::Metrics;
 use forebay::task::Alarm;
 use forebay::units::Span;
+use forebay::{consumer, db, kafka};
 use tokio::runtime::Runtime;
 
 use support::admin::Admin;
-use support::daemon;
 use support::daemon::LONG;
-use support::kafka::ClusterOptions;
-use support::kafka::Kafka;
+use support::kafka::{ClusterOptions, Kafka};
 use support::process::Forebay;
-use support::services;
 use support::services::KafkaPlace;
-use support::wait;
+use support::{daemon, services, wait};
 
 /// Partitions of the commands' topic, so that there is something to share.
 const PARTITIONS: usize = 4;

@@ -1,12 +1,10 @@
 //! Which file uses what of which other file.
 
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-use super::source::Import;
-use super::source::Module;
+use super::source::{Import, Module};
 
 /// A module in its place.
 struct Node {

@@ -1,7 +1,6 @@
 //! Reads the modules, items and paths of a source file. It knows no more of the language than that takes.
 
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A `use`: the path, and the name it gets here (`*` for all).
 pub struct Import {

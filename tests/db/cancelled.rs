@@ -4,9 +4,7 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::task::Poll;
 
-use crate::Place;
-use crate::insert;
-use crate::user;
+use crate::{Place, insert, user};
 
 /// When a call is dropped, counted in its own steps: no clock, so that neither a fast nor a busy machine matters.
 #[derive(Clone, Copy, Debug)]

@@ -1,13 +1,8 @@
 //! Columns that an overloaded database puts off.
 
-use forebay::db::Database;
-use forebay::db::DbError;
-use forebay::db::UserRow;
+use forebay::db::{Database, DbError, UserRow};
 
-use crate::Place;
-use crate::insert;
-use crate::strings;
-use crate::user;
+use crate::{Place, insert, strings, user};
 
 async fn put_off(database: &Database, name: &str, extras: &str) -> Result<(), DbError> {
     let mut batch = database.begin().await?;

@@ -1,14 +1,11 @@
 //! A database that hands its part over to another server, while the daemon's connections stay open.
 
-use forebay::db::Database;
-use forebay::db::DbError;
+use forebay::db::{Database, DbError};
 
-use crate::Place;
-use crate::outcome;
+use crate::{Place, outcome};
 use support::proxy::Proxy;
 use support::services;
-use support::sql::PASSWORD;
-use support::sql::SqlServer;
+use support::sql::{PASSWORD, SqlServer};
 
 /// As many as the pool may have.
 const CONNECTIONS: u32 = 4;

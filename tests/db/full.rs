@@ -5,13 +5,10 @@ use std::process::Command;
 
 use forebay::db::DbError;
 
-use crate::Place;
-use crate::outcome;
+use crate::{Place, outcome};
 use support::disk::SmallDisk;
-use support::scratch;
-use support::services;
-use support::sql::SqlServer;
-use support::sql::is_root;
+use support::sql::{SqlServer, is_root};
+use support::{scratch, services};
 
 /// A new database of PostgreSQL takes 8 MiB.
 const MEBIBYTES: u32 = 32;

@@ -2,16 +2,13 @@
 
 use std::time::Duration;
 
-use forebay::db::Pass;
-use forebay::db::Retention;
+use forebay::db::{Pass, Retention};
 use forebay::units::Timestamp;
 
-use crate::Place;
-use crate::outcome;
+use crate::{Place, outcome};
 use support::daemon::LONG;
 use support::services;
-use support::sql::PASSWORD;
-use support::sql::SqlServer;
+use support::sql::{PASSWORD, SqlServer};
 
 /// `owner`, `app`: the same database with the account that migrates, and with the daemon's.
 async fn rows_are_enough(owner: String, app: String) {

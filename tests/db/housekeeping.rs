@@ -3,20 +3,11 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use forebay::db::AuditRow;
-use forebay::db::Database;
-use forebay::db::Pass;
-use forebay::db::Retention;
+use forebay::db::{AuditRow, Database, Pass, Retention};
 use forebay::metrics::Metrics;
 use forebay::units::Timestamp;
 
-use crate::Place;
-use crate::audit;
-use crate::insert;
-use crate::outcome;
-use crate::strings;
-use crate::user;
-use crate::version;
+use crate::{Place, audit, insert, outcome, strings, user, version};
 
 /// More than any pass of a test takes.
 const LONG: Duration = Duration::from_secs(600);

@@ -1,15 +1,10 @@
 //! Login times, written beside the changes of the same users.
 
-use forebay::db::Database;
-use forebay::db::DbError;
-use forebay::db::UserRow;
+use forebay::db::{Database, DbError, UserRow};
 use forebay::units::Timestamp;
 use tokio::task::JoinSet;
 
-use crate::Place;
-use crate::insert;
-use crate::strings;
-use crate::user;
+use crate::{Place, insert, strings, user};
 
 fn logins(list: &[(&str, u64)]) -> Vec<(String, Timestamp)> {
     list.iter().map(|&(name, at)| (name.to_owned(), Timestamp(at))).collect()

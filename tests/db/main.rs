@@ -4,18 +4,10 @@
 
 use std::sync::Arc;
 
-use forebay::db::AuditRow;
-use forebay::db::Config;
-use forebay::db::Database;
-use forebay::db::OutcomeRow;
-use forebay::db::Pooler;
-use forebay::db::UserRow;
-use forebay::db::Version;
+use forebay::db::{AuditRow, Config, Database, OutcomeRow, Pooler, UserRow, Version};
 use forebay::metrics::Metrics;
-use forebay::units::Span;
-use forebay::units::Timestamp;
-use sqlx::AssertSqlSafe;
-use sqlx::Connection;
+use forebay::units::{Span, Timestamp};
+use sqlx::{AssertSqlSafe, Connection};
 
 mod cancelled;
 mod encoding;

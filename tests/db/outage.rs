@@ -1,19 +1,14 @@
 //! Servers that are killed, frozen and not there at all.
 
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use forebay::db::Database;
-use forebay::db::DbError;
+use forebay::db::{Database, DbError};
 use forebay::units::Span;
 use tokio::time::timeout;
 
-use crate::Place;
-use crate::insert;
-use crate::user;
+use crate::{Place, insert, user};
 use support::poll::at_once;
-use support::proxy::Link;
-use support::proxy::Proxy;
+use support::proxy::{Link, Proxy};
 use support::services;
 use support::sql::SqlServer;
 

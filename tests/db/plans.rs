@@ -4,21 +4,12 @@
 
 use std::time::Duration;
 
-use forebay::db::Database;
-use forebay::db::ParkedRow;
-use forebay::db::Retention;
-use forebay::db::Rotation;
+use forebay::db::{Database, ParkedRow, Retention, Rotation};
 use forebay::units::Timestamp;
 use serde_json::Value;
-use sqlx::AssertSqlSafe;
-use sqlx::Connection;
-use sqlx::MySqlConnection;
+use sqlx::{AssertSqlSafe, Connection, MySqlConnection};
 
-use crate::Place;
-use crate::audit;
-use crate::outcome;
-use crate::user;
-use crate::version;
+use crate::{Place, audit, outcome, user, version};
 use support::services;
 use support::sql::SqlServer;
 

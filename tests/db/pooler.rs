@@ -1,28 +1,17 @@
 //! PostgreSQL behind PgBouncer: what is said where the setting does not fit it, and what is left in its sessions.
 
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use forebay::db::Database;
-use forebay::db::DbError;
-use forebay::db::Pooler;
-use forebay::db::Rotation;
-use forebay::units::Span;
-use forebay::units::Timestamp;
-use sqlx::Connection;
-use sqlx::PgConnection;
-use sqlx::Row;
+use forebay::db::{Database, DbError, Pooler, Rotation};
+use forebay::units::{Span, Timestamp};
 use sqlx::postgres::PgConnectOptions;
+use sqlx::{Connection, PgConnection, Row};
 
-use crate::Place;
-use crate::insert;
-use crate::user;
-use support::daemon;
+use crate::{Place, insert, user};
 use support::daemon::LONG;
 use support::pgbouncer::PgBouncer;
 use support::process::Forebay;
-use support::services;
-use support::wait;
+use support::{daemon, services, wait};
 
 /// What to do about it.
 const REMEDY: &str = r#"set [database] pooler = "transaction""#;

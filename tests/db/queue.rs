@@ -2,13 +2,9 @@
 
 use std::collections::HashSet;
 
-use forebay::db::OutcomeRow;
-use forebay::db::ParkedRow;
+use forebay::db::{OutcomeRow, ParkedRow};
 
-use crate::Place;
-use crate::audit;
-use crate::outcome;
-use crate::strings;
+use crate::{Place, audit, outcome, strings};
 
 pub async fn outcomes_and_audit_are_kept_as_they_are(place: &Place) {
     let database = place.migrated().await;

@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use forebay::db::Database;
-use forebay::db::Retention;
-use forebay::db::Rotation;
+use forebay::db::{Database, Retention, Rotation};
 use forebay::units::Timestamp;
 use tokio::task::JoinSet;
 

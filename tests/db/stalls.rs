@@ -1,15 +1,11 @@
 //! Waits of 40 ms that nobody asked for: small packets held back until the last ones are acknowledged (the driver does
 //! not set `TCP_NODELAY`: github.com/launchbadge/sqlx/issues/4335).
 
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use forebay::db::Database;
 
-use crate::Place;
-use crate::insert;
-use crate::outcome;
-use crate::user;
+use crate::{Place, insert, outcome, user};
 use support::services;
 use support::sql::SqlServer;
 

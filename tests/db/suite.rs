@@ -1,15 +1,8 @@
 //! Each test of the suite on each of the three databases, and on PostgreSQL behind a pooler.
 
-use crate::Place;
-use crate::cancelled;
-use crate::extras;
-use crate::housekeeping;
-use crate::last_logins;
-use crate::migrations;
-use crate::queue;
-use crate::sessions;
-use crate::transactions;
-use crate::users;
+use crate::{
+    Place, cancelled, extras, housekeeping, last_logins, migrations, queue, sessions, transactions, users,
+};
 use support::services;
 
 macro_rules! on_each_database {

@@ -2,18 +2,11 @@
 
 use std::time::Duration;
 
-use forebay::db::DbError;
-use forebay::db::UserRow;
+use forebay::db::{DbError, UserRow};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use crate::Place;
-use crate::audit;
-use crate::insert;
-use crate::outcome;
-use crate::strings;
-use crate::user;
-use crate::version;
+use crate::{Place, audit, insert, outcome, strings, user, version};
 
 pub async fn each_unique_index_is_a_conflict_and_a_failed_batch_cannot_be_committed(place: &Place) {
     let database = place.migrated().await;

@@ -1,14 +1,9 @@
 //! Rows of users and their tombstones.
 
-use forebay::db::DbError;
-use forebay::db::UserRow;
+use forebay::db::{DbError, UserRow};
 use forebay::units::Timestamp;
 
-use crate::Place;
-use crate::insert;
-use crate::strings;
-use crate::user;
-use crate::version;
+use crate::{Place, insert, strings, user, version};
 
 pub async fn what_was_inserted_is_read_back(place: &Place) {
     let database = place.migrated().await;

@@ -2,23 +2,15 @@
 
 use std::path::Path;
 
-use crate::daemon::LONG;
-use crate::daemon::await_drained;
-use crate::daemon::figure;
-use crate::daemon::forebay;
-use crate::load::Load;
-use crate::load::Plan;
+use crate::daemon::{LONG, await_drained, figure, forebay};
+use crate::load::{Load, Plan};
 use support::admin::Admin;
 use support::clock::Clock;
 use support::consume::read_all;
-use support::kafka::ClusterOptions;
-use support::kafka::Jars;
-use support::kafka::Kafka;
+use support::kafka::{ClusterOptions, Jars, Kafka};
 use support::process::Forebay;
-use support::scratch;
-use support::services;
 use support::verdict::check;
-use support::wait;
+use support::{scratch, services, wait};
 
 /// Further ahead than a broker lets a record's time be (`message.timestamp.after.max.ms`, an hour by default).
 const AHEAD_S: i64 = 3 * 3_600;

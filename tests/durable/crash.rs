@@ -1,9 +1,7 @@
 //! `kill -9` under load, again and again.
 
-use crate::daemon::await_drained;
-use crate::daemon::forebay;
-use crate::load::Load;
-use crate::load::Plan;
+use crate::daemon::{await_drained, forebay};
+use crate::load::{Load, Plan};
 use support::admin::Admin;
 use support::consume::read_all;
 use support::kafka::ClusterOptions;

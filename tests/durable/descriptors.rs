@@ -3,9 +3,7 @@
 use std::io::Write;
 use std::net::TcpStream;
 
-use crate::daemon::LONG;
-use crate::daemon::figure;
-use crate::daemon::forebay;
+use crate::daemon::{LONG, figure, forebay};
 use support::http::Client;
 use support::wait;
 

@@ -2,21 +2,15 @@
 
 use std::path::Path;
 
-use crate::daemon::LONG;
-use crate::daemon::await_drained;
-use crate::daemon::figure;
-use crate::daemon::forebay;
-use crate::load::Load;
-use crate::load::Plan;
+use crate::daemon::{LONG, await_drained, figure, forebay};
+use crate::load::{Load, Plan};
 use support::admin::Admin;
 use support::consume::read_all;
 use support::disk::SmallDisk;
 use support::kafka::ClusterOptions;
 use support::process::Forebay;
-use support::scratch;
-use support::services;
 use support::verdict::check;
-use support::wait;
+use support::{scratch, services, wait};
 
 fn segments(forebay_log: &Path, place: &str) -> usize {
     std::fs::read_dir(forebay_log.join(place)).unwrap().count()

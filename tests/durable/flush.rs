@@ -2,23 +2,19 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use crate::daemon::LONG;
-use crate::daemon::await_drained;
-use crate::load::Load;
-use crate::load::Plan;
+use crate::daemon::{LONG, await_drained};
+use crate::load::{Load, Plan};
 use support::admin::Admin;
 use support::consume::read_all;
 use support::http::Client;
 use support::kafka::ClusterOptions;
 use support::process::Forebay;
-use support::scratch;
-use support::services;
 use support::verdict::check;
+use support::{scratch, services};
 
 /// The daemon behind a script that starts it under `strace` while a flag file is there.
 struct Watched {

@@ -3,8 +3,7 @@
 // A failed step of a test's own preparation has nobody to report to: it says what it was and ends the test.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use support::daemon;
-use support::load;
+use support::{daemon, load};
 
 mod clock;
 mod crash;

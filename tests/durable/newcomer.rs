@@ -1,16 +1,11 @@
 //! A newcomer's first minute, with no configuration at all, and the same on a real broker.
 
-use crate::daemon::LONG;
-use crate::daemon::await_drained;
-use crate::daemon::embedded_broker;
-use crate::daemon::forebay;
+use crate::daemon::{LONG, await_drained, embedded_broker, forebay};
 use support::admin::Admin;
-use support::consume::read_all;
-use support::consume::read_until;
+use support::consume::{read_all, read_until};
 use support::kafka::ClusterOptions;
 use support::process::Forebay;
-use support::services;
-use support::wait;
+use support::{services, wait};
 
 fn order(forebay: &Forebay, id: &str) -> String {
     let answer = forebay

@@ -3,24 +3,15 @@
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
-use rdkafka::consumer::BaseConsumer;
-use rdkafka::consumer::Consumer as _;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
 
-use crate::daemon::LONG;
-use crate::daemon::await_drained;
-use crate::daemon::figure;
-use crate::daemon::forebay;
-use crate::daemon::metric_if_any;
-use crate::load::Load;
-use crate::load::Plan;
+use crate::daemon::{LONG, await_drained, figure, forebay, metric_if_any};
+use crate::load::{Load, Plan};
 use support::admin::Admin;
-use support::consume::read_all;
-use support::consume::read_until;
+use support::consume::{read_all, read_until};
 use support::kafka::ClusterOptions;
-use support::services;
-use support::verdict::check;
-use support::verdict::overtaken;
-use support::wait;
+use support::verdict::{check, overtaken};
+use support::{services, wait};
 
 /// The number of records a partition has had.
 fn end_of(bootstrap: &str, partition: i32) -> i64 {

@@ -1,19 +1,12 @@
 //! Kafka stopped, and Kafka frozen, under load and back.
 
-use crate::daemon::LONG;
-use crate::daemon::await_drained;
-use crate::daemon::figure;
-use crate::daemon::forebay;
-use crate::daemon::metric;
-use crate::daemon::resident;
-use crate::load::Load;
-use crate::load::Plan;
+use crate::daemon::{LONG, await_drained, figure, forebay, metric, resident};
+use crate::load::{Load, Plan};
 use support::admin::Admin;
 use support::consume::read_all;
 use support::kafka::ClusterOptions;
-use support::services;
 use support::verdict::check;
-use support::wait;
+use support::{services, wait};
 
 /// Acceptance goes on, the gauges tell the truth to the record, the backlog falls to 0 by itself, memory is flat.
 fn outage(test: &str, away: impl Fn(&support::kafka::Broker), back: impl Fn(&support::kafka::Broker)) {

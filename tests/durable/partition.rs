@@ -1,19 +1,12 @@
 //! One partition unavailable while the others flow.
 
-use crate::daemon::LONG;
-use crate::daemon::await_drained;
-use crate::daemon::figure;
-use crate::daemon::forebay;
-use crate::daemon::metric;
-use crate::daemon::resident;
-use crate::load::Load;
-use crate::load::Plan;
+use crate::daemon::{LONG, await_drained, figure, forebay, metric, resident};
+use crate::load::{Load, Plan};
 use support::admin::Admin;
 use support::consume::read_all;
 use support::kafka::ClusterOptions;
-use support::services;
 use support::verdict::check;
-use support::wait;
+use support::{services, wait};
 
 const SENT: &str = "forebay_drain_sent_total{topic=\"orders.v1\"}";
 

@@ -7,24 +7,15 @@ use forebay::wal::Keys;
 use forebay::wal::dead::DeadLetters;
 use serde_json::Value;
 
-use crate::daemon::LONG;
-use crate::daemon::await_drained;
-use crate::daemon::figure;
-use crate::daemon::forebay;
-use crate::daemon::kind;
-use crate::load::Load;
-use crate::load::Plan;
-use crate::load::Sent;
+use crate::daemon::{LONG, await_drained, figure, forebay, kind};
+use crate::load::{Load, Plan, Sent};
 use support::admin::Admin;
-use support::consume::read_all;
-use support::consume::read_until;
+use support::consume::{read_all, read_until};
 use support::http::Client;
-use support::kafka::ClusterOptions;
-use support::kafka::Resource;
+use support::kafka::{ClusterOptions, Resource};
 use support::process::Forebay;
-use support::services;
 use support::verdict::check;
-use support::wait;
+use support::{services, wait};
 
 /// Sends numbered records for a few keys; `filling(n)` says how large.
 fn send(forebay: &Forebay, kind: &str, records: u64, filling: impl Fn(u64) -> usize) -> Sent {

@@ -4,18 +4,12 @@ use std::io;
 use std::io::Read;
 use std::process::Stdio;
 
-use crate::daemon::LONG;
-use crate::daemon::await_drained;
-use crate::daemon::figure;
-use crate::daemon::forebay;
-use crate::daemon::metric;
+use crate::daemon::{LONG, await_drained, figure, forebay, metric};
 use support::admin::Admin;
 use support::kafka::ClusterOptions;
-use support::output::full_disk;
-use support::output::full_pipe;
+use support::output::{full_disk, full_pipe};
 use support::process::Forebay;
-use support::services;
-use support::wait;
+use support::{services, wait};
 
 fn accept(forebay: &Forebay, id: &str) {
     let body = format!(r#"{{"id":"{id}","amount":12}}"#);

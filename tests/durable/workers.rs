@@ -1,9 +1,7 @@
 //! The number of workers changes between two starts.
 
-use crate::daemon::await_drained;
-use crate::daemon::forebay;
-use crate::load::Load;
-use crate::load::Plan;
+use crate::daemon::{await_drained, forebay};
+use crate::load::{Load, Plan};
 use support::admin::Admin;
 use support::consume::read_all;
 use support::kafka::ClusterOptions;

@@ -2,17 +2,13 @@
 
 use std::time::Duration;
 
-use crate::assert_once;
 use crate::crash::await_sent;
-use crate::daemon::LONG;
-use crate::daemon::figure;
-use crate::forebay;
-use crate::load::Load;
-use crate::load::Plan;
+use crate::daemon::{LONG, figure};
+use crate::load::{Load, Plan};
+use crate::{assert_once, forebay};
 use support::admin::Admin;
 use support::kafka::ClusterOptions;
-use support::services;
-use support::wait;
+use support::{services, wait};
 
 #[test]
 fn a_broker_frozen_for_longer_than_a_transaction_may_last() {

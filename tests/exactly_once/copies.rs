@@ -1,21 +1,16 @@
 //! Two copies of one log: both alive, or one restored from an older state.
 
 use crate::crash::await_sent;
-use crate::daemon::LONG;
-use crate::daemon::await_drained;
-use crate::daemon::figure;
+use crate::daemon::{LONG, await_drained, figure};
 use crate::forebay;
-use crate::load::Load;
-use crate::load::Plan;
-use crate::load::Sent;
+use crate::load::{Load, Plan, Sent};
 use support::admin::Admin;
 use support::consume::read_all;
 use support::kafka::ClusterOptions;
 use support::process::Forebay;
 use support::scratch::copy;
-use support::services;
 use support::verdict::check;
-use support::wait;
+use support::{services, wait};
 
 fn kafka_says(forebay: &Forebay) -> String {
     let ready = forebay.admin_http().get("/readyz").unwrap().json();

@@ -1,15 +1,12 @@
 //! `kill -9` under load, again and again, with the number of workers changed in between.
 
-use crate::assert_once;
 use crate::daemon::LONG;
-use crate::forebay;
-use crate::load::Load;
-use crate::load::Plan;
+use crate::load::{Load, Plan};
+use crate::{assert_once, forebay};
 use support::admin::Admin;
 use support::kafka::ClusterOptions;
 use support::process::Forebay;
-use support::services;
-use support::wait;
+use support::{services, wait};
 
 /// Enough to meet every phase of a transaction now and then.
 const KILLS: u64 = 20;

@@ -3,8 +3,7 @@
 use crate::crash::await_sent;
 use crate::daemon::await_drained;
 use crate::forebay;
-use crate::load::Load;
-use crate::load::Plan;
+use crate::load::{Load, Plan};
 use support::admin::Admin;
 use support::consume::read_all;
 use support::kafka::ClusterOptions;

@@ -2,22 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use crate::assert_once;
-use crate::daemon::LONG;
-use crate::daemon::await_drained;
-use crate::daemon::figure;
-use crate::daemon::kind;
-use crate::daemon::metric;
-use crate::forebay;
+use crate::daemon::{LONG, await_drained, figure, kind, metric};
 use crate::load::Sent;
+use crate::{assert_once, forebay};
 use support::admin::Admin;
 use support::consume::read_all;
-use support::kafka::ClusterOptions;
-use support::kafka::Resource;
+use support::kafka::{ClusterOptions, Resource};
 use support::process::Forebay;
-use support::services;
 use support::verdict::check;
-use support::wait;
+use support::{services, wait};
 
 /// Sends numbered records for a few keys; `filling(n)` says how large.
 fn send(forebay: &Forebay, kind: &str, records: u64, filling: impl Fn(u64) -> usize) -> Sent {

@@ -5,16 +5,14 @@ use std::process::Command;
 use crate::crash::await_sent;
 use crate::daemon;
 use crate::daemon::LONG;
-use crate::load::Load;
-use crate::load::Plan;
+use crate::load::{Load, Plan};
 use support::admin::Admin;
 use support::consume::read_all;
 use support::kafka::ClusterOptions;
 use support::process::Forebay;
 use support::scratch::copy;
 use support::services;
-use support::verdict::Counts;
-use support::verdict::check;
+use support::verdict::{Counts, check};
 
 /// A daemon killed under load, with much that waits; its log saved, shown, and emptied. Returns what Kafka has then.
 fn save(test: &str, delivery: &str) -> Option<Counts> {

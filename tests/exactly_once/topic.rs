@@ -1,29 +1,21 @@
 //! The topic of the positions: made another way; read while all workers write.
 
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use forebay::kafka::Compacted;
-use forebay::kafka::Config;
+use forebay::kafka::{Compacted, Config};
 use rdkafka::ClientConfig;
-use rdkafka::producer::BaseProducer;
-use rdkafka::producer::BaseRecord;
-use rdkafka::producer::Producer as _;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 
-use crate::daemon::LONG;
-use crate::daemon::figure;
+use crate::daemon::{LONG, figure};
 use crate::forebay;
-use crate::load::Load;
-use crate::load::Plan;
+use crate::load::{Load, Plan};
 use support::admin::Admin;
 use support::consume::read_all;
 use support::kafka::ClusterOptions;
 use support::produce::produce_ok;
-use support::services;
-use support::wait;
+use support::{services, wait};
 
 #[test]
 fn the_topic_of_the_positions_is_compacted_on_a_broker_that_creates_topics_by_itself() {

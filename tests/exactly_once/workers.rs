@@ -2,11 +2,9 @@
 
 use std::time::Duration;
 
-use crate::assert_once;
 use crate::crash::await_sent;
-use crate::forebay;
-use crate::load::Load;
-use crate::load::Plan;
+use crate::load::{Load, Plan};
+use crate::{assert_once, forebay};
 use support::admin::Admin;
 use support::kafka::ClusterOptions;
 use support::services;

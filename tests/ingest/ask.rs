@@ -6,11 +6,9 @@ use serde_json::Value;
 
 use crate::daemon::LONG;
 use support::child::Child;
-use support::http::Client;
-use support::http::Response;
+use support::http::{Client, Response};
 use support::process::Forebay;
-use support::services;
-use support::wait;
+use support::{services, wait};
 
 /// Where nobody listens: Kafka is away for as long as a daemon has this for its brokers.
 pub const NO_KAFKA: &str = "127.0.0.1:9";

@@ -1,36 +1,17 @@
 //! Batches: all or nothing at the door and across a crash, in order, byte for byte.
 
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
-use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
 
-use crate::ask::ORDERS;
-use crate::ask::await_sent;
-use crate::ask::batch;
-use crate::ask::daemon;
-use crate::ask::daemon_on;
-use crate::ask::filled;
-use crate::ask::id;
-use crate::ask::ids;
-use crate::ask::order;
-use crate::ask::refusal;
-use crate::daemon::LONG;
-use crate::daemon::await_drained;
-use crate::daemon::embedded_broker;
-use crate::daemon::metric;
-use support::admin::Admin;
-use support::admin::unique_name;
-use support::consume::read_all;
-use support::consume::read_until;
+use crate::ask::{ORDERS, await_sent, batch, daemon, daemon_on, filled, id, ids, order, refusal};
+use crate::daemon::{LONG, await_drained, embedded_broker, metric};
+use support::admin::{Admin, unique_name};
+use support::consume::{read_all, read_until};
 use support::http::Client;
-use support::services;
-use support::wait;
+use support::{services, wait};
 
 fn lines(count: usize) -> Vec<String> {
     (0..count).map(|n| order(&format!("o-{n}"))).collect()

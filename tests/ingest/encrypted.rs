@@ -5,18 +5,11 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use crate::ask::ORDERS;
-use crate::ask::await_sent;
-use crate::ask::daemon;
-use crate::ask::id;
-use crate::ask::is_replay;
-use crate::ask::register;
+use crate::ask::{ORDERS, await_sent, daemon, id, is_replay, register};
 use crate::daemon::LONG;
-use support::http::Client;
-use support::http::Response;
+use support::http::{Client, Response};
 use support::process::Forebay;
 use support::scratch;
 

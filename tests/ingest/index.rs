@@ -4,23 +4,11 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use crate::ask::NO_KAFKA;
-use crate::ask::batch;
-use crate::ask::daemon;
-use crate::ask::id;
-use crate::ask::ids;
-use crate::ask::is_replay;
-use crate::ask::keyed;
-use crate::ask::order;
-use crate::ask::refusal;
-use crate::ask::register;
-use crate::daemon::LONG;
-use crate::daemon::figure;
-use crate::daemon::kind;
+use crate::ask::{NO_KAFKA, batch, daemon, id, ids, is_replay, keyed, order, refusal, register};
+use crate::daemon::{LONG, figure, kind};
 use support::http::Client;
 use support::process::Forebay;
-use support::scratch;
-use support::wait;
+use support::{scratch, wait};
 
 /// A replay of the request with this key, once the index knows about keys again.
 fn await_replay(http: &mut Client, key: &str) -> String {

@@ -1,32 +1,15 @@
 //! `Idempotency-Key`: one command, however often and however fast it is asked for.
 
 use std::collections::HashSet;
-use std::sync::Arc;
-use std::sync::Barrier;
+use std::sync::{Arc, Barrier};
 
-use crate::ask::ORDERS;
-use crate::ask::batch;
-use crate::ask::daemon;
-use crate::ask::daemon_on;
-use crate::ask::id;
-use crate::ask::ids;
-use crate::ask::is_replay;
-use crate::ask::keyed;
-use crate::ask::order;
-use crate::ask::refusal;
-use crate::ask::status;
-use crate::daemon::LONG;
-use crate::daemon::await_drained;
-use crate::daemon::embedded_broker;
-use crate::daemon::kind;
-use support::admin::Admin;
-use support::admin::unique_name;
-use support::consume::read_all;
-use support::consume::read_until;
+use crate::ask::{ORDERS, batch, daemon, daemon_on, id, ids, is_replay, keyed, order, refusal, status};
+use crate::daemon::{LONG, await_drained, embedded_broker, kind};
+use support::admin::{Admin, unique_name};
+use support::consume::{read_all, read_until};
 use support::http::Connection;
 use support::kafka::ClusterOptions;
-use support::services;
-use support::wait;
+use support::{services, wait};
 
 #[test]
 fn a_repeated_request_gets_the_first_id_and_makes_one_record_also_over_kill_9() {

@@ -3,20 +3,10 @@
 use std::collections::HashSet;
 use std::io::ErrorKind;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::ask::ORDERS;
-use crate::ask::daemon;
-use crate::ask::has_strace;
-use crate::ask::id;
-use crate::ask::order;
-use crate::ask::slow_flushes;
-use crate::ask::status;
-use crate::daemon::LONG;
-use crate::daemon::await_drained;
-use crate::daemon::embedded_broker;
-use crate::daemon::metric;
+use crate::ask::{ORDERS, daemon, has_strace, id, order, slow_flushes, status};
+use crate::daemon::{LONG, await_drained, embedded_broker, metric};
 use support::consume::read_all;
 use support::wait;
 

@@ -1,27 +1,14 @@
 //! Too much: each bound refuses with its own code, says when to come back, and ends by itself.
 
-use std::sync::Arc;
-use std::sync::Barrier;
+use std::sync::{Arc, Barrier};
 
-use crate::ask::ORDERS;
-use crate::ask::daemon;
-use crate::ask::daemon_on;
-use crate::ask::filled;
-use crate::ask::has_strace;
-use crate::ask::id;
-use crate::ask::order;
-use crate::ask::refusal;
-use crate::ask::slow_flushes;
-use crate::daemon::LONG;
-use crate::daemon::await_drained;
-use crate::daemon::figure;
-use crate::daemon::resident;
+use crate::ask::{ORDERS, daemon, daemon_on, filled, has_strace, id, order, refusal, slow_flushes};
+use crate::daemon::{LONG, await_drained, figure, resident};
 use support::admin::Admin;
 use support::http::Response;
 use support::kafka::ClusterOptions;
 use support::process::Forebay;
-use support::services;
-use support::wait;
+use support::{services, wait};
 
 /// `/readyz` of both listeners, which say the same.
 fn ready(forebay: &Forebay) -> Response {

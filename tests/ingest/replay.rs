@@ -1,26 +1,13 @@
 //! A range delivered again by a running daemon, as `wal-tools replay --apply` asks for it.
 
 use forebay::control;
-use forebay::control::Answer;
-use forebay::control::Outcome;
-use forebay::control::Request;
+use forebay::control::{Answer, Outcome, Request};
 use forebay::wal::Lsn;
 
-use crate::ask::ORDERS;
-use crate::ask::await_sent;
-use crate::ask::batch;
-use crate::ask::daemon;
-use crate::ask::filled;
-use crate::ask::id;
-use crate::ask::ids;
-use crate::ask::is_replay;
-use crate::ask::keyed;
-use crate::ask::order;
-use crate::ask::refusal;
-use crate::ask::status;
-use crate::daemon::await_drained;
-use crate::daemon::embedded_broker;
-use crate::daemon::figure;
+use crate::ask::{
+    ORDERS, await_sent, batch, daemon, filled, id, ids, is_replay, keyed, order, refusal, status,
+};
+use crate::daemon::{await_drained, embedded_broker, figure};
 use support::consume::read_all;
 use support::process::Forebay;
 

@@ -2,24 +2,13 @@
 
 use std::collections::HashMap;
 
-use crate::ask::NO_KAFKA;
-use crate::ask::ORDERS;
-use crate::ask::await_sent;
-use crate::ask::batch;
-use crate::ask::daemon;
-use crate::ask::daemon_on;
-use crate::ask::filled;
-use crate::ask::id;
-use crate::ask::ids;
-use crate::ask::order;
-use crate::ask::refusal;
-use crate::ask::status;
+use crate::ask::{
+    NO_KAFKA, ORDERS, await_sent, batch, daemon, daemon_on, filled, id, ids, order, refusal, status,
+};
 use crate::daemon::LONG;
-use support::admin::Admin;
-use support::admin::unique_name;
+use support::admin::{Admin, unique_name};
 use support::consume::read_all;
-use support::services;
-use support::wait;
+use support::{services, wait};
 
 #[test]
 fn an_id_that_leads_nowhere_is_404_and_another_daemons_is_told_apart() {

@@ -4,24 +4,14 @@ use std::fs;
 use std::io::ErrorKind;
 
 use tokio_rustls::rustls::ALL_VERSIONS;
-use tokio_rustls::rustls::version::TLS12;
-use tokio_rustls::rustls::version::TLS13;
+use tokio_rustls::rustls::version::{TLS12, TLS13};
 
-use crate::ask::ORDERS;
-use crate::ask::daemon;
-use crate::ask::filled;
-use crate::ask::id;
-use crate::ask::order;
-use crate::daemon::LONG;
-use crate::daemon::metric;
-use support::http::Connection;
-use support::http::Response;
+use crate::ask::{ORDERS, daemon, filled, id, order};
+use crate::daemon::{LONG, metric};
+use support::http::{Connection, Response};
 use support::process::Forebay;
-use support::tls;
-use support::tls::Greeted;
-use support::tls::Identity;
-use support::tls::Place;
-use support::wait;
+use support::tls::{Greeted, Identity, Place};
+use support::{tls, wait};
 
 /// A daemon with this certificate, started, and where the files are.
 fn daemon_with(identity: &Identity) -> (Forebay, Place) {

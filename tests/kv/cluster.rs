@@ -2,14 +2,9 @@
 
 use std::time::Duration;
 
-use forebay::kv::Kv;
-use forebay::kv::KvError;
+use forebay::kv::{Kv, KvError};
 
-use super::store::TTL;
-use super::store::answered;
-use super::store::measured;
-use super::store::patient;
-use super::store::until;
+use super::store::{TTL, answered, measured, patient, until};
 use support::redis::RedisCluster;
 use support::services;
 use support::services::RedisPlace;

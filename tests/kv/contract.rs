@@ -2,14 +2,10 @@
 
 use std::time::Duration;
 
-use forebay::kv::Held;
-use forebay::kv::Kv;
-use forebay::kv::Rate;
-use forebay::kv::Replacement;
+use forebay::kv::{Held, Kv, Rate, Replacement};
 
 use super::store;
-use super::store::TTL;
-use super::store::until;
+use super::store::{TTL, until};
 
 /// Ends while a test waits for it.
 const SHORT: Duration = Duration::from_millis(50);

@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use forebay::kv::Kv;
 
-use super::store::TTL;
-use super::store::until;
+use super::store::{TTL, until};
 use support::scratch;
 
 #[tokio::test]

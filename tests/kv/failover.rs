@@ -1,16 +1,9 @@
 //! A server that hands its part over to another one, or refuses this user what it needs.
 
-use forebay::kv::Event;
-use forebay::kv::Held;
-use forebay::kv::KvError;
-use forebay::kv::Rate;
+use forebay::kv::{Event, Held, KvError, Rate};
 use tokio::time::timeout;
 
-use super::store::LONG;
-use super::store::TTL;
-use super::store::answered;
-use super::store::patient;
-use super::store::until;
+use super::store::{LONG, TTL, answered, patient, until};
 use support::ports::Port;
 use support::proxy::Proxy;
 use support::services;

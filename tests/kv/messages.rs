@@ -2,18 +2,12 @@
 
 use std::time::Duration;
 
-use forebay::kv::Event;
-use forebay::kv::Kv;
-use forebay::kv::Subscription;
+use forebay::kv::{Event, Kv, Subscription};
 use tokio::time::timeout;
 
 use super::store;
-use super::store::LONG;
-use super::store::answered;
-use super::store::patient;
-use super::store::until;
-use support::proxy::Link;
-use support::proxy::Proxy;
+use super::store::{LONG, answered, patient, until};
+use support::proxy::{Link, Proxy};
 use support::services;
 
 async fn next(subscription: &mut Subscription) -> Event {

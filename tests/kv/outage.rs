@@ -3,21 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use forebay::kv::Held;
-use forebay::kv::Kv;
-use forebay::kv::KvError;
+use forebay::kv::{Held, Kv, KvError};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 
-use super::store::TTL;
-use super::store::answered;
-use super::store::client;
-use super::store::measured;
-use super::store::patient;
-use super::store::until;
+use super::store::{TTL, answered, client, measured, patient, until};
 use support::ports::Port;
-use support::proxy::Link;
-use support::proxy::Proxy;
+use support::proxy::{Link, Proxy};
 use support::services;
 
 /// Of a client that is to give up soon.

@@ -4,17 +4,13 @@ use std::fs;
 use std::process::Command;
 use std::sync::Arc;
 
-use forebay::kv::Config;
-use forebay::kv::Kv;
-use forebay::kv::ServerUrl;
+use forebay::kv::{Config, Kv, ServerUrl};
 use forebay::metrics::Metrics;
 use forebay::units::Span;
 
-use super::store::LONG;
-use super::store::TTL;
+use super::store::{LONG, TTL};
 use support::ports::Port;
-use support::scratch;
-use support::services;
+use support::{scratch, services};
 
 #[tokio::test]
 async fn the_password_comes_from_the_url_or_a_file_and_a_wrong_one_is_not_shown() {

@@ -1,21 +1,15 @@
 //! The stores that a test runs on, and how to wait for one.
 
 use std::sync::Arc;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use forebay::kv::Config;
-use forebay::kv::Kv;
-use forebay::kv::KvError;
-use forebay::kv::ServerUrl;
+use forebay::kv::{Config, Kv, KvError, ServerUrl};
 use forebay::metrics::Metrics;
 use forebay::units::Span;
 use tempfile::TempDir;
 
-use support::redis::Redis;
-use support::redis::RedisCluster;
-use support::scratch;
-use support::services;
+use support::redis::{Redis, RedisCluster};
+use support::{scratch, services};
 
 /// Above anything that happens at all, on a busy machine too.
 pub const LONG: Duration = Duration::from_secs(60);

@@ -2,24 +2,18 @@
 //! the machine's network, where every answer is written down when it arrives.
 
 use std::fmt;
-use std::sync::Arc;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tempfile::TempDir;
 
 use crate::disk::Tape;
-use crate::guest::Guest;
-use crate::guest::Kit;
-use crate::image;
+use crate::guest::{Guest, Kit};
 use crate::machine::Machine;
 use crate::random::Random;
-use crate::recovered;
-use crate::recovered::FILLING;
-use crate::recovered::Known;
-use support::load::Load;
-use support::load::Plan;
-use support::load::Sent;
+use crate::recovered::{FILLING, Known};
+use crate::{image, recovered};
+use support::load::{Load, Plan, Sent};
 use support::scratch;
 
 /// Lives of one disk. Then another begins with an empty one: the log and the time to check it grow with each.

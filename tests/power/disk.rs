@@ -4,9 +4,7 @@
 //! the platter. A cut keeps what was flushed; of the rest, each sector survives or not, in no order. The disk also
 //! remembers the order of everything, so that power can be cut afterwards at any instant of what happened.
 
-use std::sync::Mutex;
-use std::sync::MutexGuard;
-use std::sync::PoisonError;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::random::Random;
 

@@ -1,14 +1,11 @@
 //! Disk images from outside: made, and read after a power cut as the next boot would see them, without a boot and
 //! without being root (e2fsprogs).
 
-use std::fs;
 use std::fs::File;
-use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
-use std::path::PathBuf;
-use std::process::Command;
-use std::process::Stdio;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::{fs, io};
 
 /// Room for some ten lives of load. It lies in memory, three times.
 const DISK_BYTES: usize = 64 * 1024 * 1024;

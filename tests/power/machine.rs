@@ -8,8 +8,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::disk::Disk;
-use crate::disk::Tape;
+use crate::disk::{Disk, Tape};
 use crate::guest::ENDED;
 use crate::nbd::Export;
 use support::child::Child;

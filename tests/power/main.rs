@@ -18,24 +18,18 @@ mod recovered;
 
 use std::env;
 use std::str::FromStr;
-use std::time::SystemTime;
-use std::time::UNIX_EPOCH;
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use campaign::Campaign;
-use campaign::Counts;
-use campaign::LIVES;
-use guest::Guest;
-use guest::Kit;
+use campaign::{Campaign, Counts, LIVES};
+use guest::{Guest, Kit};
 use random::Random;
 use support::admin::Admin;
 use support::consume::read_all;
-use support::daemon;
 use support::daemon::LONG;
 use support::http::Client;
 use support::kafka::ClusterOptions;
 use support::load::Sent;
-use support::services;
-use support::wait;
+use support::{daemon, services, wait};
 
 /// How many machines lose their power. Beside each cut, a dozen other instants of a machine's life are checked.
 const CUTS: &str = "FOREBAY_POWER_CUTS";

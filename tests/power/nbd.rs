@@ -1,16 +1,12 @@
 //! Serves a [`Disk`] to QEMU: the fixed newstyle handshake and simple replies of the NBD protocol
 //! (github.com/NetworkBlockDevice/nbd, doc/proto.md), as much of it as QEMU's client uses.
 
-use std::io;
-use std::io::Read;
-use std::io::Write;
-use std::os::unix::net::UnixListener;
-use std::os::unix::net::UnixStream;
-use std::path::Path;
-use std::path::PathBuf;
+use std::io::{Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread;
 use std::thread::JoinHandle;
+use std::{io, thread};
 
 use crate::disk::Disk;
 

@@ -4,18 +4,14 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use forebay::command::Envelope;
-use forebay::wal::Finding;
-use forebay::wal::FindingKind;
-use forebay::wal::Lsn;
-use forebay::wal::inspect::Directory;
-use forebay::wal::inspect::View;
+use forebay::wal::inspect::{Directory, View};
+use forebay::wal::{Finding, FindingKind, Lsn};
 
 use crate::image;
 use support::http::Client;
-use support::load;
 use support::load::Sent;
 use support::process::Forebay;
-use support::scratch;
+use support::{load, scratch};
 
 /// Bytes of filling in each body that is sent: every record straddles sectors, and a life fills a segment or two.
 pub const FILLING: usize = 2_500;

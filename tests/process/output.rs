@@ -5,9 +5,7 @@ use std::io::Read;
 use std::process::Stdio;
 
 use crate::LONG;
-use support::output::closed_pipe;
-use support::output::full_disk;
-use support::output::full_pipe;
+use support::output::{closed_pipe, full_disk, full_pipe};
 use support::process::Forebay;
 
 fn forebay() -> Forebay {

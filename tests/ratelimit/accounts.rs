@@ -4,9 +4,7 @@ use std::time::Duration;
 
 use forebay::ratelimit::Config;
 
-use super::stage::Daemon;
-use super::stage::client;
-use super::stage::until;
+use super::stage::{Daemon, client, until};
 use support::services;
 
 /// The configured number.

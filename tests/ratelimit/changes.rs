@@ -1,30 +1,16 @@
 //! Limits that are changed while daemons run.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use forebay::ratelimit::NotShared;
-use forebay::ratelimit::Setting;
-use forebay::ratelimit::Which;
+use forebay::ratelimit::{NotShared, Setting, Which};
 use forebay::units::Span;
 
-use super::stage::DAY;
-use super::stage::Daemon;
-use super::stage::LONG;
-use super::stage::accepted;
-use super::stage::client;
-use super::stage::document;
-use super::stage::forebay;
-use super::stage::post;
-use super::stage::until;
-use super::stage::writes;
+use super::stage::{DAY, Daemon, LONG, accepted, client, document, forebay, post, until, writes};
 use support::process::Forebay;
-use support::proxy::Link;
-use support::proxy::Proxy;
-use support::services;
-use support::wait;
+use support::proxy::{Link, Proxy};
+use support::{services, wait};
 
 const WRITE: &str = "/admin/ratelimit/write";
 

@@ -2,22 +2,12 @@
 
 use std::time::Duration;
 
-use super::stage::DAY;
-use super::stage::Daemon;
-use super::stage::LONG;
-use super::stage::accepted;
-use super::stage::client;
-use super::stage::forebay;
-use super::stage::post;
-use super::stage::until;
-use super::stage::writes;
+use super::stage::{DAY, Daemon, LONG, accepted, client, forebay, post, until, writes};
 use support::daemon::metric;
 use support::poll::at_once;
 use support::process::Forebay;
-use support::proxy::Link;
-use support::proxy::Proxy;
-use support::services;
-use support::wait;
+use support::proxy::{Link, Proxy};
+use support::{services, wait};
 
 const FALLBACK: &str = "forebay_ratelimit_fallback";
 

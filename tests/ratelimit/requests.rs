@@ -1,15 +1,10 @@
 //! What a client sees that sends too much.
 
-use super::stage::ORDERS;
-use super::stage::accepted;
-use super::stage::forebay;
-use super::stage::is_limited;
-use support::daemon;
+use super::stage::{ORDERS, accepted, forebay, is_limited};
 use support::daemon::metric;
-use support::http::Connection;
-use support::http::Response;
+use support::http::{Connection, Response};
 use support::process::Forebay;
-use support::services;
+use support::{daemon, services};
 
 fn batch(daemon: &Forebay, lines: usize) -> Response {
     let body = "{\"id\":\"o-1\",\"amount\":1}\n".repeat(lines);

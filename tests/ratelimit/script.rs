@@ -1,13 +1,9 @@
 //! The script in Redis and the arithmetic here are one.
 
-use std::time::Duration;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use forebay::kv;
-use forebay::kv::Bucket;
-use forebay::kv::Kv;
-use forebay::kv::Rate;
-use forebay::kv::ServerUrl;
+use forebay::kv::{Bucket, Kv, Rate, ServerUrl};
 use forebay::metrics::Metrics;
 
 use support::services;

@@ -2,13 +2,9 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::stage::DAY;
-use super::stage::Daemon;
-use super::stage::client;
-use super::stage::writes;
+use super::stage::{DAY, Daemon, client, writes};
 use support::services;
 
 /// Requests under way at a time, at each daemon.

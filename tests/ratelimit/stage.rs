@@ -2,23 +2,18 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use forebay::command::KeyedDigest;
 use forebay::kv;
-use forebay::kv::Kv;
-use forebay::kv::ServerUrl;
+use forebay::kv::{Kv, ServerUrl};
 use forebay::metrics::Metrics;
-use forebay::ratelimit::Config;
-use forebay::ratelimit::Limits;
-use forebay::ratelimit::Parts;
+use forebay::ratelimit::{Config, Limits, Parts};
 use forebay::task::Task;
 use forebay::units::Span;
 
 use support::daemon;
-use support::http::Client;
-use support::http::Response;
+use support::http::{Client, Response};
 use support::process::Forebay;
 
 /// Above anything that happens at all, on a busy machine too.

@@ -9,10 +9,8 @@ use serde_json::Value;
 
 use crate::findings::Violation;
 use crate::rng::Rng;
-use crate::shared::Known;
-use crate::shared::Shared;
-use crate::sightings::Sighting;
-use crate::sightings::State;
+use crate::shared::{Known, Shared};
+use crate::sightings::{Sighting, State};
 use support::http;
 use support::http::Client;
 

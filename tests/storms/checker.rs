@@ -1,18 +1,11 @@
 //! Holds what is in Kafka against what was answered. Pure: it gets records and statuses, and says what is wrong.
 
-use std::collections::HashMap;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
-use crate::command::Command;
-use crate::command::Key;
-use crate::command::Kind;
-use crate::findings::Findings;
-use crate::findings::Violation;
-use crate::journal::Entry;
-use crate::journal::Journal;
-use crate::journal::Outcome;
-use crate::sightings::Sighting;
-use crate::sightings::State;
+use crate::command::{Command, Key, Kind};
+use crate::findings::{Findings, Violation};
+use crate::journal::{Entry, Journal, Outcome};
+use crate::sightings::{Sighting, State};
 
 /// What is promised about repeats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,19 +1,10 @@
 //! The checker on made-up topics: each lie is found, and the truth is not called one.
 
-use crate::checker::Checker;
-use crate::checker::Counts;
-use crate::checker::Delivery;
-use crate::checker::Record;
-use crate::checker::idempotency_key;
-use crate::command::Command;
-use crate::command::Key;
-use crate::command::Kind;
-use crate::findings::Findings;
-use crate::findings::Violation;
-use crate::journal::Journal;
-use crate::journal::Outcome;
-use crate::sightings::Sighting;
-use crate::sightings::State;
+use crate::checker::{Checker, Counts, Delivery, Record, idempotency_key};
+use crate::command::{Command, Key, Kind};
+use crate::findings::{Findings, Violation};
+use crate::journal::{Journal, Outcome};
+use crate::sightings::{Sighting, State};
 
 const SEED: u64 = 42;
 

@@ -5,22 +5,17 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use crate::answer::Answer;
 use crate::checker::idempotency_key;
-use crate::command::Command;
-use crate::command::Key;
-use crate::command::Kind;
+use crate::command::{Command, Key, Kind};
 use crate::findings::Violation;
-use crate::journal::Journal;
-use crate::journal::Outcome;
+use crate::journal::{Journal, Outcome};
 use crate::rng::Rng;
-use crate::shared::Known;
-use crate::shared::Shared;
+use crate::shared::{Known, Shared};
 use crate::sightings::Sighting;
 use support::http;
 

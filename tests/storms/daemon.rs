@@ -1,11 +1,9 @@
 //! The daemon under storm: started, ended in every way, and started again as systemd would.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU8;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::thread;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::findings::Violation;
 use crate::shared::Shared;

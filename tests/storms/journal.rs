@@ -1,8 +1,7 @@
 //! What was sent and what became of it, kept outside the daemon.
 
 use std::fs::File;
-use std::io::BufWriter;
-use std::io::Write;
+use std::io::{BufWriter, Write};
 use std::path::Path;
 
 use crate::command::Command;

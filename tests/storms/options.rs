@@ -3,8 +3,7 @@
 use std::env;
 use std::path::PathBuf;
 use std::str::FromStr;
-use std::time::Duration;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use crate::checker::Delivery;
 use support::daemon;

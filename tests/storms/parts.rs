@@ -1,8 +1,7 @@
 //! The parts of a storm: made, and kept or removed afterwards.
 
 use std::fs;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
@@ -12,14 +11,11 @@ use crate::options::Options;
 use crate::shared::Shared;
 use support::admin::Admin;
 use support::clock::Clock;
-use support::daemon;
 use support::disk::SmallDisk;
-use support::kafka::ClusterOptions;
-use support::kafka::Jars;
-use support::kafka::Kafka;
+use support::kafka::{ClusterOptions, Jars, Kafka};
 use support::process::Forebay;
 use support::proxy::Proxy;
-use support::scratch;
+use support::{daemon, scratch};
 
 const BROKERS: usize = 3;
 /// The daemon's disk, and what of it the daemon leaves free.

@@ -1,18 +1,14 @@
 //! What is in the topics, told by Kafka's own console consumer and by nobody else: read committed, from the beginning
 //! to an end that is marked.
 
-use std::io::BufRead;
-use std::io::BufReader;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
-use rdkafka::producer::BaseProducer;
-use rdkafka::producer::BaseRecord;
-use rdkafka::producer::Producer;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
 use crate::checker::Record;
 use crate::command::Kind;

@@ -1,36 +1,23 @@
 //! One storm, from the first broker to the verdict.
 
 use std::any::Any;
-use std::panic;
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::thread;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+use std::{panic, thread};
 
-use crate::asker::Asker;
-use crate::asker::ask;
-use crate::checker::Checker;
-use crate::checker::Counts;
+use crate::asker::{Asker, ask};
+use crate::checker::{Checker, Counts};
 use crate::client::Client;
-use crate::faults::DaemonFaults;
-use crate::faults::DaemonSchedule;
-use crate::faults::KafkaFaults;
-use crate::faults::KafkaSchedule;
+use crate::faults::{DaemonFaults, DaemonSchedule, KafkaFaults, KafkaSchedule};
 use crate::findings::Violation;
-use crate::journal::Journal;
-use crate::journal::Outcome;
+use crate::journal::{Journal, Outcome};
 use crate::options::Options;
-use crate::parts::Parts;
-use crate::parts::RESERVE_MIB;
-use crate::parts::build;
-use crate::parts::keep_or_remove;
+use crate::parts::{Parts, RESERVE_MIB, build, keep_or_remove};
 use crate::reader;
-use crate::shared::Known;
-use crate::shared::Shared;
-use crate::shared::lock;
+use crate::shared::{Known, Shared, lock};
 use support::daemon::backlog;
 use support::kafka::Jars;
 

@@ -9,9 +9,7 @@ use std::time::Duration;
 
 use support::child::Child;
 use support::process::Forebay;
-use support::scratch;
-use support::services;
-use support::wait;
+use support::{scratch, services, wait};
 
 use tempfile::TempDir;
 

@@ -1,12 +1,8 @@
 //! What must not enter, and the words it is refused with.
 
-use serde_json::Value;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::people::embedded;
-use super::people::expect;
-use super::people::register;
-use super::people::somebody;
+use super::people::{embedded, expect, register, somebody};
 
 fn with(member: &str, value: Value) -> Value {
     let mut user = somebody(1);

@@ -2,21 +2,15 @@
 
 use std::ops::Range;
 use std::sync::Mutex;
-use std::sync::atomic::AtomicUsize;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use serde_json::Value;
 
-use super::people::expect;
-use super::people::register;
-use super::people::register_once;
-use super::people::somebody;
-use support::daemon;
-use support::http::Client;
-use support::http::Response;
+use super::people::{expect, register, register_once, somebody};
+use support::http::{Client, Response};
 use support::process::Forebay;
-use support::wait;
+use support::{daemon, wait};
 
 const BURST: usize = 1_000;
 const CLIENTS: usize = 4;

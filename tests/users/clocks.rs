@@ -2,13 +2,8 @@
 
 use serde_json::json;
 
-use super::people::expect;
-use super::people::patiently;
-use super::people::register_and_wait;
-use super::people::somebody;
-use super::people::write;
-use super::stage::Sql;
-use super::stage::Stage;
+use super::people::{expect, patiently, register_and_wait, somebody, write};
+use super::stage::{Sql, Stage};
 
 const USER: &str = "/v1/users/user-1";
 const RENAME: &str = r#"{"nickname":"Zoë"}"#;

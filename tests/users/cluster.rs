@@ -4,17 +4,11 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::people::embedded;
-use super::people::expect;
-use super::people::register;
-use super::people::register_once;
-use super::people::somebody;
-use support::daemon::LONG;
-use support::daemon::metric;
+use super::people::{embedded, expect, register, register_once, somebody};
+use support::daemon::{LONG, metric};
 use support::process::Forebay;
 use support::redis::RedisCluster;
-use support::services;
-use support::wait;
+use support::{services, wait};
 
 /// Of a call to the store: long enough for a busy machine. A node that is killed is noticed before that.
 const TIMEOUT: Duration = Duration::from_secs(10);

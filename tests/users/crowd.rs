@@ -1,19 +1,15 @@
 //! A crowd that registers at once, some of them twice, some under what others have; and what must hold afterwards.
 
-use std::collections::BTreeMap;
-use std::collections::HashMap;
-use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::atomic::AtomicUsize;
-use std::sync::atomic::Ordering;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
 use serde_json::Value;
 
 use super::people::somebody;
-use support::http::Client;
-use support::http::Response;
+use support::http::{Client, Response};
 use support::wait;
 
 /// Clients at a time.

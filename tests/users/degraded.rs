@@ -1,19 +1,12 @@
 //! An overloaded database, and a cache that is warm from the start.
 
 use serde_json::json;
-use sqlx::ConnectOptions;
-use sqlx::Connection;
+use sqlx::{ConnectOptions, Connection};
 
-use super::people::embedded;
-use super::people::expect;
-use super::people::register_and_wait;
-use super::people::somebody;
-use super::people::write;
-use support::daemon::LONG;
-use support::daemon::metric;
+use super::people::{embedded, expect, register_and_wait, somebody, write};
+use support::daemon::{LONG, metric};
 use support::process::Forebay;
-use support::sql;
-use support::wait;
+use support::{sql, wait};
 
 /// Users of whom something is put off.
 fn put_off(forebay: &Forebay) -> i64 {

@@ -2,12 +2,7 @@
 
 use serde_json::json;
 
-use super::people::embedded;
-use super::people::expect;
-use super::people::register;
-use super::people::register_and_wait;
-use super::people::somebody;
-use super::people::write;
+use super::people::{embedded, expect, register, register_and_wait, somebody, write};
 use support::daemon::LONG;
 use support::http::Client;
 use support::wait;

@@ -1,20 +1,13 @@
 //! Databases that cannot keep every character are refused before a name is lost in one.
 
 use serde_json::json;
-use sqlx::AssertSqlSafe;
-use sqlx::Connection;
+use sqlx::{AssertSqlSafe, Connection};
 
-use super::people::embedded;
-use super::people::expect;
-use super::people::patiently;
-use super::people::register_and_wait;
-use super::people::somebody;
-use support::daemon;
+use super::people::{embedded, expect, patiently, register_and_wait, somebody};
 use support::daemon::LONG;
 use support::process::Forebay;
-use support::services;
 use support::sql::complete;
-use support::wait;
+use support::{daemon, services, wait};
 
 const NICKNAME: &str = "Zoë 李 🦀";
 

@@ -1,24 +1,16 @@
 //! Servers that take connections and never answer: how many requests wait for them, and for how long.
 
-use std::sync::atomic::AtomicUsize;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use super::people::expect;
-use super::people::register_and_wait;
-use super::people::register_once;
-use super::people::somebody;
-use super::stage::Sql;
-use super::stage::Stage;
-use support::daemon;
+use super::people::{expect, register_and_wait, register_once, somebody};
+use super::stage::{Sql, Stage};
 use support::daemon::LONG;
-use support::http::Client;
-use support::http::Response;
+use support::http::{Client, Response};
 use support::process::Forebay;
-use support::proxy::Link;
-use support::proxy::Proxy;
-use support::wait;
+use support::proxy::{Link, Proxy};
+use support::{daemon, wait};
 
 /// Of Redis and of the database.
 const TIMEOUT: Duration = Duration::from_secs(3);

@@ -5,27 +5,18 @@ use std::io::Write;
 use std::net::TcpStream;
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use serde_json::Value;
-use serde_json::json;
-use sqlx::Connection;
-use sqlx::PgConnection;
+use serde_json::{Value, json};
+use sqlx::{Connection, PgConnection};
 
-use super::people::expect;
-use super::people::register;
-use super::people::register_once;
-use super::people::somebody;
-use support::daemon;
+use super::people::{expect, register, register_once, somebody};
 use support::daemon::LONG;
 use support::http::Response;
 use support::ports::Port;
 use support::process::Forebay;
 use support::redis::Redis;
-use support::services;
-use support::sql;
-use support::wait;
+use support::{daemon, services, sql, wait};
 
 /// Requests being answered: two, and the one that asks how many.
 const UNDER_WAY: f64 = 3.0;

@@ -1,15 +1,12 @@
 //! People who register, and what they are answered.
 
-use serde_json::Value;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use support::admin::Admin;
-use support::daemon;
 use support::daemon::LONG;
-use support::http::Client;
-use support::http::Response;
+use support::http::{Client, Response};
 use support::process::Forebay;
-use support::wait;
+use support::{daemon, wait};
 
 /// Somebody whose name, e-mail and phone are nobody else's.
 pub fn somebody(number: usize) -> Value {

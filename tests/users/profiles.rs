@@ -2,27 +2,18 @@
 
 use std::sync::Arc;
 
-use forebay::db;
-use forebay::db::Database;
-use forebay::db::UserRow;
-use forebay::db::Version;
-use forebay::kv;
-use forebay::kv::Event;
-use forebay::kv::Kv;
-use forebay::kv::Subscription;
+use forebay::db::{Database, UserRow, Version};
+use forebay::kv::{Event, Kv, Subscription};
 use forebay::metrics::Metrics;
-use forebay::units::Span;
-use forebay::units::Timestamp;
-use forebay::users;
+use forebay::units::{Span, Timestamp};
 use forebay::users::Profiles;
+use forebay::{db, kv, users};
 use tokio::runtime::Runtime;
 
 use support::daemon::LONG;
 use support::gate::Gate;
 use support::proxy::Proxy;
-use support::scratch;
-use support::services;
-use support::wait;
+use support::{scratch, services, wait};
 
 const ENTRY: &str = "user:profile:ada";
 

@@ -3,12 +3,8 @@
 use std::thread;
 
 use super::crowd::Crowd;
-use super::people::expect;
-use super::people::register_and_wait;
-use super::people::somebody;
-use super::people::write;
-use super::stage::Sql;
-use super::stage::Stage;
+use super::people::{expect, register_and_wait, somebody, write};
+use super::stage::{Sql, Stage};
 use support::daemon::LONG;
 use support::http::Client;
 use support::wait;

@@ -4,17 +4,14 @@ use std::time::Duration;
 
 use super::crowd::Outcome;
 use support::admin::Admin;
-use support::daemon;
-use support::kafka::ClusterOptions;
-use support::kafka::Kafka;
+use support::kafka::{ClusterOptions, Kafka};
 use support::pgbouncer::PgBouncer;
 use support::process::Forebay;
 use support::proxy::Proxy;
 use support::redis::Redis;
-use support::services;
 use support::services::KafkaPlace;
 use support::sql::SqlServer;
-use support::wait;
+use support::{daemon, services, wait};
 
 /// A consumer that is killed may leave markers of what it applied: the daemon's keeper comes by after a third of their
 /// ten minutes.

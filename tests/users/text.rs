@@ -1,21 +1,13 @@
 //! Text as people write it: the same password, number or nickname in all the ways that a keyboard or a browser may send
 //! it.
 
-use serde_json::Value;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::login::party::login;
-use super::login::party::write_file;
-use super::people::embedded;
-use super::people::expect;
-use super::people::register_and_wait;
-use super::people::somebody;
-use super::people::write;
-use support::daemon;
-use support::daemon::LONG;
-use support::daemon::metric;
+use super::login::party::{login, write_file};
+use super::people::{embedded, expect, register_and_wait, somebody, write};
+use support::daemon::{LONG, metric};
 use support::http::Client;
-use support::wait;
+use support::{daemon, wait};
 
 fn registered(http: &mut Client, member: &str, value: &str) -> Value {
     let mut user = somebody(1);

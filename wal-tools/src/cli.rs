@@ -2,14 +2,10 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
-use clap::Parser;
-use clap::Subcommand;
-use clap::ValueEnum;
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::Serialize;
 
-use crate::range::Bound;
-use crate::range::Instant;
+use crate::range::{Bound, Instant};
 
 /// See and repair forebay's log.
 ///

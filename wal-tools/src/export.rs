@@ -1,28 +1,21 @@
 //! `export`: records with their payload, one JSON object a line.
 
 use std::io;
-use std::io::BufWriter;
-use std::io::Write;
+use std::io::{BufWriter, Write};
 
 use data_encoding::BASE64;
-use forebay_wal::FindingKind;
-use forebay_wal::Lsn;
 use forebay_wal::command::Envelope;
-use forebay_wal::inspect::Hole;
-use forebay_wal::inspect::Stored;
-use forebay_wal::inspect::View;
+use forebay_wal::inspect::{Hole, Stored, View};
+use forebay_wal::{FindingKind, Lsn};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::cli::Export;
-use crate::list;
 use crate::open::Log;
-use crate::output::Outcome;
-use crate::output::note;
-use crate::range;
+use crate::output::{Outcome, note};
 use crate::record::Row;
 use crate::show::Details;
-use crate::table;
+use crate::{list, range, table};
 
 /// A record, whole.
 #[derive(Serialize)]

@@ -28,14 +28,11 @@ mod verify;
 
 use std::process::ExitCode;
 
-use clap::CommandFactory;
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
-use cli::Cli;
-use cli::Command;
+use cli::{Cli, Command};
 use open::Log;
-use output::Outcome;
-use output::note;
+use output::{Outcome, note};
 
 fn main() -> ExitCode {
     let outcome = match Cli::try_parse() {

@@ -1,17 +1,12 @@
 //! Which log, and how it is looked at.
 
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
-use forebay_wal::Event;
-use forebay_wal::Keys;
-use forebay_wal::Options;
 use forebay_wal::command::kind_of;
-use forebay_wal::inspect::Directory;
-use forebay_wal::inspect::Segment;
-use forebay_wal::inspect::View;
+use forebay_wal::inspect::{Directory, Segment, View};
+use forebay_wal::{Event, Keys, Options};
 
 use crate::cli::Cli;
 use crate::output::note;

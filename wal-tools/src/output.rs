@@ -4,9 +4,8 @@
 //! pipe. Commands whose exit code says what they found or did go on without a reader ([`unless_closed`]). Notes go to
 //! stderr, best effort: there is no place to report that they could not be written.
 
-use std::fmt;
-use std::io;
 use std::io::Write;
+use std::{fmt, io};
 
 /// What a command found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,11 +5,9 @@ use std::str::FromStr;
 
 use anyhow::Context;
 use forebay_wal::Lsn;
-use forebay_wal::command::CommandId;
-use forebay_wal::command::IdMint;
+use forebay_wal::command::{CommandId, IdMint};
 use forebay_wal::inspect::View;
-use forebay_wal::units::Span;
-use forebay_wal::units::Timestamp;
+use forebay_wal::units::{Span, Timestamp};
 
 /// An instant, or how long ago it was.
 #[derive(Clone, Copy, Debug)]

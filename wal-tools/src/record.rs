@@ -1,12 +1,9 @@
 //! One record as it is shown, by every command that shows records.
 
-use forebay_wal::Fate;
-use forebay_wal::Lsn;
-use forebay_wal::command::CommandId;
-use forebay_wal::command::Envelope;
-use forebay_wal::command::Placement;
+use forebay_wal::command::{CommandId, Envelope, Placement};
 use forebay_wal::inspect::Stored;
 use forebay_wal::units::Timestamp;
+use forebay_wal::{Fate, Lsn};
 use serde::Serialize;
 
 use crate::cli::State;

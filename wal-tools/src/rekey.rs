@@ -4,20 +4,14 @@ use std::io;
 use std::io::Write;
 
 use anyhow::Context;
-use forebay_wal::KeyId;
-use forebay_wal::Lock;
 use forebay_wal::fs::RealFs;
-use forebay_wal::layout;
-use forebay_wal::rekey;
-use forebay_wal::rekey::Item;
-use forebay_wal::rekey::Wrapping;
+use forebay_wal::rekey::{Item, Wrapping};
+use forebay_wal::{KeyId, Lock, layout, rekey};
 use serde::Serialize;
 
 use crate::cli::Rekey;
 use crate::open::Log;
-use crate::output::Outcome;
-use crate::output::note;
-use crate::output::unless_closed;
+use crate::output::{Outcome, note, unless_closed};
 use crate::table;
 
 /// One file and what is, or was, done with its key.

@@ -3,20 +3,14 @@
 use std::io;
 use std::io::Write;
 
-use forebay_wal::Finding;
-use forebay_wal::FindingKind;
-use forebay_wal::OpenError;
-use forebay_wal::layout;
-use forebay_wal::repair;
 use forebay_wal::repair::Report;
 use forebay_wal::units::Timestamp;
+use forebay_wal::{Finding, FindingKind, OpenError, layout, repair};
 use serde::Serialize;
 
 use crate::cli::Repair;
 use crate::open::Log;
-use crate::output::Outcome;
-use crate::output::note;
-use crate::output::unless_closed;
+use crate::output::{Outcome, note, unless_closed};
 use crate::table;
 
 #[derive(Serialize)]

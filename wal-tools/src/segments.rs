@@ -1,16 +1,12 @@
 //! `segments`: one line a segment.
 
-use forebay_wal::Lsn;
-use forebay_wal::Place;
-use forebay_wal::inspect::Quarantined;
-use forebay_wal::inspect::Segment;
+use forebay_wal::inspect::{Quarantined, Segment};
 use forebay_wal::units::Timestamp;
+use forebay_wal::{Lsn, Place};
 use serde::Serialize;
 
 use crate::open::Log;
-use crate::output::Outcome;
-use crate::output::note;
-use crate::output::unless_closed;
+use crate::output::{Outcome, note, unless_closed};
 use crate::table;
 
 /// One segment.

@@ -3,16 +3,11 @@
 use std::io;
 use std::io::Write;
 
-use anyhow::Context;
-use anyhow::bail;
+use anyhow::{Context, bail};
 use forebay_wal::Lsn;
-use forebay_wal::command::CommandId;
-use forebay_wal::command::Envelope;
-use forebay_wal::command::IdMint;
+use forebay_wal::command::{CommandId, Envelope, IdMint};
 use forebay_wal::dead::Removal;
-use forebay_wal::inspect::Segment;
-use forebay_wal::inspect::Stored;
-use forebay_wal::inspect::View;
+use forebay_wal::inspect::{Segment, Stored, View};
 use serde::Serialize;
 use serde_json::Value;
 

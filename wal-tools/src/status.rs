@@ -2,26 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::io::IsTerminal;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
-use forebay_wal::Lsn;
-use forebay_wal::control;
-use forebay_wal::control::Answer;
-use forebay_wal::control::AskError;
-use forebay_wal::control::Request;
+use forebay_wal::control::{Answer, AskError, Request};
 use forebay_wal::inspect::View;
 use forebay_wal::units::Timestamp;
+use forebay_wal::{Lsn, control};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::cli;
 use crate::open::Log;
-use crate::output::Outcome;
-use crate::output::note;
-use crate::segments;
-use crate::table;
+use crate::output::{Outcome, note};
+use crate::{cli, segments, table};
 
 /// How often `--watch` looks again.
 const WATCH: Duration = Duration::from_secs(2);

@@ -2,20 +2,14 @@
 
 use std::time::Duration;
 
-use anyhow::Context;
-use anyhow::bail;
+use anyhow::{Context, bail};
 use forebay_wal as wal;
-use forebay_wal::Cursor;
-use forebay_wal::Entry;
-use forebay_wal::Lock;
-use forebay_wal::Lsn;
-use forebay_wal::Opened;
 use forebay_wal::command::requeued;
 use forebay_wal::control::Outcome;
-use forebay_wal::dead::Dead;
-use forebay_wal::dead::Removal;
+use forebay_wal::dead::{Dead, Removal};
 use forebay_wal::inspect::View;
 use forebay_wal::units::Timestamp;
+use forebay_wal::{Cursor, Entry, Lock, Lsn, Opened};
 
 use crate::open::Log;
 use crate::output::note;

@@ -1,18 +1,12 @@
 //! What a person reads: tables, sizes, ages; and JSON lines for programs.
 
 use std::io;
-use std::io::IsTerminal;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
-use comfy_table::CellAlignment;
-use comfy_table::Table;
-use comfy_table::presets;
-use forebay_wal::units::Span;
-use forebay_wal::units::Timestamp;
-use indicatif::HumanBytes;
-use indicatif::ProgressBar;
-use indicatif::ProgressStyle;
+use comfy_table::{CellAlignment, Table, presets};
+use forebay_wal::units::{Span, Timestamp};
+use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 /// An empty table of names and values.

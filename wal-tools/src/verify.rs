@@ -3,19 +3,14 @@
 use std::io;
 use std::io::Write;
 
-use forebay_wal::Finding;
-use forebay_wal::Frame;
-use forebay_wal::command::Envelope;
-use forebay_wal::command::IdMint;
-use forebay_wal::command::lane;
+use forebay_wal::command::{Envelope, IdMint, lane};
 use forebay_wal::inspect::View;
+use forebay_wal::{Finding, Frame};
 use serde::Serialize;
 
 use crate::cli::Verify;
 use crate::open::Log;
-use crate::output::Outcome;
-use crate::output::note;
-use crate::output::unless_closed;
+use crate::output::{Outcome, note, unless_closed};
 use crate::table;
 
 /// What was read, and what is wrong.

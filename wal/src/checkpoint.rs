@@ -1,20 +1,16 @@
 //! The checkpoint: which records are done, as of one moment. Losing it costs repeats, never records.
 
-use std::fmt;
-use std::io;
 use std::ops::Range;
 use std::path::Path;
+use std::{fmt, io};
 
 use super::bytes::array;
-use super::fs;
 use super::fs::Fs;
 use super::ledger::Marks;
-use super::salvage;
 use super::segment::Place;
-use super::transactions::Life;
-use super::transactions::Transactions;
-use crate::units::Lsn;
-use crate::units::Timestamp;
+use super::transactions::{Life, Transactions};
+use super::{fs, salvage};
+use crate::units::{Lsn, Timestamp};
 
 /// The file's name in the log's directory.
 pub const FILE: &str = "checkpoint";

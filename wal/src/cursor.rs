@@ -4,23 +4,16 @@ use std::io;
 use std::sync::Arc;
 
 use super::crypt::Access;
-use super::damage;
 use super::damage::Damaged;
-use super::dead;
-use super::dead::Dead;
-use super::dead::Removal;
-use super::frame;
+use super::dead::{Dead, Removal};
 use super::frame::Decoded;
 use super::log::Log;
 use super::scan::Scanner;
 use super::segment::Segment;
 use super::tail::Block;
-use super::types::Frame;
-use super::types::Letter;
-use super::types::ReadError;
-use super::types::Record;
-use crate::units::Lsn;
-use crate::units::Timestamp;
+use super::types::{Frame, Letter, ReadError, Record};
+use super::{damage, dead, frame};
+use crate::units::{Lsn, Timestamp};
 
 /// A reader of the log. It holds at most one block and one file.
 ///

@@ -6,19 +6,15 @@ use std::io;
 use std::path::PathBuf;
 
 use super::dead::Damage;
-use super::event::Event;
-use super::event::Finding;
-use super::event::FindingKind;
+use super::event::{Event, Finding, FindingKind};
 use super::frame::ALIGN;
 use super::header::segment_name;
 use super::log::Log;
 use super::quarantine;
 use super::segment::Segment;
 use super::types::ReadError;
-use crate::planted::Fault;
-use crate::planted::planted;
-use crate::units::Lsn;
-use crate::units::Timestamp;
+use crate::planted::{Fault, planted};
+use crate::units::{Lsn, Timestamp};
 
 /// Where a reader met damage.
 #[derive(Clone, Copy)]

@@ -1,14 +1,9 @@
 //! The end of the flushed records, and the readers that wait for it to move.
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crate::planted::Fault;
-use crate::planted::planted;
-use crate::sync::Condvar;
-use crate::sync::Mutex;
-use crate::sync::MutexGuard;
-use crate::sync::atomic::AtomicU64;
-use crate::sync::atomic::Ordering;
+use crate::planted::{Fault, planted};
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Condvar, Mutex, MutexGuard};
 use crate::units::Lsn;
 
 /// The first number that is not flushed yet.

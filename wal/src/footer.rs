@@ -4,16 +4,11 @@ use std::collections::BTreeMap;
 use std::io;
 
 use super::bytes::array;
-use super::frame;
-use super::frame::Meta;
-use super::frame::Seed;
+use super::frame::{Meta, Seed};
 use super::fs::File;
-use super::salvage;
-use crate::planted::Fault;
-use crate::planted::planted;
-use crate::planted::unless;
-use crate::units::Lsn;
-use crate::units::Timestamp;
+use super::{frame, salvage};
+use crate::planted::{Fault, planted, unless};
+use crate::units::{Lsn, Timestamp};
 
 /// Every so many records the footer notes an offset: a look-up by LSN walks half as many frames on average.
 pub const INDEX_STRIDE: u64 = 256;

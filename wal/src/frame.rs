@@ -1,13 +1,10 @@
 //! Frames: how one record lies in a segment. Pure: bytes in, bytes out.
 
 use super::bytes::array;
-use super::crypt::Cipher;
-use super::crypt::TAG;
+use super::crypt::{Cipher, TAG};
 use super::types::Frame;
-use crate::planted::Fault;
-use crate::planted::planted;
-use crate::units::Lsn;
-use crate::units::Timestamp;
+use crate::planted::{Fault, planted};
+use crate::units::{Lsn, Timestamp};
 
 /// Bytes before the payload.
 pub const FRAME_HEADER: usize = 32;

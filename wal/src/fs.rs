@@ -3,23 +3,16 @@
 //! Two implementations: `RealFs` here, and the simulated one of the tests, which loses and tears what was not
 //! flushed.
 
-use std::fs;
-use std::io;
-use std::os::unix::fs::DirBuilderExt;
-use std::os::unix::fs::FileExt;
-use std::os::unix::fs::FileTypeExt;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
-use std::path::PathBuf;
+use std::os::unix::fs::{DirBuilderExt, FileExt, FileTypeExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+use std::{fs, io};
 
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-use crate::planted::Fault;
-use crate::planted::planted;
-use crate::planted::unless;
+use crate::planted::{Fault, planted, unless};
 
 /// A bus reset takes some ten milliseconds. A reader of a damaged segment waits this long a few times.
 const RETRY_PAUSE: Duration = Duration::from_millis(20);

@@ -6,8 +6,7 @@ use super::bytes::array;
 use super::crypt::slots;
 use super::frame::FRAME_HEADER;
 use super::types::Identity;
-use crate::units::Lsn;
-use crate::units::Timestamp;
+use crate::units::{Lsn, Timestamp};
 
 /// The newest format this code knows.
 pub const FORMAT: u16 = 2;

@@ -4,23 +4,16 @@
 use std::io;
 use std::time::Duration;
 
-use super::checkpoint::Checkpoint;
-use super::checkpoint::Promise;
-use super::crypt::Access;
-use super::crypt::slots;
+use super::checkpoint::{Checkpoint, Promise};
+use super::crypt::{Access, slots};
 use super::event::Event;
 use super::fs::Mode;
 use super::log::Log;
-use super::segment::Place;
-use super::segment::Segment;
-use super::segment::segment_path;
+use super::segment::{Place, Segment, segment_path};
 use super::spare;
 use super::spare::Unready;
-use crate::planted::Fault;
-use crate::planted::planted;
-use crate::planted::unless;
-use crate::units::Lsn;
-use crate::units::Timestamp;
+use crate::planted::{Fault, planted, unless};
+use crate::units::{Lsn, Timestamp};
 
 /// How long delivered segments are kept, so that a range can be replayed. Whichever limit is reached first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,23 +5,15 @@
 
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use rustix::fs::AtFlags;
-use rustix::fs::CWD;
-use rustix::fs::StatxFlags;
+use rustix::fs::{AtFlags, CWD, StatxFlags};
 
-use super::checkpoint;
-use super::dead;
 use super::fs::not_a_file;
 use super::header::parse_segment_name;
-use super::lock;
 use super::open_error::OpenError;
-use super::quarantine;
 use super::segment::Place;
-use super::sent;
-use super::spare;
+use super::{checkpoint, dead, lock, quarantine, sent, spare};
 
 /// Files in the directory itself.
 const FILES: [&str; 3] = [lock::FILE, checkpoint::FILE, spare::FILE];

@@ -6,8 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::planted::Fault;
-use crate::planted::planted;
+use crate::planted::{Fault, planted};
 use crate::units::Lsn;
 
 /// The marks of one segment.

@@ -1,18 +1,12 @@
 //! One process a log: a lock on the `LOCK` file, held for life and released by the kernel, also after `kill -9`.
 
-use std::fs::File;
-use std::fs::OpenOptions;
-use std::fs::TryLockError;
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
-use std::io::Read;
-use std::io::Seek;
-use std::io::Write;
-use std::os::unix::fs::MetadataExt;
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::{Read, Seek, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-use crate::planted::Fault;
-use crate::planted::planted;
+use crate::planted::{Fault, planted};
 
 /// The file's name in the log's directory.
 pub const FILE: &str = "LOCK";

@@ -1,8 +1,7 @@
 //! The log as everyone but its writer sees it: what is flushed, what is done, what lies where.
 
 use std::io;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,27 +11,18 @@ use super::checkpoint::Checkpoint;
 use super::crypt::Keys;
 use super::dead::DeadLetters;
 use super::end::End;
-use super::event::Event;
-use super::event::Observer;
-use super::fs::Dir;
-use super::fs::Fs;
+use super::event::{Event, Observer};
+use super::fs::{Dir, Fs};
 use super::ledger::Ledger;
-use super::segment::Segment;
-use super::segment::Segments;
+use super::segment::{Segment, Segments};
 use super::sent::Sent;
 use super::spare::SpareSlot;
-use super::tail::Block;
-use super::tail::Tail;
+use super::tail::{Block, Tail};
 use super::transactions::Transactions;
-use super::types::Figures;
-use super::types::Identity;
-use crate::sync::Mutex;
-use crate::sync::MutexGuard;
-use crate::sync::OnceLock;
-use crate::sync::atomic::AtomicU64;
-use crate::sync::atomic::Ordering;
-use crate::units::Lsn;
-use crate::units::Timestamp;
+use super::types::{Figures, Identity};
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Mutex, MutexGuard, OnceLock};
+use crate::units::{Lsn, Timestamp};
 
 /// One log, opened. Shared by readers, the drain and the status look-up; only the `Writer` adds to it.
 ///

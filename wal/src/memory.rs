@@ -3,17 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::sync::Mutex;
-use crate::sync::MutexGuard;
+use crate::sync::{Mutex, MutexGuard};
 
-use super::fs::Dir;
-use super::fs::File;
-use super::fs::Fs;
-use super::fs::Mode;
+use super::fs::{Dir, File, Fs, Mode};
 
 /// Files by path. Clones share them.
 #[derive(Clone, Default)]

@@ -3,8 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use super::crypt::KeyId;
-use super::crypt::Keys;
+use super::crypt::{KeyId, Keys};
 use super::lock::LockError;
 use crate::units::Lsn;
 

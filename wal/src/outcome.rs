@@ -3,16 +3,11 @@
 use std::io;
 
 use super::dead;
-use super::dead::Damage;
-use super::dead::Dead;
-use super::dead::Removal;
+use super::dead::{Damage, Dead, Removal};
 use super::event::Event;
 use super::log::Log;
-use super::types::Confirmation;
-use super::types::Fate;
-use super::types::Letter;
-use crate::planted::Fault;
-use crate::planted::unless;
+use super::types::{Confirmation, Fate, Letter};
+use crate::planted::{Fault, unless};
 use crate::units::Lsn;
 
 impl Log {

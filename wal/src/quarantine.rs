@@ -3,16 +3,11 @@
 
 use std::io;
 use std::ops::Range;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use super::fs;
-use super::fs::File;
-use super::fs::Fs;
-use super::fs::Mode;
-use super::header::HEADER_LEN;
-use super::header::Header;
-use super::salvage;
+use super::fs::{File, Fs, Mode};
+use super::header::{HEADER_LEN, Header};
+use super::{fs, salvage};
 use crate::units::Lsn;
 
 /// The directory in the log's.

@@ -4,24 +4,14 @@
 //! key or the new one. Interrupted, it is done again. Needs the daemon stopped and both keys.
 
 use std::io;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use super::crypt::KeyId;
-use super::crypt::Keys;
-use super::crypt::Locked;
-use super::crypt::MasterKey;
-use super::crypt::slots;
 use super::crypt::slots::Slot;
-use super::dead;
-use super::fs::Fs;
-use super::fs::Mode;
-use super::header::HEADER_LEN;
-use super::header::Header;
-use super::header::HeaderError;
-use super::quarantine;
-use super::salvage;
+use super::crypt::{KeyId, Keys, Locked, MasterKey, slots};
+use super::fs::{Fs, Mode};
+use super::header::{HEADER_LEN, Header, HeaderError};
 use super::segment::Place;
+use super::{dead, quarantine, salvage};
 
 /// How the data key of a file is wrapped.
 #[derive(Clone, Debug, PartialEq, Eq)]

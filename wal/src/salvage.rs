@@ -9,17 +9,12 @@
 //! the error stays an error. Besides, nothing is passed before its copy in quarantine is flushed to the same disk: a
 //! disk that is gone turns no backlog into dead letters.
 
-use std::fmt;
-use std::io;
 use std::ops::Range;
 use std::path::Path;
+use std::{fmt, io};
 
-use super::fs::File;
-use super::fs::Fs;
-use super::fs::Mode;
-use super::fs::read_full;
-use crate::planted::Fault;
-use crate::planted::planted;
+use super::fs::{File, Fs, Mode, read_full};
+use crate::planted::{Fault, planted};
 
 /// What stands for bytes that cannot be read. Not zero: zeros have a meaning, the end of the log.
 const FILLER: u8 = 0xff;

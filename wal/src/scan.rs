@@ -1,19 +1,13 @@
 //! Walks the frames of one segment's file through a bounded buffer.
 
 use std::io;
-use std::ops::Range;
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 
-use super::frame;
-use super::frame::ALIGN;
-use super::frame::Decoded;
-use super::frame::FRAME_HEADER;
-use super::frame::NoFrame;
-use super::frame::Seed;
+use super::frame::{ALIGN, Decoded, FRAME_HEADER, NoFrame, Seed};
 use super::fs::File;
-use super::salvage;
 use super::salvage::Unreadable;
+use super::{frame, salvage};
 use crate::units::Lsn;
 
 /// Large enough that a read costs little per record, small enough to hold one for each of 128 workers.
@@ -166,8 +160,7 @@ impl Scanner {
 mod tests {
     use std::path::Path;
 
-    use super::super::fs::Fs;
-    use super::super::fs::Mode;
+    use super::super::fs::{Fs, Mode};
     use super::super::memory::MemoryFs;
     use super::*;
 

@@ -2,25 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::crypt::Access;
-use super::footer::Footer;
-use super::footer::INDEX_STRIDE;
-use super::frame;
+use super::footer::{Footer, INDEX_STRIDE};
 use super::frame::Seed;
-use super::fs::File;
-use super::fs::Fs;
-use super::fs::Mode;
-use super::header;
-use super::header::HEADER_LEN;
-use super::header::Header;
+use super::fs::{File, Fs, Mode};
+use super::header::{HEADER_LEN, Header};
 use super::scan::Scanner;
+use super::{frame, header};
 use crate::sync::RwLock;
-use crate::units::Lsn;
-use crate::units::Timestamp;
+use crate::units::{Lsn, Timestamp};
 
 /// Which directory a segment lies in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

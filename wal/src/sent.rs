@@ -8,26 +8,18 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::bytes::array;
-use super::fs::File;
-use super::fs::Fs;
-use super::fs::Mode;
+use super::fs::{File, Fs, Mode};
 use super::header::segment_name;
 use super::salvage;
 use super::types::Confirmation;
-use crate::planted::Fault;
-use crate::planted::planted;
-use crate::planted::unless;
-use crate::sync::Mutex;
-use crate::sync::MutexGuard;
-use crate::sync::atomic::AtomicBool;
-use crate::sync::atomic::Ordering;
-use crate::units::Lsn;
-use crate::units::Timestamp;
+use crate::planted::{Fault, planted, unless};
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::{Mutex, MutexGuard};
+use crate::units::{Lsn, Timestamp};
 
 /// The directory in the log's.
 pub const DIR: &str = "sent";

@@ -7,14 +7,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::fs::File;
-use super::fs::Fs;
-use super::fs::Mode;
-use crate::planted::Fault;
-use crate::planted::planted;
-use crate::sync::Condvar;
-use crate::sync::Mutex;
-use crate::sync::MutexGuard;
+use super::fs::{File, Fs, Mode};
+use crate::planted::{Fault, planted};
+use crate::sync::{Condvar, Mutex, MutexGuard};
 
 /// The file's name in the log's directory: not in `pending/`, where an operator looks for what waits.
 pub const FILE: &str = "spare";

@@ -7,38 +7,20 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::checkpoint::Checkpoint;
-use super::dead::Damage;
-use super::dead::DeadLetters;
-use super::event::Finding;
-use super::event::FindingKind;
-use super::frame;
-use super::fs::Fs;
-use super::fs::Mode;
-use super::header::HEADER_LEN;
-use super::header::Seal;
-use super::header::segment_name;
-use super::ledger::Ledger;
-use super::ledger::Marks;
+use super::dead::{Damage, DeadLetters};
+use super::event::{Finding, FindingKind};
+use super::fs::{Fs, Mode};
+use super::header::{HEADER_LEN, Seal, segment_name};
+use super::ledger::{Ledger, Marks};
 use super::open_error::OpenError;
 use super::options::Options;
-use super::random;
-use super::segment::Place;
-use super::segment::Segment;
-use super::segment::Segments;
-use super::segment::State;
-use super::segment::segment_path;
-use super::survey;
-use super::survey::Found;
-use super::survey::Survey;
-use super::survey::Unusable;
-use super::tail_recovery;
+use super::segment::{Place, Segment, Segments, State, segment_path};
+use super::survey::{Found, Survey, Unusable};
 use super::tail_recovery::Tail;
 use super::types::Identity;
-use crate::planted::Fault;
-use crate::planted::planted;
-use crate::planted::unless;
-use crate::units::Lsn;
-use crate::units::Timestamp;
+use super::{frame, random, survey, tail_recovery};
+use crate::planted::{Fault, planted, unless};
+use crate::units::{Lsn, Timestamp};
 
 /// A start on its way from what lies on the disk to a log that goes on.
 pub(super) struct Start<'a> {

@@ -13,10 +13,7 @@ use std::time::Duration;
 #[cfg(feature = "shuttle")]
 use shuttle::sync as from;
 
-pub use from::MutexGuard;
-pub use from::RwLockReadGuard;
-pub use from::RwLockWriteGuard;
-pub use from::atomic;
+pub use from::{MutexGuard, RwLockReadGuard, RwLockWriteGuard, atomic};
 
 #[cfg(not(feature = "shuttle"))]
 pub use std::sync::OnceLock;
@@ -119,8 +116,7 @@ impl Condvar {
 /// Shuttle has none.
 #[cfg(feature = "shuttle")]
 mod once {
-    use super::atomic::AtomicBool;
-    use super::atomic::Ordering;
+    use super::atomic::{AtomicBool, Ordering};
 
     /// The standard library's, with a point before each call where another thread may go on.
     pub struct OnceLock<T>(std::sync::OnceLock<T>, AtomicBool);

@@ -6,30 +6,16 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::checkpoint::Promise;
-use super::crypt::Access;
-use super::crypt::Unreadable;
-use super::event::Finding;
-use super::event::FindingKind;
-use super::footer;
+use super::crypt::{Access, Unreadable};
+use super::event::{Finding, FindingKind};
 use super::footer::Footer;
-use super::frame;
-use super::frame::ALIGN;
-use super::frame::Seed;
-use super::fs::File;
-use super::fs::Fs;
-use super::fs::Mode;
-use super::header::HEADER_LEN;
-use super::header::Header;
-use super::header::Seal;
-use super::header::segment_name;
-use super::quarantine;
-use super::salvage;
+use super::frame::{ALIGN, Seed};
+use super::fs::{File, Fs, Mode};
+use super::header::{HEADER_LEN, Header, Seal, segment_name};
 use super::scan::Scanner;
-use super::verdict;
-use super::verdict::Evidence;
-use super::verdict::Verdict;
-use crate::planted::Fault;
-use crate::planted::planted;
+use super::verdict::{Evidence, Verdict};
+use super::{footer, frame, quarantine, salvage, verdict};
+use crate::planted::{Fault, planted};
 use crate::units::Lsn;
 
 /// Survivors are rewritten in pieces of this size.

@@ -3,10 +3,8 @@
 use std::io;
 
 use super::log::Log;
-use super::transactions::Life;
-use super::transactions::Transactions;
-use crate::units::Lsn;
-use crate::units::Timestamp;
+use super::transactions::{Life, Transactions};
+use crate::units::{Lsn, Timestamp};
 
 impl Log {
     /// What is remembered of transactions.

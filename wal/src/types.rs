@@ -1,11 +1,9 @@
 //! The words the log speaks.
 
-use std::fmt;
-use std::io;
 use std::path::PathBuf;
+use std::{fmt, io};
 
-use crate::units::Lsn;
-use crate::units::Timestamp;
+use crate::units::{Lsn, Timestamp};
 
 /// Who a log is: made at random with its directory, repeated in every segment header.
 #[derive(Clone, PartialEq, Eq)]

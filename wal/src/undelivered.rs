@@ -9,13 +9,10 @@ use std::io;
 use std::path::Path;
 
 use super::checkpoint::Checkpoint;
-use super::event::Finding;
-use super::event::FindingKind;
+use super::event::{Finding, FindingKind};
 use super::fs::Fs;
-use super::header::Seal;
-use super::header::segment_name;
-use super::segment::Place;
-use super::segment::segment_path;
+use super::header::{Seal, segment_name};
+use super::segment::{Place, segment_path};
 use super::survey::Found;
 
 /// Moves these segments back, durably, and reports each.

@@ -3,13 +3,9 @@
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::str::FromStr;
-use std::time::Duration;
-use std::time::SystemTime;
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use serde::Deserialize;
-use serde::Serialize;
-use serde::de;
+use serde::{Deserialize, Serialize, de};
 
 /// An instant: milliseconds since 1970-01-01T00:00:00Z. Displayed and serialised as RFC 3339 with milliseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

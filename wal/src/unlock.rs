@@ -4,14 +4,11 @@ use std::io;
 use std::path::Path;
 
 use super::checkpoint::Checkpoint;
-use super::crypt::Access;
-use super::crypt::Keys;
-use super::dead;
+use super::crypt::{Access, Keys};
 use super::fs::Fs;
 use super::open_error::OpenError;
-use super::segment::Place;
-use super::segment::segment_path;
-use super::survey;
+use super::segment::{Place, segment_path};
+use super::{dead, survey};
 
 /// Fails if a segment of this log, or its dead letters, are encrypted and no key opens them. Reads only.
 pub fn check(fs: &dyn Fs, dir: &Path, keys: &Keys) -> Result<(), OpenError> {

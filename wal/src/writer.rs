@@ -3,35 +3,22 @@
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::crypt;
 use super::event::Event;
-use super::footer;
 use super::footer::Footer;
-use super::frame;
 use super::frame::Meta;
 use super::fs::File;
-use super::header::HEADER_LEN;
-use super::header::Header;
-use super::header::Seal;
+use super::header::{HEADER_LEN, Header, Seal};
 use super::ledger::Marks;
 use super::log::Log;
-use super::random;
-use super::segment::Place;
-use super::segment::Segment;
-use super::segment::State;
-use super::segment::segment_path;
-use super::spare;
+use super::segment::{Place, Segment, State, segment_path};
 use super::spare::Unready;
 use super::tail::Block;
 use super::types::Entry;
-use crate::planted::Fault;
-use crate::planted::planted;
-use crate::planted::unless;
-use crate::units::Lsn;
-use crate::units::Timestamp;
+use super::{crypt, footer, frame, random, spare};
+use crate::planted::{Fault, planted, unless};
+use crate::units::{Lsn, Timestamp};
 
 /// The only one who adds to a log. Owned by one thread: what it does needs no lock.
 pub struct Writer {

@@ -1,10 +1,7 @@
 use std::process::Command;
 
-use hmac::Hmac;
-use hmac::KeyInit;
-use hmac::Mac;
-use serde_json::Value;
-use serde_json::json;
+use hmac::{Hmac, KeyInit, Mac};
+use serde_json::{Value, json};
 use sha2::Sha256;
 
 use super::*;

@@ -36,11 +36,8 @@ impl Newest {
 
 #[cfg(test)]
 mod tests {
-    use super::super::CommandOutcome;
-    use super::super::Snapshot;
-    use super::super::model::command;
-    use super::super::model::plain;
-    use super::super::plan;
+    use super::super::model::{command, plain};
+    use super::super::{CommandOutcome, Snapshot, plan};
     use super::*;
     use crate::command::UserKind;
     use crate::db::ParkedRow;

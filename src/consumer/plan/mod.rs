@@ -28,15 +28,13 @@ mod write_set;
 
 use std::collections::HashSet;
 
-use crate::db::AuditRow;
-use crate::db::OutcomeRow;
+use crate::db::{AuditRow, OutcomeRow};
 use crate::units::Timestamp;
 
 use super::command::Command;
 
 pub(super) use outcome::CommandOutcome;
-pub(super) use snapshot::Lookups;
-pub(super) use snapshot::Snapshot;
+pub(super) use snapshot::{Lookups, Snapshot};
 pub(super) use write_set::WriteSet;
 
 use copies::Newest;

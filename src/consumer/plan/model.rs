@@ -1,20 +1,13 @@
 //! Commands in every order and in every split give what one transaction a command gives, and that is what a plain
 //! model says.
 
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
 use super::*;
-use crate::command::CommandId;
-use crate::command::IdMint;
-use crate::command::UserKind;
-use crate::command::UserValue;
-use crate::db::Holder;
-use crate::db::ParkedRow;
-use crate::db::UserRow;
-use crate::db::Version;
+use crate::command::{CommandId, IdMint, UserKind, UserValue};
+use crate::db::{Holder, ParkedRow, UserRow, Version};
 use crate::units::Lsn;
 
 const TRIES: u32 = 2;

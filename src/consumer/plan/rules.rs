@@ -1,12 +1,9 @@
 //! The rules of the four commands.
 
-use crate::command::CommandId;
-use crate::command::UserKind;
-use crate::command::UserValue;
+use crate::command::{CommandId, UserKind, UserValue};
 use crate::db::UserRow;
 
-use super::snapshot::BatchState;
-use super::snapshot::Holdings;
+use super::snapshot::{BatchState, Holdings};
 use super::version;
 
 /// Reasons of refusals, as clients read them.

@@ -1,14 +1,8 @@
 //! What a batch must know of the database, and what it knows while it is judged.
 
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
-use std::collections::HashMap;
-use std::collections::HashSet;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use crate::db::Holder;
-use crate::db::ParkedRow;
-use crate::db::UserRow;
-use crate::db::Version;
+use crate::db::{Holder, ParkedRow, UserRow, Version};
 
 use super::user_state::UserState;
 use super::write_set::WriteSet;

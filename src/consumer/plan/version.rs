@@ -26,8 +26,7 @@ pub(super) fn of(id: &CommandId) -> Version {
 mod tests {
     use super::*;
     use crate::command::IdMint;
-    use crate::units::Lsn;
-    use crate::units::Timestamp;
+    use crate::units::{Lsn, Timestamp};
 
     fn id(log: u8, at: u64, random: u8) -> CommandId {
         IdMint::new(&[log; 16], &[9; 32]).mint(Timestamp(at), Lsn(1), [random; 9])

@@ -3,11 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::db::AuditRow;
-use crate::db::OutcomeRow;
-use crate::db::ParkedRow;
-use crate::db::UserRow;
-use crate::db::Version;
+use crate::db::{AuditRow, OutcomeRow, ParkedRow, UserRow, Version};
 
 /// The net result of a batch.
 #[derive(Default)]

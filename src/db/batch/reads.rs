@@ -1,23 +1,12 @@
 //! What a batch reads.
 
-use std::collections::HashMap;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
-use super::Batch;
-use super::DbError;
-use super::Query;
-use super::Row;
-use crate::db::read::search;
-use crate::db::read::search_decided;
-use crate::db::read::unique_holders;
-use crate::db::rows::Holder;
-use crate::db::rows::ParkedRow;
-use crate::db::rows::UserRow;
-use crate::db::rows::Version;
-use crate::db::shape;
-use crate::db::users;
-use crate::db::value::Value;
-use crate::db::value::texts;
+use super::{Batch, DbError, Query, Row};
+use crate::db::read::{search, search_decided, unique_holders};
+use crate::db::rows::{Holder, ParkedRow, UserRow, Version};
+use crate::db::value::{Value, texts};
+use crate::db::{shape, users};
 
 impl Batch {
     /// Which of these commands were decided before; see [`crate::db::Database::decided`].

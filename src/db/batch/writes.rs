@@ -2,18 +2,11 @@
 
 use std::collections::HashMap;
 
-use super::Batch;
-use super::DbError;
-use super::Query;
+use super::{Batch, DbError, Query};
 use crate::db::read::search;
-use crate::db::rows::AuditRow;
-use crate::db::rows::OutcomeRow;
-use crate::db::rows::ParkedRow;
-use crate::db::rows::UserRow;
-use crate::db::rows::Version;
-use crate::db::shape;
-use crate::db::users;
+use crate::db::rows::{AuditRow, OutcomeRow, ParkedRow, UserRow, Version};
 use crate::db::value::Value;
+use crate::db::{shape, users};
 
 const OUTCOME: [&str; 11] = [
     "id",

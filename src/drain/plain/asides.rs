@@ -11,16 +11,9 @@ use std::time::Instant;
 use super::plain_sender::PlainSender;
 use crate::backoff::Backoff;
 use crate::drain::dispatcher::Dispatcher;
-use crate::drain::lane_reader::Disposition;
-use crate::drain::lane_reader::ReadSide;
-use crate::drain::lane_reader::owned;
+use crate::drain::lane_reader::{Disposition, ReadSide, owned};
 use crate::drain::lanes::Lanes;
-use crate::wal::Cursor;
-use crate::wal::Frame;
-use crate::wal::Log;
-use crate::wal::Lsn;
-use crate::wal::ReadError;
-use crate::wal::Record;
+use crate::wal::{Cursor, Frame, Log, Lsn, ReadError, Record};
 
 /// Records of one topic between two looks at the others.
 const TURN: usize = 64;

@@ -1,15 +1,12 @@
 //! What came back from the producers, and what follows from it.
 
 use std::collections::HashSet;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::plain_sender::PlainSender;
 use crate::drain::dispatch_state::DispatchState;
 use crate::drain::dispatcher::Dispatcher;
-use crate::kafka::ErrorCode;
-use crate::kafka::Fault;
-use crate::kafka::classify;
+use crate::kafka::{ErrorCode, Fault, classify};
 use crate::units::Timestamp;
 use crate::wal::Lsn;
 

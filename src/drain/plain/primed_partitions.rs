@@ -7,8 +7,7 @@
 //! and others follow when it has arrived.
 
 use std::collections::HashMap;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::drain::place::Place;
 

@@ -1,15 +1,12 @@
 //! A worker's way to Kafka: a producer that is built anew when it failed.
 
 use std::sync::Arc;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::backoff::Backoff;
 use crate::drain::notify::Notify;
 use crate::drain::producer_settings::ProducerSettings;
-use crate::kafka::ClientError;
-use crate::kafka::Guarantee;
-use crate::kafka::Producer;
+use crate::kafka::{ClientError, Guarantee, Producer};
 
 /// A producer that is not needed holds a few threads and connections; a new one waits half a second for its id.
 const KEPT_IDLE: Duration = Duration::from_secs(60);

@@ -10,19 +10,13 @@ use super::plain_sender::PlainSender;
 use super::reconnecting_producer::ReconnectingProducer;
 use crate::drain::dispatcher::Dispatcher;
 use crate::drain::handle::Handle;
-use crate::drain::lane_reader::Disposition;
-use crate::drain::lane_reader::LaneReader;
-use crate::drain::lane_reader::ReadSide;
-use crate::drain::lane_reader::TURN;
+use crate::drain::lane_reader::{Disposition, LaneReader, ReadSide, TURN};
 use crate::drain::lanes::Lanes;
-use crate::drain::monitor::WorkerMonitor;
-use crate::drain::monitor::activity;
-use crate::drain::notify::ALERT;
-use crate::drain::notify::IDLE;
+use crate::drain::monitor::{WorkerMonitor, activity};
+use crate::drain::notify::{ALERT, IDLE};
 use crate::drain::part::STALL;
 use crate::drain::worker_parts::WorkerParts;
-use crate::kafka::ClientError;
-use crate::kafka::Guarantee;
+use crate::kafka::{ClientError, Guarantee};
 use crate::wal::Lsn;
 
 pub(in crate::drain) struct Worker {

@@ -2,10 +2,8 @@
 //! last an hour, so that no test depends on its time.
 
 use super::*;
-use crate::command::CommandId;
-use crate::command::IdMint;
-use crate::drain::pacer::FULL;
-use crate::drain::pacer::Pacer;
+use crate::command::{CommandId, IdMint};
+use crate::drain::pacer::{FULL, Pacer};
 
 const HOUR: Duration = Duration::from_secs(3600);
 

@@ -8,29 +8,18 @@ mod sealed;
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use rdkafka::ClientConfig;
-use rdkafka::Message as _;
-use rdkafka::TopicPartitionList;
-use rdkafka::consumer::BaseConsumer;
-use rdkafka::consumer::Consumer as _;
-use rdkafka::types::RDKafkaApiKey;
-use rdkafka::types::RDKafkaRespErr;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+use rdkafka::{ClientConfig, Message as _, TopicPartitionList};
 
 use super::*;
-use crate::command::CommandId;
-use crate::command::Envelope;
-use crate::command::lane;
+use crate::command::{CommandId, Envelope, lane};
 use crate::kafka::EmbeddedBroker;
-use crate::units::ByteSize;
-use crate::units::Span;
-use crate::units::ThreadCount;
-use crate::units::Timestamp;
+use crate::units::{ByteSize, Span, ThreadCount, Timestamp};
 use crate::wal;
-use crate::wal::Entry;
-use crate::wal::Lsn;
+use crate::wal::{Entry, Lsn};
 
 const TOPIC: &str = "orders.v1";
 /// Far more than any test needs; a test that hangs fails.

@@ -1,7 +1,6 @@
 //! The reader of the log and the queues it fills, without workers and without Kafka.
 
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -9,8 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::backoff::Backoff;
 use crate::drain::control::Control;
-use crate::drain::lane_reader::Disposition;
-use crate::drain::lane_reader::LaneReader;
+use crate::drain::lane_reader::{Disposition, LaneReader};
 use crate::drain::notify::Notify;
 use crate::drain::pacer::Pacer;
 use crate::drain::queue::Queues;

@@ -1,8 +1,7 @@
 //! What came back, and what follows from it.
 
 use std::collections::HashMap;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::persist::persist;
 use super::positions::Positions;
@@ -10,13 +9,8 @@ use super::transaction::Transaction;
 use super::tx_sender::TxSender;
 use crate::drain::dispatcher::Dispatcher;
 use crate::drain::place::Place;
-use crate::kafka::ENTRY;
-use crate::kafka::ErrorCode;
-use crate::kafka::Fault;
-use crate::kafka::classify;
-use crate::planted::Fault as Planted;
-use crate::planted::planted;
-use crate::planted::strikes;
+use crate::kafka::{ENTRY, ErrorCode, Fault, classify};
+use crate::planted::{Fault as Planted, planted, strikes};
 use crate::units::Timestamp;
 use crate::wal::Lsn;
 

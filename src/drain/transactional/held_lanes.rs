@@ -4,12 +4,10 @@
 //! is the memory: when the reason is gone, the worker reads again from the first record held.
 
 use std::collections::HashMap;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::backoff::Backoff;
-use crate::drain::place::Place;
-use crate::drain::place::Scope;
+use crate::drain::place::{Place, Scope};
 use crate::wal::Lsn;
 
 #[derive(Debug)]

@@ -4,8 +4,7 @@
 //! `{"version":1,"incarnation":"<32 hexadecimal digits>","positions":[256 numbers]}`: the life of the log that wrote it,
 //! and for each lane the number below which all its records are in Kafka or are dead letters.
 
-use serde::Deserialize;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::positions::Positions;
 use crate::command::CHECKPOINT_TOPIC;

@@ -31,6 +31,5 @@ mod tx_sender;
 mod waiting;
 mod worker;
 
-pub(super) use takeover::Purpose;
-pub(super) use takeover::Takeover;
+pub(super) use takeover::{Purpose, Takeover};
 pub(super) use worker::Worker;

@@ -2,8 +2,7 @@
 //! committed and aborted, lives end. The loop is the worker's in small; [`HeldLanes`], [`Transaction`] and
 //! [`Positions`] are its own.
 
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use proptest::collection::vec;
 use proptest::prelude::*;

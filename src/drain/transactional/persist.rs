@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use crate::kafka::Next;
-use crate::kafka::TransactionError;
+use crate::kafka::{Next, TransactionError};
 
 /// How long one call into the Kafka client may block. Twice a heartbeat's second.
 pub(super) const SLICE: Duration = Duration::from_millis(400);

@@ -13,13 +13,11 @@
 //! | | `"continue-after-kafka"` | what both copies share and Kafka has is done; all else is sent |
 //! | | `"resend"` | all that its own checkpoint does not call done is sent |
 
-use super::message::Message;
-use super::message::hex;
+use super::message::{Message, hex};
 use super::positions::Positions;
 use crate::drain::config::OnRestoredLog;
 use crate::units::Lsn;
-use crate::wal::Life;
-use crate::wal::Transactions;
+use crate::wal::{Life, Transactions};
 
 /// What this log knows of itself.
 pub(super) struct LogHistory<'a> {

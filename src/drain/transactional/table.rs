@@ -3,12 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::message;
-use super::message::Message;
-use super::message::MessageError;
+use super::message::{Message, MessageError};
 use crate::drain::producer_settings::ProducerSettings;
-use crate::kafka::ClientError;
-use crate::kafka::Compacted;
-use crate::kafka::CompactedError;
+use crate::kafka::{ClientError, Compacted, CompactedError};
 
 /// Why the positions are not known.
 #[derive(Debug, thiserror::Error)]

@@ -2,32 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::message::Message;
-use super::message::TOPIC;
-use super::message::transactional_id;
-use super::message::worker_of;
+use super::message::{Message, TOPIC, transactional_id, worker_of};
 use super::persist::persist;
 use super::positions::Positions;
-use super::restore_decision::LogHistory;
-use super::restore_decision::RestoreDecision;
-use super::table::Table;
-use super::table::TableError;
+use super::restore_decision::{LogHistory, RestoreDecision};
+use super::table::{Table, TableError};
 use crate::backoff::Backoff;
-use crate::drain::config::MAX_WORKERS;
-use crate::drain::config::OnRestoredLog;
+use crate::drain::config::{MAX_WORKERS, OnRestoredLog};
 use crate::drain::context::Context;
 use crate::drain::handle::Handle;
 use crate::drain::producer_settings::ProducerSettings;
 use crate::drain::send_permit::SendPermit;
-use crate::kafka::ClientError;
-use crate::kafka::CompactedError;
-use crate::kafka::Delivery;
-use crate::kafka::ErrorCode;
-use crate::kafka::Producer;
-use crate::kafka::TransactionError;
+use crate::kafka::{ClientError, CompactedError, Delivery, ErrorCode, Producer, TransactionError};
 use crate::sync::Mutex;
 use crate::units::Lsn;
 use crate::wal::ReadError;

@@ -1,13 +1,11 @@
 //! What one transaction holds.
 
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::positions::Positions;
 use crate::drain::in_flight_record::InFlightRecord;
 use crate::drain::usage::Usage;
-use crate::wal::Confirmation;
-use crate::wal::Lsn;
+use crate::wal::{Confirmation, Lsn};
 
 /// An open transaction.
 pub(super) struct Transaction {

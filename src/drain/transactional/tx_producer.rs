@@ -1,22 +1,16 @@
 //! A worker's producer: the only one of its id, and what its last commit led to.
 
 use std::sync::Arc;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::message::hex;
-use super::message::transactional_id;
-use super::persist::SLICE;
-use super::persist::persist;
+use super::message::{hex, transactional_id};
+use super::persist::{SLICE, persist};
 use super::positions::Positions;
-use super::table::Table;
-use super::table::TableError;
+use super::table::{Table, TableError};
 use crate::backoff::Backoff;
 use crate::drain::notify::Notify;
 use crate::drain::producer_settings::ProducerSettings;
-use crate::kafka::ClientError;
-use crate::kafka::Producer;
-use crate::kafka::TransactionError;
+use crate::kafka::{ClientError, Producer, TransactionError};
 use crate::wal::Identity;
 
 /// A coordinator that is there answers within two seconds.

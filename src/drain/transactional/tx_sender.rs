@@ -3,8 +3,7 @@
 use std::time::Instant;
 
 use super::held_lanes::HeldLanes;
-use super::message::Message;
-use super::message::TOPIC;
+use super::message::{Message, TOPIC};
 use super::positions::Positions;
 use super::transaction::Transaction;
 use super::tx_producer::TxProducer;
@@ -13,19 +12,13 @@ use crate::command::Envelope;
 use crate::drain::dispatch_state::DispatchState;
 use crate::drain::dispatcher::ASK;
 use crate::drain::failure_policy::FailurePolicy;
-use crate::drain::in_flight_record::InFlightRecord;
-use crate::drain::in_flight_record::Way;
+use crate::drain::in_flight_record::{InFlightRecord, Way};
 use crate::drain::lane_reader::Disposition;
-use crate::drain::place::Place;
-use crate::drain::place::Scope;
-use crate::drain::sender::Candidate;
-use crate::drain::sender::Sender;
+use crate::drain::place::{Place, Scope};
+use crate::drain::sender::{Candidate, Sender};
 use crate::drain::usage::Usage;
-use crate::kafka::Answer;
-use crate::kafka::ErrorCode;
-use crate::kafka::Producer;
-use crate::wal::Frame;
-use crate::wal::Lsn;
+use crate::kafka::{Answer, ErrorCode, Producer};
+use crate::wal::{Frame, Lsn};
 
 pub(super) struct TxSender {
     pub(super) incarnation: [u8; 16],

@@ -1,7 +1,6 @@
 //! When a transaction has waited too long, and when lanes that were held go on.
 
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::tx_sender::TxSender;
 use crate::drain::dispatcher::Dispatcher;

@@ -1,29 +1,22 @@
 //! One worker of the exactly-once drain: a thread with its own lanes and its own transactional id.
 
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::positions::Positions;
 use super::takeover::mark_done;
-use super::tx_producer::Found;
-use super::tx_producer::TxProducer;
+use super::tx_producer::{Found, TxProducer};
 use super::tx_sender::TxSender;
 use crate::backoff::Backoff;
 use crate::drain::dispatcher::Dispatcher;
 use crate::drain::handle::Handle;
-use crate::drain::lane_reader::Disposition;
-use crate::drain::lane_reader::LaneReader;
-use crate::drain::lane_reader::ReadSide;
-use crate::drain::lane_reader::TURN;
+use crate::drain::lane_reader::{Disposition, LaneReader, ReadSide, TURN};
 use crate::drain::lanes::Lanes;
 use crate::drain::monitor::activity;
-use crate::drain::notify::ALERT;
-use crate::drain::notify::IDLE;
+use crate::drain::notify::{ALERT, IDLE};
 use crate::drain::part::STALL;
 use crate::drain::worker_parts::WorkerParts;
 use crate::kafka::ClientError;
-use crate::planted::Fault;
-use crate::planted::planted;
+use crate::planted::{Fault, planted};
 
 pub(in crate::drain) struct Worker {
     lanes: Lanes,

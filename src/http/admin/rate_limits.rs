@@ -2,16 +2,10 @@
 
 use crate::http::answer::Answer;
 use crate::http::body::Bodies;
-use crate::http::form;
-use crate::http::problem;
-use crate::http::problem::Place;
-use crate::http::problem::Problem;
-use crate::http::respond;
+use crate::http::problem::{Place, Problem};
 use crate::http::server::service::MatchedRequest;
-use crate::ratelimit::Fault;
-use crate::ratelimit::Limits;
-use crate::ratelimit::Setting;
-use crate::ratelimit::Which;
+use crate::http::{form, problem, respond};
+use crate::ratelimit::{Fault, Limits, Setting, Which};
 
 /// Three members take less than a hundred.
 const MAX_BODY: usize = 4 << 10;

@@ -12,15 +12,12 @@ use crate::http::answer::Answer;
 use crate::http::backend::AdminService;
 use crate::http::body::Bodies;
 use crate::http::config::Config;
-use crate::http::problem;
 use crate::http::problem::Problem;
-use crate::http::readiness;
-use crate::http::respond;
 use crate::http::server::guard::Guard;
 use crate::http::server::hosts::AllowedHosts;
 use crate::http::server::route::Route;
-use crate::http::server::service::MatchedRequest;
-use crate::http::server::service::Service;
+use crate::http::server::service::{MatchedRequest, Service};
+use crate::http::{problem, readiness, respond};
 use crate::metrics::Metrics;
 use crate::ratelimit::Limits;
 

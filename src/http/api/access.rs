@@ -3,14 +3,10 @@
 use hyper::header;
 use percent_encoding::percent_decode_str;
 
-use crate::auth::AuthError;
-use crate::auth::Authenticator;
-use crate::auth::Caller;
-use crate::auth::TokenError;
-use crate::http::headers;
-use crate::http::problem;
+use crate::auth::{AuthError, Authenticator, Caller, TokenError};
 use crate::http::problem::Problem;
 use crate::http::server::service::MatchedRequest;
+use crate::http::{headers, problem};
 use crate::users;
 use crate::users::UserError;
 

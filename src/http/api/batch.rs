@@ -3,10 +3,8 @@
 use bytes::Bytes;
 
 use crate::http::problem;
-use crate::http::problem::Place;
-use crate::http::problem::Problem;
-use crate::reported::PER_ANSWER;
-use crate::reported::Reported;
+use crate::http::problem::{Place, Problem};
+use crate::reported::{PER_ANSWER, Reported};
 
 /// The most commands in one request.
 pub const MAX_LINES: usize = 10_000;

@@ -1,7 +1,6 @@
 //! The kinds that may enter, exchanged while the daemon runs.
 
-use std::sync::Arc;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 

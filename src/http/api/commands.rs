@@ -6,21 +6,15 @@ use bytes::Bytes;
 use prometheus::IntCounter;
 
 use super::access::Authenticated;
-use super::batch;
-use super::receipt;
 use super::state::Api;
-use super::status;
+use super::{batch, receipt, status};
 use crate::http::answer::Answer;
 use crate::http::backend::CommandService;
-use crate::http::headers;
-use crate::http::headers::Format;
-use crate::http::headers::Prefer;
-use crate::http::problem;
+use crate::http::headers::{Format, Prefer};
 use crate::http::problem::Problem;
 use crate::http::server::service::MatchedRequest;
-use crate::ingest::Idempotency;
-use crate::ingest::Request;
-use crate::ingest::Submission;
+use crate::http::{headers, problem};
+use crate::ingest::{Idempotency, Request, Submission};
 use crate::kinds::Kind;
 
 /// Kafka counts a batch's header (61 bytes), a record's lengths and deltas (at most 27), and for each of at most six
@@ -147,8 +141,7 @@ fn record_size(kind: &str, key: &[u8], value: &[u8], headers_len: usize) -> usiz
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::command::CommandId;
-    use crate::command::Envelope;
+    use crate::command::{CommandId, Envelope};
     use crate::units::Timestamp;
 
     #[test]

@@ -3,10 +3,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::command::CommandId;
-use crate::command::Placement;
-use crate::command::State;
-use crate::command::Status;
+use crate::command::{CommandId, Placement, State, Status};
 use crate::units::Timestamp;
 use crate::users::Profile;
 

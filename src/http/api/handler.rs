@@ -4,10 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 
 use super::access;
-use super::access::Access;
-use super::access::Administrator;
-use super::access::Authenticated;
-use super::access::SelfOrAdmin;
+use super::access::{Access, Administrator, Authenticated, SelfOrAdmin};
 use super::state::Api;
 use crate::auth::Caller;
 use crate::http::answer::Answer;

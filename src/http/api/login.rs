@@ -1,18 +1,15 @@
 //! `POST /login`, `/refresh`, `/logout`.
 
-use serde_json::Map;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::documents::Empty;
 use super::state::Api;
 use crate::auth::Caller;
 use crate::http::answer::Answer;
 use crate::http::backend::CommandService;
-use crate::http::form;
-use crate::http::problem;
 use crate::http::problem::Problem;
-use crate::http::respond;
 use crate::http::server::service::MatchedRequest;
+use crate::http::{form, problem, respond};
 use crate::login::LoginError;
 use crate::users;
 use crate::users::UserError;

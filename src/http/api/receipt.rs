@@ -2,22 +2,14 @@
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::Response;
-use hyper::StatusCode;
-use hyper::header;
-use hyper::header::HeaderName;
-use hyper::header::HeaderValue;
+use hyper::header::{HeaderName, HeaderValue};
+use hyper::{Response, StatusCode, header};
 
-use super::documents::Accepted;
-use super::documents::AcceptedCommand;
-use super::documents::StatusDocument;
-use super::documents::Waited;
+use super::documents::{Accepted, AcceptedCommand, StatusDocument, Waited};
 use super::state::JSON;
-use crate::command::CommandId;
-use crate::command::Status;
+use crate::command::{CommandId, Status};
 use crate::http::answer::Answer;
-use crate::http::headers::Format;
-use crate::http::headers::Prefer;
+use crate::http::headers::{Format, Prefer};
 use crate::http::respond;
 use crate::ingest::Receipt;
 use crate::units::Timestamp;

@@ -1,16 +1,13 @@
 //! `GET /v1/commands/{id}`, and waiting for commands to become final.
 
 use std::pin::pin;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::documents::StatusDocument;
 use super::receipt;
 use super::state::Api;
 use crate::auth::Caller;
-use crate::command::CommandId;
-use crate::command::Status;
-use crate::command::has_consumer;
+use crate::command::{CommandId, Status, has_consumer};
 use crate::http::answer::Answer;
 use crate::http::backend::CommandService;
 use crate::http::headers::Prefer;

@@ -2,8 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::http::api::batch::MAX_LINES;
-use crate::http::api::batch::lines;
+use crate::http::api::batch::{MAX_LINES, lines};
 use crate::http::problem;
 use crate::http::problem::Problem;
 use crate::reported::PER_ANSWER;

@@ -2,27 +2,20 @@
 
 use std::collections::VecDeque;
 use std::future::Future;
-use std::net::IpAddr;
-use std::net::Ipv4Addr;
-use std::sync::Arc;
-use std::sync::LazyLock;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::{Arc, LazyLock};
 
-use tokio::runtime::Builder;
-use tokio::runtime::Runtime;
+use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 
-use super::fake::Nothing;
-use super::fake::Pipe;
-use super::fake::Taken;
+use super::fake::{Nothing, Pipe, Taken};
 use crate::auth::Authenticator;
 use crate::http::api::catalogue::Catalogue;
-use crate::http::api::state::Api;
-use crate::http::api::state::ApiParts;
+use crate::http::api::state::{Api, ApiParts};
 use crate::http::config::Config;
 use crate::http::server::connection;
 use crate::http::server::service::ServiceRunner;
-use crate::kinds::Kinds;
-use crate::kinds::defaults;
+use crate::kinds::{Kinds, defaults};
 use crate::metrics::Metrics;
 use crate::sync::Mutex;
 use crate::units::ByteSize;

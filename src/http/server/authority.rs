@@ -1,8 +1,6 @@
 //! `host[:port]`, as it stands in `Host`, in `Origin` and in absolute request targets (RFC 3986, section 3.2).
 
-use std::net::IpAddr;
-use std::net::Ipv4Addr;
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// A host, and its port if one is given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,8 +1,7 @@
 //! What the socket of a connection and the requests on it tell each other.
 
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU32};
 
 /// What a connection waits for.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -12,10 +12,8 @@ use tokio::sync::watch;
 
 use super::conn_state::ConnState;
 use super::limits::ConnectionLimits;
-use super::service::Service;
-use super::service::ServiceRunner;
-use super::timed_io::Socket;
-use super::timed_io::TimedIo;
+use super::service::{Service, ServiceRunner};
+use super::timed_io::{Socket, TimedIo};
 use super::tls::Tls;
 use crate::http::problem;
 use crate::http::problem::Problem;

@@ -11,20 +11,14 @@
 //! Where callers show a token, a page cannot: browsers add none by themselves. There any name is accepted, except on
 //! loopback, where no client needs another name.
 
-use hyper::HeaderMap;
-use hyper::Version;
-use hyper::header;
-use hyper::header::HeaderName;
-use hyper::header::HeaderValue;
+use hyper::header::{HeaderName, HeaderValue};
 use hyper::http::request::Parts;
+use hyper::{HeaderMap, Version, header};
 
-use super::authority::Authority;
-use super::authority::Host;
-use super::hosts::AllowedHosts;
-use super::hosts::HostNames;
-use crate::http::headers;
-use crate::http::problem;
+use super::authority::{Authority, Host};
+use super::hosts::{AllowedHosts, HostNames};
 use crate::http::problem::Problem;
+use crate::http::{headers, problem};
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 /// `same-site` too: another port of this machine is another origin of the same site.

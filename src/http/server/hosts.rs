@@ -4,9 +4,7 @@ use std::fs;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use serde::Deserialize;
-use serde::Serialize;
-use serde::de;
+use serde::{Deserialize, Serialize, de};
 
 /// Longest name in DNS, and longest label.
 const LONGEST_NAME: usize = 253;

@@ -2,23 +2,19 @@
 
 use std::future::Future;
 use std::io;
-use std::net::IpAddr;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus::IntCounter;
-use tokio::net::TcpListener;
-use tokio::net::TcpSocket;
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::connection;
 use super::hosts::is_loopback;
 use super::limits::ConnectionLimits;
-use super::service::Service;
-use super::service::ServiceRunner;
+use super::service::{Service, ServiceRunner};
 use super::tls::Tls;
 use crate::metrics::Metrics;
 

@@ -4,9 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::StatusCode;
-use prometheus::Histogram;
-use prometheus::IntCounter;
-use prometheus::IntGauge;
+use prometheus::{Histogram, IntCounter, IntGauge};
 
 use super::route::Route;
 use crate::metrics::Metrics;

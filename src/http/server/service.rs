@@ -7,24 +7,18 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
-use hyper::HeaderMap;
-use hyper::Request;
-use hyper::body::Body;
-use hyper::body::Incoming;
-use hyper::header;
+use hyper::body::{Body, Incoming};
 use hyper::header::HeaderValue;
+use hyper::{HeaderMap, Request, header};
 
-use super::conn_state::ConnState;
-use super::conn_state::Phase;
+use super::conn_state::{ConnState, Phase};
 use super::guard::Guard;
-use super::meter::Meters;
-use super::meter::Seen;
+use super::meter::{Meters, Seen};
 use super::route;
 use super::route::Route;
 use crate::http::answer::Answer;
-use crate::http::headers;
-use crate::http::problem;
 use crate::http::problem::Problem;
+use crate::http::{headers, problem};
 use crate::metrics::Metrics;
 
 /// A listener's routes and what answers them.

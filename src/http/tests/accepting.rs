@@ -1,6 +1,4 @@
-use super::fixture::Fake;
-use super::fixture::serve;
-use super::fixture::serve_with;
+use super::fixture::{Fake, serve, serve_with};
 use crate::ingest::SubmitError;
 use crate::units::ByteSize;
 

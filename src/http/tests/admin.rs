@@ -1,12 +1,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 
-use super::fixture::Backend;
-use super::fixture::Fake;
-use super::fixture::Server;
-use super::fixture::config;
-use super::fixture::serve;
-use super::fixture::start;
+use super::fixture::{Backend, Fake, Server, config, serve, start};
 use crate::http::Admin;
 use crate::metrics::Metrics;
 

@@ -1,12 +1,8 @@
 //! Everything the issue's paragraph on bad input names: a problem document, and nothing in the log.
 
 use super::client::Reply;
-use super::fixture::Server;
-use super::fixture::config;
-use super::fixture::serve;
-use super::fixture::serve_with;
-use crate::units::ByteSize;
-use crate::units::Span;
+use super::fixture::{Server, config, serve, serve_with};
+use crate::units::{ByteSize, Span};
 
 const ORDER: &str = r#"{"id":"o-1","amount":12}"#;
 const NDJSON: &str = "Content-Type: application/x-ndjson\r\n";

@@ -2,13 +2,9 @@ use std::time::Duration;
 
 use tokio::net::TcpStream;
 
-use super::fixture::config;
-use super::fixture::serve;
-use super::fixture::serve_with;
-use crate::http::Config;
-use crate::http::HttpServer;
-use crate::units::ByteSize;
-use crate::units::Span;
+use super::fixture::{config, serve, serve_with};
+use crate::http::{Config, HttpServer};
+use crate::units::{ByteSize, Span};
 
 const ORDER: &str = r#"{"id":"o-1","amount":12}"#;
 

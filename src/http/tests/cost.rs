@@ -1,9 +1,7 @@
 //! The cost of a request is bounded whatever its body is: sizes come before parsing, mistakes are counted up to a bound,
 //! and large bodies do not occupy the runtime.
 
-use super::fixture::config;
-use super::fixture::serve;
-use super::fixture::serve_with;
+use super::fixture::{config, serve, serve_with};
 use crate::units::ByteSize;
 
 const ORDER: &str = r#"{"id":"o-1","amount":12}"#;

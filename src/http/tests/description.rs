@@ -2,8 +2,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::fixture::Fake;
-use super::fixture::serve;
+use super::fixture::{Fake, serve};
 use crate::http::Api;
 use crate::http::server::service::Service;
 

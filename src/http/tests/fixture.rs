@@ -1,46 +1,29 @@
 //! A server on a free port whose log is a list.
 
-use std::collections::BTreeMap;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::SeqCst;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use tokio::sync::oneshot;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
 use super::client::Client;
-use crate::auth::Authenticator;
-use crate::auth::Caller;
-use crate::command::CommandId;
-use crate::command::State;
-use crate::command::Status;
-use crate::http::AdminService;
-use crate::http::Api;
-use crate::http::ApiParts;
-use crate::http::Catalogue;
-use crate::http::CommandService;
-use crate::http::Config;
-use crate::http::ConnectionLimits;
-use crate::http::HttpServer;
-use crate::http::Readiness;
+use crate::auth::{Authenticator, Caller};
+use crate::command::{CommandId, State, Status};
 use crate::http::api::checks::Checks;
 use crate::http::server::service::Service;
-use crate::ingest::Receipt;
-use crate::ingest::Request;
-use crate::ingest::SubmitError;
-use crate::kinds::Kinds;
-use crate::kinds::defaults;
+use crate::http::{
+    AdminService, Api, ApiParts, Catalogue, CommandService, Config, ConnectionLimits, HttpServer, Readiness,
+};
+use crate::ingest::{Receipt, Request, SubmitError};
+use crate::kinds::{Kinds, defaults};
 use crate::metrics::Metrics;
 use crate::status::StatusError;
 use crate::sync::Mutex;
-use crate::units::ByteSize;
-use crate::units::Span;
-use crate::units::Timestamp;
+use crate::units::{ByteSize, Span, Timestamp};
 
 /// When the fake log accepts everything: 2026-11-20T12:00:00.123Z.
 pub const ACCEPTED_AT: Timestamp = Timestamp(1_795_176_000_123);

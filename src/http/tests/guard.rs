@@ -2,11 +2,9 @@
 
 use std::sync::atomic::Ordering::SeqCst;
 
-use super::admin::serve_admin;
-use super::admin::serve_admin_at;
+use super::admin::{serve_admin, serve_admin_at};
 use super::client::Reply;
-use super::fixture::Server;
-use super::fixture::serve;
+use super::fixture::{Server, serve};
 
 const COMMAND: &str = "/v1/commands/order.create";
 const PAUSE: &str = "/admin/drain/pause";

@@ -1,5 +1,4 @@
-use super::fixture::Fake;
-use super::fixture::serve;
+use super::fixture::{Fake, serve};
 use crate::command::State;
 
 const ORDER: &str = r#"{"id":"o-1","amount":12}"#;

@@ -4,20 +4,16 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Context;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::AsyncRead;
-use tokio::io::AsyncWrite;
-use tokio::io::ReadBuf;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::timeout;
 
 use super::fixture::config;
 use crate::http::ConnectionLimits;
 use crate::http::server::conn_state::ConnState;
-use crate::http::server::timed_io::Socket;
-use crate::http::server::timed_io::TimedIo;
+use crate::http::server::timed_io::{Socket, TimedIo};
 
 /// Above anything that happens at all, on a busy machine too.
 const LONG: Duration = Duration::from_secs(60);

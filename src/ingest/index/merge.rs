@@ -1,16 +1,13 @@
 //! Parts written anew as one: so that there are few, and they hold little that is no longer kept.
 
 use std::collections::VecDeque;
-use std::io;
-use std::ops;
 use std::sync::Arc;
+use std::{io, ops};
 
-use super::Inner;
-use super::Scope;
-use super::layout::MAX_SPAN;
-use super::layout::Range;
+use super::layout::{MAX_SPAN, Range};
 use super::part::Part;
 use super::writer::PartWriter;
+use super::{Inner, Scope};
 use crate::wal::Lsn;
 
 /// Neighbours of one tier that become a part of the next tier.

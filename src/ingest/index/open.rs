@@ -5,22 +5,12 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::Budget;
-use super::CAUSES;
-use super::DIR;
-use super::Digests;
-use super::FILTER_BYTES;
-use super::Inner;
-use super::MAX_RECENT;
-use super::Part;
-use super::part::EXTENSION;
-use super::part::name_of;
-use super::view::Run;
-use super::view::View;
+use super::part::{EXTENSION, name_of};
+use super::view::{Run, View};
+use super::{Budget, CAUSES, DIR, Digests, FILTER_BYTES, Inner, MAX_RECENT, Part};
 use crate::metrics::Metrics;
 use crate::sync::RwLock;
-use crate::wal::Log;
-use crate::wal::Lsn;
+use crate::wal::{Log, Lsn};
 
 /// A start waits for this many records to be read (a tenth of a second); more are read in the background. Above what
 /// is in no part when the process is killed.

@@ -2,22 +2,14 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::OnceLock;
-use std::sync::atomic::AtomicUsize;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
-use super::Scope;
 use super::filter::Filter;
-use super::layout;
-use super::layout::BLOCK;
-use super::layout::Header;
-use super::layout::Range;
+use super::layout::{BLOCK, Header, Range};
+use super::{Scope, layout};
 use crate::wal::Lsn;
-use crate::wal::fs::File;
-use crate::wal::fs::Fs;
-use crate::wal::fs::Mode;
-use crate::wal::fs::read_full;
+use crate::wal::fs::{File, Fs, Mode, read_full};
 
 /// What a part's file is named.
 pub const EXTENSION: &str = "part";

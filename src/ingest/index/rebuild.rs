@@ -3,16 +3,13 @@
 use std::io;
 use std::sync::Arc;
 
-use super::Inner;
-use super::layout::MAX_SPAN;
-use super::layout::Range;
+use super::layout::{MAX_SPAN, Range};
 use super::part::Part;
-use super::scopes;
 use super::view::Run;
 use super::writer::PartWriter;
+use super::{Inner, scopes};
 use crate::command::Envelope;
-use crate::wal::Lsn;
-use crate::wal::ReadError;
+use crate::wal::{Lsn, ReadError};
 
 /// Keys read into one part, about 15 MiB in memory meanwhile.
 const KEYS_AT_ONCE: usize = 1 << 18;

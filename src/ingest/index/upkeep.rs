@@ -5,11 +5,9 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Inner;
-use super::Part;
-use super::merge;
 use super::part::name_of;
 use super::view::Run;
+use super::{Inner, Part, merge};
 use crate::task::Stop;
 
 /// Between two looks at what is to be done.

@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use super::Scope;
 use super::part::Part;
-use crate::wal::Log;
-use crate::wal::Lsn;
+use crate::wal::{Log, Lsn};
 
 /// The keys of a range of LSNs, in memory.
 pub struct Run {

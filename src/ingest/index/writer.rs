@@ -1,24 +1,15 @@
 //! Writes a part: entries in the order of their scopes into a temporary file, which then gets its name.
 
 use std::io;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::Scope;
 use super::filter::Filter;
-use super::layout;
-use super::layout::BLOCK;
-use super::layout::ENTRIES;
-use super::layout::Header;
-use super::layout::Range;
-use super::part::Budget;
-use super::part::Part;
-use super::part::name_of;
+use super::layout::{BLOCK, ENTRIES, Header, Range};
+use super::part::{Budget, Part, name_of};
+use super::{Scope, layout};
 use crate::wal::Lsn;
-use crate::wal::fs::File;
-use crate::wal::fs::Fs;
-use crate::wal::fs::Mode;
+use crate::wal::fs::{File, Fs, Mode};
 
 /// Bytes written at once.
 const BUFFER: usize = 64 << 10;

@@ -1,16 +1,11 @@
 //! Each planted fault is found by the story it spoils, within the schedules of one run.
 
-use std::panic::AssertUnwindSafe;
-use std::panic::catch_unwind;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::SCHEDULES;
-use super::schedules;
-use super::stories;
-use crate::planted::Fault;
-use crate::planted::plant;
+use super::{SCHEDULES, schedules, stories};
+use crate::planted::{Fault, plant};
 
 /// Which story has to find which fault.
 const FOUND_BY: [(Fault, fn()); 14] = [

@@ -1,9 +1,7 @@
 //! Runs a story under many schedules.
 
-use shuttle::Config;
-use shuttle::Runner;
-use shuttle::scheduler::PctScheduler;
-use shuttle::scheduler::RandomScheduler;
+use shuttle::scheduler::{PctScheduler, RandomScheduler};
+use shuttle::{Config, Runner};
 
 /// Replays one schedule, as it was printed.
 const REPLAY: &str = "FOREBAY_SHUTTLE_REPLAY";

@@ -1,27 +1,17 @@
 //! What happens in the models. Each story holds its claims by itself, whatever the schedule.
 
 use std::pin::pin;
-use std::task::Context;
-use std::task::Poll;
-use std::task::Waker;
+use std::task::{Context, Poll, Waker};
 
 use shuttle::future::block_on;
-use shuttle::rand::Rng;
-use shuttle::rand::thread_rng;
+use shuttle::rand::{Rng, thread_rng};
 use shuttle::thread;
 use tokio::sync::oneshot;
 
-use super::super::Admission;
-use super::super::Receipt;
-use super::super::SubmitError;
-use super::super::queue::CommitJob;
-use super::super::queue::Keyed;
+use super::super::queue::{CommitJob, Keyed};
 use super::super::request::CommitOutcome;
-use super::world::FOREVER;
-use super::world::SEGMENT;
-use super::world::Shape;
-use super::world::World;
-use super::world::request;
+use super::super::{Admission, Receipt, SubmitError};
+use super::world::{FOREVER, SEGMENT, Shape, World, request};
 use crate::command::Repeat;
 use crate::wal::Lsn;
 

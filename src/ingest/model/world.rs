@@ -2,8 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,32 +10,16 @@ use shuttle::future::block_on;
 use shuttle::thread;
 use shuttle::thread::JoinHandle;
 
-use super::super::CommitQueue;
-use super::super::Config;
-use super::super::Ingest;
-use super::super::Receipt;
-use super::super::Request;
-use super::super::Shared;
-use super::super::Submission;
-use super::super::SubmitError;
 use super::super::commit::Committer;
 use super::super::gather::Rule;
-use super::super::index::IdempotencyIndex;
-use super::super::index::IndexEntry;
-use super::super::index::IndexError;
-use super::super::index::Lookup;
-use super::super::index::Scope;
+use super::super::index::{IdempotencyIndex, IndexEntry, IndexError, Lookup, Scope};
+use super::super::{CommitQueue, Config, Ingest, Receipt, Request, Shared, Submission, SubmitError};
 use crate::command::Envelope;
 use crate::metrics::Metrics;
 use crate::sync::Mutex;
-use crate::units::ByteSize;
-use crate::units::Timestamp;
-use crate::wal::Log;
-use crate::wal::Lsn;
-use crate::wal::Opened;
-use crate::wal::Options;
+use crate::units::{ByteSize, Timestamp};
 use crate::wal::memory::MemoryFs;
-use crate::wal::open;
+use crate::wal::{Log, Lsn, Opened, Options, open};
 
 /// Longer than any model's real time: a wait that ended by its time would hide that nobody woke it.
 pub const FOREVER: Duration = Duration::from_secs(24 * 3600);

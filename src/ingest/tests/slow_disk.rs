@@ -7,15 +7,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::super::*;
-use crate::sync::Condvar;
-use crate::sync::Mutex;
+use crate::sync::{Condvar, Mutex};
 use crate::units::Timestamp;
 use crate::wal;
-use crate::wal::fs::Dir;
-use crate::wal::fs::File;
-use crate::wal::fs::Fs;
-use crate::wal::fs::Mode;
-use crate::wal::fs::RealFs;
+use crate::wal::fs::{Dir, File, Fs, Mode, RealFs};
 
 /// Far more than any test needs.
 const LONG: Duration = Duration::from_secs(120);

@@ -1,12 +1,10 @@
 //! The store's files: opening them, and what is done with those that cannot be used or have grown too large.
 
-use std::fs;
 use std::fs::Permissions;
-use std::io;
-use std::os::unix::fs::DirBuilderExt;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
+use std::{fs, io};
 
 const DIR: &str = "kv";
 const BROKEN: &str = "kv.broken";

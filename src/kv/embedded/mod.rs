@@ -12,15 +12,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus::IntCounter;
-use tokio::sync::Semaphore;
-use tokio::sync::broadcast;
+use tokio::sync::{Semaphore, broadcast};
 use tokio::time::timeout;
 
 use crate::units::Timestamp;
 
 use super::KvError;
-use super::call::Call;
-use super::call::Reply;
+use super::call::{Call, Reply};
 use super::event::Event;
 
 use seal::Seal;

@@ -4,9 +4,7 @@ use std::io;
 
 use aes_gcm_siv::Aes256GcmSiv;
 use aes_gcm_siv::aead::AeadInOut;
-use hmac::Hmac;
-use hmac::KeyInit;
-use hmac::Mac;
+use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
 /// Before a sealed value: random. A repeated nonce shows with GCM-SIV only that two values of one key are equal.

@@ -3,25 +3,18 @@
 //! with what is gone; and it holds a bounded number of keys: for one more, the one that would end first is given up.
 
 use std::borrow::Cow;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use prometheus::IntCounter;
 
-use crate::sync::Mutex;
-use crate::sync::RwLock;
+use crate::sync::{Mutex, RwLock};
 use crate::units::Timestamp;
 
 use super::super::bucket::Bucket;
-use super::super::call::Call;
-use super::super::call::Held;
-use super::super::call::Op;
-use super::super::call::Reply;
-use super::super::call::millis;
-use super::files::SMALL;
-use super::files::Store;
+use super::super::call::{Call, Held, Op, Reply, millis};
+use super::files::{SMALL, Store};
 use super::seal::Seal;
 
 /// Some hundred bytes each.

@@ -4,18 +4,11 @@
 
 use std::time::Duration;
 
-use redis::Cmd;
-use redis::RedisResult;
-use redis::Value;
+use redis::{Cmd, RedisResult, Value};
 
 use super::super::KvError;
-use super::super::bucket::SCRIPT;
-use super::super::bucket::Spent;
-use super::super::call::Call;
-use super::super::call::Held;
-use super::super::call::Op;
-use super::super::call::Reply;
-use super::super::call::millis;
+use super::super::bucket::{SCRIPT, Spent};
+use super::super::call::{Call, Held, Op, Reply, millis};
 use super::error::said;
 
 /// Each begins by looking whose value stands there. A value that begins with `ARGV[1]` is its owner's.

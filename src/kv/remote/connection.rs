@@ -4,28 +4,17 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::AsyncConnectionConfig;
-use redis::Client;
-use redis::Cmd;
-use redis::ConnectionInfo;
-use redis::Pipeline;
-use redis::RedisResult;
-use redis::Value;
-use redis::aio::ConnectionLike;
-use redis::aio::MultiplexedConnection;
+use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::cluster::ClusterClient;
 use redis::cluster_async::ClusterConnection;
-use redis::cluster_routing::MultipleNodeRoutingInfo;
-use redis::cluster_routing::ResponsePolicy;
-use redis::cluster_routing::RoutingInfo;
+use redis::cluster_routing::{MultipleNodeRoutingInfo, ResponsePolicy, RoutingInfo};
+use redis::{AsyncConnectionConfig, Client, Cmd, ConnectionInfo, Pipeline, RedisResult, Value};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::super::Config;
-use super::super::KvError;
+use super::super::{Config, KvError};
 use super::error::no_answer;
-use super::servers::Servers;
-use super::servers::tcp;
+use super::servers::{Servers, tcp};
 
 /// Name look-up, TCP, TLS and greeting. A call may give up earlier; the attempt goes on with the next one.
 pub(super) const CONNECT_WITHIN: Duration = Duration::from_secs(2);

@@ -1,7 +1,6 @@
 //! Errors of the Redis client in our words.
 
-use redis::ErrorKind;
-use redis::RedisError;
+use redis::{ErrorKind, RedisError};
 
 use super::super::KvError;
 

@@ -5,16 +5,14 @@
 
 use std::sync::Arc;
 
-use redis::Cmd;
-use redis::Value;
+use redis::{Cmd, Value};
 use tokio::time::timeout;
 
 use super::super::KvError;
 use super::super::call::Call;
-use super::Redis;
-use super::Remote;
 use super::connection::CONNECT_WITHIN;
 use super::error::A_NODE;
+use super::{Redis, Remote};
 
 /// What is said of a server that is none with `cluster = true`.
 const NO_NODE: &str = "the server is no node of a cluster: set [redis] cluster = false";

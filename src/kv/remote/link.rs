@@ -1,19 +1,13 @@
 //! A connection that comes when it is needed and is replaced when it breaks.
 
 use std::sync::Arc;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use redis::Cmd;
-use redis::RedisError;
-use redis::RedisResult;
-use redis::Value;
+use redis::{Cmd, RedisError, RedisResult, Value};
 use tokio::sync::Mutex;
 
 use super::super::KvError;
-use super::connection::Connecting;
-use super::connection::Connection;
-use super::connection::Connector;
+use super::connection::{Connecting, Connection, Connector};
 use super::error::said;
 use crate::task::Task;
 

@@ -15,37 +15,27 @@ mod servers;
 mod subscriber;
 mod unheard;
 
-use std::hash::BuildHasher;
-use std::hash::BuildHasherDefault;
-use std::hash::DefaultHasher;
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus::IntCounter;
-use redis::Cmd;
-use redis::RedisResult;
-use redis::Value;
+use redis::{Cmd, RedisResult, Value};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
-use tokio::time::Instant;
-use tokio::time::timeout;
-use tokio::time::timeout_at;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::backoff::Gate;
 use crate::metrics::Metrics;
 use crate::task::TaskSet;
 
-use super::Config;
-use super::KvError;
-use super::call::Call;
-use super::call::Reply;
+use super::call::{Call, Reply};
+use super::{Config, KvError};
 
-use command::Next;
-use command::Question;
+use command::{Next, Question};
 use connection::Connector;
-use error::no_answer;
-use error::said;
+use error::{no_answer, said};
 use link::Link;
 use unheard::Unheard;
 

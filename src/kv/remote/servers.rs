@@ -1,20 +1,14 @@
 //! Where the servers are, and what it takes to be let in: password and certificates.
 
-use std::fs;
-use std::io;
 use std::path::Path;
 use std::time::Duration;
+use std::{fs, io};
 
-use redis::Client;
-use redis::ConnectionInfo;
-use redis::IntoConnectionInfo;
-use redis::RedisResult;
-use redis::TlsCertificates;
 use redis::io::tcp::TcpSettings;
+use redis::{Client, ConnectionInfo, IntoConnectionInfo, RedisResult, TlsCertificates};
 
-use super::super::Config;
-use super::super::KvError;
 use super::super::url::ServerUrl;
+use super::super::{Config, KvError};
 use super::error::no_answer;
 
 /// A connection whose other end has not even taken what was sent for so long is dead: of a cut cable nobody is told.

@@ -1,30 +1,20 @@
 //! Messages from a Redis, over a connection of their own.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use prometheus::IntCounter;
-use redis::Client;
-use redis::ProtocolVersion;
-use redis::PushInfo;
-use redis::PushKind;
-use redis::RedisResult;
-use redis::Value;
 use redis::aio::MultiplexedConnection;
+use redis::{Client, ProtocolVersion, PushInfo, PushKind, RedisResult, Value};
 use tokio::sync::mpsc;
-use tokio::time::Instant;
-use tokio::time::sleep_until;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::backoff::Backoff;
 
 use super::super::KvError;
 use super::super::event::Event;
-use super::connection::CONNECT_WITHIN;
-use super::connection::Connector;
-use super::connection::settings;
+use super::connection::{CONNECT_WITHIN, Connector, settings};
 use super::error::said;
 use super::unheard::Unheard;
 

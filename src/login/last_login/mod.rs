@@ -10,15 +10,12 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
-use prometheus::IntCounter;
-use prometheus::IntGauge;
+use prometheus::{IntCounter, IntGauge};
 use tokio::sync::Notify;
-use tokio::time::sleep;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::backoff::Backoff;
-use crate::db::Database;
-use crate::db::DbError;
+use crate::db::{Database, DbError};
 use crate::metrics::Metrics;
 use crate::sync::Mutex;
 use crate::task::Task;

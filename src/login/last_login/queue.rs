@@ -1,7 +1,6 @@
 //! The login times that wait: one an account, the newest.
 
-use std::collections::HashMap;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use crate::units::Timestamp;

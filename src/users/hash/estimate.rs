@@ -2,11 +2,9 @@
 //!
 //! bcrypt does `2^cost` rounds. The estimate is the time of one round, so that hashes of different costs teach the same.
 
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use rustix::time::ClockId;
-use rustix::time::clock_gettime;
+use rustix::time::{ClockId, clock_gettime};
 
 /// One round on a current core; used until the first password was hashed.
 pub(super) const ROUND: Duration = Duration::from_micros(50);

@@ -1,8 +1,7 @@
 //! A password to hash, and who gets the hash.
 
 use std::net::IpAddr;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 

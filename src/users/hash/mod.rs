@@ -13,32 +13,22 @@ mod turns;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use prometheus::IntGauge;
 use tokio::sync::oneshot;
 
-use crate::command::Secret;
-use crate::command::same_bytes;
+use crate::command::{Secret, same_bytes};
 use crate::metrics::Metrics;
-use crate::task::Alarm;
-use crate::task::OnFailure;
-use crate::task::Thread;
+use crate::task::{Alarm, OnFailure, Thread};
 
-use super::config::COSTS;
-use super::config::Config;
+use super::config::{COSTS, Config};
 use estimate::Stopwatch;
-use job::Job;
-use job::JobInfo;
-use job::Purpose;
-use job::Reply;
+use job::{Job, JobInfo, Purpose, Reply};
 use queue::Queue;
 
-pub use job::HashError;
-pub use job::LONGEST_PASSWORD;
-pub use salt::derived_salt;
-pub use salt::random_salt;
+pub use job::{HashError, LONGEST_PASSWORD};
+pub use salt::{derived_salt, random_salt};
 
 /// Nothing depends on it: a stop wakes who waits.
 const TURN: Duration = Duration::from_secs(1);

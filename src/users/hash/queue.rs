@@ -1,23 +1,14 @@
 //! Passwords that wait for a thread. Purposes take turns, and within a purpose the clients do: whoever sends many waits
 //! for their own.
 
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crate::sync::Condvar;
-use crate::sync::Mutex;
-use crate::sync::MutexGuard;
+use crate::sync::{Condvar, Mutex, MutexGuard};
 
 use super::estimate;
-use super::estimate::Measured;
-use super::estimate::rounds;
-use super::job::Client;
-use super::job::HashError;
-use super::job::Job;
-use super::job::JobInfo;
-use super::job::Purpose;
-use super::turns::Amount;
-use super::turns::Turns;
+use super::estimate::{Measured, rounds};
+use super::job::{Client, HashError, Job, JobInfo, Purpose};
+use super::turns::{Amount, Turns};
 
 /// Requests that wait, whatever their deadlines: each is held open.
 const MOST_PROMPT: usize = 10_000;

@@ -2,11 +2,8 @@
 
 use std::sync::LazyLock;
 
-use data_encoding::Encoding;
-use data_encoding::Specification;
-use hmac::Hmac;
-use hmac::KeyInit;
-use hmac::Mac;
+use data_encoding::{Encoding, Specification};
+use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
 use crate::command::CommandId;

@@ -1,11 +1,9 @@
 //! The queue of one purpose: clients take turns, and each client's passwords keep their order.
 
-use std::collections::HashMap;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
 use super::estimate::rounds;
-use super::job::Client;
-use super::job::Job;
+use super::job::{Client, Job};
 
 /// Jobs, and the rounds they take together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -90,9 +88,7 @@ mod tests {
 
     use super::*;
     use crate::command::Secret;
-    use crate::users::hash::job::JobInfo;
-    use crate::users::hash::job::Purpose;
-    use crate::users::hash::job::Reply;
+    use crate::users::hash::job::{JobInfo, Purpose, Reply};
 
     fn client(number: u8) -> Client {
         Some(IpAddr::from([192, 0, 2, number]))

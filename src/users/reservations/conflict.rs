@@ -7,20 +7,15 @@
 //! The marker of another log is believed until its time to live ends, with two exceptions. It may be taken over if that
 //! daemon sends no heartbeat, or if that daemon was restarted and its log does not hold the command. In both cases the
 //! database must not have the row either.
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::OwnerState;
-use super::Reservations;
-use super::ReserveOutcome;
 use super::instance::InstanceId;
 use super::key::ReservationKey;
+use super::{OwnerState, Reservations, ReserveOutcome};
 use crate::command::CommandId;
 use crate::ingest::Receipt;
-use crate::kv::Held;
-use crate::kv::KvError;
-use crate::kv::markers;
 use crate::kv::markers::Marker;
+use crate::kv::{Held, KvError, markers};
 
 /// A marker that changes hands while it is judged is judged again, so many times.
 const JUDGEMENTS: usize = 3;

@@ -1,7 +1,6 @@
 //! The markers that one request holds on its way to the log.
 
-use std::sync::Arc;
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
 
 use tokio::runtime::Handle;
 
@@ -9,10 +8,7 @@ use super::Reservations;
 use super::in_flight::Guard;
 use super::key::ReservationKey;
 use crate::command::CommandId;
-use crate::ingest::Ingest;
-use crate::ingest::Receipt;
-use crate::ingest::Request;
-use crate::ingest::SubmitError;
+use crate::ingest::{Ingest, Receipt, Request, SubmitError};
 use crate::task::TaskSet;
 use crate::telemetry::Steps;
 

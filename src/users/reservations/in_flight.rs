@@ -11,8 +11,7 @@ use tokio::sync::watch;
 
 use super::key::ReservationKey;
 use crate::ingest::Receipt;
-use crate::sync::Mutex;
-use crate::sync::MutexGuard;
+use crate::sync::{Mutex, MutexGuard};
 
 /// One request under way.
 pub(in crate::users) struct InFlightRequest {

@@ -4,10 +4,8 @@
 //! the log carry command ids, and its heartbeat names the run. A marker of an earlier run that still has no id stands for
 //! nothing: its daemon died before the log had the command.
 
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
-use std::time::SystemTime;
-use std::time::UNIX_EPOCH;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use data_encoding::HEXLOWER;
 

@@ -8,22 +8,16 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::Interval;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Interval, MissedTickBehavior};
 
-use super::super::UserError;
-use super::super::Users;
+use super::super::{UserError, Users};
 use super::Reservations;
 use super::conflict::SILENCE;
 use super::key::ReservationKey;
 use crate::command::UserValue;
 use crate::ingest::Claimed;
-use crate::kv::Event;
-use crate::kv::Held;
-use crate::kv::KvError;
-use crate::kv::Replacement;
-use crate::kv::markers;
 use crate::kv::markers::Marker;
+use crate::kv::{Event, Held, KvError, Replacement, markers};
 use crate::task::Task;
 use crate::units::Lsn;
 

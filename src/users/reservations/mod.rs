@@ -17,29 +17,22 @@ mod maintenance;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::Config;
 use crate::backoff;
 use crate::command::CommandId;
 use crate::db::Database;
-use crate::ingest::Ingest;
-use crate::ingest::Receipt;
-use crate::kv::Held;
-use crate::kv::Kv;
-use crate::kv::KvError;
-use crate::kv::Replacement;
-use crate::kv::markers;
+use crate::ingest::{Ingest, Receipt};
 use crate::kv::markers::Marker;
+use crate::kv::{Held, Kv, KvError, Replacement, markers};
 use crate::metrics::Metrics;
 use crate::status::Statuses;
 use crate::sync::Mutex;
 
 pub use maintenance::ReservationMaintenance;
 
-pub(super) use guard::ReservationGuard;
-pub(super) use guard::Stored;
+pub(super) use guard::{ReservationGuard, Stored};
 pub(super) use in_flight::InFlightRequest;
 pub(super) use key::ReservationKey;
 

@@ -2,12 +2,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::Schedule;
-use crate::daemon::Daemon;
-use crate::daemon::Room;
+use crate::daemon::{Daemon, Room};
 use crate::shared::Shared;
 use support::clock::Clock;
 use support::disk::SmallDisk;

@@ -3,16 +3,13 @@
 
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::Schedule;
 use crate::rng::Rng;
 use crate::shared::Shared;
-use support::kafka::Broker;
-use support::kafka::Kafka;
-use support::proxy::Link;
-use support::proxy::Proxy;
+use support::kafka::{Broker, Kafka};
+use support::proxy::{Link, Proxy};
 
 #[derive(Clone, Copy, Debug)]
 pub enum Fault {

@@ -4,15 +4,12 @@
 mod daemon;
 mod kafka;
 
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::rng::Rng;
 
-pub use daemon::DaemonFaults;
-pub use daemon::DaemonSchedule;
-pub use kafka::KafkaFaults;
-pub use kafka::KafkaSchedule;
+pub use daemon::{DaemonFaults, DaemonSchedule};
+pub use kafka::{KafkaFaults, KafkaSchedule};
 
 /// Every fault comes once before any comes again, each time in another order.
 struct Bag<T: 'static> {

@@ -3,22 +3,15 @@
 //! By librdkafka, which takes milliseconds where Kafka's own tools take a second.
 
 use std::process;
-use std::sync::atomic::AtomicU32;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
-use std::time::SystemTime;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, SystemTime};
 
 use rdkafka::ClientConfig;
-use rdkafka::admin::AdminClient;
-use rdkafka::admin::AdminOptions;
-use rdkafka::admin::AlterConfig;
-use rdkafka::admin::NewPartitions;
-use rdkafka::admin::NewTopic;
-use rdkafka::admin::ResourceSpecifier;
-use rdkafka::admin::TopicReplication;
+use rdkafka::admin::{
+    AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication,
+};
 use rdkafka::client::DefaultClientContext;
-use rdkafka::error::KafkaResult;
-use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::error::{KafkaResult, RDKafkaErrorCode};
 use rdkafka::metadata::MetadataTopic;
 use tokio::runtime;
 

@@ -4,8 +4,7 @@ use std::io;
 
 use serde_json::json;
 
-use super::http::Client;
-use super::http::Response;
+use super::http::{Client, Response};
 
 /// Bodies of the user service's forms have at most this many bytes.
 const FORM: usize = 16 << 10;

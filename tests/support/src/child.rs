@@ -4,19 +4,12 @@
 //! itself be killed, the kernel kills the child (`setpriv --pdeathsig`, which sets that and then becomes the program,
 //! so that the pid is the program's own).
 
-use std::fs;
 use std::fs::File;
-use std::io;
-use std::path::Path;
-use std::path::PathBuf;
-use std::process;
-use std::process::Command;
-use std::process::ExitStatus;
-use std::process::Stdio;
-use std::sync::OnceLock;
-use std::sync::mpsc;
-use std::thread;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::{OnceLock, mpsc};
 use std::time::Duration;
+use std::{fs, io, process, thread};
 
 use super::wait;
 

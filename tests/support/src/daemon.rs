@@ -1,8 +1,7 @@
 //! What these tests ask of the daemon, in one word each.
 
 use std::env;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::Value;

@@ -3,13 +3,9 @@
 //! A static is not dropped and a test process may be killed: as with directories, a shell at the other end of a pipe
 //! unmounts when the pipe closes, however that comes about.
 
-use std::fs;
-use std::io;
-use std::path::Path;
-use std::path::PathBuf;
-use std::process::Child;
-use std::process::Command;
-use std::process::Stdio;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::{fs, io};
 
 /// A file system of its own, in memory.
 pub struct SmallDisk {

@@ -10,11 +10,8 @@
 //! gate.open();
 //! ```
 
-use sqlx::AssertSqlSafe;
-use sqlx::Connection;
-use sqlx::PgConnection;
-use tokio::runtime::Builder;
-use tokio::runtime::Runtime;
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use tokio::runtime::{Builder, Runtime};
 
 use super::daemon::LONG;
 use super::wait;

@@ -4,25 +4,16 @@
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::Mutex;
-use std::sync::MutexGuard;
-use std::sync::PoisonError;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use sqlx::AssertSqlSafe;
-use sqlx::Connection;
-use sqlx::MySqlConnection;
+use sqlx::{AssertSqlSafe, Connection, MySqlConnection};
 use tempfile::TempDir;
 
 use super::child::Child;
 use super::ports::Port;
-use super::scratch;
-use super::sql;
-use super::sql::PASSWORD;
-use super::sql::SqlServer;
-use super::sql::USER;
-use super::sql::complete;
-use super::wait;
+use super::sql::{PASSWORD, SqlServer, USER, complete};
+use super::{scratch, sql, wait};
 
 /// It takes one to three seconds, and a repair after a kill some more.
 const READY_WITHIN: Duration = Duration::from_secs(60);

@@ -2,9 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::io::PipeReader;
-use std::io::PipeWriter;
-use std::io::Write;
+use std::io::{PipeReader, PipeWriter, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::process::Stdio;

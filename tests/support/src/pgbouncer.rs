@@ -5,19 +5,15 @@ use std::fs;
 use std::fs::Permissions;
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tempfile::TempDir;
 
 use super::child::Child;
 use super::ports::Port;
-use super::postgres;
-use super::scratch;
-use super::sql::PASSWORD;
-use super::sql::USER;
-use super::wait;
+use super::sql::{PASSWORD, USER};
+use super::{postgres, scratch, wait};
 
 const READY_WITHIN: Duration = Duration::from_secs(60);
 /// `pool_mode = transaction`, and the next session for each transaction: what a session keeps is not found again. Few

@@ -4,13 +4,10 @@
 //! connection, so ports come from below the range of those, and a file lock per port keeps other test processes on
 //! the machine away from it. The kernel releases the lock when this process ends, however it ends.
 
-use std::env;
-use std::fs;
 use std::fs::File;
 use std::net::TcpListener;
-use std::process;
-use std::sync::atomic::AtomicU16;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::{env, fs, process};
 
 /// Above the ports services like to have, below 32,768, where Linux begins to number outgoing connections.
 const FIRST: u16 = 15_000;

@@ -3,30 +3,19 @@
 
 use std::fs;
 use std::fs::Permissions;
-use std::os::unix::fs::PermissionsExt;
-use std::os::unix::fs::chown;
-use std::path::Path;
-use std::path::PathBuf;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Mutex;
-use std::sync::MutexGuard;
-use std::sync::PoisonError;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use sqlx::AssertSqlSafe;
-use sqlx::Connection;
-use sqlx::PgConnection;
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tempfile::TempDir;
 
 use super::child::Child;
 use super::ports::Port;
-use super::scratch;
-use super::sql;
-use super::sql::PASSWORD;
-use super::sql::SqlServer;
-use super::sql::USER;
-use super::sql::complete;
-use super::wait;
+use super::sql::{PASSWORD, SqlServer, USER, complete};
+use super::{scratch, sql, wait};
 
 const READY_WITHIN: Duration = Duration::from_secs(60);
 const STOP_WITHIN: Duration = Duration::from_secs(60);

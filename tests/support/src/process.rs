@@ -9,14 +9,10 @@
 //! ```
 
 use std::collections::BTreeMap;
-use std::env;
-use std::fs;
-use std::path::Path;
-use std::path::PathBuf;
-use std::process::Command;
-use std::process::ExitStatus;
-use std::process::Stdio;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
+use std::{env, fs};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -24,8 +20,7 @@ use tempfile::TempDir;
 use super::child::Child;
 use super::http::Client;
 use super::ports::Port;
-use super::scratch;
-use super::wait;
+use super::{scratch, wait};
 
 /// Ready takes tens of milliseconds; this is for a machine whose cores also compile and run brokers.
 const READY_WITHIN: Duration = Duration::from_secs(60);

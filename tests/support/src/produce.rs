@@ -1,18 +1,11 @@
 //! Records put into a topic by a test itself, and what the broker said to each.
 
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use rdkafka::ClientConfig;
-use rdkafka::ClientContext;
-use rdkafka::Message;
 use rdkafka::error::RDKafkaErrorCode;
-use rdkafka::producer::BaseProducer;
-use rdkafka::producer::BaseRecord;
-use rdkafka::producer::DeliveryResult;
-use rdkafka::producer::Producer as _;
-use rdkafka::producer::ProducerContext;
+use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext};
+use rdkafka::{ClientConfig, ClientContext, Message};
 
 use super::wait;
 

@@ -2,22 +2,18 @@
 //! defaults for everything else.
 
 use std::io;
-use std::io::Read;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::Mutex;
-use std::sync::MutexGuard;
-use std::sync::PoisonError;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tempfile::TempDir;
 
 use super::child::Child;
 use super::ports::Port;
-use super::scratch;
-use super::wait;
+use super::{scratch, wait};
 
 /// It starts in a few milliseconds, a cluster in about a second; the machine may be busy.
 const READY_WITHIN: Duration = Duration::from_secs(30);

@@ -6,18 +6,12 @@
 //!
 //! `FOREBAY_TEST_KEEP=1` keeps everything, for a look at what a failed test left behind.
 
-use std::env;
-use std::fs;
-use std::io;
-use std::path::Path;
-use std::path::PathBuf;
-use std::process::Child;
-use std::process::Command;
-use std::process::Stdio;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
+use std::{env, fs, io};
 
-use tempfile::Builder;
-use tempfile::TempDir;
+use tempfile::{Builder, TempDir};
 
 /// The directory of this test process, and the shell that removes it.
 struct Root {

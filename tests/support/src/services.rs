@@ -12,27 +12,18 @@
 //! let Some(server) = services::own_postgres("name_of_the_test") else { return }; // a server of its own
 //! ```
 
-use std::env;
-use std::io;
 use std::io::Write;
 use std::ops::Deref;
-use std::sync::Condvar;
-use std::sync::Mutex;
-use std::sync::OnceLock;
-use std::sync::PoisonError;
-use std::thread;
+use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
+use std::{env, io, thread};
 
-use super::kafka::ClusterOptions;
-use super::kafka::Jars;
-use super::kafka::Kafka;
+use super::kafka::{ClusterOptions, Jars, Kafka};
 use super::mariadb::MariaDb;
-use super::pgbouncer;
 use super::pgbouncer::PgBouncer;
 use super::postgres::Postgres;
-use super::redis;
-use super::redis::Redis;
-use super::redis::RedisCluster;
+use super::redis::{Redis, RedisCluster};
 use super::sql::SqlServer;
+use super::{pgbouncer, redis};
 
 /// `required` makes a missing service an error.
 const SERVICES: &str = "FOREBAY_TEST_SERVICES";

@@ -2,12 +2,10 @@
 //!
 //! Both servers are as durable as in production: a commit is answered after its flush.
 
-use std::fs;
 use std::future::Future;
 use std::os::unix::fs::MetadataExt;
-use std::sync::atomic::AtomicU32;
-use std::sync::atomic::Ordering;
-use std::thread;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::{fs, thread};
 
 use tokio::runtime::Builder;
 

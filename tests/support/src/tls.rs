@@ -1,28 +1,21 @@
 //! Certificates of a test's own, and connections that want to see one of them.
 
-use std::fs;
-use std::io;
 use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
+use std::{fs, io};
 
-use tokio_rustls::rustls::ClientConfig;
-use tokio_rustls::rustls::ClientConnection;
-use tokio_rustls::rustls::RootCertStore;
-use tokio_rustls::rustls::StreamOwned;
-use tokio_rustls::rustls::SupportedProtocolVersion;
 use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::pki_types::CertificateDer;
-use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
+use tokio_rustls::rustls::{
+    ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedProtocolVersion,
+};
 
-use super::http;
 use super::http::Connection;
-use super::scratch;
-use super::services;
+use super::{http, scratch, services};
 
 /// Makes a key and a certificate that nobody but itself has signed, for 127.0.0.1.
 const MAKE: &str = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=test \

@@ -1,7 +1,6 @@
 //! Holds what is in Kafka against what was answered.
 
-use std::collections::HashMap;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 use serde_json::Value;

@@ -1,8 +1,7 @@
 //! Waiting for a condition of another process, with an end.
 
 use std::thread;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A condition is looked at this often: short beside what tests wait for, long beside the cost of a look.
 const POLL: Duration = Duration::from_millis(10);

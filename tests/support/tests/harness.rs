@@ -2,31 +2,19 @@
 // clippy.toml allows this in test functions; what they call is no different.
 #![allow(clippy::unwrap_used)]
 
-use std::env;
-use std::fs;
-use std::io::ErrorKind;
-use std::io::Read;
-use std::io::Write;
-use std::net::TcpListener;
-use std::net::TcpStream;
-use std::path::Path;
-use std::path::PathBuf;
-use std::process::Command;
-use std::process::Stdio;
-use std::thread;
-use std::time::Duration;
-use std::time::Instant;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+use std::{env, fs, thread};
 
 use support::child::Child;
 use support::disk::SmallDisk;
-use support::http::Client;
-use support::http::Connection;
+use support::http::{Client, Connection};
 use support::ports::Port;
-use support::proxy::Flow;
-use support::proxy::Link;
-use support::proxy::Proxy;
-use support::scratch;
-use support::wait;
+use support::proxy::{Flow, Link, Proxy};
+use support::{scratch, wait};
 
 /// Above what a process needs to start or to end, on a busy machine too.
 const LONG: Duration = Duration::from_secs(30);

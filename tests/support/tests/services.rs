@@ -3,19 +3,11 @@
 use std::time::Duration;
 
 use rdkafka::error::RDKafkaErrorCode;
-use support::admin::Admin;
-use support::admin::unique_name;
-use support::consume::Record;
-use support::consume::read_all;
-use support::consume::read_until;
-use support::kafka::CLIENT_PASSWORD;
-use support::kafka::CLIENT_USER;
-use support::kafka::ClusterOptions;
-use support::kafka::Resource;
-use support::produce::produce;
-use support::produce::produce_ok;
-use support::services;
-use support::wait;
+use support::admin::{Admin, unique_name};
+use support::consume::{Record, read_all, read_until};
+use support::kafka::{CLIENT_PASSWORD, CLIENT_USER, ClusterOptions, Resource};
+use support::produce::{produce, produce_ok};
+use support::{services, wait};
 
 /// Above any election and any answer, on a busy machine too.
 const LONG: Duration = Duration::from_secs(60);

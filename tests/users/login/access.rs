@@ -3,15 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::party::Tokens;
-use super::party::call;
-use super::party::guarded;
-use super::party::registered;
-use support::http::Client;
-use support::http::Response;
+use super::party::{Tokens, call, guarded, registered};
+use support::http::{Client, Response};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Access {

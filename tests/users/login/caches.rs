@@ -1,17 +1,10 @@
 //! What is remembered of a password or a token, on two daemons that share a database and a Redis.
 
 use super::party;
-use super::party::Tokens;
-use super::party::call;
-use super::party::get;
-use super::party::login;
-use super::party::refresh;
-use super::party::registered;
+use super::party::{Tokens, call, get, login, refresh, registered};
 use crate::people::expect;
-use crate::stage::Sql;
-use crate::stage::Stage;
-use support::daemon::LONG;
-use support::daemon::metric;
+use crate::stage::{Sql, Stage};
+use support::daemon::{LONG, metric};
 use support::http::Client;
 use support::process::Forebay;
 use support::wait;

@@ -1,19 +1,15 @@
 //! One address, however many connections it has, keeps nobody else out, and pays for no refusal of the daemon's.
 
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 
 use serde_json::json;
 
-use super::party::Tokens;
-use super::party::guarded;
-use super::party::registered;
+use super::party::{Tokens, guarded, registered};
 use crate::people;
 use crate::people::expect;
 use support::daemon::LONG;
-use support::http::Client;
-use support::http::Response;
+use support::http::{Client, Response};
 use support::process::Forebay;
 use support::wait;
 

@@ -1,14 +1,6 @@
 //! Keys are exchanged without logging anybody out.
 
-use super::party::SECRET;
-use super::party::Tokens;
-use super::party::call;
-use super::party::get;
-use super::party::guarded;
-use super::party::part;
-use super::party::refresh;
-use super::party::registered;
-use super::party::write_file;
+use super::party::{SECRET, Tokens, call, get, guarded, part, refresh, registered, write_file};
 use crate::people::expect;
 use support::daemon::LONG;
 use support::wait;

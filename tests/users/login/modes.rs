@@ -4,18 +4,8 @@ use std::process::Command;
 
 use serde_json::json;
 
-use super::party::SECRET;
-use super::party::Tokens;
-use super::party::await_status;
-use super::party::call;
-use super::party::get;
-use super::party::guarded;
-use super::party::login;
-use super::party::registered;
-use super::party::write_file;
-use crate::people::embedded;
-use crate::people::expect;
-use crate::people::on_lent_broker;
+use super::party::{SECRET, Tokens, await_status, call, get, guarded, login, registered, write_file};
+use crate::people::{embedded, expect, on_lent_broker};
 use support::daemon::LONG;
 use support::process::Forebay;
 use support::wait;

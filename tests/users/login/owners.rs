@@ -1,17 +1,9 @@
 //! A deleted user's name may be registered again. What the former user has sent does not pass to the next one.
 
-use super::party::Tokens;
-use super::party::await_status;
-use super::party::call;
-use super::party::get;
-use super::party::guarded;
-use super::party::part;
-use super::party::registered;
-use super::party::signed;
+use super::party::{Tokens, await_status, call, get, guarded, part, registered, signed};
 use crate::people::expect;
 use support::daemon;
-use support::http::Client;
-use support::http::Response;
+use support::http::{Client, Response};
 use support::process::Forebay;
 
 /// Nothing listens there.

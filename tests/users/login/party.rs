@@ -4,21 +4,16 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
-use hmac::Hmac;
-use hmac::KeyInit;
-use hmac::Mac;
-use serde_json::Value;
-use serde_json::json;
+use hmac::{Hmac, KeyInit, Mac};
+use serde_json::{Value, json};
 use sha2::Sha256;
 
 use crate::people;
 use crate::people::expect;
-use support::daemon;
 use support::daemon::LONG;
-use support::http::Client;
-use support::http::Response;
+use support::http::{Client, Response};
 use support::process::Forebay;
-use support::wait;
+use support::{daemon, wait};
 
 /// `openssl rand -base64 36` would do the same.
 pub const SECRET: &str = "c2lnbnMgZXZlcnkgdG9rZW4gb2YgdGhlIHRlc3RzIGhlcmU=";

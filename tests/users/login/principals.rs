@@ -1,23 +1,13 @@
 //! Names of callers from tokens that another program signed: whatever is accepted under them can be stored.
 
-use serde_json::Value;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::party;
-use super::party::SECRET;
-use super::party::Tokens;
-use super::party::call;
-use super::party::login;
-use super::party::part;
-use super::party::registered;
-use super::party::write_file;
-use crate::people::expect;
-use crate::people::on_lent_broker;
-use crate::people::somebody;
-use support::daemon;
+use super::party::{SECRET, Tokens, call, login, part, registered, write_file};
+use crate::people::{expect, on_lent_broker, somebody};
 use support::http::Client;
 use support::process::Forebay;
-use support::services;
+use support::{daemon, services};
 
 const ME: &str = "/v1/users/user-1";
 

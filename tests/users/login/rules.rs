@@ -2,14 +2,8 @@
 
 use serde_json::json;
 
-use super::party::ADMIN;
-use super::party::Tokens;
-use super::party::call;
-use super::party::guarded;
-use super::party::registered;
-use crate::people::expect;
-use crate::people::register;
-use crate::people::somebody;
+use super::party::{ADMIN, Tokens, call, guarded, registered};
+use crate::people::{expect, register, somebody};
 use support::http::Client;
 
 fn without(http: &mut Client, method: &str, path: &str, body: &str) -> (u16, String) {

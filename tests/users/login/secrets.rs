@@ -5,15 +5,8 @@ use std::path::Path;
 
 use serde_json::json;
 
-use super::party::ADMIN_PASSWORD;
-use super::party::SECRET;
-use super::party::Tokens;
-use super::party::call;
-use super::party::guarded;
-use super::party::login;
-use super::party::refresh;
-use crate::people::expect;
-use crate::people::register_and_wait;
+use super::party::{ADMIN_PASSWORD, SECRET, Tokens, call, guarded, login, refresh};
+use crate::people::{expect, register_and_wait};
 use support::http::Response;
 
 const PLANTED: &str = "planted-hunter2-password";

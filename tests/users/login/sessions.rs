@@ -3,13 +3,7 @@
 use serde_json::json;
 
 use super::party;
-use super::party::Tokens;
-use super::party::call;
-use super::party::get;
-use super::party::guarded;
-use super::party::login;
-use super::party::refresh;
-use super::party::registered;
+use super::party::{Tokens, call, get, guarded, login, refresh, registered};
 use crate::people::expect;
 use support::daemon::LONG;
 use support::http::Client;

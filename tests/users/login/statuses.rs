@@ -1,16 +1,9 @@
 //! Who may ask what became of a command, and what it costs the database.
 
-use super::party::Tokens;
-use super::party::call;
-use super::party::guarded;
-use super::party::guarded_on;
-use crate::people::expect;
-use crate::people::register;
-use crate::people::somebody;
-use support::daemon::LONG;
-use support::daemon::metric;
-use support::http::Client;
-use support::http::Response;
+use super::party::{Tokens, call, guarded, guarded_on};
+use crate::people::{expect, register, somebody};
+use support::daemon::{LONG, metric};
+use support::http::{Client, Response};
 use support::process::Forebay;
 use support::wait;
 

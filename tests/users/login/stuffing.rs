@@ -5,15 +5,10 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use serde_json::json;
 
-use super::party::Tokens;
-use super::party::call;
-use super::party::guarded;
-use super::party::login;
-use super::party::registered;
+use super::party::{Tokens, call, guarded, login, registered};
 use crate::people::expect;
 use support::daemon::metric;
-use support::http::Client;
-use support::http::Response;
+use support::http::{Client, Response};
 
 const FAILURES: usize = 5;
 const GUESSES: usize = 40;

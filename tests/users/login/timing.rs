@@ -1,12 +1,9 @@
 //! How long a refusal takes says nothing about who there is.
 
 use std::fs;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use super::party::guarded;
-use super::party::login;
-use super::party::registered;
+use super::party::{guarded, login, registered};
 use crate::people::expect;
 use support::http::Client;
 

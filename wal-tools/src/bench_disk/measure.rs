@@ -1,8 +1,7 @@
 //! Writes as the log writes, and looks at the clock.
 
 use std::io;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 

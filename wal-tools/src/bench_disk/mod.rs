@@ -11,12 +11,9 @@ use std::time::Duration;
 use anyhow::bail;
 use serde::Serialize;
 
-use crate::cli;
 use crate::interrupt::Interrupt;
-use crate::open;
-use crate::output::Outcome;
-use crate::output::note;
-use crate::table;
+use crate::output::{Outcome, note};
+use crate::{cli, open, table};
 
 use measure::Measured;
 use place::Place;

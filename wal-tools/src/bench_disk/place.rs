@@ -1,17 +1,12 @@
 //! A file of zeros in the directory that is measured, filled ahead as the log's segments are, and removed afterwards.
 
-use std::fs;
 use std::fs::File;
-use std::io;
-use std::os::unix::fs::FileExt;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
-use std::path::PathBuf;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::{fs, io};
 
-use anyhow::Context;
-use anyhow::bail;
-use forebay_wal::fs::Fs;
-use forebay_wal::fs::RealFs;
+use anyhow::{Context, bail};
+use forebay_wal::fs::{Fs, RealFs};
 
 use crate::interrupt::Interrupt;
 use crate::output::note;

@@ -1,25 +1,16 @@
 //! `dead requeue` and `dead drop`: first the plan, and with `--apply` the deed: by the daemon if one runs, else here.
 
 use anyhow::bail;
-use forebay_wal::Lsn;
-use forebay_wal::control;
-use forebay_wal::control::Answer;
-use forebay_wal::control::AskError;
-use forebay_wal::control::MAX_LSNS;
-use forebay_wal::control::Request;
+use forebay_wal::control::{Answer, AskError, MAX_LSNS, Request};
 use forebay_wal::dead::Dead;
 use forebay_wal::inspect::View;
-use forebay_wal::layout;
+use forebay_wal::{Lsn, control, layout};
 use serde::Serialize;
 
-use super::find::get;
-use super::find::lsns;
-use super::find::resolve;
+use super::find::{get, lsns, resolve};
 use crate::cli::Letters;
 use crate::open::Log;
-use crate::output::Outcome;
-use crate::output::note;
-use crate::output::unless_closed;
+use crate::output::{Outcome, note, unless_closed};
 use crate::store::Store;
 use crate::table;
 

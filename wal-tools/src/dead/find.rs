@@ -1,10 +1,8 @@
 //! Finds dead letters by number or command id.
 
-use anyhow::Context;
-use anyhow::bail;
+use anyhow::{Context, bail};
 use forebay_wal::Lsn;
-use forebay_wal::command::CommandId;
-use forebay_wal::command::Envelope;
+use forebay_wal::command::{CommandId, Envelope};
 use forebay_wal::dead::Dead;
 use forebay_wal::inspect::View;
 

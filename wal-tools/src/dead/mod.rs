@@ -5,28 +5,19 @@ mod find;
 
 use anyhow::Context;
 use forebay_wal::Lsn;
-use forebay_wal::command::CommandId;
-use forebay_wal::command::Envelope;
-use forebay_wal::dead::Damage;
-use forebay_wal::dead::Dead;
-use forebay_wal::dead::Sealed;
+use forebay_wal::command::{CommandId, Envelope};
+use forebay_wal::dead::{Damage, Dead, Sealed};
 use forebay_wal::inspect::View;
 use forebay_wal::units::Timestamp;
 use serde::Serialize;
 
-use find::get;
-use find::lsns;
-use find::resolve;
+use find::{get, lsns, resolve};
 
-use crate::cli;
 use crate::cli::Show;
 use crate::open::Log;
-use crate::output::Outcome;
-use crate::output::note;
-use crate::output::unless_closed;
-use crate::show;
+use crate::output::{Outcome, note, unless_closed};
 use crate::show::Details;
-use crate::table;
+use crate::{cli, show, table};
 
 /// One entry of the store.
 #[derive(Serialize)]

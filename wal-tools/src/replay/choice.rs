@@ -3,13 +3,10 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use forebay_wal::Fate;
-use forebay_wal::Lsn;
 use forebay_wal::command::Envelope;
 use forebay_wal::dead::Removal;
-use forebay_wal::inspect::Hole;
-use forebay_wal::inspect::Stored;
-use forebay_wal::inspect::View;
+use forebay_wal::inspect::{Hole, Stored, View};
+use forebay_wal::{Fate, Lsn};
 use serde::Serialize;
 
 /// What a replay of a range comes to.

@@ -1,15 +1,10 @@
 //! Puts the chosen records into the log again, chunk by chunk: through the daemon if one runs, else here.
 
 use anyhow::bail;
-use forebay_wal::Lsn;
-use forebay_wal::control;
-use forebay_wal::control::Answer;
-use forebay_wal::control::AskError;
-use forebay_wal::control::MAX_REPLAY;
-use forebay_wal::control::Outcome;
-use forebay_wal::control::Request;
+use forebay_wal::control::{Answer, AskError, MAX_REPLAY, Outcome, Request};
 use forebay_wal::inspect::View;
 use forebay_wal::units::ByteSize;
+use forebay_wal::{Lsn, control};
 use serde::Serialize;
 
 use super::choice::Plan;

@@ -8,26 +8,18 @@ use std::io::Write;
 use std::ops::Range;
 
 use anyhow::bail;
-use forebay_wal::Lsn;
-use forebay_wal::control;
 use forebay_wal::control::Request;
 use forebay_wal::inspect::View;
+use forebay_wal::{Lsn, control};
 use serde::Serialize;
 
-use crate::cli;
 use crate::interrupt::Interrupt;
 use crate::open::Log;
-use crate::output::Outcome;
-use crate::output::note;
-use crate::output::unless_closed;
-use crate::range;
-use crate::table;
+use crate::output::{Outcome, note, unless_closed};
+use crate::{cli, range, table};
 
-use choice::Choice;
-use choice::Plan;
-use deed::CHUNK;
-use deed::Deed;
-use deed::Done;
+use choice::{Choice, Plan};
+use deed::{CHUNK, Deed, Done};
 
 #[derive(Serialize)]
 struct Document<'a> {

@@ -1,20 +1,15 @@
 //! dead list, show, requeue, drop: planned, by a daemon, and without one.
 
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use crate::support::*;
-use forebay_wal::Fate;
-use forebay_wal::Lsn;
-use forebay_wal::command::CommandId;
-use forebay_wal::command::Envelope;
-use forebay_wal::control::Operator;
-use forebay_wal::control::Server;
+use forebay_wal::command::{CommandId, Envelope};
+use forebay_wal::control::{Operator, Server};
 use forebay_wal::dead::Damage;
 use forebay_wal::units::Timestamp;
-use serde_json::Value;
-use serde_json::json;
+use forebay_wal::{Fate, Lsn};
+use serde_json::{Value, json};
 
 /// Ten orders: 3 and 4 are dead, the others sent. And records 11 to 20 cannot be read.
 fn log(dir: &Path) -> (Daemon, Vec<CommandId>) {

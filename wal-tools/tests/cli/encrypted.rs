@@ -1,12 +1,10 @@
 //! An encrypted log: what shows without the key, what with it, and a change of the master key.
 
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::support::*;
-use forebay_wal::Keys;
-use forebay_wal::Lsn;
+use forebay_wal::{Keys, Lsn};
 use serde_json::json;
 
 /// What no file, and no output without the key, may show.

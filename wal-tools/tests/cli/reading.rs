@@ -1,16 +1,13 @@
 //! status, segments, list, show, tail: what they print, and that they change nothing.
 
-use std::io::BufRead;
-use std::io::BufReader;
+use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 use std::sync::Arc;
 
 use crate::support::*;
 use forebay_wal::Lsn;
-use forebay_wal::control::Operator;
-use forebay_wal::control::Server;
-use serde_json::Value;
-use serde_json::json;
+use forebay_wal::control::{Operator, Server};
+use serde_json::{Value, json};
 
 /// 60 orders in several segments: all but 5, 59 and 60 confirmed, 7 dead, and three users.
 fn busy(dir: &std::path::Path) -> Daemon {

@@ -1,23 +1,15 @@
 //! replay: which records of a range go again, through a daemon and without one.
 
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::support::*;
-use forebay_wal::Fate;
-use forebay_wal::Lsn;
-use forebay_wal::Retention;
-use forebay_wal::command::CommandId;
-use forebay_wal::command::Envelope;
-use forebay_wal::control::MAX_REPLAY;
-use forebay_wal::control::Operator;
-use forebay_wal::control::Outcome;
-use forebay_wal::control::Server;
+use forebay_wal::command::{CommandId, Envelope};
+use forebay_wal::control::{MAX_REPLAY, Operator, Outcome, Server};
 use forebay_wal::units::Timestamp;
-use serde_json::Value;
-use serde_json::json;
+use forebay_wal::{Fate, Lsn, Retention};
+use serde_json::{Value, json};
 
 /// A hundred orders in `acked/` and in `pending/`: 95 to 100 wait, 3 and 4 are dead, the others were sent.
 fn log(dir: &Path) -> (Daemon, Vec<CommandId>) {

@@ -1,29 +1,15 @@
 //! A log made with the library, and the tool run on it as an operator would.
 
 use std::collections::BTreeMap;
-use std::path::Path;
-use std::path::PathBuf;
-use std::process::Command;
-use std::process::Stdio;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
 use forebay_wal as wal;
-use forebay_wal::Confirmation;
-use forebay_wal::Entry;
-use forebay_wal::Keys;
-use forebay_wal::Letter;
-use forebay_wal::Lock;
-use forebay_wal::Log;
-use forebay_wal::Lsn;
-use forebay_wal::Options;
-use forebay_wal::Writer;
-use forebay_wal::command::CommandId;
-use forebay_wal::command::Envelope;
-use forebay_wal::command::IdMint;
-use forebay_wal::command::kind_of;
-use forebay_wal::command::lane;
+use forebay_wal::command::{CommandId, Envelope, IdMint, kind_of, lane};
 use forebay_wal::units::Timestamp;
+use forebay_wal::{Confirmation, Entry, Keys, Letter, Lock, Log, Lsn, Options, Writer};
 use serde_json::Value;
 
 /// Small, so that a few dozen records rotate.

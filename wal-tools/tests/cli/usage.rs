@@ -1,7 +1,6 @@
 //! What holds for every command: exit codes, where output goes, completions and the manual.
 
-use std::process::Command;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use crate::support::*;
 

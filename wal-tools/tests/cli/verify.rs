@@ -1,9 +1,7 @@
 //! verify: what is wrong, where, and what is not wrong beside a live writer.
 
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::support::*;
@@ -11,8 +9,7 @@ use forebay_wal::Retention;
 use forebay_wal::command::kind_of;
 use forebay_wal::inspect::Directory;
 use forebay_wal::units::Timestamp;
-use serde_json::Value;
-use serde_json::json;
+use serde_json::{Value, json};
 
 fn log(dir: &Path, records: u64) -> Daemon {
     let mut daemon = Daemon::start(dir);

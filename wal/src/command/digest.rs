@@ -1,8 +1,6 @@
 //! Digests under a secret: of what must not be guessed, or tried against a list of guesses.
 
-use hmac::Hmac;
-use hmac::KeyInit;
-use hmac::Mac;
+use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
 /// HMAC-SHA-256 under one secret, cut to 16 bytes.

@@ -7,8 +7,7 @@
 use std::borrow::Cow;
 
 use super::CommandId;
-use crate::units::Lsn;
-use crate::units::Timestamp;
+use crate::units::{Lsn, Timestamp};
 
 const VERSION: u8 = 1;
 /// Tags from here on may be skipped by readers that do not know them.

@@ -1,13 +1,8 @@
 //! Fuzzed: the payload of a record, and a command id as a client writes it.
 #![allow(clippy::expect_used, reason = "a broken promise ends the program: that is what fuzzing looks for")]
 
-use super::CommandId;
-use super::Envelope;
-use super::IdMint;
-use super::headers;
-use super::requeued;
-use crate::units::Lsn;
-use crate::units::Timestamp;
+use super::{CommandId, Envelope, IdMint, headers, requeued};
+use crate::units::{Lsn, Timestamp};
 
 /// An envelope that is accepted is the same one after it was written again, with whatever may be skipped left out;
 /// an id that is accepted has one spelling.

@@ -18,18 +18,13 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::LazyLock;
 
-use data_encoding::Encoding;
-use data_encoding::Specification;
-use hmac::Hmac;
-use hmac::KeyInit;
-use hmac::Mac;
+use data_encoding::{Encoding, Specification};
+use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-use crate::units::Lsn;
-use crate::units::Timestamp;
+use crate::units::{Lsn, Timestamp};
 
-use super::seal::IdSeal;
-use super::seal::SEAL;
+use super::seal::{IdSeal, SEAL};
 
 const BYTES: usize = 25;
 const CHARACTERS: usize = 40;

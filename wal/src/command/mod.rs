@@ -13,34 +13,16 @@ mod seal;
 mod topic;
 mod user;
 
-pub use digest::KeyedDigest;
-pub use digest::same_bytes;
-pub use envelope::Envelope;
-pub use envelope::EnvelopeError;
-pub use envelope::Repeat;
-pub use envelope::headers;
-pub use id::CommandId;
-pub use id::IdError;
-pub use id::IdMint;
-pub use lane::LANES;
-pub use lane::lane;
-pub use outcome::Placement;
-pub use outcome::State;
-pub use outcome::Status;
+pub use digest::{KeyedDigest, same_bytes};
+pub use envelope::{Envelope, EnvelopeError, Repeat, headers};
+pub use id::{CommandId, IdError, IdMint};
+pub use lane::{LANES, lane};
+pub use outcome::{Placement, State, Status};
 pub use owner::Owner;
-pub use requeue::Requeued;
-pub use requeue::kind_of;
-pub use requeue::requeued;
+pub use requeue::{Requeued, kind_of, requeued};
 pub use seal::IdSeal;
-pub use topic::CHECKPOINT_TOPIC;
-pub use topic::OWN_TOPICS;
-pub use user::LONGEST_ACTOR;
-pub use user::Secret;
-pub use user::USER_DEAD_TOPIC;
-pub use user::USER_RETRY_TOPIC;
-pub use user::USER_TOPIC;
-pub use user::UnknownValue;
-pub use user::UserKind;
-pub use user::UserValue;
-pub use user::has_consumer;
-pub use user::is_storable_actor;
+pub use topic::{CHECKPOINT_TOPIC, OWN_TOPICS};
+pub use user::{
+    LONGEST_ACTOR, Secret, USER_DEAD_TOPIC, USER_RETRY_TOPIC, USER_TOPIC, UnknownValue, UserKind, UserValue,
+    has_consumer, is_storable_actor,
+};

@@ -2,8 +2,7 @@
 
 use serde::Serialize;
 
-use super::CommandId;
-use super::has_consumer;
+use super::{CommandId, has_consumer};
 use crate::units::Timestamp;
 
 /// How far a command has come. `Applied` and `Rejected` come from a consumer of ours; kinds without one end at

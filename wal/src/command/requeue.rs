@@ -1,7 +1,6 @@
 //! A dead letter on its way back into the log: the same command under the same id, as a new record.
 
-use super::Envelope;
-use super::lane;
+use super::{Envelope, lane};
 use crate::units::Lsn;
 
 /// What a record is counted as when its envelope cannot be read.

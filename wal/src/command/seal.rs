@@ -4,11 +4,9 @@
 //! these daemons share. One invented id in 4 billion passes; a client that was given an id may ask for it at any daemon. The
 //! ids of a daemon that has not heard the secret yet are not sealed: its own log knows them.
 
-use std::sync::Arc;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
-use super::digest::KeyedDigest;
-use super::digest::same_bytes;
+use super::digest::{KeyedDigest, same_bytes};
 
 /// Bytes of the seal.
 pub(super) const SEAL: usize = 4;

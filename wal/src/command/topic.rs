@@ -1,8 +1,6 @@
 //! The Kafka topics that forebay itself writes to.
 
-use super::user::USER_DEAD_TOPIC;
-use super::user::USER_RETRY_TOPIC;
-use super::user::USER_TOPIC;
+use super::user::{USER_DEAD_TOPIC, USER_RETRY_TOPIC, USER_TOPIC};
 
 /// Where workers keep the positions of their transactions (`delivery = "exactly-once"`).
 pub const CHECKPOINT_TOPIC: &str = "forebay.checkpoints";

@@ -10,11 +10,8 @@
 //! whichever consumer, must have the same result. A password that waits to be hashed stands there as `password`, in an
 //! encrypted log only (`Envelope::sealed`); it never leaves the daemon.
 
-use serde::Deserialize;
-use serde::Deserializer;
-use serde::Serialize;
-use zeroize::Zeroize;
-use zeroize::Zeroizing;
+use serde::{Deserialize, Deserializer, Serialize};
+use zeroize::{Zeroize, Zeroizing};
 
 /// The one topic of all users' commands, keyed by name (docs/http-api.md#records-in-kafka).
 pub const USER_TOPIC: &str = "user.commands.v1";

@@ -1,9 +1,7 @@
 //! One data key at work.
 
-use aes_gcm_siv::Aes256GcmSiv;
-use aes_gcm_siv::KeyInit;
-use aes_gcm_siv::Nonce;
 use aes_gcm_siv::aead::AeadInOut;
+use aes_gcm_siv::{Aes256GcmSiv, KeyInit, Nonce};
 
 /// Bytes of an authentication tag.
 pub const TAG: usize = 16;

@@ -6,15 +6,12 @@
 
 use std::io;
 
-use hmac::Hmac;
-use hmac::KeyInit;
-use hmac::Mac;
+use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
 use super::super::random;
-use super::cipher::Cipher;
-use super::cipher::TAG;
+use super::cipher::{Cipher, TAG};
 
 const SALT: usize = 32;
 

@@ -29,19 +29,12 @@ use std::sync::Arc;
 
 use super::frame::Decoded;
 use super::header::Header;
-use crate::planted::Fault;
-use crate::planted::planted;
+use crate::planted::{Fault, planted};
 
-pub use cipher::Cipher;
-pub use cipher::TAG;
-pub use envelope::open as open_envelope;
-pub use envelope::seal as seal_envelope;
-pub use master::KeyFileError;
-pub use master::KeyId;
-pub use master::Keys;
-pub use master::MasterKey;
-pub use slots::Locked;
-pub use slots::Wrapped;
+pub use cipher::{Cipher, TAG};
+pub use envelope::{open as open_envelope, seal as seal_envelope};
+pub use master::{KeyFileError, KeyId, Keys, MasterKey};
+pub use slots::{Locked, Wrapped};
 
 /// The first block of a new segment, and how its payloads are written and read: encrypted with a data key of its own
 /// if there is a master key.

@@ -23,11 +23,8 @@ use zeroize::Zeroizing;
 use super::super::bytes::array;
 use super::super::random;
 use super::envelope;
-use super::master::KeyId;
-use super::master::Keys;
-use super::master::MasterKey;
-use crate::planted::Fault;
-use crate::planted::planted;
+use super::master::{KeyId, Keys, MasterKey};
+use crate::planted::{Fault, planted};
 
 /// Where the slots lie.
 pub const AT: [usize; 2] = [1024, 2048];

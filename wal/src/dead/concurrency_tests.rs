@@ -5,17 +5,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::super::crypt::Keys;
-use super::super::fs::Dir;
-use super::super::fs::File;
-use super::super::fs::Fs;
-use super::super::fs::Mode;
-use super::super::fs::RealFs;
+use super::super::fs::{Dir, File, Fs, Mode, RealFs};
 use super::super::quarantine;
-use super::tests::letter;
-use super::tests::open;
+use super::tests::{letter, open};
 use super::*;
-use crate::sync::atomic::AtomicU64;
-use crate::sync::atomic::Ordering;
+use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::units::Lsn;
 
 /// A file system on which flushes wait for a permit, and writes are measured.

@@ -2,21 +2,14 @@
 
 use std::io;
 
-use serde::Deserialize;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::super::crypt;
-use super::super::frame;
-use super::super::frame::Meta;
-use super::super::frame::Seed;
+use super::super::frame::{Meta, Seed};
 use super::super::types::Letter;
+use super::super::{crypt, frame};
 use super::head::DataKey;
-use super::types::Damage;
-use super::types::Dead;
-use super::types::Removal;
-use super::types::Sealed;
-use crate::units::Lsn;
-use crate::units::Timestamp;
+use super::types::{Damage, Dead, Removal, Sealed};
+use crate::units::{Lsn, Timestamp};
 
 const PURPOSE: &str = "forebay dead letter";
 

@@ -4,25 +4,17 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::super::frame;
 use super::super::frame::Seed;
-use super::super::fs::File;
-use super::super::fs::Fs;
-use super::super::quarantine;
-use super::super::salvage;
+use super::super::fs::{File, Fs};
 use super::super::scan::Scanner;
 use super::super::types::Letter;
+use super::super::{frame, quarantine, salvage};
 use super::entry;
 use super::entry::Entry;
-use super::head::DataKey;
-use super::head::Head;
-use super::known::Known;
-use super::known::Place;
-use super::types::Dead;
-use super::types::FILE;
-use super::types::NAME;
-use crate::planted::Fault;
-use crate::planted::planted;
+use super::head::{DataKey, Head};
+use super::known::{Known, Place};
+use super::types::{Dead, FILE, NAME};
+use crate::planted::{Fault, planted};
 use crate::units::Lsn;
 
 /// What was read at the start is rewritten in pieces of this size.

@@ -6,8 +6,7 @@ use std::sync::Arc;
 
 use super::super::crypt::Keys;
 use super::super::fs;
-use super::super::fs::Fs;
-use super::super::fs::Mode;
+use super::super::fs::{Fs, Mode};
 use super::entry::Entry;
 use super::file::Letters;
 use super::head;

@@ -9,16 +9,10 @@ use std::path::Path;
 use zeroize::Zeroizing;
 
 use super::super::bytes::array;
-use super::super::crypt::KeyId;
-use super::super::crypt::Keys;
-use super::super::crypt::Locked;
-use super::super::crypt::Wrapped;
-use super::super::crypt::slots;
-use super::super::fs::File;
-use super::super::fs::Fs;
-use super::super::random;
-use super::super::salvage;
+use super::super::crypt::{KeyId, Keys, Locked, Wrapped, slots};
+use super::super::fs::{File, Fs};
 use super::super::salvage::Unreadable;
+use super::super::{random, salvage};
 
 const MAGIC: [u8; 8] = *b"forebayd";
 const PLAIN: u32 = 1;

@@ -1,15 +1,12 @@
 //! Maintenance: rewrites the file, saves the places of entries, and copies entries for an operator.
 
 use std::io;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use super::super::fs;
-use super::super::quarantine;
+use super::super::{fs, quarantine};
 use super::fresh::Fresh;
 use super::places;
-use super::store::DeadLetters;
-use super::store::REWRITE_FROM;
+use super::store::{DeadLetters, REWRITE_FROM};
 use super::types::NAME;
 use crate::sync::atomic::Ordering;
 use crate::units::Lsn;

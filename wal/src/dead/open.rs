@@ -4,22 +4,14 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::super::crypt::KeyId;
-use super::super::crypt::Keys;
-use super::super::fs;
-use super::super::fs::Fs;
-use super::super::fs::Mode;
-use super::super::quarantine;
+use super::super::crypt::{KeyId, Keys};
+use super::super::fs::{Fs, Mode};
 use super::super::salvage::Unreadable;
-use super::file;
-use super::file::Letters;
-use super::file::Loaded;
-use super::head;
-use super::places;
+use super::super::{fs, quarantine};
+use super::file::{Letters, Loaded};
 use super::store::DeadLetters;
-use super::types::DIR;
-use super::types::FILE;
-use super::types::NAME;
+use super::types::{DIR, FILE, NAME};
+use super::{file, head, places};
 use crate::sync::atomic::Ordering;
 
 /// The ids of the master keys of which one opens the store of the log in `dir`, if none of them is given.

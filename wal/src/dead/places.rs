@@ -9,24 +9,17 @@
 //! time of reading them all.
 
 use std::io;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crc32fast::Hasher;
 
 use super::super::bytes::array;
 use super::super::fs;
-use super::super::fs::File;
-use super::super::fs::Fs;
-use super::super::fs::Mode;
+use super::super::fs::{File, Fs, Mode};
 use super::file::Letters;
-use super::known::Gone;
-use super::known::Known;
-use super::known::PAGE;
-use super::known::Place;
-use super::types::DIR;
-use super::types::Removal;
+use super::known::{Gone, Known, PAGE, Place};
+use super::types::{DIR, Removal};
 use crate::units::Lsn;
 
 const FILE: &str = "places";

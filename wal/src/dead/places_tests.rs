@@ -1,19 +1,16 @@
 //! What a start makes of places that were saved.
 
 use std::fs;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::super::crypt::Keys;
 use super::super::fs::RealFs;
 use super::super::tests::Dice;
 use super::super::types::Letter;
-use super::tests::letter;
-use super::tests::open;
+use super::tests::{letter, open};
 use super::*;
-use crate::units::Lsn;
-use crate::units::Timestamp;
+use crate::units::{Lsn, Timestamp};
 
 fn small(lsn: u64) -> Letter {
     Letter { payload: vec![lsn as u8; 300], ..letter(lsn) }

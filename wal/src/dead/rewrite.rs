@@ -7,13 +7,11 @@ use std::io;
 
 use super::super::fs;
 use super::entry;
-use super::entry::Entry;
-use super::entry::Head;
+use super::entry::{Entry, Head};
 use super::file::Letters;
 use super::fresh::Fresh;
 use super::known::Gone;
-use super::store::DeadLetters;
-use super::store::State;
+use super::store::{DeadLetters, State};
 use super::types::Removal;
 use crate::sync::atomic::Ordering;
 use crate::units::Lsn;

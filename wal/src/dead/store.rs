@@ -9,22 +9,12 @@ use super::super::fs::Fs;
 use super::super::ledger::Ledger;
 use super::super::types::Letter;
 use super::entry::Entry;
-use super::file::Letters;
-use super::file::Loaded;
-use super::known::Gone;
-use super::known::Known;
-use super::known::PAGE;
-use super::known::Place;
-use super::types::Damage;
-use super::types::Dead;
-use super::types::Removal;
-use crate::planted::Fault;
-use crate::planted::unless;
-use crate::sync::Mutex;
-use crate::sync::MutexGuard;
-use crate::sync::atomic::AtomicBool;
-use crate::sync::atomic::AtomicU64;
-use crate::sync::atomic::Ordering;
+use super::file::{Letters, Loaded};
+use super::known::{Gone, Known, PAGE, Place};
+use super::types::{Damage, Dead, Removal};
+use crate::planted::{Fault, unless};
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::{Mutex, MutexGuard};
 use crate::units::Lsn;
 
 /// Below this a rewrite saves nothing worth the flushes.

@@ -4,8 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::super::bytes::array;
-use super::super::crypt::Keys;
-use super::super::crypt::MasterKey;
+use super::super::crypt::{Keys, MasterKey};
 use super::super::frame;
 use super::super::frame::Seed;
 use super::super::fs::RealFs;
@@ -13,8 +12,7 @@ use super::super::ledger::Ledger;
 use super::super::types::Letter;
 use super::entry::Entry;
 use super::*;
-use crate::units::Lsn;
-use crate::units::Timestamp;
+use crate::units::{Lsn, Timestamp};
 
 pub fn letter(lsn: u64) -> Letter {
     Letter {

@@ -1,12 +1,9 @@
 //! What the store holds, as an operator sees it.
 
-use serde::Deserialize;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::super::types::Fate;
-use super::super::types::Letter;
-use crate::units::Lsn;
-use crate::units::Timestamp;
+use super::super::types::{Fate, Letter};
+use crate::units::{Lsn, Timestamp};
 
 /// The directory in the log's.
 pub const DIR: &str = "dead";

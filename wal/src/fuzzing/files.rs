@@ -5,25 +5,16 @@ use std::sync::Arc;
 
 use super::super::checkpoint::Checkpoint;
 use super::super::crypt::Keys;
-use super::super::dead;
-use super::super::dead::Damage;
-use super::super::dead::DeadLetters;
-use super::super::dead::Removal;
-use super::super::frame;
+use super::super::dead::{Damage, DeadLetters, Removal};
 use super::super::frame::Seed;
 use super::super::fs::Fs;
-use super::super::header;
-use super::super::header::HEADER_LEN;
-use super::super::header::Header;
-use super::super::header::parse_segment_name;
-use super::super::header::segment_name;
+use super::super::header::{HEADER_LEN, Header, parse_segment_name, segment_name};
 use super::super::memory::MemoryFs;
 use super::super::segment::Place;
-use super::super::sent;
 use super::super::types::Letter;
+use super::super::{dead, frame, header, sent};
 use super::FORGED;
-use crate::units::Lsn;
-use crate::units::Timestamp;
+use crate::units::{Lsn, Timestamp};
 
 /// Which file the second half of the first byte says.
 const FILES: [fn(&[u8], bool); 5] = [checkpoint, header, slot, letters, name];

@@ -13,10 +13,7 @@ pub use segment::segment;
 
 use super::footer::Footer;
 use super::frame;
-use super::frame::ALIGN;
-use super::frame::FRAME_HEADER;
-use super::frame::NoFrame;
-use super::frame::Seed;
+use super::frame::{ALIGN, FRAME_HEADER, NoFrame, Seed};
 
 /// The name of a target, which is also the name of its directories, and its function. The function takes any bytes and
 /// panics if a promise about them is broken.

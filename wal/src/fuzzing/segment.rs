@@ -2,37 +2,27 @@
 //! and opened as a start would.
 
 use std::collections::BTreeMap;
-use std::path::Path;
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::LazyLock;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, LazyLock};
 
-use super::super::checkpoint;
-use super::super::checkpoint::Checkpoint;
-use super::super::checkpoint::Promise;
+use super::super::checkpoint::{Checkpoint, Promise};
 use super::super::crypt::Keys;
 use super::super::dead::Dead;
 use super::super::footer::Footer;
-use super::super::frame;
-use super::super::frame::Meta;
-use super::super::frame::Seed;
-use super::super::header::HEADER_LEN;
-use super::super::header::Header;
-use super::super::header::Seal;
+use super::super::frame::{Meta, Seed};
+use super::super::header::{HEADER_LEN, Header, Seal};
 use super::super::inspect::Directory;
 use super::super::ledger::Marks;
 use super::super::log::Log;
 use super::super::memory::MemoryFs;
 use super::super::open_error::OpenError;
 use super::super::options::Options;
-use super::super::recovery::Opened;
-use super::super::recovery::open;
-use super::super::segment::Place;
-use super::super::segment::segment_path;
+use super::super::recovery::{Opened, open};
+use super::super::segment::{Place, segment_path};
 use super::super::types::Identity;
+use super::super::{checkpoint, frame};
 use super::FORGED;
-use crate::units::Lsn;
-use crate::units::Timestamp;
+use crate::units::{Lsn, Timestamp};
 
 /// Bits of the first byte: there is no checkpoint.
 const NO_CHECKPOINT: u8 = 2;

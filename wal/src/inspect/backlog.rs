@@ -6,13 +6,10 @@ use std::io;
 use super::super::checkpoint::Checkpoint;
 use super::super::ledger::Ledger;
 use super::super::recovery;
-use super::View;
-use super::frames::Frames;
-use super::frames::Step;
-use super::segment;
+use super::frames::{Frames, Step};
 use super::segment::Segment;
-use crate::units::Lsn;
-use crate::units::Timestamp;
+use super::{View, segment};
+use crate::units::{Lsn, Timestamp};
 
 /// What waits for delivery.
 #[derive(Clone, Debug, Default)]

@@ -5,25 +5,16 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::super::crypt::Access;
-use super::super::crypt::Keys;
-use super::super::crypt::Unreadable;
-use super::super::frame;
+use super::super::crypt::{Access, Keys, Unreadable};
 use super::super::frame::Seed;
-use super::super::fs::File;
-use super::super::fs::Fs;
-use super::super::header::HEADER_LEN;
-use super::super::header::Header;
-use super::super::header::parse_segment_name;
-use super::super::salvage;
+use super::super::fs::{File, Fs};
+use super::super::header::{HEADER_LEN, Header, parse_segment_name};
 use super::super::scan::Scanner;
 use super::super::segment::Place;
-use super::super::survey;
-use super::super::types::Fate;
-use super::super::types::Record;
-use super::View;
+use super::super::types::{Fate, Record};
+use super::super::{frame, salvage, survey};
 use super::records::Stored;
-use super::segment;
+use super::{View, segment};
 use crate::units::Lsn;
 
 /// Reads records as they come.

@@ -3,11 +3,9 @@
 use std::io;
 use std::sync::Arc;
 
-use super::super::crypt::Access;
-use super::super::crypt::Unreadable;
+use super::super::crypt::{Access, Unreadable};
 use super::super::frame;
-use super::super::frame::ALIGN;
-use super::super::frame::Decoded;
+use super::super::frame::{ALIGN, Decoded};
 use super::super::fs::File;
 use super::super::scan::Scanner;
 use super::super::tail_recovery::Hole;

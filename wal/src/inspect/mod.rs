@@ -10,43 +10,28 @@ mod segment;
 mod verify;
 
 use std::io;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::checkpoint;
-use super::checkpoint::Checkpoint;
-use super::checkpoint::LoadError;
-use super::crypt::KeyId;
-use super::crypt::Keys;
-use super::dead;
+use super::checkpoint::{Checkpoint, LoadError};
+use super::crypt::{KeyId, Keys};
 use super::dead::DeadLetters;
-use super::event::Finding;
-use super::event::FindingKind;
-use super::fs;
+use super::event::{Finding, FindingKind};
 use super::fs::Fs;
-use super::header::Seal;
-use super::header::parse_segment_name;
-use super::header::segment_name;
-use super::layout;
-use super::lock;
+use super::header::{Seal, parse_segment_name, segment_name};
 use super::open_error::OpenError;
-use super::quarantine;
 use super::segment::Place;
-use super::survey;
 use super::survey::Sighted;
 use super::types::Identity;
-use super::undelivered;
+use super::{checkpoint, dead, fs, layout, lock, quarantine, survey, undelivered};
 use crate::units::Lsn;
 
 pub use super::tail_recovery::Hole;
 pub use backlog::Backlog;
 pub use follow::Follower;
-pub use records::Records;
-pub use records::Stored;
+pub use records::{Records, Stored};
 pub use segment::Segment;
-pub use verify::Check;
-pub use verify::Report;
+pub use verify::{Check, Report};
 
 /// What a record is counted as, read from its payload (as `Options::label`).
 pub type Label = fn(&[u8]) -> Option<String>;

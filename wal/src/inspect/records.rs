@@ -4,20 +4,14 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::super::dead::Dead;
-use super::super::dead::Removal;
+use super::super::dead::{Dead, Removal};
 use super::super::segment::Place;
-use super::super::sent::Notes;
-use super::super::sent::Sent;
+use super::super::sent::{Notes, Sent};
 use super::super::tail_recovery::Hole;
-use super::super::types::Fate;
-use super::super::types::Record;
-use super::View;
-use super::frames::Frames;
-use super::frames::Step;
-use super::frames::Whole;
-use super::segment;
+use super::super::types::{Fate, Record};
+use super::frames::{Frames, Step, Whole};
 use super::segment::Segment;
+use super::{View, segment};
 use crate::units::Lsn;
 
 /// A record where it lies.

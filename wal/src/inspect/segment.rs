@@ -5,23 +5,14 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::super::crypt::Access;
-use super::super::crypt::KeyId;
-use super::super::footer::Footer;
-use super::super::footer::INDEX_STRIDE;
+use super::super::crypt::{Access, KeyId};
+use super::super::footer::{Footer, INDEX_STRIDE};
 use super::super::frame::Seed;
-use super::super::fs::File;
-use super::super::fs::Fs;
-use super::super::fs::Mode;
-use super::super::header::HEADER_LEN;
-use super::super::header::Header;
-use super::super::header::Seal;
-use super::super::header::segment_name;
-use super::super::segment::Place;
-use super::super::segment::segment_path;
+use super::super::fs::{File, Fs, Mode};
+use super::super::header::{HEADER_LEN, Header, Seal, segment_name};
+use super::super::segment::{Place, segment_path};
 use super::super::survey::Found;
-use crate::units::Lsn;
-use crate::units::Timestamp;
+use crate::units::{Lsn, Timestamp};
 
 /// One segment.
 pub struct Segment {

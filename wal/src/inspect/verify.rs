@@ -3,17 +3,12 @@
 use std::io;
 use std::sync::Arc;
 
-use super::super::event::Finding;
-use super::super::event::FindingKind;
-use super::super::frame;
-use super::super::quarantine;
+use super::super::event::{Finding, FindingKind};
 use super::super::types::Frame;
-use super::View;
-use super::frames::Frames;
-use super::frames::Step;
-use super::frames::Whole;
-use super::segment;
+use super::super::{frame, quarantine};
+use super::frames::{Frames, Step, Whole};
 use super::segment::Segment;
+use super::{View, segment};
 
 /// What was read, and what is wrong.
 #[derive(Clone, Debug, Default)]

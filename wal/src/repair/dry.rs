@@ -3,21 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::sync::Mutex;
-use crate::sync::MutexGuard;
+use crate::sync::{Mutex, MutexGuard};
 
-use super::super::fs;
-use super::super::fs::Dir;
-use super::super::fs::File;
-use super::super::fs::Fs;
-use super::super::fs::Mode;
-use super::super::quarantine;
-use super::super::salvage;
+use super::super::fs::{Dir, File, Fs, Mode};
+use super::super::{fs, quarantine, salvage};
 
 /// Changes are kept by pages: what is written anew as it was (most of a segment, the zeros of a spare) takes none.
 const PAGE: usize = 4096;

@@ -5,28 +5,17 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::super::checkpoint::Checkpoint;
-use super::super::event::Finding;
-use super::super::event::FindingKind;
-use super::super::footer;
+use super::super::event::{Finding, FindingKind};
 use super::super::footer::Footer;
-use super::super::frame;
-use super::super::frame::ALIGN;
-use super::super::frame::Seed;
-use super::super::fs::File;
-use super::super::fs::Fs;
-use super::super::fs::Mode;
-use super::super::header::HEADER_LEN;
-use super::super::header::Header;
-use super::super::header::Seal;
-use super::super::header::segment_name;
+use super::super::frame::{ALIGN, Seed};
+use super::super::fs::{File, Fs, Mode};
+use super::super::header::{HEADER_LEN, Header, Seal, segment_name};
 use super::super::open_error::OpenError;
 use super::super::options::Options;
-use super::super::quarantine;
-use super::super::salvage;
 use super::super::scan::Scanner;
 use super::super::segment::segment_path;
-use super::super::survey;
 use super::super::survey::Found;
+use super::super::{footer, frame, quarantine, salvage, survey};
 
 type Label = fn(&[u8]) -> Option<String>;
 

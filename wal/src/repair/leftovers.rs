@@ -4,14 +4,11 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 
-use super::super::dead;
-use super::super::event::Finding;
-use super::super::event::FindingKind;
+use super::super::event::{Finding, FindingKind};
 use super::super::fs::Fs;
 use super::super::header::parse_segment_name;
-use super::super::quarantine;
 use super::super::segment::Place;
-use super::super::sent;
+use super::super::{dead, quarantine, sent};
 
 /// Moves temporary files into quarantine, before another change takes their names.
 pub fn move_temporary(fs: &dyn Fs, dir: &Path, findings: &mut Vec<Finding>) -> io::Result<()> {

@@ -14,17 +14,13 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::checkpoint;
-use super::event::Finding;
-use super::event::FindingKind;
-use super::fs;
+use super::event::{Finding, FindingKind};
 use super::fs::Fs;
-use super::lock;
 use super::lock::Lock;
 use super::open_error::OpenError;
 use super::options::Options;
-use super::quarantine;
 use super::recovery::open;
+use super::{checkpoint, fs, lock, quarantine};
 use crate::units::Timestamp;
 
 use dry::DryFs;

@@ -1,15 +1,14 @@
 //! Reads every record that is kept, and sets aside what cannot be read.
 
 use super::super::crypt::Unreadable;
-use super::super::damage;
 use super::super::damage::Damaged;
 use super::super::event::Finding;
-use super::super::frame;
 use super::super::header::HEADER_LEN;
 use super::super::log::Log;
 use super::super::open_error::OpenError;
 use super::super::segment::Segment;
 use super::super::types::ReadError;
+use super::super::{damage, frame};
 
 /// Told how many bytes were read since it was last called.
 pub type Progress<'a> = &'a mut dyn FnMut(u64);

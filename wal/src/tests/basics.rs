@@ -1,18 +1,10 @@
 //! What a user of the log relies on, one promise a test.
 
-use super::super::AppendError;
-use super::super::Confirmation;
-use super::super::Entry;
-use super::super::Fate;
-use super::super::FindingKind;
-use super::super::Letter;
-use super::super::Lsn;
-use super::super::OpenError;
-use super::super::Place;
-use super::super::Retention;
 use super::super::dead::Removal;
-use super::sim::Fault;
-use super::sim::SimFs;
+use super::super::{
+    AppendError, Confirmation, Entry, Fate, FindingKind, Letter, Lsn, OpenError, Place, Retention,
+};
+use super::sim::{Fault, SimFs};
 use super::support::*;
 use crate::units::Timestamp;
 

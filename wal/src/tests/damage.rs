@@ -2,10 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::super::Lsn;
-use super::super::OpenError;
-use super::super::dead::Damage;
-use super::super::dead::Removal;
+use super::super::dead::{Damage, Removal};
+use super::super::{Lsn, OpenError};
 use super::sim::SimFs;
 use super::support::*;
 

@@ -2,23 +2,13 @@
 
 use std::path::PathBuf;
 
-use super::super::Entry;
-use super::super::Event;
-use super::super::Fate;
-use super::super::FindingKind;
-use super::super::Keys;
-use super::super::Letter;
-use super::super::Lsn;
-use super::super::OpenError;
-use super::super::Retention;
 use super::super::bytes::array;
 use super::super::crypt::slots;
-use super::super::frame;
 use super::super::frame::Seed;
 use super::super::fs::Fs;
 use super::super::header::Header;
-use super::sim::Fault;
-use super::sim::SimFs;
+use super::super::{Entry, Event, Fate, FindingKind, Keys, Letter, Lsn, OpenError, Retention, frame};
+use super::sim::{Fault, SimFs};
 use super::support::*;
 use crate::units::Timestamp;
 

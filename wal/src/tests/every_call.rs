@@ -1,20 +1,12 @@
 //! A scripted life of a log, in which the process dies at every call to the file system, or every call fails, and
 //! what a start makes of it: nothing acknowledged is lost, nothing is invented, nothing is called damaged that is not.
 
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::super::Confirmation;
-use super::super::Entry;
-use super::super::FindingKind;
-use super::super::Letter;
-use super::super::Lsn;
-use super::super::Opened;
-use super::super::Retention;
 use super::super::dead::Dead;
-use super::sim::Fault;
-use super::sim::SimFs;
+use super::super::{Confirmation, Entry, FindingKind, Letter, Lsn, Opened, Retention};
+use super::sim::{Fault, SimFs};
 use super::support::*;
 use crate::units::Timestamp;
 

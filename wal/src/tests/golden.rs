@@ -2,8 +2,7 @@
 //! written once, by the tests of the present formats with `FOREBAY_GOLDEN` naming the directory above both, and are
 //! never written again.
 
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::super::fs::RealFs;

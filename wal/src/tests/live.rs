@@ -2,17 +2,13 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::super::Entry;
-use super::super::Options;
 use super::super::checkpoint::Promise;
 use super::super::crypt::Access;
 use super::super::fs::File;
 use super::super::header::Header;
-use super::super::open;
-use super::super::tail_recovery;
+use super::super::{Entry, Options, open, tail_recovery};
 use super::sim::SimFs;
 use super::support::*;
 use crate::units::Timestamp;

@@ -17,5 +17,4 @@ mod repair;
 mod simulator;
 mod unreadable;
 
-pub(super) use simulator::dice::Dice;
-pub(super) use simulator::dice::simulated_random;
+pub(super) use simulator::dice::{Dice, simulated_random};

@@ -1,17 +1,12 @@
 //! The property model: random operations on the real log over the simulated disk, beside a model of what may be
 //! expected. `Reopen` and `Crash` are operations like any other.
 
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::super::AppendError;
-use super::super::Confirmation;
-use super::super::Lsn;
-use super::super::Opened;
-use super::super::Retention;
+use super::super::{AppendError, Confirmation, Lsn, Opened, Retention};
 use super::sim::SimFs;
 use super::support::*;
 use crate::units::Timestamp;

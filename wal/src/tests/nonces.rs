@@ -7,10 +7,8 @@ use proptest::prelude::*;
 
 use super::super::crypt::slots;
 use super::super::frame;
-use super::super::header::HEADER_LEN;
-use super::super::header::Header;
-use super::sim::Fault;
-use super::sim::SimFs;
+use super::super::header::{HEADER_LEN, Header};
+use super::sim::{Fault, SimFs};
 use super::support::*;
 use crate::units::Timestamp;
 

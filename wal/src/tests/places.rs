@@ -3,21 +3,13 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixListener;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::super::Confirmation;
-use super::super::FindingKind;
-use super::super::Lsn;
-use super::super::OpenError;
-use super::super::Place;
-use super::super::fs::Fs;
-use super::super::fs::Mode;
+use super::super::fs::{Fs, Mode};
 use super::super::inspect::Directory;
-use super::super::layout;
-use super::super::open_locked;
 use super::super::segment::segment_path;
+use super::super::{Confirmation, FindingKind, Lsn, OpenError, Place, layout, open_locked};
 use super::basics::confirmation;
 use super::sim::SimFs;
 use super::support::*;

@@ -1,14 +1,9 @@
 //! A new master key over a log that may die at any moment of it.
 
-use super::super::Keys;
-use super::super::Letter;
-use super::super::Lsn;
-use super::super::OpenError;
 use super::super::crypt::slots;
-use super::super::rekey;
 use super::super::rekey::Wrapping;
-use super::sim::Fault;
-use super::sim::SimFs;
+use super::super::{Keys, Letter, Lsn, OpenError, rekey};
+use super::sim::{Fault, SimFs};
 use super::support::*;
 use crate::units::Timestamp;
 

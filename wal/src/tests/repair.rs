@@ -2,25 +2,16 @@
 //! interrupted anywhere is finished by the next one.
 
 use std::collections::BTreeMap;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::super::Confirmation;
-use super::super::FindingKind;
-use super::super::Letter;
-use super::super::Lsn;
-use super::super::OpenError;
-use super::super::Retention;
-use super::super::fs::Fs;
-use super::super::fs::Mode;
+use super::super::fs::{Fs, Mode};
 use super::super::inspect::Directory;
-use super::super::repair::Report;
-use super::super::repair::apply_on;
-use super::super::repair::plan_on;
+use super::super::repair::{Report, apply_on, plan_on};
+use super::super::{Confirmation, FindingKind, Letter, Lsn, OpenError, Retention};
 use super::sim::SimFs;
 use super::support::*;
 use crate::units::Timestamp;

@@ -5,20 +5,15 @@
 //! changes survive a crash as a prefix of their order, as on a journalled file system. A flush that fails forgets the
 //! file's pending writes and calls them clean, as Linux does; a new size stays pending.
 
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::sync::Mutex;
 
-use super::super::fs::Dir;
-use super::super::fs::File;
-use super::super::fs::Fs;
-use super::super::fs::Mode;
+use super::super::fs::{Dir, File, Fs, Mode};
 
 const SECTOR: usize = 512;
 

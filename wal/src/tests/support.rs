@@ -1,22 +1,11 @@
 //! What the tests of the log share.
 
 use std::cell::RefCell;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::super::Entry;
-use super::super::Event;
-use super::super::Frame;
-use super::super::Keys;
-use super::super::Log;
-use super::super::Lsn;
-use super::super::OpenError;
-use super::super::Opened;
-use super::super::Options;
-use super::super::Writer;
 use super::super::crypt::MasterKey;
-use super::super::open;
+use super::super::{Entry, Event, Frame, Keys, Log, Lsn, OpenError, Opened, Options, Writer, open};
 use super::sim::SimFs;
 use crate::sync::Mutex;
 use crate::units::Timestamp;

@@ -1,19 +1,11 @@
 //! Sectors that the disk cannot read: the log starts, delivers everything else, and lists what is lost.
 
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::super::Fate;
-use super::super::Letter;
-use super::super::Lsn;
-use super::super::OpenError;
-use super::super::Opened;
-use super::super::ReadError;
 use super::super::inspect::Directory;
-use super::super::repair;
-use super::sim::Fault;
-use super::sim::SimFs;
+use super::super::{Fate, Letter, Lsn, OpenError, Opened, ReadError, repair};
+use super::sim::{Fault, SimFs};
 use super::simulator::dice::Dice;
 use super::support::*;
 use crate::units::Timestamp;

@@ -1,14 +1,9 @@
 //! What the daemon answers, by the types that it serialises.
 
 use schemars::generate::SchemaSettings;
-use serde_json::Map;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use crate::http::api::documents::Accepted;
-use crate::http::api::documents::Empty;
-use crate::http::api::documents::StatusDocument;
-use crate::http::api::documents::UserPage;
-use crate::http::api::documents::Waited;
+use crate::http::api::documents::{Accepted, Empty, StatusDocument, UserPage, Waited};
 use crate::http::backend::Readiness;
 use crate::http::problem;
 use crate::http::readiness::Health;

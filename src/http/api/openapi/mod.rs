@@ -4,9 +4,7 @@ mod answers;
 mod requests;
 
 use bytes::Bytes;
-use serde_json::Map;
-use serde_json::Value;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use super::access::Access;
 use super::handler::Handler;

@@ -1,9 +1,7 @@
 //! What a client may send. Written by hand: `users` reads forms member by member, to name every mistake at once, and no
 //! type is deserialised.
 
-use serde_json::Map;
-use serde_json::Value;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 /// The schema of each request body.
 pub fn schemas() -> [(&'static str, Value); 7] {

@@ -6,8 +6,7 @@ use std::time::Duration;
 use crate::auth::TokenError;
 use crate::command::Status;
 use crate::http::problem;
-use crate::http::problem::Place;
-use crate::http::problem::Problem;
+use crate::http::problem::{Place, Problem};
 use crate::users;
 use crate::users::UserError;
 

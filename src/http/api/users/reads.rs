@@ -3,15 +3,13 @@
 use hyper::Uri;
 
 use crate::http::answer::Answer;
-use crate::http::api::access::Administrator;
-use crate::http::api::access::SelfOrAdmin;
+use crate::http::api::access::{Administrator, SelfOrAdmin};
 use crate::http::api::documents::UserPage;
 use crate::http::api::state::Api;
 use crate::http::backend::CommandService;
-use crate::http::problem;
 use crate::http::problem::Problem;
-use crate::http::respond;
 use crate::http::server::service::MatchedRequest;
+use crate::http::{problem, respond};
 use crate::users;
 use crate::users::Users;
 

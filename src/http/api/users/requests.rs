@@ -1,17 +1,15 @@
 //! What a request about users carries, read and understood.
 
 use bytes::Bytes;
-use serde_json::Map;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::auth::Caller;
 use crate::http::api::state::Api;
 use crate::http::backend::CommandService;
-use crate::http::form;
-use crate::http::headers;
 use crate::http::headers::Prefer;
 use crate::http::problem::Problem;
 use crate::http::server::service::MatchedRequest;
+use crate::http::{form, headers};
 use crate::ingest::Idempotency;
 use crate::ratelimit;
 use crate::users::Context;

@@ -1,34 +1,24 @@
 //! Registering, changing and deleting users: commands that the log keeps.
 
 use bytes::Bytes;
-use hyper::StatusCode;
-use hyper::header;
 use hyper::header::HeaderValue;
+use hyper::{StatusCode, header};
 
 use super::errors;
-use super::requests::Asked;
-use super::requests::context;
-use super::requests::limited;
-use super::requests::read;
+use super::requests::{Asked, context, limited, read};
 use crate::auth::Caller;
-use crate::command::State;
-use crate::command::Status;
+use crate::command::{State, Status};
 use crate::http::answer::Answer;
-use crate::http::api::access;
-use crate::http::api::access::Administrator;
-use crate::http::api::access::SelfOrAdmin;
-use crate::http::api::receipt;
+use crate::http::api::access::{Administrator, SelfOrAdmin};
 use crate::http::api::state::Api;
-use crate::http::api::status;
+use crate::http::api::{access, receipt, status};
 use crate::http::backend::CommandService;
-use crate::http::headers::Format;
-use crate::http::headers::Prefer;
+use crate::http::headers::{Format, Prefer};
 use crate::http::problem::Problem;
 use crate::http::server::service::MatchedRequest;
 use crate::ingest::Receipt;
 use crate::users;
-use crate::users::UserError;
-use crate::users::Users;
+use crate::users::{UserError, Users};
 
 const USERS: &str = "/v1/users/";
 

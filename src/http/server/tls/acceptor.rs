@@ -12,8 +12,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::server::TlsStream;
 
-use super::files::Files;
-use super::files::Fingerprint;
+use super::files::{Files, Fingerprint};
 use crate::http::config::Config;
 use crate::http::server::timed_io::Socket;
 use crate::metrics::Metrics;

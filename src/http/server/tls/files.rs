@@ -3,22 +3,16 @@
 use std::fs::File;
 use std::io;
 use std::io::Read;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use sha2::Digest;
-use sha2::Sha256;
-use tokio_rustls::rustls::Error;
-use tokio_rustls::rustls::InconsistentKeys;
-use tokio_rustls::rustls::ServerConfig;
+use sha2::{Digest, Sha256};
 use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::pki_types::CertificateDer;
-use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::server::ParsedCertificate;
-use tokio_rustls::rustls::sign::CertifiedKey;
-use tokio_rustls::rustls::sign::SingleCertAndKey;
+use tokio_rustls::rustls::sign::{CertifiedKey, SingleCertAndKey};
+use tokio_rustls::rustls::{Error, InconsistentKeys, ServerConfig};
 use zeroize::Zeroizing;
 
 use crate::http::config::Config;

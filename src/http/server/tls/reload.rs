@@ -8,8 +8,7 @@ use std::time::Duration;
 use tokio::task::spawn_blocking;
 
 use super::acceptor::Tls;
-use super::files::Contents;
-use super::files::Fingerprint;
+use super::files::{Contents, Fingerprint};
 use crate::mistake::Mistake;
 use crate::task::Task;
 

@@ -1,20 +1,12 @@
 //! A file system in memory that counts and fails calls on the index's files.
 
 use std::io;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use super::DIR;
-use super::LOG;
-use crate::wal::fs::Dir;
-use crate::wal::fs::File;
-use crate::wal::fs::Fs;
-use crate::wal::fs::Mode;
-use crate::wal::fs::read_full;
+use super::{DIR, LOG};
+use crate::wal::fs::{Dir, File, Fs, Mode, read_full};
 use crate::wal::memory::MemoryFs;
 
 /// What happens to the files of the index.

@@ -5,16 +5,11 @@ mod disk;
 use std::path::Path;
 
 use super::*;
-use crate::command::CommandId;
-use crate::command::KeyedDigest;
-use crate::command::Repeat;
+use crate::command::{CommandId, KeyedDigest, Repeat};
 use crate::units::Timestamp;
 use crate::wal;
-use crate::wal::Confirmation;
-use crate::wal::Retention;
-use crate::wal::Writer;
-use crate::wal::fs::Fs;
-use crate::wal::fs::Mode;
+use crate::wal::fs::{Fs, Mode};
+use crate::wal::{Confirmation, Retention, Writer};
 use disk::Disk;
 
 const LOG: &str = "/log";

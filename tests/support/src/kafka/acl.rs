@@ -8,9 +8,7 @@ use std::fs;
 use std::process::Command;
 
 use super::Kafka;
-use super::options::ADMIN_PASSWORD;
-use super::options::ADMIN_USER;
-use super::options::CLIENT_USER;
+use super::options::{ADMIN_PASSWORD, ADMIN_USER, CLIENT_USER};
 
 /// What a permission is about.
 #[derive(Clone, Copy, Debug)]

@@ -1,21 +1,13 @@
 //! One broker of a cluster: started, stopped, killed, frozen, and started again on its ports and data.
 
-use std::fs;
-use std::path::Path;
-use std::path::PathBuf;
-use std::process;
-use std::sync::Mutex;
-use std::sync::MutexGuard;
-use std::sync::PoisonError;
-use std::sync::atomic::AtomicU32;
-use std::sync::atomic::Ordering;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use std::{fs, process};
 
-use super::ClusterOptions;
-use super::Jars;
-use super::READY_WITHIN;
 use super::options::Node;
-use super::wire;
+use super::{ClusterOptions, Jars, READY_WITHIN, wire};
 use crate::child::Child;
 use crate::ports::Port;
 use crate::wait;

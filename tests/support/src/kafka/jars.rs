@@ -1,13 +1,10 @@
 //! The jars that `tests/services/fetch` put into the cache, and Java to run them.
 
-use std::path::Path;
-use std::path::PathBuf;
-use std::process::Command;
-use std::process::Stdio;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use super::ClusterOptions;
-use super::Kafka;
+use super::{ClusterOptions, Kafka};
 use crate::child::Child;
 
 /// The console tools give up after a minute without an answer by themselves; this is for a Java that hangs.

@@ -21,12 +21,9 @@ use tempfile::TempDir;
 pub use acl::Resource;
 pub use broker::Broker;
 pub use jars::Jars;
-pub use options::CLIENT_PASSWORD;
-pub use options::CLIENT_USER;
-pub use options::ClusterOptions;
+pub use options::{CLIENT_PASSWORD, CLIENT_USER, ClusterOptions};
 
-use super::scratch;
-use super::wait;
+use super::{scratch, wait};
 
 /// A cluster answers after 1 s on an idle machine. This is for one whose two cores also compile.
 const READY_WITHIN: Duration = Duration::from_secs(120);

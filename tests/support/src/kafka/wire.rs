@@ -4,8 +4,7 @@
 //! answers with name the brokers that are alive and not fenced. Two dozen lines save the tests a client library here.
 
 use std::io;
-use std::io::Read;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 

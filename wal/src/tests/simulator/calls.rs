@@ -1,23 +1,12 @@
 //! The calls a log makes, on the simulated disk.
 
 use std::io;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::super::super::fs::Dir;
-use super::super::super::fs::File;
-use super::super::super::fs::Fs;
-use super::super::super::fs::Mode;
-use super::disk::Call;
-use super::disk::Change;
-use super::disk::Disk;
-use super::disk::Inode;
-use super::disk::Names;
-use super::disk::SECTOR;
-use super::disk::Write;
-use super::disk::put;
+use super::super::super::fs::{Dir, File, Fs, Mode};
+use super::disk::{Call, Change, Disk, Inode, Names, SECTOR, Write, put};
 
 struct OpenFile(Disk, usize);
 

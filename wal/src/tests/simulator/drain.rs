@@ -1,19 +1,11 @@
 //! The drain beside the log: workers that read their lanes and have records in flight, a broker that confirms them in
 //! any order or refuses them, an operator who looks after the dead letters.
 
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::super::super::Confirmation;
-use super::super::super::Cursor;
-use super::super::super::Letter;
-use super::super::super::Lsn;
-use super::super::super::dead::Dead;
-use super::super::super::dead::Removal;
-use super::known::Known;
-use super::known::Truth;
-use super::known::Verdict;
-use super::known::ensure;
+use super::super::super::dead::{Dead, Removal};
+use super::super::super::{Confirmation, Cursor, Letter, Lsn};
+use super::known::{Known, Truth, Verdict, ensure};
 use super::life::Life;
 use crate::units::Timestamp;
 

@@ -1,17 +1,11 @@
 //! Every fault is planted by itself, and something finds it: a simulator that finds nothing proves nothing.
 
 use std::panic::catch_unwind;
-use std::sync::atomic::AtomicUsize;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::super::super::frame;
-use super::super::super::lock;
-use super::super::super::spare;
-use super::BASE;
-use super::Story;
-use super::live;
-use crate::planted::Fault;
-use crate::planted::plant;
+use super::super::super::{frame, lock, spare};
+use super::{BASE, Story, live};
+use crate::planted::{Fault, plant};
 use crate::sync::Mutex;
 
 /// Lives a fault may need before it counts as not found.

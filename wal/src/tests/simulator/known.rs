@@ -1,20 +1,12 @@
 //! What is owed to whom: every record acknowledged, possible or never, and what a start may make of it.
 
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use super::super::super::Confirmation;
-use super::super::super::Fate;
-use super::super::super::FindingKind;
-use super::super::super::Log;
-use super::super::super::Lsn;
-use super::super::super::Opened;
-use super::super::super::dead::Dead;
-use super::super::super::dead::Removal;
+use super::super::super::dead::{Dead, Removal};
 use super::super::super::header::parse_segment_name;
-use super::disk::Call;
-use super::disk::Rot;
+use super::super::super::{Confirmation, Fate, FindingKind, Log, Lsn, Opened};
+use super::disk::{Call, Rot};
 
 /// Says what was promised and not kept.
 pub type Verdict = Result<(), String>;

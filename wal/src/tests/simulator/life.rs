@@ -3,25 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::super::super::AppendError;
-use super::super::super::Entry;
-use super::super::super::Log;
-use super::super::super::Opened;
 use super::super::super::dead::Removal;
-use super::dice::Dice;
-use super::dice::seed_random;
+use super::super::super::{AppendError, Entry, Log, Opened};
+use super::dice::{Dice, seed_random};
 use super::disk::Disk;
-use super::drain::Broker;
-use super::drain::Worker;
-use super::known::Batch;
-use super::known::Known;
-use super::known::Spoilt;
-use super::known::Verdict;
-use super::known::ensure;
-use super::story::Act;
-use super::story::Step;
-use super::story::Story;
-use super::story::World;
+use super::drain::{Broker, Worker};
+use super::known::{Batch, Known, Spoilt, Verdict, ensure};
+use super::story::{Act, Step, Story, World};
 use crate::units::Timestamp;
 
 pub struct Life {

@@ -1,21 +1,15 @@
 //! How a life of the log ends and the next one starts, until the last.
 
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use super::super::super::OpenError;
-use super::super::super::Opened;
-use super::super::super::Options;
 use super::super::super::header::parse_segment_name;
-use super::super::super::open;
+use super::super::super::{OpenError, Opened, Options, open};
 use super::super::support::dir;
 use super::disk::Disk;
 use super::drain::Worker;
-use super::known::Truth;
-use super::known::Verdict;
-use super::known::ensure;
+use super::known::{Truth, Verdict, ensure};
 use super::life::Life;
 
 /// Starts that die on their way, at most, before one gets through.

@@ -6,14 +6,10 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::super::super::Keys;
-use super::super::super::Retention;
+use super::super::super::{Keys, Retention};
 use super::super::support::master;
 use super::dice::Dice;
-use super::disk::Call;
-use super::disk::Names;
-use super::disk::Rot;
-use super::disk::Trouble;
+use super::disk::{Call, Names, Rot, Trouble};
 
 /// One step.
 #[derive(Clone, Debug)]
