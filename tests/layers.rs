@@ -1,9 +1,10 @@
-//! The direction of dependencies: a module uses only what stands in its row.
+//! The direction of dependencies: a module uses only what stands in its row, and `wal-tools` links no server.
 // clippy.toml allows this in test functions; what they call is no different.
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 /// Leaves that every module may use.
 const LEAVES: [&str; 9] =
@@ -194,6 +195,22 @@ fn every_thread_has_an_owner_that_notices_its_death() {
         .map(|(file, _)| file)
         .collect();
     assert!(found.is_empty(), "task::Thread owns threads, kafka::poller those of producers: {found:#?}");
+}
+
+/// `wal-tools` has to start at once on a machine in trouble, and to build where the daemon does not.
+#[test]
+fn wal_tools_links_no_server() {
+    let tree = Command::new(env!("CARGO"))
+        .args(["tree", "--package", "wal-tools", "--edges", "normal", "--prefix", "none", "--offline"])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    let packages = String::from_utf8(tree.stdout).unwrap();
+    assert!(packages.contains("forebay-wal v"), "{packages}{}", String::from_utf8_lossy(&tree.stderr));
+    for server in ["forebay v", "rdkafka", "tokio", "hyper", "sqlx", "redis"] {
+        let found = packages.lines().find(|package| package.starts_with(server));
+        assert_eq!(found, None, "wal-tools links a part of the server");
+    }
 }
 
 #[test]

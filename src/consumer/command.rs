@@ -141,7 +141,7 @@ const PLACE: &str = "record-";
 /// Two numbers behind it; the column holds no more than 64.
 const LONGEST_PLACE: usize = 40;
 
-/// A caller's name that fits its column. The door lets no other in, but a record may come from elsewhere, and a command
+/// A caller's name that fits its column. HTTP accepts no other, but a record may come from elsewhere, and a command
 /// is not lost for who sent it. What does not fit gets a digest for its end: cut alone, two callers could become one, and
 /// each read what became of the other's commands.
 fn storable(actor: &str) -> String {

@@ -34,7 +34,7 @@ pub(super) fn due(record: &Record) -> Timestamp {
     record.header(command::NOT_BEFORE).and_then(|at| at.parse().ok()).unwrap_or_default()
 }
 
-/// The record for the retry topic that this fate asks for, if it does.
+/// The record for the retry topic, if this outcome asks for one.
 pub(super) fn retry(
     config: &Config,
     record: &Record,

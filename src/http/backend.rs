@@ -1,4 +1,4 @@
-//! What lies behind the doors, as far as the doors need to know.
+//! The services behind the two listeners, as far as the listeners need to know them.
 
 use std::future::Future;
 use std::time::{Duration, Instant};

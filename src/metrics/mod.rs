@@ -26,7 +26,7 @@ pub struct Metrics {
     pub oldest_waiting_age: prometheus::Gauge,
     /// Bytes of the backlog.
     pub backlog_bytes: IntGauge,
-    /// Segments by state: `open`, `pending`, `acked`, `quarantined`.
+    /// Segments by state: `open`, `pending`, `acked`.
     pub segments: IntGaugeVec,
     /// Records appended.
     pub appended: IntCounter,

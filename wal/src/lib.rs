@@ -1,4 +1,4 @@
-//! The log: what it promises, how it lies on disk, and why. Someone could write a second reader from this page.
+//! The log of commands: what it promises, and what it does when.
 //!
 //! The crate also has the format of the commands in the log ([`command`]), the daemon's control socket ([`control`]), and
 //! what the other crates share ([`units`], [`secret_file`], [`sync`], [`planted`]).
@@ -60,109 +60,8 @@
 //!
 //! # Files
 //!
-//! | path in the log's directory | what |
-//! |---|---|
-//! | `LOCK` | locked for life by the writing process, which it names |
-//! | `pending/<first LSN, 20 digits>.wal` | segments with a record that is not delivered, and the open one |
-//! | `acked/<first LSN, 20 digits>.wal` | delivered segments, kept for replay and repeated requests |
-//! | `checkpoint` | which records are done |
-//! | `sent/<segment>` | where Kafka put each record of a segment (`sent.rs`) |
-//! | `dead/letters` | dead letters (`dead/`) |
-//! | `dead/places` | where its entries lie, for a fast start; may be missing (`dead/places.rs`) |
-//! | `quarantine/<segment>-<offset>.torn`, `.damaged` | copies of bytes that were cut or could not be read |
-//! | `quarantine/<segment>-<offset>.footer`, `<file>.<n>` | what a repair wrote anew or moved away, and dropped dead letters |
-//! | `quarantine/<segment>.header` | the first block of an encrypted segment with damage: its key |
-//! | `spare` | the next segment, zero-filled ahead of need |
-//! | `index/` | idempotency keys (of `ingest`), rebuildable from the log |
-//!
-//! Integers are little-endian. Checksums are CRC-32 (IEEE 802.3, reflected, as in zlib). Numbers of records, LSNs,
-//! begin at 1, increase by one and are never given twice.
-//!
-//! # Segment
-//!
-//! One header block, frames one after another, a footer frame when it is sealed. An open segment's file is filled
-//! with zeros to its full size before it is used, so that a flush carries data and no metadata (1.5 times faster on
-//! ext4; `fallocate` alone gains nothing) and a full disk shows before anything is accepted. A sealed one is cut
-//! behind its footer. Segments are not recycled: other logs paid years of bugs for a few per cent.
-//!
-//! ## Header, 4096 bytes (one block, so that it is never torn together with a record)
-//!
-//! | offset | size | what |
-//! |---|---|---|
-//! | 0 | 8 | magic `forebay\n` |
-//! | 8 | 2 | format that wrote it: 1, encrypted 2 |
-//! | 10 | 2 | oldest reader that understands it: 1, encrypted 2 |
-//! | 12 | 4 | cipher of the payloads; 0: not encrypted, 1: AES-256-GCM-SIV |
-//! | 16 | 16 | log id: random, made with the directory |
-//! | 32 | 16 | incarnation: random, made at every start |
-//! | 48 | 32 | secret of the log: key of the digests in ids and records; encrypted: zero, it lies in the slots |
-//! | 80 | 16 | salt: random, part of every checksum in this segment |
-//! | 96 | 8 | LSN of the first record |
-//! | 104 | 8 | when the segment began, milliseconds since 1970 |
-//! | 112 | 8 | predecessor: first LSN (0: there is none) |
-//! | 120 | 8 | predecessor: the LSN after its last record |
-//! | 128 | 8 | predecessor: bytes of header and records |
-//! | 136 | 8 | predecessor: chain (below), 32 bits |
-//! | 144 | 8 | bytes the file was filled with |
-//! | 152 | 3940 | zero; encrypted: a key slot of 128 bytes at 1024 and at 2048 (`crypt/slots.rs`) |
-//! | 4092 | 4 | CRC of bytes 0–4091, with the key slots as zeros |
-//!
-//! It is durable, and so is its directory entry, before the first record in it is acknowledged. What it repeats of
-//! its predecessor shows a log that was cut exactly between two records.
-//!
-//! ## Frame, a multiple of 8 bytes (so that a length never straddles a sector)
-//!
-//! | offset | size | what |
-//! |---|---|---|
-//! | 0 | 4 | CRC of: the segment's salt, the frame's offset in the file (8 bytes), bytes 4–end of the frame |
-//! | 4 | 4 | length of the payload |
-//! | 8 | 8 | LSN; in a footer, the LSN after the last record |
-//! | 16 | 8 | when it was accepted, milliseconds since 1970; never less than its predecessor's |
-//! | 24 | 1 | 1: record, 2: footer |
-//! | 25 | 1 | bit 0: its batch ends here |
-//! | 26 | 1 | lane (`command::lane`) |
-//! | 27 | 1 | zero |
-//! | 28 | 4 | promise: all of this segment below this offset was flushed before this frame was written |
-//! | 32 | n | payload; of a record in an encrypted segment ciphertext, and 16 bytes of tag |
-//! | … | 0–7 | zero, covered by the CRC |
-//!
-//! Salt and offset bind a frame to its place: bytes of another file, another place or another life of the file never
-//! pass. A length is held against the bytes the file has left before it is believed. Zeros are never a frame, because
-//! 0 is no type. Frames never span segments, batches neither. A frame that ends a batch of one carries the mark
-//! itself, so a lone record costs no second frame.
-//!
-//! ## Footer, the payload of a frame of type 2
-//!
-//! Records (8), bytes of header and records (8), chain (8), instants of the first and last record (8 each), stride of
-//! the index (8: 256); number of labels (2), each with its length (1), bytes, and records (8); number of offsets (4)
-//! and the offset (4 each) of every 256th record; zeros; then the last 8 bytes of the file: the footer's own offset
-//! (4) and `seal`. *Chain*: CRC-32 over the CRCs of all frames in order. Labels are the kinds of commands.
-//!
-//! # Encryption at rest
-//!
-//! With a master key every new segment has a random data key, wrapped by the master key in two slots of its header,
-//! each bound to bytes 0–511 of it. The payload of a record is sealed under the data key: nonce is the frame's offset (8 bytes, then
-//! 4 of zero), associated data bytes 4–31 of the frame, whose length already counts the tag. Checksums are over the
-//! ciphertext: torn and damaged bytes are told apart without the key. A frame with a right checksum that does not
-//! authenticate is damage like any other: set aside, listed, never delivered. Why no nonce comes twice: `crypt/mod.rs`.
-//!
-//! *What shows without the key*: numbers, instants and lengths of records, their lanes (one of 256, from the key's
-//! hash), how many of which kind lie in a sealed segment (footers), which are done, where Kafka put them (`sent/`), and
-//! of dead letters number, instants and attempts. The index holds digests under the log's secret, which is wrapped
-//! with the data keys. Nothing else of a record is in any file of the log; the embedded marker store beside it is sealed
-//! under a key derived from the master key.
-//!
-//! *A start* opens everything or touches nothing: without a key that opens every segment of the log and the dead letters
-//! it fails before the lock is taken. Segments of before encryption was turned on stay as they are until they go; their headers, and so
-//! what they leave on the disk, hold the log's secret in the clear. The dead letters are rewritten at the first start
-//! with a key, and at the first one without.
-//!
-//! *Letting go*: both slots of a delivered segment are overwritten and flushed before it is unlinked, and never
-//! before a durable checkpoint calls it done. A start that finds a slot so overwritten removes the segment. What
-//! copies of the header elsewhere hold (a flash disk's spare blocks, a copy-on-write file system, a backup) is not
-//! destroyed by that; it opens with the master key only.
-//!
-//! *A new master key* (`rekey.rs`): one slot after the other is rewritten and flushed.
+//! `docs/wal-format.md` describes every file to the byte, and `tests/format/read` is a reader that was written from that
+//! page. `docs/encryption.md` says what an encrypted log shows without its key.
 //!
 //! # What happens when
 //!
@@ -184,7 +83,7 @@
 //! | found at start | made of it |
 //! |---|---|
 //! | `spare`, `*.tmp` | removed, or overwritten |
-//! | a segment with a destroyed key | removed: it was being let go of |
+//! | a segment with a destroyed key | removed: it was being deleted |
 //! | the last segment without a footer | read to its end and sealed; a new one begins |
 //! | frames behind the last whole batch, or bytes that are no frame, below no promise | torn tail: copied to `quarantine/`, cut |
 //! | bytes that are no frame below a promise | damage: copied, dead letter, and on behind it |

@@ -1,5 +1,5 @@
 //! Locks, condition variables and atomics: the standard library's, or, with the feature `shuttle`, ones whose every call
-//! is a point where another thread may go on. No release has the feature.
+//! is a point where another thread may go on. No release has the feature: outside of a model its locks panic.
 //!
 //! Locking cannot fail. The standard library's lock returns an error after a thread has panicked while it held the lock.
 //! The owner of that thread notices the panic and ends the process or the request (`task`); the threads that go on until

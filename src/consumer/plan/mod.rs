@@ -41,8 +41,8 @@ use copies::Newest;
 use rules::Verdict;
 use snapshot::BatchState;
 
-/// The fates of the commands from the first on, and what is to be written for them. There may be fewer fates than
-/// commands: what is left belongs into another transaction.
+/// The outcomes of the commands from the first on, and what is to be written for them. There may be fewer outcomes than
+/// commands: the rest belongs into another transaction.
 pub(super) struct Plan {
     pub(super) outcomes: Vec<CommandOutcome>,
     pub(super) writes: WriteSet,

@@ -25,7 +25,7 @@ const fn rejected(field: Option<&'static str>, reason: &'static str) -> Verdict 
     Verdict::Rejected { field, reason }
 }
 
-/// Judges one command and changes the world by it.
+/// Decides about one command, and changes the state of the batch by it.
 pub(super) fn apply(state: &mut BatchState, kind: UserKind, value: &UserValue, id: &CommandId) -> Verdict {
     match kind {
         UserKind::Create => create(state, value, id),

@@ -10,18 +10,21 @@ use crate::auth::Caller;
 use crate::http::answer::Answer;
 use crate::http::problem::Problem;
 use crate::http::server::service::MatchedRequest;
+use crate::login::Login;
 use crate::users::Users;
 
 /// Boxed: the largest handler would make every connection's future as large.
 pub type Answering<'a> = Pin<Box<dyn Future<Output = Result<Answer, Problem>> + Send + 'a>>;
 
 /// A handler, by what it has to know of its caller. The handlers of users' own routes get the user service too, because
-/// there are no users without it.
+/// there are no users without it, and that of sessions the logins.
 pub enum Handler<C: 'static> {
     /// See [`Access::Public`].
     Public(for<'a> fn(&'a Api<C>, MatchedRequest<'a>) -> Answering<'a>),
     /// See [`Access::Optional`].
     Optional(for<'a> fn(&'a Api<C>, MatchedRequest<'a>, Caller) -> Answering<'a>),
+    /// See [`Access::Optional`].
+    Session(for<'a> fn(&'a Api<C>, &'a Login, MatchedRequest<'a>, Caller) -> Answering<'a>),
     /// See [`Access::Authenticated`].
     Authenticated(for<'a> fn(&'a Api<C>, MatchedRequest<'a>, Authenticated) -> Answering<'a>),
     /// See [`Access::SelfOrAdmin`].
@@ -35,7 +38,7 @@ impl<C: Send + Sync> Handler<C> {
     pub fn access(&self) -> Access {
         match self {
             Self::Public(_) => Access::Public,
-            Self::Optional(_) => Access::Optional,
+            Self::Optional(_) | Self::Session(_) => Access::Optional,
             Self::Authenticated(_) => Access::Authenticated,
             Self::SelfOrAdmin(_) => Access::SelfOrAdmin,
             Self::Admin(_) => Access::Admin,
@@ -50,6 +53,12 @@ impl<C: Send + Sync> Handler<C> {
             Self::Optional(handle) => {
                 let caller = caller().await?;
                 handle(api, request, caller).await
+            }
+            Self::Session(handle) => {
+                // Without logins there is no such path, whoever calls.
+                let login = api.login()?;
+                let caller = caller().await?;
+                handle(api, login, request, caller).await
             }
             Self::Authenticated(handle) => {
                 let caller = access::authenticated(caller().await?)?;
@@ -81,7 +90,7 @@ macro_rules! handler {
         Handler::Authenticated(|api, request, caller| Box::pin($handle(api, request, caller)))
     };
     ($access:ident $handle:path) => {
-        Handler::$access(|api, users, request, caller| Box::pin($handle(api, users, request, caller)))
+        Handler::$access(|api, service, request, caller| Box::pin($handle(api, service, request, caller)))
     };
 }
 pub(super) use handler;

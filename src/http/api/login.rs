@@ -10,7 +10,7 @@ use crate::http::backend::CommandService;
 use crate::http::problem::Problem;
 use crate::http::server::service::MatchedRequest;
 use crate::http::{form, problem, respond};
-use crate::login::LoginError;
+use crate::login::{Login, LoginError};
 use crate::users;
 use crate::users::UserError;
 
@@ -42,10 +42,10 @@ pub(super) async fn refresh<C: CommandService>(
 /// `POST /logout`: by the access token in `Authorization`, or by a refresh token in the body.
 pub(super) async fn logout<C: CommandService>(
     api: &Api<C>,
+    login: &Login,
     request: MatchedRequest<'_>,
     caller: Caller,
 ) -> Result<Answer, Problem> {
-    let login = api.login()?;
     if let Caller::Known(principal) = caller {
         login.logout(&principal).await?;
     } else {

@@ -82,7 +82,7 @@ impl<C: CommandService> Service for Api<C> {
         write("DELETE", "/v1/users/{name}", None, "Delete a user", handler!(Admin writes::delete)),
         login("/login", "credentials", "tokens", "Log in", handler!(Public login::login)),
         login("/refresh", "refresh", "tokens", "Prolong a login", handler!(Public login::refresh)),
-        login("/logout", "logout", "object", "End a login", handler!(Optional login::logout)),
+        login("/logout", "logout", "object", "End a login", handler!(Session login::logout)),
         get("/openapi.json", "object", "This description", handler!(Public describe)),
         get("/healthz", "health", "Whether the process answers", handler!(Public health)),
         get("/readyz", "readiness", "Whether commands are accepted", handler!(Public ready)),

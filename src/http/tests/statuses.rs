@@ -25,6 +25,16 @@ async fn what_leads_nowhere_is_404_and_another_logs_command_is_told_apart() {
     client.get(&format!("/v1/commands/{}", Fake::id(255)), "").await.is_problem(404, "other_log");
 }
 
+/// A token was verified before it was known that nobody logs in here.
+#[tokio::test]
+async fn without_logins_their_paths_do_not_exist_whoever_calls() {
+    let server = serve().await;
+    let repeated = "Authorization: Bearer a\r\nAuthorization: Bearer b\r\n";
+    for path in ["/login", "/refresh", "/logout"] {
+        server.connect().await.post(path, repeated, "{}").await.is_problem(404, "not_found");
+    }
+}
+
 #[tokio::test]
 async fn a_wait_ends_with_the_final_state() {
     let server = serve().await;

@@ -46,8 +46,8 @@ impl Queue {
     }
 
     fn put_with(&mut self, name: &str, at: Timestamp, push: fn(&mut VecDeque<Arc<str>>, Arc<str>)) -> bool {
-        if let Some(account_state) = self.times.get_mut(name) {
-            *account_state = at.max(*account_state);
+        if let Some(newest) = self.times.get_mut(name) {
+            *newest = at.max(*newest);
             return true;
         }
         if self.order.len() >= self.most {

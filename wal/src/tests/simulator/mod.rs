@@ -79,8 +79,7 @@ fn report(seed: u64, failure: Failure) -> String {
     let steps = whole.steps.len();
     let (story, failure) = shorten(whole, failure);
     format!(
-        "seed {seed}: {}\n{} of {steps} steps, {:?}\n{}\nagain: FOREBAY_SIM_SEED={seed} cargo test --release -p forebay \
-         --no-default-features --lib wal::tests::simulator::lives -- --nocapture",
+        "seed {seed}: {}\n{} of {steps} steps, {:?}\n{}\nagain: scripts/simulate --seed {seed}",
         failure.what,
         story.steps.len(),
         story.world,
