@@ -1,3 +1,4 @@
+use sqlx::{AssertSqlSafe, Connection, SqliteConnection};
 use tempfile::TempDir;
 
 use super::*;
@@ -9,31 +10,32 @@ const LONG: Duration = Duration::from_secs(60);
 /// Login times on an SQLite file.
 struct Fixture {
     db: Database,
+    url: String,
     metrics: Metrics,
     _dir: TempDir,
 }
 
 impl Fixture {
-    async fn without_tables() -> Self {
+    async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let url = format!("sqlite:{}", dir.path().join("users.sqlite").display());
         let config = Config { url: url.as_str().into(), ..Config::default() };
         let metrics = Metrics::new().unwrap();
         let db = Database::connect(&config, Arc::new(Metrics::new().unwrap())).await.unwrap();
-        Self { db, metrics, _dir: dir }
-    }
-
-    async fn new() -> Self {
-        let fixture = Self::without_tables().await;
-        fixture.migrate().await;
-        fixture
-    }
-
-    async fn migrate(&self) {
-        self.db.migrate().await.unwrap();
+        db.migrate().await.unwrap();
         for name in ["ada", "bob", "cid", "dan"] {
-            self.db.create_admin(name, "$2b$10$hash", Timestamp(1)).await.unwrap();
+            db.create_admin(name, "$2b$10$hash", Timestamp(1)).await.unwrap();
         }
+        Self { db, url, metrics, _dir: dir }
+    }
+
+    /// Takes the table of users away, or brings it back with the users in it: there is no moment at which the table is
+    /// there and they are not.
+    async fn rename(&self, from: &str, to: &str) {
+        let mut connection = SqliteConnection::connect(&self.url).await.unwrap();
+        let statement = format!("ALTER TABLE {from} RENAME TO {to}");
+        sqlx::query(AssertSqlSafe(statement)).execute(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
     }
 
     fn logins(&self, buffer: usize, batch_size: usize, flush_interval: Duration) -> LastLogins {
@@ -107,7 +109,8 @@ async fn what_there_is_no_room_for_is_written_by_itself() {
 
 #[tokio::test]
 async fn what_the_database_does_not_take_stays_and_is_written_when_it_does() {
-    let fixture = Fixture::without_tables().await;
+    let fixture = Fixture::new().await;
+    fixture.rename("users", "elsewhere").await;
     let logins = fixture.logins(3, 3, LONG);
     for name in ["ada", "bob", "cid"] {
         logins.note(name, Timestamp(5)).await;
@@ -117,7 +120,7 @@ async fn what_the_database_does_not_take_stays_and_is_written_when_it_does() {
     logins.note("dan", Timestamp(5)).await;
     assert_eq!((fixture.hit("last_logins"), fixture.hit("last_logins_lost")), (1, 1));
     let _task = logins.run();
-    fixture.migrate().await;
+    fixture.rename("elsewhere", "users").await;
     for name in ["ada", "bob", "cid"] {
         fixture.written(name, 5).await;
     }
