@@ -57,7 +57,7 @@ impl Handle {
         self.shared.settled.lock().clone()
     }
 
-    /// Sets the gauges, for whoever renders a scrape.
+    /// Sets the gauges. Called before each scrape.
     pub fn observe(&self, metrics: &Metrics) {
         // The client's figure is some seconds old: what was read is known now.
         let pending = i64::try_from(self.shared.progress.pending()).unwrap_or(i64::MAX);

@@ -99,7 +99,7 @@ impl Database {
         self.gate.is_open()
     }
 
-    /// Sets the gauges of the pool; for whoever renders a scrape.
+    /// Sets the gauges of the pool. Called before each scrape.
     pub fn observe(&self) {
         self.terms.meter.connections(self.pool.size(), self.pool.idle());
     }

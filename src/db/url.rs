@@ -86,7 +86,7 @@ impl DatabaseUrl {
         let parsed = match dialect {
             Dialect::MySql => {
                 let options = MySqlConnectOptions::from_str(text).map_err(|_| unreadable())?;
-                // Without a name of a database nothing of ours would work.
+                // Without the name of a database no statement would work.
                 options.get_database().ok_or_else(unreadable)?;
                 Parsed::MySql(options)
             }

@@ -98,7 +98,7 @@ impl Handle {
         self.monitors.iter().filter_map(|monitor| monitor.state().oldest_waiting).min()
     }
 
-    /// Sets the gauges that describe the workers; for whoever renders a scrape.
+    /// Sets the gauges that describe the workers. Called before each scrape.
     pub fn observe(&self) {
         let workers = self.workers();
         for state in STATES {

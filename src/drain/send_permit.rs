@@ -2,13 +2,13 @@
 
 use crate::sync::{Mutex, MutexGuard};
 
-/// Whether this daemon may send. Shared by the claim, the workers and whoever asks.
+/// Whether this daemon may send. The takeover, the workers and the handle share it.
 #[derive(Default)]
 pub(super) struct SendPermit(Mutex<State>);
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 enum State {
-    /// The claim is on its way; with the trouble it has.
+    /// The takeover is not finished. `Troubled` says what delays it.
     #[default]
     Claiming,
     Troubled(String),

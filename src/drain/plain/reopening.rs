@@ -94,7 +94,7 @@ impl Dispatcher<PlainSender> {
         !keys.any_open() && !parked.any_open(|topic| !asides.contains(&topic))
     }
 
-    /// Builds a producer, asks about topics, lets go of what is not needed: whatever is due.
+    /// Does what is due: builds a producer, asks about topics, drops what is not needed any more.
     pub(super) fn tend(&mut self, now: Instant) {
         self.sender.main.ready(now);
         self.ask_about_topics(now);
