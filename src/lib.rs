@@ -34,4 +34,4 @@ pub mod telemetry;
 pub mod users;
 
 pub use forebay_wal as wal;
-pub use forebay_wal::{command, control, planted, secret_file, sync, units};
+pub use forebay_wal::{command, control, failpoint, secret_file, sync, units};

@@ -8,7 +8,7 @@ use std::process::Command;
 
 /// Leaves that every module may use.
 const LEAVES: [&str; 9] =
-    ["metrics", "mistake", "planted", "reported", "secret_file", "sync", "telemetry", "units", "task"];
+    ["failpoint", "metrics", "mistake", "reported", "secret_file", "sync", "telemetry", "units", "task"];
 
 /// Module, whether it may use the leaves, and what else it may use; from the bottom up.
 const TABLE: [(&str, bool, &[&str]); 26] = [
@@ -118,7 +118,7 @@ fn the_log_and_the_command_format_do_not_use_each_other() {
         let path = entry.unwrap().path();
         let module = path.file_stem().unwrap().to_str().unwrap();
         let may = |used: &str| match module {
-            "planted" | "secret_file" | "sync" | "units" => used == module,
+            "failpoint" | "secret_file" | "sync" | "units" => used == module,
             "command" => ["command", "units"].contains(&used),
             // These tie the two together.
             "control" | "fuzzing" | "lib" | "tests" => true,
@@ -142,7 +142,9 @@ fn locks_are_those_that_shuttle_can_schedule() {
     let scheduled = |file: &str| {
         let parts = ["wal/src", "src/ingest"].iter().any(|part| file.contains(part));
         parts
-            && !["wal/src/tests/", "wal/src/command/", "planted.rs"].iter().any(|other| file.contains(other))
+            && !["wal/src/tests/", "wal/src/command/", "failpoint.rs"]
+                .iter()
+                .any(|other| file.contains(other))
     };
     let mut found = Vec::new();
     for (file, text) in ["wal/src", "src"].iter().flat_map(|part| sources(&root().join(part))) {

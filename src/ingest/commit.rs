@@ -13,7 +13,7 @@ use super::queue::{CommitJob, Keyed};
 use super::request::{CommitOutcome, Receipt, Request, Submission, SubmitError};
 use super::shared::Shared;
 use crate::command::{Envelope, IdMint, Repeat, lane, requeued};
-use crate::planted::{Fault, planted};
+use crate::failpoint::Failpoint;
 use crate::units::Timestamp;
 use crate::wal::{AppendError, Entry, Lsn, Writer};
 
@@ -96,7 +96,7 @@ impl Committer {
                 let _ = self.writer.seal_if_older(self.segment_max_age, Timestamp::now());
             }
             if self.shared.log.poisoned().is_some() {
-                if planted(Fault::QueueLeftBehind) {
+                if Failpoint::QueueLeftBehind.is_set() {
                     return;
                 }
                 self.shared.queue.close();
@@ -243,11 +243,11 @@ impl Committer {
 
     /// Writes and flushes the group, then answers everyone in it; an error reaches all of them.
     fn flush(&mut self) {
-        if planted(Fault::AnswerBeforeFlush) {
+        if Failpoint::AnswerBeforeFlush.is_set() {
             self.answers.drain(..).for_each(|answer| answer.send(true));
         }
         let committed = self.writer.commit();
-        if planted(Fault::CoverAfterFlush) {
+        if Failpoint::CoverAfterFlush.is_set() {
             let mut late = Vec::new();
             self.shared.queue.take_now(&mut late);
             late.into_iter().for_each(|work| self.append(work));
@@ -257,12 +257,12 @@ impl Committer {
         }
         self.fresh.clear();
         self.index_entries.clear();
-        if planted(Fault::ReadersBeforeAnswers) {
+        if Failpoint::ReadersBeforeAnswers.is_set() {
             self.shared.log.wake_satisfied_readers();
             // A lock, so that the model's scheduler may let a reader go on here.
             let _ = self.shared.queue.is_closed();
         }
-        if planted(Fault::FollowersNotTold) && committed.is_err() {
+        if Failpoint::FollowersNotTold.is_set() && committed.is_err() {
             self.answers.drain(1.min(self.answers.len())..).for_each(std::mem::forget);
         }
         for answer in self.answers.drain(..) {
@@ -270,7 +270,7 @@ impl Committer {
         }
         // After the answers: a reader would take the processor from the threads that send them.
         self.shared.log.wake_satisfied_readers();
-        if planted(Fault::FailureLate)
+        if Failpoint::FailureLate.is_set()
             && let Err(cause) = committed
         {
             self.shared.log.poison(cause.0);
@@ -295,7 +295,7 @@ struct Abandon(Arc<Shared>);
 
 impl Drop for Abandon {
     fn drop(&mut self) {
-        if !planted(Fault::QueueLeftBehind) {
+        if !Failpoint::QueueLeftBehind.is_set() {
             self.0.queue.abandon();
         }
     }

@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 use super::gather::Gather;
 use super::request::{CommitOutcome, Request, SubmitError};
 use crate::command::Repeat;
-use crate::planted::{Fault, planted};
+use crate::failpoint::Failpoint;
 use crate::sync::{Condvar, Mutex, MutexGuard};
 use crate::wal::Lsn;
 
@@ -57,7 +57,7 @@ struct State {
 
 impl State {
     fn hand_over(&mut self, taken: &mut Vec<CommitJob>) {
-        if !(planted(Fault::CancelledKeepsRoom) && self.waiting.iter().any(CommitJob::is_cancelled)) {
+        if !(Failpoint::CancelledKeepsRoom.is_set() && self.waiting.iter().any(CommitJob::is_cancelled)) {
             self.bytes = 0;
         }
         std::mem::swap(&mut self.waiting, taken);
@@ -71,7 +71,7 @@ impl Queue {
 
     /// Adds work that holds `bytes`. One piece larger than the whole queue is let in when it is alone.
     pub fn push(&self, work: CommitJob, bytes: usize) -> Result<(), SubmitError> {
-        if planted(Fault::WakeBeforeEnqueue) {
+        if Failpoint::WakeBeforeEnqueue.is_set() {
             self.ready.notify_one();
         }
         let mut state = self.state.lock();
@@ -85,7 +85,7 @@ impl Queue {
         state.bytes += bytes;
         state.waiting.push(work);
         let is_enough = state.wake_at.is_some_and(|count| state.waiting.len() >= count);
-        if is_enough && !planted(Fault::WakeBeforeEnqueue) {
+        if is_enough && !Failpoint::WakeBeforeEnqueue.is_set() {
             state.wake_at = None;
             drop(state);
             self.ready.notify_one();
@@ -129,7 +129,7 @@ impl Queue {
         state
     }
 
-    /// `take` without waiting: what only a planted fault does.
+    /// `take` without waiting: for a failpoint only.
     pub fn take_now(&self, taken: &mut Vec<CommitJob>) {
         self.state.lock().hand_over(taken);
     }

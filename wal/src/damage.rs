@@ -13,7 +13,7 @@ use super::log::Log;
 use super::quarantine;
 use super::segment::Segment;
 use super::types::ReadError;
-use crate::planted::{Fault, planted};
+use crate::failpoint::Failpoint;
 use crate::units::{Lsn, Timestamp};
 
 /// Where a reader met damage.
@@ -31,7 +31,7 @@ pub struct Damaged<'a> {
 /// that are not done, they are quarantined first.
 pub fn pass(log: &Log, damaged: Damaged<'_>) -> Result<(u64, Lsn), ReadError> {
     let hole = Hole::at(log, damaged)?;
-    if let Some(first) = hole.first_lost(log).filter(|_| !planted(Fault::DamageSkipped)) {
+    if let Some(first) = hole.first_lost(log).filter(|_| !Failpoint::DamageSkipped.is_set()) {
         hole.store(log, first)?;
         log.report(Event::Damaged(hole.finding()));
     }

@@ -1,7 +1,7 @@
 //! The end of the flushed records, and the readers that wait for it to move.
 use std::time::{Duration, Instant};
 
-use crate::planted::{Fault, planted};
+use crate::failpoint::Failpoint;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Condvar, Mutex, MutexGuard};
 use crate::units::Lsn;
@@ -56,7 +56,7 @@ impl End {
 
     /// See [`super::Log::wake_satisfied_readers`].
     pub fn wake_satisfied(&self) {
-        if planted(Fault::WakeWithoutLock) {
+        if Failpoint::WakeWithoutLock.is_set() {
             return self.wake.notify_all();
         }
         let mut readers = self.readers();

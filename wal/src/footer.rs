@@ -7,7 +7,7 @@ use super::bytes::array;
 use super::frame::{Meta, Seed};
 use super::fs::File;
 use super::{frame, salvage};
-use crate::planted::{Fault, planted, unless};
+use crate::failpoint::{Failpoint, unless};
 use crate::units::{Lsn, Timestamp};
 
 /// Every so many records the footer notes an offset: a look-up by LSN walks half as many frames on average.
@@ -180,14 +180,14 @@ impl Footer {
 /// Writes the footer behind the records and cuts the file there. The footer is durable before the file is cut: a
 /// shorter file without one was cut by somebody else, which recovery reports.
 pub fn close(file: &dyn File, at: u64, footer: &[u8]) -> io::Result<()> {
-    if planted(Fault::CutBeforeFooter) {
+    if Failpoint::CutBeforeFooter.is_set() {
         file.set_len(at)?;
         file.sync_all()?;
     }
     file.write_all_at(footer, at)?;
-    unless(Fault::SealNotFlushed, || file.sync_data())?;
+    unless(Failpoint::SealNotFlushed, || file.sync_data())?;
     file.set_len(at + footer.len() as u64)?;
-    unless(Fault::CutNotFlushed, || file.sync_all())
+    unless(Failpoint::CutNotFlushed, || file.sync_all())
 }
 
 fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {

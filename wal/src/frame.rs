@@ -3,7 +3,7 @@
 use super::bytes::array;
 use super::crypt::{Cipher, TAG};
 use super::types::Frame;
-use crate::planted::{Fault, planted};
+use crate::failpoint::Failpoint;
 use crate::units::{Lsn, Timestamp};
 
 /// Bytes before the payload.
@@ -41,13 +41,13 @@ impl Seed {
     /// CRC-32 (IEEE) over salt, offset and everything of the frame but the CRC itself.
     pub(super) fn crc(&self, offset: u64, frame: &[u8]) -> u32 {
         let mut hasher = self.0.clone();
-        if planted(Fault::CrcOmitsSalt) {
+        if Failpoint::CrcOmitsSalt.is_set() {
             hasher.reset();
         }
-        if !planted(Fault::CrcOmitsOffset) {
+        if !Failpoint::CrcOmitsOffset.is_set() {
             hasher.update(&offset.to_le_bytes());
         }
-        if planted(Fault::CrcOmitsType) {
+        if Failpoint::CrcOmitsType.is_set() {
             hasher.update(&frame[28..]);
             return hasher.finalize();
         }
@@ -205,7 +205,7 @@ pub fn claimed(bytes: &[u8], room: u64) -> Option<usize> {
     let len = frame_len(u32::from_le_bytes(array(head, 4)) as usize);
     let [kind, flags, _lane, zero] = array(head, 24);
     let known = matches!(kind, RECORD | FOOTER) && flags & !ENDS_BATCH == 0 && zero == 0;
-    let bounded = len as u64 <= room || planted(Fault::LengthNotBounded);
+    let bounded = len as u64 <= room || Failpoint::LengthNotBounded.is_set();
     (known && bounded).then_some(len)
 }
 

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::planted::{Fault, planted};
+use crate::failpoint::Failpoint;
 use crate::units::Lsn;
 
 /// The marks of one segment.
@@ -60,7 +60,7 @@ impl Marks {
             self.bits.resize(word + 1, 0);
         }
         self.bits[word] |= 1 << (index % 64);
-        if planted(Fault::BelowMarkedToo) {
+        if Failpoint::BelowMarkedToo.is_set() {
             self.bits[word] |= (1 << (index % 64)) - 1;
         }
         self.done += 1;
@@ -263,7 +263,7 @@ impl Ledger {
                 continue;
             };
             let undone = marks.first_undone(self.watermark.0 - first.0);
-            self.watermark = first.plus(undone + u64::from(planted(Fault::WatermarkTooFar)));
+            self.watermark = first.plus(undone + u64::from(Failpoint::WatermarkTooFar.is_set()));
             if undone < marks.count || !marks.sealed {
                 return;
             }

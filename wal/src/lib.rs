@@ -1,7 +1,7 @@
 //! The log of commands: what it promises, and what it does when.
 //!
 //! The crate also has the format of the commands in the log ([`command`]), the daemon's control socket ([`control`]), and
-//! what the other crates share ([`units`], [`secret_file`], [`sync`], [`planted`]).
+//! what the other crates share ([`units`], [`secret_file`], [`sync`], [`failpoint`]).
 //!
 //! # Example
 //!
@@ -109,6 +109,7 @@ mod damage;
 pub mod dead;
 mod end;
 pub mod event;
+pub mod failpoint;
 mod footer;
 mod frame;
 pub mod fs;
@@ -126,7 +127,6 @@ pub mod memory;
 mod open_error;
 mod options;
 mod outcome;
-pub mod planted;
 mod quarantine;
 mod recovery;
 pub mod rekey;

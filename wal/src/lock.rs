@@ -6,7 +6,7 @@ use std::io::{Read, Seek, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-use crate::planted::{Fault, planted};
+use crate::failpoint::Failpoint;
 
 /// The file's name in the log's directory.
 pub const FILE: &str = "LOCK";
@@ -47,7 +47,7 @@ impl Lock {
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
         let mut file = options.open(dir.join(FILE)).map_err(failed)?;
         match file.try_lock() {
-            _ if planted(Fault::NoLock) => {}
+            _ if Failpoint::NoLock.is_set() => {}
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let mut holder = String::new();

@@ -24,7 +24,7 @@ use super::survey::{Found, Survey};
 use super::transactions::Transactions;
 use super::writer::Writer;
 use super::{fs, layout, quarantine, sent, spare, survey, undelivered, unlock};
-use crate::planted::{Fault, planted};
+use crate::failpoint::Failpoint;
 use crate::units::{Lsn, Timestamp};
 
 /// Bytes of the first segment of a life: filled in some ten milliseconds, enough until the next one is.
@@ -117,7 +117,7 @@ pub fn open(fs: Arc<dyn Fs>, dir: &Path, options: &Options, now: Timestamp) -> R
     start.check_promise(end)?;
     let end = start.pass_letters(end)?;
     transactions.close(&lived, end);
-    if !planted(Fault::LettersNotMarked) {
+    if !Failpoint::LettersNotMarked.is_set() {
         start.dead.mark_in(&mut start.ledger);
     }
     start.ledger.advance();

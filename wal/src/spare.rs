@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::fs::{File, Fs, Mode};
-use crate::planted::{Fault, planted};
+use crate::failpoint::Failpoint;
 use crate::sync::{Condvar, Mutex, MutexGuard};
 
 /// The file's name in the log's directory: not in `pending/`, where an operator looks for what waits.
@@ -115,7 +115,7 @@ impl SpareSlot {
         match &*slot {
             Slot::Ready(file) => {
                 let file = Arc::clone(file);
-                *slot = if planted(Fault::SpareFilledAnew) { Slot::Wanted } else { Slot::Taken };
+                *slot = if Failpoint::SpareFilledAnew.is_set() { Slot::Wanted } else { Slot::Taken };
                 Ok(file)
             }
             Slot::NoRoom => Err(Unready::NoRoom),
@@ -163,7 +163,7 @@ impl SpareSlot {
     }
 
     fn set(&self, to: Slot) {
-        let told = !(planted(Fault::SpareNotTold) && matches!(to, Slot::Ready(_)));
+        let told = !(Failpoint::SpareNotTold.is_set() && matches!(to, Slot::Ready(_)));
         *self.slot() = to;
         if told {
             self.changed.notify_all();

@@ -19,7 +19,7 @@ use super::survey::{Found, Survey, Unusable};
 use super::tail_recovery::Tail;
 use super::types::Identity;
 use super::{frame, random, survey, tail_recovery};
-use crate::planted::{Fault, planted, unless};
+use crate::failpoint::{Failpoint, unless};
 use crate::units::{Lsn, Timestamp};
 
 /// A start on its way from what lies on the disk to a log that goes on.
@@ -88,7 +88,7 @@ impl Start<'_> {
                 // The numbers from the next segment's first on are that one's.
                 Some(next) => seal.next = seal.next.min(next.first),
                 // A start that failed may have left a size that is not durable yet.
-                None => unless(Fault::SizeNotFlushed, || sync(&*self.fs, &path)).map_err(failed)?,
+                None => unless(Failpoint::SizeNotFlushed, || sync(&*self.fs, &path)).map_err(failed)?,
             }
             self.take_over(found, seal);
             expected = Some(seal.next);
@@ -125,7 +125,7 @@ impl Start<'_> {
     fn pass_headless(&mut self, headless: &[Unusable], end: &mut Lsn) -> Result<(), OpenError> {
         for Unusable { first, bytes, detail, .. } in headless {
             let (first, bytes) = (*first, *bytes);
-            if first < *end || planted(Fault::HeadlessNumbersGiven) {
+            if first < *end || Failpoint::HeadlessNumbersGiven.is_set() {
                 continue;
             }
             self.note_gap(Some(*end), first)?;
@@ -184,7 +184,7 @@ impl Start<'_> {
     /// Records between two segments that no file holds: delivered and let go of, or missing.
     fn note_gap(&mut self, expected: Option<Lsn>, first: Lsn) -> Result<(), OpenError> {
         let Some(expected) = expected.filter(|&expected| expected < first) else { return Ok(()) };
-        if !planted(Fault::GapForgotten) {
+        if !Failpoint::GapForgotten.is_set() {
             self.ledger.insert_gap(expected, first);
         }
         let Some((from, to)) = survey::missing(self.checkpoint, expected, first) else { return Ok(()) };
@@ -212,7 +212,7 @@ impl Start<'_> {
 
     /// A dead letter was flushed before it became one: whatever the end of the log looks like, its number was given.
     pub(super) fn pass_letters(&mut self, end: Lsn) -> Result<Lsn, OpenError> {
-        let is_behind = |last: &Lsn| *last >= end && !planted(Fault::LetterNumbersGiven);
+        let is_behind = |last: &Lsn| *last >= end && !Failpoint::LetterNumbersGiven.is_set();
         let Some(last) = self.dead.last().filter(is_behind) else { return Ok(end) };
         self.note_gap(Some(end), last.next())?;
         Ok(last.next())
@@ -221,7 +221,7 @@ impl Start<'_> {
     /// A log that ends before what its checkpoint saw flushed must not go on as if nothing had happened.
     pub(super) fn check_promise(&self, next: Lsn) -> Result<(), OpenError> {
         match self.checkpoint {
-            Some(checkpoint) if checkpoint.promise.next > next && !planted(Fault::PromiseNotChecked) => {
+            Some(checkpoint) if checkpoint.promise.next > next && !Failpoint::PromiseNotChecked.is_set() => {
                 Err(OpenError::Lost {
                     promised: Lsn(checkpoint.promise.next.0 - 1),
                     found: Lsn(next.0.saturating_sub(1)),

@@ -13,7 +13,7 @@ use super::header::{HEADER_LEN, Header, HeaderError, Seal, parse_segment_name, s
 use super::open_error::OpenError;
 use super::segment::{Place, segment_path};
 use super::{fs, quarantine, salvage, sent, spare};
-use crate::planted::{Fault, planted};
+use crate::failpoint::Failpoint;
 use crate::units::Lsn;
 
 /// A segment that was found.
@@ -148,7 +148,7 @@ pub fn survey(
     for unusable in unusable {
         findings.push(unusable.finding());
         match unusable.kind {
-            FindingKind::Damaged if !planted(Fault::HeadlessMovedFirst) => headless.push(unusable),
+            FindingKind::Damaged if !Failpoint::HeadlessMovedFirst.is_set() => headless.push(unusable),
             _ => move_away(fs, dir, &unusable).map_err(failed)?,
         }
     }

@@ -15,7 +15,7 @@ use super::header::{HEADER_LEN, Header, Seal, segment_name};
 use super::scan::Scanner;
 use super::verdict::{Evidence, Verdict};
 use super::{footer, frame, quarantine, salvage, verdict};
-use crate::planted::{Fault, planted};
+use crate::failpoint::Failpoint;
 use crate::units::Lsn;
 
 /// Survivors are rewritten in pieces of this size.
@@ -173,11 +173,11 @@ impl Tail {
             return Ok(None);
         }
         let end = self.footer.length;
-        if !planted(Fault::SurvivorsNotRewritten) {
+        if !Failpoint::SurvivorsNotRewritten.is_set() {
             self.rewrite_survivors()?;
         }
         // Its own flush covers the survivors too: the footer must not promise them, it may reach the disk first.
-        let promised = if planted(Fault::FooterPromisesSurvivors) { end } else { self.promised.min(end) };
+        let promised = if Failpoint::FooterPromisesSurvivors.is_set() { end } else { self.promised.min(end) };
         let footer = self.footer.encode(&Seed::new(&self.header.salt), promised as u32);
         salvage::make_writable(&*self.file, &(end..end + footer.len() as u64))?;
         footer::close(&*self.file, end, &footer)?;
@@ -236,7 +236,7 @@ impl Walk<'_> {
                     self.offset += found.len as u64;
                     self.lsn = self.lsn.next();
                     self.promised = self.promised.max(found.meta.flushed.into());
-                    if found.meta.ends_batch || planted(Fault::HalfBatchAccepted) {
+                    if found.meta.ends_batch || Failpoint::HalfBatchAccepted.is_set() {
                         self.committed = (self.offset, self.lsn);
                     }
                     continue;
@@ -250,7 +250,7 @@ impl Walk<'_> {
             let blank = self.scanner.last_written(bad)? == bad;
             let rest_blank = self.cut || blank;
             let listed =
-                if blank || planted(Fault::ListingForgotten) { None } else { (self.listed)(self.lsn) };
+                if blank || Failpoint::ListingForgotten.is_set() { None } else { (self.listed)(self.lsn) };
             let (later, promised) = if blank { (None, 0) } else { self.look_further(bad)? };
             self.promised = self.promised.max(promised);
             let evidence = Evidence {
@@ -313,7 +313,7 @@ impl Walk<'_> {
         let mut from = bad + ALIGN as u64;
         let mut least = self.lsn.next();
         while let Some((at, meta)) = self.scanner.resync(from, self.scanner.from(least))? {
-            if !planted(Fault::PromiseBehindIgnored) {
+            if !Failpoint::PromiseBehindIgnored.is_set() {
                 promised = promised.max(u64::from(meta.flushed));
             }
             first.get_or_insert((at, meta.lsn));

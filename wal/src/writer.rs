@@ -17,7 +17,7 @@ use super::spare::Unready;
 use super::tail::Block;
 use super::types::Entry;
 use super::{crypt, footer, frame, random, spare};
-use crate::planted::{Fault, planted, unless};
+use crate::failpoint::{Failpoint, unless};
 use crate::units::{Lsn, Timestamp};
 
 /// The only one who adds to a log. Owned by one thread: what it does needs no lock.
@@ -89,11 +89,11 @@ impl Writer {
         };
         let (block, access) = crypt::begin(&header, &log.keys)?;
         file.write_all_at(&block, 0)?;
-        unless(Fault::HeaderNotFlushed, || file.sync_data())?;
+        unless(Failpoint::HeaderNotFlushed, || file.sync_data())?;
         let path = segment_path(&log.dir, Place::Pending, first);
         log.fs.rename(&log.dir.join(spare::FILE), &path)?;
         log.spare.renamed();
-        unless(Fault::SkipDirectoryFlush, || log.pending.sync())?;
+        unless(Failpoint::SkipDirectoryFlush, || log.pending.sync())?;
         let state = State {
             place: Place::Pending,
             next: first,
@@ -189,7 +189,7 @@ impl Writer {
         }
         self.file.write_all_at(&self.buffer, self.flushed).map_err(|e| self.poison("write to", &e))?;
         let started = Instant::now();
-        if planted(Fault::PublishedBeforeFlush) {
+        if Failpoint::PublishedBeforeFlush.is_set() {
             self.publish(started.elapsed());
         }
         self.flush().map_err(|e| self.poison("flush", &e))?;
@@ -198,14 +198,14 @@ impl Writer {
     }
 
     fn flush(&self) -> io::Result<()> {
-        if planted(Fault::SkipFlush) {
+        if Failpoint::SkipFlush.is_set() {
             return Ok(());
         }
         let flushed = self.file.sync_data();
-        if planted(Fault::FlushErrorIgnored) {
+        if Failpoint::FlushErrorIgnored.is_set() {
             return Ok(());
         }
-        if planted(Fault::FlushRetried) { flushed.or_else(|_| self.file.sync_data()) } else { flushed }
+        if Failpoint::FlushRetried.is_set() { flushed.or_else(|_| self.file.sync_data()) } else { flushed }
     }
 
     /// Shows readers what was just flushed.
@@ -225,8 +225,8 @@ impl Writer {
     /// What a frame written now can say was flushed before.
     fn promise(&self) -> u32 {
         match () {
-            () if planted(Fault::PromiseTooFar) => self.capacity as u32,
-            () if planted(Fault::PromiseNotAdvanced) => HEADER_LEN as u32,
+            () if Failpoint::PromiseTooFar.is_set() => self.capacity as u32,
+            () if Failpoint::PromiseNotAdvanced.is_set() => HEADER_LEN as u32,
             () => self.flushed as u32,
         }
     }
@@ -296,7 +296,7 @@ impl Writer {
 
     /// The first failure latches; nothing is tried again.
     fn poison(&self, did: &str, error: &io::Error) -> Poisoned {
-        if planted(Fault::FailureNotFinal) || planted(Fault::FailureLate) {
+        if Failpoint::FailureNotFinal.is_set() || Failpoint::FailureLate.is_set() {
             return Poisoned(error.to_string());
         }
         let path = self.segment.path(&self.log.dir);

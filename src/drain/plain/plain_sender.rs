@@ -14,9 +14,8 @@ use crate::drain::in_flight_record::{InFlightRecord, Way};
 use crate::drain::lane_reader::{Disposition, ReadSide};
 use crate::drain::place::{Place, Scope};
 use crate::drain::sender::{Candidate, Sender};
+use crate::failpoint::Failpoint;
 use crate::kafka::{Answer, Delivery, ErrorCode, Fault, Producer, classify};
-use crate::planted;
-use crate::planted::planted;
 use crate::wal::Lsn;
 
 pub(super) struct PlainSender {
@@ -225,7 +224,7 @@ impl Sender for PlainSender {
 
     fn sent(&mut self, state: &mut DispatchState, record: &Candidate<'_>, flight: &InFlightRecord) {
         self.passed(record, flight.place.into());
-        if planted(planted::Fault::ConfirmUnsent) {
+        if Failpoint::ConfirmUnsent.is_set() {
             let (tag, partition) = (record.lsn().0, flight.place.partition);
             state.results.push(Delivery { tag, partition, offset: 0, error: None });
         }

@@ -9,8 +9,8 @@ use super::transaction::Transaction;
 use super::tx_sender::TxSender;
 use crate::drain::dispatcher::Dispatcher;
 use crate::drain::place::Place;
+use crate::failpoint::Failpoint;
 use crate::kafka::{ENTRY, ErrorCode, Fault, classify};
-use crate::planted::{Fault as Planted, planted, strikes};
 use crate::units::Timestamp;
 use crate::wal::Lsn;
 
@@ -36,7 +36,7 @@ impl Dispatcher<TxSender> {
                 (None, _) => {
                     // Whether it stays, the commit decides, but its topic and partition are well.
                     let Some((flight, note)) = state.arrived(result, at, now) else { continue };
-                    if planted(Planted::SentBeforeCommit) {
+                    if Failpoint::SentBeforeCommit.is_set() {
                         state.context.log.confirm(&[note]);
                     }
                     sender.held.arrived(flight.place);
@@ -73,7 +73,7 @@ impl Dispatcher<TxSender> {
         };
         run.is_committing = true;
         let outcome = persist(tick, |slice| producer.commit_transaction(slice));
-        let loses = strikes(Planted::LoseCommitAnswer) || strikes(Planted::GuessCommit);
+        let loses = Failpoint::LoseCommitAnswer.strikes() || Failpoint::GuessCommit.strikes();
         match outcome {
             Ok(()) if loses => sender.producer.close(now),
             Ok(()) => {

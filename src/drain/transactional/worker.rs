@@ -15,8 +15,8 @@ use crate::drain::monitor::activity;
 use crate::drain::notify::{ALERT, IDLE};
 use crate::drain::part::STALL;
 use crate::drain::worker_parts::WorkerParts;
+use crate::failpoint::Failpoint;
 use crate::kafka::ClientError;
-use crate::planted::{Fault, planted};
 
 pub(in crate::drain) struct Worker {
     lanes: Lanes,
@@ -108,7 +108,7 @@ impl Worker {
                 dispatcher.sender.producer.close(now);
                 return false;
             }
-            Found::Ours(_) if planted(Fault::GuessCommit) => dispatcher.resolve(&Positions::default()),
+            Found::Ours(_) if Failpoint::GuessCommit.is_set() => dispatcher.resolve(&Positions::default()),
             Found::Ours(positions) => {
                 dispatcher.resolve(&positions);
                 if positions != dispatcher.sender.committed {

@@ -6,7 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a model may end where it finds something it did not expect")]
 
 #[cfg(feature = "planted-faults")]
-mod planted;
+mod failpoints;
 mod schedules;
 mod stories;
 mod world;

@@ -24,7 +24,7 @@ use super::super::bytes::array;
 use super::super::random;
 use super::envelope;
 use super::master::{KeyId, Keys, MasterKey};
-use crate::planted::{Fault, planted};
+use crate::failpoint::Failpoint;
 
 /// Where the slots lie.
 pub const AT: [usize; 2] = [1024, 2048];
@@ -47,7 +47,7 @@ impl Wrapped {
     /// A new data key, beside the log's secret.
     pub fn new(secret: &[u8; 32]) -> io::Result<Self> {
         let mut key: Zeroizing<[u8; 32]> = Zeroizing::new(random()?);
-        if planted(Fault::ReuseDataKey) {
+        if Failpoint::ReuseDataKey.is_set() {
             *key = [7; 32];
         }
         let mut bytes = Zeroizing::new([0; 64]);

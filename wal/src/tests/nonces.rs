@@ -116,11 +116,11 @@ proptest! {
 #[test]
 #[cfg(feature = "planted-faults")]
 fn a_data_key_that_is_used_in_two_lives_is_found() {
-    use crate::planted::Fault as Planted;
-    crate::planted::plant(Some(Planted::ReuseDataKey));
+    use crate::failpoint::{self, Failpoint};
+    failpoint::set(Some(Failpoint::ReuseDataKey));
     let ops = [Op::Append(2), Op::Commit, Op::Crash(vec![0]), Op::Append(3), Op::Commit];
     let found = std::panic::catch_unwind(|| check(&live(&ops)));
-    crate::planted::plant(None);
+    failpoint::set(None);
     assert!(found.is_err());
 }
 

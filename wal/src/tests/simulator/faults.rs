@@ -5,76 +5,76 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::super::super::{frame, lock, spare};
 use super::{BASE, Story, live};
-use crate::planted::{Fault, plant};
+use crate::failpoint::{self, Failpoint};
 use crate::sync::Mutex;
 
 /// Lives a fault may need before it counts as not found.
 const PATIENCE: u64 = 20_000;
 
 /// Faults above the log, or between its threads: `ingest::model`, the storms and the drain's tests find them.
-const ELSEWHERE: [Fault; 14] = [
-    Fault::AnswerBeforeFlush,
-    Fault::CoverAfterFlush,
-    Fault::FailureLate,
-    Fault::FollowersNotTold,
-    Fault::QueueLeftBehind,
-    Fault::WakeBeforeEnqueue,
-    Fault::CancelledKeepsRoom,
-    Fault::WakeWithoutLock,
-    Fault::ReadersBeforeAnswers,
-    Fault::SpareNotTold,
-    Fault::ConfirmUnsent,
-    Fault::SentBeforeCommit,
-    Fault::LoseCommitAnswer,
-    Fault::GuessCommit,
+const ELSEWHERE: [Failpoint; 14] = [
+    Failpoint::AnswerBeforeFlush,
+    Failpoint::CoverAfterFlush,
+    Failpoint::FailureLate,
+    Failpoint::FollowersNotTold,
+    Failpoint::QueueLeftBehind,
+    Failpoint::WakeBeforeEnqueue,
+    Failpoint::CancelledKeepsRoom,
+    Failpoint::WakeWithoutLock,
+    Failpoint::ReadersBeforeAnswers,
+    Failpoint::SpareNotTold,
+    Failpoint::ConfirmUnsent,
+    Failpoint::SentBeforeCommit,
+    Failpoint::LoseCommitAnswer,
+    Failpoint::GuessCommit,
 ];
 
 /// The test that finds a fault the simulator cannot meet, and why it cannot.
-fn by_test(fault: Fault) -> Option<(&'static str, fn())> {
+fn by_test(fault: Failpoint) -> Option<(&'static str, fn())> {
     Some(match fault {
         // One process, one thread: nobody else takes the lock or fills the file.
-        Fault::NoLock => {
+        Failpoint::NoLock => {
             ("lock::a_second_holder_is_told_who_has_it", lock::tests::a_second_holder_is_told_who_has_it)
         }
-        Fault::SpareFilledAnew => (
+        Failpoint::SpareFilledAnew => (
             "spare::a_taken_file_is_not_filled_anew_before_it_has_its_own_name",
             spare::tests::a_taken_file_is_not_filled_anew_before_it_has_its_own_name,
         ),
         // The number of a record is looked at as well: bytes of another place must be of the same record to pass.
-        Fault::CrcOmitsSalt | Fault::CrcOmitsOffset => (
+        Failpoint::CrcOmitsSalt | Failpoint::CrcOmitsOffset => (
             "frame::a_frame_of_another_place_or_another_life_never_passes",
             frame::tests::a_frame_of_another_place_or_another_life_never_passes,
         ),
         // Nobody can see it but who counts keys and nonces.
-        Fault::ReuseDataKey => (
+        Failpoint::ReuseDataKey => (
             "nonces::every_record_that_is_written_is_looked_at",
             super::super::nonces::every_record_that_is_written_is_looked_at,
         ),
-        Fault::IgnoreTag => (
+        Failpoint::IgnoreTag => (
             "encrypted::a_changed_record_with_a_right_checksum_is_damage",
             super::super::encrypted::a_changed_record_with_a_right_checksum_is_damage,
         ),
-        Fault::SkipShred => (
+        Failpoint::SkipShred => (
             "encrypted::a_segment_is_shredded_before_it_goes_and_not_before_a_checkpoint_says_it_is_done",
             super::super::encrypted::a_segment_is_shredded_before_it_goes_and_not_before_a_checkpoint_says_it_is_done,
         ),
         // Needs a dead letter in the last group, and that group spoilt: one life in some five thousand.
-        Fault::LetterNumbersGiven => (
+        Failpoint::LetterNumbersGiven => (
             "damage::the_number_of_a_dead_letter_is_not_given_again",
             super::super::damage::the_number_of_a_dead_letter_is_not_given_again,
         ),
         // Needs such a sector in the last group, which neither a later frame nor a checkpoint promises.
-        Fault::UnreadableIsBlank => (
+        Failpoint::UnreadableIsBlank => (
             "unreadable::each_unreadable_sector_costs_only_what_lies_in_it",
             super::super::unreadable::each_unreadable_sector_costs_only_what_lies_in_it,
         ),
         // Needs such a sector besides, and a start that dies between overwriting it and its footer.
-        Fault::ListingForgotten => (
+        Failpoint::ListingForgotten => (
             "unreadable::a_start_that_dies_leaves_the_next_one_what_it_listed",
             super::super::unreadable::a_start_that_dies_leaves_the_next_one_what_it_listed,
         ),
         // Seldom more than a wrong length that fits no file.
-        Fault::LengthNotBounded => (
+        Failpoint::LengthNotBounded => (
             "frame::no_length_is_believed_beyond_the_segments_end",
             frame::tests::no_length_is_believed_beyond_the_segments_end,
         ),
@@ -84,24 +84,24 @@ fn by_test(fault: Fault) -> Option<(&'static str, fn())> {
 
 /// Whether a life ends badly with the fault and well without it. A panic is a failure, and no proof that anybody
 /// would have noticed without it.
-fn betrays(fault: Fault, seed: u64) -> Option<String> {
+fn betrays(fault: Failpoint, seed: u64) -> Option<String> {
     let story = Story::new(seed);
     let failure = live(&story).err().filter(|failure| !failure.panicked)?;
-    plant(None);
+    failpoint::set(None);
     let sound = live(&story).is_ok();
-    plant(Some(fault));
+    failpoint::set(Some(fault));
     sound.then_some(failure.what)
 }
 
 /// Who found it, after how many lives, and what was seen.
-fn find(fault: Fault) -> Result<String, String> {
-    plant(Some(fault));
+fn find(fault: Failpoint) -> Result<String, String> {
+    failpoint::set(Some(fault));
     let found = match by_test(fault) {
         Some((name, test)) => catch_unwind(test).err().map(|_| format!("`{name}`")),
         None => (BASE..BASE + PATIENCE)
             .find_map(|seed| betrays(fault, seed).map(|what| format!("{} lives: {what}", seed - BASE + 1))),
     };
-    plant(None);
+    failpoint::set(None);
     found.ok_or_else(|| format!("{fault:?}"))
 }
 
@@ -110,7 +110,7 @@ fn each_planted_fault_is_found() {
     let next = AtomicUsize::new(0);
     let results = Mutex::new(Vec::new());
     let search = || {
-        while let Some(&fault) = Fault::ALL.get(next.fetch_add(1, Ordering::Relaxed)) {
+        while let Some(&fault) = Failpoint::ALL.get(next.fetch_add(1, Ordering::Relaxed)) {
             if ELSEWHERE.contains(&fault) {
                 continue;
             }

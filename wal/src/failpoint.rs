@@ -1,28 +1,29 @@
-//! Faults that tests plant, to see that they are found: a test that finds nothing is not a test.
+//! Failpoints: mistakes that a test sets, to see that the tests find them. A test that cannot fail proves nothing.
 //!
-//! Each is one line at the place it spoils: `if planted(Fault::SkipFlush) { … }`. Without the feature `planted-faults`
-//! [`planted`] is `false`, a constant, and nothing of this is in the program. No release has the feature.
+//! Each is one condition at the place that it breaks: `if Failpoint::HalfBatchAccepted.is_set()`. Without the feature
+//! `planted-faults`, [`Failpoint::is_set`] is the constant `false`, and the compiler removes the branch. No release has the
+//! feature.
 
 use std::io;
 
 /// Makes the enum and the list of its variants from one.
-macro_rules! faults {
+macro_rules! failpoints {
     ($($(#[$doc:meta])+ $name:ident,)+) => {
         /// What can be spoiled. The variant says what the code then does; docs/testing/ lists the tests that find it.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[non_exhaustive]
-        pub enum Fault {
+        pub enum Failpoint {
             $($(#[$doc])+ $name,)+
         }
 
-        impl Fault {
+        impl Failpoint {
             /// All there are.
             pub const ALL: &[Self] = &[$(Self::$name,)+];
         }
     };
 }
 
-faults! {
+failpoints! {
     /// A commit returns without `fdatasync`.
     SkipFlush,
     /// Waiters are answered before the flush.
@@ -155,61 +156,64 @@ faults! {
     GuessCommit,
 }
 
-/// Does something, unless the fault is planted that leaves it out.
+/// Does something, unless the failpoint that leaves it out is set.
 #[inline]
-pub fn unless(fault: Fault, act: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
-    if planted(fault) { Ok(()) } else { act() }
+pub fn unless(failpoint: Failpoint, act: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+    if failpoint.is_set() { Ok(()) } else { act() }
 }
 
-/// Whether this fault is planted now.
 #[cfg(not(feature = "planted-faults"))]
-#[inline(always)]
-pub const fn planted(_: Fault) -> bool {
-    false
-}
+impl Failpoint {
+    /// Whether this failpoint is set. Never, in this build.
+    #[inline(always)]
+    pub const fn is_set(self) -> bool {
+        false
+    }
 
-/// Whether this fault is planted and strikes this time: every fifth time that it could in this thread.
-#[cfg(not(feature = "planted-faults"))]
-#[inline(always)]
-pub const fn strikes(_: Fault) -> bool {
-    false
+    /// Whether this failpoint is set and strikes this time. Never, in this build.
+    #[inline(always)]
+    pub const fn strikes(self) -> bool {
+        false
+    }
 }
 
 #[cfg(feature = "planted-faults")]
-pub use switch::{plant, planted, strikes};
+pub use switch::set;
 
 #[cfg(feature = "planted-faults")]
 mod switch {
-    use super::Fault;
+    use super::Failpoint;
     use std::cell::Cell;
     use std::sync::OnceLock;
 
-    /// Plants a fault in a whole process, by its name: for tests of the real program.
+    /// Sets a failpoint in a whole process, by its name: for tests of the real program.
     const VARIABLE: &str = "FOREBAY_PLANTED_FAULT";
 
     thread_local! {
-        static HERE: Cell<Option<Fault>> = const { Cell::new(None) };
+        static HERE: Cell<Option<Failpoint>> = const { Cell::new(None) };
         static CHANCES: Cell<u32> = const { Cell::new(0) };
     }
 
-    /// Plants a fault in this thread, or takes it away: simulations run in one thread each, side by side.
-    pub fn plant(fault: Option<Fault>) {
-        HERE.set(fault);
+    /// Sets a failpoint in this thread; `None` clears it. Simulations run in one thread each, side by side.
+    pub fn set(failpoint: Option<Failpoint>) {
+        HERE.set(failpoint);
     }
 
-    /// Whether this fault is planted now.
-    pub fn planted(fault: Fault) -> bool {
-        static EVERYWHERE: OnceLock<Option<Fault>> = OnceLock::new();
-        let everywhere = EVERYWHERE.get_or_init(|| {
-            let name = std::env::var(VARIABLE).ok()?;
-            Fault::ALL.iter().copied().find(|fault| format!("{fault:?}") == name)
-        });
-        HERE.get().or(*everywhere) == Some(fault)
-    }
+    impl Failpoint {
+        /// Whether this failpoint is set, in this thread or in the whole process.
+        pub fn is_set(self) -> bool {
+            static EVERYWHERE: OnceLock<Option<Failpoint>> = OnceLock::new();
+            let everywhere = EVERYWHERE.get_or_init(|| {
+                let name = std::env::var(VARIABLE).ok()?;
+                Self::ALL.iter().copied().find(|failpoint| format!("{failpoint:?}") == name)
+            });
+            HERE.get().or(*everywhere) == Some(self)
+        }
 
-    /// Whether this fault is planted and strikes this time: every fifth time that it could in this thread. Not by what
-    /// is at hand, which may be the same each time it is tried again.
-    pub fn strikes(fault: Fault) -> bool {
-        planted(fault) && CHANCES.replace(CHANCES.get() + 1).is_multiple_of(5)
+        /// Whether this failpoint is set and strikes this time: at every fifth call in this thread. It counts calls
+        /// because what is at hand may be the same at each retry.
+        pub fn strikes(self) -> bool {
+            self.is_set() && CHANCES.replace(CHANCES.get() + 1).is_multiple_of(5)
+        }
     }
 }
