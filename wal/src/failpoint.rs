@@ -1,15 +1,13 @@
 //! Failpoints: mistakes that a test sets, to see that the tests find them. A test that cannot fail proves nothing.
 //!
-//! Each is one condition at the place that it breaks: `if Failpoint::HalfBatchAccepted.is_set()`. Without the feature
-//! `planted-faults`, [`Failpoint::is_set`] is the constant `false`, and the compiler removes the branch. No release has the
-//! feature.
-
-use std::io;
+//! A mistake that a faulty file system produces as well is produced there (`faulty_fs`). Each other one is one condition at
+//! the place that it breaks: `if Failpoint::HalfBatchAccepted.is_set()`. Without the feature `planted-faults`,
+//! [`Failpoint::is_set`] is the constant `false`, and the compiler removes the branch. No release has the feature.
 
 /// Makes the enum and the list of its variants from one.
 macro_rules! failpoints {
     ($($(#[$doc:meta])+ $name:ident,)+) => {
-        /// What can be spoiled. The variant says what the code then does; docs/testing/ lists the tests that find it.
+        /// What can be broken. `docs/testing/` lists the tests that find each.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[non_exhaustive]
         pub enum Failpoint {
@@ -24,142 +22,143 @@ macro_rules! failpoints {
 }
 
 failpoints! {
-    /// A commit returns without `fdatasync`.
+    // Of the file system: `faulty_fs` produces these.
+    /// The flush of a commit does not reach the disk.
     SkipFlush,
+    /// The flush of a commit fails, and reports success.
+    FlushErrorIgnored,
+    /// The flush of a commit fails, is retried, and reports the success of the retry.
+    FlushRetried,
+    /// The flush of a segment's header does not reach the disk.
+    HeaderNotFlushed,
+    /// The flush of a footer does not reach the disk.
+    SealNotFlushed,
+    /// A sealed segment is cut before its footer is written.
+    CutBeforeFooter,
+    /// The flush of a sealed segment's new size does not reach the disk.
+    CutNotFlushed,
+    /// The flush of a size that an earlier start may have left does not reach the disk.
+    SizeNotFlushed,
+    /// The flush of the directory of a new segment does not reach the disk.
+    SkipDirectoryFlush,
+    /// A start's write of a record that the file shows already does not reach the disk.
+    SurvivorsNotRewritten,
+    /// A read error is reported as the end of the file.
+    ReadErrorIsEnd,
+    /// A sector that cannot be read is shown as zeros.
+    UnreadableIsBlank,
+    /// A short write is reported as a whole one.
+    ShortWriteAccepted,
+    /// An interrupted write is reported as a failed one.
+    InterruptedWriteFails,
+    /// The flush of a file that will replace another does not reach the disk.
+    ReplacedNotFlushed,
+    /// The flush of the directory of a replaced file does not reach the disk.
+    ReplacedDirNotFlushed,
+    /// The flush of the notes of where records were put does not reach the disk.
+    NotesNotFlushed,
+    /// The flush of the directory of the notes does not reach the disk.
+    NotesDirNotFlushed,
+    /// A failed write of notes is reported as a successful one.
+    NotesForgotten,
+    /// A saved checkpoint does not get its name.
+    RetiredBeforeCheckpoint,
+    /// The write of a dead letter does not reach the file.
+    LettersNotStored,
+    /// The flush of a dead letter does not reach the disk.
+    LettersNotFlushed,
+    /// A start's write of a dead letter that the file shows already does not reach the disk.
+    LettersNotRewritten,
+    /// The write that destroys the key of a delivered segment does not reach the file.
+    SkipShred,
+
+    // Of the commit path.
     /// Waiters are answered before the flush.
     AnswerBeforeFlush,
-    /// What came during the flush is answered by it too.
+    /// Requests that arrive during the flush are answered by it too.
     CoverAfterFlush,
     /// A failed flush is remembered only after the waiters were told.
     FailureLate,
-    /// Of a group whose flush failed, only the first waiter is told.
+    /// Only the first waiter of a group whose flush failed is told.
     FollowersNotTold,
-    /// The commit thread ends at a failure and leaves what waits in the queue.
+    /// The commit thread ends at a failure and leaves requests in the queue.
     QueueLeftBehind,
-    /// The commit thread is woken before there is something in the queue, not after.
+    /// The commit thread is woken before the request is in the queue, not after.
     WakeBeforeEnqueue,
-    /// What a waiter that went away held in the queue is not given back.
+    /// The queue keeps the room of a cancelled request.
     CancelledKeepsRoom,
-    /// Readers are woken without the lock under which they look.
+    /// Readers are woken without the lock under which they check.
     WakeWithoutLock,
     /// Readers are woken before the waiters are answered.
     ReadersBeforeAnswers,
-    /// The writer is not told that a spare file is ready.
-    SpareNotTold,
-    /// A record counts as confirmed when the producer has taken it.
-    ConfirmUnsent,
-    /// A commit returns as if its flush had not failed: it answered before the flush was over.
-    FlushErrorIgnored,
-    /// A flush that failed is tried again, and believed.
-    FlushRetried,
     /// Readers see a group before it is flushed.
     PublishedBeforeFlush,
     /// A failed write or flush does not poison the log.
     FailureNotFinal,
-    /// A segment's header is not flushed before its first record.
-    HeaderNotFlushed,
-    /// The next segment begins before the footer of the last one is flushed.
-    SealNotFlushed,
-    /// A sealed segment is cut before its footer is durable.
-    CutBeforeFooter,
-    /// The new size of a sealed segment is not flushed.
-    CutNotFlushed,
-    /// A start does not flush the size of the last segment, which an earlier one may have left.
-    SizeNotFlushed,
+    /// The writer is not told that a spare file is ready.
+    SpareNotTold,
+    /// The next segment's file is filled again while the writer renames it.
+    SpareFilledAnew,
+
+    // Of formats, recovery and checkpoints.
     /// Frames promise more than was flushed before them.
     PromiseTooFar,
     /// Frames promise nothing.
     PromiseNotAdvanced,
     /// The promises of frames behind damage are ignored.
     PromiseBehindIgnored,
-    /// What the checkpoint saw flushed is not asked for.
+    /// The checkpoint's promise is not checked.
     PromiseNotChecked,
-    /// The end of a batch is not asked for.
+    /// The end of a batch is not checked.
     HalfBatchAccepted,
-    /// What a start read is sealed without being written again.
-    SurvivorsNotRewritten,
-    /// The footer a start writes promises what it wrote again and did not flush.
+    /// The footer that a start writes promises records that it rewrote and did not flush.
     FooterPromisesSurvivors,
-    /// Type, batch end and lane are not covered by the checksum.
+    /// Type, end of batch and lane are not covered by the checksum.
     CrcOmitsType,
     /// The segment's salt is not covered by the checksum.
     CrcOmitsSalt,
-    /// The place is not covered by the checksum.
+    /// The offset is not covered by the checksum.
     CrcOmitsOffset,
-    /// A length is believed beyond the segment's end.
+    /// A length beyond the segment's end is believed.
     LengthNotBounded,
-    /// A read error is taken for the end of the file.
-    ReadErrorIsEnd,
-    /// Bytes that cannot be read are taken for zeros.
-    UnreadableIsBlank,
-    /// A start does not ask whether an earlier one has listed what it finds damaged.
+    /// A start ignores what an earlier start listed as damaged.
     ListingForgotten,
-    /// The rest of a short write is not written.
-    ShortWriteAccepted,
-    /// An interrupted write is not tried again.
-    InterruptedWriteFails,
-    /// A file that replaces another is not flushed before it gets its name.
-    ReplacedNotFlushed,
-    /// The directory is not flushed after a file was replaced.
-    ReplacedDirNotFlushed,
-    /// A checkpoint does not wait for the notes of where records were put.
-    NotesNotFlushed,
-    /// The directory of the notes is not flushed.
-    NotesDirNotFlushed,
-    /// Notes that could not be written are forgotten.
-    NotesForgotten,
     /// A checkpoint is saved before the notes are written.
     CheckpointBeforeNotes,
-    /// Segments are retired by a checkpoint that was never saved.
-    RetiredBeforeCheckpoint,
     /// Segments are retired before all their records are done.
     IncompleteRetired,
     /// The watermark passes the first record that is not done.
     WatermarkTooFar,
-    /// Confirming a record marks those before it.
+    /// Confirming a record marks the records before it.
     BelowMarkedToo,
-    /// Numbers of segments that are gone are not remembered as done.
+    /// The LSNs of deleted segments are not remembered as done.
     GapForgotten,
-    /// Numbers of a segment whose header is damaged are given again.
+    /// The LSNs of a segment with a damaged header are given again.
     HeadlessNumbersGiven,
-    /// Such a segment is moved away before its records are listed.
+    /// A segment with a damaged header is moved before its records are listed.
     HeadlessMovedFirst,
-    /// Numbers of dead letters are given again when the log ends below them.
+    /// The LSNs of dead letters are given again if the log ends below them.
     LetterNumbersGiven,
     /// A start does not count dead letters as done.
     LettersNotMarked,
-    /// A record counts as a dead letter before it is stored as one.
-    LettersNotStored,
-    /// A dead letter is not flushed.
-    LettersNotFlushed,
-    /// A dead letter that a start read is not written again.
-    LettersNotRewritten,
     /// A reader passes damage without listing it.
     DamageSkipped,
-    /// The next segment's file is filled again while the writer renames it.
-    SpareFilledAnew,
     /// A second process gets the lock.
     NoLock,
     /// Every segment of every start has the same data key.
     ReuseDataKey,
-    /// A segment begins without a flush of its directory.
-    SkipDirectoryFlush,
-    /// What is decrypted is believed, authentic or not.
+    /// Decrypted bytes are believed without authentication.
     IgnoreTag,
-    /// Delivered segments are unlinked with their keys in them.
-    SkipShred,
-    /// A record is sent when it arrived in a transaction, whatever becomes of that.
-    SentBeforeCommit,
-    /// The answers of commits are lost now and then. No fault of ours: nobody may notice.
-    LoseCommitAnswer,
-    /// The answers of commits are lost now and then, and taken for failures.
-    GuessCommit,
-}
 
-/// Does something, unless the failpoint that leaves it out is set.
-#[inline]
-pub fn unless(failpoint: Failpoint, act: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
-    if failpoint.is_set() { Ok(()) } else { act() }
+    // Of the drain.
+    /// A record counts as confirmed when the producer has taken it.
+    ConfirmUnsent,
+    /// A record counts as sent when it arrived in a transaction, whatever becomes of the transaction.
+    SentBeforeCommit,
+    /// Answers of commits are lost now and then. This is no mistake of the daemon: no test may fail.
+    LoseCommitAnswer,
+    /// Answers of commits are lost now and then, and taken for failures.
+    GuessCommit,
 }
 
 #[cfg(not(feature = "planted-faults"))]

@@ -7,7 +7,6 @@ use super::bytes::array;
 use super::frame::{Meta, Seed};
 use super::fs::File;
 use super::{frame, salvage};
-use crate::failpoint::{Failpoint, unless};
 use crate::units::{Lsn, Timestamp};
 
 /// Every so many records the footer notes an offset: a look-up by LSN walks half as many frames on average.
@@ -15,7 +14,8 @@ pub const INDEX_STRIDE: u64 = 256;
 /// Labels counted apart in one segment; the rest is counted as `other`, so that a footer stays small.
 const MAX_LABELS: usize = 64;
 const TRAILER: usize = 8;
-const TRAILER_MAGIC: [u8; 4] = *b"seal";
+/// The last bytes of a footer, and so of a sealed file.
+pub const TRAILER_MAGIC: [u8; 4] = *b"seal";
 /// Fixed part of the payload: six numbers of eight bytes.
 const FIXED: usize = 48;
 
@@ -180,14 +180,10 @@ impl Footer {
 /// Writes the footer behind the records and cuts the file there. The footer is durable before the file is cut: a
 /// shorter file without one was cut by somebody else, which recovery reports.
 pub fn close(file: &dyn File, at: u64, footer: &[u8]) -> io::Result<()> {
-    if Failpoint::CutBeforeFooter.is_set() {
-        file.set_len(at)?;
-        file.sync_all()?;
-    }
     file.write_all_at(footer, at)?;
-    unless(Failpoint::SealNotFlushed, || file.sync_data())?;
+    file.sync_data()?;
     file.set_len(at + footer.len() as u64)?;
-    unless(Failpoint::CutNotFlushed, || file.sync_all())
+    file.sync_all()
 }
 
 fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {

@@ -40,18 +40,11 @@ impl Seed {
 
     /// CRC-32 (IEEE) over salt, offset and everything of the frame but the CRC itself.
     pub(super) fn crc(&self, offset: u64, frame: &[u8]) -> u32 {
-        let mut hasher = self.0.clone();
-        if Failpoint::CrcOmitsSalt.is_set() {
-            hasher.reset();
-        }
+        let mut hasher = if Failpoint::CrcOmitsSalt.is_set() { <_>::default() } else { self.0.clone() };
         if !Failpoint::CrcOmitsOffset.is_set() {
             hasher.update(&offset.to_le_bytes());
         }
-        if Failpoint::CrcOmitsType.is_set() {
-            hasher.update(&frame[28..]);
-            return hasher.finalize();
-        }
-        hasher.update(&frame[4..]);
+        hasher.update(&frame[if Failpoint::CrcOmitsType.is_set() { 28 } else { 4 }..]);
         hasher.finalize()
     }
 }

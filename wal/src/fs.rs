@@ -12,8 +12,6 @@ use std::{fs, io};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-use crate::failpoint::{Failpoint, unless};
-
 /// A bus reset takes some ten milliseconds. A reader of a damaged segment waits this long a few times.
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
@@ -93,10 +91,8 @@ pub trait File: Send + Sync {
         let mut done = 0;
         while done < buf.len() {
             match self.write_at(&buf[done..], offset + done as u64) {
-                Ok(_) if Failpoint::ShortWriteAccepted.is_set() => return Ok(()),
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(n) => done += n,
-                Err(e) if Failpoint::InterruptedWriteFails.is_set() => return Err(e),
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) => return Err(e),
             }
@@ -140,7 +136,6 @@ pub fn read_full(file: &dyn File, buf: &mut [u8], offset: u64) -> io::Result<usi
         match file.read_at(&mut buf[done..], offset + done as u64) {
             Ok(0) => break,
             Ok(n) => done += n,
-            Err(_) if Failpoint::ReadErrorIsEnd.is_set() => break,
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(e) => return Err(e),
         }
@@ -154,7 +149,7 @@ pub fn replace_file(fs: &dyn Fs, path: &Path, bytes: &[u8]) -> io::Result<()> {
     let temporary = temporary(path);
     let file = fs.open(&temporary, Mode::Create)?;
     file.write_all_at(bytes, 0)?;
-    flush_replacement(&*file)?;
+    file.sync_all()?;
     rename_over(fs, &temporary, path)
 }
 
@@ -163,16 +158,11 @@ pub fn temporary(path: &Path) -> PathBuf {
     path.with_extension("tmp")
 }
 
-/// Flushes a file that will replace another.
-pub fn flush_replacement(file: &dyn File) -> io::Result<()> {
-    unless(Failpoint::ReplacedNotFlushed, || file.sync_all())
-}
-
 /// Gives a flushed file the name of the one it replaces, durably. After an error nobody knows which of them a crash
 /// leaves there.
 pub fn rename_over(fs: &dyn Fs, from: &Path, to: &Path) -> io::Result<()> {
     fs.rename(from, to)?;
-    unless(Failpoint::ReplacedDirNotFlushed, || fs.sync_dir(parent(to)))
+    fs.sync_dir(parent(to))
 }
 
 /// The directory a path lies in.

@@ -12,7 +12,7 @@ use super::log::Log;
 use super::segment::{Place, Segment, segment_path};
 use super::spare;
 use super::spare::Unready;
-use crate::failpoint::{Failpoint, unless};
+use crate::failpoint::Failpoint;
 use crate::units::{Lsn, Timestamp};
 
 /// How long delivered segments are kept, so that a range can be replayed. Whichever limit is reached first.
@@ -75,9 +75,11 @@ impl Log {
             }
         };
         // A record that the checkpoint calls done must be able to say where it went.
-        unless(Failpoint::CheckpointBeforeNotes, || self.sent.sync())?;
+        if !Failpoint::CheckpointBeforeNotes.is_set() {
+            self.sent.sync()?;
+        }
         if saved.as_ref().is_none_or(|saved| is_due(saved, &checkpoint)) {
-            unless(Failpoint::RetiredBeforeCheckpoint, || checkpoint.save(&*self.fs, &self.dir))?;
+            checkpoint.save(&*self.fs, &self.dir)?;
             *saved = Some(checkpoint);
         }
         Ok(complete)
@@ -123,7 +125,7 @@ impl Log {
     /// Destroys the key of an encrypted segment, durably, before its file is unlinked: whatever of its blocks stays on
     /// the disk can no longer be read. A start that finds it so removes it.
     fn shred(&self, segment: &Segment) -> io::Result<()> {
-        if matches!(segment.access, Access::Plain) || Failpoint::SkipShred.is_set() {
+        if matches!(segment.access, Access::Plain) {
             return Ok(());
         }
         let file = self.fs.open(&segment_path(&self.dir, Place::Acked, segment.first), Mode::Write)?;

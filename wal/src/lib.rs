@@ -110,6 +110,8 @@ pub mod dead;
 mod end;
 pub mod event;
 pub mod failpoint;
+#[cfg(feature = "planted-faults")]
+pub mod faulty_fs;
 mod footer;
 mod frame;
 pub mod fs;

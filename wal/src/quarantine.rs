@@ -63,7 +63,7 @@ pub fn copy(fs: &dyn Fs, dir: &Path, file: &dyn File, range: Range<u64>, to: &Pa
         copy.write_all_at(&piece[..got], at - range.start)?;
         at += want as u64;
     }
-    fs::flush_replacement(&*copy)?;
+    copy.sync_all()?;
     fs::rename_over(fs, &temporary, to)
 }
 

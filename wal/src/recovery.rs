@@ -55,7 +55,7 @@ pub struct Opened {
 
 /// Takes the lock of the log in `dir`, which is made if missing, and opens it.
 pub fn open_locked(dir: &Path, options: &Options, now: Timestamp) -> Result<(Lock, Opened), OpenError> {
-    let fs: Arc<dyn Fs> = Arc::new(fs::RealFs);
+    let fs = real_fs();
     let unusable = |source| OpenError::Directory { path: dir.to_owned(), source };
     // Before anything is opened, made or written, the lock's holder included.
     layout::check(dir)?;
@@ -71,6 +71,14 @@ pub fn open_locked(dir: &Path, options: &Options, now: Timestamp) -> Result<(Loc
     }
     let lock = Lock::take(dir)?;
     Ok((lock, open(fs, dir, options, now)?))
+}
+
+/// The operating system's file system. In a build for tests it fails where a failpoint says so.
+fn real_fs() -> Arc<dyn Fs> {
+    let fs: Arc<dyn Fs> = Arc::new(fs::RealFs);
+    #[cfg(feature = "planted-faults")]
+    let fs = super::faulty_fs::around(fs);
+    fs
 }
 
 /// Opens the log in `dir`. The caller has its lock.

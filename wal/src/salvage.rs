@@ -14,7 +14,6 @@ use std::path::Path;
 use std::{fmt, io};
 
 use super::fs::{File, Fs, Mode, read_full};
-use crate::failpoint::Failpoint;
 
 /// What stands for bytes that cannot be read. Not zero: zeros have a meaning, the end of the log.
 const FILLER: u8 = 0xff;
@@ -231,9 +230,6 @@ fn read_page(
 
 /// Notes a range as unreadable, by whole sectors, and fills what was asked for of it.
 fn give_up(buf: &mut [u8], range: &Range<u64>, unreadable: &mut Unreadable) {
-    if Failpoint::UnreadableIsBlank.is_set() {
-        return buf.fill(0);
-    }
     buf.fill(FILLER);
     unreadable.add(range.start / SECTOR * SECTOR..range.end.next_multiple_of(SECTOR));
 }

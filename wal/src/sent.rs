@@ -16,7 +16,6 @@ use super::fs::{File, Fs, Mode};
 use super::header::segment_name;
 use super::salvage;
 use super::types::Confirmation;
-use crate::failpoint::{Failpoint, unless};
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Mutex, MutexGuard};
 use crate::units::{Lsn, Timestamp};
@@ -73,7 +72,7 @@ impl Sent {
         let outcome = fresh
             .chunk_by(|(of, a), (also_of, b)| of == also_of && a.lsn.next() == b.lsn)
             .try_for_each(|run| self.write_run(run).inspect(|()| written += run.len()));
-        fresh.drain(..if Failpoint::NotesForgotten.is_set() { fresh.len() } else { written });
+        fresh.drain(..written);
         outcome
     }
 
@@ -124,14 +123,14 @@ impl Sent {
     fn flush(&self) -> io::Result<()> {
         let mut open = self.open.lock();
         for file in open.values() {
-            unless(Failpoint::NotesNotFlushed, || file.sync_data())?;
+            file.sync_data()?;
         }
         // The newest stays open: the next confirmations are most likely its own.
         while open.len() > 1 {
             open.pop_first();
         }
         drop(open);
-        unless(Failpoint::NotesDirNotFlushed, || self.fs.sync_dir(&self.dir))
+        self.fs.sync_dir(&self.dir)
     }
 
     /// Removes the notes of a segment that is gone.

@@ -19,7 +19,7 @@ use super::survey::{Found, Survey, Unusable};
 use super::tail_recovery::Tail;
 use super::types::Identity;
 use super::{frame, random, survey, tail_recovery};
-use crate::failpoint::{Failpoint, unless};
+use crate::failpoint::Failpoint;
 use crate::units::{Lsn, Timestamp};
 
 /// A start on its way from what lies on the disk to a log that goes on.
@@ -88,7 +88,7 @@ impl Start<'_> {
                 // The numbers from the next segment's first on are that one's.
                 Some(next) => seal.next = seal.next.min(next.first),
                 // A start that failed may have left a size that is not durable yet.
-                None => unless(Failpoint::SizeNotFlushed, || sync(&*self.fs, &path)).map_err(failed)?,
+                None => sync(&*self.fs, &path).map_err(failed)?,
             }
             self.take_over(found, seal);
             expected = Some(seal.next);

@@ -17,7 +17,7 @@ use super::spare::Unready;
 use super::tail::Block;
 use super::types::Entry;
 use super::{crypt, footer, frame, random, spare};
-use crate::failpoint::{Failpoint, unless};
+use crate::failpoint::Failpoint;
 use crate::units::{Lsn, Timestamp};
 
 /// The only one who adds to a log. Owned by one thread: what it does needs no lock.
@@ -89,11 +89,11 @@ impl Writer {
         };
         let (block, access) = crypt::begin(&header, &log.keys)?;
         file.write_all_at(&block, 0)?;
-        unless(Failpoint::HeaderNotFlushed, || file.sync_data())?;
+        file.sync_data()?;
         let path = segment_path(&log.dir, Place::Pending, first);
         log.fs.rename(&log.dir.join(spare::FILE), &path)?;
         log.spare.renamed();
-        unless(Failpoint::SkipDirectoryFlush, || log.pending.sync())?;
+        log.pending.sync()?;
         let state = State {
             place: Place::Pending,
             next: first,
@@ -192,20 +192,9 @@ impl Writer {
         if Failpoint::PublishedBeforeFlush.is_set() {
             self.publish(started.elapsed());
         }
-        self.flush().map_err(|e| self.poison("flush", &e))?;
+        self.file.sync_data().map_err(|e| self.poison("flush", &e))?;
         self.publish(started.elapsed());
         Ok(())
-    }
-
-    fn flush(&self) -> io::Result<()> {
-        if Failpoint::SkipFlush.is_set() {
-            return Ok(());
-        }
-        let flushed = self.file.sync_data();
-        if Failpoint::FlushErrorIgnored.is_set() {
-            return Ok(());
-        }
-        if Failpoint::FlushRetried.is_set() { flushed.or_else(|_| self.file.sync_data()) } else { flushed }
     }
 
     /// Shows readers what was just flushed.

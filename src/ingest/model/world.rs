@@ -18,6 +18,7 @@ use crate::command::Envelope;
 use crate::metrics::Metrics;
 use crate::sync::Mutex;
 use crate::units::{ByteSize, Timestamp};
+use crate::wal::fs::Fs;
 use crate::wal::memory::MemoryFs;
 use crate::wal::{Log, Lsn, Opened, Options, open};
 
@@ -123,8 +124,11 @@ pub fn reopen(fs: &MemoryFs, segment_size: u64) -> Opened {
         label: |_| Some("test".to_owned()),
         observer: Arc::new(|_| {}),
     };
+    let fs: Arc<dyn Fs> = Arc::new(fs.clone());
+    #[cfg(feature = "planted-faults")]
+    let fs = crate::wal::faulty_fs::around(fs);
     // Now: the commit thread would seal an older segment, at a moment that depends on the machine's speed.
-    open(Arc::new(fs.clone()), Path::new("/log"), &options, Timestamp::now()).unwrap()
+    open(fs, Path::new("/log"), &options, Timestamp::now()).unwrap()
 }
 
 /// A request with `commands` commands of `bytes` bytes each.

@@ -5,7 +5,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::super::crypt::Keys;
-use super::super::fs;
 use super::super::fs::{Fs, Mode};
 use super::entry::Entry;
 use super::file::Letters;
@@ -55,7 +54,7 @@ impl Fresh {
     /// Writes and flushes what was added so far.
     pub fn flush(&mut self) -> io::Result<()> {
         self.write()?;
-        fs::flush_replacement(&*self.letters.file)
+        self.letters.file.sync_all()
     }
 
     /// What it holds, and where the next entry goes.

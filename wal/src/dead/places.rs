@@ -185,7 +185,7 @@ impl Out {
         let crc = self.hasher.clone().finalize();
         self.add(&crc.to_le_bytes())?;
         self.write()?;
-        fs::flush_replacement(&*self.file)
+        self.file.sync_all()
     }
 }
 

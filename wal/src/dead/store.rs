@@ -12,7 +12,6 @@ use super::entry::Entry;
 use super::file::{Letters, Loaded};
 use super::known::{Gone, Known, PAGE, Place};
 use super::types::{Damage, Dead, Removal};
-use crate::failpoint::{Failpoint, unless};
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Mutex, MutexGuard};
 use crate::units::Lsn;
@@ -111,8 +110,7 @@ impl DeadLetters {
             let is_room = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
             return Err(if is_room { error } else { self.fail(error) });
         }
-        unless(Failpoint::LettersNotFlushed, || letters.file.sync_data())
-            .map_err(|error| self.fail(error))?;
+        letters.file.sync_data().map_err(|error| self.fail(error))?;
         let mut state = self.lock();
         state.end += bytes.len() as u64;
         for (entry, (offset, len)) in entries.iter().zip(places) {

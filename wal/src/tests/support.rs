@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::super::crypt::MasterKey;
+use super::super::fs::Fs;
 use super::super::{Entry, Event, Frame, Keys, Log, Lsn, OpenError, Opened, Options, Writer, open};
 use super::sim::SimFs;
 use crate::sync::Mutex;
@@ -58,7 +59,10 @@ pub fn encrypt() {
 }
 
 pub fn try_open(fs: &SimFs) -> Result<Opened, OpenError> {
-    open(Arc::new(fs.clone()), &dir(), &options(&Events::default()), Timestamp(1_000))
+    let fs: Arc<dyn Fs> = Arc::new(fs.clone());
+    #[cfg(feature = "planted-faults")]
+    let fs = super::super::faulty_fs::around(fs);
+    open(fs, &dir(), &options(&Events::default()), Timestamp(1_000))
 }
 
 pub fn reopen(fs: &SimFs) -> Opened {

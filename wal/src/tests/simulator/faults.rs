@@ -3,10 +3,12 @@
 use std::panic::catch_unwind;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::super::super::{frame, lock, spare};
+use super::super::super::{checkpoint, frame, lock, open_locked, spare};
+use super::super::support::{Events, options};
 use super::{BASE, Story, live};
 use crate::failpoint::{self, Failpoint};
 use crate::sync::Mutex;
+use crate::units::Timestamp;
 
 /// Lives a fault may need before it counts as not found.
 const PATIENCE: u64 = 20_000;
@@ -103,6 +105,21 @@ fn find(fault: Failpoint) -> Result<String, String> {
     };
     failpoint::set(None);
     found.ok_or_else(|| format!("{fault:?}"))
+}
+
+#[test]
+fn a_failpoint_of_the_file_system_reaches_the_real_one() {
+    let home = tempfile::tempdir().unwrap();
+    let is_saved = |failpoint| {
+        let dir = home.path().join(format!("{failpoint:?}"));
+        failpoint::set(failpoint);
+        let (_lock, opened) = open_locked(&dir, &options(&Events::default()), Timestamp(1)).unwrap();
+        opened.log.checkpoint(Timestamp(2)).unwrap();
+        failpoint::set(None);
+        dir.join(checkpoint::FILE).exists()
+    };
+    assert!(is_saved(None));
+    assert!(!is_saved(Some(Failpoint::RetiredBeforeCheckpoint)));
 }
 
 #[test]

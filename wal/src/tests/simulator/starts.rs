@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
+use super::super::super::fs::Fs;
 use super::super::super::header::parse_segment_name;
 use super::super::super::{OpenError, Opened, Options, open};
 use super::super::support::dir;
@@ -58,7 +59,10 @@ impl Life {
             label: |_| Some("test".into()),
             observer: Arc::new(|_| ()),
         };
-        open(Arc::new(self.disk.clone()), &dir(), &options, self.now())
+        let fs: Arc<dyn Fs> = Arc::new(self.disk.clone());
+        #[cfg(feature = "planted-faults")]
+        let fs = super::super::super::faulty_fs::around(fs);
+        open(fs, &dir(), &options, self.now())
     }
 
     /// Starts until a start gets through; some die on their way.
