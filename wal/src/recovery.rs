@@ -12,7 +12,7 @@ use super::crypt::Access;
 use super::dead::DeadLetters;
 use super::event::{Finding, FindingKind};
 use super::fs::{Fs, Mode};
-use super::header::HEADER_LEN;
+use super::header::{HEADER_LEN, Seal};
 use super::ledger::Ledger;
 use super::lock::Lock;
 use super::log::{Log, Parts};
@@ -85,77 +85,107 @@ fn real_fs() -> Arc<dyn Fs> {
 pub fn open(fs: Arc<dyn Fs>, dir: &Path, options: &Options, now: Timestamp) -> Result<Opened, OpenError> {
     unlock::check(&*fs, dir, &options.keys)?;
     make_directories(&*fs, dir).map_err(|source| OpenError::Directory { path: dir.to_owned(), source })?;
-    let failed = |source| OpenError::Io { path: dir.to_owned(), source };
     let mut recovery = Recovery::default();
-    let loaded = Checkpoint::load(&*fs, dir);
-    let known = loaded.as_ref().ok().map(|checkpoint| checkpoint.log_id);
-    let mut survey = survey::survey(&*fs, dir, known, &options.keys, &mut recovery.findings)?;
-    let plain = survey.segments.iter().filter(|found| matches!(found.access, Access::Plain));
-    recovery.plain_segments = plain.count() as u64;
-    let checkpoint = use_checkpoint(loaded, dir, &survey, &mut recovery.findings)?;
-    if let Some(checkpoint) = &checkpoint {
-        undelivered::move_back(&*fs, dir, checkpoint, &mut survey.segments, &mut recovery.findings)
-            .map_err(failed)?;
+    let contents = examine(&fs, dir, options, &mut recovery.findings)?;
+    recovery.plain_segments = contents.plain_segments();
+    let headless = contents.survey.headless.clone();
+    let (parts, predecessor) = restore(fs, dir, options, contents, &mut recovery.findings, now)?;
+    recovery.next = parts.end;
+    recovery.backlog = parts.ledger.backlog();
+    let failed = |source| OpenError::Io { path: dir.to_owned(), source };
+    let writer = begin_segment(parts, options, predecessor, now).map_err(failed)?;
+    let log = Arc::clone(writer.log());
+    // Their LSNs are passed for good only now.
+    for segment in &headless {
+        survey::move_away(&*log.fs, dir, segment).map_err(failed)?;
     }
-    let (dead, trouble) = DeadLetters::open(Arc::clone(&fs), dir, &options.keys).map_err(failed)?;
-    recovery.findings.extend(findings_of(&dead, trouble));
-    let mut start = Start {
-        fs,
-        dir,
-        options,
-        checkpoint: checkpoint.as_ref(),
-        dead,
-        segments: Segments::default(),
-        ledger: Ledger::new(first_watermark(
-            checkpoint.as_ref().filter(|_| !options.redeliver),
-            survey.segments.first().map(|found| found.header.first),
-        )),
-        findings: &mut recovery.findings,
-        now,
-    };
+    Ok(Opened { writer, log, recovery })
+}
+
+/// What the directory holds.
+struct Contents {
+    survey: Survey,
+    checkpoint: Option<Checkpoint>,
+    dead: DeadLetters,
+}
+
+impl Contents {
+    fn plain_segments(&self) -> u64 {
+        self.survey.segments.iter().filter(|found| matches!(found.access, Access::Plain)).count() as u64
+    }
+}
+
+/// Reads the checkpoint, the segments' headers and footers, and the dead letters. Segments in `acked/` that the checkpoint
+/// does not call delivered are moved back.
+fn examine(
+    fs: &Arc<dyn Fs>,
+    dir: &Path,
+    options: &Options,
+    findings: &mut Vec<Finding>,
+) -> Result<Contents, OpenError> {
+    let failed = |source| OpenError::Io { path: dir.to_owned(), source };
+    let loaded = Checkpoint::load(&**fs, dir);
+    let known = loaded.as_ref().ok().map(|checkpoint| checkpoint.log_id);
+    let mut survey = survey::survey(&**fs, dir, known, &options.keys, findings)?;
+    let checkpoint = use_checkpoint(loaded, dir, &survey, findings)?;
+    if let Some(checkpoint) = &checkpoint {
+        undelivered::move_back(&**fs, dir, checkpoint, &mut survey.segments, findings).map_err(failed)?;
+    }
+    let (dead, trouble) = DeadLetters::open(Arc::clone(fs), dir, &options.keys).map_err(failed)?;
+    findings.extend(findings_of(&dead, trouble));
+    Ok(Contents { survey, checkpoint, dead })
+}
+
+/// Takes the segments over, and brings ledger and transactions up to the end of the log. Returns the parts of the log, and
+/// the seal that the next segment's header repeats.
+fn restore(
+    fs: Arc<dyn Fs>,
+    dir: &Path,
+    options: &Options,
+    contents: Contents,
+    findings: &mut Vec<Finding>,
+    now: Timestamp,
+) -> Result<(Parts, Seal), OpenError> {
+    let failed = |source| OpenError::Io { path: dir.to_owned(), source };
+    let Contents { survey, checkpoint, dead } = contents;
+    let checkpoint = checkpoint.as_ref();
+    let oldest = survey.segments.first().map(|found| found.header.first);
+    let ledger = Ledger::new(first_watermark(checkpoint.filter(|_| !options.redeliver), oldest));
+    let segments = Segments::default();
+    let mut start = Start { fs, dir, options, checkpoint, dead, segments, ledger, findings, now };
     let identity = start.identity(&survey).map_err(failed)?;
-    let headless = survey.headless.clone();
-    let lived = |found: &Found| (found.header.first, found.header.identity.incarnation);
-    let lived: Vec<_> = survey.segments.iter().map(lived).collect();
-    let mut transactions = match start.checkpoint {
-        Some(checkpoint) => checkpoint.transactions.clone(),
-        None => Transactions::from_headers(&lived),
-    };
+    let incarnations = incarnations(&survey);
+    let mut transactions = checkpoint
+        .map_or_else(|| Transactions::from_headers(&incarnations), |known| known.transactions.clone());
     let (end, predecessor) = start.adopt(survey)?;
     start.check_promise(end)?;
     let end = start.pass_letters(end)?;
-    transactions.close(&lived, end);
+    transactions.close(&incarnations, end);
     if !Failpoint::LettersNotMarked.is_set() {
         start.dead.mark_in(&mut start.ledger);
     }
     start.ledger.advance();
     let Start { fs, dead, segments, ledger, .. } = start;
-    recovery.next = end;
-    recovery.backlog = ledger.backlog();
-    let (observer, keys) = (Arc::clone(&options.observer), options.keys.clone());
-    let owned = dir.to_owned();
     let pending = fs.open_dir(&dir.join(Place::Pending.dir())).map_err(failed)?;
-    let parts = Parts {
-        fs,
-        dir: owned,
-        pending,
-        identity,
-        keys,
-        segments,
-        ledger,
-        end,
-        dead,
-        observer,
-        transactions,
-    };
+    let (keys, observer) = (options.keys.clone(), Arc::clone(&options.observer));
+    let dir = dir.to_owned();
+    let parts =
+        Parts { fs, dir, pending, identity, keys, segments, ledger, end, dead, observer, transactions };
+    Ok((parts, predecessor))
+}
+
+/// The first LSN of each segment, and the start that wrote it.
+fn incarnations(survey: &Survey) -> Vec<(Lsn, [u8; 16])> {
+    let of = |found: &Found| (found.header.first, found.header.identity.incarnation);
+    survey.segments.iter().map(of).collect()
+}
+
+/// Begins the first segment of this life.
+fn begin_segment(parts: Parts, options: &Options, predecessor: Seal, now: Timestamp) -> io::Result<Writer> {
+    let end = parts.end;
     let log = Arc::new(Log::new(parts));
-    let file = first_file(&*log.fs, dir, options).map_err(failed)?;
-    let writer =
-        Writer::begin(Arc::clone(&log), options.segment_size, file, end, predecessor, now).map_err(failed)?;
-    for segment in &headless {
-        survey::move_away(&*log.fs, dir, segment).map_err(failed)?;
-    }
-    Ok(Opened { writer, log, recovery })
+    let file = first_file(&*log.fs, &log.dir, options)?;
+    Writer::begin(log, options.segment_size, file, end, predecessor, now)
 }
 
 /// What is wrong with the dead-letter store.
