@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use crate::config::{Config, Source};
 use crate::consumer::{ConsumerParts, Handle, Noop, PostCommit};
 use crate::db::Database;
-use crate::http::{Admin, AdminService, Readiness};
+use crate::http::{Admin, AdminService, Endpoint, Readiness};
 use crate::kv::Kv;
 use crate::metrics::Metrics;
 use crate::systemd::Heartbeat;
@@ -20,8 +20,9 @@ use crate::users::Profiles;
 use crate::{consumer, systemd, task};
 
 use super::dependencies::Dependencies;
+use super::endpoints::{Endpoints, Passed};
 use super::hooks::PostCommitHook;
-use super::listeners::{Listener, bind_admin, warn_if_exposed};
+use super::listeners::{Listener, listen_admin, warn_if_exposed};
 use super::process::{Process, stop_requested};
 use super::reload::Reloadable;
 use super::shutdown::{Deadlines, Running};
@@ -31,9 +32,10 @@ use super::{Failure, ReplaySpan, output, reload, signals, threads};
 
 /// Applies users' commands until it is asked to stop.
 pub fn consume(config: &Config, source: &Source) -> Result<(), Failure> {
+    let operators = Endpoints::take_admin(config, Passed::receive()?)?;
     let Process { runtime, metrics, alarm } = Process::begin(config)?;
     let wiring = Wiring { config, metrics, alarm };
-    let outcome = runtime.block_on(run(&wiring, source));
+    let outcome = runtime.block_on(run(&wiring, operators, source));
     runtime.shutdown_background();
     outcome
 }
@@ -107,7 +109,7 @@ async fn parts(wiring: &Wiring<'_>) -> Result<ConsumerParts, Failure> {
     Ok(wiring.consumer_parts(db, kv, after, bootstrap.to_owned()))
 }
 
-async fn run(wiring: &Wiring<'_>, source: &Source) -> Result<(), Failure> {
+async fn run(wiring: &Wiring<'_>, operators: Endpoint, source: &Source) -> Result<(), Failure> {
     let Wiring { config, metrics, alarm } = wiring;
     let mut signals = Signals::listen().map_err(Failure::system("signals"))?;
     let hangups = signals::hangups().map_err(Failure::system("signals"))?;
@@ -117,7 +119,7 @@ async fn run(wiring: &Wiring<'_>, source: &Source) -> Result<(), Failure> {
     let db = parts.db.clone();
     let dependencies = Arc::<Dependencies>::default();
     let _watch = parts.kv.clone().map(|kv| dependencies.watch(None, kv));
-    let operators = bind_admin(config, metrics)?;
+    let operators = listen_admin(operators, config, metrics)?;
     let consumer = wiring.consumer(parts)?;
     let handle = consumer.handle();
     let backend = Arc::new(Backend {

@@ -20,6 +20,7 @@ use crate::{consumer, control};
 use super::auth::Auth;
 use super::backend::Backend;
 use super::dependencies::Dependencies;
+use super::endpoints::Endpoints;
 use super::hooks::PostCommitHook;
 use super::listeners::{Listeners, Serving};
 use super::reload::Reloadable;
@@ -48,10 +49,11 @@ impl Daemon {
     pub(super) async fn listen(
         wiring: &Wiring<'_>,
         (lock, Opened { writer, log, .. }): (Lock, Opened),
+        endpoints: Endpoints,
         tls: Option<Tls>,
     ) -> Result<Self, Failure> {
         let Wiring { config, metrics, alarm } = wiring;
-        let listeners = Listeners::bind(config, tls.clone(), metrics)?;
+        let listeners = Listeners::listen(endpoints, config, tls.clone(), metrics)?;
         let embedded = wiring.embedded_broker()?;
         let (ingest, ingest_threads) = wiring.ingest(writer)?;
         let (hash_pool, hash_workers) = wiring.hashing()?;

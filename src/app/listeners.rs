@@ -1,4 +1,4 @@
-//! The listeners: bound, served, closed; and a warning at every start about those that a setting exposes to the network
+//! The listeners: opened, served, closed; and a warning at every start about those that a setting exposes to the network
 //! without authentication.
 
 use std::net::SocketAddr;
@@ -10,13 +10,14 @@ use tokio::task::JoinHandle;
 
 use crate::auth::Mode;
 use crate::config::Config;
-use crate::http::{Admin, Api, ApiParts, ConnectionLimits, Durable, HttpServer, Tls, is_loopback};
+use crate::http::{Admin, Api, ApiParts, ConnectionLimits, Durable, Endpoint, HttpServer, Tls, is_loopback};
 use crate::metrics::Metrics;
 use crate::task::{Alarm, Task, guarded};
 
+use super::endpoints::Endpoints;
 use super::{Failure, descriptors};
 
-/// Both listeners of the daemon, bound: connections wait, and none is served yet.
+/// Both listeners of the daemon: connections wait, and none is served yet.
 pub(super) struct Listeners {
     public: HttpServer,
     admin: HttpServer,
@@ -43,9 +44,18 @@ pub(super) struct Serving {
 }
 
 impl Listeners {
-    pub(super) fn bind(config: &Config, tls: Option<Tls>, metrics: &Metrics) -> Result<Self, Failure> {
-        let public = bind(config.server.listen, config.server.limits(), metrics)?.with_tls(tls.clone());
-        Ok(Self { public, admin: bind_admin(config, metrics)?, tls })
+    /// Lets connections wait on both.
+    pub(super) fn listen(
+        endpoints: Endpoints,
+        config: &Config,
+        tls: Option<Tls>,
+        metrics: &Metrics,
+    ) -> Result<Self, Failure> {
+        let Endpoints { public, admin } = endpoints;
+        let (key, address) = ("listen", config.server.listen);
+        let public = HttpServer::listen(public, config.server.limits(), metrics);
+        let public = public.map_err(|source| Failure::Listen { key, address, source })?;
+        Ok(Self { public: public.with_tls(tls.clone()), admin: listen_admin(admin, config, metrics)?, tls })
     }
 
     /// Serves. From here on commands are accepted.
@@ -111,15 +121,16 @@ impl Listener {
 }
 
 /// The operators' listener, with fewer connections than the public one.
-pub(super) fn bind_admin(config: &Config, metrics: &Metrics) -> Result<HttpServer, Failure> {
+pub(super) fn listen_admin(
+    endpoint: Endpoint,
+    config: &Config,
+    metrics: &Metrics,
+) -> Result<HttpServer, Failure> {
+    let (key, address) = ("admin_listen", config.server.admin_listen);
     let limits = config.server.limits();
-    let most = limits.max_connections.min(descriptors::ADMIN_CONNECTIONS);
-    bind(config.server.admin_listen, ConnectionLimits { max_connections: most, ..limits }, metrics)
-}
-
-fn bind(address: SocketAddr, limits: ConnectionLimits, metrics: &Metrics) -> Result<HttpServer, Failure> {
-    let bound = HttpServer::bind(address, limits, metrics);
-    bound.map_err(|source| Failure::Listen { address, source })
+    let max_connections = limits.max_connections.min(descriptors::ADMIN_CONNECTIONS);
+    let listening = HttpServer::listen(endpoint, ConnectionLimits { max_connections, ..limits }, metrics);
+    listening.map_err(|source| Failure::Listen { key, address, source })
 }
 
 /// `public`: none in a process that has no such listener.

@@ -18,6 +18,7 @@ mod daemon;
 mod dependencies;
 mod descriptors;
 mod drain;
+mod endpoints;
 mod expiry;
 mod failure;
 mod hooks;

@@ -12,6 +12,7 @@ use crate::{systemd, task};
 
 use super::banner::Banner;
 use super::daemon::Daemon;
+use super::endpoints::{Endpoints, Passed};
 use super::listeners::warn_if_exposed;
 use super::process::{Process, forbid_core_dumps, stop_requested};
 use super::shutdown::Deadlines;
@@ -21,24 +22,26 @@ use super::{Failure, descriptors, output, reload, signals};
 
 /// Runs the daemon until it is asked to stop or cannot go on.
 pub fn serve(config: &Config, source: &Source) -> Result<(), Failure> {
+    let passed = Passed::receive()?;
     let Process { runtime, metrics, alarm } = Process::begin(config)?;
     forbid_core_dumps();
     let fitted = descriptors::fit(config);
     task::raise_failed_tasks(&alarm);
-    // Before the log is touched: a mistake leaves everything as it is.
+    // Before the log is touched: a mistake, or a port that is taken, leaves everything as it is.
     let tls = Tls::load(&config.server, &metrics).map_err(Mistakes::from)?;
     let (signals, hangups) = {
         let _context = runtime.enter();
         let signals = Signals::listen().map_err(Failure::system("signals"))?;
         (signals, signals::hangups().map_err(Failure::system("signals"))?)
     };
+    let endpoints = Endpoints::take(config, passed)?;
     let wiring = Wiring { config: &fitted, metrics, alarm };
     let opened = {
         let _step = Step::begin("recovery", config.telemetry.slow_step.0);
         wiring.log(config.embedded())?
     };
     let outcome = runtime.block_on(async {
-        let mut daemon = Daemon::listen(&wiring, opened, tls).await?;
+        let mut daemon = Daemon::listen(&wiring, opened, endpoints, tls).await?;
         // Not waited for: nobody may be reading it.
         let _banner = announce(&daemon, config).map_err(Failure::system("threads"))?;
         daemon.deliver(&wiring)?;

@@ -33,6 +33,7 @@ pub use api::catalogue::Catalogue;
 pub use api::state::{Api, ApiParts};
 pub use backend::{AdminService, CommandService, Durable, Readiness};
 pub use config::Config;
+pub use server::endpoint::Endpoint;
 pub use server::hosts::is_loopback;
 pub use server::limits::ConnectionLimits;
 pub use server::listener::HttpServer;

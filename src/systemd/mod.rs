@@ -1,12 +1,14 @@
 //! The service manager's side of life: ready, stopping, alive. Without systemd all of it does nothing.
 
 mod liveness;
+mod sockets;
 
 use std::time::Duration;
 
 use sd_notify::NotifyState;
 
 pub use liveness::{Heartbeat, Liveness};
+pub use sockets::listeners;
 
 /// The daemon accepts commands.
 pub fn ready(status: &str) {

@@ -7,11 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus::IntCounter;
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::connection;
+use super::endpoint::Endpoint;
 use super::hosts::is_loopback;
 use super::limits::ConnectionLimits;
 use super::service::{Service, ServiceRunner};
@@ -21,9 +22,6 @@ use crate::metrics::Metrics;
 /// Waits after a failed accept: the process is short of something, most often file descriptors.
 const BACKOFF_MIN: Duration = Duration::from_millis(10);
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
-/// Connections that wait to be accepted; the kernel takes no more than `net.core.somaxconn`. Clients of one that does not
-/// fit try again after a second, so there is room for all that come at once when a proxy starts: tokio asks for 128.
-const BACKLOG: u32 = 4096;
 /// Connections above the cap that are being told so at a time; the rest is closed without a word. One for each eight that
 /// are served, because each costs a descriptor, within these bounds.
 const MIN_REJECTED: usize = 16;
@@ -39,28 +37,22 @@ pub struct HttpServer {
 }
 
 impl HttpServer {
-    /// Binds an address; port 0 takes a free one.
+    /// Binds an address and listens; port 0 takes a free one.
     pub fn bind(address: SocketAddr, limits: ConnectionLimits, metrics: &Metrics) -> io::Result<Self> {
-        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-        // A restart need not wait for what is left of former connections.
-        socket.set_reuseaddr(true)?;
-        socket.bind(address)?;
-        Ok(Self::new(socket.listen(BACKLOG)?, limits, metrics))
+        Self::listen(Endpoint::bind(address)?, limits, metrics)
     }
 
-    /// Takes a listener that somebody else has bound (socket activation).
-    pub fn from_std(
-        listener: std::net::TcpListener,
-        limits: ConnectionLimits,
-        metrics: &Metrics,
-    ) -> io::Result<Self> {
-        listener.set_nonblocking(true)?;
-        Ok(Self::new(TcpListener::from_std(listener)?, limits, metrics))
-    }
-
-    fn new(listener: TcpListener, limits: ConnectionLimits, metrics: &Metrics) -> Self {
+    /// Lets connections come in. Called on the runtime.
+    pub fn listen(endpoint: Endpoint, limits: ConnectionLimits, metrics: &Metrics) -> io::Result<Self> {
         let hit = |bound| metrics.bound_hit.with_label_values(&[bound]);
-        Self { listener, limits, tls: None, connections_hit: hit("connections"), accept_hit: hit("accept") }
+        let listener = endpoint.listen()?;
+        Ok(Self {
+            listener,
+            limits,
+            tls: None,
+            connections_hit: hit("connections"),
+            accept_hit: hit("accept"),
+        })
     }
 
     /// Speaks TLS and nothing else, if there is a certificate.

@@ -1,6 +1,7 @@
 //! A listener and what every listener does, whatever it serves.
 //!
 //! ```text
+//! endpoint    an address before connections come in: bound here, or passed by the service manager
 //! listener    accepts up to a cap, and lets connections finish when it is told to stop
 //! connection  the life of one connection; limits: its bounds
 //! tls/        handshakes, certificates
@@ -13,6 +14,7 @@
 pub mod authority;
 pub mod conn_state;
 pub mod connection;
+pub mod endpoint;
 pub mod framing;
 pub mod guard;
 pub mod hosts;

@@ -1,0 +1,70 @@
+//! The addresses of the listeners: taken before the log is touched, from the service manager where it passes them.
+
+use std::net::{SocketAddr, TcpListener};
+
+use crate::config::{Config, Mistakes};
+use crate::http::Endpoint;
+use crate::mistake::Mistake;
+use crate::systemd;
+
+use super::Failure;
+
+/// Both addresses of the daemon.
+pub(super) struct Endpoints {
+    pub(super) public: Endpoint,
+    pub(super) admin: Endpoint,
+}
+
+impl Endpoints {
+    /// Takes both addresses. A port that another process has is found here, while everything is as it was.
+    pub(super) fn take(config: &Config, mut passed: Passed) -> Result<Self, Failure> {
+        let server = &config.server;
+        let public = passed.take_or_bind("listen", server.listen)?;
+        let admin = passed.take_or_bind("admin_listen", server.admin_listen)?;
+        passed.nothing_left()?;
+        Ok(Self { public, admin })
+    }
+
+    /// Takes the operators' address alone.
+    pub(super) fn take_admin(config: &Config, mut passed: Passed) -> Result<Endpoint, Failure> {
+        let admin = passed.take_or_bind("admin_listen", config.server.admin_listen)?;
+        passed.nothing_left()?;
+        Ok(admin)
+    }
+}
+
+/// The listeners that the service manager passes. Each is told from the other by its address, so that the socket unit and
+/// the configuration cannot disagree unnoticed.
+pub(super) struct Passed(Vec<(SocketAddr, TcpListener)>);
+
+impl Passed {
+    /// Call it once, while the process has one thread.
+    pub(super) fn receive() -> Result<Self, Failure> {
+        let listeners = systemd::listeners().and_then(|listeners| {
+            listeners.into_iter().map(|listener| Ok((listener.local_addr()?, listener))).collect()
+        });
+        listeners.map(Self).map_err(Failure::system("a socket that the service manager passes"))
+    }
+
+    fn take_or_bind(&mut self, key: &'static str, address: SocketAddr) -> Result<Endpoint, Failure> {
+        match self.0.iter().position(|(passed, _)| *passed == address) {
+            Some(index) => Ok(Endpoint::passed(self.0.swap_remove(index).1)),
+            None => Endpoint::bind(address).map_err(|source| Failure::Listen { key, address, source }),
+        }
+    }
+
+    /// A socket that no listener takes would leave its clients waiting for ever.
+    fn nothing_left(self) -> Result<(), Failure> {
+        let mistake = |(address, _): (SocketAddr, TcpListener)| {
+            let allowed = "an address of [server] listen or admin_listen: change the socket unit or the key";
+            Mistake::new(
+                "server",
+                "listen",
+                format!("a socket that the service manager passes on {address}"),
+                allowed,
+            )
+        };
+        let mistakes: Vec<_> = self.0.into_iter().map(mistake).collect();
+        if mistakes.is_empty() { Ok(()) } else { Err(Mistakes::from(mistakes).into()) }
+    }
+}
