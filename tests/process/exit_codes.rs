@@ -22,10 +22,20 @@ fn each_way_not_to_start_has_its_code() {
     first.start();
     let mut second = forebay().set("wal.dir", first.wal_dir().display().to_string());
     assert_eq!(code(&mut second), Some(73), "the directory is locked");
+}
 
+#[test]
+fn a_port_that_is_taken_is_found_before_the_log_is_touched() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    assert_eq!(code(&mut forebay().set("server.listen", address)), Some(1), "the port is taken");
+    for key in ["listen", "admin_listen"] {
+        let mut forebay = forebay().set(&format!("server.{key}"), address.clone());
+        forebay.launch();
+        assert_eq!(forebay.wait(LONG).code(), Some(1));
+        let said = forebay.log();
+        assert!(said.contains(&format!("[server] {key}: cannot listen on {address}")), "{said}");
+        assert!(!forebay.wal_dir().exists(), "the log's directory was made");
+    }
 }
 
 #[test]

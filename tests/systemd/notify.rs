@@ -13,8 +13,7 @@ use support::{scratch, services, wait};
 
 use tempfile::TempDir;
 
-/// Above what any step of a test takes, on a busy machine too.
-const LONG: Duration = Duration::from_secs(60);
+use crate::LONG;
 
 /// How long the service manager of these tests waits for a ping; the daemon sends two in that time.
 const WATCHDOG: Duration = Duration::from_secs(2);

@@ -1,4 +1,4 @@
-//! The unit file, judged by systemd's own tools.
+//! The unit files, judged by systemd's own tools.
 
 use std::fs;
 use std::path::Path;
@@ -6,32 +6,51 @@ use std::process::Command;
 use std::time::Duration;
 
 const UNIT: &str = include_str!("../../systemd/forebay.service");
+const CONSUMER: &str = include_str!("../../systemd/forebay-consumer.service");
+const SOCKET: &str = include_str!("../../systemd/forebay.socket");
 
 /// Tenths, as `--threshold` takes them: 2.0.
 const HIGHEST_EXPOSURE: &str = "20";
 
 #[test]
-fn the_unit_is_valid() {
+fn the_units_are_valid() {
     // The tool insists on a program that exists; where a package puts ours is not the question here.
-    let unit = UNIT.replace("/usr/bin/forebay", env!("CARGO_BIN_EXE_forebay"));
     let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("forebay.service");
-    fs::write(&path, unit).unwrap();
-    analyze(&["verify", "--man=no", path.to_str().unwrap()]);
+    let units =
+        [("forebay.service", UNIT), ("forebay-consumer.service", CONSUMER), ("forebay.socket", SOCKET)];
+    let paths = units.map(|(name, text)| {
+        let path = dir.path().join(name);
+        fs::write(&path, text.replace("/usr/bin/forebay", env!("CARGO_BIN_EXE_forebay"))).unwrap();
+        path
+    });
+    for path in &paths {
+        analyze(&["verify", "--man=no", path.to_str().unwrap()]);
+    }
 }
 
 #[test]
-fn the_unit_is_hardened() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd/forebay.service");
-    let threshold = format!("--threshold={HIGHEST_EXPOSURE}");
-    analyze(&["security", "--offline=true", "--no-pager", &threshold, path.to_str().unwrap()]);
+fn the_services_are_hardened() {
+    for unit in ["forebay.service", "forebay-consumer.service"] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd").join(unit);
+        let threshold = format!("--threshold={HIGHEST_EXPOSURE}");
+        analyze(&["security", "--offline=true", "--no-pager", &threshold, path.to_str().unwrap()]);
+    }
+}
+
+#[test]
+fn the_socket_opens_the_default_addresses() {
+    let server = forebay::config::Config::load(None, Vec::new()).unwrap().server;
+    let opened: Vec<_> = SOCKET.lines().filter_map(|line| line.strip_prefix("ListenStream=")).collect();
+    assert_eq!(opened, [server.listen.to_string(), server.admin_listen.to_string()]);
 }
 
 #[test]
 fn the_service_manager_waits_longer_than_the_longest_stop_takes() {
-    let line = UNIT.lines().find_map(|line| line.strip_prefix("TimeoutStopSec=")).unwrap();
-    let waits: u64 = line.strip_suffix('s').unwrap().parse().unwrap();
-    assert!(forebay::app::longest_stop() + Duration::from_secs(10) <= Duration::from_secs(waits));
+    for unit in [UNIT, CONSUMER] {
+        let line = unit.lines().find_map(|line| line.strip_prefix("TimeoutStopSec=")).unwrap();
+        let waits: u64 = line.strip_suffix('s').unwrap().parse().unwrap();
+        assert!(forebay::app::longest_stop() + Duration::from_secs(10) <= Duration::from_secs(waits));
+    }
 }
 
 /// Runs `systemd-analyze`, which must have nothing to say against the unit.

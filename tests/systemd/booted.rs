@@ -1,0 +1,272 @@
+//! The shipped units under a real systemd: process 1 of namespaces of its own. Needs root, or sudo without a password,
+//! and a kernel that lets it mount; elsewhere the tests say that they checked nothing.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use support::child::Child;
+use support::http::Client;
+use support::ports::Port;
+use support::{scratch, wait};
+use tempfile::TempDir;
+
+use crate::LONG;
+
+/// Units that ours name and that have nothing to do here.
+const TARGETS: [&str; 8] =
+    ["sysinit", "basic", "sockets", "shutdown", "multi-user", "network-online", "local-fs", "test"];
+
+const ORDER: &str = r#"{"id":"o-1","amount":1}"#;
+
+/// What systemd writes into the unit's cgroup, and the daemon's own lines, go to one file.
+const LOG_TO_FILE: &str = "[Service]\nStandardOutput=append:{log}\nStandardError=append:{log}\n";
+
+#[test]
+fn the_service_starts_reloads_and_stops() {
+    let Some(system) = Systemd::boot("the_service_starts_reloads_and_stops") else { return };
+    system.does(&["start", "forebay.service"]);
+    assert_eq!(system.property("forebay.service", "ActiveState"), "active");
+    assert_eq!(system.public().post("/v1/commands/order.create", ORDER).unwrap().status, 202);
+
+    system.configure("[rate_limit]\nwrite_limit = 777\n");
+    system.does(&["reload", "forebay.service"]);
+    let limit =
+        || system.admin().get("/admin/ratelimit/write").ok().map(|answer| answer.json()["limit"].clone());
+    wait::until_true("the new limit applies", LONG, || limit().is_some_and(|limit| limit == 777));
+
+    system.does(&["stop", "forebay.service"]);
+    assert_eq!(system.property("forebay.service", "Result"), "success");
+    assert_eq!(system.property("forebay.service", "NRestarts"), "0");
+}
+
+#[test]
+fn a_daemon_that_hangs_is_started_again() {
+    let Some(system) = Systemd::boot("a_daemon_that_hangs_is_started_again") else { return };
+    system.drop_in("forebay.service", "[Service]\nWatchdogSec=2s\nRestartSec=100ms\n");
+    system.does(&["start", "forebay.service"]);
+    let hung = system.property("forebay.service", "MainPID");
+    assert!(system.run("kill", &["-STOP", &hung]).status.success());
+    wait::until_true("another daemon runs", LONG, || {
+        system.property("forebay.service", "NRestarts") == "1"
+            && system.property("forebay.service", "ActiveState") == "active"
+    });
+    assert_ne!(system.property("forebay.service", "MainPID"), hung);
+    assert_eq!(system.public().post("/v1/commands/order.create", ORDER).unwrap().status, 202);
+}
+
+#[test]
+fn the_socket_unit_refuses_nobody_while_the_service_restarts() {
+    let Some(system) = Systemd::boot("the_socket_unit_refuses_nobody_while_the_service_restarts") else {
+        return;
+    };
+    let addresses =
+        [system.public.address(), system.admin.address()].map(|it| format!("ListenStream={it}\n"));
+    // An empty assignment forgets those of the unit.
+    system.drop_in("forebay.socket", &format!("[Socket]\nListenStream=\n{}", addresses.concat()));
+    system.does(&["start", "forebay.socket"]);
+    assert_eq!(system.property("forebay.service", "ActiveState"), "inactive");
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let client = scope.spawn(|| {
+            // The first connection starts the service.
+            while !over.load(Ordering::Relaxed) {
+                let answer = system.public().with_read_within(LONG).post("/v1/commands/order.create", ORDER);
+                assert_eq!(answer.expect("refused while the service restarted").status, 202);
+            }
+        });
+        for _ in 0..3 {
+            wait::until_true("the service runs", LONG, || {
+                client.is_finished() || system.property("forebay.service", "ActiveState") == "active"
+            });
+            system.does(&["restart", "forebay.service"]);
+        }
+        over.store(true, Ordering::Relaxed);
+    });
+}
+
+#[test]
+fn the_key_of_encryption_is_a_credential_that_only_root_reads() {
+    let Some(system) = Systemd::boot("the_key_of_encryption_is_a_credential_that_only_root_reads") else {
+        return;
+    };
+    let key = system.etc().join("wal.key");
+    fs::write(&key, format!("{}\n", "5a".repeat(32))).unwrap();
+    fs::set_permissions(&key, PermissionsExt::from_mode(0o600)).unwrap();
+    as_root(&["chown", "root:root", key.to_str().unwrap()]).output().unwrap();
+    // The lines that the unit has as comments.
+    let unit = include_str!("../../systemd/forebay.service");
+    let lines = unit.lines().filter_map(|line| line.strip_prefix('#'));
+    let lines: Vec<_> =
+        lines.filter(|line| line.starts_with("LoadCredential=") || line.contains("=%d/")).collect();
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    system.drop_in("forebay.service", &format!("[Service]\n{}\n", lines.join("\n")));
+    system.does(&["start", "forebay.service"]);
+    assert_eq!(system.public().post("/v1/commands/order.create", ORDER).unwrap().status, 202);
+    assert!(system.log().contains("new segments are encrypted"), "{}", system.log());
+    let read = system.run("setpriv", &["--reuid=forebay", "--clear-groups", "cat", "/etc/forebay/wal.key"]);
+    assert!(!read.status.success(), "the service's user can read the key's file");
+}
+
+#[test]
+fn the_consumer_waits_for_what_it_needs() {
+    let Some(system) = Systemd::boot("the_consumer_waits_for_what_it_needs") else { return };
+    let nowhere = Port::free();
+    let address = nowhere.address();
+    system.configure(&format!(
+        "[kafka]\nbrokers = \"{address}\"\n[database]\nurl = \"mysql://forebay@{address}/forebay\"\n"
+    ));
+    let admin = format!("[Service]\nEnvironment=FOREBAY__SERVER__ADMIN_LISTEN={}\n", system.admin.address());
+    system.drop_in("forebay-consumer.service", &admin);
+    system.does(&["start", "forebay-consumer.service"]);
+    wait::until_true("the database's absence shows", LONG, || {
+        system.admin().get("/readyz").unwrap().json()["dependencies"]["database"] != "ok"
+    });
+    system.does(&["stop", "forebay-consumer.service"]);
+    assert_eq!(system.property("forebay-consumer.service", "Result"), "success");
+}
+
+/// A systemd with our units.
+struct Systemd {
+    namespaces: Child,
+    /// Process 1, as this machine numbers it.
+    manager: u32,
+    share: TempDir,
+    public: Port,
+    admin: Port,
+}
+
+impl Systemd {
+    /// None where the machine does not allow it.
+    fn boot(test: &str) -> Option<Systemd> {
+        let (share, [public, admin]) = (scratch::dir("systemd"), [Port::free(), Port::free()]);
+        fs::set_permissions(share.path(), PermissionsExt::from_mode(0o755)).unwrap();
+        write_units(share.path());
+        let boot = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/systemd/boot");
+        let mut command = as_root(&["unshare", "--pid", "--fork", "--kill-child", "--mount", "--mount-proc"]);
+        command.args(["--cgroup", "--ipc", "--uts"]).arg(boot).arg(share.path());
+        command.args([env!("CARGO_MANIFEST_DIR"), env!("CARGO_BIN_EXE_forebay")]);
+        let mut namespaces = Child::spawn("systemd", &command, &share.path().join("boot.log"));
+        let manager = wait::until("systemd runs, or cannot", LONG, || match namespaces.ended() {
+            Some(_) => Some(None),
+            None => descendant(namespaces.pid()).map(Some),
+        });
+        let Some(manager) = manager else {
+            eprintln!(
+                "NOT CHECKED: {test}: systemd does not run in a namespace here: {}",
+                namespaces.log_tail()
+            );
+            return None;
+        };
+        let system = Systemd { namespaces, manager, share, public, admin };
+        system.configure("");
+        wait::until_true("systemd answers", LONG, || system.systemctl(&["show"]).status.success());
+        Some(system)
+    }
+
+    /// A command inside, as root.
+    fn run(&self, program: &str, arguments: &[&str]) -> Output {
+        let manager = self.manager.to_string();
+        let enter = ["nsenter", "-t", &manager, "--pid", "--mount", "--cgroup", "--ipc", "--uts", program];
+        as_root(&enter).args(arguments).output().unwrap()
+    }
+
+    fn systemctl(&self, arguments: &[&str]) -> Output {
+        self.run("systemctl", arguments)
+    }
+
+    /// Ends the test, with what the services said, when systemd could not do it.
+    fn does(&self, arguments: &[&str]) {
+        let output = self.systemctl(arguments);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "systemctl {arguments:?}: {said}\n{}", self.log());
+    }
+
+    fn property(&self, unit: &str, name: &str) -> String {
+        let output = self.systemctl(&["show", unit, "--value", "--property", name]);
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
+    /// Adds to a unit.
+    fn drop_in(&self, unit: &str, text: &str) {
+        drop_in(self.share.path(), unit, "test", text);
+        self.does(&["daemon-reload"]);
+    }
+
+    /// Writes the configuration: the ports of this test, and more.
+    fn configure(&self, more: &str) {
+        let (listen, admin) = (self.public.address(), self.admin.address());
+        let text = format!("[server]\nlisten = \"{listen}\"\nadmin_listen = \"{admin}\"\n{more}");
+        fs::write(self.etc().join("forebay.toml"), text).unwrap();
+    }
+
+    /// `/etc/forebay`.
+    fn etc(&self) -> PathBuf {
+        self.share.path().join("etc")
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.share.path().join("log")).unwrap_or_default()
+    }
+
+    fn public(&self) -> Client {
+        Client::new(&self.public.address())
+    }
+
+    fn admin(&self) -> Client {
+        Client::new(&self.admin.address())
+    }
+}
+
+impl Drop for Systemd {
+    fn drop(&mut self) {
+        // With process 1 everything inside ends.
+        let _ = as_root(&["kill", "-KILL", &self.manager.to_string()]).output();
+        self.namespaces.wait(LONG);
+    }
+}
+
+fn write_units(share: &Path) {
+    let units = share.join("units");
+    fs::create_dir_all(&units).unwrap();
+    fs::create_dir_all(share.join("etc")).unwrap();
+    for target in TARGETS {
+        fs::write(units.join(format!("{target}.target")), "[Unit]\nDefaultDependencies=no\n").unwrap();
+    }
+    let ours = Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd");
+    for unit in ["forebay.service", "forebay.socket", "forebay-consumer.service"] {
+        fs::copy(ours.join(unit), units.join(unit)).unwrap();
+    }
+    let log = LOG_TO_FILE.replace("{log}", share.join("log").to_str().unwrap());
+    drop_in(share, "forebay.service", "log", &log);
+    drop_in(share, "forebay-consumer.service", "log", &log);
+}
+
+fn drop_in(share: &Path, unit: &str, name: &str, text: &str) {
+    let dir = share.join("units").join(format!("{unit}.d"));
+    fs::create_dir_all(&dir).unwrap();
+    fs::write(dir.join(format!("{name}.conf")), text).unwrap();
+}
+
+/// A command as root: by itself, or by sudo, which fails where it would ask for a password.
+fn as_root(command: &[&str]) -> Command {
+    let mut all = match rustix::process::geteuid().is_root() {
+        true => Vec::new(),
+        false => vec!["sudo", "-n"],
+    };
+    all.extend(command);
+    let mut command = Command::new(all[0]);
+    command.args(&all[1..]);
+    command
+}
+
+/// The first process below this one that is a systemd.
+fn descendant(pid: u32) -> Option<u32> {
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
+    let child: u32 = children.split_whitespace().next()?.parse().ok()?;
+    let name = fs::read_to_string(format!("/proc/{child}/comm")).ok()?;
+    if name.trim() == "systemd" { Some(child) } else { descendant(child) }
+}
