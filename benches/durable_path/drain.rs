@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use forebay::drain::{Drain, DrainParts, Guarantee, NothingSealed};
-use forebay::metrics::Metrics;
+use forebay::metrics::Registry;
 use forebay::status::Statuses;
 use forebay::task::Alarm;
 use forebay::units::ThreadCount;
@@ -137,13 +137,13 @@ fn cpu() -> Duration {
 fn drained(wal: &std::path::Path, records: u64, bootstrap: &str, config: drain::Config) -> Turn {
     let (_lock, Opened { writer, log, recovery }) = records::open(wal, true);
     assert_eq!(recovery.backlog, records, "all of it waits");
-    let metrics = Arc::new(Metrics::new().expect("metrics"));
+    let registry = Registry::new().expect("metrics");
     // With its checkpoints and its housekeeping, as in the daemon.
     let (_ingest, threads) = ingest::start(ingest::Parts {
         writer,
         config: ingest::Config { dir: wal.to_owned(), ..ingest::Config::default() },
         checkpoint_interval: config.checkpoint_interval.0,
-        metrics: Arc::clone(&metrics),
+        metrics: Arc::new(ingest::Metrics::register(&registry).expect("metrics")),
         alarm: Alarm::default(),
     })
     .expect("threads");
@@ -154,7 +154,7 @@ fn drained(wal: &std::path::Path, records: u64, bootstrap: &str, config: drain::
     let drain = Drain::start(DrainParts {
         statuses: Statuses::new(Arc::clone(&log)),
         log: Arc::clone(&log),
-        metrics,
+        metrics: Arc::new(drain::Metrics::register(&registry).expect("metrics")),
         config,
         kafka: kafka::Config::default(),
         alarm: Alarm::default(),

@@ -10,10 +10,10 @@ use forebay::command::{CommandId, Status};
 use forebay::http::{AdminService, Api, ApiParts, Catalogue, CommandService, Config, HttpServer, Readiness};
 use forebay::ingest::{Receipt, Request, SubmitError};
 use forebay::kinds::Kinds;
-use forebay::metrics::Metrics;
+use forebay::metrics::Registry;
 use forebay::status::StatusError;
 use forebay::units::Timestamp;
-use forebay::{kafka, kinds, telemetry};
+use forebay::{auth, http, kafka, kinds, telemetry};
 
 use crate::waits::Waits;
 
@@ -30,13 +30,16 @@ pub fn serve(words: &[String]) {
     };
     let address: SocketAddr = address.parse().expect("host:port");
     let server = WithoutLog { waits };
-    let metrics = Arc::new(Metrics::new().expect("metrics"));
-    telemetry::init(&telemetry::Config::default(), &metrics.log_lines_lost).expect("the first subscriber");
+    let registry = Registry::new().expect("metrics");
+    let metrics = Arc::new(http::Metrics::register(&registry).expect("metrics"));
+    let tokens = auth::Metrics::register(&registry).expect("metrics");
+    let lost = registry.counter("forebay_log_lines_lost_total", "Lost lines").expect("metrics");
+    telemetry::init(&telemetry::Config::default(), &lost).expect("the first subscriber");
     let config = Config::default();
     let parts = ApiParts {
         commands: server.clone(),
         users: None,
-        authenticator: Authenticator::open(Arc::clone(&metrics)),
+        authenticator: Authenticator::open(&tokens),
         login: None,
         limits: None,
         kinds: Catalogue::new(

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use forebay::auth;
 use forebay::auth::{Authenticator, AuthenticatorParts, CacheGenerations, Claims, Keyring, Keys, Mode, Use};
-use forebay::metrics::Metrics;
+use forebay::metrics::Registry;
 use forebay::units::Timestamp;
 
 use crate::measure::{Limit, Outcome, median, median_us};
@@ -43,10 +43,10 @@ fn compare(what: &'static str, key: &str, limit: Limit) -> Outcome {
     };
     let keyring = Arc::new(Keyring::open(&config).expect("a key"));
     let keys = keyring.keys().expect("a key");
-    let metrics = Arc::new(Metrics::new().expect("metrics"));
+    let metrics = auth::Metrics::register(&Registry::new().expect("metrics")).expect("metrics");
     let generations = CacheGenerations::new(10_000);
     let authenticator =
-        Authenticator::new(AuthenticatorParts { config, keyring, generations, db: None, metrics });
+        Authenticator::new(AuthenticatorParts { config, keyring, generations, db: None, metrics: &metrics });
     let tokens: Vec<String> = (0..TOKENS).map(|n| token(&keys, n)).collect();
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     let cached = || {

@@ -8,14 +8,14 @@ use crate::auth::{Authenticator, AuthenticatorParts, CacheGenerations, Keyring};
 use crate::command::KeyedDigest;
 use crate::config::Config;
 use crate::login::{Login, LoginParts};
-use crate::metrics::Metrics;
-use crate::ratelimit;
 use crate::ratelimit::Limits;
 use crate::task::Task;
 use crate::users::HashPool;
+use crate::{auth, login, ratelimit};
 
 use super::Failure;
 use super::service::Stores;
+use super::wiring::Wiring;
 
 /// Users of whom tokens or passwords are remembered; more than are active in the minute that either is kept.
 const REMEMBERED_USERS: u64 = 200_000;
@@ -40,25 +40,28 @@ pub(super) struct Auth {
 impl Auth {
     /// Reads the files of `[auth]`; starts what keeps them, what is remembered of users, and the limits true.
     pub(super) fn open(
-        config: &Config,
+        wiring: &Wiring<'_>,
         stores: Option<&Stores>,
         hashing: HashPool,
-        metrics: &Arc<Metrics>,
     ) -> Result<Self, Failure> {
+        let config = wiring.config;
         let unreadable = Failure::system("keys and tokens");
         let keyring = Arc::new(Keyring::open(&config.auth).map_err(io::Error::other).map_err(unreadable)?);
-        let limits = limits(config, stores, metrics);
+        let metrics = wiring.metrics(ratelimit::Metrics::register)?;
+        let limits = limits(config, stores, &metrics);
         let generations = CacheGenerations::new(REMEMBERED_USERS);
+        let metrics = wiring.metrics(auth::Metrics::register)?;
         let authenticator = Authenticator::new(AuthenticatorParts {
             config: config.auth.clone(),
             keyring: Arc::clone(&keyring),
             generations: generations.clone(),
             db: stores.map(|stores| stores.db.clone()),
-            metrics: Arc::clone(metrics),
+            metrics: &metrics,
         });
         let mut tasks = limits.watch();
         tasks.push(authenticator.watch_files());
         let with_keys = stores.filter(|_| keyring.keys().is_some());
+        let metrics = wiring.metrics(login::Metrics::register)?;
         let login = with_keys.map(|stores| {
             Login::new(LoginParts {
                 config: config.login.clone(),
@@ -71,7 +74,7 @@ impl Auth {
                 limits: limits.clone(),
                 hashing,
                 password_cost: config.users.password_cost,
-                metrics: Arc::clone(metrics),
+                metrics,
                 slow_step: config.telemetry.slow_step.0,
             })
         });
@@ -89,7 +92,7 @@ impl Auth {
 }
 
 /// The rate limits, counted where markers are; without such a store each daemon counts for itself.
-fn limits(config: &Config, stores: Option<&Stores>, metrics: &Metrics) -> Limits {
+fn limits(config: &Config, stores: Option<&Stores>, metrics: &ratelimit::Metrics) -> Limits {
     Limits::new(ratelimit::Parts {
         config: &config.rate_limit,
         kv: stores.map(|stores| stores.kv.clone()),

@@ -13,18 +13,18 @@ use crate::db::Database;
 use crate::drain::Handle;
 use crate::http::{AdminService, Readiness};
 use crate::ingest::{Admission, Again, Ingest, SubmitError};
-use crate::metrics::Metrics;
 use crate::units::Timestamp;
 use crate::wal::dead::{Dead, Removal};
 use crate::wal::{Figures, Log, Lsn, Place};
 
 use super::dependencies::Dependencies;
+use super::log_metrics::LogMetrics;
 
 /// The running parts, as far as an operator sees them.
 pub(super) struct Backend {
     pub(super) log: Arc<Log>,
     pub(super) ingest: Ingest,
-    pub(super) metrics: Arc<Metrics>,
+    pub(super) metrics: Arc<LogMetrics>,
     /// None until the workers run.
     pub(super) drain: OnceLock<Handle>,
     /// None when what is embedded could not be opened.
@@ -121,7 +121,7 @@ impl AdminService for Backend {
             db.observe();
         }
         if let Some(consumer) = self.consumer.get() {
-            consumer.observe(metrics);
+            consumer.observe();
         }
         if let Some(drain) = self.drain.get() {
             drain.observe();
@@ -185,7 +185,7 @@ fn age_of(log: &Arc<Log>, lsn: Lsn) -> Duration {
     }
 }
 
-fn segments(log: &Log, metrics: &Metrics) {
+fn segments(log: &Log, metrics: &LogMetrics) {
     let (mut open, mut pending, mut acked) = (0, 0, 0);
     for segment in log.segments() {
         let state = segment.state();

@@ -13,11 +13,10 @@ use crate::consumer::{ConsumerParts, Handle, Noop, PostCommit};
 use crate::db::Database;
 use crate::http::{Admin, AdminService, Endpoint, Readiness};
 use crate::kv::Kv;
-use crate::metrics::Metrics;
 use crate::systemd::Heartbeat;
 use crate::task::{OnFailure, Thread};
 use crate::users::Profiles;
-use crate::{consumer, systemd, task};
+use crate::{consumer, db, http, kv, systemd, task, users};
 
 use super::dependencies::Dependencies;
 use super::endpoints::{Endpoints, Passed};
@@ -33,8 +32,8 @@ use super::{Failure, ReplaySpan, output, reload, signals, threads};
 /// Applies users' commands until it is asked to stop.
 pub fn consume(config: &Config, source: &Source) -> Result<(), Failure> {
     let operators = Endpoints::take_admin(config, Passed::receive()?)?;
-    let Process { runtime, metrics, alarm } = Process::begin(config)?;
-    let wiring = Wiring { config, metrics, alarm };
+    let Process { runtime, registry, alarm } = Process::begin(config)?;
+    let wiring = Wiring { config, registry, alarm };
     let outcome = runtime.block_on(run(&wiring, operators, source));
     runtime.shutdown_background();
     outcome
@@ -42,8 +41,8 @@ pub fn consume(config: &Config, source: &Source) -> Result<(), Failure> {
 
 /// Applies a range of users' commands again, and says what came of it.
 pub fn replay(config: &Config, span: ReplaySpan) -> Result<(), Failure> {
-    let Process { runtime, metrics, alarm } = Process::begin(config)?;
-    let wiring = Wiring { config, metrics, alarm };
+    let Process { runtime, registry, alarm } = Process::begin(config)?;
+    let wiring = Wiring { config, registry, alarm };
     let outcome = runtime.block_on(async {
         let mut signals = Signals::listen_at_terminal().map_err(Failure::system("signals"))?;
         let parts = parts(&wiring).await?;
@@ -84,33 +83,35 @@ fn say(replayed: &consumer::Replayed) {
 }
 
 async fn parts(wiring: &Wiring<'_>) -> Result<ConsumerParts, Failure> {
-    let Wiring { config, metrics, .. } = wiring;
+    let config = wiring.config;
     let allowed =
         "host:port, or a list: the embedded broker lives in `forebay serve`, which consumes by itself";
     let bootstrap = external_brokers(config, allowed)?;
-    let db = Database::connect(&config.database(), Arc::clone(metrics)).await;
+    let metrics = wiring.metrics(db::Metrics::register)?;
+    let db = Database::connect(&config.database(), &metrics).await;
     let db = db.map_err(|error| Failure::Client(format!("[database]: {error}")))?;
     let kv = match config.redis.url.is_empty() {
         // Markers are in the other process's own store then; they end by themselves.
         true => None,
         false => {
-            let kv = Kv::redis(&config.redis, Arc::clone(metrics));
+            let kv = Kv::redis(&config.redis, wiring.metrics(kv::Metrics::register)?);
             Some(kv.map_err(|error| Failure::Client(format!("[redis]: {error}")))?)
         }
     };
     let after: Arc<dyn PostCommit> = match &kv {
         Some(kv) => {
-            let profiles = Profiles::new(&config.users, kv.clone(), db.clone(), metrics);
+            let metrics = wiring.metrics(users::Metrics::register)?;
+            let profiles = Profiles::new(&config.users, kv.clone(), db.clone(), &metrics);
             let notices = profiles.notices().repeat();
             Arc::new(PostCommitHook { profiles, generations: None, statuses: None, _notices: Some(notices) })
         }
         None => Arc::new(Noop),
     };
-    Ok(wiring.consumer_parts(db, kv, after, bootstrap.to_owned()))
+    wiring.consumer_parts(db, kv, after, bootstrap.to_owned())
 }
 
 async fn run(wiring: &Wiring<'_>, operators: Endpoint, source: &Source) -> Result<(), Failure> {
-    let Wiring { config, metrics, alarm } = wiring;
+    let Wiring { config, registry, alarm } = wiring;
     let mut signals = Signals::listen().map_err(Failure::system("signals"))?;
     let hangups = signals::hangups().map_err(Failure::system("signals"))?;
     let _reload = reload::watch(hangups, source, config, Reloadable::default());
@@ -119,17 +120,13 @@ async fn run(wiring: &Wiring<'_>, operators: Endpoint, source: &Source) -> Resul
     let db = parts.db.clone();
     let dependencies = Arc::<Dependencies>::default();
     let _watch = parts.kv.clone().map(|kv| dependencies.watch(None, kv));
-    let operators = listen_admin(operators, config, metrics)?;
+    let http = wiring.metrics(http::Metrics::register)?;
+    let operators = listen_admin(operators, config, &http)?;
     let consumer = wiring.consumer(parts)?;
     let handle = consumer.handle();
-    let backend = Arc::new(Backend {
-        handle: handle.clone(),
-        db,
-        dependencies,
-        metrics: Arc::clone(metrics),
-        stopping: AtomicBool::new(false),
-    });
-    let site = Admin::new(&config.server, backend.clone(), Arc::clone(metrics));
+    let backend =
+        Arc::new(Backend { handle: handle.clone(), db, dependencies, stopping: AtomicBool::new(false) });
+    let site = Admin::new(&config.server, backend.clone(), http, registry.clone());
     let listener = Listener::open_admin(operators, site, alarm)?;
     let heartbeat = Heartbeat::new("consumer", move || handle.heartbeat());
     let watchdog = threads::watchdog(vec![heartbeat], Vec::new(), alarm.clone());
@@ -154,7 +151,6 @@ struct Backend {
     handle: Handle,
     db: Database,
     dependencies: Arc<Dependencies>,
-    metrics: Arc<Metrics>,
     stopping: AtomicBool,
 }
 
@@ -179,7 +175,7 @@ impl AdminService for Backend {
     fn resume(&self) {}
 
     fn refresh_gauges(&self) {
-        self.handle.observe(&self.metrics);
+        self.handle.observe();
         self.db.observe();
     }
 }

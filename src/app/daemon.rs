@@ -15,7 +15,7 @@ use crate::status::Statuses;
 use crate::systemd::Heartbeat;
 use crate::users::hash::HashPool;
 use crate::wal::{Lock, Log, Opened};
-use crate::{consumer, control};
+use crate::{consumer, control, http};
 
 use super::auth::Auth;
 use super::backend::Backend;
@@ -23,6 +23,7 @@ use super::dependencies::Dependencies;
 use super::endpoints::Endpoints;
 use super::hooks::PostCommitHook;
 use super::listeners::{Listeners, Serving};
+use super::log_metrics::LogMetrics;
 use super::reload::Reloadable;
 use super::service::{Service, Stores};
 use super::shutdown::{Deadlines, Running};
@@ -48,21 +49,22 @@ impl Daemon {
     /// Starts ingest and listens; from here on commands are accepted.
     pub(super) async fn listen(
         wiring: &Wiring<'_>,
-        (lock, Opened { writer, log, .. }): (Lock, Opened),
+        (lock, Opened { writer, log, .. }, metrics): (Lock, Opened, Arc<LogMetrics>),
+        http: Arc<http::Metrics>,
         endpoints: Endpoints,
         tls: Option<Tls>,
     ) -> Result<Self, Failure> {
-        let Wiring { config, metrics, alarm } = wiring;
-        let listeners = Listeners::listen(endpoints, config, tls.clone(), metrics)?;
+        let Wiring { config, registry, alarm } = wiring;
+        let listeners = Listeners::listen(endpoints, config, tls.clone(), &http)?;
         let embedded = wiring.embedded_broker()?;
         let (ingest, ingest_threads) = wiring.ingest(writer)?;
         let (hash_pool, hash_workers) = wiring.hashing()?;
-        let stores = Stores::open(config, &log, metrics).await;
+        let stores = Stores::open(wiring, &log).await?;
         let mut statuses = Statuses::new(Arc::clone(&log));
         if let Some(stores) = &stores {
             statuses = statuses.with_outcomes(stores.db.clone(), ingest.seal().clone());
         }
-        let auth = Auth::open(config, stores.as_ref(), hash_pool.clone(), metrics)?;
+        let auth = Auth::open(wiring, stores.as_ref(), hash_pool.clone())?;
         let dependencies = Arc::<Dependencies>::default();
         let service = stores.as_ref().map(|stores| {
             Service::start(wiring, stores, ingest.clone(), &statuses, hash_pool.clone(), &dependencies)
@@ -70,7 +72,7 @@ impl Daemon {
         let backend = Arc::new(Backend {
             log: Arc::clone(&log),
             ingest: ingest.clone(),
-            metrics: Arc::clone(metrics),
+            metrics,
             drain: OnceLock::new(),
             db: stores.as_ref().map(|stores| stores.db.clone()),
             dependencies,
@@ -92,10 +94,10 @@ impl Daemon {
             login: auth.login.clone(),
             limits: Some(auth.limits.clone()),
             backend: backend.clone(),
-            metrics: Arc::clone(metrics),
+            metrics: http,
             message_max: config.kafka.message_max,
         };
-        let listeners = listeners.open(config, site, alarm)?;
+        let listeners = listeners.open(config, site, registry, alarm)?;
         let running = Running {
             control: operators_socket(&log, &backend),
             ingest: Some(ingest_threads),
@@ -150,7 +152,7 @@ impl Daemon {
     }
 
     fn start_consumer(&mut self, wiring: &Wiring<'_>) -> Result<(), Failure> {
-        let Some(Stores { db, kv, profiles }) = self.stores.clone().filter(|_| wiring.config.consumes())
+        let Some(Stores { db, kv, profiles, .. }) = self.stores.clone().filter(|_| wiring.config.consumes())
         else {
             return Ok(());
         };
@@ -160,7 +162,7 @@ impl Daemon {
             statuses: Some(self.statuses.clone()),
             _notices: None,
         };
-        let parts = wiring.consumer_parts(db, Some(kv), Arc::new(after), self.brokers(wiring));
+        let parts = wiring.consumer_parts(db, Some(kv), Arc::new(after), self.brokers(wiring))?;
         let consumer = wiring.consumer(parts)?;
         self.backend.consumer.get_or_init(|| consumer.handle());
         self.running.consumer = Some(consumer);

@@ -72,14 +72,14 @@ pub fn drain(config: &Config) -> Result<(), Failure> {
     let allowed = "host:port, or a list: the topics of an embedded broker would die with this process";
     let bootstrap = external_brokers(config, allowed)?;
     there(&config.wal.dir)?;
-    let Process { runtime, metrics, alarm } = Process::begin(config)?;
+    let Process { runtime, registry, alarm } = Process::begin(config)?;
     let mut signals = {
         let _context = runtime.enter();
         Signals::listen_at_terminal().map_err(Failure::system("signals"))?
     };
-    let wiring = Wiring { config, metrics, alarm };
+    let wiring = Wiring { config, registry, alarm };
     // Held to the end: the directory is ours until everything else is gone.
-    let (_lock, opened) = wiring.log(false)?;
+    let (_lock, opened, _) = wiring.log(false)?;
     let log = Arc::clone(&opened.log);
     let (running, handle) = start(&wiring, opened, bootstrap)?;
     let outcome = runtime.block_on(async {

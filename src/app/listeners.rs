@@ -10,8 +10,10 @@ use tokio::task::JoinHandle;
 
 use crate::auth::Mode;
 use crate::config::Config;
-use crate::http::{Admin, Api, ApiParts, ConnectionLimits, Durable, Endpoint, HttpServer, Tls, is_loopback};
-use crate::metrics::Metrics;
+use crate::http::{
+    Admin, Api, ApiParts, ConnectionLimits, Durable, Endpoint, HttpServer, Metrics, Tls, is_loopback,
+};
+use crate::metrics::Registry;
 use crate::task::{Alarm, Task, guarded};
 
 use super::endpoints::Endpoints;
@@ -63,9 +65,11 @@ impl Listeners {
         self,
         config: &Config,
         parts: ApiParts<Durable>,
+        registry: &Registry,
         alarm: &Alarm,
     ) -> Result<Serving, Failure> {
-        let admin = Admin::new(&config.server, parts.backend.clone(), parts.metrics.clone());
+        let admin =
+            Admin::new(&config.server, parts.backend.clone(), parts.metrics.clone(), registry.clone());
         let admin = parts.limits.iter().fold(admin, |admin, limits| admin.with_limits(limits.clone()));
         let public = Api::new(&config.server, parts);
         Ok(Serving {

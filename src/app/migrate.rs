@@ -11,9 +11,9 @@ use crate::config::{Config, Mistakes};
 use crate::db::{Database, DbError};
 use crate::mistake::Mistake;
 use crate::units::Timestamp;
-use crate::users;
+use crate::{db, users};
 
-use super::process::Process;
+use super::process::{Process, registered};
 use super::{Failure, output};
 
 /// A password is a line; more is another file.
@@ -22,12 +22,13 @@ const MOST_READ: u64 = 4096;
 /// Brings the schema up to date and, where a name is given, makes that administrator. The password comes from a file, or
 /// from standard input: a command line is shown to everybody on the machine.
 pub fn migrate(config: &Config, admin: Option<&str>, password_file: Option<&Path>) -> Result<(), Failure> {
-    let Process { runtime, metrics, .. } = Process::begin(config)?;
+    let Process { runtime, registry, .. } = Process::begin(config)?;
     // Everything that can be wrong with what was given is found before the database is touched.
     let admin =
         admin.map(|name| administrator(name, password_file, config.users.password_cost)).transpose()?;
+    let metrics = registered(db::Metrics::register(&registry))?;
     runtime.block_on(async {
-        let db = Database::connect(&config.database(), metrics).await?;
+        let db = Database::connect(&config.database(), &metrics).await?;
         // Before a table is made where it cannot stay; and after, because tables may have been changed.
         keeps_every_character(&db).await?;
         let applied = db.migrate().await?;

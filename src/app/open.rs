@@ -6,7 +6,6 @@ use std::sync::Arc;
 use crate::command::{Envelope, kind_of};
 use crate::config::Mistakes;
 use crate::ingest::Config;
-use crate::metrics::Metrics;
 use crate::mistake::Mistake;
 use crate::task::Alarm;
 use crate::units::Timestamp;
@@ -16,12 +15,13 @@ use crate::wal::inspect::Directory;
 use crate::wal::{Event, Keys, Lock, Lsn, MasterKey, OpenError, Opened, Options};
 
 use super::Failure;
+use super::log_metrics::LogMetrics;
 
 /// Locks the directory and recovers the log; says what was found. `redeliver`: see `wal::Options`.
 pub(super) fn open(
     config: &Config,
     redeliver: bool,
-    metrics: &Arc<Metrics>,
+    metrics: &Arc<LogMetrics>,
     alarm: &Alarm,
 ) -> Result<(Lock, Opened), Failure> {
     // Before the directory is touched: without the key nothing is.
@@ -101,7 +101,7 @@ fn failure(error: OpenError) -> Failure {
     }
 }
 
-fn observe(event: &Event, metrics: &Metrics, alarm: &Alarm) {
+fn observe(event: &Event, metrics: &LogMetrics, alarm: &Alarm) {
     match event {
         Event::Flushed { records, bytes, flush } => {
             metrics.appended.inc_by(*records);
@@ -113,7 +113,7 @@ fn observe(event: &Event, metrics: &Metrics, alarm: &Alarm) {
             tracing::debug!(wal.segment = first.0, wal.records = records, "segment sealed");
         }
         Event::NoRoom { reason } => {
-            metrics.bound_hit.with_label_values(&["disk"]).inc();
+            metrics.disk_hit.inc();
             tracing::warn!(reason, "no room for another segment: commands are refused until there is");
         }
         Event::RetentionYielded { first } => {
@@ -126,7 +126,7 @@ fn observe(event: &Event, metrics: &Metrics, alarm: &Alarm) {
             alarm.raise("log", cause);
         }
         Event::NotesForgotten { notes } => {
-            metrics.bound_hit.with_label_values(&["sent_notes"]).inc_by(*notes as u64);
+            metrics.sent_notes_hit.inc_by(*notes as u64);
         }
         Event::Trouble { what, error } => tracing::warn!(what, error, "tried again later"),
     }

@@ -1,13 +1,12 @@
 //! What every subcommand starts with, and the wait of those that run until they are told to stop.
 
 use std::io;
-use std::sync::Arc;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::Runtime;
 
 use crate::config::Config;
-use crate::metrics::Metrics;
+use crate::metrics::Registry;
 use crate::task::Alarm;
 use crate::{systemd, task, telemetry};
 
@@ -17,19 +16,28 @@ use super::{Failure, descriptors};
 /// Everything that a subcommand has before it builds anything of its own.
 pub(super) struct Process {
     pub(super) runtime: Runtime,
-    pub(super) metrics: Arc<Metrics>,
+    pub(super) registry: Registry,
     pub(super) alarm: Alarm,
 }
 
 impl Process {
     /// Starts the log lines, which are counted among the metrics, and takes all the file descriptors there are.
     pub(super) fn begin(config: &Config) -> Result<Self, Failure> {
-        let metrics = Metrics::new().map_err(io::Error::other).map_err(Failure::system("metrics"))?;
-        telemetry::init(&config.telemetry, &metrics.log_lines_lost).map_err(Failure::system("log lines"))?;
+        let registry = registered(Registry::new())?;
+        let lost = registered(registry.counter(
+            "forebay_log_lines_lost_total",
+            "Log lines that could not be written to standard error",
+        ))?;
+        telemetry::init(&config.telemetry, &lost).map_err(Failure::system("log lines"))?;
         descriptors::raise();
         let runtime = Runtime::new().map_err(Failure::system("runtime"))?;
-        Ok(Self { runtime, metrics: Arc::new(metrics), alarm: Alarm::default() })
+        Ok(Self { runtime, registry, alarm: Alarm::default() })
     }
+}
+
+/// Metrics that are registered. Fails only when two of them share a name, which a test rules out.
+pub(super) fn registered<M>(metrics: Result<M, prometheus::Error>) -> Result<M, Failure> {
+    metrics.map_err(io::Error::other).map_err(Failure::system("metrics"))
 }
 
 /// Waits for a signal, or for the failure of something that the process cannot live without. Tells the service manager.

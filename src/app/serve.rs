@@ -8,13 +8,13 @@ use crate::config::{Config, Mistakes, Source};
 use crate::http::Tls;
 use crate::task::{Alarm, OnFailure, Stop, Thread};
 use crate::telemetry::Step;
-use crate::{systemd, task};
+use crate::{http, systemd, task};
 
 use super::banner::Banner;
 use super::daemon::Daemon;
 use super::endpoints::{Endpoints, Passed};
 use super::listeners::warn_if_exposed;
-use super::process::{Process, forbid_core_dumps, stop_requested};
+use super::process::{Process, forbid_core_dumps, registered, stop_requested};
 use super::shutdown::Deadlines;
 use super::signals::Signals;
 use super::wiring::Wiring;
@@ -23,25 +23,26 @@ use super::{Failure, descriptors, output, reload, signals};
 /// Runs the daemon until it is asked to stop or cannot go on.
 pub fn serve(config: &Config, source: &Source) -> Result<(), Failure> {
     let passed = Passed::receive()?;
-    let Process { runtime, metrics, alarm } = Process::begin(config)?;
+    let Process { runtime, registry, alarm } = Process::begin(config)?;
     forbid_core_dumps();
     let fitted = descriptors::fit(config);
     task::raise_failed_tasks(&alarm);
     // Before the log is touched: a mistake, or a port that is taken, leaves everything as it is.
-    let tls = Tls::load(&config.server, &metrics).map_err(Mistakes::from)?;
+    let http = Arc::new(registered(http::Metrics::register(&registry))?);
+    let tls = Tls::load(&config.server, &http).map_err(Mistakes::from)?;
     let (signals, hangups) = {
         let _context = runtime.enter();
         let signals = Signals::listen().map_err(Failure::system("signals"))?;
         (signals, signals::hangups().map_err(Failure::system("signals"))?)
     };
     let endpoints = Endpoints::take(config, passed)?;
-    let wiring = Wiring { config: &fitted, metrics, alarm };
+    let wiring = Wiring { config: &fitted, registry, alarm };
     let opened = {
         let _step = Step::begin("recovery", config.telemetry.slow_step.0);
         wiring.log(config.embedded())?
     };
     let outcome = runtime.block_on(async {
-        let mut daemon = Daemon::listen(&wiring, opened, endpoints, tls).await?;
+        let mut daemon = Daemon::listen(&wiring, opened, http, endpoints, tls).await?;
         // Not waited for: nobody may be reading it.
         let _banner = announce(&daemon, config).map_err(Failure::system("threads"))?;
         daemon.deliver(&wiring)?;

@@ -9,16 +9,15 @@ use crate::config::Config;
 use crate::db::{Database, DbError};
 use crate::ingest::Ingest;
 use crate::kv::{Kv, KvError};
-use crate::metrics::Metrics;
 use crate::status::Statuses;
 use crate::task::Task;
-use crate::users;
 use crate::users::{HashPool, Profiles, ReservationMaintenance, Users};
 use crate::wal::Log;
+use crate::{db, kv, users};
 
 use super::dependencies::Dependencies;
-use super::expiry;
 use super::wiring::Wiring;
+use super::{Failure, expiry};
 
 /// Markers and the second level of the cache of a daemon that is alone.
 const EMBEDDED_STORE: &str = "markers";
@@ -29,6 +28,7 @@ pub(super) struct Stores {
     pub(super) db: Database,
     pub(super) kv: Kv,
     pub(super) profiles: Profiles,
+    metrics: Arc<users::Metrics>,
 }
 
 /// The running service.
@@ -42,16 +42,20 @@ pub(super) struct Service {
 impl Stores {
     /// Opens what is embedded and prepares connections to what is not; nobody need answer yet. None when what is
     /// embedded cannot be opened, on a full disk for example: commands are accepted and drained all the same.
-    pub(super) async fn open(config: &Config, log: &Log, metrics: &Arc<Metrics>) -> Option<Self> {
-        let db = database(config, metrics).await.inspect_err(|error| {
+    pub(super) async fn open(wiring: &Wiring<'_>, log: &Log) -> Result<Option<Self>, Failure> {
+        let config = wiring.config;
+        let metrics = wiring.metrics(users::Metrics::register)?;
+        let (db_metrics, kv_metrics) =
+            (wiring.metrics(db::Metrics::register)?, wiring.metrics(kv::Metrics::register)?);
+        let db = database(config, &db_metrics).await.inspect_err(|error| {
             tracing::error!(%error, "no database: users are not served; start again when it can be opened");
         });
-        let kv = store(config, log, metrics).inspect_err(|error| {
+        let kv = store(config, log, kv_metrics).inspect_err(|error| {
             tracing::error!(%error, "no marker store: users are not served; start again when it can be opened");
         });
-        let (db, kv) = (db.ok()?, kv.ok()?);
-        let profiles = Profiles::new(&config.users, kv.clone(), db.clone(), metrics);
-        Some(Self { db, kv, profiles })
+        let (Ok(db), Ok(kv)) = (db, kv) else { return Ok(None) };
+        let profiles = Profiles::new(&config.users, kv.clone(), db.clone(), &metrics);
+        Ok(Some(Self { db, kv, profiles, metrics }))
     }
 
     /// Returns when the disk has the markers and limits of a daemon that is alone.
@@ -62,18 +66,18 @@ impl Stores {
     }
 }
 
-async fn database(config: &Config, metrics: &Arc<Metrics>) -> Result<Database, DbError> {
+async fn database(config: &Config, metrics: &db::Metrics) -> Result<Database, DbError> {
     let config = config.database();
-    let db = Database::connect(&config, Arc::clone(metrics)).await?;
+    let db = Database::connect(&config, metrics).await?;
     if config.url.is_embedded() {
         db.migrate().await?;
     }
     Ok(db)
 }
 
-fn store(config: &Config, log: &Log, metrics: &Arc<Metrics>) -> Result<Kv, KvError> {
+fn store(config: &Config, log: &Log, metrics: Arc<kv::Metrics>) -> Result<Kv, KvError> {
     if !config.redis.url.is_empty() {
-        return Kv::redis(&config.redis, Arc::clone(metrics));
+        return Kv::redis(&config.redis, metrics);
     }
     let dir = config.wal.dir.join(EMBEDDED_STORE);
     // Names, e-mail addresses and phone numbers are in it: the log's encryption at rest covers them too.
@@ -81,7 +85,7 @@ fn store(config: &Config, log: &Log, metrics: &Arc<Metrics>) -> Result<Kv, KvErr
         Some(secret) => Kv::sealed(&dir, &secret),
         None => Kv::embedded(&dir),
     };
-    opened.map(|kv| kv.with_metrics(Arc::clone(metrics)))
+    opened.map(|kv| kv.with_metrics(metrics))
 }
 
 impl Service {
@@ -94,8 +98,8 @@ impl Service {
         hashing: HashPool,
         dependencies: &Arc<Dependencies>,
     ) -> Self {
-        let Wiring { config, metrics, .. } = wiring;
-        let Stores { db, kv, profiles } = stores.clone();
+        let config = wiring.config;
+        let Stores { db, kv, profiles, metrics } = stores.clone();
         let users = Users::new(users::Parts {
             config: config.users.clone(),
             db,
@@ -104,7 +108,7 @@ impl Service {
             statuses: statuses.clone(),
             hashing,
             profiles: profiles.clone(),
-            metrics: Arc::clone(metrics),
+            metrics,
             slow_step: config.telemetry.slow_step.0,
         });
         let watch = dependencies.watch(Some(stores.db.clone()), stores.kv.clone());

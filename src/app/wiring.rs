@@ -9,33 +9,45 @@ use crate::config::{Config, Mistakes};
 use crate::consumer::{Consumer, ConsumerParts, PostCommit};
 use crate::db::Database;
 use crate::drain::{Drain, DrainError, DrainParts, Lead};
-use crate::ingest;
 use crate::ingest::{Ingest, IngestThreads};
 use crate::kafka::{Brokers, EmbeddedBroker};
 use crate::kv::Kv;
-use crate::metrics::Metrics;
+use crate::metrics::Registry;
 use crate::mistake::Mistake;
 use crate::status::Statuses;
 use crate::task::Alarm;
-use crate::users::DeferredHasher;
 use crate::users::hash::{HashPool, HashWorkers};
+use crate::users::{DeferredHasher, hash};
 use crate::wal::{Lock, Log, Opened, Writer};
+use crate::{consumer, drain, ingest};
 
 use super::hooks::Unseal;
+use super::log_metrics::LogMetrics;
+use super::process::registered;
 use super::{Failure, open};
 
 /// What every component is built from.
 pub(super) struct Wiring<'a> {
     pub(super) config: &'a Config,
-    pub(super) metrics: Arc<Metrics>,
+    pub(super) registry: Registry,
     /// Raised by what the process cannot live without.
     pub(super) alarm: Alarm,
 }
 
 impl Wiring<'_> {
-    /// The log, locked and recovered. `redeliver`: see `wal::Options`.
-    pub(super) fn log(&self, redeliver: bool) -> Result<(Lock, Opened), Failure> {
-        open::open(&self.config.wal, redeliver, &self.metrics, &self.alarm)
+    /// The metrics of a component, which is built once.
+    pub(super) fn metrics<M>(
+        &self,
+        register: fn(&Registry) -> Result<M, prometheus::Error>,
+    ) -> Result<Arc<M>, Failure> {
+        registered(register(&self.registry)).map(Arc::new)
+    }
+
+    /// The log, locked and recovered, and its metrics. `redeliver`: see `wal::Options`.
+    pub(super) fn log(&self, redeliver: bool) -> Result<(Lock, Opened, Arc<LogMetrics>), Failure> {
+        let metrics = self.metrics(LogMetrics::register)?;
+        let (lock, opened) = open::open(&self.config.wal, redeliver, &metrics, &self.alarm)?;
+        Ok((lock, opened, metrics))
     }
 
     /// The way into the log, and the threads that commit, take checkpoints and delete delivered segments.
@@ -44,14 +56,15 @@ impl Wiring<'_> {
             writer,
             config: self.config.wal.clone(),
             checkpoint_interval: self.config.drain.checkpoint_interval.0,
-            metrics: Arc::clone(&self.metrics),
+            metrics: self.metrics(ingest::Metrics::register)?,
             alarm: self.alarm.clone(),
         });
         started.map_err(Failure::system("the log's threads"))
     }
 
     pub(super) fn hashing(&self) -> Result<(HashPool, HashWorkers), Failure> {
-        let started = HashPool::start(&self.config.users, Arc::clone(&self.metrics), &self.alarm);
+        let metrics = registered(hash::Metrics::register(&self.registry))?;
+        let started = HashPool::start(&self.config.users, metrics, &self.alarm);
         started.map_err(Failure::system("threads that hash"))
     }
 
@@ -68,7 +81,7 @@ impl Wiring<'_> {
         let started = Drain::start(DrainParts {
             log: Arc::clone(log),
             statuses,
-            metrics: Arc::clone(&self.metrics),
+            metrics: self.metrics(drain::Metrics::register)?,
             config: self.config.drain.clone(),
             kafka: self.config.kafka.clone(),
             alarm: self.alarm.clone(),
@@ -89,18 +102,18 @@ impl Wiring<'_> {
         kv: Option<Kv>,
         after: Arc<dyn PostCommit>,
         bootstrap: String,
-    ) -> ConsumerParts {
-        ConsumerParts {
+    ) -> Result<ConsumerParts, Failure> {
+        Ok(ConsumerParts {
             db,
             kv,
             after,
             config: self.config.consumer.clone(),
             kafka: self.config.kafka.clone(),
             bootstrap,
-            metrics: Arc::clone(&self.metrics),
+            metrics: self.metrics(consumer::Metrics::register)?,
             runtime: Handle::current(),
             slow_step: self.config.telemetry.slow_step.0,
-        }
+        })
     }
 
     pub(super) fn consumer(&self, parts: ConsumerParts) -> Result<Consumer, Failure> {

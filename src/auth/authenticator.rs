@@ -7,7 +7,6 @@ use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
 use crate::db::{Database, DbError};
-use crate::metrics::Metrics;
 use crate::task::Task;
 
 use super::account_state;
@@ -16,6 +15,7 @@ use super::claims::Use;
 use super::config::{Config, Mode};
 use super::keyring::Keyring;
 use super::keys::TokenError;
+use super::metrics::Metrics;
 use super::principal::{Caller, Principal};
 use super::tokens_file::fingerprint;
 use super::verified::Verified;
@@ -40,7 +40,7 @@ pub enum AuthError {
 }
 
 /// What the authenticator is made of.
-pub struct AuthenticatorParts {
+pub struct AuthenticatorParts<'a> {
     /// `[auth]`.
     pub config: Config,
     /// Its files.
@@ -50,7 +50,7 @@ pub struct AuthenticatorParts {
     /// Where users, passwords and ended logins are looked up; none: signatures alone count.
     pub db: Option<Database>,
     /// Hits and misses.
-    pub metrics: Arc<Metrics>,
+    pub metrics: &'a Metrics,
 }
 
 /// Says who calls. Cheap to clone.
@@ -67,14 +67,14 @@ struct Inner {
 
 impl Authenticator {
     /// Ties the parts together.
-    pub fn new(parts: AuthenticatorParts) -> Self {
+    pub fn new(parts: AuthenticatorParts<'_>) -> Self {
         let AuthenticatorParts { config, keyring, generations, db, metrics } = parts;
-        let verified = Verified::new(REMEMBERED, generations.clone(), &metrics);
+        let verified = Verified::new(REMEMBERED, generations.clone(), metrics);
         Self(Arc::new(Inner { config, keyring, generations, db, verified }))
     }
 
     /// One that asks nobody: every caller counts as an administrator.
-    pub fn open(metrics: Arc<Metrics>) -> Self {
+    pub fn open(metrics: &Metrics) -> Self {
         let (config, keyring, generations) = (Config::default(), Arc::default(), CacheGenerations::new(1));
         Self::new(AuthenticatorParts { config, keyring, generations, db: None, metrics })
     }

@@ -6,9 +6,9 @@ use moka::sync::Cache;
 use prometheus::IntCounter;
 
 use super::cache_generations::{CacheGenerations, Generation};
+use super::metrics::Metrics;
 use super::principal::Principal;
 use super::tokens_file::Fingerprint;
-use crate::metrics::Metrics;
 use crate::units::Timestamp;
 
 /// How long a change may go unnoticed when the word of it was lost.
@@ -35,8 +35,8 @@ impl Verified {
         Self {
             tokens: Cache::builder().max_capacity(size).time_to_live(TRUSTED_FOR).build(),
             generations,
-            hits: metrics.cache_hits.with_label_values(&["tokens"]),
-            misses: metrics.cache_misses.with_label_values(&["tokens"]),
+            hits: metrics.tokens.hits.clone(),
+            misses: metrics.tokens.misses.clone(),
         }
     }
 

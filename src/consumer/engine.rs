@@ -17,12 +17,12 @@ use tokio::runtime::Handle;
 
 use crate::db::DbError;
 use crate::kafka::{Interrupted, Outbox, Record};
-use crate::metrics::Metrics;
 use crate::units::Timestamp;
 
 use super::apply::{Applier, Attempt, Done};
 use super::degraded::DegradedMode;
 use super::heartbeat::{Heartbeat, drive};
+use super::metrics::Metrics;
 use super::pending::Pending;
 use super::plan::CommandOutcome;
 use super::post_commit::AfterCommit;
@@ -181,7 +181,7 @@ impl Engine {
         if let Err(error) = drive(&self.runtime, heartbeat, self.applier.unpark(id))? {
             return Ok(Outcome::Wait(error.to_string()));
         }
-        self.metrics.consumer_dead.inc();
+        self.metrics.dead.inc();
         self.counts.dead += 1;
         Ok(Outcome::Settled(pending.take(1).records))
     }
@@ -254,7 +254,7 @@ impl Engine {
             return Ok(Outcome::Settled(settled.records));
         }
         let verdicts = self.outbox.send(&letters, tick)?;
-        self.metrics.consumer_retry.inc_by(letters.len() as u64);
+        self.metrics.retried.inc_by(letters.len() as u64);
         let refused: Vec<usize> = places
             .into_iter()
             .zip(verdicts)
@@ -279,9 +279,9 @@ impl Engine {
 
     fn count(&mut self, done: &Done) {
         self.mode.took(done.took);
-        self.metrics.consumer_batch.observe(done.outcomes.len() as f64);
+        self.metrics.batch_records.observe(done.outcomes.len() as f64);
         for outcome in &done.outcomes {
-            self.metrics.consumer_applied.with_label_values(&[outcome.label()]).inc();
+            self.metrics.applied.with_label_values(&[outcome.label()]).inc();
             match outcome {
                 CommandOutcome::Applied => self.counts.applied += 1,
                 CommandOutcome::Rejected => self.counts.rejected += 1,
@@ -289,7 +289,7 @@ impl Engine {
                     self.counts.repeats += 1
                 }
                 CommandOutcome::Dead { .. } => {
-                    self.metrics.consumer_dead.inc();
+                    self.metrics.dead.inc();
                     self.counts.dead += 1;
                 }
                 _ => self.counts.retried += 1,

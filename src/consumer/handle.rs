@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Instant;
 
-use crate::metrics::Metrics;
 use crate::sync::Mutex;
 
+use super::metrics::Metrics;
 use super::progress::Progress;
 
 /// What the thread writes and a [`Handle`] reads.
@@ -32,6 +32,7 @@ impl Shared {
 #[derive(Clone)]
 pub struct Handle {
     pub(super) shared: Arc<Shared>,
+    pub(super) metrics: Arc<Metrics>,
 }
 
 impl Handle {
@@ -58,10 +59,10 @@ impl Handle {
     }
 
     /// Sets the gauges. Called before each scrape.
-    pub fn observe(&self, metrics: &Metrics) {
+    pub fn observe(&self) {
         // The client's figure is some seconds old: what was read is known now.
         let pending = i64::try_from(self.shared.progress.pending()).unwrap_or(i64::MAX);
-        metrics.consumer_lag.set(self.shared.lag.load(Ordering::Relaxed).max(pending));
-        metrics.consumer_blocked.set(self.trouble().is_some().into());
+        self.metrics.lag.set(self.shared.lag.load(Ordering::Relaxed).max(pending));
+        self.metrics.blocked.set(self.trouble().is_some().into());
     }
 }

@@ -22,6 +22,7 @@ mod handle;
 mod heartbeat;
 mod held;
 mod intake;
+mod metrics;
 mod pending;
 mod plan;
 mod positions;
@@ -40,11 +41,11 @@ use crate::db::Database;
 use crate::kafka;
 use crate::kafka::Outbox;
 use crate::kv::Kv;
-use crate::metrics::Metrics;
 
 pub use config::{Config, Degraded};
 pub use engine::Counts;
 pub use handle::Handle;
+pub use metrics::Metrics;
 pub use post_commit::{Noop, PostCommit, Work};
 pub use replay::{ReplayError, Replayed, replay};
 pub use run::Consumer;
@@ -78,7 +79,7 @@ pub struct ConsumerParts {
 
 impl ConsumerParts {
     fn engine(&self) -> Engine {
-        let bound_hit = self.metrics.bound_hit.with_label_values(&["consumer_markers"]);
+        let bound_hit = self.metrics.markers_hit.clone();
         Engine {
             applier: Applier {
                 db: self.db.clone(),

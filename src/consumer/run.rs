@@ -15,6 +15,7 @@ use super::engine::{Engine, Outcome};
 use super::handle::{Handle, Shared};
 use super::heartbeat::{Heartbeat, drive};
 use super::intake::Intake;
+use super::metrics::Metrics;
 use super::pending::Pending;
 
 /// Between two looks at the group while the database is away.
@@ -30,20 +31,21 @@ const REBUILD: Duration = Duration::from_secs(1);
 pub struct Consumer {
     thread: Thread,
     shared: Arc<Shared>,
+    metrics: Arc<Metrics>,
 }
 
 impl Consumer {
     /// Starts its thread; waits for nobody. `alarm`: it ended by itself, which it should not.
     pub fn start(parts: ConsumerParts, alarm: Alarm) -> io::Result<Self> {
         let shared = Arc::<Shared>::default();
-        let own = Arc::clone(&shared);
+        let (own, metrics) = (Arc::clone(&shared), Arc::clone(&parts.metrics));
         let thread = Thread::spawn("consumer", OnFailure::Raise(alarm), move |stop| run(&parts, &own, stop));
-        Ok(Self { thread: thread?, shared })
+        Ok(Self { thread: thread?, shared, metrics })
     }
 
     /// What may be seen of it while it runs.
     pub fn handle(&self) -> Handle {
-        Handle { shared: Arc::clone(&self.shared) }
+        Handle { shared: Arc::clone(&self.shared), metrics: Arc::clone(&self.metrics) }
     }
 
     /// Lets what is under way come to its end, leaves the group, and stops. Blocks until then, or until `deadline`.

@@ -11,6 +11,7 @@ use crate::command::{CommandId, IdMint, USER_DEAD_TOPIC, USER_TOPIC};
 use crate::db;
 use crate::db::OutcomeRow;
 use crate::kafka::{EmbeddedBroker, Letter, Polled, Source};
+use crate::metrics::Registry;
 use crate::task::Alarm;
 use crate::units::{Lsn, Span, Timestamp};
 
@@ -40,7 +41,8 @@ impl Place {
         let url = format!("sqlite:{}", dir.path().join("users.sqlite").display());
         let config = db::Config { url: url.as_str().into(), ..db::Config::default() };
         let db = runtime.block_on(async {
-            let db = Database::connect(&config, Arc::new(Metrics::new().unwrap())).await.unwrap();
+            let metrics = db::Metrics::register(&Registry::new().unwrap()).unwrap();
+            let db = Database::connect(&config, &metrics).await.unwrap();
             db.migrate().await.unwrap();
             db
         });
@@ -64,7 +66,7 @@ impl Place {
             config,
             kafka: kafka::Config::default(),
             bootstrap: broker.bootstrap().to_owned(),
-            metrics: Arc::new(Metrics::new().unwrap()),
+            metrics: Arc::new(Metrics::register(&Registry::new().unwrap()).unwrap()),
             runtime: self.runtime.handle().clone(),
             slow_step: LONG,
         };
@@ -180,10 +182,10 @@ fn commands_that_are_read_and_not_settled_are_trouble_in_the_end() {
     // Half a minute later.
     let now = Instant::now();
     handle.shared.progress.note(3, false, now.checked_sub(Duration::from_secs(31)).unwrap());
-    let (trouble, metrics) = (handle.trouble().unwrap(), Metrics::new().unwrap());
+    let trouble = handle.trouble().unwrap();
     assert!(trouble.starts_with("no command was settled for 31 s"), "{trouble}");
-    handle.observe(&metrics);
-    assert_eq!((handle.blocked(), metrics.consumer_blocked.get()), (None, 1));
+    handle.observe();
+    assert_eq!((handle.blocked(), handle.metrics.blocked.get()), (None, 1));
 }
 
 /// An index of an operator's own refuses a command's audit row, whatever becomes of the command.

@@ -1,12 +1,10 @@
 //! Metrics of the database: durations by query, the pool's state.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus::{Histogram, IntCounter, IntGauge};
 
-use crate::metrics::Metrics;
-
+use super::metrics::Metrics;
 use super::retention::Table;
 
 macro_rules! queries {
@@ -70,8 +68,8 @@ pub(super) struct Meter {
 }
 
 impl Meter {
-    pub(super) fn new(metrics: Arc<Metrics>) -> Self {
-        let duration = |query: &Query| metrics.db_query_seconds.with_label_values(&[query.as_str()]);
+    pub(super) fn new(metrics: &Metrics) -> Self {
+        let duration = |query: &Query| metrics.query_seconds.with_label_values(&[query.as_str()]);
         let expired = |table: &Table| {
             let table = [table.name()];
             let deleted = metrics.retention_deleted.with_label_values(&table);
@@ -79,11 +77,11 @@ impl Meter {
         };
         Self {
             durations: Query::ALL.iter().map(duration).collect(),
-            used: metrics.db_connections.with_label_values(&["used"]),
-            idle: metrics.db_connections.with_label_values(&["idle"]),
-            exhausted: metrics.bound_hit.with_label_values(&["db_pool"]),
+            used: metrics.connections.with_label_values(&["used"]),
+            idle: metrics.connections.with_label_values(&["idle"]),
+            exhausted: metrics.pool_hit.clone(),
             expired: Table::ALL.iter().map(expired).collect(),
-            left_behind: metrics.bound_hit.with_label_values(&["retention"]),
+            left_behind: metrics.retention_hit.clone(),
         }
     }
 

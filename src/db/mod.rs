@@ -25,6 +25,7 @@ mod housekeeping;
 mod last_logins;
 mod lease;
 mod meter;
+mod metrics;
 mod migrate;
 mod migrations;
 mod pool;
@@ -44,13 +45,13 @@ mod value;
 use std::sync::Arc;
 
 use crate::backoff::Gate;
-use crate::metrics::Metrics;
 
 pub use batch::Batch;
 pub use config::Config;
 pub use encoding::WrongEncoding;
 pub use error::DbError;
 pub use expired::Pass;
+pub use metrics::Metrics;
 pub use pooler::Pooler;
 pub use retention::{KEEP_OUTCOMES, Retention};
 pub use rows::{AuditRow, Holder, OutcomeRow, ParkedRow, UserRow, Version};
@@ -74,10 +75,10 @@ pub struct Database {
 impl Database {
     /// The database of `config`. Nobody need be there yet: connections are opened when they are needed. Only a URL or a
     /// password file that cannot be read is an error here, and an SQLite file that cannot be made.
-    pub async fn connect(config: &Config, metrics: Arc<Metrics>) -> Result<Self, DbError> {
+    pub async fn connect(config: &Config, metrics: &Metrics) -> Result<Self, DbError> {
         let (retired, settings_ignored) = (Arc::default(), SettingsIgnored::default());
         let pool = Pool::open(config, &retired, &settings_ignored).await?;
-        let (open, idle) = (metrics.breaker_open.with_label_values(&["database"]), pool.clone());
+        let (open, idle) = (metrics.breaker_open.clone(), pool.clone());
         let gate = Gate::new("database", open, move || idle.let_go());
         let terms = Terms {
             meter: Arc::new(Meter::new(metrics)),

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use crate::drain::lead::Lead;
+use crate::drain::metrics::Metrics;
 use crate::drain::prepare::Prepare;
 use crate::drain::usage::Extra;
-use crate::metrics::Metrics;
 use crate::status::Statuses;
 use crate::wal::Log;
 

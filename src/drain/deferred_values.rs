@@ -59,7 +59,7 @@ impl DeferredValues {
             prepare: Arc::clone(&context.prepare),
             inbox: Arc::new(Inbox::new(notify)),
             log: Arc::clone(&context.log),
-            full: context.metrics.bound_hit.with_label_values(&["hash_ahead"]),
+            full: context.metrics.hash_ahead_hit.clone(),
             asked: HashSet::new(),
             made: HashMap::new(),
         }

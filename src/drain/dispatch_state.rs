@@ -99,7 +99,7 @@ impl DispatchState {
         self.context.log.confirm(&confirmations);
         let lsns: Vec<Lsn> = confirmations.iter().map(|note| note.lsn).collect();
         self.context.statuses.finished(&lsns);
-        let latency = self.context.metrics.drain_latency.local();
+        let latency = self.context.metrics.latency.local();
         for (flight, note) in arrived {
             latency.observe(note.at.since(flight.at).as_secs_f64());
             self.policy.delivered(flight.place, note.lsn);

@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::drain::control::Control;
 use crate::drain::lanes::Lanes;
+use crate::drain::metrics::Metrics;
 use crate::drain::monitor::{STATES, WorkerMonitor, WorkerState};
 use crate::drain::pacer::Pacer;
 use crate::drain::queue::Queues;
 use crate::drain::reader;
 use crate::drain::send_permit::SendPermit;
-use crate::metrics::Metrics;
 use crate::status::Statuses;
 use crate::wal::{Log, Lsn};
 

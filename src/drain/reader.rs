@@ -13,11 +13,11 @@ use prometheus::IntCounter;
 
 use crate::backoff::Backoff;
 use crate::drain::control::Control;
+use crate::drain::metrics::Metrics;
 use crate::drain::notify::IDLE;
 use crate::drain::pacer::{FULL, Pacer};
 use crate::drain::pass::Pass;
 use crate::drain::queue::{Queues, View};
-use crate::metrics::Metrics;
 use crate::status::Statuses;
 use crate::wal::{Cursor, Log, ReadError};
 
@@ -95,7 +95,7 @@ pub(super) struct Reader {
 
 impl Reader {
     pub(super) fn new(parts: Parts, backoff: &Backoff, metrics: &Metrics) -> Self {
-        let left_behind = metrics.bound_hit.with_label_values(&["drain_queue"]);
+        let left_behind = metrics.queue_hit.clone();
         let (from, read_at) = (parts.log.watermark(), Instant::now());
         let way = || Way { cursor: parts.log.cursor(from), read_at, backoff: backoff.clone() };
         let (front, behind, count) = (way(), way(), parts.queues.all().len());

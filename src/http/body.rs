@@ -12,7 +12,7 @@ use prometheus::IntCounter;
 use super::problem;
 use super::problem::Problem;
 use super::server::conn_state::{ConnState, Phase};
-use crate::metrics::Metrics;
+use crate::http::metrics::Metrics;
 
 /// Bytes of all bodies that are being read or committed, whatever the number of connections: 10,000 clients could
 /// otherwise send 10,000 batches at a time. Memory is to stay below 512 MiB.
@@ -34,8 +34,11 @@ pub(super) struct Held<'a> {
 
 impl Bodies {
     pub fn new(metrics: &Metrics) -> Self {
-        let hit = |bound| metrics.bound_hit.with_label_values(&[bound]);
-        Self { held: AtomicUsize::new(0), body_hit: hit("body"), bodies_hit: hit("bodies") }
+        Self {
+            held: AtomicUsize::new(0),
+            body_hit: metrics.body_hit.clone(),
+            bodies_hit: metrics.bodies_hit.clone(),
+        }
     }
 
     /// The whole body, at most `limit` bytes. A body whose announced length is too large is refused unread, so that
@@ -116,16 +119,17 @@ fn failed(error: &hyper::Error) -> Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::Registry;
 
     #[test]
     fn all_bodies_together_are_bounded_and_give_back_what_they_held() {
-        let metrics = Metrics::new().unwrap();
+        let metrics = Metrics::register(&Registry::new().unwrap()).unwrap();
         let bodies = Bodies::new(&metrics);
         let hold = || Held { bodies: &bodies, counted: 0, bytes: Bytes::new() };
         let mut first = hold();
         first.count(BUDGET).unwrap();
         assert_eq!(hold().count(1).unwrap_err().kind, &problem::OVERLOADED);
-        assert_eq!(metrics.bound_hit.with_label_values(&["bodies"]).get(), 1);
+        assert_eq!(metrics.bodies_hit.get(), 1);
         drop(first);
         hold().count(BUDGET).unwrap();
     }

@@ -23,6 +23,7 @@ mod form;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
 mod headers;
+mod metrics;
 mod problem;
 mod readiness;
 mod respond;
@@ -33,6 +34,7 @@ pub use api::catalogue::Catalogue;
 pub use api::state::{Api, ApiParts};
 pub use backend::{AdminService, CommandService, Durable, Readiness};
 pub use config::Config;
+pub use metrics::Metrics;
 pub use server::endpoint::Endpoint;
 pub use server::hosts::is_loopback;
 pub use server::limits::ConnectionLimits;

@@ -148,7 +148,7 @@ impl Committer {
         self.flush();
         self.beat();
         if !self.shared.log.wait_spare(SEGMENT_PATIENCE) {
-            self.shared.metrics.bound_hit.with_label_values(&["next_segment"]).inc();
+            self.shared.metrics.segment_hit.inc();
         }
         self.beat();
         true
@@ -163,7 +163,7 @@ impl Committer {
         let repeat = keyed.map(|keyed| keyed.repeat);
         self.may_hold(request.commands.iter().any(|command| command.sealed))?;
         if self.shared.log.backlog_bytes() >= self.shared.max_backlog {
-            self.shared.metrics.bound_hit.with_label_values(&["backlog"]).inc();
+            self.shared.metrics.backlog_hit.inc();
             return Err(SubmitError::BacklogFull { limit: self.shared.max_backlog });
         }
         let at = self.writer.instant(Timestamp::now());
@@ -365,7 +365,7 @@ fn refusal(shared: &Shared, error: &AppendError) -> SubmitError {
         }
         AppendError::NoRoom => {
             shared.refused_for_room.store(true, Ordering::Relaxed);
-            shared.metrics.bound_hit.with_label_values(&["disk"]).inc();
+            shared.metrics.disk_hit.inc();
             SubmitError::DiskFull
         }
         AppendError::Poisoned(_) => SubmitError::Poisoned,

@@ -10,6 +10,7 @@ mod config;
 mod gather;
 mod index;
 mod maintenance;
+mod metrics;
 #[cfg(test)]
 #[cfg(feature = "shuttle")]
 mod model;
@@ -27,7 +28,6 @@ use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use crate::command::CommandId;
-use crate::metrics::Metrics;
 use crate::sync::atomic::Ordering;
 use crate::task::{Alarm, OnFailure, Thread};
 use crate::units::Timestamp;
@@ -35,6 +35,7 @@ use crate::wal::{Letter, Lsn, Unready, Writer};
 
 pub use config::{CommitQueue, Config};
 pub use index::IndexError;
+pub use metrics::Metrics;
 pub use replay::Again;
 pub use request::{Admission, Idempotency, Receipt, Request, Submission, SubmitError};
 pub use reservations::Claimed;
@@ -105,7 +106,7 @@ impl Ingest {
         match tokio::time::timeout(self.flush_deadline, self.commit(request)).await {
             Ok(committed) => committed,
             Err(_) => {
-                self.shared.metrics.bound_hit.with_label_values(&["flush_deadline"]).inc();
+                self.shared.metrics.deadline_hit.inc();
                 Err(SubmitError::Undecided)
             }
         }
@@ -128,7 +129,7 @@ impl Ingest {
         let bytes = request.bytes();
         self.shared.queue.push(CommitJob::Submit { request, keyed, reply }, bytes).inspect_err(|error| {
             if *error == SubmitError::QueueFull {
-                self.shared.metrics.bound_hit.with_label_values(&["commit_queue"]).inc();
+                self.shared.metrics.queue_hit.inc();
             }
         })?;
         // A committer that is gone without an answer has failed: what it held is "maybe".

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use super::config::Config;
 use super::index::{IdempotencyIndex, Lookup};
+use super::metrics::Metrics;
 use super::queue::Queue;
 use super::request::{Digests, SubmitError};
 use crate::command::{CommandId, Envelope, IdSeal};
-use crate::metrics::Metrics;
 use crate::sync::atomic::AtomicBool;
 use crate::units::Timestamp;
 use crate::wal::{Log, Lsn, Writer};

@@ -11,6 +11,7 @@ mod embedded;
 mod error;
 mod event;
 pub mod markers;
+mod metrics;
 mod remote;
 mod subscription;
 mod url;
@@ -19,7 +20,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::metrics::Metrics;
 use crate::sync::Mutex;
 
 pub use bucket::{Bucket, Rate, Spend, Spent};
@@ -27,6 +27,7 @@ pub use call::{Held, Replacement};
 pub use config::Config;
 pub use error::KvError;
 pub use event::Event;
+pub use metrics::Metrics;
 pub use subscription::Subscription;
 pub use url::ServerUrl;
 
@@ -94,7 +95,7 @@ impl Kv {
     /// The same store with its calls measured.
     pub fn with_metrics(mut self, metrics: Arc<Metrics>) -> Self {
         if let Store::Embedded(embedded) = &self.store {
-            embedded.count_evictions(metrics.bound_hit.with_label_values(&["kv_entries"]));
+            embedded.count_evictions(metrics.entries_hit.clone());
         }
         self.metrics = Some(metrics);
         self
@@ -255,7 +256,7 @@ impl Kv {
     pub fn subscribe(&self, channel: &str) -> Subscription {
         match &self.store {
             Store::Remote(remote) => {
-                let lost = self.metrics.as_ref().map(|m| m.bound_hit.with_label_values(&["kv_messages"]));
+                let lost = self.metrics.as_ref().map(|m| m.messages_hit.clone());
                 Subscription::remote(remote.subscribe(channel, lost))
             }
             Store::Embedded(embedded) => Subscription::embedded(embedded.subscribe(channel)),

@@ -9,9 +9,9 @@ use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 use prometheus::IntCounter;
 
+use super::metrics::Metrics;
 use crate::auth::{CacheGenerations, Generation};
 use crate::command::{KeyedDigest, Secret, same_bytes};
-use crate::metrics::Metrics;
 use crate::units::Timestamp;
 
 /// What a login needs to know of a user.
@@ -54,8 +54,8 @@ impl Credentials {
             key: KeyedDigest::new(&key),
             entries: entries.time_to_live(ttl).build(),
             generations,
-            hits: metrics.cache_hits.with_label_values(&["credentials"]),
-            misses: metrics.cache_misses.with_label_values(&["credentials"]),
+            hits: metrics.credentials.hits.clone(),
+            misses: metrics.credentials.misses.clone(),
         })
     }
 
@@ -86,6 +86,7 @@ impl Credentials {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::Registry;
 
     fn secret(text: &str) -> Secret {
         Secret::new(text.to_owned())
@@ -99,7 +100,8 @@ mod tests {
     fn only_the_right_password_of_an_unchanged_user_is_recognised() {
         let generations = CacheGenerations::new(10);
         let minute = Duration::from_secs(60);
-        let cache = Credentials::new(minute, 10, generations.clone(), &Metrics::new().unwrap()).unwrap();
+        let metrics = Metrics::register(&Registry::new().unwrap()).unwrap();
+        let cache = Credentials::new(minute, 10, generations.clone(), &metrics).unwrap();
         cache.insert("ada", &secret("right"), account(), generations.take("ada"));
         assert_eq!(cache.get("ada", &secret("right")), Some(account()));
         assert_eq!(cache.get("ada", &secret("wrong")), None);

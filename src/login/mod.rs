@@ -12,11 +12,13 @@ mod config;
 mod credentials;
 mod error;
 mod last_login;
+mod metrics;
 mod service;
 mod session;
 
 pub use config::Config;
 pub use error::LoginError;
 pub use last_login::{LastLoginConfig, LastLogins};
+pub use metrics::Metrics;
 pub use service::{Login, LoginParts};
 pub use session::TokenPair;

@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 
 use super::busy::InProgress;
 use super::credentials::{Account, Credentials};
+use super::metrics::Metrics;
 use super::session::{Session, Sessions};
 use super::{Config, LastLogins, LoginError, TokenPair};
 use crate::auth::{CacheGenerations, Keyring, Principal, TokenError, password_version};
 use crate::command::Secret;
 use crate::db::{Database, Rotation, UserRow};
 use crate::kv::{Event, Kv};
-use crate::metrics::Metrics;
 use crate::ratelimit::Limits;
 use crate::task::Task;
 use crate::telemetry::{Step, Steps};
@@ -111,14 +111,14 @@ impl Login {
             Err(LoginError::Limited(_)) => "limited",
             Err(_) => "failed",
         };
-        self.0.metrics.login.with_label_values(&[label]).inc();
+        self.0.metrics.results.with_label_values(&[label]).inc();
         result
     }
 
     async fn try_login(&self, name: &str, password: Secret, client: IpAddr) -> Result<TokenPair, LoginError> {
         let inner = &*self.0;
         let Some(_seat) = inner.busy.enter(ratelimit::network(client)) else {
-            inner.metrics.bound_hit.with_label_values(&["logins"]).inc();
+            inner.metrics.logins_hit.inc();
             return Err(LoginError::Busy(inner.busy_message.clone()));
         };
         let account = match inner.credentials.get(name, &password) {
@@ -187,7 +187,7 @@ impl Login {
             Rotation::Ended => Err(TokenError::Invalid.into()),
             Rotation::Reused => {
                 tracing::warn!("a refresh token was shown twice: its session has ended");
-                inner.metrics.login.with_label_values(&["reused"]).inc();
+                inner.metrics.results.with_label_values(&["reused"]).inc();
                 self.tell(&session.name).await;
                 Err(TokenError::Invalid.into())
             }

@@ -1,28 +1,28 @@
 //! Upper bounds of the histograms' buckets.
 
 /// A flush takes 50 µs on a good disk and several seconds on one that is about to fail.
-pub(super) const FLUSH_SECONDS: &[f64] = &[
+pub const FLUSH_SECONDS: &[f64] = &[
     0.000_05, 0.000_1, 0.000_2, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0,
 ];
 
 /// A request spans from a cached answer to `Prefer: wait=60`.
-pub(super) const REQUEST_SECONDS: &[f64] =
+pub const REQUEST_SECONDS: &[f64] =
     &[0.000_1, 0.000_2, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0, 60.0];
 
 /// Delivery spans from a millisecond to the hours a broker may be away.
-pub(super) const DELIVERY_SECONDS: &[f64] =
+pub const DELIVERY_SECONDS: &[f64] =
     &[0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0, 60.0, 300.0, 1800.0, 3600.0, 14_400.0];
 
 /// One record alone, up to a full batch.
-pub(super) const BATCH_RECORDS: &[f64] =
+pub const BATCH_RECORDS: &[f64] =
     &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 4096.0, 16_384.0];
 
 /// A step outside the process takes 50 µs on this machine, and no longer than a time-out.
-pub(super) const STEP_SECONDS: &[f64] = &[
+pub const STEP_SECONDS: &[f64] = &[
     0.000_05, 0.000_1, 0.000_2, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0,
     10.0,
 ];
 
 /// A statement spans from a look into a local file to the end of the daemon's patience.
-pub(super) const DATABASE_SECONDS: &[f64] =
+pub const DATABASE_SECONDS: &[f64] =
     &[0.000_1, 0.000_2, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0];

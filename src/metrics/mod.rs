@@ -1,352 +1,147 @@
-//! Every metric the daemon exposes, with its name, unit and labels in one place (docs/operations.md#metrics).
+//! The registry of a process's metrics, and what components need to add theirs to it.
 //!
-//! Gauges that describe the log are set by whoever renders a scrape, so that they are true at that moment.
-//! Labels come from configuration or from fixed sets, never from a request.
+//! Each component has a file `metrics.rs` with a struct of its metrics, and registers it once in a process
+//! (docs/operations.md#metrics lists them all). Metrics that several components share are here: bounds, caches, breakers
+//! and steps. A component asks for its own child of them.
+//!
+//! Labels come from the configuration or from fixed sets, never from a request.
+
+pub mod buckets;
 
 use prometheus::core::Collector;
+use prometheus::process_collector::ProcessCollector;
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry, TextEncoder,
+    Encoder, Error, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, TextEncoder,
 };
 
-mod buckets;
-
-use buckets::{
-    BATCH_RECORDS, DATABASE_SECONDS, DELIVERY_SECONDS, FLUSH_SECONDS, REQUEST_SECONDS, STEP_SECONDS,
-};
-
-/// The metrics, registered.
-pub struct Metrics {
-    registry: Registry,
-    /// Records accepted and not yet confirmed.
-    pub backlog: IntGauge,
-    /// Age of the oldest of them, in-flight ones included.
-    pub oldest_age: prometheus::Gauge,
-    /// The same with records parked in back-off left out.
-    pub oldest_waiting_age: prometheus::Gauge,
-    /// Bytes of the backlog.
-    pub backlog_bytes: IntGauge,
-    /// Segments by state: `open`, `pending`, `acked`.
-    pub segments: IntGaugeVec,
-    /// Records appended.
-    pub appended: IntCounter,
-    /// Their bytes, frames included.
-    pub appended_bytes: IntCounter,
-    /// Queue, write and flush of one request.
-    pub commit_seconds: Histogram,
-    /// One flush.
-    pub flush_seconds: Histogram,
-    /// Records that shared one flush.
-    pub commit_records: Histogram,
-    /// 1 once the log failed.
-    pub poisoned: IntGauge,
-    /// Free bytes of the log's file system.
-    pub free_bytes: IntGauge,
-    /// For how long a repetition is recognised.
-    pub idempotency_window: prometheus::Gauge,
-    /// Everything accepted before this instant is delivered or dead.
-    pub watermark_timestamp: prometheus::Gauge,
-    /// Dead letters in the store.
-    pub dead_letters: IntGauge,
-    /// Delivered segments given up before their time, because acceptance needed the room.
-    pub retention_yielded: IntCounter,
-    /// Records parked, by topic.
-    pub parked: IntGaugeVec,
-    /// Records confirmed by the broker, by topic.
-    pub sent: IntCounterVec,
-    /// Records sent again.
-    pub retried: IntCounter,
-    /// Dead letters written, by reason.
-    pub dead: IntCounterVec,
-    /// Accepted to confirmed.
-    pub drain_latency: Histogram,
-    /// Workers by state: `running`, `waiting`, `paused`, `rebuilding`.
-    pub workers: IntGaugeVec,
-    /// Logins by result: `ok`, `wrong`, `busy`, `limited`, `failed`; and `reused` refresh tokens.
-    pub login: IntCounterVec,
-    /// Passwords that wait to be hashed.
-    pub hash_waiting: IntGauge,
-    /// Login times that wait to be written.
-    pub last_logins_waiting: IntGauge,
-    /// Users' commands by what became of them: `applied`, `rejected`, `repeat`, `retry`, `dead`.
-    pub consumer_applied: IntCounterVec,
-    /// Users' commands in Kafka that this process has still to apply.
-    pub consumer_lag: IntGauge,
-    /// Commands sent to the retry topic.
-    pub consumer_retry: IntCounter,
-    /// Commands sent to the dead-letter topic.
-    pub consumer_dead: IntCounter,
-    /// 1 while the database is away, and nothing is applied.
-    pub consumer_blocked: IntGauge,
-    /// Commands that shared one transaction.
-    pub consumer_batch: Histogram,
-    /// HTTP requests by method, route and status.
-    pub http_requests: IntCounterVec,
-    /// Their duration.
-    pub http_duration: HistogramVec,
-    /// Requests being answered.
-    pub http_in_flight: IntGauge,
-    /// Requests refused because there were too many, by limiter: `login`, `write`, `account`, `address`.
-    pub ratelimit_rejected: IntCounterVec,
-    /// 1 while daemons do not count together, and each for itself.
-    pub ratelimit_fallback: IntGauge,
-    /// TLS handshakes that failed, by reason: `timeout`, `refused` (not TLS as we speak it), `lost` (hung up).
-    pub tls_handshakes_failed: IntCounterVec,
-    /// Connections to the database by state: `used`, `idle`.
-    pub db_connections: IntGaugeVec,
-    /// One statement, by query.
-    pub db_query_seconds: HistogramVec,
-    /// Expired rows deleted from the database, by table.
-    pub retention_deleted: IntCounterVec,
-    /// For how long the oldest row that is still to be deleted has been expired, in seconds, by table; 0: none is.
-    pub retention_lag: IntGaugeVec,
-    /// Log lines that could not be written.
-    pub log_lines_lost: IntCounter,
-    /// How often a bound was hit, by bound (`commit_queue`, `backlog`, `disk`, `connections`, `body`, …).
-    pub bound_hit: IntCounterVec,
-    /// Rebuilds of the idempotency index, or of a part of it, by cause.
-    pub index_rebuilds: IntCounterVec,
-    /// Duration of the steps that leave the process, by step (`kv.get`, …).
-    pub step_seconds: HistogramVec,
-    /// 1 while a dependency is not asked because it was away, by dependency.
-    pub breaker_open: IntGaugeVec,
-    /// Questions that a cache answered, by cache.
-    pub cache_hits: IntCounterVec,
-    /// Questions that it did not answer.
-    pub cache_misses: IntCounterVec,
+/// All metrics of a process. Clones share them.
+#[derive(Clone)]
+pub struct Registry {
+    registered: prometheus::Registry,
+    bound_hit: IntCounterVec,
+    cache_hits: IntCounterVec,
+    cache_misses: IntCounterVec,
+    breaker_open: IntGaugeVec,
+    step_seconds: HistogramVec,
 }
 
-impl Metrics {
-    /// Registers everything. Fails only when two metrics share a name, which a test rules out.
-    pub fn new() -> Result<Self, prometheus::Error> {
-        let registry = Registry::new();
-        let r = &registry;
-        let metrics = Self {
-            backlog: gauge(r, "kafka_producer_wal_backlog", "Records accepted and not yet confirmed")?,
-            oldest_age: float(
-                r,
-                "kafka_producer_wal_oldest_age_seconds",
-                "Age of the oldest unconfirmed record",
-            )?,
-            oldest_waiting_age: float(
-                r,
-                "forebay_wal_oldest_waiting_age_seconds",
-                "Age of the oldest unconfirmed record that is not parked in back-off",
-            )?,
-            backlog_bytes: gauge(r, "forebay_wal_backlog_bytes", "Bytes not yet delivered")?,
-            segments: gauges(r, "forebay_wal_segments", "Segments by state", "state")?,
-            appended: counter(r, "forebay_wal_append_total", "Records appended")?,
-            appended_bytes: counter(r, "forebay_wal_append_bytes_total", "Bytes appended, frames included")?,
-            commit_seconds: histogram(
-                r,
-                "forebay_wal_commit_seconds",
-                "Queue, write and flush",
-                FLUSH_SECONDS,
-            )?,
-            flush_seconds: histogram(r, "forebay_wal_flush_seconds", "One flush", FLUSH_SECONDS)?,
-            commit_records: histogram(
-                r,
-                "forebay_wal_commit_records",
-                "Records that shared a flush",
-                BATCH_RECORDS,
-            )?,
-            poisoned: gauge(r, "forebay_wal_poisoned", "1 once the log failed")?,
-            free_bytes: gauge(r, "forebay_wal_free_bytes", "Free bytes of the log's file system")?,
-            idempotency_window: float(
-                r,
-                "forebay_idempotency_window_seconds",
-                "For how long a repeated Idempotency-Key is recognised",
-            )?,
-            watermark_timestamp: float(
-                r,
-                "forebay_wal_watermark_timestamp_seconds",
-                "Everything accepted before this instant is delivered or dead",
-            )?,
-            dead_letters: gauge(r, "forebay_dead_letters", "Dead letters in the store")?,
-            retention_yielded: counter(
-                r,
-                "forebay_wal_retention_yielded_total",
-                "Delivered segments given up early to make room",
-            )?,
-            parked: gauges(r, "forebay_drain_parked", "Records or partitions parked, by topic", "topic")?,
-            sent: counters(r, "forebay_drain_sent_total", "Records confirmed by the broker", &["topic"])?,
-            retried: counter(r, "forebay_drain_retried_total", "Records sent again")?,
-            dead: counters(r, "forebay_drain_dead_total", "Dead letters written", &["reason"])?,
-            drain_latency: histogram(
-                r,
-                "forebay_drain_latency_seconds",
-                "Accepted to confirmed",
-                DELIVERY_SECONDS,
-            )?,
-            workers: gauges(r, "forebay_drain_workers", "Workers by state", "state")?,
-            login: counters(r, "forebay_login_total", "Logins, by result", &["result"])?,
-            hash_waiting: gauge(r, "forebay_hash_waiting", "Passwords that wait to be hashed")?,
-            last_logins_waiting: gauge(
-                r,
-                "forebay_last_logins_waiting",
-                "Login times that wait to be written",
-            )?,
-            consumer_applied: counters(
-                r,
-                "forebay_consumer_applied_total",
-                "Users' commands by what became of them",
-                &["outcome"],
-            )?,
-            consumer_lag: gauge(r, "forebay_consumer_lag", "Users' commands in Kafka still to be applied")?,
-            consumer_retry: counter(r, "forebay_consumer_retry_total", "Commands sent to the retry topic")?,
-            consumer_dead: counter(
-                r,
-                "forebay_consumer_dead_total",
-                "Commands sent to the dead-letter topic",
-            )?,
-            consumer_blocked: gauge(
-                r,
-                "forebay_consumer_blocked",
-                "1 while nothing is applied: the database cannot be written, or no command is settled",
-            )?,
-            consumer_batch: histogram(
-                r,
-                "forebay_consumer_batch_records",
-                "Commands that shared a transaction",
-                BATCH_RECORDS,
-            )?,
-            http_requests: counters(
-                r,
-                "http_requests_total",
-                "Requests answered",
-                &["method", "route", "status"],
-            )?,
-            http_duration: registered(
-                r,
-                HistogramVec::new(
-                    HistogramOpts::new("http_request_duration_seconds", "Time to answer")
-                        .buckets(REQUEST_SECONDS.to_vec()),
-                    &["method", "route"],
-                ),
-            )?,
-            http_in_flight: gauge(r, "http_in_flight", "Requests being answered")?,
-            ratelimit_rejected: counters(
-                r,
-                "forebay_ratelimit_rejected_total",
-                "Requests refused because there were too many",
-                &["limiter"],
-            )?,
-            ratelimit_fallback: gauge(
-                r,
-                "forebay_ratelimit_fallback",
-                "1 while each daemon counts for itself",
-            )?,
-            tls_handshakes_failed: counters(
-                r,
-                "forebay_tls_handshakes_failed_total",
-                "TLS handshakes that failed, by reason",
-                &["reason"],
-            )?,
-            db_connections: gauges(r, "db_connections", "Connections to the database", "state")?,
-            db_query_seconds: registered(
-                r,
-                HistogramVec::new(
-                    HistogramOpts::new("db_query_seconds", "One statement to the database")
-                        .buckets(DATABASE_SECONDS.to_vec()),
-                    &["query"],
-                ),
-            )?,
-            retention_deleted: counters(
-                r,
-                "forebay_retention_deleted_total",
-                "Expired rows deleted from the database",
-                &["table"],
-            )?,
-            retention_lag: gauges(
-                r,
-                "forebay_retention_lag_seconds",
-                "For how long the oldest row still to be deleted has been expired; 0: none is",
-                "table",
-            )?,
-            log_lines_lost: counter(
-                r,
-                "forebay_log_lines_lost_total",
-                "Log lines that could not be written to standard error",
-            )?,
-            bound_hit: counters(r, "forebay_bound_hit_total", "How often a bound was hit", &["bound"])?,
-            index_rebuilds: counters(
-                r,
-                "forebay_index_rebuilds_total",
-                "Parts of the idempotency index dropped and rebuilt from the log",
-                &["cause"],
-            )?,
-            step_seconds: registered(
-                r,
-                HistogramVec::new(
-                    HistogramOpts::new("forebay_step_seconds", "One step outside the process")
-                        .buckets(STEP_SECONDS.to_vec()),
-                    &["step"],
-                ),
-            )?,
-            breaker_open: gauges(
-                r,
-                "forebay_breaker_open",
-                "1 while a dependency is not asked because it was away",
-                "dependency",
-            )?,
-            cache_hits: counters(r, "forebay_cache_hits_total", "Questions a cache answered", &["cache"])?,
+/// What a cache counts.
+#[derive(Clone)]
+pub struct CacheMetrics {
+    /// Questions that it answered.
+    pub hits: IntCounter,
+    /// Questions that it did not answer.
+    pub misses: IntCounter,
+}
+
+impl Registry {
+    /// Has what components share, and figures of the process.
+    pub fn new() -> Result<Self, Error> {
+        let to = prometheus::Registry::new();
+        to.register(Box::new(ProcessCollector::for_self()))?;
+        let counters =
+            |name, help, label| registered(&to, IntCounterVec::new(Opts::new(name, help), &[label]));
+        let steps = HistogramOpts::new("forebay_step_seconds", "One step outside the process");
+        let open = Opts::new("forebay_breaker_open", "1 while a dependency is not asked because it was away");
+        Ok(Self {
+            bound_hit: counters("forebay_bound_hit_total", "How often a bound was hit", "bound")?,
+            cache_hits: counters("forebay_cache_hits_total", "Questions a cache answered", "cache")?,
             cache_misses: counters(
-                r,
                 "forebay_cache_misses_total",
                 "Questions a cache did not answer",
-                &["cache"],
+                "cache",
             )?,
-            registry: registry.clone(),
-        };
-        let own = prometheus::process_collector::ProcessCollector::for_self();
-        registry.register(Box::new(own))?;
-        Ok(metrics)
+            breaker_open: registered(&to, IntGaugeVec::new(open, &["dependency"]))?,
+            step_seconds: registered(
+                &to,
+                HistogramVec::new(steps.buckets(buckets::STEP_SECONDS.to_vec()), &["step"]),
+            )?,
+            registered: to,
+        })
+    }
+
+    /// How often this bound was hit.
+    pub fn bound_hit(&self, bound: &str) -> IntCounter {
+        self.bound_hit.with_label_values(&[bound])
+    }
+
+    /// What this cache counts.
+    pub fn cache(&self, cache: &str) -> CacheMetrics {
+        let [hits, misses] =
+            [&self.cache_hits, &self.cache_misses].map(|counters| counters.with_label_values(&[cache]));
+        CacheMetrics { hits, misses }
+    }
+
+    /// 1 while this dependency is not asked because it did not answer.
+    pub fn breaker_open(&self, dependency: &str) -> IntGauge {
+        self.breaker_open.with_label_values(&[dependency])
+    }
+
+    /// Durations of steps, by name.
+    pub fn step_seconds(&self) -> HistogramVec {
+        self.step_seconds.clone()
+    }
+
+    /// A gauge of whole numbers.
+    pub fn gauge(&self, name: &str, help: &str) -> Result<IntGauge, Error> {
+        registered(&self.registered, IntGauge::new(name, help))
+    }
+
+    /// A gauge of fractions: seconds, for example.
+    pub fn float_gauge(&self, name: &str, help: &str) -> Result<Gauge, Error> {
+        registered(&self.registered, Gauge::new(name, help))
+    }
+
+    /// A gauge for each value of a label.
+    pub fn gauges(&self, name: &str, help: &str, label: &str) -> Result<IntGaugeVec, Error> {
+        registered(&self.registered, IntGaugeVec::new(Opts::new(name, help), &[label]))
+    }
+
+    /// A counter.
+    pub fn counter(&self, name: &str, help: &str) -> Result<IntCounter, Error> {
+        registered(&self.registered, IntCounter::new(name, help))
+    }
+
+    /// A counter for each combination of labels.
+    pub fn counters(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, Error> {
+        registered(&self.registered, IntCounterVec::new(Opts::new(name, help), labels))
+    }
+
+    /// A histogram with these upper bounds.
+    pub fn histogram(&self, name: &str, help: &str, buckets: &[f64]) -> Result<Histogram, Error> {
+        let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
+        registered(&self.registered, Histogram::with_opts(options))
+    }
+
+    /// A histogram with these upper bounds for each combination of labels.
+    pub fn histograms(
+        &self,
+        name: &str,
+        help: &str,
+        buckets: &[f64],
+        labels: &[&str],
+    ) -> Result<HistogramVec, Error> {
+        let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
+        registered(&self.registered, HistogramVec::new(options, labels))
     }
 
     /// The text exposition format, for `GET /metrics`.
-    pub fn render(&self) -> Result<Vec<u8>, prometheus::Error> {
+    pub fn render(&self) -> Result<Vec<u8>, Error> {
         let mut text = Vec::new();
-        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        TextEncoder::new().encode(&self.registered.gather(), &mut text)?;
         Ok(text)
     }
 }
 
+/// Fails when the name is taken: a component registered its metrics twice.
 fn registered<C: Collector + Clone + 'static>(
-    registry: &Registry,
-    metric: Result<C, prometheus::Error>,
-) -> Result<C, prometheus::Error> {
+    to: &prometheus::Registry,
+    metric: Result<C, Error>,
+) -> Result<C, Error> {
     let metric = metric?;
-    registry.register(Box::new(metric.clone()))?;
+    to.register(Box::new(metric.clone()))?;
     Ok(metric)
-}
-
-fn gauge(r: &Registry, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
-    registered(r, IntGauge::new(name, help))
-}
-
-fn float(r: &Registry, name: &str, help: &str) -> Result<prometheus::Gauge, prometheus::Error> {
-    registered(r, prometheus::Gauge::new(name, help))
-}
-
-fn gauges(r: &Registry, name: &str, help: &str, label: &str) -> Result<IntGaugeVec, prometheus::Error> {
-    registered(r, IntGaugeVec::new(Opts::new(name, help), &[label]))
-}
-
-fn counter(r: &Registry, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
-    registered(r, IntCounter::new(name, help))
-}
-
-fn counters(
-    r: &Registry,
-    name: &str,
-    help: &str,
-    labels: &[&str],
-) -> Result<IntCounterVec, prometheus::Error> {
-    registered(r, IntCounterVec::new(Opts::new(name, help), labels))
-}
-
-fn histogram(r: &Registry, name: &str, help: &str, buckets: &[f64]) -> Result<Histogram, prometheus::Error> {
-    registered(r, Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets.to_vec())))
 }
 
 #[cfg(test)]
@@ -354,12 +149,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_two_gauges_that_alerts_are_built_on_keep_their_names() {
-        let metrics = Metrics::new().unwrap();
-        metrics.backlog.set(3);
-        let text = String::from_utf8(metrics.render().unwrap()).unwrap();
-        assert!(text.contains("\nkafka_producer_wal_backlog 3\n"), "{text}");
-        assert!(text.contains("\nkafka_producer_wal_oldest_age_seconds 0\n"), "{text}");
+    fn a_name_is_registered_once_and_rendered_with_its_value() {
+        let registry = Registry::new().unwrap();
+        registry.gauge("sample", "A sample").unwrap().set(3);
+        assert!(registry.gauge("sample", "Again").is_err());
+        let text = String::from_utf8(registry.render().unwrap()).unwrap();
+        assert!(text.contains("\n# HELP sample A sample\n"), "{text}");
+        assert!(text.contains("\nsample 3\n"), "{text}");
         assert!(text.contains("process_resident_memory_bytes"), "{text}");
     }
 }

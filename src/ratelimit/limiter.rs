@@ -13,11 +13,11 @@ use tokio::sync::watch;
 
 use crate::command::KeyedDigest;
 use crate::kv::Rate;
-use crate::metrics::Metrics;
 
 use super::address;
 use super::entry::Entry;
 use super::limited::Limited;
+use super::metrics::Metrics;
 use super::settings::{Dated, Setting};
 use super::store::Store;
 
@@ -70,7 +70,7 @@ impl Limiter {
         store: Arc<Store>,
         metrics: &Metrics,
     ) -> Self {
-        let full = metrics.bound_hit.with_label_values(&["ratelimit_clients"]);
+        let full = metrics.clients_hit.clone();
         let clients = Cache::builder().max_capacity(MAX_CLIENTS).time_to_idle(IDLE).eviction_listener(
             move |_, _, cause| {
                 if cause == RemovalCause::Size {
@@ -85,7 +85,7 @@ impl Limiter {
             clients: clients.build(),
             digest,
             store,
-            rejected: metrics.ratelimit_rejected.with_label_values(&[name]),
+            rejected: metrics.rejected.with_label_values(&[name]),
         }
     }
 

@@ -19,6 +19,7 @@ mod entry;
 mod lease;
 mod limited;
 mod limiter;
+mod metrics;
 mod refill;
 mod settings;
 mod sharing;
@@ -33,12 +34,12 @@ use tokio::sync::Notify;
 
 use crate::command::KeyedDigest;
 use crate::kv::Kv;
-use crate::metrics::Metrics;
 use crate::task::Task;
 
 pub use address::{Proxies, network};
 pub use config::Config;
 pub use limited::Limited;
+pub use metrics::Metrics;
 pub use settings::{Fault, Setting};
 pub use sharing::NotShared;
 

@@ -7,8 +7,8 @@ use prometheus::IntGauge;
 use tokio::sync::Notify;
 
 use crate::kv::{Kv, KvError, Rate, Spend, Spent};
-use crate::metrics::Metrics;
 
+use super::metrics::Metrics;
 use super::refill::Questions;
 
 /// Between two looks at a store that is away. Most of them cost nothing: the store's own breaker refuses them.
@@ -34,9 +34,9 @@ impl Store {
     /// `timeout`: nobody waits longer.
     pub fn new(kv: Option<Kv>, timeout: Duration, metrics: &Metrics) -> Self {
         let is_away = kv.is_none();
-        let fallback = metrics.ratelimit_fallback.clone();
+        let fallback = metrics.fallback.clone();
         fallback.set(is_away.into());
-        let questions = Questions::new(metrics.bound_hit.with_label_values(&["ratelimit_questions"]));
+        let questions = Questions::new(metrics.questions_hit.clone());
         let (is_away, went_away) = (AtomicBool::new(is_away), Notify::new());
         Self { kv, timeout, is_away, went_away, questions, fallback, begun: Instant::now() }
     }

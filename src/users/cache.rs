@@ -20,12 +20,12 @@ use moka::future::Cache;
 use prometheus::IntCounter;
 
 use super::generations::{Generations, Snapshot};
+use super::metrics::Metrics;
 use super::notices::{ALL_USERS, CHANNEL, Notices, shared_key};
 use super::{Config, Profile};
 use crate::backoff;
 use crate::db::{Database, DbError, UserRow};
 use crate::kv::{Event, Held, Kv};
-use crate::metrics::Metrics;
 use crate::sync::Mutex;
 use crate::task::Task;
 
@@ -65,9 +65,9 @@ impl Profiles {
     pub fn new(config: &Config, kv: Kv, db: Database, metrics: &Metrics) -> Self {
         let ttl = config.cache_ttl.0;
         let local = Cache::builder().max_capacity(config.cache_size).expire_after(Spread(ttl)).build();
-        let levels = ["users_local", "users_shared"];
-        let hits = levels.map(|level| metrics.cache_hits.with_label_values(&[level]));
-        let misses = levels.map(|level| metrics.cache_misses.with_label_values(&[level]));
+        let levels = [&metrics.local_cache, &metrics.shared_cache];
+        let (hits, misses) =
+            (levels.map(|level| level.hits.clone()), levels.map(|level| level.misses.clone()));
         let notices = Notices::new(kv.clone(), ttl + LEASE_TTL, metrics);
         let distrusted_until = Arc::default();
         Self { local, distrusted_until, kv, db, ttl, generations: Arc::default(), notices, hits, misses }

@@ -123,10 +123,10 @@ impl Limit {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metrics::Metrics;
+    use crate::metrics::Registry;
 
     fn limiter(wait: Duration) -> Arc<Concurrency> {
-        let refused = Metrics::new().unwrap().bound_hit.with_label_values(&["user_checks"]);
+        let refused = Registry::new().unwrap().bound_hit("user_checks");
         Arc::new(Concurrency { wait, ..Arc::into_inner(Concurrency::new(refused)).unwrap() })
     }
 

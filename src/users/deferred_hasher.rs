@@ -59,19 +59,19 @@ impl DeferredHasher {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, mpsc};
+    use std::sync::mpsc;
     use std::time::Duration;
 
     use super::*;
     use crate::command::CommandId;
-    use crate::metrics::Metrics;
+    use crate::metrics::Registry;
     use crate::task::Alarm;
     use crate::users::Config;
-    use crate::users::hash::HashWorkers;
+    use crate::users::hash::{HashWorkers, Metrics};
 
     fn unsealer() -> (DeferredHasher, HashWorkers) {
         let config = Config { password_cost: 4, ..Config::default() };
-        let metrics = Arc::new(Metrics::new().unwrap());
+        let metrics = Metrics::register(&Registry::new().unwrap()).unwrap();
         let (pool, workers) = HashPool::start(&config, metrics, &Alarm::default()).unwrap();
         (DeferredHasher::new(pool, &[7; 32]), workers)
     }

@@ -23,6 +23,7 @@ mod field;
 mod form;
 mod generations;
 pub mod hash;
+mod metrics;
 mod nickname;
 mod notices;
 mod page;
@@ -42,7 +43,6 @@ use crate::command::{KeyedDigest, Owner, Secret, UserKind, UserValue};
 use crate::db::{Database, UserRow};
 use crate::ingest::{Ingest, SubmitError};
 use crate::kv::Kv;
-use crate::metrics::Metrics;
 use crate::status::Statuses;
 use crate::task::TaskSet;
 use crate::telemetry::{Step, Steps};
@@ -58,6 +58,7 @@ pub use form::{
     refresh_token,
 };
 pub use hash::{HashPool, HashWorkers, hash_now};
+pub use metrics::Metrics;
 pub use nickname::RULE as NICKNAME_RULE;
 pub use notices::{ALL_USERS, CHANNEL, Notices};
 pub use page::limit as page_limit;
@@ -140,7 +141,7 @@ impl Users {
             hashing,
             profiles,
             reservations: Arc::new(reservations),
-            concurrency: Concurrency::new(metrics.bound_hit.with_label_values(&["user_checks"])),
+            concurrency: Concurrency::new(metrics.checks_hit.clone()),
             steps: Steps::new(&metrics.step_seconds, slow_step),
             kinds: UserKind::ALL.map(|kind| Arc::from(kind.as_str())),
             json: Arc::from("application/json"),

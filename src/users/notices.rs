@@ -16,9 +16,9 @@ use std::time::Duration;
 use prometheus::IntCounter;
 use tokio::sync::Notify;
 
+use super::metrics::Metrics;
 use crate::backoff::Backoff;
 use crate::kv::{Kv, KvError};
-use crate::metrics::Metrics;
 use crate::sync::{Mutex, MutexGuard};
 use crate::task::Task;
 
@@ -68,7 +68,7 @@ struct Waiting {
 impl Notices {
     /// For the daemons that share `kv`, whose entries of users live for `entries_live`.
     pub fn new(kv: Kv, entries_live: Duration, metrics: &Metrics) -> Self {
-        let bound_hit = metrics.bound_hit.with_label_values(&["user_notices"]);
+        let bound_hit = metrics.notices_hit.clone();
         Self(Arc::new(Inner { kv, entries_live, waiting: Mutex::default(), left: Notify::new(), bound_hit }))
     }
 

@@ -63,7 +63,7 @@ fn what_is_delivered_again_changes_nothing_and_a_replay_says_so() {
 
         // From the beginning, as a new group.
         let running = stage.start(Config { group: "another".to_owned(), ..Stage::config() });
-        let repeats = running.metrics.consumer_applied.with_label_values(&["repeat"]);
+        let repeats = running.metrics.applied.with_label_values(&["repeat"]);
         wait::until_true("all came again", LONG, || repeats.get() as usize == sent.len());
         assert_eq!((stage.users(), stage.await_outcomes(&ids(&sent))), (users.clone(), outcomes.clone()));
         drop(running);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use forebay::consumer::ConsumerParts;
 use forebay::db;
 use forebay::db::Database;
-use forebay::metrics::Metrics;
+use forebay::metrics::Registry;
 use forebay::units::Span;
 
 use super::apply::Ear;
@@ -38,8 +38,8 @@ fn caches_hear_of_a_commit_whose_answer_was_lost() {
         statement_timeout: Span::secs(60),
         ..db::Config::default()
     };
-    let metrics = Arc::new(Metrics::new().unwrap());
-    let db = stage.runtime.block_on(Database::connect(&config, metrics)).unwrap();
+    let metrics = db::Metrics::register(&Registry::new().unwrap()).unwrap();
+    let db = stage.runtime.block_on(Database::connect(&config, &metrics)).unwrap();
     let ear = Arc::new(Ear::default());
     let parts = ConsumerParts { db, after: ear.clone(), ..stage.parts(Stage::config()) };
 

@@ -27,10 +27,10 @@ fn a_repeat_whose_outcome_expired_changes_nothing_and_stops_nobody() {
         // In every partition of the topic, behind the repeats and beside them.
         let later: Vec<_> = (0..24).map(|number| log.create(4, &format!("user{number}"))).collect();
         send(&stage.kafka.bootstrap(), &[&first[..], &later].concat());
-        let repeats = running.metrics.consumer_applied.with_label_values(&["repeat"]);
+        let repeats = running.metrics.applied.with_label_values(&["repeat"]);
         wait::until_true("the repeats are settled", LONG, || repeats.get() == 3);
         stage.await_outcomes(&later.iter().map(|one| one.id).collect::<Vec<_>>());
-        assert_eq!(running.metrics.consumer_retry.get(), 0);
+        assert_eq!(running.metrics.retried.get(), 0);
         let now = stage.users();
         assert_eq!(now.get("eve"), users.get("eve"));
         assert!(!now.contains_key("ada"), "a deleted user does not come back");

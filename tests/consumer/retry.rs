@@ -44,9 +44,9 @@ fn poison_is_retried_then_dead_and_only_its_own_user_waits() {
         assert_eq!(dead[0].text(), "not what it should be");
         assert_eq!(dead[0].header("forebay-command-id"), Some(ids[1].to_string().as_str()));
         assert!(dead[0].header("forebay-reason").is_some() && dead[0].header("content-type").is_some());
-        assert_eq!(running.metrics.consumer_dead.get(), 1);
+        assert_eq!(running.metrics.dead.get(), 1);
         // The poison three times at most (parked, and tried twice), the others at least once.
-        assert!(running.metrics.consumer_retry.get() >= 4, "{}", running.metrics.consumer_retry.get());
+        assert!(running.metrics.retried.get() >= 4, "{}", running.metrics.retried.get());
         let parked = stage.runtime.block_on(async {
             let mut batch = stage.db.begin().await.unwrap();
             batch.parked(&["ada".to_owned()]).await.unwrap()
@@ -132,7 +132,7 @@ fn a_retry_that_is_not_due_for_an_hour_holds_nobody_else() {
     let config = Config { retry_backoff_min: hour, retry_backoff_max: hour, ..Stage::config() };
     let running = stage.start(config);
     send(&bootstrap, &held);
-    let retried = |count: usize| running.metrics.consumer_retry.get() == count as u64;
+    let retried = |count: usize| running.metrics.retried.get() == count as u64;
     wait::until_true("all are put off for an hour", LONG, || retried(held.len()));
     drop(running);
 
@@ -189,7 +189,7 @@ fn a_restart_behind_a_held_retry_uses_up_no_tries_of_others() {
 
     let running = stage.start(slow.clone());
     send(&stage.kafka.bootstrap(), &first);
-    let sent = |running: &Running| running.metrics.consumer_retry.get() as usize;
+    let sent = |running: &Running| running.metrics.retried.get() as usize;
     wait::until_true("some are held", LONG, || sent(&running) == held.len());
     drop(running);
     let running = stage.start(fast);
@@ -205,7 +205,7 @@ fn a_restart_behind_a_held_retry_uses_up_no_tries_of_others() {
     let running = stage.start(slow);
     // Each of the copies is due by now, or soon. What is sent for them is due in an hour.
     let judged = || -> u64 {
-        let counts = &running.metrics.consumer_applied;
+        let counts = &running.metrics.applied;
         ["retry", "repeat", "dead"].iter().map(|fate| counts.with_label_values(&[fate]).get()).sum()
     };
     wait::until_true("all copies are judged again", LONG, || judged() >= copies as u64);

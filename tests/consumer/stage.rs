@@ -9,7 +9,7 @@ use forebay::consumer::{Consumer, ConsumerParts, Noop, PostCommit};
 use forebay::db::{Database, OutcomeRow, UserRow};
 use forebay::kafka::Brokers;
 use forebay::kv::Kv;
-use forebay::metrics::Metrics;
+use forebay::metrics::Registry;
 use forebay::task::Alarm;
 use forebay::units::Span;
 use forebay::{consumer, db, kafka};
@@ -31,7 +31,7 @@ pub struct Stage {
     pub db: Database,
     pub url: String,
     pub kafka: Kafka,
-    metrics: Arc<Metrics>,
+    metrics: db::Metrics,
     _place: KafkaPlace,
 }
 
@@ -53,12 +53,12 @@ impl Stage {
             admin.create_topic(topic, PARTITIONS, 1, &[]);
         }
         let runtime = Runtime::new().unwrap();
-        let metrics = Arc::new(Metrics::new().unwrap());
+        let metrics = db::Metrics::register(&Registry::new().unwrap()).unwrap();
         let db = runtime.block_on(async {
             let mut config = db::Config { url: url.into(), ..db::Config::default() };
             // The machine may be busy, and tests of outages wait for the database again.
             config.acquire_timeout = Span::secs(5);
-            let db = Database::connect(&config, Arc::clone(&metrics)).await.unwrap();
+            let db = Database::connect(&config, &metrics).await.unwrap();
             db.migrate().await.unwrap();
             db
         });
@@ -86,7 +86,7 @@ impl Stage {
                 ..kafka::Config::default()
             },
             bootstrap: self.kafka.bootstrap(),
-            metrics: Arc::new(Metrics::new().unwrap()),
+            metrics: Arc::new(consumer::Metrics::register(&Registry::new().unwrap()).unwrap()),
             runtime: self.runtime.handle().clone(),
             slow_step: Duration::from_secs(5),
         }
@@ -120,7 +120,7 @@ impl Stage {
 
     /// Transactions committed to the database so far.
     pub fn transactions(&self) -> u64 {
-        self.metrics.db_query_seconds.with_label_values(&["commit"]).get_sample_count()
+        self.metrics.query_seconds.with_label_values(&["commit"]).get_sample_count()
     }
 
     /// Everybody, by name.
@@ -175,7 +175,7 @@ impl Stage {
 /// A consumer in this process; stopped when dropped.
 pub struct Running {
     consumer: Option<Consumer>,
-    pub metrics: Arc<Metrics>,
+    pub metrics: Arc<consumer::Metrics>,
 }
 
 impl Running {

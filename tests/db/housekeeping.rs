@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use forebay::db::{AuditRow, Database, Pass, Retention};
-use forebay::metrics::Metrics;
+use forebay::db::{AuditRow, Database, Metrics, Pass, Retention};
+use forebay::metrics::Registry;
 use forebay::units::Timestamp;
 
 use crate::{Place, audit, insert, outcome, strings, user, version};
@@ -73,14 +73,14 @@ pub async fn one_pass_deletes_a_large_backlog_and_lets_others_write(place: &Plac
 }
 
 pub async fn a_pass_whose_time_is_over_says_so_and_the_next_one_goes_on(place: &Place) {
-    let metrics = std::sync::Arc::new(Metrics::new().unwrap());
+    let metrics = Metrics::register(&Registry::new().unwrap()).unwrap();
     place.migrated().await;
-    let database = place.measured(std::sync::Arc::clone(&metrics)).await;
+    let database = place.measured(&metrics).await;
     let ids = ids(4_000);
     decide(&database, &ids).await;
     let now = Timestamp(1_000_000);
     let lag = metrics.retention_lag.with_label_values(&["command_outcomes"]);
-    let cut_short = metrics.bound_hit.with_label_values(&["retention"]);
+    let cut_short = &metrics.retention_hit;
     let pass = database.delete_expired(&seconds(), now, Duration::ZERO).await;
     assert!(pass.cut_short && pass.deleted > 0, "{pass:?}");
     // The oldest went first, and those that are left have been expired for almost 999 s.
@@ -194,9 +194,9 @@ async fn protect_audit(place: &Place) {
 }
 
 pub async fn a_table_that_cannot_be_cleared_shows_how_far_it_is_behind(place: &Place) {
-    let metrics = std::sync::Arc::new(Metrics::new().unwrap());
+    let metrics = Metrics::register(&Registry::new().unwrap()).unwrap();
     place.migrated().await;
-    let database = place.measured(std::sync::Arc::clone(&metrics)).await;
+    let database = place.measured(&metrics).await;
     let ids = ids(8);
     decide(&database, &ids).await;
     protect_audit(place).await;
@@ -206,7 +206,7 @@ pub async fn a_table_that_cannot_be_cleared_shows_how_far_it_is_behind(place: &P
         assert!(matches!(*pass.failed, [("audit", _)]) && !pass.cut_short && !pass.away, "{pass:?}");
         let seconds = i64::try_from(now / 1_000).unwrap() - 1;
         assert_eq!((lag("audit"), lag("command_outcomes")), (seconds, 0));
-        assert_eq!(metrics.bound_hit.with_label_values(&["retention"]).get(), failures);
+        assert_eq!(metrics.retention_hit.get(), failures);
     }
     place
         .sql(if place.url.starts_with("postgres") {
@@ -221,9 +221,9 @@ pub async fn a_table_that_cannot_be_cleared_shows_how_far_it_is_behind(place: &P
 
 /// The audit waits for the outcomes: that is no reason to say that none of its rows has expired.
 pub async fn the_audit_shows_that_it_is_behind_while_outcomes_cannot_be_cleared(place: &Place) {
-    let metrics = std::sync::Arc::new(Metrics::new().unwrap());
+    let metrics = Metrics::register(&Registry::new().unwrap()).unwrap();
     place.migrated().await;
-    let database = place.measured(std::sync::Arc::clone(&metrics)).await;
+    let database = place.measured(&metrics).await;
     let ids = ids(8);
     decide(&database, &ids).await;
     place.sql("DROP TABLE command_outcomes").await;

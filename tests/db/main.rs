@@ -2,10 +2,8 @@
 // A failed step of a test's own preparation has nobody to report to: it says what it was and ends the test.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::sync::Arc;
-
-use forebay::db::{AuditRow, Config, Database, OutcomeRow, Pooler, UserRow, Version};
-use forebay::metrics::Metrics;
+use forebay::db::{AuditRow, Config, Database, Metrics, OutcomeRow, Pooler, UserRow, Version};
+use forebay::metrics::Registry;
 use forebay::units::{Span, Timestamp};
 use sqlx::{AssertSqlSafe, Connection};
 
@@ -72,11 +70,11 @@ impl Place {
     async fn with(&self, set: impl FnOnce(&mut Config)) -> Database {
         let mut config = self.config();
         set(&mut config);
-        Database::connect(&config, Arc::new(Metrics::new().unwrap())).await.unwrap()
+        Database::connect(&config, &Metrics::register(&Registry::new().unwrap()).unwrap()).await.unwrap()
     }
 
     /// A pool whose metrics the test reads.
-    async fn measured(&self, metrics: Arc<Metrics>) -> Database {
+    async fn measured(&self, metrics: &Metrics) -> Database {
         Database::connect(&self.config(), metrics).await.unwrap()
     }
 

@@ -4,8 +4,8 @@ use std::fs;
 use std::process::Command;
 use std::sync::Arc;
 
-use forebay::kv::{Config, Kv, ServerUrl};
-use forebay::metrics::Metrics;
+use forebay::kv::{Config, Kv, Metrics, ServerUrl};
+use forebay::metrics::Registry;
 use forebay::units::Span;
 
 use super::store::{LONG, TTL};
@@ -25,7 +25,7 @@ async fn the_password_comes_from_the_url_or_a_file_and_a_wrong_one_is_not_shown(
         timeout: Span(LONG),
         ..Config::default()
     };
-    let connect = |config: &Config| Kv::redis(config, Arc::new(Metrics::new().unwrap())).unwrap();
+    let connect = |config: &Config| Kv::redis(config, metrics()).unwrap();
     let address = server.address();
 
     let right = [
@@ -68,9 +68,13 @@ async fn over_tls_only_a_server_with_a_certificate_we_know_is_spoken_to() {
     let _server = place.start_with(&tls);
     let url = ServerUrl::from(&*format!("rediss://{}", port.address()));
     let config = |ca_file| Config { url: url.clone(), ca_file, timeout: Span(LONG), ..Config::default() };
-    let connect = |config: &Config| Kv::redis(config, Arc::new(Metrics::new().unwrap())).unwrap();
+    let connect = |config: &Config| Kv::redis(config, metrics()).unwrap();
 
     connect(&config(Some(cert))).set("a", b"1", TTL).await.unwrap();
     assert!(connect(&config(None)).get("a").await.is_err(), "nobody we know has signed it");
-    assert!(Kv::redis(&config(Some(key)), Arc::new(Metrics::new().unwrap())).is_err(), "no certificate");
+    assert!(Kv::redis(&config(Some(key)), metrics()).is_err(), "no certificate");
+}
+
+fn metrics() -> Arc<Metrics> {
+    Arc::new(Metrics::register(&Registry::new().unwrap()).unwrap())
 }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use forebay::kv::{Config, Kv, KvError, ServerUrl};
-use forebay::metrics::Metrics;
+use forebay::kv::{Config, Kv, KvError, Metrics, ServerUrl};
+use forebay::metrics::Registry;
 use forebay::units::Span;
 use tempfile::TempDir;
 
@@ -62,7 +62,7 @@ pub fn client(url: &str, cluster: bool, timeout: Duration) -> Kv {
 
 /// The same with its metrics.
 pub fn measured(url: &str, cluster: bool, timeout: Duration) -> (Kv, Arc<Metrics>) {
-    let metrics = Arc::new(Metrics::new().unwrap());
+    let metrics = Arc::new(Metrics::register(&Registry::new().unwrap()).unwrap());
     let config = Config { url: ServerUrl::from(url), cluster, timeout: Span(timeout), ..Config::default() };
     assert_eq!(config.validate(), []);
     (Kv::redis(&config, Arc::clone(&metrics)).unwrap(), metrics)

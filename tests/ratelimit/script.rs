@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use forebay::kv;
 use forebay::kv::{Bucket, Kv, Rate, ServerUrl};
-use forebay::metrics::Metrics;
+use forebay::metrics::Registry;
 
 use support::services;
 
@@ -37,7 +37,7 @@ async fn the_script_and_the_arithmetic_here_decide_the_same() {
     let server = place.start();
     let config = kv::Config { url: ServerUrl::from(&*server.url()), ..kv::Config::default() };
     let config = kv::Config { timeout: forebay::units::Span::secs(10), ..config };
-    let kv = Kv::redis(&config, Metrics::new().unwrap().into()).unwrap();
+    let kv = Kv::redis(&config, kv::Metrics::register(&Registry::new().unwrap()).unwrap().into()).unwrap();
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
     let seed = u64::try_from(since.as_nanos() % u128::from(u64::MAX)).unwrap();
     println!("seed {seed}");

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use forebay::command::KeyedDigest;
 use forebay::kv;
 use forebay::kv::{Kv, ServerUrl};
-use forebay::metrics::Metrics;
-use forebay::ratelimit::{Config, Limits, Parts};
+use forebay::metrics::Registry;
+use forebay::ratelimit::{Config, Limits, Metrics, Parts};
 use forebay::task::Task;
 use forebay::units::Span;
 
@@ -28,7 +28,8 @@ const LOOK: Duration = Duration::from_millis(5);
 /// What one daemon has.
 pub struct Daemon {
     pub limits: Limits,
-    pub metrics: Arc<Metrics>,
+    metrics: Metrics,
+    calls: Arc<kv::Metrics>,
     _tasks: Vec<Task>,
 }
 
@@ -38,7 +39,9 @@ impl Daemon {
     }
 
     pub fn with(url: &str, cluster: bool, config: &Config, timeout: Duration) -> Self {
-        let metrics = Arc::new(Metrics::new().unwrap());
+        let registry = Registry::new().unwrap();
+        let metrics = Metrics::register(&registry).unwrap();
+        let calls = Arc::new(kv::Metrics::register(&registry).unwrap());
         let redis = kv::Config {
             url: ServerUrl::from(url),
             cluster,
@@ -47,26 +50,26 @@ impl Daemon {
         };
         let limits = Limits::new(Parts {
             config,
-            kv: Some(Kv::redis(&redis, Arc::clone(&metrics)).unwrap()),
+            kv: Some(Kv::redis(&redis, Arc::clone(&calls)).unwrap()),
             timeout,
             digest: KeyedDigest::new(&[7; 32]),
             metrics: &metrics,
         });
-        Self { _tasks: limits.watch(), limits, metrics }
+        Self { _tasks: limits.watch(), limits, metrics, calls }
     }
 
     pub fn is_alone(&self) -> bool {
-        self.metrics.ratelimit_fallback.get() == 1
+        self.metrics.fallback.get() == 1
     }
 
     /// Questions to the store so far.
     pub fn questions(&self) -> u64 {
-        let calls = |step| self.metrics.step_seconds.with_label_values(&[step]).get_sample_count();
+        let calls = |step| self.calls.step_seconds.with_label_values(&[step]).get_sample_count();
         calls("kv.spend") + calls("kv.spend_all")
     }
 
     pub fn rejected(&self, limiter: &str) -> u64 {
-        self.metrics.ratelimit_rejected.with_label_values(&[limiter]).get()
+        self.metrics.rejected.with_label_values(&[limiter]).get()
     }
 
     /// One command of this address.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use forebay::db::{Database, UserRow, Version};
 use forebay::kv::{Event, Kv, Subscription};
-use forebay::metrics::Metrics;
+use forebay::metrics::Registry;
 use forebay::units::{Span, Timestamp};
 use forebay::users::Profiles;
 use forebay::{db, kv, users};
@@ -35,7 +35,8 @@ impl Place {
             ..db::Config::default()
         };
         let db = runtime.block_on(async {
-            let db = Database::connect(&config, Arc::new(Metrics::new().unwrap())).await.unwrap();
+            let metrics = db::Metrics::register(&Registry::new().unwrap()).unwrap();
+            let db = Database::connect(&config, &metrics).await.unwrap();
             db.migrate().await.unwrap();
             let mut batch = db.begin().await.unwrap();
             batch.insert_users(&[ada()]).await.unwrap();
@@ -51,7 +52,7 @@ impl Place {
     }
 
     fn profiles(&self, kv: &Kv) -> Profiles {
-        let metrics = Metrics::new().unwrap();
+        let metrics = users::Metrics::register(&Registry::new().unwrap()).unwrap();
         Profiles::new(&users::Config::default(), kv.clone(), self.db.clone(), &metrics)
     }
 
@@ -224,5 +225,6 @@ impl Place {
 
 fn store(url: &str) -> Kv {
     let config = kv::Config { url: url.into(), timeout: Span::secs(10), ..kv::Config::default() };
-    Kv::redis(&config, Arc::new(Metrics::new().unwrap())).unwrap()
+    let metrics = kv::Metrics::register(&Registry::new().unwrap()).unwrap();
+    Kv::redis(&config, Arc::new(metrics)).unwrap()
 }

@@ -207,7 +207,7 @@ impl Sender for PlainSender {
             return Err(self.wait_aside(record));
         }
         if !state.in_flight.has_room(bytes) {
-            state.context.metrics.bound_hit.with_label_values(&["drain_window"]).inc();
+            state.context.metrics.window_hit.inc();
             return Err(Disposition::Wait);
         }
         Ok(way)

@@ -17,6 +17,7 @@ use rdkafka::{ClientConfig, Message as _, TopicPartitionList};
 use super::*;
 use crate::command::{CommandId, Envelope, lane};
 use crate::kafka::EmbeddedBroker;
+use crate::metrics::Registry;
 use crate::units::{ByteSize, Span, ThreadCount, Timestamp};
 use crate::wal;
 use crate::wal::{Entry, Lsn};
@@ -47,7 +48,7 @@ impl House {
             broker: EmbeddedBroker::start().unwrap(),
             writer: opened.writer,
             log: opened.log,
-            metrics: Arc::new(Metrics::new().unwrap()),
+            metrics: Arc::new(Metrics::register(&Registry::new().unwrap()).unwrap()),
             config: Config {
                 workers: ThreadCount::Count(2.try_into().unwrap()),
                 retry_backoff_min: Span::millis(20),

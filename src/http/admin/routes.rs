@@ -12,13 +12,14 @@ use crate::http::answer::Answer;
 use crate::http::backend::AdminService;
 use crate::http::body::Bodies;
 use crate::http::config::Config;
+use crate::http::metrics::Metrics;
 use crate::http::problem::Problem;
 use crate::http::server::guard::Guard;
 use crate::http::server::hosts::AllowedHosts;
 use crate::http::server::route::Route;
 use crate::http::server::service::{MatchedRequest, Service};
 use crate::http::{problem, readiness, respond};
-use crate::metrics::Metrics;
+use crate::metrics::Registry;
 use crate::ratelimit::Limits;
 
 /// Self-contained: an operator's network may reach nothing else.
@@ -42,18 +43,25 @@ pub struct Admin {
     limits: Option<Limits>,
     bodies: Bodies,
     metrics: Arc<Metrics>,
+    registry: Registry,
     allowed_hosts: AllowedHosts,
     looking: Arc<Mutex<()>>,
 }
 
 impl Admin {
-    /// Over what it shows and steers.
-    pub fn new(config: &Config, backend: Arc<dyn AdminService>, metrics: Arc<Metrics>) -> Self {
+    /// Over what it shows and steers. `registry`: what a scrape shows.
+    pub fn new(
+        config: &Config,
+        backend: Arc<dyn AdminService>,
+        metrics: Arc<Metrics>,
+        registry: Registry,
+    ) -> Self {
         Self {
             backend,
             limits: None,
             bodies: Bodies::new(&metrics),
             metrics,
+            registry,
             allowed_hosts: config.allowed_hosts.clone(),
             looking: Arc::default(),
         }
@@ -66,7 +74,7 @@ impl Admin {
 
     async fn scrape(&self) -> Result<Answer, Problem> {
         self.look(|backend| backend.refresh_gauges()).await?;
-        let text = self.metrics.render().map_err(|error| {
+        let text = self.registry.render().map_err(|error| {
             tracing::error!(%error, "metrics could not be rendered");
             Problem::new(&problem::INTERNAL, "The metrics could not be rendered.")
         })?;

@@ -12,13 +12,13 @@ use super::users::{reads, writes};
 use super::{commands, login, openapi, status};
 use crate::http::answer::Answer;
 use crate::http::backend::CommandService;
+use crate::http::metrics::Metrics;
 use crate::http::problem::Problem;
 use crate::http::server::guard::Guard;
 use crate::http::server::route::Route;
 use crate::http::server::service::{MatchedRequest, Service};
 use crate::http::{headers, readiness, respond};
 use crate::kinds::Kinds;
-use crate::metrics::Metrics;
 
 /// A command: on stable storage when it is answered.
 const fn write<C>(

@@ -11,11 +11,11 @@ use crate::auth::Authenticator;
 use crate::http::backend::{AdminService, CommandService};
 use crate::http::body::Bodies;
 use crate::http::config::Config;
+use crate::http::metrics::Metrics;
 use crate::http::problem;
 use crate::http::problem::Problem;
 use crate::http::server::hosts::AllowedHosts;
 use crate::login::Login;
-use crate::metrics::Metrics;
 use crate::ratelimit::{Limits, Proxies};
 use crate::units::ByteSize;
 use crate::users::Users;
@@ -72,7 +72,7 @@ impl<C: CommandService> Api<C> {
         Self {
             bodies: Bodies::new(&parts.metrics),
             checks: Checks::default(),
-            record_hit: parts.metrics.bound_hit.with_label_values(&["record"]),
+            record_hit: parts.metrics.record_hit.clone(),
             json: Arc::from(JSON),
             max_body: config.max_body.as_usize(),
             max_batch_body: config.max_batch_body.as_usize(),

@@ -9,14 +9,16 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 
 use super::fake::{Nothing, Pipe, Taken};
+use crate::auth;
 use crate::auth::Authenticator;
+use crate::http::Metrics;
 use crate::http::api::catalogue::Catalogue;
 use crate::http::api::state::{Api, ApiParts};
 use crate::http::config::Config;
 use crate::http::server::connection;
 use crate::http::server::service::ServiceRunner;
 use crate::kinds::{Kinds, defaults};
-use crate::metrics::Metrics;
+use crate::metrics::Registry;
 use crate::sync::Mutex;
 use crate::units::ByteSize;
 
@@ -36,11 +38,13 @@ fn site() -> Fake {
         ..Config::default()
     };
     let taken = Taken::default();
-    let metrics = Arc::new(Metrics::new().expect("metrics of our own"));
+    let registry = Registry::new().expect("metrics of our own");
+    let metrics = Arc::new(Metrics::register(&registry).expect("metrics of our own"));
+    let tokens = auth::Metrics::register(&registry).expect("metrics of our own");
     let parts = ApiParts {
         commands: taken.clone(),
         users: None,
-        authenticator: Authenticator::open(Arc::clone(&metrics)),
+        authenticator: Authenticator::open(&tokens),
         login: None,
         limits: None,
         kinds: Catalogue::new(Kinds::build(&defaults()).expect("the kinds we ship")),

@@ -17,7 +17,7 @@ use super::hosts::is_loopback;
 use super::limits::ConnectionLimits;
 use super::service::{Service, ServiceRunner};
 use super::tls::Tls;
-use crate::metrics::Metrics;
+use crate::http::metrics::Metrics;
 
 /// Waits after a failed accept: the process is short of something, most often file descriptors.
 const BACKOFF_MIN: Duration = Duration::from_millis(10);
@@ -44,14 +44,12 @@ impl HttpServer {
 
     /// Lets connections come in. Called on the runtime.
     pub fn listen(endpoint: Endpoint, limits: ConnectionLimits, metrics: &Metrics) -> io::Result<Self> {
-        let hit = |bound| metrics.bound_hit.with_label_values(&[bound]);
-        let listener = endpoint.listen()?;
         Ok(Self {
-            listener,
+            listener: endpoint.listen()?,
             limits,
             tls: None,
-            connections_hit: hit("connections"),
-            accept_hit: hit("accept"),
+            connections_hit: metrics.connections_hit.clone(),
+            accept_hit: metrics.accept_hit.clone(),
         })
     }
 

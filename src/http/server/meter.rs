@@ -7,7 +7,7 @@ use hyper::StatusCode;
 use prometheus::{Histogram, IntCounter, IntGauge};
 
 use super::route::Route;
-use crate::metrics::Metrics;
+use crate::http::metrics::Metrics;
 
 /// An answer that took longer, though nobody asked for the wait, is worth a warning.
 const SLOW: Duration = Duration::from_millis(200);
@@ -44,14 +44,10 @@ impl Meters {
         let meter = |route: &Route<E>| Meter {
             method: route.method,
             path: route.path,
-            duration: metrics.http_duration.with_label_values(&[route.method, route.path]),
+            duration: metrics.duration.with_label_values(&[route.method, route.path]),
             usual: (
                 route.usual,
-                metrics.http_requests.with_label_values(&[
-                    route.method,
-                    route.path,
-                    &route.usual.to_string(),
-                ]),
+                metrics.requests.with_label_values(&[route.method, route.path, &route.usual.to_string()]),
             ),
         };
         Self { routes: routes.iter().map(meter).collect(), metrics }
@@ -59,8 +55,8 @@ impl Meters {
 
     /// Counts a request for as long as the guard lives, also when its client goes away.
     pub fn enter(&self) -> InFlight<'_> {
-        self.metrics.http_in_flight.inc();
-        InFlight(&self.metrics.http_in_flight)
+        self.metrics.in_flight.inc();
+        InFlight(&self.metrics.in_flight)
     }
 
     /// Counts and logs an answer.
@@ -72,7 +68,7 @@ impl Meters {
         }
         match meter {
             Some(Meter { usual: (usual, counter), .. }) if seen.status == *usual => counter.inc(),
-            _ => self.metrics.http_requests.with_label_values(&[method, path, seen.status.as_str()]).inc(),
+            _ => self.metrics.requests.with_label_values(&[method, path, seen.status.as_str()]).inc(),
         }
         // The level is a constant of the macro, hence twice the same fields.
         macro_rules! log {

@@ -17,9 +17,9 @@ use super::meter::{Meters, Seen};
 use super::route;
 use super::route::Route;
 use crate::http::answer::Answer;
+use crate::http::metrics::Metrics;
 use crate::http::problem::Problem;
 use crate::http::{headers, problem};
-use crate::metrics::Metrics;
 
 /// A listener's routes and what answers them.
 pub trait Service: Send + Sync + 'static {

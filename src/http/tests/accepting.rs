@@ -168,7 +168,7 @@ async fn requests_are_counted_by_route_never_by_path() {
     client.order("", "{").await;
     client.get("/v1/commands/SECRET", "").await;
     client.get("/nowhere/SECRET", "").await;
-    let text = String::from_utf8(server.metrics.render().unwrap()).unwrap();
+    let text = String::from_utf8(server.registry.render().unwrap()).unwrap();
     for line in [
         r#"http_requests_total{method="POST",route="/v1/commands/{kind}",status="202"} 1"#,
         r#"http_requests_total{method="POST",route="/v1/commands/{kind}",status="400"} 1"#,

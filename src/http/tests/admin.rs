@@ -3,16 +3,18 @@ use std::sync::atomic::Ordering::SeqCst;
 
 use super::fixture::{Backend, Fake, Server, config, serve, start};
 use crate::http::Admin;
-use crate::metrics::Metrics;
+use crate::http::Metrics;
+use crate::metrics::Registry;
 
 pub async fn serve_admin() -> Server {
     serve_admin_at("127.0.0.1:0").await
 }
 
 pub async fn serve_admin_at(address: &str) -> Server {
-    let (backend, metrics) = (Arc::new(Backend::default()), Arc::new(Metrics::new().unwrap()));
-    let admin = Admin::new(&config(), Arc::<Backend>::clone(&backend), Arc::clone(&metrics));
-    start(address, admin, config().limits(), Fake::default(), backend, metrics).await
+    let (backend, registry) = (Arc::new(Backend::default()), Registry::new().unwrap());
+    let metrics = Arc::new(Metrics::register(&registry).unwrap());
+    let admin = Admin::new(&config(), Arc::<Backend>::clone(&backend), metrics.clone(), registry.clone());
+    start(address, admin, config().limits(), Fake::default(), backend, metrics, registry).await
 }
 
 #[tokio::test]

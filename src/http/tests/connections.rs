@@ -120,7 +120,7 @@ async fn a_client_that_does_not_read_its_answers_is_cut() {
 /// A client whose connection does not fit into the queue tries again after a second.
 #[tokio::test]
 async fn connections_that_come_at_once_all_find_room_in_the_queue() {
-    let metrics = crate::metrics::Metrics::new().unwrap();
+    let metrics = crate::http::Metrics::register(&crate::metrics::Registry::new().unwrap()).unwrap();
     let server = HttpServer::bind("127.0.0.1:0".parse().unwrap(), config().limits(), &metrics).unwrap();
     let address = server.local_addr().unwrap();
     // Nobody accepts them. More than by default, few enough for the test's descriptors and for any kernel's limit.

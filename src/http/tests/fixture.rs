@@ -11,8 +11,10 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
 use super::client::Client;
+use crate::auth;
 use crate::auth::{Authenticator, Caller};
 use crate::command::{CommandId, State, Status};
+use crate::http::Metrics;
 use crate::http::api::checks::Checks;
 use crate::http::server::service::Service;
 use crate::http::{
@@ -20,7 +22,7 @@ use crate::http::{
 };
 use crate::ingest::{Receipt, Request, SubmitError};
 use crate::kinds::{Kinds, defaults};
-use crate::metrics::Metrics;
+use crate::metrics::Registry;
 use crate::status::StatusError;
 use crate::sync::Mutex;
 use crate::units::{ByteSize, Span, Timestamp};
@@ -189,6 +191,7 @@ pub struct Server {
     pub log: Fake,
     pub backend: Arc<Backend>,
     pub metrics: Arc<Metrics>,
+    pub registry: Registry,
     /// Where large bodies are checked.
     pub checks: Checks,
     stop: Option<oneshot::Sender<()>>,
@@ -201,11 +204,13 @@ pub async fn serve() -> Server {
 
 pub async fn serve_with(config: Config, message_max: ByteSize) -> Server {
     let (log, backend) = (Fake::default(), Arc::new(Backend::default()));
-    let metrics = Arc::new(Metrics::new().unwrap());
+    let registry = Registry::new().unwrap();
+    let metrics = Arc::new(Metrics::register(&registry).unwrap());
+    let tokens = auth::Metrics::register(&registry).unwrap();
     let parts = ApiParts {
         commands: log.clone(),
         users: None,
-        authenticator: Authenticator::open(Arc::clone(&metrics)),
+        authenticator: Authenticator::open(&tokens),
         login: None,
         limits: None,
         kinds: Catalogue::new(Kinds::build(&defaults()).unwrap()),
@@ -215,7 +220,7 @@ pub async fn serve_with(config: Config, message_max: ByteSize) -> Server {
     };
     let public = Api::new(&config, parts);
     let checks = public.checks.clone();
-    Server { checks, ..start("127.0.0.1:0", public, config.limits(), log, backend, metrics).await }
+    Server { checks, ..start("127.0.0.1:0", public, config.limits(), log, backend, metrics, registry).await }
 }
 
 pub async fn start<S: Service>(
@@ -225,6 +230,7 @@ pub async fn start<S: Service>(
     log: Fake,
     backend: Arc<Backend>,
     metrics: Arc<Metrics>,
+    registry: Registry,
 ) -> Server {
     let server = HttpServer::bind(address.parse().unwrap(), limits, &metrics).unwrap();
     let address = server.local_addr().unwrap();
@@ -232,7 +238,8 @@ pub async fn start<S: Service>(
     let task = tokio::spawn(server.serve(site, async {
         let _ = stopped.await;
     }));
-    Server { address, log, backend, metrics, checks: Checks::default(), stop: Some(stop), task: Some(task) }
+    let checks = Checks::default();
+    Server { address, log, backend, metrics, registry, checks, stop: Some(stop), task: Some(task) }
 }
 
 impl Server {
@@ -256,6 +263,6 @@ impl Server {
     }
 
     pub fn bound_hit(&self, bound: &str) -> u64 {
-        self.metrics.bound_hit.with_label_values(&[bound]).get()
+        self.registry.bound_hit(bound).get()
     }
 }

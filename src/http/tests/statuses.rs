@@ -99,9 +99,9 @@ async fn a_client_that_goes_away_while_it_waits_harms_nobody() {
     let mut client = server.connect().await;
     client.send(format!("POST /v1/commands/order.create HTTP/1.1\r\nHost: t\r\nPrefer: wait=60\r\nContent-Length: 24\r\n\r\n{ORDER}")).await;
     server.log.arrived(1).await;
-    assert_eq!(server.metrics.http_in_flight.get(), 1);
+    assert_eq!(server.metrics.in_flight.get(), 1);
     drop(client);
-    while server.metrics.http_in_flight.get() > 0 {
+    while server.metrics.in_flight.get() > 0 {
         tokio::task::yield_now().await;
     }
     assert_eq!(server.connect().await.order("", ORDER).await.status, 202);

@@ -26,9 +26,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::metrics::Metrics;
 use super::request::Digests;
 use crate::command::Envelope;
-use crate::metrics::Metrics;
 use crate::sync::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use crate::task::{Alarm, OnFailure, Thread};
 use crate::wal::{Log, Lsn};
@@ -166,7 +166,7 @@ impl Inner {
         }
         // What was just flushed is left out with the rest: it is read from the log again.
         view.forget_recent();
-        self.metrics.bound_hit.with_label_values(&["index_keys"]).inc();
+        self.metrics.index_keys_hit.inc();
         self.count_rebuild("memory_full");
         tracing::error!(
             event = "index.memory_full",

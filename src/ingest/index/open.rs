@@ -5,10 +5,10 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::super::metrics::Metrics;
 use super::part::{EXTENSION, name_of};
 use super::view::{Run, View};
 use super::{Budget, CAUSES, DIR, Digests, FILTER_BYTES, Inner, MAX_RECENT, Part};
-use crate::metrics::Metrics;
 use crate::sync::RwLock;
 use crate::wal::{Log, Lsn};
 

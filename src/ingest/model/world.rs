@@ -13,9 +13,10 @@ use shuttle::thread::JoinHandle;
 use super::super::commit::Committer;
 use super::super::gather::Rule;
 use super::super::index::{IdempotencyIndex, IndexEntry, IndexError, Lookup, Scope};
+use super::super::metrics::Metrics;
 use super::super::{CommitQueue, Config, Ingest, Receipt, Request, Shared, Submission, SubmitError};
 use crate::command::Envelope;
-use crate::metrics::Metrics;
+use crate::metrics::Registry;
 use crate::sync::Mutex;
 use crate::units::{ByteSize, Timestamp};
 use crate::wal::fs::Fs;
@@ -27,7 +28,8 @@ pub const FOREVER: Duration = Duration::from_secs(24 * 3600);
 /// Room for the header and one or two commands.
 pub const SEGMENT: u64 = 5 << 10;
 
-static METRICS: LazyLock<Arc<Metrics>> = LazyLock::new(|| Arc::new(Metrics::new().unwrap()));
+static METRICS: LazyLock<Arc<Metrics>> =
+    LazyLock::new(|| Arc::new(Metrics::register(&Registry::new().unwrap()).unwrap()));
 
 /// How a world is made.
 #[derive(Clone, Copy)]

@@ -10,6 +10,7 @@ use super::index::Lookup;
 use super::request::Digests;
 use super::*;
 use crate::command::Owner;
+use crate::metrics::Registry;
 use crate::units::Timestamp;
 use crate::wal;
 
@@ -36,7 +37,7 @@ impl House {
             writer: opened.writer,
             config: Config::default(),
             checkpoint_interval: Duration::from_millis(20),
-            metrics: Arc::new(Metrics::new().unwrap()),
+            metrics: Arc::new(Metrics::register(&Registry::new().unwrap()).unwrap()),
             alarm: Alarm::default(),
         };
         let (ingest, threads) = start(parts).unwrap();

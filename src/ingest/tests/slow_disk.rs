@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::super::*;
+use crate::metrics::Registry;
 use crate::sync::{Condvar, Mutex};
 use crate::units::Timestamp;
 use crate::wal;
@@ -129,7 +130,7 @@ fn start_on(disk: &Disk, dir: &Path) -> (Ingest, IngestThreads) {
         config,
         // Once, at the end.
         checkpoint_interval: LONG,
-        metrics: Arc::new(Metrics::new().unwrap()),
+        metrics: Arc::new(Metrics::register(&Registry::new().unwrap()).unwrap()),
         alarm: Alarm::default(),
     })
     .unwrap()
@@ -179,8 +180,7 @@ async fn a_slow_fill_delays_no_flushed_answer_and_each_group_once() {
     let refused = Err(SubmitError::SegmentNotReady);
     assert_eq!(answers, [Ok(()), refused.clone(), refused.clone(), refused.clone()]);
     assert_eq!(*order.lock(), ["first", "fits", "full", "full too", "and this"]);
-    let waits = ingest.shared.metrics.bound_hit.with_label_values(&["next_segment"]);
-    assert_eq!(waits.get(), 1, "one wait for all of them");
+    assert_eq!(ingest.shared.metrics.segment_hit.get(), 1, "one wait for all of them");
     assert_eq!(ingest.admission(), Admission::Closed(SubmitError::SegmentNotReady));
     disk.fills.open();
     let filled = Arc::clone(&log);

@@ -27,10 +27,10 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::backoff::Gate;
-use crate::metrics::Metrics;
 use crate::task::TaskSet;
 
 use super::call::{Call, Reply};
+use super::metrics::Metrics;
 use super::{Config, KvError};
 
 use command::{Next, Question};
@@ -71,7 +71,7 @@ impl Remote {
         let link = || Arc::new(Link::new(Arc::clone(&connector)));
         let links: Arc<[_]> = (0..config.pool_size.max(1)).map(|_| link()).collect();
         let all = Arc::clone(&links);
-        let gate = Gate::new("redis", metrics.breaker_open.with_label_values(&["redis"]), move || {
+        let gate = Gate::new("redis", metrics.breaker_open.clone(), move || {
             all.iter().for_each(|link| link.give_up());
         });
         let redis = Redis { timeout: config.timeout.0, cluster: config.cluster, gate, links, connector };

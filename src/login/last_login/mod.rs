@@ -14,9 +14,9 @@ use prometheus::{IntCounter, IntGauge};
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
+use super::metrics::Metrics;
 use crate::backoff::Backoff;
 use crate::db::{Database, DbError};
-use crate::metrics::Metrics;
 use crate::sync::Mutex;
 use crate::task::Task;
 use crate::units::Timestamp;
@@ -63,7 +63,6 @@ struct Inner {
 impl LastLogins {
     /// Nothing is written in the background before [`LastLogins::run`].
     pub fn new(config: LastLoginConfig, db: Database, metrics: &Metrics) -> Self {
-        let bound = |name| metrics.bound_hit.with_label_values(&[name]);
         Self(Arc::new(Inner {
             queue: Mutex::new(Queue::new(config.buffer)),
             config,
@@ -71,8 +70,8 @@ impl LastLogins {
             full: Notify::new(),
             turn: tokio::sync::Mutex::default(),
             waiting: metrics.last_logins_waiting.clone(),
-            overflow: bound("last_logins"),
-            lost: bound("last_logins_lost"),
+            overflow: metrics.last_logins_hit.clone(),
+            lost: metrics.last_logins_lost.clone(),
         }))
     }
 

@@ -2,7 +2,9 @@ use sqlx::{AssertSqlSafe, Connection, SqliteConnection};
 use tempfile::TempDir;
 
 use super::*;
+use crate::db;
 use crate::db::Config;
+use crate::metrics::Registry;
 
 /// Longer than any test may take.
 const LONG: Duration = Duration::from_secs(60);
@@ -11,6 +13,7 @@ const LONG: Duration = Duration::from_secs(60);
 struct Fixture {
     db: Database,
     url: String,
+    registry: Registry,
     metrics: Metrics,
     _dir: TempDir,
 }
@@ -20,13 +23,15 @@ impl Fixture {
         let dir = tempfile::tempdir().unwrap();
         let url = format!("sqlite:{}", dir.path().join("users.sqlite").display());
         let config = Config { url: url.as_str().into(), ..Config::default() };
-        let metrics = Metrics::new().unwrap();
-        let db = Database::connect(&config, Arc::new(Metrics::new().unwrap())).await.unwrap();
+        let registry = Registry::new().unwrap();
+        let metrics = Metrics::register(&registry).unwrap();
+        let db_metrics = db::Metrics::register(&registry).unwrap();
+        let db = Database::connect(&config, &db_metrics).await.unwrap();
         db.migrate().await.unwrap();
         for name in ["ada", "bob", "cid", "dan"] {
             db.create_admin(name, "$2b$10$hash", Timestamp(1)).await.unwrap();
         }
-        Self { db, url, metrics, _dir: dir }
+        Self { db, url, registry, metrics, _dir: dir }
     }
 
     /// Takes the table of users away, or brings it back with the users in it: there is no moment at which the table is
@@ -62,7 +67,7 @@ impl Fixture {
     }
 
     fn hit(&self, bound: &str) -> u64 {
-        self.metrics.bound_hit.with_label_values(&[bound]).get()
+        self.registry.bound_hit(bound).get()
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod estimate;
 mod job;
+mod metrics;
 mod queue;
 mod salt;
 mod turns;
@@ -15,11 +16,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use prometheus::IntGauge;
 use tokio::sync::oneshot;
 
 use crate::command::{Secret, same_bytes};
-use crate::metrics::Metrics;
 use crate::task::{Alarm, OnFailure, Thread};
 
 use super::config::{COSTS, Config};
@@ -28,6 +27,7 @@ use job::{Job, JobInfo, Purpose, Reply};
 use queue::Queue;
 
 pub use job::{HashError, LONGEST_PASSWORD};
+pub use metrics::Metrics;
 pub use salt::{derived_salt, random_salt};
 
 /// Nothing depends on it: a stop wakes who waits.
@@ -48,18 +48,16 @@ pub struct HashWorkers {
 struct Shared {
     cost: u32,
     queue: Queue,
-    waiting: IntGauge,
-    metrics: Arc<Metrics>,
+    metrics: Metrics,
 }
 
 impl HashPool {
     /// Starts the threads of `[users] hash_threads`.
-    pub fn start(config: &Config, metrics: Arc<Metrics>, alarm: &Alarm) -> io::Result<(Self, HashWorkers)> {
+    pub fn start(config: &Config, metrics: Metrics, alarm: &Alarm) -> io::Result<(Self, HashWorkers)> {
         let count = config.hash_thread_count();
         let shared = Arc::new(Shared {
             cost: config.password_cost,
             queue: Queue::new(count, estimate::ROUND),
-            waiting: metrics.hash_waiting.clone(),
             metrics,
         });
         let mut threads = Vec::with_capacity(count);
@@ -163,14 +161,14 @@ impl Shared {
     fn push_prompt(&self, job: Job) -> Result<(), HashError> {
         let pushed = self.queue.push_prompt(job);
         if let Err(HashError::Busy { .. }) = pushed {
-            self.metrics.bound_hit.with_label_values(&["hash_queue"]).inc();
+            self.metrics.queue_hit.inc();
         }
         self.count();
         pushed
     }
 
     fn count(&self) {
-        self.waiting.set(i64::try_from(self.queue.len()).unwrap_or(i64::MAX));
+        self.metrics.waiting.set(i64::try_from(self.queue.len()).unwrap_or(i64::MAX));
     }
 
     /// Until the queue is closed.

@@ -3,17 +3,18 @@ use std::num::NonZeroUsize;
 use std::sync::mpsc;
 
 use super::*;
+use crate::metrics::Registry;
 use crate::units::ThreadCount;
 
 /// Far more than any test needs.
 const LONG: Duration = Duration::from_secs(60);
 const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
-fn pool(cost: u32, threads: usize) -> (HashPool, HashWorkers, Arc<Metrics>) {
-    let metrics = Arc::new(Metrics::new().unwrap());
+fn pool(cost: u32, threads: usize) -> (HashPool, HashWorkers, Metrics) {
+    let metrics = Metrics::register(&Registry::new().unwrap()).unwrap();
     let hash_threads = ThreadCount::Count(NonZeroUsize::new(threads).unwrap());
     let config = Config { password_cost: cost, hash_threads, ..Config::default() };
-    let (pool, workers) = HashPool::start(&config, Arc::clone(&metrics), &Alarm::default()).unwrap();
+    let (pool, workers) = HashPool::start(&config, metrics.clone(), &Alarm::default()).unwrap();
     (pool, workers, metrics)
 }
 
@@ -44,7 +45,7 @@ async fn a_hash_is_verified_by_its_password_and_by_no_other() {
         [bcrypt::verify("hunter2", &hash), bcrypt::verify("hunter3", &hash)].map(Result::unwrap),
         [true, false]
     );
-    assert_eq!(metrics.hash_waiting.get(), 0);
+    assert_eq!(metrics.waiting.get(), 0);
     workers.stop(LONG);
     assert_eq!(pool.hash(secret("hunter2"), [1; 16], CLIENT, later()).await, Err(HashError::Closing));
 }
@@ -96,7 +97,7 @@ async fn what_cannot_be_ready_in_time_is_refused_at_once_and_not_queued() {
     let Err(HashError::Busy { retry_after }) = refused else { panic!("{refused:?}") };
     assert!(retry_after > Duration::from_millis(1));
     assert!(pool.shared.queue.len() <= waiting);
-    assert_eq!(metrics.bound_hit.with_label_values(&["hash_queue"]).get(), 1);
+    assert_eq!(metrics.queue_hit.get(), 1);
 }
 
 #[tokio::test]

@@ -20,13 +20,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Config;
+use super::metrics::Metrics;
 use crate::backoff;
 use crate::command::CommandId;
 use crate::db::Database;
 use crate::ingest::{Ingest, Receipt};
 use crate::kv::markers::Marker;
 use crate::kv::{Held, Kv, KvError, Replacement, markers};
-use crate::metrics::Metrics;
 use crate::status::Statuses;
 use crate::sync::Mutex;
 
@@ -104,7 +104,7 @@ impl Reservations {
         let log = statuses.log_id();
         let in_flight = Arc::default();
         let (ttl, jitter) = (config.pending_ttl.0, config.pending_jitter.0);
-        let bound_hit = metrics.bound_hit.with_label_values(&["pending_markers"]);
+        let bound_hit = metrics.markers_hit.clone();
         Self {
             kv,
             db,

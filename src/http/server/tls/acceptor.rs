@@ -14,8 +14,8 @@ use tokio_rustls::server::TlsStream;
 
 use super::files::{Files, Fingerprint};
 use crate::http::config::Config;
+use crate::http::metrics::Metrics;
 use crate::http::server::timed_io::Socket;
-use crate::metrics::Metrics;
 use crate::mistake::Mistake;
 use crate::sync::RwLock;
 

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::*;
 use crate::command::{CommandId, KeyedDigest, Repeat};
+use crate::metrics::Registry;
 use crate::units::Timestamp;
 use crate::wal;
 use crate::wal::fs::{Fs, Mode};
@@ -34,7 +35,10 @@ impl House {
             observer: Arc::new(|_| {}),
         };
         let opened = wal::open(Arc::new(disk.clone()), Path::new(LOG), &options, Timestamp(1)).unwrap();
-        let index = Inner::open(Arc::clone(&opened.log), Arc::new(Metrics::new().unwrap()));
+        let index = Inner::open(
+            Arc::clone(&opened.log),
+            Arc::new(Metrics::register(&Registry::new().unwrap()).unwrap()),
+        );
         let keys = opened.log.end().0 - 1;
         Self { disk: disk.clone(), writer: opened.writer, index, keys }
     }
@@ -270,10 +274,7 @@ fn memory_is_bounded_while_nothing_can_be_written_and_the_index_recovers() {
     assert!(house.index.turn(&|| false).is_err());
     house.commit(10_000);
     assert!(house.index.write().recent.keys.len() <= 2_000);
-    assert_eq!(
-        house.index.metrics.bound_hit.with_label_values(&["index_keys"]).get(),
-        house.rebuilds("memory_full")
-    );
+    assert_eq!(house.index.metrics.index_keys_hit.get(), house.rebuilds("memory_full"));
     house.disk.fail_writes(false);
     house.turn();
     house.assert_complete();

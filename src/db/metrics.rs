@@ -1,0 +1,51 @@
+//! What the database counts.
+
+use prometheus::{Error, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
+
+use crate::metrics::{Registry, buckets};
+
+/// Metrics of the database.
+pub struct Metrics {
+    /// Connections by state: `used`, `idle`.
+    pub connections: IntGaugeVec,
+    /// One statement, by query.
+    pub query_seconds: HistogramVec,
+    /// Expired rows deleted, by table.
+    pub retention_deleted: IntCounterVec,
+    /// For how long the oldest row that is still to be deleted has been expired, in seconds, by table; 0: none is.
+    pub retention_lag: IntGaugeVec,
+    /// 1 while the database is not asked because it did not answer.
+    pub breaker_open: IntGauge,
+    /// All connections were in use.
+    pub pool_hit: IntCounter,
+    /// A pass left expired rows behind.
+    pub retention_hit: IntCounter,
+}
+
+impl Metrics {
+    /// Registers them.
+    pub fn register(registry: &Registry) -> Result<Self, Error> {
+        Ok(Self {
+            connections: registry.gauges("db_connections", "Connections to the database", "state")?,
+            query_seconds: registry.histograms(
+                "db_query_seconds",
+                "One statement to the database",
+                buckets::DATABASE_SECONDS,
+                &["query"],
+            )?,
+            retention_deleted: registry.counters(
+                "forebay_retention_deleted_total",
+                "Expired rows deleted from the database",
+                &["table"],
+            )?,
+            retention_lag: registry.gauges(
+                "forebay_retention_lag_seconds",
+                "For how long the oldest row still to be deleted has been expired; 0: none is",
+                "table",
+            )?,
+            breaker_open: registry.breaker_open("database"),
+            pool_hit: registry.bound_hit("db_pool"),
+            retention_hit: registry.bound_hit("retention"),
+        })
+    }
+}

@@ -1,0 +1,49 @@
+//! What the way into the log counts.
+
+use prometheus::{Error, Histogram, IntCounter, IntCounterVec};
+
+use crate::metrics::{Registry, buckets};
+
+/// Metrics of ingest.
+pub struct Metrics {
+    /// Queue, write and flush of one request.
+    pub commit_seconds: Histogram,
+    /// Rebuilds of the idempotency index, or of a part of it, by cause.
+    pub index_rebuilds: IntCounterVec,
+    /// The queue of the commit thread is full.
+    pub queue_hit: IntCounter,
+    /// A flush took longer than a request waits.
+    pub deadline_hit: IntCounter,
+    /// The backlog is full.
+    pub backlog_hit: IntCounter,
+    /// The disk has no room for a record.
+    pub disk_hit: IntCounter,
+    /// The next segment was not ready in time.
+    pub segment_hit: IntCounter,
+    /// The idempotency index has as many keys in memory as it may.
+    pub index_keys_hit: IntCounter,
+}
+
+impl Metrics {
+    /// Registers them.
+    pub fn register(registry: &Registry) -> Result<Self, Error> {
+        Ok(Self {
+            commit_seconds: registry.histogram(
+                "forebay_wal_commit_seconds",
+                "Queue, write and flush",
+                buckets::FLUSH_SECONDS,
+            )?,
+            index_rebuilds: registry.counters(
+                "forebay_index_rebuilds_total",
+                "Parts of the idempotency index dropped and rebuilt from the log",
+                &["cause"],
+            )?,
+            queue_hit: registry.bound_hit("commit_queue"),
+            deadline_hit: registry.bound_hit("flush_deadline"),
+            backlog_hit: registry.bound_hit("backlog"),
+            disk_hit: registry.bound_hit("disk"),
+            segment_hit: registry.bound_hit("next_segment"),
+            index_keys_hit: registry.bound_hit("index_keys"),
+        })
+    }
+}

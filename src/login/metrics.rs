@@ -1,0 +1,39 @@
+//! What the login service counts.
+
+use prometheus::{Error, HistogramVec, IntCounter, IntCounterVec, IntGauge};
+
+use crate::metrics::{CacheMetrics, Registry};
+
+/// Metrics of the login service.
+pub struct Metrics {
+    /// Logins by result: `ok`, `wrong`, `busy`, `limited`, `failed`; and `reused` refresh tokens.
+    pub results: IntCounterVec,
+    /// Login times that wait to be written.
+    pub last_logins_waiting: IntGauge,
+    /// The cache of passwords that were right.
+    pub credentials: CacheMetrics,
+    /// Durations of steps.
+    pub step_seconds: HistogramVec,
+    /// A login was refused because too many are in progress.
+    pub logins_hit: IntCounter,
+    /// A login time was written at once, because as many wait as may.
+    pub last_logins_hit: IntCounter,
+    /// Login times that were given up.
+    pub last_logins_lost: IntCounter,
+}
+
+impl Metrics {
+    /// Registers them.
+    pub fn register(registry: &Registry) -> Result<Self, Error> {
+        Ok(Self {
+            results: registry.counters("forebay_login_total", "Logins, by result", &["result"])?,
+            last_logins_waiting: registry
+                .gauge("forebay_last_logins_waiting", "Login times that wait to be written")?,
+            credentials: registry.cache("credentials"),
+            step_seconds: registry.step_seconds(),
+            logins_hit: registry.bound_hit("logins"),
+            last_logins_hit: registry.bound_hit("last_logins"),
+            last_logins_lost: registry.bound_hit("last_logins_lost"),
+        })
+    }
+}

@@ -1,0 +1,24 @@
+//! What the pool that hashes passwords counts.
+
+use prometheus::{Error, IntCounter, IntGauge};
+
+use crate::metrics::Registry;
+
+/// Metrics of the pool.
+#[derive(Clone)]
+pub struct Metrics {
+    /// Passwords that wait to be hashed.
+    pub waiting: IntGauge,
+    /// A password was refused, because those before it would not leave it the time.
+    pub queue_hit: IntCounter,
+}
+
+impl Metrics {
+    /// Registers them.
+    pub fn register(registry: &Registry) -> Result<Self, Error> {
+        Ok(Self {
+            waiting: registry.gauge("forebay_hash_waiting", "Passwords that wait to be hashed")?,
+            queue_hit: registry.bound_hit("hash_queue"),
+        })
+    }
+}
