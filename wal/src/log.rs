@@ -1,5 +1,6 @@
 //! The log as everyone but its writer sees it: what is flushed, what is done, what lies where.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -126,6 +127,11 @@ impl Log {
         &self.dir
     }
 
+    /// The first number of this life: everything below was accepted before it.
+    pub fn began(&self) -> Lsn {
+        self.began
+    }
+
     /// The first number not flushed yet: everything below is on stable storage.
     pub fn end(&self) -> Lsn {
         self.end.get()
@@ -200,6 +206,21 @@ impl Log {
             end: self.end(),
             dead,
         }
+    }
+
+    /// Records per label that were accepted before this life and wait, as far as footers tell without a look at records:
+    /// those in segments of which no record is done.
+    pub fn untouched_labels(&self) -> BTreeMap<String, u64> {
+        let mut segments = self.segments();
+        segments.retain(|segment| !segment.labels.is_empty());
+        let ledger = self.ledger();
+        segments.retain(|segment| ledger.marks(segment.first).is_some_and(|marks| marks.done == 0));
+        drop(ledger);
+        let mut labels: BTreeMap<String, u64> = BTreeMap::new();
+        for (label, count) in segments.iter().flat_map(|segment| &segment.labels) {
+            *labels.entry(label.clone()).or_default() += count;
+        }
+        labels
     }
 
     /// Bytes of the records that are not done.

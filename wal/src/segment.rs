@@ -61,6 +61,8 @@ pub struct Segment {
     pub seed: Seed,
     /// How its payloads are read.
     pub access: Access,
+    /// Records per label, if it was sealed in an earlier life and its footer is readable; else none.
+    pub labels: BTreeMap<String, u64>,
     state: RwLock<State>,
 }
 
@@ -72,8 +74,14 @@ impl Segment {
             created: header.created,
             seed: Seed::new(&header.salt),
             access,
+            labels: BTreeMap::new(),
             state: RwLock::new(state),
         }
+    }
+
+    /// The same with what its footer counts.
+    pub fn with_labels(self, labels: BTreeMap<String, u64>) -> Self {
+        Self { labels, ..self }
     }
 
     /// A copy of its state.

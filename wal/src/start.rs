@@ -1,6 +1,7 @@
 //! What a start makes of the segments of earlier lives: each is taken over, the open one closed for good; what is
 //! missing or damaged is listed, durably, and no number that may have been given is given again.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
 use std::path::Path;
@@ -62,6 +63,7 @@ impl Start<'_> {
             // One in the middle, or in `acked/`, lost its footer, and its successor is missing: what it holds is read
             // all the same. Only its records tell which numbers were given.
             let is_open = found.footer.is_none() && successor.first != first;
+            let mut labels = found.footer.as_ref().map(|footer| footer.labels.clone()).unwrap_or_default();
             let seal = match is_open {
                 true => {
                     if found.place == Place::Acked {
@@ -73,6 +75,7 @@ impl Start<'_> {
                         self.check_promise(tail.next())?;
                     }
                     let closed = self.close(found.place, &tail).map_err(failed)?;
+                    labels.clone_from(&tail.footer().labels);
                     // One in `acked/` that holds no record is let go of with the others, unless its name is needed.
                     let is_kept = found.place == Place::Acked && behind.is_some();
                     closed.or_else(|| is_kept.then(|| found.seal(successor)))
@@ -90,7 +93,7 @@ impl Start<'_> {
                 // A start that failed may have left a size that is not durable yet.
                 None => sync(&*self.fs, &path).map_err(failed)?,
             }
-            self.take_over(found, seal);
+            self.take_over(found, seal, labels);
             expected = Some(seal.next);
             before = seal;
         }
@@ -160,13 +163,14 @@ impl Start<'_> {
             || self.checkpoint.is_some_and(|checkpoint| checkpoint.undone(range).is_some())
     }
 
-    fn take_over(&mut self, found: &Found, seal: Seal) {
+    fn take_over(&mut self, found: &Found, seal: Seal, labels: BTreeMap<String, u64>) {
         let header = &found.header;
         let place = found.place;
         let last_at = found.footer.as_ref().map_or(header.created, |footer| footer.last_at);
         let state =
             State { place, next: seal.next, length: seal.length, sealed: true, last_at, index: Vec::new() };
-        self.segments.insert(Arc::new(Segment::new(header, found.access.clone(), state)));
+        let segment = Segment::new(header, found.access.clone(), state).with_labels(labels);
+        self.segments.insert(Arc::new(segment));
         self.ledger.insert(header.first, self.marks(header.first, seal, place));
     }
 
