@@ -154,7 +154,7 @@ fn drained(wal: &std::path::Path, records: u64, bootstrap: &str, config: drain::
     let drain = Drain::start(DrainParts {
         statuses: Statuses::new(Arc::clone(&log)),
         log: Arc::clone(&log),
-        metrics: Arc::new(drain::Metrics::register(&registry).expect("metrics")),
+        metrics: Arc::new(drain::Metrics::register(&registry, &[]).expect("metrics")),
         config,
         kafka: kafka::Config::default(),
         alarm: Alarm::default(),

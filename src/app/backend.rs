@@ -1,30 +1,33 @@
 //! What operators see and steer, over the admin listener and over the control socket, and the gauges of a scrape: looked
 //! up when somebody asks, so that they are true at that moment. It reads through handles and keeps nothing running.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use serde_json::json;
 
+use crate::command::{USER_TOPIC, UserKind};
 use crate::consumer;
 use crate::control::{Operator, Outcome};
 use crate::db::Database;
 use crate::drain::Handle;
-use crate::http::{AdminService, Readiness};
+use crate::http::{AdminService, Catalogue, Readiness};
 use crate::ingest::{Admission, Again, Ingest, SubmitError};
 use crate::units::Timestamp;
 use crate::wal::dead::{Dead, Removal};
 use crate::wal::{Figures, Log, Lsn, Place};
 
 use super::dependencies::Dependencies;
-use super::log_metrics::LogMetrics;
+use super::log_gauges::LogGauges;
 
 /// The running parts, as far as an operator sees them.
 pub(super) struct Backend {
     pub(super) log: Arc<Log>,
     pub(super) ingest: Ingest,
-    pub(super) metrics: Arc<LogMetrics>,
+    pub(super) gauges: LogGauges,
+    pub(super) kinds: Catalogue,
     /// None until the workers run.
     pub(super) drain: OnceLock<Handle>,
     /// None when what is embedded could not be opened.
@@ -36,6 +39,19 @@ pub(super) struct Backend {
 }
 
 impl Backend {
+    /// Records that were accepted before the start, by the topics that their kinds have now.
+    fn older_by_topic(&self) -> BTreeMap<String, u64> {
+        let mut topics: BTreeMap<String, u64> = BTreeMap::new();
+        for (kind, records) in self.log.untouched_labels() {
+            let is_user = UserKind::ALL.iter().any(|known| known.as_str() == kind);
+            let topic = if is_user { Some(Arc::from(USER_TOPIC)) } else { self.kinds.topic_of(&kind) };
+            if let Some(topic) = topic {
+                *topics.entry(topic.to_string()).or_default() += records;
+            }
+        }
+        topics
+    }
+
     fn kafka(&self) -> String {
         let Some(drain) = self.drain.get() else { return "starting".to_owned() };
         if let Some(notice) = drain.notice() {
@@ -100,23 +116,25 @@ impl AdminService for Backend {
     }
 
     fn refresh_gauges(&self) {
-        let (log, metrics) = (&self.log, &self.metrics);
+        let (log, gauges) = (&self.log, &self.gauges);
         let figures = log.figures();
         let age = oldest_age(log, &figures);
-        metrics.backlog.set(signed(figures.backlog));
-        metrics.backlog_bytes.set(signed(figures.backlog_bytes));
-        metrics.dead_letters.set(signed(figures.dead));
-        metrics.oldest_age.set(age.as_secs_f64());
+        gauges.backlog.set(signed(figures.backlog));
+        gauges.backlog_bytes.set(signed(figures.backlog_bytes));
+        let is_any_older = figures.watermark < log.began();
+        gauges.topics.observe(figures.backlog, is_any_older.then(|| self.older_by_topic()));
+        gauges.dead_letters.set(signed(figures.dead));
+        gauges.oldest_age.set(age.as_secs_f64());
         // Everything before the oldest that waits is over; when none waits, everything is.
         let over = Timestamp::now().0 as f64 / 1e3 - age.as_secs_f64();
-        metrics.watermark_timestamp.set(over);
-        metrics.poisoned.set(log.poisoned().is_some().into());
+        gauges.watermark_timestamp.set(over);
+        gauges.poisoned.set(log.poisoned().is_some().into());
         match log.free_space() {
-            Ok(bytes) => metrics.free_bytes.set(signed(bytes)),
+            Ok(bytes) => gauges.free_bytes.set(signed(bytes)),
             Err(error) => tracing::warn!(%error, "the free space of the log's file system is not known"),
         }
-        segments(log, metrics);
-        metrics.idempotency_window.set(self.ingest.idempotency_window().as_secs_f64());
+        segments(log, gauges);
+        gauges.idempotency_window.set(self.ingest.idempotency_window().as_secs_f64());
         if let Some(db) = &self.db {
             db.observe();
         }
@@ -126,7 +144,7 @@ impl AdminService for Backend {
         if let Some(drain) = self.drain.get() {
             drain.observe();
             let waiting = drain.oldest_waiting().map_or(Duration::ZERO, |lsn| age_of(log, lsn));
-            metrics.oldest_waiting_age.set(waiting.as_secs_f64());
+            gauges.oldest_waiting_age.set(waiting.as_secs_f64());
         }
     }
 }
@@ -185,7 +203,7 @@ fn age_of(log: &Arc<Log>, lsn: Lsn) -> Duration {
     }
 }
 
-fn segments(log: &Log, metrics: &LogMetrics) {
+fn segments(log: &Log, gauges: &LogGauges) {
     let (mut open, mut pending, mut acked) = (0, 0, 0);
     for segment in log.segments() {
         let state = segment.state();
@@ -196,7 +214,7 @@ fn segments(log: &Log, metrics: &LogMetrics) {
         }
     }
     for (state, count) in [("open", open), ("pending", pending), ("acked", acked)] {
-        metrics.segments.with_label_values(&[state]).set(count);
+        gauges.segments.with_label_values(&[state]).set(count);
     }
 }
 

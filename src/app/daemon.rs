@@ -23,7 +23,8 @@ use super::dependencies::Dependencies;
 use super::endpoints::Endpoints;
 use super::hooks::PostCommitHook;
 use super::listeners::{Listeners, Serving};
-use super::log_metrics::LogMetrics;
+use super::log_gauges::LogGauges;
+use super::process::registered;
 use super::reload::Reloadable;
 use super::service::{Service, Stores};
 use super::shutdown::{Deadlines, Running};
@@ -49,7 +50,7 @@ impl Daemon {
     /// Starts ingest and listens; from here on commands are accepted.
     pub(super) async fn listen(
         wiring: &Wiring<'_>,
-        (lock, Opened { writer, log, .. }, metrics): (Lock, Opened, Arc<LogMetrics>),
+        (lock, Opened { writer, log, .. }): (Lock, Opened),
         http: Arc<http::Metrics>,
         endpoints: Endpoints,
         tls: Option<Tls>,
@@ -69,17 +70,18 @@ impl Daemon {
         let service = stores.as_ref().map(|stores| {
             Service::start(wiring, stores, ingest.clone(), &statuses, hash_pool.clone(), &dependencies)
         });
+        let kinds = Catalogue::new(Kinds::build(&config.kinds).map_err(Mistakes::from)?);
         let backend = Arc::new(Backend {
             log: Arc::clone(&log),
             ingest: ingest.clone(),
-            metrics,
+            gauges: registered(LogGauges::register(registry))?,
+            kinds: kinds.clone(),
             drain: OnceLock::new(),
             db: stores.as_ref().map(|stores| stores.db.clone()),
             dependencies,
             consumer: OnceLock::new(),
             stopping: AtomicBool::new(false),
         });
-        let kinds = Catalogue::new(Kinds::build(&config.kinds).map_err(Mistakes::from)?);
         let reloadable = Reloadable {
             kinds: Some(kinds.clone()),
             limits: Some(auth.limits.clone()),

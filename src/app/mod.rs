@@ -7,7 +7,8 @@
 //!
 //! - `serve`, `drain`, `consume`, `migrate`: a subcommand each; `daemon`: what runs in `serve`;
 //! - `wiring`: how components are built; `shutdown`: the order in which they stop; `process`: what comes before both;
-//! - `service`, `auth`, `hooks`, `backend`: what ties components together; `log_metrics`: what is counted of the log.
+//! - `service`, `auth`, `hooks`, `backend`: what ties components together; `log_gauges`, `log_metrics`: what is shown of
+//!   the log.
 
 mod auth;
 mod backend;
@@ -23,6 +24,7 @@ mod expiry;
 mod failure;
 mod hooks;
 mod listeners;
+mod log_gauges;
 mod log_metrics;
 mod migrate;
 mod open;

@@ -122,7 +122,6 @@ fn observe(event: &Event, metrics: &LogMetrics, alarm: &Alarm) {
         }
         Event::Damaged(finding) => tracing::error!(?finding, "damage put into quarantine"),
         Event::Poisoned { cause } => {
-            metrics.poisoned.set(1);
             alarm.raise("log", cause);
         }
         Event::NotesForgotten { notes } => {

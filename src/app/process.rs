@@ -26,13 +26,26 @@ impl Process {
         let registry = registered(Registry::new())?;
         let lost = registered(registry.counter(
             "forebay_log_lines_lost_total",
-            "Log lines that could not be written to standard error",
+            "Log lines that could not be written to standard error. Worry at any increase: the log has gaps.",
         ))?;
+        registered(build_info(&registry))?;
         telemetry::init(&config.telemetry, &lost).map_err(Failure::system("log lines"))?;
         descriptors::raise();
         let runtime = Runtime::new().map_err(Failure::system("runtime"))?;
         Ok(Self { runtime, registry, alarm: Alarm::default() })
     }
+}
+
+/// Which build this is. The build sets `FOREBAY_COMMIT`: sources in a package have no history to ask.
+fn build_info(registry: &Registry) -> Result<(), prometheus::Error> {
+    let info = registry.gauges_by(
+        "forebay_build_info",
+        "1; the labels name the version and the commit of the build that runs. No reason to worry.",
+        &["version", "commit"],
+    )?;
+    let commit = option_env!("FOREBAY_COMMIT").unwrap_or("unknown");
+    info.with_label_values(&[env!("CARGO_PKG_VERSION"), commit]).set(1);
+    Ok(())
 }
 
 /// Metrics that are registered. Fails only when two of them share a name, which a test rules out.

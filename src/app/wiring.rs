@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::runtime::Handle;
 
+use crate::command::USER_TOPIC;
 use crate::config::{Config, Mistakes};
 use crate::consumer::{Consumer, ConsumerParts, PostCommit};
 use crate::db::Database;
@@ -35,6 +36,11 @@ pub(super) struct Wiring<'a> {
 }
 
 impl Wiring<'_> {
+    /// The topics that the configuration names.
+    fn topics(&self) -> Vec<&str> {
+        self.config.kinds.iter().map(|kind| &*kind.topic).chain([USER_TOPIC]).collect()
+    }
+
     /// The metrics of a component, which is built once.
     pub(super) fn metrics<M>(
         &self,
@@ -43,11 +49,11 @@ impl Wiring<'_> {
         registered(register(&self.registry)).map(Arc::new)
     }
 
-    /// The log, locked and recovered, and its metrics. `redeliver`: see `wal::Options`.
-    pub(super) fn log(&self, redeliver: bool) -> Result<(Lock, Opened, Arc<LogMetrics>), Failure> {
+    /// The log, locked and recovered. `redeliver`: see `wal::Options`.
+    pub(super) fn log(&self, redeliver: bool) -> Result<(Lock, Opened), Failure> {
         let metrics = self.metrics(LogMetrics::register)?;
-        let (lock, opened) = open::open(&self.config.wal, redeliver, &metrics, &self.alarm)?;
-        Ok((lock, opened, metrics))
+        self.registry.topics().expect(self.topics());
+        open::open(&self.config.wal, redeliver, &metrics, &self.alarm)
     }
 
     /// The way into the log, and the threads that commit, take checkpoints and delete delivered segments.
@@ -81,7 +87,7 @@ impl Wiring<'_> {
         let started = Drain::start(DrainParts {
             log: Arc::clone(log),
             statuses,
-            metrics: self.metrics(drain::Metrics::register)?,
+            metrics: Arc::new(registered(drain::Metrics::register(&self.registry, &self.topics()))?),
             config: self.config.drain.clone(),
             kafka: self.config.kafka.clone(),
             alarm: self.alarm.clone(),

@@ -28,20 +28,32 @@ impl Metrics {
         Ok(Self {
             applied: registry.counters(
                 "forebay_consumer_applied_total",
-                "Users' commands by what became of them",
-                &["outcome"],
+                "Commands about users, by outcome: applied, rejected, repeat, retry, dead. Worry when dead \
+                 grows, or retry for minutes.",
+                "outcome",
+                &["applied", "rejected", "repeat", "retry", "dead"],
             )?,
-            lag: registry.gauge("forebay_consumer_lag", "Users' commands in Kafka still to be applied")?,
-            retried: registry.counter("forebay_consumer_retry_total", "Commands sent to the retry topic")?,
-            dead: registry
-                .counter("forebay_consumer_dead_total", "Commands sent to the dead-letter topic")?,
+            lag: registry.gauge(
+                "forebay_consumer_lag",
+                "Commands about users in Kafka that this process has still to apply. Worry when it grows \
+                 for minutes.",
+            )?,
+            retried: registry.counter(
+                "forebay_consumer_retry_total",
+                "Commands sent to the retry topic. Worry when it grows for minutes.",
+            )?,
+            dead: registry.counter(
+                "forebay_consumer_dead_total",
+                "Commands sent to the dead-letter topic. Worry at any increase.",
+            )?,
             blocked: registry.gauge(
                 "forebay_consumer_blocked",
-                "1 while nothing is applied: the database cannot be written, or no command is settled",
+                "1 while nothing is applied: the database cannot be written, or no command is settled. \
+                 Worry at 1.",
             )?,
             batch_records: registry.histogram(
                 "forebay_consumer_batch_records",
-                "Commands that shared a transaction",
+                "Commands that shared a transaction. No reason to worry: it grows with load.",
                 buckets::BATCH_RECORDS,
             )?,
             markers_hit: registry.bound_hit("consumer_markers"),

@@ -1,8 +1,9 @@
 //! Metrics of the database: durations by query, the pool's state.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
-use prometheus::{Histogram, IntCounter, IntGauge};
+use prometheus::{Histogram, HistogramVec, IntCounter, IntGauge};
 
 use super::metrics::Metrics;
 use super::retention::Table;
@@ -58,7 +59,9 @@ queries! {
 
 /// The metrics, with their label children resolved once.
 pub(super) struct Meter {
-    durations: Vec<Histogram>,
+    query_seconds: HistogramVec,
+    /// Of each [`Query`]. Made by the first statement: the buckets of all are hundreds of series.
+    durations: [OnceLock<Histogram>; Query::ALL.len()],
     used: IntGauge,
     idle: IntGauge,
     exhausted: IntCounter,
@@ -69,14 +72,14 @@ pub(super) struct Meter {
 
 impl Meter {
     pub(super) fn new(metrics: &Metrics) -> Self {
-        let duration = |query: &Query| metrics.query_seconds.with_label_values(&[query.as_str()]);
         let expired = |table: &Table| {
             let table = [table.name()];
             let deleted = metrics.retention_deleted.with_label_values(&table);
             (deleted, metrics.retention_lag.with_label_values(&table))
         };
         Self {
-            durations: Query::ALL.iter().map(duration).collect(),
+            query_seconds: metrics.query_seconds.clone(),
+            durations: [const { OnceLock::new() }; Query::ALL.len()],
             used: metrics.connections.with_label_values(&["used"]),
             idle: metrics.connections.with_label_values(&["idle"]),
             exhausted: metrics.pool_hit.clone(),
@@ -88,7 +91,8 @@ impl Meter {
     /// A statement took so long, whatever came of it.
     pub(super) fn took(&self, query: Query, duration: Duration) {
         if let Some(histogram) = self.durations.get(query as usize) {
-            histogram.observe(duration.as_secs_f64());
+            let of_query = || self.query_seconds.with_label_values(&[query.as_str()]);
+            histogram.get_or_init(of_query).observe(duration.as_secs_f64());
         }
     }
 

@@ -26,22 +26,30 @@ impl Metrics {
     /// Registers them.
     pub fn register(registry: &Registry) -> Result<Self, Error> {
         Ok(Self {
-            connections: registry.gauges("db_connections", "Connections to the database", "state")?,
+            connections: registry.gauges(
+                "db_connections",
+                "Database connections, by state: used, idle. Worry when used stays at max_connections.",
+                "state",
+                &["used", "idle"],
+            )?,
             query_seconds: registry.histograms(
                 "db_query_seconds",
-                "One statement to the database",
+                "Duration of a statement, by query, in seconds. Worry when the 95th percentile is above 0.1.",
                 buckets::DATABASE_SECONDS,
                 &["query"],
             )?,
             retention_deleted: registry.counters(
                 "forebay_retention_deleted_total",
-                "Expired rows deleted from the database",
-                &["table"],
+                "Expired rows deleted from the database, by table. No reason to worry.",
+                "table",
+                &[],
             )?,
             retention_lag: registry.gauges(
                 "forebay_retention_lag_seconds",
-                "For how long the oldest row still to be deleted has been expired; 0: none is",
+                "How long the oldest remaining row has been expired, by table, in seconds; 0: none. Worry \
+                 above a day: personal data is kept too long.",
                 "table",
+                &[],
             )?,
             breaker_open: registry.breaker_open("database"),
             pool_hit: registry.bound_hit("db_pool"),

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use crate::backoff::Backoff;
 use crate::command::{Envelope, UserValue};
 use crate::drain::context::Context;
+use crate::drain::dead_reason::code_of;
 use crate::units::Timestamp;
 use crate::wal::{Letter, Lsn, Record};
 
@@ -41,11 +42,17 @@ impl DeadLetterBuffer {
         }
     }
 
-    /// Adds a letter. `code`: the reason from a fixed set; `detail`: more for a person, without personal data.
-    pub(super) fn add(&mut self, record: Record, code: &'static str, detail: Option<String>, attempts: u32) {
-        let reason = detail.map_or_else(|| code.to_owned(), |detail| format!("{code}: {detail}"));
+    /// Adds a letter. `reason`: from a fixed set; `detail`: more for a person, without personal data.
+    pub(super) fn add(
+        &mut self,
+        record: Record,
+        reason: &'static str,
+        detail: Option<String>,
+        attempts: u32,
+    ) {
+        self.codes.push(code_of(reason));
+        let reason = detail.map_or_else(|| reason.to_owned(), |detail| format!("{reason}: {detail}"));
         let payload = if self.encrypts { record.payload } else { without_password(record.payload) };
-        self.codes.push(code);
         self.bytes += payload.len();
         self.letters.push(Letter {
             lsn: record.lsn,
@@ -107,6 +114,11 @@ impl DeadLetterBuffer {
         self.bytes = 0;
         (self.retry_at, self.due_at) = (None, None);
         self.backoff.reset();
+        for letter in self.letters.iter().filter(|letter| letter.lsn >= context.log.began()) {
+            if let Ok(envelope) = Envelope::decode(&letter.payload) {
+                context.metrics.topics.settled(envelope.topic, 1);
+            }
+        }
         let lsns: Vec<_> = self.letters.drain(..).map(|letter| letter.lsn).collect();
         context.statuses.finished(&lsns);
         for code in self.codes.drain(..) {

@@ -100,10 +100,20 @@ impl DispatchState {
         let lsns: Vec<Lsn> = confirmations.iter().map(|note| note.lsn).collect();
         self.context.statuses.finished(&lsns);
         let latency = self.context.metrics.latency.local();
+        let mut settled: Vec<(usize, u64)> = Vec::new();
         for (flight, note) in arrived {
+            if note.lsn >= self.context.log.began() {
+                match settled.iter_mut().find(|(topic, _)| *topic == flight.place.topic) {
+                    Some((_, records)) => *records += 1,
+                    None => settled.push((flight.place.topic, 1)),
+                }
+            }
             latency.observe(note.at.since(flight.at).as_secs_f64());
             self.policy.delivered(flight.place, note.lsn);
             self.values.settled(note.lsn);
+        }
+        for (topic, records) in settled {
+            self.context.metrics.topics.settled(self.policy.topic_name(topic), records);
         }
     }
 

@@ -2,10 +2,13 @@
 
 use prometheus::{Error, Histogram, IntCounter, IntCounterVec, IntGaugeVec};
 
-use crate::metrics::{Registry, buckets};
+use crate::drain::{dead_reason, monitor};
+use crate::metrics::{Registry, TopicMetrics, buckets};
 
 /// Metrics of the drain.
 pub struct Metrics {
+    /// Records by topic.
+    pub topics: TopicMetrics,
     /// Records parked, by topic.
     pub parked: IntGaugeVec,
     /// Records confirmed by the broker, by topic.
@@ -27,27 +30,47 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Registers them.
-    pub fn register(registry: &Registry) -> Result<Self, Error> {
+    /// Registers them. `known`: topics that are there from the start.
+    pub fn register(registry: &Registry, known: &[&str]) -> Result<Self, Error> {
         Ok(Self {
+            topics: registry.topics(),
             parked: registry.gauges(
                 "forebay_drain_parked",
-                "Records or partitions parked, by topic",
+                "Records or partitions parked, by topic. Worry when it does not fall for minutes: Kafka \
+                 refuses the topic.",
                 "topic",
+                known,
             )?,
             sent: registry.counters(
                 "forebay_drain_sent_total",
-                "Records confirmed by the broker",
-                &["topic"],
+                "Records that Kafka confirmed, by topic. Worry when it stands still while the topic has a \
+                 backlog.",
+                "topic",
+                known,
             )?,
-            retried: registry.counter("forebay_drain_retried_total", "Records sent again")?,
-            dead: registry.counters("forebay_drain_dead_total", "Dead letters written", &["reason"])?,
+            retried: registry.counter(
+                "forebay_drain_retried_total",
+                "Records sent again. Worry when its rate is near that of forebay_drain_sent_total.",
+            )?,
+            dead: registry.counters(
+                "forebay_drain_dead_total",
+                "Records that became dead letters, by reason. Worry at any increase.",
+                "reason",
+                dead_reason::CODES,
+            )?,
             latency: registry.histogram(
                 "forebay_drain_latency_seconds",
-                "Accepted to confirmed",
+                "Time from accepted to confirmed, in seconds. Worry when the 99th percentile is above the \
+                 delay that your consumers tolerate.",
                 buckets::DELIVERY_SECONDS,
             )?,
-            workers: registry.gauges("forebay_drain_workers", "Workers by state", "state")?,
+            workers: registry.gauges(
+                "forebay_drain_workers",
+                "Workers by state: running, waiting, paused, rebuilding. Worry when all are rebuilding, or \
+                 paused and nobody knows why.",
+                "state",
+                &monitor::STATES,
+            )?,
             queue_hit: registry.bound_hit("drain_queue"),
             window_hit: registry.bound_hit("drain_window"),
             hash_ahead_hit: registry.bound_hit("hash_ahead"),

@@ -19,6 +19,7 @@ mod config;
 mod context;
 mod control;
 mod dead_letter_buffer;
+mod dead_reason;
 mod deferred_values;
 mod dispatch_state;
 mod dispatcher;

@@ -4,6 +4,11 @@ use prometheus::{Error, HistogramVec, IntCounter, IntCounterVec, IntGauge};
 
 use crate::metrics::{Registry, buckets};
 
+/// Why a TLS handshake failed: not in time, not what the daemon speaks, or the client hung up.
+pub(super) const TLS_TIMEOUT: &str = "timeout";
+pub(super) const TLS_REFUSED: &str = "refused";
+pub(super) const TLS_LOST: &str = "lost";
+
 /// Metrics of the listeners.
 pub struct Metrics {
     /// Requests by method, route and status.
@@ -30,22 +35,28 @@ impl Metrics {
     /// Registers them.
     pub fn register(registry: &Registry) -> Result<Self, Error> {
         Ok(Self {
-            requests: registry.counters(
+            requests: registry.counters_by(
                 "http_requests_total",
-                "Requests answered",
+                "Requests answered, by method, route and status. Worry when more than 0.1 % of them are 5xx.",
                 &["method", "route", "status"],
             )?,
             duration: registry.histograms(
                 "http_request_duration_seconds",
-                "Time to answer",
+                "Time to answer, by method and route, in seconds; waits that clients asked for included. \
+                 Worry when the 95th percentile of reads is above 0.2, or of writes above 0.5.",
                 buckets::REQUEST_SECONDS,
                 &["method", "route"],
             )?,
-            in_flight: registry.gauge("http_in_flight", "Requests being answered")?,
+            in_flight: registry.gauge(
+                "http_in_flight",
+                "Requests in progress. Worry when it grows while the rate of requests does not.",
+            )?,
             tls_handshakes_failed: registry.counters(
                 "forebay_tls_handshakes_failed_total",
-                "TLS handshakes that failed, by reason",
-                &["reason"],
+                "Failed TLS handshakes, by reason: timeout, refused (not TLS as the daemon speaks it), lost \
+                 (the client hung up). Worry at a jump.",
+                "reason",
+                &[TLS_TIMEOUT, TLS_REFUSED, TLS_LOST],
             )?,
             connections_hit: registry.bound_hit("connections"),
             accept_hit: registry.bound_hit("accept"),

@@ -53,6 +53,8 @@ pub(super) struct Committer {
     /// Keys and claims of that group: they enter the index after the flush.
     index_entries: Vec<IndexEntry>,
     payloads: Vec<u8>,
+    /// Records of that group, by topic.
+    topics: Vec<(Arc<str>, u64)>,
 }
 
 impl Committer {
@@ -71,6 +73,7 @@ impl Committer {
             fresh: HashMap::new(),
             index_entries: Vec::new(),
             payloads: Vec::new(),
+            topics: Vec::new(),
         }
     }
 
@@ -203,6 +206,7 @@ impl Committer {
         }
         for (n, command) in request.commands.iter().enumerate() {
             self.claim(command.claim, first.plus(n as u64));
+            self.count(&command.topic);
         }
         Ok(Appended::Receipt(Receipt { ids, accepted_at: at, replayed: false }))
     }
@@ -214,7 +218,18 @@ impl Committer {
         let entry = Entry { lane: again.lane, label: &again.label, payload: &again.payload };
         self.writer.append(&[entry], Timestamp::now()).map_err(|error| refusal(&self.shared, &error))?;
         self.claim(again.claim, lsn);
+        if let Ok(envelope) = Envelope::decode(&again.payload) {
+            self.count(&Arc::from(envelope.topic));
+        }
         Ok(lsn)
+    }
+
+    /// A record of this topic is in the group.
+    fn count(&mut self, topic: &Arc<str>) {
+        match self.topics.iter_mut().find(|(known, _)| known == topic) {
+            Some((_, records)) => *records += 1,
+            None => self.topics.push((Arc::clone(topic), 1)),
+        }
     }
 
     /// A password lies in an encrypted log only.
@@ -252,6 +267,8 @@ impl Committer {
             self.shared.queue.take_now(&mut late);
             late.into_iter().for_each(|work| self.append(work));
         }
+        let topics = self.topics.drain(..).filter(|_| committed.is_ok());
+        topics.for_each(|(topic, records)| self.shared.metrics.topics.accepted(&topic, records));
         if committed.is_ok() {
             self.shared.index.add(&self.index_entries, self.shared.log.end());
         }

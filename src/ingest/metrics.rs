@@ -2,10 +2,12 @@
 
 use prometheus::{Error, Histogram, IntCounter, IntCounterVec};
 
-use crate::metrics::{Registry, buckets};
+use crate::metrics::{Registry, TopicMetrics, buckets};
 
 /// Metrics of ingest.
 pub struct Metrics {
+    /// Records by topic.
+    pub topics: TopicMetrics,
     /// Queue, write and flush of one request.
     pub commit_seconds: Histogram,
     /// Rebuilds of the idempotency index, or of a part of it, by cause.
@@ -28,15 +30,19 @@ impl Metrics {
     /// Registers them.
     pub fn register(registry: &Registry) -> Result<Self, Error> {
         Ok(Self {
+            topics: registry.topics(),
             commit_seconds: registry.histogram(
                 "forebay_wal_commit_seconds",
-                "Queue, write and flush",
+                "Time of a request from the queue to the end of its flush, in seconds. Worry when the 95th \
+                 percentile is above 0.2.",
                 buckets::FLUSH_SECONDS,
             )?,
             index_rebuilds: registry.counters(
                 "forebay_index_rebuilds_total",
-                "Parts of the idempotency index dropped and rebuilt from the log",
-                &["cause"],
+                "Rebuilds of the idempotency index, or of a part of it, by cause: ahead_of_log, \
+                 memory_full, mismatch, unreadable. Worry at any increase.",
+                "cause",
+                &[],
             )?,
             queue_hit: registry.bound_hit("commit_queue"),
             deadline_hit: registry.bound_hit("flush_deadline"),

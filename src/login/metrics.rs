@@ -26,9 +26,17 @@ impl Metrics {
     /// Registers them.
     pub fn register(registry: &Registry) -> Result<Self, Error> {
         Ok(Self {
-            results: registry.counters("forebay_login_total", "Logins, by result", &["result"])?,
-            last_logins_waiting: registry
-                .gauge("forebay_last_logins_waiting", "Login times that wait to be written")?,
+            results: registry.counters(
+                "forebay_login_total",
+                "Logins, by result: ok, wrong, busy, limited, failed; reused refresh tokens. Worry when any \
+                 but ok jumps; reused may be stolen.",
+                "result",
+                &["ok", "wrong", "busy", "limited", "failed", "reused"],
+            )?,
+            last_logins_waiting: registry.gauge(
+                "forebay_last_logins_waiting",
+                "Login times that wait to be written to the database. Worry near update_buffer.",
+            )?,
             credentials: registry.cache("credentials"),
             step_seconds: registry.step_seconds(),
             logins_hit: registry.bound_hit("logins"),

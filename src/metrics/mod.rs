@@ -1,19 +1,24 @@
 //! The registry of a process's metrics, and what components need to add theirs to it.
 //!
 //! Each component has a file `metrics.rs` with a struct of its metrics, and registers it once in a process
-//! (docs/operations.md#metrics lists them all). Metrics that several components share are here: bounds, caches, breakers
-//! and steps. A component asks for its own child of them.
+//! (docs/operations.md#metrics lists them all). Metrics that several components share are here: bounds, caches, breakers,
+//! steps, topics. A component asks for its own child of them.
 //!
 //! Labels come from the configuration or from fixed sets, never from a request.
 
 pub mod buckets;
+mod registered;
+mod topics;
 
-use prometheus::core::Collector;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{
     Encoder, Error, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
     IntGaugeVec, Opts, TextEncoder,
 };
+
+pub use topics::TopicMetrics;
+
+use registered::registered;
 
 /// All metrics of a process. Clones share them.
 #[derive(Clone)]
@@ -24,6 +29,7 @@ pub struct Registry {
     cache_misses: IntCounterVec,
     breaker_open: IntGaugeVec,
     step_seconds: HistogramVec,
+    topics: TopicMetrics,
 }
 
 /// What a cache counts.
@@ -42,14 +48,31 @@ impl Registry {
         to.register(Box::new(ProcessCollector::for_self()))?;
         let counters =
             |name, help, label| registered(&to, IntCounterVec::new(Opts::new(name, help), &[label]));
-        let steps = HistogramOpts::new("forebay_step_seconds", "One step outside the process");
-        let open = Opts::new("forebay_breaker_open", "1 while a dependency is not asked because it was away");
+        let steps = HistogramOpts::new(
+            "forebay_step_seconds",
+            "Duration of a step outside the process, such as kv.get, by step, in seconds. Worry when the \
+             95th percentile is near the time-out.",
+        );
+        let open = Opts::new(
+            "forebay_breaker_open",
+            "1 while a dependency is not asked because it did not answer. Worry when it stays 1.",
+        );
         Ok(Self {
-            bound_hit: counters("forebay_bound_hit_total", "How often a bound was hit", "bound")?,
-            cache_hits: counters("forebay_cache_hits_total", "Questions a cache answered", "cache")?,
+            bound_hit: counters(
+                "forebay_bound_hit_total",
+                "How often a bound was reached, by bound, such as commit_queue, backlog, disk, connections, \
+                 body, retention. Worry when one grows for minutes.",
+                "bound",
+            )?,
+            cache_hits: counters(
+                "forebay_cache_hits_total",
+                "Questions that a cache answered, by cache. No reason to worry.",
+                "cache",
+            )?,
             cache_misses: counters(
                 "forebay_cache_misses_total",
-                "Questions a cache did not answer",
+                "Questions that a cache did not answer, by cache. Worry when they are more than half: the \
+                 cache is too small.",
                 "cache",
             )?,
             breaker_open: registered(&to, IntGaugeVec::new(open, &["dependency"]))?,
@@ -57,6 +80,7 @@ impl Registry {
                 &to,
                 HistogramVec::new(steps.buckets(buckets::STEP_SECONDS.to_vec()), &["step"]),
             )?,
+            topics: TopicMetrics::register(&to)?,
             registered: to,
         })
     }
@@ -83,6 +107,11 @@ impl Registry {
         self.step_seconds.clone()
     }
 
+    /// Records by topic.
+    pub fn topics(&self) -> TopicMetrics {
+        self.topics.clone()
+    }
+
     /// A gauge of whole numbers.
     pub fn gauge(&self, name: &str, help: &str) -> Result<IntGauge, Error> {
         registered(&self.registered, IntGauge::new(name, help))
@@ -93,9 +122,16 @@ impl Registry {
         registered(&self.registered, Gauge::new(name, help))
     }
 
-    /// A gauge for each value of a label.
-    pub fn gauges(&self, name: &str, help: &str, label: &str) -> Result<IntGaugeVec, Error> {
-        registered(&self.registered, IntGaugeVec::new(Opts::new(name, help), &[label]))
+    /// A gauge for each value of a label. Those that are `known` in advance are there from the start.
+    pub fn gauges(&self, name: &str, help: &str, label: &str, known: &[&str]) -> Result<IntGaugeVec, Error> {
+        let gauges = self.gauges_by(name, help, &[label])?;
+        known.iter().for_each(|value| drop(gauges.with_label_values(&[*value])));
+        Ok(gauges)
+    }
+
+    /// A gauge for each combination of labels.
+    pub fn gauges_by(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec, Error> {
+        registered(&self.registered, IntGaugeVec::new(Opts::new(name, help), labels))
     }
 
     /// A counter.
@@ -103,8 +139,22 @@ impl Registry {
         registered(&self.registered, IntCounter::new(name, help))
     }
 
+    /// A counter for each value of a label. Those that are `known` in advance are there from the start with 0: an alert on
+    /// an increase would miss the first event of a counter that begins with it.
+    pub fn counters(
+        &self,
+        name: &str,
+        help: &str,
+        label: &str,
+        known: &[&str],
+    ) -> Result<IntCounterVec, Error> {
+        let counters = self.counters_by(name, help, &[label])?;
+        known.iter().for_each(|value| drop(counters.with_label_values(&[*value])));
+        Ok(counters)
+    }
+
     /// A counter for each combination of labels.
-    pub fn counters(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, Error> {
+    pub fn counters_by(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, Error> {
         registered(&self.registered, IntCounterVec::new(Opts::new(name, help), labels))
     }
 
@@ -114,7 +164,8 @@ impl Registry {
         registered(&self.registered, Histogram::with_opts(options))
     }
 
-    /// A histogram with these upper bounds for each combination of labels.
+    /// A histogram with these upper bounds for each combination of labels. Each is some twenty series: they are made when
+    /// there is something to observe.
     pub fn histograms(
         &self,
         name: &str,
@@ -132,16 +183,6 @@ impl Registry {
         TextEncoder::new().encode(&self.registered.gather(), &mut text)?;
         Ok(text)
     }
-}
-
-/// Fails when the name is taken: a component registered its metrics twice.
-fn registered<C: Collector + Clone + 'static>(
-    to: &prometheus::Registry,
-    metric: Result<C, Error>,
-) -> Result<C, Error> {
-    let metric = metric?;
-    to.register(Box::new(metric.clone()))?;
-    Ok(metric)
 }
 
 #[cfg(test)]

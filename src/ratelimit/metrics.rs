@@ -22,11 +22,16 @@ impl Metrics {
         Ok(Self {
             rejected: registry.counters(
                 "forebay_ratelimit_rejected_total",
-                "Requests refused because there were too many",
-                &["limiter"],
+                "Requests refused by a rate limit, by limiter: login, write, account, address. Worry at a \
+                 jump.",
+                "limiter",
+                &["login", "write", "account", "address"],
             )?,
-            fallback: registry
-                .gauge("forebay_ratelimit_fallback", "1 while each daemon counts for itself")?,
+            fallback: registry.gauge(
+                "forebay_ratelimit_fallback",
+                "1 while each daemon counts rate limits alone. Worry when it stays 1 where Redis is \
+                 configured.",
+            )?,
             clients_hit: registry.bound_hit("ratelimit_clients"),
             questions_hit: registry.bound_hit("ratelimit_questions"),
         })

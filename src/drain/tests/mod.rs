@@ -48,7 +48,7 @@ impl House {
             broker: EmbeddedBroker::start().unwrap(),
             writer: opened.writer,
             log: opened.log,
-            metrics: Arc::new(Metrics::register(&Registry::new().unwrap()).unwrap()),
+            metrics: Arc::new(Metrics::register(&Registry::new().unwrap(), &[]).unwrap()),
             config: Config {
                 workers: ThreadCount::Count(2.try_into().unwrap()),
                 retry_backoff_min: Span::millis(20),

@@ -77,7 +77,7 @@ fn reader_of(log: &Arc<Log>, control: &Arc<Control>, queues: &Arc<Queues>) -> Re
     let backoff = Backoff::new(Duration::from_millis(1), Duration::from_millis(1));
     let (pacer, statuses) = (Pacer::new(Duration::ZERO), Statuses::new(Arc::clone(log)));
     let parts = reader::Parts::new(Arc::clone(log), Arc::clone(queues), Arc::clone(control), pacer, statuses);
-    Reader::new(parts, &backoff, &Metrics::register(&Registry::new().unwrap()).unwrap())
+    Reader::new(parts, &backoff, &Metrics::register(&Registry::new().unwrap(), &[]).unwrap())
 }
 
 impl Model {

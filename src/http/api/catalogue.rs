@@ -29,6 +29,11 @@ impl Catalogue {
         *self.0.write() = Edition::new(kinds);
     }
 
+    /// The topic that records of this kind go to now.
+    pub fn topic_of(&self, kind: &str) -> Option<Arc<str>> {
+        self.current().kinds.get(kind).map(|kind| Arc::clone(kind.topic()))
+    }
+
     pub(super) fn current(&self) -> Arc<Edition> {
         Arc::clone(&self.0.read())
     }

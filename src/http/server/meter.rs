@@ -1,6 +1,6 @@
 //! Metrics and access log of a listener. Never a path, a key or a body: they may hold people's data.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use hyper::StatusCode;
@@ -13,6 +13,9 @@ use crate::http::metrics::Metrics;
 const SLOW: Duration = Duration::from_millis(200);
 /// Method and route of what matched none: a request must not invent labels.
 const NO_ROUTE: (&str, &str) = ("other", "none");
+/// Statuses that alerts are about. Every route has a counter of them from the start: an increase from nothing to 1 is
+/// none to Prometheus.
+const FAILURES: [&str; 2] = ["500", "503"];
 
 /// One meter a route, resolved once.
 pub struct Meters {
@@ -23,7 +26,8 @@ pub struct Meters {
 struct Meter {
     method: &'static str,
     path: &'static str,
-    duration: Histogram,
+    /// Made by the first request: the buckets of all routes are hundreds of series.
+    duration: OnceLock<Histogram>,
     usual: (u16, IntCounter),
 }
 
@@ -41,14 +45,16 @@ pub struct Seen<'a> {
 
 impl Meters {
     pub fn new<E>(routes: &[Route<E>], metrics: Arc<Metrics>) -> Self {
-        let meter = |route: &Route<E>| Meter {
-            method: route.method,
-            path: route.path,
-            duration: metrics.duration.with_label_values(&[route.method, route.path]),
-            usual: (
-                route.usual,
-                metrics.requests.with_label_values(&[route.method, route.path, &route.usual.to_string()]),
-            ),
+        let meter = |route: &Route<E>| {
+            let counter =
+                |status: &str| metrics.requests.with_label_values(&[route.method, route.path, status]);
+            FAILURES.iter().for_each(|status| drop(counter(status)));
+            Meter {
+                method: route.method,
+                path: route.path,
+                duration: OnceLock::new(),
+                usual: (route.usual, counter(&route.usual.to_string())),
+            }
         };
         Self { routes: routes.iter().map(meter).collect(), metrics }
     }
@@ -64,7 +70,9 @@ impl Meters {
         let meter = seen.route.map(|route| &self.routes[route]);
         let (method, path) = meter.map_or(NO_ROUTE, |meter| (meter.method, meter.path));
         if let Some(meter) = meter {
-            meter.duration.observe(seen.took.as_secs_f64());
+            let labels = [method, path];
+            let duration = meter.duration.get_or_init(|| self.metrics.duration.with_label_values(&labels));
+            duration.observe(seen.took.as_secs_f64());
         }
         match meter {
             Some(Meter { usual: (usual, counter), .. }) if seen.status == *usual => counter.inc(),

@@ -17,7 +17,11 @@ impl Metrics {
     /// Registers them.
     pub fn register(registry: &Registry) -> Result<Self, Error> {
         Ok(Self {
-            waiting: registry.gauge("forebay_hash_waiting", "Passwords that wait to be hashed")?,
+            waiting: registry.gauge(
+                "forebay_hash_waiting",
+                "Passwords that wait to be hashed. Worry when it does not return to 0: the processors are \
+                 too slow for password_cost.",
+            )?,
             queue_hit: registry.bound_hit("hash_queue"),
         })
     }

@@ -14,15 +14,10 @@ use tokio_rustls::server::TlsStream;
 
 use super::files::{Files, Fingerprint};
 use crate::http::config::Config;
-use crate::http::metrics::Metrics;
+use crate::http::metrics::{Metrics, TLS_LOST, TLS_REFUSED, TLS_TIMEOUT};
 use crate::http::server::timed_io::Socket;
 use crate::mistake::Mistake;
 use crate::sync::RwLock;
-
-/// Why a handshake failed: not in time, not what we speak, or the other side hung up.
-const TIMEOUT: &str = "timeout";
-const REFUSED: &str = "refused";
-const LOST: &str = "lost";
 
 /// What new connections are greeted with. Clones share it.
 #[derive(Clone)]
@@ -42,10 +37,6 @@ impl Tls {
         let contents = files.read()?;
         let current = Arc::new(RwLock::new(files.fit(&contents)?));
         let failed = metrics.tls_handshakes_failed.clone();
-        for reason in [TIMEOUT, REFUSED, LOST] {
-            // There from the start, with 0: what is to alarm somebody must not begin with its first increase.
-            failed.with_label_values(&[reason]);
-        }
         Ok(Some(Self { files, first: contents.fingerprint(), current, failed }))
     }
 
@@ -72,11 +63,11 @@ impl Tls {
             Ok(Ok(stream)) => return Some(stream),
             Ok(Err(error)) => {
                 tracing::debug!(%error, "tls.handshake_failed");
-                if error.kind() == io::ErrorKind::InvalidData { REFUSED } else { LOST }
+                if error.kind() == io::ErrorKind::InvalidData { TLS_REFUSED } else { TLS_LOST }
             }
             Err(_) => {
                 tracing::debug!("tls.handshake_failed: not in time");
-                TIMEOUT
+                TLS_TIMEOUT
             }
         };
         self.failed.with_label_values(&[reason]).inc();

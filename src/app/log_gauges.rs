@@ -1,0 +1,106 @@
+//! Gauges of the log. They are set before each scrape, so that they are true at that moment.
+
+use prometheus::{Error, Gauge, IntGauge, IntGaugeVec};
+
+use crate::metrics::{Registry, TopicMetrics};
+
+/// Gauges of the log.
+pub(super) struct LogGauges {
+    /// Records accepted and not yet confirmed.
+    pub(super) backlog: IntGauge,
+    /// Age of the oldest of them, in-flight ones included.
+    pub(super) oldest_age: Gauge,
+    /// The same with records parked in back-off left out.
+    pub(super) oldest_waiting_age: Gauge,
+    /// Bytes of the backlog.
+    pub(super) backlog_bytes: IntGauge,
+    /// Segments by state: `open`, `pending`, `acked`.
+    pub(super) segments: IntGaugeVec,
+    /// 1 once the log failed.
+    pub(super) poisoned: IntGauge,
+    /// Free bytes of the log's file system.
+    pub(super) free_bytes: IntGauge,
+    /// For how long a repetition is recognised.
+    pub(super) idempotency_window: Gauge,
+    /// Everything accepted before this instant is delivered or dead.
+    pub(super) watermark_timestamp: Gauge,
+    /// Dead letters in the store.
+    pub(super) dead_letters: IntGauge,
+    /// Records by topic.
+    pub(super) topics: TopicMetrics,
+}
+
+impl LogGauges {
+    /// Registers them.
+    pub(super) fn register(r: &Registry) -> Result<Self, Error> {
+        Ok(Self {
+            backlog: r.gauge(
+                "kafka_producer_wal_backlog",
+                "Records accepted and not confirmed by Kafka. Worry when it grows for minutes: Kafka is \
+                 unavailable, or slower than the clients.",
+            )?,
+            oldest_age: r.float_gauge(
+                "kafka_producer_wal_oldest_age_seconds",
+                "Age of the oldest record that is not confirmed, in flight included, in seconds. Worry \
+                 above the delay that your consumers tolerate.",
+            )?,
+            oldest_waiting_age: r.float_gauge(
+                "forebay_wal_oldest_waiting_age_seconds",
+                "Age of the oldest record that is neither confirmed nor parked in back-off, in seconds. \
+                 Worry when it grows: delivery stands still.",
+            )?,
+            backlog_bytes: r.gauge(
+                "forebay_wal_backlog_bytes",
+                "Bytes of the backlog in the log. Worry near max_backlog_size, or the size of the disk.",
+            )?,
+            segments: r.gauges(
+                "forebay_wal_segments",
+                "Segments by state: open (written to), pending (not delivered), acked (delivered, kept for \
+                 replay). Worry when pending grows for hours.",
+                "state",
+                &["open", "pending", "acked"],
+            )?,
+            poisoned: r.gauge(
+                "forebay_wal_poisoned",
+                "1 after a write or a flush of the log failed: the daemon accepts nothing and ends. Worry \
+                 at 1.",
+            )?,
+            free_bytes: r.gauge(
+                "forebay_wal_free_bytes",
+                "Free bytes of the log's file system. Worry near reserve_space: below it commands are \
+                 refused.",
+            )?,
+            idempotency_window: r.float_gauge(
+                "forebay_idempotency_window_seconds",
+                "How long a repeated Idempotency-Key is recognised, in seconds. Worry when clients repeat \
+                 requests for longer.",
+            )?,
+            watermark_timestamp: r.float_gauge(
+                "forebay_wal_watermark_timestamp_seconds",
+                "Unix time in seconds before which everything accepted is delivered or dead. Worry when it \
+                 falls behind the clock.",
+            )?,
+            dead_letters: r.gauge(
+                "forebay_dead_letters",
+                "Dead letters in the store. Worry above 0: Kafka did not take them, and an operator decides \
+                 about each.",
+            )?,
+            topics: r.topics(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_two_gauges_that_alerts_are_built_on_keep_their_names() {
+        let registry = Registry::new().unwrap();
+        let metrics = LogGauges::register(&registry).unwrap();
+        metrics.backlog.set(3);
+        let text = String::from_utf8(registry.render().unwrap()).unwrap();
+        assert!(text.contains("\nkafka_producer_wal_backlog 3\n"), "{text}");
+        assert!(text.contains("\nkafka_producer_wal_oldest_age_seconds 0\n"), "{text}");
+    }
+}
