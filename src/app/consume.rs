@@ -107,7 +107,8 @@ async fn parts(wiring: &Wiring<'_>) -> Result<ConsumerParts, Failure> {
         }
         None => Arc::new(Noop),
     };
-    wiring.consumer_parts(db, kv, after, bootstrap.to_owned())
+    let metrics = wiring.metrics(consumer::Metrics::register)?;
+    Ok(wiring.consumer_parts(db, kv, after, bootstrap.to_owned(), metrics))
 }
 
 async fn run(wiring: &Wiring<'_>, operators: Endpoint, source: &Source) -> Result<(), Failure> {

@@ -15,7 +15,7 @@ use crate::status::Statuses;
 use crate::systemd::Heartbeat;
 use crate::users::hash::HashPool;
 use crate::wal::{Lock, Log, Opened};
-use crate::{consumer, control, http};
+use crate::{consumer, control, drain, http};
 
 use super::auth::Auth;
 use super::backend::Backend;
@@ -41,6 +41,9 @@ pub(super) struct Daemon {
     hash_pool: HashPool,
     reloadable: Reloadable,
     running: Running,
+    drain_metrics: Arc<drain::Metrics>,
+    /// None where another process applies users' commands.
+    consumer_metrics: Option<Arc<consumer::Metrics>>,
     embedded: Option<EmbeddedBroker>,
     // Last: the directory is ours until everything else is gone.
     _lock: Lock,
@@ -56,6 +59,10 @@ impl Daemon {
         tls: Option<Tls>,
     ) -> Result<Self, Failure> {
         let Wiring { config, registry, alarm } = wiring;
+        // All metrics are there for the first scrape, also of what starts later.
+        let drain_metrics = wiring.drain_metrics()?;
+        let consumer_metrics =
+            config.consumes().then(|| wiring.metrics(consumer::Metrics::register)).transpose()?;
         let listeners = Listeners::listen(endpoints, config, tls.clone(), &http)?;
         let embedded = wiring.embedded_broker()?;
         let (ingest, ingest_threads) = wiring.ingest(writer)?;
@@ -117,6 +124,8 @@ impl Daemon {
             hash_pool,
             reloadable,
             running,
+            drain_metrics,
+            consumer_metrics,
             embedded,
             _lock: lock,
         })
@@ -147,24 +156,24 @@ impl Daemon {
 
     fn start_drain(&mut self, wiring: &Wiring<'_>) -> Result<(), Failure> {
         let (statuses, hashing) = (self.statuses.clone(), self.hash_pool.clone());
-        let drain = wiring.drain(&self.log, statuses, hashing, self.brokers(wiring), self.lead(wiring))?;
+        let (brokers, lead) = (self.brokers(wiring), self.lead(wiring));
+        let metrics = Arc::clone(&self.drain_metrics);
+        let drain = wiring.drain(&self.log, statuses, hashing, brokers, lead, metrics)?;
         self.backend.drain.get_or_init(|| drain.handle());
         self.running.drain = Some(drain);
         Ok(())
     }
 
     fn start_consumer(&mut self, wiring: &Wiring<'_>) -> Result<(), Failure> {
-        let Some(Stores { db, kv, profiles, .. }) = self.stores.clone().filter(|_| wiring.config.consumes())
-        else {
-            return Ok(());
-        };
+        let parts = self.stores.clone().zip(self.consumer_metrics.clone());
+        let Some((Stores { db, kv, profiles, .. }, metrics)) = parts else { return Ok(()) };
         let after = PostCommitHook {
             profiles,
             generations: self.running.auth.as_ref().map(|auth| auth.generations.clone()),
             statuses: Some(self.statuses.clone()),
             _notices: None,
         };
-        let parts = wiring.consumer_parts(db, Some(kv), Arc::new(after), self.brokers(wiring))?;
+        let parts = wiring.consumer_parts(db, Some(kv), Arc::new(after), self.brokers(wiring), metrics);
         let consumer = wiring.consumer(parts)?;
         self.backend.consumer.get_or_init(|| consumer.handle());
         self.running.consumer = Some(consumer);

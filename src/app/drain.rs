@@ -106,7 +106,8 @@ fn start(wiring: &Wiring<'_>, opened: Opened, bootstrap: &str) -> Result<(Runnin
     let (_, ingest) = wiring.ingest(opened.writer)?;
     let (hash_pool, hash_workers) = wiring.hashing()?;
     let statuses = Statuses::new(Arc::clone(&log));
-    let drain = wiring.drain(&log, statuses, hash_pool, bootstrap.to_owned(), None)?;
+    let drain =
+        wiring.drain(&log, statuses, hash_pool, bootstrap.to_owned(), None, wiring.drain_metrics()?)?;
     let once = wiring.config.drain.delivery == Guarantee::ExactlyOnce;
     tracing::info!(wal.backlog = log.figures().backlog, drain.exactly_once = once, "emptying the log");
     let handle = drain.handle();

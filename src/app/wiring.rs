@@ -49,6 +49,11 @@ impl Wiring<'_> {
         registered(register(&self.registry)).map(Arc::new)
     }
 
+    /// Those of the drain.
+    pub(super) fn drain_metrics(&self) -> Result<Arc<drain::Metrics>, Failure> {
+        registered(drain::Metrics::register(&self.registry, &self.topics())).map(Arc::new)
+    }
+
     /// The log, locked and recovered. `redeliver`: see `wal::Options`.
     pub(super) fn log(&self, redeliver: bool) -> Result<(Lock, Opened), Failure> {
         let metrics = self.metrics(LogMetrics::register)?;
@@ -82,12 +87,13 @@ impl Wiring<'_> {
         hashing: HashPool,
         bootstrap: String,
         lead: Option<Arc<Lead>>,
+        metrics: Arc<drain::Metrics>,
     ) -> Result<Drain, Failure> {
         let unsealer = DeferredHasher::new(hashing, &log.identity().secret);
         let started = Drain::start(DrainParts {
             log: Arc::clone(log),
             statuses,
-            metrics: Arc::new(registered(drain::Metrics::register(&self.registry, &self.topics()))?),
+            metrics,
             config: self.config.drain.clone(),
             kafka: self.config.kafka.clone(),
             alarm: self.alarm.clone(),
@@ -108,18 +114,19 @@ impl Wiring<'_> {
         kv: Option<Kv>,
         after: Arc<dyn PostCommit>,
         bootstrap: String,
-    ) -> Result<ConsumerParts, Failure> {
-        Ok(ConsumerParts {
+        metrics: Arc<consumer::Metrics>,
+    ) -> ConsumerParts {
+        ConsumerParts {
             db,
             kv,
             after,
             config: self.config.consumer.clone(),
             kafka: self.config.kafka.clone(),
             bootstrap,
-            metrics: self.metrics(consumer::Metrics::register)?,
+            metrics,
             runtime: Handle::current(),
             slow_step: self.config.telemetry.slow_step.0,
-        })
+        }
     }
 
     pub(super) fn consumer(&self, parts: ConsumerParts) -> Result<Consumer, Failure> {
