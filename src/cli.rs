@@ -50,6 +50,16 @@ pub enum Command {
     },
     /// Name every mistake in the configuration, or print the effective result with secrets masked
     CheckConfig,
+    /// Print completions for a shell
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual pages, or write each to a file
+    Man {
+        /// Directory for one file per page, such as forebay-serve.1
+        directory: Option<PathBuf>,
+    },
 }
 
 /// Which commands to apply again; without bounds all that Kafka still has.

@@ -4,10 +4,11 @@
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 mod cli;
+mod manual;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use forebay::app::{Failure, ReplaySpan};
 use forebay::config::Source;
 use forebay::{app, config, telemetry};
@@ -18,7 +19,7 @@ fn main() -> ExitCode {
     // Whatever makes files, the database and the marker store included: what is in them is people's data.
     rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
     let outcome = match Cli::try_parse() {
-        Ok(cli) => run(&cli),
+        Ok(cli) => describe(&cli.command).unwrap_or_else(|| run(&cli)),
         Err(mistake) if mistake.use_stderr() => {
             telemetry::last_word(format_args!("{}", mistake.render()));
             return app::EXIT_USAGE.into();
@@ -34,6 +35,21 @@ fn main() -> ExitCode {
             telemetry::last_word(format_args!("forebay: {failure}"));
             failure.exit_code().into()
         }
+    }
+}
+
+/// Commands about the command line itself. They need no configuration, and ignore one with mistakes.
+fn describe(command: &Command) -> Option<Result<(), Failure>> {
+    let failed = || Failure::system("cannot write the manual pages");
+    match command {
+        Command::Completions { shell } => Some(app::print(manual::completions(*shell, Cli::command()))),
+        Command::Man { directory: None } => {
+            Some(manual::pages(Cli::command()).map_err(failed()).and_then(app::print))
+        }
+        Command::Man { directory: Some(directory) } => {
+            Some(manual::write(Cli::command(), directory).map_err(failed()))
+        }
+        _ => None,
     }
 }
 
@@ -65,5 +81,7 @@ fn run(cli: &Cli) -> Result<(), Failure> {
             },
         ),
         Command::CheckConfig => app::check(&config),
+        // Done by `describe`.
+        Command::Completions { .. } | Command::Man { .. } => Ok(()),
     }
 }

@@ -11,7 +11,7 @@ const LEAVES: [&str; 9] =
     ["failpoint", "metrics", "mistake", "reported", "secret_file", "sync", "telemetry", "units", "task"];
 
 /// Module, whether it may use the leaves, and what else it may use; from the bottom up.
-const TABLE: [(&str, bool, &[&str]); 26] = [
+const TABLE: [(&str, bool, &[&str]); 27] = [
     ("mistake", false, &[]),
     ("reported", false, &[]),
     ("metrics", false, &[]),
@@ -84,6 +84,7 @@ const TABLE: [(&str, bool, &[&str]); 26] = [
     ),
     ("fuzzing", false, &["config", "http", "wal"]),
     ("cli", false, &["config", "units"]),
+    ("manual", false, &[]),
     ("main", false, &["app", "config", "telemetry"]),
 ];
 

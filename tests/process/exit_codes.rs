@@ -1,5 +1,6 @@
 //! The codes that commands end with.
 
+use std::fs;
 use std::net::TcpListener;
 
 use crate::LONG;
@@ -35,6 +36,25 @@ fn a_port_that_is_taken_is_found_before_the_log_is_touched() {
         let said = forebay.log();
         assert!(said.contains(&format!("[server] {key}: cannot listen on {address}")), "{said}");
         assert!(!forebay.wal_dir().exists(), "the log's directory was made");
+    }
+}
+
+#[test]
+fn the_manual_and_completions_need_no_valid_configuration() {
+    let home = tempfile::tempdir().unwrap();
+    let pages = home.path().join("made/for/them");
+    let mut man = forebay().args(&["man", pages.to_str().unwrap()]).set("wal.dri", "x");
+    man.launch();
+    assert!(man.wait(LONG).success(), "{}", man.log());
+    for page in ["forebay.1", "forebay-serve.1", "forebay-drain.1", "forebay-check-config.1"] {
+        let text = fs::read_to_string(pages.join(page)).unwrap();
+        assert!(text.contains(".SH SYNOPSIS"), "{page}: {text}");
+    }
+    for shell in ["bash", "zsh", "fish"] {
+        let mut completions = forebay().args(&["completions", shell]).set("wal.dri", "x");
+        completions.launch();
+        assert!(completions.wait(LONG).success(), "{}", completions.log());
+        assert!(completions.log().contains("check-config"), "{shell}: {}", completions.log());
     }
 }
 

@@ -13,11 +13,19 @@ fn forebay() -> Forebay {
 }
 
 /// Commands whose output is all that they do, in the directory of a log.
-fn commands() -> (Forebay, [&'static [&'static str]; 4]) {
+fn commands() -> (Forebay, [&'static [&'static str]; 6]) {
     let mut forebay = forebay();
     forebay.start();
     assert!(forebay.term().success());
-    (forebay, [&["check-config"], &["drain", "--dry-run"], &["--help"], &["--version"]])
+    let commands: [&[&str]; 6] = [
+        &["check-config"],
+        &["drain", "--dry-run"],
+        &["--help"],
+        &["--version"],
+        &["completions", "bash"],
+        &["man"],
+    ];
+    (forebay, commands)
 }
 
 #[test]

@@ -92,8 +92,11 @@ pub enum Command {
         /// Which shell
         shell: clap_complete::Shell,
     },
-    /// Print the manual page
-    Man,
+    /// Print the manual pages, or write each to a file
+    Man {
+        /// Directory for one file per page, such as wal-tools-status.1
+        directory: Option<PathBuf>,
+    },
 }
 
 #[derive(Args)]

@@ -26,8 +26,11 @@ mod table;
 mod tail;
 mod verify;
 
+use std::path::Path;
 use std::process::ExitCode;
+use std::{fs, io};
 
+use anyhow::Context;
 use clap::{CommandFactory, Parser};
 
 use cli::{Cli, Command};
@@ -76,15 +79,19 @@ fn run(cli: Cli) -> anyhow::Result<Outcome> {
             output::all(&text)?;
             Ok(Outcome::Fine)
         }
-        Command::Man => {
+        Command::Man { directory: None } => {
             output::all(&manual()?)?;
+            Ok(Outcome::Fine)
+        }
+        Command::Man { directory: Some(directory) } => {
+            write_pages(directory).with_context(|| directory.display().to_string())?;
             Ok(Outcome::Fine)
         }
     }
 }
 
 /// The page of the tool, then one of each command.
-fn manual() -> std::io::Result<Vec<u8>> {
+fn manual() -> io::Result<Vec<u8>> {
     let mut text = Vec::new();
     let mut command = Cli::command();
     command.build();
@@ -93,6 +100,12 @@ fn manual() -> std::io::Result<Vec<u8>> {
         clap_mangen::Man::new(command.clone()).render(&mut text)?;
     }
     Ok(text)
+}
+
+/// Writes each page to a file of the directory, which is created if it does not exist.
+fn write_pages(directory: &Path) -> io::Result<()> {
+    fs::create_dir_all(directory)?;
+    clap_mangen::generate_to(Cli::command(), directory)
 }
 
 /// The error and its causes, each once: the log's own errors say their cause themselves.

@@ -113,6 +113,21 @@ fn completions_and_the_manual_are_printed() {
     assert!(manual.contains(".TH wal") && manual.contains("payload"), "{manual}");
 }
 
+/// Packages install them.
+#[test]
+fn each_command_has_a_manual_page_of_its_own() {
+    let home = tempfile::tempdir().unwrap();
+    let pages = home.path().join("made/for/them");
+    run(home.path(), &["man", pages.to_str().unwrap()]).exits(0);
+    let page = |command: &str| std::fs::read_to_string(pages.join(format!("wal-tools{command}.1"))).unwrap();
+    for command in ["status", "verify", "repair", "dead", "dead-requeue", "replay", "bench-disk", "rekey"] {
+        let text = page(&format!("-{command}"));
+        assert!(text.contains(&format!(".TH wal-tools-{command} 1")), "{text}");
+    }
+    assert!(page("").contains("wal\\-tools\\-status(1)"));
+    run(home.path(), &["man", "/proc/none"]).exits(2);
+}
+
 #[test]
 fn a_key_cannot_steer_the_terminal() {
     let dir = tempfile::tempdir().unwrap();
