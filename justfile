@@ -23,6 +23,10 @@ unit filter:
 ci:
     tests/run
 
+# The Debian packages, in target/debian
+package:
+    scripts/package
+
 # Links and tables of the documentation
 docs:
     scripts/docs
