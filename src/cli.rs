@@ -6,9 +6,17 @@ use clap::{Args, Parser, Subcommand};
 use forebay::config::Override;
 use forebay::units::Timestamp;
 
+/// What the manual page says beside the options.
+const NOTES: &str = "\
+Configuration: the file of --config, then the environment (FOREBAY__SECTION__KEY), then options. \
+/etc/forebay/forebay.toml is the file of the packaged service, /var/lib/forebay the directory of its log.
+
+Exit codes: 0 orderly stop; 1 a failure that a restart may fix; 64 wrong configuration or command line; 73 the data \
+directory is unusable or locked; 74 I/O error on the log; 78 the log cannot be opened.";
+
 /// Durable on local disk before it acknowledges, then drained to Kafka.
 #[derive(Debug, Parser)]
-#[command(version, arg_required_else_help = true)]
+#[command(version, arg_required_else_help = true, after_long_help = NOTES)]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
