@@ -25,6 +25,7 @@ pub mod kv;
 pub mod login;
 pub mod metrics;
 pub mod mistake;
+pub mod problems;
 pub mod ratelimit;
 pub mod reported;
 pub mod status;

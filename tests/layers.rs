@@ -11,10 +11,11 @@ const LEAVES: [&str; 9] =
     ["failpoint", "metrics", "mistake", "reported", "secret_file", "sync", "telemetry", "units", "task"];
 
 /// Module, whether it may use the leaves, and what else it may use; from the bottom up.
-const TABLE: [(&str, bool, &[&str]); 27] = [
+const TABLE: [(&str, bool, &[&str]); 28] = [
     ("mistake", false, &[]),
     ("reported", false, &[]),
     ("metrics", false, &[]),
+    ("problems", false, &["reported", "sync", "units"]),
     ("systemd", false, &[]),
     ("task", false, &["sync"]),
     ("backoff", false, &["sync"]),
@@ -35,7 +36,19 @@ const TABLE: [(&str, bool, &[&str]); 27] = [
     (
         "http",
         true,
-        &["auth", "command", "ingest", "kafka", "kinds", "login", "ratelimit", "status", "users", "wal"],
+        &[
+            "auth",
+            "command",
+            "ingest",
+            "kafka",
+            "kinds",
+            "login",
+            "problems",
+            "ratelimit",
+            "status",
+            "users",
+            "wal",
+        ],
     ),
     (
         "config",
@@ -75,6 +88,7 @@ const TABLE: [(&str, bool, &[&str]); 27] = [
             "kinds",
             "kv",
             "login",
+            "problems",
             "ratelimit",
             "status",
             "systemd",

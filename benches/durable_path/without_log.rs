@@ -91,12 +91,14 @@ impl AdminService for WithoutLog {
     }
 
     fn ready(&self) -> Readiness {
-        Readiness { ready: true, reason: None, dependencies: BTreeMap::new() }
+        Readiness { ready: true, reason: None, dependencies: BTreeMap::new(), problems: Vec::new() }
     }
 
-    fn pause(&self) {}
+    fn pause(&self, _: &str) {}
 
-    fn resume(&self) {}
+    fn resume(&self, _: &str) {}
+
+    fn limit_changed(&self) {}
 
     fn refresh_gauges(&self) {}
 }

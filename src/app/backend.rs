@@ -4,23 +4,32 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
+use crate::auth::Authenticator;
 use crate::command::{USER_TOPIC, UserKind};
 use crate::consumer;
 use crate::control::{Operator, Outcome};
 use crate::db::Database;
 use crate::drain::Handle;
-use crate::http::{AdminService, Catalogue, Readiness};
+use crate::http::{AdminService, Catalogue, Readiness, Tls};
 use crate::ingest::{Admission, Again, Ingest, SubmitError};
+use crate::kafka::ClusterHealth;
+use crate::problems::{Code, Observation, Problem, Problems};
+use crate::ratelimit::Limits;
+use crate::sync::Mutex;
 use crate::units::Timestamp;
+use crate::users::Unapplied;
 use crate::wal::dead::{Dead, Removal};
-use crate::wal::{Figures, Log, Lsn, Place};
+use crate::wal::{Log, Lsn, Place};
 
-use super::dependencies::Dependencies;
+use super::age::{age_of, oldest_age};
+use super::dependencies::{DATABASE, Dependencies};
 use super::log_gauges::LogGauges;
+use super::problems;
+use super::problems::{DamageSeen, Pause, Watched};
 
 /// The running parts, as far as an operator sees them.
 pub(super) struct Backend {
@@ -36,7 +45,39 @@ pub(super) struct Backend {
     /// None until it runs, or where another process applies users' commands.
     pub(super) consumer: OnceLock<consumer::Handle>,
     pub(super) stopping: AtomicBool,
+    /// The one list of what is wrong.
+    pub(super) problems: Problems,
+    /// What it is made of, beside the parts above.
+    pub(super) seen: Seen,
 }
+
+/// What the list of problems is made of.
+pub(super) struct Seen {
+    /// The brokers of the configuration.
+    pub(super) brokers: String,
+    /// None before the workers run, and with an embedded broker.
+    pub(super) kafka: OnceLock<ClusterHealth>,
+    pub(super) pause: Mutex<Option<Pause>>,
+    pub(super) damage: Arc<DamageSeen>,
+    pub(super) watched: Watched,
+    /// Why users are not served, if so.
+    pub(super) users_not_served: Option<String>,
+    pub(super) unapplied: Option<Arc<Unapplied>>,
+    pub(super) limits: Limits,
+    pub(super) authenticator: Authenticator,
+    pub(super) tls: Option<Tls>,
+}
+
+/// The problems that `/readyz` shows as the state of Kafka.
+const OF_KAFKA: [Code; 7] = [
+    Code::LogRestored,
+    Code::KafkaUnreachable,
+    Code::KafkaAuthenticationFailed,
+    Code::KafkaAuthorizationFailed,
+    Code::KafkaTopicUnavailable,
+    Code::DrainStalled,
+    Code::RecordsParked,
+];
 
 impl Backend {
     /// Records that were accepted before the start, by the topics that their kinds have now.
@@ -52,29 +93,64 @@ impl Backend {
         topics
     }
 
-    fn kafka(&self) -> String {
-        let Some(drain) = self.drain.get() else { return "starting".to_owned() };
-        if let Some(notice) = drain.notice() {
-            return notice;
+    /// What is wrong now, the most important first. Returns at once.
+    pub(super) fn problems(&self) -> Vec<Problem> {
+        self.problems.refresh(|| self.observe())
+    }
+
+    fn observe(&self) -> Vec<Observation> {
+        let (seen, watched) = (&self.seen, self.seen.watched.last());
+        let mut observed = problems::log(&self.log, &seen.damage, &watched);
+        observed.extend(problems::admission(&self.ingest.admission(), &self.log));
+        let of_kafka =
+            seen.kafka.get().map(|health| problems::kafka(health, &seen.brokers)).unwrap_or_default();
+        observed.extend(seen.pause.lock().as_ref().map(problems::paused));
+        if let Some(drain) = self.drain.get() {
+            let is_reachable = seen.kafka.get().is_none_or(|health| !matches!(health.last(), Some(Err(_))));
+            observed.extend(problems::delivery(drain, is_reachable));
         }
-        let parked: u64 = drain.parked().values().sum();
-        if parked > 0 {
-            return format!("{parked} records are held back");
+        observed.extend(of_kafka);
+        observed.extend(self.dependencies.observe());
+        if let Some(reason) = &seen.users_not_served {
+            let detail =
+                "users are not served, because what is embedded cannot be opened; start again when it can";
+            observed.push(Observation::new(Code::UsersNotServed, detail).with_error(reason));
         }
-        let workers = drain.workers();
-        if workers.iter().all(|worker| worker.state == "rebuilding") {
-            return "no worker has a producer".to_owned();
+        observed.extend(self.consumer.get().and_then(problems::consumer));
+        observed.extend(self.not_applied());
+        observed.extend(problems::certificates(seen.tls.as_ref(), Some(&seen.authenticator), &watched));
+        observed.extend(problems::limits(&seen.limits));
+        observed
+    }
+
+    /// Without a consumer in this process: that one says by itself how it gets on. While the database does not answer,
+    /// nothing is known.
+    fn not_applied(&self) -> Option<Observation> {
+        if self.consumer.get().is_some() || self.dependencies.is_failing(DATABASE) {
+            return None;
         }
-        if workers.iter().any(|worker| worker.stalled) {
-            return "nothing is confirmed".to_owned();
-        }
-        "ok".to_owned()
+        let waits = self.seen.unapplied.as_ref()?.overdue(Instant::now())?;
+        let detail = "Kafka has commands about users, and no consumer has applied one for a minute or more";
+        let since = Timestamp::now().0.saturating_sub(waits.as_millis() as u64);
+        Some(Observation::new(Code::UsersNotApplied, detail).since(Timestamp(since)))
+    }
+
+    /// Holds the workers if an operator paused delivery, also before they were started. Called after each of the two.
+    pub(super) fn hold_if_paused(&self) {
+        let is_paused = self.seen.pause.lock().is_some();
+        self.drain.get().filter(|_| is_paused).inspect(|drain| drain.pause());
+    }
+
+    /// One line for systemd, until the daemon stops.
+    pub(super) fn status_line(&self) -> Option<(u64, Vec<Problem>)> {
+        let problems = self.problems();
+        (!self.stopping.load(Ordering::Relaxed)).then(|| (self.log.figures().backlog, problems))
     }
 }
 
 impl AdminService for Backend {
     fn backlog_json(&self) -> serde_json::Value {
-        let figures = self.log.figures();
+        let (figures, problems) = (self.log.figures(), self.problems());
         json!({
             "backlog": figures.backlog,
             "oldest_age_seconds": oldest_age(&self.log, &figures).as_secs_f64(),
@@ -83,6 +159,8 @@ impl AdminService for Backend {
             "poisoned": self.log.poisoned().is_some(),
             "watermark_lsn": figures.watermark,
             "segments": self.log.segments().len(),
+            "last_error": problems::last_error(&problems),
+            "problems": problems,
         })
     }
 
@@ -96,26 +174,43 @@ impl AdminService for Backend {
             Admission::Closed(SubmitError::Poisoned) => Some("poisoned"),
             Admission::Closed(_) => Some("stopping"),
         };
-        let mut dependencies = self.dependencies.states();
-        dependencies.insert("kafka", self.kafka());
-        if self.db.is_none() {
-            dependencies.insert("users", "not served: see the log".to_owned());
+        let problems = self.problems();
+        let mut dependencies = self.dependencies.states(&problems);
+        let kafka = match self.drain.get() {
+            Some(_) => problems::dependency(&problems, &OF_KAFKA),
+            None => "starting".to_owned(),
+        };
+        dependencies.insert("kafka", kafka);
+        if self.seen.users_not_served.is_some() {
+            dependencies.insert("users", problems::dependency(&problems, &[Code::UsersNotServed]));
         }
-        if let Some(consumer) = self.consumer.get() {
-            dependencies.insert("consumer", consumer.trouble().unwrap_or_else(|| "ok".to_owned()));
+        if self.consumer.get().is_some() {
+            dependencies.insert("consumer", problems::dependency(&problems, &[Code::ConsumerStalled]));
         }
-        Readiness { ready: reason.is_none(), reason, dependencies }
+        Readiness { ready: reason.is_none(), reason, dependencies, problems }
     }
 
-    fn pause(&self) {
-        self.drain.get().inspect(|drain| drain.pause());
+    fn pause(&self, origin: &str) {
+        let pause = Pause { since: Timestamp::now(), origin: origin.to_owned() };
+        self.seen.pause.lock().get_or_insert(pause);
+        self.hold_if_paused();
+        tracing::info!(event = "operator.drain_paused", origin, "an operator paused delivery");
+        self.problems();
     }
 
-    fn resume(&self) {
+    fn resume(&self, origin: &str) {
+        *self.seen.pause.lock() = None;
         self.drain.get().inspect(|drain| drain.resume());
+        tracing::info!(event = "operator.drain_resumed", origin, "an operator resumed delivery");
+        self.problems();
+    }
+
+    fn limit_changed(&self) {
+        self.problems();
     }
 
     fn refresh_gauges(&self) {
+        self.problems();
         let (log, gauges) = (&self.log, &self.gauges);
         let figures = log.figures();
         let age = oldest_age(log, &figures);
@@ -158,8 +253,8 @@ impl Operator for Backend {
         self.backlog_json()
     }
 
-    fn requeue(&self, lsn: Lsn) -> Result<Lsn, String> {
-        match self.log.dead().get(lsn) {
+    fn requeue(&self, lsn: Lsn, origin: &str) -> Result<Lsn, String> {
+        let requeued = match self.log.dead().get(lsn) {
             Ok(Some(Dead::Letter(letter))) => self.ingest.requeue(&letter),
             Ok(Some(Dead::Sealed(_))) => {
                 Err("the letter is encrypted under a key that is not given".to_owned())
@@ -169,37 +264,53 @@ impl Operator for Backend {
             }
             Ok(None) => Err(format!("no dead letter {lsn}")),
             Err(error) => Err(error.to_string()),
+        };
+        let (event, wal_lsn) = ("operator.dead_letter_requeued", lsn.0);
+        match &requeued {
+            Ok(now) => tracing::info!(
+                event,
+                origin,
+                wal.lsn = wal_lsn,
+                wal.requeued_as = now.0,
+                "an operator requeued a dead letter"
+            ),
+            Err(error) => {
+                tracing::warn!(event, origin, wal.lsn = wal_lsn, error, "a dead letter could not be requeued")
+            }
         }
+        requeued
     }
 
-    fn replay(&self, lsns: &[Lsn]) -> Vec<Outcome> {
+    fn replay(&self, lsns: &[Lsn], origin: &str) -> Vec<Outcome> {
         let outcome =
             |(lsn, now): Again| Outcome { lsn, requeued_as: now.as_ref().ok().copied(), error: now.err() };
-        self.ingest.replay(lsns).into_iter().map(outcome).collect()
+        let outcomes: Vec<Outcome> = self.ingest.replay(lsns).into_iter().map(outcome).collect();
+        tracing::info!(
+            event = "operator.records_replayed",
+            origin,
+            wal.first = lsns.first().map(|lsn| lsn.0),
+            wal.last = lsns.last().map(|lsn| lsn.0),
+            wal.records = outcomes.iter().filter(|outcome| outcome.error.is_none()).count(),
+            error = outcomes.iter().find_map(|outcome| outcome.error.as_deref()),
+            "an operator delivers delivered records again"
+        );
+        outcomes
     }
 
-    fn drop_letter(&self, lsn: Lsn) -> Result<(), String> {
-        match self.log.remove_letter(lsn, Removal::Dropped) {
+    fn drop_letter(&self, lsn: Lsn, origin: &str) -> Result<(), String> {
+        let dropped = match self.log.remove_letter(lsn, Removal::Dropped) {
             Ok(true) => Ok(()),
             Ok(false) => Err(format!("no dead letter {lsn}")),
             Err(error) => Err(error.to_string()),
+        };
+        let (event, error) = ("operator.dead_letter_dropped", dropped.as_ref().err());
+        match error {
+            None => tracing::info!(event, origin, wal.lsn = lsn.0, "an operator dropped a dead letter"),
+            Some(error) => {
+                tracing::warn!(event, origin, wal.lsn = lsn.0, error, "a dead letter could not be dropped")
+            }
         }
-    }
-}
-
-/// Age of the oldest record that is neither confirmed nor dead; zero when there is none.
-pub(super) fn oldest_age(log: &Arc<Log>, figures: &Figures) -> Duration {
-    if figures.backlog == 0 { Duration::ZERO } else { age_of(log, figures.watermark) }
-}
-
-fn age_of(log: &Arc<Log>, lsn: Lsn) -> Duration {
-    match log.accepted_at(lsn) {
-        Ok(at) => at.map_or(Duration::ZERO, |at| Timestamp::now().since(at)),
-        // Too large rather than unknown: an alert on it must fire.
-        Err(error) => {
-            tracing::warn!(event = "wal.oldest_age_unknown", %error, "oldest record unreadable; its segment's age is shown");
-            log.began_at(lsn).map_or(Duration::ZERO, |at| Timestamp::now().since(at))
-        }
+        dropped
     }
 }
 

@@ -12,9 +12,11 @@ use crate::config::{Config, Source};
 use crate::consumer::{ConsumerParts, Handle, Noop, PostCommit};
 use crate::db::Database;
 use crate::http::{Admin, AdminService, Endpoint, Readiness};
+use crate::kafka::{ClusterHealth, Probe};
 use crate::kv::Kv;
+use crate::problems::{Code, Observation, Problem, Problems};
 use crate::systemd::Heartbeat;
-use crate::task::{OnFailure, Thread};
+use crate::task::{OnFailure, Task, Thread};
 use crate::users::Profiles;
 use crate::{consumer, db, http, kv, systemd, task, users};
 
@@ -27,13 +29,13 @@ use super::reload::Reloadable;
 use super::shutdown::{Deadlines, Running};
 use super::signals::Signals;
 use super::wiring::{Wiring, external_brokers};
-use super::{Failure, ReplaySpan, output, reload, signals, threads};
+use super::{Failure, ReplaySpan, output, problems, reload, signals, threads};
 
 /// Applies users' commands until it is asked to stop.
 pub fn consume(config: &Config, source: &Source) -> Result<(), Failure> {
     let operators = Endpoints::take_admin(config, Passed::receive()?)?;
     let Process { runtime, registry, alarm } = Process::begin(config)?;
-    let wiring = Wiring { config, registry, alarm };
+    let wiring = Wiring::new(config, registry, alarm);
     let outcome = runtime.block_on(run(&wiring, operators, source));
     runtime.shutdown_background();
     outcome
@@ -42,7 +44,7 @@ pub fn consume(config: &Config, source: &Source) -> Result<(), Failure> {
 /// Applies a range of users' commands again, and says what came of it.
 pub fn replay(config: &Config, span: ReplaySpan) -> Result<(), Failure> {
     let Process { runtime, registry, alarm } = Process::begin(config)?;
-    let wiring = Wiring { config, registry, alarm };
+    let wiring = Wiring::new(config, registry, alarm);
     let outcome = runtime.block_on(async {
         let mut signals = Signals::listen_at_terminal().map_err(Failure::system("signals"))?;
         let parts = parts(&wiring).await?;
@@ -112,21 +114,29 @@ async fn parts(wiring: &Wiring<'_>) -> Result<ConsumerParts, Failure> {
 }
 
 async fn run(wiring: &Wiring<'_>, operators: Endpoint, source: &Source) -> Result<(), Failure> {
-    let Wiring { config, registry, alarm } = wiring;
+    let Wiring { config, registry, alarm, .. } = wiring;
     let mut signals = Signals::listen().map_err(Failure::system("signals"))?;
     let hangups = signals::hangups().map_err(Failure::system("signals"))?;
     let _reload = reload::watch(hangups, source, config, Reloadable::default());
     task::raise_failed_tasks(alarm);
     let parts = parts(wiring).await?;
-    let db = parts.db.clone();
+    let (db, brokers) = (parts.db.clone(), parts.bootstrap.clone());
     let dependencies = Arc::<Dependencies>::default();
     let _watch = parts.kv.clone().map(|kv| dependencies.watch(None, kv));
     let http = wiring.metrics(http::Metrics::register)?;
     let operators = listen_admin(operators, config, &http)?;
     let consumer = wiring.consumer(parts)?;
     let handle = consumer.handle();
-    let backend =
-        Arc::new(Backend { handle: handle.clone(), db, dependencies, stopping: AtomicBool::new(false) });
+    let probe = wiring.probe(&brokers)?;
+    let backend = Arc::new(Backend {
+        handle: handle.clone(),
+        db,
+        dependencies,
+        problems: wiring.problems()?,
+        kafka: probe.as_ref().map(Probe::health).unwrap_or_default(),
+        brokers,
+        stopping: AtomicBool::new(false),
+    });
     let site = Admin::new(&config.server, backend.clone(), http, registry.clone());
     let listener = Listener::open_admin(operators, site, alarm)?;
     let heartbeat = Heartbeat::new("consumer", move || handle.heartbeat());
@@ -135,6 +145,8 @@ async fn run(wiring: &Wiring<'_>, operators: Endpoint, source: &Source) -> Resul
     let running = Running { consumer: Some(consumer), watches, ..Running::default() };
     systemd::ready("applying users' commands");
     tracing::info!(admin = %listener.address, "applying users' commands");
+    let reporting = Arc::clone(&backend);
+    let _report = Task::spawn("problems", problems::report(move || reporting.status_line()));
     warn_if_exposed(config, None, listener.address);
     let failure = stop_requested(&mut signals, alarm).await;
     backend.stopping.store(true, Ordering::Relaxed);
@@ -152,30 +164,68 @@ struct Backend {
     handle: Handle,
     db: Database,
     dependencies: Arc<Dependencies>,
+    problems: Problems,
+    kafka: ClusterHealth,
+    brokers: String,
     stopping: AtomicBool,
+}
+
+impl Backend {
+    fn problems(&self) -> Vec<Problem> {
+        self.problems.refresh(|| {
+            let mut observed = problems::kafka(&self.kafka, &self.brokers);
+            observed.extend(self.dependencies.observe());
+            observed.extend(self.handle.blocked().map(|error| {
+                let detail = "the database does not do what the consumer needs of it";
+                Observation::new(Code::DatabaseUnavailable, detail).with_error(error)
+            }));
+            observed.extend(problems::consumer(&self.handle));
+            observed
+        })
+    }
+
+    /// One line for systemd, until the process stops.
+    fn status_line(&self) -> Option<(u64, Vec<Problem>)> {
+        let problems = self.problems();
+        let waiting = self.handle.pending() as u64;
+        (!self.stopping.load(Ordering::Relaxed)).then_some((waiting, problems))
+    }
 }
 
 impl AdminService for Backend {
     /// There is no log here: what waits, waits in Kafka.
     fn backlog_json(&self) -> serde_json::Value {
-        json!({ "settled": self.handle.settled(), "trouble": self.handle.trouble() })
+        let problems = self.problems();
+        json!({
+            "settled": self.handle.settled(),
+            "trouble": self.handle.trouble(),
+            "last_error": problems::last_error(&problems),
+            "problems": problems,
+        })
     }
 
     fn ready(&self) -> Readiness {
-        let stopping = self.stopping.load(Ordering::Relaxed);
-        let state = |trouble: Option<String>| trouble.unwrap_or_else(|| "ok".to_owned());
-        let (database, consumer) = (state(self.handle.blocked()), state(self.handle.trouble()));
-        let mut dependencies = self.dependencies.states();
-        dependencies.extend([("database", database), ("consumer", consumer)]);
-        Readiness { ready: !stopping, reason: stopping.then_some("stopping"), dependencies }
+        let (stopping, problems) = (self.stopping.load(Ordering::Relaxed), self.problems());
+        let mut dependencies = self.dependencies.states(&problems);
+        for (name, code) in [
+            ("database", Code::DatabaseUnavailable),
+            ("consumer", Code::ConsumerStalled),
+            ("kafka", Code::KafkaUnreachable),
+        ] {
+            dependencies.insert(name, problems::dependency(&problems, &[code]));
+        }
+        Readiness { ready: !stopping, reason: stopping.then_some("stopping"), dependencies, problems }
     }
 
     /// Only the drain's workers are held.
-    fn pause(&self) {}
+    fn pause(&self, _: &str) {}
 
-    fn resume(&self) {}
+    fn resume(&self, _: &str) {}
+
+    fn limit_changed(&self) {}
 
     fn refresh_gauges(&self) {
+        self.problems();
         self.handle.observe();
         self.db.observe();
     }

@@ -9,27 +9,30 @@ use tokio::task::JoinError;
 use crate::config::Mistakes;
 use crate::drain::Lead;
 use crate::http::{ApiParts, Catalogue, Durable, Tls};
-use crate::kafka::{Brokers, EmbeddedBroker};
+use crate::kafka::{Brokers, EmbeddedBroker, Probe};
 use crate::kinds::Kinds;
 use crate::status::Statuses;
+use crate::sync::Mutex;
 use crate::systemd::Heartbeat;
+use crate::task::Task;
 use crate::users::hash::HashPool;
 use crate::wal::{Lock, Log, Opened};
 use crate::{consumer, control, drain, http};
 
 use super::auth::Auth;
-use super::backend::Backend;
+use super::backend::{Backend, Seen};
 use super::dependencies::Dependencies;
 use super::endpoints::Endpoints;
 use super::hooks::PostCommitHook;
 use super::listeners::{Listeners, Serving};
 use super::log_gauges::LogGauges;
+use super::problems::{Files, Watched};
 use super::process::registered;
 use super::reload::Reloadable;
 use super::service::{Service, Stores};
 use super::shutdown::{Deadlines, Running};
 use super::wiring::Wiring;
-use super::{Failure, clock, threads};
+use super::{Failure, clock, problems, threads};
 
 /// The daemon. It accepts commands from its start on.
 pub(super) struct Daemon {
@@ -45,6 +48,10 @@ pub(super) struct Daemon {
     /// None where another process applies users' commands.
     consumer_metrics: Option<Arc<consumer::Metrics>>,
     embedded: Option<EmbeddedBroker>,
+    /// Asks whether brokers answer.
+    probe: Option<Probe>,
+    /// Tells systemd and the log what is wrong.
+    _report: Option<Task>,
     // Last: the directory is ours until everything else is gone.
     _lock: Lock,
 }
@@ -58,7 +65,7 @@ impl Daemon {
         endpoints: Endpoints,
         tls: Option<Tls>,
     ) -> Result<Self, Failure> {
-        let Wiring { config, registry, alarm } = wiring;
+        let Wiring { config, registry, alarm, .. } = wiring;
         // All metrics are there for the first scrape, also of what starts later.
         let drain_metrics = wiring.drain_metrics()?;
         let consumer_metrics =
@@ -67,7 +74,10 @@ impl Daemon {
         let embedded = wiring.embedded_broker()?;
         let (ingest, ingest_threads) = wiring.ingest(writer)?;
         let (hash_pool, hash_workers) = wiring.hashing()?;
-        let stores = Stores::open(wiring, &log).await?;
+        let (stores, users_not_served) = match Stores::open(wiring, &log).await? {
+            Ok(stores) => (Some(stores), None),
+            Err(reason) => (None, Some(reason)),
+        };
         let mut statuses = Statuses::new(Arc::clone(&log));
         if let Some(stores) = &stores {
             statuses = statuses.with_outcomes(stores.db.clone(), ingest.seal().clone());
@@ -88,6 +98,19 @@ impl Daemon {
             dependencies,
             consumer: OnceLock::new(),
             stopping: AtomicBool::new(false),
+            problems: wiring.problems()?,
+            seen: Seen {
+                brokers: wiring.broker_names(),
+                kafka: OnceLock::new(),
+                pause: Mutex::default(),
+                damage: Arc::clone(&wiring.damage),
+                watched: Watched::default(),
+                users_not_served,
+                unapplied: service.as_ref().map(|service| service.users.unapplied()),
+                limits: auth.limits.clone(),
+                authenticator: auth.authenticator.clone(),
+                tls: tls.clone(),
+            },
         });
         let reloadable = Reloadable {
             kinds: Some(kinds.clone()),
@@ -127,6 +150,8 @@ impl Daemon {
             drain_metrics,
             consumer_metrics,
             embedded,
+            probe: None,
+            _report: None,
             _lock: lock,
         })
     }
@@ -151,6 +176,10 @@ impl Daemon {
     pub(super) fn deliver(&mut self, wiring: &Wiring<'_>) -> Result<(), Failure> {
         self.start_drain(wiring)?;
         self.start_consumer(wiring)?;
+        self.probe = wiring.probe(&self.brokers(wiring))?;
+        if let Some(probe) = &self.probe {
+            self.backend.seen.kafka.get_or_init(|| probe.health());
+        }
         self.start_watches(wiring).map_err(Failure::system("threads"))
     }
 
@@ -160,6 +189,7 @@ impl Daemon {
         let metrics = Arc::clone(&self.drain_metrics);
         let drain = wiring.drain(&self.log, statuses, hashing, brokers, lead, metrics)?;
         self.backend.drain.get_or_init(|| drain.handle());
+        self.backend.hold_if_paused();
         self.running.drain = Some(drain);
         Ok(())
     }
@@ -183,7 +213,13 @@ impl Daemon {
     fn start_watches(&mut self, wiring: &Wiring<'_>) -> std::io::Result<()> {
         let (vital, pool) = self.heartbeats();
         let alarm = || wiring.alarm.clone();
-        self.running.watches.push(threads::watch(Arc::clone(&self.log), &wiring.config.alerts, alarm())?);
+        let (log, files) = (Arc::clone(&self.log), Files::of(wiring.config));
+        let watched = self.backend.seen.watched.clone();
+        let watch = problems::watch(log, files, &wiring.config.alerts, watched, alarm())?;
+        self.running.watches.push(watch);
+        let backend = Arc::clone(&self.backend);
+        let report = problems::report(move || backend.status_line());
+        self._report = Some(Task::spawn("problems", report));
         self.running.watches.push(clock::watch(alarm())?);
         self.running.watches.extend(threads::watchdog(vital, pool, alarm())?);
         Ok(())

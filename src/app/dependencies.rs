@@ -1,6 +1,5 @@
-//! How the database and the marker store do: looked at in the background, shown by `/readyz`, logged when it changes.
-//! Each look does what the work needs, writes above all: a server that only answers reads is of no use. None of them
-//! makes the daemon unready.
+//! How the database and the reservation store do: looked at in the background, every five seconds. Each look does what
+//! the work needs, writes above all: a server that only answers reads is of no use. None of them makes the daemon unready.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,63 +7,83 @@ use std::time::Duration;
 
 use crate::db::{Database, DbError};
 use crate::kv::Kv;
-use crate::sync::{Mutex, MutexGuard};
+use crate::problems::{Code, Observation, Problem};
+use crate::sync::Mutex;
 use crate::task::Task;
 use crate::users;
+
+use super::problems::dependency;
 
 /// Beside a time-out of a second or less this is not much to ask of either.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
-/// What was seen last, by dependency.
+/// The database, in `/readyz`.
+pub(super) const DATABASE: &str = "database";
+/// The reservation store.
+const MARKERS: &str = "markers";
+
+/// What the last look found, by dependency: the error, if any.
 #[derive(Default)]
-pub(super) struct Dependencies(Mutex<BTreeMap<&'static str, String>>);
+pub(super) struct Dependencies(Mutex<BTreeMap<&'static str, Option<String>>>);
 
 impl Dependencies {
-    /// What was seen last; nothing before the first look.
-    pub(super) fn states(&self) -> BTreeMap<&'static str, String> {
-        self.table().clone()
+    /// The state of each dependency that was looked at.
+    pub(super) fn states(&self, problems: &[Problem]) -> BTreeMap<&'static str, String> {
+        let looked_at: Vec<_> = self.0.lock().keys().copied().collect();
+        looked_at.into_iter().map(|name| (name, dependency(problems, &[code(name)]))).collect()
     }
 
-    /// Looks, as long as the task is held. Without `db` at the marker store alone: the consumer says by itself how the
+    /// Whether the last look failed.
+    pub(super) fn is_failing(&self, name: &str) -> bool {
+        self.0.lock().get(name).is_some_and(Option::is_some)
+    }
+
+    /// What is wrong with them.
+    pub(super) fn observe(&self) -> Vec<Observation> {
+        let errors = self.0.lock().clone();
+        let failing = errors.into_iter().filter_map(|(name, error)| Some((name, error?)));
+        failing.map(|(name, error)| Observation::new(code(name), detail(name)).with_error(error)).collect()
+    }
+
+    /// Looks, as long as the task is held. Without `db` at the reservation store alone: the consumer says by itself how the
     /// database does.
     pub(super) fn watch(self: &Arc<Self>, db: Option<Database>, kv: Kv) -> Task {
         let this = Arc::clone(self);
         Task::spawn("dependencies", async move {
             loop {
                 if let Some(db) = &db {
-                    this.seen("database", database(db).await.unwrap_or_else(|error| error.to_string()));
+                    let error = database(db).await.unwrap_or_else(|error| Some(error.to_string()));
+                    this.seen(DATABASE, error);
                 }
-                this.seen("markers", markers(&kv).await);
+                // Over the channel on which changes are published: without it other daemons miss revocations.
+                let looked = kv.look(users::CHANNEL).await;
+                this.seen(MARKERS, looked.err().map(|error| error.to_string()));
                 tokio::time::sleep(LOOK_EVERY).await;
             }
         })
     }
 
-    fn seen(&self, dependency: &'static str, state: String) {
-        let before = self.table().insert(dependency, state.clone());
-        if before.as_ref() == Some(&state) {
-            return;
-        }
-        match state.as_str() {
-            "ok" => tracing::info!(dependency, "well"),
-            _ => tracing::warn!(dependency, state, "degraded"),
-        }
-    }
-
-    fn table(&self) -> MutexGuard<'_, BTreeMap<&'static str, String>> {
-        self.0.lock()
+    fn seen(&self, dependency: &'static str, error: Option<String>) {
+        self.0.lock().insert(dependency, error);
     }
 }
 
-/// Over the channel on which changes are published: without it other daemons miss revocations.
-async fn markers(kv: &Kv) -> String {
-    kv.look(users::CHANNEL).await.map_or_else(|error| error.to_string(), |()| "ok".to_owned())
+fn code(name: &str) -> Code {
+    if name == DATABASE { Code::DatabaseUnavailable } else { Code::RedisUnavailable }
 }
 
-async fn database(db: &Database) -> Result<String, DbError> {
+fn detail(name: &str) -> &'static str {
+    match name {
+        DATABASE => "the database does not do what the daemon needs of it",
+        _ => "the reservation store (Redis) does not do what the daemon needs of it",
+    }
+}
+
+/// What the database lacks.
+async fn database(db: &Database) -> Result<Option<String>, DbError> {
     if let Some(lacking) = db.lacks().await? {
-        return Ok(lacking);
+        return Ok(Some(lacking));
     }
     db.check_writes().await?;
-    Ok("ok".to_owned())
+    Ok(None)
 }

@@ -77,7 +77,7 @@ pub fn drain(config: &Config) -> Result<(), Failure> {
         let _context = runtime.enter();
         Signals::listen_at_terminal().map_err(Failure::system("signals"))?
     };
-    let wiring = Wiring { config, registry, alarm };
+    let wiring = Wiring::new(config, registry, alarm);
     // Held to the end: the directory is ours until everything else is gone.
     let (_lock, opened) = wiring.log(false)?;
     let log = Arc::clone(&opened.log);

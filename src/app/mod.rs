@@ -7,9 +7,10 @@
 //!
 //! - `serve`, `drain`, `consume`, `migrate`: a subcommand each; `daemon`: what runs in `serve`;
 //! - `wiring`: how components are built; `shutdown`: the order in which they stop; `process`: what comes before both;
-//! - `service`, `auth`, `hooks`, `backend`: what ties components together; `log_gauges`, `log_metrics`: what is shown of
-//!   the log.
+//! - `service`, `auth`, `hooks`, `backend`: what ties components together; `problems`: what is wrong with them;
+//!   `log_gauges`, `log_metrics`: what is shown of the log.
 
+mod age;
 mod auth;
 mod backend;
 mod banner;
@@ -29,6 +30,7 @@ mod log_metrics;
 mod migrate;
 mod open;
 mod output;
+mod problems;
 mod process;
 mod reload;
 mod serve;

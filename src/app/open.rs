@@ -16,6 +16,7 @@ use crate::wal::{Event, Keys, Lock, Lsn, MasterKey, OpenError, Opened, Options};
 
 use super::Failure;
 use super::log_metrics::LogMetrics;
+use super::problems::DamageSeen;
 
 /// Locks the directory and recovers the log; says what was found. `redeliver`: see `wal::Options`.
 pub(super) fn open(
@@ -23,6 +24,7 @@ pub(super) fn open(
     redeliver: bool,
     metrics: &Arc<LogMetrics>,
     alarm: &Alarm,
+    damage: &Arc<DamageSeen>,
 ) -> Result<(Lock, Opened), Failure> {
     // Before the directory is touched: without the key nothing is.
     let keys = keys(config)?;
@@ -30,18 +32,22 @@ pub(super) fn open(
     if encrypted.is_none() && !keys.is_empty() {
         no_password_shows(&config.dir, &keys)?;
     }
-    let (metrics, alarm) = (Arc::clone(metrics), alarm.clone());
+    let (metrics, alarm, seen) = (Arc::clone(metrics), alarm.clone(), Arc::clone(damage));
     let options = Options {
         segment_size: config.segment_size.0,
         reserve_space: config.reserve_space.0,
         redeliver,
         keys,
         label: kind_of,
-        observer: Arc::new(move |event| observe(event, &metrics, &alarm)),
+        observer: Arc::new(move |event| {
+            seen.event(event);
+            observe(event, &metrics, &alarm);
+        }),
     };
     let (lock, opened) = wal::open_locked(&config.dir, &options, Timestamp::now()).map_err(failure)?;
     for finding in &opened.recovery.findings {
         tracing::warn!(?finding, "found while recovering");
+        damage.found(finding);
     }
     let (backlog, next) = (opened.recovery.backlog, opened.recovery.next.0);
     tracing::info!(wal.backlog = backlog, wal.next = next, "log recovered");

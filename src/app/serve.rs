@@ -36,7 +36,7 @@ pub fn serve(config: &Config, source: &Source) -> Result<(), Failure> {
         (signals, signals::hangups().map_err(Failure::system("signals"))?)
     };
     let endpoints = Endpoints::take(config, passed)?;
-    let wiring = Wiring { config: &fitted, registry, alarm };
+    let wiring = Wiring::new(&fitted, registry, alarm);
     let opened = {
         let _step = Step::begin("recovery", config.telemetry.slow_step.0);
         wiring.log(config.embedded())?

@@ -40,22 +40,19 @@ pub(super) struct Service {
 }
 
 impl Stores {
-    /// Opens what is embedded and prepares connections to what is not; nobody need answer yet. None when what is
+    /// Opens what is embedded and prepares connections to what is not; nobody need answer yet. An error when what is
     /// embedded cannot be opened, on a full disk for example: commands are accepted and drained all the same.
-    pub(super) async fn open(wiring: &Wiring<'_>, log: &Log) -> Result<Option<Self>, Failure> {
+    pub(super) async fn open(wiring: &Wiring<'_>, log: &Log) -> Result<Result<Self, String>, Failure> {
         let config = wiring.config;
         let metrics = wiring.metrics(users::Metrics::register)?;
         let (db_metrics, kv_metrics) =
             (wiring.metrics(db::Metrics::register)?, wiring.metrics(kv::Metrics::register)?);
-        let db = database(config, &db_metrics).await.inspect_err(|error| {
-            tracing::error!(%error, "no database: users are not served; start again when it can be opened");
-        });
-        let kv = store(config, log, kv_metrics).inspect_err(|error| {
-            tracing::error!(%error, "no marker store: users are not served; start again when it can be opened");
-        });
-        let (Ok(db), Ok(kv)) = (db, kv) else { return Ok(None) };
-        let profiles = Profiles::new(&config.users, kv.clone(), db.clone(), &metrics);
-        Ok(Some(Self { db, kv, profiles, metrics }))
+        let db = database(config, &db_metrics).await.map_err(|error| format!("database: {error}"));
+        let kv = store(config, log, kv_metrics).map_err(|error| format!("reservation store: {error}"));
+        Ok(db.and_then(|db| Ok((db, kv?))).map(|(db, kv)| {
+            let profiles = Profiles::new(&config.users, kv.clone(), db.clone(), &metrics);
+            Self { db, kv, profiles, metrics }
+        }))
     }
 
     /// Returns when the disk has the markers and limits of a daemon that is alone.
@@ -114,6 +111,7 @@ impl Service {
         let watch = dependencies.watch(Some(stores.db.clone()), stores.kv.clone());
         let mut tasks = vec![profiles.listen(), profiles.notices().repeat(), watch];
         tasks.extend(statuses.watch_outcomes());
+        tasks.push(users.unapplied().follow(statuses.clone()));
         if config.users.contact_warmup {
             let users = users.clone();
             tasks.push(Task::spawn("users-warm-up", async move { users.warm_up().await }));

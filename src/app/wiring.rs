@@ -11,10 +11,11 @@ use crate::consumer::{Consumer, ConsumerParts, PostCommit};
 use crate::db::Database;
 use crate::drain::{Drain, DrainError, DrainParts, Lead};
 use crate::ingest::{Ingest, IngestThreads};
-use crate::kafka::{Brokers, EmbeddedBroker};
+use crate::kafka::{Brokers, EmbeddedBroker, Probe};
 use crate::kv::Kv;
 use crate::metrics::Registry;
 use crate::mistake::Mistake;
+use crate::problems::{ProblemMetrics, Problems};
 use crate::status::Statuses;
 use crate::task::Alarm;
 use crate::users::hash::{HashPool, HashWorkers};
@@ -24,6 +25,7 @@ use crate::{consumer, drain, ingest};
 
 use super::hooks::Unseal;
 use super::log_metrics::LogMetrics;
+use super::problems::DamageSeen;
 use super::process::registered;
 use super::{Failure, open};
 
@@ -33,9 +35,15 @@ pub(super) struct Wiring<'a> {
     pub(super) registry: Registry,
     /// Raised by what the process cannot live without.
     pub(super) alarm: Alarm,
+    /// Damage of the log, for the list of problems.
+    pub(super) damage: Arc<DamageSeen>,
 }
 
-impl Wiring<'_> {
+impl<'a> Wiring<'a> {
+    pub(super) fn new(config: &'a Config, registry: Registry, alarm: Alarm) -> Self {
+        Self { config, registry, alarm, damage: Arc::default() }
+    }
+
     /// The topics that the configuration names.
     fn topics(&self) -> Vec<&str> {
         self.config.kinds.iter().map(|kind| &*kind.topic).chain([USER_TOPIC]).collect()
@@ -54,11 +62,26 @@ impl Wiring<'_> {
         registered(drain::Metrics::register(&self.registry, &self.topics())).map(Arc::new)
     }
 
+    /// An empty list of problems, with its metrics.
+    pub(super) fn problems(&self) -> Result<Problems, Failure> {
+        registered(ProblemMetrics::register(&self.registry)).map(Problems::new)
+    }
+
+    /// Asks the brokers whether they answer. None where the broker is this process.
+    pub(super) fn probe(&self, bootstrap: &str) -> Result<Option<Probe>, Failure> {
+        if self.config.embedded() {
+            return Ok(None);
+        }
+        let topic = self.config.kinds.first().map_or(USER_TOPIC, |kind| kind.topic.as_str());
+        let started = Probe::start(&self.config.kafka, bootstrap, topic, &self.alarm);
+        started.map(Some).map_err(|error| Failure::Kafka(error.to_string()))
+    }
+
     /// The log, locked and recovered. `redeliver`: see `wal::Options`.
     pub(super) fn log(&self, redeliver: bool) -> Result<(Lock, Opened), Failure> {
         let metrics = self.metrics(LogMetrics::register)?;
         self.registry.topics().expect(self.topics());
-        open::open(&self.config.wal, redeliver, &metrics, &self.alarm)
+        open::open(&self.config.wal, redeliver, &metrics, &self.alarm, &self.damage)
     }
 
     /// The way into the log, and the threads that commit, take checkpoints and delete delivered segments.
@@ -131,6 +154,14 @@ impl Wiring<'_> {
 
     pub(super) fn consumer(&self, parts: ConsumerParts) -> Result<Consumer, Failure> {
         Consumer::start(parts, self.alarm.clone()).map_err(Failure::system("the consumer"))
+    }
+
+    /// The brokers of the configuration, for people.
+    pub(super) fn broker_names(&self) -> String {
+        match &self.config.kafka.brokers {
+            Brokers::Embedded => "the embedded broker".to_owned(),
+            Brokers::List(list) => list.clone(),
+        }
     }
 
     /// The broker in this process, where the configuration names no other.

@@ -7,6 +7,7 @@ use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
 use crate::db::{Database, DbError};
+use crate::sync::Mutex;
 use crate::task::Task;
 
 use super::account_state;
@@ -63,6 +64,8 @@ struct Inner {
     generations: CacheGenerations,
     db: Option<Database>,
     verified: Verified,
+    /// Why the files cannot be used, if so: the previous keys and tokens still count.
+    unusable: Mutex<Option<String>>,
 }
 
 impl Authenticator {
@@ -70,7 +73,7 @@ impl Authenticator {
     pub fn new(parts: AuthenticatorParts<'_>) -> Self {
         let AuthenticatorParts { config, keyring, generations, db, metrics } = parts;
         let verified = Verified::new(REMEMBERED, generations.clone(), metrics);
-        Self(Arc::new(Inner { config, keyring, generations, db, verified }))
+        Self(Arc::new(Inner { config, keyring, generations, db, verified, unusable: Mutex::default() }))
     }
 
     /// One that asks nobody: every caller counts as an administrator.
@@ -137,6 +140,11 @@ impl Authenticator {
         })
     }
 
+    /// Why the files of `[auth]` cannot be used, if so: the previous keys and tokens still count.
+    pub fn unusable_files(&self) -> Option<String> {
+        self.0.unusable.lock().clone()
+    }
+
     /// Takes over what has changed in the files of `[auth]`; what is wrong with them is logged.
     pub async fn look_at_files(&self) {
         let inner = Arc::clone(&self.0);
@@ -144,10 +152,14 @@ impl Authenticator {
         match looked {
             Ok(Ok(false)) => {}
             Ok(Ok(true)) => {
+                *self.0.unusable.lock() = None;
                 self.0.verified.clear();
                 tracing::info!("other keys or tokens of [auth] count now");
             }
-            Ok(Err(why)) => tracing::warn!(why, "the keys and tokens of before still count"),
+            Ok(Err(why)) => {
+                tracing::warn!(why, "the keys and tokens of before still count");
+                *self.0.unusable.lock() = Some(why);
+            }
             Err(error) => tracing::error!(%error, "the files of [auth] were not looked at"),
         }
     }

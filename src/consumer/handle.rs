@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::sync::Mutex;
 
@@ -16,6 +16,8 @@ pub(super) struct Shared {
     pub(super) beats: AtomicU64,
     pub(super) lag: AtomicI64,
     pub(super) progress: Progress,
+    /// Why no records come, in the client's words.
+    pub(super) read_error: Mutex<Option<String>>,
     /// Why nothing is applied now.
     pub(super) trouble: Mutex<Option<String>>,
     /// Where `user.commands.v1` is settled up to, by partition.
@@ -50,6 +52,21 @@ impl Handle {
     /// What the database says while it cannot be written.
     pub fn blocked(&self) -> Option<String> {
         self.shared.trouble.lock().clone()
+    }
+
+    /// What keeps commands from coming, in the Kafka client's words.
+    pub fn read_error(&self) -> Option<String> {
+        self.shared.read_error.lock().clone()
+    }
+
+    /// For how long commands have been pending of which none was settled, if that is half a minute or longer.
+    pub fn stalled_for(&self, now: Instant) -> Option<Duration> {
+        self.shared.progress.stalled_for(now)
+    }
+
+    /// Commands that are read and not settled.
+    pub fn pending(&self) -> usize {
+        self.shared.progress.pending()
     }
 
     /// Where `user.commands.v1` is settled up to, by partition, as far as this process has come across it: everything

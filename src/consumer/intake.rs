@@ -110,6 +110,11 @@ impl Intake {
         self.broken.as_deref()
     }
 
+    /// See [`Source::read_error`].
+    pub(super) fn read_error(&self) -> Option<String> {
+        self.source.read_error()
+    }
+
     /// See [`Source::lag`].
     pub(super) fn lag(&self) -> i64 {
         self.source.lag()

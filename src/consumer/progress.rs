@@ -38,13 +38,16 @@ impl Progress {
         self.0.lock().count
     }
 
-    /// What to say when nothing was settled for too long.
+    /// For how long nothing was settled, if that is too long.
+    pub(super) fn stalled_for(&self, now: Instant) -> Option<Duration> {
+        let idle = now.saturating_duration_since(self.0.lock().since?);
+        (idle >= STALLED_AFTER).then_some(idle)
+    }
+
+    /// What to say then.
     pub(super) fn stalled(&self, now: Instant) -> Option<String> {
-        let pending = self.0.lock();
-        let idle = now.saturating_duration_since(pending.since?);
-        let count = pending.count;
-        (idle >= STALLED_AFTER)
-            .then(|| format!("no command was settled for {} s while {count} are pending", idle.as_secs()))
+        let (idle, count) = (self.stalled_for(now)?, self.pending());
+        Some(format!("no command was settled for {} s while {count} are pending", idle.as_secs()))
     }
 }
 

@@ -141,6 +141,7 @@ impl Worker<'_> {
         let mut tidied = Instant::now();
         while self.heartbeat.beat() {
             self.shared.lag.store(self.intake.lag(), Ordering::Relaxed);
+            *self.shared.read_error.lock() = self.intake.read_error();
             for record in self.intake.gather(config.batch_size as usize, config.batch_wait.0) {
                 self.pending.push(record);
             }

@@ -8,8 +8,7 @@ use crate::drain::deferred_values::{DeferredValues, RescanPacer};
 use crate::drain::failure_policy::{FailurePolicy, Returned};
 use crate::drain::in_flight::InFlight;
 use crate::drain::in_flight_record::InFlightRecord;
-use crate::drain::monitor::{PAUSED, WorkerMonitor};
-use crate::drain::part::STALL;
+use crate::drain::monitor::{PAUSED, Parked, WorkerMonitor};
 use crate::kafka;
 use crate::kafka::{Delivery, ErrorCode};
 use crate::units::Timestamp;
@@ -130,13 +129,13 @@ impl DispatchState {
         failures.iter().filter_map(come_back).collect()
     }
 
-    /// Shows what the worker is doing. `waiting`: records held back, by topic.
+    /// Shows what the worker is doing. `parked`: records held back.
     pub(super) fn publish(
         &mut self,
         monitor: &WorkerMonitor,
         activity: &'static str,
         oldest_waiting: Option<Lsn>,
-        waiting: impl Iterator<Item = (usize, u64)>,
+        parked: impl Iterator<Item = Parked>,
         now: Instant,
     ) {
         if activity == PAUSED || oldest_waiting.is_none() {
@@ -145,11 +144,18 @@ impl DispatchState {
         let mut state = monitor.state();
         (state.state, state.in_flight, state.oldest_waiting) =
             (activity, self.in_flight.len(), oldest_waiting);
-        state.stalled = now.duration_since(self.idle_at.max(self.arrived_at)) >= STALL;
+        state.unconfirmed_for = now.duration_since(self.idle_at.max(self.arrived_at));
+        state.refused.clear();
+        state.refused.extend(self.policy.refused_topics().map(|(topic, reason)| (topic.to_owned(), reason)));
         // Topics without any are there with zero, so that their gauge goes back.
         state.parked.values_mut().for_each(|count| *count = 0);
-        for (topic, records) in waiting {
-            *state.parked.entry(self.policy.topic_name(topic).to_string()).or_default() += records;
+        state.parked_because.clear();
+        for (topic, records, reason) in parked {
+            let topic = self.policy.topic_name(topic).to_string();
+            if records > 0 {
+                state.parked_because.insert(topic.clone(), reason);
+            }
+            *state.parked.entry(topic).or_default() += records;
         }
     }
 }

@@ -86,6 +86,11 @@ impl FailurePolicy {
         self.topics.get(number)
     }
 
+    /// Topics that the brokers refuse, with the reason.
+    pub(super) fn refused_topics(&self) -> impl Iterator<Item = (&str, &'static str)> {
+        self.topics.refused()
+    }
+
     /// Topics to ask about now.
     pub(super) fn due_topics(&self, now: Instant) -> Vec<usize> {
         self.topics.due(now)
@@ -148,8 +153,7 @@ impl FailurePolicy {
     /// What the brokers answered about a topic.
     pub(super) fn answered(&mut self, topic: usize, answer: Answer, now: Instant) {
         if let Answer::Refused(reason) = answer {
-            let name = &**self.topics.name(topic);
-            tracing::warn!(kafka.topic = name, drain.reason = reason, "topic at fault; its records wait");
+            self.log_fault(topic, reason);
         }
         self.topics.get(topic).answered(answer, now, self.grace);
     }
@@ -211,19 +215,26 @@ impl FailurePolicy {
 
     /// A topic is at fault, or what is known of it is old. For other faults it cannot help.
     pub(super) fn mark_topic_fault(&mut self, topic: usize, fault: Fault, now: Instant) {
+        if let Fault::Topic(reason) = fault {
+            self.log_fault(topic, reason);
+        }
         let topic = self.topics.get(topic);
         match fault {
             Fault::Topic(reason) => {
-                tracing::warn!(
-                    kafka.topic = &*topic.name,
-                    drain.reason = reason,
-                    "topic at fault; its records wait"
-                );
                 topic.refused(reason, true, now, self.grace);
                 topic.caution.put_on_probation();
             }
             Fault::Stale => topic.doubt(now),
             Fault::Record(_) | Fault::Producer | Fault::Passing => {}
+        }
+    }
+
+    /// Once for each reason: the topic is asked about again and again.
+    fn log_fault(&mut self, topic: usize, reason: &'static str) {
+        let topic = self.topics.get(topic);
+        if topic.refusal() != Some(reason) {
+            let name = &*topic.name;
+            tracing::warn!(kafka.topic = name, drain.reason = reason, "topic at fault; its records wait");
         }
     }
 

@@ -93,6 +93,16 @@ impl Handle {
         sum
     }
 
+    /// Why records are held back, by topic.
+    pub fn parked_because(&self) -> BTreeMap<String, &'static str> {
+        self.monitors.iter().flat_map(|monitor| monitor.state().parked_because.clone()).collect()
+    }
+
+    /// Topics that the brokers refuse, with the reason.
+    pub fn refused_topics(&self) -> BTreeMap<String, &'static str> {
+        self.monitors.iter().flat_map(|monitor| monitor.state().refused.clone()).collect()
+    }
+
     /// The lowest record that is neither confirmed, nor dead, nor held back.
     pub fn oldest_waiting(&self) -> Option<Lsn> {
         self.monitors.iter().filter_map(|monitor| monitor.state().oldest_waiting).min()
@@ -115,7 +125,8 @@ impl Handle {
         !self.is_paused() && self.permit.is_granted()
     }
 
-    pub(super) fn is_paused(&self) -> bool {
+    /// Whether an operator holds the workers.
+    pub fn is_paused(&self) -> bool {
         self.control.paused.load(Ordering::Relaxed)
     }
 

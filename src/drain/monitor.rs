@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -19,14 +20,21 @@ pub struct WorkerState {
     pub state: &'static str,
     /// Records handed to its producer and not confirmed.
     pub in_flight: usize,
-    /// Whether there is something to deliver and no broker confirms anything.
-    pub stalled: bool,
+    /// For how long there has been something to deliver and no broker has confirmed anything.
+    pub unconfirmed_for: Duration,
     /// Records held back, by topic.
     pub parked: BTreeMap<String, u64>,
+    /// Why, by topic.
+    pub parked_because: BTreeMap<String, &'static str>,
+    /// Topics that the brokers refuse, with the reason.
+    pub refused: BTreeMap<String, &'static str>,
     /// The lowest record that is neither confirmed nor held back.
     #[serde(skip)]
     pub oldest_waiting: Option<Lsn>,
 }
+
+/// Number of a topic, how many of its records are held back, and why.
+pub(super) type Parked = (usize, u64, &'static str);
 
 /// It may begin nothing new.
 pub(super) const PAUSED: &str = "paused";
@@ -56,8 +64,10 @@ impl WorkerMonitor {
             index,
             state: "waiting",
             in_flight: 0,
-            stalled: false,
+            unconfirmed_for: Duration::ZERO,
             parked: BTreeMap::new(),
+            parked_because: BTreeMap::new(),
+            refused: BTreeMap::new(),
             oldest_waiting: None,
         };
         Self { notify: Arc::default(), beats: AtomicU64::new(0), state: Mutex::new(state) }

@@ -14,6 +14,9 @@ impl Place {
     }
 }
 
+/// Why records wait for a value.
+pub(super) const PASSWORD: &str = "a password waits to be hashed";
+
 /// What holds records back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Scope {
@@ -25,6 +28,15 @@ pub(super) enum Scope {
 }
 
 impl Scope {
+    /// Why the records wait, for people.
+    pub(super) fn reason(self) -> &'static str {
+        match self {
+            Self::Partition(_) => "a partition confirms nothing",
+            Self::Topic(_) => "the topic takes no records",
+            Self::Deferred(_) => PASSWORD,
+        }
+    }
+
     /// Number of the topic.
     pub(super) fn topic(self) -> usize {
         match self {

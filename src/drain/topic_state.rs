@@ -220,6 +220,11 @@ impl TopicState {
         true
     }
 
+    /// Why the brokers refuse it, if they do.
+    pub(super) fn refusal(&self) -> Option<&'static str> {
+        self.fault.as_ref().map(|fault| fault.reason)
+    }
+
     /// Whether none of its records may go before all that are in flight have come back.
     pub(super) fn is_unsettled(&self) -> bool {
         self.unsettled

@@ -54,6 +54,11 @@ impl Topics {
         self.topics[number].route()
     }
 
+    /// Those that the brokers refuse, with the reason.
+    pub(super) fn refused(&self) -> impl Iterator<Item = (&str, &'static str)> {
+        self.topics.iter().filter_map(|topic| Some((&*topic.name, topic.refusal()?)))
+    }
+
     /// Those to ask about now.
     pub(super) fn due(&self, now: Instant) -> Vec<usize> {
         (0..self.topics.len()).filter(|number| self.topics[*number].is_due(now)).collect()

@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::auth::Caller;
 use crate::command::{CommandId, Status};
 use crate::ingest::{Ingest, Receipt, Request, SubmitError};
+use crate::problems::Problem;
 use crate::status::{StatusError, Statuses};
 
 /// Takes commands in and says what became of them. [`Durable`] is the real one; a bench may answer without a log.
@@ -62,6 +63,11 @@ impl CommandService for Durable {
     }
 }
 
+/// The state of a dependency that does what is needed of it.
+const OK: &str = "ok";
+/// Any other state, for strangers.
+const DEGRADED: &str = "degraded";
+
 /// Whether creates are accepted now, and how each dependency does.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[schemars(rename = "readiness")]
@@ -72,8 +78,23 @@ pub struct Readiness {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String")]
     pub reason: Option<&'static str>,
-    /// State of each dependency by name: `ok`, or what is degraded. None of them makes the daemon unready.
+    /// State of each dependency by name: `ok`, or what is degraded (on the public listener just `degraded`). None of them
+    /// makes the daemon unready.
     pub dependencies: std::collections::BTreeMap<&'static str, String>,
+    /// What is wrong now, the most important first.
+    pub problems: Vec<Problem>,
+}
+
+impl Readiness {
+    /// The same for strangers, on the public listener: causes name brokers, files and operators.
+    pub(super) fn redacted(self) -> Self {
+        let known = |state: String| if state == OK { state } else { DEGRADED.to_owned() };
+        Self {
+            dependencies: self.dependencies.into_iter().map(|(name, state)| (name, known(state))).collect(),
+            problems: self.problems.into_iter().map(Problem::redacted).collect(),
+            ..self
+        }
+    }
 }
 
 /// What the operator's listener shows and steers.
@@ -84,11 +105,14 @@ pub trait AdminService: Send + Sync + 'static {
     /// Whether creates are accepted now. Returns at once.
     fn ready(&self) -> Readiness;
 
-    /// Workers begin nothing new.
-    fn pause(&self);
+    /// Workers begin nothing new. `origin`: who asks, for the log and the list of problems.
+    fn pause(&self, origin: &str);
 
     /// Workers go on.
-    fn resume(&self);
+    fn resume(&self, origin: &str);
+
+    /// An operator changed a rate limit.
+    fn limit_changed(&self);
 
     /// Sets the gauges that describe the log, right before a scrape is rendered. Reads the log: blocks for the disk.
     fn refresh_gauges(&self);

@@ -39,7 +39,7 @@ pub use server::endpoint::Endpoint;
 pub use server::hosts::is_loopback;
 pub use server::limits::ConnectionLimits;
 pub use server::listener::HttpServer;
-pub use server::tls::Tls;
+pub use server::tls::{Tls, Validity};
 
 #[cfg(test)]
 mod tests;

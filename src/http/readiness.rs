@@ -1,4 +1,4 @@
-//! `/healthz` and `/readyz`, the same on both listeners.
+//! `/healthz` and `/readyz`. The public listener says no causes.
 
 use hyper::header::HeaderValue;
 use hyper::{StatusCode, header};
@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::answer::Answer;
-use super::backend::AdminService;
+use super::backend::Readiness;
 use super::respond;
 
 const OK: &str = "ok";
@@ -24,9 +24,8 @@ pub(super) fn health() -> Answer {
 }
 
 /// 200 while commands are accepted, 503 while every create would be refused.
-pub(super) fn ready(backend: &dyn AdminService) -> Answer {
-    let readiness = backend.ready();
-    let mut answer = respond::json(&readiness);
+pub(super) fn ready(readiness: &Readiness) -> Answer {
+    let mut answer = respond::json(readiness);
     if !readiness.ready {
         *answer.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
         answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));

@@ -4,6 +4,8 @@ use std::time::{Duration, Instant};
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 
+use crate::kafka::broker_errors;
+use crate::kafka::topics::{INVALID_NAME, NOT_AUTHORISED};
 use crate::sync::Mutex;
 
 /// Who is at fault when a record was not delivered.
@@ -22,22 +24,29 @@ pub enum Fault {
     Producer,
 }
 
-/// Logs an error that came without a record, at most once in a while for each cause: a broker that is away repeats
-/// it with every attempt to connect, in every producer.
+/// Takes note of an error that came without a record. The first one of each cause is logged: a broker that is unavailable
+/// repeats it with every attempt to connect, in every producer. The list of problems shows for how long it lasts.
 pub(super) fn report(error: &KafkaError, reason: &str) {
     static LAST: Mutex<Vec<(Code, Instant)>> = Mutex::new(Vec::new());
     let code = error.rdkafka_error_code().unwrap_or(Code::Fail);
+    broker_errors::note(code, reason);
     let mut last = LAST.lock();
-    last.retain(|(_, at)| at.elapsed() < REPORT_EVERY);
-    if last.iter().all(|(known, _)| *known != code) {
-        last.push((code, Instant::now()));
-        drop(last);
-        tracing::warn!(kafka.error = ?code, kafka.reason = reason, "Kafka client error");
+    last.retain(|(_, at)| at.elapsed() < QUIET_FOR);
+    let known = last.iter_mut().find(|(known, _)| *known == code);
+    let is_repeated = known.is_some();
+    match known {
+        Some((_, at)) => *at = Instant::now(),
+        None => last.push((code, Instant::now())),
+    }
+    drop(last);
+    match is_repeated {
+        true => tracing::debug!(kafka.error = ?code, kafka.reason = reason, "Kafka client error"),
+        false => tracing::warn!(kafka.error = ?code, kafka.reason = reason, "Kafka client error"),
     }
 }
 
-/// Often enough to see that it goes on, seldom enough to read the rest.
-const REPORT_EVERY: Duration = Duration::from_secs(30);
+/// A cause that was not repeated for so long is logged again: librdkafka suppresses identical errors for 30 s.
+const QUIET_FOR: Duration = Duration::from_secs(120);
 
 /// Reason of records larger than the topic, the broker or the client takes.
 pub const TOO_LARGE: &str = "record: too large";
@@ -54,8 +63,8 @@ const TABLE: [(Code, Fault); 26] = [
     (Code::UnknownTopicId, Fault::Stale),
     // What was on its way to a partition that the client has given up since.
     (Code::BrokerDestroy, Fault::Stale),
-    (Code::TopicAuthorizationFailed, Fault::Topic("topic: not authorised")),
-    (Code::InvalidTopic, Fault::Topic("topic: invalid name")),
+    (Code::TopicAuthorizationFailed, Fault::Topic(NOT_AUTHORISED)),
+    (Code::InvalidTopic, Fault::Topic(INVALID_NAME)),
     (Code::MessageSizeTooLarge, Fault::Record(TOO_LARGE)),
     (Code::MessageBatchTooLarge, Fault::Record(TOO_LARGE)),
     (Code::InvalidMessageSize, Fault::Record(TOO_LARGE)),

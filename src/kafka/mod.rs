@@ -1,6 +1,7 @@
 //! Kafka as drain and consumer need it: settings, one producer a worker, a member of a group, what each error means,
 //! and a broker for those who have none.
 
+mod broker_errors;
 mod client;
 mod compacted;
 mod compacted_topic;
@@ -9,6 +10,7 @@ mod embedded;
 mod errors;
 mod outbox;
 mod poller;
+mod probe;
 mod producer;
 mod properties;
 mod range;
@@ -18,6 +20,7 @@ mod topics;
 mod transaction;
 mod values;
 
+pub use broker_errors::{BrokerError, BrokerFailure, broker_errors};
 pub use client::{ClientError, Guarantee};
 pub use compacted::Compacted;
 pub use compacted_topic::CompactedError;
@@ -25,12 +28,13 @@ pub use config::Config;
 pub use embedded::EmbeddedBroker;
 pub use errors::{Fault, INVALID, TOO_LARGE, classify};
 pub use outbox::{Interrupted, Letter, Outbox};
+pub use probe::{ClusterHealth, Probe};
 pub use producer::{Delivery, ENTRY, Message, Producer};
 pub use properties::Properties;
 pub use range::{Range, RangeError, Span as OffsetSpan};
 pub use rdkafka::error::RDKafkaErrorCode as ErrorCode;
 pub use record::Record;
 pub use source::{Partition, Polled, Source};
-pub use topics::{Answer, Topics, TopicsError};
+pub use topics::{Answer, Topics, TopicsError, refusal_in_kafkas_words};
 pub use transaction::{Next, TransactionError};
 pub use values::{Acks, Brokers, Compression, Linger, SaslMechanism, SecurityProtocol};

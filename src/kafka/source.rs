@@ -7,11 +7,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, Rebalance};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers as _};
 use rdkafka::{ClientContext, Message as _, Offset, Statistics, TopicPartitionList};
 
@@ -32,6 +32,18 @@ const STATISTICS: Duration = Duration::from_secs(5);
 const AHEAD_KIB: u64 = 16 * 1024;
 /// Records fetched ahead, a partition.
 const AHEAD_RECORDS: u32 = 10_000;
+
+/// An error of a poll that was not repeated for so long is over: attempts follow the refresh of metadata.
+const REPEATED_WITHIN: Duration = Duration::from_secs(30);
+
+/// What a client says while no broker answers.
+const UNAVAILABLE: [RDKafkaErrorCode; 5] = [
+    RDKafkaErrorCode::AllBrokersDown,
+    RDKafkaErrorCode::BrokerTransportFailure,
+    RDKafkaErrorCode::OperationTimedOut,
+    RDKafkaErrorCode::RequestTimedOut,
+    RDKafkaErrorCode::Resolve,
+];
 
 /// A topic and one of its partitions.
 pub type Partition = (Box<str>, i32);
@@ -56,6 +68,18 @@ pub struct Source {
 struct Shared {
     revoked: Mutex<Vec<Partition>>,
     lag: AtomicI64,
+    /// The last error of a poll, in the client's words; none since a record came.
+    read_error: Mutex<Option<(String, Instant)>>,
+}
+
+impl Shared {
+    /// An unavailable broker is no error of the reading: the list of problems names it apart.
+    fn note(&self, error: &KafkaError) {
+        let Some(code) = error.rdkafka_error_code().filter(|code| !UNAVAILABLE.contains(code)) else {
+            return;
+        };
+        *self.read_error.lock() = Some((code.to_string(), Instant::now()));
+    }
 }
 
 impl Source {
@@ -85,11 +109,15 @@ impl Source {
     pub fn poll(&self, timeout: Duration) -> Polled {
         match self.consumer.poll(timeout) {
             None => Polled::Nothing,
-            Some(Ok(message)) => Polled::Record(owned(&message)),
+            Some(Ok(message)) => {
+                self.shared.read_error.lock().take();
+                Polled::Record(owned(&message))
+            }
             Some(Err(KafkaError::MessageConsumptionFatal(code))) => Polled::Broken(code.to_string()),
             Some(Err(error)) => {
                 // librdkafka goes on by itself.
                 super::errors::report(&error, "consuming");
+                self.shared.note(&error);
                 Polled::Nothing
             }
         }
@@ -144,6 +172,13 @@ impl Source {
     /// Its records come again, from the first that was not returned.
     pub fn resume(&self, partition: &Partition) {
         let _ = self.consumer.resume(&one(partition));
+    }
+
+    /// What keeps records from coming, in the client's words: a topic that is unknown, a group that is not allowed. The
+    /// client repeats it with every attempt.
+    pub fn read_error(&self) -> Option<String> {
+        let last = self.shared.read_error.lock();
+        last.as_ref().filter(|(_, at)| at.elapsed() < REPEATED_WITHIN).map(|(words, _)| words.clone())
     }
 
     /// Records of our partitions that are not committed yet, as of a few seconds ago.

@@ -29,6 +29,20 @@ pub(super) const COMPACT: &str = "compact";
 /// Reason of a topic that brokers do not know.
 pub(super) const UNKNOWN: &str = "topic: unknown";
 
+/// Reason of a topic that brokers do not let us use.
+pub(super) const NOT_AUTHORISED: &str = "topic: not authorised";
+pub(super) const INVALID_NAME: &str = "topic: invalid name";
+
+/// What Kafka calls the reason of a refused topic, and whether access was denied.
+pub fn refusal_in_kafkas_words(reason: &str) -> (String, bool) {
+    match reason {
+        UNKNOWN => (RDKafkaErrorCode::UnknownTopicOrPartition.to_string(), false),
+        INVALID_NAME => (RDKafkaErrorCode::InvalidTopic.to_string(), false),
+        NOT_AUTHORISED => (RDKafkaErrorCode::TopicAuthorizationFailed.to_string(), true),
+        other => (other.to_owned(), false),
+    }
+}
+
 /// What the brokers say about a topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
@@ -44,7 +58,7 @@ pub enum Answer {
 
 /// Asks the brokers about a topic. Blocks for at most `timeout`.
 pub(super) fn ask<C: ClientContext>(client: &Client<C>, topic: &str, timeout: Duration) -> Answer {
-    const INVALID: Answer = Answer::Refused("topic: invalid name");
+    const INVALID: Answer = Answer::Refused(INVALID_NAME);
     // rdkafka panics on a name that librdkafka refuses outright.
     if topic.is_empty() || topic.len() > LONGEST_TOPIC || topic.contains('\0') {
         return INVALID;
@@ -57,7 +71,7 @@ pub(super) fn ask<C: ClientContext>(client: &Client<C>, topic: &str, timeout: Du
         None if found.partitions().is_empty() => Answer::NotYet,
         None => Answer::Partitions(i32::try_from(found.partitions().len()).unwrap_or(i32::MAX)),
         Some(RDKafkaErrorCode::UnknownTopicOrPartition) => Answer::Refused(UNKNOWN),
-        Some(RDKafkaErrorCode::TopicAuthorizationFailed) => Answer::Refused("topic: not authorised"),
+        Some(RDKafkaErrorCode::TopicAuthorizationFailed) => Answer::Refused(NOT_AUTHORISED),
         Some(RDKafkaErrorCode::InvalidTopic) => INVALID,
         Some(_) => Answer::NotYet,
     }

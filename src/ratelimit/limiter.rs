@@ -13,12 +13,14 @@ use tokio::sync::watch;
 
 use crate::command::KeyedDigest;
 use crate::kv::Rate;
+use crate::sync::Mutex;
+use crate::units::Timestamp;
 
 use super::address;
 use super::entry::Entry;
 use super::limited::Limited;
 use super::metrics::Metrics;
-use super::settings::{Dated, Setting};
+use super::settings::{Change, Dated, Setting};
 use super::store::Store;
 
 /// Clients that are known at a time, about 500 bytes each. One that is forgotten costs the store a question more.
@@ -56,6 +58,8 @@ pub(super) struct Limiter {
     /// The switch of the configuration turns everything off, whatever was said on another day.
     is_on: Arc<AtomicBool>,
     setting: watch::Sender<Dated>,
+    /// What the configuration says.
+    configured: Mutex<Setting>,
     clients: Cache<Client, Arc<Entry>>,
     digest: KeyedDigest,
     store: Arc<Store>,
@@ -82,6 +86,7 @@ impl Limiter {
             name,
             is_on,
             setting: watch::Sender::new(Dated::configured(setting)),
+            configured: Mutex::new(setting),
             clients: clients.build(),
             digest,
             store,
@@ -103,6 +108,20 @@ impl Limiter {
             }
             is_later
         });
+    }
+
+    /// From now on the configuration says this. It holds unless a change was made at run time.
+    pub fn configure(&self, setting: Setting) {
+        *self.configured.lock() = setting;
+        self.adopt(Dated::configured(setting));
+    }
+
+    /// A change at run time that differs from the configuration.
+    pub fn change(&self) -> Option<Change> {
+        let (dated, configured) = (self.dated(), *self.configured.lock());
+        let is_changed = dated.since > 0 && dated.setting != configured;
+        let (limiter, since, setting) = (self.name, Timestamp(dated.since), dated.setting);
+        is_changed.then_some(Change { limiter, since, setting, configured })
     }
 
     /// What holds.

@@ -40,11 +40,10 @@ pub use address::{Proxies, network};
 pub use config::Config;
 pub use limited::Limited;
 pub use metrics::Metrics;
-pub use settings::{Fault, Setting};
+pub use settings::{Change, Fault, Setting};
 pub use sharing::NotShared;
 
 use limiter::{Client, Limiter, Taken};
-use settings::Dated;
 use store::Store;
 
 /// A limiter whose setting can be changed at run time.
@@ -64,7 +63,8 @@ impl Which {
         Self::ALL.into_iter().find(|which| which.name() == name)
     }
 
-    fn name(self) -> &'static str {
+    /// Its name in paths and metrics.
+    pub fn name(self) -> &'static str {
         match self {
             Self::Login => "login",
             Self::Write => "write",
@@ -132,7 +132,7 @@ impl Limits {
             (&self.0.account, config.account_failures, config.account_window),
             (&self.0.address, config.address_failures, config.address_window),
         ] {
-            limiter.adopt(Dated::configured(Setting { enabled: true, limit, window }));
+            limiter.configure(Setting { enabled: true, limit, window });
         }
     }
 
@@ -149,6 +149,11 @@ impl Limits {
     /// Whether limits can be on at all: the configuration's switch.
     pub fn is_on(&self) -> bool {
         self.0.is_on.load(Ordering::Relaxed)
+    }
+
+    /// The limits that were changed at run time and differ from the configuration.
+    pub fn changes(&self) -> Vec<Change> {
+        [&self.0.login, &self.0.write].into_iter().filter_map(Limiter::change).collect()
     }
 
     /// A login from this address, whatever comes of it.

@@ -1,5 +1,6 @@
 //! Limits as an operator sets them while the daemon runs. The last change wins, on every daemon and after a restart.
 
+use std::fmt;
 use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
@@ -27,6 +28,28 @@ pub struct Setting {
     pub limit: u64,
     /// … in so much time.
     pub window: Span,
+}
+
+/// A limit that an operator changed at run time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Its name.
+    pub limiter: &'static str,
+    /// When it was changed.
+    pub since: Timestamp,
+    /// What holds.
+    pub setting: Setting,
+    /// What the configuration says.
+    pub configured: Setting,
+}
+
+impl fmt::Display for Setting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.enabled {
+            true => write!(f, "{} in {}", self.limit, self.window),
+            false => f.write_str("off"),
+        }
+    }
 }
 
 /// What is wrong with a member of a document.

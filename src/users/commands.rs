@@ -167,7 +167,7 @@ impl Users {
         // To its end, also when the client hangs up: what becomes of the markers depends on it.
         let logged = self.tasks.begin(reservation.log(self.ingest.clone(), request, self.steps.clone()));
         // Only a panic leaves it without an answer.
-        Ok(logged.await.unwrap_or(Err(SubmitError::Poisoned))?)
+        self.accepted(logged.await.unwrap_or(Err(SubmitError::Poisoned)))
     }
 
     async fn log(
@@ -179,7 +179,15 @@ impl Users {
     ) -> Result<Receipt, UserError> {
         let request = self.request(kind, value, sealed, context, None);
         let _step = self.step("users.log");
-        Ok(self.ingest.submit(request).await?)
+        self.accepted(self.ingest.submit(request).await)
+    }
+
+    fn accepted(&self, submitted: Result<Receipt, SubmitError>) -> Result<Receipt, UserError> {
+        let receipt = submitted?;
+        if let Some(id) = receipt.ids.first().filter(|_| !receipt.replayed) {
+            self.unapplied.accepted(*id);
+        }
+        Ok(receipt)
     }
 
     fn request(

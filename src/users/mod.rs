@@ -8,6 +8,7 @@
 //! - `reservations`: which command asked first; `admission`: all checks in their order; `concurrency`: how many at a time;
 //!   `clocks`: whether a command would be superseded; `commands`: the commands; `hash`: passwords;
 //! - `profile`, `cache`, `generations`, `page`: reading; `notices`: telling other daemons of changes;
+//! - `unapplied`: whether any consumer applies what is sent;
 //! - `cluster_secret`: the secret that daemons share; `deferred_hasher`: passwords that are hashed after the answer.
 
 mod admission;
@@ -31,6 +32,7 @@ mod password;
 mod phone;
 mod profile;
 mod reservations;
+mod unapplied;
 mod unicode;
 
 use std::net::IpAddr;
@@ -66,6 +68,7 @@ pub use password::{RULE as PASSWORD_RULE, check as check_password, normal as nor
 pub use phone::{PhoneRegion, RULE as PHONE_RULE};
 pub use profile::Profile;
 pub use reservations::ReservationMaintenance;
+pub use unapplied::Unapplied;
 
 use cluster_secret::ClusterSecret;
 use concurrency::Concurrency;
@@ -117,6 +120,8 @@ pub struct Users {
     questions: Arc<Semaphore>,
     /// What comes to its end whoever waits.
     tasks: Arc<TaskSet>,
+    /// Commands whose outcome is awaited, to see that some consumer works.
+    unapplied: Arc<Unapplied>,
 }
 
 /// A page of the list of users.
@@ -129,6 +134,11 @@ pub struct Page {
 }
 
 impl Users {
+    /// The commands whose outcome is awaited, to see that some consumer works.
+    pub fn unapplied(&self) -> Arc<Unapplied> {
+        Arc::clone(&self.unapplied)
+    }
+
     /// Ties the parts together. Nobody need be there yet.
     pub fn new(parts: Parts) -> Self {
         let Parts { config, db, kv, ingest, statuses, hashing, profiles, metrics, slow_step } = parts;
@@ -148,6 +158,7 @@ impl Users {
             secret: Arc::default(),
             questions: Arc::new(Semaphore::new(QUESTIONS)),
             tasks: Arc::default(),
+            unapplied: Arc::default(),
         }
     }
 

@@ -34,6 +34,23 @@ fn ready_is_said_when_commands_are_accepted_and_stopping_before_the_end() {
 }
 
 #[test]
+fn the_status_names_what_waits_and_what_is_wrong() {
+    let manager = Manager::new();
+    let mut forebay = manager.daemon().set("kafka.brokers", "127.0.0.1:9");
+    forebay.launch();
+    manager.await_word("READY=1");
+    for number in 0..3 {
+        let body = format!(r#"{{"id":"o-{number}","amount":1}}"#);
+        assert_eq!(forebay.http().post("/v1/commands/order.create", &body).unwrap().status, 202);
+    }
+    manager.await_status(|status| status.starts_with("3 waiting, Kafka unreachable for "));
+    assert_eq!(forebay.admin_http().post("/admin/drain/pause", "").unwrap().status, 200);
+    manager.await_status(|status| status.ends_with(", and 1 more problem"));
+    assert!(forebay.term().success());
+    manager.await_status(|status| status == "finishing what is under way");
+}
+
+#[test]
 fn pings_stop_when_the_commit_thread_hangs() {
     let Some(strace) = strace("pings_stop_when_the_commit_thread_hangs") else { return };
     let manager = Manager::new();
@@ -109,6 +126,12 @@ impl Manager {
     /// Returns when a message says so.
     fn await_word(&self, word: &str) {
         while !self.message(LONG).unwrap_or_else(|| panic!("no {word}")).lines().any(|line| line == word) {}
+    }
+
+    /// Returns when a status is as wanted.
+    fn await_status(&self, wanted: impl Fn(&str) -> bool) {
+        let is_it = |line: &str| line.strip_prefix("STATUS=").is_some_and(&wanted);
+        while !self.message(LONG).unwrap_or_else(|| panic!("no such status")).lines().any(is_it) {}
     }
 
     /// Returns when no ping has come for as long as the service manager waits.

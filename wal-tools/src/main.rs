@@ -13,6 +13,7 @@ mod interrupt;
 mod list;
 mod open;
 mod output;
+mod problems;
 mod range;
 mod record;
 mod rekey;

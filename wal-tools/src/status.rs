@@ -14,7 +14,8 @@ use serde_json::Value;
 
 use crate::open::Log;
 use crate::output::{Outcome, note};
-use crate::{cli, segments, table};
+use crate::problems::Problem;
+use crate::{cli, problems, segments, table};
 
 /// How often `--watch` looks again.
 const WATCH: Duration = Duration::from_secs(2);
@@ -33,6 +34,7 @@ struct Document {
     watermark_lsn: Lsn,
     segments: u64,
     last_error: Option<String>,
+    problems: Vec<Problem>,
     /// Whether a daemon, or another writer, has the log.
     running: bool,
     /// Where the figures come from: `daemon` (exact) or `checkpoint`.
@@ -98,7 +100,7 @@ fn complete(asked: Result<Answer, AskError>, view: &View) -> anyhow::Result<Valu
 fn document(view: &View) -> io::Result<Document> {
     let now = Timestamp::now();
     let seconds = |at: Timestamp| now.since(at).as_secs_f64();
-    let backlog = view.backlog()?;
+    let (backlog, problems) = (view.backlog()?, problems::of_files(view)?);
     let waiting = backlog.segments.iter().filter_map(|&(first, count)| {
         let segment = view.holding(first)?;
         Some(Waiting {
@@ -118,7 +120,8 @@ fn document(view: &View) -> io::Result<Document> {
         poisoned: false,
         watermark_lsn: backlog.watermark,
         segments: view.segments.len() as u64,
-        last_error: None,
+        last_error: problems.iter().find_map(|problem| problem.last_error.clone()),
+        problems,
         running: view.live,
         source: "checkpoint",
         checkpoint_age_seconds: view.checkpoint.as_ref().map(|checkpoint| seconds(checkpoint.written_at)),
@@ -155,6 +158,7 @@ fn print(document: &Value) -> anyhow::Result<()> {
     shown.add_row(["figures", if exact { "the daemon's own, exact" } else { "as of the last checkpoint" }]);
     shown.add_row(["checkpoint", &checkpoint]);
     table::print(&shown)?;
+    problems::print(document)?;
     print_kinds(document)?;
     print_segments(document)
 }

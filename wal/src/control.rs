@@ -92,12 +92,13 @@ pub struct Outcome {
 pub trait Operator: Send + Sync {
     /// The status document.
     fn status(&self) -> serde_json::Value;
-    /// Puts a dead letter into the log again, durably, and takes it out of the store. Its record's new number.
-    fn requeue(&self, lsn: Lsn) -> Result<Lsn, String>;
+    /// Puts a dead letter into the log again, durably, and takes it out of the store. Its record's new number. `origin`
+    /// is the process that asks.
+    fn requeue(&self, lsn: Lsn, origin: &str) -> Result<Lsn, String>;
     /// Puts delivered records into the log again, durably and in order. Ends at the first that fails.
-    fn replay(&self, lsns: &[Lsn]) -> Vec<Outcome>;
+    fn replay(&self, lsns: &[Lsn], origin: &str) -> Vec<Outcome>;
     /// Removes a dead letter from the store, durably.
-    fn drop_letter(&self, lsn: Lsn) -> Result<(), String>;
+    fn drop_letter(&self, lsn: Lsn, origin: &str) -> Result<(), String>;
 }
 
 /// Answers on the socket until it is stopped.
@@ -156,7 +157,7 @@ fn converse(stream: UnixStream, operator: &dyn Operator) -> io::Result<()> {
     stream.set_write_timeout(Some(SERVER_PATIENCE))?;
     let answer = match read_line(&stream)? {
         Some(line) => match serde_json::from_str(&line) {
-            Ok(request) => answer(request, operator),
+            Ok(request) => answer(request, &origin(&stream), operator),
             Err(e) => Answer::Error(format!("not a request: {e}")),
         },
         None => Answer::Error("a request is one line, and not that long".to_owned()),
@@ -164,7 +165,17 @@ fn converse(stream: UnixStream, operator: &dyn Operator) -> io::Result<()> {
     write_line(&stream, &answer)
 }
 
-fn answer(request: Request, operator: &dyn Operator) -> Answer {
+/// The process at the other end, as the kernel knows it.
+fn origin(stream: &UnixStream) -> String {
+    match rustix::net::sockopt::socket_peercred(stream) {
+        Ok(peer) => {
+            format!("control socket, uid {}, pid {}", peer.uid.as_raw(), peer.pid.as_raw_nonzero())
+        }
+        Err(error) => format!("control socket, unknown process ({error})"),
+    }
+}
+
+fn answer(request: Request, origin: &str, operator: &dyn Operator) -> Answer {
     let each = |lsns: Vec<Lsn>, act: &dyn Fn(Lsn) -> Result<Option<Lsn>, String>| {
         if lsns.len() > MAX_LSNS {
             return Answer::Error(format!("at most {MAX_LSNS} dead letters a request"));
@@ -177,12 +188,12 @@ fn answer(request: Request, operator: &dyn Operator) -> Answer {
     };
     match request {
         Request::Status => Answer::Status(operator.status()),
-        Request::Requeue { lsns } => each(lsns, &|lsn| operator.requeue(lsn).map(Some)),
+        Request::Requeue { lsns } => each(lsns, &|lsn| operator.requeue(lsn, origin).map(Some)),
         Request::Replay { lsns } if lsns.len() > MAX_REPLAY => {
             Answer::Error(format!("at most {MAX_REPLAY} records a request"))
         }
-        Request::Replay { lsns } => Answer::Done(operator.replay(&lsns)),
-        Request::Drop { lsns } => each(lsns, &|lsn| operator.drop_letter(lsn).map(|()| None)),
+        Request::Replay { lsns } => Answer::Done(operator.replay(&lsns, origin)),
+        Request::Drop { lsns } => each(lsns, &|lsn| operator.drop_letter(lsn, origin).map(|()| None)),
     }
 }
 
@@ -236,16 +247,22 @@ mod tests {
             serde_json::json!({ "backlog": 3 })
         }
 
-        fn requeue(&self, lsn: Lsn) -> Result<Lsn, String> {
+        fn requeue(&self, lsn: Lsn, origin: &str) -> Result<Lsn, String> {
+            let of_this_process = format!(
+                "control socket, uid {}, pid {}",
+                rustix::process::getuid().as_raw(),
+                std::process::id()
+            );
+            assert_eq!(origin, of_this_process);
             if lsn.0 == 7 { Ok(Lsn(20)) } else { Err("no such dead letter".to_owned()) }
         }
 
-        fn replay(&self, lsns: &[Lsn]) -> Vec<Outcome> {
+        fn replay(&self, lsns: &[Lsn], _: &str) -> Vec<Outcome> {
             let again = |&lsn: &Lsn| Outcome { lsn, requeued_as: Some(lsn.plus(20)), error: None };
             lsns.iter().map(again).collect()
         }
 
-        fn drop_letter(&self, _: Lsn) -> Result<(), String> {
+        fn drop_letter(&self, _: Lsn, _: &str) -> Result<(), String> {
             Ok(())
         }
     }
@@ -302,13 +319,13 @@ mod tests {
             fn status(&self) -> serde_json::Value {
                 panic!("a bug")
             }
-            fn requeue(&self, lsn: Lsn) -> Result<Lsn, String> {
+            fn requeue(&self, lsn: Lsn, _: &str) -> Result<Lsn, String> {
                 Ok(lsn)
             }
-            fn replay(&self, _: &[Lsn]) -> Vec<Outcome> {
+            fn replay(&self, _: &[Lsn], _: &str) -> Vec<Outcome> {
                 Vec::new()
             }
-            fn drop_letter(&self, _: Lsn) -> Result<(), String> {
+            fn drop_letter(&self, _: Lsn, _: &str) -> Result<(), String> {
                 Ok(())
             }
         }

@@ -11,6 +11,7 @@
 use std::collections::HashMap;
 
 use crate::drain::lane_reader::ReadSide;
+use crate::drain::monitor::Parked;
 use crate::drain::place::Scope;
 use crate::wal::Lsn;
 
@@ -131,6 +132,11 @@ impl ParkedPartitions {
     /// Records held back, with the number of their topic. About right while they pass.
     pub(super) fn waiting(&self) -> impl Iterator<Item = (usize, u64)> {
         self.gates.iter().map(|(scope, gate)| (scope.topic(), gate.waiting))
+    }
+
+    /// The same with the reason.
+    pub(super) fn parked(&self) -> impl Iterator<Item = Parked> {
+        self.gates.iter().map(|(scope, gate)| (scope.topic(), gate.waiting, scope.reason()))
     }
 
     /// Whether nothing is held back.

@@ -12,7 +12,8 @@ use crate::drain::dispatch_state::DispatchState;
 use crate::drain::failure_policy::FailurePolicy;
 use crate::drain::in_flight_record::{InFlightRecord, Way};
 use crate::drain::lane_reader::{Disposition, ReadSide};
-use crate::drain::place::{Place, Scope};
+use crate::drain::monitor::Parked;
+use crate::drain::place::{PASSWORD, Place, Scope};
 use crate::drain::sender::{Candidate, Sender};
 use crate::failpoint::Failpoint;
 use crate::kafka::{Answer, Delivery, ErrorCode, Fault, Producer, classify};
@@ -47,9 +48,10 @@ impl PlainSender {
         }
     }
 
-    /// Records held back, with the number of their topic.
-    pub(super) fn waiting(&self) -> impl Iterator<Item = (usize, u64)> {
-        self.parked.waiting().chain(self.keys.waiting())
+    /// Records held back.
+    pub(super) fn parked(&self) -> impl Iterator<Item = Parked> {
+        let keys = self.keys.waiting().map(|(topic, records)| (topic, records, PASSWORD));
+        self.parked.parked().chain(keys)
     }
 
     /// Nothing of the topic is in flight.

@@ -172,6 +172,6 @@ impl Worker {
         let activity =
             activity(is_paused, sender.main.producer().is_some(), more || state.in_flight.len() > 0);
         let oldest = lowest.into_iter().flatten().min();
-        state.publish(self.handle.monitor(self.lanes), activity, oldest, sender.waiting(), now);
+        state.publish(self.handle.monitor(self.lanes), activity, oldest, sender.parked(), now);
     }
 }

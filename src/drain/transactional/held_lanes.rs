@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use crate::backoff::Backoff;
+use crate::drain::monitor::Parked;
 use crate::drain::place::{Place, Scope};
 use crate::wal::Lsn;
 
@@ -124,6 +125,11 @@ impl HeldLanes {
     /// Records held, with the number of the topic that holds them.
     pub(super) fn waiting(&self) -> impl Iterator<Item = (usize, u64)> {
         self.lanes.values().map(|held| (held.scope.topic(), held.waiting))
+    }
+
+    /// The same with the reason.
+    pub(super) fn parked(&self) -> impl Iterator<Item = Parked> {
+        self.lanes.values().map(|held| (held.scope.topic(), held.waiting, held.scope.reason()))
     }
 }
 

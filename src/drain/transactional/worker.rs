@@ -231,7 +231,7 @@ impl Worker {
         let activity =
             activity(is_paused, sender.producer.producer().is_some(), more || sender.transaction.is_some());
         let oldest = lowest.into_iter().flatten().min();
-        state.publish(self.handle.monitor(self.lanes), activity, oldest, sender.held.waiting(), now);
+        state.publish(self.handle.monitor(self.lanes), activity, oldest, sender.held.parked(), now);
     }
 }
 

@@ -21,6 +21,7 @@ pub async fn put(
     limits: Option<&Limits>,
     bodies: &Bodies,
     request: MatchedRequest<'_>,
+    origin: &str,
 ) -> Result<Answer, Problem> {
     let (limits, which) = found(limits, request.parameter)?;
     let form = form::read(bodies, MAX_BODY, request).await?;
@@ -30,7 +31,22 @@ pub async fn put(
             "It must be false: [rate_limit] enabled = false in the configuration turns all limits off.";
         return Err(invalid(&[Fault { member: "enabled".to_owned(), detail: detail.to_owned() }]));
     }
-    limits.change(which, setting).await.map_err(|error| {
+    let before = limits.setting(which);
+    let changed = limits.change(which, setting).await;
+    tracing::info!(
+        event = "operator.rate_limit_changed",
+        origin,
+        limiter = which.name(),
+        before.enabled = before.enabled,
+        before.limit = before.limit,
+        before.window = %before.window,
+        enabled = setting.enabled,
+        limit = setting.limit,
+        window = %setting.window,
+        shared = changed.is_ok(),
+        "an operator changed a rate limit"
+    );
+    changed.map_err(|error| {
         let detail = format!("{error}; it will be when the store that daemons share is back.");
         Problem::new(&problem::LIMITS_NOT_SHARED, detail)
     })?;

@@ -99,6 +99,11 @@ impl Admin {
     }
 }
 
+/// Who asks, as far as a listener without authentication can tell.
+fn origin(request: &MatchedRequest<'_>) -> String {
+    format!("admin listener, {}", request.client)
+}
+
 /// The routes of the operator's listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Endpoint {
@@ -163,18 +168,23 @@ impl Service for Admin {
         match endpoint {
             Endpoint::Metrics => self.scrape().await,
             Endpoint::Health => Ok(readiness::health()),
-            Endpoint::Ready => Ok(readiness::ready(&*self.backend)),
+            Endpoint::Ready => Ok(readiness::ready(&self.backend.ready())),
             Endpoint::Backlog => Ok(respond::json(&self.look(|backend| backend.backlog_json()).await?)),
             Endpoint::Pause => {
-                self.backend.pause();
+                self.backend.pause(&origin(&request));
                 Ok(respond::json(&Drain { drain: "paused" }))
             }
             Endpoint::Resume => {
-                self.backend.resume();
+                self.backend.resume(&origin(&request));
                 Ok(respond::json(&Drain { drain: "running" }))
             }
             Endpoint::Limit => rate_limits::get(self.limits.as_ref(), request.parameter),
-            Endpoint::ChangeLimit => rate_limits::put(self.limits.as_ref(), &self.bodies, request).await,
+            Endpoint::ChangeLimit => {
+                let origin = origin(&request);
+                let changed = rate_limits::put(self.limits.as_ref(), &self.bodies, request, &origin).await;
+                self.backend.limit_changed();
+                changed
+            }
             Endpoint::Page => {
                 let mut page = respond::bytes(HeaderValue::from_static("text/html; charset=utf-8"), PAGE);
                 page.headers_mut().insert(header::CONTENT_SECURITY_POLICY, PAGE_POLICY);

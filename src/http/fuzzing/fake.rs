@@ -55,12 +55,14 @@ impl AdminService for Nothing {
     }
 
     fn ready(&self) -> Readiness {
-        Readiness { ready: true, reason: None, dependencies: Default::default() }
+        Readiness { ready: true, reason: None, dependencies: Default::default(), problems: Vec::new() }
     }
 
-    fn pause(&self) {}
+    fn pause(&self, _: &str) {}
 
-    fn resume(&self) {}
+    fn resume(&self, _: &str) {}
+
+    fn limit_changed(&self) {}
 
     fn refresh_gauges(&self) {}
 }

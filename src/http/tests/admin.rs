@@ -39,6 +39,7 @@ async fn the_operator_sees_and_steers() {
     assert_eq!(client.get("/admin/backlog", "").await.json()["backlog"], 3);
     assert_eq!(client.post("/admin/drain/pause", "", "").await.status, 200);
     assert!(server.backend.paused.load(SeqCst));
+    assert_eq!(*server.backend.origin.lock(), "admin listener, 127.0.0.1");
     client.get("/admin/drain/resume", "").await.is_problem(405, "method_not_allowed");
     assert_eq!(client.post("/admin/drain/resume", "", "").await.status, 200);
     assert!(!server.backend.paused.load(SeqCst));

@@ -136,6 +136,8 @@ pub struct Backend {
     pub unready: AtomicBool,
     pub paused: AtomicBool,
     pub scraped: AtomicBool,
+    /// Who paused.
+    pub origin: Mutex<String>,
     /// Whoever holds it is a disk that does not answer.
     pub disk: Mutex<()>,
 }
@@ -152,16 +154,20 @@ impl AdminService for Backend {
             ready,
             reason: (!ready).then_some("stopping"),
             dependencies: BTreeMap::from([("kafka", "degraded: no broker answers".to_owned())]),
+            problems: Vec::new(),
         }
     }
 
-    fn pause(&self) {
+    fn pause(&self, origin: &str) {
+        *self.origin.lock() = origin.to_owned();
         self.paused.store(true, SeqCst);
     }
 
-    fn resume(&self) {
+    fn resume(&self, _: &str) {
         self.paused.store(false, SeqCst);
     }
+
+    fn limit_changed(&self) {}
 
     fn refresh_gauges(&self) {
         let _answers = self.disk.lock();

@@ -163,16 +163,16 @@ impl Operator for Asked {
         json!({})
     }
 
-    fn requeue(&self, lsn: Lsn) -> Result<Lsn, String> {
+    fn requeue(&self, lsn: Lsn, _: &str) -> Result<Lsn, String> {
         self.0.lock().unwrap().push(format!("requeue {lsn}"));
         if lsn == Lsn(4) { Err("the disk is full".to_owned()) } else { Ok(Lsn(77)) }
     }
 
-    fn replay(&self, _: &[Lsn]) -> Vec<forebay_wal::control::Outcome> {
+    fn replay(&self, _: &[Lsn], _: &str) -> Vec<forebay_wal::control::Outcome> {
         Vec::new()
     }
 
-    fn drop_letter(&self, lsn: Lsn) -> Result<(), String> {
+    fn drop_letter(&self, lsn: Lsn, _: &str) -> Result<(), String> {
         self.0.lock().unwrap().push(format!("drop {lsn}"));
         Ok(())
     }

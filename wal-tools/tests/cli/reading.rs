@@ -52,6 +52,30 @@ fn status_counts_what_waits_by_kind_and_segment() {
 }
 
 #[test]
+fn status_lists_the_problems_that_the_files_show() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(busy(dir.path()));
+    let status = run(dir.path(), &["status", "--json"]).exits(0).json();
+    assert_eq!(status["last_error"], "too large", "{status}");
+    let problem = &status["problems"][0];
+    assert_eq!((&problem["code"], &problem["last_error"]), (&json!("dead_letters"), &json!("too large")));
+    assert_eq!(problem["runbook"], "docs/runbook.md#dead_letters");
+    let human = run(dir.path(), &["status"]).exits(0).out;
+    assert!(human.contains("dead_letters") && human.contains("too large"), "{human}");
+}
+
+#[test]
+fn a_log_without_problems_shows_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut daemon = Daemon::start(dir.path());
+    daemon.accept_many(3);
+    daemon.checkpoint();
+    drop(daemon);
+    let status = run(dir.path(), &["status", "--json"]).exits(0).json();
+    assert_eq!((&status["last_error"], &status["problems"]), (&json!(null), &json!([])));
+}
+
+#[test]
 fn status_agrees_with_what_a_start_counts() {
     let dir = tempfile::tempdir().unwrap();
     drop(busy(dir.path()));
@@ -67,18 +91,21 @@ struct Exact;
 
 impl Operator for Exact {
     fn status(&self) -> Value {
-        json!({ "backlog": 41, "poisoned": true, "last_error": "broker away" })
+        let detail = "no broker of kafka:9092 answers";
+        let problem = json!({ "code": "kafka_unreachable", "since": "2026-11-20T12:00:00.000Z", "detail": detail,
+                              "last_error": "broker away", "runbook": "docs/runbook.md#kafka_unreachable" });
+        json!({ "backlog": 41, "poisoned": true, "last_error": "broker away", "problems": [problem] })
     }
 
-    fn requeue(&self, _: Lsn) -> Result<Lsn, String> {
+    fn requeue(&self, _: Lsn, _: &str) -> Result<Lsn, String> {
         Err("not asked here".to_owned())
     }
 
-    fn replay(&self, _: &[Lsn]) -> Vec<forebay_wal::control::Outcome> {
+    fn replay(&self, _: &[Lsn], _: &str) -> Vec<forebay_wal::control::Outcome> {
         Vec::new()
     }
 
-    fn drop_letter(&self, _: Lsn) -> Result<(), String> {
+    fn drop_letter(&self, _: Lsn, _: &str) -> Result<(), String> {
         Err("not asked here".to_owned())
     }
 }
@@ -91,7 +118,13 @@ fn status_prefers_the_daemons_own_figures_and_says_so() {
     let status = run(dir.path(), &["status", "--json"]).exits(0).json();
     assert_eq!((&status["backlog"], &status["source"]), (&json!(41), &json!("daemon")));
     assert_eq!((&status["poisoned"], &status["watermark_lsn"]), (&json!(true), &json!(5)));
+    assert_eq!(status["last_error"], "broker away");
+    assert_eq!(status["problems"].as_array().unwrap().len(), 1, "the daemon's own: {status}");
     let human = run(dir.path(), &["status"]).exits(0).out;
+    assert!(
+        human.contains("kafka_unreachable") && human.contains("no broker of kafka:9092 answers"),
+        "{human}"
+    );
     assert!(human.contains("broker away") && human.contains("exact") && human.contains("YES"), "{human}");
     server.stop();
 }

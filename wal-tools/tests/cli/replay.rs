@@ -169,15 +169,15 @@ impl Operator for Asked {
         json!({})
     }
 
-    fn requeue(&self, _: Lsn) -> Result<Lsn, String> {
+    fn requeue(&self, _: Lsn, _: &str) -> Result<Lsn, String> {
         unreachable!("a replay asks for no requeue")
     }
 
-    fn drop_letter(&self, _: Lsn) -> Result<(), String> {
+    fn drop_letter(&self, _: Lsn, _: &str) -> Result<(), String> {
         unreachable!("a replay drops nothing")
     }
 
-    fn replay(&self, lsns: &[Lsn]) -> Vec<Outcome> {
+    fn replay(&self, lsns: &[Lsn], _: &str) -> Vec<Outcome> {
         let mut taken = self.taken.lock().unwrap();
         let before: usize = taken.iter().map(Vec::len).sum();
         let room = self.room - before;

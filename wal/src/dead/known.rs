@@ -87,6 +87,16 @@ impl Known {
         self.entries.len() as u64
     }
 
+    /// How many entries speak of several records: damaged ranges.
+    pub fn ranges(&self) -> u64 {
+        self.ranges.len() as u64
+    }
+
+    /// The first and the last entry.
+    pub fn ends(&self) -> Option<(Lsn, Lsn)> {
+        Some((*self.entries.first_key_value()?.0, *self.entries.last_key_value()?.0))
+    }
+
     /// Where an entry lies, if it is here.
     pub fn place(&self, lsn: Lsn) -> Option<Place> {
         self.entries.get(&lsn).copied()

@@ -217,6 +217,16 @@ impl DeadLetters {
         self.count.load(Ordering::Acquire)
     }
 
+    /// How many entries speak of several records that were lost to damage. A single lost record is not among them.
+    pub fn damaged_ranges(&self) -> u64 {
+        self.lock().known.ranges()
+    }
+
+    /// The first and the last entry, by record.
+    pub fn ends(&self) -> Option<(Lsn, Lsn)> {
+        self.lock().known.ends()
+    }
+
     /// Whether there are none. Never waits.
     pub fn is_empty(&self) -> bool {
         self.len() == 0

@@ -12,12 +12,13 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::server::TlsStream;
 
-use super::files::{Files, Fingerprint};
+use super::files::{Files, Fingerprint, Fitted};
+use super::validity::Validity;
 use crate::http::config::Config;
 use crate::http::metrics::{Metrics, TLS_LOST, TLS_REFUSED, TLS_TIMEOUT};
 use crate::http::server::timed_io::Socket;
 use crate::mistake::Mistake;
-use crate::sync::RwLock;
+use crate::sync::{Mutex, RwLock};
 
 /// What new connections are greeted with. Clones share it.
 #[derive(Clone)]
@@ -26,7 +27,17 @@ pub struct Tls {
     /// Of what was in the files when this was made.
     pub(super) first: Fingerprint,
     current: Arc<RwLock<Arc<ServerConfig>>>,
+    standing: Arc<Mutex<Standing>>,
     failed: IntCounterVec,
+}
+
+/// The certificate in use, and the files that should replace it.
+#[derive(Clone, Debug, Default)]
+pub struct Standing {
+    /// Of the certificate in use.
+    pub validity: Option<Validity>,
+    /// Why the files cannot be used, if so: the previous certificate stays in use.
+    pub unusable: Option<String>,
 }
 
 impl Tls {
@@ -35,9 +46,11 @@ impl Tls {
     pub fn load(config: &Config, metrics: &Metrics) -> Result<Option<Self>, Vec<Mistake>> {
         let Some(files) = Files::of(config) else { return Ok(None) };
         let contents = files.read()?;
-        let current = Arc::new(RwLock::new(files.fit(&contents)?));
+        let Fitted { config: current, validity } = files.fit(&contents)?;
+        let current = Arc::new(RwLock::new(current));
+        let standing = Arc::new(Mutex::new(Standing { validity, unusable: None }));
         let failed = metrics.tls_handshakes_failed.clone();
-        Ok(Some(Self { files, first: contents.fingerprint(), current, failed }))
+        Ok(Some(Self { files, first: contents.fingerprint(), current, standing, failed }))
     }
 
     /// What is wrong with the files that the configuration names. Blocks for the disk.
@@ -48,9 +61,9 @@ impl Tls {
 
     /// Reads the files again; what is returned puts them in use. Blocks for the disk.
     pub fn prepare(&self) -> Result<Box<dyn FnOnce() + Send>, Vec<Mistake>> {
-        let config = self.files.read().and_then(|contents| self.files.fit(&contents))?;
+        let fitted = self.files.read().and_then(|contents| self.files.fit(&contents))?;
         let this = self.clone();
-        Ok(Box::new(move || this.exchange(config)))
+        Ok(Box::new(move || this.exchange(fitted)))
     }
 
     /// The handshake. None when it failed, which is counted and no more than a debug line: anybody can make it fail.
@@ -78,8 +91,19 @@ impl Tls {
         Arc::clone(&self.current.read())
     }
 
-    pub(super) fn exchange(&self, config: Arc<ServerConfig>) {
+    pub(super) fn exchange(&self, Fitted { config, validity }: Fitted) {
         *self.current.write() = config;
+        *self.standing.lock() = Standing { validity, unusable: None };
+    }
+
+    /// The files cannot be used.
+    pub(super) fn refuse(&self, why: String) {
+        self.standing.lock().unusable = Some(why);
+    }
+
+    /// The certificate in use, and whether the files can replace it.
+    pub fn standing(&self) -> Standing {
+        self.standing.lock().clone()
     }
 }
 

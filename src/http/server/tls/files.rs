@@ -15,6 +15,7 @@ use tokio_rustls::rustls::sign::{CertifiedKey, SingleCertAndKey};
 use tokio_rustls::rustls::{Error, InconsistentKeys, ServerConfig};
 use zeroize::Zeroizing;
 
+use super::validity::Validity;
 use crate::http::config::Config;
 use crate::mistake::Mistake;
 use crate::secret_file;
@@ -40,6 +41,13 @@ pub(super) struct Files {
     pub key: PathBuf,
 }
 
+/// What a listener needs of them.
+pub(super) struct Fitted {
+    pub config: Arc<ServerConfig>,
+    /// None where it cannot be told.
+    pub validity: Option<Validity>,
+}
+
 /// What stands in them. The key is wiped from memory when this is dropped.
 pub(super) struct Contents {
     cert: Vec<u8>,
@@ -60,9 +68,11 @@ impl Files {
     }
 
     /// What a listener needs, if the contents are a chain and its key.
-    pub fn fit(&self, contents: &Contents) -> Result<Arc<ServerConfig>, Vec<Mistake>> {
+    pub fn fit(&self, contents: &Contents) -> Result<Fitted, Vec<Mistake>> {
         let (chain, key) = both(self.chain(&contents.cert), self.key(&contents.key))?;
-        self.pair(chain, key).map_err(|mistake| vec![mistake])
+        let validity = Validity::of_chain(&chain);
+        let config = self.pair(chain, key).map_err(|mistake| vec![mistake])?;
+        Ok(Fitted { config, validity })
     }
 
     fn chain(&self, text: &[u8]) -> Result<Vec<CertificateDer<'static>>, Mistake> {

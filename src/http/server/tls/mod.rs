@@ -6,5 +6,7 @@
 mod acceptor;
 mod files;
 mod reload;
+mod validity;
 
 pub use acceptor::Tls;
+pub use validity::Validity;

@@ -40,14 +40,16 @@ async fn watch(tls: Tls) {
 
 fn take_over(tls: &Tls, read: Result<Contents, Vec<Mistake>>) {
     match read.and_then(|contents| tls.files.fit(&contents)) {
-        Ok(config) => {
-            tls.exchange(config);
+        Ok(fitted) => {
+            tls.exchange(fitted);
             tracing::info!("tls.reloaded: new connections get the certificate that is in the files now");
         }
         Err(mistakes) => {
             let reason: Vec<_> = mistakes.iter().map(Mistake::to_string).collect();
             let reason = reason.join("; ");
-            tracing::warn!(reason, "tls.not_reloaded: the certificate of before stays in use");
+            // The list of problems gives the reason.
+            tracing::warn!("tls.not_reloaded: the certificate of before stays in use");
+            tls.refuse(reason);
         }
     }
 }

@@ -1,0 +1,50 @@
+//! Certificates and keys that expire, or cannot be read any more.
+
+use crate::auth::Authenticator;
+use crate::http::Tls;
+use crate::problems::{Code, Observation};
+use crate::units::Timestamp;
+
+use super::files::FileTrouble;
+use super::watched::Snapshot;
+
+/// The keys of the public listener's certificate in the configuration.
+const SERVER: &str = "server.tls_cert_file";
+
+/// `tls`, `auth`: none where the process has no such listener.
+pub(in crate::app) fn certificates(
+    tls: Option<&Tls>,
+    auth: Option<&Authenticator>,
+    watched: &Snapshot,
+) -> Vec<Observation> {
+    let now = Timestamp::now();
+    let mut observed = Vec::new();
+    if let Some(standing) = tls.map(Tls::standing) {
+        if let Some(error) = standing.unusable {
+            let detail = "the files of [server] tls_cert_file and tls_key_file cannot be used; the previous certificate \
+                          stays in use";
+            observed
+                .push(Observation::new(Code::CertificateUnreadable, detail).about(SERVER).with_error(error));
+        }
+        let ending = standing.validity.filter(|validity| validity.is_ending(now));
+        observed.extend(ending.map(|validity| expiring(SERVER, validity.until, now)));
+    }
+    if let Some(error) = auth.and_then(Authenticator::unusable_files) {
+        let detail = "the files of [auth] cannot be used; the previous keys and tokens still count";
+        observed.push(Observation::new(Code::CertificateUnreadable, detail).about("auth").with_error(error));
+    }
+    observed.extend(watched.files.iter().map(|trouble| match trouble {
+        FileTrouble::Unreadable { key, error } => {
+            let detail = format!("the file of {key} cannot be read; new clients and the next start need it");
+            Observation::new(Code::CertificateUnreadable, detail).about(*key).with_error(error)
+        }
+        FileTrouble::Ending { key, until } => expiring(key, *until, now),
+    }));
+    observed
+}
+
+fn expiring(key: &str, until: Timestamp, now: Timestamp) -> Observation {
+    let verb = if until > now { "expires" } else { "has expired" };
+    let detail = format!("the certificate of {key} {verb} at {until}; renew it");
+    Observation::new(Code::CertificateExpiring, detail).about(key)
+}

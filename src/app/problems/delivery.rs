@@ -1,0 +1,125 @@
+//! Delivery, the consumer, and what operators changed.
+
+use std::time::{Duration, Instant};
+
+use crate::consumer;
+use crate::drain::Handle;
+use crate::kafka::{broker_errors, refusal_in_kafkas_words};
+use crate::problems::{Code, Observation};
+use crate::ratelimit::Limits;
+use crate::units::Timestamp;
+
+/// A takeover of positions takes a second, a new producer less.
+const TAKES_OVER_WITHIN: Duration = Duration::from_secs(5);
+/// A broker that is well confirms within milliseconds. Elections of leaders take seconds.
+const CONFIRMS_WITHIN: Duration = Duration::from_secs(10);
+/// Records are parked for moments all the time: while a topic is created, a password hashed, a leader elected.
+const PARKED_FOR: Duration = Duration::from_secs(10);
+/// A broker that has just started calls existing topics unknown.
+const REFUSED_FOR: Duration = Duration::from_secs(3);
+
+/// A new topic is noticed, and a group balanced, within seconds.
+const READS_WITHIN: Duration = Duration::from_secs(30);
+
+/// An operator's pause.
+#[derive(Clone, Debug)]
+pub(in crate::app) struct Pause {
+    pub(in crate::app) since: Timestamp,
+    pub(in crate::app) origin: String,
+}
+
+/// `is_reachable`: whether brokers answer. While none does, nothing can be confirmed, which is said elsewhere.
+pub(in crate::app) fn delivery(drain: &Handle, is_reachable: bool) -> Vec<Observation> {
+    let refused = drain.refused_topics().into_iter().map(|(topic, reason)| refused(&topic, reason));
+    let mut observed: Vec<_> = refused.collect();
+    observed.extend(stalled(drain, is_reachable));
+    observed.extend(parked(drain));
+    observed
+}
+
+/// Delivery is paused.
+pub(in crate::app) fn paused(pause: &Pause) -> Observation {
+    let detail = format!("an operator paused delivery ({}); accepted records wait", pause.origin);
+    Observation::new(Code::DrainPaused, detail).since(pause.since)
+}
+
+fn refused(topic: &str, reason: &str) -> Observation {
+    let (words, is_denied) = refusal_in_kafkas_words(reason);
+    let (code, detail) = match is_denied {
+        true => (
+            Code::KafkaAuthorizationFailed,
+            format!("Kafka denies access to topic {topic}; its records wait"),
+        ),
+        false => (Code::KafkaTopicUnavailable, format!("Kafka refuses topic {topic}; its records wait")),
+    };
+    Observation::new(code, detail).about(topic).with_error(words).for_at_least(REFUSED_FOR)
+}
+
+/// Why nothing is delivered.
+fn stalled(drain: &Handle, is_reachable: bool) -> Option<Observation> {
+    if let Some(notice) = drain.notice() {
+        if drain.is_halted() {
+            let detail = "another copy of this log delivers, or has delivered; this one sends nothing";
+            return Some(Observation::new(Code::LogRestored, detail).with_error(notice));
+        }
+        let detail = "the positions in Kafka are not taken over yet";
+        let stalled = Observation::new(Code::DrainStalled, detail).with_error(notice);
+        return Some(stalled.for_at_least(TAKES_OVER_WITHIN));
+    }
+    if drain.is_paused() || !is_reachable {
+        return None;
+    }
+    let workers = drain.workers();
+    let last_error =
+        || broker_errors().into_iter().next().map(|error| format!("{}: {}", error.broker, error.error));
+    if workers.iter().all(|worker| worker.state == "rebuilding") {
+        let stalled = Observation::new(Code::DrainStalled, "no worker has a Kafka producer");
+        return Some(stalled.with_error_if_any(last_error()).for_at_least(CONFIRMS_WITHIN));
+    }
+    let unconfirmed = workers.iter().map(|worker| worker.unconfirmed_for).max().unwrap_or_default();
+    if unconfirmed < CONFIRMS_WITHIN {
+        return None;
+    }
+    let stalled = Observation::new(Code::DrainStalled, "records are to be delivered and Kafka confirms none");
+    Some(stalled.with_error_if_any(last_error()).since(ago(unconfirmed)))
+}
+
+fn parked(drain: &Handle) -> impl Iterator<Item = Observation> {
+    let because = drain.parked_because();
+    drain.parked().into_iter().filter(|(_, records)| *records > 0).map(move |(topic, records)| {
+        let why = because.get(&topic).copied().unwrap_or("earlier records wait");
+        let detail = format!("{records} records of topic {topic} are held back: {why}");
+        Observation::new(Code::RecordsParked, detail).about(topic).for_at_least(PARKED_FOR)
+    })
+}
+
+/// A consumer in this process.
+pub(in crate::app) fn consumer(consumer: &consumer::Handle) -> Option<Observation> {
+    if let Some(error) = consumer.blocked() {
+        let detail = "no command about users is applied while the database cannot be written";
+        return Some(Observation::new(Code::ConsumerStalled, detail).with_error(error));
+    }
+    let Some(idle) = consumer.stalled_for(Instant::now()) else {
+        let detail = "the consumer cannot read the commands about users from Kafka";
+        let unread = Observation::new(Code::ConsumerStalled, detail).with_error(consumer.read_error()?);
+        return Some(unread.for_at_least(READS_WITHIN));
+    };
+    let detail = "commands about users are pending, and none was settled for 30 s or more";
+    Some(Observation::new(Code::ConsumerStalled, detail).since(ago(idle)))
+}
+
+/// Rate limits that operators changed.
+pub(in crate::app) fn limits(limits: &Limits) -> impl Iterator<Item = Observation> {
+    limits.changes().into_iter().map(|change| {
+        let (limiter, setting, configured) = (change.limiter, change.setting, change.configured);
+        let detail = format!(
+            "an operator set the limit `{limiter}` to {setting}; the configuration says {configured}"
+        );
+        Observation::new(Code::RateLimitChanged, detail).about(limiter).since(change.since)
+    })
+}
+
+fn ago(span: Duration) -> Timestamp {
+    let millis = u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+    Timestamp(Timestamp::now().0.saturating_sub(millis))
+}

@@ -1,0 +1,20 @@
+//! What the parts of a process say is wrong, put into words for the one list (`crate::problems`).
+//!
+//! Each function looks at a snapshot that its component offers, and returns at once. What needs the disk is looked at by
+//! a thread of its own (`watched`).
+
+mod certificates;
+mod delivery;
+mod files;
+mod kafka;
+mod log;
+mod report;
+mod watched;
+
+pub(super) use certificates::certificates;
+pub(super) use delivery::{Pause, consumer, delivery, limits, paused};
+pub(super) use files::Files;
+pub(super) use kafka::kafka;
+pub(super) use log::{DamageSeen, admission, log};
+pub(super) use report::{dependency, last_error, report};
+pub(super) use watched::{Watched, watch};

@@ -1,0 +1,128 @@
+//! Asks the cluster every two seconds whether it answers, also while nothing is to be sent.
+//!
+//! The drain asks brokers only for the sake of records, and librdkafka reports failures but no recovery. So this client
+//! of its own asks for the metadata of one topic.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rdkafka::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::KafkaError;
+use rdkafka::producer::{BaseProducer, Producer as _, ProducerContext};
+
+use crate::kafka::{ClientError, Config, client};
+use crate::sync::Mutex;
+use crate::task::{Alarm, OnFailure, Thread};
+
+/// Between two questions.
+const EVERY: Duration = Duration::from_secs(2);
+/// A broker that is well answers within milliseconds. One that is starting, or busy, is given this long.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// Events served after a question: a call may serve one. A cluster has no more brokers than this that fail at once.
+const EVENTS: usize = 64;
+/// librdkafka's default is 10 s, and so long an operator would wait to see that Kafka is available again.
+const RECONNECT_MAX_MS: &str = "1000";
+
+/// Whether the cluster answers. Clones share it.
+#[derive(Clone, Default)]
+pub struct ClusterHealth(Arc<Mutex<Option<Result<(), String>>>>);
+
+impl ClusterHealth {
+    /// What the last question found: an answer, or an error in the client's words. `None` before the first one.
+    pub fn last(&self) -> Option<Result<(), String>> {
+        self.0.lock().clone()
+    }
+}
+
+/// The thread that asks. Dropped, it ends after its question.
+pub struct Probe {
+    health: ClusterHealth,
+    _thread: Thread,
+}
+
+impl Probe {
+    /// Begins to ask the brokers at `bootstrap` about `topic`, which need not exist.
+    pub fn start(config: &Config, bootstrap: &str, topic: &str, alarm: &Alarm) -> Result<Self, ClientError> {
+        let mut settings = client::base(config, bootstrap)?;
+        settings.set("reconnect.backoff.max.ms", RECONNECT_MAX_MS);
+        let client: BaseProducer<Context> = settings.create_with_context(Context)?;
+        let health = ClusterHealth::default();
+        let (shared, topic) = (health.clone(), topic.to_owned());
+        let thread = Thread::spawn("kafka-probe", OnFailure::Raise(alarm.clone()), move |stop| {
+            loop {
+                let asked = client.client().fetch_metadata(Some(&topic), PATIENCE);
+                // Serves the callbacks, so that the errors of brokers are known when the answer is.
+                for _ in 0..EVENTS {
+                    client.poll(Duration::ZERO);
+                }
+                *shared.0.lock() = Some(asked.map(drop).map_err(|error| words(&error)));
+                if stop.within(EVERY) {
+                    return Ok(());
+                }
+            }
+        });
+        Ok(Self { health, _thread: thread.map_err(ClientError::Thread)? })
+    }
+
+    /// A view of what it finds.
+    pub fn health(&self) -> ClusterHealth {
+        self.health.clone()
+    }
+}
+
+fn words(error: &KafkaError) -> String {
+    error.rdkafka_error_code().map_or_else(|| error.to_string(), |code| code.to_string())
+}
+
+struct Context;
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        client::log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        super::errors::report(&error, reason);
+    }
+}
+
+impl ProducerContext for Context {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, _: &rdkafka::message::DeliveryResult<'_>, (): ()) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::kafka::{BrokerError, EmbeddedBroker, broker_errors};
+
+    fn await_answer(probe: &Probe, wanted: impl Fn(&Result<(), String>) -> bool) {
+        let end = Instant::now() + Duration::from_secs(60);
+        while !probe.health().last().as_ref().is_some_and(&wanted) {
+            assert!(Instant::now() < end, "{:?}", probe.health().last());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    #[test]
+    fn a_cluster_that_answers_is_told_from_one_that_refuses() {
+        let broker = EmbeddedBroker::start().unwrap();
+        let (config, alarm) = (Config::default(), Alarm::default());
+        let probe = Probe::start(&config, broker.bootstrap(), "t", &alarm).unwrap();
+        await_answer(&probe, Result::is_ok);
+        let nobody = Probe::start(&config, "127.0.0.1:9", "t", &alarm).unwrap();
+        await_answer(&nobody, Result::is_err);
+        let end = Instant::now() + Duration::from_secs(60);
+        let is_refused = |error: &BrokerError| {
+            error.broker == "127.0.0.1:9" && error.error.ends_with("Connection refused")
+        };
+        while !broker_errors().iter().any(is_refused) {
+            assert!(Instant::now() < end, "{:?}", broker_errors());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! The one list of what is wrong now. The status page, `/readyz`, `/admin/backlog`, `wal-tools status`, systemd, the log
+//! and the metrics all show this list, so they cannot disagree.
+//!
+//! An observer describes the present as a set of [`Observation`]s. [`Problems::update`] compares that set with the list:
+//! a new observation begins a problem, a missing one ends it. No component has to report an end.
+//!
+//! - `code`: the stable names; `observation`: what an observer says; `registry`: the list; `metrics`: its gauges;
+//!   `summary`: the list in one line; `words`: numbers and durations.
+
+mod code;
+mod metrics;
+mod observation;
+mod registry;
+mod summary;
+mod words;
+
+pub use code::{Code, Severity};
+pub use metrics::ProblemMetrics;
+pub use observation::Observation;
+pub use registry::{Problem, Problems};
+pub use summary::summary;

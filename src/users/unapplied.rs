@@ -1,0 +1,142 @@
+//! Whether any consumer applies the commands that this daemon sends.
+//!
+//! The consumer may be another process, on another machine. The daemon sees only its results: the outcomes in the
+//! database. So it follows one command at a time until that has an outcome. A command that waits in the retry topic has
+//! none for minutes; therefore the latest command is looked at too, and one of the two with an outcome is enough.
+//!
+//! Commands of an earlier start are not followed: the first one that this start accepts is.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::command::{CommandId, State};
+use crate::status::{StatusError, Statuses};
+use crate::sync::Mutex;
+use crate::task::Task;
+
+/// Between two looks: two statements at most.
+const EVERY: Duration = Duration::from_secs(5);
+/// A consumer that keeps up applies a command within a second of its delivery.
+const OVERDUE: Duration = Duration::from_secs(60);
+
+/// The commands that are followed.
+#[derive(Default)]
+pub struct Unapplied(Mutex<Followed>);
+
+#[derive(Default)]
+struct Followed {
+    first: Option<CommandId>,
+    latest: Option<CommandId>,
+    /// When the first was found in Kafka without an outcome.
+    sent: Option<Instant>,
+}
+
+/// What is known of one command.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Seen {
+    /// In the log: Kafka does not have it yet.
+    Waiting,
+    /// In Kafka, without an outcome.
+    Sent,
+    /// Decided, or not known any more.
+    Over,
+}
+
+impl Unapplied {
+    /// A command was accepted.
+    pub(super) fn accepted(&self, id: CommandId) {
+        let mut followed = self.0.lock();
+        if followed.first.is_none() {
+            followed.first = Some(id);
+        } else {
+            followed.latest = Some(id);
+        }
+    }
+
+    /// For how long a command has been in Kafka without an outcome, if that is too long.
+    pub fn overdue(&self, now: Instant) -> Option<Duration> {
+        let sent = self.0.lock().sent?;
+        Some(now.saturating_duration_since(sent)).filter(|waits| *waits >= OVERDUE)
+    }
+
+    /// Follows commands for as long as the task is held.
+    pub fn follow(self: Arc<Self>, statuses: Statuses) -> Task {
+        Task::spawn("users-outcomes", async move {
+            loop {
+                tokio::time::sleep(EVERY).await;
+                let (first, latest) = {
+                    let followed = self.0.lock();
+                    (followed.first, followed.latest)
+                };
+                let Some(id) = first else { continue };
+                let first = look(&statuses, id).await;
+                let latest = match latest {
+                    Some(id) => Some((id, look(&statuses, id).await)),
+                    None => None,
+                };
+                self.take(first, latest, Instant::now());
+            }
+        })
+    }
+
+    fn take(&self, first: Seen, latest: Option<(CommandId, Seen)>, now: Instant) {
+        let mut followed = self.0.lock();
+        let is_applying = latest.is_some_and(|(_, seen)| seen == Seen::Over);
+        match first {
+            _ if is_applying => {
+                // One that came meanwhile is followed next.
+                let newer = followed.latest.filter(|id| Some(*id) != latest.map(|(id, _)| id));
+                *followed = Followed { first: newer, ..Followed::default() };
+            }
+            Seen::Over => *followed = Followed { first: followed.latest, ..Followed::default() },
+            Seen::Waiting => followed.sent = None,
+            Seen::Sent => {
+                followed.sent.get_or_insert(now);
+            }
+        }
+    }
+}
+
+async fn look(statuses: &Statuses, id: CommandId) -> Seen {
+    match statuses.find(id, None, true).await.map(|status| status.state) {
+        Ok(State::Accepted) | Err(StatusError::Unavailable(_)) => Seen::Waiting,
+        Ok(State::Sent) => Seen::Sent,
+        _ => Seen::Over,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::IdMint;
+    use crate::units::{Lsn, Timestamp};
+
+    fn id(n: u64) -> CommandId {
+        let mint = IdMint::new(&[1; 16], &[2; 32]);
+        mint.mint(Timestamp(n), Lsn(n), [0; 9])
+    }
+
+    #[test]
+    fn two_commands_without_an_outcome_are_overdue() {
+        let (unapplied, start) = (Unapplied::default(), Instant::now());
+        let after = |seconds| start + Duration::from_secs(seconds);
+        unapplied.accepted(id(1));
+        unapplied.take(Seen::Waiting, None, start);
+        assert_eq!(unapplied.overdue(after(1_000)), None, "Kafka does not have it");
+        unapplied.take(Seen::Sent, None, after(5));
+        unapplied.accepted(id(2));
+        unapplied.take(Seen::Sent, Some((id(2), Seen::Sent)), after(60));
+        assert_eq!(unapplied.overdue(after(64)), None);
+        assert_eq!(unapplied.overdue(after(65)), Some(Duration::from_secs(60)));
+        unapplied.take(Seen::Sent, Some((id(2), Seen::Over)), after(66));
+        assert_eq!(unapplied.overdue(after(1_000)), None, "a later command has an outcome");
+    }
+
+    #[test]
+    fn after_an_outcome_the_latest_command_is_followed() {
+        let (unapplied, now) = (Unapplied::default(), Instant::now());
+        (1..=3).for_each(|n| unapplied.accepted(id(n)));
+        unapplied.take(Seen::Over, Some((id(3), Seen::Sent)), now);
+        assert_eq!(unapplied.0.lock().first, Some(id(3)));
+    }
+}

@@ -1,0 +1,62 @@
+//! Certificates and keys of a running daemon: about to expire, or no longer readable.
+
+use support::clock::Clock;
+use support::process::Forebay;
+use support::tls::{Identity, Place, replace};
+use support::{daemon, scratch};
+
+use super::list::{await_end, await_problem, entries, is_everywhere, text};
+
+/// Of a certificate that is valid for 48 hours: in the last third of that.
+const NEAR_THE_END_S: i64 = 40 * 3_600;
+
+fn with(forebay: Forebay, identity: &Identity) -> (Forebay, Place) {
+    let place = Place::with(forebay.dir(), identity);
+    let forebay = forebay
+        .set("server.tls_cert_file", place.cert.display().to_string())
+        .set("server.tls_key_file", place.key.display().to_string());
+    (forebay, place)
+}
+
+/// `/readyz` of the admin listener, which has no certificate.
+#[test]
+fn a_certificate_near_its_end_is_told_until_it_is_renewed() {
+    let test = "a_certificate_near_its_end_is_told_until_it_is_renewed";
+    let Some(identity) = Identity::make(test) else { return };
+    let home = scratch::dir("clock");
+    let (forebay, _) = with(daemon::under_test(), &identity);
+    let (mut forebay, clock) = Clock::give(forebay, home.path());
+    forebay.start();
+    assert!(entries(&forebay, "certificate_expiring").is_empty(), "two days are left");
+    clock.set(NEAR_THE_END_S);
+    let entry = await_problem(&forebay, "certificate_expiring");
+    assert!(text(&entry, "detail").contains("server.tls_cert_file expires at 20"), "{entry}");
+}
+
+#[test]
+fn a_spoilt_certificate_is_told_until_it_is_replaced() {
+    let Some(identity) = Identity::make("a_spoilt_certificate_is_told_until_it_is_replaced") else { return };
+    let (mut forebay, place) = with(daemon::under_test(), &identity);
+    forebay.start();
+    replace(&place.cert, "no certificate");
+    let entry = await_problem(&forebay, "certificate_unreadable");
+    assert!(text(&entry, "last_error").contains("tls_cert_file"), "{entry}");
+    replace(&place.cert, &identity.cert);
+    await_end(&forebay, "certificate_unreadable");
+}
+
+#[test]
+fn a_spoilt_tokens_file_is_told_until_it_is_mended() {
+    // With authentication the broker is not the embedded one.
+    let forebay = daemon::forebay("127.0.0.1:9").set("auth.mode", "token");
+    let tokens = forebay.dir().join("tokens");
+    std::fs::write(&tokens, "# none\n").unwrap();
+    let mut forebay = forebay.set("auth.tokens_file", tokens.display().to_string());
+    forebay.start();
+    std::fs::write(&tokens, "nobody\n").unwrap();
+    let entry = await_problem(&forebay, "certificate_unreadable");
+    assert!(text(&entry, "last_error").contains("tokens_file"), "{entry}");
+    is_everywhere(&forebay, &entry);
+    std::fs::write(&tokens, "# none\n").unwrap();
+    await_end(&forebay, "certificate_unreadable");
+}

@@ -1,0 +1,75 @@
+//! The list as the surfaces show it.
+
+use forebay::control;
+use forebay::control::{Answer, Request};
+use serde_json::Value;
+
+use support::daemon::{LONG, backlog, metric};
+use support::process::Forebay;
+use support::wait;
+
+/// The entries of this code in `/readyz`.
+pub fn entries(forebay: &Forebay, code: &str) -> Vec<Value> {
+    of_code(&forebay.admin_http().get("/readyz").unwrap().json()["problems"], code)
+}
+
+/// Waits for an entry of this code; the first one.
+pub fn await_problem(forebay: &Forebay, code: &str) -> Value {
+    let found = wait::poll(LONG, || entries(forebay, code).into_iter().next());
+    found.unwrap_or_else(|| panic!("no {code}: {}\n{}", backlog(forebay), forebay.log()))
+}
+
+/// Waits until there is none, on any surface, and its end is logged with a duration.
+pub fn await_end(forebay: &Forebay, code: &str) {
+    wait::until_true("the problem ends", LONG, || entries(forebay, code).is_empty());
+    assert_eq!(metric(forebay, &gauge(code)), 0.0);
+    let ended = lines(forebay, "problem.ended", code);
+    assert_eq!(ended.len(), 1, "said once: {ended:?}");
+    assert!(ended[0].contains("\"level\":\"INFO\"") && ended[0].contains("\"duration_s\":"), "{ended:?}");
+}
+
+/// That every surface shows this entry alike, and that its start is logged once.
+pub fn is_everywhere(forebay: &Forebay, entry: &Value) {
+    let code = entry["code"].as_str().unwrap();
+    assert_eq!(entry["runbook"], format!("docs/runbook.md#{code}"));
+    assert!(entry["since"].as_str().is_some_and(|since| since.ends_with('Z')), "{entry}");
+    assert!(!entry["detail"].as_str().unwrap().is_empty(), "{entry}");
+    let is_it = |other: &Value| other["since"] == entry["since"] && other["runbook"] == entry["runbook"];
+    let public = forebay.http().get("/readyz").unwrap().json();
+    assert!(of_code(&public["problems"], code).iter().all(|shown| shown["last_error"].is_null()), "{public}");
+    let Ok(Answer::Status(status)) = control::ask(&forebay.wal_dir(), &Request::Status) else {
+        panic!("what `wal-tools status` asks for is not answered");
+    };
+    for document in [&public, &backlog(forebay), &status] {
+        assert!(of_code(&document["problems"], code).iter().any(is_it), "{document}");
+    }
+    assert_eq!(metric(forebay, &gauge(code)), 1.0);
+    let started = lines(forebay, "problem.started", code);
+    assert_eq!(started.len(), 1, "said once: {started:?}");
+    assert!(!started[0].contains("\"level\":\"INFO\""), "{started:?}");
+}
+
+/// Log lines of this event about this code.
+pub fn lines(forebay: &Forebay, event: &str, code: &str) -> Vec<String> {
+    let (event, code) = (format!("\"event\":\"{event}\""), format!("\"code\":\"{code}\""));
+    let log = forebay.log();
+    log.lines().filter(|line| line.contains(&event) && line.contains(&code)).map(str::to_owned).collect()
+}
+
+/// Of `forebay_dependency_up`.
+pub fn is_up(forebay: &Forebay, dependency: &str) -> bool {
+    metric(forebay, &format!("forebay_dependency_up{{dependency=\"{dependency}\"}}")) == 1.0
+}
+
+pub fn text<'a>(entry: &'a Value, member: &str) -> &'a str {
+    entry[member].as_str().unwrap_or_else(|| panic!("no {member}: {entry}"))
+}
+
+fn gauge(code: &str) -> String {
+    format!("forebay_problem{{code=\"{code}\"}}")
+}
+
+fn of_code(problems: &Value, code: &str) -> Vec<Value> {
+    let problems = problems.as_array().unwrap_or_else(|| panic!("no list: {problems}"));
+    problems.iter().filter(|problem| problem["code"] == code).cloned().collect()
+}

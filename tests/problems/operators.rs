@@ -1,0 +1,89 @@
+//! What operators did: logged with its origin, and in the list until it is undone.
+
+use std::os::unix::fs::MetadataExt as _;
+
+use forebay::control;
+use forebay::control::{Answer, Request};
+use serde_json::json;
+
+use support::daemon::{backlog, forebay, kind};
+use support::kafka::ClusterOptions;
+use support::process::Forebay;
+use support::{daemon, services};
+
+use super::list::{await_end, await_problem, entries, is_everywhere, text};
+
+/// The line of this event.
+fn line(forebay: &Forebay, event: &str) -> String {
+    let event = format!("\"event\":\"{event}\"");
+    let found = support::wait::poll(daemon::LONG, || {
+        forebay.log().lines().find(|line| line.contains(&event)).map(str::to_owned)
+    });
+    found.unwrap_or_else(|| panic!("no {event}: {}", forebay.log()))
+}
+
+#[test]
+fn a_pause_stays_visible_until_it_is_resumed() {
+    let mut forebay = daemon::under_test();
+    forebay.start();
+    assert!(entries(&forebay, "drain_paused").is_empty());
+    assert_eq!(forebay.admin_http().post("/admin/drain/pause", "").unwrap().status, 200);
+    let [paused] = &entries(&forebay, "drain_paused")[..] else { panic!("at once: {}", backlog(&forebay)) };
+    assert!(text(paused, "detail").contains("admin listener, 127.0.0.1"), "{paused}");
+    is_everywhere(&forebay, paused);
+    assert!(line(&forebay, "operator.drain_paused").contains("\"origin\":\"admin listener, 127.0.0.1\""));
+    assert_eq!(forebay.admin_http().post("/admin/drain/pause", "").unwrap().status, 200);
+    assert_eq!(entries(&forebay, "drain_paused")[0]["since"], paused["since"], "it began with the first");
+    assert_eq!(forebay.admin_http().post("/admin/drain/resume", "").unwrap().status, 200);
+    assert!(entries(&forebay, "drain_paused").is_empty(), "at once");
+    await_end(&forebay, "drain_paused");
+    assert!(line(&forebay, "operator.drain_resumed").contains("admin listener"));
+}
+
+#[test]
+fn a_changed_rate_limit_stays_visible_until_it_is_as_configured() {
+    let mut forebay = daemon::under_test();
+    forebay.start();
+    let path = "/admin/ratelimit/login";
+    let configured = forebay.admin_http().get(path).unwrap().text();
+    let changed = json!({"enabled": true, "limit": 777, "window": "3m"}).to_string();
+    assert_eq!(forebay.admin_http().put(path, &changed).unwrap().status, 200);
+    let [entry] = &entries(&forebay, "rate_limit_changed")[..] else {
+        panic!("at once: {}", backlog(&forebay))
+    };
+    assert!(text(entry, "detail").contains("`login` to 777 in 3m"), "{entry}");
+    is_everywhere(&forebay, entry);
+    let said = line(&forebay, "operator.rate_limit_changed");
+    assert!(said.contains("admin listener, 127.0.0.1") && said.contains("\"limit\":777"), "{said}");
+    assert_eq!(forebay.admin_http().put(path, &configured).unwrap().status, 200);
+    await_end(&forebay, "rate_limit_changed");
+}
+
+#[test]
+fn dead_letters_stay_visible_until_they_are_dropped() {
+    let Some(kafka) = services::kafka("dead_letters_stay_visible_until_they_are_dropped") else { return };
+    let cluster = kafka.start(ClusterOptions::single());
+    let admin = support::admin::Admin::new(&cluster.bootstrap());
+    admin.create_topic("orders.v1", 1, 1, &[("max.message.bytes", "1000")]);
+    let mut forebay = forebay(&cluster.bootstrap())
+        .toml(&kind("order.create", "orders.v1"))
+        .set("kafka.compression", "none")
+        .set("alerts.interval", "200ms");
+    forebay.start();
+    let large = format!(r#"{{"key":"a","x":"{}"}}"#, "y".repeat(5_000));
+    assert_eq!(forebay.http().post("/v1/commands/order.create", &large).unwrap().status, 202);
+    let dead = await_problem(&forebay, "dead_letters");
+    assert_eq!(text(&dead, "last_error"), "record: too large");
+    is_everywhere(&forebay, &dead);
+    let requeue = Request::Requeue { lsns: vec![forebay::wal::Lsn(1)] };
+    assert!(matches!(control::ask(&forebay.wal_dir(), &requeue), Ok(Answer::Done(_))));
+    let uid = std::fs::metadata(forebay.dir()).unwrap().uid();
+    let origin = format!("control socket, uid {uid}, pid {}", std::process::id());
+    assert!(line(&forebay, "operator.dead_letter_requeued").contains(&origin), "{}", forebay.log());
+    // It dies again, under its new number.
+    support::wait::until_true("it is dead again", daemon::LONG, || daemon::figure(&forebay, "dead") == 1);
+    let drop = Request::Drop { lsns: vec![forebay::wal::Lsn(2)] };
+    assert!(matches!(control::ask(&forebay.wal_dir(), &drop), Ok(Answer::Done(_))));
+    support::wait::until_true("none is left", daemon::LONG, || entries(&forebay, "dead_letters").is_empty());
+    assert!(line(&forebay, "operator.dead_letter_dropped").contains(&origin), "{}", forebay.log());
+}

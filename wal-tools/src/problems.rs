@@ -1,0 +1,91 @@
+//! What is wrong with a log, as far as its files tell. A running daemon knows more, and its list stands in place of this
+//! one.
+//!
+//! The codes are a part of the daemon's (docs/runbook.md). That a log was poisoned is not among them: no file says so, and
+//! the next start decides.
+
+use std::io;
+use std::io::Write;
+
+use forebay_wal::dead::Dead;
+use forebay_wal::inspect::View;
+use forebay_wal::units::Timestamp;
+use forebay_wal::{FindingKind, Lsn};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::table;
+
+const DEAD_LETTERS: &str = "dead_letters";
+const LOG_DAMAGED: &str = "log_damaged";
+
+/// One entry of the list.
+#[derive(Serialize)]
+pub struct Problem {
+    code: &'static str,
+    since: Timestamp,
+    detail: String,
+    pub last_error: Option<String>,
+    runbook: String,
+}
+
+impl Problem {
+    fn new(code: &'static str, since: Timestamp, detail: String) -> Self {
+        Self { code, since, detail, last_error: None, runbook: format!("docs/runbook.md#{code}") }
+    }
+}
+
+/// Reads two dead letters at most.
+pub fn of_files(view: &View) -> io::Result<Vec<Problem>> {
+    let mut problems = damage(view);
+    problems.extend(letters(view)?);
+    Ok(problems)
+}
+
+fn damage(view: &View) -> Vec<Problem> {
+    let is_loss = |kind| matches!(kind, FindingKind::Damaged | FindingKind::Missing);
+    let found = view.findings.iter().find(|finding| is_loss(finding.kind));
+    let detail = match found {
+        Some(finding) => format!("{}: {}", finding.segment, finding.detail),
+        None if view.dead.as_ref().is_some_and(|dead| dead.damaged_ranges() > 0) => {
+            "records were lost to damage; see `wal-tools dead list`".to_owned()
+        }
+        None => return Vec::new(),
+    };
+    vec![Problem::new(LOG_DAMAGED, Timestamp::now(), detail)]
+}
+
+fn letters(view: &View) -> io::Result<Option<Problem>> {
+    let Some((store, (first, last))) = view.dead.as_ref().and_then(|dead| Some((dead, dead.ends()?))) else {
+        return Ok(None);
+    };
+    let entry = |lsn: Lsn| -> io::Result<(Timestamp, Option<String>)> {
+        Ok(match store.get(lsn)? {
+            Some(Dead::Letter(letter)) => (letter.died_at, Some(letter.reason)),
+            Some(Dead::Sealed(letter)) => (letter.died_at, None),
+            Some(Dead::Damage(damage)) => (damage.found_at, Some(damage.reason)),
+            None => (Timestamp::now(), None),
+        })
+    };
+    let (first, last) = (entry(first)?, entry(last)?);
+    let detail =
+        format!("{} dead letters are stored; requeue or drop them with `wal-tools dead`", store.len());
+    let problem = Problem::new(DEAD_LETTERS, first.0.min(last.0), detail);
+    Ok(Some(Problem { last_error: last.1, ..problem }))
+}
+
+/// For a person: nothing where there are none.
+pub fn print(document: &Value) -> io::Result<()> {
+    let Some(problems) = document["problems"].as_array().filter(|problems| !problems.is_empty()) else {
+        return Ok(());
+    };
+    let mut shown = table::table(&["PROBLEM", "SINCE", "DETAIL", "LAST ERROR"]);
+    for problem in problems {
+        let text = |name: &str| problem[name].as_str().map_or("-".to_owned(), table::plain);
+        let since = problem["since"].as_str().and_then(|since| since.parse().ok());
+        let since = since.map_or("-".to_owned(), table::ago);
+        shown.add_row([text("code"), since, text("detail"), text("last_error")]);
+    }
+    writeln!(io::stdout())?;
+    table::print(&shown)
+}
