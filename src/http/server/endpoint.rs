@@ -9,7 +9,7 @@ use tokio::net::{TcpListener, TcpSocket};
 /// fit try again after a second, so there is room for all that come at once when a proxy starts: tokio asks for 128.
 const BACKLOG: u32 = 4096;
 
-/// An address that belongs to this process. Connections are refused until [`Endpoint::listen`], except by a listener that
+/// An address that belongs to this process. Connections are refused until `HttpServer::listen`, except by a listener that
 /// the service manager keeps open: there they wait.
 pub struct Endpoint(Socket);
 
