@@ -2,7 +2,7 @@
 
 use super::party::{Tokens, call, guarded, guarded_on};
 use crate::people::{expect, register, somebody};
-use support::daemon::{LONG, metric};
+use support::daemon::{LONG, metric_if_any};
 use support::http::{Client, Response};
 use support::process::Forebay;
 use support::wait;
@@ -14,7 +14,7 @@ const LSN: std::ops::Range<usize> = 16..26;
 
 /// Questions to the database about outcomes so far.
 fn questions(forebay: &Forebay) -> f64 {
-    metric(forebay, "db_query_seconds_count{query=\"outcomes\"}")
+    metric_if_any(forebay, "db_query_seconds_count{query=\"outcomes\"}").unwrap_or_default()
 }
 
 fn status(http: &mut Client, id: &str) -> Response {
