@@ -15,7 +15,7 @@ const TABLE: [(&str, bool, &[&str]); 28] = [
     ("mistake", false, &[]),
     ("reported", false, &[]),
     ("metrics", false, &[]),
-    ("problems", false, &["reported", "sync", "units"]),
+    ("problems", false, &["metrics", "reported", "sync", "units"]),
     ("systemd", false, &[]),
     ("task", false, &["sync"]),
     ("backoff", false, &["sync"]),

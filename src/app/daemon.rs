@@ -129,9 +129,11 @@ impl Daemon {
             metrics: http,
             message_max: config.kafka.message_max,
         };
+        // Before the first answer: a client that was told "ready" finds it.
+        let control = operators_socket(&log, &backend);
         let listeners = listeners.open(config, site, registry, alarm)?;
         let running = Running {
-            control: operators_socket(&log, &backend),
+            control,
             ingest: Some(ingest_threads),
             service,
             auth: Some(auth),

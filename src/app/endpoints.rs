@@ -19,17 +19,28 @@ impl Endpoints {
     /// Takes both addresses. A port that another process has is found here, while everything is as it was.
     pub(super) fn take(config: &Config, mut passed: Passed) -> Result<Self, Failure> {
         let server = &config.server;
-        let public = passed.take_or_bind("listen", server.listen)?;
-        let admin = passed.take_or_bind("admin_listen", server.admin_listen)?;
+        let (public, admin) = (passed.take(server.listen), passed.take(server.admin_listen));
+        // First: an address of ours may be taken by such a socket.
         passed.nothing_left()?;
-        Ok(Self { public, admin })
+        Ok(Self {
+            public: or_bind(public, "listen", server.listen)?,
+            admin: or_bind(admin, "admin_listen", server.admin_listen)?,
+        })
     }
 
     /// Takes the operators' address alone.
     pub(super) fn take_admin(config: &Config, mut passed: Passed) -> Result<Endpoint, Failure> {
-        let admin = passed.take_or_bind("admin_listen", config.server.admin_listen)?;
+        let address = config.server.admin_listen;
+        let admin = passed.take(address);
         passed.nothing_left()?;
-        Ok(admin)
+        or_bind(admin, "admin_listen", address)
+    }
+}
+
+fn or_bind(passed: Option<TcpListener>, key: &'static str, address: SocketAddr) -> Result<Endpoint, Failure> {
+    match passed {
+        Some(listener) => Ok(Endpoint::passed(listener)),
+        None => Endpoint::bind(address).map_err(|source| Failure::Listen { key, address, source }),
     }
 }
 
@@ -46,11 +57,9 @@ impl Passed {
         listeners.map(Self).map_err(Failure::system("a socket that the service manager passes"))
     }
 
-    fn take_or_bind(&mut self, key: &'static str, address: SocketAddr) -> Result<Endpoint, Failure> {
-        match self.0.iter().position(|(passed, _)| *passed == address) {
-            Some(index) => Ok(Endpoint::passed(self.0.swap_remove(index).1)),
-            None => Endpoint::bind(address).map_err(|source| Failure::Listen { key, address, source }),
-        }
+    fn take(&mut self, address: SocketAddr) -> Option<TcpListener> {
+        let index = self.0.iter().position(|(passed, _)| *passed == address)?;
+        Some(self.0.swap_remove(index).1)
     }
 
     /// A socket that no listener takes would leave its clients waiting for ever.

@@ -25,9 +25,7 @@ pub enum Failure {
     #[error("the log cannot be opened: {0}")]
     Damaged(String),
     /// A listener's address cannot be had.
-    #[error(
-        "[server] {key}: cannot listen on {address}: {source}. Nothing was changed; free the address or choose another"
-    )]
+    #[error("[server] {key}: cannot listen on {address}: {source}. Free the address or choose another")]
     Listen {
         /// The key of `[server]` that names it.
         key: &'static str,

@@ -35,7 +35,7 @@ fn survives(test: &str, server: &dyn SqlServer) {
     assert_eq!(stage.users().len(), ids.len());
     assert!(!consumer.log().contains("taken away"), "{}", consumer.log());
     assert_eq!(
-        consumer.log().matches("cannot be written").count(),
+        consumer.log().matches("the database cannot be written: tried").count(),
         3,
         "said once each time: {}",
         consumer.log()

@@ -85,10 +85,16 @@ fn restarts_refuse_nobody_while_the_manager_keeps_the_sockets() {
 #[test]
 fn a_socket_that_is_no_listener_of_the_configuration_is_a_mistake() {
     let manager = Manager::new();
-    let mut forebay = manager.daemon().set("server.listen", manager.public());
-    forebay.launch();
-    assert_eq!(forebay.wait(LONG).code(), Some(64));
-    let said = forebay.log();
-    assert!(said.contains(&manager.admin()), "{said}");
-    assert!(!forebay.wal_dir().exists(), "the log's directory was made");
+    // One that another listener would have to share its port with, too.
+    let wildcard = manager.admin().replace("127.0.0.1", "0.0.0.0");
+    for admin in [None, Some(wildcard)] {
+        let mut forebay = manager.daemon().set("server.listen", manager.public());
+        if let Some(address) = admin {
+            forebay = forebay.set("server.admin_listen", address).set("server.allow_open_admin", true);
+        }
+        forebay.launch();
+        assert_eq!(forebay.wait(LONG).code(), Some(64), "{}", forebay.log());
+        assert!(forebay.log().contains(&manager.admin()), "{}", forebay.log());
+        assert!(!forebay.wal_dir().exists(), "the log's directory was made");
+    }
 }

@@ -48,6 +48,11 @@ impl ConnState {
         self.state.load(Relaxed)
     }
 
+    /// Whether a request was begun.
+    pub fn has_begun(&self) -> bool {
+        self.entry() != Phase::Head as u32
+    }
+
     /// Notes that a head was ambiguous about its body's length.
     pub fn set_ambiguous(&self) {
         self.ambiguous.store(true, Relaxed);

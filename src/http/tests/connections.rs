@@ -82,6 +82,20 @@ async fn a_stop_finishes_the_open_request_closes_idle_connections_and_accepts_no
 }
 
 #[tokio::test]
+async fn a_client_that_connected_before_a_stop_is_answered() {
+    let mut server = serve().await;
+    let mut early = server.connect().await;
+    // Connections are accepted in their order.
+    assert_eq!(server.connect().await.get("/healthz", "").await.status, 200);
+    let stopped = server.stop();
+    // From here on the stop is known.
+    while tokio::net::TcpStream::connect(server.address).await.is_ok() {}
+    assert_eq!(early.get("/healthz", "").await.status, 200);
+    early.closed().await;
+    assert_eq!(stopped.await.unwrap(), 0);
+}
+
+#[tokio::test]
 async fn a_stop_cuts_what_does_not_finish_within_its_grace() {
     let mut server =
         serve_with(Config { shutdown_grace: Span::millis(50), ..config() }, ByteSize::mib(1)).await;

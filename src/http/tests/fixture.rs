@@ -153,7 +153,7 @@ impl AdminService for Backend {
         Readiness {
             ready,
             reason: (!ready).then_some("stopping"),
-            dependencies: BTreeMap::from([("kafka", "degraded: no broker answers".to_owned())]),
+            dependencies: BTreeMap::from([("kafka", "no broker answers".to_owned())]),
             problems: Vec::new(),
         }
     }
