@@ -137,8 +137,16 @@ impl Backend {
 
     /// Holds the workers if an operator paused delivery, also before they were started. Called after each of the two.
     pub(super) fn hold_if_paused(&self) {
-        let is_paused = self.seen.pause.lock().is_some();
-        self.drain.get().filter(|_| is_paused).inspect(|drain| drain.pause());
+        // Held over both steps: a resume between them would leave the workers held, with no problem shown.
+        let pause = self.seen.pause.lock();
+        self.drain.get().filter(|_| pause.is_some()).inspect(|drain| drain.pause());
+    }
+
+    /// Held over both steps, as above.
+    fn end_pause(&self) {
+        let mut pause = self.seen.pause.lock();
+        *pause = None;
+        self.drain.get().inspect(|drain| drain.resume());
     }
 
     /// One line for systemd, until the daemon stops.
@@ -199,8 +207,7 @@ impl AdminService for Backend {
     }
 
     fn resume(&self, origin: &str) {
-        *self.seen.pause.lock() = None;
-        self.drain.get().inspect(|drain| drain.resume());
+        self.end_pause();
         tracing::info!(event = "operator.drain_resumed", origin, "an operator resumed delivery");
         self.problems();
     }
