@@ -2,7 +2,7 @@
 //!
 //! librdkafka reports failures to connect and to authenticate by a callback of the client, without a record. It never
 //! reports that a broker is available again, and repeats an identical error every 30 s. So an error counts for as long
-//! as it is repeated.
+//! as it is repeated, and until the cluster answers again after none of it did.
 
 use std::time::{Duration, Instant};
 
@@ -60,6 +60,11 @@ pub fn broker_errors() -> Vec<BrokerError> {
     ERRORS.recent(Instant::now())
 }
 
+/// The cluster answers again: what was said meanwhile is over.
+pub(super) fn forget() {
+    ERRORS.forget();
+}
+
 struct BrokerErrors(Mutex<Vec<Noted>>);
 
 struct Noted {
@@ -80,6 +85,10 @@ impl BrokerErrors {
             let error = BrokerError { broker, failure: failure(code), error, lasts, at: now };
             noted.push(Noted { error, first });
         }
+    }
+
+    fn forget(&self) {
+        self.0.lock().clear();
     }
 
     fn recent(&self, now: Instant) -> Vec<BrokerError> {
@@ -148,6 +157,10 @@ mod tests {
         assert_eq!(errors.recent(after(90)), []);
         errors.note(Code::BrokerTransportFailure, REFUSED, after(91));
         assert!(!errors.recent(after(91))[0].lasts, "it begins anew");
+        errors.note(Code::BrokerTransportFailure, REFUSED, after(100));
+        errors.forget();
+        errors.note(Code::BrokerTransportFailure, REFUSED, after(101));
+        assert!(!errors.recent(after(101))[0].lasts, "the cluster answered meanwhile");
     }
 
     #[test]

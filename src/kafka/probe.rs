@@ -11,7 +11,7 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
 use rdkafka::producer::{BaseProducer, Producer as _, ProducerContext};
 
-use crate::kafka::{ClientError, Config, client};
+use crate::kafka::{ClientError, Config, broker_errors, client};
 use crate::sync::Mutex;
 use crate::task::{Alarm, OnFailure, Thread};
 
@@ -32,6 +32,15 @@ impl ClusterHealth {
     /// What the last question found: an answer, or an error in the client's words. `None` before the first one.
     pub fn last(&self) -> Option<Result<(), String>> {
         self.0.lock().clone()
+    }
+
+    /// When the cluster answers again, the errors of its brokers are over, or they would count for a minute more.
+    fn take(&self, answer: Result<(), String>) {
+        let mut last = self.0.lock();
+        if answer.is_ok() && matches!(*last, Some(Err(_))) {
+            broker_errors::forget();
+        }
+        *last = Some(answer);
     }
 }
 
@@ -56,7 +65,7 @@ impl Probe {
                 for _ in 0..EVENTS {
                     client.poll(Duration::ZERO);
                 }
-                *shared.0.lock() = Some(asked.map(drop).map_err(|error| words(&error)));
+                shared.take(asked.map(drop).map_err(|error| words(&error)));
                 if stop.within(EVERY) {
                     return Ok(());
                 }

@@ -81,7 +81,8 @@ fn stalled(drain: &Handle, is_reachable: bool) -> Option<Observation> {
         return None;
     }
     let stalled = Observation::new(Code::DrainStalled, "records are to be delivered and Kafka confirms none");
-    Some(stalled.with_error_if_any(last_error()).since(ago(unconfirmed)))
+    // Once Kafka answers again, the records that waited for it are old and are confirmed soon.
+    Some(stalled.with_error_if_any(last_error()).since(ago(unconfirmed)).for_at_least(CONFIRMS_WITHIN))
 }
 
 fn parked(drain: &Handle) -> impl Iterator<Item = Observation> {
