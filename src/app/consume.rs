@@ -159,6 +159,10 @@ async fn run(wiring: &Wiring<'_>, operators: Endpoint, source: &Source) -> Resul
     failure.map_or(Ok(()), |failure| Err(failure.into()))
 }
 
+/// The problems that `/readyz` shows as the state of Kafka.
+const OF_KAFKA: [Code; 3] =
+    [Code::KafkaUnreachable, Code::KafkaAuthenticationFailed, Code::KafkaAuthorizationFailed];
+
 /// What the operator's listener shows of a consumer.
 struct Backend {
     handle: Handle,
@@ -207,12 +211,13 @@ impl AdminService for Backend {
     fn ready(&self) -> Readiness {
         let (stopping, problems) = (self.stopping.load(Ordering::Relaxed), self.problems());
         let mut dependencies = self.dependencies.states(&problems);
-        for (name, code) in [
-            ("database", Code::DatabaseUnavailable),
-            ("consumer", Code::ConsumerStalled),
-            ("kafka", Code::KafkaUnreachable),
-        ] {
-            dependencies.insert(name, problems::dependency(&problems, &[code]));
+        let of_each: [(_, &[Code]); 3] = [
+            ("database", &[Code::DatabaseUnavailable]),
+            ("consumer", &[Code::ConsumerStalled]),
+            ("kafka", &OF_KAFKA),
+        ];
+        for (name, codes) in of_each {
+            dependencies.insert(name, problems::dependency(&problems, codes));
         }
         Readiness { ready: !stopping, reason: stopping.then_some("stopping"), dependencies, problems }
     }

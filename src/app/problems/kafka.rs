@@ -26,12 +26,15 @@ fn one_broker(error: &BrokerError) -> Observation {
     Observation::new(code(error.failure), detail).about(broker).with_error(&error.error).partial()
 }
 
+/// One code for as long as the errors are of the same kinds, whichever is the latest. Brokers that deny something do
+/// answer, so that is never why none does.
 fn all_brokers(error: &str, errors: &[BrokerError], brokers: &str) -> Observation {
-    let code = errors.first().map_or(Code::KafkaUnreachable, |latest| code(latest.failure));
-    let detail = match code {
-        Code::KafkaAuthenticationFailed => format!("no broker of {brokers} accepts the daemon's credentials"),
-        Code::KafkaAuthorizationFailed => format!("the brokers at {brokers} deny access"),
-        _ => format!("no broker of {brokers} answers"),
+    let (code, detail) = match errors.iter().any(|error| error.failure == BrokerFailure::Authentication) {
+        true => (
+            Code::KafkaAuthenticationFailed,
+            format!("no broker of {brokers} accepts the daemon's credentials"),
+        ),
+        false => (Code::KafkaUnreachable, format!("no broker of {brokers} answers")),
     };
     let mut named: Vec<_> = errors.iter().map(|error| format!("{}: {}", error.broker, error.error)).collect();
     // In the order of their names: the latest error is another one every time.
@@ -71,9 +74,12 @@ mod tests {
         assert_eq!(codes(None, std::slice::from_ref(&refused)), []);
         assert_eq!(codes(Some(Ok(())), std::slice::from_ref(&refused)), [], "one attempt");
         assert_eq!(codes(down(), &[]), [Code::KafkaUnreachable]);
-        assert_eq!(codes(down(), &[refused]), [Code::KafkaUnreachable]);
+        assert_eq!(codes(down(), std::slice::from_ref(&refused)), [Code::KafkaUnreachable]);
         let denied = error("a:1", BrokerFailure::Authentication, false);
-        assert_eq!(codes(down(), &[denied]), [Code::KafkaAuthenticationFailed]);
+        let is_any = codes(down(), &[refused, denied]);
+        assert_eq!(is_any, [Code::KafkaAuthenticationFailed], "whichever is the latest");
+        let forbidden = error("a:1", BrokerFailure::Authorization, false);
+        assert_eq!(codes(down(), &[forbidden]), [Code::KafkaUnreachable], "one that denies does answer");
         let two = ["b:1", "c:1"].map(|broker| error(broker, BrokerFailure::Unreachable, true));
         assert_eq!(codes(Some(Ok(())), &two), [Code::KafkaUnreachable; 2], "broker by broker");
     }
