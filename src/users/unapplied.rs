@@ -2,7 +2,8 @@
 //!
 //! The consumer may be another process, on another machine. The daemon sees only its results: the outcomes in the
 //! database. So it follows one command at a time until that has an outcome. A command that waits in the retry topic has
-//! none for minutes; therefore the latest command is looked at too, and one of the two with an outcome is enough.
+//! none for minutes; therefore a later command is followed too, and one of the two with an outcome is enough. It is not
+//! the latest at each look: under steady traffic that one never had the time to be applied.
 //!
 //! Commands of an earlier start are not followed: the first one that this start accepts is.
 
@@ -26,6 +27,9 @@ pub struct Unapplied(Mutex<Followed>);
 #[derive(Default)]
 struct Followed {
     first: Option<CommandId>,
+    /// The later one.
+    probe: Option<CommandId>,
+    /// The newest, to be followed when one of the two is over.
     latest: Option<CommandId>,
     /// When the first was found in Kafka without an outcome.
     sent: Option<Instant>,
@@ -64,31 +68,39 @@ impl Unapplied {
         Task::spawn("users-outcomes", async move {
             loop {
                 tokio::time::sleep(EVERY).await;
-                let (first, latest) = {
-                    let followed = self.0.lock();
-                    (followed.first, followed.latest)
-                };
-                let Some(id) = first else { continue };
-                let first = look(&statuses, id).await;
-                let latest = match latest {
-                    Some(id) => Some((id, look(&statuses, id).await)),
+                let Some((first, probe)) = self.next() else { continue };
+                let first = look(&statuses, first).await;
+                let probe = match probe {
+                    Some(id) => Some(look(&statuses, id).await),
                     None => None,
                 };
-                self.take(first, latest, Instant::now());
+                self.take(first, probe, Instant::now());
             }
         })
     }
 
-    fn take(&self, first: Seen, latest: Option<(CommandId, Seen)>, now: Instant) {
+    /// The two to look at.
+    fn next(&self) -> Option<(CommandId, Option<CommandId>)> {
         let mut followed = self.0.lock();
-        let is_applying = latest.is_some_and(|(_, seen)| seen == Seen::Over);
+        let first = followed.first?;
+        if followed.probe.is_none() {
+            followed.probe = followed.latest.take();
+        }
+        Some((first, followed.probe))
+    }
+
+    fn take(&self, first: Seen, probe: Option<Seen>, now: Instant) {
+        let mut followed = self.0.lock();
         match first {
-            _ if is_applying => {
-                // One that came meanwhile is followed next.
-                let newer = followed.latest.filter(|id| Some(*id) != latest.map(|(id, _)| id));
-                *followed = Followed { first: newer, ..Followed::default() };
+            // One that came meanwhile is followed next.
+            _ if probe == Some(Seen::Over) => {
+                *followed = Followed { first: followed.latest, ..Followed::default() };
             }
-            Seen::Over => *followed = Followed { first: followed.latest, ..Followed::default() },
+            Seen::Over => {
+                let (first, latest) = (followed.probe.or(followed.latest), followed.latest);
+                let latest = latest.filter(|_| followed.probe.is_some());
+                *followed = Followed { first, latest, ..Followed::default() };
+            }
             Seen::Waiting => followed.sent = None,
             Seen::Sent => {
                 followed.sent.get_or_insert(now);
@@ -121,22 +133,30 @@ mod tests {
         let (unapplied, start) = (Unapplied::default(), Instant::now());
         let after = |seconds| start + Duration::from_secs(seconds);
         unapplied.accepted(id(1));
+        assert_eq!(unapplied.next(), Some((id(1), None)));
         unapplied.take(Seen::Waiting, None, start);
         assert_eq!(unapplied.overdue(after(1_000)), None, "Kafka does not have it");
         unapplied.take(Seen::Sent, None, after(5));
         unapplied.accepted(id(2));
-        unapplied.take(Seen::Sent, Some((id(2), Seen::Sent)), after(60));
+        assert_eq!(unapplied.next(), Some((id(1), Some(id(2)))));
+        unapplied.take(Seen::Sent, Some(Seen::Sent), after(60));
         assert_eq!(unapplied.overdue(after(64)), None);
         assert_eq!(unapplied.overdue(after(65)), Some(Duration::from_secs(60)));
-        unapplied.take(Seen::Sent, Some((id(2), Seen::Over)), after(66));
+        unapplied.accepted(id(3));
+        assert_eq!(unapplied.next(), Some((id(1), Some(id(2)))), "not the latest, which had no time");
+        unapplied.take(Seen::Sent, Some(Seen::Over), after(66));
         assert_eq!(unapplied.overdue(after(1_000)), None, "a later command has an outcome");
+        assert_eq!(unapplied.next(), Some((id(3), None)));
     }
 
     #[test]
-    fn after_an_outcome_the_latest_command_is_followed() {
+    fn after_an_outcome_the_later_command_is_followed() {
         let (unapplied, now) = (Unapplied::default(), Instant::now());
-        (1..=3).for_each(|n| unapplied.accepted(id(n)));
-        unapplied.take(Seen::Over, Some((id(3), Seen::Sent)), now);
-        assert_eq!(unapplied.0.lock().first, Some(id(3)));
+        unapplied.accepted(id(1));
+        unapplied.accepted(id(2));
+        assert_eq!(unapplied.next(), Some((id(1), Some(id(2)))));
+        unapplied.accepted(id(3));
+        unapplied.take(Seen::Over, Some(Seen::Sent), now);
+        assert_eq!(unapplied.next(), Some((id(2), Some(id(3)))));
     }
 }
