@@ -77,17 +77,19 @@ impl TopicMetrics {
         }
         let known: i64 = waiting.values().sum();
         let rest = if is_any_older { (signed(all) - known).max(0) } else { 0 };
-        self.clear();
         waiting.insert(BEFORE_START.to_owned(), rest);
-        for (topic, records) in waiting {
-            self.backlog.with_label_values(&[&topic]).set(records);
+        for (topic, records) in &waiting {
+            self.backlog.with_label_values(&[topic]).set(*records);
         }
+        self.clear_others(&waiting);
     }
 
-    /// Topics that were shown once are shown for good.
-    fn clear(&self) {
+    /// Topics that were shown once are shown for good. Those that have records are left alone: a scrape beside this one
+    /// must not find 0.
+    fn clear_others(&self, waiting: &BTreeMap<String, i64>) {
         for family in self.backlog.collect() {
-            for label in family.get_metric().iter().filter_map(|metric| metric.get_label().first()) {
+            let labels = family.get_metric().iter().filter_map(|metric| metric.get_label().first());
+            for label in labels.filter(|label| !waiting.contains_key(label.value())) {
                 self.backlog.with_label_values(&[label.value()]).set(0);
             }
         }
