@@ -1,7 +1,7 @@
 //! The list: which problems last, since when, and with which last error.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -128,8 +128,8 @@ impl Problems {
         );
     }
 
-    /// What lasts, the most important first.
-    fn list(&self) -> Vec<Problem> {
+    /// What lasted at the last look, the most important first.
+    pub fn list(&self) -> Vec<Problem> {
         let entries = self.entries.lock();
         entries.values().filter(|entry| entry.is_ongoing).map(|entry| entry.problem.clone()).collect()
     }
@@ -141,6 +141,12 @@ impl Entry {
         let since = observation.since.unwrap_or_else(Timestamp::now);
         let problem = Problem { code, since, detail, last_error, runbook: code.runbook(), is_partial };
         Self { problem, first_seen: now, is_ongoing: false, changes: 0, logged: Vec::new() }
+    }
+
+    /// Some problems began before they were seen.
+    fn lasted(&self, now: Instant, today: Timestamp) -> Duration {
+        let seen = now.saturating_duration_since(self.first_seen);
+        seen.max(Duration::from_millis(today.0.saturating_sub(self.problem.since.0)))
     }
 
     /// Whether the last error is to be logged: each once, and no more than [`MAX_LOGGED`].
@@ -208,7 +214,7 @@ fn changed(problem: &Problem) {
 
 fn ended(entry: &Entry, now: Instant) {
     let code = entry.problem.code;
-    let lasted = now.saturating_duration_since(entry.first_seen);
+    let lasted = entry.lasted(now, Timestamp::now());
     tracing::info!(
         event = "problem.ended",
         code = code.as_str(),
@@ -222,8 +228,6 @@ fn ended(entry: &Entry, now: Instant) {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::metrics::Registry;
 
@@ -270,6 +274,17 @@ mod tests {
             logged.extend(entry.is_new_cause().then_some(error));
         }
         assert_eq!(logged, ["0", "1", "2", "3", "4", "5", "6", "7"]);
+    }
+
+    #[test]
+    fn a_problem_lasted_from_its_start_or_from_its_first_look() {
+        let (start, minute) = (Instant::now(), Duration::from_secs(60));
+        let lasted = |since| {
+            let entry = Entry::new(&kafka("refused").since(Timestamp(since)), start);
+            entry.lasted(start + minute, Timestamp(600_000))
+        };
+        assert_eq!(lasted(0), 10 * minute, "it began before it was seen");
+        assert_eq!(lasted(590_000), minute, "the clock was set back");
     }
 
     #[test]
