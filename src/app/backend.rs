@@ -149,6 +149,31 @@ impl Backend {
         self.drain.get().inspect(|drain| drain.resume());
     }
 
+    fn readiness(&self, problems: Vec<Problem>) -> Readiness {
+        let reason = match self.ingest.admission() {
+            _ if self.stopping.load(Ordering::Relaxed) => Some("stopping"),
+            Admission::Open => None,
+            Admission::Closed(SubmitError::BacklogFull { .. }) => Some("backlog_full"),
+            Admission::Closed(SubmitError::DiskFull) => Some("disk_full"),
+            Admission::Closed(SubmitError::SegmentNotReady) => Some("overloaded"),
+            Admission::Closed(SubmitError::Poisoned) => Some("poisoned"),
+            Admission::Closed(_) => Some("stopping"),
+        };
+        let mut dependencies = self.dependencies.states(&problems);
+        let kafka = match self.drain.get() {
+            Some(_) => problems::dependency(&problems, &OF_KAFKA),
+            None => "starting".to_owned(),
+        };
+        dependencies.insert("kafka", kafka);
+        if self.seen.users_not_served.is_some() {
+            dependencies.insert("users", problems::dependency(&problems, &[Code::UsersNotServed]));
+        }
+        if self.consumer.get().is_some() {
+            dependencies.insert("consumer", problems::dependency(&problems, &[Code::ConsumerStalled]));
+        }
+        Readiness { ready: reason.is_none(), reason, dependencies, problems }
+    }
+
     /// One line for systemd, until the daemon stops.
     pub(super) fn status_line(&self) -> Option<(u64, Vec<Problem>)> {
         let problems = self.problems();
@@ -173,29 +198,11 @@ impl AdminService for Backend {
     }
 
     fn ready(&self) -> Readiness {
-        let reason = match self.ingest.admission() {
-            _ if self.stopping.load(Ordering::Relaxed) => Some("stopping"),
-            Admission::Open => None,
-            Admission::Closed(SubmitError::BacklogFull { .. }) => Some("backlog_full"),
-            Admission::Closed(SubmitError::DiskFull) => Some("disk_full"),
-            Admission::Closed(SubmitError::SegmentNotReady) => Some("overloaded"),
-            Admission::Closed(SubmitError::Poisoned) => Some("poisoned"),
-            Admission::Closed(_) => Some("stopping"),
-        };
-        let problems = self.problems();
-        let mut dependencies = self.dependencies.states(&problems);
-        let kafka = match self.drain.get() {
-            Some(_) => problems::dependency(&problems, &OF_KAFKA),
-            None => "starting".to_owned(),
-        };
-        dependencies.insert("kafka", kafka);
-        if self.seen.users_not_served.is_some() {
-            dependencies.insert("users", problems::dependency(&problems, &[Code::UsersNotServed]));
-        }
-        if self.consumer.get().is_some() {
-            dependencies.insert("consumer", problems::dependency(&problems, &[Code::ConsumerStalled]));
-        }
-        Readiness { ready: reason.is_none(), reason, dependencies, problems }
+        self.readiness(self.problems())
+    }
+
+    fn ready_cheaply(&self) -> Readiness {
+        self.readiness(self.problems.list())
     }
 
     fn pause(&self, origin: &str) {

@@ -112,6 +112,8 @@ impl Daemon {
                 tls: tls.clone(),
             },
         });
+        // The public listener shows the last look: there is one.
+        backend.problems();
         let reloadable = Reloadable {
             kinds: Some(kinds.clone()),
             limits: Some(auth.limits.clone()),
