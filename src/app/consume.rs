@@ -16,7 +16,7 @@ use crate::kafka::{ClusterHealth, Probe};
 use crate::kv::Kv;
 use crate::problems::{Code, Observation, Problem, Problems};
 use crate::systemd::Heartbeat;
-use crate::task::{OnFailure, Task, Thread};
+use crate::task::{OnFailure, Thread};
 use crate::users::Profiles;
 use crate::{consumer, db, http, kv, systemd, task, users};
 
@@ -142,11 +142,12 @@ async fn run(wiring: &Wiring<'_>, operators: Endpoint, source: &Source) -> Resul
     let heartbeat = Heartbeat::new("consumer", move || handle.heartbeat());
     let watchdog = threads::watchdog(vec![heartbeat], Vec::new(), alarm.clone());
     let watches = watchdog.map_err(Failure::system("threads"))?.into_iter().collect();
-    let running = Running { consumer: Some(consumer), watches, ..Running::default() };
+    let mut running = Running { consumer: Some(consumer), watches, ..Running::default() };
     systemd::ready("applying users' commands");
     tracing::info!(admin = %listener.address, "applying users' commands");
     let reporting = Arc::clone(&backend);
-    let _report = Task::spawn("problems", problems::report(move || reporting.status_line()));
+    let report = problems::report(move || reporting.status_line(), alarm.clone());
+    running.watches.push(report.map_err(Failure::system("threads"))?);
     warn_if_exposed(config, None, listener.address);
     let failure = stop_requested(&mut signals, alarm).await;
     backend.stopping.store(true, Ordering::Relaxed);

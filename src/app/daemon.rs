@@ -14,7 +14,6 @@ use crate::kinds::Kinds;
 use crate::status::Statuses;
 use crate::sync::Mutex;
 use crate::systemd::Heartbeat;
-use crate::task::Task;
 use crate::users::hash::HashPool;
 use crate::wal::{Lock, Log, Opened};
 use crate::{consumer, control, drain, http};
@@ -50,8 +49,6 @@ pub(super) struct Daemon {
     embedded: Option<EmbeddedBroker>,
     /// Asks whether brokers answer.
     probe: Option<Probe>,
-    /// Tells systemd and the log what is wrong.
-    _report: Option<Task>,
     // Last: the directory is ours until everything else is gone.
     _lock: Lock,
 }
@@ -155,7 +152,6 @@ impl Daemon {
             consumer_metrics,
             embedded,
             probe: None,
-            _report: None,
             _lock: lock,
         })
     }
@@ -222,8 +218,7 @@ impl Daemon {
         let watch = problems::watch(log, files, &wiring.config.alerts, watched, alarm())?;
         self.running.watches.push(watch);
         let backend = Arc::clone(&self.backend);
-        let report = problems::report(move || backend.status_line());
-        self._report = Some(Task::spawn("problems", report));
+        self.running.watches.push(problems::report(move || backend.status_line(), alarm())?);
         self.running.watches.push(clock::watch(alarm())?);
         self.running.watches.extend(threads::watchdog(vital, pool, alarm())?);
         Ok(())

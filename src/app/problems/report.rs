@@ -1,9 +1,11 @@
 //! The list in other shapes: one word for each dependency, the last error, systemd's status.
 
+use std::io;
 use std::time::{Duration, Instant};
 
 use crate::problems::{Code, Problem, summary};
 use crate::systemd;
+use crate::task::{Alarm, OnFailure, Thread};
 use crate::units::Timestamp;
 
 /// How often the list is made anew while nobody asks.
@@ -23,17 +25,25 @@ pub(in crate::app) fn last_error(problems: &[Problem]) -> Option<&str> {
 }
 
 /// Makes the list anew every second, and tells systemd. `look`: makes it, and returns it with the number of records that
-/// wait; none when the process is stopping, whose status systemd has then.
-pub(in crate::app) async fn report(look: impl Fn() -> Option<(u64, Vec<Problem>)> + Send + 'static) {
-    let (mut told, mut told_at) = (String::new(), None::<Instant>);
-    loop {
-        let Some((waiting, problems)) = look() else { return };
-        let line = summary(waiting, &problems, Timestamp::now());
-        let is_due = told_at.is_none_or(|at| at.elapsed() >= STATUS_EVERY);
-        if is_due && line != told {
-            systemd::status(&line);
-            (told, told_at) = (line, Some(Instant::now()));
+/// wait; none when the process is stopping, whose status systemd has then. A thread, because systemd may be slow to take
+/// what it is told.
+pub(in crate::app) fn report(
+    look: impl Fn() -> Option<(u64, Vec<Problem>)> + Send + 'static,
+    alarm: Alarm,
+) -> io::Result<Thread> {
+    Thread::spawn("problems", OnFailure::Raise(alarm), move |stop| {
+        let (mut told, mut told_at) = (String::new(), None::<Instant>);
+        while let Some((waiting, problems)) = look() {
+            let line = summary(waiting, &problems, Timestamp::now());
+            let is_due = told_at.is_none_or(|at| at.elapsed() >= STATUS_EVERY);
+            if is_due && line != told {
+                systemd::status(&line);
+                (told, told_at) = (line, Some(Instant::now()));
+            }
+            if stop.within(EVERY) {
+                break;
+            }
         }
-        tokio::time::sleep(EVERY).await;
-    }
+        Ok(())
+    })
 }
