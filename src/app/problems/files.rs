@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 
 use crate::config::Config;
 use crate::http::Validity;
-use crate::ingest;
 use crate::units::Timestamp;
 
 /// A chain of certificates has some kilobytes.
@@ -14,9 +13,8 @@ const MAX_FILE: u64 = 1 << 20;
 
 /// The files that the configuration names.
 pub(in crate::app) struct Files {
-    /// The key of the configuration, the path, and whether it holds a certificate.
-    kafka: Vec<(&'static str, PathBuf, bool)>,
-    config: ingest::Config,
+    /// Each with its key in the configuration, and whether it holds a certificate.
+    named: Vec<(&'static str, PathBuf, bool)>,
 }
 
 /// What is wrong with one of them.
@@ -28,37 +26,37 @@ pub(super) enum FileTrouble {
 
 impl Files {
     pub(in crate::app) fn of(config: &Config) -> Self {
-        let kafka = &config.kafka;
+        let (kafka, wal) = (&config.kafka, &config.wal);
         let files = [
             ("kafka.ssl_cert_file", &kafka.ssl_cert_file, true),
             ("kafka.ssl_key_file", &kafka.ssl_key_file, false),
             ("kafka.ssl_ca_file", &kafka.ssl_ca_file, false),
             ("kafka.sasl_password_file", &kafka.sasl_password_file, false),
         ];
-        let named = files.into_iter().filter_map(|(key, path, is_cert)| Some((key, path.clone()?, is_cert)));
-        Self { kafka: named.collect(), config: config.wal.clone() }
+        let of_kafka =
+            files.into_iter().filter_map(|(key, path, is_cert)| Some((key, path.clone()?, is_cert)));
+        let current = wal.encryption_key_file.iter().map(|path| ("wal.encryption_key_file", path));
+        let old = wal.encryption_old_key_files.iter().map(|path| ("wal.encryption_old_key_files", path));
+        let of_log = current.chain(old).map(|(key, path)| (key, path.clone(), false));
+        Self { named: of_kafka.chain(of_log).collect() }
     }
 
-    /// Reads them. Blocks for the disk.
+    /// Reads the certificates, and tries whether the others can be read. Blocks for the disk.
     pub(super) fn look(&self, now: Timestamp) -> Vec<FileTrouble> {
-        let mut troubles: Vec<_> =
-            self.kafka.iter().filter_map(|(key, path, is_cert)| look(key, path, *is_cert, now)).collect();
-        let keys = self.config.key_mistakes();
-        if !keys.is_empty() {
-            let error = keys.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-            troubles.push(FileTrouble::Unreadable { key: "wal.encryption_key_file", error });
-        }
-        troubles
+        self.named.iter().filter_map(|(key, path, is_cert)| look(key, path, *is_cert, now)).collect()
     }
 }
 
+/// Of a key or a password one byte is read: what is secret is not brought into memory to see that it is there.
 fn look(key: &'static str, path: &Path, is_certificate: bool, now: Timestamp) -> Option<FileTrouble> {
+    let most = if is_certificate { MAX_FILE } else { 1 };
     let mut text = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(MAX_FILE).read_to_end(&mut text));
+    let read = File::open(path).and_then(|file| file.take(most).read_to_end(&mut text));
     if let Err(error) = read {
         return Some(FileTrouble::Unreadable { key, error: format!("{}: {error}", path.display()) });
     }
-    let validity = Validity::of_pem(&text).filter(|validity| is_certificate && validity.is_ending(now))?;
+    let validity =
+        is_certificate.then(|| Validity::of_pem(&text))?.filter(|validity| validity.is_ending(now))?;
     Some(FileTrouble::Ending { key, until: validity.until })
 }
 
