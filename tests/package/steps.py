@@ -1,12 +1,14 @@
 """The life of the package in a root of its own. Called by tests/package/run, in namespaces of its own."""
 
+import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
 sys.dont_write_bytecode = True
 
-from root import Root, expect
+from root import Root, expect, run
 
 PORT = 8088
 COMMANDS = 100
@@ -89,6 +91,63 @@ def upgraded(root, edited):
     expect((root.path / f"{CONFIG}.dpkg-dist").is_file(), "the new configuration is not beside the edited one")
 
 
+def damaged(root):
+    """Nothing waits as far as status can count; what is damaged may."""
+    wal = root.path / STATE / "wal"
+    letters = wal / "dead/letters"
+    letters.parent.mkdir(exist_ok=True)
+
+    def damaged_header():
+        with sorted(wal.glob("*/*.wal"))[0].open("r+b") as segment:
+            segment.write(b"\xff" * 64)
+
+    def damaged_letters():
+        letters.write_bytes(b"\xff" * 64)
+
+    def misplaced_letters():
+        letters.unlink(missing_ok=True)
+        letters.mkdir()
+
+    for damage in damaged_header, damaged_letters, misplaced_letters:
+        run("cp", "-a", wal, root.work / "whole")
+        damage()
+        said = root.dpkg("--remove", "forebay")
+        expect("DAMAGED" in said or "cannot read it" in said, f"{damage.__name__}: {said}")
+        expect("KEPT the log" in root.dpkg("--purge", "forebay"), f"{damage.__name__}: the log was deleted")
+        shutil.rmtree(wal)
+        run("mv", root.work / "whole", wal)
+        root.dpkg("--install", root.package)
+    note("removed and purged with a damaged segment or dead-letter store: the log is kept")
+
+
+def restored(root):
+    """What comes after the removal is kept, however old it is."""
+    wal, other = root.path / STATE / "wal", root.work / "other"
+    other.mkdir()
+    (other / "record").write_text("")
+
+    def old_file():
+        later = wal / "pending/written-later"
+        later.write_text("")
+        os.utime(later, (946684800, 946684800))
+        os.utime(later.parent, (946684800, 946684800))
+        return later.unlink
+
+    def another_disk():
+        run("mount", "--bind", other, wal)
+        return lambda: run("umount", wal)
+
+    for change in old_file, another_disk:
+        said = root.dpkg("--remove", "forebay")
+        expect("all its records are delivered" in said, said)
+        undo = change()
+        expect("KEPT the log" in root.dpkg("--purge", "forebay"), f"{change.__name__}: the log was deleted")
+        undo()
+        root.dpkg("--install", root.package)
+    expect((other / "record").exists(), "a purge deleted files of another disk")
+    note("purged after something was restored into the log: the log is kept")
+
+
 def life(root):
     installed(root)
     note("installed: owners and modes, user, manual pages, completions; not enabled, not started")
@@ -133,11 +192,8 @@ def life(root):
     with root.daemon(PORT, FOREBAY__KAFKA__BROKERS="embedded") as daemon:
         daemon.until_delivered()
         daemon.stop()
-    said = root.dpkg("--remove", "forebay")
-    expect("all its records are delivered" in said, said)
-    (root.path / STATE / "wal/pending/written-later").write_text("")
-    expect("KEPT the log" in root.dpkg("--purge", "forebay"), "a log that was written after the removal was deleted")
-    (root.path / STATE / "wal/pending/written-later").unlink()
+    damaged(root)
+    restored(root)
     root.dpkg("--install", root.package)
     said = root.dpkg("--purge", "forebay")
     expect("all its records were delivered" in said and "KEPT the files" in said, said)
