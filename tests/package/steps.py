@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -53,10 +54,21 @@ def installed(root):
             page = f"usr/share/man/man1/{program}-{command}.1.gz"
             expect((root.path / page).is_file(), f"{page} is missing")
     sections = root.sections("usr/bin/forebay")
+    restarts(root)
     expect(".debug_line" not in sections, "the daemon has its debug symbols")
     expect("forebay.service" not in root.run("sh", "-c", "ls -R /etc/systemd/system"), "the service was enabled")
     expect(f"/{CONFIG}" in root.run("dpkg-query", "--show", "--showformat=${Conffiles}", "forebay"), "no conffile")
     root.run("forebay", "check-config", "--config", f"/{CONFIG}", user="forebay")
+
+
+def restarts(root):
+    """What an upgrade restarts. A restart of the socket would close its addresses."""
+    script = (root.path / "var/lib/dpkg/info/forebay.postinst").read_text()
+    lines = [line for line in script.splitlines() if re.search(r"\b(re)?start\b", line) and not line.strip().startswith("#")]
+    expect(any("forebay.service" in line and "forebay-consumer.service" in line for line in lines), lines)
+    expect(not any("forebay.socket" in line for line in lines), lines)
+    stops = (root.path / "var/lib/dpkg/info/forebay.prerm").read_text()
+    expect('[ "$1" = remove ]; then\n\tdeb-systemd-invoke stop' in stops, "an upgrade stops units, or a removal does not")
 
 
 def configured(root):
