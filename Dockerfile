@@ -1,7 +1,7 @@
 # syntax=docker/dockerfile:1
 # The daemon and wal-tools in an image: docs/operations.md#containers.
 #
-#   docker build --tag forebay .
+#   docker build --tag forebay --build-arg COMMIT="$(git rev-parse --short=12 HEAD)" .
 
 FROM rust:1.95-slim-bookworm AS build
 # librdkafka and OpenSSL are built from source.
@@ -10,10 +10,12 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /source
 COPY . .
+# `forebay_build_info` shows it: the image is built without the history.
+ARG COMMIT=unknown
 # The caches keep what is built and fetched for the next build; the programs leave them stripped.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/source/target \
-    cargo build --release --locked --package forebay --package wal-tools \
+    FOREBAY_COMMIT="$COMMIT" cargo build --release --locked --package forebay --package wal-tools \
     && install --strip -D --target-directory=/programs target/release/forebay target/release/wal-tools
 
 FROM debian:bookworm-slim
