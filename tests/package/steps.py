@@ -19,7 +19,7 @@ CONFIG = "etc/forebay/forebay.toml"
 OWNERS = {
     "usr/bin/forebay": ("root", "root", 0o755),
     "usr/bin/wal-tools": ("root", "root", 0o755),
-    CONFIG: ("root", "root", 0o644),
+    CONFIG: ("root", "forebay", 0o640),
     STATE: ("forebay", "forebay", 0o700),
 }
 FILES = [
