@@ -131,8 +131,7 @@ impl Backend {
         }
         let waits = self.seen.unapplied.as_ref()?.overdue(Instant::now())?;
         let detail = "Kafka has commands about users, and no consumer has applied one for a minute or more";
-        let since = Timestamp::now().0.saturating_sub(waits.as_millis() as u64);
-        Some(Observation::new(Code::UsersNotApplied, detail).since(Timestamp(since)))
+        Some(Observation::new(Code::UsersNotApplied, detail).since(Timestamp::now().before(waits)))
     }
 
     /// Holds the workers if an operator paused delivery, also before they were started. Called after each of the two.

@@ -20,7 +20,7 @@ impl Endpoints {
     pub(super) fn take(config: &Config, mut passed: Passed) -> Result<Self, Failure> {
         let server = &config.server;
         let (public, admin) = (passed.take(server.listen), passed.take(server.admin_listen));
-        // First: an address of ours may be taken by such a socket.
+        // Before anything is bound: a socket that no listener takes may have the address of one.
         passed.nothing_left()?;
         Ok(Self {
             public: or_bind(public, "listen", server.listen)?,

@@ -75,8 +75,7 @@ struct Progress {
 
 impl Progress {
     fn new(table: Table, kept: Duration, now: Timestamp) -> Self {
-        let kept = u64::try_from(kept.as_millis()).unwrap_or(u64::MAX);
-        let before = Timestamp(now.0.saturating_sub(kept));
+        let before = now.before(kept);
         let start = Timestamp(0);
         Self {
             table,

@@ -111,7 +111,7 @@ pub trait AdminService: Send + Sync + 'static {
         self.ready()
     }
 
-    /// Workers begin nothing new. `origin`: who asks, for the log and the list of problems.
+    /// Pauses delivery. `origin`: the operator's address, for the log and the list of problems.
     fn pause(&self, origin: &str);
 
     /// Workers go on.

@@ -10,7 +10,7 @@ use rdkafka::error::RDKafkaErrorCode as Code;
 
 use crate::sync::Mutex;
 
-/// Brokers that are remembered. More than a client of ours talks to.
+/// Brokers whose errors are kept; a cluster rarely has more.
 const MAX_BROKERS: usize = 64;
 /// Bytes kept of an error.
 const MAX_TEXT: usize = 300;

@@ -146,7 +146,7 @@ impl Entry {
     /// Some problems began before they were seen.
     fn lasted(&self, now: Instant, today: Timestamp) -> Duration {
         let seen = now.saturating_duration_since(self.first_seen);
-        seen.max(Duration::from_millis(today.0.saturating_sub(self.problem.since.0)))
+        seen.max(today.since(self.problem.since))
     }
 
     /// Whether the last error is to be logged: each once, and no more than [`MAX_LOGGED`].

@@ -23,8 +23,7 @@ impl FromStr for Instant {
         let ago: Span = text.parse().map_err(|_| {
             "neither an instant such as 2026-11-20T12:00:00Z nor a time ago such as 2h".to_owned()
         })?;
-        let millis = u64::try_from(ago.0.as_millis()).unwrap_or(u64::MAX);
-        Ok(Self(Timestamp(Timestamp::now().0.saturating_sub(millis))))
+        Ok(Self(Timestamp::now().before(ago.0)))
     }
 }
 

@@ -82,7 +82,12 @@ fn stalled(drain: &Handle, is_reachable: bool) -> Option<Observation> {
     }
     let stalled = Observation::new(Code::DrainStalled, "records are to be delivered and Kafka confirms none");
     // Once Kafka answers again, the records that waited for it are old and are confirmed soon.
-    Some(stalled.with_error_if_any(last_error()).since(ago(unconfirmed)).for_at_least(CONFIRMS_WITHIN))
+    Some(
+        stalled
+            .with_error_if_any(last_error())
+            .since(Timestamp::now().before(unconfirmed))
+            .for_at_least(CONFIRMS_WITHIN),
+    )
 }
 
 fn parked(drain: &Handle) -> impl Iterator<Item = Observation> {
@@ -106,7 +111,7 @@ pub(in crate::app) fn consumer(consumer: &consumer::Handle) -> Option<Observatio
         return Some(unread.for_at_least(READS_WITHIN));
     };
     let detail = "commands about users are pending, and none was settled for 30 s or more";
-    Some(Observation::new(Code::ConsumerStalled, detail).since(ago(idle)))
+    Some(Observation::new(Code::ConsumerStalled, detail).since(Timestamp::now().before(idle)))
 }
 
 /// Rate limits that operators changed.
@@ -118,9 +123,4 @@ pub(in crate::app) fn limits(limits: &Limits) -> impl Iterator<Item = Observatio
         );
         Observation::new(Code::RateLimitChanged, detail).about(limiter).since(change.since)
     })
-}
-
-fn ago(span: Duration) -> Timestamp {
-    let millis = u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
-    Timestamp(Timestamp::now().0.saturating_sub(millis))
 }

@@ -99,7 +99,7 @@ impl Admin {
     }
 }
 
-/// Who asks, as far as a listener without authentication can tell.
+/// The origin of a request: the client's address, because this listener has no authentication.
 fn origin(request: &MatchedRequest<'_>) -> String {
     format!("admin listener, {}", request.client)
 }
