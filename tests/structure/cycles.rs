@@ -3,24 +3,18 @@
 //! A file uses another one if it names an item that the other file defines. A re-export counts for the file that defines
 //! the item, `mod x;` is no use, and code that only tests compile is left out. The test does not see method calls,
 //! because they name no file.
-// clippy.toml allows this in test functions; what they call is no different.
-#![allow(clippy::unwrap_used)]
-
-mod graph;
-mod source;
 
 use std::fs;
-use std::path::Path;
 
-use graph::Graph;
+use super::graph::Graph;
+use super::root;
 
 /// The crates' root files.
 const ROOTS: [&str; 4] = ["src/lib.rs", "src/main.rs", "wal/src/lib.rs", "wal-tools/src/main.rs"];
 
 #[test]
 fn no_files_use_each_other_in_a_circle() {
-    let top = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let graph = Graph::read(top, ROOTS);
+    let graph = Graph::read(root(), ROOTS);
     assert!(graph.files() > 400, "the crates are read");
     let found: String = graph.cycles().iter().map(|files| graph.show(files)).collect();
     assert!(found.is_empty(), "files that use each other:\n{found}");

@@ -21,17 +21,31 @@ pub struct Module {
     pub paths: BTreeSet<Vec<String>>,
 }
 
+/// Whether code below `#[cfg(test)]` is read.
+#[derive(Clone, Copy, PartialEq)]
+pub enum TestCode {
+    Kept,
+    LeftOut,
+}
+
 /// What begins a definition: the name follows.
 const DEFINES: [&str; 8] = ["fn", "struct", "enum", "trait", "type", "const", "static", "union"];
 
 impl Module {
-    pub fn parse(text: &str) -> Self {
+    pub fn parse(text: &str, test_code: TestCode) -> Self {
         let mut module = Self::default();
-        module.read(&tokens(text));
+        module.read(&tokens(text), test_code);
         module
     }
 
-    fn read(&mut self, tokens: &[String]) {
+    /// Every path in the text, those of imports and of inline modules included.
+    pub fn all_paths(&self) -> Vec<&[String]> {
+        let own = self.imports.iter().map(|import| &import.path).chain(&self.paths);
+        let inline = self.children.values().flatten().flat_map(Self::all_paths);
+        own.filter(|path| !path.is_empty()).map(Vec::as_slice).chain(inline).collect()
+    }
+
+    fn read(&mut self, tokens: &[String], test_code: TestCode) {
         let word = |at: usize| tokens.get(at).map_or("", String::as_str);
         let (mut at, mut depth, mut public) = (0, 0, false);
         while at < tokens.len() {
@@ -39,7 +53,10 @@ impl Module {
                 "#" => {
                     let end = at + 1 + group(&tokens[at + 1..]);
                     let tests = |attribute: &[String]| attribute.iter().any(|word| word == "test");
-                    let tested = word(at + 2) == "cfg" && word(at + 4) != "not" && tests(&tokens[at..end]);
+                    let tested = test_code == TestCode::LeftOut
+                        && word(at + 2) == "cfg"
+                        && word(at + 4) != "not"
+                        && tests(&tokens[at..end]);
                     at = if tested { end + item(&tokens[end..]) } else { end };
                     continue;
                 }
@@ -57,7 +74,7 @@ impl Module {
                 "mod" if word(at + 2) == "{" => {
                     let end = at + 2 + group(&tokens[at + 2..]);
                     let mut inline = Self::default();
-                    inline.read(&tokens[at + 3..end - 1]);
+                    inline.read(&tokens[at + 3..end - 1], test_code);
                     self.children.insert(tokens[at + 1].clone(), Some(inline));
                     at = end - 1;
                 }

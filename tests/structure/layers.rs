@@ -1,10 +1,11 @@
 //! The direction of dependencies: a module uses only what stands in its row, and `wal-tools` links no server.
-// clippy.toml allows this in test functions; what they call is no different.
-#![allow(clippy::unwrap_used)]
 
+use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
 use std::process::Command;
+
+use super::source::{Module, TestCode};
+use super::{root, sources};
 
 /// Leaves that every module may use.
 const LEAVES: [&str; 9] =
@@ -147,73 +148,6 @@ fn the_log_and_the_command_format_do_not_use_each_other() {
     assert!(found.is_empty(), "{found:#?}");
 }
 
-/// A lock that shuttle does not know blocks the one thread on which all threads of a model run, and the model hangs. And
-/// the locks of `sync` cannot fail.
-#[test]
-fn locks_are_those_that_shuttle_can_schedule() {
-    // Models replace the index.
-    let exempt = ["wal/src/sync.rs", "src/ingest/index/"];
-    // Where shuttle changes threads, a `OnceLock` must be its own too. The others hold none at such a point.
-    let scheduled = |file: &str| {
-        let parts = ["wal/src", "src/ingest"].iter().any(|part| file.contains(part));
-        parts
-            && !["wal/src/tests/", "wal/src/command/", "failpoint.rs"]
-                .iter()
-                .any(|other| file.contains(other))
-    };
-    let mut found = Vec::new();
-    for (file, text) in ["wal/src", "src"].iter().flat_map(|part| sources(&root().join(part))) {
-        let std = named_after("std::sync::", &text).into_iter().find(|name| {
-            ["Mutex", "MutexGuard", "Condvar", "RwLock"].contains(&name.as_str())
-                || (name == "OnceLock" && scheduled(&file))
-        });
-        if !exempt.iter().any(|exempt| file.contains(exempt)) {
-            found.extend(std.map(|lock| format!("{file} uses std::sync::{lock}, not that of `sync`")));
-        }
-    }
-    assert!(found.is_empty(), "{found:#?}");
-}
-
-/// A task that nobody holds cannot be stopped, and nobody hears of its end.
-#[test]
-fn every_task_is_begun_by_its_owner() {
-    // What makes owners, and the listeners, which keep the handle to wait for it.
-    let owners = ["src/task.rs", "src/app/listeners.rs", "/tests/"];
-    let detached = ["tokio::spawn(", "task::spawn(", "Handle::current().spawn(", "runtime.spawn("];
-    let found: Vec<_> = sources(&root().join("src"))
-        .into_iter()
-        .filter(|(file, _)| !owners.iter().any(|owner| file.contains(owner)))
-        .filter(|(_, text)| detached.iter().any(|spawn| text.contains(spawn)))
-        .map(|(file, _)| file)
-        .collect();
-    assert!(found.is_empty(), "task::Task and task::TaskSet own tasks: {found:#?}");
-}
-
-/// A thread that nobody watches dies unnoticed.
-#[test]
-fn every_thread_has_an_owner_that_notices_its_death() {
-    let owners = [
-        // Makes owners.
-        "src/task.rs",
-        // Catches the panics of its requests; `task` is the daemon's.
-        "wal/src/control.rs",
-        // Test doubles.
-        "/tests/",
-        "/tests.rs",
-        "src/ingest/model/",
-    ];
-    let detached =
-        ["thread::spawn(", "thread::Builder::new()", "ThreadedProducer", "FutureProducer", "StreamConsumer"];
-    let found: Vec<_> = ["src", "wal/src"]
-        .iter()
-        .flat_map(|part| sources(&root().join(part)))
-        .filter(|(file, _)| !owners.iter().any(|owner| file.contains(owner)))
-        .filter(|(_, text)| code(text).any(|line| detached.iter().any(|spawn| line.contains(spawn))))
-        .map(|(file, _)| file)
-        .collect();
-    assert!(found.is_empty(), "task::Thread owns threads, kafka::poller those of producers: {found:#?}");
-}
-
 /// `wal-tools` has to start at once on a machine in trouble, and to build where the daemon does not.
 #[test]
 fn wal_tools_links_no_server() {
@@ -231,71 +165,18 @@ fn wal_tools_links_no_server() {
 }
 
 #[test]
-fn uses_are_found_wherever_they_stand() {
-    let text = "use crate::wal::Lsn;\n//! see [`crate::http`]\nfn f(x: &crate::units::Span) { forebay::app::serve() }";
-    assert_eq!(used(text), ["wal", "units", "app"]);
-    assert_eq!(used("use crate::{\n    wal::{Lsn, Log},\n    http,\n};"), ["wal", "http"]);
+fn uses_are_found_in_imports_paths_and_tests() {
+    let text = "use crate::wal::Lsn;\n//! see [`crate::http`]\n\
+                fn f(x: &crate::units::Span) { forebay::app::serve(\"crate::kv\") }\n\
+                mod inline { fn g() { crate::db::h() } }\n\
+                #[cfg(test)]\nmod tests { use crate::{\n    login::{A, b::C},\n    users,\n}; }";
+    assert_eq!(used(text), ["app", "db", "login", "units", "users", "wal"].map(str::to_owned).into());
 }
 
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-/// Each file of a module with its text.
-fn sources(path: &Path) -> Vec<(String, String)> {
-    if path.is_dir() {
-        let entries = fs::read_dir(path).unwrap();
-        return entries.flat_map(|entry| sources(&entry.unwrap().path())).collect();
-    }
-    vec![(path.display().to_string(), fs::read_to_string(path).unwrap())]
-}
-
-/// The lines that are no comments.
-fn code(text: &str) -> impl Iterator<Item = &str> {
-    text.lines().filter(|line| !line.trim_start().starts_with("//"))
-}
-
-/// The words after every `crate::` and `forebay::` outside comments.
-fn used(text: &str) -> Vec<String> {
-    ["crate::", "forebay::"].into_iter().flat_map(|root| named_after(root, text)).collect()
-}
-
-/// The words after every `root` outside comments, those in braces too.
-fn named_after(root: &str, text: &str) -> Vec<String> {
-    let text: String = code(text).flat_map(|line| [line, "\n"]).collect();
-    let mut found = Vec::new();
-    for (at, _) in text.match_indices(root) {
-        let rest = &text[at + root.len()..];
-        match rest.strip_prefix('{') {
-            Some(group) => found.extend(members(group).into_iter().map(first_word)),
-            None => found.push(first_word(rest)),
-        }
-    }
-    found
-}
-
-/// What a group of imports names, from behind its brace to the one that closes it.
-fn members(group: &str) -> Vec<&str> {
-    let (mut members, mut begin, mut depth) = (Vec::new(), 0, 0);
-    for (at, c) in group.char_indices() {
-        match c {
-            '{' => depth += 1,
-            '}' if depth > 0 => depth -= 1,
-            ',' if depth > 0 => {}
-            ',' | '}' => {
-                members.push(group[begin..at].trim());
-                begin = at + 1;
-                if c == '}' {
-                    break;
-                }
-            }
-            _ => {}
-        }
-    }
-    members.retain(|member| !member.is_empty());
-    members
-}
-
-fn first_word(text: &str) -> String {
-    text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
+/// The modules of the crate that a text uses, tests and inline modules included.
+fn used(text: &str) -> BTreeSet<String> {
+    let module = Module::parse(text, TestCode::Kept);
+    let crates = ["crate", "forebay"];
+    let paths = module.all_paths().into_iter().filter(|path| crates.contains(&path[0].as_str()));
+    paths.filter_map(|path| path.get(1).cloned()).collect()
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-use super::source::{Import, Module};
+use super::source::{Import, Module, TestCode};
 
 /// A module in its place.
 struct Node {
@@ -37,7 +37,7 @@ impl Graph {
         let mut graph = Self::default();
         for root in roots {
             let dir = Path::new(root).parent().unwrap().to_str().unwrap();
-            let text = Module::parse(&fs::read_to_string(top.join(root)).unwrap());
+            let text = Module::parse(&fs::read_to_string(top.join(root)).unwrap(), TestCode::LeftOut);
             graph.add(top, dir, root.to_owned(), None, text);
         }
         for at in 0..graph.nodes.len() {
@@ -63,7 +63,8 @@ impl Graph {
                     let candidates = [format!("{below}.rs"), format!("{below}/mod.rs")];
                     let file = candidates.into_iter().find(|file| top.join(file).exists());
                     let file = file.unwrap_or_else(|| panic!("{below} has no file"));
-                    let text = Module::parse(&fs::read_to_string(top.join(&file)).unwrap());
+                    let text =
+                        Module::parse(&fs::read_to_string(top.join(&file)).unwrap(), TestCode::LeftOut);
                     (file, text)
                 }
             };
