@@ -48,6 +48,7 @@ mod send_permit;
 mod sender;
 #[cfg(test)]
 mod tests;
+mod topic_fault;
 mod topic_state;
 mod topics;
 mod transactional;

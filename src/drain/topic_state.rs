@@ -14,6 +14,7 @@ use prometheus::IntCounter;
 
 use crate::backoff::Backoff;
 use crate::drain::caution::Caution;
+use crate::drain::topic_fault::TopicFault;
 use crate::kafka::{Answer, INVALID};
 use crate::units::Timestamp;
 use crate::wal::Lsn;
@@ -32,16 +33,6 @@ pub(super) enum Route {
     Wait,
     /// The grace time is over: a dead letter, with this reason.
     DeadLetter(&'static str),
-}
-
-#[derive(Debug)]
-struct Fault {
-    reason: &'static str,
-    // The first refusal; none after brokers were away.
-    since: Option<Instant>,
-    condemned: bool,
-    // Whether sending was refused: then only a record that arrives proves the opposite.
-    by_send: bool,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -70,7 +61,7 @@ pub(super) struct TopicState {
     backoff: Backoff,
     /// How often to ask about it while it is well.
     refresh: Duration,
-    fault: Option<Fault>,
+    fault: Option<TopicFault>,
 }
 
 impl TopicState {
@@ -126,7 +117,7 @@ impl TopicState {
             Availability::Unknown { away: true } => Route::Wait,
             Availability::Unknown { away: false } | Availability::Trial(Some(_)) => Route::Hold,
             Availability::Refused => match &self.fault {
-                Some(fault) if fault.condemned => Route::DeadLetter(fault.reason),
+                Some(fault) if fault.is_condemned => Route::DeadLetter(fault.reason),
                 _ => Route::Hold,
             },
         }
@@ -145,7 +136,7 @@ impl TopicState {
                 self.unsettled |= self.partitions != partitions && self.partitions != 0;
                 self.partitions = partitions;
                 self.ask_at = now + self.refresh;
-                let proved = !self.fault.as_ref().is_some_and(|fault| fault.by_send);
+                let proved = !self.fault.as_ref().is_some_and(|fault| fault.is_by_send);
                 self.availability = if proved { Availability::Ready } else { Availability::Trial(None) };
                 self.fault.take_if(|_| proved);
                 if proved {
@@ -162,8 +153,7 @@ impl TopicState {
             }
             Answer::Away => {
                 if let Some(fault) = &mut self.fault {
-                    fault.since = None;
-                    fault.condemned = false;
+                    fault.restart_grace();
                 } else if self.availability != Availability::Ready {
                     self.availability = Availability::Unknown { away: true };
                 }
@@ -174,13 +164,8 @@ impl TopicState {
 
     /// A broker that answers refused the topic. `by_send`: it refused a record, not only to speak about it.
     pub(super) fn refused(&mut self, reason: &'static str, by_send: bool, now: Instant, grace: Duration) {
-        let new = Fault { reason, since: None, condemned: false, by_send };
-        let fault = self.fault.get_or_insert(new);
-        let since = *fault.since.get_or_insert(now);
-        fault.reason = reason;
-        fault.by_send |= by_send;
-        let left = (since + grace).saturating_duration_since(now);
-        fault.condemned = !grace.is_zero() && left.is_zero();
+        let fault = self.fault.get_or_insert_default();
+        let left = fault.refused(reason, by_send, now, grace);
         self.availability = Availability::Refused;
         self.unsettled = true;
         let delay = self.backoff.delay();
