@@ -29,7 +29,7 @@ use super::reload::Reloadable;
 use super::shutdown::{Deadlines, Running};
 use super::signals::Signals;
 use super::wiring::{Wiring, external_brokers};
-use super::{Failure, ReplaySpan, output, problems, reload, signals, threads};
+use super::{Failure, ReplaySpan, output, problems, reload, signals, watchdog};
 
 /// Applies users' commands until it is asked to stop.
 pub fn consume(config: &Config, source: &Source) -> Result<(), Failure> {
@@ -140,8 +140,8 @@ async fn run(wiring: &Wiring<'_>, operators: Endpoint, source: &Source) -> Resul
     let site = Admin::new(&config.server, backend.clone(), http, registry.clone());
     let listener = Listener::open_admin(operators, site, alarm)?;
     let heartbeat = Heartbeat::new("consumer", move || handle.heartbeat());
-    let watchdog = threads::watchdog(vec![heartbeat], Vec::new(), alarm.clone());
-    let watches = watchdog.map_err(Failure::system("threads"))?.into_iter().collect();
+    let pinger = watchdog::start(vec![heartbeat], Vec::new(), alarm.clone());
+    let watches = pinger.map_err(Failure::system("threads"))?.into_iter().collect();
     let mut running = Running { consumer: Some(consumer), watches, ..Running::default() };
     systemd::ready("applying users' commands");
     tracing::info!(admin = %listener.address, "applying users' commands");

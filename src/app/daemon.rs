@@ -31,7 +31,7 @@ use super::reload::Reloadable;
 use super::service::{Service, Stores};
 use super::shutdown::{Deadlines, Running};
 use super::wiring::Wiring;
-use super::{Failure, clock, problems, threads};
+use super::{Failure, clock, problems, watchdog};
 
 /// The daemon. It accepts commands from its start on.
 pub(super) struct Daemon {
@@ -220,7 +220,7 @@ impl Daemon {
         let backend = Arc::clone(&self.backend);
         self.running.watches.push(problems::report(move || backend.status_line(), alarm())?);
         self.running.watches.push(clock::watch(alarm())?);
-        self.running.watches.extend(threads::watchdog(vital, pool, alarm())?);
+        self.running.watches.extend(watchdog::start(vital, pool, alarm())?);
         Ok(())
     }
 

@@ -37,7 +37,7 @@ mod serve;
 mod service;
 mod shutdown;
 mod signals;
-mod threads;
+mod watchdog;
 mod wiring;
 
 use std::io;

@@ -1,4 +1,4 @@
-//! The watchdog's pinger.
+//! Pings for the watchdog of the service manager.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use crate::task::{Alarm, OnFailure, Thread};
 const LEAST_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Pings the service manager while the daemon is alive; no thread when nobody waits for pings.
-pub(super) fn watchdog(
+pub(super) fn start(
     vital: Vec<Heartbeat>,
     pool: Vec<Heartbeat>,
     alarm: Alarm,
