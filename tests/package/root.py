@@ -29,6 +29,16 @@ def run(*command, **options):
     return done.stdout
 
 
+def until(what, look):
+    """The first result that counts as true."""
+    ends = time.monotonic() + LONG_S
+    while time.monotonic() < ends:
+        if found := look():
+            return found
+        time.sleep(0.05)
+    return expect(False, f"not after {LONG_S} s: {what}")
+
+
 def raise_loopback():
     """A new network namespace has it down; the kernel's own interface, because `ip` may be missing."""
     with socket.socket() as any_socket:
@@ -55,10 +65,11 @@ class Root:
         return self.run("dpkg", "--force-confdef", "--force-confold", *inside)
 
     def inside(self, package):
-        copy = self.path / "tmp" / package.name
+        # Not in /tmp, which systemd mounts over.
+        copy = self.path / "var/tmp" / package.name
         if not copy.exists():
             copy.write_bytes(package.read_bytes())
-        return f"/tmp/{package.name}"
+        return f"/var/tmp/{package.name}"
 
     def owner(self, path):
         about = (self.path / path).lstat()
@@ -169,14 +180,13 @@ class Daemon:
         self.until("delivered", delivered)
 
     def until(self, what, holds):
-        ends = time.monotonic() + LONG_S
-        while time.monotonic() < ends:
+        def holds_now():
             expect(self.process.poll() is None, f"the daemon ended:\n{self.log.read_text()}")
             with contextlib.suppress(ConnectionRefusedError):
-                if holds():
-                    return
-            time.sleep(0.05)
-        expect(False, f"not {what} after {LONG_S} s:\n{self.log.read_text()}")
+                return holds()
+            return False
+
+        until(what, holds_now)
 
     def stop(self):
         self.process.terminate()

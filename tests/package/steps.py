@@ -9,7 +9,8 @@ import sys
 
 sys.dont_write_bytecode = True
 
-from root import Root, expect, run
+from booted import Client, booted
+from root import Root, expect, run, until
 
 PORT = 8088
 COMMANDS = 100
@@ -94,13 +95,38 @@ def backlog(root):
 
 
 def upgraded(root, edited):
-    """To a version that brings another configuration file too, while a backlog waits."""
-    newer = root.newer(CONFIG)
-    root.dpkg("--install", newer)
+    """To a version that brings another configuration file too, under a systemd, while a backlog grows."""
+    newer, waiting = root.newer(CONFIG), COMMANDS
+    with booted(root) as system:
+        if system is None:
+            note("NOT CHECKED: an upgrade under systemd (it does not run in a namespace here)")
+            root.dpkg("--install", newer)
+        else:
+            waiting += upgraded_while_it_runs(root, system, newer)
+    expect(backlog(root) == (waiting, 0), f"{waiting} were accepted: {root.status()}")
     version = root.run("dpkg-query", "--show", "--showformat=${Version}", "forebay")
     expect(version == root.version + "+1", version)
     expect((root.path / CONFIG).read_text() == edited, "the administrator's configuration was changed")
     expect((root.path / f"{CONFIG}.dpkg-dist").is_file(), "the new configuration is not beside the edited one")
+    return waiting
+
+
+def upgraded_while_it_runs(root, system, newer):
+    """The commands that were accepted meanwhile."""
+    # The socket holds the addresses; the service comes with the first connection.
+    system.run("systemctl", "enable", "--now", "forebay.socket")
+    with Client(PORT) as client:
+        client.accepts(COMMANDS)
+        before = system.property("forebay.service", "MainPID")
+        system.dpkg("--install", root.inside(newer))
+        client.accepts(COMMANDS)
+        until("restarted", lambda: system.property("forebay.service", "MainPID") not in ("0", before))
+        client.accepts(COMMANDS)
+    expect(system.property("forebay.service", "NRestarts") == "0", "the daemon failed")
+    system.run("systemctl", "disable", "--now", "forebay.socket", "forebay.service")
+    expect(system.property("forebay.service", "Result") == "success", "the daemon did not stop in order")
+    note(f"upgraded under systemd: none of {client.accepted} requests was refused")
+    return client.accepted
 
 
 def damaged(root):
@@ -175,18 +201,18 @@ def life(root):
     log = root.listing(f"{STATE}/wal/pending")
     expect(backlog(root) == (COMMANDS, 0), root.status())
 
-    upgraded(root, edited)
+    waiting = upgraded(root, edited)
     with root.daemon(PORT) as daemon:
-        expect(backlog(root) == (COMMANDS, 0), root.status())
+        expect(backlog(root) == (waiting, 0), root.status())
         daemon.stop()
-    note(f"upgraded: {COMMANDS} acknowledged records wait after a kill, the edited configuration stays")
+    note(f"upgraded: {waiting} acknowledged records wait after a kill, the edited configuration stays")
 
     said = root.dpkg("--remove", "forebay")
     expect("NOT DELIVERED" in said, said)
     expect(not (root.path / "usr/bin/forebay").exists(), "the daemon is still there")
     expect((root.path / CONFIG).read_text() == edited, "the configuration was changed")
     root.dpkg("--install", root.package)
-    expect(backlog(root) == (COMMANDS, 0), root.status())
+    expect(backlog(root) == (waiting, 0), root.status())
     note("removed and installed again: the configuration and all records are there")
 
     kept = root.listing(f"{STATE}/wal/pending")
@@ -196,7 +222,7 @@ def life(root):
     expect(not (root.path / CONFIG).exists(), "the configuration survived a purge")
     expect(root.listing(f"{STATE}/wal/pending") == kept, "a purge changed a log with undelivered records")
     root.dpkg("--install", root.package)
-    expect(backlog(root) == (COMMANDS, 0), root.status())
+    expect(backlog(root) == (waiting, 0), root.status())
     note("purged with a backlog: the log is kept, and the purge says how to deliver or delete it")
 
     configured(root)
