@@ -12,11 +12,7 @@ use crate::task::{Alarm, OnFailure, Thread};
 const LEAST_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Pings the service manager while the daemon is alive; no thread when nobody waits for pings.
-pub(super) fn start(
-    vital: Vec<Heartbeat>,
-    pool: Vec<Heartbeat>,
-    alarm: Alarm,
-) -> io::Result<Option<Thread>> {
+pub(super) fn start(vital: Vec<Heartbeat>, pool: Vec<Heartbeat>, alarm: Alarm) -> io::Result<Option<Thread>> {
     let Some(waits) = systemd::watchdog() else { return Ok(None) };
     let interval = waits / 2;
     let mut liveness = Liveness::new(interval.max(LEAST_PATIENCE), vital, pool);
