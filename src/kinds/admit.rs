@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use super::pointer::{Found, Pointer};
 use super::rejection::Rejection;
 use super::schema::Schema;
-use super::{nesting, strict};
+use super::{example, nesting, strict};
 use crate::reported::shortened;
 
 /// RFC 8259, section 8.1: JSON text that is sent over a network must not begin with it.
@@ -43,6 +43,25 @@ impl Kind {
     /// The Kafka topic its commands go to.
     pub fn topic(&self) -> &Arc<str> {
         &self.topic
+    }
+
+    /// The JSON pointer to its key, as configured.
+    pub fn key(&self) -> Option<&str> {
+        self.key.as_ref().map(Pointer::as_str)
+    }
+
+    /// Its JSON Schema, as it stands in its file.
+    pub fn schema(&self) -> Option<&Value> {
+        self.schema.as_ref().map(Schema::source)
+    }
+
+    /// A body that this kind admits: the first of the schema's `examples` that does, else one made from the schema with as
+    /// few members as it takes. `None` where neither is admitted.
+    pub fn example(&self) -> Option<Value> {
+        let key = self.key.as_ref().map(Pointer::tokens).unwrap_or_default();
+        let anything = Value::Bool(true);
+        let mut candidates = example::candidates(self.schema().unwrap_or(&anything), key);
+        candidates.find(|body| self.admit(&Bytes::from(body.to_string())).is_ok())
     }
 
     /// Checks one body: one JSON object, nested at most [`super::MAX_DEPTH`] levels, its key where the kind says,

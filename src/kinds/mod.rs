@@ -5,7 +5,9 @@
 
 mod admit;
 mod config;
+mod example;
 mod nesting;
+mod pattern;
 mod pointer;
 mod rejection;
 mod schema;

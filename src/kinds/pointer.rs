@@ -41,6 +41,11 @@ impl Pointer {
         &self.text
     }
 
+    /// The names on the way, unescaped.
+    pub fn tokens(&self) -> &[String] {
+        &self.tokens
+    }
+
     /// Parses all of `json` and returns what stands at the pointer, as it was written.
     pub fn find<'a>(&'a self, json: &'a str) -> Result<Found<'a>, serde_json::Error> {
         let duplicate = Cell::new(None);

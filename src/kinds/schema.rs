@@ -13,7 +13,11 @@ const BUILTIN: [(&str, &str); 1] =
 /// Member names stand in pointers and messages and may be as long as a body.
 const MAX_TEXT_BYTES: usize = 300;
 
-pub(super) struct Schema(Validator);
+pub(super) struct Schema {
+    /// As it stands in its file.
+    source: Value,
+    validator: Validator,
+}
 
 impl Schema {
     /// Reads and compiles a schema; the error says what is wrong with the file.
@@ -22,21 +26,27 @@ impl Schema {
             Some((_, text)) => (*text).to_owned(),
             None => std::fs::read_to_string(file).map_err(|e| format!("a readable file ({e})"))?,
         };
-        let schema: Value = serde_json::from_str(&text).map_err(|e| format!("a JSON file ({e})"))?;
-        let validator = jsonschema::options().offline().build(&schema);
-        validator.map(Self).map_err(|e| format!("a JSON Schema without remote references ({e})"))
+        let source: Value = serde_json::from_str(&text).map_err(|e| format!("a JSON file ({e})"))?;
+        let validator = jsonschema::options().offline().build(&source);
+        let validator = validator.map_err(|e| format!("a JSON Schema without remote references ({e})"))?;
+        Ok(Self { source, validator })
+    }
+
+    /// The schema as it was loaded.
+    pub fn source(&self) -> &Value {
+        &self.source
     }
 
     /// Checks a body.
     pub fn check(&self, body: &Value) -> Result<(), Rejection> {
-        if self.0.is_valid(body) {
+        if self.validator.is_valid(body) {
             return Ok(());
         }
         let violation = |error: ValidationError<'_>| Violation {
             pointer: shortened(&error.instance_path().to_string(), MAX_TEXT_BYTES),
             detail: shortened(&masked(&error), MAX_TEXT_BYTES),
         };
-        let violations: Reported<_, PER_BODY> = self.0.iter_errors(body).map(violation).collect();
+        let violations: Reported<_, PER_BODY> = self.validator.iter_errors(body).map(violation).collect();
         Err(Rejection::Schema(violations.into_vec()))
     }
 }

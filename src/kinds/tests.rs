@@ -249,3 +249,62 @@ fn what_is_said_about_a_body_is_bounded_and_masked() {
         assert!(!violation.detail.contains("private"), "{violation:?}");
     }
 }
+
+/// The example of a kind with this schema and the key `/id`.
+fn example(schema: &str) -> Option<serde_json::Value> {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("schema.json");
+    std::fs::write(&file, schema).unwrap();
+    let kinds = Kinds::build(&[config(Some("/id"), file.to_str())]).unwrap();
+    kinds.get("thing.create").unwrap().example()
+}
+
+#[test]
+fn an_example_is_the_schemas_own_if_the_kind_admits_it() {
+    let schema = r#"{"required":["id"],"examples":[{"id":[]},{"id":"o-7","more":1},{"id":"o-8"}]}"#;
+    assert_eq!(example(schema), Some(serde_json::json!({"id": "o-7", "more": 1})));
+}
+
+#[test]
+fn an_example_that_is_made_is_admitted() {
+    let schema = r##"{
+        "type": "object",
+        "required": ["at", "price", "lines", "currency", "size", "state", "label", "node"],
+        "properties": {
+            "at": {"type": "string", "format": "date-time"},
+            "price": {"type": "number", "exclusiveMinimum": 0, "multipleOf": 0.25},
+            "lines": {"type": "array", "minItems": 2, "items": {"$ref": "#/$defs/line"}},
+            "currency": {"pattern": "^[A-Z]{3}$"},
+            "size": {"type": "integer", "minimum": 3, "maximum": 4},
+            "state": {"anyOf": [{"enum": ["new", "old"]}, {"type": "null"}]},
+            "label": {"type": "string", "minLength": 9},
+            "node": {"allOf": [{"required": ["a"]}, {"properties": {"a": {"const": [1]}}}]}
+        },
+        "$defs": {"line": {"type": "object", "required": ["sku"], "properties": {"sku": {"type": "string", "maxLength": 2}}}}
+    }"##;
+    let expected = serde_json::json!({
+        "at": "2026-11-20T12:00:00Z", "currency": "AAA", "id": "string", "label": "stringstr",
+        "lines": [{"sku": "st"}, {"sku": "st"}], "node": {"a": [1]}, "price": 0.25, "size": 3, "state": "new",
+    });
+    assert_eq!(example(schema), Some(expected));
+}
+
+#[test]
+fn there_is_no_example_where_none_is_admitted() {
+    for schema in [
+        r#"{"properties":{"id":{"type":"boolean"}}}"#,
+        r#"{"required":["x"],"properties":{"x":{"pattern":"(?=y)."}}}"#,
+        r##"{"required":["x"],"properties":{"x":{"$ref":"#"}}}"##,
+        r##"{"required":["x","y"],"properties":{"x":{"$ref":"#"},"y":{"$ref":"#"}}}"##,
+        r#"{"not":{}}"#,
+    ] {
+        assert_eq!(example(schema), None, "{schema}");
+    }
+}
+
+#[test]
+fn a_kind_without_a_schema_shows_its_key() {
+    let kinds = Kinds::build(&[config(Some("/a~1b/c"), None)]).unwrap();
+    let example = kinds.get("thing.create").unwrap().example();
+    assert_eq!(example, Some(serde_json::json!({"a/b": {"c": "string"}})));
+}

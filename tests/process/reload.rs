@@ -64,7 +64,7 @@ fn a_reload_applies_what_it_can_and_names_what_needs_a_restart() {
     );
     assert_eq!(write_limit(&forebay), 777);
     let description = forebay.http().get("/openapi.json").unwrap().text();
-    assert!(description.contains("\"new\""), "{description}");
+    assert!(description.contains("\"/v1/commands/new\""), "{description}");
 
     let said = hang_up(&mut forebay);
     assert!(said.contains(&keys("")), "nothing changed since: {said}");

@@ -133,7 +133,8 @@ const fn route(
     summary: &'static str,
     endpoint: Endpoint,
 ) -> Route<Endpoint> {
-    Route { method, path, summary, usual: 200, body: None, answer: "object", endpoint }
+    // The description of the interface does not have this listener.
+    Route { method, path, operation: "", summary, usual: 200, body: None, answer: "object", endpoint }
 }
 
 impl Service for Admin {

@@ -11,27 +11,28 @@ use crate::users::Profile;
 const DURABILITY: &str = "fsync";
 const ACCEPTED: &str = "accepted";
 
-/// One command has `id` and `state`, a batch `commands` in the order of its lines.
+/// One accepted command.
 #[derive(Serialize, JsonSchema)]
-#[serde(untagged)]
 #[schemars(rename = "accepted")]
-pub enum Accepted<'a> {
-    One {
-        id: &'a str,
-        #[schemars(extend("const" = ACCEPTED))]
-        state: &'static str,
-        #[schemars(extend("const" = DURABILITY))]
-        durability: &'static str,
-        #[schemars(with = "String", extend("format" = "date-time"))]
-        accepted_at: Timestamp,
-    },
-    Batch {
-        #[schemars(extend("const" = DURABILITY))]
-        durability: &'static str,
-        #[schemars(with = "String", extend("format" = "date-time"))]
-        accepted_at: Timestamp,
-        commands: Vec<AcceptedCommand>,
-    },
+pub struct Accepted<'a> {
+    id: &'a str,
+    #[schemars(extend("const" = ACCEPTED))]
+    state: &'static str,
+    #[schemars(extend("const" = DURABILITY))]
+    durability: &'static str,
+    #[schemars(with = "String", extend("format" = "date-time"))]
+    accepted_at: Timestamp,
+}
+
+/// An accepted batch, in the order of its lines.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "accepted_batch")]
+pub struct AcceptedBatch {
+    #[schemars(extend("const" = DURABILITY))]
+    durability: &'static str,
+    #[schemars(with = "String", extend("format" = "date-time"))]
+    accepted_at: Timestamp,
+    commands: Vec<AcceptedCommand>,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -42,24 +43,25 @@ pub struct AcceptedCommand {
 }
 
 impl<'a> Accepted<'a> {
-    pub fn one(id: &'a str, accepted_at: Timestamp) -> Self {
-        Self::One { id, state: ACCEPTED, durability: DURABILITY, accepted_at }
-    }
-
-    pub fn batch(accepted_at: Timestamp, commands: Vec<AcceptedCommand>) -> Self {
-        Self::Batch { durability: DURABILITY, accepted_at, commands }
+    pub fn new(id: &'a str, accepted_at: Timestamp) -> Self {
+        Self { id, state: ACCEPTED, durability: DURABILITY, accepted_at }
     }
 }
 
-/// The final status of a command, or of all commands of a batch in the order of its lines.
+impl AcceptedBatch {
+    pub fn new(accepted_at: Timestamp, commands: Vec<AcceptedCommand>) -> Self {
+        Self { durability: DURABILITY, accepted_at, commands }
+    }
+}
+
+/// The final statuses of a batch, in the order of its lines.
 #[derive(Serialize, JsonSchema)]
-#[serde(untagged)]
-#[schemars(rename = "waited")]
-pub enum Waited<'a> {
-    One(StatusDocument<'a>),
-    Batch { commands: Vec<StatusDocument<'a>> },
+#[schemars(rename = "final_batch")]
+pub struct FinalBatch<'a> {
+    pub commands: Vec<StatusDocument<'a>>,
 }
 
+/// Where a command is.
 // A copy: the command format knows nothing of HTTP.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "status")]

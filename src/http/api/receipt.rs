@@ -5,7 +5,7 @@ use http_body_util::Full;
 use hyper::header::{HeaderName, HeaderValue};
 use hyper::{Response, StatusCode, header};
 
-use super::documents::{Accepted, AcceptedCommand, StatusDocument, Waited};
+use super::documents::{Accepted, AcceptedBatch, AcceptedCommand, FinalBatch, StatusDocument};
 use super::state::JSON;
 use crate::command::{CommandId, Status};
 use crate::http::answer::Answer;
@@ -25,7 +25,7 @@ pub fn accepted(receipt: &Receipt, format: Format, prefer: Prefer) -> Answer {
         (Format::Single, Some(id)) => accepted_one(id, receipt.accepted_at),
         _ => {
             let commands = receipt.ids.iter().map(|id| AcceptedCommand { id: *id }).collect();
-            respond::json(&Accepted::batch(receipt.accepted_at, commands))
+            respond::json(&AcceptedBatch::new(receipt.accepted_at, commands))
         }
     };
     *answer.status_mut() = StatusCode::ACCEPTED;
@@ -35,7 +35,7 @@ pub fn accepted(receipt: &Receipt, format: Format, prefer: Prefer) -> Answer {
 /// The shortest way from a receipt to bytes: this is what nearly every request is answered.
 fn accepted_one(id: &CommandId, accepted_at: Timestamp) -> Answer {
     let location = format!("{COMMANDS}{id}");
-    let document = Accepted::one(&location[COMMANDS.len()..], accepted_at);
+    let document = Accepted::new(&location[COMMANDS.len()..], accepted_at);
     let document = serde_json::to_vec(&document).unwrap_or_default();
     let mut answer = Response::new(Full::new(Bytes::from(document)));
     answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(JSON));
@@ -48,8 +48,8 @@ fn accepted_one(id: &CommandId, accepted_at: Timestamp) -> Answer {
 /// The 200 of a request whose commands became final while it waited.
 pub fn waited(statuses: &[Status], format: Format, receipt: &Receipt, prefer: Prefer) -> Answer {
     let answer = match (format, statuses) {
-        (Format::Single, [status]) => respond::json(&Waited::One(status.into())),
-        _ => respond::sorted_json(&Waited::Batch {
+        (Format::Single, [status]) => respond::json(&StatusDocument::from(status)),
+        _ => respond::sorted_json(&FinalBatch {
             commands: statuses.iter().map(StatusDocument::from).collect(),
         }),
     };

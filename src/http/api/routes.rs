@@ -7,6 +7,7 @@ use hyper::HeaderMap;
 use hyper::header::HeaderValue;
 
 use super::handler::{Handler, handler};
+use super::openapi::KIND_PATH;
 use super::state::{Api, JSON};
 use super::users::{reads, writes};
 use super::{commands, login, openapi, status};
@@ -24,30 +25,33 @@ use crate::kinds::Kinds;
 const fn write<C>(
     method: &'static str,
     path: &'static str,
+    operation: &'static str,
     body: Option<&'static str>,
     summary: &'static str,
     endpoint: Handler<C>,
 ) -> Route<Handler<C>> {
-    Route { method, path, summary, usual: 202, body, answer: "accepted", endpoint }
+    Route { method, path, operation, summary, usual: 202, body, answer: "accepted", endpoint }
 }
 
 const fn get<C>(
     path: &'static str,
+    operation: &'static str,
     answer: &'static str,
     summary: &'static str,
     endpoint: Handler<C>,
 ) -> Route<Handler<C>> {
-    Route { method: "GET", path, summary, usual: 200, body: None, answer, endpoint }
+    Route { method: "GET", path, operation, summary, usual: 200, body: None, answer, endpoint }
 }
 
 const fn login<C>(
     path: &'static str,
+    operation: &'static str,
     body: &'static str,
     answer: &'static str,
     summary: &'static str,
     endpoint: Handler<C>,
 ) -> Route<Handler<C>> {
-    Route { method: "POST", path, summary, usual: 200, body: Some(body), answer, endpoint }
+    Route { method: "POST", path, operation, summary, usual: 200, body: Some(body), answer, endpoint }
 }
 
 impl<C: CommandService> Service for Api<C> {
@@ -56,18 +60,33 @@ impl<C: CommandService> Service for Api<C> {
     const ROUTES: &'static [Route<Self::Endpoint>] = &[
         write(
             "POST",
-            "/v1/commands/{kind}",
+            KIND_PATH,
+            "submit",
             Some("command"),
             "Accept one command, or a batch of one a line",
             handler!(Authenticated commands::post),
         ),
-        get("/v1/commands/{id}", "status", "What became of a command", handler!(Optional status::get)),
-        write("POST", "/v1/users", Some("new_user"), "Register a user", handler!(Optional writes::register)),
-        get("/v1/users", "users", "The users, page by page", handler!(Admin reads::list)),
-        get("/v1/users/{name}", "user", "A user", handler!(SelfOrAdmin reads::get)),
+        get(
+            "/v1/commands/{id}",
+            "get_command_status",
+            "status",
+            "What became of a command",
+            handler!(Optional status::get),
+        ),
+        write(
+            "POST",
+            "/v1/users",
+            "register_user",
+            Some("new_user"),
+            "Register a user",
+            handler!(Optional writes::register),
+        ),
+        get("/v1/users", "list_users", "users", "The users, page by page", handler!(Admin reads::list)),
+        get("/v1/users/{name}", "get_user", "user", "A user", handler!(SelfOrAdmin reads::get)),
         write(
             "PUT",
             "/v1/users/{name}",
+            "update_user",
             Some("change"),
             "Change a user's e-mail, phone or nickname",
             handler!(SelfOrAdmin writes::update),
@@ -75,17 +94,32 @@ impl<C: CommandService> Service for Api<C> {
         write(
             "PUT",
             "/v1/users/{name}/password",
+            "change_password",
             Some("password_change"),
             "Change a user's password",
             handler!(SelfOrAdmin writes::set_password),
         ),
-        write("DELETE", "/v1/users/{name}", None, "Delete a user", handler!(Admin writes::delete)),
-        login("/login", "credentials", "tokens", "Log in", handler!(Public login::login)),
-        login("/refresh", "refresh", "tokens", "Prolong a login", handler!(Public login::refresh)),
-        login("/logout", "logout", "object", "End a login", handler!(Session login::logout)),
-        get("/openapi.json", "object", "This description", handler!(Public describe)),
-        get("/healthz", "health", "Whether the process answers", handler!(Public health)),
-        get("/readyz", "readiness", "Whether commands are accepted", handler!(Public ready)),
+        write(
+            "DELETE",
+            "/v1/users/{name}",
+            "delete_user",
+            None,
+            "Delete a user",
+            handler!(Admin writes::delete),
+        ),
+        login("/login", "log_in", "credentials", "tokens", "Log in", handler!(Public login::login)),
+        login(
+            "/refresh",
+            "refresh_tokens",
+            "refresh",
+            "tokens",
+            "Prolong a login",
+            handler!(Public login::refresh),
+        ),
+        login("/logout", "log_out", "logout", "object", "End a login", handler!(Session login::logout)),
+        get("/openapi.json", "get_description", "object", "This description", handler!(Public describe)),
+        get("/healthz", "get_health", "health", "Whether the process answers", handler!(Public health)),
+        get("/readyz", "get_readiness", "readiness", "Whether commands are accepted", handler!(Public ready)),
     ];
 
     fn metrics(&self) -> &Arc<Metrics> {

@@ -11,6 +11,9 @@ pub struct Route<E: 'static> {
     pub method: &'static str,
     /// Path; one of its segments may be `{name}`.
     pub path: &'static str,
+    /// Name of the operation in the description of the interface. Generated clients name their functions after it: once
+    /// published, it stays.
+    pub operation: &'static str,
     /// What it does, in a few words.
     pub summary: &'static str,
     /// Status of its usual answer.
@@ -21,6 +24,13 @@ pub struct Route<E: 'static> {
     pub answer: &'static str,
     /// What answers it.
     pub endpoint: E,
+}
+
+impl<E> Route<E> {
+    /// Whether it accepts commands.
+    pub fn is_write(&self) -> bool {
+        self.usual == 202
+    }
 }
 
 /// The matching route's place in the table and its parameter, or the refusal.

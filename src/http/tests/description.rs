@@ -1,10 +1,32 @@
 use std::collections::BTreeSet;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::fixture::{Fake, serve};
+use super::fixture::{Fake, config, serve, serve_kinds};
 use crate::http::Api;
 use crate::http::server::service::Service;
+use crate::kinds::{Config, Kinds, defaults};
+
+/// The description of a server with the built-in kind, one with this schema, and one with none.
+async fn described(schema: &Value) -> Value {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("schema.json");
+    std::fs::write(&file, schema.to_string()).unwrap();
+    let kind = |name: &str, schema_file: Option<&str>| Config {
+        name: name.to_owned(),
+        topic: "things".to_owned(),
+        key: Some("/id".to_owned()),
+        schema_file: schema_file.map(str::to_owned),
+    };
+    let kinds = [defaults(), vec![kind("thing.make", file.to_str()), kind("note", None)]].concat();
+    let server = serve_kinds(config(), Kinds::build(&kinds).unwrap()).await;
+    server.connect().await.get("/openapi.json", "").await.json()
+}
+
+fn thing() -> Value {
+    json!({"required": ["id", "part"], "properties": {"id": {"type": "integer"}, "part": {"$ref": "#/$defs/part"}},
+           "$defs": {"part": {"enum": ["wheel"]}, "unused": {}}})
+}
 
 #[tokio::test]
 async fn every_route_is_described_and_nothing_else() {
@@ -16,19 +38,91 @@ async fn every_route_is_described_and_nothing_else() {
     };
     let described: BTreeSet<_> = described["paths"].as_object().unwrap().iter().flat_map(methods).collect();
     let routes = <Api<Fake> as Service>::ROUTES.iter();
-    assert_eq!(described, routes.map(|r| (r.method.to_lowercase(), r.path.to_owned())).collect());
+    let path = |path: &str| path.replace("{kind}", "order.create");
+    assert_eq!(described, routes.map(|r| (r.method.to_lowercase(), path(r.path))).collect());
 }
 
 #[tokio::test]
-async fn every_schema_that_is_named_is_there_and_the_others_are_not() {
-    let server = serve().await;
-    let described = server.connect().await.get("/openapi.json", "").await.json();
-    let named = references(&described);
-    assert!(named.iter().all(|reference| described.pointer(&reference[1..]).is_some()), "{named:?}");
-    let schemas = described["components"]["schemas"].as_object().unwrap().keys();
-    let unused: Vec<_> =
-        schemas.filter(|name| !named.contains(&format!("#/components/schemas/{name}"))).collect();
-    assert!(unused.is_empty(), "{unused:?}");
+async fn every_operation_has_a_name_of_its_own_and_says_what_it_needs() {
+    let described = described(&thing()).await;
+    let mut names = Vec::new();
+    for operation in
+        described["paths"].as_object().unwrap().values().flat_map(|path| path.as_object().unwrap().values())
+    {
+        names.push(operation["operationId"].as_str().unwrap());
+        assert!(operation["security"].is_array() && operation["tags"].is_array(), "{operation}");
+        let responses = operation["responses"].as_object().unwrap();
+        assert!(responses.keys().any(|status| status.starts_with('4')), "{operation}");
+    }
+    names.sort_unstable();
+    // Clients are generated from these names: a changed one breaks them.
+    assert_eq!(
+        names,
+        [
+            "change_password",
+            "delete_user",
+            "get_command_status",
+            "get_description",
+            "get_health",
+            "get_readiness",
+            "get_user",
+            "list_users",
+            "log_in",
+            "log_out",
+            "refresh_tokens",
+            "register_user",
+            "submit_note",
+            "submit_order_create",
+            "submit_thing_make",
+            "update_user",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn each_kind_is_described_with_its_schema_and_an_example() {
+    let described = described(&thing()).await;
+    let body = |kind: &str| {
+        let operation = &described["paths"][format!("/v1/commands/{kind}")]["post"];
+        let json = &operation["requestBody"]["content"]["application/json"];
+        let schema = described.pointer(&json["schema"]["$ref"].as_str().unwrap()[1..]).unwrap();
+        (schema.clone(), json["example"].clone())
+    };
+    let (schema, example) = body("order.create");
+    assert_eq!(schema["properties"]["amount"], json!({"type": "number", "minimum": 0}));
+    assert_eq!(example, json!({"id": "string", "amount": 0}));
+    let (schema, example) = body("thing.make");
+    assert_eq!(schema["properties"]["part"], json!({"$ref": "#/components/schemas/command_thing_make.part"}));
+    assert_eq!(example, json!({"id": 0, "part": "wheel"}));
+    let (schema, example) = body("note");
+    assert_eq!(schema["required"], json!(["id"]));
+    assert_eq!(example, json!({"id": "string"}));
+}
+
+#[tokio::test]
+async fn a_kind_whose_schema_cannot_be_shown_is_an_object() {
+    let schema =
+        json!({"$id": "https://example.org/a.json", "properties": {"a": {"$id": "b.json", "type": "null"}}});
+    let described = described(&schema).await;
+    let shown = &described["components"]["schemas"]["command_thing_make"];
+    assert_eq!((&shown["type"], &shown["properties"]), (&json!("object"), &Value::Null));
+}
+
+#[tokio::test]
+async fn every_component_that_is_named_is_there_and_the_others_are_not() {
+    let without_kinds = serve_kinds(config(), Kinds::build(&[]).unwrap()).await;
+    let without_kinds = without_kinds.connect().await.get("/openapi.json", "").await.json();
+    for described in [described(&thing()).await, without_kinds] {
+        let named = references(&described);
+        assert!(named.iter().all(|reference| described.pointer(&reference[1..]).is_some()), "{named:?}");
+        for section in ["schemas", "responses"] {
+            let components = described["components"][section].as_object().unwrap().keys();
+            let unused: Vec<_> = components
+                .filter(|name| !named.contains(&format!("#/components/{section}/{name}")))
+                .collect();
+            assert!(unused.is_empty(), "{unused:?}");
+        }
+    }
 }
 
 fn references(value: &Value) -> BTreeSet<String> {

@@ -209,6 +209,14 @@ pub async fn serve() -> Server {
 }
 
 pub async fn serve_with(config: Config, message_max: ByteSize) -> Server {
+    serve_parts(config, message_max, Kinds::build(&defaults()).unwrap()).await
+}
+
+pub async fn serve_kinds(config: Config, kinds: Kinds) -> Server {
+    serve_parts(config, ByteSize::mib(1), kinds).await
+}
+
+async fn serve_parts(config: Config, message_max: ByteSize, kinds: Kinds) -> Server {
     let (log, backend) = (Fake::default(), Arc::new(Backend::default()));
     let registry = Registry::new().unwrap();
     let metrics = Arc::new(Metrics::register(&registry).unwrap());
@@ -219,7 +227,7 @@ pub async fn serve_with(config: Config, message_max: ByteSize) -> Server {
         authenticator: Authenticator::open(&tokens),
         login: None,
         limits: None,
-        kinds: Catalogue::new(Kinds::build(&defaults()).unwrap()),
+        kinds: Catalogue::new(kinds),
         backend: Arc::<Backend>::clone(&backend),
         metrics: Arc::clone(&metrics),
         message_max,

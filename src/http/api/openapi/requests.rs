@@ -4,7 +4,7 @@
 use serde_json::{Map, Value, json};
 
 /// The schema of each request body.
-pub fn schemas() -> [(&'static str, Value); 7] {
+pub fn schemas() -> [(&'static str, Value); 6] {
     let nickname = json!({
         "type": ["string", "null"], "minLength": 1, "maxLength": 64,
         "description": format!("It has {}.", crate::users::NICKNAME_RULE),
@@ -40,7 +40,6 @@ pub fn schemas() -> [(&'static str, Value); 7] {
         "description": "Nothing where the access token is shown in `Authorization`",
     });
     [
-        ("command", json!({"type": "object", "description": "What the kind's schema allows"})),
         ("new_user", new_user),
         ("change", change),
         ("password_change", password_change),
@@ -48,6 +47,19 @@ pub fn schemas() -> [(&'static str, Value); 7] {
         ("refresh", strings(&["refresh_token"])),
         ("logout", logout),
     ]
+}
+
+/// A body of this name.
+pub fn example(body: &str) -> Value {
+    match body {
+        "new_user" => json!({
+            "name": "ada", "email": "ada@example.org", "phone": "+49 30 1234567", "password": "correct horse",
+        }),
+        "change" => json!({"nickname": "Countess"}),
+        "password_change" => json!({"old_password": "correct horse", "password": "battery staple"}),
+        "credentials" => json!({"name": "ada", "password": "correct horse"}),
+        _ => json!({"refresh_token": "TOKEN"}),
+    }
 }
 
 /// An object with these members, all of them text.

@@ -1,0 +1,148 @@
+//! One route as an operation.
+
+use serde_json::{Value, json};
+
+use super::kinds::DescribedKind;
+use super::{content, reference, requests, responses};
+use crate::http::api::access::Access;
+use crate::http::api::state::JSON;
+use crate::http::server::route::Route;
+
+const NDJSON: &str = "application/x-ndjson";
+const IDEMPOTENCY_KEY: &str = "1 to 255 printable ASCII characters, quoted or not. A repetition gets the first answer; \
+                               another body is a conflict (422), or another request where the caller has no token.";
+const WRITE: &str =
+    "202 means that it is on stable storage; Kafka gets it later. `Prefer: wait=N` waits for the outcome.";
+const COMMANDS: &str = "commands";
+const USERS: &str = "users";
+const LOGINS: &str = "logins";
+const DAEMON: &str = "daemon";
+
+/// The groups of operations.
+pub fn tags() -> Value {
+    let tag = |name: &str, description: &str| json!({"name": name, "description": description});
+    json!([
+        tag(COMMANDS, "Commands of the configured kinds, and what became of any command"),
+        tag(USERS, "Users: their changes are commands too"),
+        tag(LOGINS, "Tokens for a name and a password"),
+        tag(DAEMON, "The daemon itself"),
+    ])
+}
+
+/// A route whose path stands as it is.
+pub fn of_route<E>(route: &Route<E>, access: Access, asks: bool) -> Value {
+    let mut operation = common(route, access, asks);
+    operation["operationId"] = json!(route.operation);
+    operation["summary"] = json!(route.summary);
+    operation["description"] = json!(remarks(route, access, asks));
+    if let Some(body) = route.body {
+        let mut content = content(JSON, body);
+        content[JSON]["example"] = requests::example(body);
+        operation["requestBody"] = json!({"required": true, "content": content});
+    }
+    operation
+}
+
+/// The route for commands of a kind, with the name of the kind in its path.
+pub fn of_kind<E>(route: &Route<E>, access: Access, asks: bool, kind: &DescribedKind<'_>) -> Value {
+    let mut operation = common(route, access, asks);
+    operation["operationId"] = json!(format!("{}_{}", route.operation, kind.identifier));
+    operation["summary"] = json!(format!("{}: {}", route.summary, kind.kind.name()));
+    operation["description"] = json!(format!("{} {}", kind.description(), remarks(route, access, asks)));
+    let mut one = json!({"schema": reference(&kind.component())});
+    let mut batch = json!({
+        "schema": {"type": "string", "description": "One object a line, at most 10,000; all of them are accepted or none"},
+    });
+    if let Some(example) = &kind.example {
+        batch["example"] = json!(format!("{example}\n{example}\n"));
+        one["example"] = example.clone();
+    }
+    operation["requestBody"] = json!({"required": true, "content": {JSON: one, NDJSON: batch}});
+    operation
+}
+
+/// What does not depend on the kind.
+fn common<E>(route: &Route<E>, access: Access, asks: bool) -> Value {
+    json!({
+        "tags": [tag(route.path)],
+        "security": security(access, asks),
+        "parameters": parameters(route),
+        "responses": responses::of(route, access),
+    })
+}
+
+fn tag(path: &str) -> &'static str {
+    match path {
+        "/login" | "/refresh" | "/logout" => LOGINS,
+        path if path.starts_with("/v1/commands") => COMMANDS,
+        path if path.starts_with("/v1/users") => USERS,
+        _ => DAEMON,
+    }
+}
+
+fn remarks<E>(route: &Route<E>, access: Access, asks: bool) -> String {
+    let callers = match access {
+        Access::Public => "Everybody may call it.",
+        _ if !asks => "Everybody may call it: this daemon runs in the mode `open`.",
+        Access::Optional => "A token is not required, but an invalid one is refused.",
+        Access::Authenticated => "Every caller with a valid token may call it.",
+        Access::SelfOrAdmin => "The user in the path and administrators may call it.",
+        Access::Admin => "Administrators may call it.",
+    };
+    if route.is_write() { format!("{WRITE} {callers}") } else { callers.to_owned() }
+}
+
+/// The tokens that a route takes; an empty list: it looks at none. `asks`: whether it can require one; in open mode none is
+/// required.
+fn security(access: Access, asks: bool) -> Value {
+    let roles: &[&[&str]] = match access {
+        Access::Public => return json!([]),
+        Access::Optional | Access::Authenticated => &[&[]],
+        Access::SelfOrAdmin => &[&["self"], &["admin"]],
+        Access::Admin => &[&["admin"]],
+    };
+    let mut security: Vec<Value> = roles.iter().map(|roles| json!({"bearer": roles})).collect();
+    if access == Access::Optional || !asks {
+        security.push(json!({}));
+    }
+    Value::Array(security)
+}
+
+fn parameters<E>(route: &Route<E>) -> Vec<Value> {
+    let mut parameters: Vec<Value> = path_parameter(route.path).into_iter().collect();
+    if route.is_write() || route.answer == "status" {
+        let wait = "`wait=N` waits up to N seconds (at most 60) for a final state.";
+        parameters.push(parameter("header", "Prefer", wait, json!({"type": "string"})));
+    }
+    if route.is_write() {
+        let pattern = json!({"type": "string", "pattern": "^[!#-~]([ -~]{0,253}[!-~])?$"});
+        parameters.push(parameter("header", "Idempotency-Key", IDEMPOTENCY_KEY, pattern));
+        let trace = "W3C trace context, kept with the record.";
+        parameters.push(parameter("header", "traceparent", trace, json!({"type": "string"})));
+    }
+    if route.answer == "users" {
+        let limit = "How many; more than 1000 are 1000.";
+        parameters.push(parameter("query", "limit", limit, json!({"type": "integer", "minimum": 1})));
+        let cursor = "`next_cursor` of the previous page.";
+        parameters.push(parameter("query", "cursor", cursor, json!({"type": "string"})));
+    }
+    parameters
+}
+
+/// The `{name}` in the path. That of a kind is not one: each kind has a path of its own.
+fn path_parameter(path: &str) -> Option<Value> {
+    let (_, name) = path.split_once('{')?;
+    let (name, _) = name.split_once('}')?;
+    let description = match name {
+        "id" => "The id of the command.",
+        "name" => "The name of the user.",
+        _ => return None,
+    };
+    let mut parameter = parameter("path", name, description, json!({"type": "string"}));
+    parameter["required"] = json!(true);
+    Some(parameter)
+}
+
+fn parameter(place: &str, name: &str, description: &str, schema: Value) -> Value {
+    json!({"name": name, "in": place, "description": description, "schema": schema})
+}
