@@ -1,6 +1,7 @@
-//! Structured logs on standard error, and the steps that took too long. Section `[telemetry]`.
+//! Structured logs on standard error, the steps that took too long, and traces. Section `[telemetry]`.
 
 mod output;
+pub mod trace;
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{IsTerminal, Write};
@@ -19,8 +20,9 @@ use crate::task::{OnFailure, Thread};
 use crate::units::Span;
 
 use output::{Lines, Output};
+use trace::{Endpoint, Ratio};
 
-/// Configuration of the logs.
+/// Configuration of logs and traces.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
@@ -30,19 +32,41 @@ pub struct Config {
     pub log_level: Level,
     /// A step that takes longer is logged with its name.
     pub slow_step: Span,
+    /// Where the spans of sampled requests are sent. `None`: there are none.
+    pub otlp_endpoint: Option<Endpoint>,
+    /// The share of requests without a `traceparent` that are sampled.
+    pub sample_ratio: Ratio,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { log_format: None, log_level: Level::Info, slow_step: Span::millis(200) }
+        Self {
+            log_format: None,
+            log_level: Level::Info,
+            slow_step: Span::millis(200),
+            otlp_endpoint: None,
+            sample_ratio: Ratio(0.05),
+        }
     }
 }
 
 impl Config {
     /// What is wrong with the section by itself.
     pub fn validate(&self) -> Vec<Mistake> {
-        let wrong = Mistake::new("telemetry", "slow_step", self.slow_step, "at least 1ms");
-        if self.slow_step < Span::millis(1) { vec![wrong] } else { Vec::new() }
+        let mut mistakes = Vec::new();
+        let mut wrong = |key, found: &dyn fmt::Display, allowed| {
+            mistakes.push(Mistake::new("telemetry", key, found, allowed))
+        };
+        if self.slow_step < Span::millis(1) {
+            wrong("slow_step", &self.slow_step, "at least 1ms");
+        }
+        if let Some(endpoint) = self.otlp_endpoint.as_ref().filter(|endpoint| endpoint.url().is_none()) {
+            wrong("otlp_endpoint", &endpoint.shown(), Endpoint::ALLOWED);
+        }
+        if !self.sample_ratio.is_valid() {
+            wrong("sample_ratio", &self.sample_ratio, "0.0 to 1.0");
+        }
+        mistakes
     }
 }
 

@@ -20,7 +20,7 @@ const TABLE: [(&str, bool, &[&str]); 28] = [
     ("systemd", false, &[]),
     ("task", false, &["sync"]),
     ("backoff", false, &["sync"]),
-    ("telemetry", false, &["mistake", "sync", "task", "units"]),
+    ("telemetry", false, &["metrics", "mistake", "sync", "task", "units"]),
     ("alerts", false, &["mistake", "units"]),
     ("kinds", false, &["command", "mistake", "reported", "units"]),
     ("kafka", true, &["backoff"]),

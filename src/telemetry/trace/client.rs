@@ -1,0 +1,94 @@
+//! The HTTP client of the exporter: one connection per export.
+
+use std::error::Error;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::client::conn::http1;
+use hyper::header::{HOST, HeaderValue};
+use hyper_util::rt::TokioIo;
+use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
+use tokio::net::TcpStream;
+
+use crate::sync::Mutex;
+
+/// From the connection to the end of the answer. A collector answers when it has the spans in its own queue.
+const WITHIN: Duration = Duration::from_secs(5);
+/// Longest answer: a collector says how many spans it refuses.
+const MOST: usize = 64 << 10;
+const PORT: u16 = 80;
+
+/// Sends what the exporter has encoded.
+#[derive(Debug, Default)]
+pub(super) struct Client {
+    /// Why the last request had no answer, which the exporter does not say.
+    error: Mutex<Option<String>>,
+}
+
+impl Client {
+    /// Why the last request had no answer, if it had none.
+    pub(super) fn take_error(&self) -> Option<String> {
+        self.error.lock().take()
+    }
+}
+
+/// A shared client, whose owner asks it for errors.
+#[derive(Clone, Debug, Default)]
+pub(super) struct SharedClient(pub(super) std::sync::Arc<Client>);
+
+type Answer<'a> = Pin<Box<dyn Future<Output = Result<Response<Bytes>, HttpError>> + Send + 'a>>;
+
+impl HttpClient for SharedClient {
+    // What the macro `async_trait` makes of an asynchronous function.
+    fn send_bytes<'a, 'b>(&'a self, request: Request<Bytes>) -> Answer<'b>
+    where
+        'a: 'b,
+        Self: 'b,
+    {
+        Box::pin(async move {
+            self.0.error.lock().take();
+            let answer = match tokio::time::timeout(WITHIN, send(request)).await {
+                Ok(answer) => answer,
+                Err(_) => Err(format!("no answer within {} s", WITHIN.as_secs()).into()),
+            };
+            answer.inspect_err(|error| *self.0.error.lock() = Some(with_causes(&**error)))
+        })
+    }
+}
+
+async fn send(mut request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
+    let uri = request.uri().clone();
+    let host = uri.host().ok_or("the endpoint names no host")?;
+    let address = (host.trim_start_matches('[').trim_end_matches(']'), uri.port_u16().unwrap_or(PORT));
+    let authority = uri.authority().ok_or("the endpoint names no host")?.as_str();
+    request.headers_mut().insert(HOST, HeaderValue::from_str(authority)?);
+    // HTTP/1.1 wants the path alone.
+    *request.uri_mut() = uri.path_and_query().ok_or("the endpoint has no path")?.as_str().parse()?;
+    let stream = TcpStream::connect(address).await?;
+    let (mut sender, connection) = http1::handshake::<_, Full<Bytes>>(TokioIo::new(stream)).await?;
+    let exchange = async move {
+        let (head, body) = sender.send_request(request.map(Full::new)).await?.into_parts();
+        let body = Limited::new(body, MOST).collect().await?.to_bytes();
+        Ok(Response::from_parts(head, body))
+    };
+    // The connection ends with the exchange, which owns its sender.
+    let (answer, _) = tokio::join!(exchange, connection);
+    answer
+}
+
+/// An error and what caused it: hyper alone says "error sending request".
+fn with_causes(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        // The system's error is the last word.
+        if let Some(io) = error.downcast_ref::<io::Error>() {
+            text = io.to_string();
+        }
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,141 @@
+//! The thread that sends spans to the collector.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use opentelemetry::{InstrumentationScope, KeyValue};
+use opentelemetry_otlp::{ExporterBuildError, Protocol, SpanExporter, WithExportConfig, WithHttpConfig};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::trace::SpanExporter as _;
+use tokio::runtime::{Builder, Runtime};
+
+use super::client::SharedClient;
+use super::endpoint::Endpoint;
+use super::metrics::Metrics;
+use super::queue::Queue;
+use super::ratio::Ratio;
+use super::span::Span;
+use super::tracer::Tracer;
+use crate::task::{OnFailure, Thread};
+
+/// How long a span waits for others of its export: nobody looks at a trace earlier.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// All attempts of one export: the collector may ask for a delay.
+const WITHIN: Duration = Duration::from_secs(10);
+/// How long the end of the process waits for the last spans.
+const LAST: Duration = Duration::from_secs(1);
+
+/// The thread. Dropped, it exports what waits, for at most a second; the drop blocks until then.
+pub struct Export {
+    thread: Option<Thread>,
+    queue: Arc<Queue>,
+}
+
+impl Export {
+    /// Starts it. Never waits for the collector.
+    pub fn start(endpoint: &Endpoint, ratio: Ratio, metrics: &Metrics) -> io::Result<(Tracer, Self)> {
+        let queue = Arc::new(Queue::new(&metrics.queue_full));
+        let tracer = Tracer::new(&queue, ratio);
+        let exporting = Exporting::new(endpoint, metrics)?;
+        let its = Arc::clone(&queue);
+        // Without the thread the queue fills, and spans are counted as dropped.
+        let on_failure = OnFailure::Tell(Box::new(|cause| {
+            tracing::error!(event = "telemetry.export_ended", error = cause, "spans are no longer exported");
+        }));
+        let thread = Thread::spawn("traces", on_failure, move |_| {
+            exporting.run(&its);
+            Ok(())
+        })?;
+        Ok((tracer, Self { thread: Some(thread), queue }))
+    }
+}
+
+impl Drop for Export {
+    fn drop(&mut self) {
+        self.queue.close();
+        if self.thread.take().is_some_and(|thread| thread.stop(LAST).is_err()) {
+            tracing::warn!(
+                event = "telemetry.spans_left",
+                telemetry.spans = self.queue.len(),
+                "the last spans are not exported: the collector did not take them within {} s",
+                LAST.as_secs()
+            );
+        }
+    }
+}
+
+/// What the thread works with.
+struct Exporting {
+    exporter: SpanExporter,
+    client: SharedClient,
+    runtime: Runtime,
+    scope: InstrumentationScope,
+    metrics: Metrics,
+}
+
+impl Exporting {
+    fn new(endpoint: &Endpoint, metrics: &Metrics) -> io::Result<Self> {
+        let client = SharedClient::default();
+        let exporter = exporter(endpoint, client.clone()).map_err(io::Error::other)?;
+        let runtime = Builder::new_current_thread().enable_io().enable_time().build()?;
+        let scope = InstrumentationScope::builder("forebay").with_version(env!("CARGO_PKG_VERSION")).build();
+        Ok(Self { exporter, client, runtime, scope, metrics: metrics.clone() })
+    }
+
+    /// Until the queue is closed and empty.
+    fn run(self, queue: &Queue) {
+        let mut dropped = None;
+        while let Some(spans) = queue.take(PATIENCE) {
+            if spans.is_empty() {
+                continue;
+            }
+            let count = spans.len() as u64;
+            match self.export(spans) {
+                Ok(()) => {
+                    self.metrics.exported.inc_by(count);
+                    if let Some(before) = dropped.take() {
+                        let now = self.metrics.export_failed.get();
+                        tracing::info!(
+                            event = "telemetry.export_resumed",
+                            telemetry.spans_dropped = now - before,
+                            "spans are exported again"
+                        );
+                    }
+                }
+                Err(error) => {
+                    if dropped.is_none() {
+                        dropped = Some(self.metrics.export_failed.get());
+                        tracing::warn!(
+                            event = "telemetry.export_failed",
+                            error,
+                            "spans are not exported, and are dropped until the collector takes them"
+                        );
+                    }
+                    self.metrics.export_failed.inc_by(count);
+                }
+            }
+        }
+    }
+
+    fn export(&self, spans: Vec<Span>) -> Result<(), String> {
+        let spans = spans.into_iter().map(|span| span.into_data(&self.scope)).collect();
+        self.client.0.take_error();
+        let exported = self.runtime.block_on(self.exporter.export(spans));
+        exported.map_err(|error| self.client.0.take_error().unwrap_or_else(|| error.to_string()))
+    }
+}
+
+fn exporter(endpoint: &Endpoint, client: SharedClient) -> Result<SpanExporter, ExporterBuildError> {
+    let url = endpoint.url().map(|url| url.to_string()).unwrap_or_default();
+    let mut exporter = SpanExporter::builder()
+        .with_http()
+        .with_http_client(client)
+        .with_protocol(Protocol::HttpBinary)
+        .with_endpoint(url)
+        .with_timeout(WITHIN)
+        .build()?;
+    let version = KeyValue::new("service.version", env!("CARGO_PKG_VERSION"));
+    exporter.set_resource(&Resource::builder().with_service_name("forebay").with_attribute(version).build());
+    Ok(exporter)
+}

@@ -1,0 +1,113 @@
+//! Spans on their way to the thread that exports them.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use prometheus::IntCounter;
+
+use super::span::Span;
+use crate::sync::{Condvar, Mutex};
+
+/// Spans that wait at most: about 4 MiB, and half a second of all that 5 % of 75,000 requests a second make.
+pub(super) const MOST: usize = 8192;
+/// Spans of one export, as OpenTelemetry's own processors have it.
+pub(super) const BATCH: usize = 512;
+
+/// A bounded queue. Whoever adds a span never waits for room.
+#[derive(Debug)]
+pub(super) struct Queue {
+    state: Mutex<State>,
+    filled: Condvar,
+    dropped: IntCounter,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    spans: VecDeque<Span>,
+    is_closed: bool,
+}
+
+impl Queue {
+    /// Empty. Spans that find no room are counted in `dropped`.
+    pub(super) fn new(dropped: &IntCounter) -> Self {
+        Self { state: Mutex::default(), filled: Condvar::new(), dropped: dropped.clone() }
+    }
+
+    /// Adds a span, or drops it where there is no room.
+    pub(super) fn add(&self, span: Span) {
+        let mut state = self.state.lock();
+        if state.is_closed || state.spans.len() >= MOST {
+            drop(state);
+            self.dropped.inc();
+            return;
+        }
+        state.spans.push_back(span);
+        // Fewer wait for the thread's next turn: to wake it for each would cost the caller a system call.
+        let is_batch = state.spans.len() == BATCH;
+        drop(state);
+        if is_batch {
+            self.filled.notify_one();
+        }
+    }
+
+    /// Nothing more is added.
+    pub(super) fn close(&self) {
+        self.state.lock().is_closed = true;
+        self.filled.notify_one();
+    }
+
+    /// A batch as soon as there is one, or what there is after `patience`. None: closed and empty.
+    pub(super) fn take(&self, patience: Duration) -> Option<Vec<Span>> {
+        let waits = |state: &mut State| state.spans.len() < BATCH && !state.is_closed;
+        let mut state = self.filled.wait_timeout_while(self.state.lock(), patience, waits);
+        let count = state.spans.len().min(BATCH);
+        if count == 0 && state.is_closed {
+            return None;
+        }
+        Some(state.spans.drain(..count).collect())
+    }
+
+    /// Spans that wait.
+    pub(super) fn len(&self) -> usize {
+        self.state.lock().spans.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::trace::context::TraceContext;
+
+    /// Longer than any test may take.
+    const LONG: Duration = Duration::from_secs(60);
+
+    fn span() -> Span {
+        let context =
+            TraceContext::sampled("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01").unwrap();
+        Span::child(context, context, "test")
+    }
+
+    #[test]
+    fn a_full_queue_drops_spans_and_counts_them() {
+        let dropped = IntCounter::new("dropped", "dropped").unwrap();
+        let queue = Queue::new(&dropped);
+        (0..MOST + 3).for_each(|_| queue.add(span()));
+        assert_eq!((dropped.get(), queue.len()), (3, MOST));
+        assert_eq!(queue.take(LONG).unwrap().len(), BATCH);
+        queue.add(span());
+        assert_eq!(dropped.get(), 3, "there is room again");
+    }
+
+    #[test]
+    fn what_waits_is_taken_after_the_end_and_nothing_is_added() {
+        let dropped = IntCounter::new("dropped", "dropped").unwrap();
+        let queue = Queue::new(&dropped);
+        assert_eq!(queue.take(Duration::ZERO).map(|spans| spans.len()), Some(0));
+        queue.add(span());
+        queue.close();
+        queue.add(span());
+        assert_eq!(dropped.get(), 1);
+        assert_eq!(queue.take(LONG).map(|spans| spans.len()), Some(1));
+        assert!(queue.take(LONG).is_none());
+    }
+}

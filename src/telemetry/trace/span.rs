@@ -1,0 +1,148 @@
+//! A span that has ended.
+
+use std::borrow::Cow;
+use std::time::SystemTime;
+
+use opentelemetry::trace::{Link, SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceState};
+use opentelemetry::{InstrumentationScope, Key, KeyValue, Value};
+use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
+
+use super::context::TraceContext;
+
+/// What a span stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A request that is answered.
+    Server,
+    /// A message that is sent.
+    Producer,
+    /// A message that is processed.
+    Consumer,
+    /// A request to another system.
+    Client,
+    /// A step within the process.
+    Internal,
+}
+
+/// A span that has ended. Attributes have the names of OpenTelemetry's semantic conventions, or begin with `forebay.`.
+/// They never hold a body, a key, a user or a secret.
+#[derive(Debug)]
+pub struct Span {
+    context: TraceContext,
+    parent: Option<SpanId>,
+    /// Whether another process made the parent.
+    is_parent_remote: bool,
+    kind: Kind,
+    name: Cow<'static, str>,
+    start: SystemTime,
+    end: SystemTime,
+    attributes: Vec<KeyValue>,
+    link: Option<TraceContext>,
+    /// Why it failed.
+    error: Option<Cow<'static, str>>,
+}
+
+impl Span {
+    /// A step of `parent`.
+    pub fn child(context: TraceContext, parent: TraceContext, name: impl Into<Cow<'static, str>>) -> Self {
+        Self { parent: Some(parent.span), ..Self::new(context, Kind::Internal, name.into()) }
+    }
+
+    /// The answer to a request.
+    pub(super) fn server(
+        context: TraceContext,
+        parent: Option<SpanId>,
+        name: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        let span = Self::new(context, Kind::Server, name.into());
+        Self { parent, is_parent_remote: parent.is_some(), ..span }
+    }
+
+    fn new(context: TraceContext, kind: Kind, name: Cow<'static, str>) -> Self {
+        let now = SystemTime::UNIX_EPOCH;
+        Self {
+            context,
+            parent: None,
+            is_parent_remote: false,
+            kind,
+            name,
+            start: now,
+            end: now,
+            attributes: Vec::new(),
+            link: None,
+            error: None,
+        }
+    }
+
+    /// What it stands for.
+    #[must_use]
+    pub fn of_kind(self, kind: Kind) -> Self {
+        // The record or message brought its parent here, perhaps over a restart.
+        let is_parent_remote = self.is_parent_remote || kind == Kind::Consumer;
+        Self { kind, is_parent_remote, ..self }
+    }
+
+    /// From when until when. A clock that was set back makes it end where it began.
+    #[must_use]
+    pub fn lasted(self, start: SystemTime, end: SystemTime) -> Self {
+        Self { start, end: end.max(start), ..self }
+    }
+
+    /// With an attribute.
+    #[must_use]
+    pub fn with(mut self, key: &'static str, value: impl Into<Value>) -> Self {
+        self.attributes.push(KeyValue::new(Key::from_static_str(key), value));
+        self
+    }
+
+    /// The same work is shown by this span of another trace too.
+    #[must_use]
+    pub fn linked(self, link: Option<TraceContext>) -> Self {
+        Self { link, ..self }
+    }
+
+    /// It failed, for this reason: a code, no text.
+    #[must_use]
+    pub fn failed(self, reason: impl Into<Cow<'static, str>>) -> Self {
+        Self { error: Some(reason.into()), ..self }
+    }
+
+    /// As the exporter takes it.
+    pub(super) fn into_data(mut self, scope: &InstrumentationScope) -> SpanData {
+        let mut links = SpanLinks::default();
+        links.links.extend(self.link.map(|link| Link::with_context(sampled(link, false))));
+        let status = match self.error {
+            None => Status::Unset,
+            Some(reason) => {
+                self.attributes.push(KeyValue::new("error.type", reason));
+                Status::error("")
+            }
+        };
+        SpanData {
+            span_context: sampled(self.context, false),
+            parent_span_id: self.parent.unwrap_or(SpanId::INVALID),
+            parent_span_is_remote: self.is_parent_remote,
+            span_kind: match self.kind {
+                Kind::Server => SpanKind::Server,
+                Kind::Producer => SpanKind::Producer,
+                Kind::Consumer => SpanKind::Consumer,
+                Kind::Client => SpanKind::Client,
+                Kind::Internal => SpanKind::Internal,
+            },
+            name: self.name,
+            start_time: self.start,
+            end_time: self.end,
+            attributes: self.attributes,
+            dropped_attributes_count: 0,
+            events: SpanEvents::default(),
+            links,
+            status,
+            instrumentation_scope: scope.clone(),
+        }
+    }
+}
+
+fn sampled(context: TraceContext, is_remote: bool) -> SpanContext {
+    let TraceContext { trace, span } = context;
+    SpanContext::new(trace, span, TraceFlags::SAMPLED, is_remote, TraceState::NONE)
+}

@@ -1,0 +1,151 @@
+//! Where traces begin, are continued, and spans are handed in.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use opentelemetry::trace::{SpanId, SpanKind};
+use opentelemetry_sdk::trace::{IdGenerator, RandomIdGenerator, Sampler, SamplingDecision, ShouldSample};
+
+use super::context::TraceContext;
+use super::flushes::Flushes;
+use super::queue::Queue;
+use super::ratio::Ratio;
+use super::span::Span;
+use crate::units::Lsn;
+
+/// Takes spans. Clones share the queue. The default one samples nothing and takes nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Tracer(Option<Arc<Shared>>);
+
+#[derive(Debug)]
+struct Shared {
+    queue: Arc<Queue>,
+    /// For requests that come without a trace.
+    sampler: Sampler,
+    ids: RandomIdGenerator,
+    flushes: Flushes,
+}
+
+/// A sampled request that has entered.
+#[derive(Clone, Copy, Debug)]
+pub struct Entered {
+    context: TraceContext,
+    parent: Option<SpanId>,
+    at: SystemTime,
+}
+
+impl Entered {
+    /// The span of the request: the parent of all that follows from it.
+    pub fn context(&self) -> TraceContext {
+        self.context
+    }
+
+    /// Its span, which ends now.
+    pub fn answered(&self, name: String) -> Span {
+        Span::server(self.context, self.parent, name).lasted(self.at, SystemTime::now())
+    }
+}
+
+impl Tracer {
+    /// Samples this share of the requests that come without a trace.
+    pub(super) fn new(queue: &Arc<Queue>, ratio: Ratio) -> Self {
+        let sampler = Sampler::TraceIdRatioBased(ratio.0);
+        let (queue, ids, flushes) = (Arc::clone(queue), RandomIdGenerator::default(), Flushes::default());
+        Self(Some(Arc::new(Shared { queue, sampler, ids, flushes })))
+    }
+
+    /// Whether there are sampled traces at all.
+    pub fn is_on(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Decides whether a request is sampled. `traceparent`: of its client, which has decided then.
+    pub fn enter(&self, traceparent: Option<&str>) -> Option<Entered> {
+        let shared = self.0.as_ref()?;
+        let (trace, parent) = match traceparent {
+            Some(given) => {
+                let given = TraceContext::sampled(given)?;
+                (given.trace, Some(given.span))
+            }
+            None => {
+                let trace = shared.ids.new_trace_id();
+                let sampled = shared.sampler.should_sample(None, trace, "", &SpanKind::Server, &[], &[]);
+                (sampled.decision == SamplingDecision::RecordAndSample).then_some((trace, None))?
+            }
+        };
+        let context = TraceContext { trace, span: shared.ids.new_span_id() };
+        Some(Entered { context, parent, at: SystemTime::now() })
+    }
+
+    /// The span that a record or message belongs to, if its trace is sampled.
+    pub fn continued(&self, traceparent: Option<&str>) -> Option<TraceContext> {
+        self.0.as_ref()?;
+        TraceContext::sampled(traceparent?)
+    }
+
+    /// A new span of the same trace.
+    pub fn child_of(&self, parent: TraceContext) -> TraceContext {
+        // Without a queue no trace is sampled, and nobody asks.
+        let span = self.0.as_ref().map_or(parent.span, |shared| shared.ids.new_span_id());
+        TraceContext { span, ..parent }
+    }
+
+    /// Takes a span. Never waits: without room it is dropped and counted.
+    pub fn take(&self, span: Span) {
+        if let Some(shared) = &self.0 {
+            shared.queue.add(span);
+        }
+    }
+
+    /// Records of sampled requests were flushed, in one group with others.
+    pub fn note_flush(&self, records: Range<Lsn>, at: SystemTime) {
+        if let Some(shared) = &self.0 {
+            shared.flushes.note(records, at);
+        }
+    }
+
+    /// When a record was flushed. None after a restart, and for those of long ago.
+    pub fn flushed_at(&self, lsn: Lsn) -> Option<SystemTime> {
+        self.0.as_ref()?.flushes.of(lsn)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus::IntCounter;
+
+    use super::*;
+
+    fn tracer(ratio: f64) -> Tracer {
+        let dropped = IntCounter::new("dropped", "dropped").unwrap();
+        Tracer::new(&Arc::new(Queue::new(&dropped)), Ratio(ratio))
+    }
+
+    #[test]
+    fn a_client_decides_and_the_ratio_only_without_one() {
+        let of = |flags: &str| format!("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-{flags}");
+        for ratio in [0.0, 1.0] {
+            let tracer = tracer(ratio);
+            let entered = tracer.enter(Some(&of("01"))).unwrap();
+            assert_eq!(entered.context.to_string()[..36], of("01")[..36], "the same trace");
+            assert_ne!(entered.context.to_string(), of("01"), "a span of its own");
+            assert_eq!(entered.parent, Some(TraceContext::sampled(&of("01")).unwrap().span));
+            assert!(tracer.enter(Some(&of("00"))).is_none());
+            assert!(tracer.enter(Some("nonsense")).is_none());
+            assert_eq!(tracer.enter(None).is_some(), ratio == 1.0);
+        }
+        let sampled = (0..10_000).filter(|_| tracer(0.05).enter(None).is_some()).count();
+        // Ten standard deviations around 500.
+        assert!((280..720).contains(&sampled), "{sampled}");
+    }
+
+    #[test]
+    fn without_an_endpoint_nothing_is_sampled_and_nothing_continued() {
+        let (off, sampled) = (Tracer::default(), "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
+        assert!(off.enter(Some(sampled)).is_none() && off.enter(None).is_none());
+        assert_eq!(off.continued(Some(sampled)), None);
+        assert!(tracer(0.0).continued(Some(sampled)).is_some());
+        assert_eq!(tracer(1.0).continued(None), None, "behind the entrance no trace begins");
+    }
+}
