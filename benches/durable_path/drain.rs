@@ -8,6 +8,7 @@ use forebay::drain::{Drain, DrainParts, Guarantee, NothingSealed};
 use forebay::metrics::Registry;
 use forebay::status::Statuses;
 use forebay::task::Alarm;
+use forebay::telemetry::trace::Tracer;
 use forebay::units::ThreadCount;
 use forebay::wal::Opened;
 use forebay::{drain, ingest, kafka};
@@ -145,6 +146,7 @@ fn drained(wal: &std::path::Path, records: u64, bootstrap: &str, config: drain::
         checkpoint_interval: config.checkpoint_interval.0,
         metrics: Arc::new(ingest::Metrics::register(&registry).expect("metrics")),
         alarm: Alarm::default(),
+        tracer: Tracer::default(),
     })
     .expect("threads");
     // What a start does besides is not what is measured here.
@@ -161,6 +163,7 @@ fn drained(wal: &std::path::Path, records: u64, bootstrap: &str, config: drain::
         bootstrap: bootstrap.to_owned(),
         lead: None,
         prepare: Arc::new(NothingSealed),
+        tracer: Tracer::default(),
     })
     .expect("workers");
     drain.handle().pause();

@@ -12,6 +12,7 @@ use forebay::ingest::{Receipt, Request, SubmitError};
 use forebay::kinds::Kinds;
 use forebay::metrics::Registry;
 use forebay::status::StatusError;
+use forebay::telemetry::trace::Tracer;
 use forebay::units::Timestamp;
 use forebay::{auth, http, kafka, kinds, telemetry};
 
@@ -48,6 +49,7 @@ pub fn serve(words: &[String]) {
         backend: Arc::new(server),
         metrics: Arc::clone(&metrics),
         message_max: kafka::Config::default().message_max,
+        tracer: Tracer::default(),
     };
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     runtime.block_on(async {

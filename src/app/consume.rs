@@ -34,8 +34,8 @@ use super::{Failure, ReplaySpan, output, problems, reload, signals, watchdog};
 /// Applies users' commands until it is asked to stop.
 pub fn consume(config: &Config, source: &Source) -> Result<(), Failure> {
     let operators = Endpoints::take_admin(config, Passed::receive()?)?;
-    let Process { runtime, registry, alarm } = Process::begin(config)?;
-    let wiring = Wiring::new(config, registry, alarm);
+    let Process { runtime, registry, alarm, traces } = Process::begin(config)?;
+    let wiring = Wiring::new(config, registry, alarm, &traces.tracer);
     let outcome = runtime.block_on(run(&wiring, operators, source));
     runtime.shutdown_background();
     outcome
@@ -43,8 +43,8 @@ pub fn consume(config: &Config, source: &Source) -> Result<(), Failure> {
 
 /// Applies a range of users' commands again, and says what came of it.
 pub fn replay(config: &Config, span: ReplaySpan) -> Result<(), Failure> {
-    let Process { runtime, registry, alarm } = Process::begin(config)?;
-    let wiring = Wiring::new(config, registry, alarm);
+    let Process { runtime, registry, alarm, traces } = Process::begin(config)?;
+    let wiring = Wiring::new(config, registry, alarm, &traces.tracer);
     let outcome = runtime.block_on(async {
         let mut signals = Signals::listen_at_terminal().map_err(Failure::system("signals"))?;
         let parts = parts(&wiring).await?;

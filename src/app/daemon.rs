@@ -127,6 +127,7 @@ impl Daemon {
             backend: backend.clone(),
             metrics: http,
             message_max: config.kafka.message_max,
+            tracer: wiring.tracer.clone(),
         };
         // Before the first answer: a client that was told "ready" finds it.
         let control = operators_socket(&log, &backend);

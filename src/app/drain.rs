@@ -72,12 +72,12 @@ pub fn drain(config: &Config) -> Result<(), Failure> {
     let allowed = "host:port, or a list: the topics of an embedded broker would die with this process";
     let bootstrap = external_brokers(config, allowed)?;
     there(&config.wal.dir)?;
-    let Process { runtime, registry, alarm } = Process::begin(config)?;
+    let Process { runtime, registry, alarm, traces } = Process::begin(config)?;
     let mut signals = {
         let _context = runtime.enter();
         Signals::listen_at_terminal().map_err(Failure::system("signals"))?
     };
-    let wiring = Wiring::new(config, registry, alarm);
+    let wiring = Wiring::new(config, registry, alarm, &traces.tracer);
     // Held to the end: the directory is ours until everything else is gone.
     let (_lock, opened) = wiring.log(false)?;
     let log = Arc::clone(&opened.log);

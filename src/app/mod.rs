@@ -7,6 +7,7 @@
 //!
 //! - `serve`, `drain`, `consume`, `migrate`: a subcommand each; `daemon`: what runs in `serve`;
 //! - `wiring`: how components are built; `shutdown`: the order in which they stop; `process`: what comes before both;
+//!   `traces`: the export of spans;
 //! - `service`, `auth`, `hooks`, `backend`: what ties components together; `problems`: what is wrong with them;
 //!   `log_gauges`, `log_metrics`: what is shown of the log.
 
@@ -37,6 +38,7 @@ mod serve;
 mod service;
 mod shutdown;
 mod signals;
+mod traces;
 mod watchdog;
 mod wiring;
 

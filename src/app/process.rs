@@ -8,9 +8,11 @@ use tokio::runtime::Runtime;
 use crate::config::Config;
 use crate::metrics::Registry;
 use crate::task::Alarm;
+use crate::telemetry::trace;
 use crate::{systemd, task, telemetry};
 
 use super::signals::Signals;
+use super::traces::Traces;
 use super::{Failure, descriptors};
 
 /// Everything that a subcommand has before it builds anything of its own.
@@ -18,6 +20,7 @@ pub(super) struct Process {
     pub(super) runtime: Runtime,
     pub(super) registry: Registry,
     pub(super) alarm: Alarm,
+    pub(super) traces: Traces,
 }
 
 impl Process {
@@ -31,8 +34,9 @@ impl Process {
         registered(build_info(&registry))?;
         telemetry::init(&config.telemetry, &lost).map_err(Failure::system("log lines"))?;
         descriptors::raise();
+        let traces = Traces::start(&config.telemetry, &registered(trace::Metrics::register(&registry))?);
         let runtime = Runtime::new().map_err(Failure::system("runtime"))?;
-        Ok(Self { runtime, registry, alarm: Alarm::default() })
+        Ok(Self { runtime, registry, alarm: Alarm::default(), traces })
     }
 }
 

@@ -23,7 +23,7 @@ use super::{Failure, descriptors, output, reload, signals};
 /// Runs the daemon until it is asked to stop or cannot go on.
 pub fn serve(config: &Config, source: &Source) -> Result<(), Failure> {
     let passed = Passed::receive()?;
-    let Process { runtime, registry, alarm } = Process::begin(config)?;
+    let Process { runtime, registry, alarm, traces } = Process::begin(config)?;
     forbid_core_dumps();
     let fitted = descriptors::fit(config);
     task::raise_failed_tasks(&alarm);
@@ -36,7 +36,7 @@ pub fn serve(config: &Config, source: &Source) -> Result<(), Failure> {
         (signals, signals::hangups().map_err(Failure::system("signals"))?)
     };
     let endpoints = Endpoints::take(config, passed)?;
-    let wiring = Wiring::new(&fitted, registry, alarm);
+    let wiring = Wiring::new(&fitted, registry, alarm, &traces.tracer);
     let opened = {
         let _step = Step::begin("recovery", config.telemetry.slow_step.0);
         wiring.log(config.embedded())?

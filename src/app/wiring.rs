@@ -18,6 +18,7 @@ use crate::mistake::Mistake;
 use crate::problems::{ProblemMetrics, Problems};
 use crate::status::Statuses;
 use crate::task::Alarm;
+use crate::telemetry::trace::Tracer;
 use crate::users::hash::{HashPool, HashWorkers};
 use crate::users::{DeferredHasher, hash};
 use crate::wal::{Lock, Log, Opened, Writer};
@@ -37,11 +38,13 @@ pub(super) struct Wiring<'a> {
     pub(super) alarm: Alarm,
     /// Damage of the log, for the list of problems.
     pub(super) damage: Arc<DamageSeen>,
+    /// Takes the spans of sampled requests.
+    pub(super) tracer: Tracer,
 }
 
 impl<'a> Wiring<'a> {
-    pub(super) fn new(config: &'a Config, registry: Registry, alarm: Alarm) -> Self {
-        Self { config, registry, alarm, damage: Arc::default() }
+    pub(super) fn new(config: &'a Config, registry: Registry, alarm: Alarm, tracer: &Tracer) -> Self {
+        Self { config, registry, alarm, damage: Arc::default(), tracer: tracer.clone() }
     }
 
     /// The topics that the configuration names.
@@ -92,6 +95,7 @@ impl<'a> Wiring<'a> {
             checkpoint_interval: self.config.drain.checkpoint_interval.0,
             metrics: self.metrics(ingest::Metrics::register)?,
             alarm: self.alarm.clone(),
+            tracer: self.tracer.clone(),
         });
         started.map_err(Failure::system("the log's threads"))
     }
@@ -123,6 +127,7 @@ impl<'a> Wiring<'a> {
             bootstrap,
             lead,
             prepare: Arc::new(Unseal(unsealer)),
+            tracer: self.tracer.clone(),
         });
         started.map_err(|error| match error {
             DrainError::Client(refused) => Failure::Kafka(refused.to_string()),
@@ -149,6 +154,7 @@ impl<'a> Wiring<'a> {
             metrics,
             runtime: Handle::current(),
             slow_step: self.config.telemetry.slow_step.0,
+            tracer: self.tracer.clone(),
         }
     }
 

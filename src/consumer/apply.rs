@@ -1,7 +1,7 @@
 //! One transaction a batch: read, plan, write, commit. Dropped before its commit it never was.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::command::{CommandId, UserKind};
 use crate::db::{AuditRow, Batch, Database, DbError, OutcomeRow, ParkedRow};
@@ -31,6 +31,8 @@ pub(super) struct Done {
     pub(super) changed: BTreeSet<String>,
     /// Parked commands that were given up, because their records are gone.
     pub(super) lost: Vec<String>,
+    /// When the transaction began.
+    pub(super) began: SystemTime,
     /// How long the transaction took.
     pub(super) took: Duration,
 }
@@ -51,7 +53,7 @@ impl Applier {
     }
 
     async fn transaction(&self, commands: &[Command], degraded: bool) -> Result<Attempt, DbError> {
-        let began = Instant::now();
+        let (began, at) = (Instant::now(), SystemTime::now());
         let mut batch = self.db.begin().await?;
         let snapshot = read(&mut batch, &Lookups::about(commands)).await?;
         let plan = plan::plan(commands, snapshot, Timestamp::now(), self.retry_attempts);
@@ -75,7 +77,7 @@ impl Applier {
             write(&mut batch, writes, degraded).await?;
             batch.commit().await?;
         }
-        Ok(Attempt::Done(Done { outcomes, changed, lost, took: began.elapsed() }))
+        Ok(Attempt::Done(Done { outcomes, changed, lost, began: at, took: began.elapsed() }))
     }
 
     /// Takes a command out of its name's queue that is settled without an outcome.

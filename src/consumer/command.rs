@@ -1,5 +1,7 @@
 //! A record as the consumer judges it: whose command it is, and what it asks for.
 
+use std::time::SystemTime;
+
 use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 
@@ -55,6 +57,8 @@ pub(super) struct Command {
     pub(super) hopeless: bool,
     /// The parked command of its name whose record is gone: whoever waits behind it would wait for ever.
     pub(super) lost: Option<String>,
+    /// When it was read.
+    pub(super) received: SystemTime,
 }
 
 impl Command {
@@ -99,6 +103,7 @@ impl Command {
             buried: false,
             hopeless: false,
             lost: None,
+            received: SystemTime::now(),
         }
     }
 

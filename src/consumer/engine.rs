@@ -17,6 +17,7 @@ use tokio::runtime::Handle;
 
 use crate::db::DbError;
 use crate::kafka::{Interrupted, Outbox, Record};
+use crate::telemetry::trace::Tracer;
 use crate::units::Timestamp;
 
 use super::apply::{Applier, Attempt, Done};
@@ -26,7 +27,7 @@ use super::metrics::Metrics;
 use super::pending::Pending;
 use super::plan::CommandOutcome;
 use super::post_commit::AfterCommit;
-use super::{Config, retry_records};
+use super::{Config, retry_records, traced};
 
 /// So many refusals by a unique index, each after everything was read again, are no coincidence: fewer at once.
 const CONFLICTS: u32 = 3;
@@ -64,6 +65,7 @@ pub(super) struct Engine {
     pub(super) config: Config,
     pub(super) metrics: Arc<Metrics>,
     pub(super) runtime: Handle,
+    pub(super) tracer: Tracer,
     /// How many commands are tried at once.
     pub(super) window: usize,
     /// Refusals by unique indexes in a row.
@@ -240,6 +242,7 @@ impl Engine {
             })
             .map(|(command, _)| command)
             .collect();
+        traced::report(&self.tracer, self.applier.db.system(), &self.config.group, &settled, &done);
         drive(&self.runtime, heartbeat, self.after.committed(&Vec::from_iter(done.changed), &finished))?;
         let now = Timestamp::now();
         let (mut places, mut letters) = (Vec::new(), Vec::new());

@@ -31,6 +31,7 @@ mod progress;
 mod replay;
 mod retry_records;
 mod run;
+mod traced;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,6 +42,7 @@ use crate::db::Database;
 use crate::kafka;
 use crate::kafka::Outbox;
 use crate::kv::Kv;
+use crate::telemetry::trace::Tracer;
 
 pub use config::{Config, Degraded};
 pub use engine::Counts;
@@ -75,6 +77,8 @@ pub struct ConsumerParts {
     pub runtime: runtime::Handle,
     /// A transaction that takes longer is logged.
     pub slow_step: Duration,
+    /// Who takes the spans of sampled commands.
+    pub tracer: Tracer,
 }
 
 impl ConsumerParts {
@@ -92,6 +96,7 @@ impl ConsumerParts {
             config: self.config.clone(),
             metrics: Arc::clone(&self.metrics),
             runtime: self.runtime.clone(),
+            tracer: self.tracer.clone(),
             window: self.config.batch_size as usize,
             conflicts: 0,
             fruitless: 0,

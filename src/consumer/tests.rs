@@ -69,6 +69,7 @@ impl Place {
             metrics: Arc::new(Metrics::register(&Registry::new().unwrap()).unwrap()),
             runtime: self.runtime.handle().clone(),
             slow_step: LONG,
+            tracer: Tracer::default(),
         };
         Consumer::start(parts, Alarm::default()).unwrap()
     }

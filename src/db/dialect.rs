@@ -12,6 +12,15 @@ pub(super) enum Dialect {
 }
 
 impl Dialect {
+    /// Its name in OpenTelemetry's conventions. MariaDB is not told from MySQL.
+    pub(super) const fn system(self) -> &'static str {
+        match self {
+            Self::MySql => "mysql",
+            Self::Postgres => "postgresql",
+            Self::Sqlite => "sqlite",
+        }
+    }
+
     /// The statement with this database's placeholders. No statement of ours has a `?` within quotes.
     pub(super) fn placed(self, sql: &str) -> String {
         if self != Self::Postgres {

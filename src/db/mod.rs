@@ -90,6 +90,11 @@ impl Database {
         Ok(Self { pool, terms, gate: Arc::new(gate), settings_ignored })
     }
 
+    /// Its name in OpenTelemetry's conventions (`db.system.name`).
+    pub fn system(&self) -> &'static str {
+        self.pool.dialect().system()
+    }
+
     /// Whether it answers.
     pub async fn ping(&self) -> Result<(), DbError> {
         self.fetch(Query::Ping, "SELECT 1", &[]).await.map(drop)

@@ -7,6 +7,7 @@ use crate::drain::metrics::Metrics;
 use crate::drain::prepare::Prepare;
 use crate::drain::usage::Extra;
 use crate::status::Statuses;
+use crate::telemetry::trace::Tracer;
 use crate::wal::Log;
 
 /// The same for all of them.
@@ -19,6 +20,7 @@ pub(super) struct Context {
     pub(super) prepare: Arc<dyn Prepare>,
     /// Room in flight beside the workers' windows.
     pub(super) extra: Arc<Extra>,
+    pub(super) tracer: Tracer,
 }
 
 impl Context {
@@ -29,6 +31,12 @@ impl Context {
         lead: Option<Arc<Lead>>,
         prepare: Arc<dyn Prepare>,
     ) -> Self {
-        Self { log, statuses, metrics, lead, prepare, extra: Arc::default() }
+        let (extra, tracer) = (Arc::default(), Tracer::default());
+        Self { log, statuses, metrics, lead, prepare, extra, tracer }
+    }
+
+    /// With somebody who takes spans.
+    pub(super) fn with_tracer(self, tracer: Tracer) -> Self {
+        Self { tracer, ..self }
     }
 }

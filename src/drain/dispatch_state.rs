@@ -9,6 +9,7 @@ use crate::drain::failure_policy::{FailurePolicy, Returned};
 use crate::drain::in_flight::InFlight;
 use crate::drain::in_flight_record::InFlightRecord;
 use crate::drain::monitor::{PAUSED, Parked, WorkerMonitor};
+use crate::drain::traced_records::TracedRecords;
 use crate::kafka;
 use crate::kafka::{Delivery, ErrorCode};
 use crate::units::Timestamp;
@@ -22,6 +23,8 @@ pub(super) struct DispatchState {
     pub(super) rescan: RescanPacer,
     /// Records that are sent and not confirmed.
     pub(super) in_flight: InFlight,
+    /// Those of them whose trace is sampled.
+    pub(super) traced: TracedRecords,
     /// Delivery reports, not yet taken in.
     pub(super) results: Vec<Delivery>,
     /// When a broker last confirmed anything.
@@ -48,6 +51,7 @@ impl DispatchState {
             values: DeferredValues::new(&context, &monitor.notify),
             rescan: RescanPacer::default(),
             in_flight: InFlight::share(workers as u64, &context.extra),
+            traced: TracedRecords::new(&context.tracer),
             results: Vec::new(),
             arrived_at: now,
             must_replace: false,
@@ -96,6 +100,7 @@ impl DispatchState {
     pub(super) fn confirm(&mut self, arrived: &[(InFlightRecord, Confirmation)]) {
         let confirmations: Vec<Confirmation> = arrived.iter().map(|(_, note)| *note).collect();
         self.context.log.confirm(&confirmations);
+        self.traced.confirmed(&confirmations);
         let lsns: Vec<Lsn> = confirmations.iter().map(|note| note.lsn).collect();
         self.context.statuses.finished(&lsns);
         let latency = self.context.metrics.latency.local();
@@ -124,6 +129,7 @@ impl DispatchState {
                 lead.came_back(self.policy.topic_name(flight.place.topic), flight.bytes);
             }
             self.policy.came_back(*lsn, &flight);
+            self.traced.came_back(*lsn, *code);
             Some(Returned::new(*lsn, &flight, *code, flight.solo))
         };
         failures.iter().filter_map(come_back).collect()

@@ -3,6 +3,7 @@
 //! Whether it may go is decided from what is known of its topic, its partition, its key and its value, in this order.
 //! How it is sent, and where it waits, is the [`Sender`]'s.
 
+use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
 use crate::command::{Envelope, headers};
@@ -15,7 +16,9 @@ use crate::drain::partition;
 use crate::drain::place::{Place, Scope};
 use crate::drain::sender::{Candidate, Sender};
 use crate::drain::topic_state::Route;
+use crate::drain::traced_records::Produce;
 use crate::kafka::{Answer, Message};
+use crate::units::Timestamp;
 use crate::wal::Frame;
 
 /// How long the brokers have to answer about a topic. The worker does nothing else meanwhile, and owes a heartbeat
@@ -165,12 +168,14 @@ impl<S: Sender> Dispatcher<S> {
         // Apart from the envelope, because that of a sealed record must not leave. Looked for right before: without one
         // nothing leaves.
         let Some(value) = state.values.value(frame.lsn, envelope) else { return Disposition::Wait };
+        let traced = state.traced.begin(envelope);
+        let own = traced.as_ref().map(Produce::traceparent);
         let sent = producer.send(&Message {
             tag: frame.lsn.0,
             topic: envelope.topic,
             partition: place.partition,
             key: envelope.key,
-            headers: &headers(envelope, frame.at),
+            headers: &headers_with(envelope, frame.at, own.as_deref()),
             value: value.bytes(),
         });
         let attempts = state.policy.next_attempt(frame.lsn);
@@ -190,10 +195,28 @@ impl<S: Sender> Dispatcher<S> {
         }
         let flight = InFlightRecord::new(place, way, record.bytes(), frame, record.has_key(), attempts);
         state.sent(frame.lsn, flight, now);
+        if let Some(produce) = traced {
+            if attempts == 1 {
+                state.traced.taken(&produce, frame);
+            }
+            state.traced.sent(frame.lsn, produce);
+        }
         if alone {
             state.policy.topic(record.topic).tried(frame.lsn);
         }
         sender.sent(state, record, &flight);
         Disposition::Done
+    }
+}
+
+/// The record's headers. A sampled one leads to the span of its sending, and by that to the span of its request.
+fn headers_with<'a>(
+    envelope: &Envelope<'a>,
+    at: Timestamp,
+    traceparent: Option<&'a str>,
+) -> Vec<(&'static str, Cow<'a, str>)> {
+    match traceparent {
+        None => headers(envelope, at),
+        Some(_) => headers(&Envelope { traceparent, ..envelope.clone() }, at),
     }
 }

@@ -51,6 +51,7 @@ mod tests;
 mod topic_fault;
 mod topic_state;
 mod topics;
+mod traced_records;
 mod transactional;
 mod usage;
 mod worker_parts;
@@ -68,6 +69,7 @@ use crate::drain::worker_parts::WorkerParts;
 use crate::kafka;
 use crate::status::Statuses;
 use crate::task::{Alarm, OnFailure, Stop, Thread};
+use crate::telemetry::trace::Tracer;
 use crate::wal::Log;
 
 pub use config::{Config, Guarantee, OnRestoredLog};
@@ -97,6 +99,8 @@ pub struct DrainParts {
     pub bootstrap: String,
     /// Who makes the value of records whose password waits to be hashed.
     pub prepare: Arc<dyn Prepare>,
+    /// Who takes the spans of sampled records.
+    pub tracer: Tracer,
 }
 
 /// Why the drain did not start.
@@ -125,13 +129,14 @@ impl Drain {
     }
 
     fn start_with(parts: DrainParts, pacer: Pacer) -> Result<Self, DrainError> {
-        let DrainParts { log, statuses, metrics, config, kafka, alarm, lead, bootstrap, prepare } = parts;
+        let DrainParts { log, statuses, metrics, config, kafka, alarm, lead, bootstrap, prepare, tracer } =
+            parts;
         let workers = config.worker_count();
         let (backoff, once) = (config.backoff(), config.delivery == Guarantee::ExactlyOnce);
         let handle = Handle::new(Arc::clone(&log), Arc::clone(&metrics), workers);
         let reader = Reader::new(handle.reading(pacer, statuses.clone()), &backoff, &metrics);
         let mut drain = Self { handle: handle.clone(), threads: Vec::with_capacity(workers + 2), alarm };
-        let context = Context::new(log, statuses, metrics, lead, prepare);
+        let context = Context::new(log, statuses, metrics, lead, prepare).with_tracer(tracer);
         let link = ProducerSettings::new(kafka, bootstrap);
         for index in 0..workers {
             let (lanes, name) = (Lanes::new(index, workers), format!("drain-{index}"));

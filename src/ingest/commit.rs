@@ -12,6 +12,7 @@ use super::index::{IndexEntry, Lookup, Scope};
 use super::queue::{CommitJob, Keyed};
 use super::request::{CommitOutcome, Receipt, Request, Submission, SubmitError};
 use super::shared::Shared;
+use super::traced::TracedGroup;
 use crate::command::{Envelope, IdMint, Repeat, lane, requeued};
 use crate::failpoint::Failpoint;
 use crate::units::Timestamp;
@@ -55,11 +56,12 @@ pub(super) struct Committer {
     payloads: Vec<u8>,
     /// Records of that group, by topic.
     topics: Vec<(Arc<str>, u64)>,
+    traced: TracedGroup,
 }
 
 impl Committer {
     pub fn new(shared: Arc<Shared>, writer: Writer, segment_max_age: Duration, rule: Rule) -> Self {
-        let identity = shared.log.identity();
+        let (identity, traced) = (shared.log.identity(), TracedGroup::new(&shared.tracer));
         let mint = IdMint::new(&identity.log_id, &identity.secret).sealed(shared.seal.clone());
         Self {
             shared,
@@ -74,6 +76,7 @@ impl Committer {
             index_entries: Vec::new(),
             payloads: Vec::new(),
             topics: Vec::new(),
+            traced,
         }
     }
 
@@ -114,9 +117,13 @@ impl Committer {
 
     fn append(&mut self, work: CommitJob) {
         match work {
-            CommitJob::Submit { request, keyed, reply } => {
+            CommitJob::Submit { request, keyed, traced, reply } => {
+                let first = self.writer.next_lsn();
                 match self.with_segment(|this| this.append_request(&request, keyed)) {
-                    Ok(answer) => self.answers.push(answer.to(reply)),
+                    Ok(answer) => {
+                        self.traced.add(traced, first..self.writer.next_lsn());
+                        self.answers.push(answer.to(reply));
+                    }
                     // Whoever stopped waiting needs no answer.
                     Err(error) => drop(reply.send(Err(error))),
                 }
@@ -261,7 +268,9 @@ impl Committer {
         if Failpoint::AnswerBeforeFlush.is_set() {
             self.answers.drain(..).for_each(|answer| answer.send(true));
         }
+        self.traced.flush_begins(&self.topics);
         let committed = self.writer.commit();
+        self.traced.flush_ended();
         if Failpoint::CoverAfterFlush.is_set() {
             let mut late = Vec::new();
             self.shared.queue.take_now(&mut late);
@@ -287,6 +296,7 @@ impl Committer {
         }
         // After the answers: a reader would take the processor from the threads that send them.
         self.shared.log.wake_satisfied_readers();
+        self.traced.report(committed.is_ok());
         if Failpoint::FailureLate.is_set()
             && let Err(cause) = committed
         {

@@ -22,6 +22,7 @@ mod reservations;
 mod shared;
 #[cfg(test)]
 mod tests;
+mod traced;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -30,6 +31,7 @@ use std::time::{Duration, Instant};
 use crate::command::CommandId;
 use crate::sync::atomic::Ordering;
 use crate::task::{Alarm, OnFailure, Thread};
+use crate::telemetry::trace::Tracer;
 use crate::units::Timestamp;
 use crate::wal::{Letter, Lsn, Unready, Writer};
 
@@ -48,6 +50,7 @@ use queue::{CommitJob, Keyed};
 use repeats::Earlier;
 use request::CommitOutcome;
 use shared::Shared;
+use traced::Traced;
 
 /// How long a refused client should wait: a flush takes milliseconds, a backlog or a disk does not empty at once.
 const RETRY_SOON: Duration = Duration::from_secs(1);
@@ -82,13 +85,15 @@ pub struct Parts {
     pub metrics: Arc<Metrics>,
     /// Who is told when the commit thread fails.
     pub alarm: Alarm,
+    /// Who takes the spans of sampled requests.
+    pub tracer: Tracer,
 }
 
 /// Starts the commit thread and the housekeeper.
 pub fn start(parts: Parts) -> std::io::Result<(Ingest, IngestThreads)> {
-    let Parts { writer, config, checkpoint_interval, metrics, alarm } = parts;
+    let Parts { writer, config, checkpoint_interval, metrics, alarm, tracer } = parts;
     let index = Index::open(Arc::clone(writer.log()), Arc::clone(&metrics), &alarm)?;
-    let shared = Arc::new(Shared::new(&writer, &config, Box::new(index), metrics));
+    let shared = Arc::new(Shared::new(&writer, &config, Box::new(index), metrics).with_tracer(tracer));
     let committer = Committer::new(Arc::clone(&shared), writer, config.segment_max_age.0, Rule::default());
     let committer = Thread::spawn("commit", OnFailure::Raise(alarm.clone()), move |_| {
         committer.run();
@@ -127,11 +132,14 @@ impl Ingest {
         };
         let (reply, answer) = tokio::sync::oneshot::channel();
         let bytes = request.bytes();
-        self.shared.queue.push(CommitJob::Submit { request, keyed, reply }, bytes).inspect_err(|error| {
-            if *error == SubmitError::QueueFull {
-                self.shared.metrics.queue_hit.inc();
-            }
-        })?;
+        let traced = Traced::begin(&self.shared.tracer, request.traceparent.as_deref());
+        self.shared.queue.push(CommitJob::Submit { request, keyed, traced, reply }, bytes).inspect_err(
+            |error| {
+                if *error == SubmitError::QueueFull {
+                    self.shared.metrics.queue_hit.inc();
+                }
+            },
+        )?;
         // A committer that is gone without an answer has failed: what it held is "maybe".
         let committed = answer.await.unwrap_or(Err(SubmitError::Poisoned))?;
         self.shared.metrics.commit_seconds.observe(started.elapsed().as_secs_f64());

@@ -5,6 +5,7 @@ use tokio::sync::oneshot;
 
 use super::gather::Gather;
 use super::request::{CommitOutcome, Request, SubmitError};
+use super::traced::Traced;
 use crate::command::Repeat;
 use crate::failpoint::Failpoint;
 use crate::sync::{Condvar, Mutex, MutexGuard};
@@ -23,6 +24,7 @@ pub(super) enum CommitJob {
     Submit {
         request: Request,
         keyed: Option<Keyed>,
+        traced: Option<Traced>,
         reply: oneshot::Sender<Result<CommitOutcome, SubmitError>>,
     },
     /// A dead letter's payload goes into the log again.

@@ -11,6 +11,7 @@ use super::queue::Queue;
 use super::request::{Digests, SubmitError};
 use crate::command::{CommandId, Envelope, IdSeal};
 use crate::sync::atomic::AtomicBool;
+use crate::telemetry::trace::Tracer;
 use crate::units::Timestamp;
 use crate::wal::{Log, Lsn, Writer};
 
@@ -32,6 +33,7 @@ pub(super) struct Shared {
     /// When the last record was accepted, in milliseconds.
     pub(super) last_at: AtomicU64,
     pub(super) heartbeat: Arc<AtomicU64>,
+    pub(super) tracer: Tracer,
 }
 
 impl Shared {
@@ -53,8 +55,14 @@ impl Shared {
             refused_for_room: AtomicBool::new(false),
             last_at: AtomicU64::new(writer.instant(Timestamp::default()).0),
             heartbeat: Arc::default(),
+            tracer: Tracer::default(),
             log,
         }
+    }
+
+    /// With somebody who takes spans.
+    pub(super) fn with_tracer(self, tracer: Tracer) -> Self {
+        Self { tracer, ..self }
     }
 
     /// Blocks.

@@ -11,6 +11,7 @@ use forebay::kafka::Brokers;
 use forebay::kv::Kv;
 use forebay::metrics::Registry;
 use forebay::task::Alarm;
+use forebay::telemetry::trace::Tracer;
 use forebay::units::Span;
 use forebay::{consumer, db, kafka};
 use tokio::runtime::Runtime;
@@ -89,6 +90,7 @@ impl Stage {
             metrics: Arc::new(consumer::Metrics::register(&Registry::new().unwrap()).unwrap()),
             runtime: self.runtime.handle().clone(),
             slow_step: Duration::from_secs(5),
+            tracer: Tracer::default(),
         }
     }
 

@@ -213,6 +213,7 @@ impl Planner {
             buried: true,
             hopeless: true,
             lost: None,
+            received: waiting.received,
         };
         self.conclude(&dead, "dead", None, Some(LOST.to_owned()));
         self.writes.lost.push(lost.to_owned());

@@ -2,6 +2,7 @@
 //! model says.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::SystemTime;
 
 use proptest::prelude::*;
 
@@ -259,6 +260,7 @@ pub(super) fn command(sketch: &Sketch, from_retry: bool) -> Command {
         buried: false,
         hopeless: false,
         lost: None,
+        received: SystemTime::UNIX_EPOCH,
     }
 }
 

@@ -117,6 +117,7 @@ impl House {
             bootstrap: self.broker.bootstrap().to_owned(),
             lead: None,
             prepare: Arc::clone(&self.prepare),
+            tracer: Tracer::default(),
         }
     }
 

@@ -46,7 +46,8 @@ pub(super) async fn post<C: CommandService>(
     let format = Format::of(headers)?;
     let key = headers::idempotency_key(headers)?;
     let prefer = Prefer::of(headers);
-    let traceparent = headers::traceparent(headers).map(str::to_owned);
+    let trace = request.trace;
+    let traceparent = trace.traceparent().map(str::to_owned);
     let name = caller.name();
     api.limited(name.as_deref(), request.client).await?;
     let limit = match format {
@@ -78,6 +79,7 @@ pub(super) async fn post<C: CommandService>(
         let retry_after = api.commands.retry_after(&error);
         Problem::submit(&error, retry_after)
     })?;
+    trace.about(&receipt.ids);
     // A wait may be long, and the log holds the body now.
     drop(body);
     if let Some(wait) = prefer.wait

@@ -20,6 +20,7 @@ use crate::http::server::route::Route;
 use crate::http::server::service::{MatchedRequest, Service};
 use crate::http::{headers, readiness, respond};
 use crate::kinds::Kinds;
+use crate::telemetry::trace::Tracer;
 
 /// A command: on stable storage when it is answered.
 const fn write<C>(
@@ -128,6 +129,10 @@ impl<C: CommandService> Service for Api<C> {
 
     fn guard(&self, loopback: bool) -> Guard {
         Guard::new(loopback, !self.authenticator.asks(), &self.allowed_hosts)
+    }
+
+    fn tracer(&self) -> Tracer {
+        self.tracer.clone()
     }
 
     fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {

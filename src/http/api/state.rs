@@ -17,6 +17,7 @@ use crate::http::problem::Problem;
 use crate::http::server::hosts::AllowedHosts;
 use crate::login::Login;
 use crate::ratelimit::{Limits, Proxies};
+use crate::telemetry::trace::Tracer;
 use crate::units::ByteSize;
 use crate::users::Users;
 
@@ -43,6 +44,8 @@ pub struct ApiParts<C> {
     pub metrics: Arc<Metrics>,
     /// `[kafka] message_max`: no record may take more.
     pub message_max: ByteSize,
+    /// Who takes the spans of sampled requests.
+    pub tracer: Tracer,
 }
 
 /// Its routes, ready to serve.
@@ -64,6 +67,7 @@ pub struct Api<C> {
     pub(super) message_max: usize,
     pub(super) backend: Arc<dyn AdminService>,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) tracer: Tracer,
 }
 
 impl<C: CommandService> Api<C> {
@@ -87,6 +91,7 @@ impl<C: CommandService> Api<C> {
             allowed_hosts: config.allowed_hosts.clone(),
             backend: parts.backend,
             metrics: parts.metrics,
+            tracer: parts.tracer,
         }
     }
 }

@@ -20,6 +20,7 @@ use crate::http::server::service::ServiceRunner;
 use crate::kinds::{Kinds, defaults};
 use crate::metrics::Registry;
 use crate::sync::Mutex;
+use crate::telemetry::trace::Tracer;
 use crate::units::ByteSize;
 
 const MAX_BODY: usize = 1 << 10;
@@ -51,6 +52,7 @@ fn site() -> Fake {
         backend: Arc::new(Nothing),
         metrics,
         message_max: ByteSize::kib(1),
+        tracer: Tracer::default(),
     };
     let runner = Arc::new(ServiceRunner::new(Api::new(&config, parts), true));
     (taken, runner, config)

@@ -7,6 +7,7 @@ use hyper::StatusCode;
 use prometheus::{Histogram, IntCounter, IntGauge};
 
 use super::route::Route;
+use crate::command::CommandId;
 use crate::http::metrics::Metrics;
 
 /// An answer that took longer, though nobody asked for the wait, is worth a warning.
@@ -41,6 +42,8 @@ pub struct Seen<'a> {
     pub waits: bool,
     pub request_id: &'a str,
     pub trace_id: &'a str,
+    /// The command it is about, or the first of a batch, and how many there are.
+    pub commands: Option<&'a (CommandId, usize)>,
 }
 
 impl Meters {
@@ -88,6 +91,8 @@ impl Meters {
                     http.duration_ms = seen.took.as_secs_f64() * 1e3,
                     http.request_id = seen.request_id,
                     trace_id = seen.trace_id,
+                    command_id = seen.commands.map(|(id, _)| tracing::field::display(id)),
+                    commands = seen.commands.map(|(_, count)| count),
                     $message
                 )
             };

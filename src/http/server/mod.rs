@@ -7,7 +7,8 @@
 //! tls/        handshakes, certificates
 //! timed_io    the socket under hyper: deadlines and last words; framing: how long a body is, said twice;
 //!             conn_state: what the socket and its requests tell each other
-//! service     one request: refuse, match, answer, measure; route: the table; meter: metrics and access log
+//! service     one request: refuse, match, answer, measure; route: the table; meter: metrics and access log;
+//!             request_trace: its trace
 //! guard       what web pages may not make a browser do; authority, hosts: the names of the listener
 //! ```
 
@@ -21,6 +22,7 @@ pub mod hosts;
 pub mod limits;
 pub mod listener;
 pub mod meter;
+pub mod request_trace;
 pub mod route;
 pub mod service;
 pub mod timed_io;

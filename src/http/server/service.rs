@@ -14,12 +14,14 @@ use hyper::{HeaderMap, Request, header};
 use super::conn_state::{ConnState, Phase};
 use super::guard::Guard;
 use super::meter::{Meters, Seen};
+use super::request_trace::RequestTrace;
 use super::route;
 use super::route::Route;
 use crate::http::answer::Answer;
 use crate::http::metrics::Metrics;
 use crate::http::problem::Problem;
 use crate::http::{headers, problem};
+use crate::telemetry::trace::Tracer;
 
 /// A listener's routes and what answers them.
 pub trait Service: Send + Sync + 'static {
@@ -38,6 +40,11 @@ pub trait Service: Send + Sync + 'static {
     /// Who sent a request with these headers to us, over a connection from `peer`.
     fn client(&self, peer: IpAddr, _: &HeaderMap) -> IpAddr {
         peer
+    }
+
+    /// Who takes the spans of sampled requests. None are sampled by default.
+    fn tracer(&self) -> Tracer {
+        Tracer::default()
     }
 
     /// Answers a request that matched.
@@ -59,6 +66,7 @@ pub struct MatchedRequest<'a> {
     /// The address it comes from, seen through proxies that are trusted.
     pub client: IpAddr,
     pub conn: &'a ConnState,
+    pub trace: &'a RequestTrace,
 }
 
 /// A service with its meters.
@@ -67,13 +75,15 @@ pub struct ServiceRunner<S: Service> {
     guard: Guard,
     meters: Meters,
     ids: RequestIds,
+    tracer: Tracer,
 }
 
 impl<S: Service> ServiceRunner<S> {
     /// `loopback`: only processes of this machine reach the listener.
     pub fn new(service: S, loopback: bool) -> Self {
         let meters = Meters::new(S::ROUTES, Arc::clone(service.metrics()));
-        Self { guard: service.guard(loopback), meters, service, ids: RequestIds::new() }
+        let (guard, tracer) = (service.guard(loopback), service.tracer());
+        Self { service, guard, meters, ids: RequestIds::new(), tracer }
     }
 
     /// Answers one request, whatever it is.
@@ -84,15 +94,15 @@ impl<S: Service> ServiceRunner<S> {
         let (head, body) = request.into_parts();
         let id = headers::request_id(&head.headers).unwrap_or_else(|| self.ids.next());
         let request_id = id.to_str().unwrap_or_default();
-        let trace = headers::traceparent(&head.headers).map(|parent| parent[3..35].to_owned());
-        let trace_id = trace.as_deref().unwrap_or(request_id);
+        let trace = RequestTrace::begin(&self.tracer, &head.headers);
+        let trace_id = trace.trace_id().unwrap_or(request_id);
         let waits = head.headers.contains_key(headers::PREFER);
         let uri = head.uri.clone();
         let found = self.check(&head, conn).and_then(|()| route::find(S::ROUTES, &head.method, uri.path()));
         let (route, outcome) = match found {
             Ok((route, parameter)) => {
                 let client = self.service.client(peer, &head.headers);
-                let request = MatchedRequest { head, body, parameter, client, conn };
+                let request = MatchedRequest { head, body, parameter, client, conn, trace: &trace };
                 (Some(route), self.service.answer(&S::ROUTES[route].endpoint, request).await)
             }
             Err(refusal) => (None, Err(refusal)),
@@ -104,7 +114,10 @@ impl<S: Service> ServiceRunner<S> {
         }
         conn.enter(Phase::Idle);
         let (status, took) = (answer.status(), started.elapsed());
-        self.meters.note(&Seen { route, status, took, waits, request_id, trace_id });
+        let seen = Seen { route, status, took, waits, request_id, trace_id, commands: trace.commands() };
+        self.meters.note(&seen);
+        let matched = route.map(|route| &S::ROUTES[route]);
+        trace.answered(&self.tracer, &seen, matched.map(|route| (route.method, route.path)));
         answer.headers_mut().insert(headers::REQUEST_ID, id);
         answer
     }

@@ -25,6 +25,7 @@ use crate::kinds::{Kinds, defaults};
 use crate::metrics::Registry;
 use crate::status::StatusError;
 use crate::sync::Mutex;
+use crate::telemetry::trace::Tracer;
 use crate::units::{ByteSize, Span, Timestamp};
 
 /// When the fake log accepts everything: 2026-11-20T12:00:00.123Z.
@@ -231,6 +232,7 @@ async fn serve_parts(config: Config, message_max: ByteSize, kinds: Kinds) -> Ser
         backend: Arc::<Backend>::clone(&backend),
         metrics: Arc::clone(&metrics),
         message_max,
+        tracer: Tracer::default(),
     };
     let public = Api::new(&config, parts);
     let checks = public.checks.clone();

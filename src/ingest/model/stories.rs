@@ -72,7 +72,8 @@ pub fn answers_leave_before_readers_are_woken() {
                     while !world.log.is_awaited(Lsn(1)) {
                         thread::yield_now();
                     }
-                    let work = CommitJob::Submit { request: request(1, 10), keyed: None, reply };
+                    let work =
+                        CommitJob::Submit { request: request(1, 10), keyed: None, traced: None, reply };
                     world.ingest.shared.queue.push(work, 1).unwrap();
                 })
             };
@@ -91,7 +92,7 @@ pub fn a_group_that_gathers_ends() {
     let client = |world: &World, _| {
         [(); 2].map(|()| {
             let (reply, answer) = oneshot::channel();
-            let work = CommitJob::Submit { request: request(1, 10), keyed: None, reply };
+            let work = CommitJob::Submit { request: request(1, 10), keyed: None, traced: None, reply };
             world.ingest.shared.queue.push(work, 1).unwrap();
             answer
         })
@@ -250,8 +251,11 @@ pub fn a_repeat_waits_for_what_it_repeats() {
         let repeat = Repeat { scope: [1; 16], body: [2; 16], count: 1 };
         let keyed = Some(Keyed { repeat, since: Lsn(0) });
         let (reply, answer) = oneshot::channel();
-        let pushed =
-            world.ingest.shared.queue.push(CommitJob::Submit { request: request(1, 10), keyed, reply }, 1);
+        let pushed = world
+            .ingest
+            .shared
+            .queue
+            .push(CommitJob::Submit { request: request(1, 10), keyed, traced: None, reply }, 1);
         pushed.ok()?;
         let end = |first: Lsn| assert!(first < world.log.end(), "a repeat of what is not flushed");
         match block_on(answer).ok()?.ok()? {

@@ -39,6 +39,7 @@ impl House {
             checkpoint_interval: Duration::from_millis(20),
             metrics: Arc::new(Metrics::register(&Registry::new().unwrap()).unwrap()),
             alarm: Alarm::default(),
+            tracer: Tracer::default(),
         };
         let (ingest, threads) = start(parts).unwrap();
         Self { ingest, threads }
@@ -324,7 +325,7 @@ async fn a_key_without_a_token_in_a_log_of_an_earlier_version_is_recognised() {
     let repeat = shared.digests.of(&of("b"), &keyed("k", "b", None).unwrap()).older.unwrap().repeat;
     let (reply, answer) = tokio::sync::oneshot::channel();
     let keyed = Some(Keyed { repeat, since: Lsn(0) });
-    shared.queue.push(CommitJob::Submit { request: of("b"), keyed, reply }, 1).unwrap();
+    shared.queue.push(CommitJob::Submit { request: of("b"), keyed, traced: None, reply }, 1).unwrap();
     let CommitOutcome::New(first) = answer.await.unwrap().unwrap() else { panic!("a new request") };
     let again = submit(&house, of("b")).await;
     assert_eq!((again.ids, again.replayed), (first.ids, true));

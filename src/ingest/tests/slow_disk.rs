@@ -132,6 +132,7 @@ fn start_on(disk: &Disk, dir: &Path) -> (Ingest, IngestThreads) {
         checkpoint_interval: LONG,
         metrics: Arc::new(Metrics::register(&Registry::new().unwrap()).unwrap()),
         alarm: Alarm::default(),
+        tracer: Tracer::default(),
     })
     .unwrap()
 }

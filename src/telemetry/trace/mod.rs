@@ -17,6 +17,8 @@ mod metrics;
 mod queue;
 mod ratio;
 mod span;
+#[cfg(test)]
+pub(crate) mod testing;
 mod tracer;
 
 pub use context::TraceContext;

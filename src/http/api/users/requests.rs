@@ -48,7 +48,7 @@ pub fn context(request: &MatchedRequest<'_>, body: Bytes, caller: &Caller) -> Re
     let route = format!("{} {}", request.head.method, request.head.uri.path());
     let key = headers::idempotency_key(headers)?;
     Ok(Context {
-        traceparent: headers::traceparent(headers).map(str::to_owned),
+        traceparent: request.trace.traceparent().map(str::to_owned),
         idempotency: key.map(|key| Idempotency { key, body, route: Some(route) }),
         principal: caller.owner(),
         client: ratelimit::network(request.client),

@@ -30,10 +30,12 @@ pub async fn register<C: CommandService>(
 ) -> Result<Answer, Problem> {
     let users = api.users()?;
     limited(api, &request, &caller).await?;
+    let trace = request.trace;
     let Asked { members, context, prefer } = read(api, request, &caller).await?;
     let user = users::new_user(members, users.phone_region()).map_err(UserError::Invalid)?;
     let name = user.name.clone();
     let receipt = answered(api, users.register(user, context).await)?;
+    trace.about(&receipt.ids);
     let Some(status) = decided(api, &receipt, prefer).await else {
         return Ok(receipt::accepted(&receipt, Format::Single, prefer));
     };
@@ -58,9 +60,11 @@ pub async fn update<C: CommandService>(
 ) -> Result<Answer, Problem> {
     let (caller, name) = (caller.caller(), caller.user());
     limited(api, &request, caller).await?;
+    let trace = request.trace;
     let Asked { members, context, prefer } = read(api, request, caller).await?;
     let change = users::change(members, name, users.phone_region()).map_err(UserError::Invalid)?;
     let receipt = answered(api, users.update(name, change, context).await)?;
+    trace.about(&receipt.ids);
     Ok(followed(api, users, name, &receipt, prefer).await)
 }
 
@@ -74,6 +78,7 @@ pub async fn set_password<C: CommandService>(
     let (caller, name) = (caller.caller(), caller.user());
     limited(api, &request, caller).await?;
     let client = request.client;
+    let trace = request.trace;
     let Asked { members, context, prefer } = read(api, request, caller).await?;
     let change = users::password_change(members, name).map_err(UserError::Invalid)?;
     // The old password is no easier to guess here than at a login.
@@ -86,6 +91,7 @@ pub async fn set_password<C: CommandService>(
         tried.give_back().await;
     }
     let receipt = answered(api, outcome)?;
+    trace.about(&receipt.ids);
     Ok(followed(api, users, name, &receipt, prefer).await)
 }
 
@@ -102,6 +108,7 @@ pub async fn delete<C: CommandService>(
     let prefer = Prefer::of(&request.head.headers);
     let context = context(&request, Bytes::new(), caller)?;
     let receipt = answered(api, users.delete(&name, context).await)?;
+    request.trace.about(&receipt.ids);
     Ok(followed(api, users, &name, &receipt, prefer).await)
 }
 

@@ -1,0 +1,25 @@
+//! The export of traces, for as long as a subcommand runs.
+
+use crate::telemetry;
+use crate::telemetry::trace::{Export, Metrics, Tracer};
+
+/// Takes spans from every component, and exports them. Dropped at the end of a subcommand, it exports the last ones.
+pub(super) struct Traces {
+    pub(super) tracer: Tracer,
+    _export: Option<Export>,
+}
+
+impl Traces {
+    /// Starts the export where there is an endpoint. No failure of it stops the daemon.
+    pub(super) fn start(config: &telemetry::Config, metrics: &Metrics) -> Self {
+        let off = || Self { tracer: Tracer::default(), _export: None };
+        let Some(endpoint) = &config.otlp_endpoint else { return off() };
+        match Export::start(endpoint, config.sample_ratio, metrics) {
+            Ok((tracer, export)) => Self { tracer, _export: Some(export) },
+            Err(error) => {
+                tracing::error!(event = "telemetry.export_not_started", %error, "nothing is traced");
+                off()
+            }
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! Spans of sampled records: the time in the queue, and the time from sending to confirmation.
+
+use std::collections::HashMap;
+use std::time::{Duration, SystemTime};
+
+use crate::command::{CommandId, Envelope};
+use crate::drain::usage::WINDOW;
+use crate::kafka::ErrorCode;
+use crate::telemetry::trace::{Kind, Span, TraceContext, Tracer};
+use crate::units::Timestamp;
+use crate::wal::{Confirmation, Frame, Lsn};
+
+/// Sampled records that one worker has in flight.
+pub(super) struct TracedRecords {
+    tracer: Tracer,
+    sent: HashMap<Lsn, Produce>,
+}
+
+/// One record on its way to Kafka.
+pub(super) struct Produce {
+    /// The span of the request.
+    parent: TraceContext,
+    /// Its own span, to which Kafka's header leads consumers.
+    own: TraceContext,
+    began: SystemTime,
+    id: CommandId,
+    topic: String,
+}
+
+impl Produce {
+    /// For Kafka's header.
+    pub(super) fn traceparent(&self) -> String {
+        self.own.to_string()
+    }
+}
+
+impl TracedRecords {
+    pub(super) fn new(tracer: &Tracer) -> Self {
+        Self { tracer: tracer.clone(), sent: HashMap::new() }
+    }
+
+    /// A record that is about to be sent; none where its trace is not sampled.
+    pub(super) fn begin(&self, envelope: &Envelope<'_>) -> Option<Produce> {
+        let parent = self.tracer.continued(envelope.traceparent)?;
+        Some(Produce {
+            parent,
+            own: self.tracer.child_of(parent),
+            began: SystemTime::now(),
+            id: envelope.id,
+            topic: envelope.topic.to_owned(),
+        })
+    }
+
+    /// It was sent, for the first time in this life: its time in the queue is over.
+    pub(super) fn taken(&self, produce: &Produce, frame: Frame<'_>) {
+        let since = self.tracer.flushed_at(frame.lsn).unwrap_or_else(|| instant(frame.at));
+        let span = Span::child(self.tracer.child_of(produce.parent), produce.parent, "queue");
+        self.tracer.take(span.lasted(since.min(produce.began), produce.began));
+    }
+
+    /// It was sent.
+    pub(super) fn sent(&mut self, lsn: Lsn, produce: Produce) {
+        // Records of transactions that were given up stay here until they are sent again.
+        if self.sent.len() as u64 >= WINDOW.records {
+            self.sent.clear();
+        }
+        if let Some(before) = self.sent.insert(lsn, produce) {
+            self.tracer.take(span(before).failed("transaction_aborted"));
+        }
+    }
+
+    /// These records are delivered.
+    pub(super) fn confirmed(&mut self, confirmations: &[Confirmation]) {
+        if self.sent.is_empty() {
+            return;
+        }
+        for confirmation in confirmations {
+            if let Some(produce) = self.sent.remove(&confirmation.lsn) {
+                let span = span(produce)
+                    .with("messaging.destination.partition.id", confirmation.partition.to_string())
+                    .with("messaging.kafka.offset", confirmation.offset);
+                self.tracer.take(span);
+            }
+        }
+    }
+
+    /// This record came back.
+    pub(super) fn came_back(&mut self, lsn: Lsn, code: ErrorCode) {
+        if let Some(produce) = self.sent.remove(&lsn) {
+            self.tracer.take(span(produce).failed(format!("{code:?}")));
+        }
+    }
+}
+
+/// Its span, which ends now.
+fn span(produce: Produce) -> Span {
+    let Produce { parent, own, began, id, topic } = produce;
+    Span::child(own, parent, format!("produce {topic}"))
+        .of_kind(Kind::Producer)
+        .lasted(began, SystemTime::now())
+        .with("messaging.system", "kafka")
+        .with("messaging.operation.name", "produce")
+        .with("messaging.operation.type", "send")
+        .with("messaging.destination.name", topic)
+        .with("messaging.message.id", id.to_string())
+}
+
+fn instant(at: Timestamp) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_millis(at.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::trace::testing::{captured, sampled};
+
+    fn send(records: &mut TracedRecords, lsn: u64, traceparent: Option<&str>) -> Option<String> {
+        let id = CommandId::from_bytes([0; 25]);
+        let envelope =
+            Envelope { traceparent, ..Envelope::new(id, "k", "orders.v1", "application/json", b"{}") };
+        let produce = records.begin(&envelope)?;
+        let header = produce.traceparent();
+        records.sent(Lsn(lsn), produce);
+        Some(header)
+    }
+
+    fn confirmation(lsn: u64) -> Confirmation {
+        Confirmation { lsn: Lsn(lsn), bytes: 1, partition: 3, offset: 7, at: Timestamp(0) }
+    }
+
+    #[test]
+    fn each_attempt_has_a_span_of_its_own_and_tells_kafka_of_it() {
+        let (tracer, spans) = captured(1.0);
+        let mut records = TracedRecords::new(&tracer);
+        let traceparent = sampled("a");
+        let attempts: Vec<_> = (0..3)
+            .map(|attempt| {
+                let header = send(&mut records, 1, Some(&traceparent)).unwrap();
+                if attempt == 0 {
+                    records.came_back(Lsn(1), ErrorCode::MessageTimedOut);
+                }
+                header
+            })
+            .collect();
+        records.confirmed(&[confirmation(1), confirmation(2)]);
+        records.confirmed(&[confirmation(1)]);
+        let all = spans.take();
+        let own: Vec<_> = all.iter().map(|span| span.span_context.span_id().to_string()).collect();
+        let told: Vec<_> = attempts.iter().map(|header| header[36..52].to_owned()).collect();
+        assert_eq!(own, told, "each once");
+        let error = |span: &opentelemetry_sdk::trace::SpanData| {
+            let found = span.attributes.iter().find(|one| one.key.as_str() == "error.type");
+            found.map(|one| one.value.to_string())
+        };
+        let errors: Vec<_> = all.iter().map(error).collect();
+        // The second one was in a transaction that was given up.
+        let expected = [Some("MessageTimedOut"), Some("transaction_aborted"), None];
+        assert_eq!(errors.iter().map(Option::as_deref).collect::<Vec<_>>(), expected);
+        assert!(all.iter().all(|span| span.parent_span_id.to_string() == "a".repeat(16)));
+    }
+
+    #[test]
+    fn a_record_that_is_not_sampled_leaves_nothing_here() {
+        let (tracer, spans) = captured(1.0);
+        let mut records = TracedRecords::new(&tracer);
+        for traceparent in [None, Some(sampled("a").replace("-01", "-00"))] {
+            assert_eq!(send(&mut records, 1, traceparent.as_deref()), None);
+        }
+        records.came_back(Lsn(1), ErrorCode::MessageTimedOut);
+        records.confirmed(&[confirmation(1)]);
+        assert_eq!((records.sent.len(), spans.take().len()), (0, 0));
+    }
+}

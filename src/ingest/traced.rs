@@ -1,0 +1,127 @@
+//! Spans of sampled requests: the wait for the commit thread, and the flush.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use crate::telemetry::trace::{Span, TraceContext, Tracer};
+use crate::wal::Lsn;
+
+/// A sampled request on its way to the commit thread.
+#[derive(Clone, Copy)]
+pub(super) struct Traced {
+    parent: TraceContext,
+    queued: SystemTime,
+}
+
+impl Traced {
+    /// A request that is queued now; none where it is not sampled.
+    pub(super) fn begin(tracer: &Tracer, traceparent: Option<&str>) -> Option<Self> {
+        let parent = tracer.continued(traceparent)?;
+        Some(Self { parent, queued: SystemTime::now() })
+    }
+}
+
+/// The sampled requests of the group that is being written.
+pub(super) struct TracedGroup {
+    tracer: Tracer,
+    requests: Vec<Traced>,
+    /// From the first one's first record to the end of the last one's.
+    records: Option<Range<Lsn>>,
+    flush: Option<Flush>,
+}
+
+/// A flush of sampled requests.
+#[derive(Clone, Copy)]
+struct Flush {
+    began: SystemTime,
+    ended: SystemTime,
+    /// Records of the whole group.
+    records: u64,
+}
+
+impl TracedGroup {
+    /// An empty one; `tracer` takes its spans.
+    pub(super) fn new(tracer: &Tracer) -> Self {
+        Self { tracer: tracer.clone(), requests: Vec::new(), records: None, flush: None }
+    }
+
+    /// A request was appended, with these records.
+    pub(super) fn add(&mut self, request: Option<Traced>, records: Range<Lsn>) {
+        let Some(request) = request else { return };
+        self.requests.push(request);
+        let start = self.records.take().map_or(records.start, |group| group.start);
+        self.records = Some(start..records.end);
+    }
+
+    /// The flush begins, of so many records by topic.
+    pub(super) fn flush_begins(&mut self, topics: &[(Arc<str>, u64)]) {
+        if !self.requests.is_empty() {
+            let (now, records) = (SystemTime::now(), topics.iter().map(|(_, records)| records).sum());
+            self.flush = Some(Flush { began: now, ended: now, records });
+        }
+    }
+
+    /// The flush has ended. Before anybody is told: the records may be sent at once.
+    pub(super) fn flush_ended(&mut self) {
+        if let (Some(flush), Some(records)) = (&mut self.flush, self.records.take()) {
+            flush.ended = SystemTime::now();
+            self.tracer.note_flush(records, flush.ended);
+        }
+    }
+
+    /// Hands in the spans of all, and forgets them. They share the flush: the spans of it have the same times, and each
+    /// but the first has a link to the first.
+    pub(super) fn report(&mut self, flushed: bool) {
+        let Some(Flush { began, ended, records }) = self.flush.take() else { return };
+        let (mut first, records) = (None, i64::try_from(records).unwrap_or(i64::MAX));
+        for Traced { parent, queued } in self.requests.drain(..) {
+            let wait = Span::child(self.tracer.child_of(parent), parent, "commit wait");
+            self.tracer.take(wait.lasted(queued, began));
+            let own = self.tracer.child_of(parent);
+            let span = Span::child(own, parent, "flush").lasted(began, ended).linked(first);
+            let span = span.with("forebay.flush.records", records);
+            self.tracer.take(if flushed { span } else { span.failed("flush_failed") });
+            first.get_or_insert(own);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::trace::testing::{captured, sampled};
+
+    #[test]
+    fn requests_of_one_flush_have_it_each_and_are_linked_to_the_first() {
+        let (tracer, spans) = captured(0.0);
+        let mut group = TracedGroup::new(&tracer);
+        let requests = [Some(sampled("a")), None, Some(sampled("b"))];
+        for (n, traceparent) in (1..).zip(&requests) {
+            group.add(Traced::begin(&tracer, traceparent.as_deref()), Lsn(n)..Lsn(n + 1));
+        }
+        group.flush_begins(&[("t".into(), 4), ("u".into(), 1)]);
+        group.flush_ended();
+        let known = [Lsn(0), Lsn(1), Lsn(3), Lsn(4)].map(|lsn| tracer.flushed_at(lsn).is_some());
+        assert_eq!(known, [false, true, true, false]);
+        group.report(true);
+        let all = spans.take();
+        let names: Vec<_> = all.iter().map(|span| &*span.name).collect();
+        assert_eq!(names, ["commit wait", "flush", "commit wait", "flush"]);
+        let (first, second) = (&all[1], &all[3]);
+        assert_eq!((first.start_time, first.end_time), (second.start_time, second.end_time));
+        assert_eq!(tracer.flushed_at(Lsn(3)), Some(first.end_time));
+        assert_eq!(all[0].end_time, first.start_time);
+        assert_ne!(first.span_context.trace_id(), second.span_context.trace_id());
+        assert_eq!(first.links.len(), 0);
+        assert_eq!(second.links[0].span_context.span_id(), first.span_context.span_id());
+        let records = first.attributes.iter().find(|one| one.key.as_str() == "forebay.flush.records");
+        assert_eq!(records.map(|one| one.value.to_string()).as_deref(), Some("5"));
+        // Nothing twice, and nothing of a group without samples.
+        group.add(None, Lsn(4)..Lsn(5));
+        group.flush_begins(&[("t".into(), 1)]);
+        group.flush_ended();
+        group.report(true);
+        assert_eq!(spans.take().len(), 0);
+    }
+}
