@@ -20,3 +20,4 @@ mod replay;
 mod sealed;
 mod status;
 mod tls;
+mod traces;

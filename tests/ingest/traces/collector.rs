@@ -1,0 +1,154 @@
+//! An OTLP collector: HTTP with protobuf, decoded by OpenTelemetry's own types.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
+use opentelemetry_proto::tonic::trace::v1::Span;
+use prost::Message as _;
+
+use crate::daemon::LONG;
+
+/// How a collector answers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Mood {
+    /// It takes the spans.
+    Well,
+    /// It takes them, but not at once.
+    Slow(Duration),
+    /// 500.
+    Broken,
+    /// Never, as long as the client waits.
+    Hanging,
+}
+
+/// A collector on a port of its own, until the test ends.
+pub struct Collector {
+    address: String,
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    spans: Vec<Span>,
+    /// Names of services.
+    services: Vec<String>,
+    /// Requests that came, whatever became of them.
+    asked: usize,
+}
+
+impl Collector {
+    pub fn start(mood: Mood) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let shared = Arc::<Shared>::default();
+        let its = Arc::clone(&shared);
+        // Both end with the process: a test has few of them.
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let shared = Arc::clone(&its);
+                thread::spawn(move || shared.serve(stream, mood));
+            }
+        });
+        Self { address, shared }
+    }
+
+    /// For `otlp_endpoint`.
+    pub fn endpoint(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// All spans that came, as soon as they `suffice`.
+    pub fn spans(&self, what: &str, suffice: impl Fn(&[Span]) -> bool) -> Vec<Span> {
+        let state = self.wait(what, |state| suffice(&state.spans));
+        assert!(state.services.iter().all(|name| name == "forebay"), "{:?}", state.services);
+        state.spans.clone()
+    }
+
+    /// Returns when so many requests have come.
+    pub fn await_asked(&self, count: usize) {
+        drop(self.wait("a request", |state| state.asked >= count));
+    }
+
+    fn wait(&self, what: &str, holds: impl Fn(&State) -> bool) -> std::sync::MutexGuard<'_, State> {
+        let state = self.shared.state.lock().unwrap();
+        let waited = self.shared.changed.wait_timeout_while(state, LONG, |state| !holds(state));
+        let (state, _) = waited.unwrap();
+        let names = || state.spans.iter().map(|span| &span.name).collect::<Vec<_>>();
+        assert!(holds(&state), "not within {LONG:?}: {what}; there are {:?}", names());
+        state
+    }
+}
+
+impl Shared {
+    fn serve(&self, mut stream: TcpStream, mood: Mood) {
+        let Some(body) = request(&stream) else { return };
+        self.state.lock().unwrap().asked += 1;
+        self.changed.notify_all();
+        match mood {
+            Mood::Well => {}
+            Mood::Slow(delay) => thread::sleep(delay),
+            Mood::Broken => {
+                let answer = b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 4\r\n\r\noops";
+                return drop(stream.write_all(answer));
+            }
+            Mood::Hanging => {
+                // Until the client hangs up.
+                return drop(stream.read(&mut [0]));
+            }
+        }
+        let request = ExportTraceServiceRequest::decode(&body[..]).expect("OTLP");
+        let mut state = self.state.lock().unwrap();
+        for of_resource in request.resource_spans {
+            let resource = of_resource.resource.expect("a resource");
+            state.services.push(text(&resource.attributes, "service.name").expect("a service"));
+            state.spans.extend(of_resource.scope_spans.into_iter().flat_map(|scope| scope.spans));
+        }
+        drop(state);
+        // An ExportTraceServiceResponse without members has no bytes.
+        let answer = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-protobuf\r\nContent-Length: 0\r\n\r\n";
+        let _ = stream.write_all(answer);
+        self.changed.notify_all();
+    }
+}
+
+/// The body of a request for `/v1/traces`.
+fn request(stream: &TcpStream) -> Option<Vec<u8>> {
+    let mut reader = BufReader::new(stream);
+    let mut head = Vec::new();
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line).ok().filter(|length| *length > 0)?;
+        if line == "\r\n" {
+            break;
+        }
+        head.push(line.trim_end().to_ascii_lowercase());
+    }
+    assert_eq!(head[0], "post /v1/traces http/1.1");
+    assert!(head.contains(&"content-type: application/x-protobuf".to_owned()), "{head:?}");
+    let length = head.iter().find_map(|line| line.strip_prefix("content-length: "))?.parse().ok()?;
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).ok()?;
+    Some(body)
+}
+
+/// The value of an attribute, as text.
+pub fn text(attributes: &[KeyValue], key: &str) -> Option<String> {
+    let found = attributes.iter().find(|attribute| attribute.key == key)?;
+    match &found.value {
+        Some(AnyValue { value: Some(Value::StringValue(text)) }) => Some(text.clone()),
+        Some(AnyValue { value: Some(Value::IntValue(number)) }) => Some(number.to_string()),
+        other => panic!("{key}: {other:?}"),
+    }
+}
