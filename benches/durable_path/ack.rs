@@ -22,43 +22,56 @@ const TURN: Duration = Duration::from_millis(1500);
 
 const APPENDED: &str = "forebay_wal_append_total";
 const KEYED: &str = "ack: requests/s, 256 connections, with an Idempotency-Key / without";
+const TRACED: &str = "ack: requests/s, 256 connections, 5 % traced to nowhere / not traced";
 const ENCRYPTED: &str = "ack: requests/s, 256 connections, encrypted / plain";
 
-/// What encryption at rest costs: a tenth at most. Two daemons take turns; the other one is idle meanwhile. The
-/// processor time of each request is told beside it: a busy machine blurs it less than the rate.
+/// What encryption at rest costs: a tenth at most.
 pub fn encrypted() -> Vec<Outcome> {
-    let mut plain = server::daemon(server::KAFKA_IS_AWAY);
     let mut sealing = server::daemon(server::KAFKA_IS_AWAY);
     let key = server::key_file(sealing.dir());
     sealing.configure("wal.encryption_key_file", key);
+    vec![in_turns(ENCRYPTED, Limit::AtLeast(0.9), sealing)]
+}
+
+/// What traces cost with the usual share of samples, and a collector that is unavailable: a tenth at most.
+pub fn traced() -> Vec<Outcome> {
+    let traced = server::daemon(server::KAFKA_IS_AWAY);
+    let traced = traced.set("telemetry.otlp_endpoint", format!("http://{}", server::KAFKA_IS_AWAY));
+    vec![in_turns(TRACED, Limit::AtLeast(0.9), traced)]
+}
+
+/// A daemon beside a plain one. They take turns; the other one is idle meanwhile. The processor time of each request is
+/// told beside it: a busy machine blurs it less than the rate.
+fn in_turns(what: &'static str, limit: Limit, mut other: Forebay) -> Outcome {
+    let mut plain = server::daemon(server::KAFKA_IS_AWAY);
     plain.start();
-    sealing.start();
-    let pids = [sealing.pid(), plain.pid()];
+    other.start();
+    let pids = [other.pid(), plain.pid()];
     let load = |daemon: &Forebay| client::load(server::address(daemon), records::requests(CONNECTIONS), TURN);
-    load(&sealing);
+    load(&other);
     load(&plain);
     let turns: Vec<(f64, f64)> = (0..PAIRS)
         .map(|n| {
             // Whoever comes first in a pair is not always the same one.
-            let first = if n % 2 == 0 { &sealing } else { &plain };
-            let second = if n % 2 == 0 { &plain } else { &sealing };
+            let first = if n % 2 == 0 { &other } else { &plain };
+            let second = if n % 2 == 0 { &plain } else { &other };
             let (a, b) = (load(first), load(second));
             if n % 2 == 0 { (a, b) } else { (b, a) }
         })
         .collect();
     let (with, without): (Vec<f64>, Vec<f64>) = turns.iter().copied().unzip();
-    vec![Outcome {
-        what: ENCRYPTED,
+    Outcome {
+        what,
         pairs: turns.iter().map(|(with, without)| with / without).collect(),
-        limit: Limit::AtLeast(0.9),
+        limit,
         figures: format!(
             "{:.0}/s, {:.0}/s; {:.1} us, {:.1} us of CPU each",
             median(&with),
             median(&without),
-            cpu_us(pids[0]) / metric(&sealing, APPENDED),
+            cpu_us(pids[0]) / metric(&other, APPENDED),
             cpu_us(pids[1]) / metric(&plain, APPENDED),
         ),
-    }]
+    }
 }
 
 /// What a new `Idempotency-Key` on each request costs: a fifth at most. One daemon, so that both sides have the same

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! cargo bench --bench durable_path                  all of it
-//! cargo bench --bench durable_path -- ack lone      parts: ack keyed encrypted limits lone drain workers sustained start
+//! cargo bench --bench durable_path -- ack lone      parts: ack keyed encrypted traced limits lone drain workers sustained start
 //! ```
 //!
 //! Daemon and comparison are processes of their own, loaded from this one: the real binary, and this program started
@@ -32,10 +32,11 @@ use std::process::ExitCode;
 
 use measure::Part;
 
-const PARTS: [Part; 9] = [
+const PARTS: [Part; 10] = [
     ("ack", ack::measure),
     ("keyed", ack::keyed),
     ("encrypted", ack::encrypted),
+    ("traced", ack::traced),
     ("limits", limits::measure),
     ("lone", lone::measure),
     ("drain", drain::measure),
