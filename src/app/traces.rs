@@ -15,7 +15,15 @@ impl Traces {
         let off = || Self { tracer: Tracer::default(), _export: None };
         let Some(endpoint) = &config.otlp_endpoint else { return off() };
         match Export::start(endpoint, config.sample_ratio, metrics) {
-            Ok((tracer, export)) => Self { tracer, _export: Some(export) },
+            Ok((tracer, export)) => {
+                tracing::info!(
+                    event = "telemetry.export_started",
+                    telemetry.endpoint = endpoint.shown(),
+                    telemetry.sample_ratio = config.sample_ratio.0,
+                    "spans of sampled requests are exported"
+                );
+                Self { tracer, _export: Some(export) }
+            }
             Err(error) => {
                 tracing::error!(event = "telemetry.export_not_started", %error, "nothing is traced");
                 off()

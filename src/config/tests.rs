@@ -324,3 +324,18 @@ fn the_keys_that_differ_between_two_configurations_are_named() {
         ["server.tls_cert_file", "server.tls_key_file", "wal.segment_size"]
     );
 }
+
+#[test]
+fn an_endpoint_or_a_ratio_that_cannot_be_is_a_mistake_and_shows_no_password() {
+    let both = "[telemetry]\notlp_endpoint = \"http://me:secret@x\"\nsample_ratio = 5";
+    let found = mistakes(both, &[]);
+    assert_eq!(
+        found,
+        ["[telemetry] otlp_endpoint: found a URL with a user", "[telemetry] sample_ratio: found 5"]
+    );
+    assert_eq!(mistakes("[telemetry]\nsample_ratio = nan", &[]), ["[telemetry] sample_ratio: found NaN"]);
+    let telemetry = "[telemetry]\notlp_endpoint = \"http://localhost:4318\"\nsample_ratio = 1";
+    assert_eq!(read(telemetry, &[]).unwrap().telemetry.sample_ratio.0, 1.0);
+    let variables = [("FOREBAY__TELEMETRY__SAMPLE_RATIO", "0.5")];
+    assert_eq!(read(telemetry, &variables).unwrap().telemetry.sample_ratio.0, 0.5);
+}

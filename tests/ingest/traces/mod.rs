@@ -23,6 +23,7 @@ const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const CLIENT_SPAN: &str = "00f067aa0ba902b7";
 const PERSON: &str =
     r#"{"name":"ada","email":"ada@example.org","phone":"+49 170 1234567","password":"correct horse"}"#;
+const EXPORTED: &str = "forebay_telemetry_spans_exported_total";
 const FAILED: &str = "forebay_telemetry_spans_dropped_total{reason=\"export_failed\"}";
 /// Spans of an order that ends at Kafka.
 const OF_ORDER: [&str; 5] =
@@ -127,7 +128,8 @@ fn a_registration_is_one_trace_from_the_request_to_the_database() {
     forebay.start();
     let (trace, command) = register(&forebay);
     check_registration(&whole(&collector, &trace, &OF_USER), "sqlite", &command);
-    assert!(metric(&forebay, "forebay_telemetry_spans_exported_total") >= 7.0);
+    // It is counted when the collector has answered.
+    wait::until_true("the spans are counted", LONG, || metric(&forebay, EXPORTED) >= 7.0);
     // The line of the request leads from the log to the trace and to the command.
     let log = forebay.log();
     let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
@@ -162,6 +164,14 @@ fn the_trace_goes_on_through_apache_kafka_into_mariadb() {
     let expected = format!("00-{trace}-{}-01", tree.id_of("produce user.commands.v1"));
     assert_eq!(records[0].header("traceparent"), Some(&expected[..]));
     assert!(consumer.term().success() && forebay.term().success());
+    // Exactly once, a record is confirmed when its transaction is committed.
+    Admin::new(&kafka.bootstrap()).create_topic("orders.v1", 2, 1, &[]);
+    let mut once = on_parts(daemon()).set("consumer.enabled", false).set("drain.delivery", "exactly-once");
+    once.start();
+    assert_eq!(post(&mut once.http(), ORDERS, Some(&parent(TRACE, "01")), &order("a")).status, 200);
+    let tree = whole(&collector, TRACE, &OF_ORDER);
+    tree.assert_child("produce orders.v1", OF_ORDER[0]);
+    assert!(once.term().success());
 }
 
 #[test]
@@ -275,5 +285,10 @@ fn a_slow_collector_gets_every_span() {
     let requests = |spans: &[Span]| spans.iter().filter(|span| span.name == OF_ORDER[0]).count();
     let sent = |spans: &[Span]| spans.iter().filter(|span| span.name == OF_ORDER[4]).count();
     collector.spans("20 orders", |spans| requests(spans) == 20 && sent(spans) == 20);
+    // The daemon knows, and has given up none of them.
+    wait::until_true("all spans count as exported or dropped", LONG, || {
+        metric(&forebay, EXPORTED) + metric(&forebay, FAILED) >= 100.0
+    });
+    assert_eq!(metric(&forebay, FAILED), 0.0);
     assert!(forebay.term().success());
 }
