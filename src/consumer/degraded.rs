@@ -38,7 +38,11 @@ impl DegradedMode {
         if self.in_a_row >= if self.on { LEAVE } else { ENTER } {
             self.on = !self.on;
             self.in_a_row = 0;
-            tracing::warn!(consumer.degraded = self.on, "the database's pace changed");
+            tracing::warn!(
+                event = "consumer.degraded_changed",
+                consumer.degraded = self.on,
+                "degraded mode changed with the speed of the database"
+            );
         }
     }
 }

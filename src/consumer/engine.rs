@@ -169,12 +169,22 @@ impl Engine {
         }
         let command = &mut pending.commands[0];
         if !command.is_unfit() {
-            tracing::warn!(command = %command.id, reason = why, "a command that the database refuses");
+            tracing::warn!(
+                event = "consumer.command_refused",
+                command = %command.id,
+                reason = why,
+                "database refused a command"
+            );
             command.condemn(why);
             return Ok(Outcome::Again);
         }
         // Not even that it is parked or dead can be written.
-        tracing::error!(command = %command.id, reason = why, "a dead letter without an outcome in the database");
+        tracing::error!(
+            event = "consumer.outcome_not_recorded",
+            command = %command.id,
+            reason = why,
+            "dead letter without an outcome in the database"
+        );
         let (id, buried) = (command.id.clone(), command.buried);
         if !buried {
             self.bury(pending, &[(0, why)], tick)?;
@@ -204,14 +214,21 @@ impl Engine {
         let bare: Vec<_> = refused.map(|(one, _)| letter(one, false)).collect();
         if !bare.is_empty() {
             tracing::error!(
-                count = bare.len(),
-                "the dead-letter topic does not take these values: without them"
+                event = "consumer.dead_letter_values_refused",
+                consumer.records = bare.len(),
+                "dead-letter topic refused values; the dead letters are sent without them"
             );
             self.outbox.send(&bare, tick)?;
         }
         for (at, reason) in dead {
             let command = &mut pending.commands[*at];
-            tracing::error!(command = %command.id, kind = command.kind, reason, "dead letter");
+            tracing::error!(
+                event = "consumer.dead_letter",
+                command = %command.id,
+                kind = command.kind,
+                reason,
+                "command became a dead letter"
+            );
             command.buried = true;
         }
         Ok(Outcome::Again)
@@ -299,7 +316,11 @@ impl Engine {
             }
         }
         for id in &done.lost {
-            tracing::error!(command = id, "given up: its record is no longer in the retry topic");
+            tracing::error!(
+                event = "consumer.retry_record_lost",
+                command = id,
+                "command abandoned: its record is no longer in the retry topic"
+            );
         }
     }
 }

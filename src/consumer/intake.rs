@@ -131,7 +131,11 @@ impl Intake {
         let polled = self.source.poll(timeout);
         let revoked = self.source.take_revoked();
         if !revoked.is_empty() {
-            tracing::info!(consumer.partitions = revoked.len(), "taken away");
+            tracing::info!(
+                event = "consumer.partitions_revoked",
+                consumer.partitions = revoked.len(),
+                "partitions revoked"
+            );
             batch.retain(|record| !is_of(record, &revoked));
             self.inbox.retain(|record| !is_of(record, &revoked));
             self.held.forget(&revoked);

@@ -89,7 +89,11 @@ impl AfterCommit {
 
     async fn bounded(&self, hook: &str, work: Work<'_>) {
         if tokio::time::timeout(HOOK, work).await.is_err() {
-            tracing::warn!(hook, "what follows a commit took too long and was left");
+            tracing::warn!(
+                event = "consumer.hook_timed_out",
+                hook,
+                "work after a commit timed out and was abandoned"
+            );
         }
     }
 
@@ -128,8 +132,15 @@ impl AfterCommit {
 
     fn said(&mut self, error: Option<&KvError>) {
         match (error, self.away) {
-            (Some(error), false) => tracing::warn!(%error, "pending markers are removed later"),
-            (None, true) => tracing::info!("pending markers are removed again"),
+            (Some(error), false) => tracing::warn!(
+                event = "consumer.reservations_kept",
+                %error,
+                "reservations of applied commands not removed; tried again"
+            ),
+            (None, true) => tracing::info!(
+                event = "consumer.reservations_removed",
+                "reservations of applied commands are removed again"
+            ),
             _ => {}
         }
         self.away = error.is_some();

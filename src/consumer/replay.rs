@@ -53,7 +53,11 @@ pub fn replay(parts: &ConsumerParts, span: OffsetSpan, stop: &Stop) -> Result<Re
         while !pending.is_empty() {
             let outcome = engine.step(&mut pending, &heartbeat, &mut || heartbeat.beat())?;
             if let Outcome::Wait(why) = outcome {
-                tracing::warn!(reason = why, "the database cannot be written: tried until it can");
+                tracing::warn!(
+                    event = "consumer.database_unwritable",
+                    reason = why,
+                    "database cannot be written; the consumer tries again"
+                );
                 rest(&heartbeat, backoff.delay())?;
             }
         }

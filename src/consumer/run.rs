@@ -51,7 +51,7 @@ impl Consumer {
     /// Lets what is under way come to its end, leaves the group, and stops. Blocks until then, or until `deadline`.
     pub fn stop(self, deadline: Instant) {
         if let Err(late) = self.thread.stop(deadline.saturating_duration_since(Instant::now())) {
-            tracing::warn!(%late, "what the consumer has not settled comes again");
+            tracing::warn!(event = "task.thread_left", error = %late, "thread still running after its deadline");
         }
     }
 }
@@ -72,7 +72,11 @@ fn run(parts: &ConsumerParts, shared: &Shared, stop: &Stop) -> Ended {
             pending: Pending::default(),
         };
         if let Some(broken) = worker.work(&mut engine) {
-            tracing::error!(reason = broken, "the Kafka client broke: another one takes over");
+            tracing::error!(
+                event = "consumer.client_failed",
+                reason = broken,
+                "Kafka client failed; another one replaces it"
+            );
             heartbeat.rest(REBUILD);
         }
     }
@@ -90,7 +94,7 @@ fn prepare(parts: &ConsumerParts, shared: &Shared, heartbeat: &Heartbeat<'_>) ->
             Err(error) => error.to_string(),
         };
         if trouble != last {
-            tracing::warn!(reason = trouble, "the database is not ready");
+            tracing::warn!(event = "consumer.database_not_ready", reason = trouble, "database is not ready");
             last.clone_from(&trouble);
         }
         shared.say(Some(trouble));
@@ -111,11 +115,19 @@ fn make_topics(parts: &ConsumerParts, heartbeat: &Heartbeat<'_>) -> Result<(), I
             Ok(()) => return Ok(()),
             // Somebody else may make them; until then nothing comes, or nothing can be retried.
             Err(error @ (TopicsError::Refused { .. } | TopicsError::Client(_))) => {
-                tracing::error!(%error, "a topic that is needed");
+                tracing::error!(
+                    event = "consumer.topic_refused",
+                    %error,
+                    "required topic not created"
+                );
                 return Ok(());
             }
             Err(error @ TopicsError::Away(_)) if !said => {
-                tracing::warn!(%error, "the topics are made later");
+                tracing::warn!(
+                    event = "consumer.topics_delayed",
+                    %error,
+                    "required topics are created when Kafka answers"
+                );
                 said = true;
             }
             Err(TopicsError::Away(_)) => {}
@@ -187,7 +199,7 @@ impl Worker<'_> {
                 Outcome::Wait(why) => self.wait_out(why, blocked, backoff.delay())?,
             }
             if blocked && !waits {
-                tracing::info!("the database answers again");
+                tracing::info!(event = "consumer.database_writable", "database can be written again");
                 self.unblock();
                 backoff.reset();
             }
@@ -221,7 +233,11 @@ impl Worker<'_> {
     /// Stays a member of the group while the database is away.
     fn wait_out(&mut self, why: String, blocked: bool, delay: Duration) -> Result<(), Interrupted> {
         if !blocked {
-            tracing::warn!(reason = why, "the database cannot be written: tried until it can");
+            tracing::warn!(
+                event = "consumer.database_unwritable",
+                reason = why,
+                "database cannot be written; the consumer tries again"
+            );
         }
         self.shared.say(Some(why));
         self.intake.pause();
@@ -246,10 +262,14 @@ impl Worker<'_> {
             match drive(&self.parts.runtime, self.heartbeat, self.parts.db.merge_extras(MERGE))? {
                 Ok(0) => {}
                 Ok(users) => {
-                    tracing::info!(users, "users completed with what was put off");
+                    tracing::info!(
+                        event = "consumer.users_completed",
+                        users,
+                        "users completed with values deferred by degraded mode"
+                    );
                     return Ok(users >= u64::from(MERGE));
                 }
-                Err(error) => tracing::debug!(%error, "users are completed later"),
+                Err(error) => tracing::debug!(%error, "users not completed; tried again"),
             }
         }
         Ok(false)

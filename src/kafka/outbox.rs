@@ -68,7 +68,11 @@ impl Outbox {
                 Round::Complete => {}
                 Round::Again(reason) => {
                     if !said {
-                        tracing::warn!(reason, "records cannot be sent on: tried until they are");
+                        tracing::warn!(
+                            event = "kafka.records_not_sent",
+                            reason,
+                            "records to the retry or dead-letter topic not sent; tried again"
+                        );
                         said = true;
                     }
                     self.sender = None;

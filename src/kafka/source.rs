@@ -139,7 +139,7 @@ impl Source {
         if list.count() > 0
             && let Err(error) = self.consumer.commit(&list, CommitMode::Async)
         {
-            tracing::debug!(%error, "offsets are not committed: their records may come again");
+            tracing::debug!(%error, "offsets not committed; their records may be delivered again");
         }
     }
 
@@ -237,8 +237,14 @@ impl ConsumerContext for Context {
                 let mut revoked = self.shared.revoked.lock();
                 revoked.extend(list.elements().iter().map(|one| (one.topic().into(), one.partition())));
             }
-            Rebalance::Assign(list) => tracing::info!(consumer.partitions = list.count(), "assigned"),
-            Rebalance::Error(error) => tracing::warn!(%error, "the group could not be balanced"),
+            Rebalance::Assign(list) => tracing::info!(
+                event = "consumer.partitions_assigned",
+                consumer.partitions = list.count(),
+                "partitions assigned"
+            ),
+            Rebalance::Error(error) => {
+                tracing::warn!(event = "consumer.rebalance_failed", %error, "consumer group not rebalanced");
+            }
         }
     }
 }

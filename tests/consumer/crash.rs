@@ -97,8 +97,8 @@ fn consumers_share_the_work_and_take_over_from_each_other() {
         send(&bootstrap, third);
         one.start();
         assert_right(stage, &ids);
-        assert!(other.log().contains("assigned"), "{}", other.log());
-        assert!(one.log().contains("taken away") || other.log().contains("taken away"), "they shared");
+        assert!(other.log().contains("partitions_assigned"), "{}", other.log());
+        assert!([&one, &other].iter().any(|each| each.log().contains("partitions_revoked")), "they shared");
     });
 }
 
@@ -115,7 +115,7 @@ fn a_consumer_that_was_frozen_and_goes_on_changes_nothing() {
         stage.await_some(&ids, 500);
         frozen.freeze();
         other.start();
-        wait::until_true("the other one takes over", LONG, || other.log().contains("assigned"));
+        wait::until_true("the other one takes over", LONG, || other.log().contains("partitions_assigned"));
         frozen.thaw();
         assert_right(stage, &ids);
         assert!(frozen.term().success() && other.term().success());

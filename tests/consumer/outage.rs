@@ -33,9 +33,9 @@ fn survives(test: &str, server: &dyn SqlServer) {
     }
     stage.await_outcomes(&ids);
     assert_eq!(stage.users().len(), ids.len());
-    assert!(!consumer.log().contains("taken away"), "{}", consumer.log());
+    assert!(!consumer.log().contains("partitions_revoked"), "{}", consumer.log());
     assert_eq!(
-        consumer.log().matches("the database cannot be written: tried").count(),
+        consumer.log().matches("consumer.database_unwritable").count(),
         3,
         "said once each time: {}",
         consumer.log()

@@ -112,7 +112,7 @@ fn a_daemon_says_that_its_database_is_not_utf_8_and_applies_nothing_to_it() {
     user["nickname"] = json!(NICKNAME);
     let accepted = super::people::register(&mut forebay.http(), &user);
     let location = format!("/v1/commands/{}", expect(&accepted, 202, "")["id"].as_str().unwrap());
-    wait::until_true("the consumer says so", LONG, || forebay.log().contains("the database is not ready"));
+    wait::until_true("the consumer says so", LONG, || forebay.log().contains("consumer.database_not_ready"));
     let state = |forebay: &Forebay| forebay.http().get(&location).unwrap().json()["state"].clone();
     assert_ne!(state(&forebay), "dead");
     sql(&url, "ALTER TABLE users MODIFY nickname VARCHAR(1024) CHARACTER SET utf8mb4 NULL");
