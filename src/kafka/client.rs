@@ -114,7 +114,12 @@ const RESPONSE_HEAD: u64 = 1 << 20;
 pub(super) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
     match level {
         RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
-            tracing::error!(kafka.facility = facility, "{message}");
+            tracing::error!(
+                event = "kafka.client_critical",
+                kafka.facility = facility,
+                kafka.reason = message,
+                "Kafka client reports a critical condition"
+            );
         }
         _ => tracing::debug!(kafka.facility = facility, "{message}"),
     }

@@ -88,15 +88,15 @@ pub(super) fn ensure(settings: &ClientConfig, name: &str) -> Result<(), Compacte
                 tracing::warn!(
                     event = "kafka.topic_corrected",
                     kafka.topic = name,
-                    "an empty topic with the broker's default cleanup.policy was set to compact"
+                    "cleanup.policy of an empty topic changed from the broker's default to compact"
                 );
                 return Ok(());
             }
             Err(KafkaError::AdminOp(code)) => tracing::warn!(
                 event = "kafka.topic_correction_refused",
                 kafka.topic = name,
-                kafka.error = ?code,
-                "the cleanup.policy of an empty topic could not be changed"
+                kafka.error = %code,
+                "cleanup.policy of an empty topic not changed"
             ),
             Err(error) => return Err(failed(error)),
         }

@@ -40,8 +40,13 @@ pub(super) fn report(error: &KafkaError, reason: &str) {
     }
     drop(last);
     match is_repeated {
-        true => tracing::debug!(kafka.error = ?code, kafka.reason = reason, "Kafka client error"),
-        false => tracing::warn!(kafka.error = ?code, kafka.reason = reason, "Kafka client error"),
+        true => tracing::debug!(kafka.error = %code, kafka.reason = reason, "Kafka client error"),
+        false => tracing::warn!(
+            event = "kafka.client_error",
+            kafka.error = %code,
+            kafka.reason = reason,
+            "Kafka client error"
+        ),
     }
 }
 

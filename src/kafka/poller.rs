@@ -53,7 +53,7 @@ impl<C: ProducerContext> Drop for PolledProducer<C> {
     fn drop(&mut self) {
         // Before the producer itself: it serves its last events from here.
         if let Some(Err(late)) = self.thread.take().map(|thread| thread.stop(END)) {
-            tracing::warn!(event = "kafka.poll_thread_left", %late, "the thread of a producer does not end");
+            tracing::warn!(event = "task.thread_left", error = %late, "thread still running after its deadline");
         }
     }
 }

@@ -69,8 +69,8 @@ impl Results {
     fn deafen(&self, cause: String) {
         tracing::error!(
             event = "kafka.poll_failed",
-            cause,
-            "results of a producer were lost: it is replaced"
+            error = cause,
+            "results of a producer were lost; another one replaces it"
         );
         self.deaf.get_or_init(|| cause);
         self.failed.store(true, Ordering::Release);

@@ -83,7 +83,12 @@ pub(super) fn create_by_default(creating: &ClientConfig, topic: &str, timeout: D
     match creating.create::<BaseProducer>() {
         Ok(creator) => ask(creator.client(), topic, timeout),
         Err(error) => {
-            tracing::warn!(%error, kafka.topic = topic, event = "kafka.client_failed", "no client to create a topic");
+            tracing::warn!(
+                event = "kafka.client_failed",
+                %error,
+                kafka.topic = topic,
+                "client to create a topic not built"
+            );
             Answer::Away
         }
     }
@@ -114,7 +119,7 @@ pub(super) fn is_compacted(settings: &ClientConfig, topic: &str, timeout: Durati
             Some(policy.split(',').any(|part| part.trim() == COMPACT))
         }
         Err(error) => {
-            tracing::debug!(%error, kafka.topic = topic, "brokers do not say whether a topic is compacted");
+            tracing::debug!(%error, kafka.topic = topic, "cleanup.policy of a topic not known");
             None
         }
     }
@@ -183,7 +188,9 @@ impl Topics {
         let made = waiting.block_on(admin.create_topics(&topics, &options)).map_err(TopicsError::Away)?;
         for result in made {
             match result {
-                Ok(topic) => tracing::info!(topic, "topic made"),
+                Ok(topic) => {
+                    tracing::info!(event = "kafka.topic_created", kafka.topic = topic, "topic created")
+                }
                 Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
                 Err((topic, code)) => return Err(TopicsError::Refused { topic, code }),
             }
