@@ -99,12 +99,18 @@ impl DeadLetterBuffer {
             let delay = self.backoff.delay();
             self.retry_at = Some(now + delay);
             let delay = delay.as_millis() as u64;
-            tracing::error!(%error, drain.delay_ms = delay, "dead letters cannot be stored");
+            tracing::error!(
+                event = "drain.dead_letters_not_stored",
+                %error,
+                drain.delay_ms = delay,
+                "dead letters not stored; tried again"
+            );
             return;
         }
         if let [first, ..] = &self.letters[..] {
             let (lsn, reason, count) = (first.lsn.0, &*first.reason, self.letters.len());
             tracing::warn!(
+                event = "drain.dead_letters_stored",
                 wal.lsn = lsn,
                 drain.reason = reason,
                 drain.letters = count,

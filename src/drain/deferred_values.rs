@@ -135,7 +135,7 @@ impl DeferredValues {
         for (lsn, made) in &news {
             self.asked.remove(lsn);
             if made.is_none() {
-                tracing::debug!(wal.lsn = lsn.0, "a value was not made; it is asked for again");
+                tracing::debug!(wal.lsn = lsn.0, "value not resolved; tried again");
             }
         }
         let any = !news.is_empty();

@@ -163,7 +163,11 @@ impl FailurePolicy {
         let topic = self.topics.get(flight.place.topic);
         topic.caution.record_arrived(flight.has_key);
         if topic.arrived() {
-            tracing::info!(kafka.topic = &*topic.name, "topic is well again");
+            tracing::info!(
+                event = "drain.topic_recovered",
+                kafka.topic = &*topic.name,
+                "topic accepts records again"
+            );
         }
         self.attempts.remove(&lsn);
     }
@@ -186,9 +190,10 @@ impl FailurePolicy {
         let topic = self.topics.get(place.topic);
         topic.caution.shrink(cap);
         tracing::warn!(
+            event = "drain.batches_reduced",
             kafka.topic = &*topic.name,
             drain.batch_bytes = topic.caution.cap,
-            "topic takes only small batches"
+            "topic accepts only small batches"
         );
     }
 
@@ -234,7 +239,12 @@ impl FailurePolicy {
         let topic = self.topics.get(topic);
         if topic.refusal() != Some(reason) {
             let name = &*topic.name;
-            tracing::warn!(kafka.topic = name, drain.reason = reason, "topic at fault; its records wait");
+            tracing::warn!(
+                event = "drain.topic_refused",
+                kafka.topic = name,
+                drain.reason = reason,
+                "topic refused; its records wait"
+            );
         }
     }
 
@@ -246,10 +256,11 @@ impl FailurePolicy {
         self.isolation.accuse(place, last, bytes, fault);
         self.topics.get(place.topic).caution.put_on_probation();
         tracing::warn!(
+            event = "drain.batch_refused",
             kafka.topic = &**self.topics.name(place.topic),
             kafka.partition = place.partition,
             drain.records = records.len(),
-            "batch refused; its records go one at a time"
+            "batch refused; its records are sent one at a time"
         );
     }
 
@@ -260,7 +271,12 @@ impl FailurePolicy {
             Ok(Some(record)) => record,
             Ok(None) => return false,
             Err(error) => {
-                tracing::error!(%error, wal.lsn = lsn.0, "cannot read a refused record");
+                tracing::error!(
+                    event = "drain.refused_record_unreadable",
+                    %error,
+                    wal.lsn = lsn.0,
+                    "refused record could not be read"
+                );
                 return false;
             }
         };

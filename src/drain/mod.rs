@@ -189,7 +189,7 @@ impl Drain {
         for thread in self.threads.drain(..) {
             let left = deadline.saturating_duration_since(Instant::now());
             if let Err(late) = thread.stop(left + END) {
-                tracing::warn!(%late, "a worker is left behind");
+                tracing::warn!(event = "task.thread_left", error = %late, "thread still running after its deadline");
             }
         }
     }

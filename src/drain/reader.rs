@@ -46,7 +46,7 @@ impl Way {
             event = "drain.read_failed",
             %error,
             drain.delay_ms = delay.as_millis() as u64,
-            "cannot read the log; the reader tries again"
+            "log could not be read; tried again"
         );
         Some(delay)
     }

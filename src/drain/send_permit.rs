@@ -31,7 +31,11 @@ impl SendPermit {
     pub(super) fn halt(&self, reason: String) {
         let mut state = self.state();
         if !matches!(*state, State::Halted(_)) {
-            tracing::error!(drain.reason = reason, "nothing more is sent; commands are accepted");
+            tracing::error!(
+                event = "drain.halted",
+                drain.reason = reason,
+                "delivery stopped until a restart; commands are still accepted"
+            );
             *state = State::Halted(reason);
         }
     }

@@ -83,7 +83,7 @@ fn a_partition_that_loses_its_leader_in_a_transaction_and_gets_it_back() {
     cluster.broker(gone).kill();
     let before = forebay.log().len();
     wait::until_true("it says what it waits for", LONG, || {
-        forebay.log()[before..].contains("has not ended this worker's former transaction")
+        forebay.log()[before..].contains("drain.transaction_pending")
     });
     let sent = load.stop();
     cluster.broker(gone).start();

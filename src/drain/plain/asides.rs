@@ -86,7 +86,13 @@ impl Asides {
                     let delay = self.backoff.delay();
                     self.read_at = now + delay;
                     let (worker, delay) = (self.lanes.index, delay.as_millis() as u64);
-                    tracing::error!(%error, drain.worker = worker, drain.delay_ms = delay, "cannot read the log");
+                    tracing::error!(
+                        event = "drain.read_failed",
+                        %error,
+                        drain.worker = worker,
+                        drain.delay_ms = delay,
+                        "log could not be read; tried again"
+                    );
                     return false;
                 }
             }

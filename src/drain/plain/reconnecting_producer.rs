@@ -52,7 +52,12 @@ impl ReconnectingProducer {
             && let Err(error) = self.build()
         {
             let delay = self.schedule_rebuild(now);
-            tracing::warn!(%error, drain.delay_ms = delay.as_millis() as u64, "no Kafka producer");
+            tracing::warn!(
+                event = "drain.producer_not_built",
+                %error,
+                drain.delay_ms = delay.as_millis() as u64,
+                "Kafka producer not built; tried again"
+            );
         }
         self.producer.as_ref()
     }
@@ -68,10 +73,11 @@ impl ReconnectingProducer {
         let producer = self.producer.take()?;
         let (error, reason) = producer.fatal().map_or((None, None), |(code, text)| (Some(code), Some(text)));
         tracing::warn!(
-            kafka.error = ?error,
+            event = "drain.producer_failed",
+            kafka.error = error.map(tracing::field::display),
             kafka.reason = reason,
             drain.delay_ms = delay.as_millis() as u64,
-            "producer failed; another one follows"
+            "producer failed; another one replaces it"
         );
         Some(producer)
     }

@@ -43,7 +43,11 @@ impl Dispatcher<TxSender> {
                     run.arrived.push((flight, note));
                 }
                 (Some(code), ENTRY) => {
-                    tracing::warn!(kafka.error = ?code, "the positions were refused");
+                    tracing::warn!(
+                        event = "drain.positions_refused",
+                        kafka.error = %code,
+                        "Kafka refused the positions of a transaction"
+                    );
                     state.must_replace = true;
                 }
                 (Some(code), tag) => sender.failures.push((Lsn(tag), code)),
@@ -82,7 +86,11 @@ impl Dispatcher<TxSender> {
                 self.committed();
             }
             Err(error) => {
-                tracing::warn!(%error, "the outcome of a commit is not known; Kafka is asked");
+                tracing::warn!(
+                    event = "drain.commit_unknown",
+                    %error,
+                    "outcome of a commit is unknown; Kafka is asked"
+                );
                 sender.producer.close(now);
             }
         }
@@ -99,7 +107,7 @@ impl Dispatcher<TxSender> {
     pub(super) fn resolve(&mut self, found: &Positions) {
         let Some(run) = &self.sender.transaction else { return };
         if run.is_committing && run.positions == *found {
-            tracing::info!("the commit had succeeded");
+            tracing::info!(event = "drain.commit_confirmed", "commit had succeeded");
             self.sender.producer.record_success();
             self.committed();
         } else {
@@ -188,7 +196,7 @@ impl TxSender {
         let Some(error) = self.producer.producer().and_then(|producer| producer.must_abort()) else {
             return false;
         };
-        tracing::warn!(%error, "a transaction can only be aborted");
+        tracing::warn!(event = "drain.transaction_failed", %error, "transaction can only be aborted");
         self.refused = Some(error.code);
         true
     }
@@ -203,6 +211,9 @@ impl TxSender {
         producer.take_results(&mut rest);
         let failed = rest.iter().filter(|result| result.tag != ENTRY);
         self.failures.extend(failed.filter_map(|result| Some((Lsn(result.tag), result.error?))));
-        aborted.inspect_err(|error| tracing::warn!(%error, "a transaction was not aborted")).is_ok()
+        let not_aborted = |error: &_| {
+            tracing::warn!(event = "drain.abort_failed", %error, "transaction not aborted");
+        };
+        aborted.inspect_err(not_aborted).is_ok()
     }
 }

@@ -109,12 +109,20 @@ impl Takeover {
             match self.attempt(&permit) {
                 Ok(()) => {
                     let took = began.elapsed().as_millis() as u64;
-                    tracing::info!(drain.claim_ms = took, "exactly-once: positions taken over");
+                    tracing::info!(
+                        event = "drain.positions_claimed",
+                        drain.claim_ms = took,
+                        "exactly-once: positions taken over"
+                    );
                     self.handle.notify();
                     return;
                 }
                 Err(error) if self.purpose == Purpose::AtLeastOnce && error.is_refusal() => {
-                    tracing::warn!(%error, "what transactions delivered is not known, and may be repeated");
+                    tracing::warn!(
+                        event = "drain.positions_unreadable",
+                        %error,
+                        "positions of earlier transactions are unknown; their records may be repeated"
+                    );
                     permit.grant();
                     self.handle.notify();
                     return;
@@ -122,7 +130,12 @@ impl Takeover {
                 Err(error) => {
                     let delay = self.backoff.delay();
                     let delay_ms = delay.as_millis() as u64;
-                    tracing::warn!(%error, drain.delay_ms = delay_ms, "exactly-once: nothing is sent yet");
+                    tracing::warn!(
+                        event = "drain.claim_failed",
+                        %error,
+                        drain.delay_ms = delay_ms,
+                        "exactly-once: positions not taken over; nothing is sent yet"
+                    );
                     permit.trouble(error.to_string());
                     let end = Instant::now() + delay;
                     while Instant::now() < end && !self.is_stopping() {
@@ -300,7 +313,11 @@ pub(super) fn mark_done(
         }
     }
     if count > 0 {
-        tracing::info!(drain.records = count, "Kafka had records that the checkpoint did not know of");
+        tracing::info!(
+            event = "drain.records_reconciled",
+            drain.records = count,
+            "Kafka had records that the checkpoint did not contain"
+        );
     }
     Ok(())
 }

@@ -79,7 +79,12 @@ impl TxProducer {
             }
             Err(error) => {
                 let delay = self.schedule_rebuild(now);
-                tracing::warn!(%error, drain.delay_ms = delay.as_millis() as u64, "no transactional producer");
+                tracing::warn!(
+                    event = "drain.producer_not_built",
+                    %error,
+                    drain.delay_ms = delay.as_millis() as u64,
+                    "Kafka producer not built; tried again"
+                );
                 None
             }
         }
@@ -95,9 +100,10 @@ impl TxProducer {
             if !said && began.elapsed() >= LONG {
                 said = true;
                 tracing::warn!(
+                    event = "drain.transaction_pending",
                     kafka.transactional_id = self.id,
                     "Kafka has not ended this worker's former transaction yet: its coordinator, or the leader of a \
-                     partition in it, is away"
+                     partition in it, is unavailable"
                 );
             }
             tick()

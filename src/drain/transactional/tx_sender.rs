@@ -62,7 +62,7 @@ impl TxSender {
     fn begin(&mut self, first: Lsn, only: Option<usize>, now: Instant) -> bool {
         let Some(producer) = self.producer.producer() else { return false };
         if let Err(error) = producer.begin_transaction() {
-            tracing::warn!(%error, "no transaction can be opened");
+            tracing::warn!(event = "drain.transaction_not_opened", %error, "transaction not opened");
             return false;
         }
         self.transaction = Some(Transaction::new(first, only, self.committed.clone(), now));
@@ -80,7 +80,11 @@ impl TxSender {
         match producer.send_entry(TOPIC, self.producer.id.as_bytes(), Some(&note.encode())) {
             Ok(()) => run.is_closed = true,
             Err(error) => {
-                tracing::warn!(%error, "the positions were not taken");
+                tracing::warn!(
+                    event = "drain.positions_not_sent",
+                    %error,
+                    "positions of a transaction not sent"
+                );
                 state.must_replace = true;
             }
         }

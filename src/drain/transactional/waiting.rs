@@ -36,10 +36,11 @@ impl Dispatcher<TxSender> {
                 let topic = &**self.state.policy.topic_name(place.topic);
                 let partition = place.partition;
                 tracing::warn!(
+                    event = "drain.partition_stalled",
                     kafka.topic = topic,
                     kafka.partition = partition,
                     drain.delay_ms = delay,
-                    "a partition takes nothing; its lanes wait"
+                    "partition accepts nothing; its lanes wait"
                 );
             }
             self.state.must_replace = true;

@@ -117,14 +117,17 @@ impl Worker {
                     let marked =
                         mark_done(&dispatcher.state.context, &dispatcher.sender.committed, &mut tick);
                     if let Err(error) = marked {
-                        tracing::error!(%error, "cannot read the log");
+                        tracing::error!(event = "drain.read_failed", %error, "log could not be read; tried again");
                         dispatcher.sender.producer.close(now);
                         return false;
                     }
                 }
             }
             Found::Nothing => {
-                tracing::error!("the positions in Kafka are gone; going on from those that are remembered");
+                tracing::error!(
+                    event = "drain.positions_lost",
+                    "positions in Kafka are gone; delivery continues from the remembered ones"
+                );
                 dispatcher.resolve(&Positions::default());
             }
         }
