@@ -44,7 +44,7 @@ impl Maintenance {
     pub fn stop(self, within: Duration) {
         for thread in self.threads {
             if let Err(late) = thread.stop(within) {
-                tracing::warn!(%late, "the log's housekeeping is left behind");
+                tracing::warn!(event = "task.thread_left", error = %late, "thread still running after its deadline");
             }
         }
     }
@@ -69,7 +69,11 @@ fn keep_house(shared: &Shared, stop: &Stop, retention: Retention, every: Duratio
     loop {
         let kept = shared.log.keep_house(retention, Timestamp::now());
         if let Err(error) = kept {
-            tracing::warn!(%error, "checkpoint.failed: nothing is lost; a start would repeat what came since the last one");
+            tracing::warn!(
+                event = "wal.checkpoint_failed",
+                %error,
+                "checkpoint not written; a start would deliver again what was delivered since the last one"
+            );
         }
         if stopping {
             return;

@@ -247,7 +247,7 @@ impl IngestThreads {
     pub fn join(self, within: Duration) {
         self.shared.queue.close();
         if let Err(late) = self.committer.stop(within) {
-            tracing::warn!(%late, "the last flush is not back");
+            tracing::warn!(event = "task.thread_left", error = %late, "thread still running after its deadline");
         }
         self.maintenance.stop(within);
         self.shared.index.stop(within);

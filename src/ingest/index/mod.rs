@@ -127,7 +127,7 @@ impl IdempotencyIndex for Index {
     fn stop(&self, within: Duration) {
         let upkeep = self.upkeep.lock().take();
         if let Some(Err(late)) = upkeep.map(|thread| thread.stop(within)) {
-            tracing::warn!(%late, "the upkeep of the idempotency index is still running");
+            tracing::warn!(event = "task.thread_left", error = %late, "thread still running after its deadline");
         }
     }
 }

@@ -137,7 +137,7 @@ impl Inner {
     pub fn remove_file(&self, name: &str) {
         let path = self.dir.join(name);
         if let Err(error) = self.log.fs().remove(&path) {
-            tracing::debug!(event = "index.file_not_removed", path = %path.display(), %error, "removed later");
+            tracing::debug!(event = "index.file_not_removed", path = %path.display(), %error, "file of the idempotency index not removed; tried again");
         }
     }
 }
