@@ -315,7 +315,11 @@ impl From<StatusError> for Problem {
             StatusError::OtherLog => Self::new(&OTHER_LOG, "Ask the daemon that answered 202."),
             // Its text may name files: it belongs into the log, not into an answer.
             StatusError::Unavailable(reason) => {
-                tracing::warn!(error = reason, "a status could not be read");
+                tracing::warn!(
+                    event = "status.read_failed",
+                    error = reason,
+                    "status of a command could not be read"
+                );
                 Self::new(&UNAVAILABLE, "The log could not be read; try again.")
             }
         }

@@ -44,7 +44,7 @@ pub async fn put(
         limit = setting.limit,
         window = %setting.window,
         shared = changed.is_ok(),
-        "an operator changed a rate limit"
+        "operator changed a rate limit"
     );
     changed.map_err(|error| {
         let detail = format!("{error}; it will be when the store that daemons share is back.");

@@ -75,7 +75,7 @@ impl Admin {
     async fn scrape(&self) -> Result<Answer, Problem> {
         self.look(|backend| backend.refresh_gauges()).await?;
         let text = self.registry.render().map_err(|error| {
-            tracing::error!(%error, "metrics could not be rendered");
+            tracing::error!(event = "metrics.render_failed", %error, "metrics not rendered");
             Problem::new(&problem::INTERNAL, "The metrics could not be rendered.")
         })?;
         Ok(respond::bytes(PROMETHEUS_TEXT, text))

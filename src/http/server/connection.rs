@@ -96,7 +96,7 @@ pub async fn serve<S: Service>(
         }
     };
     if let Err(error) = ended {
-        tracing::debug!(%error, "connection ended");
+        tracing::debug!(%error, "connection ended with an error");
     }
 }
 

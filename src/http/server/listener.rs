@@ -88,7 +88,12 @@ impl HttpServer {
                     Err(error) if is_the_clients(&error) => {}
                     Err(error) => {
                         self.accept_hit.inc();
-                        tracing::warn!(%error, backoff_ms = backoff.as_millis() as u64, "cannot accept");
+                        tracing::warn!(
+                            event = "listener.accept_failed",
+                            %error,
+                            listener.delay_ms = backoff.as_millis() as u64,
+                            "connection not accepted; tried again"
+                        );
                         tokio::select! {
                             () = &mut shutdown => break,
                             () = tokio::time::sleep(backoff) => {}
@@ -118,7 +123,7 @@ impl HttpServer {
     ) {
         // Answers are small and written whole: waiting for more would only delay them.
         if let Err(error) = tcp.set_nodelay(true) {
-            tracing::debug!(%error, "TCP_NODELAY");
+            tracing::debug!(%error, "TCP_NODELAY not set");
         }
         if open.len() < self.limits.max_connections {
             let (runner, stopped) = (Arc::clone(runner), stopped.clone());
@@ -146,7 +151,7 @@ async fn finish(open: &mut JoinSet<()>) {
 /// A panic in a handler ends its connection and nothing else.
 fn report(ended: Result<(), tokio::task::JoinError>) {
     if let Err(error) = ended {
-        tracing::error!(%error, "a connection's task failed");
+        tracing::error!(event = "listener.connection_failed", %error, "task of a connection failed");
     }
 }
 

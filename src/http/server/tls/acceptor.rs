@@ -75,11 +75,11 @@ impl Tls {
         let reason = match timeout(within, TlsAcceptor::from(self.current()).accept(tcp)).await {
             Ok(Ok(stream)) => return Some(stream),
             Ok(Err(error)) => {
-                tracing::debug!(%error, "tls.handshake_failed");
+                tracing::debug!(%error, "TLS handshake failed");
                 if error.kind() == io::ErrorKind::InvalidData { TLS_REFUSED } else { TLS_LOST }
             }
             Err(_) => {
-                tracing::debug!("tls.handshake_failed: not in time");
+                tracing::debug!("TLS handshake timed out");
                 TLS_TIMEOUT
             }
         };

@@ -42,13 +42,19 @@ fn take_over(tls: &Tls, read: Result<Contents, Vec<Mistake>>) {
     match read.and_then(|contents| tls.files.fit(&contents)) {
         Ok(fitted) => {
             tls.exchange(fitted);
-            tracing::info!("tls.reloaded: new connections get the certificate that is in the files now");
+            tracing::info!(
+                event = "tls.reloaded",
+                "new connections use the certificate that is in the files now"
+            );
         }
         Err(mistakes) => {
             let reason: Vec<_> = mistakes.iter().map(Mistake::to_string).collect();
             let reason = reason.join("; ");
             // The list of problems gives the reason.
-            tracing::warn!("tls.not_reloaded: the certificate of before stays in use");
+            tracing::warn!(
+                event = "tls.not_reloaded",
+                "changed certificate rejected; the previous one stays in use"
+            );
             tls.refuse(reason);
         }
     }
