@@ -123,7 +123,7 @@ impl Authenticator {
             Err(error) => {
                 // A token lives for minutes; the database may be away for longer, and commands are to be accepted
                 // without it. Not remembered, so that it is asked as soon as it answers.
-                tracing::debug!(%error, "a token is believed on its signature");
+                tracing::debug!(%error, "token accepted by its signature alone");
                 Ok(account_state::principal(&claims))
             }
         }
@@ -154,13 +154,19 @@ impl Authenticator {
             Ok(Ok(true)) => {
                 *self.0.unusable.lock() = None;
                 self.0.verified.clear();
-                tracing::info!("other keys or tokens of [auth] count now");
+                tracing::info!(event = "auth.files_reloaded", "changed keys and tokens of [auth] are in use");
             }
             Ok(Err(why)) => {
-                tracing::warn!(why, "the keys and tokens of before still count");
+                tracing::warn!(
+                    event = "auth.files_rejected",
+                    error = why,
+                    "changed files of [auth] rejected; the previous keys and tokens stay in use"
+                );
                 *self.0.unusable.lock() = Some(why);
             }
-            Err(error) => tracing::error!(%error, "the files of [auth] were not looked at"),
+            Err(error) => {
+                tracing::error!(event = "auth.files_not_checked", %error, "files of [auth] not checked for changes");
+            }
         }
     }
 }

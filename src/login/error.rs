@@ -41,7 +41,7 @@ pub enum LoginError {
 
 impl From<DbError> for LoginError {
     fn from(error: DbError) -> Self {
-        tracing::debug!(%error, "the database was asked in vain");
+        tracing::debug!(%error, "database request failed");
         Self::Database
     }
 }

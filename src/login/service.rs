@@ -186,7 +186,10 @@ impl Login {
             }
             Rotation::Ended => Err(TokenError::Invalid.into()),
             Rotation::Reused => {
-                tracing::warn!("a refresh token was shown twice: its session has ended");
+                tracing::warn!(
+                    event = "login.refresh_token_reused",
+                    "refresh token used a second time; its session has ended"
+                );
                 inner.metrics.results.with_label_values(&["reused"]).inc();
                 self.tell(&session.name).await;
                 Err(TokenError::Invalid.into())

@@ -40,7 +40,12 @@ impl Limits {
             None => return Err(NotShared),
         };
         shared.map_err(|error| {
-            tracing::warn!(%error, limiter = which.name(), "ratelimit.change: not shared yet");
+            tracing::warn!(
+                event = "ratelimit.change_not_shared",
+                %error,
+                limiter = which.name(),
+                "changed rate limit not shared with other daemons yet; tried again"
+            );
             self.0.unshared.notify_one();
             NotShared
         })
@@ -60,7 +65,7 @@ impl Limits {
                         None
                     }
                     Err(error) => {
-                        tracing::debug!(%error, "ratelimit.settings: not known yet");
+                        tracing::debug!(%error, "shared rate limits not known yet");
                         Some(delays.delay())
                     }
                 };
@@ -97,7 +102,14 @@ impl Limits {
         let limiter = self.limiter(which);
         if limiter.dated().setting != dated.setting {
             let Setting { enabled, limit, window } = dated.setting;
-            tracing::info!(limiter = which.name(), enabled, limit, %window, "ratelimit.changed");
+            tracing::info!(
+                event = "ratelimit.changed",
+                limiter = which.name(),
+                enabled,
+                limit,
+                %window,
+                "rate limit changed"
+            );
         }
         limiter.adopt(dated);
     }

@@ -101,7 +101,11 @@ impl Store {
 
     fn failed(&self, error: &KvError) {
         if !self.is_away.swap(true, Ordering::Relaxed) {
-            tracing::warn!(%error, "ratelimit.fallback: each daemon counts for itself");
+            tracing::warn!(
+                event = "ratelimit.fallback",
+                %error,
+                "shared counts are unavailable; each daemon counts alone"
+            );
         }
         self.fallback.set(1);
         self.went_away.notify_one();
@@ -115,7 +119,7 @@ impl Store {
             while self.is_away() {
                 tokio::time::sleep(LOOK).await;
                 if kv.spend(LOOK_KEY, LOOK_RATE, 0, 0).await.is_ok() {
-                    tracing::info!("ratelimit.shared: daemons count together again");
+                    tracing::info!(event = "ratelimit.shared", "daemons share their counts again");
                     self.is_away.store(false, Ordering::Relaxed);
                     self.fallback.set(0);
                 }

@@ -89,7 +89,7 @@ impl LastLogins {
         inner.overflow.inc();
         if let Err(error) = inner.write(&[(name.to_owned(), at)]).await {
             inner.lost.inc();
-            tracing::debug!(%error, "a login time was not written");
+            tracing::debug!(%error, "login time not written");
         }
     }
 
@@ -112,7 +112,11 @@ impl LastLogins {
         };
         if timeout(within, all).await.is_err() {
             let left = inner.with(|queue| queue.len());
-            tracing::warn!(left, "login times are not written: the database did not take them in time");
+            tracing::warn!(
+                event = "login.times_lost",
+                login.times = left,
+                "login times not written: the database did not accept them before the stop"
+            );
         }
     }
 }
@@ -126,13 +130,17 @@ impl Inner {
             let _ = timeout(self.config.flush_interval, self.full.notified()).await;
             while let Err(error) = self.write_whole_batches().await {
                 if std::mem::replace(&mut well, false) {
-                    tracing::warn!(%error, "login times wait until the database takes them");
+                    tracing::warn!(
+                        event = "login.times_delayed",
+                        %error,
+                        "login times wait until the database accepts them"
+                    );
                 }
                 sleep(backoff.delay()).await;
             }
             backoff.reset();
             if !std::mem::replace(&mut well, true) {
-                tracing::info!("login times are written again");
+                tracing::info!(event = "login.times_written", "login times are written again");
             }
         }
     }

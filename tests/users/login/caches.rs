@@ -85,7 +85,7 @@ fn who_is_logged_in_works_on_without_redis_and_without_the_database() {
     stage.redis.kill9();
     stage.sql.kill();
     assert_eq!(accepted(http, &tokens.access), 202);
-    assert_eq!(accepted(http, &unseen.access), 202, "believed on its signature");
+    assert_eq!(accepted(http, &unseen.access), 202, "accepted by its signature");
     Tokens::of_user(http, 1);
     expect(&login(http, "user-1", "wrong horse"), 503, "database_unavailable");
     expect(&refresh(http, &tokens.refresh), 503, "database_unavailable");

@@ -26,9 +26,7 @@ fn a_new_key_signs_while_the_old_ones_tokens_stay_good_until_it_is_taken_away() 
     assert_eq!(kid(&prolonged.refresh), kid(&new.refresh), "a prolonged login goes over to the new key");
 
     write_file(&forebay, "jwt.keys", "no key at all");
-    wait::until_true("the file is complained of", LONG, || {
-        forebay.log().contains("the keys and tokens of before still count")
-    });
+    wait::until_true("the file is complained of", LONG, || forebay.log().contains("auth.files_rejected"));
     assert_eq!(get(http, &new.access, ME), 200);
 
     write_file(&forebay, "jwt.keys", NEW);
