@@ -219,7 +219,7 @@ impl Profiles {
         if let Some(lease) = lease.filter(|_| is_newest) {
             let filled = self.kv.replace(&key, &lease, &encoded(&known), self.time_to_live(&known)).await;
             if let Err(error) = filled {
-                tracing::debug!(event = "users.cache_not_filled", %error, "the shared cache was not filled");
+                tracing::debug!(event = "users.cache_not_filled", %error, "shared cache not filled");
             }
         }
         Ok(known)

@@ -49,8 +49,8 @@ impl Users {
             Some(wait) if wait > self.config.check_timeout.0 => {
                 tracing::debug!(
                     event = "users.clock_behind",
-                    ?wait,
-                    "a change was refused that would be superseded"
+                    wait_ms = wait.as_millis() as u64,
+                    "change refused: an earlier change has a later time"
                 );
                 Err(UserError::ClockBehind { retry_after: wait })
             }

@@ -43,7 +43,7 @@ impl ClusterSecret {
                     return;
                 }
                 Err(error) => {
-                    tracing::debug!(%error, "the shared secret is not known yet");
+                    tracing::debug!(%error, "shared secret not known yet");
                     self.0.send_replace(Known::Away);
                     tokio::time::sleep(AGAIN).await;
                 }

@@ -57,7 +57,7 @@ pub enum UserError {
 
 impl From<KvError> for UserError {
     fn from(error: KvError) -> Self {
-        tracing::debug!(%error, "the marker store was asked in vain");
+        tracing::debug!(%error, "reservation store request failed");
         Self::Markers
     }
 }
@@ -75,7 +75,7 @@ impl From<HashError> for UserError {
 impl From<DbError> for UserError {
     fn from(error: DbError) -> Self {
         // Not an answer's business, and not a line a request: `/readyz` says how the database does.
-        tracing::debug!(%error, "the database was asked in vain");
+        tracing::debug!(%error, "database request failed");
         Self::Database
     }
 }

@@ -186,7 +186,7 @@ impl Users {
     /// Takes what the database says now for the truth: who waited for a change sees it.
     pub async fn refresh(&self, name: &str) {
         if let Err(error) = self.profiles.fetch(name).await {
-            tracing::debug!(%error, "a cached user may be an old one");
+            tracing::debug!(%error, "cached user may be out of date");
         }
     }
 

@@ -124,17 +124,20 @@ impl Inner {
                 if waiting.is_empty() && std::mem::take(&mut waiting.said) {
                     tracing::info!(
                         event = "users.notices_sent",
-                        "other daemons know of every changed user again"
+                        "other daemons are notified of every changed user again"
                     );
                 }
             }
             Err(error) if !std::mem::replace(&mut waiting.said, true) => {
                 tracing::warn!(
-                    event = "users.notices_delayed", %error,
-                    "other daemons may take changed users for unchanged until the store answers or their caches expire"
+                    event = "users.notices_delayed",
+                    %error,
+                    "other daemons may use old data of changed users until the store answers or their caches expire"
                 );
             }
-            Err(error) => tracing::debug!(event = "users.notices_delayed", %error, "tried again soon"),
+            Err(error) => {
+                tracing::debug!(event = "users.notices_delayed", %error, "notice not sent; tried again")
+            }
         }
         sent
     }

@@ -107,9 +107,10 @@ impl HashPool {
             let (least, most) = COSTS.into_inner();
             tracing::warn!(
                 event = "password.unusable_hash",
-                least,
-                most,
-                "a stored password hash is not bcrypt with a supported cost: the user cannot log in before the password is set again"
+                cost.min = least,
+                cost.max = most,
+                "stored password hash is not bcrypt with a supported cost; its user cannot log in until the password \
+                 is set again"
             );
         }
         Ok(usable.is_some() && same_hash(&found, hash))
@@ -236,7 +237,7 @@ impl HashWorkers {
         }
         for thread in self.threads {
             if let Err(late) = thread.stop(deadline.saturating_duration_since(Instant::now())) {
-                tracing::warn!(%late, "a password is still being hashed");
+                tracing::warn!(event = "task.thread_left", error = %late, "thread still running after its deadline");
             }
         }
     }

@@ -65,7 +65,7 @@ impl Users {
                     self.config.pending_ttl.0 / 3
                 }
                 Err(error) => {
-                    tracing::debug!(%error, "markers were not refreshed; tried again soon");
+                    tracing::debug!(%error, "reservations not refreshed; tried again");
                     AFTER_TROUBLE
                 }
             };
@@ -161,7 +161,7 @@ async fn beat(reservations: &Reservations) {
     loop {
         beats.tick().await;
         if let Err(error) = reservations.kv.set(&key, &reservations.life.sign(), SILENCE).await {
-            tracing::debug!(%error, "no sign of life was given");
+            tracing::debug!(%error, "heartbeat not written");
         }
     }
 }

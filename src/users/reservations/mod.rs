@@ -174,7 +174,7 @@ impl Reservations {
             .collect();
         // What is not confirmed now is when the keeper comes by; until then the log knows its claim.
         if let Err(error) = self.kv.replace_all(&entries).await {
-            tracing::debug!(%error, "markers without an id");
+            tracing::debug!(%error, "reservations without a command id");
         }
     }
 
@@ -204,7 +204,7 @@ impl Reservations {
     /// What stays behind is judged by its claim meanwhile, and ends with its time.
     async fn remove(&self, entries: Vec<Owned>) {
         if let Err(error) = self.kv.remove_all(&entries).await {
-            tracing::debug!(%error, "markers are left behind");
+            tracing::debug!(%error, "reservations not released");
             self.left_behind.add(entries);
         }
     }
@@ -253,7 +253,7 @@ impl Reservations {
             Ok::<_, KvError>(())
         };
         if let Err(error) = swept.await {
-            tracing::debug!(%error, "markers are judged later");
+            tracing::debug!(%error, "conflicting reservations not resolved; tried again");
             self.unjudged.add(keys);
         }
     }
