@@ -227,7 +227,7 @@ impl Lease {
                 self.unanswered = usefulness != Usefulness::Useful;
                 let error = DbError::from_sqlx(&error);
                 if usefulness == Usefulness::Demoted && self.terms.retired.all(Instant::now()) {
-                    tracing::info!(event = "db.connections_retired", %error, "connections to the database are replaced");
+                    tracing::info!(event = "db.connections_retired", %error, "database connections are replaced");
                 }
                 Err(error)
             }

@@ -311,7 +311,7 @@ impl Kv {
         if let Err(error @ KvError::Denied) = &done
             && self.is_to_be_said(began)
         {
-            tracing::error!(event = "kv.denied", step, %error, "an operator has to mend this");
+            tracing::error!(event = "kv.denied", step, %error, "Redis refuses a command; its permissions must be corrected");
         }
         if let Some(metrics) = &self.metrics {
             metrics.step_seconds.with_label_values(&[step]).observe(began.elapsed().as_secs_f64());

@@ -38,7 +38,7 @@ impl Outcomes {
         match self.db.outcome(&id.to_string()).await {
             Ok(outcome) => outcome,
             Err(error) => {
-                tracing::debug!(%error, "an outcome is not known");
+                tracing::debug!(%error, "outcome not known");
                 None
             }
         }
@@ -84,7 +84,7 @@ impl Outcomes {
                         self.wake(&decided.collect::<Vec<CommandId>>());
                     }
                     Err(error) => {
-                        tracing::debug!(%error, "outcomes are not known");
+                        tracing::debug!(%error, "outcomes not known");
                         pause = PATIENCE;
                     }
                 }

@@ -47,7 +47,7 @@ impl Store {
             // Nothing is wrong with it: somebody else uses it.
             Err(error) if error.contains(IN_USE) => return Err(error),
             Err(error) => {
-                tracing::warn!(event = "kv.damaged", error, "the embedded store is damaged and begins empty");
+                tracing::warn!(event = "kv.damaged", error, "embedded store is damaged; it starts empty");
                 set_aside(dir, mark.is_some()).map_err(at)?;
                 open(&dir.join(DIR))?
             }
@@ -56,7 +56,7 @@ impl Store {
                 drop(store);
                 tracing::info!(
                     event = "kv.removed",
-                    "the embedded store is under another key and begins empty"
+                    "embedded store has another encryption key; it starts empty"
                 );
                 remove(&dir.join(DIR)).map_err(at)?;
                 open(&dir.join(DIR))?
@@ -107,7 +107,11 @@ impl Store {
         let copied = remove(&new).map_err(|error| error.to_string()).and_then(|()| self.copy_to(&new, mark));
         drop(self);
         if let Err(error) = copied {
-            tracing::warn!(event = "kv.rewrite_failed", error, "the embedded store stays as large as it is");
+            tracing::warn!(
+                event = "kv.rewrite_failed",
+                error,
+                "embedded store not rewritten; it keeps its size"
+            );
         } else {
             let replaced = remove(&dir.join(DIR)).and_then(|()| fs::rename(&new, dir.join(DIR)));
             replaced.map_err(|error| format!("{}: {error}", dir.display()))?;
@@ -116,9 +120,9 @@ impl Store {
         if let (Ok(before), Ok(after)) = (before, store.size()) {
             tracing::info!(
                 event = "kv.rewritten",
-                bytes.before = before,
-                bytes.after = after,
-                "the embedded store"
+                kv.bytes_before = before,
+                kv.bytes_after = after,
+                "embedded store rewritten"
             );
         }
         Ok(store)

@@ -78,7 +78,7 @@ impl Link {
         }
         slot.replaced = Some(now);
         slot.connection = None;
-        tracing::debug!(event = "kv.connection_replaced", "Redis takes no writes: connecting again");
+        tracing::debug!(event = "kv.connection_replaced", "Redis accepts no writes; connecting again");
         true
     }
 
@@ -104,7 +104,7 @@ impl Link {
         let making = Task::spawn("kv-renewal", async move {
             match connector.connect().await {
                 Ok(connection) => slot.lock().await.put(connection),
-                Err(error) => tracing::debug!(error = %said(&error), "kv.renewal: not connected"),
+                Err(error) => tracing::debug!(error = %said(&error), "connection not renewed"),
             }
         });
         *renewal = Some(Renewal { begun: Instant::now(), _making: making });

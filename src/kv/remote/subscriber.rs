@@ -93,7 +93,10 @@ impl Subscriber {
                     return Event::Lapsed;
                 }
                 Heard::Lost => {
-                    tracing::info!("kv.subscription: the connection is lost; connecting again");
+                    tracing::info!(
+                        event = "kv.subscription_lost",
+                        "connection of a subscription lost; connecting again"
+                    );
                     self.live = None;
                     self.retry_at = Instant::now() + self.delays.delay();
                 }

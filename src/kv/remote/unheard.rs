@@ -27,14 +27,19 @@ impl Unheard {
         if before.is_some_and(|(_, before)| before == why) {
             return;
         }
-        let event = "kv.subscription_failed";
         match why {
-            KvError::Denied => {
-                tracing::error!(event, channel, error = %why, "changes by other daemons are missed")
-            }
-            _ => {
-                tracing::warn!(event, channel, error = %why, "changes by other daemons are missed meanwhile")
-            }
+            KvError::Denied => tracing::error!(
+                event = "kv.subscription_failed",
+                channel,
+                error = %why,
+                "changes by other daemons are missed until the subscription succeeds"
+            ),
+            _ => tracing::warn!(
+                event = "kv.subscription_failed",
+                channel,
+                error = %why,
+                "changes by other daemons are missed until the subscription succeeds"
+            ),
         }
     }
 
