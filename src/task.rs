@@ -141,7 +141,12 @@ impl Task {
     pub fn spawn(name: &'static str, body: impl Future<Output = ()> + Send + 'static) -> Self {
         Self(tokio::spawn(async move {
             if let Err(cause) = guarded(body).await {
-                tracing::error!(task = name, cause, "task failed");
+                tracing::error!(
+                    event = "task.failed",
+                    task = name,
+                    error = cause,
+                    "task failed; the process stops"
+                );
                 TASKS.get().into_iter().for_each(|alarm| alarm.raise(name, &cause));
             }
         }))
@@ -165,7 +170,7 @@ impl TaskSet {
         let mut tasks = self.0.lock();
         while let Some(ended) = tasks.try_join_next() {
             if let Err(error) = ended {
-                tracing::error!(%error, "a task failed");
+                tracing::error!(event = "task.panicked", %error, "short task failed; its work was not done");
             }
         }
         tasks.spawn_on(body, runtime);
@@ -203,7 +208,7 @@ impl<T> Future for Guarded<'_, T> {
 
 /// A thread did not stop in time.
 #[derive(Debug, thiserror::Error)]
-#[error("{name} is still running after {deadline:?}")]
+#[error("{name} is still running after {} s", deadline.as_secs_f64())]
 pub struct StillRunning {
     name: String,
     deadline: Duration,

@@ -63,7 +63,11 @@ impl Gate {
     /// Somebody who did not pass here was answered: the dependency is well.
     pub fn answered(&self) {
         if self.with(|breaker| breaker.succeeded(Instant::now())) {
-            tracing::info!(dependency = self.dependency, "dependency.back");
+            tracing::info!(
+                event = "dependency.available",
+                dependency = self.dependency,
+                "dependency answers again"
+            );
         }
     }
 
@@ -78,7 +82,12 @@ impl Gate {
         }
         if admission == Admission::Call {
             let dependency = self.dependency;
-            tracing::warn!(dependency, %why, "dependency.away: not asked again before a probe is answered");
+            tracing::warn!(
+                event = "dependency.unavailable",
+                dependency,
+                error = %why,
+                "dependency is not asked until it answers a probe"
+            );
         }
         (self.when_open)();
     }

@@ -195,21 +195,27 @@ fn bounded(observations: Vec<Observation>) -> Vec<Observation> {
 
 fn started(problem: &Problem) {
     let Problem { code, detail, last_error, runbook, .. } = problem;
-    let (event, code, title) = ("problem.started", code.as_str(), code.title());
+    let (code, title) = (code.as_str(), code.title());
     match problem.code.severity() {
         Severity::Error => {
-            tracing::error!(event, code, detail, last_error, runbook, "started: {title}");
+            tracing::error!(event = "problem.started", code, detail, last_error, runbook, "started: {title}")
         }
         Severity::Warning => {
-            tracing::warn!(event, code, detail, last_error, runbook, "started: {title}");
+            tracing::warn!(event = "problem.started", code, detail, last_error, runbook, "started: {title}")
         }
     }
 }
 
 fn changed(problem: &Problem) {
     let Problem { code, detail, last_error, .. } = problem;
-    let (event, code, title) = ("problem.changed", code.as_str(), code.title());
-    tracing::warn!(event, code, detail, last_error, "another error while it lasts: {title}");
+    let (code, title) = (code.as_str(), code.title());
+    tracing::warn!(
+        event = "problem.changed",
+        code,
+        detail,
+        last_error,
+        "another error while it lasts: {title}"
+    );
 }
 
 fn ended(entry: &Entry, now: Instant) {

@@ -37,6 +37,6 @@ pub fn watchdog() -> Option<Duration> {
 
 fn tell(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
-        tracing::warn!(%error, "the service manager could not be told");
+        tracing::warn!(event = "systemd.notify_failed", %error, "service manager not notified");
     }
 }
