@@ -208,13 +208,13 @@ impl AdminService for Backend {
         let pause = Pause { since: Timestamp::now(), origin: origin.to_owned() };
         self.seen.pause.lock().get_or_insert(pause);
         self.hold_if_paused();
-        tracing::info!(event = "operator.drain_paused", origin, "an operator paused delivery");
+        tracing::info!(event = "operator.drain_paused", origin, "operator paused delivery");
         self.problems();
     }
 
     fn resume(&self, origin: &str) {
         self.end_pause();
-        tracing::info!(event = "operator.drain_resumed", origin, "an operator resumed delivery");
+        tracing::info!(event = "operator.drain_resumed", origin, "operator resumed delivery");
         self.problems();
     }
 
@@ -239,7 +239,9 @@ impl AdminService for Backend {
         gauges.poisoned.set(log.poisoned().is_some().into());
         match log.free_space() {
             Ok(bytes) => gauges.free_bytes.set(signed(bytes)),
-            Err(error) => tracing::warn!(%error, "the free space of the log's file system is not known"),
+            Err(error) => {
+                tracing::warn!(event = "wal.free_space_unknown", %error, "free space of the log's disk is unknown")
+            }
         }
         segments(log, gauges);
         gauges.idempotency_window.set(self.ingest.idempotency_window().as_secs_f64());
@@ -261,7 +263,11 @@ impl Operator for Backend {
     /// With a checkpoint taken before, so that what the tool reads beside it is as new.
     fn status(&self) -> serde_json::Value {
         if let Err(error) = self.log.checkpoint(Timestamp::now()) {
-            tracing::warn!(%error, "checkpoint.failed: what a tool reads from the files is older");
+            tracing::warn!(
+                event = "wal.checkpoint_failed",
+                %error,
+                "checkpoint not written; a start would deliver again what was delivered since the last one"
+            );
         }
         self.backlog_json()
     }
@@ -278,18 +284,21 @@ impl Operator for Backend {
             Ok(None) => Err(format!("no dead letter {lsn}")),
             Err(error) => Err(error.to_string()),
         };
-        let (event, wal_lsn) = ("operator.dead_letter_requeued", lsn.0);
         match &requeued {
             Ok(now) => tracing::info!(
-                event,
+                event = "operator.dead_letter_requeued",
                 origin,
-                wal.lsn = wal_lsn,
+                wal.lsn = lsn.0,
                 wal.requeued_as = now.0,
-                "an operator requeued a dead letter"
+                "operator requeued a dead letter"
             ),
-            Err(error) => {
-                tracing::warn!(event, origin, wal.lsn = wal_lsn, error, "a dead letter could not be requeued")
-            }
+            Err(error) => tracing::warn!(
+                event = "operator.requeue_failed",
+                origin,
+                wal.lsn = lsn.0,
+                error,
+                "dead letter not requeued"
+            ),
         }
         requeued
     }
@@ -305,7 +314,7 @@ impl Operator for Backend {
             wal.last = lsns.last().map(|lsn| lsn.0),
             wal.records = outcomes.iter().filter(|outcome| outcome.error.is_none()).count(),
             error = outcomes.iter().find_map(|outcome| outcome.error.as_deref()),
-            "an operator delivers delivered records again"
+            "operator replayed delivered records"
         );
         outcomes
     }
@@ -316,12 +325,20 @@ impl Operator for Backend {
             Ok(false) => Err(format!("no dead letter {lsn}")),
             Err(error) => Err(error.to_string()),
         };
-        let (event, error) = ("operator.dead_letter_dropped", dropped.as_ref().err());
-        match error {
-            None => tracing::info!(event, origin, wal.lsn = lsn.0, "an operator dropped a dead letter"),
-            Some(error) => {
-                tracing::warn!(event, origin, wal.lsn = lsn.0, error, "a dead letter could not be dropped")
-            }
+        match &dropped {
+            Ok(()) => tracing::info!(
+                event = "operator.dead_letter_dropped",
+                origin,
+                wal.lsn = lsn.0,
+                "operator dropped a dead letter"
+            ),
+            Err(error) => tracing::warn!(
+                event = "operator.drop_failed",
+                origin,
+                wal.lsn = lsn.0,
+                error,
+                "dead letter not dropped"
+            ),
         }
         dropped
     }

@@ -29,12 +29,13 @@ use super::reload::Reloadable;
 use super::shutdown::{Deadlines, Running};
 use super::signals::Signals;
 use super::wiring::{Wiring, external_brokers};
-use super::{Failure, ReplaySpan, output, problems, reload, signals, watchdog};
+use super::{Failure, ReplaySpan, first_line, output, problems, reload, signals, watchdog};
 
 /// Applies users' commands until it is asked to stop.
 pub fn consume(config: &Config, source: &Source) -> Result<(), Failure> {
     let operators = Endpoints::take_admin(config, Passed::receive()?)?;
-    let Process { runtime, registry, alarm, traces } = Process::begin(config)?;
+    let Process { runtime, registry, alarm, traces } =
+        Process::begin(config, || first_line::log("consume", config, source))?;
     let wiring = Wiring::new(config, registry, alarm, &traces.tracer);
     let outcome = runtime.block_on(run(&wiring, operators, source));
     runtime.shutdown_background();
@@ -43,7 +44,7 @@ pub fn consume(config: &Config, source: &Source) -> Result<(), Failure> {
 
 /// Applies a range of users' commands again, and says what came of it.
 pub fn replay(config: &Config, span: ReplaySpan) -> Result<(), Failure> {
-    let Process { runtime, registry, alarm, traces } = Process::begin(config)?;
+    let Process { runtime, registry, alarm, traces } = Process::begin(config, || {})?;
     let wiring = Wiring::new(config, registry, alarm, &traces.tracer);
     let outcome = runtime.block_on(async {
         let mut signals = Signals::listen_at_terminal().map_err(Failure::system("signals"))?;
@@ -144,7 +145,7 @@ async fn run(wiring: &Wiring<'_>, operators: Endpoint, source: &Source) -> Resul
     let watches = pinger.map_err(Failure::system("threads"))?.into_iter().collect();
     let mut running = Running { consumer: Some(consumer), watches, ..Running::default() };
     systemd::ready("applying users' commands");
-    tracing::info!(admin = %listener.address, "applying users' commands");
+    tracing::info!(event = "consumer.ready", admin = %listener.address, "applying users' commands");
     let reporting = Arc::clone(&backend);
     let report = problems::report(move || reporting.status_line(), alarm.clone());
     running.watches.push(report.map_err(Failure::system("threads"))?);
@@ -153,10 +154,10 @@ async fn run(wiring: &Wiring<'_>, operators: Endpoint, source: &Source) -> Resul
     backend.stopping.store(true, Ordering::Relaxed);
     let deadlines = Deadlines::orderly(config.server.shutdown_grace.0);
     if let Err(panic) = tokio::task::spawn_blocking(move || running.stop(deadlines)).await {
-        tracing::error!(%panic, "the stop failed");
+        tracing::error!(event = "daemon.stop_failed", error = %panic, "stop failed");
     }
     listener.close(deadlines.requests).await;
-    tracing::info!("stopped");
+    tracing::info!(event = "daemon.stopped", "stopped");
     failure.map_or(Ok(()), |failure| Err(failure.into()))
 }
 

@@ -290,9 +290,14 @@ impl Daemon {
             Ok::<_, JoinError>(())
         };
         match tokio::time::timeout(within, stopping).await {
-            Ok(Ok(())) => tracing::info!("stopped"),
-            Ok(Err(panic)) => tracing::error!(%panic, "the stop failed"),
-            Err(_) => tracing::warn!("the stop took too long; what is not delivered is in the log"),
+            Ok(Ok(())) => tracing::info!(event = "daemon.stopped", "stopped"),
+            Ok(Err(panic)) => {
+                tracing::error!(event = "daemon.stop_failed", error = %panic, "stop failed");
+            }
+            Err(_) => tracing::warn!(
+                event = "daemon.stop_timed_out",
+                "stop timed out; undelivered records stay in the log"
+            ),
         }
     }
 }
@@ -300,8 +305,12 @@ impl Daemon {
 /// Without it operators change a log only when the daemon is stopped, which is no reason not to accept.
 fn operators_socket(log: &Log, backend: &Arc<Backend>) -> Option<control::Server> {
     control::Server::start(log.dir(), backend.clone())
-        .inspect_err(
-            |error| tracing::warn!(%error, "no control socket: dead letters wait for a stopped daemon"),
-        )
+        .inspect_err(|error| {
+            tracing::warn!(
+                event = "control.socket_failed",
+                %error,
+                "control socket not opened; wal-tools changes dead letters only while the daemon is stopped"
+            );
+        })
         .ok()
 }

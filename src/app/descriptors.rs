@@ -50,7 +50,7 @@ pub(super) fn raise() -> Option<u64> {
     match setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
         Ok(()) => maximum,
         Err(error) => {
-            tracing::warn!(event = "descriptors.raise_failed", %error, "the limit of open files stays as it is");
+            tracing::warn!(event = "descriptors.raise_failed", %error, "limit of open files not raised");
             current
         }
     }

@@ -72,7 +72,7 @@ pub fn drain(config: &Config) -> Result<(), Failure> {
     let allowed = "host:port, or a list: the topics of an embedded broker would die with this process";
     let bootstrap = external_brokers(config, allowed)?;
     there(&config.wal.dir)?;
-    let Process { runtime, registry, alarm, traces } = Process::begin(config)?;
+    let Process { runtime, registry, alarm, traces } = Process::begin(config, || {})?;
     let mut signals = {
         let _context = runtime.enter();
         Signals::listen_at_terminal().map_err(Failure::system("signals"))?
@@ -87,7 +87,7 @@ pub fn drain(config: &Config) -> Result<(), Failure> {
             outcome = delivered(&log, &handle) => outcome,
             failure = wiring.alarm.raised() => Err(failure.into()),
             signal = signals.next() => {
-                tracing::info!(signal, "stopping");
+                tracing::info!(event = "daemon.stopping", signal, "stopping");
                 Err(Failure::Undelivered(format!("interrupted by signal {signal}")))
             }
         }
@@ -95,7 +95,11 @@ pub fn drain(config: &Config) -> Result<(), Failure> {
     runtime.shutdown_background();
     running.stop(Deadlines::orderly(config.server.shutdown_grace.0));
     if let Err(error) = log.checkpoint(Timestamp::now()) {
-        tracing::warn!(%error, "checkpoint.failed: the next start repeats what came since the last one");
+        tracing::warn!(
+            event = "wal.checkpoint_failed",
+            %error,
+            "checkpoint not written; a start would deliver again what was delivered since the last one"
+        );
     }
     result(&log, outcome)
 }
@@ -109,7 +113,12 @@ fn start(wiring: &Wiring<'_>, opened: Opened, bootstrap: &str) -> Result<(Runnin
     let drain =
         wiring.drain(&log, statuses, hash_pool, bootstrap.to_owned(), None, wiring.drain_metrics()?)?;
     let once = wiring.config.drain.delivery == Guarantee::ExactlyOnce;
-    tracing::info!(wal.backlog = log.figures().backlog, drain.exactly_once = once, "emptying the log");
+    tracing::info!(
+        event = "drain.started",
+        wal.backlog = log.figures().backlog,
+        drain.exactly_once = once,
+        "delivering the log"
+    );
     let handle = drain.handle();
     let (ingest, hashing) = (Some(ingest), Some(hash_workers));
     Ok((Running { ingest, hashing, drain: Some(drain), ..Running::default() }, handle))
@@ -125,7 +134,12 @@ async fn delivered(log: &Log, handle: &Handle) -> Result<(), Failure> {
         if said.elapsed() >= SAY {
             said = Instant::now();
             let notice = handle.notice();
-            tracing::info!(wal.backlog = log.figures().backlog, notice, "still waiting");
+            tracing::info!(
+                event = "drain.waiting",
+                wal.backlog = log.figures().backlog,
+                notice,
+                "records still wait"
+            );
         }
         tokio::time::sleep(LOOK).await;
     }

@@ -45,17 +45,19 @@ impl Report {
         if pass.cut_short {
             tracing::warn!(
                 event = "db.retention_behind",
-                "expired rows are left: the next pass begins at once"
+                "expired rows remain; the next pass starts at once"
             );
         }
         for (table, error) in &pass.failed {
-            let event = "db.retention_failed";
             match pass.away {
                 // That is said elsewhere.
-                true => tracing::debug!(event, table, %error, "expired rows stay for now"),
-                false => {
-                    tracing::warn!(event, table, %error, "expired rows could not be deleted: tried again")
-                }
+                true => tracing::debug!(table, %error, "expired rows not deleted; tried again"),
+                false => tracing::warn!(
+                    event = "db.retention_failed",
+                    table,
+                    %error,
+                    "expired rows not deleted; tried again"
+                ),
             }
         }
     }
@@ -63,7 +65,7 @@ impl Report {
     /// Once: `/readyz` says so for as long as it lasts.
     fn put_off(&mut self, pass: &Pass) {
         if let Some(reason) = pass.put_off.as_ref().filter(|_| self.put_off != pass.put_off) {
-            tracing::info!(event = "db.retention_put_off", reason, "expired rows stay for now");
+            tracing::info!(event = "db.retention_put_off", reason, "deletion of expired rows is postponed");
         }
         self.put_off.clone_from(&pass.put_off);
     }

@@ -117,8 +117,14 @@ impl Listener {
         self.stop.send_replace(true);
         match tokio::time::timeout(within, &mut self.serving).await {
             Ok(Ok(0)) => {}
-            Ok(Ok(cut)) => tracing::warn!(cut, "connections were cut"),
-            Ok(Err(panic)) => tracing::error!(%panic, "a listener failed"),
+            Ok(Ok(cut)) => tracing::warn!(
+                event = "listener.connections_cut",
+                connections = cut,
+                "connections closed before their requests were answered"
+            ),
+            Ok(Err(panic)) => {
+                tracing::error!(event = "listener.failed", error = %panic, "listener failed");
+            }
             Err(_) => self.serving.abort(),
         }
     }
@@ -145,8 +151,8 @@ pub(super) fn warn_if_exposed(config: &Config, public: Option<SocketAddr>, admin
             event = "listener.exposed",
             config.key = "server.allow_open",
             %address,
-            "every client that reaches this address is an administrator: it reads, changes and deletes users, and posts \
-             commands"
+            effect = "every client is an administrator: it reads, changes and deletes users, and posts commands",
+            "listener without authentication is reachable from other machines"
         );
     }
     if !is_loopback(admin.ip()) {
@@ -154,7 +160,8 @@ pub(super) fn warn_if_exposed(config: &Config, public: Option<SocketAddr>, admin
             event = "listener.exposed",
             config.key = "server.allow_open_admin",
             address = %admin,
-            "every client that reaches this address reads metrics, pauses delivery and changes rate limits"
+            effect = "every client reads metrics, pauses delivery and changes rate limits",
+            "listener without authentication is reachable from other machines"
         );
     }
 }

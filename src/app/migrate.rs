@@ -22,7 +22,7 @@ const MOST_READ: u64 = 4096;
 /// Brings the schema up to date and, where a name is given, makes that administrator. The password comes from a file, or
 /// from standard input: a command line is shown to everybody on the machine.
 pub fn migrate(config: &Config, admin: Option<&str>, password_file: Option<&Path>) -> Result<(), Failure> {
-    let Process { runtime, registry, .. } = Process::begin(config)?;
+    let Process { runtime, registry, .. } = Process::begin(config, || {})?;
     // Everything that can be wrong with what was given is found before the database is touched.
     let admin =
         admin.map(|name| administrator(name, password_file, config.users.password_cost)).transpose()?;

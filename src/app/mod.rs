@@ -9,7 +9,7 @@
 //! - `wiring`: how components are built; `shutdown`: the order in which they stop; `process`: what comes before both;
 //!   `traces`: the export of spans;
 //! - `service`, `auth`, `hooks`, `backend`: what ties components together; `problems`: what is wrong with them;
-//!   `log_gauges`, `log_metrics`: what is shown of the log.
+//!   `log_gauges`, `log_metrics`: what is shown of the log; `first_line`: the configuration in a log line.
 
 mod age;
 mod auth;
@@ -24,6 +24,7 @@ mod drain;
 mod endpoints;
 mod expiry;
 mod failure;
+mod first_line;
 mod hooks;
 mod listeners;
 mod log_gauges;

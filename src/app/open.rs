@@ -46,18 +46,31 @@ pub(super) fn open(
     };
     let (lock, opened) = wal::open_locked(&config.dir, &options, Timestamp::now()).map_err(failure)?;
     for finding in &opened.recovery.findings {
-        tracing::warn!(?finding, "found while recovering");
+        tracing::warn!(
+            event = "wal.recovery_finding",
+            wal.file = finding.segment,
+            wal.offset = finding.offset,
+            wal.finding = %finding.kind,
+            detail = finding.detail,
+            "found while recovering"
+        );
         damage.found(finding);
     }
     let (backlog, next) = (opened.recovery.backlog, opened.recovery.next.0);
-    tracing::info!(wal.backlog = backlog, wal.next = next, "log recovered");
+    tracing::info!(event = "wal.recovered", wal.backlog = backlog, wal.next_lsn = next, "log recovered");
     if let Some(key) = encrypted {
         let plain = opened.recovery.plain_segments;
-        tracing::info!(wal.key = %key, wal.plain_segments = plain, "new segments are encrypted");
+        tracing::info!(
+            event = "wal.encryption_on",
+            wal.key = %key,
+            wal.plain_segments = plain,
+            "new segments are encrypted"
+        );
         if plain > 0 {
             tracing::warn!(
+                event = "wal.plain_segments_remain",
                 wal.plain_segments = plain,
-                "segments of before encryption was turned on stay readable until they are delivered and let go of"
+                "unencrypted segments remain on disk until they are delivered and expire"
             );
         }
     }
@@ -120,19 +133,39 @@ fn observe(event: &Event, metrics: &LogMetrics, alarm: &Alarm) {
         }
         Event::NoRoom { reason } => {
             metrics.disk_hit.inc();
-            tracing::warn!(reason, "no room for another segment: commands are refused until there is");
+            tracing::warn!(
+                event = "wal.no_space",
+                reason,
+                "no space for another segment; commands are refused until there is"
+            );
         }
         Event::RetentionYielded { first } => {
             metrics.retention_yielded.inc();
-            tracing::warn!(wal.segment = first.0, "a delivered segment went early to make room");
+            tracing::warn!(
+                event = "wal.retention_yielded",
+                wal.segment = first.0,
+                "delivered segment deleted early to free space"
+            );
         }
-        Event::Damaged(finding) => tracing::error!(?finding, "damage put into quarantine"),
+        Event::Damaged(finding) => tracing::error!(
+            event = "wal.damaged",
+            wal.file = finding.segment,
+            wal.offset = finding.offset,
+            wal.finding = %finding.kind,
+            detail = finding.detail,
+            "damaged bytes moved to quarantine"
+        ),
         Event::Poisoned { cause } => {
             alarm.raise("log", cause);
         }
         Event::NotesForgotten { notes } => {
             metrics.sent_notes_hit.inc_by(*notes as u64);
         }
-        Event::Trouble { what, error } => tracing::warn!(what, error, "tried again later"),
+        Event::Trouble { what, error } => tracing::warn!(
+            event = "wal.maintenance_failed",
+            what,
+            error,
+            "step of the log's maintenance failed; tried again"
+        ),
     }
 }

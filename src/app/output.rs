@@ -19,7 +19,7 @@ pub fn print(text: impl fmt::Display) -> Result<(), Failure> {
 /// Writes a report on work whose result the exit code tells as well.
 pub(super) fn report(text: impl fmt::Display) {
     if let Err(error) = write(text) {
-        tracing::warn!(event = "output.failed", %error, "cannot write to standard output");
+        tracing::warn!(event = "output.failed", %error, "standard output not written");
     }
 }
 

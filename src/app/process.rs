@@ -25,7 +25,8 @@ pub(super) struct Process {
 
 impl Process {
     /// Starts the log lines, which are counted among the metrics, and takes all the file descriptors there are.
-    pub(super) fn begin(config: &Config) -> Result<Self, Failure> {
+    /// `first` logs the first line.
+    pub(super) fn begin(config: &Config, first: impl FnOnce()) -> Result<Self, Failure> {
         let registry = registered(Registry::new())?;
         let lost = registered(registry.counter(
             "forebay_log_lines_lost_total",
@@ -33,6 +34,7 @@ impl Process {
         ))?;
         registered(build_info(&registry))?;
         telemetry::init(&config.telemetry, &lost).map_err(Failure::system("log lines"))?;
+        first();
         descriptors::raise();
         let traces = Traces::start(&config.telemetry, &registered(trace::Metrics::register(&registry))?);
         let runtime = Runtime::new().map_err(Failure::system("runtime"))?;
@@ -61,11 +63,11 @@ pub(super) fn registered<M>(metrics: Result<M, prometheus::Error>) -> Result<M, 
 pub(super) async fn stop_requested(signals: &mut Signals, alarm: &Alarm) -> Option<task::Failure> {
     let failure = tokio::select! {
         signal = signals.next() => {
-            tracing::info!(signal, "stopping");
+            tracing::info!(event = "daemon.stopping", signal, "stopping");
             None
         }
         failure = alarm.raised() => {
-            tracing::error!(%failure, "stopping");
+            tracing::error!(event = "daemon.failed", error = %failure, "stopping after a failure");
             Some(failure)
         }
     };
@@ -83,6 +85,10 @@ pub(super) fn forbid_core_dumps() {
     let maximum = getrlimit(Resource::Core).maximum;
     let limit = Rlimit { current: Some(maximum.map_or(NO_CORE, |most| most.min(NO_CORE))), maximum };
     if let Err(error) = setrlimit(Resource::Core, limit) {
-        tracing::warn!(%error, "a crash may leave a core file with secrets in it");
+        tracing::warn!(
+            event = "process.core_dumps_possible",
+            %error,
+            "core files not disabled; a crash may write secrets to disk"
+        );
     }
 }

@@ -45,7 +45,7 @@ pub(super) fn watch(mut hangups: Signal, source: &Source, config: &Config, parts
     Task::spawn("reload", async move {
         while hangups.recv().await.is_some() {
             if let Err(error) = reload(&source, &mut current, &parts).await {
-                tracing::error!(event = "config.reload_failed", %error, "nothing was changed");
+                tracing::error!(event = "config.reload_failed", %error, "configuration not reloaded; nothing was changed");
             }
         }
     })

@@ -18,12 +18,13 @@ use super::process::{Process, forbid_core_dumps, registered, stop_requested};
 use super::shutdown::Deadlines;
 use super::signals::Signals;
 use super::wiring::Wiring;
-use super::{Failure, descriptors, output, reload, signals};
+use super::{Failure, descriptors, first_line, output, reload, signals};
 
 /// Runs the daemon until it is asked to stop or cannot go on.
 pub fn serve(config: &Config, source: &Source) -> Result<(), Failure> {
     let passed = Passed::receive()?;
-    let Process { runtime, registry, alarm, traces } = Process::begin(config)?;
+    let Process { runtime, registry, alarm, traces } =
+        Process::begin(config, || first_line::log("serve", config, source))?;
     forbid_core_dumps();
     let fitted = descriptors::fit(config);
     task::raise_failed_tasks(&alarm);
@@ -75,7 +76,7 @@ fn announce(daemon: &Daemon, config: &Config) -> io::Result<Option<Thread>> {
     let (Some(http), admin) = daemon.addresses() else { return Ok(None) };
     let tls = config.server.tls_cert_file.is_some();
     systemd::ready(&format!("accepting commands on {http}"));
-    tracing::info!(%http, %admin, tls, "accepting commands");
+    tracing::info!(event = "daemon.ready", %http, %admin, tls, "accepting commands");
     warn_if_exposed(config, Some(http), admin);
     let Some(bootstrap) = daemon.bootstrap() else { return Ok(None) };
     let banner = Banner { http, tls, admin, bootstrap, dir: &config.wal.dir }.to_string();

@@ -58,7 +58,11 @@ impl Stores {
     /// Returns when the disk has the markers and limits of a daemon that is alone.
     pub(super) async fn flush(&self) {
         if let Err(error) = self.kv.flush().await {
-            tracing::warn!(%error, "markers and limits of the last half second may be lost");
+            tracing::warn!(
+                event = "kv.flush_failed",
+                %error,
+                "reservations and limits of the last 500 ms may be lost"
+            );
         }
     }
 }

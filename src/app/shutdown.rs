@@ -93,7 +93,7 @@ impl Running {
         }
         for thread in self.watches {
             if let Err(late) = thread.stop(deadlines.rest) {
-                tracing::warn!(%late, "a thread is left behind");
+                tracing::warn!(event = "task.thread_left", error = %late, "thread still running after its deadline");
             }
         }
     }

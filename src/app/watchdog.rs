@@ -23,7 +23,11 @@ pub(super) fn start(vital: Vec<Heartbeat>, pool: Vec<Heartbeat>, alarm: Alarm) -
             if hung.is_empty() {
                 systemd::ping();
             } else {
-                tracing::error!(?hung, "no ping for the watchdog");
+                tracing::error!(
+                    event = "systemd.watchdog_withheld",
+                    loops = hung.join(", "),
+                    "no ping for the watchdog: loops make no progress"
+                );
             }
             if stop.within(interval) {
                 return Ok(());

@@ -106,7 +106,7 @@ fn the_key_of_encryption_is_a_credential_that_only_root_reads() {
     system.drop_in("forebay.service", &format!("[Service]\n{}\n", lines.join("\n")));
     system.does(&["start", "forebay.service"]);
     assert_eq!(system.public().post("/v1/commands/order.create", ORDER).unwrap().status, 202);
-    assert!(system.log().contains("new segments are encrypted"), "{}", system.log());
+    assert!(system.log().contains("wal.encryption_on"), "{}", system.log());
     let read = system.run("setpriv", &["--reuid=forebay", "--clear-groups", "cat", "/etc/forebay/wal.key"]);
     assert!(!read.status.success(), "the service's user can read the key's file");
 }

@@ -1,5 +1,6 @@
 //! What the log reports while it works, and what it finds. The log knows neither metrics nor log lines.
 
+use std::fmt;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -79,6 +80,13 @@ pub enum FindingKind {
     Leftover,
     /// A segment that does not belong into the directory it lies in.
     Misplaced,
+}
+
+impl fmt::Display for FindingKind {
+    /// The word that it has in JSON too.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
 }
 
 /// One thing that is wrong, and where.

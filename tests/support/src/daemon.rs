@@ -108,7 +108,7 @@ pub fn resident(forebay: &Forebay) -> u64 {
 pub fn embedded_broker(forebay: &Forebay) -> String {
     wait::until("the banner says what to try", LONG, || {
         let log = forebay.log();
-        let (_, this_life) = log.rsplit_once("log recovered")?;
+        let (_, this_life) = log.rsplit_once("wal.recovered")?;
         let (_, rest) = this_life.split_once("kcat -b ")?;
         Some(rest.split_whitespace().next()?.to_owned())
     })

@@ -1,0 +1,54 @@
+//! The first log line of a daemon: what runs, and how it is configured.
+
+use crate::auth::Mode;
+use crate::config::{Config, Source};
+use crate::drain::Guarantee;
+use crate::kafka::Brokers;
+use crate::reported::shortened;
+
+/// Bytes of the list of kinds. `forebay check-config` prints all of them.
+const MAX_KINDS: usize = 1024;
+
+/// Logs it. `command` is the subcommand; the addresses are those of the configuration.
+pub(super) fn log(command: &str, config: &Config, source: &Source) {
+    let accepts = command == "serve";
+    let kinds: Vec<_> = config.kinds.iter().map(|kind| kind.name.as_str()).collect();
+    tracing::info!(
+        event = "daemon.started",
+        command,
+        version = env!("CARGO_PKG_VERSION"),
+        commit = option_env!("FOREBAY_COMMIT").unwrap_or("unknown"),
+        config.file = source.file.as_ref().map(|file| tracing::field::display(file.display())),
+        listen = accepts.then(|| tracing::field::display(config.server.listen)),
+        admin_listen = %config.server.admin_listen,
+        tls = config.server.tls_cert_file.is_some(),
+        kafka.brokers = brokers(config),
+        drain.delivery = delivery(config.drain.delivery),
+        auth.mode = mode(config.auth.mode),
+        wal.encrypted = config.wal.encryption_key_file.is_some(),
+        kinds = shortened(&kinds.join(", "), MAX_KINDS),
+        "starting"
+    );
+}
+
+fn brokers(config: &Config) -> &str {
+    match &config.kafka.brokers {
+        Brokers::Embedded => "embedded",
+        Brokers::List(list) => list,
+    }
+}
+
+fn delivery(guarantee: Guarantee) -> &'static str {
+    match guarantee {
+        Guarantee::AtLeastOnce => "at-least-once",
+        Guarantee::ExactlyOnce => "exactly-once",
+    }
+}
+
+fn mode(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Open => "open",
+        Mode::Token => "token",
+        Mode::Jwt => "jwt",
+    }
+}
