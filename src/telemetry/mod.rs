@@ -1,6 +1,8 @@
 //! Structured logs on standard error, the steps that took too long, and traces. Section `[telemetry]`.
 
+mod journal;
 mod output;
+mod repeats;
 pub mod trace;
 
 use std::backtrace::{Backtrace, BacktraceStatus};
@@ -20,6 +22,7 @@ use crate::task::{OnFailure, Thread};
 use crate::units::Span;
 
 use output::{Lines, Output};
+use repeats::Once;
 use trace::{Endpoint, Ratio};
 
 /// Configuration of logs and traces.
@@ -117,48 +120,63 @@ struct Log {
 /// `lost`. Works once in a process.
 pub fn init(config: &Config, lost: &IntCounter) -> io::Result<()> {
     let output = Output::start(lost)?;
+    output.repeats.set_level(config.log_level);
     let (filter, level) = reload::Layer::new(filter(config.log_level));
     let lines = tracing_subscriber::fmt::layer()
-        // Colours would need another crate, and are in the way of a search.
-        .with_ansi(false)
+        .with_ansi(is_coloured())
         // It would be printed, with a panic where that fails.
         .log_internal_errors(false)
-        .with_writer(Lines(Arc::clone(&output)));
+        .with_writer(Lines { output: Arc::clone(&output), to_journal: journal::is_stderr() });
     let format = if io::stderr().is_terminal() { Format::Text } else { Format::Json };
     let lines = match config.log_format.unwrap_or(format) {
         Format::Json => lines.json().flatten_event(true).boxed(),
         Format::Text => lines.boxed(),
     };
+    let lines = lines.with_filter(Once(Arc::clone(&output.repeats)));
     tracing_subscriber::registry().with(filter).with(lines).try_init().map_err(io::Error::other)?;
     LOG.get_or_init(|| Log { output, level });
     log_panics();
     Ok(())
 }
 
+/// At a terminal only, and not where its user wants none (no-color.org) or it shows none.
+fn is_coloured() -> bool {
+    let has = |name, is_so: fn(&str) -> bool| std::env::var(name).is_ok_and(|value| is_so(&value));
+    io::stderr().is_terminal() && !has("NO_COLOR", |it| !it.is_empty()) && !has("TERM", |it| it == "dumb")
+}
+
 /// From now on lines down to this level are logged.
 pub fn set_level(level: Level) -> io::Result<()> {
-    LOG.get().map_or(Ok(()), |log| log.level.reload(filter(level)).map_err(io::Error::other))
+    let Some(log) = LOG.get() else { return Ok(()) };
+    log.output.repeats.set_level(level);
+    log.level.reload(filter(level)).map_err(io::Error::other)
 }
 
 /// Waits until all log lines are written, but no longer than a second: before the process ends.
 pub fn flush() {
     if let Some(log) = LOG.get() {
+        log.output.repeats.tell_all(Instant::now());
         log.output.flush(FLUSH);
     }
 }
 
 /// Writes a line for a person to standard error, after all log lines. Waits no longer than a second for it.
 pub fn last_word(line: fmt::Arguments<'_>) {
-    let line = format!("{line}\n");
+    let line = format!("{line}\n").into_bytes();
+    let line = match journal::is_stderr() {
+        true => journal::prefixed(journal::priority(tracing::Level::ERROR), &line),
+        false => line,
+    };
     if let Some(log) = LOG.get() {
-        log.output.offer(line.as_bytes());
+        log.output.repeats.tell_all(Instant::now());
+        log.output.offer(&line);
         log.output.flush(FLUSH);
         return;
     }
     // No log yet: the configuration has mistakes, for example.
     let (done, written) = mpsc::channel();
     let writer = Thread::spawn("last-word", OnFailure::Tell(Box::new(drop)), move |_| {
-        let _ = io::stderr().write_all(line.as_bytes());
+        let _ = io::stderr().write_all(&line);
         let _ = done.send(());
         Ok(())
     });
@@ -232,7 +250,7 @@ impl Drop for Step {
         self.timed.iter().for_each(|histogram| histogram.observe(took.as_secs_f64()));
         if took > self.slow {
             let millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-            tracing::warn!(step = self.name, step.duration_ms = millis, "slow step");
+            tracing::warn!(event = "step.slow", step = self.name, step.duration_ms = millis, "slow step");
         }
     }
 }

@@ -8,19 +8,25 @@ use std::fs::File;
 use std::io::Write;
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use std::{io, thread};
 
 use prometheus::IntCounter;
+use tracing::Metadata;
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::sync::{Condvar, Mutex, MutexGuard};
 use crate::task::{OnFailure, Thread};
 
+use super::journal;
+use super::repeats::Repeats;
+
 /// Bytes that wait to be written: some thousand lines, so that a burst passes a reader that is slow for a moment.
 const MAX_BYTES: usize = 1 << 20;
 /// Pause before the next attempt where standard error is non-blocking and full: a pipe is seldom full for longer.
 const RETRY: Duration = Duration::from_millis(10);
+/// Between two looks whether repeated lines are to be told: they are counted over 10 s and more.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// The queue. The thread that writes lives as long as the process.
 pub(super) struct Output {
@@ -28,6 +34,8 @@ pub(super) struct Output {
     filled: Condvar,
     emptied: Condvar,
     lost: IntCounter,
+    /// What was left out. Told by the thread that writes.
+    pub(super) repeats: Arc<Repeats>,
 }
 
 #[derive(Default)]
@@ -50,7 +58,13 @@ impl Output {
     }
 
     fn new(lost: &IntCounter) -> Self {
-        Self { state: Mutex::default(), filled: Condvar::new(), emptied: Condvar::new(), lost: lost.clone() }
+        Self {
+            state: Mutex::default(),
+            filled: Condvar::new(),
+            emptied: Condvar::new(),
+            lost: lost.clone(),
+            repeats: Arc::default(),
+        }
     }
 
     /// Starts a thread that writes to `file`; another one follows if it panics, which costs at least a line.
@@ -92,17 +106,13 @@ impl Output {
         !waits(&mut state)
     }
 
-    /// The next line; waits for it.
-    fn next(&self) -> Box<[u8]> {
-        let mut state = self.state();
-        loop {
-            if let Some(line) = state.lines.pop_front() {
-                state.bytes -= line.len();
-                state.writing = line.len();
-                return line;
-            }
-            state = self.filled.wait(state);
-        }
+    /// The next line; waits for it, but not for ever.
+    fn next(&self) -> Option<Box<[u8]>> {
+        let mut state = self.filled.wait_timeout_while(self.state(), LOOK, |state| state.lines.is_empty());
+        let line = state.lines.pop_front()?;
+        state.bytes -= line.len();
+        state.writing = line.len();
+        Some(line)
     }
 
     /// The line that was taken is written, or lost.
@@ -126,9 +136,14 @@ struct Sink<W> {
 impl<W: Write> Sink<W> {
     /// Writes line after line, for ever.
     fn run(mut self, output: &Output) {
-        let mut told = output.lost.get();
+        let (mut told, mut looked) = (output.lost.get(), Instant::now());
         loop {
             let line = output.next();
+            if looked.elapsed() >= LOOK {
+                looked = Instant::now();
+                output.repeats.tell(looked);
+            }
+            let Some(line) = line else { continue };
             if self.write(&line).is_err() {
                 output.lost.inc();
                 output.done();
@@ -141,7 +156,7 @@ impl<W: Write> Sink<W> {
                     event = "log.lines_lost",
                     log.lines_lost = lost - told,
                     log.lines_lost_total = lost,
-                    "log lines were lost: standard error was full, closed or not read"
+                    "log lines lost: standard error was full, closed or not read"
                 );
                 told = lost;
             }
@@ -175,19 +190,38 @@ impl<W: Write> Sink<W> {
 
 /// A subscriber's way to the queue. It writes each line in one call.
 #[derive(Clone)]
-pub(super) struct Lines(pub(super) Arc<Output>);
+pub(super) struct Lines {
+    pub(super) output: Arc<Output>,
+    /// Whether each line begins with a priority.
+    pub(super) to_journal: bool,
+}
+
+/// One line's way to the queue.
+pub(super) struct Line<'a> {
+    output: &'a Output,
+    /// None where lines have no priority.
+    priority: Option<&'static str>,
+}
 
 impl<'a> MakeWriter<'a> for Lines {
-    type Writer = &'a Self;
+    type Writer = Line<'a>;
 
     fn make_writer(&'a self) -> Self::Writer {
-        self
+        Line { output: &self.output, priority: None }
+    }
+
+    fn make_writer_for(&'a self, line: &Metadata<'_>) -> Self::Writer {
+        let priority = self.to_journal.then(|| journal::priority(*line.level()));
+        Line { output: &self.output, priority }
     }
 }
 
-impl Write for &Lines {
+impl Write for Line<'_> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        self.0.offer(line);
+        match self.priority {
+            Some(priority) => self.output.offer(&journal::prefixed(priority, line)),
+            None => self.output.offer(line),
+        }
         Ok(line.len())
     }
 
@@ -233,7 +267,7 @@ mod tests {
         let line = vec![b'x'; MAX_BYTES / 4];
         (0..6).for_each(|_| output.offer(&line));
         assert_eq!((output.lost.get(), output.state().lines.len()), (2, 4));
-        let taken = output.next();
+        let taken = output.next().unwrap();
         output.offer(&line);
         assert_eq!(output.lost.get(), 3, "the line that is being written counts");
         assert!(!output.flush(Duration::ZERO), "{} bytes are under way", taken.len());

@@ -192,7 +192,7 @@ fn no_topic_is_created_as_a_side_effect() {
     // Another life, and another mode that has more to ask about.
     forebay.configure("drain.delivery", "exactly-once");
     forebay.restart();
-    wait::until_true("positions are taken over", LONG, || forebay.log().contains("positions taken over"));
+    wait::until_true("positions are taken over", LONG, || forebay.log().contains("drain.positions_claimed"));
     assert_eq!(admin.topics(), ["forebay.checkpoints"]);
     assert!(forebay.term().success());
 }
@@ -215,8 +215,10 @@ fn rejected_records_cost_other_topics_one_producer_at_most() {
         .toml(&kind("small.create", "small.v1"))
         .toml(&kind("compact.create", "compact.v1"))
         .toml("[[kinds]]\nname = \"keyless.create\"\ntopic = \"compact.v1\"\n");
+    // At this level every repetition is logged.
+    forebay.configure("telemetry.log_level", "debug");
     forebay.start();
-    let replaced = || forebay.log().matches("producer failed").count();
+    let replaced = || forebay.log().matches("drain.producer_failed").count();
     let (mut small, mut orders) = (Sent::new(), Sent::new());
     for n in 0..20 {
         // Now this one is too large, now one that is smaller than all that were refused so far.

@@ -1,8 +1,9 @@
-//! The program as a process: exit codes, signals, reload, metrics, terminal, and output that cannot be written.
+//! The program as a process: exit codes, signals, reload, metrics, log lines, terminal, and output that cannot be written.
 // clippy.toml allows this in test functions; what they call is no different.
 #![allow(clippy::unwrap_used)]
 
 mod exit_codes;
+mod log_lines;
 mod metrics;
 mod output;
 mod reload;

@@ -20,22 +20,34 @@ fn terminal() -> (File, File) {
     (person.into(), program)
 }
 
-#[test]
-fn a_terminal_shows_readable_lines_and_no_complaint_of_a_library() {
+/// What it shows up to the end of the start, in a terminal that has colours.
+fn shown_by(forebay: Forebay) -> String {
     let (mut person, program) = terminal();
-    let mut forebay = Forebay::new(env!("CARGO_BIN_EXE_forebay"));
+    let mut forebay = forebay.env("TERM", "xterm");
     forebay.launch_to(program.try_clone().unwrap(), program);
     let (mut shown, mut bytes) = (String::new(), [0; 4096]);
     while !shown.contains("To stop: Ctrl-C") || !shown.contains("accepting commands") {
         let count = person.read(&mut bytes).unwrap();
         shown.push_str(&String::from_utf8_lossy(&bytes[..count]));
     }
-    assert!(!shown.contains("crate feature"), "{shown}");
-    assert!(!shown.contains('\u{1b}'), "no colours: {shown}");
-    let line = shown.lines().find(|line| line.contains("accepting commands")).unwrap();
-    assert!(line.contains(" INFO ") && !line.starts_with('{'), "{line}");
     forebay.signal("INT");
     // What it still says must be read: a terminal whose buffer is full is waited for.
     std::thread::spawn(move || while person.read(&mut bytes).is_ok_and(|count| count > 0) {});
     assert_eq!(forebay.wait(crate::LONG).code(), Some(0));
+    shown
+}
+
+#[test]
+fn a_terminal_shows_readable_lines_and_no_complaint_of_a_library() {
+    let shown = shown_by(Forebay::new(env!("CARGO_BIN_EXE_forebay")).env("NO_COLOR", "1"));
+    assert!(!shown.contains("crate feature"), "{shown}");
+    assert!(!shown.contains('\u{1b}'), "no colours: {shown}");
+    let line = shown.lines().find(|line| line.contains("accepting commands")).unwrap();
+    assert!(line.contains(" INFO ") && !line.starts_with('{'), "{line}");
+}
+
+#[test]
+fn levels_have_colours_at_a_terminal_that_shows_them() {
+    let shown = shown_by(Forebay::new(env!("CARGO_BIN_EXE_forebay")).env("NO_COLOR", ""));
+    assert!(shown.contains("\u{1b}[32m INFO\u{1b}[0m"), "{shown:?}");
 }

@@ -8,6 +8,8 @@ use std::process::{Command, Output};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::{fs, io, thread};
 
+use serde_json::Value;
+
 use support::child::Child;
 use support::http::Client;
 use support::ports::Port;
@@ -112,6 +114,25 @@ fn the_key_of_encryption_is_a_credential_that_only_root_reads() {
 }
 
 #[test]
+fn the_journal_knows_the_priority_of_each_line() {
+    let Some(system) = Systemd::boot("the_journal_knows_the_priority_of_each_line") else { return };
+    system.start_journal();
+    system.drop_in("forebay.service", "[Service]\nStandardError=journal\n");
+    system.does(&["start", "forebay.service"]);
+    // What needs a restart is a warning.
+    system.configure("[wal]\nsegment_size = \"32MiB\"\n");
+    system.does(&["reload", "forebay.service"]);
+    wait::until_true("the warning is in the journal", LONG, || {
+        system.journal("warning").iter().any(|line| line["event"] == "config.restart_needed")
+    });
+    let (all, warnings) = (system.journal("debug"), system.journal("warning"));
+    let is_ready = |line: &Value| line["event"] == "daemon.ready";
+    assert!(all.iter().any(is_ready) && !warnings.iter().any(is_ready), "{all:?}");
+    assert!(warnings.iter().all(|line| line["level"] != "INFO"), "{warnings:?}");
+    system.does(&["stop", "forebay.service"]);
+}
+
+#[test]
 fn the_consumer_waits_for_what_it_needs() {
     let Some(system) = Systemd::boot("the_consumer_waits_for_what_it_needs") else { return };
     let nowhere = Port::free();
@@ -201,6 +222,25 @@ impl Systemd {
         let (listen, admin) = (self.public.address(), self.admin.address());
         let text = format!("[server]\nlisten = \"{listen}\"\nadmin_listen = \"{admin}\"\n{more}");
         fs::write(self.etc().join("forebay.toml"), text).unwrap();
+    }
+
+    /// Starts a journald of this system's own.
+    fn start_journal(&self) {
+        let units = self.share.path().join("units");
+        for unit in ["journald.service", "journald.socket", "journald-dev-log.socket"] {
+            let unit = format!("systemd-{unit}");
+            fs::copy(Path::new("/lib/systemd/system").join(&unit), units.join(unit)).unwrap();
+        }
+        self.does(&["daemon-reload"]);
+        self.does(&["start", "systemd-journald.service"]);
+    }
+
+    /// The daemon's lines of this priority and above.
+    fn journal(&self, priority: &str) -> Vec<Value> {
+        let output = self.run("journalctl", &["-u", "forebay", "-p", priority, "-o", "cat", "--no-pager"]);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        // Those of process 1 are no objects.
+        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 
     /// `/etc/forebay`.

@@ -1,0 +1,44 @@
+//! Priorities of lines where standard error is the journal, so that `journalctl -p warning` works.
+//!
+//! Each line begins with its priority, as sd-daemon(3) has it; journald takes it off. The journal's own protocol (the crate
+//! `tracing-journald`) would send from the thread that logs, which then waits for a journald that is slow. A line with a
+//! prefix passes the queue as it does elsewhere, and is the same JSON object.
+
+use std::io;
+
+use rustix::fs::fstat;
+use tracing::Level;
+
+/// Whether standard error is connected to the journal. `JOURNAL_STREAM` has device and inode of what the service manager
+/// connected; a shell between may have sent standard error elsewhere.
+pub(super) fn is_stderr() -> bool {
+    let Ok(stream) = std::env::var("JOURNAL_STREAM") else { return false };
+    fstat(io::stderr()).is_ok_and(|file| stream == format!("{}:{}", file.st_dev, file.st_ino))
+}
+
+/// The prefix of a line.
+pub(super) fn priority(level: Level) -> &'static str {
+    match level {
+        Level::ERROR => "<3>",
+        Level::WARN => "<4>",
+        Level::INFO => "<6>",
+        _ => "<7>",
+    }
+}
+
+/// `text` with the prefix before each of its lines: journald looks at each.
+pub(super) fn prefixed(prefix: &str, text: &[u8]) -> Vec<u8> {
+    text.split_inclusive(|byte| *byte == b'\n').flat_map(|line| [prefix.as_bytes(), line].concat()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_line_of_a_text_has_a_priority() {
+        let panic = prefixed(priority(Level::ERROR), b"panic: a bug\n  at main.rs\n");
+        assert_eq!(String::from_utf8(panic).unwrap(), "<3>panic: a bug\n<3>  at main.rs\n");
+        assert_eq!(prefixed("<6>", b"no line end"), b"<6>no line end");
+    }
+}

@@ -1,0 +1,385 @@
+//! Causes that repeat: the first warning or error is logged, and its repetitions are counted.
+//!
+//! A cause is a place in the code together with the texts of its line. Numbers and ids are not part of it, because they
+//! differ from one repetition to the next. While a cause repeats, a line `log.repeated` says how often: after 10 s, then
+//! after 20 s, and so on up to an hour. A cause that was not repeated for one such period is logged again.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use std::{fmt, iter};
+
+use tracing::field::{Field, Visit};
+use tracing::level_filters::LevelFilter;
+use tracing::subscriber::Interest;
+use tracing::{Event, Metadata};
+use tracing_subscriber::layer::{Context, Filter};
+
+use crate::sync::Mutex;
+
+use super::Level;
+
+/// From the first line of a cause to the first count of its repetitions. Long enough for a burst to become one line.
+const FIRST_PERIOD: Duration = Duration::from_secs(10);
+/// A cause that lasts for days is counted every hour.
+const LONGEST_PERIOD: Duration = Duration::from_secs(3_600);
+/// Causes of one place in the code. Further ones count as one: an error's text may have a number in it.
+const MAX_CAUSES: usize = 8;
+/// Bytes of a line's texts that tell causes apart.
+const MAX_TEXT: usize = 512;
+/// Fields that differ from one repetition to the next.
+const IDS: [&str; 3] = ["command", "trace_id", "backtrace"];
+/// Events that are logged each time, by how they begin: answers to an operator, and changes of a state, where a line that
+/// is left out would make the next one misleading. What reports them reports each change once.
+const CHANGES: [&str; 16] = [
+    "auth.files_",
+    "config.",
+    "consumer.database_",
+    "consumer.degraded_",
+    "consumer.reservations_",
+    "daemon.",
+    "dependency.",
+    "drain.topic_",
+    "kv.subscription_",
+    "log.",
+    "login.times_",
+    "operator.",
+    "problem.",
+    "ratelimit.",
+    "tls.",
+    "users.notices_",
+];
+
+/// The causes of the last lines, and how often each was repeated.
+#[derive(Default)]
+pub(super) struct Repeats {
+    causes: Mutex<HashMap<Cause, Repeated>>,
+    /// At the level DEBUG and below nothing is left out.
+    shows_all: AtomicBool,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Cause {
+    /// The name of the place in the code.
+    place: &'static str,
+    /// Empty for those beyond [`MAX_CAUSES`].
+    texts: String,
+}
+
+struct Repeated {
+    event: String,
+    level: tracing::Level,
+    /// When the period began.
+    since: Instant,
+    period: Duration,
+    /// Lines that were left out in it.
+    count: u64,
+}
+
+/// What `log.repeated` says.
+#[derive(Debug, PartialEq, Eq)]
+struct Count {
+    level: tracing::Level,
+    event: String,
+    texts: String,
+    count: u64,
+    period: Duration,
+}
+
+impl Repeats {
+    /// Down to which level lines are logged now.
+    pub(super) fn set_level(&self, level: Level) {
+        self.shows_all.store(matches!(level, Level::Debug | Level::Trace), Ordering::Relaxed);
+    }
+
+    /// Whether this line is to be logged; counts it otherwise.
+    fn admits(&self, place: &'static str, level: tracing::Level, line: Line, now: Instant) -> bool {
+        let Line { event, mut texts } = line;
+        if CHANGES.iter().any(|begin| event.starts_with(begin)) {
+            return true;
+        }
+        texts.truncate(texts.floor_char_boundary(MAX_TEXT));
+        let mut causes = self.causes.lock();
+        let mut cause = Cause { place, texts };
+        if !causes.contains_key(&cause) && causes.keys().filter(|it| it.place == place).count() >= MAX_CAUSES
+        {
+            cause.texts.clear();
+        }
+        match causes.entry(cause) {
+            Entry::Vacant(entry) => {
+                entry.insert(Repeated { event, level, since: now, period: FIRST_PERIOD, count: 0 });
+                true
+            }
+            Entry::Occupied(mut entry) => {
+                let repeated = entry.get_mut();
+                let is_new = repeated.count == 0 && repeated.is_over(now);
+                match is_new {
+                    true => (repeated.since, repeated.period) = (now, FIRST_PERIOD),
+                    false => repeated.count += 1,
+                }
+                is_new
+            }
+        }
+    }
+
+    /// Logs the counts of all periods that are over.
+    pub(super) fn tell(&self, now: Instant) {
+        self.take(now, |repeated| repeated.is_over(now)).iter().for_each(Count::log);
+    }
+
+    /// Logs all counts, at the end of the process.
+    pub(super) fn tell_all(&self, now: Instant) {
+        self.take(now, |_| true).iter().for_each(Count::log);
+    }
+
+    fn take(&self, now: Instant, is_over: impl Fn(&Repeated) -> bool) -> Vec<Count> {
+        let mut counts = Vec::new();
+        self.causes.lock().retain(|cause, repeated| {
+            if !is_over(repeated) {
+                return true;
+            }
+            if repeated.count == 0 {
+                return false;
+            }
+            counts.push(Count {
+                level: repeated.level,
+                event: repeated.event.clone(),
+                texts: cause.texts.clone(),
+                count: std::mem::take(&mut repeated.count),
+                period: now.saturating_duration_since(repeated.since),
+            });
+            repeated.since = now;
+            repeated.period = (repeated.period * 2).min(LONGEST_PERIOD);
+            true
+        });
+        counts
+    }
+}
+
+impl Repeated {
+    fn is_over(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.since) >= self.period
+    }
+}
+
+impl Count {
+    fn log(&self) {
+        let Self { event, texts, count, period, .. } = self;
+        let seconds = period.as_secs_f64();
+        match self.level {
+            tracing::Level::ERROR => tracing::error!(
+                event = "log.repeated",
+                repeated.event = event,
+                repeated.line = texts,
+                repeated.count = count,
+                repeated.period_s = seconds,
+                "line was repeated and left out"
+            ),
+            _ => tracing::warn!(
+                event = "log.repeated",
+                repeated.event = event,
+                repeated.line = texts,
+                repeated.count = count,
+                repeated.period_s = seconds,
+                "line was repeated and left out"
+            ),
+        }
+    }
+}
+
+/// Lets a subscriber's layer log each cause once.
+pub(super) struct Once(pub(super) Arc<Repeats>);
+
+impl<S> Filter<S> for Once {
+    fn enabled(&self, _: &Metadata<'_>, _: &Context<'_, S>) -> bool {
+        true
+    }
+
+    // By default each line's place would be asked each time, also where its level is off.
+    fn callsite_enabled(&self, _: &'static Metadata<'static>) -> Interest {
+        Interest::always()
+    }
+
+    fn event_enabled(&self, event: &Event<'_>, _: &Context<'_, S>) -> bool {
+        let metadata = event.metadata();
+        if *metadata.level() > LevelFilter::WARN || self.0.shows_all.load(Ordering::Relaxed) {
+            return true;
+        }
+        let mut line = Line::default();
+        event.record(&mut line);
+        self.0.admits(metadata.name(), *metadata.level(), line, Instant::now())
+    }
+}
+
+/// The parts of a line that tell its cause.
+#[derive(Default)]
+struct Line {
+    event: String,
+    /// `name=value` of each text, separated by spaces.
+    texts: String,
+}
+
+impl Line {
+    fn add(&mut self, field: &Field, value: fmt::Arguments<'_>) {
+        match field.name() {
+            "event" => self.event = value.to_string(),
+            id if IDS.contains(&id) => {}
+            name => {
+                let separator = iter::repeat_n(' ', usize::from(!self.texts.is_empty()));
+                self.texts.extend(separator);
+                // Into a string nothing fails.
+                let _ = match name {
+                    "message" => self.texts.write_fmt(value),
+                    name => write!(self.texts, "{name}={value}"),
+                };
+            }
+        }
+    }
+}
+
+impl Visit for Line {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        // What is logged by its `Display` comes here too, and looks like it.
+        self.add(field, format_args!("{value:?}"));
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.add(field, format_args!("{value}"));
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.add(field, format_args!("{value}"));
+    }
+
+    fn record_i64(&mut self, _: &Field, _: i64) {}
+
+    fn record_u64(&mut self, _: &Field, _: u64) {}
+
+    fn record_i128(&mut self, _: &Field, _: i128) {}
+
+    fn record_u128(&mut self, _: &Field, _: u128) {}
+
+    fn record_f64(&mut self, _: &Field, _: f64) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ERROR: tracing::Level = tracing::Level::ERROR;
+
+    struct Log {
+        repeats: Repeats,
+        start: Instant,
+    }
+
+    impl Log {
+        fn new() -> Self {
+            Self { repeats: Repeats::default(), start: Instant::now() }
+        }
+
+        fn admits(&self, event: &str, texts: &str, second: u64) -> bool {
+            let line = Line { event: event.to_owned(), texts: texts.to_owned() };
+            self.repeats.admits("place", ERROR, line, self.at(second))
+        }
+
+        fn at(&self, second: u64) -> Instant {
+            self.start + Duration::from_secs(second)
+        }
+
+        /// How often and in how many seconds, as told at this second.
+        fn told(&self, second: u64) -> Vec<(u64, u64)> {
+            let now = self.at(second);
+            let counts = self.repeats.take(now, |repeated| repeated.is_over(now));
+            counts.iter().map(|count| (count.count, count.period.as_secs())).collect()
+        }
+    }
+
+    #[test]
+    fn a_cause_is_logged_once_and_its_repetitions_are_counted_ever_more_rarely() {
+        let log = Log::new();
+        let admitted = (0..100).filter(|second| log.admits("drain.read_failed", "EIO", *second)).count();
+        assert_eq!(admitted, 1);
+        assert_eq!(log.told(99), [(99, 99)]);
+        assert!(!log.admits("drain.read_failed", "EIO", 100));
+        assert_eq!(log.told(118), [], "the next period is longer");
+        assert_eq!(log.told(119), [(1, 20)]);
+        assert_eq!(log.told(159), [], "nothing was repeated for a period");
+        assert!(log.admits("drain.read_failed", "EIO", 160), "it is new again");
+    }
+
+    #[test]
+    fn a_cause_is_new_after_a_period_even_if_nothing_was_told_meanwhile() {
+        let log = Log::new();
+        assert!(log.admits("drain.read_failed", "EIO", 0));
+        assert!(log.admits("drain.read_failed", "EIO", 10));
+        assert!(!log.admits("drain.read_failed", "EIO", 19));
+    }
+
+    #[test]
+    fn different_causes_are_logged_each_and_their_number_is_bounded() {
+        let log = Log::new();
+        let admitted = (0..100).filter(|n| log.admits("drain.read_failed", &format!("error {n}"), 0)).count();
+        assert_eq!(admitted, MAX_CAUSES + 1);
+        assert_eq!(log.repeats.causes.lock().len(), MAX_CAUSES + 1);
+        assert_eq!(log.told(10), [(91, 10)], "those beyond the bound are one");
+    }
+
+    #[test]
+    fn answers_to_an_operator_and_changes_of_a_state_are_logged_each_time() {
+        let log = Log::new();
+        for event in
+            ["config.reload_failed", "operator.drop_failed", "problem.started", "dependency.unavailable"]
+        {
+            assert!((0..3).all(|_| log.admits(event, "EIO", 0)), "{event}");
+        }
+    }
+
+    #[test]
+    fn numbers_and_ids_make_no_other_cause() {
+        let (repeats, lost) = (Arc::new(Repeats::default()), Arc::new(Repeats::default()));
+        lost.set_level(Level::Debug);
+        let count = |repeats: &Arc<Repeats>| {
+            use tracing_subscriber::layer::SubscriberExt;
+            let (lines, seen) = Counter::new();
+            let lines = tracing_subscriber::Layer::with_filter(lines, Once(Arc::clone(repeats)));
+            let subscriber = tracing_subscriber::registry().with(lines);
+            tracing::subscriber::with_default(subscriber, || {
+                for n in 0..10_u64 {
+                    let id = n.to_string();
+                    tracing::warn!(event = "consumer.dead_letter", command = %id, n, reason = "x", "dead");
+                    tracing::info!(event = "consumer.ready", "ready");
+                }
+                tracing::warn!(event = "consumer.dead_letter", reason = "y", "dead");
+            });
+            seen.load(Ordering::Relaxed)
+        };
+        assert_eq!(count(&repeats), 1 + 10 + 1);
+        let told = repeats.take(Instant::now(), |_| true);
+        assert_eq!(told.len(), 1);
+        assert_eq!(
+            (&*told[0].event, &*told[0].texts, told[0].count),
+            ("consumer.dead_letter", "dead reason=x", 9)
+        );
+        assert_eq!(count(&lost), 21, "at DEBUG nothing is left out");
+    }
+
+    /// Counts the lines that reach it.
+    struct Counter(Arc<std::sync::atomic::AtomicUsize>);
+
+    impl Counter {
+        fn new() -> (Self, Arc<std::sync::atomic::AtomicUsize>) {
+            let seen = Arc::default();
+            (Self(Arc::clone(&seen)), seen)
+        }
+    }
+
+    impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Counter {
+        fn on_event(&self, _: &Event<'_>, _: Context<'_, S>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
