@@ -21,7 +21,7 @@ pub enum DbError {
     #[error("the database does not answer: {0}")]
     Away(String),
     /// It was away several times in a row and is not asked for the moment.
-    #[error("the database was away and is not asked for the moment")]
+    #[error("the database did not answer and is not asked for the moment")]
     Open,
     /// What stands before the database does not fit the `[database]` section: an operator has to change either.
     #[error("{0}")]

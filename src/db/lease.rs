@@ -23,6 +23,7 @@ use super::retired::Retired;
 use super::row::Row;
 use super::value::Value;
 use crate::task::TaskSet;
+use crate::units::Span;
 
 /// A connection, held.
 pub(super) struct Lease {
@@ -273,6 +274,6 @@ pub(super) async fn within<T>(
     what: &str,
     work: impl Future<Output = Result<T, DbError>>,
 ) -> Result<T, DbError> {
-    let late = || DbError::Busy(format!("{what} took longer than {limit:?}"));
+    let late = || DbError::Busy(format!("{what} took longer than {}", Span(limit)));
     timeout(limit, work).await.map_err(|_| late())?
 }

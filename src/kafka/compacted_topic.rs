@@ -37,7 +37,7 @@ pub enum CompactedError {
     Client(#[from] ClientError),
     /// The topic does not keep the last record of every key.
     #[error(
-        "topic {topic}: its cleanup.policy is {policy:?}, and entries would be lost: it must be \"compact\". \
+        "topic {topic}: its cleanup.policy is `{policy}`, and entries would be lost: it must be `compact`. \
          Change it with: kafka-configs.sh --bootstrap-server {brokers} --alter --entity-type topics \
          --entity-name {topic} --add-config cleanup.policy=compact"
     )]

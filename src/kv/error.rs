@@ -9,7 +9,7 @@ pub enum KvError {
     #[error("the key-value store did not answer in time ([redis] timeout)")]
     Timeout,
     /// Not to be reached, or not able to serve.
-    #[error("the key-value store is away: {0}")]
+    #[error("the key-value store is unavailable: {0}")]
     Away(String),
     /// One node of a cluster, while others answer: their keys are not concerned.
     #[error("a node of the cluster fails: {0}")]
@@ -31,7 +31,7 @@ pub enum KvError {
         why: Box<KvError>,
     },
     /// It was away several times in a row and is not asked for the moment.
-    #[error("the key-value store was away and is not asked for the moment")]
+    #[error("the key-value store did not answer and is not asked for the moment")]
     Open,
     /// An answer or a setting that makes no sense.
     #[error("the key-value store: {0}")]

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use crate::units::Span;
+
 /// A refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("too many requests; the next one in {retry_after:?}")]
+#[error("too many requests; the next one in {}", Span(*retry_after))]
 pub struct Limited {
     /// When to come again.
     pub retry_after: Duration,
