@@ -1,0 +1,32 @@
+//! Values of options, checked where they are typed.
+
+use std::time::Duration;
+
+/// The highest rate that makes sense: ten times what one machine sends.
+const HIGHEST_RATE: f64 = 1e6;
+/// The longest part of a run.
+const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// Requests per second.
+pub fn rate(text: &str) -> Result<f64, String> {
+    let rate = text.parse().ok().filter(|rate: &f64| *rate > 0.0 && *rate <= HIGHEST_RATE);
+    rate.ok_or_else(|| format!("expected requests per second, above 0 and at most {HIGHEST_RATE}"))
+}
+
+/// A duration that may be zero.
+pub fn span(text: &str) -> Result<Duration, String> {
+    let span = humantime::parse_duration(text).map_err(|_| "expected a duration such as 30s, 5m or 250ms")?;
+    if span > LONGEST { Err("longer than 30 days".to_owned()) } else { Ok(span) }
+}
+
+/// A duration above zero.
+pub fn length(text: &str) -> Result<Duration, String> {
+    span(text).and_then(|span| if span.is_zero() { Err("must be above 0".to_owned()) } else { Ok(span) })
+}
+
+/// The name of a kind, as a path has it.
+pub fn kind(text: &str) -> Result<String, String> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || ".-_".contains(c);
+    let valid = !text.is_empty() && text.chars().all(allowed);
+    if valid { Ok(text.to_owned()) } else { Err("expected a kind such as order.create".to_owned()) }
+}

@@ -1,0 +1,23 @@
+//! Enough descriptors for all connections.
+
+use anyhow::bail;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// Descriptors beside the connections: reports, timers, the runtime.
+const OTHERS: u64 = 64;
+
+/// Raises the soft limit as far as the hard one allows.
+pub fn raise(connections: usize) -> anyhow::Result<()> {
+    let needed = connections as u64 + OTHERS;
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current.is_none_or(|current| current >= needed) {
+        return Ok(());
+    }
+    if limit.maximum.is_some_and(|maximum| maximum < needed) {
+        bail!(
+            "{connections} connections need {needed} open files: raise `ulimit -n`, or lower --connections"
+        );
+    }
+    setrlimit(Resource::Nofile, Rlimit { current: Some(needed), maximum: limit.maximum })?;
+    Ok(())
+}

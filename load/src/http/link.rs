@@ -1,0 +1,164 @@
+//! One connection, opened when it is needed and kept between requests.
+
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::Poll;
+
+use http_body_util::{BodyExt, Full};
+use hyper::Request;
+use hyper::body::{Bytes, Incoming};
+use hyper::client::conn::http1::{Connection, SendRequest, handshake};
+use hyper::header::HeaderValue;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+
+use super::endpoint::Server;
+use super::failure::Failure;
+use super::message::{Answer, Outgoing};
+
+/// The longest body that is kept: a token, a problem document, the metrics of a daemon.
+const KEPT_BODY: usize = 1 << 20;
+
+/// TCP, or TLS over it.
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+type Driver = Pin<Box<Connection<TokioIo<Box<dyn Stream>>, Full<Bytes>>>>;
+
+/// An open connection. The driver moves bytes only while a request is in progress.
+struct Open {
+    sender: SendRequest<Full<Bytes>>,
+    /// `None` after the server has closed the connection.
+    driver: Option<Driver>,
+}
+
+/// A connection to a server.
+pub struct Link {
+    server: Arc<Server>,
+    /// Taken out while a request is in progress: a request that is given up closes its connection.
+    open: Option<Open>,
+}
+
+impl Link {
+    /// Connects with the first request.
+    pub fn new(server: Arc<Server>) -> Self {
+        Self { server, open: None }
+    }
+
+    /// Opens the connection if it is not open.
+    pub async fn connect(&mut self) -> Result<(), Failure> {
+        if self.open.is_none() {
+            self.open = Some(Open::new(&self.server).await?);
+        }
+        Ok(())
+    }
+
+    /// Sends a request and returns the answer. The body of the answer is kept if `keep`, or if the status is an error.
+    ///
+    /// A request that met a connection just closed, of which nothing was sent, is sent over another one.
+    pub async fn send(
+        &mut self,
+        message: &Outgoing,
+        bearer: Option<&HeaderValue>,
+        keep: bool,
+    ) -> Result<Answer, Failure> {
+        let mut request = message.request(&self.server.host, bearer);
+        if let Some(mut open) = self.open.take()
+            && open.is_usable().await
+        {
+            match open.exchange(request, keep).await {
+                Ok(answer) => {
+                    self.open = Some(open);
+                    return Ok(answer);
+                }
+                Err((failure, None)) => return Err(failure),
+                Err((_, Some(unsent))) => request = unsent,
+            }
+        }
+        let mut open = Open::new(&self.server).await?;
+        let answer = open.exchange(request, keep).await.map_err(|(failure, _)| failure)?;
+        self.open = Some(open);
+        Ok(answer)
+    }
+}
+
+impl Open {
+    async fn new(server: &Server) -> Result<Self, Failure> {
+        let tcp = TcpStream::connect(&*server.addresses).await.map_err(|error| Failure::connect(&error))?;
+        tcp.set_nodelay(true).map_err(|error| Failure::connect(&error))?;
+        let stream: Box<dyn Stream> = match &server.tls {
+            None => Box::new(tcp),
+            Some((connector, name)) => {
+                let session = connector.connect(name.clone(), tcp).await;
+                Box::new(session.map_err(|error| Failure::connect(&error))?)
+            }
+        };
+        let (sender, connection) =
+            handshake(TokioIo::new(stream)).await.map_err(|error| Failure::Connect(error.to_string()))?;
+        Ok(Self { sender, driver: Some(Box::pin(connection)) })
+    }
+
+    /// Whether the server has kept the connection open since the last request.
+    async fn is_usable(&mut self) -> bool {
+        poll_fn(|context| {
+            if self.driver.as_mut().is_some_and(|driver| driver.as_mut().poll(context).is_ready()) {
+                self.driver = None;
+            }
+            Poll::Ready(())
+        })
+        .await;
+        let Self { sender, driver } = self;
+        drive(driver, sender.ready()).await.is_ok()
+    }
+
+    /// One request and its answer. An error has the request if nothing of it was sent.
+    async fn exchange(
+        &mut self,
+        request: Request<Full<Bytes>>,
+        keep: bool,
+    ) -> Result<Answer, (Failure, Option<Request<Full<Bytes>>>)> {
+        let sent = self.sender.try_send_request(request);
+        let response = drive(&mut self.driver, sent).await.map_err(|mut error| {
+            let unsent = error.take_message();
+            (Failure::lost(error.error()), unsent)
+        })?;
+        let (head, body) = response.into_parts();
+        let status = head.status.as_u16();
+        let reading = read(body, keep || status >= 400);
+        let body = drive(&mut self.driver, reading).await.map_err(|error| (Failure::lost(&error), None))?;
+        Ok(Answer { status, headers: head.headers, body })
+    }
+}
+
+/// Reads a body to its end. What is not kept is counted by nobody.
+async fn read(mut body: Incoming, keep: bool) -> Result<Vec<u8>, hyper::Error> {
+    let mut kept = Vec::new();
+    while let Some(frame) = body.frame().await {
+        if let Some(data) = frame?.data_ref()
+            && keep
+        {
+            let room = KEPT_BODY - kept.len();
+            kept.extend_from_slice(&data[..data.len().min(room)]);
+        }
+    }
+    Ok(kept)
+}
+
+/// Completes `work` while the connection moves its bytes, in one task.
+async fn drive<T>(driver: &mut Option<Driver>, work: impl Future<Output = T>) -> T {
+    let mut work = pin!(work);
+    poll_fn(|context| {
+        if let Poll::Ready(done) = work.as_mut().poll(context) {
+            return Poll::Ready(done);
+        }
+        if driver.as_mut().is_some_and(|driver| driver.as_mut().poll(context).is_ready()) {
+            // Closed. What it has received is with `work`, and so is its error.
+            *driver = None;
+        }
+        work.as_mut().poll(context)
+    })
+    .await
+}

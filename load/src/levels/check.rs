@@ -1,0 +1,96 @@
+//! A run held against its service levels.
+
+use serde::Serialize;
+
+use super::file::{Level, Levels, Scope};
+use crate::report::{Figures, Measured, number};
+
+/// One level, and what was measured.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Check {
+    /// `total`, `operation NAME` or `phase NAME`.
+    pub scope: String,
+    /// The key in the file.
+    pub level: &'static str,
+    /// Whether the limit is a `minimum` or a `maximum`.
+    pub bound: &'static str,
+    /// The limit. Latencies are in milliseconds.
+    pub limit: f64,
+    /// `None`: nothing was measured, which misses the level.
+    pub measured: Option<f64>,
+    /// Whether the level is met.
+    pub met: bool,
+    #[serde(skip)]
+    unit: &'static str,
+}
+
+impl Check {
+    /// A sentence for a person.
+    pub fn text(&self) -> String {
+        let Self { scope, level, limit, unit, .. } = self;
+        let bound = if self.bound == "minimum" { "at least" } else { "at most" };
+        let measured = match self.measured {
+            Some(measured) => format!("{}{unit}", number(measured)),
+            None => "nothing measured".to_owned(),
+        };
+        format!("{scope}: {level} {measured}, {bound} {}{unit}", number(*limit))
+    }
+}
+
+/// Checks each level, in the order of the file.
+pub fn judge(levels: &Levels, measured: &Measured) -> Vec<Check> {
+    levels.all.iter().map(|level| check(level, figures(&level.scope, measured))).collect()
+}
+
+fn figures<'a>(scope: &Scope, measured: &'a Measured) -> Option<&'a Figures> {
+    match scope {
+        Scope::Total => Some(&measured.total),
+        Scope::Operation(name) => measured.operations.get(name),
+        Scope::Phase(name) => {
+            measured.phases.iter().find(|phase| phase.name == *name).map(|phase| &phase.figures)
+        }
+    }
+}
+
+fn check(level: &Level, figures: Option<&Figures>) -> Check {
+    let measured = figures.and_then(|figures| level.quantity.measured(figures));
+    let minimum = level.quantity.is_minimum();
+    let met = measured.is_some_and(|value| if minimum { value >= level.limit } else { value <= level.limit });
+    let scope = match &level.scope {
+        Scope::Total => "total".to_owned(),
+        Scope::Operation(name) => format!("operation {name}"),
+        Scope::Phase(name) => format!("phase {name}"),
+    };
+    let bound = if minimum { "minimum" } else { "maximum" };
+    Check { scope, level: level.key, bound, limit: level.limit, measured, met, unit: level.quantity.unit() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::levels::limit::Quantity;
+
+    fn level(key: &str, limit: f64) -> Level {
+        let (key, quantity) = Quantity::KEYS.into_iter().find(|(known, _)| *known == key).unwrap();
+        Level { scope: Scope::Total, key, quantity, limit }
+    }
+
+    #[test]
+    fn a_limit_itself_is_met_and_nothing_measured_is_not() {
+        let figures = Figures { due: 10, good: 9, error_rate: 0.1, achieved_rate: 9.0, ..Figures::default() };
+        let met = |key, limit| check(&level(key, limit), Some(&figures)).met;
+        assert!(met("error_rate", 0.1) && !met("error_rate", 0.09));
+        assert!(met("achieved_rate", 9.0) && !met("achieved_rate", 9.1));
+        assert!(met("requests", 9.0) && !met("requests", 10.0));
+        assert!(!met("p95", 1e9), "no latency was measured");
+        assert!(!check(&level("error_rate", 1.0), None).met);
+    }
+
+    #[test]
+    fn a_check_is_told_in_a_sentence() {
+        let figures = Figures { due: 10, achieved_rate: 9.25, ..Figures::default() };
+        let text = |key, limit| check(&level(key, limit), Some(&figures)).text();
+        assert_eq!(text("achieved_rate", 10.0), "total: achieved_rate 9.25/s, at least 10/s");
+        assert_eq!(text("p95", 500.0), "total: p95 nothing measured, at most 500 ms");
+    }
+}

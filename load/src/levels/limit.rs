@@ -1,0 +1,56 @@
+//! The quantities that a level can limit.
+
+use crate::report::Figures;
+
+/// A quantity with a limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Quantity {
+    /// A percentile of the latency, in milliseconds.
+    Latency(&'static str),
+    /// Requests without an expected answer, as a part of all.
+    ErrorRate,
+    /// Expected answers per second.
+    AchievedRate,
+    /// Expected answers.
+    Requests,
+}
+
+impl Quantity {
+    /// The keys of a file, in the order of the documentation.
+    pub const KEYS: [(&'static str, Self); 10] = [
+        ("p50", Self::Latency("p50")),
+        ("p90", Self::Latency("p90")),
+        ("p95", Self::Latency("p95")),
+        ("p99", Self::Latency("p99")),
+        ("p999", Self::Latency("p999")),
+        ("max", Self::Latency("max")),
+        ("mean", Self::Latency("mean")),
+        ("error_rate", Self::ErrorRate),
+        ("achieved_rate", Self::AchievedRate),
+        ("requests", Self::Requests),
+    ];
+
+    /// Whether the limit is a minimum.
+    pub fn is_minimum(self) -> bool {
+        matches!(self, Self::AchievedRate | Self::Requests)
+    }
+
+    /// Its unit in texts.
+    pub fn unit(self) -> &'static str {
+        match self {
+            Self::Latency(_) => " ms",
+            Self::AchievedRate => "/s",
+            Self::ErrorRate | Self::Requests => "",
+        }
+    }
+
+    /// What was measured. `None`: nothing.
+    pub fn measured(self, figures: &Figures) -> Option<f64> {
+        match self {
+            Self::Latency(name) => figures.latency_ms.as_ref().map(|latency| latency.named(name)),
+            Self::ErrorRate => (figures.due > 0).then_some(figures.error_rate),
+            Self::AchievedRate => Some(figures.achieved_rate),
+            Self::Requests => Some(figures.good as f64),
+        }
+    }
+}

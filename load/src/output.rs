@@ -1,0 +1,39 @@
+//! Standard output and standard error. A failed write is never a panic.
+
+use std::io::Write;
+use std::{fmt, io};
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// All service levels are met, or none was given.
+    Met,
+    /// At least one service level is missed.
+    Missed,
+    /// The run did not measure what it should.
+    Incomplete,
+}
+
+/// Writes a line to stderr.
+macro_rules! note {
+    ($($text:tt)*) => { $crate::output::note_line(format_args!($($text)*)) };
+}
+pub(crate) use note;
+
+/// What [`note!`] does.
+pub fn note_line(text: fmt::Arguments<'_>) {
+    // One write for the line: lines of several processes that share a terminal stay whole.
+    let _ = io::stderr().write_all(format!("{text}\n").as_bytes());
+}
+
+/// Writes bytes to stdout and flushes them.
+pub fn all(bytes: &[u8]) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(bytes)?;
+    out.flush()
+}
+
+/// The result of printing, without the error of a reader that has closed the pipe.
+pub fn unless_closed(printed: io::Result<()>) -> io::Result<()> {
+    printed.or_else(|error| if error.kind() == io::ErrorKind::BrokenPipe { Ok(()) } else { Err(error) })
+}

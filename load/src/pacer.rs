@@ -1,0 +1,90 @@
+//! Hands over each request when it is due, however slowly the target answers.
+
+use std::time::Duration;
+
+use crate::clock::Clock;
+
+/// The longest sleep: an interruption is noticed after this time.
+const NAP: Duration = Duration::from_millis(50);
+
+/// Calls `hand_over` with each time of `arrivals` and the present time, at that time or as soon as possible after it.
+///
+/// `stop` ends it early. Returns the time at which that happened, or `None` after the last request.
+pub fn pace(
+    arrivals: impl Iterator<Item = Duration>,
+    clock: &impl Clock,
+    stop: impl Fn() -> bool,
+    mut hand_over: impl FnMut(Duration, Duration),
+) -> Option<Duration> {
+    for due in arrivals {
+        let mut now = clock.now();
+        while now < due {
+            if stop() {
+                return Some(now);
+            }
+            clock.sleep_until(due.min(now + NAP));
+            now = clock.now();
+        }
+        hand_over(due, now);
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    /// A clock that moves only when somebody sleeps, and then goes on by a bit more than asked for.
+    struct Manual {
+        now: Cell<Duration>,
+        late: Duration,
+    }
+
+    impl Clock for Manual {
+        fn now(&self) -> Duration {
+            self.now.get()
+        }
+
+        fn sleep_until(&self, at: Duration) {
+            self.now.set(at + self.late);
+        }
+    }
+
+    fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    fn clock(late: u64) -> Manual {
+        Manual { now: Cell::default(), late: ms(late) }
+    }
+
+    #[test]
+    fn each_request_is_handed_over_when_it_is_due() {
+        let clock = clock(0);
+        let mut seen = Vec::new();
+        let ended =
+            pace([0, 10, 200].map(ms).into_iter(), &clock, || false, |due, now| seen.push((due, now)));
+        assert_eq!(seen, [(ms(0), ms(0)), (ms(10), ms(10)), (ms(200), ms(200))]);
+        assert_eq!(ended, None);
+    }
+
+    #[test]
+    fn a_late_thread_hands_over_all_that_is_due_with_its_due_time() {
+        // Each sleep is 25 ms too long: no request may move with it.
+        let clock = clock(25);
+        let mut seen = Vec::new();
+        pace([10, 20, 30, 40].map(ms).into_iter(), &clock, || false, |due, now| seen.push((due, now)));
+        assert_eq!(seen, [(ms(10), ms(35)), (ms(20), ms(35)), (ms(30), ms(35)), (ms(40), ms(65))]);
+    }
+
+    #[test]
+    fn an_interruption_ends_it_between_two_requests() {
+        let clock = clock(0);
+        let mut seen = 0;
+        let stop = || clock.now() >= ms(100);
+        let ended = pace([0, 10, 60_000].map(ms).into_iter(), &clock, stop, |_, _| seen += 1);
+        assert_eq!((seen, ended), (2, Some(ms(110))));
+    }
+}

@@ -1,0 +1,226 @@
+//! From options to a plan: files are read, and every mistake is found before the first request.
+
+use std::fs;
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use hyper::Method;
+use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
+
+use crate::cli::{Planned, Target};
+use crate::clock::RunClock;
+use crate::http::{Endpoint, Trust};
+use crate::levels::{self, Levels, Names};
+use crate::operation::{Make, Operation, Operations};
+use crate::report::Settings;
+use crate::requests::{self, Mix, PlainHeader, RequestTemplate};
+use crate::session::{Logins, Session, Source};
+use crate::template::Template;
+use crate::users::{self, Population, UserOperation};
+
+/// The body of the example kind of a daemon without configuration.
+const EXAMPLE_BODY: &str = r#"{"id":"{{run}}-{{seq}}","amount":{{random:1000}}}"#;
+const EXAMPLE_KIND: &str = "order.create";
+/// What users do where no mix is given.
+const USERS_MIX: &str = "register=1,login=2,read=7";
+
+/// All that a run needs.
+pub struct Plan<'a> {
+    /// The scenario with its options.
+    pub planned: &'a Planned<'a>,
+    /// Where requests go.
+    pub endpoint: Endpoint,
+    /// Whose certificates are trusted.
+    pub trust: Trust,
+    /// What is sent.
+    pub operations: Arc<Operations>,
+    /// Tokens that were obtained.
+    pub logins: Arc<Logins>,
+    /// The most requests in progress.
+    pub connections: usize,
+    /// For the report.
+    pub settings: Settings,
+    /// Service levels.
+    pub levels: Option<Levels>,
+}
+
+impl<'a> Plan<'a> {
+    /// Reads files and checks everything that can be checked without the target.
+    pub fn new(planned: &'a Planned<'a>) -> anyhow::Result<Self> {
+        let options = &planned.common.target;
+        let course = &planned.common.course;
+        refuse_secrets(planned)?;
+        let mut random = fastrand::Rng::new();
+        let run: String = (0..8).map(|_| random.lowercase()).collect();
+        let seed = course.seed.unwrap_or_else(|| u64::from(random.u32(..)));
+        let logins = Arc::<Logins>::default();
+        let session = session(options, &logins)?;
+        let mut operations = match mix(planned)? {
+            Some(mix) => of_users(options, mix, &run, &logins, &mut random)?,
+            None => of_template(options)?,
+        };
+        operations.run.clone_from(&run);
+        operations.seed = seed;
+        operations.session = session;
+        let endpoint = options.url.as_ref().unwrap_or(&options.base).clone();
+        let names = Names {
+            operations: operations.names(),
+            phases: planned.profile.phases.iter().map(|phase| phase.name.clone()).collect(),
+        };
+        let levels = planned.common.report.levels.as_deref();
+        let levels = levels.map(|path| levels::read(path, &names)).transpose()?;
+        let connections = course.connections.unwrap_or(planned.connections) as usize;
+        let settings = Settings {
+            scenario: planned.name,
+            target: described(options, &operations, &endpoint),
+            run,
+            warm_up_seconds: course.warm_up.as_secs_f64(),
+            connections,
+            send_within_seconds: course.send_within.as_secs_f64(),
+            timeout_seconds: course.timeout.as_secs_f64(),
+            spacing: course.spacing,
+            seed,
+        };
+        let trust = Trust { ca_file: options.ca_file.clone() };
+        let operations = Arc::new(operations);
+        Ok(Self { planned, endpoint, trust, operations, logins, connections, settings, levels })
+    }
+}
+
+/// Others can read command lines.
+fn refuse_secrets(planned: &Planned<'_>) -> anyhow::Result<()> {
+    let options = &planned.common.target;
+    options.headers.iter().try_for_each(PlainHeader::refuse_secret)?;
+    let urls = [Some(&options.base), options.url.as_ref(), planned.common.report.admin.as_ref()];
+    if urls.into_iter().flatten().any(|url| url.has_credentials) {
+        bail!(
+            "a URL has a name and a password, and others can read command lines: use --header-file or --token-file"
+        );
+    }
+    Ok(())
+}
+
+/// The mix of users' operations, if the run is about users.
+fn mix(planned: &Planned<'_>) -> anyhow::Result<Option<Mix>> {
+    let options = &planned.common.target;
+    if planned.mix.is_some() && (options.kind.is_some() || options.url.is_some()) {
+        bail!("{} is about users: --kind and --url do not fit", planned.name);
+    }
+    if planned.mix.is_none() && !options.users {
+        return Ok(None);
+    }
+    let default = || planned.mix.unwrap_or(USERS_MIX).parse().map_err(anyhow::Error::msg);
+    options.mix.clone().map_or_else(default, Ok).map(Some)
+}
+
+fn session(options: &Target, logins: &Arc<Logins>) -> anyhow::Result<Option<Arc<Session>>> {
+    let source = match (&options.token_file, &options.login, &options.password_file) {
+        (Some(file), _, _) => {
+            fs::metadata(file).with_context(|| format!("--token-file {}", file.display()))?;
+            Source::File(file.clone())
+        }
+        (None, Some(name), Some(file)) => {
+            let password =
+                fs::read_to_string(file).with_context(|| format!("--password-file {}", file.display()))?;
+            let password = password.strip_suffix('\n').unwrap_or(&password).to_owned();
+            Source::Login { name: name.clone(), password }
+        }
+        _ => return Ok(None),
+    };
+    Ok(Some(Arc::new(Session::new(source, RunClock::start(), Arc::clone(logins)))))
+}
+
+/// Headers that are the same for all requests.
+fn fixed_headers(options: &Target) -> anyhow::Result<HeaderMap> {
+    let mut headers = HeaderMap::new();
+    headers.insert(USER_AGENT, HeaderValue::from_static(concat!("forebay-load/", env!("CARGO_PKG_VERSION"))));
+    if let Some(path) = &options.header_file {
+        headers.extend(requests::read_file(path)?);
+    }
+    for header in &options.header_envs {
+        let (name, value): (HeaderName, _) = header.read()?;
+        headers.insert(name, value);
+    }
+    Ok(headers)
+}
+
+/// Commands of a kind, or requests to any endpoint.
+fn of_template(options: &Target) -> anyhow::Result<Operations> {
+    let mut headers = fixed_headers(options)?;
+    let kind = match (&options.kind, &options.url) {
+        (None, None) => Some(EXAMPLE_KIND),
+        (kind, _) => kind.as_deref(),
+    };
+    let body = match (&options.body, &options.body_file) {
+        (Some(body), _) => Some(body.parse().map_err(|mistake| anyhow::anyhow!("--body: {mistake}"))?),
+        (None, Some(path)) => Some(read_body(path)?),
+        (None, None) => kind.map(|_| EXAMPLE_BODY.parse().map_err(anyhow::Error::msg)).transpose()?,
+    };
+    if body.is_some() && !headers.contains_key(CONTENT_TYPE) {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    }
+    let method = options.method.clone().unwrap_or(if body.is_some() { Method::POST } else { Method::GET });
+    let path = match (kind, &options.url) {
+        (Some(kind), _) => format!("/v1/commands/{kind}"),
+        (None, Some(url)) => url.path.clone(),
+        (None, None) => "/".to_owned(),
+    };
+    let name = kind.unwrap_or("request").to_owned();
+    let body: Template = body.map_or_else(|| "".parse(), Ok).map_err(anyhow::Error::msg)?;
+    let template = RequestTemplate::new(method, &path, headers, options.headers.clone(), body)?;
+    let expect = options.expect.clone().unwrap_or_default();
+    let operation = Operation { make: Make::Template(template), expect };
+    Ok(operations(Mix(vec![(name, 1)]), vec![operation], HeaderMap::new(), None))
+}
+
+fn read_body(path: &std::path::Path) -> anyhow::Result<Template> {
+    let place = || format!("--body-file {}", path.display());
+    let text = fs::read_to_string(path).with_context(place)?;
+    // An editor ends the last line; a JSON body does not need it.
+    let text = text.strip_suffix('\n').unwrap_or(&text);
+    text.parse().map_err(|mistake| anyhow::anyhow!("{}, {mistake}", place()))
+}
+
+fn of_users(
+    options: &Target,
+    mix: Mix,
+    run: &str,
+    logins: &Arc<Logins>,
+    random: &mut fastrand::Rng,
+) -> anyhow::Result<Operations> {
+    if !options.headers.is_empty() {
+        bail!("users' requests have no --header: use --header-file or --header-env");
+    }
+    let mut what = Vec::new();
+    for (name, _) in &mix.0 {
+        let Some(operation) = UserOperation::named(name) else {
+            bail!("--mix: no operation is called {name}; there are {}", users::NAMES.join(", "));
+        };
+        what.push(Operation { make: Make::User(operation), expect: operation.expects() });
+    }
+    let needed = mix.0.iter().any(|(name, _)| name == "login" || name == "read");
+    let size = if needed { options.population } else { 0 };
+    let population = Population::new(run, size, RunClock::start(), logins, random);
+    Ok(operations(mix, what, fixed_headers(options)?, Some(Arc::new(population))))
+}
+
+fn operations(
+    mix: Mix,
+    what: Vec<Operation>,
+    headers: HeaderMap,
+    population: Option<Arc<Population>>,
+) -> Operations {
+    Operations { mix, what, run: String::new(), seed: 0, session: None, headers, population }
+}
+
+fn described(options: &Target, operations: &Operations, endpoint: &Endpoint) -> String {
+    let weights = || {
+        let weight = |(name, weight): &(String, u32)| format!("{name}={weight}");
+        operations.mix.0.iter().map(weight).collect::<Vec<_>>().join(",")
+    };
+    match (&operations.population, &options.url) {
+        (Some(_), _) => format!("users of {} ({})", endpoint.at(""), weights()),
+        (None, Some(url)) => endpoint.at(&url.path),
+        (None, None) => endpoint.at(&format!("/v1/commands/{}", operations.names().join(""))),
+    }
+}

@@ -1,0 +1,127 @@
+//! The figures of one operation in one phase.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+
+use super::sample::{Outcome, Sample};
+use crate::http::Failure;
+
+/// Errors by their name: how many, and what the first one said.
+pub type Errors = BTreeMap<String, (u64, String)>;
+
+/// Counts and latencies.
+#[derive(Clone)]
+pub struct Cell {
+    /// Requests that were due.
+    pub due: u64,
+    /// Requests with an expected answer.
+    pub good: u64,
+    /// All others.
+    pub errors: Errors,
+    /// Answers by status.
+    pub statuses: BTreeMap<u16, u64>,
+    /// From the due time to the end of the answer, in microseconds: see [`Cell::add`].
+    pub latency: Histogram<u64>,
+    /// The same from the time at which a connection was free: what a closed loop would show.
+    pub service: Histogram<u64>,
+}
+
+impl Cell {
+    /// Nothing yet. Latencies are kept with three digits, up to `longest`.
+    pub fn new(longest: Duration) -> Self {
+        let histogram = histogram(longest, 3);
+        Self {
+            due: 0,
+            good: 0,
+            errors: Errors::new(),
+            statuses: BTreeMap::new(),
+            latency: histogram.clone(),
+            service: histogram,
+        }
+    }
+
+    /// Adds a request.
+    ///
+    /// A request without an answer counts in the latencies with `longest`, so that percentiles do not improve when a target
+    /// stops answering. A request that was refused or whose connection ended counts among the errors only: a quick
+    /// error is no quick answer.
+    pub fn add(&mut self, sample: &Sample, longest: Duration) {
+        self.due += 1;
+        if let Outcome::Good(status) | Outcome::Unexpected(status, _) = &sample.outcome {
+            *self.statuses.entry(*status).or_default() += 1;
+        }
+        if let Some(name) = error_name(&sample.outcome) {
+            let first = || (0, detail(&sample.outcome));
+            self.errors.entry(name).or_insert_with(first).0 += 1;
+        } else {
+            self.good += 1;
+            record(&mut self.service, sample.done.saturating_sub(sample.sent));
+        }
+        if let Some(latency) = latency(sample, longest) {
+            record(&mut self.latency, latency);
+        }
+    }
+
+    /// Adds all of another one with the same bounds.
+    pub fn merge(&mut self, other: &Self) {
+        self.due += other.due;
+        self.good += other.good;
+        for (name, (count, first)) in &other.errors {
+            self.errors.entry(name.clone()).or_insert_with(|| (0, first.clone())).0 += count;
+        }
+        for (status, count) in &other.statuses {
+            *self.statuses.entry(*status).or_default() += count;
+        }
+        // Histograms of the same bounds always fit.
+        let _ = self.latency.add(&other.latency);
+        let _ = self.service.add(&other.service);
+    }
+
+    /// Requests without an expected answer.
+    pub fn failed(&self) -> u64 {
+        self.errors.values().map(|(count, _)| count).sum()
+    }
+}
+
+/// The latency with which a request counts, if it does.
+pub(super) fn latency(sample: &Sample, longest: Duration) -> Option<Duration> {
+    match &sample.outcome {
+        Outcome::Good(_) => Some(sample.done.saturating_sub(sample.due)),
+        Outcome::Failed(Failure::Timeout | Failure::NotSent) => Some(longest),
+        Outcome::Failed(_) | Outcome::Unexpected(..) => None,
+    }
+}
+
+/// Microseconds up to `longest`, with so many digits.
+pub fn histogram<C: hdrhistogram::Counter>(longest: Duration, digits: u8) -> Histogram<C> {
+    let longest = micros(longest).max(2);
+    #[expect(clippy::expect_used, reason = "the bounds are constant but for `longest`, which is at least 2")]
+    Histogram::new_with_bounds(1, longest, digits).expect("valid bounds")
+}
+
+/// Records a latency; one beyond the bounds as the longest.
+pub fn record<C: hdrhistogram::Counter>(histogram: &mut Histogram<C>, latency: Duration) {
+    histogram.saturating_record(micros(latency));
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+fn error_name(outcome: &Outcome) -> Option<String> {
+    match outcome {
+        Outcome::Good(_) => None,
+        Outcome::Unexpected(status, _) => Some(format!("status_{status}")),
+        Outcome::Failed(failure) => Some(failure.name().to_owned()),
+    }
+}
+
+fn detail(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Good(_) => String::new(),
+        Outcome::Unexpected(_, code) => code.clone().unwrap_or_default(),
+        Outcome::Failed(failure) => failure.detail().to_owned(),
+    }
+}

@@ -1,0 +1,255 @@
+//! Samples become counts and histograms at once, so that memory does not grow with the length of a run.
+
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+
+use super::cell::{Cell, histogram, latency, record};
+use super::sample::{Outcome, Sample};
+use crate::profile::Profile;
+
+/// The most points of the timeline.
+const INTERVALS: u32 = 300;
+/// The shortest interval of the timeline.
+const SHORTEST: Duration = Duration::from_secs(1);
+
+/// What a recorder has to know of a run.
+#[derive(Clone)]
+pub struct Shape {
+    /// The phases.
+    pub profile: Profile,
+    /// How many operations there are.
+    pub operations: usize,
+    /// The longest latency: after this time since its due time every request is answered or given up.
+    pub longest: Duration,
+    /// Length of an interval of the timeline.
+    pub interval: Duration,
+}
+
+impl Shape {
+    /// Chooses the interval: whole seconds, and at most 300 of them.
+    pub fn new(profile: Profile, operations: usize, longest: Duration) -> Self {
+        let seconds = (profile.measured().as_secs_f64() / f64::from(INTERVALS)).ceil();
+        let interval = Duration::from_secs_f64(seconds).max(SHORTEST);
+        Self { profile, operations, longest, interval }
+    }
+
+    /// Answers may come until the longest latency after the last request.
+    fn slots(&self) -> usize {
+        let last = self.profile.measured() + self.longest;
+        (last.as_secs_f64() / self.interval.as_secs_f64()).ceil() as usize + 1
+    }
+
+    fn slot(&self, at: Duration) -> usize {
+        let since = at.saturating_sub(self.profile.warm_up).as_secs_f64();
+        ((since / self.interval.as_secs_f64()) as usize).min(self.slots() - 1)
+    }
+}
+
+/// One interval of the timeline.
+#[derive(Clone, Default)]
+pub struct Slot {
+    /// Requests that were due in it.
+    pub due: u64,
+    /// Expected answers that came in it.
+    pub good: u64,
+    /// Requests due in it without an expected answer.
+    pub errors: u64,
+    /// Latencies of the requests that were due in it, with two digits.
+    pub latency: Option<Histogram<u32>>,
+}
+
+/// The figures of a run, or of the part of it that one thread sees.
+#[derive(Clone)]
+pub struct Recorder {
+    shape: Shape,
+    /// The warm-up: apart from everything else.
+    pub warm_up: Cell,
+    /// By phase, then by operation.
+    pub cells: Vec<Vec<Cell>>,
+    /// The timeline of what is measured.
+    pub slots: Vec<Slot>,
+    /// When the last expected answer came.
+    pub last: Duration,
+}
+
+impl Recorder {
+    /// Nothing yet.
+    pub fn new(shape: Shape) -> Self {
+        let cell = || Cell::new(shape.longest);
+        let phase = || (0..shape.operations).map(|_| cell()).collect();
+        Self {
+            warm_up: cell(),
+            cells: shape.profile.phases.iter().map(|_| phase()).collect(),
+            slots: vec![Slot::default(); shape.slots()],
+            last: Duration::ZERO,
+            shape,
+        }
+    }
+
+    /// Adds a request to the warm-up or to its phase, by its due time.
+    pub fn add(&mut self, sample: &Sample) {
+        let longest = self.shape.longest;
+        let Some(phase) = self.shape.profile.phase_at(sample.due) else {
+            self.warm_up.add(sample, longest);
+            return;
+        };
+        if let Some(cell) = self.cells.get_mut(phase).and_then(|phase| phase.get_mut(sample.operation)) {
+            cell.add(sample, longest);
+        }
+        let (due, done) = (self.shape.slot(sample.due), self.shape.slot(sample.done));
+        if let Outcome::Good(_) = sample.outcome {
+            self.slots[done].good += 1;
+            self.last = self.last.max(sample.done);
+        } else {
+            self.slots[due].errors += 1;
+        }
+        let slot = &mut self.slots[due];
+        slot.due += 1;
+        if let Some(latency) = latency(sample, longest) {
+            record(slot.latency.get_or_insert_with(|| histogram(longest, 2)), latency);
+        }
+    }
+
+    /// Adds all that another recorder of the same run has.
+    pub fn merge(&mut self, other: &Self) {
+        self.warm_up.merge(&other.warm_up);
+        for (mine, theirs) in self.cells.iter_mut().flatten().zip(other.cells.iter().flatten()) {
+            mine.merge(theirs);
+        }
+        for (mine, theirs) in self.slots.iter_mut().zip(&other.slots) {
+            mine.due += theirs.due;
+            mine.good += theirs.good;
+            mine.errors += theirs.errors;
+            if let Some(latency) = &theirs.latency {
+                let all = mine.latency.get_or_insert_with(|| histogram(self.shape.longest, 2));
+                // Histograms of the same bounds always fit.
+                let _ = all.add(latency);
+            }
+        }
+        self.last = self.last.max(other.last);
+    }
+
+    /// Length of an interval of the timeline.
+    pub fn interval(&self) -> Duration {
+        self.shape.interval
+    }
+
+    /// The cell of a phase, over all operations.
+    pub fn phase(&self, phase: usize) -> Cell {
+        self.sum(self.cells.get(phase).into_iter().flatten())
+    }
+
+    /// The cell of an operation, over all phases.
+    pub fn operation(&self, operation: usize) -> Cell {
+        self.sum(self.cells.iter().filter_map(|phase| phase.get(operation)))
+    }
+
+    /// The cell of everything measured.
+    pub fn total(&self) -> Cell {
+        self.sum(self.cells.iter().flatten())
+    }
+
+    fn sum<'a>(&self, cells: impl Iterator<Item = &'a Cell>) -> Cell {
+        let mut sum = Cell::new(self.shape.longest);
+        cells.for_each(|cell| sum.merge(cell));
+        sum
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arrivals::{Arrivals, Spacing};
+    use crate::http::Failure;
+    use crate::profile::Phase;
+
+    fn seconds(seconds: f64) -> Duration {
+        Duration::from_secs_f64(seconds)
+    }
+
+    fn recorder(warm_up: f64, length: f64, rate: f64) -> (Profile, Recorder) {
+        let phases = vec![Phase::constant("steady", seconds(length), rate)];
+        let profile = Profile { warm_up: seconds(warm_up), phases };
+        let shape = Shape::new(profile.clone(), 1, seconds(10.0));
+        (profile, Recorder::new(shape))
+    }
+
+    fn sample(due: f64, sent: f64, done: f64) -> Sample {
+        let (due, sent, done) = (seconds(due), seconds(sent), seconds(done));
+        Sample { operation: 0, due, sent, done, outcome: Outcome::Good(202) }
+    }
+
+    fn quantile(histogram: &Histogram<u64>, quantile: f64) -> f64 {
+        histogram.value_at_quantile(quantile) as f64 / 1e6
+    }
+
+    /// A server that answers in 1 ms, one request at a time, and stalls for a second in the middle of ten. The clock is
+    /// that of the simulation.
+    #[test]
+    fn a_stall_shows_in_the_percentiles_of_due_times_and_not_in_those_of_a_closed_loop() {
+        let (profile, mut recorder) = recorder(0.0, 10.0, 100.0);
+        let mut free = 0.0;
+        for due in Arrivals::new(&profile, Spacing::Uniform, 1).map(|due| due.as_secs_f64()) {
+            let sent = f64::max(due, free);
+            let stalls = free < 5.0 && sent >= 5.0;
+            free = sent + if stalls { 1.0 } else { 0.001 };
+            recorder.add(&sample(due, sent, free));
+        }
+        let total = recorder.total();
+        assert_eq!((total.due, total.good), (1_000, 1_000));
+        // 100 requests are due while it stalls, and some more before the queue is empty again: 1 s down to 0.
+        assert!((quantile(&total.latency, 0.9) - 0.1).abs() < 0.05, "{}", quantile(&total.latency, 0.9));
+        assert!((quantile(&total.latency, 0.99) - 0.9).abs() < 0.05, "{}", quantile(&total.latency, 0.99));
+        assert!(quantile(&total.service, 0.99) < 0.002, "one request out of 1,000 sees the stall");
+        assert!(quantile(&total.service, 1.0) >= 1.0);
+    }
+
+    #[test]
+    fn the_warm_up_is_in_no_figure() {
+        let (_, mut recorder) = recorder(2.0, 4.0, 10.0);
+        for (due, latency) in [(0.0, 5.0), (1.999, 5.0), (2.0, 0.1), (5.9, 0.1)] {
+            recorder.add(&sample(due, due, due + latency));
+        }
+        let total = recorder.total();
+        assert_eq!((recorder.warm_up.due, total.due), (2, 2));
+        assert!(quantile(&total.latency, 1.0) < 0.2);
+        assert_eq!(recorder.slots.iter().map(|slot| slot.due).sum::<u64>(), 2);
+        assert_eq!(recorder.slots.iter().map(|slot| slot.good).sum::<u64>(), 2);
+    }
+
+    #[test]
+    fn what_is_not_answered_counts_with_the_longest_latency_and_a_quick_error_is_no_quick_answer() {
+        let (_, mut recorder) = recorder(0.0, 4.0, 10.0);
+        let failed = |outcome| Sample { outcome, ..sample(1.0, 1.0, 1.0) };
+        recorder.add(&failed(Outcome::Failed(Failure::Timeout)));
+        recorder.add(&failed(Outcome::Failed(Failure::NotSent)));
+        recorder.add(&failed(Outcome::Unexpected(503, Some("overloaded".to_owned()))));
+        recorder.add(&failed(Outcome::Failed(Failure::Connect("refused".to_owned()))));
+        let total = recorder.total();
+        assert_eq!((total.due, total.good, total.failed()), (4, 0, 4));
+        assert_eq!((total.latency.len(), total.service.len()), (2, 0));
+        assert!(quantile(&total.latency, 0.0) > 9.9);
+        let errors: Vec<_> = total.errors.keys().map(String::as_str).collect();
+        assert_eq!(errors, ["connect", "not_sent", "status_503", "timeout"]);
+        assert_eq!(total.errors["status_503"], (1, "overloaded".to_owned()));
+    }
+
+    #[test]
+    fn an_answer_counts_in_the_second_in_which_it_came() {
+        let (_, mut recorder) = recorder(1.0, 4.0, 10.0);
+        recorder.add(&sample(1.5, 1.5, 4.2));
+        let counts: Vec<_> = recorder.slots.iter().map(|slot| (slot.due, slot.good)).collect();
+        assert_eq!(counts[..4], [(1, 0), (0, 0), (0, 0), (0, 1)]);
+        let mut other = recorder.clone();
+        other.merge(&recorder);
+        assert_eq!((other.total().due, other.slots[3].good), (2, 2));
+    }
+
+    #[test]
+    fn a_long_run_has_a_bounded_timeline() {
+        let (_, recorder) = recorder(0.0, 86_400.0, 1.0);
+        assert_eq!(recorder.interval(), seconds(288.0));
+        assert!(recorder.slots.len() <= INTERVALS as usize + 2);
+    }
+}

@@ -1,0 +1,103 @@
+//! The summary that a person reads.
+
+use std::fmt::Write as _;
+
+use comfy_table::{CellAlignment, Table, presets};
+
+use super::document::Document;
+use super::figures::{Figures, Latency};
+use super::plot::number;
+
+/// The summary as text.
+pub fn print(document: &Document) -> String {
+    let settings = &document.settings;
+    let seconds: f64 = document.phases.iter().map(|phase| phase.seconds).sum();
+    let mut text = format!(
+        "{} against {}: {} s measured after {} s of warm-up\n\n",
+        settings.scenario,
+        settings.target,
+        number(seconds),
+        number(settings.warm_up_seconds)
+    );
+    for line in figures(document).lines() {
+        let _ = writeln!(text, "{}", line.trim_end());
+    }
+    for (name, error) in &document.total.errors {
+        let first = if error.first.is_empty() {
+            String::new()
+        } else {
+            format!(", the first: {}", plain(&error.first))
+        };
+        let _ = writeln!(text, "error {name}: {} requests{first}", error.count);
+    }
+    if let Some(kafka) = &document.kafka {
+        let _ = writeln!(
+            text,
+            "Kafka: {} accepted, {} delivered, {} dead, {} waiting when the run ended",
+            kafka.accepted, kafka.delivered, kafka.dead, kafka.backlog
+        );
+    }
+    if let Some(levels) = &document.levels {
+        text.push('\n');
+        for check in &levels.checks {
+            let word = if check.met { "met   " } else { "MISSED" };
+            let _ = writeln!(text, "{word} {}", check.text());
+        }
+    }
+    text
+}
+
+fn figures(document: &Document) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_header([
+        "",
+        "DUE",
+        "DUE/s",
+        "GOOD/s",
+        "ERRORS",
+        "P50 ms",
+        "P95 ms",
+        "P99 ms",
+        "MAX ms",
+        "SERVICE P99",
+    ]);
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    if document.phases.len() > 1 {
+        for phase in &document.phases {
+            table.add_row(row(&format!("phase {}", phase.name), &phase.figures));
+        }
+    }
+    if document.operations.len() > 1 {
+        for (name, figures) in &document.operations {
+            table.add_row(row(name, figures));
+        }
+    }
+    table.add_row(row("all", &document.total));
+    table
+}
+
+fn row(name: &str, figures: &Figures) -> Vec<String> {
+    let latency = |all: &Option<Latency>, of: fn(&Latency) -> f64| {
+        all.as_ref().map_or("-".to_owned(), |all| number(of(all)))
+    };
+    vec![
+        name.to_owned(),
+        figures.due.to_string(),
+        number(figures.due_rate),
+        number(figures.achieved_rate),
+        (figures.due - figures.good).to_string(),
+        latency(&figures.latency_ms, |all| all.p50),
+        latency(&figures.latency_ms, |all| all.p95),
+        latency(&figures.latency_ms, |all| all.p99),
+        latency(&figures.latency_ms, |all| all.max),
+        latency(&figures.service_ms, |all| all.p99),
+    ]
+}
+
+/// Text that came from outside, without what could steer a terminal.
+fn plain(text: &str) -> String {
+    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
+}

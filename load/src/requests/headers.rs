@@ -1,0 +1,123 @@
+//! Headers of requests. Secrets come from files and the environment only.
+
+use std::fs;
+use std::path::Path;
+use std::str::FromStr;
+
+use anyhow::{Context, bail};
+use hyper::header::{HeaderName, HeaderValue};
+
+use crate::template::Template;
+
+/// Headers whose values are secrets, as far as names tell.
+const SECRET: [&str; 5] = ["authorization", "cookie", "key", "secret", "token"];
+/// Names that contain one of these words and hold no secret.
+const NOT_SECRET: [&str; 1] = ["idempotency-key"];
+
+/// A header on the command line: `Name: value`, with placeholders.
+#[derive(Clone, Debug)]
+pub struct PlainHeader(pub HeaderName, pub Template);
+
+impl FromStr for PlainHeader {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, value) = text.split_once(':').ok_or("not of the form 'Name: value'")?;
+        let name: HeaderName = name.trim().parse().map_err(|_| format!("{name:?} is no header name"))?;
+        Ok(Self(name, value.trim().parse()?))
+    }
+}
+
+impl PlainHeader {
+    /// Fails if the value is a secret, as far as the name tells. Parsing does not, because clap shows what it refuses.
+    pub fn refuse_secret(&self) -> anyhow::Result<()> {
+        let name = self.0.as_str();
+        if SECRET.iter().any(|word| name.contains(word)) && !NOT_SECRET.contains(&name) {
+            bail!(
+                "--header {name}: the value is a secret, and others can read command lines: use --header-file, \
+                 --header-env or --token-file"
+            );
+        }
+        Ok(())
+    }
+}
+
+/// A header whose value is in the environment: `Name=VARIABLE`.
+#[derive(Clone, Debug)]
+pub struct EnvHeader {
+    name: HeaderName,
+    variable: String,
+}
+
+impl FromStr for EnvHeader {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, variable) = text.split_once('=').ok_or("not of the form Name=VARIABLE")?;
+        let name = name.trim().parse().map_err(|_| format!("{name:?} is no header name"))?;
+        Ok(Self { name, variable: variable.trim().to_owned() })
+    }
+}
+
+impl EnvHeader {
+    /// The header with its value.
+    pub fn read(&self) -> anyhow::Result<(HeaderName, HeaderValue)> {
+        let value =
+            std::env::var(&self.variable).with_context(|| format!("--header-env {}", self.variable))?;
+        let value = secret(&value).with_context(|| format!("--header-env {}", self.variable))?;
+        Ok((self.name.clone(), value))
+    }
+}
+
+/// The headers of a file, one `Name: value` per line. Empty lines and lines that begin with `#` are ignored.
+pub fn read_file(path: &Path) -> anyhow::Result<Vec<(HeaderName, HeaderValue)>> {
+    let text = fs::read_to_string(path).with_context(|| format!("--header-file {}", path.display()))?;
+    let mut headers = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        // The value is a secret: no message shows the line.
+        let place = || format!("--header-file {}, line {}", path.display(), index + 1);
+        let Some((name, value)) = line.split_once(':') else {
+            bail!("{}: not of the form 'Name: value'", place())
+        };
+        let name: HeaderName =
+            name.trim().parse().map_err(|_| anyhow::anyhow!("{}: no header name", place()))?;
+        headers.push((name, secret(value.trim()).with_context(place)?));
+    }
+    Ok(headers)
+}
+
+fn secret(value: &str) -> anyhow::Result<HeaderValue> {
+    let mut value =
+        HeaderValue::from_str(value).map_err(|_| anyhow::anyhow!("the value is not printable"))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_on_the_command_line_are_refused_without_showing_them() {
+        for header in ["Authorization: Bearer hunter2", "Cookie: hunter2", "X-Api-Key: hunter2"] {
+            let refusal = header.parse::<PlainHeader>().unwrap().refuse_secret().unwrap_err().to_string();
+            assert!(refusal.contains("--header-file") && !refusal.contains("hunter2"), "{refusal}");
+        }
+        assert!("Idempotency-Key: {{uuid}}".parse::<PlainHeader>().unwrap().refuse_secret().is_ok());
+    }
+
+    #[test]
+    fn a_mistake_in_a_file_names_its_line_and_not_its_value() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(&file, "# secrets\nAuthorization: Bearer hunter2\n\nhunter3\n").unwrap();
+        let mistake = read_file(file.path()).unwrap_err().to_string();
+        assert!(mistake.contains("line 4") && !mistake.contains("hunter3"), "{mistake}");
+        fs::write(&file, "# secrets\nAuthorization: Bearer hunter2\n").unwrap();
+        let headers = read_file(file.path()).unwrap();
+        assert_eq!((headers[0].0.as_str(), headers[0].1.is_sensitive()), ("authorization", true));
+    }
+}

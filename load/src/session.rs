@@ -1,0 +1,166 @@
+//! The token that requests carry, and how another one is obtained.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use hyper::Method;
+use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use serde_json::json;
+use tokio::sync::Mutex;
+
+use crate::clock::{Clock, RunClock};
+use crate::http::{Answer, Failure, Link, Outgoing};
+
+/// A token is replaced before it expires: when less than this part of its life is left.
+const MARGIN: f64 = 0.1;
+
+/// How often tokens were obtained.
+#[derive(Default)]
+pub struct Logins {
+    /// Because there was none.
+    pub first: AtomicU64,
+    /// Because the token was about to expire.
+    pub before_expiry: AtomicU64,
+    /// Because the target refused the token with 401.
+    pub after_401: AtomicU64,
+}
+
+/// Where a token comes from.
+pub enum Source {
+    /// A file that another program keeps up to date.
+    File(PathBuf),
+    /// A login with name and password.
+    Login {
+        /// The user's name.
+        name: String,
+        /// The user's password.
+        password: String,
+    },
+}
+
+/// A caller with a token. All its requests share it.
+pub struct Session {
+    source: Source,
+    clock: RunClock,
+    logins: Arc<Logins>,
+    token: Mutex<Option<Token>>,
+}
+
+struct Token {
+    bearer: HeaderValue,
+    /// When it is replaced. `None`: when the target refuses it.
+    replace_at: Option<Duration>,
+}
+
+impl Session {
+    /// Without a token yet.
+    pub fn new(source: Source, clock: RunClock, logins: Arc<Logins>) -> Self {
+        Self { source, clock, logins, token: Mutex::default() }
+    }
+
+    /// The header of a request. Obtains a token if there is none or it is about to expire.
+    pub async fn bearer(&self, link: &mut Link) -> Result<HeaderValue, Failure> {
+        let mut token = self.token.lock().await;
+        let reason = match &*token {
+            Some(held) if held.replace_at.is_none_or(|at| self.clock.now() < at) => {
+                return Ok(held.bearer.clone());
+            }
+            Some(_) => &self.logins.before_expiry,
+            None => &self.logins.first,
+        };
+        self.replace(&mut token, link, reason).await
+    }
+
+    /// The header of the second attempt after the target refused `refused` with 401.
+    ///
+    /// Many requests may be refused at once. The first of them obtains the token, the others use it.
+    pub async fn bearer_after(&self, refused: &HeaderValue, link: &mut Link) -> Result<HeaderValue, Failure> {
+        let mut token = self.token.lock().await;
+        match &*token {
+            Some(held) if held.bearer != *refused => Ok(held.bearer.clone()),
+            _ => self.replace(&mut token, link, &self.logins.after_401).await,
+        }
+    }
+
+    /// Keeps the token of a login that was a request of its own.
+    pub async fn keep(&self, answer: &Answer) -> Result<(), Failure> {
+        *self.token.lock().await = Some(self.token_of(answer)?);
+        Ok(())
+    }
+
+    /// The request that logs this caller in. `None` if the token comes from a file.
+    pub fn login(&self) -> Option<Outgoing> {
+        let Source::Login { name, password } = &self.source else { return None };
+        let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
+        let body = json!({"name": name, "password": password}).to_string();
+        let path = hyper::Uri::from_static("/login");
+        Some(Outgoing { method: Method::POST, path, headers, body: body.into() })
+    }
+
+    async fn replace(
+        &self,
+        token: &mut Option<Token>,
+        link: &mut Link,
+        reason: &AtomicU64,
+    ) -> Result<HeaderValue, Failure> {
+        let fresh = match (&self.source, self.login()) {
+            (Source::File(path), _) => self.read(path.clone()).await?,
+            (_, Some(login)) => self.token_of(&link.send(&login, None, true).await?)?,
+            (_, None) => return Err(Failure::Login("no way to obtain a token".to_owned())),
+        };
+        reason.fetch_add(1, Ordering::Relaxed);
+        let bearer = fresh.bearer.clone();
+        *token = Some(fresh);
+        Ok(bearer)
+    }
+
+    async fn read(&self, path: PathBuf) -> Result<Token, Failure> {
+        let name = path.display().to_string();
+        let failed = |error: String| Failure::Login(format!("{name}: {error}"));
+        let text = tokio::task::spawn_blocking(move || std::fs::read_to_string(path)).await;
+        let text =
+            text.map_err(|error| failed(error.to_string()))?.map_err(|error| failed(error.to_string()))?;
+        Ok(Token { bearer: header(text.trim())?, replace_at: None })
+    }
+
+    fn token_of(&self, answer: &Answer) -> Result<Token, Failure> {
+        if answer.status != 200 {
+            let code = answer.code().map(|code| format!(" {code}")).unwrap_or_default();
+            return Err(Failure::Login(format!("the login was answered with {}{code}", answer.status)));
+        }
+        let token = answer.member("access_token");
+        let token = token.as_ref().and_then(|token| token.as_str());
+        let token =
+            token.ok_or_else(|| Failure::Login("the login's answer has no access_token".to_owned()))?;
+        let life = answer.member("expires_in").and_then(|seconds| seconds.as_f64());
+        let life = life.filter(|seconds| (0.0..1e9).contains(seconds));
+        let replace_at = life.map(|seconds| replace_at(self.clock.now(), Duration::from_secs_f64(seconds)));
+        Ok(Token { bearer: header(token)?, replace_at })
+    }
+}
+
+/// When a token that was issued now and lives so long is replaced.
+fn replace_at(now: Duration, life: Duration) -> Duration {
+    now + life.mul_f64(1.0 - MARGIN)
+}
+
+fn header(token: &str) -> Result<HeaderValue, Failure> {
+    let value = HeaderValue::from_str(&format!("Bearer {token}"));
+    let mut value = value.map_err(|_| Failure::Login("the token is not printable".to_owned()))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_replaced_before_it_expires() {
+        let seconds = Duration::from_secs;
+        assert_eq!(replace_at(seconds(100), seconds(900)), seconds(910));
+        assert!(replace_at(seconds(1), seconds(1)) < seconds(2));
+    }
+}

@@ -1,0 +1,130 @@
+//! The users that exist before a run begins. They log in and read; registrations of the run add others.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use hyper::{Method, Uri};
+use tokio::task::JoinSet;
+
+use super::person::People;
+use crate::clock::RunClock;
+use crate::http::{Link, Outgoing, Server};
+use crate::session::{Logins, Session, Source};
+
+/// So many users are registered at a time: hashes of passwords keep a few cores busy.
+const AT_A_TIME: usize = 4;
+/// Attempts of one registration that the target refuses for the moment.
+const ATTEMPTS: u32 = 20;
+/// The longest pause between two attempts, whatever `Retry-After` says.
+const LONGEST_PAUSE: u64 = 5;
+/// How long a registration may wait for the database, in seconds.
+const APPLIED_WITHIN: &str = "wait=60";
+/// A registration that is not answered within this time fails.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(75);
+
+/// The users of a run.
+pub struct Population {
+    people: People,
+    sessions: Vec<Arc<Session>>,
+    /// The number of the next new user.
+    next: AtomicU64,
+}
+
+impl Population {
+    /// Users that are not registered yet.
+    pub fn new(
+        run: &str,
+        size: u32,
+        clock: RunClock,
+        logins: &Arc<Logins>,
+        random: &mut fastrand::Rng,
+    ) -> Self {
+        let people = People::new(run, random);
+        let session = |number: u64| {
+            let source = Source::Login { name: people.name(number), password: people.password(number) };
+            Arc::new(Session::new(source, clock, Arc::clone(logins)))
+        };
+        let sessions = (0..u64::from(size)).map(session).collect();
+        Self { people, sessions, next: AtomicU64::new(u64::from(size)) }
+    }
+
+    /// Registers all of them and logs them in. Calls `done` after each.
+    pub async fn register(
+        self: &Arc<Self>,
+        server: &Arc<Server>,
+        headers: &HeaderMap,
+        done: impl Fn() + Clone + Send + 'static,
+    ) -> anyhow::Result<()> {
+        let mut tasks = JoinSet::new();
+        for first in 0..AT_A_TIME.min(self.sessions.len()) {
+            let (population, headers, done) = (Arc::clone(self), headers.clone(), done.clone());
+            let mut link = Link::new(Arc::clone(server));
+            tasks.spawn(async move {
+                for number in (first..population.sessions.len()).step_by(AT_A_TIME) {
+                    population.register_one(number, &headers, &mut link).await?;
+                    done();
+                }
+                anyhow::Ok(())
+            });
+        }
+        while let Some(ended) = tasks.join_next().await {
+            ended.context("a task that registers users")??;
+        }
+        Ok(())
+    }
+
+    async fn register_one(&self, number: usize, headers: &HeaderMap, link: &mut Link) -> anyhow::Result<()> {
+        let mut message = self.registration(number as u64, headers);
+        message.headers.insert(HeaderName::from_static("prefer"), HeaderValue::from_static(APPLIED_WITHIN));
+        for _ in 0..ATTEMPTS {
+            let sent = tokio::time::timeout(ANSWERED_WITHIN, link.send(&message, None, true));
+            let answer = sent.await.context("a registration before the run was not answered")?;
+            let answer = answer
+                .map_err(|failure| anyhow::anyhow!("a registration before the run: {}", failure.detail()))?;
+            match answer.status {
+                201 => {
+                    let first = self.sessions[number].bearer(link).await;
+                    first
+                        .map_err(|failure| anyhow::anyhow!("a login before the run: {}", failure.detail()))?;
+                    return Ok(());
+                }
+                202 => bail!("a registration before the run was not applied in 60 s: does a consumer run?"),
+                503 => {
+                    let pause = answer.retry_after().unwrap_or(1).min(LONGEST_PAUSE);
+                    tokio::time::sleep(Duration::from_secs(pause)).await;
+                }
+                status => {
+                    let code = answer.code().unwrap_or_default();
+                    bail!("a registration before the run was answered with {status} {code}");
+                }
+            }
+        }
+        bail!("a registration before the run was answered with 503 {ATTEMPTS} times")
+    }
+
+    /// How many users exist before the run.
+    pub fn size(&self) -> u64 {
+        self.sessions.len() as u64
+    }
+
+    /// The registration of the next new user.
+    pub fn newcomer(&self, headers: &HeaderMap) -> Outgoing {
+        self.registration(self.next.fetch_add(1, Ordering::Relaxed), headers)
+    }
+
+    fn registration(&self, number: u64, headers: &HeaderMap) -> Outgoing {
+        let mut headers = headers.clone();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        let body = self.people.registration(number).into();
+        Outgoing { method: Method::POST, path: Uri::from_static("/v1/users"), headers, body }
+    }
+
+    /// A user that exists, chosen by the number of the request.
+    pub fn user(&self, number: u64) -> (String, Arc<Session>) {
+        let index = number % self.sessions.len() as u64;
+        (self.people.name(index), Arc::clone(&self.sessions[index as usize]))
+    }
+}

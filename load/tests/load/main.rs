@@ -1,0 +1,12 @@
+//! The tool as its users run it: against a small server that the test controls, and against the daemon.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod arrival;
+mod daemon;
+mod endpoint;
+mod levels;
+mod report;
+mod server;
+mod tokens;
+mod tool;
+mod usage;

@@ -1,0 +1,75 @@
+//! Runs of the tool.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+/// What a run left.
+#[derive(Debug)]
+pub struct Run {
+    pub code: Option<i32>,
+    pub out: String,
+    pub err: String,
+}
+
+impl Run {
+    #[track_caller]
+    pub fn exits(self, code: i32) -> Self {
+        assert_eq!(self.code, Some(code), "{self:?}");
+        self
+    }
+
+    /// The report that `--json` printed.
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+}
+
+/// The tool with these arguments, without a terminal.
+pub fn command(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_forebay-load"));
+    command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// Runs it to its end.
+pub fn run(args: &[&str]) -> Run {
+    finish(&mut command(args))
+}
+
+/// The end of a run.
+pub fn finish(command: &mut Command) -> Run {
+    let output = command.spawn().unwrap().wait_with_output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Run { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+}
+
+/// A short run with one phase, whose report is printed as JSON. Without a warm-up unless `args` has one.
+pub fn steady(url: &str, rate: u32, duration: &str, connections: u32, args: &[&str]) -> Run {
+    let (rate, connections) = (rate.to_string(), connections.to_string());
+    let mut all = vec!["concurrent-baseline", "--url", url, "--rate", &rate, "--duration", duration];
+    all.extend(["--connections", &connections, "--json"]);
+    if !args.contains(&"--warm-up") {
+        all.extend(["--warm-up", "0s"]);
+    }
+    all.extend(args);
+    run(&all)
+}
+
+/// A number of a report.
+#[track_caller]
+pub fn number(report: &Value, pointer: &str) -> f64 {
+    report
+        .pointer(pointer)
+        .and_then(Value::as_f64)
+        .unwrap_or_else(|| panic!("no number {pointer} in {report:#}"))
+}
+
+/// A file of the test's own.
+pub fn file(dir: &Path, name: &str, text: &str) -> PathBuf {
+    let path = dir.join(name);
+    std::fs::write(&path, text).unwrap();
+    path
+}

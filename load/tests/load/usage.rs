@@ -1,0 +1,63 @@
+//! The command line: mistakes, completions and the manual.
+
+use crate::tool::{command, file, run};
+
+#[test]
+fn mistakes_on_the_command_line_exit_2_and_send_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let body = file(dir.path(), "body.json", "{\n\"id\":\"{{sec}}\"}");
+    let body = body.to_str().unwrap();
+    for (args, expected) in [
+        (&["frobnicate"][..], "unrecognized subcommand"),
+        (&["baseline", "--rate", "0"], "above 0"),
+        (&["baseline", "--duration", "0s"], "must be above 0"),
+        (&["baseline", "--url", "example.org"], "not a URL"),
+        (&["baseline", "--url", "http://a:b@example.org/"], "--header-file"),
+        (&["baseline", "--url", "http://127.0.0.1:1/", "--kind", "order.create"], "cannot be used with"),
+        (&["baseline", "--header", "Authorization: Bearer hunter2"], "others can read command lines"),
+        (&["baseline", "--body-file", body], "line 2: {{sec}} is no placeholder"),
+        (&["baseline", "--login", "ada"], "--password-file"),
+        (&["baseline", "--users", "--mix", "reed=1"], "no operation is called reed"),
+        (&["database-pool", "--kind", "order.create"], "is about users"),
+        (&["baseline", "--html", "/not/there/report.html"], "cannot write /not/there/report.html"),
+        (&["baseline", "--await-drained", "5s"], "--admin"),
+    ] {
+        let run = run(args).exits(2);
+        assert!(run.out.is_empty() && run.err.contains(expected), "{args:?}: {run:?}");
+        assert!(!run.err.contains("hunter2"), "{run:?}");
+    }
+}
+
+#[test]
+fn completions_and_the_manual_are_printed() {
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(run(&["completions", shell]).exits(0).out.contains("database-pool"));
+    }
+    let manual = run(&["man"]).exits(0).out;
+    assert!(manual.contains(".TH forebay") && manual.contains("no connection is free for waits"), "{manual}");
+}
+
+/// Packages install them.
+#[test]
+fn each_scenario_has_a_manual_page_of_its_own() {
+    let home = tempfile::tempdir().unwrap();
+    let pages = home.path().join("made/for/them");
+    run(&["man", pages.to_str().unwrap()]).exits(0);
+    for scenario in ["baseline", "concurrent-baseline", "ramp", "spike", "soak", "database-pool"] {
+        let page = pages.join(format!("forebay-load-{scenario}.1"));
+        let text = std::fs::read_to_string(page).unwrap();
+        assert!(text.contains("\\-\\-warm\\-up"), "{text}");
+    }
+    run(&["man", "/proc/none"]).exits(2);
+}
+
+#[test]
+fn output_that_nobody_reads_ends_it_quietly() {
+    for args in [&["man"][..], &["completions", "bash"], &["--help"]] {
+        let mut child = command(args).stdout(std::io::pipe().unwrap().1).spawn().unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(0), "{args:?}");
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let mut child = command(args).stdout(full).spawn().unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(2), "{args:?}");
+    }
+}
