@@ -20,6 +20,7 @@ CONFIG = "etc/forebay/forebay.toml"
 OWNERS = {
     "usr/bin/forebay": ("root", "root", 0o755),
     "usr/bin/wal-tools": ("root", "root", 0o755),
+    "usr/bin/forebay-load": ("root", "root", 0o755),
     CONFIG: ("root", "forebay", 0o640),
     STATE: ("forebay", "forebay", 0o700),
 }
@@ -29,10 +30,13 @@ FILES = [
     "usr/lib/tmpfiles.d/forebay.conf",
     "usr/share/bash-completion/completions/forebay",
     "usr/share/bash-completion/completions/wal-tools",
+    "usr/share/bash-completion/completions/forebay-load",
     "usr/share/zsh/vendor-completions/_forebay",
     "usr/share/zsh/vendor-completions/_wal-tools",
+    "usr/share/zsh/vendor-completions/_forebay-load",
     "usr/share/fish/vendor_completions.d/forebay.fish",
     "usr/share/fish/vendor_completions.d/wal-tools.fish",
+    "usr/share/fish/vendor_completions.d/forebay-load.fish",
     "usr/share/doc/forebay/copyright",
     "usr/share/doc/forebay/third-party-licenses.txt.gz",
     "usr/share/doc/forebay/examples/forebay.toml",
@@ -49,7 +53,7 @@ def installed(root):
         expect(root.owner(path) == expected, f"{path} is {root.owner(path)}, not {expected}")
     for path in FILES:
         expect((root.path / path).is_file(), f"{path} is missing")
-    for program in ("forebay", "wal-tools"):
+    for program in ("forebay", "wal-tools", "forebay-load"):
         root.run(program, "--version")
         for command in root.commands(program):
             page = f"usr/share/man/man1/{program}-{command}.1.gz"

@@ -1,4 +1,5 @@
-//! The direction of dependencies: a module uses only what stands in its row, and `wal-tools` links no server.
+//! The direction of dependencies: a module uses only what stands in its row, `wal-tools` links no server, and `forebay-load`
+//! nothing of the daemon.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -151,17 +152,34 @@ fn the_log_and_the_command_format_do_not_use_each_other() {
 /// `wal-tools` has to start at once on a machine in trouble, and to build where the daemon does not.
 #[test]
 fn wal_tools_links_no_server() {
-    let tree = Command::new(env!("CARGO"))
-        .args(["tree", "--package", "wal-tools", "--edges", "normal", "--prefix", "none", "--offline"])
-        .current_dir(root())
-        .output()
-        .unwrap();
-    let packages = String::from_utf8(tree.stdout).unwrap();
-    assert!(packages.contains("forebay-wal v"), "{packages}{}", String::from_utf8_lossy(&tree.stderr));
+    let packages = linked("wal-tools");
+    assert!(packages.contains("forebay-wal v"), "{packages}");
     for server in ["forebay v", "rdkafka", "tokio", "hyper", "sqlx", "redis"] {
         let found = packages.lines().find(|package| package.starts_with(server));
         assert_eq!(found, None, "wal-tools links a part of the server");
     }
+}
+
+/// What it measures must not depend on what it shares with the daemon: it uses HTTP as any client does.
+#[test]
+fn the_load_tool_links_nothing_of_the_daemon() {
+    let packages = linked("forebay-load");
+    assert!(packages.contains("hyper v"), "{packages}");
+    for part in ["forebay v", "forebay-wal v", "rdkafka", "sqlx", "redis"] {
+        let found = packages.lines().find(|package| package.starts_with(part));
+        assert_eq!(found, None, "forebay-load links a part of the daemon");
+    }
+}
+
+/// The packages that a program of the workspace links, one a line.
+fn linked(package: &str) -> String {
+    let tree = Command::new(env!("CARGO"))
+        .args(["tree", "--package", package, "--edges", "normal", "--prefix", "none", "--offline"])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    assert!(tree.status.success(), "{}", String::from_utf8_lossy(&tree.stderr));
+    String::from_utf8(tree.stdout).unwrap()
 }
 
 #[test]
