@@ -38,7 +38,7 @@ pub struct Operation {
 /// Which requests an operation makes.
 pub enum Make {
     /// Those of a template.
-    Template(RequestTemplate),
+    Template(Box<RequestTemplate>),
     /// Those of users.
     User(UserOperation),
 }

@@ -169,7 +169,7 @@ fn of_template(options: &Target) -> anyhow::Result<Operations> {
     let body: Template = body.map_or_else(|| "".parse(), Ok).map_err(anyhow::Error::msg)?;
     let template = RequestTemplate::new(method, &path, headers, options.headers.clone(), body)?;
     let expect = options.expect.clone().unwrap_or_default();
-    let operation = Operation { make: Make::Template(template), expect };
+    let operation = Operation { make: Make::Template(Box::new(template)), expect };
     Ok(operations(Mix(vec![(name, 1)]), vec![operation], HeaderMap::new(), None))
 }
 

@@ -40,6 +40,23 @@ fn the_exit_code_is_0_when_all_levels_are_met_and_1_when_one_is_missed() {
     judged(&server, dir.path(), "[operation.request]\nerror_rate = 0.05\n").exits(1);
 }
 
+/// Phases are those of a spike, the operation is the default kind.
+#[test]
+fn the_levels_of_the_guide_are_valid() {
+    let guide = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/guides/load-testing.md");
+    let guide = std::fs::read_to_string(guide).unwrap();
+    let example = guide.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let levels = file(dir.path(), "levels.toml", example);
+    let server = Server::start(|_| Reply::status(202));
+    let base = server.url("");
+    let args =
+        ["spike", "--base", &base, "--duration", "100ms", "--peak-duration", "100ms", "--warm-up", "0s"];
+    let run = crate::tool::run(&[&args[..], &["--levels", levels.to_str().unwrap()]].concat()).exits(1);
+    assert!(run.out.contains("MISSED total: requests 440, at least 40000"), "{run:?}");
+    assert!(run.out.contains("phase peak: p99"), "{run:?}");
+}
+
 #[test]
 fn a_mistake_in_the_file_is_found_before_the_run() {
     let dir = tempfile::tempdir().unwrap();
