@@ -76,11 +76,14 @@ pub async fn drive(plan: &Plan<'_>, server: &Arc<Server>, interrupt: &Interrupt)
         longest,
     };
     let arrivals = Arrivals::new(profile, plan.settings.spacing, plan.settings.seed);
-    let pacer = tokio::task::spawn_blocking(move || pacing.run(arrivals));
+    let mut pacer = tokio::task::spawn_blocking(move || pacing.run(arrivals));
     let progress = Progress::new(profile.length(), profile.warm_up);
     let mut tick = tokio::time::interval(TICK);
+    let mut paced = None;
     loop {
         tokio::select! {
+            // Without the end of the queue, which the pacer brings, no worker would end.
+            ended = &mut pacer, if paced.is_none() => paced = Some(ended.context("the pacer")?),
             ended = workers.join_next() => match ended {
                 Some(ended) => ended.context("a worker")?,
                 None => break,
@@ -89,7 +92,10 @@ pub async fn drive(plan: &Plan<'_>, server: &Arc<Server>, interrupt: &Interrupt)
         }
     }
     progress.end();
-    let (stopped, lateness) = pacer.await.context("the pacer")?;
+    let (stopped, lateness) = match paced {
+        Some(paced) => paced,
+        None => pacer.await.context("the pacer")?,
+    };
     let cpu = cpu_time().saturating_sub(cpu_before);
     let mut recorder = empty;
     for part in &recorders {

@@ -100,11 +100,11 @@ fn load(planned: &Planned<'_>) -> anyhow::Result<Outcome> {
     let document = made?;
 
     let json = serde_json::to_string_pretty(&document)? + "\n";
-    if let Some((mut file, path)) = report {
-        file.write_all(json.as_bytes()).with_context(|| path.display().to_string())?;
+    if let Some(file) = report {
+        write(file, &json)?;
     }
-    if let Some((mut file, path)) = html {
-        file.write_all(report::page(&document).as_bytes()).with_context(|| path.display().to_string())?;
+    if let Some(file) = html {
+        write(file, &report::page(&document))?;
     }
     let text = if options.json { json } else { report::print(&document) };
     // The exit code says what was found, with or without a reader.
@@ -112,9 +112,20 @@ fn load(planned: &Planned<'_>) -> anyhow::Result<Outcome> {
     Ok(outcome(&document))
 }
 
+/// Opens a file for a report. What it holds stays until the report is written: the run may fail.
 fn create(path: &Path) -> anyhow::Result<(File, &Path)> {
-    let file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
-    Ok((file, path))
+    let file = File::options().write(true).create(true).truncate(false).open(path);
+    Ok((file.with_context(|| format!("cannot write {}", path.display()))?, path))
+}
+
+/// Replaces what a file holds.
+fn write((mut file, path): (File, &Path), text: &str) -> anyhow::Result<()> {
+    let name = || path.display().to_string();
+    // Only a regular file has a length: /dev/stderr, say, has none.
+    if file.metadata().with_context(name)?.is_file() {
+        file.set_len(0).with_context(name)?;
+    }
+    file.write_all(text.as_bytes()).with_context(name)
 }
 
 fn outcome(document: &Document) -> Outcome {

@@ -94,10 +94,10 @@ pub struct Course {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub connections: Option<u32>,
     /// A request that waits longer for a connection, from its due time on, is not sent
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = value::length)]
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = value::wait)]
     pub send_within: Duration,
     /// A request that is not answered within this time after it was sent is given up
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = value::length)]
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = value::wait)]
     pub timeout: Duration,
     /// Distances between requests
     #[arg(long, value_enum, default_value_t)]

@@ -7,6 +7,9 @@ const HIGHEST_RATE: f64 = 1e6;
 /// The longest part of a run.
 const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
 
+/// The longest wait of one request: figures and memory depend on it.
+const LONGEST_WAIT: Duration = Duration::from_secs(10 * 60);
+
 /// Requests per second.
 pub fn rate(text: &str) -> Result<f64, String> {
     let rate = text.parse().ok().filter(|rate: &f64| *rate > 0.0 && *rate <= HIGHEST_RATE);
@@ -22,6 +25,12 @@ pub fn span(text: &str) -> Result<Duration, String> {
 /// A duration above zero.
 pub fn length(text: &str) -> Result<Duration, String> {
     span(text).and_then(|span| if span.is_zero() { Err("must be above 0".to_owned()) } else { Ok(span) })
+}
+
+/// How long one request may wait.
+pub fn wait(text: &str) -> Result<Duration, String> {
+    length(text)
+        .and_then(|wait| if wait > LONGEST_WAIT { Err("longer than 10m".to_owned()) } else { Ok(wait) })
 }
 
 /// The name of a kind, as a path has it.

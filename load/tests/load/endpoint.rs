@@ -80,6 +80,9 @@ fn an_address_where_nobody_listens_is_no_run() {
     let address = listener.local_addr().unwrap();
     drop(listener);
     let url = format!("http://{address}");
-    let refused = run(&["baseline", "--base", &url]).exits(2);
+    let dir = tempfile::tempdir().unwrap();
+    let report = file(dir.path(), "report.json", "of an earlier run");
+    let refused = run(&["baseline", "--base", &url, "--report", report.to_str().unwrap()]).exits(2);
+    assert_eq!(std::fs::read_to_string(report).unwrap(), "of an earlier run");
     assert!(refused.err.contains(&format!("cannot connect to {url}: Connection refused")), "{refused:?}");
 }

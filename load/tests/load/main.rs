@@ -7,6 +7,7 @@ mod endpoint;
 mod levels;
 mod report;
 mod server;
+mod terminal;
 mod tokens;
 mod tool;
 mod usage;

@@ -84,7 +84,9 @@ fn full(dir: &Path) -> (Value, String) {
         _ => answer(&request.path),
     });
     let path = |name: &str| dir.join(name).display().to_string();
+    // A file that exists is replaced.
     let (report, html) = (path("report.json"), path("report.html"));
+    fs::write(&report, "x".repeat(1 << 20)).unwrap();
     let levels = file(dir, "levels.toml", "[total]\nerror_rate = 0.01\nrequests = 1\n").display().to_string();
     // A name of the target that would be markup.
     let (url, admin) = (server.url("/items?name='x'&n=1"), server.url(""));

@@ -11,6 +11,7 @@ fn mistakes_on_the_command_line_exit_2_and_send_nothing() {
         (&["frobnicate"][..], "unrecognized subcommand"),
         (&["baseline", "--rate", "0"], "above 0"),
         (&["baseline", "--duration", "0s"], "must be above 0"),
+        (&["baseline", "--timeout", "1h"], "longer than 10m"),
         (&["baseline", "--url", "example.org"], "not a URL"),
         (&["baseline", "--url", "http://a:b@example.org/"], "--header-file"),
         (&["baseline", "--url", "http://127.0.0.1:1/", "--kind", "order.create"], "cannot be used with"),

@@ -1,0 +1,50 @@
+//! The tool at a terminal.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
+use std::thread;
+
+use rustix::fs::OFlags;
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+
+use crate::server::{Reply, Server};
+use crate::tool::{command, finish};
+
+/// A terminal: the person's end, and the program's.
+fn terminal() -> (File, File) {
+    let person = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&person).unwrap();
+    unlockpt(&person).unwrap();
+    let path = ptsname(&person, Vec::new()).unwrap().into_string().unwrap();
+    let no_control = OFlags::NOCTTY.bits() as i32;
+    let program = File::options().read(true).write(true).custom_flags(no_control).open(path).unwrap();
+    (person.into(), program)
+}
+
+/// That there is none without a terminal is part of the test of the summary.
+#[test]
+fn a_terminal_shows_progress_on_stderr() {
+    let server = Server::start(|_| Reply::status(200));
+    let url = server.url("/");
+    let (mut person, program) = terminal();
+    let args = ["baseline", "--url", &url, "--rate", "50", "--duration", "1s", "--warm-up", "500ms"];
+    let mut command = command(&args);
+    command.stderr(program);
+    let reader = thread::spawn(move || {
+        let (mut shown, mut bytes) = (String::new(), [0; 4096]);
+        // Reading fails when the program's end is closed.
+        while let Ok(count @ 1..) = person.read(&mut bytes) {
+            shown.push_str(&String::from_utf8_lossy(&bytes[..count]));
+        }
+        shown
+    });
+    let run = finish(&mut command).exits(0);
+    drop(command);
+    let shown = reader.join().unwrap();
+    assert!(
+        shown.contains("warm-up") && shown.contains("measuring") && shown.contains("0 errors"),
+        "{shown}"
+    );
+    assert!(run.out.contains("baseline against") && !run.out.contains("measuring"), "{run:?}");
+}
