@@ -99,6 +99,13 @@ pub enum Level {
     Trace,
 }
 
+impl Level {
+    /// Whether somebody looks for a cause, and wants to see each line.
+    fn shows_repeats(self) -> bool {
+        matches!(self, Self::Debug | Self::Trace)
+    }
+}
+
 impl fmt::Display for Level {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(self, f)
@@ -120,7 +127,7 @@ struct Log {
 /// `lost`. Works once in a process.
 pub fn init(config: &Config, lost: &IntCounter) -> io::Result<()> {
     let output = Output::start(lost)?;
-    output.repeats.set_level(config.log_level);
+    output.repeats.show_all(config.log_level.shows_repeats());
     let (filter, level) = reload::Layer::new(filter(config.log_level));
     let lines = tracing_subscriber::fmt::layer()
         .with_ansi(is_coloured())
@@ -148,7 +155,7 @@ fn is_coloured() -> bool {
 /// From now on lines down to this level are logged.
 pub fn set_level(level: Level) -> io::Result<()> {
     let Some(log) = LOG.get() else { return Ok(()) };
-    log.output.repeats.set_level(level);
+    log.output.repeats.show_all(level.shows_repeats());
     log.level.reload(filter(level)).map_err(io::Error::other)
 }
 

@@ -20,8 +20,6 @@ use tracing_subscriber::layer::{Context, Filter};
 
 use crate::sync::Mutex;
 
-use super::Level;
-
 /// From the first line of a cause to the first count of its repetitions. Long enough for a burst to become one line.
 const FIRST_PERIOD: Duration = Duration::from_secs(10);
 /// A cause that lasts for days is counted every hour.
@@ -34,7 +32,7 @@ const MAX_TEXT: usize = 512;
 const IDS: [&str; 3] = ["command", "trace_id", "backtrace"];
 /// Events that are logged each time, by how they begin: answers to an operator, and changes of a state, where a line that
 /// is left out would make the next one misleading. What reports them reports each change once.
-const CHANGES: [&str; 16] = [
+const CHANGES: [&str; 17] = [
     "auth.files_",
     "config.",
     "consumer.database_",
@@ -49,6 +47,7 @@ const CHANGES: [&str; 16] = [
     "operator.",
     "problem.",
     "ratelimit.",
+    "telemetry.export_",
     "tls.",
     "users.notices_",
 ];
@@ -57,7 +56,7 @@ const CHANGES: [&str; 16] = [
 #[derive(Default)]
 pub(super) struct Repeats {
     causes: Mutex<HashMap<Cause, Repeated>>,
-    /// At the level DEBUG and below nothing is left out.
+    /// Nothing is left out.
     shows_all: AtomicBool,
 }
 
@@ -90,9 +89,9 @@ struct Count {
 }
 
 impl Repeats {
-    /// Down to which level lines are logged now.
-    pub(super) fn set_level(&self, level: Level) {
-        self.shows_all.store(matches!(level, Level::Debug | Level::Trace), Ordering::Relaxed);
+    /// Whether repetitions are logged too.
+    pub(super) fn show_all(&self, shows_all: bool) {
+        self.shows_all.store(shows_all, Ordering::Relaxed);
     }
 
     /// Whether this line is to be logged; counts it otherwise.
@@ -340,8 +339,8 @@ mod tests {
 
     #[test]
     fn numbers_and_ids_make_no_other_cause() {
-        let (repeats, lost) = (Arc::new(Repeats::default()), Arc::new(Repeats::default()));
-        lost.set_level(Level::Debug);
+        let (repeats, all) = (Arc::new(Repeats::default()), Arc::new(Repeats::default()));
+        all.show_all(true);
         let count = |repeats: &Arc<Repeats>| {
             use tracing_subscriber::layer::SubscriberExt;
             let (lines, seen) = Counter::new();
@@ -364,7 +363,7 @@ mod tests {
             (&*told[0].event, &*told[0].texts, told[0].count),
             ("consumer.dead_letter", "dead reason=x", 9)
         );
-        assert_eq!(count(&lost), 21, "at DEBUG nothing is left out");
+        assert_eq!(count(&all), 21, "nothing is left out");
     }
 
     /// Counts the lines that reach it.
