@@ -24,7 +24,8 @@ pub(super) enum CommitJob {
     Submit {
         request: Request,
         keyed: Option<Keyed>,
-        traced: Option<Traced>,
+        /// In a box: few requests are sampled, and all wait in the queue.
+        traced: Option<Box<Traced>>,
         reply: oneshot::Sender<Result<CommitOutcome, SubmitError>>,
     },
     /// A dead letter's payload goes into the log again.

@@ -16,9 +16,9 @@ pub(super) struct Traced {
 
 impl Traced {
     /// A request that is queued now; none where it is not sampled.
-    pub(super) fn begin(tracer: &Tracer, traceparent: Option<&str>) -> Option<Self> {
+    pub(super) fn begin(tracer: &Tracer, traceparent: Option<&str>) -> Option<Box<Self>> {
         let parent = tracer.continued(traceparent)?;
-        Some(Self { parent, queued: SystemTime::now() })
+        Some(Box::new(Self { parent, queued: SystemTime::now() }))
     }
 }
 
@@ -47,9 +47,9 @@ impl TracedGroup {
     }
 
     /// A request was appended, with these records.
-    pub(super) fn add(&mut self, request: Option<Traced>, records: Range<Lsn>) {
+    pub(super) fn add(&mut self, request: Option<Box<Traced>>, records: Range<Lsn>) {
         let Some(request) = request else { return };
-        self.requests.push(request);
+        self.requests.push(*request);
         let start = self.records.take().map_or(records.start, |group| group.start);
         self.records = Some(start..records.end);
     }

@@ -3,7 +3,7 @@
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
-use super::reference;
+use super::components::reference;
 use crate::http::api::documents::{Accepted, AcceptedBatch, Empty, FinalBatch, StatusDocument, UserPage};
 use crate::http::backend::Readiness;
 use crate::http::problem;

@@ -9,13 +9,12 @@
 //! Redocly's rules for OpenAPI apply to it (`tests/openapi/run`).
 
 mod answers;
+mod components;
 mod dialect;
 mod kinds;
 mod operation;
 mod requests;
 mod responses;
-
-use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
@@ -24,11 +23,11 @@ use super::handler::Handler;
 use crate::http::server::route::Route;
 use crate::kinds::Kinds;
 
+use components::{RESPONSES, SCHEMAS, keep_used};
+
 /// The route that stands for one path per kind. As a pattern it would be the same path as that of statuses.
 pub(super) const KIND_PATH: &str = "/v1/commands/{kind}";
 
-const SCHEMAS: &str = "#/components/schemas/";
-const RESPONSES: &str = "#/components/responses/";
 const ROLES: &str = "A token. Roles: `self` is the user in the path, `admin` an administrator.";
 
 /// The description of a listener with these routes and kinds. `asks`: whether callers have to say who they are.
@@ -81,41 +80,4 @@ fn info() -> Value {
         "contact": {"name": "forebay maintainers", "email": "maintainers@forebay.invalid"},
         "license": {"name": "Apache License 2.0", "identifier": env!("CARGO_PKG_LICENSE")},
     })
-}
-
-/// Removes the components that nothing refers to, neither `users` nor a component that stays.
-fn keep_used(components: &mut Map<String, Value>, prefix: &str, users: &[&Map<String, Value>]) {
-    let mut used = BTreeSet::new();
-    let mut found = Vec::new();
-    users.iter().flat_map(|user| user.values()).for_each(|value| references(value, prefix, &mut found));
-    while let Some(name) = found.pop() {
-        if let Some(component) = components.get(&name).filter(|_| !used.contains(&name)) {
-            references(component, prefix, &mut found);
-            used.insert(name);
-        }
-    }
-    components.retain(|name, _| used.contains(name));
-}
-
-/// Adds the components below `prefix` that `value` refers to.
-fn references(value: &Value, prefix: &str, found: &mut Vec<String>) {
-    match value {
-        Value::Array(items) => items.iter().for_each(|item| references(item, prefix, found)),
-        Value::Object(members) => {
-            let target =
-                members.get("$ref").and_then(Value::as_str).and_then(|text| text.strip_prefix(prefix));
-            found.extend(target.map(|target| target.split('/').next().unwrap_or_default().to_owned()));
-            members.values().for_each(|member| references(member, prefix, found));
-        }
-        _ => {}
-    }
-}
-
-/// A body of this type: the schema, by the name of its component.
-fn content(media_type: &str, schema: &str) -> Value {
-    json!({media_type: {"schema": reference(schema)}})
-}
-
-fn reference(schema: &str) -> Value {
-    json!({"$ref": format!("{SCHEMAS}{schema}")})
 }

@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 
+use super::components::{content, reference};
 use super::kinds::DescribedKind;
-use super::{content, reference, requests, responses};
+use super::{requests, responses};
 use crate::http::api::access::Access;
 use crate::http::api::state::JSON;
 use crate::http::server::route::Route;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
-use super::{RESPONSES, content, reference};
+use super::components::{RESPONSES, content, reference};
 use crate::http::api::access::Access;
 use crate::http::api::state::JSON;
 use crate::http::problem;
