@@ -7,6 +7,7 @@
 //! ```ignore
 //! let Some(kafka) = services::kafka("name_of_the_test") else { return };         // its own cluster
 //! let Some(bootstrap) = services::shared_kafka("name_of_the_test") else { return }; // a broker shared with others
+//! let Some(kafka) = services::secure_kafka("name_of_the_test") else { return };  // a broker with TLS and SASL, shared
 //! let Some(redis) = services::redis("name_of_the_test") else { return };         // its own servers
 //! let Some(url) = services::postgres("name_of_the_test") else { return };        // a new database on a shared server
 //! let Some(server) = services::own_postgres("name_of_the_test") else { return }; // a server of its own
@@ -82,6 +83,21 @@ pub fn shared_kafka(test: &str) -> Option<String> {
     static SHARED: OnceLock<Kafka> = OnceLock::new();
     let kafka = SHARED.get_or_init(|| jars.start(ClusterOptions::single()));
     Some(kafka.bootstrap())
+}
+
+/// For a test of TLS, logins and permissions: one broker that other tests use too, so topics, users and groups need names
+/// of their own. `None`: leave the test out; that has been said.
+pub fn secure_kafka(test: &str) -> Option<&'static Kafka> {
+    let jars = available(test, "Apache Kafka", jars())?;
+    available(test, "openssl", has_openssl())?;
+    // Never dropped, like the other one.
+    static SHARED: OnceLock<Kafka> = OnceLock::new();
+    Some(SHARED.get_or_init(|| jars.start(ClusterOptions::single().secure())))
+}
+
+fn has_openssl() -> Result<(), String> {
+    let run = std::process::Command::new("openssl").arg("version").output();
+    run.map(drop).map_err(|error| format!("no openssl: {error}"))
 }
 
 /// For a test that controls its own Redis. `None`: leave the test out; that has been said.

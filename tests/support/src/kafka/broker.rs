@@ -6,7 +6,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use std::{fs, process};
 
+use super::certificates::Certificates;
 use super::options::Node;
+use super::secure::{Listener, scram_users};
 use super::{ClusterOptions, Jars, READY_WITHIN, wire};
 use crate::child::Child;
 use crate::ports::Port;
@@ -28,11 +30,18 @@ pub struct Broker {
     /// Of a listener that only some clusters have: for clients with a password, or for brokers among each other.
     second: Port,
     controller: Port,
+    /// Of further listeners.
+    secure: Option<[(Listener, Port); 4]>,
 }
 
 impl Broker {
     /// The brokers of a cluster, with ports, directories and properties, not yet formatted or started.
-    pub(super) fn lay_out(jars: &Jars, options: &ClusterOptions, dir: &Path) -> Vec<Broker> {
+    pub(super) fn lay_out(
+        jars: &Jars,
+        options: &ClusterOptions,
+        certificates: Option<&Certificates>,
+        dir: &Path,
+    ) -> Vec<Broker> {
         let controllers: Vec<Port> = (0..options.brokers()).map(|_| Port::free()).collect();
         let voters: Vec<String> =
             controllers.iter().zip(1..).map(|(port, id)| format!("{id}@{}", port.address())).collect();
@@ -49,8 +58,9 @@ impl Broker {
                 client: Port::free(),
                 second: Port::free(),
                 controller,
+                secure: options.is_secure().then(|| Listener::ALL.map(|listener| (listener, Port::free()))),
             };
-            broker.write_properties(options, &voters);
+            broker.write_properties(options, certificates, &voters);
             broker
         };
         controllers.into_iter().zip(1..).map(broker).collect()
@@ -122,11 +132,20 @@ impl Broker {
         self.second.address()
     }
 
+    /// `host:port` of a listener with TLS.
+    pub(super) fn secure_address(&self, listener: Listener) -> Option<String> {
+        let (_, port) = self.secure.iter().flatten().find(|(own, _)| *own == listener)?;
+        Some(port.address())
+    }
+
     /// Prepares its empty data directory.
     pub(super) fn format(&self) {
         let id = ["-t", &self.cluster_id, "-c"];
         self.jars.run("kafka.tools.StorageTool", &self.dir, |java| {
             java.arg("format").args(id).arg(self.properties_file());
+            if self.secure.is_some() {
+                java.args(scram_users());
+            }
         });
     }
 
@@ -143,7 +162,7 @@ impl Broker {
         }
     }
 
-    fn write_properties(&self, options: &ClusterOptions, voters: &str) {
+    fn write_properties(&self, options: &ClusterOptions, certificates: Option<&Certificates>, voters: &str) {
         fs::create_dir_all(&self.dir).expect("the directory of a broker");
         let node = Node {
             id: self.id,
@@ -152,6 +171,11 @@ impl Broker {
             second_port: self.second.number(),
             controller_port: self.controller.number(),
             voters,
+            secure: certificates.zip(
+                self.secure
+                    .as_ref()
+                    .map(|all| all.each_ref().map(|(listener, port)| (*listener, port.number()))),
+            ),
         };
         fs::write(self.properties_file(), options.properties(&node)).expect("the properties of a broker");
     }

@@ -9,8 +9,10 @@
 
 mod acl;
 mod broker;
+mod certificates;
 mod jars;
 mod options;
+mod secure;
 mod wire;
 
 use std::thread;
@@ -18,10 +20,12 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-pub use acl::Resource;
+pub use acl::{Operation, Resource};
 pub use broker::Broker;
+pub use certificates::Certificates;
 pub use jars::Jars;
 pub use options::{CLIENT_PASSWORD, CLIENT_USER, ClusterOptions};
+pub use secure::Listener;
 
 use super::{scratch, wait};
 
@@ -33,6 +37,7 @@ pub struct Kafka {
     brokers: Vec<Broker>,
     jars: Jars,
     options: ClusterOptions,
+    certificates: Option<Certificates>,
     // After the brokers: they are dropped in this order, and write until they are gone.
     dir: TempDir,
 }
@@ -41,8 +46,9 @@ impl Kafka {
     /// Formats the storage, starts the brokers and returns when each of them sees all of them.
     pub fn start(jars: &Jars, options: ClusterOptions) -> Kafka {
         let dir = scratch::dir("kafka");
-        let brokers = Broker::lay_out(jars, &options, dir.path());
-        let cluster = Kafka { brokers, jars: jars.clone(), options, dir };
+        let certificates = options.is_secure().then(|| Certificates::make(dir.path()));
+        let brokers = Broker::lay_out(jars, &options, certificates.as_ref(), dir.path());
+        let cluster = Kafka { brokers, jars: jars.clone(), options, certificates, dir };
         thread::scope(|scope| {
             for broker in &cluster.brokers {
                 scope.spawn(|| broker.format());
@@ -52,7 +58,9 @@ impl Kafka {
             broker.launch();
         }
         cluster.await_members();
-        if cluster.options.has_acls() {
+        if cluster.options.is_secure() {
+            cluster.allow_everybody_everything();
+        } else if cluster.options.has_acls() {
             cluster.allow_everything();
         }
         cluster
@@ -67,6 +75,17 @@ impl Kafka {
     pub fn sasl_bootstrap(&self) -> String {
         assert!(self.options.has_acls(), "a cluster without ClusterOptions::acls has no SASL listener");
         addresses(&self.brokers, Broker::second_address)
+    }
+
+    /// Where clients connect by TLS; only in a cluster with [`ClusterOptions::secure`].
+    pub fn secure_address(&self, listener: Listener) -> String {
+        let address = self.brokers.first().and_then(|broker| broker.secure_address(listener));
+        address.expect("a cluster without ClusterOptions::secure has no TLS")
+    }
+
+    /// The files of its certificates; only in such a cluster.
+    pub fn certificates(&self) -> &Certificates {
+        self.certificates.as_ref().expect("a cluster without ClusterOptions::secure has no certificates")
     }
 
     /// Where brokers connect to each other, past whatever stands in front of them; only in a cluster that advertises

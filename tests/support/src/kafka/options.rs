@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::certificates::Certificates;
+use super::secure::{Listener, listeners};
+
 /// May do everything; brokers are this user to each other.
 pub const ADMIN_USER: &str = "admin";
 /// Its password, and that of [`CLIENT_USER`] likewise: the listener is on loopback and gone in seconds.
@@ -18,6 +21,7 @@ pub const CLIENT_PASSWORD: &str = "forebay-secret";
 pub struct ClusterOptions {
     brokers: usize,
     acls: bool,
+    secure: bool,
     host: &'static str,
     heap: &'static str,
     advertised: Vec<String>,
@@ -66,6 +70,14 @@ impl ClusterOptions {
         self
     }
 
+    /// Like [`ClusterOptions::acls`], with further listeners: TLS with client certificates, TLS with SASL of every
+    /// mechanism, and two with a certificate that no client accepts (`Kafka::secure_address`). For one broker.
+    pub fn secure(mut self) -> ClusterOptions {
+        assert!(self.brokers == 1, "a port for each of the listeners is there once");
+        self.secure = true;
+        self.acls().set("super.users", &format!("User:{ADMIN_USER};User:ANONYMOUS"))
+    }
+
     /// Names these addresses, one a broker, to clients instead of the brokers' own, so that they go through something
     /// that stands in front. Brokers talk to each other directly, and so does who connects to
     /// `Kafka::inner_bootstrap`. Not together with ACLs.
@@ -89,6 +101,10 @@ impl ClusterOptions {
         !self.advertised.is_empty()
     }
 
+    pub(super) fn is_secure(&self) -> bool {
+        self.secure
+    }
+
     pub(super) fn brokers(&self) -> usize {
         self.brokers
     }
@@ -106,6 +122,9 @@ impl ClusterOptions {
             None if self.acls => node.secured(),
             None => node.open(self.host),
         });
+        if let Some((certificates, ports)) = &node.secure {
+            listeners(&mut all, certificates, ports);
+        }
         all.extend(self.properties.clone());
         let own = self.broker_properties.iter().filter(|(id, _, _)| *id == node.id);
         all.extend(own.map(|(_, key, value)| (key.clone(), value.clone())));
@@ -115,7 +134,16 @@ impl ClusterOptions {
     fn of(brokers: usize) -> ClusterOptions {
         let (properties, broker_properties) = (BTreeMap::new(), Vec::new());
         let (host, heap, advertised) = ("127.0.0.1", HEAP, Vec::new());
-        ClusterOptions { brokers, acls: false, host, heap, advertised, properties, broker_properties }
+        ClusterOptions {
+            brokers,
+            acls: false,
+            secure: false,
+            host,
+            heap,
+            advertised,
+            properties,
+            broker_properties,
+        }
     }
 
     /// What these clusters need and Kafka does not do on its own.
@@ -153,6 +181,8 @@ pub(super) struct Node<'a> {
     pub controller_port: u16,
     /// `id@host:port` of every controller.
     pub voters: &'a str,
+    /// What further listeners have.
+    pub secure: Option<(&'a Certificates, [(Listener, u16); 4])>,
 }
 
 impl Node<'_> {
@@ -224,7 +254,7 @@ impl Node<'_> {
     }
 }
 
-type Properties = BTreeMap<String, String>;
+pub(super) type Properties = BTreeMap<String, String>;
 
 fn properties(pairs: &[(&str, &str)]) -> Properties {
     pairs.iter().map(|(key, value)| (String::from(*key), String::from(*value))).collect()
