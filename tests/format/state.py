@@ -150,7 +150,7 @@ def check_places(data, letters):
     """`dead/places` against `dead/letters`. Raises `Wrong`."""
     if crc(data[:-4]) != int.from_bytes(data[-4:], "little"):
         raise Wrong("the checksum is wrong")
-    if data[:16] != b"forebayp" + b"\1\0\0\0\0\0\0\0":
+    if data[:16] != b"forebayp" + b"\2\0\0\0\0\0\0\0":
         raise Wrong("magic or version is wrong")
     if data[16:32] != letters.salt:
         # Of letters that were written anew since.
@@ -164,7 +164,8 @@ def check_places(data, letters):
     cursor = Cursor(data, 32)
     blocks = [tuple(cursor.u64() for _ in range(4)) for _ in range(count + removed)]
     # What was written while the file was saved may be in it or not.
-    _check_blocks(blocks[:count], letters.entries, letters.ever, end, lambda one: (one["at"], one["size"]))
+    size = lambda one: one["size"] | (1 << 63 if one["entry"] == "damage" else 0)
+    _check_blocks(blocks[:count], letters.entries, letters.ever, end, lambda one: (one["at"], size(one)))
     gone = lambda one: (one["size"], one["requeued_as"] or 0)
     _check_blocks(blocks[count:], letters.removed, letters.removed, end, gone)
 

@@ -1,8 +1,8 @@
 //! What is wrong with a log, as far as its files tell. A running daemon knows more, and its list stands in place of this
 //! one.
 //!
-//! The codes are a part of the daemon's (docs/runbook.md). That a log was poisoned is not among them: no file says so, and
-//! the next start decides.
+//! The codes are a part of the daemon's (docs/runbook.md). That a log was poisoned is not among them: the next start
+//! decides what it holds.
 
 use std::io;
 use std::io::Write;
@@ -47,7 +47,7 @@ fn damage(view: &View) -> Vec<Problem> {
     let found = view.findings.iter().find(|finding| is_loss(finding.kind));
     let detail = match found {
         Some(finding) => format!("{}: {}", finding.segment, finding.detail),
-        None if view.dead.as_ref().is_some_and(|dead| dead.damaged_ranges() > 0) => {
+        None if view.dead.as_ref().is_some_and(|dead| dead.damaged_records() > 0) => {
             "records were lost to damage; see `wal-tools dead list`".to_owned()
         }
         None => return Vec::new(),

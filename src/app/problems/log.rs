@@ -6,7 +6,7 @@ use crate::sync::Mutex;
 use crate::units::Timestamp;
 use crate::wal::{Event, Finding, FindingKind, Log};
 
-use super::watched::Snapshot;
+use super::watched::{Letters, Snapshot};
 
 /// The first damage that was found in this life.
 #[derive(Default)]
@@ -69,7 +69,7 @@ pub(in crate::app) fn log(log: &Log, damage: &DamageSeen, watched: &Snapshot) ->
         let dead = Observation::new(Code::DeadLetters, detail).with_error(&letters.last_reason);
         observed.push(dead.since(letters.first_at));
     }
-    observed.extend(damaged(log, damage.0.lock().clone()));
+    observed.extend(damaged(log.dead().damaged_records(), damage.0.lock().clone(), watched.damage.as_ref()));
     if let Some(threshold) = watched.backlog_above {
         let detail = format!("{threshold} records or more wait for delivery");
         observed.push(Observation::new(Code::BacklogHigh, detail));
@@ -81,15 +81,40 @@ pub(in crate::app) fn log(log: &Log, damage: &DamageSeen, watched: &Snapshot) ->
     observed
 }
 
-/// As long as the store has entries of it: a person may not have seen them yet.
-fn damaged(log: &Log, seen: Option<Damage>) -> Option<Observation> {
-    let damaged =
-        Observation::new(Code::LogDamaged, "records were lost to damage; see `wal-tools dead list`");
-    match seen {
-        Some(damage) if damage.is_missing || !log.dead().is_empty() => {
-            Some(damaged.with_error(damage.detail).since(damage.at))
-        }
-        _ if log.dead().damaged_ranges() > 0 => Some(damaged),
-        _ => None,
+/// As long as the store lists such records: a person may not have seen them yet. `listed`: the first of them there, which
+/// is known after a restart too. What is missing from the log as a whole is listed nowhere, and known in this life only.
+fn damaged(records: u64, seen: Option<Damage>, listed: Option<&Letters>) -> Option<Observation> {
+    let seen = seen.filter(|damage| damage.is_missing || records > 0);
+    if records == 0 && seen.is_none() {
+        return None;
+    }
+    let detail = "records were lost to damage; `wal-tools dead list` names them";
+    let damaged = Observation::new(Code::LogDamaged, detail);
+    Some(match (listed.filter(|_| records > 0), seen) {
+        (Some(first), _) => damaged.with_error(&first.last_reason).since(first.first_at),
+        (None, Some(damage)) => damaged.with_error(damage.detail).since(damage.at),
+        (None, None) => damaged,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn damage_is_a_problem_while_it_is_listed_and_no_other_letter_keeps_it() {
+        let seen = |is_missing| {
+            let detail = "00000000000000000001.wal: bytes 8472 to 8680".to_owned();
+            Some(Damage { at: Timestamp(5), detail, is_missing })
+        };
+        let listed =
+            Letters { first_at: Timestamp(3), last_reason: "00000000000000000001.wal: unreadable".into() };
+        assert!(damaged(1, None, None).is_some(), "after a restart, before the first look");
+        assert!(damaged(1, None, Some(&listed)).is_some());
+        assert!(damaged(1, seen(false), Some(&listed)).is_some());
+        assert!(damaged(0, seen(false), None).is_none(), "dropped; other letters do not count");
+        assert!(damaged(0, seen(false), Some(&listed)).is_none(), "the last look is older than that");
+        assert!(damaged(0, seen(true), None).is_some(), "a segment that is missing is listed nowhere");
+        assert!(damaged(0, None, None).is_none());
     }
 }

@@ -29,6 +29,8 @@ pub(in crate::app) struct Snapshot {
     /// The threshold, while the oldest record has waited for at least so long.
     pub(super) age_above: Option<Span>,
     pub(super) letters: Option<Letters>,
+    /// The first of them that is about damage.
+    pub(super) damage: Option<Letters>,
     pub(super) files: Vec<FileTrouble>,
 }
 
@@ -61,13 +63,13 @@ pub(in crate::app) fn watch(
             let (most, oldest) = (config.backlog_threshold, config.oldest_age_threshold);
             let backlog_above = (figures.backlog >= most).then_some(most);
             let age_above = (oldest_age(&log, &figures) >= oldest.0).then_some(oldest);
-            let letters = letters(&log);
+            let (letters, damage) = (letters(&log), damage(&log));
             let are_due = looked_at_files.is_none_or(|at| at.elapsed() >= FILES_EVERY);
             let troubles = are_due.then(|| files.look(Timestamp::now()));
             looked_at_files = looked_at_files.filter(|_| !are_due).or_else(|| Some(Instant::now()));
             let mut snapshot = watched.0.lock();
-            (snapshot.backlog_above, snapshot.age_above, snapshot.letters) =
-                (backlog_above, age_above, letters);
+            (snapshot.backlog_above, snapshot.age_above) = (backlog_above, age_above);
+            (snapshot.letters, snapshot.damage) = (letters, damage);
             snapshot.files = troubles.unwrap_or_else(|| std::mem::take(&mut snapshot.files));
             drop(snapshot);
             if stop.within(config.interval.0) {
@@ -84,11 +86,19 @@ fn letters(log: &Log) -> Option<Letters> {
     Some(Letters { first_at: first.0.min(last.0), last_reason: last.1 })
 }
 
+/// One more is read.
+fn damage(log: &Log) -> Option<Letters> {
+    let (first_at, last_reason) = letter(log, log.dead().first_damage()?)?;
+    Some(Letters { first_at, last_reason })
+}
+
 fn letter(log: &Log, lsn: Lsn) -> Option<(Timestamp, String)> {
     match log.dead().get(lsn) {
         Ok(Some(Dead::Letter(letter))) => Some((letter.died_at, letter.reason)),
         Ok(Some(Dead::Sealed(letter))) => Some((letter.died_at, "the letter is encrypted".to_owned())),
-        Ok(Some(Dead::Damage(damage))) => Some((damage.found_at, damage.reason)),
+        Ok(Some(Dead::Damage(damage))) => {
+            Some((damage.found_at, format!("{}: {}", damage.segment, damage.reason)))
+        }
         Ok(None) => None,
         Err(error) => Some((Timestamp::now(), format!("the dead letter cannot be read: {error}"))),
     }

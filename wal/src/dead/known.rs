@@ -18,6 +18,8 @@ pub struct Place {
     pub len: usize,
     /// The last record it speaks of.
     pub to: Lsn,
+    /// Whether these records could not be read.
+    pub is_damage: bool,
 }
 
 /// How an entry left.
@@ -39,6 +41,8 @@ pub struct Known {
     removed: BTreeMap<Lsn, Gone>,
     /// Of the entries, those that speak of several records.
     ranges: BTreeMap<Lsn, Lsn>,
+    /// Of the entries, those about damage, also of one record.
+    damage: BTreeMap<Lsn, Lsn>,
     /// Bytes of both: what a file written anew would have.
     live_bytes: u64,
 }
@@ -48,11 +52,12 @@ impl Known {
     pub fn apply(&mut self, lsn: Lsn, head: &Head, offset: u64, len: usize) {
         let before = (self.entries.remove(&lsn), self.removed.remove(&lsn));
         self.ranges.remove(&lsn);
+        self.damage.remove(&lsn);
         let dead = before.0.map_or(0, |place| place.len) + before.1.map_or(0, |gone| gone.len);
         self.live_bytes = (self.live_bytes + len as u64).saturating_sub(dead as u64);
-        let to = match head {
-            Head::Damage(damage) => Lsn(damage.lsn_to),
-            Head::Letter { .. } | Head::Sealed { .. } => lsn,
+        let (to, is_damage) = match head {
+            Head::Damage(damage) => (Lsn(damage.lsn_to), true),
+            Head::Letter { .. } | Head::Sealed { .. } => (lsn, false),
             Head::Removed { requeued_as, lsn_to } => {
                 let removal = requeued_as.map_or(Removal::Dropped, |as_lsn| Removal::Requeued(Lsn(as_lsn)));
                 let to = lsn_to.map_or(lsn, Lsn);
@@ -60,7 +65,7 @@ impl Known {
                 return;
             }
         };
-        self.insert(lsn, Place { offset, len, to });
+        self.insert(lsn, Place { offset, len, to, is_damage });
     }
 
     /// Takes over an entry as it was saved.
@@ -80,6 +85,9 @@ impl Known {
         if place.to > lsn {
             self.ranges.insert(lsn, place.to);
         }
+        if place.is_damage {
+            self.damage.insert(lsn, place.to);
+        }
     }
 
     /// How many entries there are.
@@ -87,9 +95,14 @@ impl Known {
         self.entries.len() as u64
     }
 
-    /// How many entries speak of several records: damaged ranges.
-    pub fn ranges(&self) -> u64 {
-        self.ranges.len() as u64
+    /// How many records could not be read.
+    pub fn damaged_records(&self) -> u64 {
+        self.damage.iter().map(|(from, to)| (to.0 - from.0).saturating_add(1)).sum()
+    }
+
+    /// The first entry about damage.
+    pub fn first_damage(&self) -> Option<Lsn> {
+        self.damage.first_key_value().map(|(&lsn, _)| lsn)
     }
 
     /// The first and the last entry.

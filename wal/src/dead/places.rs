@@ -2,8 +2,8 @@
 //!
 //! `dead/places`, all numbers little-endian: magic `forebayp`, version (4), zero (4), salt of the letters' file (16);
 //! the entries, then those that left; how many of each (8, 8), where the next entry went (8), CRC-32 of the letters'
-//! bytes before that (4), CRC-32 of all before this (4). An entry: first record, last record, offset, length (8 each).
-//! One that left: first record, last record, length, the record it was requeued as or 0 (8 each).
+//! bytes before that (4), CRC-32 of all before this (4). An entry: first record, last record, offset, length (8 each); the
+//! highest bit of the length is set where the records could not be read (since version 2). One that left: first record, last record, length, the record it was requeued as or 0 (8 each).
 //!
 //! The file says nothing that `dead/letters` does not say. One that is missing, damaged, or of other letters costs the
 //! time of reading them all.
@@ -24,7 +24,9 @@ use crate::units::Lsn;
 
 const FILE: &str = "places";
 const MAGIC: [u8; 8] = *b"forebayp";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+/// In a length: the entry is about damage. No length comes near it.
+const DAMAGE: u64 = 1 << 63;
 /// Of what stands before the entries, of each entry, and of what stands behind them.
 const BLOCK: usize = 32;
 /// So many of the letters' last bytes tell whether they are the letters the places were saved for.
@@ -125,7 +127,8 @@ fn block(numbers: [u64; 4]) -> [u8; BLOCK] {
 
 fn entry(block: &[u8; BLOCK]) -> (Lsn, Place) {
     let [lsn, to, offset, len] = numbers(block);
-    (Lsn(lsn), Place { offset, len: len as usize, to: Lsn(to) })
+    let is_damage = len & DAMAGE != 0;
+    (Lsn(lsn), Place { offset, len: (len & !DAMAGE) as usize, to: Lsn(to), is_damage })
 }
 
 fn gone(block: &[u8; BLOCK]) -> (Lsn, Gone) {
@@ -206,7 +209,8 @@ pub fn save(
     let mut footer = Footer { entries: 0, gone: 0, end, tail: tail(&*letters.file, end)?, crc: 0 };
     for (lsn, place) in entries.filter(|(_, place)| place.offset < end) {
         footer.entries += 1;
-        out.add(&block([lsn.0, place.to.0, place.offset, place.len as u64]))?;
+        let damage = if place.is_damage { DAMAGE } else { 0 };
+        out.add(&block([lsn.0, place.to.0, place.offset, place.len as u64 | damage]))?;
     }
     for (lsn, gone) in gone {
         footer.gone += 1;

@@ -16,13 +16,13 @@ fn small(lsn: u64) -> Letter {
     Letter { payload: vec![lsn as u8; 300], ..letter(lsn) }
 }
 
-/// Entries, those that left and how, bytes in use: everything an operator and the log can ask of it.
-type Answers = (Vec<Lsn>, Vec<(Lsn, Option<Removal>)>, u64);
+/// Entries, those that left and how, bytes in use, damage: everything an operator and the log can ask of it.
+type Answers = (Vec<Lsn>, Vec<(Lsn, Option<Removal>)>, u64, (u64, Option<Lsn>));
 
 fn answers(store: &DeadLetters) -> Answers {
     let removed = store.removed().into_iter().map(|lsn| (lsn, store.removal(lsn))).collect();
     let live_bytes = store.lock().known.live_bytes();
-    (store.lsns(), removed, live_bytes)
+    (store.lsns(), removed, live_bytes, (store.damaged_records(), store.first_damage()))
 }
 
 /// The same, by a start that reads all letters.
@@ -75,7 +75,8 @@ fn live(seed: u64) -> u32 {
                 next += 2;
             }
             5 => {
-                let (lsn_from, lsn_to) = (next, next + 5);
+                // Of one record too.
+                let (lsn_from, lsn_to) = (next, next + 5 * dice.below(2) as u64);
                 let (segment, reason) = ("x".to_owned(), "bad sector".to_owned());
                 store
                     .add_damage(Damage { lsn_from, lsn_to, segment, reason, found_at: Timestamp(1) })
@@ -135,6 +136,27 @@ fn places_that_are_damaged_or_of_other_letters_are_not_used() {
     fs::write(&path, &letters[..letters.len() / 2]).unwrap();
     fs::write(saved(dir.path()), &good).unwrap();
     assert!(open(dir.path()).0.len() < 9);
+}
+
+#[test]
+fn single_damaged_records_are_counted_after_a_restart_until_they_are_dropped() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _) = open(dir.path());
+    let damage = |lsn_from, lsn_to| {
+        let (segment, reason) = ("x".to_owned(), "bad sector".to_owned());
+        Damage { lsn_from, lsn_to, segment, reason, found_at: Timestamp(1) }
+    };
+    store.add(&[letter(1)]).unwrap();
+    store.add_damage(damage(2, 2)).unwrap();
+    store.add_damage(damage(5, 7)).unwrap();
+    assert_eq!((store.damaged_records(), store.first_damage()), (4, Some(Lsn(2))));
+    store.maintain().unwrap();
+    assert!(saved(dir.path()).exists(), "the next start reads the places");
+    let (store, _) = open(dir.path());
+    assert_eq!((store.damaged_records(), store.first_damage()), (4, Some(Lsn(2))));
+    store.remove(Lsn(2), Removal::Dropped).unwrap();
+    store.remove(Lsn(5), Removal::Dropped).unwrap();
+    assert_eq!((store.damaged_records(), store.first_damage(), store.len()), (0, None, 1));
 }
 
 #[test]

@@ -217,9 +217,14 @@ impl DeadLetters {
         self.count.load(Ordering::Acquire)
     }
 
-    /// How many entries speak of several records that were lost to damage. A single lost record is not among them.
-    pub fn damaged_ranges(&self) -> u64 {
-        self.lock().known.ranges()
+    /// How many records that are listed here were lost to damage.
+    pub fn damaged_records(&self) -> u64 {
+        self.lock().known.damaged_records()
+    }
+
+    /// The first entry about damage.
+    pub fn first_damage(&self) -> Option<Lsn> {
+        self.lock().known.first_damage()
     }
 
     /// The first and the last entry, by record.
