@@ -15,6 +15,8 @@ pub struct Metrics {
     pub requests: IntCounterVec,
     /// Their duration, by method and route.
     pub duration: HistogramVec,
+    /// The same of those whose client asked for a wait.
+    pub waited: HistogramVec,
     /// Requests being answered.
     pub in_flight: IntGauge,
     /// TLS handshakes that failed, by reason.
@@ -42,8 +44,15 @@ impl Metrics {
             )?,
             duration: registry.histograms(
                 "http_request_duration_seconds",
-                "Time to answer, by method and route, in seconds; waits that clients asked for included. \
+                "Time to answer, by method and route, in seconds; without requests whose clients asked for a wait. \
                  Worry when the 95th percentile of reads is above 0.2, or of writes above 0.5.",
+                buckets::REQUEST_SECONDS,
+                &["method", "route"],
+            )?,
+            waited: registry.histograms(
+                "http_waited_request_duration_seconds",
+                "Time to answer requests with Prefer: wait, by method and route, in seconds. Worry when it nears the \
+                 waits that clients ask for: delivery or the consumer is slow.",
                 buckets::REQUEST_SECONDS,
                 &["method", "route"],
             )?,

@@ -28,6 +28,9 @@ fn scrape(forebay: &Forebay) -> String {
 fn idle() -> (Forebay, String) {
     let mut forebay = forebay();
     forebay.start();
+    // Requests with a wait are counted apart.
+    let waits = forebay.admin_http().request("GET", "/healthz", &[("Prefer", "wait=1")], &[]).unwrap();
+    assert_eq!(waits.status, 200);
     let text = wait::until("the first request, statement and step are shown", LONG, || {
         let text = scrape(&forebay);
         let begun = ["http_request_duration_seconds", "db_query_seconds", "forebay_step_seconds"];

@@ -17,6 +17,8 @@ const NO_ROUTE: (&str, &str) = ("other", "none");
 /// Statuses that alerts are about. Every route has a counter of them from the start: an increase from nothing to 1 is
 /// none to Prometheus.
 const FAILURES: [&str; 2] = ["500", "503"];
+/// The same of routes that write to the log: its disk is full.
+const NO_ROOM: &str = "507";
 
 /// One meter a route, resolved once.
 pub struct Meters {
@@ -29,6 +31,8 @@ struct Meter {
     path: &'static str,
     /// Made by the first request: the buckets of all routes are hundreds of series.
     duration: OnceLock<Histogram>,
+    /// Made by the first request with a wait.
+    waited: OnceLock<Histogram>,
     usual: (u16, IntCounter),
 }
 
@@ -52,10 +56,14 @@ impl Meters {
             let counter =
                 |status: &str| metrics.requests.with_label_values(&[route.method, route.path, status]);
             FAILURES.iter().for_each(|status| drop(counter(status)));
+            if route.method != "GET" && route.path.starts_with("/v1/") {
+                drop(counter(NO_ROOM));
+            }
             Meter {
                 method: route.method,
                 path: route.path,
                 duration: OnceLock::new(),
+                waited: OnceLock::new(),
                 usual: (route.usual, counter(&route.usual.to_string())),
             }
         };
@@ -74,7 +82,10 @@ impl Meters {
         let (method, path) = meter.map_or(NO_ROUTE, |meter| (meter.method, meter.path));
         if let Some(meter) = meter {
             let labels = [method, path];
-            let duration = meter.duration.get_or_init(|| self.metrics.duration.with_label_values(&labels));
+            let duration = match seen.waits {
+                true => meter.waited.get_or_init(|| self.metrics.waited.with_label_values(&labels)),
+                false => meter.duration.get_or_init(|| self.metrics.duration.with_label_values(&labels)),
+            };
             duration.observe(seen.took.as_secs_f64());
         }
         match meter {

@@ -96,7 +96,7 @@ impl<S: Service> ServiceRunner<S> {
         let request_id = id.to_str().unwrap_or_default();
         let trace = RequestTrace::begin(&self.tracer, &head.headers);
         let trace_id = trace.trace_id().unwrap_or(request_id);
-        let waits = head.headers.contains_key(headers::PREFER);
+        let waits = headers::Prefer::of(&head.headers).wait.is_some();
         let uri = head.uri.clone();
         let found = self.check(&head, conn).and_then(|()| route::find(S::ROUTES, &head.method, uri.path()));
         let (route, outcome) = match found {
