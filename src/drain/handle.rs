@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::drain::control::Control;
 use crate::drain::lanes::Lanes;
 use crate::drain::metrics::Metrics;
-use crate::drain::monitor::{STATES, WorkerMonitor, WorkerState};
+use crate::drain::monitor::{Denial, STATES, WorkerMonitor, WorkerState};
 use crate::drain::pacer::Pacer;
 use crate::drain::queue::Queues;
 use crate::drain::reader;
@@ -60,6 +60,12 @@ impl Handle {
     /// Why nothing is sent although Kafka may be well, for people.
     pub fn notice(&self) -> Option<String> {
         self.permit.notice()
+    }
+
+    /// What Kafka forbids of what sending needs, beside topics.
+    pub fn denied(&self) -> Option<Denial> {
+        let of_workers = || self.monitors.iter().find_map(|monitor| monitor.state().denied.clone());
+        self.permit.denied().or_else(of_workers)
     }
 
     /// Whether nothing will be sent any more in this life.

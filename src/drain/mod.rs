@@ -76,7 +76,7 @@ pub use config::{Config, Guarantee, OnRestoredLog};
 pub use handle::Handle;
 pub use lead::Lead;
 pub use metrics::Metrics;
-pub use monitor::WorkerState;
+pub use monitor::{Denial, WorkerState};
 pub use prepare::{Answer, NothingSealed, Prepare};
 
 /// What a drain is made of.

@@ -8,8 +8,25 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::drain::notify::Notify;
+use crate::kafka::{ErrorCode, is_denial};
 use crate::sync::{Mutex, MutexGuard};
 use crate::wal::Lsn;
+
+/// What Kafka forbids a producer before its first record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Denial {
+    /// Which permission is missing.
+    pub code: ErrorCode,
+    /// The client's words.
+    pub text: String,
+}
+
+impl Denial {
+    /// Of an error, if it is one.
+    pub(super) fn of(code: ErrorCode, text: impl Into<String>) -> Option<Self> {
+        is_denial(code).then(|| Self { code, text: text.into() })
+    }
+}
 
 /// What one worker is doing.
 #[derive(Clone, Debug, Serialize)]
@@ -31,6 +48,9 @@ pub struct WorkerState {
     /// The lowest record that is neither confirmed nor held back.
     #[serde(skip)]
     pub oldest_waiting: Option<Lsn>,
+    /// What its last producer was forbidden, and none was since.
+    #[serde(skip)]
+    pub denied: Option<Denial>,
 }
 
 /// Number of a topic, how many of its records are held back, and why.
@@ -69,6 +89,7 @@ impl WorkerMonitor {
             parked_because: BTreeMap::new(),
             refused: BTreeMap::new(),
             oldest_waiting: None,
+            denied: None,
         };
         Self { notify: Arc::default(), beats: AtomicU64::new(0), state: Mutex::new(state) }
     }

@@ -1,5 +1,6 @@
 //! Whether this daemon may send.
 
+use crate::drain::monitor::Denial;
 use crate::sync::{Mutex, MutexGuard};
 
 /// Whether this daemon may send. The takeover, the workers and the handle share it.
@@ -11,7 +12,7 @@ enum State {
     /// The takeover is not finished. `Troubled` says what delays it.
     #[default]
     Claiming,
-    Troubled(String),
+    Troubled(String, Option<Denial>),
     Granted,
     /// Not any more: why.
     Halted(String),
@@ -45,8 +46,17 @@ impl SendPermit {
         *self.state() = State::Granted;
     }
 
-    pub(super) fn trouble(&self, reason: String) {
-        *self.state() = State::Troubled(reason);
+    /// An attempt failed. `denial`: what Kafka forbids, if that is why.
+    pub(super) fn trouble(&self, reason: String, denial: Option<Denial>) {
+        *self.state() = State::Troubled(reason, denial);
+    }
+
+    /// What Kafka forbids of what sending needs.
+    pub(super) fn denied(&self) -> Option<Denial> {
+        match &*self.state() {
+            State::Troubled(_, denial) => denial.clone(),
+            _ => None,
+        }
     }
 
     /// Why nothing is sent, for people.
@@ -54,7 +64,7 @@ impl SendPermit {
         match &*self.state() {
             State::Granted => None,
             State::Claiming => Some("taking over the positions".to_owned()),
-            State::Troubled(reason) => Some(format!("{reason}; tried again")),
+            State::Troubled(reason, _) => Some(format!("{reason}; tried again")),
             State::Halted(reason) => Some(format!("{reason}; nothing is sent")),
         }
     }

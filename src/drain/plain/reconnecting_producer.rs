@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::backoff::Backoff;
+use crate::drain::monitor::Denial;
 use crate::drain::notify::Notify;
 use crate::drain::producer_settings::ProducerSettings;
 use crate::kafka::{ClientError, Guarantee, Producer};
@@ -20,6 +21,7 @@ pub(super) struct ReconnectingProducer {
     build_at: Instant,
     used_at: Instant,
     backoff: Backoff,
+    denied: Option<Denial>,
 }
 
 impl ReconnectingProducer {
@@ -31,7 +33,7 @@ impl ReconnectingProducer {
         backoff: Backoff,
     ) -> Self {
         let (link, notify, now) = (Arc::clone(link), Arc::clone(notify), Instant::now());
-        Self { link, guarantee, notify, producer: None, build_at: now, used_at: now, backoff }
+        Self { link, guarantee, notify, producer: None, build_at: now, used_at: now, backoff, denied: None }
     }
 
     /// Builds a producer if there is none.
@@ -72,6 +74,7 @@ impl ReconnectingProducer {
         let delay = self.schedule_rebuild(now);
         let producer = self.producer.take()?;
         let (error, reason) = producer.fatal().map_or((None, None), |(code, text)| (Some(code), Some(text)));
+        self.denied = error.and_then(|code| Denial::of(code, reason.clone().unwrap_or_default()));
         tracing::warn!(
             event = "drain.producer_failed",
             kafka.error = error.map(tracing::field::display),
@@ -88,6 +91,11 @@ impl ReconnectingProducer {
         delay
     }
 
+    /// What the last producer was forbidden.
+    pub(super) fn denied(&self) -> Option<&Denial> {
+        self.denied.as_ref()
+    }
+
     /// Blocks until the producer has something to say, or something else happens, for at most `timeout`.
     pub(super) fn wait(&self, timeout: Duration) {
         self.notify.wait(timeout);
@@ -102,6 +110,7 @@ impl ReconnectingProducer {
 
     /// A record arrived.
     pub(super) fn record_success(&mut self) {
+        self.denied = None;
         self.backoff.reset();
     }
 }

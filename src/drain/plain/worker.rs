@@ -172,6 +172,8 @@ impl Worker {
         let activity =
             activity(is_paused, sender.main.producer().is_some(), more || state.in_flight.len() > 0);
         let oldest = lowest.into_iter().flatten().min();
-        state.publish(self.handle.monitor(self.lanes), activity, oldest, sender.parked(), now);
+        let monitor = self.handle.monitor(self.lanes);
+        monitor.state().denied = sender.main.denied().or(sender.solo.denied()).cloned();
+        state.publish(monitor, activity, oldest, sender.parked(), now);
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::message;
 use super::message::{Message, MessageError};
 use crate::drain::producer_settings::ProducerSettings;
-use crate::kafka::{ClientError, Compacted, CompactedError};
+use crate::kafka::{ClientError, Compacted, CompactedError, ErrorCode};
 
 /// Why the positions are not known.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +21,16 @@ pub(super) enum TableError {
         /// What is wrong.
         source: MessageError,
     },
+}
+
+impl TableError {
+    /// What Kafka said, if it did.
+    pub(super) fn code(&self) -> Option<ErrorCode> {
+        match self {
+            Self::Topic(CompactedError::Kafka { source, .. }) => source.rdkafka_error_code(),
+            _ => None,
+        }
+    }
 }
 
 /// Reads the messages of one log.

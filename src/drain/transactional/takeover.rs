@@ -13,9 +13,10 @@ use crate::backoff::Backoff;
 use crate::drain::config::{MAX_WORKERS, OnRestoredLog};
 use crate::drain::context::Context;
 use crate::drain::handle::Handle;
+use crate::drain::monitor::Denial;
 use crate::drain::producer_settings::ProducerSettings;
 use crate::drain::send_permit::SendPermit;
-use crate::kafka::{ClientError, CompactedError, Delivery, ErrorCode, Producer, TransactionError};
+use crate::kafka::{ClientError, Delivery, ErrorCode, Producer, TransactionError};
 use crate::sync::Mutex;
 use crate::units::Lsn;
 use crate::wal::ReadError;
@@ -43,28 +44,23 @@ enum TakeoverError {
     #[error(transparent)]
     Read(#[from] ReadError),
     #[error("{TOPIC} takes nothing: {0}")]
-    Refused(String),
+    Refused(ErrorCode),
 }
 
 impl TakeoverError {
     /// Whether brokers answered and will not do it.
     fn is_refusal(&self) -> bool {
+        matches!(self, Self::Table(TableError::Message { .. })) || self.denial().is_some()
+    }
+
+    fn denial(&self) -> Option<Denial> {
         let code = match self {
-            Self::Table(TableError::Message { .. }) => return true,
-            Self::Table(TableError::Topic(CompactedError::Kafka { source, .. })) => {
-                source.rdkafka_error_code()
-            }
+            Self::Table(error) => error.code(),
             Self::Transaction(error) => Some(error.code),
+            Self::Refused(code) => Some(*code),
             _ => None,
         };
-        matches!(
-            code,
-            Some(
-                ErrorCode::TopicAuthorizationFailed
-                    | ErrorCode::ClusterAuthorizationFailed
-                    | ErrorCode::TransactionalIdAuthorizationFailed
-            )
-        )
+        Denial::of(code?, self.to_string())
     }
 }
 
@@ -136,7 +132,7 @@ impl Takeover {
                         drain.delay_ms = delay_ms,
                         "exactly-once: positions not taken over; nothing is sent yet"
                     );
-                    permit.trouble(error.to_string());
+                    permit.trouble(error.to_string(), error.denial());
                     let end = Instant::now() + delay;
                     while Instant::now() < end && !self.is_stopping() {
                         std::thread::sleep(LOOK);
@@ -265,7 +261,7 @@ impl Takeover {
         let all: Vec<_> = ours.iter().map(|key| (key, Some(&value[..]))).chain(others).collect();
         for (key, value) in &all {
             let sent = producer.send_entry(TOPIC, key.as_bytes(), *value);
-            sent.map_err(|code| TakeoverError::Refused(code.to_string()))?;
+            sent.map_err(TakeoverError::Refused)?;
         }
         let mut results: Vec<Delivery> = Vec::new();
         let mut tick = self.patience();
@@ -273,7 +269,7 @@ impl Takeover {
             std::thread::sleep(Duration::from_millis(2));
             producer.take_results(&mut results);
             if let Some(code) = results.iter().find_map(|result| result.error) {
-                return Err(TakeoverError::Refused(code.to_string()));
+                return Err(TakeoverError::Refused(code));
             }
         }
         Ok(persist(&mut tick, |slice| producer.commit_transaction(slice))?)

@@ -8,6 +8,7 @@ use super::persist::{SLICE, persist};
 use super::positions::Positions;
 use super::table::{Table, TableError};
 use crate::backoff::Backoff;
+use crate::drain::monitor::Denial;
 use crate::drain::notify::Notify;
 use crate::drain::producer_settings::ProducerSettings;
 use crate::kafka::{ClientError, Producer, TransactionError};
@@ -37,6 +38,17 @@ enum OpenError {
     Table(#[from] TableError),
 }
 
+impl OpenError {
+    fn denial(&self) -> Option<Denial> {
+        let code = match self {
+            Self::Client(_) => None,
+            Self::Transaction(error) => Some(error.code),
+            Self::Table(error) => error.code(),
+        };
+        Denial::of(code?, self.to_string())
+    }
+}
+
 pub(super) struct TxProducer {
     link: Arc<ProducerSettings>,
     notify: Arc<Notify>,
@@ -46,6 +58,8 @@ pub(super) struct TxProducer {
     producer: Option<Producer>,
     open_at: Instant,
     backoff: Backoff,
+    /// What the last attempt was forbidden.
+    pub(super) denied: Option<Denial>,
 }
 
 impl TxProducer {
@@ -60,7 +74,7 @@ impl TxProducer {
         let id = transactional_id(&identity.log_id, worker);
         let (incarnation, open_at) = (identity.incarnation, Instant::now());
         let (link, notify) = (Arc::clone(link), Arc::clone(notify));
-        Ok(Self { link, notify, table, incarnation, id, producer: None, open_at, backoff })
+        Ok(Self { link, notify, table, incarnation, id, producer: None, open_at, backoff, denied: None })
     }
 
     pub(super) fn producer(&self) -> Option<&Producer> {
@@ -75,10 +89,12 @@ impl TxProducer {
         match self.try_open(tick) {
             Ok((producer, found)) => {
                 self.producer = Some(producer);
+                self.denied = None;
                 Some(found)
             }
             Err(error) => {
                 let delay = self.schedule_rebuild(now);
+                self.denied = error.denial();
                 tracing::warn!(
                     event = "drain.producer_not_built",
                     %error,

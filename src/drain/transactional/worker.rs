@@ -234,7 +234,9 @@ impl Worker {
         let activity =
             activity(is_paused, sender.producer.producer().is_some(), more || sender.transaction.is_some());
         let oldest = lowest.into_iter().flatten().min();
-        state.publish(self.handle.monitor(self.lanes), activity, oldest, sender.held.parked(), now);
+        let monitor = self.handle.monitor(self.lanes);
+        monitor.state().denied = sender.producer.denied.clone();
+        state.publish(monitor, activity, oldest, sender.held.parked(), now);
     }
 }
 
