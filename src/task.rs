@@ -114,6 +114,11 @@ impl Thread {
         Ok(Self { name: name.to_owned(), asks: Some(asks), ended })
     }
 
+    /// Asks the thread to stop, for an owner that has something else to do before [`Self::stop`].
+    pub fn ask_to_stop(&mut self) {
+        self.asks = None;
+    }
+
     /// Asks the thread to stop and waits until it has, or until `deadline` is over. Blocks.
     pub fn stop(mut self, deadline: Duration) -> Result<(), StillRunning> {
         self.asks = None;

@@ -29,7 +29,7 @@ use super::age::{age_of, oldest_age};
 use super::dependencies::{DATABASE, Dependencies};
 use super::log_gauges::LogGauges;
 use super::problems;
-use super::problems::{DamageSeen, Pause, Watched};
+use super::problems::{Cluster, DamageSeen, Pause, Watched};
 
 /// The running parts, as far as an operator sees them.
 pub(super) struct Backend {
@@ -53,8 +53,8 @@ pub(super) struct Backend {
 
 /// What the list of problems is made of.
 pub(super) struct Seen {
-    /// The brokers of the configuration.
-    pub(super) brokers: String,
+    /// The brokers of the configuration, and how the daemon names itself to them.
+    pub(super) cluster: Cluster,
     /// None before the workers run, and with an embedded broker.
     pub(super) kafka: OnceLock<ClusterHealth>,
     pub(super) pause: Mutex<Option<Pause>>,
@@ -69,9 +69,10 @@ pub(super) struct Seen {
 }
 
 /// The problems that `/readyz` shows as the state of Kafka.
-const OF_KAFKA: [Code; 7] = [
+const OF_KAFKA: [Code; 8] = [
     Code::LogRestored,
     Code::KafkaUnreachable,
+    Code::KafkaTlsFailed,
     Code::KafkaAuthenticationFailed,
     Code::KafkaAuthorizationFailed,
     Code::KafkaTopicUnavailable,
@@ -102,8 +103,9 @@ impl Backend {
         let (seen, watched) = (&self.seen, self.seen.watched.last());
         let mut observed = problems::log(&self.log, &seen.damage, &watched);
         observed.extend(problems::admission(&self.ingest.admission(), &self.log));
-        let of_kafka =
-            seen.kafka.get().map(|health| problems::kafka(health, &seen.brokers)).unwrap_or_default();
+        let expired = watched.end_of("kafka.ssl_cert_file");
+        let of_kafka = |health| problems::kafka(health, &seen.cluster, expired);
+        let of_kafka = seen.kafka.get().map(of_kafka).unwrap_or_default();
         observed.extend(seen.pause.lock().as_ref().map(problems::paused));
         if let Some(drain) = self.drain.get() {
             let is_reachable = seen.kafka.get().is_none_or(|health| !matches!(health.last(), Some(Err(_))));
@@ -116,7 +118,7 @@ impl Backend {
                 "users are not served, because what is embedded cannot be opened; start again when it can";
             observed.push(Observation::new(Code::UsersNotServed, detail).with_error(reason));
         }
-        observed.extend(self.consumer.get().and_then(problems::consumer));
+        observed.extend(self.consumer.get().map(problems::consumer).unwrap_or_default());
         observed.extend(self.not_applied());
         observed.extend(problems::certificates(seen.tls.as_ref(), Some(&seen.authenticator), &watched));
         observed.extend(problems::limits(&seen.limits));

@@ -24,6 +24,7 @@ use super::dependencies::Dependencies;
 use super::endpoints::{Endpoints, Passed};
 use super::hooks::PostCommitHook;
 use super::listeners::{Listener, listen_admin, warn_if_exposed};
+use super::problems::Cluster;
 use super::process::{Process, stop_requested};
 use super::reload::Reloadable;
 use super::shutdown::{Deadlines, Running};
@@ -135,7 +136,7 @@ async fn run(wiring: &Wiring<'_>, operators: Endpoint, source: &Source) -> Resul
         dependencies,
         problems: wiring.problems()?,
         kafka: probe.as_ref().map(Probe::health).unwrap_or_default(),
-        brokers,
+        cluster: wiring.cluster(),
         stopping: AtomicBool::new(false),
     });
     let site = Admin::new(&config.server, backend.clone(), http, registry.clone());
@@ -143,7 +144,8 @@ async fn run(wiring: &Wiring<'_>, operators: Endpoint, source: &Source) -> Resul
     let heartbeat = Heartbeat::new("consumer", move || handle.heartbeat());
     let pinger = watchdog::start(vec![heartbeat], Vec::new(), alarm.clone());
     let watches = pinger.map_err(Failure::system("threads"))?.into_iter().collect();
-    let mut running = Running { consumer: Some(consumer), watches, ..Running::default() };
+    let probe = probe.map(Probe::into_thread);
+    let mut running = Running { consumer: Some(consumer), probe, watches, ..Running::default() };
     systemd::ready("applying users' commands");
     tracing::info!(event = "consumer.ready", admin = %listener.address, "applying users' commands");
     let reporting = Arc::clone(&backend);
@@ -162,8 +164,12 @@ async fn run(wiring: &Wiring<'_>, operators: Endpoint, source: &Source) -> Resul
 }
 
 /// The problems that `/readyz` shows as the state of Kafka.
-const OF_KAFKA: [Code; 3] =
-    [Code::KafkaUnreachable, Code::KafkaAuthenticationFailed, Code::KafkaAuthorizationFailed];
+const OF_KAFKA: [Code; 4] = [
+    Code::KafkaUnreachable,
+    Code::KafkaTlsFailed,
+    Code::KafkaAuthenticationFailed,
+    Code::KafkaAuthorizationFailed,
+];
 
 /// What the operator's listener shows of a consumer.
 struct Backend {
@@ -172,14 +178,14 @@ struct Backend {
     dependencies: Arc<Dependencies>,
     problems: Problems,
     kafka: ClusterHealth,
-    brokers: String,
+    cluster: Cluster,
     stopping: AtomicBool,
 }
 
 impl Backend {
     fn problems(&self) -> Vec<Problem> {
         self.problems.refresh(|| {
-            let mut observed = problems::kafka(&self.kafka, &self.brokers);
+            let mut observed = problems::kafka(&self.kafka, &self.cluster, None);
             observed.extend(self.dependencies.observe());
             observed.extend(self.handle.blocked().map(|error| {
                 let detail = "the database does not do what the consumer needs of it";

@@ -9,7 +9,7 @@ use tokio::task::JoinError;
 use crate::config::Mistakes;
 use crate::drain::Lead;
 use crate::http::{ApiParts, Catalogue, Durable, Tls};
-use crate::kafka::{Brokers, EmbeddedBroker, Probe};
+use crate::kafka::{Brokers, EmbeddedBroker};
 use crate::kinds::Kinds;
 use crate::status::Statuses;
 use crate::sync::Mutex;
@@ -47,8 +47,6 @@ pub(super) struct Daemon {
     /// None where another process applies users' commands.
     consumer_metrics: Option<Arc<consumer::Metrics>>,
     embedded: Option<EmbeddedBroker>,
-    /// Asks whether brokers answer.
-    probe: Option<Probe>,
     // Last: the directory is ours until everything else is gone.
     _lock: Lock,
 }
@@ -97,7 +95,7 @@ impl Daemon {
             stopping: AtomicBool::new(false),
             problems: wiring.problems()?,
             seen: Seen {
-                brokers: wiring.broker_names(),
+                cluster: wiring.cluster(),
                 kafka: OnceLock::new(),
                 pause: Mutex::default(),
                 damage: Arc::clone(&wiring.damage),
@@ -152,7 +150,6 @@ impl Daemon {
             drain_metrics,
             consumer_metrics,
             embedded,
-            probe: None,
             _lock: lock,
         })
     }
@@ -177,9 +174,9 @@ impl Daemon {
     pub(super) fn deliver(&mut self, wiring: &Wiring<'_>) -> Result<(), Failure> {
         self.start_drain(wiring)?;
         self.start_consumer(wiring)?;
-        self.probe = wiring.probe(&self.brokers(wiring))?;
-        if let Some(probe) = &self.probe {
+        if let Some(probe) = wiring.probe(&self.brokers(wiring))? {
             self.backend.seen.kafka.get_or_init(|| probe.health());
+            self.running.probe = Some(probe.into_thread());
         }
         self.start_watches(wiring).map_err(Failure::system("threads"))
     }

@@ -58,13 +58,19 @@ pub(super) struct Running {
     pub(super) service: Option<Service>,
     pub(super) auth: Option<Auth>,
     pub(super) hashing: Option<HashWorkers>,
+    /// Asks brokers whether they answer. While none does, its question takes some seconds.
+    pub(super) probe: Option<Thread>,
     /// Threads that only watch.
     pub(super) watches: Vec<Thread>,
 }
 
 impl Running {
     /// Stops everything, in the order in which commands flow. Blocks.
-    pub(super) fn stop(self, deadlines: Deadlines) {
+    pub(super) fn stop(mut self, deadlines: Deadlines) {
+        // Its last question ends beside everything else.
+        if let Some(probe) = &mut self.probe {
+            probe.ask_to_stop();
+        }
         // Operators' changes end. Then ingest takes nothing new, and flushes and answers what waits.
         if let Some(control) = self.control {
             control.stop();
@@ -91,7 +97,7 @@ impl Running {
         if let Some(ingest) = self.ingest {
             ingest.join(deadlines.rest);
         }
-        for thread in self.watches {
+        for thread in self.watches.into_iter().chain(self.probe) {
             if let Err(late) = thread.stop(deadlines.rest) {
                 tracing::warn!(event = "task.thread_left", error = %late, "thread still running after its deadline");
             }

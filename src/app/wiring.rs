@@ -26,7 +26,7 @@ use crate::{consumer, drain, ingest};
 
 use super::hooks::Unseal;
 use super::log_metrics::LogMetrics;
-use super::problems::DamageSeen;
+use super::problems::{Cluster, DamageSeen};
 use super::process::registered;
 use super::{Failure, open};
 
@@ -162,12 +162,9 @@ impl<'a> Wiring<'a> {
         Consumer::start(parts, self.alarm.clone()).map_err(Failure::system("the consumer"))
     }
 
-    /// The brokers of the configuration, for people.
-    pub(super) fn broker_names(&self) -> String {
-        match &self.config.kafka.brokers {
-            Brokers::Embedded => "the embedded broker".to_owned(),
-            Brokers::List(list) => list.clone(),
-        }
+    /// Kafka as the configuration describes it, for the list of problems.
+    pub(super) fn cluster(&self) -> Cluster {
+        Cluster::of(&self.config.kafka)
     }
 
     /// The broker in this process, where the configuration names no other.

@@ -158,6 +158,12 @@ impl Config {
             if self.embedded() {
                 refuse("\"at-least-once\" with brokers = \"embedded\": its topics die with the process");
             }
+            if self.kafka.has_token() {
+                refuse(
+                    "\"at-least-once\" with this [kafka] sasl_mechanism: the admin client, which checks the topic of \
+                        the positions, cannot be given a token",
+                );
+            }
             if self.kafka.acks != kafka::Acks::All {
                 refuse("\"at-least-once\" with this [kafka] acks: transactions need \"all\"");
             }

@@ -187,6 +187,8 @@ fn exactly_once_needs_real_brokers_and_all_replicas() {
     let once = "[drain]\ndelivery = \"exactly-once\"\n[kafka]\nbrokers = ";
     assert_eq!(mistakes(&format!("{once}\"embedded\""), &[]), ["[drain] delivery: found exactly-once"]);
     assert_eq!(mistakes(&format!("{once}\"a:1\"\nacks = 1"), &[]), ["[drain] delivery: found exactly-once"]);
+    let token = "security_protocol = \"sasl_ssl\"\nsasl_mechanism = \"OAUTHBEARER\"\nsasl_token_file = \"Cargo.toml\"";
+    assert_eq!(mistakes(&format!("{once}\"a:1\"\n{token}"), &[]), ["[drain] delivery: found exactly-once"]);
     assert!(read(&format!("{once}\"a:1\""), &[]).is_ok());
 }
 

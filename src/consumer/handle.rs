@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::kafka::ReadError;
 use crate::sync::Mutex;
 
 use super::metrics::Metrics;
@@ -17,7 +18,7 @@ pub(super) struct Shared {
     pub(super) lag: AtomicI64,
     pub(super) progress: Progress,
     /// Why no records come, in the client's words.
-    pub(super) read_error: Mutex<Option<String>>,
+    pub(super) read_error: Mutex<Option<ReadError>>,
     /// Why nothing is applied now.
     pub(super) trouble: Mutex<Option<String>>,
     /// Where `user.commands.v1` is settled up to, by partition.
@@ -55,7 +56,7 @@ impl Handle {
     }
 
     /// What keeps commands from coming, in the Kafka client's words.
-    pub fn read_error(&self) -> Option<String> {
+    pub fn read_error(&self) -> Option<ReadError> {
         self.shared.read_error.lock().clone()
     }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use crate::command::USER_RETRY_TOPIC;
-use crate::kafka::{Partition, Polled, Record, Source};
+use crate::kafka::{Partition, Polled, ReadError, Record, Source};
 use crate::units::Timestamp;
 
 use super::held::Held;
@@ -111,7 +111,7 @@ impl Intake {
     }
 
     /// See [`Source::read_error`].
-    pub(super) fn read_error(&self) -> Option<String> {
+    pub(super) fn read_error(&self) -> Option<ReadError> {
         self.source.read_error()
     }
 

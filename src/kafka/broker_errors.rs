@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::error::RDKafkaErrorCode as Code;
 
+use crate::kafka::{CertificateFault, is_denial};
 use crate::sync::Mutex;
 
 /// Brokers whose errors are kept; a cluster rarely has more.
@@ -21,11 +22,16 @@ const FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
 /// answers, and brokers close idle connections. A second error after this time is another attempt.
 const LASTS_AFTER: Duration = Duration::from_secs(5);
 
+/// Stands for the broker in errors about the token of OAUTHBEARER: without one no broker is asked.
+pub const TOKEN: &str = "sasl_token_file";
+
 /// What kind of a failure it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BrokerFailure {
     /// No connection, or no answer.
     Unreachable,
+    /// We do not accept the broker's certificate, or have no protocol in common.
+    Tls,
     /// The broker does not accept who we are.
     Authentication,
     /// The broker does not allow what we ask.
@@ -39,6 +45,8 @@ pub struct BrokerError {
     pub broker: String,
     /// What kind of a failure it is.
     pub failure: BrokerFailure,
+    /// What is wrong with its certificate, if that is why and was found out.
+    pub certificate: Option<CertificateFault>,
     /// The client's own words.
     pub error: String,
     /// Whether several attempts failed.
@@ -53,6 +61,22 @@ static ERRORS: BrokerErrors = BrokerErrors(Mutex::new(Vec::new()));
 /// Takes an error of a client into account that came without a record.
 pub(super) fn note(code: Code, reason: &str) {
     ERRORS.note(code, reason, Instant::now());
+}
+
+/// Takes into account that there is no token, and why. The caller asks every ten seconds.
+pub(super) fn note_token(reason: &str) {
+    ERRORS.take(TOKEN, BrokerFailure::Authentication, reason, Instant::now());
+}
+
+/// The brokers of which the certificate may be refused.
+pub(super) fn with_tls_failure() -> Vec<String> {
+    let recent = ERRORS.recent(Instant::now()).into_iter();
+    recent.filter(|error| error.failure == BrokerFailure::Tls).map(|error| error.broker).collect()
+}
+
+/// What was found to be wrong with the certificate of a broker.
+pub(super) fn explain(broker: &str, fault: Option<CertificateFault>) {
+    ERRORS.explain(broker, fault);
 }
 
 /// The errors that are not over, the latest first.
@@ -74,17 +98,33 @@ struct Noted {
 
 impl BrokerErrors {
     fn note(&self, code: Code, reason: &str, now: Instant) {
-        let Some((broker, error)) = parse(reason) else { return };
+        if let Some((broker, error)) = parse(reason) {
+            self.take(broker, failure(code, error), error, now);
+        }
+    }
+
+    fn take(&self, broker: &str, failure: BrokerFailure, error: &str, now: Instant) {
         let mut noted = self.0.lock();
         noted.retain(|noted| now.saturating_duration_since(noted.error.at) < FORGOTTEN_AFTER);
         let at = noted.iter().position(|noted| noted.error.broker == broker);
-        let first = at.map_or(now, |at| noted.swap_remove(at).first);
+        let before = at.map(|at| noted.swap_remove(at));
+        let first = before.as_ref().map_or(now, |before| before.first);
+        // It is looked at again and again while it is refused.
+        let certificate =
+            before.filter(|_| failure == BrokerFailure::Tls).and_then(|before| before.error.certificate);
         let lasts = now.saturating_duration_since(first) >= LASTS_AFTER;
         if noted.len() < MAX_BROKERS {
             let (broker, error) = (broker.to_owned(), crate::reported::shortened(error, MAX_TEXT));
-            let error = BrokerError { broker, failure: failure(code), error, lasts, at: now };
+            let error = BrokerError { broker, failure, certificate, error, lasts, at: now };
             noted.push(Noted { error, first });
         }
+    }
+
+    fn explain(&self, broker: &str, fault: Option<CertificateFault>) {
+        let mut noted = self.0.lock();
+        let its = noted.iter_mut().filter(|noted| noted.error.broker == broker);
+        its.filter(|noted| noted.error.failure == BrokerFailure::Tls)
+            .for_each(|noted| noted.error.certificate = fault);
     }
 
     fn forget(&self) {
@@ -100,16 +140,28 @@ impl BrokerErrors {
     }
 }
 
-fn failure(code: Code) -> BrokerFailure {
+/// Alerts by which a server refuses a client's certificate, or the lack of one (RFC 8446, section 6.2). With TLS 1.3 they
+/// come after the client's handshake, as a connection that breaks.
+const ABOUT_OUR_CERTIFICATE: [u16; 8] = [42, 43, 44, 45, 46, 48, 49, 116];
+
+/// The TLS alert that a broker sent, if this is about one.
+fn alert(text: &str) -> Option<u16> {
+    let (_, rest) = text.split_once("SSL alert number ")?;
+    rest.split(|other: char| !other.is_ascii_digit()).next()?.parse().ok()
+}
+
+fn failure(code: Code, text: &str) -> BrokerFailure {
+    match (alert(text), code) {
+        (Some(alert), _) if ABOUT_OUR_CERTIFICATE.contains(&alert) => return BrokerFailure::Authentication,
+        (Some(_), _) | (None, Code::SSL) => return BrokerFailure::Tls,
+        (None, _) => {}
+    }
     match code {
         Code::Authentication
         | Code::SaslAuthenticationFailed
         | Code::UnsupportedSASLMechanism
         | Code::IllegalSASLState => BrokerFailure::Authentication,
-        Code::ClusterAuthorizationFailed
-        | Code::GroupAuthorizationFailed
-        | Code::TransactionalIdAuthorizationFailed
-        | Code::TopicAuthorizationFailed => BrokerFailure::Authorization,
+        code if is_denial(code) => BrokerFailure::Authorization,
         _ => BrokerFailure::Unreachable,
     }
 }
@@ -161,6 +213,35 @@ mod tests {
         errors.forget();
         errors.note(Code::BrokerTransportFailure, REFUSED, after(101));
         assert!(!errors.recent(after(101))[0].lasts, "the cluster answered meanwhile");
+    }
+
+    #[test]
+    fn a_refused_certificate_is_told_by_whose_it_is() {
+        let of = failure;
+        let verify = "SSL handshake failed: error:0A000086:SSL routines::certificate verify failed: broker certificate \
+                      could not be verified";
+        assert_eq!(of(Code::SSL, verify), BrokerFailure::Tls);
+        for alert in [42, 46, 48, 116] {
+            let text =
+                format!("Receive failed: error:0A000412:SSL routines::alert: SSL alert number {alert}");
+            assert_eq!(of(Code::BrokerTransportFailure, &text), BrokerFailure::Authentication, "{alert}");
+        }
+        let version = "error:0A00042E:SSL routines::tlsv1 alert protocol version: SSL alert number 70";
+        assert_eq!(of(Code::SSL, version), BrokerFailure::Tls);
+        assert_eq!(of(Code::BrokerTransportFailure, "Connection refused"), BrokerFailure::Unreachable);
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_certificate_stays_while_it_is_refused() {
+        let (errors, now) = (BrokerErrors(Mutex::default()), Instant::now());
+        errors.note(Code::SSL, REFUSED, now);
+        errors.explain("127.0.0.1:9", Some(CertificateFault::Expired));
+        errors.note(Code::SSL, REFUSED, now);
+        assert_eq!(errors.recent(now)[0].certificate, Some(CertificateFault::Expired));
+        errors.note(Code::BrokerTransportFailure, REFUSED, now);
+        assert_eq!(errors.recent(now)[0].certificate, None, "it is not the certificate any more");
+        errors.explain("127.0.0.1:9", Some(CertificateFault::Expired));
+        assert_eq!(errors.recent(now)[0].certificate, None);
     }
 
     #[test]

@@ -60,6 +60,10 @@ pub(super) fn base(config: &Config, bootstrap: &str) -> Result<ClientConfig, Cli
             .map_err(|source| ClientError::Secret { path: path.clone(), source })?;
         client.set("sasl.password", password.trim_end_matches(['\r', '\n']));
     }
+    if let Some(path) = config.sasl_token_file.as_ref().filter(|_| config.has_token()) {
+        // Handed back with each question for a token (`oauth`).
+        client.set("sasl.oauthbearer.config", path.to_string_lossy());
+    }
     let files = [
         ("ssl.ca.location", &config.ssl_ca_file),
         ("ssl.certificate.location", &config.ssl_cert_file),

@@ -7,8 +7,9 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{ClientConfig, Message as _, Offset, TopicPartitionList};
 
+use crate::kafka::asking::Asking;
 use crate::kafka::compacted_topic::{ASK, CompactedError, partitions_of};
-use crate::kafka::{ClientError, Config, client, compacted_topic};
+use crate::kafka::{ClientError, Config, asking, client, compacted_topic};
 
 /// One look for records.
 const POLL: Duration = Duration::from_millis(100);
@@ -67,7 +68,7 @@ impl Compacted {
     fn end(&self, tick: Tick<'_>) -> Result<Option<i64>, CompactedError> {
         let mut settings = self.settings.clone();
         settings.set("isolation.level", "read_uncommitted");
-        let all: BaseConsumer = self.client(&settings)?;
+        let all = self.client(&settings)?;
         let metadata = all.fetch_metadata(Some(&self.topic), ASK).map_err(|error| self.failed(error))?;
         let known = metadata.topics().iter().find(|topic| topic.name() == self.topic);
         if partitions_of(known).map_err(|error| self.failed(error))?.is_none() {
@@ -79,7 +80,7 @@ impl Compacted {
     }
 
     /// A client that sees what is committed.
-    fn committed(&self) -> Result<BaseConsumer, CompactedError> {
+    fn committed(&self) -> Result<BaseConsumer<Asking>, CompactedError> {
         let mut settings = self.settings.clone();
         settings.set("isolation.level", "read_committed").set("enable.partition.eof", "true");
         self.client(&settings)
@@ -89,7 +90,7 @@ impl Compacted {
     /// see it. But the offsets before `end` may be markers of transactions, which are not shown.
     fn gather(
         &self,
-        consumer: &BaseConsumer,
+        consumer: &BaseConsumer<Asking>,
         end: i64,
         wanted: impl Fn(&[u8]) -> bool,
         tick: Tick<'_>,
@@ -125,11 +126,8 @@ impl Compacted {
         if tick() { Ok(()) } else { Err(CompactedError::Interrupted) }
     }
 
-    fn client<T: rdkafka::config::FromClientConfig>(
-        &self,
-        settings: &ClientConfig,
-    ) -> Result<T, CompactedError> {
-        Ok(settings.create().map_err(ClientError::from)?)
+    fn client(&self, settings: &ClientConfig) -> Result<BaseConsumer<Asking>, CompactedError> {
+        Ok(asking::consumer(settings).map_err(ClientError::from)?)
     }
 
     fn failed(&self, source: KafkaError) -> CompactedError {

@@ -36,6 +36,8 @@ pub struct Config {
     pub sasl_username: Option<String>,
     /// The file that holds its password; a final newline is not part of it.
     pub sasl_password_file: Option<PathBuf>,
+    /// The file that holds its token (OAUTHBEARER), which another program keeps fresh.
+    pub sasl_token_file: Option<PathBuf>,
     /// Certificates that may sign the brokers' (default: the system's).
     pub ssl_ca_file: Option<PathBuf>,
     /// The client's certificate.
@@ -60,6 +62,7 @@ impl Default for Config {
             sasl_mechanism: None,
             sasl_username: None,
             sasl_password_file: None,
+            sasl_token_file: None,
             ssl_ca_file: None,
             ssl_cert_file: None,
             ssl_key_file: None,
@@ -72,6 +75,11 @@ impl Default for Config {
 const REFRESH: Duration = Duration::from_secs(180);
 
 impl Config {
+    /// Whether clients name themselves by a token.
+    pub fn has_token(&self) -> bool {
+        self.sasl_mechanism.is_some_and(SaslMechanism::has_token)
+    }
+
     /// How often a topic that is well is asked about.
     pub fn topic_refresh(&self) -> Duration {
         let set = self.properties.get("topic.metadata.refresh.interval.ms");
@@ -123,11 +131,13 @@ impl Config {
         };
         if self.security_protocol.has_sasl() {
             needs(self.sasl_mechanism.is_none(), "sasl_mechanism", "needed with this security_protocol");
-            needs(self.sasl_username.is_none(), "sasl_username", "needed with this security_protocol");
+            let (needs_token, why) = (self.has_token(), "needed with this security_protocol");
+            needs(self.sasl_username.is_none() && !needs_token, "sasl_username", why);
+            needs(self.sasl_password_file.is_none() && !needs_token, "sasl_password_file", why);
             needs(
-                self.sasl_password_file.is_none(),
-                "sasl_password_file",
-                "needed with this security_protocol",
+                self.sasl_token_file.is_none() && needs_token,
+                "sasl_token_file",
+                "needed with OAUTHBEARER",
             );
         }
         let (cert, key) = (self.ssl_cert_file.is_some(), self.ssl_key_file.is_some());
@@ -135,6 +145,7 @@ impl Config {
         needs(key && !cert, "ssl_cert_file", "needed with ssl_key_file");
         let files = [
             ("sasl_password_file", &self.sasl_password_file),
+            ("sasl_token_file", &self.sasl_token_file),
             ("ssl_ca_file", &self.ssl_ca_file),
             ("ssl_cert_file", &self.ssl_cert_file),
             ("ssl_key_file", &self.ssl_key_file),
@@ -254,6 +265,21 @@ mod tests {
         ] {
             assert!(!fine(brokers), "{brokers}");
         }
+    }
+
+    #[test]
+    fn a_token_takes_the_place_of_name_and_password() {
+        let sasl = "security_protocol = \"sasl_ssl\"\nsasl_mechanism = \"OAUTHBEARER\"\n";
+        let keys = |text: &str| -> Vec<String> {
+            read(&format!("{sasl}{text}")).validate().into_iter().map(|mistake| mistake.key).collect()
+        };
+        assert_eq!(keys(""), ["sasl_token_file"]);
+        assert_eq!(keys("sasl_token_file = \"/does/not/exist\""), ["sasl_token_file"]);
+        assert_eq!(keys("sasl_token_file = \"/dev/null\""), ["sasl_token_file"], "no file");
+        assert_eq!(
+            keys(&format!("sasl_token_file = {:?}", env!("CARGO_MANIFEST_DIR").to_owned() + "/Cargo.toml")),
+            [""; 0]
+        );
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! Kafka as drain and consumer need it: settings, one producer a worker, a member of a group, what each error means,
 //! and a broker for those who have none.
 
+mod asking;
 mod broker_errors;
+mod certificate_check;
 mod client;
 mod compacted;
 mod compacted_topic;
@@ -9,6 +11,7 @@ mod config;
 mod denial;
 mod embedded;
 mod errors;
+mod oauth;
 mod outbox;
 mod poller;
 mod probe;
@@ -21,7 +24,8 @@ mod topics;
 mod transaction;
 mod values;
 
-pub use broker_errors::{BrokerError, BrokerFailure, broker_errors};
+pub use broker_errors::{BrokerError, BrokerFailure, TOKEN, broker_errors};
+pub use certificate_check::CertificateFault;
 pub use client::{ClientError, Guarantee};
 pub use compacted::Compacted;
 pub use compacted_topic::CompactedError;
@@ -36,7 +40,7 @@ pub use properties::Properties;
 pub use range::{Range, RangeError, Span as OffsetSpan};
 pub use rdkafka::error::RDKafkaErrorCode as ErrorCode;
 pub use record::Record;
-pub use source::{Partition, Polled, Source};
+pub use source::{Partition, Polled, ReadError, Source};
 pub use topics::{Answer, Topics, TopicsError, refusal_in_kafkas_words};
 pub use transaction::{Next, TransactionError};
 pub use values::{Acks, Brokers, Compression, Linger, SaslMechanism, SecurityProtocol};

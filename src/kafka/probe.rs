@@ -3,15 +3,18 @@
 //! The drain asks brokers only for the sake of records, and librdkafka reports failures but no recovery. So this client
 //! of its own asks for the metadata of one topic.
 
+use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rdkafka::ClientContext;
+use rdkafka::client::OAuthToken;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
 use rdkafka::producer::{BaseProducer, Producer as _, ProducerContext};
 
-use crate::kafka::{ClientError, Config, broker_errors, client};
+use crate::kafka::certificate_check::CertificateCheck;
+use crate::kafka::{ClientError, Config, broker_errors, client, oauth};
 use crate::sync::Mutex;
 use crate::task::{Alarm, OnFailure, Thread};
 
@@ -44,10 +47,13 @@ impl ClusterHealth {
     }
 }
 
+/// Certificates looked at after a question. A cluster that refuses one refuses all, most often.
+const CERTIFICATES: usize = 2;
+
 /// The thread that asks. Dropped, it ends after its question.
 pub struct Probe {
     health: ClusterHealth,
-    _thread: Thread,
+    thread: Thread,
 }
 
 impl Probe {
@@ -56,14 +62,18 @@ impl Probe {
         let mut settings = client::base(config, bootstrap)?;
         settings.set("reconnect.backoff.max.ms", RECONNECT_MAX_MS);
         let client: BaseProducer<Context> = settings.create_with_context(Context)?;
+        let certificates = CertificateCheck::new(config);
         let health = ClusterHealth::default();
         let (shared, topic) = (health.clone(), topic.to_owned());
         let thread = Thread::spawn("kafka-probe", OnFailure::Raise(alarm.clone()), move |stop| {
+            // The question for a token is among the first events.
+            serve(&client);
             loop {
                 let asked = client.client().fetch_metadata(Some(&topic), PATIENCE);
-                // Serves the callbacks, so that the errors of brokers are known when the answer is.
-                for _ in 0..EVENTS {
-                    client.poll(Duration::ZERO);
+                // The errors of brokers are known when the answer is, and so is why certificates are refused.
+                serve(&client);
+                for broker in broker_errors::with_tls_failure().into_iter().take(CERTIFICATES) {
+                    broker_errors::explain(&broker, certificates.look(&broker));
                 }
                 shared.take(asked.map(drop).map_err(|error| words(&error)));
                 if stop.within(EVERY) {
@@ -71,12 +81,24 @@ impl Probe {
                 }
             }
         });
-        Ok(Self { health, _thread: thread.map_err(ClientError::Thread)? })
+        Ok(Self { health, thread: thread.map_err(ClientError::Thread)? })
+    }
+
+    /// The thread, to be stopped by whoever stops the others. It ends within about ten seconds.
+    pub fn into_thread(self) -> Thread {
+        self.thread
     }
 
     /// A view of what it finds.
     pub fn health(&self) -> ClusterHealth {
         self.health.clone()
+    }
+}
+
+/// Calls what waits to be called.
+fn serve(client: &BaseProducer<Context>) {
+    for _ in 0..EVENTS {
+        client.poll(Duration::ZERO);
     }
 }
 
@@ -87,6 +109,12 @@ fn words(error: &KafkaError) -> String {
 struct Context;
 
 impl ClientContext for Context {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(&self, path: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
+        oauth::token(path)
+    }
+
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         client::log(level, facility, message);
     }

@@ -1,11 +1,13 @@
 //! One producer of one worker.
 
 use std::borrow::Cow;
+use std::error::Error;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use rdkafka::client::OAuthToken;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
@@ -13,7 +15,7 @@ use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, PurgeConfig}
 use rdkafka::{ClientConfig, ClientContext, Message as _};
 
 use crate::kafka::poller::PolledProducer;
-use crate::kafka::{Acks, Answer, ClientError, Config, Guarantee, client, topics};
+use crate::kafka::{Acks, Answer, ClientError, Config, Guarantee, client, oauth, topics};
 use crate::sync::Mutex;
 use crate::task::OnFailure;
 
@@ -257,6 +259,12 @@ impl Context {
 }
 
 impl ClientContext for Context {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(&self, path: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
+        oauth::token(path)
+    }
+
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         self.guarded(|| client::log(level, facility, message));
     }

@@ -13,7 +13,7 @@ use crate::mistake::Mistake;
 pub struct Properties(BTreeMap<String, String>);
 
 /// Settings that would break a promise, or that have a key of their own, and what to do instead.
-const REFUSED: [(&str, &str); 34] = [
+const REFUSED: [(&str, &str); 37] = [
     ("acks", "[kafka] acks"),
     ("request.required.acks", "[kafka] acks"),
     ("bootstrap.servers", "[kafka] brokers"),
@@ -30,6 +30,9 @@ const REFUSED: [(&str, &str); 34] = [
     ("sasl.mechanisms", "[kafka] sasl_mechanism"),
     ("sasl.username", "[kafka] sasl_username"),
     ("sasl.password", "[kafka] sasl_password_file"),
+    ("sasl.oauthbearer.config", "[kafka] sasl_token_file"),
+    ("sasl.oauthbearer.method", "[kafka] sasl_token_file: this client has no HTTP client"),
+    ("enable.sasl.oauthbearer.unsecure.jwt", "[kafka] sasl_token_file"),
     ("enable.idempotence", ORDER),
     ("enable.gapless.guarantee", ORDER),
     ("transactional.id", ORDER),

@@ -7,8 +7,9 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
 use rdkafka::{Offset, TopicPartitionList};
 
+use crate::kafka::asking::Asking;
 use crate::kafka::source::owned;
-use crate::kafka::{ClientError, Config, Record, client};
+use crate::kafka::{ClientError, Config, Record, asking, client};
 use crate::units::Timestamp;
 
 /// One request to a broker.
@@ -59,7 +60,7 @@ pub enum RangeError {
 
 /// A range being read.
 pub struct Range {
-    consumer: BaseConsumer,
+    consumer: BaseConsumer<Asking>,
     topic: String,
     /// Where each partition that is not read yet ends.
     ends: BTreeMap<i32, i64>,
@@ -70,7 +71,7 @@ impl Range {
     pub fn open(config: &Config, bootstrap: &str, topic: &str, span: Span) -> Result<Self, RangeError> {
         let mut settings = client::consumer(config, bootstrap, GROUP)?;
         settings.set("enable.partition.eof", "true");
-        let consumer: BaseConsumer = settings.create().map_err(ClientError::from)?;
+        let consumer = asking::consumer(&settings).map_err(ClientError::from)?;
         let mut range = Self { consumer, topic: topic.to_owned(), ends: BTreeMap::new() };
         let mut assignment = TopicPartitionList::new();
         for partition in range.partitions(span.partition)? {

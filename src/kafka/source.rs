@@ -5,17 +5,19 @@
 //! too, and the table of outcomes decides. Offsets are committed by the caller, after the database has committed.
 
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
+use rdkafka::client::OAuthToken;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, Rebalance};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers as _};
 use rdkafka::{ClientContext, Message as _, Offset, Statistics, TopicPartitionList};
 
-use crate::kafka::{ClientError, Config, Record, client};
+use crate::kafka::{ClientError, Config, Record, client, is_denial, oauth};
 use crate::sync::Mutex;
 
 /// A member that was killed is noticed after this long. Not below the brokers' own `group.min.session.timeout.ms`.
@@ -69,7 +71,16 @@ struct Shared {
     revoked: Mutex<Vec<Partition>>,
     lag: AtomicI64,
     /// The last error of a poll, in the client's words; none since a record came.
-    read_error: Mutex<Option<(String, Instant)>>,
+    read_error: Mutex<Option<(ReadError, Instant)>>,
+}
+
+/// What keeps records from coming.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReadError {
+    /// The client's words.
+    pub text: String,
+    /// Whether brokers deny what is asked.
+    pub is_denied: bool,
 }
 
 impl Shared {
@@ -78,7 +89,8 @@ impl Shared {
         let Some(code) = error.rdkafka_error_code().filter(|code| !UNAVAILABLE.contains(code)) else {
             return;
         };
-        *self.read_error.lock() = Some((code.to_string(), Instant::now()));
+        let error = ReadError { text: code.to_string(), is_denied: is_denial(code) };
+        *self.read_error.lock() = Some((error, Instant::now()));
     }
 }
 
@@ -176,9 +188,9 @@ impl Source {
 
     /// What keeps records from coming, in the client's words: a topic that is unknown, a group that is not allowed. The
     /// client repeats it with every attempt.
-    pub fn read_error(&self) -> Option<String> {
+    pub fn read_error(&self) -> Option<ReadError> {
         let last = self.shared.read_error.lock();
-        last.as_ref().filter(|(_, at)| at.elapsed() < REPEATED_WITHIN).map(|(words, _)| words.clone())
+        last.as_ref().filter(|(_, at)| at.elapsed() < REPEATED_WITHIN).map(|(error, _)| error.clone())
     }
 
     /// Records of our partitions that are not committed yet, as of a few seconds ago.
@@ -213,6 +225,12 @@ struct Context {
 }
 
 impl ClientContext for Context {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(&self, path: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
+        oauth::token(path)
+    }
+
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         client::log(level, facility, message);
     }
@@ -237,11 +255,15 @@ impl ConsumerContext for Context {
                 let mut revoked = self.shared.revoked.lock();
                 revoked.extend(list.elements().iter().map(|one| (one.topic().into(), one.partition())));
             }
-            Rebalance::Assign(list) => tracing::info!(
-                event = "consumer.partitions_assigned",
-                consumer.partitions = list.count(),
-                "partitions assigned"
-            ),
+            Rebalance::Assign(list) => {
+                // The group took the client in: what kept it out is over.
+                self.shared.read_error.lock().take();
+                tracing::info!(
+                    event = "consumer.partitions_assigned",
+                    consumer.partitions = list.count(),
+                    "partitions assigned"
+                );
+            }
             Rebalance::Error(error) => {
                 tracing::warn!(event = "consumer.rebalance_failed", %error, "consumer group not rebalanced");
             }

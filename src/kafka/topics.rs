@@ -11,11 +11,11 @@ use rdkafka::admin::{
 };
 use rdkafka::client::{Client, DefaultClientContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::producer::{BaseProducer, Producer as _};
+use rdkafka::producer::Producer as _;
 use rdkafka::{ClientConfig, ClientContext};
 use tokio::runtime::Runtime;
 
-use crate::kafka::{Brokers, ClientError, Config, client};
+use crate::kafka::{Brokers, ClientError, Config, SaslMechanism, asking, client};
 
 /// One request; below the watchdog's patience.
 const ASK: Duration = Duration::from_secs(3);
@@ -80,7 +80,7 @@ pub(super) fn ask<C: ClientContext>(client: &Client<C>, topic: &str, timeout: Du
 /// Asks for a topic to be created with the brokers' defaults, where they allow that, by a client of its own: the right
 /// to create topics is a client's, and no other client has it. Blocks for at most `timeout`.
 pub(super) fn create_by_default(creating: &ClientConfig, topic: &str, timeout: Duration) -> Answer {
-    match creating.create::<BaseProducer>() {
+    match asking::producer(creating) {
         Ok(creator) => ask(creator.client(), topic, timeout),
         Err(error) => {
             tracing::warn!(
@@ -92,6 +92,11 @@ pub(super) fn create_by_default(creating: &ClientConfig, topic: &str, timeout: D
             Answer::Away
         }
     }
+}
+
+/// Whether an admin client would wait in vain: it cannot be given a token (see `oauth`).
+fn needs_token(settings: &ClientConfig) -> bool {
+    settings.get("sasl.mechanism") == Some(SaslMechanism::OAuthBearer.as_str())
 }
 
 /// The settings of a topic.
@@ -110,6 +115,9 @@ pub(super) fn describe(
 /// Whether brokers say that a topic is compacted: then they refuse records without a key. `None`: they do not say, or
 /// may not tell us. Blocks for at most `timeout`.
 pub(super) fn is_compacted(settings: &ClientConfig, topic: &str, timeout: Duration) -> Option<bool> {
+    if needs_token(settings) {
+        return None;
+    }
     let admin: AdminClient<DefaultClientContext> = settings.create().ok()?;
     let waiting = tokio::runtime::Builder::new_current_thread().build().ok()?;
     let options = AdminOptions::new().operation_timeout(Some(timeout)).request_timeout(Some(timeout));
@@ -162,7 +170,7 @@ impl Topics {
     pub fn ensure(&self, topics: &[&str]) -> Result<(), TopicsError> {
         // The embedded broker has no admin requests; it makes what it is asked for.
         let settings = if self.embedded { &self.creating } else { &self.settings };
-        let asking: BaseProducer = settings.create().map_err(ClientError::from)?;
+        let asking = asking::producer(settings).map_err(ClientError::from)?;
         let mut missing = Vec::new();
         for topic in topics {
             let asked = asking.client().fetch_metadata(Some(topic), ASK).map_err(TopicsError::Away)?;
@@ -175,6 +183,10 @@ impl Topics {
     }
 
     fn make(&self, missing: &[&str]) -> Result<(), TopicsError> {
+        if needs_token(&self.settings) {
+            let topic = missing.join(", ");
+            return Err(TopicsError::Refused { topic, code: RDKafkaErrorCode::UnsupportedFeature });
+        }
         let admin: AdminClient<DefaultClientContext> = self.settings.create().map_err(ClientError::from)?;
         let waiting = tokio::runtime::Builder::new_current_thread().build();
         let away =

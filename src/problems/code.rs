@@ -55,6 +55,7 @@ codes! {
     LogDamaged "log_damaged" Error "" "log damaged";
     UsersNotServed "users_not_served" Error "" "users not served";
     KafkaUnreachable "kafka_unreachable" Warning "kafka" "Kafka unreachable";
+    KafkaTlsFailed "kafka_tls_failed" Error "kafka" "TLS with Kafka failed";
     KafkaAuthenticationFailed "kafka_authentication_failed" Error "kafka" "Kafka authentication failed";
     KafkaAuthorizationFailed "kafka_authorization_failed" Error "" "Kafka authorization failed";
     KafkaTopicUnavailable "kafka_topic_unavailable" Warning "" "Kafka topic unavailable";

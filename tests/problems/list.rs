@@ -23,6 +23,8 @@ pub fn await_problem(forebay: &Forebay, code: &str) -> Value {
 pub fn await_end(forebay: &Forebay, code: &str) {
     wait::until_true("the problem ends", LONG, || entries(forebay, code).is_empty());
     assert_eq!(metric(forebay, &gauge(code)), 0.0);
+    // A thread of its own writes the log.
+    wait::until_true("its end is logged", LONG, || !lines(forebay, "problem.ended", code).is_empty());
     let ended = lines(forebay, "problem.ended", code);
     assert_eq!(ended.len(), 1, "said once: {ended:?}");
     assert!(ended[0].contains("\"level\":\"INFO\"") && ended[0].contains("\"duration_s\":"), "{ended:?}");
@@ -44,6 +46,7 @@ pub fn is_everywhere(forebay: &Forebay, entry: &Value) {
         assert!(of_code(&document["problems"], code).iter().any(is_it), "{document}");
     }
     assert_eq!(metric(forebay, &gauge(code)), 1.0);
+    wait::until_true("its start is logged", LONG, || !lines(forebay, "problem.started", code).is_empty());
     let started = lines(forebay, "problem.started", code);
     assert_eq!(started.len(), 1, "said once: {started:?}");
     assert!(!started[0].contains("\"level\":\"INFO\""), "{started:?}");

@@ -7,3 +7,4 @@ mod delivery;
 mod dependencies;
 mod list;
 mod operators;
+mod secured;

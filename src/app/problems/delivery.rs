@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use crate::consumer;
-use crate::drain::Handle;
-use crate::kafka::{broker_errors, refusal_in_kafkas_words};
+use crate::drain::{Denial, Handle};
+use crate::kafka::{ErrorCode, ReadError, broker_errors, refusal_in_kafkas_words};
 use crate::problems::{Code, Observation};
 use crate::ratelimit::Limits;
 use crate::units::Timestamp;
@@ -32,7 +32,10 @@ pub(in crate::app) struct Pause {
 pub(in crate::app) fn delivery(drain: &Handle, is_reachable: bool) -> Vec<Observation> {
     let refused = drain.refused_topics().into_iter().map(|(topic, reason)| refused(&topic, reason));
     let mut observed: Vec<_> = refused.collect();
-    observed.extend(stalled(drain, is_reachable));
+    match drain.denied() {
+        Some(denial) => observed.push(denied(&denial)),
+        None => observed.extend(stalled(drain, is_reachable)),
+    }
     observed.extend(parked(drain));
     observed
 }
@@ -48,11 +51,31 @@ fn refused(topic: &str, reason: &str) -> Observation {
     let (code, detail) = match is_denied {
         true => (
             Code::KafkaAuthorizationFailed,
-            format!("Kafka denies access to topic {topic}; its records wait"),
+            format!(
+                "Kafka denies access to topic {topic}; its records wait; grant Write and Describe on it, no restart is \
+                 needed"
+            ),
         ),
         false => (Code::KafkaTopicUnavailable, format!("Kafka refuses topic {topic}; its records wait")),
     };
     Observation::new(code, detail).about(topic).with_error(words).for_at_least(REFUSED_FOR)
+}
+
+/// What a producer needs before its first record.
+fn denied(denial: &Denial) -> Observation {
+    let what = match denial.code {
+        ErrorCode::ClusterAuthorizationFailed => {
+            "idempotent writes; grant Write on the topics, or IdempotentWrite on the cluster"
+        }
+        ErrorCode::TransactionalIdAuthorizationFailed => {
+            "its transactional ids; grant Write and Describe on those with the log's prefix"
+        }
+        _ => "the topic of its positions; grant Read, Write, Describe and DescribeConfigs on it",
+    };
+    let detail = format!(
+        "Kafka denies the daemon {what}; nothing is sent and nothing is lost, and no restart is needed"
+    );
+    Observation::new(Code::KafkaAuthorizationFailed, detail).about("producers").with_error(&denial.text)
 }
 
 /// Why nothing is delivered.
@@ -100,18 +123,26 @@ fn parked(drain: &Handle) -> impl Iterator<Item = Observation> {
 }
 
 /// A consumer in this process.
-pub(in crate::app) fn consumer(consumer: &consumer::Handle) -> Option<Observation> {
+pub(in crate::app) fn consumer(consumer: &consumer::Handle) -> Vec<Observation> {
     if let Some(error) = consumer.blocked() {
         let detail = "no command about users is applied while the database cannot be written";
-        return Some(Observation::new(Code::ConsumerStalled, detail).with_error(error));
+        return vec![Observation::new(Code::ConsumerStalled, detail).with_error(error)];
     }
-    let Some(idle) = consumer.stalled_for(Instant::now()) else {
-        let detail = "the consumer cannot read the commands about users from Kafka";
-        let unread = Observation::new(Code::ConsumerStalled, detail).with_error(consumer.read_error()?);
-        return Some(unread.for_at_least(READS_WITHIN));
-    };
-    let detail = "commands about users are pending, and none was settled for 30 s or more";
-    Some(Observation::new(Code::ConsumerStalled, detail).since(Timestamp::now().before(idle)))
+    if let Some(idle) = consumer.stalled_for(Instant::now()) {
+        let detail = "commands about users are pending, and none was settled for 30 s or more";
+        return vec![Observation::new(Code::ConsumerStalled, detail).since(Timestamp::now().before(idle))];
+    }
+    consumer.read_error().map(unread).unwrap_or_default()
+}
+
+fn unread(error: ReadError) -> Vec<Observation> {
+    let detail = "the consumer cannot read the commands about users from Kafka";
+    let unread = Observation::new(Code::ConsumerStalled, detail).with_error(&error.text);
+    let detail =
+        "Kafka denies the consumer its group or its topics; grant Read on them, no restart is needed";
+    let denied = Observation::new(Code::KafkaAuthorizationFailed, detail).about("the consumer");
+    let denied = error.is_denied.then(|| denied.with_error(error.text).for_at_least(REFUSED_FOR));
+    denied.into_iter().chain([unread.for_at_least(READS_WITHIN)]).collect()
 }
 
 /// Rate limits that operators changed.

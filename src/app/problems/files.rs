@@ -32,6 +32,7 @@ impl Files {
             ("kafka.ssl_key_file", &kafka.ssl_key_file, false),
             ("kafka.ssl_ca_file", &kafka.ssl_ca_file, false),
             ("kafka.sasl_password_file", &kafka.sasl_password_file, false),
+            ("kafka.sasl_token_file", &kafka.sasl_token_file, false),
         ];
         let of_kafka =
             files.into_iter().filter_map(|(key, path, is_cert)| Some((key, path.clone()?, is_cert)));

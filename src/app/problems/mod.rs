@@ -14,7 +14,7 @@ mod watched;
 pub(super) use certificates::certificates;
 pub(super) use delivery::{Pause, consumer, delivery, limits, paused};
 pub(super) use files::Files;
-pub(super) use kafka::kafka;
+pub(super) use kafka::{Cluster, kafka};
 pub(super) use log::{DamageSeen, admission, log};
 pub(super) use report::{dependency, last_error, report};
 pub(super) use watched::{Watched, watch};

@@ -41,6 +41,16 @@ pub(super) struct Letters {
     pub(super) last_reason: String,
 }
 
+impl Snapshot {
+    /// When the certificate of this key ends, if that is near or over.
+    pub(in crate::app) fn end_of(&self, key: &str) -> Option<Timestamp> {
+        self.files.iter().find_map(|trouble| match trouble {
+            FileTrouble::Ending { key: own, until } if *own == key => Some(*until),
+            _ => None,
+        })
+    }
+}
+
 impl Watched {
     pub(in crate::app) fn last(&self) -> Snapshot {
         self.0.lock().clone()

@@ -64,7 +64,7 @@ impl Validity {
     /// Whether it should have been renewed by now.
     pub fn is_ending(&self, now: Timestamp) -> bool {
         let lifetime = self.until.since(self.from);
-        self.until.since(now) < WARN_WITHIN.min(lifetime / WARN_PART)
+        self.until <= now || self.until.since(now) < WARN_WITHIN.min(lifetime / WARN_PART)
     }
 }
 
@@ -83,6 +83,8 @@ mod tests {
         let year = Validity { from: Timestamp(0), until: Timestamp(365 * DAY) };
         assert!(!year.is_ending(Timestamp(351 * DAY)));
         assert!(year.is_ending(Timestamp(351 * DAY + 1)) && year.is_ending(Timestamp(400 * DAY)));
+        let never = Validity { from: Timestamp(9 * DAY), until: Timestamp(2 * DAY) };
+        assert!(never.is_ending(Timestamp(9 * DAY)) && never.is_ending(Timestamp(10 * DAY)));
         let week = Validity { from: Timestamp(0), until: Timestamp(6 * DAY) };
         assert!(!week.is_ending(Timestamp(4 * DAY)) && week.is_ending(Timestamp(4 * DAY + 1)));
     }

@@ -1,0 +1,63 @@
+//! Clients that live for some questions.
+
+use std::error::Error;
+use std::time::Duration;
+
+use rdkafka::client::OAuthToken;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, ConsumerContext};
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::message::DeliveryResult;
+use rdkafka::producer::{BaseProducer, ProducerContext};
+use rdkafka::{ClientConfig, ClientContext};
+
+use crate::kafka::{client, oauth};
+
+/// Events served before the first question. The one that asks for a token is among the first.
+const FIRST_EVENTS: usize = 8;
+
+/// The context of such a client. What goes wrong is an answer to its question.
+pub(super) struct Asking;
+
+/// One that asks for metadata.
+pub(super) fn producer(settings: &ClientConfig) -> KafkaResult<BaseProducer<Asking>> {
+    let client: BaseProducer<Asking> = settings.create_with_context(Asking)?;
+    // Without a token there is no connection.
+    for _ in 0..FIRST_EVENTS {
+        client.poll(Duration::ZERO);
+    }
+    Ok(client)
+}
+
+/// One that reads. It has no partitions yet, so no record is lost here.
+pub(super) fn consumer(settings: &ClientConfig) -> KafkaResult<BaseConsumer<Asking>> {
+    let client: BaseConsumer<Asking> = settings.create_with_context(Asking)?;
+    for _ in 0..FIRST_EVENTS {
+        drop(client.poll(Duration::ZERO));
+    }
+    Ok(client)
+}
+
+impl ClientContext for Asking {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        client::log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(%error, kafka.reason = reason, "Kafka client error");
+    }
+
+    fn generate_oauth_token(&self, path: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
+        oauth::token(path)
+    }
+}
+
+impl ProducerContext for Asking {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, _: &DeliveryResult<'_>, (): ()) {}
+}
+
+impl ConsumerContext for Asking {}

@@ -1,0 +1,119 @@
+//! Why a broker's certificate is refused. librdkafka says the same of an unknown authority, an expired certificate and a
+//! wrong name: "certificate verify failed". So a handshake of our own, which sends nothing else, asks for the reason.
+
+use std::fs;
+use std::io;
+use std::net::{TcpStream, ToSocketAddrs as _};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::pem::PemObject as _;
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
+use tokio_rustls::rustls::{CertificateError, ClientConfig, ClientConnection, Error, RootCertStore};
+
+use crate::kafka::{Config, SecurityProtocol};
+
+/// A handshake takes milliseconds. Nothing waits for this one but the next question of the probe.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Where systems keep the authorities that they trust.
+const SYSTEM: [&str; 4] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
+
+/// What is wrong with a broker's certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CertificateFault {
+    /// No authority that we trust signed it.
+    UnknownAuthority,
+    /// Its time is over.
+    Expired,
+    /// Its time has not come.
+    NotYetValid,
+    /// It is for another name.
+    OtherName,
+}
+
+/// Looks at certificates as the clients do, with the authorities that they loaded.
+pub(super) struct CertificateCheck(Option<Arc<ClientConfig>>);
+
+impl CertificateCheck {
+    /// With the authorities of the configuration. Checks nothing where there is no TLS, or where librdkafka was given
+    /// settings of its own for it.
+    pub(super) fn new(config: &Config) -> Self {
+        let has_tls = matches!(config.security_protocol, SecurityProtocol::Ssl | SecurityProtocol::SaslSsl);
+        let is_ours = config.properties.iter().all(|(name, _)| !name.contains("ssl."));
+        let authorities = if has_tls && is_ours { authorities(config.ssl_ca_file.as_deref()) } else { None };
+        Self(authorities.and_then(settings))
+    }
+
+    /// What is wrong with the certificate at `broker` (`host:port`); `None` where nothing is, or nobody knows. Blocks for
+    /// a few seconds at most, but for the resolver.
+    pub(super) fn look(&self, broker: &str) -> Option<CertificateFault> {
+        let settings = Arc::clone(self.0.as_ref()?);
+        let (host, _) = broker.rsplit_once(':')?;
+        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        let session = ClientConnection::new(settings, ServerName::try_from(host).ok()?).ok()?;
+        let address = broker.to_socket_addrs().ok()?.next()?;
+        let tcp = TcpStream::connect_timeout(&address, PATIENCE).ok()?;
+        shake_hands(session, tcp).ok().flatten()
+    }
+}
+
+fn shake_hands(mut session: ClientConnection, mut tcp: TcpStream) -> io::Result<Option<CertificateFault>> {
+    let end = Instant::now() + PATIENCE;
+    tcp.set_read_timeout(Some(PATIENCE))?;
+    tcp.set_write_timeout(Some(PATIENCE))?;
+    while session.is_handshaking() && Instant::now() < end {
+        while session.wants_write() {
+            session.write_tls(&mut tcp)?;
+        }
+        if session.is_handshaking() && session.read_tls(&mut tcp)? == 0 {
+            break;
+        }
+        if let Err(error) = session.process_new_packets() {
+            return Ok(fault(&error));
+        }
+    }
+    Ok(None)
+}
+
+fn fault(error: &Error) -> Option<CertificateFault> {
+    let Error::InvalidCertificate(refused) = error else { return None };
+    match refused {
+        CertificateError::UnknownIssuer => Some(CertificateFault::UnknownAuthority),
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            Some(CertificateFault::Expired)
+        }
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            Some(CertificateFault::NotYetValid)
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            Some(CertificateFault::OtherName)
+        }
+        _ => None,
+    }
+}
+
+fn authorities(file: Option<&Path>) -> Option<RootCertStore> {
+    let text = match file {
+        Some(path) => fs::read(path).ok(),
+        None => SYSTEM.iter().find_map(|path| fs::read(path).ok()),
+    };
+    let mut known = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(&text?).flatten() {
+        // One that cannot be parsed signs nothing.
+        let _ = known.add(certificate);
+    }
+    (!known.is_empty()).then_some(known)
+}
+
+fn settings(authorities: RootCertStore) -> Option<Arc<ClientConfig>> {
+    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
+    let builder = builder.with_safe_default_protocol_versions().ok()?;
+    Some(Arc::new(builder.with_root_certificates(authorities).with_no_client_auth()))
+}

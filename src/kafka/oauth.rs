@@ -1,0 +1,109 @@
+//! Tokens for SASL/OAUTHBEARER, read from a file that another program keeps fresh.
+//!
+//! Every client asks for a token by its context when it is made, and again before the token is old. The path comes with
+//! the question: it stands in librdkafka's `sasl.oauthbearer.config`, which librdkafka itself reads only for unsecured
+//! tokens. An admin client of rdkafka never asks, so there is none with this mechanism.
+
+use std::error::Error;
+use std::fs::File;
+use std::io;
+use std::io::Read as _;
+
+use data_encoding::BASE64URL_NOPAD;
+use rdkafka::client::OAuthToken;
+use serde::Deserialize;
+
+use crate::kafka::broker_errors;
+use crate::units::Timestamp;
+
+/// A token has some kilobytes.
+const MAX_BYTES: u64 = 64 << 10;
+/// The file is read again after four fifths of this time at the latest: what was revoked is replaced there.
+const MAX_LIFETIME_MS: u64 = 60_000;
+/// Name of the client where the token does not say it. Only for logs of librdkafka.
+const UNNAMED: &str = "forebay";
+
+/// What of a signed token's claims matters here. A token of another form has none.
+#[derive(Default, Deserialize)]
+struct Claims {
+    sub: Option<String>,
+    /// Seconds since 1970.
+    exp: Option<f64>,
+}
+
+/// The token in the file at `path`. What is wrong with it is noted for the list of problems: librdkafka reports an error
+/// that stays the same once.
+pub(super) fn token(path: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
+    read(path.unwrap_or_default(), Timestamp::now())
+        .inspect_err(|error| broker_errors::note_token(&error.to_string()))
+        .map_err(Into::into)
+}
+
+/// Errors never show what is in the file.
+fn read(path: &str, now: Timestamp) -> io::Result<OAuthToken> {
+    let named = |error: io::Error| io::Error::new(error.kind(), format!("{path}: {error}"));
+    let mut text = String::new();
+    let file = File::open(path).map_err(named)?;
+    file.take(MAX_BYTES).read_to_string(&mut text).map_err(named)?;
+    let token = text.trim();
+    if token.is_empty() {
+        return Err(io::Error::other(format!("{path} holds no token")));
+    }
+    if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(io::Error::other(format!("{path} holds something else than a token")));
+    }
+    let claims = claims(token);
+    let end = claims.exp.map(|seconds| Timestamp((seconds.max(0.0) * 1e3) as u64));
+    if let Some(end) = end.filter(|end| *end <= now) {
+        return Err(io::Error::other(format!("the token in {path} expired at {end}")));
+    }
+    let lifetime = end.map_or(MAX_LIFETIME_MS, |end| end.0 - now.0).min(MAX_LIFETIME_MS);
+    Ok(OAuthToken {
+        token: token.to_owned(),
+        principal_name: claims.sub.unwrap_or_else(|| UNNAMED.to_owned()),
+        lifetime_ms: i64::try_from(now.0 + lifetime).unwrap_or(i64::MAX),
+    })
+}
+
+fn claims(token: &str) -> Claims {
+    let payload = token.split('.').nth(1).and_then(|part| BASE64URL_NOPAD.decode(part.as_bytes()).ok());
+    payload.and_then(|payload| serde_json::from_slice(&payload).ok()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp(1_000_000);
+
+    fn of(text: &str) -> Result<OAuthToken, String> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("token");
+        std::fs::write(&path, text).unwrap();
+        read(path.to_str().unwrap(), NOW).map_err(|error| error.to_string())
+    }
+
+    fn signed(claims: &str) -> String {
+        format!("e30.{}.c2ln", BASE64URL_NOPAD.encode(claims.as_bytes()))
+    }
+
+    #[test]
+    fn a_token_is_read_again_before_it_expires_and_every_minute() {
+        let soon = of(&format!("{}\n", signed(r#"{"sub":"ada","exp":1010}"#))).unwrap();
+        assert_eq!((soon.principal_name.as_str(), soon.lifetime_ms), ("ada", 1_010_000));
+        assert_eq!(soon.token, signed(r#"{"sub":"ada","exp":1010}"#), "without the end of the line");
+        assert_eq!(of(&signed(r#"{"exp":9999999}"#)).unwrap().lifetime_ms, 1_060_000);
+        assert_eq!(of("opaque").unwrap().lifetime_ms, 1_060_000, "a token of another form");
+    }
+
+    #[test]
+    fn a_token_that_cannot_be_used_is_refused_without_being_shown() {
+        let expired = of(&signed(r#"{"sub":"ada","exp":999}"#)).err().unwrap();
+        assert!(expired.contains("expired at 1970-01-01T00:16:39"), "{expired}");
+        assert!(!expired.contains("e30"), "{expired}");
+        let torn = of("secret secret").err().unwrap();
+        assert!(torn.contains("something else") && !torn.contains("secret"), "{torn}");
+        assert!(of(" \n").err().unwrap().contains("holds no token"));
+        assert!(read("/does/not/exist", NOW).err().unwrap().to_string().contains("/does/not/exist"));
+    }
+}

@@ -1,0 +1,72 @@
+//! Certificates that one side refuses.
+
+use support::kafka::Listener;
+use support::proxy::Proxy;
+use support::services;
+
+use super::super::list::{await_end, entries, is_everywhere, is_up, text};
+use super::{await_detail, is_delivered, post, topic, with_certificate};
+
+/// The same words of the client for each of them, hence the daemon's own look.
+#[test]
+fn what_is_wrong_with_a_brokers_certificate_is_told_until_it_is_mended() {
+    let test = "what_is_wrong_with_a_brokers_certificate_is_told_until_it_is_mended";
+    let Some(kafka) = services::secure_kafka(test) else { return };
+    let topic = topic(kafka);
+    let proxy = Proxy::start();
+    proxy.forward_to(&kafka.secure_address(Listener::Expired));
+    let mut forebay = with_certificate(kafka, &topic, "client").set("kafka.brokers", proxy.address());
+    forebay.start();
+    post(&forebay);
+    let expired = await_detail(&forebay, "kafka_tls_failed", "certificate has expired");
+    assert!(text(&expired, "last_error").contains("certificate verify failed"), "{expired}");
+    is_everywhere(&forebay, &expired);
+    assert!(!is_up(&forebay, "kafka") && entries(&forebay, "kafka_unreachable").is_empty());
+    proxy.forward_to(&kafka.secure_address(Listener::OtherName));
+    await_detail(&forebay, "kafka_tls_failed", "another host name");
+    // The certificate is renewed: no restart of the daemon is needed.
+    proxy.forward_to(&kafka.secure_address(Listener::ClientCertificate));
+    await_end(&forebay, "kafka_tls_failed");
+    is_delivered(kafka, &forebay, &topic, 1);
+}
+
+#[test]
+fn a_wrong_authority_is_told_until_the_file_is_corrected() {
+    let test = "a_wrong_authority_is_told_until_the_file_is_corrected";
+    let Some(kafka) = services::secure_kafka(test) else { return };
+    let (topic, files) = (topic(kafka), kafka.certificates());
+    let mut forebay =
+        with_certificate(kafka, &topic, "client").set("kafka.ssl_ca_file", files.text_of("other-ca.pem"));
+    forebay.start();
+    post(&forebay);
+    let untrusted = await_detail(&forebay, "kafka_tls_failed", "no authority of [kafka] ssl_ca_file");
+    assert!(text(&untrusted, "last_error").contains("certificate verify failed"), "{untrusted}");
+    forebay.configure("kafka.ssl_ca_file", files.ca());
+    forebay.restart();
+    is_delivered(kafka, &forebay, &topic, 1);
+    assert!(entries(&forebay, "kafka_tls_failed").is_empty());
+}
+
+#[test]
+fn a_certificate_of_ours_that_is_missing_or_has_expired_is_told_until_it_is_renewed() {
+    let test = "a_certificate_of_ours_that_is_missing_or_has_expired_is_told_until_it_is_renewed";
+    let Some(kafka) = services::secure_kafka(test) else { return };
+    let topic = topic(kafka);
+    let mut forebay = super::over(kafka, Listener::ClientCertificate, &topic);
+    forebay.start();
+    post(&forebay);
+    let missing = await_detail(&forebay, "kafka_authentication_failed", "want a client certificate");
+    assert!(text(&missing, "last_error").contains("SSL alert number"), "{missing}");
+    is_everywhere(&forebay, &missing);
+    let files = kafka.certificates();
+    forebay.configure("kafka.ssl_cert_file", files.text_of("expired-client.pem"));
+    forebay.configure("kafka.ssl_key_file", files.text_of("expired-client.key"));
+    forebay.restart();
+    await_detail(&forebay, "kafka_authentication_failed", "which expired at 20");
+    await_detail(&forebay, "certificate_expiring", "kafka.ssl_cert_file has expired");
+    forebay.configure("kafka.ssl_cert_file", files.text_of("client.pem"));
+    forebay.configure("kafka.ssl_key_file", files.text_of("client.key"));
+    forebay.restart();
+    is_delivered(kafka, &forebay, &topic, 1);
+    assert!(entries(&forebay, "kafka_authentication_failed").is_empty());
+}

@@ -1,0 +1,98 @@
+//! Names, passwords and tokens that the broker refuses.
+
+use std::fs;
+
+use support::kafka::{CLIENT_PASSWORD, CLIENT_USER};
+use support::services;
+
+use super::super::list::{await_end, entries, is_everywhere, text};
+use super::works::{in_an_hour, token, with_token};
+use super::{await_detail, is_delivered, post, topic, with_password};
+
+const REFUSED: &str = "kafka_authentication_failed";
+
+#[test]
+fn a_wrong_password_is_told_until_the_file_is_corrected() {
+    let test = "a_wrong_password_is_told_until_the_file_is_corrected";
+    let Some(kafka) = services::secure_kafka(test) else { return };
+    let topic = topic(kafka);
+    let mut forebay = with_password(kafka, &topic, "PLAIN", CLIENT_USER);
+    let file = forebay.dir().join("password");
+    fs::write(&file, "another-word").unwrap();
+    forebay.start();
+    post(&forebay);
+    let refused = await_detail(&forebay, REFUSED, "refuse user forebay (PLAIN)");
+    assert!(text(&refused, "last_error").contains("Invalid username or password"), "{refused}");
+    is_everywhere(&forebay, &refused);
+    fs::write(&file, CLIENT_PASSWORD).unwrap();
+    forebay.restart();
+    is_delivered(kafka, &forebay, &topic, 1);
+    assert!(entries(&forebay, REFUSED).is_empty());
+    let log = forebay.log();
+    assert!(
+        !log.contains("another-word") && !log.contains(CLIENT_PASSWORD),
+        "passwords are not shown: {log}"
+    );
+}
+
+#[test]
+fn a_user_that_brokers_do_not_know_is_told_until_they_do() {
+    let Some(kafka) = services::secure_kafka("a_user_that_brokers_do_not_know_is_told_until_they_do") else {
+        return;
+    };
+    let topic = topic(kafka);
+    let mut forebay = with_password(kafka, &topic, "SCRAM-SHA-512", "newcomer");
+    forebay.start();
+    post(&forebay);
+    let refused = await_detail(&forebay, REFUSED, "refuse user newcomer (SCRAM-SHA-512)");
+    assert!(text(&refused, "last_error").contains("invalid credentials"), "{refused}");
+    kafka.add_scram_user("newcomer", CLIENT_PASSWORD);
+    await_end(&forebay, REFUSED);
+    is_delivered(kafka, &forebay, &topic, 1);
+}
+
+#[test]
+fn an_expired_token_is_told_until_the_file_has_another() {
+    let test = "an_expired_token_is_told_until_the_file_has_another";
+    let Some(kafka) = services::secure_kafka(test) else { return };
+    let topic = topic(kafka);
+    let old = token(CLIENT_USER, 1_700_000_000);
+    let mut forebay = with_token(kafka, &topic, &old);
+    forebay.start();
+    post(&forebay);
+    let refused = await_detail(&forebay, REFUSED, "no token that can be used");
+    assert!(text(&refused, "last_error").contains("expired at 2023-11-14"), "{refused}");
+    is_everywhere(&forebay, &refused);
+    support::tls::replace(&forebay.dir().join("token"), &token(CLIENT_USER, in_an_hour()));
+    await_end(&forebay, REFUSED);
+    is_delivered(kafka, &forebay, &topic, 1);
+    assert!(!forebay.log().contains(&old), "the token is not shown");
+}
+
+#[test]
+fn a_token_without_a_user_is_refused_by_the_broker() {
+    let Some(kafka) = services::secure_kafka("a_token_without_a_user_is_refused_by_the_broker") else {
+        return;
+    };
+    let topic = topic(kafka);
+    let mut forebay = with_token(kafka, &topic, &token("", in_an_hour()));
+    forebay.start();
+    post(&forebay);
+    let refused = await_detail(&forebay, REFUSED, "refuse the token");
+    assert!(text(&refused, "last_error").contains("invalid_token"), "{refused}");
+}
+
+#[test]
+fn a_mechanism_that_brokers_do_not_offer_is_told_apart() {
+    let Some(kafka) = services::secure_kafka("a_mechanism_that_brokers_do_not_offer_is_told_apart") else {
+        return;
+    };
+    let topic = topic(kafka);
+    // The listener of brokers among each other knows PLAIN alone.
+    let mut forebay = with_password(kafka, &topic, "SCRAM-SHA-256", CLIENT_USER)
+        .set("kafka.brokers", kafka.sasl_bootstrap())
+        .set("kafka.security_protocol", "sasl_plaintext");
+    forebay.start();
+    let refused = await_detail(&forebay, REFUSED, "does not offer SCRAM-SHA-256");
+    assert!(text(&refused, "last_error").contains("PLAIN"), "{refused}");
+}
