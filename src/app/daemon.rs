@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use tokio::task::JoinError;
 
@@ -14,6 +15,7 @@ use crate::kinds::Kinds;
 use crate::status::Statuses;
 use crate::sync::Mutex;
 use crate::systemd::Heartbeat;
+use crate::units::Timestamp;
 use crate::users::hash::HashPool;
 use crate::wal::{Lock, Log, Opened};
 use crate::{consumer, control, drain, http};
@@ -31,7 +33,7 @@ use super::reload::Reloadable;
 use super::service::{Service, Stores};
 use super::shutdown::{Deadlines, Running};
 use super::wiring::Wiring;
-use super::{Failure, clock, problems, watchdog};
+use super::{Failure, clock, last_failure, problems, watchdog};
 
 /// The daemon. It accepts commands from its start on.
 pub(super) struct Daemon {
@@ -107,6 +109,9 @@ impl Daemon {
                 tls: tls.clone(),
             },
         });
+        if let Some(at) = last_failure::last(log.dir()) {
+            backend.gauges.last_failure.set(at.0 as f64 / 1e3);
+        }
         // The public listener shows the last look: there is one.
         backend.problems();
         let reloadable = Reloadable {
@@ -263,9 +268,22 @@ impl Daemon {
         (commit.into_iter().chain(reader).collect(), workers.into_iter().flatten().collect())
     }
 
+    /// Leaves a note where the log failed. Its disk may hang: not waited for beyond `within`.
+    async fn note_failure(&self, within: Duration) {
+        let Some(cause) = self.log.poisoned().map(str::to_owned) else { return };
+        let dir = self.log.dir().to_owned();
+        let noting = tokio::task::spawn_blocking(move || last_failure::note(&dir, Timestamp::now(), &cause));
+        if let Ok(Ok(Err(error))) = tokio::time::timeout(within, noting).await {
+            tracing::warn!(%error, "the failure of the log cannot be noted beside it");
+        }
+    }
+
     /// Stops: no new requests, then everything else. Operators are served until the end.
     pub(super) async fn stop(mut self, deadlines: Deadlines) {
         self.backend.stopping.store(true, Ordering::Relaxed);
+        // A log that failed is told before the end, whenever the last look was.
+        self.backend.problems();
+        self.note_failure(deadlines.rest).await;
         if let Some(public) = self.listeners.public.take() {
             public.close(deadlines.requests).await;
         }

@@ -18,6 +18,8 @@ pub(super) struct LogGauges {
     pub(super) segments: IntGaugeVec,
     /// 1 once the log failed.
     pub(super) poisoned: IntGauge,
+    /// When it failed last, in an earlier life.
+    pub(super) last_failure: Gauge,
     /// Free bytes of the log's file system.
     pub(super) free_bytes: IntGauge,
     /// For how long a repetition is recognised.
@@ -64,6 +66,11 @@ impl LogGauges {
                 "forebay_wal_poisoned",
                 "1 after a write or a flush of the log failed: the daemon accepts nothing and ends. Worry \
                  at 1.",
+            )?,
+            last_failure: r.float_gauge(
+                "forebay_wal_last_failure_timestamp_seconds",
+                "When an earlier process ended because a write or a flush of the log failed, in seconds since \
+                 1970; 0: never, as far as the disk could keep it. Worry when it changes: check the disk.",
             )?,
             free_bytes: r.gauge(
                 "forebay_wal_free_bytes",

@@ -26,6 +26,7 @@ mod expiry;
 mod failure;
 mod first_line;
 mod hooks;
+mod last_failure;
 mod listeners;
 mod log_gauges;
 mod log_metrics;

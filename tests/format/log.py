@@ -9,7 +9,7 @@ from parts import Findings, Wrong
 
 SEGMENT = re.compile(r"(\d{20})\.wal")
 NAMED = re.compile(
-    r"LOCK|checkpoint|spare|control\.sock|dead/(letters|places)|(index|markers)/.*|.*\.tmp"
+    r"LOCK|checkpoint|spare|last-failure|control\.sock|dead/(letters|places)|(index|markers)/.*|.*\.tmp"
     r"|(pending|acked|sent)/\d{20}\.wal"
     r"|quarantine/(\d{20}-\d+\.(torn|damaged|footer)|\d{20}\.header|.*\.\d+)"
 )
