@@ -82,7 +82,7 @@ impl Daemon {
         let auth = Auth::open(wiring, stores.as_ref(), hash_pool.clone())?;
         let dependencies = Arc::<Dependencies>::default();
         let service = stores.as_ref().map(|stores| {
-            Service::start(wiring, stores, ingest.clone(), &statuses, hash_pool.clone(), &dependencies)
+            Service::start(wiring, &log, stores, ingest.clone(), &statuses, hash_pool.clone(), &dependencies)
         });
         let kinds = Catalogue::new(Kinds::build(&config.kinds).map_err(Mistakes::from)?);
         let backend = Arc::new(Backend {

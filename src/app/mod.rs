@@ -21,6 +21,7 @@ mod daemon;
 mod dependencies;
 mod descriptors;
 mod drain;
+mod earlier;
 mod endpoints;
 mod expiry;
 mod failure;

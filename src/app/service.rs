@@ -11,13 +11,14 @@ use crate::ingest::Ingest;
 use crate::kv::{Kv, KvError};
 use crate::status::Statuses;
 use crate::task::Task;
+use crate::units::Timestamp;
 use crate::users::{HashPool, Profiles, ReservationMaintenance, Users};
 use crate::wal::Log;
 use crate::{db, kv, users};
 
 use super::dependencies::Dependencies;
 use super::wiring::Wiring;
-use super::{Failure, expiry};
+use super::{Failure, earlier, expiry};
 
 /// Markers and the second level of the cache of a daemon that is alone.
 const EMBEDDED_STORE: &str = "markers";
@@ -93,6 +94,7 @@ impl Service {
     /// Starts what keeps markers and caches true.
     pub(super) fn start(
         wiring: &Wiring<'_>,
+        log: &Arc<Log>,
         stores: &Stores,
         ingest: Ingest,
         statuses: &Statuses,
@@ -116,6 +118,15 @@ impl Service {
         let mut tasks = vec![profiles.listen(), profiles.notices().repeat(), watch];
         tasks.extend(statuses.watch_outcomes());
         tasks.push(users.unapplied().follow(statuses.clone()));
+        let (unapplied, log) = (users.unapplied(), Arc::clone(log));
+        tasks.push(Task::spawn("users-earlier", async move {
+            let find = move || earlier::last_user_command(&log, Timestamp::now());
+            match tokio::task::spawn_blocking(find).await {
+                Ok(Ok(last)) => last.into_iter().for_each(|id| unapplied.accepted_before(id)),
+                // Whatever it is, readers of the log report it; then the next command is followed.
+                error => tracing::debug!(?error, "the last command of an earlier start is not known"),
+            }
+        }));
         if config.users.contact_warmup {
             let users = users.clone();
             tasks.push(Task::spawn("users-warm-up", async move { users.warm_up().await }));

@@ -5,7 +5,7 @@
 //! none for minutes; therefore a later command is followed too, and one of the two with an outcome is enough. It is not
 //! the latest at each look: under steady traffic that one never had the time to be applied.
 //!
-//! Commands of an earlier start are not followed: the first one that this start accepts is.
+//! At a start the last command that an earlier one accepted is followed.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -55,6 +55,11 @@ impl Unapplied {
         } else {
             followed.latest = Some(id);
         }
+    }
+
+    /// An earlier start accepted it. One that came meanwhile is followed already.
+    pub fn accepted_before(&self, id: CommandId) {
+        self.0.lock().first.get_or_insert(id);
     }
 
     /// For how long a command has been in Kafka without an outcome, if that is too long.
@@ -147,6 +152,20 @@ mod tests {
         unapplied.take(Seen::Sent, Some(Seen::Over), after(66));
         assert_eq!(unapplied.overdue(after(1_000)), None, "a later command has an outcome");
         assert_eq!(unapplied.next(), Some((id(3), None)));
+    }
+
+    #[test]
+    fn a_command_of_an_earlier_start_is_followed_until_it_has_an_outcome() {
+        let (unapplied, start) = (Unapplied::default(), Instant::now());
+        unapplied.accepted_before(id(1));
+        assert_eq!(unapplied.next(), Some((id(1), None)));
+        unapplied.take(Seen::Sent, None, start);
+        assert_eq!(unapplied.overdue(start + OVERDUE), Some(OVERDUE));
+        unapplied.take(Seen::Over, None, start);
+        assert_eq!((unapplied.overdue(start + OVERDUE), unapplied.next()), (None, None));
+        unapplied.accepted(id(2));
+        unapplied.accepted_before(id(1));
+        assert_eq!(unapplied.next(), Some((id(2), None)), "found late: a newer one is followed");
     }
 
     #[test]
