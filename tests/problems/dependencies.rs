@@ -116,7 +116,8 @@ fn a_killed_database_is_unavailable_until_it_is_back() {
     };
     let url = server.fresh();
     migrated(&url, &[]);
-    let mut forebay = daemon::under_test().set("database.url", url);
+    let mut forebay =
+        daemon::under_test().set("database.url", url).set("users.on_database_failure", "accept");
     forebay.start();
     wait::until_true("it was looked at", LONG, || {
         forebay.http().get("/readyz").unwrap().json()["dependencies"]["database"] == "ok"
@@ -125,7 +126,20 @@ fn a_killed_database_is_unavailable_until_it_is_back() {
     let entry = await_problem(&forebay, "database_unavailable");
     is_everywhere(&forebay, &entry);
     assert!(!is_up(&forebay, "database") && is_up(&forebay, "redis"));
+    // Nothing is to be applied yet: the consumer has no reason to complain.
+    assert!(entries(&forebay, "consumer_stalled").is_empty());
+    let user = r#"{"name":"ada","email":"ada@example.org","phone":"+4930123456","password":"correct horse battery"}"#;
+    let accepted = forebay.http().post("/v1/users", user).unwrap();
+    assert_eq!(accepted.status, 202, "{}", accepted.text());
+    let stalled = await_problem(&forebay, "consumer_stalled");
+    assert!(text(&stalled, "detail").contains("while the database cannot be written"), "{stalled}");
+    is_everywhere(&forebay, &stalled);
+    assert!(forebay.admin_http().get("/readyz").unwrap().json()["dependencies"]["consumer"] != "ok");
     server.start();
     await_end(&forebay, "database_unavailable");
+    await_end(&forebay, "consumer_stalled");
+    let status = accepted.header("location").unwrap().to_owned();
+    let state = || forebay.http().get(&status).unwrap().json()["state"].clone();
+    wait::until_true("the command is applied", LONG, || state() == "applied");
     assert_eq!(lines(&forebay, "problem.started", "database_unavailable").len(), 1);
 }

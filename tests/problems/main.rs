@@ -6,5 +6,6 @@ mod certificates;
 mod delivery;
 mod dependencies;
 mod list;
+mod log;
 mod operators;
 mod secured;
