@@ -274,7 +274,11 @@ impl Daemon {
         let dir = self.log.dir().to_owned();
         let noting = tokio::task::spawn_blocking(move || last_failure::note(&dir, Timestamp::now(), &cause));
         if let Ok(Ok(Err(error))) = tokio::time::timeout(within, noting).await {
-            tracing::warn!(%error, "the failure of the log cannot be noted beside it");
+            tracing::warn!(
+                event = "daemon.failure_not_noted",
+                %error,
+                "the failure of the log cannot be noted beside it"
+            );
         }
     }
 

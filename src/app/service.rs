@@ -121,10 +121,11 @@ impl Service {
         let (unapplied, log) = (users.unapplied(), Arc::clone(log));
         tasks.push(Task::spawn("users-earlier", async move {
             let find = move || earlier::last_user_command(&log, Timestamp::now());
-            match tokio::task::spawn_blocking(find).await {
-                Ok(Ok(last)) => last.into_iter().for_each(|id| unapplied.accepted_before(id)),
+            let found = tokio::task::spawn_blocking(find).await.map_err(|error| error.to_string());
+            match found.and_then(|found| found.map_err(|error| error.to_string())) {
+                Ok(last) => last.into_iter().for_each(|id| unapplied.accepted_before(id)),
                 // Whatever it is, readers of the log report it; then the next command is followed.
-                error => tracing::debug!(?error, "the last command of an earlier start is not known"),
+                Err(error) => tracing::debug!(error, "the last command of an earlier start is not known"),
             }
         }));
         if config.users.contact_warmup {
