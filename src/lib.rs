@@ -17,6 +17,7 @@ pub mod db;
 pub mod drain;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
+pub mod history;
 pub mod http;
 pub mod ingest;
 pub mod kafka;

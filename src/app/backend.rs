@@ -2,6 +2,7 @@
 //! up when somebody asks, so that they are true at that moment. It reads through handles and keeps nothing running.
 
 use std::collections::BTreeMap;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -9,27 +10,29 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::auth::Authenticator;
-use crate::command::{USER_TOPIC, UserKind};
+use crate::command::{CommandId, Status, USER_TOPIC, UserKind};
 use crate::consumer;
 use crate::control::{Operator, Outcome};
 use crate::db::Database;
 use crate::drain::Handle;
-use crate::http::{AdminService, Catalogue, Readiness, Tls};
+use crate::http::{AdminService, Catalogue, Overview, Readiness, Tls};
 use crate::ingest::{Admission, Again, Ingest, SubmitError};
 use crate::kafka::ClusterHealth;
 use crate::problems::{Code, Observation, Problem, Problems};
 use crate::ratelimit::Limits;
+use crate::status::{StatusError, Statuses};
 use crate::sync::Mutex;
 use crate::units::Timestamp;
 use crate::users::Unapplied;
 use crate::wal::dead::{Dead, Removal};
-use crate::wal::{Log, Lsn, Place};
+use crate::wal::{Figures, Log, Lsn, Place};
 
 use super::age::{age_of, oldest_age};
 use super::dependencies::{DATABASE, Dependencies};
 use super::log_gauges::LogGauges;
 use super::problems;
 use super::problems::{Cluster, DamageSeen, Pause, Watched};
+use super::recorder::Recorder;
 
 /// The running parts, as far as an operator sees them.
 pub(super) struct Backend {
@@ -49,6 +52,10 @@ pub(super) struct Backend {
     pub(super) problems: Problems,
     /// What it is made of, beside the parts above.
     pub(super) seen: Seen,
+    /// Where a command is.
+    pub(super) statuses: Statuses,
+    /// What the status page shows of now and of the last hour.
+    pub(super) recorder: Recorder,
 }
 
 /// What the list of problems is made of.
@@ -92,6 +99,12 @@ impl Backend {
             }
         }
         topics
+    }
+
+    /// Brings the gauges of topics up to date.
+    pub(super) fn observe_topics(&self, figures: &Figures) {
+        let is_any_older = figures.watermark < self.log.began();
+        self.gauges.topics.observe(figures.backlog, is_any_older.then(|| self.older_by_topic()));
     }
 
     /// What is wrong now, the most important first. Returns at once.
@@ -185,7 +198,14 @@ impl Backend {
 impl AdminService for Backend {
     fn backlog_json(&self) -> serde_json::Value {
         let (figures, problems) = (self.log.figures(), self.problems());
+        let (accepted, delivered) = self.recorder.totals();
+        let instance = &self.recorder.instance;
         json!({
+            "at": Timestamp::now(),
+            "started_at": instance.started_at,
+            "uptime_seconds": instance.started.elapsed().as_secs_f64(),
+            "accepted_total": accepted,
+            "delivered_total": delivered,
             "backlog": figures.backlog,
             "oldest_age_seconds": oldest_age(&self.log, &figures).as_secs_f64(),
             "backlog_bytes": figures.backlog_bytes,
@@ -204,6 +224,17 @@ impl AdminService for Backend {
 
     fn ready_cheaply(&self) -> Readiness {
         self.readiness(self.problems.list())
+    }
+
+    fn overview(&self) -> Overview {
+        self.look()
+    }
+
+    fn find_command(
+        &self,
+        id: CommandId,
+    ) -> Pin<Box<dyn Future<Output = Result<Status, StatusError>> + Send + '_>> {
+        Box::pin(self.statuses.find(id, None, true))
     }
 
     fn pause(&self, origin: &str) {
@@ -231,8 +262,7 @@ impl AdminService for Backend {
         let age = oldest_age(log, &figures);
         gauges.backlog.set(signed(figures.backlog));
         gauges.backlog_bytes.set(signed(figures.backlog_bytes));
-        let is_any_older = figures.watermark < log.began();
-        gauges.topics.observe(figures.backlog, is_any_older.then(|| self.older_by_topic()));
+        self.observe_topics(&figures);
         gauges.dead_letters.set(signed(figures.dead));
         gauges.oldest_age.set(age.as_secs_f64());
         // Everything before the oldest that waits is over; when none waits, everything is.

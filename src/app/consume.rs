@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use crate::config::{Config, Source};
 use crate::consumer::{ConsumerParts, Handle, Noop, PostCommit};
 use crate::db::Database;
-use crate::http::{Admin, AdminService, Endpoint, Readiness};
+use crate::http::{Admin, AdminService, Endpoint, Instance, Overview, Readiness};
 use crate::kafka::{ClusterHealth, Probe};
 use crate::kv::Kv;
 use crate::problems::{Code, Observation, Problem, Problems};
@@ -30,14 +30,14 @@ use super::reload::Reloadable;
 use super::shutdown::{Deadlines, Running};
 use super::signals::Signals;
 use super::wiring::{Wiring, external_brokers};
-use super::{Failure, ReplaySpan, first_line, output, problems, reload, signals, watchdog};
+use super::{Failure, ReplaySpan, first_line, output, overview, problems, reload, signals, watchdog};
 
 /// Applies users' commands until it is asked to stop.
 pub fn consume(config: &Config, source: &Source) -> Result<(), Failure> {
     let operators = Endpoints::take_admin(config, Passed::receive()?)?;
     let Process { runtime, registry, alarm, traces } =
         Process::begin(config, || first_line::log("consume", config, source))?;
-    let wiring = Wiring::new(config, registry, alarm, &traces.tracer);
+    let wiring = Wiring::new(config, registry, alarm, &traces.tracer).read_from(source);
     let outcome = runtime.block_on(run(&wiring, operators, source));
     runtime.shutdown_background();
     outcome
@@ -127,6 +127,7 @@ async fn run(wiring: &Wiring<'_>, operators: Endpoint, source: &Source) -> Resul
     let _watch = parts.kv.clone().map(|kv| dependencies.watch(None, kv));
     let http = wiring.metrics(http::Metrics::register)?;
     let operators = listen_admin(operators, config, &http)?;
+    let address = operators.local_addr().map_err(Failure::system("the address of a listener"))?;
     let consumer = wiring.consumer(parts)?;
     let handle = consumer.handle();
     let probe = wiring.probe(&brokers)?;
@@ -138,6 +139,7 @@ async fn run(wiring: &Wiring<'_>, operators: Endpoint, source: &Source) -> Resul
         kafka: probe.as_ref().map(Probe::health).unwrap_or_default(),
         cluster: wiring.cluster(),
         stopping: AtomicBool::new(false),
+        instance: Arc::new(overview::instance(wiring, None, address)),
     });
     let site = Admin::new(&config.server, backend.clone(), http, registry.clone());
     let listener = Listener::open_admin(operators, site, alarm)?;
@@ -180,6 +182,7 @@ struct Backend {
     kafka: ClusterHealth,
     cluster: Cluster,
     stopping: AtomicBool,
+    instance: Arc<Instance>,
 }
 
 impl Backend {
@@ -228,6 +231,10 @@ impl AdminService for Backend {
             dependencies.insert(name, problems::dependency(&problems, codes));
         }
         Readiness { ready: !stopping, reason: stopping.then_some("stopping"), dependencies, problems }
+    }
+
+    fn overview(&self) -> Overview {
+        Overview::without_log(self.ready(), Arc::clone(&self.instance))
     }
 
     /// Only the drain's workers are held.

@@ -27,13 +27,15 @@ use super::endpoints::Endpoints;
 use super::hooks::PostCommitHook;
 use super::listeners::{Listeners, Serving};
 use super::log_gauges::LogGauges;
+use super::log_metrics::LogMetrics;
 use super::problems::{Files, Watched};
 use super::process::registered;
+use super::recorder::Recorder;
 use super::reload::Reloadable;
 use super::service::{Service, Stores};
 use super::shutdown::{Deadlines, Running};
 use super::wiring::Wiring;
-use super::{Failure, clock, last_failure, problems, watchdog};
+use super::{Failure, clock, last_failure, overview, problems, recorder, watchdog};
 
 /// The daemon. It accepts commands from its start on.
 pub(super) struct Daemon {
@@ -57,7 +59,7 @@ impl Daemon {
     /// Starts ingest and listens; from here on commands are accepted.
     pub(super) async fn listen(
         wiring: &Wiring<'_>,
-        (lock, Opened { writer, log, .. }): (Lock, Opened),
+        (lock, Opened { writer, log, .. }, log_metrics): (Lock, Opened, Arc<LogMetrics>),
         http: Arc<http::Metrics>,
         endpoints: Endpoints,
         tls: Option<Tls>,
@@ -68,6 +70,8 @@ impl Daemon {
         let consumer_metrics =
             config.consumes().then(|| wiring.metrics(consumer::Metrics::register)).transpose()?;
         let listeners = Listeners::listen(endpoints, config, tls.clone(), &http)?;
+        let (public, admin) = listeners.addresses().map_err(Failure::system("the address of a listener"))?;
+        let instance = overview::instance(wiring, Some(public), admin);
         let embedded = wiring.embedded_broker()?;
         let (ingest, ingest_threads) = wiring.ingest(writer)?;
         let (hash_pool, hash_workers) = wiring.hashing()?;
@@ -108,6 +112,8 @@ impl Daemon {
                 authenticator: auth.authenticator.clone(),
                 tls: tls.clone(),
             },
+            statuses: statuses.clone(),
+            recorder: Recorder::new(instance, log_metrics, Arc::clone(&drain_metrics)),
         });
         if let Some(at) = last_failure::last(log.dir()) {
             backend.gauges.last_failure.set(at.0 as f64 / 1e3);
@@ -222,6 +228,8 @@ impl Daemon {
         self.running.watches.push(watch);
         let backend = Arc::clone(&self.backend);
         self.running.watches.push(problems::report(move || backend.status_line(), alarm())?);
+        let backend = Arc::clone(&self.backend);
+        self.running.watches.push(recorder::start(move || backend.record())?);
         self.running.watches.push(clock::watch(alarm())?);
         self.running.watches.extend(watchdog::start(vital, pool, alarm())?);
         Ok(())

@@ -79,7 +79,7 @@ pub fn drain(config: &Config) -> Result<(), Failure> {
     };
     let wiring = Wiring::new(config, registry, alarm, &traces.tracer);
     // Held to the end: the directory is ours until everything else is gone.
-    let (_lock, opened) = wiring.log(false)?;
+    let (_lock, opened, _) = wiring.log(false)?;
     let log = Arc::clone(&opened.log);
     let (running, handle) = start(&wiring, opened, bootstrap)?;
     let outcome = runtime.block_on(async {

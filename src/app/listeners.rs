@@ -60,6 +60,11 @@ impl Listeners {
         Ok(Self { public: public.with_tls(tls.clone()), admin: listen_admin(admin, config, metrics)?, tls })
     }
 
+    /// The public address and the operators'.
+    pub(super) fn addresses(&self) -> std::io::Result<(SocketAddr, SocketAddr)> {
+        Ok((self.public.local_addr()?, self.admin.local_addr()?))
+    }
+
     /// Serves. From here on commands are accepted.
     pub(super) fn open(
         self,

@@ -9,7 +9,8 @@
 //! - `wiring`: how components are built; `shutdown`: the order in which they stop; `process`: what comes before both;
 //!   `traces`: the export of spans;
 //! - `service`, `auth`, `hooks`, `backend`: what ties components together; `problems`: what is wrong with them;
-//!   `log_gauges`, `log_metrics`: what is shown of the log; `first_line`: the configuration in a log line.
+//!   `log_gauges`, `log_metrics`: what is shown of the log; `overview`, `recorder`: the status page; `first_line`: the
+//!   configuration in a log line.
 
 mod age;
 mod auth;
@@ -34,8 +35,10 @@ mod log_metrics;
 mod migrate;
 mod open;
 mod output;
+mod overview;
 mod problems;
 mod process;
+mod recorder;
 mod reload;
 mod serve;
 mod service;

@@ -42,6 +42,12 @@ impl Process {
     }
 }
 
+/// The commit of this build.
+pub(super) const COMMIT: &str = match option_env!("FOREBAY_COMMIT") {
+    Some(commit) => commit,
+    None => "unknown",
+};
+
 /// Which build this is. The build sets `FOREBAY_COMMIT`: sources in a package have no history to ask.
 fn build_info(registry: &Registry) -> Result<(), prometheus::Error> {
     let info = registry.gauges_by(
@@ -49,8 +55,7 @@ fn build_info(registry: &Registry) -> Result<(), prometheus::Error> {
         "1; the labels name the version and the commit of the build that runs. No reason to worry.",
         &["version", "commit"],
     )?;
-    let commit = option_env!("FOREBAY_COMMIT").unwrap_or("unknown");
-    info.with_label_values(&[env!("CARGO_PKG_VERSION"), commit]).set(1);
+    info.with_label_values(&[env!("CARGO_PKG_VERSION"), COMMIT]).set(1);
     Ok(())
 }
 

@@ -37,7 +37,7 @@ pub fn serve(config: &Config, source: &Source) -> Result<(), Failure> {
         (signals, signals::hangups().map_err(Failure::system("signals"))?)
     };
     let endpoints = Endpoints::take(config, passed)?;
-    let wiring = Wiring::new(&fitted, registry, alarm, &traces.tracer);
+    let wiring = Wiring::new(&fitted, registry, alarm, &traces.tracer).read_from(source);
     let opened = {
         let _step = Step::begin("recovery", config.telemetry.slow_step.0);
         wiring.log(config.embedded())?

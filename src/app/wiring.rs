@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 
 use crate::command::USER_TOPIC;
-use crate::config::{Config, Mistakes};
+use crate::config::{Config, Mistakes, Source};
 use crate::consumer::{Consumer, ConsumerParts, PostCommit};
 use crate::db::Database;
 use crate::drain::{Drain, DrainError, DrainParts, Lead};
@@ -40,11 +40,25 @@ pub(super) struct Wiring<'a> {
     pub(super) damage: Arc<DamageSeen>,
     /// Takes the spans of sampled requests.
     pub(super) tracer: Tracer,
+    /// Where the configuration was read from, for people.
+    pub(super) origin: String,
 }
 
 impl<'a> Wiring<'a> {
     pub(super) fn new(config: &'a Config, registry: Registry, alarm: Alarm, tracer: &Tracer) -> Self {
-        Self { config, registry, alarm, damage: Arc::default(), tracer: tracer.clone() }
+        Self { config, registry, alarm, damage: Arc::default(), tracer: tracer.clone(), origin: String::new() }
+    }
+
+    /// The same, with the place that the configuration was read from.
+    pub(super) fn read_from(self, source: &Source) -> Self {
+        let file = source.file.as_ref().map(|file| file.display().to_string());
+        let file = file.unwrap_or_else(|| "no file; the defaults".to_owned());
+        let origin = match source.overrides.len() {
+            0 => file,
+            1 => format!("{file}, and 1 variable or flag"),
+            many => format!("{file}, and {many} variables or flags"),
+        };
+        Self { origin, ..self }
     }
 
     /// The topics that the configuration names.
@@ -80,11 +94,12 @@ impl<'a> Wiring<'a> {
         started.map(Some).map_err(|error| Failure::Kafka(error.to_string()))
     }
 
-    /// The log, locked and recovered. `redeliver`: see `wal::Options`.
-    pub(super) fn log(&self, redeliver: bool) -> Result<(Lock, Opened), Failure> {
+    /// The log, locked and recovered, with what it counts. `redeliver`: see `wal::Options`.
+    pub(super) fn log(&self, redeliver: bool) -> Result<(Lock, Opened, Arc<LogMetrics>), Failure> {
         let metrics = self.metrics(LogMetrics::register)?;
         self.registry.topics().expect(self.topics());
-        open::open(&self.config.wal, redeliver, &metrics, &self.alarm, &self.damage)
+        let (lock, opened) = open::open(&self.config.wal, redeliver, &metrics, &self.alarm, &self.damage)?;
+        Ok((lock, opened, metrics))
     }
 
     /// The way into the log, and the threads that commit, take checkpoints and delete delivered segments.

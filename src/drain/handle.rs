@@ -78,6 +78,12 @@ impl Handle {
         self.monitors.iter().map(|monitor| monitor.state().clone()).collect()
     }
 
+    /// The lanes of one worker.
+    pub fn lanes(&self, worker: usize) -> Vec<u8> {
+        let lanes = Lanes::new(worker, self.monitors.len());
+        (0..=u8::MAX).filter(|lane| lanes.has(*lane)).collect()
+    }
+
     /// One number a worker, which grows at least once a second while the worker is alive.
     pub fn heartbeats(&self) -> Vec<u64> {
         self.monitors.iter().map(|monitor| monitor.beats.load(Ordering::Relaxed)).collect()

@@ -1,15 +1,15 @@
 //! The services behind the two listeners, as far as the listeners need to know them.
 
 use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use schemars::JsonSchema;
-use serde::Serialize;
-
+use super::admin::overview::Overview;
+use super::readiness::Readiness;
 use crate::auth::Caller;
 use crate::command::{CommandId, Status};
 use crate::ingest::{Ingest, Receipt, Request, SubmitError};
-use crate::problems::Problem;
 use crate::status::{StatusError, Statuses};
 
 /// Takes commands in and says what became of them. [`Durable`] is the real one; a bench may answer without a log.
@@ -63,40 +63,6 @@ impl CommandService for Durable {
     }
 }
 
-/// The state of a dependency that does what is needed of it.
-const OK: &str = "ok";
-/// Any other state, for strangers.
-const DEGRADED: &str = "degraded";
-
-/// Whether creates are accepted now, and how each dependency does.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-#[schemars(rename = "readiness")]
-pub struct Readiness {
-    /// False while every create would be refused.
-    pub ready: bool,
-    /// Why not: `recovering`, `backlog_full`, `disk_full`, `overloaded`, `poisoned`, `stopping`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "String")]
-    pub reason: Option<&'static str>,
-    /// State of each dependency by name: `ok`, or what is degraded (on the public listener just `degraded`). None of them
-    /// makes the daemon unready.
-    pub dependencies: std::collections::BTreeMap<&'static str, String>,
-    /// What is wrong now, the most important first.
-    pub problems: Vec<Problem>,
-}
-
-impl Readiness {
-    /// The same for strangers, on the public listener: causes name brokers, files and operators.
-    pub(super) fn redacted(self) -> Self {
-        let known = |state: String| if state == OK { state } else { DEGRADED.to_owned() };
-        Self {
-            dependencies: self.dependencies.into_iter().map(|(name, state)| (name, known(state))).collect(),
-            problems: self.problems.into_iter().map(Problem::redacted).collect(),
-            ..self
-        }
-    }
-}
-
 /// What the operator's listener shows and steers.
 pub trait AdminService: Send + Sync + 'static {
     /// What `wal-tools status --json` prints. Reads the log: blocks for the disk.
@@ -104,6 +70,20 @@ pub trait AdminService: Send + Sync + 'static {
 
     /// Whether creates are accepted now. Returns at once.
     fn ready(&self) -> Readiness;
+
+    /// What the status page shows. Reads no disk: returns at once. By default that of a process without a log.
+    fn overview(&self) -> Overview {
+        Overview::without_log(self.ready(), Arc::default())
+    }
+
+    /// Where a command is; for an operator, who may know of every command. By default that of a process without a log.
+    fn find_command(
+        &self,
+        _: CommandId,
+    ) -> Pin<Box<dyn Future<Output = Result<Status, StatusError>> + Send + '_>> {
+        let nothing = "this process has no log; ask the daemon that accepted the command";
+        Box::pin(std::future::ready(Err(StatusError::Unavailable(nothing.to_owned()))))
+    }
 
     /// The same with the problems of the last look, a second ago: for the public listener, where strangers may ask as often
     /// as they like.

@@ -29,12 +29,14 @@ mod readiness;
 mod respond;
 mod server;
 
+pub use admin::overview::{DeadLetter, DeadLetters, Instance, Overview, Worker};
 pub use admin::routes::Admin;
 pub use api::catalogue::Catalogue;
 pub use api::state::{Api, ApiParts};
-pub use backend::{AdminService, CommandService, Durable, Readiness};
+pub use backend::{AdminService, CommandService, Durable};
 pub use config::Config;
 pub use metrics::Metrics;
+pub use readiness::Readiness;
 pub use server::endpoint::Endpoint;
 pub use server::hosts::is_loopback;
 pub use server::limits::ConnectionLimits;

@@ -6,10 +6,42 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::answer::Answer;
-use super::backend::Readiness;
 use super::respond;
+use crate::problems::Problem;
 
+/// The state of a dependency that does what is needed of it.
 const OK: &str = "ok";
+/// Any other state, for strangers.
+const DEGRADED: &str = "degraded";
+
+/// Whether creates are accepted now, and how each dependency does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(rename = "readiness")]
+pub struct Readiness {
+    /// False while every create would be refused.
+    pub ready: bool,
+    /// Why not: `recovering`, `backlog_full`, `disk_full`, `overloaded`, `poisoned`, `stopping`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
+    pub reason: Option<&'static str>,
+    /// State of each dependency by name: `ok`, or what is degraded (on the public listener just `degraded`). None of them
+    /// makes the daemon unready.
+    pub dependencies: std::collections::BTreeMap<&'static str, String>,
+    /// What is wrong now, the most important first.
+    pub problems: Vec<Problem>,
+}
+
+impl Readiness {
+    /// The same for strangers, on the public listener: causes name brokers, files and operators.
+    pub(super) fn redacted(self) -> Self {
+        let known = |state: String| if state == OK { state } else { DEGRADED.to_owned() };
+        Self {
+            dependencies: self.dependencies.into_iter().map(|(name, state)| (name, known(state))).collect(),
+            problems: self.problems.into_iter().map(Problem::redacted).collect(),
+            ..self
+        }
+    }
+}
 
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "health")]

@@ -9,6 +9,7 @@
 pub mod buckets;
 mod registered;
 mod topics;
+mod values;
 
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{
@@ -16,7 +17,8 @@ use prometheus::{
     IntGaugeVec, Opts, TextEncoder,
 };
 
-pub use topics::TopicMetrics;
+pub use topics::{Counted, TopicMetrics};
+pub use values::by_label;
 
 use registered::registered;
 

@@ -10,6 +10,7 @@ use prometheus::core::Collector;
 use prometheus::{Error, IntCounterVec, IntGaugeVec, Opts};
 
 use super::registered::registered;
+use super::values::by_label;
 
 /// The topic under which records are shown whose topic is not known. No topic of Kafka can have this name.
 const BEFORE_START: &str = "(before start)";
@@ -21,6 +22,15 @@ pub struct TopicMetrics {
     backlog: IntGaugeVec,
     /// Records that were accepted since the start and wait, by topic. It is not shown itself.
     waiting: IntGaugeVec,
+}
+
+/// The records of one topic.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counted {
+    /// Accepted since the start.
+    pub accepted: u64,
+    /// Accepted and not confirmed.
+    pub backlog: u64,
 }
 
 impl TopicMetrics {
@@ -67,13 +77,9 @@ impl TopicMetrics {
         let is_any_older = older.is_some();
         let mut waiting: BTreeMap<String, i64> =
             older.into_iter().flatten().map(|(topic, records)| (topic, signed(records))).collect();
-        for family in self.waiting.collect() {
-            for metric in family.get_metric() {
-                let topic = metric.get_label().first().map(|label| label.value().to_owned());
-                // A record may be settled a moment before it is counted as accepted.
-                let records = (metric.get_gauge().get_value() as i64).max(0);
-                *waiting.entry(topic.unwrap_or_default()).or_default() += records;
-            }
+        for (topic, records) in by_label(&self.waiting) {
+            // A record may be settled a moment before it is counted as accepted.
+            *waiting.entry(topic).or_default() += (records as i64).max(0);
         }
         let known: i64 = waiting.values().sum();
         let rest = if is_any_older { (signed(all) - known).max(0) } else { 0 };
@@ -82,6 +88,21 @@ impl TopicMetrics {
             self.backlog.with_label_values(&[topic]).set(*records);
         }
         self.clear_others(&waiting);
+    }
+
+    /// What is shown of each topic: as accepted now, and waiting as last observed.
+    pub fn counted(&self) -> BTreeMap<String, Counted> {
+        let mut topics: BTreeMap<String, Counted> = BTreeMap::new();
+        for (topic, records) in by_label(&self.accepted) {
+            topics.entry(topic).or_default().accepted = records as u64;
+        }
+        for (topic, records) in by_label(&self.backlog) {
+            // The series for records of unknown topics is there for the sum; a person needs it only when there are some.
+            if records > 0.0 || topic != BEFORE_START {
+                topics.entry(topic).or_default().backlog = records as u64;
+            }
+        }
+        topics
     }
 
     /// Topics that were shown once are shown for good. Those that have records are left alone: a scrape beside this one
@@ -116,8 +137,11 @@ mod tests {
         let older = BTreeMap::from([("orders".to_owned(), 10), ("old".to_owned(), 3)]);
         topics.observe(20, Some(older));
         assert_eq!((of("orders"), of("users"), of("old"), of(BEFORE_START)), (11, 2, 3, 4));
+        assert_eq!(topics.counted()["orders"], Counted { accepted: 5, backlog: 11 });
+        assert_eq!(topics.counted()[BEFORE_START].backlog, 4);
         // All of them are delivered. The log has a record a moment before it is counted here.
         topics.observe(4, None);
         assert_eq!((of("orders"), of("users"), of("old"), of(BEFORE_START)), (1, 2, 0, 0));
+        assert!(!topics.counted().contains_key(BEFORE_START));
     }
 }

@@ -19,3 +19,4 @@ pub use metrics::ProblemMetrics;
 pub use observation::Observation;
 pub use registry::{Problem, Problems};
 pub use summary::summary;
+pub use words::{number, span};

@@ -59,6 +59,21 @@ fn a_changed_rate_limit_stays_visible_until_it_is_as_configured() {
     await_end(&forebay, "rate_limit_changed");
 }
 
+/// The daemon records once a second what the page shows.
+fn is_on_the_status_page(forebay: &Forebay) {
+    let shown = || {
+        let page = forebay.admin_http().get("/status/page.json").unwrap().json();
+        page["sections"]["dead"].as_str().unwrap_or_default().to_owned()
+    };
+    let is_complete = |shown: &String| {
+        ["1 stored", "1 record_too_large", "order.create", "record: too large"]
+            .iter()
+            .all(|text| shown.contains(text))
+    };
+    let found = support::wait::poll(daemon::LONG, || Some(shown()).filter(is_complete));
+    assert!(found.is_some(), "{}", shown());
+}
+
 #[test]
 fn dead_letters_stay_visible_until_they_are_dropped() {
     let Some(kafka) = services::kafka("dead_letters_stay_visible_until_they_are_dropped") else { return };
@@ -75,6 +90,7 @@ fn dead_letters_stay_visible_until_they_are_dropped() {
     let dead = await_problem(&forebay, "dead_letters");
     assert_eq!(text(&dead, "last_error"), "record: too large");
     is_everywhere(&forebay, &dead);
+    is_on_the_status_page(&forebay);
     let requeue = Request::Requeue { lsns: vec![forebay::wal::Lsn(1)] };
     assert!(matches!(control::ask(&forebay.wal_dir(), &requeue), Ok(Answer::Done(_))));
     let uid = std::fs::metadata(forebay.dir()).unwrap().uid();

@@ -13,11 +13,12 @@ const LEAVES: [&str; 9] =
     ["failpoint", "metrics", "mistake", "reported", "secret_file", "sync", "telemetry", "units", "task"];
 
 /// Module, whether it may use the leaves, and what else it may use; from the bottom up.
-const TABLE: [(&str, bool, &[&str]); 28] = [
+const TABLE: [(&str, bool, &[&str]); 29] = [
     ("mistake", false, &[]),
     ("reported", false, &[]),
     ("metrics", false, &[]),
     ("problems", false, &["metrics", "reported", "sync", "units"]),
+    ("history", false, &["sync", "units"]),
     ("systemd", false, &[]),
     ("task", false, &["sync"]),
     ("backoff", false, &["sync"]),
@@ -41,6 +42,7 @@ const TABLE: [(&str, bool, &[&str]); 28] = [
         &[
             "auth",
             "command",
+            "history",
             "ingest",
             "kafka",
             "kinds",
@@ -84,6 +86,7 @@ const TABLE: [(&str, bool, &[&str]); 28] = [
             "control",
             "db",
             "drain",
+            "history",
             "http",
             "ingest",
             "kafka",

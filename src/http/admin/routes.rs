@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use hyper::header;
 use hyper::header::HeaderValue;
 use serde::Serialize;
 use tokio::sync::Mutex;
 
+use super::page::{LookUp, Page, files};
 use super::rate_limits;
+use crate::command::CommandId;
 use crate::http::answer::Answer;
 use crate::http::backend::AdminService;
 use crate::http::body::Bodies;
@@ -21,15 +22,12 @@ use crate::http::server::service::{MatchedRequest, Service};
 use crate::http::{problem, readiness, respond};
 use crate::metrics::Registry;
 use crate::ratelimit::Limits;
+use crate::status::StatusError;
 
-/// Self-contained: an operator's network may reach nothing else.
-const PAGE: &str = include_str!("page.html");
-/// Nothing but what stands in the page itself, and this listener's own answers.
-const PAGE_POLICY: HeaderValue = HeaderValue::from_static(
-    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; \
-     frame-ancestors 'none'",
-);
 const PROMETHEUS_TEXT: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+
+/// Longer than any id. What was typed is shown again.
+const MAX_TYPED: usize = 100;
 
 /// Whether the workers run.
 #[derive(Serialize)]
@@ -81,6 +79,30 @@ impl Admin {
         Ok(respond::bytes(PROMETHEUS_TEXT, text))
     }
 
+    /// The status page at this moment, with the command that the query names, if it names one. The page itself reads no
+    /// disk: it is needed most when the disk does not answer.
+    async fn page(&self, request: &MatchedRequest<'_>) -> Page {
+        let look_up = match asked(&request.head.uri) {
+            None => None,
+            Some(id) => {
+                let found = match id.parse::<CommandId>() {
+                    Ok(id) => self.backend.find_command(id).await,
+                    Err(_) => Err(StatusError::NotFound),
+                };
+                Some(LookUp { id, found })
+            }
+        };
+        Page::new(&self.backend.overview(), look_up.as_ref())
+    }
+
+    async fn file(&self, request: MatchedRequest<'_>) -> Result<Answer, Problem> {
+        match request.parameter {
+            "page.json" => Ok(respond::json(&self.page(&request).await)),
+            name => files::find(name)
+                .ok_or_else(|| Problem::new(&problem::NOT_FOUND, "There is nothing at this path.")),
+        }
+    }
+
     /// Asks for figures that are read from the disk, on a thread that may block. One at a time: however slow the disk is,
     /// one thread waits for it, and callers wait for their turn.
     async fn look<T: Send + 'static>(
@@ -104,6 +126,14 @@ fn origin(request: &MatchedRequest<'_>) -> String {
     format!("admin listener, {}", request.client)
 }
 
+/// The command id that an operator typed, without the blanks around it. Cut: an id has 40 characters.
+fn asked(uri: &hyper::Uri) -> Option<String> {
+    let query = uri.query()?.as_bytes();
+    let (_, typed) = form_urlencoded::parse(query).find(|(name, _)| name == "command")?;
+    let id: String = typed.trim().chars().take(MAX_TYPED).collect();
+    (!id.is_empty()).then_some(id)
+}
+
 /// The routes of the operator's listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Endpoint {
@@ -125,6 +155,8 @@ pub enum Endpoint {
     ChangeLimit,
     /// Status page.
     Page,
+    /// Its style sheet, script and icon, and its content for the script.
+    PageFile,
 }
 
 const fn route(
@@ -150,6 +182,7 @@ impl Service for Admin {
         route("GET", "/admin/ratelimit/{limiter}", "A rate limit: `login` or `write`", Endpoint::Limit),
         route("PUT", "/admin/ratelimit/{limiter}", "Change it, on all daemons", Endpoint::ChangeLimit),
         route("GET", "/", "Status page", Endpoint::Page),
+        route("GET", "/status/{file}", "What the status page needs", Endpoint::PageFile),
     ];
 
     fn metrics(&self) -> &Arc<Metrics> {
@@ -186,11 +219,8 @@ impl Service for Admin {
                 self.backend.limit_changed();
                 changed
             }
-            Endpoint::Page => {
-                let mut page = respond::bytes(HeaderValue::from_static("text/html; charset=utf-8"), PAGE);
-                page.headers_mut().insert(header::CONTENT_SECURITY_POLICY, PAGE_POLICY);
-                Ok(page)
-            }
+            Endpoint::Page => Ok(files::html(self.page(&request).await.html())),
+            Endpoint::PageFile => self.file(request).await,
         }
     }
 }

@@ -11,7 +11,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::auth::Caller;
 use crate::command::{CommandId, Status};
-use crate::http::backend::{AdminService, CommandService, Readiness};
+use crate::http::backend::{AdminService, CommandService};
+use crate::http::readiness::Readiness;
 use crate::http::server::timed_io::Socket;
 use crate::ingest::{Receipt, Request, SubmitError};
 use crate::status::StatusError;

@@ -65,7 +65,10 @@ async fn a_disk_that_does_not_answer_delays_figures_and_nothing_else() {
     for path in ["/metrics", "/admin/backlog"] {
         operator.send(&format!("GET {path} HTTP/1.1\r\nHost: t\r\n\r\n")).await;
     }
-    assert_eq!(probe.get("/healthz", "").await.status, 200);
+    // The status page is needed most at such a time.
+    for path in ["/healthz", "/", "/status/page.json"] {
+        assert_eq!(probe.get(path, "").await.status, 200, "{path}");
+    }
     assert!(!server.backend.scraped.load(SeqCst));
     answers.0.send(()).unwrap();
     disk.join().unwrap().unwrap();
@@ -76,8 +79,33 @@ async fn the_status_page_fetches_nothing_from_elsewhere() {
     let server = serve_admin().await;
     let page = server.connect().await.get("/", "").await;
     assert_eq!(page.header("content-type"), Some("text/html; charset=utf-8"));
-    assert!(!page.body.contains("http://") && !page.body.contains("https://") && !page.body.contains("src="));
-    assert!(page.header("content-security-policy").is_some());
+    assert!(!page.body.contains("http://") && !page.body.contains("https://"), "{}", page.body);
+    for attribute in ["src=\"", "href=\"", "action=\""] {
+        for place in page.body.split(attribute).skip(1) {
+            assert!(place.starts_with('/'), "{place}");
+        }
+    }
+    for (file, media_type) in
+        [("page.css", "text/css"), ("page.js", "text/javascript"), ("icon.svg", "image/svg+xml")]
+    {
+        assert!(page.body.contains(&format!("/status/{file}")), "{file} is not used");
+        let file = server.connect().await.get(&format!("/status/{file}"), "").await;
+        assert!(file.status == 200 && file.header("content-type").unwrap().starts_with(media_type));
+        assert_eq!(file.header("x-content-type-options"), Some("nosniff"));
+    }
+    let policy = page.header("content-security-policy").unwrap();
+    assert!(policy.starts_with("default-src 'none'") && !policy.contains("unsafe"), "{policy}");
+    server.connect().await.get("/status/page.html", "").await.is_problem(404, "not_found");
+}
+
+#[tokio::test]
+async fn a_command_is_looked_up_by_what_was_typed() {
+    let server = serve_admin().await;
+    let page = server.connect().await.get("/status/page.json?command=%20%3Cb%3Ex%20", "").await;
+    let shown = page.json()["sections"]["command"].as_str().unwrap().to_owned();
+    assert!(shown.contains("&lt;b&gt;x</code>: no such command"), "{shown}");
+    let page = server.connect().await.get("/?command=%3Cb%3E", "").await.body;
+    assert!(page.contains("value=\"&lt;b&gt;\"") && page.contains("href=\"/?command=%3Cb%3E\""), "{page}");
 }
 
 #[tokio::test]

@@ -5,9 +5,9 @@ use serde_json::{Map, Value, json};
 
 use super::components::reference;
 use crate::http::api::documents::{Accepted, AcceptedBatch, Empty, FinalBatch, StatusDocument, UserPage};
-use crate::http::backend::Readiness;
 use crate::http::problem;
 use crate::http::readiness::Health;
+use crate::http::readiness::Readiness;
 use crate::login::TokenPair;
 use crate::users::Profile;
 

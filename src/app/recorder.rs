@@ -1,0 +1,156 @@
+//! Records once a second what the status page shows: counters, gauges, and the newest dead letters.
+//!
+//! A thread of its own, because the age of the oldest record and the dead letters are read from the disk. A disk that
+//! does not answer stops the recording and nothing else; the page says of when its figures are.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use prometheus::IntCounterVec;
+
+use crate::command::kind_of;
+use crate::drain;
+use crate::history::{History, Reading, TopicReading};
+use crate::http::{DeadLetter, Instance};
+use crate::metrics;
+use crate::metrics::TopicMetrics;
+use crate::sync::Mutex;
+use crate::task::{OnFailure, Thread};
+use crate::units::Timestamp;
+use crate::wal::dead::Dead;
+use crate::wal::{Log, Lsn};
+
+use super::age::oldest_age;
+use super::log_metrics::LogMetrics;
+
+const EVERY: Duration = Duration::from_secs(1);
+/// Dead letters that the page shows. Each is read from the disk when their number changes.
+const NEWEST: usize = 5;
+
+/// What is recorded, and of what.
+pub(super) struct Recorder {
+    pub(super) history: History,
+    pub(super) instance: Arc<Instance>,
+    log_metrics: Arc<LogMetrics>,
+    drain_metrics: Arc<drain::Metrics>,
+    letters: Mutex<Letters>,
+}
+
+/// The newest dead letters, and what they were read for.
+#[derive(Default)]
+struct Letters {
+    seen: Option<(u64, Option<(Lsn, Lsn)>)>,
+    newest: Arc<[DeadLetter]>,
+}
+
+impl Recorder {
+    pub(super) fn new(
+        instance: Instance,
+        log_metrics: Arc<LogMetrics>,
+        drain_metrics: Arc<drain::Metrics>,
+    ) -> Self {
+        let (history, letters) = (History::default(), Mutex::default());
+        Self { history, instance: Arc::new(instance), log_metrics, drain_metrics, letters }
+    }
+
+    /// Records appended to the log, and records that Kafka confirmed, since the start.
+    pub(super) fn totals(&self) -> (u64, u64) {
+        (self.log_metrics.appended.get(), counts(&self.drain_metrics.sent).values().sum())
+    }
+
+    /// The newest dead letters at the last look.
+    pub(super) fn newest_letters(&self) -> Arc<[DeadLetter]> {
+        Arc::clone(&self.letters.lock().newest)
+    }
+
+    /// Records that became dead letters since the start, by the code of the reason.
+    pub(super) fn dead_since_start(&self) -> Vec<(String, u64)> {
+        counts(&self.drain_metrics.dead).into_iter().collect()
+    }
+
+    /// Records the log's figures of this moment. Blocks for the disk.
+    pub(super) fn record(&self, log: &Arc<Log>, topics: &TopicMetrics, problems: usize) {
+        self.look_at_letters(log);
+        let figures = log.figures();
+        let flush = &self.log_metrics.flush_seconds;
+        let delivered = counts(&self.drain_metrics.sent);
+        let reading = Reading {
+            oldest_age: oldest_age(log, &figures),
+            at: Instant::now(),
+            accepted: self.log_metrics.appended.get(),
+            delivered: delivered.values().sum(),
+            flushes: flush.get_sample_count(),
+            flush_seconds: flush.get_sample_sum(),
+            backlog: figures.backlog,
+            backlog_bytes: figures.backlog_bytes,
+            dead: figures.dead,
+            problems,
+            topics: by_topic(topics, &delivered),
+        };
+        self.history.record(reading, Timestamp::now());
+    }
+
+    /// Blocks for the disk, where the number of letters has changed.
+    fn look_at_letters(&self, log: &Log) {
+        let dead = log.dead();
+        let seen = Some((dead.len(), dead.ends()));
+        if self.letters.lock().seen == seen {
+            return;
+        }
+        let newest = dead.lsns().into_iter().rev().take(NEWEST).filter_map(|lsn| letter(log, lsn)).collect();
+        *self.letters.lock() = Letters { seen, newest };
+    }
+}
+
+/// Starts the thread. Its failure costs the page its figures, and the daemon nothing.
+pub(super) fn start(record: impl Fn() + Send + 'static) -> io::Result<Thread> {
+    let failed = |cause| {
+        tracing::error!(
+            event = "history.failed",
+            cause,
+            "the status page's figures are not recorded any more"
+        );
+    };
+    Thread::spawn("history", OnFailure::Tell(Box::new(failed)), move |stop| {
+        loop {
+            record();
+            if stop.within(EVERY) {
+                return Ok(());
+            }
+        }
+    })
+}
+
+fn by_topic(counted: &TopicMetrics, delivered: &BTreeMap<String, u64>) -> BTreeMap<String, TopicReading> {
+    let mut topics: BTreeMap<String, TopicReading> = BTreeMap::new();
+    for (topic, counted) in counted.counted() {
+        let reading = topics.entry(topic).or_default();
+        (reading.accepted, reading.backlog) = (counted.accepted, counted.backlog);
+    }
+    for (topic, delivered) in delivered {
+        topics.entry(topic.clone()).or_default().delivered = *delivered;
+    }
+    topics
+}
+
+fn counts(counters: &IntCounterVec) -> BTreeMap<String, u64> {
+    metrics::by_label(counters).into_iter().map(|(label, value)| (label, value as u64)).collect()
+}
+
+fn letter(log: &Log, lsn: Lsn) -> Option<DeadLetter> {
+    let unread = |died_at, reason, attempts| DeadLetter { lsn: lsn.0, kind: None, died_at, reason, attempts };
+    match log.dead().get(lsn) {
+        Ok(Some(Dead::Letter(letter))) => {
+            let kind = kind_of(&letter.payload);
+            Some(DeadLetter { kind, ..unread(letter.died_at, letter.reason, letter.attempts) })
+        }
+        Ok(Some(Dead::Sealed(letter))) => {
+            Some(unread(letter.died_at, "the letter is encrypted".to_owned(), letter.attempts))
+        }
+        Ok(Some(Dead::Damage(damage))) => Some(unread(damage.found_at, damage.reason, 0)),
+        Ok(None) => None,
+        Err(error) => Some(unread(Timestamp::now(), format!("the letter cannot be read: {error}"), 0)),
+    }
+}

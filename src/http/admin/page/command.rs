@@ -1,0 +1,66 @@
+//! What became of one command.
+
+use std::fmt::Write;
+
+use super::words::{Text, time};
+use crate::command::{Placement, State, Status};
+use crate::status::StatusError;
+
+/// The answer to a look-up.
+pub fn found(id: &str, found: &Result<Status, StatusError>) -> String {
+    match found {
+        Ok(status) => shown(status),
+        Err(error) => format!(
+            "<p class=\"note warning\"><span aria-hidden=\"true\">▲</span> <code>{}</code>: {}.</p>",
+            Text(id),
+            Text(&in_words(error))
+        ),
+    }
+}
+
+fn in_words(error: &StatusError) -> String {
+    match error {
+        StatusError::NotFound => {
+            "no such command; either the id is wrong, or the command was delivered and is no longer kept"
+                .to_owned()
+        }
+        other => other.to_string(),
+    }
+}
+
+fn shown(status: &Status) -> String {
+    let Status { id, kind, key, state, accepted_at, sent_at, kafka, finished_at, reason } = status;
+    let (class, symbol, state) = match state {
+        State::Accepted => ("waits", "●", "accepted: on disk, not yet confirmed by Kafka"),
+        State::Sent => ("ok", "✓", "sent: confirmed by Kafka"),
+        State::Applied => ("ok", "✓", "applied"),
+        State::Rejected => ("warning", "▲", "rejected"),
+        State::Dead => ("error", "■", "dead: an operator decides"),
+    };
+    let mut html = format!(
+        "<p class=\"note {class}\" data-state=\"{}\"><span aria-hidden=\"true\">{symbol}</span> {state}</p><dl \
+         class=\"facts\">",
+        state.split(':').next().unwrap_or_default()
+    );
+    let mut fact = |name: &str, value: Option<String>| {
+        if let Some(value) = value {
+            // A write to a string cannot fail.
+            let _ = write!(html, "<div><dt>{name}</dt><dd>{value}</dd></div>");
+        }
+    };
+    let text = |text: &str| Text(text).to_string();
+    fact("Id", Some(text(&id.to_string())));
+    fact("Kind", Some(text(kind)));
+    fact("Key", key.as_deref().map(text));
+    fact("Accepted", Some(time(*accepted_at)));
+    fact("Sent", sent_at.map(time));
+    fact("In Kafka", kafka.as_ref().map(place));
+    fact("Finished", finished_at.map(time));
+    fact("Reason", reason.as_deref().map(text));
+    html += "</dl>";
+    html
+}
+
+fn place(Placement { topic, partition, offset }: &Placement) -> String {
+    format!("{}, partition {partition}, offset {offset}", Text(topic))
+}

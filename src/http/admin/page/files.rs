@@ -1,0 +1,41 @@
+//! The files of the page. They are in the program: an operator's network may reach nothing else.
+
+use hyper::header;
+use hyper::header::HeaderValue;
+
+use crate::http::answer::Answer;
+use crate::http::respond;
+
+const STYLE: &str = include_str!("page.css");
+const SCRIPT: &str = include_str!("page.js");
+const ICON: &str = include_str!("icon.svg");
+
+/// Only this listener's own files: nothing inline, and nothing from elsewhere.
+const POLICY: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; \
+     base-uri 'none'; frame-ancestors 'none'",
+);
+
+/// A file by its name.
+pub fn find(name: &str) -> Option<Answer> {
+    let (media_type, text) = match name {
+        "page.css" => ("text/css; charset=utf-8", STYLE),
+        "page.js" => ("text/javascript; charset=utf-8", SCRIPT),
+        "icon.svg" => ("image/svg+xml", ICON),
+        _ => return None,
+    };
+    Some(guarded(respond::bytes(HeaderValue::from_static(media_type), text)))
+}
+
+/// A document of ours.
+pub fn html(text: String) -> Answer {
+    guarded(respond::bytes(HeaderValue::from_static("text/html; charset=utf-8"), text))
+}
+
+fn guarded(mut answer: Answer) -> Answer {
+    let headers = answer.headers_mut();
+    headers.insert(header::CONTENT_SECURITY_POLICY, POLICY);
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    answer
+}

@@ -1,0 +1,163 @@
+//! The status page. The daemon renders it, so that it works without a script, and the script and the first answer cannot
+//! disagree: every few seconds the script asks for the same sections again, as one JSON document of one moment.
+//!
+//! - `problems`, `figures`, `charts` (with `plot`), `tables`, `command`, `about`: the sections; `words`: numbers, times and
+//!   text as markup; `files`: style sheet, script and icon.
+
+mod about;
+mod charts;
+mod command;
+mod figures;
+pub(super) mod files;
+mod plot;
+mod problems;
+mod tables;
+#[cfg(test)]
+mod tests;
+mod words;
+
+use std::fmt::Write;
+use std::time::Instant;
+
+use serde::Serialize;
+
+use self::words::{Text, clock, time};
+use super::overview::Overview;
+use crate::command::Status;
+use crate::status::StatusError;
+use crate::units::Timestamp;
+
+/// A look-up that the operator asked for: the id as it was typed, and what became of the command.
+pub struct LookUp {
+    /// As typed.
+    pub id: String,
+    /// The answer.
+    pub found: Result<Status, StatusError>,
+}
+
+/// Everything on the page that changes, at one moment.
+#[derive(Serialize)]
+pub struct Page {
+    /// When.
+    at: Timestamp,
+    /// Of the document, which a browser shows in its tab.
+    title: String,
+    /// Markup by the name of the section, in the order of the page.
+    #[serde(serialize_with = "as_map")]
+    sections: Vec<(&'static str, String)>,
+    #[serde(skip)]
+    typed: String,
+    #[serde(skip)]
+    has_look_up: bool,
+}
+
+impl Page {
+    /// The page at this moment.
+    pub fn new(overview: &Overview, look_up: Option<&LookUp>) -> Self {
+        let (at, now) = (Timestamp::now(), Instant::now());
+        let readiness = &overview.readiness;
+        let mut sections = vec![
+            ("state", problems::state(overview)),
+            ("moment", moment(overview, at)),
+            ("announcement", problems::announcement(overview)),
+            ("problems", problems::list(&readiness.problems, at)),
+        ];
+        if let Some(view) = &overview.history {
+            sections.push(("figures", figures::section(view)));
+            sections.push(("hour", charts::section(view, overview.instance.started_at)));
+            sections.push(("topics", tables::topics(overview, view)));
+        }
+        if !overview.workers.is_empty() {
+            sections.push(("workers", tables::workers(&overview.workers)));
+        }
+        if overview.history.is_some() {
+            sections.push(("dead", tables::dead_letters(&overview.dead_letters)));
+        }
+        let has_look_up = overview.accepts || look_up.is_some();
+        if has_look_up {
+            let found = look_up.map(|asked| command::found(&asked.id, &asked.found));
+            sections.push(("command", found.unwrap_or_default()));
+        }
+        sections.push(("about", about::section(&overview.instance, &readiness.dependencies, now)));
+        let typed = look_up.map(|asked| asked.id.clone()).unwrap_or_default();
+        Self { at, title: problems::title(overview), sections, typed, has_look_up }
+    }
+
+    /// The whole document.
+    pub fn html(&self) -> String {
+        let section = |name: &str| {
+            let found = self.sections.iter().find(|(own, _)| *own == name);
+            found.map_or("", |(_, html)| html.as_str())
+        };
+        let mut html = format!(
+            "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
+             <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
+             <meta name=\"color-scheme\" content=\"light dark\"><title>{}</title>\
+             <link rel=\"icon\" href=\"/status/icon.svg\" type=\"image/svg+xml\">\
+             <link rel=\"stylesheet\" href=\"/status/page.css\"><script src=\"/status/page.js\" defer></script></head>\
+             <body><header><h1><img src=\"/status/icon.svg\" alt=\"\" width=\"28\" height=\"28\">forebay</h1>\
+             <div data-live=\"state\">{}</div><p class=\"moment\"><span data-live=\"moment\">{}</span> \
+             <a href=\"{}\">Reload</a></p></header><p class=\"hidden\" role=\"status\" data-live=\"announcement\">{}</p>\
+             <p id=\"stale\" class=\"note error\" role=\"alert\" hidden></p><main>",
+            Text(&self.title),
+            section("state"),
+            section("moment"),
+            if self.typed.is_empty() {
+                "/".to_owned()
+            } else {
+                format!("/?command={}", Text(&query(&self.typed)))
+            },
+            section("announcement"),
+        );
+        for name in ["problems", "figures", "hour", "topics", "workers", "dead"] {
+            let content = section(name);
+            if !content.is_empty() {
+                // A write to a string cannot fail.
+                let _ = write!(
+                    html,
+                    "<section aria-labelledby=\"{name}\" data-live=\"{name}\">{content}</section>"
+                );
+            }
+        }
+        if self.has_look_up {
+            let _ = write!(
+                html,
+                "<section aria-labelledby=\"look-up\"><h2 id=\"look-up\">Look up a command</h2><form action=\"/\" \
+                 role=\"search\"><label for=\"command\">Command id</label> <input id=\"command\" name=\"command\" \
+                 value=\"{}\" autocomplete=\"off\" autocapitalize=\"none\" spellcheck=\"false\" required> \
+                 <button>Look up</button></form><div data-live=\"command\">{}</div></section>",
+                Text(&self.typed),
+                section("command"),
+            );
+        }
+        let _ = write!(
+            html,
+            "<section aria-labelledby=\"about\" data-live=\"about\">{}</section></main></body></html>",
+            section("about"),
+        );
+        html
+    }
+}
+
+/// When the figures were taken.
+fn moment(overview: &Overview, at: Timestamp) -> String {
+    match &overview.history {
+        // A disk that does not answer keeps the figures from being taken anew.
+        Some(view) if at.since(view.taken_at).as_secs() >= STALE_S => format!(
+            "<strong class=\"stale\">▲ Figures are of {} UTC: no newer ones could be taken.</strong>",
+            clock(view.taken_at)
+        ),
+        _ => format!("As of {}", time(at)),
+    }
+}
+
+/// Figures are taken every second.
+const STALE_S: u64 = 10;
+
+fn query(text: &str) -> String {
+    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
+}
+
+fn as_map<S: serde::Serializer>(sections: &[(&'static str, String)], to: S) -> Result<S::Ok, S::Error> {
+    to.collect_map(sections.iter().map(|(name, html)| (name, html)))
+}
