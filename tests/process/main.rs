@@ -1,4 +1,5 @@
 //! The program as a process: exit codes, signals, reload, metrics, log lines, terminal, and output that cannot be written.
+//! And `wal-tools status --watch`, which looks at it.
 // clippy.toml allows this in test functions; what they call is no different.
 #![allow(clippy::unwrap_used)]
 
@@ -9,6 +10,7 @@ mod output;
 mod reload;
 mod signals;
 mod terminal;
+mod watch;
 
 use std::time::Duration;
 

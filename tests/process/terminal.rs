@@ -10,8 +10,9 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use support::process::Forebay;
 
 /// A terminal: the person's end, and the program's.
-fn terminal() -> (File, File) {
-    let person = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+pub fn terminal() -> (File, File) {
+    // Nobody inherits the person's end: the terminal is gone when it is dropped.
+    let person = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
     grantpt(&person).unwrap();
     unlockpt(&person).unwrap();
     let path = ptsname(&person, Vec::new()).unwrap().into_string().unwrap();

@@ -1,8 +1,10 @@
 //! What can be typed.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use forebay_wal::units::Span;
 use serde::Serialize;
 
 use crate::range::{Bound, Instant};
@@ -36,6 +38,12 @@ pub enum Command {
     /// What waits for delivery: backlog, oldest age, size, per kind and per segment
     ///
     /// Exact when a daemon answers; else as of the last checkpoint, whose age is shown.
+    ///
+    /// With --watch it looks again after each interval and adds what two looks tell: records accepted and delivered a
+    /// second, where the backlog is going, and, while it falls, when it is empty. All figures of a look are one answer of
+    /// the daemon; without a daemon they are those of the files, without rates. On a terminal the frame is drawn in place.
+    /// Elsewhere each look is a line; with --json it is one JSON object a line. It ends at Ctrl-C, when the daemon stops,
+    /// and when the terminal or the reader is gone, with exit code 0.
     Status(Status),
     /// One line a segment; reads every record for the checksum verdict
     Segments,
@@ -101,9 +109,26 @@ pub enum Command {
 
 #[derive(Args)]
 pub struct Status {
-    /// Again every two seconds, until interrupted
+    /// Look again after each interval, until interrupted or the daemon stops
     #[arg(long)]
     pub watch: bool,
+    /// Time between two looks of --watch, from 500ms to 1h
+    #[arg(long, requires = "watch", default_value = "2s", value_name = "TIME", value_parser = interval)]
+    pub interval: Duration,
+}
+
+/// Each look costs the daemon a checkpoint, which is a flush.
+const SHORTEST: Duration = Duration::from_millis(500);
+const LONGEST: Duration = Duration::from_secs(3_600);
+
+/// `2s`, `500ms`; a bare number is seconds.
+fn interval(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().map(Duration::from_secs);
+    let interval = seconds.or_else(|_| text.parse::<Span>().map(|span| span.0))?;
+    match (SHORTEST..=LONGEST).contains(&interval) {
+        true => Ok(interval),
+        false => Err("an interval is from 500ms to 1h".to_owned()),
+    }
 }
 
 #[derive(Args)]

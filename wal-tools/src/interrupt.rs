@@ -1,28 +1,54 @@
 //! Ctrl-C, where something has to be put in order first.
 
 use std::io;
+use std::io::Read;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 /// Whether somebody wants us to end.
 #[derive(Clone)]
-pub struct Interrupt(Arc<AtomicBool>);
+pub struct Interrupt {
+    asked: Arc<AtomicBool>,
+    /// Has a byte for each signal that came.
+    wakes: Arc<UnixStream>,
+}
 
 impl Interrupt {
     /// From now on an interruption waits until it is looked at; a second one ends the process at once.
     pub fn listen() -> io::Result<Self> {
         let asked = Arc::<AtomicBool>::default();
+        let (wakes, wake) = UnixStream::pair()?;
         for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP]
         {
             // In this order: the first signal finds `asked` false here, and sets it below.
             signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&asked))?;
             signal_hook::flag::register(signal, Arc::clone(&asked))?;
+            signal_hook::low_level::pipe::register(signal, wake.try_clone()?)?;
         }
-        Ok(Self(asked))
+        Ok(Self { asked, wakes: Arc::new(wakes) })
     }
 
     /// Whether there was one.
     pub fn came(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.asked.load(Ordering::Relaxed)
     }
+
+    /// Waits for a signal, at most for `timeout`, which is not zero. Says whether one has come.
+    pub fn within(&self, timeout: Duration) -> io::Result<bool> {
+        if !self.came() {
+            self.wakes.set_read_timeout(Some(timeout))?;
+            match (&*self.wakes).read(&mut [0]) {
+                Err(error) if is_time_out(&error) => {}
+                read => drop(read?),
+            }
+        }
+        Ok(self.came())
+    }
+}
+
+fn is_time_out(error: &io::Error) -> bool {
+    // A signal that interrupts the read has come before its byte.
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted)
 }

@@ -14,6 +14,16 @@ fn mistakes_and_unusable_directories_exit_2_and_print_nothing_to_stdout() {
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "nothing was made");
 }
 
+#[test]
+fn an_interval_is_from_half_a_second_to_an_hour_and_belongs_to_watch() {
+    let dir = tempfile::tempdir().unwrap();
+    for interval in ["0", "499ms", "3601", "soon"] {
+        let said = run(dir.path(), &["status", "--watch", "--interval", interval]).exits(2).err;
+        assert!(said.contains("--interval"), "{said}");
+    }
+    assert!(run(dir.path(), &["status", "--interval", "1s"]).exits(2).err.contains("--watch"));
+}
+
 /// The directory beside the log's, say.
 #[test]
 fn a_directory_without_a_log_is_called_that_and_a_cause_is_said_once() {

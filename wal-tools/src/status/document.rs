@@ -1,0 +1,95 @@
+//! What the files say, and what a daemon answers.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use forebay_wal::Lsn;
+use forebay_wal::inspect::View;
+use forebay_wal::units::Timestamp;
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::problems::Problem;
+use crate::{problems, segments};
+
+/// What a look at the files says. What a daemon answers stands in place of the members it names.
+#[derive(Serialize)]
+struct Document {
+    backlog: u64,
+    /// 0 when nothing waits.
+    oldest_age_seconds: f64,
+    backlog_bytes: u64,
+    dead: u64,
+    poisoned: bool,
+    watermark_lsn: Lsn,
+    segments: u64,
+    last_error: Option<String>,
+    problems: Vec<Problem>,
+    /// Whether a daemon, or another writer, has the log.
+    running: bool,
+    /// Where the figures come from: `daemon` (exact) or `checkpoint`.
+    source: &'static str,
+    checkpoint_age_seconds: Option<f64>,
+    /// Segments whose payloads are encrypted; the others among `segments` are not.
+    encrypted_segments: u64,
+    kinds: BTreeMap<String, u64>,
+    waiting_segments: Vec<Waiting>,
+}
+
+/// A segment with records that wait.
+#[derive(Serialize)]
+struct Waiting {
+    segment: String,
+    state: &'static str,
+    first_lsn: Lsn,
+    last_lsn: Lsn,
+    backlog: u64,
+    records: u64,
+}
+
+/// What the files say.
+pub fn of_files(view: &View) -> anyhow::Result<Value> {
+    Ok(serde_json::to_value(document(view)?)?)
+}
+
+/// Puts what a daemon answered in place of what the document says.
+pub fn take_over(document: &mut Value, exact: serde_json::Map<String, Value>) {
+    if let Some(members) = document.as_object_mut() {
+        members.extend(exact);
+        members.insert("source".to_owned(), "daemon".into());
+    }
+}
+
+fn document(view: &View) -> io::Result<Document> {
+    let now = Timestamp::now();
+    let seconds = |at: Timestamp| now.since(at).as_secs_f64();
+    let (backlog, problems) = (view.backlog()?, problems::of_files(view)?);
+    let waiting = backlog.segments.iter().filter_map(|&(first, count)| {
+        let segment = view.holding(first)?;
+        Some(Waiting {
+            segment: segment.name(),
+            state: segments::state(segment),
+            first_lsn: first,
+            last_lsn: Lsn(segment.next().0 - 1),
+            backlog: count,
+            records: segment.records(),
+        })
+    });
+    Ok(Document {
+        backlog: backlog.records,
+        oldest_age_seconds: backlog.oldest.map_or(0.0, seconds),
+        backlog_bytes: backlog.bytes,
+        dead: view.dead.as_ref().map_or(0, |dead| dead.len()),
+        poisoned: false,
+        watermark_lsn: backlog.watermark,
+        segments: view.segments.len() as u64,
+        last_error: problems.iter().find_map(|problem| problem.last_error.clone()),
+        problems,
+        running: view.live,
+        source: "checkpoint",
+        checkpoint_age_seconds: view.checkpoint.as_ref().map(|checkpoint| seconds(checkpoint.written_at)),
+        encrypted_segments: view.segments.iter().filter(|segment| segment.encrypted()).count() as u64,
+        kinds: backlog.labels,
+        waiting_segments: waiting.collect(),
+    })
+}

@@ -1,0 +1,261 @@
+//! One look of `status --watch`, as it is shown: lines on a terminal, one line elsewhere, or one JSON object.
+
+use std::path::Path;
+use std::time::Duration;
+
+use forebay_wal::units::Timestamp;
+use indicatif::HumanCount;
+use serde_json::Value;
+
+use super::pace::{Pace, Recent};
+use crate::table;
+
+/// The signs of a line of eight heights.
+const HEIGHTS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+
+/// A slower change, in records a second, is shown as none: three records a minute.
+const STEADY: f64 = 0.05;
+/// Of the text below a problem.
+const INDENT: &str = "    ";
+/// A terminal that is narrower shows less.
+const NARROWEST: usize = 20;
+
+/// What is shown of one look.
+pub struct Frame<'a> {
+    pub dir: &'a Path,
+    pub document: &'a Value,
+    pub pace: Pace,
+    pub recent: &'a Recent,
+    pub interval: Duration,
+    /// Why the figures are not the daemon's.
+    pub remark: Option<&'a str>,
+}
+
+impl Frame<'_> {
+    /// The document with what the looks tell, as a line.
+    pub fn json(&self) -> serde_json::Result<String> {
+        let mut document = self.document.clone();
+        if let (Some(members), Value::Object(pace)) =
+            (document.as_object_mut(), serde_json::to_value(self.pace)?)
+        {
+            members.extend(pace);
+        }
+        Ok(format!("{document}\n"))
+    }
+
+    /// For a log or a pipe.
+    pub fn line(&self) -> String {
+        let Pace { accepted_per_second, delivered_per_second, seconds_to_empty, .. } = self.pace;
+        let problems: Vec<_> = self.problems().map(|problem| text(problem, "code")).collect();
+        let line = format!(
+            "{} backlog={} bytes={} oldest={} accepted/s={} delivered/s={} empty_in={} dead={} source={} problems={}",
+            self.at(),
+            self.number("backlog"),
+            self.number("backlog_bytes"),
+            self.oldest().replace(' ', ""),
+            ungrouped(accepted_per_second),
+            ungrouped(delivered_per_second),
+            seconds_to_empty.map_or("-".to_owned(), span).replace(' ', ""),
+            self.number("dead"),
+            text(self.document, "source"),
+            if problems.is_empty() { "none".to_owned() } else { problems.join(",") },
+        );
+        match self.remark {
+            Some(remark) => format!("{line} remark={:?}\n", table::plain(remark)),
+            None => line + "\n",
+        }
+    }
+
+    /// For a person at a terminal.
+    pub fn lines(&self, columns: usize) -> Vec<String> {
+        let Pace { accepted_per_second, delivered_per_second, backlog_growth_per_second, .. } = self.pace;
+        let backlog =
+            format!("{}, {}", records(self.number("backlog")), table::size(self.number("backlog_bytes")));
+        let mut lines = vec![
+            format!(
+                "forebay {}   {}   every {}, Ctrl-C ends",
+                table::plain(&self.dir.display().to_string()),
+                self.at(),
+                table::age(self.interval)
+            ),
+            String::new(),
+            row("accepted", &format!("{}/s", rate(accepted_per_second)), &line_of(&self.recent.accepted())),
+            row(
+                "delivered",
+                &format!("{}/s", rate(delivered_per_second)),
+                &line_of(&self.recent.delivered()),
+            ),
+            row("backlog", &backlog, &line_of(&self.recent.backlog())),
+            row("trend", &self.trend(backlog_growth_per_second), ""),
+            row("oldest", &self.oldest(), ""),
+            row("dead letters", &self.number("dead").to_string(), ""),
+            row("figures", &self.source(), ""),
+        ];
+        if self.document["poisoned"] == true {
+            lines.push(row("poisoned", "YES: the log takes nothing more", ""));
+        }
+        lines.push(String::new());
+        lines.extend(self.problem_lines().iter().flat_map(|line| wrapped(line, columns)));
+        lines
+    }
+
+    fn trend(&self, growth: Option<f64>) -> String {
+        match (growth, self.pace.seconds_to_empty) {
+            (None, _) => "not known yet: it takes two looks at a running daemon".to_owned(),
+            (Some(growth), _) if growth.abs() < STEADY => "→ steady".to_owned(),
+            (Some(growth), Some(empty)) => {
+                format!("↓ falls by {}/s, empty in about {}", rate(Some(-growth)), span(empty))
+            }
+            (Some(growth), None) if growth > 0.0 => format!("↑ grows by {}/s", rate(Some(growth))),
+            (Some(_), None) => "→ steady".to_owned(),
+        }
+    }
+
+    fn source(&self) -> String {
+        let source = match self.document["source"] == "daemon" {
+            true if self.pace.restarted => "the daemon's own; it was restarted since the last look",
+            true => "the daemon's own, of one moment",
+            false => "of the files, as of the last checkpoint",
+        };
+        match self.remark {
+            Some(remark) => format!("{source}: {}", table::plain(remark)),
+            None => source.to_owned(),
+        }
+    }
+
+    fn problem_lines(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        for problem in self.problems() {
+            let since = text(problem, "since").parse().map_or("-".to_owned(), table::ago);
+            lines.push(format!("▲ {}, since {since}", table::plain(&text(problem, "code"))));
+            lines.push(format!("{INDENT}{}", table::plain(&text(problem, "detail"))));
+            if let Some(error) = problem["last_error"].as_str() {
+                lines.push(format!("{INDENT}last error: {}", table::plain(error)));
+            }
+        }
+        match lines.is_empty() {
+            true => vec!["no problems".to_owned()],
+            false => lines,
+        }
+    }
+
+    fn problems(&self) -> impl Iterator<Item = &Value> {
+        self.document["problems"].as_array().into_iter().flatten()
+    }
+
+    /// The moment of the figures, by the daemon's clock where they are its own.
+    fn at(&self) -> String {
+        match self.document["at"].as_str() {
+            Some(at) => at.to_owned(),
+            None => Timestamp::now().to_string(),
+        }
+    }
+
+    fn oldest(&self) -> String {
+        match self.number("backlog") {
+            0 => "-".to_owned(),
+            _ => span(self.document["oldest_age_seconds"].as_f64().unwrap_or_default()),
+        }
+    }
+
+    fn number(&self, name: &str) -> u64 {
+        self.document[name].as_u64().unwrap_or_default()
+    }
+}
+
+/// The frame over the one before it, cut to the terminal: a line that wraps would push the others down.
+pub fn in_place(lines: &[String], (rows, columns): (usize, usize), is_first: bool) -> String {
+    let mut shown = String::from(if is_first { "\x1b[2J\x1b[H" } else { "\x1b[H" });
+    // The cursor stands behind the last line.
+    for line in lines.iter().take(rows.saturating_sub(1)) {
+        shown.extend(line.chars().take(columns));
+        shown.push_str("\x1b[K\r\n");
+    }
+    shown.push_str("\x1b[J");
+    shown
+}
+
+/// Rows and columns of the terminal.
+pub fn size() -> (usize, usize) {
+    let (rows, columns) = console::Term::stdout().size();
+    (rows.into(), columns.into())
+}
+
+/// A line in pieces that fit, parted between words where there is a blank. All but the first have the indent of texts.
+fn wrapped(line: &str, columns: usize) -> Vec<String> {
+    let mut pieces = vec![String::new()];
+    let (mut width, limit) = (0, columns.max(NARROWEST));
+    for word in line.split_inclusive(' ') {
+        let letters = word.trim_end().chars().count();
+        if width + letters > limit && width > INDENT.len() {
+            pieces.push(INDENT.to_owned());
+            width = INDENT.len();
+        }
+        if let Some(piece) = pieces.last_mut() {
+            piece.push_str(word);
+        }
+        width += word.chars().count();
+    }
+    pieces
+}
+
+fn row(name: &str, value: &str, line: &str) -> String {
+    format!("{name:<14}{value:<32}  {line}").trim_end().to_owned()
+}
+
+/// Values as signs, the largest as the highest.
+fn line_of(values: &[f64]) -> String {
+    let most = values.iter().copied().fold(0.0, f64::max);
+    let height = |value: f64| if most > 0.0 { (value / most * 7.0).round() as usize } else { 0 };
+    values.iter().map(|value| HEIGHTS[height(*value).min(7)]).collect()
+}
+
+fn records(count: u64) -> String {
+    if count == 1 { "1 record".to_owned() } else { format!("{} records", HumanCount(count)) }
+}
+
+fn rate(rate: Option<f64>) -> String {
+    match rate {
+        None => "-".to_owned(),
+        Some(rate) if rate < 10.0 => format!("{rate:.1}"),
+        Some(rate) => HumanCount(rate.round() as u64).to_string(),
+    }
+}
+
+/// For programs, which stumble over commas.
+fn ungrouped(rate: Option<f64>) -> String {
+    rate.map_or("-".to_owned(), |rate| format!("{rate:.1}"))
+}
+
+fn span(seconds: f64) -> String {
+    Duration::try_from_secs_f64(seconds).map_or("very long".to_owned(), table::age)
+}
+
+fn text(of: &Value, name: &str) -> String {
+    of[name].as_str().unwrap_or("-").to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_is_cut_to_the_terminal() {
+        let lines = ["↓ falls by 3/s".to_owned(), "two".to_owned(), "three".to_owned()];
+        assert_eq!(in_place(&lines, (3, 7), true), "\x1b[2J\x1b[H↓ falls\x1b[K\r\ntwo\x1b[K\r\n\x1b[J");
+        assert!(in_place(&lines, (24, 80), false).starts_with("\x1b[H↓ falls by 3/s\x1b[K\r\n"));
+    }
+
+    #[test]
+    fn a_long_text_goes_on_in_the_next_line() {
+        assert_eq!(wrapped("    one two three four five", 20), ["    one two three ", "    four five"]);
+        assert_eq!(wrapped("    short", 20), ["    short"]);
+    }
+
+    #[test]
+    fn values_become_heights_and_none_is_divided_by_zero() {
+        assert_eq!(line_of(&[0.0, 0.0]), "▁▁");
+        assert_eq!(line_of(&[0.0, 5.0, 10.0]), "▁▅█");
+        assert_eq!(line_of(&[]), "");
+    }
+}

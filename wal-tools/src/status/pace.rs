@@ -1,0 +1,208 @@
+//! Rates and trend, from the answers of one life of the daemon.
+//!
+//! The daemon's counters and its clock (`uptime_seconds`) come with each answer, so how long an answer took does not matter.
+//! Both begin anew with the daemon: answers of different lives are never compared.
+
+use std::collections::VecDeque;
+
+use serde::Serialize;
+use serde_json::Value;
+
+/// Answers that are remembered, for the lines of a frame.
+const MOST: usize = 40;
+/// A trend is of this time, or of the last two answers where they are further apart.
+const TREND_S: f64 = 30.0;
+
+/// What is used of one answer.
+#[derive(Clone, Debug, PartialEq)]
+struct Sample {
+    started_at: String,
+    uptime: f64,
+    accepted: u64,
+    delivered: u64,
+    backlog: u64,
+}
+
+/// What two answers or more tell.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Pace {
+    /// Since the last answer; none at the first.
+    pub accepted_per_second: Option<f64>,
+    /// Since the last answer; none at the first.
+    pub delivered_per_second: Option<f64>,
+    /// Over the last 30 seconds; below zero while the backlog falls.
+    pub backlog_growth_per_second: Option<f64>,
+    /// At that pace; none unless the backlog falls.
+    pub seconds_to_empty: Option<f64>,
+    /// Whether the daemon began anew since the last answer.
+    pub restarted: bool,
+}
+
+/// The answers of this life of the daemon.
+#[derive(Default)]
+pub struct Recent {
+    samples: VecDeque<Sample>,
+    /// The last answer, also where it is not compared any more.
+    last: Option<Sample>,
+}
+
+impl Sample {
+    /// None of a document without counters: of the files, or of an older daemon.
+    fn of(document: &Value) -> Option<Self> {
+        Some(Self {
+            started_at: document["started_at"].as_str()?.to_owned(),
+            uptime: document["uptime_seconds"].as_f64()?,
+            accepted: document["accepted_total"].as_u64()?,
+            delivered: document["delivered_total"].as_u64()?,
+            backlog: document["backlog"].as_u64()?,
+        })
+    }
+
+    fn is_of_a_later_life(&self, last: &Self) -> bool {
+        self.started_at != last.started_at
+            || self.uptime < last.uptime
+            || self.accepted < last.accepted
+            || self.delivered < last.delivered
+    }
+}
+
+impl Recent {
+    /// Takes an answer over, and says what is known now.
+    pub fn take(&mut self, document: &Value) -> Pace {
+        let Some(sample) = Sample::of(document) else {
+            self.samples.clear();
+            return Pace::default();
+        };
+        let restarted =
+            self.last.replace(sample.clone()).is_some_and(|last| sample.is_of_a_later_life(&last));
+        if restarted {
+            self.samples.clear();
+        }
+        if self.samples.len() == MOST {
+            self.samples.pop_front();
+        }
+        self.samples.push_back(sample);
+        Pace { restarted, ..self.pace().unwrap_or_default() }
+    }
+
+    fn pace(&self) -> Option<Pace> {
+        let last = self.samples.back()?;
+        let [accepted, delivered] =
+            [&self.rates(|sample| sample.accepted), &self.rates(|sample| sample.delivered)]
+                .map(|rates| rates.last().copied());
+        let growth = self.growth();
+        let falls = growth.filter(|growth| *growth < 0.0 && last.backlog > 0);
+        Some(Pace {
+            accepted_per_second: accepted,
+            delivered_per_second: delivered,
+            backlog_growth_per_second: growth,
+            seconds_to_empty: falls.map(|growth| last.backlog as f64 / -growth),
+            restarted: false,
+        })
+    }
+
+    fn growth(&self) -> Option<f64> {
+        let last = self.samples.back()?;
+        let earlier = self.samples.iter().rev().skip(1);
+        let within = |sample: &&Sample| last.uptime - sample.uptime <= TREND_S;
+        let first = earlier.clone().take_while(within).last().or_else(|| earlier.clone().next())?;
+        per_second(last.backlog as f64 - first.backlog as f64, last.uptime - first.uptime)
+    }
+
+    /// The rate of a counter between each two answers, oldest first.
+    fn rates(&self, counter: impl Fn(&Sample) -> u64) -> Vec<f64> {
+        let pairs = self.samples.iter().zip(self.samples.iter().skip(1));
+        pairs
+            .filter_map(|(a, b)| {
+                per_second(counter(b).saturating_sub(counter(a)) as f64, b.uptime - a.uptime)
+            })
+            .collect()
+    }
+
+    /// Records accepted a second, for a line.
+    pub fn accepted(&self) -> Vec<f64> {
+        self.rates(|sample| sample.accepted)
+    }
+
+    /// Records delivered a second, for a line.
+    pub fn delivered(&self) -> Vec<f64> {
+        self.rates(|sample| sample.delivered)
+    }
+
+    /// The backlog at each answer, for a line.
+    pub fn backlog(&self) -> Vec<f64> {
+        self.samples.iter().map(|sample| sample.backlog as f64).collect()
+    }
+}
+
+/// None where no time has passed.
+fn per_second(change: f64, seconds: f64) -> Option<f64> {
+    (seconds > 0.0).then(|| change / seconds)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn answer(started_at: &str, uptime: f64, accepted: u64, delivered: u64) -> Value {
+        json!({
+            "started_at": started_at,
+            "uptime_seconds": uptime,
+            "accepted_total": accepted,
+            "delivered_total": delivered,
+            "backlog": accepted - delivered,
+        })
+    }
+
+    #[test]
+    fn two_answers_tell_rates_and_a_falling_backlog_its_end() {
+        let mut recent = Recent::default();
+        assert_eq!(recent.take(&answer("a", 1.0, 100, 0)), Pace::default(), "one answer tells nothing");
+        let pace = recent.take(&answer("a", 3.0, 120, 60));
+        assert_eq!((pace.accepted_per_second, pace.delivered_per_second), (Some(10.0), Some(30.0)));
+        assert_eq!((pace.backlog_growth_per_second, pace.seconds_to_empty), (Some(-20.0), Some(3.0)));
+        assert_eq!(recent.accepted(), [10.0]);
+        assert_eq!(recent.backlog(), [100.0, 60.0]);
+    }
+
+    #[test]
+    fn a_backlog_that_grows_or_is_empty_has_no_end_in_sight() {
+        let mut recent = Recent::default();
+        recent.take(&answer("a", 1.0, 10, 0));
+        assert_eq!(recent.take(&answer("a", 2.0, 20, 0)).seconds_to_empty, None);
+        let mut recent = Recent::default();
+        recent.take(&answer("a", 1.0, 10, 0));
+        let empty = recent.take(&answer("a", 2.0, 10, 10));
+        assert_eq!((empty.backlog_growth_per_second, empty.seconds_to_empty), (Some(-10.0), None));
+    }
+
+    #[test]
+    fn nothing_is_divided_by_no_time() {
+        let mut recent = Recent::default();
+        recent.take(&answer("a", 1.0, 10, 0));
+        assert_eq!(recent.take(&answer("a", 1.0, 20, 0)), Pace::default());
+    }
+
+    #[test]
+    fn counters_of_two_lives_are_not_compared() {
+        let mut recent = Recent::default();
+        recent.take(&answer("a", 50.0, 1_000, 10));
+        // More than before: without the start's time it would look like a rate.
+        let pace = recent.take(&answer("b", 60.0, 2_000, 20));
+        assert_eq!(pace, Pace { restarted: true, ..Pace::default() });
+        let pace = recent.take(&answer("b", 61.0, 2_005, 20));
+        assert_eq!((pace.accepted_per_second, pace.restarted), (Some(5.0), false));
+    }
+
+    #[test]
+    fn files_have_no_rates() {
+        let mut recent = Recent::default();
+        recent.take(&answer("a", 1.0, 10, 0));
+        assert_eq!(recent.take(&json!({"backlog": 3})), Pace::default());
+        assert_eq!(recent.take(&answer("a", 9.0, 10, 0)), Pace::default(), "and none are made across them");
+        recent.take(&json!({"backlog": 3}));
+        assert!(recent.take(&answer("b", 90.0, 10, 0)).restarted, "a restart is seen across them");
+    }
+}
