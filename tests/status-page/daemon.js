@@ -1,0 +1,78 @@
+// A daemon of the test's own: the real program, on ports of its own, in a directory that the caller removes.
+"use strict";
+const { spawn } = require("node:child_process");
+const fs = require("node:fs");
+const net = require("node:net");
+const path = require("node:path");
+
+// A port that nobody listens on, as the kernel gives it.
+function freePort() {
+  return new Promise((resolve, reject) => {
+    const server = net.createServer();
+    server.on("error", reject);
+    server.listen(0, "127.0.0.1", () => {
+      const { port } = server.address();
+      server.close(() => resolve(port));
+    });
+  });
+}
+
+// Calls `look` until it returns something, at most for `seconds`.
+async function until(what, seconds, look) {
+  const end = Date.now() + seconds * 1000;
+  for (;;) {
+    const found = await look();
+    if (found) return found;
+    if (Date.now() > end) throw new Error(`waited ${seconds} s in vain: ${what}`);
+    await new Promise(resolve => setTimeout(resolve, 100));
+  }
+}
+
+class Daemon {
+  static async start(binary, dir, settings = {}) {
+    const [port, adminPort] = [await freePort(), await freePort()];
+    const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith("FOREBAY__")));
+    Object.assign(env, {
+      FOREBAY__SERVER__LISTEN: `127.0.0.1:${port}`,
+      FOREBAY__SERVER__ADMIN_LISTEN: `127.0.0.1:${adminPort}`,
+      FOREBAY__WAL__SEGMENT_SIZE: "1MiB",
+      FOREBAY__WAL__RESERVE_SPACE: "1MiB",
+      ...settings,
+    });
+    fs.mkdirSync(dir, { recursive: true });
+    const log = path.join(dir, "daemon.log");
+    const output = fs.openSync(log, "w");
+    const child = spawn(binary, ["serve"], { cwd: dir, env, stdio: ["ignore", output, output] });
+    const daemon = new Daemon(child, log, `http://127.0.0.1:${port}`, `http://127.0.0.1:${adminPort}`);
+    await until("the daemon is ready", 60, async () => {
+      if (child.exitCode !== null) throw new Error(`the daemon ended:\n${fs.readFileSync(log, "utf8")}`);
+      return fetch(`${daemon.admin}/readyz`).then(answer => answer.ok, () => false);
+    });
+    return daemon;
+  }
+
+  constructor(child, log, api, admin) {
+    Object.assign(this, { child, log, api, admin });
+  }
+
+  // Accepts one order; its id.
+  async order(id) {
+    const body = JSON.stringify({ id, amount: 1 });
+    const headers = { "content-type": "application/json" };
+    const answer = await fetch(`${this.api}/v1/commands/order.create`, { method: "POST", headers, body });
+    if (answer.status !== 202) throw new Error(`${answer.status}: ${await answer.text()}`);
+    return (await answer.json()).id;
+  }
+
+  async stop() {
+    if (this.child.exitCode === null) {
+      const ended = new Promise(resolve => this.child.once("exit", resolve));
+      this.child.kill("SIGTERM");
+      const late = setTimeout(() => this.child.kill("SIGKILL"), 20000);
+      await ended;
+      clearTimeout(late);
+    }
+  }
+}
+
+module.exports = { Daemon, until };
