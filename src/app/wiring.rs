@@ -46,7 +46,14 @@ pub(super) struct Wiring<'a> {
 
 impl<'a> Wiring<'a> {
     pub(super) fn new(config: &'a Config, registry: Registry, alarm: Alarm, tracer: &Tracer) -> Self {
-        Self { config, registry, alarm, damage: Arc::default(), tracer: tracer.clone(), origin: String::new() }
+        Self {
+            config,
+            registry,
+            alarm,
+            damage: Arc::default(),
+            tracer: tracer.clone(),
+            origin: String::new(),
+        }
     }
 
     /// The same, with the place that the configuration was read from.
