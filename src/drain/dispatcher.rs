@@ -176,7 +176,7 @@ impl<S: Sender> Dispatcher<S> {
             partition: place.partition,
             key: envelope.key,
             headers: &headers_with(envelope, frame.at, own.as_deref()),
-            value: value.bytes(),
+            value: (!envelope.no_value).then(|| value.bytes()),
         });
         let attempts = state.policy.next_attempt(frame.lsn);
         if let Err(code) = sent {
@@ -214,7 +214,7 @@ fn headers_with<'a>(
     envelope: &Envelope<'a>,
     at: Timestamp,
     traceparent: Option<&'a str>,
-) -> Vec<(&'static str, Cow<'a, str>)> {
+) -> Vec<(&'a str, Cow<'a, str>)> {
     match traceparent {
         None => headers(envelope, at),
         Some(_) => headers(&Envelope { traceparent, ..envelope.clone() }, at),

@@ -13,7 +13,7 @@ use super::queue::{CommitJob, Keyed};
 use super::request::{CommitOutcome, Receipt, Request, Submission, SubmitError};
 use super::shared::Shared;
 use super::traced::TracedGroup;
-use crate::command::{Envelope, IdMint, Repeat, lane, requeued};
+use crate::command::{Envelope, Headers, IdMint, Repeat, lane, requeued};
 use crate::failpoint::Failpoint;
 use crate::units::Timestamp;
 use crate::wal::{AppendError, Entry, Lsn, Writer};
@@ -370,6 +370,7 @@ fn envelope<'a>(
         topic: &command.topic,
         key: command.key.as_deref(),
         content_type: &command.content_type,
+        headers: Headers::parse(&command.headers).unwrap_or_default(),
         traceparent: request.traceparent.as_deref(),
         idempotency_key: request.idempotency.as_ref().map(|idempotency| &idempotency.key[..]),
         repeat,
@@ -379,6 +380,7 @@ fn envelope<'a>(
         claim: command.claim,
         fingerprint: command.fingerprint,
         sealed: command.sealed,
+        no_value: command.no_value,
         value: &command.value,
     }
 }

@@ -17,14 +17,19 @@ pub struct Submission {
     pub topic: Arc<str>,
     /// Its Kafka key.
     pub key: Option<Bytes>,
-    /// Media type of the value.
+    /// Media type of the value; empty where it has none.
     pub content_type: Arc<str>,
+    /// Headers for Kafka beside those that every record has, as [`Headers::encode`](crate::command::Headers::encode)
+    /// writes them.
+    pub headers: Bytes,
     /// What its pending markers name as their owner; none for commands without markers.
     pub claim: Option<[u8; 16]>,
     /// Keyed digest of the normalised body, by which a repetition is recognised once its markers were lost.
     pub fingerprint: Option<[u8; 16]>,
     /// Whether a password in the value waits to be hashed.
     pub sealed: bool,
+    /// Whether Kafka gets no value, which is not the same as an empty one.
+    pub no_value: bool,
     /// What Kafka gets, byte for byte, unless it is sealed.
     pub value: Bytes,
 }
@@ -134,7 +139,8 @@ impl Request {
     pub(super) fn bytes(&self) -> usize {
         // Envelope, frame, queue entry and channel of one command.
         const OVERHEAD: usize = 512;
-        self.commands.iter().map(|c| c.value.len() + c.key.as_ref().map_or(0, Bytes::len) + OVERHEAD).sum()
+        let of = |c: &Submission| c.value.len() + c.headers.len() + c.key.as_ref().map_or(0, Bytes::len);
+        self.commands.iter().map(|command| of(command) + OVERHEAD).sum()
     }
 }
 

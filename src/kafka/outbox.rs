@@ -182,7 +182,7 @@ impl Sender {
             partition: spread.cast_signed(),
             key,
             headers: &headers,
-            value: &letter.value,
+            value: Some(&letter.value),
         };
         self.producer.send(&message).map_err(|code| match classify(code) {
             Fault::Record(_) => Trouble::Letter(code),

@@ -111,7 +111,8 @@ mod tests {
         // No record fails for want of its topic.
         let creator = new(Box::new(|| ()));
         while !matches!(creator.ask_or_create("t", LONG), Answer::Partitions(_)) {}
-        let message = Message { tag: 1, topic: "t", partition: 0, key: None, headers: &[], value: b"x" };
+        let message =
+            Message { tag: 1, topic: "t", partition: 0, key: None, headers: &[], value: Some(b"x") };
         let failed = new(Box::new(move || {
             tell.send(()).unwrap();
             panic!("a bug")

@@ -32,8 +32,8 @@ pub struct Message<'a> {
     pub key: Option<&'a [u8]>,
     /// Its headers.
     pub headers: &'a [(&'a str, Cow<'a, str>)],
-    /// Its value.
-    pub value: &'a [u8],
+    /// Its value. None is not the same as an empty one: in a compacted topic it deletes the key.
+    pub value: Option<&'a [u8]>,
 }
 
 /// What became of a record that was sent.
@@ -153,7 +153,7 @@ impl Producer {
         let record = BaseRecord::<[u8], [u8], usize> {
             topic: message.topic,
             partition: Some(message.partition),
-            payload: Some(message.value),
+            payload: message.value,
             key: message.key,
             timestamp: None,
             headers: Some(headers),

@@ -208,6 +208,8 @@ impl Users {
             claim: reservation.map(|reservation| reservation.claim),
             fingerprint: name.map(|one| one.digest),
             sealed,
+            headers: Bytes::new(),
+            no_value: false,
             value: Bytes::copy_from_slice(&value.to_bytes()),
         };
         let Context { traceparent, idempotency, principal, .. } = context;

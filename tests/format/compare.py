@@ -88,8 +88,20 @@ class Comparison:
         names = ("topic", "content_type", "traceparent", "idempotency_key", "principal")
         value = base64.b64decode(fields["value_base64"])
         # It does not show a password that waits to be hashed.
-        shown = {"value": "sealed"} if "sealed" in fields else {"payload": json.loads(value)}
+        shown = {"value": "sealed"} if "sealed" in fields else self.value(fields, value)
+        if "headers" in fields:
+            shown["headers"] = dict(fields["headers"])
         return line | {name: fields.get(name) for name in names} | {"value_bytes": len(value)} | shown
+
+    @staticmethod
+    def value(fields, value):
+        """As `export` shows it: JSON as it is, other bytes in base64, none where there is none."""
+        if "no_value" in fields:
+            return {"no_value": True}
+        subtype = fields["content_type"].split(";")[0].strip().lower().rpartition("/")[2]
+        if subtype.rpartition("+")[2] == "json":
+            return {"payload": json.loads(value)}
+        return {"payload_base64": fields["value_base64"]}
 
     def damaged(self, segment):
         """Lines of `export` where records are lost."""

@@ -7,7 +7,7 @@ import hmac
 from parts import Cursor, Wrong, crc
 
 ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-BYTES, TEXT, HEX, NUMBER, EMPTY = "bytes", "text", "hex", "number", "empty"
+BYTES, TEXT, HEX, NUMBER, EMPTY, HEADERS = "bytes", "text", "hex", "number", "empty", "headers"
 # Tag: name, type, size if it is fixed.
 FIELDS = {
     1: ("id", HEX, 25),
@@ -22,6 +22,8 @@ FIELDS = {
     10: ("requeued_from", NUMBER, 8),
     11: ("value", BYTES, None),
     12: ("sealed", EMPTY, 0),
+    13: ("headers", HEADERS, None),
+    14: ("no_value", EMPTY, 0),
     128: ("claim", HEX, 16),
     129: ("fingerprint", HEX, 16),
     130: ("registered_at", NUMBER, 8),
@@ -54,9 +56,22 @@ def decode(payload):
             fields[name] = int.from_bytes(content, "little")
         elif kind == EMPTY:
             fields[name] = True
+        elif kind == HEADERS:
+            fields[name] = headers(content)
     if not REQUIRED <= fields.keys():
         raise Wrong(f"a field of {sorted(REQUIRED)} is missing")
     return fields
+
+
+def headers(content):
+    """Pairs of name and value, in order."""
+    cursor, pairs = Cursor(content), []
+    try:
+        while cursor.left():
+            pairs.append([cursor.take(cursor.u16()).decode(), cursor.take(cursor.u32()).decode()])
+    except UnicodeDecodeError:
+        raise Wrong("a header is not UTF-8") from None
+    return pairs
 
 
 def id_text(raw):

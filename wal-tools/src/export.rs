@@ -4,7 +4,7 @@ use std::io;
 use std::io::{BufWriter, Write};
 
 use data_encoding::BASE64;
-use forebay_wal::command::Envelope;
+use forebay_wal::command::{Envelope, is_json};
 use forebay_wal::inspect::{Hole, Stored, View};
 use forebay_wal::{FindingKind, Lsn};
 use serde::Serialize;
@@ -119,8 +119,11 @@ impl Line {
             return Self { row, details: Details::of(record, false), payload: None, payload_base64: None };
         }
         let value = envelope.as_ref().map_or(record, |envelope| envelope.value);
-        let payload = envelope.as_ref().and_then(|_| on_one_line(value));
-        let payload_base64 = (payload.is_none() && !stored.locked).then(|| BASE64.encode(value));
+        // What is no JSON by its media type has to keep every byte, whatever it looks like.
+        let json = envelope.as_ref().filter(|envelope| is_json(envelope.content_type));
+        let payload = json.and_then(|_| on_one_line(value));
+        let has_value = !stored.locked && envelope.as_ref().is_none_or(|envelope| !envelope.no_value);
+        let payload_base64 = (payload.is_none() && has_value).then(|| BASE64.encode(value));
         Self { row, details: Details::of(record, false), payload, payload_base64 }
     }
 }

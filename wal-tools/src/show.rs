@@ -1,9 +1,11 @@
 //! `show`: one record, whole.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::io::Write;
 
 use anyhow::{Context, bail};
+use data_encoding::BASE64;
 use forebay_wal::Lsn;
 use forebay_wal::command::{CommandId, Envelope, IdMint};
 use forebay_wal::dead::Removal;
@@ -34,6 +36,9 @@ struct Whole {
 pub struct Details {
     topic: String,
     content_type: String,
+    /// Those that Kafka gets beside what every record has.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    headers: BTreeMap<String, String>,
     traceparent: Option<String>,
     idempotency_key: Option<String>,
     principal: Option<String>,
@@ -41,8 +46,15 @@ pub struct Details {
     /// What stands in the value's place where a password waits to be hashed.
     #[serde(skip_serializing_if = "Option::is_none")]
     value: Option<Hidden>,
+    /// Whether Kafka gets no value, which is not the same as an empty one.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    no_value: bool,
+    /// The value, if it is text.
     #[serde(skip_serializing_if = "Option::is_none")]
     payload: Option<String>,
+    /// The same, if it is not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payload_base64: Option<String>,
 }
 
 /// Instead of a value with a password in it.
@@ -56,18 +68,24 @@ impl Details {
     /// Read from a record's bytes; `None` when a newer version wrote them.
     pub fn of(record: &[u8], payload: bool) -> Option<Self> {
         let envelope = Envelope::decode(record).ok()?;
+        let headers = envelope.headers.iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let shown = match envelope.sealed {
+            _ if !payload => None,
+            true => Some("sealed"),
+            false => str::from_utf8(envelope.value).ok(),
+        };
         Some(Self {
             topic: envelope.topic.to_owned(),
             content_type: envelope.content_type.to_owned(),
+            headers: headers.collect(),
             traceparent: envelope.traceparent.map(str::to_owned),
             idempotency_key: envelope.idempotency_key.map(str::to_owned),
             principal: envelope.principal.map(str::to_owned),
             value_bytes: envelope.value.len(),
             value: envelope.sealed.then_some(Hidden::Sealed),
-            payload: payload.then(|| match envelope.sealed {
-                true => "sealed".to_owned(),
-                false => String::from_utf8_lossy(envelope.value).into_owned(),
-            }),
+            no_value: envelope.no_value,
+            payload: shown.map(str::to_owned),
+            payload_base64: (payload && shown.is_none()).then(|| BASE64.encode(envelope.value)),
         })
     }
 }
@@ -96,7 +114,7 @@ pub fn print(json: bool, document: &impl Serialize) -> anyhow::Result<()> {
         other => bail!("not a document: {other}"),
     };
     // By itself and last: it may be long.
-    let payload = members.remove("payload");
+    let payload = members.remove("payload").or_else(|| members.remove("payload_base64"));
     let mut shown = table::members();
     for (name, value) in &members {
         let value = match value {

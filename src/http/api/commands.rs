@@ -120,6 +120,8 @@ impl Admission {
             claim: None,
             fingerprint: None,
             sealed: false,
+            headers: Bytes::new(),
+            no_value: false,
             value,
         })
     }

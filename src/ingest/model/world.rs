@@ -143,6 +143,8 @@ pub fn request(commands: usize, bytes: usize) -> Request {
         claim: None,
         fingerprint: None,
         sealed: false,
+        headers: Default::default(),
+        no_value: false,
         value: Bytes::from(vec![b'x'; bytes]),
     };
     Request { commands: vec![command; commands], traceparent: None, idempotency: None, principal: None }

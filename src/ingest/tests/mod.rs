@@ -59,6 +59,8 @@ fn command(kind: &str, claim: Option<[u8; 16]>) -> Submission {
         claim,
         fingerprint: None,
         sealed: false,
+        headers: Default::default(),
+        no_value: false,
         value: Bytes::from_static(b"{}"),
     }
 }

@@ -146,6 +146,8 @@ fn request(bytes: usize) -> Request {
         claim: None,
         fingerprint: None,
         sealed: false,
+        headers: Default::default(),
+        no_value: false,
         value: Bytes::from(vec![b'x'; bytes]),
     };
     Request { commands: vec![command], traceparent: None, idempotency: None, principal: None }

@@ -33,7 +33,7 @@ enum Row {
         attempts: u32,
         accepted_at: Timestamp,
         #[serde(flatten)]
-        details: Option<Details>,
+        details: Option<Box<Details>>,
     },
     Damaged {
         kind: &'static str,
@@ -88,7 +88,7 @@ fn show_one(log: &Log, args: &Show) -> anyhow::Result<Outcome> {
     let dead = get(&view, lsn)?.context("it was removed just now")?;
     let mut row = Row::of(&dead);
     if let (Row::Letter { details, .. }, Dead::Letter(letter)) = (&mut row, &dead) {
-        *details = Details::of(&letter.payload, args.payload);
+        *details = Details::of(&letter.payload, args.payload).map(Box::new);
     }
     show::print(log.json, &row)?;
     Ok(Outcome::Fine)

@@ -28,6 +28,42 @@ fn every_record_is_exported_with_its_body_as_it_was() {
 }
 
 #[test]
+fn what_is_no_json_by_its_type_keeps_every_byte_and_an_event_its_attributes() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut daemon = Daemon::start(dir.path());
+    daemon.accept_typed("a", "application/avro", b"{\r\n}");
+    daemon.accept_typed("b", "application/vnd.a+json; v=1", b"{\r\n}");
+    daemon.accept_event("c");
+    let lines = run(dir.path(), &["export"]).exits(0).lines();
+    assert_eq!((&lines[0]["payload_base64"], lines[0].get("payload")), (&json!("ew0KfQ=="), None));
+    assert_eq!((&lines[1]["payload"], lines[1].get("payload_base64")), (&json!({}), None));
+    assert_eq!((&lines[2]["no_value"], &lines[2]["content_type"]), (&json!(true), &json!("")));
+    assert_eq!((lines[2].get("payload"), lines[2].get("payload_base64")), (None, None));
+    assert_eq!(lines[2]["headers"], json!({"ce_id": "1", "ce_source": "/größe"}));
+    assert!(lines[1].get("headers").is_none() && lines[1].get("no_value").is_none());
+}
+
+#[test]
+fn show_prints_bytes_that_are_no_text_in_base64() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut daemon = Daemon::start(dir.path());
+    let (lsn, _) = daemon.accept_typed("a", "application/avro", b"\0\xff\n");
+    daemon.accept_event("b");
+    daemon.bury(lsn, "record: too large");
+    daemon.checkpoint();
+    for command in [&["show"][..], &["dead", "show"]] {
+        let arguments = [command, &["1", "--payload", "--json"]].concat();
+        let shown = run(dir.path(), &arguments).exits(0).json();
+        assert_eq!((&shown["payload_base64"], shown.get("payload")), (&json!("AP8K"), None));
+        assert_eq!((&shown["content_type"], &shown["value_bytes"]), (&json!("application/avro"), &json!(3)));
+        let human = run(dir.path(), &[command, &["1", "--payload"]].concat()).exits(0).out;
+        assert!(human.ends_with("\nAP8K\n"), "{human}");
+    }
+    let human = run(dir.path(), &["show", "2"]).exits(0).out;
+    assert!(human.contains("ce_source") && human.contains("no_value"), "{human}");
+}
+
+#[test]
 fn filters_are_those_of_list_and_a_range() {
     let dir = tempfile::tempdir().unwrap();
     let mut daemon = Daemon::start(dir.path());

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use forebay_wal as wal;
-use forebay_wal::command::{CommandId, Envelope, IdMint, kind_of, lane};
+use forebay_wal::command::{CommandId, Envelope, Headers, IdMint, kind_of, lane};
 use forebay_wal::units::Timestamp;
 use forebay_wal::{Confirmation, Entry, Keys, Letter, Lock, Log, Lsn, Options, Writer};
 use serde_json::Value;
@@ -51,26 +51,46 @@ impl Daemon {
         self.accept_as(kind, key, value, false)
     }
 
+    /// Accepts an event without data: attributes as headers, and no value.
+    pub fn accept_event(&mut self, key: &str) -> (Lsn, CommandId) {
+        let headers = Headers::encode([("ce_id", "1"), ("ce_source", "/größe")]);
+        self.accept_with(key, |envelope| {
+            (envelope.no_value, envelope.content_type) = (true, "");
+            envelope.headers = Headers::parse(&headers).unwrap();
+        })
+    }
+
+    /// Accepts one command of this media type.
+    pub fn accept_typed(&mut self, key: &str, content_type: &str, value: &[u8]) -> (Lsn, CommandId) {
+        self.accept_with(key, |envelope| (envelope.content_type, envelope.value) = (content_type, value))
+    }
+
     /// Accepts one command whose password waits to be hashed.
     pub fn accept_sealed(&mut self, key: &str, value: &[u8]) -> (Lsn, CommandId) {
         self.accept_as("user.create", key, value, true)
     }
 
     fn accept_as(&mut self, kind: &str, key: &str, value: &[u8], sealed: bool) -> (Lsn, CommandId) {
+        self.accept_with(key, |envelope| {
+            (envelope.kind, envelope.value, envelope.sealed) = (kind, value, sealed)
+        })
+    }
+
+    fn accept_with<'e>(&mut self, key: &'e str, change: impl FnOnce(&mut Envelope<'e>)) -> (Lsn, CommandId) {
         if self.log.spare_wanted(Duration::ZERO) {
             self.log.fill_spare(SEGMENT, 0);
         }
         let (lsn, at) = (self.writer.next_lsn(), self.writer.instant(Timestamp::now()));
         let identity = self.log.identity();
         let id = IdMint::new(&identity.log_id, &identity.secret).mint(at, lsn, [7; 9]);
-        let envelope = Envelope {
+        let mut envelope = Envelope {
             key: Some(key.as_bytes()),
-            sealed,
-            ..Envelope::new(id, kind, "orders.v1", "application/json", value)
+            ..Envelope::new(id, "order.create", "orders.v1", "application/json", b"")
         };
+        change(&mut envelope);
         let mut payload = Vec::new();
         envelope.encode(&mut payload);
-        let entry = Entry { lane: lane(Some(key.as_bytes()), lsn), label: kind, payload: &payload };
+        let entry = Entry { lane: lane(Some(key.as_bytes()), lsn), label: envelope.kind, payload: &payload };
         self.writer.append(&[entry], at).unwrap();
         self.writer.commit().unwrap();
         (lsn, id)

@@ -1,12 +1,10 @@
-//! What a record of the log holds for one command, and which headers Kafka gets for it.
+//! What a record of the log holds for one command.
 //!
 //! Layout: version (one byte, 1), then fields until the end: tag (one byte), length (four bytes,
 //! little-endian), bytes. An unknown tag below 128 is an error, one from 128 on may be skipped, so that later
 //! versions can say which of their additions an older reader must understand. Instants stand in the frame.
 
-use std::borrow::Cow;
-
-use super::CommandId;
+use super::{CommandId, Headers};
 use crate::units::{Lsn, Timestamp};
 
 const VERSION: u8 = 1;
@@ -25,6 +23,10 @@ const PRINCIPAL: u8 = 9;
 const REQUEUED_FROM: u8 = 10;
 const VALUE: u8 = 11;
 const SEALED: u8 = 12;
+/// A reader that does not know it would deliver an event without its attributes.
+const HEADERS: u8 = 13;
+/// A reader that does not know it would deliver an empty value where there is none.
+const NO_VALUE: u8 = 14;
 /// A reader that does not know it only forgets which pending markers are this record's.
 const CLAIM: u8 = 128;
 /// A reader that does not know it only takes a repetition for another request once its markers were lost.
@@ -46,8 +48,10 @@ pub struct Envelope<'a> {
     pub topic: &'a str,
     /// Kafka key.
     pub key: Option<&'a [u8]>,
-    /// Media type of the value.
+    /// Media type of the value; empty where it has none.
     pub content_type: &'a str,
+    /// Headers for Kafka beside those that every record has.
+    pub headers: Headers<'a>,
     /// W3C trace context of the request.
     pub traceparent: Option<&'a str>,
     /// The client's `Idempotency-Key`, on every record of its request.
@@ -66,6 +70,8 @@ pub struct Envelope<'a> {
     pub fingerprint: Option<[u8; DIGEST]>,
     /// Whether a password in the value waits to be hashed. Such a value never leaves the daemon as it is.
     pub sealed: bool,
+    /// Whether Kafka gets no value, which is not the same as an empty one: in a compacted topic it deletes the key.
+    pub no_value: bool,
     /// The value Kafka gets, byte for byte, unless it is sealed.
     pub value: &'a [u8],
 }
@@ -122,6 +128,8 @@ impl<'a> Envelope<'a> {
             self.registered_at.map(|at| at.0.to_le_bytes()).as_ref().map(|b| &b[..]),
         );
         put_some(out, SEALED, self.sealed.then_some(&[]));
+        put_some(out, HEADERS, Some(self.headers.as_bytes()).filter(|headers| !headers.is_empty()));
+        put_some(out, NO_VALUE, self.no_value.then_some(&[]));
         put(out, VALUE, self.value);
     }
 
@@ -139,6 +147,7 @@ impl<'a> Envelope<'a> {
             topic,
             key: None,
             content_type,
+            headers: Headers::NONE,
             traceparent: None,
             idempotency_key: None,
             repeat: None,
@@ -148,6 +157,7 @@ impl<'a> Envelope<'a> {
             claim: None,
             fingerprint: None,
             sealed: false,
+            no_value: false,
             value,
         }
     }
@@ -179,6 +189,8 @@ impl<'a> Envelope<'a> {
                 }
                 FINGERPRINT => envelope.fingerprint = Some(fixed(tag, field)?),
                 SEALED => envelope.sealed = true,
+                HEADERS => envelope.headers = Headers::parse(field).ok_or(EnvelopeError::Malformed(tag))?,
+                NO_VALUE => envelope.no_value = true,
                 VALUE => envelope.value = field,
                 later if later >= MAY_SKIP => {}
                 unknown => return Err(EnvelopeError::Field(unknown)),
@@ -212,18 +224,6 @@ impl Repeat {
         repeat.count = u32::from_le_bytes(count);
         repeat
     }
-}
-
-/// The headers Kafka gets with the record (docs/http-api.md#records-in-kafka).
-pub fn headers<'a>(envelope: &Envelope<'a>, accepted_at: Timestamp) -> Vec<(&'static str, Cow<'a, str>)> {
-    let mut headers = Vec::with_capacity(6);
-    headers.push(("forebay-command-id", envelope.id.to_string().into()));
-    headers.push(("forebay-kind", envelope.kind.into()));
-    headers.push(("forebay-accepted-at", accepted_at.to_string().into()));
-    headers.push(("content-type", envelope.content_type.into()));
-    headers.extend(envelope.traceparent.map(|trace| ("traceparent", trace.into())));
-    headers.extend(envelope.idempotency_key.map(|key| ("forebay-idempotency-key", key.into())));
-    headers
 }
 
 fn put(out: &mut Vec<u8>, tag: u8, field: &[u8]) {
@@ -268,6 +268,7 @@ mod tests {
             topic: "orders.v1",
             key: Some(b"o-1"),
             content_type: "application/json",
+            headers: Headers::parse(b"\x05\x00ce_id\x01\x00\x00\x001").unwrap(),
             traceparent: Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
             idempotency_key: Some("abc"),
             repeat: Some(Repeat { scope: [1; 16], body: [2; 16], count: 3 }),
@@ -277,6 +278,7 @@ mod tests {
             claim: Some([9; 16]),
             fingerprint: Some([8; 16]),
             sealed: true,
+            no_value: true,
             value: b"{\"id\":\"o-1\"}",
         }
     }
@@ -305,21 +307,5 @@ mod tests {
         assert_eq!(Envelope::decode(&bytes), Ok(full()));
         put(&mut bytes, 99, b"later");
         assert_eq!(Envelope::decode(&bytes), Err(EnvelopeError::Field(99)));
-    }
-
-    #[test]
-    fn kafka_gets_the_headers_of_the_contract() {
-        let names: Vec<_> = headers(&full(), Timestamp(0)).into_iter().map(|(name, _)| name).collect();
-        assert_eq!(
-            names,
-            [
-                "forebay-command-id",
-                "forebay-kind",
-                "forebay-accepted-at",
-                "content-type",
-                "traceparent",
-                "forebay-idempotency-key"
-            ]
-        );
     }
 }

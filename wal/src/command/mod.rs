@@ -4,8 +4,11 @@ mod digest;
 mod envelope;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) mod fuzzing;
+mod headers;
 mod id;
+mod kafka_headers;
 mod lane;
+mod media_type;
 mod outcome;
 mod owner;
 mod requeue;
@@ -14,9 +17,12 @@ mod topic;
 mod user;
 
 pub use digest::{KeyedDigest, same_bytes};
-pub use envelope::{Envelope, EnvelopeError, Repeat, headers};
+pub use envelope::{Envelope, EnvelopeError, Repeat};
+pub use headers::Headers;
 pub use id::{CommandId, IdError, IdMint};
+pub use kafka_headers::headers;
 pub use lane::{LANES, lane};
+pub use media_type::is_json;
 pub use outcome::{Placement, State, Status};
 pub use owner::Owner;
 pub use requeue::{Requeued, kind_of, requeued};

@@ -1,0 +1,89 @@
+//! Headers of a record that only some records have, such as the attributes of an event.
+
+/// Headers of one record beside those that every record has, in order. Layout, for each: length of the name (two bytes,
+/// little-endian), the name, length of the value (four bytes), the value. Both are UTF-8.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub struct Headers<'a>(&'a [u8]);
+
+impl<'a> Headers<'a> {
+    /// No further header.
+    pub const NONE: Self = Self(&[]);
+
+    /// Reads the layout; `None`: the bytes are not headers.
+    pub fn parse(bytes: &'a [u8]) -> Option<Self> {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            (_, _, rest) = split(rest)?;
+        }
+        Some(Self(bytes))
+    }
+
+    /// Writes the layout. A name has at most 65,535 bytes and a value less than 4 GiB, which the bounds on requests ensure;
+    /// what is longer is cut.
+    pub fn encode<'h>(headers: impl IntoIterator<Item = (&'h str, &'h str)>) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for (name, value) in headers {
+            let name = &name[..name.floor_char_boundary(usize::from(u16::MAX))];
+            let value = &value[..value.floor_char_boundary(u32::MAX as usize)];
+            bytes.extend_from_slice(&(name.len() as u16).to_le_bytes());
+            bytes.extend_from_slice(name.as_bytes());
+            bytes.extend_from_slice(&(value.len() as u32).to_le_bytes());
+            bytes.extend_from_slice(value.as_bytes());
+        }
+        bytes
+    }
+
+    /// The layout.
+    pub fn as_bytes(self) -> &'a [u8] {
+        self.0
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Names and values, in order.
+    pub fn iter(self) -> impl Iterator<Item = (&'a str, &'a str)> {
+        let mut rest = self.0;
+        std::iter::from_fn(move || {
+            let (name, value, after) = split(rest)?;
+            rest = after;
+            Some((name, value))
+        })
+    }
+}
+
+impl std::fmt::Debug for Headers<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_map().entries(self.iter()).finish()
+    }
+}
+
+/// The first header, and what follows it.
+fn split(bytes: &[u8]) -> Option<(&str, &str, &[u8])> {
+    let (length, rest) = bytes.split_first_chunk::<2>()?;
+    let (name, rest) = rest.split_at_checked(u16::from_le_bytes(*length).into())?;
+    let (length, rest) = rest.split_first_chunk::<4>()?;
+    let (value, rest) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+    Some((str::from_utf8(name).ok()?, str::from_utf8(value).ok()?, rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_read_back_as_they_were_written_and_no_part_of_them_reads_as_all() {
+        let long = "x".repeat(70_000);
+        let pairs = [("a", ""), ("", "b"), ("ce_größe", &long)];
+        let bytes = Headers::encode(pairs);
+        let read = Headers::parse(&bytes).unwrap();
+        assert!(read.iter().eq(pairs));
+        for end in 0..bytes.len() {
+            assert_ne!(Headers::parse(&bytes[..end]), Some(read));
+        }
+        assert_eq!(Headers::parse(&[1, 0, 0xff, 0, 0, 0, 0]), None, "a name that is not UTF-8");
+        assert!(Headers::parse(&[]).unwrap().is_empty());
+    }
+}
