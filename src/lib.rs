@@ -11,6 +11,7 @@ pub mod alerts;
 pub mod app;
 pub mod auth;
 pub mod backoff;
+pub mod cloudevents;
 pub mod config;
 pub mod consumer;
 pub mod db;

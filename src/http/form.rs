@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde_json::{Map, Value};
 
 use super::body::Bodies;
-use super::headers::Format;
+use super::media_type::{Format, MediaType};
 use super::problem;
 use super::problem::Problem;
 use super::server::service::MatchedRequest;
@@ -26,7 +26,8 @@ pub(super) async fn read(
     limit: usize,
     request: MatchedRequest<'_>,
 ) -> Result<Form, Problem> {
-    if Format::of(&request.head.headers)? == Format::Batch {
+    let media_type = MediaType::of(&request.head.headers)?;
+    if Format::of(media_type.as_ref())? == Format::Batch {
         let refusal = "Send one object as application/json, in UTF-8.";
         return Err(Problem::new(&problem::UNSUPPORTED_MEDIA_TYPE, refusal).field("Content-Type"));
     }

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use hyper::header::{HeaderName, HeaderValue};
 use hyper::{HeaderMap, header};
 
 use super::problem;
 use super::problem::Problem;
+use crate::kinds::MAX_KEY_BYTES;
 
 pub(super) const PREFER: HeaderName = HeaderName::from_static("prefer");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -20,98 +22,6 @@ const MAX_IDEMPOTENCY_KEY: usize = 255;
 const MAX_REQUEST_ID: usize = 128;
 /// The longest wait a client may ask for; more is taken as this.
 const MAX_WAIT: Duration = Duration::from_secs(60);
-
-/// How a body is to be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Format {
-    /// One JSON object.
-    Single,
-    /// One JSON object a line.
-    Batch,
-}
-
-impl Format {
-    /// From `Content-Type` and `Content-Encoding`. No type, and the one curl sends unasked, mean JSON.
-    pub fn of(headers: &HeaderMap) -> Result<Self, Problem> {
-        if let Some(encoding) = single(headers, &header::CONTENT_ENCODING)?
-            && !encoding.as_bytes().eq_ignore_ascii_case(b"identity")
-        {
-            let refusal = "Send the body without a content encoding.";
-            return Err(Problem::new(&problem::UNSUPPORTED_MEDIA_TYPE, refusal).field("Content-Encoding"));
-        }
-        let Some(value) = single(headers, &header::CONTENT_TYPE)? else { return Ok(Self::Single) };
-        // The usual spelling first.
-        if value == "application/json" {
-            return Ok(Self::Single);
-        }
-        Self::parse(value).ok_or_else(|| {
-            let refusal = "Send application/json, or application/x-ndjson for a batch, in UTF-8.";
-            Problem::new(&problem::UNSUPPORTED_MEDIA_TYPE, refusal).field("Content-Type")
-        })
-    }
-
-    fn parse(value: &HeaderValue) -> Option<Self> {
-        let text = value.to_str().ok()?;
-        let (media_type, rest) = text.split_once(';').unwrap_or((text, ""));
-        let format = match media_type.trim().to_ascii_lowercase().as_str() {
-            "application/json" | "application/x-www-form-urlencoded" => Self::Single,
-            "application/x-ndjson" => Self::Batch,
-            _ => return None,
-        };
-        let understood = |(name, value): &(&str, String)| {
-            !name.eq_ignore_ascii_case("charset")
-                || UTF_8.iter().any(|label| value.eq_ignore_ascii_case(label))
-        };
-        parameters(rest)?.iter().all(understood).then_some(format)
-    }
-}
-
-/// How clients write the one encoding that is read: its IANA name, and the label of the WHATWG Encoding Standard.
-const UTF_8: [&str; 2] = ["utf-8", "utf8"];
-
-/// The parameters of a media type (RFC 9110, section 5.6.6): `name=value`, each behind a semicolon, where a value is a
-/// token or a quoted string. `None`: malformed.
-fn parameters(mut rest: &str) -> Option<Vec<(&str, String)>> {
-    let mut found = Vec::new();
-    loop {
-        rest = rest.trim_start_matches([' ', '\t', ';']);
-        if rest.is_empty() {
-            return Some(found);
-        }
-        let (name, after) = rest.split_once('=')?;
-        let name = name.trim_end();
-        let (value, after) = parameter_value(after.trim_start())?;
-        rest = after.trim_start();
-        if !is_token(name) || !(rest.is_empty() || rest.starts_with(';')) {
-            return None;
-        }
-        found.push((name, value));
-    }
-}
-
-/// The value at the beginning of `text`, and what follows it.
-fn parameter_value(text: &str) -> Option<(String, &str)> {
-    let Some(quoted) = text.strip_prefix('"') else {
-        let end = text.find([';', ' ', '\t']).unwrap_or(text.len());
-        return is_token(&text[..end]).then(|| (text[..end].to_owned(), &text[end..]));
-    };
-    let mut value = String::new();
-    let mut characters = quoted.char_indices();
-    while let Some((at, character)) = characters.next() {
-        match character {
-            '"' => return Some((value, &quoted[at + 1..])),
-            '\\' => value.push(characters.next()?.1),
-            plain => value.push(plain),
-        }
-    }
-    None
-}
-
-/// RFC 9110, section 5.6.2.
-fn is_token(text: &str) -> bool {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    !text.is_empty() && text.bytes().all(allowed)
-}
 
 /// Refuses transfer codings other than `chunked`. hyper has refused a body whose last coding is another one: its end
 /// could not be found.
@@ -215,7 +125,15 @@ fn unquoted(text: &str) -> Option<String> {
 
 /// A valid W3C `traceparent`; anything else is as good as none.
 pub(super) fn traceparent(headers: &HeaderMap) -> Option<&str> {
-    let value = single(headers, &TRACEPARENT).ok()??.to_str().ok()?;
+    single(headers, &TRACEPARENT).ok()??.to_str().ok().filter(|value| is_traceparent(value))
+}
+
+/// Whether this is a valid W3C `traceparent`.
+pub(super) fn is_traceparent(value: &str) -> bool {
+    parts_are_valid(value).is_some()
+}
+
+fn parts_are_valid(value: &str) -> Option<()> {
     let lower_hex = |part: &str| part.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
     let known = value.len() == 55;
     // A later version may append fields.
@@ -226,7 +144,23 @@ pub(super) fn traceparent(headers: &HeaderMap) -> Option<&str> {
     let hex = [version, trace, span, flags].into_iter().all(lower_hex);
     let all_zero = |part: &str| part.bytes().all(|byte| byte == b'0');
     let meaningful = version != "ff" && !all_zero(trace) && !all_zero(span);
-    ((known || later) && shaped && hex && meaningful).then_some(value)
+    ((known || later) && shaped && hex && meaningful).then_some(())
+}
+
+/// The key of a command, in the header that its kind names. HTTP allows no control characters in it.
+pub(super) fn record_key(headers: &HeaderMap, name: &str) -> Result<Bytes, Problem> {
+    let refusal = |detail: String| Problem::new(&problem::BAD_HEADER, detail).field(name.to_owned());
+    let header = HeaderName::try_from(name).map_err(|_| refusal("No header has this name.".to_owned()))?;
+    let Some(value) = single(headers, &header)? else {
+        return Err(refusal("This header is missing: it is the command's key.".to_owned()));
+    };
+    if value.is_empty() || value.len() > MAX_KEY_BYTES {
+        return Err(refusal(format!("The command's key must have 1 to {MAX_KEY_BYTES} bytes.")));
+    }
+    if str::from_utf8(value.as_bytes()).is_err() {
+        return Err(refusal("The command's key must be UTF-8.".to_owned()));
+    }
+    Ok(Bytes::copy_from_slice(value.as_bytes()))
 }
 
 /// The client's name for the request, if it is short and printable.
@@ -264,47 +198,6 @@ mod tests {
             );
         }
         map
-    }
-
-    #[test]
-    fn media_types_are_read_as_the_contract_says() {
-        let format = |value: &str| Format::of(&map(&[("content-type", value)])).ok();
-        for single in [
-            "application/json",
-            "Application/JSON; charset=UTF-8",
-            "application/json;charset=\"utf-8\";",
-            "application/json; charset=utf8",
-            "application/json; charset=\"UTF8\"",
-            "application/json; charset=\"ut\\f-8\"",
-            "application/json; profile=\"https://example.org/a;b=c\"",
-            "application/json ; profile=\"say \\\"x\\\"; y\" ; charset = utf-8",
-            "application/x-www-form-urlencoded",
-        ] {
-            assert_eq!(format(single), Some(Format::Single), "{single}");
-        }
-        for batch in ["application/x-ndjson", "application/x-ndjson; charset=\"utf8\"; a=\"b;c\""] {
-            assert_eq!(format(batch), Some(Format::Batch), "{batch}");
-        }
-        assert_eq!(Format::of(&map(&[])).ok(), Some(Format::Single));
-        for other in [
-            "text/plain",
-            "application/json; charset=latin1",
-            "application/json; a=\"b;c\"; charset=\"latin1\"",
-            "application/json; charset=\"utf-8",
-            "application/json; charset=\"utf-8\"x",
-            "application/json; charset=",
-            "application/json; charset=utf-8 x",
-            "application/json; a b=c",
-            "application/json; =utf-8",
-            "application/jsonx",
-            "",
-            "application/json; x",
-            "application/json; x; charset=utf-8",
-        ] {
-            assert_eq!(format(other), None, "{other}");
-        }
-        assert!(Format::of(&map(&[("content-encoding", "gzip")])).is_err());
-        assert!(Format::of(&map(&[("content-encoding", "identity")])).is_ok());
     }
 
     #[test]

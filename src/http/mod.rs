@@ -23,6 +23,7 @@ mod form;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
 mod headers;
+mod media_type;
 mod metrics;
 mod problem;
 mod readiness;

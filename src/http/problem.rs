@@ -49,6 +49,7 @@ types! {
     MALFORMED_BODY "malformed_body" 400 false "The body is not what its media type says";
     BAD_HEADER "bad_header" 400 false "A header is not as it must be";
     BAD_PARAMETER "bad_parameter" 400 false "A parameter of the query is not as it must be";
+    INVALID_EVENT "invalid_event" 400 false "The CloudEvent is not valid";
     EMPTY_BATCH "empty_batch" 400 false "The batch holds no command";
     WRONG_PASSWORD "wrong_password" 401 false "The old password is wrong";
     WRONG_CREDENTIALS "wrong_credentials" 401 false "The name or the password is wrong";
@@ -156,6 +157,11 @@ impl Place {
     pub fn at(self, line: usize) -> Self {
         Self { line: Some(line), ..self }
     }
+
+    /// The place as seen from where `pointer` leads to what it is in.
+    pub fn below(self, pointer: &str) -> Self {
+        Self { pointer: format!("{pointer}{}", self.pointer), ..self }
+    }
 }
 
 impl Problem {
@@ -172,6 +178,18 @@ impl Problem {
 
     pub fn field(mut self, name: impl Into<Cow<'static, str>>) -> Self {
         self.field = Some(name.into());
+        self
+    }
+
+    /// The problem of what stands at this pointer in the body.
+    pub fn below(mut self, pointer: &str) -> Self {
+        // A duplicate's field is a name, not a place.
+        let is_place = |field: &Cow<'static, str>| field.is_empty() || field.starts_with('/');
+        self.field = match self.field {
+            Some(field) if is_place(&field) => Some(format!("{pointer}{field}").into()),
+            other => other,
+        };
+        self.errors = self.errors.iter().map(|place| place.clone().below(pointer)).collect();
         self
     }
 

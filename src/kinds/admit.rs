@@ -7,6 +7,9 @@ use bytes::Bytes;
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
+use super::content_types::{Content, ContentTypes};
+use super::events::CloudEvents;
+use super::key::{Key, MAX_KEY_BYTES};
 use super::pointer::{Found, Pointer};
 use super::rejection::Rejection;
 use super::schema::Schema;
@@ -15,9 +18,6 @@ use crate::reported::shortened;
 
 /// RFC 8259, section 8.1: JSON text that is sent over a network must not begin with it.
 const BYTE_ORDER_MARK: char = '\u{feff}';
-
-/// The longest key that may enter.
-pub const MAX_KEY_BYTES: usize = 1024;
 
 /// A body that may enter.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,8 +30,10 @@ pub struct Admitted {
 pub struct Kind {
     pub(super) name: Arc<str>,
     pub(super) topic: Arc<str>,
-    pub(super) key: Option<Pointer>,
+    pub(super) key: Key,
     pub(super) schema: Option<Schema>,
+    pub(super) content_types: ContentTypes,
+    pub(super) cloudevents: CloudEvents,
 }
 
 impl Kind {
@@ -47,7 +49,10 @@ impl Kind {
 
     /// The JSON pointer to its key, as configured.
     pub fn key(&self) -> Option<&str> {
-        self.key.as_ref().map(Pointer::as_str)
+        match &self.key {
+            Key::Pointer(pointer) => Some(pointer.as_str()),
+            Key::None | Key::Header(_) => None,
+        }
     }
 
     /// Its JSON Schema, as it stands in its file.
@@ -56,26 +61,73 @@ impl Kind {
     }
 
     /// A body that this kind admits: the first of the schema's `examples` that does, else one made from the schema with as
-    /// few members as it takes. `None` where neither is admitted.
+    /// few members as it takes. `None` where neither is admitted, or where the kind does not take JSON.
     pub fn example(&self) -> Option<Value> {
-        let key = self.key.as_ref().map(Pointer::tokens).unwrap_or_default();
+        let key = match &self.key {
+            _ if !self.takes_json() => return None,
+            Key::Pointer(pointer) => pointer.tokens(),
+            Key::None | Key::Header(_) => Default::default(),
+        };
         let anything = Value::Bool(true);
         let mut candidates = example::candidates(self.schema().unwrap_or(&anything), key);
         candidates.find(|body| self.admit(&Bytes::from(body.to_string())).is_ok())
     }
 
-    /// Checks one body: one JSON object, nested at most [`super::MAX_DEPTH`] levels, its key where the kind says,
+    /// What a body of this media type (in lower case, without parameters; `None`: the client names none) is read as;
+    /// `None`: the kind does not take it.
+    pub fn content(&self, media_type: Option<&str>) -> Option<Content> {
+        self.content_types.content(media_type)
+    }
+
+    /// The media types that it takes.
+    pub fn content_types(&self) -> &[String] {
+        self.content_types.names()
+    }
+
+    /// Whether it takes `application/json`, and with that batches of lines.
+    pub fn takes_json(&self) -> bool {
+        self.content_types.takes_json()
+    }
+
+    /// The request header, in lower case, that is the key of its commands.
+    pub fn key_header(&self) -> Option<&str> {
+        match &self.key {
+            Key::Header(name) => Some(name),
+            Key::None | Key::Pointer(_) => None,
+        }
+    }
+
+    /// Whether its commands are CloudEvents, and how Kafka gets them.
+    pub fn cloudevents(&self) -> CloudEvents {
+        self.cloudevents
+    }
+
+    /// Checks one JSON body: one object, nested at most [`super::MAX_DEPTH`] levels, its key where the kind says,
     /// no member twice on the way to the key (nor anywhere, where a schema is checked), the schema satisfied.
     pub fn admit(&self, body: &Bytes) -> Result<Admitted, Rejection> {
-        let text = text_of(body)?;
+        self.checked(body, text_of(body, b'{')?)
+    }
+
+    /// Checks the JSON data of an event: any JSON value, and what the kind's schema and key demand of it.
+    pub fn admit_data(&self, data: Option<&Bytes>) -> Result<Admitted, Rejection> {
+        match (data, &self.key) {
+            (Some(data), Key::Pointer(_)) => self.admit(data),
+            (Some(data), _) => self.checked(data, not_too_deep(readable(data)?)?),
+            (None, Key::Pointer(_)) => Err(Rejection::NoData),
+            (None, _) if self.schema.is_some() => Err(Rejection::NoData),
+            (None, _) => Ok(Admitted { key: None }),
+        }
+    }
+
+    fn checked(&self, body: &Bytes, text: &str) -> Result<Admitted, Rejection> {
         if let Some(schema) = &self.schema {
             schema.check(&strict::parse(text)?)?;
         }
         let key = match &self.key {
-            Some(pointer) => Some(key_of(pointer, body, text)?),
+            Key::Pointer(pointer) => Some(key_of(pointer, body, text)?),
             // The strict parser has read it already where there is a schema.
-            None if self.schema.is_some() => None,
-            None => serde_json::from_str::<IgnoredAny>(text).map(|_| None)?,
+            _ if self.schema.is_some() => None,
+            _ => serde_json::from_str::<IgnoredAny>(text).map(|_| None)?,
         };
         Ok(Admitted { key })
     }
@@ -83,14 +135,24 @@ impl Kind {
 
 /// The members of a body that is one JSON object, nested at most [`super::MAX_DEPTH`] levels, no member twice.
 pub fn object(body: &Bytes) -> Result<Map<String, Value>, Rejection> {
-    match strict::parse(text_of(body)?)? {
+    match strict::parse(text_of(body, b'{')?)? {
         Value::Object(members) => Ok(members),
         _ => Err(Rejection::NotAnObject),
     }
 }
 
-/// The body as text that is safe to parse.
-fn text_of(body: &Bytes) -> Result<&str, Rejection> {
+/// The body as text that is safe to parse, which begins with an object (`{`) or an array (`[`).
+pub fn text_of(body: &Bytes, opening: u8) -> Result<&str, Rejection> {
+    let text = readable(body)?;
+    let first = body.iter().find(|byte| !matches!(byte, b' ' | b'\t' | b'\r' | b'\n'));
+    match first {
+        Some(first) if *first == opening => not_too_deep(text),
+        _ if opening == b'[' => Err(Rejection::NotAnArray),
+        _ => Err(Rejection::NotAnObject),
+    }
+}
+
+fn readable(body: &Bytes) -> Result<&str, Rejection> {
     let text = str::from_utf8(body).map_err(|_| Rejection::NotUtf8)?;
     if body.contains(&0) {
         return Err(Rejection::Nul);
@@ -98,14 +160,11 @@ fn text_of(body: &Bytes) -> Result<&str, Rejection> {
     if text.starts_with(BYTE_ORDER_MARK) {
         return Err(Rejection::ByteOrderMark);
     }
-    let first = body.iter().find(|byte| !matches!(byte, b' ' | b'\t' | b'\r' | b'\n'));
-    if first != Some(&b'{') {
-        return Err(Rejection::NotAnObject);
-    }
-    if nesting::is_too_deep(body) {
-        return Err(Rejection::TooDeep);
-    }
     Ok(text)
+}
+
+fn not_too_deep(text: &str) -> Result<&str, Rejection> {
+    if nesting::is_too_deep(text.as_bytes()) { Err(Rejection::TooDeep) } else { Ok(text) }
 }
 
 fn key_of(pointer: &Pointer, body: &Bytes, text: &str) -> Result<Bytes, Rejection> {

@@ -5,6 +5,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::admit::Kind;
+use super::content_types::{ContentTypes, JSON};
+use super::events::CloudEvents;
+use super::key::{Key, is_key_header};
 use super::pointer::Pointer;
 use super::schema::Schema;
 use crate::command::OWN_TOPICS;
@@ -32,6 +35,19 @@ pub struct Config {
     /// JSON Schema the body must satisfy; `builtin:NAME` is one compiled in. None: any JSON object passes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schema_file: Option<String>,
+    /// The media types of its bodies; of events, of their data.
+    #[serde(default = "json")]
+    pub content_types: Vec<String>,
+    /// The request header that is the Kafka key.
+    #[serde(default)]
+    pub key_header: Option<String>,
+    /// Whether its commands are CloudEvents, and how Kafka gets them.
+    #[serde(default)]
+    pub cloudevents: CloudEvents,
+}
+
+fn json() -> Vec<String> {
+    vec![JSON.to_owned()]
 }
 
 /// The kinds of a daemon that was told none: one example.
@@ -41,6 +57,9 @@ pub fn defaults() -> Vec<Config> {
         topic: "orders.v1".to_owned(),
         key: Some("/id".to_owned()),
         schema_file: Some("builtin:order.create".to_owned()),
+        content_types: json(),
+        key_header: None,
+        cloudevents: CloudEvents::Off,
     }]
 }
 
@@ -48,7 +67,7 @@ impl Config {
     /// The kind this entry declares, or `None` after adding everything that is wrong with it to `mistakes`.
     pub(super) fn build(&self, index: usize, mistakes: &mut Vec<Mistake>) -> Option<Kind> {
         let before = mistakes.len();
-        let mut wrong = |key, found: &str, allowed: String| {
+        let mut wrong = |key: &str, found: &str, allowed: String| {
             mistakes.push(mistake(index, key, found, &allowed));
         };
         if !is_name(&self.name) {
@@ -74,20 +93,65 @@ impl Config {
                 format!("a topic that does not begin with `{KAFKAS_OWN}`, as Kafka's own do"),
             );
         }
-        let key = self
+        let content_types = ContentTypes::build(&self.content_types)
+            .map_err(|(found, rule)| wrong("content_types", &found, rule))
+            .ok();
+        self.check_json(content_types.as_ref(), &mut wrong);
+        let pointer = self
             .key
             .as_deref()
             .and_then(|text| Pointer::parse(text).map_err(|rule| wrong("key", text, rule.to_owned())).ok());
+        let header = self.key_header.as_deref().and_then(|name| {
+            self.check_key_header(name).map_err(|rule| wrong("key_header", name, rule.to_owned())).ok()
+        });
         let schema = self
             .schema_file
             .as_deref()
             .and_then(|file| Schema::load(file).map_err(|rule| wrong("schema_file", file, rule)).ok());
-        (mistakes.len() == before).then(|| Kind {
+        let content_types = content_types.filter(|_| mistakes.len() == before)?;
+        Some(Kind {
             name: Arc::from(self.name.as_str()),
             topic: Arc::from(self.topic.as_str()),
-            key,
+            key: match (pointer, header) {
+                (Some(pointer), _) => Key::Pointer(pointer),
+                (None, Some(header)) => Key::Header(header),
+                (None, None) => Key::None,
+            },
             schema,
+            content_types,
+            cloudevents: self.cloudevents,
         })
+    }
+
+    /// A schema and a JSON pointer need bodies that are JSON.
+    fn check_json(&self, types: Option<&ContentTypes>, wrong: &mut impl FnMut(&str, &str, String)) {
+        let Some(opaque) = types.and_then(ContentTypes::opaque) else { return };
+        if self.schema_file.is_some() {
+            wrong(
+                "content_types",
+                opaque,
+                "JSON media types only, because the kind has a `schema_file`".to_owned(),
+            );
+        }
+        if self.key.is_some() {
+            let rule = "JSON media types only, because the kind has a `key`; `key_header` works with any";
+            wrong("content_types", opaque, rule.to_owned());
+        }
+    }
+
+    /// The name in lower case, or the rule that it breaks.
+    fn check_key_header(&self, name: &str) -> Result<String, &'static str> {
+        if self.key.is_some() {
+            return Err("nothing, because the kind has a `key`");
+        }
+        if self.cloudevents != CloudEvents::Off {
+            return Err("nothing: the key of an event is its attribute `partitionkey`");
+        }
+        let lower = name.to_ascii_lowercase();
+        match is_key_header(&lower) {
+            true => Ok(lower),
+            false => Err("the name of a header that has no other meaning, such as `Forebay-Key`"),
+        }
     }
 }
 

@@ -1,11 +1,14 @@
 //! The kinds of commands that may enter: where they go, where their key stands, and what they must look like.
 //!
 //! A body is only looked at, never changed: what a client sent is what Kafka gets, byte for byte. A kind without
-//! a schema is checked in one pass that builds nothing.
+//! a schema is checked in one pass that builds nothing. A body that is not JSON is not looked at.
 
 mod admit;
 mod config;
+mod content_types;
+mod events;
 mod example;
+mod key;
 mod nesting;
 mod pattern;
 mod pointer;
@@ -16,8 +19,11 @@ mod strict;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-pub use admit::{Admitted, Kind, MAX_KEY_BYTES, object};
+pub use admit::{Admitted, Kind, object, text_of};
 pub use config::{Config, defaults};
+pub use content_types::{Content, EVENTS, JSON};
+pub use events::CloudEvents;
+pub use key::MAX_KEY_BYTES;
 pub use nesting::MAX_DEPTH;
 pub use rejection::{Rejection, Violation};
 

@@ -15,6 +15,12 @@ pub enum Rejection {
     /// Something else than one JSON object.
     #[error("the body must be one JSON object")]
     NotAnObject,
+    /// Something else than one JSON array.
+    #[error("the body must be one JSON array of events")]
+    NotAnArray,
+    /// An event without data, of a kind with a schema or a key in the data.
+    #[error("the event has no data, and the schema or key of its kind needs it")]
+    NoData,
     /// Malformed JSON.
     #[error("the body is not valid JSON at line {line}, column {column}")]
     NotJson {
@@ -85,6 +91,7 @@ impl Rejection {
                 | Nul
                 | ByteOrderMark
                 | NotAnObject
+                | NotAnArray
                 | NotJson { .. }
                 | NumberOutOfRange { .. }
                 | TooDeep

@@ -8,6 +8,7 @@ fn config(key: Option<&str>, schema: Option<&str>) -> Config {
         topic: "things".to_owned(),
         key: key.map(str::to_owned),
         schema_file: schema.map(str::to_owned),
+        ..defaults().remove(0)
     }
 }
 
@@ -32,6 +33,7 @@ fn every_mistake_is_reported_at_once() {
         topic: topic.to_owned(),
         key: Some(key.to_owned()),
         schema_file: Some(schema.to_owned()),
+        ..defaults().remove(0)
     };
     let dir = tempfile::tempdir().unwrap();
     let file = |name: &str, text: &str| {
@@ -96,6 +98,77 @@ fn a_kind_has_no_topic_of_kafkas_or_of_forebays_own() {
     for topic in ["_schemas", "user.commands.v2", "forebay.orders", "orders__v1"] {
         assert_eq!(refused(topic), [""; 0], "{topic}");
     }
+}
+
+#[test]
+fn settings_of_a_kind_that_exclude_each_other_are_mistakes() {
+    let refused = |change: fn(&mut Config)| {
+        let mut config = config(None, None);
+        change(&mut config);
+        let mistakes = Kinds::build(&[config]).err().unwrap_or_default();
+        mistakes.iter().map(|mistake| mistake.key.clone()).collect::<Vec<_>>()
+    };
+    for (change, keys) in [
+        ((|c| c.content_types = vec!["application/avro".to_owned()]) as fn(&mut Config), &[][..]),
+        (
+            |c| {
+                c.content_types = vec!["application/json".to_owned(), "application/avro".to_owned()];
+                c.key = Some("/id".to_owned());
+                c.schema_file = Some("builtin:order.create".to_owned());
+            },
+            &["content_types", "content_types"],
+        ),
+        (
+            |c| {
+                c.content_types = vec!["application/vnd.a+json".to_owned()];
+                c.key = Some("/id".to_owned());
+                c.schema_file = Some("builtin:order.create".to_owned());
+            },
+            &[],
+        ),
+        (|c| c.content_types = Vec::new(), &["content_types"]),
+        (|c| c.content_types = vec!["avro".to_owned()], &["content_types"]),
+        (|c| c.key_header = Some("Forebay-Key".to_owned()), &[]),
+        (
+            |c| {
+                c.key_header = Some("Forebay-Key".to_owned());
+                c.key = Some("/id".to_owned());
+            },
+            &["key_header"],
+        ),
+        (
+            |c| {
+                c.key_header = Some("Forebay-Key".to_owned());
+                c.cloudevents = CloudEvents::Binary;
+            },
+            &["key_header"],
+        ),
+        (|c| c.key_header = Some("Authorization".to_owned()), &["key_header"]),
+        (|c| c.key_header = Some("ce-id".to_owned()), &["key_header"]),
+        (|c| c.key_header = Some("no header".to_owned()), &["key_header"]),
+        (|c| c.key_header = Some(String::new()), &["key_header"]),
+    ] {
+        assert_eq!(refused(change), keys);
+    }
+}
+
+#[test]
+fn the_data_of_an_event_is_any_json_unless_the_kind_demands_more() {
+    let plain = Kinds::build(&[config(None, None)]).unwrap();
+    let plain = plain.get("thing.create").unwrap();
+    for data in ["{}", "[1]", "null", "\"text\"", " 5 "] {
+        assert_eq!(plain.admit_data(Some(&Bytes::from(data))), Ok(Admitted { key: None }), "{data}");
+    }
+    assert!(matches!(plain.admit_data(Some(&Bytes::from("{"))), Err(Rejection::NotJson { .. })));
+    assert_eq!(plain.admit_data(Some(&Bytes::from("[".repeat(65)))), Err(Rejection::TooDeep));
+    assert_eq!(plain.admit_data(None), Ok(Admitted { key: None }));
+    let keyed = Kinds::build(&[config(Some("/id"), None)]).unwrap();
+    let keyed = keyed.get("thing.create").unwrap();
+    assert_eq!(keyed.admit_data(Some(&Bytes::from("{\"id\":5}"))).unwrap().key.unwrap(), "5");
+    assert_eq!(keyed.admit_data(Some(&Bytes::from("[5]"))), Err(Rejection::NotAnObject));
+    assert_eq!(keyed.admit_data(None), Err(Rejection::NoData));
+    let checked = Kinds::build(&[config(None, Some("builtin:order.create"))]).unwrap();
+    assert_eq!(checked.get("thing.create").unwrap().admit_data(None), Err(Rejection::NoData));
 }
 
 #[test]

@@ -14,6 +14,23 @@ from compare import Comparison, Differences, expect
 
 TOKEN = "token-of-the-service-that-sends-the-first-records"
 UNREACHABLE = "127.0.0.1:1"
+# Kinds whose records have fields that others lack.
+KINDS = """
+[[kinds]]
+name = "order.create"
+topic = "orders.v1"
+key = "/id"
+[[kinds]]
+name = "file.store"
+topic = "files.v1"
+content_types = ["application/octet-stream"]
+key_header = "File-Name"
+[[kinds]]
+name = "event.store"
+topic = "events.v1"
+content_types = ["application/json", "application/octet-stream"]
+cloudevents = "binary"
+"""
 
 
 def free_port():
@@ -28,7 +45,7 @@ def free_port():
 class Daemon:
     """A life of the daemon; at its end a kill, unless it is stopped."""
 
-    def __init__(self, binary, work, **settings):
+    def __init__(self, binary, work, config=None, **settings):
         self.port = free_port()
         chosen = {
             "SERVER__LISTEN": f"127.0.0.1:{self.port}",
@@ -43,7 +60,8 @@ class Daemon:
         environment = os.environ | {f"FOREBAY__{name}": value for name, value in chosen.items()}
         self.output = open(work / "daemon.log", "ab")
         streams = {"stdin": subprocess.DEVNULL, "stdout": self.output, "stderr": self.output}
-        self.process = subprocess.Popen([binary, "serve"], cwd=work, env=environment, **streams)
+        command = [binary, "serve"] + (["--config", str(config)] if config else [])
+        self.process = subprocess.Popen(command, cwd=work, env=environment, **streams)
 
     def __enter__(self):
         deadline = time.monotonic() + 60
@@ -84,6 +102,19 @@ class Daemon:
         status, content = self.request("POST", path, "\n".join(map(json.dumps, bodies)), chosen)
         if status not in (200, 201, 202):
             raise Differences(f"POST {path}: {status} {content}")
+
+
+def others(daemon):
+    """A value that is bytes, an event with data, and one without."""
+    event = {"specversion": "1.0", "id": "1", "source": "/größe", "type": "t", "subject": "s"}
+    structured = {"Content-Type": "application/cloudevents+json"}
+    for path, body, headers in (
+        ("file.store", bytes(range(256)), {"Content-Type": "application/octet-stream", "File-Name": "all"}),
+        ("event.store", json.dumps(event | {"data": {"a": 1}}), structured),
+        ("event.store", json.dumps(event | {"id": "2"}), structured),
+    ):
+        status, content = daemon.request("POST", f"/v1/commands/{path}", body, headers)
+        expect(status == 202, f"{path}: {status} {content}")
 
 
 def order(number, size=0):
@@ -171,7 +202,10 @@ def encrypted_lives(binary, tools, work):
     key.chmod(0o600)
     settings = {"WAL__ENCRYPTION_KEY_FILE": str(key), "USERS__PASSWORD_HASHING": "deferred"}
     settings["WAL__RETAIN_ACKED_SIZE"] = "1MiB"
-    with Daemon(binary, work, **settings) as daemon:
+    config = work / "kinds.toml"
+    config.write_text(KINDS)
+    with Daemon(binary, work, config, **settings) as daemon:
+        others(daemon)
         user = {"name": "ada", "email": "ada@example.org", "phone": "+49 170 1234567", "password": "correct horse"}
         daemon.send(user, path="/v1/users", Idempotency_Key="ada")
         daemon.send(*(order(number) for number in range(10)), Idempotency_Key="second batch")

@@ -12,9 +12,11 @@ mod ask;
 
 mod batches;
 mod encrypted;
+mod events;
 mod index;
 mod keys;
 mod life;
+mod opaque;
 mod overload;
 mod replay;
 mod sealed;

@@ -13,7 +13,7 @@ const LEAVES: [&str; 9] =
     ["failpoint", "metrics", "mistake", "reported", "secret_file", "sync", "telemetry", "units", "task"];
 
 /// Module, whether it may use the leaves, and what else it may use; from the bottom up.
-const TABLE: [(&str, bool, &[&str]); 29] = [
+const TABLE: [(&str, bool, &[&str]); 30] = [
     ("mistake", false, &[]),
     ("reported", false, &[]),
     ("metrics", false, &[]),
@@ -25,6 +25,7 @@ const TABLE: [(&str, bool, &[&str]); 29] = [
     ("telemetry", false, &["metrics", "mistake", "sync", "task", "units"]),
     ("alerts", false, &["mistake", "units"]),
     ("kinds", false, &["command", "mistake", "reported", "units"]),
+    ("cloudevents", false, &["command", "kinds", "reported"]),
     ("kafka", true, &["backoff"]),
     ("kv", true, &["backoff"]),
     ("db", true, &["backoff"]),
@@ -41,6 +42,7 @@ const TABLE: [(&str, bool, &[&str]); 29] = [
         true,
         &[
             "auth",
+            "cloudevents",
             "command",
             "history",
             "ingest",

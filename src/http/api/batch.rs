@@ -27,38 +27,45 @@ pub fn lines<T>(body: &Bytes, mut admit: impl FnMut(Bytes) -> Result<T, Problem>
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         match admit(body.slice_ref(line)) {
             Ok(command) => admitted.push(command),
-            Err(problem) => refusals.add(index + 1, &problem),
+            Err(problem) => refusals.add(&problem, |place| place.at(index + 1)),
         }
-        if refusals.errors.is_full() {
+        if refusals.is_full() {
             break;
         }
     }
     refusals.or(admitted)
 }
 
-/// What is wrong, line by line.
+/// What is wrong, command by command.
 #[derive(Default)]
-struct Refusals {
+pub(super) struct Refusals {
     errors: Reported<Place, PER_ANSWER>,
     /// The kind of problem that decides the answer's status: what cannot be read comes before what is not allowed.
     worst: Option<&'static problem::Type>,
 }
 
 impl Refusals {
-    fn add(&mut self, line: usize, problem: &Problem) {
+    /// Adds what is wrong with one command. `at` says where in the batch that is.
+    pub(super) fn add(&mut self, problem: &Problem, at: impl Fn(Place) -> Place) {
         if self.worst.is_none_or(|worst| problem.kind.status < worst.status) {
             self.worst = Some(problem.kind);
         }
         if problem.errors.is_empty() {
             let pointer = problem.field.as_deref().unwrap_or_default();
-            self.errors.push(Place::new(pointer, &*problem.detail).at(line));
+            self.errors.push(at(Place::new(pointer, &*problem.detail)));
         }
         for place in problem.errors.iter() {
-            self.errors.push(place.clone().at(line));
+            self.errors.push(at(place.clone()));
         }
     }
 
-    fn or<T>(self, admitted: Vec<T>) -> Result<Vec<T>, Problem> {
+    /// Whether no more will be reported.
+    pub(super) fn is_full(&self) -> bool {
+        self.errors.is_full()
+    }
+
+    /// `admitted`, if nothing is wrong.
+    pub(super) fn or<T>(self, admitted: Vec<T>) -> Result<Vec<T>, Problem> {
         let Some(kind) = self.worst else { return Ok(admitted) };
         let mut problem = Problem::new(kind, "Nothing of the batch was accepted; see `errors`.");
         problem.errors = self.errors;

@@ -10,16 +10,21 @@
 //! ```
 
 pub mod access;
+mod admission;
 pub mod batch;
 pub mod catalogue;
 pub mod checks;
 mod commands;
 mod documents;
+mod events;
 mod handler;
+mod intake;
 mod login;
 mod openapi;
 mod receipt;
 mod routes;
 pub mod state;
 mod status;
+mod taken;
 mod users;
+mod wrong_type;

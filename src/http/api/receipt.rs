@@ -9,7 +9,8 @@ use super::documents::{Accepted, AcceptedBatch, AcceptedCommand, FinalBatch, Sta
 use super::state::JSON;
 use crate::command::{CommandId, Status};
 use crate::http::answer::Answer;
-use crate::http::headers::{Format, Prefer};
+use crate::http::headers::Prefer;
+use crate::http::media_type::Format;
 use crate::http::respond;
 use crate::ingest::Receipt;
 use crate::units::Timestamp;

@@ -217,7 +217,7 @@ pub async fn serve_kinds(config: Config, kinds: Kinds) -> Server {
     serve_parts(config, ByteSize::mib(1), kinds).await
 }
 
-async fn serve_parts(config: Config, message_max: ByteSize, kinds: Kinds) -> Server {
+pub async fn serve_parts(config: Config, message_max: ByteSize, kinds: Kinds) -> Server {
     let (log, backend) = (Fake::default(), Arc::new(Backend::default()));
     let registry = Registry::new().unwrap();
     let metrics = Arc::new(Metrics::register(&registry).unwrap());

@@ -56,13 +56,17 @@ impl DescribedKind<'_> {
         let kind = self.kind;
         let schema = match kind.schema() {
             Some(_) => "The body must satisfy the kind's schema.",
-            None => "Any JSON object is accepted.",
+            None if kind.takes_json() => "Any JSON object is accepted.",
+            None => "Any bytes are accepted.",
         };
-        let key = match kind.key() {
-            Some(pointer) => {
+        let key = match (kind.key(), kind.key_header()) {
+            (Some(pointer), _) => {
                 format!("The value at `{pointer}` is the key: commands of one key stay in order.")
             }
-            None => "The kind has no key: commands may overtake each other.".to_owned(),
+            (None, Some(header)) => {
+                format!("The header `{header}` is the key: commands of one key stay in order.")
+            }
+            (None, None) => "The kind has no key: commands may overtake each other.".to_owned(),
         };
         format!("Commands of the kind `{}`. {schema} {key}", kind.name())
     }

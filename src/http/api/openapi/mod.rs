@@ -9,6 +9,7 @@
 //! Redocly's rules for OpenAPI apply to it (`tests/openapi/run`).
 
 mod answers;
+mod bodies;
 mod components;
 mod dialect;
 mod kinds;

@@ -2,14 +2,13 @@
 
 use serde_json::{Value, json};
 
-use super::components::{content, reference};
+use super::components::content;
 use super::kinds::DescribedKind;
-use super::{requests, responses};
+use super::{bodies, requests, responses};
 use crate::http::api::access::Access;
 use crate::http::api::state::JSON;
 use crate::http::server::route::Route;
 
-const NDJSON: &str = "application/x-ndjson";
 const IDEMPOTENCY_KEY: &str = "1 to 255 printable ASCII characters, quoted or not. A repetition gets the first answer; \
                                another body is a conflict (422), or another request where the caller has no token.";
 const WRITE: &str =
@@ -50,15 +49,15 @@ pub fn of_kind<E>(route: &Route<E>, access: Access, asks: bool, kind: &Described
     operation["operationId"] = json!(format!("{}_{}", route.operation, kind.identifier));
     operation["summary"] = json!(format!("{}: {}", route.summary, kind.kind.name()));
     operation["description"] = json!(format!("{} {}", kind.description(), remarks(route, access, asks)));
-    let mut one = json!({"schema": reference(&kind.component())});
-    let mut batch = json!({
-        "schema": {"type": "string", "description": "One object a line, at most 10,000; all of them are accepted or none"},
+    let headers = bodies::headers(kind.kind).into_iter().map(|(name, description, required)| {
+        let mut header = parameter("header", &name, &description, json!({"type": "string"}));
+        header["required"] = json!(required);
+        header
     });
-    if let Some(example) = &kind.example {
-        batch["example"] = json!(format!("{example}\n{example}\n"));
-        one["example"] = example.clone();
+    if let Some(parameters) = operation["parameters"].as_array_mut() {
+        parameters.extend(headers);
     }
-    operation["requestBody"] = json!({"required": true, "content": {JSON: one, NDJSON: batch}});
+    operation["requestBody"] = json!({"required": true, "content": bodies::content(kind)});
     operation
 }
 

@@ -1,0 +1,46 @@
+//! What is wrong with an event, in words that never repeat a value.
+
+use crate::kinds::Rejection;
+use crate::reported::{PER_BODY, Reported, shortened};
+
+/// An attribute's name in an error is for recognising it, not for repeating it.
+const MAX_NAME_BYTES: usize = 100;
+
+/// One attribute that is not as the specification demands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// The attribute's name, shortened; `data` or `data_base64` where the data is at fault.
+    pub attribute: String,
+    /// What is wrong with it.
+    pub detail: &'static str,
+}
+
+/// Why something is not an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EventError {
+    /// It cannot be read.
+    Unreadable(Rejection),
+    /// It can be read, and is not an event; at least one fault.
+    Invalid(Reported<Fault, PER_BODY>),
+    /// A batch of more than [`super::MAX_EVENTS`].
+    TooMany,
+}
+
+impl Fault {
+    /// A fault of this attribute.
+    pub fn new(attribute: &str, detail: &'static str) -> Self {
+        Self { attribute: shortened(attribute, MAX_NAME_BYTES), detail }
+    }
+}
+
+impl From<Rejection> for EventError {
+    fn from(rejection: Rejection) -> Self {
+        Self::Unreadable(rejection)
+    }
+}
+
+impl From<serde_json::Error> for EventError {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Unreadable(error.into())
+    }
+}

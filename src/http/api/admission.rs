@@ -1,0 +1,184 @@
+//! Whether one command may enter, and what the log gets of it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use prometheus::IntCounter;
+
+use super::state::{Api, JSON};
+use crate::command::Headers;
+use crate::http::problem;
+use crate::http::problem::Problem;
+use crate::ingest::Submission;
+use crate::kinds::Kind;
+
+/// Kafka counts a batch's header (61 bytes), and a record's lengths and deltas (at most 27).
+const RECORD_OVERHEAD: usize = 61 + 27;
+/// The headers that a record may have whatever it is.
+const HEADERS: usize = 6;
+/// Two lengths of each header.
+const HEADER_OVERHEAD: usize = 10;
+/// Names of these headers, and the values whose length never changes: command id (40), instant (24).
+const FIXED_HEADERS: usize = "forebay-command-id".len()
+    + 40
+    + "forebay-kind".len()
+    + "forebay-accepted-at".len()
+    + 24
+    + "content-type".len()
+    + "traceparent".len()
+    + "forebay-idempotency-key".len();
+
+/// Decides which commands of one request may enter.
+pub(super) struct Admission {
+    pub(super) kind: Arc<Kind>,
+    json: Arc<str>,
+    /// What the headers of each record of this request take, whatever the record.
+    headers_len: usize,
+    max_body: usize,
+    message_max: usize,
+    record_hit: IntCounter,
+}
+
+/// What Kafka gets of a command.
+pub(super) struct Record {
+    pub(super) key: Option<Bytes>,
+    pub(super) content_type: Arc<str>,
+    /// As [`Headers::encode`] writes them.
+    pub(super) headers: Bytes,
+    /// What headers take that come with the record, and are neither its own nor the request's.
+    pub(super) more_len: usize,
+    pub(super) value: Option<Bytes>,
+}
+
+impl Record {
+    fn new(key: Option<Bytes>, content_type: Arc<str>, value: Bytes) -> Self {
+        Self { key, content_type, headers: Bytes::new(), more_len: 0, value: Some(value) }
+    }
+}
+
+impl Admission {
+    pub(super) fn new<C>(api: &Api<C>, kind: &Arc<Kind>, headers_len: usize) -> Self {
+        Self {
+            kind: Arc::clone(kind),
+            json: Arc::clone(&api.json),
+            headers_len,
+            max_body: api.max_body,
+            message_max: api.message_max,
+            record_hit: api.record_hit.clone(),
+        }
+    }
+
+    /// Checks one command that is JSON. `content_type`: what Kafka is told of it; none: `application/json`. `key`: of the
+    /// request, if it has one.
+    ///
+    /// Its size comes first: parsed, a document takes about 20 times the memory of its text.
+    pub(super) fn json(
+        &self,
+        value: Bytes,
+        content_type: Option<&Arc<str>>,
+        key: Option<&Bytes>,
+    ) -> Result<Submission, Problem> {
+        self.check_size(value.len())?;
+        let content_type = Arc::clone(content_type.unwrap_or(&self.json));
+        let mut record = Record::new(key.cloned(), content_type, value.clone());
+        self.check_record(&record)?;
+        if let Some(key) = self.kind.admit(&value)?.key {
+            record.key = Some(key);
+        }
+        self.submission(record)
+    }
+
+    /// A command that is bytes.
+    pub(super) fn opaque(
+        &self,
+        value: Bytes,
+        content_type: Arc<str>,
+        key: Option<Bytes>,
+    ) -> Result<Submission, Problem> {
+        self.check_size(value.len())?;
+        self.submission(Record::new(key, content_type, value))
+    }
+
+    /// Whether a command of this size may enter.
+    pub(super) fn check_size(&self, bytes: usize) -> Result<(), Problem> {
+        if bytes <= self.max_body {
+            return Ok(());
+        }
+        let detail = format!("A command may have at most {} bytes.", self.max_body);
+        Err(Problem::new(&problem::BODY_TOO_LARGE, detail))
+    }
+
+    /// What the log gets, unless it is too large for Kafka.
+    pub(super) fn submission(&self, record: Record) -> Result<Submission, Problem> {
+        self.check_record(&record)?;
+        Ok(Submission {
+            kind: Arc::clone(self.kind.name()),
+            topic: Arc::clone(self.kind.topic()),
+            key: record.key,
+            content_type: record.content_type,
+            headers: record.headers,
+            claim: None,
+            fingerprint: None,
+            sealed: false,
+            no_value: record.value.is_none(),
+            value: record.value.unwrap_or_default(),
+        })
+    }
+
+    fn check_record(&self, record: &Record) -> Result<(), Problem> {
+        let size = record_size(self.kind.name(), record, self.headers_len);
+        if size <= self.message_max {
+            return Ok(());
+        }
+        self.record_hit.inc();
+        let detail = format!("As a Kafka record this takes {size} bytes; at most {} pass.", self.message_max);
+        Err(Problem::new(&problem::RECORD_TOO_LARGE, detail))
+    }
+}
+
+/// The most bytes Kafka may count for a record that is sent alone.
+fn record_size(kind: &str, record: &Record, headers_len: usize) -> usize {
+    let own = Headers::parse(&record.headers).unwrap_or_default();
+    let own: usize = own.iter().map(|(name, value)| HEADER_OVERHEAD + name.len() + value.len()).sum();
+    let key = record.key.as_ref().map_or(0, Bytes::len);
+    let value = record.value.as_ref().map_or(0, Bytes::len);
+    let fixed = RECORD_OVERHEAD + HEADERS * HEADER_OVERHEAD + FIXED_HEADERS;
+    // Nearly every content type is this one; a batch's bound does not depend on it.
+    let content_type = record.content_type.len().max(JSON.len());
+    fixed + kind.len() + key + value + content_type + headers_len + record.more_len + own
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::{CommandId, Envelope};
+    use crate::units::Timestamp;
+
+    #[test]
+    fn the_size_at_the_door_covers_every_header_kafka_gets() {
+        let (traceparent, key) = ("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "abc");
+        let id = CommandId::from_bytes([255; 25]);
+        let content_type = "application/vnd.an.example+avro; schema=5";
+        let own = Headers::encode([("ce_id", "1"), ("ce_source", "/größe")]);
+        let envelope = Envelope {
+            key: Some(b"o-1"),
+            traceparent: Some(traceparent),
+            idempotency_key: Some(key),
+            headers: Headers::parse(&own).unwrap(),
+            ..Envelope::new(id, "order.create", "orders.v1", content_type, b"{}")
+        };
+        let headers = crate::command::headers(&envelope, Timestamp(u64::MAX));
+        let sent: usize =
+            headers.iter().map(|(name, value)| HEADER_OVERHEAD + name.len() + value.len()).sum();
+        assert_eq!(headers.len(), HEADERS + 2);
+        let record = Record {
+            key: Some(Bytes::from_static(b"o-1")),
+            content_type: content_type.into(),
+            headers: own.clone().into(),
+            more_len: 0,
+            value: Some(Bytes::from_static(b"{}")),
+        };
+        let counted = record_size(envelope.kind, &record, traceparent.len() + key.len());
+        assert_eq!(counted, RECORD_OVERHEAD + sent + 3 + 2);
+    }
+}

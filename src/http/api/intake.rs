@@ -1,0 +1,95 @@
+//! What the body of a request is to its kind: JSON, bytes, or events; one command or many.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hyper::HeaderMap;
+
+use super::admission::Admission;
+use super::batch;
+use super::events::{Events, Mode};
+use super::taken::Taken;
+use super::wrong_type::refusal;
+use crate::http::headers;
+use crate::http::media_type::{Format, MediaType};
+use crate::http::problem::Problem;
+use crate::kinds::{CloudEvents, Content, Kind};
+
+/// How a body is read.
+pub(super) enum Intake {
+    /// JSON commands, one or one a line. `content_type`: none for `application/json`.
+    Json { format: Format, content_type: Option<Arc<str>>, key: Option<Bytes> },
+    /// One command that is bytes.
+    Opaque { content_type: Arc<str>, key: Option<Bytes> },
+    /// CloudEvents.
+    Events(Events),
+}
+
+impl Intake {
+    /// What the headers say of the body, or why the kind does not take it.
+    pub(super) fn of(kind: &Kind, headers: &HeaderMap) -> Result<Self, Problem> {
+        let media_type = MediaType::of(headers)?;
+        if kind.cloudevents() != CloudEvents::Off {
+            return Ok(Self::Events(Events::of(kind, media_type.as_ref(), headers)?));
+        }
+        let essence = media_type.as_ref().map(|media_type| &*media_type.essence);
+        let key = || kind.key_header().map(|name| headers::record_key(headers, name)).transpose();
+        if essence == Some("application/x-ndjson") && kind.takes_json() {
+            let format = Format::of(media_type.as_ref())?;
+            return Ok(Self::Json { format, content_type: None, key: key()? });
+        }
+        match (kind.content(essence), &media_type) {
+            (Some(Content::Json), Some(MediaType { is_utf8: false, .. })) => Err(refusal(kind, essence)),
+            (Some(Content::Json), _) => Ok(Self::Json {
+                format: Format::Single,
+                content_type: media_type
+                    .as_ref()
+                    .filter(|_| !is_plain_json(essence))
+                    .map(|one| one.text.into()),
+                key: key()?,
+            }),
+            (Some(Content::Opaque), _) => {
+                let text = media_type.as_ref().map_or("application/octet-stream", |one| one.text);
+                Ok(Self::Opaque { content_type: text.into(), key: key()? })
+            }
+            (None, _) => Err(refusal(kind, essence)),
+        }
+    }
+
+    /// One command, or a batch.
+    pub(super) fn format(&self) -> Format {
+        match self {
+            Self::Json { format, .. } => *format,
+            Self::Opaque { .. } => Format::Single,
+            Self::Events(events) => match events.mode() {
+                Mode::Batch => Format::Batch,
+                Mode::Binary | Mode::Structured => Format::Single,
+            },
+        }
+    }
+
+    /// Checks the body, and returns the commands in it.
+    pub(super) fn take(self, body: &Bytes, admission: &Admission) -> Result<Taken, Problem> {
+        let (commands, key) = match self {
+            Self::Json { format: Format::Single, content_type, key } => {
+                (vec![admission.json(body.clone(), content_type.as_ref(), key.as_ref())?], key)
+            }
+            Self::Json { format: Format::Batch, key, .. } => {
+                (batch::lines(body, |line| admission.json(line, None, key.as_ref()))?, key)
+            }
+            Self::Opaque { content_type, key } => {
+                (vec![admission.opaque(body.clone(), content_type, key.clone())?], key)
+            }
+            Self::Events(events) => return events.take(body, admission),
+        };
+        // Under another key it is another command.
+        let bound_to =
+            key.map(|key| Bytes::from([&(key.len() as u64).to_le_bytes(), &key[..], body].concat()));
+        Ok(Taken { commands, own_key: None, bound_to, traceparent: None })
+    }
+}
+
+/// Whether Kafka is told `application/json`, whatever the spelling.
+fn is_plain_json(essence: Option<&str>) -> bool {
+    matches!(essence, Some("application/json" | "application/x-www-form-urlencoded"))
+}

@@ -1,0 +1,78 @@
+//! What a configured kind takes: the bodies and headers of its path.
+
+use serde_json::{Map, Value, json};
+
+use super::components::reference;
+use super::kinds::DescribedKind;
+use crate::command::is_json;
+use crate::kinds::{CloudEvents, Kind};
+
+const NDJSON: &str = "application/x-ndjson";
+
+/// Each media type that a kind takes, with the schema of its bodies.
+pub fn content(kind: &DescribedKind<'_>) -> Value {
+    let mut content = Map::new();
+    for name in kind.kind.content_types() {
+        content.insert(name.clone(), media_type(name, kind));
+    }
+    if takes_events(kind.kind) {
+        let batch = json!({"type": "array", "maxItems": 10_000, "items": event(), "description": "All are accepted or none"});
+        content.insert("application/cloudevents+json".to_owned(), json!({"schema": event()}));
+        content.insert("application/cloudevents-batch+json".to_owned(), json!({"schema": batch}));
+    } else if kind.kind.takes_json() {
+        content.insert(NDJSON.to_owned(), lines(kind));
+    }
+    Value::Object(content)
+}
+
+/// Headers that the kind knows: name, description, and whether it requires them.
+pub fn headers(kind: &Kind) -> Vec<(String, String, bool)> {
+    let key = kind.key_header().map(|name| (name.to_owned(), "The key of the record.".to_owned(), true));
+    let names: &[&str] = if takes_events(kind) { &["specversion", "id", "source", "type"] } else { &[] };
+    let attributes = names.iter().map(|name| {
+        let text = format!("The attribute `{name}` of an event in binary mode, which requires it.");
+        (format!("ce-{name}"), text, false)
+    });
+    key.into_iter().chain(attributes).collect()
+}
+
+fn takes_events(kind: &Kind) -> bool {
+    kind.cloudevents() != CloudEvents::Off
+}
+
+fn media_type(name: &str, kind: &DescribedKind<'_>) -> Value {
+    if !is_json(name) {
+        // Any bytes: in OpenAPI 3.1 they have no schema.
+        return json!({});
+    }
+    let mut one = json!({"schema": reference(&kind.component())});
+    if let Some(example) = &kind.example {
+        one["example"] = example.clone();
+    }
+    one
+}
+
+fn lines(kind: &DescribedKind<'_>) -> Value {
+    let text = "One object a line, at most 10,000; all of them are accepted or none";
+    let mut batch = json!({"schema": {"type": "string", "description": text}});
+    if let Some(example) = &kind.example {
+        batch["example"] = json!(format!("{example}\n{example}\n"));
+    }
+    batch
+}
+
+fn event() -> Value {
+    let text = json!({"type": "string", "minLength": 1});
+    json!({
+        "type": "object",
+        "description": "A CloudEvent 1.0; further members are extension attributes",
+        "required": ["specversion", "id", "source", "type"],
+        "properties": {
+            "specversion": {"const": "1.0"}, "id": text, "source": text, "type": text,
+            "time": {"type": ["string", "null"], "format": "date-time"},
+            "datacontenttype": {"type": ["string", "null"]},
+            "data": true,
+            "data_base64": {"type": ["string", "null"], "contentEncoding": "base64"},
+        },
+    })
+}

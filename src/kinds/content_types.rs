@@ -1,0 +1,146 @@
+//! `content_types` of a kind: which bodies it takes, and which of them are JSON.
+
+use crate::command::is_json;
+
+/// The media type of a kind that names none.
+pub const JSON: &str = "application/json";
+/// What a body without a media type is, if it is not JSON (RFC 9110, section 8.3).
+const UNKNOWN: &str = "application/octet-stream";
+/// What curl sends unasked; nobody sends forms here.
+const FORM: &str = "application/x-www-form-urlencoded";
+/// Lines of JSON, the format of batches.
+const LINES: &str = "application/x-ndjson";
+/// How the media types of event formats begin.
+pub const EVENTS: &str = "application/cloudevents";
+/// The most media types of a kind.
+const MAX: usize = 32;
+
+/// What a body is read as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// JSON: it is parsed, and its key and schema are checked.
+    Json,
+    /// Bytes.
+    Opaque,
+}
+
+/// The media types of a kind.
+pub(super) struct ContentTypes {
+    types: Vec<String>,
+    takes_json: bool,
+}
+
+impl ContentTypes {
+    /// Checks the configured list; the error is what stands there, and the rule that it breaks.
+    pub fn build(configured: &[String]) -> Result<Self, (String, String)> {
+        if configured.is_empty() || configured.len() > MAX {
+            return Err((format!("{} media types", configured.len()), format!("1 to {MAX} media types")));
+        }
+        let mut types: Vec<String> = Vec::with_capacity(configured.len());
+        for name in configured {
+            let lower = name.to_ascii_lowercase();
+            let rule = rule_of(&lower)
+                .or_else(|| types.contains(&lower).then_some("each media type once"))
+                .map(|rule| (name.clone(), rule.to_owned()));
+            if let Some(broken) = rule {
+                return Err(broken);
+            }
+            types.push(lower);
+        }
+        let takes_json = types.iter().any(|one| one == JSON);
+        Ok(Self { types, takes_json })
+    }
+
+    /// What a body of this media type (in lower case, without parameters) is read as; `None`: it is not taken.
+    pub fn content(&self, essence: Option<&str>) -> Option<Content> {
+        let essence = match essence {
+            None if self.takes_json => JSON,
+            None => UNKNOWN,
+            Some(FORM) if self.takes_json => JSON,
+            Some(essence) => essence,
+        };
+        let content = if is_json(essence) { Content::Json } else { Content::Opaque };
+        self.types.iter().any(|one| one == essence).then_some(content)
+    }
+
+    /// The first one that is not JSON.
+    pub fn opaque(&self) -> Option<&str> {
+        self.types.iter().find(|one| !is_json(one)).map(String::as_str)
+    }
+
+    pub fn names(&self) -> &[String] {
+        &self.types
+    }
+
+    pub fn takes_json(&self) -> bool {
+        self.takes_json
+    }
+}
+
+/// The rule that a media type breaks.
+fn rule_of(lower: &str) -> Option<&'static str> {
+    let token = |part: &str| {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$&^_.+-".contains(&byte);
+        (1..=127).contains(&part.len()) && part.bytes().all(allowed)
+    };
+    match lower.split_once('/') {
+        Some((kind, subtype)) if token(kind) && token(subtype) => {}
+        _ => return Some("media types such as `application/avro`, without parameters or wildcards"),
+    }
+    if lower.starts_with(EVENTS) {
+        return Some("media types of data; `cloudevents` lets a kind take events");
+    }
+    match lower {
+        FORM => Some("other media types; this one is what curl sends unasked, and is read as JSON"),
+        LINES => Some("other media types; this one is a batch of JSON, taken with `application/json`"),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn build(types: &[&str]) -> Result<ContentTypes, (String, String)> {
+        ContentTypes::build(&types.iter().map(|one| (*one).to_owned()).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn what_a_kind_takes_and_what_it_is_read_as() {
+        let json = build(&["Application/JSON"]).unwrap();
+        assert_eq!(json.content(None), Some(Content::Json));
+        assert_eq!(json.content(Some(FORM)), Some(Content::Json));
+        assert_eq!(json.content(Some("application/json")), Some(Content::Json));
+        assert_eq!(json.content(Some("application/octet-stream")), None);
+        assert_eq!(json.opaque(), None);
+
+        let avro = build(&["application/avro", "application/vnd.a+json"]).unwrap();
+        assert_eq!(avro.content(Some("application/avro")), Some(Content::Opaque));
+        assert_eq!(avro.content(Some("application/vnd.a+json")), Some(Content::Json));
+        for other in [None, Some(FORM), Some("application/json"), Some("application/x-ndjson")] {
+            assert_eq!(avro.content(other), None, "{other:?}");
+        }
+        assert_eq!(avro.opaque(), Some("application/avro"));
+
+        let any = build(&["application/octet-stream"]).unwrap();
+        assert_eq!(any.content(None), Some(Content::Opaque));
+    }
+
+    #[test]
+    fn lists_that_cannot_be_meant_are_refused() {
+        for wrong in [
+            &[][..],
+            &["*/*"],
+            &["avro"],
+            &["a/b/c"],
+            &["application/avro; x=y"],
+            &["application/x-ndjson"],
+            &["application/x-www-form-urlencoded"],
+            &["application/cloudevents+json"],
+            &["a/b", "A/B"],
+            &["a/b"; 33],
+        ] {
+            assert!(build(wrong).is_err(), "{wrong:?}");
+        }
+    }
+}
