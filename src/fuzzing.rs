@@ -2,6 +2,7 @@
 //!
 //! `fuzz/` calls them with what libFuzzer makes up; the test below with what was kept.
 
+pub use crate::cloudevents::fuzzing::event;
 pub use crate::config::fuzzing::config;
 pub use crate::http::fuzzing::{batch, http};
 
@@ -12,7 +13,7 @@ mod tests {
 
     #[test]
     fn whatever_fuzzing_kept_and_found_breaks_no_promise() {
-        let targets: [Target; 3] = [("http", http), ("batch", batch), ("config", config)];
+        let targets: [Target; 4] = [("http", http), ("batch", batch), ("config", config), ("event", event)];
         targets.into_iter().for_each(replay);
     }
 }

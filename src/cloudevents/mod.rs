@@ -15,6 +15,8 @@ mod attribute;
 mod binary;
 mod event;
 mod fault;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod json;
 mod kafka;
 #[cfg(test)]

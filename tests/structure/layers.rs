@@ -103,7 +103,7 @@ const TABLE: [(&str, bool, &[&str]); 30] = [
             "wal",
         ],
     ),
-    ("fuzzing", false, &["config", "http", "wal"]),
+    ("fuzzing", false, &["cloudevents", "config", "http", "wal"]),
     ("cli", false, &["config", "units"]),
     ("manual", false, &[]),
     ("main", false, &["app", "config", "telemetry"]),

@@ -1,0 +1,2 @@
+#![no_main]
+forebay_fuzz::target!(forebay::fuzzing::event);
