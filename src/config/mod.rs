@@ -4,8 +4,12 @@
 //! (`FOREBAY__SECTION__KEY`), flags. Each section's struct belongs to the module that it configures; here they
 //! are read, with every mistake collected, and checked against one another.
 
+mod closest;
+mod fields;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
+mod lines;
+mod places;
 mod reader;
 mod sources;
 mod toml_errors;
@@ -18,7 +22,7 @@ use serde::Serialize;
 use toml::{Table, Value};
 
 use crate::kinds::Kinds;
-use crate::mistake::Mistake;
+use crate::mistake::{Mistake, Place};
 use crate::units::Span;
 use crate::{
     alerts, auth, consumer, db, drain, http, ingest, kafka, kinds, kv, login, ratelimit, telemetry, users,
@@ -26,9 +30,10 @@ use crate::{
 
 pub use sources::{Override, environment};
 
+use places::Places;
 use reader::Reader;
 
-/// Every key with its unit, default and reason.
+/// Every key with its unit, default and reason: what `forebay config default` prints.
 pub const DEFAULTS: &str = include_str!("../../config/forebay.toml");
 
 /// With the other phases of a stop this stays below the `TimeoutStopSec` of `systemd/forebay.service`.
@@ -92,16 +97,31 @@ impl Config {
     }
 
     fn read(text: &str, overrides: Vec<Override>, mistakes: Vec<Mistake>) -> Result<Self, Mistakes> {
-        let (config, mut mistakes) = Self::parse(text, overrides, mistakes);
+        let (config, mut mistakes, places) = Self::parse(text, overrides, mistakes);
         // A key that could not be read has its default here, so that the others are checked all the same.
-        mistakes.extend(config.validate());
-        if mistakes.is_empty() { Ok(config) } else { Err(Mistakes(mistakes)) }
+        mistakes.extend(config.validate().into_iter().map(|mistake| places.renumbered(mistake)));
+        if mistakes.is_empty() {
+            return Ok(config);
+        }
+        let mut mistakes: Vec<_> = mistakes.into_iter().map(|mistake| places.locate(mistake)).collect();
+        // In the order of the file, then what is not in it.
+        mistakes.sort_by_key(|mistake| match mistake.place {
+            Some(Place::Line(line)) => line,
+            _ => usize::MAX,
+        });
+        Err(Mistakes(mistakes))
     }
 
-    fn parse(text: &str, overrides: Vec<Override>, mut mistakes: Vec<Mistake>) -> (Self, Vec<Mistake>) {
-        let defaults = sources::table(DEFAULTS, &mut mistakes);
-        let given = sources::table(text, &mut mistakes);
-        let mut reader = Reader::new(sources::layered(defaults, given), overrides, mistakes);
+    fn parse(
+        text: &str,
+        overrides: Vec<Override>,
+        mut mistakes: Vec<Mistake>,
+    ) -> (Self, Vec<Mistake>, Places) {
+        let text = sources::legible(text, &mut mistakes);
+        let places = Places::new(&text, &overrides);
+        // Both parse: the one is compiled in, and of the other the lines that do not are left out.
+        let (defaults, given) = (DEFAULTS.parse().unwrap_or_default(), text.parse().unwrap_or_default());
+        let mut reader = Reader::new(sources::layered(defaults, given), overrides, mistakes, places);
         let config = Self {
             server: reader.section("server"),
             auth: reader.section("auth"),
@@ -118,7 +138,8 @@ impl Config {
             alerts: reader.section("alerts"),
             telemetry: reader.section("telemetry"),
         };
-        (config, reader.finish())
+        let (mistakes, places) = reader.finish();
+        (config, mistakes, places)
     }
 
     fn validate(&self) -> Vec<Mistake> {

@@ -5,25 +5,39 @@ use toml::{Table, Value};
 
 use crate::mistake::Mistake;
 
-use super::sources::Override;
-use super::toml_errors;
+use super::places::Places;
+use super::sources::{OURS, Override, PREFIX};
+use super::{closest, fields, toml_errors};
 
 /// Takes sections out of the sources; what nobody took is a mistake.
 pub(super) struct Reader {
     tables: Table,
     overrides: Vec<Override>,
     mistakes: Vec<Mistake>,
-    known: Vec<String>,
+    places: Places,
+    known: Vec<Known>,
+}
+
+/// A section that was looked for.
+struct Known {
+    name: String,
+    is_list: bool,
+    keys: &'static [&'static str],
 }
 
 impl Reader {
-    pub(super) fn new(tables: Table, overrides: Vec<Override>, mistakes: Vec<Mistake>) -> Self {
-        Self { tables, overrides, mistakes, known: Vec::new() }
+    pub(super) fn new(
+        tables: Table,
+        overrides: Vec<Override>,
+        mistakes: Vec<Mistake>,
+        places: Places,
+    ) -> Self {
+        Self { tables, overrides, mistakes, places, known: Vec::new() }
     }
 
     /// The section `name`; keys with mistakes have their defaults.
     pub(super) fn section<T: DeserializeOwned + Default>(&mut self, name: &str) -> T {
-        self.known.push(format!("[{name}]"));
+        self.known.push(Known { name: name.to_owned(), is_list: false, keys: fields::of::<T>() });
         let mut keys = match self.tables.remove(name) {
             None => Table::new(),
             Some(Value::Table(keys)) => keys,
@@ -33,7 +47,7 @@ impl Reader {
                 Table::new()
             }
         };
-        for over in self.overrides.extract_if(.., |over| over.section == name) {
+        for over in self.overrides.extract_if(.., |over| over.section == name && !over.key.is_empty()) {
             let readings = over.readings();
             let literal = readings[0].clone();
             let fits = readings.into_iter().find(|value| probe::<T>(&over.key, value).is_ok());
@@ -44,54 +58,114 @@ impl Reader {
 
     /// The tables of the array `name`; those with mistakes are left out.
     pub(super) fn list<T: DeserializeOwned>(&mut self, name: &str) -> Vec<T> {
-        self.known.push(format!("[[{name}]]"));
+        self.known.push(Known { name: name.to_owned(), is_list: true, keys: fields::of::<T>() });
         let items = match self.tables.remove(name) {
             None => Vec::new(),
             Some(Value::Array(items)) => items,
             Some(other) => vec![other],
         };
-        let mut read = Vec::new();
+        let (mut read, mut numbers) = (Vec::new(), Vec::new());
         for (number, item) in items.into_iter().enumerate() {
             let place = format!("{name}[{number}]");
             match item {
-                Value::Table(keys) => read.extend(self.read(&place, keys)),
+                Value::Table(keys) => {
+                    if let Some(item) = self.read(&place, keys) {
+                        read.push(item);
+                        numbers.push(number);
+                    }
+                }
                 other => {
                     let found = toml_errors::shown(name, &other);
                     self.mistakes.push(Mistake::new(&place, "", found, format!("a table: [[{name}]]")));
                 }
             }
         }
+        self.places.could_read(name, numbers);
         read
     }
 
-    /// All mistakes, with those that nobody looked for.
-    pub(super) fn finish(mut self) -> Vec<Mistake> {
-        let known = self.known.join(", ");
-        for (section, _) in self.tables {
-            self.mistakes.push(Mistake::new(&section, "", "an unknown section", &known));
+    /// All mistakes, with those that nobody looked for, and where keys are written.
+    pub(super) fn finish(mut self) -> (Vec<Mistake>, Places) {
+        self.suggest_keys();
+        let sections: Vec<_> = self.known.iter().map(Known::shown).collect();
+        let sections = sections.join(", ");
+        for section in std::mem::take(&mut self.tables).keys() {
+            let meant = self.section_like(section).map(Known::shown);
+            let mistake = Mistake::new(section, "", "an unknown section", &sections);
+            self.mistakes.push(mistake.meaning(meant));
         }
-        for over in self.overrides {
-            let found = format!("{}, which names no section with single keys", over.origin);
-            self.mistakes.push(Mistake::new(&over.section, &over.key, found, &known));
+        for over in std::mem::take(&mut self.overrides) {
+            let mistake = self.unknown_variable(&over, &sections);
+            self.mistakes.push(mistake);
         }
-        self.mistakes
+        (self.mistakes, self.places)
+    }
+
+    /// What was probably meant by keys that are not known: another key of the section, or the same of another one.
+    fn suggest_keys(&mut self) {
+        for mistake in self.mistakes.iter_mut().filter(|mistake| toml_errors::is_unknown_key(mistake)) {
+            let section = mistake.section.split('[').next().unwrap_or_default();
+            let own = self.known.iter().find(|known| known.name == section);
+            let near = own.and_then(|known| closest::to(&mistake.key, known.keys.iter().copied()));
+            let elsewhere = || {
+                let other = self.known.iter().find(|known| known.keys.contains(&&*mistake.key))?;
+                Some(format!("`{}` of {}", mistake.key, other.shown()))
+            };
+            mistake.meant = near.map(|key| format!("`{key}`")).or_else(elsewhere);
+        }
+    }
+
+    fn section_like(&self, name: &str) -> Option<&Known> {
+        let name = closest::to(name, self.known.iter().map(|known| &*known.name))?;
+        self.known.iter().find(|known| known.name == name)
+    }
+
+    /// A variable that names no key.
+    fn unknown_variable(&self, over: &Override, sections: &str) -> Mistake {
+        let variables: Vec<_> = self.known.iter().flat_map(Known::variables).collect();
+        // What all of them begin with makes no two of them alike.
+        let name = over.origin.trim_start_matches(OURS);
+        let meant = closest::to(name, variables.iter().map(|known| known.trim_start_matches(PREFIX)));
+        let meant = meant.map(|known| format!("{PREFIX}{known}"));
+        let allowed = format!("{PREFIX}SECTION__KEY, with a key of {sections}");
+        let found = "a variable that names no key";
+        Mistake::new("environment", &over.origin, found, allowed).meaning(meant)
     }
 
     fn read<T: DeserializeOwned>(&mut self, place: &str, keys: Table) -> Option<T> {
-        let mut good = Table::new();
+        let (mut good, mut bad) = (Table::new(), Vec::new());
         for (key, value) in keys {
             match probe::<T>(&key, &value) {
                 Ok(()) => drop(good.insert(key, value)),
-                Err(error) => self.mistakes.push(toml_errors::mistake(place, &key, &value, &error)),
+                Err(error) => {
+                    self.mistakes.push(toml_errors::mistake(place, &key, &value, &error));
+                    bad.push(key);
+                }
             }
         }
         match good.try_into() {
             Ok(section) => Some(section),
             Err(error) => {
-                self.mistakes.push(toml_errors::incomplete(place, &error));
+                let incomplete = toml_errors::incomplete(place, &error);
+                // A key that has a wrong value is not missing.
+                if !bad.contains(&incomplete.key) {
+                    self.mistakes.push(incomplete);
+                }
                 None
             }
         }
+    }
+}
+
+impl Known {
+    fn shown(&self) -> String {
+        if self.is_list { format!("[[{}]]", self.name) } else { format!("[{}]", self.name) }
+    }
+
+    /// The variables of its keys. A list has none.
+    fn variables(&self) -> impl Iterator<Item = String> {
+        let keys = if self.is_list { &[] } else { self.keys };
+        keys.iter().map(|key| format!("{PREFIX}{}__{}", self.name, key).to_uppercase())
     }
 }
 

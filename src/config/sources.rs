@@ -5,9 +5,12 @@ use std::path::Path;
 
 use toml::{Table, Value};
 
-use crate::mistake::Mistake;
+use crate::mistake::{Mistake, Place};
 
-const PREFIX: &str = "FOREBAY__";
+/// How the variables of keys begin.
+pub(super) const PREFIX: &str = "FOREBAY__";
+/// How the variables of this program begin.
+pub(super) const OURS: &str = "FOREBAY_";
 
 /// One key set outside the file. Its text is read as the section's struct wants it.
 #[derive(Clone, Debug)]
@@ -32,11 +35,16 @@ impl Override {
     }
 }
 
-/// The overrides among the variables: `FOREBAY__SECTION__KEY`. A key may itself hold two underscores.
+/// The overrides among the variables: `FOREBAY__SECTION__KEY`. A key may itself hold two underscores. Every other variable
+/// that begins with `FOREBAY_` is there too, as an override of a section without a name: a mistake.
 pub fn environment(variables: impl Iterator<Item = (OsString, OsString)>) -> Vec<Override> {
     let parse = |(name, text): (OsString, OsString)| {
         let origin = name.to_string_lossy().into_owned();
-        let path = origin.strip_prefix(PREFIX)?.to_lowercase();
+        let path = match origin.strip_prefix(PREFIX) {
+            Some(path) => path.to_lowercase(),
+            None if origin.starts_with(OURS) && !is_of_another(&origin) => String::new(),
+            None => return None,
+        };
         let (section, key) = path.split_once("__").unwrap_or((&path, ""));
         let text = text.to_string_lossy().into_owned();
         Some(Override { section: section.to_owned(), key: key.to_owned(), text, origin })
@@ -45,6 +53,17 @@ pub fn environment(variables: impl Iterator<Item = (OsString, OsString)>) -> Vec
     // The environment has no order; mistakes should.
     overrides.sort_by(|a, b| a.origin.cmp(&b.origin));
     overrides
+}
+
+/// Whether a variable that begins with our name is no setting: it belongs to a build or to the tests, or a container
+/// platform has set it for a service called `forebay`, such as `FOREBAY_SERVICE_HOST` and `FOREBAY_PORT_8088_TCP`.
+fn is_of_another(name: &str) -> bool {
+    let tests =
+        ["FOREBAY_COMMIT", "FOREBAY_PLANTED_FAULT"].contains(&name) || name.starts_with("FOREBAY_TEST_");
+    let service = ["_SERVICE_HOST", "_SERVICE_PORT", "_PORT"].iter().any(|end| name.ends_with(end));
+    let port =
+        name.rsplit_once("_PORT_").is_some_and(|(_, rest)| rest.starts_with(|c: char| c.is_ascii_digit()));
+    tests || service || port || name.contains("_SERVICE_PORT_")
 }
 
 /// The file's text; empty, with a mistake, when it cannot be read.
@@ -59,28 +78,27 @@ pub(super) fn text(path: &Path, mistakes: &mut Vec<Mistake>) -> String {
 /// Lines that are no TOML, until a file is taken for something else: each is found by parsing all of it again.
 const MAX_BAD_LINES: usize = 20;
 
-/// Parses TOML. A line that is none is a mistake and left out, so that the rest is checked all the same.
-pub(super) fn table(text: &str, mistakes: &mut Vec<Mistake>) -> Table {
+/// The text without the lines that are no TOML, so that the rest is checked all the same. Each such line is a mistake, and
+/// an empty line in the result: the others keep their numbers.
+pub(super) fn legible(text: &str, mistakes: &mut Vec<Mistake>) -> String {
     let mut lines: Vec<&str> = text.lines().collect();
     for _ in 0..MAX_BAD_LINES {
         let source = lines.join("\n");
-        let error = match source.parse::<Table>() {
-            Ok(table) => return table,
-            Err(error) => error,
-        };
+        let Err(error) = source.parse::<Table>() else { return source };
         let at = error.span().map_or(0, |span| source[..span.start].matches('\n').count());
         let Some(line) = lines.get_mut(at).filter(|line| !line.is_empty()) else {
             mistakes.push(Mistake::new("file", "", "text that is not TOML", error.message()));
-            return Table::new();
+            return String::new();
         };
         // The line itself may hold a secret; its number and key say enough.
         let key = line.split('=').next().unwrap_or_default().trim();
-        mistakes.push(Mistake::new("file", &format!("line {}", at + 1), format!("`{key}`"), error.message()));
+        let mistake = Mistake::new("file", key, "a line that is not TOML", error.message());
+        mistakes.push(mistake.at(Place::Line(at + 1)));
         *line = "";
     }
     let found = format!("more than {MAX_BAD_LINES} lines that are not TOML");
     mistakes.push(Mistake::new("file", "", found, "a TOML file"));
-    Table::new()
+    String::new()
 }
 
 /// `given` laid over `defaults`, key by key; an array of tables is replaced as a whole.

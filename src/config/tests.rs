@@ -30,11 +30,11 @@ fn five_mistakes_are_reported_as_five() {
     assert_eq!(
         mistakes(text, &[]),
         [
-            "[server] listen: found 8088",
-            "[wal] segment_max_age: found \"5 apples\"",
-            "[wal] sgement_size: found an unknown key",
-            "[whale]: found an unknown section",
-            "[wal] segment_size: found 1KiB",
+            "line 3: [server] listen: found 8088",
+            "line 5: [wal] segment_size: found 1KiB",
+            "line 6: [wal] segment_max_age: found \"5 apples\"",
+            "line 7: [wal] sgement_size: found an unknown key, did you mean `segment_size`?",
+            "line 8: [whale]: found an unknown section, did you mean [wal]?",
         ]
     );
     let all = read(text, &[]).unwrap_err().to_string();
@@ -74,14 +74,68 @@ fn the_environment_wins_over_the_file_and_the_last_override_over_all() {
 }
 
 #[test]
-fn variables_that_name_nothing_are_mistakes() {
-    let variables = [("FOREBAY__WAL__DRI", "/x"), ("FOREBAY__WHALE__DIR", "/x"), ("FOREBAY__WAL", "/x")];
+fn variables_that_name_nothing_are_mistakes_that_name_the_closest_key() {
+    let variables = [
+        ("FOREBAY__WAL__DRI", "/x"),
+        ("FOREBAY__WHALE__DIR", "/x"),
+        ("FOREBAY__WAL", "/x"),
+        ("FOREBAY_WAL_DIR", "/x"),
+        ("FOREBAY_COLOUR", "/x"),
+        ("FOREBAY__KINDS__NAME", "/x"),
+    ];
+    let nothing = "found a variable that names no key";
     assert_eq!(
         mistakes("", &variables),
         [
-            "[wal]: found an unknown key",
-            "[wal] dri: found an unknown key",
-            "[whale] dir: found FOREBAY__WHALE__DIR, which names no section with single keys",
+            "FOREBAY__WAL__DRI: [wal] dri: found an unknown key, did you mean `dir`?".to_owned(),
+            format!("[environment] FOREBAY_COLOUR: {nothing}"),
+            format!("[environment] FOREBAY_WAL_DIR: {nothing}, did you mean FOREBAY__WAL__DIR?"),
+            format!("[environment] FOREBAY__KINDS__NAME: {nothing}"),
+            format!("[environment] FOREBAY__WAL: {nothing}"),
+            format!("[environment] FOREBAY__WHALE__DIR: {nothing}, did you mean FOREBAY__WAL__DIR?"),
+        ]
+    );
+}
+
+/// A service called `forebay` gives every container of its namespace such variables.
+#[test]
+fn variables_of_container_platforms_and_of_the_tests_are_no_mistakes() {
+    for name in [
+        "FOREBAY_SERVICE_HOST",
+        "FOREBAY_SERVICE_PORT",
+        "FOREBAY_SERVICE_PORT_HTTP",
+        "FOREBAY_ADMIN_SERVICE_HOST",
+        "FOREBAY_PORT",
+        "FOREBAY_PORT_8088_TCP",
+        "FOREBAY_PORT_8088_TCP_ADDR",
+        "FOREBAY_COMMIT",
+        "FOREBAY_TEST_SERVICES",
+        "forebay__wal__dir",
+    ] {
+        assert!(read("", &[(name, "x")]).is_ok(), "{name}");
+    }
+}
+
+#[test]
+fn a_key_of_another_section_is_recognised() {
+    assert_eq!(
+        mistakes("[wal]\nbrokers = \"a:1\"\n[redis]\nmeaning_of_life = 42", &[]),
+        [
+            "line 2: [wal] brokers: found an unknown key, did you mean `brokers` of [kafka]?",
+            "line 4: [redis] meaning_of_life: found an unknown key",
+        ]
+    );
+}
+
+/// What overrides the file is where the operator has to look.
+#[test]
+fn a_mistake_in_the_environment_names_its_variable_and_not_the_line() {
+    let text = "[wal]\nsegment_size = \"2MiB\"\nreserve_space = 5.5";
+    assert_eq!(
+        mistakes(text, &[("FOREBAY__WAL__SEGMENT_SIZE", "1KiB")]),
+        [
+            "line 3: [wal] reserve_space: found 5.5",
+            "FOREBAY__WAL__SEGMENT_SIZE: [wal] segment_size: found 1KiB"
         ]
     );
 }
@@ -91,14 +145,18 @@ fn a_line_that_is_not_toml_does_not_hide_the_other_mistakes() {
     let text = "[server]\nlisten = 127.0.0.1:80\nbody_timeout = 5\n[wal]\ndir = \"a\"\ndir = \"b\"";
     assert_eq!(
         mistakes(text, &[]),
-        ["[file] line 2: found `listen`", "[file] line 6: found `dir`", "[server] body_timeout: found 5",]
+        [
+            "line 2: [file] listen: found a line that is not TOML",
+            "line 3: [server] body_timeout: found 5",
+            "line 6: [file] dir: found a line that is not TOML",
+        ]
     );
 }
 
 #[test]
 fn an_audit_that_would_go_before_the_outcomes_is_a_mistake() {
     let short = "[database]\naudit_retention = \"29days\"";
-    assert_eq!(mistakes(short, &[]), ["[database] audit_retention: found 29days"]);
+    assert_eq!(mistakes(short, &[]), ["line 2: [database] audit_retention: found 29days"]);
     assert_eq!(read("", &[]).unwrap().database.audit_retention.to_string(), "1year");
 }
 
@@ -107,7 +165,20 @@ fn a_kind_without_its_topic_and_with_an_unknown_key_is_two_mistakes() {
     let text = "[[kinds]]\nname = \"a\"\ntopic = \"a\"\n[[kinds]]\nname = \"b\"\ntpoic = \"b\"";
     assert_eq!(
         mistakes(text, &[]),
-        ["[kinds[1]] tpoic: found an unknown key", "[kinds[1]] topic: found nothing"]
+        [
+            "line 4: [kinds[1]] topic: found nothing",
+            "line 6: [kinds[1]] tpoic: found an unknown key, did you mean `topic`?",
+        ]
+    );
+}
+
+/// A kind that cannot be read does not count in what the others are checked by.
+#[test]
+fn kinds_are_numbered_as_in_the_file() {
+    let text = "[[kinds]]\nname = 1\ntopic = \"t\"\n[[kinds]]\nname = \"a b\"\ntopic = \"t\"";
+    assert_eq!(
+        mistakes(text, &[]),
+        ["line 2: [kinds[0]] name: found 1", "line 5: [kinds[1]] name: found `a b`"]
     );
 }
 
@@ -144,28 +215,38 @@ fn an_open_listener_stays_on_loopback_unless_told_otherwise() {
     let text = "[server]\nlisten = \"0.0.0.0:8088\"\nadmin_listen = \"[::]:9088\"";
     assert_eq!(
         mistakes(text, &[]),
-        ["[server] listen: found 0.0.0.0:8088", "[server] admin_listen: found [::]:9088"]
+        ["line 2: [server] listen: found 0.0.0.0:8088", "line 3: [server] admin_listen: found [::]:9088"]
     );
     let (open, open_admin) =
         (("FOREBAY__SERVER__ALLOW_OPEN", "true"), ("FOREBAY__SERVER__ALLOW_OPEN_ADMIN", "true"));
-    assert_eq!(mistakes(text, &[open]), ["[server] admin_listen: found [::]:9088"]);
-    assert_eq!(mistakes(text, &[open_admin]), ["[server] listen: found 0.0.0.0:8088"]);
+    assert_eq!(mistakes(text, &[open]), ["line 3: [server] admin_listen: found [::]:9088"]);
+    assert_eq!(mistakes(text, &[open_admin]), ["line 2: [server] listen: found 0.0.0.0:8088"]);
     assert!(read(text, &[open, open_admin]).is_ok());
 }
 
 #[test]
 fn open_mode_behind_a_proxy_is_a_mistake() {
     let proxies = "[server]\ntrusted_proxies = [\"10.0.0.0/8\", \"::1\"]\n";
-    assert_eq!(mistakes(proxies, &[]), ["[server] trusted_proxies: found 10.0.0.0/8, ::1"]);
+    assert_eq!(mistakes(proxies, &[]), ["line 2: [server] trusted_proxies: found 10.0.0.0/8, ::1"]);
     let guarded = format!("{proxies}allow_open = true\n[auth]\nmode = \"jwt\"\n[kafka]\nbrokers = \"a:1\"");
-    assert_eq!(mistakes(&guarded, &[]), ["[auth] jwt_key_file: found nothing"], "the key alone is missing");
+    assert_eq!(
+        mistakes(&guarded, &[]),
+        ["line 4: [auth] jwt_key_file: found nothing"],
+        "the key alone is missing"
+    );
 }
 
 #[test]
 fn authentication_with_an_embedded_broker_is_a_mistake() {
     let mode = |mode: &str| mistakes(&format!("[auth]\nmode = \"{mode}\""), &[]);
-    assert_eq!(mode("jwt"), ["[auth] jwt_key_file: found nothing", "[kafka] brokers: found embedded"]);
-    assert_eq!(mode("token"), ["[auth] tokens_file: found nothing", "[kafka] brokers: found embedded"]);
+    assert_eq!(
+        mode("jwt"),
+        ["line 1: [auth] jwt_key_file: found nothing", "[kafka] brokers: found embedded"]
+    );
+    assert_eq!(
+        mode("token"),
+        ["line 1: [auth] tokens_file: found nothing", "[kafka] brokers: found embedded"]
+    );
 }
 
 #[test]
@@ -179,23 +260,27 @@ fn allowed_hosts_are_names_from_the_file_or_the_environment() {
 
 #[test]
 fn a_stop_takes_no_longer_than_the_service_manager_waits() {
-    assert_eq!(mistakes("[server]\nshutdown_grace = \"61s\"", &[]), ["[server] shutdown_grace: found 1m 1s"]);
+    assert_eq!(
+        mistakes("[server]\nshutdown_grace = \"61s\"", &[]),
+        ["line 2: [server] shutdown_grace: found 1m 1s"]
+    );
 }
 
 #[test]
 fn exactly_once_needs_real_brokers_and_all_replicas() {
     let once = "[drain]\ndelivery = \"exactly-once\"\n[kafka]\nbrokers = ";
-    assert_eq!(mistakes(&format!("{once}\"embedded\""), &[]), ["[drain] delivery: found exactly-once"]);
-    assert_eq!(mistakes(&format!("{once}\"a:1\"\nacks = 1"), &[]), ["[drain] delivery: found exactly-once"]);
+    let mistake = ["line 2: [drain] delivery: found exactly-once"];
+    assert_eq!(mistakes(&format!("{once}\"embedded\""), &[]), mistake);
+    assert_eq!(mistakes(&format!("{once}\"a:1\"\nacks = 1"), &[]), mistake);
     let token = "security_protocol = \"sasl_ssl\"\nsasl_mechanism = \"OAUTHBEARER\"\nsasl_token_file = \"Cargo.toml\"";
-    assert_eq!(mistakes(&format!("{once}\"a:1\"\n{token}"), &[]), ["[drain] delivery: found exactly-once"]);
+    assert_eq!(mistakes(&format!("{once}\"a:1\"\n{token}"), &[]), mistake);
     assert!(read(&format!("{once}\"a:1\""), &[]).is_ok());
 }
 
 #[test]
 fn passwords_wait_to_be_hashed_only_in_an_encrypted_log() {
     let deferred = "[users]\npassword_hashing = \"deferred\"";
-    assert_eq!(mistakes(deferred, &[]), ["[users] password_hashing: found deferred"]);
+    assert_eq!(mistakes(deferred, &[]), ["line 2: [users] password_hashing: found deferred"]);
     let key = "[wal]\nencryption_key_file = \"/etc/forebay/wal.key\"";
     let shown = read(&format!("{deferred}\n{key}"), &[]).unwrap().shown().unwrap();
     assert!(
@@ -252,7 +337,9 @@ fn the_default_file_names_every_key_with_its_true_default_and_no_other() {
     by_code.drain = Default::default();
     by_code.kafka = Default::default();
     by_code.redis = Default::default();
+    by_code.rate_limit = Default::default();
     by_code.users = Default::default();
+    by_code.login = Default::default();
     by_code.consumer = Default::default();
     by_code.database = Default::default();
     by_code.alerts = Default::default();
@@ -274,7 +361,7 @@ fn the_default_file_names_every_key_with_its_true_default_and_no_other() {
             other => other.as_table_mut().unwrap().insert(key, value),
         };
         let text = toml::to_string(&toml::Table::from_iter([(section, table)])).unwrap();
-        let (_, mistakes) = Config::parse(&text, Vec::new(), Vec::new());
+        let (_, mistakes, _) = Config::parse(&text, Vec::new(), Vec::new());
         assert_eq!(mistakes, [], "the example can be read");
     }
     assert_eq!(named, keys(&effective).into_keys().collect::<BTreeSet<_>>());
@@ -297,7 +384,7 @@ fn a_value_of_a_wrong_type_is_one_mistake_that_says_what_is_allowed() {
     for (section, key) in keys(&read("", &[]).unwrap()).into_keys().filter(|(section, _)| section != "kinds")
     {
         let text = format!("[{section}]\n{key} = [[1.5]]");
-        let (_, mistakes) = Config::parse(&text, Vec::new(), Vec::new());
+        let (_, mistakes, _) = Config::parse(&text, Vec::new(), Vec::new());
         let [mistake] = mistakes.as_slice() else { panic!("{section}.{key}: {mistakes:?}") };
         assert_eq!((&mistake.section, &mistake.key), (&section, &key));
         // What serde says of an untagged enum without `expecting`.

@@ -6,6 +6,7 @@ use toml::{Table, Value};
 use crate::mistake::Mistake;
 
 const MASK: &str = "***";
+const UNKNOWN_KEY: &str = "an unknown key";
 
 /// Parts of the names of keys whose values are secret. Names of files with secrets are not, nor is how passwords are
 /// hashed.
@@ -44,6 +45,11 @@ pub(super) fn is_missing(error: &Error) -> bool {
     error.message().starts_with("missing field")
 }
 
+/// Whether the section has no such key.
+pub(super) fn is_unknown_key(mistake: &Mistake) -> bool {
+    mistake.found == UNKNOWN_KEY
+}
+
 /// What is wrong with one key.
 pub(super) fn mistake(place: &str, key: &str, value: &Value, error: &Error) -> Mistake {
     let message = error.message();
@@ -53,7 +59,7 @@ pub(super) fn mistake(place: &str, key: &str, value: &Value, error: &Error) -> M
         _ => allowed.unwrap_or(message).to_owned(),
     };
     let found = match message.starts_with("unknown field") && message.contains(&format!("`{key}`")) {
-        true => "an unknown key".to_owned(),
+        true => UNKNOWN_KEY.to_owned(),
         false => shown(key, value),
     };
     Mistake::new(place, key, found, allowed)

@@ -57,7 +57,9 @@ class Daemon:
             "WAL__SEGMENT_SIZE": "4MiB",
         }
         chosen |= settings
-        environment = os.environ | {f"FOREBAY__{name}": value for name, value in chosen.items()}
+        # The daemon does not know the variables of tests.
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("FOREBAY_")}
+        environment |= {f"FOREBAY__{name}": value for name, value in chosen.items()}
         self.output = open(work / "daemon.log", "ab")
         streams = {"stdin": subprocess.DEVNULL, "stdout": self.output, "stderr": self.output}
         command = [binary, "serve"] + (["--config", str(config)] if config else [])

@@ -297,7 +297,7 @@ impl Forebay {
 
 /// Variables the daemon takes for its configuration, or for systemd's.
 fn is_configuration(key: &str) -> bool {
-    key.starts_with("FOREBAY__")
+    key.starts_with("FOREBAY_")
         || key.starts_with("LISTEN_")
         || matches!(key, "NOTIFY_SOCKET" | "WATCHDOG_USEC" | "WATCHDOG_PID" | "CREDENTIALS_DIRECTORY")
 }

@@ -1,0 +1,39 @@
+//! The name that was probably meant.
+
+/// From this similarity on, 0 to 1, a name is suggested: two wrong letters in five are as far as a guess is worth
+/// reading.
+const SIMILAR: f64 = 0.6;
+
+/// The one of `names` that is most like `name`, if one is. Underscores, hyphens and case do not count.
+pub(super) fn to<'a>(name: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let name = letters(name);
+    let likeness = |other: &str| strsim::normalized_damerau_levenshtein(&name, &letters(other));
+    let rated = names.into_iter().map(|other| (likeness(other), other));
+    let best = rated.max_by(|(one, _), (other, _)| one.total_cmp(other))?;
+    (best.0 >= SIMILAR).then_some(best.1)
+}
+
+fn letters(name: &str) -> String {
+    name.chars().filter(|c| !matches!(c, '_' | '-')).flat_map(char::to_lowercase).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slip_is_recognised_and_another_word_is_not() {
+        let names = ["dir", "segment_size", "segment_max_age", "max_backlog_size"];
+        for (name, meant) in [
+            ("dri", Some("dir")),
+            ("sgement_size", Some("segment_size")),
+            ("segment-size", Some("segment_size")),
+            ("segmentSize", Some("segment_size")),
+            ("backlog_size", Some("max_backlog_size")),
+            ("compression", None),
+            ("", None),
+        ] {
+            assert_eq!(to(name, names), meant, "{name}");
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! Where keys are written, for mistakes.
+
+use std::collections::BTreeMap;
+
+use crate::mistake::{Mistake, Place};
+
+use super::lines::Lines;
+use super::sources::Override;
+
+/// Where each key of a configuration is written.
+#[derive(Debug, Default)]
+pub(super) struct Places {
+    lines: Lines,
+    /// Variables and flags, by section and key.
+    outside: BTreeMap<(String, String), String>,
+    /// The numbers in the file of the items that could be read, by list.
+    items: BTreeMap<String, Vec<usize>>,
+}
+
+impl Places {
+    /// Of a file and of what overrides it.
+    pub(super) fn new(text: &str, overrides: &[Override]) -> Self {
+        let outside = overrides.iter().map(|over| {
+            let Override { section, key, origin, .. } = over.clone();
+            ((section, key), origin)
+        });
+        Self { lines: Lines::of(text), outside: outside.collect(), items: BTreeMap::new() }
+    }
+
+    /// These items of a list could be read.
+    pub(super) fn could_read(&mut self, list: &str, numbers: Vec<usize>) {
+        self.items.insert(list.to_owned(), numbers);
+    }
+
+    /// A mistake that was found among the items that could be read, with the item's number in the file.
+    pub(super) fn renumbered(&self, mistake: Mistake) -> Mistake {
+        let in_file = || {
+            let (list, number) = mistake.section.strip_suffix(']')?.split_once('[')?;
+            let read: usize = number.parse().ok()?;
+            Some(format!("{list}[{}]", self.items.get(list)?.get(read)?))
+        };
+        match in_file() {
+            Some(section) => Mistake { section, ..mistake },
+            None => mistake,
+        }
+    }
+
+    /// The mistake with its place.
+    pub(super) fn locate(&self, mistake: Mistake) -> Mistake {
+        if mistake.place.is_some() {
+            return mistake;
+        }
+        let outside = self.outside.get(&(mistake.section.clone(), mistake.key.clone()));
+        let place = match outside {
+            Some(name) => Some(Place::Outside(name.clone())),
+            None => self.lines.get(&mistake.section, &mistake.key).map(Place::Line),
+        };
+        Mistake { place, ..mistake }
+    }
+}
