@@ -39,6 +39,7 @@ pub fn serve(words: &[String]) {
     let config = Config::default();
     let parts = ApiParts {
         commands: server.clone(),
+        has_users: false,
         users: None,
         authenticator: Authenticator::open(&tokens),
         login: None,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::auth::{Authenticator, AuthenticatorParts, CacheGenerations, Keyring};
 use crate::command::KeyedDigest;
 use crate::config::Config;
+use crate::kv::Kv;
 use crate::login::{Login, LoginParts};
 use crate::ratelimit::Limits;
 use crate::task::Task;
@@ -38,17 +39,19 @@ pub(super) struct Auth {
 }
 
 impl Auth {
-    /// Reads the files of `[auth]`; starts what keeps them, what is remembered of users, and the limits true.
+    /// Reads the files of `[auth]`; starts what keeps them, what is remembered of users, and the limits true. `shared`: where
+    /// the limits are counted.
     pub(super) fn open(
         wiring: &Wiring<'_>,
         stores: Option<&Stores>,
+        shared: Option<&Kv>,
         hashing: HashPool,
     ) -> Result<Self, Failure> {
         let config = wiring.config;
         let unreadable = Failure::system("keys and tokens");
         let keyring = Arc::new(Keyring::open(&config.auth).map_err(io::Error::other).map_err(unreadable)?);
         let metrics = wiring.metrics(ratelimit::Metrics::register)?;
-        let limits = limits(config, stores, &metrics);
+        let limits = limits(config, shared, &metrics);
         let generations = CacheGenerations::new(REMEMBERED_USERS);
         let metrics = wiring.metrics(auth::Metrics::register)?;
         let authenticator = Authenticator::new(AuthenticatorParts {
@@ -92,10 +95,10 @@ impl Auth {
 }
 
 /// The rate limits, counted where markers are; without such a store each daemon counts for itself.
-fn limits(config: &Config, stores: Option<&Stores>, metrics: &ratelimit::Metrics) -> Limits {
+fn limits(config: &Config, kv: Option<&Kv>, metrics: &ratelimit::Metrics) -> Limits {
     Limits::new(ratelimit::Parts {
         config: &config.rate_limit,
-        kv: stores.map(|stores| stores.kv.clone()),
+        kv: kv.cloned(),
         timeout: config.redis.timeout.0,
         digest: KeyedDigest::new(LIMITS_DOMAIN),
         metrics,

@@ -12,9 +12,11 @@ use crate::drain::Lead;
 use crate::http::{ApiParts, Catalogue, Durable, Tls};
 use crate::kafka::{Brokers, EmbeddedBroker};
 use crate::kinds::Kinds;
+use crate::kv::Kv;
 use crate::status::Statuses;
 use crate::sync::Mutex;
 use crate::systemd::Heartbeat;
+use crate::task::Task;
 use crate::units::Timestamp;
 use crate::users::hash::HashPool;
 use crate::wal::{Lock, Log, Opened};
@@ -35,7 +37,7 @@ use super::reload::Reloadable;
 use super::service::{Service, Stores};
 use super::shutdown::{Deadlines, Running};
 use super::wiring::Wiring;
-use super::{Failure, clock, last_failure, overview, problems, recorder, watchdog};
+use super::{Failure, clock, last_failure, overview, problems, recorder, service, watchdog};
 
 /// The daemon. It accepts commands from its start on.
 pub(super) struct Daemon {
@@ -50,6 +52,8 @@ pub(super) struct Daemon {
     drain_metrics: Arc<drain::Metrics>,
     /// None where another process applies users' commands.
     consumer_metrics: Option<Arc<consumer::Metrics>>,
+    /// Checks the store of limits, in a daemon without users.
+    _shared_watch: Option<Task>,
     embedded: Option<EmbeddedBroker>,
     // Last: the directory is ours until everything else is gone.
     _lock: Lock,
@@ -75,16 +79,15 @@ impl Daemon {
         let embedded = wiring.embedded_broker()?;
         let (ingest, ingest_threads) = wiring.ingest(writer)?;
         let (hash_pool, hash_workers) = wiring.hashing()?;
-        let (stores, users_not_served) = match Stores::open(wiring, &log).await? {
-            Ok(stores) => (Some(stores), None),
-            Err(reason) => (None, Some(reason)),
-        };
+        let Users { stores, shared, not_served: users_not_served } = Users::open(wiring, &log).await?;
         let mut statuses = Statuses::new(Arc::clone(&log));
         if let Some(stores) = &stores {
             statuses = statuses.with_outcomes(stores.db.clone(), ingest.seal().clone());
         }
-        let auth = Auth::open(wiring, stores.as_ref(), hash_pool.clone())?;
+        let auth = Auth::open(wiring, stores.as_ref(), shared.as_ref(), hash_pool.clone())?;
         let dependencies = Arc::<Dependencies>::default();
+        // The service watches its own store.
+        let shared_watch = shared.filter(|_| stores.is_none()).map(|kv| dependencies.watch(None, kv));
         let service = stores.as_ref().map(|stores| {
             Service::start(wiring, &log, stores, ingest.clone(), &statuses, hash_pool.clone(), &dependencies)
         });
@@ -129,6 +132,7 @@ impl Daemon {
         let site = ApiParts {
             commands: Durable { ingest, statuses: statuses.clone() },
             kinds,
+            has_users: config.serves_users(),
             users: service.as_ref().map(|service| service.users.clone()),
             authenticator: auth.authenticator.clone(),
             login: auth.login.clone(),
@@ -160,6 +164,7 @@ impl Daemon {
             running,
             drain_metrics,
             consumer_metrics,
+            _shared_watch: shared_watch,
             embedded,
             _lock: lock,
         })
@@ -326,6 +331,27 @@ impl Daemon {
                 "stop timed out; undelivered records stay in the log"
             ),
         }
+    }
+}
+
+/// The user service's stores, if the daemon has one.
+struct Users {
+    stores: Option<Stores>,
+    /// Where limits are counted, if with other daemons or on disk.
+    shared: Option<Kv>,
+    /// Why users are not served although they are to be.
+    not_served: Option<String>,
+}
+
+impl Users {
+    async fn open(wiring: &Wiring<'_>, log: &Log) -> Result<Self, Failure> {
+        if !wiring.config.serves_users() {
+            return Ok(Self { stores: None, shared: service::shared_store(wiring)?, not_served: None });
+        }
+        Ok(match Stores::open(wiring, log).await? {
+            Ok(stores) => Self { shared: Some(stores.kv.clone()), stores: Some(stores), not_served: None },
+            Err(reason) => Self { stores: None, shared: None, not_served: Some(reason) },
+        })
     }
 }
 

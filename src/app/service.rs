@@ -68,6 +68,16 @@ impl Stores {
     }
 }
 
+/// Where limits are counted in a daemon without users: in Redis, with other daemons. None without Redis.
+pub(super) fn shared_store(wiring: &Wiring<'_>) -> Result<Option<Kv>, Failure> {
+    let config = &wiring.config.redis;
+    if config.url.is_empty() {
+        return Ok(None);
+    }
+    let store = Kv::redis(config, wiring.metrics(kv::Metrics::register)?);
+    store.map(Some).map_err(|error| Failure::Client(format!("[redis]: {error}")))
+}
+
 async fn database(config: &Config, metrics: &db::Metrics) -> Result<Database, DbError> {
     let config = config.database();
     let db = Database::connect(&config, metrics).await?;

@@ -189,6 +189,10 @@ impl Config {
                 refuse("\"at-least-once\" with this [kafka] acks: transactions need \"all\"");
             }
         }
+        if self.consumer.enabled == Some(true) && !self.serves_users() {
+            let allowed = "false without the user service: set [database] url, or [users] enabled = true";
+            mistakes.push(Mistake::new("consumer", "enabled", true, allowed));
+        }
         if self.users.password_hashing == users::PasswordHashing::Deferred
             && self.wal.encryption_key_file.is_none()
         {
@@ -208,9 +212,15 @@ impl Config {
         config
     }
 
+    /// Whether the daemon has the user service: its paths, its stores and its consumer.
+    pub fn serves_users(&self) -> bool {
+        let has_database = || self.database.url != db::DatabaseUrl::embedded();
+        self.users.enabled.unwrap_or_else(|| self.embedded() || has_database())
+    }
+
     /// Whether this process applies users' commands.
     pub fn consumes(&self) -> bool {
-        self.consumer.enabled.unwrap_or(self.embedded())
+        self.serves_users() && self.consumer.enabled.unwrap_or(self.embedded())
     }
 
     /// Whether everything runs in this process, broker included.
@@ -238,11 +248,19 @@ impl Config {
         Ok(changed.into_iter().collect())
     }
 
-    /// The effective configuration as TOML, with secrets masked.
-    pub fn shown(&self) -> Result<String, toml::ser::Error> {
-        let mut table = Table::try_from(self)?;
+    /// The effective configuration, with secrets masked: also what depends on other keys has its value.
+    pub fn effective(&self) -> Result<Table, toml::ser::Error> {
+        let mut effective = self.clone();
+        effective.users.enabled = Some(self.serves_users());
+        effective.consumer.enabled = Some(self.consumes());
+        let mut table = Table::try_from(effective)?;
         toml_errors::mask(&mut table);
-        toml::to_string(&table)
+        Ok(table)
+    }
+
+    /// The same as TOML.
+    pub fn shown(&self) -> Result<String, toml::ser::Error> {
+        toml::to_string(&self.effective()?)
     }
 }
 

@@ -22,6 +22,8 @@ const MOST_JITTER: Span = Span::secs(60);
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
+    /// Whether the daemon has the user service; none: in embedded mode, and with a database of its own.
+    pub enabled: Option<bool>,
     /// Whose phone numbers may be written without a country code. None: all need one.
     pub phone_region: Option<PhoneRegion>,
     /// bcrypt's exponent.
@@ -51,6 +53,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            enabled: None,
             phone_region: None,
             password_cost: 10,
             password_hashing: PasswordHashing::BeforeAck,

@@ -13,6 +13,7 @@ fn behind(redis_url: &str, proxies: &[&str]) -> Forebay {
     let tokens = daemon.dir().join("tokens");
     fs::write(&tokens, format!("somebody {}\n", "5a".repeat(32))).unwrap();
     daemon
+        .set("users.enabled", true)
         .set("auth.mode", "token")
         .set("auth.tokens_file", tokens.display().to_string())
         .set("server.trusted_proxies", proxies)

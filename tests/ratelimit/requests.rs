@@ -40,7 +40,7 @@ fn a_batch_counts_its_lines_and_passes_as_a_whole_or_not_at_all() {
 fn who_is_limited_is_told_before_the_body_is_read() {
     let Some(place) = services::redis("who_is_limited_is_told_before_the_body_is_read") else { return };
     let server = place.start();
-    let mut daemon = forebay(&server.url(), 3);
+    let mut daemon = forebay(&server.url(), 3).set("users.enabled", true);
     daemon.start();
     assert_eq!(accepted(&mut daemon.http(), 3), 3);
     let requests = [

@@ -71,7 +71,11 @@ pub fn on_lent_broker() -> Forebay {
             .iter()
             .all(|needed| topics.iter().any(|topic| topic == needed))
     });
-    embedded().set("kafka.brokers", bootstrap).set("consumer.enabled", true).beside(lender)
+    embedded()
+        .set("kafka.brokers", bootstrap)
+        .set("users.enabled", true)
+        .set("consumer.enabled", true)
+        .beside(lender)
 }
 
 /// Ends the test unless the answer has this status and, for a refusal, this code.

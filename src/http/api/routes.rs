@@ -150,7 +150,10 @@ impl<C: CommandService> Service for Api<C> {
 }
 
 async fn describe<C: CommandService>(api: &Api<C>, _: MatchedRequest<'_>) -> Result<Answer, Problem> {
-    let describe = |kinds: &Kinds| openapi::describe(Api::<C>::ROUTES, kinds, api.authenticator.asks());
+    let describe = |kinds: &Kinds| {
+        let routes = Api::<C>::ROUTES.iter().filter(|route| api.has(route.path));
+        openapi::describe(routes, kinds, api.authenticator.asks())
+    };
     Ok(respond::bytes(HeaderValue::from_static(JSON), api.kinds.current().description(describe)))
 }
 

@@ -30,6 +30,8 @@ pub struct ApiParts<C> {
     pub commands: C,
     /// Which kinds may enter.
     pub kinds: Catalogue,
+    /// Whether the configuration has a user service: then its paths are described, also while it is not there.
+    pub has_users: bool,
     /// The user service; none: its paths are not there.
     pub users: Option<Users>,
     /// Says who calls.
@@ -52,6 +54,7 @@ pub struct ApiParts<C> {
 pub struct Api<C> {
     pub(super) commands: C,
     pub(super) kinds: Catalogue,
+    has_users: bool,
     users: Option<Users>,
     pub(super) authenticator: Authenticator,
     login: Option<Login>,
@@ -83,6 +86,7 @@ impl<C: CommandService> Api<C> {
             message_max: parts.message_max.as_usize(),
             commands: parts.commands,
             kinds: parts.kinds,
+            has_users: parts.has_users,
             users: parts.users,
             authenticator: parts.authenticator,
             login: parts.login,
@@ -97,6 +101,14 @@ impl<C: CommandService> Api<C> {
 }
 
 impl<C> Api<C> {
+    /// Whether a daemon of this configuration has something at a path of the table.
+    pub(super) fn has(&self, path: &str) -> bool {
+        match path {
+            "/login" | "/refresh" | "/logout" => self.has_users,
+            _ => self.has_users || !path.starts_with("/v1/users"),
+        }
+    }
+
     /// The user service; without one its paths are not found.
     pub(super) fn users(&self) -> Result<&Users, Problem> {
         self.users.as_ref().ok_or_else(nothing_here)

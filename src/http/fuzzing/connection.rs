@@ -44,6 +44,7 @@ fn site() -> Fake {
     let tokens = auth::Metrics::register(&registry).expect("metrics of our own");
     let parts = ApiParts {
         commands: taken.clone(),
+        has_users: true,
         users: None,
         authenticator: Authenticator::open(&tokens),
         login: None,

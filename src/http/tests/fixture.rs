@@ -224,6 +224,7 @@ pub async fn serve_parts(config: Config, message_max: ByteSize, kinds: Kinds) ->
     let tokens = auth::Metrics::register(&registry).unwrap();
     let parts = ApiParts {
         commands: log.clone(),
+        has_users: true,
         users: None,
         authenticator: Authenticator::open(&tokens),
         login: None,

@@ -32,7 +32,11 @@ pub(super) const KIND_PATH: &str = "/v1/commands/{kind}";
 const ROLES: &str = "A token. Roles: `self` is the user in the path, `admin` an administrator.";
 
 /// The description of a listener with these routes and kinds. `asks`: whether callers have to say who they are.
-pub(super) fn describe<C: Send + Sync>(routes: &[Route<Handler<C>>], kinds: &Kinds, asks: bool) -> Bytes {
+pub(super) fn describe<'a, C: Send + Sync + 'static>(
+    routes: impl Iterator<Item = &'a Route<Handler<C>>>,
+    kinds: &Kinds,
+    asks: bool,
+) -> Bytes {
     let kinds = kinds::described(kinds);
     let mut paths = Map::new();
     let mut add = |path: &str, method: &str, operation| {
