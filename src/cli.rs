@@ -11,7 +11,8 @@ const NOTES: &str = "\
 Configuration: the file of --config, then the environment (FOREBAY__SECTION__KEY), then options. \
 /etc/forebay/forebay.toml is the file of the packaged service, /var/lib/forebay the directory of its log.
 
-Exit codes: 0 orderly stop; 1 a failure that a restart may fix; 64 wrong configuration or command line; 73 the data \
+Exit codes: 0 orderly stop; 1 a failure that a restart may fix, or a dependency that check-config --connect finds \
+unfit; 64 wrong configuration, command line or body; 73 the data \
 directory is unusable or locked; 74 I/O error on the log; 78 the log cannot be opened.";
 
 /// Durable on local disk before it acknowledges, then drained to Kafka.
@@ -57,7 +58,12 @@ pub enum Command {
         range: Range,
     },
     /// Name every mistake in the configuration, or print the effective result with secrets masked
-    CheckConfig,
+    CheckConfig(Check),
+    /// Show the configuration that is compiled in
+    Config {
+        #[command(subcommand)]
+        show: Show,
+    },
     /// Print completions for a shell
     Completions {
         /// Which shell
@@ -88,6 +94,30 @@ pub struct Range {
     /// Before this offset
     #[arg(long, requires = "partition", conflicts_with = "to", value_name = "OFFSET")]
     pub to_offset: Option<i64>,
+}
+
+/// What to check beside the configuration itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+pub struct Check {
+    /// Say what would happen to a body of this kind: its key, topic and size, or the problem document
+    #[arg(long, requires = "body", conflicts_with = "connect", value_name = "KIND")]
+    pub kind: Option<String>,
+    /// File with the body; `-` is standard input
+    #[arg(long, requires = "kind", value_name = "FILE")]
+    pub body: Option<PathBuf>,
+    /// Ask brokers, database and Redis whether they do what the daemon needs
+    #[arg(long)]
+    pub connect: bool,
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What to show of the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
+pub enum Show {
+    /// Print every key with its unit, default and meaning, as a file to start from
+    Default,
 }
 
 impl Cli {

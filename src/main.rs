@@ -13,7 +13,7 @@ use forebay::app::{Failure, ReplaySpan};
 use forebay::config::Source;
 use forebay::{app, config, telemetry};
 
-use cli::{Cli, Command};
+use cli::{Check, Cli, Command, Show};
 
 fn main() -> ExitCode {
     // Whatever makes files, the database and the marker store included: what is in them is people's data.
@@ -49,6 +49,7 @@ fn describe(command: &Command) -> Option<Result<(), Failure>> {
         Command::Man { directory: Some(directory) } => {
             Some(manual::write(Cli::command(), directory).map_err(failed()))
         }
+        Command::Config { show: Show::Default } => Some(app::print(config::DEFAULTS)),
         _ => None,
     }
 }
@@ -80,8 +81,12 @@ fn run(cli: &Cli) -> Result<(), Failure> {
                 to: range.to,
             },
         ),
-        Command::CheckConfig => app::check(&config),
+        Command::CheckConfig(Check { connect: true, json, .. }) => app::check_connections(&config, *json),
+        Command::CheckConfig(Check { kind: Some(kind), body: Some(body), json, .. }) => {
+            app::check_body(&config, kind, body, *json)
+        }
+        Command::CheckConfig(Check { json, .. }) => app::check(&config, *json),
         // Done by `describe`.
-        Command::Completions { .. } | Command::Man { .. } => Ok(()),
+        Command::Completions { .. } | Command::Man { .. } | Command::Config { .. } => Ok(()),
     }
 }

@@ -34,6 +34,12 @@ pub enum Failure {
         /// Why.
         source: io::Error,
     },
+    /// A body would be refused; standard output has the problem document.
+    #[error("the body would be refused")]
+    Refused,
+    /// Dependencies are not as the daemon needs them; standard output says which.
+    #[error("{0}")]
+    Unfit(String),
     /// What was given on the command line cannot be done.
     #[error("{0}")]
     Usage(String),
@@ -70,7 +76,9 @@ impl Failure {
     /// may mend it.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Configuration(_) | Self::Kafka(_) | Self::Client(_) | Self::Usage(_) => EXIT_USAGE,
+            Self::Configuration(_) | Self::Kafka(_) | Self::Client(_) | Self::Usage(_) | Self::Refused => {
+                EXIT_USAGE
+            }
             Self::Database(DbError::Unfit(_)) => EXIT_USAGE,
             Self::Directory(_) => 73,
             Self::Poisoned(_) => 74,
@@ -79,6 +87,7 @@ impl Failure {
             | Self::Listen { .. }
             | Self::Undelivered(_)
             | Self::Unapplied(_)
+            | Self::Unfit(_)
             | Self::Task(_)
             | Self::System { .. } => 1,
         }

@@ -5,7 +5,7 @@
 //! readiness off, requests end → ingest closes after a last flush → workers wait for what is in flight → last checkpoint →
 //! threads end. Each phase has a deadline; what is not delivered stays in the log.
 //!
-//! - `serve`, `drain`, `consume`, `migrate`: a subcommand each; `daemon`: what runs in `serve`;
+//! - `serve`, `drain`, `consume`, `migrate`, `check`: a subcommand each; `daemon`: what runs in `serve`;
 //! - `wiring`: how components are built; `shutdown`: the order in which they stop; `process`: what comes before both;
 //!   `traces`: the export of spans;
 //! - `service`, `auth`, `hooks`, `backend`: what ties components together; `problems`: what is wrong with them;
@@ -16,6 +16,7 @@ mod age;
 mod auth;
 mod backend;
 mod banner;
+mod check;
 mod clock;
 mod consume;
 mod daemon;
@@ -48,13 +49,8 @@ mod traces;
 mod watchdog;
 mod wiring;
 
-use std::io;
-
-use crate::config::Config;
-use crate::http::Tls;
-use crate::wal::{OpenError, layout};
-
 pub use crate::kafka::OffsetSpan as ReplaySpan;
+pub use check::{check, check_body, check_connections};
 pub use consume::{consume, replay};
 pub use drain::{drain, show};
 pub use failure::{EXIT_USAGE, Failure};
@@ -63,19 +59,3 @@ pub use output::print;
 pub use serve::serve;
 pub use shutdown::longest_stop;
 pub use signals::{hold_hangup, ignore_user_signals};
-
-/// Prints the effective configuration, secrets masked. Reads the files of keys and certificates, and looks at the log's
-/// directory, as `serve` would. The directory's owner is not compared: this command is often run by another user.
-pub fn check(config: &Config) -> Result<(), Failure> {
-    let mut mistakes = config.wal.key_mistakes();
-    mistakes.extend(Tls::mistakes(&config.server));
-    if !mistakes.is_empty() {
-        return Err(Failure::Configuration(mistakes.into()));
-    }
-    // A directory that this user may not read is no mistake.
-    if let Err(error @ OpenError::Unsuitable { .. }) = layout::check_places(&config.wal.dir) {
-        return Err(Failure::Directory(error.to_string()));
-    }
-    let shown = config.shown().map_err(io::Error::other).map_err(Failure::system("configuration"))?;
-    output::print(shown)
-}

@@ -295,6 +295,16 @@ fn passwords_wait_to_be_hashed_only_in_an_encrypted_log() {
 fn the_examples_of_the_production_file_are_valid() {
     let text = include_str!("../../config/production.toml");
     assert!(!read(text, &[]).unwrap().embedded());
+    // With every setting turned on, the files that it names are all that is missing.
+    let on = |line: &str| match line.strip_prefix('#') {
+        Some(setting) if !setting.is_empty() && !setting.starts_with(' ') => setting.to_owned(),
+        _ => line.to_owned(),
+    };
+    let all: Vec<_> = text.lines().map(on).collect();
+    let wrong = read(&all.join("\n"), &[]).unwrap_err();
+    for mistake in wrong.iter() {
+        assert!(mistake.to_string().contains("/etc/forebay/"), "{mistake}");
+    }
 }
 
 /// Section and key → value, with `null` for what is not set, from a configuration; inner tables count as one.

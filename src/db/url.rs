@@ -70,6 +70,19 @@ impl DatabaseUrl {
         (!path.is_empty() && !path.starts_with(':')).then(|| Path::new(path))
     }
 
+    /// `host:port` of a server. None for a file, a socket, and a URL that cannot be read.
+    pub fn address(&self) -> Option<String> {
+        match self.parsed().ok()? {
+            Parsed::MySql(options) if options.get_socket().is_none() => {
+                Some(format!("{}:{}", options.get_host(), options.get_port()))
+            }
+            Parsed::Postgres(options) if options.get_socket().is_none() => {
+                Some(format!("{}:{}", options.get_host(), options.get_port()))
+            }
+            _ => None,
+        }
+    }
+
     /// Whether a password stands in it.
     pub(super) fn has_password(&self) -> bool {
         self.to_string() != self.0

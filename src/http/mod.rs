@@ -34,6 +34,7 @@ pub use admin::overview::{DeadLetter, DeadLetters, Instance, Overview, Worker};
 pub use admin::routes::Admin;
 pub use api::catalogue::Catalogue;
 pub use api::state::{Api, ApiParts};
+pub use api::trial::{Trial, examine};
 pub use backend::{AdminService, CommandService, Durable};
 pub use config::Config;
 pub use metrics::Metrics;

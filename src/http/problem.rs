@@ -264,9 +264,14 @@ impl Problem {
         answer
     }
 
+    /// The document by itself, where there is no request.
+    pub fn document(&self) -> Vec<u8> {
+        self.body(&random_trace_id())
+    }
+
     /// The answer as it goes over the wire, for moments when there is no request hyper could answer.
     pub fn last_words(&self) -> Vec<u8> {
-        let body = self.body(&random_trace_id());
+        let body = self.document();
         let reason = StatusCode::from_u16(self.kind.status).ok().and_then(|code| code.canonical_reason());
         let mut head = format!(
             "HTTP/1.1 {} {}\r\ncontent-type: {MEDIA_TYPE}\r\ncontent-length: {}\r\nconnection: close\r\n",

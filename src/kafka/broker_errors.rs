@@ -166,6 +166,11 @@ fn failure(code: Code, text: &str) -> BrokerFailure {
     }
 }
 
+/// The text of an error, without the broker and without what differs every time.
+pub(super) fn without_broker(reason: &str) -> &str {
+    parse(reason).map_or(reason, |(_, text)| text)
+}
+
 /// `[PROTOCOL://]HOST:PORT/ID: TEXT (after 3ms in state CONNECT)`: the broker, and the text without what differs every
 /// time. None for what is not about a broker.
 fn parse(reason: &str) -> Option<(&str, &str)> {

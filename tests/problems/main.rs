@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod certificates;
+mod connections;
 mod delivery;
 mod dependencies;
 mod list;

@@ -3,6 +3,7 @@
 // clippy.toml allows this in test functions; what they call is no different.
 #![allow(clippy::unwrap_used)]
 
+mod configuration;
 mod exit_codes;
 mod log_lines;
 mod metrics;

@@ -16,6 +16,7 @@ mod hang;
 mod login;
 mod markers;
 mod people;
+mod production;
 mod profiles;
 mod real;
 mod stage;

@@ -10,7 +10,7 @@ use crate::command::Headers;
 use crate::http::problem;
 use crate::http::problem::Problem;
 use crate::ingest::Submission;
-use crate::kinds::Kind;
+use crate::kinds::{Kind, Kinds};
 
 /// Kafka counts a batch's header (61 bytes), and a record's lengths and deltas (at most 27).
 const RECORD_OVERHEAD: usize = 61 + 27;
@@ -28,6 +28,12 @@ const FIXED_HEADERS: usize = "forebay-command-id".len()
     + "traceparent".len()
     + "forebay-idempotency-key".len();
 
+/// The kind of this name.
+pub(super) fn kind<'a>(kinds: &'a Kinds, name: &str) -> Result<&'a Arc<Kind>, Problem> {
+    let unknown = || Problem::new(&problem::UNKNOWN_KIND, "No kind of this name is configured.");
+    kinds.get(name).ok_or_else(unknown)
+}
+
 /// Decides which commands of one request may enter.
 pub(super) struct Admission {
     pub(super) kind: Arc<Kind>,
@@ -36,7 +42,8 @@ pub(super) struct Admission {
     headers_len: usize,
     max_body: usize,
     message_max: usize,
-    record_hit: IntCounter,
+    /// Counts records that are too large.
+    record_hit: Option<IntCounter>,
 }
 
 /// What Kafka gets of a command.
@@ -64,8 +71,14 @@ impl Admission {
             headers_len,
             max_body: api.max_body,
             message_max: api.message_max,
-            record_hit: api.record_hit.clone(),
+            record_hit: Some(api.record_hit.clone()),
         }
+    }
+
+    /// Of a body that no client sends.
+    pub(super) fn of_trial(kind: &Arc<Kind>, max_body: usize, message_max: usize) -> Self {
+        let (kind, json) = (Arc::clone(kind), Arc::from(JSON));
+        Self { kind, json, headers_len: 0, max_body, message_max, record_hit: None }
     }
 
     /// Checks one command that is JSON. `content_type`: what Kafka is told of it; none: `application/json`. `key`: of the
@@ -130,10 +143,22 @@ impl Admission {
         if size <= self.message_max {
             return Ok(());
         }
-        self.record_hit.inc();
+        self.record_hit.iter().for_each(IntCounter::inc);
         let detail = format!("As a Kafka record this takes {size} bytes; at most {} pass.", self.message_max);
         Err(Problem::new(&problem::RECORD_TOO_LARGE, detail))
     }
+}
+
+/// The most bytes Kafka may count for the record of a command, without headers that depend on its request.
+pub(super) fn size_of(submission: &Submission) -> usize {
+    let record = Record {
+        key: submission.key.clone(),
+        content_type: Arc::clone(&submission.content_type),
+        headers: submission.headers.clone(),
+        more_len: 0,
+        value: Some(submission.value.clone()),
+    };
+    record_size(&submission.kind, &record, 0)
 }
 
 /// The most bytes Kafka may count for a record that is sent alone.

@@ -4,14 +4,14 @@ use super::access::Authenticated;
 use super::admission::Admission;
 use super::intake::Intake;
 use super::state::Api;
-use super::{receipt, status};
+use super::{admission, receipt, status};
 use crate::http::answer::Answer;
 use crate::http::backend::CommandService;
+use crate::http::headers;
 use crate::http::headers::Prefer;
 use crate::http::media_type::Format;
 use crate::http::problem::Problem;
 use crate::http::server::service::MatchedRequest;
-use crate::http::{headers, problem};
 use crate::ingest::{Receipt, Request};
 use crate::units::Timestamp;
 
@@ -23,9 +23,7 @@ pub(super) async fn post<C: CommandService>(
 ) -> Result<Answer, Problem> {
     let caller = caller.caller();
     let catalogue = api.kinds.current();
-    let Some(kind) = catalogue.kinds.get(request.parameter) else {
-        return Err(Problem::new(&problem::UNKNOWN_KIND, "No kind of this name is configured."));
-    };
+    let kind = admission::kind(&catalogue.kinds, request.parameter)?;
     let headers = &request.head.headers;
     let intake = Intake::of(kind, headers)?;
     let format = intake.format();

@@ -4,6 +4,7 @@
 //! routes     the table: what answers each route, and who may call it
 //! handler    verifies the caller before the handler runs; access: the rules, and the proofs that handlers get
 //! commands, batch, status · users/ · login   the handlers
+//! admission  which bodies may enter; trial: what would happen to a body
 //! receipt    answers to accepted commands; documents: all answers, as types
 //! state      what the handlers work with; catalogue: the kinds that may enter; checks: where bodies are checked
 //! openapi/   the description of the interface
@@ -26,5 +27,6 @@ mod routes;
 pub mod state;
 mod status;
 mod taken;
+pub mod trial;
 mod users;
 mod wrong_type;

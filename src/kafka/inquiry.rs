@@ -1,0 +1,317 @@
+//! Questions to brokers that create and change nothing: for `forebay check-config --connect`.
+//!
+//! Kafka has no request that says whether this client may write. Two requests are refused by brokers after they have
+//! checked the permission and before they do anything: a record with an impossible number of acknowledgements, and a
+//! transactional producer with an impossible time-out. The refusal says which of the two checks failed.
+
+use std::time::{Duration, Instant};
+
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::config::{FromClientConfigAndContext as _, RDKafkaLogLevel};
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::message::DeliveryResult;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rdkafka::{ClientConfig, ClientContext};
+
+use crate::kafka::topics::{COMPACT, POLICY};
+use crate::kafka::{Answer, ClientError, Config, broker_errors, client, topics};
+use crate::sync::Mutex;
+
+/// One question, connection included.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Between two looks at what a client has to say.
+const TURN: Duration = Duration::from_millis(50);
+/// More than there are events of one question.
+const EVENTS: usize = 64;
+/// No broker has it: 0, 1 and −1 are all there are.
+const IMPOSSIBLE_ACKS: &str = "2";
+/// No broker allows it: the limit `transaction.max.timeout.ms` is 15 min by default.
+const IMPOSSIBLE_TIMEOUT_MS: &str = "2147483647";
+const MAX_MESSAGE: &str = "max.message.bytes";
+
+/// Why a question was not answered as it should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Kafka's or the client's code.
+    pub code: Code,
+    /// The client's own words.
+    pub words: String,
+}
+
+/// A topic as brokers describe it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicFound {
+    /// Their number.
+    pub partitions: i32,
+    /// Its settings; a refusal where this client may not read them.
+    pub settings: Result<TopicSettings, Refusal>,
+}
+
+/// What matters of a topic's settings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TopicSettings {
+    /// `max.message.bytes`.
+    pub max_message_bytes: u64,
+    /// Whether it refuses records without a key.
+    pub is_compacted: bool,
+}
+
+/// Asks the brokers at one address. Each question blocks for at most five seconds.
+pub struct Inquiry {
+    config: Config,
+    bootstrap: String,
+}
+
+impl Inquiry {
+    /// `bootstrap`: one broker, or several separated by commas.
+    pub fn new(config: &Config, bootstrap: &str) -> Self {
+        Self { config: config.clone(), bootstrap: bootstrap.to_owned() }
+    }
+
+    /// The addresses that the brokers of the cluster advertise, if one answers.
+    pub fn brokers(&self) -> Result<Vec<String>, Refusal> {
+        let asking = self.asking(client::base)?;
+        let found = asking.client().fetch_metadata(None, PATIENCE);
+        let metadata = found.map_err(|error| asking.refusal(&error))?;
+        Ok(metadata.brokers().iter().map(|broker| format!("{}:{}", broker.host(), broker.port())).collect())
+    }
+
+    /// What brokers say about a topic.
+    pub fn topic(&self, name: &str) -> Result<TopicFound, Refusal> {
+        let asking = self.asking(client::base)?;
+        let partitions = match topics::ask(asking.client(), name, PATIENCE) {
+            Answer::Partitions(partitions) => partitions,
+            Answer::NotYet => return Err(Code::LeaderNotAvailable.into()),
+            Answer::Refused(reason) => {
+                let (words, is_denied) = topics::refusal_in_kafkas_words(reason);
+                let code =
+                    if is_denied { Code::TopicAuthorizationFailed } else { Code::UnknownTopicOrPartition };
+                return Err(Refusal { code, words });
+            }
+            Answer::Away => return Err(asking.refusal(&KafkaError::MetadataFetch(Code::AllBrokersDown))),
+        };
+        Ok(TopicFound { partitions, settings: self.settings(name) })
+    }
+
+    fn settings(&self, name: &str) -> Result<TopicSettings, Refusal> {
+        let admin: AdminClient<DefaultClientContext> =
+            client::base(&self.config, &self.bootstrap)?.create()?;
+        let waiting = tokio::runtime::Builder::new_current_thread().build();
+        let waiting = waiting.map_err(|error| KafkaError::AdminOpCreation(error.to_string()))?;
+        let options = AdminOptions::new().operation_timeout(Some(PATIENCE)).request_timeout(Some(PATIENCE));
+        let described = topics::describe(&admin, &waiting, name, &options)?;
+        let value = |key: &str| described.get(key).and_then(|entry| entry.value.clone()).unwrap_or_default();
+        Ok(TopicSettings {
+            max_message_bytes: value(MAX_MESSAGE).parse().unwrap_or(u64::MAX),
+            is_compacted: value(POLICY).split(',').any(|part| part.trim() == COMPACT),
+        })
+    }
+
+    /// Whether this client may write to a topic. Brokers refuse the record in any case.
+    pub fn may_write(&self, topic: &str) -> Result<(), Refusal> {
+        let asking = self.asking(|config, bootstrap| {
+            let mut settings = client::base(config, bootstrap)?;
+            settings.set("enable.idempotence", "false").set("acks", IMPOSSIBLE_ACKS).set("linger.ms", "0");
+            settings.set("message.timeout.ms", PATIENCE.as_millis().to_string());
+            Ok(settings)
+        })?;
+        // With a key: a compacted topic refuses others.
+        let record = BaseRecord::<str, str>::to(topic).partition(0).key("forebay").payload("");
+        asking.0.send(record).map_err(|(error, _)| error)?;
+        let end = Instant::now() + PATIENCE + TURN;
+        while Instant::now() < end {
+            asking.0.poll(TURN);
+            if let Some(code) = *asking.context().delivered.lock() {
+                return match code {
+                    Code::InvalidRequiredAcks => Ok(()),
+                    code => Err(asking.refusal(&KafkaError::MessageProduction(code))),
+                };
+            }
+        }
+        Err(asking.refusal(&KafkaError::MessageProduction(Code::MessageTimedOut)))
+    }
+
+    /// Whether this client may read a topic. Offsets are not committed, and no group is joined.
+    pub fn may_read(&self, topic: &str, group: &str) -> Result<(), Refusal> {
+        let consumer = self.consumer(group)?;
+        let mut partitions = TopicPartitionList::new();
+        partitions.add_partition_offset(topic, 0, Offset::End)?;
+        consumer.assign(&partitions)?;
+        let end = Instant::now() + PATIENCE;
+        while Instant::now() < end {
+            match consumer.poll(TURN) {
+                None => {}
+                Some(Ok(_) | Err(KafkaError::PartitionEOF(_))) => return Ok(()),
+                // Brokers that do not answer are reported by themselves.
+                Some(Err(error)) if is_of_connection(&error) => {}
+                Some(Err(error)) => return Err(error.into()),
+            }
+        }
+        Err(Code::RequestTimedOut.into())
+    }
+
+    /// Whether this client may see a consumer group.
+    pub fn group(&self, group: &str, topic: &str) -> Result<(), Refusal> {
+        let consumer = self.consumer(group)?;
+        let mut partitions = TopicPartitionList::new();
+        partitions.add_partition(topic, 0);
+        let found = match consumer.committed_offsets(partitions, PATIENCE) {
+            Ok(found) => found,
+            // A coordinator that refuses is asked again until time is up; the refusal itself comes as an event.
+            Err(error) => return Err(event(&consumer).unwrap_or(error).into()),
+        };
+        Ok(found.elements().iter().try_for_each(|element| element.error())?)
+    }
+
+    /// Whether this client may use transactional ids like this one. Brokers refuse the producer in any case. The id must be
+    /// nobody's: a broker without a limit for the time-out would make it this client's.
+    pub fn transactional_id(&self, id: &str) -> Result<(), Refusal> {
+        let asking = self.asking(|config, bootstrap| {
+            let mut settings = client::transactional(config, bootstrap, id)?;
+            settings.set("transaction.timeout.ms", IMPOSSIBLE_TIMEOUT_MS);
+            Ok(settings)
+        })?;
+        match asking.0.init_transactions(PATIENCE) {
+            Ok(()) => Ok(()),
+            Err(error) => match code_of(&error) {
+                Code::InvalidTransactionTimeout => Ok(()),
+                _ => Err(asking.refusal(&error)),
+            },
+        }
+    }
+
+    fn asking(
+        &self,
+        settings: impl FnOnce(&Config, &str) -> Result<ClientConfig, ClientError>,
+    ) -> Result<Asking, Refusal> {
+        let settings = settings(&self.config, &self.bootstrap)?;
+        Ok(Asking(BaseProducer::from_config_and_context(&settings, Heard::default())?))
+    }
+
+    fn consumer(&self, group: &str) -> Result<BaseConsumer<Heard>, Refusal> {
+        let mut settings = client::consumer(&self.config, &self.bootstrap, group)?;
+        settings.set("enable.partition.eof", "true");
+        Ok(BaseConsumer::from_config_and_context(&settings, Heard::default())?)
+    }
+}
+
+/// A client of its own for one question.
+struct Asking(BaseProducer<Heard>);
+
+impl Asking {
+    fn client(&self) -> &rdkafka::client::Client<Heard> {
+        self.0.client()
+    }
+
+    fn context(&self) -> &Heard {
+        self.0.client().context()
+    }
+
+    /// The cause: what the client said about brokers meanwhile, where the error itself only says that none answered.
+    fn refusal(&self, error: &KafkaError) -> Refusal {
+        for _ in 0..EVENTS {
+            self.0.poll(Duration::ZERO);
+        }
+        let heard = self.context().errors.lock().last().cloned();
+        heard.filter(|_| is_of_connection(error)).unwrap_or_else(|| error.into())
+    }
+}
+
+/// What librdkafka says by callbacks.
+#[derive(Default)]
+struct Heard {
+    errors: Mutex<Vec<Refusal>>,
+    /// What became of the record; `NoError` when it was confirmed.
+    delivered: Mutex<Option<Code>>,
+}
+
+impl ClientContext for Heard {
+    /// What is refused on purpose is no error of the daemon's.
+    fn log(&self, _: RDKafkaLogLevel, facility: &str, message: &str) {
+        tracing::debug!(kafka.facility = facility, "{message}");
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        let mut errors = self.errors.lock();
+        // "1/1 brokers are down" says less than what came before.
+        if errors.len() < EVENTS && code_of(&error) != Code::AllBrokersDown {
+            let words = broker_errors::without_broker(reason).to_owned();
+            errors.push(Refusal { code: code_of(&error), words });
+        }
+    }
+}
+
+impl ConsumerContext for Heard {}
+
+impl ProducerContext for Heard {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        let code = match result {
+            Ok(_) => Code::NoError,
+            Err((error, _)) => code_of(error),
+        };
+        *self.delivered.lock() = Some(code);
+    }
+}
+
+impl From<&KafkaError> for Refusal {
+    fn from(error: &KafkaError) -> Self {
+        code_of(error).into()
+    }
+}
+
+impl From<KafkaError> for Refusal {
+    fn from(error: KafkaError) -> Self {
+        match error.rdkafka_error_code() {
+            Some(code) => code.into(),
+            None => Self { code: Code::Fail, words: error.to_string() },
+        }
+    }
+}
+
+impl From<Code> for Refusal {
+    fn from(code: Code) -> Self {
+        // `Name (Broker: what it means)`: the name says nothing more.
+        let shown = code.to_string();
+        let words = shown.split_once('(').and_then(|(_, words)| words.strip_suffix(')'));
+        Self { code, words: words.unwrap_or(&shown).to_owned() }
+    }
+}
+
+impl From<ClientError> for Refusal {
+    fn from(error: ClientError) -> Self {
+        Self { code: Code::InvalidArgument, words: error.to_string() }
+    }
+}
+
+/// What a consumer has to say, other than about its connections.
+fn event(consumer: &BaseConsumer<Heard>) -> Option<KafkaError> {
+    let events = (0..EVENTS).map_while(|_| consumer.poll(TURN));
+    events.filter_map(Result::err).find(|error| !is_of_connection(error))
+}
+
+fn code_of(error: &KafkaError) -> Code {
+    match error {
+        KafkaError::Transaction(error) => error.code(),
+        other => other.rdkafka_error_code().unwrap_or(Code::Fail),
+    }
+}
+
+/// Whether an error only says that there is no connection, or no answer.
+fn is_of_connection(error: &KafkaError) -> bool {
+    matches!(
+        code_of(error),
+        Code::AllBrokersDown
+            | Code::BrokerTransportFailure
+            | Code::OperationTimedOut
+            | Code::MessageTimedOut
+            | Code::RequestTimedOut
+            | Code::Resolve
+            | Code::Authentication
+            | Code::SSL
+    )
+}
