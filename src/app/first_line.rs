@@ -31,7 +31,8 @@ pub(super) fn log(command: &str, config: &Config, source: &Source) {
     );
 }
 
-fn brokers(config: &Config) -> &str {
+/// Where Kafka is.
+pub(super) fn brokers(config: &Config) -> &str {
     match &config.kafka.brokers {
         Brokers::Embedded => "embedded",
         Brokers::List(list) => list,

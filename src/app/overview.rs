@@ -11,6 +11,7 @@ use crate::http::{AdminService, DeadLetters, Instance, Overview, Worker};
 use crate::problems::number;
 
 use super::backend::Backend;
+use super::first_line;
 use super::process::COMMIT;
 use super::wiring::Wiring;
 
@@ -85,7 +86,7 @@ pub(super) fn instance(wiring: &Wiring<'_>, public: Option<SocketAddr>, admin: S
     let mut facts = vec![
         ("Version", format!("{}, commit {COMMIT}", env!("CARGO_PKG_VERSION"))),
         ("Configuration", wiring.origin.clone()),
-        ("Kafka", wiring.broker_names()),
+        ("Kafka", first_line::brokers(config).to_owned()),
     ];
     match public {
         Some(public) => facts.extend(of_daemon(config, public)),

@@ -45,7 +45,7 @@ impl Machine {
         let export = Export::start(&socket, Arc::clone(&disk));
         let (public, admin) = (Port::free(), Port::free());
         let mut command = Command::new("qemu-system-x86_64");
-        command.args(["-accel", "tcg", "-cpu", "qemu64,+rdrand", "-m", "256", "-no-reboot"]);
+        command.args(["-accel", "tcg", "-cpu", "qemu64,+rdrand", "-m", "384", "-no-reboot"]);
         command.args(["-nodefaults", "-display", "none", "-serial", "stdio"]);
         command.arg("-kernel").arg(kernel).arg("-initrd").arg(initramfs);
         // A host that is busy lets the machine wait; its kernel would take that for a broken timer.

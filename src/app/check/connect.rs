@@ -11,7 +11,7 @@ use super::{kafka, stores};
 /// Asks brokers, database and Redis, all of them at once, each within some seconds; prints what each answered.
 pub fn check_connections(config: &Config, as_json: bool) -> Result<(), Failure> {
     super::check_files(config)?;
-    let Process { runtime, registry, .. } = Process::begin(config)?;
+    let Process { runtime, registry, .. } = Process::begin(config, || {})?;
     let asked = runtime.block_on(async {
         let of_kafka = {
             let config = config.clone();

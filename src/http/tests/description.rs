@@ -17,6 +17,7 @@ async fn described(schema: &Value) -> Value {
         topic: "things".to_owned(),
         key: Some("/id".to_owned()),
         schema_file: schema_file.map(str::to_owned),
+        ..defaults().remove(0)
     };
     let kinds = [defaults(), vec![kind("thing.make", file.to_str()), kind("note", None)]].concat();
     let server = serve_kinds(config(), Kinds::build(&kinds).unwrap()).await;
