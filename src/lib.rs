@@ -28,6 +28,7 @@ pub mod login;
 pub mod metrics;
 pub mod mistake;
 pub mod problems;
+pub mod profile;
 pub mod ratelimit;
 pub mod reported;
 pub mod status;

@@ -15,6 +15,11 @@ use forebay::{app, config, telemetry};
 
 use cli::{Check, Cli, Command, Show};
 
+/// The allocator that can say what is allocated: `/debug/pprof/heap`.
+#[cfg(feature = "jemalloc")]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     // Whatever makes files, the database and the marker store included: what is in them is people's data.
     rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);

@@ -13,12 +13,14 @@ use support::{services, wait};
 
 const WHAT: &str = "ack: requests/s, 256 connections, log / no log";
 const WHILE_DRAINING: &str = "ack: the same while Kafka runs on the same cores";
-const CONNECTIONS: usize = 256;
-const PAIRS: usize = 9;
+/// Of one load.
+pub const CONNECTIONS: usize = 256;
+/// Of turns.
+pub const PAIRS: usize = 9;
 /// A turn's records take a second.
 const DRAINED_WITHIN: Duration = Duration::from_secs(60);
 /// Hundreds of flushes.
-const TURN: Duration = Duration::from_millis(1500);
+pub const TURN: Duration = Duration::from_millis(1500);
 
 const APPENDED: &str = "forebay_wal_append_total";
 const KEYED: &str = "ack: requests/s, 256 connections, with an Idempotency-Key / without";

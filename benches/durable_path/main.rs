@@ -4,6 +4,7 @@
 //! ```text
 //! cargo bench --bench durable_path                  all of it
 //! cargo bench --bench durable_path -- ack lone      parts: ack keyed encrypted traced limits lone drain workers sustained start
+//! FOREBAY_BENCH_OTHER=PATH cargo bench --bench durable_path -- builds      this build and another one
 //! ```
 //!
 //! Daemon and comparison are processes of their own, loaded from this one: the real binary, and this program started
@@ -15,6 +16,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod ack;
+mod builds;
 mod client;
 mod drain;
 mod limits;
@@ -43,6 +45,7 @@ const PARTS: [Part; 10] = [
     ("sustained", sustained::measure),
     ("workers", drain::workers),
     ("start", start::measure),
+    ("builds", builds::measure),
 ];
 
 fn main() -> ExitCode {

@@ -61,6 +61,8 @@ types! {
     NOT_FOUND "not_found" 404 false "Not found";
     OTHER_LOG "other_log" 404 false "Another daemon accepted this command";
     METHOD_NOT_ALLOWED "method_not_allowed" 405 false "The resource does not have this method";
+    HEAP_PROFILING_OFF "heap_profiling_off" 409 false "Heap profiling is off";
+    PROFILE_RUNNING "profile_running" 409 true "Another profile is being taken";
     TAKEN "taken" 409 false "Somebody else has this";
     TIMEOUT "timeout" 408 true "The request took too long to arrive";
     BODY_TOO_LARGE "body_too_large" 413 false "The body is too large";

@@ -8,6 +8,7 @@ mod exit_codes;
 mod log_lines;
 mod metrics;
 mod output;
+mod profiles;
 mod reload;
 mod signals;
 mod terminal;

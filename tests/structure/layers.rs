@@ -13,12 +13,13 @@ const LEAVES: [&str; 9] =
     ["failpoint", "metrics", "mistake", "reported", "secret_file", "sync", "telemetry", "units", "task"];
 
 /// Module, whether it may use the leaves, and what else it may use; from the bottom up.
-const TABLE: [(&str, bool, &[&str]); 30] = [
+const TABLE: [(&str, bool, &[&str]); 31] = [
     ("mistake", false, &[]),
     ("reported", false, &[]),
     ("metrics", false, &[]),
     ("problems", false, &["metrics", "reported", "sync", "units"]),
     ("history", false, &["sync", "units"]),
+    ("profile", false, &[]),
     ("systemd", false, &[]),
     ("task", false, &["sync"]),
     ("backoff", false, &["sync"]),
@@ -50,6 +51,7 @@ const TABLE: [(&str, bool, &[&str]); 30] = [
             "kinds",
             "login",
             "problems",
+            "profile",
             "ratelimit",
             "status",
             "users",

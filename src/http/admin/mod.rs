@@ -2,5 +2,6 @@
 
 pub mod overview;
 mod page;
+mod profiles;
 mod rate_limits;
 pub mod routes;

@@ -7,7 +7,7 @@ use serde::Serialize;
 use tokio::sync::Mutex;
 
 use super::page::{LookUp, Page, files};
-use super::rate_limits;
+use super::{profiles, rate_limits};
 use crate::command::CommandId;
 use crate::http::answer::Answer;
 use crate::http::backend::AdminService;
@@ -21,6 +21,7 @@ use crate::http::server::route::Route;
 use crate::http::server::service::{MatchedRequest, Service};
 use crate::http::{problem, readiness, respond};
 use crate::metrics::Registry;
+use crate::profile::Profiler;
 use crate::ratelimit::Limits;
 use crate::status::StatusError;
 
@@ -44,6 +45,7 @@ pub struct Admin {
     registry: Registry,
     allowed_hosts: AllowedHosts,
     looking: Arc<Mutex<()>>,
+    profiler: Profiler,
 }
 
 impl Admin {
@@ -62,6 +64,7 @@ impl Admin {
             registry,
             allowed_hosts: config.allowed_hosts.clone(),
             looking: Arc::default(),
+            profiler: Profiler::default(),
         }
     }
 
@@ -153,6 +156,10 @@ pub enum Endpoint {
     Limit,
     /// Change it.
     ChangeLimit,
+    /// CPU profile.
+    CpuProfile,
+    /// Heap profile.
+    HeapProfile,
     /// Status page.
     Page,
     /// Its style sheet, script and icon, and its content for the script.
@@ -181,6 +188,8 @@ impl Service for Admin {
         route("POST", "/admin/drain/resume", "Workers go on", Endpoint::Resume),
         route("GET", "/admin/ratelimit/{limiter}", "A rate limit: `login` or `write`", Endpoint::Limit),
         route("PUT", "/admin/ratelimit/{limiter}", "Change it, on all daemons", Endpoint::ChangeLimit),
+        route("GET", "/debug/pprof/profile", "CPU profile of `?seconds=N`", Endpoint::CpuProfile),
+        route("GET", "/debug/pprof/heap", "Heap profile", Endpoint::HeapProfile),
         route("GET", "/", "Status page", Endpoint::Page),
         route("GET", "/status/{file}", "What the status page needs", Endpoint::PageFile),
     ];
@@ -219,6 +228,8 @@ impl Service for Admin {
                 self.backend.limit_changed();
                 changed
             }
+            Endpoint::CpuProfile => profiles::cpu(&self.profiler, &request.head.uri, &origin(&request)).await,
+            Endpoint::HeapProfile => profiles::heap(&self.profiler, &origin(&request)).await,
             Endpoint::Page => Ok(files::html(self.page(&request).await.html())),
             Endpoint::PageFile => self.file(request).await,
         }
