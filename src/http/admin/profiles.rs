@@ -21,7 +21,12 @@ pub async fn cpu(profiler: &Profiler, uri: &Uri, origin: &str) -> Result<Answer,
     let duration = duration(uri)?;
     let turn = profiler.cpu()?;
     let seconds = duration.as_secs();
-    tracing::info!(event = "operator.cpu_profile_taken", origin, seconds, "an operator takes a CPU profile");
+    tracing::info!(
+        event = "operator.cpu_profile_taken",
+        origin,
+        duration_s = seconds,
+        "an operator takes a CPU profile"
+    );
     let profile = turn.take_cpu(duration).await?;
     Ok(attachment(profile, "attachment; filename=\"forebay-cpu.pb.gz\""))
 }
