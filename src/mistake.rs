@@ -15,7 +15,7 @@ pub enum Place {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mistake {
     /// Where it is written. `None` for a key that is not set, or whose place is not known.
-    pub place: Option<Place>,
+    pub place: Option<Box<Place>>,
     /// The section, without brackets.
     pub section: String,
     /// The key; empty when the section itself is at fault.
@@ -25,7 +25,7 @@ pub struct Mistake {
     /// What may stand there.
     pub allowed: String,
     /// The name that was probably meant.
-    pub meant: Option<String>,
+    pub meant: Option<Box<str>>,
 }
 
 impl Mistake {
@@ -43,18 +43,18 @@ impl Mistake {
 
     /// The same, with the place where it is written.
     pub fn at(self, place: Place) -> Self {
-        Self { place: Some(place), ..self }
+        Self { place: Some(Box::new(place)), ..self }
     }
 
     /// The same, with the name that was probably meant.
     pub fn meaning(self, meant: Option<String>) -> Self {
-        Self { meant, ..self }
+        Self { meant: meant.map(String::into_boxed_str), ..self }
     }
 }
 
 impl fmt::Display for Mistake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.place {
+        match self.place.as_deref() {
             Some(Place::Line(line)) => write!(f, "line {line}: ")?,
             Some(Place::Outside(name)) => write!(f, "{name}: ")?,
             None => {}

@@ -111,7 +111,7 @@ impl Reader {
                 let other = self.known.iter().find(|known| known.keys.contains(&&*mistake.key))?;
                 Some(format!("`{}` of {}", mistake.key, other.shown()))
             };
-            mistake.meant = near.map(|key| format!("`{key}`")).or_else(elsewhere);
+            mistake.meant = near.map(|key| format!("`{key}`")).or_else(elsewhere).map(String::into_boxed_str);
         }
     }
 
