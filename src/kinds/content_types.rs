@@ -5,7 +5,7 @@ use crate::command::is_json;
 /// The media type of a kind that names none.
 pub const JSON: &str = "application/json";
 /// What a body without a media type is, if it is not JSON (RFC 9110, section 8.3).
-const UNKNOWN: &str = "application/octet-stream";
+pub const UNKNOWN: &str = "application/octet-stream";
 /// What curl sends unasked; nobody sends forms here.
 const FORM: &str = "application/x-www-form-urlencoded";
 /// Lines of JSON, the format of batches.

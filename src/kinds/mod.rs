@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 pub use admit::{Admitted, Kind, object, text_of};
 pub use config::{Config, defaults};
-pub use content_types::{Content, EVENTS, JSON};
+pub use content_types::{Content, EVENTS, JSON, UNKNOWN};
 pub use events::CloudEvents;
 pub use key::MAX_KEY_BYTES;
 pub use nesting::MAX_DEPTH;

@@ -15,7 +15,7 @@ use crate::http::media_type::{MediaType, unsupported};
 use crate::http::problem;
 use crate::http::problem::{Place, Problem};
 use crate::ingest::Submission;
-use crate::kinds::{CloudEvents, Content, EVENTS, JSON, Kind, MAX_KEY_BYTES};
+use crate::kinds::{CloudEvents, Content, EVENTS, JSON, Kind, MAX_KEY_BYTES, UNKNOWN};
 
 /// The attribute that is the key of an event's record.
 const KEY: &str = "partitionkey";
@@ -169,7 +169,12 @@ fn content(event: &Event, kind: &Kind, is_document: bool) -> Result<Option<Conte
         return Ok(None);
     }
     let essence = media_type.as_ref().map(|media_type| &*media_type.essence);
-    match (kind.content(essence), &media_type) {
+    let content = match essence {
+        Some(_) => kind.content(essence),
+        // Data in base64: bytes, where the kind takes any.
+        None => kind.content(Some(UNKNOWN)).or_else(|| kind.content(None)),
+    };
+    match (content, &media_type) {
         (Some(Content::Json), Some(MediaType { is_utf8: false, .. })) | (None, _) => {
             let refusal = refusal(kind, essence);
             Err(if is_document { refusal.field("/datacontenttype") } else { refusal })

@@ -199,6 +199,16 @@ async fn types_that_a_kind_does_not_take_are_refused() {
 }
 
 #[tokio::test]
+async fn data_in_base64_without_a_type_is_bytes_where_the_kind_takes_any() {
+    let server = serve().await;
+    let mut client = server.connect().await;
+    let bytes = event(&json!({"data_base64": "/w=="})).to_string();
+    accepted(&mut client, BINARY, DOCUMENT, &bytes).await;
+    assert_eq!((&*command(&server, 0).value, &*command(&server, 0).content_type), (&b"\xff"[..], ""));
+    client.post(ORDER, DOCUMENT, bytes).await.is_problem(400, "malformed_body");
+}
+
+#[tokio::test]
 async fn schema_and_key_are_those_of_the_data() {
     let server = serve().await;
     let mut client = server.connect().await;
