@@ -106,7 +106,7 @@ impl Config {
         let mut mistakes: Vec<_> = mistakes.into_iter().map(|mistake| places.locate(mistake)).collect();
         // In the order of the file, then what is not in it.
         mistakes.sort_by_key(|mistake| match mistake.place.as_deref() {
-            Some(Place::Line(line)) => line,
+            Some(Place::Line(line)) => *line,
             _ => usize::MAX,
         });
         Err(Mistakes(mistakes))

@@ -1,6 +1,7 @@
 //! The operator's listener. On loopback by default: whoever reaches it may do everything.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use hyper::header::HeaderValue;
 use serde::Serialize;
@@ -8,7 +9,7 @@ use tokio::sync::Mutex;
 
 use super::page::{LookUp, Page, files};
 use super::{profiles, rate_limits};
-use crate::command::CommandId;
+use crate::command::{CommandId, Status};
 use crate::http::answer::Answer;
 use crate::http::backend::AdminService;
 use crate::http::body::Bodies;
@@ -24,9 +25,12 @@ use crate::metrics::Registry;
 use crate::profile::Profiler;
 use crate::ratelimit::Limits;
 use crate::status::StatusError;
+use crate::task::TaskSet;
 
 const PROMETHEUS_TEXT: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
 
+/// How long the page waits for the log, twice at most. A look-up takes milliseconds.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// Longer than any id. What was typed is shown again.
 const MAX_TYPED: usize = 100;
 
@@ -46,6 +50,9 @@ pub struct Admin {
     allowed_hosts: AllowedHosts,
     looking: Arc<Mutex<()>>,
     profiler: Profiler,
+    /// The turn of a look-up of a command, and those that run.
+    finding: Arc<Mutex<()>>,
+    look_ups: TaskSet,
 }
 
 impl Admin {
@@ -65,6 +72,8 @@ impl Admin {
             allowed_hosts: config.allowed_hosts.clone(),
             looking: Arc::default(),
             profiler: Profiler::default(),
+            finding: Arc::default(),
+            look_ups: TaskSet::default(),
         }
     }
 
@@ -89,13 +98,30 @@ impl Admin {
             None => None,
             Some(id) => {
                 let found = match id.parse::<CommandId>() {
-                    Ok(id) => self.backend.find_command(id).await,
+                    Ok(id) => self.find(id).await,
                     Err(_) => Err(StatusError::NotFound),
                 };
                 Some(LookUp { id, found })
             }
         };
         Page::new(&self.backend.overview(), look_up.as_ref())
+    }
+
+    /// Looks a command up, in the log's files too. One at a time, and waited for only so long: a disk that does not answer
+    /// keeps one look-up, and the page says so.
+    async fn find(&self, id: CommandId) -> Result<Status, StatusError> {
+        let late = || Err(StatusError::Unavailable("the log did not answer in time".to_owned()));
+        let turn = tokio::time::timeout(PATIENCE, Arc::clone(&self.finding).lock_owned());
+        let Ok(turn) = turn.await else { return late() };
+        let backend = Arc::clone(&self.backend);
+        let found = self.look_ups.begin(async move {
+            let _turn = turn;
+            backend.find_command(id).await
+        });
+        match tokio::time::timeout(PATIENCE, found).await {
+            Ok(Ok(found)) => found,
+            _ => late(),
+        }
     }
 
     async fn file(&self, request: MatchedRequest<'_>) -> Result<Answer, Problem> {

@@ -2,6 +2,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 
 use super::fixture::{Backend, Fake, Server, config, serve, start};
+use crate::command::CommandId;
 use crate::http::Admin;
 use crate::http::Metrics;
 use crate::metrics::Registry;
@@ -106,6 +107,21 @@ async fn a_command_is_looked_up_by_what_was_typed() {
     assert!(shown.contains("&lt;b&gt;x</code>: no such command"), "{shown}");
     let page = server.connect().await.get("/?command=%3Cb%3E", "").await.body;
     assert!(page.contains("value=\"&lt;b&gt;\"") && page.contains("href=\"/?command=%3Cb%3E\""), "{page}");
+}
+
+/// Without a bound each refresh of a page would leave another thread to the disk.
+#[tokio::test]
+async fn a_look_up_that_does_not_end_costs_the_page_a_second_and_no_more() {
+    let server = serve_admin().await;
+    let path = format!("/?command={}", CommandId::from_bytes([7; 25]));
+    let mut client = server.connect().await;
+    assert!(client.get(&path, "").await.body.contains("no such command"));
+    server.backend.hangs.store(true, SeqCst);
+    // The second one waits for its turn.
+    for _ in 0..2 {
+        let page = client.get(&path, "").await;
+        assert!(page.status == 200 && page.body.contains("the log did not answer in time"), "{}", page.body);
+    }
 }
 
 #[tokio::test]

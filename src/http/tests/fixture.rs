@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::SeqCst;
@@ -141,6 +142,8 @@ pub struct Backend {
     pub origin: Mutex<String>,
     /// Whoever holds it is a disk that does not answer.
     pub disk: Mutex<()>,
+    /// Look-ups of commands do not end.
+    pub hangs: AtomicBool,
 }
 
 impl AdminService for Backend {
@@ -169,6 +172,16 @@ impl AdminService for Backend {
     }
 
     fn limit_changed(&self) {}
+
+    fn find_command(
+        &self,
+        _: CommandId,
+    ) -> Pin<Box<dyn Future<Output = Result<Status, StatusError>> + Send + '_>> {
+        match self.hangs.load(SeqCst) {
+            true => Box::pin(std::future::pending()),
+            false => Box::pin(std::future::ready(Err(StatusError::NotFound))),
+        }
+    }
 
     fn refresh_gauges(&self) {
         let _answers = self.disk.lock();
