@@ -32,6 +32,8 @@ fn over(kafka: &Kafka, listener: Listener, topic: &str) -> Forebay {
         .toml(&kind("order.create", topic))
         .set("kafka.security_protocol", protocol)
         .set("kafka.ssl_ca_file", kafka.certificates().ca())
+        // Waiting only: what was refused is tried again soon.
+        .set(r#"kafka.properties."reconnect.backoff.max.ms""#, "500")
         .set("drain.workers", 1)
         .set("alerts.interval", "200ms")
 }
