@@ -55,6 +55,6 @@ impl Places {
             Some(name) => Some(Place::Outside(name.clone())),
             None => self.lines.get(&mistake.section, &mistake.key).map(Place::Line),
         };
-        Mistake { place, ..mistake }
+        Mistake { place: place.map(Box::new), ..mistake }
     }
 }

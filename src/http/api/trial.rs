@@ -30,7 +30,7 @@ pub struct Trial {
 }
 
 /// Checks a body as `POST /v1/commands/{kind}` does: as JSON where the kind takes that, else as bytes of the first media
-/// type that it takes. An error is the problem document that the client would get.
+/// type that it takes; of an event, its data. An error is the problem document that the client would get.
 pub fn examine(
     config: &Config,
     message_max: ByteSize,
