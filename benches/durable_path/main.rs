@@ -34,7 +34,7 @@ use std::process::ExitCode;
 
 use measure::Part;
 
-const PARTS: [Part; 10] = [
+const PARTS: [Part; 11] = [
     ("ack", ack::measure),
     ("keyed", ack::keyed),
     ("encrypted", ack::encrypted),
