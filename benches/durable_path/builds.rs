@@ -14,6 +14,9 @@ const WHAT: &str = "builds: requests/s, 256 connections, this build / the other"
 const CPU: &str = "builds: CPU per request, the other / this build";
 const APPENDED: &str = "forebay_wal_append_total";
 
+/// Rate and CPU per request: of this build, of the other one.
+type Turn = ((f64, f64), (f64, f64));
+
 /// Both accept without Kafka; the one that has no turn is idle. Figures of the processor are blurred less by a busy
 /// machine than rates.
 pub fn measure() -> Vec<Outcome> {
@@ -43,8 +46,7 @@ pub fn measure() -> Vec<Outcome> {
             }
         })
         .collect();
-    let side =
-        |pick: fn(&((f64, f64), (f64, f64))) -> f64| median(&turns.iter().map(pick).collect::<Vec<_>>());
+    let side = |pick: fn(&Turn) -> f64| median(&turns.iter().map(pick).collect::<Vec<_>>());
     vec![
         Outcome {
             what: WHAT,
