@@ -105,7 +105,7 @@ impl Shared {
             }
             Mood::Hanging => {
                 // Until the client hangs up.
-                return drop(stream.read(&mut [0]));
+                return drop(stream.read_to_end(&mut Vec::new()));
             }
         }
         let request = ExportTraceServiceRequest::decode(&body[..]).expect("OTLP");
