@@ -9,21 +9,16 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::auth::Authenticator;
 use crate::command::{CommandId, Status, USER_TOPIC, UserKind};
 use crate::consumer;
 use crate::control::{Operator, Outcome};
 use crate::db::Database;
 use crate::drain::Handle;
-use crate::http::{AdminService, Catalogue, Overview, Readiness, Tls};
+use crate::http::{AdminService, Catalogue, Overview, Readiness};
 use crate::ingest::{Admission, Again, Ingest, SubmitError};
-use crate::kafka::ClusterHealth;
 use crate::problems::{Code, Observation, Problem, Problems};
-use crate::ratelimit::Limits;
 use crate::status::{StatusError, Statuses};
-use crate::sync::Mutex;
 use crate::units::Timestamp;
-use crate::users::Unapplied;
 use crate::wal::dead::{Dead, Removal};
 use crate::wal::{Figures, Log, Lsn, Place};
 
@@ -31,8 +26,9 @@ use super::age::{age_of, oldest_age};
 use super::dependencies::{DATABASE, Dependencies};
 use super::log_gauges::LogGauges;
 use super::problems;
-use super::problems::{Cluster, DamageSeen, Pause, Watched};
+use super::problems::Pause;
 use super::recorder::Recorder;
+use super::seen::Seen;
 
 /// The running parts, as far as an operator sees them.
 pub(super) struct Backend {
@@ -56,23 +52,6 @@ pub(super) struct Backend {
     pub(super) statuses: Statuses,
     /// What the status page shows of now and of the last hour.
     pub(super) recorder: Recorder,
-}
-
-/// What the list of problems is made of.
-pub(super) struct Seen {
-    /// The brokers of the configuration, and how the daemon names itself to them.
-    pub(super) cluster: Cluster,
-    /// None before the workers run, and with an embedded broker.
-    pub(super) kafka: OnceLock<ClusterHealth>,
-    pub(super) pause: Mutex<Option<Pause>>,
-    pub(super) damage: Arc<DamageSeen>,
-    pub(super) watched: Watched,
-    /// Why users are not served, if so.
-    pub(super) users_not_served: Option<String>,
-    pub(super) unapplied: Option<Arc<Unapplied>>,
-    pub(super) limits: Limits,
-    pub(super) authenticator: Authenticator,
-    pub(super) tls: Option<Tls>,
 }
 
 /// The problems that `/readyz` shows as the state of Kafka.

@@ -10,11 +10,11 @@ use tokio::task::JoinError;
 use crate::config::Mistakes;
 use crate::drain::Lead;
 use crate::http::{ApiParts, Catalogue, Durable, Tls};
+use crate::ingest::Ingest;
 use crate::kafka::{Brokers, EmbeddedBroker};
 use crate::kinds::Kinds;
 use crate::kv::Kv;
 use crate::status::Statuses;
-use crate::sync::Mutex;
 use crate::systemd::Heartbeat;
 use crate::task::Task;
 use crate::units::Timestamp;
@@ -23,17 +23,18 @@ use crate::wal::{Lock, Log, Opened};
 use crate::{consumer, control, drain, http};
 
 use super::auth::Auth;
-use super::backend::{Backend, Seen};
+use super::backend::Backend;
 use super::dependencies::Dependencies;
 use super::endpoints::Endpoints;
 use super::hooks::PostCommitHook;
 use super::listeners::{Listeners, Serving};
 use super::log_gauges::LogGauges;
 use super::log_metrics::LogMetrics;
-use super::problems::{Files, Watched};
+use super::problems::Files;
 use super::process::registered;
 use super::recorder::Recorder;
 use super::reload::Reloadable;
+use super::seen::Seen;
 use super::service::{Service, Stores};
 use super::shutdown::{Deadlines, Running};
 use super::wiring::Wiring;
@@ -80,10 +81,7 @@ impl Daemon {
         let (ingest, ingest_threads) = wiring.ingest(writer)?;
         let (hash_pool, hash_workers) = wiring.hashing()?;
         let Users { stores, shared, not_served: users_not_served } = Users::open(wiring, &log).await?;
-        let mut statuses = Statuses::new(Arc::clone(&log));
-        if let Some(stores) = &stores {
-            statuses = statuses.with_outcomes(stores.db.clone(), ingest.seal().clone());
-        }
+        let statuses = statuses(&log, stores.as_ref(), &ingest);
         let auth = Auth::open(wiring, stores.as_ref(), shared.as_ref(), hash_pool.clone())?;
         let dependencies = Arc::<Dependencies>::default();
         // The service watches its own store.
@@ -96,25 +94,14 @@ impl Daemon {
             log: Arc::clone(&log),
             ingest: ingest.clone(),
             gauges: registered(LogGauges::register(registry))?,
-            kinds: kinds.clone(),
+            kinds,
             drain: OnceLock::new(),
             db: stores.as_ref().map(|stores| stores.db.clone()),
             dependencies,
             consumer: OnceLock::new(),
             stopping: AtomicBool::new(false),
             problems: wiring.problems()?,
-            seen: Seen {
-                cluster: wiring.cluster(),
-                kafka: OnceLock::new(),
-                pause: Mutex::default(),
-                damage: Arc::clone(&wiring.damage),
-                watched: Watched::default(),
-                users_not_served,
-                unapplied: service.as_ref().map(|service| service.users.unapplied()),
-                limits: auth.limits.clone(),
-                authenticator: auth.authenticator.clone(),
-                tls: tls.clone(),
-            },
+            seen: Seen::new(wiring, service.as_ref(), users_not_served, &auth, tls.clone()),
             statuses: statuses.clone(),
             recorder: Recorder::new(instance, log_metrics, Arc::clone(&drain_metrics)),
         });
@@ -123,24 +110,13 @@ impl Daemon {
         }
         // The public listener shows the last look: there is one.
         backend.problems();
+        let durable = Durable { ingest, statuses: statuses.clone() };
+        let site = site(wiring, durable, service.as_ref(), &auth, &backend, http);
         let reloadable = Reloadable {
-            kinds: Some(kinds.clone()),
+            kinds: Some(site.kinds.clone()),
             limits: Some(auth.limits.clone()),
             authenticator: Some(auth.authenticator.clone()),
             tls,
-        };
-        let site = ApiParts {
-            commands: Durable { ingest, statuses: statuses.clone() },
-            kinds,
-            has_users: config.serves_users(),
-            users: service.as_ref().map(|service| service.users.clone()),
-            authenticator: auth.authenticator.clone(),
-            login: auth.login.clone(),
-            limits: Some(auth.limits.clone()),
-            backend: backend.clone(),
-            metrics: http,
-            message_max: config.kafka.message_max,
-            tracer: wiring.tracer.clone(),
         };
         // Before the first answer: a client that was told "ready" finds it.
         let control = operators_socket(&log, &backend);
@@ -331,6 +307,39 @@ impl Daemon {
                 "stop timed out; undelivered records stay in the log"
             ),
         }
+    }
+}
+
+/// Where a command is; with the outcomes of users' commands where this daemon serves users.
+fn statuses(log: &Arc<Log>, stores: Option<&Stores>, ingest: &Ingest) -> Statuses {
+    let statuses = Statuses::new(Arc::clone(log));
+    match stores {
+        Some(stores) => statuses.with_outcomes(stores.db.clone(), ingest.seal().clone()),
+        None => statuses,
+    }
+}
+
+/// What the public listener serves.
+fn site(
+    wiring: &Wiring<'_>,
+    commands: Durable,
+    service: Option<&Service>,
+    auth: &Auth,
+    backend: &Arc<Backend>,
+    metrics: Arc<http::Metrics>,
+) -> ApiParts<Durable> {
+    ApiParts {
+        commands,
+        kinds: backend.kinds.clone(),
+        has_users: wiring.config.serves_users(),
+        users: service.map(|service| service.users.clone()),
+        authenticator: auth.authenticator.clone(),
+        login: auth.login.clone(),
+        limits: Some(auth.limits.clone()),
+        backend: Arc::<Backend>::clone(backend),
+        metrics,
+        message_max: wiring.config.kafka.message_max,
+        tracer: wiring.tracer.clone(),
     }
 }
 

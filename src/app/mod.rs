@@ -41,6 +41,7 @@ mod problems;
 mod process;
 mod recorder;
 mod reload;
+mod seen;
 mod serve;
 mod service;
 mod shutdown;
