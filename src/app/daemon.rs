@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use tokio::task::JoinError;
 
@@ -17,7 +16,6 @@ use crate::kv::Kv;
 use crate::status::Statuses;
 use crate::systemd::Heartbeat;
 use crate::task::Task;
-use crate::units::Timestamp;
 use crate::users::hash::HashPool;
 use crate::wal::{Lock, Log, Opened};
 use crate::{consumer, control, drain, http};
@@ -257,26 +255,12 @@ impl Daemon {
         (commit.into_iter().chain(reader).collect(), workers.into_iter().flatten().collect())
     }
 
-    /// Leaves a note where the log failed. Its disk may hang: not waited for beyond `within`.
-    async fn note_failure(&self, within: Duration) {
-        let Some(cause) = self.log.poisoned().map(str::to_owned) else { return };
-        let dir = self.log.dir().to_owned();
-        let noting = tokio::task::spawn_blocking(move || last_failure::note(&dir, Timestamp::now(), &cause));
-        if let Ok(Ok(Err(error))) = tokio::time::timeout(within, noting).await {
-            tracing::warn!(
-                event = "daemon.failure_not_noted",
-                %error,
-                "the failure of the log cannot be noted beside it"
-            );
-        }
-    }
-
     /// Stops: no new requests, then everything else. Operators are served until the end.
     pub(super) async fn stop(mut self, deadlines: Deadlines) {
         self.backend.stopping.store(true, Ordering::Relaxed);
         // A log that failed is told before the end, whenever the last look was.
         self.backend.problems();
-        self.note_failure(deadlines.rest).await;
+        let is_noted = last_failure::note_of(&self.log).await;
         if let Some(public) = self.listeners.public.take() {
             public.close(deadlines.requests).await;
         }
@@ -294,6 +278,11 @@ impl Daemon {
             let daemon = blocking.await?;
             if let Some(stores) = &daemon.stores {
                 stores.flush().await;
+            }
+            // The last flush may have failed, too.
+            daemon.backend.problems();
+            if !is_noted {
+                last_failure::note_of(&daemon.log).await;
             }
             Ok::<_, JoinError>(())
         };

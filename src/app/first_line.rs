@@ -6,6 +6,8 @@ use crate::drain::Guarantee;
 use crate::kafka::Brokers;
 use crate::reported::shortened;
 
+use super::process::COMMIT;
+
 /// Bytes of the list of kinds. `forebay check-config` prints all of them.
 const MAX_KINDS: usize = 1024;
 
@@ -17,7 +19,7 @@ pub(super) fn log(command: &str, config: &Config, source: &Source) {
         event = "daemon.started",
         command,
         version = env!("CARGO_PKG_VERSION"),
-        commit = option_env!("FOREBAY_COMMIT").unwrap_or("unknown"),
+        commit = COMMIT,
         config.file = source.file.as_ref().map(|file| tracing::field::display(file.display())),
         listen = accepts.then(|| tracing::field::display(config.server.listen)),
         admin_listen = %config.server.admin_listen,

@@ -6,17 +6,36 @@ use std::fs::File;
 use std::io;
 use std::io::Write as _;
 use std::path::Path;
+use std::time::Duration;
 
 use crate::units::Timestamp;
+use crate::wal::Log;
 
 /// Its name in the log's directory. One line: the time and the cause.
 const FILE: &str = "last-failure";
+/// The most that a stop waits for the note.
+pub(super) const WITHIN: Duration = Duration::from_secs(1);
 
 /// Writes the note, as well as a disk that just failed allows. Blocks for the disk.
-pub(super) fn note(dir: &Path, at: Timestamp, cause: &str) -> io::Result<()> {
+fn note(dir: &Path, at: Timestamp, cause: &str) -> io::Result<()> {
     let mut file = File::create(dir.join(FILE))?;
     writeln!(file, "{at} {}", cause.replace('\n', " "))?;
     file.sync_all()
+}
+
+/// Leaves a note where the log has failed; says whether it has. Its disk may hang: not waited for beyond a second.
+pub(super) async fn note_of(log: &Log) -> bool {
+    let Some(cause) = log.poisoned().map(str::to_owned) else { return false };
+    let dir = log.dir().to_owned();
+    let noting = tokio::task::spawn_blocking(move || note(&dir, Timestamp::now(), &cause));
+    if let Ok(Ok(Err(error))) = tokio::time::timeout(WITHIN, noting).await {
+        tracing::warn!(
+            event = "daemon.failure_not_noted",
+            %error,
+            "the failure of the log cannot be noted beside it"
+        );
+    }
+    true
 }
 
 /// The time in the note; `None` where there is no note, or none that can be read.

@@ -109,7 +109,7 @@ pub(super) fn start(record: impl Fn() + Send + 'static) -> io::Result<Thread> {
     let failed = |cause| {
         tracing::error!(
             event = "history.failed",
-            cause,
+            error = cause,
             "the status page's figures are not recorded any more"
         );
     };

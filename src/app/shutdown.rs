@@ -39,9 +39,12 @@ impl Deadlines {
     }
 
     fn total(self) -> Duration {
-        self.requests + self.drain + self.rest
+        self.requests + self.drain + self.rest + BESIDE
     }
 }
+
+/// Around the phases: two attempts to note a failure of the log, and the export of the last spans, a second each.
+const BESIDE: Duration = Duration::from_secs(3);
 
 /// The longest stop that a valid configuration allows.
 pub fn longest_stop() -> Duration {

@@ -91,7 +91,9 @@ pub(super) fn legible(text: &str, mistakes: &mut Vec<Mistake>) -> String {
             return String::new();
         };
         // The line itself may hold a secret; its number and key say enough.
-        let key = line.split('=').next().unwrap_or_default().trim();
+        let key = line.split_once('=').map_or("", |(key, _)| key.trim());
+        let is_key = key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte));
+        let key = if is_key { key } else { "" };
         let mistake = Mistake::new("file", key, "a line that is not TOML", error.message());
         mistakes.push(mistake.at(Place::Line(at + 1)));
         *line = "";

@@ -191,8 +191,10 @@ fn secrets_are_shown_neither_in_mistakes_nor_in_the_result() {
     let wrong = "[kafka]\nsasl_password = \"hunter2\"\n[kafka.properties]\n\"sasl.password\" = [\"hunter2\"]";
     let all = read(wrong, &[]).unwrap_err().to_string();
     assert!(!all.contains("hunter2"), "{all}");
-    let broken = read("[kafka]\nsasl_password = hunter2", &[]).unwrap_err().to_string();
-    assert!(!broken.contains("hunter2"), "{broken}");
+    for line in ["sasl_password = hunter2", "sasl_password \"hunter2\"", "password: hunter2==", "hunter2"] {
+        let broken = read(&format!("[kafka]\n{line}"), &[]).unwrap_err().to_string();
+        assert!(!broken.contains("hunter2") && broken.contains("line 2"), "{broken}");
+    }
 }
 
 #[test]

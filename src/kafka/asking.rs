@@ -4,7 +4,7 @@ use std::error::Error;
 use std::time::Duration;
 
 use rdkafka::client::OAuthToken;
-use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::config::{FromClientConfigAndContext as _, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::DeliveryResult;
@@ -20,8 +20,11 @@ const FIRST_EVENTS: usize = 8;
 pub(super) struct Asking;
 
 /// One that asks for metadata.
-pub(super) fn producer(settings: &ClientConfig) -> KafkaResult<BaseProducer<Asking>> {
-    let client: BaseProducer<Asking> = settings.create_with_context(Asking)?;
+pub(super) fn producer<C: ProducerContext>(
+    settings: &ClientConfig,
+    context: C,
+) -> KafkaResult<BaseProducer<C>> {
+    let client = BaseProducer::from_config_and_context(settings, context)?;
     // Without a token there is no connection.
     for _ in 0..FIRST_EVENTS {
         client.poll(Duration::ZERO);
@@ -30,8 +33,11 @@ pub(super) fn producer(settings: &ClientConfig) -> KafkaResult<BaseProducer<Aski
 }
 
 /// One that reads. It has no partitions yet, so no record is lost here.
-pub(super) fn consumer(settings: &ClientConfig) -> KafkaResult<BaseConsumer<Asking>> {
-    let client: BaseConsumer<Asking> = settings.create_with_context(Asking)?;
+pub(super) fn consumer<C: ConsumerContext>(
+    settings: &ClientConfig,
+    context: C,
+) -> KafkaResult<BaseConsumer<C>> {
+    let client = BaseConsumer::from_config_and_context(settings, context)?;
     for _ in 0..FIRST_EVENTS {
         drop(client.poll(Duration::ZERO));
     }

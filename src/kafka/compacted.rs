@@ -127,7 +127,7 @@ impl Compacted {
     }
 
     fn client(&self, settings: &ClientConfig) -> Result<BaseConsumer<Asking>, CompactedError> {
-        Ok(asking::consumer(settings).map_err(ClientError::from)?)
+        Ok(asking::consumer(settings, Asking).map_err(ClientError::from)?)
     }
 
     fn failed(&self, source: KafkaError) -> CompactedError {

@@ -4,11 +4,12 @@
 //! checked the permission and before they do anything: a record with an impossible number of acknowledgements, and a
 //! transactional producer with an impossible time-out. The refusal says which of the two checks failed.
 
+use std::error::Error;
 use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, AdminOptions};
-use rdkafka::client::DefaultClientContext;
-use rdkafka::config::{FromClientConfigAndContext as _, RDKafkaLogLevel};
+use rdkafka::client::{DefaultClientContext, OAuthToken};
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::DeliveryResult;
@@ -17,7 +18,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::{ClientConfig, ClientContext};
 
 use crate::kafka::topics::{COMPACT, POLICY};
-use crate::kafka::{Answer, ClientError, Config, broker_errors, client, topics};
+use crate::kafka::{Answer, ClientError, Config, asking, broker_errors, client, oauth, topics};
 use crate::sync::Mutex;
 
 /// One question, connection included.
@@ -97,6 +98,10 @@ impl Inquiry {
     }
 
     fn settings(&self, name: &str) -> Result<TopicSettings, Refusal> {
+        if self.config.has_token() {
+            let words = "a client with a token cannot ask for settings".to_owned();
+            return Err(Refusal { code: Code::UnsupportedFeature, words });
+        }
         let admin: AdminClient<DefaultClientContext> =
             client::base(&self.config, &self.bootstrap)?.create()?;
         let waiting = tokio::runtime::Builder::new_current_thread().build();
@@ -186,22 +191,22 @@ impl Inquiry {
     fn asking(
         &self,
         settings: impl FnOnce(&Config, &str) -> Result<ClientConfig, ClientError>,
-    ) -> Result<Asking, Refusal> {
+    ) -> Result<Question, Refusal> {
         let settings = settings(&self.config, &self.bootstrap)?;
-        Ok(Asking(BaseProducer::from_config_and_context(&settings, Heard::default())?))
+        Ok(Question(asking::producer(&settings, Heard::default())?))
     }
 
     fn consumer(&self, group: &str) -> Result<BaseConsumer<Heard>, Refusal> {
         let mut settings = client::consumer(&self.config, &self.bootstrap, group)?;
         settings.set("enable.partition.eof", "true");
-        Ok(BaseConsumer::from_config_and_context(&settings, Heard::default())?)
+        Ok(asking::consumer(&settings, Heard::default())?)
     }
 }
 
 /// A client of its own for one question.
-struct Asking(BaseProducer<Heard>);
+struct Question(BaseProducer<Heard>);
 
-impl Asking {
+impl Question {
     fn client(&self) -> &rdkafka::client::Client<Heard> {
         self.0.client()
     }
@@ -229,6 +234,8 @@ struct Heard {
 }
 
 impl ClientContext for Heard {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
     /// What is refused on purpose is no error of the daemon's.
     fn log(&self, _: RDKafkaLogLevel, facility: &str, message: &str) {
         tracing::debug!(kafka.facility = facility, "{message}");
@@ -241,6 +248,12 @@ impl ClientContext for Heard {
             let words = broker_errors::without_broker(reason).to_owned();
             errors.push(Refusal { code: code_of(&error), words });
         }
+    }
+
+    fn generate_oauth_token(&self, path: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
+        oauth::token(path).inspect_err(|error| {
+            self.errors.lock().push(Refusal { code: Code::Authentication, words: error.to_string() });
+        })
     }
 }
 

@@ -22,8 +22,6 @@ use crate::task::{Alarm, OnFailure, Thread};
 const EVERY: Duration = Duration::from_secs(2);
 /// A broker that is well answers within milliseconds. One that is starting, or busy, is given this long.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// The same while none answers: a stop waits for the last question.
-const PATIENCE_IN_OUTAGE: Duration = Duration::from_secs(1);
 /// Events served after a question: a call may serve one. A cluster has no more brokers than this that fail at once.
 const EVENTS: usize = 64;
 /// librdkafka's default is 10 s, and so long an operator would wait to see that Kafka is available again.
@@ -71,9 +69,7 @@ impl Probe {
             // The question for a token is among the first events.
             serve(&client);
             loop {
-                let is_outage = matches!(shared.last(), Some(Err(_)));
-                let patience = if is_outage { PATIENCE_IN_OUTAGE } else { PATIENCE };
-                let asked = client.client().fetch_metadata(Some(&topic), patience);
+                let asked = client.client().fetch_metadata(Some(&topic), PATIENCE);
                 // The errors of brokers are known when the answer is, and so is why certificates are refused.
                 serve(&client);
                 for broker in broker_errors::with_tls_failure().into_iter().take(CERTIFICATES) {

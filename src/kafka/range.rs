@@ -71,7 +71,7 @@ impl Range {
     pub fn open(config: &Config, bootstrap: &str, topic: &str, span: Span) -> Result<Self, RangeError> {
         let mut settings = client::consumer(config, bootstrap, GROUP)?;
         settings.set("enable.partition.eof", "true");
-        let consumer = asking::consumer(&settings).map_err(ClientError::from)?;
+        let consumer = asking::consumer(&settings, Asking).map_err(ClientError::from)?;
         let mut range = Self { consumer, topic: topic.to_owned(), ends: BTreeMap::new() };
         let mut assignment = TopicPartitionList::new();
         for partition in range.partitions(span.partition)? {

@@ -15,6 +15,7 @@ use rdkafka::producer::Producer as _;
 use rdkafka::{ClientConfig, ClientContext};
 use tokio::runtime::Runtime;
 
+use crate::kafka::asking::Asking;
 use crate::kafka::{Brokers, ClientError, Config, SaslMechanism, asking, client};
 
 /// One request; below the watchdog's patience.
@@ -80,7 +81,7 @@ pub(super) fn ask<C: ClientContext>(client: &Client<C>, topic: &str, timeout: Du
 /// Asks for a topic to be created with the brokers' defaults, where they allow that, by a client of its own: the right
 /// to create topics is a client's, and no other client has it. Blocks for at most `timeout`.
 pub(super) fn create_by_default(creating: &ClientConfig, topic: &str, timeout: Duration) -> Answer {
-    match asking::producer(creating) {
+    match asking::producer(creating, Asking) {
         Ok(creator) => ask(creator.client(), topic, timeout),
         Err(error) => {
             tracing::warn!(
@@ -170,7 +171,7 @@ impl Topics {
     pub fn ensure(&self, topics: &[&str]) -> Result<(), TopicsError> {
         // The embedded broker has no admin requests; it makes what it is asked for.
         let settings = if self.embedded { &self.creating } else { &self.settings };
-        let asking = asking::producer(settings).map_err(ClientError::from)?;
+        let asking = asking::producer(settings, Asking).map_err(ClientError::from)?;
         let mut missing = Vec::new();
         for topic in topics {
             let asked = asking.client().fetch_metadata(Some(topic), ASK).map_err(TopicsError::Away)?;

@@ -36,7 +36,7 @@ cloudevents = "binary"
 def free_port():
     """Below the range that the kernel gives to outgoing connections."""
     while True:
-        port = random.SystemRandom().randrange(10_000, 30_000)
+        port = random.SystemRandom().randrange(10_000, 15_000)
         with socket.socket() as one:
             if one.connect_ex(("127.0.0.1", port)):
                 return port

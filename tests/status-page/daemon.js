@@ -5,16 +5,18 @@ const fs = require("node:fs");
 const net = require("node:net");
 const path = require("node:path");
 
-// A port that nobody listens on, as the kernel gives it.
-function freePort() {
-  return new Promise((resolve, reject) => {
-    const server = net.createServer();
-    server.on("error", reject);
-    server.listen(0, "127.0.0.1", () => {
-      const { port } = server.address();
-      server.close(() => resolve(port));
+// A port that nobody listens on. Not one that the kernel gives to outgoing connections, nor one of the test programs,
+// which may run at the same time (tests/support/src/ports.rs: from 15000 on).
+async function freePort() {
+  for (;;) {
+    const port = 10000 + Math.floor(Math.random() * 5000);
+    const isFree = await new Promise(resolve => {
+      const server = net.createServer();
+      server.on("error", () => resolve(false));
+      server.listen(port, "127.0.0.1", () => server.close(() => resolve(true)));
     });
-  });
+    if (isFree) return port;
+  }
 }
 
 // Calls `look` until it returns something, at most for `seconds`.
@@ -31,7 +33,7 @@ async function until(what, seconds, look) {
 class Daemon {
   static async start(binary, dir, settings = {}) {
     const [port, adminPort] = [await freePort(), await freePort()];
-    const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith("FOREBAY__")));
+    const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith("FOREBAY_")));
     Object.assign(env, {
       FOREBAY__SERVER__LISTEN: `127.0.0.1:${port}`,
       FOREBAY__SERVER__ADMIN_LISTEN: `127.0.0.1:${adminPort}`,

@@ -7,13 +7,15 @@ pub(super) fn of_broker(refusal: &Refusal) -> &'static str {
     let words = refusal.words.as_str();
     let says = |part: &str| words.contains(part);
     if says("certificate verify failed") || says("unable to get local issuer") {
-        "[kafka] ssl_ca_file must hold the authority that signed the broker's certificate"
+        "[kafka] ssl_ca_file must hold the authority that signed the broker's certificate, which must not have expired \
+         and must be for this host name"
     } else if says("certificate") && says("alert") {
         "the broker refuses the daemon's certificate, or asks for one: see [kafka] ssl_cert_file and ssl_key_file"
     } else if says("security.protocol") || says("SSL handshake") {
         "the listener speaks another protocol: see [kafka] security_protocol"
     } else if matches!(refusal.code, Code::Authentication | Code::SaslAuthenticationFailed) || says("SASL") {
-        "see [kafka] sasl_mechanism, sasl_username and the file of sasl_password_file"
+        "see [kafka] sasl_mechanism, sasl_username and the file of sasl_password_file; with OAUTHBEARER, the file of \
+         sasl_token_file"
     } else if refusal.code == Code::Resolve || says("Failed to resolve") {
         "no such host name: see [kafka] brokers, and the name server of this machine"
     } else if says("Connection refused") {

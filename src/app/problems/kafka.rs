@@ -62,7 +62,10 @@ fn observe(
 
 fn one_broker(error: &BrokerError, cluster: &Cluster, expired: Option<Timestamp>) -> Observation {
     let broker = &error.broker;
-    let mut detail = format!("broker {broker} cannot be used; other brokers answer");
+    let mut detail = match broker.as_str() {
+        TOKEN => "the daemon cannot open new connections to Kafka; those that are open go on".to_owned(),
+        broker => format!("broker {broker} cannot be used; other brokers answer"),
+    };
     if error.failure != BrokerFailure::Unreachable {
         detail = format!("{detail}; {}", reason(error, cluster, expired));
     }
@@ -80,9 +83,11 @@ fn all_brokers(
     // In the order of their names: the latest error is another one every time.
     let mut sorted: Vec<_> = errors.iter().collect();
     sorted.sort_unstable_by(|one, other| one.broker.cmp(&other.broker));
+    // A client without a token is not even let in to be refused: that comes first.
+    let token = sorted.iter().find(|error| error.broker == TOKEN);
     let first = |failure| sorted.iter().find(|error| error.failure == failure);
     let brokers = &cluster.brokers;
-    let (code, detail) = if let Some(refused) = first(BrokerFailure::Authentication) {
+    let (code, detail) = if let Some(refused) = token.or_else(|| first(BrokerFailure::Authentication)) {
         let why = reason(refused, cluster, expired);
         let detail = format!("no broker of {brokers} accepts the daemon's credentials; {why}");
         (Code::KafkaAuthenticationFailed, detail)
@@ -115,7 +120,8 @@ fn reason(error: &BrokerError, cluster: &Cluster, expired: Option<Timestamp>) ->
             of_own_certificate(cluster, expired)
         }
         BrokerFailure::Authentication => of_login(error, cluster),
-        _ => "restore it, or the network; no restart is needed".to_owned(),
+        BrokerFailure::Authorization => "grant it to the daemon's principal; no restart is needed".to_owned(),
+        BrokerFailure::Unreachable => "restore it, or the network; no restart is needed".to_owned(),
     }
 }
 

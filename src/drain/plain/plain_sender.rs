@@ -64,6 +64,9 @@ impl PlainSender {
 
     /// A partition confirmed a record.
     pub(super) fn arrived(&mut self, flight: &InFlightRecord, now: Instant) {
+        // A permission is the user's, not a producer's.
+        self.main.allowed();
+        self.solo.allowed();
         if flight.solo {
             self.solo.record_success();
         } else {

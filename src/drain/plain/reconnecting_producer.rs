@@ -110,7 +110,11 @@ impl ReconnectingProducer {
 
     /// A record arrived.
     pub(super) fn record_success(&mut self) {
-        self.denied = None;
         self.backoff.reset();
+    }
+
+    /// Kafka took a record of this user, by whichever producer.
+    pub(super) fn allowed(&mut self) {
+        self.denied = None;
     }
 }

@@ -52,7 +52,9 @@ pub(super) async fn post<C: CommandService>(
     }
     api.limited_rest(name.as_deref(), client, taken.commands.len()).await?;
     let idempotency = taken.idempotency(key, &body.bytes);
-    let traceparent = traceparent.or(taken.traceparent);
+    // That of the request, then the event's, then one that the sampler has begun.
+    let given = headers::traceparent(headers).is_some();
+    let traceparent = if given { traceparent } else { taken.traceparent.or(traceparent) };
     let request = Request { commands: taken.commands, traceparent, idempotency, principal: caller.owner() };
     let receipt = api.commands.submit(request).await.map_err(|error| {
         let retry_after = api.commands.retry_after(&error);
