@@ -16,7 +16,7 @@ use support::{daemon, services, wait};
 const NOBODY: &str = "127.0.0.1:9";
 
 /// Asks; the exit code, and the report.
-fn asked(forebay: Forebay) -> (Option<i32>, Value) {
+pub fn asked(forebay: Forebay) -> (Option<i32>, Value) {
     let mut forebay =
         forebay.args(&["check-config", "--connect", "--json"]).set("telemetry.log_level", "error");
     forebay.launch();
@@ -34,7 +34,8 @@ fn check<'a>(report: &'a Value, dependency: &str, name: &str) -> &'a Value {
     found.unwrap_or_else(|| panic!("no {dependency} {name} in {report:#}"))
 }
 
-fn is(report: &Value, dependency: &str, name: &str, verdict: &str, parts: &[&str]) {
+/// Whether a check has this verdict, and these parts in what it says.
+pub fn is(report: &Value, dependency: &str, name: &str, verdict: &str, parts: &[&str]) {
     let check = check(report, dependency, name);
     let said =
         format!("{}\n{}", check["detail"].as_str().unwrap(), check["advice"].as_str().unwrap_or_default());
