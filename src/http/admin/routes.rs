@@ -26,10 +26,11 @@ use crate::profile::Profiler;
 use crate::ratelimit::Limits;
 use crate::status::StatusError;
 use crate::task::TaskSet;
+use crate::units::Timestamp;
 
 const PROMETHEUS_TEXT: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
 
-/// How long the page waits for the log, twice at most. A look-up takes milliseconds.
+/// How long the page waits for log and database, twice at most. A look-up takes milliseconds.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Longer than any id. What was typed is shown again.
 const MAX_TYPED: usize = 100;
@@ -53,6 +54,7 @@ pub struct Admin {
     /// The turn of a look-up of a command, and those that run.
     finding: Arc<Mutex<()>>,
     look_ups: TaskSet,
+    patience: Duration,
 }
 
 impl Admin {
@@ -74,7 +76,14 @@ impl Admin {
             profiler: Profiler::default(),
             finding: Arc::default(),
             look_ups: TaskSet::default(),
+            patience: PATIENCE,
         }
+    }
+
+    /// The same with look-ups that may take so long.
+    #[cfg(test)]
+    pub fn with_patience(self, patience: Duration) -> Self {
+        Self { patience, ..self }
     }
 
     /// The same with limits that can be changed.
@@ -104,21 +113,21 @@ impl Admin {
                 Some(LookUp { id, found })
             }
         };
-        Page::new(&self.backend.overview(), look_up.as_ref())
+        Page::new(&self.backend.overview(), look_up.as_ref(), Timestamp::now())
     }
 
     /// Looks a command up, in the log's files too. One at a time, and waited for only so long: a disk that does not answer
     /// keeps one look-up, and the page says so.
     async fn find(&self, id: CommandId) -> Result<Status, StatusError> {
-        let late = || Err(StatusError::Unavailable("the log did not answer in time".to_owned()));
-        let turn = tokio::time::timeout(PATIENCE, Arc::clone(&self.finding).lock_owned());
+        let late = || Err(StatusError::Unavailable("log and database did not answer in time".to_owned()));
+        let turn = tokio::time::timeout(self.patience, Arc::clone(&self.finding).lock_owned());
         let Ok(turn) = turn.await else { return late() };
         let backend = Arc::clone(&self.backend);
         let found = self.look_ups.begin(async move {
             let _turn = turn;
             backend.find_command(id).await
         });
-        match tokio::time::timeout(PATIENCE, found).await {
+        match tokio::time::timeout(self.patience, found).await {
             Ok(Ok(found)) => found,
             _ => late(),
         }

@@ -52,9 +52,9 @@ pub struct Page {
 }
 
 impl Page {
-    /// The page at this moment.
-    pub fn new(overview: &Overview, look_up: Option<&LookUp>) -> Self {
-        let (at, now) = (Timestamp::now(), Instant::now());
+    /// The page at the moment `at`, which is now.
+    pub fn new(overview: &Overview, look_up: Option<&LookUp>, at: Timestamp) -> Self {
+        let now = Instant::now();
         let readiness = &overview.readiness;
         let mut sections = vec![
             ("state", problems::state(overview)),

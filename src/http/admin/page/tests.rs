@@ -73,7 +73,7 @@ fn overview(history: &History, problems: Vec<Problem>) -> Overview {
 }
 
 fn html(history: &History, problems: Vec<Problem>) -> String {
-    Page::new(&overview(history, problems), None).html()
+    Page::new(&overview(history, problems), None, Timestamp::now()).html()
 }
 
 #[test]
@@ -81,7 +81,7 @@ fn text_from_elsewhere_is_no_markup_in_any_section() {
     let hostile = Observation::new(Code::DrainPaused, HOSTILE).with_error(HOSTILE);
     let look_up = LookUp { id: HOSTILE.to_owned(), found: Err(StatusError::Unavailable(HOSTILE.to_owned())) };
     let overview = overview(&recorded(0..20, 1), problems(vec![hostile]));
-    let page = Page::new(&overview, Some(&look_up));
+    let page = Page::new(&overview, Some(&look_up), Timestamp::now());
     let html = page.html();
     assert!(!html.contains("<script>"), "{html}");
     assert!(html.matches("&lt;script&gt;").count() >= 11, "each place shows it: {html}");
@@ -124,7 +124,7 @@ fn a_line_does_not_lead_over_a_time_without_points() {
 fn a_process_without_a_log_does_not_say_that_it_accepts() {
     let readiness =
         Readiness { ready: true, reason: None, dependencies: BTreeMap::new(), problems: Vec::new() };
-    let html = Page::new(&Overview::without_log(readiness, Arc::default()), None).html();
+    let html = Page::new(&Overview::without_log(readiness, Arc::default()), None, Timestamp::now()).html();
     assert!(html.contains("Applying commands") && !html.contains("Accepting"), "{html}");
     assert!(!html.contains("<form") && !html.contains("figures"), "{html}");
 }
@@ -139,8 +139,9 @@ fn a_time_with_problems_is_shaded() {
 fn figures_that_are_no_longer_taken_say_of_when_they_are() {
     let history = recorded(0..2, 0);
     let mut overview = overview(&history, Vec::new());
-    assert!(Page::new(&overview, None).html().contains("As of <time"));
+    let at = overview.history.as_ref().unwrap().taken_at;
+    assert!(Page::new(&overview, None, at).html().contains("As of <time"));
     overview.history =
         overview.history.map(|view| View { taken_at: view.taken_at.before(Duration::from_secs(60)), ..view });
-    assert!(Page::new(&overview, None).html().contains("no newer ones could be taken"));
+    assert!(Page::new(&overview, None, at).html().contains("no newer ones could be taken"));
 }
