@@ -139,7 +139,9 @@ impl Request {
     pub(super) fn bytes(&self) -> usize {
         // Envelope, frame, queue entry and channel of one command.
         const OVERHEAD: usize = 512;
-        let of = |c: &Submission| c.value.len() + c.headers.len() + c.key.as_ref().map_or(0, Bytes::len);
+        let of = |c: &Submission| {
+            c.value.len() + c.headers.len() + c.content_type.len() + c.key.as_ref().map_or(0, Bytes::len)
+        };
         self.commands.iter().map(|command| of(command) + OVERHEAD).sum()
     }
 }
