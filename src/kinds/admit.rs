@@ -61,16 +61,22 @@ impl Kind {
     }
 
     /// A body that this kind admits: the first of the schema's `examples` that does, else one made from the schema with as
-    /// few members as it takes. `None` where neither is admitted, or where the kind does not take JSON.
+    /// few members as it takes; of an event, its data. `None` where neither is admitted, or where the kind takes no JSON.
     pub fn example(&self) -> Option<Value> {
         let key = match &self.key {
-            _ if !self.takes_json() => return None,
+            _ if !self.reads_json() => return None,
             Key::Pointer(pointer) => pointer.tokens(),
             Key::None | Key::Header(_) => Default::default(),
         };
         let anything = Value::Bool(true);
         let mut candidates = example::candidates(self.schema().unwrap_or(&anything), key);
-        candidates.find(|body| self.admit(&Bytes::from(body.to_string())).is_ok())
+        candidates.find(|body| {
+            let body = Bytes::from(body.to_string());
+            match self.cloudevents {
+                CloudEvents::Off => self.admit(&body).is_ok(),
+                CloudEvents::Binary | CloudEvents::Structured => self.admit_data(Some(&body)).is_ok(),
+            }
+        })
     }
 
     /// What a body of this media type (in lower case, without parameters; `None`: the client names none) is read as;
@@ -87,6 +93,21 @@ impl Kind {
     /// Whether it takes `application/json`, and with that batches of lines.
     pub fn takes_json(&self) -> bool {
         self.content_types.takes_json()
+    }
+
+    /// Whether some of its bodies are JSON: `application/json`, or a type that ends in `+json`.
+    pub fn reads_json(&self) -> bool {
+        self.content_types.reads_json()
+    }
+
+    /// Whether some of its bodies are not JSON.
+    pub fn reads_bytes(&self) -> bool {
+        self.content_types.opaque().is_some()
+    }
+
+    /// Whether its commands are CloudEvents.
+    pub fn takes_events(&self) -> bool {
+        self.cloudevents != CloudEvents::Off
     }
 
     /// The request header, in lower case, that is the key of its commands.

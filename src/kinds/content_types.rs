@@ -75,6 +75,11 @@ impl ContentTypes {
     pub fn takes_json(&self) -> bool {
         self.takes_json
     }
+
+    /// Whether any of them is JSON.
+    pub fn reads_json(&self) -> bool {
+        self.types.iter().any(|one| is_json(one))
+    }
 }
 
 /// The rule that a media type breaks.
@@ -113,6 +118,7 @@ mod tests {
         assert_eq!(json.content(Some("application/json")), Some(Content::Json));
         assert_eq!(json.content(Some("application/octet-stream")), None);
         assert_eq!(json.opaque(), None);
+        assert!(json.reads_json());
 
         let avro = build(&["application/avro", "application/vnd.a+json"]).unwrap();
         assert_eq!(avro.content(Some("application/avro")), Some(Content::Opaque));
@@ -121,9 +127,11 @@ mod tests {
             assert_eq!(avro.content(other), None, "{other:?}");
         }
         assert_eq!(avro.opaque(), Some("application/avro"));
+        assert!(avro.reads_json() && !avro.takes_json());
 
         let any = build(&["application/octet-stream"]).unwrap();
         assert_eq!(any.content(None), Some(Content::Opaque));
+        assert!(!any.reads_json());
     }
 
     #[test]

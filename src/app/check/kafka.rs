@@ -7,6 +7,8 @@ use crate::command::{CHECKPOINT_TOPIC, USER_DEAD_TOPIC, USER_RETRY_TOPIC, USER_T
 use crate::config::Config;
 use crate::drain::Guarantee;
 use crate::kafka::{Brokers, ErrorCode, Inquiry, TopicSettings};
+use crate::kinds;
+use crate::kinds::CloudEvents;
 
 use super::advice;
 use super::report::Check;
@@ -84,8 +86,8 @@ struct Topic {
     name: String,
     /// The largest record that the daemon sends there, if the configuration says so.
     largest: u64,
-    /// Whether all its records have keys.
-    keyed: bool,
+    /// What gives keys to records that may have none, if there are any.
+    unkeyed: Option<&'static str>,
     /// Whether the daemon creates it.
     ours: bool,
     /// Whether this daemon reads it.
@@ -96,15 +98,15 @@ fn topics(config: &Config) -> Vec<Topic> {
     let largest = config.kafka.message_max.0;
     let mut topics: Vec<Topic> = Vec::new();
     for kind in &config.kinds {
-        let keyed = kind.key.is_some();
+        let unkeyed = key_advice(kind);
         match topics.iter_mut().find(|topic| topic.name == kind.topic) {
-            Some(topic) => topic.keyed &= keyed,
+            Some(topic) => topic.unkeyed = topic.unkeyed.or(unkeyed),
             None => {
-                topics.push(Topic { name: kind.topic.clone(), largest, keyed, ours: false, read: false });
+                topics.push(Topic { name: kind.topic.clone(), largest, unkeyed, ours: false, read: false });
             }
         }
     }
-    let ours = |name: &str, read| Topic { name: name.to_owned(), largest, keyed: true, ours: true, read };
+    let ours = |name: &str, read| Topic { name: name.to_owned(), largest, unkeyed: None, ours: true, read };
     if config.serves_users() {
         let read = config.consumes();
         topics.extend([ours(USER_TOPIC, read), ours(USER_RETRY_TOPIC, read), ours(USER_DEAD_TOPIC, false)]);
@@ -113,6 +115,17 @@ fn topics(config: &Config) -> Vec<Topic> {
         topics.push(Topic { largest: 0, ..ours(CHECKPOINT_TOPIC, true) });
     }
     topics
+}
+
+/// What gives keys to all records of a kind; none: they have them.
+fn key_advice(kind: &kinds::Config) -> Option<&'static str> {
+    match (&kind.key, &kind.key_header, kind.cloudevents) {
+        (Some(_), _, _) | (_, Some(_), _) => None,
+        (None, None, CloudEvents::Off) => Some("set `key` or `key_header` in [[kinds]]"),
+        (None, None, _) => {
+            Some("send the attribute `partitionkey` with every event, or set `key` in [[kinds]]")
+        }
+    }
 }
 
 fn check_topic(config: &Config, inquiry: &Inquiry, topic: &Topic) -> Check {
@@ -164,10 +177,11 @@ fn misfit(topic: &Topic, settings: &TopicSettings) -> Option<(String, String)> {
         );
         return Some((detail, advice));
     }
-    if settings.is_compacted && !topic.keyed {
-        let detail = "it is compacted, and a kind sends records without a key, which brokers refuse";
-        let advice = "set `key` in [[kinds]], or cleanup.policy=delete on the topic";
-        return Some((detail.to_owned(), advice.to_owned()));
+    if settings.is_compacted
+        && let Some(advice) = topic.unkeyed
+    {
+        let detail = "it is compacted, and records of a kind may have no key, which brokers refuse";
+        return Some((detail.to_owned(), format!("{advice}, or set cleanup.policy=delete on the topic")));
     }
     None
 }
@@ -193,5 +207,32 @@ fn transactions(inquiry: &Inquiry) -> Check {
             let advice = advice::of_right(&refusal, "Write", "the transactional ids of the log, or `*`");
             Check::failed("transactional-id", NOBODYS, refusal.words, advice)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kinds::defaults;
+
+    #[test]
+    fn a_compacted_topic_needs_keys_and_the_advice_is_of_the_kind() {
+        let kind = |key: Option<&str>, header: Option<&str>, cloudevents| kinds::Config {
+            key: key.map(str::to_owned),
+            key_header: header.map(str::to_owned),
+            cloudevents,
+            ..defaults().remove(0)
+        };
+        let advice = |kind: &kinds::Config| {
+            let unkeyed = key_advice(kind);
+            let topic = Topic { name: "t".to_owned(), largest: 1, unkeyed, ours: false, read: false };
+            let settings = TopicSettings { max_message_bytes: 1, is_compacted: true };
+            misfit(&topic, &settings).map(|(_, advice)| advice).unwrap_or_default()
+        };
+        assert_eq!(advice(&kind(Some("/id"), None, CloudEvents::Off)), "");
+        assert_eq!(advice(&kind(None, Some("file-name"), CloudEvents::Off)), "");
+        assert!(advice(&kind(None, None, CloudEvents::Off)).contains("`key_header`"));
+        assert_eq!(advice(&kind(Some("/id"), None, CloudEvents::Binary)), "");
+        assert!(advice(&kind(None, None, CloudEvents::Structured)).contains("`partitionkey`"));
     }
 }

@@ -76,10 +76,15 @@ fn body(config: &Config, file: &Path) -> Result<Bytes, Failure> {
 }
 
 fn in_words(trial: &Trial) -> String {
-    let Trial { kind, topic, key, body_bytes, record_bytes, message_max } = trial;
-    let key = key.as_ref().map_or("none: its kind has no key".to_owned(), |key| format!("{key:?}"));
+    let Trial { kind, topic, key, key_from, body_bytes, record_bytes, message_max } = trial;
+    let key = match (key, key_from) {
+        (Some(key), _) => format!("{key:?}"),
+        (None, Some(place)) => place.clone(),
+        (None, None) => "none: its kind has no key".to_owned(),
+    };
     format!(
         "accepted as {kind}\n  topic   {topic}\n  key     {key}\n  body    {body_bytes} bytes\n  record  at most \
-         {record_bytes} bytes with key and headers, of {message_max} ([kafka] message_max)\n"
+         {record_bytes} bytes of {message_max} ([kafka] message_max), without what a request adds: key header, trace, \
+         idempotency key, attributes\n"
     )
 }

@@ -51,8 +51,9 @@ impl Refusals {
             self.worst = Some(problem.kind);
         }
         if problem.errors.is_empty() {
-            let pointer = problem.field.as_deref().unwrap_or_default();
-            self.errors.push(at(Place::new(pointer, &*problem.detail)));
+            // Other fields are names: of a header, or of a member that stands twice.
+            let pointer = problem.field.as_deref().filter(|field| field.starts_with('/'));
+            self.errors.push(at(Place::new(pointer.unwrap_or_default(), &*problem.detail)));
         }
         for place in problem.errors.iter() {
             self.errors.push(at(place.clone()));

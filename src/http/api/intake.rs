@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use hyper::HeaderMap;
+use sha2::{Digest, Sha256};
 
 use super::admission::Admission;
 use super::batch;
@@ -13,7 +14,7 @@ use super::wrong_type::refusal;
 use crate::http::headers;
 use crate::http::media_type::{Format, MediaType};
 use crate::http::problem::Problem;
-use crate::kinds::{CloudEvents, Content, Kind};
+use crate::kinds::{Content, Kind};
 
 /// How a body is read.
 pub(super) enum Intake {
@@ -29,7 +30,7 @@ impl Intake {
     /// What the headers say of the body, or why the kind does not take it.
     pub(super) fn of(kind: &Kind, headers: &HeaderMap) -> Result<Self, Problem> {
         let media_type = MediaType::of(headers)?;
-        if kind.cloudevents() != CloudEvents::Off {
+        if kind.takes_events() {
             return Ok(Self::Events(Events::of(kind, media_type.as_ref(), headers)?));
         }
         let essence = media_type.as_ref().map(|media_type| &*media_type.essence);
@@ -83,10 +84,16 @@ impl Intake {
             Self::Events(events) => return events.take(body, admission),
         };
         // Under another key it is another command.
-        let bound_to =
-            key.map(|key| Bytes::from([&(key.len() as u64).to_le_bytes(), &key[..], body].concat()));
+        let bound_to = key.map(|key| digest(&key, body));
         Ok(Taken { commands, own_key: None, bound_to, traceparent: None })
     }
+}
+
+/// What tells a key and a body from every other two, and is no second copy of the body.
+fn digest(key: &[u8], body: &[u8]) -> Bytes {
+    let length = (key.len() as u64).to_le_bytes();
+    let digest = Sha256::new_with_prefix(length).chain_update(key).chain_update(body).finalize();
+    Bytes::copy_from_slice(&digest)
 }
 
 /// Whether Kafka is told `application/json`, whatever the spelling.

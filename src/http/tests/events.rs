@@ -14,6 +14,7 @@ use crate::units::ByteSize;
 const BINARY: &str = "/v1/commands/binary.store";
 const STRUCTURED: &str = "/v1/commands/structured.store";
 const ORDER: &str = "/v1/commands/order.event";
+const PLUS: &str = "/v1/commands/plus.event";
 const LEAST: &str = "ce-specversion: 1.0\r\nce-id: 1\r\nce-source: /s\r\nce-type: t\r\n";
 const DOCUMENT: &str = "Content-Type: application/cloudevents+json\r\n";
 const BATCH: &str = "Content-Type: application/cloudevents-batch+json; charset=utf-8\r\n";
@@ -43,7 +44,12 @@ async fn serve_with(config: Config) -> Server {
         cloudevents: CloudEvents::Binary,
         ..defaults().remove(0)
     };
+    let plus = kinds::Config {
+        content_types: vec!["application/vnd.a+json".to_owned()],
+        ..kind("plus.event", CloudEvents::Binary)
+    };
     let kinds = [
+        plus,
         kind("binary.store", CloudEvents::Binary),
         kind("structured.store", CloudEvents::Structured),
         kind("plain.store", CloudEvents::Off),
@@ -195,6 +201,13 @@ async fn types_that_a_kind_does_not_take_are_refused() {
     let image = event(&json!({"datacontenttype": "image/png", "data_base64": "AA=="})).to_string();
     let problem = client.post(BINARY, DOCUMENT, image).await.is_problem(415, "unsupported_media_type");
     assert_eq!(problem["field"], "/datacontenttype");
+    let lines = "Content-Type: application/x-ndjson\r\n";
+    let problem = server.connect().await.post(ORDER, &format!("{LEAST}{lines}"), "{}").await;
+    assert_eq!(
+        problem.is_problem(415, "unsupported_media_type")["detail"],
+        "This kind takes CloudEvents: application/cloudevents+json, application/cloudevents-batch+json, or ce- headers with \
+         data as application/json."
+    );
     server.nothing_was_submitted();
 }
 
@@ -261,6 +274,9 @@ async fn a_batch_is_accepted_as_a_whole_or_each_fault_is_named() {
         .map(|one| one["pointer"].as_str().unwrap().to_owned())
         .collect();
     assert_eq!(places, ["/1/specversion", "/1/source", "/1/type", "/2", "/3/datacontenttype"]);
+    let twice = r#"[{"specversion":"1.0","id":"1","id":"2","source":"/s","type":"t"}]"#;
+    let problem = client.post(BINARY, BATCH, twice).await.is_problem(400, "malformed_body");
+    assert_eq!(problem["errors"][0]["pointer"], "/0", "the name of a member is no pointer: {problem}");
     for malformed in ["{}", "[", "[1]x"] {
         client.post(BINARY, BATCH, malformed).await.is_problem(400, "malformed_body");
     }
@@ -334,10 +350,31 @@ async fn an_attribute_of_64_kib_passes_in_a_document_and_counts_for_the_record()
 async fn the_description_names_the_formats_of_events() {
     let server = serve().await;
     let described = server.connect().await.get("/openapi.json", "").await.json();
-    let post = &described["paths"]["/v1/commands/{kind}"]["post"];
+    let post = &described["paths"][BINARY]["post"];
     let content = post["requestBody"]["content"].as_object().unwrap();
     assert!(content.contains_key("application/cloudevents+json"));
     assert!(content.contains_key("application/cloudevents-batch+json"));
     let parameters = post["parameters"].as_array().unwrap();
     assert!(parameters.iter().any(|one| one["name"] == "ce-specversion"));
+}
+
+#[tokio::test]
+async fn the_description_says_what_data_and_key_of_an_event_are() {
+    let server = serve().await;
+    let described = server.connect().await.get("/openapi.json", "").await.json();
+    let says = |path: &str, texts: &[&str]| {
+        let description = described["paths"][path]["post"]["description"].as_str().unwrap();
+        assert!(texts.iter().all(|text| description.contains(text)), "{description}");
+    };
+    let body = |path: &str| described["paths"][path]["post"]["requestBody"].clone();
+    says(BINARY, &["The data may be any JSON value", "The attribute `partitionkey` is the key"]);
+    says(ORDER, &["The data must satisfy", "The value at `/id` in the data is the key"]);
+    says(PLUS, &["The data may be any JSON value.", "The attribute `partitionkey` is the key"]);
+    let required = |path: &str| body(path)["required"] == true;
+    assert!(required(ORDER), "the key is in the data");
+    assert!(!required(BINARY) && !required(PLUS), "an event may have no data");
+    assert!(body(PLUS)["content"]["application/vnd.a+json"]["example"].is_object());
+    let schema =
+        body(BINARY)["content"]["application/json"]["schema"]["$ref"].as_str().unwrap()[1..].to_owned();
+    assert_eq!(described.pointer(&schema).unwrap()["type"], Value::Null, "any value, not only an object");
 }

@@ -25,6 +25,7 @@ async fn serve(message_max: ByteSize) -> Server {
         kind("plain.store", &["application/x-protobuf"], None),
         kind("mixed.store", &["application/json", "text/plain", "application/vnd.a+json"], None),
         kind("named.create", &["application/json"], Some("file-name")),
+        kind("plus.store", &["application/vnd.a+json"], None),
     ];
     serve_parts(config(), message_max, Kinds::build(&kinds).unwrap()).await
 }
@@ -156,13 +157,15 @@ async fn the_key_in_a_header_must_be_there_once_and_within_its_bounds() {
 async fn an_idempotency_key_is_bound_to_the_key_in_the_header_too() {
     let server = serve(ByteSize::mib(1)).await;
     let mut client = server.connect().await;
-    for name in ["a", "b", "b"] {
+    for (name, body) in [("a", "same"), ("b", "same"), ("b", "same"), ("b", "other")] {
         let headers = format!("Idempotency-Key: k\r\nFile-Name: {name}\r\n");
-        assert_eq!(client.post(FILE, &headers, "same").await.status, 202);
+        assert_eq!(client.post(FILE, &headers, body).await.status, 202);
     }
     let bound: Vec<_> = server.log.submitted().into_iter().map(|one| one.idempotency.unwrap().body).collect();
     assert_ne!(bound[0], bound[1]);
     assert_eq!(bound[1], bound[2]);
+    assert_ne!(bound[2], bound[3], "another body");
+    assert!(bound.iter().all(|one| one.len() == 32), "a digest, and no second copy of the body");
 }
 
 #[tokio::test]
@@ -185,22 +188,36 @@ async fn bytes_have_the_limits_of_other_bodies() {
 async fn the_description_names_what_the_kinds_take() {
     let server = serve(ByteSize::mib(1)).await;
     let described = server.connect().await.get("/openapi.json", "").await.json();
-    let post = &described["paths"]["/v1/commands/{kind}"]["post"];
-    let content = post["requestBody"]["content"].as_object().unwrap();
-    let names: Vec<_> = content.keys().map(String::as_str).collect();
-    assert_eq!(
-        names,
-        [
-            "application/avro",
-            "application/json",
-            "application/octet-stream",
-            "application/vnd.a+json",
-            "application/x-ndjson",
-            "application/x-protobuf",
-            "text/plain",
-        ]
-    );
-    let header =
-        post["parameters"].as_array().unwrap().iter().find(|one| one["name"] == "file-name").unwrap();
-    assert!(header["description"].as_str().unwrap().contains("`file.store`, `named.create`"), "{header}");
+    let post = |path: &str| described["paths"][path]["post"].clone();
+    let json = ["application/json", "application/x-ndjson"];
+    for (path, expected) in [
+        (FILE, &["application/avro", "application/octet-stream"][..]),
+        ("/v1/commands/plain.store", &["application/x-protobuf"]),
+        ("/v1/commands/mixed.store", &[json[0], "application/vnd.a+json", json[1], "text/plain"]),
+        ("/v1/commands/named.create", &json),
+        ("/v1/commands/plus.store", &["application/vnd.a+json"]),
+    ] {
+        let post = post(path);
+        let content = post["requestBody"]["content"].as_object().unwrap();
+        let mut names: Vec<_> = content.keys().map(String::as_str).collect();
+        names.sort_unstable();
+        assert_eq!(names, expected, "{path}");
+        assert_eq!(post["requestBody"]["required"], true, "{path}");
+    }
+    for path in [FILE, "/v1/commands/named.create"] {
+        let post = post(path);
+        let parameters = post["parameters"].as_array().unwrap();
+        let header = parameters.iter().find(|one| one["name"] == "file-name").unwrap();
+        assert_eq!((&header["in"], &header["required"]), (&"header".into(), &true.into()), "{path}");
+    }
+    let says = |path: &str, text: &str| {
+        let post = post(path);
+        assert!(post["description"].as_str().unwrap().contains(text), "{post}");
+    };
+    says(FILE, "Any bytes are accepted. The header `file-name` is the key");
+    says("/v1/commands/plus.store", "Any JSON object is accepted. The kind has no key");
+    says("/v1/commands/mixed.store", "Any JSON object is accepted, and any bytes of the other media types.");
+    let plus = post("/v1/commands/plus.store");
+    let example = &plus["requestBody"]["content"]["application/vnd.a+json"]["example"];
+    assert!(example.is_object(), "{plus}");
 }

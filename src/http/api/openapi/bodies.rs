@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::components::reference;
 use super::kinds::DescribedKind;
 use crate::command::is_json;
-use crate::kinds::{CloudEvents, Kind};
+use crate::kinds::Kind;
 
 const NDJSON: &str = "application/x-ndjson";
 
@@ -15,7 +15,7 @@ pub fn content(kind: &DescribedKind<'_>) -> Value {
     for name in kind.kind.content_types() {
         content.insert(name.clone(), media_type(name, kind));
     }
-    if takes_events(kind.kind) {
+    if kind.kind.takes_events() {
         let batch = json!({"type": "array", "maxItems": 10_000, "items": event(), "description": "All are accepted or none"});
         content.insert("application/cloudevents+json".to_owned(), json!({"schema": event()}));
         content.insert("application/cloudevents-batch+json".to_owned(), json!({"schema": batch}));
@@ -28,16 +28,16 @@ pub fn content(kind: &DescribedKind<'_>) -> Value {
 /// Headers that the kind knows: name, description, and whether it requires them.
 pub fn headers(kind: &Kind) -> Vec<(String, String, bool)> {
     let key = kind.key_header().map(|name| (name.to_owned(), "The key of the record.".to_owned(), true));
-    let names: &[&str] = if takes_events(kind) { &["specversion", "id", "source", "type"] } else { &[] };
+    let names: &[&str] = if kind.takes_events() { &["specversion", "id", "source", "type"] } else { &[] };
     let attributes = names.iter().map(|name| {
         let text = format!("The attribute `{name}` of an event in binary mode, which requires it.");
         (format!("ce-{name}"), text, false)
     });
-    key.into_iter().chain(attributes).collect()
-}
-
-fn takes_events(kind: &Kind) -> bool {
-    kind.cloudevents() != CloudEvents::Off
+    let partition_key = (kind.takes_events() && kind.key().is_none()).then(|| {
+        let text = "The attribute `partitionkey` of an event in binary mode: the key of the record.";
+        ("ce-partitionkey".to_owned(), text.to_owned(), false)
+    });
+    key.into_iter().chain(attributes).chain(partition_key).collect()
 }
 
 fn media_type(name: &str, kind: &DescribedKind<'_>) -> Value {

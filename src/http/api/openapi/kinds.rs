@@ -40,13 +40,19 @@ impl DescribedKind<'_> {
     /// Its schema, and the definitions of that.
     pub fn schemas(&self) -> Vec<(String, Value)> {
         let opaque = |schema: Value| vec![(self.component(), schema)];
+        // What a body is whatever its schema says.
+        let any = match self.kind.takes_events() && self.kind.key().is_none() {
+            true => json!({}),
+            false => json!({"type": "object"}),
+        };
         match self.kind.schema() {
+            None if any == json!({}) => opaque(json!({"description": "Any JSON value"})),
             None => opaque(keyed(self.kind.key())),
             Some(schema) => dialect::translate(schema, &self.component()).unwrap_or_else(|| {
-                opaque(json!({
-                    "type": "object",
-                    "description": "The kind has a JSON Schema, with references that OpenAPI cannot express.",
-                }))
+                let mut schema = any;
+                schema["description"] =
+                    json!("The kind has a JSON Schema, with references that OpenAPI cannot express.");
+                opaque(schema)
             }),
         }
     }
@@ -54,22 +60,55 @@ impl DescribedKind<'_> {
     /// What there is to say about it.
     pub fn description(&self) -> String {
         let kind = self.kind;
-        let schema = match kind.schema() {
-            Some(_) => "The body must satisfy the kind's schema.",
-            None if kind.takes_json() => "Any JSON object is accepted.",
-            None => "Any bytes are accepted.",
+        let (commands, demands) = match kind.takes_events() {
+            true => ("CloudEvents", data_demands(kind)),
+            false => ("Commands", body_demands(kind)),
         };
-        let key = match (kind.key(), kind.key_header()) {
-            (Some(pointer), _) => {
-                format!("The value at `{pointer}` is the key: commands of one key stay in order.")
-            }
-            (None, Some(header)) => {
-                format!("The header `{header}` is the key: commands of one key stay in order.")
-            }
-            (None, None) => "The kind has no key: commands may overtake each other.".to_owned(),
-        };
-        format!("Commands of the kind `{}`. {schema} {key}", kind.name())
+        format!("{commands} of the kind `{}`. {demands} {}", kind.name(), key_of(kind))
     }
+
+    /// Whether each request has a body: an event may have no data.
+    pub fn needs_body(&self) -> bool {
+        !self.kind.takes_events() || self.kind.admit_data(None).is_err()
+    }
+}
+
+fn body_demands(kind: &Kind) -> &'static str {
+    match kind.schema() {
+        Some(_) => "The body must satisfy the kind's schema.",
+        None if kind.reads_json() && kind.reads_bytes() => {
+            "Any JSON object is accepted, and any bytes of the other media types."
+        }
+        None if kind.reads_json() => "Any JSON object is accepted.",
+        None => "Any bytes are accepted.",
+    }
+}
+
+fn data_demands(kind: &Kind) -> &'static str {
+    match (kind.schema(), kind.key()) {
+        (Some(_), _) => "The data must satisfy the kind's schema.",
+        (None, Some(_)) => "The data may be any JSON object.",
+        (None, None) if kind.reads_json() && kind.reads_bytes() => {
+            "The data may be any JSON value, or any bytes of the other media types."
+        }
+        (None, None) if kind.reads_json() => "The data may be any JSON value.",
+        (None, None) => "The data may be any bytes.",
+    }
+}
+
+fn key_of(kind: &Kind) -> String {
+    let place = match (kind.key(), kind.key_header()) {
+        (Some(pointer), _) if kind.takes_events() => format!("The value at `{pointer}` in the data"),
+        (Some(pointer), _) => format!("The value at `{pointer}`"),
+        (None, Some(header)) => format!("The header `{header}`"),
+        (None, None) if kind.takes_events() => {
+            return "The attribute `partitionkey` is the key: events of one key stay in order. Events without it may overtake \
+                    each other."
+                .to_owned();
+        }
+        (None, None) => return "The kind has no key: commands may overtake each other.".to_owned(),
+    };
+    format!("{place} is the key: commands of one key stay in order.")
 }
 
 /// The only demand of a kind without a schema: its key is a string or a number.

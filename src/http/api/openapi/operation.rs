@@ -57,7 +57,7 @@ pub fn of_kind<E>(route: &Route<E>, access: Access, asks: bool, kind: &Described
     if let Some(parameters) = operation["parameters"].as_array_mut() {
         parameters.extend(headers);
     }
-    operation["requestBody"] = json!({"required": true, "content": bodies::content(kind)});
+    operation["requestBody"] = json!({"required": kind.needs_body(), "content": bodies::content(kind)});
     operation
 }
 
