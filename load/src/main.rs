@@ -46,6 +46,7 @@ use interrupt::Interrupt;
 use output::{Outcome, note, unless_closed};
 use plan::Plan;
 use report::Document;
+use run::Finished;
 
 fn main() -> ExitCode {
     let outcome = match Cli::try_parse() {
@@ -97,7 +98,7 @@ fn load(planned: &Planned<'_>) -> anyhow::Result<Outcome> {
     let made = runtime.block_on(run::run(&plan, &interrupt));
     // After a failed run the thread that hands requests over may still sleep.
     runtime.shutdown_background();
-    let document = made?;
+    let Finished { document, missing } = made?;
 
     let json = serde_json::to_string_pretty(&document)? + "\n";
     if let Some(file) = report {
@@ -109,7 +110,10 @@ fn load(planned: &Planned<'_>) -> anyhow::Result<Outcome> {
     let text = if options.json { json } else { report::print(&document) };
     // The exit code says what was found, with or without a reader.
     unless_closed(output::all(text.as_bytes()))?;
-    Ok(outcome(&document))
+    let outcome = outcome(&document);
+    let Some(error) = missing else { return Ok(outcome) };
+    note!("forebay-load: the report does not say what had reached Kafka: {error:#}");
+    Ok(Outcome::Incomplete)
 }
 
 /// Opens a file for a report. What it holds stays until the report is written: the run may fail.

@@ -18,9 +18,13 @@ pub fn pace(
 ) -> Option<Duration> {
     for due in arrivals {
         let mut now = clock.now();
-        while now < due {
+        loop {
+            // Asked also when requests are late: a pacer that cannot keep up never sleeps.
             if stop() {
                 return Some(now);
+            }
+            if now >= due {
+                break;
             }
             clock.sleep_until(due.min(now + NAP));
             now = clock.now();
@@ -86,5 +90,15 @@ mod tests {
         let stop = || clock.now() >= ms(100);
         let ended = pace([0, 10, 60_000].map(ms).into_iter(), &clock, stop, |_, _| seen += 1);
         assert_eq!((seen, ended), (2, Some(ms(110))));
+    }
+
+    #[test]
+    fn an_interruption_ends_it_also_when_all_requests_are_late() {
+        let clock = clock(0);
+        clock.sleep_until(ms(500));
+        let seen = Cell::new(0);
+        let hand_over = |_, _| seen.set(seen.get() + 1);
+        let ended = pace([0, 10, 20, 30].map(ms).into_iter(), &clock, || seen.get() == 2, hand_over);
+        assert_eq!((seen.get(), ended), (2, Some(ms(500))));
     }
 }

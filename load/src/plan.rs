@@ -54,10 +54,11 @@ impl<'a> Plan<'a> {
         let run: String = (0..8).map(|_| random.lowercase()).collect();
         let seed = course.seed.unwrap_or_else(|| u64::from(random.u32(..)));
         let logins = Arc::<Logins>::default();
-        let session = session(options, &logins)?;
+        let headers = fixed_headers(options)?;
+        let session = session(options, &headers, &logins)?;
         let mut operations = match mix(planned)? {
-            Some(mix) => of_users(options, mix, &run, &logins, &mut random)?,
-            None => of_template(options)?,
+            Some(mix) => of_users(options, mix, headers, &run, &logins, &mut random)?,
+            None => of_template(options, headers)?,
         };
         operations.run.clone_from(&run);
         operations.seed = seed;
@@ -113,7 +114,11 @@ fn mix(planned: &Planned<'_>) -> anyhow::Result<Option<Mix>> {
     options.mix.clone().map_or_else(default, Ok).map(Some)
 }
 
-fn session(options: &Target, logins: &Arc<Logins>) -> anyhow::Result<Option<Arc<Session>>> {
+fn session(
+    options: &Target,
+    headers: &HeaderMap,
+    logins: &Arc<Logins>,
+) -> anyhow::Result<Option<Arc<Session>>> {
     let source = match (&options.token_file, &options.login, &options.password_file) {
         (Some(file), _, _) => {
             fs::metadata(file).with_context(|| format!("--token-file {}", file.display()))?;
@@ -127,10 +132,10 @@ fn session(options: &Target, logins: &Arc<Logins>) -> anyhow::Result<Option<Arc<
         }
         _ => return Ok(None),
     };
-    Ok(Some(Arc::new(Session::new(source, RunClock::start(), Arc::clone(logins)))))
+    Ok(Some(Arc::new(Session::new(source, headers.clone(), RunClock::start(), Arc::clone(logins)))))
 }
 
-/// Headers that are the same for all requests.
+/// Headers that are the same for all requests, logins included. Read once: the file may be a pipe.
 fn fixed_headers(options: &Target) -> anyhow::Result<HeaderMap> {
     let mut headers = HeaderMap::new();
     headers.insert(USER_AGENT, HeaderValue::from_static(concat!("forebay-load/", env!("CARGO_PKG_VERSION"))));
@@ -145,8 +150,7 @@ fn fixed_headers(options: &Target) -> anyhow::Result<HeaderMap> {
 }
 
 /// Commands of a kind, or requests to any endpoint.
-fn of_template(options: &Target) -> anyhow::Result<Operations> {
-    let mut headers = fixed_headers(options)?;
+fn of_template(options: &Target, mut headers: HeaderMap) -> anyhow::Result<Operations> {
     let kind = match (&options.kind, &options.url) {
         (None, None) => Some(EXAMPLE_KIND),
         (kind, _) => kind.as_deref(),
@@ -184,6 +188,7 @@ fn read_body(path: &std::path::Path) -> anyhow::Result<Template> {
 fn of_users(
     options: &Target,
     mix: Mix,
+    headers: HeaderMap,
     run: &str,
     logins: &Arc<Logins>,
     random: &mut fastrand::Rng,
@@ -200,8 +205,8 @@ fn of_users(
     }
     let needed = mix.0.iter().any(|(name, _)| name == "login" || name == "read");
     let size = if needed { options.population } else { 0 };
-    let population = Population::new(run, size, RunClock::start(), logins, random);
-    Ok(operations(mix, what, fixed_headers(options)?, Some(Arc::new(population))))
+    let population = Population::new(run, size, &headers, RunClock::start(), logins, random);
+    Ok(operations(mix, what, headers, Some(Arc::new(population))))
 }
 
 fn operations(

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, bail};
 
-use crate::admin::Admin;
+use crate::admin::{Admin, State};
 use crate::drive::{Driven, drive};
 use crate::http::{Link, Server};
 use crate::interrupt::Interrupt;
@@ -15,16 +15,23 @@ use crate::plan::Plan;
 use crate::progress::registrations;
 use crate::report::{Document, Kafka, Latency, LevelsReport, LoginCounts, Measured, SCHEMA, Tool};
 
-/// How often an interruption is noticed before the run.
+/// How often an interruption is noticed before and after the requests.
 const TICK: Duration = Duration::from_millis(100);
 /// The longest time of the first connection, and of the first token.
 const CONNECTED_WITHIN: Duration = Duration::from_secs(10);
 
+/// What a run left.
+pub struct Finished {
+    /// The report.
+    pub document: Document,
+    /// Why figures are missing that were asked for.
+    pub missing: Option<anyhow::Error>,
+}
+
 /// Makes the run and its report.
-pub async fn run(plan: &Plan<'_>, interrupt: &Interrupt) -> anyhow::Result<Document> {
+pub async fn run(plan: &Plan<'_>, interrupt: &Interrupt) -> anyhow::Result<Finished> {
     let server = plan.endpoint.resolve(&plan.trust).await?;
-    let report = &plan.planned.common.report;
-    let mut admin = match &report.admin {
+    let mut admin = match &plan.planned.common.report.admin {
         Some(endpoint) => Some(Admin::new(endpoint, &plan.trust).await?),
         None => None,
     };
@@ -37,19 +44,39 @@ pub async fn run(plan: &Plan<'_>, interrupt: &Interrupt) -> anyhow::Result<Docum
         None => None,
     };
     let started_at = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
-    let driven = drive(plan, &server, interrupt).await?;
-    let kafka = match (&mut admin, before) {
-        (Some(admin), Some(before)) => {
-            let after = admin.state().await?;
-            let drained = match report.await_drained {
-                Some(within) => admin.await_drained(within).await?,
-                None => None,
-            };
-            Some(before.until(&after, drained))
-        }
+    let mut driven = drive(plan, &server, interrupt).await?;
+    let reached = match (&mut admin, before) {
+        (Some(admin), Some(before)) => Some(reached(plan, admin, before, interrupt).await),
         _ => None,
     };
-    Ok(document(plan, driven, kafka, started_at))
+    // An hour of requests is reported also when the admin listener fails afterwards.
+    let (kafka, missing) = match reached.transpose() {
+        Ok(None) => (None, None),
+        Ok(Some((kafka, ended_early))) => {
+            driven.interrupted |= ended_early;
+            (Some(kafka), None)
+        }
+        Err(error) => (None, Some(error)),
+    };
+    Ok(Finished { document: document(plan, driven, kafka, started_at), missing })
+}
+
+/// What reached Kafka, and whether an interruption ended the wait for the rest.
+async fn reached(
+    plan: &Plan<'_>,
+    admin: &mut Admin,
+    before: State,
+    interrupt: &Interrupt,
+) -> anyhow::Result<(Kafka, bool)> {
+    let after = admin.state().await?;
+    let Some(within) = plan.planned.common.report.await_drained else {
+        return Ok((before.until(&after, None), false));
+    };
+    let (drained, ended_early) = tokio::select! {
+        drained = admin.await_drained(within) => (drained?, false),
+        () = interrupted(interrupt) => (None, true),
+    };
+    Ok((before.until(&after, drained), ended_early))
 }
 
 /// Connects once, so that a wrong address is no run full of errors; obtains the first token; registers the users.

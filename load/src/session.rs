@@ -43,6 +43,8 @@ pub enum Source {
 /// A caller with a token. All its requests share it.
 pub struct Session {
     source: Source,
+    /// Of its logins.
+    headers: HeaderMap,
     clock: RunClock,
     logins: Arc<Logins>,
     token: Mutex<Option<Token>>,
@@ -56,8 +58,8 @@ struct Token {
 
 impl Session {
     /// Without a token yet.
-    pub fn new(source: Source, clock: RunClock, logins: Arc<Logins>) -> Self {
-        Self { source, clock, logins, token: Mutex::default() }
+    pub fn new(source: Source, headers: HeaderMap, clock: RunClock, logins: Arc<Logins>) -> Self {
+        Self { source, headers, clock, logins, token: Mutex::default() }
     }
 
     /// The header of a request. Obtains a token if there is none or it is about to expire.
@@ -93,7 +95,9 @@ impl Session {
     /// The request that logs this caller in. `None` if the token comes from a file.
     pub fn login(&self) -> Option<Outgoing> {
         let Source::Login { name, password } = &self.source else { return None };
-        let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
+        let mut headers = self.headers.clone();
+        // Whatever other requests carry.
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let body = json!({"name": name, "password": password}).to_string();
         let path = hyper::Uri::from_static("/login");
         Some(Outgoing { method: Method::POST, path, headers, body: body.into() })

@@ -251,7 +251,7 @@ def life(root):
     note("purged with everything delivered: the log is deleted, a database is kept")
 
     expect(root.symbols_of(root.package) <= root.symbols_in(), "symbols are missing in forebay-dbgsym")
-    note("forebay-dbgsym has the symbols of both programs")
+    note("forebay-dbgsym has the symbols of all three programs")
 
 
 life(Root(*map(pathlib.Path, sys.argv[1:])))

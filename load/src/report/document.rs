@@ -20,7 +20,7 @@ pub struct Document {
     pub version: &'static str,
     /// When the run began, RFC 3339.
     pub started_at: String,
-    /// Whether a signal ended it early.
+    /// Whether a signal ended it, or the wait for the backlog, early.
     pub interrupted: bool,
     /// What was asked for.
     pub settings: Settings,
@@ -38,7 +38,7 @@ pub struct Document {
     pub warm_up: Figures,
     /// Tokens that were obtained, the warm-up included.
     pub logins: LoginCounts,
-    /// What had reached Kafka. `None` without `--admin`.
+    /// What had reached Kafka. `None` without `--admin`, or if it failed after the requests.
     pub kafka: Option<Kafka>,
     /// The tool itself.
     pub tool: Tool,
@@ -95,7 +95,7 @@ pub struct Kafka {
     pub dead: u64,
     /// Records that waited when the warm-up began.
     pub backlog_before: u64,
-    /// Seconds until nothing waited any more. `None`: not within `--await-drained`, or not asked for.
+    /// Seconds until nothing waited any more. `None`: not within `--await-drained`, interrupted, or not asked for.
     pub drained_after_seconds: Option<f64>,
 }
 

@@ -62,8 +62,10 @@ impl FromStr for EnvHeader {
 impl EnvHeader {
     /// The header with its value.
     pub fn read(&self) -> anyhow::Result<(HeaderName, HeaderValue)> {
-        let value =
-            std::env::var(&self.variable).with_context(|| format!("--header-env {}", self.variable))?;
+        // The value is a secret, and the error of one that is not UTF-8 shows it.
+        let Ok(value) = std::env::var(&self.variable) else {
+            bail!("--header-env {}: not set, or not UTF-8", self.variable);
+        };
         let value = secret(&value).with_context(|| format!("--header-env {}", self.variable))?;
         Ok((self.name.clone(), value))
     }

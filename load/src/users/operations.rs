@@ -59,9 +59,7 @@ impl UserOperation {
             Self::Register => Call { message: population.newcomer(headers), session: None, keeper: None },
             Self::Login => {
                 let (_, session) = population.user(number);
-                let mut message = session.login()?;
-                message.headers.extend(headers.clone());
-                Call { message, session: None, keeper: Some(session) }
+                Call { message: session.login()?, session: None, keeper: Some(session) }
             }
             Self::Read => {
                 let (name, session) = population.user(number);

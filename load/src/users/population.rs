@@ -22,7 +22,7 @@ const ATTEMPTS: u32 = 20;
 const LONGEST_PAUSE: u64 = 5;
 /// How long a registration may wait for the database, in seconds.
 const APPLIED_WITHIN: &str = "wait=60";
-/// A registration that is not answered within this time fails.
+/// A registration or login that is not answered within this time fails.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(75);
 
 /// The users of a run.
@@ -38,6 +38,7 @@ impl Population {
     pub fn new(
         run: &str,
         size: u32,
+        headers: &HeaderMap,
         clock: RunClock,
         logins: &Arc<Logins>,
         random: &mut fastrand::Rng,
@@ -45,7 +46,7 @@ impl Population {
         let people = People::new(run, random);
         let session = |number: u64| {
             let source = Source::Login { name: people.name(number), password: people.password(number) };
-            Arc::new(Session::new(source, clock, Arc::clone(logins)))
+            Arc::new(Session::new(source, headers.clone(), clock, Arc::clone(logins)))
         };
         let sessions = (0..u64::from(size)).map(session).collect();
         Self { people, sessions, next: AtomicU64::new(u64::from(size)) }
@@ -86,10 +87,7 @@ impl Population {
                 .map_err(|failure| anyhow::anyhow!("a registration before the run: {}", failure.detail()))?;
             match answer.status {
                 201 => {
-                    let first = self.sessions[number].bearer(link).await;
-                    first
-                        .map_err(|failure| anyhow::anyhow!("a login before the run: {}", failure.detail()))?;
-                    return Ok(());
+                    return self.log_in(number, link).await;
                 }
                 202 => bail!("a registration before the run was not applied in 60 s: does a consumer run?"),
                 503 => {
@@ -103,6 +101,13 @@ impl Population {
             }
         }
         bail!("a registration before the run was answered with 503 {ATTEMPTS} times")
+    }
+
+    async fn log_in(&self, number: usize, link: &mut Link) -> anyhow::Result<()> {
+        let first = tokio::time::timeout(ANSWERED_WITHIN, self.sessions[number].bearer(link)).await;
+        let first = first.context("a login before the run was not answered")?;
+        first.map_err(|failure| anyhow::anyhow!("a login before the run: {}", failure.detail()))?;
+        Ok(())
     }
 
     /// How many users exist before the run.

@@ -87,7 +87,12 @@ fn users_log_in_again_when_their_tokens_expire() {
     let args = ["concurrent-baseline", "--users", "--mix", "read=1", "--population", "2", "--rate", "20"];
     let report = loaded(&forebay, &[&args[..], &["--duration", "3s", "--warm-up", "0s"]].concat());
     assert_eq!((number(&report, "/total/due"), number(&report, "/total/good")), (60.0, 60.0), "{report:#}");
-    assert!(number(&report, "/logins/before_expiry") >= 4.0, "two users, two tokens each: {report:#}");
+    let again = ["/logins/before_expiry", "/logins/after_401"]
+        .map(|pointer| number(&report, pointer))
+        .iter()
+        .sum::<f64>();
+    // A login that takes long may find its token expired.
+    assert!(again >= 2.0, "two users, one more token each: {report:#}");
 }
 
 #[test]

@@ -4,6 +4,7 @@
 mod arrival;
 mod daemon;
 mod endpoint;
+mod kafka;
 mod levels;
 mod report;
 mod server;

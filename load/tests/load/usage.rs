@@ -1,6 +1,9 @@
 //! The command line: mistakes, completions and the manual.
 
-use crate::tool::{command, file, run};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+
+use crate::tool::{command, file, finish, run};
 
 #[test]
 fn mistakes_on_the_command_line_exit_2_and_send_nothing() {
@@ -26,6 +29,17 @@ fn mistakes_on_the_command_line_exit_2_and_send_nothing() {
         let run = run(args).exits(2);
         assert!(run.out.is_empty() && run.err.contains(expected), "{args:?}: {run:?}");
         assert!(!run.err.contains("hunter2"), "{run:?}");
+    }
+}
+
+#[test]
+fn a_secret_that_cannot_be_a_header_is_not_shown() {
+    for (value, expected) in [(&b"hunter2\xff"[..], "not set, or not UTF-8"), (b"hunter2\n", "not printable")]
+    {
+        let args = ["baseline", "--header-env", "X-Secret=LOAD_SECRET"];
+        let run = finish(command(&args).env("LOAD_SECRET", OsStr::from_bytes(value))).exits(2);
+        assert!(run.err.contains("--header-env LOAD_SECRET: ") && run.err.contains(expected), "{run:?}");
+        assert!(run.out.is_empty() && !run.err.contains("hunter2"), "{run:?}");
     }
 }
 
