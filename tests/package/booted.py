@@ -10,6 +10,7 @@ import threading
 from root import LONG_S, expect, run, until
 
 HERE = pathlib.Path(__file__).parent
+OWN_CGROUP = HERE.parent / "support/own-cgroup"
 NAMESPACES = ["--pid", "--fork", "--kill-child", "--mount", "--cgroup", "--ipc", "--uts"]
 
 
@@ -20,7 +21,7 @@ class System:
         self.log = root.work / "systemd.log"
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
-                ["unshare", *NAMESPACES, HERE / "boot", root.path], stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                [OWN_CGROUP, "unshare", *NAMESPACES, HERE / "boot", root.path], stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
         self.pid = until("systemd runs, or cannot", lambda: self.has_ended() or self.manager())
         if not self.has_ended():
@@ -32,9 +33,14 @@ class System:
 
     def manager(self):
         """Process 1, as it is numbered outside."""
-        children = pathlib.Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        child = next((child for child in children), None)
-        return child if child and pathlib.Path(f"/proc/{child}/comm").read_text() == "systemd\n" else None
+        pid = str(self.process.pid)
+        # A process below may end while it is looked at.
+        with contextlib.suppress(OSError):
+            while children := pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+                pid = children[0]
+                if pathlib.Path(f"/proc/{pid}/comm").read_text() == "systemd\n":
+                    return pid
+        return None
 
     def command(self, *command):
         return ["nsenter", "-t", self.pid, "--pid", "--mount", "--cgroup", "--ipc", "--uts", *command]

@@ -166,9 +166,11 @@ impl Systemd {
         let (share, [public, admin]) = (scratch::dir("systemd"), [Port::free(), Port::free()]);
         fs::set_permissions(share.path(), PermissionsExt::from_mode(0o755)).unwrap();
         write_units(share.path());
-        let boot = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/systemd/boot");
-        let mut command = as_root(&["unshare", "--pid", "--fork", "--kill-child", "--mount", "--mount-proc"]);
-        command.args(["--cgroup", "--ipc", "--uts"]).arg(boot).arg(share.path());
+        let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+        let (own_cgroup, boot) = (tests.join("support/own-cgroup"), tests.join("systemd/boot"));
+        let mut command =
+            as_root(&[own_cgroup.to_str().unwrap(), "unshare", "--pid", "--fork", "--kill-child"]);
+        command.args(["--mount", "--mount-proc", "--cgroup", "--ipc", "--uts"]).arg(boot).arg(share.path());
         command.args([env!("CARGO_MANIFEST_DIR"), env!("CARGO_BIN_EXE_forebay")]);
         let mut namespaces = Child::spawn("systemd", &command, &share.path().join("boot.log"));
         let manager = wait::until("systemd runs, or cannot", LONG, || match namespaces.ended() {
