@@ -432,9 +432,13 @@ fn an_endpoint_or_a_ratio_that_cannot_be_is_a_mistake_and_shows_no_password() {
     let found = mistakes(both, &[]);
     assert_eq!(
         found,
-        ["[telemetry] otlp_endpoint: found a URL with a user", "[telemetry] sample_ratio: found 5"]
+        [
+            "line 2: [telemetry] otlp_endpoint: found a URL with a user",
+            "line 3: [telemetry] sample_ratio: found 5"
+        ]
     );
-    assert_eq!(mistakes("[telemetry]\nsample_ratio = nan", &[]), ["[telemetry] sample_ratio: found NaN"]);
+    let nan = mistakes("[telemetry]\nsample_ratio = nan", &[]);
+    assert_eq!(nan, ["line 2: [telemetry] sample_ratio: found NaN"]);
     let telemetry = "[telemetry]\notlp_endpoint = \"http://localhost:4318\"\nsample_ratio = 1";
     assert_eq!(read(telemetry, &[]).unwrap().telemetry.sample_ratio.0, 1.0);
     let variables = [("FOREBAY__TELEMETRY__SAMPLE_RATIO", "0.5")];
