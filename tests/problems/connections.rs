@@ -115,7 +115,7 @@ fn topics_limits_and_rights_are_asked_for_and_nothing_is_written() {
         &["Topic authorization failed", "Describe on topic hidden.v1"],
     );
     is(&report, "topic", "absent.v1", "failed", &["Unknown topic or partition", "create it"]);
-    is(&report, "topic", "table.v1", "failed", &["compacted", "`key` in [[kinds]]"]);
+    is(&report, "topic", "table.v1", "failed", &["compacted", "`key_header` in [[kinds]]"]);
     is(&report, "topic", "user.commands.v1", "failed", &["cannot be read", "Read on topic user.commands.v1"]);
     is(&report, "topic", "user.dead.v1", "not-asked", &["does not exist yet"]);
     is(&report, "topic", "forebay.checkpoints", "not-asked", &["does not exist yet"]);
