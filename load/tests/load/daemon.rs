@@ -73,6 +73,7 @@ fn users_log_in_again_when_their_tokens_expire() {
     });
     let mut forebay = daemon::under_test()
         .set("kafka.brokers", bootstrap)
+        .set("users.enabled", true)
         .set("consumer.enabled", true)
         .set("users.password_cost", 4)
         .set("auth.mode", "jwt")
