@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use super::source::{Module, TestCode};
@@ -126,10 +127,7 @@ fn every_module_uses_only_what_stands_in_its_row() {
         };
         let may =
             |used: &str| used == module || (*leaves && LEAVES.contains(&used)) || others.contains(&used);
-        for (file, text) in sources(&path) {
-            let wrong = used(&text).into_iter().filter(|used| !may(used));
-            violations.extend(wrong.map(|used| format!("{file} uses {used}")));
-        }
+        violations.extend(uses_that_are_not(may, &path));
     }
     assert!(violations.is_empty(), "{violations:#?}");
 }
@@ -148,10 +146,7 @@ fn the_log_and_the_command_format_do_not_use_each_other() {
             "control" | "fuzzing" | "lib" | "tests" => true,
             _ => !["command", "control"].contains(&used),
         };
-        for (file, text) in sources(&path) {
-            let wrong = used(&text).into_iter().filter(|used| !may(used));
-            found.extend(wrong.map(|used| format!("{file} uses {used}")));
-        }
+        found.extend(uses_that_are_not(may, &path));
     }
     assert!(found.is_empty(), "{found:#?}");
 }
@@ -196,6 +191,16 @@ fn uses_are_found_in_imports_paths_and_tests() {
                 mod inline { fn g() { crate::db::h() } }\n\
                 #[cfg(test)]\nmod tests { use crate::{\n    login::{A, b::C},\n    users,\n}; }";
     assert_eq!(used(text), ["app", "db", "login", "units", "users", "wal"].map(str::to_owned).into());
+}
+
+/// What the files below a path use and may not, one a line.
+fn uses_that_are_not(may: impl Fn(&str) -> bool, path: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    for (file, text) in sources(path) {
+        let wrong = used(&text).into_iter().filter(|used| !may(used));
+        found.extend(wrong.map(|used| format!("{file} uses {used}")));
+    }
+    found
 }
 
 /// The modules of the crate that a text uses, tests and inline modules included.
