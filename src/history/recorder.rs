@@ -16,7 +16,7 @@ const TREND_LEAST: Duration = Duration::from_secs(10);
 /// And over no more than this, so that it tells what happens now.
 const TREND_MOST: Duration = Duration::from_secs(60);
 
-/// A slower change, in records a second, is none: three records a minute.
+/// A change below this, in records per second, counts as no change: three records per minute.
 const STEADY: f64 = 0.05;
 
 /// One step of the last hour.

@@ -117,7 +117,7 @@ fn topics(config: &Config) -> Vec<Topic> {
     topics
 }
 
-/// What gives keys to all records of a kind; none: they have them.
+/// How an operator gives all records of a kind a key. `None` if they have one.
 fn key_advice(kind: &kinds::Config) -> Option<&'static str> {
     match (&kind.key, &kind.key_header, kind.cloudevents) {
         (Some(_), _, _) | (_, Some(_), _) => None,
@@ -166,7 +166,7 @@ fn check_topic(config: &Config, inquiry: &Inquiry, topic: &Topic) -> Check {
     Check::ok(TOPIC, name, format!("{} partitions, {settings}, {may}", found.partitions))
 }
 
-/// A setting that records of ours do not fit, and what to do.
+/// A setting of the topic that the records of the daemon violate, and what to do.
 fn misfit(topic: &Topic, settings: &TopicSettings) -> Option<(String, String)> {
     let (name, largest, most) = (&topic.name, topic.largest, settings.max_message_bytes);
     if most < largest {

@@ -81,8 +81,8 @@ impl Admission {
         Self { kind, json, headers_len: 0, max_body, message_max, record_hit: None }
     }
 
-    /// Checks one command that is JSON. `content_type`: what Kafka is told of it; none: `application/json`. `key`: of the
-    /// request, if it has one.
+    /// Checks one command that is JSON. `content_type` is the media type for Kafka, by default `application/json`. `key` is
+    /// that of the request, if it has one.
     ///
     /// Its size comes first: parsed, a document takes about 20 times the memory of its text.
     pub(super) fn json(

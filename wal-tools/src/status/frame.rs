@@ -13,7 +13,7 @@ use crate::table;
 /// The signs of a line of eight heights.
 const HEIGHTS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
-/// A slower change, in records a second, is shown as none: three records a minute.
+/// A change below this, in records per second, is shown as no change: three records per minute.
 const STEADY: f64 = 0.05;
 /// Of the text below a problem.
 const INDENT: &str = "    ";

@@ -27,7 +27,7 @@ pub fn find(name: &str) -> Option<Answer> {
     Some(guarded(respond::bytes(HeaderValue::from_static(media_type), text)))
 }
 
-/// A document of ours.
+/// An HTML page of the admin listener.
 pub fn html(text: String) -> Answer {
     guarded(respond::bytes(HeaderValue::from_static("text/html; charset=utf-8"), text))
 }

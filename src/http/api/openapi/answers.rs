@@ -11,7 +11,7 @@ use crate::http::readiness::Readiness;
 use crate::login::TokenPair;
 use crate::users::Profile;
 
-/// Final states of commands without a consumer of ours.
+/// Final states of commands that the daemon itself does not apply.
 const FINAL: [&str; 2] = ["sent", "dead"];
 /// Final states of commands about users.
 const USER_FINAL: [&str; 3] = [APPLIED, "rejected", "dead"];
