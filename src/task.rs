@@ -22,15 +22,15 @@ pub type Outcome = Result<(), Box<dyn Error + Send + Sync>>;
 /// What the failure of a thread means. No thread dies unnoticed.
 pub enum OnFailure {
     /// The process cannot do its work without it and must end.
-    Raise(Alarm),
+    Raise(FatalSignal),
     /// The owner is told why, and replaces it. Called on the failed thread.
-    Tell(Box<dyn FnOnce(String) + Send>),
+    Report(Box<dyn FnOnce(String) + Send>),
 }
 
 /// Why the process must end.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{task} failed: {cause}")]
-pub struct Failure {
+pub struct TaskFailure {
     /// Which task.
     pub task: String,
     /// Why.
@@ -39,18 +39,18 @@ pub struct Failure {
 
 /// Tells whoever decides over the process that it must end. The first failure is kept; clones share it.
 #[derive(Clone)]
-pub struct Alarm(Arc<watch::Sender<Option<Failure>>>);
+pub struct FatalSignal(Arc<watch::Sender<Option<TaskFailure>>>);
 
-impl Default for Alarm {
+impl Default for FatalSignal {
     fn default() -> Self {
         Self(Arc::new(watch::Sender::new(None)))
     }
 }
 
-impl Alarm {
+impl FatalSignal {
     /// Says that the process must end.
     pub fn raise(&self, task: &str, cause: impl ToString) {
-        let failure = Failure { task: task.to_owned(), cause: cause.to_string() };
+        let failure = TaskFailure { task: task.to_owned(), cause: cause.to_string() };
         self.0.send_if_modified(|first| {
             let is_first = first.is_none();
             first.get_or_insert(failure);
@@ -59,7 +59,7 @@ impl Alarm {
     }
 
     /// The first failure, as soon as there is one.
-    pub async fn raised(&self) -> Failure {
+    pub async fn wait(&self) -> TaskFailure {
         let mut failures = self.0.subscribe();
         loop {
             if let Some(failure) = &*failures.borrow_and_update() {
@@ -74,11 +74,11 @@ impl Alarm {
 }
 
 /// A thread's ear for its owner's wish that it stop.
-pub struct Stop(mpsc::Receiver<()>);
+pub struct StopSignal(mpsc::Receiver<()>);
 
-impl Stop {
+impl StopSignal {
     /// Sleeps for `timeout` or until the owner wants the thread to stop; says whether it does.
-    pub fn within(&self, timeout: Duration) -> bool {
+    pub fn wait(&self, timeout: Duration) -> bool {
         !matches!(self.0.recv_timeout(timeout), Err(mpsc::RecvTimeoutError::Timeout))
     }
 }
@@ -95,18 +95,18 @@ impl Thread {
     pub fn spawn(
         name: &str,
         on_failure: OnFailure,
-        body: impl FnOnce(&Stop) -> Outcome + Send + 'static,
+        body: impl FnOnce(&StopSignal) -> Outcome + Send + 'static,
     ) -> io::Result<Self> {
         let (asks, stop) = mpsc::channel();
         let (ends, ended) = mpsc::channel::<()>();
         let task = name.to_owned();
         std::thread::Builder::new().name(name.to_owned()).spawn(move || {
-            let outcome = catch_unwind(AssertUnwindSafe(|| body(&Stop(stop))));
-            match outcome.unwrap_or_else(|panic| Err(said_by(&*panic).into())) {
+            let outcome = catch_unwind(AssertUnwindSafe(|| body(&StopSignal(stop))));
+            match outcome.unwrap_or_else(|panic| Err(panic_message(&*panic).into())) {
                 Ok(()) => {}
                 Err(cause) => match on_failure {
                     OnFailure::Raise(alarm) => alarm.raise(&task, cause),
-                    OnFailure::Tell(owner) => owner(cause.to_string()),
+                    OnFailure::Report(owner) => owner(cause.to_string()),
                 },
             }
             drop(ends);
@@ -115,7 +115,7 @@ impl Thread {
     }
 
     /// Asks the thread to stop, for an owner that has something else to do before [`Self::stop`].
-    pub fn ask_to_stop(&mut self) {
+    pub fn request_stop(&mut self) {
         self.asks = None;
     }
 
@@ -130,10 +130,10 @@ impl Thread {
 }
 
 /// Whom the failure of a [`Task`] is told. One for the process, which ends as a whole.
-static TASKS: OnceLock<Alarm> = OnceLock::new();
+static TASKS: OnceLock<FatalSignal> = OnceLock::new();
 
 /// From here on the failure of any [`Task`] raises this alarm. Works once in a process.
-pub fn raise_failed_tasks(alarm: &Alarm) {
+pub fn raise_failed_tasks(alarm: &FatalSignal) {
     TASKS.get_or_init(|| alarm.clone());
 }
 
@@ -206,7 +206,7 @@ impl<T> Future for Guarded<'_, T> {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         match catch_unwind(AssertUnwindSafe(|| self.0.as_mut().poll(context))) {
             Ok(polled) => polled.map(Ok),
-            Err(panic) => Poll::Ready(Err(said_by(&*panic))),
+            Err(panic) => Poll::Ready(Err(panic_message(&*panic))),
         }
     }
 }
@@ -219,7 +219,7 @@ pub struct StillRunning {
     deadline: Duration,
 }
 
-fn said_by(panic: &(dyn Any + Send)) -> String {
+fn panic_message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
     format!("panic: {}", text.unwrap_or_default())
@@ -240,8 +240,8 @@ mod tests {
 
     #[test]
     fn a_sleeping_thread_stops_when_it_is_asked_to() {
-        let thread = Thread::spawn("sleeper", OnFailure::Raise(Alarm::default()), |stop| {
-            assert!(stop.within(LONG));
+        let thread = Thread::spawn("sleeper", OnFailure::Raise(FatalSignal::default()), |stop| {
+            assert!(stop.wait(LONG));
             Ok(())
         });
         thread.unwrap().stop(LONG).unwrap();
@@ -250,7 +250,7 @@ mod tests {
     #[test]
     fn a_thread_that_does_not_stop_is_named_when_the_deadline_is_over() {
         let (release, held) = mpsc::channel::<()>();
-        let on_failure = OnFailure::Raise(Alarm::default());
+        let on_failure = OnFailure::Raise(FatalSignal::default());
         let thread = Thread::spawn("stuck", on_failure, move |_| Ok(held.recv()?)).unwrap();
         let late = thread.stop(Duration::from_millis(1)).unwrap_err();
         assert!(late.to_string().starts_with("stuck is still running"), "{late}");
@@ -259,20 +259,20 @@ mod tests {
 
     #[test]
     fn errors_and_panics_of_a_vital_thread_reach_the_alarm_and_the_first_is_kept() {
-        let alarm = Alarm::default();
+        let alarm = FatalSignal::default();
         let raise = || OnFailure::Raise(alarm.clone());
         let first = Thread::spawn("vital", raise(), |_| panic!("no disk")).unwrap();
         first.stop(LONG).unwrap();
         let second = Thread::spawn("other", raise(), |_| Err("too late".into())).unwrap();
         second.stop(LONG).unwrap();
-        let failure = runtime().block_on(alarm.raised());
+        let failure = runtime().block_on(alarm.wait());
         assert_eq!(failure.to_string(), "vital failed: panic: no disk");
     }
 
     #[test]
     fn the_owner_of_a_failed_thread_is_told_why() {
         let (tell, told) = mpsc::channel();
-        let on_failure = OnFailure::Tell(Box::new(move |cause| tell.send(cause).unwrap()));
+        let on_failure = OnFailure::Report(Box::new(move |cause| tell.send(cause).unwrap()));
         Thread::spawn("replaceable", on_failure, |_| panic!("a bug")).unwrap().stop(LONG).unwrap();
         assert_eq!(told.recv().unwrap(), "panic: a bug");
     }
@@ -282,11 +282,11 @@ mod tests {
         async fn fail() {
             panic!("a bug")
         }
-        let alarm = Alarm::default();
+        let alarm = FatalSignal::default();
         raise_failed_tasks(&alarm);
         let failure = runtime().block_on(async {
             let _task = Task::spawn("broken", fail());
-            alarm.raised().await
+            alarm.wait().await
         });
         assert_eq!(failure.to_string(), "broken failed: panic: a bug");
     }
@@ -329,10 +329,10 @@ mod tests {
 
     #[test]
     fn whoever_waits_for_the_alarm_is_woken() {
-        let alarm = Alarm::default();
+        let alarm = FatalSignal::default();
         let raising = alarm.clone();
         let failure = runtime().block_on(async {
-            let wait = alarm.raised();
+            let wait = alarm.wait();
             tokio::join!(wait, async move { raising.raise("wal", "poisoned") }).0
         });
         assert_eq!(failure.cause, "poisoned");

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use forebay::drain::{Drain, DrainParts, Guarantee, NothingSealed};
 use forebay::metrics::Registry;
 use forebay::status::Statuses;
-use forebay::task::Alarm;
+use forebay::task::FatalSignal;
 use forebay::telemetry::trace::Tracer;
 use forebay::units::ThreadCount;
 use forebay::wal::Opened;
@@ -145,7 +145,7 @@ fn drained(wal: &std::path::Path, records: u64, bootstrap: &str, config: drain::
         config: ingest::Config { dir: wal.to_owned(), ..ingest::Config::default() },
         checkpoint_interval: config.checkpoint_interval.0,
         metrics: Arc::new(ingest::Metrics::register(&registry).expect("metrics")),
-        alarm: Alarm::default(),
+        alarm: FatalSignal::default(),
         tracer: Tracer::default(),
     })
     .expect("threads");
@@ -159,7 +159,7 @@ fn drained(wal: &std::path::Path, records: u64, bootstrap: &str, config: drain::
         metrics: Arc::new(drain::Metrics::register(&registry, &[]).expect("metrics")),
         config,
         kafka: kafka::Config::default(),
-        alarm: Alarm::default(),
+        alarm: FatalSignal::default(),
         bootstrap: bootstrap.to_owned(),
         lead: None,
         prepare: Arc::new(NothingSealed),

@@ -8,17 +8,17 @@
 use std::io;
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::task::{Alarm, OnFailure, Thread};
+use crate::task::{FatalSignal, OnFailure, Thread};
 
 /// Longer waits than the drain's own when Kafka is away would be noticed.
 const TOLERABLE: Duration = Duration::from_secs(10);
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Watches the clock.
-pub(super) fn watch(alarm: Alarm) -> io::Result<Thread> {
+pub(super) fn watch(alarm: FatalSignal) -> io::Result<Thread> {
     Thread::spawn("clock", OnFailure::Raise(alarm), |stop| {
         let mut last = Reading::now();
-        while !stop.within(INTERVAL) {
+        while !stop.wait(INTERVAL) {
             let now = Reading::now();
             let back = now.behind(last);
             if back > TOLERABLE {

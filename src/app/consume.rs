@@ -65,7 +65,7 @@ pub fn replay(config: &Config, span: ReplaySpan) -> Result<(), Failure> {
                     Ok(())
                 }
                 Ok(Err(error)) => Err(Failure::Unapplied(error.to_string())),
-                Err(_) => Err(wiring.alarm.raised().await.into()),
+                Err(_) => Err(wiring.alarm.wait().await.into()),
             },
             signal = signals.next() => {
                 let within = Deadlines::orderly(config.server.shutdown_grace.0).rest;

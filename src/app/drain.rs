@@ -85,7 +85,7 @@ pub fn drain(config: &Config) -> Result<(), Failure> {
     let outcome = runtime.block_on(async {
         tokio::select! {
             outcome = delivered(&log, &handle) => outcome,
-            failure = wiring.alarm.raised() => Err(failure.into()),
+            failure = wiring.alarm.wait() => Err(failure.into()),
             signal = signals.next() => {
                 tracing::info!(event = "daemon.stopping", signal, "stopping");
                 Err(Failure::Undelivered(format!("interrupted by signal {signal}")))

@@ -60,7 +60,7 @@ pub enum Failure {
     Undelivered(String),
     /// A thread the daemon cannot live without has failed.
     #[error(transparent)]
-    Task(#[from] task::Failure),
+    Task(#[from] task::TaskFailure),
     /// The system refused something every process may have.
     #[error("{what}: {source}")]
     System {

@@ -14,7 +14,7 @@ use crate::http::{
     Admin, Api, ApiParts, ConnectionLimits, Durable, Endpoint, HttpServer, Metrics, Tls, is_loopback,
 };
 use crate::metrics::Registry;
-use crate::task::{Alarm, Task, guarded};
+use crate::task::{FatalSignal, Task, guarded};
 
 use super::endpoints::Endpoints;
 use super::{Failure, descriptors};
@@ -71,7 +71,7 @@ impl Listeners {
         config: &Config,
         parts: ApiParts<Durable>,
         registry: &Registry,
-        alarm: &Alarm,
+        alarm: &FatalSignal,
     ) -> Result<Serving, Failure> {
         let admin =
             Admin::new(&config.server, parts.backend.clone(), parts.metrics.clone(), registry.clone());
@@ -89,7 +89,7 @@ impl Listeners {
 
 impl Listener {
     /// Serves operators.
-    pub(super) fn open_admin(server: HttpServer, site: Admin, alarm: &Alarm) -> Result<Self, Failure> {
+    pub(super) fn open_admin(server: HttpServer, site: Admin, alarm: &FatalSignal) -> Result<Self, Failure> {
         Self::open("admin-listener", server, alarm, |server, stop| server.serve(site, stop))
     }
 
@@ -97,7 +97,7 @@ impl Listener {
     fn open<F>(
         name: &'static str,
         server: HttpServer,
-        alarm: &Alarm,
+        alarm: &FatalSignal,
         serve: impl FnOnce(HttpServer, Stopped) -> F,
     ) -> Result<Self, Failure>
     where

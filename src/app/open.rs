@@ -7,7 +7,7 @@ use crate::command::{Envelope, kind_of};
 use crate::config::Mistakes;
 use crate::ingest::Config;
 use crate::mistake::Mistake;
-use crate::task::Alarm;
+use crate::task::FatalSignal;
 use crate::units::Timestamp;
 use crate::wal;
 use crate::wal::dead::Dead;
@@ -23,7 +23,7 @@ pub(super) fn open(
     config: &Config,
     redeliver: bool,
     metrics: &Arc<LogMetrics>,
-    alarm: &Alarm,
+    alarm: &FatalSignal,
     damage: &Arc<DamageSeen>,
 ) -> Result<(Lock, Opened), Failure> {
     // Before the directory is touched: without the key nothing is.
@@ -120,7 +120,7 @@ fn failure(error: OpenError) -> Failure {
     }
 }
 
-fn observe(event: &Event, metrics: &LogMetrics, alarm: &Alarm) {
+fn observe(event: &Event, metrics: &LogMetrics, alarm: &FatalSignal) {
     match event {
         Event::Flushed { records, bytes, flush } => {
             metrics.appended.inc_by(*records);

@@ -7,7 +7,7 @@ use tokio::runtime::Runtime;
 
 use crate::config::Config;
 use crate::metrics::Registry;
-use crate::task::Alarm;
+use crate::task::FatalSignal;
 use crate::telemetry::trace;
 use crate::{systemd, task, telemetry};
 
@@ -19,7 +19,7 @@ use super::{Failure, descriptors};
 pub(super) struct Process {
     pub(super) runtime: Runtime,
     pub(super) registry: Registry,
-    pub(super) alarm: Alarm,
+    pub(super) alarm: FatalSignal,
     pub(super) traces: Traces,
 }
 
@@ -38,7 +38,7 @@ impl Process {
         descriptors::raise();
         let traces = Traces::start(&config.telemetry, &registered(trace::Metrics::register(&registry))?);
         let runtime = Runtime::new().map_err(Failure::system("runtime"))?;
-        Ok(Self { runtime, registry, alarm: Alarm::default(), traces })
+        Ok(Self { runtime, registry, alarm: FatalSignal::default(), traces })
     }
 }
 
@@ -65,13 +65,13 @@ pub(super) fn registered<M>(metrics: Result<M, prometheus::Error>) -> Result<M, 
 }
 
 /// Waits for a signal, or for the failure of something that the process cannot live without. Tells the service manager.
-pub(super) async fn stop_requested(signals: &mut Signals, alarm: &Alarm) -> Option<task::Failure> {
+pub(super) async fn stop_requested(signals: &mut Signals, alarm: &FatalSignal) -> Option<task::TaskFailure> {
     let failure = tokio::select! {
         signal = signals.next() => {
             tracing::info!(event = "daemon.stopping", signal, "stopping");
             None
         }
-        failure = alarm.raised() => {
+        failure = alarm.wait() => {
             tracing::error!(event = "daemon.failed", error = %failure, "stopping after a failure");
             Some(failure)
         }

@@ -113,10 +113,10 @@ pub(super) fn start(record: impl Fn() + Send + 'static) -> io::Result<Thread> {
             "the status page's figures are not recorded any more"
         );
     };
-    Thread::spawn("history", OnFailure::Tell(Box::new(failed)), move |stop| {
+    Thread::spawn("history", OnFailure::Report(Box::new(failed)), move |stop| {
         loop {
             record();
-            if stop.within(EVERY) {
+            if stop.wait(EVERY) {
                 return Ok(());
             }
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::config::{Config, Mistakes, Source};
 use crate::http::Tls;
-use crate::task::{Alarm, OnFailure, Stop, Thread};
+use crate::task::{FatalSignal, OnFailure, StopSignal, Thread};
 use crate::telemetry::Step;
 use crate::{http, systemd, task};
 
@@ -56,7 +56,12 @@ pub fn serve(config: &Config, source: &Source) -> Result<(), Failure> {
 }
 
 /// Waits for a reason to stop, and stops.
-async fn run(daemon: Daemon, mut signals: Signals, alarm: &Alarm, grace: Duration) -> Result<(), Failure> {
+async fn run(
+    daemon: Daemon,
+    mut signals: Signals,
+    alarm: &FatalSignal,
+    grace: Duration,
+) -> Result<(), Failure> {
     let failure = stop_requested(&mut signals, alarm).await;
     let log = Arc::clone(&daemon.log);
     let deadlines = match failure {
@@ -81,9 +86,9 @@ fn announce(daemon: &Daemon, config: &Config) -> io::Result<Option<Thread>> {
     let Some(bootstrap) = daemon.bootstrap() else { return Ok(None) };
     let banner = Banner { http, tls, admin, bootstrap, dir: &config.wal.dir }.to_string();
     // On a thread of its own: a full pipe must not hold the drain, which starts after this.
-    let write = move |_: &Stop| {
+    let write = move |_: &StopSignal| {
         output::report(banner);
         Ok(())
     };
-    Thread::spawn("banner", OnFailure::Tell(Box::new(drop)), write).map(Some)
+    Thread::spawn("banner", OnFailure::Report(Box::new(drop)), write).map(Some)
 }

@@ -72,7 +72,7 @@ impl Running {
     pub(super) fn stop(mut self, deadlines: Deadlines) {
         // Its last question ends beside everything else.
         if let Some(probe) = &mut self.probe {
-            probe.ask_to_stop();
+            probe.request_stop();
         }
         // Operators' changes end. Then ingest takes nothing new, and flushes and answers what waits.
         if let Some(control) = self.control {

@@ -5,14 +5,18 @@ use std::time::{Duration, Instant};
 
 use crate::systemd;
 use crate::systemd::{Heartbeat, Liveness};
-use crate::task::{Alarm, OnFailure, Thread};
+use crate::task::{FatalSignal, OnFailure, Thread};
 
 /// Pings are sent at half the time the service manager waits (its manual's advice); loops may stand still for as
 /// long, but no less than this: idle ones turn once in two seconds at least.
 const LEAST_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Pings the service manager while the daemon is alive; no thread when nobody waits for pings.
-pub(super) fn start(vital: Vec<Heartbeat>, pool: Vec<Heartbeat>, alarm: Alarm) -> io::Result<Option<Thread>> {
+pub(super) fn start(
+    vital: Vec<Heartbeat>,
+    pool: Vec<Heartbeat>,
+    alarm: FatalSignal,
+) -> io::Result<Option<Thread>> {
     let Some(waits) = systemd::watchdog() else { return Ok(None) };
     let interval = waits / 2;
     let mut liveness = Liveness::new(interval.max(LEAST_PATIENCE), vital, pool);
@@ -29,7 +33,7 @@ pub(super) fn start(vital: Vec<Heartbeat>, pool: Vec<Heartbeat>, alarm: Alarm) -
                     "no ping for the watchdog: loops make no progress"
                 );
             }
-            if stop.within(interval) {
+            if stop.wait(interval) {
                 return Ok(());
             }
         }

@@ -17,7 +17,7 @@ use crate::metrics::Registry;
 use crate::mistake::Mistake;
 use crate::problems::{ProblemMetrics, Problems};
 use crate::status::Statuses;
-use crate::task::Alarm;
+use crate::task::FatalSignal;
 use crate::telemetry::trace::Tracer;
 use crate::users::hash::{HashPool, HashWorkers};
 use crate::users::{DeferredHasher, hash};
@@ -35,7 +35,7 @@ pub(super) struct Wiring<'a> {
     pub(super) config: &'a Config,
     pub(super) registry: Registry,
     /// Raised by what the process cannot live without.
-    pub(super) alarm: Alarm,
+    pub(super) alarm: FatalSignal,
     /// Damage of the log, for the list of problems.
     pub(super) damage: Arc<DamageSeen>,
     /// Takes the spans of sampled requests.
@@ -45,7 +45,7 @@ pub(super) struct Wiring<'a> {
 }
 
 impl<'a> Wiring<'a> {
-    pub(super) fn new(config: &'a Config, registry: Registry, alarm: Alarm, tracer: &Tracer) -> Self {
+    pub(super) fn new(config: &'a Config, registry: Registry, alarm: FatalSignal, tracer: &Tracer) -> Self {
         Self {
             config,
             registry,

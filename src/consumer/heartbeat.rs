@@ -7,18 +7,18 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 
 use crate::kafka::Interrupted;
-use crate::task::Stop;
+use crate::task::StopSignal;
 
 /// Beats, and listens.
 pub(super) struct Heartbeat<'a> {
-    stop: &'a Stop,
+    stop: &'a StopSignal,
     beats: &'a AtomicU64,
     // Once asked, a thread stays asked.
     stopping: Cell<bool>,
 }
 
 impl<'a> Heartbeat<'a> {
-    pub(super) fn new(stop: &'a Stop, beats: &'a AtomicU64) -> Self {
+    pub(super) fn new(stop: &'a StopSignal, beats: &'a AtomicU64) -> Self {
         Self { stop, beats, stopping: Cell::new(false) }
     }
 
@@ -30,7 +30,7 @@ impl<'a> Heartbeat<'a> {
     /// The same after a rest.
     pub(super) fn rest(&self, time: Duration) -> bool {
         self.beats.fetch_add(1, Ordering::Relaxed);
-        if !self.stopping.get() && self.stop.within(time) {
+        if !self.stopping.get() && self.stop.wait(time) {
             self.stopping.set(true);
         }
         !self.stopping.get()

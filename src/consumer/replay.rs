@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::backoff::Backoff;
 use crate::command::USER_TOPIC;
 use crate::kafka::{Interrupted, OffsetSpan, Range, RangeError};
-use crate::task::Stop;
+use crate::task::StopSignal;
 
 use super::ConsumerParts;
 use super::engine::{Counts, Outcome};
@@ -34,7 +34,7 @@ pub struct Replayed {
 }
 
 /// Reads the range and applies it. Blocks; for a thread that is none of the runtime's.
-pub fn replay(parts: &ConsumerParts, span: OffsetSpan, stop: &Stop) -> Result<Replayed, ReplayError> {
+pub fn replay(parts: &ConsumerParts, span: OffsetSpan, stop: &StopSignal) -> Result<Replayed, ReplayError> {
     let beats = AtomicU64::new(0);
     let heartbeat = Heartbeat::new(stop, &beats);
     let mut engine = parts.engine();

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::backoff::Backoff;
 use crate::command::{USER_DEAD_TOPIC, USER_RETRY_TOPIC, USER_TOPIC};
 use crate::kafka::{Interrupted, Source, Topics, TopicsError};
-use crate::task::{Alarm, OnFailure, Outcome as Ended, Stop, Thread};
+use crate::task::{FatalSignal, OnFailure, Outcome as Ended, StopSignal, Thread};
 
 use super::ConsumerParts;
 use super::engine::{Engine, Outcome};
@@ -36,7 +36,7 @@ pub struct Consumer {
 
 impl Consumer {
     /// Starts its thread; waits for nobody. `alarm`: it ended by itself, which it should not.
-    pub fn start(parts: ConsumerParts, alarm: Alarm) -> io::Result<Self> {
+    pub fn start(parts: ConsumerParts, alarm: FatalSignal) -> io::Result<Self> {
         let shared = Arc::<Shared>::default();
         let (own, metrics) = (Arc::clone(&shared), Arc::clone(&parts.metrics));
         let thread = Thread::spawn("consumer", OnFailure::Raise(alarm), move |stop| run(&parts, &own, stop));
@@ -56,7 +56,7 @@ impl Consumer {
     }
 }
 
-fn run(parts: &ConsumerParts, shared: &Shared, stop: &Stop) -> Ended {
+fn run(parts: &ConsumerParts, shared: &Shared, stop: &StopSignal) -> Ended {
     let heartbeat = Heartbeat::new(stop, &shared.beats);
     let mut engine = parts.engine();
     // The owner's wish to stop is no failure.

@@ -12,7 +12,7 @@ use crate::db;
 use crate::db::OutcomeRow;
 use crate::kafka::{EmbeddedBroker, Letter, Polled, Source};
 use crate::metrics::Registry;
-use crate::task::Alarm;
+use crate::task::FatalSignal;
 use crate::units::{Lsn, Span, Timestamp};
 
 /// The embedded broker lets the first member of a group wait for three seconds.
@@ -71,7 +71,7 @@ impl Place {
             slow_step: LONG,
             tracer: Tracer::default(),
         };
-        Consumer::start(parts, Alarm::default()).unwrap()
+        Consumer::start(parts, FatalSignal::default()).unwrap()
     }
 
     fn until<T>(&self, what: &str, mut look: impl AsyncFnMut(&Database) -> Option<T>) -> T {

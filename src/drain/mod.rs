@@ -68,7 +68,7 @@ use crate::drain::transactional::{Purpose, Takeover};
 use crate::drain::worker_parts::WorkerParts;
 use crate::kafka;
 use crate::status::Statuses;
-use crate::task::{Alarm, OnFailure, Stop, Thread};
+use crate::task::{FatalSignal, OnFailure, StopSignal, Thread};
 use crate::telemetry::trace::Tracer;
 use crate::wal::Log;
 
@@ -92,7 +92,7 @@ pub struct DrainParts {
     /// `[kafka]`.
     pub kafka: kafka::Config,
     /// Who is told when a worker fails: its lanes would stand still.
-    pub alarm: Alarm,
+    pub alarm: FatalSignal,
     /// How far users' commands may be ahead of who applies them; none: as far as they will.
     pub lead: Option<Arc<Lead>>,
     /// The brokers to ask first: those of `[kafka]`, or the embedded one.
@@ -118,7 +118,7 @@ pub enum DrainError {
 pub struct Drain {
     handle: Handle,
     threads: Vec<Thread>,
-    alarm: Alarm,
+    alarm: FatalSignal,
 }
 
 impl Drain {
@@ -163,7 +163,7 @@ impl Drain {
     }
 
     fn spawn(&mut self, name: &str, run: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
-        let body = move |_: &Stop| {
+        let body = move |_: &StopSignal| {
             run();
             Ok(())
         };

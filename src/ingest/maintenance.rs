@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::config::Config;
 use super::shared::Shared;
-use crate::task::{Alarm, OnFailure, Stop, Thread};
+use crate::task::{FatalSignal, OnFailure, StopSignal, Thread};
 use crate::units::Timestamp;
 use crate::wal::{Log, Retention};
 
@@ -23,7 +23,7 @@ impl Maintenance {
         shared: Arc<Shared>,
         config: &Config,
         checkpoint_interval: Duration,
-        alarm: &Alarm,
+        alarm: &FatalSignal,
     ) -> io::Result<Self> {
         let retention = Retention { age: config.retain_acked_age.0, size: config.retain_acked_size.0 };
         let (segment_size, reserve) = (config.segment_size.0, config.reserve_space.0);
@@ -50,21 +50,21 @@ impl Maintenance {
     }
 }
 
-fn keep_a_spare(log: &Log, stop: &Stop, segment_size: u64, reserve: u64) {
+fn keep_a_spare(log: &Log, stop: &StopSignal, segment_size: u64, reserve: u64) {
     loop {
         // A poisoned log wants a file for ever and gets none: nothing would ever wait.
         let poisoned = log.poisoned().is_some();
         let wanted = !poisoned && log.spare_wanted(LOOK_FOR_ROOM);
         let failed = wanted && !log.fill_spare(segment_size, reserve);
         let pause = if poisoned || failed { LOOK_FOR_ROOM } else { Duration::ZERO };
-        if stop.within(pause) {
+        if stop.wait(pause) {
             return;
         }
     }
 }
 
 /// The first time at once: until there is a checkpoint of this life, whoever looks takes the log for an older one.
-fn keep_house(shared: &Shared, stop: &Stop, retention: Retention, every: Duration) {
+fn keep_house(shared: &Shared, stop: &StopSignal, retention: Retention, every: Duration) {
     let mut stopping = false;
     loop {
         let kept = shared.log.keep_house(retention, Timestamp::now());
@@ -78,6 +78,6 @@ fn keep_house(shared: &Shared, stop: &Stop, retention: Retention, every: Duratio
         if stopping {
             return;
         }
-        stopping = stop.within(every);
+        stopping = stop.wait(every);
     }
 }

@@ -30,7 +30,7 @@ use std::time::{Duration, Instant};
 
 use crate::command::CommandId;
 use crate::sync::atomic::Ordering;
-use crate::task::{Alarm, OnFailure, Thread};
+use crate::task::{FatalSignal, OnFailure, Thread};
 use crate::telemetry::trace::Tracer;
 use crate::units::Timestamp;
 use crate::wal::{Letter, Lsn, Unready, Writer};
@@ -84,7 +84,7 @@ pub struct Parts {
     /// Where figures go.
     pub metrics: Arc<Metrics>,
     /// Who is told when the commit thread fails.
-    pub alarm: Alarm,
+    pub alarm: FatalSignal,
     /// Who takes the spans of sampled requests.
     pub tracer: Tracer,
 }

@@ -25,7 +25,7 @@ impl EmbeddedBroker {
         let mut settings = ClientConfig::new();
         settings.set("test.mock.num.brokers", "1").set("client.id", "embedded");
         // It only throws log lines away; the brokers have threads of their own.
-        let on_failure = OnFailure::Tell(Box::new(drop));
+        let on_failure = OnFailure::Report(Box::new(drop));
         let owner = PolledProducer::start(&settings, DefaultProducerContext, on_failure)?;
         let bootstrap = owner
             .client()

@@ -32,7 +32,7 @@ impl<C: ProducerContext + 'static> PolledProducer<C> {
         let producer: Arc<BaseProducer<C>> = Arc::new(settings.create_with_context(context)?);
         let its = Arc::clone(&producer);
         let thread = Thread::spawn("kafka-poll", on_failure, move |stop| {
-            while !stop.within(Duration::ZERO) {
+            while !stop.wait(Duration::ZERO) {
                 its.poll(POLL);
             }
             Ok(())
@@ -93,7 +93,7 @@ mod tests {
         let mut settings = ClientConfig::new();
         settings.set("bootstrap.servers", broker.bootstrap());
         let (tell, told) = mpsc::channel();
-        let on_failure = OnFailure::Tell(Box::new(move |cause| tell.send(cause).unwrap()));
+        let on_failure = OnFailure::Report(Box::new(move |cause| tell.send(cause).unwrap()));
         let producer = PolledProducer::start(&settings, Panics, on_failure).unwrap();
         let sent = producer.send(BaseRecord::<[u8], [u8]>::to("t").payload(&b"x"[..]));
         assert!(sent.is_ok());

@@ -16,7 +16,7 @@ use rdkafka::producer::{BaseProducer, Producer as _, ProducerContext};
 use crate::kafka::certificate_check::CertificateCheck;
 use crate::kafka::{ClientError, Config, broker_errors, client, oauth};
 use crate::sync::Mutex;
-use crate::task::{Alarm, OnFailure, Thread};
+use crate::task::{FatalSignal, OnFailure, Thread};
 
 /// Between two questions.
 const EVERY: Duration = Duration::from_secs(2);
@@ -58,7 +58,12 @@ pub struct Probe {
 
 impl Probe {
     /// Begins to ask the brokers at `bootstrap` about `topic`, which need not exist.
-    pub fn start(config: &Config, bootstrap: &str, topic: &str, alarm: &Alarm) -> Result<Self, ClientError> {
+    pub fn start(
+        config: &Config,
+        bootstrap: &str,
+        topic: &str,
+        alarm: &FatalSignal,
+    ) -> Result<Self, ClientError> {
         let mut settings = client::base(config, bootstrap)?;
         settings.set("reconnect.backoff.max.ms", RECONNECT_MAX_MS);
         let client: BaseProducer<Context> = settings.create_with_context(Context)?;
@@ -76,7 +81,7 @@ impl Probe {
                     broker_errors::explain(&broker, certificates.look(&broker));
                 }
                 shared.take(asked.map(drop).map_err(|error| words(&error)));
-                if stop.within(EVERY) {
+                if stop.wait(EVERY) {
                     return Ok(());
                 }
             }
@@ -148,7 +153,7 @@ mod tests {
     #[test]
     fn a_cluster_that_answers_is_told_from_one_that_refuses() {
         let broker = EmbeddedBroker::start().unwrap();
-        let (config, alarm) = (Config::default(), Alarm::default());
+        let (config, alarm) = (Config::default(), FatalSignal::default());
         let probe = Probe::start(&config, broker.bootstrap(), "t", &alarm).unwrap();
         await_answer(&probe, Result::is_ok);
         let nobody = Probe::start(&config, "127.0.0.1:9", "t", &alarm).unwrap();

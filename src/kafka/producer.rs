@@ -134,7 +134,7 @@ impl Producer {
             ring: Box::new(ring),
         });
         let its = Arc::clone(&results);
-        let on_failure = OnFailure::Tell(Box::new(move |cause| its.deafen(cause)));
+        let on_failure = OnFailure::Report(Box::new(move |cause| its.deafen(cause)));
         let context = Context { idempotent, results: Arc::clone(&results) };
         let inner = PolledProducer::start(settings, context, on_failure)?;
         Ok(Self { inner, results, creating })

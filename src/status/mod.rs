@@ -13,7 +13,7 @@ use crate::command::{
 };
 use crate::db::{Database, OutcomeRow};
 use crate::task::Task;
-use crate::wal::{Fate, Log, Lsn};
+use crate::wal::{Log, Lsn, RecordState};
 
 use asker::Asker;
 use outcomes::Outcomes;
@@ -109,7 +109,7 @@ impl Statuses {
         };
         for _ in 0..REQUEUES {
             match self.log.fate(lsn).map_err(unavailable)? {
-                Fate::Requeued(next) => lsn = next,
+                RecordState::Requeued(next) => lsn = next,
                 fate => {
                     settle(&mut status, fate, envelope.topic);
                     return Ok(status);
@@ -279,10 +279,10 @@ fn status_of(id: CommandId, outcome: OutcomeRow) -> Status {
     status
 }
 
-fn settle(status: &mut Status, fate: Fate, topic: &str) {
+fn settle(status: &mut Status, fate: RecordState, topic: &str) {
     match fate {
-        Fate::Waiting | Fate::Unknown | Fate::Requeued(_) => {}
-        Fate::Sent(confirmation) => {
+        RecordState::Waiting | RecordState::Unknown | RecordState::Requeued(_) => {}
+        RecordState::Sent(confirmation) => {
             status.state = State::Sent;
             status.sent_at = confirmation.map(|c| c.at);
             // Where a consumer of ours decides, this is not the end.
@@ -293,12 +293,12 @@ fn settle(status: &mut Status, fate: Fate, topic: &str) {
                 offset: c.offset,
             });
         }
-        Fate::Dead { reason, at } => {
+        RecordState::Dead { reason, at } => {
             status.state = State::Dead;
             status.finished_at = Some(at);
             status.reason = Some(reason);
         }
-        Fate::Dropped => {
+        RecordState::Dropped => {
             status.state = State::Dead;
             status.reason = Some("dropped by an operator".to_owned());
         }

@@ -182,7 +182,7 @@ pub fn last_word(line: fmt::Arguments<'_>) {
     }
     // No log yet: the configuration has mistakes, for example.
     let (done, written) = mpsc::channel();
-    let writer = Thread::spawn("last-word", OnFailure::Tell(Box::new(drop)), move |_| {
+    let writer = Thread::spawn("last-word", OnFailure::Report(Box::new(drop)), move |_| {
         let _ = io::stderr().write_all(&line);
         let _ = done.send(());
         Ok(())

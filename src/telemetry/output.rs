@@ -70,7 +70,7 @@ impl Output {
     /// Starts a thread that writes to `file`; another one follows if it panics, which costs at least a line.
     fn write_to(self: Arc<Self>, file: File) -> io::Result<()> {
         let (successor, its) = (Arc::clone(&self), file.try_clone()?);
-        let on_failure = OnFailure::Tell(Box::new(move |_| {
+        let on_failure = OnFailure::Report(Box::new(move |_| {
             successor.lost.inc();
             // Without a thread the queue stays full, and lines are counted as lost.
             let _ = successor.write_to(its);

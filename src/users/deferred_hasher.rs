@@ -65,14 +65,14 @@ mod tests {
     use super::*;
     use crate::command::CommandId;
     use crate::metrics::Registry;
-    use crate::task::Alarm;
+    use crate::task::FatalSignal;
     use crate::users::Config;
     use crate::users::hash::{HashWorkers, Metrics};
 
     fn unsealer() -> (DeferredHasher, HashWorkers) {
         let config = Config { password_cost: 4, ..Config::default() };
         let metrics = Metrics::register(&Registry::new().unwrap()).unwrap();
-        let (pool, workers) = HashPool::start(&config, metrics, &Alarm::default()).unwrap();
+        let (pool, workers) = HashPool::start(&config, metrics, &FatalSignal::default()).unwrap();
         (DeferredHasher::new(pool, &[7; 32]), workers)
     }
 

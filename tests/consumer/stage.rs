@@ -10,7 +10,7 @@ use forebay::db::{Database, OutcomeRow, UserRow};
 use forebay::kafka::Brokers;
 use forebay::kv::Kv;
 use forebay::metrics::Registry;
-use forebay::task::Alarm;
+use forebay::task::FatalSignal;
 use forebay::telemetry::trace::Tracer;
 use forebay::units::Span;
 use forebay::{consumer, db, kafka};
@@ -183,7 +183,7 @@ pub struct Running {
 impl Running {
     fn new(parts: ConsumerParts) -> Running {
         let metrics = Arc::clone(&parts.metrics);
-        Running { consumer: Some(Consumer::start(parts, Alarm::default()).unwrap()), metrics }
+        Running { consumer: Some(Consumer::start(parts, FatalSignal::default()).unwrap()), metrics }
     }
 }
 

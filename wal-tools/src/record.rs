@@ -3,7 +3,7 @@
 use forebay_wal::command::{CommandId, Envelope, Placement};
 use forebay_wal::inspect::Stored;
 use forebay_wal::units::Timestamp;
-use forebay_wal::{Fate, Lsn};
+use forebay_wal::{Lsn, RecordState};
 use serde::Serialize;
 
 use crate::cli::State;
@@ -67,10 +67,10 @@ impl Row {
         row
     }
 
-    fn settle(&mut self, fate: &Fate, topic: &str) {
+    fn settle(&mut self, fate: &RecordState, topic: &str) {
         match fate {
-            Fate::Waiting | Fate::Unknown => {}
-            Fate::Sent(confirmation) => {
+            RecordState::Waiting | RecordState::Unknown => {}
+            RecordState::Sent(confirmation) => {
                 self.state = State::Sent;
                 self.sent_at = confirmation.map(|c| c.at);
                 self.kafka = confirmation.map(|c| Placement {
@@ -79,15 +79,15 @@ impl Row {
                     offset: c.offset,
                 });
             }
-            Fate::Dead { reason, .. } => {
+            RecordState::Dead { reason, .. } => {
                 self.state = State::Dead;
                 self.reason = Some(reason.clone());
             }
-            Fate::Dropped => {
+            RecordState::Dropped => {
                 self.state = State::Dead;
                 self.reason = Some("dropped by an operator".to_owned());
             }
-            Fate::Requeued(as_lsn) => {
+            RecordState::Requeued(as_lsn) => {
                 self.state = State::Requeued;
                 self.requeued_as = Some(*as_lsn);
             }

@@ -169,7 +169,7 @@ pub use recovery::{Opened, Recovery, open, open_locked};
 pub use segment::{Place, Segment};
 pub use spare::Unready;
 pub use transactions::{Life, Transactions};
-pub use types::{Confirmation, Entry, Fate, Figures, Frame, Identity, Letter, ReadError, Record};
+pub use types::{Confirmation, Entry, Figures, Frame, Identity, Letter, ReadError, Record, RecordState};
 pub use writer::{AppendError, Poisoned, Writer};
 
 /// `N` bytes from the system's generator.

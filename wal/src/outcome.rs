@@ -6,7 +6,7 @@ use super::dead;
 use super::dead::{Damage, Dead, Removal};
 use super::event::Event;
 use super::log::Log;
-use super::types::{Confirmation, Fate, Letter};
+use super::types::{Confirmation, Letter, RecordState};
 use crate::units::Lsn;
 
 impl Log {
@@ -72,34 +72,34 @@ impl Log {
     }
 
     /// What became of a record.
-    pub fn fate(&self, lsn: Lsn) -> io::Result<Fate> {
+    pub fn fate(&self, lsn: Lsn) -> io::Result<RecordState> {
         if lsn >= self.end() {
-            return Ok(Fate::Unknown);
+            return Ok(RecordState::Unknown);
         }
         match self.dead.get(lsn)? {
             Some(Dead::Letter(letter)) => {
-                return Ok(Fate::Dead { reason: letter.reason, at: letter.died_at });
+                return Ok(RecordState::Dead { reason: letter.reason, at: letter.died_at });
             }
             Some(Dead::Damage(damage)) => {
-                return Ok(Fate::Dead { reason: damage.reason, at: damage.found_at });
+                return Ok(RecordState::Dead { reason: damage.reason, at: damage.found_at });
             }
             Some(Dead::Sealed(letter)) => return Ok(letter.fate()),
             None => {}
         }
         match self.dead.removal(lsn) {
-            Some(Removal::Requeued(as_lsn)) => return Ok(Fate::Requeued(as_lsn)),
-            Some(Removal::Dropped) => return Ok(Fate::Dropped),
+            Some(Removal::Requeued(as_lsn)) => return Ok(RecordState::Requeued(as_lsn)),
+            Some(Removal::Dropped) => return Ok(RecordState::Dropped),
             None => {}
         }
-        let Some(segment) = self.segments.holding(lsn) else { return Ok(Fate::Unknown) };
+        let Some(segment) = self.segments.holding(lsn) else { return Ok(RecordState::Unknown) };
         if !self.is_done(lsn) {
-            return Ok(Fate::Waiting);
+            return Ok(RecordState::Waiting);
         }
         let note = self.sent.get(segment.first, lsn)?;
         // Done, and nobody noted where to: it may be one of many that were lost together.
         match if note.is_none() { self.dead.damage_over(lsn)? } else { None } {
-            Some(damage) => Ok(Fate::Dead { reason: damage.reason, at: damage.found_at }),
-            None => Ok(Fate::Sent(note)),
+            Some(damage) => Ok(RecordState::Dead { reason: damage.reason, at: damage.found_at }),
+            None => Ok(RecordState::Sent(note)),
         }
     }
 }

@@ -95,7 +95,7 @@ pub struct Confirmation {
 
 /// What became of one record.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fate {
+pub enum RecordState {
     /// Flushed, not yet confirmed.
     Waiting,
     /// Confirmed by the broker.

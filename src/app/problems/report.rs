@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::problems::{Code, Problem, summary};
 use crate::systemd;
-use crate::task::{Alarm, OnFailure, Thread};
+use crate::task::{FatalSignal, OnFailure, Thread};
 use crate::units::Timestamp;
 
 /// How often the list is made anew while nobody asks.
@@ -29,7 +29,7 @@ pub(in crate::app) fn last_error(problems: &[Problem]) -> Option<&str> {
 /// what it is told.
 pub(in crate::app) fn report(
     look: impl Fn() -> Option<(u64, Vec<Problem>)> + Send + 'static,
-    alarm: Alarm,
+    alarm: FatalSignal,
 ) -> io::Result<Thread> {
     Thread::spawn("problems", OnFailure::Raise(alarm), move |stop| {
         let (mut told, mut told_at) = (String::new(), None::<Instant>);
@@ -40,7 +40,7 @@ pub(in crate::app) fn report(
                 systemd::status(&line);
                 (told, told_at) = (line, Some(Instant::now()));
             }
-            if stop.within(EVERY) {
+            if stop.wait(EVERY) {
                 break;
             }
         }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::alerts;
 use crate::sync::Mutex;
-use crate::task::{Alarm, OnFailure, Thread};
+use crate::task::{FatalSignal, OnFailure, Thread};
 use crate::units::{Span, Timestamp};
 use crate::wal::dead::Dead;
 use crate::wal::{Log, Lsn};
@@ -63,7 +63,7 @@ pub(in crate::app) fn watch(
     files: Files,
     config: &alerts::Config,
     watched: Watched,
-    alarm: Alarm,
+    alarm: FatalSignal,
 ) -> io::Result<Thread> {
     let config = config.clone();
     Thread::spawn("watch", OnFailure::Raise(alarm), move |stop| {
@@ -82,7 +82,7 @@ pub(in crate::app) fn watch(
             (snapshot.letters, snapshot.damage) = (letters, damage);
             snapshot.files = troubles.unwrap_or_else(|| std::mem::take(&mut snapshot.files));
             drop(snapshot);
-            if stop.within(config.interval.0) {
+            if stop.wait(config.interval.0) {
                 return Ok(());
             }
         }

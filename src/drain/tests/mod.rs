@@ -113,7 +113,7 @@ impl House {
             metrics: Arc::clone(&self.metrics),
             config: self.config.clone(),
             kafka: self.kafka.clone(),
-            alarm: Alarm::default(),
+            alarm: FatalSignal::default(),
             bootstrap: self.broker.bootstrap().to_owned(),
             lead: None,
             prepare: Arc::clone(&self.prepare),
@@ -235,7 +235,7 @@ fn everything_arrives_and_every_key_in_order() {
     drain.stop(Instant::now() + LIMIT);
     house.assert_in_order(TOPIC, 0..6000, 40, &[]);
     assert_eq!(house.metrics.sent.with_label_values(&[TOPIC]).get(), 6000);
-    assert!(matches!(house.log.fate(Lsn(1)).unwrap(), wal::Fate::Sent(_)));
+    assert!(matches!(house.log.fate(Lsn(1)).unwrap(), wal::RecordState::Sent(_)));
 }
 
 #[test]
@@ -309,7 +309,7 @@ fn a_record_refused_alone_is_a_dead_letter_and_its_successors_keep_their_order()
     drain.stop(Instant::now() + LIMIT);
     assert_eq!(house.log.figures().dead, 1);
     house.assert_in_order(TOPIC, 0..20, 2, &[1]);
-    let wal::Fate::Dead { reason, .. } = house.log.fate(Lsn(2)).unwrap() else { panic!("not dead") };
+    let wal::RecordState::Dead { reason, .. } = house.log.fate(Lsn(2)).unwrap() else { panic!("not dead") };
     assert_eq!(reason, kafka::TOO_LARGE);
 }
 

@@ -30,7 +30,7 @@ use super::metrics::Metrics;
 use super::request::Digests;
 use crate::command::Envelope;
 use crate::sync::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
-use crate::task::{Alarm, OnFailure, Thread};
+use crate::task::{FatalSignal, OnFailure, Thread};
 use crate::wal::{Log, Lsn};
 pub(super) use layout::{IndexEntry, Scope};
 use part::{Budget, Part};
@@ -94,7 +94,7 @@ struct Inner {
 
 impl Index {
     /// Opens the index of the log, and keeps it in the background from now on.
-    pub fn open(log: Arc<Log>, metrics: Arc<Metrics>, alarm: &Alarm) -> std::io::Result<Self> {
+    pub fn open(log: Arc<Log>, metrics: Arc<Metrics>, alarm: &FatalSignal) -> std::io::Result<Self> {
         let inner = Arc::new(Inner::open(log, metrics));
         let its = Arc::clone(&inner);
         let upkeep = Thread::spawn("index", OnFailure::Raise(alarm.clone()), move |stop| {

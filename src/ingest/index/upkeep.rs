@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::part::name_of;
 use super::view::Run;
 use super::{Inner, Part, merge};
-use crate::task::Stop;
+use crate::task::StopSignal;
 
 /// Between two looks at what is to be done.
 const TURN: Duration = Duration::from_millis(500);
@@ -21,10 +21,10 @@ const RECORDS_OF_PART: u64 = 1 << 16;
 
 impl Inner {
     /// Until the thread is to stop; then what is in memory is written down.
-    pub fn keep(&self, stop: &Stop) {
-        let now = || stop.within(Duration::ZERO);
+    pub fn keep(&self, stop: &StopSignal) {
+        let now = || stop.wait(Duration::ZERO);
         let (mut pause, mut failing) = (Duration::ZERO, false);
-        while !stop.within(pause) {
+        while !stop.wait(pause) {
             let done = self.turn(&now);
             pause = if done.is_ok() { TURN } else { AFTER_FAILURE };
             self.tell(done, &mut failing);

@@ -38,7 +38,7 @@ impl House {
             config: Config::default(),
             checkpoint_interval: Duration::from_millis(20),
             metrics: Arc::new(Metrics::register(&Registry::new().unwrap()).unwrap()),
-            alarm: Alarm::default(),
+            alarm: FatalSignal::default(),
             tracer: Tracer::default(),
         };
         let (ingest, threads) = start(parts).unwrap();

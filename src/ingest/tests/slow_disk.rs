@@ -131,7 +131,7 @@ fn start_on(disk: &Disk, dir: &Path) -> (Ingest, IngestThreads) {
         // Once, at the end.
         checkpoint_interval: LONG,
         metrics: Arc::new(Metrics::register(&Registry::new().unwrap()).unwrap()),
-        alarm: Alarm::default(),
+        alarm: FatalSignal::default(),
         tracer: Tracer::default(),
     })
     .unwrap()

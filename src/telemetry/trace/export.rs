@@ -40,7 +40,7 @@ impl Export {
         let exporting = Exporting::new(endpoint, metrics)?;
         let its = Arc::clone(&queue);
         // Without the thread the queue fills, and spans are counted as dropped.
-        let on_failure = OnFailure::Tell(Box::new(|cause| {
+        let on_failure = OnFailure::Report(Box::new(|cause| {
             tracing::error!(event = "telemetry.export_ended", error = cause, "spans are no longer exported");
         }));
         let thread = Thread::spawn("traces", on_failure, move |_| {

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use crate::command::{Secret, same_bytes};
-use crate::task::{Alarm, OnFailure, Thread};
+use crate::task::{FatalSignal, OnFailure, Thread};
 
 use super::config::{COSTS, Config};
 use estimate::Stopwatch;
@@ -53,7 +53,7 @@ struct Shared {
 
 impl HashPool {
     /// Starts the threads of `[users] hash_threads`.
-    pub fn start(config: &Config, metrics: Metrics, alarm: &Alarm) -> io::Result<(Self, HashWorkers)> {
+    pub fn start(config: &Config, metrics: Metrics, alarm: &FatalSignal) -> io::Result<(Self, HashWorkers)> {
         let count = config.hash_thread_count();
         let shared = Arc::new(Shared {
             cost: config.password_cost,

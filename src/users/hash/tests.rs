@@ -14,7 +14,7 @@ fn pool(cost: u32, threads: usize) -> (HashPool, HashWorkers, Metrics) {
     let metrics = Metrics::register(&Registry::new().unwrap()).unwrap();
     let hash_threads = ThreadCount::Count(NonZeroUsize::new(threads).unwrap());
     let config = Config { password_cost: cost, hash_threads, ..Config::default() };
-    let (pool, workers) = HashPool::start(&config, metrics.clone(), &Alarm::default()).unwrap();
+    let (pool, workers) = HashPool::start(&config, metrics.clone(), &FatalSignal::default()).unwrap();
     (pool, workers, metrics)
 }
 

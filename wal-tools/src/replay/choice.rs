@@ -6,7 +6,7 @@ use std::ops::Range;
 use forebay_wal::command::Envelope;
 use forebay_wal::dead::Removal;
 use forebay_wal::inspect::{Hole, Stored, View};
-use forebay_wal::{Fate, Lsn};
+use forebay_wal::{Lsn, RecordState};
 use serde::Serialize;
 
 /// What a replay of a range comes to.
@@ -44,10 +44,10 @@ pub enum Choice {
 /// is not in the range; a dead letter that was requeued where it was requeued to.
 pub fn choose(view: &View, range: &Range<Lsn>, stored: &Stored) -> Choice {
     match stored.fate {
-        Fate::Waiting | Fate::Unknown => return Choice::Waiting,
-        Fate::Dead { .. } | Fate::Dropped => return Choice::Dead,
-        Fate::Requeued(_) => return Choice::Copy,
-        Fate::Sent(_) => {}
+        RecordState::Waiting | RecordState::Unknown => return Choice::Waiting,
+        RecordState::Dead { .. } | RecordState::Dropped => return Choice::Dead,
+        RecordState::Requeued(_) => return Choice::Copy,
+        RecordState::Sent(_) => {}
     }
     let source = Envelope::decode(&stored.record.payload).ok().and_then(|envelope| envelope.requeued_from);
     let Some(source) = source.filter(|source| range.contains(source)) else { return Choice::Replay };

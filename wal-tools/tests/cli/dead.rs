@@ -8,7 +8,7 @@ use forebay_wal::command::{CommandId, Envelope};
 use forebay_wal::control::{Operator, Server};
 use forebay_wal::dead::Damage;
 use forebay_wal::units::Timestamp;
-use forebay_wal::{Fate, Lsn};
+use forebay_wal::{Lsn, RecordState};
 use serde_json::{Value, json};
 
 /// Ten orders: 3 and 4 are dead, the others sent. And records 11 to 20 cannot be read.
@@ -97,7 +97,7 @@ fn without_a_daemon_a_letter_is_requeued_under_its_own_id_and_the_next_start_del
     let envelope = Envelope::decode(frame.payload).unwrap();
     assert_eq!((frame.lsn, envelope.id, envelope.requeued_from), (Lsn(11), ids[2], Some(Lsn(3))));
     assert!(cursor.next(|_, _| true).unwrap().is_none(), "nothing else waits");
-    assert_eq!(daemon.log.fate(Lsn(3)).unwrap(), Fate::Requeued(Lsn(11)));
+    assert_eq!(daemon.log.fate(Lsn(3)).unwrap(), RecordState::Requeued(Lsn(11)));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use crate::support::*;
 use forebay_wal::command::{CommandId, Envelope};
 use forebay_wal::control::{MAX_REPLAY, Operator, Outcome, Server};
 use forebay_wal::units::Timestamp;
-use forebay_wal::{Fate, Lsn, Retention};
+use forebay_wal::{Lsn, RecordState, Retention};
 use serde_json::{Value, json};
 
 /// A hundred orders in `acked/` and in `pending/`: 95 to 100 wait, 3 and 4 are dead, the others were sent.
@@ -107,7 +107,7 @@ fn without_a_daemon_the_next_start_delivers_the_range_again_in_its_order() {
     let again = (2..=60).filter(|lsn| ![3, 4].contains(lsn));
     expected.extend((101..).zip(again).map(|(now, lsn)| (now, ids[lsn as usize - 1], Some(lsn))));
     assert_eq!(waiting(&daemon), expected);
-    assert!(matches!(daemon.log.fate(Lsn(2)).unwrap(), Fate::Sent(Some(_))));
+    assert!(matches!(daemon.log.fate(Lsn(2)).unwrap(), RecordState::Sent(Some(_))));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::super::types::{Fate, Letter};
+use super::super::types::{Letter, RecordState};
 use crate::units::{Lsn, Timestamp};
 
 /// The directory in the log's.
@@ -41,8 +41,8 @@ pub struct Sealed {
 }
 
 impl Sealed {
-    pub(crate) fn fate(&self) -> Fate {
-        Fate::Dead { reason: "encrypted".to_owned(), at: self.died_at }
+    pub(crate) fn fate(&self) -> RecordState {
+        RecordState::Dead { reason: "encrypted".to_owned(), at: self.died_at }
     }
 }
 

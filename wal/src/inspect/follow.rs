@@ -11,7 +11,7 @@ use super::super::fs::{File, Fs};
 use super::super::header::{HEADER_LEN, Header, parse_segment_name};
 use super::super::scan::Scanner;
 use super::super::segment::Place;
-use super::super::types::{Fate, Record};
+use super::super::types::{Record, RecordState};
 use super::super::{frame, salvage, survey};
 use super::records::Stored;
 use super::{View, segment};
@@ -127,7 +127,7 @@ impl Spot {
                 record: Record { lsn, at: frame.at, lane: frame.lane, payload: frame.payload.to_vec() },
                 bytes: frame.bytes.into(),
                 offset,
-                fate: Fate::Waiting,
+                fate: RecordState::Waiting,
                 locked: payload.is_none(),
             });
             offset += found.len as u64;

@@ -8,7 +8,7 @@ use super::super::dead::{Dead, Removal};
 use super::super::segment::Place;
 use super::super::sent::{Notes, Sent};
 use super::super::tail_recovery::Hole;
-use super::super::types::{Fate, Record};
+use super::super::types::{Record, RecordState};
 use super::frames::{Frames, Step, Whole};
 use super::segment::Segment;
 use super::{View, segment};
@@ -24,7 +24,7 @@ pub struct Stored {
     /// Where it lies in its segment.
     pub offset: u64,
     /// What became of it.
-    pub fate: Fate,
+    pub fate: RecordState,
     /// Whether its payload is encrypted and the key not given: then it is empty here.
     pub locked: bool,
 }
@@ -130,28 +130,28 @@ impl Records<'_> {
         Ok(false)
     }
 
-    fn fate(&self, segment: &Segment, lsn: Lsn) -> io::Result<Fate> {
+    fn fate(&self, segment: &Segment, lsn: Lsn) -> io::Result<RecordState> {
         if let Some(dead) = &self.view.dead {
             match dead.get(lsn)? {
                 Some(Dead::Letter(letter)) => {
-                    return Ok(Fate::Dead { reason: letter.reason, at: letter.died_at });
+                    return Ok(RecordState::Dead { reason: letter.reason, at: letter.died_at });
                 }
                 Some(Dead::Damage(damage)) => {
-                    return Ok(Fate::Dead { reason: damage.reason, at: damage.found_at });
+                    return Ok(RecordState::Dead { reason: damage.reason, at: damage.found_at });
                 }
                 Some(Dead::Sealed(letter)) => return Ok(letter.fate()),
                 None => {}
             }
             match dead.removal(lsn) {
-                Some(Removal::Requeued(as_lsn)) => return Ok(Fate::Requeued(as_lsn)),
-                Some(Removal::Dropped) => return Ok(Fate::Dropped),
+                Some(Removal::Requeued(as_lsn)) => return Ok(RecordState::Requeued(as_lsn)),
+                Some(Removal::Dropped) => return Ok(RecordState::Dropped),
                 None => {}
             }
         }
         if !self.view.was_done(segment, lsn) {
-            return Ok(Fate::Waiting);
+            return Ok(RecordState::Waiting);
         }
-        Ok(Fate::Sent(self.notes.as_ref().map(|notes| notes.get(lsn)).transpose()?.flatten()))
+        Ok(RecordState::Sent(self.notes.as_ref().map(|notes| notes.get(lsn)).transpose()?.flatten()))
     }
 }
 

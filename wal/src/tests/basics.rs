@@ -2,7 +2,7 @@
 
 use super::super::dead::Removal;
 use super::super::{
-    AppendError, Confirmation, Entry, Fate, FindingKind, Letter, Lsn, OpenError, Place, Retention,
+    AppendError, Confirmation, Entry, FindingKind, Letter, Lsn, OpenError, Place, RecordState, Retention,
 };
 use super::sim::{Fault, SimFs};
 use super::support::*;
@@ -67,9 +67,9 @@ pub fn done_records_are_not_read_again_after_a_checkpoint() {
     assert_eq!(opened.log.figures().backlog, left.len() as u64);
     assert_eq!(
         opened.log.fate(Lsn(8)).unwrap(),
-        Fate::Sent(Some(Confirmation { bytes: 0, ..confirmation(8) }))
+        RecordState::Sent(Some(Confirmation { bytes: 0, ..confirmation(8) }))
     );
-    assert_eq!(opened.log.fate(Lsn(7)).unwrap(), Fate::Waiting);
+    assert_eq!(opened.log.fate(Lsn(7)).unwrap(), RecordState::Waiting);
 }
 
 #[test]
@@ -243,7 +243,7 @@ pub fn a_dead_letter_is_never_sent_again_whatever_the_checkpoint_says() {
     fs.crash(&mut |choices| choices - 1);
     let opened = reopen(&fs);
     assert_eq!(waiting(&opened.log), [(Lsn(2), payload(2))]);
-    assert!(matches!(opened.log.fate(Lsn(1)).unwrap(), Fate::Dead { .. }));
+    assert!(matches!(opened.log.fate(Lsn(1)).unwrap(), RecordState::Dead { .. }));
 }
 
 fn too_large(lsn: Lsn, n: u64) -> Letter {
@@ -289,7 +289,7 @@ fn a_dead_letter_is_found_by_its_number_after_its_segment_was_deleted() {
     delete(&mut opened);
     let found = |opened: &super::super::Opened| opened.log.read_or_dead(first).unwrap().unwrap();
     assert_eq!(found(&opened).payload, payload(1));
-    assert!(matches!(opened.log.fate(first).unwrap(), Fate::Dead { .. }));
+    assert!(matches!(opened.log.fate(first).unwrap(), RecordState::Dead { .. }));
     // Taken up again, it dies again under another number; ids name the first one.
     let again = append(&mut opened.writer, &[payload(1)]);
     opened.writer.commit().unwrap();
@@ -299,14 +299,14 @@ fn a_dead_letter_is_found_by_its_number_after_its_segment_was_deleted() {
     assert!(!opened.log.keeps(again));
     assert_eq!(
         (found(&opened).payload, opened.log.fate(first).unwrap()),
-        (payload(1), Fate::Requeued(again))
+        (payload(1), RecordState::Requeued(again))
     );
     let opened = reopen(&fs);
     assert_eq!(
         (found(&opened).payload, opened.log.fate(first).unwrap()),
-        (payload(1), Fate::Requeued(again))
+        (payload(1), RecordState::Requeued(again))
     );
-    assert!(matches!(opened.log.fate(again).unwrap(), Fate::Dead { .. }));
+    assert!(matches!(opened.log.fate(again).unwrap(), RecordState::Dead { .. }));
     opened.log.remove_letter(again, Removal::Dropped).unwrap();
     opened.log.keep_house(keep_nothing(), Timestamp(9)).unwrap();
     assert!(opened.log.read_or_dead(first).unwrap().is_none());

@@ -362,7 +362,7 @@ fn each_record_of_a_damaged_range_is_dead() {
     assert_eq!(waiting(&opened.log), [(Lsn(4), payload(4))]);
     for lsn in 1..=3 {
         let fate = opened.log.fate(Lsn(lsn)).unwrap();
-        assert!(matches!(fate, super::super::Fate::Dead { .. }), "{lsn}: {fate:?}");
+        assert!(matches!(fate, super::super::RecordState::Dead { .. }), "{lsn}: {fate:?}");
     }
 }
 

@@ -7,7 +7,7 @@ use super::super::crypt::slots;
 use super::super::frame::Seed;
 use super::super::fs::Fs;
 use super::super::header::Header;
-use super::super::{Entry, Event, Fate, FindingKind, Keys, Letter, Lsn, OpenError, Retention, frame};
+use super::super::{Entry, Event, FindingKind, Keys, Letter, Lsn, OpenError, RecordState, Retention, frame};
 use super::sim::{Fault, SimFs};
 use super::support::*;
 use crate::units::Timestamp;
@@ -145,7 +145,7 @@ fn encryption_can_be_turned_on_and_off_again() {
     assert!(!holding(&fs, PLANTED).iter().any(|path| path.ends_with("dead/letters")), "sealed at the start");
     assert_eq!(waiting(&opened.log).len(), 80);
     assert!(
-        matches!(opened.log.fate(Lsn(7)).unwrap(), Fate::Dead { reason, .. } if reason.contains("refused"))
+        matches!(opened.log.fate(Lsn(7)).unwrap(), RecordState::Dead { reason, .. } if reason.contains("refused"))
     );
     use_keys(Keys::default());
     assert!(matches!(try_open(&fs).err().unwrap(), OpenError::Key { .. }));

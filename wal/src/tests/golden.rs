@@ -78,7 +78,7 @@ fn check(log: &Path) {
     assert_eq!(opened.writer.next_lsn(), Lsn(41));
     assert_eq!(
         opened.log.fate(Lsn(10)).unwrap(),
-        Fate::Sent(Some(Confirmation {
+        RecordState::Sent(Some(Confirmation {
             lsn: Lsn(10),
             bytes: 0,
             partition: 3,
@@ -88,7 +88,7 @@ fn check(log: &Path) {
     );
     assert_eq!(
         opened.log.fate(Lsn(7)).unwrap(),
-        Fate::Dead { reason: "too large".into(), at: Timestamp(5_000) }
+        RecordState::Dead { reason: "too large".into(), at: Timestamp(5_000) }
     );
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::super::super::dead::{Dead, Removal};
 use super::super::super::header::parse_segment_name;
-use super::super::super::{Confirmation, Fate, FindingKind, Log, Lsn, Opened};
+use super::super::super::{Confirmation, FindingKind, Log, Lsn, Opened, RecordState};
 use super::disk::{Call, Rot};
 
 /// Says what was promised and not kept.
@@ -294,7 +294,7 @@ impl Known {
         } else if record.done {
             record.dead = Truth::No;
             record.removed = Truth::No;
-            if let Ok(Fate::Sent(note)) = log.fate(Lsn(lsn)) {
+            if let Ok(RecordState::Sent(note)) = log.fate(Lsn(lsn)) {
                 let told = |note: Confirmation| record.confirmed.iter().any(|c| same_place(c, &note));
                 ensure!(note.is_none_or(told), "record {lsn} was not put at {note:?}");
                 let owed = record.settled && !notes_spoilt && !listed;
@@ -307,8 +307,8 @@ impl Known {
             // It was confirmed before the last crash, and its note survived: it is there, and damaged here.
             let told = |note: &Confirmation| record.confirmed.iter().any(|c| same_place(c, note));
             let right = match &fate {
-                Ok(Fate::Dead { .. }) => true,
-                Ok(Fate::Sent(Some(note))) => told(note),
+                Ok(RecordState::Dead { .. }) => true,
+                Ok(RecordState::Sent(Some(note))) => told(note),
                 _ => false,
             };
             ensure!(gone || right, "damaged record {lsn}: {fate:?}");
