@@ -1,12 +1,12 @@
 //! How long to wait before the next try: doubling, bounded, with jitter. And when not to try at all: the breaker.
 
-mod breaker;
-mod gate;
+mod breaker_state;
+mod circuit_breaker;
 
 use std::time::Duration;
 
-pub use breaker::{Admission, Breaker};
-pub use gate::{CallError, Gate};
+pub use breaker_state::{BreakerDecision, BreakerState};
+pub use circuit_breaker::{CallError, CircuitBreaker};
 
 /// The delays of one thing that is tried again and again.
 #[derive(Clone, Debug)]

@@ -48,7 +48,7 @@ impl Database {
             // Text is Unicode whatever the file's encoding is.
             Dialect::Sqlite => None,
         };
-        self.gate.answered();
+        self.gate.record_success();
         Ok(wrong)
     }
 }

@@ -36,7 +36,7 @@ impl Database {
         let mut lease = self.lease().await?;
         lease.begin().await?;
         lease.execute(Query::Check, sql, &values).await?;
-        self.gate.answered();
+        self.gate.record_success();
         Ok(())
     }
 }

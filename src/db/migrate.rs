@@ -66,7 +66,7 @@ impl Database {
         let exists = rows.first().is_some_and(|row| row.int(0).is_ok_and(|count| count > 0));
         let missing =
             if exists { missing(&mut lease).await? } else { migrations::of(dialect).iter().collect() };
-        self.gate.answered();
+        self.gate.record_success();
         Ok(missing.into_iter().map(|migration| migration.name.to_owned()).collect())
     }
 

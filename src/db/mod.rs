@@ -44,7 +44,7 @@ mod value;
 
 use std::sync::Arc;
 
-use crate::backoff::Gate;
+use crate::backoff::CircuitBreaker;
 
 pub use batch::Batch;
 pub use config::Config;
@@ -68,7 +68,7 @@ use pooler::SettingsIgnored;
 pub struct Database {
     pool: Pool,
     terms: Terms,
-    gate: Arc<Gate>,
+    gate: Arc<CircuitBreaker>,
     settings_ignored: SettingsIgnored,
 }
 
@@ -79,7 +79,7 @@ impl Database {
         let (retired, settings_ignored) = (Arc::default(), SettingsIgnored::default());
         let pool = Pool::open(config, &retired, &settings_ignored).await?;
         let (open, idle) = (metrics.breaker_open.clone(), pool.clone());
-        let gate = Gate::new("database", open, move || idle.let_go());
+        let gate = CircuitBreaker::new("database", open, move || idle.let_go());
         let terms = Terms {
             meter: Arc::new(Meter::new(metrics)),
             retired,
@@ -139,7 +139,7 @@ impl Database {
     async fn guarded<T>(&self, work: impl AsyncFnOnce(Lease) -> Result<T, DbError>) -> Result<T, DbError> {
         // Three drivers' futures are tens of KiB: on the heap, so that not every future that waits for this is as large.
         let boxed = Box::pin(async { work(self.lease().await?).await });
-        self.gate.pass(boxed).await
+        self.gate.call(boxed).await
     }
 }
 

@@ -9,7 +9,7 @@ mod writes;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use crate::backoff::Gate;
+use crate::backoff::CircuitBreaker;
 
 use super::Database;
 use super::error::DbError;
@@ -21,7 +21,7 @@ use super::value::Value;
 /// An open transaction; dropped without [`Batch::commit`] it is rolled back.
 pub struct Batch {
     lease: Lease,
-    gate: Arc<Gate>,
+    gate: Arc<CircuitBreaker>,
     failed: bool,
     /// Users read whose columns are partly in `user_extras`: writing all of their columns settles that.
     put_off: HashSet<String>,
@@ -43,7 +43,7 @@ impl Batch {
             return Err(DbError::Busy("a statement of the transaction failed".to_owned()));
         }
         self.lease.commit().await?;
-        self.gate.answered();
+        self.gate.record_success();
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 //! A Redis that daemons share, alone or a cluster.
 //!
-//! Every call has one time-out, connecting included, and passes the [`Gate`]: after some failures in a row calls fail
+//! Every call has one time-out, connecting included, and passes the [`CircuitBreaker`]: after some failures in a row calls fail
 //! at once until a probe is answered. A key always goes over the same connection, so that what is done to it happens
 //! in the order it was asked for, also when an answer did not come in time.
 //!
@@ -26,7 +26,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::backoff::Gate;
+use crate::backoff::CircuitBreaker;
 use crate::task::TaskSet;
 
 use super::call::{Call, Reply};
@@ -60,7 +60,7 @@ pub(super) struct Remote {
 struct Redis {
     timeout: Duration,
     cluster: bool,
-    gate: Gate,
+    gate: CircuitBreaker,
     connector: Arc<Connector>,
     links: Arc<[Arc<Link>]>,
 }
@@ -71,7 +71,7 @@ impl Remote {
         let link = || Arc::new(Link::new(Arc::clone(&connector)));
         let links: Arc<[_]> = (0..config.pool_size.max(1)).map(|_| link()).collect();
         let all = Arc::clone(&links);
-        let gate = Gate::new("redis", metrics.breaker_open.clone(), move || {
+        let gate = CircuitBreaker::new("redis", metrics.breaker_open.clone(), move || {
             all.iter().for_each(|link| link.give_up());
         });
         let redis = Redis { timeout: config.timeout.0, cluster: config.cluster, gate, links, connector };
@@ -113,9 +113,9 @@ impl Redis {
         match self.cluster {
             false => {
                 let bounded = async { timeout(self.timeout, work).await.unwrap_or(Err(KvError::Timeout)) };
-                self.gate.pass(bounded).await
+                self.gate.call(bounded).await
             }
-            true => self.gate.pass(self.in_cluster(work)).await,
+            true => self.gate.call(self.in_cluster(work)).await,
         }
     }
 

@@ -7,7 +7,7 @@ use prometheus::IntGauge;
 
 use crate::sync::Mutex;
 
-use super::{Admission, Backoff, Breaker};
+use super::{Backoff, BreakerDecision, BreakerState};
 
 /// Few, so that an outage costs few time-outs; more than the calls that one lost connection fails.
 const FAILURES: u32 = 5;
@@ -26,15 +26,15 @@ pub trait CallError: Display {
 }
 
 /// Where calls to one dependency pass. Each has an end of its own: the gate has no time-out.
-pub struct Gate {
+pub struct CircuitBreaker {
     dependency: &'static str,
-    breaker: Mutex<Breaker>,
+    breaker: Mutex<BreakerState>,
     /// 1 while it is open.
     open: IntGauge,
     when_open: Box<dyn Fn() + Send + Sync>,
 }
 
-impl Gate {
+impl CircuitBreaker {
     /// Closed. The name is for the log; the gauge is 1 while calls are refused. Whenever it opens, again too,
     /// `when_open` is called: who does not answer may be at the other end of a cut cable, so that the next probe should
     /// have a new connection.
@@ -43,25 +43,25 @@ impl Gate {
         open: IntGauge,
         when_open: impl Fn() + Send + Sync + 'static,
     ) -> Self {
-        let breaker = Breaker::new(FAILURES, Backoff::new(FIRST_PROBE, LAST_PROBE));
+        let breaker = BreakerState::new(FAILURES, Backoff::new(FIRST_PROBE, LAST_PROBE));
         Self { dependency, breaker: Mutex::new(breaker), open, when_open: Box::new(when_open) }
     }
 
     /// Does the work, if it may be tried at all.
-    pub async fn pass<T, E: CallError>(&self, work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+    pub async fn call<T, E: CallError>(&self, work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
         let began = Instant::now();
         let admission = self.with(|breaker| breaker.admit(began));
-        if admission == Admission::Refused {
+        if admission == BreakerDecision::Refused {
             return Err(E::refused());
         }
-        let pass = Pass { gate: self, began, admission: Some(admission) };
+        let pass = CallGuard { gate: self, began, admission: Some(admission) };
         let result = work.await;
         pass.ended(result.as_ref().err());
         result
     }
 
     /// Somebody who did not pass here was answered: the dependency is well.
-    pub fn answered(&self) {
+    pub fn record_success(&self) {
         if self.with(|breaker| breaker.succeeded(Instant::now())) {
             tracing::info!(
                 event = "dependency.available",
@@ -76,11 +76,11 @@ impl Gate {
         self.with(|breaker| breaker.is_open())
     }
 
-    fn failed(&self, admission: Admission, began: Instant, why: &dyn Display) {
+    fn failed(&self, admission: BreakerDecision, began: Instant, why: &dyn Display) {
         if !self.with(|breaker| breaker.failed(admission, began, Instant::now())) {
             return;
         }
-        if admission == Admission::Call {
+        if admission == BreakerDecision::Call {
             let dependency = self.dependency;
             tracing::warn!(
                 event = "dependency.unavailable",
@@ -92,7 +92,7 @@ impl Gate {
         (self.when_open)();
     }
 
-    fn with<T>(&self, act: impl FnOnce(&mut Breaker) -> T) -> T {
+    fn with<T>(&self, act: impl FnOnce(&mut BreakerState) -> T) -> T {
         let mut breaker = self.breaker.lock();
         let done = act(&mut breaker);
         self.open.set(breaker.is_open().into());
@@ -101,23 +101,23 @@ impl Gate {
 }
 
 /// Leave for one call; without a word on how it ended, nobody waited for that.
-struct Pass<'a> {
-    gate: &'a Gate,
+struct CallGuard<'a> {
+    gate: &'a CircuitBreaker,
     began: Instant,
-    admission: Option<Admission>,
+    admission: Option<BreakerDecision>,
 }
 
-impl Pass<'_> {
+impl CallGuard<'_> {
     fn ended(mut self, error: Option<&impl CallError>) {
         let Some(admission) = self.admission.take() else { return };
         match error.filter(|error| error.is_outage()) {
             Some(outage) => self.gate.failed(admission, self.began, outage),
-            None => self.gate.answered(),
+            None => self.gate.record_success(),
         }
     }
 }
 
-impl Drop for Pass<'_> {
+impl Drop for CallGuard<'_> {
     fn drop(&mut self) {
         if let Some(admission) = self.admission.take() {
             self.gate.with(|breaker| breaker.abandoned(admission, Instant::now()));
@@ -152,21 +152,21 @@ mod tests {
     }
 
     /// A gate, and how often it opened.
-    fn gate() -> (Gate, Arc<AtomicU32>) {
+    fn gate() -> (CircuitBreaker, Arc<AtomicU32>) {
         let opened = Arc::new(AtomicU32::new(0));
         let count = Arc::clone(&opened);
         let gauge = IntGauge::new("open", "1 while it is open").unwrap();
-        let gate = Gate::new("test", gauge, move || {
+        let gate = CircuitBreaker::new("test", gauge, move || {
             count.fetch_add(1, Ordering::Relaxed);
         });
         (gate, opened)
     }
 
     /// Calls that are not answered, until it opens.
-    async fn open(gate: &Gate) {
+    async fn open(gate: &CircuitBreaker) {
         for _ in 0..FAILURES {
             assert!(!gate.is_open());
-            assert_eq!(gate.pass(ready(Err::<(), _>(Error::Away))).await, Err(Error::Away));
+            assert_eq!(gate.call(ready(Err::<(), _>(Error::Away))).await, Err(Error::Away));
         }
         assert_eq!((gate.open.get(), gate.is_open()), (1, true));
     }
@@ -176,12 +176,12 @@ mod tests {
         let (gate, opened) = gate();
         for _ in 0..3 {
             for _ in 1..FAILURES {
-                assert_eq!(gate.pass(ready(Err::<(), _>(Error::Away))).await, Err(Error::Away));
+                assert_eq!(gate.call(ready(Err::<(), _>(Error::Away))).await, Err(Error::Away));
             }
-            assert_eq!(gate.pass(ready(Err::<(), _>(Error::Answer))).await, Err(Error::Answer));
+            assert_eq!(gate.call(ready(Err::<(), _>(Error::Answer))).await, Err(Error::Answer));
         }
         open(&gate).await;
-        assert_eq!(gate.pass(ready(Ok(()))).await, Err(Error::Refused), "the work is not begun");
+        assert_eq!(gate.call(ready(Ok(()))).await, Err(Error::Refused), "the work is not begun");
         assert_eq!(opened.load(Ordering::Relaxed), 1);
     }
 
@@ -189,16 +189,16 @@ mod tests {
     async fn an_answer_to_somebody_else_closes_it() {
         let (gate, _) = gate();
         open(&gate).await;
-        gate.answered();
+        gate.record_success();
         assert_eq!((gate.open.get(), gate.is_open()), (0, false));
-        assert_eq!(gate.pass(ready(Ok::<_, Error>(()))).await, Ok(()));
+        assert_eq!(gate.call(ready(Ok::<_, Error>(()))).await, Ok(()));
     }
 
     #[tokio::test]
     async fn a_call_that_nobody_waits_for_any_more_counts_as_nothing() {
         let (gate, opened) = gate();
         for _ in 0..2 * FAILURES {
-            let never = gate.pass(pending::<Result<(), Error>>());
+            let never = gate.call(pending::<Result<(), Error>>());
             assert!(tokio::time::timeout(Duration::ZERO, never).await.is_err());
         }
         assert!(!gate.is_open());

@@ -13,16 +13,16 @@ use super::Backoff;
 
 /// The breaker of one dependency. It has no clock: whoever asks says what time it is.
 #[derive(Debug)]
-pub struct Breaker {
+pub struct BreakerState {
     threshold: u32,
     delays: Backoff,
-    state: State,
+    state: BreakerPhase,
     /// When the last answer came.
     answered: Option<Instant>,
 }
 
 #[derive(Debug)]
-enum State {
+enum BreakerPhase {
     Closed {
         /// In a row.
         failures: u32,
@@ -34,10 +34,10 @@ enum State {
     Probing,
 }
 
-/// What may be done now. Whoever got a call or a probe says how it ended: by [`Breaker::succeeded`],
-/// [`Breaker::failed`], or [`Breaker::abandoned`].
+/// What may be done now. Whoever got a call or a probe says how it ended: by [`BreakerState::succeeded`],
+/// [`BreakerState::failed`], or [`BreakerState::abandoned`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Admission {
+pub enum BreakerDecision {
     /// Call.
     Call,
     /// Call: whether the dependency is back depends on it.
@@ -46,21 +46,26 @@ pub enum Admission {
     Refused,
 }
 
-impl Breaker {
+impl BreakerState {
     /// Opens after `threshold` failures in a row, for the delays of `delays`.
     pub fn new(threshold: u32, delays: Backoff) -> Self {
-        Self { threshold: threshold.max(1), delays, state: State::Closed { failures: 0 }, answered: None }
+        Self {
+            threshold: threshold.max(1),
+            delays,
+            state: BreakerPhase::Closed { failures: 0 },
+            answered: None,
+        }
     }
 
     /// Whether a call may go.
-    pub fn admit(&mut self, now: Instant) -> Admission {
+    pub fn admit(&mut self, now: Instant) -> BreakerDecision {
         match self.state {
-            State::Closed { .. } => Admission::Call,
-            State::Open { until } if now >= until => {
-                self.state = State::Probing;
-                Admission::Probe
+            BreakerPhase::Closed { .. } => BreakerDecision::Call,
+            BreakerPhase::Open { until } if now >= until => {
+                self.state = BreakerPhase::Probing;
+                BreakerDecision::Probe
             }
-            State::Open { .. } | State::Probing => Admission::Refused,
+            BreakerPhase::Open { .. } | BreakerPhase::Probing => BreakerDecision::Refused,
         }
     }
 
@@ -69,40 +74,40 @@ impl Breaker {
         let was_open = self.is_open();
         self.answered = Some(now);
         self.delays.reset();
-        self.state = State::Closed { failures: 0 };
+        self.state = BreakerPhase::Closed { failures: 0 };
         was_open
     }
 
     /// A call that began then was not answered. Says whether that opened the breaker (again).
-    pub fn failed(&mut self, admission: Admission, began: Instant, now: Instant) -> bool {
+    pub fn failed(&mut self, admission: BreakerDecision, began: Instant, now: Instant) -> bool {
         let refuted = self.answered.is_some_and(|answered| began < answered);
         let opens = match &mut self.state {
-            State::Closed { .. } if refuted => false,
-            State::Closed { failures } => {
+            BreakerPhase::Closed { .. } if refuted => false,
+            BreakerPhase::Closed { failures } => {
                 *failures += 1;
                 *failures >= self.threshold
             }
-            State::Probing => admission == Admission::Probe,
+            BreakerPhase::Probing => admission == BreakerDecision::Probe,
             // Begun before it opened: nothing new.
-            State::Open { .. } => false,
+            BreakerPhase::Open { .. } => false,
         };
         if opens {
-            self.state = State::Open { until: now + self.delays.delay() };
+            self.state = BreakerPhase::Open { until: now + self.delays.delay() };
         }
         opens
     }
 
     /// A call ended without an answer and without a failure: whoever asked went away. The next probe waits as it does
     /// after a failure: impatient callers must not follow one another to where nobody answers.
-    pub fn abandoned(&mut self, admission: Admission, now: Instant) {
-        if admission == Admission::Probe && matches!(self.state, State::Probing) {
-            self.state = State::Open { until: now + self.delays.delay() };
+    pub fn abandoned(&mut self, admission: BreakerDecision, now: Instant) {
+        if admission == BreakerDecision::Probe && matches!(self.state, BreakerPhase::Probing) {
+            self.state = BreakerPhase::Open { until: now + self.delays.delay() };
         }
     }
 
     /// Whether calls are refused, but for a probe.
     pub fn is_open(&self) -> bool {
-        !matches!(self.state, State::Closed { .. })
+        !matches!(self.state, BreakerPhase::Closed { .. })
     }
 }
 
@@ -115,12 +120,12 @@ mod tests {
     const MIN: Duration = Duration::from_millis(100);
     const MAX: Duration = Duration::from_millis(400);
 
-    fn breaker() -> Breaker {
-        Breaker::new(3, Backoff::new(MIN, MAX))
+    fn breaker() -> BreakerState {
+        BreakerState::new(3, Backoff::new(MIN, MAX))
     }
 
-    fn open(breaker: &mut Breaker, now: Instant) {
-        let opened: Vec<_> = (0..3).map(|_| breaker.failed(Admission::Call, now, now)).collect();
+    fn open(breaker: &mut BreakerState, now: Instant) {
+        let opened: Vec<_> = (0..3).map(|_| breaker.failed(BreakerDecision::Call, now, now)).collect();
         assert_eq!(opened, [false, false, true]);
     }
 
@@ -128,24 +133,24 @@ mod tests {
     fn only_failures_in_a_row_open_it() {
         let (mut breaker, now) = (breaker(), Instant::now());
         for _ in 0..10 {
-            assert!(!breaker.failed(Admission::Call, now, now));
-            assert!(!breaker.failed(Admission::Call, now, now));
+            assert!(!breaker.failed(BreakerDecision::Call, now, now));
+            assert!(!breaker.failed(BreakerDecision::Call, now, now));
             assert!(!breaker.succeeded(now), "it was closed all the time");
         }
-        assert_eq!(breaker.admit(now), Admission::Call);
+        assert_eq!(breaker.admit(now), BreakerDecision::Call);
         open(&mut breaker, now);
-        assert_eq!(breaker.admit(now), Admission::Refused);
+        assert_eq!(breaker.admit(now), BreakerDecision::Refused);
     }
 
     #[test]
     fn one_probe_goes_when_the_delay_is_over_and_its_success_closes_it() {
         let (mut breaker, now) = (breaker(), Instant::now());
         open(&mut breaker, now);
-        assert_eq!(breaker.admit(now + MIN / 4), Admission::Refused);
-        assert_eq!(breaker.admit(now + MIN), Admission::Probe);
-        assert_eq!(breaker.admit(now + MIN), Admission::Refused, "one at a time");
+        assert_eq!(breaker.admit(now + MIN / 4), BreakerDecision::Refused);
+        assert_eq!(breaker.admit(now + MIN), BreakerDecision::Probe);
+        assert_eq!(breaker.admit(now + MIN), BreakerDecision::Refused, "one at a time");
         assert!(breaker.succeeded(now + MIN));
-        assert_eq!(breaker.admit(now + MIN), Admission::Call);
+        assert_eq!(breaker.admit(now + MIN), BreakerDecision::Call);
         assert!(!breaker.is_open());
     }
 
@@ -155,21 +160,21 @@ mod tests {
         open(&mut breaker, now);
         for whole in [200, 400, 400].map(Duration::from_millis) {
             now += MAX;
-            assert_eq!(breaker.admit(now), Admission::Probe);
-            assert!(breaker.failed(Admission::Probe, now, now));
-            assert_eq!(breaker.admit(now + whole / 3), Admission::Refused);
+            assert_eq!(breaker.admit(now), BreakerDecision::Probe);
+            assert!(breaker.failed(BreakerDecision::Probe, now, now));
+            assert_eq!(breaker.admit(now + whole / 3), BreakerDecision::Refused);
         }
-        assert_eq!(breaker.admit(now + MAX), Admission::Probe);
+        assert_eq!(breaker.admit(now + MAX), BreakerDecision::Probe);
     }
 
     #[test]
     fn calls_begun_before_it_opened_neither_prolong_nor_replace_the_probe() {
         let (mut breaker, now) = (breaker(), Instant::now());
         open(&mut breaker, now);
-        assert!(!breaker.failed(Admission::Call, now, now + MIN));
-        assert_eq!(breaker.admit(now + MIN), Admission::Probe);
-        assert!(!breaker.failed(Admission::Call, now, now + MIN), "it was not the probe");
-        assert_eq!(breaker.admit(now + MIN), Admission::Refused);
+        assert!(!breaker.failed(BreakerDecision::Call, now, now + MIN));
+        assert_eq!(breaker.admit(now + MIN), BreakerDecision::Probe);
+        assert!(!breaker.failed(BreakerDecision::Call, now, now + MIN), "it was not the probe");
+        assert_eq!(breaker.admit(now + MIN), BreakerDecision::Refused);
         assert!(breaker.succeeded(now + MIN), "an answer is an answer, whoever asked");
     }
 
@@ -178,23 +183,23 @@ mod tests {
         let (mut breaker, now) = (breaker(), Instant::now());
         open(&mut breaker, now);
         breaker.succeeded(now + MIN);
-        assert!((0..100).all(|_| !breaker.failed(Admission::Call, now, now + 2 * MIN)));
-        assert_eq!(breaker.admit(now + 2 * MIN), Admission::Call);
+        assert!((0..100).all(|_| !breaker.failed(BreakerDecision::Call, now, now + 2 * MIN)));
+        assert_eq!(breaker.admit(now + 2 * MIN), BreakerDecision::Call);
         let since: Vec<_> =
-            (0..3).map(|_| breaker.failed(Admission::Call, now + 2 * MIN, now + 3 * MIN)).collect();
+            (0..3).map(|_| breaker.failed(BreakerDecision::Call, now + 2 * MIN, now + 3 * MIN)).collect();
         assert_eq!(since, [false, false, true], "nobody has answered since");
     }
 
     #[test]
     fn a_probe_that_nobody_waits_for_any_more_makes_room_for_the_next_one_in_time() {
         let (mut breaker, now) = (breaker(), Instant::now());
-        breaker.abandoned(Admission::Call, now);
+        breaker.abandoned(BreakerDecision::Call, now);
         open(&mut breaker, now);
-        assert_eq!(breaker.admit(now + MIN), Admission::Probe);
-        breaker.abandoned(Admission::Call, now + MIN);
-        assert_eq!(breaker.admit(now + MIN), Admission::Refused);
-        breaker.abandoned(Admission::Probe, now + MIN);
-        assert_eq!(breaker.admit(now + MIN), Admission::Refused);
-        assert_eq!(breaker.admit(now + MIN + MAX), Admission::Probe);
+        assert_eq!(breaker.admit(now + MIN), BreakerDecision::Probe);
+        breaker.abandoned(BreakerDecision::Call, now + MIN);
+        assert_eq!(breaker.admit(now + MIN), BreakerDecision::Refused);
+        breaker.abandoned(BreakerDecision::Probe, now + MIN);
+        assert_eq!(breaker.admit(now + MIN), BreakerDecision::Refused);
+        assert_eq!(breaker.admit(now + MIN + MAX), BreakerDecision::Probe);
     }
 }
