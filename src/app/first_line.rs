@@ -1,10 +1,10 @@
 //! The first log line of a daemon: what runs, and how it is configured.
 
 use crate::auth::Mode;
+use crate::bounded_errors::shortened;
 use crate::config::{Config, Source};
 use crate::drain::Guarantee;
 use crate::kafka::Brokers;
-use crate::reported::shortened;
 
 use super::process::COMMIT;
 

@@ -5,8 +5,8 @@ use sha2::{Digest, Sha256};
 
 use super::attribute::{REQUIRED, check_name, check_value};
 use super::fault::{EventError, Fault};
+use crate::bounded_errors::{BoundedErrors, MAX_ERRORS_PER_BODY};
 use crate::kinds::JSON;
-use crate::reported::{PER_BODY, Reported};
 
 /// More than any event has; the most headers of a request.
 const MAX_ATTRIBUTES: usize = 100;
@@ -81,7 +81,7 @@ fn add(digest: &mut Sha256, part: &[u8]) {
 #[derive(Default)]
 pub struct Draft {
     attributes: Vec<(String, String)>,
-    faults: Reported<Fault, PER_BODY>,
+    faults: BoundedErrors<Fault, MAX_ERRORS_PER_BODY>,
 }
 
 impl Draft {

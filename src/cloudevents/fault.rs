@@ -1,7 +1,7 @@
 //! What is wrong with an event, in words that never repeat a value.
 
+use crate::bounded_errors::{BoundedErrors, MAX_ERRORS_PER_BODY, shortened};
 use crate::kinds::Rejection;
-use crate::reported::{PER_BODY, Reported, shortened};
 
 /// An attribute's name in an error is for recognising it, not for repeating it.
 const MAX_NAME_BYTES: usize = 100;
@@ -21,7 +21,7 @@ pub enum EventError {
     /// It cannot be read.
     Unreadable(Rejection),
     /// It can be read, and is not an event; at least one fault.
-    Invalid(Reported<Fault, PER_BODY>),
+    Invalid(BoundedErrors<Fault, MAX_ERRORS_PER_BODY>),
     /// A batch of more than [`super::MAX_EVENTS`].
     TooMany,
 }

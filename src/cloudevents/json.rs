@@ -10,9 +10,9 @@ use serde_json::value::RawValue;
 use super::attribute::{OPTIONAL, REQUIRED};
 use super::event::{Draft, Event};
 use super::fault::EventError;
+use crate::bounded_errors::shortened;
 use crate::command::is_json;
 use crate::kinds::{Rejection, text_of};
-use crate::reported::shortened;
 
 /// The most events of a batch.
 pub const MAX_EVENTS: usize = 10_000;

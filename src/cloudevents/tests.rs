@@ -53,7 +53,7 @@ fn every_fault_of_an_event_is_named_and_no_value_is_repeated() {
     let found = faults(read);
     assert_eq!(found, ["id", "source", "My-Name", "time", "a", "b", "c", "d", "specversion", "type"]);
     let many: String = (0..150).map(|n| format!(",\"a{n}\":\"\"")).collect();
-    assert_eq!(faults(with(&many)).len(), crate::reported::PER_BODY, "a bound");
+    assert_eq!(faults(with(&many)).len(), crate::bounded_errors::MAX_ERRORS_PER_BODY, "a bound");
     let more: String = (0..300).map(|n| format!(",\"A{n}\":\"\"")).collect();
     assert_eq!(faults(with(&more))[0], "A196", "and those are not even looked at");
 }

@@ -12,10 +12,10 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::answer::Answer;
+use crate::bounded_errors::{BoundedErrors, MAX_ERRORS_PER_RESPONSE};
 use crate::ingest::SubmitError;
 use crate::kinds::Rejection;
 use crate::ratelimit::Limited;
-use crate::reported::{PER_ANSWER, Reported};
 use crate::status::StatusError;
 
 pub(super) const MEDIA_TYPE: &str = "application/problem+json";
@@ -108,7 +108,7 @@ pub struct Problem {
     /// For `Allow`.
     pub allow: Option<String>,
     /// Each place at fault, where there may be several.
-    pub errors: Reported<Place, PER_ANSWER>,
+    pub errors: BoundedErrors<Place, MAX_ERRORS_PER_RESPONSE>,
 }
 
 /// A place at fault.
@@ -134,7 +134,7 @@ pub struct Document<'a> {
     code: &'static str,
     detail: &'a str,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    #[schemars(length(max = PER_ANSWER))]
+    #[schemars(length(max = MAX_ERRORS_PER_RESPONSE))]
     errors: &'a [Place],
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String")]
@@ -174,7 +174,7 @@ impl Problem {
             field: None,
             retry_after: None,
             allow: None,
-            errors: Reported::default(),
+            errors: BoundedErrors::default(),
         }
     }
 

@@ -14,7 +14,7 @@ use super::pointer::{Found, Pointer};
 use super::rejection::Rejection;
 use super::schema::Schema;
 use super::{example, nesting, strict};
-use crate::reported::shortened;
+use crate::bounded_errors::shortened;
 
 /// RFC 8259, section 8.1: JSON text that is sent over a network must not begin with it.
 const BYTE_ORDER_MARK: char = '\u{feff}';

@@ -67,7 +67,7 @@ pub enum Rejection {
         pointer: String,
     },
     /// The schema of the kind is not satisfied; at least one violation, at most
-    /// [`PER_BODY`](crate::reported::PER_BODY).
+    /// [`MAX_ERRORS_PER_BODY`](crate::reported::PER_BODY).
     #[error("the body does not satisfy the schema of its kind")]
     Schema(Vec<Violation>),
 }

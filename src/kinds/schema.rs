@@ -5,7 +5,7 @@ use jsonschema::{ValidationError, Validator};
 use serde_json::Value;
 
 use super::{Rejection, Violation};
-use crate::reported::{PER_BODY, Reported, shortened};
+use crate::bounded_errors::{BoundedErrors, MAX_ERRORS_PER_BODY, shortened};
 
 /// Schemas compiled in, so that the first minute needs no files.
 const BUILTIN: [(&str, &str); 1] =
@@ -46,7 +46,8 @@ impl Schema {
             pointer: shortened(&error.instance_path().to_string(), MAX_TEXT_BYTES),
             detail: shortened(&masked(&error), MAX_TEXT_BYTES),
         };
-        let violations: Reported<_, PER_BODY> = self.validator.iter_errors(body).map(violation).collect();
+        let violations: BoundedErrors<_, MAX_ERRORS_PER_BODY> =
+            self.validator.iter_errors(body).map(violation).collect();
         Err(Rejection::Schema(violations.into_vec()))
     }
 }

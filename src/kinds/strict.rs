@@ -8,7 +8,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visi
 use serde_json::{Map, Value};
 
 use super::Rejection;
-use crate::reported::shortened;
+use crate::bounded_errors::shortened;
 
 /// A member name in an error is for recognising it, not for repeating it.
 const MAX_NAME_BYTES: usize = 100;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::reported::shortened;
+use crate::bounded_errors::shortened;
 use crate::units::Timestamp;
 
 use super::code::Code;

@@ -6,8 +6,8 @@ use std::ops::RangeInclusive;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::bounded_errors::{BoundedErrors, MAX_ERRORS_PER_BODY, shortened};
 use crate::kv::Rate;
-use crate::reported::{PER_BODY, Reported, shortened};
 use crate::units::{Span, Timestamp};
 
 /// Above a thousand million nothing is a limit.
@@ -64,7 +64,7 @@ pub struct Fault {
 impl Setting {
     /// Reads a document as it is sent; everything that is wrong, at once.
     pub fn read(members: &Map<String, Value>) -> Result<Self, Vec<Fault>> {
-        let mut faults = Reported::<Fault, PER_BODY>::default();
+        let mut faults = BoundedErrors::<Fault, MAX_ERRORS_PER_BODY>::default();
         let mut wrong = |member: &str, detail: &str| {
             faults.push(Fault { member: shortened(member, MAX_SHOWN), detail: detail.to_owned() });
         };
@@ -83,7 +83,7 @@ impl Setting {
             wrong("window", &format!("It must be a duration such as \"2m\", {WINDOW_RULE}."));
         }
         let unknown = members.keys().filter(|name| !MEMBERS.contains(&name.as_str()));
-        for unknown in unknown.take(PER_BODY) {
+        for unknown in unknown.take(MAX_ERRORS_PER_BODY) {
             wrong(unknown, "There is no such member.");
         }
         match (enabled, limit, window) {
@@ -168,7 +168,7 @@ mod tests {
     fn no_more_mistakes_are_reported_than_help() {
         let members = (0..10_000).map(|number| (format!("{number:0>200}"), Value::Null)).collect();
         let faults = Setting::read(&members).unwrap_err();
-        assert_eq!(faults.len(), PER_BODY);
+        assert_eq!(faults.len(), MAX_ERRORS_PER_BODY);
         assert!(faults.iter().all(|fault| fault.member.len() < 70));
     }
 

@@ -5,8 +5,8 @@ use serde_json::{Map, Value};
 use super::nickname::nickname;
 use super::phone::{PhoneRegion, phone};
 use super::{FieldError, field, password};
+use crate::bounded_errors::{BoundedErrors, MAX_ERRORS_PER_BODY, shortened};
 use crate::command::Secret;
-use crate::reported::{PER_BODY, Reported, shortened};
 
 /// Names of unknown members are repeated, but not at any length.
 const MAX_SHOWN: usize = 64;
@@ -137,12 +137,12 @@ fn new_password(field: &str, text: &str, others: &[&str]) -> Result<Secret, Fiel
 /// Members, taken out one by one; what is left is unknown.
 struct Form {
     members: Map<String, Value>,
-    errors: Reported<FieldError, PER_BODY>,
+    errors: BoundedErrors<FieldError, MAX_ERRORS_PER_BODY>,
 }
 
 impl Form {
     fn new(members: Map<String, Value>) -> Self {
-        Self { members, errors: Reported::default() }
+        Self { members, errors: BoundedErrors::default() }
     }
 
     fn required<T>(&mut self, name: &str, read: impl FnOnce(&str) -> Result<T, FieldError>) -> Option<T> {
@@ -224,7 +224,7 @@ mod tests {
     fn no_more_mistakes_are_reported_than_help() {
         let members = (0..10_000).map(|number| (format!("{number:0>200}"), Value::Null)).collect();
         let errors = new_user(members, None).unwrap_err();
-        assert_eq!(errors.len(), PER_BODY);
+        assert_eq!(errors.len(), MAX_ERRORS_PER_BODY);
         assert_eq!(errors[3].field, "password", "the rules of known members come first");
         assert!(errors.iter().all(|error| error.field.len() < 70));
     }

@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 
+use crate::bounded_errors::{BoundedErrors, MAX_ERRORS_PER_RESPONSE};
 use crate::http::problem;
 use crate::http::problem::{Place, Problem};
-use crate::reported::{PER_ANSWER, Reported};
 
 /// The most commands in one request.
 pub const MAX_LINES: usize = 10_000;
@@ -39,7 +39,7 @@ pub fn lines<T>(body: &Bytes, mut admit: impl FnMut(Bytes) -> Result<T, Problem>
 /// What is wrong, command by command.
 #[derive(Default)]
 pub(super) struct Refusals {
-    errors: Reported<Place, PER_ANSWER>,
+    errors: BoundedErrors<Place, MAX_ERRORS_PER_RESPONSE>,
     /// The kind of problem that decides the answer's status: what cannot be read comes before what is not allowed.
     worst: Option<&'static problem::Type>,
 }

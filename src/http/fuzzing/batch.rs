@@ -2,10 +2,10 @@
 
 use bytes::Bytes;
 
+use crate::bounded_errors::MAX_ERRORS_PER_RESPONSE;
 use crate::http::api::batch::{MAX_LINES, lines};
 use crate::http::problem;
 use crate::http::problem::Problem;
-use crate::reported::PER_ANSWER;
 
 /// A line with this byte is refused here.
 const BAD: u8 = b'!';
@@ -41,7 +41,7 @@ pub fn batch(data: &[u8]) {
         }
         Err(refusal) => {
             let named: Vec<_> = refusal.errors.iter().filter_map(|error| error.line).collect();
-            assert_eq!(named, bad[..bad.len().min(PER_ANSWER)]);
+            assert_eq!(named, bad[..bad.len().min(MAX_ERRORS_PER_RESPONSE)]);
             assert!(!named.is_empty());
         }
     }

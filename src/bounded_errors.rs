@@ -3,15 +3,15 @@
 use std::ops::Deref;
 
 /// Places that are reported of one body. Enough to correct it.
-pub const PER_BODY: usize = 20;
+pub const MAX_ERRORS_PER_BODY: usize = 20;
 /// Places that are reported in one answer, a batch's included.
-pub const PER_ANSWER: usize = 100;
+pub const MAX_ERRORS_PER_RESPONSE: usize = 100;
 
 /// The first `MAX` places at fault. Later ones are dropped.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reported<T, const MAX: usize>(Vec<T>);
+pub struct BoundedErrors<T, const MAX: usize>(Vec<T>);
 
-impl<T, const MAX: usize> Reported<T, MAX> {
+impl<T, const MAX: usize> BoundedErrors<T, MAX> {
     /// Adds a place, unless there are `MAX` already.
     pub fn push(&mut self, place: T) {
         if !self.is_full() {
@@ -30,13 +30,13 @@ impl<T, const MAX: usize> Reported<T, MAX> {
     }
 }
 
-impl<T, const MAX: usize> Default for Reported<T, MAX> {
+impl<T, const MAX: usize> Default for BoundedErrors<T, MAX> {
     fn default() -> Self {
         Self(Vec::new())
     }
 }
 
-impl<T, const MAX: usize> Deref for Reported<T, MAX> {
+impl<T, const MAX: usize> Deref for BoundedErrors<T, MAX> {
     type Target = [T];
 
     fn deref(&self) -> &[T] {
@@ -44,7 +44,7 @@ impl<T, const MAX: usize> Deref for Reported<T, MAX> {
     }
 }
 
-impl<T, const MAX: usize> FromIterator<T> for Reported<T, MAX> {
+impl<T, const MAX: usize> FromIterator<T> for BoundedErrors<T, MAX> {
     /// Asks for no more than `MAX` places.
     fn from_iter<I: IntoIterator<Item = T>>(places: I) -> Self {
         Self(places.into_iter().take(MAX).collect())
@@ -65,11 +65,11 @@ mod tests {
 
     #[test]
     fn places_beyond_the_bound_are_neither_kept_nor_looked_for() {
-        let mut pushed = Reported::<usize, 3>::default();
+        let mut pushed = BoundedErrors::<usize, 3>::default();
         (0..10).for_each(|place| pushed.push(place));
         assert_eq!(pushed.into_vec(), [0, 1, 2]);
         let mut asked = 0;
-        let collected: Reported<usize, 3> = (0..10).inspect(|_| asked += 1).collect();
+        let collected: BoundedErrors<usize, 3> = (0..10).inspect(|_| asked += 1).collect();
         assert!(collected.is_full());
         assert_eq!(asked, 3);
     }
