@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::mistake::Mistake;
+use crate::config_error::ConfigError;
 use crate::units::Span;
 
 /// Configuration of the thresholds.
@@ -25,17 +25,17 @@ impl Default for Config {
 
 impl Config {
     /// What is wrong with the section by itself.
-    pub fn validate(&self) -> Vec<Mistake> {
+    pub fn validate(&self) -> Vec<ConfigError> {
         let mut mistakes = Vec::new();
         let interval = self.interval;
         if !(Span::millis(100)..=Span::secs(3600)).contains(&interval) {
-            mistakes.push(Mistake::new("alerts", "interval", interval, "100ms to 1h"));
+            mistakes.push(ConfigError::new("alerts", "interval", interval, "100ms to 1h"));
         }
         if self.backlog_threshold == 0 {
-            mistakes.push(Mistake::new("alerts", "backlog_threshold", 0, "at least 1"));
+            mistakes.push(ConfigError::new("alerts", "backlog_threshold", 0, "at least 1"));
         }
         if self.oldest_age_threshold == Span::default() {
-            mistakes.push(Mistake::new("alerts", "oldest_age_threshold", "0s", "more than 0s"));
+            mistakes.push(ConfigError::new("alerts", "oldest_age_threshold", "0s", "more than 0s"));
         }
         mistakes
     }

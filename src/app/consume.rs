@@ -9,12 +9,12 @@ use serde_json::json;
 use tokio::sync::oneshot;
 
 use crate::config::{Config, Mistakes, Source};
+use crate::config_error::ConfigError;
 use crate::consumer::{ConsumerParts, Handle, Noop, PostCommit};
 use crate::db::Database;
 use crate::http::{Admin, AdminService, Endpoint, Instance, Overview, Readiness};
 use crate::kafka::{ClusterHealth, Probe};
 use crate::kv::Kv;
-use crate::mistake::Mistake;
 use crate::problems::{Code, Observation, Problem, Problems};
 use crate::systemd::Heartbeat;
 use crate::task::{OnFailure, Thread};
@@ -94,7 +94,7 @@ async fn parts(wiring: &Wiring<'_>) -> Result<ConsumerParts, Failure> {
     let bootstrap = external_brokers(config, allowed)?;
     if !config.serves_users() {
         let allowed = "true: set [database] url to the database that users are in";
-        return Err(Mistakes::from(vec![Mistake::new("users", "enabled", false, allowed)]).into());
+        return Err(Mistakes::from(vec![ConfigError::new("users", "enabled", false, allowed)]).into());
     }
     let metrics = wiring.metrics(db::Metrics::register)?;
     let db = Database::connect(&config.database(), &metrics).await;

@@ -3,8 +3,8 @@
 use std::net::{SocketAddr, TcpListener};
 
 use crate::config::{Config, Mistakes};
+use crate::config_error::ConfigError;
 use crate::http::Endpoint;
-use crate::mistake::Mistake;
 use crate::systemd;
 
 use super::Failure;
@@ -66,7 +66,7 @@ impl Passed {
     fn nothing_left(self) -> Result<(), Failure> {
         let mistake = |(address, _): (SocketAddr, TcpListener)| {
             let allowed = "an address of [server] listen or admin_listen: change the socket unit or the key";
-            Mistake::new(
+            ConfigError::new(
                 "server",
                 "listen",
                 format!("a socket that the service manager passes on {address}"),

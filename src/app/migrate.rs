@@ -8,8 +8,8 @@ use zeroize::Zeroizing;
 
 use crate::command::Secret;
 use crate::config::{Config, Mistakes};
+use crate::config_error::ConfigError;
 use crate::db::{Database, DbError};
-use crate::mistake::Mistake;
 use crate::units::Timestamp;
 use crate::{db, users};
 
@@ -57,7 +57,7 @@ async fn keeps_every_character(db: &Database) -> Result<(), Failure> {
     match db.wrong_encoding().await? {
         None => Ok(()),
         Some(wrong) => {
-            let mistake = Mistake::new("database", "url", wrong.found, wrong.remedy);
+            let mistake = ConfigError::new("database", "url", wrong.found, wrong.remedy);
             Err(Mistakes::from(vec![mistake]).into())
         }
     }

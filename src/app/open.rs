@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use crate::command::{Envelope, kind_of};
 use crate::config::Mistakes;
+use crate::config_error::ConfigError;
 use crate::ingest::Config;
-use crate::mistake::Mistake;
 use crate::task::FatalSignal;
 use crate::units::Timestamp;
 use crate::wal;
@@ -98,7 +98,7 @@ fn no_password_shows(dir: &Path, keys: &Keys) -> Result<(), Failure> {
         "the key of before, until `wal-tools dead` has requeued or dropped dead letter {lsn} and others in which a \
          password waits to be hashed"
     );
-    let mistake = Mistake::new("wal", "encryption_key_file", "none", allowed);
+    let mistake = ConfigError::new("wal", "encryption_key_file", "none", allowed);
     Err(Mistakes::from(vec![mistake]).into())
 }
 

@@ -7,6 +7,7 @@ use tokio::runtime::Handle;
 
 use crate::command::USER_TOPIC;
 use crate::config::{Config, Mistakes, Source};
+use crate::config_error::ConfigError;
 use crate::consumer::{Consumer, ConsumerParts, PostCommit};
 use crate::db::Database;
 use crate::drain::{Drain, DrainError, DrainParts, Lead};
@@ -14,7 +15,6 @@ use crate::ingest::{Ingest, IngestThreads};
 use crate::kafka::{Brokers, EmbeddedBroker, Probe};
 use crate::kv::Kv;
 use crate::metrics::Registry;
-use crate::mistake::Mistake;
 use crate::problems::{ProblemMetrics, Problems};
 use crate::status::Statuses;
 use crate::task::FatalSignal;
@@ -201,7 +201,7 @@ pub(super) fn external_brokers<'a>(config: &'a Config, otherwise: &str) -> Resul
     match &config.kafka.brokers {
         Brokers::List(bootstrap) => Ok(bootstrap),
         Brokers::Embedded => {
-            Err(Mistakes::from(vec![Mistake::new("kafka", "brokers", "embedded", otherwise)]).into())
+            Err(Mistakes::from(vec![ConfigError::new("kafka", "brokers", "embedded", otherwise)]).into())
         }
     }
 }

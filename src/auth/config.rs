@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use super::keys::Keys;
 use super::tokens_file::Tokens;
-use crate::mistake::Mistake;
+use crate::config_error::ConfigError;
 use crate::secret_file;
 use crate::secret_file::SecretFileError;
 use crate::units::Span;
@@ -63,10 +63,10 @@ impl Default for Config {
 
 impl Config {
     /// Everything that is wrong with the section. Reads its files.
-    pub fn validate(&self) -> Vec<Mistake> {
+    pub fn validate(&self) -> Vec<ConfigError> {
         let mut mistakes = Vec::new();
         let mut wrong = |key: &str, found: String, allowed: String| {
-            mistakes.push(Mistake::new(SECTION, key, found, allowed));
+            mistakes.push(ConfigError::new(SECTION, key, found, allowed));
         };
         match self.mode {
             Mode::Token if self.tokens_file.is_none() => {

@@ -21,8 +21,8 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use toml::{Table, Value};
 
+use crate::config_error::{ConfigError, ConfigLocation};
 use crate::kinds::Kinds;
-use crate::mistake::{Mistake, Place};
 use crate::units::Span;
 use crate::{
     alerts, auth, consumer, db, drain, http, ingest, kafka, kinds, kv, login, ratelimit, telemetry, users,
@@ -96,7 +96,7 @@ impl Config {
         Self::read(&text, overrides, mistakes)
     }
 
-    fn read(text: &str, overrides: Vec<Override>, mistakes: Vec<Mistake>) -> Result<Self, Mistakes> {
+    fn read(text: &str, overrides: Vec<Override>, mistakes: Vec<ConfigError>) -> Result<Self, Mistakes> {
         let (config, mut mistakes, places) = Self::parse(text, overrides, mistakes);
         // A key that could not be read has its default here, so that the others are checked all the same.
         mistakes.extend(config.validate().into_iter().map(|mistake| places.renumbered(mistake)));
@@ -105,8 +105,8 @@ impl Config {
         }
         let mut mistakes: Vec<_> = mistakes.into_iter().map(|mistake| places.locate(mistake)).collect();
         // In the order of the file, then what is not in it.
-        mistakes.sort_by_key(|mistake| match mistake.place.as_deref() {
-            Some(Place::Line(line)) => *line,
+        mistakes.sort_by_key(|mistake| match mistake.location.as_deref() {
+            Some(ConfigLocation::Line(line)) => *line,
             _ => usize::MAX,
         });
         Err(Mistakes(mistakes))
@@ -115,8 +115,8 @@ impl Config {
     fn parse(
         text: &str,
         overrides: Vec<Override>,
-        mut mistakes: Vec<Mistake>,
-    ) -> (Self, Vec<Mistake>, Places) {
+        mut mistakes: Vec<ConfigError>,
+    ) -> (Self, Vec<ConfigError>, Places) {
         let text = sources::legible(text, &mut mistakes);
         let places = Places::new(&text, &overrides);
         // Both parse: the one is compiled in, and of the other the lines that do not are left out.
@@ -142,7 +142,7 @@ impl Config {
         (config, mistakes, places)
     }
 
-    fn validate(&self) -> Vec<Mistake> {
+    fn validate(&self) -> Vec<ConfigError> {
         let mut mistakes = self.server.mistakes(self.auth.mode != auth::Mode::Open);
         mistakes.extend(self.auth.validate());
         mistakes.extend(self.wal.validate());
@@ -162,20 +162,20 @@ impl Config {
     }
 
     /// What must hold between sections, and between the configuration and the unit file.
-    fn cross_checks(&self) -> Vec<Mistake> {
+    fn cross_checks(&self) -> Vec<ConfigError> {
         let mut mistakes = Vec::new();
         let grace = self.server.shutdown_grace;
         if grace > LONGEST_GRACE {
-            mistakes.push(Mistake::new("server", "shutdown_grace", grace, "at most 60s"));
+            mistakes.push(ConfigError::new("server", "shutdown_grace", grace, "at most 60s"));
         }
         if self.embedded() && self.auth.mode != auth::Mode::Open {
             let allowed = "host:port, or a list, with this [auth] mode: an embedded broker asks nobody, so every process of \
                            this machine could write users' commands";
-            mistakes.push(Mistake::new("kafka", "brokers", "embedded", allowed));
+            mistakes.push(ConfigError::new("kafka", "brokers", "embedded", allowed));
         }
         if self.drain.delivery == drain::Guarantee::ExactlyOnce {
             let mut refuse =
-                |allowed| mistakes.push(Mistake::new("drain", "delivery", "exactly-once", allowed));
+                |allowed| mistakes.push(ConfigError::new("drain", "delivery", "exactly-once", allowed));
             if self.embedded() {
                 refuse("\"at-least-once\" with brokers = \"embedded\": its topics die with the process");
             }
@@ -191,13 +191,13 @@ impl Config {
         }
         if self.consumer.enabled == Some(true) && !self.serves_users() {
             let allowed = "false without the user service: set [database] url, or [users] enabled = true";
-            mistakes.push(Mistake::new("consumer", "enabled", true, allowed));
+            mistakes.push(ConfigError::new("consumer", "enabled", true, allowed));
         }
         if self.users.password_hashing == users::PasswordHashing::Deferred
             && self.wal.encryption_key_file.is_none()
         {
             let allowed = "\"before-ack\" without [wal] encryption_key_file: passwords would lie in the log as they are";
-            mistakes.push(Mistake::new("users", "password_hashing", "deferred", allowed));
+            mistakes.push(ConfigError::new("users", "password_hashing", "deferred", allowed));
         }
         mistakes
     }
@@ -266,17 +266,17 @@ impl Config {
 
 /// Everything that is wrong with a configuration.
 #[derive(Debug)]
-pub struct Mistakes(Vec<Mistake>);
+pub struct Mistakes(Vec<ConfigError>);
 
 impl Mistakes {
     /// One by one.
-    pub fn iter(&self) -> impl Iterator<Item = &Mistake> {
+    pub fn iter(&self) -> impl Iterator<Item = &ConfigError> {
         self.0.iter()
     }
 }
 
-impl From<Vec<Mistake>> for Mistakes {
-    fn from(mistakes: Vec<Mistake>) -> Self {
+impl From<Vec<ConfigError>> for Mistakes {
+    fn from(mistakes: Vec<ConfigError>) -> Self {
         Self(mistakes)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::mistake::{Mistake, Place};
+use crate::config_error::{ConfigError, ConfigLocation};
 
 use super::lines::Lines;
 use super::sources::Override;
@@ -33,28 +33,28 @@ impl Places {
     }
 
     /// A mistake that was found among the items that could be read, with the item's number in the file.
-    pub(super) fn renumbered(&self, mistake: Mistake) -> Mistake {
+    pub(super) fn renumbered(&self, mistake: ConfigError) -> ConfigError {
         let in_file = || {
             let (list, number) = mistake.section.strip_suffix(']')?.split_once('[')?;
             let read: usize = number.parse().ok()?;
             Some(format!("{list}[{}]", self.items.get(list)?.get(read)?))
         };
         match in_file() {
-            Some(section) => Mistake { section, ..mistake },
+            Some(section) => ConfigError { section, ..mistake },
             None => mistake,
         }
     }
 
     /// The mistake with its place.
-    pub(super) fn locate(&self, mistake: Mistake) -> Mistake {
-        if mistake.place.is_some() {
+    pub(super) fn locate(&self, mistake: ConfigError) -> ConfigError {
+        if mistake.location.is_some() {
             return mistake;
         }
         let outside = self.outside.get(&(mistake.section.clone(), mistake.key.clone()));
         let place = match outside {
-            Some(name) => Some(Place::Outside(name.clone())),
-            None => self.lines.get(&mistake.section, &mistake.key).map(Place::Line),
+            Some(name) => Some(ConfigLocation::Override(name.clone())),
+            None => self.lines.get(&mistake.section, &mistake.key).map(ConfigLocation::Line),
         };
-        Mistake { place: place.map(Box::new), ..mistake }
+        ConfigError { location: place.map(Box::new), ..mistake }
     }
 }

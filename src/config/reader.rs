@@ -3,7 +3,7 @@
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
-use crate::mistake::Mistake;
+use crate::config_error::ConfigError;
 
 use super::places::Places;
 use super::sources::{OURS, Override, PREFIX};
@@ -13,7 +13,7 @@ use super::{closest, fields, toml_errors};
 pub(super) struct Reader {
     tables: Table,
     overrides: Vec<Override>,
-    mistakes: Vec<Mistake>,
+    mistakes: Vec<ConfigError>,
     places: Places,
     known: Vec<Known>,
 }
@@ -29,7 +29,7 @@ impl Reader {
     pub(super) fn new(
         tables: Table,
         overrides: Vec<Override>,
-        mistakes: Vec<Mistake>,
+        mistakes: Vec<ConfigError>,
         places: Places,
     ) -> Self {
         Self { tables, overrides, mistakes, places, known: Vec::new() }
@@ -43,7 +43,7 @@ impl Reader {
             Some(Value::Table(keys)) => keys,
             Some(other) => {
                 let found = toml_errors::shown(name, &other);
-                self.mistakes.push(Mistake::new(name, "", found, format!("a table: [{name}]")));
+                self.mistakes.push(ConfigError::new(name, "", found, format!("a table: [{name}]")));
                 Table::new()
             }
         };
@@ -76,7 +76,7 @@ impl Reader {
                 }
                 other => {
                     let found = toml_errors::shown(name, &other);
-                    self.mistakes.push(Mistake::new(&place, "", found, format!("a table: [[{name}]]")));
+                    self.mistakes.push(ConfigError::new(&place, "", found, format!("a table: [[{name}]]")));
                 }
             }
         }
@@ -85,14 +85,14 @@ impl Reader {
     }
 
     /// All mistakes, with those that nobody looked for, and where keys are written.
-    pub(super) fn finish(mut self) -> (Vec<Mistake>, Places) {
+    pub(super) fn finish(mut self) -> (Vec<ConfigError>, Places) {
         self.suggest_keys();
         let sections: Vec<_> = self.known.iter().map(Known::shown).collect();
         let sections = sections.join(", ");
         for section in std::mem::take(&mut self.tables).keys() {
             let meant = self.section_like(section).map(Known::shown);
-            let mistake = Mistake::new(section, "", "an unknown section", &sections);
-            self.mistakes.push(mistake.meaning(meant));
+            let mistake = ConfigError::new(section, "", "an unknown section", &sections);
+            self.mistakes.push(mistake.with_suggestion(meant));
         }
         for over in std::mem::take(&mut self.overrides) {
             let mistake = self.unknown_variable(&over, &sections);
@@ -111,7 +111,8 @@ impl Reader {
                 let other = self.known.iter().find(|known| known.keys.contains(&&*mistake.key))?;
                 Some(format!("`{}` of {}", mistake.key, other.shown()))
             };
-            mistake.meant = near.map(|key| format!("`{key}`")).or_else(elsewhere).map(String::into_boxed_str);
+            mistake.suggestion =
+                near.map(|key| format!("`{key}`")).or_else(elsewhere).map(String::into_boxed_str);
         }
     }
 
@@ -121,7 +122,7 @@ impl Reader {
     }
 
     /// A variable that names no key.
-    fn unknown_variable(&self, over: &Override, sections: &str) -> Mistake {
+    fn unknown_variable(&self, over: &Override, sections: &str) -> ConfigError {
         let variables: Vec<_> = self.known.iter().flat_map(Known::variables).collect();
         // What all of them begin with makes no two of them alike.
         let name = over.origin.trim_start_matches(OURS);
@@ -129,7 +130,7 @@ impl Reader {
         let meant = meant.map(|known| format!("{PREFIX}{known}"));
         let allowed = format!("{PREFIX}SECTION__KEY, with a key of {sections}");
         let found = "a variable that names no key";
-        Mistake::new("environment", &over.origin, found, allowed).meaning(meant)
+        ConfigError::new("environment", &over.origin, found, allowed).with_suggestion(meant)
     }
 
     fn read<T: DeserializeOwned>(&mut self, place: &str, keys: Table) -> Option<T> {

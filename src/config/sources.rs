@@ -5,7 +5,7 @@ use std::path::Path;
 
 use toml::{Table, Value};
 
-use crate::mistake::{Mistake, Place};
+use crate::config_error::{ConfigError, ConfigLocation};
 
 /// How the variables of keys begin.
 pub(super) const PREFIX: &str = "FOREBAY__";
@@ -67,10 +67,10 @@ fn is_of_another(name: &str) -> bool {
 }
 
 /// The file's text; empty, with a mistake, when it cannot be read.
-pub(super) fn text(path: &Path, mistakes: &mut Vec<Mistake>) -> String {
+pub(super) fn text(path: &Path, mistakes: &mut Vec<ConfigError>) -> String {
     std::fs::read_to_string(path).unwrap_or_else(|error| {
         let found = format!("{}: {error}", path.display());
-        mistakes.push(Mistake::new("file", "", found, "a readable TOML file"));
+        mistakes.push(ConfigError::new("file", "", found, "a readable TOML file"));
         String::new()
     })
 }
@@ -80,26 +80,26 @@ const MAX_BAD_LINES: usize = 20;
 
 /// The text without the lines that are no TOML, so that the rest is checked all the same. Each such line is a mistake, and
 /// an empty line in the result: the others keep their numbers.
-pub(super) fn legible(text: &str, mistakes: &mut Vec<Mistake>) -> String {
+pub(super) fn legible(text: &str, mistakes: &mut Vec<ConfigError>) -> String {
     let mut lines: Vec<&str> = text.lines().collect();
     for _ in 0..MAX_BAD_LINES {
         let source = lines.join("\n");
         let Err(error) = source.parse::<Table>() else { return source };
         let at = error.span().map_or(0, |span| source[..span.start].matches('\n').count());
         let Some(line) = lines.get_mut(at).filter(|line| !line.is_empty()) else {
-            mistakes.push(Mistake::new("file", "", "text that is not TOML", error.message()));
+            mistakes.push(ConfigError::new("file", "", "text that is not TOML", error.message()));
             return String::new();
         };
         // The line itself may hold a secret; its number and key say enough.
         let key = line.split_once('=').map_or("", |(key, _)| key.trim());
         let is_key = key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte));
         let key = if is_key { key } else { "" };
-        let mistake = Mistake::new("file", key, "a line that is not TOML", error.message());
-        mistakes.push(mistake.at(Place::Line(at + 1)));
+        let mistake = ConfigError::new("file", key, "a line that is not TOML", error.message());
+        mistakes.push(mistake.with_location(ConfigLocation::Line(at + 1)));
         *line = "";
     }
     let found = format!("more than {MAX_BAD_LINES} lines that are not TOML");
-    mistakes.push(Mistake::new("file", "", found, "a TOML file"));
+    mistakes.push(ConfigError::new("file", "", found, "a TOML file"));
     String::new()
 }
 

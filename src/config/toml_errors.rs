@@ -3,7 +3,7 @@
 use toml::de::Error;
 use toml::{Table, Value};
 
-use crate::mistake::Mistake;
+use crate::config_error::ConfigError;
 
 const MASK: &str = "***";
 const UNKNOWN_KEY: &str = "an unknown key";
@@ -46,12 +46,12 @@ pub(super) fn is_missing(error: &Error) -> bool {
 }
 
 /// Whether the section has no such key.
-pub(super) fn is_unknown_key(mistake: &Mistake) -> bool {
-    mistake.found == UNKNOWN_KEY
+pub(super) fn is_unknown_key(mistake: &ConfigError) -> bool {
+    mistake.actual == UNKNOWN_KEY
 }
 
 /// What is wrong with one key.
-pub(super) fn mistake(place: &str, key: &str, value: &Value, error: &Error) -> Mistake {
+pub(super) fn mistake(place: &str, key: &str, value: &Value, error: &Error) -> ConfigError {
     let message = error.message();
     let allowed = ["expected ", " is not "].iter().find_map(|mark| Some(message.split_once(mark)?.1));
     let allowed = match value.as_str() {
@@ -62,11 +62,11 @@ pub(super) fn mistake(place: &str, key: &str, value: &Value, error: &Error) -> M
         true => UNKNOWN_KEY.to_owned(),
         false => shown(key, value),
     };
-    Mistake::new(place, key, found, allowed)
+    ConfigError::new(place, key, found, allowed)
 }
 
 /// A table lacks a key that it must have.
-pub(super) fn incomplete(place: &str, error: &Error) -> Mistake {
+pub(super) fn incomplete(place: &str, error: &Error) -> ConfigError {
     let key = error.message().split('`').nth(1).unwrap_or_default();
-    Mistake::new(place, key, "nothing", "a value: the key is required")
+    ConfigError::new(place, key, "nothing", "a value: the key is required")
 }

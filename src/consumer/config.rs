@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::mistake::Mistake;
+use crate::config_error::ConfigError;
 use crate::units::Span;
 
 /// How users' commands are applied to the database.
@@ -77,10 +77,10 @@ const MOST_ATTEMPTS: u32 = 1_000;
 
 impl Config {
     /// Everything that is wrong, at once.
-    pub fn validate(&self) -> Vec<Mistake> {
+    pub fn validate(&self) -> Vec<ConfigError> {
         let mut mistakes = Vec::new();
         let mut wrong = |key: &str, found: &dyn fmt::Display, allowed: &str| {
-            mistakes.push(Mistake::new("consumer", key, found, allowed));
+            mistakes.push(ConfigError::new("consumer", key, found, allowed));
         };
         if self.group.is_empty() {
             wrong("group", &"\"\"", "a name");

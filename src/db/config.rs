@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::mistake::Mistake;
+use crate::config_error::ConfigError;
 use crate::units::Span;
 
 use super::pooler::Pooler;
@@ -51,10 +51,10 @@ impl Default for Config {
 
 impl Config {
     /// Everything that is wrong, at once.
-    pub fn validate(&self) -> Vec<Mistake> {
+    pub fn validate(&self) -> Vec<ConfigError> {
         let mut mistakes = Vec::new();
         let mut refuse = |key: &str, found: String, allowed: &str| {
-            mistakes.push(Mistake::new("database", key, found, allowed));
+            mistakes.push(ConfigError::new("database", key, found, allowed));
         };
         if self.url.parsed().is_err() {
             let allowed = "sqlite:PATH, mysql://USER@HOST/NAME or postgres://USER@HOST/NAME, with what is special \

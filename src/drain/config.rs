@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::backoff::Backoff;
-use crate::mistake::Mistake;
+use crate::config_error::ConfigError;
 use crate::units::{Span, ThreadCount};
 
 /// How the log is passed on to Kafka.
@@ -77,24 +77,29 @@ impl Config {
     }
 
     /// Everything that is wrong, at once.
-    pub fn validate(&self) -> Vec<Mistake> {
+    pub fn validate(&self) -> Vec<ConfigError> {
         let mut mistakes = Vec::new();
         if let Some(count) = self.workers.excess() {
-            mistakes.push(Mistake::new("drain", "workers", count, ThreadCount::ALLOWED));
+            mistakes.push(ConfigError::new("drain", "workers", count, ThreadCount::ALLOWED));
         }
         if self.transaction_interval.0.is_zero() || self.transaction_interval > LONGEST_TRANSACTION {
             let found = self.transaction_interval;
-            mistakes.push(Mistake::new("drain", "transaction_interval", found, "more than 0s, at most 1s"));
+            mistakes.push(ConfigError::new(
+                "drain",
+                "transaction_interval",
+                found,
+                "more than 0s, at most 1s",
+            ));
         }
         let (min, max) = (self.retry_backoff_min, self.retry_backoff_max);
         if min.0.is_zero() {
-            mistakes.push(Mistake::new("drain", "retry_backoff_min", min, "more than 0s"));
+            mistakes.push(ConfigError::new("drain", "retry_backoff_min", min, "more than 0s"));
         }
         if max < min {
-            mistakes.push(Mistake::new("drain", "retry_backoff_max", max, "at least retry_backoff_min"));
+            mistakes.push(ConfigError::new("drain", "retry_backoff_max", max, "at least retry_backoff_min"));
         }
         if self.checkpoint_interval.0.is_zero() {
-            mistakes.push(Mistake::new(
+            mistakes.push(ConfigError::new(
                 "drain",
                 "checkpoint_interval",
                 self.checkpoint_interval,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::server::hosts::{AllowedHosts, is_loopback};
 use super::server::limits::ConnectionLimits;
-use crate::mistake::Mistake;
+use crate::config_error::ConfigError;
 use crate::ratelimit::Proxies;
 use crate::units::{ByteSize, Span};
 
@@ -77,10 +77,10 @@ impl Default for Config {
 
 impl Config {
     /// Everything wrong in this section. `authenticated`: whether callers must say who they are.
-    pub fn mistakes(&self, authenticated: bool) -> Vec<Mistake> {
+    pub fn mistakes(&self, authenticated: bool) -> Vec<ConfigError> {
         let mut mistakes = Vec::new();
         let mut wrong = |key: &str, found: String, allowed: &str| {
-            mistakes.push(Mistake::new("server", key, found, allowed));
+            mistakes.push(ConfigError::new("server", key, found, allowed));
         };
         if !is_loopback(self.listen.ip()) && !authenticated && !self.allow_open {
             wrong(

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::mistake::Mistake;
+use crate::config_error::ConfigError;
 use crate::units::{ByteSize, Span};
 use crate::wal::{KeyFileError, Keys, MasterKey};
 
@@ -82,12 +82,12 @@ impl Config {
     }
 
     /// What is wrong with the key files. Reads them, so it is asked for by name.
-    pub fn key_mistakes(&self) -> Vec<Mistake> {
+    pub fn key_mistakes(&self) -> Vec<ConfigError> {
         let current = self.encryption_key_file.iter().map(|path| ("encryption_key_file", path));
         let old = self.encryption_old_key_files.iter().map(|path| ("encryption_old_key_files", path));
         let wrong = current.chain(old).filter_map(|(key, path)| {
             let error = MasterKey::from_file(path).err()?;
-            Some(Mistake::new(
+            Some(ConfigError::new(
                 SECTION,
                 key,
                 error,
@@ -98,11 +98,11 @@ impl Config {
     }
 
     /// What is wrong with the section by itself.
-    pub fn validate(&self) -> Vec<Mistake> {
+    pub fn validate(&self) -> Vec<ConfigError> {
         let mut mistakes = Vec::new();
         let mut check = |right: bool, key: &str, found: String, allowed: &str| {
             if !right {
-                mistakes.push(Mistake::new(SECTION, key, found, allowed));
+                mistakes.push(ConfigError::new(SECTION, key, found, allowed));
             }
         };
         let dir = self.dir.as_os_str();

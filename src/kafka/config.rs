@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::config_error::ConfigError;
 use crate::kafka::{Acks, Brokers, Compression, Linger, Properties, SaslMechanism, SecurityProtocol};
-use crate::mistake::Mistake;
 use crate::units::ByteSize;
 
 /// Where Kafka is and how to speak to it.
@@ -89,11 +89,11 @@ impl Config {
     }
 
     /// Everything that is wrong, at once.
-    pub fn validate(&self) -> Vec<Mistake> {
+    pub fn validate(&self) -> Vec<ConfigError> {
         let mut mistakes = self.properties.validate();
         let mut range = |key: &str, found: u64, shown: String, low: u64, high: u64, allowed: &str| {
             if !(low..=high).contains(&found) {
-                mistakes.push(Mistake::new("kafka", key, shown, allowed));
+                mistakes.push(ConfigError::new("kafka", key, shown, allowed));
             }
         };
         // librdkafka's own bounds.
@@ -107,7 +107,7 @@ impl Config {
         if let Brokers::List(list) = &self.brokers
             && list.split(',').any(|broker| !is_address(broker.trim(), self.security_protocol))
         {
-            mistakes.push(Mistake::new(
+            mistakes.push(ConfigError::new(
                 "kafka",
                 "brokers",
                 list,
@@ -118,15 +118,15 @@ impl Config {
         mistakes
     }
 
-    fn validate_security(&self, mistakes: &mut Vec<Mistake>) {
+    fn validate_security(&self, mistakes: &mut Vec<ConfigError>) {
         if self.sasl_mechanism.is_some() && !self.security_protocol.has_sasl() {
             let found = self.security_protocol.as_str();
             let allowed = "sasl_plaintext or sasl_ssl, because sasl_mechanism is set";
-            mistakes.push(Mistake::new("kafka", "security_protocol", found, allowed));
+            mistakes.push(ConfigError::new("kafka", "security_protocol", found, allowed));
         }
         let mut needs = |missing: bool, key: &str, why: &str| {
             if missing {
-                mistakes.push(Mistake::new("kafka", key, "nothing", why));
+                mistakes.push(ConfigError::new("kafka", key, "nothing", why));
             }
         };
         if self.security_protocol.has_sasl() {
@@ -152,7 +152,7 @@ impl Config {
         ];
         for (key, path) in files {
             if let Some(path) = path.as_ref().filter(|path| !path.is_file()) {
-                mistakes.push(Mistake::new("kafka", key, path.display(), "a file that exists"));
+                mistakes.push(ConfigError::new("kafka", key, path.display(), "a file that exists"));
             }
         }
     }

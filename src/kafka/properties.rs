@@ -6,7 +6,7 @@ use std::fmt;
 use rdkafka::ClientConfig;
 use serde::{Deserialize, Serialize};
 
-use crate::mistake::Mistake;
+use crate::config_error::ConfigError;
 
 /// Settings handed to librdkafka as they are. Values that may be secrets are never shown.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -68,7 +68,7 @@ impl Properties {
     }
 
     /// Settings that may not stand here, that librdkafka does not know, or whose value it does not take.
-    pub fn validate(&self) -> Vec<Mistake> {
+    pub fn validate(&self) -> Vec<ConfigError> {
         self.iter().filter_map(|(name, value)| mistake(name, value)).collect()
     }
 
@@ -77,9 +77,10 @@ impl Properties {
     }
 }
 
-fn mistake(name: &str, value: &str) -> Option<Mistake> {
+fn mistake(name: &str, value: &str) -> Option<ConfigError> {
     let shown = if is_secret(name) { "***" } else { value };
-    let wrong = |allowed: String| Some(Mistake::new("kafka", &format!("properties.{name}"), shown, allowed));
+    let wrong =
+        |allowed: String| Some(ConfigError::new("kafka", &format!("properties.{name}"), shown, allowed));
     if let Some((_, instead)) = REFUSED.iter().find(|(refused, _)| *refused == name) {
         return wrong((*instead).to_owned());
     }

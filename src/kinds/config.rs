@@ -11,7 +11,7 @@ use super::key::{Key, is_key_header};
 use super::pointer::Pointer;
 use super::schema::Schema;
 use crate::command::OWN_TOPICS;
-use crate::mistake::Mistake;
+use crate::config_error::ConfigError;
 
 /// Kinds that forebay itself sends; nobody else may.
 const RESERVED: [&str; 2] = ["user.", "forebay."];
@@ -65,7 +65,7 @@ pub fn defaults() -> Vec<Config> {
 
 impl Config {
     /// The kind this entry declares, or `None` after adding everything that is wrong with it to `mistakes`.
-    pub(super) fn build(&self, index: usize, mistakes: &mut Vec<Mistake>) -> Option<Kind> {
+    pub(super) fn build(&self, index: usize, mistakes: &mut Vec<ConfigError>) -> Option<Kind> {
         let before = mistakes.len();
         let mut wrong = |key: &str, found: &str, allowed: String| {
             mistakes.push(mistake(index, key, found, &allowed));
@@ -156,8 +156,8 @@ impl Config {
 }
 
 /// A mistake in the entry `index`.
-pub(super) fn mistake(index: usize, key: &str, found: &str, allowed: &str) -> Mistake {
-    Mistake::new(&format!("kinds[{index}]"), key, format!("`{found}`"), allowed)
+pub(super) fn mistake(index: usize, key: &str, found: &str, allowed: &str) -> ConfigError {
+    ConfigError::new(&format!("kinds[{index}]"), key, format!("`{found}`"), allowed)
 }
 
 /// Whether Kafka would take these for one topic: its metrics write `_` for `.`, so that it has no two topics that differ

@@ -27,7 +27,7 @@ pub use key::MAX_KEY_BYTES;
 pub use nesting::MAX_DEPTH;
 pub use rejection::{Rejection, Violation};
 
-use crate::mistake::Mistake;
+use crate::config_error::ConfigError;
 
 /// The configured kinds, by name.
 pub struct Kinds {
@@ -36,7 +36,7 @@ pub struct Kinds {
 
 impl Kinds {
     /// Checks the configured kinds and compiles their schemas. Reports every mistake, not only the first.
-    pub fn build(configs: &[Config]) -> Result<Self, Vec<Mistake>> {
+    pub fn build(configs: &[Config]) -> Result<Self, Vec<ConfigError>> {
         let mut mistakes = Vec::new();
         let mut by_name = HashMap::new();
         for (index, config) in configs.iter().enumerate() {

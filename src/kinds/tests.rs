@@ -73,7 +73,7 @@ fn every_mistake_is_reported_at_once() {
             ("kinds[4]", "name"),
         ]
     );
-    assert!(mistakes.iter().all(|m| !m.allowed.is_empty() && m.found.starts_with('`')));
+    assert!(mistakes.iter().all(|m| !m.allowed.is_empty() && m.actual.starts_with('`')));
 }
 
 #[test]

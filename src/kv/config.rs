@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::config_error::ConfigError;
 use crate::kv::ServerUrl;
-use crate::mistake::Mistake;
 use crate::units::Span;
 
 /// Each is a socket, here and at the server.
@@ -44,10 +44,10 @@ impl Default for Config {
 
 impl Config {
     /// Everything that is wrong, at once.
-    pub fn validate(&self) -> Vec<Mistake> {
+    pub fn validate(&self) -> Vec<ConfigError> {
         let mut mistakes = Vec::new();
         let mut wrong = |key: &str, found: &dyn std::fmt::Display, allowed: &str| {
-            mistakes.push(Mistake::new("redis", key, found, allowed));
+            mistakes.push(ConfigError::new("redis", key, found, allowed));
         };
         if !self.url.is_empty() && super::remote::servers(&self.url).is_err() {
             let allowed = "redis://[user[:password]@]host[:port][/database], rediss:// for TLS; of a cluster several \
@@ -84,7 +84,7 @@ impl Config {
 mod tests {
     use super::*;
 
-    fn mistakes(text: &str) -> Vec<Mistake> {
+    fn mistakes(text: &str) -> Vec<ConfigError> {
         toml::from_str::<Config>(text).unwrap().validate()
     }
 

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::LastLoginConfig;
-use crate::mistake::Mistake;
+use crate::config_error::ConfigError;
 use crate::units::Span;
 
 const LONGEST_MESSAGE: usize = 500;
@@ -47,10 +47,10 @@ impl Default for Config {
 
 impl Config {
     /// Everything that is wrong, at once.
-    pub fn validate(&self) -> Vec<Mistake> {
+    pub fn validate(&self) -> Vec<ConfigError> {
         let mut mistakes = Vec::new();
         let mut wrong = |key, found: &dyn std::fmt::Display, allowed: &str| {
-            mistakes.push(Mistake::new("login", key, found, allowed));
+            mistakes.push(ConfigError::new("login", key, found, allowed));
         };
         if self.credential_cache_ttl > Span::secs(3600) {
             wrong("credential_cache_ttl", &self.credential_cache_ttl, "at most 1h");

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::mistake::Mistake;
+use crate::config_error::ConfigError;
 use crate::units::Span;
 
 use super::settings::{LIMIT_RULE, LIMITS, WINDOW_RULE, WINDOWS};
@@ -49,7 +49,7 @@ impl Default for Config {
 
 impl Config {
     /// Everything that is wrong, at once.
-    pub fn validate(&self) -> Vec<Mistake> {
+    pub fn validate(&self) -> Vec<ConfigError> {
         let mut mistakes = Vec::new();
         let limits = [
             ("login_limit", self.login_limit, "login_window", self.login_window),
@@ -59,10 +59,10 @@ impl Config {
         ];
         for (limit_key, limit, window_key, window) in limits {
             if !LIMITS.contains(&limit) {
-                mistakes.push(Mistake::new("rate_limit", limit_key, limit, LIMIT_RULE));
+                mistakes.push(ConfigError::new("rate_limit", limit_key, limit, LIMIT_RULE));
             }
             if !WINDOWS.contains(&window) {
-                mistakes.push(Mistake::new("rate_limit", window_key, window, WINDOW_RULE));
+                mistakes.push(ConfigError::new("rate_limit", window_key, window, WINDOW_RULE));
             }
         }
         mistakes

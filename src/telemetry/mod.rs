@@ -17,7 +17,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer as _, Registry, reload};
 
-use crate::mistake::Mistake;
+use crate::config_error::ConfigError;
 use crate::task::{OnFailure, Thread};
 use crate::units::Span;
 
@@ -55,10 +55,10 @@ impl Default for Config {
 
 impl Config {
     /// What is wrong with the section by itself.
-    pub fn validate(&self) -> Vec<Mistake> {
+    pub fn validate(&self) -> Vec<ConfigError> {
         let mut mistakes = Vec::new();
         let mut wrong = |key, found: &dyn fmt::Display, allowed| {
-            mistakes.push(Mistake::new("telemetry", key, found, allowed))
+            mistakes.push(ConfigError::new("telemetry", key, found, allowed))
         };
         if self.slow_step < Span::millis(1) {
             wrong("slow_step", &self.slow_step, "at least 1ms");

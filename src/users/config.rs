@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use serde::{Deserialize, Serialize};
 
 use super::phone::PhoneRegion;
-use crate::mistake::Mistake;
+use crate::config_error::ConfigError;
 use crate::units::{Span, ThreadCount};
 
 const SECTION: &str = "users";
@@ -108,10 +108,10 @@ impl Config {
     }
 
     /// Everything that is wrong, at once.
-    pub fn validate(&self) -> Vec<Mistake> {
+    pub fn validate(&self) -> Vec<ConfigError> {
         let mut mistakes = Vec::new();
         let mut wrong = |key, found: &dyn std::fmt::Display, allowed: &str| {
-            mistakes.push(Mistake::new(SECTION, key, found, allowed));
+            mistakes.push(ConfigError::new(SECTION, key, found, allowed));
         };
         if !COSTS.contains(&self.password_cost) {
             wrong("password_cost", &self.password_cost, "4 to 15");

@@ -14,10 +14,10 @@ use tokio_rustls::server::TlsStream;
 
 use super::files::{Files, Fingerprint, Fitted};
 use super::validity::Validity;
+use crate::config_error::ConfigError;
 use crate::http::config::Config;
 use crate::http::metrics::{Metrics, TLS_LOST, TLS_REFUSED, TLS_TIMEOUT};
 use crate::http::server::timed_io::Socket;
-use crate::mistake::Mistake;
 use crate::sync::{Mutex, RwLock};
 
 /// What new connections are greeted with. Clones share it.
@@ -43,7 +43,7 @@ pub struct Standing {
 impl Tls {
     /// Reads chain and key; none where the configuration names none. The error names every key of the configuration
     /// whose file is not right. Blocks for the disk.
-    pub fn load(config: &Config, metrics: &Metrics) -> Result<Option<Self>, Vec<Mistake>> {
+    pub fn load(config: &Config, metrics: &Metrics) -> Result<Option<Self>, Vec<ConfigError>> {
         let Some(files) = Files::of(config) else { return Ok(None) };
         let contents = files.read()?;
         let Fitted { config: current, validity } = files.fit(&contents)?;
@@ -54,13 +54,13 @@ impl Tls {
     }
 
     /// What is wrong with the files that the configuration names. Blocks for the disk.
-    pub fn mistakes(config: &Config) -> Vec<Mistake> {
+    pub fn mistakes(config: &Config) -> Vec<ConfigError> {
         let Some(files) = Files::of(config) else { return Vec::new() };
         files.read().and_then(|contents| files.fit(&contents)).err().unwrap_or_default()
     }
 
     /// Reads the files again; what is returned puts them in use. Blocks for the disk.
-    pub fn prepare(&self) -> Result<Box<dyn FnOnce() + Send>, Vec<Mistake>> {
+    pub fn prepare(&self) -> Result<Box<dyn FnOnce() + Send>, Vec<ConfigError>> {
         let fitted = self.files.read().and_then(|contents| self.files.fit(&contents))?;
         let this = self.clone();
         Ok(Box::new(move || this.exchange(fitted)))

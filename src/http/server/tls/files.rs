@@ -16,8 +16,8 @@ use tokio_rustls::rustls::{Error, InconsistentKeys, ServerConfig};
 use zeroize::Zeroizing;
 
 use super::validity::Validity;
+use crate::config_error::ConfigError;
 use crate::http::config::Config;
-use crate::mistake::Mistake;
 use crate::secret_file;
 
 const CERT: &str = "tls_cert_file";
@@ -60,7 +60,7 @@ impl Files {
     }
 
     /// Reads both. Blocks for the disk.
-    pub fn read(&self) -> Result<Contents, Vec<Mistake>> {
+    pub fn read(&self) -> Result<Contents, Vec<ConfigError>> {
         let cert = bounded(&self.cert).map_err(|error| self.wrong_cert(error));
         let key = secret_file::read(&self.key, MAX_FILE).map_err(|error| self.wrong_key(error));
         let (cert, key) = both(cert, key)?;
@@ -68,14 +68,14 @@ impl Files {
     }
 
     /// What a listener needs, if the contents are a chain and its key.
-    pub fn fit(&self, contents: &Contents) -> Result<Fitted, Vec<Mistake>> {
+    pub fn fit(&self, contents: &Contents) -> Result<Fitted, Vec<ConfigError>> {
         let (chain, key) = both(self.chain(&contents.cert), self.key(&contents.key))?;
         let validity = Validity::of_chain(&chain);
         let config = self.pair(chain, key).map_err(|mistake| vec![mistake])?;
         Ok(Fitted { config, validity })
     }
 
-    fn chain(&self, text: &[u8]) -> Result<Vec<CertificateDer<'static>>, Mistake> {
+    fn chain(&self, text: &[u8]) -> Result<Vec<CertificateDer<'static>>, ConfigError> {
         let chain: Vec<_> = CertificateDer::pem_slice_iter(text)
             .collect::<Result<_, _>>()
             .map_err(|_| self.wrong_cert("what is no PEM"))?;
@@ -89,7 +89,7 @@ impl Files {
         }
     }
 
-    fn key(&self, text: &[u8]) -> Result<PrivateKeyDer<'static>, Mistake> {
+    fn key(&self, text: &[u8]) -> Result<PrivateKeyDer<'static>, ConfigError> {
         PrivateKeyDer::from_pem_slice(text).map_err(|_| self.wrong_key("no private key that can be read"))
     }
 
@@ -97,7 +97,7 @@ impl Files {
         &self,
         chain: Vec<CertificateDer<'static>>,
         key: PrivateKeyDer<'static>,
-    ) -> Result<Arc<ServerConfig>, Mistake> {
+    ) -> Result<Arc<ServerConfig>, ConfigError> {
         let provider = Arc::new(ring::default_provider());
         // Its own error is not shown: what it says of a key is not ours to know.
         let signing = provider.key_provider.load_private_key(key);
@@ -116,12 +116,12 @@ impl Files {
         Ok(Arc::new(config))
     }
 
-    fn wrong_cert(&self, found: impl std::fmt::Display) -> Mistake {
-        Mistake::new("server", CERT, format!("{}: {found}", self.cert.display()), CHAIN_WANTED)
+    fn wrong_cert(&self, found: impl std::fmt::Display) -> ConfigError {
+        ConfigError::new("server", CERT, format!("{}: {found}", self.cert.display()), CHAIN_WANTED)
     }
 
-    fn wrong_key(&self, found: impl std::fmt::Display) -> Mistake {
-        Mistake::new("server", KEY, format!("{}: {found}", self.key.display()), KEY_WANTED)
+    fn wrong_key(&self, found: impl std::fmt::Display) -> ConfigError {
+        ConfigError::new("server", KEY, format!("{}: {found}", self.key.display()), KEY_WANTED)
     }
 }
 
@@ -134,7 +134,10 @@ impl Contents {
 }
 
 /// Both, or everything that is wrong.
-fn both<A, B>(one: Result<A, Mistake>, other: Result<B, Mistake>) -> Result<(A, B), Vec<Mistake>> {
+fn both<A, B>(
+    one: Result<A, ConfigError>,
+    other: Result<B, ConfigError>,
+) -> Result<(A, B), Vec<ConfigError>> {
     match (one, other) {
         (Ok(one), Ok(other)) => Ok((one, other)),
         (one, other) => Err(one.err().into_iter().chain(other.err()).collect()),

@@ -9,14 +9,14 @@ use tokio::task::spawn_blocking;
 
 use super::acceptor::Tls;
 use super::files::{Contents, Fingerprint};
-use crate::mistake::Mistake;
+use crate::config_error::ConfigError;
 use crate::task::Task;
 
 /// Certificates change every few weeks; two small files are read so often.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// What a look found: the contents' fingerprint, or why there is none.
-type Found = Result<Fingerprint, Vec<Mistake>>;
+type Found = Result<Fingerprint, Vec<ConfigError>>;
 
 impl Tls {
     /// Takes over what changes in the files, as long as the task is held.
@@ -38,7 +38,7 @@ async fn watch(tls: Tls) {
     }
 }
 
-fn take_over(tls: &Tls, read: Result<Contents, Vec<Mistake>>) {
+fn take_over(tls: &Tls, read: Result<Contents, Vec<ConfigError>>) {
     match read.and_then(|contents| tls.files.fit(&contents)) {
         Ok(fitted) => {
             tls.exchange(fitted);
@@ -48,7 +48,7 @@ fn take_over(tls: &Tls, read: Result<Contents, Vec<Mistake>>) {
             );
         }
         Err(mistakes) => {
-            let reason: Vec<_> = mistakes.iter().map(Mistake::to_string).collect();
+            let reason: Vec<_> = mistakes.iter().map(ConfigError::to_string).collect();
             let reason = reason.join("; ");
             // The list of problems gives the reason.
             tracing::warn!(
@@ -91,7 +91,7 @@ mod tests {
 
     #[test]
     fn a_change_is_acted_upon_once_and_only_when_it_stands_still() {
-        let gone = || Err(vec![Mistake::new("server", "tls_cert_file", "gone", "a file")]);
+        let gone = || Err(vec![ConfigError::new("server", "tls_cert_file", "gone", "a file")]);
         let mut changes = Changes::since(Ok([1; 32]));
         let looks = [
             (Ok([1; 32]), false, "nothing changed"),
