@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde_json::json;
 use tokio::sync::oneshot;
 
-use crate::config::{Config, Mistakes, Source};
+use crate::config::{Config, ConfigErrors, Source};
 use crate::config_error::ConfigError;
 use crate::consumer::{ConsumerParts, Handle, Noop, PostCommit};
 use crate::db::Database;
@@ -94,7 +94,7 @@ async fn parts(wiring: &Wiring<'_>) -> Result<ConsumerParts, Failure> {
     let bootstrap = external_brokers(config, allowed)?;
     if !config.serves_users() {
         let allowed = "true: set [database] url to the database that users are in";
-        return Err(Mistakes::from(vec![ConfigError::new("users", "enabled", false, allowed)]).into());
+        return Err(ConfigErrors::from(vec![ConfigError::new("users", "enabled", false, allowed)]).into());
     }
     let metrics = wiring.metrics(db::Metrics::register)?;
     let db = Database::connect(&config.database(), &metrics).await;

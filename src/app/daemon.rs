@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use tokio::task::JoinError;
 
-use crate::config::Mistakes;
+use crate::config::ConfigErrors;
 use crate::drain::Lead;
 use crate::http::{ApiParts, Catalogue, Durable, Tls};
 use crate::ingest::Ingest;
@@ -87,7 +87,7 @@ impl Daemon {
         let service = stores.as_ref().map(|stores| {
             Service::start(wiring, &log, stores, ingest.clone(), &statuses, hash_pool.clone(), &dependencies)
         });
-        let kinds = Catalogue::new(Kinds::build(&config.kinds).map_err(Mistakes::from)?);
+        let kinds = Catalogue::new(Kinds::build(&config.kinds).map_err(ConfigErrors::from)?);
         let backend = Arc::new(Backend {
             log: Arc::clone(&log),
             ingest: ingest.clone(),

@@ -2,7 +2,7 @@
 
 use std::net::{SocketAddr, TcpListener};
 
-use crate::config::{Config, Mistakes};
+use crate::config::{Config, ConfigErrors};
 use crate::config_error::ConfigError;
 use crate::http::Endpoint;
 use crate::systemd;
@@ -74,6 +74,6 @@ impl Passed {
             )
         };
         let mistakes: Vec<_> = self.0.into_iter().map(mistake).collect();
-        if mistakes.is_empty() { Ok(()) } else { Err(Mistakes::from(mistakes).into()) }
+        if mistakes.is_empty() { Ok(()) } else { Err(ConfigErrors::from(mistakes).into()) }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::config::Mistakes;
+use crate::config::ConfigErrors;
 use crate::db::DbError;
 use crate::task;
 
@@ -14,7 +14,7 @@ pub const EXIT_USAGE: u8 = 64;
 pub enum Failure {
     /// The configuration has mistakes.
     #[error(transparent)]
-    Configuration(#[from] Mistakes),
+    Configuration(#[from] ConfigErrors),
     /// The data directory cannot be used, or another process has it.
     #[error("the data directory cannot be used: {0}")]
     Directory(String),

@@ -7,7 +7,7 @@ use std::path::Path;
 use zeroize::Zeroizing;
 
 use crate::command::Secret;
-use crate::config::{Config, Mistakes};
+use crate::config::{Config, ConfigErrors};
 use crate::config_error::ConfigError;
 use crate::db::{Database, DbError};
 use crate::units::Timestamp;
@@ -58,7 +58,7 @@ async fn keeps_every_character(db: &Database) -> Result<(), Failure> {
         None => Ok(()),
         Some(wrong) => {
             let mistake = ConfigError::new("database", "url", wrong.found, wrong.remedy);
-            Err(Mistakes::from(vec![mistake]).into())
+            Err(ConfigErrors::from(vec![mistake]).into())
         }
     }
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::command::{Envelope, kind_of};
-use crate::config::Mistakes;
+use crate::config::ConfigErrors;
 use crate::config_error::ConfigError;
 use crate::ingest::Config;
 use crate::task::FatalSignal;
@@ -99,7 +99,7 @@ fn no_password_shows(dir: &Path, keys: &Keys) -> Result<(), Failure> {
          password waits to be hashed"
     );
     let mistake = ConfigError::new("wal", "encryption_key_file", "none", allowed);
-    Err(Mistakes::from(vec![mistake]).into())
+    Err(ConfigErrors::from(vec![mistake]).into())
 }
 
 /// Version and loss need a person; a lock that is held and a disk that fails may pass.

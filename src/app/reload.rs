@@ -9,7 +9,7 @@ use tokio::signal::unix::Signal;
 use tokio::task::spawn_blocking;
 
 use crate::auth::Authenticator;
-use crate::config::{Config, Mistakes, Source};
+use crate::config::{Config, ConfigErrors, Source};
 use crate::http::{Catalogue, Tls};
 use crate::kinds::Kinds;
 use crate::ratelimit::Limits;
@@ -94,8 +94,8 @@ impl Prepared {
     fn read(source: &Source, tls: Option<&Tls>) -> Result<Self, Refused> {
         // Reads the files of `[auth]` and of the kinds, too.
         let config = source.load()?;
-        let kinds = Kinds::build(&config.kinds).map_err(Mistakes::from)?;
-        let certificate = tls.map(Tls::prepare).transpose().map_err(Mistakes::from)?;
+        let kinds = Kinds::build(&config.kinds).map_err(ConfigErrors::from)?;
+        let certificate = tls.map(Tls::prepare).transpose().map_err(ConfigErrors::from)?;
         Ok(Self { config, kinds, certificate })
     }
 }

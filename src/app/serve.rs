@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{Config, Mistakes, Source};
+use crate::config::{Config, ConfigErrors, Source};
 use crate::http::Tls;
 use crate::task::{FatalSignal, OnFailure, StopSignal, Thread};
 use crate::telemetry::Step;
@@ -30,7 +30,7 @@ pub fn serve(config: &Config, source: &Source) -> Result<(), Failure> {
     task::raise_failed_tasks(&alarm);
     // Before the log is touched: a mistake, or a port that is taken, leaves everything as it is.
     let http = Arc::new(registered(http::Metrics::register(&registry))?);
-    let tls = Tls::load(&config.server, &http).map_err(Mistakes::from)?;
+    let tls = Tls::load(&config.server, &http).map_err(ConfigErrors::from)?;
     let (signals, hangups) = {
         let _context = runtime.enter();
         let signals = Signals::listen().map_err(Failure::system("signals"))?;

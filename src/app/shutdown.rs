@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::config::LONGEST_GRACE;
+use crate::config::MAX_SHUTDOWN_GRACE;
 use crate::consumer::Consumer;
 use crate::control;
 use crate::drain::Drain;
@@ -48,7 +48,7 @@ const BESIDE: Duration = Duration::from_secs(3);
 
 /// The longest stop that a valid configuration allows.
 pub fn longest_stop() -> Duration {
-    Deadlines::orderly(LONGEST_GRACE.0).total()
+    Deadlines::orderly(MAX_SHUTDOWN_GRACE.0).total()
 }
 
 /// What runs beside the listeners, whichever subcommand has started it.

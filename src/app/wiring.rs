@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 
 use crate::command::USER_TOPIC;
-use crate::config::{Config, Mistakes, Source};
+use crate::config::{Config, ConfigErrors, Source};
 use crate::config_error::ConfigError;
 use crate::consumer::{Consumer, ConsumerParts, PostCommit};
 use crate::db::Database;
@@ -201,7 +201,7 @@ pub(super) fn external_brokers<'a>(config: &'a Config, otherwise: &str) -> Resul
     match &config.kafka.brokers {
         Brokers::List(bootstrap) => Ok(bootstrap),
         Brokers::Embedded => {
-            Err(Mistakes::from(vec![ConfigError::new("kafka", "brokers", "embedded", otherwise)]).into())
+            Err(ConfigErrors::from(vec![ConfigError::new("kafka", "brokers", "embedded", otherwise)]).into())
         }
     }
 }

@@ -21,10 +21,10 @@ pub fn config(data: &[u8]) {
     });
     match Config::read(text, environment(variables), Vec::new()) {
         Ok(config) => {
-            let shown = config.shown().expect("what was read can be shown");
+            let shown = config.to_toml().expect("what was read can be shown");
             let again = Config::parse(&shown, Vec::new(), Vec::new());
             assert_eq!(again.1, [], "what is shown can be read");
-            assert_eq!(again.0.shown().expect("it was shown before"), shown);
+            assert_eq!(again.0.to_toml().expect("it was shown before"), shown);
         }
         Err(mistakes) => {
             assert!(mistakes.iter().next().is_some());

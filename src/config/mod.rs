@@ -8,8 +8,8 @@ mod closest;
 mod fields;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
+mod key_locations;
 mod lines;
-mod places;
 mod reader;
 mod sources;
 mod toml_errors;
@@ -30,14 +30,14 @@ use crate::{
 
 pub use sources::{Override, environment};
 
-use places::Places;
+use key_locations::KeyLocations;
 use reader::Reader;
 
 /// Every key with its unit, default and reason: what `forebay config default` prints.
 pub const DEFAULTS: &str = include_str!("../../config/forebay.toml");
 
 /// With the other phases of a stop this stays below the `TimeoutStopSec` of `systemd/forebay.service`.
-pub const LONGEST_GRACE: Span = Span::secs(60);
+pub const MAX_SHUTDOWN_GRACE: Span = Span::secs(60);
 
 /// The effective configuration, free of mistakes.
 #[derive(Clone, Debug, Serialize)]
@@ -83,20 +83,20 @@ pub struct Source {
 
 impl Source {
     /// What it says now.
-    pub fn load(&self) -> Result<Config, Mistakes> {
+    pub fn load(&self) -> Result<Config, ConfigErrors> {
         Config::load(self.file.as_deref(), self.overrides.clone())
     }
 }
 
 impl Config {
     /// Reads the file, if there is one, and applies `overrides`, later ones winning.
-    pub fn load(file: Option<&Path>, overrides: Vec<Override>) -> Result<Self, Mistakes> {
+    pub fn load(file: Option<&Path>, overrides: Vec<Override>) -> Result<Self, ConfigErrors> {
         let mut mistakes = Vec::new();
         let text = file.map(|path| sources::text(path, &mut mistakes)).unwrap_or_default();
         Self::read(&text, overrides, mistakes)
     }
 
-    fn read(text: &str, overrides: Vec<Override>, mistakes: Vec<ConfigError>) -> Result<Self, Mistakes> {
+    fn read(text: &str, overrides: Vec<Override>, mistakes: Vec<ConfigError>) -> Result<Self, ConfigErrors> {
         let (config, mut mistakes, places) = Self::parse(text, overrides, mistakes);
         // A key that could not be read has its default here, so that the others are checked all the same.
         mistakes.extend(config.validate().into_iter().map(|mistake| places.renumbered(mistake)));
@@ -109,19 +109,19 @@ impl Config {
             Some(ConfigLocation::Line(line)) => *line,
             _ => usize::MAX,
         });
-        Err(Mistakes(mistakes))
+        Err(ConfigErrors(mistakes))
     }
 
     fn parse(
         text: &str,
         overrides: Vec<Override>,
         mut mistakes: Vec<ConfigError>,
-    ) -> (Self, Vec<ConfigError>, Places) {
-        let text = sources::legible(text, &mut mistakes);
-        let places = Places::new(&text, &overrides);
+    ) -> (Self, Vec<ConfigError>, KeyLocations) {
+        let text = sources::without_invalid_lines(text, &mut mistakes);
+        let places = KeyLocations::new(&text, &overrides);
         // Both parse: the one is compiled in, and of the other the lines that do not are left out.
         let (defaults, given) = (DEFAULTS.parse().unwrap_or_default(), text.parse().unwrap_or_default());
-        let mut reader = Reader::new(sources::layered(defaults, given), overrides, mistakes, places);
+        let mut reader = Reader::new(sources::merged(defaults, given), overrides, mistakes, places);
         let config = Self {
             server: reader.section("server"),
             auth: reader.section("auth"),
@@ -165,7 +165,7 @@ impl Config {
     fn cross_checks(&self) -> Vec<ConfigError> {
         let mut mistakes = Vec::new();
         let grace = self.server.shutdown_grace;
-        if grace > LONGEST_GRACE {
+        if grace > MAX_SHUTDOWN_GRACE {
             mistakes.push(ConfigError::new("server", "shutdown_grace", grace, "at most 60s"));
         }
         if self.embedded() && self.auth.mode != auth::Mode::Open {
@@ -259,31 +259,31 @@ impl Config {
     }
 
     /// The same as TOML.
-    pub fn shown(&self) -> Result<String, toml::ser::Error> {
+    pub fn to_toml(&self) -> Result<String, toml::ser::Error> {
         toml::to_string(&self.effective()?)
     }
 }
 
 /// Everything that is wrong with a configuration.
 #[derive(Debug)]
-pub struct Mistakes(Vec<ConfigError>);
+pub struct ConfigErrors(Vec<ConfigError>);
 
-impl Mistakes {
+impl ConfigErrors {
     /// One by one.
     pub fn iter(&self) -> impl Iterator<Item = &ConfigError> {
         self.0.iter()
     }
 }
 
-impl From<Vec<ConfigError>> for Mistakes {
+impl From<Vec<ConfigError>> for ConfigErrors {
     fn from(mistakes: Vec<ConfigError>) -> Self {
         Self(mistakes)
     }
 }
 
-impl std::error::Error for Mistakes {}
+impl std::error::Error for ConfigErrors {}
 
-impl fmt::Display for Mistakes {
+impl fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let plural = if self.0.len() == 1 { "" } else { "s" };
         write!(f, "{} mistake{plural} in the configuration", self.0.len())?;

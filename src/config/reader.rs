@@ -5,7 +5,7 @@ use toml::{Table, Value};
 
 use crate::config_error::ConfigError;
 
-use super::places::Places;
+use super::key_locations::KeyLocations;
 use super::sources::{OURS, Override, PREFIX};
 use super::{closest, fields, toml_errors};
 
@@ -14,12 +14,12 @@ pub(super) struct Reader {
     tables: Table,
     overrides: Vec<Override>,
     mistakes: Vec<ConfigError>,
-    places: Places,
-    known: Vec<Known>,
+    places: KeyLocations,
+    known: Vec<KnownSection>,
 }
 
 /// A section that was looked for.
-struct Known {
+struct KnownSection {
     name: String,
     is_list: bool,
     keys: &'static [&'static str],
@@ -30,14 +30,14 @@ impl Reader {
         tables: Table,
         overrides: Vec<Override>,
         mistakes: Vec<ConfigError>,
-        places: Places,
+        places: KeyLocations,
     ) -> Self {
         Self { tables, overrides, mistakes, places, known: Vec::new() }
     }
 
     /// The section `name`; keys with mistakes have their defaults.
     pub(super) fn section<T: DeserializeOwned + Default>(&mut self, name: &str) -> T {
-        self.known.push(Known { name: name.to_owned(), is_list: false, keys: fields::of::<T>() });
+        self.known.push(KnownSection { name: name.to_owned(), is_list: false, keys: fields::of::<T>() });
         let mut keys = match self.tables.remove(name) {
             None => Table::new(),
             Some(Value::Table(keys)) => keys,
@@ -58,7 +58,7 @@ impl Reader {
 
     /// The tables of the array `name`; those with mistakes are left out.
     pub(super) fn list<T: DeserializeOwned>(&mut self, name: &str) -> Vec<T> {
-        self.known.push(Known { name: name.to_owned(), is_list: true, keys: fields::of::<T>() });
+        self.known.push(KnownSection { name: name.to_owned(), is_list: true, keys: fields::of::<T>() });
         let items = match self.tables.remove(name) {
             None => Vec::new(),
             Some(Value::Array(items)) => items,
@@ -85,12 +85,12 @@ impl Reader {
     }
 
     /// All mistakes, with those that nobody looked for, and where keys are written.
-    pub(super) fn finish(mut self) -> (Vec<ConfigError>, Places) {
+    pub(super) fn finish(mut self) -> (Vec<ConfigError>, KeyLocations) {
         self.suggest_keys();
-        let sections: Vec<_> = self.known.iter().map(Known::shown).collect();
+        let sections: Vec<_> = self.known.iter().map(KnownSection::shown).collect();
         let sections = sections.join(", ");
         for section in std::mem::take(&mut self.tables).keys() {
-            let meant = self.section_like(section).map(Known::shown);
+            let meant = self.section_like(section).map(KnownSection::shown);
             let mistake = ConfigError::new(section, "", "an unknown section", &sections);
             self.mistakes.push(mistake.with_suggestion(meant));
         }
@@ -116,14 +116,14 @@ impl Reader {
         }
     }
 
-    fn section_like(&self, name: &str) -> Option<&Known> {
+    fn section_like(&self, name: &str) -> Option<&KnownSection> {
         let name = closest::to(name, self.known.iter().map(|known| &*known.name))?;
         self.known.iter().find(|known| known.name == name)
     }
 
     /// A variable that names no key.
     fn unknown_variable(&self, over: &Override, sections: &str) -> ConfigError {
-        let variables: Vec<_> = self.known.iter().flat_map(Known::variables).collect();
+        let variables: Vec<_> = self.known.iter().flat_map(KnownSection::variables).collect();
         // What all of them begin with makes no two of them alike.
         let name = over.origin.trim_start_matches(OURS);
         let meant = closest::to(name, variables.iter().map(|known| known.trim_start_matches(PREFIX)));
@@ -158,7 +158,7 @@ impl Reader {
     }
 }
 
-impl Known {
+impl KnownSection {
     fn shown(&self) -> String {
         if self.is_list { format!("[[{}]]", self.name) } else { format!("[{}]", self.name) }
     }

@@ -80,7 +80,7 @@ const MAX_BAD_LINES: usize = 20;
 
 /// The text without the lines that are no TOML, so that the rest is checked all the same. Each such line is a mistake, and
 /// an empty line in the result: the others keep their numbers.
-pub(super) fn legible(text: &str, mistakes: &mut Vec<ConfigError>) -> String {
+pub(super) fn without_invalid_lines(text: &str, mistakes: &mut Vec<ConfigError>) -> String {
     let mut lines: Vec<&str> = text.lines().collect();
     for _ in 0..MAX_BAD_LINES {
         let source = lines.join("\n");
@@ -104,7 +104,7 @@ pub(super) fn legible(text: &str, mistakes: &mut Vec<ConfigError>) -> String {
 }
 
 /// `given` laid over `defaults`, key by key; an array of tables is replaced as a whole.
-pub(super) fn layered(mut defaults: Table, given: Table) -> Table {
+pub(super) fn merged(mut defaults: Table, given: Table) -> Table {
     for (name, value) in given {
         match (defaults.get_mut(&name), value) {
             (Some(Value::Table(below)), Value::Table(above)) => below.extend(above),

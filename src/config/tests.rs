@@ -4,7 +4,7 @@ use toml::Value;
 
 use super::*;
 
-fn read(text: &str, variables: &[(&str, &str)]) -> Result<Config, Mistakes> {
+fn read(text: &str, variables: &[(&str, &str)]) -> Result<Config, ConfigErrors> {
     let pairs = variables.iter().map(|&(name, value)| (name.into(), value.into()));
     Config::read(text, environment(pairs), Vec::new())
 }
@@ -185,7 +185,7 @@ fn kinds_are_numbered_as_in_the_file() {
 #[test]
 fn secrets_are_shown_neither_in_mistakes_nor_in_the_result() {
     let text = "[kafka.properties]\n\"ssl.key.password\" = \"hunter2\"\n\"ssl.ca.location\" = \"/ca\"";
-    let shown = read(text, &[]).unwrap().shown().unwrap();
+    let shown = read(text, &[]).unwrap().to_toml().unwrap();
     assert!(!shown.contains("hunter2") && shown.contains("***") && shown.contains("/ca"), "{shown}");
 
     let wrong = "[kafka]\nsasl_password = \"hunter2\"\n[kafka.properties]\n\"sasl.password\" = [\"hunter2\"]";
@@ -200,7 +200,7 @@ fn secrets_are_shown_neither_in_mistakes_nor_in_the_result() {
 #[test]
 fn the_password_in_a_url_is_shown_neither_in_mistakes_nor_in_the_result() {
     let text = "[database]\nurl = \"mysql://forebay:hunter2@db/users\"";
-    let shown = read(text, &[]).unwrap().shown().unwrap();
+    let shown = read(text, &[]).unwrap().to_toml().unwrap();
     assert!(!shown.contains("hunter2") && shown.contains("mysql://forebay:***@db/users"), "{shown}");
 
     for url in ["mysqll://forebay:hunter2@db/users", "mysql://forebay:hunter2@db"] {
@@ -255,7 +255,7 @@ fn authentication_with_an_embedded_broker_is_a_mistake() {
 fn allowed_hosts_are_names_from_the_file_or_the_environment() {
     let variable = |value| read("", &[("FOREBAY__SERVER__ALLOWED_HOSTS", value)]);
     let config = variable("[\"a.example\", \"B.example.\"]").unwrap();
-    assert!(config.shown().unwrap().contains("allowed_hosts = [\"a.example\", \"b.example\"]"));
+    assert!(config.to_toml().unwrap().contains("allowed_hosts = [\"a.example\", \"b.example\"]"));
     let wrong = variable("[\"a.example:80\"]").unwrap_err().to_string();
     assert!(wrong.contains("[server] allowed_hosts") && wrong.contains("without a port"), "{wrong}");
 }
@@ -284,7 +284,7 @@ fn passwords_wait_to_be_hashed_only_in_an_encrypted_log() {
     let deferred = "[users]\npassword_hashing = \"deferred\"";
     assert_eq!(mistakes(deferred, &[]), ["line 2: [users] password_hashing: found deferred"]);
     let key = "[wal]\nencryption_key_file = \"/etc/forebay/wal.key\"";
-    let shown = read(&format!("{deferred}\n{key}"), &[]).unwrap().shown().unwrap();
+    let shown = read(&format!("{deferred}\n{key}"), &[]).unwrap().to_toml().unwrap();
     assert!(
         shown.contains("password_hashing = \"deferred\"")
             && shown.contains("password_cost = 10")

@@ -13,7 +13,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 
-use crate::config::{Config, Mistakes};
+use crate::config::{Config, ConfigErrors};
 use crate::http;
 use crate::http::{Tls, Trial};
 use crate::kinds::Kinds;
@@ -36,7 +36,7 @@ pub fn check(config: &Config, as_json: bool) -> Result<(), Failure> {
     let failed = || Failure::system("configuration");
     let shown = match as_json {
         true => config.effective().map_err(io::Error::other).and_then(|effective| json(&effective)),
-        false => config.shown().map_err(io::Error::other),
+        false => config.to_toml().map_err(io::Error::other),
     };
     output::print(shown.map_err(failed())?)
 }
@@ -50,7 +50,7 @@ fn check_files(config: &Config) -> Result<(), Failure> {
 /// Says what `POST /v1/commands/{kind}` would do with the body in a file, or in standard input (`-`).
 pub fn check_body(config: &Config, kind: &str, file: &Path, as_json: bool) -> Result<(), Failure> {
     let body = body(config, file)?;
-    let kinds = Kinds::build(&config.kinds).map_err(Mistakes::from)?;
+    let kinds = Kinds::build(&config.kinds).map_err(ConfigErrors::from)?;
     match http::examine(&config.server, config.kafka.message_max, &kinds, kind, body) {
         Ok(trial) if as_json => output::print(json(&trial).map_err(Failure::system("the result"))?),
         Ok(trial) => output::print(in_words(&trial)),

@@ -9,7 +9,7 @@ use super::sources::Override;
 
 /// Where each key of a configuration is written.
 #[derive(Debug, Default)]
-pub(super) struct Places {
+pub(super) struct KeyLocations {
     lines: Lines,
     /// Variables and flags, by section and key.
     outside: BTreeMap<(String, String), String>,
@@ -17,7 +17,7 @@ pub(super) struct Places {
     items: BTreeMap<String, Vec<usize>>,
 }
 
-impl Places {
+impl KeyLocations {
     /// Of a file and of what overrides it.
     pub(super) fn new(text: &str, overrides: &[Override]) -> Self {
         let outside = overrides.iter().map(|over| {
