@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::admit::Kind;
 use super::content_types::{ContentTypes, JSON};
 use super::events::CloudEvents;
 use super::key::{Key, is_key_header};
+use super::kind::Kind;
 use super::pointer::Pointer;
 use super::schema::Schema;
 use crate::command::OWN_TOPICS;

@@ -58,13 +58,13 @@ fn set(body: &mut Value, key: &[String], value: impl FnOnce() -> Value) {
 
 /// A schema together with what it refers to: all of `allOf`, the first of `anyOf` and `oneOf`.
 #[derive(Default)]
-struct Flat<'a> {
+struct FlatSchema<'a> {
     keywords: BTreeMap<&'a str, &'a Value>,
     properties: BTreeMap<&'a str, &'a Value>,
     required: BTreeSet<&'a str>,
 }
 
-impl<'a> Flat<'a> {
+impl<'a> FlatSchema<'a> {
     fn number(&self, keyword: &str) -> Option<f64> {
         self.keywords.get(keyword)?.as_f64()
     }
@@ -128,7 +128,7 @@ impl<'a> Maker<'a> {
         }
     }
 
-    fn object(&mut self, flat: &Flat<'a>, depth: usize) -> Option<Value> {
+    fn object(&mut self, flat: &FlatSchema<'a>, depth: usize) -> Option<Value> {
         let mut members = Map::new();
         for name in &flat.required {
             let value = match flat.properties.get(name) {
@@ -140,7 +140,7 @@ impl<'a> Maker<'a> {
         Some(Value::Object(members))
     }
 
-    fn array(&mut self, flat: &Flat<'a>, depth: usize) -> Option<Value> {
+    fn array(&mut self, flat: &FlatSchema<'a>, depth: usize) -> Option<Value> {
         let (first, rest) = match (flat.keywords.get("prefixItems"), flat.keywords.get("items")) {
             (None, Some(Value::Array(first))) => (first.as_slice(), flat.keywords.get("additionalItems")),
             (first, rest) => (first.and_then(|first| first.as_array()).map_or(&[][..], Vec::as_slice), rest),
@@ -164,13 +164,13 @@ impl<'a> Maker<'a> {
         self.value(schema, 0)
     }
 
-    fn flat(&mut self, schema: &'a Value) -> Option<Flat<'a>> {
-        let mut flat = Flat::default();
+    fn flat(&mut self, schema: &'a Value) -> Option<FlatSchema<'a>> {
+        let mut flat = FlatSchema::default();
         self.flatten(schema, &mut flat, 0)?;
         Some(flat)
     }
 
-    fn flatten(&mut self, schema: &'a Value, flat: &mut Flat<'a>, depth: usize) -> Option<()> {
+    fn flatten(&mut self, schema: &'a Value, flat: &mut FlatSchema<'a>, depth: usize) -> Option<()> {
         self.values_left = self.values_left.checked_sub(1)?;
         let Value::Object(keywords) = schema else { return Some(()) };
         if depth > MAX_DEPTH {
@@ -203,7 +203,7 @@ impl<'a> Maker<'a> {
 }
 
 /// Zero if it may be, else the number next to a bound.
-fn number(flat: &Flat<'_>, is_integer: bool) -> Value {
+fn number(flat: &FlatSchema<'_>, is_integer: bool) -> Value {
     let step = flat.number("multipleOf").filter(|step| *step > 0.0);
     let unit = step.unwrap_or(1.0);
     let (least, above) = (flat.number("minimum"), flat.number("exclusiveMinimum"));
@@ -235,7 +235,7 @@ fn number(flat: &Flat<'_>, is_integer: bool) -> Value {
     json!(number)
 }
 
-fn string(flat: &Flat<'_>) -> Option<Value> {
+fn string(flat: &FlatSchema<'_>) -> Option<Value> {
     let min_length = flat.count("minLength");
     if let Some(pattern) = flat.text("pattern") {
         return Some(json!(pattern::matching(pattern, min_length)?));

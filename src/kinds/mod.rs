@@ -3,12 +3,12 @@
 //! A body is only looked at, never changed: what a client sent is what Kafka gets, byte for byte. A kind without
 //! a schema is checked in one pass that builds nothing. A body that is not JSON is not looked at.
 
-mod admit;
 mod config;
 mod content_types;
 mod events;
 mod example;
 mod key;
+mod kind;
 mod nesting;
 mod pattern;
 mod pointer;
@@ -19,11 +19,11 @@ mod strict;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-pub use admit::{Admitted, Kind, object, text_of};
 pub use config::{Config, defaults};
 pub use content_types::{Content, EVENTS, JSON, UNKNOWN};
 pub use events::CloudEvents;
 pub use key::MAX_KEY_BYTES;
+pub use kind::{Admitted, Kind, object, text_of};
 pub use nesting::MAX_DEPTH;
 pub use rejection::{Rejection, Violation};
 

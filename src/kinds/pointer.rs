@@ -14,7 +14,7 @@ pub(super) struct Pointer {
 }
 
 /// What a pointer finds.
-pub(super) enum Found<'a> {
+pub(super) enum PointerMatch<'a> {
     /// The member's JSON text, if it is there.
     Text(Option<&'a RawValue>),
     /// A member on the way stands twice.
@@ -47,16 +47,16 @@ impl Pointer {
     }
 
     /// Parses all of `json` and returns what stands at the pointer, as it was written.
-    pub fn find<'a>(&'a self, json: &'a str) -> Result<Found<'a>, serde_json::Error> {
+    pub fn find<'a>(&'a self, json: &'a str) -> Result<PointerMatch<'a>, serde_json::Error> {
         let duplicate = Cell::new(None);
         let mut parser = serde_json::Deserializer::from_str(json);
         let found = Walk { tokens: &self.tokens, duplicate: &duplicate }.deserialize(&mut parser);
         if let Some(name) = duplicate.take() {
-            return Ok(Found::Duplicate(name));
+            return Ok(PointerMatch::Duplicate(name));
         }
         let found = found?;
         parser.end()?;
-        Ok(Found::Text(found))
+        Ok(PointerMatch::Text(found))
     }
 }
 

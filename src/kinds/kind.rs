@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use super::content_types::{Content, ContentTypes};
 use super::events::CloudEvents;
 use super::key::{Key, MAX_KEY_BYTES};
-use super::pointer::{Found, Pointer};
+use super::pointer::{Pointer, PointerMatch};
 use super::rejection::Rejection;
 use super::schema::Schema;
 use super::{example, nesting, strict};
@@ -191,10 +191,10 @@ fn not_too_deep(text: &str) -> Result<&str, Rejection> {
 fn key_of(pointer: &Pointer, body: &Bytes, text: &str) -> Result<Bytes, Rejection> {
     let at = || pointer.as_str().to_owned();
     let raw = match pointer.find(text)? {
-        Found::Duplicate(name) => {
+        PointerMatch::Duplicate(name) => {
             return Err(Rejection::Duplicate { name: shortened(name, MAX_KEY_BYTES) });
         }
-        Found::Text(raw) => raw.ok_or_else(|| Rejection::NoKey { pointer: at() })?.get(),
+        PointerMatch::Text(raw) => raw.ok_or_else(|| Rejection::NoKey { pointer: at() })?.get(),
     };
     let key = match raw.as_bytes().first() {
         Some(b'"') => string_key(body, raw).ok_or_else(|| Rejection::BadKey { pointer: at() })?,
