@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use percent_encoding::percent_decode;
 
-use super::event::Draft;
+use super::event::EventBuilder;
 
 /// How the headers of attributes begin, in lower case.
 pub const PREFIX: &str = "ce-";
@@ -13,8 +13,8 @@ pub const PREFIX: &str = "ce-";
 pub fn from_headers<'h>(
     headers: impl IntoIterator<Item = (&'h str, &'h [u8])>,
     content_type: Option<&str>,
-) -> Draft {
-    let mut draft = Draft::default();
+) -> EventBuilder {
+    let mut draft = EventBuilder::default();
     for (name, value) in headers {
         let Some(name) = name.strip_prefix(PREFIX) else { continue };
         if name == "datacontenttype" {

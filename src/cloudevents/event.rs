@@ -4,7 +4,7 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
 use super::attribute::{REQUIRED, check_name, check_value};
-use super::fault::{EventError, Fault};
+use super::error::{AttributeError, EventError};
 use crate::bounded_errors::{BoundedErrors, MAX_ERRORS_PER_BODY};
 use crate::kinds::JSON;
 
@@ -13,7 +13,7 @@ const MAX_ATTRIBUTES: usize = 100;
 /// Half of a digest tells events apart.
 const KEY_BYTES: usize = 16;
 const KEY_PREFIX: &str = "ce-";
-/// The length of the key that [`Identity::finish`] makes.
+/// The length of the key that [`IdempotencyDigest::finish`] makes.
 pub const KEY_LEN: usize = KEY_PREFIX.len() + 2 * KEY_BYTES;
 
 /// One event. It has what every event must have, and only values that attributes may have.
@@ -43,12 +43,12 @@ impl Event {
 
 /// What recognises a repetition of a request with events.
 #[derive(Default)]
-pub struct Identity {
+pub struct IdempotencyDigest {
     names: Sha256,
     contents: Sha256,
 }
 
-impl Identity {
+impl IdempotencyDigest {
     /// Adds the next event.
     pub fn add(&mut self, event: &Event) {
         add(&mut self.names, event.get("source").unwrap_or_default().as_bytes());
@@ -79,12 +79,12 @@ fn add(digest: &mut Sha256, part: &[u8]) {
 
 /// An event that is being read.
 #[derive(Default)]
-pub struct Draft {
+pub struct EventBuilder {
     attributes: Vec<(String, String)>,
-    faults: BoundedErrors<Fault, MAX_ERRORS_PER_BODY>,
+    faults: BoundedErrors<AttributeError, MAX_ERRORS_PER_BODY>,
 }
 
-impl Draft {
+impl EventBuilder {
     /// Adds an attribute in its canonical string form.
     pub fn add(&mut self, name: &str, value: String) {
         let checked = check_name(name).and_then(|()| check_value(name, &value));
@@ -101,7 +101,7 @@ impl Draft {
 
     /// Adds a fault.
     pub fn refuse(&mut self, name: &str, detail: &'static str) {
-        self.faults.push(Fault::new(name, detail));
+        self.faults.push(AttributeError::new(name, detail));
     }
 
     /// An attribute that was added.

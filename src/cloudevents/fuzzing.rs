@@ -3,7 +3,9 @@
 
 use bytes::Bytes;
 
-use super::{Draft, Event, EventError, MAX_EVENTS, batch, binary, from_headers, from_json, structured};
+use super::{
+    Event, EventBuilder, EventError, MAX_EVENTS, batch, binary, from_headers, from_json, structured,
+};
 use crate::command::{Headers, is_json};
 use crate::kinds::Rejection;
 
@@ -35,7 +37,7 @@ pub fn event(data: &[u8]) {
 
 fn check(event: &Event) {
     let sent = binary(event);
-    let mut draft = Draft::default();
+    let mut draft = EventBuilder::default();
     for (name, value) in Headers::parse(&sent.headers).expect("just written").iter() {
         draft.add(name.strip_prefix("ce_").expect("an attribute"), value.to_owned());
     }

@@ -8,8 +8,8 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::attribute::{OPTIONAL, REQUIRED};
-use super::event::{Draft, Event};
-use super::fault::EventError;
+use super::error::EventError;
+use super::event::{Event, EventBuilder};
 use crate::bounded_errors::shortened;
 use crate::command::is_json;
 use crate::kinds::{Rejection, text_of};
@@ -30,7 +30,7 @@ pub fn from_json(document: &Bytes) -> Result<Event, EventError> {
     if let Some(name) = twice {
         return Err(Rejection::Duplicate { name: shortened(&name, MAX_NAME_BYTES) }.into());
     }
-    let mut draft = Draft::default();
+    let mut draft = EventBuilder::default();
     if let Some(name) = beyond {
         draft.refuse(&name, "an event may have at most 100 attributes");
     }
@@ -70,7 +70,7 @@ pub fn batch(body: &Bytes) -> Result<Vec<Bytes>, EventError> {
 }
 
 /// The type system mapping of the JSON event format, section 2.2, backwards.
-fn attribute(draft: &mut Draft, name: &str, json: &str) {
+fn attribute(draft: &mut EventBuilder, name: &str, json: &str) {
     let must_be_text = REQUIRED.contains(&name) || OPTIONAL.contains(&name);
     match json.as_bytes().first() {
         Some(b'"') => match serde_json::from_str(json) {
@@ -89,7 +89,7 @@ fn attribute(draft: &mut Draft, name: &str, json: &str) {
 }
 
 /// Data that is bytes.
-fn decoded(base64: &str, draft: &mut Draft) -> Option<Bytes> {
+fn decoded(base64: &str, draft: &mut EventBuilder) -> Option<Bytes> {
     let text: Option<String> = serde_json::from_str(base64).ok();
     let bytes = text.and_then(|text| BASE64.decode(text.as_bytes()).ok());
     if bytes.is_none() {
@@ -99,7 +99,7 @@ fn decoded(base64: &str, draft: &mut Draft) -> Option<Bytes> {
 }
 
 /// Data that is text.
-fn string(data: &str, draft: &mut Draft) -> Option<Bytes> {
+fn string(data: &str, draft: &mut EventBuilder) -> Option<Bytes> {
     if data == "null" {
         return None;
     }

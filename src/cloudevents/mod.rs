@@ -13,8 +13,8 @@
 
 mod attribute;
 mod binary;
+mod error;
 mod event;
-mod fault;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
 mod json;
@@ -23,7 +23,7 @@ mod kafka;
 mod tests;
 
 pub use binary::{PREFIX, from_headers};
-pub use event::{Draft, Event, Identity, KEY_LEN};
-pub use fault::{EventError, Fault};
+pub use error::{AttributeError, EventError};
+pub use event::{Event, EventBuilder, IdempotencyDigest, KEY_LEN};
 pub use json::{MAX_EVENTS, batch, from_json};
 pub use kafka::{Rendered, STRUCTURED, binary, structured};

@@ -181,7 +181,7 @@ fn kafka_gets_an_event_in_either_mode() {
 #[test]
 fn an_event_is_recognised_by_source_and_id_and_another_content_is_seen() {
     let identity = |members: &[&str]| {
-        let mut identity = Identity::default();
+        let mut identity = IdempotencyDigest::default();
         members.iter().for_each(|members| identity.add(&with(members).unwrap()));
         identity.finish()
     };
@@ -196,7 +196,7 @@ fn an_event_is_recognised_by_source_and_id_and_another_content_is_seen() {
     assert_ne!(identity(&["", ""]).0, identity(&[""]).0);
     let named = |source: &str, id: &str| {
         let text = format!(r#"{{"specversion":"1.0","id":"{id}","source":"{source}","type":"t"}}"#);
-        let mut identity = Identity::default();
+        let mut identity = IdempotencyDigest::default();
         identity.add(&from_json(&Bytes::from(text)).unwrap());
         identity.finish().0
     };
@@ -238,7 +238,7 @@ proptest! {
         prop_assert_eq!(&from_json(&document).unwrap(), &event);
         let sent = binary(&event);
         let read = Headers::parse(&sent.headers).unwrap();
-        let mut draft = Draft::default();
+        let mut draft = EventBuilder::default();
         read.iter().for_each(|(name, value)| draft.add(name.strip_prefix("ce_").unwrap(), value.to_owned()));
         draft.add("datacontenttype", sent.content_type);
         prop_assert_eq!(draft.finish(sent.value, false).unwrap(), event);

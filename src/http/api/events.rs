@@ -8,7 +8,9 @@ use super::batch::Refusals;
 use super::taken::Taken;
 use super::wrong_type::refusal;
 use crate::cloudevents;
-use crate::cloudevents::{Draft, Event, EventError, Fault, Identity, KEY_LEN, MAX_EVENTS, Rendered};
+use crate::cloudevents::{
+    AttributeError, Event, EventBuilder, EventError, IdempotencyDigest, KEY_LEN, MAX_EVENTS, Rendered,
+};
 use crate::command::is_json;
 use crate::http::headers;
 use crate::http::media_type::{MediaType, unsupported};
@@ -38,7 +40,7 @@ pub(super) enum Mode {
 pub(super) struct Events {
     mode: Mode,
     /// What the headers say of an event in binary mode.
-    draft: Draft,
+    draft: EventBuilder,
 }
 
 /// One event, and where it stands.
@@ -63,7 +65,7 @@ impl Events {
         };
         if mode != Mode::Binary {
             let is_utf8 = media_type.is_some_and(|media_type| media_type.is_utf8);
-            let events = Self { mode, draft: Draft::default() };
+            let events = Self { mode, draft: EventBuilder::default() };
             return is_utf8.then_some(events).ok_or_else(|| unsupported("Send events in UTF-8."));
         }
         let content_type = media_type.map(|media_type| match &*media_type.essence {
@@ -81,7 +83,7 @@ impl Events {
 
     /// Checks the events in a body, and returns their commands.
     pub(super) fn take(self, body: &Bytes, admission: &Admission) -> Result<Taken, Problem> {
-        let mut identity = Identity::default();
+        let mut identity = IdempotencyDigest::default();
         let (commands, traceparent) = match self.mode {
             Mode::Batch => (batch(body, admission, &mut identity)?, None),
             Mode::Binary | Mode::Structured => {
@@ -111,7 +113,11 @@ impl Events {
 }
 
 /// The events of a batch: all, or none.
-fn batch(body: &Bytes, admission: &Admission, identity: &mut Identity) -> Result<Vec<Submission>, Problem> {
+fn batch(
+    body: &Bytes,
+    admission: &Admission,
+    identity: &mut IdempotencyDigest,
+) -> Result<Vec<Submission>, Problem> {
     let documents = cloudevents::batch(body).map_err(|error| problem_of(error, "/"))?;
     let mut admitted = Vec::with_capacity(documents.len());
     let mut refusals = Refusals::default();
@@ -192,7 +198,7 @@ fn partition_key(key: &str, is_document: bool) -> Result<Bytes, Problem> {
 
 fn invalid(attribute: &str, detail: &'static str, is_document: bool) -> Problem {
     let at = if is_document { "/" } else { cloudevents::PREFIX };
-    problem_of(EventError::Invalid([Fault::new(attribute, detail)].into_iter().collect()), at)
+    problem_of(EventError::Invalid([AttributeError::new(attribute, detail)].into_iter().collect()), at)
 }
 
 /// The trace context of an event (distributed tracing extension), if it is valid.
@@ -212,7 +218,7 @@ fn problem_of(error: EventError, before: &str) -> Problem {
     };
     let mut problem = Problem::new(&problem::INVALID_EVENT, "The event is not valid; see `errors`.");
     problem.field = faults.first().map(|fault| format!("{before}{}", fault.attribute).into());
-    let place = |fault: &Fault| {
+    let place = |fault: &AttributeError| {
         let pointer = if before == "/" { format!("/{}", fault.attribute) } else { String::new() };
         Place::new(pointer, format!("{}: {}", fault.attribute, fault.detail))
     };

@@ -8,7 +8,7 @@ const MAX_NAME_BYTES: usize = 100;
 
 /// One attribute that is not as the specification demands.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault {
+pub struct AttributeError {
     /// The attribute's name, shortened; `data` or `data_base64` where the data is at fault.
     pub attribute: String,
     /// What is wrong with it.
@@ -21,12 +21,12 @@ pub enum EventError {
     /// It cannot be read.
     Unreadable(Rejection),
     /// It can be read, and is not an event; at least one fault.
-    Invalid(BoundedErrors<Fault, MAX_ERRORS_PER_BODY>),
+    Invalid(BoundedErrors<AttributeError, MAX_ERRORS_PER_BODY>),
     /// A batch of more than [`super::MAX_EVENTS`].
     TooMany,
 }
 
-impl Fault {
+impl AttributeError {
     /// A fault of this attribute.
     pub fn new(attribute: &str, detail: &'static str) -> Self {
         Self { attribute: shortened(attribute, MAX_NAME_BYTES), detail }
