@@ -26,7 +26,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::try_parse() {
         Ok(cli) => describe(&cli.command).unwrap_or_else(|| run(&cli)),
         Err(mistake) if mistake.use_stderr() => {
-            telemetry::last_word(format_args!("{}", mistake.render()));
+            telemetry::write_final_message(format_args!("{}", mistake.render()));
             return app::EXIT_USAGE.into();
         }
         Err(help) => app::print(help.render()),
@@ -37,7 +37,7 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(failure) => {
-            telemetry::last_word(format_args!("forebay: {failure}"));
+            telemetry::write_final_message(format_args!("forebay: {failure}"));
             failure.exit_code().into()
         }
     }

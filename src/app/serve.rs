@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::config::{Config, ConfigErrors, Source};
 use crate::http::Tls;
 use crate::task::{FatalSignal, OnFailure, StopSignal, Thread};
-use crate::telemetry::Step;
+use crate::telemetry::StepTimer;
 use crate::{http, systemd, task};
 
 use super::banner::Banner;
@@ -39,7 +39,7 @@ pub fn serve(config: &Config, source: &Source) -> Result<(), Failure> {
     let endpoints = Endpoints::take(config, passed)?;
     let wiring = Wiring::new(&fitted, registry, alarm, &traces.tracer).read_from(source);
     let opened = {
-        let _step = Step::begin("recovery", config.telemetry.slow_step.0);
+        let _step = StepTimer::begin("recovery", config.telemetry.slow_step.0);
         wiring.log(config.embedded())?
     };
     let outcome = runtime.block_on(async {

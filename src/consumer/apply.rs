@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::command::{CommandId, UserKind};
 use crate::db::{AuditRow, Batch, Database, DbError, OutcomeRow, ParkedRow};
-use crate::telemetry::Step;
+use crate::telemetry::StepTimer;
 use crate::units::Timestamp;
 
 use super::command::Command;
@@ -47,7 +47,7 @@ pub(super) struct Applier {
 impl Applier {
     /// Tries to apply `commands`. `degraded`: only the core columns are written to `users`.
     pub(super) async fn attempt(&self, commands: &[Command], degraded: bool) -> Result<Attempt, DbError> {
-        let _step = Step::begin("consumer.transaction", self.slow_step);
+        let _step = StepTimer::begin("consumer.transaction", self.slow_step);
         let bounded = tokio::time::timeout(LONGEST, self.transaction(commands, degraded)).await;
         bounded.unwrap_or_else(|_| Err(DbError::Busy("the transaction took too long".to_owned())))
     }

@@ -30,7 +30,7 @@ pub enum Rotation {
 
 impl Database {
     /// Moves the session `id` from generation `from` to the next. One that was moved at most `grace` before `now`, by
-    /// whoever, is [`Rotation::Repeated`]. Until `expires_at` it is remembered.
+    /// whoever, is [`Rotation::RepeatCount`]. Until `expires_at` it is remembered.
     pub async fn rotate_session(
         &self,
         id: &str,

@@ -15,7 +15,7 @@ use crate::db::{Database, Rotation, UserRow};
 use crate::kv::{Event, Kv};
 use crate::ratelimit::Limits;
 use crate::task::Task;
-use crate::telemetry::{Step, Steps};
+use crate::telemetry::{StepTimer, StepTimers};
 use crate::units::Timestamp;
 use crate::users::{HashPool, Notices};
 use crate::{auth, ratelimit, users};
@@ -73,7 +73,7 @@ struct Inner {
     hashing: HashPool,
     nobody: String,
     metrics: Arc<Metrics>,
-    steps: Steps,
+    steps: StepTimers,
 }
 
 impl Login {
@@ -96,7 +96,7 @@ impl Login {
             limits,
             hashing,
             nobody: format!("{before}{:02}{after}", parts.password_cost),
-            steps: Steps::new(&metrics.step_seconds, slow_step),
+            steps: StepTimers::new(&metrics.step_seconds, slow_step),
             metrics,
         })))
     }
@@ -252,7 +252,7 @@ impl Login {
         self.0.last_logins.flush(within).await;
     }
 
-    fn step(&self, name: &'static str) -> Step {
+    fn step(&self, name: &'static str) -> StepTimer {
         self.0.steps.begin(name)
     }
 }

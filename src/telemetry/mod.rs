@@ -1,8 +1,8 @@
 //! Structured logs on standard error, the steps that took too long, and traces. Section `[telemetry]`.
 
 mod journal;
-mod output;
-mod repeats;
+mod log_queue;
+mod repeat_filter;
 pub mod trace;
 
 use std::backtrace::{Backtrace, BacktraceStatus};
@@ -21,8 +21,8 @@ use crate::config_error::ConfigError;
 use crate::task::{OnFailure, Thread};
 use crate::units::Span;
 
-use output::{Lines, Output};
-use repeats::Once;
+use log_queue::{Lines, LogQueue};
+use repeat_filter::DeduplicationFilter;
 use trace::{Endpoint, Ratio};
 
 /// Configuration of logs and traces.
@@ -119,14 +119,14 @@ const FLUSH: Duration = Duration::from_secs(1);
 static LOG: OnceLock<Log> = OnceLock::new();
 
 struct Log {
-    output: Arc<Output>,
+    output: Arc<LogQueue>,
     level: reload::Handle<EnvFilter, Registry>,
 }
 
 /// Sends this process's log lines, and its panics, to standard error. Lines that could not be written are counted in
 /// `lost`. Works once in a process.
 pub fn init(config: &Config, lost: &IntCounter) -> io::Result<()> {
-    let output = Output::start(lost)?;
+    let output = LogQueue::start(lost)?;
     output.repeats.show_all(config.log_level.shows_repeats());
     let (filter, level) = reload::Layer::new(filter(config.log_level));
     let lines = tracing_subscriber::fmt::layer()
@@ -139,7 +139,7 @@ pub fn init(config: &Config, lost: &IntCounter) -> io::Result<()> {
         Format::Json => lines.json().flatten_event(true).boxed(),
         Format::Text => lines.boxed(),
     };
-    let lines = lines.with_filter(Once(Arc::clone(&output.repeats)));
+    let lines = lines.with_filter(DeduplicationFilter(Arc::clone(&output.repeats)));
     tracing_subscriber::registry().with(filter).with(lines).try_init().map_err(io::Error::other)?;
     LOG.get_or_init(|| Log { output, level });
     log_panics();
@@ -162,20 +162,20 @@ pub fn set_level(level: Level) -> io::Result<()> {
 /// Waits until all log lines are written, but no longer than a second: before the process ends.
 pub fn flush() {
     if let Some(log) = LOG.get() {
-        log.output.repeats.tell_all(Instant::now());
+        log.output.repeats.log_all_counts(Instant::now());
         log.output.flush(FLUSH);
     }
 }
 
 /// Writes a line for a person to standard error, after all log lines. Waits no longer than a second for it.
-pub fn last_word(line: fmt::Arguments<'_>) {
+pub fn write_final_message(line: fmt::Arguments<'_>) {
     let line = format!("{line}\n").into_bytes();
     let line = match journal::is_stderr() {
         true => journal::prefixed(journal::priority(tracing::Level::ERROR), &line),
         false => line,
     };
     if let Some(log) = LOG.get() {
-        log.output.repeats.tell_all(Instant::now());
+        log.output.repeats.log_all_counts(Instant::now());
         log.output.offer(&line);
         log.output.flush(FLUSH);
         return;
@@ -217,14 +217,14 @@ fn filter(level: Level) -> EnvFilter {
 
 /// A step under way; logs its name and duration when it ends later than it should.
 #[must_use = "a step ends when it is dropped"]
-pub struct Step {
+pub struct StepTimer {
     name: &'static str,
     slow: Duration,
     began: Instant,
     timed: Option<Histogram>,
 }
 
-impl Step {
+impl StepTimer {
     /// Begins a step that should take less than `slow`.
     pub fn begin(name: &'static str, slow: Duration) -> Self {
         Self { name, slow, began: Instant::now(), timed: None }
@@ -233,25 +233,25 @@ impl Step {
 
 /// Begins steps of one kind of work. Whether slow or not, their durations are counted, by name.
 #[derive(Clone)]
-pub struct Steps {
+pub struct StepTimers {
     seconds: HistogramVec,
     slow: Duration,
 }
 
-impl Steps {
+impl StepTimers {
     /// Of steps that should take less than `slow`; `seconds` has one label, the name.
     pub fn new(seconds: &HistogramVec, slow: Duration) -> Self {
         Self { seconds: seconds.clone(), slow }
     }
 
     /// Begins a step.
-    pub fn begin(&self, name: &'static str) -> Step {
+    pub fn begin(&self, name: &'static str) -> StepTimer {
         let timed = Some(self.seconds.with_label_values(&[name]));
-        Step { name, slow: self.slow, began: Instant::now(), timed }
+        StepTimer { name, slow: self.slow, began: Instant::now(), timed }
     }
 }
 
-impl Drop for Step {
+impl Drop for StepTimer {
     fn drop(&mut self) {
         let took = self.began.elapsed();
         self.timed.iter().for_each(|histogram| histogram.observe(took.as_secs_f64()));

@@ -47,7 +47,7 @@ use crate::ingest::{Ingest, SubmitError};
 use crate::kv::Kv;
 use crate::status::Statuses;
 use crate::task::TaskSet;
-use crate::telemetry::{Step, Steps};
+use crate::telemetry::{StepTimer, StepTimers};
 
 pub use cache::Profiles;
 pub use commands::Context;
@@ -112,7 +112,7 @@ pub struct Users {
     profiles: Profiles,
     reservations: Arc<Reservations>,
     concurrency: Arc<Concurrency>,
-    steps: Steps,
+    steps: StepTimers,
     kinds: [Arc<str>; 4],
     json: Arc<str>,
     secret: Arc<ClusterSecret>,
@@ -152,7 +152,7 @@ impl Users {
             profiles,
             reservations: Arc::new(reservations),
             concurrency: Concurrency::new(metrics.checks_hit.clone()),
-            steps: Steps::new(&metrics.step_seconds, slow_step),
+            steps: StepTimers::new(&metrics.step_seconds, slow_step),
             kinds: UserKind::ALL.map(|kind| Arc::from(kind.as_str())),
             json: Arc::from("application/json"),
             secret: Arc::default(),
@@ -258,7 +258,7 @@ impl Users {
         self.config.on_database_failure == OnDatabaseFailure::Accept
     }
 
-    fn step(&self, name: &'static str) -> Step {
+    fn step(&self, name: &'static str) -> StepTimer {
         self.steps.begin(name)
     }
 }

@@ -7,13 +7,13 @@ use hyper::HeaderMap;
 use super::meter::Seen;
 use crate::command::CommandId;
 use crate::http::headers;
-use crate::telemetry::trace::{Entered, Tracer};
+use crate::telemetry::trace::{SampledRequest, Tracer};
 
 /// What is known of a request from its head on, and is filled in by what answers it.
 pub struct RequestTrace {
     /// What the log keeps: the client's, or that of our own span where the request is sampled.
     traceparent: Option<String>,
-    entered: Option<Entered>,
+    entered: Option<SampledRequest>,
     commands: OnceLock<(CommandId, usize)>,
 }
 
@@ -21,7 +21,7 @@ impl RequestTrace {
     /// Decides whether the request is sampled: the only place that does.
     pub(super) fn begin(tracer: &Tracer, headers: &HeaderMap) -> Self {
         let given = headers::traceparent(headers);
-        let entered = tracer.enter(given);
+        let entered = tracer.start_request(given);
         let traceparent = match &entered {
             Some(entered) => Some(entered.context().to_string()),
             None => given.map(str::to_owned),

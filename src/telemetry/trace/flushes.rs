@@ -17,7 +17,7 @@ pub(super) struct Flushes(Mutex<VecDeque<(Range<Lsn>, SystemTime)>>);
 
 impl Flushes {
     /// These records were flushed.
-    pub(super) fn note(&self, records: Range<Lsn>, at: SystemTime) {
+    pub(super) fn record(&self, records: Range<Lsn>, at: SystemTime) {
         let mut groups = self.0.lock();
         if groups.len() == MOST {
             groups.pop_front();
@@ -45,7 +45,7 @@ mod tests {
         let group = |n: u64| (Lsn(n * 10)..Lsn(n * 10 + 5), begin + Duration::from_secs(n));
         for n in 0..=MOST as u64 {
             let (records, at) = group(n);
-            flushes.note(records, at);
+            flushes.record(records, at);
         }
         assert_eq!(flushes.of(Lsn(4)), None, "the oldest group");
         for n in [1, 500, MOST as u64] {

@@ -27,4 +27,4 @@ pub use export::Export;
 pub use metrics::Metrics;
 pub use ratio::Ratio;
 pub use span::{Kind, Span};
-pub use tracer::{Entered, Tracer};
+pub use tracer::{SampledRequest, Tracer};

@@ -29,13 +29,13 @@ struct Shared {
 
 /// A sampled request that has entered.
 #[derive(Clone, Copy, Debug)]
-pub struct Entered {
+pub struct SampledRequest {
     context: TraceContext,
     parent: Option<SpanId>,
     at: SystemTime,
 }
 
-impl Entered {
+impl SampledRequest {
     /// The span of the request: the parent of all that follows from it.
     pub fn context(&self) -> TraceContext {
         self.context
@@ -61,7 +61,7 @@ impl Tracer {
     }
 
     /// Decides whether a request is sampled. `traceparent`: of its client, which has decided then.
-    pub fn enter(&self, traceparent: Option<&str>) -> Option<Entered> {
+    pub fn start_request(&self, traceparent: Option<&str>) -> Option<SampledRequest> {
         let shared = self.0.as_ref()?;
         let (trace, parent) = match traceparent {
             Some(given) => {
@@ -75,7 +75,7 @@ impl Tracer {
             }
         };
         let context = TraceContext { trace, span: shared.ids.new_span_id() };
-        Some(Entered { context, parent, at: SystemTime::now() })
+        Some(SampledRequest { context, parent, at: SystemTime::now() })
     }
 
     /// The span that a record or message belongs to, if its trace is sampled.
@@ -101,7 +101,7 @@ impl Tracer {
     /// Records of sampled requests were flushed, in one group with others.
     pub fn note_flush(&self, records: Range<Lsn>, at: SystemTime) {
         if let Some(shared) = &self.0 {
-            shared.flushes.note(records, at);
+            shared.flushes.record(records, at);
         }
     }
 
@@ -127,15 +127,15 @@ mod tests {
         let of = |flags: &str| format!("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-{flags}");
         for ratio in [0.0, 1.0] {
             let tracer = tracer(ratio);
-            let entered = tracer.enter(Some(&of("01"))).unwrap();
+            let entered = tracer.start_request(Some(&of("01"))).unwrap();
             assert_eq!(entered.context.to_string()[..36], of("01")[..36], "the same trace");
             assert_ne!(entered.context.to_string(), of("01"), "a span of its own");
             assert_eq!(entered.parent, Some(TraceContext::sampled(&of("01")).unwrap().span));
-            assert!(tracer.enter(Some(&of("00"))).is_none());
-            assert!(tracer.enter(Some("nonsense")).is_none());
-            assert_eq!(tracer.enter(None).is_some(), ratio == 1.0);
+            assert!(tracer.start_request(Some(&of("00"))).is_none());
+            assert!(tracer.start_request(Some("nonsense")).is_none());
+            assert_eq!(tracer.start_request(None).is_some(), ratio == 1.0);
         }
-        let sampled = (0..10_000).filter(|_| tracer(0.05).enter(None).is_some()).count();
+        let sampled = (0..10_000).filter(|_| tracer(0.05).start_request(None).is_some()).count();
         // Ten standard deviations around 500.
         assert!((280..720).contains(&sampled), "{sampled}");
     }
@@ -143,7 +143,7 @@ mod tests {
     #[test]
     fn without_an_endpoint_nothing_is_sampled_and_nothing_continued() {
         let (off, sampled) = (Tracer::default(), "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
-        assert!(off.enter(Some(sampled)).is_none() && off.enter(None).is_none());
+        assert!(off.start_request(Some(sampled)).is_none() && off.start_request(None).is_none());
         assert_eq!(off.continued(Some(sampled)), None);
         assert!(tracer(0.0).continued(Some(sampled)).is_some());
         assert_eq!(tracer(1.0).continued(None), None, "behind the entrance no trace begins");

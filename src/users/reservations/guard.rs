@@ -10,7 +10,7 @@ use super::key::ReservationKey;
 use crate::command::CommandId;
 use crate::ingest::{Ingest, Receipt, Request, SubmitError};
 use crate::task::TaskSet;
-use crate::telemetry::Steps;
+use crate::telemetry::StepTimers;
 
 /// The entry of a command that is under way, and its markers.
 pub(in crate::users) struct ReservationGuard {
@@ -41,7 +41,12 @@ impl ReservationGuard {
     }
 
     /// Submits the command, and does with its markers what follows.
-    pub async fn log(self, ingest: Ingest, request: Request, steps: Steps) -> Result<Receipt, SubmitError> {
+    pub async fn log(
+        self,
+        ingest: Ingest,
+        request: Request,
+        steps: StepTimers,
+    ) -> Result<Receipt, SubmitError> {
         // From here on the log may hold the command.
         let stored = self.stored.map(Stored::keep);
         let submitted = {

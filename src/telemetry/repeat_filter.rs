@@ -54,8 +54,8 @@ const CHANGES: [&str; 17] = [
 
 /// The causes of the last lines, and how often each was repeated.
 #[derive(Default)]
-pub(super) struct Repeats {
-    causes: Mutex<HashMap<Cause, Repeated>>,
+pub(super) struct RepeatFilter {
+    causes: Mutex<HashMap<Cause, RepeatCount>>,
     /// Nothing is left out.
     shows_all: AtomicBool,
 }
@@ -68,7 +68,7 @@ struct Cause {
     texts: String,
 }
 
-struct Repeated {
+struct RepeatCount {
     event: String,
     level: tracing::Level,
     /// When the period began.
@@ -80,7 +80,7 @@ struct Repeated {
 
 /// What `log.repeated` says.
 #[derive(Debug, PartialEq, Eq)]
-struct Count {
+struct RepeatSummary {
     level: tracing::Level,
     event: String,
     texts: String,
@@ -88,7 +88,7 @@ struct Count {
     period: Duration,
 }
 
-impl Repeats {
+impl RepeatFilter {
     /// Whether repetitions are logged too.
     pub(super) fn show_all(&self, shows_all: bool) {
         self.shows_all.store(shows_all, Ordering::Relaxed);
@@ -109,7 +109,7 @@ impl Repeats {
         }
         match causes.entry(cause) {
             Entry::Vacant(entry) => {
-                entry.insert(Repeated { event, level, since: now, period: FIRST_PERIOD, count: 0 });
+                entry.insert(RepeatCount { event, level, since: now, period: FIRST_PERIOD, count: 0 });
                 true
             }
             Entry::Occupied(mut entry) => {
@@ -125,16 +125,16 @@ impl Repeats {
     }
 
     /// Logs the counts of all periods that are over.
-    pub(super) fn tell(&self, now: Instant) {
-        self.take(now, |repeated| repeated.is_over(now)).iter().for_each(Count::log);
+    pub(super) fn log_due_counts(&self, now: Instant) {
+        self.take(now, |repeated| repeated.is_over(now)).iter().for_each(RepeatSummary::log);
     }
 
     /// Logs all counts, at the end of the process.
-    pub(super) fn tell_all(&self, now: Instant) {
-        self.take(now, |_| true).iter().for_each(Count::log);
+    pub(super) fn log_all_counts(&self, now: Instant) {
+        self.take(now, |_| true).iter().for_each(RepeatSummary::log);
     }
 
-    fn take(&self, now: Instant, is_over: impl Fn(&Repeated) -> bool) -> Vec<Count> {
+    fn take(&self, now: Instant, is_over: impl Fn(&RepeatCount) -> bool) -> Vec<RepeatSummary> {
         let mut counts = Vec::new();
         self.causes.lock().retain(|cause, repeated| {
             if !is_over(repeated) {
@@ -143,7 +143,7 @@ impl Repeats {
             if repeated.count == 0 {
                 return false;
             }
-            counts.push(Count {
+            counts.push(RepeatSummary {
                 level: repeated.level,
                 event: repeated.event.clone(),
                 texts: cause.texts.clone(),
@@ -158,13 +158,13 @@ impl Repeats {
     }
 }
 
-impl Repeated {
+impl RepeatCount {
     fn is_over(&self, now: Instant) -> bool {
         now.saturating_duration_since(self.since) >= self.period
     }
 }
 
-impl Count {
+impl RepeatSummary {
     fn log(&self) {
         let Self { event, texts, count, period, .. } = self;
         let seconds = period.as_secs_f64();
@@ -190,9 +190,9 @@ impl Count {
 }
 
 /// Lets a subscriber's layer log each cause once.
-pub(super) struct Once(pub(super) Arc<Repeats>);
+pub(super) struct DeduplicationFilter(pub(super) Arc<RepeatFilter>);
 
-impl<S> Filter<S> for Once {
+impl<S> Filter<S> for DeduplicationFilter {
     fn enabled(&self, _: &Metadata<'_>, _: &Context<'_, S>) -> bool {
         true
     }
@@ -271,13 +271,13 @@ mod tests {
     const ERROR: tracing::Level = tracing::Level::ERROR;
 
     struct Log {
-        repeats: Repeats,
+        repeats: RepeatFilter,
         start: Instant,
     }
 
     impl Log {
         fn new() -> Self {
-            Self { repeats: Repeats::default(), start: Instant::now() }
+            Self { repeats: RepeatFilter::default(), start: Instant::now() }
         }
 
         fn admits(&self, event: &str, texts: &str, second: u64) -> bool {
@@ -339,12 +339,13 @@ mod tests {
 
     #[test]
     fn numbers_and_ids_make_no_other_cause() {
-        let (repeats, all) = (Arc::new(Repeats::default()), Arc::new(Repeats::default()));
+        let (repeats, all) = (Arc::new(RepeatFilter::default()), Arc::new(RepeatFilter::default()));
         all.show_all(true);
-        let count = |repeats: &Arc<Repeats>| {
+        let count = |repeats: &Arc<RepeatFilter>| {
             use tracing_subscriber::layer::SubscriberExt;
             let (lines, seen) = Counter::new();
-            let lines = tracing_subscriber::Layer::with_filter(lines, Once(Arc::clone(repeats)));
+            let lines =
+                tracing_subscriber::Layer::with_filter(lines, DeduplicationFilter(Arc::clone(repeats)));
             let subscriber = tracing_subscriber::registry().with(lines);
             tracing::subscriber::with_default(subscriber, || {
                 for n in 0..10_u64 {

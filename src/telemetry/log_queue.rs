@@ -19,7 +19,7 @@ use crate::sync::{Condvar, Mutex, MutexGuard};
 use crate::task::{OnFailure, Thread};
 
 use super::journal;
-use super::repeats::Repeats;
+use super::repeat_filter::RepeatFilter;
 
 /// Bytes that wait to be written: some thousand lines, so that a burst passes a reader that is slow for a moment.
 const MAX_BYTES: usize = 1 << 20;
@@ -29,13 +29,13 @@ const RETRY: Duration = Duration::from_millis(10);
 const LOOK: Duration = Duration::from_secs(1);
 
 /// The queue. The thread that writes lives as long as the process.
-pub(super) struct Output {
+pub(super) struct LogQueue {
     state: Mutex<State>,
     filled: Condvar,
     emptied: Condvar,
     lost: IntCounter,
     /// What was left out. Told by the thread that writes.
-    pub(super) repeats: Arc<Repeats>,
+    pub(super) repeats: Arc<RepeatFilter>,
 }
 
 #[derive(Default)]
@@ -47,7 +47,7 @@ struct State {
     writing: usize,
 }
 
-impl Output {
+impl LogQueue {
     /// Starts the thread that writes to standard error. Lost lines are counted in `lost`.
     pub(super) fn start(lost: &IntCounter) -> io::Result<Arc<Self>> {
         let output = Arc::new(Self::new(lost));
@@ -135,13 +135,13 @@ struct Sink<W> {
 
 impl<W: Write> Sink<W> {
     /// Writes line after line, for ever.
-    fn run(mut self, output: &Output) {
+    fn run(mut self, output: &LogQueue) {
         let (mut told, mut looked) = (output.lost.get(), Instant::now());
         loop {
             let line = output.next();
             if looked.elapsed() >= LOOK {
                 looked = Instant::now();
-                output.repeats.tell(looked);
+                output.repeats.log_due_counts(looked);
             }
             let Some(line) = line else { continue };
             if self.write(&line).is_err() {
@@ -191,14 +191,14 @@ impl<W: Write> Sink<W> {
 /// A subscriber's way to the queue. It writes each line in one call.
 #[derive(Clone)]
 pub(super) struct Lines {
-    pub(super) output: Arc<Output>,
+    pub(super) output: Arc<LogQueue>,
     /// Whether each line begins with a priority.
     pub(super) to_journal: bool,
 }
 
 /// One line's way to the queue.
 pub(super) struct Line<'a> {
-    output: &'a Output,
+    output: &'a LogQueue,
     /// None where lines have no priority.
     priority: Option<&'static str>,
 }
@@ -239,8 +239,8 @@ mod tests {
     /// Longer than any test may take.
     const LONG: Duration = Duration::from_secs(60);
 
-    fn output() -> Arc<Output> {
-        Arc::new(Output::new(&IntCounter::new("lost", "lost").unwrap()))
+    fn output() -> Arc<LogQueue> {
+        Arc::new(LogQueue::new(&IntCounter::new("lost", "lost").unwrap()))
     }
 
     /// Takes what its owner lets it take, and says what it took.
