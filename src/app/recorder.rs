@@ -12,7 +12,7 @@ use prometheus::IntCounterVec;
 
 use crate::command::kind_of;
 use crate::drain;
-use crate::history::{History, Reading, TopicReading};
+use crate::history::{History, MetricsSample, TopicReading};
 use crate::http::{DeadLetter, Instance};
 use crate::metrics;
 use crate::metrics::TopicMetrics;
@@ -76,7 +76,7 @@ impl Recorder {
         let figures = log.figures();
         let flush = &self.log_metrics.flush_seconds;
         let delivered = counts(&self.drain_metrics.sent);
-        let reading = Reading {
+        let reading = MetricsSample {
             oldest_age: oldest_age(log, &figures),
             at: Instant::now(),
             accepted: self.log_metrics.appended.get(),

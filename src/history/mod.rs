@@ -1,6 +1,6 @@
 //! What the daemon did during the last hour, for the status page: a page that is opened at night shows the evening.
 //!
-//! Once a second a [`Reading`] of the daemon's counters and gauges is recorded. Of every [`STEP`] one [`Point`] is kept, for
+//! Once a second a [`MetricsSample`] of the daemon's counters and gauges is recorded. Of every [`STEP`] one [`Point`] is kept, for
 //! an hour: [`CAPACITY`] points of 56 bytes are 40 KiB. Nothing is written to disk, so a restart begins anew.
 //!
 //! - `reading`: the counters at one moment, and the rates between two; `recorder`: what is kept of them.
@@ -10,8 +10,8 @@ mod recorder;
 
 use std::time::Duration;
 
-pub use reading::{Flushes, Rates, Reading, TopicRates, TopicReading};
-pub use recorder::{History, Point, Trend, View};
+pub use reading::{Flushes, MetricsSample, Rates, TopicRates, TopicReading};
+pub use recorder::{History, HistoryView, Point, Trend};
 
 /// The time that one point stands for. The problem list looks at the disk as often.
 pub const STEP: Duration = Duration::from_secs(5);

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 /// Counters, which grow from the start of the process, and gauges.
 #[derive(Clone, Debug)]
-pub struct Reading {
+pub struct MetricsSample {
     /// When.
     pub at: Instant,
     /// Counter: records appended to the log.
@@ -72,7 +72,7 @@ pub struct TopicRates {
     pub delivered: f64,
 }
 
-impl Reading {
+impl MetricsSample {
     /// The rates since an earlier reading. None where no time has passed.
     pub fn since(&self, earlier: &Self) -> Option<Rates> {
         let seconds = self.at.saturating_duration_since(earlier.at).as_secs_f64();

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::sync::Mutex;
 use crate::units::Timestamp;
 
-use super::reading::{Flushes, Rates, Reading};
+use super::reading::{Flushes, MetricsSample, Rates};
 use super::{CAPACITY, STEP};
 
 /// Readings for the rates of the moment: the last and those of the five seconds before it.
@@ -51,9 +51,9 @@ pub enum Trend {
 
 /// What there is to show, all of one moment.
 #[derive(Clone, Debug)]
-pub struct View {
+pub struct HistoryView {
     /// The last reading.
-    pub now: Reading,
+    pub now: MetricsSample,
     /// When it was taken, by the clock on the wall.
     pub taken_at: Timestamp,
     /// Over the last seconds; none before the second reading.
@@ -70,9 +70,9 @@ pub struct History(Mutex<State>);
 
 #[derive(Default)]
 struct State {
-    recent: VecDeque<Reading>,
+    recent: VecDeque<MetricsSample>,
     /// The reading at the end of the last step.
-    base: Option<Reading>,
+    base: Option<MetricsSample>,
     /// The most problems since then.
     problems: usize,
     points: VecDeque<Point>,
@@ -81,7 +81,7 @@ struct State {
 
 impl History {
     /// Records what the daemon's figures are. Called about once a second.
-    pub fn record(&self, reading: Reading, taken_at: Timestamp) {
+    pub fn record(&self, reading: MetricsSample, taken_at: Timestamp) {
         let mut state = self.0.lock();
         state.taken_at = taken_at;
         state.problems = state.problems.max(reading.problems);
@@ -100,17 +100,17 @@ impl History {
     }
 
     /// What there is to show. None before the first reading.
-    pub fn view(&self) -> Option<View> {
+    pub fn view(&self) -> Option<HistoryView> {
         let state = self.0.lock();
         let now = state.recent.back()?.clone();
         let rates = state.recent.front().and_then(|first| now.since(first));
         let points: Vec<_> = state.points.iter().copied().collect();
-        Some(View { trend: trend(&points, &now), rates, taken_at: state.taken_at, points, now })
+        Some(HistoryView { trend: trend(&points, &now), rates, taken_at: state.taken_at, points, now })
     }
 }
 
 impl Point {
-    fn new(reading: &Reading, rates: &Rates, problems: usize) -> Self {
+    fn new(reading: &MetricsSample, rates: &Rates, problems: usize) -> Self {
         Self {
             at: reading.at,
             accepted: rates.accepted as f32,
@@ -130,7 +130,7 @@ fn bounded_push<T>(ring: &mut VecDeque<T>, new: T, most: usize) {
     ring.push_back(new);
 }
 
-fn trend(points: &[Point], now: &Reading) -> Option<Trend> {
+fn trend(points: &[Point], now: &MetricsSample) -> Option<Trend> {
     let ago = |point: &&Point| now.at.saturating_duration_since(point.at);
     let earlier = points.iter().find(|point| ago(point) <= TREND_MOST)?;
     let seconds = Some(ago(&earlier)).filter(|ago| *ago >= TREND_LEAST)?.as_secs_f64();
@@ -154,9 +154,9 @@ mod tests {
     use super::*;
 
     /// A second after a second, from a start.
-    fn reading(start: Instant, second: u64, accepted: u64, delivered: u64) -> Reading {
+    fn reading(start: Instant, second: u64, accepted: u64, delivered: u64) -> MetricsSample {
         let topic = TopicReading { accepted, delivered, backlog: accepted - delivered };
-        Reading {
+        MetricsSample {
             at: start + Duration::from_secs(second),
             accepted,
             delivered,
@@ -171,7 +171,7 @@ mod tests {
         }
     }
 
-    fn recorded(seconds: u64, accepted: impl Fn(u64) -> u64, delivered: impl Fn(u64) -> u64) -> View {
+    fn recorded(seconds: u64, accepted: impl Fn(u64) -> u64, delivered: impl Fn(u64) -> u64) -> HistoryView {
         let (history, start) = (History::default(), Instant::now());
         for second in 0..=seconds {
             let reading = reading(start, second, accepted(second), delivered(second));

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::history::View;
+use crate::history::HistoryView;
 use crate::http::readiness::Readiness;
 use crate::units::Timestamp;
 
@@ -18,7 +18,7 @@ pub struct Overview {
     /// What runs.
     pub instance: Arc<Instance>,
     /// Figures of this moment and of the last hour; none where there is no log, and in the first second.
-    pub history: Option<View>,
+    pub history: Option<HistoryView>,
     /// What each worker does; none before they run, or where there are none.
     pub workers: Vec<Worker>,
     /// What holds records of a topic back, by topic.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::plot;
 use super::plot::{HEIGHT, WIDTH};
 use super::words::{Text, capital, duration, minute, rate, time};
-use crate::history::{HOUR, Point, View};
+use crate::history::{HOUR, HistoryView, Point};
 use crate::problems::number;
 use crate::units::Timestamp;
 
@@ -34,7 +34,7 @@ struct Chart {
 }
 
 /// All of them.
-pub fn section(view: &View, started_at: Timestamp) -> String {
+pub fn section(view: &HistoryView, started_at: Timestamp) -> String {
     let minutes = plot::window(view).as_secs() / 60;
     let mut html = match minutes {
         60 => String::from("<h2 id=\"hour\">The last hour</h2>"),
@@ -87,7 +87,7 @@ fn charts() -> [Chart; 3] {
     ]
 }
 
-fn draw(html: &mut String, chart: &Chart, view: &View) {
+fn draw(html: &mut String, chart: &Chart, view: &HistoryView) {
     let values = |series: &Series| view.points.iter().map(series.of).fold(0.0, f64::max);
     let top = (chart.scale)(chart.series.iter().map(values).fold(0.0, f64::max));
     let words: Vec<_> = chart.series.iter().map(|series| in_words(series, chart, view)).collect();
@@ -143,7 +143,7 @@ fn draw(html: &mut String, chart: &Chart, view: &View) {
 }
 
 /// The chart for people who do not see it: now, and the highest with its time.
-fn in_words(series: &Series, chart: &Chart, view: &View) -> String {
+fn in_words(series: &Series, chart: &Chart, view: &HistoryView) -> String {
     let highest = view.points.iter().map(|point| ((series.of)(point), point));
     let highest = highest.max_by(|(a, _), (b, _)| a.total_cmp(b));
     let Some((most, when)) = highest else {
@@ -159,7 +159,7 @@ fn in_words(series: &Series, chart: &Chart, view: &View) -> String {
     }
 }
 
-fn table(html: &mut String, view: &View) {
+fn table(html: &mut String, view: &HistoryView) {
     html.push_str(
         "<details id=\"hour-table\"><summary id=\"hour-summary\">The last hour as a table, in steps of five minutes</summary>\
          <div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"The last hour as a table\"><table><thead><tr>\

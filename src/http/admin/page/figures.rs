@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use super::words::{bytes, duration, rate};
-use crate::history::{STEP, Trend, View};
+use crate::history::{HistoryView, STEP, Trend};
 use crate::problems::number;
 
 /// One figure: what it is, its value, and a remark.
@@ -16,7 +16,7 @@ struct Tile {
 }
 
 /// All of them.
-pub fn section(view: &View) -> String {
+pub fn section(view: &HistoryView) -> String {
     let mut html = String::from("<h2 id=\"figures\">Now</h2><dl class=\"tiles\">");
     for Tile { class, name, value, remark } in tiles(view) {
         // A write to a string cannot fail. Nothing here is from outside.
@@ -30,7 +30,7 @@ pub fn section(view: &View) -> String {
     html
 }
 
-fn tiles(view: &View) -> Vec<Tile> {
+fn tiles(view: &HistoryView) -> Vec<Tile> {
     let now = &view.now;
     let rates = view.rates.as_ref();
     let a_second = |rate_of: fn(&crate::history::Rates) -> f64| {
@@ -75,7 +75,7 @@ fn tiles(view: &View) -> Vec<Tile> {
 }
 
 /// In words: where the backlog is going.
-fn trend(view: &View) -> String {
+fn trend(view: &HistoryView) -> String {
     match view.trend {
         None => "no trend yet".to_owned(),
         Some(Trend::Steady) => "steady".to_owned(),
@@ -87,7 +87,7 @@ fn trend(view: &View) -> String {
 }
 
 /// Group size and flush time: what one acknowledgement costs.
-fn flush(view: &View) -> Tile {
+fn flush(view: &HistoryView) -> Tile {
     let flushes = view.rates.as_ref().and_then(|rates| rates.flushes);
     let slowest = view.points.iter().filter_map(|point| point.flush_seconds).fold(0.0, f32::max);
     let of_hour = match slowest > 0.0 {

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use crate::history::{HOUR, Point, STEP, View};
+use crate::history::{HOUR, HistoryView, Point, STEP};
 
 /// The image's own units, which style sheets scale.
 pub const WIDTH: f64 = 720.0;
@@ -13,14 +13,14 @@ pub const HEIGHT: f64 = 100.0;
 const GAP: Duration = Duration::from_secs(3 * STEP.as_secs());
 
 /// The time that is shown: an hour, or less while less is recorded, so that the first minutes can be seen.
-pub fn window(view: &View) -> Duration {
+pub fn window(view: &HistoryView) -> Duration {
     let oldest = view.points.first().map(|point| view.now.at.saturating_duration_since(point.at));
     let shorter = [10, 30].map(|minutes| Duration::from_secs(minutes * 60)).into_iter();
     shorter.into_iter().find(|window| oldest.unwrap_or_default() <= *window).unwrap_or(HOUR)
 }
 
 /// Where a point stands from left to right. None left of the image.
-fn x(view: &View, point: &Point) -> Option<f64> {
+fn x(view: &HistoryView, point: &Point) -> Option<f64> {
     let ago = view.now.at.saturating_duration_since(point.at).as_secs_f64();
     Some(WIDTH * (1.0 - ago / window(view).as_secs_f64())).filter(|x| *x >= 0.0)
 }
@@ -30,7 +30,7 @@ fn y(value: f64, top: f64) -> f64 {
 }
 
 /// The pieces of the hour without a gap: each the points with their place.
-fn pieces(view: &View) -> Vec<Vec<(f64, Point)>> {
+fn pieces(view: &HistoryView) -> Vec<Vec<(f64, Point)>> {
     let mut pieces: Vec<Vec<(f64, Point)>> = Vec::new();
     let mut last: Option<Point> = None;
     for point in &view.points {
@@ -46,7 +46,7 @@ fn pieces(view: &View) -> Vec<Vec<(f64, Point)>> {
 }
 
 /// The `d` of a path that follows the values.
-pub fn line(view: &View, top: f64, value: impl Fn(&Point) -> f64) -> String {
+pub fn line(view: &HistoryView, top: f64, value: impl Fn(&Point) -> f64) -> String {
     let mut path = String::new();
     for piece in pieces(view) {
         for (index, (x, point)) in piece.iter().enumerate() {
@@ -63,7 +63,7 @@ pub fn line(view: &View, top: f64, value: impl Fn(&Point) -> f64) -> String {
 }
 
 /// The `d` of a path around what is below the values.
-pub fn area(view: &View, top: f64, value: impl Fn(&Point) -> f64) -> String {
+pub fn area(view: &HistoryView, top: f64, value: impl Fn(&Point) -> f64) -> String {
     let mut path = String::new();
     for piece in pieces(view) {
         let (Some((from, _)), Some((to, _))) = (piece.first(), piece.last()) else { continue };
@@ -77,7 +77,7 @@ pub fn area(view: &View, top: f64, value: impl Fn(&Point) -> f64) -> String {
 }
 
 /// From where to where problems lasted.
-pub fn troubled(view: &View) -> Vec<(f64, f64)> {
+pub fn troubled(view: &HistoryView) -> Vec<(f64, f64)> {
     let mut bands: Vec<(f64, f64)> = Vec::new();
     for piece in pieces(view) {
         let mut is_open = false;

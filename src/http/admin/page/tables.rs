@@ -3,12 +3,12 @@
 use std::fmt::Write;
 
 use super::words::{Text, duration, rate, time};
-use crate::history::View;
+use crate::history::HistoryView;
 use crate::http::admin::overview::{DeadLetter, DeadLetters, Overview, Worker};
 use crate::problems::number;
 
 /// Backlog and rates by topic, and what holds records back.
-pub fn topics(overview: &Overview, view: &View) -> String {
+pub fn topics(overview: &Overview, view: &HistoryView) -> String {
     let mut html = String::from("<h2 id=\"topics\">Topics</h2>");
     open(&mut html, "Topics", &["Topic", "#Backlog", "#Accepted/s", "#Delivered/s", "Held back"]);
     for (topic, reading) in &view.now.topics {

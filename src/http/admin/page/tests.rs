@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::history::{CAPACITY, History, Reading, TopicReading, View};
+use crate::history::{CAPACITY, History, HistoryView, MetricsSample, TopicReading};
 use crate::http::admin::overview::{DeadLetter, DeadLetters, Instance, Worker};
 use crate::http::readiness::Readiness;
 use crate::metrics::Registry;
@@ -21,7 +21,7 @@ fn recorded(seconds: impl Iterator<Item = u64>, problems: usize) -> History {
         (History::default(), Instant::now() + Duration::from_secs(100_000), Timestamp::now());
     for second in seconds {
         let topic = TopicReading { accepted: second * 7, delivered: 0, backlog: second * 7 };
-        let reading = Reading {
+        let reading = MetricsSample {
             at: end + Duration::from_secs(second),
             accepted: second * 7,
             delivered: 0,
@@ -141,7 +141,8 @@ fn figures_that_are_no_longer_taken_say_of_when_they_are() {
     let mut overview = overview(&history, Vec::new());
     let at = overview.history.as_ref().unwrap().taken_at;
     assert!(Page::new(&overview, None, at).html().contains("As of <time"));
-    overview.history =
-        overview.history.map(|view| View { taken_at: view.taken_at.before(Duration::from_secs(60)), ..view });
+    overview.history = overview
+        .history
+        .map(|view| HistoryView { taken_at: view.taken_at.before(Duration::from_secs(60)), ..view });
     assert!(Page::new(&overview, None, at).html().contains("no newer ones could be taken"));
 }
