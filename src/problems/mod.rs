@@ -5,18 +5,18 @@
 //! a new observation begins a problem, a missing one ends it. No component has to report an end.
 //!
 //! - `code`: the stable names; `observation`: what an observer says; `registry`: the list; `metrics`: its gauges;
-//!   `summary`: the list in one line; `words`: numbers and durations.
+//!   `summary`: the list in one line; `format`: numbers and durations.
 
 mod code;
+mod format;
 mod metrics;
 mod observation;
 mod registry;
 mod summary;
-mod words;
 
 pub use code::{Code, Severity};
+pub use format::{number, span};
 pub use metrics::ProblemMetrics;
 pub use observation::Observation;
 pub use registry::{Problem, Problems};
 pub use summary::summary;
-pub use words::{number, span};

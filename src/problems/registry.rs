@@ -10,9 +10,9 @@ use crate::sync::Mutex;
 use crate::units::Timestamp;
 
 use super::code::{Code, Severity};
+use super::format::span;
 use super::metrics::ProblemMetrics;
 use super::observation::Observation;
-use super::words::span;
 
 /// Problems of one code with different subjects. Further ones are counted in one entry.
 const MAX_SUBJECTS: usize = 16;

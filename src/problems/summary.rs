@@ -2,8 +2,8 @@
 
 use crate::units::Timestamp;
 
+use super::format::{number, span};
 use super::registry::Problem;
-use super::words::{number, span};
 
 /// For example "1,500 waiting, Kafka unreachable for 3 min".
 pub fn summary(waiting: u64, problems: &[Problem], now: Timestamp) -> String {
