@@ -25,40 +25,40 @@ pub struct Profiler {
 }
 
 /// The right to take a profile, until it is dropped.
-pub struct Turn(OwnedMutexGuard<()>);
+pub struct ProfilePermit(OwnedMutexGuard<()>);
 
 impl Profiler {
     /// The turn for a CPU profile.
-    pub fn cpu(&self) -> Result<Turn, ProfileError> {
+    pub fn cpu(&self) -> Result<ProfilePermit, ProfileError> {
         turn(&self.cpu)
     }
 
     /// The turn for a heap profile.
-    pub fn heap(&self) -> Result<Turn, ProfileError> {
+    pub fn heap(&self) -> Result<ProfilePermit, ProfileError> {
         turn(&self.heap)
     }
 }
 
-fn turn(of: &Arc<Mutex<()>>) -> Result<Turn, ProfileError> {
-    Arc::clone(of).try_lock_owned().map(Turn).map_err(|_| ProfileError::Busy)
+fn turn(of: &Arc<Mutex<()>>) -> Result<ProfilePermit, ProfileError> {
+    Arc::clone(of).try_lock_owned().map(ProfilePermit).map_err(|_| ProfileError::Busy)
 }
 
-impl Turn {
+impl ProfilePermit {
     /// Samples the threads that run for this long. Ends early if the returned future is dropped.
     pub async fn take_cpu(self, duration: Duration) -> Result<Vec<u8>, ProfileError> {
         let (alive, caller) = mpsc::channel();
-        let taken = self.on_a_thread(move || cpu::take(duration, &caller)).await;
+        let taken = self.run_blocking(move || cpu::take(duration, &caller)).await;
         drop(alive);
         taken
     }
 
     /// What is allocated now.
     pub async fn take_heap(self) -> Result<Vec<u8>, ProfileError> {
-        self.on_a_thread(heap::take).await
+        self.run_blocking(heap::take).await
     }
 
     /// Symbols are read from files. The turn ends with the work, also if nobody waits for it any more.
-    async fn on_a_thread(
+    async fn run_blocking(
         self,
         take: impl FnOnce() -> Result<Vec<u8>, ProfileError> + Send + 'static,
     ) -> Result<Vec<u8>, ProfileError> {
