@@ -33,9 +33,9 @@ impl Liveness {
     /// Who hangs, so that the daemon as a whole does; empty while it is well. `now` is any monotonic clock.
     pub fn hung(&mut self, now: Duration) -> Vec<&str> {
         let patience = self.patience;
-        let mut hung = standing(&mut self.vital, now, patience);
+        let mut hung = hung_names(&mut self.vital, now, patience);
         let size = self.pool.len();
-        let pool = standing(&mut self.pool, now, patience);
+        let pool = hung_names(&mut self.pool, now, patience);
         if pool.len() == size {
             hung.extend(pool);
         }
@@ -43,29 +43,29 @@ impl Liveness {
     }
 }
 
-fn standing(watched: &mut [Watched], now: Duration, patience: Duration) -> Vec<&str> {
-    watched.iter_mut().filter_map(|one| one.stands(now, patience)).collect()
+fn hung_names(watched: &mut [Watched], now: Duration, patience: Duration) -> Vec<&str> {
+    watched.iter_mut().filter_map(|one| one.hung_name(now, patience)).collect()
 }
 
 struct Watched {
     heartbeat: Heartbeat,
     /// The counter at the last look that saw it changed, and when that was; none before the first look.
-    seen: Option<(u64, Duration)>,
+    last_change: Option<(u64, Duration)>,
 }
 
 impl Watched {
     fn new(heartbeat: Heartbeat) -> Self {
-        Self { heartbeat, seen: None }
+        Self { heartbeat, last_change: None }
     }
 
     /// The name, if the counter has stood still for longer than `patience`.
-    fn stands(&mut self, now: Duration, patience: Duration) -> Option<&str> {
+    fn hung_name(&mut self, now: Duration, patience: Duration) -> Option<&str> {
         let beats = (self.heartbeat.beats)();
-        let since = match self.seen {
+        let since = match self.last_change {
             Some((before, since)) if before == beats => since,
             _ => now,
         };
-        self.seen = Some((beats, since));
+        self.last_change = Some((beats, since));
         (now.saturating_sub(since) > patience).then_some(&self.heartbeat.name)
     }
 }
