@@ -56,7 +56,7 @@ impl Dependencies {
                     this.seen(DATABASE, error);
                 }
                 // Over the channel on which changes are published: without it other daemons miss revocations.
-                let looked = kv.look(users::CHANNEL).await;
+                let looked = kv.check(users::CHANNEL).await;
                 this.seen(MARKERS, looked.err().map(|error| error.to_string()));
                 tokio::time::sleep(LOOK_EVERY).await;
             }

@@ -94,7 +94,7 @@ fn store(config: &Config, log: &Log, metrics: Arc<kv::Metrics>) -> Result<Kv, Kv
     let dir = config.wal.dir.join(EMBEDDED_STORE);
     // Names, e-mail addresses and phone numbers are in it: the log's encryption at rest covers them too.
     let opened = match log.derived_key(EMBEDDED_STORE) {
-        Some(secret) => Kv::sealed(&dir, &secret),
+        Some(secret) => Kv::encrypted(&dir, &secret),
         None => Kv::embedded(&dir),
     };
     opened.map(|kv| kv.with_metrics(metrics))

@@ -10,8 +10,8 @@ use std::time::Duration;
 use prometheus::IntCounter;
 
 use crate::command::CommandId;
-use crate::kv::markers::Marker;
-use crate::kv::{Kv, KvError, markers};
+use crate::kv::reservation_marker::ReservationMarker;
+use crate::kv::{Kv, KvError, reservation_marker};
 
 use super::command::Command;
 
@@ -120,7 +120,7 @@ impl AfterCommit {
         let asked: Vec<String> = keys.iter().map(|(_, key)| (*key).clone()).collect();
         let found = kv.get_all(&asked).await?;
         let ours = keys.iter().zip(found).filter_map(|((claim, key), value)| {
-            let marker = Marker::decode(&value?)?;
+            let marker = ReservationMarker::decode(&value?)?;
             (marker.claim == **claim).then(|| ((*key).clone(), marker.owner()))
         });
         let ours: Vec<(String, Vec<u8>)> = ours.collect();
@@ -150,8 +150,8 @@ impl AfterCommit {
 fn claim(command: &Command) -> Option<Claim> {
     let value = command.value()?;
     let claim = data_encoding::HEXLOWER.decode(value.claim.as_ref()?.as_bytes()).ok()?;
-    let mut keys = vec![markers::name_key(&value.name)];
-    keys.extend(value.email.as_deref().map(markers::email_key));
-    keys.extend(value.phone.as_deref().map(markers::phone_key));
+    let mut keys = vec![reservation_marker::name_key(&value.name)];
+    keys.extend(value.email.as_deref().map(reservation_marker::email_key));
+    keys.extend(value.phone.as_deref().map(reservation_marker::phone_key));
     Some(Claim { claim: claim.try_into().ok()?, keys })
 }

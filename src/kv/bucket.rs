@@ -38,7 +38,7 @@ impl Rate {
 
 /// A question for permits.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Spend {
+pub struct PermitRequest {
     /// Of the bucket.
     pub key: String,
     /// Its limit.
@@ -49,15 +49,15 @@ pub struct Spend {
     pub extra: u64,
 }
 
-impl Spend {
-    pub(super) fn want(&self) -> Want {
-        Want { need: i64::try_from(self.need).unwrap_or(i64::MAX), extra: self.extra }
+impl PermitRequest {
+    pub(super) fn want(&self) -> PermitCount {
+        PermitCount { need: i64::try_from(self.need).unwrap_or(i64::MAX), extra: self.extra }
     }
 }
 
 /// What became of a question for permits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Spent {
+pub struct PermitReply {
     /// How many were granted: none, or at least as many as were needed.
     pub granted: u64,
     /// After a refusal: when so many may be there.
@@ -66,7 +66,7 @@ pub struct Spent {
 
 /// What is asked of a bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Want {
+pub(super) struct PermitCount {
     /// All of these or none. Less than none: as many come back.
     pub need: i64,
     /// Up to as many beside them, but no more than a tenth of what is left then.
@@ -84,13 +84,13 @@ pub struct Bucket {
 
 impl Bucket {
     /// Takes this many at `now` (microseconds), or none.
-    pub fn take(&mut self, rate: Rate, count: u64, now: u64) -> Spent {
+    pub fn take(&mut self, rate: Rate, count: u64, now: u64) -> PermitReply {
         let need = i64::try_from(count).unwrap_or(i64::MAX);
-        self.spend(rate, Want { need, extra: 0 }, now)
+        self.take_permits(rate, PermitCount { need, extra: 0 }, now)
     }
 
     /// Notes what was granted elsewhere.
-    pub fn note(&mut self, rate: Rate, count: u64, now: u64) {
+    pub fn record(&mut self, rate: Rate, count: u64, now: u64) {
         let used = self.used(rate, now) + count as f64;
         *self = Self { used: used.min(rate.limit()), at: now };
     }
@@ -98,27 +98,27 @@ impl Bucket {
     /// Takes back what was granted.
     pub fn give_back(&mut self, rate: Rate, count: u64, now: u64) {
         let need = i64::try_from(count).map_or(i64::MIN, |count| -count);
-        self.spend(rate, Want { need, extra: 0 }, now);
+        self.take_permits(rate, PermitCount { need, extra: 0 }, now);
     }
 
     /// What [`super::Kv::spend_at`] does: for tests that compare decisions.
     #[doc(hidden)]
-    pub fn spend_at(&mut self, rate: Rate, (need, extra): (i64, u64), at: u64) -> Spent {
-        self.spend(rate, Want { need, extra }, at)
+    pub fn spend_at(&mut self, rate: Rate, (need, extra): (i64, u64), at: u64) -> PermitReply {
+        self.take_permits(rate, PermitCount { need, extra }, at)
     }
 
     /// The same steps as [`SCRIPT`].
-    pub(super) fn spend(&mut self, rate: Rate, want: Want, now: u64) -> Spent {
+    pub(super) fn take_permits(&mut self, rate: Rate, want: PermitCount, now: u64) -> PermitReply {
         let (limit, window, need) = (rate.limit(), rate.window(), want.need as f64);
         let used = self.used(rate, now);
         let left = (limit - used + ROUNDING).floor();
         if need > left {
             let wait = ((used + need - limit) * window / limit).ceil();
-            return Spent { granted: 0, retry_after: Duration::from_micros(wait as u64) };
+            return PermitReply { granted: 0, retry_after: Duration::from_micros(wait as u64) };
         }
         let granted = need + (want.extra as f64).min(((left - need) / 10.0).floor());
         *self = Self { used: (used + granted).max(0.0), at: now };
-        Spent { granted: granted.max(0.0) as u64, retry_after: Duration::ZERO }
+        PermitReply { granted: granted.max(0.0) as u64, retry_after: Duration::ZERO }
     }
 
     /// What has not run off. After the limit was lowered no more than the new one: else it would take as many windows
@@ -228,14 +228,14 @@ mod tests {
         let (rate, mut bucket) = (rate(10, 10), Bucket::default());
         assert_eq!(bucket.take(rate, 8, 0).granted, 8);
         let refused = bucket.take(rate, 5, 0);
-        assert_eq!(refused, Spent { granted: 0, retry_after: Duration::from_secs(3) });
+        assert_eq!(refused, PermitReply { granted: 0, retry_after: Duration::from_secs(3) });
         assert_eq!(bucket.take(rate, 2, 0).granted, 2, "the refusal cost nothing");
     }
 
     #[test]
     fn what_comes_beside_is_a_tenth_of_what_is_left_at_most() {
         let (rate, mut bucket) = (rate(100, 10), Bucket::default());
-        let mut want = |need, extra| bucket.spend(rate, Want { need, extra }, 0).granted;
+        let mut want = |need, extra| bucket.take_permits(rate, PermitCount { need, extra }, 0).granted;
         assert_eq!(want(50, 50), 55);
         assert_eq!(want(36, 50), 36, "of nine none comes beside");
         assert_eq!(want(10, 50), 0);
@@ -280,7 +280,7 @@ mod tests {
             let mut granted: Vec<(u64, u64)> = Vec::new();
             for (pause, need, extra) in steps {
                 now += pause;
-                let spent = bucket.spend(rate, Want { need: need as i64, extra }, now);
+                let spent = bucket.take_permits(rate, PermitCount { need: need as i64, extra }, now);
                 granted.push((now, spent.granted));
                 let mut sum = 0;
                 for (then, count) in granted.iter().rev() {

@@ -2,23 +2,23 @@
 
 use std::time::Duration;
 
-use super::bucket::{Rate, Spent, Want};
+use super::bucket::{PermitCount, PermitReply, Rate};
 
 /// What became of a key that was to be set only if nothing stood there.
 #[derive(Clone, PartialEq, Eq)]
-pub enum Held {
+pub enum SetOutcome {
     /// Our value stands there, set now or by an earlier call whose answer was lost.
-    Ours,
+    Owned,
     /// This one does.
-    Other(Vec<u8>),
+    Taken(Vec<u8>),
 }
 
-impl std::fmt::Debug for Held {
+impl std::fmt::Debug for SetOutcome {
     /// Without the value, which may be anybody's.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            Self::Ours => "Ours",
-            Self::Other(_) => "Other(…)",
+            Self::Owned => "Ours",
+            Self::Taken(_) => "Other(…)",
         })
     }
 }
@@ -68,7 +68,7 @@ pub(super) enum Op {
     /// `at`: microseconds, instead of the store's own clock.
     Spend {
         rate: Rate,
-        want: Want,
+        want: PermitCount,
         at: Option<u64>,
     },
 }
@@ -77,8 +77,8 @@ pub(super) enum Reply {
     Value(Option<Vec<u8>>),
     /// Whether something was changed.
     Changed(bool),
-    Held(Held),
-    Spent(Spent),
+    Held(SetOutcome),
+    Spent(PermitReply),
 }
 
 impl Call {

@@ -10,13 +10,13 @@ pub enum KvError {
     Timeout,
     /// Not to be reached, or not able to serve.
     #[error("the key-value store is unavailable: {0}")]
-    Away(String),
+    Unavailable(String),
     /// One node of a cluster, while others answer: their keys are not concerned.
     #[error("a node of the cluster fails: {0}")]
     Node(Box<KvError>),
     /// A server of another kind than the configuration says.
     #[error("{0}")]
-    Misfit(&'static str),
+    WrongServerMode(&'static str),
     /// The account may not do this: an operator's to mend. Trying again does not help.
     #[error(
         "Redis refuses it (NOPERM): grant the user the commands, keys and channels that docs/users.md names"
@@ -24,7 +24,7 @@ pub enum KvError {
     Denied,
     /// It answers, but what other daemons say on this channel is not heard.
     #[error("what other daemons say on channel {channel} is not heard: {why}")]
-    Unheard {
+    NotSubscribed {
         /// Which.
         channel: String,
         /// Why the subscription failed.
@@ -32,7 +32,7 @@ pub enum KvError {
     },
     /// It was away several times in a row and is not asked for the moment.
     #[error("the key-value store did not answer and is not asked for the moment")]
-    Open,
+    BreakerOpen,
     /// An answer or a setting that makes no sense.
     #[error("the key-value store: {0}")]
     Malformed(String),
@@ -40,10 +40,10 @@ pub enum KvError {
 
 impl CallError for KvError {
     fn refused() -> Self {
-        Self::Open
+        Self::BreakerOpen
     }
 
     fn is_outage(&self) -> bool {
-        matches!(self, Self::Timeout | Self::Away(_))
+        matches!(self, Self::Timeout | Self::Unavailable(_))
     }
 }

@@ -9,11 +9,11 @@ mod call;
 mod config;
 mod embedded;
 mod error;
-mod event;
-pub mod markers;
 mod metrics;
 mod remote;
+pub mod reservation_marker;
 mod subscription;
+mod subscription_event;
 mod url;
 
 use std::path::Path;
@@ -22,16 +22,16 @@ use std::time::{Duration, Instant};
 
 use crate::sync::Mutex;
 
-pub use bucket::{Bucket, Rate, Spend, Spent};
-pub use call::{Held, Replacement};
+pub use bucket::{Bucket, PermitReply, PermitRequest, Rate};
+pub use call::{Replacement, SetOutcome};
 pub use config::Config;
 pub use error::KvError;
-pub use event::Event;
 pub use metrics::Metrics;
 pub use subscription::Subscription;
+pub use subscription_event::SubscriptionEvent;
 pub use url::ServerUrl;
 
-use bucket::Want;
+use bucket::PermitCount;
 use call::{Call, Op, Reply};
 use embedded::Embedded;
 use remote::Remote;
@@ -84,7 +84,7 @@ impl Kv {
 
     /// The same, for encryption at rest: keys and values cannot be read without `secret`. A store under another secret,
     /// or under none, is removed.
-    pub fn sealed(dir: &Path, secret: &[u8; 32]) -> Result<Self, KvError> {
+    pub fn encrypted(dir: &Path, secret: &[u8; 32]) -> Result<Self, KvError> {
         Ok(Self::of_own(Embedded::open(dir, Some(secret))?))
     }
 
@@ -104,17 +104,20 @@ impl Kv {
     /// Whether the store does what is needed of it, and is of the kind that the configuration says; for whoever watches
     /// it. Writes a key, runs scripts, publishes an empty message on `channel`, and says when what is subscribed
     /// to is not heard: a server that answers reads may be a read-only replica, or refuse this user the rest.
-    pub async fn look(&self, channel: &str) -> Result<(), KvError> {
+    pub async fn check(&self, channel: &str) -> Result<(), KvError> {
         let value = b"1".to_vec();
         let calls = vec![
             Call::new(LOOK, Op::Set { value: value.clone(), ttl: LOOK_TTL }),
             Call::new(LOOK, Op::Refresh { owner: value, ttl: LOOK_TTL }),
             Call::new(LOOK, Op::Get),
-            Call::new(LOOK_BUCKET, Op::Spend { rate: LOOK_RATE, want: Want { need: 1, extra: 0 }, at: None }),
+            Call::new(
+                LOOK_BUCKET,
+                Op::Spend { rate: LOOK_RATE, want: PermitCount { need: 1, extra: 0 }, at: None },
+            ),
         ];
         let look = async {
             match &self.store {
-                Store::Remote(remote) => remote.look(calls, channel).await,
+                Store::Remote(remote) => remote.check(calls, channel).await,
                 Store::Embedded(embedded) => embedded.run(calls).await.map(drop),
             }
         };
@@ -145,14 +148,14 @@ impl Kv {
     }
 
     /// Sets a value where nothing stands. After an error it may have been set all the same: asked again with the same
-    /// value the answer is [`Held::Ours`] then.
-    pub async fn set_if_absent(&self, key: &str, value: &[u8], ttl: Duration) -> Result<Held, KvError> {
+    /// value the answer is [`SetOutcome::Owned`] then.
+    pub async fn set_if_absent(&self, key: &str, value: &[u8], ttl: Duration) -> Result<SetOutcome, KvError> {
         let op = Op::SetIfAbsent { value: value.to_owned(), ttl };
         held(self.one("kv.set_if_absent", Call::new(key, op)).await?)
     }
 
     /// The same for many, side by side: each key for itself, none depends on another.
-    pub async fn set_if_absent_all(&self, entries: &[Entry]) -> Result<Vec<Held>, KvError> {
+    pub async fn set_if_absent_all(&self, entries: &[Entry]) -> Result<Vec<SetOutcome>, KvError> {
         let call =
             |(key, value, ttl): &Entry| Call::new(key, Op::SetIfAbsent { value: value.clone(), ttl: *ttl });
         self.many("kv.set_if_absent_all", entries, call, held).await
@@ -205,36 +208,49 @@ impl Kv {
 
     /// Takes permits out of a bucket: `need` or none, and up to `extra` beside them, but no more than a tenth of what
     /// is left then. After an error they may have been taken, once or twice: they are lost then, and come back with time.
-    pub async fn spend(&self, key: &str, rate: Rate, need: u64, extra: u64) -> Result<Spent, KvError> {
-        let want = Want { need: i64::try_from(need).unwrap_or(i64::MAX), extra };
+    pub async fn take_permits(
+        &self,
+        key: &str,
+        rate: Rate,
+        need: u64,
+        extra: u64,
+    ) -> Result<PermitReply, KvError> {
+        let want = PermitCount { need: i64::try_from(need).unwrap_or(i64::MAX), extra };
         self.bucket(key, rate, want, None).await
     }
 
     /// The same for many, each for itself.
-    pub async fn spend_all(&self, questions: &[Spend]) -> Result<Vec<Spent>, KvError> {
-        let call = |it: &Spend| Call::new(&it.key, Op::Spend { rate: it.rate, want: it.want(), at: None });
+    pub async fn take_all_permits(&self, questions: &[PermitRequest]) -> Result<Vec<PermitReply>, KvError> {
+        let call =
+            |it: &PermitRequest| Call::new(&it.key, Op::Spend { rate: it.rate, want: it.want(), at: None });
         self.many("kv.spend_all", questions, call, spent).await
     }
 
     /// The same at an instant of the caller's own (microseconds): for tests that compare decisions.
     #[doc(hidden)]
-    pub async fn spend_at(
+    pub async fn take_permits_at(
         &self,
         key: &str,
         rate: Rate,
         (need, extra): (i64, u64),
         at: u64,
-    ) -> Result<Spent, KvError> {
-        self.bucket(key, rate, Want { need, extra }, Some(at)).await
+    ) -> Result<PermitReply, KvError> {
+        self.bucket(key, rate, PermitCount { need, extra }, Some(at)).await
     }
 
     /// Puts permits back.
-    pub async fn give_back(&self, key: &str, rate: Rate, count: u64) -> Result<(), KvError> {
+    pub async fn return_permits(&self, key: &str, rate: Rate, count: u64) -> Result<(), KvError> {
         let need = i64::try_from(count).map_or(i64::MIN, |count| -count);
-        self.bucket(key, rate, Want { need, extra: 0 }, None).await.map(drop)
+        self.bucket(key, rate, PermitCount { need, extra: 0 }, None).await.map(drop)
     }
 
-    async fn bucket(&self, key: &str, rate: Rate, want: Want, at: Option<u64>) -> Result<Spent, KvError> {
+    async fn bucket(
+        &self,
+        key: &str,
+        rate: Rate,
+        want: PermitCount,
+        at: Option<u64>,
+    ) -> Result<PermitReply, KvError> {
         spent(self.one("kv.spend", Call::new(key, Op::Spend { rate, want, at })).await?)
     }
 
@@ -309,7 +325,7 @@ impl Kv {
         let began = Instant::now();
         let done = work.await;
         if let Err(error @ KvError::Denied) = &done
-            && self.is_to_be_said(began)
+            && self.should_log_denied(began)
         {
             tracing::error!(event = "kv.denied", step, %error, "Redis refuses a command; its permissions must be corrected");
         }
@@ -322,7 +338,7 @@ impl Kv {
 
 impl Kv {
     /// Whether a refusal was not said for a while.
-    fn is_to_be_said(&self, now: Instant) -> bool {
+    fn should_log_denied(&self, now: Instant) -> bool {
         let mut said = self.denied.lock();
         if said.is_some_and(|said| now.saturating_duration_since(said) < DENIED_EVERY) {
             return false;
@@ -335,31 +351,31 @@ impl Kv {
 fn value(reply: Reply) -> Result<Option<Vec<u8>>, KvError> {
     match reply {
         Reply::Value(value) => Ok(value),
-        _ => Err(another_answer()),
+        _ => Err(unexpected_reply()),
     }
 }
 
 fn changed(reply: Reply) -> Result<bool, KvError> {
     match reply {
         Reply::Changed(changed) => Ok(changed),
-        _ => Err(another_answer()),
+        _ => Err(unexpected_reply()),
     }
 }
 
-fn held(reply: Reply) -> Result<Held, KvError> {
+fn held(reply: Reply) -> Result<SetOutcome, KvError> {
     match reply {
         Reply::Held(held) => Ok(held),
-        _ => Err(another_answer()),
+        _ => Err(unexpected_reply()),
     }
 }
 
-fn spent(reply: Reply) -> Result<Spent, KvError> {
+fn spent(reply: Reply) -> Result<PermitReply, KvError> {
     match reply {
         Reply::Spent(spent) => Ok(spent),
-        _ => Err(another_answer()),
+        _ => Err(unexpected_reply()),
     }
 }
 
-fn another_answer() -> KvError {
+fn unexpected_reply() -> KvError {
     KvError::Malformed("the answer to another question".to_owned())
 }

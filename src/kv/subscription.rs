@@ -1,8 +1,8 @@
 //! What others publish, as it comes.
 
 use super::embedded::Listener;
-use super::event::Event;
 use super::remote::Subscriber;
+use super::subscription_event::SubscriptionEvent;
 
 /// One channel. It does its work, connecting again too, only while somebody waits for [`Subscription::next`], and
 /// ends when it is dropped.
@@ -23,7 +23,7 @@ impl Subscription {
     }
 
     /// What happens next; waits for it. Nothing is lost when the wait is given up and taken up again.
-    pub async fn next(&mut self) -> Event {
+    pub async fn next(&mut self) -> SubscriptionEvent {
         match &mut self.0 {
             Source::Remote(subscriber) => subscriber.next().await,
             Source::Embedded(listener) => listener.next().await,

@@ -12,7 +12,7 @@ use super::{Config, LastLogins, LoginError, TokenPair};
 use crate::auth::{CacheGenerations, Keyring, Principal, TokenError, password_version};
 use crate::command::Secret;
 use crate::db::{Database, Rotation, UserRow};
-use crate::kv::{Event, Kv};
+use crate::kv::{Kv, SubscriptionEvent};
 use crate::ratelimit::Limits;
 use crate::task::Task;
 use crate::telemetry::{StepTimer, StepTimers};
@@ -232,11 +232,13 @@ impl Login {
         Task::spawn("login-changes", async move {
             loop {
                 match changes.next().await {
-                    Event::Message(names) if names != users::ALL_USERS => {
+                    SubscriptionEvent::Message(names) if names != users::ALL_USERS => {
                         names.split(' ').for_each(|name| generations.remove(name));
                     }
                     // What was said meanwhile was not heard, or was too much to be said.
-                    Event::Message(_) | Event::Lapsed => generations.remove_all(),
+                    SubscriptionEvent::Message(_) | SubscriptionEvent::MessagesMissed => {
+                        generations.remove_all()
+                    }
                 }
             }
         })

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
-use crate::kv::{Rate, Spend, Spent};
+use crate::kv::{PermitReply, PermitRequest, Rate};
 use crate::sync::{Mutex, MutexGuard};
 
 use super::lease::{Ask, Lease, Look};
@@ -88,9 +88,10 @@ impl Entry {
 
     /// What fills the lease.
     fn question(self: &Arc<Self>, rate: Rate, ask: Ask) -> Question {
-        let spend = Spend { key: self.key.clone(), rate, need: ask.need, extra: ask.extra };
+        let spend = PermitRequest { key: self.key.clone(), rate, need: ask.need, extra: ask.extra };
         let refill = Refill(Arc::clone(self));
-        let answered = move |spent: Spent, now: u64| refill.0.state().lease.answered(rate, ask, spent, now);
+        let answered =
+            move |spent: PermitReply, now: u64| refill.0.state().lease.answered(rate, ask, spent, now);
         Question { spend, answered: Box::new(answered) }
     }
 

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use crate::kv::{Bucket, Rate, Spent};
+use crate::kv::{Bucket, PermitReply, Rate};
 
 use super::limited::Limited;
 
@@ -69,7 +69,7 @@ impl Lease {
         let left = self.left(now);
         if count <= left {
             self.left = left - count;
-            self.local.note(rate, count, now);
+            self.local.record(rate, count, now);
             return Look::Granted;
         }
         match self.refusal {
@@ -96,7 +96,7 @@ impl Lease {
     }
 
     /// The answer to that.
-    pub fn answered(&mut self, rate: Rate, ask: Ask, spent: Spent, now: u64) {
+    pub fn answered(&mut self, rate: Rate, ask: Ask, spent: PermitReply, now: u64) {
         if rate != self.rate {
             return;
         }
@@ -117,7 +117,7 @@ impl Lease {
 
     /// Notes what the shared bucket granted for this one request.
     pub fn note(&mut self, rate: Rate, count: u64, now: u64) {
-        self.local.note(rate, count, now);
+        self.local.record(rate, count, now);
     }
 
     /// Takes back what was granted.
@@ -150,7 +150,7 @@ mod tests {
     /// Asks a bucket that has everything.
     fn refill(lease: &mut Lease, count: u64, now: u64) -> Ask {
         let ask = lease.ask(count, now);
-        let spent = Spent { granted: ask.need + ask.extra, retry_after: Duration::ZERO };
+        let spent = PermitReply { granted: ask.need + ask.extra, retry_after: Duration::ZERO };
         lease.answered(RATE, ask, spent, now);
         ask
     }
@@ -215,7 +215,7 @@ mod tests {
     fn a_refusal_stands_for_its_time_for_all_who_need_as_many() {
         let mut lease = Lease::new(RATE);
         let ask = lease.ask(10, 0);
-        lease.answered(RATE, ask, Spent { granted: 0, retry_after: Duration::from_micros(100) }, 5);
+        lease.answered(RATE, ask, PermitReply { granted: 0, retry_after: Duration::from_micros(100) }, 5);
         assert!(matches!(lease.take(RATE, 10, 104), Look::Refused(_)));
         assert!(matches!(lease.take(RATE, 11, 104), Look::Refused(_)));
         assert!(matches!(lease.take(RATE, 9, 104), Look::Short), "fewer may be there");
@@ -228,7 +228,7 @@ mod tests {
         let ask = lease.ask(1, 0);
         let other = Rate { limit: 7, ..RATE };
         assert!(matches!(lease.take(other, 1, 0), Look::Short));
-        lease.answered(RATE, ask, Spent { granted: 9, retry_after: Duration::ZERO }, 0);
+        lease.answered(RATE, ask, PermitReply { granted: 9, retry_after: Duration::ZERO }, 0);
         assert!(matches!(lease.take(other, 1, 0), Look::Short), "an answer to the old question");
     }
 
@@ -237,7 +237,7 @@ mod tests {
         let rate = Rate { limit: 10, window: Duration::from_secs(1000) };
         let mut lease = Lease::new(rate);
         let ask = lease.ask(6, 0);
-        lease.answered(rate, ask, Spent { granted: 6, retry_after: Duration::ZERO }, 0);
+        lease.answered(rate, ask, PermitReply { granted: 6, retry_after: Duration::ZERO }, 0);
         assert!(matches!(lease.take(rate, 6, 0), Look::Granted));
         assert!(lease.decide_alone(rate, 4, 0).is_ok());
         assert!(lease.decide_alone(rate, 1, 0).is_err());

@@ -4,7 +4,7 @@
 use prometheus::IntCounter;
 use tokio::sync::{Mutex, mpsc};
 
-use crate::kv::{Spend, Spent};
+use crate::kv::{PermitReply, PermitRequest};
 
 /// Questions that wait. A client that finds no room is decided upon without an answer.
 const WAITING: usize = 10_000;
@@ -13,9 +13,9 @@ const AT_ONCE: usize = 500;
 
 /// A lease that is to be filled.
 pub(super) struct Question {
-    pub spend: Spend,
+    pub spend: PermitRequest,
     /// Called with the store's answer and its instant (see `Store::now`); dropped when there is no answer.
-    pub answered: Box<dyn FnOnce(Spent, u64) + Send>,
+    pub answered: Box<dyn FnOnce(PermitReply, u64) + Send>,
 }
 
 /// Both ends of the queue.

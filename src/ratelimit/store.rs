@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use prometheus::IntGauge;
 use tokio::sync::Notify;
 
-use crate::kv::{Kv, KvError, Rate, Spend, Spent};
+use crate::kv::{Kv, KvError, PermitReply, PermitRequest, Rate};
 
 use super::metrics::Metrics;
 use super::refill::Questions;
@@ -63,21 +63,21 @@ impl Store {
     }
 
     /// None: it is away.
-    pub async fn spend_one(&self, key: &str, rate: Rate) -> Option<Spent> {
-        let spent = self.kv.as_ref()?.spend(key, rate, 1, 0).await;
+    pub async fn spend_one(&self, key: &str, rate: Rate) -> Option<PermitReply> {
+        let spent = self.kv.as_ref()?.take_permits(key, rate, 1, 0).await;
         spent.map_err(|error| self.failed(&error)).ok()
     }
 
     /// The same for many; their answers in order.
-    pub async fn spend_all(&self, calls: &[Spend]) -> Option<Vec<Spent>> {
-        let spent = self.kv.as_ref()?.spend_all(calls).await;
+    pub async fn spend_all(&self, calls: &[PermitRequest]) -> Option<Vec<PermitReply>> {
+        let spent = self.kv.as_ref()?.take_all_permits(calls).await;
         spent.map_err(|error| self.failed(&error)).ok()
     }
 
     /// What is not given back comes back with time.
     pub async fn give_back(&self, key: &str, rate: Rate, count: u64) {
         let Some(kv) = self.kv.as_ref().filter(|_| !self.is_away()) else { return };
-        if let Err(error) = kv.give_back(key, rate, count).await {
+        if let Err(error) = kv.return_permits(key, rate, count).await {
             self.failed(&error);
         }
     }
@@ -118,7 +118,7 @@ impl Store {
             self.went_away.notified().await;
             while self.is_away() {
                 tokio::time::sleep(LOOK).await;
-                if kv.spend(LOOK_KEY, LOOK_RATE, 0, 0).await.is_ok() {
+                if kv.take_permits(LOOK_KEY, LOOK_RATE, 0, 0).await.is_ok() {
                     tracing::info!(event = "ratelimit.shared", "daemons share their counts again");
                     self.is_away.store(false, Ordering::Relaxed);
                     self.fallback.set(0);

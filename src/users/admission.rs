@@ -12,7 +12,7 @@ use super::reservations::{InFlightRequest, ReservationGuard, ReservationKey, Res
 use super::{UserError, Users};
 use crate::db::Holder;
 use crate::ingest::Receipt;
-use crate::kv::{KvError, markers};
+use crate::kv::{KvError, reservation_marker};
 
 /// A request that met its own repetition waits for one flush, and one hash.
 const REPEAT_WITHIN: Duration = Duration::from_secs(10);
@@ -35,9 +35,9 @@ impl Users {
     ) -> Vec<ReservationKey> {
         let owner = self.digest(&[b"owner", name.as_bytes()]).await;
         let marker = |field, key, digest| ReservationKey { field, key, digest };
-        let name = fingerprint.map(|digest| marker("name", markers::name_key(name), digest));
-        let email = email.map(|email| marker("email", markers::email_key(email), owner));
-        let phone = phone.map(|phone| marker("phone", markers::phone_key(phone), owner));
+        let name = fingerprint.map(|digest| marker("name", reservation_marker::name_key(name), digest));
+        let email = email.map(|email| marker("email", reservation_marker::email_key(email), owner));
+        let phone = phone.map(|phone| marker("phone", reservation_marker::phone_key(phone), owner));
         name.into_iter().chain(email).chain(phone).collect()
     }
 

@@ -25,7 +25,7 @@ use super::notices::{ALL_USERS, CHANNEL, Notices, shared_key};
 use super::{Config, Profile};
 use crate::backoff;
 use crate::db::{Database, DbError, UserRow};
-use crate::kv::{Event, Held, Kv};
+use crate::kv::{Kv, SetOutcome, SubscriptionEvent};
 use crate::sync::Mutex;
 use crate::task::Task;
 
@@ -133,14 +133,16 @@ impl Profiles {
         Task::spawn("users-cache", async move {
             loop {
                 match subscription.next().await {
-                    Event::Message(names) if names != ALL_USERS => this.forget(names.split(' ')).await,
+                    SubscriptionEvent::Message(names) if names != ALL_USERS => {
+                        this.forget(names.split(' ')).await
+                    }
                     // Too many changes to be told by name.
-                    Event::Message(_) => {
+                    SubscriptionEvent::Message(_) => {
                         this.distrust();
                         this.forget_all();
                     }
                     // What was told meanwhile was not heard.
-                    Event::Lapsed => {
+                    SubscriptionEvent::MessagesMissed => {
                         this.forget_all();
                         if !matches!(this.kv.get(&shared_key(ALL_USERS)).await, Ok(None)) {
                             this.distrust();
@@ -235,7 +237,7 @@ impl Profiles {
         getrandom::fill(&mut random).ok()?;
         let lease = format!("{LEASE}{}", HEXLOWER.encode(&random)).into_bytes();
         let held = self.kv.set_if_absent(key, &lease, LEASE_TTL).await.ok()?;
-        (held == Held::Ours).then_some(lease)
+        (held == SetOutcome::Owned).then_some(lease)
     }
 
     fn time_to_live(&self, known: &Known) -> Duration {

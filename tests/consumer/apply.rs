@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use forebay::command::{CommandId, UserKind, UserValue};
 use forebay::consumer::{Config, Degraded, PostCommit, Work};
-use forebay::kv::markers::Marker;
-use forebay::kv::{Kv, markers};
+use forebay::kv::reservation_marker::ReservationMarker;
+use forebay::kv::{Kv, reservation_marker};
 
 use super::commands::{Log, Sent, person, send};
 use super::stage::{Stage, on_each};
@@ -119,14 +119,14 @@ fn markers_go_with_their_own_claim_and_caches_and_waiters_hear_of_it() {
         let ada = claimed("ada", 1);
         let eve = claimed("eve", 2);
         let mark = |key: String, claim: u8| {
-            let marker = Marker { log: [1; 16], claim: [claim; 16], digest: [0; 16], id: None };
+            let marker = ReservationMarker { log: [1; 16], claim: [claim; 16], digest: [0; 16], id: None };
             (key, marker.encode(), Duration::from_secs(600))
         };
         let keys = [
-            markers::name_key("ada"),
-            markers::email_key("ada@example.org"),
-            markers::phone_key(ada.phone.as_deref().unwrap()),
-            markers::name_key("eve"),
+            reservation_marker::name_key("ada"),
+            reservation_marker::email_key("ada@example.org"),
+            reservation_marker::phone_key(ada.phone.as_deref().unwrap()),
+            reservation_marker::name_key("eve"),
         ];
         // Somebody else has taken over eve's marker since.
         let entries = [1, 1, 1, 7].into_iter().zip(keys.clone()).map(|(claim, key)| mark(key, claim));

@@ -24,7 +24,7 @@ fn keys() -> Vec<String> {
 }
 
 async fn look(url: &str, cluster: bool) -> Result<(), KvError> {
-    patient(url, cluster).look("c").await
+    patient(url, cluster).check("c").await
 }
 
 #[tokio::test]
@@ -33,22 +33,22 @@ async fn a_server_of_another_kind_than_was_said_is_told_from_one_that_is_away() 
     let (server, cluster) = (place.start(), place.start_cluster());
     assert_eq!(look(&server.url(), false).await, Ok(()));
     assert_eq!(look(&cluster.url(), true).await, Ok(()));
-    let a_node = KvError::Misfit("the server is a node of a cluster: set [redis] cluster = true");
+    let a_node = KvError::WrongServerMode("the server is a node of a cluster: set [redis] cluster = true");
     for node in 0..3 {
         let kv = patient(&cluster.node(node).url(), false);
-        assert_eq!(kv.look("c").await, Err(a_node.clone()), "whatever slots node {node} has");
+        assert_eq!(kv.check("c").await, Err(a_node.clone()), "whatever slots node {node} has");
         for key in keys() {
             let answer = kv.get(&key).await;
             let own = cluster.node_of(&key) == node;
             assert_eq!(answer, if own { Ok(None) } else { Err(a_node.clone()) });
         }
     }
-    let no_node = KvError::Misfit("the server is no node of a cluster: set [redis] cluster = false");
+    let no_node = KvError::WrongServerMode("the server is no node of a cluster: set [redis] cluster = false");
     assert_eq!(look(&server.url(), true).await, Err(no_node));
     server.stop();
     for cluster in [false, true] {
         let away = look(&server.url(), cluster).await;
-        assert!(matches!(away, Err(KvError::Away(_))), "nobody knows what it is: {away:?}");
+        assert!(matches!(away, Err(KvError::Unavailable(_))), "nobody knows what it is: {away:?}");
     }
 }
 
@@ -106,7 +106,7 @@ async fn a_cluster_that_is_away_as_a_whole_is_not_asked_again_and_again() {
     for node in 0..3 {
         cluster.node(node).kill9();
     }
-    until("the breaker opens", async || kv.get("a").await == Err(KvError::Open)).await;
+    until("the breaker opens", async || kv.get("a").await == Err(KvError::BreakerOpen)).await;
     assert_eq!(metrics.breaker_open.get(), 1);
 }
 

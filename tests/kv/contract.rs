@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use forebay::kv::{Held, Kv, Rate, Replacement};
+use forebay::kv::{Kv, Rate, Replacement, SetOutcome};
 
 use super::store;
 use super::store::{TTL, until};
@@ -14,8 +14,8 @@ fn bytes(text: &str) -> Vec<u8> {
     text.as_bytes().to_vec()
 }
 
-fn other(text: &str) -> Held {
-    Held::Other(bytes(text))
+fn other(text: &str) -> SetOutcome {
+    SetOutcome::Taken(bytes(text))
 }
 
 /// Refreshes one value.
@@ -42,11 +42,11 @@ async fn a_value_is_found_replaced_and_deleted() {
 async fn only_the_first_sets_what_is_absent_and_it_knows_its_own_value_again() {
     for store in store::all("only_the_first_sets_what_is_absent") {
         let kv = &store.kv;
-        assert_eq!(kv.set_if_absent("a", b"x:1", TTL).await.unwrap(), Held::Ours);
-        assert_eq!(kv.set_if_absent("a", b"x:1", TTL).await.unwrap(), Held::Ours, "asked again");
+        assert_eq!(kv.set_if_absent("a", b"x:1", TTL).await.unwrap(), SetOutcome::Owned);
+        assert_eq!(kv.set_if_absent("a", b"x:1", TTL).await.unwrap(), SetOutcome::Owned, "asked again");
         assert_eq!(kv.set_if_absent("a", b"y:1", TTL).await.unwrap(), other("x:1"));
         kv.delete_all(&["a".to_owned()]).await.unwrap();
-        assert_eq!(kv.set_if_absent("a", b"y:1", TTL).await.unwrap(), Held::Ours);
+        assert_eq!(kv.set_if_absent("a", b"y:1", TTL).await.unwrap(), SetOutcome::Owned);
     }
 }
 
@@ -93,7 +93,7 @@ async fn a_value_ends_with_its_time_unless_it_is_refreshed() {
             kv.set(key, b"x", if key == "set" { SHORT } else { TTL }).await.unwrap();
         }
         kv.delete_all(&["absent".to_owned()]).await.unwrap();
-        assert_eq!(kv.set_if_absent("absent", b"x", SHORT).await.unwrap(), Held::Ours);
+        assert_eq!(kv.set_if_absent("absent", b"x", SHORT).await.unwrap(), SetOutcome::Owned);
         assert!(kv.replace("replaced", b"x", b"xy", SHORT).await.unwrap());
         assert!(refreshed(kv, "refreshed", b"x", SHORT).await);
         kv.set("brief", b"x", SHORT).await.unwrap();
@@ -103,7 +103,11 @@ async fn a_value_ends_with_its_time_unless_it_is_refreshed() {
         }
         assert!(kv.get("kept").await.unwrap().is_some());
         assert_eq!(kv.get("brief").await.unwrap().is_some(), lives_on, "refreshed in time");
-        assert_eq!(kv.set_if_absent("set", b"y", TTL).await.unwrap(), Held::Ours, "its place is free again");
+        assert_eq!(
+            kv.set_if_absent("set", b"y", TTL).await.unwrap(),
+            SetOutcome::Owned,
+            "its place is free again"
+        );
         kv.set("instantly", b"x", Duration::ZERO).await.unwrap();
         until("the end of what lives for no time", async || kv.get("instantly").await.unwrap().is_none())
             .await;
@@ -125,7 +129,7 @@ async fn many_keys_are_answered_each_for_itself_and_in_their_order() {
 
         let ours: Vec<_> = keys.iter().map(|key| (key.clone(), bytes("z:"), TTL)).collect();
         let held = kv.set_if_absent_all(&ours).await.unwrap();
-        let expected = |n: usize| if n < COUNT / 2 { Held::Other(owner(n)) } else { Held::Ours };
+        let expected = |n: usize| if n < COUNT / 2 { SetOutcome::Taken(owner(n)) } else { SetOutcome::Owned };
         assert!(held.iter().enumerate().all(|(n, held)| *held == expected(n)));
 
         kv.set_all(&entries).await.unwrap();
@@ -155,8 +159,8 @@ async fn of_two_that_race_for_a_key_one_wins_a_thousand_times() {
             let mut won = Vec::new();
             for number in 0..1_000 {
                 let held = kv.set_if_absent(&format!("race:{number}"), name.as_bytes(), TTL).await.unwrap();
-                won.push(held == Held::Ours);
-                assert!(held == Held::Ours || held == other(if name == "x" { "y" } else { "x" }));
+                won.push(held == SetOutcome::Owned);
+                assert!(held == SetOutcome::Owned || held == other(if name == "x" { "y" } else { "x" }));
             }
             won
         };
@@ -173,23 +177,31 @@ async fn a_limit_is_granted_once_and_says_when_more_is_there() {
     for store in store::all("a_limit_is_granted_once_and_says_when_more_is_there") {
         let (kv, rate) = (&store.kv, Rate { limit: 100, window: Duration::from_secs(86_400) });
         assert_eq!(
-            kv.spend("a", rate, 50, 1_000).await.unwrap().granted,
+            kv.take_permits("a", rate, 50, 1_000).await.unwrap().granted,
             55,
             "a tenth of what is left beside it"
         );
-        assert_eq!(kv.spend("a", rate, 46, 0).await.unwrap().granted, 0, "all or nothing");
-        assert_eq!(kv.spend("a", rate, 45, 0).await.unwrap().granted, 45);
-        let refused = kv.spend("a", rate, 1, 0).await.unwrap();
+        assert_eq!(kv.take_permits("a", rate, 46, 0).await.unwrap().granted, 0, "all or nothing");
+        assert_eq!(kv.take_permits("a", rate, 45, 0).await.unwrap().granted, 45);
+        let refused = kv.take_permits("a", rate, 1, 0).await.unwrap();
         assert_eq!(refused.granted, 0);
         assert!(refused.retry_after <= rate.window / 100, "{refused:?}");
         assert!(refused.retry_after > rate.window / 200, "{refused:?}");
-        kv.give_back("a", rate, 2).await.unwrap();
-        assert_eq!(kv.spend("a", rate, 3, 0).await.unwrap().granted, 0);
-        assert_eq!(kv.spend("a", rate, 2, 0).await.unwrap().granted, 2);
-        kv.give_back("b", rate, 7).await.unwrap();
-        assert_eq!(kv.spend("b", rate, 101, 0).await.unwrap().granted, 0, "never more than the limit");
-        assert_eq!(kv.spend("b", rate, 100, 0).await.unwrap().granted, 100, "another key, another bucket");
+        kv.return_permits("a", rate, 2).await.unwrap();
+        assert_eq!(kv.take_permits("a", rate, 3, 0).await.unwrap().granted, 0);
+        assert_eq!(kv.take_permits("a", rate, 2, 0).await.unwrap().granted, 2);
+        kv.return_permits("b", rate, 7).await.unwrap();
+        assert_eq!(kv.take_permits("b", rate, 101, 0).await.unwrap().granted, 0, "never more than the limit");
+        assert_eq!(
+            kv.take_permits("b", rate, 100, 0).await.unwrap().granted,
+            100,
+            "another key, another bucket"
+        );
         let raised = Rate { limit: 150, ..rate };
-        assert_eq!(kv.spend("b", raised, 50, 0).await.unwrap().granted, 50, "a raised limit frees at once");
+        assert_eq!(
+            kv.take_permits("b", raised, 50, 0).await.unwrap().granted,
+            50,
+            "a raised limit frees at once"
+        );
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use forebay::kv::{Event, Kv, Subscription};
+use forebay::kv::{Kv, Subscription, SubscriptionEvent};
 use tokio::time::timeout;
 
 use super::store;
@@ -10,7 +10,7 @@ use super::store::{LONG, answered, patient, until};
 use support::proxy::{Link, Proxy};
 use support::services;
 
-async fn next(subscription: &mut Subscription) -> Event {
+async fn next(subscription: &mut Subscription) -> SubscriptionEvent {
     timeout(LONG, subscription.next()).await.expect("an event")
 }
 
@@ -18,12 +18,12 @@ async fn next(subscription: &mut Subscription) -> Event {
 const SOON: Duration = Duration::from_millis(50);
 
 /// Publishes until the subscriber hears it, and returns what it heard before: it may be connecting just now.
-async fn heard(kv: &Kv, subscription: &mut Subscription, text: &str) -> Vec<Event> {
+async fn heard(kv: &Kv, subscription: &mut Subscription, text: &str) -> Vec<SubscriptionEvent> {
     let mut before = Vec::new();
     loop {
         answered("the message is taken", async || kv.publish("c", text).await).await;
         if let Ok(event) = timeout(SOON, subscription.next()).await {
-            if event == Event::Message(text.to_owned()) {
+            if event == SubscriptionEvent::Message(text.to_owned()) {
                 return before;
             }
             before.push(event);
@@ -31,8 +31,8 @@ async fn heard(kv: &Kv, subscription: &mut Subscription, text: &str) -> Vec<Even
     }
 }
 
-fn message(text: &str) -> Event {
-    Event::Message(text.to_owned())
+fn message(text: &str) -> SubscriptionEvent {
+    SubscriptionEvent::Message(text.to_owned())
 }
 
 #[tokio::test]
@@ -73,7 +73,11 @@ async fn two_clients_of_one_server_hear_each_other_also_over_different_nodes_of_
         for (from, to) in [(one, two), (two, one)] {
             let mut subscription = to.subscribe("c");
             let before = heard(from, &mut subscription, "hello").await;
-            assert_eq!(before, [Event::Lapsed], "connected once: nothing before that was heard");
+            assert_eq!(
+                before,
+                [SubscriptionEvent::MessagesMissed],
+                "connected once: nothing before that was heard"
+            );
         }
     }
 }
@@ -88,7 +92,7 @@ async fn after_a_restart_of_the_server_a_subscriber_is_told_that_it_may_have_mis
     server.kill9();
     server.restart();
     let missed = heard(&kv, &mut subscription, "after").await;
-    let lapses = missed.iter().filter(|event| **event == Event::Lapsed).count();
+    let lapses = missed.iter().filter(|event| **event == SubscriptionEvent::MessagesMissed).count();
     assert_eq!(lapses, 1, "{missed:?}");
 }
 
@@ -100,7 +104,7 @@ async fn a_subscriber_behind_a_cut_cable_finds_out_by_itself() {
     proxy.forward_to(&server.address());
     let kv = patient(&format!("redis://{}", proxy.address()), false);
     let mut subscription = kv.subscribe("c");
-    assert_eq!(next(&mut subscription).await, Event::Lapsed);
+    assert_eq!(next(&mut subscription).await, SubscriptionEvent::MessagesMissed);
     // Nothing comes through any more and nobody is told; asked whether it is there, the server stays silent.
     proxy.set(Link::DEAF);
     let given_up = until("the silent connection is given up", async || {
@@ -111,7 +115,7 @@ async fn a_subscriber_behind_a_cut_cable_finds_out_by_itself() {
         () = given_up => {}
     }
     proxy.heal();
-    assert_eq!(next(&mut subscription).await, Event::Lapsed, "connected again");
+    assert_eq!(next(&mut subscription).await, SubscriptionEvent::MessagesMissed, "connected again");
     heard(&kv, &mut subscription, "after").await;
 }
 
@@ -125,7 +129,7 @@ async fn whoever_takes_messages_too_slowly_is_told_and_hears_the_later_ones() {
         }
         let mut lapsed = false;
         while !lapsed {
-            lapsed = next(&mut subscription).await == Event::Lapsed;
+            lapsed = next(&mut subscription).await == SubscriptionEvent::MessagesMissed;
         }
         heard(&store.kv, &mut subscription, "end").await;
     }

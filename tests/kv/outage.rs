@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use forebay::kv::{Held, Kv, KvError};
+use forebay::kv::{Kv, KvError, SetOutcome};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 
@@ -16,7 +16,7 @@ use support::services;
 const TIMEOUT: Duration = Duration::from_millis(300);
 
 async fn is_open(kv: &Kv) -> bool {
-    kv.get("a").await == Err(KvError::Open)
+    kv.get("a").await == Err(KvError::BreakerOpen)
 }
 
 #[tokio::test]
@@ -26,7 +26,7 @@ async fn nobody_need_be_there_at_first_and_whoever_comes_is_found() {
     server.stop();
     let kv = patient(&server.url(), false);
     let error = kv.get("a").await.unwrap_err();
-    assert_eq!(error, KvError::Away("connection refused".to_owned()));
+    assert_eq!(error, KvError::Unavailable("connection refused".to_owned()));
     server.restart();
     answered("the server is found", async || kv.set("a", b"1", TTL).await).await;
 }
@@ -79,7 +79,7 @@ async fn a_frozen_server_costs_each_call_its_time_out_until_it_costs_nothing() {
             error => break error,
         }
     };
-    assert_eq!(refused, KvError::Open);
+    assert_eq!(refused, KvError::BreakerOpen);
     assert!(timed_out >= 5, "{timed_out} calls waited before the breaker opened");
     server.thaw();
     let value = answered("the server is found again", async || kv.get("a").await).await;
@@ -102,9 +102,9 @@ async fn what_was_set_and_whose_answer_was_lost_is_ours() {
     until("it happened", async || direct.get("a").await.unwrap().is_some()).await;
     proxy.heal();
     let held = answered("the answer", async || kv.set_if_absent("a", b"ours", TTL).await).await;
-    assert_eq!(held, Held::Ours);
+    assert_eq!(held, SetOutcome::Owned);
     let held = answered("the answer", async || kv.set_if_absent("a", b"theirs", TTL).await).await;
-    assert_eq!(held, Held::Other(b"ours".to_vec()));
+    assert_eq!(held, SetOutcome::Taken(b"ours".to_vec()));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -125,7 +125,7 @@ async fn what_was_set_before_the_connection_broke_is_ours_in_the_same_call() {
     // The answer never comes; the call asks again over a new connection.
     proxy.reset();
     proxy.heal();
-    assert_eq!(asking.await.unwrap(), Ok(Held::Ours));
+    assert_eq!(asking.await.unwrap(), Ok(SetOutcome::Owned));
 }
 
 #[tokio::test]
@@ -156,7 +156,7 @@ async fn many_callers_at_once_share_the_connections_and_all_are_answered() {
         })
         .collect();
     for caller in callers {
-        assert_eq!(caller.await.unwrap(), Ok(Held::Ours));
+        assert_eq!(caller.await.unwrap(), Ok(SetOutcome::Owned));
     }
     let connected = server.ask(&["INFO", "clients"]).unwrap();
     // Four of the client, and the one that asks.

@@ -57,7 +57,7 @@ async fn the_script_and_the_arithmetic_here_decide_the_same() {
             let need = if random.below(8) == 0 { -need } else { need / 4 };
             let want = (need, random.size(9));
             let here = bucket.spend_at(rate, want, now);
-            let there = kv.spend_at(&key, rate, want, now).await.unwrap();
+            let there = kv.take_permits_at(&key, rate, want, now).await.unwrap();
             assert_eq!(there, here, "seed {seed}, life {life}, step {step}: {rate:?} {want:?} {bucket:?}");
             granted += u64::from(here.granted > 0);
         }

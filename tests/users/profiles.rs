@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use forebay::db::{Database, UserRow, Version};
-use forebay::kv::{Event, Kv, Subscription};
+use forebay::kv::{Kv, Subscription, SubscriptionEvent};
 use forebay::metrics::Registry;
 use forebay::units::{Span, Timestamp};
 use forebay::users::Profiles;
@@ -177,7 +177,7 @@ fn a_change_that_redis_did_not_take_is_told_when_it_is_back() {
     let profiles = place.profiles(&store(&format!("redis://{}", proxy.address())));
     let _repeats = place.runtime.block_on(async { profiles.notices().repeat() });
     let mut heard = store(&redis.url()).subscribe(users::CHANNEL);
-    assert_eq!(place.next(&mut heard), Event::Lapsed, "it listens");
+    assert_eq!(place.next(&mut heard), SubscriptionEvent::MessagesMissed, "it listens");
     assert_eq!(place.nickname(&profiles).as_deref(), Some("old"));
     redis.kill9();
     place.gate.sql(RENAMED);
@@ -186,10 +186,10 @@ fn a_change_that_redis_did_not_take_is_told_when_it_is_back() {
     // Not before the other one listens again: it would know without a word that it has missed some.
     proxy.refuse();
     redis.restart();
-    assert_eq!(place.next(&mut heard), Event::Lapsed, "it listens again");
+    assert_eq!(place.next(&mut heard), SubscriptionEvent::MessagesMissed, "it listens again");
     assert_eq!(redis.ask(&["SET", ENTRY, "null"]).unwrap(), "+OK\r\n");
     proxy.heal();
-    assert_eq!(place.next(&mut heard), Event::Message("ada".to_owned()));
+    assert_eq!(place.next(&mut heard), SubscriptionEvent::Message("ada".to_owned()));
     assert_eq!(redis.ask(&["EXISTS", ENTRY]).unwrap(), ":0\r\n");
 }
 
@@ -217,7 +217,7 @@ fn no_entry_of_before_a_notice_to_all_users_is_read_from_redis() {
 }
 
 impl Place {
-    fn next(&self, subscription: &mut Subscription) -> Event {
+    fn next(&self, subscription: &mut Subscription) -> SubscriptionEvent {
         let next = async { tokio::time::timeout(LONG, subscription.next()).await };
         self.runtime.block_on(next).expect("an event")
     }

@@ -97,7 +97,7 @@ pub(super) async fn redis(config: &Config, registry: &Registry) -> Result<Check,
         Err(error) => return Ok(failed(name, &error)),
     };
     // Its keys expire after a second: a server that only answers reads is of no use.
-    let looked = tokio::time::timeout(PATIENCE, kv.look(users::CHANNEL)).await;
+    let looked = tokio::time::timeout(PATIENCE, kv.check(users::CHANNEL)).await;
     Ok(match looked.unwrap_or(Err(KvError::Timeout)) {
         Ok(()) => Check::ok(REDIS, name, "answers, and can be written"),
         Err(error) => failed(name, &error),
@@ -106,12 +106,12 @@ pub(super) async fn redis(config: &Config, registry: &Registry) -> Result<Check,
 
 fn failed(name: String, error: &KvError) -> Check {
     let advice = match error {
-        KvError::Timeout | KvError::Away(_) | KvError::Node(_) | KvError::Open => {
+        KvError::Timeout | KvError::Unavailable(_) | KvError::Node(_) | KvError::BreakerOpen => {
             "start it, or correct [redis] url; see password_file, ca_file, timeout and the server's log"
         }
-        KvError::Misfit(_) => "correct [redis] cluster",
+        KvError::WrongServerMode(_) => "correct [redis] cluster",
         KvError::Denied => "see the page docs/users.md for the rights of the user",
-        KvError::Unheard { .. } => "allow the user the channel",
+        KvError::NotSubscribed { .. } => "allow the user the channel",
         KvError::Malformed(_) => "correct [redis] url, password_file or ca_file",
     };
     Check::failed(REDIS, name, error.to_string(), advice)

@@ -48,7 +48,7 @@ impl Store {
             Err(error) if error.contains(IN_USE) => return Err(error),
             Err(error) => {
                 tracing::warn!(event = "kv.damaged", error, "embedded store is damaged; it starts empty");
-                set_aside(dir, mark.is_some()).map_err(at)?;
+                move_aside(dir, mark.is_some()).map_err(at)?;
                 open(&dir.join(DIR))?
             }
             Ok(store) if store.is_sealed_under(mark) => store,
@@ -169,7 +169,7 @@ fn make_private(dir: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn set_aside(dir: &Path, sealed: bool) -> io::Result<()> {
+fn move_aside(dir: &Path, sealed: bool) -> io::Result<()> {
     if sealed {
         return remove(&dir.join(DIR));
     }

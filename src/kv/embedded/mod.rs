@@ -19,7 +19,7 @@ use crate::units::Timestamp;
 
 use super::KvError;
 use super::call::{Call, Reply};
-use super::event::Event;
+use super::subscription_event::SubscriptionEvent;
 
 use seal::Seal;
 use trees::Trees;
@@ -42,7 +42,7 @@ pub(super) struct Embedded {
 
 impl Embedded {
     pub fn open(dir: &Path, secret: Option<&[u8; 32]>) -> Result<Self, KvError> {
-        let trees = Trees::open(dir, secret.map(Seal::new)).map_err(KvError::Away)?;
+        let trees = Trees::open(dir, secret.map(Seal::new)).map_err(KvError::Unavailable)?;
         let (messages, _) = broadcast::channel(MESSAGES);
         Ok(Self { trees: Arc::new(trees), threads: Arc::new(Semaphore::new(THREADS)), messages })
     }
@@ -53,15 +53,15 @@ impl Embedded {
     }
 
     pub async fn run(&self, calls: Vec<Call>) -> Result<Vec<Reply>, KvError> {
-        self.on_a_thread(move |trees| trees.apply(&calls, Timestamp::now())).await
+        self.run_blocking(move |trees| trees.apply(&calls, Timestamp::now())).await
     }
 
     /// Returns when the disk has everything.
     pub async fn flush(&self) -> Result<(), KvError> {
-        self.on_a_thread(Trees::flush).await
+        self.run_blocking(Trees::flush).await
     }
 
-    async fn on_a_thread<T, F>(&self, work: F) -> Result<T, KvError>
+    async fn run_blocking<T, F>(&self, work: F) -> Result<T, KvError>
     where
         T: Send + 'static,
         F: FnOnce(&Trees) -> Result<T, String> + Send + 'static,
@@ -74,7 +74,7 @@ impl Embedded {
         T: Send + 'static,
         F: FnOnce(&Trees) -> Result<T, String> + Send + 'static,
     {
-        let closed = |_| KvError::Away("the store is closed".to_owned());
+        let closed = |_| KvError::Unavailable("the store is closed".to_owned());
         let permit = Arc::clone(&self.threads).acquire_owned().await.map_err(closed)?;
         let trees = Arc::clone(&self.trees);
         let done = tokio::task::spawn_blocking(move || {
@@ -82,8 +82,8 @@ impl Embedded {
             let _permit = permit;
             work(&trees)
         });
-        let done = done.await.map_err(|_| KvError::Away("the store panicked".to_owned()))?;
-        done.map_err(KvError::Away)
+        let done = done.await.map_err(|_| KvError::Unavailable("the store panicked".to_owned()))?;
+        done.map_err(KvError::Unavailable)
     }
 
     pub fn publish(&self, channel: &str, message: &str) {
@@ -106,17 +106,17 @@ pub(super) struct Listener {
 }
 
 impl Listener {
-    pub async fn next(&mut self) -> Event {
+    pub async fn next(&mut self) -> SubscriptionEvent {
         loop {
             match self.messages.recv().await {
                 Ok((channel, message)) if *channel == *self.channel => {
-                    return Event::Message(message.to_string());
+                    return SubscriptionEvent::Message(message.to_string());
                 }
                 Ok(_) => {}
                 Err(_) => {
                     // What waits was published before: without it there is room for what comes.
                     self.messages = self.messages.resubscribe();
-                    return Event::Lapsed;
+                    return SubscriptionEvent::MessagesMissed;
                 }
             }
         }

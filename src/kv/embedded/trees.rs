@@ -13,7 +13,7 @@ use crate::sync::{Mutex, RwLock};
 use crate::units::Timestamp;
 
 use super::super::bucket::Bucket;
-use super::super::call::{Call, Held, Op, Reply, millis};
+use super::super::call::{Call, Op, Reply, SetOutcome, millis};
 use super::files::{SMALL, Store};
 use super::seal::Seal;
 
@@ -108,9 +108,9 @@ impl Trees {
             Op::Set { value, ttl } => put(value, *ttl)?,
             Op::SetIfAbsent { value, ttl } => {
                 let held = match self.live(store, key, now)? {
-                    None => put(value, *ttl).map(|_| Held::Ours)?,
-                    Some(other) if other == *value => Held::Ours,
-                    Some(other) => Held::Other(other),
+                    None => put(value, *ttl).map(|_| SetOutcome::Owned)?,
+                    Some(other) if other == *value => SetOutcome::Owned,
+                    Some(other) => SetOutcome::Taken(other),
                 };
                 return Ok(Reply::Held(held));
             }
@@ -124,7 +124,7 @@ impl Trees {
             Op::Spend { rate, want, at } => {
                 let state = self.live(store, key, now)?;
                 let mut bucket = state.as_deref().and_then(Bucket::decode).unwrap_or_default();
-                let spent = bucket.spend(*rate, *want, at.unwrap_or(now.0.saturating_mul(1000)));
+                let spent = bucket.take_permits(*rate, *want, at.unwrap_or(now.0.saturating_mul(1000)));
                 if spent.granted > 0 || want.need <= 0 {
                     put(&bucket.encode(), bucket.lifetime(*rate))?;
                 }
@@ -192,7 +192,7 @@ impl Trees {
             None => Cow::from(value),
         };
         if *keys >= self.max_keys && !store.values.contains_key(key)? {
-            self.give_one_up(store, keys)?;
+            self.evict_one(store, keys)?;
         }
         let end = now.0.saturating_add(millis(ttl)).to_be_bytes();
         // First, so that no value is without an end that finds it.
@@ -215,7 +215,7 @@ impl Trees {
         Ok(())
     }
 
-    fn give_one_up(&self, store: &Store, keys: &mut usize) -> sled::Result<()> {
+    fn evict_one(&self, store: &Store, keys: &mut usize) -> sled::Result<()> {
         let Some((end, _)) = store.ends.first()? else { return Ok(()) };
         if let Some(evictions) = self.evictions.get() {
             evictions.inc();

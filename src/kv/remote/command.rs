@@ -7,9 +7,9 @@ use std::time::Duration;
 use redis::{Cmd, RedisResult, Value};
 
 use super::super::KvError;
-use super::super::bucket::{SCRIPT, Spent};
-use super::super::call::{Call, Held, Op, Reply, millis};
-use super::error::said;
+use super::super::bucket::{PermitReply, SCRIPT};
+use super::super::call::{Call, Op, Reply, SetOutcome, millis};
+use super::error::to_kv_error;
 
 /// Each begins by looking whose value stands there. A value that begins with `ARGV[1]` is its owner's.
 ///
@@ -32,20 +32,20 @@ const REMOVE: &str = of_owner!("redis.call('DEL', KEYS[1])");
 
 /// What is to be asked about a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Question {
+pub(super) enum KeyQuery {
     /// What the call wants.
     Command,
     /// What stands there instead.
-    WhatStandsThere,
+    CurrentValue,
 }
 
 /// What an answer leads to.
-pub(super) enum Next {
+pub(super) enum NextStep {
     Reply(Reply),
-    Ask(Question),
+    Query(KeyQuery),
 }
 
-impl Question {
+impl KeyQuery {
     pub fn command(self, call: &Call) -> Cmd {
         let key = call.key.as_str();
         let set = |value| {
@@ -54,7 +54,7 @@ impl Question {
             set
         };
         match &call.op {
-            _ if self == Self::WhatStandsThere => Cmd::get(key),
+            _ if self == Self::CurrentValue => Cmd::get(key),
             Op::Get => Cmd::get(key),
             Op::Delete => Cmd::del(key),
             Op::Set { value, ttl } => set(value).arg("PX").arg(millis(*ttl)).to_owned(),
@@ -74,19 +74,19 @@ impl Question {
     }
 
     /// Reads the answer to this question.
-    pub fn heard(self, call: &Call, answer: RedisResult<Value>) -> Result<Next, KvError> {
-        let answer = answer.map_err(|error| said(&error))?;
+    pub fn interpret(self, call: &Call, answer: RedisResult<Value>) -> Result<NextStep, KvError> {
+        let answer = answer.map_err(|error| to_kv_error(&error))?;
         let reply = match (&call.op, self, answer) {
-            (Op::SetIfAbsent { value, .. }, Self::WhatStandsThere, Value::BulkString(other)) => {
+            (Op::SetIfAbsent { value, .. }, Self::CurrentValue, Value::BulkString(other)) => {
                 // Ours: set by this call before its answer was lost, or by one before it.
-                Reply::Held(if other == *value { Held::Ours } else { Held::Other(other) })
+                Reply::Held(if other == *value { SetOutcome::Owned } else { SetOutcome::Taken(other) })
             }
             // It ended in between.
-            (Op::SetIfAbsent { .. }, Self::WhatStandsThere, Value::Nil) => {
-                return Ok(Next::Ask(Self::Command));
+            (Op::SetIfAbsent { .. }, Self::CurrentValue, Value::Nil) => {
+                return Ok(NextStep::Query(Self::Command));
             }
-            (Op::SetIfAbsent { .. }, _, Value::Nil) => return Ok(Next::Ask(Self::WhatStandsThere)),
-            (Op::SetIfAbsent { .. }, _, Value::Okay) => Reply::Held(Held::Ours),
+            (Op::SetIfAbsent { .. }, _, Value::Nil) => return Ok(NextStep::Query(Self::CurrentValue)),
+            (Op::SetIfAbsent { .. }, _, Value::Okay) => Reply::Held(SetOutcome::Owned),
             (Op::Get, _, Value::BulkString(value)) => Reply::Value(Some(value)),
             (Op::Get, _, Value::Nil) => Reply::Value(None),
             (Op::Set { .. }, _, Value::Okay) => Reply::Changed(true),
@@ -98,14 +98,14 @@ impl Question {
             (Op::Spend { .. }, _, Value::Array(spent)) => Reply::Spent(read_spent(&spent)?),
             _ => return Err(another_kind()),
         };
-        Ok(Next::Reply(reply))
+        Ok(NextStep::Reply(reply))
     }
 }
 
-fn read_spent(answer: &[Value]) -> Result<Spent, KvError> {
+fn read_spent(answer: &[Value]) -> Result<PermitReply, KvError> {
     let [Value::Int(granted), Value::Int(wait)] = answer else { return Err(another_kind()) };
     let count = |number: &i64| u64::try_from(*number).map_err(|_| another_kind());
-    Ok(Spent { granted: count(granted)?, retry_after: Duration::from_micros(count(wait)?) })
+    Ok(PermitReply { granted: count(granted)?, retry_after: Duration::from_micros(count(wait)?) })
 }
 
 fn another_kind() -> KvError {

@@ -12,11 +12,11 @@ pub(super) fn no_answer() -> RedisError {
 }
 
 /// Our word for theirs, which may hold keys.
-pub(super) fn said(error: &RedisError) -> KvError {
+pub(super) fn to_kv_error(error: &RedisError) -> KvError {
     if error.is_timeout() {
         return KvError::Timeout;
     }
-    let away = |text: &str| KvError::Away(text.to_owned());
+    let away = |text: &str| KvError::Unavailable(text.to_owned());
     match (error.kind(), error.code()) {
         _ if error.is_connection_refusal() => away("connection refused"),
         _ if error.is_connection_dropped() => away("connection lost"),
@@ -30,8 +30,8 @@ pub(super) fn said(error: &RedisError) -> KvError {
         (_, Some("ERR")) if error.detail().is_some_and(forbids_a_script) => KvError::Denied,
         (_, Some("WRONGTYPE")) => KvError::Malformed("a key holds something else than a value".to_owned()),
         // Only a node of a cluster says that another one has the key.
-        (_, Some("MOVED" | "ASK")) => KvError::Misfit(A_NODE),
-        (_, Some(code)) => KvError::Away(format!("the server answered {code}")),
+        (_, Some("MOVED" | "ASK")) => KvError::WrongServerMode(A_NODE),
+        (_, Some(code)) => KvError::Unavailable(format!("the server answered {code}")),
         _ => away(error.category()),
     }
 }

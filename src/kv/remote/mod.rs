@@ -9,11 +9,11 @@
 mod command;
 mod connection;
 mod error;
-mod fit;
-mod link;
+mod failed_subscriptions;
+mod mode_check;
+mod reconnecting_connection;
 mod servers;
 mod subscriber;
-mod unheard;
 
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
@@ -33,11 +33,11 @@ use super::call::{Call, Reply};
 use super::metrics::Metrics;
 use super::{Config, KvError};
 
-use command::{Next, Question};
+use command::{KeyQuery, NextStep};
 use connection::Connector;
-use error::{no_answer, said};
-use link::Link;
-use unheard::Unheard;
+use error::{no_answer, to_kv_error};
+use failed_subscriptions::FailedSubscriptions;
+use reconnecting_connection::ReconnectingConnection;
 
 pub(super) use servers::named as servers;
 pub(super) use subscriber::Subscriber;
@@ -53,7 +53,7 @@ pub(super) struct Remote {
     /// Calls, also those that nobody waits for any more.
     calls: TaskSet,
     /// Subscriptions that fail.
-    unheard: Arc<Unheard>,
+    failed_subscriptions: Arc<FailedSubscriptions>,
 }
 
 /// What a call needs.
@@ -62,20 +62,20 @@ struct Redis {
     cluster: bool,
     gate: CircuitBreaker,
     connector: Arc<Connector>,
-    links: Arc<[Arc<Link>]>,
+    links: Arc<[Arc<ReconnectingConnection>]>,
 }
 
 impl Remote {
     pub fn new(config: &Config, metrics: &Metrics) -> Result<Self, KvError> {
         let connector = Arc::new(Connector::new(config)?);
-        let link = || Arc::new(Link::new(Arc::clone(&connector)));
+        let link = || Arc::new(ReconnectingConnection::new(Arc::clone(&connector)));
         let links: Arc<[_]> = (0..config.pool_size.max(1)).map(|_| link()).collect();
         let all = Arc::clone(&links);
         let gate = CircuitBreaker::new("redis", metrics.breaker_open.clone(), move || {
             all.iter().for_each(|link| link.give_up());
         });
         let redis = Redis { timeout: config.timeout.0, cluster: config.cluster, gate, links, connector };
-        Ok(Self { redis: Arc::new(redis), calls: TaskSet::default(), unheard: Arc::default() })
+        Ok(Self { redis: Arc::new(redis), calls: TaskSet::default(), failed_subscriptions: Arc::default() })
     }
 
     /// A call that is given up is let come to its end, within the time-out: whether the server answers is to be known
@@ -88,7 +88,7 @@ impl Remote {
             // Nobody may be there.
             let _ = answer.send(replies);
         });
-        answered.await.unwrap_or_else(|_| Err(KvError::Away("the call was interrupted".to_owned())))
+        answered.await.unwrap_or_else(|_| Err(KvError::Unavailable("the call was interrupted".to_owned())))
     }
 
     pub async fn publish(&self, channel: &str, message: &str) -> Result<(), KvError> {
@@ -97,14 +97,19 @@ impl Remote {
         let redis = &self.redis;
         let asked = async {
             let link = &redis.links[redis.link_of(channel)];
-            let answers = link.ask(Arc::new(vec![publish])).await?;
-            answers.into_iter().try_for_each(|answer| answer.map(drop).map_err(|error| said(&error)))
+            let answers = link.send(Arc::new(vec![publish])).await?;
+            answers.into_iter().try_for_each(|answer| answer.map(drop).map_err(|error| to_kv_error(&error)))
         };
         redis.guarded(asked).await
     }
 
     pub fn subscribe(&self, channel: &str, lost: Option<IntCounter>) -> Subscriber {
-        Subscriber::new(Arc::clone(&self.redis.connector), channel, lost, Arc::clone(&self.unheard))
+        Subscriber::new(
+            Arc::clone(&self.redis.connector),
+            channel,
+            lost,
+            Arc::clone(&self.failed_subscriptions),
+        )
     }
 }
 
@@ -125,17 +130,20 @@ impl Redis {
         let error = match timeout_at(by, work).await {
             Ok(Ok(done)) => return Ok(done),
             // Its nodes do not agree at the moment.
-            Ok(Err(KvError::Misfit(_))) => KvError::Away("the server answered MOVED".to_owned()),
+            Ok(Err(KvError::WrongServerMode(_))) => {
+                KvError::Unavailable("the server answered MOVED".to_owned())
+            }
             Ok(Err(error)) => error,
             Err(_) => KvError::Timeout,
         };
-        if !matches!(error, KvError::Timeout | KvError::Away(_)) || !self.any_node_answers(by + GLANCE).await
+        if !matches!(error, KvError::Timeout | KvError::Unavailable(_))
+            || !self.any_node_answers(by + GLANCE).await
         {
             return Err(error);
         }
         if error == KvError::Timeout {
             // Who is silent for long may have been replaced, and only a new connection asks who is in its place.
-            self.links.iter().for_each(Link::renew);
+            self.links.iter().for_each(ReconnectingConnection::renew);
         }
         Err(KvError::Node(Box::new(error)))
     }
@@ -148,7 +156,7 @@ impl Redis {
     /// Asks about every key, and asks on where an answer leads to another question and it is `wanted`.
     async fn converse(&self, calls: &[Call], wanted: impl Fn() -> bool) -> Result<Vec<Reply>, KvError> {
         let mut replies: Vec<Option<Reply>> = calls.iter().map(|_| None).collect();
-        let mut open: Vec<_> = (0..calls.len()).map(|number| (number, Question::Command)).collect();
+        let mut open: Vec<_> = (0..calls.len()).map(|number| (number, KeyQuery::Command)).collect();
         for round in 0..ROUNDS {
             if open.is_empty() {
                 break;
@@ -160,14 +168,14 @@ impl Redis {
             let answers = self.ask(calls, &open).await?;
             let mut further = Vec::new();
             for ((number, question), answer) in open.into_iter().zip(answers) {
-                match question.heard(&calls[number], answer)? {
-                    Next::Reply(reply) => replies[number] = Some(reply),
-                    Next::Ask(question) => further.push((number, question)),
+                match question.interpret(&calls[number], answer)? {
+                    NextStep::Reply(reply) => replies[number] = Some(reply),
+                    NextStep::Query(question) => further.push((number, question)),
                 }
             }
             open = further;
         }
-        let unanswered = || KvError::Away("what stands there changed too often to be seen".to_owned());
+        let unanswered = || KvError::Unavailable("what stands there changed too often to be seen".to_owned());
         replies.into_iter().map(|reply| reply.ok_or_else(unanswered)).collect()
     }
 
@@ -175,7 +183,7 @@ impl Redis {
     async fn ask(
         &self,
         calls: &[Call],
-        questions: &[(usize, Question)],
+        questions: &[(usize, KeyQuery)],
     ) -> Result<Vec<RedisResult<Value>>, KvError> {
         let mut by_link: Vec<(Vec<usize>, Vec<Cmd>)> =
             self.links.iter().map(|_| Default::default()).collect();
@@ -190,14 +198,14 @@ impl Redis {
             if !places.is_empty() {
                 let link = Arc::clone(link);
                 asking.spawn(
-                    async move { link.ask(Arc::new(commands)).await.map(|answers| (places, answers)) },
+                    async move { link.send(Arc::new(commands)).await.map(|answers| (places, answers)) },
                 );
             }
         }
         let mut all: Vec<_> = questions.iter().map(|_| Err(no_answer())).collect();
         while let Some(joined) = asking.join_next().await {
             let (places, answers) =
-                joined.map_err(|_| KvError::Away("the call was interrupted".to_owned()))??;
+                joined.map_err(|_| KvError::Unavailable("the call was interrupted".to_owned()))??;
             for (place, answer) in places.into_iter().zip(answers) {
                 all[place] = answer;
             }

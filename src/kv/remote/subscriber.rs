@@ -13,10 +13,10 @@ use tokio::time::{Instant, sleep_until, timeout};
 use crate::backoff::Backoff;
 
 use super::super::KvError;
-use super::super::event::Event;
+use super::super::subscription_event::SubscriptionEvent;
 use super::connection::{CONNECT_WITHIN, Connector, settings};
-use super::error::said;
-use super::unheard::Unheard;
+use super::error::to_kv_error;
+use super::failed_subscriptions::FailedSubscriptions;
 
 /// Messages that may wait to be taken; of more some are missed, and that is said.
 const MESSAGES: usize = 1024;
@@ -29,7 +29,7 @@ pub(in super::super) struct Subscriber {
     connector: Arc<Connector>,
     channel: String,
     lost: Option<IntCounter>,
-    unheard: Arc<Unheard>,
+    failed_subscriptions: Arc<FailedSubscriptions>,
     /// Among the subscribers of this process.
     number: u64,
     delays: Backoff,
@@ -37,11 +37,11 @@ pub(in super::super) struct Subscriber {
     retry_at: Instant,
     /// Attempts, each at the next node of a cluster.
     turn: usize,
-    live: Option<Live>,
+    live: Option<ActiveSubscription>,
 }
 
 /// A connection that has subscribed.
-struct Live {
+struct ActiveSubscription {
     connection: MultiplexedConnection,
     messages: mpsc::Receiver<String>,
     /// One did not find room.
@@ -61,14 +61,14 @@ impl Subscriber {
         connector: Arc<Connector>,
         channel: &str,
         lost: Option<IntCounter>,
-        unheard: Arc<Unheard>,
+        unheard: Arc<FailedSubscriptions>,
     ) -> Self {
         Self {
             connector,
             channel: channel.to_owned(),
             lost,
             number: unheard.number(),
-            unheard,
+            failed_subscriptions: unheard,
             delays: Backoff::new(RETRY_MIN, RETRY_MAX),
             retry_at: Instant::now(),
             turn: 0,
@@ -76,21 +76,21 @@ impl Subscriber {
         }
     }
 
-    pub async fn next(&mut self) -> Event {
+    pub async fn next(&mut self) -> SubscriptionEvent {
         loop {
             let Some(live) = &mut self.live else {
                 if self.connect().await {
-                    return Event::Lapsed;
+                    return SubscriptionEvent::MessagesMissed;
                 }
                 continue;
             };
             match live.next().await {
-                Heard::Message(message) => return Event::Message(message),
+                Heard::Message(message) => return SubscriptionEvent::Message(message),
                 Heard::Missed => {
                     if let Some(lost) = &self.lost {
                         lost.inc();
                     }
-                    return Event::Lapsed;
+                    return SubscriptionEvent::MessagesMissed;
                 }
                 Heard::Lost => {
                     tracing::info!(
@@ -107,16 +107,18 @@ impl Subscriber {
     /// Waits until it is time to, and tries once; says whether it worked.
     async fn connect(&mut self) -> bool {
         sleep_until(self.retry_at).await;
-        let attempt = Live::open(&self.connector, self.turn, &self.channel);
+        let attempt = ActiveSubscription::open(&self.connector, self.turn, &self.channel);
         match timeout(CONNECT_WITHIN, attempt).await {
             Ok(Ok(live)) => {
                 self.delays.reset();
-                self.unheard.over(self.number);
+                self.failed_subscriptions.over(self.number);
                 self.live = Some(live);
                 return true;
             }
-            Ok(Err(error)) => self.unheard.failed(self.number, &self.channel, said(&error)),
-            Err(_) => self.unheard.failed(self.number, &self.channel, KvError::Timeout),
+            Ok(Err(error)) => {
+                self.failed_subscriptions.failed(self.number, &self.channel, to_kv_error(&error))
+            }
+            Err(_) => self.failed_subscriptions.failed(self.number, &self.channel, KvError::Timeout),
         }
         self.turn = self.turn.wrapping_add(1);
         self.retry_at = Instant::now() + self.delays.delay();
@@ -126,11 +128,11 @@ impl Subscriber {
 
 impl Drop for Subscriber {
     fn drop(&mut self) {
-        self.unheard.over(self.number);
+        self.failed_subscriptions.over(self.number);
     }
 }
 
-impl Live {
+impl ActiveSubscription {
     async fn open(connector: &Connector, turn: usize, channel: &str) -> RedisResult<Self> {
         let node = connector.node(turn);
         // Version 3 of the protocol brings messages beside answers.

@@ -14,8 +14,8 @@ use super::key::ReservationKey;
 use super::{OwnerState, Reservations, ReserveOutcome};
 use crate::command::CommandId;
 use crate::ingest::Receipt;
-use crate::kv::markers::Marker;
-use crate::kv::{Held, KvError, markers};
+use crate::kv::reservation_marker::ReservationMarker;
+use crate::kv::{KvError, SetOutcome, reservation_marker};
 
 /// A marker that changes hands while it is judged is judged again, so many times.
 const JUDGEMENTS: usize = 3;
@@ -29,7 +29,7 @@ const ID_LOOK: Duration = Duration::from_millis(10);
 
 /// What is to be done about one marker that is not ours.
 enum Resolution {
-    TakeOver(Marker),
+    TakeOver(ReservationMarker),
     Final(ReserveOutcome),
     /// It is gone meanwhile.
     Again,
@@ -45,7 +45,9 @@ impl Reservations {
     ) -> Result<ReserveOutcome, KvError> {
         for _ in 0..JUDGEMENTS {
             // Another program's value is nothing of ours to judge.
-            let Some(marker) = Marker::decode(&value) else { return Ok(ReserveOutcome::Taken(one.field)) };
+            let Some(marker) = ReservationMarker::decode(&value) else {
+                return Ok(ReserveOutcome::Taken(one.field));
+            };
             match self.judge(one, marker).await? {
                 Resolution::Final(outcome) => return Ok(outcome),
                 Resolution::TakeOver(old) => {
@@ -58,15 +60,15 @@ impl Reservations {
             }
             let ours = self.marker(one, claim, None).encode();
             match self.kv.set_if_absent(&one.key, &ours, self.time_to_live()).await? {
-                Held::Ours => return Ok(ReserveOutcome::Ours),
-                Held::Other(now) => value = now,
+                SetOutcome::Owned => return Ok(ReserveOutcome::Ours),
+                SetOutcome::Taken(now) => value = now,
             }
         }
         // It changes hands all the time: whoever keeps it is still to be seen.
         Ok(ReserveOutcome::Undecided)
     }
 
-    async fn judge(&self, one: &ReservationKey, marker: Marker) -> Result<Resolution, KvError> {
+    async fn judge(&self, one: &ReservationKey, marker: ReservationMarker) -> Result<Resolution, KvError> {
         let same = marker.digest == one.digest;
         if same && !one.is_name() {
             // The same user's other command, of whatever log: order decides, not the marker.
@@ -89,7 +91,7 @@ impl Reservations {
         self.first_elsewhere(one, marker).await
     }
 
-    async fn judge_own(&self, one: &ReservationKey, marker: Marker, same: bool) -> Resolution {
+    async fn judge_own(&self, one: &ReservationKey, marker: ReservationMarker, same: bool) -> Resolution {
         if let Some(request) = self.in_flight.find(&one.key, &marker.claim) {
             return Resolution::Final(match same {
                 true => ReserveOutcome::UnderWay(request),
@@ -108,8 +110,8 @@ impl Reservations {
 
     /// Whether nobody stands behind another log's marker: its daemon is silent, or died and runs again and its log does
     /// not hold the command; and the database knows no such row.
-    async fn is_orphan(&self, one: &ReservationKey, marker: &Marker) -> Result<bool, KvError> {
-        let sign = self.kv.get(&markers::heartbeat_key(&marker.log)).await?;
+    async fn is_orphan(&self, one: &ReservationKey, marker: &ReservationMarker) -> Result<bool, KvError> {
+        let sign = self.kv.get(&reservation_marker::heartbeat_key(&marker.log)).await?;
         let never_logged =
             marker.id.is_none() && sign.as_ref().is_some_and(|sign| InstanceId::is_over(sign, &marker.claim));
         if !self.is_owner_dead(marker.log, sign.is_some(), Instant::now()) && !never_logged {
@@ -140,7 +142,11 @@ impl Reservations {
     }
 
     /// The same request at another daemon: its id, which comes into the marker right after the flush.
-    async fn first_elsewhere(&self, one: &ReservationKey, mut marker: Marker) -> Result<Resolution, KvError> {
+    async fn first_elsewhere(
+        &self,
+        one: &ReservationKey,
+        mut marker: ReservationMarker,
+    ) -> Result<Resolution, KvError> {
         let deadline = Instant::now() + ID_WITHIN;
         loop {
             if let Some(Ok(id)) = marker.id.as_deref().map(str::parse) {
@@ -150,7 +156,7 @@ impl Reservations {
                 return Ok(Resolution::Final(ReserveOutcome::Undecided));
             }
             tokio::time::sleep(ID_LOOK).await;
-            let now = self.kv.get(&one.key).await?.and_then(|value| Marker::decode(&value));
+            let now = self.kv.get(&one.key).await?.and_then(|value| ReservationMarker::decode(&value));
             match now {
                 Some(now) if now.claim == marker.claim => marker = now,
                 _ => return Ok(Resolution::Again),

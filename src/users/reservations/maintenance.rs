@@ -16,8 +16,8 @@ use super::conflict::SILENCE;
 use super::key::ReservationKey;
 use crate::command::UserValue;
 use crate::ingest::Claimed;
-use crate::kv::markers::Marker;
-use crate::kv::{Event, Held, KvError, Replacement, markers};
+use crate::kv::reservation_marker::ReservationMarker;
+use crate::kv::{KvError, Replacement, SetOutcome, SubscriptionEvent, reservation_marker};
 use crate::task::Task;
 use crate::units::Lsn;
 
@@ -69,7 +69,8 @@ impl Users {
                     AFTER_TROUBLE
                 }
             };
-            let woken = async { while !matches!(subscription.next().await, Event::Lapsed) {} };
+            let woken =
+                async { while !matches!(subscription.next().await, SubscriptionEvent::MessagesMissed) {} };
             let _ = tokio::time::timeout(pause, woken).await;
         }
     }
@@ -127,7 +128,7 @@ impl Reservations {
     async fn let_go(&self, over: &[(&Claimed, Vec<ReservationKey>)]) -> Result<(), KvError> {
         let owned = over.iter().flat_map(|(claimed, wanted)| self.owned(wanted, &claimed.claim));
         let markers: Vec<_> = owned.collect();
-        self.kv.remove_all(&markers).await.map(drop)
+        self.kv.remove_all(&reservation_marker).await.map(drop)
     }
 
     /// Sets the markers of waiting commands where they are missing, and refreshes those that are there.
@@ -138,16 +139,16 @@ impl Reservations {
             for one in wanted {
                 let marker = self.marker(one, claimed.claim, Some(&id));
                 entries.push((one.key.clone(), marker.encode(), self.time_to_live()));
-                markers.push(marker);
+                reservation_marker.push(marker);
             }
         }
         let held = self.kv.set_if_absent_all(&entries).await?;
         let mut refreshed = Vec::new();
-        for ((ours, (key, ..)), held) in markers.into_iter().zip(entries).zip(held) {
-            let Held::Other(value) = held else { continue };
+        for ((ours, (key, ..)), held) in reservation_marker.into_iter().zip(entries).zip(held) {
+            let SetOutcome::Taken(value) = held else { continue };
             let owner = ours.owner();
-            if let Some(there) = Marker::decode(&value).filter(|there| there.owner() == owner) {
-                let value = Marker { id: ours.id, ..there }.encode();
+            if let Some(there) = ReservationMarker::decode(&value).filter(|there| there.owner() == owner) {
+                let value = ReservationMarker { id: ours.id, ..there }.encode();
                 refreshed.push(Replacement { key, owner, value, ttl: self.time_to_live() });
             }
         }
@@ -156,7 +157,7 @@ impl Reservations {
 }
 
 async fn beat(reservations: &Reservations) {
-    let key = markers::heartbeat_key(&reservations.log);
+    let key = reservation_marker::heartbeat_key(&reservations.log);
     let mut beats = every(BEAT);
     loop {
         beats.tick().await;

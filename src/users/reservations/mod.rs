@@ -25,8 +25,8 @@ use crate::backoff;
 use crate::command::CommandId;
 use crate::db::Database;
 use crate::ingest::{Ingest, Receipt};
-use crate::kv::markers::Marker;
-use crate::kv::{Held, Kv, KvError, Replacement, markers};
+use crate::kv::reservation_marker::ReservationMarker;
+use crate::kv::{Kv, KvError, Replacement, SetOutcome, reservation_marker};
 use crate::status::Statuses;
 use crate::sync::Mutex;
 
@@ -140,7 +140,7 @@ impl Reservations {
         let mut outcome = ReserveOutcome::Ours;
         // The name first: it tells a repetition from somebody else's wish.
         for (one, held) in wanted.iter().zip(held) {
-            let Held::Other(value) = held else { continue };
+            let SetOutcome::Taken(value) = held else { continue };
             match outcome {
                 ReserveOutcome::Ours => outcome = self.resolve_conflict(one, claim, value).await?,
                 // Refused already; what a crash has left behind is not left to its time.
@@ -162,7 +162,7 @@ impl Reservations {
 
     /// Writes the command's id into its markers; the flush has covered it.
     pub async fn confirm(&self, wanted: &[ReservationKey], claim: [u8; 16], id: CommandId) {
-        let owner = markers::owner(&self.log, &claim).into_bytes();
+        let owner = reservation_marker::owner(&self.log, &claim).into_bytes();
         let id = id.to_string();
         let entries: Vec<_> = wanted
             .iter()
@@ -185,7 +185,7 @@ impl Reservations {
 
     /// The markers of a claim, for whoever removes them.
     pub fn owned(&self, wanted: &[ReservationKey], claim: &[u8; 16]) -> Vec<Owned> {
-        let owner = markers::owner(&self.log, claim).into_bytes();
+        let owner = reservation_marker::owner(&self.log, claim).into_bytes();
         wanted.iter().map(|one| (one.key.clone(), owner.clone())).collect()
     }
 
@@ -211,15 +211,15 @@ impl Reservations {
 
     /// Whether a command for this name is accepted and not yet applied, as far as the markers tell.
     pub async fn is_pending(&self, name: &str) -> Result<bool, KvError> {
-        let Some(value) = self.kv.get(&markers::name_key(name)).await? else { return Ok(false) };
-        let Some(marker) = Marker::decode(&value) else { return Ok(false) };
+        let Some(value) = self.kv.get(&reservation_marker::name_key(name)).await? else { return Ok(false) };
+        let Some(marker) = ReservationMarker::decode(&value) else { return Ok(false) };
         if marker.log != self.log {
             return Ok(true);
         }
         Ok(!matches!(self.owner_state(&marker).await, OwnerState::Over))
     }
 
-    pub(in crate::users) async fn owner_state(&self, marker: &Marker) -> OwnerState {
+    pub(in crate::users) async fn owner_state(&self, marker: &ReservationMarker) -> OwnerState {
         let id = match marker.id.as_deref().map(str::parse) {
             Some(Ok(id)) => Some(id),
             _ => match self.ingest.claimed(&marker.claim).await {
@@ -233,8 +233,8 @@ impl Reservations {
         }
     }
 
-    pub fn marker(&self, one: &ReservationKey, claim: [u8; 16], id: Option<&str>) -> Marker {
-        Marker { log: self.log, claim, digest: one.digest, id: id.map(str::to_owned) }
+    pub fn marker(&self, one: &ReservationKey, claim: [u8; 16], id: Option<&str>) -> ReservationMarker {
+        ReservationMarker { log: self.log, claim, digest: one.digest, id: id.map(str::to_owned) }
     }
 
     /// Spread, so that a burst's markers do not end together.
@@ -260,7 +260,7 @@ impl Reservations {
 
     /// Removes a marker of our own log that no command stands behind. Later, while the log does not know that yet.
     async fn sweep(&self, key: &str, value: &[u8]) -> Result<(), KvError> {
-        let Some(marker) = Marker::decode(value).filter(|marker| marker.log == self.log) else {
+        let Some(marker) = ReservationMarker::decode(value).filter(|marker| marker.log == self.log) else {
             return Ok(());
         };
         if self.in_flight.find(key, &marker.claim).is_some() {

@@ -43,7 +43,7 @@ pub fn heartbeat_key(log: &[u8; 16]) -> String {
 
 /// What stands in a marker.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Marker {
+pub struct ReservationMarker {
     /// The log that set it.
     pub log: [u8; 16],
     /// The command, before it has an id.
@@ -54,7 +54,7 @@ pub struct Marker {
     pub id: Option<String>,
 }
 
-impl Marker {
+impl ReservationMarker {
     /// As it stands in the store.
     pub fn encode(&self) -> Vec<u8> {
         let mut text = owner(&self.log, &self.claim);
@@ -96,9 +96,9 @@ mod tests {
     #[test]
     fn a_marker_reads_back_and_begins_with_its_owner() {
         for id in [None, Some("01JDABC".to_owned())] {
-            let marker = Marker { log: [1; 16], claim: [2; 16], digest: [3; 16], id };
+            let marker = ReservationMarker { log: [1; 16], claim: [2; 16], digest: [3; 16], id };
             let value = marker.encode();
-            assert_eq!(Marker::decode(&value), Some(marker.clone()));
+            assert_eq!(ReservationMarker::decode(&value), Some(marker.clone()));
             assert!(value.starts_with(&marker.owner()));
             assert_eq!(marker.owner().len(), OWNER_LEN);
         }
@@ -107,7 +107,7 @@ mod tests {
     #[test]
     fn what_is_no_marker_is_not_taken_for_one() {
         for value in ["", "x", ":::", "00:00:00:-", &"0".repeat(140)] {
-            assert_eq!(Marker::decode(value.as_bytes()), None, "{value}");
+            assert_eq!(ReservationMarker::decode(value.as_bytes()), None, "{value}");
         }
     }
 }

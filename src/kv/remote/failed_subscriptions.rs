@@ -10,12 +10,12 @@ use super::super::KvError;
 
 /// By subscriber: its channel, and why it fails.
 #[derive(Default)]
-pub(super) struct Unheard {
+pub(super) struct FailedSubscriptions {
     failing: Mutex<BTreeMap<u64, (String, KvError)>>,
     next: AtomicU64,
 }
 
-impl Unheard {
+impl FailedSubscriptions {
     /// A number for one more subscriber.
     pub fn number(&self) -> u64 {
         self.next.fetch_add(1, Ordering::Relaxed)
@@ -52,7 +52,7 @@ impl Unheard {
     pub fn check(&self) -> Result<(), KvError> {
         match self.failing().first_key_value() {
             Some((_, (channel, why))) => {
-                Err(KvError::Unheard { channel: channel.clone(), why: Box::new(why.clone()) })
+                Err(KvError::NotSubscribed { channel: channel.clone(), why: Box::new(why.clone()) })
             }
             None => Ok(()),
         }

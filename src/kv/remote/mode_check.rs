@@ -19,18 +19,20 @@ const NO_NODE: &str = "the server is no node of a cluster: set [redis] cluster =
 
 impl Remote {
     /// Makes the calls, publishes nothing on the channel, and asks what kind of a server it is.
-    pub async fn look(&self, calls: Vec<Call>, channel: &str) -> Result<(), KvError> {
+    pub async fn check(&self, calls: Vec<Call>, channel: &str) -> Result<(), KvError> {
         let asked = self.run(calls).await.map(drop);
         // Who may not be asked what it is, is what it was taken for.
         match self.redis.cluster {
-            false if self.redis.is_a_node().await == Some(true) => return Err(KvError::Misfit(A_NODE)),
+            false if self.redis.is_a_node().await == Some(true) => {
+                return Err(KvError::WrongServerMode(A_NODE));
+            }
             true if asked.is_err() && self.redis.is_no_cluster().await => {
-                return Err(KvError::Misfit(NO_NODE));
+                return Err(KvError::WrongServerMode(NO_NODE));
             }
             _ => asked?,
         }
         self.publish(channel, "").await?;
-        self.unheard.check()
+        self.failed_subscriptions.check()
     }
 }
 
@@ -38,7 +40,7 @@ impl Redis {
     /// Of a single server, over a connection that calls use.
     async fn is_a_node(&self) -> Option<bool> {
         let link = self.links.first()?;
-        let answers = timeout(self.timeout, link.ask(Arc::new(vec![info()]))).await.ok()?.ok()?;
+        let answers = timeout(self.timeout, link.send(Arc::new(vec![info()]))).await.ok()?.ok()?;
         is_node(answers.into_iter().next()?.ok()?)
     }
 

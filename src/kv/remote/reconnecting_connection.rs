@@ -8,7 +8,7 @@ use tokio::sync::Mutex;
 
 use super::super::KvError;
 use super::connection::{Connecting, Connection, Connector};
-use super::error::said;
+use super::error::to_kv_error;
 use crate::task::Task;
 
 /// Between two new connections to a cluster of which a node is silent.
@@ -17,9 +17,9 @@ const RENEW_EVERY: Duration = Duration::from_secs(5);
 /// Where no server takes writes, each call would connect again.
 const REPLACE_EVERY: Duration = Duration::from_secs(1);
 
-pub(super) struct Link {
+pub(super) struct ReconnectingConnection {
     connector: Arc<Connector>,
-    slot: Arc<Mutex<Slot>>,
+    slot: Arc<Mutex<ConnectionSlot>>,
     renewal: crate::sync::Mutex<Option<Renewal>>,
 }
 
@@ -33,7 +33,7 @@ struct Renewal {
 type Asked = (Option<u64>, Vec<RedisResult<Value>>);
 
 #[derive(Default)]
-struct Slot {
+struct ConnectionSlot {
     /// Of the connection; tells one that is to be given up from its successor.
     number: u64,
     connection: Option<Connection>,
@@ -44,7 +44,7 @@ struct Slot {
     replaced: Option<Instant>,
 }
 
-impl Link {
+impl ReconnectingConnection {
     pub fn new(connector: Arc<Connector>) -> Self {
         Self { connector, slot: Arc::default(), renewal: crate::sync::Mutex::default() }
     }
@@ -52,7 +52,7 @@ impl Link {
     /// Sends commands and waits for their answers. A connection that turns out to be lost, or to lead to a server that
     /// takes no writes, is replaced, and the commands are sent once more: each has the same effect when the server hears
     /// it twice.
-    pub async fn ask(&self, commands: Arc<Vec<Cmd>>) -> Result<Vec<RedisResult<Value>>, KvError> {
+    pub async fn send(&self, commands: Arc<Vec<Cmd>>) -> Result<Vec<RedisResult<Value>>, KvError> {
         match self.try_once(&commands).await {
             Err(error) if is_lost(&error) => {}
             Ok((Some(number), answers)) if answers.iter().any(is_demoted) => {
@@ -104,7 +104,7 @@ impl Link {
         let making = Task::spawn("kv-renewal", async move {
             match connector.connect().await {
                 Ok(connection) => slot.lock().await.put(connection),
-                Err(error) => tracing::debug!(error = %said(&error), "connection not renewed"),
+                Err(error) => tracing::debug!(error = %to_kv_error(&error), "connection not renewed"),
             }
         });
         *renewal = Some(Renewal { begun: Instant::now(), _making: making });
@@ -138,7 +138,7 @@ impl Link {
     }
 }
 
-impl Slot {
+impl ConnectionSlot {
     fn put(&mut self, connection: Connection) {
         self.number += 1;
         self.connection = Some(connection);
@@ -146,7 +146,7 @@ impl Slot {
 }
 
 fn answers(asked: RedisResult<Asked>) -> Result<Vec<RedisResult<Value>>, KvError> {
-    asked.map(|(_, answers)| answers).map_err(|error| said(&error))
+    asked.map(|(_, answers)| answers).map_err(|error| to_kv_error(&error))
 }
 
 /// Whether a server says that it is no primary, or one that lost its replicas: another may be in its place.

@@ -2,10 +2,10 @@
 
 /// What a subscriber learns.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
+pub enum SubscriptionEvent {
     /// Somebody published this.
     Message(String),
     /// From here on messages come; whatever was published before may have been missed. Comes whenever a server is
     /// connected to, the first time too, and when messages came faster than they were taken.
-    Lapsed,
+    MessagesMissed,
 }
