@@ -81,7 +81,7 @@ fn detail(name: &str) -> &'static str {
 
 /// What the database lacks.
 async fn database(db: &Database) -> Result<Option<String>, DbError> {
-    if let Some(lacking) = db.lacks().await? {
+    if let Some(lacking) = db.missing_requirement().await? {
         return Ok(Some(lacking));
     }
     db.check_writes().await?;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::backoff;
-use crate::db::{Database, Pass, Retention};
+use crate::db::{Database, Retention, RetentionPass};
 use crate::units::{Span, Timestamp};
 
 /// Between two passes over expired rows.
@@ -35,7 +35,7 @@ struct Report {
 }
 
 impl Report {
-    fn on(&mut self, pass: &Pass) {
+    fn on(&mut self, pass: &RetentionPass) {
         self.put_off(pass);
         self.audit(pass);
         let rows = pass.deleted;
@@ -49,7 +49,7 @@ impl Report {
             );
         }
         for (table, error) in &pass.failed {
-            match pass.away {
+            match pass.unavailable {
                 // That is said elsewhere.
                 true => tracing::debug!(table, %error, "expired rows not deleted; tried again"),
                 false => tracing::warn!(
@@ -63,15 +63,15 @@ impl Report {
     }
 
     /// Once: `/readyz` says so for as long as it lasts.
-    fn put_off(&mut self, pass: &Pass) {
-        if let Some(reason) = pass.put_off.as_ref().filter(|_| self.put_off != pass.put_off) {
+    fn put_off(&mut self, pass: &RetentionPass) {
+        if let Some(reason) = pass.skipped.as_ref().filter(|_| self.put_off != pass.skipped) {
             tracing::info!(event = "db.retention_put_off", reason, "deletion of expired rows is postponed");
         }
-        self.put_off.clone_from(&pass.put_off);
+        self.put_off.clone_from(&pass.skipped);
     }
 
     /// Once: an operator who relies on the audit and does not know that it is not kept for ever finds it here.
-    fn audit(&mut self, pass: &Pass) {
+    fn audit(&mut self, pass: &RetentionPass) {
         let Some(kept) = self.audit.filter(|_| pass.audit > 0 && !self.audit_said) else { return };
         self.audit_said = true;
         tracing::info!(

@@ -79,7 +79,7 @@ impl Failure {
             Self::Configuration(_) | Self::Kafka(_) | Self::Client(_) | Self::Usage(_) | Self::Refused => {
                 EXIT_USAGE
             }
-            Self::Database(DbError::Unfit(_)) => EXIT_USAGE,
+            Self::Database(DbError::PoolerMismatch(_)) => EXIT_USAGE,
             Self::Directory(_) => 73,
             Self::Poisoned(_) => 74,
             Self::Damaged(_) => 78,

@@ -172,7 +172,7 @@ impl Authenticator {
 }
 
 fn late<T>(_: Elapsed) -> Result<T, DbError> {
-    Err(DbError::Away("no answer while a request waited".to_owned()))
+    Err(DbError::Unavailable("no answer while a request waited".to_owned()))
 }
 
 /// The token in `Bearer TOKEN` (RFC 6750, section 2.1).

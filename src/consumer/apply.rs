@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::command::{CommandId, UserKind};
-use crate::db::{AuditRow, Batch, Database, DbError, OutcomeRow, ParkedRow};
+use crate::db::{AuditRow, Database, DbError, DbTransaction, OutcomeRow, ParkedRow};
 use crate::telemetry::StepTimer;
 use crate::units::Timestamp;
 
@@ -119,7 +119,7 @@ fn untold<'a>(commands: &'a [Command], outcomes: &'a [CommandOutcome]) -> impl I
 }
 
 /// In an order that matters while others write: whoever is no longer parked has been applied, and is seen to be.
-async fn read(batch: &mut Batch, questions: &Lookups) -> Result<Snapshot, DbError> {
+async fn read(batch: &mut DbTransaction, questions: &Lookups) -> Result<Snapshot, DbError> {
     Ok(Snapshot {
         parked: batch.parked(&questions.names).await?,
         decided: batch.decided(&questions.ids).await?,
@@ -132,7 +132,7 @@ async fn read(batch: &mut Batch, questions: &Lookups) -> Result<Snapshot, DbErro
     })
 }
 
-async fn write(batch: &mut Batch, mut writes: WriteSet, degraded: bool) -> Result<(), DbError> {
+async fn write(batch: &mut DbTransaction, mut writes: WriteSet, degraded: bool) -> Result<(), DbError> {
     let extras = if degraded { writes.put_off() } else { Vec::new() };
     // Empty lists cost nothing.
     if !writes.deletes.is_empty() {

@@ -127,8 +127,10 @@ impl Engine {
             }
             Ok(Attempt::Bury(letters)) => self.bury(pending, &letters, tick),
             Err(DbError::Conflict) => self.conflict(pending, size, heartbeat, tick),
-            Err(DbError::Busy(why) | DbError::Away(why)) => Ok(Outcome::Wait(why)),
-            Err(open @ (DbError::Open | DbError::Unfit(_))) => Ok(Outcome::Wait(open.to_string())),
+            Err(DbError::Busy(why) | DbError::Unavailable(why)) => Ok(Outcome::Wait(why)),
+            Err(open @ (DbError::BreakerOpen | DbError::PoolerMismatch(_))) => {
+                Ok(Outcome::Wait(open.to_string()))
+            }
             Err(DbError::Refused(_)) if size > 1 => {
                 self.window = size / 2;
                 Ok(Outcome::Again)

@@ -88,7 +88,7 @@ fn prepare(parts: &ConsumerParts, shared: &Shared, heartbeat: &Heartbeat<'_>) ->
     let mut backoff = Backoff::new(parts.config.retry_backoff_min.0, parts.config.retry_backoff_max.0);
     let mut last = String::new();
     loop {
-        let trouble = match drive(&parts.runtime, heartbeat, parts.db.lacks())? {
+        let trouble = match drive(&parts.runtime, heartbeat, parts.db.missing_requirement())? {
             Ok(None) => break,
             Ok(Some(trouble)) => trouble,
             Err(error) => error.to_string(),

@@ -2,62 +2,62 @@
 //!
 //! `Refused` sends a command to the dead letters in the end, so it is only for errors that this statement with this
 //! data will have again; what the state of the server, of an account or of another transaction causes is `Busy`, and
-//! what the server itself gave up because it took too long is `Late`.
+//! what the server itself gave up because it took too long is `TimedOut`.
 
 /// What a code means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Class {
     Conflict,
     Busy,
-    Late,
+    TimedOut,
     Refused,
 }
 
 /// What a code says about the connection it came over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Usefulness {
+pub(super) enum ConnectionState {
     /// The next statement may succeed on it.
-    Useful,
+    Usable,
     /// Its session has ended, or its prepared statements are stale: another connection to the same server may do.
-    Spent,
+    Stale,
     /// The server takes no writes, as the old primary after a failover: neither this connection nor any that was made
     /// before is of use for them. A new one may lead to the server's successor.
     Demoted,
 }
 
 /// Of MySQL's and MariaDB's error numbers.
-pub(super) fn mysql_usefulness(number: u16) -> Usefulness {
+pub(super) fn mysql_connection_state(number: u16) -> ConnectionState {
     match number {
         // Read-only: by an option, by the transaction, by the server's mode, by replication; no part of its cluster.
-        1290 | 1792 | 1836 | 3100 | 1047 => Usefulness::Demoted,
+        1290 | 1792 | 1836 | 3100 | 1047 => ConnectionState::Demoted,
         // Shutting down, connection killed or lost, disconnected.
-        1053 | 1077 | 1079 | 1080 | 1094 | 1927 | 2006 | 2013 | 3169 | 4031 => Usefulness::Spent,
+        1053 | 1077 | 1079 | 1080 | 1094 | 1927 | 2006 | 2013 | 3169 | 4031 => ConnectionState::Stale,
         // A prepared statement is gone, or belongs to a table that was changed too often.
-        1243 | 1615 => Usefulness::Spent,
-        _ => Usefulness::Useful,
+        1243 | 1615 => ConnectionState::Stale,
+        _ => ConnectionState::Usable,
     }
 }
 
 /// Of PostgreSQL's SQLSTATE.
-pub(super) fn postgres_usefulness(state: &str) -> Usefulness {
+pub(super) fn postgres_connection_state(state: &str) -> ConnectionState {
     match state {
         // Read-only transaction: also what a standby says.
-        "25006" => Usefulness::Demoted,
+        "25006" => ConnectionState::Demoted,
         // The session was ended: idle for too long in a transaction or at all, by an administrator or a crash.
-        "25P03" | "25P04" | "57P01" | "57P02" | "57P03" | "57P04" | "57P05" => Usefulness::Spent,
+        "25P03" | "25P04" | "57P01" | "57P02" | "57P03" | "57P04" | "57P05" => ConnectionState::Stale,
         // A prepared statement is gone, or its plan's columns changed with the schema.
-        "26000" | "0A000" => Usefulness::Spent,
-        _ if state.starts_with("08") => Usefulness::Spent,
-        _ => Usefulness::Useful,
+        "26000" | "0A000" => ConnectionState::Stale,
+        _ if state.starts_with("08") => ConnectionState::Stale,
+        _ => ConnectionState::Usable,
     }
 }
 
 /// Of SQLite's extended result codes.
-pub(super) fn sqlite_usefulness(code: i32) -> Usefulness {
+pub(super) fn sqlite_connection_state(code: i32) -> ConnectionState {
     match code & 0xff {
         // Read-only: the file was moved away or mounted anew. Not a database: it was replaced.
-        8 | 26 => Usefulness::Spent,
-        _ => Usefulness::Useful,
+        8 | 26 => ConnectionState::Stale,
+        _ => ConnectionState::Usable,
     }
 }
 
@@ -67,7 +67,7 @@ pub(super) fn mysql(number: u16) -> Class {
         // Duplicate entry, in its forms.
         1022 | 1062 | 1169 | 1586 | 1859 => Class::Conflict,
         // Over its time.
-        1969 | 3024 => Class::Late,
+        1969 | 3024 => Class::TimedOut,
         // Lock wait time-out, deadlock, changed since it was read, statement interrupted.
         1205 | 1213 | 1020 | 1317 | 1028 => Class::Busy,
         // Too many connections, of an account too, its limits; too many prepared statements.
@@ -92,7 +92,7 @@ pub(super) fn postgres(state: &str) -> Class {
     match state {
         "23505" => Class::Conflict,
         // Cancelled: over its time.
-        "57014" => Class::Late,
+        "57014" => Class::TimedOut,
         // Lock not available, object in use; read-only; in a failed or timed-out transaction.
         "55P03" | "55006" | "25006" | "25P02" | "25P03" | "25P04" => Class::Busy,
         // Unknown database, no permission; a prepared statement is gone or its plan's columns changed.
@@ -123,7 +123,7 @@ pub(super) fn sqlite(code: i32) -> Class {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use Class::{Busy, Conflict, Late, Refused};
+    use Class::{Busy, Conflict, Refused, TimedOut};
 
     /// A row a code that somebody may meet; the rows above in order.
     #[test]
@@ -135,8 +135,8 @@ mod tests {
             (1213, Busy, "deadlock"),
             (1020, Busy, "record has changed since last read"),
             (1317, Busy, "query execution was interrupted"),
-            (1969, Late, "max_statement_time exceeded"),
-            (3024, Late, "max_execution_time exceeded"),
+            (1969, TimedOut, "max_statement_time exceeded"),
+            (3024, TimedOut, "max_execution_time exceeded"),
             (1040, Busy, "too many connections"),
             (1203, Busy, "too many connections of a user"),
             (1226, Busy, "resource limit of a user"),
@@ -176,7 +176,7 @@ mod tests {
             ("40001", Busy, "serialisation failure"),
             ("40P01", Busy, "deadlock"),
             ("55P03", Busy, "lock not available"),
-            ("57014", Late, "cancelled: statement time-out"),
+            ("57014", TimedOut, "cancelled: statement time-out"),
             ("57P01", Busy, "admin shutdown"),
             ("57P03", Busy, "cannot connect now: starting up"),
             ("53300", Busy, "too many connections"),
@@ -229,28 +229,28 @@ mod tests {
 
     #[test]
     fn a_connection_is_given_up_where_its_server_or_its_session_is_of_no_more_use() {
-        use Usefulness::{Demoted, Spent, Useful};
+        use ConnectionState::{Demoted, Stale, Usable};
         for number in [1290, 1792, 1836, 1047] {
-            assert_eq!((mysql(number), mysql_usefulness(number)), (Busy, Demoted), "{number}");
+            assert_eq!((mysql(number), mysql_connection_state(number)), (Busy, Demoted), "{number}");
         }
         for (number, usefulness) in
-            [(1053, Spent), (1927, Spent), (1615, Spent), (1062, Useful), (1205, Useful)]
+            [(1053, Stale), (1927, Stale), (1615, Stale), (1062, Usable), (1205, Usable)]
         {
-            assert_eq!(mysql_usefulness(number), usefulness, "{number}");
+            assert_eq!(mysql_connection_state(number), usefulness, "{number}");
         }
-        assert_eq!((postgres("25006"), postgres_usefulness("25006")), (Busy, Demoted));
+        assert_eq!((postgres("25006"), postgres_connection_state("25006")), (Busy, Demoted));
         for (state, usefulness) in [
-            ("57P01", Spent),
-            ("08006", Spent),
-            ("0A000", Spent),
-            ("57014", Useful),
-            ("23505", Useful),
-            ("", Useful),
+            ("57P01", Stale),
+            ("08006", Stale),
+            ("0A000", Stale),
+            ("57014", Usable),
+            ("23505", Usable),
+            ("", Usable),
         ] {
-            assert_eq!(postgres_usefulness(state), usefulness, "{state}");
+            assert_eq!(postgres_connection_state(state), usefulness, "{state}");
         }
-        for (code, usefulness) in [(8, Spent), (1032, Spent), (26, Spent), (5, Useful), (2067, Useful)] {
-            assert_eq!(sqlite_usefulness(code), usefulness, "{code}");
+        for (code, usefulness) in [(8, Stale), (1032, Stale), (26, Stale), (5, Usable), (2067, Usable)] {
+            assert_eq!(sqlite_connection_state(code), usefulness, "{code}");
         }
     }
 }

@@ -6,8 +6,8 @@ use std::fmt;
 use super::Database;
 use super::dialect::Dialect;
 use super::error::DbError;
-use super::lease::Lease;
-use super::meter::Query;
+use super::pooled_connection::PooledConnection;
+use super::query_metrics::Query;
 
 /// Columns that need not keep every character: identifiers and digests of our own, and telephone numbers. As the
 /// migrations make them.
@@ -41,7 +41,7 @@ impl Database {
     /// What keeps this database from holding every character, if anything does. Asks also while calls are refused: an
     /// answer ends that.
     pub async fn wrong_encoding(&self) -> Result<Option<WrongEncoding>, DbError> {
-        let mut lease = self.lease().await?;
+        let mut lease = self.connection().await?;
         let wrong = match lease.dialect() {
             Dialect::Postgres => of_postgres(&mut lease).await?,
             Dialect::MySql => of_mysql(&mut lease).await?,
@@ -54,7 +54,7 @@ impl Database {
 }
 
 /// The encoding is the database's, for ever. SQL_ASCII takes any bytes from any client, and gives back what is no text.
-async fn of_postgres(lease: &mut Lease) -> Result<Option<WrongEncoding>, DbError> {
+async fn of_postgres(lease: &mut PooledConnection) -> Result<Option<WrongEncoding>, DbError> {
     let sql = "SELECT current_setting('server_encoding')";
     let encoding = one_text(lease, sql).await?;
     Ok((encoding != "UTF8").then(|| WrongEncoding {
@@ -64,7 +64,7 @@ async fn of_postgres(lease: &mut Lease) -> Result<Option<WrongEncoding>, DbError
 }
 
 /// The database's default does not matter: our tables name their character set. Somebody may have changed them.
-async fn of_mysql(lease: &mut Lease) -> Result<Option<WrongEncoding>, DbError> {
+async fn of_mysql(lease: &mut PooledConnection) -> Result<Option<WrongEncoding>, DbError> {
     let connection = one_text(lease, "SELECT CAST(@@character_set_client AS CHAR)").await?;
     if connection != "utf8mb4" {
         return Ok(Some(WrongEncoding {
@@ -88,7 +88,7 @@ async fn of_mysql(lease: &mut Lease) -> Result<Option<WrongEncoding>, DbError> {
     }))
 }
 
-async fn one_text(lease: &mut Lease, sql: &str) -> Result<String, DbError> {
+async fn one_text(lease: &mut PooledConnection, sql: &str) -> Result<String, DbError> {
     let rows = lease.fetch(Query::Check, sql, &[]).await?;
     let row = rows.first().ok_or_else(|| DbError::Refused("no answer about its encoding".to_owned()))?;
     row.text(0)

@@ -5,7 +5,7 @@ use sqlx::postgres::PgDatabaseError;
 
 use crate::backoff::CallError;
 
-use super::codes::{Class, Usefulness};
+use super::codes::{Class, ConnectionState};
 use super::{codes, pooler};
 
 /// Why a call to the database failed. The text never shows values or SQL: databases repeat both in their messages.
@@ -19,13 +19,13 @@ pub enum DbError {
     Busy(String),
     /// No answer, or none in time: not to be reached, or too slow. The same may succeed later.
     #[error("the database does not answer: {0}")]
-    Away(String),
+    Unavailable(String),
     /// It was away several times in a row and is not asked for the moment.
     #[error("the database did not answer and is not asked for the moment")]
-    Open,
+    BreakerOpen,
     /// What stands before the database does not fit the `[database]` section: an operator has to change either.
     #[error("{0}")]
-    Unfit(&'static str),
+    PoolerMismatch(&'static str),
     /// Never: the statement or its data is not accepted.
     #[error("the database refuses: {0}")]
     Refused(String),
@@ -34,7 +34,7 @@ pub enum DbError {
 impl DbError {
     /// Whether trying again may help.
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Busy(_) | Self::Away(_) | Self::Open | Self::Unfit(_))
+        matches!(self, Self::Busy(_) | Self::Unavailable(_) | Self::BreakerOpen | Self::PoolerMismatch(_))
     }
 
     /// Whether an index that was to be made is there already. MySQL has no `CREATE INDEX IF NOT EXISTS`.
@@ -46,20 +46,21 @@ impl DbError {
     pub(super) fn from_sqlx(error: &sqlx::Error) -> Self {
         match error {
             sqlx::Error::Database(error) => {
-                let misfit = error.try_downcast_ref::<PgDatabaseError>().and_then(pooler::misfit);
+                let misfit =
+                    error.try_downcast_ref::<PgDatabaseError>().and_then(pooler::configuration_error);
                 if let Some(why) = misfit {
-                    return Self::Unfit(why);
+                    return Self::PoolerMismatch(why);
                 }
                 let (what, class, _) = of_database(error.as_ref());
                 class.error(what)
             }
-            sqlx::Error::Io(error) => Self::Away(format!("the connection failed: {}", error.kind())),
-            sqlx::Error::Tls(_) => Self::Away("TLS could not be agreed upon".to_owned()),
-            sqlx::Error::PoolTimedOut => Self::Away("no connection within acquire_timeout".to_owned()),
+            sqlx::Error::Io(error) => Self::Unavailable(format!("the connection failed: {}", error.kind())),
+            sqlx::Error::Tls(_) => Self::Unavailable("TLS could not be agreed upon".to_owned()),
+            sqlx::Error::PoolTimedOut => Self::Unavailable("no connection within acquire_timeout".to_owned()),
             sqlx::Error::PoolClosed => Self::Busy("the pool is closed".to_owned()),
-            sqlx::Error::WorkerCrashed => Self::Away("the thread of the connection ended".to_owned()),
+            sqlx::Error::WorkerCrashed => Self::Unavailable("the thread of the connection ended".to_owned()),
             // What a server that dies in the middle of an answer looks like.
-            sqlx::Error::Protocol(_) => Self::Away("an answer that cannot be read".to_owned()),
+            sqlx::Error::Protocol(_) => Self::Unavailable("an answer that cannot be read".to_owned()),
             sqlx::Error::BeginFailed => Self::Busy("no transaction was begun".to_owned()),
             sqlx::Error::Configuration(_) => Self::Refused("the [database] url cannot be read".to_owned()),
             _ => Self::Refused("the driver does not take this statement".to_owned()),
@@ -69,38 +70,38 @@ impl DbError {
 
 impl CallError for DbError {
     fn refused() -> Self {
-        Self::Open
+        Self::BreakerOpen
     }
 
     fn is_outage(&self) -> bool {
         // Behind the wrong pooler each call makes a connection in vain, as it does to a server that is away.
-        matches!(self, Self::Away(_) | Self::Unfit(_))
+        matches!(self, Self::Unavailable(_) | Self::PoolerMismatch(_))
     }
 }
 
 /// Whether the connection may go on being used: it may not when its stream broke or may be out of step, or when the
 /// server says something that makes it useless.
-pub(super) fn usefulness(error: &sqlx::Error) -> Usefulness {
+pub(super) fn connection_state(error: &sqlx::Error) -> ConnectionState {
     match error {
         sqlx::Error::Database(error) => of_database(error.as_ref()).2,
-        sqlx::Error::RowNotFound => Usefulness::Useful,
-        _ => Usefulness::Spent,
+        sqlx::Error::RowNotFound => ConnectionState::Usable,
+        _ => ConnectionState::Stale,
     }
 }
 
-fn of_database(error: &(dyn sqlx::error::DatabaseError + 'static)) -> (String, Class, Usefulness) {
+fn of_database(error: &(dyn sqlx::error::DatabaseError + 'static)) -> (String, Class, ConnectionState) {
     let (what, class, usefulness) = if let Some(error) = error.try_downcast_ref::<MySqlDatabaseError>() {
         let number = error.number();
-        (format!("mysql error {number}"), codes::mysql(number), codes::mysql_usefulness(number))
+        (format!("mysql error {number}"), codes::mysql(number), codes::mysql_connection_state(number))
     } else if let Some(error) = error.try_downcast_ref::<PgDatabaseError>() {
         let state = error.code();
-        (format!("postgres error {state}"), codes::postgres(state), codes::postgres_usefulness(state))
+        (format!("postgres error {state}"), codes::postgres(state), codes::postgres_connection_state(state))
     } else {
         let code = error.code().and_then(|code| code.parse().ok()).unwrap_or_default();
-        (format!("sqlite error {code}"), codes::sqlite(code), codes::sqlite_usefulness(code))
+        (format!("sqlite error {code}"), codes::sqlite(code), codes::sqlite_connection_state(code))
     };
     match usefulness {
-        Usefulness::Demoted => (format!("{what}: the server takes no writes"), class, usefulness),
+        ConnectionState::Demoted => (format!("{what}: the server takes no writes"), class, usefulness),
         _ => (what, class, usefulness),
     }
 }
@@ -110,7 +111,7 @@ impl Class {
         match self {
             Self::Conflict => DbError::Conflict,
             Self::Busy => DbError::Busy(what),
-            Self::Late => DbError::Away(what),
+            Self::TimedOut => DbError::Unavailable(what),
             Self::Refused => DbError::Refused(what),
         }
     }
@@ -126,7 +127,7 @@ mod tests {
         let busy = [io, sqlx::Error::PoolTimedOut, sqlx::Error::PoolClosed, sqlx::Error::WorkerCrashed];
         for error in busy {
             assert!(DbError::from_sqlx(&error).is_transient(), "{error}");
-            assert_eq!(usefulness(&error), Usefulness::Spent);
+            assert_eq!(connection_state(&error), ConnectionState::Stale);
         }
         assert!(DbError::from_sqlx(&sqlx::Error::Protocol("x".into())).is_transient());
         assert!(!DbError::from_sqlx(&sqlx::Error::ColumnNotFound("x".into())).is_transient());

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use crate::units::Timestamp;
 
 use super::error::DbError;
-use super::meter::Query;
+use super::query_metrics::Query;
 use super::read::search;
 use super::retention::{Retention, Table};
 use super::{Database, shape};
@@ -23,7 +23,7 @@ const BATCH: u32 = 1024;
 
 /// What a pass did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Pass {
+pub struct RetentionPass {
     /// Rows deleted.
     pub deleted: u64,
     /// How many of them were rows of the audit.
@@ -33,12 +33,12 @@ pub struct Pass {
     /// The tables from which it could not delete, and why; it went on with the others.
     pub failed: Vec<(&'static str, DbError)>,
     /// Whether what failed did because the database as a whole does not answer.
-    pub away: bool,
+    pub unavailable: bool,
     /// Why it left all tables alone, if it did: without its index a table is searched from end to end.
-    pub put_off: Option<String>,
+    pub skipped: Option<String>,
 }
 
-impl Pass {
+impl RetentionPass {
     fn count(&mut self, table: Table, deleted: u64) {
         self.deleted += deleted;
         if table == Table::Audit {
@@ -49,9 +49,9 @@ impl Pass {
 
 /// Whether no table at all could be reached. Where others can be, one that gives no answer in time has a trouble of its
 /// own: rows that somebody locks, or a search that takes too long.
-fn is_away(failed: &[(&'static str, DbError)], tables: usize) -> bool {
+fn is_database_unavailable(failed: &[(&'static str, DbError)], tables: usize) -> bool {
     failed.len() == tables
-        && failed.iter().all(|(_, error)| matches!(error, DbError::Away(_) | DbError::Open))
+        && failed.iter().all(|(_, error)| matches!(error, DbError::Unavailable(_) | DbError::BreakerOpen))
 }
 
 /// Where the pass stands in one table.
@@ -94,7 +94,7 @@ impl Progress {
         self.expired.since(instant)
     }
 
-    fn record(&mut self, batch: &Batch) {
+    fn record(&mut self, batch: &DeletedBatch) {
         self.done = !batch.is_followed();
         self.emptied = batch.found < u64::from(BATCH);
         self.from = batch.last;
@@ -106,7 +106,7 @@ impl Progress {
 }
 
 /// What one batch came to.
-struct Batch {
+struct DeletedBatch {
     found: u64,
     deleted: u64,
     /// The instant of the newest row found.
@@ -115,7 +115,7 @@ struct Batch {
     waiting: Option<Timestamp>,
 }
 
-impl Batch {
+impl DeletedBatch {
     /// Whether the next batch is worth while. It is not where rows are left over that were found: another daemon deletes
     /// the same ones, and two of them only stand in each other's way.
     fn is_followed(&self) -> bool {
@@ -124,12 +124,12 @@ impl Batch {
 }
 
 /// Keeps the audit's rows from going before the outcomes of their commands: both have the same instant.
-struct OutcomesFirst {
+struct DeletionOrder {
     reached: Timestamp,
     done: bool,
 }
 
-impl OutcomesFirst {
+impl DeletionOrder {
     /// Whether it is this table's turn; if so, it goes no further than it may.
     fn allows(&self, progress: &mut Progress) -> bool {
         if progress.table == Table::Audit {
@@ -150,21 +150,26 @@ impl OutcomesFirst {
 
 impl Database {
     /// Deletes what has expired at `now`. When `within` is over, the batches that are left wait for the next pass.
-    pub async fn delete_expired(&self, retention: &Retention, now: Timestamp, within: Duration) -> Pass {
-        match self.lacks_migrations().await {
+    pub async fn delete_expired(
+        &self,
+        retention: &Retention,
+        now: Timestamp,
+        within: Duration,
+    ) -> RetentionPass {
+        match self.missing_migrations().await {
             Ok(None) => self.delete_all(retention, now, within).await,
-            Ok(put_off) => Pass { put_off, ..Pass::default() },
-            Err(error) => Pass { put_off: Some(error.to_string()), ..Pass::default() },
+            Ok(put_off) => RetentionPass { skipped: put_off, ..RetentionPass::default() },
+            Err(error) => RetentionPass { skipped: Some(error.to_string()), ..RetentionPass::default() },
         }
     }
 
-    async fn delete_all(&self, retention: &Retention, now: Timestamp, within: Duration) -> Pass {
+    async fn delete_all(&self, retention: &Retention, now: Timestamp, within: Duration) -> RetentionPass {
         let began = Instant::now();
         let progress = |table: &Table| Some(Progress::new(*table, retention.of(*table)?, now));
         let mut tables: Vec<_> = Table::ALL.iter().filter_map(progress).collect();
         let all = tables.len();
-        let mut order = OutcomesFirst { reached: Timestamp(0), done: false };
-        let mut pass = Pass::default();
+        let mut order = DeletionOrder { reached: Timestamp(0), done: false };
+        let mut pass = RetentionPass::default();
         loop {
             for progress in &mut tables {
                 if !order.allows(progress) {
@@ -185,8 +190,8 @@ impl Database {
             }
         }
         pass.cut_short = !tables.is_empty();
-        pass.away = self.is_open() || is_away(&pass.failed, all);
-        if pass.cut_short || !(pass.failed.is_empty() || pass.away) {
+        pass.unavailable = self.is_open() || is_database_unavailable(&pass.failed, all);
+        if pass.cut_short || !(pass.failed.is_empty() || pass.unavailable) {
             self.terms.meter.retention_behind();
         }
         pass
@@ -208,10 +213,10 @@ impl Database {
         Ok(batch.deleted)
     }
 
-    async fn delete_batch(&self, progress: &Progress) -> Result<Batch, DbError> {
+    async fn delete_batch(&self, progress: &Progress) -> Result<DeletedBatch, DbError> {
         let (key, instant) = progress.table.columns();
         let table = progress.table.name();
-        let mut lease = self.lease().await?;
+        let mut lease = self.connection().await?;
         let sql = format!(
             "SELECT {key}, {instant} FROM {table} WHERE {instant} >= ? AND {instant} < ? ORDER BY {instant} LIMIT ?"
         );
@@ -224,7 +229,7 @@ impl Database {
             .meter
             .behind(progress.table, instants.first().map_or(Duration::ZERO, |at| progress.behind(*at)));
         let (going, waiting) = instants.split_at(instants.partition_point(|at| *at < progress.before));
-        let mut batch = Batch {
+        let mut batch = DeletedBatch {
             found: going.len() as u64,
             deleted: 0,
             last: going.last().copied().unwrap_or(progress.from),
@@ -249,7 +254,7 @@ mod tests {
     fn a_pass_goes_on_while_batches_are_full_and_nobody_else_deletes() {
         let full = u64::from(BATCH);
         let followed =
-            |found, deleted| Batch { found, deleted, last: Timestamp(0), waiting: None }.is_followed();
+            |found, deleted| DeletedBatch { found, deleted, last: Timestamp(0), waiting: None }.is_followed();
         assert!(followed(full, full));
         assert!(followed(full, full / 2));
         assert!(!followed(full, full / 2 - 1), "another daemon is faster");
@@ -260,12 +265,12 @@ mod tests {
 
     #[test]
     fn one_table_without_an_answer_is_no_database_that_is_away() {
-        let late = || DbError::Away("over its time".to_owned());
-        assert!(!is_away(&[("audit", late())], 4));
-        assert!(!is_away(&[], 4));
+        let late = || DbError::Unavailable("over its time".to_owned());
+        assert!(!is_database_unavailable(&[("audit", late())], 4));
+        assert!(!is_database_unavailable(&[], 4));
         let mut failed: Vec<_> = Table::ALL.iter().map(|table| (table.name(), late())).collect();
-        assert!(is_away(&failed, 4));
+        assert!(is_database_unavailable(&failed, 4));
         failed[2].1 = DbError::Refused("no".to_owned());
-        assert!(!is_away(&failed, 4), "it answers");
+        assert!(!is_database_unavailable(&failed, 4), "it answers");
     }
 }

@@ -5,22 +5,22 @@ use data_encoding::HEXLOWER;
 use crate::units::Timestamp;
 
 use super::error::DbError;
-use super::meter::Query;
+use super::query_metrics::Query;
 use super::value::Value;
 use super::{Database, random};
 
 impl Database {
     /// What it lacks before commands may be applied to it, and what to do about that: a command would be refused that
     /// another database takes, and become a dead letter. Asks also while calls are refused: an answer ends that.
-    pub async fn lacks(&self) -> Result<Option<String>, DbError> {
-        match self.lacks_migrations().await? {
+    pub async fn missing_requirement(&self) -> Result<Option<String>, DbError> {
+        match self.missing_migrations().await? {
             Some(lacking) => Ok(Some(lacking)),
             None => Ok(self.wrong_encoding().await?.map(|wrong| wrong.to_string())),
         }
     }
 
     /// The same, of its tables alone.
-    pub(super) async fn lacks_migrations(&self) -> Result<Option<String>, DbError> {
+    pub(super) async fn missing_migrations(&self) -> Result<Option<String>, DbError> {
         let count = self.pending_migrations().await?.len();
         Ok((count > 0).then(|| format!("{count} migrations are to be applied: run `forebay migrate`")))
     }
@@ -33,7 +33,7 @@ impl Database {
         let sql =
             "INSERT INTO login_sessions (id, generation, rotated_at, ended, expires_at) VALUES (?,?,?,?,?)";
         let values = [(&id).into(), 0.into(), now.into(), Value::Bool(true), now.into()];
-        let mut lease = self.lease().await?;
+        let mut lease = self.connection().await?;
         lease.begin().await?;
         lease.execute(Query::Check, sql, &values).await?;
         self.gate.record_success();

@@ -2,7 +2,7 @@
 
 use super::Database;
 use super::error::DbError;
-use super::users::{lay_over, object};
+use super::users::{apply_extras, object};
 
 impl Database {
     /// Writes what was put off of up to `limit` users into their rows, and says of how many.
@@ -17,7 +17,7 @@ impl Database {
         let extras = batch.extras(&names).await?;
         for user in &mut users {
             if let Some(extras) = extras.get(&user.name) {
-                lay_over(user, &object(extras)?);
+                apply_extras(user, &object(extras)?);
             }
         }
         batch.update_users(&users).await?;

@@ -6,8 +6,8 @@ use crate::units::Timestamp;
 
 use super::dialect::Dialect;
 use super::error::DbError;
-use super::lease::Lease;
-use super::meter::Query;
+use super::pooled_connection::PooledConnection;
+use super::query_metrics::Query;
 use super::value::{Value, millis};
 use super::{Database, shape};
 
@@ -23,7 +23,7 @@ impl Database {
             *standing = (*standing).max(*at);
         }
         let newest: Vec<_> = newest.into_iter().collect();
-        self.guarded(async |mut lease| {
+        self.with_breaker(async |mut lease| {
             let mut changed = 0;
             for logins in shape::chunks(&newest) {
                 changed += write(&mut lease, logins).await?;
@@ -34,7 +34,7 @@ impl Database {
     }
 }
 
-async fn write(lease: &mut Lease, logins: &[(&str, Timestamp)]) -> Result<u64, DbError> {
+async fn write(lease: &mut PooledConnection, logins: &[(&str, Timestamp)]) -> Result<u64, DbError> {
     let shape = shape::padded(logins.len());
     let mut values = Vec::with_capacity(2 * shape);
     for (name, at) in logins {

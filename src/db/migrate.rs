@@ -13,9 +13,9 @@ use crate::units::Timestamp;
 
 use super::dialect::Dialect;
 use super::error::DbError;
-use super::lease::{Lease, within};
-use super::meter::Query;
 use super::migrations::Migration;
+use super::pooled_connection::{PooledConnection, within};
+use super::query_metrics::Query;
 use super::{Database, migrations, random, shape};
 
 /// A statement of a migration, or another daemon's migration that is waited for. An index on a table of millions of rows
@@ -31,7 +31,7 @@ const CREATE_TABLE: &str = "CREATE TABLE IF NOT EXISTS forebay_migrations (name 
 impl Database {
     /// Applies what is missing and says what that was. Several may do it at once.
     pub async fn migrate(&self) -> Result<Vec<String>, DbError> {
-        let mut lease = self.lease().await?;
+        let mut lease = self.connection().await?;
         lease.extend(STATEMENT_LIMIT);
         let applied = within(LIMIT, "the migration", async {
             match lease.dialect() {
@@ -47,7 +47,7 @@ impl Database {
 
     /// What [`Database::migrate`] would apply. Asks also while calls are refused: an answer ends that.
     pub async fn pending_migrations(&self) -> Result<Vec<String>, DbError> {
-        let mut lease = self.lease().await?;
+        let mut lease = self.connection().await?;
         let there = match lease.dialect() {
             Dialect::MySql => {
                 "SELECT COUNT(*) FROM information_schema.tables \
@@ -72,11 +72,11 @@ impl Database {
 
     /// The secret that all daemons on this database share; the first who asks makes it.
     pub async fn secret(&self) -> Result<[u8; 32], DbError> {
-        self.guarded(async |mut lease| shared_secret(&mut lease).await).await
+        self.with_breaker(async |mut lease| shared_secret(&mut lease).await).await
     }
 }
 
-async fn shared_secret(lease: &mut Lease) -> Result<[u8; 32], DbError> {
+async fn shared_secret(lease: &mut PooledConnection) -> Result<[u8; 32], DbError> {
     if let Some(secret) = read_secret(lease).await? {
         return Ok(secret);
     }
@@ -89,7 +89,7 @@ async fn shared_secret(lease: &mut Lease) -> Result<[u8; 32], DbError> {
     secret.ok_or_else(|| DbError::Refused("shared_secret keeps no row".to_owned()))
 }
 
-async fn read_secret(lease: &mut Lease) -> Result<Option<[u8; 32]>, DbError> {
+async fn read_secret(lease: &mut PooledConnection) -> Result<Option<[u8; 32]>, DbError> {
     let rows =
         lease.fetch(Query::Secret, "SELECT secret FROM shared_secret WHERE id = ?", &[1.into()]).await?;
     let Some(row) = rows.first() else { return Ok(None) };
@@ -98,7 +98,7 @@ async fn read_secret(lease: &mut Lease) -> Result<Option<[u8; 32]>, DbError> {
 }
 
 /// All or nothing, and the lock ends with the transaction.
-async fn migrate_in_transaction(lease: &mut Lease) -> Result<Vec<String>, DbError> {
+async fn migrate_in_transaction(lease: &mut PooledConnection) -> Result<Vec<String>, DbError> {
     // With SQLite this is the lock.
     lease.begin().await?;
     if lease.dialect() == Dialect::Postgres {
@@ -111,7 +111,7 @@ async fn migrate_in_transaction(lease: &mut Lease) -> Result<Vec<String>, DbErro
     Ok(applied)
 }
 
-async fn migrate_mysql(lease: &mut Lease) -> Result<Vec<String>, DbError> {
+async fn migrate_mysql(lease: &mut PooledConnection) -> Result<Vec<String>, DbError> {
     // MariaDB limits changes to tables too; MySQL has no such variable.
     let version = lease.fetch(Query::Migrate, "SELECT VERSION()", &[]).await?;
     if version.first().is_some_and(|row| row.text(0).is_ok_and(|version| version.contains("MariaDB"))) {
@@ -132,7 +132,7 @@ async fn migrate_mysql(lease: &mut Lease) -> Result<Vec<String>, DbError> {
 }
 
 /// Under the lock.
-async fn apply(lease: &mut Lease) -> Result<Vec<String>, DbError> {
+async fn apply(lease: &mut PooledConnection) -> Result<Vec<String>, DbError> {
     lease.run(Query::Migrate, CREATE_TABLE).await?;
     let mut applied = Vec::new();
     for migration in missing(lease).await? {
@@ -155,7 +155,7 @@ async fn apply(lease: &mut Lease) -> Result<Vec<String>, DbError> {
 }
 
 /// What was not applied yet. What was, must be what this version knows.
-async fn missing(lease: &mut Lease) -> Result<Vec<&'static Migration>, DbError> {
+async fn missing(lease: &mut PooledConnection) -> Result<Vec<&'static Migration>, DbError> {
     let known = migrations::of(lease.dialect());
     let mut missing: Vec<&Migration> = known.iter().collect();
     let sql = "SELECT name, checksum FROM forebay_migrations ORDER BY name";

@@ -13,7 +13,6 @@
 //! pooler (`pooler`) none is kept.
 
 mod admin;
-mod batch;
 mod codes;
 mod config;
 mod dialect;
@@ -23,13 +22,13 @@ mod expired;
 mod health;
 mod housekeeping;
 mod last_logins;
-mod lease;
-mod meter;
 mod metrics;
 mod migrate;
 mod migrations;
 mod pool;
+mod pooled_connection;
 mod pooler;
+mod query_metrics;
 mod random;
 mod read;
 mod retention;
@@ -38,6 +37,7 @@ mod row;
 mod rows;
 mod sessions;
 mod shape;
+mod transaction;
 mod url;
 mod users;
 mod value;
@@ -46,28 +46,28 @@ use std::sync::Arc;
 
 use crate::backoff::CircuitBreaker;
 
-pub use batch::Batch;
 pub use config::Config;
 pub use encoding::WrongEncoding;
 pub use error::DbError;
-pub use expired::Pass;
+pub use expired::RetentionPass;
 pub use metrics::Metrics;
 pub use pooler::Pooler;
 pub use retention::{KEEP_OUTCOMES, Retention};
 pub use rows::{AuditRow, Holder, OutcomeRow, ParkedRow, UserRow, Version};
 pub use sessions::Rotation;
+pub use transaction::DbTransaction;
 pub use url::DatabaseUrl;
 
-use lease::{Lease, Terms};
-use meter::{Meter, Query};
 use pool::Pool;
+use pooled_connection::{ConnectionContext, PooledConnection};
 use pooler::SettingsIgnored;
+use query_metrics::{Query, QueryMetrics};
 
 /// The database. Cheap to clone: all clones share one pool.
 #[derive(Clone)]
 pub struct Database {
     pool: Pool,
-    terms: Terms,
+    terms: ConnectionContext,
     gate: Arc<CircuitBreaker>,
     settings_ignored: SettingsIgnored,
 }
@@ -79,9 +79,9 @@ impl Database {
         let (retired, settings_ignored) = (Arc::default(), SettingsIgnored::default());
         let pool = Pool::open(config, &retired, &settings_ignored).await?;
         let (open, idle) = (metrics.breaker_open.clone(), pool.clone());
-        let gate = CircuitBreaker::new("database", open, move || idle.let_go());
-        let terms = Terms {
-            meter: Arc::new(Meter::new(metrics)),
+        let gate = CircuitBreaker::new("database", open, move || idle.close_idle());
+        let terms = ConnectionContext {
+            meter: Arc::new(QueryMetrics::new(metrics)),
             retired,
             returning: Arc::default(),
             limit: config.statement_timeout.0,
@@ -111,16 +111,16 @@ impl Database {
     }
 
     /// A connection for one call.
-    async fn lease(&self) -> Result<Lease, DbError> {
+    async fn connection(&self) -> Result<PooledConnection, DbError> {
         if self.pool.exhausted() {
             self.terms.meter.exhausted();
         }
         let connection = self.pool.acquire().await?;
-        let lease = Lease::new(connection, self.terms.clone());
+        let lease = PooledConnection::new(connection, self.terms.clone());
         if self.settings_ignored.get() {
             // The next call makes a new one, and looks again.
             lease.close();
-            return Err(DbError::Unfit(pooler::KEEPS_NO_SETTINGS));
+            return Err(DbError::PoolerMismatch(pooler::KEEPS_NO_SETTINGS));
         }
         Ok(lease)
     }
@@ -132,13 +132,16 @@ impl Database {
         sql: &str,
         values: &[value::Value<'_>],
     ) -> Result<Vec<row::Row>, DbError> {
-        self.guarded(async |mut lease| lease.fetch(query, sql, values).await).await
+        self.with_breaker(async |mut lease| lease.fetch(query, sql, values).await).await
     }
 
     /// What somebody waits for, on a connection of its own: refused at once while the database is away.
-    async fn guarded<T>(&self, work: impl AsyncFnOnce(Lease) -> Result<T, DbError>) -> Result<T, DbError> {
+    async fn with_breaker<T>(
+        &self,
+        work: impl AsyncFnOnce(PooledConnection) -> Result<T, DbError>,
+    ) -> Result<T, DbError> {
         // Three drivers' futures are tens of KiB: on the heap, so that not every future that waits for this is as large.
-        let boxed = Box::pin(async { work(self.lease().await?).await });
+        let boxed = Box::pin(async { work(self.connection().await?).await });
         self.gate.call(boxed).await
     }
 }

@@ -20,7 +20,7 @@ use super::dialect::Dialect;
 use super::error::DbError;
 use super::pooler;
 use super::pooler::{Pooler, SettingsIgnored};
-use super::retired::Retired;
+use super::retired::RetiredConnections;
 use super::url::Parsed;
 
 /// Above the number of our statements (40 queries, those over many rows in four shapes): none is ever closed.
@@ -45,7 +45,7 @@ pub(super) enum Pool {
 }
 
 /// A connection from it.
-pub(super) enum Held {
+pub(super) enum DriverConnection {
     MySql(PoolConnection<MySql>),
     Postgres(PoolConnection<Postgres>),
     Sqlite(PoolConnection<Sqlite>),
@@ -65,7 +65,7 @@ impl Pool {
     /// Reads the URL and the password file; connects to nobody.
     pub(super) async fn open(
         config: &Config,
-        retired: &Arc<Retired>,
+        retired: &Arc<RetiredConnections>,
         ignored: &SettingsIgnored,
     ) -> Result<Self, DbError> {
         let limit = server_side(config.statement_timeout.0);
@@ -122,17 +122,17 @@ impl Pool {
     }
 
     /// A connection, within `acquire_timeout`.
-    pub(super) async fn acquire(&self) -> Result<Held, DbError> {
+    pub(super) async fn acquire(&self) -> Result<DriverConnection, DbError> {
         let acquired = match self {
-            Self::MySql(pool) => pool.acquire().await.map(Held::MySql),
-            Self::Postgres(pool) => pool.acquire().await.map(Held::Postgres),
-            Self::Sqlite(pool) => pool.acquire().await.map(Held::Sqlite),
+            Self::MySql(pool) => pool.acquire().await.map(DriverConnection::MySql),
+            Self::Postgres(pool) => pool.acquire().await.map(DriverConnection::Postgres),
+            Self::Sqlite(pool) => pool.acquire().await.map(DriverConnection::Sqlite),
         };
         acquired.map_err(|error| DbError::from_sqlx(&error))
     }
 
     /// Closes the connections that nobody uses.
-    pub(super) fn let_go(&self) {
+    pub(super) fn close_idle(&self) {
         each!(self, pool => {
             for _ in 0..pool.size() {
                 let Some(connection) = pool.try_acquire() else { break };
@@ -169,7 +169,7 @@ fn server_side(limit: Duration) -> Duration {
     limit * 9 / 10
 }
 
-fn pool<DB: Driver>(config: &Config, connections: u32, retired: &Arc<Retired>) -> PoolOptions<DB> {
+fn pool<DB: Driver>(config: &Config, connections: u32, retired: &Arc<RetiredConnections>) -> PoolOptions<DB> {
     let retired = Arc::clone(retired);
     PoolOptions::new()
         .max_connections(connections)
@@ -231,7 +231,7 @@ fn with_password<T>(options: T, password: Option<String>, set: impl Fn(T, &str) 
 async fn password(config: &Config) -> Result<Option<String>, DbError> {
     let Some(path) = config.password_file.clone() else { return Ok(None) };
     let name = path.display().to_string();
-    let text = off_the_runtime(move || fs::read_to_string(path)).await;
+    let text = run_blocking(move || fs::read_to_string(path)).await;
     let text = text.map_err(|error| DbError::Refused(format!("[database] password_file {name}: {error}")))?;
     Ok(Some(text.trim_end_matches(['\r', '\n']).to_owned()))
 }
@@ -240,7 +240,7 @@ async fn password(config: &Config) -> Result<Option<String>, DbError> {
 /// files beside it the same permissions.
 async fn make_private_file(path: PathBuf) -> Result<(), DbError> {
     let name = path.display().to_string();
-    let made = off_the_runtime(move || {
+    let made = run_blocking(move || {
         if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             fs::create_dir_all(parent)?;
         }
@@ -249,7 +249,7 @@ async fn make_private_file(path: PathBuf) -> Result<(), DbError> {
     made.await.map_err(|error| DbError::Refused(format!("[database] url: {name} cannot be opened: {error}")))
 }
 
-async fn off_the_runtime<T: Send + 'static>(
+async fn run_blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
     tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?

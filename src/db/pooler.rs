@@ -43,7 +43,7 @@ const REFUSALS: [(&str, &str); 2] = [
 const PROTOCOL_VIOLATION: &str = "08P01";
 
 /// Why the pooler does not fit the `[database]` section, where the error says that. Nothing of its text is shown.
-pub(super) fn misfit(error: &PgDatabaseError) -> Option<&'static str> {
+pub(super) fn configuration_error(error: &PgDatabaseError) -> Option<&'static str> {
     let refused = REFUSALS.iter().find(|(said, _)| error.message().starts_with(said));
     refused.filter(|_| error.code() == PROTOCOL_VIOLATION).map(|(_, meaning)| *meaning)
 }

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::error::DbError;
-use super::meter::Query;
+use super::query_metrics::Query;
 use super::row::Row;
 use super::rows::{Holder, OutcomeRow, UserRow};
 use super::value::{Value, texts};

@@ -13,9 +13,9 @@ const AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// Shared by the pool and the connections that are in use.
 #[derive(Default)]
-pub(super) struct Retired(Mutex<Option<Instant>>);
+pub(super) struct RetiredConnections(Mutex<Option<Instant>>);
 
-impl Retired {
+impl RetiredConnections {
     /// Retires all connections made until `now`, unless that happened a moment ago. Says whether it did.
     pub(super) fn all(&self, now: Instant) -> bool {
         let mut last = self.0.lock();
@@ -39,7 +39,7 @@ mod tests {
 
     #[test]
     fn only_connections_made_before_are_retired_and_not_all_the_time() {
-        let (retired, start) = (Retired::default(), Instant::now());
+        let (retired, start) = (RetiredConnections::default(), Instant::now());
         let second = Duration::from_secs(1);
         assert!(!retired.includes(second, start));
         assert!(retired.all(start));

@@ -8,8 +8,8 @@ use std::time::Duration;
 use crate::units::Timestamp;
 
 use super::error::DbError;
-use super::lease::Lease;
-use super::meter::Query;
+use super::pooled_connection::PooledConnection;
+use super::query_metrics::Query;
 use super::value::Value;
 use super::{Database, shape};
 
@@ -40,7 +40,7 @@ impl Database {
         grace: Duration,
     ) -> Result<Rotation, DbError> {
         let session = Session { id, generation: i64::from(from) + 1, now, ended: false, expires_at };
-        self.guarded(async |mut lease| {
+        self.with_breaker(async |mut lease| {
             let rotated = match from {
                 0 => session.insert(&mut lease, Query::RotateSession).await?,
                 _ => session.advance(&mut lease).await?,
@@ -62,7 +62,7 @@ impl Database {
         expires_at: Timestamp,
     ) -> Result<bool, DbError> {
         let session = Session { id, generation: 0, now, ended: true, expires_at };
-        self.guarded(async |mut lease| {
+        self.with_breaker(async |mut lease| {
             Ok(session.insert(&mut lease, Query::EndSession).await?
                 || session.end(&mut lease, Query::EndSession).await?)
         })
@@ -88,7 +88,7 @@ struct Session<'a> {
 
 impl Session<'_> {
     /// Says whether there was none.
-    async fn insert(&self, lease: &mut Lease, query: Query) -> Result<bool, DbError> {
+    async fn insert(&self, lease: &mut PooledConnection, query: Query) -> Result<bool, DbError> {
         let row = format!("login_sessions ({COLUMNS}) VALUES {}", shape::tuples(1, 5));
         let sql = lease.dialect().insert_new(&row, "id");
         let values = [
@@ -102,7 +102,7 @@ impl Session<'_> {
     }
 
     /// Says whether it was alive and of the generation before.
-    async fn advance(&self, lease: &mut Lease) -> Result<bool, DbError> {
+    async fn advance(&self, lease: &mut PooledConnection) -> Result<bool, DbError> {
         let sql = "UPDATE login_sessions SET generation = ?, rotated_at = ?, expires_at = ? \
              WHERE id = ? AND generation = ? AND ended = ?";
         let values = [
@@ -117,7 +117,7 @@ impl Session<'_> {
     }
 
     /// Why it was not rotated; ends it where that means that a token was copied.
-    async fn not_rotated(&self, lease: &mut Lease, grace: Duration) -> Result<Rotation, DbError> {
+    async fn not_rotated(&self, lease: &mut PooledConnection, grace: Duration) -> Result<Rotation, DbError> {
         let sql = "SELECT generation, rotated_at, ended FROM login_sessions WHERE id = ?";
         let rows = lease.fetch(Query::RotateSession, sql, &[self.id.into()]).await?;
         let Some(row) = rows.first() else { return Ok(Rotation::Ended) };
@@ -137,7 +137,7 @@ impl Session<'_> {
     }
 
     /// Says whether this call ended it. Its row stays until the last token that was issued for it has expired.
-    async fn end(&self, lease: &mut Lease, query: Query) -> Result<bool, DbError> {
+    async fn end(&self, lease: &mut PooledConnection, query: Query) -> Result<bool, DbError> {
         let sql = "UPDATE login_sessions SET ended = ?, expires_at = CASE WHEN expires_at < ? THEN ? ELSE expires_at END \
              WHERE id = ? AND ended = ?";
         let until = self.expires_at.into();

@@ -46,7 +46,7 @@ pub(super) fn user(row: &Row) -> Result<(UserRow, bool), DbError> {
     };
     let extras = row.maybe_text(11)?;
     if let Some(extras) = &extras {
-        lay_over(&mut user, &object(extras)?);
+        apply_extras(&mut user, &object(extras)?);
     }
     Ok((user, extras.is_some()))
 }
@@ -78,7 +78,7 @@ pub(super) fn object(extras: &str) -> Result<Map<String, Json>, DbError> {
 }
 
 /// Completes a user with what was put off. Members that this version does not know are left alone.
-pub(super) fn lay_over(user: &mut UserRow, extras: &Map<String, Json>) {
+pub(super) fn apply_extras(user: &mut UserRow, extras: &Map<String, Json>) {
     match extras.get("nickname") {
         Some(Json::String(nickname)) => user.nickname = Some(nickname.clone()),
         Some(Json::Null) => user.nickname = None,

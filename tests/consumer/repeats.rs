@@ -1,6 +1,6 @@
 //! Commands that are delivered again long after they were decided.
 
-use forebay::db::{Pass, Retention};
+use forebay::db::{Retention, RetentionPass};
 use forebay::units::Timestamp;
 
 use super::commands::{Log, send};
@@ -22,7 +22,7 @@ fn a_repeat_whose_outcome_expired_changes_nothing_and_stops_nobody() {
         // Outcomes, and the tombstone that would refuse the second registration.
         let retention = Retention::new(None);
         let expired = stage.runtime.block_on(stage.db.delete_expired(&retention, Timestamp(1 << 62), LONG));
-        assert_eq!(expired, Pass { deleted: 4, ..Pass::default() });
+        assert_eq!(expired, RetentionPass { deleted: 4, ..RetentionPass::default() });
 
         // In every partition of the topic, behind the repeats and beside them.
         let later: Vec<_> = (0..24).map(|number| log.create(4, &format!("user{number}"))).collect();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use forebay::db::{Pass, Retention};
+use forebay::db::{Retention, RetentionPass};
 use forebay::units::Timestamp;
 
 use crate::{Place, outcome};
@@ -14,7 +14,7 @@ use support::sql::{PASSWORD, SqlServer};
 async fn rows_are_enough(owner: String, app: String) {
     Place::server(owner).migrated().await;
     let database = Place::server(app).database().await;
-    assert_eq!(database.lacks().await, Ok(None));
+    assert_eq!(database.missing_requirement().await, Ok(None));
     assert_eq!(database.check_writes().await, Ok(()));
     let mut batch = database.begin().await.unwrap();
     batch.insert_outcomes(&[outcome("one", 1)]).await.unwrap();
@@ -23,8 +23,8 @@ async fn rows_are_enough(owner: String, app: String) {
     assert_eq!(database.set_last_logins(&[("nobody".to_owned(), Timestamp(1))]).await, Ok(0));
     let second = Duration::from_secs(1);
     let retention = Retention { outcomes: second, sessions: second, audit: Some(second) };
-    let pass: Pass = database.delete_expired(&retention, Timestamp::now(), LONG).await;
-    assert!(pass.failed.is_empty() && pass.put_off.is_none(), "{pass:?}");
+    let pass: RetentionPass = database.delete_expired(&retention, Timestamp::now(), LONG).await;
+    assert!(pass.failed.is_empty() && pass.skipped.is_none(), "{pass:?}");
     assert!(database.outcome("one").await.unwrap().is_none(), "expired");
 }
 

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use forebay::db::{AuditRow, Database, Metrics, Pass, Retention};
+use forebay::db::{AuditRow, Database, Metrics, Retention, RetentionPass};
 use forebay::metrics::Registry;
 use forebay::units::Timestamp;
 
@@ -19,7 +19,7 @@ fn seconds() -> Retention {
 }
 
 /// Deletes what is older than `at`.
-async fn before(database: &Database, at: u64) -> Pass {
+async fn before(database: &Database, at: u64) -> RetentionPass {
     database.delete_expired(&seconds(), Timestamp(at + 1000), LONG).await
 }
 
@@ -66,7 +66,10 @@ pub async fn one_pass_deletes_a_large_backlog_and_lets_others_write(place: &Plac
             () = insert(&database, &somebody) => written += 1,
         }
     };
-    assert_eq!(pass, Pass { deleted: 15_000 * 2 + 1_875, audit: 15_000, ..Pass::default() });
+    assert_eq!(
+        pass,
+        RetentionPass { deleted: 15_000 * 2 + 1_875, audit: 15_000, ..RetentionPass::default() }
+    );
     assert_eq!(outcomes_left(&database, &ids).await, ids[15_000..].iter().cloned().collect());
     assert_eq!(database.decided(&ids).await.unwrap().len(), 5_000);
     assert!(written > 0, "nobody could write");
@@ -89,13 +92,17 @@ pub async fn a_pass_whose_time_is_over_says_so_and_the_next_one_goes_on(place: &
     assert_eq!((lag.get(), cut_short.get()), (998, 1));
 
     let rest = database.delete_expired(&seconds(), now, LONG).await;
-    let left = Pass { deleted: 8_000 - pass.deleted, audit: 4_000 - pass.audit, ..Pass::default() };
+    let left = RetentionPass {
+        deleted: 8_000 - pass.deleted,
+        audit: 4_000 - pass.audit,
+        ..RetentionPass::default()
+    };
     assert_eq!(rest, left);
     assert_eq!((lag.get(), cut_short.get()), (0, 1));
     for table in ["command_outcomes", "audit"] {
         assert_eq!(metrics.retention_deleted.with_label_values(&[table]).get(), 4_000, "{table}");
     }
-    assert_eq!(database.delete_expired(&seconds(), now, LONG).await, Pass::default());
+    assert_eq!(database.delete_expired(&seconds(), now, LONG).await, RetentionPass::default());
 }
 
 pub async fn many_rows_of_one_instant_are_no_obstacle(place: &Place) {
@@ -106,8 +113,8 @@ pub async fn many_rows_of_one_instant_are_no_obstacle(place: &Place) {
         batch.insert_outcomes(&ids.iter().map(|id| outcome(id, 7)).collect::<Vec<_>>()).await.unwrap();
         batch.commit().await.unwrap();
     }
-    assert_eq!(before(&database, 7).await, Pass::default());
-    assert_eq!(before(&database, 8).await, Pass { deleted: 3_000, ..Pass::default() });
+    assert_eq!(before(&database, 7).await, RetentionPass::default());
+    assert_eq!(before(&database, 8).await, RetentionPass { deleted: 3_000, ..RetentionPass::default() });
 }
 
 pub async fn two_daemons_that_delete_at_once_do_not_hinder_each_other(place: &Place) {
@@ -169,7 +176,10 @@ pub async fn a_table_that_refuses_keeps_no_other_from_being_cleared(place: &Plac
     decide(&database, &ids).await;
     place.sql("DROP TABLE command_outcomes").await;
     let pass = before(&database, 1_000_000).await;
-    assert!(matches!(*pass.failed, [("command_outcomes", _)]) && !pass.cut_short && !pass.away, "{pass:?}");
+    assert!(
+        matches!(*pass.failed, [("command_outcomes", _)]) && !pass.cut_short && !pass.unavailable,
+        "{pass:?}"
+    );
     assert_eq!(pass.deleted, 0, "no row of the audit goes before its outcome");
 
     let tombstones: Vec<_> =
@@ -203,7 +213,7 @@ pub async fn a_table_that_cannot_be_cleared_shows_how_far_it_is_behind(place: &P
     let lag = |table| metrics.retention_lag.with_label_values(&[table]).get();
     for (now, failures) in [(11_000, 1), (21_000, 2)] {
         let pass = database.delete_expired(&seconds(), Timestamp(now), LONG).await;
-        assert!(matches!(*pass.failed, [("audit", _)]) && !pass.cut_short && !pass.away, "{pass:?}");
+        assert!(matches!(*pass.failed, [("audit", _)]) && !pass.cut_short && !pass.unavailable, "{pass:?}");
         let seconds = i64::try_from(now / 1_000).unwrap() - 1;
         assert_eq!((lag("audit"), lag("command_outcomes")), (seconds, 0));
         assert_eq!(metrics.retention_hit.get(), failures);
@@ -239,7 +249,7 @@ pub async fn nothing_is_deleted_while_migrations_are_pending(place: &Place) {
     decide(&database, &ids).await;
     place.sql("DELETE FROM forebay_migrations WHERE name = '0009_audit_at'").await;
     let pass = before(&database, 10_000).await;
-    assert!(pass.deleted == 0 && pass.put_off.unwrap().contains("forebay migrate"));
+    assert!(pass.deleted == 0 && pass.skipped.unwrap().contains("forebay migrate"));
     database.migrate().await.unwrap();
     assert_eq!(before(&database, 10_000).await.deleted, 16);
 }

@@ -178,20 +178,20 @@ async fn silent(server: &impl SqlServer) {
     proxy.set(Link::CUT);
     for _ in 0..WAITS {
         let away = database.user("ada").await.unwrap_err();
-        assert!(matches!(away, DbError::Away(_)), "{away}");
+        assert!(matches!(away, DbError::Unavailable(_)), "{away}");
     }
     assert!(database.is_open());
-    assert_eq!(database.user("ada").await, Err(DbError::Open));
+    assert_eq!(database.user("ada").await, Err(DbError::BreakerOpen));
     // A transaction is not refused: it has a probe's part.
     let away = database.begin().await.map(drop).unwrap_err();
-    assert!(matches!(away, DbError::Away(_)), "{away}");
+    assert!(matches!(away, DbError::Unavailable(_)), "{away}");
     // However many ask, one at a time waits: a probe. It is not given up while the others ask.
     let mut calls: Vec<_> = (0..100).map(|_| Box::pin(database.holders(Some("ada"), None, None))).collect();
     let mut waiting = 0;
     for call in &mut calls {
         match at_once(call.as_mut()).await {
             None => waiting += 1,
-            Some(refused) => assert_eq!(refused.unwrap_err(), DbError::Open),
+            Some(refused) => assert_eq!(refused.unwrap_err(), DbError::BreakerOpen),
         }
     }
     assert!(waiting <= 1, "{waiting} wait");

@@ -29,7 +29,7 @@ fn poolers(test: &str, direct: &str) -> Option<[PgBouncer; 2]> {
 /// Asks until requests are refused without a connection.
 async fn wait_until_it_is_left_alone(database: &Database) {
     for _ in 0..20 {
-        if database.user("ada").await == Err(DbError::Open) {
+        if database.user("ada").await == Err(DbError::BreakerOpen) {
             assert!(database.is_open());
             return;
         }
@@ -57,7 +57,7 @@ async fn a_pooler_without_its_setting_is_named_before_anything_is_asked_of_it() 
         let behind = Place::server(pooler.url(&direct)).database().await;
         for _ in 0..3 {
             let refused = behind.user("ada").await.unwrap_err();
-            assert!(matches!(refused, DbError::Unfit(_)) && refused.is_transient(), "{refused:?}");
+            assert!(matches!(refused, DbError::PoolerMismatch(_)) && refused.is_transient(), "{refused:?}");
             assert!(refused.to_string().contains(REMEDY), "{refused}");
         }
         // Each of these made a connection: from some on, only now and then one does.

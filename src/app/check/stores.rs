@@ -34,13 +34,13 @@ pub(super) async fn database(config: &Config, registry: &Registry) -> Result<Che
     }
     let metrics = registered(db::Metrics::register(registry))?;
     let asked = tokio::time::timeout(PATIENCE, ask_database(&settings, &metrics)).await;
-    let asked = asked.unwrap_or_else(|_| Err(DbError::Away(format!("no answer within {PATIENCE:?}"))));
+    let asked = asked.unwrap_or_else(|_| Err(DbError::Unavailable(format!("no answer within {PATIENCE:?}"))));
     Ok(match asked {
         Ok(None) => Check::ok(DATABASE, name, "answers, its tables are up to date, and it can be written"),
         Ok(Some(lacking)) => Check::failed(DATABASE, name, "answers, but is not as needed", lacking),
         Err(error) => {
             let cause = match (&error, settings.url.address()) {
-                (DbError::Away(_), Some(address)) => no_connection(address).await,
+                (DbError::Unavailable(_), Some(address)) => no_connection(address).await,
                 _ => None,
             };
             let detail = cause.map_or_else(|| error.to_string(), |cause| format!("{error} ({cause})"));
@@ -51,7 +51,7 @@ pub(super) async fn database(config: &Config, registry: &Registry) -> Result<Che
 
 async fn ask_database(config: &db::Config, metrics: &db::Metrics) -> Result<Option<String>, DbError> {
     let db = Database::connect(config, metrics).await?;
-    if let Some(lacking) = db.lacks().await? {
+    if let Some(lacking) = db.missing_requirement().await? {
         return Ok(Some(lacking));
     }
     // A row that is rolled back.
@@ -72,11 +72,11 @@ async fn no_connection(address: String) -> Option<String> {
 
 fn of_database(error: &DbError) -> &'static str {
     match error {
-        DbError::Away(_) | DbError::Open => {
+        DbError::Unavailable(_) | DbError::BreakerOpen => {
             "start it, or correct host and port in [database] url; see the firewall and the server's log"
         }
         DbError::Busy(_) => "try again; see the server's log and its limit of connections",
-        DbError::Unfit(_) => "change [database] pooler, or the pooler",
+        DbError::PoolerMismatch(_) => "change [database] pooler, or the pooler",
         DbError::Conflict | DbError::Refused(_) => {
             "see user, password and database name in [database] url and password_file, the user's privileges, and \
              docs/errors.md"

@@ -176,7 +176,7 @@ impl Inner {
                 }
             }
         });
-        let late = |_| Err(DbError::Away("login times took too long to write".to_owned()));
+        let late = |_| Err(DbError::Unavailable("login times took too long to write".to_owned()));
         timeout(self.config.timeout, written).await.unwrap_or_else(late)
     }
 

@@ -13,30 +13,30 @@ use crate::backoff::CircuitBreaker;
 
 use super::Database;
 use super::error::DbError;
-use super::lease::Lease;
-use super::meter::Query;
+use super::pooled_connection::PooledConnection;
+use super::query_metrics::Query;
 use super::row::Row;
 use super::value::Value;
 
-/// An open transaction; dropped without [`Batch::commit`] it is rolled back.
-pub struct Batch {
-    lease: Lease,
+/// An open transaction; dropped without [`DbTransaction::commit`] it is rolled back.
+pub struct DbTransaction {
+    lease: PooledConnection,
     gate: Arc<CircuitBreaker>,
     failed: bool,
     /// Users read whose columns are partly in `user_extras`: writing all of their columns settles that.
-    put_off: HashSet<String>,
+    deferred: HashSet<String>,
 }
 
 impl Database {
     /// Begins a transaction.
-    pub async fn begin(&self) -> Result<Batch, DbError> {
-        let mut lease = self.lease().await?;
+    pub async fn begin(&self) -> Result<DbTransaction, DbError> {
+        let mut lease = self.connection().await?;
         lease.begin().await?;
-        Ok(Batch { lease, gate: Arc::clone(&self.gate), failed: false, put_off: HashSet::new() })
+        Ok(DbTransaction { lease, gate: Arc::clone(&self.gate), failed: false, deferred: HashSet::new() })
     }
 }
 
-impl Batch {
+impl DbTransaction {
     /// Makes all of it last. After an error nobody knows whether it did: the outcome rows tell.
     pub async fn commit(mut self) -> Result<(), DbError> {
         if self.failed {
@@ -63,7 +63,7 @@ impl Batch {
     }
 }
 
-impl std::fmt::Debug for Batch {
+impl std::fmt::Debug for DbTransaction {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Batch").field("failed", &self.failed).finish_non_exhaustive()
     }

@@ -3,7 +3,7 @@
 //! A driver's future that is dropped half-way (a time-out, a client that went away) leaves an answer on its way, which
 //! the next question on that connection would take for its own. So a connection is reused only when everything that was
 //! asked on it has been answered; else it is closed, and the server rolls back what was open on it. An answer that makes
-//! the connection useless (`codes::Usefulness`) closes it too.
+//! the connection useless (`codes::ConnectionState`) closes it too.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -14,34 +14,34 @@ use sqlx::{AssertSqlSafe, Database as Driver, Executor, MySql, Postgres, Sqlite}
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
-use super::codes::Usefulness;
+use super::codes::ConnectionState;
 use super::dialect::Dialect;
-use super::error::{DbError, usefulness};
-use super::meter::{Meter, Query};
-use super::pool::Held;
-use super::retired::Retired;
+use super::error::{DbError, connection_state};
+use super::pool::DriverConnection;
+use super::query_metrics::{Query, QueryMetrics};
+use super::retired::RetiredConnections;
 use super::row::Row;
 use super::value::Value;
 use crate::task::TaskSet;
 use crate::units::Span;
 
 /// A connection, held.
-pub(super) struct Lease {
+pub(super) struct PooledConnection {
     /// None only while this is dropped.
-    held: Option<Held>,
+    held: Option<DriverConnection>,
     /// A question was asked and its answer has not been read to its end.
     unanswered: bool,
     /// A transaction was begun and not ended.
     open: bool,
-    terms: Terms,
+    terms: ConnectionContext,
 }
 
 /// What a call on a connection needs beside the connection.
 #[derive(Clone)]
-pub(super) struct Terms {
-    pub(super) meter: Arc<Meter>,
+pub(super) struct ConnectionContext {
+    pub(super) meter: Arc<QueryMetrics>,
     /// Connections that lead to a server that was demoted.
-    pub(super) retired: Arc<Retired>,
+    pub(super) retired: Arc<RetiredConnections>,
     /// Connections on their way back to the pool.
     pub(super) returning: Arc<TaskSet>,
     /// How long a caller waits for the answer to one statement.
@@ -88,16 +88,16 @@ macro_rules! on {
     };
 }
 
-impl Lease {
-    pub(super) fn new(held: Held, terms: Terms) -> Self {
+impl PooledConnection {
+    pub(super) fn new(held: DriverConnection, terms: ConnectionContext) -> Self {
         Self { held: Some(held), unanswered: false, open: false, terms }
     }
 
     pub(super) fn dialect(&self) -> Dialect {
         match self.held {
-            Some(Held::MySql(_)) => Dialect::MySql,
-            Some(Held::Postgres(_)) => Dialect::Postgres,
-            Some(Held::Sqlite(_)) | None => Dialect::Sqlite,
+            Some(DriverConnection::MySql(_)) => Dialect::MySql,
+            Some(DriverConnection::Postgres(_)) => Dialect::Postgres,
+            Some(DriverConnection::Sqlite(_)) | None => Dialect::Sqlite,
         }
     }
 
@@ -120,15 +120,15 @@ impl Lease {
     ) -> Result<Vec<Row>, DbError> {
         let sql = self.dialect().placed(sql);
         self.in_session(query, async |held, kept| match held {
-            Held::MySql(c) => {
+            DriverConnection::MySql(c) => {
                 let rows = bound!(MySql, sql, kept, values).fetch_all(&mut **c).await?;
                 Ok(rows.into_iter().map(Row::MySql).collect())
             }
-            Held::Postgres(c) => {
+            DriverConnection::Postgres(c) => {
                 let rows = bound!(Postgres, sql, kept, values).fetch_all(&mut **c).await?;
                 Ok(rows.into_iter().map(Row::Postgres).collect())
             }
-            Held::Sqlite(c) => {
+            DriverConnection::Sqlite(c) => {
                 let rows = bound!(Sqlite, sql, kept, values).fetch_all(&mut **c).await?;
                 Ok(rows.into_iter().map(Row::Sqlite).collect())
             }
@@ -161,7 +161,7 @@ impl Lease {
         .await
     }
 
-    /// Opens a transaction; dropping the lease before [`Lease::commit`] rolls it back.
+    /// Opens a transaction; dropping the lease before [`PooledConnection::commit`] rolls it back.
     pub(super) async fn begin(&mut self) -> Result<(), DbError> {
         match self.terms.begin_pooled.clone() {
             None => self.run(Query::Begin, self.dialect().begin()).await?,
@@ -188,7 +188,7 @@ impl Lease {
     async fn in_session<T>(
         &mut self,
         query: Query,
-        work: impl AsyncFnOnce(&mut Held, bool) -> Result<T, sqlx::Error>,
+        work: impl AsyncFnOnce(&mut DriverConnection, bool) -> Result<T, sqlx::Error>,
     ) -> Result<T, DbError> {
         let pooled = self.terms.begin_pooled.is_some();
         let alone = pooled && !self.open;
@@ -209,7 +209,7 @@ impl Lease {
     async fn ask<T>(
         &mut self,
         query: Query,
-        work: impl AsyncFnOnce(&mut Held) -> Result<T, sqlx::Error>,
+        work: impl AsyncFnOnce(&mut DriverConnection) -> Result<T, sqlx::Error>,
     ) -> Result<T, DbError> {
         let Some(held) = self.held.as_mut().filter(|_| !self.unanswered) else {
             return Err(DbError::Busy("an earlier statement of this connection failed".to_owned()));
@@ -224,20 +224,20 @@ impl Lease {
                 Ok(answer)
             }
             Ok(Err(error)) => {
-                let usefulness = usefulness(&error);
-                self.unanswered = usefulness != Usefulness::Useful;
+                let usefulness = connection_state(&error);
+                self.unanswered = usefulness != ConnectionState::Usable;
                 let error = DbError::from_sqlx(&error);
-                if usefulness == Usefulness::Demoted && self.terms.retired.all(Instant::now()) {
+                if usefulness == ConnectionState::Demoted && self.terms.retired.all(Instant::now()) {
                     tracing::info!(event = "db.connections_retired", %error, "database connections are replaced");
                 }
                 Err(error)
             }
-            Err(_) => Err(DbError::Away(format!("no answer to `{}` in time", query.as_str()))),
+            Err(_) => Err(DbError::Unavailable(format!("no answer to `{}` in time", query.as_str()))),
         }
     }
 }
 
-impl Drop for Lease {
+impl Drop for PooledConnection {
     fn drop(&mut self) {
         let Some(held) = self.held.take() else { return };
         let reuse = Handle::try_current().ok().filter(|_| !self.unanswered);

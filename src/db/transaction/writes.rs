@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::{Batch, DbError, Query};
+use super::{DbError, DbTransaction, Query};
 use crate::db::read::search;
 use crate::db::rows::{AuditRow, OutcomeRow, ParkedRow, UserRow, Version};
 use crate::db::value::Value;
@@ -30,7 +30,7 @@ const EXTRAS: [&str; 2] = ["name", "extras"];
 const UPDATE_USER: &str = "UPDATE users SET email = ?, phone = ?, password_hash = ?, nickname = ?, is_admin = ?, \
      created_at = ?, updated_at = ?, applied_at = ?, applied_id = ? WHERE name = ?";
 
-impl Batch {
+impl DbTransaction {
     /// New users. A name, an e-mail address or a phone number that is taken is a [`DbError::Conflict`].
     pub async fn insert_users(&mut self, rows: &[UserRow]) -> Result<(), DbError> {
         self.insert(Query::InsertUsers, "users", &users::COLUMNS, "", rows, users::values).await
@@ -46,10 +46,10 @@ impl Batch {
             self.execute(Query::UpdateUsers, UPDATE_USER, &values).await?;
         }
         // What was put off had been laid over what was read: with the row it is written.
-        let settled = rows.iter().filter(|user| self.put_off.contains(&user.name));
+        let settled = rows.iter().filter(|user| self.deferred.contains(&user.name));
         let settled: Vec<String> = settled.map(|user| user.name.clone()).collect();
         self.delete(Query::PutExtras, "user_extras", "name", &settled).await?;
-        self.put_off.retain(|name| !settled.contains(name));
+        self.deferred.retain(|name| !settled.contains(name));
         Ok(())
     }
 
@@ -68,7 +68,7 @@ impl Batch {
 
     /// Puts columns of users off: a JSON object a name, such as `{"nickname":"Ada"}`. Members that were put off before
     /// stay, unless they are named again. Reading a user shows them; [`super::Database::merge_extras`] and the next
-    /// [`Batch::update_users`] of a user that this batch has read write them.
+    /// [`DbTransaction::update_users`] of a user that this batch has read write them.
     pub async fn put_extras(&mut self, rows: &[(String, String)]) -> Result<(), DbError> {
         let names: Vec<String> = rows.iter().map(|(name, _)| name.clone()).collect();
         let mut merged = HashMap::new();

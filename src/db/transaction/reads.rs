@@ -2,13 +2,13 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Batch, DbError, Query, Row};
+use super::{DbError, DbTransaction, Query, Row};
 use crate::db::read::{search, search_decided, unique_holders};
 use crate::db::rows::{Holder, ParkedRow, UserRow, Version};
 use crate::db::value::{Value, texts};
 use crate::db::{shape, users};
 
-impl Batch {
+impl DbTransaction {
     /// Which of these commands were decided before; see [`crate::db::Database::decided`].
     pub async fn decided(&mut self, ids: &[String]) -> Result<HashSet<String>, DbError> {
         let mut found = HashSet::new();
@@ -46,7 +46,7 @@ impl Batch {
         for row in &rows {
             let (user, put_off) = users::user(row)?;
             if put_off {
-                self.put_off.insert(user.name.clone());
+                self.deferred.insert(user.name.clone());
             }
             found.push(user);
         }

@@ -58,7 +58,7 @@ queries! {
 }
 
 /// The metrics, with their label children resolved once.
-pub(super) struct Meter {
+pub(super) struct QueryMetrics {
     query_seconds: HistogramVec,
     /// Of each [`Query`]. Made by the first statement: the buckets of all are hundreds of series.
     durations: [OnceLock<Histogram>; Query::ALL.len()],
@@ -70,7 +70,7 @@ pub(super) struct Meter {
     left_behind: IntCounter,
 }
 
-impl Meter {
+impl QueryMetrics {
     pub(super) fn new(metrics: &Metrics) -> Self {
         let expired = |table: &Table| {
             let table = [table.name()];
