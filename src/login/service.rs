@@ -135,7 +135,7 @@ impl Login {
     /// The account, if it exists and this is its password. Only a wrong password counts against its limits, not what the
     /// daemon itself refused; a password that is recognised was not guessed, and does not get here.
     async fn verify(&self, name: &str, password: Secret, client: IpAddr) -> Result<Account, LoginError> {
-        let tried = self.0.limits.password_try(name, client).await?;
+        let tried = self.0.limits.password_attempt(name, client).await?;
         let compared = self.compare(name, password, client).await;
         if !matches!(compared, Err(LoginError::Wrong)) {
             tried.give_back().await;

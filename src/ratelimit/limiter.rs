@@ -17,11 +17,11 @@ use crate::sync::Mutex;
 use crate::units::Timestamp;
 
 use super::address;
-use super::entry::Entry;
+use super::client_permits::ClientPermits;
 use super::limited::Limited;
 use super::metrics::Metrics;
-use super::settings::{Change, Dated, Setting};
-use super::store::Store;
+use super::settings::{Change, Setting, TimestampedSetting};
+use super::shared_store::SharedStore;
 
 /// Clients that are known at a time, about 500 bytes each. One that is forgotten costs the store a question more.
 const MAX_CLIENTS: u64 = 50_000;
@@ -57,12 +57,12 @@ pub(super) struct Limiter {
     name: &'static str,
     /// The switch of the configuration turns everything off, whatever was said on another day.
     is_on: Arc<AtomicBool>,
-    setting: watch::Sender<Dated>,
+    setting: watch::Sender<TimestampedSetting>,
     /// What the configuration says.
     configured: Mutex<Setting>,
-    clients: Cache<Client, Arc<Entry>>,
+    clients: Cache<Client, Arc<ClientPermits>>,
     digest: KeyedDigest,
-    store: Arc<Store>,
+    store: Arc<SharedStore>,
     rejected: IntCounter,
 }
 
@@ -71,7 +71,7 @@ impl Limiter {
         name: &'static str,
         (is_on, setting): (Arc<AtomicBool>, Setting),
         digest: KeyedDigest,
-        store: Arc<Store>,
+        store: Arc<SharedStore>,
         metrics: &Metrics,
     ) -> Self {
         let full = metrics.clients_hit.clone();
@@ -85,7 +85,7 @@ impl Limiter {
         Self {
             name,
             is_on,
-            setting: watch::Sender::new(Dated::configured(setting)),
+            setting: watch::Sender::new(TimestampedSetting::configured(setting)),
             configured: Mutex::new(setting),
             clients: clients.build(),
             digest,
@@ -95,12 +95,12 @@ impl Limiter {
     }
 
     /// What was said last.
-    pub fn dated(&self) -> Dated {
+    pub fn latest_setting(&self) -> TimestampedSetting {
         *self.setting.borrow()
     }
 
     /// Takes over what was said, unless something later was said meanwhile.
-    pub fn adopt(&self, dated: Dated) {
+    pub fn adopt(&self, dated: TimestampedSetting) {
         self.setting.send_if_modified(|said| {
             let is_later = dated.since >= said.since;
             if is_later {
@@ -113,12 +113,12 @@ impl Limiter {
     /// From now on the configuration says this. It holds unless a change was made at run time.
     pub fn configure(&self, setting: Setting) {
         *self.configured.lock() = setting;
-        self.adopt(Dated::configured(setting));
+        self.adopt(TimestampedSetting::configured(setting));
     }
 
     /// A change at run time that differs from the configuration.
     pub fn change(&self) -> Option<Change> {
-        let (dated, configured) = (self.dated(), *self.configured.lock());
+        let (dated, configured) = (self.latest_setting(), *self.configured.lock());
         let is_changed = dated.since > 0 && dated.setting != configured;
         let (limiter, since, setting) = (self.name, Timestamp(dated.since), dated.setting);
         is_changed.then_some(Change { limiter, since, setting, configured })
@@ -126,7 +126,7 @@ impl Limiter {
 
     /// What holds.
     pub fn setting(&self) -> Setting {
-        let said = self.dated().setting;
+        let said = self.latest_setting().setting;
         Setting { enabled: said.enabled && self.is_on.load(Ordering::Relaxed), ..said }
     }
 
@@ -144,19 +144,19 @@ impl Limiter {
     }
 
     /// Takes one permit, and not one ahead.
-    pub async fn take_exactly(&self, client: Client, rate: Rate) -> Result<Taken, Limited> {
+    pub async fn take_exactly(&self, client: Client, rate: Rate) -> Result<TakenPermit, Limited> {
         let entry = self.entry(client, rate).await;
         let is_shared = self.counted(entry.take_exactly(&self.store, rate).await)?;
-        Ok(Taken { entry, store: Arc::clone(&self.store), rate, is_shared })
+        Ok(TakenPermit { entry, store: Arc::clone(&self.store), rate, is_shared })
     }
 
-    async fn entry(&self, client: Client, rate: Rate) -> Arc<Entry> {
+    async fn entry(&self, client: Client, rate: Rate) -> Arc<ClientPermits> {
         if let Some(entry) = self.clients.get(&client).await {
             return entry;
         }
         let key =
             format!("forebay:ratelimit:{}:{}", self.name, HEXLOWER.encode(&client.digest(&self.digest)));
-        self.clients.get_with(client, async { Arc::new(Entry::new(key, rate)) }).await
+        self.clients.get_with(client, async { Arc::new(ClientPermits::new(key, rate)) }).await
     }
 
     fn counted<T>(&self, decided: Result<T, Limited>) -> Result<T, Limited> {
@@ -165,14 +165,14 @@ impl Limiter {
 }
 
 /// A permit that may be given back.
-pub(super) struct Taken {
-    entry: Arc<Entry>,
-    store: Arc<Store>,
+pub(super) struct TakenPermit {
+    entry: Arc<ClientPermits>,
+    store: Arc<SharedStore>,
     rate: Rate,
     is_shared: bool,
 }
 
-impl Taken {
+impl TakenPermit {
     pub async fn give_back(self) {
         self.entry.give_back(&self.store, self.rate, self.is_shared).await;
     }

@@ -14,16 +14,16 @@
 //! no longer than that may take, and nothing while the store is known to be away.
 
 mod address;
+mod client_permits;
 mod config;
-mod entry;
-mod lease;
 mod limited;
 mod limiter;
 mod metrics;
-mod refill;
+mod permit_lease;
+mod refill_queue;
 mod settings;
+mod shared_store;
 mod sharing;
-mod store;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -40,22 +40,22 @@ pub use address::{Proxies, network};
 pub use config::Config;
 pub use limited::Limited;
 pub use metrics::Metrics;
-pub use settings::{Change, Fault, Setting};
+pub use settings::{Change, Setting, SettingError};
 pub use sharing::NotShared;
 
-use limiter::{Client, Limiter, Taken};
-use store::Store;
+use limiter::{Client, Limiter, TakenPermit};
+use shared_store::SharedStore;
 
 /// A limiter whose setting can be changed at run time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Which {
+pub enum AdjustableLimiter {
     /// Logins.
     Login,
     /// Commands.
     Write,
 }
 
-impl Which {
+impl AdjustableLimiter {
     const ALL: [Self; 2] = [Self::Login, Self::Write];
 
     /// By its name in paths and metrics.
@@ -97,7 +97,7 @@ struct Inner {
     write: Limiter,
     account: Limiter,
     address: Limiter,
-    store: Arc<Store>,
+    store: Arc<SharedStore>,
     /// A change could not be shared.
     unshared: Notify,
 }
@@ -106,15 +106,15 @@ impl Limits {
     /// As the configuration says.
     pub fn new(parts: Parts<'_>) -> Self {
         let Parts { config, kv, timeout, digest, metrics } = parts;
-        let store = Arc::new(Store::new(kv, timeout, metrics));
+        let store = Arc::new(SharedStore::new(kv, timeout, metrics));
         let is_on = Arc::new(AtomicBool::new(config.enabled));
         let limiter = |name, limit, window| {
             let setting = Setting { enabled: true, limit, window };
             Limiter::new(name, (Arc::clone(&is_on), setting), digest.clone(), Arc::clone(&store), metrics)
         };
         Self(Arc::new(Inner {
-            login: limiter(Which::Login.name(), config.login_limit, config.login_window),
-            write: limiter(Which::Write.name(), config.write_limit, config.write_window),
+            login: limiter(AdjustableLimiter::Login.name(), config.login_limit, config.login_window),
+            write: limiter(AdjustableLimiter::Write.name(), config.write_limit, config.write_window),
             account: limiter("account", config.account_failures, config.account_window),
             address: limiter("address", config.address_failures, config.address_window),
             is_on: Arc::clone(&is_on),
@@ -143,7 +143,7 @@ impl Limits {
         let (asked, watched) = (Arc::clone(&self.0.store), Arc::clone(&self.0.store));
         let ask = Task::spawn("ratelimit-refill", async move { asked.refill().await });
         let watch = Task::spawn("ratelimit-store", async move { watched.watch().await });
-        vec![ask, watch, self.listen(kv)]
+        vec![ask, watch, self.sync_changes(kv)]
     }
 
     /// Whether limits can be on at all: the configuration's switch.
@@ -191,14 +191,14 @@ impl Limits {
 
     /// Before a password is compared: one try of this address at this account. It counts as a failure of both until it is
     /// given back, so an address has no more under way than it may fail.
-    pub async fn password_try(&self, name: &str, client: IpAddr) -> Result<PasswordTry, Limited> {
+    pub async fn password_attempt(&self, name: &str, client: IpAddr) -> Result<PasswordAttempt, Limited> {
         // The address first: what it may not try any more does not reach the account.
         let of_address = take(&self.0.address, Client::address(client)).await?;
         match take(&self.0.account, Client::Name(name.into())).await {
-            Ok(of_account) => Ok(PasswordTry([of_address, of_account])),
+            Ok(of_account) => Ok(PasswordAttempt([of_address, of_account])),
             Err(limited) => {
                 // No password was compared.
-                PasswordTry([of_address, None]).give_back().await;
+                PasswordAttempt([of_address, None]).give_back().await;
                 Err(limited)
             }
         }
@@ -206,7 +206,7 @@ impl Limits {
 }
 
 /// None: it is not limited.
-async fn take(limiter: &Limiter, client: Client) -> Result<Option<Taken>, Limited> {
+async fn take(limiter: &Limiter, client: Client) -> Result<Option<TakenPermit>, Limited> {
     match limiter.rate() {
         Some(rate) => limiter.take_exactly(client, rate).await.map(Some),
         None => Ok(None),
@@ -215,9 +215,9 @@ async fn take(limiter: &Limiter, client: Client) -> Result<Option<Taken>, Limite
 
 /// A password that is being tried. Dropped, it was wrong, or whoever sent it hung up.
 #[must_use = "a try that is dropped counts as a failed login"]
-pub struct PasswordTry([Option<Taken>; 2]);
+pub struct PasswordAttempt([Option<TakenPermit>; 2]);
 
-impl PasswordTry {
+impl PasswordAttempt {
     /// It does not count: the password was right, or the daemon refused before it was compared.
     pub async fn give_back(self) {
         for taken in self.0.into_iter().flatten() {

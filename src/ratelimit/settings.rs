@@ -54,7 +54,7 @@ impl fmt::Display for Setting {
 
 /// What is wrong with a member of a document.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault {
+pub struct SettingError {
     /// Its name.
     pub member: String,
     /// What may stand there.
@@ -63,10 +63,10 @@ pub struct Fault {
 
 impl Setting {
     /// Reads a document as it is sent; everything that is wrong, at once.
-    pub fn read(members: &Map<String, Value>) -> Result<Self, Vec<Fault>> {
-        let mut faults = BoundedErrors::<Fault, MAX_ERRORS_PER_BODY>::default();
+    pub fn read(members: &Map<String, Value>) -> Result<Self, Vec<SettingError>> {
+        let mut faults = BoundedErrors::<SettingError, MAX_ERRORS_PER_BODY>::default();
         let mut wrong = |member: &str, detail: &str| {
-            faults.push(Fault { member: shortened(member, MAX_SHOWN), detail: detail.to_owned() });
+            faults.push(SettingError { member: shortened(member, MAX_SHOWN), detail: detail.to_owned() });
         };
         let member = |name: &str| members.get(name).unwrap_or(&Value::Null);
         let enabled = member("enabled").as_bool();
@@ -101,14 +101,14 @@ impl Setting {
 
 /// A setting, and since when it holds: what the configuration says has held since ever.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Dated {
+pub(super) struct TimestampedSetting {
     #[serde(flatten)]
     pub setting: Setting,
     /// Milliseconds since 1970.
     pub since: u64,
 }
 
-impl Dated {
+impl TimestampedSetting {
     pub fn configured(setting: Setting) -> Self {
         Self { setting, since: 0 }
     }
@@ -136,7 +136,7 @@ mod tests {
 
     use super::*;
 
-    fn read(document: Value) -> Result<Setting, Vec<Fault>> {
+    fn read(document: Value) -> Result<Setting, Vec<SettingError>> {
         Setting::read(document.as_object().unwrap())
     }
 
@@ -145,8 +145,8 @@ mod tests {
         let document = json!({"enabled": true, "limit": 500_000, "window": "2m"});
         let setting = read(document.clone()).unwrap();
         assert_eq!(serde_json::to_value(setting).unwrap(), document);
-        let dated = Dated { setting, since: 7 };
-        assert_eq!(Dated::decode(&dated.encode()), Some(dated));
+        let dated = TimestampedSetting { setting, since: 7 };
+        assert_eq!(TimestampedSetting::decode(&dated.encode()), Some(dated));
     }
 
     #[test]
@@ -175,8 +175,11 @@ mod tests {
     #[test]
     fn a_change_is_later_than_what_it_replaces_though_the_clock_was_set_back() {
         let setting = Setting { enabled: true, limit: 1, window: Span::secs(1) };
-        let before = Dated { setting, since: u64::MAX / 2 };
-        assert!(Dated::changed(setting, &before).since > before.since);
-        assert_eq!(Dated::decode(b"{\"enabled\":true,\"limit\":0,\"window\":\"1s\",\"since\":1}"), None);
+        let before = TimestampedSetting { setting, since: u64::MAX / 2 };
+        assert!(TimestampedSetting::changed(setting, &before).since > before.since);
+        assert_eq!(
+            TimestampedSetting::decode(b"{\"enabled\":true,\"limit\":0,\"window\":\"1s\",\"since\":1}"),
+            None
+        );
     }
 }

@@ -8,8 +8,8 @@ use crate::kv::{Kv, KvError};
 use crate::task::Task;
 
 use super::limiter::Limiter;
-use super::settings::{Dated, Setting};
-use super::{Limits, Which};
+use super::settings::{Setting, TimestampedSetting};
+use super::{AdjustableLimiter, Limits};
 
 /// Over which daemons tell one another that a limit was changed.
 const CHANNEL: &str = "forebay:ratelimit";
@@ -26,14 +26,14 @@ pub struct NotShared;
 
 impl Limits {
     /// What holds now.
-    pub fn setting(&self, which: Which) -> Setting {
+    pub fn setting(&self, which: AdjustableLimiter) -> Setting {
         self.limiter(which).setting()
     }
 
     /// Changes a limit: here at once, on every daemon within a second.
-    pub async fn change(&self, which: Which, setting: Setting) -> Result<(), NotShared> {
+    pub async fn change(&self, which: AdjustableLimiter, setting: Setting) -> Result<(), NotShared> {
         let limiter = self.limiter(which);
-        let changed = Dated::changed(setting, &limiter.dated());
+        let changed = TimestampedSetting::changed(setting, &limiter.latest_setting());
         self.adopt(which, changed);
         let shared = match self.0.store.kv() {
             Some(kv) => share(kv, which, &changed).await,
@@ -52,7 +52,7 @@ impl Limits {
     }
 
     /// Keeps up with changes made elsewhere, for as long as the task is held.
-    pub(super) fn listen(&self, kv: Kv) -> Task {
+    pub(super) fn sync_changes(&self, kv: Kv) -> Task {
         let this = self.clone();
         Task::spawn("ratelimit-settings", async move {
             let mut messages = kv.subscribe(CHANNEL);
@@ -85,9 +85,9 @@ impl Limits {
 
     /// Of what holds here and what stands in the store the later one holds in both.
     async fn reconcile(&self, kv: &Kv) -> Result<(), KvError> {
-        for which in Which::ALL {
-            let ours = self.limiter(which).dated();
-            let stored = kv.get(&key(which)).await?.as_deref().and_then(Dated::decode);
+        for which in AdjustableLimiter::ALL {
+            let ours = self.limiter(which).latest_setting();
+            let stored = kv.get(&key(which)).await?.as_deref().and_then(TimestampedSetting::decode);
             match stored {
                 Some(stored) if stored.since >= ours.since => self.adopt(which, stored),
                 None if ours.since == 0 => {}
@@ -98,9 +98,9 @@ impl Limits {
         Ok(())
     }
 
-    fn adopt(&self, which: Which, dated: Dated) {
+    fn adopt(&self, which: AdjustableLimiter, dated: TimestampedSetting) {
         let limiter = self.limiter(which);
-        if limiter.dated().setting != dated.setting {
+        if limiter.latest_setting().setting != dated.setting {
             let Setting { enabled, limit, window } = dated.setting;
             tracing::info!(
                 event = "ratelimit.changed",
@@ -114,19 +114,19 @@ impl Limits {
         limiter.adopt(dated);
     }
 
-    fn limiter(&self, which: Which) -> &Limiter {
+    fn limiter(&self, which: AdjustableLimiter) -> &Limiter {
         match which {
-            Which::Login => &self.0.login,
-            Which::Write => &self.0.write,
+            AdjustableLimiter::Login => &self.0.login,
+            AdjustableLimiter::Write => &self.0.write,
         }
     }
 }
 
-async fn share(kv: &Kv, which: Which, dated: &Dated) -> Result<(), KvError> {
+async fn share(kv: &Kv, which: AdjustableLimiter, dated: &TimestampedSetting) -> Result<(), KvError> {
     kv.set(&key(which), &dated.encode(), FOR_EVER).await?;
     kv.publish(CHANNEL, which.name()).await
 }
 
-fn key(which: Which) -> String {
+fn key(which: AdjustableLimiter) -> String {
     format!("forebay:ratelimit:{}", which.name())
 }

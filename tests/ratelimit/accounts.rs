@@ -14,7 +14,7 @@ const FAILURES: u32 = 20;
 async fn fail(daemon: &Daemon, name: &str, times: u32) -> Vec<bool> {
     let mut tried = Vec::new();
     for _ in 0..times {
-        tried.push(daemon.limits.password_try(name, client(0)).await.is_ok());
+        tried.push(daemon.limits.password_attempt(name, client(0)).await.is_ok());
     }
     tried
 }
@@ -28,12 +28,12 @@ async fn an_account_is_tried_so_often_and_no_more_wherever_it_is_tried() {
         let daemon = &daemons[number as usize % 2];
         // Somebody knows the password, which uses up nothing.
         for _ in 0..5 {
-            daemon.limits.password_try("ada", client(0)).await.unwrap().give_back().await;
+            daemon.limits.password_attempt("ada", client(0)).await.unwrap().give_back().await;
         }
         assert_eq!(fail(daemon, "ada", 1).await, [true], "{number}");
     }
     for daemon in &daemons {
-        let limited = daemon.limits.password_try("ada", client(0)).await.err().unwrap();
+        let limited = daemon.limits.password_attempt("ada", client(0)).await.err().unwrap();
         // A twentieth of a quarter of an hour.
         assert!(limited.retry_after <= Duration::from_secs(45), "{limited:?}");
         assert_eq!(daemon.rejected("account"), 1);
@@ -50,7 +50,7 @@ async fn each_daemon_counts_failures_for_itself_while_redis_is_away_and_those_of
     assert_eq!(fail(&daemon, "ada", FAILURES / 2).await, vec![true; 10]);
     server.kill9();
     for _ in 0..5 {
-        daemon.limits.password_try("ada", client(0)).await.unwrap().give_back().await;
+        daemon.limits.password_attempt("ada", client(0)).await.unwrap().give_back().await;
     }
     assert_eq!(fail(&daemon, "ada", FAILURES / 2).await, vec![true; 10]);
     assert_eq!(fail(&daemon, "ada", 1).await, [false]);

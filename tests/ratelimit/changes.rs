@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use forebay::ratelimit::{NotShared, Setting, Which};
+use forebay::ratelimit::{AdjustableLimiter, NotShared, Setting};
 use forebay::units::Span;
 
 use super::stage::{DAY, Daemon, LONG, accepted, client, document, forebay, post, until, writes};
@@ -135,11 +135,13 @@ async fn under_load_a_raised_limit_frees_and_a_lowered_one_holds() {
         .await;
     };
     all_refuse().await;
-    daemons[0].limits.change(Which::Write, setting(15_000)).await.unwrap();
-    until("the other knows", async || daemons[1].limits.setting(Which::Write) == setting(15_000)).await;
+    daemons[0].limits.change(AdjustableLimiter::Write, setting(15_000)).await.unwrap();
+    until("the other knows", async || daemons[1].limits.setting(AdjustableLimiter::Write) == setting(15_000))
+        .await;
     all_refuse().await;
-    daemons[1].limits.change(Which::Write, setting(100)).await.unwrap();
-    until("the other knows", async || daemons[0].limits.setting(Which::Write) == setting(100)).await;
+    daemons[1].limits.change(AdjustableLimiter::Write, setting(100)).await.unwrap();
+    until("the other knows", async || daemons[0].limits.setting(AdjustableLimiter::Write) == setting(100))
+        .await;
     all_refuse().await;
     over.store(true, Ordering::Relaxed);
     let mut accepted = 0;
@@ -170,7 +172,7 @@ async fn requests_under_way_while_the_limit_changes_do_not_hold_each_other_up() 
     let mut questions = Vec::new();
     for change in 0..100 {
         let before = daemon.questions();
-        daemon.limits.change(Which::Write, setting(10 + change % 2)).await.unwrap();
+        daemon.limits.change(AdjustableLimiter::Write, setting(10 + change % 2)).await.unwrap();
         until("it refuses", async || !daemon.writes(client(0)).await).await;
         questions.push(daemon.questions() - before);
     }
@@ -191,20 +193,24 @@ async fn changes_are_known_through_a_lost_connection_and_the_last_one_holds() {
     let near = Daemon::on(&server.url(), &writes(10, DAY));
     let timeout = Duration::from_millis(200);
     let far = Daemon::with(&format!("redis://{}", proxy.address()), false, &writes(10, DAY), timeout);
-    near.limits.change(Which::Write, setting(11)).await.unwrap();
-    until("it is known", async || far.limits.setting(Which::Write) == setting(11)).await;
+    near.limits.change(AdjustableLimiter::Write, setting(11)).await.unwrap();
+    until("it is known", async || far.limits.setting(AdjustableLimiter::Write) == setting(11)).await;
     proxy.set(Link::CUT);
-    near.limits.change(Which::Write, setting(12)).await.unwrap();
-    assert_eq!(far.limits.change(Which::Login, setting(13)).await, Err(NotShared));
+    near.limits.change(AdjustableLimiter::Write, setting(12)).await.unwrap();
+    assert_eq!(far.limits.change(AdjustableLimiter::Login, setting(13)).await, Err(NotShared));
     proxy.reset();
     proxy.heal();
-    until("the near one's is known", async || far.limits.setting(Which::Write) == setting(12)).await;
-    until("the far one's too", async || near.limits.setting(Which::Login) == setting(13)).await;
+    until("the near one's is known", async || far.limits.setting(AdjustableLimiter::Write) == setting(12))
+        .await;
+    until("the far one's too", async || near.limits.setting(AdjustableLimiter::Login) == setting(13)).await;
     // Both changed one limit, one of them without the other's knowledge: the last change wins at both.
     proxy.set(Link::CUT);
-    near.limits.change(Which::Write, setting(20)).await.unwrap();
-    assert_eq!(far.limits.change(Which::Write, setting(21)).await, Err(NotShared));
+    near.limits.change(AdjustableLimiter::Write, setting(20)).await.unwrap();
+    assert_eq!(far.limits.change(AdjustableLimiter::Write, setting(21)).await, Err(NotShared));
     proxy.reset();
     proxy.heal();
-    until("one wins", async || near.limits.setting(Which::Write) == far.limits.setting(Which::Write)).await;
+    until("one wins", async || {
+        near.limits.setting(AdjustableLimiter::Write) == far.limits.setting(AdjustableLimiter::Write)
+    })
+    .await;
 }

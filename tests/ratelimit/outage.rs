@@ -75,7 +75,7 @@ async fn a_redis_that_hangs_costs_few_one_time_out_and_all_others_nothing() {
     // Now that it is known: new clients, and accounts, while one looks after Redis again and again.
     for n in 100..3_000 {
         assert_eq!(at_once(daemon.writes(client(n))).await, Some(true), "nobody waits");
-        let tried = at_once(daemon.limits.password_try(&n.to_string(), client(n))).await;
+        let tried = at_once(daemon.limits.password_attempt(&n.to_string(), client(n))).await;
         assert!(tried.is_some_and(|tried| tried.is_ok()), "nobody waits");
     }
     proxy.heal();

@@ -101,7 +101,7 @@ async fn keys_hold_nobodys_address_or_name_and_end() {
     let daemon = Daemon::on(&server.url(), &writes(100, DAY));
     assert!(daemon.writes(client(1)).await);
     assert!(daemon.limits.write(Some("ada"), client(1)).await.is_ok());
-    drop(daemon.limits.password_try("grace", client(1)).await.unwrap());
+    drop(daemon.limits.password_attempt("grace", client(1)).await.unwrap());
     let keys = server.ask(&["EVAL", "return table.concat(redis.call('KEYS', '*'), ' ')", "0"]).unwrap();
     assert_eq!(keys.matches("forebay:ratelimit:").count(), 4, "{keys}");
     for secret in ["10.0.0.1", "ada", "grace"] {

@@ -5,7 +5,7 @@ use crate::http::body::Bodies;
 use crate::http::problem::{Place, Problem};
 use crate::http::server::service::MatchedRequest;
 use crate::http::{form, problem, respond};
-use crate::ratelimit::{Fault, Limits, Setting, Which};
+use crate::ratelimit::{AdjustableLimiter, Limits, Setting, SettingError};
 
 /// Three members take less than a hundred.
 const MAX_BODY: usize = 4 << 10;
@@ -29,7 +29,7 @@ pub async fn put(
     if setting.enabled && !limits.is_on() {
         let detail =
             "It must be false: [rate_limit] enabled = false in the configuration turns all limits off.";
-        return Err(invalid(&[Fault { member: "enabled".to_owned(), detail: detail.to_owned() }]));
+        return Err(invalid(&[SettingError { member: "enabled".to_owned(), detail: detail.to_owned() }]));
     }
     let before = limits.setting(which);
     let changed = limits.change(which, setting).await;
@@ -53,15 +53,15 @@ pub async fn put(
     Ok(respond::json(&limits.setting(which)))
 }
 
-fn found<'a>(limits: Option<&'a Limits>, name: &str) -> Result<(&'a Limits, Which), Problem> {
-    let found = limits.zip(Which::named(name));
+fn found<'a>(limits: Option<&'a Limits>, name: &str) -> Result<(&'a Limits, AdjustableLimiter), Problem> {
+    let found = limits.zip(AdjustableLimiter::named(name));
     found.ok_or_else(|| Problem::new(&problem::NOT_FOUND, "There are `login` and `write`."))
 }
 
-fn invalid(faults: &[Fault]) -> Problem {
+fn invalid(faults: &[SettingError]) -> Problem {
     let mut problem = Problem::new(&problem::INVALID_LIMIT, "See `errors` for each member.");
     problem.field = faults.first().map(|fault| fault.member.clone().into());
-    let place = |fault: &Fault| Place::new(format!("/{}", fault.member), &*fault.detail);
+    let place = |fault: &SettingError| Place::new(format!("/{}", fault.member), &*fault.detail);
     problem.errors = faults.iter().map(place).collect();
     problem
 }

@@ -84,7 +84,7 @@ pub async fn set_password<C: CommandService>(
     let change = users::password_change(members, name).map_err(UserError::Invalid)?;
     // The old password is no easier to guess here than at a login.
     let tried = match &api.limits {
-        Some(limits) if change.old.is_some() => Some(limits.password_try(name, client).await?),
+        Some(limits) if change.old.is_some() => Some(limits.password_attempt(name, client).await?),
         _ => None,
     };
     let outcome = users.set_password(name, change, caller.is_admin(), context).await;

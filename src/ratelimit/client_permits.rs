@@ -8,13 +8,13 @@ use tokio::time::{Instant, timeout_at};
 use crate::kv::{PermitReply, PermitRequest, Rate};
 use crate::sync::{Mutex, MutexGuard};
 
-use super::lease::{Ask, Lease, Look};
 use super::limited::Limited;
-use super::refill::Question;
-use super::store::Store;
+use super::permit_lease::{LeaseDecision, PermitLease, RefillAmount};
+use super::refill_queue::RefillRequest;
+use super::shared_store::SharedStore;
 
 /// Shared by the requests of one client.
-pub(super) struct Entry {
+pub(super) struct ClientPermits {
     /// Of the shared bucket.
     key: String,
     state: Mutex<State>,
@@ -22,12 +22,12 @@ pub(super) struct Entry {
 }
 
 struct State {
-    lease: Lease,
+    lease: PermitLease,
     is_refilling: bool,
 }
 
 /// A refill under way. However it ends, the next one may begin, and requests that wait check the lease again.
-struct Refill(Arc<Entry>);
+struct Refill(Arc<ClientPermits>);
 
 impl Drop for Refill {
     fn drop(&mut self) {
@@ -36,9 +36,9 @@ impl Drop for Refill {
     }
 }
 
-impl Entry {
+impl ClientPermits {
     pub fn new(key: String, rate: Rate) -> Self {
-        let state = State { lease: Lease::new(rate), is_refilling: false };
+        let state = State { lease: PermitLease::new(rate), is_refilling: false };
         Self { key, state: Mutex::new(state), refilled: Notify::new() }
     }
 
@@ -47,7 +47,7 @@ impl Entry {
     /// requests that went on under different limits would take each other's leases away without end.
     pub async fn take(
         self: &Arc<Self>,
-        store: &Arc<Store>,
+        store: &Arc<SharedStore>,
         rate: impl Fn() -> Option<Rate>,
         count: u64,
     ) -> Result<(), Limited> {
@@ -67,50 +67,57 @@ impl Entry {
     }
 
     /// None: the lease is being filled.
-    fn look(self: &Arc<Self>, store: &Arc<Store>, rate: Rate, count: u64) -> Option<Result<(), Limited>> {
+    fn look(
+        self: &Arc<Self>,
+        store: &Arc<SharedStore>,
+        rate: Rate,
+        count: u64,
+    ) -> Option<Result<(), Limited>> {
         let now = store.now();
         let mut state = self.state();
         match state.lease.take(rate, count, now) {
-            Look::Granted => Some(Ok(())),
-            Look::Refused(limited) => Some(Err(limited)),
-            Look::Short if store.is_away() => Some(state.lease.decide_alone(rate, count, now)),
-            Look::Short if state.is_refilling => None,
-            Look::Short => {
+            LeaseDecision::Granted => Some(Ok(())),
+            LeaseDecision::Refused(limited) => Some(Err(limited)),
+            LeaseDecision::Insufficient if store.is_unavailable() => {
+                Some(state.lease.decide_alone(rate, count, now))
+            }
+            LeaseDecision::Insufficient if state.is_refilling => None,
+            LeaseDecision::Insufficient => {
                 state.is_refilling = true;
-                let ask = state.lease.ask(count, now);
+                let ask = state.lease.refill_amount(count, now);
                 // Its end is noted in the state, too.
                 drop(state);
-                let is_asked = store.questions().put(self.question(rate, ask)).is_ok();
+                let is_asked = store.refills().put(self.refill_request(rate, ask)).is_ok();
                 (!is_asked).then(|| self.state().lease.decide_alone(rate, count, now))
             }
         }
     }
 
     /// What fills the lease.
-    fn question(self: &Arc<Self>, rate: Rate, ask: Ask) -> Question {
+    fn refill_request(self: &Arc<Self>, rate: Rate, ask: RefillAmount) -> RefillRequest {
         let spend = PermitRequest { key: self.key.clone(), rate, need: ask.need, extra: ask.extra };
         let refill = Refill(Arc::clone(self));
         let answered =
-            move |spent: PermitReply, now: u64| refill.0.state().lease.answered(rate, ask, spent, now);
-        Question { spend, answered: Box::new(answered) }
+            move |spent: PermitReply, now: u64| refill.0.state().lease.refilled(rate, ask, spent, now);
+        RefillRequest { spend, answered: Box::new(answered) }
     }
 
     /// Takes one permit out of the shared bucket itself; says whether it was that one that granted it.
-    pub async fn take_exactly(&self, store: &Store, rate: Rate) -> Result<bool, Limited> {
-        if !store.is_away()
+    pub async fn take_exactly(&self, store: &SharedStore, rate: Rate) -> Result<bool, Limited> {
+        if !store.is_unavailable()
             && let Some(spent) = store.spend_one(&self.key, rate).await
         {
             if spent.granted == 0 {
                 return Err(Limited::after(spent.retry_after));
             }
-            self.state().lease.note(rate, 1, store.now());
+            self.state().lease.record(rate, 1, store.now());
             return Ok(true);
         }
         self.state().lease.decide_alone(rate, 1, store.now()).map(|()| false)
     }
 
     /// Puts one permit back where it was taken.
-    pub async fn give_back(&self, store: &Store, rate: Rate, is_shared: bool) {
+    pub async fn give_back(&self, store: &SharedStore, rate: Rate, is_shared: bool) {
         self.state().lease.give_back(rate, 1, store.now());
         if is_shared {
             store.give_back(&self.key, rate, 1).await;

@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use crate::kv::{Kv, KvError, PermitReply, PermitRequest, Rate};
 
 use super::metrics::Metrics;
-use super::refill::Questions;
+use super::refill_queue::RefillQueue;
 
 /// Between two looks at a store that is away. Most of them cost nothing: the store's own breaker refuses them.
 const LOOK: Duration = Duration::from_millis(50);
@@ -18,27 +18,27 @@ const LOOK_KEY: &str = "forebay:ratelimit:look";
 const LOOK_RATE: Rate = Rate { limit: 1, window: Duration::from_millis(1) };
 
 /// The store, and whether it is away: then nobody asks it, and nobody waits for it, but one who looks.
-pub(super) struct Store {
+pub(super) struct SharedStore {
     kv: Option<Kv>,
     timeout: Duration,
-    is_away: AtomicBool,
+    is_unavailable: AtomicBool,
     went_away: Notify,
     /// Of leases that are to be filled.
-    questions: Questions,
+    questions: RefillQueue,
     /// 1 while every daemon counts for itself.
     fallback: IntGauge,
     begun: Instant,
 }
 
-impl Store {
+impl SharedStore {
     /// `timeout`: nobody waits longer.
     pub fn new(kv: Option<Kv>, timeout: Duration, metrics: &Metrics) -> Self {
         let is_away = kv.is_none();
         let fallback = metrics.fallback.clone();
         fallback.set(is_away.into());
-        let questions = Questions::new(metrics.questions_hit.clone());
+        let questions = RefillQueue::new(metrics.questions_hit.clone());
         let (is_away, went_away) = (AtomicBool::new(is_away), Notify::new());
-        Self { kv, timeout, is_away, went_away, questions, fallback, begun: Instant::now() }
+        Self { kv, timeout, is_unavailable: is_away, went_away, questions, fallback, begun: Instant::now() }
     }
 
     pub fn kv(&self) -> Option<&Kv> {
@@ -49,12 +49,12 @@ impl Store {
         self.timeout
     }
 
-    pub fn questions(&self) -> &Questions {
+    pub fn refills(&self) -> &RefillQueue {
         &self.questions
     }
 
-    pub fn is_away(&self) -> bool {
-        self.is_away.load(Ordering::Relaxed)
+    pub fn is_unavailable(&self) -> bool {
+        self.is_unavailable.load(Ordering::Relaxed)
     }
 
     /// Microseconds of this process's own clock.
@@ -76,7 +76,7 @@ impl Store {
 
     /// What is not given back comes back with time.
     pub async fn give_back(&self, key: &str, rate: Rate, count: u64) {
-        let Some(kv) = self.kv.as_ref().filter(|_| !self.is_away()) else { return };
+        let Some(kv) = self.kv.as_ref().filter(|_| !self.is_unavailable()) else { return };
         if let Err(error) = kv.return_permits(key, rate, count).await {
             self.failed(&error);
         }
@@ -89,7 +89,7 @@ impl Store {
             let (calls, answered): (Vec<_>, Vec<_>) =
                 questions.into_iter().map(|question| (question.spend, question.answered)).unzip();
             // Clients that wait behind a call that failed are released at once.
-            let answers = match self.is_away() {
+            let answers = match self.is_unavailable() {
                 true => None,
                 false => self.spend_all(&calls).await,
             };
@@ -100,7 +100,7 @@ impl Store {
     }
 
     fn failed(&self, error: &KvError) {
-        if !self.is_away.swap(true, Ordering::Relaxed) {
+        if !self.is_unavailable.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 event = "ratelimit.fallback",
                 %error,
@@ -116,11 +116,11 @@ impl Store {
         let Some(kv) = &self.kv else { return };
         loop {
             self.went_away.notified().await;
-            while self.is_away() {
+            while self.is_unavailable() {
                 tokio::time::sleep(LOOK).await;
                 if kv.take_permits(LOOK_KEY, LOOK_RATE, 0, 0).await.is_ok() {
                     tracing::info!(event = "ratelimit.shared", "daemons share their counts again");
-                    self.is_away.store(false, Ordering::Relaxed);
+                    self.is_unavailable.store(false, Ordering::Relaxed);
                     self.fallback.set(0);
                 }
             }

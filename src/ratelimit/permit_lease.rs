@@ -19,7 +19,7 @@ const MIN_LIFE: Duration = Duration::from_millis(250);
 const PART_OF_LIMIT: u64 = 100;
 
 /// What is known here of one client's limit. Times are microseconds of the process's own clock.
-pub(super) struct Lease {
+pub(super) struct PermitLease {
     rate: Rate,
     /// Permits of this lease, and how many are left.
     taken: u64,
@@ -40,28 +40,28 @@ struct Refusal {
 }
 
 /// What a look at the lease leads to.
-pub(super) enum Look {
+pub(super) enum LeaseDecision {
     Granted,
     Refused(Limited),
     /// There are too few.
-    Short,
+    Insufficient,
 }
 
 /// What to ask the shared bucket for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Ask {
+pub(super) struct RefillAmount {
     pub need: u64,
     pub extra: u64,
 }
 
-impl Lease {
+impl PermitLease {
     /// Nothing yet.
     pub fn new(rate: Rate) -> Self {
         Self { rate, taken: 0, left: 0, begun: 0, extra: 0, refusal: None, local: Bucket::default() }
     }
 
     /// Takes this many permits if they are here.
-    pub fn take(&mut self, rate: Rate, count: u64, now: u64) -> Look {
+    pub fn take(&mut self, rate: Rate, count: u64, now: u64) -> LeaseDecision {
         if rate != self.rate {
             // Another limit: what is here was taken under the old one.
             *self = Self { local: self.local, ..Self::new(rate) };
@@ -70,18 +70,18 @@ impl Lease {
         if count <= left {
             self.left = left - count;
             self.local.record(rate, count, now);
-            return Look::Granted;
+            return LeaseDecision::Granted;
         }
         match self.refusal {
             Some(refusal) if now < refusal.until && count - left >= refusal.need => {
-                Look::Refused(Limited::after(Duration::from_micros(refusal.until - now)))
+                LeaseDecision::Refused(Limited::after(Duration::from_micros(refusal.until - now)))
             }
-            _ => Look::Short,
+            _ => LeaseDecision::Insufficient,
         }
     }
 
     /// What to ask for, so that this many can be granted.
-    pub fn ask(&mut self, count: u64, now: u64) -> Ask {
+    pub fn refill_amount(&mut self, count: u64, now: u64) -> RefillAmount {
         let (left, age) = (self.left(now), now.saturating_sub(self.begun));
         self.extra = match self.taken {
             0 => 0,
@@ -92,11 +92,11 @@ impl Lease {
             _ => self.extra,
         };
         self.extra = self.extra.min(self.rate.limit / PART_OF_LIMIT);
-        Ask { need: count - left.min(count), extra: self.extra }
+        RefillAmount { need: count - left.min(count), extra: self.extra }
     }
 
     /// The answer to that.
-    pub fn answered(&mut self, rate: Rate, ask: Ask, spent: PermitReply, now: u64) {
+    pub fn refilled(&mut self, rate: Rate, ask: RefillAmount, spent: PermitReply, now: u64) {
         if rate != self.rate {
             return;
         }
@@ -116,7 +116,7 @@ impl Lease {
     }
 
     /// Notes what the shared bucket granted for this one request.
-    pub fn note(&mut self, rate: Rate, count: u64, now: u64) {
+    pub fn record(&mut self, rate: Rate, count: u64, now: u64) {
         self.local.record(rate, count, now);
     }
 
@@ -143,25 +143,25 @@ mod tests {
     /// Of its leases.
     const LIFE: u64 = 1_000_000;
 
-    fn is_granted(lease: &mut Lease, count: u64, now: u64) -> bool {
-        matches!(lease.take(RATE, count, now), Look::Granted)
+    fn is_granted(lease: &mut PermitLease, count: u64, now: u64) -> bool {
+        matches!(lease.take(RATE, count, now), LeaseDecision::Granted)
     }
 
     /// Asks a bucket that has everything.
-    fn refill(lease: &mut Lease, count: u64, now: u64) -> Ask {
-        let ask = lease.ask(count, now);
+    fn refill(lease: &mut PermitLease, count: u64, now: u64) -> RefillAmount {
+        let ask = lease.refill_amount(count, now);
         let spent = PermitReply { granted: ask.need + ask.extra, retry_after: Duration::ZERO };
-        lease.answered(RATE, ask, spent, now);
+        lease.refilled(RATE, ask, spent, now);
         ask
     }
 
     /// Requests one by one, so many in each microsecond-long turn of a lease's life; how many were asked for in all.
-    fn asked_for(lease: &mut Lease, every: u64, from: u64, requests: u64) -> u64 {
+    fn asked_for(lease: &mut PermitLease, every: u64, from: u64, requests: u64) -> u64 {
         let mut asked = 0;
         for number in 0..requests {
             let now = from + number * every;
             if !is_granted(lease, 1, now) {
-                let Ask { need, extra } = refill(lease, 1, now);
+                let RefillAmount { need, extra } = refill(lease, 1, now);
                 asked += need + extra;
                 assert!(is_granted(lease, 1, now));
             }
@@ -171,13 +171,13 @@ mod tests {
 
     #[test]
     fn a_client_that_comes_seldom_is_asked_for_one_by_one() {
-        let mut lease = Lease::new(RATE);
+        let mut lease = PermitLease::new(RATE);
         assert_eq!(asked_for(&mut lease, LIFE, 0, 1_000), 1_000);
     }
 
     #[test]
     fn a_busy_client_is_asked_for_seldom_and_little_is_lost() {
-        let mut lease = Lease::new(RATE);
+        let mut lease = PermitLease::new(RATE);
         // 500 in the life of a lease.
         let asked = asked_for(&mut lease, LIFE / 500, 0, 50_000);
         assert!((50_000..51_500).contains(&asked), "{asked}");
@@ -195,17 +195,17 @@ mod tests {
 
     #[test]
     fn a_lease_is_a_hundredth_of_the_limit_at_most() {
-        let mut lease = Lease::new(RATE);
+        let mut lease = PermitLease::new(RATE);
         for _ in 0..30 {
             refill(&mut lease, 1, 5);
             lease.left = 0;
         }
-        assert_eq!(lease.ask(1, 5), Ask { need: 1, extra: RATE.limit / 100 });
+        assert_eq!(lease.refill_amount(1, 5), RefillAmount { need: 1, extra: RATE.limit / 100 });
     }
 
     #[test]
     fn what_is_not_spent_in_time_is_void() {
-        let mut lease = Lease::new(RATE);
+        let mut lease = PermitLease::new(RATE);
         refill(&mut lease, 10, 5);
         assert!(is_granted(&mut lease, 1, 4 + LIFE));
         assert!(!is_granted(&mut lease, 1, 5 + LIFE));
@@ -213,32 +213,35 @@ mod tests {
 
     #[test]
     fn a_refusal_stands_for_its_time_for_all_who_need_as_many() {
-        let mut lease = Lease::new(RATE);
-        let ask = lease.ask(10, 0);
-        lease.answered(RATE, ask, PermitReply { granted: 0, retry_after: Duration::from_micros(100) }, 5);
-        assert!(matches!(lease.take(RATE, 10, 104), Look::Refused(_)));
-        assert!(matches!(lease.take(RATE, 11, 104), Look::Refused(_)));
-        assert!(matches!(lease.take(RATE, 9, 104), Look::Short), "fewer may be there");
-        assert!(matches!(lease.take(RATE, 10, 105), Look::Short), "it is over");
+        let mut lease = PermitLease::new(RATE);
+        let ask = lease.refill_amount(10, 0);
+        lease.refilled(RATE, ask, PermitReply { granted: 0, retry_after: Duration::from_micros(100) }, 5);
+        assert!(matches!(lease.take(RATE, 10, 104), LeaseDecision::Refused(_)));
+        assert!(matches!(lease.take(RATE, 11, 104), LeaseDecision::Refused(_)));
+        assert!(matches!(lease.take(RATE, 9, 104), LeaseDecision::Insufficient), "fewer may be there");
+        assert!(matches!(lease.take(RATE, 10, 105), LeaseDecision::Insufficient), "it is over");
     }
 
     #[test]
     fn under_another_limit_nothing_of_before_counts_here() {
-        let mut lease = Lease::new(RATE);
-        let ask = lease.ask(1, 0);
+        let mut lease = PermitLease::new(RATE);
+        let ask = lease.refill_amount(1, 0);
         let other = Rate { limit: 7, ..RATE };
-        assert!(matches!(lease.take(other, 1, 0), Look::Short));
-        lease.answered(RATE, ask, PermitReply { granted: 9, retry_after: Duration::ZERO }, 0);
-        assert!(matches!(lease.take(other, 1, 0), Look::Short), "an answer to the old question");
+        assert!(matches!(lease.take(other, 1, 0), LeaseDecision::Insufficient));
+        lease.refilled(RATE, ask, PermitReply { granted: 9, retry_after: Duration::ZERO }, 0);
+        assert!(
+            matches!(lease.take(other, 1, 0), LeaseDecision::Insufficient),
+            "an answer to the old question"
+        );
     }
 
     #[test]
     fn alone_it_counts_what_was_granted_before() {
         let rate = Rate { limit: 10, window: Duration::from_secs(1000) };
-        let mut lease = Lease::new(rate);
-        let ask = lease.ask(6, 0);
-        lease.answered(rate, ask, PermitReply { granted: 6, retry_after: Duration::ZERO }, 0);
-        assert!(matches!(lease.take(rate, 6, 0), Look::Granted));
+        let mut lease = PermitLease::new(rate);
+        let ask = lease.refill_amount(6, 0);
+        lease.refilled(rate, ask, PermitReply { granted: 6, retry_after: Duration::ZERO }, 0);
+        assert!(matches!(lease.take(rate, 6, 0), LeaseDecision::Granted));
         assert!(lease.decide_alone(rate, 4, 0).is_ok());
         assert!(lease.decide_alone(rate, 1, 0).is_err());
     }

@@ -12,27 +12,27 @@ const WAITING: usize = 10_000;
 const AT_ONCE: usize = 500;
 
 /// A lease that is to be filled.
-pub(super) struct Question {
+pub(super) struct RefillRequest {
     pub spend: PermitRequest,
     /// Called with the store's answer and its instant (see `Store::now`); dropped when there is no answer.
     pub answered: Box<dyn FnOnce(PermitReply, u64) + Send>,
 }
 
 /// Both ends of the queue.
-pub(super) struct Questions {
-    sender: mpsc::Sender<Question>,
-    waiting: Mutex<mpsc::Receiver<Question>>,
+pub(super) struct RefillQueue {
+    sender: mpsc::Sender<RefillRequest>,
+    waiting: Mutex<mpsc::Receiver<RefillRequest>>,
     full: IntCounter,
 }
 
-impl Questions {
+impl RefillQueue {
     pub fn new(full: IntCounter) -> Self {
         let (sender, waiting) = mpsc::channel(WAITING);
         Self { sender, waiting: Mutex::new(waiting), full }
     }
 
     /// An error: there is no room.
-    pub fn put(&self, question: Question) -> Result<(), Question> {
+    pub fn put(&self, question: RefillRequest) -> Result<(), RefillRequest> {
         self.sender.try_send(question).map_err(|error| {
             self.full.inc();
             error.into_inner()
@@ -40,7 +40,7 @@ impl Questions {
     }
 
     /// The questions of the next call; waits for the first one.
-    pub async fn next(&self) -> Vec<Question> {
+    pub async fn next(&self) -> Vec<RefillRequest> {
         let mut questions = Vec::with_capacity(AT_ONCE);
         self.waiting.lock().await.recv_many(&mut questions, AT_ONCE).await;
         questions
