@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use forebay::auth;
-use forebay::auth::{Authenticator, AuthenticatorParts, CacheGenerations, Claims, Keyring, Keys, Mode, Use};
+use forebay::auth::{
+    Authenticator, AuthenticatorParts, CacheGenerations, Claims, Keyring, Keys, Mode, TokenUse,
+};
 use forebay::metrics::Registry;
 use forebay::units::Timestamp;
 
@@ -61,7 +63,7 @@ fn compare(what: &'static str, key: &str, limit: Limit) -> Outcome {
     let verified = || {
         let began = Instant::now();
         for n in 0..CALLS as usize {
-            keys.verify(&tokens[n % TOKENS], Use::Access).expect("a good token");
+            keys.verify(&tokens[n % TOKENS], TokenUse::Access).expect("a good token");
         }
         began.elapsed() / CALLS
     };
@@ -83,5 +85,5 @@ fn compare(what: &'static str, key: &str, limit: Limit) -> Outcome {
 
 fn token(keys: &Keys, number: usize) -> String {
     let claims = Claims::new(&format!("user-{number}"), Timestamp::now(), 3600);
-    keys.sign(&claims, Use::Access).expect("a token")
+    keys.sign(&claims, TokenUse::Access).expect("a token")
 }

@@ -62,7 +62,7 @@ impl Auth {
             metrics: &metrics,
         });
         let mut tasks = limits.watch();
-        tasks.push(authenticator.watch_files());
+        tasks.push(authenticator.reload_on_change());
         let with_keys = stores.filter(|_| keyring.keys().is_some());
         let metrics = wiring.metrics(login::Metrics::register)?;
         let login = with_keys.map(|stores| {

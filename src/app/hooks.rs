@@ -39,7 +39,7 @@ impl PostCommit for PostCommitHook {
         // First, and waiting for nobody: a user who is deleted or has another password is not let in any more, whether
         // the shared store answers or not.
         if let Some(generations) = &self.generations {
-            names.iter().for_each(|name| generations.remove(name));
+            names.iter().for_each(|name| generations.invalidate(name));
         }
         Box::pin(self.profiles.changed(names))
     }

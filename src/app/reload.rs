@@ -69,7 +69,7 @@ async fn reload(source: &Source, current: &mut Config, parts: &Reloadable) -> Re
     }
     current.telemetry.log_level = config.telemetry.log_level;
     if let Some(authenticator) = &parts.authenticator {
-        authenticator.look_at_files().await;
+        authenticator.reload_files().await;
     }
     certificate.into_iter().for_each(|exchange| exchange());
     if !needs_restart.is_empty() {

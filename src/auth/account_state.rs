@@ -19,7 +19,7 @@ pub fn password_version(password_hash: &str) -> String {
 }
 
 /// Who the claims are about now; none when the user, the password or the login is not the same any more.
-pub(super) async fn of(db: &Database, claims: &Claims) -> Result<Option<Principal>, DbError> {
+pub(super) async fn current_principal(db: &Database, claims: &Claims) -> Result<Option<Principal>, DbError> {
     let Some(version) = &claims.pwv else { return Ok(Some(principal(claims))) };
     let Some(row) = db.user(&claims.sub).await? else { return Ok(None) };
     if password_version(&row.password_hash) != *version {

@@ -12,14 +12,14 @@ use crate::task::Task;
 
 use super::account_state;
 use super::cache_generations::CacheGenerations;
-use super::claims::Use;
+use super::claims::TokenUse;
 use super::config::{Config, Mode};
 use super::keyring::Keyring;
 use super::keys::TokenError;
 use super::metrics::Metrics;
 use super::principal::{Caller, Principal};
+use super::token_cache::TokenCache;
 use super::tokens_file::fingerprint;
-use super::verified::Verified;
 
 /// Tokens remembered at a time.
 const REMEMBERED: u64 = 100_000;
@@ -63,7 +63,7 @@ struct Inner {
     keyring: Arc<Keyring>,
     generations: CacheGenerations,
     db: Option<Database>,
-    verified: Verified,
+    verified: TokenCache,
     /// Why the files cannot be used, if so: the previous keys and tokens still count.
     unusable: Mutex<Option<String>>,
 }
@@ -72,7 +72,7 @@ impl Authenticator {
     /// Ties the parts together.
     pub fn new(parts: AuthenticatorParts<'_>) -> Self {
         let AuthenticatorParts { config, keyring, generations, db, metrics } = parts;
-        let verified = Verified::new(REMEMBERED, generations.clone(), metrics);
+        let verified = TokenCache::new(REMEMBERED, generations.clone(), metrics);
         Self(Arc::new(Inner { config, keyring, generations, db, verified, unusable: Mutex::default() }))
     }
 
@@ -83,18 +83,18 @@ impl Authenticator {
     }
 
     /// Whether callers have to say who they are.
-    pub fn asks(&self) -> bool {
+    pub fn requires_token(&self) -> bool {
         self.0.config.mode != Mode::Open
     }
 
     /// Who shows this header. In open mode nobody is asked, and nothing shown is looked at.
     pub async fn caller(&self, authorization: Option<&[u8]>) -> Result<Caller, AuthError> {
-        if !self.asks() {
-            return Ok(Caller::Anyone);
+        if !self.requires_token() {
+            return Ok(Caller::OpenMode);
         }
-        let Some(header) = authorization else { return Ok(Caller::Nobody) };
+        let Some(header) = authorization else { return Ok(Caller::Anonymous) };
         let token = bearer(header).ok_or(AuthError::Malformed)?;
-        Ok(Caller::Known(self.principal(token).await?))
+        Ok(Caller::Authenticated(self.principal(token).await?))
     }
 
     /// Whose access token this is.
@@ -108,10 +108,12 @@ impl Authenticator {
             return Ok(known);
         }
         let keys = inner.keyring.keys().ok_or(TokenError::Invalid)?;
-        let claims = keys.verify(token, Use::Access)?;
-        let generation = inner.generations.take(&claims.sub);
+        let claims = keys.verify(token, TokenUse::Access)?;
+        let generation = inner.generations.current(&claims.sub);
         let account_state = match &inner.db {
-            Some(db) => timeout(STANDING_WITHIN, account_state::of(db, &claims)).await.unwrap_or_else(late),
+            Some(db) => timeout(STANDING_WITHIN, account_state::current_principal(db, &claims))
+                .await
+                .unwrap_or_else(late),
             None => Ok(Some(account_state::principal(&claims))),
         };
         match account_state {
@@ -130,12 +132,12 @@ impl Authenticator {
     }
 
     /// Looks whether the files of `[auth]` have changed, for as long as the task is held.
-    pub fn watch_files(&self) -> Task {
+    pub fn reload_on_change(&self) -> Task {
         let this = self.clone();
         Task::spawn("auth-files", async move {
             loop {
                 tokio::time::sleep(LOOK_EVERY).await;
-                this.look_at_files().await;
+                this.reload_files().await;
             }
         })
     }
@@ -146,7 +148,7 @@ impl Authenticator {
     }
 
     /// Takes over what has changed in the files of `[auth]`; what is wrong with them is logged.
-    pub async fn look_at_files(&self) {
+    pub async fn reload_files(&self) {
         let inner = Arc::clone(&self.0);
         let looked = tokio::task::spawn_blocking(move || inner.keyring.reload(&inner.config)).await;
         match looked {

@@ -27,23 +27,23 @@ impl CacheGenerations {
     }
 
     /// The user's generation, a new one if there is none. Take it before asking what is to be remembered.
-    pub fn take(&self, name: &str) -> Generation {
+    pub fn current(&self, name: &str) -> Generation {
         let new = || Generation(self.next.fetch_add(1, Ordering::Relaxed));
         self.by_name.get_with(Arc::from(name), new)
     }
 
     /// Whether nothing has changed since.
-    pub fn holds(&self, name: &str, generation: Generation) -> bool {
+    pub fn is_current(&self, name: &str, generation: Generation) -> bool {
         self.by_name.get(name) == Some(generation)
     }
 
     /// Something about this user has changed.
-    pub fn remove(&self, name: &str) {
+    pub fn invalidate(&self, name: &str) {
         self.by_name.invalidate(name);
     }
 
     /// Something about anybody may have changed.
-    pub fn remove_all(&self) {
+    pub fn invalidate_all(&self) {
         self.by_name.invalidate_all();
     }
 }
@@ -55,14 +55,14 @@ mod tests {
     #[test]
     fn a_generation_holds_until_something_changes_and_never_again() {
         let generations = CacheGenerations::new(10);
-        let (ada, bob) = (generations.take("ada"), generations.take("bob"));
-        assert_eq!(generations.take("ada"), ada);
-        assert!(generations.holds("ada", ada) && generations.holds("bob", bob));
-        generations.remove("ada");
-        assert!(!generations.holds("ada", ada) && generations.holds("bob", bob));
-        assert_ne!(generations.take("ada"), ada);
-        assert!(!generations.holds("ada", ada), "what was asked before the change stays worthless");
-        generations.remove_all();
-        assert!(!generations.holds("bob", bob));
+        let (ada, bob) = (generations.current("ada"), generations.current("bob"));
+        assert_eq!(generations.current("ada"), ada);
+        assert!(generations.is_current("ada", ada) && generations.is_current("bob", bob));
+        generations.invalidate("ada");
+        assert!(!generations.is_current("ada", ada) && generations.is_current("bob", bob));
+        assert_ne!(generations.current("ada"), ada);
+        assert!(!generations.is_current("ada", ada), "what was asked before the change stays worthless");
+        generations.invalidate_all();
+        assert!(!generations.is_current("bob", bob));
     }
 }

@@ -10,14 +10,14 @@ pub(super) const ISSUER: &str = "forebay";
 
 /// What a token is good for. It stands in the signed header (`typ`), so that one kind is never taken for the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Use {
+pub enum TokenUse {
     /// Shown with every request.
     Access,
     /// Exchanged for the next pair.
     Refresh,
 }
 
-impl Use {
+impl TokenUse {
     pub(super) const fn typ(self) -> &'static str {
         match self {
             Self::Access => "at+jwt",

@@ -21,7 +21,7 @@ pub struct Keyring {
 }
 
 /// The texts of the files that there are.
-struct Texts {
+struct KeyFileTexts {
     keys: Option<Zeroizing<String>>,
     tokens: Option<String>,
 }
@@ -30,7 +30,7 @@ impl Keyring {
     /// Reads the files of `[auth]`. Without a file of keys only open mode signs, with a key of its own that nobody needs
     /// to know.
     pub fn open(config: &Config) -> Result<Self, String> {
-        let texts = Texts::read(config)?;
+        let texts = KeyFileTexts::read(config)?;
         let (keys, tokens) = texts.parse()?;
         let keys = match (keys, config.mode) {
             (None, Mode::Open) => Some(Keys::ephemeral().map_err(|error| error.to_string())?),
@@ -46,8 +46,8 @@ impl Keyring {
     /// Reads the files again. Says whether something else counts from now on; after an error what counted still does,
     /// and the same files are not complained of again. Blocks for the disk.
     pub fn reload(&self, config: &Config) -> Result<bool, String> {
-        let texts = Texts::read(config);
-        let digest = texts.as_ref().map_or_else(|why| Sha256::digest(why).into(), Texts::digest);
+        let texts = KeyFileTexts::read(config);
+        let digest = texts.as_ref().map_or_else(|why| Sha256::digest(why).into(), KeyFileTexts::digest);
         if std::mem::replace(&mut *self.seen.lock(), digest) == digest {
             return Ok(false);
         }
@@ -70,7 +70,7 @@ impl Keyring {
     }
 }
 
-impl Texts {
+impl KeyFileTexts {
     fn read(config: &Config) -> Result<Self, String> {
         let keys = config.jwt_key_file.as_deref().map(read_private).transpose();
         let tokens = config.tokens_file.as_deref().map(read).transpose();
@@ -101,7 +101,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
-    use crate::auth::{Claims, Use};
+    use crate::auth::{Claims, TokenUse};
     use crate::units::Timestamp;
 
     const OLD: &str = "b2xkb2xkb2xkb2xkb2xkb2xkb2xkb2xkb2xkb2xkb2xk";
@@ -114,9 +114,9 @@ mod tests {
         let config = Config { mode: Mode::Jwt, jwt_key_file: Some(file.clone()), ..Config::default() };
         let token = |ring: &Keyring| {
             let claims = Claims::new("ada", Timestamp::now(), 60);
-            ring.keys().unwrap().sign(&claims, Use::Access).unwrap()
+            ring.keys().unwrap().sign(&claims, TokenUse::Access).unwrap()
         };
-        let good = |ring: &Keyring, token: &str| ring.keys().unwrap().verify(token, Use::Access).is_ok();
+        let good = |ring: &Keyring, token: &str| ring.keys().unwrap().verify(token, TokenUse::Access).is_ok();
         fs::write(&file, OLD).unwrap();
         fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
         assert!(Keyring::open(&config).is_err(), "everybody may read it");

@@ -9,7 +9,7 @@ use jsonwebtoken::jwk::{Jwk, ThumbprintHash};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use zeroize::Zeroizing;
 
-use super::claims::{Claims, ISSUER, Use};
+use super::claims::{Claims, ISSUER, TokenUse};
 use crate::command::{LONGEST_ACTOR, is_storable_actor};
 
 /// What HMAC-SHA-256 is worth (RFC 7518, section 3.2).
@@ -90,7 +90,7 @@ impl Keys {
     }
 
     /// A token with these claims. None only if the key cannot sign after all.
-    pub fn sign(&self, claims: &Claims, for_: Use) -> Option<String> {
+    pub fn sign(&self, claims: &Claims, for_: TokenUse) -> Option<String> {
         let key = self.0.first()?;
         let mut header = Header::new(key.algorithm);
         header.typ = Some(for_.typ().to_owned());
@@ -99,7 +99,7 @@ impl Keys {
     }
 
     /// The claims of a token that one of the keys has signed, for this use, and that is good now.
-    pub fn verify(&self, token: &str, for_: Use) -> Result<Claims, TokenError> {
+    pub fn verify(&self, token: &str, for_: TokenUse) -> Result<Claims, TokenError> {
         if token.len() > LONGEST_TOKEN {
             return Err(TokenError::Invalid);
         }
@@ -156,8 +156,8 @@ impl Key {
         let made = Self { signing: Some(key), ..Self::of(&public, verifying, algorithm)? };
         let keys = Keys(vec![made]);
         let proof = Claims::new(ISSUER, crate::units::Timestamp::now(), LEEWAY_SECONDS);
-        let token = keys.sign(&proof, Use::Access)?;
-        keys.verify(&token, Use::Access).ok()?;
+        let token = keys.sign(&proof, TokenUse::Access)?;
+        keys.verify(&token, TokenUse::Access).ok()?;
         keys.0.into_iter().next()
     }
 

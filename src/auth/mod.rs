@@ -22,13 +22,13 @@ mod keyring;
 mod keys;
 mod metrics;
 mod principal;
+mod token_cache;
 mod tokens_file;
-mod verified;
 
 pub use account_state::password_version;
 pub use authenticator::{AuthError, Authenticator, AuthenticatorParts};
 pub use cache_generations::{CacheGenerations, Generation};
-pub use claims::{Claims, Use};
+pub use claims::{Claims, TokenUse};
 pub use config::{Config, LONGEST_ACCESS, Mode};
 pub use keyring::Keyring;
 pub use keys::{KeyError, Keys, TokenError};

@@ -9,11 +9,11 @@ use crate::units::Timestamp;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Caller {
     /// Nobody was asked (`mode = "open"`): counts as an administrator.
-    Anyone,
+    OpenMode,
     /// Somebody who showed a token.
-    Known(Principal),
+    Authenticated(Principal),
     /// Somebody who showed none.
-    Nobody,
+    Anonymous,
 }
 
 /// Somebody who showed a token.
@@ -33,32 +33,32 @@ impl Caller {
     /// What is kept with what they ask for.
     pub fn owner(&self) -> Option<Owner> {
         match self {
-            Self::Known(Principal { name, registered_at, .. }) => {
+            Self::Authenticated(Principal { name, registered_at, .. }) => {
                 Some(Owner { name: Arc::clone(name), registered_at: *registered_at })
             }
-            Self::Anyone | Self::Nobody => None,
+            Self::OpenMode | Self::Anonymous => None,
         }
     }
 
     /// The name that they are counted under.
     pub fn name(&self) -> Option<Arc<str>> {
         match self {
-            Self::Known(principal) => Some(Arc::clone(&principal.name)),
-            Self::Anyone | Self::Nobody => None,
+            Self::Authenticated(principal) => Some(Arc::clone(&principal.name)),
+            Self::OpenMode | Self::Anonymous => None,
         }
     }
 
     /// Whether everything is theirs to see and to change.
     pub fn is_admin(&self) -> bool {
         match self {
-            Self::Anyone => true,
-            Self::Known(principal) => principal.admin,
-            Self::Nobody => false,
+            Self::OpenMode => true,
+            Self::Authenticated(principal) => principal.admin,
+            Self::Anonymous => false,
         }
     }
 
     /// Whether they are this user.
     pub fn is(&self, user: &str) -> bool {
-        matches!(self, Self::Known(principal) if *principal.name == *user)
+        matches!(self, Self::Authenticated(principal) if *principal.name == *user)
     }
 }

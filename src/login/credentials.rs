@@ -63,7 +63,7 @@ impl Credentials {
     pub fn get(&self, name: &str, password: &Secret) -> Option<Account> {
         let digest = self.digest(name, password);
         let found = self.entries.get(name).filter(|entry| {
-            same_bytes(&entry.digest, &digest) && self.generations.holds(name, entry.generation)
+            same_bytes(&entry.digest, &digest) && self.generations.is_current(name, entry.generation)
         });
         match &found {
             Some(_) => self.hits.inc(),
@@ -102,14 +102,14 @@ mod tests {
         let minute = Duration::from_secs(60);
         let metrics = Metrics::register(&Registry::new().unwrap()).unwrap();
         let cache = Credentials::new(minute, 10, generations.clone(), &metrics).unwrap();
-        cache.insert("ada", &secret("right"), account(), generations.take("ada"));
+        cache.insert("ada", &secret("right"), account(), generations.current("ada"));
         assert_eq!(cache.get("ada", &secret("right")), Some(account()));
         assert_eq!(cache.get("ada", &secret("wrong")), None);
         assert_eq!(cache.get("bob", &secret("right")), None);
-        generations.remove("ada");
+        generations.invalidate("ada");
         assert_eq!(cache.get("ada", &secret("right")), None);
-        let before = generations.take("ada");
-        generations.remove("ada");
+        let before = generations.current("ada");
+        generations.invalidate("ada");
         cache.insert("ada", &secret("right"), account(), before);
         assert_eq!(cache.get("ada", &secret("right")), None, "read before the change, put in after it");
     }

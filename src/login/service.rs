@@ -146,7 +146,7 @@ impl Login {
     /// The same without limits; after as much work for an unknown name as for a known one.
     async fn compare(&self, name: &str, password: Secret, client: IpAddr) -> Result<Account, LoginError> {
         let inner = &*self.0;
-        let generation = inner.generations.take(name);
+        let generation = inner.generations.current(name);
         let row = self.row(name).await?;
         let hash = row.as_ref().map_or(&inner.nobody, |row| &row.password_hash);
         let _step = self.step("login.compare");
@@ -221,7 +221,7 @@ impl Login {
 
     /// Lets every daemon look again at what it remembers of a user.
     async fn tell(&self, name: &str) {
-        self.0.generations.remove(name);
+        self.0.generations.invalidate(name);
         self.0.notices.tell(std::iter::once(name)).await;
     }
 
@@ -233,11 +233,11 @@ impl Login {
             loop {
                 match changes.next().await {
                     SubscriptionEvent::Message(names) if names != users::ALL_USERS => {
-                        names.split(' ').for_each(|name| generations.remove(name));
+                        names.split(' ').for_each(|name| generations.invalidate(name));
                     }
                     // What was said meanwhile was not heard, or was too much to be said.
                     SubscriptionEvent::Message(_) | SubscriptionEvent::MessagesMissed => {
-                        generations.remove_all()
+                        generations.invalidate_all()
                     }
                 }
             }

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::LoginError;
 use super::credentials::Account;
-use crate::auth::{Claims, Keyring, LONGEST_ACCESS, TokenError, Use};
+use crate::auth::{Claims, Keyring, LONGEST_ACCESS, TokenError, TokenUse};
 use crate::units::Timestamp;
 
 const BEARER: &str = "Bearer";
@@ -71,17 +71,17 @@ impl Sessions {
             Claims { generation: Some(session.generation), admin: false, ..claims(self.refresh_ttl) };
         let sign = |claims: &Claims, for_| keys.sign(claims, for_).ok_or(LoginError::NoKeys);
         Ok(TokenPair {
-            access_token: sign(&claims(self.access_ttl), Use::Access)?,
+            access_token: sign(&claims(self.access_ttl), TokenUse::Access)?,
             token_type: BEARER,
             expires_in: self.access_ttl.as_secs(),
-            refresh_token: sign(&refresh, Use::Refresh)?,
+            refresh_token: sign(&refresh, TokenUse::Refresh)?,
         })
     }
 
     /// The session that a refresh token belongs to.
     pub fn read(&self, token: &str) -> Result<Session, LoginError> {
         let keys = self.keyring.keys().ok_or(LoginError::NoKeys)?;
-        let claims = keys.verify(token, Use::Refresh)?;
+        let claims = keys.verify(token, TokenUse::Refresh)?;
         let id = claims.session().map(str::to_owned);
         match (id, claims.pwv, claims.generation) {
             (Some(id), Some(password_version), Some(generation)) => {

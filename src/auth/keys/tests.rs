@@ -62,12 +62,12 @@ fn every_kind_of_key_signs_and_verifies_and_its_public_half_only_verifies() {
     let ec = openssl(&["genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"], "");
     for (pem, algorithm) in [(ed25519(), "EdDSA"), (rsa(), "RS256"), (ec, "ES256")] {
         let keys = Keys::parse(&pem).unwrap();
-        let token = keys.sign(&claims(), Use::Access).unwrap();
+        let token = keys.sign(&claims(), TokenUse::Access).unwrap();
         assert_eq!(header(&token)["alg"], algorithm);
-        assert_eq!(keys.verify(&token, Use::Access).unwrap().sub, "ada");
+        assert_eq!(keys.verify(&token, TokenUse::Access).unwrap().sub, "ada");
         assert_eq!(Keys::parse(&public(&pem)).err(), Some(KeyError::NothingSigns));
         let elsewhere = Keys::parse(&format!("{SECRET}\n{}", public(&pem))).unwrap();
-        assert_eq!(elsewhere.verify(&token, Use::Access).unwrap().sub, "ada", "{algorithm}");
+        assert_eq!(elsewhere.verify(&token, TokenUse::Access).unwrap().sub, "ada", "{algorithm}");
     }
 }
 
@@ -93,7 +93,7 @@ fn a_subject_that_cannot_be_kept_is_named_as_the_fault() {
     let keys = Keys::parse(SECRET).unwrap();
     let verified = |sub: &str| {
         let claims = Claims { sub: sub.to_owned(), ..claims() };
-        keys.verify(&keys.sign(&claims, Use::Access).unwrap(), Use::Access).map(|claims| claims.sub)
+        keys.verify(&keys.sign(&claims, TokenUse::Access).unwrap(), TokenUse::Access).map(|claims| claims.sub)
     };
     for sub in ["", "a\0b", "a\nb", &"g".repeat(256)] {
         assert_eq!(verified(sub), Err(TokenError::Subject), "{sub:?}");
@@ -118,20 +118,20 @@ fn no_algorithm_but_the_keys_own_counts() {
     let private = rsa();
     let public = public(&private);
     let keys = Keys::parse(&private).unwrap();
-    let real = keys.sign(&claims(), Use::Access).unwrap();
+    let real = keys.sign(&claims(), TokenUse::Access).unwrap();
     let kid = header(&real)["kid"].clone();
     let payload = real.split('.').nth(1).unwrap();
     // The classic: what everybody knows, the public key, as the secret of an HMAC.
     let swapped = json!({"alg": "HS256", "typ": "at+jwt", "kid": kid});
     assert_eq!(
-        keys.verify(&forged(&swapped, &genuine(), public.as_bytes()), Use::Access),
+        keys.verify(&forged(&swapped, &genuine(), public.as_bytes()), TokenUse::Access),
         Err(TokenError::Invalid)
     );
     for none in ["none", "None", "NONE", "nOnE"] {
         let head = json!({"alg": none, "typ": "at+jwt", "kid": kid}).to_string();
         let head = BASE64URL_NOPAD.encode(head.as_bytes());
         for token in [format!("{head}.{payload}."), format!("{head}.{payload}")] {
-            assert_eq!(keys.verify(&token, Use::Access), Err(TokenError::Invalid), "{none}");
+            assert_eq!(keys.verify(&token, TokenUse::Access), Err(TokenError::Invalid), "{none}");
         }
     }
 }
@@ -140,20 +140,20 @@ fn no_algorithm_but_the_keys_own_counts() {
 fn the_other_way_round_a_signature_is_no_hmac_either() {
     let private = rsa();
     let mine = Keys::parse(SECRET).unwrap();
-    let kid = header(&mine.sign(&claims(), Use::Access).unwrap())["kid"].clone();
+    let kid = header(&mine.sign(&claims(), TokenUse::Access).unwrap())["kid"].clone();
     let mut head = Header::new(Algorithm::RS256);
     head.typ = Some("at+jwt".into());
     head.kid = kid.as_str().map(str::to_owned);
     let theirs = EncodingKey::from_rsa_pem(private.as_bytes()).unwrap();
     let token = jsonwebtoken::encode(&head, &claims(), &theirs).unwrap();
-    assert_eq!(mine.verify(&token, Use::Access), Err(TokenError::Invalid));
+    assert_eq!(mine.verify(&token, TokenUse::Access), Err(TokenError::Invalid));
 }
 
 #[test]
 fn a_foreign_key_is_none_of_ours_wherever_its_name_points() {
     let keys = Keys::parse(SECRET).unwrap();
     let others = b"another secret of thirty-two byte";
-    let kid = header(&keys.sign(&claims(), Use::Access).unwrap())["kid"].clone();
+    let kid = header(&keys.sign(&claims(), TokenUse::Access).unwrap())["kid"].clone();
     for head in [
         json!({"alg": "HS256", "typ": "at+jwt"}),
         json!({"alg": "HS256", "typ": "at+jwt", "kid": kid}),
@@ -164,13 +164,13 @@ fn a_foreign_key_is_none_of_ours_wherever_its_name_points() {
         json!({"alg": "HS256", "typ": "at+jwt", "kid": "x", "jwk": {"kty": "oct", "k": "YQ"}}),
     ] {
         let token = forged(&head, &genuine(), others);
-        assert_eq!(keys.verify(&token, Use::Access), Err(TokenError::Invalid), "{head}");
+        assert_eq!(keys.verify(&token, TokenUse::Access), Err(TokenError::Invalid), "{head}");
     }
-    let real = keys.sign(&claims(), Use::Access).unwrap();
+    let real = keys.sign(&claims(), TokenUse::Access).unwrap();
     for broken in
         ["", ".", "..", "a.b.c", &real[1..], &real[..real.len() - 1], &"a".repeat(LONGEST_TOKEN + 1)]
     {
-        assert_eq!(keys.verify(broken, Use::Access), Err(TokenError::Invalid), "{broken}");
+        assert_eq!(keys.verify(broken, TokenUse::Access), Err(TokenError::Invalid), "{broken}");
     }
 }
 
@@ -178,16 +178,16 @@ fn a_foreign_key_is_none_of_ours_wherever_its_name_points() {
 fn a_token_is_good_in_its_time_for_its_use_and_for_us() {
     let keys = Keys::parse(SECRET).unwrap();
     let now = Timestamp::now();
-    let verify = |claims: &Claims, for_| keys.verify(&keys.sign(claims, Use::Access).unwrap(), for_);
-    assert!(verify(&claims(), Use::Access).is_ok());
-    assert_eq!(verify(&claims(), Use::Refresh), Err(TokenError::Invalid), "one kind for the other");
+    let verify = |claims: &Claims, for_| keys.verify(&keys.sign(claims, TokenUse::Access).unwrap(), for_);
+    assert!(verify(&claims(), TokenUse::Access).is_ok());
+    assert_eq!(verify(&claims(), TokenUse::Refresh), Err(TokenError::Invalid), "one kind for the other");
     let past = Timestamp(now.0 - 3_600_000);
-    assert_eq!(verify(&Claims::new("ada", past, 60), Use::Access), Err(TokenError::Expired));
+    assert_eq!(verify(&Claims::new("ada", past, 60), TokenUse::Access), Err(TokenError::Expired));
     let future = Timestamp(now.0 + 3_600_000);
-    assert_eq!(verify(&Claims::new("ada", future, 60), Use::Access), Err(TokenError::Invalid));
+    assert_eq!(verify(&Claims::new("ada", future, 60), TokenUse::Access), Err(TokenError::Invalid));
 
     let secret = BASE64.decode(SECRET.as_bytes()).unwrap();
-    let head = header(&keys.sign(&claims(), Use::Access).unwrap());
+    let head = header(&keys.sign(&claims(), TokenUse::Access).unwrap());
     for (member, value) in [
         ("iss", json!("another")),
         ("aud", json!("another")),
@@ -198,9 +198,12 @@ fn a_token_is_good_in_its_time_for_its_use_and_for_us() {
         let mut claims = genuine();
         claims[member] = value;
         let token = forged(&head, &claims, &secret);
-        assert_eq!(keys.verify(&token, Use::Access), Err(TokenError::Invalid), "{member}");
+        assert_eq!(keys.verify(&token, TokenUse::Access), Err(TokenError::Invalid), "{member}");
     }
-    assert!(keys.verify(&forged(&head, &genuine(), &secret), Use::Access).is_ok(), "the forger can sign");
+    assert!(
+        keys.verify(&forged(&head, &genuine(), &secret), TokenUse::Access).is_ok(),
+        "the forger can sign"
+    );
 }
 
 #[test]
@@ -209,10 +212,10 @@ fn hexadecimal_digits_are_read_as_such_and_not_as_base64() {
     let lower = data_encoding::HEXLOWER.encode(&secret);
     for written in [lower.clone(), lower.to_uppercase(), format!("# openssl rand -hex 32\n{lower}\n")] {
         let keys = Keys::parse(&written).unwrap();
-        let head = header(&keys.sign(&claims(), Use::Access).unwrap());
-        assert!(keys.verify(&forged(&head, &genuine(), &secret), Use::Access).is_ok(), "{written}");
+        let head = header(&keys.sign(&claims(), TokenUse::Access).unwrap());
+        assert!(keys.verify(&forged(&head, &genuine(), &secret), TokenUse::Access).is_ok(), "{written}");
         let others = BASE64.decode(lower.as_bytes()).unwrap();
-        assert!(keys.verify(&forged(&head, &genuine(), &others), Use::Access).is_err());
+        assert!(keys.verify(&forged(&head, &genuine(), &others), TokenUse::Access).is_err());
     }
     assert!(Keys::parse(&format!("{lower}ab")).is_ok(), "33 bytes");
     assert_eq!(Keys::parse(&format!("{lower}a")).err(), Some(KeyError::Unreadable(1)), "half a byte");
@@ -228,7 +231,7 @@ struct ThirdParty {
 impl ThirdParty {
     fn new() -> Self {
         let keys = Keys::parse(SECRET).unwrap();
-        let head = header(&keys.sign(&claims(), Use::Access).unwrap());
+        let head = header(&keys.sign(&claims(), TokenUse::Access).unwrap());
         Self { keys, secret: BASE64.decode(SECRET.as_bytes()).unwrap(), head }
     }
 
@@ -236,7 +239,7 @@ impl ThirdParty {
     fn verify(&self, member: &str, value: &Value, claims: &Value) -> Result<Claims, TokenError> {
         let mut head = self.head.clone();
         head[member] = value.clone();
-        self.keys.verify(&forged(&head, claims, &self.secret), Use::Access)
+        self.keys.verify(&forged(&head, claims, &self.secret), TokenUse::Access)
     }
 }
 

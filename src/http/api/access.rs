@@ -69,8 +69,10 @@ pub async fn caller(authenticator: &Authenticator, request: &MatchedRequest<'_>)
 /// Refuses callers without a token.
 pub fn authenticated(caller: Caller) -> Result<Authenticated, Problem> {
     match caller {
-        Caller::Nobody => Err(Problem::new(&problem::UNAUTHENTICATED, "Send `Authorization: Bearer TOKEN`.")),
-        Caller::Anyone | Caller::Known(_) => Ok(Authenticated(caller)),
+        Caller::Anonymous => {
+            Err(Problem::new(&problem::UNAUTHENTICATED, "Send `Authorization: Bearer TOKEN`."))
+        }
+        Caller::OpenMode | Caller::Authenticated(_) => Ok(Authenticated(caller)),
     }
 }
 

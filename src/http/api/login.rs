@@ -46,7 +46,7 @@ pub(super) async fn logout<C: CommandService>(
     request: MatchedRequest<'_>,
     caller: Caller,
 ) -> Result<Answer, Problem> {
-    if let Caller::Known(principal) = caller {
+    if let Caller::Authenticated(principal) = caller {
         login.logout(&principal).await?;
     } else {
         let token = users::refresh_token(read(api, request).await?).map_err(UserError::Invalid)?;

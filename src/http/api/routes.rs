@@ -128,7 +128,7 @@ impl<C: CommandService> Service for Api<C> {
     }
 
     fn guard(&self, loopback: bool) -> Guard {
-        Guard::new(loopback, !self.authenticator.asks(), &self.allowed_hosts)
+        Guard::new(loopback, !self.authenticator.requires_token(), &self.allowed_hosts)
     }
 
     fn tracer(&self) -> Tracer {
@@ -152,7 +152,7 @@ impl<C: CommandService> Service for Api<C> {
 async fn describe<C: CommandService>(api: &Api<C>, _: MatchedRequest<'_>) -> Result<Answer, Problem> {
     let describe = |kinds: &Kinds| {
         let routes = Api::<C>::ROUTES.iter().filter(|route| api.has(route.path));
-        openapi::describe(routes, kinds, api.authenticator.asks())
+        openapi::describe(routes, kinds, api.authenticator.requires_token())
     };
     Ok(respond::bytes(HeaderValue::from_static(JSON), api.kinds.current().description(describe)))
 }

@@ -65,12 +65,12 @@ async fn find_final<C: CommandService>(
     // becomes final in between is not missed.
     let status = tokio::select! {
         biased;
-        () = &mut changed => return commands.find(id, &Caller::Anyone).await,
-        status = commands.find(id, &Caller::Anyone) => status?,
+        () = &mut changed => return commands.find(id, &Caller::OpenMode).await,
+        status = commands.find(id, &Caller::OpenMode) => status?,
     };
     if status.is_final() || Instant::now() >= deadline {
         return Ok(status);
     }
     changed.await;
-    commands.find(id, &Caller::Anyone).await
+    commands.find(id, &Caller::OpenMode).await
 }

@@ -15,7 +15,7 @@ use crate::units::Timestamp;
 const TRUSTED_FOR: Duration = Duration::from_secs(60);
 
 /// The cache. It holds digests, no tokens.
-pub(super) struct Verified {
+pub(super) struct TokenCache {
     tokens: Cache<Fingerprint, Entry>,
     generations: CacheGenerations,
     hits: IntCounter,
@@ -30,7 +30,7 @@ struct Entry {
     generation: Generation,
 }
 
-impl Verified {
+impl TokenCache {
     pub fn new(size: u64, generations: CacheGenerations, metrics: &Metrics) -> Self {
         Self {
             tokens: Cache::builder().max_capacity(size).time_to_live(TRUSTED_FOR).build(),
@@ -44,7 +44,7 @@ impl Verified {
     pub fn get(&self, token: &Fingerprint) -> Option<Principal> {
         let found = self.tokens.get(token).filter(|entry| {
             Timestamp::now().0 / 1000 < entry.expires
-                && self.generations.holds(&entry.principal.name, entry.generation)
+                && self.generations.is_current(&entry.principal.name, entry.generation)
         });
         match &found {
             Some(_) => self.hits.inc(),
