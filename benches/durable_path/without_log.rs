@@ -101,7 +101,7 @@ impl AdminService for WithoutLog {
 
     fn resume(&self, _: &str) {}
 
-    fn limit_changed(&self) {}
+    fn rate_limit_changed(&self) {}
 
     fn refresh_gauges(&self) {}
 }

@@ -201,7 +201,7 @@ impl AdminService for Backend {
         self.readiness(self.problems())
     }
 
-    fn ready_cheaply(&self) -> Readiness {
+    fn cached_readiness(&self) -> Readiness {
         self.readiness(self.problems.list())
     }
 
@@ -230,7 +230,7 @@ impl AdminService for Backend {
         self.problems();
     }
 
-    fn limit_changed(&self) {
+    fn rate_limit_changed(&self) {
         self.problems();
     }
 

@@ -247,7 +247,7 @@ impl AdminService for Backend {
 
     fn resume(&self, _: &str) {}
 
-    fn limit_changed(&self) {}
+    fn rate_limit_changed(&self) {}
 
     fn refresh_gauges(&self) {
         self.problems();

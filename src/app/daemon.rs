@@ -8,7 +8,7 @@ use tokio::task::JoinError;
 
 use crate::config::ConfigErrors;
 use crate::drain::Lead;
-use crate::http::{ApiParts, Catalogue, Durable, Tls};
+use crate::http::{ApiParts, Catalogue, DurableCommands, Tls};
 use crate::ingest::Ingest;
 use crate::kafka::{Brokers, EmbeddedBroker};
 use crate::kinds::Kinds;
@@ -108,7 +108,7 @@ impl Daemon {
         }
         // The public listener shows the last look: there is one.
         backend.problems();
-        let durable = Durable { ingest, statuses: statuses.clone() };
+        let durable = DurableCommands { ingest, statuses: statuses.clone() };
         let site = site(wiring, durable, service.as_ref(), &auth, &backend, http);
         let reloadable = Reloadable {
             kinds: Some(site.kinds.clone()),
@@ -311,12 +311,12 @@ fn statuses(log: &Arc<Log>, stores: Option<&Stores>, ingest: &Ingest) -> Statuse
 /// What the public listener serves.
 fn site(
     wiring: &Wiring<'_>,
-    commands: Durable,
+    commands: DurableCommands,
     service: Option<&Service>,
     auth: &Auth,
     backend: &Arc<Backend>,
     metrics: Arc<http::Metrics>,
-) -> ApiParts<Durable> {
+) -> ApiParts<DurableCommands> {
     ApiParts {
         commands,
         kinds: backend.kinds.clone(),

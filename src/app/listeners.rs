@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use crate::auth::Mode;
 use crate::config::Config;
 use crate::http::{
-    Admin, Api, ApiParts, ConnectionLimits, Durable, Endpoint, HttpServer, Metrics, Tls, is_loopback,
+    Admin, Api, ApiParts, ConnectionLimits, DurableCommands, Endpoint, HttpServer, Metrics, Tls, is_loopback,
 };
 use crate::metrics::Registry;
 use crate::task::{FatalSignal, Task, guarded};
@@ -69,7 +69,7 @@ impl Listeners {
     pub(super) fn open(
         self,
         config: &Config,
-        parts: ApiParts<Durable>,
+        parts: ApiParts<DurableCommands>,
         registry: &Registry,
         alarm: &FatalSignal,
     ) -> Result<Serving, Failure> {

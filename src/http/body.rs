@@ -19,20 +19,20 @@ use crate::http::metrics::Metrics;
 const BUDGET: usize = 128 << 20;
 
 /// The bound on bodies held at a time.
-pub(super) struct Bodies {
+pub(super) struct BodyBudget {
     held: AtomicUsize,
     body_hit: IntCounter,
     bodies_hit: IntCounter,
 }
 
 /// A body, counted until it is dropped.
-pub(super) struct Held<'a> {
-    bodies: &'a Bodies,
+pub(super) struct BufferedBody<'a> {
+    bodies: &'a BodyBudget,
     counted: usize,
     pub bytes: Bytes,
 }
 
-impl Bodies {
+impl BodyBudget {
     pub fn new(metrics: &Metrics) -> Self {
         Self {
             held: AtomicUsize::new(0),
@@ -48,8 +48,8 @@ impl Bodies {
         mut body: Incoming,
         limit: usize,
         conn: &ConnState,
-    ) -> Result<Held<'_>, Problem> {
-        let mut held = Held { bodies: self, counted: 0, bytes: Bytes::new() };
+    ) -> Result<BufferedBody<'_>, Problem> {
+        let mut held = BufferedBody { bodies: self, counted: 0, bytes: Bytes::new() };
         let announced = body.size_hint().exact();
         if announced.is_some_and(|length| length > limit as u64) {
             return Err(self.too_large(limit));
@@ -82,7 +82,7 @@ impl Bodies {
     }
 }
 
-impl Held<'_> {
+impl BufferedBody<'_> {
     fn count(&mut self, more: usize) -> Result<(), Problem> {
         self.counted += more;
         if self.bodies.held.fetch_add(more, Relaxed) + more > BUDGET {
@@ -93,7 +93,7 @@ impl Held<'_> {
     }
 }
 
-impl Drop for Held<'_> {
+impl Drop for BufferedBody<'_> {
     fn drop(&mut self) {
         self.bodies.held.fetch_sub(self.counted, Relaxed);
     }
@@ -124,8 +124,8 @@ mod tests {
     #[test]
     fn all_bodies_together_are_bounded_and_give_back_what_they_held() {
         let metrics = Metrics::register(&Registry::new().unwrap()).unwrap();
-        let bodies = Bodies::new(&metrics);
-        let hold = || Held { bodies: &bodies, counted: 0, bytes: Bytes::new() };
+        let bodies = BodyBudget::new(&metrics);
+        let hold = || BufferedBody { bodies: &bodies, counted: 0, bytes: Bytes::new() };
         let mut first = hold();
         first.count(BUDGET).unwrap();
         assert_eq!(hold().count(1).unwrap_err().kind, &problem::OVERLOADED);

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use serde_json::{Map, Value};
 
-use super::body::Bodies;
+use super::body::BodyBudget;
 use super::media_type::{Format, MediaType};
 use super::problem;
 use super::problem::Problem;
@@ -22,7 +22,7 @@ pub(super) struct Form {
 
 /// Reads a form of at most `limit` bytes, never more than [`MAX_BYTES`].
 pub(super) async fn read(
-    bodies: &Bodies,
+    bodies: &BodyBudget,
     limit: usize,
     request: MatchedRequest<'_>,
 ) -> Result<Form, Problem> {

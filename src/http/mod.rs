@@ -14,28 +14,27 @@
 //! or none.
 
 mod admin;
-mod answer;
 mod api;
-mod backend;
 mod body;
 mod config;
 mod form;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
 mod headers;
+mod http_response;
 mod media_type;
 mod metrics;
 mod problem;
 mod readiness;
 mod respond;
 mod server;
+mod services;
 
 pub use admin::overview::{DeadLetter, DeadLetters, Instance, Overview, Worker};
 pub use admin::routes::Admin;
 pub use api::catalogue::Catalogue;
 pub use api::state::{Api, ApiParts};
 pub use api::trial::{Trial, examine};
-pub use backend::{AdminService, CommandService, Durable};
 pub use config::Config;
 pub use metrics::Metrics;
 pub use readiness::Readiness;
@@ -44,6 +43,7 @@ pub use server::hosts::is_loopback;
 pub use server::limits::ConnectionLimits;
 pub use server::listener::HttpServer;
 pub use server::tls::{Tls, Validity};
+pub use services::{AdminService, CommandService, DurableCommands};
 
 #[cfg(test)]
 mod tests;

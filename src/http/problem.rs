@@ -11,7 +11,7 @@ use hyper::{Response, StatusCode, header};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::answer::Answer;
+use super::http_response::HttpResponse;
 use crate::bounded_errors::{BoundedErrors, MAX_ERRORS_PER_RESPONSE};
 use crate::ingest::SubmitError;
 use crate::kinds::Rejection;
@@ -108,14 +108,14 @@ pub struct Problem {
     /// For `Allow`.
     pub allow: Option<String>,
     /// Each place at fault, where there may be several.
-    pub errors: BoundedErrors<Place, MAX_ERRORS_PER_RESPONSE>,
+    pub errors: BoundedErrors<ErrorDetail, MAX_ERRORS_PER_RESPONSE>,
 }
 
 /// A place at fault.
 // Members are in alphabetical order, which clients have always got.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[schemars(inline)]
-pub struct Place {
+pub struct ErrorDetail {
     pub detail: String,
     /// Of a batch; the first line is 1.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -135,7 +135,7 @@ pub struct Document<'a> {
     detail: &'a str,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     #[schemars(length(max = MAX_ERRORS_PER_RESPONSE))]
-    errors: &'a [Place],
+    errors: &'a [ErrorDetail],
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String")]
     field: Option<&'a str>,
@@ -151,7 +151,7 @@ fn codes() -> Vec<&'static str> {
     ALL.iter().map(|kind| kind.code).collect()
 }
 
-impl Place {
+impl ErrorDetail {
     pub fn new(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
         Self { detail: detail.into(), line: None, pointer: pointer.into() }
     }
@@ -247,7 +247,7 @@ impl Problem {
         }
     }
 
-    pub fn answer(self, trace_id: &str) -> Answer {
+    pub fn into_response(self, trace_id: &str) -> HttpResponse {
         let mut answer = Response::new(Full::new(Bytes::from(self.body(trace_id))));
         *answer.status_mut() =
             StatusCode::from_u16(self.kind.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -309,7 +309,7 @@ impl From<Rejection> for Problem {
         problem.field = rejection.pointer().map(|pointer| Cow::Owned(pointer.to_owned()));
         match &rejection {
             Rejection::Schema(violations) => {
-                let place = |v: &crate::kinds::Violation| Place::new(&*v.pointer, &*v.detail);
+                let place = |v: &crate::kinds::Violation| ErrorDetail::new(&*v.pointer, &*v.detail);
                 problem.errors = violations.iter().map(place).collect();
             }
             Rejection::Duplicate { name } => problem.field = Some(Cow::Owned(name.clone())),
@@ -366,7 +366,7 @@ mod tests {
     #[test]
     fn every_401_says_what_to_show() {
         for kind in ALL {
-            let answer = Problem::new(kind, "").answer("t");
+            let answer = Problem::new(kind, "").into_response("t");
             assert_eq!(answer.headers().contains_key("www-authenticate"), kind.status == 401, "{kind:?}");
         }
     }
@@ -374,10 +374,10 @@ mod tests {
     #[test]
     fn refusals_that_end_by_themselves_say_when_to_come_back() {
         let problem = Problem::submit(&SubmitError::DiskFull, Duration::from_millis(2_100));
-        let answer = problem.answer("t");
+        let answer = problem.into_response("t");
         assert_eq!(answer.status(), 507);
         assert_eq!(answer.headers()["retry-after"], "3");
-        assert!(!Problem::new(&NOT_FOUND, "").answer("t").headers().contains_key("retry-after"));
+        assert!(!Problem::new(&NOT_FOUND, "").into_response("t").headers().contains_key("retry-after"));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use hyper::{StatusCode, header};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::answer::Answer;
+use super::http_response::HttpResponse;
 use super::respond;
 use crate::problems::Problem;
 
@@ -51,12 +51,12 @@ pub(super) struct Health {
 }
 
 /// The process answers; nothing more is claimed.
-pub(super) fn health() -> Answer {
+pub(super) fn health() -> HttpResponse {
     respond::json(&Health { status: OK })
 }
 
 /// 200 while commands are accepted, 503 while every create would be refused.
-pub(super) fn ready(readiness: &Readiness) -> Answer {
+pub(super) fn ready(readiness: &Readiness) -> HttpResponse {
     let mut answer = respond::json(readiness);
     if !readiness.ready {
         *answer.status_mut() = StatusCode::SERVICE_UNAVAILABLE;

@@ -6,7 +6,7 @@ use hyper::Uri;
 use hyper::header;
 use hyper::header::HeaderValue;
 
-use crate::http::answer::Answer;
+use crate::http::http_response::HttpResponse;
 use crate::http::problem::Problem;
 use crate::http::{problem, respond};
 use crate::profile::{ProfileError, Profiler};
@@ -17,7 +17,7 @@ const DEFAULT_SECONDS: u64 = 30;
 const MOST_SECONDS: u64 = 60;
 
 /// Samples the threads that run for `?seconds=N`.
-pub async fn cpu(profiler: &Profiler, uri: &Uri, origin: &str) -> Result<Answer, Problem> {
+pub async fn cpu(profiler: &Profiler, uri: &Uri, origin: &str) -> Result<HttpResponse, Problem> {
     let duration = duration(uri)?;
     let turn = profiler.cpu()?;
     let seconds = duration.as_secs();
@@ -32,7 +32,7 @@ pub async fn cpu(profiler: &Profiler, uri: &Uri, origin: &str) -> Result<Answer,
 }
 
 /// What is allocated.
-pub async fn heap(profiler: &Profiler, origin: &str) -> Result<Answer, Problem> {
+pub async fn heap(profiler: &Profiler, origin: &str) -> Result<HttpResponse, Problem> {
     let profile = profiler.heap()?.take_heap().await?;
     tracing::info!(event = "operator.heap_profile_taken", origin, "an operator took a heap profile");
     Ok(attachment(profile, "attachment; filename=\"forebay-heap.pb.gz\""))
@@ -54,7 +54,7 @@ fn duration(uri: &Uri) -> Result<Duration, Problem> {
     Ok(Duration::from_secs(seconds))
 }
 
-fn attachment(profile: Vec<u8>, disposition: &'static str) -> Answer {
+fn attachment(profile: Vec<u8>, disposition: &'static str) -> HttpResponse {
     let mut answer = respond::bytes(HeaderValue::from_static("application/octet-stream"), profile);
     answer.headers_mut().insert(header::CONTENT_DISPOSITION, HeaderValue::from_static(disposition));
     answer

@@ -1,8 +1,8 @@
 //! `/admin/ratelimit/{limiter}`: the limits as they hold, and how an operator changes them.
 
-use crate::http::answer::Answer;
-use crate::http::body::Bodies;
-use crate::http::problem::{Place, Problem};
+use crate::http::body::BodyBudget;
+use crate::http::http_response::HttpResponse;
+use crate::http::problem::{ErrorDetail, Problem};
 use crate::http::server::service::MatchedRequest;
 use crate::http::{form, problem, respond};
 use crate::ratelimit::{AdjustableLimiter, Limits, Setting, SettingError};
@@ -11,7 +11,7 @@ use crate::ratelimit::{AdjustableLimiter, Limits, Setting, SettingError};
 const MAX_BODY: usize = 4 << 10;
 
 /// What holds.
-pub fn get(limits: Option<&Limits>, name: &str) -> Result<Answer, Problem> {
+pub fn get(limits: Option<&Limits>, name: &str) -> Result<HttpResponse, Problem> {
     let (limits, which) = found(limits, name)?;
     Ok(respond::json(&limits.setting(which)))
 }
@@ -19,10 +19,10 @@ pub fn get(limits: Option<&Limits>, name: &str) -> Result<Answer, Problem> {
 /// Holds on this daemon when it is answered, and on the others within a second.
 pub async fn put(
     limits: Option<&Limits>,
-    bodies: &Bodies,
+    bodies: &BodyBudget,
     request: MatchedRequest<'_>,
     origin: &str,
-) -> Result<Answer, Problem> {
+) -> Result<HttpResponse, Problem> {
     let (limits, which) = found(limits, request.parameter)?;
     let form = form::read(bodies, MAX_BODY, request).await?;
     let setting = Setting::read(&form.members).map_err(|faults| invalid(&faults))?;
@@ -61,7 +61,7 @@ fn found<'a>(limits: Option<&'a Limits>, name: &str) -> Result<(&'a Limits, Adju
 fn invalid(faults: &[SettingError]) -> Problem {
     let mut problem = Problem::new(&problem::INVALID_LIMIT, "See `errors` for each member.");
     problem.field = faults.first().map(|fault| fault.member.clone().into());
-    let place = |fault: &SettingError| Place::new(format!("/{}", fault.member), &*fault.detail);
+    let place = |fault: &SettingError| ErrorDetail::new(format!("/{}", fault.member), &*fault.detail);
     problem.errors = faults.iter().map(place).collect();
     problem
 }

@@ -10,16 +10,16 @@ use tokio::sync::Mutex;
 use super::page::{LookUp, Page, files};
 use super::{profiles, rate_limits};
 use crate::command::{CommandId, Status};
-use crate::http::answer::Answer;
-use crate::http::backend::AdminService;
-use crate::http::body::Bodies;
+use crate::http::body::BodyBudget;
 use crate::http::config::Config;
+use crate::http::http_response::HttpResponse;
 use crate::http::metrics::Metrics;
 use crate::http::problem::Problem;
 use crate::http::server::guard::Guard;
 use crate::http::server::hosts::AllowedHosts;
 use crate::http::server::route::Route;
 use crate::http::server::service::{MatchedRequest, Service};
+use crate::http::services::AdminService;
 use crate::http::{problem, readiness, respond};
 use crate::metrics::Registry;
 use crate::profile::Profiler;
@@ -45,7 +45,7 @@ struct Drain {
 pub struct Admin {
     backend: Arc<dyn AdminService>,
     limits: Option<Limits>,
-    bodies: Bodies,
+    bodies: BodyBudget,
     metrics: Arc<Metrics>,
     registry: Registry,
     allowed_hosts: AllowedHosts,
@@ -68,7 +68,7 @@ impl Admin {
         Self {
             backend,
             limits: None,
-            bodies: Bodies::new(&metrics),
+            bodies: BodyBudget::new(&metrics),
             metrics,
             registry,
             allowed_hosts: config.allowed_hosts.clone(),
@@ -91,7 +91,7 @@ impl Admin {
         Self { limits: Some(limits), ..self }
     }
 
-    async fn scrape(&self) -> Result<Answer, Problem> {
+    async fn scrape(&self) -> Result<HttpResponse, Problem> {
         self.look(|backend| backend.refresh_gauges()).await?;
         let text = self.registry.render().map_err(|error| {
             tracing::error!(event = "metrics.render_failed", %error, "metrics not rendered");
@@ -133,7 +133,7 @@ impl Admin {
         }
     }
 
-    async fn file(&self, request: MatchedRequest<'_>) -> Result<Answer, Problem> {
+    async fn file(&self, request: MatchedRequest<'_>) -> Result<HttpResponse, Problem> {
         match request.parameter {
             "page.json" => Ok(respond::json(&self.page(&request).await)),
             name => files::find(name)
@@ -242,7 +242,7 @@ impl Service for Admin {
         &self,
         endpoint: &'static Endpoint,
         request: MatchedRequest<'_>,
-    ) -> Result<Answer, Problem> {
+    ) -> Result<HttpResponse, Problem> {
         match endpoint {
             Endpoint::Metrics => self.scrape().await,
             Endpoint::Health => Ok(readiness::health()),
@@ -260,7 +260,7 @@ impl Service for Admin {
             Endpoint::ChangeLimit => {
                 let origin = origin(&request);
                 let changed = rate_limits::put(self.limits.as_ref(), &self.bodies, request, &origin).await;
-                self.backend.limit_changed();
+                self.backend.rate_limit_changed();
                 changed
             }
             Endpoint::CpuProfile => profiles::cpu(&self.profiler, &request.head.uri, &origin(&request)).await,

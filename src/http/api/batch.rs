@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use crate::bounded_errors::{BoundedErrors, MAX_ERRORS_PER_RESPONSE};
 use crate::http::problem;
-use crate::http::problem::{Place, Problem};
+use crate::http::problem::{ErrorDetail, Problem};
 
 /// The most commands in one request.
 pub const MAX_LINES: usize = 10_000;
@@ -39,21 +39,21 @@ pub fn lines<T>(body: &Bytes, mut admit: impl FnMut(Bytes) -> Result<T, Problem>
 /// What is wrong, command by command.
 #[derive(Default)]
 pub(super) struct Refusals {
-    errors: BoundedErrors<Place, MAX_ERRORS_PER_RESPONSE>,
+    errors: BoundedErrors<ErrorDetail, MAX_ERRORS_PER_RESPONSE>,
     /// The kind of problem that decides the answer's status: what cannot be read comes before what is not allowed.
     worst: Option<&'static problem::Type>,
 }
 
 impl Refusals {
     /// Adds what is wrong with one command. `at` says where in the batch that is.
-    pub(super) fn add(&mut self, problem: &Problem, at: impl Fn(Place) -> Place) {
+    pub(super) fn add(&mut self, problem: &Problem, at: impl Fn(ErrorDetail) -> ErrorDetail) {
         if self.worst.is_none_or(|worst| problem.kind.status < worst.status) {
             self.worst = Some(problem.kind);
         }
         if problem.errors.is_empty() {
             // Other fields are names: of a header, or of a member that stands twice.
             let pointer = problem.field.as_deref().filter(|field| field.starts_with('/'));
-            self.errors.push(at(Place::new(pointer.unwrap_or_default(), &*problem.detail)));
+            self.errors.push(at(ErrorDetail::new(pointer.unwrap_or_default(), &*problem.detail)));
         }
         for place in problem.errors.iter() {
             self.errors.push(at(place.clone()));

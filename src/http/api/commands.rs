@@ -5,13 +5,13 @@ use super::admission::Admission;
 use super::intake::Intake;
 use super::state::Api;
 use super::{admission, receipt, status};
-use crate::http::answer::Answer;
-use crate::http::backend::CommandService;
 use crate::http::headers;
 use crate::http::headers::Prefer;
+use crate::http::http_response::HttpResponse;
 use crate::http::media_type::Format;
 use crate::http::problem::Problem;
 use crate::http::server::service::MatchedRequest;
+use crate::http::services::CommandService;
 use crate::ingest::{Receipt, Request};
 use crate::units::Timestamp;
 
@@ -20,7 +20,7 @@ pub(super) async fn post<C: CommandService>(
     api: &Api<C>,
     request: MatchedRequest<'_>,
     caller: Authenticated,
-) -> Result<Answer, Problem> {
+) -> Result<HttpResponse, Problem> {
     let caller = caller.caller();
     let catalogue = api.kinds.current();
     let kind = admission::kind(&catalogue.kinds, request.parameter)?;

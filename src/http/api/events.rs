@@ -15,7 +15,7 @@ use crate::command::is_json;
 use crate::http::headers;
 use crate::http::media_type::{MediaType, unsupported};
 use crate::http::problem;
-use crate::http::problem::{Place, Problem};
+use crate::http::problem::{ErrorDetail, Problem};
 use crate::ingest::Submission;
 use crate::kinds::{CloudEvents, Content, EVENTS, JSON, Kind, MAX_KEY_BYTES, UNKNOWN};
 
@@ -220,7 +220,7 @@ fn problem_of(error: EventError, before: &str) -> Problem {
     problem.field = faults.first().map(|fault| format!("{before}{}", fault.attribute).into());
     let place = |fault: &AttributeError| {
         let pointer = if before == "/" { format!("/{}", fault.attribute) } else { String::new() };
-        Place::new(pointer, format!("{}: {}", fault.attribute, fault.detail))
+        ErrorDetail::new(pointer, format!("{}: {}", fault.attribute, fault.detail))
     };
     problem.errors = faults.iter().map(place).collect();
     problem

@@ -7,14 +7,14 @@ use super::access;
 use super::access::{Access, Administrator, Authenticated, SelfOrAdmin};
 use super::state::Api;
 use crate::auth::Caller;
-use crate::http::answer::Answer;
+use crate::http::http_response::HttpResponse;
 use crate::http::problem::Problem;
 use crate::http::server::service::MatchedRequest;
 use crate::login::Login;
 use crate::users::Users;
 
 /// Boxed: the largest handler would make every connection's future as large.
-pub type Answering<'a> = Pin<Box<dyn Future<Output = Result<Answer, Problem>> + Send + 'a>>;
+pub type Answering<'a> = Pin<Box<dyn Future<Output = Result<HttpResponse, Problem>> + Send + 'a>>;
 
 /// A handler, by what it has to know of its caller. The handlers of users' own routes get the user service too, because
 /// there are no users without it, and that of sessions the logins.
@@ -46,7 +46,7 @@ impl<C: Send + Sync> Handler<C> {
     }
 
     /// Verifies the caller and answers.
-    pub async fn answer(&self, api: &Api<C>, request: MatchedRequest<'_>) -> Result<Answer, Problem> {
+    pub async fn answer(&self, api: &Api<C>, request: MatchedRequest<'_>) -> Result<HttpResponse, Problem> {
         let caller = || access::caller(&api.authenticator, &request);
         match self {
             Self::Public(handle) => handle(api, request).await,

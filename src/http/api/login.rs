@@ -5,10 +5,10 @@ use serde_json::{Map, Value};
 use super::documents::Empty;
 use super::state::Api;
 use crate::auth::Caller;
-use crate::http::answer::Answer;
-use crate::http::backend::CommandService;
+use crate::http::http_response::HttpResponse;
 use crate::http::problem::Problem;
 use crate::http::server::service::MatchedRequest;
+use crate::http::services::CommandService;
 use crate::http::{form, problem, respond};
 use crate::login::{Login, LoginError};
 use crate::users;
@@ -18,7 +18,7 @@ use crate::users::UserError;
 pub(super) async fn login<C: CommandService>(
     api: &Api<C>,
     request: MatchedRequest<'_>,
-) -> Result<Answer, Problem> {
+) -> Result<HttpResponse, Problem> {
     let login = api.login()?;
     if let Some(limits) = &api.limits {
         limits.login(request.client).await?;
@@ -33,7 +33,7 @@ pub(super) async fn login<C: CommandService>(
 pub(super) async fn refresh<C: CommandService>(
     api: &Api<C>,
     request: MatchedRequest<'_>,
-) -> Result<Answer, Problem> {
+) -> Result<HttpResponse, Problem> {
     let login = api.login()?;
     let token = users::refresh_token(read(api, request).await?).map_err(UserError::Invalid)?;
     Ok(respond::json(&login.refresh(token.expose()).await?))
@@ -45,7 +45,7 @@ pub(super) async fn logout<C: CommandService>(
     login: &Login,
     request: MatchedRequest<'_>,
     caller: Caller,
-) -> Result<Answer, Problem> {
+) -> Result<HttpResponse, Problem> {
     if let Caller::Authenticated(principal) = caller {
         login.logout(&principal).await?;
     } else {

@@ -8,8 +8,8 @@ use hyper::{Response, StatusCode, header};
 use super::documents::{Accepted, AcceptedBatch, AcceptedCommand, FinalBatch, StatusDocument};
 use super::state::JSON;
 use crate::command::{CommandId, Status};
-use crate::http::answer::Answer;
 use crate::http::headers::Prefer;
+use crate::http::http_response::HttpResponse;
 use crate::http::media_type::Format;
 use crate::http::respond;
 use crate::ingest::Receipt;
@@ -21,7 +21,7 @@ const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-appli
 const COMMANDS: &str = "/v1/commands/";
 
 /// The 202: everything in the receipt is on stable storage.
-pub fn accepted(receipt: &Receipt, format: Format, prefer: Prefer) -> Answer {
+pub fn accepted(receipt: &Receipt, format: Format, prefer: Prefer) -> HttpResponse {
     let mut answer = match (format, receipt.ids.first()) {
         (Format::Single, Some(id)) => accepted_one(id, receipt.accepted_at),
         _ => {
@@ -34,7 +34,7 @@ pub fn accepted(receipt: &Receipt, format: Format, prefer: Prefer) -> Answer {
 }
 
 /// The shortest way from a receipt to bytes: this is what nearly every request is answered.
-fn accepted_one(id: &CommandId, accepted_at: Timestamp) -> Answer {
+fn accepted_one(id: &CommandId, accepted_at: Timestamp) -> HttpResponse {
     let location = format!("{COMMANDS}{id}");
     let document = Accepted::new(&location[COMMANDS.len()..], accepted_at);
     let document = serde_json::to_vec(&document).unwrap_or_default();
@@ -47,7 +47,7 @@ fn accepted_one(id: &CommandId, accepted_at: Timestamp) -> Answer {
 }
 
 /// The 200 of a request whose commands became final while it waited.
-pub fn waited(statuses: &[Status], format: Format, receipt: &Receipt, prefer: Prefer) -> Answer {
+pub fn waited(statuses: &[Status], format: Format, receipt: &Receipt, prefer: Prefer) -> HttpResponse {
     let answer = match (format, statuses) {
         (Format::Single, [status]) => respond::json(&StatusDocument::from(status)),
         _ => respond::sorted_json(&FinalBatch {
@@ -57,7 +57,7 @@ pub fn waited(statuses: &[Status], format: Format, receipt: &Receipt, prefer: Pr
     finish(answer, receipt, prefer)
 }
 
-fn finish(mut answer: Answer, receipt: &Receipt, prefer: Prefer) -> Answer {
+fn finish(mut answer: HttpResponse, receipt: &Receipt, prefer: Prefer) -> HttpResponse {
     if receipt.replayed {
         answer.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
     }
@@ -65,7 +65,7 @@ fn finish(mut answer: Answer, receipt: &Receipt, prefer: Prefer) -> Answer {
 }
 
 /// Says which preferences were followed.
-pub fn applied(mut answer: Answer, prefer: Prefer) -> Answer {
+pub fn applied(mut answer: HttpResponse, prefer: Prefer) -> HttpResponse {
     if let Some(applied) = prefer.applied() {
         answer.headers_mut().insert(PREFERENCE_APPLIED, applied);
     }

@@ -11,13 +11,13 @@ use super::openapi::KIND_PATH;
 use super::state::{Api, JSON};
 use super::users::{reads, writes};
 use super::{commands, login, openapi, status};
-use crate::http::answer::Answer;
-use crate::http::backend::CommandService;
+use crate::http::http_response::HttpResponse;
 use crate::http::metrics::Metrics;
 use crate::http::problem::Problem;
 use crate::http::server::guard::Guard;
 use crate::http::server::route::Route;
 use crate::http::server::service::{MatchedRequest, Service};
+use crate::http::services::CommandService;
 use crate::http::{headers, readiness, respond};
 use crate::kinds::Kinds;
 use crate::telemetry::trace::Tracer;
@@ -144,12 +144,12 @@ impl<C: CommandService> Service for Api<C> {
         &self,
         handler: &'static Handler<C>,
         request: MatchedRequest<'_>,
-    ) -> Result<Answer, Problem> {
+    ) -> Result<HttpResponse, Problem> {
         handler.answer(self, request).await
     }
 }
 
-async fn describe<C: CommandService>(api: &Api<C>, _: MatchedRequest<'_>) -> Result<Answer, Problem> {
+async fn describe<C: CommandService>(api: &Api<C>, _: MatchedRequest<'_>) -> Result<HttpResponse, Problem> {
     let describe = |kinds: &Kinds| {
         let routes = Api::<C>::ROUTES.iter().filter(|route| api.has(route.path));
         openapi::describe(routes, kinds, api.authenticator.requires_token())
@@ -157,10 +157,10 @@ async fn describe<C: CommandService>(api: &Api<C>, _: MatchedRequest<'_>) -> Res
     Ok(respond::bytes(HeaderValue::from_static(JSON), api.kinds.current().description(describe)))
 }
 
-async fn health<C: CommandService>(_: &Api<C>, _: MatchedRequest<'_>) -> Result<Answer, Problem> {
+async fn health<C: CommandService>(_: &Api<C>, _: MatchedRequest<'_>) -> Result<HttpResponse, Problem> {
     Ok(readiness::health())
 }
 
-async fn ready<C: CommandService>(api: &Api<C>, _: MatchedRequest<'_>) -> Result<Answer, Problem> {
-    Ok(readiness::ready(&api.backend.ready_cheaply().redacted()))
+async fn ready<C: CommandService>(api: &Api<C>, _: MatchedRequest<'_>) -> Result<HttpResponse, Problem> {
+    Ok(readiness::ready(&api.backend.cached_readiness().redacted()))
 }

@@ -8,13 +8,13 @@ use prometheus::IntCounter;
 use super::catalogue::Catalogue;
 use super::checks::Checks;
 use crate::auth::Authenticator;
-use crate::http::backend::{AdminService, CommandService};
-use crate::http::body::Bodies;
+use crate::http::body::BodyBudget;
 use crate::http::config::Config;
 use crate::http::metrics::Metrics;
 use crate::http::problem;
 use crate::http::problem::Problem;
 use crate::http::server::hosts::AllowedHosts;
+use crate::http::services::{AdminService, CommandService};
 use crate::login::Login;
 use crate::ratelimit::{Limits, Proxies};
 use crate::telemetry::trace::Tracer;
@@ -61,7 +61,7 @@ pub struct Api<C> {
     pub(super) limits: Option<Limits>,
     pub(super) proxies: Proxies,
     pub(super) allowed_hosts: AllowedHosts,
-    pub(super) bodies: Bodies,
+    pub(super) bodies: BodyBudget,
     pub(in crate::http) checks: Checks,
     pub(super) record_hit: IntCounter,
     pub(super) json: Arc<str>,
@@ -77,7 +77,7 @@ impl<C: CommandService> Api<C> {
     /// Ties the parts together.
     pub fn new(config: &Config, parts: ApiParts<C>) -> Self {
         Self {
-            bodies: Bodies::new(&parts.metrics),
+            bodies: BodyBudget::new(&parts.metrics),
             checks: Checks::default(),
             record_hit: parts.metrics.record_hit.clone(),
             json: Arc::from(JSON),

@@ -8,12 +8,12 @@ use super::receipt;
 use super::state::Api;
 use crate::auth::Caller;
 use crate::command::{CommandId, Status, has_consumer};
-use crate::http::answer::Answer;
-use crate::http::backend::CommandService;
 use crate::http::headers::Prefer;
+use crate::http::http_response::HttpResponse;
 use crate::http::problem::Problem;
 use crate::http::respond;
 use crate::http::server::service::MatchedRequest;
+use crate::http::services::CommandService;
 use crate::status::StatusError;
 
 /// Answers with the status document, at once or after `Prefer: wait=N`.
@@ -21,7 +21,7 @@ pub(super) async fn get<C: CommandService>(
     api: &Api<C>,
     request: MatchedRequest<'_>,
     caller: Caller,
-) -> Result<Answer, Problem> {
+) -> Result<HttpResponse, Problem> {
     let id: CommandId = request.parameter.parse().map_err(|_| StatusError::NotFound)?;
     let prefer = Prefer::of(&request.head.headers);
     let mut status = api.commands.find(id, &caller).await?;

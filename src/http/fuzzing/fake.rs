@@ -11,9 +11,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::auth::Caller;
 use crate::command::{CommandId, Status};
-use crate::http::backend::{AdminService, CommandService};
 use crate::http::readiness::Readiness;
 use crate::http::server::timed_io::Socket;
+use crate::http::services::{AdminService, CommandService};
 use crate::ingest::{Receipt, Request, SubmitError};
 use crate::status::StatusError;
 use crate::sync::Mutex;
@@ -63,7 +63,7 @@ impl AdminService for Nothing {
 
     fn resume(&self, _: &str) {}
 
-    fn limit_changed(&self) {}
+    fn rate_limit_changed(&self) {}
 
     fn refresh_gauges(&self) {}
 }

@@ -17,7 +17,7 @@ use super::meter::{Meters, Seen};
 use super::request_trace::RequestTrace;
 use super::route;
 use super::route::Route;
-use crate::http::answer::Answer;
+use crate::http::http_response::HttpResponse;
 use crate::http::metrics::Metrics;
 use crate::http::problem::Problem;
 use crate::http::{headers, problem};
@@ -52,7 +52,7 @@ pub trait Service: Send + Sync + 'static {
         &self,
         endpoint: &'static Self::Endpoint,
         request: MatchedRequest<'_>,
-    ) -> impl Future<Output = Result<Answer, Problem>> + Send;
+    ) -> impl Future<Output = Result<HttpResponse, Problem>> + Send;
 }
 
 /// One matched request.
@@ -87,7 +87,7 @@ impl<S: Service> ServiceRunner<S> {
     }
 
     /// Answers one request, whatever it is.
-    pub async fn handle(&self, request: Request<Incoming>, peer: IpAddr, conn: &ConnState) -> Answer {
+    pub async fn handle(&self, request: Request<Incoming>, peer: IpAddr, conn: &ConnState) -> HttpResponse {
         let started = Instant::now();
         let _in_flight = self.meters.enter();
         conn.enter(if request.body().is_end_stream() { Phase::Busy } else { Phase::Body });
@@ -107,7 +107,7 @@ impl<S: Service> ServiceRunner<S> {
             }
             Err(refusal) => (None, Err(refusal)),
         };
-        let mut answer = outcome.unwrap_or_else(|problem| problem.answer(trace_id));
+        let mut answer = outcome.unwrap_or_else(|problem| problem.into_response(trace_id));
         if conn.phase() == Phase::Body || conn.is_ambiguous() {
             // The body was not read: what follows on this connection cannot be told from it.
             answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));

@@ -171,7 +171,7 @@ impl AdminService for Backend {
         self.paused.store(false, SeqCst);
     }
 
-    fn limit_changed(&self) {}
+    fn rate_limit_changed(&self) {}
 
     fn find_command(
         &self,

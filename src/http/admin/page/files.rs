@@ -3,7 +3,7 @@
 use hyper::header;
 use hyper::header::HeaderValue;
 
-use crate::http::answer::Answer;
+use crate::http::http_response::HttpResponse;
 use crate::http::respond;
 
 const STYLE: &str = include_str!("page.css");
@@ -17,7 +17,7 @@ const POLICY: HeaderValue = HeaderValue::from_static(
 );
 
 /// A file by its name.
-pub fn find(name: &str) -> Option<Answer> {
+pub fn find(name: &str) -> Option<HttpResponse> {
     let (media_type, text) = match name {
         "page.css" => ("text/css; charset=utf-8", STYLE),
         "page.js" => ("text/javascript; charset=utf-8", SCRIPT),
@@ -28,11 +28,11 @@ pub fn find(name: &str) -> Option<Answer> {
 }
 
 /// An HTML page of the admin listener.
-pub fn html(text: String) -> Answer {
+pub fn html(text: String) -> HttpResponse {
     guarded(respond::bytes(HeaderValue::from_static("text/html; charset=utf-8"), text))
 }
 
-fn guarded(mut answer: Answer) -> Answer {
+fn guarded(mut answer: HttpResponse) -> HttpResponse {
     let headers = answer.headers_mut();
     headers.insert(header::CONTENT_SECURITY_POLICY, POLICY);
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));

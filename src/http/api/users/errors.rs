@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::auth::TokenError;
 use crate::command::Status;
 use crate::http::problem;
-use crate::http::problem::{Place, Problem};
+use crate::http::problem::{ErrorDetail, Problem};
 use crate::users;
 use crate::users::UserError;
 
@@ -29,7 +29,7 @@ impl From<UserError> for Problem {
             UserError::Invalid(errors) => {
                 let mut problem = Self::new(&problem::INVALID_USER, "See `errors` for each member.");
                 problem.field = errors.first().map(|error| Cow::Owned(error.field.clone()));
-                let place = |e: &users::FieldError| Place::new(format!("/{}", e.field), &*e.detail);
+                let place = |e: &users::FieldError| ErrorDetail::new(format!("/{}", e.field), &*e.detail);
                 problem.errors = errors.iter().map(place).collect();
                 problem
             }

@@ -2,13 +2,13 @@
 
 use hyper::Uri;
 
-use crate::http::answer::Answer;
 use crate::http::api::access::{Administrator, SelfOrAdmin};
 use crate::http::api::documents::UserPage;
 use crate::http::api::state::Api;
-use crate::http::backend::CommandService;
+use crate::http::http_response::HttpResponse;
 use crate::http::problem::Problem;
 use crate::http::server::service::MatchedRequest;
+use crate::http::services::CommandService;
 use crate::http::{problem, respond};
 use crate::users;
 use crate::users::Users;
@@ -19,7 +19,7 @@ pub async fn get<C: CommandService>(
     users: &Users,
     _: MatchedRequest<'_>,
     caller: SelfOrAdmin,
-) -> Result<Answer, Problem> {
+) -> Result<HttpResponse, Problem> {
     let (caller, name) = (caller.caller(), caller.user());
     Ok(respond::json(&*users.profile(name, caller.owner()).await?))
 }
@@ -30,7 +30,7 @@ pub async fn list<C: CommandService>(
     users: &Users,
     request: MatchedRequest<'_>,
     _: Administrator,
-) -> Result<Answer, Problem> {
+) -> Result<HttpResponse, Problem> {
     let Query { limit, cursor } = Query::of(&request.head.uri)?;
     let refusal = |detail: &'static str, field: &'static str| {
         Problem::new(&problem::BAD_PARAMETER, detail).field(field)

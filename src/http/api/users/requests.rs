@@ -5,10 +5,10 @@ use serde_json::{Map, Value};
 
 use crate::auth::Caller;
 use crate::http::api::state::Api;
-use crate::http::backend::CommandService;
 use crate::http::headers::Prefer;
 use crate::http::problem::Problem;
 use crate::http::server::service::MatchedRequest;
+use crate::http::services::CommandService;
 use crate::http::{form, headers};
 use crate::ingest::Idempotency;
 use crate::ratelimit;

@@ -8,15 +8,15 @@ use super::errors;
 use super::requests::{Asked, context, limited, read};
 use crate::auth::Caller;
 use crate::command::{State, Status};
-use crate::http::answer::Answer;
 use crate::http::api::access::{Administrator, SelfOrAdmin};
 use crate::http::api::state::Api;
 use crate::http::api::{access, receipt, status};
-use crate::http::backend::CommandService;
 use crate::http::headers::Prefer;
+use crate::http::http_response::HttpResponse;
 use crate::http::media_type::Format;
 use crate::http::problem::Problem;
 use crate::http::server::service::MatchedRequest;
+use crate::http::services::CommandService;
 use crate::ingest::Receipt;
 use crate::users;
 use crate::users::{UserError, Users};
@@ -28,7 +28,7 @@ pub async fn register<C: CommandService>(
     api: &Api<C>,
     request: MatchedRequest<'_>,
     caller: Caller,
-) -> Result<Answer, Problem> {
+) -> Result<HttpResponse, Problem> {
     let users = api.users()?;
     limited(api, &request, &caller).await?;
     let trace = request.trace;
@@ -58,7 +58,7 @@ pub async fn update<C: CommandService>(
     users: &Users,
     request: MatchedRequest<'_>,
     caller: SelfOrAdmin,
-) -> Result<Answer, Problem> {
+) -> Result<HttpResponse, Problem> {
     let (caller, name) = (caller.caller(), caller.user());
     limited(api, &request, caller).await?;
     let trace = request.trace;
@@ -75,7 +75,7 @@ pub async fn set_password<C: CommandService>(
     users: &Users,
     request: MatchedRequest<'_>,
     caller: SelfOrAdmin,
-) -> Result<Answer, Problem> {
+) -> Result<HttpResponse, Problem> {
     let (caller, name) = (caller.caller(), caller.user());
     limited(api, &request, caller).await?;
     let client = request.client;
@@ -102,7 +102,7 @@ pub async fn delete<C: CommandService>(
     users: &Users,
     request: MatchedRequest<'_>,
     caller: Administrator,
-) -> Result<Answer, Problem> {
+) -> Result<HttpResponse, Problem> {
     let caller = caller.caller();
     let name = access::user_name(request.parameter)?;
     limited(api, &request, caller).await?;
@@ -134,7 +134,7 @@ async fn followed<C: CommandService>(
     name: &str,
     receipt: &Receipt,
     prefer: Prefer,
-) -> Answer {
+) -> HttpResponse {
     match decided(api, receipt, prefer).await {
         Some(status) => {
             users.refresh(name).await;

@@ -12,7 +12,7 @@ use crate::command::{CommandId, Status};
 use crate::ingest::{Ingest, Receipt, Request, SubmitError};
 use crate::status::{StatusError, Statuses};
 
-/// Takes commands in and says what became of them. [`Durable`] is the real one; a bench may answer without a log.
+/// Takes commands in and says what became of them. [`DurableCommands`] is the real one; a bench may answer without a log.
 pub trait CommandService: Send + Sync + 'static {
     /// Returns once the request is on stable storage. A dropped future means "maybe".
     fn submit(&self, request: Request) -> impl Future<Output = Result<Receipt, SubmitError>> + Send;
@@ -38,14 +38,14 @@ pub trait CommandService: Send + Sync + 'static {
 }
 
 /// The log and the statuses read from it.
-pub struct Durable {
+pub struct DurableCommands {
     /// The way in.
     pub ingest: Ingest,
     /// The look-up.
     pub statuses: Statuses,
 }
 
-impl CommandService for Durable {
+impl CommandService for DurableCommands {
     async fn submit(&self, request: Request) -> Result<Receipt, SubmitError> {
         self.ingest.submit(request).await
     }
@@ -87,7 +87,7 @@ pub trait AdminService: Send + Sync + 'static {
 
     /// The same with the problems of the last look, a second ago: for the public listener, where strangers may ask as often
     /// as they like.
-    fn ready_cheaply(&self) -> Readiness {
+    fn cached_readiness(&self) -> Readiness {
         self.ready()
     }
 
@@ -98,7 +98,7 @@ pub trait AdminService: Send + Sync + 'static {
     fn resume(&self, origin: &str);
 
     /// An operator changed a rate limit.
-    fn limit_changed(&self);
+    fn rate_limit_changed(&self);
 
     /// Sets the gauges that describe the log, right before a scrape is rendered. Reads the log: blocks for the disk.
     fn refresh_gauges(&self);

@@ -4,4 +4,4 @@ use bytes::Bytes;
 use http_body_util::Full;
 
 /// Every answer is built whole before it is sent.
-pub type Answer = hyper::Response<Full<Bytes>>;
+pub type HttpResponse = hyper::Response<Full<Bytes>>;
