@@ -12,7 +12,7 @@ use crate::config::{Config, ConfigErrors, Source};
 use crate::config_error::ConfigError;
 use crate::consumer::{ConsumerParts, Handle, Noop, PostCommit};
 use crate::db::Database;
-use crate::http::{Admin, AdminService, Endpoint, Instance, Overview, Readiness};
+use crate::http::{Admin, AdminService, BoundSocket, Instance, Overview, Readiness};
 use crate::kafka::{ClusterHealth, Probe};
 use crate::kv::Kv;
 use crate::problems::{Code, Observation, Problem, Problems};
@@ -120,7 +120,7 @@ async fn parts(wiring: &Wiring<'_>) -> Result<ConsumerParts, Failure> {
     Ok(wiring.consumer_parts(db, kv, after, bootstrap.to_owned(), metrics))
 }
 
-async fn run(wiring: &Wiring<'_>, operators: Endpoint, source: &Source) -> Result<(), Failure> {
+async fn run(wiring: &Wiring<'_>, operators: BoundSocket, source: &Source) -> Result<(), Failure> {
     let Wiring { config, registry, alarm, .. } = wiring;
     let mut signals = Signals::listen().map_err(Failure::system("signals"))?;
     let hangups = signals::hangups().map_err(Failure::system("signals"))?;

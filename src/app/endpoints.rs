@@ -4,15 +4,15 @@ use std::net::{SocketAddr, TcpListener};
 
 use crate::config::{Config, ConfigErrors};
 use crate::config_error::ConfigError;
-use crate::http::Endpoint;
+use crate::http::BoundSocket;
 use crate::systemd;
 
 use super::Failure;
 
 /// Both addresses of the daemon.
 pub(super) struct Endpoints {
-    pub(super) public: Endpoint,
-    pub(super) admin: Endpoint,
+    pub(super) public: BoundSocket,
+    pub(super) admin: BoundSocket,
 }
 
 impl Endpoints {
@@ -29,7 +29,7 @@ impl Endpoints {
     }
 
     /// Takes the operators' address alone.
-    pub(super) fn take_admin(config: &Config, mut passed: Passed) -> Result<Endpoint, Failure> {
+    pub(super) fn take_admin(config: &Config, mut passed: Passed) -> Result<BoundSocket, Failure> {
         let address = config.server.admin_listen;
         let admin = passed.take(address);
         passed.nothing_left()?;
@@ -37,10 +37,14 @@ impl Endpoints {
     }
 }
 
-fn or_bind(passed: Option<TcpListener>, key: &'static str, address: SocketAddr) -> Result<Endpoint, Failure> {
+fn or_bind(
+    passed: Option<TcpListener>,
+    key: &'static str,
+    address: SocketAddr,
+) -> Result<BoundSocket, Failure> {
     match passed {
-        Some(listener) => Ok(Endpoint::passed(listener)),
-        None => Endpoint::bind(address).map_err(|source| Failure::Listen { key, address, source }),
+        Some(listener) => Ok(BoundSocket::passed(listener)),
+        None => BoundSocket::bind(address).map_err(|source| Failure::Listen { key, address, source }),
     }
 }
 

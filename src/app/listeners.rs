@@ -11,7 +11,8 @@ use tokio::task::JoinHandle;
 use crate::auth::Mode;
 use crate::config::Config;
 use crate::http::{
-    Admin, Api, ApiParts, ConnectionLimits, DurableCommands, Endpoint, HttpServer, Metrics, Tls, is_loopback,
+    Admin, Api, ApiParts, BoundSocket, ConnectionLimits, DurableCommands, HttpServer, Metrics, Tls,
+    is_loopback,
 };
 use crate::metrics::Registry;
 use crate::task::{FatalSignal, Task, guarded};
@@ -137,7 +138,7 @@ impl Listener {
 
 /// The operators' listener, with fewer connections than the public one.
 pub(super) fn listen_admin(
-    endpoint: Endpoint,
+    endpoint: BoundSocket,
     config: &Config,
     metrics: &Metrics,
 ) -> Result<HttpServer, Failure> {

@@ -38,7 +38,7 @@ pub use api::trial::{Trial, examine};
 pub use config::Config;
 pub use metrics::Metrics;
 pub use readiness::Readiness;
-pub use server::endpoint::Endpoint;
+pub use server::bound_socket::BoundSocket;
 pub use server::hosts::is_loopback;
 pub use server::limits::ConnectionLimits;
 pub use server::listener::HttpServer;

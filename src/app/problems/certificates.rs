@@ -19,7 +19,7 @@ pub(in crate::app) fn certificates(
 ) -> Vec<Observation> {
     let now = Timestamp::now();
     let mut observed = Vec::new();
-    if let Some(standing) = tls.map(Tls::standing) {
+    if let Some(standing) = tls.map(Tls::status) {
         if let Some(error) = standing.unusable {
             let detail = "the files of [server] tls_cert_file and tls_key_file cannot be used; the previous certificate \
                           stays in use";

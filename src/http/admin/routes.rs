@@ -238,7 +238,7 @@ impl Service for Admin {
         Guard::new(loopback, true, &self.allowed_hosts)
     }
 
-    async fn answer(
+    async fn call(
         &self,
         endpoint: &'static Endpoint,
         request: MatchedRequest<'_>,

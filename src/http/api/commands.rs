@@ -60,7 +60,7 @@ pub(super) async fn post<C: CommandService>(
         let retry_after = api.commands.retry_after(&error);
         Problem::submit(&error, retry_after)
     })?;
-    trace.about(&receipt.ids);
+    trace.set_commands(&receipt.ids);
     // A wait may be long, and the log holds the body now.
     drop(body);
     if let Some(wait) = prefer.wait

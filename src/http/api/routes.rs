@@ -140,7 +140,7 @@ impl<C: CommandService> Service for Api<C> {
         self.proxies.client(peer, lines.map(|line| line.to_str().ok()))
     }
 
-    async fn answer(
+    async fn call(
         &self,
         handler: &'static Handler<C>,
         request: MatchedRequest<'_>,

@@ -25,7 +25,7 @@ pub(super) async fn get<C: CommandService>(
     let id: CommandId = request.parameter.parse().map_err(|_| StatusError::NotFound)?;
     let prefer = Prefer::of(&request.head.headers);
     let mut status = api.commands.find(id, &caller).await?;
-    request.trace.about(&[id]);
+    request.trace.set_commands(&[id]);
     if let Some(wait) = prefer.wait.filter(|_| !status.is_final()) {
         let consumed = has_consumer(&status.kind);
         status = find_final(&api.commands, id, consumed, Instant::now() + wait).await?;

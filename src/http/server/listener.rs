@@ -11,8 +11,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use super::bound_socket::BoundSocket;
 use super::connection;
-use super::endpoint::Endpoint;
 use super::hosts::is_loopback;
 use super::limits::ConnectionLimits;
 use super::service::{Service, ServiceRunner};
@@ -39,11 +39,11 @@ pub struct HttpServer {
 impl HttpServer {
     /// Binds an address and listens; port 0 takes a free one.
     pub fn bind(address: SocketAddr, limits: ConnectionLimits, metrics: &Metrics) -> io::Result<Self> {
-        Self::listen(Endpoint::bind(address)?, limits, metrics)
+        Self::listen(BoundSocket::bind(address)?, limits, metrics)
     }
 
     /// Lets connections come in. Called on the runtime.
-    pub fn listen(endpoint: Endpoint, limits: ConnectionLimits, metrics: &Metrics) -> io::Result<Self> {
+    pub fn listen(endpoint: BoundSocket, limits: ConnectionLimits, metrics: &Metrics) -> io::Result<Self> {
         Ok(Self {
             listener: endpoint.listen()?,
             limits,

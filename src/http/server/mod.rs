@@ -13,15 +13,15 @@
 //! ```
 
 pub mod authority;
+pub mod bound_socket;
 pub mod conn_state;
 pub mod connection;
-pub mod endpoint;
-pub mod framing;
 pub mod guard;
 pub mod hosts;
+pub mod length_checker;
 pub mod limits;
 pub mod listener;
-pub mod meter;
+pub mod request_metrics;
 pub mod request_trace;
 pub mod route;
 pub mod service;

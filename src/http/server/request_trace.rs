@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 use hyper::HeaderMap;
 
-use super::meter::Seen;
+use super::request_metrics::CompletedRequest;
 use crate::command::CommandId;
 use crate::http::headers;
 use crate::telemetry::trace::{SampledRequest, Tracer};
@@ -40,7 +40,7 @@ impl RequestTrace {
     }
 
     /// The request is about these commands.
-    pub fn about(&self, ids: &[CommandId]) {
+    pub fn set_commands(&self, ids: &[CommandId]) {
         if let Some(first) = ids.first() {
             let _ = self.commands.set((*first, ids.len()));
         }
@@ -55,7 +55,7 @@ impl RequestTrace {
     pub(super) fn answered(
         &self,
         tracer: &Tracer,
-        seen: &Seen<'_>,
+        seen: &CompletedRequest<'_>,
         route: Option<(&'static str, &'static str)>,
     ) {
         let Some(entered) = &self.entered else { return };

@@ -13,7 +13,7 @@ use hyper::{HeaderMap, Request, header};
 
 use super::conn_state::{ConnState, Phase};
 use super::guard::Guard;
-use super::meter::{Meters, Seen};
+use super::request_metrics::{CompletedRequest, RequestMetrics};
 use super::request_trace::RequestTrace;
 use super::route;
 use super::route::Route;
@@ -48,7 +48,7 @@ pub trait Service: Send + Sync + 'static {
     }
 
     /// Answers a request that matched.
-    fn answer(
+    fn call(
         &self,
         endpoint: &'static Self::Endpoint,
         request: MatchedRequest<'_>,
@@ -73,7 +73,7 @@ pub struct MatchedRequest<'a> {
 pub struct ServiceRunner<S: Service> {
     service: S,
     guard: Guard,
-    meters: Meters,
+    meters: RequestMetrics,
     ids: RequestIds,
     tracer: Tracer,
 }
@@ -81,7 +81,7 @@ pub struct ServiceRunner<S: Service> {
 impl<S: Service> ServiceRunner<S> {
     /// `loopback`: only processes of this machine reach the listener.
     pub fn new(service: S, loopback: bool) -> Self {
-        let meters = Meters::new(S::ROUTES, Arc::clone(service.metrics()));
+        let meters = RequestMetrics::new(S::ROUTES, Arc::clone(service.metrics()));
         let (guard, tracer) = (service.guard(loopback), service.tracer());
         Self { service, guard, meters, ids: RequestIds::new(), tracer }
     }
@@ -89,7 +89,7 @@ impl<S: Service> ServiceRunner<S> {
     /// Answers one request, whatever it is.
     pub async fn handle(&self, request: Request<Incoming>, peer: IpAddr, conn: &ConnState) -> HttpResponse {
         let started = Instant::now();
-        let _in_flight = self.meters.enter();
+        let _in_flight = self.meters.track();
         conn.enter(if request.body().is_end_stream() { Phase::Busy } else { Phase::Body });
         let (head, body) = request.into_parts();
         let id = headers::request_id(&head.headers).unwrap_or_else(|| self.ids.next());
@@ -103,7 +103,7 @@ impl<S: Service> ServiceRunner<S> {
             Ok((route, parameter)) => {
                 let client = self.service.client(peer, &head.headers);
                 let request = MatchedRequest { head, body, parameter, client, conn, trace: &trace };
-                (Some(route), self.service.answer(&S::ROUTES[route].endpoint, request).await)
+                (Some(route), self.service.call(&S::ROUTES[route].endpoint, request).await)
             }
             Err(refusal) => (None, Err(refusal)),
         };
@@ -114,8 +114,9 @@ impl<S: Service> ServiceRunner<S> {
         }
         conn.enter(Phase::Idle);
         let (status, took) = (answer.status(), started.elapsed());
-        let seen = Seen { route, status, took, waits, request_id, trace_id, commands: trace.commands() };
-        self.meters.note(&seen);
+        let seen =
+            CompletedRequest { route, status, took, waits, request_id, trace_id, commands: trace.commands() };
+        self.meters.record(&seen);
         let matched = route.map(|route| &S::ROUTES[route]);
         trace.answered(&self.tracer, &seen, matched.map(|route| (route.method, route.path)));
         answer.headers_mut().insert(headers::REQUEST_ID, id);

@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
 use super::conn_state::{ConnState, Phase};
-use super::framing::Framing;
+use super::length_checker::LengthChecker;
 use super::limits::ConnectionLimits;
 use crate::http::problem;
 use crate::http::problem::Problem;
@@ -42,7 +42,7 @@ pub struct TimedIo<T> {
     tcp: T,
     conn: Arc<ConnState>,
     limits: ConnectionLimits,
-    framing: Framing,
+    framing: LengthChecker,
     /// The connection's first byte.
     first: Option<u8>,
     /// The entry of the phase that `read_by` belongs to.
@@ -64,7 +64,7 @@ impl<T: Socket> TimedIo<T> {
             tcp,
             conn,
             limits,
-            framing: Framing::default(),
+            framing: LengthChecker::default(),
             first: None,
             waiting_in: None,
             read_by: None,
@@ -137,7 +137,7 @@ impl<T: Socket> TimedIo<T> {
     }
 
     /// An answer nobody waits for. What the socket does not take at once is lost with the connection.
-    fn say(&mut self, problem: &Problem) {
+    fn write_problem(&mut self, problem: &Problem) {
         if self.write_by.is_none() {
             let _ = self.tcp.try_write(&problem.last_words());
         }
@@ -186,7 +186,10 @@ impl<T: Socket> AsyncRead for TimedIo<T> {
             // The request that reads it answers.
             Phase::Body => return Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
             Phase::Head if this.first.is_some() => {
-                this.say(&Problem::new(&problem::TIMEOUT, "The head of the request did not arrive in time."));
+                this.write_problem(&Problem::new(
+                    &problem::TIMEOUT,
+                    "The head of the request did not arrive in time.",
+                ));
             }
             _ => {}
         }
@@ -202,7 +205,7 @@ impl<T: Socket> AsyncWrite for TimedIo<T> {
             Some(0) => {
                 // `HTTP/1.1 400 …`
                 let problem = this.explain(output.get(9..12).unwrap_or_default());
-                this.say(&problem);
+                this.write_problem(&problem);
                 return Poll::Ready(Ok(output.len()));
             }
             Some(at) => &output[..at],

@@ -36,7 +36,7 @@ pub async fn register<C: CommandService>(
     let user = users::new_user(members, users.phone_region()).map_err(UserError::Invalid)?;
     let name = user.name.clone();
     let receipt = answered(api, users.register(user, context).await)?;
-    trace.about(&receipt.ids);
+    trace.set_commands(&receipt.ids);
     let Some(status) = decided(api, &receipt, prefer).await else {
         return Ok(receipt::accepted(&receipt, Format::Single, prefer));
     };
@@ -65,7 +65,7 @@ pub async fn update<C: CommandService>(
     let Asked { members, context, prefer } = read(api, request, caller).await?;
     let change = users::change(members, name, users.phone_region()).map_err(UserError::Invalid)?;
     let receipt = answered(api, users.update(name, change, context).await)?;
-    trace.about(&receipt.ids);
+    trace.set_commands(&receipt.ids);
     Ok(followed(api, users, name, &receipt, prefer).await)
 }
 
@@ -92,7 +92,7 @@ pub async fn set_password<C: CommandService>(
         tried.give_back().await;
     }
     let receipt = answered(api, outcome)?;
-    trace.about(&receipt.ids);
+    trace.set_commands(&receipt.ids);
     Ok(followed(api, users, name, &receipt, prefer).await)
 }
 
@@ -109,7 +109,7 @@ pub async fn delete<C: CommandService>(
     let prefer = Prefer::of(&request.head.headers);
     let context = context(&request, Bytes::new(), caller)?;
     let receipt = answered(api, users.delete(&name, context).await)?;
-    request.trace.about(&receipt.ids);
+    request.trace.set_commands(&receipt.ids);
     Ok(followed(api, users, &name, &receipt, prefer).await)
 }
 

@@ -12,7 +12,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::server::TlsStream;
 
-use super::files::{Files, Fingerprint, Fitted};
+use super::files::{Files, Fingerprint, LoadedCertificate};
 use super::validity::Validity;
 use crate::config_error::ConfigError;
 use crate::http::config::Config;
@@ -27,13 +27,13 @@ pub struct Tls {
     /// Of what was in the files when this was made.
     pub(super) first: Fingerprint,
     current: Arc<RwLock<Arc<ServerConfig>>>,
-    standing: Arc<Mutex<Standing>>,
+    standing: Arc<Mutex<CertificateStatus>>,
     failed: IntCounterVec,
 }
 
 /// The certificate in use, and the files that should replace it.
 #[derive(Clone, Debug, Default)]
-pub struct Standing {
+pub struct CertificateStatus {
     /// Of the certificate in use.
     pub validity: Option<Validity>,
     /// Why the files cannot be used, if so: the previous certificate stays in use.
@@ -46,9 +46,9 @@ impl Tls {
     pub fn load(config: &Config, metrics: &Metrics) -> Result<Option<Self>, Vec<ConfigError>> {
         let Some(files) = Files::of(config) else { return Ok(None) };
         let contents = files.read()?;
-        let Fitted { config: current, validity } = files.fit(&contents)?;
+        let LoadedCertificate { config: current, validity } = files.load(&contents)?;
         let current = Arc::new(RwLock::new(current));
-        let standing = Arc::new(Mutex::new(Standing { validity, unusable: None }));
+        let standing = Arc::new(Mutex::new(CertificateStatus { validity, unusable: None }));
         let failed = metrics.tls_handshakes_failed.clone();
         Ok(Some(Self { files, first: contents.fingerprint(), current, standing, failed }))
     }
@@ -56,14 +56,14 @@ impl Tls {
     /// What is wrong with the files that the configuration names. Blocks for the disk.
     pub fn mistakes(config: &Config) -> Vec<ConfigError> {
         let Some(files) = Files::of(config) else { return Vec::new() };
-        files.read().and_then(|contents| files.fit(&contents)).err().unwrap_or_default()
+        files.read().and_then(|contents| files.load(&contents)).err().unwrap_or_default()
     }
 
     /// Reads the files again; what is returned puts them in use. Blocks for the disk.
     pub fn prepare(&self) -> Result<Box<dyn FnOnce() + Send>, Vec<ConfigError>> {
-        let fitted = self.files.read().and_then(|contents| self.files.fit(&contents))?;
+        let fitted = self.files.read().and_then(|contents| self.files.load(&contents))?;
         let this = self.clone();
-        Ok(Box::new(move || this.exchange(fitted)))
+        Ok(Box::new(move || this.replace(fitted)))
     }
 
     /// The handshake. None when it failed, which is counted and no more than a debug line: anybody can make it fail.
@@ -91,9 +91,9 @@ impl Tls {
         Arc::clone(&self.current.read())
     }
 
-    pub(super) fn exchange(&self, Fitted { config, validity }: Fitted) {
+    pub(super) fn replace(&self, LoadedCertificate { config, validity }: LoadedCertificate) {
         *self.current.write() = config;
-        *self.standing.lock() = Standing { validity, unusable: None };
+        *self.standing.lock() = CertificateStatus { validity, unusable: None };
     }
 
     /// The files cannot be used.
@@ -102,7 +102,7 @@ impl Tls {
     }
 
     /// The certificate in use, and whether the files can replace it.
-    pub fn standing(&self) -> Standing {
+    pub fn status(&self) -> CertificateStatus {
         self.standing.lock().clone()
     }
 }

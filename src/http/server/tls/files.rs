@@ -42,14 +42,14 @@ pub(super) struct Files {
 }
 
 /// What a listener needs of them.
-pub(super) struct Fitted {
+pub(super) struct LoadedCertificate {
     pub config: Arc<ServerConfig>,
     /// None where it cannot be told.
     pub validity: Option<Validity>,
 }
 
 /// What stands in them. The key is wiped from memory when this is dropped.
-pub(super) struct Contents {
+pub(super) struct FileContents {
     cert: Vec<u8>,
     key: Zeroizing<Vec<u8>>,
 }
@@ -60,19 +60,19 @@ impl Files {
     }
 
     /// Reads both. Blocks for the disk.
-    pub fn read(&self) -> Result<Contents, Vec<ConfigError>> {
+    pub fn read(&self) -> Result<FileContents, Vec<ConfigError>> {
         let cert = bounded(&self.cert).map_err(|error| self.wrong_cert(error));
         let key = secret_file::read(&self.key, MAX_FILE).map_err(|error| self.wrong_key(error));
         let (cert, key) = both(cert, key)?;
-        Ok(Contents { cert, key })
+        Ok(FileContents { cert, key })
     }
 
     /// What a listener needs, if the contents are a chain and its key.
-    pub fn fit(&self, contents: &Contents) -> Result<Fitted, Vec<ConfigError>> {
+    pub fn load(&self, contents: &FileContents) -> Result<LoadedCertificate, Vec<ConfigError>> {
         let (chain, key) = both(self.chain(&contents.cert), self.key(&contents.key))?;
         let validity = Validity::of_chain(&chain);
         let config = self.pair(chain, key).map_err(|mistake| vec![mistake])?;
-        Ok(Fitted { config, validity })
+        Ok(LoadedCertificate { config, validity })
     }
 
     fn chain(&self, text: &[u8]) -> Result<Vec<CertificateDer<'static>>, ConfigError> {
@@ -125,7 +125,7 @@ impl Files {
     }
 }
 
-impl Contents {
+impl FileContents {
     /// The same for the same contents.
     pub fn fingerprint(&self) -> Fingerprint {
         let parts = [Sha256::digest(&self.cert), Sha256::digest(&*self.key)];

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::task::spawn_blocking;
 
 use super::acceptor::Tls;
-use super::files::{Contents, Fingerprint};
+use super::files::{FileContents, Fingerprint};
 use crate::config_error::ConfigError;
 use crate::task::Task;
 
@@ -26,22 +26,22 @@ impl Tls {
 }
 
 async fn watch(tls: Tls) {
-    let mut changes = Changes::since(Ok(tls.first));
+    let mut changes = ChangeDetector::since(Ok(tls.first));
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
         let files = tls.files.clone();
         // A look that failed altogether is followed by another.
         let Ok(read) = spawn_blocking(move || files.read()).await else { continue };
-        if changes.settled(read.as_ref().map(Contents::fingerprint).map_err(Clone::clone)) {
+        if changes.is_stable_change(read.as_ref().map(FileContents::fingerprint).map_err(Clone::clone)) {
             take_over(&tls, read);
         }
     }
 }
 
-fn take_over(tls: &Tls, read: Result<Contents, Vec<ConfigError>>) {
-    match read.and_then(|contents| tls.files.fit(&contents)) {
+fn take_over(tls: &Tls, read: Result<FileContents, Vec<ConfigError>>) {
+    match read.and_then(|contents| tls.files.load(&contents)) {
         Ok(fitted) => {
-            tls.exchange(fitted);
+            tls.replace(fitted);
             tracing::info!(
                 event = "tls.reloaded",
                 "new connections use the certificate that is in the files now"
@@ -61,20 +61,20 @@ fn take_over(tls: &Tls, read: Result<Contents, Vec<ConfigError>>) {
 }
 
 /// Tells a change that stands still from one under way.
-struct Changes {
+struct ChangeDetector {
     /// What was acted upon.
     known: Found,
     /// What the last look found.
     last: Found,
 }
 
-impl Changes {
+impl ChangeDetector {
     fn since(known: Found) -> Self {
         Self { last: known.clone(), known }
     }
 
     /// Whether this is new, and the same as at the last look; once for each change.
-    fn settled(&mut self, found: Found) -> bool {
+    fn is_stable_change(&mut self, found: Found) -> bool {
         let stands_still = found == self.last;
         self.last = found;
         if !stands_still || self.last == self.known {
@@ -92,7 +92,7 @@ mod tests {
     #[test]
     fn a_change_is_acted_upon_once_and_only_when_it_stands_still() {
         let gone = || Err(vec![ConfigError::new("server", "tls_cert_file", "gone", "a file")]);
-        let mut changes = Changes::since(Ok([1; 32]));
+        let mut changes = ChangeDetector::since(Ok([1; 32]));
         let looks = [
             (Ok([1; 32]), false, "nothing changed"),
             (Ok([2; 32]), false, "one of two files is new"),
@@ -109,7 +109,7 @@ mod tests {
             (Ok([3; 32]), true, "to stay"),
         ];
         for (found, acted_upon, what) in looks {
-            assert_eq!(changes.settled(found), acted_upon, "{what}");
+            assert_eq!(changes.is_stable_change(found), acted_upon, "{what}");
         }
     }
 }

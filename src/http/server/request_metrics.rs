@@ -21,12 +21,12 @@ const FAILURES: [&str; 2] = ["500", "503"];
 const NO_ROOM: &str = "507";
 
 /// One meter a route, resolved once.
-pub struct Meters {
+pub struct RequestMetrics {
     metrics: Arc<Metrics>,
-    routes: Vec<Meter>,
+    routes: Vec<RouteMetrics>,
 }
 
-struct Meter {
+struct RouteMetrics {
     method: &'static str,
     path: &'static str,
     /// Made by the first request: the buckets of all routes are hundreds of series.
@@ -37,7 +37,7 @@ struct Meter {
 }
 
 /// What is worth knowing about an answered request.
-pub struct Seen<'a> {
+pub struct CompletedRequest<'a> {
     /// Its place in the table of routes.
     pub route: Option<usize>,
     pub status: StatusCode,
@@ -50,7 +50,7 @@ pub struct Seen<'a> {
     pub commands: Option<&'a (CommandId, usize)>,
 }
 
-impl Meters {
+impl RequestMetrics {
     pub fn new<E>(routes: &[Route<E>], metrics: Arc<Metrics>) -> Self {
         let meter = |route: &Route<E>| {
             let counter =
@@ -59,7 +59,7 @@ impl Meters {
             if route.method != "GET" && route.path.starts_with("/v1/") {
                 drop(counter(NO_ROOM));
             }
-            Meter {
+            RouteMetrics {
                 method: route.method,
                 path: route.path,
                 duration: OnceLock::new(),
@@ -71,13 +71,13 @@ impl Meters {
     }
 
     /// Counts a request for as long as the guard lives, also when its client goes away.
-    pub fn enter(&self) -> InFlight<'_> {
+    pub fn track(&self) -> InFlightGuard<'_> {
         self.metrics.in_flight.inc();
-        InFlight(&self.metrics.in_flight)
+        InFlightGuard(&self.metrics.in_flight)
     }
 
     /// Counts and logs an answer.
-    pub fn note(&self, seen: &Seen<'_>) {
+    pub fn record(&self, seen: &CompletedRequest<'_>) {
         let meter = seen.route.map(|route| &self.routes[route]);
         let (method, path) = meter.map_or(NO_ROUTE, |meter| (meter.method, meter.path));
         if let Some(meter) = meter {
@@ -89,7 +89,7 @@ impl Meters {
             duration.observe(seen.took.as_secs_f64());
         }
         match meter {
-            Some(Meter { usual: (usual, counter), .. }) if seen.status == *usual => counter.inc(),
+            Some(RouteMetrics { usual: (usual, counter), .. }) if seen.status == *usual => counter.inc(),
             _ => self.metrics.requests.with_label_values(&[method, path, seen.status.as_str()]).inc(),
         }
         // The level is a constant of the macro, hence twice the same fields.
@@ -116,10 +116,10 @@ impl Meters {
     }
 }
 
-/// See [`Meters::enter`].
-pub struct InFlight<'a>(&'a IntGauge);
+/// See [`RequestMetrics::track`].
+pub struct InFlightGuard<'a>(&'a IntGauge);
 
-impl Drop for InFlight<'_> {
+impl Drop for InFlightGuard<'_> {
     fn drop(&mut self) {
         self.0.dec();
     }

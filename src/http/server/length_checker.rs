@@ -11,7 +11,7 @@ const LONGEST: usize = NAMES[1].len();
 
 /// Fed with everything that comes in on one connection.
 #[derive(Default)]
-pub struct Framing {
+pub struct LengthChecker {
     /// The first bytes of the line being read.
     start: [u8; LONGEST],
     length: usize,
@@ -20,7 +20,7 @@ pub struct Framing {
     ambiguous: bool,
 }
 
-impl Framing {
+impl LengthChecker {
     /// Whether a head so far was ambiguous. Stays true: such a connection is over.
     pub fn is_ambiguous(&self) -> bool {
         self.ambiguous
@@ -60,9 +60,9 @@ mod tests {
     use super::*;
 
     fn ambiguous(wire: &str) -> bool {
-        let mut whole = Framing::default();
+        let mut whole = LengthChecker::default();
         whole.feed(wire.as_bytes());
-        let mut bytewise = Framing::default();
+        let mut bytewise = LengthChecker::default();
         wire.as_bytes().chunks(1).for_each(|byte| bytewise.feed(byte));
         assert_eq!(whole.is_ambiguous(), bytewise.is_ambiguous(), "{wire:?}");
         whole.is_ambiguous()

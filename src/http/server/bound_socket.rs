@@ -11,7 +11,7 @@ const BACKLOG: u32 = 4096;
 
 /// An address that belongs to this process. Connections are refused until `HttpServer::listen`, except by a listener that
 /// the service manager keeps open: there they wait.
-pub struct Endpoint(Socket);
+pub struct BoundSocket(Socket);
 
 enum Socket {
     Bound(TcpSocket),
@@ -19,7 +19,7 @@ enum Socket {
     Passed(std::net::TcpListener),
 }
 
-impl Endpoint {
+impl BoundSocket {
     /// Binds an address; port 0 takes a free one.
     pub fn bind(address: SocketAddr) -> io::Result<Self> {
         let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
