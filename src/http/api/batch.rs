@@ -22,7 +22,7 @@ pub fn lines<T>(body: &Bytes, mut admit: impl FnMut(Bytes) -> Result<T, Problem>
         return Err(Problem::new(&problem::TOO_MANY_LINES, detail));
     }
     let mut admitted = Vec::with_capacity(count);
-    let mut refusals = Refusals::default();
+    let mut refusals = BatchErrors::default();
     for (index, line) in text.split(|byte| *byte == b'\n').enumerate() {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         match admit(body.slice_ref(line)) {
@@ -38,13 +38,13 @@ pub fn lines<T>(body: &Bytes, mut admit: impl FnMut(Bytes) -> Result<T, Problem>
 
 /// What is wrong, command by command.
 #[derive(Default)]
-pub(super) struct Refusals {
+pub(super) struct BatchErrors {
     errors: BoundedErrors<ErrorDetail, MAX_ERRORS_PER_RESPONSE>,
     /// The kind of problem that decides the answer's status: what cannot be read comes before what is not allowed.
     worst: Option<&'static problem::Type>,
 }
 
-impl Refusals {
+impl BatchErrors {
     /// Adds what is wrong with one command. `at` says where in the batch that is.
     pub(super) fn add(&mut self, problem: &Problem, at: impl Fn(ErrorDetail) -> ErrorDetail) {
         if self.worst.is_none_or(|worst| problem.kind.status < worst.status) {

@@ -9,10 +9,10 @@ use crate::sync::RwLock;
 
 /// What counts now. Clones share it; a request goes on with what counted when it began.
 #[derive(Clone)]
-pub struct Catalogue(Arc<RwLock<Arc<Edition>>>);
+pub struct Catalogue(Arc<RwLock<Arc<CatalogueVersion>>>);
 
 /// One state of it.
-pub(super) struct Edition {
+pub(super) struct CatalogueVersion {
     pub(super) kinds: Kinds,
     /// Made when it is first asked for.
     description: OnceLock<Bytes>,
@@ -21,12 +21,12 @@ pub(super) struct Edition {
 impl Catalogue {
     /// These kinds.
     pub fn new(kinds: Kinds) -> Self {
-        Self(Arc::new(RwLock::new(Edition::new(kinds))))
+        Self(Arc::new(RwLock::new(CatalogueVersion::new(kinds))))
     }
 
     /// From now on these kinds.
     pub fn replace(&self, kinds: Kinds) {
-        *self.0.write() = Edition::new(kinds);
+        *self.0.write() = CatalogueVersion::new(kinds);
     }
 
     /// The topic that records of this kind go to now.
@@ -34,12 +34,12 @@ impl Catalogue {
         self.current().kinds.get(kind).map(|kind| Arc::clone(kind.topic()))
     }
 
-    pub(super) fn current(&self) -> Arc<Edition> {
+    pub(super) fn current(&self) -> Arc<CatalogueVersion> {
         Arc::clone(&self.0.read())
     }
 }
 
-impl Edition {
+impl CatalogueVersion {
     fn new(kinds: Kinds) -> Arc<Self> {
         Arc::new(Self { kinds, description: OnceLock::new() })
     }

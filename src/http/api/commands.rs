@@ -1,10 +1,10 @@
 //! `POST /v1/commands/{kind}`: from bytes on a socket to a receipt.
 
 use super::access::Authenticated;
-use super::admission::Admission;
-use super::intake::Intake;
+use super::admission_checker::AdmissionChecker;
+use super::body_format::BodyFormat;
 use super::state::Api;
-use super::{admission, receipt, status};
+use super::{admission_checker, receipt, status};
 use crate::http::headers;
 use crate::http::headers::Prefer;
 use crate::http::http_response::HttpResponse;
@@ -23,16 +23,16 @@ pub(super) async fn post<C: CommandService>(
 ) -> Result<HttpResponse, Problem> {
     let caller = caller.caller();
     let catalogue = api.kinds.current();
-    let kind = admission::kind(&catalogue.kinds, request.parameter)?;
+    let kind = admission_checker::kind(&catalogue.kinds, request.parameter)?;
     let headers = &request.head.headers;
-    let intake = Intake::of(kind, headers)?;
+    let intake = BodyFormat::of(kind, headers)?;
     let format = intake.format();
     let key = headers::idempotency_key(headers)?;
     let prefer = Prefer::of(headers);
     let trace = request.trace;
     let traceparent = trace.traceparent().map(str::to_owned);
     let name = caller.name();
-    api.limited(name.as_deref(), request.client).await?;
+    api.check_rate_limit(name.as_deref(), request.client).await?;
     let limit = match format {
         Format::Single => api.max_body,
         Format::Batch => api.max_batch_body,
@@ -42,15 +42,16 @@ pub(super) async fn post<C: CommandService>(
 
     // What the headers of each record of this request take, whatever the record.
     let headers_len = traceparent.as_ref().map_or(0, String::len) + key.as_ref().map_or(0, String::len);
-    let admission = Admission::new(api, kind, headers_len);
+    let admission = AdmissionChecker::new(api, kind, headers_len);
     let bytes = body.bytes.clone();
-    let mut taken = api.checks.run(body.bytes.len(), move || intake.take(&bytes, &admission)).await?;
+    let mut taken =
+        api.checks.run(body.bytes.len(), move || intake.read_commands(&bytes, &admission)).await?;
     if taken.commands.is_empty() {
         // Of a batch of no events, which is valid, nothing has to be on stable storage.
         let receipt = Receipt { ids: Vec::new(), accepted_at: Timestamp::now(), replayed: false };
         return Ok(receipt::accepted(&receipt, format, prefer));
     }
-    api.limited_rest(name.as_deref(), client, taken.commands.len()).await?;
+    api.check_batch_rate_limit(name.as_deref(), client, taken.commands.len()).await?;
     let idempotency = taken.idempotency(key, &body.bytes);
     // That of the request, then the event's, then one that the sampler has begun.
     let given = headers::traceparent(headers).is_some();

@@ -3,9 +3,9 @@
 use bytes::Bytes;
 use hyper::HeaderMap;
 
-use super::admission::{Admission, Record};
-use super::batch::Refusals;
-use super::taken::Taken;
+use super::admission_checker::{AdmissionChecker, KafkaRecord};
+use super::batch::BatchErrors;
+use super::parsed_body::ParsedBody;
 use super::wrong_type::refusal;
 use crate::cloudevents;
 use crate::cloudevents::{
@@ -37,20 +37,20 @@ pub(super) enum Mode {
 }
 
 /// How the events of a request are read.
-pub(super) struct Events {
+pub(super) struct EventReader {
     mode: Mode,
     /// What the headers say of an event in binary mode.
     draft: EventBuilder,
 }
 
 /// One event, and where it stands.
-struct Found {
+struct ParsedEvent {
     event: Event,
     /// As it came, in a mode that has documents.
     document: Option<Bytes>,
 }
 
-impl Events {
+impl EventReader {
     /// The mode, and what the headers say; or why the kind does not take it.
     pub(super) fn of(
         kind: &Kind,
@@ -82,7 +82,11 @@ impl Events {
     }
 
     /// Checks the events in a body, and returns their commands.
-    pub(super) fn take(self, body: &Bytes, admission: &Admission) -> Result<Taken, Problem> {
+    pub(super) fn read_commands(
+        self,
+        body: &Bytes,
+        admission: &AdmissionChecker,
+    ) -> Result<ParsedBody, Problem> {
         let mut identity = IdempotencyDigest::default();
         let (commands, traceparent) = match self.mode {
             Mode::Batch => (batch(body, admission, &mut identity)?, None),
@@ -94,38 +98,41 @@ impl Events {
             }
         };
         let (own_key, bound_to) = identity.finish();
-        Ok(Taken { commands, own_key: Some(own_key), bound_to: Some(bound_to), traceparent })
+        Ok(ParsedBody { commands, own_key: Some(own_key), bound_to: Some(bound_to), traceparent })
     }
 
-    fn one(self, body: &Bytes, admission: &Admission) -> Result<Found, Problem> {
+    fn one(self, body: &Bytes, admission: &AdmissionChecker) -> Result<ParsedEvent, Problem> {
         admission.check_size(body.len())?;
         if self.mode == Mode::Structured {
             let event = cloudevents::from_json(body).map_err(|error| problem_of(error, "/"))?;
-            return Ok(Found { event, document: Some(body.clone()) });
+            return Ok(ParsedEvent { event, document: Some(body.clone()) });
         }
         let content_type = self.draft.get("datacontenttype");
         // Nothing is no JSON.
         let has_data = !body.is_empty() || content_type.is_some_and(|name| !is_json(name));
         let is_json = admission.kind.content(None) == Some(Content::Json);
         let event = self.draft.finish(has_data.then(|| body.clone()), is_json);
-        Ok(Found { event: event.map_err(|error| problem_of(error, cloudevents::PREFIX))?, document: None })
+        Ok(ParsedEvent {
+            event: event.map_err(|error| problem_of(error, cloudevents::PREFIX))?,
+            document: None,
+        })
     }
 }
 
 /// The events of a batch: all, or none.
 fn batch(
     body: &Bytes,
-    admission: &Admission,
+    admission: &AdmissionChecker,
     identity: &mut IdempotencyDigest,
 ) -> Result<Vec<Submission>, Problem> {
     let documents = cloudevents::batch(body).map_err(|error| problem_of(error, "/"))?;
     let mut admitted = Vec::with_capacity(documents.len());
-    let mut refusals = Refusals::default();
+    let mut refusals = BatchErrors::default();
     for (index, document) in documents.into_iter().enumerate() {
         let read = admission.check_size(document.len()).and_then(|()| {
             let event = cloudevents::from_json(&document).map_err(|error| problem_of(error, "/"))?;
             identity.add(&event);
-            submission(Found { event, document: Some(document) }, admission)
+            submission(ParsedEvent { event, document: Some(document) }, admission)
         });
         match read {
             Ok(command) => admitted.push(command),
@@ -139,8 +146,8 @@ fn batch(
 }
 
 /// What the log gets of an event.
-fn submission(found: Found, admission: &Admission) -> Result<Submission, Problem> {
-    let Found { event, document } = found;
+fn submission(found: ParsedEvent, admission: &AdmissionChecker) -> Result<Submission, Problem> {
+    let ParsedEvent { event, document } = found;
     let kind = &admission.kind;
     let pointer = if document.is_some() { "/data" } else { "" };
     let key = match content(&event, kind, document.is_some())? {
@@ -160,7 +167,7 @@ fn submission(found: Found, admission: &Admission) -> Result<Submission, Problem
         CloudEvents::Binary | CloudEvents::Off => cloudevents::binary(&event),
     };
     let headers = Bytes::from(headers);
-    admission.submission(Record { key, content_type: content_type.into(), headers, more_len, value })
+    admission.submission(KafkaRecord { key, content_type: content_type.into(), headers, more_len, value })
 }
 
 /// What the data is read as, if there is any.

@@ -14,23 +14,23 @@ use crate::login::Login;
 use crate::users::Users;
 
 /// Boxed: the largest handler would make every connection's future as large.
-pub type Answering<'a> = Pin<Box<dyn Future<Output = Result<HttpResponse, Problem>> + Send + 'a>>;
+pub type ResponseFuture<'a> = Pin<Box<dyn Future<Output = Result<HttpResponse, Problem>> + Send + 'a>>;
 
 /// A handler, by what it has to know of its caller. The handlers of users' own routes get the user service too, because
 /// there are no users without it, and that of sessions the logins.
 pub enum Handler<C: 'static> {
     /// See [`Access::Public`].
-    Public(for<'a> fn(&'a Api<C>, MatchedRequest<'a>) -> Answering<'a>),
+    Public(for<'a> fn(&'a Api<C>, MatchedRequest<'a>) -> ResponseFuture<'a>),
     /// See [`Access::Optional`].
-    Optional(for<'a> fn(&'a Api<C>, MatchedRequest<'a>, Caller) -> Answering<'a>),
+    Optional(for<'a> fn(&'a Api<C>, MatchedRequest<'a>, Caller) -> ResponseFuture<'a>),
     /// See [`Access::Optional`].
-    Session(for<'a> fn(&'a Api<C>, &'a Login, MatchedRequest<'a>, Caller) -> Answering<'a>),
+    Session(for<'a> fn(&'a Api<C>, &'a Login, MatchedRequest<'a>, Caller) -> ResponseFuture<'a>),
     /// See [`Access::Authenticated`].
-    Authenticated(for<'a> fn(&'a Api<C>, MatchedRequest<'a>, Authenticated) -> Answering<'a>),
+    Authenticated(for<'a> fn(&'a Api<C>, MatchedRequest<'a>, Authenticated) -> ResponseFuture<'a>),
     /// See [`Access::SelfOrAdmin`].
-    SelfOrAdmin(for<'a> fn(&'a Api<C>, &'a Users, MatchedRequest<'a>, SelfOrAdmin) -> Answering<'a>),
+    SelfOrAdmin(for<'a> fn(&'a Api<C>, &'a Users, MatchedRequest<'a>, SelfOrAdmin) -> ResponseFuture<'a>),
     /// See [`Access::Admin`].
-    Admin(for<'a> fn(&'a Api<C>, &'a Users, MatchedRequest<'a>, Administrator) -> Answering<'a>),
+    Admin(for<'a> fn(&'a Api<C>, &'a Users, MatchedRequest<'a>, Administrator) -> ResponseFuture<'a>),
 }
 
 impl<C: Send + Sync> Handler<C> {
@@ -46,7 +46,7 @@ impl<C: Send + Sync> Handler<C> {
     }
 
     /// Verifies the caller and answers.
-    pub async fn answer(&self, api: &Api<C>, request: MatchedRequest<'_>) -> Result<HttpResponse, Problem> {
+    pub async fn call(&self, api: &Api<C>, request: MatchedRequest<'_>) -> Result<HttpResponse, Problem> {
         let caller = || access::caller(&api.authenticator, &request);
         match self {
             Self::Public(handle) => handle(api, request).await,

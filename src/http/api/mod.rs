@@ -11,22 +11,22 @@
 //! ```
 
 pub mod access;
-mod admission;
+mod admission_checker;
 pub mod batch;
+mod body_format;
 pub mod catalogue;
 pub mod checks;
 mod commands;
 mod documents;
 mod events;
 mod handler;
-mod intake;
 mod login;
 mod openapi;
+mod parsed_body;
 mod receipt;
 mod routes;
 pub mod state;
 mod status;
-mod taken;
 pub mod trial;
 mod users;
 mod wrong_type;

@@ -145,7 +145,7 @@ impl<C: CommandService> Service for Api<C> {
         handler: &'static Handler<C>,
         request: MatchedRequest<'_>,
     ) -> Result<HttpResponse, Problem> {
-        handler.answer(self, request).await
+        handler.call(self, request).await
     }
 }
 

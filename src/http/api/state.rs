@@ -120,13 +120,17 @@ impl<C> Api<C> {
     }
 
     /// One command more of whoever calls. A principal counts alone, wherever it calls from.
-    pub(super) async fn limited(&self, principal: Option<&str>, client: IpAddr) -> Result<(), Problem> {
+    pub(super) async fn check_rate_limit(
+        &self,
+        principal: Option<&str>,
+        client: IpAddr,
+    ) -> Result<(), Problem> {
         let Some(limits) = &self.limits else { return Ok(()) };
         Ok(limits.write(principal, client).await?)
     }
 
     /// The other commands of a batch, the first one being counted: all or none.
-    pub(super) async fn limited_rest(
+    pub(super) async fn check_batch_rate_limit(
         &self,
         principal: Option<&str>,
         client: IpAddr,

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::Serialize;
 
-use super::admission;
-use super::admission::{Admission, Record};
+use super::admission_checker;
+use super::admission_checker::{AdmissionChecker, KafkaRecord};
 use crate::http::config::Config;
 use crate::http::problem::Problem;
 use crate::ingest::Submission;
@@ -44,11 +44,11 @@ pub fn examine(
     body: Bytes,
 ) -> Result<Trial, Vec<u8>> {
     let admit = || {
-        let kind = admission::kind(kinds, name)?;
-        let admission = Admission::of_trial(kind, config.max_body.as_usize(), message_max.as_usize());
+        let kind = admission_checker::kind(kinds, name)?;
+        let admission = AdmissionChecker::of_trial(kind, config.max_body.as_usize(), message_max.as_usize());
         let submission = admitted(kind, &admission, body)?;
         Ok(Trial {
-            record_bytes: admission::size_of(&submission),
+            record_bytes: admission_checker::size_of(&submission),
             body_bytes: submission.value.len(),
             key_from: key_from(kind),
             key: submission.key.as_deref().map(|key| String::from_utf8_lossy(key).into_owned()),
@@ -60,7 +60,7 @@ pub fn examine(
     admit().map_err(|problem: Problem| problem.document())
 }
 
-fn admitted(kind: &Kind, admission: &Admission, body: Bytes) -> Result<Submission, Problem> {
+fn admitted(kind: &Kind, admission: &AdmissionChecker, body: Bytes) -> Result<Submission, Problem> {
     let media_type = match kind.content_types().first() {
         Some(first) if !kind.takes_json() => first.as_str(),
         _ => JSON,
@@ -76,7 +76,7 @@ fn admitted(kind: &Kind, admission: &Admission, body: Bytes) -> Result<Submissio
 /// The data of an event that is valid.
 fn data(
     kind: &Kind,
-    admission: &Admission,
+    admission: &AdmissionChecker,
     content: Option<Content>,
     content_type: Arc<str>,
     body: Bytes,
@@ -90,7 +90,7 @@ fn data(
         }
         Some(Content::Opaque) | None => (None, Some(body)),
     };
-    admission.submission(Record { key, content_type, headers: Bytes::new(), more_len: 0, value })
+    admission.submission(KafkaRecord { key, content_type, headers: Bytes::new(), more_len: 0, value })
 }
 
 fn key_from(kind: &Kind) -> Option<String> {

@@ -15,15 +15,19 @@ use crate::ratelimit;
 use crate::users::Context;
 
 /// A body with what its request's head says.
-pub struct Asked {
+pub struct UserRequest {
     pub members: Map<String, Value>,
     pub context: Context,
     pub prefer: Prefer,
 }
 
 /// One command more of whoever calls.
-pub async fn limited<C>(api: &Api<C>, request: &MatchedRequest<'_>, caller: &Caller) -> Result<(), Problem> {
-    api.limited(caller.name().as_deref(), request.client).await
+pub async fn check_rate_limit<C>(
+    api: &Api<C>,
+    request: &MatchedRequest<'_>,
+    caller: &Caller,
+) -> Result<(), Problem> {
+    api.check_rate_limit(caller.name().as_deref(), request.client).await
 }
 
 /// Reads the body.
@@ -31,7 +35,7 @@ pub async fn read<C: CommandService>(
     api: &Api<C>,
     request: MatchedRequest<'_>,
     caller: &Caller,
-) -> Result<Asked, Problem> {
+) -> Result<UserRequest, Problem> {
     let prefer = Prefer::of(&request.head.headers);
     // Everything of the head, before the body takes the request apart.
     let mut context = context(&request, Bytes::new(), caller)?;
@@ -39,7 +43,7 @@ pub async fn read<C: CommandService>(
     if let Some(idempotency) = &mut context.idempotency {
         idempotency.body = form.bytes;
     }
-    Ok(Asked { members: form.members, context, prefer })
+    Ok(UserRequest { members: form.members, context, prefer })
 }
 
 /// What the head says, with this body.

@@ -5,7 +5,7 @@ use hyper::header::HeaderValue;
 use hyper::{StatusCode, header};
 
 use super::errors;
-use super::requests::{Asked, context, limited, read};
+use super::requests::{UserRequest, check_rate_limit, context, read};
 use crate::auth::Caller;
 use crate::command::{State, Status};
 use crate::http::api::access::{Administrator, SelfOrAdmin};
@@ -30,14 +30,14 @@ pub async fn register<C: CommandService>(
     caller: Caller,
 ) -> Result<HttpResponse, Problem> {
     let users = api.users()?;
-    limited(api, &request, &caller).await?;
+    check_rate_limit(api, &request, &caller).await?;
     let trace = request.trace;
-    let Asked { members, context, prefer } = read(api, request, &caller).await?;
+    let UserRequest { members, context, prefer } = read(api, request, &caller).await?;
     let user = users::new_user(members, users.phone_region()).map_err(UserError::Invalid)?;
     let name = user.name.clone();
     let receipt = answered(api, users.register(user, context).await)?;
     trace.set_commands(&receipt.ids);
-    let Some(status) = decided(api, &receipt, prefer).await else {
+    let Some(status) = await_outcome(api, &receipt, prefer).await else {
         return Ok(receipt::accepted(&receipt, Format::Single, prefer));
     };
     if status.state != State::Applied {
@@ -60,9 +60,9 @@ pub async fn update<C: CommandService>(
     caller: SelfOrAdmin,
 ) -> Result<HttpResponse, Problem> {
     let (caller, name) = (caller.caller(), caller.user());
-    limited(api, &request, caller).await?;
+    check_rate_limit(api, &request, caller).await?;
     let trace = request.trace;
-    let Asked { members, context, prefer } = read(api, request, caller).await?;
+    let UserRequest { members, context, prefer } = read(api, request, caller).await?;
     let change = users::change(members, name, users.phone_region()).map_err(UserError::Invalid)?;
     let receipt = answered(api, users.update(name, change, context).await)?;
     trace.set_commands(&receipt.ids);
@@ -77,10 +77,10 @@ pub async fn set_password<C: CommandService>(
     caller: SelfOrAdmin,
 ) -> Result<HttpResponse, Problem> {
     let (caller, name) = (caller.caller(), caller.user());
-    limited(api, &request, caller).await?;
+    check_rate_limit(api, &request, caller).await?;
     let client = request.client;
     let trace = request.trace;
-    let Asked { members, context, prefer } = read(api, request, caller).await?;
+    let UserRequest { members, context, prefer } = read(api, request, caller).await?;
     let change = users::password_change(members, name).map_err(UserError::Invalid)?;
     // The old password is no easier to guess here than at a login.
     let tried = match &api.limits {
@@ -105,7 +105,7 @@ pub async fn delete<C: CommandService>(
 ) -> Result<HttpResponse, Problem> {
     let caller = caller.caller();
     let name = access::user_name(request.parameter)?;
-    limited(api, &request, caller).await?;
+    check_rate_limit(api, &request, caller).await?;
     let prefer = Prefer::of(&request.head.headers);
     let context = context(&request, Bytes::new(), caller)?;
     let receipt = answered(api, users.delete(&name, context).await)?;
@@ -124,7 +124,7 @@ fn answered<C: CommandService, T>(api: &Api<C>, outcome: Result<T, UserError>) -
 }
 
 /// What became of an accepted command, if the client waits and it comes in time.
-async fn decided<C: CommandService>(api: &Api<C>, receipt: &Receipt, prefer: Prefer) -> Option<Status> {
+async fn await_outcome<C: CommandService>(api: &Api<C>, receipt: &Receipt, prefer: Prefer) -> Option<Status> {
     status::final_statuses(&api.commands, &receipt.ids, true, prefer.wait?).await?.pop()
 }
 
@@ -135,7 +135,7 @@ async fn followed<C: CommandService>(
     receipt: &Receipt,
     prefer: Prefer,
 ) -> HttpResponse {
-    match decided(api, receipt, prefer).await {
+    match await_outcome(api, receipt, prefer).await {
         Some(status) => {
             users.refresh(name).await;
             receipt::waited(&[status], Format::Single, receipt, prefer)

@@ -35,7 +35,7 @@ pub(super) fn kind<'a>(kinds: &'a Kinds, name: &str) -> Result<&'a Arc<Kind>, Pr
 }
 
 /// Decides which commands of one request may enter.
-pub(super) struct Admission {
+pub(super) struct AdmissionChecker {
     pub(super) kind: Arc<Kind>,
     json: Arc<str>,
     /// What the headers of each record of this request take, whatever the record.
@@ -47,7 +47,7 @@ pub(super) struct Admission {
 }
 
 /// What Kafka gets of a command.
-pub(super) struct Record {
+pub(super) struct KafkaRecord {
     pub(super) key: Option<Bytes>,
     pub(super) content_type: Arc<str>,
     /// As [`Headers::encode`] writes them.
@@ -57,13 +57,13 @@ pub(super) struct Record {
     pub(super) value: Option<Bytes>,
 }
 
-impl Record {
+impl KafkaRecord {
     fn new(key: Option<Bytes>, content_type: Arc<str>, value: Bytes) -> Self {
         Self { key, content_type, headers: Bytes::new(), more_len: 0, value: Some(value) }
     }
 }
 
-impl Admission {
+impl AdmissionChecker {
     pub(super) fn new<C>(api: &Api<C>, kind: &Arc<Kind>, headers_len: usize) -> Self {
         Self {
             kind: Arc::clone(kind),
@@ -93,7 +93,7 @@ impl Admission {
     ) -> Result<Submission, Problem> {
         self.check_size(value.len())?;
         let content_type = Arc::clone(content_type.unwrap_or(&self.json));
-        let mut record = Record::new(key.cloned(), content_type, value.clone());
+        let mut record = KafkaRecord::new(key.cloned(), content_type, value.clone());
         self.check_record(&record)?;
         if let Some(key) = self.kind.admit(&value)?.key {
             record.key = Some(key);
@@ -109,7 +109,7 @@ impl Admission {
         key: Option<Bytes>,
     ) -> Result<Submission, Problem> {
         self.check_size(value.len())?;
-        self.submission(Record::new(key, content_type, value))
+        self.submission(KafkaRecord::new(key, content_type, value))
     }
 
     /// Whether a command of this size may enter.
@@ -122,7 +122,7 @@ impl Admission {
     }
 
     /// What the log gets, unless it is too large for Kafka.
-    pub(super) fn submission(&self, record: Record) -> Result<Submission, Problem> {
+    pub(super) fn submission(&self, record: KafkaRecord) -> Result<Submission, Problem> {
         self.check_record(&record)?;
         Ok(Submission {
             kind: Arc::clone(self.kind.name()),
@@ -138,7 +138,7 @@ impl Admission {
         })
     }
 
-    fn check_record(&self, record: &Record) -> Result<(), Problem> {
+    fn check_record(&self, record: &KafkaRecord) -> Result<(), Problem> {
         let size = record_size(self.kind.name(), record, self.headers_len);
         if size <= self.message_max {
             return Ok(());
@@ -151,7 +151,7 @@ impl Admission {
 
 /// The most bytes Kafka may count for the record of a command, without headers that depend on its request.
 pub(super) fn size_of(submission: &Submission) -> usize {
-    let record = Record {
+    let record = KafkaRecord {
         key: submission.key.clone(),
         content_type: Arc::clone(&submission.content_type),
         headers: submission.headers.clone(),
@@ -162,7 +162,7 @@ pub(super) fn size_of(submission: &Submission) -> usize {
 }
 
 /// The most bytes Kafka may count for a record that is sent alone.
-fn record_size(kind: &str, record: &Record, headers_len: usize) -> usize {
+fn record_size(kind: &str, record: &KafkaRecord, headers_len: usize) -> usize {
     let own = Headers::parse(&record.headers).unwrap_or_default();
     let own: usize = own.iter().map(|(name, value)| HEADER_OVERHEAD + name.len() + value.len()).sum();
     let key = record.key.as_ref().map_or(0, Bytes::len);
@@ -196,7 +196,7 @@ mod tests {
         let sent: usize =
             headers.iter().map(|(name, value)| HEADER_OVERHEAD + name.len() + value.len()).sum();
         assert_eq!(headers.len(), HEADERS + 2);
-        let record = Record {
+        let record = KafkaRecord {
             key: Some(Bytes::from_static(b"o-1")),
             content_type: content_type.into(),
             headers: own.clone().into(),

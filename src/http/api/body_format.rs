@@ -6,10 +6,10 @@ use bytes::Bytes;
 use hyper::HeaderMap;
 use sha2::{Digest, Sha256};
 
-use super::admission::Admission;
+use super::admission_checker::AdmissionChecker;
 use super::batch;
-use super::events::{Events, Mode};
-use super::taken::Taken;
+use super::events::{EventReader, Mode};
+use super::parsed_body::ParsedBody;
 use super::wrong_type::refusal;
 use crate::http::headers;
 use crate::http::media_type::{Format, MediaType};
@@ -17,21 +17,21 @@ use crate::http::problem::Problem;
 use crate::kinds::{Content, Kind};
 
 /// How a body is read.
-pub(super) enum Intake {
+pub(super) enum BodyFormat {
     /// JSON commands, one or one a line. `content_type`: none for `application/json`.
     Json { format: Format, content_type: Option<Arc<str>>, key: Option<Bytes> },
     /// One command that is bytes.
     Opaque { content_type: Arc<str>, key: Option<Bytes> },
     /// CloudEvents.
-    Events(Events),
+    Events(EventReader),
 }
 
-impl Intake {
+impl BodyFormat {
     /// What the headers say of the body, or why the kind does not take it.
     pub(super) fn of(kind: &Kind, headers: &HeaderMap) -> Result<Self, Problem> {
         let media_type = MediaType::of(headers)?;
         if kind.takes_events() {
-            return Ok(Self::Events(Events::of(kind, media_type.as_ref(), headers)?));
+            return Ok(Self::Events(EventReader::of(kind, media_type.as_ref(), headers)?));
         }
         let essence = media_type.as_ref().map(|media_type| &*media_type.essence);
         let key = || kind.key_header().map(|name| headers::record_key(headers, name)).transpose();
@@ -70,7 +70,11 @@ impl Intake {
     }
 
     /// Checks the body, and returns the commands in it.
-    pub(super) fn take(self, body: &Bytes, admission: &Admission) -> Result<Taken, Problem> {
+    pub(super) fn read_commands(
+        self,
+        body: &Bytes,
+        admission: &AdmissionChecker,
+    ) -> Result<ParsedBody, Problem> {
         let (commands, key) = match self {
             Self::Json { format: Format::Single, content_type, key } => {
                 (vec![admission.json(body.clone(), content_type.as_ref(), key.as_ref())?], key)
@@ -81,11 +85,11 @@ impl Intake {
             Self::Opaque { content_type, key } => {
                 (vec![admission.opaque(body.clone(), content_type, key.clone())?], key)
             }
-            Self::Events(events) => return events.take(body, admission),
+            Self::Events(events) => return events.read_commands(body, admission),
         };
         // Under another key it is another command.
         let bound_to = key.map(|key| digest(&key, body));
-        Ok(Taken { commands, own_key: None, bound_to, traceparent: None })
+        Ok(ParsedBody { commands, own_key: None, bound_to, traceparent: None })
     }
 }
 

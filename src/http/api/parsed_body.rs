@@ -5,7 +5,7 @@ use bytes::Bytes;
 use crate::ingest::{Idempotency, Submission};
 
 /// What a request holds.
-pub(super) struct Taken {
+pub(super) struct ParsedBody {
     pub(super) commands: Vec<Submission>,
     /// An idempotency key that the body has by itself: source and id of its events.
     pub(super) own_key: Option<String>,
@@ -15,7 +15,7 @@ pub(super) struct Taken {
     pub(super) traceparent: Option<String>,
 }
 
-impl Taken {
+impl ParsedBody {
     /// What recognises a repetition. `key`: the client's, which comes first.
     pub(super) fn idempotency(&mut self, key: Option<String>, body: &Bytes) -> Option<Idempotency> {
         let key = key.or_else(|| self.own_key.take())?;
