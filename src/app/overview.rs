@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use crate::auth::Mode;
 use crate::config::Config;
 use crate::drain::{Guarantee, Handle};
-use crate::http::{AdminService, DeadLetters, Instance, Overview, Worker};
+use crate::http::{AdminService, DeadLetterSummary, Instance, Overview, Worker};
 use crate::problems::number;
 
 use super::backend::Backend;
@@ -24,7 +24,7 @@ impl Backend {
 
     pub(super) fn look(&self) -> Overview {
         let drain = self.drain.get();
-        let dead_letters = DeadLetters {
+        let dead_letters = DeadLetterSummary {
             stored: self.log.dead().len(),
             since_start: self.recorder.dead_since_start(),
             newest: self.recorder.newest_letters(),

@@ -13,7 +13,7 @@ use prometheus::IntCounterVec;
 use crate::command::kind_of;
 use crate::drain;
 use crate::history::{History, MetricsSample, TopicReading};
-use crate::http::{DeadLetter, Instance};
+use crate::http::{DeadLetterRow, Instance};
 use crate::metrics;
 use crate::metrics::TopicMetrics;
 use crate::sync::Mutex;
@@ -42,7 +42,7 @@ pub(super) struct Recorder {
 #[derive(Default)]
 struct Letters {
     seen: Option<(u64, Option<(Lsn, Lsn)>)>,
-    newest: Arc<[DeadLetter]>,
+    newest: Arc<[DeadLetterRow]>,
 }
 
 impl Recorder {
@@ -61,7 +61,7 @@ impl Recorder {
     }
 
     /// The newest dead letters at the last look.
-    pub(super) fn newest_letters(&self) -> Arc<[DeadLetter]> {
+    pub(super) fn newest_letters(&self) -> Arc<[DeadLetterRow]> {
         Arc::clone(&self.letters.lock().newest)
     }
 
@@ -139,12 +139,13 @@ fn counts(counters: &IntCounterVec) -> BTreeMap<String, u64> {
     metrics::by_label(counters).into_iter().map(|(label, value)| (label, value as u64)).collect()
 }
 
-fn letter(log: &Log, lsn: Lsn) -> Option<DeadLetter> {
-    let unread = |died_at, reason, attempts| DeadLetter { lsn: lsn.0, kind: None, died_at, reason, attempts };
+fn letter(log: &Log, lsn: Lsn) -> Option<DeadLetterRow> {
+    let unread =
+        |died_at, reason, attempts| DeadLetterRow { lsn: lsn.0, kind: None, died_at, reason, attempts };
     match log.dead().get(lsn) {
         Ok(Some(Dead::Letter(letter))) => {
             let kind = kind_of(&letter.payload);
-            Some(DeadLetter { kind, ..unread(letter.died_at, letter.reason, letter.attempts) })
+            Some(DeadLetterRow { kind, ..unread(letter.died_at, letter.reason, letter.attempts) })
         }
         Ok(Some(Dead::Sealed(letter))) => {
             Some(unread(letter.died_at, "the letter is encrypted".to_owned(), letter.attempts))

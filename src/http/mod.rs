@@ -30,7 +30,7 @@ mod respond;
 mod server;
 mod services;
 
-pub use admin::overview::{DeadLetter, DeadLetters, Instance, Overview, Worker};
+pub use admin::overview::{DeadLetterRow, DeadLetterSummary, Instance, Overview, Worker};
 pub use admin::routes::Admin;
 pub use api::catalogue::Catalogue;
 pub use api::state::{Api, ApiParts};

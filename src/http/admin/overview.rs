@@ -24,7 +24,7 @@ pub struct Overview {
     /// What holds records of a topic back, by topic.
     pub held_back: BTreeMap<String, String>,
     /// Dead letters.
-    pub dead_letters: DeadLetters,
+    pub dead_letters: DeadLetterSummary,
 }
 
 impl Default for Instance {
@@ -43,7 +43,7 @@ impl Overview {
             history: None,
             workers: Vec::new(),
             held_back: BTreeMap::new(),
-            dead_letters: DeadLetters::default(),
+            dead_letters: DeadLetterSummary::default(),
         }
     }
 }
@@ -78,18 +78,18 @@ pub struct Worker {
 
 /// The dead letters, as far as the page shows them. No keys: they may name persons.
 #[derive(Clone, Debug, Default)]
-pub struct DeadLetters {
+pub struct DeadLetterSummary {
     /// How many are stored.
     pub stored: u64,
     /// How many records became dead letters since the start, by the code of the reason.
     pub since_start: Vec<(String, u64)>,
     /// The newest, newest first.
-    pub newest: Arc<[DeadLetter]>,
+    pub newest: Arc<[DeadLetterRow]>,
 }
 
 /// One dead letter.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DeadLetter {
+pub struct DeadLetterRow {
     /// The number of the record; of a damaged range, of its first.
     pub lsn: u64,
     /// Its kind; none where the record cannot be read.

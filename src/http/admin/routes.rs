@@ -92,7 +92,7 @@ impl Admin {
     }
 
     async fn scrape(&self) -> Result<HttpResponse, Problem> {
-        self.look(|backend| backend.refresh_gauges()).await?;
+        self.read_blocking(|backend| backend.refresh_gauges()).await?;
         let text = self.registry.render().map_err(|error| {
             tracing::error!(event = "metrics.render_failed", %error, "metrics not rendered");
             Problem::new(&problem::INTERNAL, "The metrics could not be rendered.")
@@ -103,7 +103,7 @@ impl Admin {
     /// The status page at this moment, with the command that the query names, if it names one. The page itself reads no
     /// disk: it is needed most when the disk does not answer.
     async fn page(&self, request: &MatchedRequest<'_>) -> Page {
-        let look_up = match asked(&request.head.uri) {
+        let look_up = match requested_command(&request.head.uri) {
             None => None,
             Some(id) => {
                 let found = match id.parse::<CommandId>() {
@@ -143,7 +143,7 @@ impl Admin {
 
     /// Asks for figures that are read from the disk, on a thread that may block. One at a time: however slow the disk is,
     /// one thread waits for it, and callers wait for their turn.
-    async fn look<T: Send + 'static>(
+    async fn read_blocking<T: Send + 'static>(
         &self,
         ask: impl FnOnce(&dyn AdminService) -> T + Send + 'static,
     ) -> Result<T, Problem> {
@@ -165,7 +165,7 @@ fn origin(request: &MatchedRequest<'_>) -> String {
 }
 
 /// The command id that an operator typed, without the blanks around it. Cut: an id has 40 characters.
-fn asked(uri: &hyper::Uri) -> Option<String> {
+fn requested_command(uri: &hyper::Uri) -> Option<String> {
     let query = uri.query()?.as_bytes();
     let (_, typed) = form_urlencoded::parse(query).find(|(name, _)| name == "command")?;
     let id: String = typed.trim().chars().take(MAX_TYPED).collect();
@@ -174,7 +174,7 @@ fn asked(uri: &hyper::Uri) -> Option<String> {
 
 /// The routes of the operator's listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Endpoint {
+pub enum AdminEndpoint {
     /// Prometheus.
     Metrics,
     /// Liveness.
@@ -205,28 +205,28 @@ const fn route(
     method: &'static str,
     path: &'static str,
     summary: &'static str,
-    endpoint: Endpoint,
-) -> Route<Endpoint> {
+    endpoint: AdminEndpoint,
+) -> Route<AdminEndpoint> {
     // The description of the interface does not have this listener.
     Route { method, path, operation: "", summary, usual: 200, body: None, answer: "object", endpoint }
 }
 
 impl Service for Admin {
-    type Endpoint = Endpoint;
+    type Endpoint = AdminEndpoint;
 
-    const ROUTES: &'static [Route<Endpoint>] = &[
-        route("GET", "/metrics", "Prometheus metrics", Endpoint::Metrics),
-        route("GET", "/healthz", "Whether the process answers", Endpoint::Health),
-        route("GET", "/readyz", "Whether commands are accepted", Endpoint::Ready),
-        route("GET", "/admin/backlog", "State of the backlog", Endpoint::Backlog),
-        route("POST", "/admin/drain/pause", "Workers begin nothing new", Endpoint::Pause),
-        route("POST", "/admin/drain/resume", "Workers go on", Endpoint::Resume),
-        route("GET", "/admin/ratelimit/{limiter}", "A rate limit: `login` or `write`", Endpoint::Limit),
-        route("PUT", "/admin/ratelimit/{limiter}", "Change it, on all daemons", Endpoint::ChangeLimit),
-        route("GET", "/debug/pprof/profile", "CPU profile of `?seconds=N`", Endpoint::CpuProfile),
-        route("GET", "/debug/pprof/heap", "Heap profile", Endpoint::HeapProfile),
-        route("GET", "/", "Status page", Endpoint::Page),
-        route("GET", "/status/{file}", "What the status page needs", Endpoint::PageFile),
+    const ROUTES: &'static [Route<AdminEndpoint>] = &[
+        route("GET", "/metrics", "Prometheus metrics", AdminEndpoint::Metrics),
+        route("GET", "/healthz", "Whether the process answers", AdminEndpoint::Health),
+        route("GET", "/readyz", "Whether commands are accepted", AdminEndpoint::Ready),
+        route("GET", "/admin/backlog", "State of the backlog", AdminEndpoint::Backlog),
+        route("POST", "/admin/drain/pause", "Workers begin nothing new", AdminEndpoint::Pause),
+        route("POST", "/admin/drain/resume", "Workers go on", AdminEndpoint::Resume),
+        route("GET", "/admin/ratelimit/{limiter}", "A rate limit: `login` or `write`", AdminEndpoint::Limit),
+        route("PUT", "/admin/ratelimit/{limiter}", "Change it, on all daemons", AdminEndpoint::ChangeLimit),
+        route("GET", "/debug/pprof/profile", "CPU profile of `?seconds=N`", AdminEndpoint::CpuProfile),
+        route("GET", "/debug/pprof/heap", "Heap profile", AdminEndpoint::HeapProfile),
+        route("GET", "/", "Status page", AdminEndpoint::Page),
+        route("GET", "/status/{file}", "What the status page needs", AdminEndpoint::PageFile),
     ];
 
     fn metrics(&self) -> &Arc<Metrics> {
@@ -240,33 +240,37 @@ impl Service for Admin {
 
     async fn call(
         &self,
-        endpoint: &'static Endpoint,
+        endpoint: &'static AdminEndpoint,
         request: MatchedRequest<'_>,
     ) -> Result<HttpResponse, Problem> {
         match endpoint {
-            Endpoint::Metrics => self.scrape().await,
-            Endpoint::Health => Ok(readiness::health()),
-            Endpoint::Ready => Ok(readiness::ready(&self.backend.ready())),
-            Endpoint::Backlog => Ok(respond::json(&self.look(|backend| backend.backlog_json()).await?)),
-            Endpoint::Pause => {
+            AdminEndpoint::Metrics => self.scrape().await,
+            AdminEndpoint::Health => Ok(readiness::health()),
+            AdminEndpoint::Ready => Ok(readiness::ready(&self.backend.ready())),
+            AdminEndpoint::Backlog => {
+                Ok(respond::json(&self.read_blocking(|backend| backend.backlog_json()).await?))
+            }
+            AdminEndpoint::Pause => {
                 self.backend.pause(&origin(&request));
                 Ok(respond::json(&Drain { drain: "paused" }))
             }
-            Endpoint::Resume => {
+            AdminEndpoint::Resume => {
                 self.backend.resume(&origin(&request));
                 Ok(respond::json(&Drain { drain: "running" }))
             }
-            Endpoint::Limit => rate_limits::get(self.limits.as_ref(), request.parameter),
-            Endpoint::ChangeLimit => {
+            AdminEndpoint::Limit => rate_limits::get(self.limits.as_ref(), request.parameter),
+            AdminEndpoint::ChangeLimit => {
                 let origin = origin(&request);
                 let changed = rate_limits::put(self.limits.as_ref(), &self.bodies, request, &origin).await;
                 self.backend.rate_limit_changed();
                 changed
             }
-            Endpoint::CpuProfile => profiles::cpu(&self.profiler, &request.head.uri, &origin(&request)).await,
-            Endpoint::HeapProfile => profiles::heap(&self.profiler, &origin(&request)).await,
-            Endpoint::Page => Ok(files::html(self.page(&request).await.html())),
-            Endpoint::PageFile => self.file(request).await,
+            AdminEndpoint::CpuProfile => {
+                profiles::cpu(&self.profiler, &request.head.uri, &origin(&request)).await
+            }
+            AdminEndpoint::HeapProfile => profiles::heap(&self.profiler, &origin(&request)).await,
+            AdminEndpoint::Page => Ok(files::html(self.page(&request).await.html())),
+            AdminEndpoint::PageFile => self.file(request).await,
         }
     }
 }

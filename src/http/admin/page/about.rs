@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Instant;
 
-use super::words::{Text, time};
+use super::format::{Text, time};
 use crate::http::admin::overview::Instance;
 use crate::problems::span;
 

@@ -3,9 +3,9 @@
 use std::fmt::Write;
 use std::time::Duration;
 
+use super::format::{Text, capital, duration, minute, rate, time};
 use super::plot;
 use super::plot::{HEIGHT, WIDTH};
-use super::words::{Text, capital, duration, minute, rate, time};
 use crate::history::{HOUR, HistoryView, Point};
 use crate::problems::number;
 use crate::units::Timestamp;

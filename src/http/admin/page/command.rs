@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::words::{Text, time};
+use super::format::{Text, time};
 use crate::command::{Placement, State, Status};
 use crate::status::StatusError;
 

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use super::words::{bytes, duration, rate};
+use super::format::{bytes, duration, rate};
 use crate::history::{HistoryView, STEP, Trend};
 use crate::problems::number;
 

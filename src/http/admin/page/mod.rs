@@ -1,7 +1,7 @@
 //! The status page. The daemon renders it, so that it works without a script, and the script and the first answer cannot
 //! disagree: every few seconds the script asks for the same sections again, as one JSON document of one moment.
 //!
-//! - `problems`, `figures`, `charts` (with `plot`), `tables`, `command`, `about`: the sections; `words`: numbers, times and
+//! - `problems`, `figures`, `charts` (with `plot`), `tables`, `command`, `about`: the sections; `format`: numbers, times and
 //!   text as markup; `files`: style sheet, script and icon.
 
 mod about;
@@ -9,19 +9,19 @@ mod charts;
 mod command;
 mod figures;
 pub(super) mod files;
+mod format;
 mod plot;
 mod problems;
 mod tables;
 #[cfg(test)]
 mod tests;
-mod words;
 
 use std::fmt::Write;
 use std::time::Instant;
 
 use serde::Serialize;
 
-use self::words::{Text, clock, time};
+use self::format::{Text, clock, time};
 use super::overview::Overview;
 use crate::command::Status;
 use crate::status::StatusError;

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::words::{Text, capital, time};
+use super::format::{Text, capital, time};
 use crate::http::admin::overview::Overview;
 use crate::problems::{Problem, Severity, number, span};
 use crate::units::Timestamp;

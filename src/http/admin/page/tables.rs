@@ -2,9 +2,9 @@
 
 use std::fmt::Write;
 
-use super::words::{Text, duration, rate, time};
+use super::format::{Text, duration, rate, time};
 use crate::history::HistoryView;
-use crate::http::admin::overview::{DeadLetter, DeadLetters, Overview, Worker};
+use crate::http::admin::overview::{DeadLetterRow, DeadLetterSummary, Overview, Worker};
 use crate::problems::number;
 
 /// Backlog and rates by topic, and what holds records back.
@@ -64,7 +64,7 @@ pub fn workers(workers: &[Worker]) -> String {
 }
 
 /// How many, why, and the newest.
-pub fn dead_letters(letters: &DeadLetters) -> String {
+pub fn dead_letters(letters: &DeadLetterSummary) -> String {
     let mut html = String::from("<h2 id=\"dead\">Dead letters</h2>");
     let since_start = letters.since_start.iter().filter(|(_, count)| *count > 0);
     let reasons: Vec<_> = since_start.map(|(reason, count)| format!("{} {reason}", number(*count))).collect();
@@ -85,8 +85,8 @@ pub fn dead_letters(letters: &DeadLetters) -> String {
     html
 }
 
-fn dead_letter(html: &mut String, letter: &DeadLetter) {
-    let DeadLetter { lsn, kind, died_at, reason, attempts } = letter;
+fn dead_letter(html: &mut String, letter: &DeadLetterRow) {
+    let DeadLetterRow { lsn, kind, died_at, reason, attempts } = letter;
     let _ = write!(
         html,
         "<tr><th scope=\"row\">{lsn}</th><td class=\"text\">{}</td><td class=\"text\">{}</td><td class=\"text\">{}</td>\

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::*;
 use crate::history::{CAPACITY, History, HistoryView, MetricsSample, TopicReading};
-use crate::http::admin::overview::{DeadLetter, DeadLetters, Instance, Worker};
+use crate::http::admin::overview::{DeadLetterRow, DeadLetterSummary, Instance, Worker};
 use crate::http::readiness::Readiness;
 use crate::metrics::Registry;
 use crate::problems::{Code, Observation, Problem, ProblemMetrics, Problems};
@@ -40,7 +40,7 @@ fn recorded(seconds: impl Iterator<Item = u64>, problems: usize) -> History {
 }
 
 fn overview(history: &History, problems: Vec<Problem>) -> Overview {
-    let letter = DeadLetter {
+    let letter = DeadLetterRow {
         lsn: 7,
         kind: Some(HOSTILE.to_owned()),
         died_at: Timestamp(0),
@@ -64,7 +64,7 @@ fn overview(history: &History, problems: Vec<Problem>) -> Overview {
             unconfirmed_for: Duration::ZERO,
         }],
         held_back: BTreeMap::from([(HOSTILE.to_owned(), HOSTILE.to_owned())]),
-        dead_letters: DeadLetters {
+        dead_letters: DeadLetterSummary {
             stored: 1,
             since_start: vec![(HOSTILE.to_owned(), 1)],
             newest: Arc::from([letter]),
