@@ -1,4 +1,4 @@
-use super::fixture::{Fake, serve, serve_with};
+use super::fixture::{FakeLog, serve, serve_with};
 use crate::ingest::SubmitError;
 use crate::units::ByteSize;
 
@@ -9,7 +9,7 @@ const NDJSON: &str = "Content-Type: application/x-ndjson\r\n";
 async fn an_order_is_answered_with_the_document_of_the_contract() {
     let server = serve().await;
     let reply = server.connect().await.order("Content-Type: application/json\r\n", ORDER).await;
-    let id = Fake::id(0);
+    let id = FakeLog::id(0);
     assert_eq!(reply.status, 202);
     assert_eq!(reply.header("location"), Some(&*format!("/v1/commands/{id}")));
     assert_eq!(reply.header("content-type"), Some("application/json"));
@@ -76,7 +76,7 @@ async fn a_batch_is_one_request_in_the_order_of_its_lines() {
     let reply = server.connect().await.order(&headers, body).await;
     assert_eq!(reply.status, 202, "{reply:?}");
     assert_eq!(reply.header("location"), None);
-    let ids: Vec<_> = (0..3).map(|n| serde_json::json!({"id": Fake::id(n).to_string()})).collect();
+    let ids: Vec<_> = (0..3).map(|n| serde_json::json!({"id": FakeLog::id(n).to_string()})).collect();
     assert_eq!(
         reply.json(),
         serde_json::json!({"durability":"fsync","accepted_at":"2026-11-20T12:00:00.123Z","commands":ids})

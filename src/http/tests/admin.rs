@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
-use super::fixture::{Backend, Fake, Server, config, serve, start};
+use super::fixture::{FakeAdmin, FakeLog, Server, config, serve, start};
 use crate::command::CommandId;
 use crate::http::Admin;
 use crate::http::Metrics;
@@ -17,11 +17,11 @@ pub async fn serve_admin_at(address: &str) -> Server {
 }
 
 async fn serve_patient_admin(address: &str, patience: Duration) -> Server {
-    let (backend, registry) = (Arc::new(Backend::default()), Registry::new().unwrap());
+    let (backend, registry) = (Arc::new(FakeAdmin::default()), Registry::new().unwrap());
     let metrics = Arc::new(Metrics::register(&registry).unwrap());
-    let admin = Admin::new(&config(), Arc::<Backend>::clone(&backend), metrics.clone(), registry.clone());
+    let admin = Admin::new(&config(), Arc::<FakeAdmin>::clone(&backend), metrics.clone(), registry.clone());
     let admin = admin.with_patience(patience);
-    start(address, admin, config().limits(), Fake::default(), backend, metrics, registry).await
+    start(address, admin, config().limits(), FakeLog::default(), backend, metrics, registry).await
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::fixture::{Fake, config, serve, serve_kinds};
+use super::fixture::{FakeLog, config, serve, serve_kinds};
 use crate::http::Api;
 use crate::http::server::service::Service;
 use crate::kinds::{Config, Kinds, defaults};
@@ -38,7 +38,7 @@ async fn every_route_is_described_and_nothing_else() {
         operations.as_object().unwrap().keys().map(|m| (m.clone(), path.clone())).collect::<Vec<_>>()
     };
     let described: BTreeSet<_> = described["paths"].as_object().unwrap().iter().flat_map(methods).collect();
-    let routes = <Api<Fake> as Service>::ROUTES.iter();
+    let routes = <Api<FakeLog> as Service>::ROUTES.iter();
     let path = |path: &str| path.replace("{kind}", "order.create");
     assert_eq!(described, routes.map(|r| (r.method.to_lowercase(), path(r.path))).collect());
 }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::client::Client;
-use super::fixture::{Fake, Server, config, serve_parts};
+use super::fixture::{FakeLog, Server, config, serve_parts};
 use crate::command::Headers;
 use crate::http::Config;
 use crate::ingest::Submission;
@@ -255,7 +255,7 @@ async fn a_batch_is_accepted_as_a_whole_or_each_fault_is_named() {
     let reply = client.post(BINARY, BATCH, batch(&[one.clone(), two])).await;
     assert_eq!(reply.status, 202, "{reply:?}");
     let ids = reply.json()["commands"].clone();
-    assert_eq!(ids, json!([{"id": Fake::id(0).to_string()}, {"id": Fake::id(1).to_string()}]));
+    assert_eq!(ids, json!([{"id": FakeLog::id(0).to_string()}, {"id": FakeLog::id(1).to_string()}]));
     let submitted = server.log.submitted().remove(0);
     let values: Vec<_> = submitted.commands.iter().map(|one| &*one.value).collect();
     assert_eq!(values, [&b"1"[..], b"\0\xff"]);

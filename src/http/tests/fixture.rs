@@ -34,7 +34,7 @@ pub const ACCEPTED_AT: Timestamp = Timestamp(1_795_176_000_123);
 
 /// The fake log. Everything it was given stands in `submitted`.
 #[derive(Clone, Default)]
-pub struct Fake(Arc<Inner>);
+pub struct FakeLog(Arc<Inner>);
 
 #[derive(Default)]
 struct Inner {
@@ -48,7 +48,7 @@ struct Inner {
     arrived: watch::Sender<usize>,
 }
 
-impl Fake {
+impl FakeLog {
     pub fn submitted(&self) -> Vec<Request> {
         self.0.submitted.lock().clone()
     }
@@ -86,7 +86,7 @@ impl Fake {
     }
 }
 
-impl CommandService for Fake {
+impl CommandService for FakeLog {
     async fn submit(&self, request: Request) -> Result<Receipt, SubmitError> {
         self.0.arrived.send_modify(|count| *count += 1);
         self.0.held.subscribe().wait_for(|held| !held).await.unwrap();
@@ -134,7 +134,7 @@ impl CommandService for Fake {
 
 /// What the operator's side of the tests shows.
 #[derive(Default)]
-pub struct Backend {
+pub struct FakeAdmin {
     pub unready: AtomicBool,
     pub paused: AtomicBool,
     pub scraped: AtomicBool,
@@ -146,7 +146,7 @@ pub struct Backend {
     pub hangs: AtomicBool,
 }
 
-impl AdminService for Backend {
+impl AdminService for FakeAdmin {
     fn backlog_json(&self) -> serde_json::Value {
         let _answers = self.disk.lock();
         serde_json::json!({"backlog": 3})
@@ -208,8 +208,8 @@ pub fn config() -> Config {
 /// A running server.
 pub struct Server {
     pub address: SocketAddr,
-    pub log: Fake,
-    pub backend: Arc<Backend>,
+    pub log: FakeLog,
+    pub backend: Arc<FakeAdmin>,
     pub metrics: Arc<Metrics>,
     pub registry: Registry,
     /// Where large bodies are checked.
@@ -231,7 +231,7 @@ pub async fn serve_kinds(config: Config, kinds: Kinds) -> Server {
 }
 
 pub async fn serve_parts(config: Config, message_max: ByteSize, kinds: Kinds) -> Server {
-    let (log, backend) = (Fake::default(), Arc::new(Backend::default()));
+    let (log, backend) = (FakeLog::default(), Arc::new(FakeAdmin::default()));
     let registry = Registry::new().unwrap();
     let metrics = Arc::new(Metrics::register(&registry).unwrap());
     let tokens = auth::Metrics::register(&registry).unwrap();
@@ -243,7 +243,7 @@ pub async fn serve_parts(config: Config, message_max: ByteSize, kinds: Kinds) ->
         login: None,
         limits: None,
         kinds: Catalogue::new(kinds),
-        backend: Arc::<Backend>::clone(&backend),
+        backend: Arc::<FakeAdmin>::clone(&backend),
         metrics: Arc::clone(&metrics),
         message_max,
         tracer: Tracer::default(),
@@ -257,8 +257,8 @@ pub async fn start<S: Service>(
     address: &str,
     site: S,
     limits: ConnectionLimits,
-    log: Fake,
-    backend: Arc<Backend>,
+    log: FakeLog,
+    backend: Arc<FakeAdmin>,
     metrics: Arc<Metrics>,
     registry: Registry,
 ) -> Server {

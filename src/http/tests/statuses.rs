@@ -1,4 +1,4 @@
-use super::fixture::{Fake, serve};
+use super::fixture::{FakeLog, serve};
 use crate::command::State;
 
 const ORDER: &str = r#"{"id":"o-1","amount":12}"#;
@@ -7,9 +7,9 @@ const NDJSON: &str = "Content-Type: application/x-ndjson\r\n";
 #[tokio::test]
 async fn a_status_is_found_by_its_id_in_any_case() {
     let server = serve().await;
-    server.log.set(Fake::id(4), State::Sent);
+    server.log.set(FakeLog::id(4), State::Sent);
     let mut client = server.connect().await;
-    for id in [Fake::id(4).to_string(), Fake::id(4).to_string().to_lowercase()] {
+    for id in [FakeLog::id(4).to_string(), FakeLog::id(4).to_string().to_lowercase()] {
         let reply = client.get(&format!("/v1/commands/{id}"), "").await;
         assert_eq!((reply.status, reply.json()["state"].as_str()), (200, Some("sent")));
         assert_eq!(reply.json()["reason"], serde_json::Value::Null);
@@ -21,8 +21,8 @@ async fn what_leads_nowhere_is_404_and_another_logs_command_is_told_apart() {
     let server = serve().await;
     let mut client = server.connect().await;
     client.get("/v1/commands/nonsense", "").await.is_problem(404, "not_found");
-    client.get(&format!("/v1/commands/{}", Fake::id(9)), "").await.is_problem(404, "not_found");
-    client.get(&format!("/v1/commands/{}", Fake::id(255)), "").await.is_problem(404, "other_log");
+    client.get(&format!("/v1/commands/{}", FakeLog::id(9)), "").await.is_problem(404, "not_found");
+    client.get(&format!("/v1/commands/{}", FakeLog::id(255)), "").await.is_problem(404, "other_log");
 }
 
 /// A token was verified before it was known that nobody logs in here.
@@ -41,7 +41,7 @@ async fn a_wait_ends_with_the_final_state() {
     let mut client = server.connect().await;
     client.send(format!("POST /v1/commands/order.create HTTP/1.1\r\nHost: t\r\nPrefer: wait=60\r\nContent-Length: 24\r\n\r\n{ORDER}")).await;
     server.log.arrived(1).await;
-    server.log.set(Fake::id(0), State::Sent);
+    server.log.set(FakeLog::id(0), State::Sent);
     let reply = client.reply().await;
     assert_eq!((reply.status, reply.json()["state"].as_str()), (200, Some("sent")));
     assert_eq!(reply.header("preference-applied"), Some("wait=60"));
@@ -69,8 +69,8 @@ async fn a_waited_batch_is_answered_when_its_last_command_is_final() {
     let head = format!("POST /v1/commands/order.create HTTP/1.1\r\nHost: t\r\n{NDJSON}Prefer: wait=60\r\n");
     client.send(format!("{head}Content-Length: {}\r\n\r\n{body}", body.len())).await;
     server.log.arrived(1).await;
-    server.log.set(Fake::id(1), State::Dead);
-    server.log.set(Fake::id(0), State::Sent);
+    server.log.set(FakeLog::id(1), State::Dead);
+    server.log.set(FakeLog::id(0), State::Sent);
     let reply = client.reply().await;
     assert_eq!(reply.status, 200);
     let states: Vec<_> =
@@ -84,12 +84,12 @@ async fn a_waited_batch_is_answered_when_its_last_command_is_final() {
 #[tokio::test]
 async fn a_look_up_waits_too() {
     let server = serve().await;
-    server.log.set(Fake::id(3), State::Accepted);
+    server.log.set(FakeLog::id(3), State::Accepted);
     let mut client = server.connect().await;
-    let path = format!("/v1/commands/{}", Fake::id(3));
+    let path = format!("/v1/commands/{}", FakeLog::id(3));
     assert_eq!(client.get(&path, "Prefer: wait=0\r\n").await.json()["state"], "accepted");
     client.send(format!("GET {path} HTTP/1.1\r\nHost: t\r\nPrefer: wait=60\r\n\r\n")).await;
-    server.log.set(Fake::id(3), State::Sent);
+    server.log.set(FakeLog::id(3), State::Sent);
     assert_eq!(client.reply().await.json()["state"], "sent");
 }
 
