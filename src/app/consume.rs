@@ -21,22 +21,22 @@ use crate::task::{OnFailure, Thread};
 use crate::users::Profiles;
 use crate::{consumer, db, http, kv, systemd, task, users};
 
-use super::dependencies::Dependencies;
-use super::endpoints::{Endpoints, Passed};
+use super::bound_sockets::{ActivatedSockets, BoundSockets};
+use super::dependency_checks::DependencyChecks;
 use super::hooks::PostCommitHook;
-use super::listeners::{Listener, listen_admin, warn_if_exposed};
+use super::listeners::{RunningListener, listen_admin, warn_if_exposed};
 use super::problems::Cluster;
 use super::process::{Process, stop_requested};
 use super::reload::Reloadable;
-use super::shutdown::{Deadlines, Running};
+use super::shutdown::{Deadlines, RunningComponents};
 use super::signals::Signals;
 use super::wiring::{Wiring, external_brokers};
 use super::{Failure, ReplaySpan, first_line, output, overview, problems, reload, signals, watchdog};
 
 /// Applies users' commands until it is asked to stop.
 pub fn consume(config: &Config, source: &Source) -> Result<(), Failure> {
-    let operators = Endpoints::take_admin(config, Passed::receive()?)?;
-    let Process { runtime, registry, alarm, traces } =
+    let operators = BoundSockets::take_admin(config, ActivatedSockets::receive()?)?;
+    let Process { runtime, registry, fatal: alarm, traces } =
         Process::begin(config, || first_line::log("consume", config, source))?;
     let wiring = Wiring::new(config, registry, alarm, &traces.tracer).read_from(source);
     let outcome = runtime.block_on(run(&wiring, operators, source));
@@ -46,13 +46,13 @@ pub fn consume(config: &Config, source: &Source) -> Result<(), Failure> {
 
 /// Applies a range of users' commands again, and says what came of it.
 pub fn replay(config: &Config, span: ReplaySpan) -> Result<(), Failure> {
-    let Process { runtime, registry, alarm, traces } = Process::begin(config, || {})?;
+    let Process { runtime, registry, fatal: alarm, traces } = Process::begin(config, || {})?;
     let wiring = Wiring::new(config, registry, alarm, &traces.tracer);
     let outcome = runtime.block_on(async {
         let mut signals = Signals::listen_at_terminal().map_err(Failure::system("signals"))?;
-        let parts = parts(&wiring).await?;
+        let parts = consumer_parts(&wiring).await?;
         let (tell, told) = oneshot::channel();
-        let thread = Thread::spawn("replay", OnFailure::Raise(wiring.alarm.clone()), move |stop| {
+        let thread = Thread::spawn("replay", OnFailure::Raise(wiring.fatal.clone()), move |stop| {
             // Nobody listens any more: the process is ending.
             let _ = tell.send(consumer::replay(&parts, span, stop));
             Ok(())
@@ -61,11 +61,11 @@ pub fn replay(config: &Config, span: ReplaySpan) -> Result<(), Failure> {
         tokio::select! {
             replayed = told => match replayed {
                 Ok(Ok(replayed)) => {
-                    say(&replayed);
+                    print_summary(&replayed);
                     Ok(())
                 }
                 Ok(Err(error)) => Err(Failure::Unapplied(error.to_string())),
-                Err(_) => Err(wiring.alarm.wait().await.into()),
+                Err(_) => Err(wiring.fatal.wait().await.into()),
             },
             signal = signals.next() => {
                 let within = Deadlines::orderly(config.server.shutdown_grace.0).rest;
@@ -78,7 +78,7 @@ pub fn replay(config: &Config, span: ReplaySpan) -> Result<(), Failure> {
     outcome
 }
 
-fn say(replayed: &consumer::Replayed) {
+fn print_summary(replayed: &consumer::Replayed) {
     let consumer::Counts { applied, rejected, repeats, retried, dead } = replayed.counts;
     output::report(format_args!(
         "{} records read: {applied} applied, {rejected} rejected, {repeats} had an outcome already, {retried} sent to \
@@ -87,7 +87,7 @@ fn say(replayed: &consumer::Replayed) {
     ));
 }
 
-async fn parts(wiring: &Wiring<'_>) -> Result<ConsumerParts, Failure> {
+async fn consumer_parts(wiring: &Wiring<'_>) -> Result<ConsumerParts, Failure> {
     let config = wiring.config;
     let allowed =
         "host:port, or a list: the embedded broker lives in `forebay serve`, which consumes by itself";
@@ -121,14 +121,14 @@ async fn parts(wiring: &Wiring<'_>) -> Result<ConsumerParts, Failure> {
 }
 
 async fn run(wiring: &Wiring<'_>, operators: BoundSocket, source: &Source) -> Result<(), Failure> {
-    let Wiring { config, registry, alarm, .. } = wiring;
+    let Wiring { config, registry, fatal: alarm, .. } = wiring;
     let mut signals = Signals::listen().map_err(Failure::system("signals"))?;
     let hangups = signals::hangups().map_err(Failure::system("signals"))?;
     let _reload = reload::watch(hangups, source, config, Reloadable::default());
     task::raise_failed_tasks(alarm);
-    let parts = parts(wiring).await?;
+    let parts = consumer_parts(wiring).await?;
     let (db, brokers) = (parts.db.clone(), parts.bootstrap.clone());
-    let dependencies = Arc::<Dependencies>::default();
+    let dependencies = Arc::<DependencyChecks>::default();
     let _watch = parts.kv.clone().map(|kv| dependencies.watch(None, kv));
     let http = wiring.metrics(http::Metrics::register)?;
     let operators = listen_admin(operators, config, &http)?;
@@ -136,7 +136,7 @@ async fn run(wiring: &Wiring<'_>, operators: BoundSocket, source: &Source) -> Re
     let consumer = wiring.consumer(parts)?;
     let handle = consumer.handle();
     let probe = wiring.probe(&brokers)?;
-    let backend = Arc::new(Backend {
+    let backend = Arc::new(ConsumerAdmin {
         handle: handle.clone(),
         db,
         dependencies,
@@ -147,12 +147,13 @@ async fn run(wiring: &Wiring<'_>, operators: BoundSocket, source: &Source) -> Re
         instance: Arc::new(overview::instance(wiring, None, address)),
     });
     let site = Admin::new(&config.server, backend.clone(), http, registry.clone());
-    let listener = Listener::open_admin(operators, site, alarm)?;
+    let listener = RunningListener::open_admin(operators, site, alarm)?;
     let heartbeat = Heartbeat::new("consumer", move || handle.heartbeat());
     let pinger = watchdog::start(vec![heartbeat], Vec::new(), alarm.clone());
     let watches = pinger.map_err(Failure::system("threads"))?.into_iter().collect();
     let probe = probe.map(Probe::into_thread);
-    let mut running = Running { consumer: Some(consumer), probe, watches, ..Running::default() };
+    let mut running =
+        RunningComponents { consumer: Some(consumer), probe, watches, ..RunningComponents::default() };
     systemd::ready("applying users' commands");
     tracing::info!(event = "consumer.ready", admin = %listener.address, "applying users' commands");
     let reporting = Arc::clone(&backend);
@@ -179,10 +180,10 @@ const OF_KAFKA: [Code; 4] = [
 ];
 
 /// What the operator's listener shows of a consumer.
-struct Backend {
+struct ConsumerAdmin {
     handle: Handle,
     db: Database,
-    dependencies: Arc<Dependencies>,
+    dependencies: Arc<DependencyChecks>,
     problems: Problems,
     kafka: ClusterHealth,
     cluster: Cluster,
@@ -190,7 +191,7 @@ struct Backend {
     instance: Arc<Instance>,
 }
 
-impl Backend {
+impl ConsumerAdmin {
     fn problems(&self) -> Vec<Problem> {
         self.problems.refresh(|| {
             let mut observed = problems::kafka(&self.kafka, &self.cluster, None);
@@ -212,7 +213,7 @@ impl Backend {
     }
 }
 
-impl AdminService for Backend {
+impl AdminService for ConsumerAdmin {
     /// There is no log here: what waits, waits in Kafka.
     fn backlog_json(&self) -> serde_json::Value {
         let problems = self.problems();

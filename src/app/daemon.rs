@@ -21,33 +21,33 @@ use crate::wal::{Lock, Log, Opened};
 use crate::{consumer, control, drain, http};
 
 use super::auth::Auth;
-use super::backend::Backend;
-use super::dependencies::Dependencies;
-use super::endpoints::Endpoints;
+use super::bound_sockets::BoundSockets;
+use super::daemon_admin::DaemonAdmin;
+use super::dependency_checks::DependencyChecks;
 use super::hooks::PostCommitHook;
-use super::listeners::{Listeners, Serving};
+use super::listeners::{BoundListeners, RunningListeners};
 use super::log_gauges::LogGauges;
 use super::log_metrics::LogMetrics;
-use super::problems::Files;
+use super::problem_sources::ProblemSources;
+use super::problems::ConfiguredFiles;
 use super::process::registered;
 use super::recorder::Recorder;
 use super::reload::Reloadable;
-use super::seen::Seen;
 use super::service::{Service, Stores};
-use super::shutdown::{Deadlines, Running};
+use super::shutdown::{Deadlines, RunningComponents};
 use super::wiring::Wiring;
 use super::{Failure, clock, last_failure, overview, problems, recorder, service, watchdog};
 
 /// The daemon. It accepts commands from its start on.
 pub(super) struct Daemon {
     pub(super) log: Arc<Log>,
-    backend: Arc<Backend>,
+    backend: Arc<DaemonAdmin>,
     statuses: Statuses,
-    listeners: Serving,
+    listeners: RunningListeners,
     stores: Option<Stores>,
     hash_pool: HashPool,
     reloadable: Reloadable,
-    running: Running,
+    running: RunningComponents,
     drain_metrics: Arc<drain::Metrics>,
     /// None where another process applies users' commands.
     consumer_metrics: Option<Arc<consumer::Metrics>>,
@@ -64,31 +64,32 @@ impl Daemon {
         wiring: &Wiring<'_>,
         (lock, Opened { writer, log, .. }, log_metrics): (Lock, Opened, Arc<LogMetrics>),
         http: Arc<http::Metrics>,
-        endpoints: Endpoints,
+        endpoints: BoundSockets,
         tls: Option<Tls>,
     ) -> Result<Self, Failure> {
-        let Wiring { config, registry, alarm, .. } = wiring;
+        let Wiring { config, registry, fatal: alarm, .. } = wiring;
         // All metrics are there for the first scrape, also of what starts later.
         let drain_metrics = wiring.drain_metrics()?;
         let consumer_metrics =
             config.consumes().then(|| wiring.metrics(consumer::Metrics::register)).transpose()?;
-        let listeners = Listeners::listen(endpoints, config, tls.clone(), &http)?;
+        let listeners = BoundListeners::listen(endpoints, config, tls.clone(), &http)?;
         let (public, admin) = listeners.addresses().map_err(Failure::system("the address of a listener"))?;
         let instance = overview::instance(wiring, Some(public), admin);
         let embedded = wiring.embedded_broker()?;
         let (ingest, ingest_threads) = wiring.ingest(writer)?;
         let (hash_pool, hash_workers) = wiring.hashing()?;
-        let Users { stores, shared, not_served: users_not_served } = Users::open(wiring, &log).await?;
+        let UserServiceStores { stores, shared, not_served: users_not_served } =
+            UserServiceStores::open(wiring, &log).await?;
         let statuses = statuses(&log, stores.as_ref(), &ingest);
         let auth = Auth::open(wiring, stores.as_ref(), shared.as_ref(), hash_pool.clone())?;
-        let dependencies = Arc::<Dependencies>::default();
+        let dependencies = Arc::<DependencyChecks>::default();
         // The service watches its own store.
         let shared_watch = shared.filter(|_| stores.is_none()).map(|kv| dependencies.watch(None, kv));
         let service = stores.as_ref().map(|stores| {
             Service::start(wiring, &log, stores, ingest.clone(), &statuses, hash_pool.clone(), &dependencies)
         });
         let kinds = Catalogue::new(Kinds::build(&config.kinds).map_err(ConfigErrors::from)?);
-        let backend = Arc::new(Backend {
+        let backend = Arc::new(DaemonAdmin {
             log: Arc::clone(&log),
             ingest: ingest.clone(),
             gauges: registered(LogGauges::register(registry))?,
@@ -99,7 +100,7 @@ impl Daemon {
             consumer: OnceLock::new(),
             stopping: AtomicBool::new(false),
             problems: wiring.problems()?,
-            seen: Seen::new(wiring, service.as_ref(), users_not_served, &auth, tls.clone()),
+            sources: ProblemSources::new(wiring, service.as_ref(), users_not_served, &auth, tls.clone()),
             statuses: statuses.clone(),
             recorder: Recorder::new(instance, log_metrics, Arc::clone(&drain_metrics)),
         });
@@ -119,13 +120,13 @@ impl Daemon {
         // Before the first answer: a client that was told "ready" finds it.
         let control = operators_socket(&log, &backend);
         let listeners = listeners.open(config, site, registry, alarm)?;
-        let running = Running {
+        let running = RunningComponents {
             control,
             ingest: Some(ingest_threads),
             service,
             auth: Some(auth),
             hashing: Some(hash_workers),
-            ..Running::default()
+            ..RunningComponents::default()
         };
         Ok(Self {
             log,
@@ -146,7 +147,7 @@ impl Daemon {
 
     /// Where commands are accepted, and where operators are served.
     pub(super) fn addresses(&self) -> (Option<SocketAddr>, SocketAddr) {
-        let Serving { public, admin, .. } = &self.listeners;
+        let RunningListeners { public, admin, .. } = &self.listeners;
         (public.as_ref().map(|public| public.address), admin.address)
     }
 
@@ -165,7 +166,7 @@ impl Daemon {
         self.start_drain(wiring)?;
         self.start_consumer(wiring)?;
         if let Some(probe) = wiring.probe(&self.brokers(wiring))? {
-            self.backend.seen.kafka.get_or_init(|| probe.health());
+            self.backend.sources.kafka.get_or_init(|| probe.health());
             self.running.probe = Some(probe.into_thread());
         }
         self.start_watches(wiring).map_err(Failure::system("threads"))
@@ -173,11 +174,11 @@ impl Daemon {
 
     fn start_drain(&mut self, wiring: &Wiring<'_>) -> Result<(), Failure> {
         let (statuses, hashing) = (self.statuses.clone(), self.hash_pool.clone());
-        let (brokers, lead) = (self.brokers(wiring), self.lead(wiring));
+        let (brokers, lead) = (self.brokers(wiring), self.backpressure(wiring));
         let metrics = Arc::clone(&self.drain_metrics);
         let drain = wiring.drain(&self.log, statuses, hashing, brokers, lead, metrics)?;
         self.backend.drain.get_or_init(|| drain.handle());
-        self.backend.hold_if_paused();
+        self.backend.apply_pause();
         self.running.drain = Some(drain);
         Ok(())
     }
@@ -200,9 +201,9 @@ impl Daemon {
 
     fn start_watches(&mut self, wiring: &Wiring<'_>) -> std::io::Result<()> {
         let (vital, pool) = self.heartbeats();
-        let alarm = || wiring.alarm.clone();
-        let (log, files) = (Arc::clone(&self.log), Files::of(wiring.config));
-        let watched = self.backend.seen.watched.clone();
+        let alarm = || wiring.fatal.clone();
+        let (log, files) = (Arc::clone(&self.log), ConfiguredFiles::of(wiring.config));
+        let watched = self.backend.sources.watched.clone();
         let watch = problems::watch(log, files, &wiring.config.alerts, watched, alarm())?;
         self.running.watches.push(watch);
         let backend = Arc::clone(&self.backend);
@@ -223,7 +224,7 @@ impl Daemon {
     }
 
     /// The embedded broker forgets what is not applied soon.
-    fn lead(&self, wiring: &Wiring<'_>) -> Option<Arc<Lead>> {
+    fn backpressure(&self, wiring: &Wiring<'_>) -> Option<Arc<Lead>> {
         if !wiring.config.embedded() || !wiring.config.consumes() {
             return None;
         }
@@ -314,7 +315,7 @@ fn site(
     commands: DurableCommands,
     service: Option<&Service>,
     auth: &Auth,
-    backend: &Arc<Backend>,
+    backend: &Arc<DaemonAdmin>,
     metrics: Arc<http::Metrics>,
 ) -> ApiParts<DurableCommands> {
     ApiParts {
@@ -325,7 +326,7 @@ fn site(
         authenticator: auth.authenticator.clone(),
         login: auth.login.clone(),
         limits: Some(auth.limits.clone()),
-        backend: Arc::<Backend>::clone(backend),
+        backend: Arc::<DaemonAdmin>::clone(backend),
         metrics,
         message_max: wiring.config.kafka.message_max,
         tracer: wiring.tracer.clone(),
@@ -333,7 +334,7 @@ fn site(
 }
 
 /// The user service's stores, if the daemon has one.
-struct Users {
+struct UserServiceStores {
     stores: Option<Stores>,
     /// Where limits are counted, if with other daemons or on disk.
     shared: Option<Kv>,
@@ -341,7 +342,7 @@ struct Users {
     not_served: Option<String>,
 }
 
-impl Users {
+impl UserServiceStores {
     async fn open(wiring: &Wiring<'_>, log: &Log) -> Result<Self, Failure> {
         if !wiring.config.serves_users() {
             return Ok(Self { stores: None, shared: service::shared_store(wiring)?, not_served: None });
@@ -354,7 +355,7 @@ impl Users {
 }
 
 /// Without it operators change a log only when the daemon is stopped, which is no reason not to accept.
-fn operators_socket(log: &Log, backend: &Arc<Backend>) -> Option<control::Server> {
+fn operators_socket(log: &Log, backend: &Arc<DaemonAdmin>) -> Option<control::Server> {
     control::Server::start(log.dir(), backend.clone())
         .inspect_err(|error| {
             tracing::warn!(

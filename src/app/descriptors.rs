@@ -20,11 +20,11 @@ const PER_DATABASE_CONNECTION: u64 = 3;
 pub(super) const ADMIN_CONNECTIONS: usize = 64;
 
 /// Raises the limit as far as the system allows, and gives back the configuration with as many connections as fit.
-pub(super) fn fit(config: &Config) -> Config {
+pub(super) fn limit_connections(config: &Config) -> Config {
     let mut config = config.clone();
     let Some(limit) = raise() else { return config };
     let reserved = reserve(&config);
-    let fitting = fitting(limit, reserved);
+    let fitting = max_public_connections(limit, reserved);
     let configured = config.server.max_connections;
     if configured > fitting {
         tracing::warn!(
@@ -66,7 +66,7 @@ fn reserve(config: &Config) -> u64 {
 
 /// Public connections that fit beside the reserve, operators' connections, and those that are being turned away. Under
 /// a limit that is too low for all this connections get a quarter of it, and the log waits for its turn.
-fn fitting(limit: u64, reserved: u64) -> usize {
+fn max_public_connections(limit: u64, reserved: u64) -> usize {
     let rest = limit.saturating_sub(reserved + ADMIN_CONNECTIONS as u64).max(limit / 4);
     // One in nine: see `HttpServer`, which turns away one connection for each eight it serves.
     usize::try_from(rest - rest / 9).unwrap_or(usize::MAX).max(1)
@@ -79,16 +79,16 @@ mod tests {
     #[test]
     fn connections_leave_the_reserve() {
         for limit in [1024, 4096, 65_536] {
-            let public = fitting(limit, 400) as u64;
+            let public = max_public_connections(limit, 400) as u64;
             assert!(public + public / 8 + 64 + 400 <= limit, "{limit}: {public}");
             assert!(public > limit / 3, "{limit}: {public}");
         }
-        assert_eq!(fitting(u64::MAX, 400), (u64::MAX - 464 - (u64::MAX - 464) / 9) as usize);
+        assert_eq!(max_public_connections(u64::MAX, 400), (u64::MAX - 464 - (u64::MAX - 464) / 9) as usize);
     }
 
     #[test]
     fn a_limit_below_the_reserve_still_leaves_some_connections() {
-        assert_eq!(fitting(64, 400), 15);
-        assert_eq!(fitting(1, 400), 1);
+        assert_eq!(max_public_connections(64, 400), 15);
+        assert_eq!(max_public_connections(1, 400), 1);
     }
 }

@@ -17,7 +17,7 @@ use crate::wal::inspect::{Directory, View};
 use crate::wal::{Log, Opened};
 
 use super::process::Process;
-use super::shutdown::{Deadlines, Running};
+use super::shutdown::{Deadlines, RunningComponents};
 use super::signals::Signals;
 use super::wiring::{Wiring, external_brokers};
 use super::{Failure, open, output};
@@ -29,7 +29,7 @@ const SAY: Duration = Duration::from_secs(5);
 
 /// Says what a log holds and changes nothing.
 pub fn show(config: &Config) -> Result<(), Failure> {
-    let directory = there(&config.wal.dir)?;
+    let directory = existing_directory(&config.wal.dir)?;
     let unusable = |error: &dyn std::fmt::Display| Failure::Directory(error.to_string());
     let keys = open::keys(&config.wal)?;
     let view = directory.with_keys(keys).look(kind_of).map_err(|error| unusable(&error))?;
@@ -63,7 +63,7 @@ fn transactions(view: &View) -> &'static str {
     }
 }
 
-fn there(dir: &Path) -> Result<Directory, Failure> {
+fn existing_directory(dir: &Path) -> Result<Directory, Failure> {
     Directory::open(dir).map_err(|error| Failure::Directory(error.to_string()))
 }
 
@@ -71,8 +71,8 @@ fn there(dir: &Path) -> Result<Directory, Failure> {
 pub fn drain(config: &Config) -> Result<(), Failure> {
     let allowed = "host:port, or a list: the topics of an embedded broker would die with this process";
     let bootstrap = external_brokers(config, allowed)?;
-    there(&config.wal.dir)?;
-    let Process { runtime, registry, alarm, traces } = Process::begin(config, || {})?;
+    existing_directory(&config.wal.dir)?;
+    let Process { runtime, registry, fatal: alarm, traces } = Process::begin(config, || {})?;
     let mut signals = {
         let _context = runtime.enter();
         Signals::listen_at_terminal().map_err(Failure::system("signals"))?
@@ -84,8 +84,8 @@ pub fn drain(config: &Config) -> Result<(), Failure> {
     let (running, handle) = start(&wiring, opened, bootstrap)?;
     let outcome = runtime.block_on(async {
         tokio::select! {
-            outcome = delivered(&log, &handle) => outcome,
-            failure = wiring.alarm.wait() => Err(failure.into()),
+            outcome = await_delivery(&log, &handle) => outcome,
+            failure = wiring.fatal.wait() => Err(failure.into()),
             signal = signals.next() => {
                 tracing::info!(event = "daemon.stopping", signal, "stopping");
                 Err(Failure::Undelivered(format!("interrupted by signal {signal}")))
@@ -105,7 +105,11 @@ pub fn drain(config: &Config) -> Result<(), Failure> {
 }
 
 /// Starts what delivers the log. Nobody submits; ingest's threads keep checkpoints and delete delivered segments.
-fn start(wiring: &Wiring<'_>, opened: Opened, bootstrap: &str) -> Result<(Running, Handle), Failure> {
+fn start(
+    wiring: &Wiring<'_>,
+    opened: Opened,
+    bootstrap: &str,
+) -> Result<(RunningComponents, Handle), Failure> {
     let log = opened.log;
     let (_, ingest) = wiring.ingest(opened.writer)?;
     let (hash_pool, hash_workers) = wiring.hashing()?;
@@ -121,11 +125,11 @@ fn start(wiring: &Wiring<'_>, opened: Opened, bootstrap: &str) -> Result<(Runnin
     );
     let handle = drain.handle();
     let (ingest, hashing) = (Some(ingest), Some(hash_workers));
-    Ok((Running { ingest, hashing, drain: Some(drain), ..Running::default() }, handle))
+    Ok((RunningComponents { ingest, hashing, drain: Some(drain), ..RunningComponents::default() }, handle))
 }
 
 /// Completes when nothing waits, or nothing will be sent any more.
-async fn delivered(log: &Log, handle: &Handle) -> Result<(), Failure> {
+async fn await_delivery(log: &Log, handle: &Handle) -> Result<(), Failure> {
     let mut said = Instant::now();
     while log.figures().backlog > 0 {
         if let (true, Some(reason)) = (handle.is_halted(), handle.notice()) {

@@ -15,7 +15,7 @@ const PASS_WITHIN: Duration = Duration::from_secs(60);
 /// Deletes rows as they expire. Consumers on other machines need not: the tables are everybody's. Several daemons come by
 /// at different times.
 pub(super) async fn delete_expired(db: Database, retention: Retention) {
-    let mut report = Report { audit: retention.audit, put_off: None, audit_said: false };
+    let mut report = Report { audit: retention.audit, last_skipped: None, audit_said: false };
     let mut cut_short = false;
     loop {
         if !cut_short {
@@ -30,7 +30,7 @@ pub(super) async fn delete_expired(db: Database, retention: Retention) {
 /// What was said already.
 struct Report {
     audit: Option<Duration>,
-    put_off: Option<String>,
+    last_skipped: Option<String>,
     audit_said: bool,
 }
 
@@ -64,10 +64,10 @@ impl Report {
 
     /// Once: `/readyz` says so for as long as it lasts.
     fn put_off(&mut self, pass: &RetentionPass) {
-        if let Some(reason) = pass.skipped.as_ref().filter(|_| self.put_off != pass.skipped) {
+        if let Some(reason) = pass.skipped.as_ref().filter(|_| self.last_skipped != pass.skipped) {
             tracing::info!(event = "db.retention_put_off", reason, "deletion of expired rows is postponed");
         }
-        self.put_off.clone_from(&pass.skipped);
+        self.last_skipped.clone_from(&pass.skipped);
     }
 
     /// Once: an operator who relies on the audit and does not know that it is not kept for ever finds it here.

@@ -39,7 +39,7 @@ pub enum Failure {
     Refused,
     /// Dependencies are not as the daemon needs them; standard output says which.
     #[error("{0}")]
-    Unfit(String),
+    DatabaseUnfit(String),
     /// What was given on the command line cannot be done.
     #[error("{0}")]
     Usage(String),
@@ -87,7 +87,7 @@ impl Failure {
             | Self::Listen { .. }
             | Self::Undelivered(_)
             | Self::Unapplied(_)
-            | Self::Unfit(_)
+            | Self::DatabaseUnfit(_)
             | Self::Task(_)
             | Self::System { .. } => 1,
         }

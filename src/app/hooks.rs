@@ -9,9 +9,9 @@ use crate::task::Task;
 use crate::users::{DeferredHasher, Profiles, Unopened};
 
 /// Makes the values of sealed records, with the user service's hashing.
-pub(super) struct Unseal(pub(super) DeferredHasher);
+pub(super) struct DeferredHashResolver(pub(super) DeferredHasher);
 
-impl Prepare for Unseal {
+impl Prepare for DeferredHashResolver {
     fn prepare(&self, envelope: &Envelope<'_>, answer: Answer) {
         self.0.open(envelope, move |made| match made {
             Ok(value) => answer.value(value.to_vec()),

@@ -17,11 +17,11 @@ use crate::http::{
 use crate::metrics::Registry;
 use crate::task::{FatalSignal, Task, guarded};
 
-use super::endpoints::Endpoints;
+use super::bound_sockets::BoundSockets;
 use super::{Failure, descriptors};
 
 /// Both listeners of the daemon: connections wait, and none is served yet.
-pub(super) struct Listeners {
+pub(super) struct BoundListeners {
     public: HttpServer,
     admin: HttpServer,
     tls: Option<Tls>,
@@ -31,30 +31,30 @@ pub(super) struct Listeners {
 type Stopped = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// One listener that serves until it is told to stop.
-pub(super) struct Listener {
+pub(super) struct RunningListener {
     pub(super) address: SocketAddr,
     stop: watch::Sender<bool>,
     serving: JoinHandle<usize>,
 }
 
 /// The daemon's listeners at work.
-pub(super) struct Serving {
+pub(super) struct RunningListeners {
     /// None once it was closed.
-    pub(super) public: Option<Listener>,
-    pub(super) admin: Listener,
+    pub(super) public: Option<RunningListener>,
+    pub(super) admin: RunningListener,
     /// Looks for new certificates.
     _certificates: Option<Task>,
 }
 
-impl Listeners {
+impl BoundListeners {
     /// Lets connections wait on both.
     pub(super) fn listen(
-        endpoints: Endpoints,
+        endpoints: BoundSockets,
         config: &Config,
         tls: Option<Tls>,
         metrics: &Metrics,
     ) -> Result<Self, Failure> {
-        let Endpoints { public, admin } = endpoints;
+        let BoundSockets { public, admin } = endpoints;
         let (key, address) = ("listen", config.server.listen);
         let public = HttpServer::listen(public, config.server.limits(), metrics);
         let public = public.map_err(|source| Failure::Listen { key, address, source })?;
@@ -73,22 +73,22 @@ impl Listeners {
         parts: ApiParts<DurableCommands>,
         registry: &Registry,
         alarm: &FatalSignal,
-    ) -> Result<Serving, Failure> {
+    ) -> Result<RunningListeners, Failure> {
         let admin =
             Admin::new(&config.server, parts.backend.clone(), parts.metrics.clone(), registry.clone());
         let admin = parts.limits.iter().fold(admin, |admin, limits| admin.with_limits(limits.clone()));
         let public = Api::new(&config.server, parts);
-        Ok(Serving {
+        Ok(RunningListeners {
             _certificates: self.tls.as_ref().map(Tls::watch),
-            public: Some(Listener::open("listener", self.public, alarm, |server, stop| {
+            public: Some(RunningListener::open("listener", self.public, alarm, |server, stop| {
                 server.serve(public, stop)
             })?),
-            admin: Listener::open_admin(self.admin, admin, alarm)?,
+            admin: RunningListener::open_admin(self.admin, admin, alarm)?,
         })
     }
 }
 
-impl Listener {
+impl RunningListener {
     /// Serves operators.
     pub(super) fn open_admin(server: HttpServer, site: Admin, alarm: &FatalSignal) -> Result<Self, Failure> {
         Self::open("admin-listener", server, alarm, |server, stop| server.serve(site, stop))

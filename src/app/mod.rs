@@ -8,23 +8,22 @@
 //! - `serve`, `drain`, `consume`, `migrate`, `check`: a subcommand each; `daemon`: what runs in `serve`;
 //! - `wiring`: how components are built; `shutdown`: the order in which they stop; `process`: what comes before both;
 //!   `traces`: the export of spans;
-//! - `service`, `auth`, `hooks`, `backend`: what ties components together; `problems`: what is wrong with them;
+//! - `service`, `auth`, `hooks`, `daemon_admin`: what ties components together; `problems`: what is wrong with them;
 //!   `log_gauges`, `log_metrics`: what is shown of the log; `overview`, `recorder`: the status page; `first_line`: the
 //!   configuration in a log line.
 
 mod age;
 mod auth;
-mod backend;
 mod banner;
+mod bound_sockets;
 mod check;
 mod clock;
 mod consume;
 mod daemon;
-mod dependencies;
+mod daemon_admin;
+mod dependency_checks;
 mod descriptors;
 mod drain;
-mod earlier;
-mod endpoints;
 mod expiry;
 mod failure;
 mod first_line;
@@ -37,11 +36,12 @@ mod migrate;
 mod open;
 mod output;
 mod overview;
+mod previous_start;
+mod problem_sources;
 mod problems;
 mod process;
 mod recorder;
 mod reload;
-mod seen;
 mod serve;
 mod service;
 mod shutdown;

@@ -16,7 +16,7 @@ use crate::wal::{Event, Keys, Lock, Lsn, MasterKey, OpenError, Opened, Options};
 
 use super::Failure;
 use super::log_metrics::LogMetrics;
-use super::problems::DamageSeen;
+use super::problems::FirstDamage;
 
 /// Locks the directory and recovers the log; says what was found. `redeliver`: see `wal::Options`.
 pub(super) fn open(
@@ -24,13 +24,13 @@ pub(super) fn open(
     redeliver: bool,
     metrics: &Arc<LogMetrics>,
     alarm: &FatalSignal,
-    damage: &Arc<DamageSeen>,
+    damage: &Arc<FirstDamage>,
 ) -> Result<(Lock, Opened), Failure> {
     // Before the directory is touched: without the key nothing is.
     let keys = keys(config)?;
     let encrypted = keys.current().map(MasterKey::id);
     if encrypted.is_none() && !keys.is_empty() {
-        no_password_shows(&config.dir, &keys)?;
+        check_no_plaintext_passwords(&config.dir, &keys)?;
     }
     let (metrics, alarm, seen) = (Arc::clone(metrics), alarm.clone(), Arc::clone(damage));
     let options = Options {
@@ -54,7 +54,7 @@ pub(super) fn open(
             detail = finding.detail,
             "found while recovering"
         );
-        damage.found(finding);
+        damage.record(finding);
     }
     let (backlog, next) = (opened.recovery.backlog, opened.recovery.next.0);
     tracing::info!(event = "wal.recovered", wal.backlog = backlog, wal.next_lsn = next, "log recovered");
@@ -84,7 +84,7 @@ pub(super) fn keys(config: &Config) -> Result<Keys, Failure> {
 
 /// Encryption is being turned off, and with it the dead letters are written anew as they are: no password may be in
 /// them. (In segments nothing is written anew.)
-fn no_password_shows(dir: &Path, keys: &Keys) -> Result<(), Failure> {
+fn check_no_plaintext_passwords(dir: &Path, keys: &Keys) -> Result<(), Failure> {
     // What cannot be looked at, opening says better.
     let Ok(directory) = Directory::open(dir) else { return Ok(()) };
     let Ok(view) = directory.with_keys(keys.clone()).look(kind_of) else { return Ok(()) };

@@ -10,24 +10,24 @@ use crate::drain::{Guarantee, Handle};
 use crate::http::{AdminService, DeadLetterSummary, Instance, Overview, Worker};
 use crate::problems::number;
 
-use super::backend::Backend;
+use super::daemon_admin::DaemonAdmin;
 use super::first_line;
 use super::process::COMMIT;
 use super::wiring::Wiring;
 
-impl Backend {
+impl DaemonAdmin {
     /// Called once a second. Blocks for the disk.
     pub(super) fn record(&self) {
         self.observe_topics(&self.log.figures());
         self.recorder.record(&self.log, &self.gauges.topics, self.problems.list().len());
     }
 
-    pub(super) fn look(&self) -> Overview {
+    pub(super) fn build_overview(&self) -> Overview {
         let drain = self.drain.get();
         let dead_letters = DeadLetterSummary {
             stored: self.log.dead().len(),
             since_start: self.recorder.dead_since_start(),
-            newest: self.recorder.newest_letters(),
+            newest: self.recorder.recent_dead_letters(),
         };
         Overview {
             accepts: true,

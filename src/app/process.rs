@@ -19,7 +19,7 @@ use super::{Failure, descriptors};
 pub(super) struct Process {
     pub(super) runtime: Runtime,
     pub(super) registry: Registry,
-    pub(super) alarm: FatalSignal,
+    pub(super) fatal: FatalSignal,
     pub(super) traces: Traces,
 }
 
@@ -38,7 +38,7 @@ impl Process {
         descriptors::raise();
         let traces = Traces::start(&config.telemetry, &registered(trace::Metrics::register(&registry))?);
         let runtime = Runtime::new().map_err(Failure::system("runtime"))?;
-        Ok(Self { runtime, registry, alarm: FatalSignal::default(), traces })
+        Ok(Self { runtime, registry, fatal: FatalSignal::default(), traces })
     }
 }
 

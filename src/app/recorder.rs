@@ -35,13 +35,13 @@ pub(super) struct Recorder {
     pub(super) instance: Arc<Instance>,
     log_metrics: Arc<LogMetrics>,
     drain_metrics: Arc<drain::Metrics>,
-    letters: Mutex<Letters>,
+    letters: Mutex<RecentDeadLetters>,
 }
 
 /// The newest dead letters, and what they were read for.
 #[derive(Default)]
-struct Letters {
-    seen: Option<(u64, Option<(Lsn, Lsn)>)>,
+struct RecentDeadLetters {
+    read_for: Option<(u64, Option<(Lsn, Lsn)>)>,
     newest: Arc<[DeadLetterRow]>,
 }
 
@@ -61,7 +61,7 @@ impl Recorder {
     }
 
     /// The newest dead letters at the last look.
-    pub(super) fn newest_letters(&self) -> Arc<[DeadLetterRow]> {
+    pub(super) fn recent_dead_letters(&self) -> Arc<[DeadLetterRow]> {
         Arc::clone(&self.letters.lock().newest)
     }
 
@@ -72,7 +72,7 @@ impl Recorder {
 
     /// Records the log's figures of this moment. Blocks for the disk.
     pub(super) fn record(&self, log: &Arc<Log>, topics: &TopicMetrics, problems: usize) {
-        self.look_at_letters(log);
+        self.refresh_dead_letters(log);
         let figures = log.figures();
         let flush = &self.log_metrics.flush_seconds;
         let delivered = counts(&self.drain_metrics.sent);
@@ -93,14 +93,14 @@ impl Recorder {
     }
 
     /// Blocks for the disk, where the number of letters has changed.
-    fn look_at_letters(&self, log: &Log) {
+    fn refresh_dead_letters(&self, log: &Log) {
         let dead = log.dead();
         let seen = Some((dead.len(), dead.ends()));
-        if self.letters.lock().seen == seen {
+        if self.letters.lock().read_for == seen {
             return;
         }
         let newest = dead.lsns().into_iter().rev().take(NEWEST).filter_map(|lsn| letter(log, lsn)).collect();
-        *self.letters.lock() = Letters { seen, newest };
+        *self.letters.lock() = RecentDeadLetters { read_for: seen, newest };
     }
 }
 

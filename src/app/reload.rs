@@ -17,7 +17,7 @@ use crate::task::Task;
 use crate::telemetry;
 
 /// Why nothing was changed.
-type Refused = Box<dyn Error + Send + Sync>;
+type ReloadError = Box<dyn Error + Send + Sync>;
 
 /// What a reload changes.
 #[derive(Clone, Default)]
@@ -51,7 +51,7 @@ pub(super) fn watch(mut hangups: Signal, source: &Source, config: &Config, parts
     })
 }
 
-async fn reload(source: &Source, current: &mut Config, parts: &Reloadable) -> Result<(), Refused> {
+async fn reload(source: &Source, current: &mut Config, parts: &Reloadable) -> Result<(), ReloadError> {
     let (source, tls) = (source.clone(), parts.tls.clone());
     let Prepared { config, kinds, certificate } =
         spawn_blocking(move || Prepared::read(&source, tls.as_ref())).await??;
@@ -91,7 +91,7 @@ struct Prepared {
 
 impl Prepared {
     /// Blocks for the disk.
-    fn read(source: &Source, tls: Option<&Tls>) -> Result<Self, Refused> {
+    fn read(source: &Source, tls: Option<&Tls>) -> Result<Self, ReloadError> {
         // Reads the files of `[auth]` and of the kinds, too.
         let config = source.load()?;
         let kinds = Kinds::build(&config.kinds).map_err(ConfigErrors::from)?;

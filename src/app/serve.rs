@@ -11,8 +11,8 @@ use crate::telemetry::StepTimer;
 use crate::{http, systemd, task};
 
 use super::banner::Banner;
+use super::bound_sockets::{ActivatedSockets, BoundSockets};
 use super::daemon::Daemon;
-use super::endpoints::{Endpoints, Passed};
 use super::listeners::warn_if_exposed;
 use super::process::{Process, forbid_core_dumps, registered, stop_requested};
 use super::shutdown::Deadlines;
@@ -22,11 +22,11 @@ use super::{Failure, descriptors, first_line, output, reload, signals};
 
 /// Runs the daemon until it is asked to stop or cannot go on.
 pub fn serve(config: &Config, source: &Source) -> Result<(), Failure> {
-    let passed = Passed::receive()?;
-    let Process { runtime, registry, alarm, traces } =
+    let passed = ActivatedSockets::receive()?;
+    let Process { runtime, registry, fatal: alarm, traces } =
         Process::begin(config, || first_line::log("serve", config, source))?;
     forbid_core_dumps();
-    let fitted = descriptors::fit(config);
+    let fitted = descriptors::limit_connections(config);
     task::raise_failed_tasks(&alarm);
     // Before the log is touched: a mistake, or a port that is taken, leaves everything as it is.
     let http = Arc::new(registered(http::Metrics::register(&registry))?);
@@ -36,7 +36,7 @@ pub fn serve(config: &Config, source: &Source) -> Result<(), Failure> {
         let signals = Signals::listen().map_err(Failure::system("signals"))?;
         (signals, signals::hangups().map_err(Failure::system("signals"))?)
     };
-    let endpoints = Endpoints::take(config, passed)?;
+    let endpoints = BoundSockets::take(config, passed)?;
     let wiring = Wiring::new(&fitted, registry, alarm, &traces.tracer).read_from(source);
     let opened = {
         let _step = StepTimer::begin("recovery", config.telemetry.slow_step.0);
@@ -48,7 +48,7 @@ pub fn serve(config: &Config, source: &Source) -> Result<(), Failure> {
         let _banner = announce(&daemon, config).map_err(Failure::system("threads"))?;
         daemon.deliver(&wiring)?;
         let _reload = reload::watch(hangups, source, config, daemon.reloadable());
-        run(daemon, signals, &wiring.alarm, config.server.shutdown_grace.0).await
+        run(daemon, signals, &wiring.fatal, config.server.shutdown_grace.0).await
     });
     // What is left is late already; the log has what it did not do.
     runtime.shutdown_background();

@@ -16,9 +16,9 @@ use crate::users::{HashPool, Profiles, ReservationMaintenance, Users};
 use crate::wal::Log;
 use crate::{db, kv, users};
 
-use super::dependencies::Dependencies;
+use super::dependency_checks::DependencyChecks;
 use super::wiring::Wiring;
-use super::{Failure, earlier, expiry};
+use super::{Failure, expiry, previous_start};
 
 /// Markers and the second level of the cache of a daemon that is alone.
 const EMBEDDED_STORE: &str = "markers";
@@ -109,7 +109,7 @@ impl Service {
         ingest: Ingest,
         statuses: &Statuses,
         hashing: HashPool,
-        dependencies: &Arc<Dependencies>,
+        dependencies: &Arc<DependencyChecks>,
     ) -> Self {
         let config = wiring.config;
         let Stores { db, kv, profiles, metrics } = stores.clone();
@@ -130,7 +130,7 @@ impl Service {
         tasks.push(users.unapplied().follow(statuses.clone()));
         let (unapplied, log) = (users.unapplied(), Arc::clone(log));
         tasks.push(Task::spawn("users-earlier", async move {
-            let find = move || earlier::last_user_command(&log, Timestamp::now());
+            let find = move || previous_start::last_user_command(&log, Timestamp::now());
             let found = tokio::task::spawn_blocking(find).await.map_err(|error| error.to_string());
             match found.and_then(|found| found.map_err(|error| error.to_string())) {
                 Ok(last) => last.into_iter().for_each(|id| unapplied.accepted_before(id)),

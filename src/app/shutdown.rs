@@ -53,7 +53,7 @@ pub fn longest_stop() -> Duration {
 
 /// What runs beside the listeners, whichever subcommand has started it.
 #[derive(Default)]
-pub(super) struct Running {
+pub(super) struct RunningComponents {
     pub(super) control: Option<control::Server>,
     pub(super) ingest: Option<IngestThreads>,
     pub(super) drain: Option<Drain>,
@@ -67,7 +67,7 @@ pub(super) struct Running {
     pub(super) watches: Vec<Thread>,
 }
 
-impl Running {
+impl RunningComponents {
     /// Stops everything, in the order in which commands flow. Blocks.
     pub(super) fn stop(mut self, deadlines: Deadlines) {
         // Its last question ends beside everything else.

@@ -24,9 +24,9 @@ use crate::users::{DeferredHasher, hash};
 use crate::wal::{Lock, Log, Opened, Writer};
 use crate::{consumer, drain, ingest};
 
-use super::hooks::Unseal;
+use super::hooks::DeferredHashResolver;
 use super::log_metrics::LogMetrics;
-use super::problems::{Cluster, DamageSeen};
+use super::problems::{Cluster, FirstDamage};
 use super::process::registered;
 use super::{Failure, open};
 
@@ -35,9 +35,9 @@ pub(super) struct Wiring<'a> {
     pub(super) config: &'a Config,
     pub(super) registry: Registry,
     /// Raised by what the process cannot live without.
-    pub(super) alarm: FatalSignal,
+    pub(super) fatal: FatalSignal,
     /// Damage of the log, for the list of problems.
-    pub(super) damage: Arc<DamageSeen>,
+    pub(super) damage: Arc<FirstDamage>,
     /// Takes the spans of sampled requests.
     pub(super) tracer: Tracer,
     /// Where the configuration was read from, for people.
@@ -49,7 +49,7 @@ impl<'a> Wiring<'a> {
         Self {
             config,
             registry,
-            alarm,
+            fatal: alarm,
             damage: Arc::default(),
             tracer: tracer.clone(),
             origin: String::new(),
@@ -97,7 +97,7 @@ impl<'a> Wiring<'a> {
             return Ok(None);
         }
         let topic = self.config.kinds.first().map_or(USER_TOPIC, |kind| kind.topic.as_str());
-        let started = Probe::start(&self.config.kafka, bootstrap, topic, &self.alarm);
+        let started = Probe::start(&self.config.kafka, bootstrap, topic, &self.fatal);
         started.map(Some).map_err(|error| Failure::Kafka(error.to_string()))
     }
 
@@ -105,7 +105,7 @@ impl<'a> Wiring<'a> {
     pub(super) fn log(&self, redeliver: bool) -> Result<(Lock, Opened, Arc<LogMetrics>), Failure> {
         let metrics = self.metrics(LogMetrics::register)?;
         self.registry.topics().expect(self.topics());
-        let (lock, opened) = open::open(&self.config.wal, redeliver, &metrics, &self.alarm, &self.damage)?;
+        let (lock, opened) = open::open(&self.config.wal, redeliver, &metrics, &self.fatal, &self.damage)?;
         Ok((lock, opened, metrics))
     }
 
@@ -116,7 +116,7 @@ impl<'a> Wiring<'a> {
             config: self.config.wal.clone(),
             checkpoint_interval: self.config.drain.checkpoint_interval.0,
             metrics: self.metrics(ingest::Metrics::register)?,
-            alarm: self.alarm.clone(),
+            alarm: self.fatal.clone(),
             tracer: self.tracer.clone(),
         });
         started.map_err(Failure::system("the log's threads"))
@@ -124,7 +124,7 @@ impl<'a> Wiring<'a> {
 
     pub(super) fn hashing(&self) -> Result<(HashPool, HashWorkers), Failure> {
         let metrics = registered(hash::Metrics::register(&self.registry))?;
-        let started = HashPool::start(&self.config.users, metrics, &self.alarm);
+        let started = HashPool::start(&self.config.users, metrics, &self.fatal);
         started.map_err(Failure::system("threads that hash"))
     }
 
@@ -145,10 +145,10 @@ impl<'a> Wiring<'a> {
             metrics,
             config: self.config.drain.clone(),
             kafka: self.config.kafka.clone(),
-            alarm: self.alarm.clone(),
+            alarm: self.fatal.clone(),
             bootstrap,
             lead,
-            prepare: Arc::new(Unseal(unsealer)),
+            prepare: Arc::new(DeferredHashResolver(unsealer)),
             tracer: self.tracer.clone(),
         });
         started.map_err(|error| match error {
@@ -181,7 +181,7 @@ impl<'a> Wiring<'a> {
     }
 
     pub(super) fn consumer(&self, parts: ConsumerParts) -> Result<Consumer, Failure> {
-        Consumer::start(parts, self.alarm.clone()).map_err(Failure::system("the consumer"))
+        Consumer::start(parts, self.fatal.clone()).map_err(Failure::system("the consumer"))
     }
 
     /// Kafka as the configuration describes it, for the list of problems.

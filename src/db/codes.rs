@@ -1,6 +1,6 @@
 //! What the databases' error codes mean to a caller.
 //!
-//! `Refused` sends a command to the dead letters in the end, so it is only for errors that this statement with this
+//! `ReloadError` sends a command to the dead letters in the end, so it is only for errors that this statement with this
 //! data will have again; what the state of the server, of an account or of another transaction causes is `Busy`, and
 //! what the server itself gave up because it took too long is `TimedOut`.
 

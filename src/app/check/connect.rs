@@ -32,6 +32,6 @@ pub fn check_connections(config: &Config, as_json: bool) -> Result<(), Failure> 
     })?;
     match report.failed() {
         (0, _) => Ok(()),
-        (failed, all) => Err(Failure::Unfit(format!("{failed} of {all} checks failed"))),
+        (failed, all) => Err(Failure::DatabaseUnfit(format!("{failed} of {all} checks failed"))),
     }
 }

@@ -144,7 +144,7 @@ fn check_topic(config: &Config, inquiry: &Inquiry, topic: &Topic) -> Check {
     };
     let settings = match &found.settings {
         Ok(settings) => {
-            if let Some((detail, advice)) = misfit(topic, settings) {
+            if let Some((detail, advice)) = setting_conflict(topic, settings) {
                 return Check::failed(TOPIC, name, detail, advice);
             }
             format!("max.message.bytes {}", settings.max_message_bytes)
@@ -167,7 +167,7 @@ fn check_topic(config: &Config, inquiry: &Inquiry, topic: &Topic) -> Check {
 }
 
 /// A setting of the topic that the records of the daemon violate, and what to do.
-fn misfit(topic: &Topic, settings: &TopicSettings) -> Option<(String, String)> {
+fn setting_conflict(topic: &Topic, settings: &TopicSettings) -> Option<(String, String)> {
     let (name, largest, most) = (&topic.name, topic.largest, settings.max_message_bytes);
     if most < largest {
         let detail = format!("max.message.bytes is {most}, and records may have {largest} bytes");
@@ -227,7 +227,7 @@ mod tests {
             let unkeyed = key_advice(kind);
             let topic = Topic { name: "t".to_owned(), largest: 1, unkeyed, ours: false, read: false };
             let settings = TopicSettings { max_message_bytes: 1, is_compacted: true };
-            misfit(&topic, &settings).map(|(_, advice)| advice).unwrap_or_default()
+            setting_conflict(&topic, &settings).map(|(_, advice)| advice).unwrap_or_default()
         };
         assert_eq!(advice(&kind(Some("/id"), None, CloudEvents::Off)), "");
         assert_eq!(advice(&kind(None, Some("file-name"), CloudEvents::Off)), "");

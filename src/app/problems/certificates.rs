@@ -5,8 +5,8 @@ use crate::http::Tls;
 use crate::problems::{Code, Observation};
 use crate::units::Timestamp;
 
-use super::files::FileTrouble;
-use super::watched::Snapshot;
+use super::disk_checks::DiskCheck;
+use super::files::FileProblem;
 
 /// The keys of the public listener's certificate in the configuration.
 const SERVER: &str = "server.tls_cert_file";
@@ -15,7 +15,7 @@ const SERVER: &str = "server.tls_cert_file";
 pub(in crate::app) fn certificates(
     tls: Option<&Tls>,
     auth: Option<&Authenticator>,
-    watched: &Snapshot,
+    watched: &DiskCheck,
 ) -> Vec<Observation> {
     let now = Timestamp::now();
     let mut observed = Vec::new();
@@ -34,11 +34,11 @@ pub(in crate::app) fn certificates(
         observed.push(Observation::new(Code::CertificateUnreadable, detail).about("auth").with_error(error));
     }
     observed.extend(watched.files.iter().map(|trouble| match trouble {
-        FileTrouble::Unreadable { key, error } => {
+        FileProblem::Unreadable { key, error } => {
             let detail = format!("the file of {key} cannot be read; new clients and the next start need it");
             Observation::new(Code::CertificateUnreadable, detail).about(*key).with_error(error)
         }
-        FileTrouble::Ending { key, until } => expiring(key, *until, now),
+        FileProblem::Ending { key, until } => expiring(key, *until, now),
     }));
     observed
 }

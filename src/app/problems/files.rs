@@ -12,19 +12,19 @@ use crate::units::Timestamp;
 const MAX_FILE: u64 = 1 << 20;
 
 /// The files that the configuration names.
-pub(in crate::app) struct Files {
+pub(in crate::app) struct ConfiguredFiles {
     /// Each with its key in the configuration, and whether it holds a certificate.
     named: Vec<(&'static str, PathBuf, bool)>,
 }
 
 /// What is wrong with one of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum FileTrouble {
+pub(super) enum FileProblem {
     Unreadable { key: &'static str, error: String },
     Ending { key: &'static str, until: Timestamp },
 }
 
-impl Files {
+impl ConfiguredFiles {
     pub(in crate::app) fn of(config: &Config) -> Self {
         let (kafka, wal) = (&config.kafka, &config.wal);
         let files = [
@@ -43,22 +43,22 @@ impl Files {
     }
 
     /// Reads the certificates, and tries whether the others can be read. Blocks for the disk.
-    pub(super) fn look(&self, now: Timestamp) -> Vec<FileTrouble> {
+    pub(super) fn check(&self, now: Timestamp) -> Vec<FileProblem> {
         self.named.iter().filter_map(|(key, path, is_cert)| look(key, path, *is_cert, now)).collect()
     }
 }
 
 /// Of a key or a password one byte is read: what is secret is not brought into memory to see that it is there.
-fn look(key: &'static str, path: &Path, is_certificate: bool, now: Timestamp) -> Option<FileTrouble> {
+fn look(key: &'static str, path: &Path, is_certificate: bool, now: Timestamp) -> Option<FileProblem> {
     let most = if is_certificate { MAX_FILE } else { 1 };
     let mut text = Vec::new();
     let read = File::open(path).and_then(|file| file.take(most).read_to_end(&mut text));
     if let Err(error) = read {
-        return Some(FileTrouble::Unreadable { key, error: format!("{}: {error}", path.display()) });
+        return Some(FileProblem::Unreadable { key, error: format!("{}: {error}", path.display()) });
     }
     let validity =
         is_certificate.then(|| Validity::of_pem(&text))?.filter(|validity| validity.is_ending(now))?;
-    Some(FileTrouble::Ending { key, until: validity.until })
+    Some(FileProblem::Ending { key, until: validity.until })
 }
 
 #[cfg(test)]
@@ -71,7 +71,7 @@ mod tests {
         let path = dir.path().join("password");
         let now = Timestamp::now();
         let looked = look("kafka.sasl_password_file", &path, false, now);
-        assert!(matches!(looked, Some(FileTrouble::Unreadable { .. })), "{looked:?}");
+        assert!(matches!(looked, Some(FileProblem::Unreadable { .. })), "{looked:?}");
         std::fs::write(&path, "x").unwrap();
         assert_eq!(look("kafka.sasl_password_file", &path, false, now), None);
     }
@@ -88,6 +88,6 @@ mod tests {
         let (now, hour) = (Timestamp::now().0, 3_600_000);
         let look = |hours: u64| look("kafka.ssl_cert_file", &path, true, Timestamp(now + hours * hour));
         assert_eq!(look(1), None, "valid for two days");
-        assert!(matches!(look(40), Some(FileTrouble::Ending { .. })));
+        assert!(matches!(look(40), Some(FileProblem::Ending { .. })));
     }
 }

@@ -6,11 +6,11 @@ use crate::sync::Mutex;
 use crate::units::Timestamp;
 use crate::wal::{Event, Finding, FindingKind, Log};
 
-use super::watched::{Letters, Snapshot};
+use super::disk_checks::{DeadLetterAlert, DiskCheck};
 
 /// The first damage that was found in this life.
 #[derive(Default)]
-pub(in crate::app) struct DamageSeen(Mutex<Option<Damage>>);
+pub(in crate::app) struct FirstDamage(Mutex<Option<Damage>>);
 
 #[derive(Clone)]
 struct Damage {
@@ -20,9 +20,9 @@ struct Damage {
     is_missing: bool,
 }
 
-impl DamageSeen {
+impl FirstDamage {
     /// Found by recovery.
-    pub(in crate::app) fn found(&self, finding: &Finding) {
+    pub(in crate::app) fn record(&self, finding: &Finding) {
         if !matches!(finding.kind, FindingKind::Damaged | FindingKind::Missing) {
             return;
         }
@@ -35,7 +35,7 @@ impl DamageSeen {
     /// Reported by the log while it works.
     pub(in crate::app) fn event(&self, event: &Event) {
         if let Event::Damaged(finding) = event {
-            self.found(finding);
+            self.record(finding);
         }
     }
 }
@@ -61,7 +61,7 @@ pub(in crate::app) fn admission(admission: &Admission, log: &Log) -> Option<Obse
 }
 
 /// What is stored in the log, and how much.
-pub(in crate::app) fn log(log: &Log, damage: &DamageSeen, watched: &Snapshot) -> Vec<Observation> {
+pub(in crate::app) fn log(log: &Log, damage: &FirstDamage, watched: &DiskCheck) -> Vec<Observation> {
     let mut observed = Vec::new();
     let count = log.dead().len();
     if let Some(letters) = watched.letters.as_ref().filter(|_| count > 0) {
@@ -83,7 +83,7 @@ pub(in crate::app) fn log(log: &Log, damage: &DamageSeen, watched: &Snapshot) ->
 
 /// As long as the store lists such records: a person may not have seen them yet. `listed`: the first of them there, which
 /// is known after a restart too. What is missing from the log as a whole is listed nowhere, and known in this life only.
-fn damaged(records: u64, seen: Option<Damage>, listed: Option<&Letters>) -> Option<Observation> {
+fn damaged(records: u64, seen: Option<Damage>, listed: Option<&DeadLetterAlert>) -> Option<Observation> {
     let seen = seen.filter(|damage| damage.is_missing || records > 0);
     if records == 0 && seen.is_none() {
         return None;
@@ -107,8 +107,10 @@ mod tests {
             let detail = "00000000000000000001.wal: bytes 8472 to 8680".to_owned();
             Some(Damage { at: Timestamp(5), detail, is_missing })
         };
-        let listed =
-            Letters { first_at: Timestamp(3), last_reason: "00000000000000000001.wal: unreadable".into() };
+        let listed = DeadLetterAlert {
+            first_at: Timestamp(3),
+            last_reason: "00000000000000000001.wal: unreadable".into(),
+        };
         assert!(damaged(1, None, None).is_some(), "after a restart, before the first look");
         assert!(damaged(1, None, Some(&listed)).is_some());
         assert!(damaged(1, seen(false), Some(&listed)).is_some());

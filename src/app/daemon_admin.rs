@@ -23,15 +23,15 @@ use crate::wal::dead::{Dead, Removal};
 use crate::wal::{Figures, Log, Lsn, Place};
 
 use super::age::{age_of, oldest_age};
-use super::dependencies::{DATABASE, Dependencies};
+use super::dependency_checks::{DATABASE, DependencyChecks};
 use super::log_gauges::LogGauges;
+use super::problem_sources::ProblemSources;
 use super::problems;
 use super::problems::Pause;
 use super::recorder::Recorder;
-use super::seen::Seen;
 
 /// The running parts, as far as an operator sees them.
-pub(super) struct Backend {
+pub(super) struct DaemonAdmin {
     pub(super) log: Arc<Log>,
     pub(super) ingest: Ingest,
     pub(super) gauges: LogGauges,
@@ -40,14 +40,14 @@ pub(super) struct Backend {
     pub(super) drain: OnceLock<Handle>,
     /// None when what is embedded could not be opened.
     pub(super) db: Option<Database>,
-    pub(super) dependencies: Arc<Dependencies>,
+    pub(super) dependencies: Arc<DependencyChecks>,
     /// None until it runs, or where another process applies users' commands.
     pub(super) consumer: OnceLock<consumer::Handle>,
     pub(super) stopping: AtomicBool,
     /// The one list of what is wrong.
     pub(super) problems: Problems,
     /// What it is made of, beside the parts above.
-    pub(super) seen: Seen,
+    pub(super) sources: ProblemSources,
     /// Where a command is.
     pub(super) statuses: Statuses,
     /// What the status page shows of now and of the last hour.
@@ -66,7 +66,7 @@ const OF_KAFKA: [Code; 8] = [
     Code::RecordsParked,
 ];
 
-impl Backend {
+impl DaemonAdmin {
     /// Records that were accepted before the start, by the topics that their kinds have now.
     fn older_by_topic(&self) -> BTreeMap<String, u64> {
         let mut topics: BTreeMap<String, u64> = BTreeMap::new();
@@ -92,7 +92,7 @@ impl Backend {
     }
 
     fn observe(&self) -> Vec<Observation> {
-        let (seen, watched) = (&self.seen, self.seen.watched.last());
+        let (seen, watched) = (&self.sources, self.sources.watched.last());
         let mut observed = problems::log(&self.log, &seen.damage, &watched);
         observed.extend(problems::admission(&self.ingest.admission(), &self.log));
         let expired = watched.end_of("kafka.ssl_cert_file");
@@ -123,21 +123,21 @@ impl Backend {
         if self.consumer.get().is_some() || self.dependencies.is_failing(DATABASE) {
             return None;
         }
-        let waits = self.seen.unapplied.as_ref()?.overdue(Instant::now())?;
+        let waits = self.sources.unapplied.as_ref()?.overdue(Instant::now())?;
         let detail = "Kafka has commands about users, and no consumer has applied one for a minute or more";
         Some(Observation::new(Code::UsersNotApplied, detail).since(Timestamp::now().before(waits)))
     }
 
     /// Holds the workers if an operator paused delivery, also before they were started. Called after each of the two.
-    pub(super) fn hold_if_paused(&self) {
+    pub(super) fn apply_pause(&self) {
         // Held over both steps: a resume between them would leave the workers held, with no problem shown.
-        let pause = self.seen.pause.lock();
+        let pause = self.sources.pause.lock();
         self.drain.get().filter(|_| pause.is_some()).inspect(|drain| drain.pause());
     }
 
     /// Held over both steps, as above.
-    fn end_pause(&self) {
-        let mut pause = self.seen.pause.lock();
+    fn clear_pause(&self) {
+        let mut pause = self.sources.pause.lock();
         *pause = None;
         self.drain.get().inspect(|drain| drain.resume());
     }
@@ -158,7 +158,7 @@ impl Backend {
             None => "starting".to_owned(),
         };
         dependencies.insert("kafka", kafka);
-        if self.seen.users_not_served.is_some() {
+        if self.sources.users_not_served.is_some() {
             dependencies.insert("users", problems::dependency(&problems, &[Code::UsersNotServed]));
         }
         if self.consumer.get().is_some() {
@@ -174,7 +174,7 @@ impl Backend {
     }
 }
 
-impl AdminService for Backend {
+impl AdminService for DaemonAdmin {
     fn backlog_json(&self) -> serde_json::Value {
         let (figures, problems) = (self.log.figures(), self.problems());
         let (accepted, delivered) = self.recorder.totals();
@@ -206,7 +206,7 @@ impl AdminService for Backend {
     }
 
     fn overview(&self) -> Overview {
-        self.look()
+        self.build_overview()
     }
 
     fn find_command(
@@ -218,14 +218,14 @@ impl AdminService for Backend {
 
     fn pause(&self, origin: &str) {
         let pause = Pause { since: Timestamp::now(), origin: origin.to_owned() };
-        self.seen.pause.lock().get_or_insert(pause);
-        self.hold_if_paused();
+        self.sources.pause.lock().get_or_insert(pause);
+        self.apply_pause();
         tracing::info!(event = "operator.drain_paused", origin, "operator paused delivery");
         self.problems();
     }
 
     fn resume(&self, origin: &str) {
-        self.end_pause();
+        self.clear_pause();
         tracing::info!(event = "operator.drain_resumed", origin, "operator resumed delivery");
         self.problems();
     }
@@ -270,7 +270,7 @@ impl AdminService for Backend {
     }
 }
 
-impl Operator for Backend {
+impl Operator for DaemonAdmin {
     /// With a checkpoint taken before, so that what the tool reads beside it is as new.
     fn status(&self) -> serde_json::Value {
         if let Err(error) = self.log.checkpoint(Timestamp::now()) {

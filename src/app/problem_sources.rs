@@ -10,19 +10,19 @@ use crate::sync::Mutex;
 use crate::users::Unapplied;
 
 use super::auth::Auth;
-use super::problems::{Cluster, DamageSeen, Pause, Watched};
+use super::problems::{Cluster, DiskChecks, FirstDamage, Pause};
 use super::service::Service;
 use super::wiring::Wiring;
 
 /// What the list of problems is made of.
-pub(super) struct Seen {
+pub(super) struct ProblemSources {
     /// The brokers of the configuration, and how the daemon names itself to them.
     pub(super) cluster: Cluster,
     /// None before the workers run, and with an embedded broker.
     pub(super) kafka: OnceLock<ClusterHealth>,
     pub(super) pause: Mutex<Option<Pause>>,
-    pub(super) damage: Arc<DamageSeen>,
-    pub(super) watched: Watched,
+    pub(super) damage: Arc<FirstDamage>,
+    pub(super) watched: DiskChecks,
     /// Why users are not served, if so.
     pub(super) users_not_served: Option<String>,
     pub(super) unapplied: Option<Arc<Unapplied>>,
@@ -31,7 +31,7 @@ pub(super) struct Seen {
     pub(super) tls: Option<Tls>,
 }
 
-impl Seen {
+impl ProblemSources {
     /// Before anything is delivered.
     pub(super) fn new(
         wiring: &Wiring<'_>,
@@ -45,7 +45,7 @@ impl Seen {
             kafka: OnceLock::new(),
             pause: Mutex::default(),
             damage: Arc::clone(&wiring.damage),
-            watched: Watched::default(),
+            watched: DiskChecks::default(),
             users_not_served,
             unapplied: service.map(|service| service.users.unapplied()),
             limits: auth.limits.clone(),

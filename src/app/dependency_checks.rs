@@ -24,9 +24,9 @@ const MARKERS: &str = "markers";
 
 /// What the last look found, by dependency: the error, if any.
 #[derive(Default)]
-pub(super) struct Dependencies(Mutex<BTreeMap<&'static str, Option<String>>>);
+pub(super) struct DependencyChecks(Mutex<BTreeMap<&'static str, Option<String>>>);
 
-impl Dependencies {
+impl DependencyChecks {
     /// The state of each dependency that was looked at.
     pub(super) fn states(&self, problems: &[Problem]) -> BTreeMap<&'static str, String> {
         let looked_at: Vec<_> = self.0.lock().keys().copied().collect();
@@ -53,17 +53,17 @@ impl Dependencies {
             loop {
                 if let Some(db) = &db {
                     let error = database(db).await.unwrap_or_else(|error| Some(error.to_string()));
-                    this.seen(DATABASE, error);
+                    this.record_check(DATABASE, error);
                 }
                 // Over the channel on which changes are published: without it other daemons miss revocations.
                 let looked = kv.check(users::CHANNEL).await;
-                this.seen(MARKERS, looked.err().map(|error| error.to_string()));
+                this.record_check(MARKERS, looked.err().map(|error| error.to_string()));
                 tokio::time::sleep(LOOK_EVERY).await;
             }
         })
     }
 
-    fn seen(&self, dependency: &'static str, error: Option<String>) {
+    fn record_check(&self, dependency: &'static str, error: Option<String>) {
         self.0.lock().insert(dependency, error);
     }
 }

@@ -11,7 +11,7 @@ use crate::units::{Span, Timestamp};
 use crate::wal::dead::Dead;
 use crate::wal::{Log, Lsn};
 
-use super::files::{FileTrouble, Files};
+use super::files::{ConfiguredFiles, FileProblem};
 use crate::app::age::oldest_age;
 
 /// Files of keys and certificates change every few weeks.
@@ -19,40 +19,40 @@ const FILES_EVERY: Duration = Duration::from_secs(60);
 
 /// What the last look found. Clones share it.
 #[derive(Clone, Default)]
-pub(in crate::app) struct Watched(Arc<Mutex<Snapshot>>);
+pub(in crate::app) struct DiskChecks(Arc<Mutex<DiskCheck>>);
 
 /// What one look found.
 #[derive(Clone, Default)]
-pub(in crate::app) struct Snapshot {
+pub(in crate::app) struct DiskCheck {
     /// The threshold, while at least so many records wait.
     pub(super) backlog_above: Option<u64>,
     /// The threshold, while the oldest record has waited for at least so long.
     pub(super) age_above: Option<Span>,
-    pub(super) letters: Option<Letters>,
+    pub(super) letters: Option<DeadLetterAlert>,
     /// The first of them that is about damage.
-    pub(super) damage: Option<Letters>,
-    pub(super) files: Vec<FileTrouble>,
+    pub(super) damage: Option<DeadLetterAlert>,
+    pub(super) files: Vec<FileProblem>,
 }
 
 /// The dead letters, as far as an operator is to be told.
 #[derive(Clone, Debug)]
-pub(super) struct Letters {
+pub(super) struct DeadLetterAlert {
     pub(super) first_at: Timestamp,
     pub(super) last_reason: String,
 }
 
-impl Snapshot {
+impl DiskCheck {
     /// When the certificate of this key ends, if that is near or over.
     pub(in crate::app) fn end_of(&self, key: &str) -> Option<Timestamp> {
         self.files.iter().find_map(|trouble| match trouble {
-            FileTrouble::Ending { key: own, until } if *own == key => Some(*until),
+            FileProblem::Ending { key: own, until } if *own == key => Some(*until),
             _ => None,
         })
     }
 }
 
-impl Watched {
-    pub(in crate::app) fn last(&self) -> Snapshot {
+impl DiskChecks {
+    pub(in crate::app) fn last(&self) -> DiskCheck {
         self.0.lock().clone()
     }
 }
@@ -60,9 +60,9 @@ impl Watched {
 /// Starts the thread.
 pub(in crate::app) fn watch(
     log: Arc<Log>,
-    files: Files,
+    files: ConfiguredFiles,
     config: &alerts::Config,
-    watched: Watched,
+    watched: DiskChecks,
     alarm: FatalSignal,
 ) -> io::Result<Thread> {
     let config = config.clone();
@@ -75,7 +75,7 @@ pub(in crate::app) fn watch(
             let age_above = (oldest_age(&log, &figures) >= oldest.0).then_some(oldest);
             let (letters, damage) = (letters(&log), damage(&log));
             let are_due = looked_at_files.is_none_or(|at| at.elapsed() >= FILES_EVERY);
-            let troubles = are_due.then(|| files.look(Timestamp::now()));
+            let troubles = are_due.then(|| files.check(Timestamp::now()));
             looked_at_files = looked_at_files.filter(|_| !are_due).or_else(|| Some(Instant::now()));
             let mut snapshot = watched.0.lock();
             (snapshot.backlog_above, snapshot.age_above) = (backlog_above, age_above);
@@ -90,16 +90,16 @@ pub(in crate::app) fn watch(
 }
 
 /// Two entries are read, however many there are: the first and the last.
-fn letters(log: &Log) -> Option<Letters> {
+fn letters(log: &Log) -> Option<DeadLetterAlert> {
     let (first, last) = log.dead().ends()?;
     let (first, last) = (letter(log, first)?, letter(log, last)?);
-    Some(Letters { first_at: first.0.min(last.0), last_reason: last.1 })
+    Some(DeadLetterAlert { first_at: first.0.min(last.0), last_reason: last.1 })
 }
 
 /// One more is read.
-fn damage(log: &Log) -> Option<Letters> {
+fn damage(log: &Log) -> Option<DeadLetterAlert> {
     let (first_at, last_reason) = letter(log, log.dead().first_damage()?)?;
-    Some(Letters { first_at, last_reason })
+    Some(DeadLetterAlert { first_at, last_reason })
 }
 
 fn letter(log: &Log, lsn: Lsn) -> Option<(Timestamp, String)> {

@@ -10,18 +10,18 @@ use crate::systemd;
 use super::Failure;
 
 /// Both addresses of the daemon.
-pub(super) struct Endpoints {
+pub(super) struct BoundSockets {
     pub(super) public: BoundSocket,
     pub(super) admin: BoundSocket,
 }
 
-impl Endpoints {
+impl BoundSockets {
     /// Takes both addresses. A port that another process has is found here, while everything is as it was.
-    pub(super) fn take(config: &Config, mut passed: Passed) -> Result<Self, Failure> {
+    pub(super) fn take(config: &Config, mut passed: ActivatedSockets) -> Result<Self, Failure> {
         let server = &config.server;
         let (public, admin) = (passed.take(server.listen), passed.take(server.admin_listen));
         // Before anything is bound: a socket that no listener takes may have the address of one.
-        passed.nothing_left()?;
+        passed.reject_unused()?;
         Ok(Self {
             public: or_bind(public, "listen", server.listen)?,
             admin: or_bind(admin, "admin_listen", server.admin_listen)?,
@@ -29,10 +29,10 @@ impl Endpoints {
     }
 
     /// Takes the operators' address alone.
-    pub(super) fn take_admin(config: &Config, mut passed: Passed) -> Result<BoundSocket, Failure> {
+    pub(super) fn take_admin(config: &Config, mut passed: ActivatedSockets) -> Result<BoundSocket, Failure> {
         let address = config.server.admin_listen;
         let admin = passed.take(address);
-        passed.nothing_left()?;
+        passed.reject_unused()?;
         or_bind(admin, "admin_listen", address)
     }
 }
@@ -50,9 +50,9 @@ fn or_bind(
 
 /// The listeners that the service manager passes. Each is told from the other by its address, so that the socket unit and
 /// the configuration cannot disagree unnoticed.
-pub(super) struct Passed(Vec<(SocketAddr, TcpListener)>);
+pub(super) struct ActivatedSockets(Vec<(SocketAddr, TcpListener)>);
 
-impl Passed {
+impl ActivatedSockets {
     /// Call it once, while the process has one thread.
     pub(super) fn receive() -> Result<Self, Failure> {
         let listeners = systemd::listeners().and_then(|listeners| {
@@ -67,7 +67,7 @@ impl Passed {
     }
 
     /// A socket that no listener takes would leave its clients waiting for ever.
-    fn nothing_left(self) -> Result<(), Failure> {
+    fn reject_unused(self) -> Result<(), Failure> {
         let mistake = |(address, _): (SocketAddr, TcpListener)| {
             let allowed = "an address of [server] listen or admin_listen: change the socket unit or the key";
             ConfigError::new(
