@@ -45,6 +45,6 @@ fn seconds_to_ready(daemon: &mut Forebay) -> f64 {
         std::thread::sleep(LOOK);
     }
     let took = started.elapsed();
-    daemon.kill9();
+    daemon.kill();
     took.as_secs_f64()
 }

@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::measure::{Limit, Outcome};
 use crate::parts;
 use crate::parts::Parts;
-use support::anonymous::Probe;
+use support::anonymous::AnonymousRequest;
 use support::process::Forebay;
 use support::{anonymous, wait};
 
@@ -90,7 +90,7 @@ pub fn measure() -> Vec<Outcome> {
 }
 
 fn register_known(daemon: &Forebay) {
-    let (name, password) = anonymous::KNOWN;
+    let (name, password) = anonymous::EXISTING_USER;
     let user =
         json!({"name": name, "email": "known@example.org", "phone": "+491700000000", "password": password})
             .to_string();
@@ -101,10 +101,10 @@ fn register_known(daemon: &Forebay) {
     });
 }
 
-fn cost(daemon: &mut Forebay, probe: &Probe) -> Cost {
+fn cost(daemon: &mut Forebay, probe: &AnonymousRequest) -> Cost {
     let pid = daemon.pid();
     let mut http = daemon.http();
-    let mut ask = |number| probe.ask(&mut http, number).expect("an answer").body.len();
+    let mut ask = |number| probe.send(&mut http, number).expect("an answer").body.len();
     // What is made at a first request is not a request's.
     ask(u64::MAX);
     let (spent, statements) = (spent(pid), statements(daemon));
@@ -121,7 +121,7 @@ fn cost(daemon: &mut Forebay, probe: &Probe) -> Cost {
 }
 
 /// How far the resident memory rises above what it was, while many ask at once.
-fn memory_of_many(daemon: &mut Forebay, probe: &Probe) -> u64 {
+fn memory_of_many(daemon: &mut Forebay, probe: &AnonymousRequest) -> u64 {
     let pid = daemon.pid();
     // 5: the peak begins anew (proc(5)).
     fs::write(format!("/proc/{pid}/clear_refs"), "5").expect("the peak can be reset");
@@ -133,7 +133,7 @@ fn memory_of_many(daemon: &mut Forebay, probe: &Probe) -> u64 {
                 for turn in 0..2 {
                     let number = TIMES + 1 + client * 2 + turn;
                     // Some are refused while as many as may be are looked at.
-                    drop(probe.ask(&mut http, number));
+                    drop(probe.send(&mut http, number));
                 }
             });
         }

@@ -11,7 +11,7 @@ use support::mariadb::MariaDb;
 use support::process::Forebay;
 use support::redis::Redis;
 use support::services;
-use support::services::KafkaPlace;
+use support::services::KafkaPermit;
 use support::sql::SqlServer;
 
 const MIGRATED_WITHIN: Duration = Duration::from_secs(60);
@@ -22,7 +22,7 @@ pub struct Parts {
     redis: Redis,
     database: String,
     _sql: MariaDb,
-    _place: KafkaPlace,
+    _place: KafkaPermit,
 }
 
 impl Parts {
@@ -35,7 +35,7 @@ impl Parts {
         for topic in ["user.commands.v1", "user.retry.v1", "user.dead.v1"] {
             admin.create_topic(topic, 4, 1, &[]);
         }
-        let parts = Parts { database: sql.fresh(), kafka, redis, _sql: sql, _place: place };
+        let parts = Parts { database: sql.create_database(), kafka, redis, _sql: sql, _place: place };
         let mut migrate = parts.under(Forebay::new(env!("CARGO_BIN_EXE_forebay")).args(&["migrate"]));
         migrate.launch();
         assert!(migrate.wait(MIGRATED_WITHIN).success(), "{}", migrate.log());

@@ -68,7 +68,7 @@ fn a_consumer_killed_again_and_again_leaves_exactly_the_right_rows() {
         for life in 1..=4 {
             consumer.start();
             stage.await_some(&ids, life * ids.len() / 6);
-            consumer.kill9();
+            consumer.kill();
         }
         consumer.start();
         assert_right(stage, &ids);

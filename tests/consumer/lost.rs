@@ -12,8 +12,8 @@ use super::apply::Ear;
 use super::commands::{Log, send};
 use super::stage::Stage;
 use support::daemon::LONG;
-use support::gate::Gate;
-use support::proxy::{Link, Proxy};
+use support::proxy::{LinkState, Proxy};
+use support::statement_gate::StatementGate;
 use support::{services, wait};
 
 /// The command is found to be applied when it is tried again. Caches that were never told would keep the old user.
@@ -22,7 +22,7 @@ fn caches_hear_of_a_commit_whose_answer_was_lost() {
     let test = "caches_hear_of_a_commit_whose_answer_was_lost";
     let Some(url) = services::postgres(test) else { return };
     let Some(stage) = Stage::new(test, &url) else { return };
-    let mut gate = Gate::new(&url);
+    let mut gate = StatementGate::new(&url);
     gate.sql(
         "CREATE CONSTRAINT TRIGGER at_commit AFTER INSERT ON command_outcomes DEFERRABLE INITIALLY DEFERRED \
          FOR EACH ROW EXECUTE FUNCTION pass_gate_trigger()",
@@ -49,7 +49,7 @@ fn caches_hear_of_a_commit_whose_answer_was_lost() {
     send(&stage.kafka.bootstrap(), std::slice::from_ref(&create));
     gate.await_one();
     // The database commits, and nobody hears of it.
-    proxy.set(Link::DEAF);
+    proxy.set(LinkState::NO_RESPONSES);
     gate.open();
     stage.await_outcomes(&[create.id]);
     assert!(ear.changed().is_empty());

@@ -9,7 +9,7 @@ use support::{services, wait};
 /// With a database that is killed in the middle of batches: nothing is lost, nothing is dead, what is said to be applied
 /// is there, and the consumer stays a member of its group.
 fn survives(test: &str, server: &dyn SqlServer) {
-    let Some(stage) = Stage::new(test, &server.fresh()) else { return };
+    let Some(stage) = Stage::new(test, &server.create_database()) else { return };
     let mut log = Log::new(1);
     let sent: Vec<_> = (0..6_000).map(|number| log.create(number, &format!("user{number}"))).collect();
     let ids: Vec<_> = sent.iter().map(|one| one.id).collect();

@@ -20,7 +20,7 @@ use support::admin::Admin;
 use support::daemon::LONG;
 use support::kafka::{ClusterOptions, Kafka};
 use support::process::Forebay;
-use support::services::KafkaPlace;
+use support::services::KafkaPermit;
 use support::{daemon, services, wait};
 
 /// Partitions of the commands' topic, so that there is something to share.
@@ -33,7 +33,7 @@ pub struct Stage {
     pub url: String,
     pub kafka: Kafka,
     metrics: db::Metrics,
-    _place: KafkaPlace,
+    _place: KafkaPermit,
 }
 
 /// Runs a test once with each database server that there is.

@@ -8,7 +8,7 @@ use tokio::time::timeout;
 
 use crate::{Place, insert, user};
 use support::poll::at_once;
-use support::proxy::{Link, Proxy};
+use support::proxy::{LinkState, Proxy};
 use support::services;
 use support::sql::SqlServer;
 
@@ -45,7 +45,7 @@ async fn recovered(database: &Database) {
 }
 
 async fn killed(server: &impl SqlServer) {
-    let place = Place::server(server.fresh());
+    let place = Place::server(server.create_database());
     place.migrated().await;
     let database = impatient(&place).await;
     insert(&database, &[user("ada")]).await;
@@ -74,7 +74,7 @@ async fn killed(server: &impl SqlServer) {
 }
 
 async fn frozen(server: &impl SqlServer) {
-    let place = Place::server(server.fresh());
+    let place = Place::server(server.create_database());
     place.migrated().await;
     let database = impatient(&place).await;
     insert(&database, &[user("ada")]).await;
@@ -164,7 +164,7 @@ async fn answered(database: &Database, by_commit: bool) -> Result<(), DbError> {
 }
 
 async fn silent(server: &impl SqlServer) {
-    let place = Place::server(server.fresh());
+    let place = Place::server(server.create_database());
     place.migrated().await;
     let proxy = Proxy::start();
     let (before, after) = place.url.split_once('@').unwrap();
@@ -175,7 +175,7 @@ async fn silent(server: &impl SqlServer) {
     insert(&database, &[user("ada")]).await;
     assert!(!database.is_open());
 
-    proxy.set(Link::CUT);
+    proxy.set(LinkState::CUT);
     for _ in 0..WAITS {
         let away = database.user("ada").await.unwrap_err();
         assert!(matches!(away, DbError::Unavailable(_)), "{away}");
@@ -204,7 +204,7 @@ async fn silent(server: &impl SqlServer) {
 
     // What the consumer commits, and what a look at the schema finds, closes it too.
     for by_commit in [true, false] {
-        proxy.set(Link::CUT);
+        proxy.set(LinkState::CUT);
         while !database.is_open() {
             database.user("ada").await.unwrap_err();
         }

@@ -39,7 +39,7 @@ async fn statements_over_tcp_wait_for_no_acknowledgement() {
     let Some(server) = services::own_mariadb("statements_over_tcp_wait_for_no_acknowledgement") else {
         return;
     };
-    let tcp = Place::server(server.fresh());
+    let tcp = Place::server(server.create_database());
     let name = tcp.url.rsplit_once('/').unwrap().1;
     let socket = Place::server(server.socket_url(name));
     insert(&tcp.migrated().await, &[user("ada")]).await;

@@ -2,14 +2,14 @@
 
 use std::path::Path;
 
-use crate::daemon::{LONG, await_drained, figure, forebay};
-use crate::load::{Load, Plan};
+use crate::daemon::{LONG, await_drained, backlog_value, forebay};
+use crate::load::{Load, LoadOptions};
 use support::admin::Admin;
 use support::clock::Clock;
 use support::consume::read_all;
+use support::delivery_check::check;
 use support::kafka::{ClusterOptions, Jars, Kafka};
 use support::process::Forebay;
-use support::verdict::check;
 use support::{scratch, services, wait};
 
 /// Further ahead than a broker lets a record's time be (`message.timestamp.after.max.ms`, an hour by default).
@@ -28,9 +28,9 @@ fn accepted_at(forebay: &Forebay) -> String {
 fn begin(kafka: &Jars, home: &Path) -> (Kafka, Forebay, Clock, Load) {
     let cluster = kafka.start(ClusterOptions::single());
     Admin::new(&cluster.bootstrap()).create_topic("orders.v1", 3, 1, &[]);
-    let (mut forebay, clock) = Clock::give(forebay(&cluster.bootstrap()), home);
+    let (mut forebay, clock) = Clock::install(forebay(&cluster.bootstrap()), home);
     forebay.start();
-    let load = Load::start(&Plan::new(forebay.address()));
+    let load = Load::start(&LoadOptions::new(forebay.address()));
     load.await_accepted(200);
     (cluster, forebay, clock, load)
 }
@@ -46,16 +46,16 @@ fn a_clock_hours_ahead_for_a_while_costs_no_record() {
     load.await_accepted(1_000);
     // Refused by the broker, not dead: the clock is at fault, and may be set right.
     wait::until_true("records wait", LONG, || {
-        figure(&forebay, "backlog") > 500 || figure(&forebay, "dead") > 0
+        backlog_value(&forebay, "backlog") > 500 || backlog_value(&forebay, "dead") > 0
     });
-    assert_eq!(figure(&forebay, "dead"), 0, "{}", forebay.log());
+    assert_eq!(backlog_value(&forebay, "dead"), 0, "{}", forebay.log());
     // Set right by a restart.
     let sent = load.stop();
-    forebay.kill9();
+    forebay.kill();
     clock.set(0);
     forebay.start();
     await_drained(&forebay);
-    assert_eq!(figure(&forebay, "dead"), 0, "{}", forebay.log());
+    assert_eq!(backlog_value(&forebay, "dead"), 0, "{}", forebay.log());
     let records: Vec<_> = read_all(&cluster.bootstrap(), "orders.v1")
         .into_iter()
         .filter(|record| record.key.as_deref() != Some(b"probe"))

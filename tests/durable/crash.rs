@@ -1,12 +1,12 @@
 //! `kill -9` under load, again and again.
 
 use crate::daemon::{await_drained, forebay};
-use crate::load::{Load, Plan};
+use crate::load::{Load, LoadOptions};
 use support::admin::Admin;
 use support::consume::read_all;
+use support::delivery_check::check;
 use support::kafka::ClusterOptions;
 use support::services;
-use support::verdict::check;
 
 /// Enough to meet every phase of commit, rotation, checkpoint and recovery now and then; a minute in all.
 const KILLS: u64 = 30;
@@ -18,11 +18,11 @@ fn every_202_is_in_kafka_after_thirty_kills_under_load() {
     Admin::new(&cluster.bootstrap()).create_topic("orders.v1", 6, 1, &[]);
     let mut forebay = forebay(&cluster.bootstrap()).set("drain.checkpoint_interval", "50ms");
     forebay.start();
-    let load = Load::start(&Plan::new(forebay.address()));
+    let load = Load::start(&LoadOptions::new(forebay.address()));
     for kill in 0..KILLS {
         // A different amount of work each time, so that no two kills meet the same phase.
         load.await_accepted(50 + 97 * kill % 700);
-        forebay.kill9();
+        forebay.kill();
         forebay.start();
     }
     load.await_accepted(100);

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::net::TcpStream;
 
-use crate::daemon::{LONG, figure, forebay};
+use crate::daemon::{LONG, backlog_value, forebay};
 use support::http::Client;
 use support::wait;
 
@@ -49,6 +49,6 @@ fn idle_clients_do_not_take_the_descriptors_of_the_log() {
     drop(idle);
     assert!(forebay.log().contains("descriptors.limit_low"), "{}", forebay.log());
     forebay.restart();
-    assert_eq!(figure(&forebay, "backlog"), accepted);
+    assert_eq!(backlog_value(&forebay, "backlog"), accepted);
     assert!(forebay.term().success());
 }

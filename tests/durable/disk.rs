@@ -2,14 +2,14 @@
 
 use std::path::Path;
 
-use crate::daemon::{LONG, await_drained, figure, forebay};
-use crate::load::{Load, Plan};
+use crate::daemon::{LONG, await_drained, backlog_value, forebay};
+use crate::load::{Load, LoadOptions};
 use support::admin::Admin;
 use support::consume::read_all;
+use support::delivery_check::check;
 use support::disk::SmallDisk;
 use support::kafka::ClusterOptions;
 use support::process::Forebay;
-use support::verdict::check;
 use support::{scratch, services, wait};
 
 fn segments(forebay_log: &Path, place: &str) -> usize {
@@ -42,7 +42,7 @@ fn a_full_disk_is_507_while_draining_goes_on_and_ends_by_itself() {
         .set("wal.reserve_space", "4MiB")
         .set("drain.workers", 2);
     forebay.start();
-    let mut plan = Plan::new(forebay.address());
+    let mut plan = LoadOptions::new(forebay.address());
     plan.filling = 4_000;
     let load = Load::start(&plan);
     // Some delivered segments, so that there is something to yield.
@@ -56,7 +56,7 @@ fn a_full_disk_is_507_while_draining_goes_on_and_ends_by_itself() {
     assert_eq!(segments(&log, "acked"), 0, "what was kept for replay yielded to acceptance");
     assert_eq!(forebay.http().get("/readyz").unwrap().status, 503);
     let second = load.stop();
-    let waiting = figure(&forebay, "backlog");
+    let waiting = backlog_value(&forebay, "backlog");
     assert!(waiting > 1_000, "{waiting}");
     cluster.broker(1).start();
     await_drained(&forebay);

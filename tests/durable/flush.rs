@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 use crate::daemon::{LONG, await_drained};
-use crate::load::{Load, Plan};
+use crate::load::{Load, LoadOptions};
 use support::admin::Admin;
 use support::consume::read_all;
+use support::delivery_check::check;
 use support::http::Client;
 use support::kafka::ClusterOptions;
 use support::process::Forebay;
-use support::verdict::check;
 use support::{scratch, services};
 
 /// The daemon behind a script that starts it under `strace` while a flag file is there.
@@ -72,7 +72,7 @@ fn a_failed_fdatasync_is_final_and_costs_nothing_that_was_acknowledged() {
     let watched = Watched::new("-e trace=fdatasync -e inject=fdatasync:error=EIO:when=120+");
     let mut forebay = daemon(&watched.binary(), &cluster.bootstrap());
     forebay.start();
-    let load = Load::start(&Plan::new(forebay.address()));
+    let load = Load::start(&LoadOptions::new(forebay.address()));
     let status = forebay.wait(LONG);
     assert_eq!(status.code(), Some(74), "{}", forebay.log());
     let accepted = load.accepted();
@@ -139,7 +139,7 @@ fn every_202_leaves_after_the_flush_that_covers_its_record() {
         })
         .collect();
     let marks: Vec<_> = clients.into_iter().flat_map(|client| client.join().unwrap()).collect();
-    forebay.kill9();
+    forebay.kill();
     let trace = watched.trace();
     let lines: Vec<_> = trace.lines().collect();
     for (mark, id) in &marks {

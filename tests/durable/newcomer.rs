@@ -48,7 +48,7 @@ fn embedded_mode_accepts_delivers_and_delivers_again_after_kill_9() {
     assert_eq!(records[0].header("forebay-kind"), Some("order.create"));
     assert_eq!(records[0].header("content-type"), Some("application/json"));
     assert!(location.ends_with(records[0].header("forebay-command-id").unwrap()));
-    forebay.kill9();
+    forebay.kill();
     forebay.start();
     order(&forebay, "o-2");
     let records = read_until(&embedded_broker(&forebay), "orders.v1", LONG, |records| records.len() >= 2);

@@ -5,12 +5,12 @@ use std::time::Duration;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 
-use crate::daemon::{LONG, await_drained, figure, forebay, metric_if_any};
-use crate::load::{Load, Plan};
+use crate::daemon::{LONG, await_drained, backlog_value, forebay, metric_if_any};
+use crate::load::{Load, LoadOptions};
 use support::admin::Admin;
 use support::consume::{read_all, read_until};
+use support::delivery_check::{check, overtaken};
 use support::kafka::ClusterOptions;
-use support::verdict::{check, overtaken};
 use support::{services, wait};
 
 /// The number of records a partition has had.
@@ -35,7 +35,7 @@ fn records_held_while_partitions_are_added_are_not_overtaken() {
         .set("drain.workers", 2)
         .toml("[kafka.properties]\n\"topic.metadata.refresh.interval.ms\" = 1000");
     forebay.start();
-    let load = Load::start(&Plan::new(forebay.address()));
+    let load = Load::start(&LoadOptions::new(forebay.address()));
     load.await_accepted(300);
     let gone = admin.leader("orders.v1", 1).unwrap();
     cluster.broker(gone).kill();
@@ -71,7 +71,7 @@ fn a_topic_made_again_gets_the_records_of_each_key_in_order() {
     admin.create_topic("orders.v1", 3, 1, &[]);
     let mut forebay = forebay(&bootstrap).set("drain.workers", 2).set("drain.topic_fault_grace", "10m");
     forebay.start();
-    let load = Load::start(&Plan::new(forebay.address()));
+    let load = Load::start(&LoadOptions::new(forebay.address()));
     let mut broken = Vec::new();
     for _ in 0..ROUNDS {
         read_until(&bootstrap, "orders.v1", LONG, |records| records.len() >= 500);
@@ -82,7 +82,7 @@ fn a_topic_made_again_gets_the_records_of_each_key_in_order() {
     }
     load.stop();
     await_drained(&forebay);
-    assert_eq!(figure(&forebay, "dead"), 0);
+    assert_eq!(backlog_value(&forebay, "dead"), 0);
     assert!(broken.is_empty(), "{} of {ROUNDS} rounds: {broken:?}", broken.len());
     assert!(forebay.term().success());
 }

@@ -1,11 +1,11 @@
 //! Kafka stopped, and Kafka frozen, under load and back.
 
-use crate::daemon::{LONG, await_drained, figure, forebay, metric, resident};
-use crate::load::{Load, Plan};
+use crate::daemon::{LONG, await_drained, backlog_value, forebay, metric, resident};
+use crate::load::{Load, LoadOptions};
 use support::admin::Admin;
 use support::consume::read_all;
+use support::delivery_check::check;
 use support::kafka::ClusterOptions;
-use support::verdict::check;
 use support::{services, wait};
 
 /// Acceptance goes on, the gauges tell the truth to the record, the backlog falls to 0 by itself, memory is flat.
@@ -15,7 +15,7 @@ fn outage(test: &str, away: impl Fn(&support::kafka::Broker), back: impl Fn(&sup
     Admin::new(&cluster.bootstrap()).create_topic("orders.v1", 6, 1, &[]);
     let mut forebay = forebay(&cluster.bootstrap());
     forebay.start();
-    let mut plan = Plan::new(forebay.address());
+    let mut plan = LoadOptions::new(forebay.address());
     plan.filling = 1000;
     let load = Load::start(&plan);
     load.await_accepted(500);
@@ -29,7 +29,7 @@ fn outage(test: &str, away: impl Fn(&support::kafka::Broker), back: impl Fn(&sup
     let answered: u64 = sent.values().flatten().filter(|answer| answer.is_some()).count() as u64;
     // What was on its way when Kafka went is confirmed or not: then nothing moves, and both say the same.
     let backlog = wait::until("the gauge tells the backlog", LONG, || {
-        let backlog = figure(&forebay, "backlog");
+        let backlog = backlog_value(&forebay, "backlog");
         (metric(&forebay, "kafka_producer_wal_backlog") as u64 == backlog).then_some(backlog)
     });
     assert!(backlog >= 30_000, "{backlog} of {answered}");

@@ -1,11 +1,11 @@
 //! One partition unavailable while the others flow.
 
-use crate::daemon::{LONG, await_drained, figure, forebay, metric, resident};
-use crate::load::{Load, Plan};
+use crate::daemon::{LONG, await_drained, backlog_value, forebay, metric, resident};
+use crate::load::{Load, LoadOptions};
 use support::admin::Admin;
 use support::consume::read_all;
+use support::delivery_check::check;
 use support::kafka::ClusterOptions;
-use support::verdict::check;
 use support::{services, wait};
 
 const SENT: &str = "forebay_drain_sent_total{topic=\"orders.v1\"}";
@@ -21,7 +21,7 @@ fn a_partition_without_a_leader_holds_back_its_own_records_only() {
     admin.create_topic("orders.v1", 3, 1, &[("min.insync.replicas", "1")]);
     let mut forebay = forebay(&cluster.bootstrap()).set("drain.workers", 2);
     forebay.start();
-    let mut plan = Plan::new(forebay.address());
+    let mut plan = LoadOptions::new(forebay.address());
     plan.filling = 1_000;
     let load = Load::start(&plan);
     load.await_accepted(1_000);
@@ -35,9 +35,9 @@ fn a_partition_without_a_leader_holds_back_its_own_records_only() {
     // Everything of the other two partitions arrives: what is left stands still, and is one partition's alone.
     let accepted = sent.values().flatten().count() as u64;
     wait::until_true("the other partitions are delivered", LONG, || {
-        metric(&forebay, SENT) as u64 > accepted / 2 && figure(&forebay, "backlog") < accepted * 6 / 10
+        metric(&forebay, SENT) as u64 > accepted / 2 && backlog_value(&forebay, "backlog") < accepted * 6 / 10
     });
-    let left = figure(&forebay, "backlog");
+    let left = backlog_value(&forebay, "backlog");
     assert!(left > 1_000, "{left} of {accepted}");
     assert!(late < early + (40 << 20), "memory grew from {early} to {late} bytes");
     cluster.broker(gone).start();

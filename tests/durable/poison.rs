@@ -7,14 +7,14 @@ use forebay::wal::Keys;
 use forebay::wal::dead::DeadLetters;
 use serde_json::Value;
 
-use crate::daemon::{LONG, await_drained, figure, forebay, kind};
-use crate::load::{Load, Plan, Sent};
+use crate::daemon::{LONG, await_drained, backlog_value, forebay, kind};
+use crate::load::{Load, LoadOptions, Sent};
 use support::admin::Admin;
 use support::consume::{read_all, read_until};
+use support::delivery_check::check;
 use support::http::Client;
 use support::kafka::{ClusterOptions, Resource};
 use support::process::Forebay;
-use support::verdict::check;
 use support::{services, wait};
 
 /// Sends numbered records for a few keys; `filling(n)` says how large.
@@ -64,7 +64,7 @@ fn only_the_records_a_topic_refuses_become_dead_letters() {
     forebay.admin_http().post("/admin/drain/resume", "").unwrap();
     await_drained(&forebay);
     let culprits = (0..400).filter(|&n| is_culprit(n)).count() as u64;
-    assert_eq!(figure(&forebay, "dead"), culprits, "{}", forebay.log());
+    assert_eq!(backlog_value(&forebay, "dead"), culprits, "{}", forebay.log());
     let mut dead = Vec::new();
     let mut http = forebay.http();
     for n in (0..400).filter(|&n| is_culprit(n)) {
@@ -85,7 +85,7 @@ fn only_the_records_a_topic_refuses_become_dead_letters() {
         assert!(records.iter().any(|record| record.header("forebay-command-id") == Some(id)), "{id}");
         assert_eq!(status(&mut http, id)["state"], "sent");
     }
-    assert_eq!(figure(&forebay, "dead"), 0);
+    assert_eq!(backlog_value(&forebay, "dead"), 0);
     assert!(forebay.term().success());
 }
 
@@ -125,8 +125,8 @@ fn a_topic_that_may_not_be_created_holds_nobody_else_and_dies_after_its_grace() 
     let good = send(&forebay, "order.create", 50, |_| 100);
     let first = read_until(&cluster.bootstrap(), "orders.v1", LONG, |records| records.len() >= 50);
     check(&good, &first);
-    assert_eq!(figure(&forebay, "dead"), 0, "within the grace nothing is given up");
-    wait::until_true("the grace is over", LONG, || figure(&forebay, "dead") == 50);
+    assert_eq!(backlog_value(&forebay, "dead"), 0, "within the grace nothing is given up");
+    wait::until_true("the grace is over", LONG, || backlog_value(&forebay, "dead") == 50);
     admin.create_topic("missing.v1", 2, 1, &[]);
     requeue_all(&forebay);
     let records = read_until(&cluster.bootstrap(), "missing.v1", LONG, |records| records.len() >= 50);
@@ -142,15 +142,15 @@ fn an_acl_given_back_within_the_grace_costs_nothing() {
     admin.create_topic("orders.v1", 3, 1, &[]);
     let mut forebay = forebay(&cluster.bootstrap()).set("drain.topic_fault_grace", "10m");
     forebay.start();
-    let load = Load::start(&Plan::new(forebay.address()));
+    let load = Load::start(&LoadOptions::new(forebay.address()));
     load.await_accepted(300);
     cluster.deny("Write", Resource::Topic("orders.v1"));
-    wait::until_true("the topic's records are held back", LONG, || figure(&forebay, "backlog") > 500);
+    wait::until_true("the topic's records are held back", LONG, || backlog_value(&forebay, "backlog") > 500);
     load.await_accepted(300);
     cluster.undeny("Write", Resource::Topic("orders.v1"));
     let sent = load.stop();
     await_drained(&forebay);
-    assert_eq!(figure(&forebay, "dead"), 0);
+    assert_eq!(backlog_value(&forebay, "dead"), 0);
     println!("acl: {}", check(&sent, &read_all(&cluster.bootstrap(), "orders.v1")));
     assert!(forebay.term().success());
 }
@@ -225,7 +225,7 @@ fn rejected_records_cost_other_topics_one_producer_at_most() {
         send_more(&forebay, &mut small, "small.create", 14, |_| 100);
         send_dead(&forebay, "small.create", 5_000 - n * 50);
         send_more(&forebay, &mut orders, "order.create", 14, |_| 100);
-        wait::until_true("one more is dead", LONG, || figure(&forebay, "dead") as usize == n + 1);
+        wait::until_true("one more is dead", LONG, || backlog_value(&forebay, "dead") as usize == n + 1);
     }
     assert!(replaced() <= 1, "{} producers for 20 rejections:\n{}", replaced(), forebay.log());
     let mut compact = Sent::new();
@@ -234,7 +234,7 @@ fn rejected_records_cost_other_topics_one_producer_at_most() {
         send_more(&forebay, &mut compact, "compact.create", 14, |_| 100);
     }
     await_drained(&forebay);
-    assert_eq!(figure(&forebay, "dead"), 420);
+    assert_eq!(backlog_value(&forebay, "dead"), 420);
     assert!(replaced() <= 2, "{} producers for 420 rejections", replaced());
     check(&small, &read_all(&cluster.bootstrap(), "small.v1"));
     check(&orders, &read_all(&cluster.bootstrap(), "orders.v1"));

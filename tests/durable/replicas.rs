@@ -1,12 +1,12 @@
 //! Three brokers, the leader killed under load.
 
 use crate::daemon::{await_drained, forebay};
-use crate::load::{Load, Plan};
+use crate::load::{Load, LoadOptions};
 use support::admin::Admin;
 use support::consume::read_all;
+use support::delivery_check::check;
 use support::kafka::ClusterOptions;
 use support::services;
-use support::verdict::check;
 
 #[test]
 fn a_leader_killed_under_load_loses_and_reorders_nothing() {
@@ -18,7 +18,7 @@ fn a_leader_killed_under_load_loses_and_reorders_nothing() {
     admin.create_topic("orders.v1", 3, 3, &[]);
     let mut forebay = forebay(&cluster.bootstrap());
     forebay.start();
-    let load = Load::start(&Plan::new(forebay.address()));
+    let load = Load::start(&LoadOptions::new(forebay.address()));
     load.await_accepted(1_000);
     let leader = admin.leader("orders.v1", 0).unwrap();
     cluster.broker(leader).kill();

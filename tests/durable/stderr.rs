@@ -4,7 +4,7 @@ use std::io;
 use std::io::Read;
 use std::process::Stdio;
 
-use crate::daemon::{LONG, await_drained, figure, forebay, metric};
+use crate::daemon::{LONG, await_drained, backlog_value, forebay, metric};
 use support::admin::Admin;
 use support::kafka::ClusterOptions;
 use support::output::{full_disk, full_pipe};
@@ -41,7 +41,7 @@ fn delivery_resumes_whatever_became_of_standard_error() {
     cluster.broker(1).stop();
     for (name, forebay) in &daemons {
         accept(forebay, "meanwhile");
-        assert_eq!(figure(forebay, "backlog"), 1, "{name}");
+        assert_eq!(backlog_value(forebay, "backlog"), 1, "{name}");
         // The producer's thread reports the outage, and lives.
         if *name != "not read" {
             wait::until_true(&format!("{name}: lines are lost"), LONG, || lost(forebay) > 0.0);

@@ -1,12 +1,12 @@
 //! The number of workers changes between two starts.
 
 use crate::daemon::{await_drained, forebay};
-use crate::load::{Load, Plan};
+use crate::load::{Load, LoadOptions};
 use support::admin::Admin;
 use support::consume::read_all;
+use support::delivery_check::check;
 use support::kafka::ClusterOptions;
 use support::services;
-use support::verdict::check;
 
 #[test]
 fn changing_the_number_of_workers_keeps_order_and_loses_nothing() {
@@ -17,10 +17,10 @@ fn changing_the_number_of_workers_keeps_order_and_loses_nothing() {
     Admin::new(&cluster.bootstrap()).create_topic("orders.v1", 6, 1, &[]);
     let mut forebay = forebay(&cluster.bootstrap()).set("drain.workers", 1);
     forebay.start();
-    let load = Load::start(&Plan::new(forebay.address()));
+    let load = Load::start(&LoadOptions::new(forebay.address()));
     for workers in [7, 2, 32, 3] {
         load.await_accepted(300);
-        forebay.kill9();
+        forebay.kill();
         forebay.configure("drain.workers", workers);
         forebay.start();
     }

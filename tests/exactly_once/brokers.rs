@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::crash::await_sent;
-use crate::daemon::{LONG, figure};
-use crate::load::{Load, Plan};
+use crate::daemon::{LONG, backlog_value};
+use crate::load::{Load, LoadOptions};
 use crate::{assert_once, forebay};
 use support::admin::Admin;
 use support::kafka::ClusterOptions;
@@ -24,7 +24,7 @@ fn a_broker_frozen_for_longer_than_a_transaction_may_last() {
         "[kafka.properties]\n\"transaction.timeout.ms\" = \"2000\"\n\"socket.timeout.ms\" = \"1500\"\n",
     );
     forebay.start();
-    let load = Load::start(&Plan::new(forebay.address()));
+    let load = Load::start(&LoadOptions::new(forebay.address()));
     await_sent(&forebay);
     for _ in 0..3 {
         load.await_accepted(300);
@@ -32,8 +32,8 @@ fn a_broker_frozen_for_longer_than_a_transaction_may_last() {
         // Longer than the time-out, and than the broker needs to notice.
         std::thread::sleep(Duration::from_secs(5));
         cluster.broker(1).thaw();
-        let before = figure(&forebay, "watermark_lsn");
-        wait::until_true("it goes on", LONG, || figure(&forebay, "watermark_lsn") > before);
+        let before = backlog_value(&forebay, "watermark_lsn");
+        wait::until_true("it goes on", LONG, || backlog_value(&forebay, "watermark_lsn") > before);
     }
     let sent = load.stop();
     assert_once("frozen broker", &forebay, &cluster.bootstrap(), &sent);
@@ -48,7 +48,7 @@ fn transaction_coordinators_that_are_killed() {
     admin.create_topic("orders.v1", 6, 3, &[]);
     let mut forebay = forebay(&cluster.bootstrap());
     forebay.start();
-    let load = Load::start(&Plan::new(forebay.address()));
+    let load = Load::start(&LoadOptions::new(forebay.address()));
     await_sent(&forebay);
     // Every broker in turn leads some partition of the transactions' state, and some of the topic and the positions.
     for partition in 0..3 {
@@ -56,8 +56,8 @@ fn transaction_coordinators_that_are_killed() {
         let leader = admin.leader("__transaction_state", partition).unwrap();
         cluster.broker(leader).kill();
         load.await_accepted(500);
-        let before = figure(&forebay, "watermark_lsn");
-        wait::until_true("it goes on", LONG, || figure(&forebay, "watermark_lsn") > before);
+        let before = backlog_value(&forebay, "watermark_lsn");
+        wait::until_true("it goes on", LONG, || backlog_value(&forebay, "watermark_lsn") > before);
         cluster.broker(leader).start();
     }
     let sent = load.stop();
@@ -77,7 +77,7 @@ fn a_partition_that_loses_its_leader_in_a_transaction_and_gets_it_back() {
     admin.create_topic("orders.v1", 3, 1, &[("min.insync.replicas", "1")]);
     let mut forebay = forebay(&cluster.bootstrap()).set("drain.workers", 2);
     forebay.start();
-    let load = Load::start(&Plan::new(forebay.address()));
+    let load = Load::start(&LoadOptions::new(forebay.address()));
     await_sent(&forebay);
     let gone = admin.leader("orders.v1", 1).unwrap();
     cluster.broker(gone).kill();

@@ -1,15 +1,15 @@
 //! Two copies of one log: both alive, or one restored from an older state.
 
 use crate::crash::await_sent;
-use crate::daemon::{LONG, await_drained, figure};
+use crate::daemon::{LONG, await_drained, backlog_value};
 use crate::forebay;
-use crate::load::{Load, Plan, Sent};
+use crate::load::{Load, LoadOptions, Sent};
 use support::admin::Admin;
 use support::consume::read_all;
+use support::delivery_check::check;
 use support::kafka::ClusterOptions;
 use support::process::Forebay;
 use support::scratch::copy;
-use support::verdict::check;
 use support::{services, wait};
 
 fn kafka_says(forebay: &Forebay) -> String {
@@ -48,7 +48,7 @@ fn of_two_live_copies_exactly_one_goes_on_and_the_other_says_which() {
     first.configure("drain.workers", 5);
     // The first one goes on; the copy, started beside it, was never what Kafka has seen since.
     first.start();
-    let load = Load::start(&Plan::new(first.address()));
+    let load = Load::start(&LoadOptions::new(first.address()));
     await_sent(&first);
     second.start();
     wait::until_true("the copy has noticed", LONG, || kafka_says(&second).contains("nothing is sent"));
@@ -60,7 +60,7 @@ fn of_two_live_copies_exactly_one_goes_on_and_the_other_says_which() {
     await_drained(&first);
     let counts = check(&sent, &read_all(&cluster.bootstrap(), "orders.v1"));
     assert_eq!(counts.repeated, 0, "{counts}\n{}", first.log());
-    assert_eq!(figure(&second, "backlog"), 20, "accepted, and kept");
+    assert_eq!(backlog_value(&second, "backlog"), 20, "accepted, and kept");
     assert_eq!(kafka_says(&first), "ok");
     // Told to go on all the same, the copy takes over, and the first one says so.
     assert!(second.term().success());
@@ -71,7 +71,7 @@ fn of_two_live_copies_exactly_one_goes_on_and_the_other_says_which() {
     // Keys of all its workers.
     (0..30).for_each(|n| post(&first, &format!("c{n}"), 0..1, &mut Sent::new()));
     wait::until_true("the first one has noticed", LONG, || kafka_says(&first).contains("took over"));
-    assert_eq!(figure(&first, "backlog"), 30, "accepted, and kept");
+    assert_eq!(backlog_value(&first, "backlog"), 30, "accepted, and kept");
     assert_eq!(read_all(&cluster.bootstrap(), "orders.v1").len(), before);
     assert_eq!(kafka_says(&second), "ok");
     assert!(first.term().success() && second.term().success());
@@ -92,7 +92,7 @@ fn restored(setting: Option<&str>, then: impl Fn(&mut Forebay, &str, &mut Sent))
     copy(&original.wal_dir(), &copied.wal_dir());
     post(&original, "a", 30..60, &mut sent);
     await_drained(&original);
-    original.kill9();
+    original.kill();
     copied = match setting {
         Some(setting) => copied.set("drain.on_restored_log", setting),
         None => copied,
@@ -107,7 +107,7 @@ fn restored(setting: Option<&str>, then: impl Fn(&mut Forebay, &str, &mut Sent))
 fn a_restored_log_accepts_and_sends_nothing_until_told() {
     restored(None, |copied, bootstrap, sent| {
         wait::until_true("it has noticed", LONG, || kafka_says(copied).contains("nothing is sent"));
-        assert!(figure(copied, "backlog") >= 20);
+        assert!(backlog_value(copied, "backlog") >= 20);
         assert_eq!(read_all(bootstrap, "orders.v1").len(), 60);
         // Told, at a later start, it sends what came meanwhile, though its numbers are in Kafka already.
         assert!(copied.term().success());

@@ -1,7 +1,7 @@
 //! `kill -9` under load, again and again, with the number of workers changed in between.
 
 use crate::daemon::LONG;
-use crate::load::{Load, Plan};
+use crate::load::{Load, LoadOptions};
 use crate::{assert_once, forebay};
 use support::admin::Admin;
 use support::kafka::ClusterOptions;
@@ -28,14 +28,14 @@ fn every_202_is_in_kafka_once_after_twenty_kills_under_load() {
     // Rarely, so that Kafka knows more than the checkpoint after every kill.
     let mut forebay = forebay(&cluster.bootstrap()).set("drain.checkpoint_interval", "1h");
     forebay.start();
-    let load = Load::start(&Plan::new(forebay.address()));
+    let load = Load::start(&LoadOptions::new(forebay.address()));
     for kill in 0..KILLS {
         load.await_accepted(50 + 97 * kill % 700);
         // One in four dies before it has sent anything.
         if kill % 4 != 0 {
             await_sent(&forebay);
         }
-        forebay.kill9();
+        forebay.kill();
         forebay.start();
     }
     load.await_accepted(100);

@@ -27,7 +27,7 @@ fn forebay(bootstrap: &str) -> Forebay {
 /// Waits until all is delivered, and holds what a consumer sees against what was answered.
 fn assert_once(what: &str, forebay: &Forebay, bootstrap: &str, sent: &Sent) {
     await_drained(forebay);
-    let counts = support::verdict::check(sent, &read_all(bootstrap, "orders.v1"));
+    let counts = support::delivery_check::check(sent, &read_all(bootstrap, "orders.v1"));
     assert_eq!(counts.repeated, 0, "{what}: {counts}\n{}", forebay.log());
     println!("{what}: {counts}");
 }

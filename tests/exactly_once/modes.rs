@@ -3,12 +3,12 @@
 use crate::crash::await_sent;
 use crate::daemon::await_drained;
 use crate::forebay;
-use crate::load::{Load, Plan};
+use crate::load::{Load, LoadOptions};
 use support::admin::Admin;
 use support::consume::read_all;
+use support::delivery_check::check;
 use support::kafka::ClusterOptions;
 use support::services;
-use support::verdict::check;
 
 #[test]
 fn after_orderly_stops_nothing_is_repeated_whatever_the_mode() {
@@ -19,7 +19,7 @@ fn after_orderly_stops_nothing_is_repeated_whatever_the_mode() {
     Admin::new(&cluster.bootstrap()).create_topic("orders.v1", 6, 1, &[]);
     let mut forebay = forebay(&cluster.bootstrap());
     forebay.start();
-    let load = Load::start(&Plan::new(forebay.address()));
+    let load = Load::start(&LoadOptions::new(forebay.address()));
     for delivery in ["at-least-once", "exactly-once", "at-least-once", "exactly-once"] {
         load.await_accepted(300);
         await_sent(&forebay);
@@ -42,12 +42,12 @@ fn what_was_committed_is_not_repeated_by_the_other_mode_even_after_a_crash() {
     // No checkpoint: only Kafka knows how far it was.
     let mut forebay = forebay(&cluster.bootstrap()).set("drain.checkpoint_interval", "1h");
     forebay.start();
-    let load = Load::start(&Plan::new(forebay.address()));
+    let load = Load::start(&LoadOptions::new(forebay.address()));
     load.await_accepted(500);
     await_sent(&forebay);
     let sent = load.stop();
     await_drained(&forebay);
-    forebay.kill9();
+    forebay.kill();
     forebay.configure("drain.delivery", "at-least-once");
     forebay.start();
     await_drained(&forebay);

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use crate::daemon::{LONG, await_drained, figure, kind, metric};
+use crate::daemon::{LONG, await_drained, backlog_value, kind, metric};
 use crate::load::Sent;
 use crate::{assert_once, forebay};
 use support::admin::Admin;
 use support::consume::read_all;
+use support::delivery_check::check;
 use support::kafka::{ClusterOptions, Resource};
 use support::process::Forebay;
-use support::verdict::check;
 use support::{services, wait};
 
 /// Sends numbered records for a few keys; `filling(n)` says how large.
@@ -48,7 +48,7 @@ fn only_the_records_that_are_refused_die_and_none_of_the_others_is_repeated() {
         dead.push(sent.get_mut(&format!("k{}", n % 7)).unwrap()[n as usize / 7].take().unwrap());
     }
     assert_once("poison", &forebay, &cluster.bootstrap(), &sent);
-    assert_eq!(figure(&forebay, "dead"), dead.len() as u64);
+    assert_eq!(backlog_value(&forebay, "dead"), dead.len() as u64);
     for id in dead {
         let status = http.get(&format!("/v1/commands/{id}")).unwrap().json();
         assert_eq!(status["state"], "dead", "{status}");
@@ -94,7 +94,7 @@ fn records_without_a_key_for_a_compacted_topic_abort_a_few_transactions() {
     let compact = send(&forebay, "compact.create", 70, |_| 100);
     forebay.admin_http().post("/admin/drain/resume", "").unwrap();
     await_drained(&forebay);
-    assert_eq!(figure(&forebay, "dead"), 2_000);
+    assert_eq!(backlog_value(&forebay, "dead"), 2_000);
     let aborted = forebay.log().matches("drain.transaction_failed").count();
     assert!(aborted <= 20, "{aborted} transactions aborted for 2,000 records");
     assert_once("orders", &forebay, &cluster.bootstrap(), &orders);
@@ -103,7 +103,7 @@ fn records_without_a_key_for_a_compacted_topic_abort_a_few_transactions() {
     admin.set_topic_config("compact.v1", &[("cleanup.policy", "delete")]);
     batch(1);
     await_drained(&forebay);
-    assert_eq!(figure(&forebay, "dead"), 2_000);
+    assert_eq!(backlog_value(&forebay, "dead"), 2_000);
     assert!(forebay.term().success());
 }
 
@@ -129,8 +129,8 @@ fn a_forbidden_topic_holds_its_lanes_and_another_topic_passes() {
     one("closed.create", "k0");
     let good = send(&forebay, "order.create", 70, |_| 100);
     // The keys are the same: those of k0's lane wait behind the record of the closed topic.
-    wait::until_true("other lanes pass", LONG, || figure(&forebay, "backlog") == 11);
-    assert_eq!(figure(&forebay, "dead"), 0);
+    wait::until_true("other lanes pass", LONG, || backlog_value(&forebay, "backlog") == 11);
+    assert_eq!(backlog_value(&forebay, "dead"), 0);
     // Now and then they are let go for a trial, and held again.
     let parked = || metric(&forebay, "forebay_drain_parked{topic=\"closed.v1\"}");
     wait::until_true("the gauge shows what is held", LONG, || parked() == 11.0);
@@ -177,7 +177,7 @@ fn what_was_aborted_goes_before_what_holds_its_lane() {
         one("small.create", "culprit", 5_000);
     }
     forebay.admin_http().post("/admin/drain/resume", "").unwrap();
-    wait::until_true("what is refused is dead", LONG, || figure(&forebay, "dead") > 0);
+    wait::until_true("what is refused is dead", LONG, || backlog_value(&forebay, "dead") > 0);
     admin.create_topic("late.v1", 3, 1, &[]);
     await_drained(&forebay);
     let mut found = BTreeMap::<String, Vec<String>>::new();

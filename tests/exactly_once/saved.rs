@@ -5,14 +5,14 @@ use std::process::Command;
 use crate::crash::await_sent;
 use crate::daemon;
 use crate::daemon::LONG;
-use crate::load::{Load, Plan};
+use crate::load::{Load, LoadOptions};
 use support::admin::Admin;
 use support::consume::read_all;
+use support::delivery_check::{Counts, check};
 use support::kafka::ClusterOptions;
 use support::process::Forebay;
 use support::scratch::copy;
 use support::services;
-use support::verdict::{Counts, check};
 
 /// A daemon killed under load, with much that waits; its log saved, shown, and emptied. Returns what Kafka has then.
 fn save(test: &str, delivery: &str) -> Option<Counts> {
@@ -24,13 +24,13 @@ fn save(test: &str, delivery: &str) -> Option<Counts> {
         .set("drain.workers", 3)
         .set("drain.checkpoint_interval", "1h");
     owner.start();
-    let load = Load::start(&Plan::new(owner.address()));
+    let load = Load::start(&LoadOptions::new(owner.address()));
     load.await_accepted(500);
     await_sent(&owner);
     owner.admin_http().post("/admin/drain/pause", "").unwrap();
     load.await_accepted(500);
     let sent = load.stop();
-    owner.kill9();
+    owner.kill();
     let mut saved = daemon::forebay(&cluster.bootstrap())
         .set("drain.delivery", delivery)
         .set("drain.workers", 1)

@@ -8,9 +8,9 @@ use forebay::kafka::{Compacted, Config};
 use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 
-use crate::daemon::{LONG, figure};
+use crate::daemon::{LONG, backlog_value};
 use crate::forebay;
-use crate::load::{Load, Plan};
+use crate::load::{Load, LoadOptions};
 use support::admin::Admin;
 use support::consume::read_all;
 use support::kafka::ClusterOptions;
@@ -25,7 +25,7 @@ fn the_topic_of_the_positions_is_compacted_on_a_broker_that_creates_topics_by_it
     let admin = Admin::new(&cluster.bootstrap());
     let mut forebay = forebay(&cluster.bootstrap());
     forebay.start();
-    let load = Load::start(&Plan::new(forebay.address()));
+    let load = Load::start(&LoadOptions::new(forebay.address()));
     load.await_accepted(300);
     crate::assert_once("topic created", &forebay, &cluster.bootstrap(), &load.stop());
     assert_eq!(admin.describe("forebay.checkpoints", "cleanup.policy"), (1, "compact".into()));
@@ -43,7 +43,7 @@ fn an_empty_topic_with_the_brokers_defaults_is_corrected() {
     admin.create_topic("forebay.checkpoints", 6, 1, &[("retention.ms", "3600000")]);
     let mut forebay = forebay(&cluster.bootstrap());
     forebay.start();
-    let load = Load::start(&Plan::new(forebay.address()));
+    let load = Load::start(&LoadOptions::new(forebay.address()));
     load.await_accepted(300);
     crate::assert_once("topic corrected", &forebay, &cluster.bootstrap(), &load.stop());
     assert_eq!(admin.describe("forebay.checkpoints", "cleanup.policy"), (6, "compact".into()));
@@ -80,14 +80,14 @@ fn a_topic_that_forgets_positions_is_refused_and_accepting_goes_on() {
     admin.create_topic("forebay.checkpoints", 1, 1, &[("cleanup.policy", "delete")]);
     let mut forebay = forebay(&cluster.bootstrap()).set("drain.retry_backoff_max", "1s");
     forebay.start();
-    let load = Load::start(&Plan::new(forebay.address()));
+    let load = Load::start(&LoadOptions::new(forebay.address()));
     load.await_accepted(300);
     let sent = load.stop();
     wait::until_true("it says what is wrong", LONG, || {
         let ready = forebay.admin_http().get("/readyz").unwrap();
         ready.status == 200 && ready.text().contains("cleanup.policy")
     });
-    assert_eq!(figure(&forebay, "watermark_lsn"), 1, "nothing is sent");
+    assert_eq!(backlog_value(&forebay, "watermark_lsn"), 1, "nothing is sent");
     assert!(read_all(&cluster.bootstrap(), "orders.v1").is_empty());
     admin.set_topic_config("forebay.checkpoints", &[("cleanup.policy", "compact")]);
     crate::assert_once("topic mended", &forebay, &cluster.bootstrap(), &sent);

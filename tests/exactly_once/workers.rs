@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::crash::await_sent;
-use crate::load::{Load, Plan};
+use crate::load::{Load, LoadOptions};
 use crate::{assert_once, forebay};
 use support::admin::Admin;
 use support::kafka::ClusterOptions;
@@ -18,13 +18,13 @@ fn changing_the_number_of_workers_and_dying_meanwhile_repeats_nothing() {
     let mut forebay =
         forebay(&cluster.bootstrap()).set("drain.workers", 2).set("drain.checkpoint_interval", "1h");
     forebay.start();
-    let load = Load::start(&Plan::new(forebay.address()));
+    let load = Load::start(&LoadOptions::new(forebay.address()));
     // A start takes half a second to fence and read: each death comes at another moment of it, or behind it.
     for (workers, dies_after) in
         [(7, None), (3, Some(50)), (12, Some(300)), (1, Some(600)), (5, Some(1000)), (2, None)]
     {
         load.await_accepted(300);
-        forebay.kill9();
+        forebay.kill();
         forebay.configure("drain.workers", workers);
         forebay.start();
         match dies_after {
@@ -45,10 +45,10 @@ fn a_lost_checkpoint_costs_fencing_and_no_repeat() {
     Admin::new(&cluster.bootstrap()).create_topic("orders.v1", 6, 1, &[]);
     let mut forebay = forebay(&cluster.bootstrap()).set("drain.workers", 5);
     forebay.start();
-    let load = Load::start(&Plan::new(forebay.address()));
+    let load = Load::start(&LoadOptions::new(forebay.address()));
     load.await_accepted(500);
     await_sent(&forebay);
-    forebay.kill9();
+    forebay.kill();
     std::fs::remove_file(forebay.wal_dir().join("checkpoint")).unwrap();
     forebay.configure("drain.workers", 2);
     forebay.start();

@@ -47,7 +47,7 @@ fn a_batch_with_anything_wrong_leaves_nothing_in_the_log() {
     // The number after all these refusals is the log's first.
     id(&http.post(ORDERS, &order("after")).unwrap());
     await_drained(&forebay);
-    let watermark = crate::daemon::figure(&forebay, "watermark_lsn");
+    let watermark = crate::daemon::backlog_value(&forebay, "watermark_lsn");
     assert_eq!(metric(&forebay, "forebay_wal_append_total"), 1.0);
     assert_eq!(read_all(&embedded_broker(&forebay), "orders.v1").len(), 1);
     assert!(watermark <= 2, "{watermark}");
@@ -154,7 +154,7 @@ fn every_batch_is_whole_or_absent_after_kills_in_the_middle_of_large_ones() {
         load.await_accepted(1 + kill % 4);
         // Another place in a batch each time: reading, checking, writing and flushing one takes some milliseconds.
         std::thread::sleep(std::time::Duration::from_millis(kill * 7 % 20));
-        forebay.kill9();
+        forebay.kill();
         forebay.start();
     }
     load.await_accepted(2);

@@ -36,7 +36,7 @@ fn set_key(forebay: &mut Forebay, current: Option<&Path>, old: &[&Path]) {
     forebay.configure("wal.encryption_old_key_files", old.iter().map(|path| text(path)).collect::<Vec<_>>());
     match current {
         Some(path) => forebay.configure("wal.encryption_key_file", text(path)),
-        None => forebay.forget("wal.encryption_key_file"),
+        None => forebay.unset("wal.encryption_key_file"),
     }
 }
 
@@ -87,7 +87,7 @@ fn no_file_of_the_log_shows_what_a_client_sent_and_everything_works_as_before() 
         }
         await_sent(http, &first);
         // A crash, an orderly stop, and a start that delivers all of it again from the files.
-        forebay.kill9();
+        forebay.kill();
         let after_kill = showing(&forebay.wal_dir(), &PLANTED);
         forebay.start();
         let http = &mut forebay.http();

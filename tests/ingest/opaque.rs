@@ -12,7 +12,7 @@ use forebay::wal::dead::DeadLetters;
 use forebay::wal::fs::RealFs;
 
 use crate::ask::{NO_KAFKA, await_sent, daemon, id, is_replay, refusal, status};
-use crate::daemon::{await_drained, figure};
+use crate::daemon::{await_drained, backlog_value};
 use support::admin::{Admin, unique_name};
 use support::consume::{Record, read_all};
 use support::http::{Client, Response};
@@ -76,7 +76,7 @@ fn bytes_survive_a_crash_and_encryption_and_reach_kafka_unchanged() {
         forebay.start();
         let body = body(200_000);
         let first = id(&store(&mut forebay.http(), "größe/1", &body));
-        forebay.kill9();
+        forebay.kill();
         forebay.configure("kafka.brokers", &*bootstrap);
         forebay.start();
         let http = &mut forebay.http();
@@ -100,7 +100,7 @@ fn a_body_that_is_too_large_for_its_topic_is_a_dead_letter_that_can_be_sent_agai
     let body = body(5_000);
     let large = id(&store(http, "large", &body));
     await_drained(&forebay);
-    assert_eq!((&status(http, &large).json()["state"], figure(&forebay, "dead")), (&"dead".into(), 1));
+    assert_eq!((&status(http, &large).json()["state"], backlog_value(&forebay, "dead")), (&"dead".into(), 1));
     admin.set_topic_config(&topic, &[("max.message.bytes", "1000000")]);
     requeue_all(&forebay);
     await_drained(&forebay);
@@ -128,6 +128,6 @@ fn what_a_kind_does_not_take_is_refused_and_not_logged() {
         assert_eq!(refused, (415, "unsupported_media_type".to_owned()), "{types}");
     }
     assert_eq!(send(&[("Content-Type", AVRO)]), (400, "bad_header".to_owned()));
-    assert_eq!(figure(&forebay, "backlog"), 0);
+    assert_eq!(backlog_value(&forebay, "backlog"), 0);
     assert_eq!(crate::daemon::metric(&forebay, "forebay_wal_append_total"), 0.0);
 }

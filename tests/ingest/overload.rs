@@ -3,7 +3,7 @@
 use std::sync::{Arc, Barrier};
 
 use crate::ask::{ORDERS, daemon, daemon_on, filled, has_strace, id, order, refusal, slow_flushes};
-use crate::daemon::{LONG, await_drained, figure, resident};
+use crate::daemon::{LONG, await_drained, backlog_value, resident};
 use support::admin::Admin;
 use support::http::Response;
 use support::kafka::ClusterOptions;
@@ -97,5 +97,5 @@ fn a_full_queue_refuses_what_a_slow_disk_cannot_take_and_memory_stays_bounded() 
     assert!(after < before + (96 << 20), "memory grew from {before} to {after} bytes");
     id(&forebay.http().post(ORDERS, &order("after")).unwrap());
     assert_eq!(ready(&forebay).status, 200);
-    assert!(figure(&forebay, "backlog") <= accepted.len() as u64 + 2);
+    assert!(backlog_value(&forebay, "backlog") <= accepted.len() as u64 + 2);
 }

@@ -7,7 +7,7 @@ use forebay::wal::Lsn;
 use crate::ask::{
     ORDERS, await_sent, batch, daemon, filled, id, ids, is_replay, keyed, order, refusal, status,
 };
-use crate::daemon::{await_drained, embedded_broker, figure};
+use crate::daemon::{await_drained, backlog_value, embedded_broker};
 use support::consume::read_all;
 use support::process::Forebay;
 
@@ -58,7 +58,7 @@ fn records_go_again_under_their_ids_in_order_and_nothing_else_changes() {
     for restarted in [false, true] {
         if restarted {
             // The index is read from the log anew where it was not saved: it must not find the copies.
-            forebay.kill9();
+            forebay.kill();
             forebay.start();
         }
         let again = keyed(&mut forebay.http(), "order.create", "k-1", &order("a"));
@@ -88,11 +88,11 @@ fn what_waits_is_not_replayed_and_a_full_backlog_takes_no_replay() {
         }
     };
     assert_eq!(full.1, "backlog_full");
-    let backlog = figure(&forebay, "backlog");
+    let backlog = backlog_value(&forebay, "backlog");
     let done = replay(&forebay, [1, 2]);
     assert_eq!(done.len(), 1, "{done:?}");
     assert!(done[0].error.as_deref().is_some_and(|error| error.contains("backlog")), "{done:?}");
-    assert_eq!(figure(&forebay, "backlog"), backlog);
+    assert_eq!(backlog_value(&forebay, "backlog"), backlog);
     forebay.admin_http().post("/admin/drain/resume", "").expect("an answer");
     await_drained(&forebay);
     assert!(replay(&forebay, [1, 2]).iter().all(|one| one.error.is_none()));

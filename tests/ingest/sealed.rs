@@ -129,7 +129,7 @@ fn what_is_sent_again_after_a_crash_is_the_same_record_also_when_the_key_is_an_o
     let mut sent = Vec::new();
     for encrypts in [true, true, false] {
         if !encrypts {
-            forebay.forget("wal.encryption_key_file");
+            forebay.unset("wal.encryption_key_file");
             forebay.configure("wal.encryption_old_key_files", vec![key.to_str().unwrap().to_owned()]);
         }
         forebay.start();
@@ -137,7 +137,7 @@ fn what_is_sent_again_after_a_crash_is_the_same_record_also_when_the_key_is_an_o
         // The embedded broker of each life gets everything again.
         let records = read_until(&broker, USER_TOPIC, LONG, |records| records.len() as u64 == 2 * USERS);
         sent.push(assert_hashed(&records, &sealed));
-        forebay.kill9();
+        forebay.kill();
     }
     assert!(sent.iter().all(|values| *values == sent[0]), "another life made other records");
     assert!(!shows(&forebay.dir().join("wal")) && !forebay.log().contains(PASSWORD));

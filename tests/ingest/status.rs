@@ -64,7 +64,7 @@ fn sent_is_said_with_the_place_where_kafka_has_the_record_and_never_before() {
         assert_eq!(*place, found);
     }
     // The same after a kill, from what the checkpoint kept; what it did not know yet is sent again.
-    forebay.kill9();
+    forebay.kill();
     forebay.start();
     let http = &mut forebay.http();
     let records: Vec<_> = places.keys().map(|id| await_sent(http, id)["kafka"].clone()).collect();
@@ -85,7 +85,7 @@ fn without_kafka_a_command_stays_accepted_over_a_restart_and_a_wait_ends_with_20
     let waiting = ids(&answer);
     for restart in [false, true] {
         if restart {
-            forebay.kill9();
+            forebay.kill();
             forebay.start();
         }
         let http = &mut forebay.http();
@@ -95,7 +95,7 @@ fn without_kafka_a_command_stays_accepted_over_a_restart_and_a_wait_ends_with_20
             assert!(seen["kafka"].is_null() && seen["finished_at"].is_null(), "{seen}");
         }
     }
-    forebay.kill9();
+    forebay.kill();
     forebay.configure("kafka.brokers", kafka);
     forebay.start();
     let http = &mut forebay.http();
@@ -128,7 +128,7 @@ fn a_record_kafka_refuses_is_dead_with_its_reason() {
     assert_eq!((answer.status, &seen["state"]), (200, &"dead".into()), "{seen}");
     assert!(seen["reason"].as_str().unwrap().contains("too large"), "{seen}");
     assert!(seen["kafka"].is_null() && seen["finished_at"].is_string(), "{seen}");
-    forebay.kill9();
+    forebay.kill();
     forebay.start();
     let again = wait::until("it is known again", LONG, || {
         Some(status(&mut forebay.http(), seen["id"].as_str().unwrap()).json())

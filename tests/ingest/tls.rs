@@ -10,19 +10,19 @@ use crate::ask::{ORDERS, daemon, filled, id, order};
 use crate::daemon::{LONG, metric};
 use support::http::{Connection, Response};
 use support::process::Forebay;
-use support::tls::{Greeted, Identity, Place};
+use support::tls::{CertificateFiles, Identity, TlsConnection};
 use support::{tls, wait};
 
 /// A daemon with this certificate, started, and where the files are.
-fn daemon_with(identity: &Identity) -> (Forebay, Place) {
+fn daemon_with(identity: &Identity) -> (Forebay, CertificateFiles) {
     let (forebay, place) = configured(daemon(), identity);
     let mut forebay = forebay;
     forebay.start();
     (forebay, place)
 }
 
-fn configured(forebay: Forebay, identity: &Identity) -> (Forebay, Place) {
-    let place = Place::with(forebay.dir(), identity);
+fn configured(forebay: Forebay, identity: &Identity) -> (Forebay, CertificateFiles) {
+    let place = CertificateFiles::with(forebay.dir(), identity);
     let forebay = forebay
         .set("server.tls_cert_file", place.cert.display().to_string())
         .set("server.tls_key_file", place.key.display().to_string());
@@ -70,7 +70,7 @@ fn a_request_that_is_no_http_is_explained_over_tls_too() {
         return;
     };
     let (forebay, _) = daemon_with(&identity);
-    let Greeted { mut connection, .. } =
+    let TlsConnection { mut connection, .. } =
         tls::connect(&forebay.address(), &[&identity], ALL_VERSIONS).unwrap();
     connection.send(b"this is no request\r\n\r\n").unwrap();
     let answer = connection.receive("GET").unwrap();
@@ -154,7 +154,7 @@ fn files_that_are_broken_or_gone_keep_the_certificate_that_is_in_use() {
     fs::remove_file(&place.cert).unwrap();
     wait::until_true("it is said", LONG, || forebay.log().contains("No such file"));
     assert_eq!(connect().cert, old.der());
-    Place::with(forebay.dir(), &new);
+    CertificateFiles::with(forebay.dir(), &new);
     wait::until_true("the new certificate is shown", LONG, || connect().cert == new.der());
     assert!(!forebay.log().contains("c2VjcmV0"), "no key in the log");
 }
@@ -185,7 +185,7 @@ fn what_is_wrong_with_the_files_is_said_with_the_key_that_names_them() {
         fs::remove_file(&place.key).unwrap();
         assert_refused(forebay, &[(cert, "No such file"), (key, "No such file")]);
         let (mut forebay, _) = configured(daemon().args(arguments), &one);
-        forebay.forget("server.tls_key_file");
+        forebay.unset("server.tls_key_file");
         assert_refused(forebay, &[(key, "found none")]);
     }
     let (forebay, _) = configured(daemon().args(&["check-config"]), &one);

@@ -7,7 +7,7 @@ use forebay::kv::{Kv, KvError};
 use super::store::{TTL, answered, measured, patient, until};
 use support::redis::RedisCluster;
 use support::services;
-use support::services::RedisPlace;
+use support::services::RedisStarter;
 
 /// Long enough for a busy machine, and waited for only where a node is silent.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -15,7 +15,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 const GONE: usize = 1;
 
 /// What is left of it serves its slots.
-fn lasting(place: &RedisPlace) -> RedisCluster {
+fn lasting(place: &RedisStarter) -> RedisCluster {
     place.start_cluster_with(&["--cluster-require-full-coverage", "no"])
 }
 
@@ -78,7 +78,7 @@ async fn a_killed_node_costs_its_own_keys_and_no_others() {
     by_node.sort_by_key(|key| cluster.node_of(key) != GONE);
     assert!(by_node[..6].iter().all(|key| cluster.node_of(key) == GONE));
 
-    cluster.node(GONE).kill9();
+    cluster.node(GONE).kill();
     for _ in 0..3 {
         only_its_keys_fail(&kv, &cluster, &by_node).await;
         only_its_keys_fail(&kv, &cluster, &keys).await;
@@ -104,7 +104,7 @@ async fn a_cluster_that_is_away_as_a_whole_is_not_asked_again_and_again() {
     let (kv, metrics) = measured(&cluster.url(), true, TIMEOUT);
     answered("the cluster answers", async || kv.set("a", b"x", TTL).await).await;
     for node in 0..3 {
-        cluster.node(node).kill9();
+        cluster.node(node).kill();
     }
     until("the breaker opens", async || kv.get("a").await == Err(KvError::BreakerOpen)).await;
     assert_eq!(metrics.breaker_open.get(), 1);

@@ -25,7 +25,7 @@ async fn no_connection_stays_on_a_server_that_became_a_replica() {
 
     // Of a primary that does not answer: it serves what it has.
     let nobody = Port::free().number().to_string();
-    assert_eq!(old.ask(&["REPLICAOF", "127.0.0.1", &nobody]).unwrap(), "+OK\r\n");
+    assert_eq!(old.command(&["REPLICAOF", "127.0.0.1", &nobody]).unwrap(), "+OK\r\n");
     let refused = kv.set_all(&entries).await.unwrap_err();
     assert_eq!(refused, KvError::Unavailable("the server answered READONLY".to_owned()));
     assert_eq!(kv.get("k:0").await, Ok(Some(b"x".to_vec())));
@@ -39,7 +39,7 @@ async fn no_connection_stays_on_a_server_that_became_a_replica() {
         kv.set_all(&entries).await
     })
     .await;
-    assert_eq!(new.ask(&["DBSIZE"]).unwrap(), format!(":{KEYS}\r\n"));
+    assert_eq!(new.command(&["DBSIZE"]).unwrap(), format!(":{KEYS}\r\n"));
     assert_eq!(kv.check("c").await, Ok(()));
 }
 
@@ -49,7 +49,7 @@ async fn a_primary_without_the_replicas_it_needs_is_not_well() {
     let server = place.start();
     let kv = patient(&server.url(), false);
     assert_eq!(kv.check("c").await, Ok(()));
-    assert_eq!(server.ask(&["CONFIG", "SET", "min-replicas-to-write", "1"]).unwrap(), "+OK\r\n");
+    assert_eq!(server.command(&["CONFIG", "SET", "min-replicas-to-write", "1"]).unwrap(), "+OK\r\n");
     assert_eq!(kv.check("c").await, Err(KvError::Unavailable("the server answered NOREPLICAS".to_owned())));
 }
 
@@ -63,13 +63,13 @@ async fn a_server_whose_memory_is_full_serves_reads_and_is_not_well() {
     let kv = patient(&server.url(), false);
     let entry = [("k".to_owned(), b"x".to_vec(), TTL)];
     kv.set_all(&entry).await.unwrap();
-    assert_eq!(server.ask(&["CONFIG", "SET", "maxmemory", "1"]).unwrap(), "+OK\r\n");
+    assert_eq!(server.command(&["CONFIG", "SET", "maxmemory", "1"]).unwrap(), "+OK\r\n");
     let full = KvError::Unavailable("the server answered OOM".to_owned());
     assert_eq!(kv.set_all(&entry).await, Err(full.clone()));
     assert_eq!(kv.set_if_absent("other", b"x", TTL).await, Err(full.clone()));
     assert_eq!(kv.check("c").await, Err(full));
     assert_eq!(kv.get("k").await, Ok(Some(b"x".to_vec())));
-    assert_eq!(server.ask(&["CONFIG", "SET", "maxmemory", "0"]).unwrap(), "+OK\r\n");
+    assert_eq!(server.command(&["CONFIG", "SET", "maxmemory", "0"]).unwrap(), "+OK\r\n");
     answered("there is room again", async || kv.set_all(&entry).await).await;
     assert_eq!(kv.check("c").await, Ok(()));
 }
@@ -80,7 +80,7 @@ async fn a_user_without_a_permission_it_needs_is_reported_by_every_look() {
     let server = place.start();
     let allow = |rules: &[&str]| {
         let command = [&["ACL", "SETUSER", "app"], rules].concat();
-        assert_eq!(server.ask(&command).unwrap(), "+OK\r\n");
+        assert_eq!(server.command(&command).unwrap(), "+OK\r\n");
     };
     allow(&["on", ">secret", "~*", "+@all", "resetchannels"]);
     let kv = patient(&format!("redis://app:secret@{}", server.address()), false);
@@ -119,7 +119,7 @@ async fn the_permissions_that_the_readme_names_are_enough() {
     let Some(place) = services::redis("the_permissions_that_the_readme_names_are_enough") else { return };
     let server = place.start();
     let command: Vec<&str> = ["ACL", "SETUSER", "app"].into_iter().chain(RULES.split_whitespace()).collect();
-    assert_eq!(server.ask(&command).unwrap(), "+OK\r\n");
+    assert_eq!(server.command(&command).unwrap(), "+OK\r\n");
     let kv = patient(&format!("redis://app:secret@{}", server.address()), false);
     let mut subscription = kv.subscribe("forebay:users");
     assert_eq!(timeout(LONG, subscription.next()).await, Ok(SubscriptionEvent::MessagesMissed));

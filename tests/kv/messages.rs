@@ -7,7 +7,7 @@ use tokio::time::timeout;
 
 use super::store;
 use super::store::{LONG, answered, patient, until};
-use support::proxy::{Link, Proxy};
+use support::proxy::{LinkState, Proxy};
 use support::services;
 
 async fn next(subscription: &mut Subscription) -> SubscriptionEvent {
@@ -89,7 +89,7 @@ async fn after_a_restart_of_the_server_a_subscriber_is_told_that_it_may_have_mis
     let kv = patient(&server.url(), false);
     let mut subscription = kv.subscribe("c");
     heard(&kv, &mut subscription, "before").await;
-    server.kill9();
+    server.kill();
     server.restart();
     let missed = heard(&kv, &mut subscription, "after").await;
     let lapses = missed.iter().filter(|event| **event == SubscriptionEvent::MessagesMissed).count();
@@ -106,9 +106,9 @@ async fn a_subscriber_behind_a_cut_cable_finds_out_by_itself() {
     let mut subscription = kv.subscribe("c");
     assert_eq!(next(&mut subscription).await, SubscriptionEvent::MessagesMissed);
     // Nothing comes through any more and nobody is told; asked whether it is there, the server stays silent.
-    proxy.set(Link::DEAF);
+    proxy.set(LinkState::NO_RESPONSES);
     let given_up = until("the silent connection is given up", async || {
-        server.ask(&["PUBSUB", "NUMSUB", "c"]).unwrap().ends_with(":0\r\n")
+        server.command(&["PUBSUB", "NUMSUB", "c"]).unwrap().ends_with(":0\r\n")
     });
     tokio::select! {
         event = subscription.next() => panic!("{event:?} over a deaf line"),

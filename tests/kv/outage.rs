@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 
 use super::store::{TTL, answered, client, measured, patient, until};
 use support::ports::Port;
-use support::proxy::{Link, Proxy};
+use support::proxy::{LinkState, Proxy};
 use support::services;
 
 /// Of a client that is to give up soon.
@@ -39,7 +39,7 @@ async fn a_client_recovers_by_itself_from_a_restart() {
     kv.set("a", b"x:1", TTL).await.unwrap();
     assert!(kv.replace("a", b"x:", b"x:2", TTL).await.unwrap());
     for _ in 0..3 {
-        server.kill9();
+        server.kill();
         server.restart();
         // The very first call: that the connection is lost is found out, and no reason to fail.
         assert_eq!(kv.get("a").await, Ok(None));
@@ -97,7 +97,7 @@ async fn what_was_set_and_whose_answer_was_lost_is_ours() {
     answered("the server answers", async || kv.get("a").await).await;
 
     // The answer comes too late.
-    proxy.set(Link::DEAF);
+    proxy.set(LinkState::NO_RESPONSES);
     assert_eq!(kv.set_if_absent("a", b"ours", TTL).await, Err(KvError::Timeout));
     until("it happened", async || direct.get("a").await.unwrap().is_some()).await;
     proxy.heal();
@@ -116,7 +116,7 @@ async fn what_was_set_before_the_connection_broke_is_ours_in_the_same_call() {
     let kv = patient(&format!("redis://{}", proxy.address()), false);
     let direct = patient(&server.url(), false);
     kv.get("a").await.unwrap();
-    proxy.set(Link::DEAF);
+    proxy.set(LinkState::NO_RESPONSES);
     let asking = tokio::spawn({
         let kv = kv.clone();
         async move { kv.set_if_absent("a", b"ours", TTL).await }
@@ -158,7 +158,7 @@ async fn many_callers_at_once_share_the_connections_and_all_are_answered() {
     for caller in callers {
         assert_eq!(caller.await.unwrap(), Ok(SetOutcome::Owned));
     }
-    let connected = server.ask(&["INFO", "clients"]).unwrap();
+    let connected = server.command(&["INFO", "clients"]).unwrap();
     // Four of the client, and the one that asks.
     assert!(connected.contains("connected_clients:5\r\n"), "{connected}");
 }
@@ -179,7 +179,7 @@ async fn a_cluster_of_which_a_node_was_away_is_found_again() {
     assert!(values.iter().all(Option::is_some));
 
     for node in 0..3 {
-        cluster.node(node).kill9();
+        cluster.node(node).kill();
     }
     until("the loss shows", async || kv.get("a").await.is_err()).await;
     for node in 0..3 {

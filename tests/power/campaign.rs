@@ -13,7 +13,7 @@ use crate::machine::Machine;
 use crate::random::Random;
 use crate::recovered::{FILLING, Known};
 use crate::{image, recovered};
-use support::load::{Load, Plan, Sent};
+use support::load::{Load, LoadOptions, Sent};
 use support::scratch;
 
 /// Lives of one disk. Then another begins with an empty one: the log and the time to check it grow with each.
@@ -137,7 +137,7 @@ impl<'a> Campaign<'a> {
         machine.await_ready()?;
         self.counts.checked += recovered::ask(&machine.address(), &self.sent, ASKED_IN_MACHINE)?;
         let heard = Arc::new(Mutex::new(Vec::new()));
-        let mut plan = Plan::new(machine.address());
+        let mut plan = LoadOptions::new(machine.address());
         (plan.prefix, plan.filling) = (format!("cut{}-", self.counts.cuts), FILLING);
         let (disk, to) = (machine.disk(), Arc::clone(&heard));
         // The answer is older than the instant.

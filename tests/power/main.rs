@@ -45,10 +45,12 @@ const SEED: &str = "FOREBAY_POWER_SEED";
 fn every_202_survives_power_cuts_on_a_real_kernel() {
     let name = "every_202_survives_power_cuts_on_a_real_kernel";
     let Some(kit) = services::available(name, "a virtual machine", Kit::find()) else { return };
-    let planted = daemon::planted();
+    let planted = daemon::expected_fault();
     // Nobody listens there: what is accepted stays in the log, and a cut has much to lose.
     let mut guest = guest("127.0.0.1:1");
-    guest.environment.extend(planted.iter().map(|fault| (daemon::PLANT.to_owned(), fault.clone())));
+    guest
+        .environment
+        .extend(planted.iter().map(|fault| (daemon::FAILPOINT_VARIABLE.to_owned(), fault.clone())));
     let (seed, mut counts) = (seed(), Counts::default());
     let cuts = setting(CUTS).unwrap_or(DEFAULT_CUTS);
     let wrong = cut_power(&kit, &guest, seed, cuts, &mut counts, &mut |_| {});
@@ -81,7 +83,7 @@ fn every_202_is_in_kafka_after_power_cuts() {
             admin.get("/admin/backlog").is_ok_and(|answer| answer.json()["backlog"] == 0)
         });
         sent.append(&mut campaign.sent().clone());
-        println!("{}", support::verdict::check(&sent, &read_all(&bootstrap, "orders.v1")));
+        println!("{}", support::delivery_check::check(&sent, &read_all(&bootstrap, "orders.v1")));
     };
     cut_power(&kit, &guest, seed, cuts, &mut counts, drained)
         .unwrap_or_else(|wrong| panic!("{SEED}={seed}, power cut {}: {wrong}", counts.cuts));

@@ -41,7 +41,7 @@ pub fn check(binary: &Path, image: &[u8], known: Known<'_>) -> Result<usize, Str
     forebay.ready_or_ended()?;
     let acknowledged = ask(&forebay.address(), known.owed, usize::MAX)?;
     // An orderly stop takes a second with a broker that is away, and would hide what the start left open.
-    forebay.kill9();
+    forebay.kill();
     read(&log, known).map_err(|wrong| format!("{wrong}\n{}", forebay.log()))?;
     Ok(acknowledged)
 }

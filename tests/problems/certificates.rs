@@ -2,7 +2,7 @@
 
 use support::clock::Clock;
 use support::process::Forebay;
-use support::tls::{Identity, Place, replace};
+use support::tls::{CertificateFiles, Identity, replace};
 use support::{daemon, scratch};
 
 use super::list::{await_end, await_problem, entries, is_everywhere, text};
@@ -10,8 +10,8 @@ use super::list::{await_end, await_problem, entries, is_everywhere, text};
 /// Of a certificate that is valid for 48 hours: in the last third of that.
 const NEAR_THE_END_S: i64 = 40 * 3_600;
 
-fn with(forebay: Forebay, identity: &Identity) -> (Forebay, Place) {
-    let place = Place::with(forebay.dir(), identity);
+fn with(forebay: Forebay, identity: &Identity) -> (Forebay, CertificateFiles) {
+    let place = CertificateFiles::with(forebay.dir(), identity);
     let forebay = forebay
         .set("server.tls_cert_file", place.cert.display().to_string())
         .set("server.tls_key_file", place.key.display().to_string());
@@ -25,7 +25,7 @@ fn a_certificate_near_its_end_is_told_until_it_is_renewed() {
     let Some(identity) = Identity::make(test) else { return };
     let home = scratch::dir("clock");
     let (forebay, _) = with(daemon::under_test(), &identity);
-    let (mut forebay, clock) = Clock::give(forebay, home.path());
+    let (mut forebay, clock) = Clock::install(forebay, home.path());
     forebay.start();
     assert!(entries(&forebay, "certificate_expiring").is_empty(), "two days are left");
     clock.set(NEAR_THE_END_S);

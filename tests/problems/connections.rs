@@ -185,7 +185,7 @@ fn the_state_of_migrations_is_told_and_not_changed() {
     let Some(server) = services::own_postgres("the_state_of_migrations_is_told_and_not_changed") else {
         return;
     };
-    let url = server.fresh();
+    let url = server.create_database();
     let ask = || asked(daemon::under_test().set("database.url", url.as_str()));
     let database = |report: &Value| {
         let checks = report["checks"].as_array().unwrap();
@@ -214,7 +214,7 @@ fn a_redis_that_answers_is_told_from_a_replica_that_only_reads() {
     let (code, report) = ask();
     assert_eq!(code, Some(0), "{report:#}");
     is(&report, "redis", &redis.url(), "ok", &["can be written"]);
-    redis.ask(&["REPLICAOF", "127.0.0.1", "9"]).unwrap();
+    redis.command(&["REPLICAOF", "127.0.0.1", "9"]).unwrap();
     let (code, report) = ask();
     assert_eq!(code, Some(1), "{report:#}");
     is(&report, "redis", &redis.url(), "failed", &["[redis]"]);

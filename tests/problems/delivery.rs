@@ -1,6 +1,6 @@
 //! Records that are not delivered, and why.
 
-use support::daemon::{LONG, backlog, figure, forebay, kind};
+use support::daemon::{LONG, backlog, backlog_value, forebay, kind};
 use support::kafka::ClusterOptions;
 use support::process::Forebay;
 use support::{services, wait};
@@ -67,5 +67,5 @@ fn thresholds_of_backlog_and_age_are_problems_while_they_are_passed() {
     let document = backlog(&forebay);
     assert_eq!(document["problems"][0]["code"], "backlog_full", "the most important first: {document}");
     assert!(text(&document, "last_error").contains("Connection refused"), "{document}");
-    assert!(figure(&forebay, "backlog") > 3);
+    assert!(backlog_value(&forebay, "backlog") > 3);
 }

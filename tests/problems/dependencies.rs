@@ -99,7 +99,7 @@ fn a_stopped_redis_is_unavailable_until_it_is_back() {
     wait::until_true("it was looked at", LONG, || {
         forebay.http().get("/readyz").unwrap().json()["dependencies"]["markers"] == "ok"
     });
-    redis.kill9();
+    redis.kill();
     let entry = await_problem(&forebay, "redis_unavailable");
     assert!(text(&entry, "last_error").contains("connection"), "{entry}");
     is_everywhere(&forebay, &entry);
@@ -114,7 +114,7 @@ fn a_killed_database_is_unavailable_until_it_is_back() {
     let Some(server) = services::own_postgres("a_killed_database_is_unavailable_until_it_is_back") else {
         return;
     };
-    let url = server.fresh();
+    let url = server.create_database();
     migrated(&url, &[]);
     let mut forebay =
         daemon::under_test().set("database.url", url).set("users.on_database_failure", "accept");

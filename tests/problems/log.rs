@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use forebay::control;
 use forebay::control::{Answer, Request};
-use support::daemon::{LONG, await_drained, figure, forebay, kind, metric};
+use support::daemon::{LONG, await_drained, backlog_value, forebay, kind, metric};
 use support::disk::SmallDisk;
 use support::process::Forebay;
 use support::scratch::copy;
@@ -45,7 +45,7 @@ fn a_damaged_record_is_told_over_restarts_until_it_is_dropped() {
     forebay.start();
     (1..=5).for_each(|n| assert_eq!(post(&forebay, &format!("mark-{n}")), 202));
     assert!(entries(&forebay, "log_damaged").is_empty());
-    forebay.kill9();
+    forebay.kill();
     damage(&forebay, "mark-3");
     forebay.start();
     let damaged = wait::until("the damage is told with its place", LONG, || {
@@ -53,7 +53,7 @@ fn a_damaged_record_is_told_over_restarts_until_it_is_dropped() {
     });
     assert!(text(&damaged, "last_error").contains(".wal"), "{damaged}");
     is_everywhere(&forebay, &damaged);
-    assert_eq!(figure(&forebay, "backlog"), 4, "the others wait for Kafka");
+    assert_eq!(backlog_value(&forebay, "backlog"), 4, "the others wait for Kafka");
     // One record, after a start that read nothing but the list of what died.
     forebay.restart();
     let again = wait::until("the damage is told again", LONG, || {
@@ -134,7 +134,7 @@ fn a_failed_flush_is_told_before_the_end_and_after_the_next_start() {
     assert!(told[0].contains("\"level\":\"ERROR\"") && told[0].contains("Input/output error"), "{told:?}");
     fs::remove_file(home.path().join("flag")).unwrap();
     forebay.start();
-    assert!(figure(&forebay, "backlog") >= accepted as u64, "what was accepted is there");
+    assert!(backlog_value(&forebay, "backlog") >= accepted as u64, "what was accepted is there");
     assert!(entries(&forebay, "log_poisoned").is_empty(), "the start decided what the log holds");
     let at = metric(&forebay, LAST_FAILURE);
     let now = forebay::units::Timestamp::now().0 as f64 / 1e3;
@@ -164,7 +164,7 @@ fn an_older_copy_of_a_log_is_told_until_somebody_decides() {
     copy(&original.wal_dir(), &restored.wal_dir());
     assert_eq!(post(&original, "second"), 202);
     await_drained(&original);
-    original.kill9();
+    original.kill();
     restored.start();
     let told = await_problem(&restored, "log_restored");
     assert!(text(&told, "last_error").contains("on_restored_log says what to do"), "{told}");

@@ -97,7 +97,9 @@ fn dead_letters_stay_visible_until_they_are_dropped() {
     let origin = format!("control socket, uid {uid}, pid {}", std::process::id());
     assert!(line(&forebay, "operator.dead_letter_requeued").contains(&origin), "{}", forebay.log());
     // It dies again, under its new number.
-    support::wait::until_true("it is dead again", daemon::LONG, || daemon::figure(&forebay, "dead") == 1);
+    support::wait::until_true("it is dead again", daemon::LONG, || {
+        daemon::backlog_value(&forebay, "dead") == 1
+    });
     let drop = Request::Drop { lsns: vec![forebay::wal::Lsn(2)] };
     assert!(matches!(control::ask(&forebay.wal_dir(), &drop), Ok(Answer::Done(_))));
     support::wait::until_true("none is left", daemon::LONG, || entries(&forebay, "dead_letters").is_empty());

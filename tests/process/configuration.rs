@@ -18,7 +18,7 @@ fn forebay() -> Forebay {
 fn unset() -> Forebay {
     let mut forebay = forebay();
     for key in ["server.listen", "server.admin_listen", "wal.dir"] {
-        forebay.forget(key);
+        forebay.unset(key);
     }
     forebay
 }

@@ -127,15 +127,15 @@ fn the_backlog_by_topic_is_right_at_once_and_after_a_restart() {
     post(&forebay, "bill", 3);
     assert_eq!(topics(&forebay), [("(before start)", 0), ("bills", 3), ("orders", 5)].map(owned).into());
 
-    forebay.kill9();
+    forebay.kill();
     forebay.start();
     assert_eq!(topics(&forebay), [("(before start)", 0), ("bills", 3), ("orders", 5)].map(owned).into());
     post(&forebay, "order", 1);
     assert_eq!(topics(&forebay), [("(before start)", 0), ("bills", 3), ("orders", 6)].map(owned).into());
 
     // Embedded, the same log is delivered, and every topic falls to 0.
-    forebay.kill9();
-    forebay.forget("kafka.brokers");
+    forebay.kill();
+    forebay.unset("kafka.brokers");
     forebay.start();
     wait::until_true("nothing waits", LONG, || topics(&forebay).values().all(|records| *records == 0));
     let sent = series(&scrape(&forebay)).get(r#"forebay_drain_sent_total{topic="orders"}"#).copied();

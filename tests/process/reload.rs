@@ -86,7 +86,7 @@ fn a_mistake_changes_nothing() {
     let said = hang_up(&mut forebay);
     assert!(said.contains("config.reload_failed") && said.contains("[wal] segment_size"), "{said}");
 
-    forebay.forget("wal.segment_size");
+    forebay.unset("wal.segment_size");
     forebay.write_config();
     fs::write(forebay.dir().join("schema.json"), "{").unwrap();
     let said = hang_up(&mut forebay);

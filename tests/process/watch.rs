@@ -138,7 +138,7 @@ fn json_is_a_line_a_look_over_a_restart_until_the_daemon_stops() {
     assert!(grown["seconds_to_empty"].is_null(), "it grows: {grown}");
     // Between two looks, so that it finds the new life and not the time between.
     signal(&child, Signal::STOP);
-    forebay.kill9();
+    forebay.kill();
     forebay.start();
     signal(&child, Signal::CONT);
     let other = |look: &Value| look["started_at"] != first["started_at"];

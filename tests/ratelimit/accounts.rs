@@ -48,7 +48,7 @@ async fn each_daemon_counts_failures_for_itself_while_redis_is_away_and_those_of
     let server = place.start();
     let daemon = Daemon::on(&server.url(), &Config::default());
     assert_eq!(fail(&daemon, "ada", FAILURES / 2).await, vec![true; 10]);
-    server.kill9();
+    server.kill();
     for _ in 0..5 {
         daemon.limits.password_attempt("ada", client(0)).await.unwrap().give_back().await;
     }

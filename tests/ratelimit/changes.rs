@@ -9,7 +9,7 @@ use forebay::units::Span;
 
 use super::stage::{DAY, Daemon, LONG, accepted, client, document, forebay, post, until, writes};
 use support::process::Forebay;
-use support::proxy::{Link, Proxy};
+use support::proxy::{LinkState, Proxy};
 use support::{services, wait};
 
 const WRITE: &str = "/admin/ratelimit/write";
@@ -53,10 +53,12 @@ fn a_change_at_one_daemon_holds_at_the_other_and_after_a_restart() {
     second.restart();
     wait::until_true("it is off after a restart", LONG, || shown(second) == document(false, 5, "1day"));
     // A Redis that was restarted empty: the daemons have not forgotten.
-    server.kill9();
+    server.kill();
     server.restart();
     let key = ["EXISTS", "forebay:ratelimit:write"];
-    wait::until_true("it is shared again", LONG, || server.ask(&key).is_ok_and(|answer| answer == ":1\r\n"));
+    wait::until_true("it is shared again", LONG, || {
+        server.command(&key).is_ok_and(|answer| answer == ":1\r\n")
+    });
     first.restart();
     wait::until_true("it is off after that too", LONG, || shown(first) == document(false, 5, "1day"));
 }
@@ -70,7 +72,7 @@ fn a_change_that_redis_does_not_take_holds_here_and_is_shared_when_it_can_be() {
     let [first, second] = &mut daemons;
     change(first, &document(true, 20, "1day"));
     wait::until_true("it is shared", LONG, || shown(second) == document(true, 20, "1day"));
-    server.kill9();
+    server.kill();
     let answer = first.admin_http().put(WRITE, &document(true, 3, "1day")).unwrap();
     assert_eq!(
         (answer.status, &answer.json()["code"]),
@@ -195,7 +197,7 @@ async fn changes_are_known_through_a_lost_connection_and_the_last_one_holds() {
     let far = Daemon::with(&format!("redis://{}", proxy.address()), false, &writes(10, DAY), timeout);
     near.limits.change(AdjustableLimiter::Write, setting(11)).await.unwrap();
     until("it is known", async || far.limits.setting(AdjustableLimiter::Write) == setting(11)).await;
-    proxy.set(Link::CUT);
+    proxy.set(LinkState::CUT);
     near.limits.change(AdjustableLimiter::Write, setting(12)).await.unwrap();
     assert_eq!(far.limits.change(AdjustableLimiter::Login, setting(13)).await, Err(NotShared));
     proxy.reset();
@@ -204,7 +206,7 @@ async fn changes_are_known_through_a_lost_connection_and_the_last_one_holds() {
         .await;
     until("the far one's too", async || near.limits.setting(AdjustableLimiter::Login) == setting(13)).await;
     // Both changed one limit, one of them without the other's knowledge: the last change wins at both.
-    proxy.set(Link::CUT);
+    proxy.set(LinkState::CUT);
     near.limits.change(AdjustableLimiter::Write, setting(20)).await.unwrap();
     assert_eq!(far.limits.change(AdjustableLimiter::Write, setting(21)).await, Err(NotShared));
     proxy.reset();

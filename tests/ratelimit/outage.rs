@@ -6,7 +6,7 @@ use super::stage::{DAY, Daemon, LONG, accepted, client, forebay, post, until, wr
 use support::daemon::metric;
 use support::poll::at_once;
 use support::process::Forebay;
-use support::proxy::{Link, Proxy};
+use support::proxy::{LinkState, Proxy};
 use support::{services, wait};
 
 const FALLBACK: &str = "forebay_ratelimit_fallback";
@@ -20,7 +20,7 @@ fn without_redis_each_daemon_limits_by_itself_and_with_it_they_count_together_ag
     let mut clients = [daemons[0].http(), daemons[1].http()];
     assert_eq!(accepted(&mut clients[0], 5), 5);
     assert_eq!(metric(&daemons[0], FALLBACK), 0.0);
-    server.kill9();
+    server.kill();
     // What a daemon granted before, it remembers; of the other one it knows nothing.
     assert_eq!(accepted(&mut clients[0], 30), 15);
     assert_eq!(accepted(&mut clients[1], 30), 20);
@@ -47,7 +47,7 @@ fn no_request_fails_while_redis_hangs() {
     daemon.start();
     let mut http = daemon.http();
     assert_eq!(accepted(&mut http, 10), 10);
-    proxy.set(Link::CUT);
+    proxy.set(LinkState::CUT);
     assert_eq!(accepted(&mut http, 110), 90, "and the 111th is refused, not failed");
     assert_eq!(metric(&daemon, FALLBACK), 1.0);
     proxy.heal();
@@ -64,7 +64,7 @@ async fn a_redis_that_hangs_costs_few_one_time_out_and_all_others_nothing() {
     proxy.forward_to(&server.address());
     let daemon = Daemon::with(&format!("redis://{}", proxy.address()), false, &writes(1_000, DAY), TIMEOUT);
     assert!(daemon.writes(client(0)).await);
-    proxy.set(Link::CUT);
+    proxy.set(LinkState::CUT);
     // Many at once, of one client and of many: each waits for one call at most, whoever else is waiting.
     let waiting: Vec<_> = (0..100).map(|n| daemon.limits.write(None, client(n % 10))).collect();
     for decided in futures(waiting).await {

@@ -90,7 +90,7 @@ async fn a_cluster_of_three_masters_counts_too() {
         assert_eq!(used_up(&daemons, client(number)).await, 20, "client {number}");
     }
     assert!(daemons.iter().all(|daemon| !daemon.is_alone()));
-    let nodes = (0..3).filter(|node| cluster.node(*node).ask(&["DBSIZE"]).unwrap() != ":0\r\n").count();
+    let nodes = (0..3).filter(|node| cluster.node(*node).command(&["DBSIZE"]).unwrap() != ":0\r\n").count();
     assert_eq!(nodes, 3);
 }
 
@@ -102,14 +102,14 @@ async fn keys_hold_nobodys_address_or_name_and_end() {
     assert!(daemon.writes(client(1)).await);
     assert!(daemon.limits.write(Some("ada"), client(1)).await.is_ok());
     drop(daemon.limits.password_attempt("grace", client(1)).await.unwrap());
-    let keys = server.ask(&["EVAL", "return table.concat(redis.call('KEYS', '*'), ' ')", "0"]).unwrap();
+    let keys = server.command(&["EVAL", "return table.concat(redis.call('KEYS', '*'), ' ')", "0"]).unwrap();
     assert_eq!(keys.matches("forebay:ratelimit:").count(), 4, "{keys}");
     for secret in ["10.0.0.1", "ada", "grace"] {
         assert!(!keys.contains(secret), "{keys}");
     }
     let endless = "local n = 0 for _, k in ipairs(redis.call('KEYS', '*')) do \
                    if redis.call('PTTL', k) < 0 then n = n + 1 end end return n";
-    assert_eq!(server.ask(&["EVAL", endless, "0"]).unwrap(), ":0\r\n");
+    assert_eq!(server.command(&["EVAL", endless, "0"]).unwrap(), ":0\r\n");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -80,7 +80,7 @@ impl Daemon {
     pub fn kill(&mut self) {
         self.tend();
         self.shared.crashes.fetch_add(1, Ordering::SeqCst);
-        self.forebay.kill9();
+        self.forebay.kill();
         self.shared.crashes.fetch_add(1, Ordering::SeqCst);
     }
 

@@ -36,7 +36,7 @@ impl Options {
             // Small enough to be typed again.
             seed: variable("SEED").unwrap_or(now.as_micros() as u64 % 1_000_000_000),
             rate: variable("RATE").unwrap_or(500),
-            planted: daemon::planted(),
+            planted: daemon::expected_fault(),
             report: variable("REPORT"),
         }
     }

@@ -48,7 +48,7 @@ pub fn build(jars: &Jars, options: &Options) -> Parts {
     let dir = make(dir);
     let brokers: Vec<&str> = proxies.iter().map(Proxy::address).collect();
     let forebay = settings(options, &brokers.join(","), &home.path().join("disk/wal"));
-    let (forebay, clock) = Clock::give(forebay, home.path());
+    let (forebay, clock) = Clock::install(forebay, home.path());
     let shared = Arc::new(Shared::new(options.seed, forebay.address()));
     let daemon = Daemon::new(forebay, &shared);
     Parts { shared, daemon, clock, proxies, cluster, disk, dir, home }

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::login::party;
 use super::people;
 use support::anonymous;
-use support::anonymous::Probe;
+use support::anonymous::AnonymousRequest;
 use support::http::Client;
 use support::process::Forebay;
 
@@ -24,7 +24,7 @@ fn no_public_route_costs_an_anonymous_client_more_than_its_share() {
         .set("users.check_timeout", "10s");
     forebay.start();
     let http = &mut forebay.http();
-    let (name, password) = anonymous::KNOWN;
+    let (name, password) = anonymous::EXISTING_USER;
     let known =
         json!({"name": name, "email": "known@example.org", "phone": "+491700000000", "password": password});
     people::expect(&people::register_and_wait(http, &known), 201, "");
@@ -64,8 +64,8 @@ fn every_public_route_is_looked_at() {
 }
 
 /// The size of an answer.
-fn answer(probe: &Probe, http: &mut Client, number: u64) -> usize {
-    let answer = people::patiently(|| probe.ask(http, number).expect("an answer"));
+fn answer(probe: &AnonymousRequest, http: &mut Client, number: u64) -> usize {
+    let answer = people::patiently(|| probe.send(http, number).expect("an answer"));
     assert!(answer.status < 500, "{:?}, {}: {}", probe.route, probe.what, answer.text());
     answer.body.len()
 }

@@ -57,7 +57,7 @@ fn deferred_hashing_acknowledges_a_burst_that_is_not_hashed_yet() {
     for answer in burst(&forebay, 0..BURST, CLIENTS, register) {
         expect(&answer, 202, "");
     }
-    let unhashed = daemon::figure(&forebay, "backlog");
+    let unhashed = daemon::backlog_value(&forebay, "backlog");
     assert!(unhashed > BURST as u64 / 2, "{unhashed} of {BURST} wait to be hashed");
 }
 

@@ -75,7 +75,7 @@ fn a_killed_node_refuses_those_whose_markers_it_had_and_nobody_else() {
         (1..40).map(somebody).partition(|somebody| is_concerned(&cluster, somebody));
     assert!(concerned.len() > 10 && others.len() > 5, "{} {}", concerned.len(), others.len());
 
-    cluster.node(GONE).kill9();
+    cluster.node(GONE).kill();
     let http = &mut forebay.http();
     for (number, somebody) in concerned.iter().enumerate() {
         let refused = register_once(http, somebody);

@@ -11,7 +11,7 @@ use support::{sql, wait};
 /// Users of whom something is put off.
 fn put_off(forebay: &Forebay) -> i64 {
     let file = forebay.wal_dir().parent().unwrap().join("forebay.sqlite");
-    sql::complete(async move {
+    sql::block_on(async move {
         let options = sqlx::sqlite::SqliteConnectOptions::new().filename(file).read_only(true);
         let mut connection = options.connect().await.unwrap();
         let count = sqlx::query_scalar("SELECT COUNT(*) FROM user_extras").fetch_one(&mut connection);

@@ -80,7 +80,7 @@ fn what_was_acknowledged_is_applied_after_a_kill() {
         expect(&accepted, 202, "");
         locations.push(accepted.header("location").unwrap().to_owned());
     }
-    forebay.kill9();
+    forebay.kill();
     forebay.start();
     let http = &mut forebay.http();
     for (number, location) in locations.iter().enumerate() {

@@ -6,7 +6,7 @@ use sqlx::{AssertSqlSafe, Connection};
 use super::people::{embedded, expect, patiently, register_and_wait, somebody};
 use support::daemon::LONG;
 use support::process::Forebay;
-use support::sql::complete;
+use support::sql::block_on;
 use support::{daemon, services, wait};
 
 const NICKNAME: &str = "Zoë 李 🦀";
@@ -14,7 +14,7 @@ const NICKNAME: &str = "Zoë 李 🦀";
 /// Runs a statement where `url` leads.
 fn sql(url: &str, statement: &str) {
     let statement = AssertSqlSafe(statement);
-    complete(async {
+    block_on(async {
         match url.starts_with("mysql") {
             true => {
                 let mut connection = sqlx::MySqlConnection::connect(url).await.unwrap();
@@ -54,7 +54,7 @@ fn a_postgres_database_that_is_not_utf_8_is_refused_by_migrate() {
         refused(&other, encoding, "ENCODING 'UTF8'");
         let tables =
             "SELECT 1 / (SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = 'public')::int";
-        let untouched = complete(async {
+        let untouched = block_on(async {
             let mut connection = sqlx::PgConnection::connect(&other).await.unwrap();
             sqlx::raw_sql(tables).execute(&mut connection).await.is_err()
         });

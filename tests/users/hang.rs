@@ -9,7 +9,7 @@ use super::stage::{Sql, Stage};
 use support::daemon::LONG;
 use support::http::{Client, Response};
 use support::process::Forebay;
-use support::proxy::{Link, Proxy};
+use support::proxy::{LinkState, Proxy};
 use support::{daemon, wait};
 
 /// Of Redis and of the database.
@@ -88,7 +88,7 @@ impl Counter {
     /// The whole story: the server hangs, requests find out, most of them do not ask it, and it comes back.
     fn hang(&self, dependency: &str, proxy: &Proxy, expected: &Expected) {
         self.passes(dependency);
-        proxy.set(Link::DEAF);
+        proxy.set(LinkState::NO_RESPONSES);
         // Each request has an end, or its client ends the test.
         wait::until_true(&format!("{dependency} is not asked any more"), LONG, || {
             self.ask(2 * CLIENTS);
@@ -177,7 +177,7 @@ fn a_kafka_that_hangs_costs_no_request_anything() {
     let counter = Counter::new(stage.whole(), 1);
     counter.passes("database");
     expect(&register_and_wait(&mut counter.forebay.http(), &somebody(0)), 201, "");
-    for link in [Link::DEAF, Link::CUT] {
+    for link in [LinkState::NO_RESPONSES, LinkState::CUT] {
         stage.front().kafka.set(link);
         // An answer that waited for Kafka would never come: it is deaf, and nothing here has a time-out.
         for answer in counter.ask(MANY).iter().filter(|answer| !answer.is(&WELL)) {

@@ -71,7 +71,7 @@ impl House {
     /// The parts of the marker of a name: log, claim, digest, id.
     fn marker(&self, name: &str) -> Option<Vec<String>> {
         // Not GET, which a test may forbid.
-        let answer = self.redis.ask(&["GETRANGE", &format!("user:pending:{name}"), "0", "-1"]).ok()?;
+        let answer = self.redis.command(&["GETRANGE", &format!("user:pending:{name}"), "0", "-1"]).ok()?;
         let value = answer.lines().nth(1).filter(|value| !value.is_empty())?;
         Some(value.split(':').map(str::to_owned).collect())
     }
@@ -81,7 +81,7 @@ impl House {
         let (url, (release, released), (locked, is_locked)) =
             (self.url.clone(), mpsc::channel(), mpsc::channel());
         let thread = thread::spawn(move || {
-            sql::complete(async move {
+            sql::block_on(async move {
                 let mut connection = PgConnection::connect(&url).await.expect("a connection");
                 let lock = "BEGIN; LOCK TABLE users IN ACCESS EXCLUSIVE MODE";
                 sqlx::raw_sql(lock).execute(&mut connection).await.expect(lock);
@@ -96,7 +96,7 @@ impl House {
 
     fn sql(&self, statement: &'static str) {
         let url = self.url.clone();
-        sql::complete(async move {
+        sql::block_on(async move {
             let mut connection = PgConnection::connect(&url).await.expect("a connection");
             sqlx::raw_sql(statement).execute(&mut connection).await.expect(statement);
         });
@@ -104,12 +104,13 @@ impl House {
 
     /// Lets its clients use a command, or not any more.
     fn allow(&self, rule: &str) {
-        let set = self.redis.ask(&["ACL", "SETUSER", "default", rule]);
+        let set = self.redis.command(&["ACL", "SETUSER", "default", rule]);
         assert_eq!(set.unwrap().trim(), "+OK");
     }
 
     fn set_marker(&self, key: &str, parts: &[&str]) {
-        let set = self.redis.ask(&["SET", &format!("user:pending:{key}"), &parts.join(":"), "PX", "600000"]);
+        let set =
+            self.redis.command(&["SET", &format!("user:pending:{key}"), &parts.join(":"), "PX", "600000"]);
         assert_eq!(set.unwrap().trim(), "+OK");
     }
 }
@@ -132,7 +133,7 @@ fn a_marker_that_no_command_stands_behind_is_taken_over_by_its_own_log() {
     for key in ["user-2", "email:user-2@example.org", "phone:+491700000002"] {
         house.set_marker(key, &[&log, nothing, nothing, "-"]);
     }
-    forebay.kill9();
+    forebay.kill();
     forebay.start();
     let second = expect(&register(&mut forebay.http(), &somebody(2)), 202, "");
     let marker = house.marker("user-2").unwrap();
@@ -148,7 +149,7 @@ fn a_command_that_was_accepted_keeps_its_marker_over_a_crash() {
     let parts = house.marker("user-1").unwrap();
     // As after a crash before the id came into the marker: only the claim leads to the command.
     house.set_marker("user-1", &[&parts[0], &parts[1], &parts[2], "-"]);
-    forebay.kill9();
+    forebay.kill();
     forebay.start();
     let again = register(&mut forebay.http(), &somebody(1));
     assert_eq!(id(&expect(&again, 202, "")), id(&first));
@@ -172,7 +173,7 @@ fn another_daemons_marker_is_believed_while_that_daemon_lives() {
         other[field] = somebody(1)[field].clone();
         assert_eq!(expect(&register(&mut two.http(), &other), 409, "taken")["field"], field);
     }
-    one.kill9();
+    one.kill();
     // Its sign of life ends, and the database knows no such user.
     let taken_over = wait::until("the marker is taken over", LONG, || {
         let answer = register(&mut two.http(), &somebody(1));
@@ -277,7 +278,7 @@ fn what_a_crash_left_behind_blocks_no_other_daemon_once_its_own_runs_again() {
     house.set_marker("user-1", &[&parts[0], &parts[1], &parts[2], "-"]);
     let claim = sibling(&parts[1]);
     house.set_marker("user-2", &[&parts[0], &claim, &"cd".repeat(16), "-"]);
-    one.kill9();
+    one.kill();
     one.start();
     wait::until_true("the name is free again", LONG, || {
         let answer = register_once(&mut two.http(), &somebody(2));
@@ -381,7 +382,7 @@ fn a_redis_that_forgot_everything_is_told_again() {
     let Some(house) = House::new("a_redis_that_forgot_everything_is_told_again") else { return };
     let (one, two) = (house.daemon(), house.daemon());
     let first = expect(&register(&mut one.http(), &somebody(1)), 202, "");
-    house.redis.kill9();
+    house.redis.kill();
     expect(&register_once(&mut one.http(), &somebody(2)), 503, "markers_unavailable");
     house.redis.restart();
     wait::until_true("the marker is there again", LONG, || house.marker("user-1").is_some());
@@ -402,11 +403,11 @@ fn without_markers_or_database_the_settings_decide() {
         forebay
     };
     let without_redis = lenient(house.on_parts(daemon::forebay(&house.nobody.address())));
-    house.redis.kill9();
+    house.redis.kill();
     let refused = register_once(&mut strict.http(), &somebody(1));
     expect(&refused, 503, "markers_unavailable");
     assert!(refused.header("retry-after").is_some());
-    assert_eq!(daemon::figure(&strict, "backlog"), 0, "nothing is logged");
+    assert_eq!(daemon::backlog_value(&strict, "backlog"), 0, "nothing is logged");
     expect(&register(&mut without_redis.http(), &somebody(1)), 202, "");
     house.redis.restart();
 

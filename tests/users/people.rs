@@ -75,7 +75,7 @@ pub fn on_lent_broker() -> Forebay {
         .set("kafka.brokers", bootstrap)
         .set("users.enabled", true)
         .set("consumer.enabled", true)
-        .beside(lender)
+        .with_companion(lender)
 }
 
 /// Ends the test unless the answer has this status and, for a refusal, this code.

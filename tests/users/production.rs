@@ -11,7 +11,7 @@ use support::daemon::{LONG, await_drained, migrated, under_test};
 use support::http::Response;
 use support::kafka::{CLIENT_PASSWORD, CLIENT_USER, ClusterOptions};
 use support::process::Forebay;
-use support::tls::{Identity, Place};
+use support::tls::{CertificateFiles, Identity};
 use support::{admin::Admin, consume, services, tls};
 use tokio_rustls::rustls::ALL_VERSIONS;
 
@@ -33,7 +33,7 @@ fn turned_on(text: &str) -> String {
 
 /// The files that it names, made as it says.
 fn files(dir: &Path, identity: &Identity) {
-    let Place { cert, .. } = Place::with(dir, identity);
+    let CertificateFiles { cert, .. } = CertificateFiles::with(dir, identity);
     fs::rename(cert, dir.join("tls-chain.pem")).unwrap();
     let random = "0123456789abcdef".repeat(4);
     for (name, text) in [
@@ -96,7 +96,7 @@ fn the_production_file_with_everything_turned_on_serves() {
     let without_second_password: Vec<_> =
         text.lines().filter(|line| !line.contains("database.password")).collect();
     for key in ["server.listen", "wal.dir", "server.admin_listen"] {
-        forebay.forget(key);
+        forebay.unset(key);
     }
     let admin_address = forebay.admin_address();
     forebay = forebay

@@ -11,8 +11,8 @@ use forebay::{db, kv, users};
 use tokio::runtime::Runtime;
 
 use support::daemon::LONG;
-use support::gate::Gate;
 use support::proxy::Proxy;
+use support::statement_gate::StatementGate;
 use support::{scratch, services, wait};
 
 const ENTRY: &str = "user:profile:ada";
@@ -21,7 +21,7 @@ const ENTRY: &str = "user:profile:ada";
 struct Place {
     runtime: Runtime,
     db: Database,
-    gate: Gate,
+    gate: StatementGate,
 }
 
 impl Place {
@@ -43,7 +43,7 @@ impl Place {
             batch.commit().await.unwrap();
             db
         });
-        let mut gate = Gate::new(&url);
+        let mut gate = StatementGate::new(&url);
         gate.sql(
             "ALTER TABLE users RENAME TO stored_users; \
              CREATE VIEW users AS SELECT * FROM stored_users WHERE pass_gate()",
@@ -140,11 +140,11 @@ fn a_deleted_user_does_not_come_back_into_the_shared_cache() {
     place.changed(&consumer);
     // However late it comes.
     wait::until_true("nothing is known of the user", LONG, || {
-        redis.ask(&["EXISTS", ENTRY]).is_ok_and(|answer| answer == ":0\r\n")
+        redis.command(&["EXISTS", ENTRY]).is_ok_and(|answer| answer == ":0\r\n")
     });
     place.gate.open();
     assert!(place.runtime.block_on(loading).unwrap().unwrap().is_some(), "it was read before the deletion");
-    assert_eq!(redis.ask(&["EXISTS", ENTRY]).unwrap(), ":0\r\n");
+    assert_eq!(redis.command(&["EXISTS", ENTRY]).unwrap(), ":0\r\n");
     assert_eq!(place.nickname(&other), None);
 }
 
@@ -155,7 +155,7 @@ fn what_is_read_without_a_change_is_shared_and_entries_of_earlier_versions_are_r
     let redis = redis.start();
     let kv = store(&redis.url());
     assert_eq!(place.nickname(&place.profiles(&kv)).as_deref(), Some("old"));
-    let written = redis.ask(&["GET", ENTRY]).unwrap();
+    let written = redis.command(&["GET", ENTRY]).unwrap();
     assert!(written.contains(r#"{"name":"ada","#), "{written}");
     // From there, not from the database.
     place.gate.sql(RENAMED);
@@ -164,7 +164,7 @@ fn what_is_read_without_a_change_is_shared_and_entries_of_earlier_versions_are_r
     place.changed(&place.profiles(&kv));
     assert_eq!(place.nickname(&place.profiles(&kv)).as_deref(), Some("new"));
     // A lease of somebody who died holds nobody.
-    assert_eq!(redis.ask(&["SET", ENTRY, "lease:0123456789abcdef0123456789abcdef"]).unwrap(), "+OK\r\n");
+    assert_eq!(redis.command(&["SET", ENTRY, "lease:0123456789abcdef0123456789abcdef"]).unwrap(), "+OK\r\n");
     assert_eq!(place.nickname(&place.profiles(&kv)).as_deref(), Some("new"));
 }
 
@@ -179,7 +179,7 @@ fn a_change_that_redis_did_not_take_is_told_when_it_is_back() {
     let mut heard = store(&redis.url()).subscribe(users::CHANNEL);
     assert_eq!(place.next(&mut heard), SubscriptionEvent::MessagesMissed, "it listens");
     assert_eq!(place.nickname(&profiles).as_deref(), Some("old"));
-    redis.kill9();
+    redis.kill();
     place.gate.sql(RENAMED);
     place.changed(&profiles);
     assert_eq!(place.nickname(&profiles).as_deref(), Some("new"), "this process has forgotten the old one");
@@ -187,10 +187,10 @@ fn a_change_that_redis_did_not_take_is_told_when_it_is_back() {
     proxy.refuse();
     redis.restart();
     assert_eq!(place.next(&mut heard), SubscriptionEvent::MessagesMissed, "it listens again");
-    assert_eq!(redis.ask(&["SET", ENTRY, "null"]).unwrap(), "+OK\r\n");
+    assert_eq!(redis.command(&["SET", ENTRY, "null"]).unwrap(), "+OK\r\n");
     proxy.heal();
     assert_eq!(place.next(&mut heard), SubscriptionEvent::Message("ada".to_owned()));
-    assert_eq!(redis.ask(&["EXISTS", ENTRY]).unwrap(), ":0\r\n");
+    assert_eq!(redis.command(&["EXISTS", ENTRY]).unwrap(), ":0\r\n");
 }
 
 #[test]
@@ -207,13 +207,13 @@ fn no_entry_of_before_a_notice_to_all_users_is_read_from_redis() {
     let many: Vec<_> = (0..50_001).map(|number| format!("user{number}")).collect();
     place.runtime.block_on(one.changed(&many));
     wait::until_true("the notice is noted", LONG, || {
-        redis.ask(&["EXISTS", "user:profile:*"]).is_ok_and(|answer| answer == ":1\r\n")
+        redis.command(&["EXISTS", "user:profile:*"]).is_ok_and(|answer| answer == ":1\r\n")
     });
     let is_new = |profiles: &Profiles| place.nickname(profiles).as_deref() == Some("new");
     wait::until_true("a daemon that listens reads the change", LONG, || is_new(&listening));
     let _task = place.runtime.block_on(async { late.listen() });
     wait::until_true("a daemon that starts after it reads the change", LONG, || is_new(&late));
-    assert!(redis.ask(&["GET", ENTRY]).unwrap().contains(r#""old""#), "the entry is still there");
+    assert!(redis.command(&["GET", ENTRY]).unwrap().contains(r#""old""#), "the entry is still there");
 }
 
 impl Place {

@@ -35,13 +35,13 @@ fn outages_cost_patience_and_nothing_else(test: &str, sql: Sql) {
     forebay.start();
     let crowd = Crowd::start(MANY, &[forebay.address()]);
     crowd.await_answered(MANY / 8);
-    stage.redis.kill9();
+    stage.redis.kill();
     stage.redis.restart();
     crowd.await_answered(MANY / 4);
     stage.sql.kill();
     stage.sql.start();
     crowd.await_answered(MANY * 3 / 8);
-    forebay.kill9();
+    forebay.kill();
     forebay.start();
     crowd.await_answered(MANY / 2);
     stage.kafka.broker(1).kill();
@@ -79,10 +79,10 @@ fn daemons_and_consumers_share(test: &str, sql: Sql) {
     });
     let crowd = Crowd::start(SOME, &[one.address(), other.address()]);
     crowd.await_answered(SOME / 4);
-    first.kill9();
+    first.kill();
     for eighth in 3..=6 {
         crowd.await_answered(SOME * eighth / 8);
-        other.kill9();
+        other.kill();
         other.start();
     }
     first.start();
@@ -126,7 +126,7 @@ fn a_change_at_one_daemon_leaves_the_cache_of_another() {
         wait::until_true("who waited sees it", LONG, || shows(here, nickname));
         wait::until_true("the other daemon shows it", LONG, || shows(there, nickname));
         // A connection that was lost may have missed something: nothing is believed any more.
-        stage.redis.kill9();
+        stage.redis.kill();
         stage.redis.restart();
     }
     expect(&write(here, "DELETE", "/v1/users/user-1", ""), 200, "");

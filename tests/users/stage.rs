@@ -9,7 +9,7 @@ use support::pgbouncer::PgBouncer;
 use support::process::Forebay;
 use support::proxy::Proxy;
 use support::redis::Redis;
-use support::services::KafkaPlace;
+use support::services::KafkaPermit;
 use support::sql::SqlServer;
 use support::{daemon, services, wait};
 
@@ -30,7 +30,7 @@ pub struct Stage {
     database: String,
     front: Option<Front>,
     pooler: Option<PgBouncer>,
-    _place: KafkaPlace,
+    _place: KafkaPermit,
 }
 
 /// What stands between daemons and the servers, and can be broken.
@@ -90,7 +90,7 @@ impl Stage {
         for topic in ["user.commands.v1", "user.retry.v1", "user.dead.v1"] {
             admin.create_topic(topic, PARTITIONS, 1, &[]);
         }
-        let database = sql.fresh();
+        let database = sql.create_database();
         let stage = Stage { database, sql, redis, kafka, front, pooler: None, _place: place };
         stage.forward();
         stage.migrate();
@@ -119,14 +119,14 @@ impl Stage {
     /// Compares everything, and waits until no marker is left.
     pub fn check(&self, outcome: &Outcome, forebay: &Forebay) {
         outcome.check(&mut forebay.http());
-        let none = || self.redis.ask(&["KEYS", MARKERS]).is_ok_and(|keys| keys.trim() == "*0");
+        let none = || self.redis.command(&["KEYS", MARKERS]).is_ok_and(|keys| keys.trim() == "*0");
         let gone = wait::poll(KEPT, || none().then_some(()));
         assert!(gone.is_some(), "markers are left: {:#?}\n{}", self.markers(), forebay.log());
     }
 
     /// Each marker: its key, its value, and the milliseconds it has left.
     fn markers(&self) -> Vec<String> {
-        let ask = |words: &[&str]| self.redis.ask(words).unwrap_or_else(|error| error.to_string());
+        let ask = |words: &[&str]| self.redis.command(words).unwrap_or_else(|error| error.to_string());
         let one = |key: &str| format!("{key}: {} {}", ask(&["GET", key]), ask(&["PTTL", key]));
         let keys = ask(&["KEYS", MARKERS]);
         keys.lines()

@@ -8,7 +8,7 @@ use serde_json::Value;
 use support::admin::Admin;
 use support::daemon::LONG;
 use support::process::Forebay;
-use support::tls::{Identity, Place};
+use support::tls::{CertificateFiles, Identity};
 use support::{daemon, wait};
 
 use crate::tool::{number, run};
@@ -78,7 +78,7 @@ fn users_log_in_again_when_their_tokens_expire() {
         .set("users.password_cost", 4)
         .set("auth.mode", "jwt")
         .set("auth.access_ttl", "1s")
-        .beside(lender);
+        .with_companion(lender);
     let keys = forebay.dir().join("jwt.keys");
     fs::write(&keys, "c2lnbnMgZXZlcnkgdG9rZW4gb2YgdGhlIHRlc3RzIGhlcmU=").unwrap();
     fs::set_permissions(&keys, fs::Permissions::from_mode(0o600)).unwrap();
@@ -100,7 +100,7 @@ fn users_log_in_again_when_their_tokens_expire() {
 fn https_is_verified_against_the_file_of_certificates() {
     let Some(identity) = Identity::make("https") else { return };
     let mut forebay = daemon::under_test();
-    let place = Place::with(forebay.dir(), &identity);
+    let place = CertificateFiles::with(forebay.dir(), &identity);
     forebay.configure("server.tls_cert_file", place.cert.display().to_string());
     forebay.configure("server.tls_key_file", place.key.display().to_string());
     forebay.start();

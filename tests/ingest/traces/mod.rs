@@ -216,7 +216,7 @@ fn a_record_from_before_a_restart_is_sent_within_its_trace() {
     let answer = forebay.http().request("POST", ORDERS, &headers, order("a").as_bytes()).unwrap();
     assert_eq!(answer.status, 202, "{}", answer.text());
     whole(&collector, TRACE, &OF_ORDER[..3]);
-    forebay.kill9();
+    forebay.kill();
     forebay.configure("kafka.brokers", "embedded");
     forebay.start();
     await_sent(&mut forebay.http(), &id(&answer));

@@ -9,7 +9,7 @@ use super::Schedule;
 use crate::rng::Rng;
 use crate::shared::Shared;
 use support::kafka::{Broker, Kafka};
-use support::proxy::{Link, Proxy};
+use support::proxy::{LinkState, Proxy};
 
 #[derive(Clone, Copy, Debug)]
 pub enum Fault {
@@ -112,10 +112,10 @@ impl KafkaFaults<'_> {
                 thread::sleep(time);
                 self.each(Broker::thaw);
             }
-            Fault::CutOne => break_for(only, Link::CUT, time),
-            Fault::CutAll => break_for(all, Link::CUT, time),
-            Fault::DeafOne => break_for(only, Link::DEAF, time),
-            Fault::DeafAll => break_for(all, Link::DEAF, time),
+            Fault::CutOne => break_for(only, LinkState::CUT, time),
+            Fault::CutAll => break_for(all, LinkState::CUT, time),
+            Fault::DeafOne => break_for(only, LinkState::NO_RESPONSES, time),
+            Fault::DeafAll => break_for(all, LinkState::NO_RESPONSES, time),
             Fault::SlowOne => break_for(only, slow(rng), time),
             Fault::SlowAll => break_for(all, slow(rng), time),
             Fault::RefuseOne => refuse_for(only, time),
@@ -130,7 +130,7 @@ impl KafkaFaults<'_> {
     }
 }
 
-fn break_for(proxies: &[Proxy], link: Link, time: Duration) {
+fn break_for(proxies: &[Proxy], link: LinkState, time: Duration) {
     proxies.iter().for_each(|proxy| proxy.set(link));
     thread::sleep(time);
     proxies.iter().for_each(Proxy::heal);
@@ -142,8 +142,8 @@ fn refuse_for(proxies: &[Proxy], time: Duration) {
     proxies.iter().for_each(Proxy::heal);
 }
 
-fn slow(rng: &mut Rng) -> Link {
-    Link::slow(rng.millis(20, 400), 64 << 10)
+fn slow(rng: &mut Rng) -> LinkState {
+    LinkState::slow(rng.millis(20, 400), 64 << 10)
 }
 
 fn often(time: Duration, rng: &mut Rng, act: impl Fn()) {

@@ -39,13 +39,13 @@ const APART: [&str; 23] = [
 ];
 
 /// A user that exists, with this password.
-pub const KNOWN: (&str, &str) = ("known", "correct horse known");
+pub const EXISTING_USER: (&str, &str) = ("known", "correct horse known");
 
 /// The one request of them that is done.
 pub const NEW_USER: &str = "a new user";
 
 /// A request, made anew each time.
-pub struct Probe {
+pub struct AnonymousRequest {
     /// As in the table of routes.
     pub route: (&'static str, &'static str),
     /// What makes it expensive.
@@ -61,9 +61,9 @@ struct Request {
     body: String,
 }
 
-impl Probe {
+impl AnonymousRequest {
     /// Asks; `number` makes one request differ from the others.
-    pub fn ask(&self, http: &mut Client, number: u64) -> io::Result<Response> {
+    pub fn send(&self, http: &mut Client, number: u64) -> io::Result<Response> {
         let request = (self.request)(number);
         let mut headers = vec![("Content-Type", "application/json")];
         headers.extend(request.headers.iter().map(|(name, value)| (*name, value.as_str())));
@@ -72,9 +72,14 @@ impl Probe {
 }
 
 /// A daemon that asks for tokens: all its routes, each in its expensive forms.
-pub fn probes() -> Vec<Probe> {
-    let probe = |method, path, what, request| Probe { route: (method, path), what, statements: 0, request };
-    let asks = |probe: Probe, statements| Probe { statements, ..probe };
+pub fn probes() -> Vec<AnonymousRequest> {
+    let probe = |method, path, what, request| AnonymousRequest {
+        route: (method, path),
+        what,
+        statements: 0,
+        request,
+    };
+    let asks = |probe: AnonymousRequest, statements| AnonymousRequest { statements, ..probe };
     vec![
         probe("POST", "/v1/commands/{kind}", "64 KiB, no token", |_| {
             to("/v1/commands/order", filled(64 << 10))
@@ -114,7 +119,7 @@ pub fn probes() -> Vec<Probe> {
         ),
         asks(
             probe("POST", "/login", "a wrong password", |number| {
-                to("/login", credentials(KNOWN.0, &format!("wrong horse {number}")))
+                to("/login", credentials(EXISTING_USER.0, &format!("wrong horse {number}")))
             }),
             1,
         ),
@@ -174,7 +179,7 @@ fn somebody(number: u64) -> String {
 }
 
 fn taken() -> String {
-    json!({"name": KNOWN.0, "email": "other@example.org", "phone": "+491700000001", "password": "correct horse other"}).to_string()
+    json!({"name": EXISTING_USER.0, "email": "other@example.org", "phone": "+491700000001", "password": "correct horse other"}).to_string()
 }
 
 fn filled(bytes: usize) -> String {

@@ -17,7 +17,7 @@ pub struct Clock {
 
 impl Clock {
     /// Gives `forebay` a clock of its own; its files are put into `dir`.
-    pub fn give(forebay: Forebay, dir: &Path) -> (Forebay, Clock) {
+    pub fn install(forebay: Forebay, dir: &Path) -> (Forebay, Clock) {
         let (library, path) = (dir.join("clock.so"), dir.join("clock"));
         let mut compiler = Command::new("cc");
         compiler.args(["-O2", "-shared", "-fPIC", "-Wall", "-Wextra", "-Werror", "-o"]).arg(&library);

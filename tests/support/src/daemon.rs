@@ -24,18 +24,18 @@ fn this_build() -> PathBuf {
 }
 
 /// The fault to be planted in that other build: then something has to be found.
-pub fn planted() -> Option<String> {
+pub fn expected_fault() -> Option<String> {
     env::var("FOREBAY_TEST_PLANTED").ok()
 }
 
 /// What plants it, in the daemon's environment.
-pub const PLANT: &str = "FOREBAY_PLANTED_FAULT";
+pub const FAILPOINT_VARIABLE: &str = "FOREBAY_PLANTED_FAULT";
 
 /// The daemon under test, as it comes.
 pub fn under_test() -> Forebay {
     let forebay = Forebay::new(binary());
-    match planted() {
-        Some(fault) => forebay.env(PLANT, &fault),
+    match expected_fault() {
+        Some(fault) => forebay.env(FAILPOINT_VARIABLE, &fault),
         None => forebay,
     }
 }
@@ -76,7 +76,7 @@ pub fn backlog(forebay: &Forebay) -> Value {
 }
 
 /// One number of it.
-pub fn figure(forebay: &Forebay, name: &str) -> u64 {
+pub fn backlog_value(forebay: &Forebay, name: &str) -> u64 {
     let document = backlog(forebay);
     document[name].as_u64().unwrap_or_else(|| panic!("no number {name} in {document}"))
 }
@@ -95,7 +95,7 @@ pub fn metric_if_any(forebay: &Forebay, name: &str) -> Option<f64> {
 
 /// Waits until nothing is left to deliver.
 pub fn await_drained(forebay: &Forebay) {
-    let drained = wait::poll(LONG, || (figure(forebay, "backlog") == 0).then_some(()));
+    let drained = wait::poll(LONG, || (backlog_value(forebay, "backlog") == 0).then_some(()));
     assert!(drained.is_some(), "not drained: {}\n{}", backlog(forebay), forebay.log());
 }
 

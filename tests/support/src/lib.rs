@@ -11,10 +11,10 @@
 //! - [`redis`]: a server or a cluster;
 //! - [`admin`], [`produce`], [`consume`]: topics, and what is in them; [`http`]: requests, also such as no client
 //!   would send; [`tls`]: the same over TLS;
-//! - [`gate`]: a place in a PostgreSQL where statements wait for the test;
+//! - [`statement_gate`]: a place in a PostgreSQL where statements wait for the test;
 //! - [`proxy`]: a connection that a test can break; [`disk`]: a small file system of its own;
 //!   [`clock`]: a wall clock of the daemon's own; [`output`]: where output fits badly;
-//! - [`daemon`]: what tests ask of the daemon, in one word each; [`load`]: clients that remember every answer; [`verdict`]: what is in Kafka
+//! - [`daemon`]: what tests ask of the daemon, in one word each; [`load`]: clients that remember every answer; [`delivery_check`]: what is in Kafka
 //!   held against those answers.
 
 // A failed step of a test's own preparation has nobody to report to: it says what it was and ends the test.
@@ -26,8 +26,8 @@ pub mod child;
 pub mod clock;
 pub mod consume;
 pub mod daemon;
+pub mod delivery_check;
 pub mod disk;
-pub mod gate;
 pub mod http;
 pub mod kafka;
 pub mod load;
@@ -44,6 +44,6 @@ pub mod redis;
 pub mod scratch;
 pub mod services;
 pub mod sql;
+pub mod statement_gate;
 pub mod tls;
-pub mod verdict;
 pub mod wait;

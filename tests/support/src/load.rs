@@ -24,7 +24,7 @@ pub struct Load {
 
 /// How to send.
 #[derive(Clone)]
-pub struct Plan {
+pub struct LoadOptions {
     pub address: String,
     pub kind: &'static str,
     pub clients: u64,
@@ -36,17 +36,17 @@ pub struct Plan {
     pub heard: Option<Arc<Heard>>,
 }
 
-/// See [`Plan::heard`].
+/// See [`LoadOptions::heard`].
 pub type Heard = dyn Fn(&str, usize) + Send + Sync;
 
-impl Plan {
+impl LoadOptions {
     pub fn new(address: String) -> Self {
         Self { address, kind: "order.create", clients: 8, filling: 100, prefix: "k".to_owned(), heard: None }
     }
 }
 
 impl Load {
-    pub fn start(plan: &Plan) -> Self {
+    pub fn start(plan: &LoadOptions) -> Self {
         let load = Self {
             stop: Arc::default(),
             accepted: Arc::default(),
@@ -56,7 +56,7 @@ impl Load {
         load.with_clients(plan)
     }
 
-    fn with_clients(mut self, plan: &Plan) -> Self {
+    fn with_clients(mut self, plan: &LoadOptions) -> Self {
         for client in 0..plan.clients {
             let (plan, stop) = (plan.clone(), Arc::clone(&self.stop));
             let (accepted, sent) = (Arc::clone(&self.accepted), Arc::clone(&self.sent));
@@ -101,7 +101,7 @@ impl Load {
     }
 }
 
-fn send(http: &mut Client, plan: &Plan, key: String, accepted: &AtomicU64, sent: &Mutex<Sent>) {
+fn send(http: &mut Client, plan: &LoadOptions, key: String, accepted: &AtomicU64, sent: &Mutex<Sent>) {
     let number = {
         let mut sent = sent.lock().unwrap();
         let of_key = sent.entry(key.clone()).or_default();

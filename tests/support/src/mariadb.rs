@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use super::child::Child;
 use super::ports::Port;
-use super::sql::{PASSWORD, SqlServer, USER, complete};
+use super::sql::{PASSWORD, SqlServer, USER, block_on};
 use super::{scratch, sql, wait};
 
 /// It takes one to three seconds, and a repair after a kill some more.
@@ -110,7 +110,7 @@ impl SqlServer for MariaDb {
     }
 
     fn sql(&self, database: &str, statements: &str) {
-        complete(async {
+        block_on(async {
             let mut connection = MySqlConnection::connect(&self.url(database)).await.expect("a connection");
             sqlx::raw_sql(AssertSqlSafe(statements)).execute(&mut connection).await.expect(statements);
         });
@@ -125,7 +125,7 @@ impl SqlServer for MariaDb {
         wait::until_true("MariaDB answers", READY_WITHIN, || {
             let ended = self.running(|child| child.ended().map(|status| (status, child.log_tail())));
             assert!(ended.is_none(), "MariaDB ended: {ended:?}");
-            complete(async { MySqlConnection::connect(&self.url("mysql")).await.is_ok() })
+            block_on(async { MySqlConnection::connect(&self.url("mysql")).await.is_ok() })
         });
     }
 

@@ -40,7 +40,7 @@ impl PgBouncer {
     /// Before the server at this address. It pools transactions; further `settings` are lines of its configuration.
     pub fn start(server: &str, settings: &[&str]) -> Result<PgBouncer, String> {
         let (program, port, dir) = (program()?, Port::free(), scratch::dir("pgbouncer"));
-        postgres::hand_over(dir.path())?;
+        postgres::give_to_service_user(dir.path())?;
         let (accounts, file) = (dir.path().join("accounts"), dir.path().join("pgbouncer.ini"));
         write_readable(&accounts, &format!("\"{USER}\" \"{PASSWORD}\"\n"));
         let (host, server_port) = server.rsplit_once(':').expect("host:port");
@@ -54,7 +54,7 @@ impl PgBouncer {
             writeln!(text, "{setting}").expect("a string takes everything");
         }
         write_readable(&file, &text);
-        let mut command = postgres::as_its_user(&program);
+        let mut command = postgres::as_service_user(&program);
         command.arg(&file);
         let mut child = Child::spawn("pgbouncer", &command, &dir.path().join("log"));
         wait::until_true("PgBouncer listens", READY_WITHIN, || {

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use super::child::Child;
 use super::ports::Port;
-use super::sql::{PASSWORD, SqlServer, USER, complete};
+use super::sql::{PASSWORD, SqlServer, USER, block_on};
 use super::{scratch, sql, wait};
 
 const READY_WITHIN: Duration = Duration::from_secs(60);
@@ -49,7 +49,7 @@ impl Postgres {
     pub fn new() -> Result<Postgres, String> {
         let programs = programs()?;
         let dir = scratch::dir("postgres");
-        hand_over(dir.path())?;
+        give_to_service_user(dir.path())?;
         let server = Postgres { child: Mutex::new(None), programs, port: Port::free(), dir };
         let password = server.dir.path().join("password");
         fs::write(&password, PASSWORD).expect("the password file");
@@ -82,7 +82,7 @@ impl Postgres {
 
     /// One of its programs.
     fn command(&self, program: &str) -> Command {
-        as_its_user(&self.programs.join(program))
+        as_service_user(&self.programs.join(program))
     }
 
     fn child(&self) -> MutexGuard<'_, Option<Child>> {
@@ -100,7 +100,7 @@ impl SqlServer for Postgres {
     }
 
     fn sql(&self, database: &str, statements: &str) {
-        complete(async {
+        block_on(async {
             let mut connection = PgConnection::connect(&self.url(database)).await.expect("a connection");
             sqlx::raw_sql(AssertSqlSafe(statements)).execute(&mut connection).await.expect(statements);
         });
@@ -120,7 +120,7 @@ impl SqlServer for Postgres {
         wait::until_true("PostgreSQL answers", READY_WITHIN, || {
             let ended = self.running(|child| child.ended().map(|status| (status, child.log_tail())));
             assert!(ended.is_none(), "PostgreSQL ended: {ended:?}");
-            complete(async { PgConnection::connect(&self.url("postgres")).await.is_ok() })
+            block_on(async { PgConnection::connect(&self.url("postgres")).await.is_ok() })
         });
     }
 
@@ -158,7 +158,7 @@ impl SqlServer for Postgres {
 
 /// A program as a user it takes, and ended by the kernel when the test process is: changing the user takes back what
 /// `Child` asks for in that respect.
-pub fn as_its_user(program: &Path) -> Command {
+pub fn as_service_user(program: &Path) -> Command {
     if !sql::is_root() {
         return Command::new(program);
     }
@@ -169,7 +169,7 @@ pub fn as_its_user(program: &Path) -> Command {
 }
 
 /// PostgreSQL refuses to run as root; with root the directory becomes the `postgres` user's, who has to get there.
-pub fn hand_over(dir: &Path) -> Result<(), String> {
+pub fn give_to_service_user(dir: &Path) -> Result<(), String> {
     if !sql::is_root() {
         return Ok(());
     }

@@ -89,7 +89,7 @@ impl Forebay {
     }
 
     /// Lets another daemon live as long as this one.
-    pub fn beside(mut self, other: Forebay) -> Forebay {
+    pub fn with_companion(mut self, other: Forebay) -> Forebay {
         self.beside.push(other);
         self
     }
@@ -115,7 +115,7 @@ impl Forebay {
     }
 
     /// Takes a setting away again.
-    pub fn forget(&mut self, key: &str) {
+    pub fn unset(&mut self, key: &str) {
         self.settings.remove(key);
     }
 
@@ -179,7 +179,7 @@ impl Forebay {
     }
 
     /// Kills it (SIGKILL).
-    pub fn kill9(&mut self) {
+    pub fn kill(&mut self) {
         self.running().kill();
         self.child = None;
     }

@@ -39,22 +39,22 @@ pub enum Flow {
     /// Each chunk (16 KiB or less) waits this long, and no more pass in a second.
     Slow { delay: Duration, bytes_per_second: usize },
     /// They wait until this changes.
-    Held,
+    Blocked,
 }
 
 /// Both directions, for old and new connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Link {
+pub struct LinkState {
     pub to_server: Flow,
     pub to_client: Flow,
 }
 
-impl Link {
+impl LinkState {
     pub const OPEN: Self = Self { to_server: Flow::Open, to_client: Flow::Open };
     /// A cut cable: connections stay open, new ones are never answered.
-    pub const CUT: Self = Self { to_server: Flow::Held, to_client: Flow::Held };
+    pub const CUT: Self = Self { to_server: Flow::Blocked, to_client: Flow::Blocked };
     /// Requests arrive, answers do not: whoever asked cannot know what was done.
-    pub const DEAF: Self = Self { to_server: Flow::Open, to_client: Flow::Held };
+    pub const NO_RESPONSES: Self = Self { to_server: Flow::Open, to_client: Flow::Blocked };
 
     /// Both directions slow.
     pub fn slow(delay: Duration, bytes_per_second: usize) -> Self {
@@ -78,7 +78,7 @@ struct Shared {
 
 struct State {
     target: Option<String>,
-    link: Link,
+    link: LinkState,
     refusing: bool,
     stopped: bool,
     open: Vec<Arc<Pair>>,
@@ -97,7 +97,7 @@ impl Proxy {
         let port = Port::free();
         let address = port.address();
         let state =
-            State { target: None, link: Link::OPEN, refusing: false, stopped: false, open: Vec::new() };
+            State { target: None, link: LinkState::OPEN, refusing: false, stopped: false, open: Vec::new() };
         let shared = Arc::new(Shared {
             state: Mutex::new(state),
             changed: Condvar::new(),
@@ -123,7 +123,7 @@ impl Proxy {
     }
 
     /// Breaks or mends the link, for old connections and new ones.
-    pub fn set(&self, link: Link) {
+    pub fn set(&self, link: LinkState) {
         self.change(|state| state.link = link);
     }
 
@@ -135,7 +135,7 @@ impl Proxy {
 
     /// Everything passes again.
     pub fn heal(&self) {
-        self.change(|state| (state.link, state.refusing) = (Link::OPEN, false));
+        self.change(|state| (state.link, state.refusing) = (LinkState::OPEN, false));
     }
 
     /// Resets the connections there are. What was on its way is lost.
@@ -249,14 +249,14 @@ impl Shared {
         let waits = |state: &mut State| {
             !state.stopped
                 && !state.refusing
-                && (state.target.is_none() || state.link.to_server == Flow::Held)
+                && (state.target.is_none() || state.link.to_server == Flow::Blocked)
         };
         let state = self.changed.wait_while(state, waits).unwrap_or_else(PoisonError::into_inner);
         state.target.clone().filter(|_| !state.stopped && !state.refusing)
     }
 
     /// Carries one direction until an end closes, or the connection is to break.
-    fn pump(&self, pair: &Pair, mut from: &TcpStream, mut to: &TcpStream, side: impl Fn(&Link) -> Flow) {
+    fn pump(&self, pair: &Pair, mut from: &TcpStream, mut to: &TcpStream, side: impl Fn(&LinkState) -> Flow) {
         let mut chunk = vec![0; CHUNK];
         while self.may_pass(pair, &side) {
             match from.read(&mut chunk) {
@@ -287,7 +287,7 @@ impl Shared {
         pair: &Pair,
         mut chunk: &[u8],
         to: &mut &TcpStream,
-        side: &impl Fn(&Link) -> Flow,
+        side: &impl Fn(&LinkState) -> Flow,
     ) -> bool {
         // Before the branch, which would hold the lock to its end.
         let flow = side(&self.lock().link);
@@ -309,13 +309,13 @@ impl Shared {
     }
 
     /// Waits while this direction is held; false when the connection is to break.
-    fn may_pass(&self, pair: &Pair, side: &impl Fn(&Link) -> Flow) -> bool {
+    fn may_pass(&self, pair: &Pair, side: &impl Fn(&LinkState) -> Flow) -> bool {
         let mut state = self.lock();
         loop {
             if state.stopped || pair.broken.load(Ordering::Relaxed) {
                 return false;
             }
-            if side(&state.link) != Flow::Held {
+            if side(&state.link) != Flow::Blocked {
                 return true;
             }
             state = self.changed.wait_timeout(state, TURN).unwrap_or_else(PoisonError::into_inner).0;
@@ -326,7 +326,7 @@ impl Shared {
     fn sleep(&self, delay: Duration, pair: &Pair) {
         let state = self.lock();
         let waits = |state: &mut State| {
-            !state.stopped && !pair.broken.load(Ordering::Relaxed) && state.link != Link::OPEN
+            !state.stopped && !pair.broken.load(Ordering::Relaxed) && state.link != LinkState::OPEN
         };
         drop(self.changed.wait_timeout_while(state, delay, waits));
     }

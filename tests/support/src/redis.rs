@@ -68,7 +68,7 @@ impl Redis {
         let mut started = Child::spawn("redis", &server, &self.log_file());
         wait::until_true("redis answers", READY_WITHIN, || {
             assert!(started.ended().is_none(), "redis ended:\n{}", started.log_tail());
-            self.ask(&["PING"]).is_ok()
+            self.command(&["PING"]).is_ok()
         });
         *child = Some(started);
     }
@@ -90,7 +90,7 @@ impl Redis {
     }
 
     /// Kills it (SIGKILL).
-    pub fn kill9(&self) {
+    pub fn kill(&self) {
         self.running(Child::kill);
         *self.child() = None;
     }
@@ -106,7 +106,7 @@ impl Redis {
     }
 
     /// Sends one command over a connection of its own and returns the answer as it comes over the wire.
-    pub fn ask(&self, command: &[&str]) -> io::Result<String> {
+    pub fn command(&self, command: &[&str]) -> io::Result<String> {
         let mut stream = TcpStream::connect(self.address())?;
         stream.set_read_timeout(Some(ANSWER_WITHIN))?;
         let mut request = format!("*{}\r\n", command.len());
@@ -177,14 +177,14 @@ impl RedisCluster {
         for (number, node) in nodes.iter().enumerate() {
             let (first, last) = slots(number);
             let slots = ["CLUSTER", "ADDSLOTSRANGE", &first, &last];
-            assert_eq!(node.ask(&slots).unwrap(), "+OK\r\n");
+            assert_eq!(node.command(&slots).unwrap(), "+OK\r\n");
             let epoch = ["CLUSTER", "SET-CONFIG-EPOCH", &(number + 1).to_string()];
-            assert_eq!(node.ask(&epoch).unwrap(), "+OK\r\n");
+            assert_eq!(node.command(&epoch).unwrap(), "+OK\r\n");
         }
         for node in &nodes[1..] {
             let (port, bus) =
                 (node.port.number().to_string(), node.bus.as_ref().unwrap().number().to_string());
-            assert_eq!(nodes[0].ask(&["CLUSTER", "MEET", "127.0.0.1", &port, &bus]).unwrap(), "+OK\r\n");
+            assert_eq!(nodes[0].command(&["CLUSTER", "MEET", "127.0.0.1", &port, &bus]).unwrap(), "+OK\r\n");
         }
         let cluster = RedisCluster { nodes };
         cluster.await_ready();
@@ -195,7 +195,7 @@ impl RedisCluster {
     pub fn await_ready(&self) {
         for node in &self.nodes {
             wait::until_true("the cluster serves", READY_WITHIN, || {
-                let info = node.ask(&["CLUSTER", "INFO"]).unwrap_or_default();
+                let info = node.command(&["CLUSTER", "INFO"]).unwrap_or_default();
                 info.contains("cluster_state:ok") && info.contains("cluster_known_nodes:3")
             });
         }
@@ -208,14 +208,14 @@ impl RedisCluster {
 
     /// The number of the node that has a key. Asks node 0.
     pub fn node_of(&self, key: &str) -> usize {
-        let answer = self.nodes[0].ask(&["CLUSTER", "KEYSLOT", key]).expect("node 0 runs");
+        let answer = self.nodes[0].command(&["CLUSTER", "KEYSLOT", key]).expect("node 0 runs");
         answer.trim().trim_start_matches(':').parse::<usize>().expect("a slot") / SHARE
     }
 
     /// Gives the slots of one node to another, as a failover does. The first need not answer.
     pub fn take_over(&self, from: usize, to: usize) {
         let (first, last) = slots(from);
-        let ask = |command: &[&str]| self.nodes[to].ask(command).expect("the node runs");
+        let ask = |command: &[&str]| self.nodes[to].command(command).expect("the node runs");
         wait::until_true("the slots are taken over", READY_WITHIN, || {
             // They may be nobody's already.
             ask(&["CLUSTER", "DELSLOTSRANGE", &first, &last]);

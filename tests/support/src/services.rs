@@ -37,11 +37,11 @@ const MAX_CLUSTERS: usize = 4;
 
 /// Leave to run one cluster of one's own. Holds one of a few places until dropped, so bind it for the whole test and
 /// ask once per test: a test that asked twice could wait for itself.
-pub struct KafkaPlace {
+pub struct KafkaPermit {
     jars: Jars,
 }
 
-impl Deref for KafkaPlace {
+impl Deref for KafkaPermit {
     type Target = Jars;
 
     fn deref(&self) -> &Jars {
@@ -49,7 +49,7 @@ impl Deref for KafkaPlace {
     }
 }
 
-impl Drop for KafkaPlace {
+impl Drop for KafkaPermit {
     fn drop(&mut self) {
         *PLACES_TAKEN.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
         PLACE_LEFT.notify_one();
@@ -60,7 +60,7 @@ static PLACES_TAKEN: Mutex<usize> = Mutex::new(0);
 static PLACE_LEFT: Condvar = Condvar::new();
 
 /// For a test that controls its own brokers. `None`: leave the test out; that has been said.
-pub fn kafka(test: &str) -> Option<KafkaPlace> {
+pub fn kafka(test: &str) -> Option<KafkaPermit> {
     let jars = available(test, "Apache Kafka", jars())?;
     // As many clusters at a time as there are cores: each keeps about one busy while it starts.
     let cores = thread::available_parallelism().map_or(1, usize::from);
@@ -69,7 +69,7 @@ pub fn kafka(test: &str) -> Option<KafkaPlace> {
     let mut taken =
         PLACE_LEFT.wait_while(taken, |taken| *taken >= places).unwrap_or_else(PoisonError::into_inner);
     *taken += 1;
-    Some(KafkaPlace { jars })
+    Some(KafkaPermit { jars })
 }
 
 /// For a test that needs a broker and no control over it: the address of one that other tests use too, so its topics
@@ -101,14 +101,14 @@ fn has_openssl() -> Result<(), String> {
 }
 
 /// For a test that controls its own Redis. `None`: leave the test out; that has been said.
-pub fn redis(test: &str) -> Option<RedisPlace> {
-    available(test, "redis-server", redis::find()).map(|()| RedisPlace)
+pub fn redis(test: &str) -> Option<RedisStarter> {
+    available(test, "redis-server", redis::find()).map(|()| RedisStarter)
 }
 
 /// Leave to start Redis servers. They are small: any number at a time.
-pub struct RedisPlace;
+pub struct RedisStarter;
 
-impl RedisPlace {
+impl RedisStarter {
     /// One server.
     pub fn start(&self) -> Redis {
         Redis::start()
@@ -135,7 +135,7 @@ pub fn mariadb(test: &str) -> Option<String> {
     // Never dropped, like the shared broker.
     static SHARED: OnceLock<Result<MariaDb, String>> = OnceLock::new();
     let server = SHARED.get_or_init(MariaDb::new).as_ref().map_err(Clone::clone);
-    available(test, "MariaDB", server).map(SqlServer::fresh)
+    available(test, "MariaDB", server).map(SqlServer::create_database)
 }
 
 /// For a test that stops, kills or freezes its MariaDB, or fills it.
@@ -147,7 +147,7 @@ pub fn own_mariadb(test: &str) -> Option<MariaDb> {
 pub fn postgres(test: &str) -> Option<String> {
     static SHARED: OnceLock<Result<Postgres, String>> = OnceLock::new();
     let server = SHARED.get_or_init(Postgres::new).as_ref().map_err(Clone::clone);
-    available(test, "PostgreSQL", server).map(SqlServer::fresh)
+    available(test, "PostgreSQL", server).map(SqlServer::create_database)
 }
 
 /// For a test that reaches a PostgreSQL through a pooler: the URL of a new database on one that other tests use too, and

@@ -34,7 +34,7 @@ pub trait SqlServer: Send + Sync {
     fn thaw(&self);
 
     /// The URL of a new, empty database.
-    fn fresh(&self) -> String {
+    fn create_database(&self) -> String {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("test_{}", COUNT.fetch_add(1, Ordering::Relaxed));
         self.sql(self.first_database(), &format!("CREATE DATABASE {name}"));
@@ -43,7 +43,7 @@ pub trait SqlServer: Send + Sync {
 }
 
 /// Completes a future on a thread and a runtime of its own, so that it can be called from within a runtime.
-pub fn complete<T: Send>(future: impl Future<Output = T> + Send) -> T {
+pub fn block_on<T: Send>(future: impl Future<Output = T> + Send) -> T {
     thread::scope(|scope| {
         let run = || Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(future);
         scope.spawn(run).join().expect("the future completes")

@@ -29,13 +29,13 @@ pub struct Identity {
 }
 
 /// Where they lie for a daemon.
-pub struct Place {
+pub struct CertificateFiles {
     pub cert: PathBuf,
     pub key: PathBuf,
 }
 
 /// A connection after its handshake.
-pub struct Greeted {
+pub struct TlsConnection {
     pub connection: Connection,
     /// What the server showed.
     pub cert: CertificateDer<'static>,
@@ -60,10 +60,10 @@ impl Identity {
     }
 }
 
-impl Place {
+impl CertificateFiles {
     /// With this certificate and its key.
-    pub fn with(dir: &Path, identity: &Identity) -> Place {
-        let place = Place { cert: dir.join("tls-cert.pem"), key: dir.join("tls-key.pem") };
+    pub fn with(dir: &Path, identity: &Identity) -> CertificateFiles {
+        let place = CertificateFiles { cert: dir.join("tls-cert.pem"), key: dir.join("tls-key.pem") };
         replace(&place.cert, &identity.cert);
         replace(&place.key, &identity.key);
         place
@@ -84,7 +84,7 @@ pub fn connect(
     address: &str,
     known: &[&Identity],
     versions: &[&'static SupportedProtocolVersion],
-) -> io::Result<Greeted> {
+) -> io::Result<TlsConnection> {
     let mut roots = RootCertStore::empty();
     for identity in known {
         roots.add(identity.der()).expect("a certificate to trust");
@@ -102,5 +102,5 @@ pub fn connect(
     let cert = session.peer_certificates().and_then(|chain| chain.first()).expect("a certificate").clone();
     let alpn = session.alpn_protocol().map(<[u8]>::to_vec);
     let stream = StreamOwned::new(session, tcp.try_clone()?);
-    Ok(Greeted { connection: Connection::over(tcp, Box::new(stream)), cert: cert.into_owned(), alpn })
+    Ok(TlsConnection { connection: Connection::over(tcp, Box::new(stream)), cert: cert.into_owned(), alpn })
 }

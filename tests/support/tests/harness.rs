@@ -13,7 +13,7 @@ use support::child::Child;
 use support::disk::SmallDisk;
 use support::http::{Client, Connection};
 use support::ports::Port;
-use support::proxy::{Flow, Link, Proxy};
+use support::proxy::{Flow, LinkState, Proxy};
 use support::{scratch, wait};
 
 /// Above what a process needs to start or to end, on a busy machine too.
@@ -185,7 +185,7 @@ fn a_proxy_holds_what_a_cut_holds_and_passes_it_on_afterwards() {
     let (proxy, server, client, accepted) = connected();
     passes(&client, &accepted, b"there");
     passes(&accepted, &client, b"and back");
-    proxy.set(Link::CUT);
+    proxy.set(LinkState::CUT);
     (&client).write_all(b"held").unwrap();
     (&accepted).write_all(b"kept").unwrap();
     gets_nothing(&accepted);
@@ -206,7 +206,7 @@ fn a_proxy_holds_what_a_cut_holds_and_passes_it_on_afterwards() {
 #[test]
 fn a_deaf_link_delivers_requests_and_keeps_answers() {
     let (proxy, _server, client, accepted) = connected();
-    proxy.set(Link::DEAF);
+    proxy.set(LinkState::NO_RESPONSES);
     passes(&client, &accepted, b"request");
     (&accepted).write_all(b"answer").unwrap();
     gets_nothing(&client);
@@ -219,7 +219,7 @@ fn a_slow_link_takes_its_time() {
     let (proxy, _server, client, accepted) = connected();
     let delay = Duration::from_millis(100);
     let slow = Flow::Slow { delay, bytes_per_second: 1 << 20 };
-    proxy.set(Link { to_server: slow, to_client: Flow::Open });
+    proxy.set(LinkState { to_server: slow, to_client: Flow::Open });
     let begun = Instant::now();
     passes(&client, &accepted, &[7; 100_000]);
     // A tenth of a second for 100,000 bytes, and the delay of the first chunk at least.
@@ -254,7 +254,7 @@ fn a_proxy_refuses_resets_and_closes_half_of_a_connection() {
 #[test]
 fn a_proxy_that_goes_ends_its_connections() {
     let (proxy, _server, client, accepted) = connected();
-    proxy.set(Link::CUT);
+    proxy.set(LinkState::CUT);
     drop(proxy);
     for mut end in [&client, &accepted] {
         assert!(!matches!(end.read(&mut [0]), Ok(1..)), "an end");

@@ -82,7 +82,7 @@ fn who_is_logged_in_works_on_without_redis_and_without_the_database() {
         http.request("POST", "/v1/commands/order.create", &headers, order.as_bytes()).unwrap().status
     };
     assert_eq!(accepted(http, &tokens.access), 202);
-    stage.redis.kill9();
+    stage.redis.kill();
     stage.sql.kill();
     assert_eq!(accepted(http, &tokens.access), 202);
     assert_eq!(accepted(http, &unseen.access), 202, "accepted by its signature");
@@ -112,7 +112,7 @@ fn a_password_that_was_changed_lets_nobody_in_while_redis_is_away() {
         assert_eq!(get(http, &tokens.access, ME), 200);
         hits(&forebay, "credentials") >= 1.0 && hits(&forebay, "tokens") >= 1.0
     });
-    stage.redis.kill9();
+    stage.redis.kill();
     expect(&call(http, &tokens.access, "PUT", "/v1/users/user-1/password", CHANGE), 200, "");
     // The answer may come a moment before the process forgets. Without that it would remember for an hour.
     wait::until_true("the old password is forgotten", LONG, || {

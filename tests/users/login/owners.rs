@@ -117,7 +117,7 @@ fn a_key_of_the_former_owner_answers_nothing_to_the_next() {
     // Over a restart: the log says whose keys they are.
     let repeated = |http: &mut Client| keyed(http, &next.access, "k-1", "POST", ORDERS, ORDER);
     let before = status_path(&repeated(http));
-    forebay.kill9();
+    forebay.kill();
     forebay.start();
     let after = repeated(&mut forebay.http());
     assert_eq!((status_path(&after), after.header("idempotency-replayed")), (before, Some("true")));

@@ -34,17 +34,17 @@ const WAITING: &str = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'
      AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
 
 /// The gate, open at first, and a connection of its own. For threads that are none of a runtime's.
-pub struct Gate {
+pub struct StatementGate {
     runtime: Runtime,
     connection: PgConnection,
 }
 
-impl Gate {
+impl StatementGate {
     /// In the database of this URL.
-    pub fn new(url: &str) -> Gate {
+    pub fn new(url: &str) -> StatementGate {
         let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
         let connection = runtime.block_on(PgConnection::connect(url)).expect("a connection");
-        let mut gate = Gate { runtime, connection };
+        let mut gate = StatementGate { runtime, connection };
         gate.sql(SETUP);
         gate
     }
