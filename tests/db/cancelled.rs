@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::task::Poll;
 
-use crate::{Place, insert, user};
+use crate::{TestDatabase, insert, user};
 
 /// When a call is dropped, counted in its own steps: no clock, so that neither a fast nor a busy machine matters.
 #[derive(Clone, Copy, Debug)]
@@ -17,7 +17,7 @@ struct DropPoint {
 
 impl DropPoint {
     /// The result, or nothing if the call was dropped before it had one.
-    async fn of<T>(self, call: impl Future<Output = T>) -> Option<T> {
+    async fn run<T>(self, call: impl Future<Output = T>) -> Option<T> {
         let mut call = pin!(call);
         let mut polls = 0;
         poll_fn(|context| {
@@ -35,7 +35,7 @@ impl DropPoint {
 }
 
 /// Drivers leave an answer half read when their future is dropped, and the next question would get the rest of it.
-pub async fn a_call_that_is_dropped_half_way_leaves_no_answer_for_the_next(place: &Place) {
+pub async fn a_call_that_is_dropped_half_way_leaves_no_answer_for_the_next(place: &TestDatabase) {
     place.migrated().await;
     let database = place.with(|config| config.max_connections = 1).await;
     insert(&database, &[user("ada"), user("grace")]).await;
@@ -48,7 +48,7 @@ pub async fn a_call_that_is_dropped_half_way_leaves_no_answer_for_the_next(place
                 let found = database.user("ada").await.unwrap();
                 (found.unwrap().name, database.outcomes(&ids).await.unwrap().len())
             };
-            let found = when.of(call).await;
+            let found = when.run(call).await;
             dropped += usize::from(found.is_none());
             assert_eq!(database.user("grace").await.unwrap().unwrap().name, "grace", "after {when:?}");
             let batch = async {
@@ -56,7 +56,7 @@ pub async fn a_call_that_is_dropped_half_way_leaves_no_answer_for_the_next(place
                 batch.insert_users(&[user("linus")]).await.unwrap();
                 batch
             };
-            let batch = when.of(batch).await;
+            let batch = when.run(batch).await;
             let all_finished = found.is_some() && batch.is_some();
             drop(batch);
             assert_eq!(database.user("linus").await, Ok(None), "after {when:?}");

@@ -1,12 +1,12 @@
 //! Which character sets of MariaDB's columns keep every character.
 
-use crate::Place;
+use crate::TestDatabase;
 use support::services;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ascii_is_enough_only_where_a_migration_says_so() {
     let Some(url) = services::mariadb("ascii_is_enough_only_where_a_migration_says_so") else { return };
-    let place = Place::server(url);
+    let place = TestDatabase::server(url);
     let database = place.migrated().await;
     assert_eq!(database.wrong_encoding().await, Ok(None), "what the migrations made");
     place.sql("ALTER TABLE users MODIFY nickname VARCHAR(1024) CHARACTER SET ascii NULL").await;

@@ -2,7 +2,7 @@
 
 use forebay::db::{Database, DbError, UserRow};
 
-use crate::{Place, insert, strings, user};
+use crate::{TestDatabase, insert, strings, user};
 
 async fn put_off(database: &Database, name: &str, extras: &str) -> Result<(), DbError> {
     let mut batch = database.begin().await?;
@@ -14,7 +14,7 @@ async fn nickname(database: &Database, name: &str) -> Option<String> {
     database.user(name).await.unwrap().unwrap().nickname
 }
 
-pub async fn what_is_put_off_shows_at_once_and_is_merged_later(place: &Place) {
+pub async fn what_is_put_off_shows_at_once_and_is_merged_later(place: &TestDatabase) {
     let database = place.migrated().await;
     let grace = UserRow { nickname: Some("Amazing".into()), ..user("grace") };
     insert(&database, &[user("ada"), grace, user("linus")]).await;
@@ -38,7 +38,7 @@ pub async fn what_is_put_off_shows_at_once_and_is_merged_later(place: &Place) {
     assert_eq!(nickname(&database, "linus").await, None);
 }
 
-pub async fn a_later_update_or_deletion_settles_what_was_put_off(place: &Place) {
+pub async fn a_later_update_or_deletion_settles_what_was_put_off(place: &TestDatabase) {
     let database = place.migrated().await;
     insert(&database, &[user("ada"), user("grace")]).await;
     for name in ["ada", "grace"] {

@@ -2,7 +2,7 @@
 
 use forebay::db::{Database, DbError};
 
-use crate::{Place, outcome};
+use crate::{TestDatabase, outcome};
 use support::proxy::Proxy;
 use support::services;
 use support::sql::{PASSWORD, SqlServer};
@@ -29,12 +29,12 @@ async fn open_all(database: &Database) {
 /// read-only for connections that there are already, at once or soon.
 async fn fails_over(old: &str, new: &str, demote: impl FnOnce()) {
     for url in [old, new] {
-        Place::server(url.to_owned()).migrated().await;
+        TestDatabase::server(url.to_owned()).migrated().await;
     }
     let proxy = Proxy::start();
     let address = |url: &str| url.split_once('@').unwrap().1.split_once('/').unwrap().0.to_owned();
     proxy.forward_to(&address(old));
-    let behind = Place::server(old.replace(&address(old), proxy.address()));
+    let behind = TestDatabase::server(old.replace(&address(old), proxy.address()));
     let database = behind.with(|config| config.max_connections = CONNECTIONS).await;
     open_all(&database).await;
     assert_eq!(database.check_writes().await, Ok(()));
@@ -49,7 +49,7 @@ async fn fails_over(old: &str, new: &str, demote: impl FnOnce()) {
     };
     assert!(refused.is_transient() && refused.to_string().contains("takes no writes"), "{refused}");
     // Reads go on.
-    let direct = Place::server(old.to_owned()).database().await;
+    let direct = TestDatabase::server(old.to_owned()).database().await;
     assert_eq!(direct.ping().await, Ok(()));
     assert!(direct.check_writes().await.is_err(), "a health check that only reads notices nothing");
 
@@ -59,7 +59,7 @@ async fn fails_over(old: &str, new: &str, demote: impl FnOnce()) {
     for number in 0..CONNECTIONS {
         assert_eq!(write(&database, &format!("after-{number}")).await, Ok(()));
     }
-    let there = Place::server(new.to_owned()).database().await;
+    let there = TestDatabase::server(new.to_owned()).database().await;
     assert!(there.outcome("after-0").await.unwrap().is_some());
 }
 

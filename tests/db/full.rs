@@ -5,7 +5,7 @@ use std::process::Command;
 
 use forebay::db::DbError;
 
-use crate::{Place, outcome};
+use crate::{TestDatabase, outcome};
 use support::disk::SmallDisk;
 use support::sql::{SqlServer, is_root};
 use support::{scratch, services};
@@ -28,7 +28,7 @@ async fn a_postgres_whose_disk_is_full_refuses_for_the_moment_and_goes_on_with_r
     }
     server.sql(server.first_database(), &format!("CREATE TABLESPACE small LOCATION '{}'", space.display()));
     server.sql(server.first_database(), "CREATE DATABASE full_disk TABLESPACE small");
-    let place = Place::server(server.url("full_disk"));
+    let place = TestDatabase::server(server.url("full_disk"));
     place.migrated().await;
     let database = place.database().await;
     let write = async |id: String| {

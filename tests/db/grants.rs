@@ -5,15 +5,15 @@ use std::time::Duration;
 use forebay::db::{Retention, RetentionPass};
 use forebay::units::Timestamp;
 
-use crate::{Place, outcome};
+use crate::{TestDatabase, outcome};
 use support::daemon::LONG;
 use support::services;
 use support::sql::{PASSWORD, SqlServer};
 
 /// `owner`, `app`: the same database with the account that migrates, and with the daemon's.
 async fn rows_are_enough(owner: String, app: String) {
-    Place::server(owner).migrated().await;
-    let database = Place::server(app).database().await;
+    TestDatabase::server(owner).migrated().await;
+    let database = TestDatabase::server(app).database().await;
     assert_eq!(database.missing_requirement().await, Ok(None));
     assert_eq!(database.check_writes().await, Ok(()));
     let mut batch = database.begin().await.unwrap();

@@ -7,7 +7,7 @@ use forebay::db::{AuditRow, Database, Metrics, Retention, RetentionPass};
 use forebay::metrics::Registry;
 use forebay::units::Timestamp;
 
-use crate::{Place, audit, insert, outcome, strings, user, version};
+use crate::{TestDatabase, audit, insert, outcome, strings, user, version};
 
 /// More than any pass of a test takes.
 const LONG: Duration = Duration::from_secs(600);
@@ -45,7 +45,7 @@ async fn outcomes_left(database: &Database, ids: &[String]) -> HashSet<String> {
     database.outcomes(ids).await.unwrap().into_iter().map(|outcome| outcome.id).collect()
 }
 
-pub async fn one_pass_deletes_a_large_backlog_and_lets_others_write(place: &Place) {
+pub async fn one_pass_deletes_a_large_backlog_and_lets_others_write(place: &TestDatabase) {
     let database = place.migrated().await;
     let ids = ids(20_000);
     decide(&database, &ids).await;
@@ -75,7 +75,7 @@ pub async fn one_pass_deletes_a_large_backlog_and_lets_others_write(place: &Plac
     assert!(written > 0, "nobody could write");
 }
 
-pub async fn a_pass_whose_time_is_over_says_so_and_the_next_one_goes_on(place: &Place) {
+pub async fn a_pass_whose_time_is_over_says_so_and_the_next_one_goes_on(place: &TestDatabase) {
     let metrics = Metrics::register(&Registry::new().unwrap()).unwrap();
     place.migrated().await;
     let database = place.measured(&metrics).await;
@@ -105,7 +105,7 @@ pub async fn a_pass_whose_time_is_over_says_so_and_the_next_one_goes_on(place: &
     assert_eq!(database.delete_expired(&seconds(), now, LONG).await, RetentionPass::default());
 }
 
-pub async fn many_rows_of_one_instant_are_no_obstacle(place: &Place) {
+pub async fn many_rows_of_one_instant_are_no_obstacle(place: &TestDatabase) {
     let database = place.migrated().await;
     let ids = ids(3_000);
     for ids in ids.chunks(1_500) {
@@ -117,7 +117,7 @@ pub async fn many_rows_of_one_instant_are_no_obstacle(place: &Place) {
     assert_eq!(before(&database, 8).await, RetentionPass { deleted: 3_000, ..RetentionPass::default() });
 }
 
-pub async fn two_daemons_that_delete_at_once_do_not_hinder_each_other(place: &Place) {
+pub async fn two_daemons_that_delete_at_once_do_not_hinder_each_other(place: &TestDatabase) {
     let (one, other) = (place.migrated().await, place.database().await);
     let ids = ids(6_000);
     decide(&one, &ids).await;
@@ -136,7 +136,7 @@ pub async fn two_daemons_that_delete_at_once_do_not_hinder_each_other(place: &Pl
 }
 
 /// A command that is delivered again after its outcome expired is known by its audit row alone.
-pub async fn a_row_of_the_audit_stays_as_long_as_its_outcome_and_as_long_as_configured(place: &Place) {
+pub async fn a_row_of_the_audit_stays_as_long_as_its_outcome_and_as_long_as_configured(place: &TestDatabase) {
     let database = place.migrated().await;
     let ids = ids(80);
     decide(&database, &ids).await;
@@ -156,7 +156,7 @@ pub async fn a_row_of_the_audit_stays_as_long_as_its_outcome_and_as_long_as_conf
     assert_eq!(expire(Some(0), 1_004).await, (0, 48, 48));
 }
 
-pub async fn a_name_that_was_deleted_anew_keeps_its_newer_tombstone(place: &Place) {
+pub async fn a_name_that_was_deleted_anew_keeps_its_newer_tombstone(place: &TestDatabase) {
     let database = place.migrated().await;
     let mut batch = database.begin().await.unwrap();
     let tombstones = [("ada".to_owned(), version(5, "c1")), ("eve".to_owned(), version(5, "c2"))];
@@ -170,7 +170,7 @@ pub async fn a_name_that_was_deleted_anew_keeps_its_newer_tombstone(place: &Plac
 }
 
 /// A careful administrator may let nobody delete from the audit, for example.
-pub async fn a_table_that_refuses_keeps_no_other_from_being_cleared(place: &Place) {
+pub async fn a_table_that_refuses_keeps_no_other_from_being_cleared(place: &TestDatabase) {
     let database = place.migrated().await;
     let ids = ids(3_000);
     decide(&database, &ids).await;
@@ -191,7 +191,7 @@ pub async fn a_table_that_refuses_keeps_no_other_from_being_cleared(place: &Plac
 }
 
 /// Lets nobody delete from the audit.
-async fn protect_audit(place: &Place) {
+async fn protect_audit(place: &TestDatabase) {
     let protect = match place.url.split(':').next().unwrap() {
         "sqlite" => "CREATE TRIGGER keep BEFORE DELETE ON audit BEGIN SELECT RAISE(ABORT, 'kept'); END",
         "mysql" => "CREATE TRIGGER keep BEFORE DELETE ON audit FOR EACH ROW SIGNAL SQLSTATE '45000'",
@@ -203,7 +203,7 @@ async fn protect_audit(place: &Place) {
     place.sql(protect).await;
 }
 
-pub async fn a_table_that_cannot_be_cleared_shows_how_far_it_is_behind(place: &Place) {
+pub async fn a_table_that_cannot_be_cleared_shows_how_far_it_is_behind(place: &TestDatabase) {
     let metrics = Metrics::register(&Registry::new().unwrap()).unwrap();
     place.migrated().await;
     let database = place.measured(&metrics).await;
@@ -230,7 +230,7 @@ pub async fn a_table_that_cannot_be_cleared_shows_how_far_it_is_behind(place: &P
 }
 
 /// The audit waits for the outcomes: that is no reason to say that none of its rows has expired.
-pub async fn the_audit_shows_that_it_is_behind_while_outcomes_cannot_be_cleared(place: &Place) {
+pub async fn the_audit_shows_that_it_is_behind_while_outcomes_cannot_be_cleared(place: &TestDatabase) {
     let metrics = Metrics::register(&Registry::new().unwrap()).unwrap();
     place.migrated().await;
     let database = place.measured(&metrics).await;
@@ -243,7 +243,7 @@ pub async fn the_audit_shows_that_it_is_behind_while_outcomes_cannot_be_cleared(
 }
 
 /// The index by which rows are found may be among what is missing.
-pub async fn nothing_is_deleted_while_migrations_are_pending(place: &Place) {
+pub async fn nothing_is_deleted_while_migrations_are_pending(place: &TestDatabase) {
     let database = place.migrated().await;
     let ids = ids(8);
     decide(&database, &ids).await;

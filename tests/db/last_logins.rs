@@ -4,13 +4,13 @@ use forebay::db::{Database, DbError, UserRow};
 use forebay::units::Timestamp;
 use tokio::task::JoinSet;
 
-use crate::{Place, insert, strings, user};
+use crate::{TestDatabase, insert, strings, user};
 
 fn logins(list: &[(&str, u64)]) -> Vec<(String, Timestamp)> {
     list.iter().map(|&(name, at)| (name.to_owned(), Timestamp(at))).collect()
 }
 
-pub async fn only_later_times_of_users_who_exist_are_written(place: &Place) {
+pub async fn only_later_times_of_users_who_exist_are_written(place: &TestDatabase) {
     let database = place.migrated().await;
     let linus = UserRow { last_login_at: Some(Timestamp(50)), ..user("linus") };
     insert(&database, &[user("ada"), user("grace"), linus.clone()]).await;
@@ -31,7 +31,7 @@ pub async fn only_later_times_of_users_who_exist_are_written(place: &Place) {
 }
 
 /// It waits to be written while the user is deleted and somebody else registers the name.
-pub async fn a_login_of_a_former_user_of_the_name_is_not_written(place: &Place) {
+pub async fn a_login_of_a_former_user_of_the_name_is_not_written(place: &TestDatabase) {
     let database = place.migrated().await;
     insert(&database, &[UserRow { created_at: Timestamp(100), ..user("ada") }, user("grace")]).await;
     assert_eq!(database.set_last_logins(&logins(&[("ada", 99), ("grace", 99)])).await, Ok(1));
@@ -39,7 +39,7 @@ pub async fn a_login_of_a_former_user_of_the_name_is_not_written(place: &Place) 
     assert_eq!(database.set_last_logins(&logins(&[("ada", 100)])).await, Ok(1));
 }
 
-pub async fn times_beyond_every_shape_are_written(place: &Place) {
+pub async fn times_beyond_every_shape_are_written(place: &TestDatabase) {
     let database = place.migrated().await;
     let names: Vec<String> = (0..1100).map(|number| format!("user{number:04}")).collect();
     insert(&database, &names.iter().map(|name| user(name)).collect::<Vec<_>>()).await;
@@ -53,7 +53,7 @@ pub async fn times_beyond_every_shape_are_written(place: &Place) {
 }
 
 /// A command's transaction has read the row, the login time is noted, and then the transaction writes what it read.
-pub async fn a_change_under_way_leaves_the_login_time_alone(place: &Place) {
+pub async fn a_change_under_way_leaves_the_login_time_alone(place: &TestDatabase) {
     let database = place.migrated().await;
     let ada = UserRow { last_login_at: Some(Timestamp(5)), ..user("ada") };
     insert(&database, &[ada]).await;
@@ -105,7 +105,7 @@ async fn change(database: Database, names: Vec<String>, writer: u64) -> Result<(
     Ok(())
 }
 
-pub async fn times_and_changes_of_the_same_users_do_not_lock_each_other_for_good(place: &Place) {
+pub async fn times_and_changes_of_the_same_users_do_not_lock_each_other_for_good(place: &TestDatabase) {
     let database = place.migrated().await;
     let names: Vec<String> = (0..80).map(|number| format!("user{number:02}")).collect();
     insert(&database, &names.iter().map(|name| user(name)).collect::<Vec<_>>()).await;

@@ -27,26 +27,26 @@ mod transactions;
 mod users;
 
 /// A database that a test has for itself.
-struct Place {
+struct TestDatabase {
     url: String,
     /// The URL that leads there through a pooler, where tests are to take that way.
     pooled: Option<String>,
     _dir: Option<tempfile::TempDir>,
 }
 
-impl Place {
-    fn sqlite() -> Place {
+impl TestDatabase {
+    fn sqlite() -> TestDatabase {
         let dir = support::scratch::dir("sqlite");
         let url = format!("sqlite:{}", dir.path().join("users.sqlite").display());
-        Place { url, pooled: None, _dir: Some(dir) }
+        TestDatabase { url, pooled: None, _dir: Some(dir) }
     }
 
-    fn server(url: String) -> Place {
-        Place { url, pooled: None, _dir: None }
+    fn server(url: String) -> TestDatabase {
+        TestDatabase { url, pooled: None, _dir: None }
     }
 
-    fn behind_pooler((url, pooled): (String, String)) -> Place {
-        Place { url, pooled: Some(pooled), _dir: None }
+    fn behind_pooler((url, pooled): (String, String)) -> TestDatabase {
+        TestDatabase { url, pooled: Some(pooled), _dir: None }
     }
 
     fn config(&self) -> Config {

@@ -2,9 +2,9 @@
 
 use forebay::db::DbError;
 
-use crate::Place;
+use crate::TestDatabase;
 
-pub async fn four_that_migrate_at_once_apply_each_migration_once(place: &Place) {
+pub async fn four_that_migrate_at_once_apply_each_migration_once(place: &TestDatabase) {
     let mut four = Vec::new();
     for _ in 0..4 {
         four.push(place.database().await);
@@ -22,7 +22,7 @@ pub async fn four_that_migrate_at_once_apply_each_migration_once(place: &Place) 
     assert!(four[2].migrate().await.unwrap().is_empty());
 }
 
-pub async fn what_another_version_applied_or_changed_is_an_error(place: &Place) {
+pub async fn what_another_version_applied_or_changed_is_an_error(place: &TestDatabase) {
     let database = place.migrated().await;
     place.sql("INSERT INTO forebay_migrations VALUES ('9999_of_tomorrow', 'x', 0)").await;
     for refused in [database.migrate().await, database.pending_migrations().await] {
@@ -38,7 +38,7 @@ pub async fn what_another_version_applied_or_changed_is_an_error(place: &Place) 
 }
 
 /// Changes to tables belong to no transaction of MySQL's: a migration may be interrupted between its statement and its row.
-pub async fn what_was_done_and_not_recorded_is_no_obstacle(place: &Place) {
+pub async fn what_was_done_and_not_recorded_is_no_obstacle(place: &TestDatabase) {
     let database = place.migrated().await;
     place.sql("DELETE FROM forebay_migrations").await;
     let all = database.pending_migrations().await.unwrap();
@@ -47,7 +47,7 @@ pub async fn what_was_done_and_not_recorded_is_no_obstacle(place: &Place) {
     assert_eq!(database.pending_migrations().await, Ok(Vec::new()));
 }
 
-pub async fn without_a_schema_statements_are_refused_and_nothing_else_breaks(place: &Place) {
+pub async fn without_a_schema_statements_are_refused_and_nothing_else_breaks(place: &TestDatabase) {
     let database = place.database().await;
     database.ping().await.unwrap();
     let refused = database.user("ada").await.unwrap_err();
@@ -57,7 +57,7 @@ pub async fn without_a_schema_statements_are_refused_and_nothing_else_breaks(pla
     assert_eq!(database.user("ada").await, Ok(None));
 }
 
-pub async fn all_daemons_share_one_secret(place: &Place) {
+pub async fn all_daemons_share_one_secret(place: &TestDatabase) {
     place.migrated().await;
     let mut tasks = Vec::new();
     for _ in 0..4 {

@@ -6,7 +6,7 @@ use forebay::db::{Database, DbError};
 use forebay::units::Span;
 use tokio::time::timeout;
 
-use crate::{Place, insert, user};
+use crate::{TestDatabase, insert, user};
 use support::poll::at_once;
 use support::proxy::{LinkState, Proxy};
 use support::services;
@@ -16,7 +16,7 @@ use support::sql::SqlServer;
 const LONG: Duration = Duration::from_secs(60);
 
 /// Short limits, for a server that does not answer.
-async fn impatient(place: &Place) -> Database {
+async fn impatient(place: &TestDatabase) -> Database {
     place
         .with(|config| {
             config.acquire_timeout = Span::millis(500);
@@ -26,7 +26,7 @@ async fn impatient(place: &Place) -> Database {
 }
 
 /// Asks until there is an answer: half a second may be too short on a busy machine.
-async fn asked<T>(mut ask: impl AsyncFnMut() -> Result<T, DbError>) -> T {
+async fn retry_until_answered<T>(mut ask: impl AsyncFnMut() -> Result<T, DbError>) -> T {
     let begun = Instant::now();
     loop {
         match ask().await {
@@ -41,11 +41,11 @@ async fn asked<T>(mut ask: impl AsyncFnMut() -> Result<T, DbError>) -> T {
 }
 
 async fn recovered(database: &Database) {
-    asked(async || database.ping().await).await;
+    retry_until_answered(async || database.ping().await).await;
 }
 
 async fn killed(server: &impl SqlServer) {
-    let place = Place::server(server.create_database());
+    let place = TestDatabase::server(server.create_database());
     place.migrated().await;
     let database = impatient(&place).await;
     insert(&database, &[user("ada")]).await;
@@ -63,8 +63,11 @@ async fn killed(server: &impl SqlServer) {
 
     server.start();
     recovered(&database).await;
-    assert!(asked(async || database.user("ada").await).await.is_some(), "what was committed is there");
-    assert_eq!(asked(async || database.user("grace").await).await, None);
+    assert!(
+        retry_until_answered(async || database.user("ada").await).await.is_some(),
+        "what was committed is there"
+    );
+    assert_eq!(retry_until_answered(async || database.user("grace").await).await, None);
 
     // An orderly stop says goodbye to idle connections; the next call finds out.
     server.stop();
@@ -74,7 +77,7 @@ async fn killed(server: &impl SqlServer) {
 }
 
 async fn frozen(server: &impl SqlServer) {
-    let place = Place::server(server.create_database());
+    let place = TestDatabase::server(server.create_database());
     place.migrated().await;
     let database = impatient(&place).await;
     insert(&database, &[user("ada")]).await;
@@ -99,10 +102,10 @@ async fn frozen(server: &impl SqlServer) {
 
     server.thaw();
     recovered(&database).await;
-    assert!(asked(async || database.user("ada").await).await.is_some());
+    assert!(retry_until_answered(async || database.user("ada").await).await.is_some());
     // Whether the commit was still done is the server's to say; there is one answer.
-    let first = asked(async || database.user("grace").await).await;
-    assert_eq!(asked(async || database.user("grace").await).await, first);
+    let first = retry_until_answered(async || database.user("grace").await).await;
+    assert_eq!(retry_until_answered(async || database.user("grace").await).await, first);
     // No connection is missing from the pool.
     let calls: Vec<_> = (0..16)
         .map(|_| {
@@ -164,13 +167,13 @@ async fn answered(database: &Database, by_commit: bool) -> Result<(), DbError> {
 }
 
 async fn silent(server: &impl SqlServer) {
-    let place = Place::server(server.create_database());
+    let place = TestDatabase::server(server.create_database());
     place.migrated().await;
     let proxy = Proxy::start();
     let (before, after) = place.url.split_once('@').unwrap();
     let (address, name) = after.split_once('/').unwrap();
     proxy.forward_to(address);
-    let behind = Place::server(format!("{before}@{}/{name}", proxy.address()));
+    let behind = TestDatabase::server(format!("{before}@{}/{name}", proxy.address()));
     let database = impatient(&behind).await;
     insert(&database, &[user("ada")]).await;
     assert!(!database.is_open());
@@ -236,7 +239,7 @@ async fn a_silent_postgres_is_not_asked_before_a_probe_is_answered() {
 async fn nobody_need_be_there_to_begin_with() {
     let port = support::ports::Port::free();
     for scheme in ["mysql", "postgres"] {
-        let place = Place::server(format!("{scheme}://forebay@{}/users", port.address()));
+        let place = TestDatabase::server(format!("{scheme}://forebay@{}/users", port.address()));
         let database = impatient(&place).await;
         let away = database.ping().await.unwrap_err();
         assert!(away.is_transient(), "{away}");

@@ -9,7 +9,7 @@ use forebay::units::Timestamp;
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, Connection, MySqlConnection};
 
-use crate::{Place, audit, outcome, user, version};
+use crate::{TestDatabase, audit, outcome, user, version};
 use support::services;
 use support::sql::SqlServer;
 
@@ -122,7 +122,7 @@ async fn every_session_query(database: &Database, round: usize) {
     assert_eq!(database.session_ended(&id(1)).await, Ok(true));
 }
 
-async fn load(place: &Place, numbers: impl Fn(u32) -> String) {
+async fn load(place: &TestDatabase, numbers: impl Fn(u32) -> String) {
     for (table, values, count) in ROWS {
         place.sql(&format!("INSERT INTO {table} SELECT {values} FROM {}", numbers(count))).await;
     }
@@ -131,7 +131,7 @@ async fn load(place: &Place, numbers: impl Fn(u32) -> String) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn mariadb_reads_no_table_as_a_whole() {
     let Some(server) = services::own_mariadb("mariadb_reads_no_table_as_a_whole") else { return };
-    let place = Place::server(server.create_database());
+    let place = TestDatabase::server(server.create_database());
     let database = place.migrated().await;
     load(&place, |count| format!("(SELECT seq AS n FROM seq_1_to_{count}) AS numbers")).await;
     place.sql("ANALYZE TABLE users, command_outcomes, audit, parked_commands, deleted_users, user_extras, login_sessions").await;
@@ -182,7 +182,7 @@ fn scans(plan: &Value, found: &mut Vec<String>) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn postgres_reads_no_table_as_a_whole() {
     let Some(server) = services::own_postgres("postgres_reads_no_table_as_a_whole") else { return };
-    let place = Place::server(server.create_database());
+    let place = TestDatabase::server(server.create_database());
     place.migrated().await;
     load(&place, |count| format!("generate_series(1, {count}) AS n")).await;
     place.sql("ANALYZE").await;

@@ -7,7 +7,7 @@ use forebay::units::{Span, Timestamp};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection, Row};
 
-use crate::{Place, insert, user};
+use crate::{TestDatabase, insert, user};
 use support::daemon::LONG;
 use support::pgbouncer::PgBouncer;
 use support::process::Forebay;
@@ -27,7 +27,7 @@ fn poolers(test: &str, direct: &str) -> Option<[PgBouncer; 2]> {
 }
 
 /// Asks until requests are refused without a connection.
-async fn wait_until_it_is_left_alone(database: &Database) {
+async fn await_breaker_open(database: &Database) {
     for _ in 0..20 {
         if database.user("ada").await == Err(DbError::BreakerOpen) {
             assert!(database.is_open());
@@ -52,22 +52,23 @@ async fn a_pooler_without_its_setting_is_named_before_anything_is_asked_of_it() 
     let test = "a_pooler_without_its_setting_is_named_before_anything_is_asked_of_it";
     let Some(direct) = services::postgres(test) else { return };
     let Some(poolers) = poolers(test, &direct) else { return };
-    Place::server(direct.clone()).migrated().await;
+    TestDatabase::server(direct.clone()).migrated().await;
     for pooler in &poolers {
-        let behind = Place::server(pooler.url(&direct)).database().await;
+        let behind = TestDatabase::server(pooler.url(&direct)).database().await;
         for _ in 0..3 {
             let refused = behind.user("ada").await.unwrap_err();
             assert!(matches!(refused, DbError::PoolerMismatch(_)) && refused.is_transient(), "{refused:?}");
             assert!(refused.to_string().contains(REMEDY), "{refused}");
         }
         // Each of these made a connection: from some on, only now and then one does.
-        wait_until_it_is_left_alone(&behind).await;
+        await_breaker_open(&behind).await;
         let refused = behind.pending_migrations().await.unwrap_err();
         assert!(
             refused.to_string().contains(REMEDY),
             "who looks at its state is told all the same: {refused}"
         );
-        let with_setting = Place::behind_pooler((direct.clone(), pooler.url(&direct))).database().await;
+        let with_setting =
+            TestDatabase::behind_pooler((direct.clone(), pooler.url(&direct))).database().await;
         assert_eq!(with_setting.user("ada").await, Ok(None), "the remedy is one");
     }
 }
@@ -109,7 +110,7 @@ async fn a_pooler_of_statements_is_told_apart() {
     let test = "a_pooler_of_statements_is_told_apart";
     let Some(direct) = services::postgres(test) else { return };
     let Some(pooler) = services::own_pgbouncer(test, &direct, &["pool_mode = statement"]) else { return };
-    let database = Place::behind_pooler((direct.clone(), pooler.url(&direct))).database().await;
+    let database = TestDatabase::behind_pooler((direct.clone(), pooler.url(&direct))).database().await;
     let refused = database.user("ada").await.unwrap_err();
     assert!(refused.to_string().contains("pool_mode"), "{refused}");
 }
@@ -119,7 +120,7 @@ async fn a_pooler_of_sessions_takes_the_setting_too() {
     let test = "a_pooler_of_sessions_takes_the_setting_too";
     let Some(direct) = services::postgres(test) else { return };
     let Some(pooler) = services::own_pgbouncer(test, &direct, &["pool_mode = session"]) else { return };
-    let database = Place::behind_pooler((direct.clone(), pooler.url(&direct))).migrated().await;
+    let database = TestDatabase::behind_pooler((direct.clone(), pooler.url(&direct))).migrated().await;
     insert(&database, &[user("ada")]).await;
     assert!(database.user("ada").await.unwrap().is_some());
 }
@@ -127,7 +128,7 @@ async fn a_pooler_of_sessions_takes_the_setting_too() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_left_in_the_sessions_of_a_pooler() {
     let Some(urls) = services::pooled_postgres("nothing_is_left_in_the_sessions_of_a_pooler") else { return };
-    let place = Place::behind_pooler(urls);
+    let place = TestDatabase::behind_pooler(urls);
     let database = place.migrated().await;
     insert(&database, &[user("ada")]).await;
     for _ in 0..EVERY_SESSION {
@@ -155,7 +156,7 @@ async fn waiting(connection: &mut PgConnection) -> i64 {
 async fn the_server_ends_a_statement_that_nobody_waits_for_behind_a_pooler() {
     let test = "the_server_ends_a_statement_that_nobody_waits_for_behind_a_pooler";
     let Some(urls) = services::pooled_postgres(test) else { return };
-    let place = Place::behind_pooler(urls);
+    let place = TestDatabase::behind_pooler(urls);
     place.migrated().await;
     let (now, later) = (Timestamp(1_000), Timestamp(2_000));
     let impatient = place.with(|config| config.statement_timeout = Span::secs(1)).await;

@@ -4,9 +4,9 @@ use std::collections::HashSet;
 
 use forebay::db::{OutcomeRow, ParkedRow};
 
-use crate::{Place, audit, outcome, strings};
+use crate::{TestDatabase, audit, outcome, strings};
 
-pub async fn outcomes_and_audit_are_kept_as_they_are(place: &Place) {
+pub async fn outcomes_and_audit_are_kept_as_they_are(place: &TestDatabase) {
     let database = place.migrated().await;
     let full = outcome("c1", 9);
     let bare =
@@ -25,7 +25,7 @@ pub async fn outcomes_and_audit_are_kept_as_they_are(place: &Place) {
     assert_eq!(database.outcomes(&[]).await, Ok(Vec::new()));
 }
 
-pub async fn parked_commands_come_in_their_order(place: &Place) {
+pub async fn parked_commands_come_in_their_order(place: &TestDatabase) {
     let database = place.migrated().await;
     let parked = |id: &str, name: &str, seq: i64, attempts: i32| ParkedRow {
         id: id.to_owned(),

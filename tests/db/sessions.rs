@@ -6,7 +6,7 @@ use forebay::db::{Database, Retention, Rotation};
 use forebay::units::Timestamp;
 use tokio::task::JoinSet;
 
-use crate::Place;
+use crate::TestDatabase;
 
 const GRACE: Duration = Duration::from_millis(100);
 const EXPIRY: Timestamp = Timestamp(1_000_000);
@@ -20,7 +20,7 @@ async fn rotate(database: &Database, id: &str, from: u32, now: u64) -> Rotation 
     database.rotate_session(id, from, Timestamp(now), EXPIRY, GRACE).await.unwrap()
 }
 
-pub async fn a_session_moves_on_one_generation_at_a_time(place: &Place) {
+pub async fn a_session_moves_on_one_generation_at_a_time(place: &TestDatabase) {
     let database = place.migrated().await;
     let id = id(1);
     assert_eq!(database.session_ended(&id).await, Ok(false));
@@ -50,7 +50,7 @@ async fn all_at_once(database: &Database, id: &str, from: u32) -> Vec<Rotation> 
     rotations.join_all().await
 }
 
-pub async fn of_many_who_rotate_one_generation_one_does_and_the_others_repeat(place: &Place) {
+pub async fn of_many_who_rotate_one_generation_one_does_and_the_others_repeat(place: &TestDatabase) {
     let database = place.migrated().await;
     for session in [id(1), id(2)] {
         for from in 0..3 {
@@ -69,7 +69,7 @@ pub async fn of_many_who_rotate_one_generation_one_does_and_the_others_repeat(pl
     assert_eq!(rotate(&database, &id(2), 3, 1_000).await, Rotation::Rotated, "another session lives");
 }
 
-pub async fn an_ended_session_stays_ended_with_and_without_a_row(place: &Place) {
+pub async fn an_ended_session_stays_ended_with_and_without_a_row(place: &TestDatabase) {
     let database = place.migrated().await;
     assert_eq!(rotate(&database, &id(1), 0, 1_000).await, Rotation::Rotated);
     for session in [id(1), id(2)] {
@@ -89,7 +89,7 @@ pub async fn an_ended_session_stays_ended_with_and_without_a_row(place: &Place) 
     assert_eq!(alive, 1, "one of them ended it");
 }
 
-pub async fn an_ended_session_is_remembered_as_long_as_its_last_token(place: &Place) {
+pub async fn an_ended_session_is_remembered_as_long_as_its_last_token(place: &TestDatabase) {
     let database = place.migrated().await;
     let rotated = database.rotate_session(&id(1), 0, Timestamp(1), Timestamp(10), GRACE).await;
     assert_eq!(rotated, Ok(Rotation::Rotated));
@@ -103,7 +103,7 @@ pub async fn an_ended_session_is_remembered_as_long_as_its_last_token(place: &Pl
     assert_eq!(expire(&database, 50).await, 0);
 }
 
-pub async fn expired_sessions_go(place: &Place) {
+pub async fn expired_sessions_go(place: &TestDatabase) {
     let database = place.migrated().await;
     for number in 0..20 {
         let expires_at = Timestamp(u64::from(number));

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use forebay::db::Database;
 
-use crate::{Place, insert, outcome, user};
+use crate::{TestDatabase, insert, outcome, user};
 use support::services;
 use support::sql::SqlServer;
 
@@ -39,9 +39,9 @@ async fn statements_over_tcp_wait_for_no_acknowledgement() {
     let Some(server) = services::own_mariadb("statements_over_tcp_wait_for_no_acknowledgement") else {
         return;
     };
-    let tcp = Place::server(server.create_database());
+    let tcp = TestDatabase::server(server.create_database());
     let name = tcp.url.rsplit_once('/').unwrap().1;
-    let socket = Place::server(server.socket_url(name));
+    let socket = TestDatabase::server(server.socket_url(name));
     insert(&tcp.migrated().await, &[user("ada")]).await;
     // The same on the same server, where there is nothing to be held back.
     let by_socket = socket.with(|config| config.max_connections = 1).await;

@@ -1,7 +1,8 @@
 //! Each test of the suite on each of the three databases, and on PostgreSQL behind a pooler.
 
 use crate::{
-    Place, cancelled, extras, housekeeping, last_logins, migrations, queue, sessions, transactions, users,
+    TestDatabase, cancelled, extras, housekeeping, last_logins, migrations, queue, sessions, transactions,
+    users,
 };
 use support::services;
 

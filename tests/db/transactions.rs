@@ -6,9 +6,9 @@ use forebay::db::{DbError, UserRow};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use crate::{Place, audit, insert, outcome, strings, user, version};
+use crate::{TestDatabase, audit, insert, outcome, strings, user, version};
 
-pub async fn each_unique_index_is_a_conflict_and_a_failed_batch_cannot_be_committed(place: &Place) {
+pub async fn each_unique_index_is_a_conflict_and_a_failed_batch_cannot_be_committed(place: &TestDatabase) {
     let database = place.migrated().await;
     insert(&database, &[user("ada")]).await;
     let mut batch = database.begin().await.unwrap();
@@ -39,7 +39,7 @@ pub async fn each_unique_index_is_a_conflict_and_a_failed_batch_cannot_be_commit
     assert_eq!(database.outcome("c2").await, Ok(None));
 }
 
-pub async fn a_dropped_batch_is_rolled_back_before_its_connection_is_used_again(place: &Place) {
+pub async fn a_dropped_batch_is_rolled_back_before_its_connection_is_used_again(place: &TestDatabase) {
     place.migrated().await;
     let database = place.with(|config| config.max_connections = 1).await;
     for name in ["ada", "grace", "linus"] {
@@ -53,7 +53,7 @@ pub async fn a_dropped_batch_is_rolled_back_before_its_connection_is_used_again(
     assert!(place.database().await.user("ada").await.unwrap().is_some());
 }
 
-pub async fn who_reads_for_update_waits_for_who_did_before(place: &Place) {
+pub async fn who_reads_for_update_waits_for_who_did_before(place: &TestDatabase) {
     let database = place.migrated().await;
     insert(&database, &[user("ada")]).await;
     let mut first = database.begin().await.unwrap();
@@ -76,7 +76,7 @@ pub async fn who_reads_for_update_waits_for_who_did_before(place: &Place) {
     task.await.unwrap();
 }
 
-pub async fn rows_beyond_every_shape_are_written_and_found(place: &Place) {
+pub async fn rows_beyond_every_shape_are_written_and_found(place: &TestDatabase) {
     let database = place.migrated().await;
     // 2 × 512 + 1 × 64 + 1 × 8 + 4 × 1
     let names: Vec<String> = (0..1100).map(|number| format!("user{number:04}")).collect();

@@ -3,9 +3,9 @@
 use forebay::db::{DbError, UserRow};
 use forebay::units::Timestamp;
 
-use crate::{Place, insert, strings, user, version};
+use crate::{TestDatabase, insert, strings, user, version};
 
-pub async fn what_was_inserted_is_read_back(place: &Place) {
+pub async fn what_was_inserted_is_read_back(place: &TestDatabase) {
     let database = place.migrated().await;
     let full = UserRow {
         nickname: Some("Ada ❤ 'quoted' \\ ?".to_owned()),
@@ -22,7 +22,7 @@ pub async fn what_was_inserted_is_read_back(place: &Place) {
     assert_eq!(database.user("linus").await, Ok(None));
 }
 
-pub async fn holders_are_found_by_each_column(place: &Place) {
+pub async fn holders_are_found_by_each_column(place: &TestDatabase) {
     let database = place.migrated().await;
     insert(&database, &[user("ada"), user("grace"), user("linus")]).await;
     let (ada, grace) = (user("ada"), user("grace"));
@@ -46,7 +46,7 @@ pub async fn holders_are_found_by_each_column(place: &Place) {
     assert_eq!(names(found), ["linus"]);
 }
 
-pub async fn comparison_is_byte_exact(place: &Place) {
+pub async fn comparison_is_byte_exact(place: &TestDatabase) {
     let database = place.migrated().await;
     let alike = ["ada", "Ada", "ada ", "àda", "a\u{300}da", "ａda"];
     insert(&database, &alike.map(user)).await;
@@ -65,7 +65,7 @@ pub async fn comparison_is_byte_exact(place: &Place) {
     );
 }
 
-pub async fn users_are_listed_by_name_page_by_page(place: &Place) {
+pub async fn users_are_listed_by_name_page_by_page(place: &TestDatabase) {
     let database = place.migrated().await;
     let mut names: Vec<String> = (0..25).map(|number| format!("user{number}")).collect();
     insert(&database, &names.iter().map(|name| user(name)).collect::<Vec<_>>()).await;
@@ -82,7 +82,7 @@ pub async fn users_are_listed_by_name_page_by_page(place: &Place) {
     assert_eq!(listed, names);
 }
 
-pub async fn an_update_changes_all_but_the_last_login_in_the_order_of_rows(place: &Place) {
+pub async fn an_update_changes_all_but_the_last_login_in_the_order_of_rows(place: &TestDatabase) {
     let database = place.migrated().await;
     let login = Some(Timestamp(5));
     let ada = UserRow { last_login_at: login, ..user("ada") };
@@ -110,7 +110,7 @@ pub async fn an_update_changes_all_but_the_last_login_in_the_order_of_rows(place
     assert_eq!(database.user("grace").await, Ok(Some(taker)));
 }
 
-pub async fn an_administrator_is_made_once_and_the_audit_says_so(place: &Place) {
+pub async fn an_administrator_is_made_once_and_the_audit_says_so(place: &TestDatabase) {
     let database = place.migrated().await;
     database.create_admin("root", "$2b$10$hash", Timestamp(3)).await.unwrap();
     let root = database.user("root").await.unwrap().unwrap();
@@ -124,12 +124,12 @@ pub async fn an_administrator_is_made_once_and_the_audit_says_so(place: &Place) 
 }
 
 /// The audit, in the order of time: who, what, to whom, with what outcome, when.
-async fn audited(place: &Place) -> Vec<String> {
+async fn audited(place: &TestDatabase) -> Vec<String> {
     let columns = "CONCAT(actor, ' ', action, ' ', target, ' ', outcome, ' ', at)";
     place.texts(&format!("SELECT {columns} FROM audit ORDER BY at")).await
 }
 
-pub async fn deleted_users_leave_tombstones(place: &Place) {
+pub async fn deleted_users_leave_tombstones(place: &TestDatabase) {
     let database = place.migrated().await;
     insert(&database, &[user("ada"), user("grace")]).await;
     let mut batch = database.begin().await.unwrap();

@@ -15,7 +15,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 const GONE: usize = 1;
 
 /// What is left of it serves its slots.
-fn lasting(place: &RedisStarter) -> RedisCluster {
+fn start_cluster(place: &RedisStarter) -> RedisCluster {
     place.start_cluster_with(&["--cluster-require-full-coverage", "no"])
 }
 
@@ -23,7 +23,7 @@ fn keys() -> Vec<String> {
     (0..30).map(|number| format!("k:{number}")).collect()
 }
 
-async fn look(url: &str, cluster: bool) -> Result<(), KvError> {
+async fn check(url: &str, cluster: bool) -> Result<(), KvError> {
     patient(url, cluster).check("c").await
 }
 
@@ -31,8 +31,8 @@ async fn look(url: &str, cluster: bool) -> Result<(), KvError> {
 async fn a_server_of_another_kind_than_was_said_is_told_from_one_that_is_away() {
     let Some(place) = services::redis("a_server_of_another_kind_than_was_said") else { return };
     let (server, cluster) = (place.start(), place.start_cluster());
-    assert_eq!(look(&server.url(), false).await, Ok(()));
-    assert_eq!(look(&cluster.url(), true).await, Ok(()));
+    assert_eq!(check(&server.url(), false).await, Ok(()));
+    assert_eq!(check(&cluster.url(), true).await, Ok(()));
     let a_node = KvError::WrongServerMode("the server is a node of a cluster: set [redis] cluster = true");
     for node in 0..3 {
         let kv = patient(&cluster.node(node).url(), false);
@@ -44,10 +44,10 @@ async fn a_server_of_another_kind_than_was_said_is_told_from_one_that_is_away() 
         }
     }
     let no_node = KvError::WrongServerMode("the server is no node of a cluster: set [redis] cluster = false");
-    assert_eq!(look(&server.url(), true).await, Err(no_node));
+    assert_eq!(check(&server.url(), true).await, Err(no_node));
     server.stop();
     for cluster in [false, true] {
-        let away = look(&server.url(), cluster).await;
+        let away = check(&server.url(), cluster).await;
         assert!(matches!(away, Err(KvError::Unavailable(_))), "nobody knows what it is: {away:?}");
     }
 }
@@ -67,7 +67,7 @@ async fn only_its_keys_fail(kv: &Kv, cluster: &RedisCluster, keys: &[String]) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_node_costs_its_own_keys_and_no_others() {
     let Some(place) = services::redis("a_killed_node_costs_its_own_keys_and_no_others") else { return };
-    let cluster = lasting(&place);
+    let cluster = start_cluster(&place);
     let (kv, metrics) = measured(&cluster.url(), true, TIMEOUT);
     let open = &metrics.breaker_open;
     let keys = keys();
@@ -100,7 +100,7 @@ async fn a_killed_node_costs_its_own_keys_and_no_others() {
 #[tokio::test]
 async fn a_cluster_that_is_away_as_a_whole_is_not_asked_again_and_again() {
     let Some(place) = services::redis("a_cluster_that_is_away_as_a_whole") else { return };
-    let cluster = lasting(&place);
+    let cluster = start_cluster(&place);
     let (kv, metrics) = measured(&cluster.url(), true, TIMEOUT);
     answered("the cluster answers", async || kv.set("a", b"x", TTL).await).await;
     for node in 0..3 {
@@ -113,7 +113,7 @@ async fn a_cluster_that_is_away_as_a_whole_is_not_asked_again_and_again() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_takes_over_for_a_silent_node_is_found() {
     let Some(place) = services::redis("who_takes_over_for_a_silent_node_is_found") else { return };
-    let cluster = lasting(&place);
+    let cluster = start_cluster(&place);
     let (kv, _) = measured(&cluster.url(), true, Duration::from_millis(300));
     let keys: Vec<_> = keys().into_iter().filter(|key| cluster.node_of(key) == GONE).collect();
     for key in &keys {

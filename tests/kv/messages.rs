@@ -18,7 +18,11 @@ async fn next(subscription: &mut Subscription) -> SubscriptionEvent {
 const SOON: Duration = Duration::from_millis(50);
 
 /// Publishes until the subscriber hears it, and returns what it heard before: it may be connecting just now.
-async fn heard(kv: &Kv, subscription: &mut Subscription, text: &str) -> Vec<SubscriptionEvent> {
+async fn publish_until_received(
+    kv: &Kv,
+    subscription: &mut Subscription,
+    text: &str,
+) -> Vec<SubscriptionEvent> {
     let mut before = Vec::new();
     loop {
         answered("the message is taken", async || kv.publish("c", text).await).await;
@@ -40,7 +44,7 @@ async fn a_message_reaches_every_subscriber_of_its_channel_in_order() {
     for store in store::all("a_message_reaches_every_subscriber_of_its_channel_in_order") {
         let (mut first, mut second) = (store.kv.subscribe("c"), store.kv.subscribe("c"));
         for subscription in [&mut first, &mut second] {
-            heard(&store.kv, subscription, "begin").await;
+            publish_until_received(&store.kv, subscription, "begin").await;
         }
         store.kv.publish("another", "not for them").await.unwrap();
         for number in 0..100 {
@@ -72,7 +76,7 @@ async fn two_clients_of_one_server_hear_each_other_also_over_different_nodes_of_
     for (one, two) in &clients {
         for (from, to) in [(one, two), (two, one)] {
             let mut subscription = to.subscribe("c");
-            let before = heard(from, &mut subscription, "hello").await;
+            let before = publish_until_received(from, &mut subscription, "hello").await;
             assert_eq!(
                 before,
                 [SubscriptionEvent::MessagesMissed],
@@ -88,10 +92,10 @@ async fn after_a_restart_of_the_server_a_subscriber_is_told_that_it_may_have_mis
     let server = place.start();
     let kv = patient(&server.url(), false);
     let mut subscription = kv.subscribe("c");
-    heard(&kv, &mut subscription, "before").await;
+    publish_until_received(&kv, &mut subscription, "before").await;
     server.kill();
     server.restart();
-    let missed = heard(&kv, &mut subscription, "after").await;
+    let missed = publish_until_received(&kv, &mut subscription, "after").await;
     let lapses = missed.iter().filter(|event| **event == SubscriptionEvent::MessagesMissed).count();
     assert_eq!(lapses, 1, "{missed:?}");
 }
@@ -116,14 +120,14 @@ async fn a_subscriber_behind_a_cut_cable_finds_out_by_itself() {
     }
     proxy.heal();
     assert_eq!(next(&mut subscription).await, SubscriptionEvent::MessagesMissed, "connected again");
-    heard(&kv, &mut subscription, "after").await;
+    publish_until_received(&kv, &mut subscription, "after").await;
 }
 
 #[tokio::test]
 async fn whoever_takes_messages_too_slowly_is_told_and_hears_the_later_ones() {
     for store in store::all("whoever_takes_messages_too_slowly_is_told") {
         let mut subscription = store.kv.subscribe("c");
-        heard(&store.kv, &mut subscription, "begin").await;
+        publish_until_received(&store.kv, &mut subscription, "begin").await;
         for number in 0..3_000 {
             store.kv.publish("c", &number.to_string()).await.unwrap();
         }
@@ -131,6 +135,6 @@ async fn whoever_takes_messages_too_slowly_is_told_and_hears_the_later_ones() {
         while !lapsed {
             lapsed = next(&mut subscription).await == SubscriptionEvent::MessagesMissed;
         }
-        heard(&store.kv, &mut subscription, "end").await;
+        publish_until_received(&store.kv, &mut subscription, "end").await;
     }
 }

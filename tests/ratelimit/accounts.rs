@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use forebay::ratelimit::Config;
 
-use super::stage::{Daemon, client, until};
+use super::fixture::{TestDaemon, client, until};
 use support::services;
 
 /// The configured number.
 const FAILURES: u32 = 20;
 
 /// So many failed logins; whether each was tried.
-async fn fail(daemon: &Daemon, name: &str, times: u32) -> Vec<bool> {
+async fn fail(daemon: &TestDaemon, name: &str, times: u32) -> Vec<bool> {
     let mut tried = Vec::new();
     for _ in 0..times {
         tried.push(daemon.limits.password_attempt(name, client(0)).await.is_ok());
@@ -23,7 +23,7 @@ async fn fail(daemon: &Daemon, name: &str, times: u32) -> Vec<bool> {
 async fn an_account_is_tried_so_often_and_no_more_wherever_it_is_tried() {
     let Some(place) = services::redis("an_account_is_tried_so_often_and_no_more") else { return };
     let server = place.start();
-    let daemons = [(); 2].map(|()| Daemon::on(&server.url(), &Config::default()));
+    let daemons = [(); 2].map(|()| TestDaemon::on(&server.url(), &Config::default()));
     for number in 0..FAILURES {
         let daemon = &daemons[number as usize % 2];
         // Somebody knows the password, which uses up nothing.
@@ -46,7 +46,7 @@ async fn an_account_is_tried_so_often_and_no_more_wherever_it_is_tried() {
 async fn each_daemon_counts_failures_for_itself_while_redis_is_away_and_those_of_before() {
     let Some(place) = services::redis("each_daemon_counts_failures_for_itself") else { return };
     let server = place.start();
-    let daemon = Daemon::on(&server.url(), &Config::default());
+    let daemon = TestDaemon::on(&server.url(), &Config::default());
     assert_eq!(fail(&daemon, "ada", FAILURES / 2).await, vec![true; 10]);
     server.kill();
     for _ in 0..5 {
@@ -66,7 +66,7 @@ async fn the_switch_turns_all_limits_off() {
     let server = place.start();
     let config =
         Config { enabled: false, write_limit: 1, login_limit: 1, account_failures: 1, ..Config::default() };
-    let daemon = Daemon::on(&server.url(), &config);
+    let daemon = TestDaemon::on(&server.url(), &config);
     assert_eq!(fail(&daemon, "ada", 5).await, [true; 5]);
     for _ in 0..5 {
         assert!(daemon.writes(client(1)).await);

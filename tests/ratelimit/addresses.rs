@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::stage::{forebay, is_limited};
+use super::fixture::{forebay, is_limited};
 use support::http::Client;
 use support::process::Forebay;
 use support::services;

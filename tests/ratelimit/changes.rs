@@ -7,7 +7,7 @@ use std::time::Duration;
 use forebay::ratelimit::{AdjustableLimiter, NotShared, Setting};
 use forebay::units::Span;
 
-use super::stage::{DAY, Daemon, LONG, accepted, client, document, forebay, post, until, writes};
+use super::fixture::{DAY, LONG, TestDaemon, accepted, client, document, forebay, post, until, writes};
 use support::process::Forebay;
 use support::proxy::{LinkState, Proxy};
 use support::{services, wait};
@@ -115,7 +115,7 @@ fn what_is_wrong_with_a_change_is_named_all_of_it() {
 async fn under_load_a_raised_limit_frees_and_a_lowered_one_holds() {
     let Some(place) = services::redis("under_load_a_raised_limit_frees") else { return };
     let server = place.start();
-    let daemons = [(); 2].map(|()| Arc::new(Daemon::on(&server.url(), &writes(10_000, DAY))));
+    let daemons = [(); 2].map(|()| Arc::new(TestDaemon::on(&server.url(), &writes(10_000, DAY))));
     let over = Arc::new(AtomicBool::new(false));
     let clients: Vec<_> = [0, 1, 0, 1]
         .map(|at| {
@@ -158,7 +158,7 @@ async fn under_load_a_raised_limit_frees_and_a_lowered_one_holds() {
 async fn requests_under_way_while_the_limit_changes_do_not_hold_each_other_up() {
     let Some(place) = services::redis("requests_under_way_while_the_limit_changes") else { return };
     let server = place.start();
-    let daemon = Arc::new(Daemon::on(&server.url(), &writes(10, DAY)));
+    let daemon = Arc::new(TestDaemon::on(&server.url(), &writes(10, DAY)));
     let over = Arc::new(AtomicBool::new(false));
     let clients: Vec<_> = (0..4)
         .map(|_| {
@@ -192,9 +192,9 @@ async fn changes_are_known_through_a_lost_connection_and_the_last_one_holds() {
     let server = place.start();
     let proxy = Proxy::start();
     proxy.forward_to(&server.address());
-    let near = Daemon::on(&server.url(), &writes(10, DAY));
+    let near = TestDaemon::on(&server.url(), &writes(10, DAY));
     let timeout = Duration::from_millis(200);
-    let far = Daemon::with(&format!("redis://{}", proxy.address()), false, &writes(10, DAY), timeout);
+    let far = TestDaemon::with(&format!("redis://{}", proxy.address()), false, &writes(10, DAY), timeout);
     near.limits.change(AdjustableLimiter::Write, setting(11)).await.unwrap();
     until("it is known", async || far.limits.setting(AdjustableLimiter::Write) == setting(11)).await;
     proxy.set(LinkState::CUT);

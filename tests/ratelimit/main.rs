@@ -5,8 +5,8 @@
 mod accounts;
 mod addresses;
 mod changes;
+mod fixture;
 mod outage;
 mod requests;
 mod script;
 mod shared;
-mod stage;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::stage::{DAY, Daemon, LONG, accepted, client, forebay, post, until, writes};
+use super::fixture::{DAY, LONG, TestDaemon, accepted, client, forebay, post, until, writes};
 use support::daemon::metric;
 use support::poll::at_once;
 use support::process::Forebay;
@@ -62,7 +62,8 @@ async fn a_redis_that_hangs_costs_few_one_time_out_and_all_others_nothing() {
     let server = place.start();
     let proxy = Proxy::start();
     proxy.forward_to(&server.address());
-    let daemon = Daemon::with(&format!("redis://{}", proxy.address()), false, &writes(1_000, DAY), TIMEOUT);
+    let daemon =
+        TestDaemon::with(&format!("redis://{}", proxy.address()), false, &writes(1_000, DAY), TIMEOUT);
     assert!(daemon.writes(client(0)).await);
     proxy.set(LinkState::CUT);
     // Many at once, of one client and of many: each waits for one call at most, whoever else is waiting.

@@ -1,6 +1,6 @@
 //! What a client sees that sends too much.
 
-use super::stage::{ORDERS, accepted, forebay, is_limited};
+use super::fixture::{ORDERS, accepted, forebay, is_limited};
 use support::daemon::metric;
 use support::http::{Connection, Response};
 use support::process::Forebay;

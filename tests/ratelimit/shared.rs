@@ -4,14 +4,14 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::stage::{DAY, Daemon, client, writes};
+use super::fixture::{DAY, TestDaemon, client, writes};
 use support::services;
 
 /// Requests under way at a time, at each daemon.
 const AT_ONCE: usize = 16;
 
 /// Sends commands of one client to all daemons until each of them refuses; how many were accepted.
-async fn used_up(daemons: &[Arc<Daemon>], client: IpAddr) -> u64 {
+async fn used_up(daemons: &[Arc<TestDaemon>], client: IpAddr) -> u64 {
     let clients: Vec<_> = daemons
         .iter()
         .flat_map(|daemon| std::iter::repeat_n(daemon, AT_ONCE))
@@ -44,7 +44,7 @@ async fn two_daemons_grant_the_limit_together_and_not_one_more() {
     let server = place.start();
     for (number, limit) in [(0, 1), (1, 50), (2, 2_000), (3, 100_000)] {
         let config = writes(limit, DAY);
-        let daemons: Vec<_> = (0..2).map(|_| Arc::new(Daemon::on(&server.url(), &config))).collect();
+        let daemons: Vec<_> = (0..2).map(|_| Arc::new(TestDaemon::on(&server.url(), &config))).collect();
         let began = Instant::now();
         let accepted = used_up(&daemons, client(number)).await;
         assert!((limit..=limit + ran_off(limit, began)).contains(&accepted), "{accepted} of {limit}");
@@ -63,7 +63,7 @@ async fn a_limit_is_kept_while_it_comes_back() {
     let server = place.start();
     let (limit, window) = (1_000, Duration::from_secs(4));
     let daemons: Vec<_> =
-        (0..2).map(|_| Arc::new(Daemon::on(&server.url(), &writes(limit, window)))).collect();
+        (0..2).map(|_| Arc::new(TestDaemon::on(&server.url(), &writes(limit, window)))).collect();
     let began = Instant::now();
     let came_back = || limit as f64 * began.elapsed().as_secs_f64() / window.as_secs_f64();
     let (mut accepted, mut at_least) = (0, 0.0);
@@ -83,7 +83,7 @@ async fn a_limit_is_kept_while_it_comes_back() {
 async fn a_cluster_of_three_masters_counts_too() {
     let Some(place) = services::redis("a_cluster_of_three_masters_counts_too") else { return };
     let cluster = place.start_cluster();
-    let daemon = || Daemon::with(&cluster.url(), true, &writes(20, DAY), Duration::from_secs(10));
+    let daemon = || TestDaemon::with(&cluster.url(), true, &writes(20, DAY), Duration::from_secs(10));
     let daemons = [Arc::new(daemon()), Arc::new(daemon())];
     // Their keys lie on all three.
     for number in 0..30 {
@@ -98,7 +98,7 @@ async fn a_cluster_of_three_masters_counts_too() {
 async fn keys_hold_nobodys_address_or_name_and_end() {
     let Some(place) = services::redis("keys_hold_nobodys_address_or_name_and_end") else { return };
     let server = place.start();
-    let daemon = Daemon::on(&server.url(), &writes(100, DAY));
+    let daemon = TestDaemon::on(&server.url(), &writes(100, DAY));
     assert!(daemon.writes(client(1)).await);
     assert!(daemon.limits.write(Some("ada"), client(1)).await.is_ok());
     drop(daemon.limits.password_attempt("grace", client(1)).await.unwrap());
@@ -117,7 +117,7 @@ async fn questions_for_many_clients_go_together() {
     const CLIENTS: u32 = 2_000;
     let Some(place) = services::redis("questions_for_many_clients_go_together") else { return };
     let server = place.start();
-    let daemon = Arc::new(Daemon::on(&server.url(), &writes(1, DAY)));
+    let daemon = Arc::new(TestDaemon::on(&server.url(), &writes(1, DAY)));
     let clients: Vec<_> = (0..CLIENTS)
         .map(|n| {
             let daemon = Arc::clone(&daemon);

@@ -26,14 +26,14 @@ const KAFKA_IS_AWAY: &str = "127.0.0.1:1";
 const LOOK: Duration = Duration::from_millis(5);
 
 /// What one daemon has.
-pub struct Daemon {
+pub struct TestDaemon {
     pub limits: Limits,
     metrics: Metrics,
     calls: Arc<kv::Metrics>,
     _tasks: Vec<Task>,
 }
 
-impl Daemon {
+impl TestDaemon {
     pub fn on(url: &str, config: &Config) -> Self {
         Self::with(url, false, config, Duration::from_secs(10))
     }
