@@ -5,7 +5,7 @@ use support::process::Forebay;
 use support::tls::{CertificateFiles, Identity, replace};
 use support::{daemon, scratch};
 
-use super::list::{await_end, await_problem, entries, is_everywhere, text};
+use super::list::{assert_on_all_surfaces, await_end, await_problem, entries, text};
 
 /// Of a certificate that is valid for 48 hours: in the last third of that.
 const NEAR_THE_END_S: i64 = 40 * 3_600;
@@ -56,7 +56,7 @@ fn a_spoilt_tokens_file_is_told_until_it_is_mended() {
     std::fs::write(&tokens, "nobody\n").unwrap();
     let entry = await_problem(&forebay, "certificate_unreadable");
     assert!(text(&entry, "last_error").contains("tokens_file"), "{entry}");
-    is_everywhere(&forebay, &entry);
+    assert_on_all_surfaces(&forebay, &entry);
     std::fs::write(&tokens, "# none\n").unwrap();
     await_end(&forebay, "certificate_unreadable");
 }

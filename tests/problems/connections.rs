@@ -16,7 +16,7 @@ use support::{daemon, services, wait};
 const NOBODY: &str = "127.0.0.1:9";
 
 /// Asks; the exit code, and the report.
-pub fn asked(forebay: Forebay) -> (Option<i32>, Value) {
+pub fn run_check(forebay: Forebay) -> (Option<i32>, Value) {
     let mut forebay =
         forebay.args(&["check-config", "--connect", "--json"]).set("telemetry.log_level", "error");
     forebay.launch();
@@ -49,7 +49,7 @@ fn everything_is_asked_even_if_nothing_answers_and_no_secret_is_shown() {
         .set("kafka.brokers", "127.0.0.1:9,no-such-host.invalid:9092")
         .set("database.url", "mysql://forebay:hunter2@127.0.0.1:9/forebay")
         .set("redis.url", "redis://:hunter2@127.0.0.1:9");
-    let (code, report) = asked(forebay);
+    let (code, report) = run_check(forebay);
     assert_eq!((code, &report["ok"]), (Some(1), &Value::Bool(false)));
     is(&report, "broker", NOBODY, "failed", &["Connection refused", "nothing listens there"]);
     is(&report, "broker", "no-such-host.invalid:9092", "failed", &["resolve", "no such host name"]);
@@ -64,7 +64,7 @@ fn everything_is_asked_even_if_nothing_answers_and_no_secret_is_shown() {
 fn an_embedded_daemon_has_nothing_to_ask_and_makes_nothing() {
     let forebay = daemon::under_test();
     let dir = forebay.dir().to_owned();
-    let (code, report) = asked(forebay);
+    let (code, report) = run_check(forebay);
     assert_eq!((code, &report["ok"]), (Some(0), &Value::Bool(true)), "{report:#}");
     let checks = report["checks"].as_array().unwrap();
     assert!(checks.iter().all(|check| check["verdict"] == "not-asked"), "{report:#}");
@@ -95,7 +95,7 @@ fn topics_limits_and_rights_are_asked_for_and_nothing_is_written() {
     };
     // Brokers follow the controller within milliseconds.
     let (code, report) = wait::until("the denials are known", LONG, || {
-        let (code, report) = asked(base());
+        let (code, report) = run_check(base());
         let denied = ["denied.v1", "hidden.v1", "user.commands.v1"];
         denied
             .iter()
@@ -125,7 +125,7 @@ fn topics_limits_and_rights_are_asked_for_and_nothing_is_written() {
     cluster.deny("Describe", Resource::Group("forebay"));
     cluster.deny("Write", Resource::TransactionalId("forebay-check-config"));
     let report = wait::until("these too", LONG, || {
-        let (_, report) = asked(base());
+        let (_, report) = run_check(base());
         let group = check(&report, "group", "forebay")["verdict"] == "failed";
         let id = check(&report, "transactional-id", "forebay-check-config")["verdict"] == "failed";
         (group && id).then_some(report)
@@ -159,22 +159,22 @@ fn a_wrong_password_and_an_advertised_address_that_leads_nowhere_are_told_apart(
             .set("kafka.sasl_username", CLIENT_USER)
             .set("kafka.sasl_password_file", file.display().to_string())
     };
-    let (code, report) = asked(sasl("hunter2"));
+    let (code, report) = run_check(sasl("hunter2"));
     assert_eq!(code, Some(1));
     let broker = cluster.sasl_bootstrap();
     is(&report, "broker", &broker, "failed", &["Authentication failed", "sasl_password_file"]);
     assert!(!report.to_string().contains("hunter2"), "{report:#}");
-    let (_, report) = asked(sasl(CLIENT_PASSWORD));
+    let (_, report) = run_check(sasl(CLIENT_PASSWORD));
     is(&report, "broker", &broker, "ok", &["answers"]);
     // A listener that wants a password, asked without one.
-    let (_, report) = asked(forebay(&broker));
+    let (_, report) = run_check(forebay(&broker));
     is(&report, "broker", &broker, "failed", &["transport failure", "[kafka] security_protocol"]);
     drop(cluster);
 
     let proxy = Proxy::start();
     let cluster = kafka.start(ClusterOptions::single().advertise(vec![proxy.address().to_owned()]));
     proxy.refuse();
-    let (code, report) = asked(forebay(&cluster.bootstrap()));
+    let (code, report) = run_check(forebay(&cluster.bootstrap()));
     assert_eq!(code, Some(1));
     is(&report, "broker", &cluster.bootstrap(), "ok", &["answers"]);
     is(&report, "broker", proxy.address(), "failed", &["Connection refused", "advertises this address"]);
@@ -186,7 +186,7 @@ fn the_state_of_migrations_is_told_and_not_changed() {
         return;
     };
     let url = server.create_database();
-    let ask = || asked(daemon::under_test().set("database.url", url.as_str()));
+    let ask = || run_check(daemon::under_test().set("database.url", url.as_str()));
     let database = |report: &Value| {
         let checks = report["checks"].as_array().unwrap();
         checks.iter().find(|check| check["dependency"] == "database").unwrap().clone()
@@ -210,7 +210,7 @@ fn the_state_of_migrations_is_told_and_not_changed() {
 fn a_redis_that_answers_is_told_from_a_replica_that_only_reads() {
     let Some(place) = services::redis("a_redis_that_answers_is_told_from_a_replica") else { return };
     let redis = place.start();
-    let ask = || asked(daemon::under_test().set("redis.url", redis.url()));
+    let ask = || run_check(daemon::under_test().set("redis.url", redis.url()));
     let (code, report) = ask();
     assert_eq!(code, Some(0), "{report:#}");
     is(&report, "redis", &redis.url(), "ok", &["can be written"]);

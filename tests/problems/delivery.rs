@@ -5,7 +5,7 @@ use support::kafka::ClusterOptions;
 use support::process::Forebay;
 use support::{services, wait};
 
-use super::list::{await_problem, entries, is_everywhere, text};
+use super::list::{assert_on_all_surfaces, await_problem, entries, text};
 
 /// Where nobody listens.
 const NO_KAFKA: &str = "127.0.0.1:9";
@@ -29,13 +29,13 @@ fn an_unknown_topic_is_named_and_its_records_become_dead_letters() {
     let refused = await_problem(&forebay, "kafka_topic_unavailable");
     assert!(text(&refused, "detail").contains("no.such.topic"), "{refused}");
     assert!(text(&refused, "last_error").contains("Unknown topic or partition"), "{refused}");
-    is_everywhere(&forebay, &refused);
+    assert_on_all_surfaces(&forebay, &refused);
     let parked = await_problem(&forebay, "records_parked");
     assert!(text(&parked, "detail").contains("no.such.topic"), "{parked}");
     let dead = await_problem(&forebay, "dead_letters");
     assert!(text(&dead, "detail").starts_with("1 dead letters"), "{dead}");
     assert_eq!(text(&dead, "last_error"), "topic: unknown");
-    is_everywhere(&forebay, &dead);
+    assert_on_all_surfaces(&forebay, &dead);
     // After a restart the letter is still there, since the same time.
     forebay.restart();
     assert_eq!(await_problem(&forebay, "dead_letters")["since"], dead["since"]);
@@ -55,14 +55,14 @@ fn thresholds_of_backlog_and_age_are_problems_while_they_are_passed() {
     assert!(text(&old, "detail").contains("1s"), "{old}");
     assert!(entries(&forebay, "backlog_high").is_empty(), "two records are below the threshold of three");
     assert_eq!(post(&forebay, "a"), 202);
-    is_everywhere(&forebay, &await_problem(&forebay, "backlog_high"));
+    assert_on_all_surfaces(&forebay, &await_problem(&forebay, "backlog_high"));
     let filling = format!(r#"{{"key":"a","x":"{}"}}"#, "y".repeat(100_000));
     let mut http = forebay.http();
     wait::until_true("the backlog is full", LONG, || {
         http.post("/v1/commands/order.create", &filling).unwrap().status == 503
     });
     let full = await_problem(&forebay, "backlog_full");
-    is_everywhere(&forebay, &full);
+    assert_on_all_surfaces(&forebay, &full);
     await_problem(&forebay, "kafka_unreachable");
     let document = backlog(&forebay);
     assert_eq!(document["problems"][0]["code"], "backlog_full", "the most important first: {document}");

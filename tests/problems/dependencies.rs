@@ -7,7 +7,7 @@ use support::proxy::Proxy;
 use support::sql::SqlServer as _;
 use support::{daemon, services, wait};
 
-use super::list::{await_end, await_problem, entries, is_everywhere, is_up, lines, text};
+use super::list::{assert_on_all_surfaces, await_end, await_problem, entries, is_up, lines, text};
 
 #[test]
 fn a_stopped_broker_is_unreachable_until_it_is_back() {
@@ -28,7 +28,7 @@ fn a_stopped_broker_is_unreachable_until_it_is_back() {
             .then_some(entry)
     });
     assert!(text(&refused, "last_error").contains(&cluster.bootstrap()), "{refused}");
-    is_everywhere(&forebay, &refused);
+    assert_on_all_surfaces(&forebay, &refused);
     assert!(!is_up(&forebay, "kafka"));
     let ready = forebay.admin_http().get("/readyz").unwrap();
     assert_eq!(ready.status, 200, "accepting without Kafka is the purpose");
@@ -60,7 +60,7 @@ fn an_advertised_address_that_refuses_is_named_and_delivery_stalls() {
         let stalled = entries(&forebay, "drain_stalled").into_iter();
         stalled.chain(entries(&forebay, "records_parked")).next()
     });
-    is_everywhere(&forebay, &stalled);
+    assert_on_all_surfaces(&forebay, &stalled);
     let named = await_problem(&forebay, "kafka_unreachable");
     assert!(text(&named, "detail").contains(proxy.address()), "{named}");
     assert!(text(&named, "last_error").contains("Connection refused"), "{named}");
@@ -85,7 +85,7 @@ fn a_wrong_password_is_an_authentication_failure() {
     forebay.start();
     let entry = await_problem(&forebay, "kafka_authentication_failed");
     assert!(text(&entry, "last_error").contains("Authentication failed"), "{entry}");
-    is_everywhere(&forebay, &entry);
+    assert_on_all_surfaces(&forebay, &entry);
     assert!(!is_up(&forebay, "kafka"));
     assert!(!forebay.log().contains("wrong\""), "the password is not shown");
 }
@@ -102,7 +102,7 @@ fn a_stopped_redis_is_unavailable_until_it_is_back() {
     redis.kill();
     let entry = await_problem(&forebay, "redis_unavailable");
     assert!(text(&entry, "last_error").contains("connection"), "{entry}");
-    is_everywhere(&forebay, &entry);
+    assert_on_all_surfaces(&forebay, &entry);
     assert!(!is_up(&forebay, "redis") && is_up(&forebay, "database"));
     redis.restart();
     await_end(&forebay, "redis_unavailable");
@@ -124,7 +124,7 @@ fn a_killed_database_is_unavailable_until_it_is_back() {
     });
     server.kill();
     let entry = await_problem(&forebay, "database_unavailable");
-    is_everywhere(&forebay, &entry);
+    assert_on_all_surfaces(&forebay, &entry);
     assert!(!is_up(&forebay, "database") && is_up(&forebay, "redis"));
     // Nothing is to be applied yet: the consumer has no reason to complain.
     assert!(entries(&forebay, "consumer_stalled").is_empty());
@@ -133,7 +133,7 @@ fn a_killed_database_is_unavailable_until_it_is_back() {
     assert_eq!(accepted.status, 202, "{}", accepted.text());
     let stalled = await_problem(&forebay, "consumer_stalled");
     assert!(text(&stalled, "detail").contains("while the database cannot be written"), "{stalled}");
-    is_everywhere(&forebay, &stalled);
+    assert_on_all_surfaces(&forebay, &stalled);
     assert!(forebay.admin_http().get("/readyz").unwrap().json()["dependencies"]["consumer"] != "ok");
     server.start();
     await_end(&forebay, "database_unavailable");

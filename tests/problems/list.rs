@@ -31,7 +31,7 @@ pub fn await_end(forebay: &Forebay, code: &str) {
 }
 
 /// That every surface shows this entry alike, and that its start is logged once.
-pub fn is_everywhere(forebay: &Forebay, entry: &Value) {
+pub fn assert_on_all_surfaces(forebay: &Forebay, entry: &Value) {
     let code = entry["code"].as_str().unwrap();
     assert_eq!(entry["runbook"], format!("docs/runbook.md#{code}"));
     assert!(entry["since"].as_str().is_some_and(|since| since.ends_with('Z')), "{entry}");

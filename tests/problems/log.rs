@@ -12,7 +12,7 @@ use support::process::Forebay;
 use support::scratch::copy;
 use support::{daemon, scratch, services, wait};
 
-use super::list::{await_end, await_problem, entries, is_everywhere, lines, text};
+use super::list::{assert_on_all_surfaces, await_end, await_problem, entries, lines, text};
 
 /// Where nobody listens.
 const NO_KAFKA: &str = "127.0.0.1:9";
@@ -52,7 +52,7 @@ fn a_damaged_record_is_told_over_restarts_until_it_is_dropped() {
         entries(&forebay, "log_damaged").into_iter().find(|entry| !entry["last_error"].is_null())
     });
     assert!(text(&damaged, "last_error").contains(".wal"), "{damaged}");
-    is_everywhere(&forebay, &damaged);
+    assert_on_all_surfaces(&forebay, &damaged);
     assert_eq!(backlog_value(&forebay, "backlog"), 4, "the others wait for Kafka");
     // One record, after a start that read nothing but the list of what died.
     forebay.restart();
@@ -90,7 +90,7 @@ fn a_disk_without_room_is_told_until_there_is_some() {
     wait::until_true("it accepts again", LONG, || post(&forebay, "small") == 202);
 }
 
-/// The log is not where `is_everywhere` asks for its socket.
+/// The log is not where `assert_on_all_surfaces` asks for its socket.
 fn is_everywhere_beside_the_socket(forebay: &Forebay, code: &str) {
     assert_eq!(metric(forebay, &format!("forebay_problem{{code=\"{code}\"}}")), 1.0);
     assert_eq!(daemon::backlog(forebay)["problems"][0]["code"], code);
@@ -168,7 +168,7 @@ fn an_older_copy_of_a_log_is_told_until_somebody_decides() {
     restored.start();
     let told = await_problem(&restored, "log_restored");
     assert!(text(&told, "last_error").contains("on_restored_log says what to do"), "{told}");
-    is_everywhere(&restored, &told);
+    assert_on_all_surfaces(&restored, &told);
     assert!(entries(&restored, "drain_stalled").is_empty());
     assert_eq!(post(&restored, "third"), 202, "it accepts");
     restored.configure("drain.on_restored_log", "continue-after-kafka");
@@ -186,7 +186,7 @@ fn users_that_cannot_be_served_are_told_until_a_start_can() {
     forebay.start();
     let told = await_problem(&forebay, "users_not_served");
     assert!(text(&told, "last_error").contains("sqlite error 26"), "{told}");
-    is_everywhere(&forebay, &told);
+    assert_on_all_surfaces(&forebay, &told);
     assert_eq!(forebay.http().post("/v1/users", "{}").unwrap().status, 404);
     let answer = forebay.http().post("/v1/commands/order.create", r#"{"id":"a","amount":1}"#).unwrap();
     assert_eq!(answer.status, 202, "other commands are accepted");

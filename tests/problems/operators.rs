@@ -11,7 +11,7 @@ use support::kafka::ClusterOptions;
 use support::process::Forebay;
 use support::{daemon, services};
 
-use super::list::{await_end, await_problem, entries, is_everywhere, text};
+use super::list::{assert_on_all_surfaces, await_end, await_problem, entries, text};
 
 /// The line of this event.
 fn line(forebay: &Forebay, event: &str) -> String {
@@ -30,7 +30,7 @@ fn a_pause_stays_visible_until_it_is_resumed() {
     assert_eq!(forebay.admin_http().post("/admin/drain/pause", "").unwrap().status, 200);
     let [paused] = &entries(&forebay, "drain_paused")[..] else { panic!("at once: {}", backlog(&forebay)) };
     assert!(text(paused, "detail").contains("admin listener, 127.0.0.1"), "{paused}");
-    is_everywhere(&forebay, paused);
+    assert_on_all_surfaces(&forebay, paused);
     assert!(line(&forebay, "operator.drain_paused").contains("\"origin\":\"admin listener, 127.0.0.1\""));
     assert_eq!(forebay.admin_http().post("/admin/drain/pause", "").unwrap().status, 200);
     assert_eq!(entries(&forebay, "drain_paused")[0]["since"], paused["since"], "it began with the first");
@@ -52,7 +52,7 @@ fn a_changed_rate_limit_stays_visible_until_it_is_as_configured() {
         panic!("at once: {}", backlog(&forebay))
     };
     assert!(text(entry, "detail").contains("`login` to 777 in 3m"), "{entry}");
-    is_everywhere(&forebay, entry);
+    assert_on_all_surfaces(&forebay, entry);
     let said = line(&forebay, "operator.rate_limit_changed");
     assert!(said.contains("admin listener, 127.0.0.1") && said.contains("\"limit\":777"), "{said}");
     assert_eq!(forebay.admin_http().put(path, &configured).unwrap().status, 200);
@@ -89,7 +89,7 @@ fn dead_letters_stay_visible_until_they_are_dropped() {
     assert_eq!(forebay.http().post("/v1/commands/order.create", &large).unwrap().status, 202);
     let dead = await_problem(&forebay, "dead_letters");
     assert_eq!(text(&dead, "last_error"), "record: too large");
-    is_everywhere(&forebay, &dead);
+    assert_on_all_surfaces(&forebay, &dead);
     is_on_the_status_page(&forebay);
     let requeue = Request::Requeue { lsns: vec![forebay::wal::Lsn(1)] };
     assert!(matches!(control::ask(&forebay.wal_dir(), &requeue), Ok(Answer::Done(_))));

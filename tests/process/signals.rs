@@ -26,7 +26,7 @@ fn await_handlers(forebay: &mut Forebay, signals: &[u32]) {
 }
 
 /// Kafka that is not there.
-fn nobody(forebay: Forebay) -> Forebay {
+fn without_kafka(forebay: Forebay) -> Forebay {
     forebay.set("kafka.brokers", "127.0.0.1:1")
 }
 
@@ -49,7 +49,7 @@ fn a_daemon_survives_hangup_and_user_signals_from_its_first_moment_on() {
 #[test]
 fn a_consumer_survives_hangup_and_user_signals_and_stops_in_order() {
     let url = |forebay: &Forebay| format!("sqlite://{}", forebay.dir().join("users.sqlite").display());
-    let forebay = nobody(forebay()).args(&["consume"]);
+    let forebay = without_kafka(forebay()).args(&["consume"]);
     let url = url(&forebay);
     let mut forebay = forebay.set("database.url", url);
     forebay.start();
@@ -64,7 +64,7 @@ fn a_consumer_survives_hangup_and_user_signals_and_stops_in_order() {
 /// A terminal that is closed takes what was begun at it along, in order.
 #[test]
 fn a_drain_ignores_user_signals_and_stops_in_order_on_hangup() {
-    let mut forebay = nobody(forebay());
+    let mut forebay = without_kafka(forebay());
     forebay.start();
     forebay.http().post("/v1/commands/order.create", r#"{"id":"o-1","amount":1}"#).unwrap();
     assert!(forebay.term().success());

@@ -4,7 +4,7 @@ use support::kafka::Listener;
 use support::proxy::Proxy;
 use support::services;
 
-use super::super::list::{await_end, entries, is_everywhere, is_up, text};
+use super::super::list::{assert_on_all_surfaces, await_end, entries, is_up, text};
 use super::{await_detail, is_delivered, post, topic, with_certificate};
 
 /// The same words of the client for each of them, hence the daemon's own look.
@@ -20,7 +20,7 @@ fn what_is_wrong_with_a_brokers_certificate_is_told_until_it_is_mended() {
     post(&forebay);
     let expired = await_detail(&forebay, "kafka_tls_failed", "certificate has expired");
     assert!(text(&expired, "last_error").contains("certificate verify failed"), "{expired}");
-    is_everywhere(&forebay, &expired);
+    assert_on_all_surfaces(&forebay, &expired);
     assert!(!is_up(&forebay, "kafka") && entries(&forebay, "kafka_unreachable").is_empty());
     proxy.forward_to(&kafka.secure_address(Listener::OtherName));
     await_detail(&forebay, "kafka_tls_failed", "another host name");
@@ -57,7 +57,7 @@ fn a_certificate_of_ours_that_is_missing_or_has_expired_is_told_until_it_is_rene
     post(&forebay);
     let missing = await_detail(&forebay, "kafka_authentication_failed", "want a client certificate");
     assert!(text(&missing, "last_error").contains("SSL alert number"), "{missing}");
-    is_everywhere(&forebay, &missing);
+    assert_on_all_surfaces(&forebay, &missing);
     let files = kafka.certificates();
     forebay.configure("kafka.ssl_cert_file", files.text_of("expired-client.pem"));
     forebay.configure("kafka.ssl_key_file", files.text_of("expired-client.key"));

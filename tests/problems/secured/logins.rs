@@ -5,7 +5,7 @@ use std::fs;
 use support::kafka::{CLIENT_PASSWORD, CLIENT_USER};
 use support::services;
 
-use super::super::list::{await_end, entries, is_everywhere, text};
+use super::super::list::{assert_on_all_surfaces, await_end, entries, text};
 use super::works::{in_an_hour, token, with_token};
 use super::{await_detail, is_delivered, post, topic, with_password};
 
@@ -23,7 +23,7 @@ fn a_wrong_password_is_told_until_the_file_is_corrected() {
     post(&forebay);
     let refused = await_detail(&forebay, REFUSED, "refuse user forebay (PLAIN)");
     assert!(text(&refused, "last_error").contains("Invalid username or password"), "{refused}");
-    is_everywhere(&forebay, &refused);
+    assert_on_all_surfaces(&forebay, &refused);
     fs::write(&file, CLIENT_PASSWORD).unwrap();
     forebay.restart();
     is_delivered(kafka, &forebay, &topic, 1);
@@ -62,7 +62,7 @@ fn an_expired_token_is_told_until_the_file_has_another() {
     post(&forebay);
     let refused = await_detail(&forebay, REFUSED, "no token that can be used");
     assert!(text(&refused, "last_error").contains("expired at 2023-11-14"), "{refused}");
-    is_everywhere(&forebay, &refused);
+    assert_on_all_surfaces(&forebay, &refused);
     support::tls::replace(&forebay.dir().join("token"), &token(CLIENT_USER, in_an_hour()));
     await_end(&forebay, REFUSED);
     is_delivered(kafka, &forebay, &topic, 1);

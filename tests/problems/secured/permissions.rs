@@ -7,7 +7,7 @@ use support::kafka::{Operation, Resource};
 use support::process::Forebay;
 use support::{services, wait};
 
-use super::super::list::{await_end, entries, is_everywhere, is_up, text};
+use super::super::list::{assert_on_all_surfaces, await_end, entries, is_up, text};
 use super::works::{is_applied, serving_users, user_topics};
 use super::{await_detail, is_delivered, post, topic, with_password};
 
@@ -32,7 +32,7 @@ fn a_topic_without_permission_is_named_and_others_are_delivered() {
     assert_eq!(answer.status, 202);
     let refused = await_detail(&forebay, DENIED, &format!("access to topic {denied}"));
     assert!(text(&refused, "last_error").contains("Broker: Topic authorization failed"), "{refused}");
-    is_everywhere(&forebay, &refused);
+    assert_on_all_surfaces(&forebay, &refused);
     assert!(is_up(&forebay, "kafka"), "brokers answer");
     wait::until_true("the other topic has its record", LONG, || {
         read_all(&kafka.bootstrap(), &other).len() == 1
