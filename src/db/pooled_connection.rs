@@ -72,15 +72,15 @@ macro_rules! bound {
 macro_rules! on {
     ($held:expr, $connection:ident: $driver:ident => $do:expr) => {
         match $held {
-            Held::MySql($connection) => {
+            DriverConnection::MySql($connection) => {
                 type $driver = MySql;
                 $do
             }
-            Held::Postgres($connection) => {
+            DriverConnection::Postgres($connection) => {
                 type $driver = Postgres;
                 $do
             }
-            Held::Sqlite($connection) => {
+            DriverConnection::Sqlite($connection) => {
                 type $driver = Sqlite;
                 $do
             }

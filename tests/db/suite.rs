@@ -12,7 +12,7 @@ macro_rules! on_each_database {
             use super::*;
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $test() {
-                $module::$test(&Place::sqlite()).await;
+                $module::$test(&TestDatabase::sqlite()).await;
             })*
         }
 
@@ -21,7 +21,7 @@ macro_rules! on_each_database {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $test() {
                 let Some(url) = services::mariadb(stringify!($test)) else { return };
-                $module::$test(&Place::server(url)).await;
+                $module::$test(&TestDatabase::server(url)).await;
             })*
         }
 
@@ -30,7 +30,7 @@ macro_rules! on_each_database {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $test() {
                 let Some(url) = services::postgres(stringify!($test)) else { return };
-                $module::$test(&Place::server(url)).await;
+                $module::$test(&TestDatabase::server(url)).await;
             })*
         }
 
@@ -39,7 +39,7 @@ macro_rules! on_each_database {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $test() {
                 let Some(urls) = services::pooled_postgres(stringify!($test)) else { return };
-                $module::$test(&Place::behind_pooler(urls)).await;
+                $module::$test(&TestDatabase::behind_pooler(urls)).await;
             })*
         }
     };

@@ -10,24 +10,33 @@ use super::source::{Module, TestCode};
 use super::{root, sources};
 
 /// Leaves that every module may use.
-const LEAVES: [&str; 9] =
-    ["failpoint", "metrics", "mistake", "reported", "secret_file", "sync", "telemetry", "units", "task"];
+const LEAVES: [&str; 9] = [
+    "failpoint",
+    "metrics",
+    "config_error",
+    "bounded_errors",
+    "secret_file",
+    "sync",
+    "telemetry",
+    "units",
+    "task",
+];
 
 /// Module, whether it may use the leaves, and what else it may use; from the bottom up.
 const TABLE: [(&str, bool, &[&str]); 31] = [
-    ("mistake", false, &[]),
-    ("reported", false, &[]),
+    ("config_error", false, &[]),
+    ("bounded_errors", false, &[]),
     ("metrics", false, &[]),
-    ("problems", false, &["metrics", "reported", "sync", "units"]),
+    ("problems", false, &["metrics", "bounded_errors", "sync", "units"]),
     ("history", false, &["sync", "units"]),
     ("profile", false, &[]),
     ("systemd", false, &[]),
     ("task", false, &["sync"]),
     ("backoff", false, &["sync"]),
-    ("telemetry", false, &["metrics", "mistake", "sync", "task", "units"]),
-    ("alerts", false, &["mistake", "units"]),
-    ("kinds", false, &["command", "mistake", "reported", "units"]),
-    ("cloudevents", false, &["command", "kinds", "reported"]),
+    ("telemetry", false, &["metrics", "config_error", "sync", "task", "units"]),
+    ("alerts", false, &["config_error", "units"]),
+    ("kinds", false, &["command", "config_error", "bounded_errors", "units"]),
+    ("cloudevents", false, &["command", "kinds", "bounded_errors"]),
     ("kafka", true, &["backoff"]),
     ("kv", true, &["backoff"]),
     ("db", true, &["backoff"]),

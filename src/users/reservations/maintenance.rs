@@ -128,7 +128,7 @@ impl Reservations {
     async fn let_go(&self, over: &[(&Claimed, Vec<ReservationKey>)]) -> Result<(), KvError> {
         let owned = over.iter().flat_map(|(claimed, wanted)| self.owned(wanted, &claimed.claim));
         let markers: Vec<_> = owned.collect();
-        self.kv.remove_all(&reservation_marker).await.map(drop)
+        self.kv.remove_all(&markers).await.map(drop)
     }
 
     /// Sets the markers of waiting commands where they are missing, and refreshes those that are there.
@@ -139,12 +139,12 @@ impl Reservations {
             for one in wanted {
                 let marker = self.marker(one, claimed.claim, Some(&id));
                 entries.push((one.key.clone(), marker.encode(), self.time_to_live()));
-                reservation_marker.push(marker);
+                markers.push(marker);
             }
         }
         let held = self.kv.set_if_absent_all(&entries).await?;
         let mut refreshed = Vec::new();
-        for ((ours, (key, ..)), held) in reservation_marker.into_iter().zip(entries).zip(held) {
+        for ((ours, (key, ..)), held) in markers.into_iter().zip(entries).zip(held) {
             let SetOutcome::Taken(value) = held else { continue };
             let owner = ours.owner();
             if let Some(there) = ReservationMarker::decode(&value).filter(|there| there.owner() == owner) {
