@@ -86,7 +86,7 @@ impl StopSignal {
 /// A running thread. Dropped, it is asked to stop and not waited for.
 pub struct Thread {
     name: String,
-    asks: Option<mpsc::Sender<()>>,
+    stop_sender: Option<mpsc::Sender<()>>,
     ended: mpsc::Receiver<()>,
 }
 
@@ -111,17 +111,17 @@ impl Thread {
             }
             drop(ends);
         })?;
-        Ok(Self { name: name.to_owned(), asks: Some(asks), ended })
+        Ok(Self { name: name.to_owned(), stop_sender: Some(asks), ended })
     }
 
     /// Asks the thread to stop, for an owner that has something else to do before [`Self::stop`].
     pub fn request_stop(&mut self) {
-        self.asks = None;
+        self.stop_sender = None;
     }
 
     /// Asks the thread to stop and waits until it has, or until `deadline` is over. Blocks.
     pub fn stop(mut self, deadline: Duration) -> Result<(), StillRunning> {
-        self.asks = None;
+        self.stop_sender = None;
         match self.ended.recv_timeout(deadline) {
             Err(mpsc::RecvTimeoutError::Timeout) => Err(StillRunning { name: self.name, deadline }),
             _ => Ok(()),
