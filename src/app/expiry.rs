@@ -19,7 +19,7 @@ pub(super) async fn delete_expired(db: Database, retention: Retention) {
     let mut cut_short = false;
     loop {
         if !cut_short {
-            tokio::time::sleep(EVERY.mul_f64(0.5 + backoff::spread())).await;
+            tokio::time::sleep(EVERY.mul_f64(0.5 + backoff::random_fraction())).await;
         }
         let pass = db.delete_expired(&retention, Timestamp::now(), PASS_WITHIN).await;
         cut_short = pass.cut_short;

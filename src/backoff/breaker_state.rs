@@ -18,7 +18,7 @@ pub struct BreakerState {
     delays: Backoff,
     state: BreakerPhase,
     /// When the last answer came.
-    answered: Option<Instant>,
+    last_success: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -53,7 +53,7 @@ impl BreakerState {
             threshold: threshold.max(1),
             delays,
             state: BreakerPhase::Closed { failures: 0 },
-            answered: None,
+            last_success: None,
         }
     }
 
@@ -72,7 +72,7 @@ impl BreakerState {
     /// A call was answered: the dependency is well. Says whether the breaker was open until now.
     pub fn succeeded(&mut self, now: Instant) -> bool {
         let was_open = self.is_open();
-        self.answered = Some(now);
+        self.last_success = Some(now);
         self.delays.reset();
         self.state = BreakerPhase::Closed { failures: 0 };
         was_open
@@ -80,7 +80,7 @@ impl BreakerState {
 
     /// A call that began then was not answered. Says whether that opened the breaker (again).
     pub fn failed(&mut self, admission: BreakerDecision, began: Instant, now: Instant) -> bool {
-        let refuted = self.answered.is_some_and(|answered| began < answered);
+        let refuted = self.last_success.is_some_and(|answered| began < answered);
         let opens = match &mut self.state {
             BreakerPhase::Closed { .. } if refuted => false,
             BreakerPhase::Closed { failures } => {

@@ -31,12 +31,12 @@ pub struct CircuitBreaker {
     breaker: Mutex<BreakerState>,
     /// 1 while it is open.
     open: IntGauge,
-    when_open: Box<dyn Fn() + Send + Sync>,
+    on_open: Box<dyn Fn() + Send + Sync>,
 }
 
 impl CircuitBreaker {
     /// Closed. The name is for the log; the gauge is 1 while calls are refused. Whenever it opens, again too,
-    /// `when_open` is called: who does not answer may be at the other end of a cut cable, so that the next probe should
+    /// `on_open` is called: who does not answer may be at the other end of a cut cable, so that the next probe should
     /// have a new connection.
     pub fn new(
         dependency: &'static str,
@@ -44,7 +44,7 @@ impl CircuitBreaker {
         when_open: impl Fn() + Send + Sync + 'static,
     ) -> Self {
         let breaker = BreakerState::new(FAILURES, Backoff::new(FIRST_PROBE, LAST_PROBE));
-        Self { dependency, breaker: Mutex::new(breaker), open, when_open: Box::new(when_open) }
+        Self { dependency, breaker: Mutex::new(breaker), open, on_open: Box::new(when_open) }
     }
 
     /// Does the work, if it may be tried at all.
@@ -56,7 +56,7 @@ impl CircuitBreaker {
         }
         let pass = CallGuard { gate: self, began, admission: Some(admission) };
         let result = work.await;
-        pass.ended(result.as_ref().err());
+        pass.finish(result.as_ref().err());
         result
     }
 
@@ -89,7 +89,7 @@ impl CircuitBreaker {
                 "dependency is not asked until it answers a probe"
             );
         }
-        (self.when_open)();
+        (self.on_open)();
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut BreakerState) -> T) -> T {
@@ -108,7 +108,7 @@ struct CallGuard<'a> {
 }
 
 impl CallGuard<'_> {
-    fn ended(mut self, error: Option<&impl CallError>) {
+    fn finish(mut self, error: Option<&impl CallError>) {
         let Some(admission) = self.admission.take() else { return };
         match error.filter(|error| error.is_outage()) {
             Some(outage) => self.gate.failed(admission, self.began, outage),

@@ -27,7 +27,7 @@ impl Backoff {
     pub fn delay(&mut self) -> Duration {
         let whole = self.next;
         self.next = whole.saturating_mul(2).min(self.max);
-        whole.mul_f64(0.5 + spread() / 2.0)
+        whole.mul_f64(0.5 + random_fraction() / 2.0)
     }
 
     /// It worked: the next delay is the shortest again.
@@ -38,7 +38,7 @@ impl Backoff {
 
 /// A number from 0 to 1, so that what begins together does not end together. Without randomness it is 1: times are
 /// still right then, only not spread.
-pub fn spread() -> f64 {
+pub fn random_fraction() -> f64 {
     getrandom::u32().map_or(1.0, |random| f64::from(random) / f64::from(u32::MAX))
 }
 

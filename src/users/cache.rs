@@ -256,7 +256,7 @@ fn decoded(value: &[u8]) -> Option<Known> {
 }
 
 fn spread(ttl: Duration) -> Duration {
-    ttl.mul_f64(1.0 - SPREAD * backoff::spread())
+    ttl.mul_f64(1.0 - SPREAD * backoff::random_fraction())
 }
 
 /// How long each entry lives in memory.

@@ -239,7 +239,7 @@ impl Reservations {
 
     /// Spread, so that a burst's markers do not end together.
     pub fn time_to_live(&self) -> Duration {
-        self.ttl + self.jitter.mul_f64(backoff::spread())
+        self.ttl + self.jitter.mul_f64(backoff::random_fraction())
     }
 
     /// Removes those of these markers that a crash has left. What the store does not answer about is looked at later.
