@@ -52,7 +52,7 @@ impl<T, const MAX: usize> FromIterator<T> for BoundedErrors<T, MAX> {
 }
 
 /// At most `max` bytes of `text`, cut between characters: names in a body may be as long as the body.
-pub fn shortened(text: &str, max: usize) -> String {
+pub fn truncated(text: &str, max: usize) -> String {
     match text.len() > max {
         true => format!("{}…", &text[..text.floor_char_boundary(max)]),
         false => text.to_owned(),
@@ -76,7 +76,7 @@ mod tests {
 
     #[test]
     fn a_text_is_cut_between_characters() {
-        assert_eq!(shortened("abc", 3), "abc");
-        assert_eq!(shortened("aéb", 2), "a…");
+        assert_eq!(truncated("abc", 3), "abc");
+        assert_eq!(truncated("aéb", 2), "a…");
     }
 }

@@ -1,7 +1,7 @@
 //! The first log line of a daemon: what runs, and how it is configured.
 
 use crate::auth::Mode;
-use crate::bounded_errors::shortened;
+use crate::bounded_errors::truncated;
 use crate::config::{Config, Source};
 use crate::drain::Guarantee;
 use crate::kafka::Brokers;
@@ -28,7 +28,7 @@ pub(super) fn log(command: &str, config: &Config, source: &Source) {
         drain.delivery = delivery(config.drain.delivery),
         auth.mode = mode(config.auth.mode),
         wal.encrypted = config.wal.encryption_key_file.is_some(),
-        kinds = shortened(&kinds.join(", "), MAX_KINDS),
+        kinds = truncated(&kinds.join(", "), MAX_KINDS),
         "starting"
     );
 }

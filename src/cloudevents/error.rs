@@ -1,6 +1,6 @@
 //! What is wrong with an event, in words that never repeat a value.
 
-use crate::bounded_errors::{BoundedErrors, MAX_ERRORS_PER_BODY, shortened};
+use crate::bounded_errors::{BoundedErrors, MAX_ERRORS_PER_BODY, truncated};
 use crate::kinds::Rejection;
 
 /// An attribute's name in an error is for recognising it, not for repeating it.
@@ -29,7 +29,7 @@ pub enum EventError {
 impl AttributeError {
     /// A fault of this attribute.
     pub fn new(attribute: &str, detail: &'static str) -> Self {
-        Self { attribute: shortened(attribute, MAX_NAME_BYTES), detail }
+        Self { attribute: truncated(attribute, MAX_NAME_BYTES), detail }
     }
 }
 

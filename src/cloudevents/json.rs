@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use super::attribute::{OPTIONAL, REQUIRED};
 use super::error::EventError;
 use super::event::{Event, EventBuilder};
-use crate::bounded_errors::shortened;
+use crate::bounded_errors::truncated;
 use crate::command::is_json;
 use crate::kinds::{Rejection, text_of};
 
@@ -28,7 +28,7 @@ pub fn from_json(document: &Bytes) -> Result<Event, EventError> {
     let Members { members, twice, beyond } = (&mut parser).deserialize_map(Reader)?;
     parser.end()?;
     if let Some(name) = twice {
-        return Err(Rejection::Duplicate { name: shortened(&name, MAX_NAME_BYTES) }.into());
+        return Err(Rejection::Duplicate { name: truncated(&name, MAX_NAME_BYTES) }.into());
     }
     let mut draft = EventBuilder::default();
     if let Some(name) = beyond {

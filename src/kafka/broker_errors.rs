@@ -114,7 +114,7 @@ impl BrokerErrors {
             before.filter(|_| failure == BrokerFailure::Tls).and_then(|before| before.error.certificate);
         let lasts = now.saturating_duration_since(first) >= LASTS_AFTER;
         if noted.len() < MAX_BROKERS {
-            let (broker, error) = (broker.to_owned(), crate::bounded_errors::shortened(error, MAX_TEXT));
+            let (broker, error) = (broker.to_owned(), crate::bounded_errors::truncated(error, MAX_TEXT));
             let error = BrokerError { broker, failure, certificate, error, lasts, at: now };
             noted.push(Noted { error, first });
         }

@@ -14,7 +14,7 @@ use super::pointer::{Pointer, PointerMatch};
 use super::rejection::Rejection;
 use super::schema::Schema;
 use super::{example, nesting, strict};
-use crate::bounded_errors::shortened;
+use crate::bounded_errors::truncated;
 
 /// RFC 8259, section 8.1: JSON text that is sent over a network must not begin with it.
 const BYTE_ORDER_MARK: char = '\u{feff}';
@@ -192,7 +192,7 @@ fn key_of(pointer: &Pointer, body: &Bytes, text: &str) -> Result<Bytes, Rejectio
     let at = || pointer.as_str().to_owned();
     let raw = match pointer.find(text)? {
         PointerMatch::Duplicate(name) => {
-            return Err(Rejection::Duplicate { name: shortened(name, MAX_KEY_BYTES) });
+            return Err(Rejection::Duplicate { name: truncated(name, MAX_KEY_BYTES) });
         }
         PointerMatch::Text(raw) => raw.ok_or_else(|| Rejection::NoKey { pointer: at() })?.get(),
     };

@@ -5,7 +5,7 @@ use jsonschema::{ValidationError, Validator};
 use serde_json::Value;
 
 use super::{Rejection, Violation};
-use crate::bounded_errors::{BoundedErrors, MAX_ERRORS_PER_BODY, shortened};
+use crate::bounded_errors::{BoundedErrors, MAX_ERRORS_PER_BODY, truncated};
 
 /// Schemas compiled in, so that the first minute needs no files.
 const BUILTIN: [(&str, &str); 1] =
@@ -43,8 +43,8 @@ impl Schema {
             return Ok(());
         }
         let violation = |error: ValidationError<'_>| Violation {
-            pointer: shortened(&error.instance_path().to_string(), MAX_TEXT_BYTES),
-            detail: shortened(&masked(&error), MAX_TEXT_BYTES),
+            pointer: truncated(&error.instance_path().to_string(), MAX_TEXT_BYTES),
+            detail: truncated(&masked(&error), MAX_TEXT_BYTES),
         };
         let violations: BoundedErrors<_, MAX_ERRORS_PER_BODY> =
             self.validator.iter_errors(body).map(violation).collect();

@@ -8,7 +8,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visi
 use serde_json::{Map, Value};
 
 use super::Rejection;
-use crate::bounded_errors::shortened;
+use crate::bounded_errors::truncated;
 
 /// A member name in an error is for recognising it, not for repeating it.
 const MAX_NAME_BYTES: usize = 100;
@@ -19,7 +19,7 @@ pub(super) fn parse(json: &str) -> Result<Value, Rejection> {
     let mut parser = serde_json::Deserializer::from_str(json);
     let parsed = Strict { duplicate: &duplicate }.deserialize(&mut parser);
     if let Some(name) = duplicate.take() {
-        return Err(Rejection::Duplicate { name: shortened(&name, MAX_NAME_BYTES) });
+        return Err(Rejection::Duplicate { name: truncated(&name, MAX_NAME_BYTES) });
     }
     parsed.and_then(|value| parser.end().map(|()| value)).map_err(Rejection::from)
 }

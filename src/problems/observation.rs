@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::bounded_errors::shortened;
+use crate::bounded_errors::truncated;
 use crate::units::Timestamp;
 
 use super::code::Code;
@@ -28,7 +28,7 @@ impl Observation {
         Self {
             code,
             subject: None,
-            detail: shortened(&detail.into(), MAX_TEXT),
+            detail: truncated(&detail.into(), MAX_TEXT),
             last_error: None,
             since: None,
             for_at_least: Duration::ZERO,
@@ -38,13 +38,13 @@ impl Observation {
 
     /// What it concerns, where there may be several: a broker, a topic, a file.
     pub fn about(mut self, subject: impl Into<String>) -> Self {
-        self.subject = Some(shortened(&subject.into(), MAX_TEXT));
+        self.subject = Some(truncated(&subject.into(), MAX_TEXT));
         self
     }
 
     /// The last error in the client's own words.
     pub fn with_error(mut self, error: impl Into<String>) -> Self {
-        self.last_error = Some(shortened(&error.into(), MAX_TEXT));
+        self.last_error = Some(truncated(&error.into(), MAX_TEXT));
         self
     }
 

@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::bounded_errors::{BoundedErrors, MAX_ERRORS_PER_BODY, shortened};
+use crate::bounded_errors::{BoundedErrors, MAX_ERRORS_PER_BODY, truncated};
 use crate::kv::Rate;
 use crate::units::{Span, Timestamp};
 
@@ -66,7 +66,7 @@ impl Setting {
     pub fn read(members: &Map<String, Value>) -> Result<Self, Vec<SettingError>> {
         let mut faults = BoundedErrors::<SettingError, MAX_ERRORS_PER_BODY>::default();
         let mut wrong = |member: &str, detail: &str| {
-            faults.push(SettingError { member: shortened(member, MAX_SHOWN), detail: detail.to_owned() });
+            faults.push(SettingError { member: truncated(member, MAX_SHOWN), detail: detail.to_owned() });
         };
         let member = |name: &str| members.get(name).unwrap_or(&Value::Null);
         let enabled = member("enabled").as_bool();

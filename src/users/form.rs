@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use super::nickname::nickname;
 use super::phone::{PhoneRegion, phone};
 use super::{FieldError, field, password};
-use crate::bounded_errors::{BoundedErrors, MAX_ERRORS_PER_BODY, shortened};
+use crate::bounded_errors::{BoundedErrors, MAX_ERRORS_PER_BODY, truncated};
 use crate::command::Secret;
 
 /// Names of unknown members are repeated, but not at any length.
@@ -182,7 +182,7 @@ impl Form {
             if self.errors.is_full() {
                 break;
             }
-            let shown = shortened(name, MAX_SHOWN);
+            let shown = truncated(name, MAX_SHOWN);
             self.errors.push(FieldError::new(&shown, "unknown here; leave it out"));
         }
         if self.errors.is_empty() { Ok(()) } else { Err(std::mem::take(&mut self.errors).into_vec()) }
