@@ -5,15 +5,15 @@
 const SIMILAR: f64 = 0.6;
 
 /// The one of `names` that is most like `name`, if one is. Underscores, hyphens and case do not count.
-pub(super) fn to<'a>(name: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let name = letters(name);
-    let likeness = |other: &str| strsim::normalized_damerau_levenshtein(&name, &letters(other));
+pub(super) fn find_closest<'a>(name: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let name = normalized(name);
+    let likeness = |other: &str| strsim::normalized_damerau_levenshtein(&name, &normalized(other));
     let rated = names.into_iter().map(|other| (likeness(other), other));
     let best = rated.max_by(|(one, _), (other, _)| one.total_cmp(other))?;
     (best.0 >= SIMILAR).then_some(best.1)
 }
 
-fn letters(name: &str) -> String {
+fn normalized(name: &str) -> String {
     name.chars().filter(|c| !matches!(c, '_' | '-')).flat_map(char::to_lowercase).collect()
 }
 
@@ -33,7 +33,7 @@ mod tests {
             ("compression", None),
             ("", None),
         ] {
-            assert_eq!(to(name, names), meant, "{name}");
+            assert_eq!(find_closest(name, names), meant, "{name}");
         }
     }
 }

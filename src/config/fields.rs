@@ -6,17 +6,17 @@ use serde::de::{self, DeserializeOwned, Deserializer, Visitor};
 use serde::forward_to_deserialize_any;
 
 /// The keys of `T`. None for what is no struct.
-pub(super) fn of<T: DeserializeOwned>() -> &'static [&'static str] {
-    let mut asked = Asked(&[]);
+pub(super) fn field_names<T: DeserializeOwned>() -> &'static [&'static str] {
+    let mut asked = FieldNameProbe(&[]);
     // It has no value, so it always fails.
     let _ = T::deserialize(&mut asked);
     asked.0
 }
 
 /// Keeps the names that a struct asks for.
-struct Asked(&'static [&'static str]);
+struct FieldNameProbe(&'static [&'static str]);
 
-impl<'de> Deserializer<'de> for &mut Asked {
+impl<'de> Deserializer<'de> for &mut FieldNameProbe {
     type Error = NoValue;
 
     fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, NoValue> {

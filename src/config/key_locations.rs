@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 
 use crate::config_error::{ConfigError, ConfigLocation};
 
-use super::lines::Lines;
+use super::key_lines::KeyLines;
 use super::sources::Override;
 
 /// Where each key of a configuration is written.
 #[derive(Debug, Default)]
 pub(super) struct KeyLocations {
-    lines: Lines,
+    lines: KeyLines,
     /// Variables and flags, by section and key.
-    outside: BTreeMap<(String, String), String>,
+    overridden: BTreeMap<(String, String), String>,
     /// The numbers in the file of the items that could be read, by list.
     items: BTreeMap<String, Vec<usize>>,
 }
@@ -24,16 +24,16 @@ impl KeyLocations {
             let Override { section, key, origin, .. } = over.clone();
             ((section, key), origin)
         });
-        Self { lines: Lines::of(text), outside: outside.collect(), items: BTreeMap::new() }
+        Self { lines: KeyLines::of(text), overridden: outside.collect(), items: BTreeMap::new() }
     }
 
     /// These items of a list could be read.
-    pub(super) fn could_read(&mut self, list: &str, numbers: Vec<usize>) {
+    pub(super) fn set_readable_items(&mut self, list: &str, numbers: Vec<usize>) {
         self.items.insert(list.to_owned(), numbers);
     }
 
     /// A mistake that was found among the items that could be read, with the item's number in the file.
-    pub(super) fn renumbered(&self, mistake: ConfigError) -> ConfigError {
+    pub(super) fn with_file_index(&self, mistake: ConfigError) -> ConfigError {
         let in_file = || {
             let (list, number) = mistake.section.strip_suffix(']')?.split_once('[')?;
             let read: usize = number.parse().ok()?;
@@ -50,7 +50,7 @@ impl KeyLocations {
         if mistake.location.is_some() {
             return mistake;
         }
-        let outside = self.outside.get(&(mistake.section.clone(), mistake.key.clone()));
+        let outside = self.overridden.get(&(mistake.section.clone(), mistake.key.clone()));
         let place = match outside {
             Some(name) => Some(ConfigLocation::Override(name.clone())),
             None => self.lines.get(&mistake.section, &mistake.key).map(ConfigLocation::Line),

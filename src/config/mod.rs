@@ -8,8 +8,8 @@ mod closest;
 mod fields;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
+mod key_lines;
 mod key_locations;
-mod lines;
 mod reader;
 mod sources;
 mod toml_errors;
@@ -92,14 +92,14 @@ impl Config {
     /// Reads the file, if there is one, and applies `overrides`, later ones winning.
     pub fn load(file: Option<&Path>, overrides: Vec<Override>) -> Result<Self, ConfigErrors> {
         let mut mistakes = Vec::new();
-        let text = file.map(|path| sources::text(path, &mut mistakes)).unwrap_or_default();
+        let text = file.map(|path| sources::read_file(path, &mut mistakes)).unwrap_or_default();
         Self::read(&text, overrides, mistakes)
     }
 
     fn read(text: &str, overrides: Vec<Override>, mistakes: Vec<ConfigError>) -> Result<Self, ConfigErrors> {
         let (config, mut mistakes, places) = Self::parse(text, overrides, mistakes);
         // A key that could not be read has its default here, so that the others are checked all the same.
-        mistakes.extend(config.validate().into_iter().map(|mistake| places.renumbered(mistake)));
+        mistakes.extend(config.validate().into_iter().map(|mistake| places.with_file_index(mistake)));
         if mistakes.is_empty() {
             return Ok(config);
         }

@@ -6,7 +6,7 @@ use toml::{Table, Value};
 use crate::config_error::ConfigError;
 
 use super::key_locations::KeyLocations;
-use super::sources::{OURS, Override, PREFIX};
+use super::sources::{Override, PREFIX, PROGRAM_PREFIX};
 use super::{closest, fields, toml_errors};
 
 /// Takes sections out of the sources; what nobody took is a mistake.
@@ -14,8 +14,8 @@ pub(super) struct Reader {
     tables: Table,
     overrides: Vec<Override>,
     mistakes: Vec<ConfigError>,
-    places: KeyLocations,
-    known: Vec<KnownSection>,
+    locations: KeyLocations,
+    known_sections: Vec<KnownSection>,
 }
 
 /// A section that was looked for.
@@ -32,25 +32,29 @@ impl Reader {
         mistakes: Vec<ConfigError>,
         places: KeyLocations,
     ) -> Self {
-        Self { tables, overrides, mistakes, places, known: Vec::new() }
+        Self { tables, overrides, mistakes, locations: places, known_sections: Vec::new() }
     }
 
     /// The section `name`; keys with mistakes have their defaults.
     pub(super) fn section<T: DeserializeOwned + Default>(&mut self, name: &str) -> T {
-        self.known.push(KnownSection { name: name.to_owned(), is_list: false, keys: fields::of::<T>() });
+        self.known_sections.push(KnownSection {
+            name: name.to_owned(),
+            is_list: false,
+            keys: fields::field_names::<T>(),
+        });
         let mut keys = match self.tables.remove(name) {
             None => Table::new(),
             Some(Value::Table(keys)) => keys,
             Some(other) => {
-                let found = toml_errors::shown(name, &other);
+                let found = toml_errors::masked_value(name, &other);
                 self.mistakes.push(ConfigError::new(name, "", found, format!("a table: [{name}]")));
                 Table::new()
             }
         };
         for over in self.overrides.extract_if(.., |over| over.section == name && !over.key.is_empty()) {
-            let readings = over.readings();
+            let readings = over.interpretations();
             let literal = readings[0].clone();
-            let fits = readings.into_iter().find(|value| probe::<T>(&over.key, value).is_ok());
+            let fits = readings.into_iter().find(|value| check_value::<T>(&over.key, value).is_ok());
             keys.insert(over.key, fits.unwrap_or(literal));
         }
         self.read(name, keys).unwrap_or_default()
@@ -58,7 +62,11 @@ impl Reader {
 
     /// The tables of the array `name`; those with mistakes are left out.
     pub(super) fn list<T: DeserializeOwned>(&mut self, name: &str) -> Vec<T> {
-        self.known.push(KnownSection { name: name.to_owned(), is_list: true, keys: fields::of::<T>() });
+        self.known_sections.push(KnownSection {
+            name: name.to_owned(),
+            is_list: true,
+            keys: fields::field_names::<T>(),
+        });
         let items = match self.tables.remove(name) {
             None => Vec::new(),
             Some(Value::Array(items)) => items,
@@ -75,19 +83,19 @@ impl Reader {
                     }
                 }
                 other => {
-                    let found = toml_errors::shown(name, &other);
+                    let found = toml_errors::masked_value(name, &other);
                     self.mistakes.push(ConfigError::new(&place, "", found, format!("a table: [[{name}]]")));
                 }
             }
         }
-        self.places.could_read(name, numbers);
+        self.locations.set_readable_items(name, numbers);
         read
     }
 
     /// All mistakes, with those that nobody looked for, and where keys are written.
     pub(super) fn finish(mut self) -> (Vec<ConfigError>, KeyLocations) {
         self.suggest_keys();
-        let sections: Vec<_> = self.known.iter().map(KnownSection::shown).collect();
+        let sections: Vec<_> = self.known_sections.iter().map(KnownSection::shown).collect();
         let sections = sections.join(", ");
         for section in std::mem::take(&mut self.tables).keys() {
             let meant = self.section_like(section).map(KnownSection::shown);
@@ -98,17 +106,17 @@ impl Reader {
             let mistake = self.unknown_variable(&over, &sections);
             self.mistakes.push(mistake);
         }
-        (self.mistakes, self.places)
+        (self.mistakes, self.locations)
     }
 
     /// What was probably meant by keys that are not known: another key of the section, or the same of another one.
     fn suggest_keys(&mut self) {
         for mistake in self.mistakes.iter_mut().filter(|mistake| toml_errors::is_unknown_key(mistake)) {
             let section = mistake.section.split('[').next().unwrap_or_default();
-            let own = self.known.iter().find(|known| known.name == section);
-            let near = own.and_then(|known| closest::to(&mistake.key, known.keys.iter().copied()));
+            let own = self.known_sections.iter().find(|known| known.name == section);
+            let near = own.and_then(|known| closest::find_closest(&mistake.key, known.keys.iter().copied()));
             let elsewhere = || {
-                let other = self.known.iter().find(|known| known.keys.contains(&&*mistake.key))?;
+                let other = self.known_sections.iter().find(|known| known.keys.contains(&&*mistake.key))?;
                 Some(format!("`{}` of {}", mistake.key, other.shown()))
             };
             mistake.suggestion =
@@ -117,16 +125,17 @@ impl Reader {
     }
 
     fn section_like(&self, name: &str) -> Option<&KnownSection> {
-        let name = closest::to(name, self.known.iter().map(|known| &*known.name))?;
-        self.known.iter().find(|known| known.name == name)
+        let name = closest::find_closest(name, self.known_sections.iter().map(|known| &*known.name))?;
+        self.known_sections.iter().find(|known| known.name == name)
     }
 
     /// A variable that names no key.
     fn unknown_variable(&self, over: &Override, sections: &str) -> ConfigError {
-        let variables: Vec<_> = self.known.iter().flat_map(KnownSection::variables).collect();
+        let variables: Vec<_> = self.known_sections.iter().flat_map(KnownSection::variables).collect();
         // What all of them begin with makes no two of them alike.
-        let name = over.origin.trim_start_matches(OURS);
-        let meant = closest::to(name, variables.iter().map(|known| known.trim_start_matches(PREFIX)));
+        let name = over.origin.trim_start_matches(PROGRAM_PREFIX);
+        let meant =
+            closest::find_closest(name, variables.iter().map(|known| known.trim_start_matches(PREFIX)));
         let meant = meant.map(|known| format!("{PREFIX}{known}"));
         let allowed = format!("{PREFIX}SECTION__KEY, with a key of {sections}");
         let found = "a variable that names no key";
@@ -136,10 +145,10 @@ impl Reader {
     fn read<T: DeserializeOwned>(&mut self, place: &str, keys: Table) -> Option<T> {
         let (mut good, mut bad) = (Table::new(), Vec::new());
         for (key, value) in keys {
-            match probe::<T>(&key, &value) {
+            match check_value::<T>(&key, &value) {
                 Ok(()) => drop(good.insert(key, value)),
                 Err(error) => {
-                    self.mistakes.push(toml_errors::mistake(place, &key, &value, &error));
+                    self.mistakes.push(toml_errors::value_error(place, &key, &value, &error));
                     bad.push(key);
                 }
             }
@@ -147,7 +156,7 @@ impl Reader {
         match good.try_into() {
             Ok(section) => Some(section),
             Err(error) => {
-                let incomplete = toml_errors::incomplete(place, &error);
+                let incomplete = toml_errors::missing_key_error(place, &error);
                 // A key that has a wrong value is not missing.
                 if !bad.contains(&incomplete.key) {
                     self.mistakes.push(incomplete);
@@ -171,7 +180,7 @@ impl KnownSection {
 }
 
 /// Whether `key` may have this value, seen apart from the other keys: that some are missing does not count.
-fn probe<T: DeserializeOwned>(key: &str, value: &Value) -> Result<(), toml::de::Error> {
+fn check_value<T: DeserializeOwned>(key: &str, value: &Value) -> Result<(), toml::de::Error> {
     let alone = Table::from_iter([(key.to_owned(), value.clone())]);
     match alone.try_into::<T>() {
         Err(error) if !toml_errors::is_missing(&error) => Err(error),

@@ -10,7 +10,7 @@ use crate::config_error::{ConfigError, ConfigLocation};
 /// How the variables of keys begin.
 pub(super) const PREFIX: &str = "FOREBAY__";
 /// How the variables of this program begin.
-pub(super) const OURS: &str = "FOREBAY_";
+pub(super) const PROGRAM_PREFIX: &str = "FOREBAY_";
 
 /// One key set outside the file. Its text is read as the section's struct wants it.
 #[derive(Clone, Debug)]
@@ -27,7 +27,7 @@ pub struct Override {
 
 impl Override {
     /// What the text may mean, likeliest first: a TOML value, a string, a list of strings.
-    pub(super) fn readings(&self) -> Vec<Value> {
+    pub(super) fn interpretations(&self) -> Vec<Value> {
         let literal = format!("value = {}", self.text).parse::<Table>().ok();
         let literal = literal.filter(|table| table.len() == 1).and_then(|mut table| table.remove("value"));
         let list = self.text.split(',').map(|item| Value::from(item.trim())).collect();
@@ -42,7 +42,7 @@ pub fn environment(variables: impl Iterator<Item = (OsString, OsString)>) -> Vec
         let origin = name.to_string_lossy().into_owned();
         let path = match origin.strip_prefix(PREFIX) {
             Some(path) => path.to_lowercase(),
-            None if origin.starts_with(OURS) && !is_of_another(&origin) => String::new(),
+            None if origin.starts_with(PROGRAM_PREFIX) && !is_other_variable(&origin) => String::new(),
             None => return None,
         };
         let (section, key) = path.split_once("__").unwrap_or((&path, ""));
@@ -57,7 +57,7 @@ pub fn environment(variables: impl Iterator<Item = (OsString, OsString)>) -> Vec
 
 /// Whether a variable that begins with our name is no setting: it belongs to a build or to the tests, or a container
 /// platform has set it for a service called `forebay`, such as `FOREBAY_SERVICE_HOST` and `FOREBAY_PORT_8088_TCP`.
-fn is_of_another(name: &str) -> bool {
+fn is_other_variable(name: &str) -> bool {
     let tests =
         ["FOREBAY_COMMIT", "FOREBAY_PLANTED_FAULT"].contains(&name) || name.starts_with("FOREBAY_TEST_");
     let service = ["_SERVICE_HOST", "_SERVICE_PORT", "_PORT"].iter().any(|end| name.ends_with(end));
@@ -67,7 +67,7 @@ fn is_of_another(name: &str) -> bool {
 }
 
 /// The file's text; empty, with a mistake, when it cannot be read.
-pub(super) fn text(path: &Path, mistakes: &mut Vec<ConfigError>) -> String {
+pub(super) fn read_file(path: &Path, mistakes: &mut Vec<ConfigError>) -> String {
     std::fs::read_to_string(path).unwrap_or_else(|error| {
         let found = format!("{}: {error}", path.display());
         mistakes.push(ConfigError::new("file", "", found, "a readable TOML file"));

@@ -19,7 +19,7 @@ fn is_secret(key: &str) -> bool {
 }
 
 /// The value as TOML, unless it is secret.
-pub(super) fn shown(key: &str, value: &Value) -> String {
+pub(super) fn masked_value(key: &str, value: &Value) -> String {
     let mut table = Table::from_iter([(key.to_owned(), value.clone())]);
     mask(&mut table);
     let shown = table.remove(key).map(|masked| masked.to_string()).unwrap_or_default();
@@ -51,7 +51,7 @@ pub(super) fn is_unknown_key(mistake: &ConfigError) -> bool {
 }
 
 /// What is wrong with one key.
-pub(super) fn mistake(place: &str, key: &str, value: &Value, error: &Error) -> ConfigError {
+pub(super) fn value_error(place: &str, key: &str, value: &Value, error: &Error) -> ConfigError {
     let message = error.message();
     let allowed = ["expected ", " is not "].iter().find_map(|mark| Some(message.split_once(mark)?.1));
     let allowed = match value.as_str() {
@@ -60,13 +60,13 @@ pub(super) fn mistake(place: &str, key: &str, value: &Value, error: &Error) -> C
     };
     let found = match message.starts_with("unknown field") && message.contains(&format!("`{key}`")) {
         true => UNKNOWN_KEY.to_owned(),
-        false => shown(key, value),
+        false => masked_value(key, value),
     };
     ConfigError::new(place, key, found, allowed)
 }
 
 /// A table lacks a key that it must have.
-pub(super) fn incomplete(place: &str, error: &Error) -> ConfigError {
+pub(super) fn missing_key_error(place: &str, error: &Error) -> ConfigError {
     let key = error.message().split('`').nth(1).unwrap_or_default();
     ConfigError::new(place, key, "nothing", "a value: the key is required")
 }

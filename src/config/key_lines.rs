@@ -6,9 +6,9 @@ use toml::de::{DeTable, DeValue};
 
 /// Lines, from 1, by section and key. A section by itself has an empty key.
 #[derive(Debug, Default)]
-pub(super) struct Lines(BTreeMap<(String, String), usize>);
+pub(super) struct KeyLines(BTreeMap<(String, String), usize>);
 
-impl Lines {
+impl KeyLines {
     /// Those of this text; none if it is not TOML.
     pub(super) fn of(text: &str) -> Self {
         let mut lines = Self::default();
@@ -66,7 +66,7 @@ mod tests {
     fn sections_keys_inner_tables_and_list_items_have_their_lines() {
         let text = "wal.dir = \"x\"\n\n[server]\nlisten = 1\ntls = {\n}\n[kafka]\n[kafka.properties]\n\"a.b\" = 1\n\
                     [[kinds]]\nname = \"a\"\n\n[[kinds]]\ntopic = \"b\"\nname = \"c\"\n";
-        let lines = Lines::of(text);
+        let lines = KeyLines::of(text);
         for (section, key, line) in [
             ("wal", "dir", 1),
             ("server", "", 3),
@@ -82,6 +82,6 @@ mod tests {
             assert_eq!(lines.get(section, key), Some(line), "[{section}] {key}");
         }
         assert_eq!(lines.get("redis", "url"), None);
-        assert_eq!(Lines::of("= 1").get("", ""), None);
+        assert_eq!(KeyLines::of("= 1").get("", ""), None);
     }
 }
