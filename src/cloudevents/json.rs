@@ -12,7 +12,7 @@ use super::error::EventError;
 use super::event::{Event, EventBuilder};
 use crate::bounded_errors::truncated;
 use crate::command::is_json;
-use crate::kinds::{Rejection, text_of};
+use crate::kinds::{Rejection, bounded_text};
 
 /// The most events of a batch.
 pub const MAX_EVENTS: usize = 10_000;
@@ -23,7 +23,7 @@ const MAX_NAME_BYTES: usize = 100;
 
 /// One event from its document.
 pub fn from_json(document: &Bytes) -> Result<Event, EventError> {
-    let text = text_of(document, b'{')?;
+    let text = bounded_text(document, b'{')?;
     let mut parser = serde_json::Deserializer::from_str(text);
     let Members { members, twice, beyond } = (&mut parser).deserialize_map(Reader)?;
     parser.end()?;

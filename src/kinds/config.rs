@@ -16,7 +16,7 @@ use crate::config_error::ConfigError;
 /// Kinds that forebay itself sends; nobody else may.
 const RESERVED: [&str; 2] = ["user.", "forebay."];
 /// How the names of Kafka's internal topics begin, such as `__consumer_offsets`.
-const KAFKAS_OWN: &str = "__";
+const INTERNAL_TOPIC_PREFIX: &str = "__";
 /// What Kafka allows for a topic's name; kinds follow the same rule, for they stand in paths and labels.
 const MAX_NAME: usize = 249;
 const NAME_RULE: &str = "1 to 249 of the characters a-z A-Z 0-9 . _ -, and neither `.` nor `..`";
@@ -83,14 +83,14 @@ impl Config {
         if !is_name(&self.topic) {
             wrong("topic", &self.topic, NAME_RULE.to_owned());
         }
-        if let Some(own) = OWN_TOPICS.iter().find(|own| collide(own, &self.topic)) {
+        if let Some(own) = OWN_TOPICS.iter().find(|own| names_collide(own, &self.topic)) {
             wrong("topic", &self.topic, format!("another topic than `{own}`, which is forebay's own"));
         }
-        if self.topic.starts_with(KAFKAS_OWN) {
+        if self.topic.starts_with(INTERNAL_TOPIC_PREFIX) {
             wrong(
                 "topic",
                 &self.topic,
-                format!("a topic that does not begin with `{KAFKAS_OWN}`, as Kafka's own do"),
+                format!("a topic that does not begin with `{INTERNAL_TOPIC_PREFIX}`, as Kafka's own do"),
             );
         }
         let content_types = ContentTypes::build(&self.content_types)
@@ -162,7 +162,7 @@ pub(super) fn mistake(index: usize, key: &str, found: &str, allowed: &str) -> Co
 
 /// Whether Kafka would take these for one topic: its metrics write `_` for `.`, so that it has no two topics that differ
 /// in nothing else.
-fn collide(one: &str, other: &str) -> bool {
+fn names_collide(one: &str, other: &str) -> bool {
     one.replace('.', "_") == other.replace('.', "_")
 }
 

@@ -13,7 +13,7 @@ const LINES: &str = "application/x-ndjson";
 /// How the media types of event formats begin.
 pub const EVENTS: &str = "application/cloudevents";
 /// The most media types of a kind.
-const MAX: usize = 32;
+const MAX_CONTENT_TYPES: usize = 32;
 
 /// What a body is read as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,13 +33,16 @@ pub(super) struct ContentTypes {
 impl ContentTypes {
     /// Checks the configured list; the error is what stands there, and the rule that it breaks.
     pub fn build(configured: &[String]) -> Result<Self, (String, String)> {
-        if configured.is_empty() || configured.len() > MAX {
-            return Err((format!("{} media types", configured.len()), format!("1 to {MAX} media types")));
+        if configured.is_empty() || configured.len() > MAX_CONTENT_TYPES {
+            return Err((
+                format!("{} media types", configured.len()),
+                format!("1 to {MAX_CONTENT_TYPES} media types"),
+            ));
         }
         let mut types: Vec<String> = Vec::with_capacity(configured.len());
         for name in configured {
             let lower = name.to_ascii_lowercase();
-            let rule = rule_of(&lower)
+            let rule = broken_rule(&lower)
                 .or_else(|| types.contains(&lower).then_some("each media type once"))
                 .map(|rule| (name.clone(), rule.to_owned()));
             if let Some(broken) = rule {
@@ -83,7 +86,7 @@ impl ContentTypes {
 }
 
 /// The rule that a media type breaks.
-fn rule_of(lower: &str) -> Option<&'static str> {
+fn broken_rule(lower: &str) -> Option<&'static str> {
     let token = |part: &str| {
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$&^_.+-".contains(&byte);
         (1..=127).contains(&part.len()) && part.bytes().all(allowed)

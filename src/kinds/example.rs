@@ -35,7 +35,7 @@ const FORMATS: [(&str, &str); 10] = [
 pub(super) fn candidates<'a>(schema: &'a Value, key: &'a [String]) -> impl Iterator<Item = Value> + 'a {
     let given = schema.get("examples").and_then(Value::as_array).into_iter().flatten().cloned();
     let made = move || {
-        let mut maker = Maker { root: schema, values_left: MAX_VALUES };
+        let mut maker = ExampleBuilder { root: schema, values_left: MAX_VALUES };
         let mut body = maker.value(schema, 0).filter(Value::is_object).unwrap_or_else(|| json!({}));
         set(&mut body, key, || maker.member_at(schema, key).unwrap_or_else(|| json!(TEXT)));
         body
@@ -79,7 +79,7 @@ impl<'a> FlatSchema<'a> {
     }
 
     /// The value that the schema itself shows.
-    fn shown(&self) -> Option<&'a Value> {
+    fn declared_value(&self) -> Option<&'a Value> {
         let first = |keyword: &str| self.keywords.get(keyword)?.as_array()?.first();
         let one = |keyword: &str| self.keywords.get(keyword).copied();
         one("const").or_else(|| first("enum")).or_else(|| first("examples")).or_else(|| one("default"))
@@ -102,19 +102,19 @@ impl<'a> FlatSchema<'a> {
 }
 
 /// Makes the values of one example.
-struct Maker<'a> {
+struct ExampleBuilder<'a> {
     root: &'a Value,
     values_left: usize,
 }
 
-impl<'a> Maker<'a> {
+impl<'a> ExampleBuilder<'a> {
     /// A value with as few members as it may have; `None` beyond the bounds.
     fn value(&mut self, schema: &'a Value, depth: usize) -> Option<Value> {
         if depth > MAX_DEPTH {
             return None;
         }
         let flat = self.flat(schema)?;
-        if let Some(shown) = flat.shown() {
+        if let Some(shown) = flat.declared_value() {
             return Some(shown.clone());
         }
         match flat.type_name() {
@@ -238,7 +238,7 @@ fn number(flat: &FlatSchema<'_>, is_integer: bool) -> Value {
 fn string(flat: &FlatSchema<'_>) -> Option<Value> {
     let min_length = flat.count("minLength");
     if let Some(pattern) = flat.text("pattern") {
-        return Some(json!(pattern::matching(pattern, min_length)?));
+        return Some(json!(pattern::example_text(pattern, min_length)?));
     }
     let format = flat.text("format");
     if let Some((_, text)) = FORMATS.iter().find(|(name, _)| Some(*name) == format) {

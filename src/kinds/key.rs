@@ -6,8 +6,8 @@ use super::pointer::Pointer;
 pub const MAX_KEY_BYTES: usize = 1024;
 
 /// Headers that mean something to HTTP or to the daemon, or that hold secrets, beside those that begin with one of
-/// [`TAKEN_PREFIXES`].
-const TAKEN: [&str; 17] = [
+/// [`RESERVED_HEADER_PREFIXES`].
+const RESERVED_HEADERS: [&str; 17] = [
     "accept",
     "authorization",
     "connection",
@@ -26,7 +26,7 @@ const TAKEN: [&str; 17] = [
     "upgrade",
     "x-request-id",
 ];
-const TAKEN_PREFIXES: [&str; 5] = ["ce-", "content-", "proxy-", "sec-", "x-forwarded-"];
+const RESERVED_HEADER_PREFIXES: [&str; 5] = ["ce-", "content-", "proxy-", "sec-", "x-forwarded-"];
 
 /// Where the key stands.
 pub(super) enum Key {
@@ -43,6 +43,6 @@ pub(super) fn is_key_header(lower: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
     (1..=100).contains(&lower.len())
         && lower.bytes().all(allowed)
-        && !TAKEN.contains(&lower)
-        && !TAKEN_PREFIXES.iter().any(|prefix| lower.starts_with(prefix))
+        && !RESERVED_HEADERS.contains(&lower)
+        && !RESERVED_HEADER_PREFIXES.iter().any(|prefix| lower.starts_with(prefix))
 }

@@ -126,14 +126,14 @@ impl Kind {
     /// Checks one JSON body: one object, nested at most [`super::MAX_DEPTH`] levels, its key where the kind says,
     /// no member twice on the way to the key (nor anywhere, where a schema is checked), the schema satisfied.
     pub fn admit(&self, body: &Bytes) -> Result<Admitted, Rejection> {
-        self.checked(body, text_of(body, b'{')?)
+        self.checked(body, bounded_text(body, b'{')?)
     }
 
     /// Checks the JSON data of an event: any JSON value, and what the kind's schema and key demand of it.
     pub fn admit_data(&self, data: Option<&Bytes>) -> Result<Admitted, Rejection> {
         match (data, &self.key) {
             (Some(data), Key::Pointer(_)) => self.admit(data),
-            (Some(data), _) => self.checked(data, not_too_deep(readable(data)?)?),
+            (Some(data), _) => self.checked(data, check_depth(utf8_text(data)?)?),
             (None, Key::Pointer(_)) => Err(Rejection::NoData),
             (None, _) if self.schema.is_some() => Err(Rejection::NoData),
             (None, _) => Ok(Admitted { key: None }),
@@ -156,24 +156,24 @@ impl Kind {
 
 /// The members of a body that is one JSON object, nested at most [`super::MAX_DEPTH`] levels, no member twice.
 pub fn object(body: &Bytes) -> Result<Map<String, Value>, Rejection> {
-    match strict::parse(text_of(body, b'{')?)? {
+    match strict::parse(bounded_text(body, b'{')?)? {
         Value::Object(members) => Ok(members),
         _ => Err(Rejection::NotAnObject),
     }
 }
 
 /// The body as text that is safe to parse, which begins with an object (`{`) or an array (`[`).
-pub fn text_of(body: &Bytes, opening: u8) -> Result<&str, Rejection> {
-    let text = readable(body)?;
+pub fn bounded_text(body: &Bytes, opening: u8) -> Result<&str, Rejection> {
+    let text = utf8_text(body)?;
     let first = body.iter().find(|byte| !matches!(byte, b' ' | b'\t' | b'\r' | b'\n'));
     match first {
-        Some(first) if *first == opening => not_too_deep(text),
+        Some(first) if *first == opening => check_depth(text),
         _ if opening == b'[' => Err(Rejection::NotAnArray),
         _ => Err(Rejection::NotAnObject),
     }
 }
 
-fn readable(body: &Bytes) -> Result<&str, Rejection> {
+fn utf8_text(body: &Bytes) -> Result<&str, Rejection> {
     let text = str::from_utf8(body).map_err(|_| Rejection::NotUtf8)?;
     if body.contains(&0) {
         return Err(Rejection::Nul);
@@ -184,7 +184,7 @@ fn readable(body: &Bytes) -> Result<&str, Rejection> {
     Ok(text)
 }
 
-fn not_too_deep(text: &str) -> Result<&str, Rejection> {
+fn check_depth(text: &str) -> Result<&str, Rejection> {
     if nesting::is_too_deep(text.as_bytes()) { Err(Rejection::TooDeep) } else { Ok(text) }
 }
 

@@ -23,7 +23,7 @@ pub use config::{Config, defaults};
 pub use content_types::{Content, EVENTS, JSON, UNKNOWN};
 pub use events::CloudEvents;
 pub use key::MAX_KEY_BYTES;
-pub use kind::{Admitted, Kind, object, text_of};
+pub use kind::{Admitted, Kind, bounded_text, object};
 pub use nesting::MAX_DEPTH;
 pub use rejection::{Rejection, Violation};
 

@@ -11,7 +11,7 @@ const MAX_STEPS: usize = 10_000;
 
 /// A text of at least `min_length` characters that `pattern` matches. The pattern may be one that is not supported, such as
 /// one with look-ahead. The text may still be wrong: word boundaries are ignored.
-pub(super) fn matching(pattern: &str, min_length: usize) -> Option<String> {
+pub(super) fn example_text(pattern: &str, min_length: usize) -> Option<String> {
     let expression = regex_syntax::parse(pattern).ok()?;
     // Repetitions as short as they may be, or one of them long enough.
     [0, 1, min_length].into_iter().find_map(|repeats| {
@@ -73,7 +73,7 @@ mod tests {
             ("^a{2000}$", 0, None),
             ("^((a?){1000}){1000}$", 0, None),
         ] {
-            assert_eq!(matching(pattern, min_length).as_deref(), expected, "{pattern}");
+            assert_eq!(example_text(pattern, min_length).as_deref(), expected, "{pattern}");
         }
     }
 }

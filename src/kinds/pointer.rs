@@ -50,7 +50,7 @@ impl Pointer {
     pub fn find<'a>(&'a self, json: &'a str) -> Result<PointerMatch<'a>, serde_json::Error> {
         let duplicate = Cell::new(None);
         let mut parser = serde_json::Deserializer::from_str(json);
-        let found = Walk { tokens: &self.tokens, duplicate: &duplicate }.deserialize(&mut parser);
+        let found = PointerWalk { tokens: &self.tokens, duplicate: &duplicate }.deserialize(&mut parser);
         if let Some(name) = duplicate.take() {
             return Ok(PointerMatch::Duplicate(name));
         }
@@ -61,18 +61,18 @@ impl Pointer {
 }
 
 /// Follows `tokens` down from the value the parser stands at.
-struct Walk<'p, 'c> {
+struct PointerWalk<'p, 'c> {
     tokens: &'p [String],
     duplicate: &'c Cell<Option<&'p str>>,
 }
 
-impl<'p> Walk<'p, '_> {
+impl<'p> PointerWalk<'p, '_> {
     fn below(&self, tokens: &'p [String]) -> Self {
         Self { tokens, duplicate: self.duplicate }
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Walk<'_, '_> {
+impl<'de> DeserializeSeed<'de> for PointerWalk<'_, '_> {
     type Value = Option<&'de RawValue>;
 
     fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Self::Value, D::Error> {
@@ -83,7 +83,7 @@ impl<'de> DeserializeSeed<'de> for Walk<'_, '_> {
     }
 }
 
-impl<'de> Visitor<'de> for Walk<'_, '_> {
+impl<'de> Visitor<'de> for PointerWalk<'_, '_> {
     type Value = Option<&'de RawValue>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -93,7 +93,7 @@ impl<'de> Visitor<'de> for Walk<'_, '_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let Some((wanted, rest)) = self.tokens.split_first() else { return Ok(None) };
         let (mut seen, mut found) = (false, None);
-        while let Some(matches) = map.next_key_seed(IsName(wanted))? {
+        while let Some(matches) = map.next_key_seed(NameMatcher(wanted))? {
             if !matches {
                 map.next_value::<IgnoredAny>()?;
                 continue;
@@ -152,9 +152,9 @@ impl<'de> Visitor<'de> for Walk<'_, '_> {
 }
 
 /// Compares a member's name without keeping it.
-struct IsName<'a>(&'a str);
+struct NameMatcher<'a>(&'a str);
 
-impl<'de> DeserializeSeed<'de> for IsName<'_> {
+impl<'de> DeserializeSeed<'de> for NameMatcher<'_> {
     type Value = bool;
 
     fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<bool, D::Error> {
@@ -162,7 +162,7 @@ impl<'de> DeserializeSeed<'de> for IsName<'_> {
     }
 }
 
-impl Visitor<'_> for IsName<'_> {
+impl Visitor<'_> for NameMatcher<'_> {
     type Value = bool;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
