@@ -18,12 +18,12 @@ pub fn from_headers<'h>(
     for (name, value) in headers {
         let Some(name) = name.strip_prefix(PREFIX) else { continue };
         if name == "datacontenttype" {
-            draft.refuse(name, "Content-Type says it, and no other header");
+            draft.add_error(name, "Content-Type says it, and no other header");
             continue;
         }
         match decoded(value) {
             Ok(value) => draft.add(name, value),
-            Err(detail) => draft.refuse(name, detail),
+            Err(detail) => draft.add_error(name, detail),
         }
     }
     if let Some(content_type) = content_type {

@@ -81,7 +81,7 @@ fn add(digest: &mut Sha256, part: &[u8]) {
 #[derive(Default)]
 pub struct EventBuilder {
     attributes: Vec<(String, String)>,
-    faults: BoundedErrors<AttributeError, MAX_ERRORS_PER_BODY>,
+    errors: BoundedErrors<AttributeError, MAX_ERRORS_PER_BODY>,
 }
 
 impl EventBuilder {
@@ -89,19 +89,19 @@ impl EventBuilder {
     pub fn add(&mut self, name: &str, value: String) {
         let checked = check_name(name).and_then(|()| check_value(name, &value));
         if let Err(detail) = checked {
-            self.refuse(name, detail);
+            self.add_error(name, detail);
         } else if self.has(name) {
-            self.refuse(name, "it stands twice");
+            self.add_error(name, "it stands twice");
         } else if self.attributes.len() >= MAX_ATTRIBUTES {
-            self.refuse(name, "an event may have at most 100 attributes");
+            self.add_error(name, "an event may have at most 100 attributes");
         } else {
             self.attributes.push((name.to_owned(), value));
         }
     }
 
     /// Adds a fault.
-    pub fn refuse(&mut self, name: &str, detail: &'static str) {
-        self.faults.push(AttributeError::new(name, detail));
+    pub fn add_error(&mut self, name: &str, detail: &'static str) {
+        self.errors.push(AttributeError::new(name, detail));
     }
 
     /// An attribute that was added.
@@ -118,12 +118,12 @@ impl EventBuilder {
     pub fn finish(mut self, data: Option<Bytes>, is_json: bool) -> Result<Event, EventError> {
         for name in REQUIRED {
             // What was refused has been reported.
-            if !self.has(name) && !self.faults.iter().any(|fault| fault.attribute == name) {
-                self.refuse(name, "it is missing");
+            if !self.has(name) && !self.errors.iter().any(|fault| fault.attribute == name) {
+                self.add_error(name, "it is missing");
             }
         }
-        if !self.faults.is_empty() {
-            return Err(EventError::Invalid(self.faults));
+        if !self.errors.is_empty() {
+            return Err(EventError::Invalid(self.errors));
         }
         if is_json && data.is_some() && !self.has("datacontenttype") {
             self.attributes.push(("datacontenttype".to_owned(), JSON.to_owned()));

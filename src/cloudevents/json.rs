@@ -25,14 +25,14 @@ const MAX_NAME_BYTES: usize = 100;
 pub fn from_json(document: &Bytes) -> Result<Event, EventError> {
     let text = bounded_text(document, b'{')?;
     let mut parser = serde_json::Deserializer::from_str(text);
-    let Members { members, twice, beyond } = (&mut parser).deserialize_map(Reader)?;
+    let Members { members, duplicate: twice, excess: beyond } = (&mut parser).deserialize_map(Reader)?;
     parser.end()?;
     if let Some(name) = twice {
         return Err(Rejection::Duplicate { name: truncated(&name, MAX_NAME_BYTES) }.into());
     }
     let mut draft = EventBuilder::default();
     if let Some(name) = beyond {
-        draft.refuse(&name, "an event may have at most 100 attributes");
+        draft.add_error(&name, "an event may have at most 100 attributes");
     }
     let (mut data, mut base64) = (None, None);
     for (name, value) in &members {
@@ -46,7 +46,7 @@ pub fn from_json(document: &Bytes) -> Result<Event, EventError> {
     let is_text = draft.get("datacontenttype").is_some_and(|media_type| !is_json(media_type));
     let bytes = match (data, base64) {
         (Some(_), Some(_)) => {
-            draft.refuse("data", "it excludes data_base64");
+            draft.add_error("data", "it excludes data_base64");
             None
         }
         (None, Some(base64)) => decoded(base64, &mut draft),
@@ -76,14 +76,14 @@ fn attribute(draft: &mut EventBuilder, name: &str, json: &str) {
         Some(b'"') => match serde_json::from_str(json) {
             Ok(text) => draft.add(name, text),
             // Half a surrogate pair.
-            Err(_) => draft.refuse(name, "it is not a Unicode string"),
+            Err(_) => draft.add_error(name, "it is not a Unicode string"),
         },
         Some(b'n') => {}
-        _ if must_be_text => draft.refuse(name, "it must be a string"),
+        _ if must_be_text => draft.add_error(name, "it must be a string"),
         Some(b't' | b'f') => draft.add(name, json.to_owned()),
         _ => match json.parse::<i32>() {
             Ok(number) => draft.add(name, number.to_string()),
-            Err(_) => draft.refuse(name, "it must be a string, a boolean, or an integer of 32 bits"),
+            Err(_) => draft.add_error(name, "it must be a string, a boolean, or an integer of 32 bits"),
         },
     }
 }
@@ -93,7 +93,7 @@ fn decoded(base64: &str, draft: &mut EventBuilder) -> Option<Bytes> {
     let text: Option<String> = serde_json::from_str(base64).ok();
     let bytes = text.and_then(|text| BASE64.decode(text.as_bytes()).ok());
     if bytes.is_none() {
-        draft.refuse("data_base64", "it must be a string in base64");
+        draft.add_error("data_base64", "it must be a string in base64");
     }
     bytes.map(Bytes::from)
 }
@@ -105,7 +105,7 @@ fn string(data: &str, draft: &mut EventBuilder) -> Option<Bytes> {
     }
     let text: Option<String> = serde_json::from_str(data).ok();
     if text.is_none() {
-        draft.refuse("data", "it must be a string, because datacontenttype is not JSON");
+        draft.add_error("data", "it must be a string, because datacontenttype is not JSON");
     }
     text.map(Bytes::from)
 }
@@ -115,9 +115,9 @@ fn string(data: &str, draft: &mut EventBuilder) -> Option<Bytes> {
 struct Members<'a> {
     members: Vec<(String, &'a RawValue)>,
     /// The name of one that stands twice.
-    twice: Option<String>,
+    duplicate: Option<String>,
     /// The name of one that is too many.
-    beyond: Option<String>,
+    excess: Option<String>,
 }
 
 struct Reader;
@@ -134,10 +134,10 @@ impl<'de> Visitor<'de> for Reader {
         while let Some(name) = map.next_key::<String>()? {
             if found.members.iter().any(|(own, _)| *own == name) {
                 map.next_value::<IgnoredAny>()?;
-                found.twice.get_or_insert(name);
+                found.duplicate.get_or_insert(name);
             } else if found.members.len() == MAX_MEMBERS {
                 map.next_value::<IgnoredAny>()?;
-                found.beyond.get_or_insert(name);
+                found.excess.get_or_insert(name);
             } else {
                 found.members.push((name, map.next_value()?));
             }

@@ -14,7 +14,7 @@ pub const STRUCTURED: &str = "application/cloudevents+json; charset=UTF-8";
 
 /// What Kafka gets of an event.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Rendered {
+pub struct RenderedEvent {
     /// The header `content-type`; empty: none.
     pub content_type: String,
     /// Further headers, as [`Headers::encode`] writes them.
@@ -24,13 +24,13 @@ pub struct Rendered {
 }
 
 /// Binary: the data as value, each attribute a header `ce_…`. Without data there is no value.
-pub fn binary(event: &Event) -> Rendered {
+pub fn binary(event: &Event) -> RenderedEvent {
     let named: Vec<(String, &str)> = event
         .attributes()
         .filter(|(name, _)| *name != "datacontenttype")
         .map(|(name, value)| (format!("ce_{name}"), value))
         .collect();
-    Rendered {
+    RenderedEvent {
         content_type: event.get("datacontenttype").unwrap_or_default().to_owned(),
         headers: Headers::encode(named.iter().map(|(name, value)| (name.as_str(), *value))),
         value: event.data().cloned(),
@@ -38,12 +38,12 @@ pub fn binary(event: &Event) -> Rendered {
 }
 
 /// Structured: the event as one document. `document`: it was one when it came.
-pub fn structured(event: &Event, document: Option<Bytes>) -> Rendered {
+pub fn structured(event: &Event, document: Option<Bytes>) -> RenderedEvent {
     let value = document.unwrap_or_else(|| {
         // Strings, and JSON that was parsed: there is nothing in it that JSON could not say.
         Bytes::from(serde_json::to_vec(&Document(event)).unwrap_or_default())
     });
-    Rendered { content_type: STRUCTURED.to_owned(), headers: Vec::new(), value: Some(value) }
+    RenderedEvent { content_type: STRUCTURED.to_owned(), headers: Vec::new(), value: Some(value) }
 }
 
 struct Document<'a>(&'a Event);

@@ -26,4 +26,4 @@ pub use binary::{PREFIX, from_headers};
 pub use error::{AttributeError, EventError};
 pub use event::{Event, EventBuilder, IdempotencyDigest, KEY_LEN};
 pub use json::{MAX_EVENTS, batch, from_json};
-pub use kafka::{Rendered, STRUCTURED, binary, structured};
+pub use kafka::{RenderedEvent, STRUCTURED, binary, structured};

@@ -9,7 +9,7 @@ use super::parsed_body::ParsedBody;
 use super::wrong_type::refusal;
 use crate::cloudevents;
 use crate::cloudevents::{
-    AttributeError, Event, EventBuilder, EventError, IdempotencyDigest, KEY_LEN, MAX_EVENTS, Rendered,
+    AttributeError, Event, EventBuilder, EventError, IdempotencyDigest, KEY_LEN, MAX_EVENTS, RenderedEvent,
 };
 use crate::command::is_json;
 use crate::http::headers;
@@ -162,7 +162,7 @@ fn submission(found: ParsedEvent, admission: &AdmissionChecker) -> Result<Submis
         None => event.get(KEY).map(|key| partition_key(key, document.is_some())).transpose()?,
     };
     let more_len = KEY_LEN + traceparent(&event).map_or(0, str::len);
-    let Rendered { content_type, headers, value } = match kind.cloudevents() {
+    let RenderedEvent { content_type, headers, value } = match kind.cloudevents() {
         CloudEvents::Structured => cloudevents::structured(&event, document),
         CloudEvents::Binary | CloudEvents::Off => cloudevents::binary(&event),
     };
