@@ -1,12 +1,12 @@
 //! The export of traces, for as long as a subcommand runs.
 
 use crate::telemetry;
-use crate::telemetry::trace::{Export, Metrics, Tracer};
+use crate::telemetry::trace::{ExportThread, Metrics, Tracer};
 
 /// Takes spans from every component, and exports them. Dropped at the end of a subcommand, it exports the last ones.
 pub(super) struct Traces {
     pub(super) tracer: Tracer,
-    _export: Option<Export>,
+    _export: Option<ExportThread>,
 }
 
 impl Traces {
@@ -14,7 +14,7 @@ impl Traces {
     pub(super) fn start(config: &telemetry::Config, metrics: &Metrics) -> Self {
         let off = || Self { tracer: Tracer::default(), _export: None };
         let Some(endpoint) = &config.otlp_endpoint else { return off() };
-        match Export::start(endpoint, config.sample_ratio, metrics) {
+        match ExportThread::start(endpoint, config.sample_ratio, metrics) {
             Ok((tracer, export)) => {
                 tracing::info!(
                     event = "telemetry.export_started",

@@ -19,14 +19,14 @@ pub(super) fn report(tracer: &Tracer, system: &'static str, group: &str, batch: 
     let mut first = None;
     let sides = batch.records.iter().zip(&batch.commands).zip(&done.outcomes);
     for ((record, command), outcome) in sides {
-        let Some(parent) = tracer.continued(record.header(TRACEPARENT)) else { continue };
+        let Some(parent) = tracer.sampled_parent(record.header(TRACEPARENT)) else { continue };
         let apply = tracer.child_of(parent);
         let span = apply_span(apply, parent, record).lasted(command.received, now);
         let span = span
             .with("messaging.message.id", command.id.clone())
             .with("messaging.consumer.group.name", group.to_owned())
             .with("forebay.outcome", outcome.label());
-        tracer.take(span);
+        tracer.record(span);
         let own = tracer.child_of(apply);
         let transaction = Span::child(own, apply, "transaction")
             .of_kind(Kind::Client)
@@ -34,7 +34,7 @@ pub(super) fn report(tracer: &Tracer, system: &'static str, group: &str, batch: 
             .linked(first)
             .with("db.system.name", system)
             .with("db.operation.batch.size", i64::try_from(done.outcomes.len()).unwrap_or(i64::MAX));
-        tracer.take(transaction);
+        tracer.record(transaction);
         first.get_or_insert(own);
     }
 }

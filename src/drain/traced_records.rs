@@ -41,7 +41,7 @@ impl TracedRecords {
 
     /// A record that is about to be sent; none where its trace is not sampled.
     pub(super) fn begin(&self, envelope: &Envelope<'_>) -> Option<Produce> {
-        let parent = self.tracer.continued(envelope.traceparent)?;
+        let parent = self.tracer.sampled_parent(envelope.traceparent)?;
         Some(Produce {
             parent,
             own: self.tracer.child_of(parent),
@@ -55,7 +55,7 @@ impl TracedRecords {
     pub(super) fn taken(&self, produce: &Produce, frame: Frame<'_>) {
         let since = self.tracer.flushed_at(frame.lsn).unwrap_or_else(|| instant(frame.at));
         let span = Span::child(self.tracer.child_of(produce.parent), produce.parent, "queue");
-        self.tracer.take(span.lasted(since.min(produce.began), produce.began));
+        self.tracer.record(span.lasted(since.min(produce.began), produce.began));
     }
 
     /// It was sent.
@@ -65,7 +65,7 @@ impl TracedRecords {
             self.sent.clear();
         }
         if let Some(before) = self.sent.insert(lsn, produce) {
-            self.tracer.take(span(before).failed("transaction_aborted"));
+            self.tracer.record(span(before).failed("transaction_aborted"));
         }
     }
 
@@ -79,7 +79,7 @@ impl TracedRecords {
                 let span = span(produce)
                     .with("messaging.destination.partition.id", confirmation.partition.to_string())
                     .with("messaging.kafka.offset", confirmation.offset);
-                self.tracer.take(span);
+                self.tracer.record(span);
             }
         }
     }
@@ -87,7 +87,7 @@ impl TracedRecords {
     /// This record came back.
     pub(super) fn came_back(&mut self, lsn: Lsn, code: ErrorCode) {
         if let Some(produce) = self.sent.remove(&lsn) {
-            self.tracer.take(span(produce).failed(format!("{code:?}")));
+            self.tracer.record(span(produce).failed(format!("{code:?}")));
         }
     }
 }

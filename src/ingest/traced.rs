@@ -17,7 +17,7 @@ pub(super) struct Traced {
 impl Traced {
     /// A request that is queued now; none where it is not sampled.
     pub(super) fn begin(tracer: &Tracer, traceparent: Option<&str>) -> Option<Box<Self>> {
-        let parent = tracer.continued(traceparent)?;
+        let parent = tracer.sampled_parent(traceparent)?;
         Some(Box::new(Self { parent, queued: SystemTime::now() }))
     }
 }
@@ -66,7 +66,7 @@ impl TracedGroup {
     pub(super) fn flush_ended(&mut self) {
         if let (Some(flush), Some(records)) = (&mut self.flush, self.records.take()) {
             flush.ended = SystemTime::now();
-            self.tracer.note_flush(records, flush.ended);
+            self.tracer.record_flush(records, flush.ended);
         }
     }
 
@@ -77,11 +77,11 @@ impl TracedGroup {
         let (mut first, records) = (None, i64::try_from(records).unwrap_or(i64::MAX));
         for Traced { parent, queued } in self.requests.drain(..) {
             let wait = Span::child(self.tracer.child_of(parent), parent, "commit wait");
-            self.tracer.take(wait.lasted(queued, began));
+            self.tracer.record(wait.lasted(queued, began));
             let own = self.tracer.child_of(parent);
             let span = Span::child(own, parent, "flush").lasted(began, ended).linked(first);
             let span = span.with("forebay.flush.records", records);
-            self.tracer.take(if flushed { span } else { span.failed("flush_failed") });
+            self.tracer.record(if flushed { span } else { span.failed("flush_failed") });
             first.get_or_insert(own);
         }
     }

@@ -26,7 +26,7 @@ const MAX_BYTES: usize = 1 << 20;
 /// Pause before the next attempt where standard error is non-blocking and full: a pipe is seldom full for longer.
 const RETRY: Duration = Duration::from_millis(10);
 /// Between two looks whether repeated lines are to be told: they are counted over 10 s and more.
-const LOOK: Duration = Duration::from_secs(1);
+const REPEAT_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The queue. The thread that writes lives as long as the process.
 pub(super) struct LogQueue {
@@ -77,7 +77,7 @@ impl LogQueue {
         }));
         let thread = Thread::spawn("log", on_failure, move |_| {
             self.done();
-            Sink { out: file, torn: false }.run(&self);
+            LineWriter { out: file, torn: false }.run(&self);
             Ok(())
         })?;
         // It ends with the process: until then somebody may log.
@@ -86,7 +86,7 @@ impl LogQueue {
     }
 
     /// Queues a line, or loses it where there is no room.
-    pub(super) fn offer(&self, line: &[u8]) {
+    pub(super) fn push(&self, line: &[u8]) {
         let mut state = self.state();
         if state.bytes + state.writing + line.len() > MAX_BYTES {
             drop(state);
@@ -108,7 +108,9 @@ impl LogQueue {
 
     /// The next line; waits for it, but not for ever.
     fn next(&self) -> Option<Box<[u8]>> {
-        let mut state = self.filled.wait_timeout_while(self.state(), LOOK, |state| state.lines.is_empty());
+        let mut state = self
+            .filled
+            .wait_timeout_while(self.state(), REPEAT_CHECK_INTERVAL, |state| state.lines.is_empty());
         let line = state.lines.pop_front()?;
         state.bytes -= line.len();
         state.writing = line.len();
@@ -127,19 +129,19 @@ impl LogQueue {
 }
 
 /// What the thread writes to.
-struct Sink<W> {
+struct LineWriter<W> {
     out: W,
     /// Part of a line was written, and its rest was not.
     torn: bool,
 }
 
-impl<W: Write> Sink<W> {
+impl<W: Write> LineWriter<W> {
     /// Writes line after line, for ever.
     fn run(mut self, output: &LogQueue) {
         let (mut told, mut looked) = (output.lost.get(), Instant::now());
         loop {
             let line = output.next();
-            if looked.elapsed() >= LOOK {
+            if looked.elapsed() >= REPEAT_CHECK_INTERVAL {
                 looked = Instant::now();
                 output.repeats.log_due_counts(looked);
             }
@@ -190,37 +192,37 @@ impl<W: Write> Sink<W> {
 
 /// A subscriber's way to the queue. It writes each line in one call.
 #[derive(Clone)]
-pub(super) struct Lines {
+pub(super) struct QueueWriter {
     pub(super) output: Arc<LogQueue>,
     /// Whether each line begins with a priority.
     pub(super) to_journal: bool,
 }
 
 /// One line's way to the queue.
-pub(super) struct Line<'a> {
+pub(super) struct QueuedLine<'a> {
     output: &'a LogQueue,
     /// None where lines have no priority.
     priority: Option<&'static str>,
 }
 
-impl<'a> MakeWriter<'a> for Lines {
-    type Writer = Line<'a>;
+impl<'a> MakeWriter<'a> for QueueWriter {
+    type Writer = QueuedLine<'a>;
 
     fn make_writer(&'a self) -> Self::Writer {
-        Line { output: &self.output, priority: None }
+        QueuedLine { output: &self.output, priority: None }
     }
 
     fn make_writer_for(&'a self, line: &Metadata<'_>) -> Self::Writer {
         let priority = self.to_journal.then(|| journal::priority(*line.level()));
-        Line { output: &self.output, priority }
+        QueuedLine { output: &self.output, priority }
     }
 }
 
-impl Write for Line<'_> {
+impl Write for QueuedLine<'_> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         match self.priority {
-            Some(priority) => self.output.offer(&journal::prefixed(priority, line)),
-            None => self.output.offer(line),
+            Some(priority) => self.output.push(&journal::prefixed(priority, line)),
+            None => self.output.push(line),
         }
         Ok(line.len())
     }
@@ -265,14 +267,14 @@ mod tests {
     fn a_full_queue_loses_lines_and_counts_them_without_a_wait() {
         let output = output();
         let line = vec![b'x'; MAX_BYTES / 4];
-        (0..6).for_each(|_| output.offer(&line));
+        (0..6).for_each(|_| output.push(&line));
         assert_eq!((output.lost.get(), output.state().lines.len()), (2, 4));
         let taken = output.next().unwrap();
-        output.offer(&line);
+        output.push(&line);
         assert_eq!(output.lost.get(), 3, "the line that is being written counts");
         assert!(!output.flush(Duration::ZERO), "{} bytes are under way", taken.len());
         output.done();
-        output.offer(&line);
+        output.push(&line);
         assert_eq!(output.lost.get(), 3);
     }
 
@@ -281,7 +283,7 @@ mod tests {
         let (mut reader, writer) = io::pipe().unwrap();
         let output = output();
         Arc::clone(&output).write_to(std::os::fd::OwnedFd::from(writer).into()).unwrap();
-        (0..100).for_each(|n| output.offer(format!("{n}\n").as_bytes()));
+        (0..100).for_each(|n| output.push(format!("{n}\n").as_bytes()));
         assert!(output.flush(LONG));
         let mut expected = Vec::new();
         (0..100).for_each(|n| expected.extend_from_slice(format!("{n}\n").as_bytes()));
@@ -294,7 +296,7 @@ mod tests {
     fn a_failed_write_loses_its_line_and_the_next_line_begins_a_line() {
         let (allow, results) = mpsc::channel();
         let (took, taken) = mpsc::channel();
-        let mut sink = Sink { out: Reader { results, took }, torn: false };
+        let mut sink = LineWriter { out: Reader { results, took }, torn: false };
         let full = || Err(io::ErrorKind::StorageFull.into());
         for result in [Ok(2), full(), Ok(9), Err(io::ErrorKind::WouldBlock.into()), Ok(9), full(), Ok(9)] {
             allow.send(result).unwrap();

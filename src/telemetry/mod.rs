@@ -21,9 +21,9 @@ use crate::config_error::ConfigError;
 use crate::task::{OnFailure, Thread};
 use crate::units::Span;
 
-use log_queue::{Lines, LogQueue};
+use log_queue::{LogQueue, QueueWriter};
 use repeat_filter::DeduplicationFilter;
-use trace::{Endpoint, Ratio};
+use trace::{Endpoint, SampleRatio};
 
 /// Configuration of logs and traces.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,7 +38,7 @@ pub struct Config {
     /// Where the spans of sampled requests are sent. `None`: there are none.
     pub otlp_endpoint: Option<Endpoint>,
     /// The share of requests without a `traceparent` that are sampled.
-    pub sample_ratio: Ratio,
+    pub sample_ratio: SampleRatio,
 }
 
 impl Default for Config {
@@ -48,7 +48,7 @@ impl Default for Config {
             log_level: Level::Info,
             slow_step: Span::millis(200),
             otlp_endpoint: None,
-            sample_ratio: Ratio(0.05),
+            sample_ratio: SampleRatio(0.05),
         }
     }
 }
@@ -119,7 +119,7 @@ const FLUSH: Duration = Duration::from_secs(1);
 static LOG: OnceLock<Log> = OnceLock::new();
 
 struct Log {
-    output: Arc<LogQueue>,
+    queue: Arc<LogQueue>,
     level: reload::Handle<EnvFilter, Registry>,
 }
 
@@ -133,7 +133,7 @@ pub fn init(config: &Config, lost: &IntCounter) -> io::Result<()> {
         .with_ansi(is_coloured())
         // It would be printed, with a panic where that fails.
         .log_internal_errors(false)
-        .with_writer(Lines { output: Arc::clone(&output), to_journal: journal::is_stderr() });
+        .with_writer(QueueWriter { output: Arc::clone(&output), to_journal: journal::is_stderr() });
     let format = if io::stderr().is_terminal() { Format::Text } else { Format::Json };
     let lines = match config.log_format.unwrap_or(format) {
         Format::Json => lines.json().flatten_event(true).boxed(),
@@ -141,7 +141,7 @@ pub fn init(config: &Config, lost: &IntCounter) -> io::Result<()> {
     };
     let lines = lines.with_filter(DeduplicationFilter(Arc::clone(&output.repeats)));
     tracing_subscriber::registry().with(filter).with(lines).try_init().map_err(io::Error::other)?;
-    LOG.get_or_init(|| Log { output, level });
+    LOG.get_or_init(|| Log { queue: output, level });
     log_panics();
     Ok(())
 }
@@ -155,15 +155,15 @@ fn is_coloured() -> bool {
 /// From now on lines down to this level are logged.
 pub fn set_level(level: Level) -> io::Result<()> {
     let Some(log) = LOG.get() else { return Ok(()) };
-    log.output.repeats.show_all(level.shows_repeats());
+    log.queue.repeats.show_all(level.shows_repeats());
     log.level.reload(filter(level)).map_err(io::Error::other)
 }
 
 /// Waits until all log lines are written, but no longer than a second: before the process ends.
 pub fn flush() {
     if let Some(log) = LOG.get() {
-        log.output.repeats.log_all_counts(Instant::now());
-        log.output.flush(FLUSH);
+        log.queue.repeats.log_all_counts(Instant::now());
+        log.queue.flush(FLUSH);
     }
 }
 
@@ -175,9 +175,9 @@ pub fn write_final_message(line: fmt::Arguments<'_>) {
         false => line,
     };
     if let Some(log) = LOG.get() {
-        log.output.repeats.log_all_counts(Instant::now());
-        log.output.offer(&line);
-        log.output.flush(FLUSH);
+        log.queue.repeats.log_all_counts(Instant::now());
+        log.queue.push(&line);
+        log.queue.flush(FLUSH);
         return;
     }
     // No log yet: the configuration has mistakes, for example.
@@ -220,14 +220,14 @@ fn filter(level: Level) -> EnvFilter {
 pub struct StepTimer {
     name: &'static str,
     slow: Duration,
-    began: Instant,
-    timed: Option<Histogram>,
+    started: Instant,
+    histogram: Option<Histogram>,
 }
 
 impl StepTimer {
     /// Begins a step that should take less than `slow`.
     pub fn begin(name: &'static str, slow: Duration) -> Self {
-        Self { name, slow, began: Instant::now(), timed: None }
+        Self { name, slow, started: Instant::now(), histogram: None }
     }
 }
 
@@ -247,14 +247,14 @@ impl StepTimers {
     /// Begins a step.
     pub fn begin(&self, name: &'static str) -> StepTimer {
         let timed = Some(self.seconds.with_label_values(&[name]));
-        StepTimer { name, slow: self.slow, began: Instant::now(), timed }
+        StepTimer { name, slow: self.slow, started: Instant::now(), histogram: timed }
     }
 }
 
 impl Drop for StepTimer {
     fn drop(&mut self) {
-        let took = self.began.elapsed();
-        self.timed.iter().for_each(|histogram| histogram.observe(took.as_secs_f64()));
+        let took = self.started.elapsed();
+        self.histogram.iter().for_each(|histogram| histogram.observe(took.as_secs_f64()));
         if took > self.slow {
             let millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
             tracing::warn!(event = "step.slow", step = self.name, step.duration_ms = millis, "slow step");

@@ -95,8 +95,8 @@ impl RepeatFilter {
     }
 
     /// Whether this line is to be logged; counts it otherwise.
-    fn admits(&self, place: &'static str, level: tracing::Level, line: Line, now: Instant) -> bool {
-        let Line { event, mut texts } = line;
+    fn should_log(&self, place: &'static str, level: tracing::Level, line: LineTexts, now: Instant) -> bool {
+        let LineTexts { event, mut texts } = line;
         if CHANGES.iter().any(|begin| event.starts_with(begin)) {
             return true;
         }
@@ -207,21 +207,21 @@ impl<S> Filter<S> for DeduplicationFilter {
         if *metadata.level() > LevelFilter::WARN || self.0.shows_all.load(Ordering::Relaxed) {
             return true;
         }
-        let mut line = Line::default();
+        let mut line = LineTexts::default();
         event.record(&mut line);
-        self.0.admits(metadata.name(), *metadata.level(), line, Instant::now())
+        self.0.should_log(metadata.name(), *metadata.level(), line, Instant::now())
     }
 }
 
 /// The parts of a line that tell its cause.
 #[derive(Default)]
-struct Line {
+struct LineTexts {
     event: String,
     /// `name=value` of each text, separated by spaces.
     texts: String,
 }
 
-impl Line {
+impl LineTexts {
     fn add(&mut self, field: &Field, value: fmt::Arguments<'_>) {
         match field.name() {
             "event" => self.event = value.to_string(),
@@ -239,7 +239,7 @@ impl Line {
     }
 }
 
-impl Visit for Line {
+impl Visit for LineTexts {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         // What is logged by its `Display` comes here too, and looks like it.
         self.add(field, format_args!("{value:?}"));
@@ -281,8 +281,8 @@ mod tests {
         }
 
         fn admits(&self, event: &str, texts: &str, second: u64) -> bool {
-            let line = Line { event: event.to_owned(), texts: texts.to_owned() };
-            self.repeats.admits("place", ERROR, line, self.at(second))
+            let line = LineTexts { event: event.to_owned(), texts: texts.to_owned() };
+            self.repeats.should_log("place", ERROR, line, self.at(second))
         }
 
         fn at(&self, second: u64) -> Instant {

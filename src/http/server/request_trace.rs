@@ -64,7 +64,7 @@ impl RequestTrace {
         let name = route.map_or_else(|| "HTTP".to_owned(), |(method, path)| format!("{method} {path}"));
         let status = seen.status;
         let mut span = entered
-            .answered(name)
+            .finish(name)
             .with("http.request.method", method)
             .with("http.response.status_code", i64::from(status.as_u16()));
         if let Some((_, path)) = route {
@@ -77,6 +77,6 @@ impl RequestTrace {
         if status.is_server_error() {
             span = span.failed(status.as_str().to_owned());
         }
-        tracer.take(span);
+        tracer.record(span);
     }
 }

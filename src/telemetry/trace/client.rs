@@ -16,9 +16,9 @@ use tokio::net::TcpStream;
 use crate::sync::Mutex;
 
 /// From the connection to the end of the answer. A collector answers when it has the spans in its own queue.
-const WITHIN: Duration = Duration::from_secs(5);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest answer: a collector says how many spans it refuses.
-const MOST: usize = 64 << 10;
+const MAX_RESPONSE_BYTES: usize = 64 << 10;
 const PORT: u16 = 80;
 
 /// Sends what the exporter has encoded.
@@ -39,20 +39,20 @@ impl Client {
 #[derive(Clone, Debug, Default)]
 pub(super) struct SharedClient(pub(super) std::sync::Arc<Client>);
 
-type Answer<'a> = Pin<Box<dyn Future<Output = Result<Response<Bytes>, HttpError>> + Send + 'a>>;
+type ExportFuture<'a> = Pin<Box<dyn Future<Output = Result<Response<Bytes>, HttpError>> + Send + 'a>>;
 
 impl HttpClient for SharedClient {
     // What the macro `async_trait` makes of an asynchronous function.
-    fn send_bytes<'a, 'b>(&'a self, request: Request<Bytes>) -> Answer<'b>
+    fn send_bytes<'a, 'b>(&'a self, request: Request<Bytes>) -> ExportFuture<'b>
     where
         'a: 'b,
         Self: 'b,
     {
         Box::pin(async move {
             self.0.error.lock().take();
-            let answer = match tokio::time::timeout(WITHIN, send(request)).await {
+            let answer = match tokio::time::timeout(REQUEST_TIMEOUT, send(request)).await {
                 Ok(answer) => answer,
-                Err(_) => Err(format!("no answer within {} s", WITHIN.as_secs()).into()),
+                Err(_) => Err(format!("no answer within {} s", REQUEST_TIMEOUT.as_secs()).into()),
             };
             answer.inspect_err(|error| *self.0.error.lock() = Some(with_causes(&**error)))
         })
@@ -71,7 +71,7 @@ async fn send(mut request: Request<Bytes>) -> Result<Response<Bytes>, HttpError>
     let (mut sender, connection) = http1::handshake::<_, Full<Bytes>>(TokioIo::new(stream)).await?;
     let exchange = async move {
         let (head, body) = sender.send_request(request.map(Full::new)).await?.into_parts();
-        let body = Limited::new(body, MOST).collect().await?.to_bytes();
+        let body = Limited::new(body, MAX_RESPONSE_BYTES).collect().await?.to_bytes();
         Ok(Response::from_parts(head, body))
     };
     // The connection ends with the exchange, which owns its sender.

@@ -13,31 +13,31 @@ use tokio::runtime::{Builder, Runtime};
 use super::client::SharedClient;
 use super::endpoint::Endpoint;
 use super::metrics::Metrics;
-use super::queue::Queue;
-use super::ratio::Ratio;
+use super::queue::SpanQueue;
+use super::ratio::SampleRatio;
 use super::span::Span;
 use super::tracer::Tracer;
 use crate::task::{OnFailure, Thread};
 
 /// How long a span waits for others of its export: nobody looks at a trace earlier.
-const PATIENCE: Duration = Duration::from_secs(1);
+const BATCH_DELAY: Duration = Duration::from_secs(1);
 /// All attempts of one export: the collector may ask for a delay.
-const WITHIN: Duration = Duration::from_secs(10);
+const EXPORT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the end of the process waits for the last spans.
-const LAST: Duration = Duration::from_secs(1);
+const FINAL_EXPORT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The thread. Dropped, it exports what waits, for at most a second; the drop blocks until then.
-pub struct Export {
+pub struct ExportThread {
     thread: Option<Thread>,
-    queue: Arc<Queue>,
+    queue: Arc<SpanQueue>,
 }
 
-impl Export {
+impl ExportThread {
     /// Starts it. Never waits for the collector.
-    pub fn start(endpoint: &Endpoint, ratio: Ratio, metrics: &Metrics) -> io::Result<(Tracer, Self)> {
-        let queue = Arc::new(Queue::new(&metrics.queue_full));
+    pub fn start(endpoint: &Endpoint, ratio: SampleRatio, metrics: &Metrics) -> io::Result<(Tracer, Self)> {
+        let queue = Arc::new(SpanQueue::new(&metrics.queue_full));
         let tracer = Tracer::new(&queue, ratio);
-        let exporting = Exporting::new(endpoint, metrics)?;
+        let exporting = ExportWorker::new(endpoint, metrics)?;
         let its = Arc::clone(&queue);
         // Without the thread the queue fills, and spans are counted as dropped.
         let on_failure = OnFailure::Report(Box::new(|cause| {
@@ -51,22 +51,22 @@ impl Export {
     }
 }
 
-impl Drop for Export {
+impl Drop for ExportThread {
     fn drop(&mut self) {
         self.queue.close();
-        if self.thread.take().is_some_and(|thread| thread.stop(LAST).is_err()) {
+        if self.thread.take().is_some_and(|thread| thread.stop(FINAL_EXPORT_TIMEOUT).is_err()) {
             tracing::warn!(
                 event = "telemetry.spans_left",
                 telemetry.spans = self.queue.len(),
                 "the last spans are not exported: the collector did not take them within {} s",
-                LAST.as_secs()
+                FINAL_EXPORT_TIMEOUT.as_secs()
             );
         }
     }
 }
 
 /// What the thread works with.
-struct Exporting {
+struct ExportWorker {
     exporter: SpanExporter,
     client: SharedClient,
     runtime: Runtime,
@@ -74,7 +74,7 @@ struct Exporting {
     metrics: Metrics,
 }
 
-impl Exporting {
+impl ExportWorker {
     fn new(endpoint: &Endpoint, metrics: &Metrics) -> io::Result<Self> {
         let client = SharedClient::default();
         let exporter = exporter(endpoint, client.clone()).map_err(io::Error::other)?;
@@ -84,9 +84,9 @@ impl Exporting {
     }
 
     /// Until the queue is closed and empty.
-    fn run(self, queue: &Queue) {
+    fn run(self, queue: &SpanQueue) {
         let mut dropped = None;
-        while let Some(spans) = queue.take(PATIENCE) {
+        while let Some(spans) = queue.next_batch(BATCH_DELAY) {
             if spans.is_empty() {
                 continue;
             }
@@ -133,7 +133,7 @@ fn exporter(endpoint: &Endpoint, client: SharedClient) -> Result<SpanExporter, E
         .with_http_client(client)
         .with_protocol(Protocol::HttpBinary)
         .with_endpoint(url)
-        .with_timeout(WITHIN)
+        .with_timeout(EXPORT_TIMEOUT)
         .build()?;
     let version = KeyValue::new("service.version", env!("CARGO_PKG_VERSION"));
     exporter.set_resource(&Resource::builder().with_service_name("forebay").with_attribute(version).build());

@@ -9,13 +9,13 @@ use super::span::Span;
 use crate::sync::{Condvar, Mutex};
 
 /// Spans that wait at most: about 4 MiB, and half a second of all that 5 % of 75,000 requests a second make.
-pub(super) const MOST: usize = 8192;
+pub(super) const MAX_SPANS: usize = 8192;
 /// Spans of one export, as OpenTelemetry's own processors have it.
 pub(super) const BATCH: usize = 512;
 
 /// A bounded queue. Whoever adds a span never waits for room.
 #[derive(Debug)]
-pub(super) struct Queue {
+pub(super) struct SpanQueue {
     state: Mutex<State>,
     filled: Condvar,
     dropped: IntCounter,
@@ -27,7 +27,7 @@ struct State {
     is_closed: bool,
 }
 
-impl Queue {
+impl SpanQueue {
     /// Empty. Spans that find no room are counted in `dropped`.
     pub(super) fn new(dropped: &IntCounter) -> Self {
         Self { state: Mutex::default(), filled: Condvar::new(), dropped: dropped.clone() }
@@ -36,7 +36,7 @@ impl Queue {
     /// Adds a span, or drops it where there is no room.
     pub(super) fn add(&self, span: Span) {
         let mut state = self.state.lock();
-        if state.is_closed || state.spans.len() >= MOST {
+        if state.is_closed || state.spans.len() >= MAX_SPANS {
             drop(state);
             self.dropped.inc();
             return;
@@ -57,7 +57,7 @@ impl Queue {
     }
 
     /// A batch as soon as there is one, or what there is after `patience`. None: closed and empty.
-    pub(super) fn take(&self, patience: Duration) -> Option<Vec<Span>> {
+    pub(super) fn next_batch(&self, patience: Duration) -> Option<Vec<Span>> {
         let waits = |state: &mut State| state.spans.len() < BATCH && !state.is_closed;
         let mut state = self.filled.wait_timeout_while(self.state.lock(), patience, waits);
         let count = state.spans.len().min(BATCH);
@@ -90,10 +90,10 @@ mod tests {
     #[test]
     fn a_full_queue_drops_spans_and_counts_them() {
         let dropped = IntCounter::new("dropped", "dropped").unwrap();
-        let queue = Queue::new(&dropped);
-        (0..MOST + 3).for_each(|_| queue.add(span()));
-        assert_eq!((dropped.get(), queue.len()), (3, MOST));
-        assert_eq!(queue.take(LONG).unwrap().len(), BATCH);
+        let queue = SpanQueue::new(&dropped);
+        (0..MAX_SPANS + 3).for_each(|_| queue.add(span()));
+        assert_eq!((dropped.get(), queue.len()), (3, MAX_SPANS));
+        assert_eq!(queue.next_batch(LONG).unwrap().len(), BATCH);
         queue.add(span());
         assert_eq!(dropped.get(), 3, "there is room again");
     }
@@ -101,13 +101,13 @@ mod tests {
     #[test]
     fn what_waits_is_taken_after_the_end_and_nothing_is_added() {
         let dropped = IntCounter::new("dropped", "dropped").unwrap();
-        let queue = Queue::new(&dropped);
-        assert_eq!(queue.take(Duration::ZERO).map(|spans| spans.len()), Some(0));
+        let queue = SpanQueue::new(&dropped);
+        assert_eq!(queue.next_batch(Duration::ZERO).map(|spans| spans.len()), Some(0));
         queue.add(span());
         queue.close();
         queue.add(span());
         assert_eq!(dropped.get(), 1);
-        assert_eq!(queue.take(LONG).map(|spans| spans.len()), Some(1));
-        assert!(queue.take(LONG).is_none());
+        assert_eq!(queue.next_batch(LONG).map(|spans| spans.len()), Some(1));
+        assert!(queue.next_batch(LONG).is_none());
     }
 }

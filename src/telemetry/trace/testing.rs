@@ -7,26 +7,26 @@ use opentelemetry::InstrumentationScope;
 use opentelemetry_sdk::trace::SpanData;
 use prometheus::IntCounter;
 
-use super::queue::Queue;
-use super::ratio::Ratio;
+use super::queue::SpanQueue;
+use super::ratio::SampleRatio;
 use super::tracer::Tracer;
 
 /// The spans that were handed in.
-pub(crate) struct Captured(Arc<Queue>);
+pub(crate) struct CapturedSpans(Arc<SpanQueue>);
 
-impl Captured {
+impl CapturedSpans {
     /// Takes them out.
     pub(crate) fn take(&self) -> Vec<SpanData> {
-        let spans = self.0.take(Duration::ZERO).unwrap_or_default();
+        let spans = self.0.next_batch(Duration::ZERO).unwrap_or_default();
         let scope = InstrumentationScope::builder("test").build();
         spans.into_iter().map(|span| span.into_data(&scope)).collect()
     }
 }
 
 /// A tracer that samples this share of requests without a trace.
-pub(crate) fn captured(ratio: f64) -> (Tracer, Captured) {
-    let queue = Arc::new(Queue::new(&IntCounter::new("dropped", "dropped").unwrap()));
-    (Tracer::new(&queue, Ratio(ratio)), Captured(queue))
+pub(crate) fn captured(ratio: f64) -> (Tracer, CapturedSpans) {
+    let queue = Arc::new(SpanQueue::new(&IntCounter::new("dropped", "dropped").unwrap()));
+    (Tracer::new(&queue, SampleRatio(ratio)), CapturedSpans(queue))
 }
 
 /// A sampled `traceparent` whose ids have only this digit.

@@ -8,9 +8,9 @@ use opentelemetry::trace::{SpanId, SpanKind};
 use opentelemetry_sdk::trace::{IdGenerator, RandomIdGenerator, Sampler, SamplingDecision, ShouldSample};
 
 use super::context::TraceContext;
-use super::flushes::Flushes;
-use super::queue::Queue;
-use super::ratio::Ratio;
+use super::flush_times::FlushTimes;
+use super::queue::SpanQueue;
+use super::ratio::SampleRatio;
 use super::span::Span;
 use crate::units::Lsn;
 
@@ -20,11 +20,11 @@ pub struct Tracer(Option<Arc<Shared>>);
 
 #[derive(Debug)]
 struct Shared {
-    queue: Arc<Queue>,
+    queue: Arc<SpanQueue>,
     /// For requests that come without a trace.
     sampler: Sampler,
     ids: RandomIdGenerator,
-    flushes: Flushes,
+    flushes: FlushTimes,
 }
 
 /// A sampled request that has entered.
@@ -32,7 +32,7 @@ struct Shared {
 pub struct SampledRequest {
     context: TraceContext,
     parent: Option<SpanId>,
-    at: SystemTime,
+    started_at: SystemTime,
 }
 
 impl SampledRequest {
@@ -42,16 +42,16 @@ impl SampledRequest {
     }
 
     /// Its span, which ends now.
-    pub fn answered(&self, name: String) -> Span {
-        Span::server(self.context, self.parent, name).lasted(self.at, SystemTime::now())
+    pub fn finish(&self, name: String) -> Span {
+        Span::server(self.context, self.parent, name).lasted(self.started_at, SystemTime::now())
     }
 }
 
 impl Tracer {
     /// Samples this share of the requests that come without a trace.
-    pub(super) fn new(queue: &Arc<Queue>, ratio: Ratio) -> Self {
+    pub(super) fn new(queue: &Arc<SpanQueue>, ratio: SampleRatio) -> Self {
         let sampler = Sampler::TraceIdRatioBased(ratio.0);
-        let (queue, ids, flushes) = (Arc::clone(queue), RandomIdGenerator::default(), Flushes::default());
+        let (queue, ids, flushes) = (Arc::clone(queue), RandomIdGenerator::default(), FlushTimes::default());
         Self(Some(Arc::new(Shared { queue, sampler, ids, flushes })))
     }
 
@@ -75,11 +75,11 @@ impl Tracer {
             }
         };
         let context = TraceContext { trace, span: shared.ids.new_span_id() };
-        Some(SampledRequest { context, parent, at: SystemTime::now() })
+        Some(SampledRequest { context, parent, started_at: SystemTime::now() })
     }
 
     /// The span that a record or message belongs to, if its trace is sampled.
-    pub fn continued(&self, traceparent: Option<&str>) -> Option<TraceContext> {
+    pub fn sampled_parent(&self, traceparent: Option<&str>) -> Option<TraceContext> {
         self.0.as_ref()?;
         TraceContext::sampled(traceparent?)
     }
@@ -92,14 +92,14 @@ impl Tracer {
     }
 
     /// Takes a span. Never waits: without room it is dropped and counted.
-    pub fn take(&self, span: Span) {
+    pub fn record(&self, span: Span) {
         if let Some(shared) = &self.0 {
             shared.queue.add(span);
         }
     }
 
     /// Records of sampled requests were flushed, in one group with others.
-    pub fn note_flush(&self, records: Range<Lsn>, at: SystemTime) {
+    pub fn record_flush(&self, records: Range<Lsn>, at: SystemTime) {
         if let Some(shared) = &self.0 {
             shared.flushes.record(records, at);
         }
@@ -107,7 +107,7 @@ impl Tracer {
 
     /// When a record was flushed. None after a restart, and for those of long ago.
     pub fn flushed_at(&self, lsn: Lsn) -> Option<SystemTime> {
-        self.0.as_ref()?.flushes.of(lsn)
+        self.0.as_ref()?.flushes.flushed_at(lsn)
     }
 }
 
@@ -119,7 +119,7 @@ mod tests {
 
     fn tracer(ratio: f64) -> Tracer {
         let dropped = IntCounter::new("dropped", "dropped").unwrap();
-        Tracer::new(&Arc::new(Queue::new(&dropped)), Ratio(ratio))
+        Tracer::new(&Arc::new(SpanQueue::new(&dropped)), SampleRatio(ratio))
     }
 
     #[test]
@@ -144,8 +144,8 @@ mod tests {
     fn without_an_endpoint_nothing_is_sampled_and_nothing_continued() {
         let (off, sampled) = (Tracer::default(), "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
         assert!(off.start_request(Some(sampled)).is_none() && off.start_request(None).is_none());
-        assert_eq!(off.continued(Some(sampled)), None);
-        assert!(tracer(0.0).continued(Some(sampled)).is_some());
-        assert_eq!(tracer(1.0).continued(None), None, "behind the entrance no trace begins");
+        assert_eq!(off.sampled_parent(Some(sampled)), None);
+        assert!(tracer(0.0).sampled_parent(Some(sampled)).is_some());
+        assert_eq!(tracer(1.0).sampled_parent(None), None, "behind the entrance no trace begins");
     }
 }

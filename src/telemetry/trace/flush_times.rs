@@ -9,24 +9,24 @@ use crate::units::Lsn;
 
 /// Groups that are remembered. A record that is sent later than so many groups was accepted long before; its own
 /// timestamp, in milliseconds, is exact enough then.
-const MOST: usize = 1024;
+const MAX_GROUPS: usize = 1024;
 
 /// The last groups with a sampled request in them.
 #[derive(Debug, Default)]
-pub(super) struct Flushes(Mutex<VecDeque<(Range<Lsn>, SystemTime)>>);
+pub(super) struct FlushTimes(Mutex<VecDeque<(Range<Lsn>, SystemTime)>>);
 
-impl Flushes {
+impl FlushTimes {
     /// These records were flushed.
     pub(super) fn record(&self, records: Range<Lsn>, at: SystemTime) {
         let mut groups = self.0.lock();
-        if groups.len() == MOST {
+        if groups.len() == MAX_GROUPS {
             groups.pop_front();
         }
         groups.push_back((records, at));
     }
 
     /// When this record was flushed, if its group is remembered.
-    pub(super) fn of(&self, lsn: Lsn) -> Option<SystemTime> {
+    pub(super) fn flushed_at(&self, lsn: Lsn) -> Option<SystemTime> {
         let groups = self.0.lock();
         let place = groups.partition_point(|(records, _)| records.end <= lsn);
         groups.get(place).filter(|(records, _)| records.contains(&lsn)).map(|(_, at)| *at)
@@ -41,18 +41,18 @@ mod tests {
 
     #[test]
     fn a_record_is_found_in_its_group_and_old_groups_are_forgotten() {
-        let (flushes, begin) = (Flushes::default(), SystemTime::UNIX_EPOCH);
+        let (flushes, begin) = (FlushTimes::default(), SystemTime::UNIX_EPOCH);
         let group = |n: u64| (Lsn(n * 10)..Lsn(n * 10 + 5), begin + Duration::from_secs(n));
-        for n in 0..=MOST as u64 {
+        for n in 0..=MAX_GROUPS as u64 {
             let (records, at) = group(n);
             flushes.record(records, at);
         }
-        assert_eq!(flushes.of(Lsn(4)), None, "the oldest group");
-        for n in [1, 500, MOST as u64] {
+        assert_eq!(flushes.flushed_at(Lsn(4)), None, "the oldest group");
+        for n in [1, 500, MAX_GROUPS as u64] {
             let (records, at) = group(n);
-            assert_eq!(flushes.of(records.start), Some(at));
-            assert_eq!(flushes.of(Lsn(records.end.0 - 1)), Some(at));
-            assert_eq!(flushes.of(records.end), None);
+            assert_eq!(flushes.flushed_at(records.start), Some(at));
+            assert_eq!(flushes.flushed_at(Lsn(records.end.0 - 1)), Some(at));
+            assert_eq!(flushes.flushed_at(records.end), None);
         }
     }
 }
