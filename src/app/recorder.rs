@@ -12,7 +12,7 @@ use prometheus::IntCounterVec;
 
 use crate::command::kind_of;
 use crate::drain;
-use crate::history::{History, MetricsSample, TopicReading};
+use crate::history::{History, MetricsSample, TopicSample};
 use crate::http::{DeadLetterRow, Instance};
 use crate::metrics;
 use crate::metrics::TopicMetrics;
@@ -123,8 +123,8 @@ pub(super) fn start(record: impl Fn() + Send + 'static) -> io::Result<Thread> {
     })
 }
 
-fn by_topic(counted: &TopicMetrics, delivered: &BTreeMap<String, u64>) -> BTreeMap<String, TopicReading> {
-    let mut topics: BTreeMap<String, TopicReading> = BTreeMap::new();
+fn by_topic(counted: &TopicMetrics, delivered: &BTreeMap<String, u64>) -> BTreeMap<String, TopicSample> {
+    let mut topics: BTreeMap<String, TopicSample> = BTreeMap::new();
     for (topic, counted) in counted.counted() {
         let reading = topics.entry(topic).or_default();
         (reading.accepted, reading.backlog) = (counted.accepted, counted.backlog);

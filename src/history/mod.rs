@@ -3,15 +3,15 @@
 //! Once a second a [`MetricsSample`] of the daemon's counters and gauges is recorded. Of every [`STEP`] one [`Point`] is kept, for
 //! an hour: [`CAPACITY`] points of 56 bytes are 40 KiB. Nothing is written to disk, so a restart begins anew.
 //!
-//! - `reading`: the counters at one moment, and the rates between two; `recorder`: what is kept of them.
+//! - `sample`: the counters at one moment, and the rates between two; `recorder`: what is kept of them.
 
-mod reading;
 mod recorder;
+mod sample;
 
 use std::time::Duration;
 
-pub use reading::{Flushes, MetricsSample, Rates, TopicRates, TopicReading};
 pub use recorder::{History, HistoryView, Point, Trend};
+pub use sample::{Flushes, MetricsSample, Rates, TopicRates, TopicSample};
 
 /// The time that one point stands for. The problem list looks at the disk as often.
 pub const STEP: Duration = Duration::from_secs(5);

@@ -6,18 +6,18 @@ use std::time::{Duration, Instant};
 use crate::sync::Mutex;
 use crate::units::Timestamp;
 
-use super::reading::{Flushes, MetricsSample, Rates};
+use super::sample::{Flushes, MetricsSample, Rates};
 use super::{CAPACITY, STEP};
 
 /// Readings for the rates of the moment: the last and those of the five seconds before it.
 const RECENT: usize = 6;
 /// A trend needs points over at least this time: a backlog goes up and down with each batch.
-const TREND_LEAST: Duration = Duration::from_secs(10);
+const MIN_TREND_SPAN: Duration = Duration::from_secs(10);
 /// And over no more than this, so that it tells what happens now.
-const TREND_MOST: Duration = Duration::from_secs(60);
+const MAX_TREND_SPAN: Duration = Duration::from_secs(60);
 
 /// A change below this, in records per second, counts as no change: three records per minute.
-const STEADY: f64 = 0.05;
+const STEADY_BELOW: f64 = 0.05;
 
 /// One step of the last hour.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -88,7 +88,7 @@ impl History {
         match state.base.take() {
             Some(base) if reading.at.saturating_duration_since(base.at) < STEP => state.base = Some(base),
             base => {
-                if let Some(rates) = base.and_then(|base| reading.since(&base)) {
+                if let Some(rates) = base.and_then(|base| reading.rates_since(&base)) {
                     let point = Point::new(&reading, &rates, state.problems);
                     bounded_push(&mut state.points, point, CAPACITY);
                 }
@@ -103,7 +103,7 @@ impl History {
     pub fn view(&self) -> Option<HistoryView> {
         let state = self.0.lock();
         let now = state.recent.back()?.clone();
-        let rates = state.recent.front().and_then(|first| now.since(first));
+        let rates = state.recent.front().and_then(|first| now.rates_since(first));
         let points: Vec<_> = state.points.iter().copied().collect();
         Some(HistoryView { trend: trend(&points, &now), rates, taken_at: state.taken_at, points, now })
     }
@@ -132,12 +132,12 @@ fn bounded_push<T>(ring: &mut VecDeque<T>, new: T, most: usize) {
 
 fn trend(points: &[Point], now: &MetricsSample) -> Option<Trend> {
     let ago = |point: &&Point| now.at.saturating_duration_since(point.at);
-    let earlier = points.iter().find(|point| ago(point) <= TREND_MOST)?;
-    let seconds = Some(ago(&earlier)).filter(|ago| *ago >= TREND_LEAST)?.as_secs_f64();
+    let earlier = points.iter().find(|point| ago(point) <= MAX_TREND_SPAN)?;
+    let seconds = Some(ago(&earlier)).filter(|ago| *ago >= MIN_TREND_SPAN)?.as_secs_f64();
     let growth = (now.backlog as f64 - earlier.backlog as f64) / seconds;
-    Some(if growth >= STEADY {
+    Some(if growth >= STEADY_BELOW {
         Trend::Growing(growth)
-    } else if growth <= -STEADY && now.backlog > 0 {
+    } else if growth <= -STEADY_BELOW && now.backlog > 0 {
         // The conversion refuses what no duration can hold.
         let empty = Duration::try_from_secs_f64(now.backlog as f64 / -growth).unwrap_or(Duration::MAX);
         Trend::Falling(-growth, empty)
@@ -150,12 +150,12 @@ fn trend(points: &[Point], now: &MetricsSample) -> Option<Trend> {
 mod tests {
     use std::collections::BTreeMap;
 
-    use super::super::TopicReading;
+    use super::super::TopicSample;
     use super::*;
 
     /// A second after a second, from a start.
     fn reading(start: Instant, second: u64, accepted: u64, delivered: u64) -> MetricsSample {
-        let topic = TopicReading { accepted, delivered, backlog: accepted - delivered };
+        let topic = TopicSample { accepted, delivered, backlog: accepted - delivered };
         MetricsSample {
             at: start + Duration::from_secs(second),
             accepted,

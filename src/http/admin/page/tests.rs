@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::history::{CAPACITY, History, HistoryView, MetricsSample, TopicReading};
+use crate::history::{CAPACITY, History, HistoryView, MetricsSample, TopicSample};
 use crate::http::admin::overview::{DeadLetterRow, DeadLetterSummary, Instance, Worker};
 use crate::http::readiness::Readiness;
 use crate::metrics::Registry;
@@ -20,7 +20,7 @@ fn recorded(seconds: impl Iterator<Item = u64>, problems: usize) -> History {
     let (history, end, now) =
         (History::default(), Instant::now() + Duration::from_secs(100_000), Timestamp::now());
     for second in seconds {
-        let topic = TopicReading { accepted: second * 7, delivered: 0, backlog: second * 7 };
+        let topic = TopicSample { accepted: second * 7, delivered: 0, backlog: second * 7 };
         let reading = MetricsSample {
             at: end + Duration::from_secs(second),
             accepted: second * 7,

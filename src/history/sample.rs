@@ -27,12 +27,12 @@ pub struct MetricsSample {
     /// Problems that last.
     pub problems: usize,
     /// By topic.
-    pub topics: BTreeMap<String, TopicReading>,
+    pub topics: BTreeMap<String, TopicSample>,
 }
 
 /// One topic.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct TopicReading {
+pub struct TopicSample {
     /// Counter: records accepted.
     pub accepted: u64,
     /// Counter: records that Kafka confirmed.
@@ -74,7 +74,7 @@ pub struct TopicRates {
 
 impl MetricsSample {
     /// The rates since an earlier reading. None where no time has passed.
-    pub fn since(&self, earlier: &Self) -> Option<Rates> {
+    pub fn rates_since(&self, earlier: &Self) -> Option<Rates> {
         let seconds = self.at.saturating_duration_since(earlier.at).as_secs_f64();
         if seconds <= 0.0 {
             return None;
