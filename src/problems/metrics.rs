@@ -35,11 +35,11 @@ impl ProblemMetrics {
                 &DEPENDENCIES,
             )?,
         };
-        this.show(|_| false, |_| true);
+        this.update(|_| false, |_| true);
         Ok(this)
     }
 
-    pub(super) fn show(&self, lasts: impl Fn(Code) -> bool, is_up: impl Fn(&str) -> bool) {
+    pub(super) fn update(&self, lasts: impl Fn(Code) -> bool, is_up: impl Fn(&str) -> bool) {
         for code in Code::ALL {
             self.problem.with_label_values(&[code.as_str()]).set(lasts(*code).into());
         }

@@ -62,7 +62,7 @@ impl Problem {
 
 /// All problems that last.
 pub struct Problems {
-    entries: Mutex<BTreeMap<Key, Entry>>,
+    entries: Mutex<BTreeMap<Key, ActiveProblem>>,
     /// Held from an observation until it is taken over: an older one must not replace a newer one.
     observing: Mutex<()>,
     metrics: ProblemMetrics,
@@ -70,7 +70,7 @@ pub struct Problems {
 
 type Key = (Code, Option<String>);
 
-struct Entry {
+struct ActiveProblem {
     problem: Problem,
     first_seen: Instant,
     /// Whether it was observed for long enough.
@@ -111,8 +111,8 @@ impl Problems {
         });
         for (key, observation) in seen {
             let for_at_least = observation.for_at_least;
-            let entry = entries.entry(key).or_insert_with(|| Entry::new(&observation, now));
-            entry.take(observation);
+            let entry = entries.entry(key).or_insert_with(|| ActiveProblem::new(&observation, now));
+            entry.update_from(observation);
             if !entry.is_ongoing && now.saturating_duration_since(entry.first_seen) >= for_at_least {
                 entry.is_ongoing = true;
                 entry.is_new_cause();
@@ -122,7 +122,7 @@ impl Problems {
             }
         }
         let ongoing = || entries.values().filter(|entry| entry.is_ongoing).map(|entry| &entry.problem);
-        self.metrics.show(
+        self.metrics.update(
             |code| ongoing().any(|problem| problem.code == code),
             |dependency| !ongoing().any(|problem| problem.takes_down(dependency)),
         );
@@ -135,7 +135,7 @@ impl Problems {
     }
 }
 
-impl Entry {
+impl ActiveProblem {
     fn new(observation: &Observation, now: Instant) -> Self {
         let Observation { code, detail, last_error, is_partial, .. } = observation.clone();
         let since = observation.since.unwrap_or_else(Timestamp::now);
@@ -144,7 +144,7 @@ impl Entry {
     }
 
     /// Some problems began before they were seen.
-    fn lasted(&self, now: Instant, today: Timestamp) -> Duration {
+    fn duration(&self, now: Instant, today: Timestamp) -> Duration {
         let seen = now.saturating_duration_since(self.first_seen);
         seen.max(today.since(self.problem.since))
     }
@@ -160,7 +160,7 @@ impl Entry {
     }
 
     /// The start stays; the words may change.
-    fn take(&mut self, observation: Observation) {
+    fn update_from(&mut self, observation: Observation) {
         let Observation { detail, last_error, since, is_partial, .. } = observation;
         if last_error.is_some() && self.problem.last_error != last_error {
             self.problem.last_error = last_error;
@@ -218,9 +218,9 @@ fn changed(problem: &Problem) {
     );
 }
 
-fn ended(entry: &Entry, now: Instant) {
+fn ended(entry: &ActiveProblem, now: Instant) {
     let code = entry.problem.code;
-    let lasted = entry.lasted(now, Timestamp::now());
+    let lasted = entry.duration(now, Timestamp::now());
     tracing::info!(
         event = "problem.ended",
         code = code.as_str(),
@@ -273,10 +273,10 @@ mod tests {
 
     #[test]
     fn each_error_is_logged_once_and_their_number_is_bounded() {
-        let mut entry = Entry::new(&kafka("0"), Instant::now());
+        let mut entry = ActiveProblem::new(&kafka("0"), Instant::now());
         let mut logged = Vec::new();
         for error in (0..20).chain(0..20).map(|n| n.to_string()) {
-            entry.take(kafka(&error));
+            entry.update_from(kafka(&error));
             logged.extend(entry.is_new_cause().then_some(error));
         }
         assert_eq!(logged, ["0", "1", "2", "3", "4", "5", "6", "7"]);
@@ -286,8 +286,8 @@ mod tests {
     fn a_problem_lasted_from_its_start_or_from_its_first_look() {
         let (start, minute) = (Instant::now(), Duration::from_secs(60));
         let lasted = |since| {
-            let entry = Entry::new(&kafka("refused").since(Timestamp(since)), start);
-            entry.lasted(start + minute, Timestamp(600_000))
+            let entry = ActiveProblem::new(&kafka("refused").since(Timestamp(since)), start);
+            entry.duration(start + minute, Timestamp(600_000))
         };
         assert_eq!(lasted(0), 10 * minute, "it began before it was seen");
         assert_eq!(lasted(590_000), minute, "the clock was set back");
