@@ -30,16 +30,16 @@ pub struct ProfilePermit(OwnedMutexGuard<()>);
 impl Profiler {
     /// The turn for a CPU profile.
     pub fn cpu(&self) -> Result<ProfilePermit, ProfileError> {
-        turn(&self.cpu)
+        acquire(&self.cpu)
     }
 
     /// The turn for a heap profile.
     pub fn heap(&self) -> Result<ProfilePermit, ProfileError> {
-        turn(&self.heap)
+        acquire(&self.heap)
     }
 }
 
-fn turn(of: &Arc<Mutex<()>>) -> Result<ProfilePermit, ProfileError> {
+fn acquire(of: &Arc<Mutex<()>>) -> Result<ProfilePermit, ProfileError> {
     Arc::clone(of).try_lock_owned().map(ProfilePermit).map_err(|_| ProfileError::Busy)
 }
 
