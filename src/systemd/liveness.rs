@@ -19,14 +19,14 @@ impl Heartbeat {
 pub struct Liveness {
     /// How long a counter may stand still.
     patience: Duration,
-    vital: Vec<Watched>,
-    pool: Vec<Watched>,
+    vital: Vec<WatchedLoop>,
+    pool: Vec<WatchedLoop>,
 }
 
 impl Liveness {
     /// Each of `vital` must turn, and at least one of `pool`.
     pub fn new(patience: Duration, vital: Vec<Heartbeat>, pool: Vec<Heartbeat>) -> Self {
-        let watch = |heartbeats: Vec<Heartbeat>| heartbeats.into_iter().map(Watched::new).collect();
+        let watch = |heartbeats: Vec<Heartbeat>| heartbeats.into_iter().map(WatchedLoop::new).collect();
         Self { patience, vital: watch(vital), pool: watch(pool) }
     }
 
@@ -43,17 +43,17 @@ impl Liveness {
     }
 }
 
-fn hung_names(watched: &mut [Watched], now: Duration, patience: Duration) -> Vec<&str> {
+fn hung_names(watched: &mut [WatchedLoop], now: Duration, patience: Duration) -> Vec<&str> {
     watched.iter_mut().filter_map(|one| one.hung_name(now, patience)).collect()
 }
 
-struct Watched {
+struct WatchedLoop {
     heartbeat: Heartbeat,
     /// The counter at the last look that saw it changed, and when that was; none before the first look.
     last_change: Option<(u64, Duration)>,
 }
 
-impl Watched {
+impl WatchedLoop {
     fn new(heartbeat: Heartbeat) -> Self {
         Self { heartbeat, last_change: None }
     }
