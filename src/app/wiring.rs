@@ -104,7 +104,7 @@ impl<'a> Wiring<'a> {
     /// The log, locked and recovered, with what it counts. `redeliver`: see `wal::Options`.
     pub(super) fn log(&self, redeliver: bool) -> Result<(Lock, Opened, Arc<LogMetrics>), Failure> {
         let metrics = self.metrics(LogMetrics::register)?;
-        self.registry.topics().expect(self.topics());
+        self.registry.topics().preregister(self.topics());
         let (lock, opened) = open::open(&self.config.wal, redeliver, &metrics, &self.fatal, &self.damage)?;
         Ok((lock, opened, metrics))
     }

@@ -17,7 +17,7 @@ use prometheus::{
     IntGaugeVec, Opts, TextEncoder,
 };
 
-pub use topics::{Counted, TopicMetrics};
+pub use topics::{TopicCounts, TopicMetrics};
 pub use values::by_label;
 
 use registered::registered;

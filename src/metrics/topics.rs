@@ -26,7 +26,7 @@ pub struct TopicMetrics {
 
 /// The records of one topic.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counted {
+pub struct TopicCounts {
     /// Accepted since the start.
     pub accepted: u64,
     /// Accepted and not confirmed.
@@ -53,7 +53,7 @@ impl TopicMetrics {
     }
 
     /// A log is opened, and these topics may come: they are shown from the start.
-    pub fn expect<'a>(&self, topics: impl IntoIterator<Item = &'a str>) {
+    pub fn preregister<'a>(&self, topics: impl IntoIterator<Item = &'a str>) {
         drop(self.backlog.with_label_values(&[BEFORE_START]));
         for topic in topics {
             drop((self.accepted.with_label_values(&[topic]), self.backlog.with_label_values(&[topic])));
@@ -91,8 +91,8 @@ impl TopicMetrics {
     }
 
     /// What is shown of each topic: as accepted now, and waiting as last observed.
-    pub fn counted(&self) -> BTreeMap<String, Counted> {
-        let mut topics: BTreeMap<String, Counted> = BTreeMap::new();
+    pub fn counted(&self) -> BTreeMap<String, TopicCounts> {
+        let mut topics: BTreeMap<String, TopicCounts> = BTreeMap::new();
         for (topic, records) in by_label(&self.accepted) {
             topics.entry(topic).or_default().accepted = records as u64;
         }
@@ -137,7 +137,7 @@ mod tests {
         let older = BTreeMap::from([("orders".to_owned(), 10), ("old".to_owned(), 3)]);
         topics.observe(20, Some(older));
         assert_eq!((of("orders"), of("users"), of("old"), of(BEFORE_START)), (11, 2, 3, 4));
-        assert_eq!(topics.counted()["orders"], Counted { accepted: 5, backlog: 11 });
+        assert_eq!(topics.counted()["orders"], TopicCounts { accepted: 5, backlog: 11 });
         assert_eq!(topics.counted()[BEFORE_START].backlog, 4);
         // All of them are delivered. The log has a record a moment before it is counted here.
         topics.observe(4, None);
