@@ -44,14 +44,14 @@ pub struct PermitRequest {
     /// Its limit.
     pub rate: Rate,
     /// All of these or none.
-    pub need: u64,
+    pub required: u64,
     /// Up to as many beside them, but no more than a tenth of what is left then.
     pub extra: u64,
 }
 
 impl PermitRequest {
-    pub(super) fn want(&self) -> PermitCount {
-        PermitCount { need: i64::try_from(self.need).unwrap_or(i64::MAX), extra: self.extra }
+    pub(super) fn permits(&self) -> PermitCount {
+        PermitCount { need: i64::try_from(self.required).unwrap_or(i64::MAX), extra: self.extra }
     }
 }
 
@@ -96,7 +96,7 @@ impl Bucket {
     }
 
     /// Takes back what was granted.
-    pub fn give_back(&mut self, rate: Rate, count: u64, now: u64) {
+    pub fn put_back(&mut self, rate: Rate, count: u64, now: u64) {
         let need = i64::try_from(count).map_or(i64::MIN, |count| -count);
         self.take_permits(rate, PermitCount { need, extra: 0 }, now);
     }
@@ -263,9 +263,9 @@ mod tests {
     fn what_is_given_back_can_be_taken_again_and_is_never_more_than_was_taken() {
         let (rate, mut bucket) = (rate(2, 10), Bucket::default());
         taken(&mut bucket, rate, 2, 0);
-        bucket.give_back(rate, 1, 0);
+        bucket.put_back(rate, 1, 0);
         assert_eq!(taken(&mut bucket, rate, 2, 0), 1);
-        bucket.give_back(rate, 100, 0);
+        bucket.put_back(rate, 100, 0);
         assert_eq!(taken(&mut bucket, rate, 5, 0), 2);
     }
 

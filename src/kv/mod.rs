@@ -38,18 +38,18 @@ use remote::Remote;
 
 /// Keys that go to the store together. More are sent in parts, so that one caller does not keep the others waiting;
 /// each part has the time-out to itself.
-const PART: usize = 500;
+const MAX_KEYS_PER_CALL: usize = 500;
 
 /// The key that a look at the store sets.
-const LOOK: &str = "forebay:look";
+const CHECK_KEY: &str = "forebay:look";
 /// The bucket that a look takes a permit out of.
-const LOOK_BUCKET: &str = "forebay:look:bucket";
+const CHECK_BUCKET: &str = "forebay:look:bucket";
 /// How long they stand. The next look sets them again.
-const LOOK_TTL: Duration = Duration::from_secs(1);
+const CHECK_TTL: Duration = Duration::from_secs(1);
 /// Whether there is a permit does not matter.
-const LOOK_RATE: Rate = Rate { limit: 1_000, window: LOOK_TTL };
+const CHECK_RATE: Rate = Rate { limit: 1_000, window: CHECK_TTL };
 /// A refusal that lasts is said once in this time.
-const DENIED_EVERY: Duration = Duration::from_secs(60);
+const DENIED_LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Key, value (or its owner) and time to live.
 pub type Entry = (String, Vec<u8>, Duration);
@@ -57,14 +57,14 @@ pub type Entry = (String, Vec<u8>, Duration);
 /// The store. Clones share it.
 #[derive(Clone)]
 pub struct Kv {
-    store: Store,
+    store: Backend,
     metrics: Option<Arc<Metrics>>,
     /// When a refusal that lasts was said last.
-    denied: Arc<Mutex<Option<Instant>>>,
+    last_denied_log: Arc<Mutex<Option<Instant>>>,
 }
 
 #[derive(Clone)]
-enum Store {
+enum Backend {
     Remote(Arc<Remote>),
     Embedded(Embedded),
 }
@@ -73,7 +73,11 @@ impl Kv {
     /// A Redis. Nobody need be there yet: it is connected to by the first call, and again whenever that is needed.
     pub fn redis(config: &Config, metrics: Arc<Metrics>) -> Result<Self, KvError> {
         let remote = Remote::new(config, &metrics)?;
-        Ok(Self { store: Store::Remote(Arc::new(remote)), metrics: Some(metrics), denied: Arc::default() })
+        Ok(Self {
+            store: Backend::Remote(Arc::new(remote)),
+            metrics: Some(metrics),
+            last_denied_log: Arc::default(),
+        })
     }
 
     /// A store of this process's own in `dir`. What is damaged is moved aside, and the store begins empty. Blocks for
@@ -89,12 +93,12 @@ impl Kv {
     }
 
     fn of_own(embedded: Embedded) -> Self {
-        Self { store: Store::Embedded(embedded), metrics: None, denied: Arc::default() }
+        Self { store: Backend::Embedded(embedded), metrics: None, last_denied_log: Arc::default() }
     }
 
     /// The same store with its calls measured.
     pub fn with_metrics(mut self, metrics: Arc<Metrics>) -> Self {
-        if let Store::Embedded(embedded) = &self.store {
+        if let Backend::Embedded(embedded) = &self.store {
             embedded.count_evictions(metrics.entries_hit.clone());
         }
         self.metrics = Some(metrics);
@@ -107,18 +111,18 @@ impl Kv {
     pub async fn check(&self, channel: &str) -> Result<(), KvError> {
         let value = b"1".to_vec();
         let calls = vec![
-            Call::new(LOOK, Op::Set { value: value.clone(), ttl: LOOK_TTL }),
-            Call::new(LOOK, Op::Refresh { owner: value, ttl: LOOK_TTL }),
-            Call::new(LOOK, Op::Get),
+            Call::new(CHECK_KEY, Op::Set { value: value.clone(), ttl: CHECK_TTL }),
+            Call::new(CHECK_KEY, Op::Refresh { owner: value, ttl: CHECK_TTL }),
+            Call::new(CHECK_KEY, Op::Get),
             Call::new(
-                LOOK_BUCKET,
-                Op::Spend { rate: LOOK_RATE, want: PermitCount { need: 1, extra: 0 }, at: None },
+                CHECK_BUCKET,
+                Op::Spend { rate: CHECK_RATE, want: PermitCount { need: 1, extra: 0 }, at: None },
             ),
         ];
         let look = async {
             match &self.store {
-                Store::Remote(remote) => remote.check(calls, channel).await,
-                Store::Embedded(embedded) => embedded.run(calls).await.map(drop),
+                Backend::Remote(remote) => remote.check(calls, channel).await,
+                Backend::Embedded(embedded) => embedded.run(calls).await.map(drop),
             }
         };
         self.measured("kv.look", look).await
@@ -221,8 +225,9 @@ impl Kv {
 
     /// The same for many, each for itself.
     pub async fn take_all_permits(&self, questions: &[PermitRequest]) -> Result<Vec<PermitReply>, KvError> {
-        let call =
-            |it: &PermitRequest| Call::new(&it.key, Op::Spend { rate: it.rate, want: it.want(), at: None });
+        let call = |it: &PermitRequest| {
+            Call::new(&it.key, Op::Spend { rate: it.rate, want: it.permits(), at: None })
+        };
         self.many("kv.spend_all", questions, call, spent).await
     }
 
@@ -258,8 +263,8 @@ impl Kv {
     pub async fn publish(&self, channel: &str, message: &str) -> Result<(), KvError> {
         let publish = async {
             match &self.store {
-                Store::Remote(remote) => remote.publish(channel, message).await,
-                Store::Embedded(embedded) => {
+                Backend::Remote(remote) => remote.publish(channel, message).await,
+                Backend::Embedded(embedded) => {
                     embedded.publish(channel, message);
                     Ok(())
                 }
@@ -271,11 +276,11 @@ impl Kv {
     /// What is published on the channel from now on. It is not connected before the first [`Subscription::next`].
     pub fn subscribe(&self, channel: &str) -> Subscription {
         match &self.store {
-            Store::Remote(remote) => {
+            Backend::Remote(remote) => {
                 let lost = self.metrics.as_ref().map(|m| m.messages_hit.clone());
                 Subscription::remote(remote.subscribe(channel, lost))
             }
-            Store::Embedded(embedded) => Subscription::embedded(embedded.subscribe(channel)),
+            Backend::Embedded(embedded) => Subscription::embedded(embedded.subscribe(channel)),
         }
     }
 
@@ -283,8 +288,8 @@ impl Kv {
     /// twice a second and when its last handle is dropped; but a process may end while somebody has one.
     pub async fn flush(&self) -> Result<(), KvError> {
         match &self.store {
-            Store::Remote(_) => Ok(()),
-            Store::Embedded(embedded) => self.measured("kv.flush", embedded.flush()).await,
+            Backend::Remote(_) => Ok(()),
+            Backend::Embedded(embedded) => self.measured("kv.flush", embedded.flush()).await,
         }
     }
 
@@ -301,7 +306,7 @@ impl Kv {
         read: impl Fn(Reply) -> Result<T, KvError>,
     ) -> Result<Vec<T>, KvError> {
         let mut all = Vec::with_capacity(entries.len());
-        for part in entries.chunks(PART) {
+        for part in entries.chunks(MAX_KEYS_PER_CALL) {
             let replies = self.measured(step, self.run(part.iter().map(&call).collect())).await?;
             for reply in replies {
                 all.push(read(reply)?);
@@ -312,8 +317,8 @@ impl Kv {
 
     async fn run(&self, calls: Vec<Call>) -> Result<Vec<Reply>, KvError> {
         match &self.store {
-            Store::Remote(remote) => remote.run(calls).await,
-            Store::Embedded(embedded) => embedded.run(calls).await,
+            Backend::Remote(remote) => remote.run(calls).await,
+            Backend::Embedded(embedded) => embedded.run(calls).await,
         }
     }
 
@@ -339,8 +344,8 @@ impl Kv {
 impl Kv {
     /// Whether a refusal was not said for a while.
     fn should_log_denied(&self, now: Instant) -> bool {
-        let mut said = self.denied.lock();
-        if said.is_some_and(|said| now.saturating_duration_since(said) < DENIED_EVERY) {
+        let mut said = self.last_denied_log.lock();
+        if said.is_some_and(|said| now.saturating_duration_since(said) < DENIED_LOG_INTERVAL) {
             return false;
         }
         *said = Some(now);

@@ -1,6 +1,6 @@
 //! What others publish, as it comes.
 
-use super::embedded::Listener;
+use super::embedded::LocalSubscriber;
 use super::remote::Subscriber;
 use super::subscription_event::SubscriptionEvent;
 
@@ -10,7 +10,7 @@ pub struct Subscription(Source);
 
 enum Source {
     Remote(Box<Subscriber>),
-    Embedded(Listener),
+    Embedded(LocalSubscriber),
 }
 
 impl Subscription {
@@ -18,7 +18,7 @@ impl Subscription {
         Self(Source::Remote(Box::new(subscriber)))
     }
 
-    pub(super) fn embedded(listener: Listener) -> Self {
+    pub(super) fn embedded(listener: LocalSubscriber) -> Self {
         Self(Source::Embedded(listener))
     }
 

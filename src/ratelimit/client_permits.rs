@@ -95,7 +95,7 @@ impl ClientPermits {
 
     /// What fills the lease.
     fn refill_request(self: &Arc<Self>, rate: Rate, ask: RefillAmount) -> RefillRequest {
-        let spend = PermitRequest { key: self.key.clone(), rate, need: ask.need, extra: ask.extra };
+        let spend = PermitRequest { key: self.key.clone(), rate, required: ask.need, extra: ask.extra };
         let refill = Refill(Arc::clone(self));
         let answered =
             move |spent: PermitReply, now: u64| refill.0.state().lease.refilled(rate, ask, spent, now);

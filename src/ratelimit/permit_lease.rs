@@ -122,7 +122,7 @@ impl PermitLease {
 
     /// Takes back what was granted.
     pub fn give_back(&mut self, rate: Rate, count: u64, now: u64) {
-        self.local.give_back(rate, count, now);
+        self.local.put_back(rate, count, now);
     }
 
     fn left(&self, now: u64) -> u64 {

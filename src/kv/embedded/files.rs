@@ -11,7 +11,7 @@ const BROKEN: &str = "kv.broken";
 /// A store that is being written anew.
 const NEW: &str = "kv.new";
 /// What the default tree says of the secret that the store is sealed under.
-const MARK: &[u8] = b"mark";
+const SECRET_MARK: &[u8] = b"mark";
 /// sled's words for that; it has no error of its own for it.
 pub const IN_USE: &str = "could not acquire lock";
 /// sled's resident memory is about 3.5 times this.
@@ -20,19 +20,19 @@ const CACHE_BYTES: u64 = 16 << 20;
 const DIR_MODE: u32 = 0o700;
 const FILE_MODE: u32 = 0o600;
 /// Below this size nothing is written anew.
-pub const SMALL: u64 = 64 << 20;
+pub const MIN_REWRITE_BYTES: u64 = 64 << 20;
 /// sled does not shrink its file. A store this many times larger than what it holds is written anew.
-const TOO_LARGE: u64 = 4;
+const MAX_SIZE_RATIO: u64 = 4;
 
 /// An open store.
-pub struct Store {
+pub struct SledStore {
     pub values: sled::Tree,
     pub ends: sled::Tree,
     /// Last to go: the trees are of it.
     db: sled::Db,
 }
 
-impl Store {
+impl SledStore {
     /// Opens the store in `dir`. What is damaged is moved aside. A store sealed under another secret, or not sealed as
     /// this one is to be, is removed: nothing in it could be read, or everything.
     pub fn open(dir: &Path, mark: Option<[u8; 32]>) -> Result<Self, String> {
@@ -68,14 +68,14 @@ impl Store {
     }
 
     fn is_sealed_under(&self, mark: Option<[u8; 32]>) -> bool {
-        let found = self.db.get(MARK).ok().flatten();
+        let found = self.db.get(SECRET_MARK).ok().flatten();
         let empty = found.is_none() && self.values.is_empty();
         empty || found.as_deref() == mark.as_ref().map(|mark| &mark[..])
     }
 
     fn set_mark(&self, mark: Option<[u8; 32]>) -> sled::Result<()> {
         if let Some(mark) = mark {
-            self.db.insert(MARK, &mark)?;
+            self.db.insert(SECRET_MARK, &mark)?;
             self.db.flush()?;
         }
         Ok(())
@@ -98,7 +98,7 @@ impl Store {
             let (key, value) = entry?;
             live += (key.len() + value.len()) as u64;
         }
-        Ok(self.size()? > SMALL.max(live * TOO_LARGE))
+        Ok(self.size()? > MIN_REWRITE_BYTES.max(live * MAX_SIZE_RATIO))
     }
 
     /// Writes the store in `dir` anew: what it holds and nothing else. Its handles must not be used any more.
@@ -145,10 +145,10 @@ impl Store {
 }
 
 /// sled 0.34 may panic on a damaged file: that, too, only means that it begins empty.
-fn open(path: &Path) -> Result<Store, String> {
-    let open = AssertUnwindSafe(|| -> sled::Result<Store> {
+fn open(path: &Path) -> Result<SledStore, String> {
+    let open = AssertUnwindSafe(|| -> sled::Result<SledStore> {
         let db = sled::Config::new().path(path).cache_capacity(CACHE_BYTES).open()?;
-        Ok(Store { values: db.open_tree("values")?, ends: db.open_tree("ends")?, db })
+        Ok(SledStore { values: db.open_tree("values")?, ends: db.open_tree("ends")?, db })
     });
     match std::panic::catch_unwind(open) {
         Ok(opened) => opened.map_err(|error| error.to_string()),

@@ -4,8 +4,8 @@
 //! say is an error of the call, no more.
 
 mod files;
-mod seal;
 mod trees;
+mod value_cipher;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -21,15 +21,15 @@ use super::KvError;
 use super::call::{Call, Reply};
 use super::subscription_event::SubscriptionEvent;
 
-use seal::Seal;
 use trees::Trees;
+use value_cipher::ValueCipher;
 
 /// A disk that takes longer is broken.
-const DISK_WITHIN: Duration = Duration::from_secs(5);
+const DISK_TIMEOUT: Duration = Duration::from_secs(5);
 /// Calls on threads at once: writers wait for each other, so more would only wait on more threads.
 const THREADS: usize = 8;
 /// Messages a subscriber may be behind before it misses some.
-const MESSAGES: usize = 1024;
+const MAX_QUEUED_MESSAGES: usize = 1024;
 
 /// The store. Clones share it.
 #[derive(Clone)]
@@ -42,8 +42,8 @@ pub(super) struct Embedded {
 
 impl Embedded {
     pub fn open(dir: &Path, secret: Option<&[u8; 32]>) -> Result<Self, KvError> {
-        let trees = Trees::open(dir, secret.map(Seal::new)).map_err(KvError::Unavailable)?;
-        let (messages, _) = broadcast::channel(MESSAGES);
+        let trees = Trees::open(dir, secret.map(ValueCipher::new)).map_err(KvError::Unavailable)?;
+        let (messages, _) = broadcast::channel(MAX_QUEUED_MESSAGES);
         Ok(Self { trees: Arc::new(trees), threads: Arc::new(Semaphore::new(THREADS)), messages })
     }
 
@@ -66,7 +66,7 @@ impl Embedded {
         T: Send + 'static,
         F: FnOnce(&Trees) -> Result<T, String> + Send + 'static,
     {
-        timeout(DISK_WITHIN, self.spawn(work)).await.unwrap_or(Err(KvError::Timeout))
+        timeout(DISK_TIMEOUT, self.spawn(work)).await.unwrap_or(Err(KvError::Timeout))
     }
 
     async fn spawn<T, F>(&self, work: F) -> Result<T, KvError>
@@ -91,21 +91,21 @@ impl Embedded {
         let _ = self.messages.send((channel.into(), message.into()));
     }
 
-    pub fn subscribe(&self, channel: &str) -> Listener {
+    pub fn subscribe(&self, channel: &str) -> LocalSubscriber {
         let messages = self.messages.subscribe();
-        Listener { channel: channel.to_owned(), messages, _sender: self.messages.clone() }
+        LocalSubscriber { channel: channel.to_owned(), messages, _sender: self.messages.clone() }
     }
 }
 
 /// A subscriber in the same process.
-pub(super) struct Listener {
+pub(super) struct LocalSubscriber {
     channel: String,
     messages: broadcast::Receiver<(Arc<str>, Arc<str>)>,
     /// While it lives the channel does not close.
     _sender: broadcast::Sender<(Arc<str>, Arc<str>)>,
 }
 
-impl Listener {
+impl LocalSubscriber {
     pub async fn next(&mut self) -> SubscriptionEvent {
         loop {
             match self.messages.recv().await {

@@ -14,50 +14,54 @@ use crate::units::Timestamp;
 
 use super::super::bucket::Bucket;
 use super::super::call::{Call, Op, Reply, SetOutcome, millis};
-use super::files::{SMALL, Store};
-use super::seal::Seal;
+use super::files::{MIN_REWRITE_BYTES, SledStore};
+use super::value_cipher::ValueCipher;
 
 /// Some hundred bytes each.
 const MAX_KEYS: usize = 1_000_000;
 /// More than one, so that a store of dead keys gets smaller while it is written to.
-const SWEEP: usize = 8;
+const KEYS_PER_SWEEP: usize = 8;
 /// Of a stored value, before the value itself.
 const END_LEN: usize = 8;
 /// Writes between two looks at the size of the files: some megabytes.
-const WRITES: u32 = 4096;
+const WRITES_PER_SIZE_CHECK: u32 = 4096;
 
 pub(super) struct Trees {
     dir: PathBuf,
-    seal: Option<Seal>,
+    cipher: Option<ValueCipher>,
     /// None: it could not be opened again after it was written anew.
-    store: RwLock<Option<Store>>,
+    store: RwLock<Option<SledStore>>,
     max_keys: usize,
     /// Who writes holds this.
-    writing: Mutex<Writing>,
+    writing: Mutex<WriteState>,
     evictions: OnceLock<IntCounter>,
 }
 
-struct Writing {
+struct WriteState {
     /// How many keys there are.
     keys: usize,
     /// Writes until the files' size is looked at.
-    left: u32,
+    writes_until_check: u32,
     /// Bytes of files from which on they are compared with what they hold.
     compare_above: u64,
 }
 
 impl Trees {
     /// Opens the store in `dir`; with a seal, nothing in it can be read without its secret.
-    pub fn open(dir: &Path, seal: Option<Seal>) -> Result<Self, String> {
-        let mark = seal.as_ref().map(Seal::mark);
-        let mut store = Store::open(dir, mark)?;
+    pub fn open(dir: &Path, seal: Option<ValueCipher>) -> Result<Self, String> {
+        let mark = seal.as_ref().map(ValueCipher::fingerprint);
+        let mut store = SledStore::open(dir, mark)?;
         if store.is_too_large().map_err(|error| error.to_string())? {
             store = store.rewrite(dir, mark)?;
         }
-        let writing = Writing { keys: store.values.len(), left: WRITES, compare_above: SMALL };
+        let writing = WriteState {
+            keys: store.values.len(),
+            writes_until_check: WRITES_PER_SIZE_CHECK,
+            compare_above: MIN_REWRITE_BYTES,
+        };
         Ok(Self {
             dir: dir.to_owned(),
-            seal,
+            cipher: seal,
             store: RwLock::new(Some(store)),
             max_keys: MAX_KEYS,
             writing: Mutex::new(writing),
@@ -71,18 +75,18 @@ impl Trees {
     }
 
     pub fn apply(&self, calls: &[Call], now: Timestamp) -> Result<Vec<Reply>, String> {
-        calls.iter().map(|call| self.answer(call, now)).collect()
+        calls.iter().map(|call| self.apply_one(call, now)).collect()
     }
 
     /// Returns when the disk has everything.
     pub fn flush(&self) -> Result<(), String> {
-        self.with_store(Store::flush)
+        self.with_store(SledStore::flush)
     }
 
-    fn answer(&self, call: &Call, now: Timestamp) -> Result<Reply, String> {
-        let key = &*self.place(&call.key);
+    fn apply_one(&self, call: &Call, now: Timestamp) -> Result<Reply, String> {
+        let key = &*self.stored_key(&call.key);
         if let Op::Get = call.op {
-            return self.with_store(|store| Ok(Reply::Value(self.live(store, key, now)?)));
+            return self.with_store(|store| Ok(Reply::Value(self.live_value(store, key, now)?)));
         }
         let mut writing = self.writing.lock();
         self.bound_size(&mut writing)?;
@@ -91,7 +95,7 @@ impl Trees {
 
     fn change(
         &self,
-        store: &Store,
+        store: &SledStore,
         keys: &mut usize,
         key: &[u8],
         op: &Op,
@@ -99,7 +103,7 @@ impl Trees {
     ) -> sled::Result<Reply> {
         self.sweep(store, keys, now)?;
         let owned = |owner: &[u8]| {
-            let live = self.live(store, key, now)?;
+            let live = self.live_value(store, key, now)?;
             Ok::<_, sled::Error>(live.filter(|value| value.starts_with(owner)))
         };
         let mut put = |value: &[u8], ttl| self.put(store, keys, key, value, (now, ttl));
@@ -107,7 +111,7 @@ impl Trees {
             Op::Get => false,
             Op::Set { value, ttl } => put(value, *ttl)?,
             Op::SetIfAbsent { value, ttl } => {
-                let held = match self.live(store, key, now)? {
+                let held = match self.live_value(store, key, now)? {
                     None => put(value, *ttl).map(|_| SetOutcome::Owned)?,
                     Some(other) if other == *value => SetOutcome::Owned,
                     Some(other) => SetOutcome::Taken(other),
@@ -119,10 +123,10 @@ impl Trees {
                 Some(value) => put(&value, *ttl)?,
                 None => false,
             },
-            Op::Remove { owner } => owned(owner)?.is_some() && take(store, keys, key)?,
-            Op::Delete => take(store, keys, key)?,
+            Op::Remove { owner } => owned(owner)?.is_some() && remove_key(store, keys, key)?,
+            Op::Delete => remove_key(store, keys, key)?,
             Op::Spend { rate, want, at } => {
-                let state = self.live(store, key, now)?;
+                let state = self.live_value(store, key, now)?;
                 let mut bucket = state.as_deref().and_then(Bucket::decode).unwrap_or_default();
                 let spent = bucket.take_permits(*rate, *want, at.unwrap_or(now.0.saturating_mul(1000)));
                 if spent.granted > 0 || want.need <= 0 {
@@ -135,14 +139,14 @@ impl Trees {
     }
 
     /// What stands for a key on disk.
-    fn place<'a>(&self, key: &'a str) -> Cow<'a, [u8]> {
-        match &self.seal {
+    fn stored_key<'a>(&self, key: &'a str) -> Cow<'a, [u8]> {
+        match &self.cipher {
             Some(seal) => seal.key(key.as_bytes()).to_vec().into(),
             None => key.as_bytes().into(),
         }
     }
 
-    fn with_store<T>(&self, work: impl FnOnce(&Store) -> sled::Result<T>) -> Result<T, String> {
+    fn with_store<T>(&self, work: impl FnOnce(&SledStore) -> sled::Result<T>) -> Result<T, String> {
         let store = self.store.read();
         let store = store.as_ref().ok_or("the embedded store could not be opened again")?;
         work(store).map_err(|error| error.to_string())
@@ -150,45 +154,45 @@ impl Trees {
 
     /// Writes the store anew when its files have become much larger than what they hold. Others wait meanwhile: for a
     /// second at most, unless there are very many keys.
-    fn bound_size(&self, writing: &mut Writing) -> Result<(), String> {
-        writing.left = writing.left.saturating_sub(1);
-        if writing.left > 0 {
+    fn bound_size(&self, writing: &mut WriteState) -> Result<(), String> {
+        writing.writes_until_check = writing.writes_until_check.saturating_sub(1);
+        if writing.writes_until_check > 0 {
             return Ok(());
         }
-        writing.left = WRITES;
-        if self.with_store(Store::size)? < writing.compare_above {
+        writing.writes_until_check = WRITES_PER_SIZE_CHECK;
+        if self.with_store(SledStore::size)? < writing.compare_above {
             return Ok(());
         }
-        if self.with_store(Store::is_too_large)? {
+        if self.with_store(SledStore::is_too_large)? {
             let mut open = self.store.write();
-            let mark = self.seal.as_ref().map(Seal::mark);
+            let mark = self.cipher.as_ref().map(ValueCipher::fingerprint);
             *open = open.take().map(|store| store.rewrite(&self.dir, mark)).transpose()?;
         }
         // To compare takes as long as to read it all: again when it has doubled.
-        writing.compare_above = SMALL.max(self.with_store(Store::size)? * 2);
+        writing.compare_above = MIN_REWRITE_BYTES.max(self.with_store(SledStore::size)? * 2);
         Ok(())
     }
 
     /// The value, unless its time is over.
-    fn live(&self, store: &Store, key: &[u8], now: Timestamp) -> sled::Result<Option<Vec<u8>>> {
+    fn live_value(&self, store: &SledStore, key: &[u8], now: Timestamp) -> sled::Result<Option<Vec<u8>>> {
         let stored = store.values.get(key)?;
         let live = stored.as_deref().and_then(decode).filter(|(end, _)| *end > now.0);
-        Ok(live.and_then(|(_, value)| match &self.seal {
-            Some(seal) => seal.open(key, value),
+        Ok(live.and_then(|(_, value)| match &self.cipher {
+            Some(seal) => seal.decrypt(key, value),
             None => Some(value.to_owned()),
         }))
     }
 
     fn put(
         &self,
-        store: &Store,
+        store: &SledStore,
         keys: &mut usize,
         key: &[u8],
         value: &[u8],
         (now, ttl): (Timestamp, Duration),
     ) -> sled::Result<bool> {
-        let value = match &self.seal {
-            Some(seal) => Cow::from(seal.seal(key, value)?),
+        let value = match &self.cipher {
+            Some(seal) => Cow::from(seal.encrypt(key, value)?),
             None => Cow::from(value),
         };
         if *keys >= self.max_keys && !store.values.contains_key(key)? {
@@ -208,14 +212,14 @@ impl Trees {
         Ok(true)
     }
 
-    fn sweep(&self, store: &Store, keys: &mut usize, now: Timestamp) -> sled::Result<()> {
-        for end in store.ends.range(..=now.0.to_be_bytes()).keys().take(SWEEP) {
+    fn sweep(&self, store: &SledStore, keys: &mut usize, now: Timestamp) -> sled::Result<()> {
+        for end in store.ends.range(..=now.0.to_be_bytes()).keys().take(KEYS_PER_SWEEP) {
             remove_end(store, keys, &end?)?;
         }
         Ok(())
     }
 
-    fn evict_one(&self, store: &Store, keys: &mut usize) -> sled::Result<()> {
+    fn evict_one(&self, store: &SledStore, keys: &mut usize) -> sled::Result<()> {
         let Some((end, _)) = store.ends.first()? else { return Ok(()) };
         if let Some(evictions) = self.evictions.get() {
             evictions.inc();
@@ -224,7 +228,7 @@ impl Trees {
     }
 }
 
-fn take(store: &Store, keys: &mut usize, key: &[u8]) -> sled::Result<bool> {
+fn remove_key(store: &SledStore, keys: &mut usize, key: &[u8]) -> sled::Result<bool> {
     let Some(before) = store.values.remove(key)? else { return Ok(false) };
     *keys = keys.saturating_sub(1);
     if let Some((end, _)) = decode(&before) {
@@ -234,7 +238,7 @@ fn take(store: &Store, keys: &mut usize, key: &[u8]) -> sled::Result<bool> {
 }
 
 /// Removes what an entry of `ends` stands for, unless it got another end since.
-fn remove_end(store: &Store, keys: &mut usize, entry: &[u8]) -> sled::Result<()> {
+fn remove_end(store: &SledStore, keys: &mut usize, entry: &[u8]) -> sled::Result<()> {
     let (end, key) = entry.split_at(END_LEN.min(entry.len()));
     if store.values.get(key)?.is_some_and(|stored| stored.starts_with(end)) {
         store.values.remove(key)?;
@@ -261,7 +265,7 @@ mod tests {
     }
 
     fn there(trees: &Trees, key: &str, now: Timestamp) -> bool {
-        trees.with_store(|store| trees.live(store, key.as_bytes(), now)).unwrap().is_some()
+        trees.with_store(|store| trees.live_value(store, key.as_bytes(), now)).unwrap().is_some()
     }
 
     fn lengths(trees: &Trees) -> (usize, usize) {
@@ -307,7 +311,7 @@ mod tests {
     fn the_files_stay_within_a_bound_however_much_is_written() {
         let dir = tempfile::tempdir().unwrap();
         let trees = Trees::open(dir.path(), None).unwrap();
-        let size = || trees.with_store(Store::size).unwrap();
+        let size = || trees.with_store(SledStore::size).unwrap();
         // Each round takes the place of the one before, as markers and cached users do.
         let mut largest = 0;
         for round in 0..120_u64 {
@@ -321,19 +325,20 @@ mod tests {
             largest = size().max(largest);
         }
         println!("largest {largest}, at last {}", size());
-        assert!(largest < SMALL * 2, "{largest} bytes for 500 keys");
+        assert!(largest < MIN_REWRITE_BYTES * 2, "{largest} bytes for 500 keys");
         assert_eq!(lengths(&trees), (500, 500));
     }
 
     #[test]
     fn a_store_grown_too_large_is_written_anew_with_all_it_holds() {
         let dir = tempfile::tempdir().unwrap();
-        let seal = || Some(Seal::new(&[3; 32]));
+        let seal = || Some(ValueCipher::new(&[3; 32]));
         let trees = Trees::open(dir.path(), seal()).unwrap();
         let calls: Vec<_> = (0..100).map(|n| set(&format!("key-{n}"), HOUR)).collect();
         trees.apply(&calls, Timestamp(1)).unwrap();
         let mut open = trees.store.write();
-        let rewritten = open.take().unwrap().rewrite(dir.path(), Some(seal().unwrap().mark())).unwrap();
+        let rewritten =
+            open.take().unwrap().rewrite(dir.path(), Some(seal().unwrap().fingerprint())).unwrap();
         *open = Some(rewritten);
         drop(open);
         let all = |trees: &Trees| {

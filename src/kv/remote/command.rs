@@ -96,19 +96,19 @@ impl KeyQuery {
                 Value::Int(count),
             ) => Reply::Changed(count > 0),
             (Op::Spend { .. }, _, Value::Array(spent)) => Reply::Spent(read_spent(&spent)?),
-            _ => return Err(another_kind()),
+            _ => return Err(unexpected_type()),
         };
         Ok(NextStep::Reply(reply))
     }
 }
 
 fn read_spent(answer: &[Value]) -> Result<PermitReply, KvError> {
-    let [Value::Int(granted), Value::Int(wait)] = answer else { return Err(another_kind()) };
-    let count = |number: &i64| u64::try_from(*number).map_err(|_| another_kind());
+    let [Value::Int(granted), Value::Int(wait)] = answer else { return Err(unexpected_type()) };
+    let count = |number: &i64| u64::try_from(*number).map_err(|_| unexpected_type());
     Ok(PermitReply { granted: count(granted)?, retry_after: Duration::from_micros(count(wait)?) })
 }
 
-fn another_kind() -> KvError {
+fn unexpected_type() -> KvError {
     KvError::Malformed("an answer of another kind than was asked for".to_owned())
 }
 

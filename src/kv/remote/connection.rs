@@ -17,12 +17,12 @@ use super::error::no_answer;
 use super::servers::{Servers, tcp};
 
 /// Name look-up, TCP, TLS and greeting. A call may give up earlier; the attempt goes on with the next one.
-pub(super) const CONNECT_WITHIN: Duration = Duration::from_secs(2);
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// The same to one node of a cluster. Shorter, because all nodes have to be gone through within the above, and one of
 /// them may be frozen.
-const NODE_WITHIN: Duration = Duration::from_millis(500);
+const NODE_CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 /// Commands that wait for their turn on a connection; whoever comes then waits.
-const QUEUE: usize = 1024;
+const MAX_QUEUED_COMMANDS: usize = 1024;
 
 /// A connection that is being made.
 pub(super) type Connecting = Pin<Box<dyn Future<Output = RedisResult<Connection>> + Send>>;
@@ -52,7 +52,7 @@ impl Connector {
                 None => builder,
             };
             builder
-                .connection_timeout(NODE_WITHIN)
+                .connection_timeout(NODE_CONNECT_TIMEOUT)
                 .tcp_settings(tcp())
                 .response_timeout(config.timeout.0)
                 .retries(3)
@@ -79,7 +79,7 @@ impl Connector {
     /// A connection to one node, whatever the configuration says it is.
     pub async fn connect_to(&self, node: &ConnectionInfo) -> RedisResult<Connection> {
         let late = |_| Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into());
-        timeout(NODE_WITHIN, single(node.clone())).await.unwrap_or_else(late)
+        timeout(NODE_CONNECT_TIMEOUT, single(node.clone())).await.unwrap_or_else(late)
     }
 
     /// The servers that the configuration names.
@@ -104,17 +104,17 @@ pub(super) fn settings() -> AsyncConnectionConfig {
     AsyncConnectionConfig::new()
         .set_connection_timeout(None)
         .set_response_timeout(None)
-        .set_pipeline_buffer_size(QUEUE)
+        .set_pipeline_buffer_size(MAX_QUEUED_COMMANDS)
 }
 
 async fn within<T>(work: impl Future<Output = RedisResult<T>>) -> RedisResult<T> {
     let late = |_| std::io::Error::from(std::io::ErrorKind::TimedOut).into();
-    timeout(CONNECT_WITHIN, work).await.unwrap_or_else(|elapsed| Err(late(elapsed)))
+    timeout(CONNECT_TIMEOUT, work).await.unwrap_or_else(|elapsed| Err(late(elapsed)))
 }
 
 impl Connection {
     /// A cluster's connections to its nodes come and go one by one.
-    pub fn mends_itself(&self) -> bool {
+    pub fn reconnects_itself(&self) -> bool {
         matches!(self, Self::Cluster(_))
     }
 

@@ -5,7 +5,7 @@ use redis::{ErrorKind, RedisError};
 use super::super::KvError;
 
 /// What is said of a node of a cluster with `cluster = false`.
-pub(super) const A_NODE: &str = "the server is a node of a cluster: set [redis] cluster = true";
+pub(super) const IS_CLUSTER_NODE: &str = "the server is a node of a cluster: set [redis] cluster = true";
 
 pub(super) fn no_answer() -> RedisError {
     RedisError::from((ErrorKind::Client, "no answer"))
@@ -30,7 +30,7 @@ pub(super) fn to_kv_error(error: &RedisError) -> KvError {
         (_, Some("ERR")) if error.detail().is_some_and(forbids_a_script) => KvError::Denied,
         (_, Some("WRONGTYPE")) => KvError::Malformed("a key holds something else than a value".to_owned()),
         // Only a node of a cluster says that another one has the key.
-        (_, Some("MOVED" | "ASK")) => KvError::WrongServerMode(A_NODE),
+        (_, Some("MOVED" | "ASK")) => KvError::WrongServerMode(IS_CLUSTER_NODE),
         (_, Some(code)) => KvError::Unavailable(format!("the server answered {code}")),
         _ => away(error.category()),
     }

@@ -17,7 +17,7 @@ pub(super) struct FailedSubscriptions {
 
 impl FailedSubscriptions {
     /// A number for one more subscriber.
-    pub fn number(&self) -> u64 {
+    pub fn next_id(&self) -> u64 {
         self.next.fetch_add(1, Ordering::Relaxed)
     }
 
@@ -44,7 +44,7 @@ impl FailedSubscriptions {
     }
 
     /// It has subscribed, or has ended.
-    pub fn over(&self, subscriber: u64) {
+    pub fn clear(&self, subscriber: u64) {
         self.failing().remove(&subscriber);
     }
 

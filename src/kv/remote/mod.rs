@@ -39,14 +39,14 @@ use error::{no_answer, to_kv_error};
 use failed_subscriptions::FailedSubscriptions;
 use reconnecting_connection::ReconnectingConnection;
 
-pub(super) use servers::named as servers;
+pub(super) use servers::parse_nodes as servers;
 pub(super) use subscriber::Subscriber;
 
 /// The longest conversation about one key: set, look, and that again when what stood there ended in between.
-const ROUNDS: usize = 6;
+const MAX_ROUNDS: usize = 6;
 
 /// Beyond the time-out, to see whether anybody else in the cluster answers.
-const GLANCE: Duration = Duration::from_millis(50);
+const NODE_PROBE_EXTRA: Duration = Duration::from_millis(50);
 
 pub(super) struct Remote {
     redis: Arc<Redis>,
@@ -62,7 +62,7 @@ struct Redis {
     cluster: bool,
     gate: CircuitBreaker,
     connector: Arc<Connector>,
-    links: Arc<[Arc<ReconnectingConnection>]>,
+    connections: Arc<[Arc<ReconnectingConnection>]>,
 }
 
 impl Remote {
@@ -72,9 +72,10 @@ impl Remote {
         let links: Arc<[_]> = (0..config.pool_size.max(1)).map(|_| link()).collect();
         let all = Arc::clone(&links);
         let gate = CircuitBreaker::new("redis", metrics.breaker_open.clone(), move || {
-            all.iter().for_each(|link| link.give_up());
+            all.iter().for_each(|link| link.close());
         });
-        let redis = Redis { timeout: config.timeout.0, cluster: config.cluster, gate, links, connector };
+        let redis =
+            Redis { timeout: config.timeout.0, cluster: config.cluster, gate, connections: links, connector };
         Ok(Self { redis: Arc::new(redis), calls: TaskSet::default(), failed_subscriptions: Arc::default() })
     }
 
@@ -84,7 +85,7 @@ impl Remote {
         let redis = Arc::clone(&self.redis);
         let (answer, answered) = oneshot::channel();
         self.calls.spawn(&Handle::current(), async move {
-            let replies = redis.guarded(redis.converse(&calls, || !answer.is_closed())).await;
+            let replies = redis.guarded(redis.run_rounds(&calls, || !answer.is_closed())).await;
             // Nobody may be there.
             let _ = answer.send(replies);
         });
@@ -96,7 +97,7 @@ impl Remote {
         publish.arg(channel).arg(message);
         let redis = &self.redis;
         let asked = async {
-            let link = &redis.links[redis.link_of(channel)];
+            let link = &redis.connections[redis.connection_index(channel)];
             let answers = link.send(Arc::new(vec![publish])).await?;
             answers.into_iter().try_for_each(|answer| answer.map(drop).map_err(|error| to_kv_error(&error)))
         };
@@ -137,27 +138,27 @@ impl Redis {
             Err(_) => KvError::Timeout,
         };
         if !matches!(error, KvError::Timeout | KvError::Unavailable(_))
-            || !self.any_node_answers(by + GLANCE).await
+            || !self.any_node_answers(by + NODE_PROBE_EXTRA).await
         {
             return Err(error);
         }
         if error == KvError::Timeout {
             // Who is silent for long may have been replaced, and only a new connection asks who is in its place.
-            self.links.iter().for_each(ReconnectingConnection::renew);
+            self.connections.iter().for_each(ReconnectingConnection::renew);
         }
         Err(KvError::Node(Box::new(error)))
     }
 
     async fn any_node_answers(&self, by: Instant) -> bool {
-        let Some(connection) = self.links.iter().find_map(|link| link.current()) else { return false };
+        let Some(connection) = self.connections.iter().find_map(|link| link.current()) else { return false };
         timeout_at(by, connection.any_node_answers()).await.unwrap_or(false)
     }
 
     /// Asks about every key, and asks on where an answer leads to another question and it is `wanted`.
-    async fn converse(&self, calls: &[Call], wanted: impl Fn() -> bool) -> Result<Vec<Reply>, KvError> {
+    async fn run_rounds(&self, calls: &[Call], wanted: impl Fn() -> bool) -> Result<Vec<Reply>, KvError> {
         let mut replies: Vec<Option<Reply>> = calls.iter().map(|_| None).collect();
         let mut open: Vec<_> = (0..calls.len()).map(|number| (number, KeyQuery::Command)).collect();
-        for round in 0..ROUNDS {
+        for round in 0..MAX_ROUNDS {
             if open.is_empty() {
                 break;
             }
@@ -165,7 +166,7 @@ impl Redis {
             if round > 0 && !wanted() {
                 return Err(KvError::Malformed("nobody waits for an answer any more".to_owned()));
             }
-            let answers = self.ask(calls, &open).await?;
+            let answers = self.send_queries(calls, &open).await?;
             let mut further = Vec::new();
             for ((number, question), answer) in open.into_iter().zip(answers) {
                 match question.interpret(&calls[number], answer)? {
@@ -180,21 +181,21 @@ impl Redis {
     }
 
     /// Sends each question over its key's connection, all connections at once; the answers in the questions' order.
-    async fn ask(
+    async fn send_queries(
         &self,
         calls: &[Call],
         questions: &[(usize, KeyQuery)],
     ) -> Result<Vec<RedisResult<Value>>, KvError> {
         let mut by_link: Vec<(Vec<usize>, Vec<Cmd>)> =
-            self.links.iter().map(|_| Default::default()).collect();
+            self.connections.iter().map(|_| Default::default()).collect();
         for (place, (number, question)) in questions.iter().enumerate() {
             let call = &calls[*number];
-            let (places, commands) = &mut by_link[self.link_of(&call.key)];
+            let (places, commands) = &mut by_link[self.connection_index(&call.key)];
             places.push(place);
             commands.push(question.command(call));
         }
         let mut asking = JoinSet::new();
-        for (link, (places, commands)) in self.links.iter().zip(by_link) {
+        for (link, (places, commands)) in self.connections.iter().zip(by_link) {
             if !places.is_empty() {
                 let link = Arc::clone(link);
                 asking.spawn(
@@ -213,9 +214,9 @@ impl Redis {
         Ok(all)
     }
 
-    fn link_of(&self, key: &str) -> usize {
+    fn connection_index(&self, key: &str) -> usize {
         let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(key);
         // Less than the number of links.
-        usize::try_from(hash % self.links.len() as u64).unwrap_or(0)
+        usize::try_from(hash % self.connections.len() as u64).unwrap_or(0)
     }
 }

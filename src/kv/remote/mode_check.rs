@@ -10,12 +10,12 @@ use tokio::time::timeout;
 
 use super::super::KvError;
 use super::super::call::Call;
-use super::connection::CONNECT_WITHIN;
-use super::error::A_NODE;
+use super::connection::CONNECT_TIMEOUT;
+use super::error::IS_CLUSTER_NODE;
 use super::{Redis, Remote};
 
 /// What is said of a server that is none with `cluster = true`.
-const NO_NODE: &str = "the server is no node of a cluster: set [redis] cluster = false";
+const NOT_CLUSTER_NODE: &str = "the server is no node of a cluster: set [redis] cluster = false";
 
 impl Remote {
     /// Makes the calls, publishes nothing on the channel, and asks what kind of a server it is.
@@ -24,10 +24,10 @@ impl Remote {
         // Who may not be asked what it is, is what it was taken for.
         match self.redis.cluster {
             false if self.redis.is_a_node().await == Some(true) => {
-                return Err(KvError::WrongServerMode(A_NODE));
+                return Err(KvError::WrongServerMode(IS_CLUSTER_NODE));
             }
             true if asked.is_err() && self.redis.is_no_cluster().await => {
-                return Err(KvError::WrongServerMode(NO_NODE));
+                return Err(KvError::WrongServerMode(NOT_CLUSTER_NODE));
             }
             _ => asked?,
         }
@@ -39,14 +39,14 @@ impl Remote {
 impl Redis {
     /// Of a single server, over a connection that calls use.
     async fn is_a_node(&self) -> Option<bool> {
-        let link = self.links.first()?;
+        let link = self.connections.first()?;
         let answers = timeout(self.timeout, link.send(Arc::new(vec![info()]))).await.ok()?.ok()?;
         is_node(answers.into_iter().next()?.ok()?)
     }
 
     /// Of the servers named, the first that answers decides.
     async fn is_no_cluster(&self) -> bool {
-        let found = timeout(CONNECT_WITHIN, async {
+        let found = timeout(CONNECT_TIMEOUT, async {
             for node in self.connector.nodes() {
                 let Ok(connection) = self.connector.connect_to(node).await else { continue };
                 let Ok(Ok(answers)) = timeout(self.timeout, connection.send(&Arc::new(vec![info()]))).await

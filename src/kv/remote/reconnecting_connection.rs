@@ -30,7 +30,7 @@ struct Renewal {
 }
 
 /// Answers, with the number of the connection they came over.
-type Asked = (Option<u64>, Vec<RedisResult<Value>>);
+type NumberedReplies = (Option<u64>, Vec<RedisResult<Value>>);
 
 #[derive(Default)]
 struct ConnectionSlot {
@@ -83,7 +83,7 @@ impl ReconnectingConnection {
     }
 
     /// Closes the connection, unless one is just being made.
-    pub fn give_up(&self) {
+    pub fn close(&self) {
         if let Ok(mut slot) = self.slot.try_lock() {
             slot.connection = None;
         }
@@ -111,9 +111,9 @@ impl ReconnectingConnection {
     }
 
     /// The answers, and the number of the connection where that is to be replaced by us.
-    async fn try_once(&self, commands: &Arc<Vec<Cmd>>) -> RedisResult<Asked> {
+    async fn try_once(&self, commands: &Arc<Vec<Cmd>>) -> RedisResult<NumberedReplies> {
         let (number, connection) = self.connection().await?;
-        let mends_itself = connection.mends_itself();
+        let mends_itself = connection.reconnects_itself();
         let sent = connection.send(commands).await;
         if sent.is_err() && !mends_itself {
             let mut slot = self.slot.lock().await;
@@ -145,7 +145,7 @@ impl ConnectionSlot {
     }
 }
 
-fn answers(asked: RedisResult<Asked>) -> Result<Vec<RedisResult<Value>>, KvError> {
+fn answers(asked: RedisResult<NumberedReplies>) -> Result<Vec<RedisResult<Value>>, KvError> {
     asked.map(|(_, answers)| answers).map_err(|error| to_kv_error(&error))
 }
 

@@ -13,7 +13,7 @@ use super::error::no_answer;
 
 /// A connection whose other end has not even taken what was sent for so long is dead: of a cut cable nobody is told.
 /// A frozen server's kernel still takes it.
-const UNHEARD: Duration = Duration::from_secs(5);
+const TCP_USER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How a certificate begins.
 const PEM: &str = "-----BEGIN CERTIFICATE-----";
@@ -27,7 +27,7 @@ pub(super) struct Servers {
 impl Servers {
     /// Reads the files that the section names.
     pub fn of(config: &Config) -> Result<Self, KvError> {
-        let mut nodes = named(&config.url).map_err(|_| wrong("url: names no server"))?;
+        let mut nodes = parse_nodes(&config.url).map_err(|_| wrong("url: names no server"))?;
         if let Some(path) = &config.password_file {
             let password = String::from_utf8(file("password_file", path)?)
                 .map_err(|_| wrong("password_file: holds something else than text"))?;
@@ -53,7 +53,7 @@ impl Servers {
 }
 
 /// The servers that a URL names.
-pub(in super::super) fn named(url: &ServerUrl) -> RedisResult<Vec<ConnectionInfo>> {
+pub(in super::super) fn parse_nodes(url: &ServerUrl) -> RedisResult<Vec<ConnectionInfo>> {
     let node = |node: &str| node.into_connection_info().map(|node| node.set_tcp_settings(tcp()));
     let nodes: Vec<_> = url.nodes().map(node).collect::<RedisResult<_>>()?;
     if nodes.is_empty() { Err(no_answer()) } else { Ok(nodes) }
@@ -63,7 +63,7 @@ pub(super) fn tcp() -> TcpSettings {
     let settings = TcpSettings::default();
     // Only Linux knows it.
     #[cfg(target_os = "linux")]
-    let settings = settings.set_user_timeout(UNHEARD);
+    let settings = settings.set_user_timeout(TCP_USER_TIMEOUT);
     settings
 }
 

@@ -14,14 +14,14 @@ use crate::backoff::Backoff;
 
 use super::super::KvError;
 use super::super::subscription_event::SubscriptionEvent;
-use super::connection::{CONNECT_WITHIN, Connector, settings};
+use super::connection::{CONNECT_TIMEOUT, Connector, settings};
 use super::error::to_kv_error;
 use super::failed_subscriptions::FailedSubscriptions;
 
 /// Messages that may wait to be taken; of more some are missed, and that is said.
 const MESSAGES: usize = 1024;
 /// A server that has said nothing for that long is asked whether it is there: of a cut cable nobody is told.
-const QUIET: Duration = Duration::from_secs(5);
+const PING_AFTER: Duration = Duration::from_secs(5);
 const RETRY_MIN: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(2);
 
@@ -37,7 +37,7 @@ pub(in super::super) struct Subscriber {
     retry_at: Instant,
     /// Attempts, each at the next node of a cluster.
     turn: usize,
-    live: Option<ActiveSubscription>,
+    active: Option<ActiveSubscription>,
 }
 
 /// A connection that has subscribed.
@@ -46,11 +46,11 @@ struct ActiveSubscription {
     messages: mpsc::Receiver<String>,
     /// One did not find room.
     missed: Arc<AtomicBool>,
-    ask_at: Instant,
+    ping_at: Instant,
 }
 
 /// What a connection says next.
-enum Heard {
+enum Received {
     Message(String),
     Missed,
     Lost,
@@ -67,37 +67,37 @@ impl Subscriber {
             connector,
             channel: channel.to_owned(),
             lost,
-            number: unheard.number(),
+            number: unheard.next_id(),
             failed_subscriptions: unheard,
             delays: Backoff::new(RETRY_MIN, RETRY_MAX),
             retry_at: Instant::now(),
             turn: 0,
-            live: None,
+            active: None,
         }
     }
 
     pub async fn next(&mut self) -> SubscriptionEvent {
         loop {
-            let Some(live) = &mut self.live else {
+            let Some(live) = &mut self.active else {
                 if self.connect().await {
                     return SubscriptionEvent::MessagesMissed;
                 }
                 continue;
             };
             match live.next().await {
-                Heard::Message(message) => return SubscriptionEvent::Message(message),
-                Heard::Missed => {
+                Received::Message(message) => return SubscriptionEvent::Message(message),
+                Received::Missed => {
                     if let Some(lost) = &self.lost {
                         lost.inc();
                     }
                     return SubscriptionEvent::MessagesMissed;
                 }
-                Heard::Lost => {
+                Received::Lost => {
                     tracing::info!(
                         event = "kv.subscription_lost",
                         "connection of a subscription lost; connecting again"
                     );
-                    self.live = None;
+                    self.active = None;
                     self.retry_at = Instant::now() + self.delays.delay();
                 }
             }
@@ -108,11 +108,11 @@ impl Subscriber {
     async fn connect(&mut self) -> bool {
         sleep_until(self.retry_at).await;
         let attempt = ActiveSubscription::open(&self.connector, self.turn, &self.channel);
-        match timeout(CONNECT_WITHIN, attempt).await {
+        match timeout(CONNECT_TIMEOUT, attempt).await {
             Ok(Ok(live)) => {
                 self.delays.reset();
-                self.failed_subscriptions.over(self.number);
-                self.live = Some(live);
+                self.failed_subscriptions.clear(self.number);
+                self.active = Some(live);
                 return true;
             }
             Ok(Err(error)) => {
@@ -128,7 +128,7 @@ impl Subscriber {
 
 impl Drop for Subscriber {
     fn drop(&mut self) {
-        self.failed_subscriptions.over(self.number);
+        self.failed_subscriptions.clear(self.number);
     }
 }
 
@@ -151,28 +151,28 @@ impl ActiveSubscription {
         });
         let mut connection = client.get_multiplexed_async_connection_with_config(&settings).await?;
         connection.subscribe(channel).await?;
-        Ok(Self { connection, messages, missed, ask_at: Instant::now() + QUIET })
+        Ok(Self { connection, messages, missed, ping_at: Instant::now() + PING_AFTER })
     }
 
-    async fn next(&mut self) -> Heard {
+    async fn next(&mut self) -> Received {
         loop {
             if self.missed.swap(false, Ordering::AcqRel) {
                 // What waits was published before: in its place there is room for what comes.
                 while self.messages.try_recv().is_ok() {}
-                return Heard::Missed;
+                return Received::Missed;
             }
             tokio::select! {
                 biased;
                 message = self.messages.recv() => {
-                    self.ask_at = Instant::now() + QUIET;
-                    return message.map_or(Heard::Lost, Heard::Message);
+                    self.ping_at = Instant::now() + PING_AFTER;
+                    return message.map_or(Received::Lost, Received::Message);
                 }
-                () = sleep_until(self.ask_at) => {}
+                () = sleep_until(self.ping_at) => {}
             }
             let ping = redis::cmd("PING");
-            match timeout(CONNECT_WITHIN, self.connection.send_packed_command(&ping)).await {
-                Ok(Ok(_)) => self.ask_at = Instant::now() + QUIET,
-                _ => return Heard::Lost,
+            match timeout(CONNECT_TIMEOUT, self.connection.send_packed_command(&ping)).await {
+                Ok(Ok(_)) => self.ping_at = Instant::now() + PING_AFTER,
+                _ => return Received::Lost,
             }
         }
     }

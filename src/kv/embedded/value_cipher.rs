@@ -13,12 +13,12 @@ const NONCE: usize = 12;
 const TAG: usize = 16;
 
 /// Two keys made of one secret: one for digests, one for values.
-pub struct Seal {
+pub struct ValueCipher {
     digests: Hmac<Sha256>,
     cipher: Aes256GcmSiv,
 }
 
-impl Seal {
+impl ValueCipher {
     /// Under this secret.
     pub fn new(secret: &[u8; 32]) -> Self {
         let derive = |purpose: &[u8]| digest(&keyed(secret), &[purpose]);
@@ -32,12 +32,12 @@ impl Seal {
     }
 
     /// Tells a store under this secret from every other one, and says nothing about it.
-    pub fn mark(&self) -> [u8; 32] {
+    pub fn fingerprint(&self) -> [u8; 32] {
         digest(&self.digests, &[b"mark"])
     }
 
     /// A value for the key that `place` stands for.
-    pub fn seal(&self, place: &[u8], value: &[u8]) -> io::Result<Vec<u8>> {
+    pub fn encrypt(&self, place: &[u8], value: &[u8]) -> io::Result<Vec<u8>> {
         let mut nonce = [0; NONCE];
         getrandom::fill(&mut nonce).map_err(io::Error::other)?;
         let mut sealed = Vec::with_capacity(NONCE + value.len() + TAG);
@@ -52,7 +52,7 @@ impl Seal {
     }
 
     /// The value; none if it was not sealed for this place under this secret.
-    pub fn open(&self, place: &[u8], sealed: &[u8]) -> Option<Vec<u8>> {
+    pub fn decrypt(&self, place: &[u8], sealed: &[u8]) -> Option<Vec<u8>> {
         let (nonce, rest) = sealed.split_first_chunk::<NONCE>()?;
         let (value, tag) = rest.split_last_chunk::<TAG>()?;
         let mut value = value.to_vec();
@@ -80,14 +80,14 @@ mod tests {
 
     #[test]
     fn a_value_opens_only_in_its_place_and_under_its_secret() {
-        let seal = Seal::new(&[1; 32]);
+        let seal = ValueCipher::new(&[1; 32]);
         let place = seal.key(b"user:pending:ada");
-        let sealed = seal.seal(&place, b"value").unwrap();
-        assert_eq!(seal.open(&place, &sealed).as_deref(), Some(&b"value"[..]));
-        assert_eq!(seal.open(&seal.key(b"user:pending:bob"), &sealed), None);
-        assert_eq!(Seal::new(&[2; 32]).open(&place, &sealed), None);
-        assert_ne!(Seal::new(&[2; 32]).key(b"user:pending:ada"), place);
-        assert_ne!(seal.seal(&place, b"value").unwrap(), sealed);
-        (0..sealed.len()).for_each(|end| assert_eq!(seal.open(&place, &sealed[..end]), None));
+        let sealed = seal.encrypt(&place, b"value").unwrap();
+        assert_eq!(seal.decrypt(&place, &sealed).as_deref(), Some(&b"value"[..]));
+        assert_eq!(seal.decrypt(&seal.key(b"user:pending:bob"), &sealed), None);
+        assert_eq!(ValueCipher::new(&[2; 32]).decrypt(&place, &sealed), None);
+        assert_ne!(ValueCipher::new(&[2; 32]).key(b"user:pending:ada"), place);
+        assert_ne!(seal.encrypt(&place, b"value").unwrap(), sealed);
+        (0..sealed.len()).for_each(|end| assert_eq!(seal.decrypt(&place, &sealed[..end]), None));
     }
 }
