@@ -6,7 +6,7 @@
 
 /// What a code means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Class {
+pub(super) enum ErrorClass {
     Conflict,
     Busy,
     TimedOut,
@@ -62,60 +62,60 @@ pub(super) fn sqlite_connection_state(code: i32) -> ConnectionState {
 }
 
 /// MySQL's and MariaDB's error numbers.
-pub(super) fn mysql(number: u16) -> Class {
+pub(super) fn mysql(number: u16) -> ErrorClass {
     match number {
         // Duplicate entry, in its forms.
-        1022 | 1062 | 1169 | 1586 | 1859 => Class::Conflict,
+        1022 | 1062 | 1169 | 1586 | 1859 => ErrorClass::Conflict,
         // Over its time.
-        1969 | 3024 => Class::TimedOut,
+        1969 | 3024 => ErrorClass::TimedOut,
         // Lock wait time-out, deadlock, changed since it was read, statement interrupted.
-        1205 | 1213 | 1020 | 1317 | 1028 => Class::Busy,
+        1205 | 1213 | 1020 | 1317 | 1028 => ErrorClass::Busy,
         // Too many connections, of an account too, its limits; too many prepared statements.
-        1040 | 1203 | 1226 | 1461 => Class::Busy,
+        1040 | 1203 | 1226 | 1461 => ErrorClass::Busy,
         // Shutting down, connection killed or lost, host blocked, network and handshake errors.
-        1053 | 1077 | 1079 | 1080 | 1094 | 1129 | 1042 | 1043 | 1152 | 1158..=1161 | 1184 => Class::Busy,
-        1927 | 2002 | 2003 | 2006 | 2013 | 3169 | 4031 => Class::Busy,
+        1053 | 1077 | 1079 | 1080 | 1094 | 1129 | 1042 | 1043 | 1152 | 1158..=1161 | 1184 => ErrorClass::Busy,
+        1927 | 2002 | 2003 | 2006 | 2013 | 3169 | 4031 => ErrorClass::Busy,
         // Read-only, in its forms; a cluster node that is not ready.
-        1290 | 1792 | 1836 | 3100 | 1047 => Class::Busy,
+        1290 | 1792 | 1836 | 3100 | 1047 => ErrorClass::Busy,
         // Access denied, unknown database, no permission: an operator's to mend, not the record's fault.
-        1044 | 1045 | 1049 | 1142 | 1143 | 1227 | 1698 | 4151 => Class::Busy,
+        1044 | 1045 | 1049 | 1142 | 1143 | 1227 | 1698 | 4151 => ErrorClass::Busy,
         // Out of memory, files or disk; the storage engine fails; an index or a table is damaged.
-        1021 | 1023 | 1026 | 1030 | 1037 | 1038 | 1041 | 1114 | 1034 | 1035 | 1180 | 1181 => Class::Busy,
+        1021 | 1023 | 1026 | 1030 | 1037 | 1038 | 1041 | 1114 | 1034 | 1035 | 1180 | 1181 => ErrorClass::Busy,
         // The table's definition changed meanwhile; a prepared statement is gone.
-        1412 | 1243 | 1615 => Class::Busy,
-        _ => Class::Refused,
+        1412 | 1243 | 1615 => ErrorClass::Busy,
+        _ => ErrorClass::Refused,
     }
 }
 
 /// PostgreSQL's SQLSTATE.
-pub(super) fn postgres(state: &str) -> Class {
+pub(super) fn postgres(state: &str) -> ErrorClass {
     match state {
-        "23505" => Class::Conflict,
+        "23505" => ErrorClass::Conflict,
         // Cancelled: over its time.
-        "57014" => Class::TimedOut,
+        "57014" => ErrorClass::TimedOut,
         // Lock not available, object in use; read-only; in a failed or timed-out transaction.
-        "55P03" | "55006" | "25006" | "25P02" | "25P03" | "25P04" => Class::Busy,
+        "55P03" | "55006" | "25006" | "25P02" | "25P03" | "25P04" => ErrorClass::Busy,
         // Unknown database, no permission; a prepared statement is gone or its plan's columns changed.
-        "3D000" | "42501" | "26000" | "0A000" => Class::Busy,
+        "3D000" | "42501" | "26000" | "0A000" => ErrorClass::Busy,
         _ => match state.get(..2).unwrap_or_default() {
             // Connection, authentication, rollback (deadlock, serialisation), resources, operator intervention (shutting
             // down, cancelled), system and internal errors.
-            "08" | "28" | "40" | "53" | "57" | "58" | "F0" | "XX" => Class::Busy,
-            _ => Class::Refused,
+            "08" | "28" | "40" | "53" | "57" | "58" | "F0" | "XX" => ErrorClass::Busy,
+            _ => ErrorClass::Refused,
         },
     }
 }
 
 /// SQLite's extended result codes.
-pub(super) fn sqlite(code: i32) -> Class {
+pub(super) fn sqlite(code: i32) -> ErrorClass {
     match code {
         // Primary key, unique, row id.
-        1555 | 2067 | 2579 => Class::Conflict,
+        1555 | 2067 | 2579 => ErrorClass::Conflict,
         _ => match code & 0xff {
             // Internal, permission, abort, busy, locked, no memory, read-only, interrupted, input or output, damaged,
             // full, cannot open, protocol, schema changed, authorisation, not a database.
-            2..=11 | 13..=15 | 17 | 23 | 26 => Class::Busy,
-            _ => Class::Refused,
+            2..=11 | 13..=15 | 17 | 23 | 26 => ErrorClass::Busy,
+            _ => ErrorClass::Refused,
         },
     }
 }
@@ -123,7 +123,7 @@ pub(super) fn sqlite(code: i32) -> Class {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use Class::{Busy, Conflict, Refused, TimedOut};
+    use ErrorClass::{Busy, Conflict, Refused, TimedOut};
 
     /// A row a code that somebody may meet; the rows above in order.
     #[test]

@@ -56,7 +56,7 @@ impl Config {
         let mut refuse = |key: &str, found: String, allowed: &str| {
             mistakes.push(ConfigError::new("database", key, found, allowed));
         };
-        if self.url.parsed().is_err() {
+        if self.url.driver_options().is_err() {
             let allowed = "sqlite:PATH, mysql://USER@HOST/NAME or postgres://USER@HOST/NAME, with what is special \
                            in names and passwords as %XX";
             refuse("url", self.url.to_string(), allowed);

@@ -43,20 +43,20 @@ impl Database {
     pub async fn wrong_encoding(&self) -> Result<Option<WrongEncoding>, DbError> {
         let mut lease = self.connection().await?;
         let wrong = match lease.dialect() {
-            Dialect::Postgres => of_postgres(&mut lease).await?,
-            Dialect::MySql => of_mysql(&mut lease).await?,
+            Dialect::Postgres => check_postgres(&mut lease).await?,
+            Dialect::MySql => check_mysql(&mut lease).await?,
             // Text is Unicode whatever the file's encoding is.
             Dialect::Sqlite => None,
         };
-        self.gate.record_success();
+        self.breaker.record_success();
         Ok(wrong)
     }
 }
 
 /// The encoding is the database's, for ever. SQL_ASCII takes any bytes from any client, and gives back what is no text.
-async fn of_postgres(lease: &mut PooledConnection) -> Result<Option<WrongEncoding>, DbError> {
+async fn check_postgres(lease: &mut PooledConnection) -> Result<Option<WrongEncoding>, DbError> {
     let sql = "SELECT current_setting('server_encoding')";
-    let encoding = one_text(lease, sql).await?;
+    let encoding = query_text(lease, sql).await?;
     Ok((encoding != "UTF8").then(|| WrongEncoding {
         found: format!("a database with encoding {encoding}"),
         remedy: "one made with CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0",
@@ -64,8 +64,8 @@ async fn of_postgres(lease: &mut PooledConnection) -> Result<Option<WrongEncodin
 }
 
 /// The database's default does not matter: our tables name their character set. Somebody may have changed them.
-async fn of_mysql(lease: &mut PooledConnection) -> Result<Option<WrongEncoding>, DbError> {
-    let connection = one_text(lease, "SELECT CAST(@@character_set_client AS CHAR)").await?;
+async fn check_mysql(lease: &mut PooledConnection) -> Result<Option<WrongEncoding>, DbError> {
+    let connection = query_text(lease, "SELECT CAST(@@character_set_client AS CHAR)").await?;
     if connection != "utf8mb4" {
         return Ok(Some(WrongEncoding {
             found: format!("connections with character set {connection}"),
@@ -88,7 +88,7 @@ async fn of_mysql(lease: &mut PooledConnection) -> Result<Option<WrongEncoding>,
     }))
 }
 
-async fn one_text(lease: &mut PooledConnection, sql: &str) -> Result<String, DbError> {
+async fn query_text(lease: &mut PooledConnection, sql: &str) -> Result<String, DbError> {
     let rows = lease.fetch(Query::Check, sql, &[]).await?;
     let row = rows.first().ok_or_else(|| DbError::Refused("no answer about its encoding".to_owned()))?;
     row.text(0)

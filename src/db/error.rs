@@ -5,7 +5,7 @@ use sqlx::postgres::PgDatabaseError;
 
 use crate::backoff::CallError;
 
-use super::codes::{Class, ConnectionState};
+use super::codes::{ConnectionState, ErrorClass};
 use super::{codes, pooler};
 
 /// Why a call to the database failed. The text never shows values or SQL: databases repeat both in their messages.
@@ -89,7 +89,7 @@ pub(super) fn connection_state(error: &sqlx::Error) -> ConnectionState {
     }
 }
 
-fn of_database(error: &(dyn sqlx::error::DatabaseError + 'static)) -> (String, Class, ConnectionState) {
+fn of_database(error: &(dyn sqlx::error::DatabaseError + 'static)) -> (String, ErrorClass, ConnectionState) {
     let (what, class, usefulness) = if let Some(error) = error.try_downcast_ref::<MySqlDatabaseError>() {
         let number = error.number();
         (format!("mysql error {number}"), codes::mysql(number), codes::mysql_connection_state(number))
@@ -106,7 +106,7 @@ fn of_database(error: &(dyn sqlx::error::DatabaseError + 'static)) -> (String, C
     }
 }
 
-impl Class {
+impl ErrorClass {
     fn error(self, what: String) -> DbError {
         match self {
             Self::Conflict => DbError::Conflict,

@@ -16,7 +16,7 @@ use super::error::DbError;
 use super::query_metrics::Query;
 use super::read::search;
 use super::retention::{Retention, Table};
-use super::{Database, shape};
+use super::{Database, statement_size};
 
 /// Rows of a table in one batch: two statements that delete. More would hold the connection for longer and save little.
 const BATCH: u32 = 1024;
@@ -70,7 +70,7 @@ struct Progress {
     /// Rows older than this are gone.
     reached: Timestamp,
     /// Whether every row found was deleted so far.
-    gapless: bool,
+    all_deleted: bool,
 }
 
 impl Progress {
@@ -85,21 +85,21 @@ impl Progress {
             done: false,
             emptied: false,
             reached: start,
-            gapless: true,
+            all_deleted: true,
         }
     }
 
     /// For how long a row of this instant has been expired.
-    fn behind(&self, instant: Timestamp) -> Duration {
+    fn expired_for(&self, instant: Timestamp) -> Duration {
         self.expired.since(instant)
     }
 
     fn record(&mut self, batch: &DeletedBatch) {
-        self.done = !batch.is_followed();
+        self.done = !batch.has_more();
         self.emptied = batch.found < u64::from(BATCH);
         self.from = batch.last;
-        self.gapless &= batch.deleted >= batch.found;
-        if self.gapless {
+        self.all_deleted &= batch.deleted >= batch.found;
+        if self.all_deleted {
             self.reached = if self.emptied { self.before } else { self.from };
         }
     }
@@ -118,7 +118,7 @@ struct DeletedBatch {
 impl DeletedBatch {
     /// Whether the next batch is worth while. It is not where rows are left over that were found: another daemon deletes
     /// the same ones, and two of them only stand in each other's way.
-    fn is_followed(&self) -> bool {
+    fn has_more(&self) -> bool {
         self.found >= u64::from(BATCH) && self.deleted * 2 >= self.found
     }
 }
@@ -175,7 +175,7 @@ impl Database {
                 if !order.allows(progress) {
                     continue;
                 }
-                match self.step(progress).await {
+                match self.delete_next(progress).await {
                     Ok(deleted) => pass.count(progress.table, deleted),
                     Err(error) => {
                         progress.done = true;
@@ -192,21 +192,21 @@ impl Database {
         pass.cut_short = !tables.is_empty();
         pass.unavailable = self.is_open() || is_database_unavailable(&pass.failed, all);
         if pass.cut_short || !(pass.failed.is_empty() || pass.unavailable) {
-            self.terms.meter.retention_behind();
+            self.context.metrics.record_retention_behind();
         }
         pass
     }
 
     /// One batch of one table, and the pause after it.
-    async fn step(&self, progress: &mut Progress) -> Result<u64, DbError> {
+    async fn delete_next(&self, progress: &mut Progress) -> Result<u64, DbError> {
         let began = Instant::now();
         let batch = self.delete_batch(progress).await?;
         progress.record(&batch);
         let left = batch.waiting.or((!progress.emptied).then_some(batch.last));
-        self.terms.meter.deleted(progress.table, batch.deleted);
-        self.terms
-            .meter
-            .behind(progress.table, left.map_or(Duration::ZERO, |oldest| progress.behind(oldest)));
+        self.context.metrics.record_deleted(progress.table, batch.deleted);
+        self.context
+            .metrics
+            .set_lag(progress.table, left.map_or(Duration::ZERO, |oldest| progress.expired_for(oldest)));
         if batch.found > 0 {
             tokio::time::sleep(began.elapsed()).await;
         }
@@ -225,9 +225,9 @@ impl Database {
         let keys = rows.iter().map(|row| row.text(0)).collect::<Result<Vec<_>, _>>()?;
         let instants = rows.iter().map(|row| row.instant(1)).collect::<Result<Vec<_>, _>>()?;
         // Before they are deleted: whether they can be is not known yet.
-        self.terms
-            .meter
-            .behind(progress.table, instants.first().map_or(Duration::ZERO, |at| progress.behind(*at)));
+        self.context
+            .metrics
+            .set_lag(progress.table, instants.first().map_or(Duration::ZERO, |at| progress.expired_for(*at)));
         let (going, waiting) = instants.split_at(instants.partition_point(|at| *at < progress.before));
         let mut batch = DeletedBatch {
             found: going.len() as u64,
@@ -235,7 +235,7 @@ impl Database {
             last: going.last().copied().unwrap_or(progress.from),
             waiting: waiting.first().copied(),
         };
-        for keys in shape::chunks(&keys[..going.len()]) {
+        for keys in statement_size::chunks(&keys[..going.len()]) {
             let (sql, mut values) = search(&format!("DELETE FROM {table}"), key, keys);
             // A name may have been deleted anew, a session prolonged meanwhile.
             values.push(progress.before.into());
@@ -254,7 +254,7 @@ mod tests {
     fn a_pass_goes_on_while_batches_are_full_and_nobody_else_deletes() {
         let full = u64::from(BATCH);
         let followed =
-            |found, deleted| DeletedBatch { found, deleted, last: Timestamp(0), waiting: None }.is_followed();
+            |found, deleted| DeletedBatch { found, deleted, last: Timestamp(0), waiting: None }.has_more();
         assert!(followed(full, full));
         assert!(followed(full, full / 2));
         assert!(!followed(full, full / 2 - 1), "another daemon is faster");

@@ -36,7 +36,7 @@ impl Database {
         let mut lease = self.connection().await?;
         lease.begin().await?;
         lease.execute(Query::Check, sql, &values).await?;
-        self.gate.record_success();
+        self.breaker.record_success();
         Ok(())
     }
 }

@@ -9,7 +9,7 @@ use super::error::DbError;
 use super::pooled_connection::PooledConnection;
 use super::query_metrics::Query;
 use super::value::{Value, millis};
-use super::{Database, shape};
+use super::{Database, statement_size};
 
 impl Database {
     /// Writes when users logged in last, where that is later than what stands there, and says of how many. Names that
@@ -25,7 +25,7 @@ impl Database {
         let newest: Vec<_> = newest.into_iter().collect();
         self.with_breaker(async |mut lease| {
             let mut changed = 0;
-            for logins in shape::chunks(&newest) {
+            for logins in statement_size::chunks(&newest) {
                 changed += write(&mut lease, logins).await?;
             }
             Ok(changed)
@@ -35,7 +35,7 @@ impl Database {
 }
 
 async fn write(lease: &mut PooledConnection, logins: &[(&str, Timestamp)]) -> Result<u64, DbError> {
-    let shape = shape::padded(logins.len());
+    let shape = statement_size::padded_len(logins.len());
     let mut values = Vec::with_capacity(2 * shape);
     for (name, at) in logins {
         values.extend([Value::MaybeText(Some(name)), Value::MaybeInt(Some(millis(*at)))]);

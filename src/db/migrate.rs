@@ -16,7 +16,7 @@ use super::error::DbError;
 use super::migrations::Migration;
 use super::pooled_connection::{PooledConnection, within};
 use super::query_metrics::Query;
-use super::{Database, migrations, random, shape};
+use super::{Database, migrations, random, statement_size};
 
 /// A statement of a migration, or another daemon's migration that is waited for. An index on a table of millions of rows
 /// takes minutes.
@@ -66,7 +66,7 @@ impl Database {
         let exists = rows.first().is_some_and(|row| row.int(0).is_ok_and(|count| count > 0));
         let missing =
             if exists { missing(&mut lease).await? } else { migrations::of(dialect).iter().collect() };
-        self.gate.record_success();
+        self.breaker.record_success();
         Ok(missing.into_iter().map(|migration| migration.name.to_owned()).collect())
     }
 
@@ -81,7 +81,7 @@ async fn shared_secret(lease: &mut PooledConnection) -> Result<[u8; 32], DbError
         return Ok(secret);
     }
     let fresh: [u8; 32] = random::bytes()?;
-    let row = format!("shared_secret (id, secret) VALUES {}", shape::tuples(1, 2));
+    let row = format!("shared_secret (id, secret) VALUES {}", statement_size::tuples(1, 2));
     let sql = lease.dialect().insert_new(&row, "id");
     lease.execute(Query::Secret, &sql, &[1.into(), super::value::Value::Bytes(&fresh)]).await?;
     // Perhaps another daemon's.

@@ -9,7 +9,7 @@
 //! Single statements, which requests wait for, pass a gate: after some failures in a row they are refused at once until
 //! a probe is answered. Transactions and migrations do not: whoever makes them pauses by itself.
 //!
-//! Statements have few shapes (`shape`): each connection prepares them once and never closes one. Behind a connection
+//! Statements have few shapes (`statement_size`): each connection prepares them once and never closes one. Behind a connection
 //! pooler (`pooler`) none is kept.
 
 mod admin;
@@ -19,8 +19,8 @@ mod dialect;
 mod encoding;
 mod error;
 mod expired;
+mod extras;
 mod health;
-mod housekeeping;
 mod last_logins;
 mod metrics;
 mod migrate;
@@ -32,11 +32,11 @@ mod query_metrics;
 mod random;
 mod read;
 mod retention;
-mod retired;
+mod retired_connections;
 mod row;
 mod rows;
 mod sessions;
-mod shape;
+mod statement_size;
 mod transaction;
 mod url;
 mod users;
@@ -67,8 +67,8 @@ use query_metrics::{Query, QueryMetrics};
 #[derive(Clone)]
 pub struct Database {
     pool: Pool,
-    terms: ConnectionContext,
-    gate: Arc<CircuitBreaker>,
+    context: ConnectionContext,
+    breaker: Arc<CircuitBreaker>,
     settings_ignored: SettingsIgnored,
 }
 
@@ -81,13 +81,13 @@ impl Database {
         let (open, idle) = (metrics.breaker_open.clone(), pool.clone());
         let gate = CircuitBreaker::new("database", open, move || idle.close_idle());
         let terms = ConnectionContext {
-            meter: Arc::new(QueryMetrics::new(metrics)),
+            metrics: Arc::new(QueryMetrics::new(metrics)),
             retired,
             returning: Arc::default(),
             limit: config.statement_timeout.0,
             begin_pooled: pool::begin_behind_pooler(config),
         };
-        Ok(Self { pool, terms, gate: Arc::new(gate), settings_ignored })
+        Ok(Self { pool, context: terms, breaker: Arc::new(gate), settings_ignored })
     }
 
     /// Its name in OpenTelemetry's conventions (`db.system.name`).
@@ -102,21 +102,21 @@ impl Database {
 
     /// Whether calls are refused at the moment, but for one now and then that looks whether the database is back.
     pub fn is_open(&self) -> bool {
-        self.gate.is_open()
+        self.breaker.is_open()
     }
 
     /// Sets the gauges of the pool. Called before each scrape.
     pub fn observe(&self) {
-        self.terms.meter.connections(self.pool.size(), self.pool.idle());
+        self.context.metrics.set_connections(self.pool.size(), self.pool.idle());
     }
 
     /// A connection for one call.
     async fn connection(&self) -> Result<PooledConnection, DbError> {
         if self.pool.exhausted() {
-            self.terms.meter.exhausted();
+            self.context.metrics.record_exhausted();
         }
         let connection = self.pool.acquire().await?;
-        let lease = PooledConnection::new(connection, self.terms.clone());
+        let lease = PooledConnection::new(connection, self.context.clone());
         if self.settings_ignored.get() {
             // The next call makes a new one, and looks again.
             lease.close();
@@ -142,7 +142,7 @@ impl Database {
     ) -> Result<T, DbError> {
         // Three drivers' futures are tens of KiB: on the heap, so that not every future that waits for this is as large.
         let boxed = Box::pin(async { work(self.connection().await?).await });
-        self.gate.call(boxed).await
+        self.breaker.call(boxed).await
     }
 }
 

@@ -20,18 +20,18 @@ use super::dialect::Dialect;
 use super::error::DbError;
 use super::pooler;
 use super::pooler::{Pooler, SettingsIgnored};
-use super::retired::RetiredConnections;
-use super::url::Parsed;
+use super::retired_connections::RetiredConnections;
+use super::url::DriverOptions;
 
 /// Above the number of our statements (40 queries, those over many rows in four shapes): none is ever closed.
-const STATEMENTS: usize = 256;
+const STATEMENT_CACHE: usize = 256;
 
 /// An SQLite file has one writer at a time; each connection is a thread with a cache of 2 MiB.
 const SQLITE_CONNECTIONS: u32 = 4;
 
 /// A connection that was not used for so long is tried before it is handed out: the server may have restarted. One in
 /// use all the time is not worth a question each time.
-const TRUSTED_FOR: Duration = Duration::from_millis(500);
+const UNCHECKED_IDLE: Duration = Duration::from_millis(500);
 
 /// A transaction whose owner is gone without a word (its machine lost power) holds its locks no longer than this.
 const ABANDONED_AFTER: Duration = Duration::from_secs(30);
@@ -70,18 +70,18 @@ impl Pool {
     ) -> Result<Self, DbError> {
         let limit = server_side(config.statement_timeout.0);
         let password = password(config).await?;
-        Ok(match config.url.parsed()? {
-            Parsed::MySql(options) => {
+        Ok(match config.url.driver_options()? {
+            DriverOptions::MySql(options) => {
                 let options = with_password(options, password, MySqlConnectOptions::password);
-                let options = options.statement_cache_capacity(STATEMENTS).disable_statement_logging();
+                let options = options.statement_cache_capacity(STATEMENT_CACHE).disable_statement_logging();
                 let pool = pool::<MySql>(config, config.max_connections, retired);
                 let pool =
                     pool.after_connect(move |connection, _| Box::pin(prepare_mysql(connection, limit)));
                 Self::MySql(pool.connect_lazy_with(options))
             }
-            Parsed::Postgres(options) => {
+            DriverOptions::Postgres(options) => {
                 let options = with_password(options, password, PgConnectOptions::password);
-                let options = options.statement_cache_capacity(STATEMENTS).disable_statement_logging();
+                let options = options.statement_cache_capacity(STATEMENT_CACHE).disable_statement_logging();
                 // PgBouncer refuses what the driver would say of floating-point numbers, of which there are none here.
                 let options = options.application_name("forebay").extra_float_digits(None);
                 let pool = pool::<Postgres>(config, config.max_connections, retired);
@@ -90,13 +90,13 @@ impl Pool {
                     Pooler::None => {
                         let ignored = ignored.clone();
                         let pool = pool.after_connect(move |connection, _| {
-                            Box::pin(ignored.clone().ask(connection, limit))
+                            Box::pin(ignored.clone().check(connection, limit))
                         });
                         pool.connect_lazy_with(options.options(postgres_settings(limit)))
                     }
                 })
             }
-            Parsed::Sqlite(options) => {
+            DriverOptions::Sqlite(options) => {
                 make_private_file(options.get_filename().to_owned()).await?;
                 let options = options
                     .create_if_missing(true)
@@ -105,7 +105,7 @@ impl Pool {
                     .synchronous(SqliteSynchronous::Full)
                     .foreign_keys(true)
                     .busy_timeout(limit)
-                    .statement_cache_capacity(STATEMENTS)
+                    .statement_cache_capacity(STATEMENT_CACHE)
                     .disable_statement_logging();
                 let connections = config.max_connections.min(SQLITE_CONNECTIONS);
                 Self::Sqlite(pool::<Sqlite>(config, connections, retired).connect_lazy_with(options))
@@ -177,12 +177,12 @@ fn pool<DB: Driver>(config: &Config, connections: u32, retired: &Arc<RetiredConn
         .max_lifetime(config.max_lifetime.0)
         .test_before_acquire(false)
         .before_acquire(move |connection: &mut DB::Connection, meta| {
-            let retired = retired.includes(meta.age, Instant::now());
+            let retired = retired.contains(meta.age, Instant::now());
             Box::pin(async move {
                 if retired {
                     return Ok(false);
                 }
-                if meta.idle_for > TRUSTED_FOR {
+                if meta.idle_for > UNCHECKED_IDLE {
                     connection.ping().await?;
                 }
                 Ok(true)

@@ -19,7 +19,7 @@ use super::dialect::Dialect;
 use super::error::{DbError, connection_state};
 use super::pool::DriverConnection;
 use super::query_metrics::{Query, QueryMetrics};
-use super::retired::RetiredConnections;
+use super::retired_connections::RetiredConnections;
 use super::row::Row;
 use super::value::Value;
 use crate::task::TaskSet;
@@ -28,18 +28,18 @@ use crate::units::Span;
 /// A connection, held.
 pub(super) struct PooledConnection {
     /// None only while this is dropped.
-    held: Option<DriverConnection>,
+    connection: Option<DriverConnection>,
     /// A question was asked and its answer has not been read to its end.
-    unanswered: bool,
+    response_pending: bool,
     /// A transaction was begun and not ended.
-    open: bool,
-    terms: ConnectionContext,
+    in_transaction: bool,
+    context: ConnectionContext,
 }
 
 /// What a call on a connection needs beside the connection.
 #[derive(Clone)]
 pub(super) struct ConnectionContext {
-    pub(super) meter: Arc<QueryMetrics>,
+    pub(super) metrics: Arc<QueryMetrics>,
     /// Connections that lead to a server that was demoted.
     pub(super) retired: Arc<RetiredConnections>,
     /// Connections on their way back to the pool.
@@ -90,11 +90,11 @@ macro_rules! on {
 
 impl PooledConnection {
     pub(super) fn new(held: DriverConnection, terms: ConnectionContext) -> Self {
-        Self { held: Some(held), unanswered: false, open: false, terms }
+        Self { connection: Some(held), response_pending: false, in_transaction: false, context: terms }
     }
 
     pub(super) fn dialect(&self) -> Dialect {
-        match self.held {
+        match self.connection {
             Some(DriverConnection::MySql(_)) => Dialect::MySql,
             Some(DriverConnection::Postgres(_)) => Dialect::Postgres,
             Some(DriverConnection::Sqlite(_)) | None => Dialect::Sqlite,
@@ -103,12 +103,12 @@ impl PooledConnection {
 
     /// From now on statements may take so long. The caller closes the connection in the end.
     pub(super) fn extend(&mut self, limit: Duration) {
-        self.terms.limit = limit;
+        self.context.limit = limit;
     }
 
     /// Closes the connection instead of giving it back.
     pub(super) fn close(mut self) {
-        self.unanswered = true;
+        self.response_pending = true;
     }
 
     /// A statement that answers with rows.
@@ -119,7 +119,7 @@ impl PooledConnection {
         values: &[Value<'_>],
     ) -> Result<Vec<Row>, DbError> {
         let sql = self.dialect().placed(sql);
-        self.in_session(query, async |held, kept| match held {
+        self.with_session(query, async |held, kept| match held {
             DriverConnection::MySql(c) => {
                 let rows = bound!(MySql, sql, kept, values).fetch_all(&mut **c).await?;
                 Ok(rows.into_iter().map(Row::MySql).collect())
@@ -144,7 +144,7 @@ impl PooledConnection {
         values: &[Value<'_>],
     ) -> Result<u64, DbError> {
         let sql = self.dialect().placed(sql);
-        self.in_session(query, async |held, kept| {
+        self.with_session(query, async |held, kept| {
             on!(held, c: Db => Ok(bound!(Db, sql, kept, values).execute(&mut **c).await?.rows_affected()))
         })
         .await
@@ -152,7 +152,7 @@ impl PooledConnection {
 
     /// A text of statements without values, as it stands.
     pub(super) async fn run(&mut self, query: Query, sql: &str) -> Result<(), DbError> {
-        self.ask(query, async |held| {
+        self.run_statement(query, async |held| {
             on!(held, c: Db => {
                 let done = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut **c).await;
                 done.map(|_: <Db as Driver>::QueryResult| ())
@@ -163,71 +163,71 @@ impl PooledConnection {
 
     /// Opens a transaction; dropping the lease before [`PooledConnection::commit`] rolls it back.
     pub(super) async fn begin(&mut self) -> Result<(), DbError> {
-        match self.terms.begin_pooled.clone() {
+        match self.context.begin_pooled.clone() {
             None => self.run(Query::Begin, self.dialect().begin()).await?,
             Some(begin) => {
                 // Also where a setting in it fails: the transaction is begun by then.
-                self.open = true;
+                self.in_transaction = true;
                 self.run(Query::Begin, &begin).await?;
             }
         }
-        self.open = true;
+        self.in_transaction = true;
         Ok(())
     }
 
     /// Ends the transaction. An error says nothing about whether it was committed.
     pub(super) async fn commit(&mut self) -> Result<(), DbError> {
         let committed = self.run(Query::Commit, "COMMIT").await;
-        self.open = committed.is_err();
+        self.in_transaction = committed.is_err();
         committed.map_err(|error| DbError::Busy(format!("a commit was not confirmed: {error}")))
     }
 
     /// Asks within one session of the server. A statement is prepared and executed in two steps: behind a pooler only a
     /// transaction brings both to the same session, so that a statement outside one gets its own. `work` is told
     /// whether its statement may be kept for the next time.
-    async fn in_session<T>(
+    async fn with_session<T>(
         &mut self,
         query: Query,
         work: impl AsyncFnOnce(&mut DriverConnection, bool) -> Result<T, sqlx::Error>,
     ) -> Result<T, DbError> {
-        let pooled = self.terms.begin_pooled.is_some();
-        let alone = pooled && !self.open;
+        let pooled = self.context.begin_pooled.is_some();
+        let alone = pooled && !self.in_transaction;
         if alone {
             self.begin().await?;
         }
-        let answer = self.ask(query, async |held| work(held, !pooled).await).await;
+        let answer = self.run_statement(query, async |held| work(held, !pooled).await).await;
         match (alone, answer.is_ok()) {
             (false, _) => {}
             (true, true) => self.commit().await?,
             // The answer is the error. What could not be rolled back is when the connection goes back to the pool.
-            (true, false) => self.open = self.run(Query::Commit, "ROLLBACK").await.is_err(),
+            (true, false) => self.in_transaction = self.run(Query::Commit, "ROLLBACK").await.is_err(),
         }
         answer
     }
 
     /// Asks, with the time limit. Until the answer is there in full the connection is not to be reused.
-    async fn ask<T>(
+    async fn run_statement<T>(
         &mut self,
         query: Query,
         work: impl AsyncFnOnce(&mut DriverConnection) -> Result<T, sqlx::Error>,
     ) -> Result<T, DbError> {
-        let Some(held) = self.held.as_mut().filter(|_| !self.unanswered) else {
+        let Some(held) = self.connection.as_mut().filter(|_| !self.response_pending) else {
             return Err(DbError::Busy("an earlier statement of this connection failed".to_owned()));
         };
-        self.unanswered = true;
+        self.response_pending = true;
         let begun = Instant::now();
-        let answered = timeout(self.terms.limit, work(held)).await;
-        self.terms.meter.took(query, begun.elapsed());
+        let answered = timeout(self.context.limit, work(held)).await;
+        self.context.metrics.record_duration(query, begun.elapsed());
         match answered {
             Ok(Ok(answer)) => {
-                self.unanswered = false;
+                self.response_pending = false;
                 Ok(answer)
             }
             Ok(Err(error)) => {
                 let usefulness = connection_state(&error);
-                self.unanswered = usefulness != ConnectionState::Usable;
+                self.response_pending = usefulness != ConnectionState::Usable;
                 let error = DbError::from_sqlx(&error);
-                if usefulness == ConnectionState::Demoted && self.terms.retired.all(Instant::now()) {
+                if usefulness == ConnectionState::Demoted && self.context.retired.retire_all(Instant::now()) {
                     tracing::info!(event = "db.connections_retired", %error, "database connections are replaced");
                 }
                 Err(error)
@@ -239,12 +239,12 @@ impl PooledConnection {
 
 impl Drop for PooledConnection {
     fn drop(&mut self) {
-        let Some(held) = self.held.take() else { return };
-        let reuse = Handle::try_current().ok().filter(|_| !self.unanswered);
+        let Some(held) = self.connection.take() else { return };
+        let reuse = Handle::try_current().ok().filter(|_| !self.response_pending);
         on!(held, c: Db => match reuse {
             // Over within twice the limit. The driver would do the same for itself, without a limit and so without end
             // where a server is frozen.
-            Some(runtime) => self.terms.returning.spawn(&runtime, give_back::<Db>(c, self.open, self.terms.limit)),
+            Some(runtime) => self.context.returning.spawn(&runtime, return_to_pool::<Db>(c, self.in_transaction, self.context.limit)),
             // Out of the pool first: the pool would ask the server whether the connection is well.
             None => drop(c.detach()),
         });
@@ -252,7 +252,7 @@ impl Drop for PooledConnection {
 }
 
 /// Gives a connection back to its pool, rolled back where a transaction is open.
-async fn give_back<DB: Driver>(mut connection: PoolConnection<DB>, open: bool, limit: Duration)
+async fn return_to_pool<DB: Driver>(mut connection: PoolConnection<DB>, open: bool, limit: Duration)
 where
     for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
 {

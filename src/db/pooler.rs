@@ -58,7 +58,11 @@ impl SettingsIgnored {
     }
 
     /// Asks a new connection for the time limit of statements, which must be this.
-    pub(super) async fn ask(self, connection: &mut PgConnection, limit: Duration) -> Result<(), sqlx::Error> {
+    pub(super) async fn check(
+        self,
+        connection: &mut PgConnection,
+        limit: Duration,
+    ) -> Result<(), sqlx::Error> {
         let limit = limit.as_millis();
         let sql = format!(
             "SELECT current_setting('statement_timeout')::interval = '{limit} milliseconds'::interval"

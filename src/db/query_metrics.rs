@@ -89,7 +89,7 @@ impl QueryMetrics {
     }
 
     /// A statement took so long, whatever came of it.
-    pub(super) fn took(&self, query: Query, duration: Duration) {
+    pub(super) fn record_duration(&self, query: Query, duration: Duration) {
         if let Some(histogram) = self.durations.get(query as usize) {
             let of_query = || self.query_seconds.with_label_values(&[query.as_str()]);
             histogram.get_or_init(of_query).observe(duration.as_secs_f64());
@@ -97,30 +97,30 @@ impl QueryMetrics {
     }
 
     /// A caller has to wait, because all connections are in use.
-    pub(super) fn exhausted(&self) {
+    pub(super) fn record_exhausted(&self) {
         self.exhausted.inc();
     }
 
     /// So many expired rows of a table are gone.
-    pub(super) fn deleted(&self, table: Table, rows: u64) {
+    pub(super) fn record_deleted(&self, table: Table, rows: u64) {
         if let Some((counter, _)) = self.expired.get(table as usize) {
             counter.inc_by(rows);
         }
     }
 
     /// The oldest row of a table that is left has been expired for so long; zero: none has.
-    pub(super) fn behind(&self, table: Table, behind: Duration) {
+    pub(super) fn set_lag(&self, table: Table, behind: Duration) {
         if let Some((_, gauge)) = self.expired.get(table as usize) {
             gauge.set(i64::try_from(behind.as_secs()).unwrap_or(i64::MAX));
         }
     }
 
     /// A pass ended while expired rows were left, or a table could not be looked at.
-    pub(super) fn retention_behind(&self) {
+    pub(super) fn record_retention_behind(&self) {
         self.left_behind.inc();
     }
 
-    pub(super) fn connections(&self, size: u32, idle: usize) {
+    pub(super) fn set_connections(&self, size: u32, idle: usize) {
         let idle = i64::try_from(idle).unwrap_or(i64::MAX);
         self.idle.set(idle);
         // The two are not read at one moment.

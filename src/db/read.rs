@@ -7,7 +7,7 @@ use super::query_metrics::Query;
 use super::row::Row;
 use super::rows::{Holder, OutcomeRow, UserRow};
 use super::value::{Value, texts};
-use super::{Database, shape, users};
+use super::{Database, statement_size, users};
 
 /// What is read of an outcome.
 const SELECT_OUTCOME: &str = "SELECT id, kind, name, state, field, reason, actor, accepted_at, \
@@ -52,7 +52,7 @@ impl Database {
     /// What became of commands; those without an outcome are left out. In no order.
     pub async fn outcomes(&self, ids: &[String]) -> Result<Vec<OutcomeRow>, DbError> {
         let mut found = Vec::new();
-        for ids in shape::chunks(ids) {
+        for ids in statement_size::chunks(ids) {
             let (sql, values) = search(SELECT_OUTCOME, "id", ids);
             let rows = self.fetch(Query::Outcomes, &sql, &values).await?;
             for row in &rows {
@@ -65,7 +65,7 @@ impl Database {
     /// Which of these commands were decided. An audit row says so for longer than the outcome row, which expires.
     pub async fn decided(&self, ids: &[String]) -> Result<HashSet<String>, DbError> {
         let mut found = HashSet::new();
-        for ids in shape::chunks(ids) {
+        for ids in statement_size::chunks(ids) {
             let (sql, values) = search_decided(ids);
             for row in &self.fetch(Query::KnownOutcomes, &sql, &values).await? {
                 found.insert(row.text(0)?);
@@ -77,10 +77,10 @@ impl Database {
 
 /// `select` with `column IN (…)` in one of the shapes, and its values. The list fits the largest shape.
 pub(super) fn search<'a>(select: &str, column: &str, list: &'a [String]) -> (String, Vec<Value<'a>>) {
-    let shape = shape::padded(list.len());
+    let shape = statement_size::padded_len(list.len());
     let mut values = texts(list);
-    shape::pad(&mut values, shape, Value::MaybeText(None));
-    (format!("{select} WHERE {column} IN ({})", shape::marks(shape)), values)
+    statement_size::pad_to(&mut values, shape, Value::MaybeText(None));
+    (format!("{select} WHERE {column} IN ({})", statement_size::placeholders(shape)), values)
 }
 
 /// Finds the commands that have an outcome row, an audit row or both, each by its primary key. The list fits the largest

@@ -11,7 +11,7 @@ use super::error::DbError;
 use super::pooled_connection::PooledConnection;
 use super::query_metrics::Query;
 use super::value::Value;
-use super::{Database, shape};
+use super::{Database, statement_size};
 
 const COLUMNS: &str = "id, generation, rotated_at, ended, expires_at";
 
@@ -43,7 +43,7 @@ impl Database {
         self.with_breaker(async |mut lease| {
             let rotated = match from {
                 0 => session.insert(&mut lease, Query::RotateSession).await?,
-                _ => session.advance(&mut lease).await?,
+                _ => session.increment_generation(&mut lease).await?,
             };
             match rotated {
                 true => Ok(Rotation::Rotated),
@@ -89,7 +89,7 @@ struct Session<'a> {
 impl Session<'_> {
     /// Says whether there was none.
     async fn insert(&self, lease: &mut PooledConnection, query: Query) -> Result<bool, DbError> {
-        let row = format!("login_sessions ({COLUMNS}) VALUES {}", shape::tuples(1, 5));
+        let row = format!("login_sessions ({COLUMNS}) VALUES {}", statement_size::tuples(1, 5));
         let sql = lease.dialect().insert_new(&row, "id");
         let values = [
             self.id.into(),
@@ -102,7 +102,7 @@ impl Session<'_> {
     }
 
     /// Says whether it was alive and of the generation before.
-    async fn advance(&self, lease: &mut PooledConnection) -> Result<bool, DbError> {
+    async fn increment_generation(&self, lease: &mut PooledConnection) -> Result<bool, DbError> {
         let sql = "UPDATE login_sessions SET generation = ?, rotated_at = ?, expires_at = ? \
              WHERE id = ? AND generation = ? AND ended = ?";
         let values = [

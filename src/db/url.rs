@@ -20,7 +20,7 @@ const MASK: &str = "***";
 pub struct DatabaseUrl(String);
 
 /// A URL as the driver of its database understands it.
-pub(super) enum Parsed {
+pub(super) enum DriverOptions {
     MySql(MySqlConnectOptions),
     Postgres(PgConnectOptions),
     Sqlite(SqliteConnectOptions),
@@ -72,11 +72,11 @@ impl DatabaseUrl {
 
     /// `host:port` of a server. None for a file, a socket, and a URL that cannot be read.
     pub fn address(&self) -> Option<String> {
-        match self.parsed().ok()? {
-            Parsed::MySql(options) if options.get_socket().is_none() => {
+        match self.driver_options().ok()? {
+            DriverOptions::MySql(options) if options.get_socket().is_none() => {
                 Some(format!("{}:{}", options.get_host(), options.get_port()))
             }
-            Parsed::Postgres(options) if options.get_socket().is_none() => {
+            DriverOptions::Postgres(options) if options.get_socket().is_none() => {
                 Some(format!("{}:{}", options.get_host(), options.get_port()))
             }
             _ => None,
@@ -89,7 +89,7 @@ impl DatabaseUrl {
     }
 
     /// The driver's options; an error where no database could be meant.
-    pub(super) fn parsed(&self) -> Result<Parsed, DbError> {
+    pub(super) fn driver_options(&self) -> Result<DriverOptions, DbError> {
         let text = self.expose();
         let unreadable = || DbError::Refused("the [database] url cannot be read".to_owned());
         let dialect = self.dialect().ok_or_else(unreadable)?;
@@ -101,14 +101,14 @@ impl DatabaseUrl {
                 let options = MySqlConnectOptions::from_str(text).map_err(|_| unreadable())?;
                 // Without the name of a database no statement would work.
                 options.get_database().ok_or_else(unreadable)?;
-                Parsed::MySql(options)
+                DriverOptions::MySql(options)
             }
             Dialect::Postgres => {
-                Parsed::Postgres(PgConnectOptions::from_str(text).map_err(|_| unreadable())?)
+                DriverOptions::Postgres(PgConnectOptions::from_str(text).map_err(|_| unreadable())?)
             }
             Dialect::Sqlite => {
                 self.file().ok_or_else(unreadable)?;
-                Parsed::Sqlite(SqliteConnectOptions::from_str(text).map_err(|_| unreadable())?)
+                DriverOptions::Sqlite(SqliteConnectOptions::from_str(text).map_err(|_| unreadable())?)
             }
         };
         Ok(parsed)

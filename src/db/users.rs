@@ -46,7 +46,7 @@ pub(super) fn user(row: &Row) -> Result<(UserRow, bool), DbError> {
     };
     let extras = row.maybe_text(11)?;
     if let Some(extras) = &extras {
-        apply_extras(&mut user, &object(extras)?);
+        apply_extras(&mut user, &parse_extras(extras)?);
     }
     Ok((user, extras.is_some()))
 }
@@ -73,7 +73,7 @@ pub(super) fn holder(row: &Row) -> Result<Holder, DbError> {
 }
 
 /// Reads what was put off: a JSON object.
-pub(super) fn object(extras: &str) -> Result<Map<String, Json>, DbError> {
+pub(super) fn parse_extras(extras: &str) -> Result<Map<String, Json>, DbError> {
     serde_json::from_str(extras).map_err(|_| DbError::Refused("extras that are not a JSON object".to_owned()))
 }
 

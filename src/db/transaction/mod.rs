@@ -20,8 +20,8 @@ use super::value::Value;
 
 /// An open transaction; dropped without [`DbTransaction::commit`] it is rolled back.
 pub struct DbTransaction {
-    lease: PooledConnection,
-    gate: Arc<CircuitBreaker>,
+    connection: PooledConnection,
+    breaker: Arc<CircuitBreaker>,
     failed: bool,
     /// Users read whose columns are partly in `user_extras`: writing all of their columns settles that.
     deferred: HashSet<String>,
@@ -32,7 +32,12 @@ impl Database {
     pub async fn begin(&self) -> Result<DbTransaction, DbError> {
         let mut lease = self.connection().await?;
         lease.begin().await?;
-        Ok(DbTransaction { lease, gate: Arc::clone(&self.gate), failed: false, deferred: HashSet::new() })
+        Ok(DbTransaction {
+            connection: lease,
+            breaker: Arc::clone(&self.breaker),
+            failed: false,
+            deferred: HashSet::new(),
+        })
     }
 }
 
@@ -42,22 +47,22 @@ impl DbTransaction {
         if self.failed {
             return Err(DbError::Busy("a statement of the transaction failed".to_owned()));
         }
-        self.lease.commit().await?;
-        self.gate.record_success();
+        self.connection.commit().await?;
+        self.breaker.record_success();
         Ok(())
     }
 
     async fn fetch(&mut self, query: Query, sql: &str, values: &[Value<'_>]) -> Result<Vec<Row>, DbError> {
         // Set beforehand: a call that is dropped half-way has failed too.
         let failed = std::mem::replace(&mut self.failed, true);
-        let rows = self.lease.fetch(query, sql, values).await?;
+        let rows = self.connection.fetch(query, sql, values).await?;
         self.failed = failed;
         Ok(rows)
     }
 
     async fn execute(&mut self, query: Query, sql: &str, values: &[Value<'_>]) -> Result<u64, DbError> {
         let failed = std::mem::replace(&mut self.failed, true);
-        let rows = self.lease.execute(query, sql, values).await?;
+        let rows = self.connection.execute(query, sql, values).await?;
         self.failed = failed;
         Ok(rows)
     }

@@ -6,13 +6,13 @@ use super::{DbError, DbTransaction, Query, Row};
 use crate::db::read::{search, search_decided, unique_holders};
 use crate::db::rows::{Holder, ParkedRow, UserRow, Version};
 use crate::db::value::{Value, texts};
-use crate::db::{shape, users};
+use crate::db::{statement_size, users};
 
 impl DbTransaction {
     /// Which of these commands were decided before; see [`crate::db::Database::decided`].
     pub async fn decided(&mut self, ids: &[String]) -> Result<HashSet<String>, DbError> {
         let mut found = HashSet::new();
-        for ids in shape::chunks(ids) {
+        for ids in statement_size::chunks(ids) {
             let (sql, values) = search_decided(ids);
             for row in &self.fetch(Query::KnownOutcomes, &sql, &values).await? {
                 found.insert(row.text(0)?);
@@ -36,7 +36,7 @@ impl DbTransaction {
 
     /// The users of these names, locked until the end of the transaction where the database has row locks. In no order.
     pub async fn users_for_update(&mut self, names: &[String]) -> Result<Vec<UserRow>, DbError> {
-        let lock = self.lease.dialect().for_update();
+        let lock = self.connection.dialect().for_update();
         // All batches lock in one order.
         let mut names = names.to_vec();
         names.sort_unstable();
@@ -56,20 +56,20 @@ impl DbTransaction {
     /// Who has these e-mail addresses and phone numbers.
     pub async fn holders_of(&mut self, emails: &[String], phones: &[String]) -> Result<Vec<Holder>, DbError> {
         let mut found = Vec::new();
-        let (mut emails, mut phones) = (shape::chunks(emails), shape::chunks(phones));
+        let (mut emails, mut phones) = (statement_size::chunks(emails), statement_size::chunks(phones));
         loop {
             let (emails, phones) = (emails.next().unwrap_or_default(), phones.next().unwrap_or_default());
             if emails.is_empty() && phones.is_empty() {
                 return unique_holders(found);
             }
             // One shape for both, so that there are four of these statements and not sixteen.
-            let shape = shape::padded(emails.len().max(phones.len()));
+            let shape = statement_size::padded_len(emails.len().max(phones.len()));
             let mut values = texts(emails);
-            shape::pad(&mut values, shape, Value::MaybeText(None));
+            statement_size::pad_to(&mut values, shape, Value::MaybeText(None));
             let mut others = texts(phones);
-            shape::pad(&mut others, shape, Value::MaybeText(None));
+            statement_size::pad_to(&mut others, shape, Value::MaybeText(None));
             values.append(&mut others);
-            let (one, marks) = (users::SELECT_HOLDER, shape::marks(shape));
+            let (one, marks) = (users::SELECT_HOLDER, statement_size::placeholders(shape));
             let sql = format!("{one} WHERE email IN ({marks}) UNION ALL {one} WHERE phone IN ({marks})");
             found.append(&mut self.fetch(Query::HoldersOf, &sql, &values).await?);
         }
@@ -87,14 +87,14 @@ impl DbTransaction {
         &mut self,
         names: &[String],
     ) -> Result<HashMap<String, String>, DbError> {
-        let lock = self.lease.dialect().for_update();
+        let lock = self.connection.dialect().for_update();
         let select = "SELECT name, extras FROM user_extras";
         let rows = self.search(Query::PutExtras, select, "name", names, lock).await?;
         rows.iter().map(|row| Ok((row.text(0)?, row.text(1)?))).collect()
     }
 
     /// Some of the users of whom something was put off.
-    pub(in crate::db) async fn put_off(&mut self, limit: u32) -> Result<Vec<String>, DbError> {
+    pub(in crate::db) async fn users_with_deferred(&mut self, limit: u32) -> Result<Vec<String>, DbError> {
         let sql = "SELECT name FROM user_extras ORDER BY name LIMIT ?";
         let rows = self.fetch(Query::MergeExtras, sql, &[i64::from(limit).into()]).await?;
         rows.iter().map(|row| row.text(0)).collect()
@@ -110,7 +110,7 @@ impl DbTransaction {
         tail: &str,
     ) -> Result<Vec<Row>, DbError> {
         let mut found = Vec::new();
-        for list in shape::chunks(list) {
+        for list in statement_size::chunks(list) {
             let (sql, values) = search(select, column, list);
             found.append(&mut self.fetch(query, &(sql + tail), &values).await?);
         }

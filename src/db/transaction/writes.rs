@@ -6,7 +6,7 @@ use super::{DbError, DbTransaction, Query};
 use crate::db::read::search;
 use crate::db::rows::{AuditRow, OutcomeRow, ParkedRow, UserRow, Version};
 use crate::db::value::Value;
-use crate::db::{shape, users};
+use crate::db::{statement_size, users};
 
 const OUTCOME: [&str; 11] = [
     "id",
@@ -62,7 +62,7 @@ impl DbTransaction {
     /// Remembers which commands deleted these names.
     pub async fn put_tombstones(&mut self, rows: &[(String, Version)]) -> Result<(), DbError> {
         let rows = newest(rows, |(name, _)| name);
-        let or = self.lease.dialect().or_update("name", &["applied_at", "applied_id"]);
+        let or = self.connection.dialect().or_update("name", &["applied_at", "applied_id"]);
         self.insert(Query::PutTombstones, "deleted_users", &TOMBSTONE, &or, &rows, tombstone).await
     }
 
@@ -73,16 +73,16 @@ impl DbTransaction {
         let names: Vec<String> = rows.iter().map(|(name, _)| name.clone()).collect();
         let mut merged = HashMap::new();
         for (name, standing) in self.extras(&names).await? {
-            merged.insert(name, users::object(&standing)?);
+            merged.insert(name, users::parse_extras(&standing)?);
         }
         for (name, extras) in rows {
-            merged.entry(name.clone()).or_default().append(&mut users::object(extras)?);
+            merged.entry(name.clone()).or_default().append(&mut users::parse_extras(extras)?);
         }
         let text = |(name, extras): (String, serde_json::Map<_, _>)| {
             (name, serde_json::Value::Object(extras).to_string())
         };
         let rows: Vec<(String, String)> = merged.into_iter().map(text).collect();
-        let or = self.lease.dialect().or_update("name", &["extras"]);
+        let or = self.connection.dialect().or_update("name", &["extras"]);
         self.insert(Query::PutExtras, "user_extras", &EXTRAS, &or, &rows, extras).await
     }
 
@@ -99,7 +99,7 @@ impl DbTransaction {
     /// Remembers that these commands lie in the retry topic, or how often they were tried by now.
     pub async fn park(&mut self, rows: &[ParkedRow]) -> Result<(), DbError> {
         let rows = newest(rows, |row| &row.id);
-        let or = self.lease.dialect().or_update("id", &["name", "seq", "attempts"]);
+        let or = self.connection.dialect().or_update("id", &["name", "seq", "attempts"]);
         self.insert(Query::Park, "parked_commands", &PARKED, &or, &rows, parked).await
     }
 
@@ -117,8 +117,8 @@ impl DbTransaction {
         rows: &[T],
         values: impl for<'a> Fn(&'a T) -> [Value<'a>; N],
     ) -> Result<(), DbError> {
-        for rows in shape::pieces(rows) {
-            let tuples = shape::tuples(rows.len(), N);
+        for rows in statement_size::pieces(rows) {
+            let tuples = statement_size::tuples(rows.len(), N);
             let sql = format!("INSERT INTO {table} ({}) VALUES {tuples}{or}", columns.join(", "));
             let values: Vec<Value<'_>> = rows.iter().flat_map(&values).collect();
             self.execute(query, &sql, &values).await?;
@@ -127,9 +127,9 @@ impl DbTransaction {
     }
 
     /// Takes out what was put off of users that are gone. Deleting a user does that already.
-    pub(in crate::db) async fn drop_orphans(&mut self, names: &[String]) -> Result<(), DbError> {
+    pub(in crate::db) async fn delete_orphaned_extras(&mut self, names: &[String]) -> Result<(), DbError> {
         let tail = " AND NOT EXISTS (SELECT 1 FROM users WHERE users.name = user_extras.name)";
-        for names in shape::chunks(names) {
+        for names in statement_size::chunks(names) {
             let (sql, values) = search("DELETE FROM user_extras", "name", names);
             self.execute(Query::MergeExtras, &(sql + tail), &values).await?;
         }
@@ -143,7 +143,7 @@ impl DbTransaction {
         column: &str,
         list: &[String],
     ) -> Result<(), DbError> {
-        for list in shape::chunks(list) {
+        for list in statement_size::chunks(list) {
             let (sql, values) = search(&format!("DELETE FROM {table}"), column, list);
             self.execute(query, &sql, &values).await?;
         }

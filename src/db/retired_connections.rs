@@ -17,7 +17,7 @@ pub(super) struct RetiredConnections(Mutex<Option<Instant>>);
 
 impl RetiredConnections {
     /// Retires all connections made until `now`, unless that happened a moment ago. Says whether it did.
-    pub(super) fn all(&self, now: Instant) -> bool {
+    pub(super) fn retire_all(&self, now: Instant) -> bool {
         let mut last = self.0.lock();
         if last.is_some_and(|last| now.saturating_duration_since(last) < AGAIN_AFTER) {
             return false;
@@ -27,7 +27,7 @@ impl RetiredConnections {
     }
 
     /// Whether a connection that is so old now is retired.
-    pub(super) fn includes(&self, age: Duration, now: Instant) -> bool {
+    pub(super) fn contains(&self, age: Duration, now: Instant) -> bool {
         let last = self.0.lock();
         last.is_some_and(|last| now.saturating_duration_since(last) <= age)
     }
@@ -41,14 +41,14 @@ mod tests {
     fn only_connections_made_before_are_retired_and_not_all_the_time() {
         let (retired, start) = (RetiredConnections::default(), Instant::now());
         let second = Duration::from_secs(1);
-        assert!(!retired.includes(second, start));
-        assert!(retired.all(start));
+        assert!(!retired.contains(second, start));
+        assert!(retired.retire_all(start));
         let later = start + 10 * second;
-        assert!(retired.includes(11 * second, later));
-        assert!(!retired.includes(9 * second, later));
-        assert!(retired.all(later));
-        assert!(!retired.all(later + second / 2), "the new ones have just been made");
-        assert!(!retired.includes(second / 4, later + second / 2));
-        assert!(retired.includes(9 * second, later));
+        assert!(retired.contains(11 * second, later));
+        assert!(!retired.contains(9 * second, later));
+        assert!(retired.retire_all(later));
+        assert!(!retired.retire_all(later + second / 2), "the new ones have just been made");
+        assert!(!retired.contains(second / 4, later + second / 2));
+        assert!(retired.contains(9 * second, later));
     }
 }

@@ -6,12 +6,12 @@
 
 /// Rows of one statement, largest first. The largest with the widest table is far below what a statement may bind
 /// (65,535 with MySQL and PostgreSQL, 32,766 with SQLite).
-const SHAPES: [usize; 4] = [512, 64, 8, 1];
+const SIZES: [usize; 4] = [512, 64, 8, 1];
 
 /// Cuts rows to insert into pieces, each as long as a shape.
 pub(super) fn pieces<T>(mut rows: &[T]) -> impl Iterator<Item = &[T]> {
     std::iter::from_fn(move || {
-        let shape = SHAPES.into_iter().find(|&shape| shape <= rows.len())?;
+        let shape = SIZES.into_iter().find(|&shape| shape <= rows.len())?;
         let (piece, rest) = rows.split_at(shape);
         rows = rest;
         Some(piece)
@@ -20,29 +20,29 @@ pub(super) fn pieces<T>(mut rows: &[T]) -> impl Iterator<Item = &[T]> {
 
 /// Cuts a list to search for into pieces that fit the largest shape.
 pub(super) fn chunks<T>(list: &[T]) -> impl Iterator<Item = &[T]> {
-    list.chunks(SHAPES[0])
+    list.chunks(SIZES[0])
 }
 
 /// The length of the smallest shape that holds `len`.
-pub(super) fn padded(len: usize) -> usize {
-    SHAPES.into_iter().rev().find(|&shape| shape >= len).unwrap_or(SHAPES[0])
+pub(super) fn padded_len(len: usize) -> usize {
+    SIZES.into_iter().rev().find(|&shape| shape >= len).unwrap_or(SIZES[0])
 }
 
 /// The list as long as `shape`, its last value repeated, or `none` where it is empty. For `IN`, where repeating
 /// changes nothing.
-pub(super) fn pad<T: Copy>(list: &mut Vec<T>, shape: usize, none: T) {
+pub(super) fn pad_to<T: Copy>(list: &mut Vec<T>, shape: usize, none: T) {
     let last = list.last().copied().unwrap_or(none);
     list.resize(shape, last);
 }
 
 /// `?,?,?`
-pub(super) fn marks(count: usize) -> String {
+pub(super) fn placeholders(count: usize) -> String {
     repeated("?", count)
 }
 
 /// `(?,?),(?,?)`
 pub(super) fn tuples(rows: usize, columns: usize) -> String {
-    repeated(&format!("({})", marks(columns)), rows)
+    repeated(&format!("({})", placeholders(columns)), rows)
 }
 
 fn repeated(text: &str, count: usize) -> String {
@@ -63,7 +63,7 @@ mod tests {
         let rows: Vec<usize> = (0..1100).collect();
         for len in 0..rows.len() {
             let pieces: Vec<&[usize]> = pieces(&rows[..len]).collect();
-            assert!(pieces.iter().all(|piece| SHAPES.contains(&piece.len())), "{len}");
+            assert!(pieces.iter().all(|piece| SIZES.contains(&piece.len())), "{len}");
             assert_eq!(pieces.concat(), rows[..len]);
         }
     }
@@ -71,18 +71,18 @@ mod tests {
     #[test]
     fn a_list_to_search_for_is_padded_with_what_is_in_it() {
         let mut list = vec![1, 2, 3];
-        let shape = padded(list.len());
-        pad(&mut list, shape, 0);
+        let shape = padded_len(list.len());
+        pad_to(&mut list, shape, 0);
         assert_eq!(list, [1, 2, 3, 3, 3, 3, 3, 3]);
         let mut empty = Vec::new();
-        pad(&mut empty, padded(0), 0);
+        pad_to(&mut empty, padded_len(0), 0);
         assert_eq!(empty, [0]);
-        assert_eq!([padded(1), padded(9), padded(65), padded(512)], [1, 64, 512, 512]);
+        assert_eq!([padded_len(1), padded_len(9), padded_len(65), padded_len(512)], [1, 64, 512, 512]);
     }
 
     #[test]
     fn marks_are_separated_by_commas() {
-        assert_eq!(marks(3), "?,?,?");
+        assert_eq!(placeholders(3), "?,?,?");
         assert_eq!(tuples(2, 2), "(?,?),(?,?)");
     }
 }
