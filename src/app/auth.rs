@@ -96,7 +96,7 @@ impl Auth {
 
 /// The rate limits, counted where markers are; without such a store each daemon counts for itself.
 fn limits(config: &Config, kv: Option<&Kv>, metrics: &ratelimit::Metrics) -> Limits {
-    Limits::new(ratelimit::Parts {
+    Limits::new(ratelimit::LimitsParts {
         config: &config.rate_limit,
         kv: kv.cloned(),
         timeout: config.redis.timeout.0,

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::server::hosts::{AllowedHosts, is_loopback};
 use super::server::limits::ConnectionLimits;
 use crate::config_error::ConfigError;
-use crate::ratelimit::Proxies;
+use crate::ratelimit::TrustedProxies;
 use crate::units::{ByteSize, Span};
 
 /// hyper reads a head into one buffer and wants at least this much of it.
@@ -45,7 +45,7 @@ pub struct Config {
     /// Host names that clients use for the listeners, beside loopback names and the machine's own.
     pub allowed_hosts: AllowedHosts,
     /// Proxies whose `X-Forwarded-For` is believed.
-    pub trusted_proxies: Proxies,
+    pub trusted_proxies: TrustedProxies,
     /// Certificate chain of the public listener, in PEM format; with its key: TLS.
     pub tls_cert_file: Option<PathBuf>,
     /// The certificate's private key, in PEM format.
@@ -68,7 +68,7 @@ impl Default for Config {
             allow_open: false,
             allow_open_admin: false,
             allowed_hosts: AllowedHosts::default(),
-            trusted_proxies: Proxies::default(),
+            trusted_proxies: TrustedProxies::default(),
             tls_cert_file: None,
             tls_key_file: None,
         }

@@ -117,7 +117,7 @@ impl Login {
 
     async fn try_login(&self, name: &str, password: Secret, client: IpAddr) -> Result<TokenPair, LoginError> {
         let inner = &*self.0;
-        let Some(_seat) = inner.busy.enter(ratelimit::network(client)) else {
+        let Some(_seat) = inner.busy.enter(ratelimit::client_network(client)) else {
             inner.metrics.logins_hit.inc();
             return Err(LoginError::Busy(inner.busy_message.clone()));
         };
@@ -152,7 +152,7 @@ impl Login {
         let _step = self.step("login.compare");
         let deadline = Instant::now() + COMPARE_WITHIN;
         let right =
-            inner.hashing.verify(password.clone(), hash, ratelimit::network(client), deadline).await?;
+            inner.hashing.verify(password.clone(), hash, ratelimit::client_network(client), deadline).await?;
         let Some(row) = row.filter(|_| right) else { return Err(LoginError::Wrong) };
         let account = account(&row);
         inner.credentials.insert(name, &password, account.clone(), generation);

@@ -13,9 +13,9 @@ const NETWORK_BITS: u32 = 64;
 /// Proxies whose word on their clients is believed: addresses and networks, such as `10.0.0.1` and `10.0.0.0/8`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Proxies(Vec<Network>);
+pub struct TrustedProxies(Vec<Network>);
 
-impl Proxies {
+impl TrustedProxies {
     /// Who the client is: the peer; or, if that is a trusted proxy, whom it names. `forwarded` are the values of
     /// `X-Forwarded-For` in their order: each proxy has put at the end who spoke to it, so the last one that is no
     /// trusted proxy is the client, and what stands before it is anybody's word.
@@ -43,11 +43,11 @@ impl Proxies {
     }
 
     fn trusts(&self, address: IpAddr) -> bool {
-        self.0.iter().any(|network| network.0.contains(&address))
+        self.0.iter().any(|network| client_network.0.contains(&address))
     }
 }
 
-impl fmt::Display for Proxies {
+impl fmt::Display for TrustedProxies {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, network) in self.0.iter().enumerate() {
             let comma = if index == 0 { "" } else { ", " };
@@ -103,7 +103,7 @@ fn address(entry: &str) -> Option<IpAddr> {
 }
 
 /// The part of an address that counts as one client: an IPv4 address, or the /64 of an IPv6 address.
-pub fn network(address: IpAddr) -> IpAddr {
+pub fn client_network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from(u128::from(v6) >> NETWORK_BITS << NETWORK_BITS)),
         v4 => v4,
@@ -118,8 +118,8 @@ mod tests {
         text.parse().unwrap()
     }
 
-    fn proxies(list: &[&str]) -> Proxies {
-        Proxies(list.iter().map(|entry| entry.parse().unwrap()).collect())
+    fn proxies(list: &[&str]) -> TrustedProxies {
+        TrustedProxies(list.iter().map(|entry| entry.parse().unwrap()).collect())
     }
 
     /// The client behind a peer that sent these header lines.
@@ -132,7 +132,7 @@ mod tests {
     fn nobody_is_believed_who_is_not_trusted() {
         assert_eq!(client("203.0.113.9", &["198.51.100.7"]), ip("203.0.113.9"));
         assert_eq!(client("192.0.2.2", &["198.51.100.7"]), ip("192.0.2.2"));
-        let nobody = Proxies::default();
+        let nobody = TrustedProxies::default();
         assert_eq!(nobody.client(ip("127.0.0.1"), [Some("198.51.100.7")].into_iter()), ip("127.0.0.1"));
     }
 
@@ -178,17 +178,17 @@ mod tests {
 
     #[test]
     fn all_addresses_of_one_ipv6_network_are_one_client() {
-        assert_eq!(network(ip("2001:db8:1:2:3:4:5:6")), network(ip("2001:db8:1:2::1")));
-        assert_ne!(network(ip("2001:db8:1:2::1")), network(ip("2001:db8:1:3::1")));
-        assert_eq!(network(ip("::ffff:198.51.100.7")), ip("198.51.100.7"));
-        assert_ne!(network(ip("198.51.100.7")), network(ip("198.51.100.8")));
+        assert_eq!(client_network(ip("2001:db8:1:2:3:4:5:6")), client_network(ip("2001:db8:1:2::1")));
+        assert_ne!(client_network(ip("2001:db8:1:2::1")), client_network(ip("2001:db8:1:3::1")));
+        assert_eq!(client_network(ip("::ffff:198.51.100.7")), ip("198.51.100.7"));
+        assert_ne!(client_network(ip("198.51.100.7")), client_network(ip("198.51.100.8")));
     }
 
     #[test]
     fn addresses_and_networks_read_back_as_they_were_written() {
         let text = r#"["10.0.0.1","10.0.0.0/8","fd00::/8"]"#;
-        let read: Proxies = serde_json::from_str(text).unwrap();
+        let read: TrustedProxies = serde_json::from_str(text).unwrap();
         assert_eq!(serde_json::to_string(&read).unwrap(), text);
-        assert!(serde_json::from_str::<Proxies>(r#"["10.0.0.0/33"]"#).is_err());
+        assert!(serde_json::from_str::<TrustedProxies>(r#"["10.0.0.0/33"]"#).is_err());
     }
 }

@@ -27,9 +27,9 @@ struct State {
 }
 
 /// A refill under way. However it ends, the next one may begin, and requests that wait check the lease again.
-struct Refill(Arc<ClientPermits>);
+struct RefillGuard(Arc<ClientPermits>);
 
-impl Drop for Refill {
+impl Drop for RefillGuard {
     fn drop(&mut self) {
         self.0.state().is_refilling = false;
         self.0.refilled.notify_waiters();
@@ -56,18 +56,18 @@ impl ClientPermits {
             let Some(rate) = rate() else { return Ok(()) };
             // Before the look, so that no refill is missed.
             let refilled = self.refilled.notified();
-            if let Some(decided) = self.look(store, rate, count) {
+            if let Some(decided) = self.try_take(store, rate, count) {
                 return decided;
             }
             let deadline = *deadline.get_or_insert_with(|| Instant::now() + store.timeout());
             if timeout_at(deadline, refilled).await.is_err() {
-                return self.state().lease.decide_alone(rate, count, store.now());
+                return self.state().lease.decide_locally(rate, count, store.now());
             }
         }
     }
 
     /// None: the lease is being filled.
-    fn look(
+    fn try_take(
         self: &Arc<Self>,
         store: &Arc<SharedStore>,
         rate: Rate,
@@ -79,7 +79,7 @@ impl ClientPermits {
             LeaseDecision::Granted => Some(Ok(())),
             LeaseDecision::Refused(limited) => Some(Err(limited)),
             LeaseDecision::Insufficient if store.is_unavailable() => {
-                Some(state.lease.decide_alone(rate, count, now))
+                Some(state.lease.decide_locally(rate, count, now))
             }
             LeaseDecision::Insufficient if state.is_refilling => None,
             LeaseDecision::Insufficient => {
@@ -88,7 +88,7 @@ impl ClientPermits {
                 // Its end is noted in the state, too.
                 drop(state);
                 let is_asked = store.refills().put(self.refill_request(rate, ask)).is_ok();
-                (!is_asked).then(|| self.state().lease.decide_alone(rate, count, now))
+                (!is_asked).then(|| self.state().lease.decide_locally(rate, count, now))
             }
         }
     }
@@ -96,10 +96,10 @@ impl ClientPermits {
     /// What fills the lease.
     fn refill_request(self: &Arc<Self>, rate: Rate, ask: RefillAmount) -> RefillRequest {
         let spend = PermitRequest { key: self.key.clone(), rate, required: ask.need, extra: ask.extra };
-        let refill = Refill(Arc::clone(self));
+        let refill = RefillGuard(Arc::clone(self));
         let answered =
             move |spent: PermitReply, now: u64| refill.0.state().lease.refilled(rate, ask, spent, now);
-        RefillRequest { spend, answered: Box::new(answered) }
+        RefillRequest { spend, on_reply: Box::new(answered) }
     }
 
     /// Takes one permit out of the shared bucket itself; says whether it was that one that granted it.
@@ -113,7 +113,7 @@ impl ClientPermits {
             self.state().lease.record(rate, 1, store.now());
             return Ok(true);
         }
-        self.state().lease.decide_alone(rate, 1, store.now()).map(|()| false)
+        self.state().lease.decide_locally(rate, 1, store.now()).map(|()| false)
     }
 
     /// Puts one permit back where it was taken.

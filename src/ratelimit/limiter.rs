@@ -26,7 +26,7 @@ use super::shared_store::SharedStore;
 /// Clients that are known at a time, about 500 bytes each. One that is forgotten costs the store a question more.
 const MAX_CLIENTS: u64 = 50_000;
 /// A client that does not come for so long is forgotten here; the shared bucket remembers it.
-const IDLE: Duration = Duration::from_secs(600);
+const FORGET_AFTER: Duration = Duration::from_secs(600);
 
 /// Who is limited.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -39,7 +39,7 @@ pub(super) enum Client {
 
 impl Client {
     pub fn address(address: IpAddr) -> Self {
-        Self::Address(address::network(address))
+        Self::Address(address::client_network(address))
     }
 
     /// Keys of the store hold nobody's address or name.
@@ -75,13 +75,14 @@ impl Limiter {
         metrics: &Metrics,
     ) -> Self {
         let full = metrics.clients_hit.clone();
-        let clients = Cache::builder().max_capacity(MAX_CLIENTS).time_to_idle(IDLE).eviction_listener(
-            move |_, _, cause| {
+        let clients = Cache::builder()
+            .max_capacity(MAX_CLIENTS)
+            .time_to_idle(FORGET_AFTER)
+            .eviction_listener(move |_, _, cause| {
                 if cause == RemovalCause::Size {
                     full.inc();
                 }
-            },
-        );
+            });
         Self {
             name,
             is_on,
@@ -100,7 +101,7 @@ impl Limiter {
     }
 
     /// Takes over what was said, unless something later was said meanwhile.
-    pub fn adopt(&self, dated: TimestampedSetting) {
+    pub fn apply_if_newer(&self, dated: TimestampedSetting) {
         self.setting.send_if_modified(|said| {
             let is_later = dated.since >= said.since;
             if is_later {
@@ -113,7 +114,7 @@ impl Limiter {
     /// From now on the configuration says this. It holds unless a change was made at run time.
     pub fn configure(&self, setting: Setting) {
         *self.configured.lock() = setting;
-        self.adopt(TimestampedSetting::configured(setting));
+        self.apply_if_newer(TimestampedSetting::configured(setting));
     }
 
     /// A change at run time that differs from the configuration.

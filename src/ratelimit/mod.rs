@@ -21,9 +21,9 @@ mod limiter;
 mod metrics;
 mod permit_lease;
 mod refill_queue;
+mod setting_sync;
 mod settings;
 mod shared_store;
-mod sharing;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -36,12 +36,12 @@ use crate::command::KeyedDigest;
 use crate::kv::Kv;
 use crate::task::Task;
 
-pub use address::{Proxies, network};
+pub use address::{TrustedProxies, client_network};
 pub use config::Config;
 pub use limited::Limited;
 pub use metrics::Metrics;
+pub use setting_sync::NotShared;
 pub use settings::{Change, Setting, SettingError};
-pub use sharing::NotShared;
 
 use limiter::{Client, Limiter, TakenPermit};
 use shared_store::SharedStore;
@@ -73,7 +73,7 @@ impl AdjustableLimiter {
 }
 
 /// What the limiters are made of.
-pub struct Parts<'a> {
+pub struct LimitsParts<'a> {
     /// The section.
     pub config: &'a Config,
     /// Where daemons count together; none: each counts for itself.
@@ -99,13 +99,13 @@ struct Inner {
     address: Limiter,
     store: Arc<SharedStore>,
     /// A change could not be shared.
-    unshared: Notify,
+    unsynced: Notify,
 }
 
 impl Limits {
     /// As the configuration says.
-    pub fn new(parts: Parts<'_>) -> Self {
-        let Parts { config, kv, timeout, digest, metrics } = parts;
+    pub fn new(parts: LimitsParts<'_>) -> Self {
+        let LimitsParts { config, kv, timeout, digest, metrics } = parts;
         let store = Arc::new(SharedStore::new(kv, timeout, metrics));
         let is_on = Arc::new(AtomicBool::new(config.enabled));
         let limiter = |name, limit, window| {
@@ -119,7 +119,7 @@ impl Limits {
             address: limiter("address", config.address_failures, config.address_window),
             is_on: Arc::clone(&is_on),
             store: Arc::clone(&store),
-            unshared: Notify::new(),
+            unsynced: Notify::new(),
         }))
     }
 
@@ -141,7 +141,7 @@ impl Limits {
     pub fn watch(&self) -> Vec<Task> {
         let Some(kv) = self.0.store.kv().cloned() else { return Vec::new() };
         let (asked, watched) = (Arc::clone(&self.0.store), Arc::clone(&self.0.store));
-        let ask = Task::spawn("ratelimit-refill", async move { asked.refill().await });
+        let ask = Task::spawn("ratelimit-refill", async move { asked.run_refills().await });
         let watch = Task::spawn("ratelimit-store", async move { watched.watch().await });
         vec![ask, watch, self.sync_changes(kv)]
     }

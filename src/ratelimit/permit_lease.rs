@@ -24,7 +24,7 @@ pub(super) struct PermitLease {
     /// Permits of this lease, and how many are left.
     taken: u64,
     left: u64,
-    begun: u64,
+    taken_at: u64,
     /// How many were last asked for beside what was needed.
     extra: u64,
     refusal: Option<Refusal>,
@@ -57,7 +57,7 @@ pub(super) struct RefillAmount {
 impl PermitLease {
     /// Nothing yet.
     pub fn new(rate: Rate) -> Self {
-        Self { rate, taken: 0, left: 0, begun: 0, extra: 0, refusal: None, local: Bucket::default() }
+        Self { rate, taken: 0, left: 0, taken_at: 0, extra: 0, refusal: None, local: Bucket::default() }
     }
 
     /// Takes this many permits if they are here.
@@ -82,7 +82,7 @@ impl PermitLease {
 
     /// What to ask for, so that this many can be granted.
     pub fn refill_amount(&mut self, count: u64, now: u64) -> RefillAmount {
-        let (left, age) = (self.left(now), now.saturating_sub(self.begun));
+        let (left, age) = (self.left(now), now.saturating_sub(self.taken_at));
         self.extra = match self.taken {
             0 => 0,
             // Over: as much as was needed in its life, the first one being asked for anyway.
@@ -106,11 +106,11 @@ impl PermitLease {
             return;
         }
         self.left = self.left(now) + spent.granted;
-        (self.taken, self.begun, self.refusal) = (self.left, now, None);
+        (self.taken, self.taken_at, self.refusal) = (self.left, now, None);
     }
 
     /// Decides by what was granted here alone.
-    pub fn decide_alone(&mut self, rate: Rate, count: u64, now: u64) -> Result<(), Limited> {
+    pub fn decide_locally(&mut self, rate: Rate, count: u64, now: u64) -> Result<(), Limited> {
         let spent = self.local.take(rate, count, now);
         if spent.granted > 0 { Ok(()) } else { Err(Limited::after(spent.retry_after)) }
     }
@@ -126,7 +126,7 @@ impl PermitLease {
     }
 
     fn left(&self, now: u64) -> u64 {
-        if now.saturating_sub(self.begun) < self.life() { self.left } else { 0 }
+        if now.saturating_sub(self.taken_at) < self.life() { self.left } else { 0 }
     }
 
     fn life(&self) -> u64 {
@@ -242,7 +242,7 @@ mod tests {
         let ask = lease.refill_amount(6, 0);
         lease.refilled(rate, ask, PermitReply { granted: 6, retry_after: Duration::ZERO }, 0);
         assert!(matches!(lease.take(rate, 6, 0), LeaseDecision::Granted));
-        assert!(lease.decide_alone(rate, 4, 0).is_ok());
-        assert!(lease.decide_alone(rate, 1, 0).is_err());
+        assert!(lease.decide_locally(rate, 4, 0).is_ok());
+        assert!(lease.decide_locally(rate, 1, 0).is_err());
     }
 }

@@ -7,15 +7,15 @@ use tokio::sync::{Mutex, mpsc};
 use crate::kv::{PermitReply, PermitRequest};
 
 /// Questions that wait. A client that finds no room is decided upon without an answer.
-const WAITING: usize = 10_000;
+const MAX_WAITING: usize = 10_000;
 /// Of one call.
-const AT_ONCE: usize = 500;
+const MAX_BATCH: usize = 500;
 
 /// A lease that is to be filled.
 pub(super) struct RefillRequest {
     pub spend: PermitRequest,
     /// Called with the store's answer and its instant (see `Store::now`); dropped when there is no answer.
-    pub answered: Box<dyn FnOnce(PermitReply, u64) + Send>,
+    pub on_reply: Box<dyn FnOnce(PermitReply, u64) + Send>,
 }
 
 /// Both ends of the queue.
@@ -27,7 +27,7 @@ pub(super) struct RefillQueue {
 
 impl RefillQueue {
     pub fn new(full: IntCounter) -> Self {
-        let (sender, waiting) = mpsc::channel(WAITING);
+        let (sender, waiting) = mpsc::channel(MAX_WAITING);
         Self { sender, waiting: Mutex::new(waiting), full }
     }
 
@@ -41,8 +41,8 @@ impl RefillQueue {
 
     /// The questions of the next call; waits for the first one.
     pub async fn next(&self) -> Vec<RefillRequest> {
-        let mut questions = Vec::with_capacity(AT_ONCE);
-        self.waiting.lock().await.recv_many(&mut questions, AT_ONCE).await;
+        let mut questions = Vec::with_capacity(MAX_BATCH);
+        self.waiting.lock().await.recv_many(&mut questions, MAX_BATCH).await;
         questions
     }
 }

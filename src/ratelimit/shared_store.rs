@@ -12,19 +12,19 @@ use super::metrics::Metrics;
 use super::refill_queue::RefillQueue;
 
 /// Between two looks at a store that is away. Most of them cost nothing: the store's own breaker refuses them.
-const LOOK: Duration = Duration::from_millis(50);
+const PROBE_INTERVAL: Duration = Duration::from_millis(50);
 /// A look is a question to a bucket, as what is asked then. It asks for nothing.
-const LOOK_KEY: &str = "forebay:ratelimit:look";
-const LOOK_RATE: Rate = Rate { limit: 1, window: Duration::from_millis(1) };
+const PROBE_KEY: &str = "forebay:ratelimit:look";
+const PROBE_RATE: Rate = Rate { limit: 1, window: Duration::from_millis(1) };
 
 /// The store, and whether it is away: then nobody asks it, and nobody waits for it, but one who looks.
 pub(super) struct SharedStore {
     kv: Option<Kv>,
     timeout: Duration,
     is_unavailable: AtomicBool,
-    went_away: Notify,
+    became_unavailable: Notify,
     /// Of leases that are to be filled.
-    questions: RefillQueue,
+    refills: RefillQueue,
     /// 1 while every daemon counts for itself.
     fallback: IntGauge,
     begun: Instant,
@@ -38,7 +38,15 @@ impl SharedStore {
         fallback.set(is_away.into());
         let questions = RefillQueue::new(metrics.questions_hit.clone());
         let (is_away, went_away) = (AtomicBool::new(is_away), Notify::new());
-        Self { kv, timeout, is_unavailable: is_away, went_away, questions, fallback, begun: Instant::now() }
+        Self {
+            kv,
+            timeout,
+            is_unavailable: is_away,
+            became_unavailable: went_away,
+            refills: questions,
+            fallback,
+            begun: Instant::now(),
+        }
     }
 
     pub fn kv(&self) -> Option<&Kv> {
@@ -50,7 +58,7 @@ impl SharedStore {
     }
 
     pub fn refills(&self) -> &RefillQueue {
-        &self.questions
+        &self.refills
     }
 
     pub fn is_unavailable(&self) -> bool {
@@ -83,11 +91,11 @@ impl SharedStore {
     }
 
     /// Asks what was put into the queue, call after call.
-    pub async fn refill(&self) {
+    pub async fn run_refills(&self) {
         loop {
-            let questions = self.questions.next().await;
+            let questions = self.refills.next().await;
             let (calls, answered): (Vec<_>, Vec<_>) =
-                questions.into_iter().map(|question| (question.spend, question.answered)).unzip();
+                questions.into_iter().map(|question| (question.spend, question.on_reply)).unzip();
             // Clients that wait behind a call that failed are released at once.
             let answers = match self.is_unavailable() {
                 true => None,
@@ -108,17 +116,17 @@ impl SharedStore {
             );
         }
         self.fallback.set(1);
-        self.went_away.notify_one();
+        self.became_unavailable.notify_one();
     }
 
     /// Whenever it is away: looks until it is back.
     pub async fn watch(&self) {
         let Some(kv) = &self.kv else { return };
         loop {
-            self.went_away.notified().await;
+            self.became_unavailable.notified().await;
             while self.is_unavailable() {
-                tokio::time::sleep(LOOK).await;
-                if kv.take_permits(LOOK_KEY, LOOK_RATE, 0, 0).await.is_ok() {
+                tokio::time::sleep(PROBE_INTERVAL).await;
+                if kv.take_permits(PROBE_KEY, PROBE_RATE, 0, 0).await.is_ok() {
                     tracing::info!(event = "ratelimit.shared", "daemons share their counts again");
                     self.is_unavailable.store(false, Ordering::Relaxed);
                     self.fallback.set(0);

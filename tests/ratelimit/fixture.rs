@@ -8,7 +8,7 @@ use forebay::command::KeyedDigest;
 use forebay::kv;
 use forebay::kv::{Kv, ServerUrl};
 use forebay::metrics::Registry;
-use forebay::ratelimit::{Config, Limits, Metrics, Parts};
+use forebay::ratelimit::{Config, Limits, LimitsParts, Metrics};
 use forebay::task::Task;
 use forebay::units::Span;
 
@@ -48,7 +48,7 @@ impl TestDaemon {
             timeout: Span(timeout),
             ..kv::Config::default()
         };
-        let limits = Limits::new(Parts {
+        let limits = Limits::new(LimitsParts {
             config,
             kv: Some(Kv::redis(&redis, Arc::clone(&calls)).unwrap()),
             timeout,

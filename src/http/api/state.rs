@@ -16,7 +16,7 @@ use crate::http::problem::Problem;
 use crate::http::server::hosts::AllowedHosts;
 use crate::http::services::{AdminService, CommandService};
 use crate::login::Login;
-use crate::ratelimit::{Limits, Proxies};
+use crate::ratelimit::{Limits, TrustedProxies};
 use crate::telemetry::trace::Tracer;
 use crate::units::ByteSize;
 use crate::users::Users;
@@ -59,7 +59,7 @@ pub struct Api<C> {
     pub(super) authenticator: Authenticator,
     login: Option<Login>,
     pub(super) limits: Option<Limits>,
-    pub(super) proxies: Proxies,
+    pub(super) proxies: TrustedProxies,
     pub(super) allowed_hosts: AllowedHosts,
     pub(super) bodies: BodyBudget,
     pub(in crate::http) checks: Checks,

@@ -55,6 +55,6 @@ pub fn context(request: &MatchedRequest<'_>, body: Bytes, caller: &Caller) -> Re
         traceparent: request.trace.traceparent().map(str::to_owned),
         idempotency: key.map(|key| Idempotency { key, body, route: Some(route) }),
         principal: caller.owner(),
-        client: ratelimit::network(request.client),
+        client: ratelimit::client_network(request.client),
     })
 }

@@ -34,7 +34,7 @@ impl Limits {
     pub async fn change(&self, which: AdjustableLimiter, setting: Setting) -> Result<(), NotShared> {
         let limiter = self.limiter(which);
         let changed = TimestampedSetting::changed(setting, &limiter.latest_setting());
-        self.adopt(which, changed);
+        self.apply_if_newer(which, changed);
         let shared = match self.0.store.kv() {
             Some(kv) => share(kv, which, &changed).await,
             None => return Err(NotShared),
@@ -46,7 +46,7 @@ impl Limits {
                 limiter = which.name(),
                 "changed rate limit not shared with other daemons yet; tried again"
             );
-            self.0.unshared.notify_one();
+            self.0.unsynced.notify_one();
             NotShared
         })
     }
@@ -72,7 +72,7 @@ impl Limits {
                 let retried = async {
                     match retry {
                         Some(delay) => tokio::time::sleep(delay).await,
-                        None => this.0.unshared.notified().await,
+                        None => this.0.unsynced.notified().await,
                     }
                 };
                 tokio::select! {
@@ -89,7 +89,7 @@ impl Limits {
             let ours = self.limiter(which).latest_setting();
             let stored = kv.get(&key(which)).await?.as_deref().and_then(TimestampedSetting::decode);
             match stored {
-                Some(stored) if stored.since >= ours.since => self.adopt(which, stored),
+                Some(stored) if stored.since >= ours.since => self.apply_if_newer(which, stored),
                 None if ours.since == 0 => {}
                 // A change that was not shared, or a store that has lost it.
                 _ => share(kv, which, &ours).await?,
@@ -98,7 +98,7 @@ impl Limits {
         Ok(())
     }
 
-    fn adopt(&self, which: AdjustableLimiter, dated: TimestampedSetting) {
+    fn apply_if_newer(&self, which: AdjustableLimiter, dated: TimestampedSetting) {
         let limiter = self.limiter(which);
         if limiter.latest_setting().setting != dated.setting {
             let Setting { enabled, limit, window } = dated.setting;
@@ -111,7 +111,7 @@ impl Limits {
                 "rate limit changed"
             );
         }
-        limiter.adopt(dated);
+        limiter.apply_if_newer(dated);
     }
 
     fn limiter(&self, which: AdjustableLimiter) -> &Limiter {
