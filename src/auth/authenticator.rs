@@ -19,15 +19,15 @@ use super::keys::TokenError;
 use super::metrics::Metrics;
 use super::principal::{Caller, Principal};
 use super::token_cache::TokenCache;
-use super::tokens_file::fingerprint;
+use super::tokens_file::digest_of;
 
 /// Tokens remembered at a time.
-const REMEMBERED: u64 = 100_000;
+const MAX_CACHED_TOKENS: u64 = 100_000;
 /// How long a request waits to hear whether its token's user is still the same. More than a database needs, and less
 /// than its time-outs: commands are to be accepted without it.
-const STANDING_WITHIN: Duration = Duration::from_secs(1);
+const ACCOUNT_CHECK_TIMEOUT: Duration = Duration::from_secs(1);
 /// A key that was exchanged counts this soon.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
+const FILE_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Why a request is from nobody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -63,17 +63,24 @@ struct Inner {
     keyring: Arc<Keyring>,
     generations: CacheGenerations,
     db: Option<Database>,
-    verified: TokenCache,
+    cache: TokenCache,
     /// Why the files cannot be used, if so: the previous keys and tokens still count.
-    unusable: Mutex<Option<String>>,
+    file_error: Mutex<Option<String>>,
 }
 
 impl Authenticator {
     /// Ties the parts together.
     pub fn new(parts: AuthenticatorParts<'_>) -> Self {
         let AuthenticatorParts { config, keyring, generations, db, metrics } = parts;
-        let verified = TokenCache::new(REMEMBERED, generations.clone(), metrics);
-        Self(Arc::new(Inner { config, keyring, generations, db, verified, unusable: Mutex::default() }))
+        let verified = TokenCache::new(MAX_CACHED_TOKENS, generations.clone(), metrics);
+        Self(Arc::new(Inner {
+            config,
+            keyring,
+            generations,
+            db,
+            cache: verified,
+            file_error: Mutex::default(),
+        }))
     }
 
     /// One that asks nobody: every caller counts as an administrator.
@@ -100,25 +107,25 @@ impl Authenticator {
     /// Whose access token this is.
     pub async fn principal(&self, token: &str) -> Result<Principal, TokenError> {
         let inner = &*self.0;
-        let shown = fingerprint(token);
+        let shown = digest_of(token);
         if let Some(service) = inner.keyring.tokens().find(&shown) {
             return Ok(service.clone());
         }
-        if let Some(known) = inner.verified.get(&shown) {
+        if let Some(known) = inner.cache.get(&shown) {
             return Ok(known);
         }
         let keys = inner.keyring.keys().ok_or(TokenError::Invalid)?;
         let claims = keys.verify(token, TokenUse::Access)?;
         let generation = inner.generations.current(&claims.sub);
         let account_state = match &inner.db {
-            Some(db) => timeout(STANDING_WITHIN, account_state::current_principal(db, &claims))
+            Some(db) => timeout(ACCOUNT_CHECK_TIMEOUT, account_state::current_principal(db, &claims))
                 .await
-                .unwrap_or_else(late),
+                .unwrap_or_else(timeout_error),
             None => Ok(Some(account_state::principal(&claims))),
         };
         match account_state {
             Ok(Some(principal)) => {
-                inner.verified.insert(shown, principal.clone(), claims.exp, generation);
+                inner.cache.insert(shown, principal.clone(), claims.exp, generation);
                 Ok(principal)
             }
             Ok(None) => Err(TokenError::Invalid),
@@ -136,15 +143,15 @@ impl Authenticator {
         let this = self.clone();
         Task::spawn("auth-files", async move {
             loop {
-                tokio::time::sleep(LOOK_EVERY).await;
+                tokio::time::sleep(FILE_CHECK_INTERVAL).await;
                 this.reload_files().await;
             }
         })
     }
 
     /// Why the files of `[auth]` cannot be used, if so: the previous keys and tokens still count.
-    pub fn unusable_files(&self) -> Option<String> {
-        self.0.unusable.lock().clone()
+    pub fn file_error(&self) -> Option<String> {
+        self.0.file_error.lock().clone()
     }
 
     /// Takes over what has changed in the files of `[auth]`; what is wrong with them is logged.
@@ -154,8 +161,8 @@ impl Authenticator {
         match looked {
             Ok(Ok(false)) => {}
             Ok(Ok(true)) => {
-                *self.0.unusable.lock() = None;
-                self.0.verified.clear();
+                *self.0.file_error.lock() = None;
+                self.0.cache.clear();
                 tracing::info!(event = "auth.files_reloaded", "changed keys and tokens of [auth] are in use");
             }
             Ok(Err(why)) => {
@@ -164,7 +171,7 @@ impl Authenticator {
                     error = why,
                     "changed files of [auth] rejected; the previous keys and tokens stay in use"
                 );
-                *self.0.unusable.lock() = Some(why);
+                *self.0.file_error.lock() = Some(why);
             }
             Err(error) => {
                 tracing::error!(event = "auth.files_not_checked", %error, "files of [auth] not checked for changes");
@@ -173,7 +180,7 @@ impl Authenticator {
     }
 }
 
-fn late<T>(_: Elapsed) -> Result<T, DbError> {
+fn timeout_error<T>(_: Elapsed) -> Result<T, DbError> {
     Err(DbError::Unavailable("no answer while a request waited".to_owned()))
 }
 

@@ -8,7 +8,7 @@ use crate::units::Timestamp;
 /// Issuer and audience: tokens that others sign with the same key for something else are not for us.
 pub(super) const ISSUER: &str = "forebay";
 
-/// What a token is good for. It stands in the signed header (`typ`), so that one kind is never taken for the other.
+/// What a token is good for. It stands in the signed header (`header_type`), so that one kind is never taken for the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenUse {
     /// Shown with every request.
@@ -18,18 +18,18 @@ pub enum TokenUse {
 }
 
 impl TokenUse {
-    pub(super) const fn typ(self) -> &'static str {
+    pub(super) const fn header_type(self) -> &'static str {
         match self {
             Self::Access => "at+jwt",
             Self::Refresh => "rt+jwt",
         }
     }
 
-    /// Whether a header's `typ` names this use. It is a media type: case does not matter, and `application/` may be left
+    /// Whether a header's `header_type` names this use. It is a media type: case does not matter, and `application/` may be left
     /// out (RFC 7515, section 4.1.9).
-    pub(super) fn is_named_by(self, typ: &str) -> bool {
+    pub(super) fn matches_header(self, typ: &str) -> bool {
         let typ = typ.to_ascii_lowercase();
-        typ.strip_prefix("application/").unwrap_or(&typ) == self.typ()
+        typ.strip_prefix("application/").unwrap_or(&typ) == self.header_type()
     }
 }
 
@@ -104,14 +104,14 @@ const SESSION_LENGTH: usize = 32;
 
 /// A NumericDate, without the fraction that it may have (RFC 7519, section 2).
 fn seconds<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
-    whole(&Number::deserialize(from)?)
+    whole_seconds(&Number::deserialize(from)?)
 }
 
 fn optional_seconds<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
-    Option::<Number>::deserialize(from)?.map(|number| whole(&number)).transpose()
+    Option::<Number>::deserialize(from)?.map(|number| whole_seconds(&number)).transpose()
 }
 
-fn whole<E: de::Error>(number: &Number) -> Result<u64, E> {
+fn whole_seconds<E: de::Error>(number: &Number) -> Result<u64, E> {
     /// Above it a floating-point number is no second; long after the year 9999.
     const LATEST: f64 = 1e15;
     let fractional = || number.as_f64().filter(|seconds| (0.0..LATEST).contains(seconds));

@@ -15,10 +15,10 @@ use crate::units::Span;
 
 const SECTION: &str = "auth";
 /// Nothing takes back an access token that is shown to a daemon without its database, so none lives longer.
-pub const LONGEST_ACCESS: Span = Span::secs(24 * 3600);
-const LONGEST_REFRESH: Span = Span::secs(366 * 24 * 3600);
+pub const MAX_ACCESS_TTL: Span = Span::secs(24 * 3600);
+const MAX_REFRESH_TTL: Span = Span::secs(366 * 24 * 3600);
 /// Some keys have some kilobytes; more than this is another file.
-const MOST_OF_KEYS: usize = 1 << 20;
+const MAX_FILE_BYTES: usize = 1 << 20;
 
 /// Configuration of authentication.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,21 +79,21 @@ impl Config {
         }
         if let Some(path) = &self.tokens_file {
             if self.mode != Mode::Token {
-                wrong("tokens_file", shown(path), "nothing: only mode = \"token\" reads it".into());
+                wrong("tokens_file", display_path(path), "nothing: only mode = \"token\" reads it".into());
             }
             if let Err(why) = read(path).and_then(|text| Tokens::parse(&text).map_err(|e| e.to_string())) {
-                wrong("tokens_file", shown(path), why);
+                wrong("tokens_file", display_path(path), why);
             }
         }
         if let Some(path) = &self.jwt_key_file
             && let Err(why) =
                 read_private(path).and_then(|text| Keys::parse(&text).map_err(|e| e.to_string()))
         {
-            wrong("jwt_key_file", shown(path), why);
+            wrong("jwt_key_file", display_path(path), why);
         }
         for (key, span, most) in [
-            ("access_ttl", self.access_ttl, LONGEST_ACCESS),
-            ("refresh_ttl", self.refresh_ttl, LONGEST_REFRESH),
+            ("access_ttl", self.access_ttl, MAX_ACCESS_TTL),
+            ("refresh_ttl", self.refresh_ttl, MAX_REFRESH_TTL),
         ] {
             if span < Span::secs(1) || span > most {
                 wrong(key, span.to_string(), format!("1s to {most}"));
@@ -103,7 +103,7 @@ impl Config {
     }
 }
 
-fn shown(path: &Path) -> String {
+fn display_path(path: &Path) -> String {
     path.display().to_string()
 }
 
@@ -113,7 +113,7 @@ pub(super) fn read(path: &Path) -> Result<String, String> {
 
 /// The same of a file with secrets.
 pub(super) fn read_private(path: &Path) -> Result<Zeroizing<String>, String> {
-    let bytes = secret_file::read(path, MOST_OF_KEYS).map_err(|error| match error {
+    let bytes = secret_file::read(path, MAX_FILE_BYTES).map_err(|error| match error {
         SecretFileError::Exposed(_) => "a file that not everybody may read (chmod 640)".to_owned(),
         error => format!("a file that can be read ({error})"),
     })?;

@@ -13,13 +13,13 @@ use super::claims::{Claims, ISSUER, TokenUse};
 use crate::command::{LONGEST_ACTOR, is_storable_actor};
 
 /// What HMAC-SHA-256 is worth (RFC 7518, section 3.2).
-const LEAST_SECRET: usize = 32;
+const MIN_SECRET_BYTES: usize = 32;
 /// Clocks of daemons differ, by no more than this if they are looked after.
 const LEEWAY_SECONDS: u64 = 5;
 /// Ours have less than 600 bytes; a longer one is not worth looking at.
-const LONGEST_TOKEN: usize = 4096;
+const MAX_TOKEN_BYTES: usize = 4096;
 /// More are a mistake: each has its turn at every start, and nobody rotates that fast.
-const MOST_KEYS: usize = 16;
+const MAX_KEYS: usize = 16;
 
 /// The keys of a file; the first signs, all verify.
 pub struct Keys(Vec<Key>);
@@ -43,9 +43,9 @@ pub enum KeyError {
     Unreadable(usize),
     /// Nothing could be signed.
     #[error("a private key or a secret as the first key: it signs")]
-    NothingSigns,
+    NoSigningKey,
     /// More than a file may hold.
-    #[error("at most {MOST_KEYS} keys")]
+    #[error("at most {MAX_KEYS} keys")]
     TooMany,
 }
 
@@ -57,7 +57,7 @@ pub enum TokenError {
     Expired,
     /// It is good, and its subject cannot be kept with what it asks for. Only the bearer of a signed token learns this.
     #[error("the token's `sub` is not 1 to {LONGEST_ACTOR} characters, or holds a control character")]
-    Subject,
+    UserChanged,
     /// Anything else; saying what would only help who tries.
     #[error("the token is not valid")]
     Invalid,
@@ -68,7 +68,7 @@ impl Keys {
     /// `#` are skipped.
     pub fn parse(text: &str) -> Result<Self, KeyError> {
         let mut keys: Vec<Key> = Vec::new();
-        for (index, written) in split(text).iter().enumerate() {
+        for (index, written) in split_keys(text).iter().enumerate() {
             let key = Key::read(written).ok_or(KeyError::Unreadable(index + 1))?;
             // A private key and its own public one.
             if keys.iter().all(|other| other.id != key.id) {
@@ -76,15 +76,15 @@ impl Keys {
             }
         }
         match keys.first() {
-            _ if keys.len() > MOST_KEYS => Err(KeyError::TooMany),
+            _ if keys.len() > MAX_KEYS => Err(KeyError::TooMany),
             Some(first) if first.signing.is_some() => Ok(Self(keys)),
-            _ => Err(KeyError::NothingSigns),
+            _ => Err(KeyError::NoSigningKey),
         }
     }
 
     /// A key that nobody else has; what it signed is worth nothing after a restart.
     pub fn ephemeral() -> Result<Self, getrandom::Error> {
-        let mut secret = [0; LEAST_SECRET];
+        let mut secret = [0; MIN_SECRET_BYTES];
         getrandom::fill(&mut secret)?;
         Ok(Self(Key::secret(&secret).into_iter().collect()))
     }
@@ -93,20 +93,20 @@ impl Keys {
     pub fn sign(&self, claims: &Claims, for_: TokenUse) -> Option<String> {
         let key = self.0.first()?;
         let mut header = Header::new(key.algorithm);
-        header.typ = Some(for_.typ().to_owned());
+        header.typ = Some(for_.header_type().to_owned());
         header.kid = Some(key.id.clone());
         jsonwebtoken::encode(&header, claims, key.signing.as_ref()?).ok()
     }
 
     /// The claims of a token that one of the keys has signed, for this use, and that is good now.
     pub fn verify(&self, token: &str, for_: TokenUse) -> Result<Claims, TokenError> {
-        if token.len() > LONGEST_TOKEN {
+        if token.len() > MAX_TOKEN_BYTES {
             return Err(TokenError::Invalid);
         }
         let header = jsonwebtoken::decode_header(token).map_err(|_| TokenError::Invalid)?;
         let named = |key: &&Key| header.kid.as_deref() == Some(&key.id);
         let key = self.0.iter().find(named).ok_or(TokenError::Invalid)?;
-        let is_for_this = header.typ.as_deref().is_some_and(|typ| for_.is_named_by(typ));
+        let is_for_this = header.typ.as_deref().is_some_and(|typ| for_.matches_header(typ));
         // `crit` names extensions without which the token must not be understood (RFC 7515, section 4.1.11): we have none.
         if header.alg != key.algorithm || !is_for_this || header.crit.is_some() {
             return Err(TokenError::Invalid);
@@ -117,7 +117,7 @@ impl Keys {
             _ => TokenError::Invalid,
         })?;
         let has_subject = !claims.sub.is_empty() && is_storable_actor(&claims.sub);
-        has_subject.then_some(claims).ok_or(TokenError::Subject)
+        has_subject.then_some(claims).ok_or(TokenError::UserChanged)
     }
 }
 
@@ -132,7 +132,7 @@ impl Key {
 
     fn secret(bytes: &[u8]) -> Option<Self> {
         let key = EncodingKey::from_secret(bytes);
-        (bytes.len() >= LEAST_SECRET).then_some(key).and_then(|key| Self::signing(key, Algorithm::HS256))
+        (bytes.len() >= MIN_SECRET_BYTES).then_some(key).and_then(|key| Self::signing(key, Algorithm::HS256))
     }
 
     fn private(pem: &[u8]) -> Option<Self> {
@@ -182,7 +182,7 @@ impl Key {
 /// The bytes of a secret: 64 or more hexadecimal digits are read as such, though they would be base64 too.
 fn secret_bytes(written: &str) -> Option<Zeroizing<Vec<u8>>> {
     let written = written.as_bytes();
-    let is_hexadecimal = written.len() >= 2 * LEAST_SECRET && written.iter().all(u8::is_ascii_hexdigit);
+    let is_hexadecimal = written.len() >= 2 * MIN_SECRET_BYTES && written.iter().all(u8::is_ascii_hexdigit);
     let bytes = match is_hexadecimal {
         true => HEXLOWER_PERMISSIVE.decode(written),
         false => BASE64.decode(written).or_else(|_| BASE64URL_NOPAD.decode(written)),
@@ -194,7 +194,7 @@ const BEGIN: &str = "-----BEGIN ";
 const END: &str = "-----END ";
 
 /// The keys as they are written: PEM blocks with their lines, or single lines.
-fn split(text: &str) -> Vec<String> {
+fn split_keys(text: &str) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
     let mut inside = false;
     for line in text.lines().map(str::trim) {

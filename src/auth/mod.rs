@@ -29,7 +29,7 @@ pub use account_state::password_version;
 pub use authenticator::{AuthError, Authenticator, AuthenticatorParts};
 pub use cache_generations::{CacheGenerations, Generation};
 pub use claims::{Claims, TokenUse};
-pub use config::{Config, LONGEST_ACCESS, Mode};
+pub use config::{Config, MAX_ACCESS_TTL, Mode};
 pub use keyring::Keyring;
 pub use keys::{KeyError, Keys, TokenError};
 pub use metrics::Metrics;

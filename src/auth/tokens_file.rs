@@ -17,19 +17,19 @@ use sha2::{Digest, Sha256};
 use super::principal::Principal;
 
 /// Whoever needs more than this wants signed tokens.
-const MOST_TOKENS: usize = 10_000;
+const MAX_TOKENS: usize = 10_000;
 
 /// What stands for a token wherever one is looked for.
-pub(super) type Fingerprint = [u8; 32];
+pub(super) type TokenDigest = [u8; 32];
 
 /// The fingerprint of a token that somebody shows.
-pub(super) fn fingerprint(token: &str) -> Fingerprint {
+pub(super) fn digest_of(token: &str) -> TokenDigest {
     Sha256::digest(token).into()
 }
 
 /// Who shows which token.
 #[derive(Default)]
-pub struct Tokens(HashMap<Fingerprint, Principal>);
+pub struct Tokens(HashMap<TokenDigest, Principal>);
 
 /// What is wrong with a line. It is not shown: it may be a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -39,9 +39,9 @@ pub enum TokensError {
     Malformed(usize),
     /// Two lines with one digest.
     #[error("line {0}: a token that no line before it has")]
-    Twice(usize),
+    Duplicate(usize),
     /// More than a file may hold.
-    #[error("at most {MOST_TOKENS} tokens")]
+    #[error("at most {MAX_TOKENS} tokens")]
     TooMany,
 }
 
@@ -54,24 +54,24 @@ impl Tokens {
             if line.is_empty() || line.starts_with('#') {
                 continue;
             }
-            let (digest, principal) = entry(line).ok_or(TokensError::Malformed(index + 1))?;
+            let (digest, principal) = parse_line(line).ok_or(TokensError::Malformed(index + 1))?;
             if tokens.insert(digest, principal).is_some() {
-                return Err(TokensError::Twice(index + 1));
+                return Err(TokensError::Duplicate(index + 1));
             }
         }
-        if tokens.len() > MOST_TOKENS {
+        if tokens.len() > MAX_TOKENS {
             return Err(TokensError::TooMany);
         }
         Ok(Self(tokens))
     }
 
     /// Whose token this is. By its digest: how long the look-up takes says nothing about other tokens.
-    pub fn find(&self, fingerprint: &Fingerprint) -> Option<&Principal> {
+    pub fn find(&self, fingerprint: &TokenDigest) -> Option<&Principal> {
         self.0.get(fingerprint)
     }
 }
 
-fn entry(line: &str) -> Option<(Fingerprint, Principal)> {
+fn parse_line(line: &str) -> Option<(TokenDigest, Principal)> {
     let mut words = line.split_whitespace();
     let (name, digest, role) = (words.next()?, words.next()?, words.next());
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
@@ -99,11 +99,11 @@ mod tests {
     fn a_token_is_found_by_its_digest_and_is_never_a_user() {
         let text = format!("# services\n\nbilling {}\nops\t{}  admin\n", digest("a"), digest("b"));
         let tokens = Tokens::parse(&text).unwrap();
-        let billing = tokens.find(&fingerprint("a")).unwrap();
+        let billing = tokens.find(&digest_of("a")).unwrap();
         assert_eq!((&*billing.name, billing.admin), ("service:billing", false));
-        assert!(tokens.find(&fingerprint("b")).unwrap().admin);
-        assert!(tokens.find(&fingerprint("c")).is_none());
-        assert!(tokens.find(&fingerprint(&digest("a"))).is_none(), "what stands in the file opens nothing");
+        assert!(tokens.find(&digest_of("b")).unwrap().admin);
+        assert!(tokens.find(&digest_of("c")).is_none());
+        assert!(tokens.find(&digest_of(&digest("a"))).is_none(), "what stands in the file opens nothing");
     }
 
     #[test]
@@ -115,6 +115,6 @@ mod tests {
             assert_eq!(Tokens::parse(&format!("\n{bad}")).err(), Some(TokensError::Malformed(2)), "{bad}");
         }
         let twice = format!("a {good}\nb {good}");
-        assert_eq!(Tokens::parse(&twice).err(), Some(TokensError::Twice(2)));
+        assert_eq!(Tokens::parse(&twice).err(), Some(TokensError::Duplicate(2)));
     }
 }

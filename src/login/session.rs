@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::LoginError;
 use super::credentials::Account;
-use crate::auth::{Claims, Keyring, LONGEST_ACCESS, TokenError, TokenUse};
+use crate::auth::{Claims, Keyring, MAX_ACCESS_TTL, TokenError, TokenUse};
 use crate::units::Timestamp;
 
 const BEARER: &str = "Bearer";
@@ -94,7 +94,7 @@ impl Sessions {
     /// When the last token of a session that is prolonged or ended now expires. An access token may outlive the refresh
     /// token, and may have been issued under a setting that was since shortened: the longest that may be set counts.
     pub fn end(&self, now: Timestamp) -> Timestamp {
-        let longest = self.refresh_ttl.max(LONGEST_ACCESS.0);
+        let longest = self.refresh_ttl.max(MAX_ACCESS_TTL.0);
         Timestamp(now.0 + u64::try_from(longest.as_millis()).unwrap_or(u64::MAX))
     }
 }

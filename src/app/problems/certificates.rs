@@ -29,7 +29,7 @@ pub(in crate::app) fn certificates(
         let ending = standing.validity.filter(|validity| validity.is_ending(now));
         observed.extend(ending.map(|validity| expiring(SERVER, validity.until, now)));
     }
-    if let Some(error) = auth.and_then(Authenticator::unusable_files) {
+    if let Some(error) = auth.and_then(Authenticator::file_error) {
         let detail = "the files of [auth] cannot be used; the previous keys and tokens still count";
         observed.push(Observation::new(Code::CertificateUnreadable, detail).about("auth").with_error(error));
     }

@@ -117,7 +117,7 @@ impl From<TokenError> for Problem {
     fn from(error: TokenError) -> Self {
         let detail = match error {
             TokenError::Expired => "The token has expired; refresh it, or log in again.",
-            TokenError::Subject => {
+            TokenError::UserChanged => {
                 "The token's `sub` must have 1 to 255 characters, and no control character among them."
             }
             TokenError::Invalid => "The token is not valid, or not any more; log in again.",
