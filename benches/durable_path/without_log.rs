@@ -93,7 +93,7 @@ impl AdminService for WithoutLog {
         serde_json::Value::Null
     }
 
-    fn ready(&self) -> Readiness {
+    fn readiness(&self) -> Readiness {
         Readiness { ready: true, reason: None, dependencies: BTreeMap::new(), problems: Vec::new() }
     }
 

@@ -225,7 +225,7 @@ impl AdminService for ConsumerAdmin {
         })
     }
 
-    fn ready(&self) -> Readiness {
+    fn readiness(&self) -> Readiness {
         let (stopping, problems) = (self.stopping.load(Ordering::Relaxed), self.problems());
         let mut dependencies = self.dependencies.states(&problems);
         let of_each: [(_, &[Code]); 3] = [
@@ -240,7 +240,7 @@ impl AdminService for ConsumerAdmin {
     }
 
     fn overview(&self) -> Overview {
-        Overview::without_log(self.ready(), Arc::clone(&self.instance))
+        Overview::without_log(self.readiness(), Arc::clone(&self.instance))
     }
 
     /// Only the drain's workers are held.

@@ -197,7 +197,7 @@ impl AdminService for DaemonAdmin {
         })
     }
 
-    fn ready(&self) -> Readiness {
+    fn readiness(&self) -> Readiness {
         self.readiness(self.problems())
     }
 

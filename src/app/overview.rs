@@ -31,7 +31,7 @@ impl DaemonAdmin {
         };
         Overview {
             accepts: true,
-            readiness: self.ready(),
+            readiness: self.readiness(),
             instance: self.recorder.instance.clone(),
             history: self.recorder.history.view(),
             workers: drain.map(workers).unwrap_or_default(),

@@ -143,7 +143,7 @@ impl Config {
     }
 
     fn validate(&self) -> Vec<ConfigError> {
-        let mut mistakes = self.server.mistakes(self.auth.mode != auth::Mode::Open);
+        let mut mistakes = self.server.validate(self.auth.mode != auth::Mode::Open);
         mistakes.extend(self.auth.validate());
         mistakes.extend(self.wal.validate());
         mistakes.extend(self.drain.validate());

@@ -20,7 +20,7 @@ const BUDGET: usize = 128 << 20;
 
 /// The bound on bodies held at a time.
 pub(super) struct BodyBudget {
-    held: AtomicUsize,
+    bytes_in_use: AtomicUsize,
     body_hit: IntCounter,
     bodies_hit: IntCounter,
 }
@@ -28,14 +28,14 @@ pub(super) struct BodyBudget {
 /// A body, counted until it is dropped.
 pub(super) struct BufferedBody<'a> {
     bodies: &'a BodyBudget,
-    counted: usize,
+    reserved: usize,
     pub bytes: Bytes,
 }
 
 impl BodyBudget {
     pub fn new(metrics: &Metrics) -> Self {
         Self {
-            held: AtomicUsize::new(0),
+            bytes_in_use: AtomicUsize::new(0),
             body_hit: metrics.body_hit.clone(),
             bodies_hit: metrics.bodies_hit.clone(),
         }
@@ -49,7 +49,7 @@ impl BodyBudget {
         limit: usize,
         conn: &ConnState,
     ) -> Result<BufferedBody<'_>, Problem> {
-        let mut held = BufferedBody { bodies: self, counted: 0, bytes: Bytes::new() };
+        let mut held = BufferedBody { bodies: self, reserved: 0, bytes: Bytes::new() };
         let announced = body.size_hint().exact();
         if announced.is_some_and(|length| length > limit as u64) {
             return Err(self.too_large(limit));
@@ -58,11 +58,11 @@ impl BodyBudget {
         while let Some(frame) = body.frame().await {
             // A frame that is no data is a trailer, which says nothing here.
             let Ok(data) = frame.map_err(|error| failed(&error))?.into_data() else { continue };
-            if held.counted + data.len() > limit {
+            if held.reserved + data.len() > limit {
                 return Err(self.too_large(limit));
             }
-            held.count(data.len())?;
-            if held.counted as u64 == announced.unwrap_or(u64::MAX) && gathered.is_empty() {
+            held.reserve(data.len())?;
+            if held.reserved as u64 == announced.unwrap_or(u64::MAX) && gathered.is_empty() {
                 // The usual body comes in one piece and is not copied.
                 held.bytes = data;
             } else {
@@ -83,9 +83,9 @@ impl BodyBudget {
 }
 
 impl BufferedBody<'_> {
-    fn count(&mut self, more: usize) -> Result<(), Problem> {
-        self.counted += more;
-        if self.bodies.held.fetch_add(more, Relaxed) + more > BUDGET {
+    fn reserve(&mut self, more: usize) -> Result<(), Problem> {
+        self.reserved += more;
+        if self.bodies.bytes_in_use.fetch_add(more, Relaxed) + more > BUDGET {
             self.bodies.bodies_hit.inc();
             return Err(Problem::new(&problem::OVERLOADED, "Too many large bodies are being read."));
         }
@@ -95,7 +95,7 @@ impl BufferedBody<'_> {
 
 impl Drop for BufferedBody<'_> {
     fn drop(&mut self) {
-        self.bodies.held.fetch_sub(self.counted, Relaxed);
+        self.bodies.bytes_in_use.fetch_sub(self.reserved, Relaxed);
     }
 }
 
@@ -125,12 +125,12 @@ mod tests {
     fn all_bodies_together_are_bounded_and_give_back_what_they_held() {
         let metrics = Metrics::register(&Registry::new().unwrap()).unwrap();
         let bodies = BodyBudget::new(&metrics);
-        let hold = || BufferedBody { bodies: &bodies, counted: 0, bytes: Bytes::new() };
+        let hold = || BufferedBody { bodies: &bodies, reserved: 0, bytes: Bytes::new() };
         let mut first = hold();
-        first.count(BUDGET).unwrap();
-        assert_eq!(hold().count(1).unwrap_err().kind, &problem::OVERLOADED);
+        first.reserve(BUDGET).unwrap();
+        assert_eq!(hold().reserve(1).unwrap_err().kind, &problem::OVERLOADED);
         assert_eq!(metrics.bodies_hit.get(), 1);
         drop(first);
-        hold().count(BUDGET).unwrap();
+        hold().reserve(BUDGET).unwrap();
     }
 }

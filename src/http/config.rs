@@ -77,7 +77,7 @@ impl Default for Config {
 
 impl Config {
     /// Everything wrong in this section. `authenticated`: whether callers must say who they are.
-    pub fn mistakes(&self, authenticated: bool) -> Vec<ConfigError> {
+    pub fn validate(&self, authenticated: bool) -> Vec<ConfigError> {
         let mut mistakes = Vec::new();
         let mut wrong = |key: &str, found: String, allowed: &str| {
             mistakes.push(ConfigError::new("server", key, found, allowed));
@@ -153,11 +153,11 @@ mod tests {
 
     #[test]
     fn the_defaults_are_without_mistakes_and_an_open_listener_is_one() {
-        assert_eq!(Config::default().mistakes(false), []);
+        assert_eq!(Config::default().validate(false), []);
         let open = Config { listen: "0.0.0.0:80".parse().unwrap(), ..Config::default() };
-        assert_eq!(open.mistakes(false)[0].key, "listen");
-        assert_eq!(open.mistakes(true), []);
-        assert_eq!(Config { allow_open: true, ..open }.mistakes(false), []);
+        assert_eq!(open.validate(false)[0].key, "listen");
+        assert_eq!(open.validate(true), []);
+        assert_eq!(Config { allow_open: true, ..open }.validate(false), []);
     }
 
     #[test]
@@ -165,9 +165,9 @@ mod tests {
         let listen = "0.0.0.0:90".parse().unwrap();
         let open = Config { admin_listen: listen, allow_open: true, ..Config::default() };
         for authenticated in [false, true] {
-            assert_eq!(open.mistakes(authenticated)[0].key, "admin_listen");
+            assert_eq!(open.validate(authenticated)[0].key, "admin_listen");
         }
-        assert_eq!(Config { allow_open_admin: true, ..open }.mistakes(true), []);
+        assert_eq!(Config { allow_open_admin: true, ..open }.validate(true), []);
     }
 
     #[test]
@@ -175,7 +175,7 @@ mod tests {
         let text = "listen = \"0.0.0.0:80\"\nadmin_listen = \"0.0.0.0:80\"\nmax_headers = \"1KiB\"\nmax_body = 0\n\
                     header_timeout = \"0s\"\nmax_connections = 0";
         let config: Config = toml::from_str(text).unwrap();
-        let keys: Vec<_> = config.mistakes(false).into_iter().map(|m| m.key).collect();
+        let keys: Vec<_> = config.validate(false).into_iter().map(|m| m.key).collect();
         assert_eq!(
             keys,
             [
@@ -195,11 +195,11 @@ mod tests {
     fn of_certificate_and_key_there_are_both_or_none_and_they_open_no_listener() {
         let read = |text: &str| toml::from_str::<Config>(text).unwrap();
         let (cert, key) = ("tls_cert_file = \"c\"", "tls_key_file = \"k\"");
-        assert_eq!(read(cert).mistakes(false)[0].key, "tls_key_file");
-        assert_eq!(read(key).mistakes(false)[0].key, "tls_cert_file");
+        assert_eq!(read(cert).validate(false)[0].key, "tls_key_file");
+        assert_eq!(read(key).validate(false)[0].key, "tls_cert_file");
         let both = read(&format!("{cert}\n{key}"));
-        assert_eq!(both.mistakes(false), []);
+        assert_eq!(both.validate(false), []);
         let open = Config { listen: "0.0.0.0:443".parse().unwrap(), ..both };
-        assert_eq!(open.mistakes(false)[0].key, "listen", "who calls is as unknown as before");
+        assert_eq!(open.validate(false)[0].key, "listen", "who calls is as unknown as before");
     }
 }

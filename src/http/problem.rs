@@ -195,7 +195,7 @@ impl Problem {
         self
     }
 
-    pub fn submit(error: &SubmitError, retry_after: Duration) -> Self {
+    pub fn from_submit_error(error: &SubmitError, retry_after: Duration) -> Self {
         let kind = match error {
             SubmitError::QueueFull => &QUEUE_FULL,
             SubmitError::BacklogFull { .. } => &BACKLOG_FULL,
@@ -239,7 +239,7 @@ impl Problem {
     }
 
     /// What a client is to show: every 401 says it (RFC 9110, section 15.5.2; RFC 6750, section 3).
-    fn challenge(&self) -> Option<&'static str> {
+    fn www_authenticate(&self) -> Option<&'static str> {
         match *self.kind {
             INVALID_TOKEN => Some(r#"Bearer realm="forebay", error="invalid_token""#),
             Type { status: 401, .. } => Some(r#"Bearer realm="forebay""#),
@@ -257,7 +257,7 @@ impl Problem {
         if let Some(seconds) = self.retry_after_seconds() {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
-        if let Some(challenge) = self.challenge() {
+        if let Some(challenge) = self.www_authenticate() {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         }
         if let Some(allow) = self.allow.as_deref().and_then(|allow| HeaderValue::from_str(allow).ok()) {
@@ -272,7 +272,7 @@ impl Problem {
     }
 
     /// The answer as it goes over the wire, for moments when there is no request hyper could answer.
-    pub fn last_words(&self) -> Vec<u8> {
+    pub fn raw_response(&self) -> Vec<u8> {
         let body = self.document();
         let reason = StatusCode::from_u16(self.kind.status).ok().and_then(|code| code.canonical_reason());
         let mut head = format!(
@@ -373,7 +373,7 @@ mod tests {
 
     #[test]
     fn refusals_that_end_by_themselves_say_when_to_come_back() {
-        let problem = Problem::submit(&SubmitError::DiskFull, Duration::from_millis(2_100));
+        let problem = Problem::from_submit_error(&SubmitError::DiskFull, Duration::from_millis(2_100));
         let answer = problem.into_response("t");
         assert_eq!(answer.status(), 507);
         assert_eq!(answer.headers()["retry-after"], "3");

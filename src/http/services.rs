@@ -69,11 +69,11 @@ pub trait AdminService: Send + Sync + 'static {
     fn backlog_json(&self) -> serde_json::Value;
 
     /// Whether creates are accepted now. Returns at once.
-    fn ready(&self) -> Readiness;
+    fn readiness(&self) -> Readiness;
 
     /// What the status page shows. Reads no disk: returns at once. By default that of a process without a log.
     fn overview(&self) -> Overview {
-        Overview::without_log(self.ready(), Arc::default())
+        Overview::without_log(self.readiness(), Arc::default())
     }
 
     /// Where a command is; for an operator, who may know of every command. By default that of a process without a log.
@@ -88,7 +88,7 @@ pub trait AdminService: Send + Sync + 'static {
     /// The same with the problems of the last look, a second ago: for the public listener, where strangers may ask as often
     /// as they like.
     fn cached_readiness(&self) -> Readiness {
-        self.ready()
+        self.readiness()
     }
 
     /// Pauses delivery. `origin`: the operator's address, for the log and the list of problems.

@@ -246,7 +246,7 @@ impl Service for Admin {
         match endpoint {
             AdminEndpoint::Metrics => self.scrape().await,
             AdminEndpoint::Health => Ok(readiness::health()),
-            AdminEndpoint::Ready => Ok(readiness::ready(&self.backend.ready())),
+            AdminEndpoint::Ready => Ok(readiness::ready(&self.backend.readiness())),
             AdminEndpoint::Backlog => {
                 Ok(respond::json(&self.read_blocking(|backend| backend.backlog_json()).await?))
             }

@@ -59,7 +59,7 @@ pub(super) async fn post<C: CommandService>(
     let request = Request { commands: taken.commands, traceparent, idempotency, principal: caller.owner() };
     let receipt = api.commands.submit(request).await.map_err(|error| {
         let retry_after = api.commands.retry_after(&error);
-        Problem::submit(&error, retry_after)
+        Problem::from_submit_error(&error, retry_after)
     })?;
     trace.set_commands(&receipt.ids);
     // A wait may be long, and the log holds the body now.

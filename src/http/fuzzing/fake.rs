@@ -55,7 +55,7 @@ impl AdminService for Nothing {
         serde_json::Value::Null
     }
 
-    fn ready(&self) -> Readiness {
+    fn readiness(&self) -> Readiness {
         Readiness { ready: true, reason: None, dependencies: Default::default(), problems: Vec::new() }
     }
 

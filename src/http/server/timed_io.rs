@@ -77,7 +77,7 @@ impl<T: Socket> TimedIo<T> {
 
     /// Says only this, and closes. Whoever hangs up first loses nothing.
     pub async fn close_with(mut self, problem: &Problem) {
-        let words = problem.last_words();
+        let words = problem.raw_response();
         // They fit into the empty buffer of a new socket.
         let _ = poll_fn(|cx| Pin::new(&mut self).poll_write(cx, &words)).await;
         let _ = poll_fn(|cx| Pin::new(&mut self).poll_shutdown(cx)).await;
@@ -139,7 +139,7 @@ impl<T: Socket> TimedIo<T> {
     /// An answer nobody waits for. What the socket does not take at once is lost with the connection.
     fn write_problem(&mut self, problem: &Problem) {
         if self.write_by.is_none() {
-            let _ = self.tcp.try_write(&problem.last_words());
+            let _ = self.tcp.try_write(&problem.raw_response());
         }
     }
 

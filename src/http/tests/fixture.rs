@@ -152,7 +152,7 @@ impl AdminService for FakeAdmin {
         serde_json::json!({"backlog": 3})
     }
 
-    fn ready(&self) -> Readiness {
+    fn readiness(&self) -> Readiness {
         let ready = !self.unready.load(SeqCst);
         Readiness {
             ready,

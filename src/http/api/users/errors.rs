@@ -61,7 +61,7 @@ impl From<UserError> for Problem {
                 let busy = Self::new(&problem::HASHING_BUSY, "Nothing was accepted; try again.");
                 Self { retry_after: Some(retry_after), ..busy }
             }
-            UserError::Submit(error) => Self::submit(&error, Duration::from_secs(1)),
+            UserError::Submit(error) => Self::from_submit_error(&error, Duration::from_secs(1)),
         }
     }
 }

@@ -117,7 +117,7 @@ fn answered<C: CommandService, T>(api: &Api<C>, outcome: Result<T, UserError>) -
     outcome.map_err(|error| match error {
         UserError::Submit(error) => {
             let retry_after = api.commands.retry_after(&error);
-            Problem::submit(&error, retry_after)
+            Problem::from_submit_error(&error, retry_after)
         }
         error => error.into(),
     })
