@@ -43,7 +43,7 @@ fn or_bind(
     address: SocketAddr,
 ) -> Result<BoundSocket, Failure> {
     match passed {
-        Some(listener) => Ok(BoundSocket::passed(listener)),
+        Some(listener) => Ok(BoundSocket::inherited(listener)),
         None => BoundSocket::bind(address).map_err(|source| Failure::Listen { key, address, source }),
     }
 }

@@ -43,7 +43,7 @@ pub fn check(config: &Config, as_json: bool) -> Result<(), Failure> {
 
 fn check_files(config: &Config) -> Result<(), Failure> {
     let mut mistakes = config.wal.key_mistakes();
-    mistakes.extend(Tls::mistakes(&config.server));
+    mistakes.extend(Tls::validate(&config.server));
     if mistakes.is_empty() { Ok(()) } else { Err(Failure::Configuration(mistakes.into())) }
 }
 

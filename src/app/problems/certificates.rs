@@ -20,7 +20,7 @@ pub(in crate::app) fn certificates(
     let now = Timestamp::now();
     let mut observed = Vec::new();
     if let Some(standing) = tls.map(Tls::status) {
-        if let Some(error) = standing.unusable {
+        if let Some(error) = standing.file_error {
             let detail = "the files of [server] tls_cert_file and tls_key_file cannot be used; the previous certificate \
                           stays in use";
             observed

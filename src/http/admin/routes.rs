@@ -208,7 +208,16 @@ const fn route(
     endpoint: AdminEndpoint,
 ) -> Route<AdminEndpoint> {
     // The description of the interface does not have this listener.
-    Route { method, path, operation: "", summary, usual: 200, body: None, answer: "object", endpoint }
+    Route {
+        method,
+        path,
+        operation: "",
+        summary,
+        success_status: 200,
+        body: None,
+        response_schema: "object",
+        endpoint,
+    }
 }
 
 impl Service for Admin {

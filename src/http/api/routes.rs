@@ -31,7 +31,16 @@ const fn write<C>(
     summary: &'static str,
     endpoint: Handler<C>,
 ) -> Route<Handler<C>> {
-    Route { method, path, operation, summary, usual: 202, body, answer: "accepted", endpoint }
+    Route {
+        method,
+        path,
+        operation,
+        summary,
+        success_status: 202,
+        body,
+        response_schema: "accepted",
+        endpoint,
+    }
 }
 
 const fn get<C>(
@@ -41,7 +50,16 @@ const fn get<C>(
     summary: &'static str,
     endpoint: Handler<C>,
 ) -> Route<Handler<C>> {
-    Route { method: "GET", path, operation, summary, usual: 200, body: None, answer, endpoint }
+    Route {
+        method: "GET",
+        path,
+        operation,
+        summary,
+        success_status: 200,
+        body: None,
+        response_schema: answer,
+        endpoint,
+    }
 }
 
 const fn login<C>(
@@ -52,7 +70,16 @@ const fn login<C>(
     summary: &'static str,
     endpoint: Handler<C>,
 ) -> Route<Handler<C>> {
-    Route { method: "POST", path, operation, summary, usual: 200, body: Some(body), answer, endpoint }
+    Route {
+        method: "POST",
+        path,
+        operation,
+        summary,
+        success_status: 200,
+        body: Some(body),
+        response_schema: answer,
+        endpoint,
+    }
 }
 
 impl<C: CommandService> Service for Api<C> {

@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use crate::auth::Caller;
 use crate::command::{CommandId, Status};
 use crate::http::readiness::Readiness;
-use crate::http::server::timed_io::Socket;
+use crate::http::server::timed_io::Transport;
 use crate::http::services::{AdminService, CommandService};
 use crate::ingest::{Receipt, Request, SubmitError};
 use crate::status::StatusError;
@@ -74,7 +74,7 @@ pub struct Pipe {
     pub output: Arc<Mutex<Vec<u8>>>,
 }
 
-impl Socket for Pipe {
+impl Transport for Pipe {
     fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.output.lock().extend_from_slice(bytes);
         Ok(bytes.len())

@@ -16,7 +16,7 @@ pub struct BoundSocket(Socket);
 enum Socket {
     Bound(TcpSocket),
     /// By the service manager.
-    Passed(std::net::TcpListener),
+    Inherited(std::net::TcpListener),
 }
 
 impl BoundSocket {
@@ -30,15 +30,15 @@ impl BoundSocket {
     }
 
     /// Takes a listener that the service manager has bound (socket activation).
-    pub fn passed(listener: std::net::TcpListener) -> Self {
-        Self(Socket::Passed(listener))
+    pub fn inherited(listener: std::net::TcpListener) -> Self {
+        Self(Socket::Inherited(listener))
     }
 
     /// Lets connections come in. Called on the runtime.
     pub(super) fn listen(self) -> io::Result<TcpListener> {
         match self.0 {
             Socket::Bound(socket) => socket.listen(BACKLOG),
-            Socket::Passed(listener) => {
+            Socket::Inherited(listener) => {
                 listener.set_nonblocking(true)?;
                 TcpListener::from_std(listener)
             }

@@ -20,22 +20,22 @@ pub enum Phase {
 /// What the socket and the requests on it tell each other. Both run in one task; atomics only satisfy `Send`.
 pub struct ConnState {
     /// The phase in the lowest two bits; above them a count, so that entering a phase again is noticed.
-    state: AtomicU32,
+    phase: AtomicU32,
     ambiguous: AtomicBool,
 }
 
 impl ConnState {
     pub fn new() -> Self {
-        Self { state: AtomicU32::new(Phase::Head as u32), ambiguous: AtomicBool::new(false) }
+        Self { phase: AtomicU32::new(Phase::Head as u32), ambiguous: AtomicBool::new(false) }
     }
 
     pub fn enter(&self, phase: Phase) {
-        let count = (self.state.load(Relaxed) & !3).wrapping_add(4);
-        self.state.store(count | phase as u32, Relaxed);
+        let count = (self.phase.load(Relaxed) & !3).wrapping_add(4);
+        self.phase.store(count | phase as u32, Relaxed);
     }
 
     pub fn phase(&self) -> Phase {
-        match self.state.load(Relaxed) & 3 {
+        match self.phase.load(Relaxed) & 3 {
             0 => Phase::Head,
             1 => Phase::Idle,
             2 => Phase::Body,
@@ -44,13 +44,13 @@ impl ConnState {
     }
 
     /// Differs whenever a phase was entered, the same one included.
-    pub fn entry(&self) -> u32 {
-        self.state.load(Relaxed)
+    pub fn phase_count(&self) -> u32 {
+        self.phase.load(Relaxed)
     }
 
     /// Whether a request was begun.
     pub fn has_begun(&self) -> bool {
-        self.entry() != Phase::Head as u32
+        self.phase_count() != Phase::Head as u32
     }
 
     /// Notes that a head was ambiguous about its body's length.

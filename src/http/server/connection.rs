@@ -17,7 +17,7 @@ use tokio::time::{sleep, timeout};
 use super::conn_state::ConnState;
 use super::limits::ConnectionLimits;
 use super::service::{Service, ServiceRunner};
-use super::timed_io::{Socket, TimedIo};
+use super::timed_io::{TimedIo, Transport};
 use super::tls::Tls;
 use crate::http::problem;
 use crate::http::problem::Problem;
@@ -53,7 +53,7 @@ pub async fn serve_tls<S: Service>(
 
 /// Serves requests until either side is done with the other; after `stop`, only the one that is open, or the first one.
 pub async fn serve<S: Service>(
-    tcp: impl Socket,
+    tcp: impl Transport,
     peer: IpAddr,
     runner: Arc<ServiceRunner<S>>,
     limits: ConnectionLimits,

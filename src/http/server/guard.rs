@@ -29,7 +29,7 @@ const PROBES: [&str; 3] = ["/metrics", "/healthz", "/readyz"];
 /// What one listener refuses by the head of a request alone.
 pub struct Guard {
     /// `None` accepts every name.
-    names: Option<HostNames>,
+    accepted_hosts: Option<HostNames>,
     probes_by_any_name: bool,
     own_origin_only: bool,
 }
@@ -38,7 +38,7 @@ impl Guard {
     /// `loopback`: only processes of this machine reach the listener. `open`: callers show no token.
     pub fn new(loopback: bool, open: bool, allowed: &AllowedHosts) -> Self {
         Self {
-            names: (loopback || open).then(|| HostNames::new(allowed)),
+            accepted_hosts: (loopback || open).then(|| HostNames::new(allowed)),
             probes_by_any_name: !loopback,
             own_origin_only: open,
         }
@@ -47,13 +47,13 @@ impl Guard {
     pub fn check(&self, head: &Parts) -> Result<(), Problem> {
         let own = own_authority(head)?;
         if let Some(Authority { host: Host::Name(name), .. }) = own
-            && !self.answers_to(name, head.uri.path())
+            && !self.accepts_host(name, head.uri.path())
         {
             let detail = "This listener does not answer to that host name. Use an address or `localhost`, or add the \
                           name to [server] allowed_hosts.";
             return Err(Problem::new(&problem::UNKNOWN_HOST, detail).field("Host"));
         }
-        if self.own_origin_only && !head.method.is_safe() && is_foreign(&head.headers, own) {
+        if self.own_origin_only && !head.method.is_safe() && is_cross_origin(&head.headers, own) {
             return Err(Problem::new(
                 &problem::CROSS_SITE,
                 "A page of another origin may change nothing here.",
@@ -62,8 +62,8 @@ impl Guard {
         Ok(())
     }
 
-    fn answers_to(&self, name: &str, path: &str) -> bool {
-        let Some(names) = &self.names else { return true };
+    fn accepts_host(&self, name: &str, path: &str) -> bool {
+        let Some(names) = &self.accepted_hosts else { return true };
         names.contain(name) || (self.probes_by_any_name && PROBES.contains(&path))
     }
 }
@@ -84,15 +84,15 @@ fn own_authority(head: &Parts) -> Result<Option<Authority<'_>>, Problem> {
 }
 
 /// Whether a browser says that a page of another origin sends this.
-fn is_foreign(headers: &HeaderMap, own: Option<Authority<'_>>) -> bool {
+fn is_cross_origin(headers: &HeaderMap, own: Option<Authority<'_>>) -> bool {
     let site =
         |value: &HeaderValue| FOREIGN_SITES.iter().any(|foreign| value.as_bytes() == foreign.as_bytes());
     headers.get_all(SEC_FETCH_SITE).iter().any(site)
-        || headers.get_all(header::ORIGIN).iter().any(|origin| !is_own(origin, own))
+        || headers.get_all(header::ORIGIN).iter().any(|origin| !is_same_origin(origin, own))
 }
 
 /// Whether this origin is ours. The scheme is not compared: a proxy may speak TLS for us.
-fn is_own(origin: &HeaderValue, own: Option<Authority<'_>>) -> bool {
+fn is_same_origin(origin: &HeaderValue, own: Option<Authority<'_>>) -> bool {
     let Some((scheme, authority)) = origin.to_str().ok().and_then(|origin| origin.split_once("://")) else {
         // `null` among others.
         return false;

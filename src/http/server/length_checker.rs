@@ -6,14 +6,14 @@
 //! line, so two such lines with no empty line between them stand in one head. Lines of a body are counted too; one
 //! that reads like a header is not JSON and is refused anyway.
 
-const NAMES: [&[u8]; 2] = [b"content-length:", b"transfer-encoding:"];
-const LONGEST: usize = NAMES[1].len();
+const LENGTH_HEADERS: [&[u8]; 2] = [b"content-length:", b"transfer-encoding:"];
+const MAX_NAME_LEN: usize = LENGTH_HEADERS[1].len();
 
 /// Fed with everything that comes in on one connection.
 #[derive(Default)]
 pub struct LengthChecker {
     /// The first bytes of the line being read.
-    start: [u8; LONGEST],
+    start: [u8; MAX_NAME_LEN],
     length: usize,
     /// Lines about length since the last empty one.
     lengths: u8,
@@ -36,7 +36,7 @@ impl LengthChecker {
     }
 
     fn line(&mut self, part: &[u8]) {
-        let taken = part.len().min(LONGEST - self.length);
+        let taken = part.len().min(MAX_NAME_LEN - self.length);
         self.start[self.length..self.length + taken].copy_from_slice(&part[..taken]);
         self.length += taken;
     }
@@ -45,7 +45,7 @@ impl LengthChecker {
         let line = &self.start[..std::mem::take(&mut self.length)];
         if line.is_empty() || line == b"\r" {
             self.lengths = 0;
-        } else if NAMES
+        } else if LENGTH_HEADERS
             .iter()
             .any(|name| line.len() >= name.len() && line[..name.len()].eq_ignore_ascii_case(name))
         {

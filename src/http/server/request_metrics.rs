@@ -18,7 +18,7 @@ const NO_ROUTE: (&str, &str) = ("other", "none");
 /// none to Prometheus.
 const FAILURES: [&str; 2] = ["500", "503"];
 /// The same of routes that write to the log: its disk is full.
-const NO_ROOM: &str = "507";
+const DISK_FULL: &str = "507";
 
 /// One meter a route, resolved once.
 pub struct RequestMetrics {
@@ -32,8 +32,8 @@ struct RouteMetrics {
     /// Made by the first request: the buckets of all routes are hundreds of series.
     duration: OnceLock<Histogram>,
     /// Made by the first request with a wait.
-    waited: OnceLock<Histogram>,
-    usual: (u16, IntCounter),
+    wait_duration: OnceLock<Histogram>,
+    success_counter: (u16, IntCounter),
 }
 
 /// What is worth knowing about an answered request.
@@ -41,7 +41,7 @@ pub struct CompletedRequest<'a> {
     /// Its place in the table of routes.
     pub route: Option<usize>,
     pub status: StatusCode,
-    pub took: Duration,
+    pub duration: Duration,
     /// Whether the client asked for a wait.
     pub waits: bool,
     pub request_id: &'a str,
@@ -57,14 +57,14 @@ impl RequestMetrics {
                 |status: &str| metrics.requests.with_label_values(&[route.method, route.path, status]);
             FAILURES.iter().for_each(|status| drop(counter(status)));
             if route.method != "GET" && route.path.starts_with("/v1/") {
-                drop(counter(NO_ROOM));
+                drop(counter(DISK_FULL));
             }
             RouteMetrics {
                 method: route.method,
                 path: route.path,
                 duration: OnceLock::new(),
-                waited: OnceLock::new(),
-                usual: (route.usual, counter(&route.usual.to_string())),
+                wait_duration: OnceLock::new(),
+                success_counter: (route.success_status, counter(&route.success_status.to_string())),
             }
         };
         Self { routes: routes.iter().map(meter).collect(), metrics }
@@ -83,13 +83,15 @@ impl RequestMetrics {
         if let Some(meter) = meter {
             let labels = [method, path];
             let duration = match seen.waits {
-                true => meter.waited.get_or_init(|| self.metrics.waited.with_label_values(&labels)),
+                true => meter.wait_duration.get_or_init(|| self.metrics.waited.with_label_values(&labels)),
                 false => meter.duration.get_or_init(|| self.metrics.duration.with_label_values(&labels)),
             };
-            duration.observe(seen.took.as_secs_f64());
+            duration.observe(seen.duration.as_secs_f64());
         }
         match meter {
-            Some(RouteMetrics { usual: (usual, counter), .. }) if seen.status == *usual => counter.inc(),
+            Some(RouteMetrics { success_counter: (usual, counter), .. }) if seen.status == *usual => {
+                counter.inc()
+            }
             _ => self.metrics.requests.with_label_values(&[method, path, seen.status.as_str()]).inc(),
         }
         // The level is a constant of the macro, hence twice the same fields.
@@ -108,7 +110,7 @@ impl RequestMetrics {
                 )
             };
         }
-        if seen.took > SLOW && !seen.waits {
+        if seen.duration > SLOW && !seen.waits {
             log!(warn, "slow request");
         } else {
             log!(debug, "request");

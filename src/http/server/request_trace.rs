@@ -13,7 +13,7 @@ use crate::telemetry::trace::{SampledRequest, Tracer};
 pub struct RequestTrace {
     /// What the log keeps: the client's, or that of our own span where the request is sampled.
     traceparent: Option<String>,
-    entered: Option<SampledRequest>,
+    sampled: Option<SampledRequest>,
     commands: OnceLock<(CommandId, usize)>,
 }
 
@@ -26,7 +26,7 @@ impl RequestTrace {
             Some(entered) => Some(entered.context().to_string()),
             None => given.map(str::to_owned),
         };
-        Self { traceparent, entered, commands: OnceLock::new() }
+        Self { traceparent, sampled: entered, commands: OnceLock::new() }
     }
 
     /// What the log keeps with each command of the request.
@@ -52,13 +52,13 @@ impl RequestTrace {
     }
 
     /// The request is answered. `route`: method and path, as the routes have them.
-    pub(super) fn answered(
+    pub(super) fn finish(
         &self,
         tracer: &Tracer,
         seen: &CompletedRequest<'_>,
         route: Option<(&'static str, &'static str)>,
     ) {
-        let Some(entered) = &self.entered else { return };
+        let Some(entered) = &self.sampled else { return };
         // A request must not invent names: without a route it has those of OpenTelemetry.
         let method = route.map_or("_OTHER", |(method, _)| method);
         let name = route.map_or_else(|| "HTTP".to_owned(), |(method, path)| format!("{method} {path}"));

@@ -17,11 +17,11 @@ pub struct Route<E: 'static> {
     /// What it does, in a few words.
     pub summary: &'static str,
     /// Status of its usual answer.
-    pub usual: u16,
+    pub success_status: u16,
     /// Schema of its body, for the description of the interface; none: it has none.
     pub body: Option<&'static str>,
     /// Schema of its usual answer.
-    pub answer: &'static str,
+    pub response_schema: &'static str,
     /// What answers it.
     pub endpoint: E,
 }
@@ -29,7 +29,7 @@ pub struct Route<E: 'static> {
 impl<E> Route<E> {
     /// Whether it accepts commands.
     pub fn is_write(&self) -> bool {
-        self.usual == 202
+        self.success_status == 202
     }
 }
 

@@ -73,7 +73,7 @@ pub struct MatchedRequest<'a> {
 pub struct ServiceRunner<S: Service> {
     service: S,
     guard: Guard,
-    meters: RequestMetrics,
+    metrics: RequestMetrics,
     ids: RequestIds,
     tracer: Tracer,
 }
@@ -83,13 +83,13 @@ impl<S: Service> ServiceRunner<S> {
     pub fn new(service: S, loopback: bool) -> Self {
         let meters = RequestMetrics::new(S::ROUTES, Arc::clone(service.metrics()));
         let (guard, tracer) = (service.guard(loopback), service.tracer());
-        Self { service, guard, meters, ids: RequestIds::new(), tracer }
+        Self { service, guard, metrics: meters, ids: RequestIds::new(), tracer }
     }
 
     /// Answers one request, whatever it is.
     pub async fn handle(&self, request: Request<Incoming>, peer: IpAddr, conn: &ConnState) -> HttpResponse {
         let started = Instant::now();
-        let _in_flight = self.meters.track();
+        let _in_flight = self.metrics.track();
         conn.enter(if request.body().is_end_stream() { Phase::Busy } else { Phase::Body });
         let (head, body) = request.into_parts();
         let id = headers::request_id(&head.headers).unwrap_or_else(|| self.ids.next());
@@ -114,11 +114,18 @@ impl<S: Service> ServiceRunner<S> {
         }
         conn.enter(Phase::Idle);
         let (status, took) = (answer.status(), started.elapsed());
-        let seen =
-            CompletedRequest { route, status, took, waits, request_id, trace_id, commands: trace.commands() };
-        self.meters.record(&seen);
+        let seen = CompletedRequest {
+            route,
+            status,
+            duration: took,
+            waits,
+            request_id,
+            trace_id,
+            commands: trace.commands(),
+        };
+        self.metrics.record(&seen);
         let matched = route.map(|route| &S::ROUTES[route]);
-        trace.answered(&self.tracer, &seen, matched.map(|route| (route.method, route.path)));
+        trace.finish(&self.tracer, &seen, matched.map(|route| (route.method, route.path)));
         answer.headers_mut().insert(headers::REQUEST_ID, id);
         answer
     }

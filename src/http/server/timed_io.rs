@@ -27,12 +27,12 @@ const TLS_HANDSHAKE: u8 = 0x16;
 const LINGER: Duration = Duration::from_secs(1);
 
 /// What a connection runs on: TCP, or bytes in memory where it is fuzzed.
-pub trait Socket: AsyncRead + AsyncWrite + Unpin {
+pub trait Transport: AsyncRead + AsyncWrite + Unpin {
     /// Writes what goes out at once.
     fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize>;
 }
 
-impl Socket for TcpStream {
+impl Transport for TcpStream {
     fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         TcpStream::try_write(self, bytes)
     }
@@ -44,20 +44,20 @@ pub struct TimedIo<T> {
     limits: ConnectionLimits,
     framing: LengthChecker,
     /// The connection's first byte.
-    first: Option<u8>,
+    first_byte: Option<u8>,
     /// The entry of the phase that `read_by` belongs to.
-    waiting_in: Option<u32>,
+    timed_phase: Option<u32>,
     read_by: Option<Instant>,
     write_by: Option<Instant>,
     linger_by: Option<Instant>,
     /// Our side is closed.
-    shut: bool,
+    is_closed: bool,
     /// Set to the earliest of the deadlines or earlier: looked at when it fires, so that the usual request, which is
     /// never waited for, costs no timer.
     timer: Pin<Box<Sleep>>,
 }
 
-impl<T: Socket> TimedIo<T> {
+impl<T: Transport> TimedIo<T> {
     pub fn new(tcp: T, conn: Arc<ConnState>, limits: ConnectionLimits) -> Self {
         let timer = Box::pin(tokio::time::sleep(limits.header_timeout));
         Self {
@@ -65,12 +65,12 @@ impl<T: Socket> TimedIo<T> {
             conn,
             limits,
             framing: LengthChecker::default(),
-            first: None,
-            waiting_in: None,
+            first_byte: None,
+            timed_phase: None,
             read_by: None,
             write_by: None,
             linger_by: None,
-            shut: false,
+            is_closed: false,
             timer,
         }
     }
@@ -100,9 +100,9 @@ impl<T: Socket> TimedIo<T> {
 
     /// Nothing came: whether the peer has had its time.
     fn is_read_due(&mut self, cx: &mut Context<'_>) -> bool {
-        let state = self.conn.entry();
-        if self.waiting_in != Some(state) {
-            self.waiting_in = Some(state);
+        let state = self.conn.phase_count();
+        if self.timed_phase != Some(state) {
+            self.timed_phase = Some(state);
             let limit = match self.conn.phase() {
                 Phase::Head => Some(self.limits.header_timeout),
                 Phase::Idle => Some(self.limits.idle_timeout),
@@ -115,7 +115,7 @@ impl<T: Socket> TimedIo<T> {
     }
 
     /// The peer takes nothing: an error once it has had its time.
-    fn stuck<R>(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<R>> {
+    fn poll_write_timeout<R>(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<R>> {
         let limit = self.limits.body_timeout;
         let deadline = *self.write_by.get_or_insert_with(|| Instant::now() + limit);
         if self.is_due(deadline, cx) {
@@ -126,7 +126,7 @@ impl<T: Socket> TimedIo<T> {
 
     fn received(&mut self, bytes: &[u8]) {
         let Some(first) = bytes.first() else { return };
-        self.first.get_or_insert(*first);
+        self.first_byte.get_or_insert(*first);
         self.framing.feed(bytes);
         if self.framing.is_ambiguous() {
             self.conn.set_ambiguous();
@@ -144,9 +144,9 @@ impl<T: Socket> TimedIo<T> {
     }
 
     /// What hyper meant by an answer without a body.
-    fn explain(&self, status: &[u8]) -> Problem {
+    fn explain_status(&self, status: &[u8]) -> Problem {
         match status {
-            _ if self.first == Some(TLS_HANDSHAKE) => {
+            _ if self.first_byte == Some(TLS_HANDSHAKE) => {
                 Problem::new(&problem::TLS_ON_PLAIN_PORT, "Use http://, or a proxy that terminates TLS.")
             }
             _ if self.framing.is_ambiguous() => problem::ambiguous_length(),
@@ -161,7 +161,7 @@ impl<T: Socket> TimedIo<T> {
 }
 
 /// Where hyper's own refusal begins in its output, if it ends with one. Our own 4xx answers always have a body.
-fn own_refusal(output: &[u8]) -> Option<usize> {
+fn hyper_refusal_offset(output: &[u8]) -> Option<usize> {
     if !output.ends_with(b"\r\n\r\n") {
         return None;
     }
@@ -171,7 +171,7 @@ fn own_refusal(output: &[u8]) -> Option<usize> {
     output[at..].windows(empty.len()).any(|window| window == empty).then_some(at)
 }
 
-impl<T: Socket> AsyncRead for TimedIo<T> {
+impl<T: Transport> AsyncRead for TimedIo<T> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let before = buf.filled().len();
@@ -185,7 +185,7 @@ impl<T: Socket> AsyncRead for TimedIo<T> {
         match this.conn.phase() {
             // The request that reads it answers.
             Phase::Body => return Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
-            Phase::Head if this.first.is_some() => {
+            Phase::Head if this.first_byte.is_some() => {
                 this.write_problem(&Problem::new(
                     &problem::TIMEOUT,
                     "The head of the request did not arrive in time.",
@@ -198,13 +198,13 @@ impl<T: Socket> AsyncRead for TimedIo<T> {
     }
 }
 
-impl<T: Socket> AsyncWrite for TimedIo<T> {
+impl<T: Transport> AsyncWrite for TimedIo<T> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, output: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let output = match own_refusal(output) {
+        let output = match hyper_refusal_offset(output) {
             Some(0) => {
                 // `HTTP/1.1 400 …`
-                let problem = this.explain(output.get(9..12).unwrap_or_default());
+                let problem = this.explain_status(output.get(9..12).unwrap_or_default());
                 this.write_problem(&problem);
                 return Poll::Ready(Ok(output.len()));
             }
@@ -216,7 +216,7 @@ impl<T: Socket> AsyncWrite for TimedIo<T> {
                 this.write_by = None;
                 Poll::Ready(done)
             }
-            Poll::Pending => this.stuck(cx),
+            Poll::Pending => this.poll_write_timeout(cx),
         }
     }
 
@@ -226,7 +226,7 @@ impl<T: Socket> AsyncWrite for TimedIo<T> {
         let _ = this.is_read_due(cx);
         // TLS has a buffer of its own, and what is in it has not left.
         match Pin::new(&mut this.tcp).poll_flush(cx) {
-            Poll::Pending => this.stuck(cx),
+            Poll::Pending => this.poll_write_timeout(cx),
             Poll::Ready(done) => {
                 this.write_by = None;
                 Poll::Ready(done)
@@ -237,13 +237,13 @@ impl<T: Socket> AsyncWrite for TimedIo<T> {
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let deadline = *this.linger_by.get_or_insert_with(|| Instant::now() + LINGER);
-        if !this.shut {
+        if !this.is_closed {
             // TLS says goodbye, which a peer that reads nothing does not take.
             match Pin::new(&mut this.tcp).poll_shutdown(cx) {
                 Poll::Pending if this.is_due(deadline, cx) => return Poll::Ready(Ok(())),
                 done => std::task::ready!(done)?,
             }
-            this.shut = true;
+            this.is_closed = true;
         }
         let mut scratch = [0; 4096];
         loop {

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use super::fixture::config;
 use crate::http::ConnectionLimits;
 use crate::http::server::conn_state::ConnState;
-use crate::http::server::timed_io::{Socket, TimedIo};
+use crate::http::server::timed_io::{TimedIo, Transport};
 
 /// Above anything that happens at all, on a busy machine too.
 const LONG: Duration = Duration::from_secs(60);
@@ -21,7 +21,7 @@ const LONG: Duration = Duration::from_secs(60);
 /// Takes everything into its buffer and never gets rid of it.
 struct Clogged;
 
-impl Socket for Clogged {
+impl Transport for Clogged {
     fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         Ok(bytes.len())
     }

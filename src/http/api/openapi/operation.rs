@@ -110,7 +110,7 @@ fn security(access: Access, asks: bool) -> Value {
 
 fn parameters<E>(route: &Route<E>) -> Vec<Value> {
     let mut parameters: Vec<Value> = path_parameter(route.path).into_iter().collect();
-    if route.is_write() || route.answer == "status" {
+    if route.is_write() || route.response_schema == "status" {
         let wait = "`wait=N` waits up to N seconds (at most 60) for a final state.";
         parameters.push(parameter("header", "Prefer", wait, json!({"type": "string"})));
     }
@@ -120,7 +120,7 @@ fn parameters<E>(route: &Route<E>) -> Vec<Value> {
         let trace = "W3C trace context, kept with the record.";
         parameters.push(parameter("header", "traceparent", trace, json!({"type": "string"})));
     }
-    if route.answer == "users" {
+    if route.response_schema == "users" {
         let limit = "How many; more than 1000 are 1000.";
         parameters.push(parameter("query", "limit", limit, json!({"type": "integer", "minimum": 1})));
         let cursor = "`next_cursor` of the previous page.";

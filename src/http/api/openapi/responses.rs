@@ -30,7 +30,7 @@ pub fn of<E>(route: &Route<E>, access: Access) -> Map<String, Value> {
     for status in refusals(route, access) {
         add(status, json!({"$ref": format!("{RESPONSES}{}", component(status))}));
     }
-    add(route.usual, usual(route));
+    add(route.success_status, usual(route));
     match route.body {
         _ if !route.is_write() => {}
         Some("command") => {
@@ -47,7 +47,7 @@ pub fn of<E>(route: &Route<E>, access: Access) -> Map<String, Value> {
             add(200, waited("After `Prefer: wait=N`: the final status", reference("user_final_status")));
         }
     }
-    if route.answer == "readiness" {
+    if route.response_schema == "readiness" {
         let mut unready =
             json!({"description": "Every command would be refused", "content": content(JSON, "readiness")});
         unready["headers"] = json!({"Retry-After": retry_after()});
@@ -73,7 +73,7 @@ fn refusals<E>(route: &Route<E>, access: Access) -> BTreeSet<u16> {
         Access::Optional | Access::Authenticated => statuses.extend([401]),
         Access::SelfOrAdmin | Access::Admin => statuses.extend([401, 403, 404]),
     }
-    match route.answer {
+    match route.response_schema {
         // 422: the key of another body. 404: no such kind, or no users here.
         "accepted" => statuses.extend([404, 422, 429, 503, 507]),
         "status" => statuses.extend([404, 503]),
@@ -90,9 +90,9 @@ fn refusals<E>(route: &Route<E>, access: Access) -> BTreeSet<u16> {
 
 fn usual<E>(route: &Route<E>) -> Value {
     if !route.is_write() {
-        return json!({"description": "OK", "content": content(JSON, route.answer)});
+        return json!({"description": "OK", "content": content(JSON, route.response_schema)});
     }
-    let mut accepted = content(JSON, route.answer);
+    let mut accepted = content(JSON, route.response_schema);
     if route.body == Some("command") {
         accepted[JSON]["schema"] = json!({"oneOf": [reference("accepted"), reference("accepted_batch")]});
     }

@@ -17,7 +17,7 @@ use super::validity::Validity;
 use crate::config_error::ConfigError;
 use crate::http::config::Config;
 use crate::http::metrics::{Metrics, TLS_LOST, TLS_REFUSED, TLS_TIMEOUT};
-use crate::http::server::timed_io::Socket;
+use crate::http::server::timed_io::Transport;
 use crate::sync::{Mutex, RwLock};
 
 /// What new connections are greeted with. Clones share it.
@@ -27,7 +27,7 @@ pub struct Tls {
     /// Of what was in the files when this was made.
     pub(super) first: Fingerprint,
     current: Arc<RwLock<Arc<ServerConfig>>>,
-    standing: Arc<Mutex<CertificateStatus>>,
+    status: Arc<Mutex<CertificateStatus>>,
     failed: IntCounterVec,
 }
 
@@ -37,7 +37,7 @@ pub struct CertificateStatus {
     /// Of the certificate in use.
     pub validity: Option<Validity>,
     /// Why the files cannot be used, if so: the previous certificate stays in use.
-    pub unusable: Option<String>,
+    pub file_error: Option<String>,
 }
 
 impl Tls {
@@ -48,13 +48,13 @@ impl Tls {
         let contents = files.read()?;
         let LoadedCertificate { config: current, validity } = files.load(&contents)?;
         let current = Arc::new(RwLock::new(current));
-        let standing = Arc::new(Mutex::new(CertificateStatus { validity, unusable: None }));
+        let standing = Arc::new(Mutex::new(CertificateStatus { validity, file_error: None }));
         let failed = metrics.tls_handshakes_failed.clone();
-        Ok(Some(Self { files, first: contents.fingerprint(), current, standing, failed }))
+        Ok(Some(Self { files, first: contents.fingerprint(), current, status: standing, failed }))
     }
 
     /// What is wrong with the files that the configuration names. Blocks for the disk.
-    pub fn mistakes(config: &Config) -> Vec<ConfigError> {
+    pub fn validate(config: &Config) -> Vec<ConfigError> {
         let Some(files) = Files::of(config) else { return Vec::new() };
         files.read().and_then(|contents| files.load(&contents)).err().unwrap_or_default()
     }
@@ -93,35 +93,35 @@ impl Tls {
 
     pub(super) fn replace(&self, LoadedCertificate { config, validity }: LoadedCertificate) {
         *self.current.write() = config;
-        *self.standing.lock() = CertificateStatus { validity, unusable: None };
+        *self.status.lock() = CertificateStatus { validity, file_error: None };
     }
 
     /// The files cannot be used.
-    pub(super) fn refuse(&self, why: String) {
-        self.standing.lock().unusable = Some(why);
+    pub(super) fn set_file_error(&self, why: String) {
+        self.status.lock().file_error = Some(why);
     }
 
     /// The certificate in use, and whether the files can replace it.
     pub fn status(&self) -> CertificateStatus {
-        self.standing.lock().clone()
+        self.status.lock().clone()
     }
 }
 
-impl Socket for TlsStream<TcpStream> {
+impl Transport for TlsStream<TcpStream> {
     fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let (tcp, session) = self.get_mut();
         let taken = session.writer().write(bytes)?;
         while session.wants_write() {
-            session.write_tls(&mut AtOnce(tcp))?;
+            session.write_tls(&mut NonBlockingWriter(tcp))?;
         }
         Ok(taken)
     }
 }
 
 /// Writes what goes out without waiting.
-struct AtOnce<'a>(&'a mut TcpStream);
+struct NonBlockingWriter<'a>(&'a mut TcpStream);
 
-impl Write for AtOnce<'_> {
+impl Write for NonBlockingWriter<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.try_write(bytes)
     }

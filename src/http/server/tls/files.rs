@@ -61,17 +61,17 @@ impl Files {
 
     /// Reads both. Blocks for the disk.
     pub fn read(&self) -> Result<FileContents, Vec<ConfigError>> {
-        let cert = bounded(&self.cert).map_err(|error| self.wrong_cert(error));
+        let cert = read_bounded(&self.cert).map_err(|error| self.wrong_cert(error));
         let key = secret_file::read(&self.key, MAX_FILE).map_err(|error| self.wrong_key(error));
-        let (cert, key) = both(cert, key)?;
+        let (cert, key) = merge_errors(cert, key)?;
         Ok(FileContents { cert, key })
     }
 
     /// What a listener needs, if the contents are a chain and its key.
     pub fn load(&self, contents: &FileContents) -> Result<LoadedCertificate, Vec<ConfigError>> {
-        let (chain, key) = both(self.chain(&contents.cert), self.key(&contents.key))?;
+        let (chain, key) = merge_errors(self.chain(&contents.cert), self.key(&contents.key))?;
         let validity = Validity::of_chain(&chain);
-        let config = self.pair(chain, key).map_err(|mistake| vec![mistake])?;
+        let config = self.check_pair(chain, key).map_err(|mistake| vec![mistake])?;
         Ok(LoadedCertificate { config, validity })
     }
 
@@ -93,7 +93,7 @@ impl Files {
         PrivateKeyDer::from_pem_slice(text).map_err(|_| self.wrong_key("no private key that can be read"))
     }
 
-    fn pair(
+    fn check_pair(
         &self,
         chain: Vec<CertificateDer<'static>>,
         key: PrivateKeyDer<'static>,
@@ -134,7 +134,7 @@ impl FileContents {
 }
 
 /// Both, or everything that is wrong.
-fn both<A, B>(
+fn merge_errors<A, B>(
     one: Result<A, ConfigError>,
     other: Result<B, ConfigError>,
 ) -> Result<(A, B), Vec<ConfigError>> {
@@ -144,7 +144,7 @@ fn both<A, B>(
     }
 }
 
-fn bounded(path: &Path) -> io::Result<Vec<u8>> {
+fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(path)?.take(MAX_FILE as u64 + 1).read_to_end(&mut bytes)?;
     if bytes.len() > MAX_FILE {

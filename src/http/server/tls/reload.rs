@@ -13,10 +13,10 @@ use crate::config_error::ConfigError;
 use crate::task::Task;
 
 /// Certificates change every few weeks; two small files are read so often.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
+const CHECK_INTERVAL: Duration = Duration::from_secs(2);
 
 /// What a look found: the contents' fingerprint, or why there is none.
-type Found = Result<Fingerprint, Vec<ConfigError>>;
+type ReadResult = Result<Fingerprint, Vec<ConfigError>>;
 
 impl Tls {
     /// Takes over what changes in the files, as long as the task is held.
@@ -28,17 +28,17 @@ impl Tls {
 async fn watch(tls: Tls) {
     let mut changes = ChangeDetector::since(Ok(tls.first));
     loop {
-        tokio::time::sleep(LOOK_EVERY).await;
+        tokio::time::sleep(CHECK_INTERVAL).await;
         let files = tls.files.clone();
         // A look that failed altogether is followed by another.
         let Ok(read) = spawn_blocking(move || files.read()).await else { continue };
         if changes.is_stable_change(read.as_ref().map(FileContents::fingerprint).map_err(Clone::clone)) {
-            take_over(&tls, read);
+            apply(&tls, read);
         }
     }
 }
 
-fn take_over(tls: &Tls, read: Result<FileContents, Vec<ConfigError>>) {
+fn apply(tls: &Tls, read: Result<FileContents, Vec<ConfigError>>) {
     match read.and_then(|contents| tls.files.load(&contents)) {
         Ok(fitted) => {
             tls.replace(fitted);
@@ -55,7 +55,7 @@ fn take_over(tls: &Tls, read: Result<FileContents, Vec<ConfigError>>) {
                 event = "tls.not_reloaded",
                 "changed certificate rejected; the previous one stays in use"
             );
-            tls.refuse(reason);
+            tls.set_file_error(reason);
         }
     }
 }
@@ -63,18 +63,18 @@ fn take_over(tls: &Tls, read: Result<FileContents, Vec<ConfigError>>) {
 /// Tells a change that stands still from one under way.
 struct ChangeDetector {
     /// What was acted upon.
-    known: Found,
+    known: ReadResult,
     /// What the last look found.
-    last: Found,
+    last: ReadResult,
 }
 
 impl ChangeDetector {
-    fn since(known: Found) -> Self {
+    fn since(known: ReadResult) -> Self {
         Self { last: known.clone(), known }
     }
 
     /// Whether this is new, and the same as at the last look; once for each change.
-    fn is_stable_change(&mut self, found: Found) -> bool {
+    fn is_stable_change(&mut self, found: ReadResult) -> bool {
         let stands_still = found == self.last;
         self.last = found;
         if !stands_still || self.last == self.known {

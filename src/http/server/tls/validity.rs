@@ -13,7 +13,7 @@ use crate::units::Timestamp;
 /// Certificates are renewed weeks before their end: later than this, renewal has failed.
 const WARN_WITHIN: Duration = Duration::from_secs(14 * 86_400);
 /// Certificates that live for days are renewed later: in the last third of their life.
-const WARN_PART: u32 = 3;
+const WARN_FRACTION: u32 = 3;
 /// No certificate can name an instant after the year 9999 (RFC 5280, section 4.1.2.5).
 const AFTER_ALL: Duration = Duration::from_secs(253_402_300_800);
 
@@ -64,7 +64,7 @@ impl Validity {
     /// Whether it should have been renewed by now.
     pub fn is_ending(&self, now: Timestamp) -> bool {
         let lifetime = self.until.since(self.from);
-        self.until <= now || self.until.since(now) < WARN_WITHIN.min(lifetime / WARN_PART)
+        self.until <= now || self.until.since(now) < WARN_WITHIN.min(lifetime / WARN_FRACTION)
     }
 }
 
