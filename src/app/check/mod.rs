@@ -15,7 +15,7 @@ use bytes::Bytes;
 
 use crate::config::{Config, ConfigErrors};
 use crate::http;
-use crate::http::{Tls, Trial};
+use crate::http::{DryRun, Tls};
 use crate::kinds::Kinds;
 use crate::wal::{OpenError, layout};
 
@@ -51,7 +51,7 @@ fn check_files(config: &Config) -> Result<(), Failure> {
 pub fn check_body(config: &Config, kind: &str, file: &Path, as_json: bool) -> Result<(), Failure> {
     let body = body(config, file)?;
     let kinds = Kinds::build(&config.kinds).map_err(ConfigErrors::from)?;
-    match http::examine(&config.server, config.kafka.message_max, &kinds, kind, body) {
+    match http::dry_run(&config.server, config.kafka.message_max, &kinds, kind, body) {
         Ok(trial) if as_json => output::print(json(&trial).map_err(Failure::system("the result"))?),
         Ok(trial) => output::print(in_words(&trial)),
         Err(problem) => {
@@ -75,8 +75,8 @@ fn body(config: &Config, file: &Path) -> Result<Bytes, Failure> {
     }
 }
 
-fn in_words(trial: &Trial) -> String {
-    let Trial { kind, topic, key, key_from, body_bytes, record_bytes, message_max } = trial;
+fn in_words(trial: &DryRun) -> String {
+    let DryRun { kind, topic, key, key_from, body_bytes, record_bytes, message_max } = trial;
     let key = match (key, key_from) {
         (Some(key), _) => format!("{key:?}"),
         (None, Some(place)) => place.clone(),

@@ -76,7 +76,7 @@ impl AdmissionChecker {
     }
 
     /// Of a body that no client sends.
-    pub(super) fn of_trial(kind: &Arc<Kind>, max_body: usize, message_max: usize) -> Self {
+    pub(super) fn for_dry_run(kind: &Arc<Kind>, max_body: usize, message_max: usize) -> Self {
         let (kind, json) = (Arc::clone(kind), Arc::from(JSON));
         Self { kind, json, headers_len: 0, max_body, message_max, record_hit: None }
     }
@@ -150,7 +150,7 @@ impl AdmissionChecker {
 }
 
 /// The most bytes Kafka may count for the record of a command, without headers that depend on its request.
-pub(super) fn size_of(submission: &Submission) -> usize {
+pub(super) fn max_record_size(submission: &Submission) -> usize {
     let record = KafkaRecord {
         key: submission.key.clone(),
         content_type: Arc::clone(&submission.content_type),

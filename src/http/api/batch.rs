@@ -10,7 +10,10 @@ use crate::http::problem::{ErrorDetail, Problem};
 pub const MAX_LINES: usize = 10_000;
 
 /// Checks each line with `admit`, and returns what that made of them, in order. A full batch takes a tenth of a second.
-pub fn lines<T>(body: &Bytes, mut admit: impl FnMut(Bytes) -> Result<T, Problem>) -> Result<Vec<T>, Problem> {
+pub fn check_lines<T>(
+    body: &Bytes,
+    mut admit: impl FnMut(Bytes) -> Result<T, Problem>,
+) -> Result<Vec<T>, Problem> {
     if body.iter().all(u8::is_ascii_whitespace) {
         return Err(Problem::new(&problem::EMPTY_BATCH, "Send one JSON object a line."));
     }
@@ -33,7 +36,7 @@ pub fn lines<T>(body: &Bytes, mut admit: impl FnMut(Bytes) -> Result<T, Problem>
             break;
         }
     }
-    refusals.or(admitted)
+    refusals.into_result(admitted)
 }
 
 /// What is wrong, command by command.
@@ -41,14 +44,14 @@ pub fn lines<T>(body: &Bytes, mut admit: impl FnMut(Bytes) -> Result<T, Problem>
 pub(super) struct BatchErrors {
     errors: BoundedErrors<ErrorDetail, MAX_ERRORS_PER_RESPONSE>,
     /// The kind of problem that decides the answer's status: what cannot be read comes before what is not allowed.
-    worst: Option<&'static problem::Type>,
+    status_type: Option<&'static problem::Type>,
 }
 
 impl BatchErrors {
     /// Adds what is wrong with one command. `at` says where in the batch that is.
     pub(super) fn add(&mut self, problem: &Problem, at: impl Fn(ErrorDetail) -> ErrorDetail) {
-        if self.worst.is_none_or(|worst| problem.kind.status < worst.status) {
-            self.worst = Some(problem.kind);
+        if self.status_type.is_none_or(|worst| problem.kind.status < worst.status) {
+            self.status_type = Some(problem.kind);
         }
         if problem.errors.is_empty() {
             // Other fields are names: of a header, or of a member that stands twice.
@@ -66,8 +69,8 @@ impl BatchErrors {
     }
 
     /// `admitted`, if nothing is wrong.
-    pub(super) fn or<T>(self, admitted: Vec<T>) -> Result<Vec<T>, Problem> {
-        let Some(kind) = self.worst else { return Ok(admitted) };
+    pub(super) fn into_result<T>(self, admitted: Vec<T>) -> Result<Vec<T>, Problem> {
+        let Some(kind) = self.status_type else { return Ok(admitted) };
         let mut problem = Problem::new(kind, "Nothing of the batch was accepted; see `errors`.");
         problem.errors = self.errors;
         Err(problem)

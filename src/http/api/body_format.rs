@@ -8,9 +8,9 @@ use sha2::{Digest, Sha256};
 
 use super::admission_checker::AdmissionChecker;
 use super::batch;
-use super::events::{EventReader, Mode};
+use super::event_reader::{EventReader, Mode};
 use super::parsed_body::ParsedBody;
-use super::wrong_type::refusal;
+use super::unsupported_media_type::refusal;
 use crate::http::headers;
 use crate::http::media_type::{Format, MediaType};
 use crate::http::problem::Problem;
@@ -28,7 +28,7 @@ pub(super) enum BodyFormat {
 
 impl BodyFormat {
     /// What the headers say of the body, or why the kind does not take it.
-    pub(super) fn of(kind: &Kind, headers: &HeaderMap) -> Result<Self, Problem> {
+    pub(super) fn from_headers(kind: &Kind, headers: &HeaderMap) -> Result<Self, Problem> {
         let media_type = MediaType::of(headers)?;
         if kind.takes_events() {
             return Ok(Self::Events(EventReader::of(kind, media_type.as_ref(), headers)?));
@@ -80,7 +80,7 @@ impl BodyFormat {
                 (vec![admission.json(body.clone(), content_type.as_ref(), key.as_ref())?], key)
             }
             Self::Json { format: Format::Batch, key, .. } => {
-                (batch::lines(body, |line| admission.json(line, None, key.as_ref()))?, key)
+                (batch::check_lines(body, |line| admission.json(line, None, key.as_ref()))?, key)
             }
             Self::Opaque { content_type, key } => {
                 (vec![admission.opaque(body.clone(), content_type, key.clone())?], key)
@@ -88,13 +88,13 @@ impl BodyFormat {
             Self::Events(events) => return events.read_commands(body, admission),
         };
         // Under another key it is another command.
-        let bound_to = key.map(|key| digest(&key, body));
-        Ok(ParsedBody { commands, own_key: None, bound_to, traceparent: None })
+        let bound_to = key.map(|key| key_and_body_digest(&key, body));
+        Ok(ParsedBody { commands, event_key: None, key_scope: bound_to, traceparent: None })
     }
 }
 
 /// What tells a key and a body from every other two, and is no second copy of the body.
-fn digest(key: &[u8], body: &[u8]) -> Bytes {
+fn key_and_body_digest(key: &[u8], body: &[u8]) -> Bytes {
     let length = (key.len() as u64).to_le_bytes();
     let digest = Sha256::new_with_prefix(length).chain_update(key).chain_update(body).finalize();
     Bytes::copy_from_slice(&digest)

@@ -25,7 +25,7 @@ pub(super) async fn post<C: CommandService>(
     let catalogue = api.kinds.current();
     let kind = admission_checker::kind(&catalogue.kinds, request.parameter)?;
     let headers = &request.head.headers;
-    let intake = BodyFormat::of(kind, headers)?;
+    let intake = BodyFormat::from_headers(kind, headers)?;
     let format = intake.format();
     let key = headers::idempotency_key(headers)?;
     let prefer = Prefer::of(headers);
@@ -49,7 +49,7 @@ pub(super) async fn post<C: CommandService>(
     if taken.commands.is_empty() {
         // Of a batch of no events, which is valid, nothing has to be on stable storage.
         let receipt = Receipt { ids: Vec::new(), accepted_at: Timestamp::now(), replayed: false };
-        return Ok(receipt::accepted(&receipt, format, prefer));
+        return Ok(receipt::accepted_response(&receipt, format, prefer));
     }
     api.check_batch_rate_limit(name.as_deref(), client, taken.commands.len()).await?;
     let idempotency = taken.idempotency(key, &body.bytes);
@@ -67,7 +67,7 @@ pub(super) async fn post<C: CommandService>(
     if let Some(wait) = prefer.wait
         && let Some(statuses) = status::final_statuses(&api.commands, &receipt.ids, false, wait).await
     {
-        return Ok(receipt::waited(&statuses, format, &receipt, prefer));
+        return Ok(receipt::final_response(&statuses, format, &receipt, prefer));
     }
-    Ok(receipt::accepted(&receipt, format, prefer))
+    Ok(receipt::accepted_response(&receipt, format, prefer))
 }

@@ -76,7 +76,7 @@ pub struct StatusDocument<'a> {
     accepted_at: Timestamp,
     #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     sent_at: Option<Timestamp>,
-    kafka: Option<Place<'a>>,
+    kafka: Option<KafkaPosition<'a>>,
     #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     finished_at: Option<Timestamp>,
     reason: Option<&'a str>,
@@ -95,7 +95,7 @@ enum StateName {
 
 #[derive(Serialize, JsonSchema)]
 #[schemars(inline)]
-struct Place<'a> {
+struct KafkaPosition<'a> {
     topic: &'a str,
     partition: i32,
     offset: i64,
@@ -104,7 +104,7 @@ struct Place<'a> {
 impl<'a> From<&'a Status> for StatusDocument<'a> {
     fn from(status: &'a Status) -> Self {
         let Status { id, kind, key, state, accepted_at, sent_at, kafka, finished_at, reason } = status;
-        let place = |Placement { topic, partition, offset }: &'a Placement| Place {
+        let place = |Placement { topic, partition, offset }: &'a Placement| KafkaPosition {
             topic,
             partition: *partition,
             offset: *offset,

@@ -21,7 +21,7 @@ const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-appli
 const COMMANDS: &str = "/v1/commands/";
 
 /// The 202: everything in the receipt is on stable storage.
-pub fn accepted(receipt: &Receipt, format: Format, prefer: Prefer) -> HttpResponse {
+pub fn accepted_response(receipt: &Receipt, format: Format, prefer: Prefer) -> HttpResponse {
     let mut answer = match (format, receipt.ids.first()) {
         (Format::Single, Some(id)) => accepted_one(id, receipt.accepted_at),
         _ => {
@@ -47,7 +47,12 @@ fn accepted_one(id: &CommandId, accepted_at: Timestamp) -> HttpResponse {
 }
 
 /// The 200 of a request whose commands became final while it waited.
-pub fn waited(statuses: &[Status], format: Format, receipt: &Receipt, prefer: Prefer) -> HttpResponse {
+pub fn final_response(
+    statuses: &[Status],
+    format: Format,
+    receipt: &Receipt,
+    prefer: Prefer,
+) -> HttpResponse {
     let answer = match (format, statuses) {
         (Format::Single, [status]) => respond::json(&StatusDocument::from(status)),
         _ => respond::sorted_json(&FinalBatch {
@@ -61,13 +66,13 @@ fn finish(mut answer: HttpResponse, receipt: &Receipt, prefer: Prefer) -> HttpRe
     if receipt.replayed {
         answer.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
     }
-    applied(answer, prefer)
+    add_preference_applied(answer, prefer)
 }
 
 /// Says which preferences were followed.
-pub fn applied(mut answer: HttpResponse, prefer: Prefer) -> HttpResponse {
+pub fn add_preference_applied(mut answer: HttpResponse, prefer: Prefer) -> HttpResponse {
     if let Some(applied) = prefer.applied() {
-        answer.headers_mut().insert(PREFERENCE_APPLIED, applied);
+        answer.headers_mut().insert(PREFERENCE_APPLIED, add_preference_applied);
     }
     answer
 }

@@ -178,7 +178,7 @@ impl<C: CommandService> Service for Api<C> {
 
 async fn describe<C: CommandService>(api: &Api<C>, _: MatchedRequest<'_>) -> Result<HttpResponse, Problem> {
     let describe = |kinds: &Kinds| {
-        let routes = Api::<C>::ROUTES.iter().filter(|route| api.has(route.path));
+        let routes = Api::<C>::ROUTES.iter().filter(|route| api.has_path(route.path));
         openapi::describe(routes, kinds, api.authenticator.requires_token())
     };
     Ok(respond::bytes(HeaderValue::from_static(JSON), api.kinds.current().description(describe)))

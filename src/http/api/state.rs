@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use prometheus::IntCounter;
 
+use super::body_checks::BodyChecks;
 use super::catalogue::Catalogue;
-use super::checks::Checks;
 use crate::auth::Authenticator;
 use crate::http::body::BodyBudget;
 use crate::http::config::Config;
@@ -62,7 +62,7 @@ pub struct Api<C> {
     pub(super) proxies: TrustedProxies,
     pub(super) allowed_hosts: AllowedHosts,
     pub(super) bodies: BodyBudget,
-    pub(in crate::http) checks: Checks,
+    pub(in crate::http) checks: BodyChecks,
     pub(super) record_hit: IntCounter,
     pub(super) json: Arc<str>,
     pub(super) max_body: usize,
@@ -78,7 +78,7 @@ impl<C: CommandService> Api<C> {
     pub fn new(config: &Config, parts: ApiParts<C>) -> Self {
         Self {
             bodies: BodyBudget::new(&parts.metrics),
-            checks: Checks::default(),
+            checks: BodyChecks::default(),
             record_hit: parts.metrics.record_hit.clone(),
             json: Arc::from(JSON),
             max_body: config.max_body.as_usize(),
@@ -102,7 +102,7 @@ impl<C: CommandService> Api<C> {
 
 impl<C> Api<C> {
     /// Whether a daemon of this configuration has something at a path of the table.
-    pub(super) fn has(&self, path: &str) -> bool {
+    pub(super) fn has_path(&self, path: &str) -> bool {
         match path {
             "/login" | "/refresh" | "/logout" => self.has_users,
             _ => self.has_users || !path.starts_with("/v1/users"),
@@ -111,12 +111,12 @@ impl<C> Api<C> {
 
     /// The user service; without one its paths are not found.
     pub(super) fn users(&self) -> Result<&Users, Problem> {
-        self.users.as_ref().ok_or_else(nothing_here)
+        self.users.as_ref().ok_or_else(not_found)
     }
 
     /// The logins; without them their paths are not found.
     pub(super) fn login(&self) -> Result<&Login, Problem> {
-        self.login.as_ref().ok_or_else(nothing_here)
+        self.login.as_ref().ok_or_else(not_found)
     }
 
     /// One command more of whoever calls. A principal counts alone, wherever it calls from.
@@ -141,6 +141,6 @@ impl<C> Api<C> {
     }
 }
 
-fn nothing_here() -> Problem {
+fn not_found() -> Problem {
     Problem::new(&problem::NOT_FOUND, "There is nothing at this path.")
 }

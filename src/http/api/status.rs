@@ -30,7 +30,7 @@ pub(super) async fn get<C: CommandService>(
         let consumed = has_consumer(&status.kind);
         status = find_final(&api.commands, id, consumed, Instant::now() + wait).await?;
     }
-    Ok(receipt::applied(respond::json(&StatusDocument::from(&status)), prefer))
+    Ok(receipt::add_preference_applied(respond::json(&StatusDocument::from(&status)), prefer))
 }
 
 /// The statuses of all commands of a request once every one of them is final; `None` when `wait` was not enough, or

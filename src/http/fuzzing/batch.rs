@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use crate::bounded_errors::MAX_ERRORS_PER_RESPONSE;
-use crate::http::api::batch::{MAX_LINES, lines};
+use crate::http::api::batch::{MAX_LINES, check_lines};
 use crate::http::problem;
 use crate::http::problem::Problem;
 
@@ -14,7 +14,7 @@ const BAD: u8 = b'!';
 pub fn batch(data: &[u8]) {
     let body = Bytes::copy_from_slice(data);
     let mut asked = 0;
-    let result = lines(&body, |line| {
+    let result = check_lines(&body, |line| {
         asked += 1;
         match line.contains(&BAD) {
             true => Err(Problem::new(&problem::MALFORMED_BODY, "bad")),

@@ -47,7 +47,7 @@ async fn a_large_body_waits_for_its_turn_and_delays_no_small_one() {
     let server = serve().await;
     let (mut large, mut small) = (server.connect().await, server.connect().await);
     for headers in ["", NDJSON] {
-        let busy = server.checks.occupy().await;
+        let busy = server.checks.acquire_all().await;
         let body = format!("{}{}", ORDER, " ".repeat(32 << 10));
         let before = server.log.submitted().len();
         large.send_order(headers, body).await;

@@ -16,7 +16,7 @@ use crate::auth;
 use crate::auth::{Authenticator, Caller};
 use crate::command::{CommandId, State, Status};
 use crate::http::Metrics;
-use crate::http::api::checks::Checks;
+use crate::http::api::body_checks::BodyChecks;
 use crate::http::server::service::Service;
 use crate::http::{
     AdminService, Api, ApiParts, Catalogue, CommandService, Config, ConnectionLimits, HttpServer, Readiness,
@@ -213,7 +213,7 @@ pub struct Server {
     pub metrics: Arc<Metrics>,
     pub registry: Registry,
     /// Where large bodies are checked.
-    pub checks: Checks,
+    pub checks: BodyChecks,
     stop: Option<oneshot::Sender<()>>,
     task: Option<JoinHandle<usize>>,
 }
@@ -268,7 +268,7 @@ pub async fn start<S: Service>(
     let task = tokio::spawn(server.serve(site, async {
         let _ = stopped.await;
     }));
-    let checks = Checks::default();
+    let checks = BodyChecks::default();
     Server { address, log, backend, metrics, registry, checks, stop: Some(stop), task: Some(task) }
 }
 

@@ -10,7 +10,11 @@ pub(super) const SCHEMAS: &str = "#/components/schemas/";
 pub(super) const RESPONSES: &str = "#/components/responses/";
 
 /// Removes the components that nothing refers to, neither `users` nor a component that stays.
-pub(super) fn keep_used(components: &mut Map<String, Value>, prefix: &str, users: &[&Map<String, Value>]) {
+pub(super) fn remove_unused(
+    components: &mut Map<String, Value>,
+    prefix: &str,
+    users: &[&Map<String, Value>],
+) {
     let mut used = BTreeSet::new();
     let mut found = Vec::new();
     users.iter().flat_map(|user| user.values()).for_each(|value| references(value, prefix, &mut found));

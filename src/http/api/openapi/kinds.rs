@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
-use super::dialect;
+use super::schema_translator;
 use crate::kinds::{Kind, Kinds};
 
 /// One kind as it is described.
@@ -48,7 +48,7 @@ impl DescribedKind<'_> {
         match self.kind.schema() {
             None if any == json!({}) => opaque(json!({"description": "Any JSON value"})),
             None => opaque(keyed(self.kind.key())),
-            Some(schema) => dialect::translate(schema, &self.component()).unwrap_or_else(|| {
+            Some(schema) => schema_translator::translate(schema, &self.component()).unwrap_or_else(|| {
                 let mut schema = any;
                 schema["description"] =
                     json!("The kind has a JSON Schema, with references that OpenAPI cannot express.");

@@ -8,14 +8,14 @@
 //!
 //! Redocly's rules for OpenAPI apply to it (`tests/openapi/run`).
 
-mod answers;
 mod bodies;
 mod components;
-mod dialect;
 mod kinds;
 mod operation;
 mod requests;
+mod response_schemas;
 mod responses;
+mod schema_translator;
 
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
@@ -24,7 +24,7 @@ use super::handler::Handler;
 use crate::http::server::route::Route;
 use crate::kinds::Kinds;
 
-use components::{RESPONSES, SCHEMAS, keep_used};
+use components::{RESPONSES, SCHEMAS, remove_unused};
 
 /// The route that stands for one path per kind. As a pattern it would be the same path as that of statuses.
 pub(super) const KIND_PATH: &str = "/v1/commands/{kind}";
@@ -53,12 +53,12 @@ pub(super) fn describe<'a, C: Send + Sync + 'static>(
             add(&path, route.method, operation::of_kind(route, access, asks, kind));
         }
     }
-    let mut schemas = answers::schemas();
+    let mut schemas = response_schemas::schemas();
     schemas.extend(requests::schemas().map(|(name, schema)| (name.to_owned(), schema)));
     schemas.extend(kinds.iter().flat_map(kinds::DescribedKind::schemas));
     let mut responses = responses::components();
-    keep_used(&mut responses, RESPONSES, &[&paths]);
-    keep_used(&mut schemas, SCHEMAS, &[&paths, &responses]);
+    remove_unused(&mut responses, RESPONSES, &[&paths]);
+    remove_unused(&mut schemas, SCHEMAS, &[&paths, &responses]);
     let description = json!({
         "openapi": "3.1.0",
         "info": info(),

@@ -38,13 +38,13 @@ pub async fn register<C: CommandService>(
     let receipt = answered(api, users.register(user, context).await)?;
     trace.set_commands(&receipt.ids);
     let Some(status) = await_outcome(api, &receipt, prefer).await else {
-        return Ok(receipt::accepted(&receipt, Format::Single, prefer));
+        return Ok(receipt::accepted_response(&receipt, Format::Single, prefer));
     };
     if status.state != State::Applied {
         return Err(errors::rejected(&status));
     }
     users.refresh(&name).await;
-    let mut answer = receipt::waited(&[status], Format::Single, &receipt, prefer);
+    let mut answer = receipt::final_response(&[status], Format::Single, &receipt, prefer);
     *answer.status_mut() = StatusCode::CREATED;
     if let Ok(location) = HeaderValue::try_from(format!("{USERS}{name}")) {
         answer.headers_mut().insert(header::LOCATION, location);
@@ -138,8 +138,8 @@ async fn followed<C: CommandService>(
     match await_outcome(api, receipt, prefer).await {
         Some(status) => {
             users.refresh(name).await;
-            receipt::waited(&[status], Format::Single, receipt, prefer)
+            receipt::final_response(&[status], Format::Single, receipt, prefer)
         }
-        None => receipt::accepted(receipt, Format::Single, prefer),
+        None => receipt::accepted_response(receipt, Format::Single, prefer),
     }
 }

@@ -15,7 +15,7 @@ use crate::units::ByteSize;
 
 /// What would happen to a body that is accepted.
 #[derive(Debug, PartialEq, Eq, Serialize)]
-pub struct Trial {
+pub struct DryRun {
     /// Its kind.
     pub kind: String,
     /// The topic of its record.
@@ -36,19 +36,20 @@ pub struct Trial {
 
 /// Checks a body as `POST /v1/commands/{kind}` does: of `application/json` where the kind takes that, else of the first media
 /// type that it takes; of an event, its data. An error is the problem document that the client would get.
-pub fn examine(
+pub fn dry_run(
     config: &Config,
     message_max: ByteSize,
     kinds: &Kinds,
     name: &str,
     body: Bytes,
-) -> Result<Trial, Vec<u8>> {
+) -> Result<DryRun, Vec<u8>> {
     let admit = || {
         let kind = admission_checker::kind(kinds, name)?;
-        let admission = AdmissionChecker::of_trial(kind, config.max_body.as_usize(), message_max.as_usize());
+        let admission =
+            AdmissionChecker::for_dry_run(kind, config.max_body.as_usize(), message_max.as_usize());
         let submission = admitted(kind, &admission, body)?;
-        Ok(Trial {
-            record_bytes: admission_checker::size_of(&submission),
+        Ok(DryRun {
+            record_bytes: admission_checker::max_record_size(&submission),
             body_bytes: submission.value.len(),
             key_from: key_from(kind),
             key: submission.key.as_deref().map(|key| String::from_utf8_lossy(key).into_owned()),
@@ -108,10 +109,10 @@ mod tests {
     use super::*;
     use crate::kinds::{CloudEvents, Config as KindConfig, defaults};
 
-    fn tried(kind: KindConfig, body: &'static str) -> Result<Trial, Value> {
+    fn tried(kind: KindConfig, body: &'static str) -> Result<DryRun, Value> {
         let name = kind.name.clone();
         let kinds = Kinds::build(&[kind]).unwrap();
-        let tried = examine(&Config::default(), ByteSize::mib(1), &kinds, &name, Bytes::from(body));
+        let tried = dry_run(&Config::default(), ByteSize::mib(1), &kinds, &name, Bytes::from(body));
         tried.map_err(|problem| serde_json::from_slice::<Value>(&problem).unwrap()["code"].clone())
     }
 

@@ -9,29 +9,29 @@ use crate::http::problem;
 use crate::http::problem::Problem;
 
 /// The largest body that is checked on the runtime: every form and most commands, whose checks cost little.
-pub const ON_RUNTIME: usize = 16 << 10;
+pub const MAX_INLINE_BYTES: usize = 16 << 10;
 /// Large bodies checked at a time. A document takes about 20 times the memory of its text, so that four of them, at the
 /// default `max_body`, take 80 MiB. Further bodies wait; their bytes are counted in the budget of all bodies.
-pub const AT_A_TIME: usize = 4;
+pub const MAX_CONCURRENT: usize = 4;
 
 /// The bound on checks of large bodies. Clones share it.
 #[derive(Clone)]
-pub struct Checks(Arc<Semaphore>);
+pub struct BodyChecks(Arc<Semaphore>);
 
-impl Default for Checks {
+impl Default for BodyChecks {
     fn default() -> Self {
-        Self(Arc::new(Semaphore::new(AT_A_TIME)))
+        Self(Arc::new(Semaphore::new(MAX_CONCURRENT)))
     }
 }
 
-impl Checks {
+impl BodyChecks {
     /// Runs `check` on a body of this many bytes.
     pub async fn run<T: Send + 'static>(
         &self,
         bytes: usize,
         check: impl FnOnce() -> Result<T, Problem> + Send + 'static,
     ) -> Result<T, Problem> {
-        if bytes <= ON_RUNTIME {
+        if bytes <= MAX_INLINE_BYTES {
             return check();
         }
         let failed = || Problem::new(&problem::INTERNAL, "The body could not be checked.");
@@ -46,8 +46,8 @@ impl Checks {
 
     /// Takes every turn until the answer is dropped.
     #[cfg(test)]
-    pub async fn occupy(&self) -> tokio::sync::OwnedSemaphorePermit {
-        Arc::clone(&self.0).acquire_many_owned(AT_A_TIME as u32).await.unwrap()
+    pub async fn acquire_all(&self) -> tokio::sync::OwnedSemaphorePermit {
+        Arc::clone(&self.0).acquire_many_owned(MAX_CONCURRENT as u32).await.unwrap()
     }
 }
 
@@ -63,8 +63,8 @@ mod tests {
         let (runtime, sign) = mpsc::channel();
         // Bounded, so that a check on the runtime fails this test instead of never ending it.
         let check = move || Ok(sign.recv_timeout(Duration::from_secs(60)));
-        let checks = Checks::default();
-        let (checked, ()) = tokio::join!(checks.run(ON_RUNTIME + 1, check), async {
+        let checks = BodyChecks::default();
+        let (checked, ()) = tokio::join!(checks.run(MAX_INLINE_BYTES + 1, check), async {
             runtime.send(()).unwrap();
         });
         assert_eq!(checked.unwrap(), Ok(()));
@@ -72,10 +72,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_small_body_is_checked_at_once_whatever_large_ones_do() {
-        let checks = Checks::default();
-        let _busy = checks.occupy().await;
+        let checks = BodyChecks::default();
+        let _busy = checks.acquire_all().await;
         let here = std::thread::current().id();
-        let there = checks.run(ON_RUNTIME, || Ok(std::thread::current().id())).await;
+        let there = checks.run(MAX_INLINE_BYTES, || Ok(std::thread::current().id())).await;
         assert_eq!(there.unwrap(), here);
     }
 }

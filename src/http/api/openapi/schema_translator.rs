@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 /// Where components stand.
 const COMPONENTS: &str = "#/components/schemas/";
 /// Keywords whose value is taken over as it is. All others but those for subschemas are left out.
-const PLAIN: [&str; 30] = [
+const COPIED_KEYWORDS: [&str; 30] = [
     "const",
     "contentEncoding",
     "contentMediaType",
@@ -48,21 +48,21 @@ const PLAIN: [&str; 30] = [
 /// references that cannot be rewritten: into other files, dynamic ones, or below an `$id` of a part.
 pub fn translate(schema: &Value, name: &str) -> Option<Vec<(String, Value)>> {
     let Value::Object(root) = schema else { return None };
-    let mut translation = Translation {
+    let mut translation = SchemaTranslator {
         root: schema,
         name,
         id: id_of(root).unwrap_or_default().trim_end_matches('#'),
-        is_ref_alone: is_old(root),
+        is_ref_alone: is_draft_7_or_older(root),
         definitions: BTreeMap::new(),
-        untranslated: Vec::new(),
+        pending: Vec::new(),
     };
-    let body = as_body(translation.keywords(root, Place::Root)?);
+    let body = as_body(translation.keywords(root, SchemaPosition::Root)?);
     let mut components = vec![(name.to_owned(), Value::Object(body))];
-    while let Some((name, pointer)) = translation.untranslated.pop() {
+    while let Some((name, pointer)) = translation.pending.pop() {
         components.push((name, translation.schema(schema.pointer(&pointer)?)?));
     }
     let by_name = components.iter().map(|(name, schema)| (name.as_str(), schema)).collect();
-    components.iter().all(|(_, schema)| are_there(schema, &by_name)).then_some(components)
+    components.iter().all(|(_, schema)| all_references_resolve(schema, &by_name)).then_some(components)
 }
 
 /// A body is an object, and the component's name is its title.
@@ -77,7 +77,7 @@ fn as_body(mut schema: Map<String, Value>) -> Map<String, Value> {
 }
 
 /// Up to draft 7 nothing counts beside `$ref`.
-fn is_old(root: &Map<String, Value>) -> bool {
+fn is_draft_7_or_older(root: &Map<String, Value>) -> bool {
     let draft = root.get("$schema").and_then(Value::as_str).unwrap_or_default();
     ["draft-03", "draft-04", "draft-06", "draft-07"].iter().any(|old| draft.contains(old))
 }
@@ -87,28 +87,28 @@ fn id_of(schema: &Map<String, Value>) -> Option<&str> {
 }
 
 /// Whether every reference in `schema` finds its target.
-fn are_there(schema: &Value, components: &BTreeMap<&str, &Value>) -> bool {
+fn all_references_resolve(schema: &Value, components: &BTreeMap<&str, &Value>) -> bool {
     match schema {
-        Value::Array(items) => items.iter().all(|item| are_there(item, components)),
+        Value::Array(items) => items.iter().all(|item| all_references_resolve(item, components)),
         Value::Object(members) => members.iter().all(|(keyword, value)| match (keyword.as_str(), value) {
             ("$ref", Value::String(target)) => {
                 let target = target.strip_prefix(COMPONENTS).unwrap_or_default();
                 let (name, rest) = target.split_at(target.find('/').unwrap_or(target.len()));
                 components.get(name).is_some_and(|component| component.pointer(rest).is_some())
             }
-            _ => are_there(value, components),
+            _ => all_references_resolve(value, components),
         }),
         _ => true,
     }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum SchemaPosition {
     Root,
     Below,
 }
 
-struct Translation<'a> {
+struct SchemaTranslator<'a> {
     root: &'a Value,
     name: &'a str,
     /// The schema's own address: a reference to it is one into this schema.
@@ -116,21 +116,21 @@ struct Translation<'a> {
     is_ref_alone: bool,
     /// Pointer of each definition that is referred to, by the name of its component.
     definitions: BTreeMap<String, String>,
-    untranslated: Vec<(String, String)>,
+    pending: Vec<(String, String)>,
 }
 
-impl Translation<'_> {
+impl SchemaTranslator<'_> {
     fn schema(&mut self, schema: &Value) -> Option<Value> {
         match schema {
-            Value::Object(keywords) => Some(Value::Object(self.keywords(keywords, Place::Below)?)),
+            Value::Object(keywords) => Some(Value::Object(self.keywords(keywords, SchemaPosition::Below)?)),
             Value::Bool(_) => Some(schema.clone()),
             _ => None,
         }
     }
 
-    fn keywords(&mut self, schema: &Map<String, Value>, place: Place) -> Option<Map<String, Value>> {
+    fn keywords(&mut self, schema: &Map<String, Value>, place: SchemaPosition) -> Option<Map<String, Value>> {
         // The parts of a part with an address of its own refer to that one.
-        if place == Place::Below && id_of(schema).is_some() {
+        if place == SchemaPosition::Below && id_of(schema).is_some() {
             return None;
         }
         let mut translated = Map::new();
@@ -152,7 +152,7 @@ impl Translation<'_> {
         keyword: &str,
         value: &Value,
         schema: &Map<String, Value>,
-        place: Place,
+        place: SchemaPosition,
         translated: &mut Map<String, Value>,
     ) -> Option<()> {
         let mut put = |keyword: &str, value| {
@@ -173,9 +173,9 @@ impl Translation<'_> {
             ("allOf" | "anyOf" | "oneOf" | "prefixItems", _) => put(keyword, self.list(value)?),
             ("dependentSchemas" | "patternProperties" | "properties", _) => put(keyword, self.map(value)?),
             // Those of the root become components.
-            ("$defs" | "definitions", _) if place == Place::Below => put(keyword, self.map(value)?),
+            ("$defs" | "definitions", _) if place == SchemaPosition::Below => put(keyword, self.map(value)?),
             ("dependencies", Value::Object(dependencies)) => self.dependencies(dependencies, translated)?,
-            (keyword, value) if PLAIN.contains(&keyword) || keyword.starts_with("x-") => {
+            (keyword, value) if COPIED_KEYWORDS.contains(&keyword) || keyword.starts_with("x-") => {
                 put(keyword, value.clone());
             }
             _ => {}
@@ -237,7 +237,7 @@ impl Translation<'_> {
             Some(_) => {}
             None => {
                 self.definitions.insert(component.clone(), pointer.clone());
-                self.untranslated.push((component, pointer));
+                self.pending.push((component, pointer));
             }
         }
         Some(reference)

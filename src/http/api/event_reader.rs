@@ -6,7 +6,7 @@ use hyper::HeaderMap;
 use super::admission_checker::{AdmissionChecker, KafkaRecord};
 use super::batch::BatchErrors;
 use super::parsed_body::ParsedBody;
-use super::wrong_type::refusal;
+use super::unsupported_media_type::refusal;
 use crate::cloudevents;
 use crate::cloudevents::{
     AttributeError, Event, EventBuilder, EventError, IdempotencyDigest, KEY_LEN, MAX_EVENTS, RenderedEvent,
@@ -22,8 +22,8 @@ use crate::kinds::{CloudEvents, Content, EVENTS, JSON, Kind, MAX_KEY_BYTES, UNKN
 /// The attribute that is the key of an event's record.
 const KEY: &str = "partitionkey";
 /// The media types of the formats that are read.
-const ONE: &str = "application/cloudevents+json";
-const BATCH: &str = "application/cloudevents-batch+json";
+const STRUCTURED_TYPE: &str = "application/cloudevents+json";
+const BATCH_TYPE: &str = "application/cloudevents-batch+json";
 
 /// A content mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +40,7 @@ pub(super) enum Mode {
 pub(super) struct EventReader {
     mode: Mode,
     /// What the headers say of an event in binary mode.
-    draft: EventBuilder,
+    builder: EventBuilder,
 }
 
 /// One event, and where it stands.
@@ -58,14 +58,14 @@ impl EventReader {
         headers: &HeaderMap,
     ) -> Result<Self, Problem> {
         let mode = match media_type.map(|media_type| &*media_type.essence) {
-            Some(ONE) => Mode::Structured,
-            Some(BATCH) => Mode::Batch,
+            Some(STRUCTURED_TYPE) => Mode::Structured,
+            Some(BATCH_TYPE) => Mode::Batch,
             Some(format) if format.starts_with(EVENTS) => return Err(refusal(kind, Some(format))),
             _ => Mode::Binary,
         };
         if mode != Mode::Binary {
             let is_utf8 = media_type.is_some_and(|media_type| media_type.is_utf8);
-            let events = Self { mode, draft: EventBuilder::default() };
+            let events = Self { mode, builder: EventBuilder::default() };
             return is_utf8.then_some(events).ok_or_else(|| unsupported("Send events in UTF-8."));
         }
         let content_type = media_type.map(|media_type| match &*media_type.essence {
@@ -74,7 +74,7 @@ impl EventReader {
             _ => media_type.text,
         });
         let pairs = headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
-        Ok(Self { mode, draft: cloudevents::from_headers(pairs, content_type) })
+        Ok(Self { mode, builder: cloudevents::from_headers(pairs, content_type) })
     }
 
     pub(super) fn mode(&self) -> Mode {
@@ -91,27 +91,27 @@ impl EventReader {
         let (commands, traceparent) = match self.mode {
             Mode::Batch => (batch(body, admission, &mut identity)?, None),
             Mode::Binary | Mode::Structured => {
-                let found = self.one(body, admission)?;
+                let found = self.read_one(body, admission)?;
                 identity.add(&found.event);
                 let traceparent = traceparent(&found.event).map(str::to_owned);
                 (vec![submission(found, admission)?], traceparent)
             }
         };
         let (own_key, bound_to) = identity.finish();
-        Ok(ParsedBody { commands, own_key: Some(own_key), bound_to: Some(bound_to), traceparent })
+        Ok(ParsedBody { commands, event_key: Some(own_key), key_scope: Some(bound_to), traceparent })
     }
 
-    fn one(self, body: &Bytes, admission: &AdmissionChecker) -> Result<ParsedEvent, Problem> {
+    fn read_one(self, body: &Bytes, admission: &AdmissionChecker) -> Result<ParsedEvent, Problem> {
         admission.check_size(body.len())?;
         if self.mode == Mode::Structured {
             let event = cloudevents::from_json(body).map_err(|error| problem_of(error, "/"))?;
             return Ok(ParsedEvent { event, document: Some(body.clone()) });
         }
-        let content_type = self.draft.get("datacontenttype");
+        let content_type = self.builder.get("datacontenttype");
         // Nothing is no JSON.
         let has_data = !body.is_empty() || content_type.is_some_and(|name| !is_json(name));
         let is_json = admission.kind.content(None) == Some(Content::Json);
-        let event = self.draft.finish(has_data.then(|| body.clone()), is_json);
+        let event = self.builder.finish(has_data.then(|| body.clone()), is_json);
         Ok(ParsedEvent {
             event: event.map_err(|error| problem_of(error, cloudevents::PREFIX))?,
             document: None,
@@ -142,7 +142,7 @@ fn batch(
             break;
         }
     }
-    refusals.or(admitted)
+    refusals.into_result(admitted)
 }
 
 /// What the log gets of an event.
