@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use crate::auth::Mode;
 use crate::config::Config;
 use crate::drain::{Guarantee, Handle};
-use crate::http::{AdminService, DeadLetterSummary, Instance, Overview, Worker};
+use crate::http::{AdminService, DeadLetterSummary, Instance, Overview, WorkerRow};
 use crate::problems::number;
 
 use super::daemon_admin::DaemonAdmin;
@@ -41,8 +41,8 @@ impl DaemonAdmin {
     }
 }
 
-fn workers(drain: &Handle) -> Vec<Worker> {
-    let worker = |state: crate::drain::WorkerState| Worker {
+fn workers(drain: &Handle) -> Vec<WorkerRow> {
+    let worker = |state: crate::drain::WorkerState| WorkerRow {
         index: state.index,
         state: state.state,
         lanes: in_short(&drain.lanes(state.index)),

@@ -30,7 +30,7 @@ mod respond;
 mod server;
 mod services;
 
-pub use admin::overview::{DeadLetterRow, DeadLetterSummary, Instance, Overview, Worker};
+pub use admin::overview::{DeadLetterRow, DeadLetterSummary, Instance, Overview, WorkerRow};
 pub use admin::routes::Admin;
 pub use api::catalogue::Catalogue;
 pub use api::dry_run::{DryRun, dry_run};

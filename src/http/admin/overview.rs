@@ -20,7 +20,7 @@ pub struct Overview {
     /// Figures of this moment and of the last hour; none where there is no log, and in the first second.
     pub history: Option<HistoryView>,
     /// What each worker does; none before they run, or where there are none.
-    pub workers: Vec<Worker>,
+    pub workers: Vec<WorkerRow>,
     /// What holds records of a topic back, by topic.
     pub held_back: BTreeMap<String, String>,
     /// Dead letters.
@@ -61,7 +61,7 @@ pub struct Instance {
 
 /// One worker of the drain.
 #[derive(Clone, Debug)]
-pub struct Worker {
+pub struct WorkerRow {
     /// Its number.
     pub index: usize,
     /// `running`, `waiting`, `paused` or `rebuilding`.

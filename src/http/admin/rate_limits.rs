@@ -12,7 +12,7 @@ const MAX_BODY: usize = 4 << 10;
 
 /// What holds.
 pub fn get(limits: Option<&Limits>, name: &str) -> Result<HttpResponse, Problem> {
-    let (limits, which) = found(limits, name)?;
+    let (limits, which) = resolve(limits, name)?;
     Ok(respond::json(&limits.setting(which)))
 }
 
@@ -23,7 +23,7 @@ pub async fn put(
     request: MatchedRequest<'_>,
     origin: &str,
 ) -> Result<HttpResponse, Problem> {
-    let (limits, which) = found(limits, request.parameter)?;
+    let (limits, which) = resolve(limits, request.parameter)?;
     let form = form::read(bodies, MAX_BODY, request).await?;
     let setting = Setting::read(&form.members).map_err(|faults| invalid(&faults))?;
     if setting.enabled && !limits.is_on() {
@@ -53,7 +53,7 @@ pub async fn put(
     Ok(respond::json(&limits.setting(which)))
 }
 
-fn found<'a>(limits: Option<&'a Limits>, name: &str) -> Result<(&'a Limits, AdjustableLimiter), Problem> {
+fn resolve<'a>(limits: Option<&'a Limits>, name: &str) -> Result<(&'a Limits, AdjustableLimiter), Problem> {
     let found = limits.zip(AdjustableLimiter::named(name));
     found.ok_or_else(|| Problem::new(&problem::NOT_FOUND, "There are `login` and `write`."))
 }

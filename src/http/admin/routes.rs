@@ -7,7 +7,7 @@ use hyper::header::HeaderValue;
 use serde::Serialize;
 use tokio::sync::Mutex;
 
-use super::page::{LookUp, Page, files};
+use super::page::{CommandLookup, Page, files};
 use super::{profiles, rate_limits};
 use crate::command::{CommandId, Status};
 use crate::http::body::BodyBudget;
@@ -31,13 +31,13 @@ use crate::units::Timestamp;
 const PROMETHEUS_TEXT: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
 
 /// How long the page waits for log and database, twice at most. A look-up takes milliseconds.
-const PATIENCE: Duration = Duration::from_secs(1);
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(1);
 /// Longer than any id. What was typed is shown again.
-const MAX_TYPED: usize = 100;
+const MAX_QUERY_BYTES: usize = 100;
 
 /// Whether the workers run.
 #[derive(Serialize)]
-struct Drain {
+struct DrainState {
     drain: &'static str,
 }
 
@@ -49,12 +49,12 @@ pub struct Admin {
     metrics: Arc<Metrics>,
     registry: Registry,
     allowed_hosts: AllowedHosts,
-    looking: Arc<Mutex<()>>,
+    blocking_read: Arc<Mutex<()>>,
     profiler: Profiler,
     /// The turn of a look-up of a command, and those that run.
-    finding: Arc<Mutex<()>>,
-    look_ups: TaskSet,
-    patience: Duration,
+    blocking_lookup: Arc<Mutex<()>>,
+    lookups: TaskSet,
+    lookup_timeout: Duration,
 }
 
 impl Admin {
@@ -72,18 +72,18 @@ impl Admin {
             metrics,
             registry,
             allowed_hosts: config.allowed_hosts.clone(),
-            looking: Arc::default(),
+            blocking_read: Arc::default(),
             profiler: Profiler::default(),
-            finding: Arc::default(),
-            look_ups: TaskSet::default(),
-            patience: PATIENCE,
+            blocking_lookup: Arc::default(),
+            lookups: TaskSet::default(),
+            lookup_timeout: LOOKUP_TIMEOUT,
         }
     }
 
     /// The same with look-ups that may take so long.
     #[cfg(test)]
-    pub fn with_patience(self, patience: Duration) -> Self {
-        Self { patience, ..self }
+    pub fn with_lookup_timeout(self, patience: Duration) -> Self {
+        Self { lookup_timeout: patience, ..self }
     }
 
     /// The same with limits that can be changed.
@@ -110,7 +110,7 @@ impl Admin {
                     Ok(id) => self.find(id).await,
                     Err(_) => Err(StatusError::NotFound),
                 };
-                Some(LookUp { id, found })
+                Some(CommandLookup { id, found })
             }
         };
         Page::new(&self.backend.overview(), look_up.as_ref(), Timestamp::now())
@@ -120,14 +120,14 @@ impl Admin {
     /// keeps one look-up, and the page says so.
     async fn find(&self, id: CommandId) -> Result<Status, StatusError> {
         let late = || Err(StatusError::Unavailable("log and database did not answer in time".to_owned()));
-        let turn = tokio::time::timeout(self.patience, Arc::clone(&self.finding).lock_owned());
+        let turn = tokio::time::timeout(self.lookup_timeout, Arc::clone(&self.blocking_lookup).lock_owned());
         let Ok(turn) = turn.await else { return late() };
         let backend = Arc::clone(&self.backend);
-        let found = self.look_ups.begin(async move {
+        let found = self.lookups.begin(async move {
             let _turn = turn;
             backend.find_command(id).await
         });
-        match tokio::time::timeout(self.patience, found).await {
+        match tokio::time::timeout(self.lookup_timeout, found).await {
             Ok(Ok(found)) => found,
             _ => late(),
         }
@@ -148,7 +148,7 @@ impl Admin {
         ask: impl FnOnce(&dyn AdminService) -> T + Send + 'static,
     ) -> Result<T, Problem> {
         let failed = |_| Problem::new(&problem::INTERNAL, "The figures could not be read.");
-        let turn = Arc::clone(&self.looking).lock_owned().await;
+        let turn = Arc::clone(&self.blocking_read).lock_owned().await;
         let backend = Arc::clone(&self.backend);
         let asked = tokio::task::spawn_blocking(move || {
             // Kept also when the caller hangs up: the disk is not asked again before it has answered.
@@ -168,7 +168,7 @@ fn origin(request: &MatchedRequest<'_>) -> String {
 fn requested_command(uri: &hyper::Uri) -> Option<String> {
     let query = uri.query()?.as_bytes();
     let (_, typed) = form_urlencoded::parse(query).find(|(name, _)| name == "command")?;
-    let id: String = typed.trim().chars().take(MAX_TYPED).collect();
+    let id: String = typed.trim().chars().take(MAX_QUERY_BYTES).collect();
     (!id.is_empty()).then_some(id)
 }
 
@@ -261,11 +261,11 @@ impl Service for Admin {
             }
             AdminEndpoint::Pause => {
                 self.backend.pause(&origin(&request));
-                Ok(respond::json(&Drain { drain: "paused" }))
+                Ok(respond::json(&DrainState { drain: "paused" }))
             }
             AdminEndpoint::Resume => {
                 self.backend.resume(&origin(&request));
-                Ok(respond::json(&Drain { drain: "running" }))
+                Ok(respond::json(&DrainState { drain: "running" }))
             }
             AdminEndpoint::Limit => rate_limits::get(self.limits.as_ref(), request.parameter),
             AdminEndpoint::ChangeLimit => {

@@ -20,7 +20,7 @@ async fn serve_patient_admin(address: &str, patience: Duration) -> Server {
     let (backend, registry) = (Arc::new(FakeAdmin::default()), Registry::new().unwrap());
     let metrics = Arc::new(Metrics::register(&registry).unwrap());
     let admin = Admin::new(&config(), Arc::<FakeAdmin>::clone(&backend), metrics.clone(), registry.clone());
-    let admin = admin.with_patience(patience);
+    let admin = admin.with_lookup_timeout(patience);
     start(address, admin, config().limits(), FakeLog::default(), backend, metrics, registry).await
 }
 

@@ -113,7 +113,7 @@ fn draw(html: &mut String, chart: &Chart, view: &HistoryView) {
         view.taken_at,
         chart.unit_name,
     );
-    for (from, to) in plot::troubled(view) {
+    for (from, to) in plot::problem_periods(view) {
         let width = to - from;
         let _ = write!(
             html,

@@ -24,15 +24,15 @@ pub fn find(name: &str) -> Option<HttpResponse> {
         "icon.svg" => ("image/svg+xml", ICON),
         _ => return None,
     };
-    Some(guarded(respond::bytes(HeaderValue::from_static(media_type), text)))
+    Some(with_security_headers(respond::bytes(HeaderValue::from_static(media_type), text)))
 }
 
 /// An HTML page of the admin listener.
 pub fn html(text: String) -> HttpResponse {
-    guarded(respond::bytes(HeaderValue::from_static("text/html; charset=utf-8"), text))
+    with_security_headers(respond::bytes(HeaderValue::from_static("text/html; charset=utf-8"), text))
 }
 
-fn guarded(mut answer: HttpResponse) -> HttpResponse {
+fn with_security_headers(mut answer: HttpResponse) -> HttpResponse {
     let headers = answer.headers_mut();
     headers.insert(header::CONTENT_SECURITY_POLICY, POLICY);
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));

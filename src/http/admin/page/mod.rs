@@ -28,7 +28,7 @@ use crate::status::StatusError;
 use crate::units::Timestamp;
 
 /// A look-up that the operator asked for: the id as it was typed, and what became of the command.
-pub struct LookUp {
+pub struct CommandLookup {
     /// As typed.
     pub id: String,
     /// The answer.
@@ -46,14 +46,14 @@ pub struct Page {
     #[serde(serialize_with = "as_map")]
     sections: Vec<(&'static str, String)>,
     #[serde(skip)]
-    typed: String,
+    query: String,
     #[serde(skip)]
-    has_look_up: bool,
+    has_lookup: bool,
 }
 
 impl Page {
     /// The page at the moment `at`, which is now.
-    pub fn new(overview: &Overview, look_up: Option<&LookUp>, at: Timestamp) -> Self {
+    pub fn new(overview: &Overview, look_up: Option<&CommandLookup>, at: Timestamp) -> Self {
         let now = Instant::now();
         let readiness = &overview.readiness;
         let mut sections = vec![
@@ -80,7 +80,7 @@ impl Page {
         }
         sections.push(("about", about::section(&overview.instance, &readiness.dependencies, now)));
         let typed = look_up.map(|asked| asked.id.clone()).unwrap_or_default();
-        Self { at, title: problems::title(overview), sections, typed, has_look_up }
+        Self { at, title: problems::title(overview), sections, query: typed, has_lookup: has_look_up }
     }
 
     /// The whole document.
@@ -102,10 +102,10 @@ impl Page {
             Text(&self.title),
             section("state"),
             section("moment"),
-            if self.typed.is_empty() {
+            if self.query.is_empty() {
                 "/".to_owned()
             } else {
-                format!("/?command={}", Text(&query(&self.typed)))
+                format!("/?command={}", Text(&query(&self.query)))
             },
             section("announcement"),
         );
@@ -119,14 +119,14 @@ impl Page {
                 );
             }
         }
-        if self.has_look_up {
+        if self.has_lookup {
             let _ = write!(
                 html,
                 "<section aria-labelledby=\"look-up\"><h2 id=\"look-up\">Look up a command</h2><form action=\"/\" \
                  role=\"search\"><label for=\"command\">Command id</label> <input id=\"command\" name=\"command\" \
                  value=\"{}\" autocomplete=\"off\" autocapitalize=\"none\" spellcheck=\"false\" required> \
                  <button>Look up</button></form><div data-live=\"command\">{}</div></section>",
-                Text(&self.typed),
+                Text(&self.query),
                 section("command"),
             );
         }

@@ -30,7 +30,7 @@ fn y(value: f64, top: f64) -> f64 {
 }
 
 /// The pieces of the hour without a gap: each the points with their place.
-fn pieces(view: &HistoryView) -> Vec<Vec<(f64, Point)>> {
+fn continuous_runs(view: &HistoryView) -> Vec<Vec<(f64, Point)>> {
     let mut pieces: Vec<Vec<(f64, Point)>> = Vec::new();
     let mut last: Option<Point> = None;
     for point in &view.points {
@@ -48,7 +48,7 @@ fn pieces(view: &HistoryView) -> Vec<Vec<(f64, Point)>> {
 /// The `d` of a path that follows the values.
 pub fn line(view: &HistoryView, top: f64, value: impl Fn(&Point) -> f64) -> String {
     let mut path = String::new();
-    for piece in pieces(view) {
+    for piece in continuous_runs(view) {
         for (index, (x, point)) in piece.iter().enumerate() {
             let step = if index == 0 { 'M' } else { 'L' };
             // A write to a string cannot fail.
@@ -65,7 +65,7 @@ pub fn line(view: &HistoryView, top: f64, value: impl Fn(&Point) -> f64) -> Stri
 /// The `d` of a path around what is below the values.
 pub fn area(view: &HistoryView, top: f64, value: impl Fn(&Point) -> f64) -> String {
     let mut path = String::new();
-    for piece in pieces(view) {
+    for piece in continuous_runs(view) {
         let (Some((from, _)), Some((to, _))) = (piece.first(), piece.last()) else { continue };
         let _ = write!(path, "M{:.1} {HEIGHT}", from - 1.0);
         for (x, point) in &piece {
@@ -77,9 +77,9 @@ pub fn area(view: &HistoryView, top: f64, value: impl Fn(&Point) -> f64) -> Stri
 }
 
 /// From where to where problems lasted.
-pub fn troubled(view: &HistoryView) -> Vec<(f64, f64)> {
+pub fn problem_periods(view: &HistoryView) -> Vec<(f64, f64)> {
     let mut bands: Vec<(f64, f64)> = Vec::new();
-    for piece in pieces(view) {
+    for piece in continuous_runs(view) {
         let mut is_open = false;
         for (x, point) in piece {
             match bands.last_mut().filter(|_| is_open) {

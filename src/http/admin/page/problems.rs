@@ -13,7 +13,7 @@ pub fn state(overview: &Overview) -> String {
     let count = readiness.problems.len();
     let (class, symbol, words) = match (readiness.ready, count) {
         (true, 0) => ("ok", "✓", does.to_owned()),
-        (true, _) => ("warning", "▲", format!("{does}, {}", counted(count))),
+        (true, _) => ("warning", "▲", format!("{does}, {}", count_text(count))),
         (false, _) => {
             let reason = readiness.reason.unwrap_or_default().replace('_', " ");
             ("error", "■", format!("{does}: {reason}"))
@@ -28,7 +28,7 @@ pub fn announcement(overview: &Overview) -> String {
     let titles: Vec<_> = overview.readiness.problems.iter().map(|problem| problem.code.title()).collect();
     match titles.len() {
         0 => format!("{does}. No problems."),
-        count => format!("{does}. {}: {}.", Text(&counted(count)), Text(&titles.join(", "))),
+        count => format!("{does}. {}: {}.", Text(&count_text(count)), Text(&titles.join(", "))),
     }
 }
 
@@ -94,7 +94,7 @@ fn sentence(text: &str) -> String {
     format!("{}{end}", capital(text))
 }
 
-fn counted(problems: usize) -> String {
+fn count_text(problems: usize) -> String {
     match problems {
         1 => "1 problem".to_owned(),
         many => format!("{} problems", number(many as u64)),

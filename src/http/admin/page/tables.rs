@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::format::{Text, duration, rate, time};
 use crate::history::HistoryView;
-use crate::http::admin::overview::{DeadLetterRow, DeadLetterSummary, Overview, Worker};
+use crate::http::admin::overview::{DeadLetterRow, DeadLetterSummary, Overview, WorkerRow};
 use crate::problems::number;
 
 /// Backlog and rates by topic, and what holds records back.
@@ -31,7 +31,7 @@ pub fn topics(overview: &Overview, view: &HistoryView) -> String {
 }
 
 /// What each worker does.
-pub fn workers(workers: &[Worker]) -> String {
+pub fn workers(workers: &[WorkerRow]) -> String {
     let busy = workers.iter().filter(|worker| worker.state == "running").count();
     let in_flight = workers.iter().map(|worker| worker.in_flight as u64).sum();
     let mut html = format!(

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::*;
 use crate::history::{CAPACITY, History, HistoryView, MetricsSample, TopicSample};
-use crate::http::admin::overview::{DeadLetterRow, DeadLetterSummary, Instance, Worker};
+use crate::http::admin::overview::{DeadLetterRow, DeadLetterSummary, Instance, WorkerRow};
 use crate::http::readiness::Readiness;
 use crate::metrics::Registry;
 use crate::problems::{Code, Observation, Problem, ProblemMetrics, Problems};
@@ -55,7 +55,7 @@ fn overview(history: &History, problems: Vec<Problem>) -> Overview {
             ..Instance::default()
         }),
         history: history.view(),
-        workers: vec![Worker {
+        workers: vec![WorkerRow {
             index: 0,
             state: "waiting",
             lanes: HOSTILE.to_owned(),
@@ -79,7 +79,8 @@ fn html(history: &History, problems: Vec<Problem>) -> String {
 #[test]
 fn text_from_elsewhere_is_no_markup_in_any_section() {
     let hostile = Observation::new(Code::DrainPaused, HOSTILE).with_error(HOSTILE);
-    let look_up = LookUp { id: HOSTILE.to_owned(), found: Err(StatusError::Unavailable(HOSTILE.to_owned())) };
+    let look_up =
+        CommandLookup { id: HOSTILE.to_owned(), found: Err(StatusError::Unavailable(HOSTILE.to_owned())) };
     let overview = overview(&recorded(0..20, 1), problems(vec![hostile]));
     let page = Page::new(&overview, Some(&look_up), Timestamp::now());
     let html = page.html();
