@@ -8,7 +8,7 @@ use std::sync::{Arc, LazyLock};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 
-use super::fake::{Nothing, Pipe, Taken};
+use super::fake::{EmptyAdmin, Pipe, RecordingService};
 use crate::auth;
 use crate::auth::Authenticator;
 use crate::http::Metrics;
@@ -26,11 +26,11 @@ use crate::units::ByteSize;
 const MAX_BODY: usize = 1 << 10;
 const MAX_BATCH_BODY: usize = 2 << 10;
 
-type Fake = (Taken, Arc<ServiceRunner<Api<Taken>>>, Config);
+type Fake = (RecordingService, Arc<ServiceRunner<Api<RecordingService>>>, Config);
 
-static SITE: LazyLock<Fake> = LazyLock::new(site);
+static SERVICE: LazyLock<Fake> = LazyLock::new(service);
 
-fn site() -> Fake {
+fn service() -> Fake {
     let config = Config {
         max_body: ByteSize(MAX_BODY as u64),
         max_batch_body: ByteSize(MAX_BATCH_BODY as u64),
@@ -38,7 +38,7 @@ fn site() -> Fake {
         allowed_hosts: serde_json::from_str(r#"["a"]"#).expect("a list of names"),
         ..Config::default()
     };
-    let taken = Taken::default();
+    let taken = RecordingService::default();
     let registry = Registry::new().expect("metrics of our own");
     let metrics = Arc::new(Metrics::register(&registry).expect("metrics of our own"));
     let tokens = auth::Metrics::register(&registry).expect("metrics of our own");
@@ -50,7 +50,7 @@ fn site() -> Fake {
         login: None,
         limits: None,
         kinds: Catalogue::new(Kinds::build(&defaults()).expect("the kinds we ship")),
-        backend: Arc::new(Nothing),
+        backend: Arc::new(EmptyAdmin),
         metrics,
         message_max: ByteSize::kib(1),
         tracer: Tracer::default(),
@@ -63,7 +63,7 @@ fn site() -> Fake {
 /// of an answer, everything submitted is JSON objects within the bounds, and each submission has a 2xx of its own.
 pub fn http(data: &[u8]) {
     let Some((&piece, wire)) = data.split_first() else { return };
-    let (taken, runner, config) = &*SITE;
+    let (taken, runner, config) = &*SERVICE;
     let input: VecDeque<_> = wire.chunks(usize::from(piece) + 1).map(<[u8]>::to_vec).collect();
     let output = Arc::new(Mutex::new(Vec::new()));
     let pipe = Pipe { input, output: Arc::clone(&output) };

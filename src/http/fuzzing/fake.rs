@@ -21,15 +21,15 @@ use crate::units::Timestamp;
 
 /// What was submitted.
 #[derive(Clone, Default)]
-pub struct Taken(Arc<Mutex<Vec<Request>>>);
+pub struct RecordingService(Arc<Mutex<Vec<Request>>>);
 
-impl Taken {
+impl RecordingService {
     pub fn take(&self) -> Vec<Request> {
         std::mem::take(&mut *self.0.lock())
     }
 }
 
-impl CommandService for Taken {
+impl CommandService for RecordingService {
     async fn submit(&self, request: Request) -> Result<Receipt, SubmitError> {
         let ids = vec![CommandId::from_bytes([7; 25]); request.commands.len()];
         self.0.lock().push(request);
@@ -48,9 +48,9 @@ impl CommandService for Taken {
 }
 
 /// Nothing lies behind.
-pub struct Nothing;
+pub struct EmptyAdmin;
 
-impl AdminService for Nothing {
+impl AdminService for EmptyAdmin {
     fn backlog_json(&self) -> serde_json::Value {
         serde_json::Value::Null
     }

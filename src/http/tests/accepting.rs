@@ -102,10 +102,10 @@ async fn a_batch_of_10_000_lines_passes_and_one_more_does_not() {
     let server = serve().await;
     let mut client = server.connect().await;
     let line = "{\"id\":\"a\",\"amount\":1}\n";
-    client.order(NDJSON, line.repeat(10_001)).await.is_problem(413, "too_many_lines");
-    server.nothing_was_submitted();
+    client.order(NDJSON, line.repeat(10_001)).await.assert_problem(413, "too_many_lines");
+    server.assert_nothing_submitted();
     server.log.refuse(SubmitError::QueueFull);
-    client.order(NDJSON, line.repeat(10_000)).await.is_problem(503, "queue_full");
+    client.order(NDJSON, line.repeat(10_000)).await.assert_problem(503, "queue_full");
 }
 
 #[tokio::test]
@@ -143,7 +143,7 @@ async fn each_refusal_of_the_log_has_its_status_and_code() {
     ] {
         server.log.refuse(error);
         let reply = client.order("Idempotency-Key: k\r\n", ORDER).await;
-        assert_eq!(reply.is_problem(status, code)["retryable"], retryable);
+        assert_eq!(reply.assert_problem(status, code)["retryable"], retryable);
         assert_eq!(reply.header("retry-after"), (status > 500).then_some("7"), "{code}");
     }
 }
@@ -153,9 +153,9 @@ async fn a_record_kafka_would_not_take_is_refused_at_the_door() {
     let server = serve_with(super::fixture::config(), ByteSize::kib(2)).await;
     let mut client = server.connect().await;
     let order = |filler: usize| format!(r#"{{"id":"o","amount":1,"x":"{}"}}"#, "x".repeat(filler));
-    client.order("", order(2_000)).await.is_problem(413, "record_too_large");
-    client.order(NDJSON, format!("{ORDER}\n{}", order(2_000))).await.is_problem(413, "record_too_large");
-    server.nothing_was_submitted();
+    client.order("", order(2_000)).await.assert_problem(413, "record_too_large");
+    client.order(NDJSON, format!("{ORDER}\n{}", order(2_000))).await.assert_problem(413, "record_too_large");
+    server.assert_nothing_submitted();
     assert_eq!(client.order("", order(1_000)).await.status, 202);
     assert_eq!(server.bound_hit("record"), 2);
 }

@@ -48,7 +48,7 @@ async fn the_operator_sees_and_steers() {
     assert_eq!(client.post("/admin/drain/pause", "", "").await.status, 200);
     assert!(server.backend.paused.load(SeqCst));
     assert_eq!(*server.backend.origin.lock(), "admin listener, 127.0.0.1");
-    client.get("/admin/drain/resume", "").await.is_problem(405, "method_not_allowed");
+    client.get("/admin/drain/resume", "").await.assert_problem(405, "method_not_allowed");
     assert_eq!(client.post("/admin/drain/resume", "", "").await.status, 200);
     assert!(!server.backend.paused.load(SeqCst));
     let scrape = client.get("/metrics", "").await;
@@ -102,7 +102,7 @@ async fn the_status_page_fetches_nothing_from_elsewhere() {
     }
     let policy = page.header("content-security-policy").unwrap();
     assert!(policy.starts_with("default-src 'none'") && !policy.contains("unsafe"), "{policy}");
-    server.connect().await.get("/status/page.html", "").await.is_problem(404, "not_found");
+    server.connect().await.get("/status/page.html", "").await.assert_problem(404, "not_found");
 }
 
 #[tokio::test]
@@ -140,6 +140,6 @@ async fn head_is_get_without_the_body() {
     let server = serve().await;
     let mut client = server.connect().await;
     client.send("HEAD /healthz HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n").await;
-    let head = client.rest().await;
+    let head = client.read_to_end().await;
     assert!(head.starts_with("HTTP/1.1 200") && head.ends_with("\r\n\r\n"), "{head}");
 }

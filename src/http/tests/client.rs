@@ -9,7 +9,7 @@ use serde_json::Value;
 use tokio::net::TcpStream;
 
 /// No answer in this time is a hang: tests fail instead of waiting.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 pub struct Client {
     tcp: TcpStream,
@@ -33,7 +33,7 @@ impl Reply {
     }
 
     /// A problem document with this status and code, complete.
-    pub fn is_problem(&self, status: u16, code: &str) -> Value {
+    pub fn assert_problem(&self, status: u16, code: &str) -> Value {
         assert_eq!(self.status, status, "{self:?}");
         assert_eq!(self.header("content-type"), Some("application/problem+json"), "{self:?}");
         let document = self.json();
@@ -125,13 +125,13 @@ impl Client {
     }
 
     /// Everything until the server closes.
-    pub async fn rest(&mut self) -> String {
+    pub async fn read_to_end(&mut self) -> String {
         while self.read().await {}
         String::from_utf8(std::mem::take(&mut self.buffer)).unwrap()
     }
 
     /// Until the server closes; there must be nothing else to read.
-    pub async fn closed(&mut self) {
+    pub async fn assert_closed(&mut self) {
         while self.read().await {}
         assert!(self.buffer.is_empty(), "{:?}", String::from_utf8_lossy(&self.buffer));
     }
@@ -139,7 +139,7 @@ impl Client {
     /// Reads some bytes; false at the end.
     async fn read(&mut self) -> bool {
         loop {
-            tokio::time::timeout(PATIENCE, self.tcp.readable()).await.expect("an answer").unwrap();
+            tokio::time::timeout(TIMEOUT, self.tcp.readable()).await.expect("an answer").unwrap();
             let mut chunk = [0; 4096];
             match self.tcp.try_read(&mut chunk) {
                 Ok(0) => return false,

@@ -11,7 +11,7 @@ const ORDER: &str = r#"{"id":"o-1","amount":12}"#;
 #[tokio::test]
 async fn a_connection_that_sends_nothing_is_closed_without_a_word() {
     let server = serve_with(Config { header_timeout: Span::millis(50), ..config() }, ByteSize::mib(1)).await;
-    server.connect().await.closed().await;
+    server.connect().await.assert_closed().await;
 }
 
 #[tokio::test]
@@ -20,7 +20,7 @@ async fn an_idle_connection_is_closed_after_its_own_time_and_not_after_the_heads
     let server = serve_with(limits, ByteSize::mib(1)).await;
     let mut client = server.connect().await;
     assert_eq!(client.get("/healthz", "").await.status, 200);
-    client.closed().await;
+    client.assert_closed().await;
 }
 
 #[tokio::test]
@@ -32,11 +32,11 @@ async fn a_request_may_take_longer_than_a_head_a_body_or_idleness() {
     let mut client = server.connect_with(&format!(
         "POST /v1/commands/order.create HTTP/1.1\r\nHost: t\r\nContent-Length: 24\r\n\r\n{ORDER}"
     ));
-    server.log.arrived(1).await;
+    server.log.await_arrivals(1).await;
     tokio::time::sleep(short.0 * 5).await;
     server.log.hold(false);
     assert_eq!(client.reply().await.status, 202);
-    client.closed().await;
+    client.assert_closed().await;
 }
 
 #[tokio::test]
@@ -48,11 +48,11 @@ async fn a_connection_above_the_cap_is_told_so_and_one_below_it_is_served() {
     assert_eq!(second.get("/healthz", "").await.status, 200);
     let mut third = server.connect().await;
     let reply = third.order("", ORDER).await;
-    reply.is_problem(503, "overloaded");
+    reply.assert_problem(503, "overloaded");
     assert_eq!(reply.header("retry-after"), Some("1"));
-    third.closed().await;
+    third.assert_closed().await;
     assert_eq!(server.bound_hit("connections"), 1);
-    server.nothing_was_submitted();
+    server.assert_nothing_submitted();
 
     drop(first);
     while server.connect().await.get("/healthz", "").await.status != 200 {}
@@ -69,15 +69,15 @@ async fn a_stop_finishes_the_open_request_closes_idle_connections_and_accepts_no
         "POST /v1/commands/order.create HTTP/1.1\r\nHost: t\r\nContent-Length: 24\r\n\r\n{ORDER}"
     ))
     .await;
-    server.log.arrived(1).await;
+    server.log.await_arrivals(1).await;
 
     let stopped = server.stop();
-    idle.closed().await;
+    idle.assert_closed().await;
     assert!(tokio::net::TcpStream::connect(server.address).await.is_err());
     server.log.hold(false);
     let reply = open.reply().await;
     assert_eq!((reply.status, reply.header("connection")), (202, Some("close")));
-    open.closed().await;
+    open.assert_closed().await;
     assert_eq!(stopped.await.unwrap(), 0);
 }
 
@@ -91,7 +91,7 @@ async fn a_client_that_connected_before_a_stop_is_answered() {
     // From here on the stop is known.
     while tokio::net::TcpStream::connect(server.address).await.is_ok() {}
     assert_eq!(early.get("/healthz", "").await.status, 200);
-    early.closed().await;
+    early.assert_closed().await;
     assert_eq!(stopped.await.unwrap(), 0);
 }
 
@@ -105,7 +105,7 @@ async fn a_stop_cuts_what_does_not_finish_within_its_grace() {
         "POST /v1/commands/order.create HTTP/1.1\r\nHost: t\r\nContent-Length: 24\r\n\r\n{ORDER}"
     ))
     .await;
-    server.log.arrived(1).await;
+    server.log.await_arrivals(1).await;
     assert_eq!(server.stop().await.unwrap(), 1);
 }
 

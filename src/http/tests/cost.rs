@@ -12,10 +12,10 @@ async fn the_size_of_a_record_is_checked_before_the_body_is_parsed() {
     let server = serve_with(config(), ByteSize::kib(2)).await;
     let mut client = server.connect().await;
     let not_json = "x".repeat(3_000);
-    client.order("", &not_json).await.is_problem(413, "record_too_large");
+    client.order("", &not_json).await.assert_problem(413, "record_too_large");
     let document = client.order(NDJSON, format!("{ORDER}\n{not_json}\n")).await;
-    assert_eq!(document.is_problem(413, "record_too_large")["errors"][0]["line"], 2);
-    server.nothing_was_submitted();
+    assert_eq!(document.assert_problem(413, "record_too_large")["errors"][0]["line"], 2);
+    server.assert_nothing_submitted();
 }
 
 #[tokio::test]
@@ -26,7 +26,7 @@ async fn a_line_of_a_batch_is_no_larger_than_a_body_of_its_own() {
     let limit = config().max_body.as_usize();
     assert_eq!(client.order(NDJSON, line(limit)).await.status, 202);
     let refusal = client.order(NDJSON, format!("{ORDER}\n{}", line(limit + 1))).await;
-    assert_eq!(refusal.is_problem(413, "body_too_large")["errors"][0]["line"], 2);
+    assert_eq!(refusal.assert_problem(413, "body_too_large")["errors"][0]["line"], 2);
 }
 
 #[tokio::test]
@@ -34,10 +34,10 @@ async fn the_mistakes_of_a_body_and_of_a_batch_are_reported_up_to_a_bound() {
     let server = serve().await;
     let mut client = server.connect().await;
     let wrong = r#"{"id":1,"amount":-1}"#;
-    let one = client.order("", wrong).await.is_problem(422, "invalid_command");
+    let one = client.order("", wrong).await.assert_problem(422, "invalid_command");
     assert_eq!(one["errors"].as_array().unwrap().len(), 2);
     let batch = client.order(NDJSON, format!("{wrong}\n").repeat(5_000)).await;
-    let errors = batch.is_problem(422, "invalid_command")["errors"].as_array().unwrap().clone();
+    let errors = batch.assert_problem(422, "invalid_command")["errors"].as_array().unwrap().clone();
     assert_eq!((errors.len(), &errors[99]["line"]), (100, &50.into()));
     assert!(batch.body.len() < 32 << 10, "{}", batch.body.len());
 }

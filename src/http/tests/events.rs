@@ -140,7 +140,7 @@ async fn every_invalid_attribute_is_named_where_it_stands() {
     let server = serve().await;
     let mut client = server.connect().await;
     let headers = "ce-id: 1\r\nce-source: %ff\r\nce-type: t\r\nce-time: yesterday\r\n";
-    let problem = client.post(BINARY, headers, "{}").await.is_problem(400, "invalid_event");
+    let problem = client.post(BINARY, headers, "{}").await.assert_problem(400, "invalid_event");
     let named = |problem: &Value| -> Vec<_> {
         let errors = problem["errors"].as_array().unwrap();
         errors.iter().map(|one| (one["pointer"].clone(), one["detail"].clone())).collect()
@@ -156,11 +156,11 @@ async fn every_invalid_attribute_is_named_where_it_stands() {
         ]
     );
     assert!(problem["field"].as_str().unwrap().starts_with("ce-"));
-    let problem = client.post(BINARY, "", "{\"id\":\"o-1\"}").await.is_problem(400, "invalid_event");
+    let problem = client.post(BINARY, "", "{\"id\":\"o-1\"}").await.assert_problem(400, "invalid_event");
     assert_eq!(problem["errors"].as_array().unwrap().len(), 4, "a body that is no event: {problem}");
 
     let wrong = event(&json!({"id": null, "time": 5, "partitionkey": ""}));
-    let problem = client.post(BINARY, DOCUMENT, wrong.to_string()).await.is_problem(400, "invalid_event");
+    let problem = client.post(BINARY, DOCUMENT, wrong.to_string()).await.assert_problem(400, "invalid_event");
     let mut found = named(&problem);
     found.sort_by_key(|(pointer, _)| pointer.to_string());
     assert_eq!(
@@ -169,15 +169,16 @@ async fn every_invalid_attribute_is_named_where_it_stands() {
     );
     for key in ["", &"k".repeat(1025)] {
         let wrong = event(&json!({"partitionkey": key}));
-        let problem = client.post(BINARY, DOCUMENT, wrong.to_string()).await.is_problem(400, "invalid_event");
+        let problem =
+            client.post(BINARY, DOCUMENT, wrong.to_string()).await.assert_problem(400, "invalid_event");
         assert_eq!(problem["field"], "/partitionkey");
     }
     let wrong = event(&json!({"datacontenttype": "nonsense", "data": "a"}));
-    let problem = client.post(BINARY, DOCUMENT, wrong.to_string()).await.is_problem(400, "invalid_event");
+    let problem = client.post(BINARY, DOCUMENT, wrong.to_string()).await.assert_problem(400, "invalid_event");
     assert_eq!(problem["field"], "/datacontenttype");
-    client.post(BINARY, DOCUMENT, "{").await.is_problem(400, "malformed_body");
-    client.post(BINARY, DOCUMENT, "{\"id\":\"1\",\"id\":\"2\"}").await.is_problem(400, "malformed_body");
-    server.nothing_was_submitted();
+    client.post(BINARY, DOCUMENT, "{").await.assert_problem(400, "malformed_body");
+    client.post(BINARY, DOCUMENT, "{\"id\":\"1\",\"id\":\"2\"}").await.assert_problem(400, "malformed_body");
+    server.assert_nothing_submitted();
 }
 
 #[tokio::test]
@@ -196,19 +197,19 @@ async fn types_that_a_kind_does_not_take_are_refused() {
         let body = event(&json!({})).to_string();
         // Refused unread, which ends the connection.
         let mut client = server.connect().await;
-        client.post(path, headers, body).await.is_problem(415, "unsupported_media_type");
+        client.post(path, headers, body).await.assert_problem(415, "unsupported_media_type");
     }
     let image = event(&json!({"datacontenttype": "image/png", "data_base64": "AA=="})).to_string();
-    let problem = client.post(BINARY, DOCUMENT, image).await.is_problem(415, "unsupported_media_type");
+    let problem = client.post(BINARY, DOCUMENT, image).await.assert_problem(415, "unsupported_media_type");
     assert_eq!(problem["field"], "/datacontenttype");
     let lines = "Content-Type: application/x-ndjson\r\n";
     let problem = server.connect().await.post(ORDER, &format!("{LEAST}{lines}"), "{}").await;
     assert_eq!(
-        problem.is_problem(415, "unsupported_media_type")["detail"],
+        problem.assert_problem(415, "unsupported_media_type")["detail"],
         "This kind takes CloudEvents: application/cloudevents+json, application/cloudevents-batch+json, or ce- headers with \
          data as application/json."
     );
-    server.nothing_was_submitted();
+    server.assert_nothing_submitted();
 }
 
 #[tokio::test]
@@ -218,7 +219,7 @@ async fn data_in_base64_without_a_type_is_bytes_where_the_kind_takes_any() {
     let bytes = event(&json!({"data_base64": "/w=="})).to_string();
     accepted(&mut client, BINARY, DOCUMENT, &bytes).await;
     assert_eq!((&*command(&server, 0).value, &*command(&server, 0).content_type), (&b"\xff"[..], ""));
-    client.post(ORDER, DOCUMENT, bytes).await.is_problem(400, "malformed_body");
+    client.post(ORDER, DOCUMENT, bytes).await.assert_problem(400, "malformed_body");
 }
 
 #[tokio::test]
@@ -229,17 +230,19 @@ async fn schema_and_key_are_those_of_the_data() {
     accepted(&mut client, ORDER, DOCUMENT, order(json!({"id": "o-1", "amount": 1}))).await;
     assert_eq!(command(&server, 0).key.unwrap(), "o-1");
     let wrong = order(json!({"id": "o-1", "amount": -1}));
-    let problem = client.post(ORDER, DOCUMENT, wrong).await.is_problem(422, "invalid_command");
+    let problem = client.post(ORDER, DOCUMENT, wrong).await.assert_problem(422, "invalid_command");
     assert_eq!(
         (&problem["field"], &problem["errors"][0]["pointer"]),
         (&json!("/data/amount"), &json!("/data/amount"))
     );
-    let problem =
-        client.post(ORDER, LEAST, "{\"id\":\"o-1\",\"amount\":-1}").await.is_problem(422, "invalid_command");
+    let problem = client
+        .post(ORDER, LEAST, "{\"id\":\"o-1\",\"amount\":-1}")
+        .await
+        .assert_problem(422, "invalid_command");
     assert_eq!(problem["field"], "/amount");
-    client.post(ORDER, LEAST, "").await.is_problem(422, "invalid_command");
-    client.post(ORDER, LEAST, "[1]").await.is_problem(400, "malformed_body");
-    client.post(BINARY, LEAST, "no JSON").await.is_problem(400, "malformed_body");
+    client.post(ORDER, LEAST, "").await.assert_problem(422, "invalid_command");
+    client.post(ORDER, LEAST, "[1]").await.assert_problem(400, "malformed_body");
+    client.post(BINARY, LEAST, "no JSON").await.assert_problem(400, "malformed_body");
     accepted(&mut client, BINARY, LEAST, "[1]").await;
 }
 
@@ -266,7 +269,7 @@ async fn a_batch_is_accepted_as_a_whole_or_each_fault_is_named() {
         json!(5),
         event(&json!({"datacontenttype": "image/png", "data": "x"})),
     ];
-    let problem = client.post(BINARY, BATCH, batch(&wrong)).await.is_problem(400, "invalid_event");
+    let problem = client.post(BINARY, BATCH, batch(&wrong)).await.assert_problem(400, "invalid_event");
     let places: Vec<_> = problem["errors"]
         .as_array()
         .unwrap()
@@ -275,13 +278,13 @@ async fn a_batch_is_accepted_as_a_whole_or_each_fault_is_named() {
         .collect();
     assert_eq!(places, ["/1/specversion", "/1/source", "/1/type", "/2", "/3/datacontenttype"]);
     let twice = r#"[{"specversion":"1.0","id":"1","id":"2","source":"/s","type":"t"}]"#;
-    let problem = client.post(BINARY, BATCH, twice).await.is_problem(400, "malformed_body");
+    let problem = client.post(BINARY, BATCH, twice).await.assert_problem(400, "malformed_body");
     assert_eq!(problem["errors"][0]["pointer"], "/0", "the name of a member is no pointer: {problem}");
     for malformed in ["{}", "[", "[1]x"] {
-        client.post(BINARY, BATCH, malformed).await.is_problem(400, "malformed_body");
+        client.post(BINARY, BATCH, malformed).await.assert_problem(400, "malformed_body");
     }
     let many = format!("[{}1]", "1,".repeat(10_000));
-    client.post(BINARY, BATCH, many).await.is_problem(413, "too_many_lines");
+    client.post(BINARY, BATCH, many).await.assert_problem(413, "too_many_lines");
     assert_eq!(server.log.submitted().len(), 1);
 }
 
@@ -290,7 +293,7 @@ async fn a_batch_of_no_events_is_answered_and_not_logged() {
     let server = serve().await;
     let reply = server.connect().await.post(BINARY, BATCH, " [ ] ").await;
     assert_eq!((reply.status, &reply.json()["commands"]), (202, &json!([])));
-    server.nothing_was_submitted();
+    server.assert_nothing_submitted();
 }
 
 #[tokio::test]
@@ -338,11 +341,11 @@ async fn an_attribute_of_64_kib_passes_in_a_document_and_counts_for_the_record()
     accepted(&mut client, BINARY, DOCUMENT, event(&json!({"subject": long})).to_string()).await;
     assert!(headers(&command(&server, 0)).contains(&("ce_subject".to_owned(), long.clone())));
     let in_headers = format!("{LEAST}ce-subject: {long}\r\n");
-    client.post(BINARY, &in_headers, "").await.is_problem(431, "headers_too_large");
+    client.post(BINARY, &in_headers, "").await.assert_problem(431, "headers_too_large");
     let mut client = server.connect().await;
     let attributes: serde_json::Map<_, _> = (0..20).map(|n| (format!("a{n}"), json!(long))).collect();
     let huge = event(&Value::Object(attributes)).to_string();
-    client.post(BINARY, DOCUMENT, huge).await.is_problem(413, "record_too_large");
+    client.post(BINARY, DOCUMENT, huge).await.assert_problem(413, "record_too_large");
     assert_eq!(server.log.submitted().len(), 1);
 }
 

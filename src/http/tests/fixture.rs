@@ -44,7 +44,7 @@ struct Inner {
     states: Mutex<HashMap<CommandId, State>>,
     changed: watch::Sender<u64>,
     /// Submissions wait while this is true.
-    held: watch::Sender<bool>,
+    is_holding: watch::Sender<bool>,
     arrived: watch::Sender<usize>,
 }
 
@@ -68,11 +68,11 @@ impl FakeLog {
     }
 
     pub fn hold(&self, held: bool) {
-        self.0.held.send_replace(held);
+        self.0.is_holding.send_replace(held);
     }
 
     /// Until so many requests have reached the log.
-    pub async fn arrived(&self, count: usize) {
+    pub async fn await_arrivals(&self, count: usize) {
         self.0.arrived.subscribe().wait_for(|arrived| *arrived >= count).await.unwrap();
     }
 
@@ -89,7 +89,7 @@ impl FakeLog {
 impl CommandService for FakeLog {
     async fn submit(&self, request: Request) -> Result<Receipt, SubmitError> {
         self.0.arrived.send_modify(|count| *count += 1);
-        self.0.held.subscribe().wait_for(|held| !held).await.unwrap();
+        self.0.is_holding.subscribe().wait_for(|held| !held).await.unwrap();
         if let Some(refusal) = self.0.refusal.lock().clone() {
             return Err(refusal);
         }
@@ -288,7 +288,7 @@ impl Server {
         self.task.take().unwrap()
     }
 
-    pub fn nothing_was_submitted(&self) {
+    pub fn assert_nothing_submitted(&self) {
         assert!(self.log.submitted().is_empty(), "{:?}", self.log.submitted());
     }
 

@@ -14,8 +14,8 @@ async fn by_its_head(server: &Server, path: &str, lines: &str) -> Reply {
     let mut client = server.connect().await;
     client.send(format!("POST {path} HTTP/1.1\r\n{lines}Content-Length: 24\r\n\r\n")).await;
     let reply = client.reply().await;
-    client.closed().await;
-    server.nothing_was_submitted();
+    client.assert_closed().await;
+    server.assert_nothing_submitted();
     assert!(!server.backend.paused.load(SeqCst));
     reply
 }
@@ -37,7 +37,7 @@ async fn a_request_without_a_valid_host_is_refused() {
         ] {
             let mut client = server.connect().await;
             client.send(format!("GET /healthz HTTP/1.1\r\n{lines}\r\n")).await;
-            client.reply().await.is_problem(400, "bad_header");
+            client.reply().await.assert_problem(400, "bad_header");
         }
         let mut client = server.connect().await;
         client.send("GET /healthz HTTP/1.0\r\n\r\n").await;
@@ -49,10 +49,10 @@ async fn a_request_without_a_valid_host_is_refused() {
 async fn a_name_that_a_page_pointed_here_reads_and_changes_nothing() {
     for (server, path) in [(serve().await, COMMAND), (serve_admin().await, PAUSE)] {
         let evil = "Host: evil.example:8088\r\n";
-        by_its_head(&server, path, evil).await.is_problem(421, "unknown_host");
+        by_its_head(&server, path, evil).await.assert_problem(421, "unknown_host");
         let mut client = server.connect().await;
         client.send(format!("GET /readyz HTTP/1.1\r\n{evil}\r\n")).await;
-        client.reply().await.is_problem(421, "unknown_host");
+        client.reply().await.assert_problem(421, "unknown_host");
         let machine = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
         for known in ["localhost", "127.0.0.1:8088", "[::1]", machine.trim()] {
             client.send(format!("GET /readyz HTTP/1.1\r\nHost: {known}\r\n\r\n")).await;
@@ -71,7 +71,7 @@ async fn a_page_of_another_origin_changes_nothing() {
             "Sec-Fetch-Site: same-site\r\n",
         ] {
             let lines = format!("Host: localhost\r\n{lines}");
-            by_its_head(&server, path, &lines).await.is_problem(403, "cross_site");
+            by_its_head(&server, path, &lines).await.assert_problem(403, "cross_site");
         }
     }
 }

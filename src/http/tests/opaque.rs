@@ -92,10 +92,10 @@ async fn other_types_are_refused_with_what_the_kind_takes() {
         let mut client = server.connect().await;
         let reply = client.post(&format!("/v1/commands/{path}"), &headers, "{}").await;
         if path == "order.create" {
-            reply.is_problem(404, "unknown_kind");
+            reply.assert_problem(404, "unknown_kind");
             continue;
         }
-        let problem = reply.is_problem(415, "unsupported_media_type");
+        let problem = reply.assert_problem(415, "unsupported_media_type");
         assert_eq!(
             (&problem["detail"], &problem["field"]),
             (&detail.into(), &"Content-Type".into()),
@@ -103,12 +103,12 @@ async fn other_types_are_refused_with_what_the_kind_takes() {
         );
     }
     let untyped = server.connect().await.post("/v1/commands/plain.store", "", "x").await;
-    untyped.is_problem(415, "unsupported_media_type");
+    untyped.assert_problem(415, "unsupported_media_type");
     let encoded = "Content-Type: application/avro\r\nContent-Encoding: gzip\r\nFile-Name: a\r\n";
     let mut client = server.connect().await;
-    let problem = client.post(FILE, encoded, "x").await.is_problem(415, "unsupported_media_type");
+    let problem = client.post(FILE, encoded, "x").await.assert_problem(415, "unsupported_media_type");
     assert_eq!(problem["field"], "Content-Encoding");
-    server.nothing_was_submitted();
+    server.assert_nothing_submitted();
 }
 
 #[tokio::test]
@@ -118,10 +118,10 @@ async fn a_kind_may_take_json_beside_other_types() {
     let path = "/v1/commands/mixed.store";
     let typed = |name: &str| format!("Content-Type: {name}\r\n");
     assert_eq!(client.post(path, "", "{\"a\":1}").await.status, 202);
-    client.post(path, &typed("application/json"), "no JSON").await.is_problem(400, "malformed_body");
+    client.post(path, &typed("application/json"), "no JSON").await.assert_problem(400, "malformed_body");
     assert_eq!(client.post(path, &typed("text/plain;charset=latin1"), b"\xe4").await.status, 202);
     assert_eq!(client.post(path, &typed("application/vnd.a+json;v=1"), "{}").await.status, 202);
-    client.post(path, &typed("application/vnd.a+json"), "[]").await.is_problem(400, "malformed_body");
+    client.post(path, &typed("application/vnd.a+json"), "[]").await.assert_problem(400, "malformed_body");
     assert_eq!(client.post(path, &typed("application/x-ndjson"), "{}\n{}").await.status, 202);
     let types: Vec<_> =
         server.log.submitted().iter().map(|one| one.commands[0].content_type.to_string()).collect();
@@ -137,13 +137,13 @@ async fn the_key_in_a_header_must_be_there_once_and_within_its_bounds() {
     let long = format!("file-name: {}\r\n", "k".repeat(1025));
     for headers in ["", "file-name:\r\n", "file-name: a\r\nfile-name: b\r\n", &long] {
         let mut client = server.connect().await;
-        let problem = client.post(path, headers, "{}").await.is_problem(400, "bad_header");
+        let problem = client.post(path, headers, "{}").await.assert_problem(400, "bad_header");
         assert_eq!(problem["field"], "file-name", "{headers}");
     }
     client.send(format!("POST {path} HTTP/1.1\r\nHost: t\r\nContent-Length: 2\r\nfile-name: ")).await;
     client.send(b"\xff\r\n\r\n{}").await;
-    client.reply().await.is_problem(400, "bad_header");
-    server.nothing_was_submitted();
+    client.reply().await.assert_problem(400, "bad_header");
+    server.assert_nothing_submitted();
     let mut client = server.connect().await;
     assert_eq!(client.post(path, &format!("FILE-NAME: {}\r\n", "k".repeat(1024)), "{}").await.status, 202);
     let lines = "Content-Type: application/x-ndjson\r\nfile-name: one\r\n";
@@ -178,9 +178,9 @@ async fn bytes_have_the_limits_of_other_bodies() {
         .await
         .post(FILE, headers, vec![0; (64 << 10) + 1])
         .await
-        .is_problem(413, "body_too_large");
-    client.post(FILE, headers, vec![0; 32 << 10]).await.is_problem(413, "record_too_large");
-    server.nothing_was_submitted();
+        .assert_problem(413, "body_too_large");
+    client.post(FILE, headers, vec![0; 32 << 10]).await.assert_problem(413, "record_too_large");
+    server.assert_nothing_submitted();
     assert_eq!(client.post(FILE, headers, vec![0; 31 << 10]).await.status, 202);
 }
 

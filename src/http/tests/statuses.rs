@@ -20,9 +20,9 @@ async fn a_status_is_found_by_its_id_in_any_case() {
 async fn what_leads_nowhere_is_404_and_another_logs_command_is_told_apart() {
     let server = serve().await;
     let mut client = server.connect().await;
-    client.get("/v1/commands/nonsense", "").await.is_problem(404, "not_found");
-    client.get(&format!("/v1/commands/{}", FakeLog::id(9)), "").await.is_problem(404, "not_found");
-    client.get(&format!("/v1/commands/{}", FakeLog::id(255)), "").await.is_problem(404, "other_log");
+    client.get("/v1/commands/nonsense", "").await.assert_problem(404, "not_found");
+    client.get(&format!("/v1/commands/{}", FakeLog::id(9)), "").await.assert_problem(404, "not_found");
+    client.get(&format!("/v1/commands/{}", FakeLog::id(255)), "").await.assert_problem(404, "other_log");
 }
 
 /// A token was verified before it was known that nobody logs in here.
@@ -31,7 +31,7 @@ async fn without_logins_their_paths_do_not_exist_whoever_calls() {
     let server = serve().await;
     let repeated = "Authorization: Bearer a\r\nAuthorization: Bearer b\r\n";
     for path in ["/login", "/refresh", "/logout"] {
-        server.connect().await.post(path, repeated, "{}").await.is_problem(404, "not_found");
+        server.connect().await.post(path, repeated, "{}").await.assert_problem(404, "not_found");
     }
 }
 
@@ -40,7 +40,7 @@ async fn a_wait_ends_with_the_final_state() {
     let server = serve().await;
     let mut client = server.connect().await;
     client.send(format!("POST /v1/commands/order.create HTTP/1.1\r\nHost: t\r\nPrefer: wait=60\r\nContent-Length: 24\r\n\r\n{ORDER}")).await;
-    server.log.arrived(1).await;
+    server.log.await_arrivals(1).await;
     server.log.set(FakeLog::id(0), State::Sent);
     let reply = client.reply().await;
     assert_eq!((reply.status, reply.json()["state"].as_str()), (200, Some("sent")));
@@ -68,7 +68,7 @@ async fn a_waited_batch_is_answered_when_its_last_command_is_final() {
     let body = format!("{ORDER}\n{ORDER}\n");
     let head = format!("POST /v1/commands/order.create HTTP/1.1\r\nHost: t\r\n{NDJSON}Prefer: wait=60\r\n");
     client.send(format!("{head}Content-Length: {}\r\n\r\n{body}", body.len())).await;
-    server.log.arrived(1).await;
+    server.log.await_arrivals(1).await;
     server.log.set(FakeLog::id(1), State::Dead);
     server.log.set(FakeLog::id(0), State::Sent);
     let reply = client.reply().await;
@@ -98,7 +98,7 @@ async fn a_client_that_goes_away_while_it_waits_harms_nobody() {
     let server = serve().await;
     let mut client = server.connect().await;
     client.send(format!("POST /v1/commands/order.create HTTP/1.1\r\nHost: t\r\nPrefer: wait=60\r\nContent-Length: 24\r\n\r\n{ORDER}")).await;
-    server.log.arrived(1).await;
+    server.log.await_arrivals(1).await;
     assert_eq!(server.metrics.in_flight.get(), 1);
     drop(client);
     while server.metrics.in_flight.get() > 0 {

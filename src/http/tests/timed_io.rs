@@ -19,21 +19,21 @@ use crate::http::server::timed_io::{TimedIo, Transport};
 const LONG: Duration = Duration::from_secs(60);
 
 /// Takes everything into its buffer and never gets rid of it.
-struct Clogged;
+struct StalledTransport;
 
-impl Transport for Clogged {
+impl Transport for StalledTransport {
     fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         Ok(bytes.len())
     }
 }
 
-impl AsyncRead for Clogged {
+impl AsyncRead for StalledTransport {
     fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Poll::Pending
     }
 }
 
-impl AsyncWrite for Clogged {
+impl AsyncWrite for StalledTransport {
     fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Poll::Ready(Ok(bytes.len()))
     }
@@ -47,7 +47,7 @@ impl AsyncWrite for Clogged {
     }
 }
 
-fn clogged() -> TimedIo<Clogged> {
+fn clogged() -> TimedIo<StalledTransport> {
     let hour = Duration::from_secs(3600);
     let limits = ConnectionLimits {
         header_timeout: hour,
@@ -55,7 +55,7 @@ fn clogged() -> TimedIo<Clogged> {
         body_timeout: Duration::from_millis(20),
         ..config().limits()
     };
-    TimedIo::new(Clogged, Arc::new(ConnState::new()), limits)
+    TimedIo::new(StalledTransport, Arc::new(ConnState::new()), limits)
 }
 
 #[tokio::test]
