@@ -15,16 +15,16 @@ use crate::users::HashPool;
 use crate::{auth, login, ratelimit};
 
 use super::Failure;
-use super::service::Stores;
+use super::user_service::UserStores;
 use super::wiring::Wiring;
 
 /// Users of whom tokens or passwords are remembered; more than are active in the minute that either is kept.
-const REMEMBERED_USERS: u64 = 200_000;
+const MAX_CACHED_USERS: u64 = 200_000;
 
 /// Hides addresses and names in the keys of rate limits from who looks at them by chance. The same on all daemons, or
 /// they would count apart; a secret would have to be there before the database is, and four bytes of an address are
 /// guessed under any digest that many machines can compute.
-const LIMITS_DOMAIN: &[u8; 32] = b"forebay rate limits, version 1  ";
+const DIGEST_DOMAIN: &[u8; 32] = b"forebay rate limits, version 1  ";
 
 /// What says who calls, with the tasks around it.
 pub(super) struct Auth {
@@ -43,7 +43,7 @@ impl Auth {
     /// the limits are counted.
     pub(super) fn open(
         wiring: &Wiring<'_>,
-        stores: Option<&Stores>,
+        stores: Option<&UserStores>,
         shared: Option<&Kv>,
         hashing: HashPool,
     ) -> Result<Self, Failure> {
@@ -51,8 +51,8 @@ impl Auth {
         let unreadable = Failure::system("keys and tokens");
         let keyring = Arc::new(Keyring::open(&config.auth).map_err(io::Error::other).map_err(unreadable)?);
         let metrics = wiring.metrics(ratelimit::Metrics::register)?;
-        let limits = limits(config, shared, &metrics);
-        let generations = CacheGenerations::new(REMEMBERED_USERS);
+        let limits = open_limits(config, shared, &metrics);
+        let generations = CacheGenerations::new(MAX_CACHED_USERS);
         let metrics = wiring.metrics(auth::Metrics::register)?;
         let authenticator = Authenticator::new(AuthenticatorParts {
             config: config.auth.clone(),
@@ -95,12 +95,12 @@ impl Auth {
 }
 
 /// The rate limits, counted where markers are; without such a store each daemon counts for itself.
-fn limits(config: &Config, kv: Option<&Kv>, metrics: &ratelimit::Metrics) -> Limits {
+fn open_limits(config: &Config, kv: Option<&Kv>, metrics: &ratelimit::Metrics) -> Limits {
     Limits::new(ratelimit::LimitsParts {
         config: &config.rate_limit,
         kv: kv.cloned(),
         timeout: config.redis.timeout.0,
-        digest: KeyedDigest::new(LIMITS_DOMAIN),
+        digest: KeyedDigest::new(DIGEST_DOMAIN),
         metrics,
     })
 }

@@ -31,14 +31,14 @@ use super::reload::Reloadable;
 use super::shutdown::{Deadlines, RunningComponents};
 use super::signals::Signals;
 use super::wiring::{Wiring, external_brokers};
-use super::{Failure, ReplaySpan, first_line, output, overview, problems, reload, signals, watchdog};
+use super::{Failure, ReplaySpan, output, overview, problems, reload, signals, startup_log, watchdog};
 
 /// Applies users' commands until it is asked to stop.
 pub fn consume(config: &Config, source: &Source) -> Result<(), Failure> {
     let operators = BoundSockets::take_admin(config, ActivatedSockets::receive()?)?;
     let Process { runtime, registry, fatal: alarm, traces } =
-        Process::begin(config, || first_line::log("consume", config, source))?;
-    let wiring = Wiring::new(config, registry, alarm, &traces.tracer).read_from(source);
+        Process::begin(config, || startup_log::log("consume", config, source))?;
+    let wiring = Wiring::new(config, registry, alarm, &traces.tracer).with_source(source);
     let outcome = runtime.block_on(run(&wiring, operators, source));
     runtime.shutdown_background();
     outcome
@@ -227,7 +227,7 @@ impl AdminService for ConsumerAdmin {
 
     fn readiness(&self) -> Readiness {
         let (stopping, problems) = (self.stopping.load(Ordering::Relaxed), self.problems());
-        let mut dependencies = self.dependencies.states(&problems);
+        let mut dependencies = self.dependencies.dependency_states(&problems);
         let of_each: [(_, &[Code]); 3] = [
             ("database", &[Code::DatabaseUnavailable]),
             ("consumer", &[Code::ConsumerStalled]),

@@ -33,10 +33,10 @@ use super::problems::ConfiguredFiles;
 use super::process::registered;
 use super::recorder::Recorder;
 use super::reload::Reloadable;
-use super::service::{Service, Stores};
 use super::shutdown::{Deadlines, RunningComponents};
+use super::user_service::{RunningUserService, UserStores};
 use super::wiring::Wiring;
-use super::{Failure, clock, last_failure, overview, problems, recorder, service, watchdog};
+use super::{Failure, clock_watch, last_failure, overview, problems, recorder, user_service, watchdog};
 
 /// The daemon. It accepts commands from its start on.
 pub(super) struct Daemon {
@@ -44,7 +44,7 @@ pub(super) struct Daemon {
     backend: Arc<DaemonAdmin>,
     statuses: Statuses,
     listeners: RunningListeners,
-    stores: Option<Stores>,
+    stores: Option<UserStores>,
     hash_pool: HashPool,
     reloadable: Reloadable,
     running: RunningComponents,
@@ -86,7 +86,15 @@ impl Daemon {
         // The service watches its own store.
         let shared_watch = shared.filter(|_| stores.is_none()).map(|kv| dependencies.watch(None, kv));
         let service = stores.as_ref().map(|stores| {
-            Service::start(wiring, &log, stores, ingest.clone(), &statuses, hash_pool.clone(), &dependencies)
+            RunningUserService::start(
+                wiring,
+                &log,
+                stores,
+                ingest.clone(),
+                &statuses,
+                hash_pool.clone(),
+                &dependencies,
+            )
         });
         let kinds = Catalogue::new(Kinds::build(&config.kinds).map_err(ConfigErrors::from)?);
         let backend = Arc::new(DaemonAdmin {
@@ -104,13 +112,13 @@ impl Daemon {
             statuses: statuses.clone(),
             recorder: Recorder::new(instance, log_metrics, Arc::clone(&drain_metrics)),
         });
-        if let Some(at) = last_failure::last(log.dir()) {
+        if let Some(at) = last_failure::last_failure(log.dir()) {
             backend.gauges.last_failure.set(at.0 as f64 / 1e3);
         }
         // The public listener shows the last look: there is one.
         backend.problems();
         let durable = DurableCommands { ingest, statuses: statuses.clone() };
-        let site = site(wiring, durable, service.as_ref(), &auth, &backend, http);
+        let site = public_service(wiring, durable, service.as_ref(), &auth, &backend, http);
         let reloadable = Reloadable {
             kinds: Some(site.kinds.clone()),
             limits: Some(auth.limits.clone()),
@@ -185,7 +193,7 @@ impl Daemon {
 
     fn start_consumer(&mut self, wiring: &Wiring<'_>) -> Result<(), Failure> {
         let parts = self.stores.clone().zip(self.consumer_metrics.clone());
-        let Some((Stores { db, kv, profiles, .. }, metrics)) = parts else { return Ok(()) };
+        let Some((UserStores { db, kv, profiles, .. }, metrics)) = parts else { return Ok(()) };
         let after = PostCommitHook {
             profiles,
             generations: self.running.auth.as_ref().map(|auth| auth.generations.clone()),
@@ -200,7 +208,7 @@ impl Daemon {
     }
 
     fn start_watches(&mut self, wiring: &Wiring<'_>) -> std::io::Result<()> {
-        let (vital, pool) = self.heartbeats();
+        let (vital, pool) = self.liveness_loops();
         let alarm = || wiring.fatal.clone();
         let (log, files) = (Arc::clone(&self.log), ConfiguredFiles::of(wiring.config));
         let watched = self.backend.sources.watched.clone();
@@ -210,7 +218,7 @@ impl Daemon {
         self.running.watches.push(problems::report(move || backend.status_line(), alarm())?);
         let backend = Arc::clone(&self.backend);
         self.running.watches.push(recorder::start(move || backend.record())?);
-        self.running.watches.push(clock::watch(alarm())?);
+        self.running.watches.push(clock_watch::watch(alarm())?);
         self.running.watches.extend(watchdog::start(vital, pool, alarm())?);
         Ok(())
     }
@@ -236,7 +244,7 @@ impl Daemon {
     }
 
     /// The loops that must turn: the commit thread and the drain's reader, and at least one of the workers.
-    fn heartbeats(&self) -> (Vec<Heartbeat>, Vec<Heartbeat>) {
+    fn liveness_loops(&self) -> (Vec<Heartbeat>, Vec<Heartbeat>) {
         let commit = self.running.ingest.as_ref().map(|threads| {
             let beats = threads.heartbeat();
             Heartbeat::new("commit", move || beats.load(Ordering::Relaxed))
@@ -261,7 +269,7 @@ impl Daemon {
         self.backend.stopping.store(true, Ordering::Relaxed);
         // A log that failed is told before the end, whenever the last look was.
         self.backend.problems();
-        let is_noted = last_failure::note_of(&self.log).await;
+        let is_noted = last_failure::record_failure(&self.log).await;
         if let Some(public) = self.listeners.public.take() {
             public.close(deadlines.requests).await;
         }
@@ -283,7 +291,7 @@ impl Daemon {
             // The last flush may have failed, too.
             daemon.backend.problems();
             if !is_noted {
-                last_failure::note_of(&daemon.log).await;
+                last_failure::record_failure(&daemon.log).await;
             }
             Ok::<_, JoinError>(())
         };
@@ -301,7 +309,7 @@ impl Daemon {
 }
 
 /// Where a command is; with the outcomes of users' commands where this daemon serves users.
-fn statuses(log: &Arc<Log>, stores: Option<&Stores>, ingest: &Ingest) -> Statuses {
+fn statuses(log: &Arc<Log>, stores: Option<&UserStores>, ingest: &Ingest) -> Statuses {
     let statuses = Statuses::new(Arc::clone(log));
     match stores {
         Some(stores) => statuses.with_outcomes(stores.db.clone(), ingest.seal().clone()),
@@ -310,10 +318,10 @@ fn statuses(log: &Arc<Log>, stores: Option<&Stores>, ingest: &Ingest) -> Statuse
 }
 
 /// What the public listener serves.
-fn site(
+fn public_service(
     wiring: &Wiring<'_>,
     commands: DurableCommands,
-    service: Option<&Service>,
+    service: Option<&RunningUserService>,
     auth: &Auth,
     backend: &Arc<DaemonAdmin>,
     metrics: Arc<http::Metrics>,
@@ -335,7 +343,7 @@ fn site(
 
 /// The user service's stores, if the daemon has one.
 struct UserServiceStores {
-    stores: Option<Stores>,
+    stores: Option<UserStores>,
     /// Where limits are counted, if with other daemons or on disk.
     shared: Option<Kv>,
     /// Why users are not served although they are to be.
@@ -345,9 +353,9 @@ struct UserServiceStores {
 impl UserServiceStores {
     async fn open(wiring: &Wiring<'_>, log: &Log) -> Result<Self, Failure> {
         if !wiring.config.serves_users() {
-            return Ok(Self { stores: None, shared: service::shared_store(wiring)?, not_served: None });
+            return Ok(Self { stores: None, shared: user_service::shared_store(wiring)?, not_served: None });
         }
-        Ok(match Stores::open(wiring, log).await? {
+        Ok(match UserStores::open(wiring, log).await? {
             Ok(stores) => Self { shared: Some(stores.kv.clone()), stores: Some(stores), not_served: None },
             Err(reason) => Self { stores: None, shared: None, not_served: Some(reason) },
         })

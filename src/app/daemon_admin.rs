@@ -68,7 +68,7 @@ const OF_KAFKA: [Code; 8] = [
 
 impl DaemonAdmin {
     /// Records that were accepted before the start, by the topics that their kinds have now.
-    fn older_by_topic(&self) -> BTreeMap<String, u64> {
+    fn previous_by_topic(&self) -> BTreeMap<String, u64> {
         let mut topics: BTreeMap<String, u64> = BTreeMap::new();
         for (kind, records) in self.log.untouched_labels() {
             let is_user = UserKind::ALL.iter().any(|known| known.as_str() == kind);
@@ -83,7 +83,7 @@ impl DaemonAdmin {
     /// Brings the gauges of topics up to date.
     pub(super) fn observe_topics(&self, figures: &Figures) {
         let is_any_older = figures.watermark < self.log.began();
-        self.gauges.topics.observe(figures.backlog, is_any_older.then(|| self.older_by_topic()));
+        self.gauges.topics.observe(figures.backlog, is_any_older.then(|| self.previous_by_topic()));
     }
 
     /// What is wrong now, the most important first. Returns at once.
@@ -152,7 +152,7 @@ impl DaemonAdmin {
             Admission::Closed(SubmitError::Poisoned) => Some("poisoned"),
             Admission::Closed(_) => Some("stopping"),
         };
-        let mut dependencies = self.dependencies.states(&problems);
+        let mut dependencies = self.dependencies.dependency_states(&problems);
         let kafka = match self.drain.get() {
             Some(_) => problems::dependency(&problems, &OF_KAFKA),
             None => "starting".to_owned(),
@@ -239,17 +239,17 @@ impl AdminService for DaemonAdmin {
         let (log, gauges) = (&self.log, &self.gauges);
         let figures = log.figures();
         let age = oldest_age(log, &figures);
-        gauges.backlog.set(signed(figures.backlog));
-        gauges.backlog_bytes.set(signed(figures.backlog_bytes));
+        gauges.backlog.set(to_gauge(figures.backlog));
+        gauges.backlog_bytes.set(to_gauge(figures.backlog_bytes));
         self.observe_topics(&figures);
-        gauges.dead_letters.set(signed(figures.dead));
+        gauges.dead_letters.set(to_gauge(figures.dead));
         gauges.oldest_age.set(age.as_secs_f64());
         // Everything before the oldest that waits is over; when none waits, everything is.
         let over = Timestamp::now().0 as f64 / 1e3 - age.as_secs_f64();
         gauges.watermark_timestamp.set(over);
         gauges.poisoned.set(log.poisoned().is_some().into());
         match log.free_space() {
-            Ok(bytes) => gauges.free_bytes.set(signed(bytes)),
+            Ok(bytes) => gauges.free_bytes.set(to_gauge(bytes)),
             Err(error) => {
                 tracing::warn!(event = "wal.free_space_unknown", %error, "free space of the log's disk is unknown")
             }
@@ -371,6 +371,6 @@ fn segments(log: &Log, gauges: &LogGauges) {
 }
 
 /// Gauges are signed; no quantity of ours comes near the limit.
-fn signed(n: u64) -> i64 {
+fn to_gauge(n: u64) -> i64 {
     i64::try_from(n).unwrap_or(i64::MAX)
 }

@@ -15,12 +15,12 @@ use crate::users;
 use super::problems::dependency;
 
 /// Beside a time-out of a second or less this is not much to ask of either.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
+const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The database, in `/readyz`.
 pub(super) const DATABASE: &str = "database";
 /// The reservation store.
-const MARKERS: &str = "markers";
+const RESERVATION_STORE: &str = "markers";
 
 /// What the last look found, by dependency: the error, if any.
 #[derive(Default)]
@@ -28,7 +28,7 @@ pub(super) struct DependencyChecks(Mutex<BTreeMap<&'static str, Option<String>>>
 
 impl DependencyChecks {
     /// The state of each dependency that was looked at.
-    pub(super) fn states(&self, problems: &[Problem]) -> BTreeMap<&'static str, String> {
+    pub(super) fn dependency_states(&self, problems: &[Problem]) -> BTreeMap<&'static str, String> {
         let looked_at: Vec<_> = self.0.lock().keys().copied().collect();
         looked_at.into_iter().map(|name| (name, dependency(problems, &[code(name)]))).collect()
     }
@@ -57,8 +57,8 @@ impl DependencyChecks {
                 }
                 // Over the channel on which changes are published: without it other daemons miss revocations.
                 let looked = kv.check(users::CHANNEL).await;
-                this.record_check(MARKERS, looked.err().map(|error| error.to_string()));
-                tokio::time::sleep(LOOK_EVERY).await;
+                this.record_check(RESERVATION_STORE, looked.err().map(|error| error.to_string()));
+                tokio::time::sleep(CHECK_INTERVAL).await;
             }
         })
     }

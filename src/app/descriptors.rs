@@ -7,7 +7,7 @@ use crate::config::Config;
 
 /// What the log, its index, the embedded stores, the runtime and the listeners have open, with room to spare: about 60
 /// were counted.
-const BASE: u64 = 128;
+const BASE_DESCRIPTORS: u64 = 128;
 /// Sockets and pipes of a Kafka client with three brokers: two for each broker thread, bootstrap connections included.
 const PER_KAFKA_CLIENT: u64 = 16;
 /// A worker's producer, and one more while it isolates a record that Kafka refuses.
@@ -22,7 +22,7 @@ pub(super) const ADMIN_CONNECTIONS: usize = 64;
 /// Raises the limit as far as the system allows, and gives back the configuration with as many connections as fit.
 pub(super) fn limit_connections(config: &Config) -> Config {
     let mut config = config.clone();
-    let Some(limit) = raise() else { return config };
+    let Some(limit) = raise_limit() else { return config };
     let reserved = reserve(&config);
     let fitting = max_public_connections(limit, reserved);
     let configured = config.server.max_connections;
@@ -42,7 +42,7 @@ pub(super) fn limit_connections(config: &Config) -> Config {
 }
 
 /// Sets the soft limit to the hard one. Says what it is now; `None`: there is none.
-pub(super) fn raise() -> Option<u64> {
+pub(super) fn raise_limit() -> Option<u64> {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current == maximum {
         return current;
@@ -61,7 +61,7 @@ fn reserve(config: &Config) -> u64 {
     let workers = config.drain.worker_count() as u64;
     let kafka = (workers * CLIENTS_PER_WORKER + OTHER_CLIENTS) * PER_KAFKA_CLIENT;
     let database = u64::from(config.database().max_connections) * PER_DATABASE_CONNECTION;
-    BASE + kafka + database + config.redis.pool_size as u64
+    BASE_DESCRIPTORS + kafka + database + config.redis.pool_size as u64
 }
 
 /// Public connections that fit beside the reserve, operators' connections, and those that are being turned away. Under

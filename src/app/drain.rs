@@ -20,18 +20,18 @@ use super::process::Process;
 use super::shutdown::{Deadlines, RunningComponents};
 use super::signals::Signals;
 use super::wiring::{Wiring, external_brokers};
-use super::{Failure, open, output};
+use super::{Failure, open_log, output};
 
 /// How often the backlog is looked at.
-const LOOK: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// How often what is left is logged.
-const SAY: Duration = Duration::from_secs(5);
+const LOG_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Says what a log holds and changes nothing.
 pub fn show(config: &Config) -> Result<(), Failure> {
     let directory = existing_directory(&config.wal.dir)?;
     let unusable = |error: &dyn std::fmt::Display| Failure::Directory(error.to_string());
-    let keys = open::keys(&config.wal)?;
+    let keys = open_log::keys(&config.wal)?;
     let view = directory.with_keys(keys).look(kind_of).map_err(|error| unusable(&error))?;
     let backlog = view.backlog().map_err(|error| unusable(&error))?;
     let oldest = backlog.oldest.map(|at| format!(", the oldest from {at}")).unwrap_or_default();
@@ -135,7 +135,7 @@ async fn await_delivery(log: &Log, handle: &Handle) -> Result<(), Failure> {
         if let (true, Some(reason)) = (handle.is_halted(), handle.notice()) {
             return Err(Failure::Undelivered(reason));
         }
-        if said.elapsed() >= SAY {
+        if said.elapsed() >= LOG_INTERVAL {
             said = Instant::now();
             let notice = handle.notice();
             tracing::info!(
@@ -145,7 +145,7 @@ async fn await_delivery(log: &Log, handle: &Handle) -> Result<(), Failure> {
                 "records still wait"
             );
         }
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
     Ok(())
 }

@@ -28,7 +28,7 @@ pub(super) struct BoundListeners {
 }
 
 /// Completes when a listener is to stop.
-type Stopped = Pin<Box<dyn Future<Output = ()> + Send>>;
+type StopFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// One listener that serves until it is told to stop.
 pub(super) struct RunningListener {
@@ -99,7 +99,7 @@ impl RunningListener {
         name: &'static str,
         server: HttpServer,
         alarm: &FatalSignal,
-        serve: impl FnOnce(HttpServer, Stopped) -> F,
+        serve: impl FnOnce(HttpServer, StopFuture) -> F,
     ) -> Result<Self, Failure>
     where
         F: Future<Output = usize> + Send + 'static,

@@ -8,8 +8,8 @@
 //! - `serve`, `drain`, `consume`, `migrate`, `check`: a subcommand each; `daemon`: what runs in `serve`;
 //! - `wiring`: how components are built; `shutdown`: the order in which they stop; `process`: what comes before both;
 //!   `traces`: the export of spans;
-//! - `service`, `auth`, `hooks`, `daemon_admin`: what ties components together; `problems`: what is wrong with them;
-//!   `log_gauges`, `log_metrics`: what is shown of the log; `overview`, `recorder`: the status page; `first_line`: the
+//! - `user_service`, `auth`, `hooks`, `daemon_admin`: what ties components together; `problems`: what is wrong with them;
+//!   `log_gauges`, `log_metrics`: what is shown of the log; `overview`, `recorder`: the status page; `startup_log`: the
 //!   configuration in a log line.
 
 mod age;
@@ -17,23 +17,21 @@ mod auth;
 mod banner;
 mod bound_sockets;
 mod check;
-mod clock;
+mod clock_watch;
 mod consume;
 mod daemon;
 mod daemon_admin;
 mod dependency_checks;
 mod descriptors;
 mod drain;
-mod expiry;
 mod failure;
-mod first_line;
 mod hooks;
 mod last_failure;
 mod listeners;
 mod log_gauges;
 mod log_metrics;
 mod migrate;
-mod open;
+mod open_log;
 mod output;
 mod overview;
 mod previous_start;
@@ -42,11 +40,13 @@ mod problems;
 mod process;
 mod recorder;
 mod reload;
+mod retention;
 mod serve;
-mod service;
 mod shutdown;
 mod signals;
+mod startup_log;
 mod traces;
+mod user_service;
 mod watchdog;
 mod wiring;
 

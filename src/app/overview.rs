@@ -11,8 +11,8 @@ use crate::http::{AdminService, DeadLetterSummary, Instance, Overview, WorkerRow
 use crate::problems::number;
 
 use super::daemon_admin::DaemonAdmin;
-use super::first_line;
 use super::process::COMMIT;
+use super::startup_log;
 use super::wiring::Wiring;
 
 impl DaemonAdmin {
@@ -45,7 +45,7 @@ fn workers(drain: &Handle) -> Vec<WorkerRow> {
     let worker = |state: crate::drain::WorkerState| WorkerRow {
         index: state.index,
         state: state.state,
-        lanes: in_short(&drain.lanes(state.index)),
+        lanes: lane_ranges(&drain.lanes(state.index)),
         in_flight: state.in_flight,
         parked: state.parked.values().sum(),
         unconfirmed_for: state.unconfirmed_for,
@@ -54,7 +54,7 @@ fn workers(drain: &Handle) -> Vec<WorkerRow> {
 }
 
 /// For example "64: 1, 5, … 253".
-fn in_short(lanes: &[u8]) -> String {
+fn lane_ranges(lanes: &[u8]) -> String {
     match lanes {
         [] => "none".to_owned(),
         [one] => one.to_string(),
@@ -86,7 +86,7 @@ pub(super) fn instance(wiring: &Wiring<'_>, public: Option<SocketAddr>, admin: S
     let mut facts = vec![
         ("Version", format!("{}, commit {COMMIT}", env!("CARGO_PKG_VERSION"))),
         ("Configuration", wiring.origin.clone()),
-        ("Kafka", first_line::brokers(config).to_owned()),
+        ("Kafka", startup_log::brokers(config).to_owned()),
     ];
     match public {
         Some(public) => facts.extend(of_daemon(config, public)),
@@ -126,8 +126,8 @@ mod tests {
 
     #[test]
     fn many_lanes_are_told_in_short() {
-        assert_eq!(in_short(&[]), "none");
-        assert_eq!(in_short(&[3, 131]), "3, 131");
-        assert_eq!(in_short(&[1, 5, 9, 253]), "4: 1, 5, … 253");
+        assert_eq!(lane_ranges(&[]), "none");
+        assert_eq!(lane_ranges(&[3, 131]), "3, 131");
+        assert_eq!(lane_ranges(&[1, 5, 9, 253]), "4: 1, 5, … 253");
     }
 }

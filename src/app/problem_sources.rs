@@ -11,7 +11,7 @@ use crate::users::Unapplied;
 
 use super::auth::Auth;
 use super::problems::{Cluster, DiskChecks, FirstDamage, Pause};
-use super::service::Service;
+use super::user_service::RunningUserService;
 use super::wiring::Wiring;
 
 /// What the list of problems is made of.
@@ -35,7 +35,7 @@ impl ProblemSources {
     /// Before anything is delivered.
     pub(super) fn new(
         wiring: &Wiring<'_>,
-        service: Option<&Service>,
+        service: Option<&RunningUserService>,
         users_not_served: Option<String>,
         auth: &Auth,
         tls: Option<Tls>,

@@ -35,7 +35,7 @@ impl Process {
         registered(build_info(&registry))?;
         telemetry::init(&config.telemetry, &lost).map_err(Failure::system("log lines"))?;
         first();
-        descriptors::raise();
+        descriptors::raise_limit();
         let traces = Traces::start(&config.telemetry, &registered(trace::Metrics::register(&registry))?);
         let runtime = Runtime::new().map_err(Failure::system("runtime"))?;
         Ok(Self { runtime, registry, fatal: FatalSignal::default(), traces })

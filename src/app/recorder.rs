@@ -35,7 +35,7 @@ pub(super) struct Recorder {
     pub(super) instance: Arc<Instance>,
     log_metrics: Arc<LogMetrics>,
     drain_metrics: Arc<drain::Metrics>,
-    letters: Mutex<RecentDeadLetters>,
+    dead_letters: Mutex<RecentDeadLetters>,
 }
 
 /// The newest dead letters, and what they were read for.
@@ -52,7 +52,7 @@ impl Recorder {
         drain_metrics: Arc<drain::Metrics>,
     ) -> Self {
         let (history, letters) = (History::default(), Mutex::default());
-        Self { history, instance: Arc::new(instance), log_metrics, drain_metrics, letters }
+        Self { history, instance: Arc::new(instance), log_metrics, drain_metrics, dead_letters: letters }
     }
 
     /// Records appended to the log, and records that Kafka confirmed, since the start.
@@ -62,7 +62,7 @@ impl Recorder {
 
     /// The newest dead letters at the last look.
     pub(super) fn recent_dead_letters(&self) -> Arc<[DeadLetterRow]> {
-        Arc::clone(&self.letters.lock().newest)
+        Arc::clone(&self.dead_letters.lock().newest)
     }
 
     /// Records that became dead letters since the start, by the code of the reason.
@@ -96,11 +96,12 @@ impl Recorder {
     fn refresh_dead_letters(&self, log: &Log) {
         let dead = log.dead();
         let seen = Some((dead.len(), dead.ends()));
-        if self.letters.lock().read_for == seen {
+        if self.dead_letters.lock().read_for == seen {
             return;
         }
-        let newest = dead.lsns().into_iter().rev().take(NEWEST).filter_map(|lsn| letter(log, lsn)).collect();
-        *self.letters.lock() = RecentDeadLetters { read_for: seen, newest };
+        let newest =
+            dead.lsns().into_iter().rev().take(NEWEST).filter_map(|lsn| read_dead_letter(log, lsn)).collect();
+        *self.dead_letters.lock() = RecentDeadLetters { read_for: seen, newest };
     }
 }
 
@@ -139,7 +140,7 @@ fn counts(counters: &IntCounterVec) -> BTreeMap<String, u64> {
     metrics::by_label(counters).into_iter().map(|(label, value)| (label, value as u64)).collect()
 }
 
-fn letter(log: &Log, lsn: Lsn) -> Option<DeadLetterRow> {
+fn read_dead_letter(log: &Log, lsn: Lsn) -> Option<DeadLetterRow> {
     let unread =
         |died_at, reason, attempts| DeadLetterRow { lsn: lsn.0, kind: None, died_at, reason, attempts };
     match log.dead().get(lsn) {

@@ -53,8 +53,8 @@ pub(super) fn watch(mut hangups: Signal, source: &Source, config: &Config, parts
 
 async fn reload(source: &Source, current: &mut Config, parts: &Reloadable) -> Result<(), ReloadError> {
     let (source, tls) = (source.clone(), parts.tls.clone());
-    let Prepared { config, kinds, certificate } =
-        spawn_blocking(move || Prepared::read(&source, tls.as_ref())).await??;
+    let PreparedReload { config, kinds, certificate } =
+        spawn_blocking(move || PreparedReload::read(&source, tls.as_ref())).await??;
     let changed = current.changes(&config)?;
     let (applied, needs_restart): (Vec<_>, Vec<_>) = changed.into_iter().partition(|key| parts.applies(key));
     // Before the rest: nothing else can fail.
@@ -82,14 +82,14 @@ async fn reload(source: &Source, current: &mut Config, parts: &Reloadable) -> Re
 }
 
 /// Everything that was read, and is free of mistakes.
-struct Prepared {
+struct PreparedReload {
     config: Config,
     kinds: Kinds,
     /// Puts the certificate in use.
     certificate: Option<Box<dyn FnOnce() + Send>>,
 }
 
-impl Prepared {
+impl PreparedReload {
     /// Blocks for the disk.
     fn read(source: &Source, tls: Option<&Tls>) -> Result<Self, ReloadError> {
         // Reads the files of `[auth]` and of the kinds, too.

@@ -18,13 +18,13 @@ use super::process::{Process, forbid_core_dumps, registered, stop_requested};
 use super::shutdown::Deadlines;
 use super::signals::Signals;
 use super::wiring::Wiring;
-use super::{Failure, descriptors, first_line, output, reload, signals};
+use super::{Failure, descriptors, output, reload, signals, startup_log};
 
 /// Runs the daemon until it is asked to stop or cannot go on.
 pub fn serve(config: &Config, source: &Source) -> Result<(), Failure> {
     let passed = ActivatedSockets::receive()?;
     let Process { runtime, registry, fatal: alarm, traces } =
-        Process::begin(config, || first_line::log("serve", config, source))?;
+        Process::begin(config, || startup_log::log("serve", config, source))?;
     forbid_core_dumps();
     let fitted = descriptors::limit_connections(config);
     task::raise_failed_tasks(&alarm);
@@ -37,7 +37,7 @@ pub fn serve(config: &Config, source: &Source) -> Result<(), Failure> {
         (signals, signals::hangups().map_err(Failure::system("signals"))?)
     };
     let endpoints = BoundSockets::take(config, passed)?;
-    let wiring = Wiring::new(&fitted, registry, alarm, &traces.tracer).read_from(source);
+    let wiring = Wiring::new(&fitted, registry, alarm, &traces.tracer).with_source(source);
     let opened = {
         let _step = StepTimer::begin("recovery", config.telemetry.slow_step.0);
         wiring.log(config.embedded())?

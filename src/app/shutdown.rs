@@ -11,7 +11,7 @@ use crate::task::Thread;
 use crate::users::hash::HashWorkers;
 
 use super::auth::Auth;
-use super::service::Service;
+use super::user_service::RunningUserService;
 
 /// The phases in their order. What a phase has not done when its time is over stays undone: undelivered records
 /// stay in the log, and a stale checkpoint costs repeats.
@@ -39,12 +39,12 @@ impl Deadlines {
     }
 
     fn total(self) -> Duration {
-        self.requests + self.drain + self.rest + BESIDE
+        self.requests + self.drain + self.rest + OUTSIDE_PHASES
     }
 }
 
 /// Around the phases: two attempts to note a failure of the log, and the export of the last spans, a second each.
-const BESIDE: Duration = Duration::from_secs(3);
+const OUTSIDE_PHASES: Duration = Duration::from_secs(3);
 
 /// The longest stop that a valid configuration allows.
 pub fn longest_stop() -> Duration {
@@ -58,7 +58,7 @@ pub(super) struct RunningComponents {
     pub(super) ingest: Option<IngestThreads>,
     pub(super) drain: Option<Drain>,
     pub(super) consumer: Option<Consumer>,
-    pub(super) service: Option<Service>,
+    pub(super) service: Option<RunningUserService>,
     pub(super) auth: Option<Auth>,
     pub(super) hashing: Option<HashWorkers>,
     /// Asks brokers whether they answer. While none does, its question takes some seconds.

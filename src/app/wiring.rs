@@ -28,7 +28,7 @@ use super::hooks::DeferredHashResolver;
 use super::log_metrics::LogMetrics;
 use super::problems::{Cluster, FirstDamage};
 use super::process::registered;
-use super::{Failure, open};
+use super::{Failure, open_log};
 
 /// What every component is built from.
 pub(super) struct Wiring<'a> {
@@ -57,7 +57,7 @@ impl<'a> Wiring<'a> {
     }
 
     /// The same, with the place that the configuration was read from.
-    pub(super) fn read_from(self, source: &Source) -> Self {
+    pub(super) fn with_source(self, source: &Source) -> Self {
         let file = source.file.as_ref().map(|file| file.display().to_string());
         let file = file.unwrap_or_else(|| "no file; the defaults".to_owned());
         let origin = match source.overrides.len() {
@@ -105,7 +105,8 @@ impl<'a> Wiring<'a> {
     pub(super) fn log(&self, redeliver: bool) -> Result<(Lock, Opened, Arc<LogMetrics>), Failure> {
         let metrics = self.metrics(LogMetrics::register)?;
         self.registry.topics().preregister(self.topics());
-        let (lock, opened) = open::open(&self.config.wal, redeliver, &metrics, &self.fatal, &self.damage)?;
+        let (lock, opened) =
+            open_log::open(&self.config.wal, redeliver, &metrics, &self.fatal, &self.damage)?;
         Ok((lock, opened, metrics))
     }
 

@@ -28,7 +28,7 @@ pub fn check_connections(config: &Config, as_json: bool) -> Result<(), Failure> 
     let report = Report::new(of_kafka.into_iter().chain([database?, redis?]).collect());
     output::print(match as_json {
         true => json(&report).map_err(Failure::system("the report"))?,
-        false => report.in_words(),
+        false => report.to_text(),
     })?;
     match report.failed() {
         (0, _) => Ok(()),

@@ -11,19 +11,19 @@ use crate::kinds;
 use crate::kinds::CloudEvents;
 
 use super::advice;
-use super::report::Check;
+use super::report::CheckResult;
 
 const BROKER: &str = "broker";
 const TOPIC: &str = "topic";
 
 /// Everything that Kafka answers. Blocks for some seconds per broker that does not answer, all of them at once.
-pub(super) fn checks(config: &Config) -> Vec<Check> {
+pub(super) fn checks(config: &Config) -> Vec<CheckResult> {
     let Brokers::List(bootstrap) = &config.kafka.brokers else {
-        return vec![Check::not_asked(BROKER, "embedded", "it is a part of `forebay serve`")];
+        return vec![CheckResult::not_asked(BROKER, "embedded", "it is a part of `forebay serve`")];
     };
     let (mut checks, is_any_there) = brokers(config, bootstrap);
     if !is_any_there {
-        checks.push(Check::not_asked(TOPIC, "all", "no broker answers"));
+        checks.push(CheckResult::not_asked(TOPIC, "all", "no broker answers"));
         return checks;
     }
     let inquiry = Inquiry::new(&config.kafka, bootstrap);
@@ -40,14 +40,14 @@ pub(super) fn checks(config: &Config) -> Vec<Check> {
 }
 
 /// Each broker by itself: those of the configuration, then those that they advertise, which clients use.
-fn brokers(config: &Config, bootstrap: &str) -> (Vec<Check>, bool) {
+fn brokers(config: &Config, bootstrap: &str) -> (Vec<CheckResult>, bool) {
     let configured: Vec<String> = bootstrap.split(',').map(|broker| broker.trim().to_owned()).collect();
-    let answers = ask_each(config, &configured);
+    let answers = check_each(config, &configured);
     let advertised: BTreeSet<String> = answers.iter().flat_map(|(_, _, brokers)| brokers.clone()).collect();
     let others: Vec<String> = advertised.into_iter().filter(|broker| !configured.contains(broker)).collect();
     let is_any_there = answers.iter().any(|(_, _, brokers)| !brokers.is_empty());
-    let mut checks: Vec<Check> = answers.into_iter().map(|(check, ..)| check).collect();
-    for (mut check, is_there, _) in ask_each(config, &others) {
+    let mut checks: Vec<CheckResult> = answers.into_iter().map(|(check, ..)| check).collect();
+    for (mut check, is_there, _) in check_each(config, &others) {
         if !is_there {
             let cause = check.advice.take().unwrap_or_default();
             let advice = format!("the cluster advertises this address, and every client uses it: {cause}");
@@ -59,22 +59,23 @@ fn brokers(config: &Config, bootstrap: &str) -> (Vec<Check>, bool) {
 }
 
 /// What each said, whether it answered, and the brokers that it named.
-fn ask_each(config: &Config, brokers: &[String]) -> Vec<(Check, bool, Vec<String>)> {
+fn check_each(config: &Config, brokers: &[String]) -> Vec<(CheckResult, bool, Vec<String>)> {
     let ask = |broker: &String| match Inquiry::new(&config.kafka, broker).brokers() {
         Ok(named) => {
             let detail = format!("answers; its cluster has {} brokers", named.len());
-            (Check::ok(BROKER, broker, detail), true, named)
+            (CheckResult::ok(BROKER, broker, detail), true, named)
         }
         Err(refusal) => {
             let advice = advice::of_broker(&refusal);
-            (Check::failed(BROKER, broker, refusal.words, advice), false, Vec::new())
+            (CheckResult::failed(BROKER, broker, refusal.words, advice), false, Vec::new())
         }
     };
     thread::scope(|scope| {
         let asking: Vec<_> =
             brokers.iter().map(|broker| (broker, scope.spawn(move || ask(broker)))).collect();
         let answers = asking.into_iter().map(|(broker, asked)| {
-            let failed = || Check::failed(BROKER, broker, "the question failed", "report this as a bug");
+            let failed =
+                || CheckResult::failed(BROKER, broker, "the question failed", "report this as a bug");
             asked.join().unwrap_or_else(|_| (failed(), false, Vec::new()))
         });
         answers.collect()
@@ -89,7 +90,7 @@ struct Topic {
     /// What gives keys to records that may have none, if there are any.
     unkeyed: Option<&'static str>,
     /// Whether the daemon creates it.
-    ours: bool,
+    is_internal: bool,
     /// Whether this daemon reads it.
     read: bool,
 }
@@ -102,11 +103,18 @@ fn topics(config: &Config) -> Vec<Topic> {
         match topics.iter_mut().find(|topic| topic.name == kind.topic) {
             Some(topic) => topic.unkeyed = topic.unkeyed.or(unkeyed),
             None => {
-                topics.push(Topic { name: kind.topic.clone(), largest, unkeyed, ours: false, read: false });
+                topics.push(Topic {
+                    name: kind.topic.clone(),
+                    largest,
+                    unkeyed,
+                    is_internal: false,
+                    read: false,
+                });
             }
         }
     }
-    let ours = |name: &str, read| Topic { name: name.to_owned(), largest, unkeyed: None, ours: true, read };
+    let ours =
+        |name: &str, read| Topic { name: name.to_owned(), largest, unkeyed: None, is_internal: true, read };
     if config.serves_users() {
         let read = config.consumes();
         topics.extend([ours(USER_TOPIC, read), ours(USER_RETRY_TOPIC, read), ours(USER_DEAD_TOPIC, false)]);
@@ -128,24 +136,24 @@ fn key_advice(kind: &kinds::Config) -> Option<&'static str> {
     }
 }
 
-fn check_topic(config: &Config, inquiry: &Inquiry, topic: &Topic) -> Check {
+fn check_topic(config: &Config, inquiry: &Inquiry, topic: &Topic) -> CheckResult {
     let name = topic.name.as_str();
     let found = match inquiry.topic(name) {
         Ok(found) => found,
-        Err(refusal) if topic.ours && refusal.code == ErrorCode::UnknownTopicOrPartition => {
+        Err(refusal) if topic.is_internal && refusal.code == ErrorCode::UnknownTopicOrPartition => {
             let detail =
                 "does not exist yet; the daemon creates it, which needs Create on the topic or the cluster";
-            return Check::not_asked(TOPIC, name, detail);
+            return CheckResult::not_asked(TOPIC, name, detail);
         }
         Err(refusal) => {
             let advice = advice::of_topic(&refusal, name);
-            return Check::failed(TOPIC, name, refusal.words, advice);
+            return CheckResult::failed(TOPIC, name, refusal.words, advice);
         }
     };
     let settings = match &found.settings {
         Ok(settings) => {
             if let Some((detail, advice)) = setting_conflict(topic, settings) {
-                return Check::failed(TOPIC, name, detail, advice);
+                return CheckResult::failed(TOPIC, name, detail, advice);
             }
             format!("max.message.bytes {}", settings.max_message_bytes)
         }
@@ -153,17 +161,17 @@ fn check_topic(config: &Config, inquiry: &Inquiry, topic: &Topic) -> Check {
     };
     if let Err(refusal) = inquiry.may_write(name) {
         let advice = advice::of_right(&refusal, "Write", &format!("topic {name}"));
-        return Check::failed(TOPIC, name, format!("cannot be written: {}", refusal.words), advice);
+        return CheckResult::failed(TOPIC, name, format!("cannot be written: {}", refusal.words), advice);
     }
     let mut may = "may be written";
     if topic.read {
         if let Err(refusal) = inquiry.may_read(name, &config.consumer.group) {
             let advice = advice::of_right(&refusal, "Read", &format!("topic {name}"));
-            return Check::failed(TOPIC, name, format!("cannot be read: {}", refusal.words), advice);
+            return CheckResult::failed(TOPIC, name, format!("cannot be read: {}", refusal.words), advice);
         }
         may = "may be written and read";
     }
-    Check::ok(TOPIC, name, format!("{} partitions, {settings}, {may}", found.partitions))
+    CheckResult::ok(TOPIC, name, format!("{} partitions, {settings}, {may}", found.partitions))
 }
 
 /// A setting of the topic that the records of the daemon violate, and what to do.
@@ -186,26 +194,26 @@ fn setting_conflict(topic: &Topic, settings: &TopicSettings) -> Option<(String, 
     None
 }
 
-fn group(config: &Config, inquiry: &Inquiry) -> Check {
+fn group(config: &Config, inquiry: &Inquiry) -> CheckResult {
     let name = config.consumer.group.as_str();
     match inquiry.group(name, USER_TOPIC) {
-        Ok(()) => Check::ok("group", name, "may be used"),
+        Ok(()) => CheckResult::ok("group", name, "may be used"),
         Err(refusal) => {
             let advice = advice::of_right(&refusal, "Read", &format!("group {name}"));
-            Check::failed("group", name, refusal.words, advice)
+            CheckResult::failed("group", name, refusal.words, advice)
         }
     }
 }
 
 /// The ids of a log begin with 32 hexadecimal digits of its own. This one is no log's.
-const NOBODYS: &str = "forebay-check-config";
+const UNUSED_LOG_ID: &str = "forebay-check-config";
 
-fn transactions(inquiry: &Inquiry) -> Check {
-    match inquiry.transactional_id(NOBODYS) {
-        Ok(()) => Check::ok("transactional-id", NOBODYS, "may be used"),
+fn transactions(inquiry: &Inquiry) -> CheckResult {
+    match inquiry.transactional_id(UNUSED_LOG_ID) {
+        Ok(()) => CheckResult::ok("transactional-id", UNUSED_LOG_ID, "may be used"),
         Err(refusal) => {
             let advice = advice::of_right(&refusal, "Write", "the transactional ids of the log, or `*`");
-            Check::failed("transactional-id", NOBODYS, refusal.words, advice)
+            CheckResult::failed("transactional-id", UNUSED_LOG_ID, refusal.words, advice)
         }
     }
 }
@@ -225,7 +233,7 @@ mod tests {
         };
         let advice = |kind: &kinds::Config| {
             let unkeyed = key_advice(kind);
-            let topic = Topic { name: "t".to_owned(), largest: 1, unkeyed, ours: false, read: false };
+            let topic = Topic { name: "t".to_owned(), largest: 1, unkeyed, is_internal: false, read: false };
             let settings = TopicSettings { max_message_bytes: 1, is_compacted: true };
             setting_conflict(&topic, &settings).map(|(_, advice)| advice).unwrap_or_default()
         };

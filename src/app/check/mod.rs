@@ -53,7 +53,7 @@ pub fn check_body(config: &Config, kind: &str, file: &Path, as_json: bool) -> Re
     let kinds = Kinds::build(&config.kinds).map_err(ConfigErrors::from)?;
     match http::dry_run(&config.server, config.kafka.message_max, &kinds, kind, body) {
         Ok(trial) if as_json => output::print(json(&trial).map_err(Failure::system("the result"))?),
-        Ok(trial) => output::print(in_words(&trial)),
+        Ok(trial) => output::print(to_text(&trial)),
         Err(problem) => {
             output::print(format_args!("{}\n", String::from_utf8_lossy(&problem)))?;
             Err(Failure::Refused)
@@ -75,7 +75,7 @@ fn body(config: &Config, file: &Path) -> Result<Bytes, Failure> {
     }
 }
 
-fn in_words(trial: &DryRun) -> String {
+fn to_text(trial: &DryRun) -> String {
     let DryRun { kind, topic, key, key_from, body_bytes, record_bytes, message_max } = trial;
     let key = match (key, key_from) {
         (Some(key), _) => format!("{key:?}"),

@@ -13,7 +13,7 @@ pub(super) fn json(value: &impl Serialize) -> io::Result<String> {
 /// How one thing was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub(super) enum Verdict {
+pub(super) enum CheckStatus {
     /// As the daemon needs it.
     Ok,
     /// Not as the daemon needs it.
@@ -24,12 +24,12 @@ pub(super) enum Verdict {
 
 /// What one thing answered.
 #[derive(Debug, Serialize)]
-pub(super) struct Check {
+pub(super) struct CheckResult {
     /// `broker`, `topic`, `group`, `transactional-id`, `database`, `redis`.
     pub(super) dependency: &'static str,
     /// Its address or name.
     pub(super) name: String,
-    pub(super) verdict: Verdict,
+    pub(super) verdict: CheckStatus,
     /// What was found, or the cause in the client's own words.
     pub(super) detail: String,
     /// What to do, where it is not as it must be.
@@ -37,10 +37,10 @@ pub(super) struct Check {
     pub(super) advice: Option<String>,
 }
 
-impl Check {
+impl CheckResult {
     pub(super) fn ok(dependency: &'static str, name: impl Into<String>, detail: impl Into<String>) -> Self {
         let (name, detail) = (name.into(), detail.into());
-        Self { dependency, name, verdict: Verdict::Ok, detail, advice: None }
+        Self { dependency, name, verdict: CheckStatus::Ok, detail, advice: None }
     }
 
     pub(super) fn failed(
@@ -49,7 +49,7 @@ impl Check {
         detail: impl Into<String>,
         advice: impl Into<String>,
     ) -> Self {
-        let (verdict, advice) = (Verdict::Failed, Some(advice.into()));
+        let (verdict, advice) = (CheckStatus::Failed, Some(advice.into()));
         Self { verdict, advice, ..Self::ok(dependency, name, detail) }
     }
 
@@ -58,7 +58,7 @@ impl Check {
         name: impl Into<String>,
         why: impl Into<String>,
     ) -> Self {
-        Self { verdict: Verdict::NotAsked, ..Self::ok(dependency, name, why) }
+        Self { verdict: CheckStatus::NotAsked, ..Self::ok(dependency, name, why) }
     }
 }
 
@@ -67,28 +67,28 @@ impl Check {
 pub(super) struct Report {
     /// Whether nothing failed.
     ok: bool,
-    checks: Vec<Check>,
+    checks: Vec<CheckResult>,
 }
 
 impl Report {
-    pub(super) fn new(checks: Vec<Check>) -> Self {
-        Self { ok: checks.iter().all(|check| check.verdict != Verdict::Failed), checks }
+    pub(super) fn new(checks: Vec<CheckResult>) -> Self {
+        Self { ok: checks.iter().all(|check| check.verdict != CheckStatus::Failed), checks }
     }
 
     /// How many failed, and of how many.
     pub(super) fn failed(&self) -> (usize, usize) {
-        let failed = self.checks.iter().filter(|check| check.verdict == Verdict::Failed);
+        let failed = self.checks.iter().filter(|check| check.verdict == CheckStatus::Failed);
         (failed.count(), self.checks.len())
     }
 
     /// A line for each, and below it what to do.
-    pub(super) fn in_words(&self) -> String {
+    pub(super) fn to_text(&self) -> String {
         let mut text = String::new();
-        for Check { dependency, name, verdict, detail, advice } in &self.checks {
+        for CheckResult { dependency, name, verdict, detail, advice } in &self.checks {
             let mark = match verdict {
-                Verdict::Ok => "ok      ",
-                Verdict::Failed => "FAILED  ",
-                Verdict::NotAsked => "-       ",
+                CheckStatus::Ok => "ok      ",
+                CheckStatus::Failed => "FAILED  ",
+                CheckStatus::NotAsked => "-       ",
             };
             // Writing to a String cannot fail.
             let _ = writeln!(text, "{mark}{dependency} {name}: {detail}");

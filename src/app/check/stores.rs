@@ -10,46 +10,48 @@ use crate::kv::{Kv, KvError};
 use crate::metrics::Registry;
 use crate::{db, kv, users};
 
-use super::report::Check;
+use super::report::CheckResult;
 use crate::app::Failure;
 use crate::app::process::registered;
 
 const DATABASE: &str = "database";
 const REDIS: &str = "redis";
 /// A database that answers does so within `acquire_timeout` and `statement_timeout`; this bounds all questions together.
-const PATIENCE: Duration = Duration::from_secs(15);
+const TIMEOUT: Duration = Duration::from_secs(15);
 /// A connection by itself, to name the cause where the pool only knows that time is up.
-const CONNECT: Duration = Duration::from_secs(3);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The database of `[database]`.
-pub(super) async fn database(config: &Config, registry: &Registry) -> Result<Check, Failure> {
+pub(super) async fn database(config: &Config, registry: &Registry) -> Result<CheckResult, Failure> {
     let settings = config.database();
     let name = settings.url.to_string();
     if !config.serves_users() {
-        return Ok(Check::not_asked(DATABASE, name, "there is no user service: see [users] enabled"));
+        return Ok(CheckResult::not_asked(DATABASE, name, "there is no user service: see [users] enabled"));
     }
     if settings.url.is_embedded() {
         let detail = "an SQLite file, which the daemon creates and brings up to date at its start";
-        return Ok(Check::not_asked(DATABASE, name, detail));
+        return Ok(CheckResult::not_asked(DATABASE, name, detail));
     }
     let metrics = registered(db::Metrics::register(registry))?;
-    let asked = tokio::time::timeout(PATIENCE, ask_database(&settings, &metrics)).await;
-    let asked = asked.unwrap_or_else(|_| Err(DbError::Unavailable(format!("no answer within {PATIENCE:?}"))));
+    let asked = tokio::time::timeout(TIMEOUT, check_database(&settings, &metrics)).await;
+    let asked = asked.unwrap_or_else(|_| Err(DbError::Unavailable(format!("no answer within {TIMEOUT:?}"))));
     Ok(match asked {
-        Ok(None) => Check::ok(DATABASE, name, "answers, its tables are up to date, and it can be written"),
-        Ok(Some(lacking)) => Check::failed(DATABASE, name, "answers, but is not as needed", lacking),
+        Ok(None) => {
+            CheckResult::ok(DATABASE, name, "answers, its tables are up to date, and it can be written")
+        }
+        Ok(Some(lacking)) => CheckResult::failed(DATABASE, name, "answers, but is not as needed", lacking),
         Err(error) => {
             let cause = match (&error, settings.url.address()) {
-                (DbError::Unavailable(_), Some(address)) => no_connection(address).await,
+                (DbError::Unavailable(_), Some(address)) => connection_error(address).await,
                 _ => None,
             };
             let detail = cause.map_or_else(|| error.to_string(), |cause| format!("{error} ({cause})"));
-            Check::failed(DATABASE, name, detail, of_database(&error))
+            CheckResult::failed(DATABASE, name, detail, database_advice(&error))
         }
     })
 }
 
-async fn ask_database(config: &db::Config, metrics: &db::Metrics) -> Result<Option<String>, DbError> {
+async fn check_database(config: &db::Config, metrics: &db::Metrics) -> Result<Option<String>, DbError> {
     let db = Database::connect(config, metrics).await?;
     if let Some(lacking) = db.missing_requirement().await? {
         return Ok(Some(lacking));
@@ -60,17 +62,17 @@ async fn ask_database(config: &db::Config, metrics: &db::Metrics) -> Result<Opti
 }
 
 /// Why there is no connection to `host:port`, if there is none.
-async fn no_connection(address: String) -> Option<String> {
+async fn connection_error(address: String) -> Option<String> {
     let connect = move || {
         let mut addresses = address.to_socket_addrs()?;
         let first = addresses.next().ok_or(std::io::ErrorKind::NotFound)?;
-        TcpStream::connect_timeout(&first, CONNECT).map(drop)
+        TcpStream::connect_timeout(&first, CONNECT_TIMEOUT).map(drop)
     };
     let connected = tokio::task::spawn_blocking(connect).await.ok()?;
     connected.err().map(|error| error.to_string())
 }
 
-fn of_database(error: &DbError) -> &'static str {
+fn database_advice(error: &DbError) -> &'static str {
     match error {
         DbError::Unavailable(_) | DbError::BreakerOpen => {
             "start it, or correct host and port in [database] url; see the firewall and the server's log"
@@ -85,10 +87,10 @@ fn of_database(error: &DbError) -> &'static str {
 }
 
 /// The server of `[redis]`.
-pub(super) async fn redis(config: &Config, registry: &Registry) -> Result<Check, Failure> {
+pub(super) async fn redis(config: &Config, registry: &Registry) -> Result<CheckResult, Failure> {
     let settings = &config.redis;
     if settings.url.is_empty() {
-        return Ok(Check::not_asked(REDIS, "embedded", "the store is a part of `forebay serve`"));
+        return Ok(CheckResult::not_asked(REDIS, "embedded", "the store is a part of `forebay serve`"));
     }
     let name = settings.url.to_string();
     let metrics = Arc::new(registered(kv::Metrics::register(registry))?);
@@ -97,14 +99,14 @@ pub(super) async fn redis(config: &Config, registry: &Registry) -> Result<Check,
         Err(error) => return Ok(failed(name, &error)),
     };
     // Its keys expire after a second: a server that only answers reads is of no use.
-    let looked = tokio::time::timeout(PATIENCE, kv.check(users::CHANNEL)).await;
+    let looked = tokio::time::timeout(TIMEOUT, kv.check(users::CHANNEL)).await;
     Ok(match looked.unwrap_or(Err(KvError::Timeout)) {
-        Ok(()) => Check::ok(REDIS, name, "answers, and can be written"),
+        Ok(()) => CheckResult::ok(REDIS, name, "answers, and can be written"),
         Err(error) => failed(name, &error),
     })
 }
 
-fn failed(name: String, error: &KvError) -> Check {
+fn failed(name: String, error: &KvError) -> CheckResult {
     let advice = match error {
         KvError::Timeout | KvError::Unavailable(_) | KvError::Node(_) | KvError::BreakerOpen => {
             "start it, or correct [redis] url; see password_file, ca_file, timeout and the server's log"
@@ -114,5 +116,5 @@ fn failed(name: String, error: &KvError) -> Check {
         KvError::NotSubscribed { .. } => "allow the user the channel",
         KvError::Malformed(_) => "correct [redis] url, password_file or ca_file",
     };
-    Check::failed(REDIS, name, error.to_string(), advice)
+    CheckResult::failed(REDIS, name, error.to_string(), advice)
 }

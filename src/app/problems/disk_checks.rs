@@ -28,7 +28,7 @@ pub(in crate::app) struct DiskCheck {
     pub(super) backlog_above: Option<u64>,
     /// The threshold, while the oldest record has waited for at least so long.
     pub(super) age_above: Option<Span>,
-    pub(super) letters: Option<DeadLetterAlert>,
+    pub(super) dead_letters: Option<DeadLetterAlert>,
     /// The first of them that is about damage.
     pub(super) damage: Option<DeadLetterAlert>,
     pub(super) files: Vec<FileProblem>,
@@ -73,13 +73,13 @@ pub(in crate::app) fn watch(
             let (most, oldest) = (config.backlog_threshold, config.oldest_age_threshold);
             let backlog_above = (figures.backlog >= most).then_some(most);
             let age_above = (oldest_age(&log, &figures) >= oldest.0).then_some(oldest);
-            let (letters, damage) = (letters(&log), damage(&log));
+            let (letters, damage) = (dead_letters(&log), damage(&log));
             let are_due = looked_at_files.is_none_or(|at| at.elapsed() >= FILES_EVERY);
             let troubles = are_due.then(|| files.check(Timestamp::now()));
             looked_at_files = looked_at_files.filter(|_| !are_due).or_else(|| Some(Instant::now()));
             let mut snapshot = watched.0.lock();
             (snapshot.backlog_above, snapshot.age_above) = (backlog_above, age_above);
-            (snapshot.letters, snapshot.damage) = (letters, damage);
+            (snapshot.dead_letters, snapshot.damage) = (letters, damage);
             snapshot.files = troubles.unwrap_or_else(|| std::mem::take(&mut snapshot.files));
             drop(snapshot);
             if stop.wait(config.interval.0) {
@@ -90,19 +90,19 @@ pub(in crate::app) fn watch(
 }
 
 /// Two entries are read, however many there are: the first and the last.
-fn letters(log: &Log) -> Option<DeadLetterAlert> {
+fn dead_letters(log: &Log) -> Option<DeadLetterAlert> {
     let (first, last) = log.dead().ends()?;
-    let (first, last) = (letter(log, first)?, letter(log, last)?);
+    let (first, last) = (read_dead_letter(log, first)?, read_dead_letter(log, last)?);
     Some(DeadLetterAlert { first_at: first.0.min(last.0), last_reason: last.1 })
 }
 
 /// One more is read.
 fn damage(log: &Log) -> Option<DeadLetterAlert> {
-    let (first_at, last_reason) = letter(log, log.dead().first_damage()?)?;
+    let (first_at, last_reason) = read_dead_letter(log, log.dead().first_damage()?)?;
     Some(DeadLetterAlert { first_at, last_reason })
 }
 
-fn letter(log: &Log, lsn: Lsn) -> Option<(Timestamp, String)> {
+fn read_dead_letter(log: &Log, lsn: Lsn) -> Option<(Timestamp, String)> {
     match log.dead().get(lsn) {
         Ok(Some(Dead::Letter(letter))) => Some((letter.died_at, letter.reason)),
         Ok(Some(Dead::Sealed(letter))) => Some((letter.died_at, "the letter is encrypted".to_owned())),

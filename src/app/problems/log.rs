@@ -33,7 +33,7 @@ impl FirstDamage {
     }
 
     /// Reported by the log while it works.
-    pub(in crate::app) fn event(&self, event: &Event) {
+    pub(in crate::app) fn record_event(&self, event: &Event) {
         if let Event::Damaged(finding) = event {
             self.record(finding);
         }
@@ -64,7 +64,7 @@ pub(in crate::app) fn admission(admission: &Admission, log: &Log) -> Option<Obse
 pub(in crate::app) fn log(log: &Log, damage: &FirstDamage, watched: &DiskCheck) -> Vec<Observation> {
     let mut observed = Vec::new();
     let count = log.dead().len();
-    if let Some(letters) = watched.letters.as_ref().filter(|_| count > 0) {
+    if let Some(letters) = watched.dead_letters.as_ref().filter(|_| count > 0) {
         let detail = format!("{count} dead letters are stored; requeue or drop them with `wal-tools dead`");
         let dead = Observation::new(Code::DeadLetters, detail).with_error(&letters.last_reason);
         observed.push(dead.since(letters.first_at));

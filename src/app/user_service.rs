@@ -18,14 +18,14 @@ use crate::{db, kv, users};
 
 use super::dependency_checks::DependencyChecks;
 use super::wiring::Wiring;
-use super::{Failure, expiry, previous_start};
+use super::{Failure, previous_start, retention};
 
 /// Markers and the second level of the cache of a daemon that is alone.
 const EMBEDDED_STORE: &str = "markers";
 
 /// What users are stored and found with; shared with the consumer.
 #[derive(Clone)]
-pub(super) struct Stores {
+pub(super) struct UserStores {
     pub(super) db: Database,
     pub(super) kv: Kv,
     pub(super) profiles: Profiles,
@@ -33,14 +33,14 @@ pub(super) struct Stores {
 }
 
 /// The running service.
-pub(super) struct Service {
+pub(super) struct RunningUserService {
     pub(super) users: Users,
     // Dropped with the service: each ends at its next wait.
     _keeper: ReservationMaintenance,
     _tasks: Vec<Task>,
 }
 
-impl Stores {
+impl UserStores {
     /// Opens what is embedded and prepares connections to what is not; nobody need answer yet. An error when what is
     /// embedded cannot be opened, on a full disk for example: commands are accepted and drained all the same.
     pub(super) async fn open(wiring: &Wiring<'_>, log: &Log) -> Result<Result<Self, String>, Failure> {
@@ -100,19 +100,19 @@ fn store(config: &Config, log: &Log, metrics: Arc<kv::Metrics>) -> Result<Kv, Kv
     opened.map(|kv| kv.with_metrics(metrics))
 }
 
-impl Service {
+impl RunningUserService {
     /// Starts what keeps markers and caches true.
     pub(super) fn start(
         wiring: &Wiring<'_>,
         log: &Arc<Log>,
-        stores: &Stores,
+        stores: &UserStores,
         ingest: Ingest,
         statuses: &Statuses,
         hashing: HashPool,
         dependencies: &Arc<DependencyChecks>,
     ) -> Self {
         let config = wiring.config;
-        let Stores { db, kv, profiles, metrics } = stores.clone();
+        let UserStores { db, kv, profiles, metrics } = stores.clone();
         let users = Users::new(users::Parts {
             config: config.users.clone(),
             db,
@@ -144,7 +144,7 @@ impl Service {
         }
         let keeper = users.keep();
         let retention = config.database.retention();
-        tasks.push(Task::spawn("users-retention", expiry::delete_expired(stores.db.clone(), retention)));
+        tasks.push(Task::spawn("users-retention", retention::delete_expired(stores.db.clone(), retention)));
         Self { users, _keeper: keeper, _tasks: tasks }
     }
 }

@@ -11,17 +11,17 @@ use std::time::{Duration, Instant, SystemTime};
 use crate::task::{FatalSignal, OnFailure, Thread};
 
 /// Longer waits than the drain's own when Kafka is away would be noticed.
-const TOLERABLE: Duration = Duration::from_secs(10);
+const MAX_SETBACK: Duration = Duration::from_secs(10);
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Watches the clock.
 pub(super) fn watch(alarm: FatalSignal) -> io::Result<Thread> {
     Thread::spawn("clock", OnFailure::Raise(alarm), |stop| {
-        let mut last = Reading::now();
+        let mut last = ClockReading::now();
         while !stop.wait(INTERVAL) {
-            let now = Reading::now();
-            let back = now.behind(last);
-            if back > TOLERABLE {
+            let now = ClockReading::now();
+            let back = now.set_back_since(last);
+            if back > MAX_SETBACK {
                 let back = back.as_secs();
                 return Err(format!(
                     "the system's clock was set back by {back} s, and what waits for Kafka would wait as much \
@@ -37,18 +37,18 @@ pub(super) fn watch(alarm: FatalSignal) -> io::Result<Thread> {
 
 /// Both clocks at one moment.
 #[derive(Clone, Copy)]
-struct Reading {
+struct ClockReading {
     wall: SystemTime,
     monotonic: Instant,
 }
 
-impl Reading {
+impl ClockReading {
     fn now() -> Self {
         Self { wall: SystemTime::now(), monotonic: Instant::now() }
     }
 
     /// By how much the wall clock was set back since an earlier reading.
-    fn behind(self, earlier: Self) -> Duration {
+    fn set_back_since(self, earlier: Self) -> Duration {
         let passed = self.monotonic.saturating_duration_since(earlier.monotonic);
         (earlier.wall + passed).duration_since(self.wall).unwrap_or_default()
     }
@@ -60,13 +60,13 @@ mod tests {
 
     #[test]
     fn only_a_clock_that_was_set_back_is_behind() {
-        let first = Reading::now();
-        let at = |wall, monotonic| Reading {
+        let first = ClockReading::now();
+        let at = |wall, monotonic| ClockReading {
             wall: first.wall + Duration::from_secs(1_000) - Duration::from_secs(wall),
             monotonic: first.monotonic + Duration::from_secs(monotonic),
         };
-        assert_eq!(at(999, 1).behind(first), Duration::ZERO);
-        assert_eq!(at(0, 1).behind(first), Duration::ZERO, "set forward, or the machine slept");
-        assert_eq!(at(1_099, 1).behind(first), Duration::from_secs(100));
+        assert_eq!(at(999, 1).set_back_since(first), Duration::ZERO);
+        assert_eq!(at(0, 1).set_back_since(first), Duration::ZERO, "set forward, or the machine slept");
+        assert_eq!(at(1_099, 1).set_back_since(first), Duration::from_secs(100));
     }
 }

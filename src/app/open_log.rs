@@ -40,7 +40,7 @@ pub(super) fn open(
         keys,
         label: kind_of,
         observer: Arc::new(move |event| {
-            seen.event(event);
+            seen.record_event(event);
             observe(event, &metrics, &alarm);
         }),
     };

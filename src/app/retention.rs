@@ -7,37 +7,37 @@ use crate::db::{Database, Retention, RetentionPass};
 use crate::units::{Span, Timestamp};
 
 /// Between two passes over expired rows.
-const EVERY: Duration = Duration::from_secs(60);
+const PASS_INTERVAL: Duration = Duration::from_secs(60);
 /// How long a pass may take. Where that is not enough the next one begins at once: what has expired meanwhile then has
 /// its turn in every table, and metrics show that the database does not keep up.
-const PASS_WITHIN: Duration = Duration::from_secs(60);
+const PASS_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Deletes rows as they expire. Consumers on other machines need not: the tables are everybody's. Several daemons come by
 /// at different times.
 pub(super) async fn delete_expired(db: Database, retention: Retention) {
-    let mut report = Report { audit: retention.audit, last_skipped: None, audit_said: false };
+    let mut report = RetentionLogger { audit: retention.audit, last_skipped: None, audit_logged: false };
     let mut cut_short = false;
     loop {
         if !cut_short {
-            tokio::time::sleep(EVERY.mul_f64(0.5 + backoff::random_fraction())).await;
+            tokio::time::sleep(PASS_INTERVAL.mul_f64(0.5 + backoff::random_fraction())).await;
         }
-        let pass = db.delete_expired(&retention, Timestamp::now(), PASS_WITHIN).await;
+        let pass = db.delete_expired(&retention, Timestamp::now(), PASS_TIMEOUT).await;
         cut_short = pass.cut_short;
-        report.on(&pass);
+        report.log_pass(&pass);
     }
 }
 
 /// What was said already.
-struct Report {
+struct RetentionLogger {
     audit: Option<Duration>,
     last_skipped: Option<String>,
-    audit_said: bool,
+    audit_logged: bool,
 }
 
-impl Report {
-    fn on(&mut self, pass: &RetentionPass) {
-        self.put_off(pass);
-        self.audit(pass);
+impl RetentionLogger {
+    fn log_pass(&mut self, pass: &RetentionPass) {
+        self.log_skipped(pass);
+        self.log_audit_lag(pass);
         let rows = pass.deleted;
         if rows > 0 {
             tracing::info!(event = "db.expired_deleted", rows, "expired rows were deleted");
@@ -63,7 +63,7 @@ impl Report {
     }
 
     /// Once: `/readyz` says so for as long as it lasts.
-    fn put_off(&mut self, pass: &RetentionPass) {
+    fn log_skipped(&mut self, pass: &RetentionPass) {
         if let Some(reason) = pass.skipped.as_ref().filter(|_| self.last_skipped != pass.skipped) {
             tracing::info!(event = "db.retention_put_off", reason, "deletion of expired rows is postponed");
         }
@@ -71,9 +71,9 @@ impl Report {
     }
 
     /// Once: an operator who relies on the audit and does not know that it is not kept for ever finds it here.
-    fn audit(&mut self, pass: &RetentionPass) {
-        let Some(kept) = self.audit.filter(|_| pass.audit > 0 && !self.audit_said) else { return };
-        self.audit_said = true;
+    fn log_audit_lag(&mut self, pass: &RetentionPass) {
+        let Some(kept) = self.audit.filter(|_| pass.audit > 0 && !self.audit_logged) else { return };
+        self.audit_logged = true;
         tracing::info!(
             event = "db.audit_expires",
             audit_retention = %Span(kept),
