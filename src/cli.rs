@@ -55,14 +55,14 @@ pub enum Command {
         #[arg(long)]
         replay: bool,
         #[command(flatten)]
-        range: Range,
+        range: ReplayArgs,
     },
     /// Name every mistake in the configuration, or print the effective result with secrets masked
-    CheckConfig(Check),
+    CheckConfig(CheckArgs),
     /// Show the configuration that is compiled in
     Config {
         #[command(subcommand)]
-        show: Show,
+        show: ConfigCommand,
     },
     /// Print completions for a shell
     Completions {
@@ -78,7 +78,7 @@ pub enum Command {
 
 /// Which commands to apply again; without bounds all that Kafka still has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Args)]
-pub struct Range {
+pub struct ReplayArgs {
     /// From the first record of this time on, such as 2026-11-20T12:00:00Z
     #[arg(long, requires = "replay", value_name = "TIME")]
     pub from: Option<Timestamp>,
@@ -98,7 +98,7 @@ pub struct Range {
 
 /// What to check beside the configuration itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
-pub struct Check {
+pub struct CheckArgs {
     /// Say what would happen to a body of this kind: its key, topic and size, or the problem document
     #[arg(long, requires = "body", conflicts_with = "connect", value_name = "KIND")]
     pub kind: Option<String>,
@@ -115,7 +115,7 @@ pub struct Check {
 
 /// What to show of the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
-pub enum Show {
+pub enum ConfigCommand {
     /// Print every key with its unit, default and meaning, as a file to start from
     Default,
 }

@@ -13,7 +13,7 @@ use forebay::app::{Failure, ReplaySpan};
 use forebay::config::Source;
 use forebay::{app, config, telemetry};
 
-use cli::{Check, Cli, Command, Show};
+use cli::{CheckArgs, Cli, Command, ConfigCommand};
 
 /// The allocator that can say what is allocated: `/debug/pprof/heap`.
 #[cfg(feature = "jemalloc")]
@@ -54,7 +54,7 @@ fn describe(command: &Command) -> Option<Result<(), Failure>> {
         Command::Man { directory: Some(directory) } => {
             Some(manual::write(Cli::command(), directory).map_err(failed()))
         }
-        Command::Config { show: Show::Default } => Some(app::print(config::DEFAULTS)),
+        Command::Config { show: ConfigCommand::Default } => Some(app::print(config::DEFAULTS)),
         _ => None,
     }
 }
@@ -86,11 +86,11 @@ fn run(cli: &Cli) -> Result<(), Failure> {
                 to: range.to,
             },
         ),
-        Command::CheckConfig(Check { connect: true, json, .. }) => app::check_connections(&config, *json),
-        Command::CheckConfig(Check { kind: Some(kind), body: Some(body), json, .. }) => {
+        Command::CheckConfig(CheckArgs { connect: true, json, .. }) => app::check_connections(&config, *json),
+        Command::CheckConfig(CheckArgs { kind: Some(kind), body: Some(body), json, .. }) => {
             app::check_body(&config, kind, body, *json)
         }
-        Command::CheckConfig(Check { json, .. }) => app::check(&config, *json),
+        Command::CheckConfig(CheckArgs { json, .. }) => app::check(&config, *json),
         // Done by `describe`.
         Command::Completions { .. } | Command::Man { .. } | Command::Config { .. } => Ok(()),
     }
