@@ -56,7 +56,7 @@ pub fn measure() -> Vec<Outcome> {
         "{:<32} {:<28} {:>11} {:>11} {:>9} {:>10} {:>11}",
         "route", "", "runtime", "threads", "answer", "statements", "64 at once"
     );
-    for probe in anonymous::probes() {
+    for probe in anonymous::anonymous_requests() {
         let cost = cost(&mut daemon, &probe);
         let runtime = cost.runtime.as_secs_f64();
         match probe.what {

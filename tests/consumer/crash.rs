@@ -72,7 +72,7 @@ fn a_consumer_killed_again_and_again_leaves_exactly_the_right_rows() {
         }
         consumer.start();
         assert_right(stage, &ids);
-        assert!(consumer.term().success(), "{}", consumer.log());
+        assert!(consumer.terminate().success(), "{}", consumer.log());
     });
 }
 
@@ -93,7 +93,7 @@ fn consumers_share_the_work_and_take_over_from_each_other() {
         other.start();
         send(&bootstrap, second);
         stage.await_some(&ids, first.len());
-        assert!(one.term().success(), "{}", one.log());
+        assert!(one.terminate().success(), "{}", one.log());
         send(&bootstrap, third);
         one.start();
         assert_right(stage, &ids);
@@ -118,7 +118,7 @@ fn a_consumer_that_was_frozen_and_goes_on_changes_nothing() {
         wait::until_true("the other one takes over", LONG, || other.log().contains("partitions_assigned"));
         frozen.thaw();
         assert_right(stage, &ids);
-        assert!(frozen.term().success() && other.term().success());
+        assert!(frozen.terminate().success() && other.terminate().success());
     });
 }
 

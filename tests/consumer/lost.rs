@@ -47,7 +47,7 @@ fn caches_hear_of_a_commit_whose_answer_was_lost() {
     let _running = stage.start_parts(parts);
     let create = Log::new(1).create(1, "ada");
     send(&stage.kafka.bootstrap(), std::slice::from_ref(&create));
-    gate.await_one();
+    gate.await_waiter();
     // The database commits, and nobody hears of it.
     proxy.set(LinkState::NO_RESPONSES);
     gate.open();

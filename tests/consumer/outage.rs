@@ -40,7 +40,7 @@ fn survives(test: &str, server: &dyn SqlServer) {
         "said once each time: {}",
         consumer.log()
     );
-    assert!(consumer.term().success(), "{}", consumer.log());
+    assert!(consumer.terminate().success(), "{}", consumer.log());
 }
 
 #[test]

@@ -111,7 +111,7 @@ fn a_retry_that_is_held_while_the_partitions_are_dealt_again_comes_when_it_is_du
     wait::until_true("they share", LONG, shared);
     let outcomes = stage.await_outcomes(&ids);
     assert!(outcomes.values().all(|row| row.state == "dead"));
-    assert!(one.term().success() && other.term().success());
+    assert!(one.terminate().success() && other.terminate().success());
 }
 
 /// The retry topic has one order, but only the commands of one user need it.

@@ -26,8 +26,8 @@ async fn a_postgres_whose_disk_is_full_refuses_for_the_moment_and_goes_on_with_r
     if is_root() {
         assert!(Command::new("chown").arg("postgres").arg(&space).status().unwrap().success());
     }
-    server.sql(server.first_database(), &format!("CREATE TABLESPACE small LOCATION '{}'", space.display()));
-    server.sql(server.first_database(), "CREATE DATABASE full_disk TABLESPACE small");
+    server.sql(server.default_database(), &format!("CREATE TABLESPACE small LOCATION '{}'", space.display()));
+    server.sql(server.default_database(), "CREATE DATABASE full_disk TABLESPACE small");
     let place = TestDatabase::server(server.url("full_disk"));
     place.migrated().await;
     let database = place.database().await;

@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::daemon::{LONG, await_drained, backlog_value, forebay};
 use crate::load::{Load, LoadOptions};
 use support::admin::Admin;
-use support::clock::Clock;
+use support::clock::FakeClock;
 use support::consume::read_all;
 use support::delivery_check::check;
 use support::kafka::{ClusterOptions, Jars, Kafka};
@@ -25,10 +25,10 @@ fn accepted_at(forebay: &Forebay) -> String {
 }
 
 /// A broker, a daemon with a clock of its own, and load on it.
-fn begin(kafka: &Jars, home: &Path) -> (Kafka, Forebay, Clock, Load) {
+fn begin(kafka: &Jars, home: &Path) -> (Kafka, Forebay, FakeClock, Load) {
     let cluster = kafka.start(ClusterOptions::single());
     Admin::new(&cluster.bootstrap()).create_topic("orders.v1", 3, 1, &[]);
-    let (mut forebay, clock) = Clock::install(forebay(&cluster.bootstrap()), home);
+    let (mut forebay, clock) = FakeClock::install(forebay(&cluster.bootstrap()), home);
     forebay.start();
     let load = Load::start(&LoadOptions::new(forebay.address()));
     load.await_accepted(200);
@@ -61,7 +61,7 @@ fn a_clock_hours_ahead_for_a_while_costs_no_record() {
         .filter(|record| record.key.as_deref() != Some(b"probe"))
         .collect();
     println!("clock: {}", check(&sent, &records));
-    assert!(forebay.term().success());
+    assert!(forebay.terminate().success());
 }
 
 /// librdkafka waits until a time of day (its issue 2145): set back by hours, such a wait lasts as much longer.
@@ -85,5 +85,5 @@ fn a_clock_set_back_by_hours_ends_the_daemon_and_the_next_start_goes_on() {
     let sent = load.stop();
     await_drained(&forebay);
     println!("clock: {}", check(&sent, &read_all(&cluster.bootstrap(), "orders.v1")));
-    assert!(forebay.term().success());
+    assert!(forebay.terminate().success());
 }

@@ -31,5 +31,5 @@ fn every_202_is_in_kafka_after_thirty_kills_under_load() {
     let counts = check(&sent, &read_all(&cluster.bootstrap(), "orders.v1"));
     assert!(counts.acknowledged as u64 > KILLS * 50, "{counts}");
     println!("{KILLS} kills: {counts}");
-    assert!(forebay.term().success());
+    assert!(forebay.terminate().success());
 }

@@ -50,5 +50,5 @@ fn idle_clients_do_not_take_the_descriptors_of_the_log() {
     assert!(forebay.log().contains("descriptors.limit_low"), "{}", forebay.log());
     forebay.restart();
     assert_eq!(backlog_value(&forebay, "backlog"), accepted);
-    assert!(forebay.term().success());
+    assert!(forebay.terminate().success());
 }

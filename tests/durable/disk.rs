@@ -43,7 +43,7 @@ fn a_full_disk_is_507_while_draining_goes_on_and_ends_by_itself() {
         .set("drain.workers", 2);
     forebay.start();
     let mut plan = LoadOptions::new(forebay.address());
-    plan.filling = 4_000;
+    plan.padding_bytes = 4_000;
     let load = Load::start(&plan);
     // Some delivered segments, so that there is something to yield.
     load.await_accepted(1_500);
@@ -74,5 +74,5 @@ fn a_full_disk_is_507_while_draining_goes_on_and_ends_by_itself() {
         records.into_iter().partition(|record| ids.contains(record.header("forebay-command-id").unwrap()))
     };
     println!("disk full: {split} before, {} then {}", check(&first, &early), check(&second, &late));
-    assert!(forebay.term().success());
+    assert!(forebay.terminate().success());
 }

@@ -89,7 +89,7 @@ fn a_failed_fdatasync_is_final_and_costs_nothing_that_was_acknowledged() {
     let thread = failed[0].split_whitespace().next().unwrap();
     let of_thread = failed.iter().filter(|line| line.split_whitespace().next() == Some(thread)).count();
     assert_eq!(of_thread, 1, "{failed:?}");
-    assert!(forebay.term().success());
+    assert!(forebay.terminate().success());
 }
 
 /// Line numbers of a trace: where a record was written, where the flush after it came back, where its 202 left.

@@ -55,7 +55,7 @@ fn embedded_mode_accepts_delivers_and_delivers_again_after_kill_9() {
     let ids: Vec<_> = records.iter().map(|record| record.key.clone().unwrap()).collect();
     assert!(ids.contains(&b"o-1".to_vec()), "the topic died with the process and was filled again");
     await_sent(&forebay, &location);
-    assert!(forebay.term().success());
+    assert!(forebay.terminate().success());
 }
 
 #[test]

@@ -9,7 +9,7 @@ use crate::daemon::{LONG, await_drained, backlog_value, forebay, metric_if_any};
 use crate::load::{Load, LoadOptions};
 use support::admin::Admin;
 use support::consume::{read_all, read_until};
-use support::delivery_check::{check, overtaken};
+use support::delivery_check::{check, out_of_order};
 use support::kafka::ClusterOptions;
 use support::{services, wait};
 
@@ -54,7 +54,7 @@ fn records_held_while_partitions_are_added_are_not_overtaken() {
     // A key's records lie in two partitions.
     records.sort_by_key(|record| record.timestamp);
     println!("partitions added: {}", check(&sent, &records));
-    assert!(forebay.term().success());
+    assert!(forebay.terminate().success());
 }
 
 /// In 8 of 58 rounds the first record of a key that waited arrived behind later ones.
@@ -78,11 +78,11 @@ fn a_topic_made_again_gets_the_records_of_each_key_in_order() {
         admin.delete_topic("orders.v1");
         admin.create_topic("orders.v1", 3, 1, &[]);
         let records = read_until(&bootstrap, "orders.v1", LONG, |records| records.len() >= 500);
-        broken.extend(overtaken(&records));
+        broken.extend(out_of_order(&records));
     }
     load.stop();
     await_drained(&forebay);
     assert_eq!(backlog_value(&forebay, "dead"), 0);
     assert!(broken.is_empty(), "{} of {ROUNDS} rounds: {broken:?}", broken.len());
-    assert!(forebay.term().success());
+    assert!(forebay.terminate().success());
 }

@@ -16,7 +16,7 @@ fn outage(test: &str, away: impl Fn(&support::kafka::Broker), back: impl Fn(&sup
     let mut forebay = forebay(&cluster.bootstrap());
     forebay.start();
     let mut plan = LoadOptions::new(forebay.address());
-    plan.filling = 1000;
+    plan.padding_bytes = 1000;
     let load = Load::start(&plan);
     load.await_accepted(500);
     away(cluster.broker(1));
@@ -44,7 +44,7 @@ fn outage(test: &str, away: impl Fn(&support::kafka::Broker), back: impl Fn(&sup
     let records = read_all(&cluster.bootstrap(), "orders.v1");
     let counts = check(&sent, &records);
     println!("{test}: backlog {backlog}, memory {early} → {late} bytes, {counts}");
-    assert!(forebay.term().success());
+    assert!(forebay.terminate().success());
 }
 
 #[test]

@@ -22,7 +22,7 @@ fn a_partition_without_a_leader_holds_back_its_own_records_only() {
     let mut forebay = forebay(&cluster.bootstrap()).set("drain.workers", 2);
     forebay.start();
     let mut plan = LoadOptions::new(forebay.address());
-    plan.filling = 1_000;
+    plan.padding_bytes = 1_000;
     let load = Load::start(&plan);
     load.await_accepted(1_000);
     let gone = admin.leader("orders.v1", 1).unwrap();
@@ -44,5 +44,5 @@ fn a_partition_without_a_leader_holds_back_its_own_records_only() {
     await_drained(&forebay);
     let counts = check(&sent, &read_all(&cluster.bootstrap(), "orders.v1"));
     println!("partition: {left} held back, memory {early} → {late} bytes, {counts}");
-    assert!(forebay.term().success());
+    assert!(forebay.terminate().success());
 }

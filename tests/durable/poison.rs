@@ -8,7 +8,7 @@ use forebay::wal::dead::DeadLetters;
 use serde_json::Value;
 
 use crate::daemon::{LONG, await_drained, backlog_value, forebay, kind};
-use crate::load::{Load, LoadOptions, Sent};
+use crate::load::{Load, LoadOptions, SentCommands};
 use support::admin::Admin;
 use support::consume::{read_all, read_until};
 use support::delivery_check::check;
@@ -18,14 +18,20 @@ use support::process::Forebay;
 use support::{services, wait};
 
 /// Sends numbered records for a few keys; `filling(n)` says how large.
-fn send(forebay: &Forebay, kind: &str, records: u64, filling: impl Fn(u64) -> usize) -> Sent {
-    let mut sent = Sent::new();
+fn send(forebay: &Forebay, kind: &str, records: u64, filling: impl Fn(u64) -> usize) -> SentCommands {
+    let mut sent = SentCommands::new();
     send_more(forebay, &mut sent, kind, records, filling);
     sent
 }
 
 /// The same, after what was sent before.
-fn send_more(forebay: &Forebay, sent: &mut Sent, kind: &str, records: u64, filling: impl Fn(u64) -> usize) {
+fn send_more(
+    forebay: &Forebay,
+    sent: &mut SentCommands,
+    kind: &str,
+    records: u64,
+    filling: impl Fn(u64) -> usize,
+) {
     let mut http = forebay.http();
     for n in 0..records {
         let key = format!("k{}", n % 7);
@@ -86,7 +92,7 @@ fn only_the_records_a_topic_refuses_become_dead_letters() {
         assert_eq!(status(&mut http, id)["state"], "sent");
     }
     assert_eq!(backlog_value(&forebay, "dead"), 0);
-    assert!(forebay.term().success());
+    assert!(forebay.terminate().success());
 }
 
 /// What `wal-tools dead requeue --all --apply` asks of a running daemon.
@@ -131,7 +137,7 @@ fn a_topic_that_may_not_be_created_holds_nobody_else_and_dies_after_its_grace() 
     requeue_all(&forebay);
     let records = read_until(&cluster.bootstrap(), "missing.v1", LONG, |records| records.len() >= 50);
     check(&lost, &records);
-    assert!(forebay.term().success());
+    assert!(forebay.terminate().success());
 }
 
 #[test]
@@ -152,7 +158,7 @@ fn an_acl_given_back_within_the_grace_costs_nothing() {
     await_drained(&forebay);
     assert_eq!(backlog_value(&forebay, "dead"), 0);
     println!("acl: {}", check(&sent, &read_all(&cluster.bootstrap(), "orders.v1")));
-    assert!(forebay.term().success());
+    assert!(forebay.terminate().success());
 }
 
 #[test]
@@ -172,7 +178,7 @@ fn a_topic_that_does_not_exist_is_created_where_the_broker_allows_it() {
         Admin::new(&cluster.bootstrap()).describe("orders.v1", "cleanup.policy"),
         (6, "delete".into())
     );
-    assert!(forebay.term().success());
+    assert!(forebay.terminate().success());
 }
 
 /// Only a record that waits for a topic is a reason to create it. A request about a topic is none.
@@ -194,7 +200,7 @@ fn no_topic_is_created_as_a_side_effect() {
     forebay.restart();
     wait::until_true("positions are taken over", LONG, || forebay.log().contains("drain.positions_claimed"));
     assert_eq!(admin.topics(), ["forebay.checkpoints"]);
-    assert!(forebay.term().success());
+    assert!(forebay.terminate().success());
 }
 
 /// Every rejection replaced the worker's producer, and with it that of all other topics.
@@ -219,7 +225,7 @@ fn rejected_records_cost_other_topics_one_producer_at_most() {
     forebay.configure("telemetry.log_level", "debug");
     forebay.start();
     let replaced = || forebay.log().matches("drain.producer_failed").count();
-    let (mut small, mut orders) = (Sent::new(), Sent::new());
+    let (mut small, mut orders) = (SentCommands::new(), SentCommands::new());
     for n in 0..20 {
         // Now this one is too large, now one that is smaller than all that were refused so far.
         send_more(&forebay, &mut small, "small.create", 14, |_| 100);
@@ -228,7 +234,7 @@ fn rejected_records_cost_other_topics_one_producer_at_most() {
         wait::until_true("one more is dead", LONG, || backlog_value(&forebay, "dead") as usize == n + 1);
     }
     assert!(replaced() <= 1, "{} producers for 20 rejections:\n{}", replaced(), forebay.log());
-    let mut compact = Sent::new();
+    let mut compact = SentCommands::new();
     for _ in 0..20 {
         (0..20).for_each(|_| send_dead(&forebay, "keyless.create", 10));
         send_more(&forebay, &mut compact, "compact.create", 14, |_| 100);
@@ -239,7 +245,7 @@ fn rejected_records_cost_other_topics_one_producer_at_most() {
     check(&small, &read_all(&cluster.bootstrap(), "small.v1"));
     check(&orders, &read_all(&cluster.bootstrap(), "orders.v1"));
     check(&compact, &read_all(&cluster.bootstrap(), "compact.v1"));
-    assert!(forebay.term().success());
+    assert!(forebay.terminate().success());
 }
 
 /// Sends a record that its topic will refuse.

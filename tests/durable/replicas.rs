@@ -29,5 +29,5 @@ fn a_leader_killed_under_load_loses_and_reorders_nothing() {
     let sent = load.stop();
     await_drained(&forebay);
     println!("leader killed: {}", check(&sent, &read_all(&cluster.bootstrap(), "orders.v1")));
-    assert!(forebay.term().success());
+    assert!(forebay.terminate().success());
 }

@@ -52,7 +52,7 @@ fn delivery_resumes_whatever_became_of_standard_error() {
         await_drained(forebay);
         accept(forebay, "after");
         await_drained(forebay);
-        assert!(forebay.term().success(), "{name}");
+        assert!(forebay.terminate().success(), "{name}");
     }
     // What did not fit into the pipe was kept or counted; none of it was written half.
     let mut text = String::new();

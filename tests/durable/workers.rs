@@ -28,5 +28,5 @@ fn changing_the_number_of_workers_keeps_order_and_loses_nothing() {
     let sent = load.stop();
     await_drained(&forebay);
     println!("workers changed: {}", check(&sent, &read_all(&cluster.bootstrap(), "orders.v1")));
-    assert!(forebay.term().success());
+    assert!(forebay.terminate().success());
 }

@@ -37,7 +37,7 @@ fn a_broker_frozen_for_longer_than_a_transaction_may_last() {
     }
     let sent = load.stop();
     assert_once("frozen broker", &forebay, &cluster.bootstrap(), &sent);
-    assert!(forebay.term().success());
+    assert!(forebay.terminate().success());
 }
 
 #[test]
@@ -62,7 +62,7 @@ fn transaction_coordinators_that_are_killed() {
     }
     let sent = load.stop();
     assert_once("coordinators killed", &forebay, &cluster.bootstrap(), &sent);
-    assert!(forebay.term().success());
+    assert!(forebay.terminate().success());
 }
 
 /// Kafka cannot end a transaction that a partition without a leader is part of, so the workers that had one wait; nothing
@@ -88,5 +88,5 @@ fn a_partition_that_loses_its_leader_in_a_transaction_and_gets_it_back() {
     let sent = load.stop();
     cluster.broker(gone).start();
     assert_once("partition without a leader", &forebay, &cluster.bootstrap(), &sent);
-    assert!(forebay.term().success());
+    assert!(forebay.terminate().success());
 }

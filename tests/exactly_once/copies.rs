@@ -3,7 +3,7 @@
 use crate::crash::await_sent;
 use crate::daemon::{LONG, await_drained, backlog_value};
 use crate::forebay;
-use crate::load::{Load, LoadOptions, Sent};
+use crate::load::{Load, LoadOptions, SentCommands};
 use support::admin::Admin;
 use support::consume::read_all;
 use support::delivery_check::check;
@@ -18,7 +18,7 @@ fn kafka_says(forebay: &Forebay) -> String {
 }
 
 /// Sends `n` records for one key, numbered from `first`.
-fn post(forebay: &Forebay, key: &str, numbers: std::ops::Range<usize>, sent: &mut Sent) {
+fn post(forebay: &Forebay, key: &str, numbers: std::ops::Range<usize>, sent: &mut SentCommands) {
     let mut http = forebay.http();
     let of_key = sent.entry(key.to_owned()).or_default();
     for number in numbers {
@@ -38,10 +38,10 @@ fn of_two_live_copies_exactly_one_goes_on_and_the_other_says_which() {
     Admin::new(&cluster.bootstrap()).create_topic("orders.v1", 6, 1, &[]);
     let mut first = forebay(&cluster.bootstrap()).set("drain.workers", 2);
     first.start();
-    let mut sent = Sent::new();
+    let mut sent = SentCommands::new();
     post(&first, "a", 0..50, &mut sent);
     await_drained(&first);
-    assert!(first.term().success());
+    assert!(first.terminate().success());
     let mut second = forebay(&cluster.bootstrap()).set("drain.workers", 2);
     copy(&first.wal_dir(), &second.wal_dir());
     // With more ids than the copy can know of.
@@ -54,7 +54,7 @@ fn of_two_live_copies_exactly_one_goes_on_and_the_other_says_which() {
     wait::until_true("the copy has noticed", LONG, || kafka_says(&second).contains("nothing is sent"));
     let says = kafka_says(&second);
     assert!(says.contains("which this log never was") && says.contains("took over"), "{says}");
-    post(&second, "b", 0..20, &mut Sent::new());
+    post(&second, "b", 0..20, &mut SentCommands::new());
     load.await_accepted(500);
     sent.extend(load.stop());
     await_drained(&first);
@@ -63,28 +63,28 @@ fn of_two_live_copies_exactly_one_goes_on_and_the_other_says_which() {
     assert_eq!(backlog_value(&second, "backlog"), 20, "accepted, and kept");
     assert_eq!(kafka_says(&first), "ok");
     // Told to go on all the same, the copy takes over, and the first one says so.
-    assert!(second.term().success());
+    assert!(second.terminate().success());
     second.configure("drain.on_restored_log", "continue-after-kafka");
     second.start();
     await_drained(&second);
     let before = read_all(&cluster.bootstrap(), "orders.v1").len();
     // Keys of all its workers.
-    (0..30).for_each(|n| post(&first, &format!("c{n}"), 0..1, &mut Sent::new()));
+    (0..30).for_each(|n| post(&first, &format!("c{n}"), 0..1, &mut SentCommands::new()));
     wait::until_true("the first one has noticed", LONG, || kafka_says(&first).contains("took over"));
     assert_eq!(backlog_value(&first, "backlog"), 30, "accepted, and kept");
     assert_eq!(read_all(&cluster.bootstrap(), "orders.v1").len(), before);
     assert_eq!(kafka_says(&second), "ok");
-    assert!(first.term().success() && second.term().success());
+    assert!(first.terminate().success() && second.terminate().success());
 }
 
 /// A copy of a log after 30 records of which Kafka has all, restored when Kafka has 60; then 20 new ones.
-fn restored(setting: Option<&str>, then: impl Fn(&mut Forebay, &str, &mut Sent)) {
+fn restored(setting: Option<&str>, then: impl Fn(&mut Forebay, &str, &mut SentCommands)) {
     let Some(kafka) = services::kafka("a restored log") else { return };
     let cluster = kafka.start(ClusterOptions::single());
     Admin::new(&cluster.bootstrap()).create_topic("orders.v1", 6, 1, &[]);
     let mut original = forebay(&cluster.bootstrap());
     original.start();
-    let mut sent = Sent::new();
+    let mut sent = SentCommands::new();
     post(&original, "a", 0..30, &mut sent);
     await_drained(&original);
     let mut copied = forebay(&cluster.bootstrap());
@@ -100,7 +100,7 @@ fn restored(setting: Option<&str>, then: impl Fn(&mut Forebay, &str, &mut Sent))
     copied.start();
     post(&copied, "a", 60..80, &mut sent);
     then(&mut copied, &cluster.bootstrap(), &mut sent);
-    assert!(copied.term().success());
+    assert!(copied.terminate().success());
 }
 
 #[test]
@@ -110,7 +110,7 @@ fn a_restored_log_accepts_and_sends_nothing_until_told() {
         assert!(backlog_value(copied, "backlog") >= 20);
         assert_eq!(read_all(bootstrap, "orders.v1").len(), 60);
         // Told, at a later start, it sends what came meanwhile, though its numbers are in Kafka already.
-        assert!(copied.term().success());
+        assert!(copied.terminate().success());
         copied.configure("drain.on_restored_log", "continue-after-kafka");
         copied.start();
         await_drained(copied);
@@ -137,7 +137,7 @@ fn a_restored_log_sends_again_what_its_own_checkpoint_does_not_know() {
         // From now on it is the log that Kafka knows.
         post(copied, "a", 80..90, sent);
         await_drained(copied);
-        assert!(copied.term().success());
+        assert!(copied.terminate().success());
         copied.configure("drain.on_restored_log", "stop");
         copied.start();
         post(copied, "a", 90..100, sent);

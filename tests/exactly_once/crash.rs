@@ -41,5 +41,5 @@ fn every_202_is_in_kafka_once_after_twenty_kills_under_load() {
     load.await_accepted(100);
     let sent = load.stop();
     assert_once("20 kills", &forebay, &cluster.bootstrap(), &sent);
-    assert!(forebay.term().success());
+    assert!(forebay.terminate().success());
 }

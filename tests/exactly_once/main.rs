@@ -6,7 +6,7 @@
 use support::{daemon, load};
 
 use crate::daemon::await_drained;
-use crate::load::Sent;
+use crate::load::SentCommands;
 use support::consume::read_all;
 use support::process::Forebay;
 
@@ -25,7 +25,7 @@ fn forebay(bootstrap: &str) -> Forebay {
 }
 
 /// Waits until all is delivered, and holds what a consumer sees against what was answered.
-fn assert_once(what: &str, forebay: &Forebay, bootstrap: &str, sent: &Sent) {
+fn assert_once(what: &str, forebay: &Forebay, bootstrap: &str, sent: &SentCommands) {
     await_drained(forebay);
     let counts = support::delivery_check::check(sent, &read_all(bootstrap, "orders.v1"));
     assert_eq!(counts.repeated, 0, "{what}: {counts}\n{}", forebay.log());

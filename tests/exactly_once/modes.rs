@@ -23,14 +23,14 @@ fn after_orderly_stops_nothing_is_repeated_whatever_the_mode() {
     for delivery in ["at-least-once", "exactly-once", "at-least-once", "exactly-once"] {
         load.await_accepted(300);
         await_sent(&forebay);
-        assert!(forebay.term().success());
+        assert!(forebay.terminate().success());
         forebay.configure("drain.delivery", delivery);
         forebay.start();
     }
     load.await_accepted(300);
     let sent = load.stop();
     crate::assert_once("modes changed", &forebay, &cluster.bootstrap(), &sent);
-    assert!(forebay.term().success());
+    assert!(forebay.terminate().success());
 }
 
 #[test]
@@ -53,5 +53,5 @@ fn what_was_committed_is_not_repeated_by_the_other_mode_even_after_a_crash() {
     await_drained(&forebay);
     let counts = check(&sent, &read_all(&cluster.bootstrap(), "orders.v1"));
     assert_eq!(counts.repeated, 0, "{counts}\n{}", forebay.log());
-    assert!(forebay.term().success());
+    assert!(forebay.terminate().success());
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::daemon::{LONG, await_drained, backlog_value, kind, metric};
-use crate::load::Sent;
+use crate::load::SentCommands;
 use crate::{assert_once, forebay};
 use support::admin::Admin;
 use support::consume::read_all;
@@ -13,8 +13,8 @@ use support::process::Forebay;
 use support::{services, wait};
 
 /// Sends numbered records for a few keys; `filling(n)` says how large.
-fn send(forebay: &Forebay, kind: &str, records: u64, filling: impl Fn(u64) -> usize) -> Sent {
-    let mut sent = Sent::new();
+fn send(forebay: &Forebay, kind: &str, records: u64, filling: impl Fn(u64) -> usize) -> SentCommands {
+    let mut sent = SentCommands::new();
     let mut http = forebay.http();
     for n in 0..records {
         let key = format!("k{}", n % 7);
@@ -61,7 +61,7 @@ fn only_the_records_that_are_refused_die_and_none_of_the_others_is_repeated() {
     let record = found.iter().find(|record| record.header("forebay-command-id") == Some(id)).unwrap();
     assert_eq!(status["kafka"]["partition"], record.partition, "{status}");
     assert_eq!(status["kafka"]["offset"], record.offset, "{status}");
-    assert!(forebay.term().success());
+    assert!(forebay.terminate().success());
 }
 
 /// Each refusal aborted a transaction: ten thousand of them took minutes, in which nothing else of the worker went on.
@@ -104,7 +104,7 @@ fn records_without_a_key_for_a_compacted_topic_abort_a_few_transactions() {
     batch(1);
     await_drained(&forebay);
     assert_eq!(backlog_value(&forebay, "dead"), 2_000);
-    assert!(forebay.term().success());
+    assert!(forebay.terminate().success());
 }
 
 #[test]
@@ -137,7 +137,7 @@ fn a_forbidden_topic_holds_its_lanes_and_another_topic_passes() {
     cluster.undeny("Write", Resource::Topic("closed.v1"));
     assert_once("forbidden topic", &forebay, &cluster.bootstrap(), &good);
     assert_eq!(read_all(&cluster.bootstrap(), "closed.v1").len(), 1);
-    assert!(forebay.term().success());
+    assert!(forebay.terminate().success());
 }
 
 /// Found by a storm of an hour, as one record of a million: a lane was held because of a later record when the
@@ -187,5 +187,5 @@ fn what_was_aborted_goes_before_what_holds_its_lane() {
     }
     assert_eq!(found, good);
     assert_eq!(read_all(&cluster.bootstrap(), "late.v1").len(), 6);
-    assert!(forebay.term().success());
+    assert!(forebay.terminate().success());
 }

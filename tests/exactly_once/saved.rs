@@ -8,14 +8,14 @@ use crate::daemon::LONG;
 use crate::load::{Load, LoadOptions};
 use support::admin::Admin;
 use support::consume::read_all;
-use support::delivery_check::{Counts, check};
+use support::delivery_check::{DeliveryCounts, check};
 use support::kafka::ClusterOptions;
 use support::process::Forebay;
 use support::scratch::copy;
 use support::services;
 
 /// A daemon killed under load, with much that waits; its log saved, shown, and emptied. Returns what Kafka has then.
-fn save(test: &str, delivery: &str) -> Option<Counts> {
+fn save(test: &str, delivery: &str) -> Option<DeliveryCounts> {
     let kafka = services::kafka(test)?;
     let cluster = kafka.start(ClusterOptions::single());
     Admin::new(&cluster.bootstrap()).create_topic("orders.v1", 6, 1, &[]);

@@ -29,7 +29,7 @@ fn the_topic_of_the_positions_is_compacted_on_a_broker_that_creates_topics_by_it
     load.await_accepted(300);
     crate::assert_once("topic created", &forebay, &cluster.bootstrap(), &load.stop());
     assert_eq!(admin.describe("forebay.checkpoints", "cleanup.policy"), (1, "compact".into()));
-    assert!(forebay.term().success());
+    assert!(forebay.terminate().success());
 }
 
 /// What earlier versions left behind: the broker created the topic by its defaults, and nothing was written to it.
@@ -48,7 +48,7 @@ fn an_empty_topic_with_the_brokers_defaults_is_corrected() {
     crate::assert_once("topic corrected", &forebay, &cluster.bootstrap(), &load.stop());
     assert_eq!(admin.describe("forebay.checkpoints", "cleanup.policy"), (6, "compact".into()));
     assert_eq!(admin.describe("forebay.checkpoints", "retention.ms").1, "3600000", "what was set stays");
-    assert!(forebay.term().success());
+    assert!(forebay.terminate().success());
 }
 
 /// A topic that somebody set up or wrote to is not the daemon's to change.
@@ -67,7 +67,7 @@ fn a_topic_with_records_and_the_brokers_defaults_is_refused_with_the_command_to_
         ready.status == 200 && ready.text().contains("--add-config cleanup.policy=compact")
     });
     assert_eq!(admin.describe("forebay.checkpoints", "cleanup.policy"), (6, "delete".into()));
-    assert!(forebay.term().success());
+    assert!(forebay.terminate().success());
 }
 
 #[test]
@@ -91,7 +91,7 @@ fn a_topic_that_forgets_positions_is_refused_and_accepting_goes_on() {
     assert!(read_all(&cluster.bootstrap(), "orders.v1").is_empty());
     admin.set_topic_config("forebay.checkpoints", &[("cleanup.policy", "compact")]);
     crate::assert_once("topic mended", &forebay, &cluster.bootstrap(), &sent);
-    assert!(forebay.term().success());
+    assert!(forebay.terminate().success());
 }
 
 /// A worker that waited for the end of the topic waited for ever: there was always one more message.

@@ -35,7 +35,7 @@ fn changing_the_number_of_workers_and_dying_meanwhile_repeats_nothing() {
     load.await_accepted(300);
     let sent = load.stop();
     assert_once("workers changed", &forebay, &cluster.bootstrap(), &sent);
-    assert!(forebay.term().success());
+    assert!(forebay.terminate().success());
 }
 
 #[test]
@@ -55,5 +55,5 @@ fn a_lost_checkpoint_costs_fencing_and_no_repeat() {
     load.await_accepted(500);
     let sent = load.stop();
     assert_once("checkpoint lost", &forebay, &cluster.bootstrap(), &sent);
-    assert!(forebay.term().success());
+    assert!(forebay.terminate().success());
 }

@@ -177,5 +177,5 @@ fn every_batch_is_whole_or_absent_after_kills_in_the_middle_of_large_ones() {
     assert!(lost.is_empty(), "acknowledged and lost: {lost:?}");
     assert!(accepted.len() as u64 > KILLS);
     println!("{KILLS} kills: {} batches acknowledged, {} in Kafka, each whole", accepted.len(), found.len());
-    assert!(forebay.term().success());
+    assert!(forebay.terminate().success());
 }

@@ -94,7 +94,7 @@ fn no_file_of_the_log_shows_what_a_client_sent_and_everything_works_as_before() 
         let again = planted(http);
         assert!(is_replay(&again) && id(&again) == first, "{}", again.text());
         await_sent(http, &first);
-        assert!(forebay.term().success());
+        assert!(forebay.terminate().success());
         let found = [after_kill, showing(&forebay.wal_dir(), &PLANTED)].concat();
         match key {
             None => assert!(PLANTED.iter().all(|text| found.iter().any(|(_, is)| is == text)), "{found:?}"),
@@ -114,7 +114,7 @@ fn no_file_shows_a_person_whose_registration_is_in_flight() {
         assert_eq!(forebay.admin_http().post("/admin/drain/pause", "").unwrap().status, 200);
         let answer = register(&mut forebay.http(), body);
         assert_eq!(answer.status, 202, "{}", answer.text());
-        assert!(forebay.term().success());
+        assert!(forebay.terminate().success());
     };
     let markers = |forebay: &Forebay| forebay.wal_dir().join("markers");
     let mut plain = daemon();
@@ -123,7 +123,7 @@ fn no_file_shows_a_person_whose_registration_is_in_flight() {
     // The store of before encryption was turned on goes.
     set_key(&mut plain, Some(&key), &[]);
     plain.start();
-    assert!(plain.term().success());
+    assert!(plain.terminate().success());
     assert_eq!(showing(&markers(&plain), &PERSON), []);
 
     let mut sealed = daemon();
@@ -133,7 +133,7 @@ fn no_file_shows_a_person_whose_registration_is_in_flight() {
     sealed.start();
     let taken = register(&mut sealed.http(), &body.replace("ada@", "eve@"));
     assert_eq!(taken.status, 409, "the name is still known: {}", taken.text());
-    assert!(sealed.term().success());
+    assert!(sealed.terminate().success());
 }
 
 #[test]
@@ -146,7 +146,7 @@ fn without_the_right_key_the_daemon_ends_with_78_and_touches_nothing() {
     set_key(&mut forebay, Some(&right), &[]);
     forebay.start();
     let first = id(&planted(&mut forebay.http()));
-    assert!(forebay.term().success());
+    assert!(forebay.terminate().success());
     let before = files(&forebay.wal_dir());
     let absent = keys.path().join("absent");
     for (key, words) in [
@@ -167,7 +167,7 @@ fn without_the_right_key_the_daemon_ends_with_78_and_touches_nothing() {
     forebay.start();
     assert!(is_replay(&planted(&mut forebay.http())), "an old key opens what it encrypted");
     await_sent(&mut forebay.http(), &first);
-    assert!(forebay.term().success());
+    assert!(forebay.terminate().success());
 }
 
 #[test]

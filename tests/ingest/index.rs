@@ -60,7 +60,7 @@ fn a_retry_is_accepted_when_the_log_was_restored_without_its_index() {
     let mut forebay = daemon().set("kafka.brokers", NO_KAFKA);
     forebay.start();
     let kept = id(&keyed(&mut forebay.http(), "order.create", "kept", &order("kept")));
-    assert!(forebay.term().success());
+    assert!(forebay.terminate().success());
     let copy = scratch::dir("copy");
     let parts = ["pending", "checkpoint"];
     let run = |program: &str, arguments: &[&Path]| {
@@ -70,7 +70,7 @@ fn a_retry_is_accepted_when_the_log_was_restored_without_its_index() {
     parts.iter().for_each(|part| run("cp", &[Path::new("-a"), &forebay.wal_dir().join(part), &copied(part)]));
     forebay.start();
     id(&keyed(&mut forebay.http(), "order.create", "lost", &order("lost")));
-    assert!(forebay.term().success());
+    assert!(forebay.terminate().success());
     for part in parts {
         run("rm", &[Path::new("-r"), &forebay.wal_dir().join(part)]);
         run("cp", &[Path::new("-a"), &copied(part), &forebay.wal_dir().join(part)]);
@@ -94,7 +94,7 @@ fn files_of_the_index_and_of_the_markers_are_private_under_any_umask() {
     let body =
         r#"{"name":"ada","email":"ada@example.org","phone":"+49 170 0000001","password":"correct horse"}"#;
     assert_eq!(register(http, body).status, 202);
-    assert!(forebay.term().success());
+    assert!(forebay.terminate().success());
     for dir in ["index", "markers"].map(|dir| forebay.wal_dir().join(dir)) {
         let mut found = vec![dir.clone()];
         while let Some(path) = found.pop() {
@@ -152,7 +152,7 @@ fn a_damaged_index_is_rebuilt_from_the_log() {
     let ways: [(&str, Damage); 3] = [("garbage", garbage), ("cut", cut), ("rot", rot)];
     for (way, how) in ways {
         // Orderly, so that the index covers the whole log: what is lost must not be believed to be there.
-        assert!(forebay.term().success());
+        assert!(forebay.terminate().success());
         damage(&forebay, how);
         forebay.start();
         let http = &mut forebay.http();
@@ -160,5 +160,5 @@ fn a_damaged_index_is_rebuilt_from_the_log() {
             assert_eq!(await_replay(http, key), *first, "{way}: {key}");
         }
     }
-    assert!(forebay.term().success());
+    assert!(forebay.terminate().success());
 }

@@ -36,7 +36,7 @@ fn a_stop_under_load_answers_or_ends_cleanly_and_loses_nothing() {
         })
         .collect();
     wait::until_true("commands are accepted", LONG, || accepted.load(Ordering::Relaxed) > 2_000);
-    assert!(forebay.term().success(), "{}", forebay.log());
+    assert!(forebay.terminate().success(), "{}", forebay.log());
     let mut ids = HashSet::new();
     for client in clients {
         let (of_client, end) = client.join().unwrap();
@@ -60,7 +60,7 @@ fn a_stop_under_load_answers_or_ends_cleanly_and_loses_nothing() {
         ids.len(),
         there.len()
     );
-    assert!(forebay.term().success());
+    assert!(forebay.terminate().success());
 }
 
 #[test]
@@ -81,7 +81,7 @@ fn a_stop_answers_every_request_that_waits_for_its_flush() {
     // The scrape is a request, too.
     let waiting = || metric(&forebay, "http_in_flight") > CLIENTS as f64;
     wait::until_true("all of them wait", LONG, waiting);
-    assert!(forebay.term().success());
+    assert!(forebay.terminate().success());
     for client in clients {
         id(&client.join().unwrap().expect("an answer"));
     }
@@ -101,7 +101,7 @@ fn a_second_daemon_on_the_same_directory_is_told_who_has_it() {
     // The first one did not notice.
     assert_eq!(status(&mut first.http(), &before).status, 200);
     id(&first.http().post(ORDERS, &order("b")).unwrap());
-    assert!(first.term().success());
+    assert!(first.terminate().success());
     second.launch();
     second.await_ready();
 }

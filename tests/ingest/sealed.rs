@@ -157,7 +157,7 @@ fn passwords_are_hashed_exactly_once_too() {
     forebay.start();
     await_drained(&forebay);
     assert_hashed(&read_all(&cluster.bootstrap(), USER_TOPIC), &sealed);
-    assert!(forebay.term().success());
+    assert!(forebay.terminate().success());
 }
 
 #[test]

@@ -115,7 +115,7 @@ fn handshakes_count_towards_the_connections_that_may_be_open() {
     });
     // Nobody waits for who is in the middle of a handshake.
     let _silent = Connection::open(&forebay.address()).unwrap();
-    assert!(forebay.term().success(), "{}", forebay.log());
+    assert!(forebay.terminate().success(), "{}", forebay.log());
     assert!(!forebay.log().contains("listener.connections_cut"), "{}", forebay.log());
 }
 

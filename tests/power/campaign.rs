@@ -13,7 +13,7 @@ use crate::machine::Machine;
 use crate::random::Random;
 use crate::recovered::{FILLING, Known};
 use crate::{image, recovered};
-use support::load::{Load, LoadOptions, Sent};
+use support::load::{Load, LoadOptions, SentCommands};
 use support::scratch;
 
 /// Lives of one disk. Then another begins with an empty one: the log and the time to check it grow with each.
@@ -48,7 +48,7 @@ pub struct Campaign<'a> {
     counts: &'a mut Counts,
     dir: TempDir,
     disk: Vec<u8>,
-    sent: Sent,
+    sent: SentCommands,
 }
 
 /// What was done and seen.
@@ -91,7 +91,7 @@ impl<'a> Campaign<'a> {
         let dir = scratch::dir("power");
         let disk = image::blank(dir.path());
         kit.write_initramfs(&dir.path().join(INITRAMFS), guest);
-        Self { kit, guest, random, counts, dir, disk, sent: Sent::new() }
+        Self { kit, guest, random, counts, dir, disk, sent: SentCommands::new() }
     }
 
     /// One life, ended by a power cut. What is wrong afterwards, if anything.
@@ -121,7 +121,7 @@ impl<'a> Campaign<'a> {
     }
 
     /// All that was sent in these lives.
-    pub fn sent(&self) -> &Sent {
+    pub fn sent(&self) -> &SentCommands {
         &self.sent
     }
 
@@ -138,10 +138,10 @@ impl<'a> Campaign<'a> {
         self.counts.checked += recovered::ask(&machine.address(), &self.sent, ASKED_IN_MACHINE)?;
         let heard = Arc::new(Mutex::new(Vec::new()));
         let mut plan = LoadOptions::new(machine.address());
-        (plan.prefix, plan.filling) = (format!("cut{}-", self.counts.cuts), FILLING);
+        (plan.prefix, plan.padding_bytes) = (format!("cut{}-", self.counts.cuts), FILLING);
         let (disk, to) = (machine.disk(), Arc::clone(&heard));
         // The answer is older than the instant.
-        plan.heard = Some(Arc::new(move |key, number| {
+        plan.on_accepted = Some(Arc::new(move |key, number| {
             to.lock().unwrap().push((disk.instant(), key.to_owned(), number));
         }));
         let load = Load::start(&plan);
@@ -171,7 +171,7 @@ impl<'a> Campaign<'a> {
         Ok(())
     }
 
-    fn check_at(&mut self, tape: &Tape, instant: usize, owed: &Sent) -> Result<Vec<u8>, String> {
+    fn check_at(&mut self, tape: &Tape, instant: usize, owed: &SentCommands) -> Result<Vec<u8>, String> {
         let (disk, how) = tape.cut_at(instant, self.random);
         let known = Known { owed, sent: &self.sent };
         let found = recovered::check(&self.guest.binary, &disk, known);

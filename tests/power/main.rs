@@ -28,7 +28,7 @@ use support::consume::read_all;
 use support::daemon::LONG;
 use support::http::Client;
 use support::kafka::ClusterOptions;
-use support::load::Sent;
+use support::load::SentCommands;
 use support::{daemon, services, wait};
 
 /// How many machines lose their power. Beside each cut, a dozen other instants of a machine's life are checked.
@@ -73,7 +73,7 @@ fn every_202_is_in_kafka_after_power_cuts() {
     let bootstrap = cluster.bootstrap();
     Admin::new(&bootstrap).create_topic("orders.v1", 6, 1, &[]);
     let guest = guest(&bootstrap.replace("127.0.0.1", "localhost"));
-    let (seed, mut counts, mut sent) = (seed(), Counts::default(), Sent::new());
+    let (seed, mut counts, mut sent) = (seed(), Counts::default(), SentCommands::new());
     let cuts = setting(CUTS).unwrap_or(DEFAULT_CUTS_WITH_KAFKA);
     let drained = &mut |campaign: &mut Campaign<'_>| {
         let mut machine = campaign.boot();

@@ -9,7 +9,7 @@ use forebay::wal::{Finding, FindingKind, Lsn};
 
 use crate::image;
 use support::http::Client;
-use support::load::Sent;
+use support::load::SentCommands;
 use support::process::Forebay;
 use support::{load, scratch};
 
@@ -20,9 +20,9 @@ pub const FILLING: usize = 2_500;
 #[derive(Clone, Copy)]
 pub struct Known<'a> {
     /// What had been answered before it, and so must be there.
-    pub owed: &'a Sent,
+    pub owed: &'a SentCommands,
     /// What had been sent before it or later, and so may be there.
-    pub sent: &'a Sent,
+    pub sent: &'a SentCommands,
 }
 
 /// Starts the daemon on the log in `image`, asks it for every command that was acknowledged, kills it, and reads the
@@ -38,7 +38,7 @@ pub fn check(binary: &Path, image: &[u8], known: Known<'_>) -> Result<usize, Str
         .set("wal.segment_size", "1MiB")
         .set("wal.reserve_space", "1MiB");
     forebay.launch();
-    forebay.ready_or_ended()?;
+    forebay.try_await_ready()?;
     let acknowledged = ask(&forebay.address(), known.owed, usize::MAX)?;
     // An orderly stop takes a second with a broker that is away, and would hide what the start left open.
     forebay.kill();
@@ -47,7 +47,7 @@ pub fn check(binary: &Path, image: &[u8], known: Known<'_>) -> Result<usize, Str
 }
 
 /// Asks the daemon at `address` for acknowledged commands, `limit` at most, evenly chosen. Their number.
-pub fn ask(address: &str, owed: &Sent, limit: usize) -> Result<usize, String> {
+pub fn ask(address: &str, owed: &SentCommands, limit: usize) -> Result<usize, String> {
     let mut http = Client::new(address);
     let mut asked = 0;
     let mut lost = Vec::new();
@@ -68,7 +68,7 @@ pub fn ask(address: &str, owed: &Sent, limit: usize) -> Result<usize, String> {
     }
 }
 
-fn acknowledged(sent: &Sent) -> impl Iterator<Item = (&String, usize, &String)> {
+fn acknowledged(sent: &SentCommands) -> impl Iterator<Item = (&String, usize, &String)> {
     sent.iter().flat_map(|(key, answers)| {
         let numbered = answers.iter().enumerate();
         numbered.filter_map(move |(number, id)| Some((key, number, id.as_ref()?)))
@@ -97,7 +97,7 @@ fn read(log: &Path, known: Known<'_>) -> Result<(), String> {
 }
 
 /// The id of each record in the log by key and number, after a look at each.
-fn ids(view: &View, sent: &Sent) -> Result<BTreeMap<(String, usize), String>, String> {
+fn ids(view: &View, sent: &SentCommands) -> Result<BTreeMap<(String, usize), String>, String> {
     let mut ids = BTreeMap::new();
     let mut last: BTreeMap<String, usize> = BTreeMap::new();
     let mut expected = Lsn(1);

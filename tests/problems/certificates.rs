@@ -1,6 +1,6 @@
 //! Certificates and keys of a running daemon: about to expire, or no longer readable.
 
-use support::clock::Clock;
+use support::clock::FakeClock;
 use support::process::Forebay;
 use support::tls::{CertificateFiles, Identity, replace};
 use support::{daemon, scratch};
@@ -25,7 +25,7 @@ fn a_certificate_near_its_end_is_told_until_it_is_renewed() {
     let Some(identity) = Identity::make(test) else { return };
     let home = scratch::dir("clock");
     let (forebay, _) = with(daemon::under_test(), &identity);
-    let (mut forebay, clock) = Clock::install(forebay, home.path());
+    let (mut forebay, clock) = FakeClock::install(forebay, home.path());
     forebay.start();
     assert!(entries(&forebay, "certificate_expiring").is_empty(), "two days are left");
     clock.set(NEAR_THE_END_S);

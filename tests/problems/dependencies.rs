@@ -49,7 +49,7 @@ fn an_advertised_address_that_refuses_is_named_and_delivery_stalls() {
     let Some(kafka) = services::kafka(test) else { return };
     let proxy = Proxy::start();
     let cluster = kafka.start(ClusterOptions::single().advertise(vec![proxy.address().to_owned()]));
-    Admin::new(&cluster.inner_bootstrap()).create_topic("orders.v1", 2, 1, &[]);
+    Admin::new(&cluster.internal_bootstrap()).create_topic("orders.v1", 2, 1, &[]);
     proxy.forward_to(&cluster.bootstrap());
     proxy.refuse();
     let mut forebay = forebay(&cluster.bootstrap()).toml(&kind("order.create", "orders.v1"));

@@ -171,7 +171,7 @@ fn without_users_there_are_no_paths_of_users_and_no_consumer() {
     let dependencies: Vec<_> = ready["dependencies"].as_object().unwrap().keys().cloned().collect();
     assert_eq!(dependencies, ["kafka"], "{ready}");
     assert!(!orders.dir().join("forebay.sqlite").exists(), "a database was made");
-    assert!(orders.term().success());
+    assert!(orders.terminate().success());
 
     let enabled = |forebay: Forebay| {
         let (code, said, complained) = run(forebay, &["check-config", "--json"]);

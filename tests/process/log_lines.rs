@@ -75,7 +75,7 @@ fn written(is_journal: bool) -> String {
             log.push_str(&String::from_utf8_lossy(&bytes[..count]));
         }
     }
-    assert!(forebay.term().success());
+    assert!(forebay.terminate().success());
     reader.read_to_string(&mut log).unwrap();
     log
 }
@@ -133,7 +133,7 @@ fn a_flood_of_one_cause_is_one_line_and_a_count() {
         );
         assert_eq!(http.post("/v1/users", &user).unwrap().status, 202);
     }
-    assert!(forebay.term().success());
+    assert!(forebay.terminate().success());
     let log = forebay.log();
     let of_hash = |line: &&Value| line["step"] == "users.hash";
     let logged = lines(&log, "step.slow").iter().filter(of_hash).count() as u64;

@@ -16,7 +16,7 @@ fn forebay() -> Forebay {
 fn commands() -> (Forebay, [&'static [&'static str]; 6]) {
     let mut forebay = forebay();
     forebay.start();
-    assert!(forebay.term().success());
+    assert!(forebay.terminate().success());
     let commands: [&[&str]; 6] = [
         &["check-config"],
         &["drain", "--dry-run"],

@@ -77,7 +77,7 @@ fn a_cpu_profile_names_functions_and_threads_and_no_command_fails_meanwhile() {
     assert!(top.contains("Type: cpu") && named > 3, "{top}");
     // It is over: nothing samples any more, and the next one may begin.
     saved(&forebay, "/debug/pprof/profile?seconds=1");
-    assert!(forebay.term().success());
+    assert!(forebay.terminate().success());
 }
 
 #[test]
@@ -127,5 +127,5 @@ fn a_heap_profile_is_taken_where_the_allocator_samples_and_explained_where_not()
     assert!(raw.contains("inuse_space/bytes") && Path::new(&file).exists(), "{raw}");
     let top = go_pprof(&["-top", "-symbolize=none", &file]).unwrap();
     assert!(top.contains("forebay"), "{top}");
-    assert!(on.term().success());
+    assert!(on.terminate().success());
 }

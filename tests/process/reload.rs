@@ -69,7 +69,7 @@ fn a_reload_applies_what_it_can_and_names_what_needs_a_restart() {
     let said = hang_up(&mut forebay);
     assert!(said.contains(&keys("")), "nothing changed since: {said}");
     assert!(said.contains(&keys("alerts.interval, wal.segment_size")), "they still need a restart: {said}");
-    assert!(forebay.term().success());
+    assert!(forebay.terminate().success());
 }
 
 #[test]
@@ -93,5 +93,5 @@ fn a_mistake_changes_nothing() {
     assert!(said.contains("config.reload_failed") && said.contains("schema_file"), "{said}");
     assert_eq!((post(&forebay, "old", 5), post(&forebay, "old", 4)), (202, 422));
     assert_eq!(write_limit(&forebay), before);
-    assert!(forebay.term().success());
+    assert!(forebay.terminate().success());
 }

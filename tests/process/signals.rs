@@ -43,7 +43,7 @@ fn a_daemon_survives_hangup_and_user_signals_from_its_first_moment_on() {
     }
     let answer = forebay.http().post("/v1/commands/order.create", r#"{"id":"o-1","amount":1}"#).unwrap();
     assert_eq!(answer.status, 202);
-    assert!(forebay.term().success());
+    assert!(forebay.terminate().success());
 }
 
 #[test]
@@ -67,7 +67,7 @@ fn a_drain_ignores_user_signals_and_stops_in_order_on_hangup() {
     let mut forebay = without_kafka(forebay());
     forebay.start();
     forebay.http().post("/v1/commands/order.create", r#"{"id":"o-1","amount":1}"#).unwrap();
-    assert!(forebay.term().success());
+    assert!(forebay.terminate().success());
     let mut forebay = forebay.args(&["drain"]);
     for signal in ["HUP", "INT", "TERM"] {
         forebay.launch();

@@ -146,7 +146,7 @@ fn json_is_a_line_a_look_over_a_restart_until_the_daemon_stops() {
     assert_eq!(restarted["restarted"], true, "{restarted}");
     assert!(restarted["accepted_per_second"].is_null(), "counters of two lives: {restarted}");
     assert_eq!(restarted["backlog"], 3, "{restarted}");
-    assert!(forebay.term().success());
+    assert!(forebay.terminate().success());
     assert!(lines.by_ref().all(|line| line.is_ok()));
     assert_eq!(end(&mut child).code(), Some(0));
     let mut said = String::new();

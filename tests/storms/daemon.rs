@@ -87,7 +87,7 @@ impl Daemon {
     /// SIGTERM, which has to end well.
     pub fn stop(&mut self) {
         self.tend();
-        let status = self.forebay.term();
+        let status = self.forebay.terminate();
         if !status.success() {
             self.ended(status.code());
         }

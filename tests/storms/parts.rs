@@ -10,7 +10,7 @@ use crate::daemon::Daemon;
 use crate::options::Options;
 use crate::shared::Shared;
 use support::admin::Admin;
-use support::clock::Clock;
+use support::clock::FakeClock;
 use support::disk::SmallDisk;
 use support::kafka::{ClusterOptions, Jars, Kafka};
 use support::process::Forebay;
@@ -28,7 +28,7 @@ const KEPT_MIB: u64 = 96;
 pub struct Parts {
     pub shared: Arc<Shared>,
     pub daemon: Daemon,
-    pub clock: Clock,
+    pub clock: FakeClock,
     pub proxies: Vec<Proxy>,
     pub cluster: Kafka,
     pub disk: SmallDisk,
@@ -48,7 +48,7 @@ pub fn build(jars: &Jars, options: &Options) -> Parts {
     let dir = make(dir);
     let brokers: Vec<&str> = proxies.iter().map(Proxy::address).collect();
     let forebay = settings(options, &brokers.join(","), &home.path().join("disk/wal"));
-    let (forebay, clock) = Clock::install(forebay, home.path());
+    let (forebay, clock) = FakeClock::install(forebay, home.path());
     let shared = Arc::new(Shared::new(options.seed, forebay.address()));
     let daemon = Daemon::new(forebay, &shared);
     Parts { shared, daemon, clock, proxies, cluster, disk, dir, home }
@@ -72,7 +72,7 @@ fn cluster(jars: &Jars, proxies: &[Proxy]) -> Kafka {
     for (proxy, broker) in proxies.iter().zip(cluster.brokers()) {
         proxy.forward_to(&broker.address());
     }
-    let admin = Admin::new(&cluster.inner_bootstrap());
+    let admin = Admin::new(&cluster.internal_bootstrap());
     for kind in Kind::ALL {
         let max = Kind::SMALL_MAX.to_string();
         let config: &[(&str, &str)] = if kind == Kind::Small { &[("max.message.bytes", &max)] } else { &[] };

@@ -25,7 +25,7 @@ const LINES: usize = 10_000;
 /// Hands every record of every topic to `judge`, in the order of each partition. Says what was wrong otherwise.
 pub fn read_all(cluster: &Kafka, dir: &Path, mut judge: impl FnMut(&Record<'_>)) -> Result<(), String> {
     for kind in Kind::ALL {
-        mark_end(&cluster.inner_bootstrap(), kind)?;
+        mark_end(&cluster.internal_bootstrap(), kind)?;
         read(cluster, dir, kind, &mut judge)?;
     }
     Ok(())
@@ -48,7 +48,7 @@ fn read(cluster: &Kafka, dir: &Path, kind: Kind, judge: &mut impl FnMut(&Record<
     // Whatever Java logs would otherwise stand between the records.
     let mut java = cluster.jars().java(&["-Xmx256m", "-Dorg.apache.logging.log4j.level=OFF"]);
     java.arg("org.apache.kafka.tools.consumer.ConsoleConsumer");
-    java.args(["--bootstrap-server", &cluster.inner_bootstrap(), "--topic", kind.topic()]);
+    java.args(["--bootstrap-server", &cluster.internal_bootstrap(), "--topic", kind.topic()]);
     java.args(["--from-beginning", "--isolation-level", "read_committed"]);
     for shown in ["key", "headers", "partition", "offset", "value"] {
         java.args(["--formatter-property", &format!("print.{shown}=true")]);

@@ -29,7 +29,7 @@ fn ready_is_said_when_commands_are_accepted_and_stopping_before_the_end() {
     manager.await_word("READY=1");
     let answer = forebay.http().post("/v1/commands/order.create", r#"{"id":"o-1","amount":1}"#).unwrap();
     assert_eq!(answer.status, 202);
-    assert!(forebay.term().success());
+    assert!(forebay.terminate().success());
     manager.await_word("STOPPING=1");
 }
 
@@ -46,7 +46,7 @@ fn the_status_names_what_waits_and_what_is_wrong() {
     manager.await_status(|status| status.starts_with("3 waiting, Kafka unreachable for "));
     assert_eq!(forebay.admin_http().post("/admin/drain/pause", "").unwrap().status, 200);
     manager.await_status(|status| status.ends_with(", and 1 more problem"));
-    assert!(forebay.term().success());
+    assert!(forebay.terminate().success());
     manager.await_status(|status| status == "finishing what is under way");
 }
 

@@ -71,7 +71,7 @@ fn restarts_refuse_nobody_while_the_manager_keeps_the_sockets() {
             accepted
         });
         for _ in 0..3 {
-            assert!(forebay.term().success());
+            assert!(forebay.terminate().success());
             forebay.launch();
             assert_eq!(ready(), 200);
         }
@@ -79,7 +79,7 @@ fn restarts_refuse_nobody_while_the_manager_keeps_the_sockets() {
         client.join().unwrap()
     });
     assert!(accepted > 0);
-    assert!(forebay.term().success());
+    assert!(forebay.terminate().success());
 }
 
 #[test]

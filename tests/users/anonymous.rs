@@ -29,7 +29,7 @@ fn no_public_route_costs_an_anonymous_client_more_than_its_share() {
         json!({"name": name, "email": "known@example.org", "phone": "+491700000000", "password": password});
     people::expect(&people::register_and_wait(http, &known), 201, "");
     let mut over = Vec::new();
-    for probe in anonymous::probes() {
+    for probe in anonymous::anonymous_requests() {
         let before = statements(&forebay);
         let longest = (0..TIMES).map(|number| answer(&probe, http, number)).max().unwrap_or_default();
         let caused = statements(&forebay) - before;
@@ -56,7 +56,7 @@ fn every_public_route_is_looked_at() {
         routes
             .extend(methods.as_object().unwrap().keys().map(|method| (method.to_uppercase(), path.clone())));
     }
-    let probed: BTreeSet<(String, String)> = anonymous::probes()
+    let probed: BTreeSet<(String, String)> = anonymous::anonymous_requests()
         .iter()
         .map(|probe| (probe.route.0.to_owned(), probe.route.1.to_owned()))
         .collect();

@@ -109,9 +109,9 @@ impl Counter {
 
     /// The breaker is open.
     fn refuses(&self, dependency: &str, proxy: &Proxy, expected: &Expected) {
-        let before = proxy.asked();
+        let before = proxy.requests();
         let answers = self.ask(MANY);
-        let asked = proxy.asked() - before;
+        let asked = proxy.requests() - before;
         assert!(asked < FEW, "{dependency} was asked {asked} times for {MANY} requests");
         // Who is not asked is not waited for. On a busy machine the 50 ms for all checks may pass without anybody's
         // fault, which the answers of `HURRIED` say.

@@ -132,7 +132,7 @@ fn the_production_file_with_everything_turned_on_serves() {
     for secret in [TOKEN, CLIENT_PASSWORD, REDIS_PASSWORD] {
         assert!(!said.contains(secret), "{secret}");
     }
-    assert!(forebay.term().success());
+    assert!(forebay.terminate().success());
     // Encrypted: no file of the log has what the client sent.
     for segment in walk(&forebay.wal_dir()) {
         let bytes = fs::read(&segment).unwrap();

@@ -95,7 +95,7 @@ fn a_fetch_that_was_overtaken_by_a_change_is_not_remembered() {
     place.gate.close();
     let slow = profiles.clone();
     let reading = place.runtime.spawn(async move { slow.fetch("ada").await });
-    place.gate.await_one();
+    place.gate.await_waiter();
     place.gate.sql(RENAMED);
     place.changed(&profiles);
     place.gate.open();
@@ -112,9 +112,9 @@ fn a_slow_load_does_not_take_the_place_of_a_newer_fetch() {
     place.gate.close();
     let slow = profiles.clone();
     let loading = place.runtime.spawn(async move { slow.get("ada").await });
-    place.gate.await_one();
+    place.gate.await_waiter();
     place.gate.sql(RENAMED);
-    place.gate.let_others_pass();
+    place.gate.unlock_new();
     // As somebody does who has waited for the change. The word of it is still on its way.
     place.runtime.block_on(profiles.fetch("ada")).unwrap();
     place.gate.open();
@@ -134,8 +134,8 @@ fn a_deleted_user_does_not_come_back_into_the_shared_cache() {
     let (slow, consumer, other) = (place.profiles(&kv), place.profiles(&kv), place.profiles(&kv));
     place.gate.close();
     let loading = place.runtime.spawn(async move { slow.get("ada").await });
-    place.gate.await_one();
-    place.gate.let_others_pass();
+    place.gate.await_waiter();
+    place.gate.unlock_new();
     place.gate.sql("DELETE FROM stored_users");
     place.changed(&consumer);
     // However late it comes.

@@ -82,7 +82,7 @@ impl Stage {
             Some(front) => {
                 let advertised = vec![front.kafka.address().to_owned()];
                 let kafka = place.start(ClusterOptions::single().advertise(advertised));
-                let direct = kafka.inner_bootstrap();
+                let direct = kafka.internal_bootstrap();
                 (kafka, direct)
             }
         };

@@ -136,7 +136,7 @@ fn a_registration_is_one_trace_from_the_request_to_the_database() {
     let is_the_requests = |line: &Value| line["http.route"] == "/v1/users" && line["http.status"] == 201;
     let line = lines.into_iter().find(is_the_requests).expect("the request's line");
     assert_eq!((&line["trace_id"], &line["command_id"]), (&trace.into(), &command.into()), "{line}");
-    assert!(forebay.term().success());
+    assert!(forebay.terminate().success());
 }
 
 /// The consumer is a process of its own, and exports by itself.
@@ -163,7 +163,7 @@ fn the_trace_goes_on_through_apache_kafka_into_mariadb() {
     let records = read_until(&kafka.bootstrap(), "user.commands.v1", LONG, |records| !records.is_empty());
     let expected = format!("00-{trace}-{}-01", tree.id_of("produce user.commands.v1"));
     assert_eq!(records[0].header("traceparent"), Some(&expected[..]));
-    assert!(consumer.term().success() && forebay.term().success());
+    assert!(consumer.terminate().success() && forebay.terminate().success());
     // Exactly once, a record is confirmed when its transaction is committed.
     Admin::new(&kafka.bootstrap()).create_topic("orders.v1", 2, 1, &[]);
     let mut once = on_parts(daemon()).set("consumer.enabled", false).set("drain.delivery", "exactly-once");
@@ -171,7 +171,7 @@ fn the_trace_goes_on_through_apache_kafka_into_mariadb() {
     assert_eq!(post(&mut once.http(), ORDERS, Some(&parent(TRACE, "01")), &order("a")).status, 200);
     let tree = whole(&collector, TRACE, &OF_ORDER);
     tree.assert_child("produce orders.v1", OF_ORDER[0]);
-    assert!(once.term().success());
+    assert!(once.terminate().success());
 }
 
 #[test]
@@ -192,7 +192,7 @@ fn the_client_decides_whether_a_request_is_sampled_and_the_ratio_only_without_on
             metric(&forebay, EXPORTED) >= (OF_ORDER.len() * count) as f64
         });
         // The last spans are exported at the stop, those of requests that were not to be sampled among them.
-        assert!(forebay.term().success());
+        assert!(forebay.terminate().success());
         let roots = |spans: &[Span]| -> Vec<Span> {
             spans.iter().filter(|span| span.name.starts_with("POST")).cloned().collect()
         };
@@ -225,7 +225,7 @@ fn a_record_from_before_a_restart_is_sent_within_its_trace() {
         tree.assert_child(step, OF_ORDER[0]);
     }
     tree.assert_starts_before("queue", "produce orders.v1");
-    assert!(forebay.term().success());
+    assert!(forebay.terminate().success());
 }
 
 /// Sends some sampled orders, which are all accepted.
@@ -247,7 +247,7 @@ fn check_failure(endpoint: &str, mut failed: impl FnMut()) {
         failed();
         wait::until_true("dropped spans are counted", LONG, || metric(&forebay, FAILED) > before);
     }
-    assert!(forebay.term().success());
+    assert!(forebay.terminate().success());
     let log = forebay.log();
     assert_eq!(log.matches("telemetry.export_failed").count(), 1, "{log}");
     assert_eq!(log.matches("telemetry.export_resumed").count(), 0, "{log}");
@@ -273,7 +273,7 @@ fn a_collector_that_hangs_holds_neither_requests_nor_the_stop() {
     collector.await_asked(1);
     // The export hangs, and everything else goes on.
     send_orders(&forebay);
-    assert!(forebay.term().success());
+    assert!(forebay.terminate().success());
     // The stop did not wait for the export.
     let log = forebay.log();
     assert!(log.contains("telemetry.spans_left"), "{log}");
@@ -293,5 +293,5 @@ fn a_slow_collector_gets_every_span() {
         metric(&forebay, EXPORTED) + metric(&forebay, FAILED) >= 100.0
     });
     assert_eq!(metric(&forebay, FAILED), 0.0);
-    assert!(forebay.term().success());
+    assert!(forebay.terminate().success());
 }

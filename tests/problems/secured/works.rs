@@ -75,7 +75,7 @@ fn delivers(kafka: &Kafka, mut forebay: Forebay, topic: &str) {
     post(&forebay);
     is_delivered(kafka, &forebay, topic, 1);
     assert!(is_up(&forebay, "kafka"), "{}", forebay.log());
-    assert!(forebay.term().success(), "{}", forebay.log());
+    assert!(forebay.terminate().success(), "{}", forebay.log());
 }
 
 #[test]

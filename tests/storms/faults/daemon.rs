@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::Schedule;
 use crate::daemon::{Daemon, Room};
 use crate::shared::Shared;
-use support::clock::Clock;
+use support::clock::FakeClock;
 use support::disk::SmallDisk;
 
 #[derive(Clone, Copy, Debug)]
@@ -71,7 +71,7 @@ pub struct DaemonFaults<'a> {
     pub shared: &'a Arc<Shared>,
     pub daemon: &'a mut Daemon,
     pub disk: &'a SmallDisk,
-    pub clock: &'a Clock,
+    pub clock: &'a FakeClock,
     /// The daemon's `reserve_space`.
     pub reserve: u64,
 }

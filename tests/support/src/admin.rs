@@ -18,10 +18,10 @@ use tokio::runtime;
 use super::wait;
 
 /// An answer takes milliseconds; an election after a lost broker takes some seconds.
-const WITHIN: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// One question for metadata. Short, so that a broker that is away does not use up the whole of [`WITHIN`].
-const ASK: Duration = Duration::from_secs(5);
+/// One question for metadata. Short, so that a broker that is away does not use up the whole of [`TIMEOUT`].
+const METADATA_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Changes topics. Connects as needed; one per test is enough.
 pub struct Admin {
@@ -83,7 +83,7 @@ impl Admin {
     pub fn delete_topic(&self, name: &str) {
         let made = self.run(self.client.delete_topics(&[name], &options()));
         check(&format!("deleting {name}"), made);
-        wait::until_true(&format!("{name} is gone"), WITHIN, || {
+        wait::until_true(&format!("{name} is gone"), TIMEOUT, || {
             self.with_topic(name, |topic| topic.error().is_some() || topic.partitions().is_empty())
                 .unwrap_or(false)
         });
@@ -91,7 +91,7 @@ impl Admin {
 
     /// The names of all topics but Kafka's own, in their order.
     pub fn topics(&self) -> Vec<String> {
-        let metadata = self.client.inner().fetch_metadata(None, WITHIN).expect("a broker answers");
+        let metadata = self.client.inner().fetch_metadata(None, TIMEOUT).expect("a broker answers");
         let names = metadata.topics().iter().map(|topic| topic.name().to_owned());
         let mut names: Vec<String> = names.filter(|name| !name.starts_with("__")).collect();
         names.sort();
@@ -117,13 +117,13 @@ impl Admin {
 
     /// The leader of a partition once it is another one than `old`, for a test that has just taken that away.
     pub fn await_leader_other_than(&self, old: i32, topic: &str, partition: i32) -> i32 {
-        wait::until(&format!("another leader than {old} for {topic}/{partition}"), WITHIN, || {
+        wait::until(&format!("another leader than {old} for {topic}/{partition}"), TIMEOUT, || {
             self.leader(topic, partition).filter(|leader| *leader != old)
         })
     }
 
     fn await_leaders(&self, topic: &str, partitions: usize) {
-        wait::until_true(&format!("{topic} has {partitions} leaders"), WITHIN, || {
+        wait::until_true(&format!("{topic} has {partitions} leaders"), TIMEOUT, || {
             self.with_topic(topic, |topic| {
                 let led = topic.partitions().iter().filter(|one| one.error().is_none() && one.leader() >= 0);
                 led.count() == partitions
@@ -134,7 +134,7 @@ impl Admin {
 
     /// Looks at a topic as brokers describe it; `None` when none answers.
     fn with_topic<T>(&self, name: &str, look: impl FnOnce(&MetadataTopic) -> T) -> Option<T> {
-        let metadata = self.client.inner().fetch_metadata(Some(name), ASK).ok()?;
+        let metadata = self.client.inner().fetch_metadata(Some(name), METADATA_TIMEOUT).ok()?;
         metadata.topics().first().map(look)
     }
 
@@ -155,7 +155,7 @@ pub fn unique_name(base: &str) -> String {
 
 fn options() -> AdminOptions {
     // The answer comes when the change is done, not when it is noted.
-    AdminOptions::new().operation_timeout(Some(WITHIN)).request_timeout(Some(WITHIN))
+    AdminOptions::new().operation_timeout(Some(TIMEOUT)).request_timeout(Some(TIMEOUT))
 }
 
 fn check(what: &str, results: Vec<Result<String, (String, RDKafkaErrorCode)>>) {

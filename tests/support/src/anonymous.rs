@@ -7,12 +7,12 @@ use serde_json::json;
 use super::http::{Client, Response};
 
 /// Bodies of the user service's forms have at most this many bytes.
-const FORM: usize = 16 << 10;
+const MAX_FORM_BYTES: usize = 16 << 10;
 /// A head of a request may have this many bytes; some are for the rest of it.
 const LONG_HEADER: usize = 12 << 10;
 
 /// Statements that no request waits for: the daemon makes them by itself, or to apply what was accepted.
-const APART: [&str; 23] = [
+const BACKGROUND_STATEMENTS: [&str; 23] = [
     "ping",
     "check",
     "begin",
@@ -72,7 +72,7 @@ impl AnonymousRequest {
 }
 
 /// A daemon that asks for tokens: all its routes, each in its expensive forms.
-pub fn probes() -> Vec<AnonymousRequest> {
+pub fn anonymous_requests() -> Vec<AnonymousRequest> {
     let probe = |method, path, what, request| AnonymousRequest {
         route: (method, path),
         what,
@@ -92,10 +92,12 @@ pub fn probes() -> Vec<AnonymousRequest> {
         }),
         asks(probe("POST", "/v1/users", NEW_USER, |number| to("/v1/users", somebody(number))), 1),
         asks(probe("POST", "/v1/users", "a name that is taken", |_| to("/v1/users", taken())), 1),
-        probe("POST", "/v1/users", "16 KiB of unknown members", |_| to("/v1/users", unknown_members(FORM))),
-        probe("POST", "/v1/users", "16 KiB of nesting", |_| to("/v1/users", nested(FORM))),
-        probe("POST", "/v1/users", "16 KiB in one member", |_| to("/v1/users", one_member(FORM))),
-        probe("POST", "/v1/users", "more than 16 KiB", |_| to("/v1/users", filled(FORM + 1))),
+        probe("POST", "/v1/users", "16 KiB of unknown members", |_| {
+            to("/v1/users", unknown_members(MAX_FORM_BYTES))
+        }),
+        probe("POST", "/v1/users", "16 KiB of nesting", |_| to("/v1/users", nested(MAX_FORM_BYTES))),
+        probe("POST", "/v1/users", "16 KiB in one member", |_| to("/v1/users", one_member(MAX_FORM_BYTES))),
+        probe("POST", "/v1/users", "more than 16 KiB", |_| to("/v1/users", filled(MAX_FORM_BYTES + 1))),
         probe("GET", "/v1/users", "no token", |_| to("/v1/users?limit=1000", String::new())),
         probe("GET", "/v1/users/{name}", "no token", |_| to("/v1/users/known", String::new())),
         probe("GET", "/v1/users/{name}", "a token nobody signed", |number| {
@@ -105,10 +107,10 @@ pub fn probes() -> Vec<AnonymousRequest> {
             with_token(to("/v1/users/known", String::new()), &format!("{number}{}", "x".repeat(LONG_HEADER)))
         }),
         probe("PUT", "/v1/users/{name}", "16 KiB, no token", |_| {
-            to("/v1/users/known", unknown_members(FORM))
+            to("/v1/users/known", unknown_members(MAX_FORM_BYTES))
         }),
         probe("PUT", "/v1/users/{name}/password", "16 KiB, no token", |_| {
-            to("/v1/users/known/password", unknown_members(FORM))
+            to("/v1/users/known/password", unknown_members(MAX_FORM_BYTES))
         }),
         probe("DELETE", "/v1/users/{name}", "no token", |_| to("/v1/users/known", String::new())),
         asks(
@@ -123,7 +125,9 @@ pub fn probes() -> Vec<AnonymousRequest> {
             }),
             1,
         ),
-        probe("POST", "/login", "16 KiB of unknown members", |_| to("/login", unknown_members(FORM))),
+        probe("POST", "/login", "16 KiB of unknown members", |_| {
+            to("/login", unknown_members(MAX_FORM_BYTES))
+        }),
         probe("POST", "/refresh", "a token nobody signed", |number| to("/refresh", refresh(&forged(number)))),
         probe("POST", "/refresh", "12 KiB of a token", |_| to("/refresh", refresh(&"x".repeat(LONG_HEADER)))),
         probe("POST", "/logout", "a token nobody signed", |number| to("/logout", refresh(&forged(number)))),
@@ -138,7 +142,7 @@ pub fn probes() -> Vec<AnonymousRequest> {
 pub fn statements(metrics: &str) -> u64 {
     let counts = metrics.lines().filter_map(|line| line.strip_prefix("db_query_seconds_count{query=\""));
     counts
-        .filter(|count| APART.iter().all(|query| !count.starts_with(&format!("{query}\""))))
+        .filter(|count| BACKGROUND_STATEMENTS.iter().all(|query| !count.starts_with(&format!("{query}\""))))
         .filter_map(|count| count.rsplit(' ').next()?.parse::<u64>().ok())
         .sum()
 }

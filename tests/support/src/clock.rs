@@ -11,20 +11,20 @@ use std::process::Command;
 use super::process::Forebay;
 
 /// The daemon's wall clock.
-pub struct Clock {
+pub struct FakeClock {
     offset: File,
 }
 
-impl Clock {
+impl FakeClock {
     /// Gives `forebay` a clock of its own; its files are put into `dir`.
-    pub fn install(forebay: Forebay, dir: &Path) -> (Forebay, Clock) {
+    pub fn install(forebay: Forebay, dir: &Path) -> (Forebay, FakeClock) {
         let (library, path) = (dir.join("clock.so"), dir.join("clock"));
         let mut compiler = Command::new("cc");
         compiler.args(["-O2", "-shared", "-fPIC", "-Wall", "-Wextra", "-Werror", "-o"]).arg(&library);
         compiler.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/src/clock.c")).arg("-ldl");
         assert!(compiler.status().expect("a C compiler").success(), "{compiler:?}");
         let offset = File::create(&path).expect("the clock's file");
-        let clock = Clock { offset };
+        let clock = FakeClock { offset };
         clock.set(0);
         let forebay = forebay
             .env("LD_PRELOAD", &library.display().to_string())

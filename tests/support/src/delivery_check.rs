@@ -6,16 +6,16 @@ use std::fmt;
 use serde_json::Value;
 
 use crate::consume::Record;
-use crate::load::Sent;
+use crate::load::SentCommands;
 
 /// What a comparison found.
-pub struct Counts {
+pub struct DeliveryCounts {
     pub acknowledged: usize,
     pub records: usize,
     pub repeated: usize,
 }
 
-impl fmt::Display for Counts {
+impl fmt::Display for DeliveryCounts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { acknowledged, records, repeated } = self;
         write!(f, "{acknowledged} acknowledged, all in Kafka: {records} records, {repeated} of them repeats")
@@ -24,7 +24,7 @@ impl fmt::Display for Counts {
 
 /// Every 202 is there under its id; the first occurrences of each key are in order; nothing is there that was not
 /// sent, and repeats carry the same id.
-pub fn check(sent: &Sent, records: &[Record]) -> Counts {
+pub fn check(sent: &SentCommands, records: &[Record]) -> DeliveryCounts {
     let mut ids: HashSet<String> = HashSet::new();
     let mut id_of: HashMap<(String, u64), String> = HashMap::new();
     let mut repeated = 0;
@@ -42,7 +42,7 @@ pub fn check(sent: &Sent, records: &[Record]) -> Counts {
         }
         ids.insert(id);
     }
-    if let Some((key, early, late)) = overtaken(records) {
+    if let Some((key, early, late)) = out_of_order(records) {
         panic!("{key}: {early} came before {late}");
     }
     let acknowledged: Vec<_> = sent.values().flatten().flatten().collect();
@@ -53,11 +53,11 @@ pub fn check(sent: &Sent, records: &[Record]) -> Counts {
         lost.len(),
         acknowledged.len()
     );
-    Counts { acknowledged: acknowledged.len(), records: records.len(), repeated }
+    DeliveryCounts { acknowledged: acknowledged.len(), records: records.len(), repeated }
 }
 
 /// A key of which a record came, for the first time, behind a later one: the key, the later and the earlier number.
-pub fn overtaken(records: &[Record]) -> Option<(String, u64, u64)> {
+pub fn out_of_order(records: &[Record]) -> Option<(String, u64, u64)> {
     let mut seen: HashMap<&[u8], (HashSet<u64>, u64)> = HashMap::new();
     for record in records {
         let key = record.key.as_deref()?;

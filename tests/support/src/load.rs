@@ -12,14 +12,14 @@ use super::http::Client;
 const KEYS: u64 = 5;
 
 /// What was sent: number within its key → the id of its 202, or nothing when the answer never came.
-pub type Sent = BTreeMap<String, Vec<Option<String>>>;
+pub type SentCommands = BTreeMap<String, Vec<Option<String>>>;
 
 /// Clients at work.
 pub struct Load {
     stop: Arc<AtomicBool>,
     accepted: Arc<AtomicU64>,
     clients: Vec<JoinHandle<()>>,
-    sent: Arc<Mutex<Sent>>,
+    sent: Arc<Mutex<SentCommands>>,
 }
 
 /// How to send.
@@ -29,19 +29,26 @@ pub struct LoadOptions {
     pub kind: &'static str,
     pub clients: u64,
     /// Bytes of filling in each body.
-    pub filling: usize,
+    pub padding_bytes: usize,
     /// What its keys begin with: two loads that are to be told apart have two of them.
     pub prefix: String,
     /// Told of every 202, by key and number, as soon as it has arrived.
-    pub heard: Option<Arc<Heard>>,
+    pub on_accepted: Option<Arc<OnAccepted>>,
 }
 
-/// See [`LoadOptions::heard`].
-pub type Heard = dyn Fn(&str, usize) + Send + Sync;
+/// See [`LoadOptions::on_accepted`].
+pub type OnAccepted = dyn Fn(&str, usize) + Send + Sync;
 
 impl LoadOptions {
     pub fn new(address: String) -> Self {
-        Self { address, kind: "order.create", clients: 8, filling: 100, prefix: "k".to_owned(), heard: None }
+        Self {
+            address,
+            kind: "order.create",
+            clients: 8,
+            padding_bytes: 100,
+            prefix: "k".to_owned(),
+            on_accepted: None,
+        }
     }
 }
 
@@ -92,7 +99,7 @@ impl Load {
         }
     }
 
-    pub fn stop(self) -> Sent {
+    pub fn stop(self) -> SentCommands {
         self.stop.store(true, Ordering::Relaxed);
         for client in self.clients {
             client.join().unwrap();
@@ -101,7 +108,13 @@ impl Load {
     }
 }
 
-fn send(http: &mut Client, plan: &LoadOptions, key: String, accepted: &AtomicU64, sent: &Mutex<Sent>) {
+fn send(
+    http: &mut Client,
+    plan: &LoadOptions,
+    key: String,
+    accepted: &AtomicU64,
+    sent: &Mutex<SentCommands>,
+) {
     let number = {
         let mut sent = sent.lock().unwrap();
         let of_key = sent.entry(key.clone()).or_default();
@@ -109,11 +122,11 @@ fn send(http: &mut Client, plan: &LoadOptions, key: String, accepted: &AtomicU64
         of_key.push(None);
         of_key.len() - 1
     };
-    match http.post(&format!("/v1/commands/{}", plan.kind), &body(&key, number, plan.filling)) {
+    match http.post(&format!("/v1/commands/{}", plan.kind), &body(&key, number, plan.padding_bytes)) {
         Ok(answer) if answer.status == 202 => {
             let id = answer.json()["id"].as_str().unwrap().to_owned();
             sent.lock().unwrap().get_mut(&key).unwrap()[number] = Some(id);
-            if let Some(heard) = &plan.heard {
+            if let Some(heard) = &plan.on_accepted {
                 heard(&key, number);
             }
             accepted.fetch_add(1, Ordering::Relaxed);

@@ -48,7 +48,7 @@ impl MariaDb {
         let made = Command::new("mariadb-install-db")
             .args(["--no-defaults", "--skip-test-db", "--auth-root-authentication-method=normal"])
             .arg(format!("--datadir={}", server.data().display()))
-            .args(as_this_user())
+            .args(root_user_option())
             .env(TMPDIR, server.dir.path())
             .output()
             .map_err(|error| format!("mariadb-install-db: {error}"))?;
@@ -90,7 +90,7 @@ impl MariaDb {
             .arg(format!("--init-file={}", self.accounts().display()))
             .arg(format!("--port={}", self.port.number()))
             .arg("--bind-address=127.0.0.1")
-            .args(as_this_user())
+            .args(root_user_option())
             .env(TMPDIR, self.dir.path());
         command
     }
@@ -116,7 +116,7 @@ impl SqlServer for MariaDb {
         });
     }
 
-    fn first_database(&self) -> &'static str {
+    fn default_database(&self) -> &'static str {
         "mysql"
     }
 
@@ -149,6 +149,6 @@ impl SqlServer for MariaDb {
 }
 
 /// It does not start as root unless told that this is meant.
-fn as_this_user() -> Option<&'static str> {
+fn root_user_option() -> Option<&'static str> {
     sql::is_root().then_some("--user=root")
 }

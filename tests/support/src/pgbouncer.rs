@@ -18,7 +18,7 @@ use super::{postgres, scratch, wait};
 const READY_WITHIN: Duration = Duration::from_secs(60);
 /// `pool_mode = transaction`, and the next session for each transaction: what a session keeps is not found again. Few
 /// sessions, and not for long, because a PostgreSQL that tests share has one pool for each database.
-const BY_TRANSACTION: [&str; 4] =
+const TRANSACTION_SETTINGS: [&str; 4] =
     ["pool_mode = transaction", "server_round_robin = 1", "default_pool_size = 4", "server_idle_timeout = 2"];
 
 /// The pooler, running.
@@ -50,7 +50,7 @@ impl PgBouncer {
             port.number(),
             accounts.display(),
         );
-        for setting in BY_TRANSACTION.iter().chain(settings) {
+        for setting in TRANSACTION_SETTINGS.iter().chain(settings) {
             writeln!(text, "{setting}").expect("a string takes everything");
         }
         write_readable(&file, &text);

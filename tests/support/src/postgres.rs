@@ -106,7 +106,7 @@ impl SqlServer for Postgres {
         });
     }
 
-    fn first_database(&self) -> &'static str {
+    fn default_database(&self) -> &'static str {
         "postgres"
     }
 

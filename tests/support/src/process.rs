@@ -30,7 +30,7 @@ const STOP_WITHIN: Duration = Duration::from_secs(60);
 
 /// What a shell or systemd gives a process where nobody set anything: 1,024 descriptors, files that others may read.
 /// The shell becomes the daemon, so that the pid is the daemon's.
-const AS_USUAL: &str = r#"umask 022 && ulimit -S -n 1024 && exec "$@""#;
+const DEFAULT_LIMITS: &str = r#"umask 022 && ulimit -S -n 1024 && exec "$@""#;
 
 /// The daemon, running or not.
 pub struct Forebay {
@@ -45,7 +45,7 @@ pub struct Forebay {
     admin: Port,
     dir: TempDir,
     /// Daemons that this one needs.
-    beside: Vec<Forebay>,
+    companions: Vec<Forebay>,
 }
 
 impl Forebay {
@@ -62,7 +62,7 @@ impl Forebay {
             public: Port::free(),
             admin: Port::free(),
             dir: scratch::dir("forebay"),
-            beside: Vec::new(),
+            companions: Vec::new(),
         };
         let (listen, admin_listen) = (forebay.public.address(), forebay.admin.address());
         let wal = forebay.wal_dir().display().to_string();
@@ -90,7 +90,7 @@ impl Forebay {
 
     /// Lets another daemon live as long as this one.
     pub fn with_companion(mut self, other: Forebay) -> Forebay {
-        self.beside.push(other);
+        self.companions.push(other);
         self
     }
 
@@ -150,7 +150,7 @@ impl Forebay {
         assert!(self.child.is_none(), "forebay is already started");
         let config = self.write_config();
         let mut command = Command::new("sh");
-        command.args(["-c", AS_USUAL, "sh"]).arg(&self.binary);
+        command.args(["-c", DEFAULT_LIMITS, "sh"]).arg(&self.binary);
         command.args(&self.arguments).arg("--config").arg(&config).current_dir(self.dir.path());
         // The environment of the test run is not the daemon's: only what the test sets.
         for (key, _) in env::vars_os() {
@@ -165,11 +165,11 @@ impl Forebay {
 
     /// Returns when `GET /readyz` on the admin listener, which every role opens, answers 200.
     pub fn await_ready(&mut self) {
-        self.ready_or_ended().unwrap_or_else(|ended| panic!("{ended}"));
+        self.try_await_ready().unwrap_or_else(|ended| panic!("{ended}"));
     }
 
     /// The same; an error when it ended before that.
-    pub fn ready_or_ended(&mut self) -> Result<(), String> {
+    pub fn try_await_ready(&mut self) -> Result<(), String> {
         wait::until("forebay is ready", READY_WITHIN, || {
             if let Some(status) = self.running().ended() {
                 return Some(Err(format!("forebay ended ({status}):\n{}", self.running().log_tail())));
@@ -185,7 +185,7 @@ impl Forebay {
     }
 
     /// Asks it to stop (SIGTERM) and returns how it ended.
-    pub fn term(&mut self) -> ExitStatus {
+    pub fn terminate(&mut self) -> ExitStatus {
         let status = self.running().terminate(STOP_WITHIN);
         self.child = None;
         status
@@ -218,7 +218,7 @@ impl Forebay {
 
     /// Stops it in an orderly way and starts it again with the same data and ports.
     pub fn restart(&mut self) {
-        let status = self.term();
+        let status = self.terminate();
         assert!(status.success(), "forebay ended with {status}:\n{}", self.log());
         self.start();
     }

@@ -10,7 +10,7 @@ use rdkafka::{ClientConfig, ClientContext, Message};
 use super::wait;
 
 /// How long one look for outcomes blocks.
-const POLL: Duration = Duration::from_millis(20);
+const POLL_TIMEOUT: Duration = Duration::from_millis(20);
 
 /// Partition and offset, or why not.
 pub type Outcome = Result<(i32, i64), RDKafkaErrorCode>;
@@ -43,7 +43,7 @@ pub fn produce(
     }
     // The library's own time-out makes an end of every record; ours only guards against a library that does not.
     wait::until_true("every record has an outcome", within + Duration::from_secs(30), || {
-        producer.poll(POLL);
+        producer.poll(POLL_TIMEOUT);
         producer.in_flight_count() == 0
     });
     let outcomes = producer.context().0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -23,7 +23,7 @@ use std::{io, thread};
 use super::ports::Port;
 
 /// How long a thread may sit in a read, a write or a wait before it looks at what the test wants now.
-const TURN: Duration = Duration::from_millis(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// A local service takes a connection at once, a frozen one too: the kernel does it.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 /// Two threads each. Far above what clients of a test open.
@@ -73,7 +73,7 @@ pub struct Proxy {
 struct Shared {
     state: Mutex<State>,
     changed: Condvar,
-    asked: AtomicUsize,
+    requests: AtomicUsize,
 }
 
 struct State {
@@ -101,7 +101,7 @@ impl Proxy {
         let shared = Arc::new(Shared {
             state: Mutex::new(state),
             changed: Condvar::new(),
-            asked: AtomicUsize::new(0),
+            requests: AtomicUsize::new(0),
         });
         let (ready, is_ready) = std::sync::mpsc::channel();
         let acceptor = {
@@ -159,8 +159,8 @@ impl Proxy {
     }
 
     /// How often clients have connected or said something: what they say at once counts once.
-    pub fn asked(&self) -> usize {
-        self.shared.asked.load(Ordering::Relaxed)
+    pub fn requests(&self) -> usize {
+        self.shared.requests.load(Ordering::Relaxed)
     }
 
     fn change(&self, change: impl FnOnce(&mut State)) {
@@ -206,14 +206,14 @@ impl Shared {
             threads.retain(|thread| !thread.is_finished());
             match listener.as_ref().map(TcpListener::accept) {
                 Some(Ok((client, _))) if threads.len() < MAX_CONNECTIONS => {
-                    self.asked.fetch_add(1, Ordering::Relaxed);
+                    self.requests.fetch_add(1, Ordering::Relaxed);
                     let shared = Arc::clone(self);
                     threads.push(thread::spawn(move || shared.serve(client)));
                 }
                 // More than there should be: closed.
                 Some(Ok(_)) => {}
                 // Nobody came, or nobody may.
-                Some(Err(_)) | None => thread::sleep(TURN / 4),
+                Some(Err(_)) | None => thread::sleep(POLL_INTERVAL / 4),
             }
         }
         for thread in threads {
@@ -258,7 +258,7 @@ impl Shared {
     /// Carries one direction until an end closes, or the connection is to break.
     fn pump(&self, pair: &Pair, mut from: &TcpStream, mut to: &TcpStream, side: impl Fn(&LinkState) -> Flow) {
         let mut chunk = vec![0; CHUNK];
-        while self.may_pass(pair, &side) {
+        while self.await_open(pair, &side) {
             match from.read(&mut chunk) {
                 Ok(0) => {
                     // The other direction may have more to say.
@@ -267,9 +267,9 @@ impl Shared {
                 }
                 Ok(len) => {
                     if std::ptr::eq(from, &pair.client) {
-                        self.asked.fetch_add(1, Ordering::Relaxed);
+                        self.requests.fetch_add(1, Ordering::Relaxed);
                     }
-                    if !self.pass(pair, &chunk[..len], &mut to, &side) {
+                    if !self.forward_chunk(pair, &chunk[..len], &mut to, &side) {
                         break;
                     }
                 }
@@ -282,7 +282,7 @@ impl Shared {
     }
 
     /// Passes a chunk on when it may; false when the connection is to break instead.
-    fn pass(
+    fn forward_chunk(
         &self,
         pair: &Pair,
         mut chunk: &[u8],
@@ -296,7 +296,7 @@ impl Shared {
             self.sleep(delay + paced, pair);
         }
         while !chunk.is_empty() {
-            if !self.may_pass(pair, side) {
+            if !self.await_open(pair, side) {
                 return false;
             }
             match to.write(chunk) {
@@ -309,7 +309,7 @@ impl Shared {
     }
 
     /// Waits while this direction is held; false when the connection is to break.
-    fn may_pass(&self, pair: &Pair, side: &impl Fn(&LinkState) -> Flow) -> bool {
+    fn await_open(&self, pair: &Pair, side: &impl Fn(&LinkState) -> Flow) -> bool {
         let mut state = self.lock();
         loop {
             if state.stopped || pair.broken.load(Ordering::Relaxed) {
@@ -318,7 +318,7 @@ impl Shared {
             if side(&state.link) != Flow::Blocked {
                 return true;
             }
-            state = self.changed.wait_timeout(state, TURN).unwrap_or_else(PoisonError::into_inner).0;
+            state = self.changed.wait_timeout(state, POLL_INTERVAL).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
@@ -338,8 +338,8 @@ impl Pair {
         for stream in [&self.client, &self.server] {
             stream.set_nonblocking(false)?;
             stream.set_nodelay(true)?;
-            stream.set_read_timeout(Some(TURN))?;
-            stream.set_write_timeout(Some(TURN))?;
+            stream.set_read_timeout(Some(POLL_INTERVAL))?;
+            stream.set_write_timeout(Some(POLL_INTERVAL))?;
         }
         Ok(())
     }

@@ -22,7 +22,7 @@ const STOP_WITHIN: Duration = Duration::from_secs(30);
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 const SLOTS: usize = 16_384;
 /// What each of three nodes has of them, the last one less.
-const SHARE: usize = SLOTS.div_ceil(3);
+const SLOTS_PER_NODE: usize = SLOTS.div_ceil(3);
 
 /// A server, running or not. Methods take `&self`, so that a test can stop it while others use it.
 pub struct Redis {
@@ -43,12 +43,12 @@ impl Redis {
 
     /// With further options, such as `["--requirepass", "secret"]`.
     pub fn start_with(options: &[&str]) -> Redis {
-        let redis = Redis::lay_out(None, options);
+        let redis = Redis::prepare(None, options);
         redis.restart();
         redis
     }
 
-    fn lay_out(bus: Option<Port>, options: &[&str]) -> Redis {
+    fn prepare(bus: Option<Port>, options: &[&str]) -> Redis {
         let options = options.iter().map(|&option| option.to_owned()).collect();
         Redis { child: Mutex::new(None), dir: scratch::dir("redis"), port: Port::free(), bus, options }
     }
@@ -156,7 +156,7 @@ fn is_whole(answer: &[u8]) -> bool {
 
 /// The first and the last slot of a node.
 fn slots(number: usize) -> (String, String) {
-    ((number * SHARE).to_string(), (((number + 1) * SHARE).min(SLOTS) - 1).to_string())
+    ((number * SLOTS_PER_NODE).to_string(), (((number + 1) * SLOTS_PER_NODE).min(SLOTS) - 1).to_string())
 }
 
 /// Three masters that share the slots.
@@ -172,7 +172,7 @@ impl RedisCluster {
 
     /// With further options of its nodes.
     pub fn start_with(options: &[&str]) -> RedisCluster {
-        let nodes: Vec<Redis> = (0..3).map(|_| Redis::lay_out(Some(Port::free()), options)).collect();
+        let nodes: Vec<Redis> = (0..3).map(|_| Redis::prepare(Some(Port::free()), options)).collect();
         nodes.iter().for_each(Redis::restart);
         for (number, node) in nodes.iter().enumerate() {
             let (first, last) = slots(number);
@@ -209,7 +209,7 @@ impl RedisCluster {
     /// The number of the node that has a key. Asks node 0.
     pub fn node_of(&self, key: &str) -> usize {
         let answer = self.nodes[0].command(&["CLUSTER", "KEYSLOT", key]).expect("node 0 runs");
-        answer.trim().trim_start_matches(':').parse::<usize>().expect("a slot") / SHARE
+        answer.trim().trim_start_matches(':').parse::<usize>().expect("a slot") / SLOTS_PER_NODE
     }
 
     /// Gives the slots of one node to another, as a failover does. The first need not answer.

@@ -51,13 +51,13 @@ impl Deref for KafkaPermit {
 
 impl Drop for KafkaPermit {
     fn drop(&mut self) {
-        *PLACES_TAKEN.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
-        PLACE_LEFT.notify_one();
+        *CLUSTERS_RUNNING.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        CLUSTER_STOPPED.notify_one();
     }
 }
 
-static PLACES_TAKEN: Mutex<usize> = Mutex::new(0);
-static PLACE_LEFT: Condvar = Condvar::new();
+static CLUSTERS_RUNNING: Mutex<usize> = Mutex::new(0);
+static CLUSTER_STOPPED: Condvar = Condvar::new();
 
 /// For a test that controls its own brokers. `None`: leave the test out; that has been said.
 pub fn kafka(test: &str) -> Option<KafkaPermit> {
@@ -65,9 +65,9 @@ pub fn kafka(test: &str) -> Option<KafkaPermit> {
     // As many clusters at a time as there are cores: each keeps about one busy while it starts.
     let cores = thread::available_parallelism().map_or(1, usize::from);
     let places = cores.min(MAX_CLUSTERS);
-    let taken = PLACES_TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
+    let taken = CLUSTERS_RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
     let mut taken =
-        PLACE_LEFT.wait_while(taken, |taken| *taken >= places).unwrap_or_else(PoisonError::into_inner);
+        CLUSTER_STOPPED.wait_while(taken, |taken| *taken >= places).unwrap_or_else(PoisonError::into_inner);
     *taken += 1;
     Some(KafkaPermit { jars })
 }

@@ -21,7 +21,7 @@ pub trait SqlServer: Send + Sync {
     /// Runs statements in one of its databases, as an administrator; they must succeed.
     fn sql(&self, database: &str, statements: &str);
     /// The database that is there from the beginning.
-    fn first_database(&self) -> &'static str;
+    fn default_database(&self) -> &'static str;
     /// Starts it on its port and data, and returns when it answers.
     fn start(&self);
     /// Stops it in an orderly way, whoever is connected.
@@ -37,7 +37,7 @@ pub trait SqlServer: Send + Sync {
     fn create_database(&self) -> String {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("test_{}", COUNT.fetch_add(1, Ordering::Relaxed));
-        self.sql(self.first_database(), &format!("CREATE DATABASE {name}"));
+        self.sql(self.default_database(), &format!("CREATE DATABASE {name}"));
         self.url(&name)
     }
 }

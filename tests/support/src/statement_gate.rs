@@ -61,7 +61,7 @@ impl StatementGate {
     }
 
     /// Returns when a statement waits.
-    pub fn await_one(&mut self) {
+    pub fn await_waiter(&mut self) {
         wait::until_true("a statement waits at the gate", LONG, || {
             let waiting = sqlx::query_scalar::<_, i64>(WAITING).fetch_one(&mut self.connection);
             self.runtime.block_on(waiting).expect(WAITING) > 0
@@ -69,13 +69,13 @@ impl StatementGate {
     }
 
     /// New statements pass; those that wait go on waiting.
-    pub fn let_others_pass(&mut self) {
+    pub fn unlock_new(&mut self) {
         self.sql("UPDATE gate SET closed = false");
     }
 
     /// Lets all statements pass.
     pub fn open(&mut self) {
-        self.let_others_pass();
+        self.unlock_new();
         self.sql("SELECT pg_advisory_unlock(4711)");
     }
 }

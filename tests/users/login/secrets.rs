@@ -51,7 +51,7 @@ fn no_password_and_no_token_is_found_in_logs_metrics_answers_or_files() {
     let after = Tokens::of(&login(http, "ada", NEXT));
     Tokens::of(&refresh(http, &after.refresh));
     let metrics = forebay.admin_http().get("/metrics").unwrap().text();
-    let status = forebay.term();
+    let status = forebay.terminate();
     assert!(status.success(), "{}", forebay.log());
 
     let signature = |token: &str| token.rsplit('.').next().unwrap().to_owned();

@@ -26,17 +26,17 @@ pub struct Broker {
     jars: Jars,
     cluster_id: String,
     heap: &'static str,
-    client: Port,
+    client_port: Port,
     /// Of a listener that only some clusters have: for clients with a password, or for brokers among each other.
-    second: Port,
-    controller: Port,
+    internal_port: Port,
+    controller_port: Port,
     /// Of further listeners.
     secure: Option<[(Listener, Port); 4]>,
 }
 
 impl Broker {
     /// The brokers of a cluster, with ports, directories and properties, not yet formatted or started.
-    pub(super) fn lay_out(
+    pub(super) fn prepare_all(
         jars: &Jars,
         options: &ClusterOptions,
         certificates: Option<&Certificates>,
@@ -55,9 +55,9 @@ impl Broker {
                 jars: jars.clone(),
                 cluster_id: cluster_id.clone(),
                 heap: options.heap_option(),
-                client: Port::free(),
-                second: Port::free(),
-                controller,
+                client_port: Port::free(),
+                internal_port: Port::free(),
+                controller_port: controller,
                 secure: options.is_secure().then(|| Listener::ALL.map(|listener| (listener, Port::free()))),
             };
             broker.write_properties(options, certificates, &voters);
@@ -73,7 +73,7 @@ impl Broker {
 
     /// `host:port` for clients without authentication.
     pub fn address(&self) -> String {
-        self.client.address()
+        self.client_port.address()
     }
 
     /// Starts it and returns when it answers and takes part in the cluster, which needs a majority of controllers.
@@ -129,7 +129,7 @@ impl Broker {
     }
 
     pub(super) fn second_address(&self) -> String {
-        self.second.address()
+        self.internal_port.address()
     }
 
     /// `host:port` of a listener with TLS.
@@ -167,9 +167,9 @@ impl Broker {
         let node = Node {
             id: self.id,
             data: &self.dir.join("data"),
-            client_port: self.client.number(),
-            second_port: self.second.number(),
-            controller_port: self.controller.number(),
+            client_port: self.client_port.number(),
+            second_port: self.internal_port.number(),
+            controller_port: self.controller_port.number(),
             voters,
             secure: certificates.zip(
                 self.secure

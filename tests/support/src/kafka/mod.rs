@@ -47,7 +47,7 @@ impl Kafka {
     pub fn start(jars: &Jars, options: ClusterOptions) -> Kafka {
         let dir = scratch::dir("kafka");
         let certificates = options.is_secure().then(|| Certificates::make(dir.path()));
-        let brokers = Broker::lay_out(jars, &options, certificates.as_ref(), dir.path());
+        let brokers = Broker::prepare_all(jars, &options, certificates.as_ref(), dir.path());
         let cluster = Kafka { brokers, jars: jars.clone(), options, certificates, dir };
         thread::scope(|scope| {
             for broker in &cluster.brokers {
@@ -90,7 +90,7 @@ impl Kafka {
 
     /// Where brokers connect to each other, past whatever stands in front of them; only in a cluster that advertises
     /// other addresses.
-    pub fn inner_bootstrap(&self) -> String {
+    pub fn internal_bootstrap(&self) -> String {
         assert!(
             self.options.has_inner(),
             "a cluster without ClusterOptions::advertise has no inner listener"

@@ -80,7 +80,7 @@ impl ClusterOptions {
 
     /// Names these addresses, one a broker, to clients instead of the brokers' own, so that they go through something
     /// that stands in front. Brokers talk to each other directly, and so does who connects to
-    /// `Kafka::inner_bootstrap`. Not together with ACLs.
+    /// `Kafka::internal_bootstrap`. Not together with ACLs.
     pub fn advertise(mut self, addresses: Vec<String>) -> ClusterOptions {
         assert!(addresses.len() == self.brokers && !self.acls, "one address a broker, and no ACLs");
         self.advertised = addresses;
