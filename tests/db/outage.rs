@@ -44,7 +44,7 @@ async fn recovered(database: &Database) {
     retry_until_answered(async || database.ping().await).await;
 }
 
-async fn killed(server: &impl SqlServer) {
+async fn killed_server(server: &impl SqlServer) {
     let place = TestDatabase::server(server.create_database());
     place.migrated().await;
     let database = impatient(&place).await;
@@ -76,7 +76,7 @@ async fn killed(server: &impl SqlServer) {
     recovered(&database).await;
 }
 
-async fn frozen(server: &impl SqlServer) {
+async fn frozen_server(server: &impl SqlServer) {
     let place = TestDatabase::server(server.create_database());
     place.migrated().await;
     let database = impatient(&place).await;
@@ -130,13 +130,13 @@ async fn frozen(server: &impl SqlServer) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_mariadb_is_busy_and_recovers() {
     let Some(server) = services::own_mariadb("a_killed_mariadb_is_busy_and_recovers") else { return };
-    killed(&server).await;
+    killed_server(&server).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_postgres_is_busy_and_recovers() {
     let Some(server) = services::own_postgres("a_killed_postgres_is_busy_and_recovers") else { return };
-    killed(&server).await;
+    killed_server(&server).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -144,7 +144,7 @@ async fn a_frozen_mariadb_costs_no_more_than_the_time_limits() {
     let Some(server) = services::own_mariadb("a_frozen_mariadb_costs_no_more_than_the_time_limits") else {
         return;
     };
-    frozen(&server).await;
+    frozen_server(&server).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -152,11 +152,11 @@ async fn a_frozen_postgres_costs_no_more_than_the_time_limits() {
     let Some(server) = services::own_postgres("a_frozen_postgres_costs_no_more_than_the_time_limits") else {
         return;
     };
-    frozen(&server).await;
+    frozen_server(&server).await;
 }
 
 /// Calls that are not refused before the breaker opens: its threshold.
-const WAITS: usize = 5;
+const CALLS_BEFORE_OPEN: usize = 5;
 
 /// An answer to something that the breaker does not refuse.
 async fn answered(database: &Database, by_commit: bool) -> Result<(), DbError> {
@@ -166,7 +166,7 @@ async fn answered(database: &Database, by_commit: bool) -> Result<(), DbError> {
     }
 }
 
-async fn silent(server: &impl SqlServer) {
+async fn hanging_server(server: &impl SqlServer) {
     let place = TestDatabase::server(server.create_database());
     place.migrated().await;
     let proxy = Proxy::start();
@@ -179,7 +179,7 @@ async fn silent(server: &impl SqlServer) {
     assert!(!database.is_open());
 
     proxy.set(LinkState::CUT);
-    for _ in 0..WAITS {
+    for _ in 0..CALLS_BEFORE_OPEN {
         let away = database.user("ada").await.unwrap_err();
         assert!(matches!(away, DbError::Unavailable(_)), "{away}");
     }
@@ -223,7 +223,7 @@ async fn a_silent_mariadb_is_not_asked_before_a_probe_is_answered() {
     else {
         return;
     };
-    silent(&server).await;
+    hanging_server(&server).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -232,7 +232,7 @@ async fn a_silent_postgres_is_not_asked_before_a_probe_is_answered() {
     else {
         return;
     };
-    silent(&server).await;
+    hanging_server(&server).await;
 }
 
 #[tokio::test]

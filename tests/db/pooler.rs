@@ -42,7 +42,7 @@ fn migrate(url: &str) -> Forebay {
 }
 
 /// Runs to its end: the exit code and what it said.
-fn ended(mut forebay: Forebay) -> (Option<i32>, String) {
+fn run_to_exit(mut forebay: Forebay) -> (Option<i32>, String) {
     forebay.launch();
     (forebay.wait(LONG).code(), forebay.log())
 }
@@ -79,10 +79,10 @@ fn migrate_ends_with_a_usage_error_that_names_the_setting() {
     let Some(direct) = services::postgres(test) else { return };
     let Some(poolers) = poolers(test, &direct) else { return };
     for pooler in &poolers {
-        let (code, said) = ended(migrate(&pooler.url(&direct)));
+        let (code, said) = run_to_exit(migrate(&pooler.url(&direct)));
         assert_eq!(code, Some(64), "{said}");
         assert!(said.contains("[database]") && said.contains(REMEDY), "{said}");
-        let (code, said) = ended(migrate(&pooler.url(&direct)).set("database.pooler", "transaction"));
+        let (code, said) = run_to_exit(migrate(&pooler.url(&direct)).set("database.pooler", "transaction"));
         assert_eq!(code, Some(0), "{said}");
     }
 }

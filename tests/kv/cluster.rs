@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use forebay::kv::{Kv, KvError};
 
-use super::store::{TTL, answered, measured, patient, until};
+use super::test_store::{TTL, answered, measured, patient, until};
 use support::redis::RedisCluster;
 use support::services;
 use support::services::RedisStarter;
@@ -12,7 +12,7 @@ use support::services::RedisStarter;
 /// Long enough for a busy machine, and waited for only where a node is silent.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// The node that goes away.
-const GONE: usize = 1;
+const FAILED_NODE: usize = 1;
 
 /// What is left of it serves its slots.
 fn start_cluster(place: &RedisStarter) -> RedisCluster {
@@ -58,7 +58,7 @@ async fn only_its_keys_fail(kv: &Kv, cluster: &RedisCluster, keys: &[String]) {
         let answer = kv.get(key).await;
         match cluster.node_of(key) {
             // Not `Timeout`: the call was not waited for.
-            GONE => assert!(matches!(answer, Err(KvError::Node(_))), "{key}: {answer:?}"),
+            FAILED_NODE => assert!(matches!(answer, Err(KvError::Node(_))), "{key}: {answer:?}"),
             _ => assert_eq!(answer, Ok(Some(b"x".to_vec())), "{key}"),
         }
     }
@@ -75,10 +75,10 @@ async fn a_killed_node_costs_its_own_keys_and_no_others() {
     answered("the cluster answers", async || kv.set_all(&entries).await).await;
     // Its keys first: more failures in a row than any breaker lets pass.
     let mut by_node = keys.clone();
-    by_node.sort_by_key(|key| cluster.node_of(key) != GONE);
-    assert!(by_node[..6].iter().all(|key| cluster.node_of(key) == GONE));
+    by_node.sort_by_key(|key| cluster.node_of(key) != FAILED_NODE);
+    assert!(by_node[..6].iter().all(|key| cluster.node_of(key) == FAILED_NODE));
 
-    cluster.node(GONE).kill();
+    cluster.node(FAILED_NODE).kill();
     for _ in 0..3 {
         only_its_keys_fail(&kv, &cluster, &by_node).await;
         only_its_keys_fail(&kv, &cluster, &keys).await;
@@ -88,11 +88,11 @@ async fn a_killed_node_costs_its_own_keys_and_no_others() {
     // What is asked together fails together, but is done where it can be.
     let removals: Vec<_> = keys.iter().map(|key| (key.clone(), b"x".to_vec())).collect();
     assert!(kv.remove_all(&removals).await.is_err());
-    for key in keys.iter().filter(|key| cluster.node_of(key) != GONE) {
+    for key in keys.iter().filter(|key| cluster.node_of(key) != FAILED_NODE) {
         assert_eq!(kv.get(key).await, Ok(None), "{key}");
     }
 
-    cluster.node(GONE).restart();
+    cluster.node(FAILED_NODE).restart();
     cluster.await_ready();
     answered("all nodes answer", async || kv.get_all(&keys).await).await;
 }
@@ -115,14 +115,14 @@ async fn who_takes_over_for_a_silent_node_is_found() {
     let Some(place) = services::redis("who_takes_over_for_a_silent_node_is_found") else { return };
     let cluster = start_cluster(&place);
     let (kv, _) = measured(&cluster.url(), true, Duration::from_millis(300));
-    let keys: Vec<_> = keys().into_iter().filter(|key| cluster.node_of(key) == GONE).collect();
+    let keys: Vec<_> = keys().into_iter().filter(|key| cluster.node_of(key) == FAILED_NODE).collect();
     for key in &keys {
         answered("the cluster answers", async || kv.set(key, b"x", TTL).await).await;
     }
-    cluster.node(GONE).freeze();
+    cluster.node(FAILED_NODE).freeze();
     assert!(kv.get(&keys[0]).await.is_err());
     // Its connections stay open, and nobody says that it is not in charge any more.
-    cluster.take_over(GONE, 0);
+    cluster.take_over(FAILED_NODE, 0);
     for key in &keys {
         assert_eq!(answered("the new node is found", async || kv.get(key).await).await, None);
     }

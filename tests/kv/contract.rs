@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use forebay::kv::{Kv, Rate, Replacement, SetOutcome};
 
-use super::store;
-use super::store::{TTL, until};
+use super::test_store;
+use super::test_store::{TTL, until};
 
 /// Ends while a test waits for it.
 const SHORT: Duration = Duration::from_millis(50);
@@ -25,7 +25,7 @@ async fn refreshed(kv: &Kv, key: &str, owner: &[u8], ttl: Duration) -> bool {
 
 #[tokio::test]
 async fn a_value_is_found_replaced_and_deleted() {
-    for store in store::all("a_value_is_found_replaced_and_deleted") {
+    for store in test_store::all_stores("a_value_is_found_replaced_and_deleted") {
         let kv = &store.kv;
         assert_eq!(kv.get("a").await.unwrap(), None);
         kv.set("a", b"1", TTL).await.unwrap();
@@ -40,7 +40,7 @@ async fn a_value_is_found_replaced_and_deleted() {
 
 #[tokio::test]
 async fn only_the_first_sets_what_is_absent_and_it_knows_its_own_value_again() {
-    for store in store::all("only_the_first_sets_what_is_absent") {
+    for store in test_store::all_stores("only_the_first_sets_what_is_absent") {
         let kv = &store.kv;
         assert_eq!(kv.set_if_absent("a", b"x:1", TTL).await.unwrap(), SetOutcome::Owned);
         assert_eq!(kv.set_if_absent("a", b"x:1", TTL).await.unwrap(), SetOutcome::Owned, "asked again");
@@ -52,7 +52,7 @@ async fn only_the_first_sets_what_is_absent_and_it_knows_its_own_value_again() {
 
 #[tokio::test]
 async fn only_its_owner_changes_a_value() {
-    for store in store::all("only_its_owner_changes_a_value") {
+    for store in test_store::all_stores("only_its_owner_changes_a_value") {
         let kv = &store.kv;
         for nobody in [kv.replace("a", b"x:", b"x:2", TTL), kv.replace("a", b"", b"x:2", TTL)] {
             assert!(!nobody.await.unwrap(), "there is nothing to replace");
@@ -75,7 +75,7 @@ async fn only_its_owner_changes_a_value() {
 
 #[tokio::test]
 async fn owners_and_values_of_any_bytes_are_compared_as_bytes() {
-    for store in store::all("owners_and_values_of_any_bytes_are_compared_as_bytes") {
+    for store in test_store::all_stores("owners_and_values_of_any_bytes_are_compared_as_bytes") {
         let kv = &store.kv;
         let value = [0, 255, b'%', b'\n', 0xC3, 0x28];
         kv.set("a b\r\n:ä", &value, TTL).await.unwrap();
@@ -87,7 +87,7 @@ async fn owners_and_values_of_any_bytes_are_compared_as_bytes() {
 
 #[tokio::test]
 async fn a_value_ends_with_its_time_unless_it_is_refreshed() {
-    for store in store::all("a_value_ends_with_its_time_unless_it_is_refreshed") {
+    for store in test_store::all_stores("a_value_ends_with_its_time_unless_it_is_refreshed") {
         let kv = &store.kv;
         for key in ["set", "absent", "replaced", "refreshed", "kept"] {
             kv.set(key, b"x", if key == "set" { SHORT } else { TTL }).await.unwrap();
@@ -118,7 +118,7 @@ async fn a_value_ends_with_its_time_unless_it_is_refreshed() {
 async fn many_keys_are_answered_each_for_itself_and_in_their_order() {
     // More than go to the store together.
     const COUNT: usize = 1_203;
-    for store in store::all("many_keys_are_answered_each_for_itself_and_in_their_order") {
+    for store in test_store::all_stores("many_keys_are_answered_each_for_itself_and_in_their_order") {
         let kv = &store.kv;
         let keys: Vec<String> = (0..COUNT).map(|number| format!("key:{number}")).collect();
         let owner = |number: usize| bytes(if number.is_multiple_of(3) { "x:" } else { "y:" });
@@ -154,7 +154,7 @@ async fn many_keys_are_answered_each_for_itself_and_in_their_order() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_two_that_race_for_a_key_one_wins_a_thousand_times() {
-    for store in store::all("of_two_that_race_for_a_key_one_wins_a_thousand_times") {
+    for store in test_store::all_stores("of_two_that_race_for_a_key_one_wins_a_thousand_times") {
         let race = async |kv: Kv, name: &'static str| {
             let mut won = Vec::new();
             for number in 0..1_000 {
@@ -174,7 +174,7 @@ async fn of_two_that_race_for_a_key_one_wins_a_thousand_times() {
 
 #[tokio::test]
 async fn a_limit_is_granted_once_and_says_when_more_is_there() {
-    for store in store::all("a_limit_is_granted_once_and_says_when_more_is_there") {
+    for store in test_store::all_stores("a_limit_is_granted_once_and_says_when_more_is_there") {
         let (kv, rate) = (&store.kv, Rate { limit: 100, window: Duration::from_secs(86_400) });
         assert_eq!(
             kv.take_permits("a", rate, 50, 1_000).await.unwrap().granted,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use forebay::kv::Kv;
 
-use super::store::{TTL, until};
+use super::test_store::{TTL, until};
 use support::scratch;
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use forebay::kv::{KvError, Rate, SetOutcome, SubscriptionEvent};
 use tokio::time::timeout;
 
-use super::store::{LONG, TTL, answered, patient, until};
+use super::test_store::{LONG, TTL, answered, patient, until};
 use support::ports::Port;
 use support::proxy::Proxy;
 use support::services;

@@ -10,4 +10,4 @@ mod failover;
 mod messages;
 mod outage;
 mod settings;
-mod store;
+mod test_store;

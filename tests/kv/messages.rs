@@ -5,8 +5,8 @@ use std::time::Duration;
 use forebay::kv::{Kv, Subscription, SubscriptionEvent};
 use tokio::time::timeout;
 
-use super::store;
-use super::store::{LONG, answered, patient, until};
+use super::test_store;
+use super::test_store::{LONG, answered, patient, until};
 use support::proxy::{LinkState, Proxy};
 use support::services;
 
@@ -41,7 +41,7 @@ fn message(text: &str) -> SubscriptionEvent {
 
 #[tokio::test]
 async fn a_message_reaches_every_subscriber_of_its_channel_in_order() {
-    for store in store::all("a_message_reaches_every_subscriber_of_its_channel_in_order") {
+    for store in test_store::all_stores("a_message_reaches_every_subscriber_of_its_channel_in_order") {
         let (mut first, mut second) = (store.kv.subscribe("c"), store.kv.subscribe("c"));
         for subscription in [&mut first, &mut second] {
             publish_until_received(&store.kv, subscription, "begin").await;
@@ -125,7 +125,7 @@ async fn a_subscriber_behind_a_cut_cable_finds_out_by_itself() {
 
 #[tokio::test]
 async fn whoever_takes_messages_too_slowly_is_told_and_hears_the_later_ones() {
-    for store in store::all("whoever_takes_messages_too_slowly_is_told") {
+    for store in test_store::all_stores("whoever_takes_messages_too_slowly_is_told") {
         let mut subscription = store.kv.subscribe("c");
         publish_until_received(&store.kv, &mut subscription, "begin").await;
         for number in 0..3_000 {

@@ -7,7 +7,7 @@ use forebay::kv::{Kv, KvError, SetOutcome};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 
-use super::store::{TTL, answered, client, measured, patient, until};
+use super::test_store::{TTL, answered, client, measured, patient, until};
 use support::ports::Port;
 use support::proxy::{LinkState, Proxy};
 use support::services;

@@ -8,7 +8,7 @@ use forebay::kv::{Config, Kv, Metrics, ServerUrl};
 use forebay::metrics::Registry;
 use forebay::units::Span;
 
-use super::store::{LONG, TTL};
+use super::test_store::{LONG, TTL};
 use support::ports::Port;
 use support::{scratch, services};
 

@@ -54,9 +54,9 @@ async fn each_daemon_counts_failures_for_itself_while_redis_is_away_and_those_of
     }
     assert_eq!(fail(&daemon, "ada", FAILURES / 2).await, vec![true; 10]);
     assert_eq!(fail(&daemon, "ada", 1).await, [false]);
-    assert!(daemon.is_alone());
+    assert!(daemon.is_local_only());
     server.restart();
-    until("Redis is found again", async || !daemon.is_alone()).await;
+    until("Redis is found again", async || !daemon.is_local_only()).await;
     assert_eq!(fail(&daemon, "ada", 1).await, [true], "a Redis that has lost everything");
 }
 
@@ -72,5 +72,5 @@ async fn the_switch_turns_all_limits_off() {
         assert!(daemon.writes(client(1)).await);
         assert!(daemon.limits.login(client(1)).await.is_ok());
     }
-    assert_eq!(daemon.questions(), 0);
+    assert_eq!(daemon.store_calls(), 0);
 }

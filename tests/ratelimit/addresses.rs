@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::fixture::{forebay, is_limited};
+use super::fixture::{assert_limited, forebay};
 use support::http::Client;
 use support::process::Forebay;
 use support::services;
@@ -26,7 +26,7 @@ fn sent(http: &mut Client, forwarded: &[&str]) -> bool {
     let headers = [&headers[..], &[("Content-Type", "application/json")]].concat();
     let answer = http.request("POST", "/v1/users", &headers, b"{}").unwrap();
     if answer.status != 422 {
-        is_limited(&answer);
+        assert_limited(&answer);
     }
     answer.status == 422
 }

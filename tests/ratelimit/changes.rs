@@ -173,10 +173,10 @@ async fn requests_under_way_while_the_limit_changes_do_not_hold_each_other_up() 
         .collect();
     let mut questions = Vec::new();
     for change in 0..100 {
-        let before = daemon.questions();
+        let before = daemon.store_calls();
         daemon.limits.change(AdjustableLimiter::Write, setting(10 + change % 2)).await.unwrap();
         until("it refuses", async || !daemon.writes(client(0)).await).await;
-        questions.push(daemon.questions() - before);
+        questions.push(daemon.store_calls() - before);
     }
     over.store(true, Ordering::Relaxed);
     for client in clients {

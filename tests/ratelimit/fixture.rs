@@ -22,8 +22,8 @@ pub const LONG: Duration = Duration::from_secs(60);
 pub const DAY: Duration = Duration::from_secs(86_400);
 pub const ORDERS: &str = "/v1/commands/order.create";
 /// Nobody listens there: records wait.
-const KAFKA_IS_AWAY: &str = "127.0.0.1:1";
-const LOOK: Duration = Duration::from_millis(5);
+const NO_KAFKA: &str = "127.0.0.1:1";
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// What one daemon has.
 pub struct TestDaemon {
@@ -58,12 +58,12 @@ impl TestDaemon {
         Self { _tasks: limits.watch(), limits, metrics, calls }
     }
 
-    pub fn is_alone(&self) -> bool {
+    pub fn is_local_only(&self) -> bool {
         self.metrics.fallback.get() == 1
     }
 
     /// Questions to the store so far.
-    pub fn questions(&self) -> u64 {
+    pub fn store_calls(&self) -> u64 {
         let calls = |step| self.calls.step_seconds.with_label_values(&[step]).get_sample_count();
         calls("kv.spend") + calls("kv.spend_all")
     }
@@ -93,14 +93,14 @@ pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let deadline = Instant::now() + LONG;
     while !holds().await {
         assert!(Instant::now() < deadline, "not within {LONG:?}: {what}");
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }
 
 /// A whole daemon on this Redis, not started, that lets so many commands pass in a day.
 pub fn forebay(redis_url: &str, limit: u64) -> Forebay {
     daemon::under_test()
-        .set("kafka.brokers", KAFKA_IS_AWAY)
+        .set("kafka.brokers", NO_KAFKA)
         .set("redis.url", redis_url)
         .set("rate_limit.write_limit", limit)
         .set("rate_limit.write_window", "1day")
@@ -116,7 +116,7 @@ pub fn accepted(http: &mut Client, count: usize) -> usize {
     let is_accepted = |_: &usize| {
         let answer = post(http);
         if answer.status != 202 {
-            is_limited(&answer);
+            assert_limited(&answer);
         }
         answer.status == 202
     };
@@ -124,7 +124,7 @@ pub fn accepted(http: &mut Client, count: usize) -> usize {
 }
 
 /// Checks a refusal.
-pub fn is_limited(answer: &Response) {
+pub fn assert_limited(answer: &Response) {
     assert_eq!((answer.status, &answer.json()["code"]), (429, &"rate_limited".into()), "{}", answer.text());
     assert_eq!(answer.json()["retryable"], true);
     let wait: u64 = answer.header("retry-after").unwrap().parse().unwrap();

@@ -72,7 +72,7 @@ async fn a_redis_that_hangs_costs_few_one_time_out_and_all_others_nothing() {
         assert!(decided.is_ok());
     }
     // Their patience and the call's end at about the same moment.
-    until("it is known", async || daemon.is_alone()).await;
+    until("it is known", async || daemon.is_local_only()).await;
     // Now that it is known: new clients, and accounts, while one looks after Redis again and again.
     for n in 100..3_000 {
         assert_eq!(at_once(daemon.writes(client(n))).await, Some(true), "nobody waits");
@@ -80,7 +80,7 @@ async fn a_redis_that_hangs_costs_few_one_time_out_and_all_others_nothing() {
         assert!(tried.is_some_and(|tried| tried.is_ok()), "nobody waits");
     }
     proxy.heal();
-    until("Redis is found again", async || !daemon.is_alone()).await;
+    until("Redis is found again", async || !daemon.is_local_only()).await;
 }
 
 /// All of them, side by side.

@@ -1,6 +1,6 @@
 //! What a client sees that sends too much.
 
-use super::fixture::{ORDERS, accepted, forebay, is_limited};
+use super::fixture::{ORDERS, accepted, assert_limited, forebay};
 use support::daemon::metric;
 use support::http::{Connection, Response};
 use support::process::Forebay;
@@ -23,11 +23,11 @@ fn a_batch_counts_its_lines_and_passes_as_a_whole_or_not_at_all() {
     let mut daemon = forebay(&server.url(), 100);
     daemon.start();
     assert_eq!(batch(&daemon, 60).status, 202);
-    is_limited(&batch(&daemon, 60));
+    assert_limited(&batch(&daemon, 60));
     assert_eq!(appended(&daemon), 60.0, "nothing of it");
     // The refused one cost what one command costs.
     assert_eq!(batch(&daemon, 39).status, 202);
-    is_limited(&batch(&daemon, 1));
+    assert_limited(&batch(&daemon, 1));
     // Coming again would not help.
     let unused = place.start();
     let mut fresh = forebay(&unused.url(), 50);
@@ -56,7 +56,7 @@ fn who_is_limited_is_told_before_the_body_is_read() {
         let head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n");
         connection.send(head.as_bytes()).unwrap();
         // The body never comes.
-        is_limited(&connection.receive(method).unwrap());
+        assert_limited(&connection.receive(method).unwrap());
     }
     assert_eq!(metric(&daemon, "forebay_ratelimit_rejected_total{limiter=\"write\"}"), 5.0);
     // Reading is none of it.

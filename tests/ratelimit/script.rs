@@ -8,7 +8,7 @@ use forebay::metrics::Registry;
 
 use support::services;
 
-const LIVES: u64 = 200;
+const BUCKETS: u64 = 200;
 const STEPS: u64 = 100;
 
 /// A linear congruential generator: any other would do.
@@ -43,7 +43,7 @@ async fn the_script_and_the_arithmetic_here_decide_the_same() {
     println!("seed {seed}");
     let mut random = Random(seed);
     let mut granted = 0;
-    for life in 0..LIVES {
+    for life in 0..BUCKETS {
         let (key, mut bucket, mut rate) = (format!("k:{life}"), Bucket::default(), random.rate());
         let mut now = u64::try_from(since.as_micros()).unwrap();
         for step in 0..STEPS {
@@ -62,7 +62,7 @@ async fn the_script_and_the_arithmetic_here_decide_the_same() {
             granted += u64::from(here.granted > 0);
         }
     }
-    let all = LIVES * STEPS;
+    let all = BUCKETS * STEPS;
     assert!(
         granted > all / 10 && granted < all * 9 / 10,
         "{granted} of {all}: both answers were to come often"

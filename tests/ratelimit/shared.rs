@@ -8,13 +8,13 @@ use super::fixture::{DAY, TestDaemon, client, writes};
 use support::services;
 
 /// Requests under way at a time, at each daemon.
-const AT_ONCE: usize = 16;
+const CONCURRENT_REQUESTS: usize = 16;
 
 /// Sends commands of one client to all daemons until each of them refuses; how many were accepted.
 async fn used_up(daemons: &[Arc<TestDaemon>], client: IpAddr) -> u64 {
     let clients: Vec<_> = daemons
         .iter()
-        .flat_map(|daemon| std::iter::repeat_n(daemon, AT_ONCE))
+        .flat_map(|daemon| std::iter::repeat_n(daemon, CONCURRENT_REQUESTS))
         .map(|daemon| {
             let daemon = Arc::clone(daemon);
             tokio::spawn(async move {
@@ -34,7 +34,7 @@ async fn used_up(daemons: &[Arc<TestDaemon>], client: IpAddr) -> u64 {
 }
 
 /// What comes back in the time a test takes.
-fn ran_off(limit: u64, began: Instant) -> u64 {
+fn refilled(limit: u64, began: Instant) -> u64 {
     (limit as f64 * began.elapsed().as_secs_f64() / DAY.as_secs_f64()).ceil() as u64
 }
 
@@ -47,13 +47,13 @@ async fn two_daemons_grant_the_limit_together_and_not_one_more() {
         let daemons: Vec<_> = (0..2).map(|_| Arc::new(TestDaemon::on(&server.url(), &config))).collect();
         let began = Instant::now();
         let accepted = used_up(&daemons, client(number)).await;
-        assert!((limit..=limit + ran_off(limit, began)).contains(&accepted), "{accepted} of {limit}");
-        let questions: u64 = daemons.iter().map(|daemon| daemon.questions()).sum();
+        assert!((limit..=limit + refilled(limit, began)).contains(&accepted), "{accepted} of {limit}");
+        let questions: u64 = daemons.iter().map(|daemon| daemon.store_calls()).sum();
         println!("{accepted} of {limit}: {questions} questions");
         // Near the limit every permit is asked for; far from it hardly any.
         assert!(limit < 100_000 || questions < accepted / 20, "{questions} questions for {accepted}");
-        assert!(daemons.iter().all(|daemon| daemon.rejected("write") >= AT_ONCE as u64));
-        assert!(daemons.iter().all(|daemon| !daemon.is_alone()));
+        assert!(daemons.iter().all(|daemon| daemon.rejected("write") >= CONCURRENT_REQUESTS as u64));
+        assert!(daemons.iter().all(|daemon| !daemon.is_local_only()));
     }
 }
 
@@ -89,7 +89,7 @@ async fn a_cluster_of_three_masters_counts_too() {
     for number in 0..30 {
         assert_eq!(used_up(&daemons, client(number)).await, 20, "client {number}");
     }
-    assert!(daemons.iter().all(|daemon| !daemon.is_alone()));
+    assert!(daemons.iter().all(|daemon| !daemon.is_local_only()));
     let nodes = (0..3).filter(|node| cluster.node(*node).command(&["DBSIZE"]).unwrap() != ":0\r\n").count();
     assert_eq!(nodes, 3);
 }
@@ -127,10 +127,10 @@ async fn questions_for_many_clients_go_together() {
     for client in clients {
         assert_eq!(client.await.unwrap(), (true, false));
     }
-    assert!(!daemon.is_alone());
+    assert!(!daemon.is_local_only());
     assert!(
-        daemon.questions() < u64::from(CLIENTS),
+        daemon.store_calls() < u64::from(CLIENTS),
         "{} calls for {CLIENTS} clients, twice",
-        daemon.questions()
+        daemon.store_calls()
     );
 }

@@ -16,36 +16,36 @@ pub const LONG: Duration = Duration::from_secs(60);
 /// A time to live that no test sees the end of.
 pub const TTL: Duration = Duration::from_secs(600);
 /// Between two looks.
-const LOOK: Duration = Duration::from_millis(10);
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// A store with what is behind it, which ends with it.
-pub struct Store {
+pub struct TestStore {
     pub kv: Kv,
-    _behind: Behind,
+    _backing: Backing,
 }
 
 /// Held for as long as the store is used.
 #[expect(dead_code, reason = "dropping them is what they are for")]
-enum Behind {
+enum Backing {
     Directory(TempDir),
     Server(Redis),
     Cluster(RedisCluster),
 }
 
 /// A store in a directory of its own.
-pub fn embedded() -> Store {
+pub fn embedded() -> TestStore {
     let dir = scratch::dir("kv");
-    Store { kv: Kv::embedded(dir.path()).unwrap(), _behind: Behind::Directory(dir) }
+    TestStore { kv: Kv::embedded(dir.path()).unwrap(), _backing: Backing::Directory(dir) }
 }
 
 /// Every kind of store there is on this machine.
-pub fn all(test: &str) -> Vec<Store> {
+pub fn all_stores(test: &str) -> Vec<TestStore> {
     let mut stores = vec![embedded()];
     if let Some(place) = services::redis(test) {
         let server = place.start();
-        stores.push(Store { kv: patient(&server.url(), false), _behind: Behind::Server(server) });
+        stores.push(TestStore { kv: patient(&server.url(), false), _backing: Backing::Server(server) });
         let cluster = place.start_cluster();
-        stores.push(Store { kv: patient(&cluster.url(), true), _behind: Behind::Cluster(cluster) });
+        stores.push(TestStore { kv: patient(&cluster.url(), true), _backing: Backing::Cluster(cluster) });
     }
     stores
 }
@@ -73,7 +73,7 @@ pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let deadline = Instant::now() + LONG;
     while !holds().await {
         assert!(Instant::now() < deadline, "not within {LONG:?}: {what}");
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }
 
