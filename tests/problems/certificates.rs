@@ -10,7 +10,7 @@ use super::list::{assert_on_all_surfaces, await_end, await_problem, entries, tex
 /// Of a certificate that is valid for 48 hours: in the last third of that.
 const NEAR_THE_END_S: i64 = 40 * 3_600;
 
-fn with(forebay: Forebay, identity: &Identity) -> (Forebay, CertificateFiles) {
+fn with_certificate(forebay: Forebay, identity: &Identity) -> (Forebay, CertificateFiles) {
     let place = CertificateFiles::with(forebay.dir(), identity);
     let forebay = forebay
         .set("server.tls_cert_file", place.cert.display().to_string())
@@ -24,7 +24,7 @@ fn a_certificate_near_its_end_is_told_until_it_is_renewed() {
     let test = "a_certificate_near_its_end_is_told_until_it_is_renewed";
     let Some(identity) = Identity::make(test) else { return };
     let home = scratch::dir("clock");
-    let (forebay, _) = with(daemon::under_test(), &identity);
+    let (forebay, _) = with_certificate(daemon::under_test(), &identity);
     let (mut forebay, clock) = FakeClock::install(forebay, home.path());
     forebay.start();
     assert!(entries(&forebay, "certificate_expiring").is_empty(), "two days are left");
@@ -36,7 +36,7 @@ fn a_certificate_near_its_end_is_told_until_it_is_renewed() {
 #[test]
 fn a_spoilt_certificate_is_told_until_it_is_replaced() {
     let Some(identity) = Identity::make("a_spoilt_certificate_is_told_until_it_is_replaced") else { return };
-    let (mut forebay, place) = with(daemon::under_test(), &identity);
+    let (mut forebay, place) = with_certificate(daemon::under_test(), &identity);
     forebay.start();
     replace(&place.cert, "no certificate");
     let entry = await_problem(&forebay, "certificate_unreadable");

@@ -13,7 +13,7 @@ use support::sql::SqlServer as _;
 use support::{daemon, services, wait};
 
 /// Nobody listens there.
-const NOBODY: &str = "127.0.0.1:9";
+const NO_KAFKA: &str = "127.0.0.1:9";
 
 /// Asks; the exit code, and the report.
 pub fn run_check(forebay: Forebay) -> (Option<i32>, Value) {
@@ -35,7 +35,7 @@ fn check<'a>(report: &'a Value, dependency: &str, name: &str) -> &'a Value {
 }
 
 /// Whether a check has this verdict, and these parts in what it says.
-pub fn is(report: &Value, dependency: &str, name: &str, verdict: &str, parts: &[&str]) {
+pub fn assert_check(report: &Value, dependency: &str, name: &str, verdict: &str, parts: &[&str]) {
     let check = check(report, dependency, name);
     let said =
         format!("{}\n{}", check["detail"].as_str().unwrap(), check["advice"].as_str().unwrap_or_default());
@@ -45,18 +45,18 @@ pub fn is(report: &Value, dependency: &str, name: &str, verdict: &str, parts: &[
 
 #[test]
 fn everything_is_asked_even_if_nothing_answers_and_no_secret_is_shown() {
-    let forebay = forebay(NOBODY)
+    let forebay = forebay(NO_KAFKA)
         .set("kafka.brokers", "127.0.0.1:9,no-such-host.invalid:9092")
         .set("database.url", "mysql://forebay:hunter2@127.0.0.1:9/forebay")
         .set("redis.url", "redis://:hunter2@127.0.0.1:9");
     let (code, report) = run_check(forebay);
     assert_eq!((code, &report["ok"]), (Some(1), &Value::Bool(false)));
-    is(&report, "broker", NOBODY, "failed", &["Connection refused", "nothing listens there"]);
-    is(&report, "broker", "no-such-host.invalid:9092", "failed", &["resolve", "no such host name"]);
-    is(&report, "topic", "all", "not-asked", &["no broker answers"]);
+    assert_check(&report, "broker", NO_KAFKA, "failed", &["Connection refused", "nothing listens there"]);
+    assert_check(&report, "broker", "no-such-host.invalid:9092", "failed", &["resolve", "no such host name"]);
+    assert_check(&report, "topic", "all", "not-asked", &["no broker answers"]);
     let database = "mysql://forebay:***@127.0.0.1:9/forebay";
-    is(&report, "database", database, "failed", &["Connection refused", "[database] url"]);
-    is(&report, "redis", "redis://:***@127.0.0.1:9", "failed", &["refused", "[redis] url"]);
+    assert_check(&report, "database", database, "failed", &["Connection refused", "[database] url"]);
+    assert_check(&report, "redis", "redis://:***@127.0.0.1:9", "failed", &["refused", "[redis] url"]);
     assert!(!report.to_string().contains("hunter2"), "{report:#}");
 }
 
@@ -103,24 +103,48 @@ fn topics_limits_and_rights_are_asked_for_and_nothing_is_written() {
             .then_some((code, report))
     });
     assert_eq!(code, Some(1));
-    is(&report, "broker", &cluster.bootstrap(), "ok", &["answers"]);
-    is(&report, "topic", "orders.v1", "ok", &["3 partitions", "max.message.bytes 1048588", "may be written"]);
-    is(&report, "topic", "small.v1", "failed", &["max.message.bytes is 1000", "[kafka] message_max"]);
-    is(&report, "topic", "denied.v1", "failed", &["Topic authorization failed", "Write on topic denied.v1"]);
-    is(
+    assert_check(&report, "broker", &cluster.bootstrap(), "ok", &["answers"]);
+    assert_check(
+        &report,
+        "topic",
+        "orders.v1",
+        "ok",
+        &["3 partitions", "max.message.bytes 1048588", "may be written"],
+    );
+    assert_check(
+        &report,
+        "topic",
+        "small.v1",
+        "failed",
+        &["max.message.bytes is 1000", "[kafka] message_max"],
+    );
+    assert_check(
+        &report,
+        "topic",
+        "denied.v1",
+        "failed",
+        &["Topic authorization failed", "Write on topic denied.v1"],
+    );
+    assert_check(
         &report,
         "topic",
         "hidden.v1",
         "failed",
         &["Topic authorization failed", "Describe on topic hidden.v1"],
     );
-    is(&report, "topic", "absent.v1", "failed", &["Unknown topic or partition", "create it"]);
-    is(&report, "topic", "table.v1", "failed", &["compacted", "`key_header` in [[kinds]]"]);
-    is(&report, "topic", "user.commands.v1", "failed", &["cannot be read", "Read on topic user.commands.v1"]);
-    is(&report, "topic", "user.dead.v1", "not-asked", &["does not exist yet"]);
-    is(&report, "topic", "forebay.checkpoints", "not-asked", &["does not exist yet"]);
-    is(&report, "group", "forebay", "ok", &["may be used"]);
-    is(&report, "transactional-id", "forebay-check-config", "ok", &["may be used"]);
+    assert_check(&report, "topic", "absent.v1", "failed", &["Unknown topic or partition", "create it"]);
+    assert_check(&report, "topic", "table.v1", "failed", &["compacted", "`key_header` in [[kinds]]"]);
+    assert_check(
+        &report,
+        "topic",
+        "user.commands.v1",
+        "failed",
+        &["cannot be read", "Read on topic user.commands.v1"],
+    );
+    assert_check(&report, "topic", "user.dead.v1", "not-asked", &["does not exist yet"]);
+    assert_check(&report, "topic", "forebay.checkpoints", "not-asked", &["does not exist yet"]);
+    assert_check(&report, "group", "forebay", "ok", &["may be used"]);
+    assert_check(&report, "transactional-id", "forebay-check-config", "ok", &["may be used"]);
 
     cluster.deny("Describe", Resource::Group("forebay"));
     cluster.deny("Write", Resource::TransactionalId("forebay-check-config"));
@@ -130,10 +154,22 @@ fn topics_limits_and_rights_are_asked_for_and_nothing_is_written() {
         let id = check(&report, "transactional-id", "forebay-check-config")["verdict"] == "failed";
         (group && id).then_some(report)
     });
-    is(&report, "group", "forebay", "failed", &["Group authorization failed", "Read on group forebay"]);
+    assert_check(
+        &report,
+        "group",
+        "forebay",
+        "failed",
+        &["Group authorization failed", "Read on group forebay"],
+    );
     let denied = ["Transactional Id authorization failed", "transactional ids"];
-    is(&report, "transactional-id", "forebay-check-config", "failed", &denied);
-    is(&report, "topic", "user.commands.v1", "failed", &["Group authorization failed", "[consumer] group"]);
+    assert_check(&report, "transactional-id", "forebay-check-config", "failed", &denied);
+    assert_check(
+        &report,
+        "topic",
+        "user.commands.v1",
+        "failed",
+        &["Group authorization failed", "[consumer] group"],
+    );
 
     // No topic was created, and no record written.
     let topics = admin.topics();
@@ -162,13 +198,13 @@ fn a_wrong_password_and_an_advertised_address_that_leads_nowhere_are_told_apart(
     let (code, report) = run_check(sasl("hunter2"));
     assert_eq!(code, Some(1));
     let broker = cluster.sasl_bootstrap();
-    is(&report, "broker", &broker, "failed", &["Authentication failed", "sasl_password_file"]);
+    assert_check(&report, "broker", &broker, "failed", &["Authentication failed", "sasl_password_file"]);
     assert!(!report.to_string().contains("hunter2"), "{report:#}");
     let (_, report) = run_check(sasl(CLIENT_PASSWORD));
-    is(&report, "broker", &broker, "ok", &["answers"]);
+    assert_check(&report, "broker", &broker, "ok", &["answers"]);
     // A listener that wants a password, asked without one.
     let (_, report) = run_check(forebay(&broker));
-    is(&report, "broker", &broker, "failed", &["transport failure", "[kafka] security_protocol"]);
+    assert_check(&report, "broker", &broker, "failed", &["transport failure", "[kafka] security_protocol"]);
     drop(cluster);
 
     let proxy = Proxy::start();
@@ -176,8 +212,14 @@ fn a_wrong_password_and_an_advertised_address_that_leads_nowhere_are_told_apart(
     proxy.refuse();
     let (code, report) = run_check(forebay(&cluster.bootstrap()));
     assert_eq!(code, Some(1));
-    is(&report, "broker", &cluster.bootstrap(), "ok", &["answers"]);
-    is(&report, "broker", proxy.address(), "failed", &["Connection refused", "advertises this address"]);
+    assert_check(&report, "broker", &cluster.bootstrap(), "ok", &["answers"]);
+    assert_check(
+        &report,
+        "broker",
+        proxy.address(),
+        "failed",
+        &["Connection refused", "advertises this address"],
+    );
 }
 
 #[test]
@@ -213,9 +255,9 @@ fn a_redis_that_answers_is_told_from_a_replica_that_only_reads() {
     let ask = || run_check(daemon::under_test().set("redis.url", redis.url()));
     let (code, report) = ask();
     assert_eq!(code, Some(0), "{report:#}");
-    is(&report, "redis", &redis.url(), "ok", &["can be written"]);
+    assert_check(&report, "redis", &redis.url(), "ok", &["can be written"]);
     redis.command(&["REPLICAOF", "127.0.0.1", "9"]).unwrap();
     let (code, report) = ask();
     assert_eq!(code, Some(1), "{report:#}");
-    is(&report, "redis", &redis.url(), "failed", &["[redis]"]);
+    assert_check(&report, "redis", &redis.url(), "failed", &["[redis]"]);
 }

@@ -84,21 +84,21 @@ fn a_disk_without_room_is_told_until_there_is_some() {
     assert!(text(&full, "detail").contains("no room above the reserve"), "{full}");
     let asked = forebay.admin_http().get("/readyz").unwrap();
     assert_eq!((asked.status, asked.json()["reason"].as_str()), (503, Some("disk_full")), "{}", asked.text());
-    is_everywhere_beside_the_socket(&forebay, "disk_reserve_reached");
+    assert_on_http_surfaces(&forebay, "disk_reserve_reached");
     disk.clear().unwrap();
     await_end(&forebay, "disk_reserve_reached");
     wait::until_true("it accepts again", LONG, || post(&forebay, "small") == 202);
 }
 
 /// The log is not where `assert_on_all_surfaces` asks for its socket.
-fn is_everywhere_beside_the_socket(forebay: &Forebay, code: &str) {
+fn assert_on_http_surfaces(forebay: &Forebay, code: &str) {
     assert_eq!(metric(forebay, &format!("forebay_problem{{code=\"{code}\"}}")), 1.0);
     assert_eq!(daemon::backlog(forebay)["problems"][0]["code"], code);
     wait::until_true("its start is logged", LONG, || lines(forebay, "problem.started", code).len() == 1);
 }
 
 /// A script that starts the daemon under `strace`, which fails flushes, while a file is there.
-fn failing(home: &std::path::Path) -> PathBuf {
+fn failing_flush_script(home: &std::path::Path) -> PathBuf {
     let (script, flag) = (home.join("forebay"), home.join("flag"));
     // Counted per thread: the thread that prepares segments stays below it, the commit thread does not.
     let strace = "strace -D -f -o /dev/null -e trace=fdatasync -e inject=fdatasync:error=EIO:when=60+";
@@ -116,7 +116,7 @@ fn failing(home: &std::path::Path) -> PathBuf {
 #[test]
 fn a_failed_flush_is_told_before_the_end_and_after_the_next_start() {
     let home = scratch::dir("strace");
-    let mut forebay = Forebay::new(failing(home.path()))
+    let mut forebay = Forebay::new(failing_flush_script(home.path()))
         .set("kafka.brokers", NO_KAFKA)
         .toml(&kind("order.create", "orders.v1"));
     forebay.start();

@@ -60,7 +60,7 @@ fn a_changed_rate_limit_stays_visible_until_it_is_as_configured() {
 }
 
 /// The daemon records once a second what the page shows.
-fn is_on_the_status_page(forebay: &Forebay) {
+fn await_on_status_page(forebay: &Forebay) {
     let shown = || {
         let page = forebay.admin_http().get("/status/page.json").unwrap().json();
         page["sections"]["dead"].as_str().unwrap_or_default().to_owned()
@@ -90,7 +90,7 @@ fn dead_letters_stay_visible_until_they_are_dropped() {
     let dead = await_problem(&forebay, "dead_letters");
     assert_eq!(text(&dead, "last_error"), "record: too large");
     assert_on_all_surfaces(&forebay, &dead);
-    is_on_the_status_page(&forebay);
+    await_on_status_page(&forebay);
     let requeue = Request::Requeue { lsns: vec![forebay::wal::Lsn(1)] };
     assert!(matches!(control::ask(&forebay.wal_dir(), &requeue), Ok(Answer::Done(_))));
     let uid = std::fs::metadata(forebay.dir()).unwrap().uid();

@@ -31,7 +31,7 @@ fn has_go(test: &str) -> bool {
 }
 
 /// The profile at a path of the admin listener, as a file.
-fn saved(forebay: &Forebay, path: &str) -> String {
+fn save_profile(forebay: &Forebay, path: &str) -> String {
     let answer = forebay.admin_http().get(path).unwrap();
     assert_eq!(answer.status, 200, "{}", answer.text());
     assert!(answer.body.starts_with(&[0x1f, 0x8b]), "it is compressed");
@@ -66,7 +66,7 @@ fn a_cpu_profile_names_functions_and_threads_and_no_command_fails_meanwhile() {
     }
     let mut forebay = forebay();
     forebay.start();
-    let file = under_load(&forebay, || saved(&forebay, "/debug/pprof/profile?seconds=3"));
+    let file = under_load(&forebay, || save_profile(&forebay, "/debug/pprof/profile?seconds=3"));
     let raw = go_pprof(&["-raw", &file]).unwrap();
     for part in ["PeriodType: cpu nanoseconds", "Duration: 3s", "samples/count cpu/nanoseconds", "thread:["] {
         assert!(raw.contains(part), "{part} is missing in\n{raw}");
@@ -76,7 +76,7 @@ fn a_cpu_profile_names_functions_and_threads_and_no_command_fails_meanwhile() {
     let named = top.lines().skip_while(|line| !line.contains("flat%")).skip(1).count();
     assert!(top.contains("Type: cpu") && named > 3, "{top}");
     // It is over: nothing samples any more, and the next one may begin.
-    saved(&forebay, "/debug/pprof/profile?seconds=1");
+    save_profile(&forebay, "/debug/pprof/profile?seconds=1");
     assert!(forebay.terminate().success());
 }
 
@@ -122,7 +122,7 @@ fn a_heap_profile_is_taken_where_the_allocator_samples_and_explained_where_not()
 
     let mut on = forebay().env("_RJEM_MALLOC_CONF", "prof:true,lg_prof_sample:12");
     on.start();
-    let file = under_load(&on, || saved(&on, "/debug/pprof/heap"));
+    let file = under_load(&on, || save_profile(&on, "/debug/pprof/heap"));
     let raw = go_pprof(&["-raw", "-symbolize=none", &file]).unwrap();
     assert!(raw.contains("inuse_space/bytes") && Path::new(&file).exists(), "{raw}");
     let top = go_pprof(&["-top", "-symbolize=none", &file]).unwrap();

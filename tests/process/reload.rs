@@ -12,7 +12,7 @@ fn kind(name: &str, schema: &str) -> String {
 }
 
 /// Amounts have this minimum.
-fn schema(forebay: &Forebay, minimum: u32) {
+fn write_schema(forebay: &Forebay, minimum: u32) {
     let text = format!(r#"{{"properties":{{"amount":{{"minimum":{minimum}}}}}}}"#);
     fs::write(forebay.dir().join("schema.json"), text).unwrap();
 }
@@ -40,12 +40,12 @@ fn write_limit(forebay: &Forebay) -> serde_json::Value {
 #[test]
 fn a_reload_applies_what_it_can_and_names_what_needs_a_restart() {
     let mut forebay = Forebay::new(env!("CARGO_BIN_EXE_forebay"));
-    schema(&forebay, 5);
+    write_schema(&forebay, 5);
     forebay = forebay.toml(&kind("old", "schema.json"));
     forebay.start();
     assert_eq!((post(&forebay, "old", 5), post(&forebay, "old", 4)), (202, 422));
 
-    schema(&forebay, 3);
+    write_schema(&forebay, 3);
     forebay = forebay
         .toml(&kind("new", "schema.json"))
         .set("rate_limit.write_limit", 777)
@@ -75,7 +75,7 @@ fn a_reload_applies_what_it_can_and_names_what_needs_a_restart() {
 #[test]
 fn a_mistake_changes_nothing() {
     let mut forebay = Forebay::new(env!("CARGO_BIN_EXE_forebay"));
-    schema(&forebay, 5);
+    write_schema(&forebay, 5);
     forebay = forebay.toml(&kind("old", "schema.json"));
     forebay.start();
     let before = write_limit(&forebay);

@@ -17,7 +17,7 @@ const ROOTS: [&str; 5] =
 fn no_files_use_each_other_in_a_circle() {
     let graph = Graph::read(root(), ROOTS);
     assert!(graph.files() > 400, "the crates are read");
-    let found: String = graph.cycles().iter().map(|files| graph.show(files)).collect();
+    let found: String = graph.cycles().iter().map(|files| graph.describe(files)).collect();
     assert!(found.is_empty(), "files that use each other:\n{found}");
 }
 
@@ -40,7 +40,7 @@ fn a_cycle_is_found_through_re_exports_and_not_through_comments_or_tests() {
     let read = || Graph::read(tree.path(), ["lib.rs"]);
     assert_eq!(read().cycles(), [["high/x.rs", "high/y.rs"]]);
     let shown = "high/x.rs uses Renamed of high/y.rs\nhigh/y.rs uses X of high/x.rs\n\n";
-    assert_eq!(read().show(&read().cycles()[0]), shown);
+    assert_eq!(read().describe(&read().cycles()[0]), shown);
     write("high/y.rs", "pub struct Y;\n/* high::X */");
     assert!(read().cycles().is_empty());
     // A `mod.rs` is a file like any other.

@@ -180,7 +180,7 @@ impl Graph {
     }
 
     /// What makes a cycle, a line for each pair of files.
-    pub fn show(&self, cycle: &[String]) -> String {
+    pub fn describe(&self, cycle: &[String]) -> String {
         let mut shown = String::new();
         for file in cycle {
             for (used, items) in self.edges[file].iter().filter(|(used, _)| cycle.contains(used)) {

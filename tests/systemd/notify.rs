@@ -26,11 +26,11 @@ fn ready_is_said_when_commands_are_accepted_and_stopping_before_the_end() {
     let manager = Manager::new();
     let mut forebay = manager.daemon();
     forebay.launch();
-    manager.await_word("READY=1");
+    manager.await_message("READY=1");
     let answer = forebay.http().post("/v1/commands/order.create", r#"{"id":"o-1","amount":1}"#).unwrap();
     assert_eq!(answer.status, 202);
     assert!(forebay.terminate().success());
-    manager.await_word("STOPPING=1");
+    manager.await_message("STOPPING=1");
 }
 
 #[test]
@@ -38,7 +38,7 @@ fn the_status_names_what_waits_and_what_is_wrong() {
     let manager = Manager::new();
     let mut forebay = manager.daemon().set("kafka.brokers", "127.0.0.1:9");
     forebay.launch();
-    manager.await_word("READY=1");
+    manager.await_message("READY=1");
     for number in 0..3 {
         let body = format!(r#"{{"id":"o-{number}","amount":1}}"#);
         assert_eq!(forebay.http().post("/v1/commands/order.create", &body).unwrap().status, 202);
@@ -56,7 +56,7 @@ fn pings_stop_when_the_commit_thread_hangs() {
     let manager = Manager::new();
     let mut forebay = manager.daemon();
     forebay.launch();
-    manager.await_word("WATCHDOG=1");
+    manager.await_message("WATCHDOG=1");
     let _hung = strace.hang(forebay.thread("commit"));
     manager.await_silence();
 }
@@ -67,11 +67,11 @@ fn pings_stop_when_all_workers_hang_and_not_before() {
     let manager = Manager::new();
     let mut forebay = manager.daemon().set("drain.workers", 2);
     forebay.launch();
-    manager.await_word("WATCHDOG=1");
+    manager.await_message("WATCHDOG=1");
     let _first = strace.hang(forebay.thread("drain-0"));
     // Well past the time after which a hung loop counts as hung.
     for _ in 0..8 {
-        manager.await_word("WATCHDOG=1");
+        manager.await_message("WATCHDOG=1");
     }
     let _second = strace.hang(forebay.thread("drain-1"));
     manager.await_silence();
@@ -82,14 +82,14 @@ fn a_second_signal_ends_the_daemon_at_once() {
     let manager = Manager::new();
     let mut forebay = manager.daemon();
     forebay.launch();
-    manager.await_word("READY=1");
+    manager.await_message("READY=1");
     // A request that never ends holds the first phase of the stop.
     let mut request = support::http::Connection::open(&forebay.address()).unwrap();
     request
         .send(b"POST /v1/commands/order.create HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{")
         .unwrap();
     forebay.signal("TERM");
-    manager.await_word("STOPPING=1");
+    manager.await_message("STOPPING=1");
     forebay.signal("INT");
     assert_eq!(forebay.wait(LONG).code(), Some(130));
 }
@@ -124,7 +124,7 @@ impl Manager {
     }
 
     /// Returns when a message says so.
-    fn await_word(&self, word: &str) {
+    fn await_message(&self, word: &str) {
         while !self.message(LONG).unwrap_or_else(|| panic!("no {word}")).lines().any(|line| line == word) {}
     }
 

@@ -20,16 +20,16 @@ exec "$@"
 "#;
 
 /// Listeners that stay open whatever becomes of the daemon.
-struct Manager(TcpListener, TcpListener);
+struct SocketManager(TcpListener, TcpListener);
 
-impl Manager {
-    fn new() -> Manager {
+impl SocketManager {
+    fn new() -> SocketManager {
         let bind = || {
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
             fcntl_setfd(&listener, FdFlags::empty()).unwrap();
             listener
         };
-        Manager(bind(), bind())
+        SocketManager(bind(), bind())
     }
 
     /// A daemon that gets both. In the configuration are its own ports, until the test names these.
@@ -50,7 +50,7 @@ impl Manager {
 
 #[test]
 fn restarts_refuse_nobody_while_the_manager_keeps_the_sockets() {
-    let manager = Manager::new();
+    let manager = SocketManager::new();
     let mut forebay =
         manager.daemon().set("server.listen", manager.public()).set("server.admin_listen", manager.admin());
     let admin = manager.admin();
@@ -84,7 +84,7 @@ fn restarts_refuse_nobody_while_the_manager_keeps_the_sockets() {
 
 #[test]
 fn a_socket_that_is_no_listener_of_the_configuration_is_a_mistake() {
-    let manager = Manager::new();
+    let manager = SocketManager::new();
     // One that another listener would have to share its port with, too.
     let wildcard = manager.admin().replace("127.0.0.1", "0.0.0.0");
     for admin in [None, Some(wildcard)] {

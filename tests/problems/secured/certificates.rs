@@ -5,7 +5,7 @@ use support::proxy::Proxy;
 use support::services;
 
 use super::super::list::{assert_on_all_surfaces, await_end, entries, is_up, text};
-use super::{await_detail, is_delivered, post, topic, with_certificate};
+use super::{await_delivered, await_detail, post, topic, with_certificate};
 
 /// The same words of the client for each of them, hence the daemon's own look.
 #[test]
@@ -27,7 +27,7 @@ fn what_is_wrong_with_a_brokers_certificate_is_told_until_it_is_mended() {
     // The certificate is renewed: no restart of the daemon is needed.
     proxy.forward_to(&kafka.secure_address(Listener::ClientCertificate));
     await_end(&forebay, "kafka_tls_failed");
-    is_delivered(kafka, &forebay, &topic, 1);
+    await_delivered(kafka, &forebay, &topic, 1);
 }
 
 #[test]
@@ -43,7 +43,7 @@ fn a_wrong_authority_is_told_until_the_file_is_corrected() {
     assert!(text(&untrusted, "last_error").contains("certificate verify failed"), "{untrusted}");
     forebay.configure("kafka.ssl_ca_file", files.ca());
     forebay.restart();
-    is_delivered(kafka, &forebay, &topic, 1);
+    await_delivered(kafka, &forebay, &topic, 1);
     assert!(entries(&forebay, "kafka_tls_failed").is_empty());
 }
 
@@ -52,7 +52,7 @@ fn a_certificate_of_ours_that_is_missing_or_has_expired_is_told_until_it_is_rene
     let test = "a_certificate_of_ours_that_is_missing_or_has_expired_is_told_until_it_is_renewed";
     let Some(kafka) = services::secure_kafka(test) else { return };
     let topic = topic(kafka);
-    let mut forebay = super::over(kafka, Listener::ClientCertificate, &topic);
+    let mut forebay = super::daemon_over(kafka, Listener::ClientCertificate, &topic);
     forebay.start();
     post(&forebay);
     let missing = await_detail(&forebay, "kafka_authentication_failed", "want a client certificate");
@@ -67,6 +67,6 @@ fn a_certificate_of_ours_that_is_missing_or_has_expired_is_told_until_it_is_rene
     forebay.configure("kafka.ssl_cert_file", files.text_of("client.pem"));
     forebay.configure("kafka.ssl_key_file", files.text_of("client.key"));
     forebay.restart();
-    is_delivered(kafka, &forebay, &topic, 1);
+    await_delivered(kafka, &forebay, &topic, 1);
     assert!(entries(&forebay, "kafka_authentication_failed").is_empty());
 }

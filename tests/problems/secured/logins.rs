@@ -6,8 +6,8 @@ use support::kafka::{CLIENT_PASSWORD, CLIENT_USER};
 use support::services;
 
 use super::super::list::{assert_on_all_surfaces, await_end, entries, text};
-use super::works::{in_an_hour, token, with_token};
-use super::{await_detail, is_delivered, post, topic, with_password};
+use super::logins_accepted::{in_an_hour, token, with_token};
+use super::{await_delivered, await_detail, post, topic, with_password};
 
 const REFUSED: &str = "kafka_authentication_failed";
 
@@ -26,7 +26,7 @@ fn a_wrong_password_is_told_until_the_file_is_corrected() {
     assert_on_all_surfaces(&forebay, &refused);
     fs::write(&file, CLIENT_PASSWORD).unwrap();
     forebay.restart();
-    is_delivered(kafka, &forebay, &topic, 1);
+    await_delivered(kafka, &forebay, &topic, 1);
     assert!(entries(&forebay, REFUSED).is_empty());
     let log = forebay.log();
     assert!(
@@ -48,7 +48,7 @@ fn a_user_that_brokers_do_not_know_is_told_until_they_do() {
     assert!(text(&refused, "last_error").contains("invalid credentials"), "{refused}");
     kafka.add_scram_user("newcomer", CLIENT_PASSWORD);
     await_end(&forebay, REFUSED);
-    is_delivered(kafka, &forebay, &topic, 1);
+    await_delivered(kafka, &forebay, &topic, 1);
 }
 
 #[test]
@@ -65,7 +65,7 @@ fn an_expired_token_is_told_until_the_file_has_another() {
     assert_on_all_surfaces(&forebay, &refused);
     support::tls::replace(&forebay.dir().join("token"), &token(CLIENT_USER, in_an_hour()));
     await_end(&forebay, REFUSED);
-    is_delivered(kafka, &forebay, &topic, 1);
+    await_delivered(kafka, &forebay, &topic, 1);
     assert!(!forebay.log().contains(&old), "the token is not shown");
 }
 

@@ -4,8 +4,8 @@
 
 mod certificates;
 mod logins;
+mod logins_accepted;
 mod permissions;
-mod works;
 
 use serde_json::Value;
 
@@ -26,7 +26,7 @@ fn topic(kafka: &Kafka) -> String {
 }
 
 /// A daemon that delivers kind `order.create` to this topic, over this listener.
-fn over(kafka: &Kafka, listener: Listener, topic: &str) -> Forebay {
+fn daemon_over(kafka: &Kafka, listener: Listener, topic: &str) -> Forebay {
     let protocol = if listener == Listener::Sasl { "sasl_ssl" } else { "ssl" };
     daemon::forebay(&kafka.secure_address(listener))
         .toml(&kind("order.create", topic))
@@ -41,14 +41,14 @@ fn over(kafka: &Kafka, listener: Listener, topic: &str) -> Forebay {
 /// The same with a certificate of the client's.
 fn with_certificate(kafka: &Kafka, topic: &str, name: &str) -> Forebay {
     let files = kafka.certificates();
-    over(kafka, Listener::ClientCertificate, topic)
+    daemon_over(kafka, Listener::ClientCertificate, topic)
         .set("kafka.ssl_cert_file", files.text_of(&format!("{name}.pem")))
         .set("kafka.ssl_key_file", files.text_of(&format!("{name}.key")))
 }
 
 /// The same with a password.
 fn with_password(kafka: &Kafka, topic: &str, mechanism: &str, user: &str) -> Forebay {
-    let forebay = over(kafka, Listener::Sasl, topic);
+    let forebay = daemon_over(kafka, Listener::Sasl, topic);
     let password = forebay.dir().join("password");
     std::fs::write(&password, format!("{CLIENT_PASSWORD}\n")).unwrap();
     forebay
@@ -72,7 +72,7 @@ fn await_detail(forebay: &Forebay, code: &str, needle: &str) -> Value {
 }
 
 /// Waits until nothing is left to deliver, and sees that the topic has what was accepted.
-fn is_delivered(kafka: &Kafka, forebay: &Forebay, topic: &str, records: usize) {
+fn await_delivered(kafka: &Kafka, forebay: &Forebay, topic: &str, records: usize) {
     daemon::await_drained(forebay);
     assert_eq!(read_all(&kafka.bootstrap(), topic).len(), records, "{}", forebay.log());
 }

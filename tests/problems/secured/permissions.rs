@@ -8,12 +8,12 @@ use support::process::Forebay;
 use support::{services, wait};
 
 use super::super::list::{assert_on_all_surfaces, await_end, entries, is_up, text};
-use super::works::{is_applied, serving_users, user_topics};
-use super::{await_detail, is_delivered, post, topic, with_password};
+use super::logins_accepted::{await_applied, serving_users, user_topics};
+use super::{await_delivered, await_detail, post, topic, with_password};
 
 const DENIED: &str = "kafka_authorization_failed";
 
-fn by(kafka: &support::kafka::Kafka, topic: &str, user: &str) -> Forebay {
+fn daemon_as(kafka: &support::kafka::Kafka, topic: &str, user: &str) -> Forebay {
     with_password(kafka, topic, "SCRAM-SHA-256", user)
 }
 
@@ -23,7 +23,7 @@ fn a_topic_without_permission_is_named_and_others_are_delivered() {
     let Some(kafka) = services::secure_kafka(test) else { return };
     let (denied, other) = (topic(kafka), topic(kafka));
     kafka.deny_user("no-topic", Operation::Write, Resource::Topic(&denied));
-    let mut forebay = by(kafka, &denied, "no-topic")
+    let mut forebay = daemon_as(kafka, &denied, "no-topic")
         .toml(&kind("other.create", &other))
         .set("drain.topic_fault_grace", "0s");
     forebay.start();
@@ -39,7 +39,7 @@ fn a_topic_without_permission_is_named_and_others_are_delivered() {
     });
     kafka.undeny_user("no-topic", Operation::Write, Resource::Topic(&denied));
     await_end(&forebay, DENIED);
-    is_delivered(kafka, &forebay, &denied, 1);
+    await_delivered(kafka, &forebay, &denied, 1);
     assert!(entries(&forebay, "dead_letters").is_empty());
 }
 
@@ -49,7 +49,7 @@ fn transactional_ids_without_permission_stop_exactly_once_until_it_is_given() {
     let Some(kafka) = services::secure_kafka(test) else { return };
     let (topic, all) = (topic(kafka), Resource::TransactionalId("*"));
     kafka.deny_user("no-transactions", Operation::Write, all);
-    let mut forebay = by(kafka, &topic, "no-transactions").set("drain.delivery", "exactly-once");
+    let mut forebay = daemon_as(kafka, &topic, "no-transactions").set("drain.delivery", "exactly-once");
     forebay.start();
     post(&forebay);
     let refused = await_detail(&forebay, DENIED, "its transactional ids");
@@ -57,7 +57,7 @@ fn transactional_ids_without_permission_stop_exactly_once_until_it_is_given() {
     assert!(entries(&forebay, "drain_stalled").is_empty(), "one cause, one problem");
     kafka.undeny_user("no-transactions", Operation::Write, all);
     await_end(&forebay, DENIED);
-    is_delivered(kafka, &forebay, &topic, 1);
+    await_delivered(kafka, &forebay, &topic, 1);
 }
 
 #[test]
@@ -68,7 +68,7 @@ fn idempotent_writes_without_permission_are_told_until_it_is_given() {
     // A user that may write to any topic may write idempotently too.
     let denials = [(Operation::Write, Resource::Topic("*")), (Operation::IdempotentWrite, Resource::Cluster)];
     denials.iter().for_each(|(operation, resource)| kafka.deny_user("no-idempotence", *operation, *resource));
-    let mut forebay = by(kafka, &topic, "no-idempotence");
+    let mut forebay = daemon_as(kafka, &topic, "no-idempotence");
     forebay.start();
     post(&forebay);
     let refused = await_detail(&forebay, DENIED, "idempotent writes");
@@ -77,7 +77,7 @@ fn idempotent_writes_without_permission_are_told_until_it_is_given() {
         .iter()
         .for_each(|(operation, resource)| kafka.undeny_user("no-idempotence", *operation, *resource));
     await_end(&forebay, DENIED);
-    is_delivered(kafka, &forebay, &topic, 1);
+    await_delivered(kafka, &forebay, &topic, 1);
 }
 
 #[test]
@@ -88,11 +88,11 @@ fn a_group_without_permission_is_told_until_it_is_given() {
     let (topic, group) = (topic(kafka), unique_name("group"));
     user_topics(kafka);
     kafka.deny_user("no-group", Operation::Read, Resource::Group(&group));
-    let mut forebay = serving_users(by(kafka, &topic, "no-group"), &group);
+    let mut forebay = serving_users(daemon_as(kafka, &topic, "no-group"), &group);
     forebay.start();
     let refused = await_detail(&forebay, DENIED, "denies the consumer");
     assert!(text(&refused, "last_error").contains("Group authorization failed"), "{refused}");
     kafka.undeny_user("no-group", Operation::Read, Resource::Group(&group));
     await_end(&forebay, DENIED);
-    is_applied(&forebay, "bob", "+4930123457");
+    await_applied(&forebay, "bob", "+4930123457");
 }

@@ -11,9 +11,9 @@ use support::process::Forebay;
 use support::services;
 use support::wait;
 
-use super::super::connections::{is, run_check};
+use super::super::connections::{assert_check, run_check};
 use super::super::list::is_up;
-use super::{is_delivered, over, post, topic, with_certificate, with_password};
+use super::{await_delivered, daemon_over, post, topic, with_certificate, with_password};
 
 /// An unsecured token (RFC 7515, appendix A.5), which Kafka's default validator takes.
 pub fn token(user: &str, expires: u64) -> String {
@@ -29,7 +29,7 @@ pub fn in_an_hour() -> u64 {
 
 /// A daemon that logs in by a token in its file `token`.
 pub fn with_token(kafka: &Kafka, topic: &str, token: &str) -> Forebay {
-    let forebay = over(kafka, Listener::Sasl, topic);
+    let forebay = daemon_over(kafka, Listener::Sasl, topic);
     let path = forebay.dir().join("token");
     fs::write(&path, format!("{token}\n")).unwrap();
     forebay
@@ -48,7 +48,7 @@ pub fn user_topics(kafka: &Kafka) {
 }
 
 /// Registers somebody, and waits until the consumer has applied it. Consumers of other tests apply it too.
-pub fn is_applied(forebay: &Forebay, name: &str, phone: &str) {
+pub fn await_applied(forebay: &Forebay, name: &str, phone: &str) {
     let user = json!({
         "name": name,
         "email": format!("{name}@example.org"),
@@ -70,10 +70,10 @@ pub fn serving_users(forebay: Forebay, group: &str) -> Forebay {
         .set("consumer.group", group)
 }
 
-fn delivers(kafka: &Kafka, mut forebay: Forebay, topic: &str) {
+fn assert_delivers(kafka: &Kafka, mut forebay: Forebay, topic: &str) {
     forebay.start();
     post(&forebay);
-    is_delivered(kafka, &forebay, topic, 1);
+    await_delivered(kafka, &forebay, topic, 1);
     assert!(is_up(&forebay, "kafka"), "{}", forebay.log());
     assert!(forebay.terminate().success(), "{}", forebay.log());
 }
@@ -83,10 +83,10 @@ fn every_mechanism_delivers() {
     let Some(kafka) = services::secure_kafka("every_mechanism_delivers") else { return };
     for mechanism in ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] {
         let topic = topic(kafka);
-        delivers(kafka, with_password(kafka, &topic, mechanism, CLIENT_USER), &topic);
+        assert_delivers(kafka, with_password(kafka, &topic, mechanism, CLIENT_USER), &topic);
     }
     let topic = topic(kafka);
-    delivers(kafka, with_certificate(kafka, &topic, "client"), &topic);
+    assert_delivers(kafka, with_certificate(kafka, &topic, "client"), &topic);
 }
 
 /// The questions had clients of their own kind, which got no token.
@@ -96,12 +96,18 @@ fn check_config_asks_brokers_with_a_token() {
     let topic = topic(kafka);
     let forebay = with_token(kafka, &topic, &token(CLIENT_USER, in_an_hour()));
     let (code, report) = run_check(forebay);
-    is(&report, "broker", &kafka.secure_address(Listener::Sasl), "ok", &[]);
-    is(&report, "topic", &topic, "ok", &["may be written"]);
+    assert_check(&report, "broker", &kafka.secure_address(Listener::Sasl), "ok", &[]);
+    assert_check(&report, "topic", &topic, "ok", &["may be written"]);
     assert_eq!(code, Some(0), "{report:#}");
     let expired = with_token(kafka, &topic, &token(CLIENT_USER, 1));
     let (code, report) = run_check(expired);
-    is(&report, "broker", &kafka.secure_address(Listener::Sasl), "failed", &["expired", "sasl_token_file"]);
+    assert_check(
+        &report,
+        "broker",
+        &kafka.secure_address(Listener::Sasl),
+        "failed",
+        &["expired", "sasl_token_file"],
+    );
     assert_eq!(code, Some(1), "{report:#}");
 }
 
@@ -114,8 +120,8 @@ fn a_token_serves_delivery_and_the_consumer() {
         serving_users(with_token(kafka, &topic, &token(CLIENT_USER, in_an_hour())), &unique_name("group"));
     forebay.start();
     post(&forebay);
-    is_applied(&forebay, "ada", "+4930123456");
-    is_delivered(kafka, &forebay, &topic, 1);
+    await_applied(&forebay, "ada", "+4930123456");
+    await_delivered(kafka, &forebay, &topic, 1);
     wait::until_true("nothing is wrong", support::daemon::LONG, || is_up(&forebay, "kafka"));
     let log = forebay.log();
     assert!(!log.contains(&token(CLIENT_USER, in_an_hour())[..40]), "the token is not shown: {log}");
