@@ -43,7 +43,7 @@ impl TrustedProxies {
     }
 
     fn trusts(&self, address: IpAddr) -> bool {
-        self.0.iter().any(|network| client_network.0.contains(&address))
+        self.0.iter().any(|network| network.0.contains(&address))
     }
 }
 

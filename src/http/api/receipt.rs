@@ -72,7 +72,7 @@ fn finish(mut answer: HttpResponse, receipt: &Receipt, prefer: Prefer) -> HttpRe
 /// Says which preferences were followed.
 pub fn add_preference_applied(mut answer: HttpResponse, prefer: Prefer) -> HttpResponse {
     if let Some(applied) = prefer.applied() {
-        answer.headers_mut().insert(PREFERENCE_APPLIED, add_preference_applied);
+        answer.headers_mut().insert(PREFERENCE_APPLIED, applied);
     }
     answer
 }

@@ -101,7 +101,7 @@ impl RequestMetrics {
                     http.method = method,
                     http.route = path,
                     http.status = seen.status.as_u16(),
-                    http.duration_ms = seen.took.as_secs_f64() * 1e3,
+                    http.duration_ms = seen.duration.as_secs_f64() * 1e3,
                     http.request_id = seen.request_id,
                     trace_id = seen.trace_id,
                     command_id = seen.commands.map(|(id, _)| tracing::field::display(id)),
