@@ -4,9 +4,9 @@ use std::ops::Range;
 use std::path::Path;
 use std::{fmt, io};
 
+use super::ack_tracker::SegmentAcks;
 use super::bytes::array;
 use super::fs::Fs;
-use super::ledger::Marks;
 use super::segment::Place;
 use super::transactions::{Life, Transactions};
 use super::{fs, salvage};
@@ -24,7 +24,7 @@ const LIMIT: u64 = 256 << 20;
 
 /// What was flushed when the checkpoint was taken: a log that holds less has lost something.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Promise {
+pub struct DurablePosition {
     /// First LSN of the segment that was open.
     pub segment: Lsn,
     /// Bytes of it that were flushed.
@@ -43,9 +43,9 @@ pub struct Checkpoint {
     /// All LSNs below are done.
     pub watermark: Lsn,
     /// What was flushed.
-    pub promise: Promise,
+    pub durable: DurablePosition,
     /// The marks of the segments that hold the watermark or lie above it.
-    pub segments: Vec<(Lsn, Marks)>,
+    pub segments: Vec<(Lsn, SegmentAcks)>,
     /// What is remembered of transactions.
     pub transactions: Transactions,
 }
@@ -93,28 +93,41 @@ impl Checkpoint {
     }
 
     /// Whether a start would make the same of both.
-    pub fn says_the_same(&self, other: &Self) -> bool {
-        let Self { log_id, written_at: _, watermark, promise, segments, transactions } = self;
-        (log_id, watermark, promise) == (&other.log_id, &other.watermark, &other.promise)
+    pub fn is_equivalent(&self, other: &Self) -> bool {
+        let Self { log_id, written_at: _, watermark, durable: promise, segments, transactions } = self;
+        (log_id, watermark, promise) == (&other.log_id, &other.watermark, &other.durable)
             && (segments, transactions) == (&other.segments, &other.transactions)
     }
 
     /// The saved marks of one segment.
-    pub fn marks(&self, first: Lsn) -> Option<&Marks> {
+    pub fn segment_acks(&self, first: Lsn) -> Option<&SegmentAcks> {
         self.segments.iter().find(|(saved, _)| *saved == first).map(|(_, marks)| marks)
     }
 
     /// What is known of a segment that now holds `count` records in `bytes` bytes. The checkpoint decides, wherever the
     /// segment lies; with no checkpoint, what lies in `acked/` is done.
-    pub fn marks_now(known: Option<&Self>, first: Lsn, place: Place, count: u64, bytes: u64) -> Marks {
+    pub fn current_acks(
+        known: Option<&Self>,
+        first: Lsn,
+        place: Place,
+        count: u64,
+        bytes: u64,
+    ) -> SegmentAcks {
         let done = match known {
-            Some(checkpoint) => checkpoint.undone(first..first.plus(count)).is_none(),
+            Some(checkpoint) => checkpoint.undone_bounds(first..first.plus(count)).is_none(),
             None => place == Place::Acked,
         };
         if done {
-            return Marks { count, bytes, done: count, done_bytes: bytes, sealed: false, bits: Vec::new() };
+            return SegmentAcks {
+                count,
+                bytes,
+                done: count,
+                done_bytes: bytes,
+                sealed: false,
+                bits: Vec::new(),
+            };
         }
-        let saved = known.and_then(|checkpoint| checkpoint.marks(first)).cloned();
+        let saved = known.and_then(|checkpoint| checkpoint.segment_acks(first)).cloned();
         let mut marks =
             saved.filter(|marks| marks.count <= count && marks.bytes <= bytes).unwrap_or_default();
         marks.extend(count - marks.count, bytes - marks.bytes);
@@ -123,16 +136,16 @@ impl Checkpoint {
 
     /// Whether a record was done when the checkpoint was taken.
     pub fn was_done(&self, lsn: Lsn) -> bool {
-        lsn < self.watermark || self.run(lsn).0
+        lsn < self.watermark || self.done_run(lsn).0
     }
 
     /// The first and the last record of a range that were not done when the checkpoint was taken; `None` if all
     /// were. Steps over whole segments: behind a stuck record there may be a day of delivered ones.
-    pub fn undone(&self, range: Range<Lsn>) -> Option<(Lsn, Lsn)> {
+    pub fn undone_bounds(&self, range: Range<Lsn>) -> Option<(Lsn, Lsn)> {
         let mut found: Option<(Lsn, Lsn)> = None;
         let mut at = range.start.max(self.watermark);
         while at < range.end {
-            let (done, until) = self.run(at);
+            let (done, until) = self.done_run(at);
             let until = until.min(range.end);
             if !done {
                 found = Some((found.map_or(at, |(from, _)| from), Lsn(until.0 - 1)));
@@ -143,7 +156,7 @@ impl Checkpoint {
     }
 
     /// Whether a record was done, and up to where that is known to be so for its successors too.
-    fn run(&self, at: Lsn) -> (bool, Lsn) {
+    fn done_run(&self, at: Lsn) -> (bool, Lsn) {
         let behind = self.segments.partition_point(|(first, _)| *first <= at);
         let holder = behind.checked_sub(1).map(|index| &self.segments[index]);
         match holder.filter(|(first, marks)| at.0 - first.0 < marks.count) {
@@ -162,7 +175,7 @@ impl Checkpoint {
         let version = if self.transactions.any() { WITH_TRANSACTIONS } else { PLAIN };
         out.extend_from_slice(&version.to_le_bytes());
         out.extend_from_slice(&self.log_id);
-        let Promise { segment, length, next } = self.promise;
+        let DurablePosition { segment, length, next } = self.durable;
         let count = self.segments.len() as u64;
         for number in [self.written_at.0, self.watermark.0, segment.0, length, next.0, count] {
             out.extend_from_slice(&number.to_le_bytes());
@@ -192,7 +205,7 @@ impl Checkpoint {
 
     /// Whether arithmetic on it cannot go wrong, whoever wrote it: segments in order, no more done than there is.
     fn is_sound(&self) -> bool {
-        let end = |(first, marks): &(Lsn, Marks)| first.0.checked_add(marks.count);
+        let end = |(first, marks): &(Lsn, SegmentAcks)| first.0.checked_add(marks.count);
         let in_order =
             self.segments.windows(2).all(|pair| end(&pair[0]).is_some_and(|end| end <= pair[1].0.0))
                 && self.segments.last().is_none_or(|last| end(last).is_some());
@@ -214,13 +227,13 @@ impl Checkpoint {
             log_id: array(body, 12),
             written_at: Timestamp(number()?),
             watermark: Lsn(number()?),
-            promise: Promise { segment: Lsn(number()?), length: number()?, next: Lsn(number()?) },
+            durable: DurablePosition { segment: Lsn(number()?), length: number()?, next: Lsn(number()?) },
             segments: Vec::new(),
             transactions: Transactions::none(),
         };
         for _ in 0..number()? {
             let first = Lsn(number()?);
-            let mut marks = Marks {
+            let mut marks = SegmentAcks {
                 count: number()?,
                 bytes: number()?,
                 done: number()?,
@@ -261,13 +274,14 @@ mod tests {
     use super::*;
 
     fn sample() -> Checkpoint {
-        let marks = Marks { count: 70, bytes: 700, done: 3, done_bytes: 30, sealed: true, bits: vec![5, 1] };
+        let marks =
+            SegmentAcks { count: 70, bytes: 700, done: 3, done_bytes: 30, sealed: true, bits: vec![5, 1] };
         Checkpoint {
             log_id: [1; 16],
             written_at: Timestamp(2),
             watermark: Lsn(3),
-            promise: Promise { segment: Lsn(4), length: 4096, next: Lsn(5) },
-            segments: vec![(Lsn(1), marks), (Lsn(71), Marks::default())],
+            durable: DurablePosition { segment: Lsn(4), length: 4096, next: Lsn(5) },
+            segments: vec![(Lsn(1), marks), (Lsn(71), SegmentAcks::default())],
             transactions: Transactions::none(),
         }
     }
@@ -317,17 +331,17 @@ mod tests {
     fn what_was_not_done_is_found_without_looking_at_every_record() {
         let day = 5_000_000_000;
         let mut checkpoint = sample();
-        let retired = Marks { count: day, done: day, sealed: true, ..Marks::default() };
+        let retired = SegmentAcks { count: day, done: day, sealed: true, ..SegmentAcks::default() };
         checkpoint.segments = vec![checkpoint.segments[0].clone(), (Lsn(71), retired)];
-        assert_eq!(checkpoint.undone(Lsn(71)..Lsn(71 + day)), None);
+        assert_eq!(checkpoint.undone_bounds(Lsn(71)..Lsn(71 + day)), None);
         assert_eq!(
-            checkpoint.undone(Lsn(1)..Lsn(71 + day)),
+            checkpoint.undone_bounds(Lsn(1)..Lsn(71 + day)),
             Some((Lsn(4), Lsn(70))),
             "65 is done in between"
         );
-        assert_eq!(checkpoint.undone(Lsn(71)..Lsn(80 + day)), Some((Lsn(71 + day), Lsn(79 + day))));
+        assert_eq!(checkpoint.undone_bounds(Lsn(71)..Lsn(80 + day)), Some((Lsn(71 + day), Lsn(79 + day))));
         checkpoint.watermark = Lsn(100 + day);
-        assert_eq!(checkpoint.undone(Lsn(1)..Lsn(80 + day)), None);
+        assert_eq!(checkpoint.undone_bounds(Lsn(1)..Lsn(80 + day)), None);
     }
 
     #[test]
@@ -348,11 +362,11 @@ mod tests {
     #[test]
     fn a_cut_or_flipped_checkpoint_is_refused() {
         for good in [sample().encode(), with_transactions().encode()] {
-            refuses_spoilt(&good);
+            assert_damaged_is_refused(&good);
         }
     }
 
-    fn refuses_spoilt(good: &[u8]) {
+    fn assert_damaged_is_refused(good: &[u8]) {
         for end in 0..good.len() {
             assert_eq!(Checkpoint::decode(&good[..end]), None);
         }

@@ -4,7 +4,7 @@
 use std::io;
 use std::time::Duration;
 
-use super::checkpoint::{Checkpoint, Promise};
+use super::checkpoint::{Checkpoint, DurablePosition};
 use super::crypt::{Access, slots};
 use super::event::Event;
 use super::fs::Mode;
@@ -28,7 +28,7 @@ impl Log {
     /// Saves a checkpoint if there is something new to save, then moves what it calls delivered to `acked/` and lets go of
     /// what was kept long enough. An error costs repeats and room, no record; call it again.
     pub fn keep_house(&self, retention: Retention, now: Timestamp) -> io::Result<()> {
-        let complete = self.checkpoint_if(now, |saved, next| !next.says_the_same(saved))?;
+        let complete = self.checkpoint_if(now, |saved, next| !next.is_equivalent(saved))?;
         for segment in self.segments() {
             if complete.contains(&segment.first) && segment.state().place == Place::Pending {
                 self.move_to_acked(&segment)?;
@@ -69,8 +69,11 @@ impl Log {
                 log_id: self.identity.log_id,
                 written_at: now,
                 watermark: ledger.watermark(),
-                promise: open.map_or_else(Promise::default, |segment| promise_of(segment)),
-                segments: ledger.above_watermark().map(|(first, marks)| (first, marks.clone())).collect(),
+                durable: open.map_or_else(DurablePosition::default, |segment| promise_of(segment)),
+                segments: ledger
+                    .segments_above_watermark()
+                    .map(|(first, marks)| (first, marks.clone()))
+                    .collect(),
                 transactions: self.transactions(),
             }
         };
@@ -107,7 +110,7 @@ impl Log {
             kept -= state.length;
             self.drop_acked(&segment)?;
         }
-        self.ledger().forget_below_watermark();
+        self.ledger().drop_completed_segments();
         self.dead.forget_below(self.oldest_kept());
         Ok(())
     }
@@ -191,7 +194,7 @@ impl Log {
     }
 }
 
-fn promise_of(segment: &Segment) -> Promise {
+fn promise_of(segment: &Segment) -> DurablePosition {
     let (next, length) = segment.flushed();
-    Promise { segment: segment.first, length, next }
+    DurablePosition { segment: segment.first, length, next }
 }

@@ -99,6 +99,7 @@
 // They panic where nobody reads or the disk is full.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
+mod ack_tracker;
 mod bytes;
 pub mod checkpoint;
 pub mod command;
@@ -121,7 +122,6 @@ mod header;
 mod housekeeping;
 pub mod inspect;
 pub mod layout;
-mod ledger;
 mod lock;
 mod log;
 #[cfg(any(test, feature = "testing"))]

@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
+use super::ack_tracker::AckTracker;
 use super::checkpoint::Checkpoint;
 use super::crypt::Keys;
 use super::dead::DeadLetters;
 use super::end::End;
 use super::event::{Event, Observer};
 use super::fs::{Dir, Fs};
-use super::ledger::Ledger;
 use super::segment::{Segment, Segments};
 use super::sent::Sent;
 use super::spare::SpareSlot;
@@ -66,7 +66,7 @@ pub struct Log {
     /// The first number of this life.
     pub(super) began: Lsn,
     transactions: Mutex<Transactions>,
-    ledger: Mutex<Ledger>,
+    ledger: Mutex<AckTracker>,
     /// One checkpoint at a time, marks and file together: an older one must never replace a newer one. The last one that
     /// was saved in this life.
     pub(super) checkpointing: Mutex<Option<Checkpoint>>,
@@ -84,7 +84,7 @@ pub(super) struct Parts {
     pub identity: Identity,
     pub keys: Keys,
     pub segments: Segments,
-    pub ledger: Ledger,
+    pub ledger: AckTracker,
     pub end: Lsn,
     pub dead: DeadLetters,
     pub observer: Observer,
@@ -214,7 +214,7 @@ impl Log {
         let mut segments = self.segments();
         segments.retain(|segment| !segment.labels.is_empty());
         let ledger = self.ledger();
-        segments.retain(|segment| ledger.marks(segment.first).is_some_and(|marks| marks.done == 0));
+        segments.retain(|segment| ledger.segment_acks(segment.first).is_some_and(|marks| marks.done == 0));
         drop(ledger);
         let mut labels: BTreeMap<String, u64> = BTreeMap::new();
         for (label, count) in segments.iter().flat_map(|segment| &segment.labels) {
@@ -281,7 +281,7 @@ impl Log {
         (self.observer)(&event);
     }
 
-    pub(super) fn ledger(&self) -> MutexGuard<'_, Ledger> {
+    pub(super) fn ledger(&self) -> MutexGuard<'_, AckTracker> {
         self.ledger.lock()
     }
 
@@ -294,7 +294,7 @@ impl Log {
         for (lsn, bytes) in records {
             // Before the mark, so that whoever sees the mark's effects also asks the ledger.
             self.highest_done.fetch_max(lsn.0, Ordering::AcqRel);
-            ledger.mark(lsn, bytes);
+            ledger.mark_done(lsn, bytes);
         }
     }
 

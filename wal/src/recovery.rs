@@ -7,13 +7,13 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::ack_tracker::AckTracker;
 use super::checkpoint::{Checkpoint, LoadError};
 use super::crypt::Access;
 use super::dead::DeadLetters;
 use super::event::{Finding, FindingKind};
 use super::fs::{Fs, Mode};
 use super::header::{HEADER_LEN, Seal};
-use super::ledger::Ledger;
 use super::lock::Lock;
 use super::log::{Log, Parts};
 use super::open_error::OpenError;
@@ -150,7 +150,7 @@ fn restore(
     let Contents { survey, checkpoint, dead } = contents;
     let checkpoint = checkpoint.as_ref();
     let oldest = survey.segments.first().map(|found| found.header.first);
-    let ledger = Ledger::new(first_watermark(checkpoint.filter(|_| !options.redeliver), oldest));
+    let ledger = AckTracker::new(first_watermark(checkpoint.filter(|_| !options.redeliver), oldest));
     let segments = Segments::default();
     let mut start = Start { fs, dir, options, checkpoint, dead, segments, ledger, findings, now };
     let identity = start.identity(&survey).map_err(failed)?;

@@ -7,12 +7,12 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::ack_tracker::{AckTracker, SegmentAcks};
 use super::checkpoint::Checkpoint;
 use super::dead::{Damage, DeadLetters};
 use super::event::{Finding, FindingKind};
 use super::fs::{Fs, Mode};
 use super::header::{HEADER_LEN, Seal, segment_name};
-use super::ledger::{Ledger, Marks};
 use super::open_error::OpenError;
 use super::options::Options;
 use super::segment::{Place, Segment, Segments, State, segment_path};
@@ -31,7 +31,7 @@ pub(super) struct Start<'a> {
     pub(super) checkpoint: Option<&'a Checkpoint>,
     pub(super) dead: DeadLetters,
     pub(super) segments: Segments,
-    pub(super) ledger: Ledger,
+    pub(super) ledger: AckTracker,
     pub(super) findings: &'a mut Vec<Finding>,
     pub(super) now: Timestamp,
 }
@@ -103,7 +103,7 @@ impl Start<'_> {
     }
 
     fn read_tail(&self, found: &Found) -> io::Result<Tail> {
-        let promise = self.checkpoint.map(|checkpoint| checkpoint.promise).unwrap_or_default();
+        let promise = self.checkpoint.map(|checkpoint| checkpoint.durable).unwrap_or_default();
         let path = segment_path(self.dir, found.place, found.header.first);
         let (header, access, label) = (&found.header, &found.access, self.options.label);
         let listed = |lsn| self.dead.damage_to(lsn);
@@ -132,7 +132,7 @@ impl Start<'_> {
                 continue;
             }
             self.note_gap(Some(*end), first)?;
-            let promised = self.checkpoint.map_or(Lsn(0), |checkpoint| checkpoint.promise.next);
+            let promised = self.checkpoint.map_or(Lsn(0), |checkpoint| checkpoint.durable.next);
             let next = promised.max(first.plus(bytes / frame::FRAME_HEADER as u64)).max(first.next());
             let name = segment_name(first);
             self.add_damage(first, Lsn(next.0 - 1), &name, detail.clone())
@@ -160,7 +160,7 @@ impl Start<'_> {
     /// otherwise.
     fn is_owed(&self, place: Place, range: Range<Lsn>) -> bool {
         place == Place::Pending
-            || self.checkpoint.is_some_and(|checkpoint| checkpoint.undone(range).is_some())
+            || self.checkpoint.is_some_and(|checkpoint| checkpoint.undone_bounds(range).is_some())
     }
 
     fn take_over(&mut self, found: &Found, seal: Seal, labels: BTreeMap<String, u64>) {
@@ -175,12 +175,12 @@ impl Start<'_> {
     }
 
     /// What the checkpoint knows of a segment that is closed now.
-    fn marks(&self, first: Lsn, seal: Seal, place: Place) -> Marks {
+    fn marks(&self, first: Lsn, seal: Seal, place: Place) -> SegmentAcks {
         let (count, bytes) = (seal.next.0.saturating_sub(first.0), seal.length.saturating_sub(HEADER_LEN));
         if self.options.redeliver {
-            return Marks { count, bytes, sealed: true, ..Marks::default() };
+            return SegmentAcks { count, bytes, sealed: true, ..SegmentAcks::default() };
         }
-        let mut marks = Checkpoint::marks_now(self.checkpoint, first, place, count, bytes);
+        let mut marks = Checkpoint::current_acks(self.checkpoint, first, place, count, bytes);
         marks.close();
         marks
     }
@@ -225,9 +225,9 @@ impl Start<'_> {
     /// A log that ends before what its checkpoint saw flushed must not go on as if nothing had happened.
     pub(super) fn check_promise(&self, next: Lsn) -> Result<(), OpenError> {
         match self.checkpoint {
-            Some(checkpoint) if checkpoint.promise.next > next && !Failpoint::PromiseNotChecked.is_set() => {
+            Some(checkpoint) if checkpoint.durable.next > next && !Failpoint::PromiseNotChecked.is_set() => {
                 Err(OpenError::Lost {
-                    promised: Lsn(checkpoint.promise.next.0 - 1),
+                    promised: Lsn(checkpoint.durable.next.0 - 1),
                     found: Lsn(next.0.saturating_sub(1)),
                     path: self.dir.join(super::checkpoint::FILE),
                 })

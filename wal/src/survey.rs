@@ -57,7 +57,7 @@ impl Found {
 /// First and last record between `expected` and `first` that lie in no segment and were not delivered before.
 pub fn missing(checkpoint: Option<&Checkpoint>, expected: Lsn, first: Lsn) -> Option<(Lsn, Lsn)> {
     match checkpoint {
-        Some(checkpoint) => checkpoint.undone(expected..first),
+        Some(checkpoint) => checkpoint.undone_bounds(expected..first),
         None => (expected < first).then(|| (expected, Lsn(first.0 - 1))),
     }
 }

@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::checkpoint::Promise;
+use super::checkpoint::DurablePosition;
 use super::crypt::{Access, Unreadable};
 use super::event::{Finding, FindingKind};
 use super::footer::Footer;
@@ -73,7 +73,7 @@ pub fn recover(
     path: &Path,
     header: &Header,
     access: &Access,
-    promise: Promise,
+    promise: DurablePosition,
     listed: Listed<'_>,
     label: fn(&[u8]) -> Option<String>,
 ) -> io::Result<Tail> {
@@ -86,12 +86,12 @@ pub fn examine(
     file: Arc<dyn File>,
     header: &Header,
     access: &Access,
-    promise: Promise,
+    promise: DurablePosition,
     listed: Listed<'_>,
     label: fn(&[u8]) -> Option<String>,
 ) -> io::Result<Tail> {
     let scanner = Scanner::new(Arc::clone(&file), Seed::new(&header.salt), file.size()?);
-    let promise = if promise.segment == header.first { promise } else { Promise::default() };
+    let promise = if promise.segment == header.first { promise } else { DurablePosition::default() };
     let mut walk = Walk {
         scanner,
         first: header.first,
@@ -215,7 +215,7 @@ struct Walk<'a> {
     first: Lsn,
     /// Whether the file is shorter than it was made.
     cut: bool,
-    promise: Promise,
+    promise: DurablePosition,
     /// The furthest offset anything valid promised so far.
     promised: u64,
     listed: Listed<'a>,

@@ -42,7 +42,7 @@ pub fn finding(checkpoint: &Checkpoint, found: &Found, successor: Seal) -> Optio
     let first = found.header.first;
     // One without a footer may hold any number of records, one at least.
     let end = found.seal(successor).next.max(first.next());
-    let (from, to) = checkpoint.undone(first..end).filter(|_| found.place == Place::Acked)?;
+    let (from, to) = checkpoint.undone_bounds(first..end).filter(|_| found.place == Place::Acked)?;
     Some(Finding {
         segment: segment_name(first),
         offset: 0,

@@ -5,12 +5,12 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::ack_tracker::SegmentAcks;
 use super::event::Event;
 use super::footer::Footer;
 use super::frame::Meta;
 use super::fs::File;
 use super::header::{HEADER_LEN, Header, Seal};
-use super::ledger::Marks;
 use super::log::Log;
 use super::segment::{Place, Segment, State, segment_path};
 use super::spare::Unready;
@@ -103,7 +103,7 @@ impl Writer {
             index: Vec::new(),
         };
         let segment = Arc::new(Segment::new(&header, access, state));
-        log.ledger().insert(first, Marks::default());
+        log.ledger().insert(first, SegmentAcks::default());
         log.segments.insert(Arc::clone(&segment));
         Ok(Self {
             log,

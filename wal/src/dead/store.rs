@@ -4,9 +4,9 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::super::ack_tracker::AckTracker;
 use super::super::crypt::Keys;
 use super::super::fs::Fs;
-use super::super::ledger::Ledger;
 use super::super::types::Letter;
 use super::entry::Entry;
 use super::file::{Letters, Loaded};
@@ -201,10 +201,10 @@ impl DeadLetters {
     }
 
     /// Marks every record that is or was here as done: it is never sent, whatever the checkpoint says.
-    pub(crate) fn mark_in(&self, ledger: &mut Ledger) {
+    pub(crate) fn mark_in(&self, ledger: &mut AckTracker) {
         let known = &self.lock().known;
-        known.entries().for_each(|(from, place)| ledger.mark_all(from, place.to));
-        known.removed().for_each(|(from, gone)| ledger.mark_all(from, gone.to));
+        known.entries().for_each(|(from, place)| ledger.mark_range_done(from, place.to));
+        known.removed().for_each(|(from, gone)| ledger.mark_range_done(from, gone.to));
     }
 
     /// Forgets entries that left and whose records, all below `oldest`, are no longer kept.

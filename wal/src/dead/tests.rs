@@ -3,12 +3,12 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use super::super::ack_tracker::AckTracker;
 use super::super::bytes::array;
 use super::super::crypt::{Keys, MasterKey};
 use super::super::frame;
 use super::super::frame::Seed;
 use super::super::fs::RealFs;
-use super::super::ledger::Ledger;
 use super::super::types::Letter;
 use super::entry::Entry;
 use super::*;
@@ -257,7 +257,7 @@ fn a_range_that_was_dropped_stays_dropped_whole() {
     store.add_damage(Damage { lsn_from: 5, lsn_to: 9, segment, reason, found_at: Timestamp(1) }).unwrap();
     store.remove(Lsn(5), Removal::Dropped).unwrap();
     let (store, _) = open(dir.path());
-    let mut ledger = Ledger::new(Lsn(1));
+    let mut ledger = AckTracker::new(Lsn(1));
     ledger.insert(Lsn(1), Default::default());
     ledger.extend(Lsn(1), 20, 20);
     store.mark_in(&mut ledger);

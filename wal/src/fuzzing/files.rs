@@ -36,10 +36,10 @@ fn checkpoint(data: &[u8], forged: bool) {
     for (first, marks) in &read.segments {
         for lsn in [*first, Lsn(first.0 + marks.count / 2), Lsn(first.0 + marks.count)] {
             read.was_done(lsn);
-            Checkpoint::marks_now(Some(&read), *first, Place::Pending, lsn.0 - first.0, marks.bytes);
+            Checkpoint::current_acks(Some(&read), *first, Place::Pending, lsn.0 - first.0, marks.bytes);
         }
         let range = *first..Lsn(first.0 + marks.count.min(100_000));
-        if let Some((from, to)) = read.undone(range.clone()) {
+        if let Some((from, to)) = read.undone_bounds(range.clone()) {
             assert!(range.contains(&from) && range.contains(&to));
             assert!(!read.was_done(from) && !read.was_done(to));
         }

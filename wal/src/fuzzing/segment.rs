@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
-use super::super::checkpoint::{Checkpoint, Promise};
+use super::super::ack_tracker::SegmentAcks;
+use super::super::checkpoint::{Checkpoint, DurablePosition};
 use super::super::crypt::Keys;
 use super::super::dead::Dead;
 use super::super::footer::Footer;
 use super::super::frame::{Meta, Seed};
 use super::super::header::{HEADER_LEN, Header, Seal};
 use super::super::inspect::Directory;
-use super::super::ledger::Marks;
 use super::super::log::Log;
 use super::super::memory::MemoryFs;
 use super::super::open_error::OpenError;
@@ -131,7 +131,7 @@ fn judge(files: &BTreeMap<PathBuf, Vec<u8>>, outcome: &Outcome, end: Lsn) {
     assert!(lost >= end, "record {lost} is gone without a word");
     assert!(outcome.read.keys().all(|lsn| *lsn < lost));
     if let Some(checkpoint) = checkpoint {
-        assert!(lost >= checkpoint.promise.next, "record {lost} was promised");
+        assert!(lost >= checkpoint.durable.next, "record {lost} was promised");
     }
 }
 
@@ -196,7 +196,7 @@ fn forge(bytes: &mut [u8]) {
 fn whole() -> BTreeMap<PathBuf, Vec<u8>> {
     let mut files = BTreeMap::new();
     let mut predecessor = Seal::default();
-    let mut promise = Promise::default();
+    let mut promise = DurablePosition::default();
     for (index, first) in FIRSTS.into_iter().enumerate() {
         let header = Header {
             identity: Identity { log_id: [1; 16], secret: [2; 32], incarnation: [3; 16] },
@@ -227,7 +227,7 @@ fn whole() -> BTreeMap<PathBuf, Vec<u8>> {
             footer.add("test", Timestamp(6), offset, crc);
             if (lsn - first + 1).is_multiple_of(RECORDS / 3) && ends_batch {
                 flushed = bytes.len() as u64;
-                promise = Promise { segment: Lsn(first), length: flushed, next: Lsn(lsn + 1) };
+                promise = DurablePosition { segment: Lsn(first), length: flushed, next: Lsn(lsn + 1) };
             }
         }
         footer.length = bytes.len() as u64;
@@ -239,14 +239,15 @@ fn whole() -> BTreeMap<PathBuf, Vec<u8>> {
         }
         files.insert(segment_path(dir(), Place::Pending, Lsn(first)), bytes);
     }
-    let marks = Marks { count: RECORDS, bytes: predecessor.length - HEADER_LEN, ..Marks::default() };
+    let marks =
+        SegmentAcks { count: RECORDS, bytes: predecessor.length - HEADER_LEN, ..SegmentAcks::default() };
     let checkpoint = Checkpoint {
         log_id: [1; 16],
         written_at: Timestamp(7),
         watermark: Lsn(1),
-        promise,
+        durable: promise,
         transactions: Default::default(),
-        segments: vec![(Lsn(FIRSTS[0]), Marks { sealed: true, ..marks })],
+        segments: vec![(Lsn(FIRSTS[0]), SegmentAcks { sealed: true, ..marks })],
     };
     files.insert(dir().join(checkpoint::FILE), checkpoint.encode());
     files

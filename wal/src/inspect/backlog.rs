@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::io;
 
+use super::super::ack_tracker::AckTracker;
 use super::super::checkpoint::Checkpoint;
-use super::super::ledger::Ledger;
 use super::super::recovery;
 use super::frames::{Frames, Step};
 use super::segment::Segment;
@@ -39,7 +39,7 @@ impl View {
             ..Backlog::default()
         };
         for segment in &self.segments {
-            let Some(marks) = ledger.marks(segment.first()) else { continue };
+            let Some(marks) = ledger.segment_acks(segment.first()) else { continue };
             if marks.done == marks.count {
                 continue;
             }
@@ -60,13 +60,14 @@ impl View {
     }
 
     /// The marks a start would begin with.
-    fn ledger(&self) -> io::Result<Ledger> {
+    fn ledger(&self) -> io::Result<AckTracker> {
         let checkpoint = self.checkpoint.as_ref();
         let oldest = self.segments.first().map(|segment| segment.header.first);
-        let mut ledger = Ledger::new(recovery::first_watermark(checkpoint, oldest));
+        let mut ledger = AckTracker::new(recovery::first_watermark(checkpoint, oldest));
         for segment in &self.segments {
             let (first, count) = (segment.first(), segment.next().0 - segment.first().0);
-            let mut marks = Checkpoint::marks_now(checkpoint, first, segment.place, count, segment.bytes());
+            let mut marks =
+                Checkpoint::current_acks(checkpoint, first, segment.place, count, segment.bytes());
             if segment.sealed {
                 marks.close();
             }
@@ -82,7 +83,7 @@ impl View {
     fn count_labels(
         &self,
         segment: &Segment,
-        ledger: &Ledger,
+        ledger: &AckTracker,
         labels: &mut BTreeMap<String, u64>,
     ) -> io::Result<()> {
         let Some(file) = segment::open(&*self.fs, &self.path, segment.first())? else { return Ok(()) };

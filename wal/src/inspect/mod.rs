@@ -178,7 +178,7 @@ impl View {
 
     /// The number the next record gets, as far as can be seen.
     pub fn next(&self) -> Lsn {
-        let promised = self.checkpoint.as_ref().map_or(Lsn(1), |checkpoint| checkpoint.promise.next);
+        let promised = self.checkpoint.as_ref().map_or(Lsn(1), |checkpoint| checkpoint.durable.next);
         self.segments.last().map_or(promised, Segment::next)
     }
 
@@ -253,7 +253,7 @@ impl View {
 
     /// Reads the open segment to its end so far; `None` when it is gone by now.
     fn open_segment(&mut self, found: survey::Found) -> Result<Option<Segment>, OpenError> {
-        let promise = self.checkpoint.as_ref().map(|checkpoint| checkpoint.promise).unwrap_or_default();
+        let promise = self.checkpoint.as_ref().map(|checkpoint| checkpoint.durable).unwrap_or_default();
         let path = self.path.join(found.place.dir()).join(segment_name(found.header.first));
         let failed = |source| OpenError::Io { path: path.clone(), source };
         let opened = segment::open(&*self.fs, &self.path, found.header.first).map_err(failed)?;
@@ -272,7 +272,7 @@ impl View {
 
     /// A log that ends before what its checkpoint saw flushed has lost something.
     fn check_promise(&mut self) {
-        let Some(promise) = self.checkpoint.as_ref().map(|checkpoint| checkpoint.promise) else { return };
+        let Some(promise) = self.checkpoint.as_ref().map(|checkpoint| checkpoint.durable) else { return };
         let end = self.segments.last().map_or(Lsn(1), Segment::next);
         if promise.next > end {
             let detail = format!(

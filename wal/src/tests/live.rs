@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::super::checkpoint::Promise;
+use super::super::checkpoint::DurablePosition;
 use super::super::crypt::Access;
 use super::super::fs::File;
 use super::super::header::Header;
@@ -66,7 +66,10 @@ fn what_was_read_just_before_it_was_written_is_not_damage() {
     let after = commit(payload(3));
     let header = Header::decode(&after[..4096]).unwrap();
     let file = Arc::new(Changing { before, after, read: AtomicBool::new(false) });
-    let tail = tail_recovery::examine(file, &header, &Access::Plain, Promise::default(), &|_| None, |_| None)
+    let tail =
+        tail_recovery::examine(file, &header, &Access::Plain, DurablePosition::default(), &|_| None, |_| {
+            None
+        })
         .unwrap();
     assert_eq!(tail.holes, []);
     assert_eq!(tail.next(), opened.writer.next_lsn());

@@ -11,7 +11,7 @@ use crate::units::Lsn;
 
 /// The marks of one segment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Marks {
+pub struct SegmentAcks {
     /// Flushed records.
     pub count: u64,
     /// Their bytes.
@@ -26,7 +26,7 @@ pub struct Marks {
     pub bits: Vec<u64>,
 }
 
-impl Marks {
+impl SegmentAcks {
     pub(super) fn is_done(&self, index: u64) -> bool {
         if index >= self.count {
             return self.sealed;
@@ -65,7 +65,7 @@ impl Marks {
         }
         self.done += 1;
         self.done_bytes += bytes;
-        self.settle();
+        self.drop_redundant_bits();
         true
     }
 
@@ -73,7 +73,7 @@ impl Marks {
     pub(super) fn extend(&mut self, records: u64, bytes: u64) {
         // All were done before: write that down before it stops being true.
         if self.bits.is_empty() && self.done > 0 {
-            self.bits = all_set(self.done);
+            self.bits = all_bits_set(self.done);
         }
         self.count += records;
         self.bytes += bytes;
@@ -82,11 +82,11 @@ impl Marks {
     /// Says that nothing will be added.
     pub(super) fn close(&mut self) {
         self.sealed = true;
-        self.settle();
+        self.drop_redundant_bits();
     }
 
     /// What is complete needs no bits, and all its bytes are done, also those of records that could not be read.
-    fn settle(&mut self) {
+    fn drop_redundant_bits(&mut self) {
         if self.is_complete() {
             self.bits = Vec::new();
             self.done_bytes = self.bytes;
@@ -112,7 +112,7 @@ impl Marks {
     }
 }
 
-fn all_set(records: u64) -> Vec<u64> {
+fn all_bits_set(records: u64) -> Vec<u64> {
     let mut bits = vec![u64::MAX; (records / 64) as usize];
     if !records.is_multiple_of(64) {
         bits.push((1 << (records % 64)) - 1);
@@ -122,21 +122,21 @@ fn all_set(records: u64) -> Vec<u64> {
 
 /// The marks of all segments.
 #[derive(Clone, Debug, Default)]
-pub struct Ledger {
-    segments: BTreeMap<Lsn, Marks>,
+pub struct AckTracker {
+    segments: BTreeMap<Lsn, SegmentAcks>,
     watermark: Lsn,
     backlog: u64,
     backlog_bytes: u64,
 }
 
-impl Ledger {
+impl AckTracker {
     /// An empty ledger whose first record will be `watermark`.
     pub fn new(watermark: Lsn) -> Self {
         Self { watermark, ..Self::default() }
     }
 
     /// Adds a segment with the marks it has.
-    pub fn insert(&mut self, first: Lsn, marks: Marks) {
+    pub fn insert(&mut self, first: Lsn, marks: SegmentAcks) {
         self.backlog += marks.count - marks.done;
         self.backlog_bytes += marks.bytes.saturating_sub(marks.done_bytes);
         self.segments.insert(first, marks);
@@ -145,7 +145,7 @@ impl Ledger {
     /// Remembers numbers that no file holds as done, so that later starts do not take them for missing.
     pub fn insert_gap(&mut self, from: Lsn, to: Lsn) {
         let count = to.0 - from.0;
-        self.insert(from, Marks { count, done: count, sealed: true, ..Marks::default() });
+        self.insert(from, SegmentAcks { count, done: count, sealed: true, ..SegmentAcks::default() });
     }
 
     /// More records of the segment `first` were flushed.
@@ -162,7 +162,7 @@ impl Ledger {
         if let Some(marks) = self.segments.get_mut(&first) {
             let before = marks.done_bytes;
             marks.sealed = true;
-            marks.settle();
+            marks.drop_redundant_bits();
             self.backlog_bytes = self.backlog_bytes.saturating_sub(marks.done_bytes.saturating_sub(before));
         }
         self.advance();
@@ -170,13 +170,13 @@ impl Ledger {
 
     /// Forgets the segments that are complete and below the watermark. Complete ones above it are remembered even
     /// when their files are gone: that tells retired from missing.
-    pub fn forget_below_watermark(&mut self) {
+    pub fn drop_completed_segments(&mut self) {
         let watermark = self.watermark.0;
         self.segments.retain(|first, marks| first.0 + marks.count > watermark || !marks.is_complete());
     }
 
     /// Counts one record, which takes `bytes` in the log, as done. False when it was before.
-    pub fn mark(&mut self, lsn: Lsn, bytes: u64) -> bool {
+    pub fn mark_done(&mut self, lsn: Lsn, bytes: u64) -> bool {
         let Some((first, marks)) = self.segments.range_mut(..=lsn).next_back() else { return false };
         let before = marks.done_bytes;
         if !marks.mark(lsn.0 - first.0, bytes) {
@@ -191,14 +191,14 @@ impl Ledger {
     }
 
     /// Counts all records from `from` to `to` as done, as far as there are any.
-    pub fn mark_all(&mut self, from: Lsn, to: Lsn) {
+    pub fn mark_range_done(&mut self, from: Lsn, to: Lsn) {
         let starts = self.segments.range(..=from).next_back().map_or(from, |(first, _)| *first);
         let held: Vec<_> =
             self.segments.range(starts..=to).map(|(first, marks)| (first.0, marks.count)).collect();
         for (first, count) in held {
             let end = (first + count).min(to.0.saturating_add(1));
             for lsn in first.max(from.0)..end {
-                self.mark(Lsn(lsn), 0);
+                self.mark_done(Lsn(lsn), 0);
             }
         }
     }
@@ -215,7 +215,7 @@ impl Ledger {
     }
 
     /// The marks of the segment `first`.
-    pub fn marks(&self, first: Lsn) -> Option<&Marks> {
+    pub fn segment_acks(&self, first: Lsn) -> Option<&SegmentAcks> {
         self.segments.get(&first)
     }
 
@@ -236,12 +236,13 @@ impl Ledger {
 
     /// Whether the segment is sealed and all its records are done. One that was forgotten was both.
     pub fn is_complete(&self, first: Lsn) -> bool {
-        self.segments.get(&first).is_none_or(Marks::is_complete)
+        self.segments.get(&first).is_none_or(SegmentAcks::is_complete)
     }
 
     /// The segments a checkpoint must know: the open one, and those that hold the watermark or lie above it.
-    pub fn above_watermark(&self) -> impl Iterator<Item = (Lsn, &Marks)> {
-        let above = |first: Lsn, marks: &Marks| !marks.sealed || first.0 + marks.count > self.watermark.0;
+    pub fn segments_above_watermark(&self) -> impl Iterator<Item = (Lsn, &SegmentAcks)> {
+        let above =
+            |first: Lsn, marks: &SegmentAcks| !marks.sealed || first.0 + marks.count > self.watermark.0;
         self.segments
             .iter()
             .filter(move |(first, marks)| above(**first, marks))
@@ -278,9 +279,9 @@ impl Ledger {
 mod tests {
     use super::*;
 
-    fn ledger() -> Ledger {
-        let mut ledger = Ledger::new(Lsn(1));
-        ledger.insert(Lsn(1), Marks::default());
+    fn ledger() -> AckTracker {
+        let mut ledger = AckTracker::new(Lsn(1));
+        ledger.insert(Lsn(1), SegmentAcks::default());
         ledger.extend(Lsn(1), 100, 1000);
         ledger
     }
@@ -289,23 +290,23 @@ mod tests {
     fn the_watermark_advances_over_the_contiguous_part_only() {
         let mut ledger = ledger();
         for lsn in [3, 2, 5] {
-            assert!(ledger.mark(Lsn(lsn), 10));
+            assert!(ledger.mark_done(Lsn(lsn), 10));
         }
         assert_eq!((ledger.watermark(), ledger.backlog(), ledger.backlog_bytes()), (Lsn(1), 97, 970));
-        assert!(ledger.mark(Lsn(1), 10));
+        assert!(ledger.mark_done(Lsn(1), 10));
         assert_eq!(ledger.watermark(), Lsn(4));
-        assert!(!ledger.mark(Lsn(1), 10), "done once");
+        assert!(!ledger.mark_done(Lsn(1), 10), "done once");
         assert_eq!(ledger.backlog(), 96);
     }
 
     #[test]
     fn records_flushed_after_all_before_were_done_are_not_done() {
         let mut ledger = ledger();
-        (1..=100).for_each(|lsn| assert!(ledger.mark(Lsn(lsn), 10)));
+        (1..=100).for_each(|lsn| assert!(ledger.mark_done(Lsn(lsn), 10)));
         assert_eq!(ledger.watermark(), Lsn(101));
         ledger.extend(Lsn(1), 1, 10);
         assert!(!ledger.is_done(Lsn(101)) && ledger.is_done(Lsn(100)));
-        assert!(ledger.mark(Lsn(101), 10));
+        assert!(ledger.mark_done(Lsn(101), 10));
         assert_eq!((ledger.watermark(), ledger.backlog()), (Lsn(102), 0));
     }
 
@@ -313,18 +314,18 @@ mod tests {
     fn a_stuck_record_pins_the_watermark_and_no_memory() {
         let mut ledger = ledger();
         ledger.seal(Lsn(1));
-        (2..=100).for_each(|lsn| assert!(ledger.mark(Lsn(lsn), 10)));
+        (2..=100).for_each(|lsn| assert!(ledger.mark_done(Lsn(lsn), 10)));
         for n in 1..50 {
             let first = Lsn(100 * n + 1);
-            ledger.insert(first, Marks::default());
+            ledger.insert(first, SegmentAcks::default());
             ledger.extend(first, 100, 1000);
-            (0..100).for_each(|i| assert!(ledger.mark(first.plus(i), 10)));
+            (0..100).for_each(|i| assert!(ledger.mark_done(first.plus(i), 10)));
             ledger.seal(first);
         }
         assert_eq!((ledger.watermark(), ledger.backlog()), (Lsn(1), 1));
-        let bits: usize = ledger.above_watermark().map(|(_, marks)| marks.bits.len()).sum();
+        let bits: usize = ledger.segments_above_watermark().map(|(_, marks)| marks.bits.len()).sum();
         assert_eq!(bits, 2, "only the segment of the stuck record has bits");
-        assert!(ledger.mark(Lsn(1), 10));
+        assert!(ledger.mark_done(Lsn(1), 10));
         assert_eq!(ledger.watermark(), Lsn(5001));
     }
 
@@ -332,17 +333,17 @@ mod tests {
     fn a_damaged_range_of_any_length_is_marked_where_there_are_records() {
         let mut ledger = ledger();
         ledger.seal(Lsn(1));
-        ledger.insert(Lsn(200), Marks { count: 10, ..Marks::default() });
-        ledger.mark_all(Lsn(91), Lsn(u64::MAX));
+        ledger.insert(Lsn(200), SegmentAcks { count: 10, ..SegmentAcks::default() });
+        ledger.mark_range_done(Lsn(91), Lsn(u64::MAX));
         assert_eq!((ledger.backlog(), ledger.is_done(Lsn(90)), ledger.is_done(Lsn(209))), (90, false, true));
-        ledger.mark_all(Lsn(1), Lsn(90));
+        ledger.mark_range_done(Lsn(1), Lsn(90));
         assert_eq!((ledger.backlog(), ledger.backlog_bytes()), (0, 0));
     }
 
     #[test]
     fn sealing_a_segment_settles_the_bytes_of_records_that_could_not_be_read() {
         let mut ledger = ledger();
-        ledger.mark_all(Lsn(1), Lsn(100));
+        ledger.mark_range_done(Lsn(1), Lsn(100));
         assert_eq!(ledger.backlog_bytes(), 1000);
         ledger.seal(Lsn(1));
         assert_eq!(ledger.backlog_bytes(), 0);
@@ -350,11 +351,11 @@ mod tests {
 
     #[test]
     fn numbers_that_lie_in_no_segment_count_as_done() {
-        let mut ledger = Ledger::new(Lsn(1));
-        ledger.insert(Lsn(1), Marks { count: 10, sealed: true, ..Marks::default() });
-        ledger.insert(Lsn(50), Marks { count: 5, ..Marks::default() });
+        let mut ledger = AckTracker::new(Lsn(1));
+        ledger.insert(Lsn(1), SegmentAcks { count: 10, sealed: true, ..SegmentAcks::default() });
+        ledger.insert(Lsn(50), SegmentAcks { count: 5, ..SegmentAcks::default() });
         assert!(ledger.is_done(Lsn(30)));
-        (1..=10).for_each(|lsn| assert!(ledger.mark(Lsn(lsn), 0)));
+        (1..=10).for_each(|lsn| assert!(ledger.mark_done(Lsn(lsn), 0)));
         assert_eq!(ledger.watermark(), Lsn(50));
         assert!(!ledger.is_done(Lsn(50)));
         assert_eq!(ledger.backlog(), 5);
