@@ -108,7 +108,7 @@ mod crypt;
 mod cursor;
 mod damage;
 pub mod dead;
-mod end;
+mod durable_end;
 pub mod event;
 pub mod failpoint;
 #[cfg(feature = "planted-faults")]

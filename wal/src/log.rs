@@ -12,7 +12,7 @@ use super::ack_tracker::AckTracker;
 use super::checkpoint::Checkpoint;
 use super::crypt::Keys;
 use super::dead::DeadLetters;
-use super::end::End;
+use super::durable_end::DurableEnd;
 use super::event::{Event, Observer};
 use super::fs::{Dir, Fs};
 use super::segment::{Segment, Segments};
@@ -72,7 +72,7 @@ pub struct Log {
     pub(super) checkpointing: Mutex<Option<Checkpoint>>,
     /// Highest LSN ever marked done: above it nobody need ask the ledger.
     highest_done: AtomicU64,
-    pub(super) end: End,
+    pub(super) end: DurableEnd,
     poison: OnceLock<String>,
 }
 
@@ -112,7 +112,7 @@ impl Log {
             checkpointing: Mutex::default(),
             // What was done in earlier lives lies below the end of then.
             highest_done: AtomicU64::new(parts.end.0),
-            end: End::new(parts.end),
+            end: DurableEnd::new(parts.end),
             poison: OnceLock::new(),
         }
     }
@@ -137,7 +137,7 @@ impl Log {
         self.end.get()
     }
 
-    /// Blocks until `end() > lsn`, `wake_readers` is called or `timeout` is over. Returns whether `end() > lsn`.
+    /// Blocks until `durable_end() > lsn`, `wake_readers` is called or `timeout` is over. Returns whether `durable_end() > lsn`.
     pub fn wait_for(&self, lsn: Lsn, timeout: Duration) -> bool {
         self.end.wait(lsn, timeout, || false)
     }
@@ -254,7 +254,7 @@ impl Log {
         self.fs.free_space(&self.dir)
     }
 
-    /// The oldest record still kept, delivered or not; `end()` when there is none.
+    /// The oldest record still kept, delivered or not; `durable_end()` when there is none.
     pub fn oldest_kept(&self) -> Lsn {
         self.segments.from(Lsn(0)).map_or(self.end(), |segment| segment.first)
     }

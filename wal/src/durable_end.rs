@@ -7,7 +7,7 @@ use crate::sync::{Condvar, Mutex, MutexGuard};
 use crate::units::Lsn;
 
 /// The first number that is not flushed yet.
-pub struct End {
+pub struct DurableEnd {
     lsn: AtomicU64,
     readers: Mutex<Readers>,
     wake: Condvar,
@@ -17,12 +17,12 @@ pub struct End {
 #[derive(Default)]
 struct Readers {
     /// The lowest number that one of them waits for; `None` if none waits.
-    lowest: Option<Lsn>,
-    /// Calls of `End::wake_all`.
+    lowest_awaited: Option<Lsn>,
+    /// Calls of `DurableEnd::wake_all`.
     interrupts: u64,
 }
 
-impl End {
+impl DurableEnd {
     /// The end of a log after recovery.
     pub fn new(lsn: Lsn) -> Self {
         Self { lsn: AtomicU64::new(lsn.0), readers: Mutex::default(), wake: Condvar::new() }
@@ -48,7 +48,7 @@ impl End {
             if left.is_zero() {
                 break;
             }
-            readers.lowest = Some(readers.lowest.map_or(lsn, |lowest| lowest.min(lsn)));
+            readers.lowest_awaited = Some(readers.lowest_awaited.map_or(lsn, |lowest| lowest.min(lsn)));
             readers = self.wake.wait_timeout(readers, left);
         }
         self.get() > lsn
@@ -60,9 +60,9 @@ impl End {
             return self.wake.notify_all();
         }
         let mut readers = self.readers();
-        if readers.lowest.is_some_and(|lowest| self.get() > lowest) {
+        if readers.lowest_awaited.is_some_and(|lowest| self.get() > lowest) {
             // Readers that must go on waiting enter their number again.
-            readers.lowest = None;
+            readers.lowest_awaited = None;
             drop(readers);
             self.wake.notify_all();
         }
@@ -72,7 +72,7 @@ impl End {
     pub fn wake_all(&self) {
         let mut readers = self.readers();
         readers.interrupts += 1;
-        readers.lowest = None;
+        readers.lowest_awaited = None;
         drop(readers);
         self.wake.notify_all();
     }
@@ -80,7 +80,7 @@ impl End {
     /// Whether a reader waits for this record.
     #[cfg(feature = "testing")]
     pub fn is_awaited(&self, lsn: Lsn) -> bool {
-        self.readers().lowest == Some(lsn)
+        self.readers().lowest_awaited == Some(lsn)
     }
 
     fn readers(&self) -> MutexGuard<'_, Readers> {
