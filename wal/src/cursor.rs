@@ -8,9 +8,9 @@ use super::damage::Damaged;
 use super::dead::{Dead, Removal};
 use super::frame::Decoded;
 use super::log::Log;
+use super::recent_blocks::RecentBlock;
 use super::scan::Scanner;
 use super::segment::Segment;
-use super::tail::Block;
 use super::types::{Frame, Letter, ReadError, Record};
 use super::{damage, dead, frame};
 use crate::units::{Lsn, Timestamp};
@@ -57,12 +57,12 @@ struct Spot {
     offset: u64,
     /// The number of the record at `offset`; below `next` while the reader walks to it.
     lsn: Lsn,
-    block: Option<Block>,
+    block: Option<RecentBlock>,
     scanner: Option<Scanner>,
 }
 
 impl Log {
-    /// A reader of flushed records from `from` on (or from the oldest kept one).
+    /// A reader of flushed records from `bytes_from` on (or from the oldest kept one).
     pub fn cursor(self: &Arc<Self>, from: Lsn) -> Cursor {
         Cursor { log: Arc::clone(self), next: from, spot: None, last: None, plain: Vec::new() }
     }
@@ -255,7 +255,7 @@ impl Spot {
     /// The record at the spot; `None` when what lies there is not the record that should.
     fn look(&mut self, log: &Log, length: u64) -> io::Result<Option<Found>> {
         let (first, offset, lsn) = (self.segment.first, self.offset, self.lsn);
-        if self.block.as_ref().and_then(|block| block.from(first, offset)).is_none() {
+        if self.block.as_ref().and_then(|block| block.bytes_from(first, offset)).is_none() {
             self.block = log.tail.get(first, offset);
         }
         if self.block.is_none() {
@@ -271,7 +271,7 @@ impl Spot {
 
     fn decode(&mut self, offset: u64) -> io::Result<Option<Decoded<'_>>> {
         if let Some(block) = &self.block
-            && let Some(bytes) = block.from(self.segment.first, offset)
+            && let Some(bytes) = block.bytes_from(self.segment.first, offset)
         {
             // Straight from the writer's own memory: its length and its checksum are right.
             return Ok(frame::trusted(bytes));
@@ -284,7 +284,7 @@ impl Spot {
 
     /// The frame that was just found at `offset`, not checked a second time.
     fn again(&self, offset: u64) -> Option<Decoded<'_>> {
-        match self.block.as_ref().and_then(|block| block.from(self.segment.first, offset)) {
+        match self.block.as_ref().and_then(|block| block.bytes_from(self.segment.first, offset)) {
             Some(bytes) => frame::trusted(bytes),
             None => self.scanner.as_ref()?.again(offset),
         }

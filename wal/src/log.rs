@@ -15,10 +15,10 @@ use super::dead::DeadLetters;
 use super::durable_end::DurableEnd;
 use super::event::{Event, Observer};
 use super::fs::{Dir, Fs};
+use super::recent_blocks::{RecentBlock, RecentBlocks};
 use super::segment::{Segment, Segments};
 use super::sent::Sent;
 use super::spare::SpareSlot;
-use super::tail::{Block, Tail};
 use super::transactions::Transactions;
 use super::types::{Figures, Identity};
 use crate::sync::atomic::{AtomicU64, Ordering};
@@ -58,7 +58,7 @@ pub struct Log {
     pub(super) identity: Identity,
     pub(super) keys: Keys,
     pub(super) segments: Segments,
-    pub(super) tail: Tail,
+    pub(super) tail: RecentBlocks,
     pub(super) sent: Sent,
     pub(super) dead: DeadLetters,
     pub(super) spare: SpareSlot,
@@ -101,7 +101,7 @@ impl Log {
             identity: parts.identity,
             keys: parts.keys,
             segments: parts.segments,
-            tail: Tail::default(),
+            tail: RecentBlocks::default(),
             sent,
             dead: parts.dead,
             spare: SpareSlot::default(),
@@ -302,7 +302,7 @@ impl Log {
     pub(super) fn publish(
         &self,
         segment: &Segment,
-        block: Block,
+        block: RecentBlock,
         records: u64,
         at: Timestamp,
         index: &[u32],

@@ -12,9 +12,9 @@ use super::frame::Meta;
 use super::fs::File;
 use super::header::{HEADER_LEN, Header, Seal};
 use super::log::Log;
+use super::recent_blocks::RecentBlock;
 use super::segment::{Place, Segment, State, segment_path};
 use super::spare::Unready;
-use super::tail::Block;
 use super::types::Entry;
 use super::{crypt, footer, frame, random, spare};
 use crate::failpoint::Failpoint;
@@ -203,7 +203,7 @@ impl Writer {
         // The next group is most likely as large as this one.
         self.buffer.reserve(bytes.len().min(1 << 20));
         let (records, len) = (std::mem::take(&mut self.buffered), bytes.len() as u64);
-        let block = Block { segment: self.segment.first, offset: self.flushed, bytes: Arc::new(bytes) };
+        let block = RecentBlock { segment: self.segment.first, offset: self.flushed, bytes: Arc::new(bytes) };
         self.flushed += len;
         self.footer.length = self.flushed;
         self.log.publish(&self.segment, block, records, self.last_at, &self.footer.index[self.indexed..]);

@@ -11,7 +11,7 @@ const LIMIT: usize = 8 << 20;
 
 /// Bytes of whole frames, as they lie in a segment.
 #[derive(Clone)]
-pub struct Block {
+pub struct RecentBlock {
     /// The segment's first LSN.
     pub segment: Lsn,
     /// Where the bytes lie in it.
@@ -20,9 +20,9 @@ pub struct Block {
     pub bytes: Arc<Vec<u8>>,
 }
 
-impl Block {
+impl RecentBlock {
     /// The bytes from `offset` of the segment on; `None` if they are not in this block.
-    pub fn from(&self, segment: Lsn, offset: u64) -> Option<&[u8]> {
+    pub fn bytes_from(&self, segment: Lsn, offset: u64) -> Option<&[u8]> {
         let index = offset.checked_sub(self.offset)? as usize;
         (segment == self.segment && index < self.bytes.len()).then(|| &self.bytes[index..])
     }
@@ -30,11 +30,11 @@ impl Block {
 
 /// The ring of blocks.
 #[derive(Default)]
-pub struct Tail(Mutex<(VecDeque<Block>, usize)>);
+pub struct RecentBlocks(Mutex<(VecDeque<RecentBlock>, usize)>);
 
-impl Tail {
+impl RecentBlocks {
     /// Adds what was just flushed; it lies behind everything added before.
-    pub fn push(&self, block: Block) {
+    pub fn push(&self, block: RecentBlock) {
         let mut guard = self.0.lock();
         let (blocks, held) = &mut *guard;
         *held += block.bytes.len();
@@ -46,11 +46,11 @@ impl Tail {
     }
 
     /// The block that holds the byte at `offset` of the segment.
-    pub fn get(&self, segment: Lsn, offset: u64) -> Option<Block> {
+    pub fn get(&self, segment: Lsn, offset: u64) -> Option<RecentBlock> {
         let guard = self.0.lock();
         let after = guard.0.partition_point(|block| (block.segment, block.offset) <= (segment, offset));
         let block = guard.0.get(after.checked_sub(1)?)?;
-        block.from(segment, offset).is_some().then(|| block.clone())
+        block.bytes_from(segment, offset).is_some().then(|| block.clone())
     }
 }
 
@@ -60,9 +60,9 @@ mod tests {
 
     #[test]
     fn recent_bytes_are_found_and_old_ones_are_let_go() {
-        let tail = Tail::default();
+        let tail = RecentBlocks::default();
         for n in 0..10 {
-            tail.push(Block {
+            tail.push(RecentBlock {
                 segment: Lsn(1),
                 offset: 4096 + (n << 20),
                 bytes: Arc::new(vec![n as u8; 1 << 20]),
@@ -70,7 +70,7 @@ mod tests {
         }
         assert!(tail.get(Lsn(1), 4096).is_none());
         let block = tail.get(Lsn(1), 4096 + (5 << 20) + 7).unwrap();
-        assert_eq!(block.from(Lsn(1), 4096 + (5 << 20) + 7).unwrap()[0], 5);
+        assert_eq!(block.bytes_from(Lsn(1), 4096 + (5 << 20) + 7).unwrap()[0], 5);
         assert!(tail.get(Lsn(1), 4096 + (10 << 20)).is_none());
         assert!(tail.get(Lsn(2), 4096).is_none());
     }
