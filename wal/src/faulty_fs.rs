@@ -13,7 +13,7 @@ use super::crypt::slots;
 use super::fs::{Dir, File, Fs, Mode};
 use super::header::HEADER_LEN;
 use super::segment::Place;
-use super::{checkpoint, dead, footer, sent, spare};
+use super::{checkpoint, dead, delivery_index, footer, spare};
 use crate::failpoint::Failpoint;
 use crate::sync::Mutex;
 
@@ -92,7 +92,7 @@ fn lost_flush(kind: Kind, is_temporary: bool, last: Change) -> Option<Failpoint>
 /// The failpoint that loses this `fsync` of a directory.
 fn lost_dir_flush(dir: &Path, renamed: &Path) -> Option<Failpoint> {
     match () {
-        () if dir.ends_with(sent::DIR) => Some(Failpoint::NotesDirNotFlushed),
+        () if dir.ends_with(delivery_index::DIR) => Some(Failpoint::NotesDirNotFlushed),
         () if dir.ends_with(Place::Pending.dir()) && renamed.ends_with(spare::FILE) => {
             Some(Failpoint::SkipDirectoryFlush)
         }
@@ -113,7 +113,7 @@ impl Kind {
         match () {
             () if path.ends_with(spare::FILE) => Self::Segment,
             () if is_in(Place::Pending.dir()) || is_in(Place::Acked.dir()) => Self::Segment,
-            () if is_in(sent::DIR) => Self::Notes,
+            () if is_in(delivery_index::DIR) => Self::Notes,
             () if is_in(dead::DIR) => Self::Letters,
             () => Self::Other,
         }

@@ -13,12 +13,13 @@ use super::fs::not_a_file;
 use super::header::parse_segment_name;
 use super::open_error::OpenError;
 use super::segment::Place;
-use super::{checkpoint, dead, lock, quarantine, sent, spare};
+use super::{checkpoint, dead, delivery_index, lock, quarantine, spare};
 
 /// Files in the directory itself.
 const FILES: [&str; 3] = [lock::FILE, checkpoint::FILE, spare::FILE];
 /// Directories in it between which the log renames files, or whose files count against the same free space.
-const DIRS: [&str; 5] = [Place::Pending.dir(), Place::Acked.dir(), quarantine::DIR, sent::DIR, dead::DIR];
+const DIRS: [&str; 5] =
+    [Place::Pending.dir(), Place::Acked.dir(), quarantine::DIR, delivery_index::DIR, dead::DIR];
 
 /// The user who may open every file.
 const ROOT: u32 = 0;
@@ -113,7 +114,7 @@ pub fn misplaced(dir: &Path) -> Result<Vec<Misplaced>, OpenError> {
 fn files(dir: &Path) -> Result<Vec<PathBuf>, OpenError> {
     let mut files: Vec<_> = FILES.iter().map(|name| dir.join(name)).collect();
     files.push(dir.join(dead::NAME));
-    for within in [Place::Pending.dir(), Place::Acked.dir(), sent::DIR] {
+    for within in [Place::Pending.dir(), Place::Acked.dir(), delivery_index::DIR] {
         let within = dir.join(within);
         let listed = match std::fs::read_dir(&within) {
             Err(e) if e.kind() == io::ErrorKind::NotADirectory => continue,

@@ -12,12 +12,12 @@ use super::ack_tracker::AckTracker;
 use super::checkpoint::Checkpoint;
 use super::crypt::Keys;
 use super::dead::DeadLetters;
+use super::delivery_index::DeliveryIndex;
 use super::durable_end::DurableEnd;
 use super::event::{Event, Observer};
 use super::fs::{Dir, Fs};
 use super::recent_blocks::{RecentBlock, RecentBlocks};
 use super::segment::{Segment, Segments};
-use super::sent::Sent;
 use super::spare::SpareSlot;
 use super::transactions::Transactions;
 use super::types::{Figures, Identity};
@@ -59,7 +59,7 @@ pub struct Log {
     pub(super) keys: Keys,
     pub(super) segments: Segments,
     pub(super) tail: RecentBlocks,
-    pub(super) sent: Sent,
+    pub(super) sent: DeliveryIndex,
     pub(super) dead: DeadLetters,
     pub(super) spare: SpareSlot,
     pub(super) observer: Observer,
@@ -93,7 +93,7 @@ pub(super) struct Parts {
 
 impl Log {
     pub(super) fn new(parts: Parts) -> Self {
-        let sent = Sent::new(Arc::clone(&parts.fs), &parts.dir);
+        let sent = DeliveryIndex::new(Arc::clone(&parts.fs), &parts.dir);
         Self {
             fs: parts.fs,
             dir: parts.dir,

@@ -23,12 +23,12 @@ impl Log {
             };
             let next = segment.flushed().0;
             let (these, others) = rest.split_at(rest.partition_point(|c| c.lsn < next).max(1));
-            if let Err(e) = self.sent.note(segment.first, these) {
+            if let Err(e) = self.sent.record(segment.first, these) {
                 self.report(Event::Trouble { what: "note where records were put", error: e.to_string() });
             }
             rest = others;
         }
-        match self.sent.trim() {
+        match self.sent.drop_oldest() {
             0 => {}
             notes => self.report(Event::NotesForgotten { notes }),
         }

@@ -23,7 +23,7 @@ use super::start::Start;
 use super::survey::{Found, Survey};
 use super::transactions::Transactions;
 use super::writer::Writer;
-use super::{fs, layout, quarantine, sent, spare, survey, undelivered, unlock};
+use super::{delivery_index, fs, layout, quarantine, spare, survey, undelivered, unlock};
 use crate::failpoint::Failpoint;
 use crate::units::{Lsn, Timestamp};
 
@@ -197,7 +197,9 @@ fn findings_of(dead: &DeadLetters, trouble: Option<String>) -> impl Iterator<Ite
 }
 
 fn make_directories(fs: &dyn Fs, dir: &Path) -> io::Result<()> {
-    for name in [Place::Pending.dir(), Place::Acked.dir(), quarantine::DIR, sent::DIR, super::dead::DIR] {
+    for name in
+        [Place::Pending.dir(), Place::Acked.dir(), quarantine::DIR, delivery_index::DIR, super::dead::DIR]
+    {
         fs.create_dir_all(&dir.join(name))?;
     }
     fs.sync_dir(dir)

@@ -12,7 +12,7 @@ use super::fs::{Fs, Mode};
 use super::header::{HEADER_LEN, Header, HeaderError, Seal, parse_segment_name, segment_name};
 use super::open_error::OpenError;
 use super::segment::{Place, segment_path};
-use super::{fs, quarantine, salvage, sent, spare};
+use super::{delivery_index, fs, quarantine, salvage, spare};
 use crate::failpoint::Failpoint;
 use crate::units::Lsn;
 
@@ -142,7 +142,7 @@ pub fn survey(
     remove_if_there(fs, &dir.join(spare::FILE)).map_err(failed)?;
     for (place, first) in shredded {
         remove_if_there(fs, &segment_path(dir, place, first)).map_err(failed)?;
-        remove_if_there(fs, &dir.join(sent::DIR).join(segment_name(first))).map_err(failed)?;
+        remove_if_there(fs, &dir.join(delivery_index::DIR).join(segment_name(first))).map_err(failed)?;
     }
     let mut headless = Vec::new();
     for unusable in unusable {

@@ -12,7 +12,7 @@ use super::super::header::{HEADER_LEN, Header, parse_segment_name, segment_name}
 use super::super::memory::MemoryFs;
 use super::super::segment::Place;
 use super::super::types::Letter;
-use super::super::{dead, frame, header, sent};
+use super::super::{dead, delivery_index, frame, header};
 use super::FORGED;
 use crate::units::{Lsn, Timestamp};
 
@@ -67,13 +67,13 @@ fn slot(data: &[u8], forged: bool) {
     let mut bytes = [0; 24];
     bytes[..20].copy_from_slice(slot);
     if forged {
-        let crc = sent::checksum(lsn, &bytes);
+        let crc = delivery_index::checksum(lsn, &bytes);
         bytes[20..].copy_from_slice(&crc.to_le_bytes());
     }
-    let read = sent::decode(lsn, &bytes);
+    let read = delivery_index::decode(lsn, &bytes);
     assert!(!forged || read.is_some());
     if let Some(note) = read {
-        assert_eq!(sent::encode(&note), bytes);
+        assert_eq!(delivery_index::encode(&note), bytes);
     }
 }
 

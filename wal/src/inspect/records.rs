@@ -5,8 +5,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::super::dead::{Dead, Removal};
+use super::super::delivery_index::{DeliveryIndex, SegmentDeliveries};
 use super::super::segment::Place;
-use super::super::sent::{Notes, Sent};
 use super::super::tail_recovery::Hole;
 use super::super::types::{Record, RecordState};
 use super::frames::{Frames, Step, Whole};
@@ -32,19 +32,19 @@ pub struct Stored {
 /// The readable records of a range, oldest first. What damage took between them is told by `take_damage`.
 pub struct Records<'a> {
     view: &'a View,
-    sent: Sent,
+    sent: DeliveryIndex,
     /// The number the next record has at least.
     next: Lsn,
     end: Lsn,
     spot: Option<(&'a Segment, Frames)>,
-    notes: Option<Notes>,
+    notes: Option<SegmentDeliveries>,
     damage: Vec<Hole>,
 }
 
 impl View {
     /// The records from `range.start` up to, not including, `range.end`.
     pub fn records(&self, range: Range<Lsn>) -> Records<'_> {
-        let sent = Sent::new(Arc::clone(&self.fs), &self.path);
+        let sent = DeliveryIndex::new(Arc::clone(&self.fs), &self.path);
         Records {
             view: self,
             sent,
@@ -123,7 +123,7 @@ impl Records<'_> {
         for segment in &view.segments[from..] {
             if let Some(file) = segment::open(&*view.fs, &view.path, segment.first())? {
                 self.spot = Some((segment, Frames::new(file, segment, self.next)));
-                self.notes = self.sent.of(segment.first())?;
+                self.notes = self.sent.open_segment(segment.first())?;
                 return Ok(true);
             }
         }

@@ -8,7 +8,7 @@ use super::super::event::{Finding, FindingKind};
 use super::super::fs::Fs;
 use super::super::header::parse_segment_name;
 use super::super::segment::Place;
-use super::super::{dead, quarantine, sent};
+use super::super::{dead, delivery_index, quarantine};
 
 /// Moves temporary files into quarantine, before another change takes their names.
 pub fn move_temporary(fs: &dyn Fs, dir: &Path, findings: &mut Vec<Finding>) -> io::Result<()> {
@@ -33,9 +33,9 @@ pub fn move_notes(fs: &dyn Fs, dir: &Path, findings: &mut Vec<Finding>) -> io::R
     for place in [Place::Pending, Place::Acked] {
         segments.extend(list(fs, &dir.join(place.dir()))?);
     }
-    for name in list(fs, &dir.join(sent::DIR))? {
+    for name in list(fs, &dir.join(delivery_index::DIR))? {
         if parse_segment_name(&name).is_some() && !segments.contains(&name) {
-            move_away(fs, dir, &Path::new(sent::DIR).join(name), "its segment is gone", findings)?;
+            move_away(fs, dir, &Path::new(delivery_index::DIR).join(name), "its segment is gone", findings)?;
         }
     }
     Ok(())

@@ -31,33 +31,33 @@ const FRESH: usize = 16_384;
 const MOST: usize = 8 * FRESH;
 
 /// The notes of one log.
-pub struct Sent {
+pub struct DeliveryIndex {
     fs: Arc<dyn Fs>,
     dir: PathBuf,
     /// Not written yet, in the order they came.
-    fresh: Mutex<Vec<(Lsn, Confirmation)>>,
-    open: Mutex<BTreeMap<Lsn, Arc<dyn File>>>,
+    pending: Mutex<Vec<(Lsn, Confirmation)>>,
+    open_files: Mutex<BTreeMap<Lsn, Arc<dyn File>>>,
     /// Whether something was written since the last flush.
     unflushed: AtomicBool,
 }
 
-impl Sent {
+impl DeliveryIndex {
     /// The notes of the log in `dir`; its `sent` directory exists.
     pub fn new(fs: Arc<dyn Fs>, dir: &Path) -> Self {
         let unflushed = AtomicBool::new(false);
-        Self { fs, dir: dir.join(DIR), fresh: Mutex::default(), open: Mutex::default(), unflushed }
+        Self { fs, dir: dir.join(DIR), pending: Mutex::default(), open_files: Mutex::default(), unflushed }
     }
 
     /// Notes confirmations of records of one segment. After an error they are kept, and written later.
-    pub fn note(&self, segment: Lsn, confirmations: &[Confirmation]) -> io::Result<()> {
-        let mut fresh = self.fresh();
+    pub fn record(&self, segment: Lsn, confirmations: &[Confirmation]) -> io::Result<()> {
+        let mut fresh = self.lock_pending();
         fresh.extend(confirmations.iter().map(|confirmation| (segment, *confirmation)));
         if fresh.len() < FRESH { Ok(()) } else { self.write(&mut fresh) }
     }
 
     /// Forgets the oldest of more notes than may wait for a disk that takes none; says how many.
-    pub fn trim(&self) -> usize {
-        let mut fresh = self.fresh();
+    pub fn drop_oldest(&self) -> usize {
+        let mut fresh = self.lock_pending();
         let over = fresh.len().saturating_sub(MOST);
         fresh.drain(..over);
         over
@@ -88,19 +88,19 @@ impl Sent {
 
     /// The note of one record; `None` when there is none or it was lost.
     pub fn get(&self, segment: Lsn, lsn: Lsn) -> io::Result<Option<Confirmation>> {
-        if let Some((_, note)) = self.fresh().iter().rev().find(|(_, note)| note.lsn == lsn) {
+        if let Some((_, note)) = self.lock_pending().iter().rev().find(|(_, note)| note.lsn == lsn) {
             return Ok(Some(*note));
         }
-        match self.of(segment)? {
+        match self.open_segment(segment)? {
             Some(notes) => notes.get(lsn),
             None => Ok(None),
         }
     }
 
     /// The notes of one segment, to read; `None` when there are none.
-    pub fn of(&self, segment: Lsn) -> io::Result<Option<Notes>> {
+    pub fn open_segment(&self, segment: Lsn) -> io::Result<Option<SegmentDeliveries>> {
         match self.fs.open(&self.dir.join(segment_name(segment)), Mode::Read) {
-            Ok(file) => Ok(Some(Notes { segment, file })),
+            Ok(file) => Ok(Some(SegmentDeliveries { segment, file })),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(e) => Err(e),
         }
@@ -109,7 +109,7 @@ impl Sent {
     /// Makes what was noted durable. Flushes nothing where nothing was written.
     pub fn sync(&self) -> io::Result<()> {
         let unflushed = {
-            let mut fresh = self.fresh();
+            let mut fresh = self.lock_pending();
             self.write(&mut fresh)?;
             self.unflushed.swap(false, Ordering::AcqRel)
         };
@@ -121,7 +121,7 @@ impl Sent {
     }
 
     fn flush(&self) -> io::Result<()> {
-        let mut open = self.open.lock();
+        let mut open = self.open_files.lock();
         for file in open.values() {
             file.sync_data()?;
         }
@@ -135,20 +135,20 @@ impl Sent {
 
     /// Removes the notes of a segment that is gone.
     pub fn remove(&self, segment: Lsn) -> io::Result<()> {
-        self.fresh().retain(|(of, _)| *of != segment);
-        self.open.lock().remove(&segment);
+        self.lock_pending().retain(|(of, _)| *of != segment);
+        self.open_files.lock().remove(&segment);
         match self.fs.remove(&self.dir.join(segment_name(segment))) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
             _ => Ok(()),
         }
     }
 
-    fn fresh(&self) -> MutexGuard<'_, Vec<(Lsn, Confirmation)>> {
-        self.fresh.lock()
+    fn lock_pending(&self) -> MutexGuard<'_, Vec<(Lsn, Confirmation)>> {
+        self.pending.lock()
     }
 
     fn file(&self, segment: Lsn) -> io::Result<Arc<dyn File>> {
-        let mut open = self.open.lock();
+        let mut open = self.open_files.lock();
         if let Some(file) = open.get(&segment) {
             return Ok(Arc::clone(file));
         }
@@ -168,13 +168,13 @@ impl Sent {
 }
 
 /// The notes of one segment, opened to read.
-pub struct Notes {
+pub struct SegmentDeliveries {
     /// Its first LSN.
     pub segment: Lsn,
     file: Arc<dyn File>,
 }
 
-impl Notes {
+impl SegmentDeliveries {
     /// The note of one record; `None` when there is none or it was lost.
     pub fn get(&self, lsn: Lsn) -> io::Result<Option<Confirmation>> {
         let mut slot = [0; SLOT];
@@ -219,10 +219,10 @@ mod tests {
     fn a_note_is_found_again_and_a_spoilt_one_is_not_believed() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join(DIR)).unwrap();
-        let sent = Sent::new(Arc::new(RealFs), dir.path());
+        let sent = DeliveryIndex::new(Arc::new(RealFs), dir.path());
         let note =
             |lsn, offset| Confirmation { lsn: Lsn(lsn), bytes: 0, partition: 3, offset, at: Timestamp(9) };
-        sent.note(Lsn(100), &[note(101, 7), note(110, 9), note(102, 8)]).unwrap();
+        sent.record(Lsn(100), &[note(101, 7), note(110, 9), note(102, 8)]).unwrap();
         assert_eq!(sent.get(Lsn(100), Lsn(102)).unwrap().unwrap().offset, 8, "not written yet");
         sent.sync().unwrap();
         assert_eq!(sent.get(Lsn(100), Lsn(102)).unwrap().unwrap().offset, 8);
@@ -243,15 +243,15 @@ mod tests {
     fn notes_in_memory_are_bounded_and_none_is_lost_on_the_way_out() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join(DIR)).unwrap();
-        let sent = Sent::new(Arc::new(RealFs), dir.path());
+        let sent = DeliveryIndex::new(Arc::new(RealFs), dir.path());
         let count = FRESH as u64 * 5 / 4;
         // As two workers confirm them: those between one another's.
         for odd in [0, 1] {
             for lsn in (1..=count).filter(|lsn| lsn % 2 == odd) {
-                sent.note(Lsn(1), &[at_offset_of_its_number(lsn)]).unwrap();
+                sent.record(Lsn(1), &[at_offset_of_its_number(lsn)]).unwrap();
             }
         }
-        assert!(sent.fresh().len() < FRESH);
+        assert!(sent.lock_pending().len() < FRESH);
         let lost =
             (1..=count).find(|lsn| sent.get(Lsn(1), Lsn(*lsn)).unwrap().unwrap().offset != *lsn as i64);
         assert_eq!(lost, None);
@@ -261,17 +261,17 @@ mod tests {
     #[test]
     fn notes_that_cannot_be_written_wait_in_memory_up_to_a_bound() {
         let dir = tempfile::tempdir().unwrap();
-        let sent = Sent::new(Arc::new(RealFs), dir.path());
-        sent.note(Lsn(1), &[at_offset_of_its_number(1)]).unwrap();
+        let sent = DeliveryIndex::new(Arc::new(RealFs), dir.path());
+        sent.record(Lsn(1), &[at_offset_of_its_number(1)]).unwrap();
         sent.sync().unwrap_err();
         assert_eq!(sent.get(Lsn(1), Lsn(1)).unwrap().unwrap().offset, 1);
         let more: Vec<_> = (2..=MOST as u64 + 3).map(at_offset_of_its_number).collect();
-        sent.note(Lsn(1), &more).unwrap_err();
-        assert_eq!(sent.trim(), 3);
+        sent.record(Lsn(1), &more).unwrap_err();
+        assert_eq!(sent.drop_oldest(), 3);
         assert!(sent.get(Lsn(1), Lsn(3)).unwrap().is_none(), "the oldest");
         std::fs::create_dir(dir.path().join(DIR)).unwrap();
         sent.sync().unwrap();
-        assert!(sent.fresh().is_empty());
+        assert!(sent.lock_pending().is_empty());
         assert_eq!(sent.get(Lsn(1), Lsn(4)).unwrap().unwrap().offset, 4);
     }
 }
