@@ -33,7 +33,7 @@ use crate::sync::atomic::Ordering;
 use crate::task::{FatalSignal, OnFailure, Thread};
 use crate::telemetry::trace::Tracer;
 use crate::units::Timestamp;
-use crate::wal::{Letter, Lsn, Unready, Writer};
+use crate::wal::{Letter, Lsn, SegmentUnavailable, Writer};
 
 pub use config::{CommitQueue, Config};
 pub use index::IndexError;
@@ -184,8 +184,8 @@ impl Ingest {
         }
         let unready = shared.log.unready().filter(|_| shared.refused_for_room.load(Ordering::Relaxed));
         match unready {
-            Some(Unready::NoRoom) => return Admission::Closed(SubmitError::DiskFull),
-            Some(Unready::Filling) => return Admission::Closed(SubmitError::SegmentNotReady),
+            Some(SegmentUnavailable::OutOfSpace) => return Admission::Closed(SubmitError::DiskFull),
+            Some(SegmentUnavailable::Filling) => return Admission::Closed(SubmitError::SegmentNotReady),
             None => {}
         }
         if shared.log.backlog_bytes() >= shared.max_backlog {

@@ -13,7 +13,7 @@ use super::crypt::slots;
 use super::fs::{Dir, File, Fs, Mode};
 use super::header::HEADER_LEN;
 use super::segment::Place;
-use super::{checkpoint, dead, delivery_index, footer, spare};
+use super::{checkpoint, dead, delivery_index, footer, preallocated_segment};
 use crate::failpoint::Failpoint;
 use crate::sync::Mutex;
 
@@ -93,7 +93,7 @@ fn lost_flush(kind: Kind, is_temporary: bool, last: Change) -> Option<Failpoint>
 fn lost_dir_flush(dir: &Path, renamed: &Path) -> Option<Failpoint> {
     match () {
         () if dir.ends_with(delivery_index::DIR) => Some(Failpoint::NotesDirNotFlushed),
-        () if dir.ends_with(Place::Pending.dir()) && renamed.ends_with(spare::FILE) => {
+        () if dir.ends_with(Place::Pending.dir()) && renamed.ends_with(preallocated_segment::FILE) => {
             Some(Failpoint::SkipDirectoryFlush)
         }
         () if is_temporary(renamed) && renamed.parent() == Some(dir) => {
@@ -111,7 +111,7 @@ impl Kind {
     fn of(path: &Path) -> Self {
         let is_in = |dir: &str| path.parent().is_some_and(|parent| parent.ends_with(dir));
         match () {
-            () if path.ends_with(spare::FILE) => Self::Segment,
+            () if path.ends_with(preallocated_segment::FILE) => Self::Segment,
             () if is_in(Place::Pending.dir()) || is_in(Place::Acked.dir()) => Self::Segment,
             () if is_in(delivery_index::DIR) => Self::Notes,
             () if is_in(dead::DIR) => Self::Letters,

@@ -9,9 +9,9 @@ use super::crypt::{Access, slots};
 use super::event::Event;
 use super::fs::Mode;
 use super::log::Log;
+use super::preallocated_segment;
+use super::preallocated_segment::SegmentUnavailable;
 use super::segment::{Place, Segment, segment_path};
-use super::spare;
-use super::spare::Unready;
 use crate::failpoint::Failpoint;
 use crate::units::{Lsn, Timestamp};
 
@@ -142,19 +142,19 @@ impl Log {
     /// first, whatever their age: retention yields to acceptance. Says whether a file is ready.
     pub fn fill_spare(&self, segment_size: u64, reserve: u64) -> bool {
         loop {
-            match spare::prepare(&*self.fs, &self.dir, segment_size, reserve) {
+            match preallocated_segment::prepare(&*self.fs, &self.dir, segment_size, reserve) {
                 Ok(file) => {
                     self.spare.put(file);
                     return true;
                 }
                 Err(error) => {
-                    if error.is_room() && self.yield_oldest_acked() {
+                    if error.is_out_of_space() && self.yield_oldest_acked() {
                         continue;
                     }
-                    if self.spare.unready() != Some(Unready::NoRoom) {
+                    if self.spare.unavailable() != Some(SegmentUnavailable::OutOfSpace) {
                         self.report(Event::NoRoom { reason: error.to_string() });
                     }
-                    self.spare.no_room();
+                    self.spare.set_out_of_space();
                     return false;
                 }
             }
@@ -163,17 +163,17 @@ impl Log {
 
     /// Blocks until a spare file is wanted or `timeout` is over. Says whether one is.
     pub fn spare_wanted(&self, timeout: Duration) -> bool {
-        self.spare.wait_wanted(timeout)
+        self.spare.wait_for_request(timeout)
     }
 
     /// Blocks while the next segment is being filled, for `patience` at most. Says whether it is ready.
     pub fn wait_spare(&self, patience: Duration) -> bool {
-        self.spare.wait_ready(patience)
+        self.spare.wait_while_filling(patience)
     }
 
     /// Why there is no next segment now; `None` if there is one.
-    pub fn unready(&self) -> Option<Unready> {
-        self.spare.unready()
+    pub fn unready(&self) -> Option<SegmentUnavailable> {
+        self.spare.unavailable()
     }
 
     fn yield_oldest_acked(&self) -> bool {

@@ -13,10 +13,10 @@ use super::fs::not_a_file;
 use super::header::parse_segment_name;
 use super::open_error::OpenError;
 use super::segment::Place;
-use super::{checkpoint, dead, delivery_index, lock, quarantine, spare};
+use super::{checkpoint, dead, delivery_index, lock, preallocated_segment, quarantine};
 
 /// Files in the directory itself.
-const FILES: [&str; 3] = [lock::FILE, checkpoint::FILE, spare::FILE];
+const FILES: [&str; 3] = [lock::FILE, checkpoint::FILE, preallocated_segment::FILE];
 /// Directories in it between which the log renames files, or whose files count against the same free space.
 const DIRS: [&str; 5] =
     [Place::Pending.dir(), Place::Acked.dir(), quarantine::DIR, delivery_index::DIR, dead::DIR];

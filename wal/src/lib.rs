@@ -82,7 +82,7 @@
 //!
 //! | found at start | made of it |
 //! |---|---|
-//! | `spare`, `*.tmp` | removed, or overwritten |
+//! | `preallocated_segment`, `*.tmp` | removed, or overwritten |
 //! | a segment with a destroyed key | removed: it was being deleted |
 //! | the last segment without a footer | read to its end and sealed; a new one begins |
 //! | frames behind the last whole batch, or bytes that are no frame, below no promise | torn tail: copied to `quarantine/`, cut |
@@ -130,6 +130,7 @@ pub mod memory;
 mod open_error;
 mod options;
 mod outcome;
+mod preallocated_segment;
 mod quarantine;
 mod recent_blocks;
 mod recovery;
@@ -139,7 +140,6 @@ mod salvage;
 mod scan;
 pub mod secret_file;
 mod segment;
-mod spare;
 mod start;
 mod survey;
 pub mod sync;
@@ -165,9 +165,9 @@ pub use lock::{Lock, LockError};
 pub use log::Log;
 pub use open_error::OpenError;
 pub use options::Options;
+pub use preallocated_segment::SegmentUnavailable;
 pub use recovery::{Opened, Recovery, open, open_locked};
 pub use segment::{Place, Segment};
-pub use spare::Unready;
 pub use transactions::{Life, Transactions};
 pub use types::{Confirmation, Entry, Figures, Frame, Identity, Letter, ReadError, Record, RecordState};
 pub use writer::{AppendError, Poisoned, Writer};

@@ -16,9 +16,9 @@ use super::delivery_index::DeliveryIndex;
 use super::durable_end::DurableEnd;
 use super::event::{Event, Observer};
 use super::fs::{Dir, Fs};
+use super::preallocated_segment::PreallocatedSegment;
 use super::recent_blocks::{RecentBlock, RecentBlocks};
 use super::segment::{Segment, Segments};
-use super::spare::SpareSlot;
 use super::transactions::Transactions;
 use super::types::{Figures, Identity};
 use crate::sync::atomic::{AtomicU64, Ordering};
@@ -61,7 +61,7 @@ pub struct Log {
     pub(super) tail: RecentBlocks,
     pub(super) sent: DeliveryIndex,
     pub(super) dead: DeadLetters,
-    pub(super) spare: SpareSlot,
+    pub(super) spare: PreallocatedSegment,
     pub(super) observer: Observer,
     /// The first number of this life.
     pub(super) began: Lsn,
@@ -104,7 +104,7 @@ impl Log {
             tail: RecentBlocks::default(),
             sent,
             dead: parts.dead,
-            spare: SpareSlot::default(),
+            spare: PreallocatedSegment::default(),
             observer: parts.observer,
             began: parts.end,
             transactions: Mutex::new(parts.transactions),

@@ -23,7 +23,7 @@ use super::start::Start;
 use super::survey::{Found, Survey};
 use super::transactions::Transactions;
 use super::writer::Writer;
-use super::{delivery_index, fs, layout, quarantine, spare, survey, undelivered, unlock};
+use super::{delivery_index, fs, layout, preallocated_segment, quarantine, survey, undelivered, unlock};
 use crate::failpoint::Failpoint;
 use crate::units::{Lsn, Timestamp};
 
@@ -244,10 +244,10 @@ pub(super) fn first_watermark(checkpoint: Option<&Checkpoint>, oldest: Option<Ls
 /// has room for nothing but its header.
 fn first_file(fs: &dyn Fs, dir: &Path, options: &Options) -> io::Result<Arc<dyn fs::File>> {
     let size = options.segment_size.min(FIRST_SEGMENT);
-    if let Ok(file) = spare::prepare(fs, dir, size, options.reserve_space) {
+    if let Ok(file) = preallocated_segment::prepare(fs, dir, size, options.reserve_space) {
         return Ok(file);
     }
-    let file = fs.open(&dir.join(spare::FILE), Mode::Create)?;
+    let file = fs.open(&dir.join(preallocated_segment::FILE), Mode::Create)?;
     file.write_all_at(&[0; HEADER_LEN as usize], 0)?;
     file.sync_all()?;
     Ok(file)

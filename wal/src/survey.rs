@@ -12,7 +12,7 @@ use super::fs::{Fs, Mode};
 use super::header::{HEADER_LEN, Header, HeaderError, Seal, parse_segment_name, segment_name};
 use super::open_error::OpenError;
 use super::segment::{Place, segment_path};
-use super::{delivery_index, fs, quarantine, salvage, spare};
+use super::{delivery_index, fs, preallocated_segment, quarantine, salvage};
 use crate::failpoint::Failpoint;
 use crate::units::Lsn;
 
@@ -139,7 +139,7 @@ pub fn survey(
 ) -> Result<Survey, OpenError> {
     let failed = |source| OpenError::Io { path: dir.to_owned(), source };
     let Sighted { segments, unusable, shredded } = sight(fs, dir, known, keys, findings)?;
-    remove_if_there(fs, &dir.join(spare::FILE)).map_err(failed)?;
+    remove_if_there(fs, &dir.join(preallocated_segment::FILE)).map_err(failed)?;
     for (place, first) in shredded {
         remove_if_there(fs, &segment_path(dir, place, first)).map_err(failed)?;
         remove_if_there(fs, &dir.join(delivery_index::DIR).join(segment_name(first))).map_err(failed)?;

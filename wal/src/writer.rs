@@ -12,11 +12,11 @@ use super::frame::Meta;
 use super::fs::File;
 use super::header::{HEADER_LEN, Header, Seal};
 use super::log::Log;
+use super::preallocated_segment::SegmentUnavailable;
 use super::recent_blocks::RecentBlock;
 use super::segment::{Place, Segment, State, segment_path};
-use super::spare::Unready;
 use super::types::Entry;
-use super::{crypt, footer, frame, random, spare};
+use super::{crypt, footer, frame, preallocated_segment, random};
 use crate::failpoint::Failpoint;
 use crate::units::{Lsn, Timestamp};
 
@@ -91,8 +91,8 @@ impl Writer {
         file.write_all_at(&block, 0)?;
         file.sync_data()?;
         let path = segment_path(&log.dir, Place::Pending, first);
-        log.fs.rename(&log.dir.join(spare::FILE), &path)?;
-        log.spare.renamed();
+        log.fs.rename(&log.dir.join(preallocated_segment::FILE), &path)?;
+        log.spare.mark_renamed();
         log.pending.sync()?;
         let state = State {
             place: Place::Pending,
@@ -252,8 +252,8 @@ impl Writer {
     fn rotate(&mut self) -> Result<(), AppendError> {
         self.commit().map_err(AppendError::Poisoned)?;
         let spare = self.log.spare.take().map_err(|unready| match unready {
-            Unready::Filling => AppendError::Filling,
-            Unready::NoRoom => AppendError::NoRoom,
+            SegmentUnavailable::Filling => AppendError::Filling,
+            SegmentUnavailable::OutOfSpace => AppendError::NoRoom,
         })?;
         let seal = match self.footer.records {
             // An empty segment is replaced, not sealed: its successor would have the same name.

@@ -3,7 +3,7 @@
 use std::panic::catch_unwind;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::super::super::{checkpoint, frame, lock, open_locked, spare};
+use super::super::super::{checkpoint, frame, lock, open_locked, preallocated_segment};
 use super::super::support::{Events, options};
 use super::{BASE, Story, live};
 use crate::failpoint::{self, Failpoint};
@@ -40,7 +40,7 @@ fn by_test(fault: Failpoint) -> Option<(&'static str, fn())> {
         }
         Failpoint::SpareFilledAnew => (
             "spare::a_taken_file_is_not_filled_anew_before_it_has_its_own_name",
-            spare::tests::a_taken_file_is_not_filled_anew_before_it_has_its_own_name,
+            preallocated_segment::tests::a_taken_file_is_not_filled_anew_before_it_has_its_own_name,
         ),
         // The number of a record is looked at as well: bytes of another place must be of the same record to pass.
         Failpoint::CrcOmitsSalt | Failpoint::CrcOmitsOffset => (

@@ -18,9 +18,9 @@ const PIECE: usize = 1 << 20;
 
 /// Why there is no spare file.
 #[derive(Debug)]
-pub enum SpareError {
+pub enum PreallocateError {
     /// Filling it would leave less than the reserve.
-    NoRoom {
+    OutOfSpace {
         /// Bytes free.
         free: u64,
         /// Bytes needed, reserve included.
@@ -30,20 +30,20 @@ pub enum SpareError {
     Io(io::Error),
 }
 
-impl SpareError {
+impl PreallocateError {
     /// Whether giving up files would help.
-    pub fn is_room(&self) -> bool {
+    pub fn is_out_of_space(&self) -> bool {
         match self {
-            Self::NoRoom { .. } => true,
+            Self::OutOfSpace { .. } => true,
             Self::Io(e) => matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded),
         }
     }
 }
 
-impl std::fmt::Display for SpareError {
+impl std::fmt::Display for PreallocateError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::NoRoom { free, needed } => {
+            Self::OutOfSpace { free, needed } => {
                 write!(f, "{free} bytes are free; the next segment and the reserve need {needed}")
             }
             Self::Io(e) => write!(f, "the next segment cannot be filled: {e}"),
@@ -52,17 +52,17 @@ impl std::fmt::Display for SpareError {
 }
 
 /// Makes the spare file: zero-filled, flushed, under a name of its own.
-pub fn prepare(fs: &dyn Fs, dir: &Path, size: u64, reserve: u64) -> Result<Arc<dyn File>, SpareError> {
-    let free = fs.free_space(dir).map_err(SpareError::Io)?;
+pub fn prepare(fs: &dyn Fs, dir: &Path, size: u64, reserve: u64) -> Result<Arc<dyn File>, PreallocateError> {
+    let free = fs.free_space(dir).map_err(PreallocateError::Io)?;
     let needed = size.saturating_add(reserve);
     if free < needed {
-        return Err(SpareError::NoRoom { free, needed });
+        return Err(PreallocateError::OutOfSpace { free, needed });
     }
     let path = dir.join(FILE);
     fill(fs, &path, size).map_err(|e| {
         // Whatever was filled would keep the disk full. It holds nothing; if this fails too, the next start does it.
         let _ = fs.remove(&path);
-        SpareError::Io(e)
+        PreallocateError::Io(e)
     })
 }
 
@@ -82,95 +82,103 @@ fn fill(fs: &dyn Fs, path: &Path, size: u64) -> io::Result<Arc<dyn File>> {
 
 /// Hands the spare file from the thread that fills it to the writer.
 #[derive(Default)]
-pub struct SpareSlot {
-    state: Mutex<Slot>,
+pub struct PreallocatedSegment {
+    state: Mutex<PreallocationState>,
     changed: Condvar,
 }
 
 #[derive(Default)]
-enum Slot {
+enum PreallocationState {
     /// There is none, and the name is free.
     #[default]
-    Wanted,
+    Requested,
     Ready(Arc<dyn File>),
     /// The writer has it and has not renamed it yet: whoever filled another one now would empty this one.
     Taken,
     /// The last attempt failed.
-    NoRoom,
+    OutOfSpace,
 }
 
 /// Why there is no next segment at this moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unready {
+pub enum SegmentUnavailable {
     /// It is being filled.
     Filling,
     /// It cannot be filled: the disk is full, or the system is short of something.
-    NoRoom,
+    OutOfSpace,
 }
 
-impl SpareSlot {
+impl PreallocatedSegment {
     /// Takes the file, without waiting for one.
-    pub fn take(&self) -> Result<Arc<dyn File>, Unready> {
-        let mut slot = self.slot();
+    pub fn take(&self) -> Result<Arc<dyn File>, SegmentUnavailable> {
+        let mut slot = self.lock_state();
         match &*slot {
-            Slot::Ready(file) => {
+            PreallocationState::Ready(file) => {
                 let file = Arc::clone(file);
-                *slot = if Failpoint::SpareFilledAnew.is_set() { Slot::Wanted } else { Slot::Taken };
+                *slot = if Failpoint::SpareFilledAnew.is_set() {
+                    PreallocationState::Requested
+                } else {
+                    PreallocationState::Taken
+                };
                 Ok(file)
             }
-            Slot::NoRoom => Err(Unready::NoRoom),
-            Slot::Wanted | Slot::Taken => Err(Unready::Filling),
+            PreallocationState::OutOfSpace => Err(SegmentUnavailable::OutOfSpace),
+            PreallocationState::Requested | PreallocationState::Taken => Err(SegmentUnavailable::Filling),
         }
     }
 
     /// Why `take` would fail now; `None` if it would not.
-    pub fn unready(&self) -> Option<Unready> {
-        match &*self.slot() {
-            Slot::Ready(_) => None,
-            Slot::NoRoom => Some(Unready::NoRoom),
-            Slot::Wanted | Slot::Taken => Some(Unready::Filling),
+    pub fn unavailable(&self) -> Option<SegmentUnavailable> {
+        match &*self.lock_state() {
+            PreallocationState::Ready(_) => None,
+            PreallocationState::OutOfSpace => Some(SegmentUnavailable::OutOfSpace),
+            PreallocationState::Requested | PreallocationState::Taken => Some(SegmentUnavailable::Filling),
         }
     }
 
     /// Blocks while a file is being filled, for `patience` at most. Says whether one is ready.
-    pub fn wait_ready(&self, patience: Duration) -> bool {
-        let filling = |slot: &mut Slot| matches!(slot, Slot::Wanted | Slot::Taken);
-        let waited = self.changed.wait_timeout_while(self.slot(), patience, filling);
-        matches!(*waited, Slot::Ready(_))
+    pub fn wait_while_filling(&self, patience: Duration) -> bool {
+        let filling = |slot: &mut PreallocationState| {
+            matches!(slot, PreallocationState::Requested | PreallocationState::Taken)
+        };
+        let waited = self.changed.wait_timeout_while(self.lock_state(), patience, filling);
+        matches!(*waited, PreallocationState::Ready(_))
     }
 
     /// The file that was taken has its own name now: another one may be filled.
-    pub fn renamed(&self) {
-        self.set(Slot::Wanted);
+    pub fn mark_renamed(&self) {
+        self.set(PreallocationState::Requested);
     }
 
     /// Hands a file over.
     pub fn put(&self, file: Arc<dyn File>) {
-        self.set(Slot::Ready(file));
+        self.set(PreallocationState::Ready(file));
     }
 
     /// Says that there is no room.
-    pub fn no_room(&self) {
-        self.set(Slot::NoRoom);
+    pub fn set_out_of_space(&self) {
+        self.set(PreallocationState::OutOfSpace);
     }
 
     /// Blocks until a file is wanted, or `timeout` is over. Says whether one is.
-    pub fn wait_wanted(&self, timeout: Duration) -> bool {
-        let wanted = |slot: &Slot| matches!(slot, Slot::Wanted | Slot::NoRoom);
-        let slot = self.slot();
+    pub fn wait_for_request(&self, timeout: Duration) -> bool {
+        let wanted = |slot: &PreallocationState| {
+            matches!(slot, PreallocationState::Requested | PreallocationState::OutOfSpace)
+        };
+        let slot = self.lock_state();
         let waited = self.changed.wait_timeout_while(slot, timeout, |slot| !wanted(slot));
         wanted(&waited)
     }
 
-    fn set(&self, to: Slot) {
-        let told = !(Failpoint::SpareNotTold.is_set() && matches!(to, Slot::Ready(_)));
-        *self.slot() = to;
+    fn set(&self, to: PreallocationState) {
+        let told = !(Failpoint::SpareNotTold.is_set() && matches!(to, PreallocationState::Ready(_)));
+        *self.lock_state() = to;
         if told {
             self.changed.notify_all();
         }
     }
 
-    fn slot(&self) -> MutexGuard<'_, Slot> {
+    fn lock_state(&self) -> MutexGuard<'_, PreallocationState> {
         self.state.lock()
     }
 }
@@ -184,14 +192,14 @@ pub(super) mod tests {
     #[test]
     pub fn a_taken_file_is_not_filled_anew_before_it_has_its_own_name() {
         let dir = tempfile::tempdir().unwrap();
-        let slot = SpareSlot::default();
-        assert!(slot.wait_wanted(Duration::ZERO));
+        let slot = PreallocatedSegment::default();
+        assert!(slot.wait_for_request(Duration::ZERO));
         slot.put(prepare(&RealFs, dir.path(), 4096, 0).unwrap());
-        assert!(!slot.wait_wanted(Duration::ZERO), "one is ready");
+        assert!(!slot.wait_for_request(Duration::ZERO), "one is ready");
         slot.take().map(drop).unwrap();
-        assert!(!slot.wait_wanted(Duration::ZERO), "it still has the name");
-        assert_eq!(slot.take().map(drop), Err(Unready::Filling));
-        slot.renamed();
-        assert!(slot.wait_wanted(Duration::ZERO));
+        assert!(!slot.wait_for_request(Duration::ZERO), "it still has the name");
+        assert_eq!(slot.take().map(drop), Err(SegmentUnavailable::Filling));
+        slot.mark_renamed();
+        assert!(slot.wait_for_request(Duration::ZERO));
     }
 }
