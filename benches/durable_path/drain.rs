@@ -150,7 +150,7 @@ fn drained(wal: &std::path::Path, records: u64, bootstrap: &str, config: drain::
     })
     .expect("threads");
     // What a start does besides is not what is measured here.
-    while log.spare_wanted(Duration::ZERO) {
+    while log.wait_for_preallocation_request(Duration::ZERO) {
         std::thread::sleep(LOOK);
     }
     let drain = Drain::start(DrainParts {

@@ -68,8 +68,11 @@ pub fn fill(dir: &Path, topic: &str, count: u64) {
     let (_lock, Opened { mut writer, log, .. }) = open(dir, false);
     let mint = IdMint::new(&log.identity().log_id, &log.identity().secret);
     for group in 0..count / GROUP {
-        if log.spare_wanted(std::time::Duration::ZERO) {
-            assert!(log.fill_spare(config.segment_size.0, config.reserve_space.0), "the disk has room");
+        if log.wait_for_preallocation_request(std::time::Duration::ZERO) {
+            assert!(
+                log.preallocate_segment(config.segment_size.0, config.reserve_space.0),
+                "the disk has room"
+            );
         }
         for n in group * GROUP..(group + 1) * GROUP {
             let (at, lsn) = (Timestamp::now(), writer.next_lsn());

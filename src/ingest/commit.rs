@@ -157,7 +157,7 @@ impl Committer {
         self.waited_behind = behind;
         self.flush();
         self.beat();
-        if !self.shared.log.wait_spare(SEGMENT_PATIENCE) {
+        if !self.shared.log.wait_while_preallocating(SEGMENT_PATIENCE) {
             self.shared.metrics.segment_hit.inc();
         }
         self.beat();

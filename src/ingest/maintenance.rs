@@ -54,8 +54,8 @@ fn keep_a_spare(log: &Log, stop: &StopSignal, segment_size: u64, reserve: u64) {
     loop {
         // A poisoned log wants a file for ever and gets none: nothing would ever wait.
         let poisoned = log.poisoned().is_some();
-        let wanted = !poisoned && log.spare_wanted(LOOK_FOR_ROOM);
-        let failed = wanted && !log.fill_spare(segment_size, reserve);
+        let wanted = !poisoned && log.wait_for_preallocation_request(LOOK_FOR_ROOM);
+        let failed = wanted && !log.preallocate_segment(segment_size, reserve);
         let pause = if poisoned || failed { LOOK_FOR_ROOM } else { Duration::ZERO };
         if stop.wait(pause) {
             return;
@@ -67,7 +67,7 @@ fn keep_a_spare(log: &Log, stop: &StopSignal, segment_size: u64, reserve: u64) {
 fn keep_house(shared: &Shared, stop: &StopSignal, retention: Retention, every: Duration) {
     let mut stopping = false;
     loop {
-        let kept = shared.log.keep_house(retention, Timestamp::now());
+        let kept = shared.log.run_maintenance(retention, Timestamp::now());
         if let Err(error) = kept {
             tracing::warn!(
                 event = "wal.checkpoint_failed",

@@ -182,7 +182,8 @@ impl Ingest {
         if shared.queue.is_closed() {
             return Admission::Closed(SubmitError::Closing);
         }
-        let unready = shared.log.unready().filter(|_| shared.refused_for_room.load(Ordering::Relaxed));
+        let unready =
+            shared.log.next_segment_unavailable().filter(|_| shared.refused_for_room.load(Ordering::Relaxed));
         match unready {
             Some(SegmentUnavailable::OutOfSpace) => return Admission::Closed(SubmitError::DiskFull),
             Some(SegmentUnavailable::Filling) => return Admission::Closed(SubmitError::SegmentNotReady),

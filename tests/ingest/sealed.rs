@@ -45,8 +45,8 @@ fn fill(forebay: &Forebay, key: &Path, with_letter: bool) -> BTreeMap<String, Co
         observer: Arc::new(|_| {}),
     };
     let (_lock, mut opened) = wal::open_locked(&forebay.wal_dir(), &options, Timestamp::now()).unwrap();
-    if opened.log.spare_wanted(Duration::ZERO) {
-        opened.log.fill_spare(SEGMENT, 0);
+    if opened.log.wait_for_preallocation_request(Duration::ZERO) {
+        opened.log.preallocate_segment(SEGMENT, 0);
     }
     let identity = opened.log.identity().clone();
     let mint = IdMint::new(&identity.log_id, &identity.secret);

@@ -94,8 +94,8 @@ impl Store {
 
     fn append(&mut self, payload: &[u8], from: Lsn) -> anyhow::Result<Lsn> {
         let (log, writer) = (&self.opened.log, &mut self.opened.writer);
-        if log.spare_wanted(Duration::ZERO) {
-            log.fill_spare(self.segment_size, 0);
+        if log.wait_for_preallocation_request(Duration::ZERO) {
+            log.preallocate_segment(self.segment_size, 0);
         }
         let again = requeued(payload, from, writer.next_lsn());
         if again.sealed && !log.encrypts() {

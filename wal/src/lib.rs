@@ -120,11 +120,11 @@ pub mod fs;
 #[cfg(any(test, feature = "testing"))]
 pub mod fuzzing;
 mod header;
-mod housekeeping;
 pub mod inspect;
 pub mod layout;
 mod lock;
 mod log;
+mod maintenance;
 #[cfg(any(test, feature = "testing"))]
 pub mod memory;
 mod open_error;
@@ -160,9 +160,9 @@ pub use crate::units::Lsn;
 pub use crypt::{KeyFileError, KeyId, Keys, MasterKey};
 pub use cursor::Cursor;
 pub use event::{Event, Finding, FindingKind, Observer};
-pub use housekeeping::Retention;
 pub use lock::{Lock, LockError};
 pub use log::Log;
+pub use maintenance::Retention;
 pub use open_error::OpenError;
 pub use options::Options;
 pub use preallocated_segment::SegmentUnavailable;

@@ -94,8 +94,8 @@ impl House {
     fn commit(&mut self, payloads: &[(u8, Vec<u8>)]) {
         let entries: Vec<_> =
             payloads.iter().map(|(lane, payload)| Entry { lane: *lane, label: "test", payload }).collect();
-        if self.log.spare_wanted(Duration::ZERO) {
-            self.log.fill_spare(SEGMENT, 0);
+        if self.log.wait_for_preallocation_request(Duration::ZERO) {
+            self.log.preallocate_segment(SEGMENT, 0);
         }
         self.writer.append(&entries, Timestamp::now()).unwrap();
         self.writer.commit().unwrap();

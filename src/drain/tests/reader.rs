@@ -111,8 +111,8 @@ impl Model {
 
     fn append(&mut self, records: &[(u8, usize)]) {
         let (log, writer) = (&self.opened.log, &mut self.opened.writer);
-        if log.spare_wanted(Duration::ZERO) {
-            log.fill_spare(SMALL, 0);
+        if log.wait_for_preallocation_request(Duration::ZERO) {
+            log.preallocate_segment(SMALL, 0);
         }
         let payloads: Vec<Vec<u8>> = records.iter().map(|(_, size)| vec![7; *size]).collect();
         let lanes = records.iter().map(|(lane, _)| *lane);

@@ -187,7 +187,7 @@ async fn a_slow_fill_delays_no_flushed_answer_and_each_group_once() {
     assert_eq!(ingest.admission(), Admission::Closed(SubmitError::SegmentNotReady));
     disk.fills.open();
     let filled = Arc::clone(&log);
-    assert!(tokio::task::spawn_blocking(move || filled.wait_spare(LONG)).await.unwrap());
+    assert!(tokio::task::spawn_blocking(move || filled.wait_while_preallocating(LONG)).await.unwrap());
     assert_eq!(ingest.admission(), Admission::Open);
     submit("accepted", 600 << 10).await.unwrap().unwrap();
     tokio::task::spawn_blocking(move || threads.join(LONG)).await.unwrap();

@@ -134,7 +134,7 @@ fn segments_says_where_each_lies_and_that_its_checksums_are_right() {
     let dir = tempfile::tempdir().unwrap();
     let daemon = busy(dir.path());
     let keep = forebay_wal::Retention { age: std::time::Duration::from_secs(3600), size: u64::MAX };
-    daemon.log.keep_house(keep, forebay_wal::units::Timestamp::now()).unwrap();
+    daemon.log.run_maintenance(keep, forebay_wal::units::Timestamp::now()).unwrap();
     let rows = run(dir.path(), &["--json", "segments"]).exits(0).lines();
     assert_eq!(rows.len(), daemon.log.segments().len());
     assert_eq!(rows[0]["state"], "pending", "record 5 holds it");

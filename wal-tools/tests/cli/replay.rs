@@ -19,7 +19,7 @@ fn log(dir: &Path) -> (Daemon, Vec<CommandId>) {
     daemon.bury(Lsn(4), "topic is unknown");
     daemon.confirm((1..=94).filter(|lsn| ![3, 4].contains(lsn)));
     let keep = Retention { age: Duration::from_secs(9_999), size: u64::MAX };
-    daemon.log.keep_house(keep, Timestamp::now()).unwrap();
+    daemon.log.run_maintenance(keep, Timestamp::now()).unwrap();
     assert!(dir.join("acked").read_dir().unwrap().count() > 0);
     (daemon, ids)
 }
@@ -144,7 +144,7 @@ fn what_is_gone_or_damaged_is_said() {
     let (mut daemon, _) = log(dir.path());
     daemon.accept_many(1);
     let keep = Retention { age: Duration::from_secs(9_999), size: SEGMENT };
-    daemon.log.keep_house(keep, Timestamp::now()).unwrap();
+    daemon.log.run_maintenance(keep, Timestamp::now()).unwrap();
     let oldest = daemon.log.oldest_kept();
     assert!(Lsn(4) < oldest && oldest < Lsn(90), "{oldest}");
     drop(daemon);

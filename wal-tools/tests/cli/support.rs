@@ -77,8 +77,8 @@ impl Daemon {
     }
 
     fn accept_with<'e>(&mut self, key: &'e str, change: impl FnOnce(&mut Envelope<'e>)) -> (Lsn, CommandId) {
-        if self.log.spare_wanted(Duration::ZERO) {
-            self.log.fill_spare(SEGMENT, 0);
+        if self.log.wait_for_preallocation_request(Duration::ZERO) {
+            self.log.preallocate_segment(SEGMENT, 0);
         }
         let (lsn, at) = (self.writer.next_lsn(), self.writer.instant(Timestamp::now()));
         let identity = self.log.identity();

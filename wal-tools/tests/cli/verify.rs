@@ -167,7 +167,7 @@ fn beside_a_writer(dir: &Path, mut read: impl FnMut() -> Result<(), String>) {
                 // Now and then all of it, so that the watermark lies at the end.
                 let left = if end % 200 == 10 { 0 } else { 20 };
                 daemon.confirm(end.saturating_sub(59).max(1)..=end - left);
-                daemon.log.keep_house(keep, Timestamp::now()).unwrap();
+                daemon.log.run_maintenance(keep, Timestamp::now()).unwrap();
             }
         });
         while wrong.is_ok() && accepted.load(Ordering::Relaxed) < 3_000 {

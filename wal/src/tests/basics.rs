@@ -83,12 +83,12 @@ pub fn delivered_segments_move_to_acked_and_then_go() {
     let all = opened.log.segments().len();
     opened.log.confirm(&(2..=200).map(confirmation).collect::<Vec<_>>());
     let keep = Retention { age: std::time::Duration::from_secs(9), size: u64::MAX };
-    opened.log.keep_house(keep, Timestamp(2_000)).unwrap();
+    opened.log.run_maintenance(keep, Timestamp(2_000)).unwrap();
     let acked = |log: &super::super::Log| {
         log.segments().iter().filter(|segment| segment.state().place == Place::Acked).count()
     };
     assert_eq!(acked(&opened.log), all - 2, "all but the one of record 1 and the open one");
-    opened.log.keep_house(keep_nothing(), Timestamp(2_000)).unwrap();
+    opened.log.run_maintenance(keep_nothing(), Timestamp(2_000)).unwrap();
     assert_eq!(opened.log.segments().len(), 2);
     fs.crash(&mut |_| 0);
     let opened = reopen(&fs);
@@ -103,7 +103,7 @@ fn housekeeping_flushes_nothing_while_nothing_changes() {
     let keep = Retention { age: std::time::Duration::from_secs(9), size: u64::MAX };
     let keep_house = || {
         let before = fs.flushes();
-        opened.log.keep_house(keep, Timestamp(2_000)).unwrap();
+        opened.log.run_maintenance(keep, Timestamp(2_000)).unwrap();
         fs.flushes() - before
     };
     keep_house();
@@ -164,7 +164,7 @@ pub fn a_full_disk_refuses_before_anything_is_accepted_and_goes_on_by_itself() {
     let fs = SimFs::new();
     let mut opened = reopen(&fs);
     fs.set_free(SEGMENT - 1);
-    assert!(!opened.log.fill_spare(SEGMENT, 0));
+    assert!(!opened.log.preallocate_segment(SEGMENT, 0));
     let mut accepted = 0;
     let refused = loop {
         let payload = payload(accepted + 1);
@@ -178,7 +178,7 @@ pub fn a_full_disk_refuses_before_anything_is_accepted_and_goes_on_by_itself() {
     assert_eq!(refused, AppendError::NoRoom);
     assert_eq!(waiting(&opened.log).len() as u64, accepted);
     fs.set_free(u64::MAX);
-    assert!(opened.log.fill_spare(SEGMENT, 0));
+    assert!(opened.log.preallocate_segment(SEGMENT, 0));
     append(&mut opened.writer, &[payload(accepted + 1)]);
     opened.writer.commit().unwrap();
     assert_eq!(waiting(&opened.log).len() as u64, accepted + 1);
@@ -194,14 +194,14 @@ pub fn delivered_segments_yield_to_acceptance() {
     }
     opened.log.confirm(&(1..=60).map(confirmation).collect::<Vec<_>>());
     let keep = Retention { age: std::time::Duration::from_secs(9), size: u64::MAX };
-    opened.log.keep_house(keep, Timestamp(2_000)).unwrap();
+    opened.log.run_maintenance(keep, Timestamp(2_000)).unwrap();
     let before = opened.log.segments().len();
     assert!(before > 1);
     fs.fail(Fault::Write, 0);
-    assert!(!opened.log.fill_spare(SEGMENT, 0));
+    assert!(!opened.log.preallocate_segment(SEGMENT, 0));
     assert_eq!(opened.log.segments().len(), before, "a disk that fails has no more room afterwards");
     fs.set_free(0);
-    assert!(!opened.log.fill_spare(SEGMENT, 0), "the simulated disk does not grow");
+    assert!(!opened.log.preallocate_segment(SEGMENT, 0), "the simulated disk does not grow");
     assert_eq!(opened.log.segments().len(), 1, "all delivered ones were given up");
 }
 
@@ -214,7 +214,7 @@ pub fn a_disk_that_is_full_at_start_still_lets_the_backlog_drain() {
     fs.set_free(0);
     let mut opened = reopen(&fs);
     assert_eq!(waiting(&opened.log), [(Lsn(1), payload(1))]);
-    opened.log.fill_spare(SEGMENT, 0);
+    opened.log.preallocate_segment(SEGMENT, 0);
     let entry = Entry { lane: 0, label: "test", payload: b"x" };
     assert_eq!(opened.writer.append(&[entry], Timestamp(1)), Err(AppendError::NoRoom));
     fs.set_free(u64::MAX);
@@ -283,7 +283,7 @@ fn a_dead_letter_is_found_by_its_number_after_its_segment_was_deleted() {
     let delete = |opened: &mut super::super::Opened| {
         spare(&opened.log);
         opened.writer.seal_if_older(std::time::Duration::ZERO, Timestamp(9)).unwrap();
-        opened.log.keep_house(keep_nothing(), Timestamp(9)).unwrap();
+        opened.log.run_maintenance(keep_nothing(), Timestamp(9)).unwrap();
         assert!(!opened.log.keeps(first));
     };
     delete(&mut opened);
@@ -308,7 +308,7 @@ fn a_dead_letter_is_found_by_its_number_after_its_segment_was_deleted() {
     );
     assert!(matches!(opened.log.fate(again).unwrap(), RecordState::Dead { .. }));
     opened.log.remove_letter(again, Removal::Dropped).unwrap();
-    opened.log.keep_house(keep_nothing(), Timestamp(9)).unwrap();
+    opened.log.run_maintenance(keep_nothing(), Timestamp(9)).unwrap();
     assert!(opened.log.read_or_dead(first).unwrap().is_none());
 }
 
@@ -369,12 +369,12 @@ pub fn where_the_broker_dies_with_the_process_everything_kept_is_delivered_again
     }
     opened.log.confirm(&(1..=100).map(confirmation).collect::<Vec<_>>());
     let keep = Retention { age: std::time::Duration::from_secs(9), size: u64::MAX };
-    opened.log.keep_house(keep, Timestamp(2_000)).unwrap();
+    opened.log.run_maintenance(keep, Timestamp(2_000)).unwrap();
     fs.crash(&mut |_| 0);
     let options = super::super::Options { redeliver: true, ..options(&Events::default()) };
     let opened = super::super::open(std::sync::Arc::new(fs.clone()), &dir(), &options, Timestamp(1)).unwrap();
     assert_eq!(waiting(&opened.log).len(), 100);
-    opened.log.keep_house(keep_nothing(), Timestamp(2_000)).unwrap();
+    opened.log.run_maintenance(keep_nothing(), Timestamp(2_000)).unwrap();
     assert_eq!(waiting(&opened.log).len(), 100, "nothing of it is let go of before it is delivered");
     assert_eq!(opened.log.figures().backlog, 100);
 }
@@ -389,13 +389,13 @@ pub fn what_was_let_go_of_behind_a_stuck_record_is_not_missing_at_any_later_star
         opened.writer.commit().unwrap();
     }
     opened.log.confirm(&(2..=200).map(confirmation).collect::<Vec<_>>());
-    opened.log.keep_house(keep_nothing(), Timestamp(9_000)).unwrap();
+    opened.log.run_maintenance(keep_nothing(), Timestamp(9_000)).unwrap();
     assert_eq!(opened.log.segments().len(), 2, "the stuck record's and the open one");
     for _ in 0..3 {
         let opened = reopen(&fs);
         assert_eq!(opened.recovery.findings, []);
         assert_eq!(waiting(&opened.log).len(), 1);
-        opened.log.keep_house(keep_nothing(), Timestamp(9_000)).unwrap();
+        opened.log.run_maintenance(keep_nothing(), Timestamp(9_000)).unwrap();
     }
 }
 
@@ -453,7 +453,7 @@ pub fn checkpoints_taken_side_by_side_do_not_spoil_or_overtake_one_another() {
     let log = &opened.log;
     std::thread::scope(|scope| {
         scope.spawn(|| (1..=300).for_each(|n| log.confirm(&[confirmation(n)])));
-        scope.spawn(|| (0..300).for_each(|_| log.keep_house(keep_nothing(), Timestamp(2_000)).unwrap()));
+        scope.spawn(|| (0..300).for_each(|_| log.run_maintenance(keep_nothing(), Timestamp(2_000)).unwrap()));
         scope.spawn(|| (0..300).for_each(|_| drop(log.checkpoint(Timestamp(2_000)).unwrap())));
     });
     fs.crash(&mut |_| 0);

@@ -80,7 +80,7 @@ fn full() -> SimFs {
     opened.log.bury(&[letter(7), letter(190)]).unwrap();
     opened.log.confirm(&(1..=120).filter(|n| *n != 7).map(super::basics::confirmation).collect::<Vec<_>>());
     let keep = Retention { age: std::time::Duration::from_secs(9), size: u64::MAX };
-    opened.log.keep_house(keep, Timestamp(2_000)).unwrap();
+    opened.log.run_maintenance(keep, Timestamp(2_000)).unwrap();
     fs
 }
 
@@ -159,7 +159,7 @@ fn encryption_can_be_turned_on_and_off_again() {
     spare(&opened.log);
     opened.writer.seal_if_older(std::time::Duration::ZERO, Timestamp(9_000)).unwrap();
     let keep = Retention { age: std::time::Duration::ZERO, size: 0 };
-    opened.log.keep_house(keep, Timestamp(9_000)).unwrap();
+    opened.log.run_maintenance(keep, Timestamp(9_000)).unwrap();
     drop(opened);
     use_keys(Keys::default());
     let opened = reopen(&fs);
@@ -259,7 +259,7 @@ pub fn a_segment_is_shredded_before_it_goes_and_not_before_a_checkpoint_says_it_
             .confirm(&all.iter().map(|(lsn, _)| super::basics::confirmation(lsn.0)).collect::<Vec<_>>());
         fs.die_after(calls);
         let keep = Retention { age: std::time::Duration::ZERO, size: 0 };
-        let done = opened.log.keep_house(keep, Timestamp(9_000)).is_ok();
+        let done = opened.log.run_maintenance(keep, Timestamp(9_000)).is_ok();
         assert!(kept > 3);
         fs.lose_unflushed();
         let opened = reopen(&fs);
@@ -279,7 +279,7 @@ pub fn a_segment_is_shredded_before_it_goes_and_not_before_a_checkpoint_says_it_
     let acked =
         opened.log.segments().iter().filter(|s| s.state().place == super::super::Place::Acked).count();
     let keep = Retention { age: std::time::Duration::ZERO, size: 0 };
-    opened.log.keep_house(keep, Timestamp(9_000)).unwrap();
+    opened.log.run_maintenance(keep, Timestamp(9_000)).unwrap();
     assert_eq!(inodes(&fs), 2 * acked, "both copies of each");
 }
 

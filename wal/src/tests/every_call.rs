@@ -37,7 +37,7 @@ impl Known {
             if step % 7 == 3 {
                 self.bury(opened);
             }
-            if step % 6 == 5 && opened.log.keep_house(KEEP, Timestamp(20_000)).is_ok() {
+            if step % 6 == 5 && opened.log.run_maintenance(KEEP, Timestamp(20_000)).is_ok() {
                 self.settled = self.confirmed.clone();
             }
             if step % 11 == 8 {
@@ -257,7 +257,7 @@ pub fn every_call_fails_once_and_nothing_acknowledged_is_lost() {
             fs.kill();
             let opened = try_open(&fs).unwrap_or_else(|error| panic!("{what}: {error}"));
             known.check(&opened, &format!("{what}, process killed"));
-            opened.log.keep_house(KEEP, Timestamp(20_000)).unwrap();
+            opened.log.run_maintenance(KEEP, Timestamp(20_000)).unwrap();
             let shown = waiting(&opened.log);
             fs.lose_unflushed();
             let opened = reopen(&fs);

@@ -103,7 +103,7 @@ fn write(log: &Path) {
         opened.writer.commit().unwrap();
         if n == 20 {
             // One sealed segment and one that is open when the process ends.
-            opened.log.fill_spare(64 << 10, 0);
+            opened.log.preallocate_segment(64 << 10, 0);
             opened.writer.seal_if_older(std::time::Duration::ZERO, Timestamp(3_000)).unwrap();
         }
     }

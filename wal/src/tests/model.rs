@@ -79,7 +79,7 @@ impl Run {
             }
             Op::KeepHouse => {
                 let keep = Retention { age: std::time::Duration::from_secs(9), size: 20 << 10 };
-                self.opened.log.keep_house(keep, Timestamp(2_500)).unwrap();
+                self.opened.log.run_maintenance(keep, Timestamp(2_500)).unwrap();
                 self.model.settled = self.model.done.clone();
             }
             Op::Reopen => self.reopen(),

@@ -41,7 +41,7 @@ fn log() -> SimFs {
         |lsn| Confirmation { lsn: Lsn(lsn), bytes: 40, partition: 1, offset: 1, at: Timestamp(1) };
     opened.log.confirm(&(1..=60).filter(|lsn| !DEAD.contains(lsn)).map(confirmation).collect::<Vec<_>>());
     let keep = Retention { age: Duration::from_secs(9_999), size: u64::MAX };
-    opened.log.keep_house(keep, Timestamp(2_000)).unwrap();
+    opened.log.run_maintenance(keep, Timestamp(2_000)).unwrap();
     append(&mut opened.writer, &[payload(RECORDS + 1)]);
     opened.writer.commit().unwrap();
     fs

@@ -80,8 +80,8 @@ pub fn append(writer: &mut Writer, payloads: &[Vec<u8>]) -> Lsn {
 }
 
 pub fn spare(log: &Log) {
-    if log.spare_wanted(std::time::Duration::ZERO) {
-        log.fill_spare(SEGMENT, 0);
+    if log.wait_for_preallocation_request(std::time::Duration::ZERO) {
+        log.preallocate_segment(SEGMENT, 0);
     }
 }
 

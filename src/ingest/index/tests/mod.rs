@@ -48,8 +48,8 @@ impl House {
         for group in (self.keys..self.keys + count).collect::<Vec<_>>().chunks(512) {
             let entries: Vec<_> = group.iter().map(|n| (scope(*n), Lsn(n + 1))).collect();
             // Each group is much smaller than a segment.
-            if self.index.log.spare_wanted(Duration::ZERO) {
-                assert!(self.index.log.fill_spare(SEGMENT, 0));
+            if self.index.log.wait_for_preallocation_request(Duration::ZERO) {
+                assert!(self.index.log.preallocate_segment(SEGMENT, 0));
             }
             for n in group {
                 let payload = record(scope(*n), *n);
@@ -102,7 +102,7 @@ impl House {
             .map(|lsn| Confirmation { lsn: Lsn(lsn), partition: 0, offset: 0, bytes: 0, at: Timestamp(1) })
             .collect();
         log.confirm(&done);
-        log.keep_house(Retention { age: Duration::ZERO, size: 0 }, Timestamp(2)).unwrap();
+        log.run_maintenance(Retention { age: Duration::ZERO, size: 0 }, Timestamp(2)).unwrap();
     }
 }
 

@@ -153,8 +153,8 @@ impl Life {
     pub fn append_these(&mut self, records: Vec<(u8, Vec<u8>)>) -> Result<Option<u64>, String> {
         let (now, excused) = (self.now(), self.excused());
         let Some(opened) = &mut self.opened else { return Ok(None) };
-        if opened.log.spare_wanted(Duration::ZERO) {
-            opened.log.fill_spare(self.world.segment_size, self.world.reserve);
+        if opened.log.wait_for_preallocation_request(Duration::ZERO) {
+            opened.log.preallocate_segment(self.world.segment_size, self.world.reserve);
         }
         let poisoned = opened.log.poisoned().is_some();
         let first = opened.writer.next_lsn();
@@ -177,7 +177,10 @@ impl Life {
                 Ok(None)
             }
             Err(AppendError::NoRoom | AppendError::Filling) => {
-                ensure!(self.excused() || log.unready().is_some(), "no room on an empty disk");
+                ensure!(
+                    self.excused() || log.next_segment_unavailable().is_some(),
+                    "no room on an empty disk"
+                );
                 Ok(None)
             }
             Err(AppendError::TooLarge { .. }) => Ok(None),
@@ -204,14 +207,17 @@ impl Life {
     pub fn seal(&mut self) -> Verdict {
         let now = self.now();
         let Some(opened) = &mut self.opened else { return Ok(()) };
-        if opened.log.spare_wanted(Duration::ZERO) {
-            opened.log.fill_spare(self.world.segment_size, self.world.reserve);
+        if opened.log.wait_for_preallocation_request(Duration::ZERO) {
+            opened.log.preallocate_segment(self.world.segment_size, self.world.reserve);
         }
         let sealed = opened.writer.seal_if_older(Duration::ZERO, now);
         let log = Arc::clone(&opened.log);
         self.known.flushed(&log);
         let poisoned = log.poisoned().is_some();
-        ensure!(sealed.is_ok() || poisoned || log.unready().is_some(), "no seal: {sealed:?}");
+        ensure!(
+            sealed.is_ok() || poisoned || log.next_segment_unavailable().is_some(),
+            "no seal: {sealed:?}"
+        );
         ensure!(!poisoned || sealed.is_err() || self.excused(), "a seal fails in silence");
         Ok(())
     }
@@ -227,7 +233,7 @@ impl Life {
 
     pub fn keep_house(&mut self) -> Verdict {
         let (log, end) = (self.log(), self.log().end());
-        match log.keep_house(self.world.keep, self.now()) {
+        match log.run_maintenance(self.world.keep, self.now()) {
             Ok(()) => self.known.saved(end),
             Err(error) => ensure!(self.excused(), "the house is not kept: {error}"),
         }

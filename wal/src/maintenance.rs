@@ -27,14 +27,14 @@ pub struct Retention {
 impl Log {
     /// Saves a checkpoint if there is something new to save, then moves what it calls delivered to `acked/` and lets go of
     /// what was kept long enough. An error costs repeats and room, no record; call it again.
-    pub fn keep_house(&self, retention: Retention, now: Timestamp) -> io::Result<()> {
+    pub fn run_maintenance(&self, retention: Retention, now: Timestamp) -> io::Result<()> {
         let complete = self.checkpoint_if(now, |saved, next| !next.is_equivalent(saved))?;
         for segment in self.segments() {
             if complete.contains(&segment.first) && segment.state().place == Place::Pending {
                 self.move_to_acked(&segment)?;
             }
         }
-        self.let_go(&complete, retention, now)?;
+        self.expire_segments(&complete, retention, now)?;
         // The room of removed letters can wait; a checkpoint cannot.
         if let Err(e) = self.stored(self.dead.maintain()) {
             self.report(Event::Trouble { what: "write the dead letters anew", error: e.to_string() });
@@ -69,7 +69,7 @@ impl Log {
                 log_id: self.identity.log_id,
                 written_at: now,
                 watermark: ledger.watermark(),
-                durable: open.map_or_else(DurablePosition::default, |segment| promise_of(segment)),
+                durable: open.map_or_else(DurablePosition::default, |segment| durable_position(segment)),
                 segments: ledger
                     .segments_above_watermark()
                     .map(|(first, marks)| (first, marks.clone()))
@@ -97,7 +97,7 @@ impl Log {
         self.fs.sync_dir(&self.dir.join(Place::Pending.dir()))
     }
 
-    fn let_go(&self, complete: &[Lsn], retention: Retention, now: Timestamp) -> io::Result<()> {
+    fn expire_segments(&self, complete: &[Lsn], retention: Retention, now: Timestamp) -> io::Result<()> {
         let gone =
             |segment: &Segment| complete.contains(&segment.first) && segment.state().place == Place::Acked;
         let acked: Vec<_> = self.segments().into_iter().filter(|segment| gone(segment)).collect();
@@ -108,7 +108,7 @@ impl Log {
                 break;
             }
             kept -= state.length;
-            self.drop_acked(&segment)?;
+            self.delete_acked(&segment)?;
         }
         self.ledger().drop_completed_segments();
         self.dead.forget_below(self.oldest_kept());
@@ -116,8 +116,8 @@ impl Log {
     }
 
     /// Removes a delivered segment. Only called for segments that a durable checkpoint calls complete.
-    fn drop_acked(&self, segment: &Segment) -> io::Result<()> {
-        self.shred(segment)?;
+    fn delete_acked(&self, segment: &Segment) -> io::Result<()> {
+        self.shred_key(segment)?;
         self.segments.remove(segment.first);
         self.fs.remove(&segment_path(&self.dir, Place::Acked, segment.first))?;
         // Before its notes go: after a power failure it must not be back without them.
@@ -127,7 +127,7 @@ impl Log {
 
     /// Destroys the key of an encrypted segment, durably, before its file is unlinked: whatever of its blocks stays on
     /// the disk can no longer be read. A start that finds it so removes it.
-    fn shred(&self, segment: &Segment) -> io::Result<()> {
+    fn shred_key(&self, segment: &Segment) -> io::Result<()> {
         if matches!(segment.access, Access::Plain) {
             return Ok(());
         }
@@ -140,7 +140,7 @@ impl Log {
 
     /// Fills the next segment's file if one is wanted. Where there is no room, delivered segments go first, oldest
     /// first, whatever their age: retention yields to acceptance. Says whether a file is ready.
-    pub fn fill_spare(&self, segment_size: u64, reserve: u64) -> bool {
+    pub fn preallocate_segment(&self, segment_size: u64, reserve: u64) -> bool {
         loop {
             match preallocated_segment::prepare(&*self.fs, &self.dir, segment_size, reserve) {
                 Ok(file) => {
@@ -148,7 +148,7 @@ impl Log {
                     return true;
                 }
                 Err(error) => {
-                    if error.is_out_of_space() && self.yield_oldest_acked() {
+                    if error.is_out_of_space() && self.expire_oldest_acked() {
                         continue;
                     }
                     if self.spare.unavailable() != Some(SegmentUnavailable::OutOfSpace) {
@@ -162,26 +162,26 @@ impl Log {
     }
 
     /// Blocks until a spare file is wanted or `timeout` is over. Says whether one is.
-    pub fn spare_wanted(&self, timeout: Duration) -> bool {
+    pub fn wait_for_preallocation_request(&self, timeout: Duration) -> bool {
         self.spare.wait_for_request(timeout)
     }
 
     /// Blocks while the next segment is being filled, for `patience` at most. Says whether it is ready.
-    pub fn wait_spare(&self, patience: Duration) -> bool {
+    pub fn wait_while_preallocating(&self, patience: Duration) -> bool {
         self.spare.wait_while_filling(patience)
     }
 
     /// Why there is no next segment now; `None` if there is one.
-    pub fn unready(&self) -> Option<SegmentUnavailable> {
+    pub fn next_segment_unavailable(&self) -> Option<SegmentUnavailable> {
         self.spare.unavailable()
     }
 
-    fn yield_oldest_acked(&self) -> bool {
+    fn expire_oldest_acked(&self) -> bool {
         let delivered = |s: &Segment| s.state().place == Place::Acked && self.ledger().is_complete(s.first);
         let Some(oldest) = self.segments().into_iter().find(|segment| delivered(segment)) else {
             return false;
         };
-        match self.drop_acked(&oldest) {
+        match self.delete_acked(&oldest) {
             Ok(()) => {
                 self.report(Event::RetentionYielded { first: oldest.first });
                 true
@@ -194,7 +194,7 @@ impl Log {
     }
 }
 
-fn promise_of(segment: &Segment) -> DurablePosition {
+fn durable_position(segment: &Segment) -> DurablePosition {
     let (next, length) = segment.flushed();
     DurablePosition { segment: segment.first, length, next }
 }
