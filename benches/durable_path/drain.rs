@@ -173,7 +173,7 @@ fn drained(wal: &std::path::Path, records: u64, bootstrap: &str, config: drain::
     std::thread::sleep(producer::SETTLE);
     let (started, before) = (Instant::now(), cpu());
     drain.handle().resume();
-    while log.figures().backlog > 0 {
+    while log.backlog_stats().backlog > 0 {
         std::thread::sleep(LOOK);
     }
     let turn = Turn { took: started.elapsed(), cpu: cpu() - before };

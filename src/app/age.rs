@@ -18,7 +18,7 @@ pub(super) fn age_of(log: &Arc<Log>, lsn: Lsn) -> Duration {
         // Too large rather than unknown: an alert on it must fire.
         Err(error) => {
             tracing::warn!(event = "wal.oldest_age_unknown", %error, "oldest record could not be read; the age of its segment is shown");
-            log.began_at(lsn).map_or(Duration::ZERO, |at| Timestamp::now().since(at))
+            log.segment_created_at(lsn).map_or(Duration::ZERO, |at| Timestamp::now().since(at))
         }
     }
 }

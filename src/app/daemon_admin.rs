@@ -82,7 +82,7 @@ impl DaemonAdmin {
 
     /// Brings the gauges of topics up to date.
     pub(super) fn observe_topics(&self, figures: &Figures) {
-        let is_any_older = figures.watermark < self.log.began();
+        let is_any_older = figures.watermark < self.log.start_lsn();
         self.gauges.topics.observe(figures.backlog, is_any_older.then(|| self.previous_by_topic()));
     }
 
@@ -170,13 +170,13 @@ impl DaemonAdmin {
     /// One line for systemd, until the daemon stops.
     pub(super) fn status_line(&self) -> Option<(u64, Vec<Problem>)> {
         let problems = self.problems();
-        (!self.stopping.load(Ordering::Relaxed)).then(|| (self.log.figures().backlog, problems))
+        (!self.stopping.load(Ordering::Relaxed)).then(|| (self.log.backlog_stats().backlog, problems))
     }
 }
 
 impl AdminService for DaemonAdmin {
     fn backlog_json(&self) -> serde_json::Value {
-        let (figures, problems) = (self.log.figures(), self.problems());
+        let (figures, problems) = (self.log.backlog_stats(), self.problems());
         let (accepted, delivered) = self.recorder.totals();
         let instance = &self.recorder.instance;
         json!({
@@ -237,7 +237,7 @@ impl AdminService for DaemonAdmin {
     fn refresh_gauges(&self) {
         self.problems();
         let (log, gauges) = (&self.log, &self.gauges);
-        let figures = log.figures();
+        let figures = log.backlog_stats();
         let age = oldest_age(log, &figures);
         gauges.backlog.set(to_gauge(figures.backlog));
         gauges.backlog_bytes.set(to_gauge(figures.backlog_bytes));
@@ -284,7 +284,7 @@ impl Operator for DaemonAdmin {
     }
 
     fn requeue(&self, lsn: Lsn, origin: &str) -> Result<Lsn, String> {
-        let requeued = match self.log.dead().get(lsn) {
+        let requeued = match self.log.dead_letters().get(lsn) {
             Ok(Some(Dead::Letter(letter))) => self.ingest.requeue(&letter),
             Ok(Some(Dead::Sealed(_))) => {
                 Err("the letter is encrypted under a key that is not given".to_owned())

@@ -119,7 +119,7 @@ fn start(
     let once = wiring.config.drain.delivery == Guarantee::ExactlyOnce;
     tracing::info!(
         event = "drain.started",
-        wal.backlog = log.figures().backlog,
+        wal.backlog = log.backlog_stats().backlog,
         drain.exactly_once = once,
         "delivering the log"
     );
@@ -131,7 +131,7 @@ fn start(
 /// Completes when nothing waits, or nothing will be sent any more.
 async fn await_delivery(log: &Log, handle: &Handle) -> Result<(), Failure> {
     let mut said = Instant::now();
-    while log.figures().backlog > 0 {
+    while log.backlog_stats().backlog > 0 {
         if let (true, Some(reason)) = (handle.is_halted(), handle.notice()) {
             return Err(Failure::Undelivered(reason));
         }
@@ -140,7 +140,7 @@ async fn await_delivery(log: &Log, handle: &Handle) -> Result<(), Failure> {
             let notice = handle.notice();
             tracing::info!(
                 event = "drain.waiting",
-                wal.backlog = log.figures().backlog,
+                wal.backlog = log.backlog_stats().backlog,
                 notice,
                 "records still wait"
             );
@@ -155,7 +155,7 @@ fn result(log: &Log, outcome: Result<(), Failure>) -> Result<(), Failure> {
     if let Some(reason) = log.poisoned() {
         return Err(Failure::Poisoned(reason.to_owned()));
     }
-    let figures = log.figures();
+    let figures = log.backlog_stats();
     match outcome {
         Ok(()) => {
             let dead = figures.dead;

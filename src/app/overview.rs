@@ -18,14 +18,14 @@ use super::wiring::Wiring;
 impl DaemonAdmin {
     /// Called once a second. Blocks for the disk.
     pub(super) fn record(&self) {
-        self.observe_topics(&self.log.figures());
+        self.observe_topics(&self.log.backlog_stats());
         self.recorder.record(&self.log, &self.gauges.topics, self.problems.list().len());
     }
 
     pub(super) fn build_overview(&self) -> Overview {
         let drain = self.drain.get();
         let dead_letters = DeadLetterSummary {
-            stored: self.log.dead().len(),
+            stored: self.log.dead_letters().len(),
             since_start: self.recorder.dead_since_start(),
             newest: self.recorder.recent_dead_letters(),
         };

@@ -16,7 +16,7 @@ const MAX_AGE: Duration = Duration::from_secs(86_400);
 
 /// Finds it. Blocks for the disk: at most some segments are read.
 pub(super) fn last_user_command(log: &Arc<Log>, now: Timestamp) -> Result<Option<CommandId>, ReadError> {
-    let began = log.began();
+    let began = log.start_lsn();
     let mut segments = log.segments();
     segments.retain(|segment| segment.first < began && may_have_users(segment));
     segments.sort_unstable_by_key(|segment| Reverse(segment.first));

@@ -73,7 +73,7 @@ impl Recorder {
     /// Records the log's figures of this moment. Blocks for the disk.
     pub(super) fn record(&self, log: &Arc<Log>, topics: &TopicMetrics, problems: usize) {
         self.refresh_dead_letters(log);
-        let figures = log.figures();
+        let figures = log.backlog_stats();
         let flush = &self.log_metrics.flush_seconds;
         let delivered = counts(&self.drain_metrics.sent);
         let reading = MetricsSample {
@@ -94,7 +94,7 @@ impl Recorder {
 
     /// Blocks for the disk, where the number of letters has changed.
     fn refresh_dead_letters(&self, log: &Log) {
-        let dead = log.dead();
+        let dead = log.dead_letters();
         let seen = Some((dead.len(), dead.ends()));
         if self.dead_letters.lock().read_for == seen {
             return;
@@ -143,7 +143,7 @@ fn counts(counters: &IntCounterVec) -> BTreeMap<String, u64> {
 fn read_dead_letter(log: &Log, lsn: Lsn) -> Option<DeadLetterRow> {
     let unread =
         |died_at, reason, attempts| DeadLetterRow { lsn: lsn.0, kind: None, died_at, reason, attempts };
-    match log.dead().get(lsn) {
+    match log.dead_letters().get(lsn) {
         Ok(Some(Dead::Letter(letter))) => {
             let kind = kind_of(&letter.payload);
             Some(DeadLetterRow { kind, ..unread(letter.died_at, letter.reason, letter.attempts) })

@@ -120,7 +120,7 @@ impl DeadLetterBuffer {
         self.bytes = 0;
         (self.retry_at, self.due_at) = (None, None);
         self.backoff.reset();
-        for letter in self.letters.iter().filter(|letter| letter.lsn >= context.log.began()) {
+        for letter in self.letters.iter().filter(|letter| letter.lsn >= context.log.start_lsn()) {
             if let Ok(envelope) = Envelope::decode(&letter.payload) {
                 context.metrics.topics.settled(envelope.topic, 1);
             }

@@ -106,7 +106,7 @@ impl DispatchState {
         let latency = self.context.metrics.latency.local();
         let mut settled: Vec<(usize, u64)> = Vec::new();
         for (flight, note) in arrived {
-            if note.lsn >= self.context.log.began() {
+            if note.lsn >= self.context.log.start_lsn() {
                 match settled.iter_mut().find(|(topic, _)| *topic == flight.place.topic) {
                     Some((_, records)) => *records += 1,
                     None => settled.push((flight.place.topic, 1)),

@@ -68,7 +68,7 @@ impl FailurePolicy {
             grace,
             topics: Topics::new(backoff.clone(), refresh, context.metrics.sent.clone()),
             isolation: PoisonIsolation::default(),
-            dead_letters: DeadLetterBuffer::new(backoff.clone(), context.log.encrypts()),
+            dead_letters: DeadLetterBuffer::new(backoff.clone(), context.log.is_encrypting()),
             attempts: HashMap::new(),
         }
     }

@@ -137,10 +137,12 @@ impl Reader {
         let released = control.released();
         let is_called = || queues.is_called() || control.stop_by().is_some();
         match gathers {
-            None => log.wait_for_or(released, rest, is_called),
+            None => log.wait_for_or_interrupt(released, rest, is_called),
             Some(left) => {
                 let is_awaited = || statuses.last_awaited() >= released;
-                log.wait_for_or(released.plus(FULL - 1), rest.min(left), || is_called() || is_awaited())
+                log.wait_for_or_interrupt(released.plus(FULL - 1), rest.min(left), || {
+                    is_called() || is_awaited()
+                })
             }
         };
     }

@@ -241,7 +241,7 @@ impl Committer {
 
     /// A password lies in an encrypted log only.
     fn may_hold(&self, sealed: bool) -> Result<(), SubmitError> {
-        if sealed && !self.shared.log.encrypts() { Err(SubmitError::Unencrypted) } else { Ok(()) }
+        if sealed && !self.shared.log.is_encrypting() { Err(SubmitError::Unencrypted) } else { Ok(()) }
     }
 
     /// The record's claim, if it has one, is to enter the index.
@@ -284,7 +284,7 @@ impl Committer {
         self.fresh.clear();
         self.index_entries.clear();
         if Failpoint::ReadersBeforeAnswers.is_set() {
-            self.shared.log.wake_satisfied_readers();
+            self.shared.log.wake_ready_readers();
             // A lock, so that the model's scheduler may let a reader go on here.
             let _ = self.shared.queue.is_closed();
         }
@@ -295,7 +295,7 @@ impl Committer {
             answer.send(committed.is_ok());
         }
         // After the answers: a reader would take the processor from the threads that send them.
-        self.shared.log.wake_satisfied_readers();
+        self.shared.log.wake_ready_readers();
         self.traced.report(committed.is_ok());
         if Failpoint::FailureLate.is_set()
             && let Err(cause) = committed

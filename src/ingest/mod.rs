@@ -209,7 +209,7 @@ impl Ingest {
     /// of early, the time it is kept; from then on, the age of the oldest kept record.
     pub fn idempotency_window(&self) -> Duration {
         let (log, age) = (&self.shared.log, self.shared.retained_for);
-        let oldest = log.oldest_kept();
+        let oldest = log.oldest_retained();
         if oldest.0 <= 1 {
             return age;
         }

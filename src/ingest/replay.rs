@@ -64,7 +64,7 @@ fn next(cursor: &mut Cursor, log: &Log, lsn: Lsn) -> Result<Vec<u8>, String> {
     if !log.is_done(lsn) {
         return Err("it is not delivered yet".to_owned());
     }
-    if log.dead().contains(lsn) || log.dead().removal(lsn).is_some() {
+    if log.dead_letters().contains(lsn) || log.dead_letters().removal(lsn).is_some() {
         return Err("it is, or was, a dead letter".to_owned());
     }
     loop {

@@ -45,12 +45,17 @@ impl Store {
     /// Appends the letter's record under the same command id, durably, then takes the letter out of the store. A
     /// crash in between costs a repeat.
     pub fn requeue(&mut self, lsn: Lsn) -> anyhow::Result<Lsn> {
-        let letter =
-            match self.opened.log.dead().get(lsn)?.context("it is not among the dead letters any more")? {
-                Dead::Letter(letter) => letter,
-                Dead::Sealed(_) => bail!("it is encrypted, and the key is not given"),
-                Dead::Damage(_) => bail!("a damaged range holds no record"),
-            };
+        let letter = match self
+            .opened
+            .log
+            .dead_letters()
+            .get(lsn)?
+            .context("it is not among the dead letters any more")?
+        {
+            Dead::Letter(letter) => letter,
+            Dead::Sealed(_) => bail!("it is encrypted, and the key is not given"),
+            Dead::Damage(_) => bail!("a damaged range holds no record"),
+        };
         let appended = self.append(&letter.payload, lsn)?;
         let (log, writer) = (&self.opened.log, &mut self.opened.writer);
         writer.commit().map_err(|poisoned| anyhow::anyhow!("{poisoned}"))?;
@@ -98,7 +103,7 @@ impl Store {
             log.preallocate_segment(self.segment_size, 0);
         }
         let again = requeued(payload, from, writer.next_lsn());
-        if again.sealed && !log.encrypts() {
+        if again.sealed && !log.is_encrypting() {
             bail!("it holds a password that waits to be hashed, and the log is not encrypted: give the key");
         }
         let entry = Entry { lane: again.lane, label: &again.label, payload: &again.payload };
@@ -122,7 +127,11 @@ impl Store {
     /// Saves what is done.
     pub fn close(self) -> anyhow::Result<()> {
         self.opened.log.checkpoint(Timestamp::now()).context("the checkpoint could not be saved")?;
-        self.opened.log.dead().maintain().context("the dead-letter store could not be written anew")?;
+        self.opened
+            .log
+            .dead_letters()
+            .maintain()
+            .context("the dead-letter store could not be written anew")?;
         Ok(())
     }
 }

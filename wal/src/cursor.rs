@@ -85,11 +85,11 @@ impl Log {
             if let Some(record) = self.read(lsn)? {
                 return Ok(Some(record));
             }
-            if let Some(Dead::Letter(letter)) = self.dead.get(lsn).map_err(failed)? {
+            if let Some(Dead::Letter(letter)) = self.dead_letters.get(lsn).map_err(failed)? {
                 let Letter { lsn, accepted_at: at, payload, .. } = letter;
                 return Ok(Some(Record { lsn, at, lane: 0, payload }));
             }
-            match self.dead.removal(lsn) {
+            match self.dead_letters.removal(lsn) {
                 // Each has a larger number than the one before.
                 Some(Removal::Requeued(next)) if next > lsn => lsn = next,
                 _ => return Ok(None),
@@ -256,7 +256,7 @@ impl Spot {
     fn look(&mut self, log: &Log, length: u64) -> io::Result<Option<Found>> {
         let (first, offset, lsn) = (self.segment.first, self.offset, self.lsn);
         if self.block.as_ref().and_then(|block| block.bytes_from(first, offset)).is_none() {
-            self.block = log.tail.get(first, offset);
+            self.block = log.recent_blocks.get(first, offset);
         }
         if self.block.is_none() {
             match &mut self.scanner {

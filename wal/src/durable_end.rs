@@ -38,7 +38,7 @@ impl DurableEnd {
         self.lsn.store(lsn.0, Ordering::Release);
     }
 
-    /// See [`super::Log::wait_for_or`].
+    /// See [`super::Log::wait_for_or_interrupt`].
     pub fn wait(&self, lsn: Lsn, timeout: Duration, interrupted: impl Fn() -> bool) -> bool {
         let deadline = Instant::now() + timeout;
         let mut readers = self.readers();
@@ -54,7 +54,7 @@ impl DurableEnd {
         self.get() > lsn
     }
 
-    /// See [`super::Log::wake_satisfied_readers`].
+    /// See [`super::Log::wake_ready_readers`].
     pub fn wake_satisfied(&self) {
         if Failpoint::WakeWithoutLock.is_set() {
             return self.wake.notify_all();

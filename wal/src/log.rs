@@ -58,15 +58,15 @@ pub struct Log {
     pub(super) identity: Identity,
     pub(super) keys: Keys,
     pub(super) segments: Segments,
-    pub(super) tail: RecentBlocks,
-    pub(super) sent: DeliveryIndex,
-    pub(super) dead: DeadLetters,
-    pub(super) spare: PreallocatedSegment,
+    pub(super) recent_blocks: RecentBlocks,
+    pub(super) delivery_index: DeliveryIndex,
+    pub(super) dead_letters: DeadLetters,
+    pub(super) preallocated: PreallocatedSegment,
     pub(super) observer: Observer,
     /// The first number of this life.
-    pub(super) began: Lsn,
+    pub(super) start_lsn: Lsn,
     transactions: Mutex<Transactions>,
-    ledger: Mutex<AckTracker>,
+    acks: Mutex<AckTracker>,
     /// One checkpoint at a time, marks and file together: an older one must never replace a newer one. The last one that
     /// was saved in this life.
     pub(super) checkpointing: Mutex<Option<Checkpoint>>,
@@ -77,22 +77,22 @@ pub struct Log {
 }
 
 /// What recovery hands over.
-pub(super) struct Parts {
+pub(super) struct RecoveredLog {
     pub fs: Arc<dyn Fs>,
     pub dir: PathBuf,
     pub pending: Arc<dyn Dir>,
     pub identity: Identity,
     pub keys: Keys,
     pub segments: Segments,
-    pub ledger: AckTracker,
+    pub acks: AckTracker,
     pub end: Lsn,
-    pub dead: DeadLetters,
+    pub dead_letters: DeadLetters,
     pub observer: Observer,
     pub transactions: Transactions,
 }
 
 impl Log {
-    pub(super) fn new(parts: Parts) -> Self {
+    pub(super) fn new(parts: RecoveredLog) -> Self {
         let sent = DeliveryIndex::new(Arc::clone(&parts.fs), &parts.dir);
         Self {
             fs: parts.fs,
@@ -101,14 +101,14 @@ impl Log {
             identity: parts.identity,
             keys: parts.keys,
             segments: parts.segments,
-            tail: RecentBlocks::default(),
-            sent,
-            dead: parts.dead,
-            spare: PreallocatedSegment::default(),
+            recent_blocks: RecentBlocks::default(),
+            delivery_index: sent,
+            dead_letters: parts.dead_letters,
+            preallocated: PreallocatedSegment::default(),
             observer: parts.observer,
-            began: parts.end,
+            start_lsn: parts.end,
             transactions: Mutex::new(parts.transactions),
-            ledger: Mutex::new(parts.ledger),
+            acks: Mutex::new(parts.acks),
             checkpointing: Mutex::default(),
             // What was done in earlier lives lies below the end of then.
             highest_done: AtomicU64::new(parts.end.0),
@@ -128,8 +128,8 @@ impl Log {
     }
 
     /// The first number of this life: everything below was accepted before it.
-    pub fn began(&self) -> Lsn {
-        self.began
+    pub fn start_lsn(&self) -> Lsn {
+        self.start_lsn
     }
 
     /// The first number not flushed yet: everything below is on stable storage.
@@ -144,13 +144,13 @@ impl Log {
 
     /// As [`Self::wait_for`], and ends when `interrupted` holds. A thread that makes it hold calls `wake_readers`
     /// afterwards; `interrupted` is called under that function's lock, so no such call is missed.
-    pub fn wait_for_or(&self, lsn: Lsn, timeout: Duration, interrupted: impl Fn() -> bool) -> bool {
+    pub fn wait_for_or_interrupt(&self, lsn: Lsn, timeout: Duration, interrupted: impl Fn() -> bool) -> bool {
         self.end.wait(lsn, timeout, interrupted)
     }
 
     /// Wakes the readers if one of them waits for a record that is flushed by now. `Writer::commit` leaves this to
     /// its caller, which has more urgent work directly after the flush: the answers to the clients.
-    pub fn wake_satisfied_readers(&self) {
+    pub fn wake_ready_readers(&self) {
         self.end.wake_satisfied();
     }
 
@@ -167,16 +167,16 @@ impl Log {
 
     /// Everything below is confirmed or dead.
     pub fn watermark(&self) -> Lsn {
-        self.ledger().watermark()
+        self.lock_acks().watermark()
     }
 
     /// Whether this record is confirmed, dead or otherwise over.
     pub fn is_done(&self, lsn: Lsn) -> bool {
-        lsn.0 <= self.highest_done.load(Ordering::Acquire) && self.ledger().is_done(lsn)
+        lsn.0 <= self.highest_done.load(Ordering::Acquire) && self.lock_acks().is_done(lsn)
     }
 
     /// Whether what is written in this life is encrypted.
-    pub fn encrypts(&self) -> bool {
+    pub fn is_encrypting(&self) -> bool {
         self.keys.current().is_some()
     }
 
@@ -186,8 +186,8 @@ impl Log {
     }
 
     /// The dead-letter store.
-    pub fn dead(&self) -> &DeadLetters {
-        &self.dead
+    pub fn dead_letters(&self) -> &DeadLetters {
+        &self.dead_letters
     }
 
     /// All segments, oldest first.
@@ -196,9 +196,9 @@ impl Log {
     }
 
     /// The state of the backlog.
-    pub fn figures(&self) -> Figures {
-        let dead = self.dead.len();
-        let ledger = self.ledger();
+    pub fn backlog_stats(&self) -> Figures {
+        let dead = self.dead_letters.len();
+        let ledger = self.lock_acks();
         Figures {
             backlog: ledger.backlog(),
             backlog_bytes: ledger.backlog_bytes(),
@@ -213,7 +213,7 @@ impl Log {
     pub fn untouched_labels(&self) -> BTreeMap<String, u64> {
         let mut segments = self.segments();
         segments.retain(|segment| !segment.labels.is_empty());
-        let ledger = self.ledger();
+        let ledger = self.lock_acks();
         segments.retain(|segment| ledger.segment_acks(segment.first).is_some_and(|marks| marks.done == 0));
         drop(ledger);
         let mut labels: BTreeMap<String, u64> = BTreeMap::new();
@@ -225,16 +225,16 @@ impl Log {
 
     /// Bytes of the records that are not done.
     pub fn backlog_bytes(&self) -> u64 {
-        self.ledger().backlog_bytes()
+        self.lock_acks().backlog_bytes()
     }
 
     /// Whether the record is still kept, delivered or not.
-    pub fn keeps(&self, lsn: Lsn) -> bool {
+    pub fn is_retained(&self, lsn: Lsn) -> bool {
         lsn < self.end() && self.segments.holding(lsn).is_some()
     }
 
     /// How many numbers from `from` up to `to` lie in segments that are kept.
-    pub fn kept_within(&self, from: Lsn, to: Lsn) -> u64 {
+    pub fn count_retained(&self, from: Lsn, to: Lsn) -> u64 {
         self.segments.kept_within(from, to)
     }
 
@@ -244,7 +244,7 @@ impl Log {
     }
 
     /// When the segment began that holds `lsn`, or the next one: not later than its record, where that cannot be read.
-    pub fn began_at(&self, lsn: Lsn) -> Option<Timestamp> {
+    pub fn segment_created_at(&self, lsn: Lsn) -> Option<Timestamp> {
         let holder = self.segments.holding(lsn).or_else(|| self.segments.from(lsn));
         holder.map(|segment| segment.created)
     }
@@ -255,7 +255,7 @@ impl Log {
     }
 
     /// The oldest record still kept, delivered or not; `durable_end()` when there is none.
-    pub fn oldest_kept(&self) -> Lsn {
+    pub fn oldest_retained(&self) -> Lsn {
         self.segments.from(Lsn(0)).map_or(self.end(), |segment| segment.first)
     }
 
@@ -281,8 +281,8 @@ impl Log {
         (self.observer)(&event);
     }
 
-    pub(super) fn ledger(&self) -> MutexGuard<'_, AckTracker> {
-        self.ledger.lock()
+    pub(super) fn lock_acks(&self) -> MutexGuard<'_, AckTracker> {
+        self.acks.lock()
     }
 
     pub(super) fn lock_transactions(&self) -> MutexGuard<'_, Transactions> {
@@ -290,7 +290,7 @@ impl Log {
     }
 
     pub(super) fn mark_done(&self, records: impl Iterator<Item = (Lsn, u64)>) {
-        let mut ledger = self.ledger();
+        let mut ledger = self.lock_acks();
         for (lsn, bytes) in records {
             // Before the mark, so that whoever sees the mark's effects also asks the ledger.
             self.highest_done.fetch_max(lsn.0, Ordering::AcqRel);
@@ -308,8 +308,8 @@ impl Log {
         index: &[u32],
     ) {
         let bytes = block.bytes.len() as u64;
-        self.ledger().extend(segment.first, records, bytes);
-        self.tail.push(block);
+        self.lock_acks().extend(segment.first, records, bytes);
+        self.recent_blocks.push(block);
         let end = segment.update(|state| {
             state.next = state.next.plus(records);
             state.length += bytes;

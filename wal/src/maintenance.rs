@@ -36,7 +36,7 @@ impl Log {
         }
         self.expire_segments(&complete, retention, now)?;
         // The room of removed letters can wait; a checkpoint cannot.
-        if let Err(e) = self.stored(self.dead.maintain()) {
+        if let Err(e) = self.stored(self.dead_letters.maintain()) {
             self.report(Event::Trouble { what: "write the dead letters anew", error: e.to_string() });
         }
         Ok(())
@@ -58,7 +58,7 @@ impl Log {
         let mut complete = Vec::new();
         let segments = self.segments();
         let checkpoint = {
-            let ledger = self.ledger();
+            let ledger = self.lock_acks();
             for segment in &segments {
                 if ledger.is_complete(segment.first) || Failpoint::IncompleteRetired.is_set() {
                     complete.push(segment.first);
@@ -79,7 +79,7 @@ impl Log {
         };
         // A record that the checkpoint calls done must be able to say where it went.
         if !Failpoint::CheckpointBeforeNotes.is_set() {
-            self.sent.sync()?;
+            self.delivery_index.sync()?;
         }
         if saved.as_ref().is_none_or(|saved| is_due(saved, &checkpoint)) {
             checkpoint.save(&*self.fs, &self.dir)?;
@@ -110,8 +110,8 @@ impl Log {
             kept -= state.length;
             self.delete_acked(&segment)?;
         }
-        self.ledger().drop_completed_segments();
-        self.dead.forget_below(self.oldest_kept());
+        self.lock_acks().drop_completed_segments();
+        self.dead_letters.forget_below(self.oldest_retained());
         Ok(())
     }
 
@@ -122,7 +122,7 @@ impl Log {
         self.fs.remove(&segment_path(&self.dir, Place::Acked, segment.first))?;
         // Before its notes go: after a power failure it must not be back without them.
         self.fs.sync_dir(&self.dir.join(Place::Acked.dir()))?;
-        self.sent.remove(segment.first)
+        self.delivery_index.remove(segment.first)
     }
 
     /// Destroys the key of an encrypted segment, durably, before its file is unlinked: whatever of its blocks stays on
@@ -144,17 +144,17 @@ impl Log {
         loop {
             match preallocated_segment::prepare(&*self.fs, &self.dir, segment_size, reserve) {
                 Ok(file) => {
-                    self.spare.put(file);
+                    self.preallocated.put(file);
                     return true;
                 }
                 Err(error) => {
                     if error.is_out_of_space() && self.expire_oldest_acked() {
                         continue;
                     }
-                    if self.spare.unavailable() != Some(SegmentUnavailable::OutOfSpace) {
+                    if self.preallocated.unavailable() != Some(SegmentUnavailable::OutOfSpace) {
                         self.report(Event::NoRoom { reason: error.to_string() });
                     }
-                    self.spare.set_out_of_space();
+                    self.preallocated.set_out_of_space();
                     return false;
                 }
             }
@@ -163,21 +163,22 @@ impl Log {
 
     /// Blocks until a spare file is wanted or `timeout` is over. Says whether one is.
     pub fn wait_for_preallocation_request(&self, timeout: Duration) -> bool {
-        self.spare.wait_for_request(timeout)
+        self.preallocated.wait_for_request(timeout)
     }
 
     /// Blocks while the next segment is being filled, for `patience` at most. Says whether it is ready.
     pub fn wait_while_preallocating(&self, patience: Duration) -> bool {
-        self.spare.wait_while_filling(patience)
+        self.preallocated.wait_while_filling(patience)
     }
 
     /// Why there is no next segment now; `None` if there is one.
     pub fn next_segment_unavailable(&self) -> Option<SegmentUnavailable> {
-        self.spare.unavailable()
+        self.preallocated.unavailable()
     }
 
     fn expire_oldest_acked(&self) -> bool {
-        let delivered = |s: &Segment| s.state().place == Place::Acked && self.ledger().is_complete(s.first);
+        let delivered =
+            |s: &Segment| s.state().place == Place::Acked && self.lock_acks().is_complete(s.first);
         let Some(oldest) = self.segments().into_iter().find(|segment| delivered(segment)) else {
             return false;
         };

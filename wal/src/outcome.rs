@@ -23,12 +23,12 @@ impl Log {
             };
             let next = segment.flushed().0;
             let (these, others) = rest.split_at(rest.partition_point(|c| c.lsn < next).max(1));
-            if let Err(e) = self.sent.record(segment.first, these) {
+            if let Err(e) = self.delivery_index.record(segment.first, these) {
                 self.report(Event::Trouble { what: "note where records were put", error: e.to_string() });
             }
             rest = others;
         }
-        match self.sent.drop_oldest() {
+        match self.delivery_index.drop_oldest() {
             0 => {}
             notes => self.report(Event::NotesForgotten { notes }),
         }
@@ -39,26 +39,26 @@ impl Log {
     /// Stores these records as dead letters, durably, and then counts them as done. On an error none of them is:
     /// they stay in the log and hold their lane.
     pub fn bury(&self, letters: &[Letter]) -> io::Result<()> {
-        self.stored(self.dead.add(letters))?;
+        self.stored(self.dead_letters.add(letters))?;
         self.mark_done(letters.iter().map(|letter| (letter.lsn, self.bytes_of(letter))));
         Ok(())
     }
 
     /// Lists records that cannot be read, durably.
     pub(super) fn add_damage(&self, damage: Damage) -> io::Result<()> {
-        self.stored(self.dead.add_damage(damage))
+        self.stored(self.dead_letters.add_damage(damage))
     }
 
     /// Removes a dead letter from the store, durably. Says whether it was there.
     pub fn remove_letter(&self, lsn: Lsn, removal: Removal) -> io::Result<bool> {
-        self.stored(self.dead.remove(lsn, removal))
+        self.stored(self.dead_letters.remove(lsn, removal))
     }
 
     /// A failed write or flush of the dead-letter store is final for the log too: it could store no dead letter any
     /// more, and each would hold its lane until a restart.
     pub(super) fn stored<T>(&self, outcome: io::Result<T>) -> io::Result<T> {
         if let Err(error) = &outcome
-            && self.dead.is_broken()
+            && self.dead_letters.is_broken()
         {
             let path = self.dir.join(dead::NAME);
             self.poison(format!("could not write or flush {}: {error}", path.display()));
@@ -76,7 +76,7 @@ impl Log {
         if lsn >= self.end() {
             return Ok(RecordState::Unknown);
         }
-        match self.dead.get(lsn)? {
+        match self.dead_letters.get(lsn)? {
             Some(Dead::Letter(letter)) => {
                 return Ok(RecordState::Dead { reason: letter.reason, at: letter.died_at });
             }
@@ -86,7 +86,7 @@ impl Log {
             Some(Dead::Sealed(letter)) => return Ok(letter.fate()),
             None => {}
         }
-        match self.dead.removal(lsn) {
+        match self.dead_letters.removal(lsn) {
             Some(Removal::Requeued(as_lsn)) => return Ok(RecordState::Requeued(as_lsn)),
             Some(Removal::Dropped) => return Ok(RecordState::Dropped),
             None => {}
@@ -95,9 +95,9 @@ impl Log {
         if !self.is_done(lsn) {
             return Ok(RecordState::Waiting);
         }
-        let note = self.sent.get(segment.first, lsn)?;
+        let note = self.delivery_index.get(segment.first, lsn)?;
         // Done, and nobody noted where to: it may be one of many that were lost together.
-        match if note.is_none() { self.dead.damage_over(lsn)? } else { None } {
+        match if note.is_none() { self.dead_letters.damage_over(lsn)? } else { None } {
             Some(damage) => Ok(RecordState::Dead { reason: damage.reason, at: damage.found_at }),
             None => Ok(RecordState::Sent(note)),
         }

@@ -15,7 +15,7 @@ use super::event::{Finding, FindingKind};
 use super::fs::{Fs, Mode};
 use super::header::{HEADER_LEN, Seal};
 use super::lock::Lock;
-use super::log::{Log, Parts};
+use super::log::{Log, RecoveredLog};
 use super::open_error::OpenError;
 use super::options::Options;
 use super::segment::{Place, Segments};
@@ -91,7 +91,7 @@ pub fn open(fs: Arc<dyn Fs>, dir: &Path, options: &Options, now: Timestamp) -> R
     let headless = contents.survey.headless.clone();
     let (parts, predecessor) = restore(fs, dir, options, contents, &mut recovery.findings, now)?;
     recovery.next = parts.end;
-    recovery.backlog = parts.ledger.backlog();
+    recovery.backlog = parts.acks.backlog();
     let failed = |source| OpenError::Io { path: dir.to_owned(), source };
     let writer = begin_segment(parts, options, predecessor, now).map_err(failed)?;
     let log = Arc::clone(writer.log());
@@ -145,7 +145,7 @@ fn restore(
     contents: Contents,
     findings: &mut Vec<Finding>,
     now: Timestamp,
-) -> Result<(Parts, Seal), OpenError> {
+) -> Result<(RecoveredLog, Seal), OpenError> {
     let failed = |source| OpenError::Io { path: dir.to_owned(), source };
     let Contents { survey, checkpoint, dead } = contents;
     let checkpoint = checkpoint.as_ref();
@@ -169,8 +169,19 @@ fn restore(
     let pending = fs.open_dir(&dir.join(Place::Pending.dir())).map_err(failed)?;
     let (keys, observer) = (options.keys.clone(), Arc::clone(&options.observer));
     let dir = dir.to_owned();
-    let parts =
-        Parts { fs, dir, pending, identity, keys, segments, ledger, end, dead, observer, transactions };
+    let parts = RecoveredLog {
+        fs,
+        dir,
+        pending,
+        identity,
+        keys,
+        segments,
+        acks: ledger,
+        end,
+        dead_letters: dead,
+        observer,
+        transactions,
+    };
     Ok((parts, predecessor))
 }
 
@@ -181,7 +192,12 @@ fn incarnations(survey: &Survey) -> Vec<(Lsn, [u8; 16])> {
 }
 
 /// Begins the first segment of this life.
-fn begin_segment(parts: Parts, options: &Options, predecessor: Seal, now: Timestamp) -> io::Result<Writer> {
+fn begin_segment(
+    parts: RecoveredLog,
+    options: &Options,
+    predecessor: Seal,
+    now: Timestamp,
+) -> io::Result<Writer> {
     let end = parts.end;
     let log = Arc::new(Log::new(parts));
     let file = first_file(&*log.fs, &log.dir, options)?;

@@ -22,7 +22,7 @@ impl Log {
     /// Kafka's messages; no other can appear any more. Until [`Self::finish_take_over`] this life reaches no further than
     /// its beginning: it repeats the positions of others and delivers nothing of its own. Durable when it returns.
     pub fn begin_take_over(&self, named: &[[u8; 16]]) -> io::Result<()> {
-        let life = Life { incarnation: self.identity.incarnation, from: self.began, to: self.began };
+        let life = Life { incarnation: self.identity.incarnation, from: self.start_lsn, to: self.start_lsn };
         self.lock_transactions().succeed(life, named);
         self.checkpoint(Timestamp::now()).map(drop)
     }

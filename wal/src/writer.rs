@@ -92,7 +92,7 @@ impl Writer {
         file.sync_data()?;
         let path = segment_path(&log.dir, Place::Pending, first);
         log.fs.rename(&log.dir.join(preallocated_segment::FILE), &path)?;
-        log.spare.mark_renamed();
+        log.preallocated.mark_renamed();
         log.pending.sync()?;
         let state = State {
             place: Place::Pending,
@@ -103,7 +103,7 @@ impl Writer {
             index: Vec::new(),
         };
         let segment = Arc::new(Segment::new(&header, access, state));
-        log.ledger().insert(first, SegmentAcks::default());
+        log.lock_acks().insert(first, SegmentAcks::default());
         log.segments.insert(Arc::clone(&segment));
         Ok(Self {
             log,
@@ -178,7 +178,7 @@ impl Writer {
     }
 
     /// Writes and flushes everything appended since the last commit. When it returns, all of it is durable and
-    /// visible to readers, none of which was woken (`Log::wake_satisfied_readers`); after an error nothing of it is
+    /// visible to readers, none of which was woken (`Log::wake_ready_readers`); after an error nothing of it is
     /// known to be, and the log is poisoned.
     pub fn commit(&mut self) -> Result<(), Poisoned> {
         if let Some(cause) = self.log.poisoned() {
@@ -251,7 +251,7 @@ impl Writer {
     /// publish. Nothing is accepted into a segment that is not there to its last byte.
     fn rotate(&mut self) -> Result<(), AppendError> {
         self.commit().map_err(AppendError::Poisoned)?;
-        let spare = self.log.spare.take().map_err(|unready| match unready {
+        let spare = self.log.preallocated.take().map_err(|unready| match unready {
             SegmentUnavailable::Filling => AppendError::Filling,
             SegmentUnavailable::OutOfSpace => AppendError::NoRoom,
         })?;
@@ -274,7 +274,7 @@ impl Writer {
             state.sealed = true;
             state.index = Vec::new();
         });
-        self.log.ledger().seal(self.segment.first);
+        self.log.lock_acks().seal(self.segment.first);
         Ok(Seal {
             first: self.segment.first,
             next: self.footer.next,

@@ -69,7 +69,7 @@ pub(in crate::app) fn watch(
     Thread::spawn("watch", OnFailure::Raise(alarm), move |stop| {
         let mut looked_at_files: Option<Instant> = None;
         loop {
-            let figures = log.figures();
+            let figures = log.backlog_stats();
             let (most, oldest) = (config.backlog_threshold, config.oldest_age_threshold);
             let backlog_above = (figures.backlog >= most).then_some(most);
             let age_above = (oldest_age(&log, &figures) >= oldest.0).then_some(oldest);
@@ -91,19 +91,19 @@ pub(in crate::app) fn watch(
 
 /// Two entries are read, however many there are: the first and the last.
 fn dead_letters(log: &Log) -> Option<DeadLetterAlert> {
-    let (first, last) = log.dead().ends()?;
+    let (first, last) = log.dead_letters().ends()?;
     let (first, last) = (read_dead_letter(log, first)?, read_dead_letter(log, last)?);
     Some(DeadLetterAlert { first_at: first.0.min(last.0), last_reason: last.1 })
 }
 
 /// One more is read.
 fn damage(log: &Log) -> Option<DeadLetterAlert> {
-    let (first_at, last_reason) = read_dead_letter(log, log.dead().first_damage()?)?;
+    let (first_at, last_reason) = read_dead_letter(log, log.dead_letters().first_damage()?)?;
     Some(DeadLetterAlert { first_at, last_reason })
 }
 
 fn read_dead_letter(log: &Log, lsn: Lsn) -> Option<(Timestamp, String)> {
-    match log.dead().get(lsn) {
+    match log.dead_letters().get(lsn) {
         Ok(Some(Dead::Letter(letter))) => Some((letter.died_at, letter.reason)),
         Ok(Some(Dead::Sealed(letter))) => Some((letter.died_at, "the letter is encrypted".to_owned())),
         Ok(Some(Dead::Damage(damage))) => {

@@ -63,13 +63,17 @@ pub(in crate::app) fn admission(admission: &Admission, log: &Log) -> Option<Obse
 /// What is stored in the log, and how much.
 pub(in crate::app) fn log(log: &Log, damage: &FirstDamage, watched: &DiskCheck) -> Vec<Observation> {
     let mut observed = Vec::new();
-    let count = log.dead().len();
+    let count = log.dead_letters().len();
     if let Some(letters) = watched.dead_letters.as_ref().filter(|_| count > 0) {
         let detail = format!("{count} dead letters are stored; requeue or drop them with `wal-tools dead`");
         let dead = Observation::new(Code::DeadLetters, detail).with_error(&letters.last_reason);
         observed.push(dead.since(letters.first_at));
     }
-    observed.extend(damaged(log.dead().damaged_records(), damage.0.lock().clone(), watched.damage.as_ref()));
+    observed.extend(damaged(
+        log.dead_letters().damaged_records(),
+        damage.0.lock().clone(),
+        watched.damage.as_ref(),
+    ));
     if let Some(threshold) = watched.backlog_above {
         let detail = format!("{threshold} records or more wait for delivery");
         observed.push(Observation::new(Code::BacklogHigh, detail));

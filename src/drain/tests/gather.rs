@@ -50,7 +50,7 @@ fn full_batches_are_not_gathered() {
     let mut house = House::new();
     let (drain, _) = house.gathering();
     house.append(TOPIC, 1..FULL, 1);
-    assert_eq!(house.log.figures().backlog, FULL - 1, "one fewer is gathered");
+    assert_eq!(house.log.backlog_stats().backlog, FULL - 1, "one fewer is gathered");
     house.append(TOPIC, FULL..FULL + 1, 1);
     house.until_drained();
     drain.stop(Instant::now() + LIMIT);
@@ -65,5 +65,5 @@ fn a_stop_does_not_wait_for_what_is_gathered() {
     let begun = Instant::now();
     drain.stop(Instant::now() + LIMIT);
     assert!(begun.elapsed() < LIMIT, "the thread that gathers heard the stop");
-    assert_eq!(house.log.figures().backlog, 9, "the log keeps them");
+    assert_eq!(house.log.backlog_stats().backlog, 9, "the log keeps them");
 }

@@ -99,7 +99,7 @@ impl House {
         }
         self.writer.append(&entries, Timestamp::now()).unwrap();
         self.writer.commit().unwrap();
-        self.log.wake_satisfied_readers();
+        self.log.wake_ready_readers();
     }
 
     fn drain(&self) -> Drain {
@@ -125,13 +125,13 @@ impl House {
     fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
         let start = Instant::now();
         while !holds(self) {
-            assert!(start.elapsed() < LIMIT, "{what}: {:?}", self.log.figures());
+            assert!(start.elapsed() < LIMIT, "{what}: {:?}", self.log.backlog_stats());
             std::thread::sleep(Duration::from_millis(5));
         }
     }
 
     fn until_drained(&self) {
-        self.until("drained", |house| house.log.figures().backlog == 0);
+        self.until("drained", |house| house.log.backlog_stats().backlog == 0);
     }
 
     fn refuse(&self, errors: &[RDKafkaRespErr]) {
@@ -291,7 +291,7 @@ fn a_batch_refused_as_a_whole_condemns_none_of_its_records() {
     let drain = house.drain();
     house.until_drained();
     drain.stop(Instant::now() + LIMIT);
-    assert_eq!(house.log.figures().dead, 0);
+    assert_eq!(house.log.backlog_stats().dead, 0);
     house.assert_in_order(TOPIC, 0..400, 10, &[]);
 }
 
@@ -307,7 +307,7 @@ fn a_record_refused_alone_is_a_dead_letter_and_its_successors_keep_their_order()
     let drain = house.drain();
     house.until_drained();
     drain.stop(Instant::now() + LIMIT);
-    assert_eq!(house.log.figures().dead, 1);
+    assert_eq!(house.log.backlog_stats().dead, 1);
     house.assert_in_order(TOPIC, 0..20, 2, &[1]);
     let wal::RecordState::Dead { reason, .. } = house.log.fate(Lsn(2)).unwrap() else { panic!("not dead") };
     assert_eq!(reason, kafka::TOO_LARGE);
@@ -323,7 +323,7 @@ fn a_record_too_large_for_the_client_dies_alone() {
     let drain = house.drain();
     house.until_drained();
     drain.stop(Instant::now() + LIMIT);
-    assert_eq!(house.log.figures().dead, 1);
+    assert_eq!(house.log.backlog_stats().dead, 1);
     house.assert_in_order(TOPIC, 0..20, 2, &[10]);
 }
 
@@ -335,7 +335,7 @@ fn what_is_no_envelope_is_a_dead_letter() {
     let drain = house.drain();
     house.until_drained();
     drain.stop(Instant::now() + LIMIT);
-    assert_eq!(house.log.figures().dead, 1);
+    assert_eq!(house.log.backlog_stats().dead, 1);
     house.assert_in_order(TOPIC, 0..10, 2, &[]);
 }
 
@@ -346,7 +346,7 @@ fn an_unknown_topic_holds_its_records_and_others_pass() {
     house.append("lost", 0..500, 10);
     house.append(TOPIC, 0..500, 10);
     let drain = house.drain();
-    house.until("others passed", |house| house.log.figures().backlog == 500);
+    house.until("others passed", |house| house.log.backlog_stats().backlog == 500);
     let handle = drain.handle();
     house.until("held", |_| handle.parked().get("lost") == Some(&500));
     house.until("none waits", |_| handle.oldest_waiting().is_none());
@@ -355,7 +355,7 @@ fn an_unknown_topic_holds_its_records_and_others_pass() {
     house.until_drained();
     house.until("gauge back", |_| handle.parked().get("lost") == Some(&0));
     drain.stop(Instant::now() + LIMIT);
-    assert_eq!(house.log.figures().dead, 0);
+    assert_eq!(house.log.backlog_stats().dead, 0);
     house.assert_in_order("lost", 0..600, 10, &[]);
     house.assert_in_order(TOPIC, 0..500, 10, &[]);
 }
@@ -368,10 +368,10 @@ fn after_the_grace_time_an_unknown_topics_records_are_dead_letters_until_it_is_m
     house.append("lost", 0..200, 10);
     let drain = house.drain();
     house.until_drained();
-    assert_eq!(house.log.figures().dead, 200);
+    assert_eq!(house.log.backlog_stats().dead, 200);
     house.append("lost", 200..210, 10);
     house.until_drained();
-    assert_eq!(house.log.figures().dead, 210);
+    assert_eq!(house.log.backlog_stats().dead, 210);
     house.broker.cluster().topic_error("lost", NO_ERROR).unwrap();
     // Asked again within 200 ms: the largest delay.
     let sent = house.metrics.sent.with_label_values(&["lost"]);
@@ -393,7 +393,7 @@ fn a_topic_forbidden_for_a_while_loses_nothing_and_keeps_order() {
     let drain = house.drain();
     house.until_drained();
     drain.stop(Instant::now() + LIMIT);
-    assert_eq!(house.log.figures().dead, 0);
+    assert_eq!(house.log.backlog_stats().dead, 0);
     house.assert_in_order(TOPIC, 0..1000, 20, &[]);
 }
 
@@ -411,11 +411,11 @@ fn a_partition_without_a_leader_holds_its_records_and_others_pass() {
         house.append(TOPIC, from..from + 8000, keys);
     }
     let drain = house.drain();
-    house.until("others passed", |house| house.log.figures().backlog == stuck * (40_000 / keys));
+    house.until("others passed", |house| house.log.backlog_stats().backlog == stuck * (40_000 / keys));
     house.broker.cluster().partition_leader(TOPIC, 1, Some(1)).unwrap();
     // New records of the held keys come in while the old ones go out: they must not overtake.
     let mut next = 40_000;
-    while house.log.figures().backlog > 1000 {
+    while house.log.backlog_stats().backlog > 1000 {
         house.append(TOPIC, next..next + 100, keys);
         next += 100;
         std::thread::sleep(Duration::from_millis(3));
@@ -437,7 +437,7 @@ fn brokers_that_are_away_hold_everything_and_a_stop_does_not_wait_for_them() {
     let start = Instant::now();
     drain.stop(start + LIMIT);
     assert!(start.elapsed() < LIMIT / 2, "it waited for a broker that is away");
-    assert_eq!(house.log.figures().backlog, 200);
+    assert_eq!(house.log.backlog_stats().backlog, 200);
     house.broker.cluster().broker_up(-1).unwrap();
     let drain = house.drain();
     house.until_drained();
@@ -455,7 +455,7 @@ fn a_pause_begins_nothing_new_and_hearts_go_on_beating() {
     house.append(TOPIC, 0..10, 2);
     let before = handle.heartbeats();
     house.until("beating", |_| handle.heartbeats().iter().zip(&before).all(|(now, then)| now > then));
-    assert_eq!(house.log.figures().backlog, 10);
+    assert_eq!(house.log.backlog_stats().backlog, 10);
     handle.resume();
     house.until_drained();
     handle.observe();

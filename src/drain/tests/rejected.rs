@@ -34,13 +34,13 @@ fn records_without_a_key_are_refused_beside_each_other() {
     let in_flight = || drain.handle().workers()[0].in_flight;
     house.until("several are on their way", |_| in_flight() > 2);
     house.until_drained();
-    assert_eq!(house.log.figures().dead, 60);
+    assert_eq!(house.log.backlog_stats().dead, 60);
     house.append(TOPIC, 60..100, 4);
     house.until_drained();
     drain.stop(Instant::now() + LIMIT);
     house.answer_after(Duration::ZERO);
     house.assert_in_order(TOPIC, 60..100, 4, &[]);
-    assert_eq!(house.log.figures().dead, 60);
+    assert_eq!(house.log.backlog_stats().dead, 60);
 }
 
 /// Each dead letter had a flush of its own, and the worker waited for it.
@@ -58,9 +58,9 @@ fn dead_letters_that_come_one_by_one_share_a_flush() {
         dead_letters.add(house.log.read(Lsn(n)).unwrap().unwrap(), "record: invalid", None, 1);
         dead_letters.store_gathered(&context, start + Duration::from_millis(n));
     }
-    assert_eq!(house.log.figures().dead, 0, "they wait for each other");
+    assert_eq!(house.log.backlog_stats().dead, 0, "they wait for each other");
     assert!(dead_letters.has(Lsn(1)) && !dead_letters.has(Lsn(11)), "and must not be sent again meanwhile");
     dead_letters.store_gathered(&context, start + Duration::from_secs(1));
-    assert_eq!(house.log.figures().dead, 10);
+    assert_eq!(house.log.backlog_stats().dead, 10);
     assert!(dead_letters.is_empty());
 }

@@ -55,7 +55,7 @@ impl House {
     fn until_drained_with(&self, slow: &Slow) {
         self.until("drained", |house| {
             slow.answer();
-            house.log.figures().backlog == 0
+            house.log.backlog_stats().backlog == 0
         });
     }
 
@@ -105,18 +105,18 @@ fn a_record_that_waits_for_its_value_holds_its_key_and_no_other() {
     let (mut house, slow) = slow_house();
     house.append_mixed(0..200, 10, |n| n == 0);
     let drain = house.drain();
-    house.until("others passed", |house| house.log.figures().backlog == 20);
+    house.until("others passed", |house| house.log.backlog_stats().backlog == 20);
     let handle = drain.handle();
     house.until("held", |_| handle.parked().get(TOPIC) == Some(&20));
     house.append_mixed(200..210, 10, |_| false);
-    house.until("others passed again", |house| house.log.figures().backlog == 21);
+    house.until("others passed again", |house| house.log.backlog_stats().backlog == 21);
     assert_eq!(slow.answer(), 1);
     house.until_drained();
     house.until("gauge back", |_| handle.parked().get(TOPIC) == Some(&0));
     drain.stop(Instant::now() + LIMIT);
     house.assert_in_order(TOPIC, 0..210, 10, &[]);
     house.assert_no_secret();
-    assert_eq!(house.log.figures().dead, 0);
+    assert_eq!(house.log.backlog_stats().dead, 0);
 }
 
 #[test]
@@ -130,7 +130,7 @@ fn keys_keep_their_order_with_many_sealed_records_and_over_a_restart() {
     house.append_mixed(3000..3600, 150, is_sealed);
     house.until("some are delivered", |house| {
         slow.answer();
-        house.log.figures().backlog < 2000
+        house.log.backlog_stats().backlog < 2000
     });
     // Answers of the former life come when nobody waits for them any more.
     drain.stop(Instant::now());
@@ -138,7 +138,7 @@ fn keys_keep_their_order_with_many_sealed_records_and_over_a_restart() {
     let drain = house.drain();
     house.until_drained_with(&slow);
     drain.stop(Instant::now() + LIMIT);
-    assert_eq!(house.log.figures().dead, 0);
+    assert_eq!(house.log.backlog_stats().dead, 0);
     house.assert_in_order(TOPIC, 0..4000, 150, &[]);
     house.assert_no_secret();
 }
@@ -201,7 +201,7 @@ fn a_value_that_nobody_made_final_never_leaves() {
         house.assert_in_order(TOPIC, 0..10, 5, &[3]);
         house.assert_no_secret();
         // This log is not encrypted, and neither is its store.
-        let wal::dead::Dead::Letter(letter) = house.log.dead().get(Lsn(4)).unwrap().unwrap() else {
+        let wal::dead::Dead::Letter(letter) = house.log.dead_letters().get(Lsn(4)).unwrap().unwrap() else {
             panic!("no letter")
         };
         assert!(!String::from_utf8_lossy(&letter.payload).contains(SECRET));

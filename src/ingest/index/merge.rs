@@ -72,7 +72,7 @@ impl Inner {
         Weight {
             entries: part.header.entries,
             kept_then: part.header.kept,
-            kept_now: self.log.kept_within(part.from(), part.to()),
+            kept_now: self.log.count_retained(part.from(), part.to()),
             span: part.to().0 - part.from().0,
         }
     }
@@ -82,7 +82,7 @@ impl Inner {
     pub fn merge(&self, inputs: &[Arc<Part>], stop: &dyn Fn() -> bool) -> io::Result<Option<Arc<Part>>> {
         let (Some(first), Some(last)) = (inputs.first(), inputs.last()) else { return Ok(None) };
         let range = Range { log_id: first.header.range.log_id, from: first.from(), to: last.to() };
-        let kept = self.log.kept_within(range.from, range.to);
+        let kept = self.log.count_retained(range.from, range.to);
         let keys = inputs.iter().map(|part| part.header.entries).sum();
         let mut writer = PartWriter::new(&**self.log.fs(), &self.dir, range, keys)?;
         let mut streams: Vec<_> = inputs.iter().map(Stream::new).collect();
@@ -111,7 +111,7 @@ impl Inner {
         let newest_first = streams.iter_mut().rev();
         let mut records = Vec::with_capacity(1);
         records.extend(newest_first.filter_map(|stream| stream.take(&scope)));
-        Ok(Some((scope, records.into_iter().find(|lsn| self.log.keeps(*lsn)))))
+        Ok(Some((scope, records.into_iter().find(|lsn| self.log.is_retained(*lsn)))))
     }
 
     fn lost(&self, part: &Arc<Part>, error: &io::Error) -> Lost {

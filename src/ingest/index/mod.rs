@@ -134,7 +134,7 @@ impl IdempotencyIndex for Index {
 
 impl Inner {
     fn find(&self, scope: &Scope, since: Lsn) -> Result<Lookup, IndexError> {
-        let valid = |lsn: &Lsn| *lsn >= since && self.log.keeps(*lsn);
+        let valid = |lsn: &Lsn| *lsn >= since && self.log.is_retained(*lsn);
         let view = self.read()?;
         if let Some(first) = view.in_memory(scope).filter(valid) {
             return Ok(Lookup::First(first));

@@ -98,7 +98,8 @@ impl Inner {
     fn read_tail(&self) {
         let mut view = self.write();
         let end = view.recent.to;
-        let from = view.parts.last().map_or(Lsn(0), |part| part.to()).max(self.log.oldest_kept()).min(end);
+        let from =
+            view.parts.last().map_or(Lsn(0), |part| part.to()).max(self.log.oldest_retained()).min(end);
         if end.0 - from.0 <= READ_AT_START {
             match self.read_log(from, end, &|| false) {
                 Ok(Some(run)) if run.to == end => view.recent = run,

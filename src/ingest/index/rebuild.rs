@@ -46,7 +46,7 @@ impl Inner {
         for (scope, lsn) in keys {
             writer.push(scope, *lsn)?;
         }
-        let kept = self.log.kept_within(run.from, run.to);
+        let kept = self.log.count_retained(run.from, run.to);
         writer.finish(kept, self.anchor(run.to), &self.budget).map(Arc::new)
     }
 }

@@ -41,10 +41,10 @@ impl View {
 
     /// The first gap.
     pub fn gap(&self, log: &Log) -> Option<(Lsn, Lsn)> {
-        let mut from = log.oldest_kept();
+        let mut from = log.oldest_retained();
         let ends = self.parts.iter().map(|part| (part.from(), part.to()));
         for (next, end) in ends.chain([(self.settled(), self.settled())]) {
-            if from < next && log.kept_within(from, next) > 0 {
+            if from < next && log.count_retained(from, next) > 0 {
                 return Some((from, next));
             }
             from = from.max(end);

@@ -25,7 +25,11 @@ fn log(dir: &Path) -> (Daemon, Vec<CommandId>) {
 fn damage(daemon: &Daemon) {
     let found_at = Timestamp::now();
     let (segment, reason) = ("00000000000000000011.wal".to_owned(), "bad sector".to_owned());
-    daemon.log.dead().add_damage(Damage { lsn_from: 11, lsn_to: 20, segment, reason, found_at }).unwrap();
+    daemon
+        .log
+        .dead_letters()
+        .add_damage(Damage { lsn_from: 11, lsn_to: 20, segment, reason, found_at })
+        .unwrap();
 }
 
 #[test]
@@ -113,7 +117,7 @@ fn without_a_daemon_letters_are_dropped_for_good() {
     run(dir.path(), &["dead", "list"]).exits(0);
     let shown = run(dir.path(), &["--json", "show", "4"]).exits(0).json();
     assert_eq!((&shown["state"], &shown["reason"]), (&json!("dead"), &json!("dropped by an operator")));
-    assert_eq!(Daemon::start(dir.path()).log.figures().backlog, 0);
+    assert_eq!(Daemon::start(dir.path()).log.backlog_stats().backlog, 0);
 }
 
 #[test]

@@ -81,7 +81,7 @@ fn status_agrees_with_what_a_start_counts() {
     drop(busy(dir.path()));
     let status = run(dir.path(), &["status", "--json"]).exits(0).json();
     assert_eq!(status["running"], false);
-    let figures = Daemon::start(dir.path()).log.figures();
+    let figures = Daemon::start(dir.path()).log.backlog_stats();
     assert_eq!(status["backlog"], figures.backlog);
     assert_eq!(status["backlog_bytes"], figures.backlog_bytes);
     assert_eq!(status["watermark_lsn"], figures.watermark.0);

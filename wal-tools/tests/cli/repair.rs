@@ -71,7 +71,7 @@ fn the_plan_changes_not_a_byte_and_is_what_is_then_done() {
     let dead = run(dir.path(), &["--json", "dead", "list"]).exits(1).lines();
     assert_eq!((dead.len(), &dead[0]["kind"], &dead[0]["lsn_from"]), (1, &json!("damaged"), &json!(lost)));
     let daemon = Daemon::start(dir.path());
-    assert_eq!(daemon.log.figures().backlog, 99, "everything else is delivered");
+    assert_eq!(daemon.log.backlog_stats().backlog, 99, "everything else is delivered");
 }
 
 #[test]

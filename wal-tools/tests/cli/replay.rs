@@ -145,7 +145,7 @@ fn what_is_gone_or_damaged_is_said() {
     daemon.accept_many(1);
     let keep = Retention { age: Duration::from_secs(9_999), size: SEGMENT };
     daemon.log.run_maintenance(keep, Timestamp::now()).unwrap();
-    let oldest = daemon.log.oldest_kept();
+    let oldest = daemon.log.oldest_retained();
     assert!(Lsn(4) < oldest && oldest < Lsn(90), "{oldest}");
     drop(daemon);
     let (path, offset, _) = place(dir.path(), 90);

@@ -30,7 +30,7 @@ fn a_sound_log_has_no_findings() {
     for args in [&["--json", "verify"][..], &["--json", "verify", "--deep"]] {
         let report = run(dir.path(), args).exits(0).json();
         assert_eq!((&report["records"], &report["findings"]), (&json!(100), &json!([])));
-        assert_eq!(report["bytes"], daemon.log.figures().backlog_bytes);
+        assert_eq!(report["bytes"], daemon.log.backlog_stats().backlog_bytes);
     }
     drop(daemon);
     let human = run(dir.path(), &["verify", "--deep"]).exits(0);

@@ -102,7 +102,8 @@ fn outcome(opened: &Opened) -> Outcome {
     while let Some(frame) = cursor.next_kept().expect("memory answers") {
         read.insert(frame.lsn, frame.payload.to_vec());
     }
-    let dead = log.dead().lsns().into_iter().filter_map(|lsn| log.dead().get(lsn).ok().flatten());
+    let dead =
+        log.dead_letters().lsns().into_iter().filter_map(|lsn| log.dead_letters().get(lsn).ok().flatten());
     let damaged = dead.filter_map(|dead| match dead {
         Dead::Damage(damage) => Some((Lsn(damage.lsn_from), Lsn(damage.lsn_to))),
         Dead::Letter(_) | Dead::Sealed(_) => None,

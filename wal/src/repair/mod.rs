@@ -115,7 +115,7 @@ fn mend(
     findings.extend(opened.recovery.findings);
     if findings.iter().any(|finding| finding.segment == super::dead::NAME) {
         quarantine::copy_file(&**fs, dir, super::dead::NAME).map_err(failed)?;
-        opened.log.dead().compact().map_err(failed)?;
+        opened.log.dead_letters().compact().map_err(failed)?;
     }
     findings.extend(sweep::sweep(&opened.log, progress)?);
     opened.log.checkpoint(now).map_err(failed)?;

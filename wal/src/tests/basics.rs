@@ -64,7 +64,7 @@ pub fn done_records_are_not_read_again_after_a_checkpoint() {
     let opened = reopen(&fs);
     let left: Vec<_> = waiting(&opened.log).into_iter().map(|(lsn, _)| lsn.0).collect();
     assert_eq!(left, (1..=100).filter(|n| n % 7 == 0).collect::<Vec<_>>());
-    assert_eq!(opened.log.figures().backlog, left.len() as u64);
+    assert_eq!(opened.log.backlog_stats().backlog, left.len() as u64);
     assert_eq!(
         opened.log.fate(Lsn(8)).unwrap(),
         RecordState::Sent(Some(Confirmation { bytes: 0, ..confirmation(8) }))
@@ -239,7 +239,7 @@ pub fn a_dead_letter_is_never_sent_again_whatever_the_checkpoint_says() {
         payload: payload(1),
     };
     opened.log.bury(&[letter]).unwrap();
-    assert_eq!(opened.log.figures().dead, 1);
+    assert_eq!(opened.log.backlog_stats().dead, 1);
     fs.crash(&mut |choices| choices - 1);
     let opened = reopen(&fs);
     assert_eq!(waiting(&opened.log), [(Lsn(2), payload(2))]);
@@ -284,7 +284,7 @@ fn a_dead_letter_is_found_by_its_number_after_its_segment_was_deleted() {
         spare(&opened.log);
         opened.writer.seal_if_older(std::time::Duration::ZERO, Timestamp(9)).unwrap();
         opened.log.run_maintenance(keep_nothing(), Timestamp(9)).unwrap();
-        assert!(!opened.log.keeps(first));
+        assert!(!opened.log.is_retained(first));
     };
     delete(&mut opened);
     let found = |opened: &super::super::Opened| opened.log.read_or_dead(first).unwrap().unwrap();
@@ -296,7 +296,7 @@ fn a_dead_letter_is_found_by_its_number_after_its_segment_was_deleted() {
     opened.log.remove_letter(first, Removal::Requeued(again)).unwrap();
     opened.log.bury(&[too_large(again, 1)]).unwrap();
     delete(&mut opened);
-    assert!(!opened.log.keeps(again));
+    assert!(!opened.log.is_retained(again));
     assert_eq!(
         (found(&opened).payload, opened.log.fate(first).unwrap()),
         (payload(1), RecordState::Requeued(again))
@@ -376,7 +376,7 @@ pub fn where_the_broker_dies_with_the_process_everything_kept_is_delivered_again
     assert_eq!(waiting(&opened.log).len(), 100);
     opened.log.run_maintenance(keep_nothing(), Timestamp(2_000)).unwrap();
     assert_eq!(waiting(&opened.log).len(), 100, "nothing of it is let go of before it is delivered");
-    assert_eq!(opened.log.figures().backlog, 100);
+    assert_eq!(opened.log.backlog_stats().backlog, 100);
 }
 
 /// A pinned record holds the watermark for days, while what came after it is delivered and let go of.

@@ -50,7 +50,7 @@ fn examine(fs: &SimFs, what: &str) -> (usize, bool) {
     let reported = opened.recovery.findings.iter().any(|f| f.kind != super::super::FindingKind::Checkpoint);
     let events = events.lock();
     let damaged = events.iter().any(|event| matches!(event, super::super::Event::Damaged(_)));
-    assert_eq!(opened.log.figures().backlog as usize, read.len(), "{what}: the gauge tells the truth");
+    assert_eq!(opened.log.backlog_stats().backlog as usize, read.len(), "{what}: the gauge tells the truth");
     (read.len(), reported || damaged)
 }
 
@@ -145,13 +145,13 @@ pub fn damage_in_the_middle_costs_only_what_it_hit() {
     )
     .unwrap();
     assert_eq!(waiting(&opened.log).len() as u64, count - 1);
-    assert_eq!(opened.log.figures().dead, 1, "the lost record is a dead letter");
+    assert_eq!(opened.log.backlog_stats().dead, 1, "the lost record is a dead letter");
     append(&mut opened.writer, &[payload(count + 1)]);
     opened.writer.commit().unwrap();
     assert!(fs.paths().iter().any(|path| path.starts_with("/log/quarantine")));
     // A second start, without the checkpoint even, reports the same range once and not again.
     let opened = reopen(&fs);
-    assert_eq!(opened.log.figures().dead, 1);
+    assert_eq!(opened.log.backlog_stats().dead, 1);
     assert_eq!(waiting(&opened.log).len() as u64, count);
 }
 
@@ -186,7 +186,7 @@ pub fn the_promise_of_later_frames_tells_damage_from_a_torn_tail() {
     fs.put(&path, bad);
     let opened = reopen(&fs);
     assert_eq!(waiting(&opened.log).len(), 9);
-    assert_eq!((opened.log.figures().dead, opened.writer.next_lsn()), (1, Lsn(11)));
+    assert_eq!((opened.log.backlog_stats().dead, opened.writer.next_lsn()), (1, Lsn(11)));
 }
 
 #[test]
@@ -211,7 +211,7 @@ fn a_segment_missing_before_one_whose_header_is_gone_is_reported() {
     bad[20] ^= 1;
     fs.put(&paths[2], bad);
     let opened = reopen(&fs);
-    let dead = opened.log.dead().get(missing).unwrap();
+    let dead = opened.log.dead_letters().get(missing).unwrap();
     let Some(super::super::dead::Dead::Damage(damage)) = dead else { panic!("{dead:?}") };
     assert_eq!((damage.lsn_from, damage.lsn_to), (missing.0, next.0 - 1));
 }
@@ -257,7 +257,7 @@ fn numbers_of_a_segment_whose_header_is_gone_are_not_given_again_after_a_start_t
         fs.keep_unflushed();
         let opened = reopen(&fs);
         assert!(opened.writer.next_lsn() > Lsn(count), "died at call {calls}");
-        assert_eq!(opened.log.figures().dead, 1, "died at call {calls}");
+        assert_eq!(opened.log.backlog_stats().dead, 1, "died at call {calls}");
         if !died {
             return;
         }
@@ -293,7 +293,7 @@ fn records_of_an_oldest_segment_whose_header_is_gone_are_dead_letters() {
     let opened = reopen(&fs);
     let left = waiting(&opened.log);
     assert!(left.len() < count as usize);
-    let damage = opened.log.dead().get(Lsn(1)).unwrap();
+    let damage = opened.log.dead_letters().get(Lsn(1)).unwrap();
     let listed = match damage {
         Some(super::super::dead::Dead::Damage(damage)) => (damage.lsn_from, damage.lsn_to),
         other => panic!("{other:?}"),
@@ -326,7 +326,7 @@ fn spoil(fs: &SimFs, path: &std::path::Path, at: usize) {
 }
 
 fn is_damage(opened: &super::super::Opened, lsn: u64) -> bool {
-    matches!(opened.log.dead().get(Lsn(lsn)).unwrap(), Some(super::super::dead::Dead::Damage(_)))
+    matches!(opened.log.dead_letters().get(Lsn(lsn)).unwrap(), Some(super::super::dead::Dead::Damage(_)))
 }
 
 /// The entry of a damaged range is found by its first number, as that of a letter is.
@@ -339,7 +339,7 @@ fn a_dead_letter_hides_no_damage_and_damage_hides_no_dead_letter() {
     let opened = reopen(&fs);
     assert!(!is_damage(&opened, 1) && !is_damage(&opened, 2), "letters stay");
     assert!(is_damage(&opened, 3), "a segment without header: the records that are no letters are listed");
-    assert_eq!(opened.log.figures().dead, 3);
+    assert_eq!(opened.log.backlog_stats().dead, 3);
 
     let fs = with_letters(1);
     let path = last_segment(&fs);
@@ -387,15 +387,15 @@ fn the_numbers_of_a_damaged_range_are_not_given_again_whether_it_is_listed_or_dr
         let found_at = crate::units::Timestamp(1);
         let listed = Damage { lsn_from: 5, lsn_to: 9, segment, reason, found_at };
         let opened = reopen(&fs);
-        opened.log.dead().add_damage(listed).unwrap();
+        opened.log.dead_letters().add_damage(listed).unwrap();
         if dropped {
-            opened.log.dead().remove(Lsn(5), Removal::Dropped).unwrap();
+            opened.log.dead_letters().remove(Lsn(5), Removal::Dropped).unwrap();
         }
         drop(opened);
         let opened = reopen(&fs);
         assert_eq!(opened.writer.next_lsn(), Lsn(10));
-        assert_eq!(opened.log.figures().dead, u64::from(!dropped));
-        assert_eq!(opened.log.figures().backlog, 4);
+        assert_eq!(opened.log.backlog_stats().dead, u64::from(!dropped));
+        assert_eq!(opened.log.backlog_stats().backlog, 4);
     }
 }
 

@@ -163,7 +163,7 @@ fn encryption_can_be_turned_on_and_off_again() {
     drop(opened);
     use_keys(Keys::default());
     let opened = reopen(&fs);
-    assert_eq!(opened.log.dead().len(), 2, "no key is needed any more");
+    assert_eq!(opened.log.dead_letters().len(), 2, "no key is needed any more");
 }
 
 /// Whoever can write to the disk can make a checksum right. Not a tag.
@@ -190,7 +190,7 @@ pub fn a_changed_record_with_a_right_checksum_is_damage() {
         assert!(read.iter().all(|(lsn, payload)| *payload == planted(lsn.0)), "{target}");
         let damaged = |event: &&Event| matches!(event, Event::Damaged(f) if f.kind == FindingKind::Damaged);
         assert_eq!(events.lock().iter().filter(damaged).count(), 2, "{target}: and reported");
-        assert_eq!(opened.log.dead().len(), 2);
+        assert_eq!(opened.log.dead_letters().len(), 2);
         let kept = |ending: &str| {
             fs.paths().iter().filter(|path| path.extension().is_some_and(|is| is == ending)).count()
         };
@@ -243,7 +243,7 @@ fn a_changed_record_is_not_passed_before_it_is_in_quarantine() {
     }
     assert_eq!(errors, 1, "the first try at quarantine failed");
     assert_eq!(seen, (1..=100).filter(|n| *n != 3).collect::<Vec<_>>());
-    assert_eq!(opened.log.dead().len(), 1);
+    assert_eq!(opened.log.dead_letters().len(), 1);
 }
 
 #[test]

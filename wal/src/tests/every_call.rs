@@ -102,7 +102,7 @@ impl Known {
         assert!(read.windows(2).all(|pair| pair[0].0 < pair[1].0), "{what}: order");
         let seen: BTreeMap<u64, Vec<u8>> = read.into_iter().map(|(lsn, bytes)| (lsn.0, bytes)).collect();
         for (&lsn, &number) in &self.acknowledged {
-            let dead = opened.log.dead().get(Lsn(lsn)).unwrap();
+            let dead = opened.log.dead_letters().get(Lsn(lsn)).unwrap();
             match (seen.get(&lsn), dead) {
                 (Some(_), Some(_)) => panic!("{what}: dead letter {lsn} would be sent"),
                 (Some(bytes), None) => {
@@ -137,7 +137,11 @@ impl Known {
         }
         let last = self.acknowledged.keys().next_back().copied().unwrap_or(0);
         assert!(opened.writer.next_lsn() > Lsn(last), "{what}: a number would be given twice");
-        assert_eq!(opened.log.figures().backlog, seen.len() as u64, "{what}: the gauge tells the truth");
+        assert_eq!(
+            opened.log.backlog_stats().backlog,
+            seen.len() as u64,
+            "{what}: the gauge tells the truth"
+        );
     }
 }
 

@@ -135,7 +135,7 @@ impl Run {
             .collect();
         self.opened.log.confirm(&confirmations);
         self.model.done.extend(these.iter().map(|(lsn, _)| lsn.0));
-        let figures = self.opened.log.figures();
+        let figures = self.opened.log.backlog_stats();
         assert_eq!(figures.backlog, (self.model.committed.len() - self.model.done.len()) as u64);
     }
 
@@ -173,7 +173,7 @@ impl Run {
         // Confirmations since the last checkpoint are forgotten: a repeat, not a loss.
         self.model.done.retain(|lsn| !seen.contains_key(lsn));
         self.model.settled = self.model.done.clone();
-        assert_eq!(self.opened.log.figures().backlog, seen.len() as u64);
+        assert_eq!(self.opened.log.backlog_stats().backlog, seen.len() as u64);
     }
 }
 

@@ -100,7 +100,7 @@ fn the_numbers_of_the_newest_segment_are_not_given_again_where_it_lies_in_acked_
         assert_eq!(opened.writer.next_lsn(), Lsn(end + 1));
         assert_eq!(opened.log.read(Lsn(end)).unwrap().unwrap().payload, payload(end));
         assert_eq!(waiting(&opened.log), numbers(firsts[0], firsts[2].0 - 1));
-        assert!(opened.log.dead().is_empty());
+        assert!(opened.log.dead_letters().is_empty());
     }
 }
 

@@ -257,7 +257,7 @@ pub fn a_repair_loses_nothing_that_can_be_read() {
     let could = delivered(&fs.fork(), "without a repair");
     apply(&fs).unwrap();
     assert_eq!(delivered(&fs, "repaired"), could);
-    assert!(reopen(&fs).log.dead().contains(Lsn(DEAD[1])));
+    assert!(reopen(&fs).log.dead_letters().contains(Lsn(DEAD[1])));
 }
 
 #[test]

@@ -90,7 +90,7 @@ fn deliver(fs: &SimFs, count: u64, letters_lost: bool, what: &str) -> (usize, bo
         letters_lost || opened.recovery.findings.iter().any(|finding| finding.segment == "dead/letters");
     for lsn in (if letters_lost { 4 } else { 1 }..=count).map(Lsn) {
         let gone = opened.log.fate(lsn).is_ok_and(|fate| fate == RecordState::Unknown)
-            && opened.log.dead().damage_over(lsn).is_ok_and(|damage| damage.is_some());
+            && opened.log.dead_letters().damage_over(lsn).is_ok_and(|damage| damage.is_some());
         assert!(gone || is_accounted_for(&opened, &delivered, lsn), "{what}: record {lsn} is lost");
     }
     (delivered.iter().filter(|lsn| lsn.0 > 3).count(), letters_lost)
@@ -220,12 +220,12 @@ fn a_disk_that_is_gone_is_an_error_and_nothing_is_called_damaged() {
     let mut cursor = opened.log.cursor(Lsn(0));
     let read = cursor.next(|_, _| true).map(|_| ());
     assert!(matches!(read, Err(ReadError::Io { .. } | ReadError::Quarantine { .. })), "{read:?}");
-    assert_eq!(opened.log.figures().dead, 3);
+    assert_eq!(opened.log.backlog_stats().dead, 3);
     fs.set_gone(false);
     drop(opened);
     let opened = reopen(&fs);
     assert_eq!(opened.recovery.findings, []);
-    assert_eq!((waiting(&opened.log).len() as u64, opened.log.figures().dead), (count - 3, 3));
+    assert_eq!((waiting(&opened.log).len() as u64, opened.log.backlog_stats().dead), (count - 3, 3));
 }
 
 /// `verify`, `status` and `repair` find it, and do not fail.

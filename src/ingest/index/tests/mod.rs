@@ -98,7 +98,7 @@ impl House {
     /// Delivers everything below `end`, and lets go of it.
     fn let_go(&self, end: u64) {
         let log = &self.index.log;
-        let done: Vec<_> = (log.oldest_kept().0..end)
+        let done: Vec<_> = (log.oldest_retained().0..end)
             .map(|lsn| Confirmation { lsn: Lsn(lsn), partition: 0, offset: 0, bytes: 0, at: Timestamp(1) })
             .collect();
         log.confirm(&done);
@@ -132,7 +132,7 @@ fn a_kept_key_takes_less_than_64_bytes_and_the_index_shrinks_with_the_log() {
     house.write_down();
     house.turn();
     house.assert_complete();
-    let kept = |house: &House| house.index.log.end().0 - house.index.log.oldest_kept().0;
+    let kept = |house: &House| house.index.log.end().0 - house.index.log.oldest_retained().0;
     assert_eq!(kept(&house), KEYS);
     assert!(house.disk.bytes() <= 64 * KEYS, "{} bytes", house.disk.bytes());
     for end in [KEYS / 4, KEYS / 2, KEYS * 3 / 4, KEYS * 9 / 10] {
@@ -141,7 +141,7 @@ fn a_kept_key_takes_less_than_64_bytes_and_the_index_shrinks_with_the_log() {
         assert!(kept(&house) < KEYS + 10_000 - end, "segments went");
         assert!(house.disk.bytes() <= 64 * kept(&house), "{} for {}", house.disk.bytes(), kept(&house));
     }
-    let oldest = house.index.log.oldest_kept().0;
+    let oldest = house.index.log.oldest_retained().0;
     assert!(matches!(house.find(oldest - 2), Ok(Lookup::Unused { .. })));
     assert!(
         (oldest - 1..KEYS).step_by(house.step()).all(|n| house.find(n).unwrap() == Lookup::First(Lsn(n + 1)))

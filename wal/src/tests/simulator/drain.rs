@@ -75,8 +75,8 @@ impl Life {
             return;
         }
         let log = self.log();
-        for lsn in log.dead().lsns() {
-            if let Ok(Some(Dead::Damage(damage))) = log.dead().get(lsn) {
+        for lsn in log.dead_letters().lsns() {
+            if let Ok(Some(Dead::Damage(damage))) = log.dead_letters().get(lsn) {
                 let range = damage.lsn_from..=damage.lsn_to;
                 let lost =
                     self.known.acknowledged.range_mut(range).filter(|(lsn, _)| log.is_done(Lsn(**lsn)));

@@ -153,7 +153,7 @@ impl Known {
 
     /// Holds the figures of a log at work against what is known.
     pub fn check_figures(&self, log: &Log) -> Verdict {
-        let figures = log.figures();
+        let figures = log.backlog_stats();
         let open = self.acknowledged.iter().filter(|(_, record)| !record.over());
         let (count, first) = (open.clone().count() as u64, open.map(|(lsn, _)| *lsn).next());
         if self.spoilt.is_none() {
@@ -188,7 +188,7 @@ impl Known {
         let next = opened.writer.next_lsn();
         ensure!(next.0 > last, "number {next} would be given twice");
         self.check_figures(&opened.log)?;
-        let backlog = opened.log.figures().backlog;
+        let backlog = opened.log.backlog_stats().backlog;
         ensure!(backlog == shown.waiting.len() as u64, "{backlog} waiting, {} shown", shown.waiting.len());
         Ok(())
     }
@@ -228,8 +228,8 @@ impl Known {
             waiting.insert(frame.lsn.0);
         }
         let mut damaged = Vec::new();
-        for lsn in log.dead().lsns() {
-            match log.dead().get(lsn) {
+        for lsn in log.dead_letters().lsns() {
+            match log.dead_letters().get(lsn) {
                 Ok(Some(Dead::Damage(damage))) => damaged.push((damage.lsn_from, damage.lsn_to)),
                 Ok(_) => {}
                 Err(_) if self.spoilt_in("dead") => {}
@@ -255,12 +255,12 @@ impl Known {
     /// What became of one acknowledged record. False: it is gone, and that it may be was reported.
     fn judge(&mut self, lsn: u64, opened: &Opened, shown: &Shown) -> Result<bool, String> {
         let log = &opened.log;
-        let dead = match log.dead().get(Lsn(lsn)) {
+        let dead = match log.dead_letters().get(Lsn(lsn)) {
             Ok(Some(Dead::Letter(letter))) => Some(letter),
             _ => None,
         };
-        let removal = log.dead().removal(Lsn(lsn));
-        let in_store = log.dead().contains(Lsn(lsn));
+        let removal = log.dead_letters().removal(Lsn(lsn));
+        let in_store = log.dead_letters().contains(Lsn(lsn));
         let letters_spoilt = self.spoilt_in("dead");
         let cut = self.may_be_cut(lsn, shown);
         let listed = shown.damaged.iter().any(|(from, to)| (*from..=*to).contains(&lsn));
@@ -303,7 +303,7 @@ impl Known {
         } else if listed {
             ensure!(may_be_damaged, "record {lsn} is called damaged, and nothing was spoilt there");
             let fate = log.fate(Lsn(lsn));
-            let gone = !log.keeps(Lsn(lsn));
+            let gone = !log.is_retained(Lsn(lsn));
             // It was confirmed before the last crash, and its note survived: it is there, and damaged here.
             let told = |note: &Confirmation| record.confirmed.iter().any(|c| same_place(c, note));
             let right = match &fate {
@@ -313,7 +313,7 @@ impl Known {
             };
             ensure!(gone || right, "damaged record {lsn}: {fate:?}");
             record.damaged = true;
-        } else if record.removed != Truth::No && !log.keeps(Lsn(lsn)) {
+        } else if record.removed != Truth::No && !log.is_retained(Lsn(lsn)) {
             // Its segment was let go of: nobody can ask for it, and the store may forget how it left.
             record.removed = Truth::Yes;
         } else if record.dead != Truth::No {

@@ -59,7 +59,7 @@ impl Life {
             if self.refused {
                 return Ok(());
             }
-            let figures = self.opened.as_ref().map(|opened| opened.log.figures());
+            let figures = self.opened.as_ref().map(|opened| opened.log.backlog_stats());
             let line = format!("   {figures:?}, {} calls", self.disk.calls());
             self.trace.push(line);
         }

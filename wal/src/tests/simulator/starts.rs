@@ -148,7 +148,7 @@ impl Life {
             self.confirm(worker, true)?;
         }
         self.keep_house()?;
-        let left = self.log().figures().backlog;
+        let left = self.log().backlog_stats().backlog;
         ensure!(left == 0, "{left} records are never delivered");
         for (lsn, record) in &self.known.acknowledged {
             let elsewhere = record.damaged || record.dead == Truth::Yes || record.removed == Truth::Yes;
@@ -157,7 +157,7 @@ impl Life {
             ensure!(arrived || elsewhere || letter_lost, "record {lsn} never arrived");
         }
         self.restart(Disk::crash)?;
-        let again = self.opened.as_ref().map_or(0, |opened| opened.log.figures().backlog);
+        let again = self.opened.as_ref().map_or(0, |opened| opened.log.backlog_stats().backlog);
         ensure!(again == 0, "{again} records come again");
         Ok(())
     }
